@@ -1,0 +1,11 @@
+/* quern: Keras models trained in C from data that never has to fit in memory.
+ *
+ * The headers, in the order in which to read them. */
+#ifndef QUERN_H
+#define QUERN_H
+
+#include <quern/status.h>
+#include <quern/tensor.h>
+#include <quern/source.h>
+
+#endif

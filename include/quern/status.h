@@ -1,0 +1,86 @@
+/* Status codes, the error that a caller owns, and the version.
+ *
+ * Two shapes of function, no third. Makers return the object, or NULL. Everything else that can fail
+ * returns int: 0 or a positive number on success, a negative quern_status otherwise. Both fill the
+ * `quern_error *` they are given (the last argument, or the keyword `.error`); NULL if you do not care.
+ * An error is filled only on failure, and the first failure wins.
+ */
+#ifndef QUERN_STATUS_H
+#define QUERN_STATUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define QUERN_API __attribute__((visibility("default")))
+#else
+#define QUERN_API
+#endif
+
+#define QUERN_VERSION_MAJOR 0
+#define QUERN_VERSION_MINOR 1
+#define QUERN_VERSION_PATCH 0
+
+/* Every code, its number (pinned for ever) and what it means. */
+#define QUERN_STATUS_LIST(X)                                                                                \
+    X(OK, 0, "done")                                                                                        \
+    X(NOMEM, -1, "out of memory, or over a stated limit")                                                   \
+    X(INVALID, -2, "an argument or option is wrong")                                                        \
+    X(SHAPE, -3, "shapes do not fit")                                                                       \
+    X(DTYPE, -4, "the type of the numbers does not fit")                                                    \
+    X(NOTFOUND, -5, "no such file, layer, option or name")                                                  \
+    X(IO, -6, "reading or writing failed")                                                                  \
+    X(FORMAT, -7, "the data or file is not what it says it is")                                             \
+    X(UNSUPPORTED, -8, "known, but not in this version or build")                                           \
+    X(CLOSED, -9, "the other side has gone")                                                                \
+    X(CANCELED, -10, "stopped on request")                                                                  \
+    X(USER, -11, "a callback of the caller failed")                                                         \
+    X(INTERNAL, -12, "a fault of quern itself")                                                             \
+    X(BUDGET, -13, "does not fit the memory budget")                                                        \
+    X(NUMBER, -14, "a number is not finite, or out of its range")                                           \
+    X(STALLED, -15, "waited longer than allowed")
+
+typedef enum quern_status {
+#define QUERN_STATUS_ENUM(name, number, text) QUERN_##name = number,
+    QUERN_STATUS_LIST(QUERN_STATUS_ENUM)
+#undef QUERN_STATUS_ENUM
+        /* Positive: success, and StopIteration: there is no further batch. */
+        QUERN_END = 1
+} quern_status;
+
+/* What went wrong, and where. The caller owns it; zero it before use. */
+typedef struct quern_error {
+    int32_t code;    /* a quern_status; 0 while nothing failed                          */
+    int32_t step;    /* training step (from 1) on which it failed, 0 if on none         */
+    char where[256]; /* the place: file, record, layer … (`train.csv:812`); may be empty */
+    char text[384];  /* the fact, one line, lower case (`7 fields, expected 9`)         */
+    char hint[160];  /* what to do about it, may be empty                               */
+} quern_error;
+
+/* The meaning of a status code in a few words, for instance "out of memory …". Returns borrowed: valid for ever. */
+QUERN_API const char *quern_status_text(int status);
+
+/* The library's version, "MAJOR.MINOR.PATCH". Returns borrowed: valid for ever. */
+QUERN_API const char *quern_version(void);
+
+/* Receives every line the library has to say that is not an error: warnings (level 1) and notes (level 2).
+ * `text` has no newline and is borrowed for the call. May be called on any thread, one at a time. */
+typedef void quern_log_fn(void *user, int level, const char *text);
+
+/* Sets where log lines go. NULL: nowhere (the start). Not thread-safe: call it before anything else. */
+QUERN_API void quern_set_log(quern_log_fn *fn, void *user);
+
+/* Sets where all memory of the library comes from: `alloc(context, old, bytes)` allocates (old NULL), resizes,
+ * or frees (bytes 0), as realloc does. NULL goes back to the C library. Call it before anything else; what was
+ * allocated through one door must be freed through it. */
+typedef void *quern_alloc_fn(void *context, void *old, size_t bytes);
+QUERN_API void quern_set_memory(quern_alloc_fn *alloc, void *context);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

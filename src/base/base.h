@@ -1,0 +1,98 @@
+/* base: what every room stands on. Errors, the one door for memory, checked sizes, strings, random numbers
+ * with addresses, and the log. Nothing here knows of tensors or models. */
+#ifndef QUERN_BASE_H
+#define QUERN_BASE_H
+
+#include <quern/status.h>
+#include <stdarg.h>
+#include <stdbool.h>
+
+/* ---- errors (error.c) ---- */
+
+/* Fills `err` (NULL is fine) unless it already holds a failure; returns `code`, so that `return quern__fail(…)` reads well.
+ * `where` may be NULL; then it keeps what it has. */
+int quern__fail(quern_error *err, int code, const char *where, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The same for an allocation of `bytes` that failed. */
+int quern__fail_memory(quern_error *err, size_t bytes);
+/* Sets the hint of an error that has none yet. */
+void quern__hint(quern_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- memory (memory.c) ---- */
+
+/* All memory of the library comes through here. Returns NULL when there is none; 0 bytes gives a pointer that may be freed.
+ * Memory is aligned to 16 bytes; quern__alloc_aligned aligns to `alignment` (a power of two) and is freed with
+ * quern__free_aligned. */
+void *quern__alloc(size_t bytes);
+void *quern__zalloc(size_t count, size_t size); /* checked product, zeroed */
+void *quern__realloc(void *old, size_t bytes);
+void quern__free(void *old);
+void *quern__alloc_aligned(size_t bytes, size_t alignment);
+void quern__free_aligned(void *old);
+char *quern__strdup(const char *text);
+char *quern__strndup(const char *text, size_t length);
+
+/* Accounts, for tests and reports: calls that allocated so far, and blocks alive now. */
+typedef struct quern__memory_account {
+    size_t allocations, live_blocks;
+} quern__memory_account;
+quern__memory_account quern__memory(void);
+/* Makes the nth allocation from now fail (1: the next), and every one after it; 0 turns that off. For tests. */
+void quern__memory_fail_at(size_t nth);
+
+/* Checked arithmetic: false when the result does not fit. */
+static inline bool quern__mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+static inline bool quern__add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+
+/* ---- strings (text.c) ---- */
+
+/* A string that grows. Zero it before use; a failed allocation is remembered in `failed` and later calls do nothing. */
+typedef struct quern__text {
+    char *data;
+    size_t length, capacity;
+    bool failed;
+} quern__text;
+void quern__text_add(quern__text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void quern__text_add_bytes(quern__text *t, const char *bytes, size_t n);
+void quern__text_free(quern__text *t);
+
+/* Of `count` names, `stride` bytes apart (each a `const char *`), the nearest to `name` by edit distance; NULL if none is near. */
+const char *quern__nearest(const char *name, const void *names, size_t count, size_t stride);
+/* Names compared as the command compares them: without case and underscores (Conv2D = conv_2d). */
+bool quern__same_name(const char *a, const char *b);
+/* A finite decimal number, or a fraction of two ("1/255"), and nothing after it. */
+bool quern__parse_number(const char *text, double *out);
+
+/* ---- random numbers with addresses (random.c) ---- */
+
+/* Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function from an address
+ * to 128 random bits. Nothing has a state, so nothing need be saved, and any thread may compute any part. */
+typedef struct quern__random_key {
+    uint32_t k[2];
+} quern__random_key;
+/* The key for a purpose: seed, purpose (a QUERN__RANDOM_…), and a stream number (a layer, an epoch), hashed, never added. */
+quern__random_key quern__random_key_of(uint64_t seed, uint64_t purpose, uint64_t stream);
+void quern__random4(quern__random_key key, uint64_t high, uint64_t low, uint32_t out[4]);
+/* Uniform in [0, 1) with 53 bits, and a standard normal, at an address. */
+double quern__random_uniform(quern__random_key key, uint64_t high, uint64_t low);
+double quern__random_normal(quern__random_key key, uint64_t high, uint64_t low);
+/* A permutation of 0 … n-1: where `i` goes. A keyed Feistel network of 8 rounds with cycle walking; no state. */
+uint64_t quern__random_permute(quern__random_key key, uint64_t n, uint64_t i);
+uint64_t quern__hash64(uint64_t x); /* a strong mix of 64 bits (splitmix64's finaliser) */
+
+enum { QUERN__RANDOM_INIT = 1, QUERN__RANDOM_DROPOUT, QUERN__RANDOM_SHUFFLE_BLOCKS, QUERN__RANDOM_SHUFFLE_WINDOW };
+
+/* ---- log (log.c) ---- */
+void quern__warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void quern__note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Seconds of a clock that only goes forward, and the process's own peak resident bytes (VmHWM), 0 if unknown. */
+double quern__now(void);
+size_t quern__peak_bytes(void);
+
+/* ---- options described once (options.c) ----
+ * An options struct begins with `size_t size` (set by the macro) and `by_name` (left NULL). The library copies what the
+ * caller has into its own full struct; bytes beyond what the library knows must be zero. */
+int quern__take_options(void *own, size_t own_size, const void *given, const char *function, quern_error *err);
+
+#endif

@@ -1,0 +1,60 @@
+/* Errors: filled once, by whoever meets the failure first, and carried to the caller untouched. */
+#include "base.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *quern_status_text(int status)
+{
+    switch (status) {
+#define CASE(name, number, text)                                                                            \
+    case number:                                                                                            \
+        return text;
+        QUERN_STATUS_LIST(CASE)
+#undef CASE
+    case QUERN_END:
+        return "no further batch";
+    default:
+        return "unknown status";
+    }
+}
+
+#define STRING(x) #x
+#define VERSION(a, b, c) STRING(a) "." STRING(b) "." STRING(c)
+
+const char *quern_version(void)
+{
+    return VERSION(QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH);
+}
+
+int quern__fail(quern_error *err, int code, const char *where, const char *format, ...)
+{
+    if (!err || err->code < 0)
+        return code;
+    err->code = code;
+    if (where)
+        snprintf(err->where, sizeof err->where, "%s", where);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    for (char *c = err->text; *c; c++) /* one line, whatever a file put into it */
+        if (*c == '\n' || *c == '\r')
+            *c = ' ';
+    return code;
+}
+
+int quern__fail_memory(quern_error *err, size_t bytes)
+{
+    return quern__fail(err, QUERN_NOMEM, NULL, "out of memory: %zu bytes were asked for", bytes);
+}
+
+void quern__hint(quern_error *err, const char *format, ...)
+{
+    if (!err || err->hint[0])
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->hint, sizeof err->hint, format, args);
+    va_end(args);
+}

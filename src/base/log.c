@@ -1,0 +1,66 @@
+/* The log, the clock and the process's own peak. The library itself never prints. */
+#include "base.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static quern_log_fn *log_fn;
+static void *log_user;
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void quern_set_log(quern_log_fn *fn, void *user)
+{
+    log_fn = fn;
+    log_user = user;
+}
+
+static void say(int level, const char *format, va_list args)
+{
+    char text[1024];
+    if (!log_fn)
+        return;
+    vsnprintf(text, sizeof text, format, args);
+    pthread_mutex_lock(&log_lock);
+    log_fn(log_user, level, text);
+    pthread_mutex_unlock(&log_lock);
+}
+
+void quern__warn(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(1, format, args);
+    va_end(args);
+}
+
+void quern__note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(2, format, args);
+    va_end(args);
+}
+
+double quern__now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+size_t quern__peak_bytes(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    size_t kilobytes = 0;
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f))
+        if (!strncmp(line, "VmHWM:", 6))
+            kilobytes = strtoull(line + 6, NULL, 10);
+    fclose(f);
+    return kilobytes * 1024;
+}

@@ -1,0 +1,106 @@
+/* The one door for memory. Every block has a small head that holds nothing but its alignment's offset, so that accounts
+ * (allocations made, blocks alive) cost two atomic additions. Tests make the nth allocation fail. */
+#include "base.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *libc_door(void *context, void *old, size_t bytes)
+{
+    (void)context;
+    if (bytes == 0) {
+        free(old);
+        return NULL;
+    }
+    return realloc(old, bytes);
+}
+
+static quern_alloc_fn *door = libc_door;
+static void *door_context;
+static atomic_size_t allocations, live_blocks, fail_at;
+
+void quern_set_memory(quern_alloc_fn *alloc, void *context)
+{
+    door = alloc ? alloc : libc_door;
+    door_context = context;
+}
+
+quern__memory_account quern__memory(void)
+{
+    return (quern__memory_account){ atomic_load(&allocations), atomic_load(&live_blocks) };
+}
+
+void quern__memory_fail_at(size_t nth) { atomic_store(&fail_at, nth ? atomic_load(&allocations) + nth : 0); }
+
+static bool refused(void)
+{
+    size_t now = atomic_fetch_add(&allocations, 1) + 1, limit = atomic_load(&fail_at);
+    return limit && now >= limit;
+}
+
+void *quern__realloc(void *old, size_t bytes)
+{
+    if (refused())
+        return NULL;
+    void *p = door(door_context, old, bytes ? bytes : 1);
+    if (p && !old)
+        atomic_fetch_add(&live_blocks, 1);
+    return p;
+}
+
+void *quern__alloc(size_t bytes) { return quern__realloc(NULL, bytes); }
+
+void *quern__zalloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (!quern__mul(count, size, &bytes))
+        return NULL;
+    void *p = quern__alloc(bytes);
+    if (p)
+        memset(p, 0, bytes);
+    return p;
+}
+
+void quern__free(void *old)
+{
+    if (!old)
+        return;
+    atomic_fetch_sub(&live_blocks, 1);
+    door(door_context, old, 0);
+}
+
+void *quern__alloc_aligned(size_t bytes, size_t alignment)
+{
+    size_t whole;
+    if (!quern__add(bytes, alignment + sizeof(void *), &whole))
+        return NULL;
+    char *raw = quern__alloc(whole);
+    if (!raw)
+        return NULL;
+    uintptr_t place = ((uintptr_t)raw + sizeof(void *) + alignment - 1) & ~(uintptr_t)(alignment - 1);
+    char *aligned = raw + (place - (uintptr_t)raw);
+    memcpy(aligned - sizeof(void *), &raw, sizeof raw);
+    return aligned;
+}
+
+void quern__free_aligned(void *old)
+{
+    if (!old)
+        return;
+    void *raw;
+    memcpy(&raw, (char *)old - sizeof(void *), sizeof raw);
+    quern__free(raw);
+}
+
+char *quern__strndup(const char *text, size_t length)
+{
+    char *copy = quern__alloc(length + 1);
+    if (copy) {
+        memcpy(copy, text, length);
+        copy[length] = 0;
+    }
+    return copy;
+}
+
+char *quern__strdup(const char *text) { return quern__strndup(text, strlen(text)); }

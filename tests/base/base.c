@@ -1,0 +1,125 @@
+/* base: errors are filled once, memory is counted, random numbers are those of the paper and depend on their address alone. */
+#include "base/base.h"
+#include "check.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+
+static void first_failure_wins(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    assert_int_equal(quern__fail(&err, QUERN_IO, "a", "one\ntwo"), QUERN_IO);
+    assert_int_equal(quern__fail(&err, QUERN_SHAPE, "b", "later"), QUERN_SHAPE);
+    assert_int_equal(err.code, QUERN_IO);
+    assert_string_equal(err.text, "one two");
+    assert_int_equal(quern__fail(NULL, QUERN_SHAPE, "b", "nobody cares"), QUERN_SHAPE);
+    assert_string_equal(quern_status_text(QUERN_END), "no further batch");
+    assert_string_equal(quern_version(), "0.1.0");
+}
+
+static void memory_is_counted_and_can_fail(void **state)
+{
+    (void)state;
+    size_t live = quern__memory().live_blocks;
+    void *a = quern__alloc(10), *b = quern__alloc_aligned(100, 64);
+    assert_true(a && b && (uintptr_t)b % 64 == 0);
+    assert_int_equal(quern__memory().live_blocks, live + 2);
+    quern__free(a);
+    quern__free_aligned(b);
+    assert_int_equal(quern__memory().live_blocks, live);
+    quern__memory_fail_at(2);
+    a = quern__alloc(1);
+    assert_non_null(a);
+    assert_null(quern__alloc(1));
+    quern__memory_fail_at(0);
+    quern__free(a);
+    assert_null(quern__zalloc(SIZE_MAX, 2));
+}
+
+/* The known answers of Random123's kat_vectors file for philox4x32 with 10 rounds. */
+static void philox_known_answers(void **state)
+{
+    (void)state;
+    uint32_t r[4];
+    quern__random4((quern__random_key){ { 0, 0 } }, 0, 0, r);
+    assert_int_equal(r[0], 0x6627e8d5);
+    quern__random4((quern__random_key){ { 0xa4093822, 0x299f31d0 } }, 0x0370734413198a2eu, 0x85a308d3243f6a88u, r);
+    assert_int_equal(r[0], 0xd16cfe09);
+    assert_int_equal(r[1], 0x94fdcceb);
+    assert_int_equal(r[2], 0x5001e420);
+    assert_int_equal(r[3], 0x24126ea1);
+}
+
+static void permutation_is_one(void **state)
+{
+    (void)state;
+    quern__random_key key = quern__random_key_of(7, 1, 2);
+    for (uint64_t n = 1; n < 200; n += 13) {
+        uint8_t seen[200] = { 0 };
+        for (uint64_t i = 0; i < n; i++)
+            seen[quern__random_permute(key, n, i)]++;
+        for (uint64_t i = 0; i < n; i++)
+            assert_int_equal(seen[i], 1);
+    }
+}
+
+static void normal_has_its_moments(void **state)
+{
+    (void)state;
+    quern__random_key key = quern__random_key_of(1, 2, 3);
+    double sum = 0, square = 0, uniform = 0;
+    enum { n = 100000 };
+    for (int i = 0; i < n; i++) {
+        double x = quern__random_normal(key, 0, (uint64_t)i);
+        sum += x, square += x * x, uniform += quern__random_uniform(key, 1, (uint64_t)i);
+    }
+    CHECK_NEAR(sum / n, 0, 0, 0.02);
+    CHECK_NEAR(square / n, 1, 0.02, 0);
+    CHECK_NEAR(uniform / n, 0.5, 0.01, 0);
+}
+
+static void names_and_numbers(void **state)
+{
+    (void)state;
+    static const char *names[] = { "relu", "sigmoid", "softmax" };
+    double x;
+    assert_string_equal(quern__nearest("sofmax", names, 3, sizeof *names), "softmax");
+    assert_null(quern__nearest("zzzzzzzzzzzz", names, 3, sizeof *names));
+    assert_true(quern__same_name("Conv2D", "conv_2d"));
+    assert_false(quern__same_name("Conv2D", "conv_2"));
+    assert_true(quern__parse_number("1/255", &x));
+    CHECK_NEAR(x, 1 / 255.0, 0, 0);
+    assert_false(quern__parse_number("1/0", &x));
+    assert_false(quern__parse_number("3x", &x));
+    assert_false(quern__parse_number("nan", &x));
+    assert_false(quern__parse_number("", &x));
+}
+
+static void shapes(void **state)
+{
+    (void)state;
+    char text[64];
+    quern_shape s = quern__shape(2, (int64_t[]){ -1, 28 });
+    assert_string_equal(quern_shape_text(&s, text, sizeof text), "(None, 28)");
+    assert_int_equal(quern_shape_count(&s), -1);
+    s = quern__shape_close(s, 3);
+    assert_int_equal(quern_shape_count(&s), 84);
+    quern_shape one = quern__shape(1, (int64_t[]){ 5 }), huge = quern__shape(2, (int64_t[]){ INT64_MAX, 4 });
+    assert_string_equal(quern_shape_text(&one, text, sizeof text), "(5,)");
+    assert_int_equal(quern_shape_count(&huge), -1);
+    assert_false(quern_shape_equal(&one, &s));
+    assert_int_equal(quern_dtype_from_name("float32"), QUERN_FLOAT32);
+    assert_int_equal(quern_dtype_size(QUERN_INT64), 8);
+    assert_string_equal(quern_dtype_name(QUERN_BOOL), "bool");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_failure_wins),   cmocka_unit_test(memory_is_counted_and_can_fail),
+        cmocka_unit_test(philox_known_answers), cmocka_unit_test(permutation_is_one),
+        cmocka_unit_test(normal_has_its_moments), cmocka_unit_test(names_and_numbers), cmocka_unit_test(shapes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

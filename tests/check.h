@@ -1,0 +1,31 @@
+/* What every test includes: cmocka, in the order it wants its headers, and a few words of our own. */
+#ifndef QUERN_TESTS_CHECK_H
+#define QUERN_TESTS_CHECK_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Passes when |got - want| <= atol + rtol |want|. */
+#define CHECK_NEAR(got, want, rtol, atol)                                                                   \
+    do {                                                                                                    \
+        double got_ = (got), want_ = (want), gap_ = got_ > want_ ? got_ - want_ : want_ - got_;             \
+        double size_ = want_ < 0 ? -want_ : want_;                                                          \
+        if (!(gap_ <= (atol) + (rtol)*size_))                                                               \
+            fail_msg("%s: %.9g, expected %.9g", #got, got_, want_);                                         \
+    } while (0)
+
+/* Passes when the call returned 0 or more; prints the error otherwise. */
+#define CHECK_OK(call, err)                                                                                 \
+    do {                                                                                                    \
+        if ((call) < 0)                                                                                     \
+            fail_msg("%s: %s: %s", #call, (err).where, (err).text);                                         \
+    } while (0)
+
+#endif
