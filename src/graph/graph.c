@@ -1,0 +1,176 @@
+/* The graph's values and nodes, and the builder with its sticky error. Everything lives as long as the graph. */
+#include "graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct quern__graph {
+    quern_error error;
+    int n_values, cap_values;
+    quern__value *values; /* values[0] is unused: id 0 is none */
+    int n_nodes, cap_nodes;
+    quern__node *nodes;
+    int n_scopes, cap_scopes;
+    char **scopes; /* every scope name seen, the last is the present one */
+    const char *scope;
+};
+
+/* Room for one more element of an array that doubles. */
+static bool grow(void **array, int count, int *capacity, size_t size)
+{
+    if (count < *capacity)
+        return true;
+    size_t n = *capacity ? 2 * (size_t)*capacity : 16, bytes;
+    if (n > INT32_MAX || !quern__mul(n, size, &bytes))
+        return false;
+    void *p = quern__realloc(*array, bytes);
+    if (!p)
+        return false;
+    *array = p;
+    *capacity = (int)n;
+    return true;
+}
+
+quern__graph *quern__graph_new(void)
+{
+    quern__graph *g = quern__zalloc(1, sizeof *g);
+    if (!g || !grow((void **)&g->values, 0, &g->cap_values, sizeof *g->values)) {
+        quern__free(g);
+        return NULL;
+    }
+    memset(g->values, 0, sizeof *g->values);
+    g->scope = "";
+    return g;
+}
+
+void quern__graph_free(quern__graph *g)
+{
+    if (!g)
+        return;
+    for (int i = 0; i < g->n_nodes; i++)
+        quern__free(g->nodes[i].in);
+    for (int i = 0; i < g->n_scopes; i++)
+        quern__free(g->scopes[i]);
+    quern__free(g->scopes);
+    quern__free(g->nodes);
+    quern__free(g->values);
+    quern__free(g);
+}
+
+int quern__graph_status(const quern__graph *g) { return g ? g->error.code : QUERN_NOMEM; }
+const quern_error *quern__graph_error(const quern__graph *g) { return &g->error; }
+
+quern__id quern__graph_fail(quern__graph *g, int code, const char *format, ...)
+{
+    if (g->error.code)
+        return 0;
+    va_list arguments;
+    va_start(arguments, format);
+    char text[sizeof g->error.text];
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    quern__fail(&g->error, code, g->scope, "%s", text);
+    return 0;
+}
+
+void quern__graph_scope(quern__graph *g, const char *scope)
+{
+    for (int i = 0; i < g->n_scopes; i++)
+        if (!strcmp(g->scopes[i], scope)) {
+            g->scope = g->scopes[i];
+            return;
+        }
+    char *copy = quern__strdup(scope);
+    if (!copy || !grow((void **)&g->scopes, g->n_scopes, &g->cap_scopes, sizeof *g->scopes)) {
+        quern__free(copy);
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory");
+        return;
+    }
+    g->scope = g->scopes[g->n_scopes++] = copy;
+}
+
+static quern__id add_value(quern__graph *g, quern__value value)
+{
+    if (g->error.code)
+        return 0;
+    if (!grow((void **)&g->values, g->n_values + 1, &g->cap_values, sizeof *g->values))
+        return quern__graph_fail(g, QUERN_NOMEM, "out of memory");
+    g->values[++g->n_values] = value;
+    return g->n_values;
+}
+
+quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_shape *shape)
+{
+    for (int i = 1; i <= g->n_values; i++)
+        if (g->values[i].kind == QUERN__VALUE_BATCH && g->values[i].slot == slot)
+            return i;
+    return add_value(g, (quern__value){ .kind = QUERN__VALUE_BATCH, .dtype = dtype, .shape = *shape, .node = -1, .slot = slot });
+}
+
+quern__id quern__graph_variable(quern__graph *g, quern__variable *v)
+{
+    for (int i = 1; i <= g->n_values; i++)
+        if (g->values[i].kind == QUERN__VALUE_VARIABLE && g->values[i].variable == v)
+            return i;
+    return add_value(
+        g, (quern__value){ .kind = QUERN__VALUE_VARIABLE, .dtype = v->dtype, .shape = v->shape, .node = -1, .variable = v });
+}
+
+quern__id quern__graph_constant(quern__graph *g, double number, int dtype)
+{
+    return add_value(g, (quern__value){ .kind = QUERN__VALUE_CONSTANT, .dtype = dtype, .node = -1, .constant = number });
+}
+
+quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const char *name, const quern__id *in, int n_in,
+                            const quern__attr *attr, const quern_shape *shapes, const int *dtypes, int n_out, quern__id *out)
+{
+    for (int i = 0; i < n_out; i++)
+        out[i] = 0;
+    for (int i = 0; i < n_in; i++)
+        if (in[i] < 1 || in[i] > g->n_values)
+            return quern__graph_fail(g, QUERN_INTERNAL, "%s: input %d is none", name, i);
+    if (g->error.code)
+        return 0;
+    quern__id *ids = quern__zalloc((size_t)n_in + (size_t)n_out, sizeof *ids);
+    if (!ids || !grow((void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {
+        quern__free(ids);
+        return quern__graph_fail(g, QUERN_NOMEM, "out of memory");
+    }
+    for (int i = 0; i < n_in; i++)
+        ids[i] = in[i];
+    quern__node *node = &g->nodes[g->n_nodes];
+    *node = (quern__node){ .op = op, .name = name, .scope = g->scope, .n_in = n_in, .n_out = n_out, .in = ids, .out = ids + n_in };
+    if (attr)
+        node->attr = *attr;
+    g->n_nodes++;
+    for (int i = 0; i < n_out; i++) {
+        quern__value v = { .kind = QUERN__VALUE_NODE, .dtype = dtypes[i], .shape = shapes[i], .node = g->n_nodes - 1, .slot = i };
+        out[i] = node->out[i] = add_value(g, v);
+    }
+    return out[0];
+}
+
+int quern__graph_values(const quern__graph *g) { return g->n_values; }
+int quern__graph_nodes(const quern__graph *g) { return g->n_nodes; }
+quern__value *quern__graph_value(const quern__graph *g, quern__id id) { return &g->values[id]; }
+quern__node *quern__graph_node_at(const quern__graph *g, int node) { return &g->nodes[node]; }
+
+int quern__graph_verify(const quern__graph *g, quern_error *err)
+{
+    for (int n = 0; n < g->n_nodes; n++) {
+        const quern__node *node = &g->nodes[n];
+        for (int i = 0; i < node->n_in; i++) {
+            quern__id id = node->in[i];
+            if (id < 1 || id > g->n_values)
+                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %d is no value", n, i);
+            if (g->values[id].kind == QUERN__VALUE_NODE && g->values[id].node >= n)
+                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %%%d is made later", n, id);
+        }
+        for (int i = 0; i < node->n_out; i++) {
+            const quern__value *v = &g->values[node->out[i]];
+            if (v->kind != QUERN__VALUE_NODE || v->node != n || v->slot != i)
+                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: output %d does not point back", n, i);
+        }
+    }
+    return QUERN_OK;
+}

@@ -1,0 +1,91 @@
+/* graph: what is to be computed, as values and the nodes that make them. It holds no numbers but scalar constants and knows
+ * no op by name; the room ops builds nodes, grad adds the reverse walk, plan makes the whole runnable.
+ *
+ * A value's first dimension may be open (-k: k times the records of the batch); a plan closes it. Errors are sticky: the
+ * first is kept, every later call returns 0, and id 0 flows through every builder. */
+#ifndef QUERN__GRAPH_H
+#define QUERN__GRAPH_H
+
+#include "tensor/tensor.h"
+
+/* A value of a graph; 0 is none. */
+typedef int32_t quern__id;
+
+/* Numbers that outlive a step: weights, optimizer slots, counters, metric totals. Owned by the model. */
+typedef struct quern__variable {
+    char *path; /* "dense/kernel"; unique in the model */
+    int32_t dtype;
+    bool trainable;
+    bool optimizer; /* a slot or counter of the optimizer, not a weight of a layer */
+    quern_shape shape;
+    void *data; /* aligned to 64 bytes */
+} quern__variable;
+
+typedef enum quern__kind {
+    QUERN__VALUE_NODE,     /* made by a node                                              */
+    QUERN__VALUE_BATCH,    /* array `slot` of the batch: inputs, then targets, then weights */
+    QUERN__VALUE_VARIABLE, /* the variable's content when the step begins                 */
+    QUERN__VALUE_CONSTANT  /* one number, broadcast as it is used                         */
+} quern__kind;
+
+typedef struct quern__value {
+    int32_t kind, dtype;
+    quern_shape shape;
+    int32_t node, slot;        /* node and output number; or the batch array */
+    quern__variable *variable; /* of a VARIABLE leaf, and of a node's output that is written into a variable */
+    double constant;
+} quern__value;
+
+/* What an op is told beside its inputs. The op's row says what each number means. */
+typedef struct quern__attr {
+    int64_t i[8];
+    double f[8];
+} quern__attr;
+
+struct quern__op;
+typedef struct quern__node {
+    const struct quern__op *op;
+    const char *name;  /* of the op, borrowed from its row */
+    const char *scope; /* the layer or part that made it ("dense_1", "loss", "adam"); owned by the graph */
+    int32_t n_in, n_out;
+    quern__id *in, *out;
+    quern__attr attr;
+} quern__node;
+
+typedef struct quern__graph quern__graph;
+
+/* Returns new, NULL when there is no memory. Freed with quern__graph_free. */
+quern__graph *quern__graph_new(void);
+void quern__graph_free(quern__graph *g);
+
+/* The sticky error: its code (0 while all is well), and the whole of it (borrowed). */
+int quern__graph_status(const quern__graph *g);
+const quern_error *quern__graph_error(const quern__graph *g);
+/* Makes the graph fail, with the present scope as the place; returns 0. */
+quern__id quern__graph_fail(quern__graph *g, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Nodes made from here on belong to that scope (copied). */
+void quern__graph_scope(quern__graph *g, const char *scope);
+
+/* Leaves. A variable asked for twice is the same leaf. */
+quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_shape *shape);
+quern__id quern__graph_variable(quern__graph *g, quern__variable *v);
+quern__id quern__graph_constant(quern__graph *g, double number, int dtype);
+
+/* Adds a node with one output per given shape; the ids of the outputs go to `out`. Returns the first. */
+quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const char *name, const quern__id *in, int n_in,
+                            const quern__attr *attr, const quern_shape *shapes, const int *dtypes, int n_out, quern__id *out);
+
+int quern__graph_values(const quern__graph *g); /* ids run from 1 to this */
+int quern__graph_nodes(const quern__graph *g);
+quern__value *quern__graph_value(const quern__graph *g, quern__id id);
+quern__node *quern__graph_node_at(const quern__graph *g, int node);
+
+/* Every input made before it is used, ids in range, outputs point back. For tests and after each pass. */
+int quern__graph_verify(const quern__graph *g, quern_error *err);
+/* One line a node: "%7 = matmul(%1, dense/kernel) (None, 10) float32 [dense]". */
+void quern__graph_print(const quern__graph *g, quern__text *out);
+/* The same for Graphviz. */
+void quern__graph_dot(const quern__graph *g, quern__text *out);
+
+#endif
