@@ -1,0 +1,75 @@
+/* The matrix product. i[0]: a is transposed, i[1]: b is transposed. All axes but the last count as rows. */
+#include "build.h"
+
+static int ways_product(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_PRODUCT;
+}
+
+/* Rows and columns of an array taken as a matrix. */
+static void matrix(const quern_shape *s, int64_t *rows, int64_t *columns)
+{
+    *rows = 1;
+    for (int i = 0; i + 1 < s->rank; i++)
+        *rows *= s->dims[i];
+    *columns = s->dims[s->rank - 1];
+}
+
+static int matmul_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool ta = c->attr->i[0], tb = c->attr->i[1];
+    int64_t ra, ca, rb, cb, rows, columns;
+    matrix(&c->in[0].shape, &ra, &ca);
+    matrix(&c->in[1].shape, &rb, &cb);
+    matrix(&c->out[0].shape, &rows, &columns);
+    int64_t inner = ta ? ra : ca;
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t o = 0; o < p.outer; o++)
+        for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
+            int64_t m = i / columns, n = i % columns;
+            double sum = 0;
+            for (int64_t j = 0; j < inner; j++)
+                sum += quern__get(&c->in[0], ta ? j * ca + m : m * ca + j) * quern__get(&c->in[1], tb ? n * cb + j : j * cb + n);
+            quern__set(&c->out[0], i, sum);
+        }
+    return 0;
+}
+
+static void matmul_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
+{
+    quern__id a = node->in[0], b = node->in[1], dy = dys[0];
+    bool ta = node->attr.i[0], tb = node->attr.i[1];
+    quern_shape sa = *quern__shape_of(g, a), sb = *quern__shape_of(g, b);
+    quern__id da = ta ? quern__matmul(g, b, dy, tb, true) : quern__matmul(g, dy, b, false, !tb);
+    quern__id db = tb ? quern__matmul(g, dy, a, true, ta) : quern__matmul(g, a, dy, !ta, false);
+    dx[0] = quern__reshape(g, da, &sa);
+    dx[1] = quern__reshape(g, db, &sb);
+}
+
+const quern__op quern__op_matmul = {
+    .name = "matmul", .ways = ways_product, .gradient = matmul_gradient, .reference = matmul_reference
+};
+
+quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb)
+{
+    if (!a || !b)
+        return 0;
+    quern_shape sa = *quern__shape_of(g, a), sb = *quern__shape_of(g, b), out = sa;
+    char left[96], right[96];
+    int64_t ra = 0, ca = 0, rb = 0, cb = 0;
+    bool fits = sa.rank >= 1 && sb.rank >= 1;
+    if (fits) {
+        matrix(&sa, &ra, &ca);
+        matrix(&sb, &rb, &cb);
+        fits = (ta ? ra : ca) == (tb ? cb : rb);
+    }
+    if (!fits)
+        return quern__graph_fail(g, QUERN_SHAPE, "cannot multiply %s%s by %s%s", quern_shape_text(&sa, left, sizeof left),
+                                 ta ? "ᵀ" : "", quern_shape_text(&sb, right, sizeof right), tb ? "ᵀ" : "");
+    if (ta)
+        out = (quern_shape){ .rank = 2, .dims = { ca } };
+    out.dims[out.rank - 1] = tb ? rb : cb;
+    quern__attr attr = { .i = { ta, tb } };
+    return quern__build(g, &quern__op_matmul, (quern__id[]){ a, b }, 2, &attr, &out, quern__dtype_of(g, a));
+}

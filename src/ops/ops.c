@@ -1,0 +1,74 @@
+/* The table of all rows, and how builders add nodes. */
+#include "build.h"
+
+extern const quern__op quern__op_unary, quern__op_unary_slope, quern__op_binary, quern__op_select, quern__op_cast,
+    quern__op_reshape, quern__op_broadcast, quern__op_transpose, quern__op_concat, quern__op_slice, quern__op_pad,
+    quern__op_stop_gradient, quern__op_reduce, quern__op_reduce_slope, quern__op_argmax, quern__op_in_top_k, quern__op_matmul,
+    quern__op_softmax, quern__op_softmax_slope, quern__op_log_softmax, quern__op_log_softmax_slope, quern__op_sparse_crossentropy,
+    quern__op_sparse_crossentropy_slope, quern__op_crossentropy, quern__op_crossentropy_slope, quern__op_one_hot, quern__op_dropout,
+    quern__op_assign, quern__op_sgd, quern__op_rmsprop, quern__op_adam;
+
+const quern__op *const quern__ops[] = { &quern__op_unary,
+                                        &quern__op_unary_slope,
+                                        &quern__op_binary,
+                                        &quern__op_select,
+                                        &quern__op_cast,
+                                        &quern__op_reshape,
+                                        &quern__op_broadcast,
+                                        &quern__op_transpose,
+                                        &quern__op_concat,
+                                        &quern__op_slice,
+                                        &quern__op_pad,
+                                        &quern__op_stop_gradient,
+                                        &quern__op_reduce,
+                                        &quern__op_reduce_slope,
+                                        &quern__op_argmax,
+                                        &quern__op_in_top_k,
+                                        &quern__op_matmul,
+                                        &quern__op_softmax,
+                                        &quern__op_softmax_slope,
+                                        &quern__op_log_softmax,
+                                        &quern__op_log_softmax_slope,
+                                        &quern__op_sparse_crossentropy,
+                                        &quern__op_sparse_crossentropy_slope,
+                                        &quern__op_crossentropy,
+                                        &quern__op_crossentropy_slope,
+                                        &quern__op_one_hot,
+                                        &quern__op_dropout,
+                                        &quern__op_assign,
+                                        &quern__op_sgd,
+                                        &quern__op_rmsprop,
+                                        &quern__op_adam,
+                                        NULL };
+
+const quern__op *quern__op_of(const quern__graph *g, quern__id id)
+{
+    const quern__value *v = quern__graph_value(g, id);
+    return v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(g, v->node)->op : NULL;
+}
+
+quern__id quern__build(quern__graph *g, const quern__op *op, const quern__id *in, int n_in, const quern__attr *attr,
+                       const quern_shape *shape, int dtype)
+{
+    for (int i = 0; i < n_in; i++)
+        if (!in[i])
+            return 0;
+    quern__id out;
+    quern_shape own = *shape; /* growing the graph may move what `shape` points into */
+    return quern__graph_node(g, op, op->name, in, n_in, attr, &own, &dtype, 1, &out);
+}
+
+int quern__dtype_of(const quern__graph *g, quern__id id) { return quern__graph_value(g, id)->dtype; }
+const quern_shape *quern__shape_of(const quern__graph *g, quern__id id) { return &quern__graph_value(g, id)->shape; }
+
+int quern__ways_whole(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_WHOLE;
+}
+
+int quern__ways_rows(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_ROWS;
+}

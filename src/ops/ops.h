@@ -1,0 +1,173 @@
+/* ops: what can be computed. One row per op (quern__op): how it may be divided among threads, its gradient as nodes, and a slow,
+ * obviously right reference kernel that takes any dtype and computes in double. The builders below check shapes and add nodes;
+ * they are what layers, losses, metrics and optimizers are written in. Fast kernels are chosen by plan from the room kernels.
+ *
+ * Shapes broadcast as in NumPy. An open dimension (-k) only meets the same -k or 1. Comparisons give 0 or 1 as float32. */
+#ifndef QUERN__OPS_H
+#define QUERN__OPS_H
+
+#include "graph/graph.h"
+
+/* ---- what a kernel is given ---- */
+
+/* What a run of a step knows: the same for every call of it. */
+typedef struct quern__run {
+    int64_t batch;        /* records                                                             */
+    int64_t epoch, first; /* epoch from 0, and place of the first record in it: random addresses */
+    uint64_t seed;        /* of the run                                                          */
+    struct quern__fault *fault;
+} quern__run;
+
+typedef struct quern__call {
+    const struct quern__op *op;
+    const quern__attr *attr;
+    int32_t n_in, n_out;
+    quern_tensor *in, *out; /* closed shapes, resolved addresses                                       */
+    int32_t axis;           /* of output 0, along which [begin, end) counts; -1: the call is not divided */
+    int32_t order;          /* place of its node in the plan                                           */
+    const char *scope;      /* layer, for messages                                                     */
+    const quern__run *run;
+} quern__call;
+
+/* Computes the part [begin, end) along the call's axis (all of it when axis is -1). 0, or a negative status told through
+ * quern__call_fault. Runs on any thread; never allocates. */
+typedef int quern__kernel(const quern__call *call, int64_t begin, int64_t end);
+
+/* The first bad number of a step: first by node, then by record, whichever thread met it. */
+typedef struct quern__fault {
+    int lock, code, order;
+    int64_t record;
+    double value, limit;
+    const char *what, *scope; /* "label %g is outside 0 … %g"-like parts; see step */
+} quern__fault;
+/* Notes a fault (the earliest wins); returns `code`. */
+int quern__call_fault(const quern__call *call, int code, int64_t record, double value, double limit, const char *what);
+
+/* A number of an array of any dtype, by its place in C order. */
+double quern__get(const quern_tensor *t, int64_t i);
+void quern__set(quern_tensor *t, int64_t i, double value);
+/* The part of output 0 that a call computes, as runs of consecutive elements: `outer` runs of `length` elements, `stride` apart,
+ * the first at `start`. */
+typedef struct quern__part {
+    int64_t outer, length, stride, start;
+} quern__part;
+quern__part quern__call_part(const quern__call *call, const quern_shape *shape, int64_t begin, int64_t end);
+
+/* ---- a row ---- */
+
+/* How a node may be divided into blocks that are computed by different threads (bits of `ways`). */
+enum {
+    QUERN__WAY_WHOLE = 0,    /* not at all                                                              */
+    QUERN__WAY_ELEMENTS = 1, /* along any axis; inputs are read at the same (broadcast) places           */
+    QUERN__WAY_ROWS = 2,     /* along axis 0; inputs with the same axis 0 are read at the same rows      */
+    QUERN__WAY_COLUMNS = 4,  /* along the last axis; inputs with the same last axis at the same columns  */
+    QUERN__WAY_PRODUCT = 8   /* a matrix product: rows or columns of the result                          */
+};
+
+typedef struct quern__op {
+    const char *name;
+    /* The ways of this node. */
+    int (*ways)(const quern__graph *g, const quern__node *node);
+    /* Adds the nodes of the gradient: dy[k] is the gradient of output k (0: none flows), dx[i] gets that of input i (0: none).
+     * NULL: nothing flows back. */
+    void (*gradient)(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx);
+    quern__kernel *reference;
+    bool view;       /* output 0 is input 0 in another shape: nothing is computed            */
+    bool in_place;   /* output 0 may lie where input 0 lies when both have the same size     */
+    int32_t updates; /* outputs 0 … updates-1 are written into the variables inputs 0 … updates-1 */
+} quern__op;
+
+/* Every row, NULL at the end: for tests, documentation and doctor. */
+extern const quern__op *const quern__ops[];
+const quern__op *quern__op_of(const quern__graph *g, quern__id id); /* op that makes the value, NULL for leaves */
+
+/* ---- builders: elementwise (unary.c, binary.c) ---- */
+
+/* Functions of one number, rows of functions.def. Up to three parameters. */
+enum {
+#define UNARY(NAME, ...) QUERN__##NAME,
+#define BINARY(...)
+#include "functions.def"
+#undef UNARY
+#undef BINARY
+    QUERN__UNARY_COUNT
+};
+enum {
+#define UNARY(...)
+#define BINARY(NAME, ...) QUERN__##NAME,
+#include "functions.def"
+#undef UNARY
+#undef BINARY
+    QUERN__BINARY_COUNT
+};
+const char *quern__unary_name(int function);
+const char *quern__binary_name(int function);
+quern__id quern__unary(quern__graph *g, int function, quern__id x, double a, double b, double c);
+quern__id quern__binary(quern__graph *g, int function, quern__id a, quern__id b);
+/* Where `condition` is not 0 a, elsewhere b; all broadcast. */
+quern__id quern__select(quern__graph *g, quern__id condition, quern__id a, quern__id b);
+quern__id quern__cast(quern__graph *g, quern__id x, int dtype);
+
+/* Short names of the usual ones. */
+quern__id quern__add2(quern__graph *g, quern__id a, quern__id b);
+quern__id quern__sub2(quern__graph *g, quern__id a, quern__id b);
+quern__id quern__mul2(quern__graph *g, quern__id a, quern__id b);
+quern__id quern__div2(quern__graph *g, quern__id a, quern__id b);
+quern__id quern__scale(quern__graph *g, quern__id x, double factor); /* x * factor, in x's dtype */
+quern__id quern__shift(quern__graph *g, quern__id x, double term);   /* x + term                 */
+
+/* ---- shapes (shape.c) ---- */
+const quern_shape *quern__shape_of(const quern__graph *g, quern__id id);
+quern__id quern__reshape(quern__graph *g, quern__id x, const quern_shape *shape); /* same number of elements, open ones included */
+quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shape);
+quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation);
+quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis); /* axis >= 0, not an open one */
+quern__id quern__slice(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t size);
+quern__id quern__stop_gradient(quern__graph *g, quern__id x);
+
+/* ---- sums (reduce.c) ---- */
+enum { QUERN__SUM, QUERN__MEAN, QUERN__REDUCE_MAX, QUERN__REDUCE_MIN };
+/* Over the axes of the bit mask (bit i: axis i; ~0u: all). Sums are in double, in a fixed order. A mean over no element is 0. */
+quern__id quern__reduce(quern__graph *g, int what, quern__id x, uint32_t axes, bool keepdims);
+/* Place of the largest of the last axis, the first of equals; float32. Drops the axis. */
+quern__id quern__argmax(quern__graph *g, quern__id x);
+/* Whether the number at each row's `label` place is among its k largest (Keras: ties count; a non-finite one is not in); float32 0
+ * or 1. scores (…, classes), labels (…). */
+quern__id quern__in_top_k(quern__graph *g, quern__id scores, quern__id labels, int64_t k);
+
+/* ---- products (matmul.c) ---- */
+/* a·b of two matrices, of which all axes but the last are taken together as rows; transposed first where asked.
+ * Result: a's leading axes and b's columns; with `ta`, a matrix. b must have rank 2 unless ta. */
+quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
+
+/* ---- classes (softmax.c) ---- */
+quern__id quern__softmax(quern__graph *g, quern__id x);     /* over the last axis */
+quern__id quern__log_softmax(quern__graph *g, quern__id x); /* over the last axis */
+/* -log softmax(logits)[label], one number per row: (…) from labels (…) of any dtype and logits (…, classes). A label outside the
+ * classes is QUERN_INVALID naming record and label; `ignore` >= 0 names a label whose rows give 0 (Keras: ignore_class). */
+quern__id quern__sparse_crossentropy(quern__graph *g, quern__id labels, quern__id logits, int64_t ignore);
+/* -sum(targets * log softmax(logits)) over the last axis. */
+quern__id quern__crossentropy(quern__graph *g, quern__id targets, quern__id logits);
+/* 1 at the label's place, else 0: (…, depth) float32. check: a label outside is an error; else its row is 0. */
+quern__id quern__one_hot(quern__graph *g, quern__id labels, int64_t depth, bool check);
+
+/* ---- random (random.c) ---- */
+/* Keras's dropout: zero with probability `rate`, the rest divided by 1 - rate; recomputed, never stored, from (seed of the op, run,
+ * epoch, record in the epoch, element). `shared` is a bit mask of axes along which all elements share one draw (noise_shape 1). */
+quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t seed, uint32_t shared);
+
+/* ---- variables change (update.c) ---- */
+/* Writes x into the variable at the end of the step (after all who read the old content); returns the new content. */
+quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x);
+/* One optimizer step of one variable. Slots follow keras-spec.md section 4; `rate` is a scalar value (the learning rate, decay and
+ * schedule already in it), `iteration` the count of steps done before this one. Weight decay (decoupled: var -= rate * decay * var,
+ * first). */
+quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *momentum, double m,
+                     bool nesterov, double decay);
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *velocity,
+                         quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay);
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__id iteration,
+                      quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
+                      double epsilon, double decay);
+
+#endif

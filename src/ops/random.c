@@ -1,0 +1,54 @@
+/* Dropout. Every draw has an address (seed, epoch, record of the epoch, element), so that another batch size, a recomputation or
+ * another thread draws the same. i[0] seed, i[1] axes that share a draw as bits; f[0] rate. */
+#include "build.h"
+
+/* Whether element `at` of a record stays: four draws of 32 bits to an address. */
+static bool stays(quern__random_key key, uint64_t record, uint64_t at, double rate)
+{
+    uint32_t bits[4];
+    quern__random4(key, record, at / 4, bits);
+    return (double)bits[at % 4] * 0x1p-32 >= rate;
+}
+
+static int dropout_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *s = &c->out[0].shape;
+    double rate = c->attr->f[0], scale = rate < 1 ? 1 / (1 - rate) : 0;
+    quern__random_key key =
+        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern_shape drawn = *s; /* the shape of the draws: axes that share one count 1 */
+    for (int k = 0; k < s->rank; k++)
+        if (c->attr->i[1] >> k & 1)
+            drawn.dims[k] = 1;
+    int64_t per = 1;
+    for (int k = 1; k < s->rank; k++)
+        per *= drawn.dims[k];
+    bool all_share = c->attr->i[1] & 1;
+    quern__part p = quern__call_part(c, s, begin, end);
+    for (int64_t i = p.start; i < p.start + p.length; i++) {
+        int64_t at = quern__broadcast_index(&drawn, s, i), record = all_share ? 0 : at / per;
+        bool stay = stays(key, (uint64_t)(c->run->first + record), (uint64_t)(at % per), rate);
+        quern__set(&c->out[0], i, stay ? quern__get(&c->in[0], i) * scale : 0);
+    }
+    return 0;
+}
+
+extern const quern__op quern__op_dropout;
+
+static void dropout_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern__attr attr = node->attr;
+    dx[0] = quern__build(g, &quern__op_dropout, dy, 1, &attr, quern__shape_of(g, dy[0]), quern__dtype_of(g, dy[0]));
+}
+
+const quern__op quern__op_dropout = {
+    .name = "dropout", .ways = quern__ways_rows, .gradient = dropout_gradient, .reference = dropout_reference, .in_place = true
+};
+
+quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t seed, uint32_t shared)
+{
+    if (!x || rate == 0)
+        return x;
+    quern__attr attr = { .i = { (int64_t)seed, shared }, .f = { rate } };
+    return quern__build(g, &quern__op_dropout, &x, 1, &attr, quern__shape_of(g, x), quern__dtype_of(g, x));
+}

@@ -1,0 +1,274 @@
+/* Ops that move numbers and change none: reshape (a view), broadcast, transpose, concat, slice and its gradient pad. */
+#include "build.h"
+
+#include <string.h>
+
+/* The product of the dimensions, the open ones' factor kept negative; 0 when it does not fit. */
+static int64_t open_count(const quern_shape *s)
+{
+    int64_t count = 1;
+    for (int i = 0; i < s->rank; i++)
+        if (__builtin_mul_overflow(count, s->dims[i], &count))
+            return 0;
+    return count;
+}
+
+/* ---- reshape ---- */
+
+static int copy_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    (void)begin, (void)end;
+    if (c->out[0].data != c->in[0].data)
+        memcpy(c->out[0].data, c->in[0].data, (size_t)quern_shape_count(&c->out[0].shape) * quern_dtype_size(c->out[0].dtype));
+    return 0;
+}
+
+static void reshape_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern_shape shape = *quern__shape_of(g, node->in[0]);
+    dx[0] = quern__reshape(g, dy[0], &shape);
+}
+
+const quern__op quern__op_reshape = {
+    .name = "reshape", .ways = quern__ways_whole, .gradient = reshape_gradient, .reference = copy_reference, .view = true
+};
+
+quern__id quern__reshape(quern__graph *g, quern__id x, const quern_shape *shape)
+{
+    char from[96], to[96];
+    if (!x || quern_shape_equal(quern__shape_of(g, x), shape))
+        return x;
+    if (open_count(quern__shape_of(g, x)) != open_count(shape))
+        return quern__graph_fail(g, QUERN_SHAPE, "cannot reshape %s to %s",
+                                 quern_shape_text(quern__shape_of(g, x), from, sizeof from),
+                                 quern_shape_text(shape, to, sizeof to));
+    return quern__build(g, &quern__op_reshape, &x, 1, NULL, shape, quern__dtype_of(g, x));
+}
+
+const quern__op quern__op_stop_gradient = {
+    .name = "stop_gradient", .ways = quern__ways_whole, .reference = copy_reference, .view = true
+};
+
+quern__id quern__stop_gradient(quern__graph *g, quern__id x)
+{
+    return x ? quern__build(g, &quern__op_stop_gradient, &x, 1, NULL, quern__shape_of(g, x), quern__dtype_of(g, x)) : 0;
+}
+
+/* ---- broadcast ---- */
+
+static int ways_elements(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_ELEMENTS;
+}
+
+static int broadcast_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *s = &c->out[0].shape;
+    quern__part p = quern__call_part(c, s, begin, end);
+    for (int64_t o = 0; o < p.outer; o++)
+        for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
+            quern__set(&c->out[0], i, quern__get(&c->in[0], quern__broadcast_index(&c->in[0].shape, s, i)));
+    return 0;
+}
+
+static void broadcast_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern_shape shape = *quern__shape_of(g, node->in[0]);
+    dx[0] = quern__unbroadcast(g, dy[0], &shape);
+}
+
+const quern__op quern__op_broadcast = {
+    .name = "broadcast", .ways = ways_elements, .gradient = broadcast_gradient, .reference = broadcast_reference
+};
+
+quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shape)
+{
+    if (!x || quern_shape_equal(quern__shape_of(g, x), shape))
+        return x;
+    const quern_shape *from = quern__shape_of(g, x);
+    bool fits = from->rank <= shape->rank;
+    for (int k = 1; fits && k <= from->rank; k++)
+        fits = from->dims[from->rank - k] == 1 || from->dims[from->rank - k] == shape->dims[shape->rank - k];
+    char a[96], b[96];
+    if (!fits)
+        return quern__graph_fail(g, QUERN_SHAPE, "%s does not broadcast to %s", quern_shape_text(from, a, sizeof a),
+                                 quern_shape_text(shape, b, sizeof b));
+    return quern__build(g, &quern__op_broadcast, &x, 1, NULL, shape, quern__dtype_of(g, x));
+}
+
+/* ---- transpose: i[k] is the axis of x that becomes axis k ---- */
+
+static int transpose_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    (void)begin, (void)end;
+    const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;
+    int64_t stride[QUERN_MAX_RANK], n = quern_shape_count(to);
+    for (int64_t k = from->rank - 1, s = 1; k >= 0; s *= from->dims[k--])
+        stride[k] = s;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = 0, rest = i;
+        for (int k = to->rank - 1; k >= 0; rest /= to->dims[k--])
+            at += rest % to->dims[k] * stride[c->attr->i[k]];
+        quern__set(&c->out[0], i, quern__get(&c->in[0], at));
+    }
+    return 0;
+}
+
+static void transpose_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    int inverse[QUERN_MAX_RANK] = { 0 };
+    for (int k = 0; k < quern__shape_of(g, node->in[0])->rank; k++)
+        inverse[node->attr.i[k]] = k;
+    dx[0] = quern__transpose(g, dy[0], inverse);
+}
+
+const quern__op quern__op_transpose = {
+    .name = "transpose", .ways = quern__ways_whole, .gradient = transpose_gradient, .reference = transpose_reference
+};
+
+quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation)
+{
+    if (!x)
+        return 0;
+    quern_shape from = *quern__shape_of(g, x), to = { .rank = from.rank };
+    quern__attr attr = { 0 };
+    for (int k = 0; k < from.rank; k++) {
+        attr.i[k] = permutation[k];
+        to.dims[k] = from.dims[permutation[k]];
+    }
+    return quern__build(g, &quern__op_transpose, &x, 1, &attr, &to, quern__dtype_of(g, x));
+}
+
+/* ---- concat: i[0] axis ---- */
+
+static int ways_concat(const quern__graph *g, const quern__node *node)
+{
+    (void)g;
+    return node->attr.i[0] > 0 ? QUERN__WAY_ROWS : QUERN__WAY_WHOLE;
+}
+
+/* Elements before and after an axis: a block of `inner` numbers for each index of it. */
+static void around(const quern_shape *s, int64_t axis, int64_t *outer, int64_t *inner)
+{
+    *outer = *inner = 1;
+    for (int i = 0; i < s->rank; i++)
+        *(i < axis ? outer : inner) *= i == axis ? 1 : s->dims[i];
+}
+
+static int concat_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t axis = c->attr->i[0], outer, inner, first = 0, last, total = c->out[0].shape.dims[axis], at = 0;
+    size_t size = quern_dtype_size(c->out[0].dtype);
+    around(&c->out[0].shape, axis, &outer, &inner);
+    last = outer;
+    if (c->axis == 0) {
+        int64_t per = outer / c->out[0].shape.dims[0];
+        first = begin * per, last = end * per;
+    }
+    for (int k = 0; k < c->n_in; k++) {
+        int64_t own = c->in[k].shape.dims[axis];
+        for (int64_t o = first; o < last; o++)
+            memcpy((char *)c->out[0].data + (size_t)((o * total + at) * inner) * size,
+                   (const char *)c->in[k].data + (size_t)(o * own * inner) * size, (size_t)(own * inner) * size);
+        at += own;
+    }
+    return 0;
+}
+
+static void concat_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern__node copy = *node;
+    int axis = (int)copy.attr.i[0];
+    int64_t at = 0;
+    for (int k = 0; k < copy.n_in; k++) {
+        int64_t own = quern__shape_of(g, copy.in[k])->dims[axis];
+        dx[k] = quern__slice(g, dy[0], axis, at, own);
+        at += own;
+    }
+}
+
+const quern__op quern__op_concat = {
+    .name = "concat", .ways = ways_concat, .gradient = concat_gradient, .reference = concat_reference
+};
+
+quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis)
+{
+    for (int k = 0; k < n; k++)
+        if (!x[k])
+            return 0;
+    quern_shape shape = *quern__shape_of(g, x[0]);
+    char a[96], b[96];
+    for (int k = 1; k < n; k++) {
+        const quern_shape *s = quern__shape_of(g, x[k]);
+        bool fits = s->rank == shape.rank && axis < s->rank && s->dims[axis] > 0 && shape.dims[axis] > 0;
+        for (int i = 0; fits && i < s->rank; i++)
+            fits = i == axis || s->dims[i] == shape.dims[i];
+        if (!fits)
+            return quern__graph_fail(g, QUERN_SHAPE, "cannot concatenate %s and %s along axis %d",
+                                     quern_shape_text(&shape, a, sizeof a), quern_shape_text(s, b, sizeof b), axis);
+        shape.dims[axis] += s->dims[axis];
+    }
+    quern__attr attr = { .i = { axis } };
+    return n == 1 ? x[0] : quern__build(g, &quern__op_concat, x, n, &attr, &shape, quern__dtype_of(g, x[0]));
+}
+
+/* ---- slice and pad: i[0] axis, i[1] begin, i[2] size of the part, i[3] size of the whole ---- */
+
+static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool pad)
+{
+    const quern__attr *a = c->attr;
+    const quern_tensor *whole = pad ? &c->out[0] : &c->in[0], *part = pad ? &c->in[0] : &c->out[0];
+    int64_t axis = a->i[0], outer, inner, first = 0, last;
+    size_t size = quern_dtype_size(whole->dtype);
+    around(&whole->shape, axis, &outer, &inner);
+    last = outer;
+    if (c->axis == 0) {
+        int64_t per = outer / whole->shape.dims[0];
+        first = begin * per, last = end * per;
+    }
+    size_t row = (size_t)(a->i[3] * inner) * size, cut = (size_t)(a->i[2] * inner) * size, skip = (size_t)(a->i[1] * inner) * size;
+    for (int64_t o = first; o < last; o++) {
+        char *w = (char *)whole->data + (size_t)o * row, *p = (char *)part->data + (size_t)o * cut;
+        if (pad) {
+            memset(w, 0, row);
+            memcpy(w + skip, p, cut);
+        } else
+            memcpy(p, w + skip, cut);
+    }
+    return 0;
+}
+
+static int slice_reference(const quern__call *c, int64_t begin, int64_t end) { return slice_or_pad(c, begin, end, false); }
+static int pad_reference(const quern__call *c, int64_t begin, int64_t end) { return slice_or_pad(c, begin, end, true); }
+
+extern const quern__op quern__op_pad;
+
+static void slice_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern__attr attr = node->attr;
+    dx[0] = quern__build(g, &quern__op_pad, dy, 1, &attr, quern__shape_of(g, node->in[0]), quern__dtype_of(g, dy[0]));
+}
+
+static void pad_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    dx[0] = quern__slice(g, dy[0], (int)node->attr.i[0], node->attr.i[1], node->attr.i[2]);
+}
+
+const quern__op quern__op_slice = {
+    .name = "slice", .ways = ways_concat, .gradient = slice_gradient, .reference = slice_reference
+};
+const quern__op quern__op_pad = { .name = "pad", .ways = ways_concat, .gradient = pad_gradient, .reference = pad_reference };
+
+quern__id quern__slice(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t size)
+{
+    if (!x)
+        return 0;
+    quern_shape shape = *quern__shape_of(g, x);
+    if (axis < 0 || axis >= shape.rank || shape.dims[axis] < 0 || begin < 0 || size < 0 || begin > shape.dims[axis] - size)
+        return quern__graph_fail(g, QUERN_SHAPE, "slice [%lld, %lld) is outside axis %d", (long long)begin,
+                                 (long long)(begin + size), axis);
+    quern__attr attr = { .i = { axis, begin, size, shape.dims[axis] } };
+    shape.dims[axis] = size;
+    return quern__build(g, &quern__op_slice, &x, 1, &attr, &shape, quern__dtype_of(g, x));
+}

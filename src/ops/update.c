@@ -1,0 +1,162 @@
+/* Ops that change variables: assign, and one step of each optimizer for one variable. Their first inputs are the variables' old
+ * contents, their first outputs the new ones, in the same place. Formulas: keras-team/keras 3, keras.src.optimizers. */
+#include "build.h"
+
+#include <math.h>
+
+static int ways_elements(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_ELEMENTS;
+}
+
+/* Adds a node that changes `n` variables (those that are NULL are left out); the other inputs follow. */
+static quern__id change(quern__graph *g, const quern__op *op, quern__variable *const *variables, int n, const quern__id *others,
+                        int n_others, const quern__attr *attr)
+{
+    quern__id in[8], out[4] = { 0 };
+    quern_shape shapes[4];
+    int dtypes[4], count = 0;
+    for (int i = 0; i < n; i++)
+        if (variables[i]) {
+            in[count] = quern__graph_variable(g, variables[i]);
+            shapes[count] = variables[i]->shape;
+            dtypes[count++] = variables[i]->dtype;
+        }
+    for (int i = 0; i < n_others; i++)
+        in[count + i] = others[i];
+    if (!quern__graph_node(g, op, op->name, in, count + n_others, attr, shapes, dtypes, count, out))
+        return 0;
+    for (int i = 0, k = 0; i < n; i++)
+        if (variables[i])
+            quern__graph_value(g, out[k++])->variable = variables[i];
+    return out[0];
+}
+
+/* ---- assign ---- */
+
+static int assign_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t o = 0; o < p.outer; o++)
+        for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
+            quern__set(&c->out[0], i, quern__get(&c->in[1], i));
+    return 0;
+}
+
+const quern__op quern__op_assign = { .name = "assign", .ways = ways_elements, .reference = assign_reference, .updates = 1 };
+
+quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x)
+{
+    quern__id own = quern__reshape(g, x, &v->shape);
+    return own ? change(g, &quern__op_assign, &v, 1, &own, 1, NULL) : 0;
+}
+
+/* ---- SGD: inputs v, [momentum], gradient, rate; i[0] has momentum, i[1] nesterov; f: m, decay ---- */
+
+static int sgd_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool has = c->attr->i[0], nesterov = c->attr->i[1];
+    double mu = c->attr->f[0], decay = c->attr->f[1], rate = quern__get(&c->in[c->n_in - 1], 0);
+    const quern_tensor *gradient = &c->in[c->n_in - 2];
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t o = 0; o < p.outer; o++)
+        for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
+            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i), move = -rate * d;
+            v -= v * decay * rate;
+            if (has) {
+                double m = mu * quern__get(&c->in[1], i) - rate * d;
+                quern__set(&c->out[1], i, m);
+                move = nesterov ? mu * m - rate * d : m;
+            }
+            quern__set(&c->out[0], i, v + move);
+        }
+    return 0;
+}
+
+const quern__op quern__op_sgd = { .name = "sgd", .ways = ways_elements, .reference = sgd_reference, .updates = 2 };
+
+quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *momentum, double m,
+                     bool nesterov, double decay)
+{
+    quern__attr attr = { .i = { momentum != NULL, nesterov }, .f = { m, decay } };
+    return change(g, &quern__op_sgd, (quern__variable *[]){ v, momentum }, 2, (quern__id[]){ gradient, rate }, 2, &attr);
+}
+
+/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate; i[0] has momentum, i[1] centered; f: rho, m, epsilon,
+ * decay ---- */
+
+static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int has = c->attr->i[0] != 0, centered = c->attr->i[1] != 0;
+    const double *f = c->attr->f;
+    double rate = quern__get(&c->in[c->n_in - 1], 0);
+    const quern_tensor *gradient = &c->in[c->n_in - 2];
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t o = 0; o < p.outer; o++)
+        for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
+            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i);
+            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * d * d, denominator = velocity + f[2];
+            quern__set(&c->out[1], i, velocity);
+            if (centered) {
+                double average = f[0] * quern__get(&c->in[2 + has], i) + (1 - f[0]) * d;
+                quern__set(&c->out[2 + has], i, average);
+                denominator = velocity - average * average + f[2];
+            }
+            double move = rate * d / sqrt(denominator);
+            if (has) {
+                move += f[1] * quern__get(&c->in[2], i);
+                quern__set(&c->out[2], i, move);
+            }
+            quern__set(&c->out[0], i, v - v * f[3] * rate - move);
+        }
+    return 0;
+}
+
+const quern__op quern__op_rmsprop = { .name = "rmsprop", .ways = ways_elements, .reference = rmsprop_reference, .updates = 4 };
+
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *velocity,
+                         quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay)
+{
+    quern__attr attr = { .i = { momentum != NULL, average != NULL }, .f = { rho, m, epsilon, decay } };
+    quern__variable *changed[] = { v, velocity, momentum, average };
+    return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate }, 2, &attr);
+}
+
+/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration; i[0] amsgrad; f: beta_1, beta_2, epsilon, decay ---- */
+
+static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool amsgrad = c->attr->i[0];
+    const double *f = c->attr->f;
+    double t = quern__get(&c->in[c->n_in - 1], 0) + 1, rate = quern__get(&c->in[c->n_in - 2], 0);
+    double alpha = rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t));
+    const quern_tensor *gradient = &c->in[c->n_in - 3];
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t o = 0; o < p.outer; o++)
+        for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
+            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i);
+            double m = quern__get(&c->in[1], i), s = quern__get(&c->in[2], i);
+            m += (d - m) * (1 - f[0]);
+            s += (d * d - s) * (1 - f[1]);
+            quern__set(&c->out[1], i, m);
+            quern__set(&c->out[2], i, s);
+            if (amsgrad) {
+                s = fmax(s, quern__get(&c->in[3], i));
+                quern__set(&c->out[3], i, s);
+            }
+            quern__set(&c->out[0], i, v - v * f[3] * rate - alpha * m / (sqrt(s) + f[2]));
+        }
+    return 0;
+}
+
+const quern__op quern__op_adam = { .name = "adam", .ways = ways_elements, .reference = adam_reference, .updates = 4 };
+
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__id iteration,
+                      quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
+                      double epsilon, double decay)
+{
+    quern__attr attr = { .i = { maximum != NULL }, .f = { beta_1, beta_2, epsilon, decay } };
+    quern__variable *changed[] = { v, m, velocity, maximum };
+    return change(g, &quern__op_adam, changed, 4, (quern__id[]){ gradient, rate, iteration }, 3, &attr);
+}
