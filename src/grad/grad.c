@@ -1,0 +1,69 @@
+/* The reverse walk: from the loss back to what it was made of, each node's rule adds the nodes of its part, and parts that meet are
+ * added. Only nodes between `wrt` and the loss are visited. */
+#include "grad.h"
+
+/* Which values depend on any of `wrt`. */
+static void mark(const quern__graph *g, const quern__id *wrt, int n, bool *needed)
+{
+    for (int i = 0; i < n; i++)
+        needed[wrt[i]] = true;
+    for (int k = 0; k < quern__graph_nodes(g); k++) {
+        const quern__node *node = quern__graph_node_at(g, k);
+        bool any = false;
+        for (int i = 0; node->op->gradient && i < node->n_in; i++)
+            any = any || needed[node->in[i]];
+        for (int i = 0; i < node->n_out; i++)
+            needed[node->out[i]] = any;
+    }
+}
+
+/* Adds the parts that flow from one node into the gradients of its inputs. */
+static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gradient)
+{
+    quern__node node = *quern__graph_node_at(g, k); /* a copy: the graph grows under it */
+    quern__id dy[4] = { 0 }, dx[64] = { 0 };
+    bool any = false, wanted = false;
+    for (int i = 0; i < node.n_out; i++) {
+        dy[i] = gradient[node.out[i]];
+        any = any || dy[i];
+    }
+    for (int i = 0; i < node.n_in; i++)
+        wanted = wanted || needed[node.in[i]];
+    if (!any || !wanted || !node.op->gradient)
+        return;
+    if (node.n_in > 64) {
+        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s: more than 64 inputs", node.name);
+        return;
+    }
+    node.op->gradient(g, &node, dy, dx);
+    for (int i = 0; i < node.n_in; i++)
+        if (dx[i] && needed[node.in[i]])
+            gradient[node.in[i]] = gradient[node.in[i]] ? quern__add2(g, gradient[node.in[i]], dx[i]) : dx[i];
+}
+
+int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quern__id *wrt, int n, quern__id *out, quern_error *err)
+{
+    if (quern__graph_status(g))
+        return quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
+    int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
+    bool *needed = quern__zalloc((size_t)values + 1, sizeof *needed);
+    quern__id *gradient = quern__zalloc((size_t)values + 1, sizeof *gradient);
+    if (!needed || !gradient) {
+        quern__free(needed);
+        quern__free(gradient);
+        return quern__fail_memory(err, (size_t)values * 5);
+    }
+    mark(g, wrt, n, needed);
+    gradient[loss] =
+        seed ? seed
+             : quern__broadcast(g, quern__graph_constant(g, 1, quern__graph_value(g, loss)->dtype), quern__shape_of(g, loss));
+    for (int k = nodes - 1; k >= 0; k--)
+        step_back(g, k, needed, gradient);
+    for (int i = 0; i < n; i++)
+        out[i] = gradient[wrt[i]];
+    quern__free(needed);
+    quern__free(gradient);
+    if (quern__graph_status(g))
+        return quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
+    return QUERN_OK;
+}

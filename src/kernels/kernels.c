@@ -1,0 +1,69 @@
+/* Which kernel computes a call. The order of the table is the order in which they are asked. */
+#include "kernels.h"
+
+#include <string.h>
+
+static void matrix(const quern_shape *s, int64_t *rows, int64_t *columns)
+{
+    *rows = 1;
+    for (int i = 0; i + 1 < s->rank; i++)
+        *rows *= s->dims[i];
+    *columns = s->dims[s->rank - 1];
+}
+
+/* The part of a product that is rows or columns [begin, end) of the result. */
+static int product(const quern__call *c, int64_t begin, int64_t end, quern__gemm *gemm)
+{
+    bool ta = c->attr->i[0], tb = c->attr->i[1];
+    int64_t ra, ca, rb, cb, m, n;
+    matrix(&c->in[0].shape, &ra, &ca);
+    matrix(&c->in[1].shape, &rb, &cb);
+    matrix(&c->out[0].shape, &m, &n);
+    const float *a = c->in[0].data, *b = c->in[1].data;
+    float *out = c->out[0].data;
+    int64_t ldc = n, k = ta ? ra : ca;
+    if (c->axis >= 0 && c->axis == c->out[0].shape.rank - 1) {
+        b += tb ? begin * cb : begin;
+        out += begin;
+        n = end - begin;
+    } else if (c->axis >= 0) {
+        int64_t per = m / c->out[0].shape.dims[0];
+        a += ta ? begin * per : begin * per * ca;
+        out += begin * per * ldc;
+        m = (end - begin) * per;
+    }
+    return gemm(ta, tb, m, n, k, a, ca, b, cb, out, ldc);
+}
+
+#ifdef QUERN_HAVE_ONEDNN
+#define PRODUCT_NAME "onednn sgemm"
+#define PRODUCT_GEMM quern__gemm_onednn
+#else
+#define PRODUCT_NAME "plain gemm"
+#define PRODUCT_GEMM quern__gemm_plain
+#endif
+static int product_whole(const quern__call *c, int64_t begin, int64_t end) { return product(c, begin, end, PRODUCT_GEMM); }
+
+static quern__kernel *product_kernel(const quern__call *c, const char **name)
+{
+    for (int i = 0; i < 2; i++)
+        if (strcmp(c->op->name, "matmul") || c->in[i].dtype != QUERN_FLOAT32)
+            return NULL;
+    *name = PRODUCT_NAME;
+    return product_whole;
+}
+
+quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
+{
+    quern__kernel *(*const plain[])(const quern__call *) = { quern__plain_elementwise, quern__plain_classes, quern__plain_reduce,
+                                                             quern__plain_update, quern__plain_dropout };
+    quern__kernel *kernel = product_kernel(call, name);
+    if (kernel)
+        return kernel;
+    *name = "plain";
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        if ((kernel = plain[i](call)))
+            return kernel;
+    *name = "reference";
+    return call->op->reference;
+}

@@ -1,0 +1,30 @@
+/* kernels: fast ways to compute an op. plan asks for one; where there is none, the op's reference kernel runs. */
+#ifndef QUERN__KERNELS_H
+#define QUERN__KERNELS_H
+
+#include "ops/ops.h"
+
+/* The fastest kernel of this build for a call whose shapes and types are set (addresses not yet); `*name` gets its name for
+ * reports. */
+quern__kernel *quern__kernel_for(const quern__call *call, const char **name);
+
+/* A product of row-major float matrices: C[m,n] = A'[m,k] B'[k,n], A' = ta ? Aᵀ : A, each with its leading dimension. One thread.
+ * 0, or a negative status. */
+typedef int quern__gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                        float *c, int64_t ldc);
+int quern__gemm_plain(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                      float *c, int64_t ldc);
+int quern__gemm_onednn(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                       float *c, int64_t ldc);
+
+/* Kernels of plain/, by op; NULL when they do not fit the call. */
+quern__kernel *quern__plain_elementwise(const quern__call *call);
+quern__kernel *quern__plain_classes(const quern__call *call);
+quern__kernel *quern__plain_reduce(const quern__call *call);
+quern__kernel *quern__plain_update(const quern__call *call);
+quern__kernel *quern__plain_dropout(const quern__call *call);
+
+/* Threads of the step call this once before their first call: library kernels then stay on their thread. */
+void quern__kernels_thread_start(void);
+
+#endif

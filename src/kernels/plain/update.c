@@ -1,0 +1,106 @@
+/* One step of an optimizer for one variable, float32: a single pass over the variable, its slots and its gradient. */
+#include "vector.h"
+
+#include <string.h>
+
+typedef struct coefficients {
+    float rate, a, b, c, decay; /* what each loop calls a, b, c is told at the loop */
+} coefficients;
+
+/* a: 1 - beta_1, b: 1 - beta_2, c: epsilon; rate: alpha, the corrected learning rate; decay: learning rate times weight decay */
+QUERN__CLONES static void adam_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s,
+                                    const float *restrict d)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float g = d[i];
+        m[i] += (g - m[i]) * k.a;
+        s[i] += (g * g - s[i]) * k.b;
+        v[i] -= v[i] * k.decay + k.rate * m[i] / (sqrtf(s[i]) + k.c);
+    }
+}
+
+/* a: rho, b: epsilon */
+QUERN__CLONES static void rmsprop_loop(int64_t n, coefficients k, float *restrict v, float *restrict s, const float *restrict d)
+{
+    for (int64_t i = 0; i < n; i++) {
+        s[i] = k.a * s[i] + (1 - k.a) * d[i] * d[i];
+        v[i] -= v[i] * k.decay + k.rate * d[i] / sqrtf(s[i] + k.b);
+    }
+}
+
+QUERN__CLONES static void sgd_loop(int64_t n, coefficients k, float *restrict v, const float *restrict d)
+{
+    for (int64_t i = 0; i < n; i++)
+        v[i] -= v[i] * k.decay + k.rate * d[i];
+}
+
+/* a: momentum */
+QUERN__CLONES static void momentum_loop(int64_t n, coefficients k, bool nesterov, float *restrict v, float *restrict m,
+                                        const float *restrict d)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float step = k.rate * d[i];
+        m[i] = k.a * m[i] - step;
+        v[i] += (nesterov ? k.a * m[i] - step : m[i]) - v[i] * k.decay;
+    }
+}
+
+#define EACH_RUN(c, begin, end)                                          \
+    quern__part p = quern__call_part(c, &(c)->out[0].shape, begin, end); \
+    for (int64_t o = 0, at = p.start; o < p.outer; o++, at += p.stride)
+
+static int adam_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    const double *f = c->attr->f;
+    double t = quern__get(&c->in[5], 0) + 1, rate = quern__get(&c->in[4], 0);
+    coefficients k = { (float)(rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t))), (float)(1 - f[0]), (float)(1 - f[1]),
+                       (float)f[2], (float)(rate * f[3]) };
+    float *v = c->out[0].data, *m = c->out[1].data, *s = c->out[2].data;
+    const float *d = c->in[3].data;
+    EACH_RUN(c, begin, end)
+    adam_loop(p.length, k, v + at, m + at, s + at, d + at);
+    return 0;
+}
+
+static int rmsprop_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    const double *f = c->attr->f;
+    double rate = quern__get(&c->in[3], 0);
+    coefficients k = { (float)rate, (float)f[0], (float)f[2], 0, (float)(rate * f[3]) };
+    float *v = c->out[0].data, *s = c->out[1].data;
+    const float *d = c->in[2].data;
+    EACH_RUN(c, begin, end)
+    rmsprop_loop(p.length, k, v + at, s + at, d + at);
+    return 0;
+}
+
+static int sgd_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    const double *f = c->attr->f;
+    double rate = quern__get(&c->in[c->n_in - 1], 0);
+    coefficients k = { (float)rate, (float)f[0], 0, 0, (float)(rate * f[1]) };
+    float *v = c->out[0].data, *m = c->attr->i[0] ? c->out[1].data : NULL;
+    const float *d = c->in[c->n_in - 2].data;
+    EACH_RUN(c, begin, end)
+    {
+        if (m)
+            momentum_loop(p.length, k, c->attr->i[1], v + at, m + at, d + at);
+        else
+            sgd_loop(p.length, k, v + at, d + at);
+    }
+    return 0;
+}
+
+quern__kernel *quern__plain_update(const quern__call *c)
+{
+    for (int i = 0; i < c->n_out; i++)
+        if (c->out[i].dtype != QUERN_FLOAT32)
+            return NULL;
+    if (!strcmp(c->op->name, "adam") && !c->attr->i[0] && c->in[3].dtype == QUERN_FLOAT32)
+        return adam_kernel;
+    if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && c->in[2].dtype == QUERN_FLOAT32)
+        return rmsprop_kernel;
+    if (!strcmp(c->op->name, "sgd") && c->in[c->n_in - 2].dtype == QUERN_FLOAT32)
+        return sgd_kernel;
+    return NULL;
+}

@@ -1,0 +1,80 @@
+/* How a node is divided: the ways its row allows, the blocks its inputs were written in, and the shapes decide; threads do not. */
+#include "plan.h"
+
+enum { panel = 64, slice = 32 };
+
+static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
+{
+    return quern__shape_close(*quern__shape_of(g, id), capacity);
+}
+
+bool quern__plan_aligned(const quern_shape *from, quern__split split, const quern_shape *to, quern__split read)
+{
+    if (split.axis < 0 || read.axis < 0)
+        return split.axis < 0 && read.axis < 0;
+    bool first = split.axis == 0 && read.axis == 0, last = split.axis == from->rank - 1 && read.axis == to->rank - 1;
+    return (first || last) && split.grain == read.grain && from->dims[split.axis] == to->dims[read.axis];
+}
+
+/* The split in which input i lies, in the input's own shape; -1 when it has none. */
+static quern__split split_of_input(const quern__graph *g, quern__id id, const quern__id *root, const quern__split *splits,
+                                   int64_t capacity)
+{
+    quern__split none = { -1, 0 }, s = splits[root[id]];
+    if (s.axis < 0)
+        return none;
+    quern_shape from = closed(g, root[id], capacity), to = closed(g, id, capacity);
+    if (s.axis == 0 && to.rank && to.dims[0] == from.dims[0])
+        return s;
+    if (s.axis == from.rank - 1 && to.rank && to.dims[to.rank - 1] == from.dims[from.rank - 1])
+        return (quern__split){ to.rank - 1, s.grain };
+    return none;
+}
+
+static quern__split rows(const quern_shape *s, bool open)
+{
+    int64_t grain = open ? slice : panel;
+    return s->rank && s->dims[0] >= 2 * grain ? (quern__split){ 0, grain } : (quern__split){ -1, 0 };
+}
+
+quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
+                                const quern__split *splits)
+{
+    quern_shape out = closed(g, node->out[0], capacity);
+    bool open = out.rank && quern__shape_of(g, node->out[0])->dims[0] < 0;
+    int ways = node->op->ways(g, node), last = out.rank - 1;
+    if (ways == QUERN__WAY_WHOLE || out.rank == 0)
+        return (quern__split){ -1, 0 };
+    if (ways == QUERN__WAY_PRODUCT)
+        return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open);
+    for (int i = node->n_in - 1; i >= 0; i--) { /* as an input of the same shape lies; gradients come last */
+        quern__split s = split_of_input(g, node->in[i], root, splits, capacity);
+        quern_shape in = closed(g, node->in[i], capacity);
+        if (s.axis < 0 || (ways != QUERN__WAY_ELEMENTS && s.axis != (ways == QUERN__WAY_ROWS ? 0 : in.rank - 1)))
+            continue;
+        int axis = ways == QUERN__WAY_COLUMNS ? last : s.axis;
+        bool same =
+            ways == QUERN__WAY_ELEMENTS ? in.rank == out.rank && quern_shape_equal(&in, &out) : in.dims[s.axis] == out.dims[axis];
+        if (same)
+            return (quern__split){ axis, s.grain };
+    }
+    if (ways == QUERN__WAY_COLUMNS)
+        return out.dims[last] >= 2 * panel ? (quern__split){ last, panel } : (quern__split){ -1, 0 };
+    return open || quern_shape_count(&out) >= 1 << 14 ? rows(&out, open) : (quern__split){ -1, 0 };
+}
+
+int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity)
+{
+    if (axis < 0)
+        return -1;
+    quern_shape out = closed(g, node->out[0], capacity), in = closed(g, node->in[i], capacity);
+    int ways = node->op->ways(g, node);
+    if (ways == QUERN__WAY_PRODUCT) {
+        bool transposed = node->attr.i[i];
+        if (i != (axis == 0 ? 0 : 1))
+            return -1;
+        return (axis == 0) != transposed ? 0 : in.rank - 1;
+    }
+    int own = ways == QUERN__WAY_ROWS ? 0 : ways == QUERN__WAY_COLUMNS ? in.rank - 1 : axis - (out.rank - in.rank);
+    return own >= 0 && own < in.rank && in.dims[own] == out.dims[axis] ? own : -1;
+}

@@ -1,0 +1,56 @@
+/* plan: a graph made runnable for batches of at most `capacity` records: which nodes live, how each is divided into blocks, in
+ * which order and with which barriers they run, and where every value lies in one slab. A plan is data; step runs it.
+ *
+ * Blocks follow from shapes alone: panels of 64 columns or slices of 32 records. A value written in blocks and read in the same
+ * blocks never leaves its owner; a barrier stands only where somebody reads another owner's part. */
+#ifndef QUERN__PLAN_H
+#define QUERN__PLAN_H
+
+#include "kernels/kernels.h"
+
+typedef struct quern__entry {
+    quern__call call;
+    quern__kernel *kernel;
+    const char *kernel_name;
+    const quern__node *node;
+    int64_t grain; /* of a block along the call's axis */
+    bool barrier;  /* wait for all threads first       */
+    int32_t phase;
+} quern__entry;
+
+typedef struct quern__plan {
+    const quern__graph *graph;
+    int64_t capacity, batch; /* records it was made for, records it is set to */
+    int n_entries, n_phases;
+    quern__entry *entries;
+    size_t slab_bytes;    /* all values that are no variables, batches or constants */
+    size_t largest_bytes; /* the largest of them */
+    int64_t *offset;      /* by value id: place in the slab, -1 elsewhere */
+    quern__id *root;      /* by value id: whose memory it is */
+    double *constants;    /* by value id */
+    quern_tensor *tensors;
+} quern__plan;
+
+/* Plans all that `outputs` and the variables' updates need. Borrows the graph. Returns new. */
+quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err);
+void quern__plan_free(quern__plan *p);
+/* Sets the plan to batches of `records` <= capacity: shapes change, places do not. */
+void quern__plan_batch(quern__plan *p, int64_t records);
+/* Sets the addresses: the slab, and the arrays of a batch by slot (variables and constants are known). */
+void quern__plan_bind(quern__plan *p, void *slab, void *const *arrays);
+/* Where a value lies once bound. */
+void *quern__plan_address(const quern__plan *p, quern__id id, void *slab, void *const *arrays);
+
+/* The parts of planning, each its own file. divide.c: axis and grain of a node's blocks, and where an input is read by a block. */
+typedef struct quern__split {
+    int32_t axis; /* of the value; -1: one block */
+    int64_t grain;
+} quern__split;
+quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
+                                const quern__split *splits);
+/* The axis of input i along which a block of the node reads only its own part; -1: it reads all. */
+int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity);
+/* Whether blocks written as `split` of `from` are those read along `axis` of `to` with `grain`. */
+bool quern__plan_aligned(const quern_shape *from, quern__split split, const quern_shape *to, quern__split read);
+
+#endif
