@@ -74,7 +74,28 @@ static int reduce_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* The gradient of a mean, max or min: inputs x, y (with the axes kept), dy (kept). A sum's is a broadcast. */
+/* The gradient of a mean: dy (axes kept), divided among all that were averaged. */
+static int mean_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *s = &c->out[0].shape, *kept = &c->in[0].shape;
+    int64_t results = quern_shape_count(kept);
+    double share = results ? (double)results / (double)quern_shape_count(s) : 0;
+    quern__part p = quern__call_part(c, s, begin, end);
+    for (int64_t o = 0; o < p.outer; o++)
+        for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
+            quern__set(&c->out[0], i, share * quern__get(&c->in[0], quern__broadcast_index(kept, s, i)));
+    return 0;
+}
+
+static int ways_elements(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_ELEMENTS;
+}
+
+const quern__op quern__op_mean_slope = { .name = "mean_slope", .ways = ways_elements, .reference = mean_slope_reference };
+
+/* The gradient of a max or min, shared by equals: inputs x, y (axes kept), dy (kept). */
 static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     (void)begin, (void)end;
@@ -88,10 +109,7 @@ static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t e
             equal += quern__get(&c->in[0], at + place(w.reduced, w.dims, w.strides, k)) == y;
         for (int64_t k = 0; k < w.count; k++) {
             int64_t i = at + place(w.reduced, w.dims, w.strides, k);
-            double part = c->attr->i[0] == QUERN__MEAN    ? 1 / (double)w.count
-                          : quern__get(&c->in[0], i) == y ? 1 / (double)equal
-                                                          : 0;
-            quern__set(&c->out[0], i, dy * part);
+            quern__set(&c->out[0], i, quern__get(&c->in[0], i) == y ? dy / (double)equal : 0);
         }
     }
     return 0;
@@ -115,6 +133,8 @@ static void reduce_gradient(quern__graph *g, const quern__node *node, const quer
     quern__id dy = quern__reshape(g, dys[0], &kept), y = quern__reshape(g, copy.out[0], &kept);
     if (copy.attr.i[0] == QUERN__SUM)
         dx[0] = quern__broadcast(g, dy, &whole);
+    else if (copy.attr.i[0] == QUERN__MEAN)
+        dx[0] = quern__build(g, &quern__op_mean_slope, &dy, 1, NULL, &whole, quern__dtype_of(g, dy));
     else
         dx[0] = quern__build(g, &quern__op_reduce_slope, (quern__id[]){ copy.in[0], y, dy }, 3, &copy.attr, &whole,
                              quern__dtype_of(g, dy));
