@@ -81,13 +81,13 @@ int quern__call_fault(const quern__call *call, int code, int64_t record, double 
     while (__atomic_exchange_n(&f->lock, 1, __ATOMIC_ACQUIRE))
         ;
     if (!f->code || call->order < f->order || (call->order == f->order && record < f->record)) {
-        f->order = call->order;
+        __atomic_store_n(&f->order, call->order, __ATOMIC_RELAXED);
         f->record = record;
         f->value = value;
         f->limit = limit;
         f->what = what;
         f->scope = call->scope;
-        __atomic_store_n(&f->code, code, __ATOMIC_RELAXED);
+        __atomic_store_n(&f->code, code, __ATOMIC_RELEASE);
     }
     __atomic_store_n(&f->lock, 0, __ATOMIC_RELEASE);
     return code;

@@ -29,38 +29,48 @@ static void watch(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* The blocks of one call that belong to this thread: a run of them, the same in every step. */
-static void run_entry(running *r, quern__entry *e, int thread)
+static int run_entry(running *r, quern__entry *e, int thread)
 {
     quern__call *c = &e->call;
     if (c->axis < 0) {
-        if (thread == 0) {
-            e->kernel(c, 0, 0);
-            if (r->run->watch)
-                watch(c, 0, 0);
-        }
-        return;
+        int status = thread == 0 ? e->kernel(c, 0, 0) : QUERN_OK;
+        if (thread == 0 && r->run->watch)
+            watch(c, 0, 0);
+        return status;
     }
     int64_t dim = c->out[0].shape.dims[c->axis], blocks = (dim + e->grain - 1) / e->grain, threads = r->team->threads;
     int64_t first = blocks * thread / threads, last = blocks * (thread + 1) / threads;
     for (int64_t b = first; b < last; b++) {
         int64_t begin = b * e->grain, end = begin + e->grain < dim ? begin + e->grain : dim;
-        e->kernel(c, begin, end);
+        int status = e->kernel(c, begin, end);
+        if (status < 0)
+            return status; /* its later blocks hold later records */
         if (r->run->watch)
             watch(c, begin, end);
     }
+    return QUERN_OK;
+}
+
+/* Whether a call before entry `i` failed. Asked only where a barrier makes all of them known, so that every thread finishes the
+ * phase in which another one failed, and the earliest record is named whichever thread was quicker. */
+static bool failed_before(running *r, int i)
+{
+    return __atomic_load_n(&r->fault.code, __ATOMIC_ACQUIRE) && __atomic_load_n(&r->fault.order, __ATOMIC_RELAXED) < i;
 }
 
 static void work(void *arg, int thread)
 {
     running *r = arg;
     quern__profile *profile = thread == 0 ? r->run->profile : NULL;
+    bool skip = false;
     for (int i = 0; i < r->plan->n_entries; i++) {
         quern__entry *e = &r->plan->entries[i];
         double start = profile ? quern__now() : 0;
-        if (e->barrier)
+        if (e->barrier) {
             quern__team_barrier(r->team);
-        if (!__atomic_load_n(&r->fault.code, __ATOMIC_RELAXED))
-            run_entry(r, e, thread);
+            skip = skip || failed_before(r, i);
+        }
+        skip = skip || run_entry(r, e, thread) < 0;
         if (profile)
             profile->seconds[i] += quern__now() - start;
     }

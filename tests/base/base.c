@@ -117,9 +117,13 @@ static void shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_failure_wins),   cmocka_unit_test(memory_is_counted_and_can_fail),
-        cmocka_unit_test(philox_known_answers), cmocka_unit_test(permutation_is_one),
-        cmocka_unit_test(normal_has_its_moments), cmocka_unit_test(names_and_numbers), cmocka_unit_test(shapes),
+        cmocka_unit_test(first_failure_wins),
+        cmocka_unit_test(memory_is_counted_and_can_fail),
+        cmocka_unit_test(philox_known_answers),
+        cmocka_unit_test(permutation_is_one),
+        cmocka_unit_test(normal_has_its_moments),
+        cmocka_unit_test(names_and_numbers),
+        cmocka_unit_test(shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

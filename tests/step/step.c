@@ -1,0 +1,159 @@
+/* A whole training step of a small network: the same bits for any number of threads (P5), no allocation after the first step,
+ * labels outside the classes named, a short last batch. */
+#include "check.h"
+
+#include "grad/grad.h"
+#include "step/step.h"
+
+enum { inputs = 96, hidden = 256, classes = 10, capacity = 128 };
+
+typedef struct net {
+    quern__graph *g;
+    quern__plan *plan;
+    quern__id loss;
+    quern__variable v[14];
+    void *slab;
+    float x[capacity * inputs];
+    int32_t y[capacity];
+} net;
+
+static quern__variable *variable(net *n, int k, int dtype, int rank, int64_t a, int64_t b)
+{
+    static char paths[14][4];
+    snprintf(paths[k], sizeof paths[k], "v%d", k);
+    n->v[k] = (quern__variable){ .path = paths[k], .dtype = dtype, .shape = { .rank = rank, .dims = { a, b } } };
+    size_t bytes;
+    assert_true(quern__shape_bytes(&n->v[k].shape, dtype, &bytes));
+    n->v[k].data = quern__alloc_aligned(bytes + 64, 64);
+    memset(n->v[k].data, 0, bytes);
+    return &n->v[k];
+}
+
+static net *net_new(void)
+{
+    quern_error err = { 0 };
+    net *n = calloc(1, sizeof *n);
+    quern_shape sx = { .rank = 2, .dims = { -1, inputs } }, sy = { .rank = 1, .dims = { -1 } };
+    const int64_t shapes[4][2] = { { inputs, hidden }, { hidden, 0 }, { hidden, classes }, { classes, 0 } };
+    quern__random_key key = quern__random_key_of(1, QUERN__RANDOM_INIT, 0);
+    quern__id w[4], d[4];
+    n->g = quern__graph_new();
+    for (int k = 0; k < 4; k++) {
+        quern__variable *v = variable(n, k, QUERN_FLOAT32, k % 2 ? 1 : 2, shapes[k][0], shapes[k][1]);
+        for (int64_t i = 0; k % 2 == 0 && i < quern_shape_count(&v->shape); i++)
+            ((float *)v->data)[i] = 0.05f * (float)quern__random_normal(key, (uint64_t)k, (uint64_t)i);
+        w[k] = quern__graph_variable(n->g, v);
+    }
+    for (int i = 0; i < capacity * inputs; i++)
+        n->x[i] = (float)quern__random_uniform(key, 9, (uint64_t)i);
+    for (int i = 0; i < capacity; i++)
+        n->y[i] = i * 7 % classes;
+    quern__id x = quern__graph_batch(n->g, 0, QUERN_FLOAT32, &sx), y = quern__graph_batch(n->g, 1, QUERN_INT32, &sy);
+    quern__id h = quern__unary(n->g, QUERN__RELU0, quern__add2(n->g, quern__matmul(n->g, x, w[0], 0, 0), w[1]), 0, 0, 0);
+    h = quern__dropout(n->g, h, 0.25, 3, 0);
+    quern__id z = quern__add2(n->g, quern__matmul(n->g, h, w[2], 0, 0), w[3]);
+    n->loss = quern__reduce(n->g, QUERN__MEAN, quern__sparse_crossentropy(n->g, y, z, -1), ~0u, 0);
+    CHECK_OK(quern__gradients(n->g, n->loss, 0, w, 4, d, &err), err);
+    quern__variable *iteration = variable(n, 12, QUERN_INT64, 0, 0, 0), *rate = variable(n, 13, QUERN_FLOAT32, 0, 0, 0);
+    *(float *)rate->data = 1e-3f;
+    for (int k = 0; k < 4; k++) {
+        int rank = n->v[k].shape.rank;
+        quern__variable *m = variable(n, 4 + k, QUERN_FLOAT32, rank, shapes[k][0], shapes[k][1]);
+        quern__variable *s = variable(n, 8 + k, QUERN_FLOAT32, rank, shapes[k][0], shapes[k][1]);
+        quern__adam(n->g, &n->v[k], d[k], quern__graph_variable(n->g, rate), quern__graph_variable(n->g, iteration), m, s, NULL,
+                    0.9, 0.999, 1e-7, 0);
+    }
+    quern__assign(n->g, iteration, quern__shift(n->g, quern__graph_variable(n->g, iteration), 1));
+    n->plan = quern__plan_new(n->g, &n->loss, 1, capacity, &err);
+    if (!n->plan)
+        fail_msg("%s: %s", err.where, err.text);
+    n->slab = quern__alloc_aligned(n->plan->slab_bytes + 64, 64);
+    return n;
+}
+
+static void net_free(net *n)
+{
+    for (int k = 0; k < 14; k++)
+        quern__free_aligned(n->v[k].data);
+    quern__free_aligned(n->slab);
+    quern__plan_free(n->plan);
+    quern__graph_free(n->g);
+    free(n);
+}
+
+static int step(net *n, quern__team *team, int64_t records, int64_t first, quern_error *err)
+{
+    void *arrays[] = { n->x, n->y };
+    quern__step_run r = { .slab = n->slab, .arrays = arrays, .records = records, .first = first, .seed = 5 };
+    return quern__step(team, n->plan, &r, err);
+}
+
+static void same_bits_for_any_threads(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    net *want = NULL;
+    for (int threads = 1; threads <= 3; threads++) {
+        net *n = net_new();
+        quern__team *team = quern__team_new(threads, &err);
+        for (int s = 0; s < 20; s++)
+            CHECK_OK(step(n, team, s % 5 == 4 ? 37 : capacity, s * capacity, &err), err);
+        assert_true(*(int64_t *)n->v[12].data == 20);
+        for (int k = 0; want && k < 4; k++) {
+            size_t bytes;
+            quern__shape_bytes(&n->v[k].shape, QUERN_FLOAT32, &bytes);
+            assert_memory_equal(n->v[k].data, want->v[k].data, bytes);
+        }
+        quern__team_free(team);
+        if (want)
+            net_free(n);
+        else
+            want = n;
+    }
+    net_free(want);
+}
+
+static void it_learns_and_allocates_nothing(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    net *n = net_new();
+    quern__team *team = quern__team_new(2, &err);
+    CHECK_OK(step(n, team, capacity, 0, &err), err);
+    float before = *(float *)quern__plan_address(n->plan, n->loss, n->slab, (void *[]){ n->x, n->y });
+    size_t allocations = quern__memory().allocations;
+    for (int s = 0; s < 200; s++)
+        CHECK_OK(step(n, team, capacity, 0, &err), err);
+    assert_true(quern__memory().allocations == allocations);
+    float after = *(float *)quern__plan_address(n->plan, n->loss, n->slab, (void *[]){ n->x, n->y });
+    CHECK_NEAR(before, 2.3, 0, 0.3);
+    assert_true(after < before / 2);
+    quern__team_free(team);
+    net_free(n);
+}
+
+static void bad_label_is_named(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 2; threads++) {
+        quern_error err = { 0 };
+        net *n = net_new();
+        quern__team *team = quern__team_new(threads, &err);
+        float first = ((float *)n->v[0].data)[0];
+        n->y[90] = 77;
+        n->y[41] = -3;
+        assert_int_equal(step(n, team, capacity, 0, &err), QUERN_INVALID);
+        assert_string_equal(err.where, "record 41 of the batch");
+        assert_non_null(strstr(err.text, "label -3 is outside 0 … 9"));
+        assert_true(((float *)n->v[0].data)[0] == first);
+        quern__team_free(team);
+        net_free(n);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits_for_any_threads),
+                                        cmocka_unit_test(it_learns_and_allocates_nothing), cmocka_unit_test(bad_label_is_named) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
