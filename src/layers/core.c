@@ -1,0 +1,182 @@
+/* The layers: Input, Dense, Flatten, Reshape, Dropout, Activation, Rescaling, Normalization, Concatenate, Add. */
+#include "layers.h"
+
+#include <math.h>
+
+static quern__id same(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)l, (void)g, (void)n, (void)training;
+    return in[0];
+}
+
+/* ---- Dense ---- */
+
+static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    (void)n;
+    int64_t units = quern__config_int(l->config, "units"), width = in[0].rank > 1 ? in[0].dims[in[0].rank - 1] : -1;
+    char text[96];
+    if (units < 1)
+        return quern__fail(err, QUERN_INVALID, l->name, "units must be at least 1");
+    if (width < 1)
+        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s have no fixed last axis", quern_shape_text(in, text, sizeof text));
+    quern_shape kernel = { .rank = 2, .dims = { width, units } }, bias = { .rank = 1, .dims = { units } };
+    if (!quern__layer_weight(l, "kernel", &kernel, "kernel_initializer", err))
+        return QUERN_NOMEM;
+    if (quern__config_bool(l->config, "use_bias") && !quern__layer_weight(l, "bias", &bias, "bias_initializer", err))
+        return QUERN_NOMEM;
+    return QUERN_OK;
+}
+
+static quern__id dense_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)n, (void)training;
+    quern__id y = quern__matmul(g, in[0], quern__graph_variable(g, l->weights[0]), false, false);
+    if (l->n_weights > 1)
+        y = quern__add2(g, y, quern__graph_variable(g, l->weights[1]));
+    return quern__activation(g, json_object_get(l->config, "activation"), y);
+}
+
+static const quern__field dense_fields[] = { { "units", QUERN__F_INT, NULL },
+                                             { "activation", QUERN__F_ACTIVATION, "\"linear\"" },
+                                             { "use_bias", QUERN__F_BOOL, "true" },
+                                             { "kernel_initializer", QUERN__F_INITIALIZER, "\"glorot_uniform\"" },
+                                             { "bias_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
+                                             { "kernel_regularizer", QUERN__F_REGULARIZER, "null" },
+                                             { "bias_regularizer", QUERN__F_REGULARIZER, "null" },
+                                             { "kernel_constraint", QUERN__F_ONLY_DEFAULT, "null" },
+                                             { "bias_constraint", QUERN__F_ONLY_DEFAULT, "null" },
+                                             { 0 } };
+
+/* ---- shapes ---- */
+
+static quern__id flatten_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)l, (void)n, (void)training;
+    quern_shape s = *quern__shape_of(g, in[0]), flat = { .rank = 2, .dims = { s.dims[0], 1 } };
+    for (int i = 1; i < s.rank; i++)
+        flat.dims[1] *= s.dims[i];
+    return quern__reshape(g, in[0], &flat);
+}
+
+static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)n, (void)training;
+    quern_shape s = *quern__shape_of(g, in[0]), to = { .rank = 1, .dims = { s.dims[0] } };
+    json_t *target = json_object_get(l->config, "target_shape"), *d;
+    int64_t count = 1, known = 1;
+    int guess = 0;
+    size_t k;
+    for (int i = 1; i < s.rank; i++)
+        count *= s.dims[i];
+    if (json_array_size(target) > QUERN_MAX_RANK - 1)
+        return quern__graph_fail(g, QUERN_SHAPE, "target_shape has too many axes");
+    json_array_foreach(target, k, d)
+    {
+        to.dims[to.rank] = json_integer_value(d);
+        if (to.dims[to.rank] < 0)
+            guess = to.rank;
+        else
+            known *= to.dims[to.rank];
+        to.rank++;
+    }
+    if (guess && known && count % known == 0)
+        to.dims[guess] = count / known;
+    return quern__reshape(g, in[0], &to);
+}
+
+static const quern__field flatten_fields[] = { { "data_format", QUERN__F_ONLY_DEFAULT, "\"channels_last\"" }, { 0 } };
+static const quern__field reshape_fields[] = { { "target_shape", QUERN__F_ANY, NULL }, { 0 } };
+
+static quern__id concatenate_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    int axis = (int)quern__config_int(l->config, "axis"), rank = quern__shape_of(g, in[0])->rank;
+    axis = axis < 0 ? axis + rank : axis;
+    return axis < 1 || axis >= rank ? quern__graph_fail(g, QUERN_SHAPE, "axis %d does not fit", axis)
+                                    : quern__concat(g, in, n, axis);
+}
+
+static const quern__field concatenate_fields[] = { { "axis", QUERN__F_INT, "-1" }, { 0 } };
+
+static quern__id add_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)l, (void)training;
+    quern__id y = in[0];
+    for (int i = 1; i < n; i++)
+        y = quern__add2(g, y, in[i]);
+    return y;
+}
+
+/* ---- Dropout, Activation, Rescaling ---- */
+
+static int dropout_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    (void)in, (void)n;
+    double rate = quern__config_number(l->config, "rate");
+    return rate >= 0 && rate <= 1 ? QUERN_OK : quern__fail(err, QUERN_INVALID, l->name, "rate %g is outside 0 … 1", rate);
+}
+
+static quern__id dropout_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)n;
+    json_t *shape = json_object_get(l->config, "noise_shape"), *seed = json_object_get(l->config, "seed"), *d;
+    uint32_t shared = 0;
+    size_t k;
+    json_array_foreach(shape, k, d) shared |= json_integer_value(d) == 1 ? 1u << k : 0;
+    uint64_t own = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
+    return training ? quern__dropout(g, in[0], quern__config_number(l->config, "rate"), own, shared) : in[0];
+}
+
+static const quern__field dropout_fields[] = {
+    { "rate", QUERN__F_NUMBER, NULL }, { "noise_shape", QUERN__F_ANY, "null" }, { "seed", QUERN__F_INT, "null" }, { 0 }
+};
+
+static quern__id activation_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)n, (void)training;
+    return quern__activation(g, json_object_get(l->config, "activation"), in[0]);
+}
+
+static const quern__field activation_fields[] = { { "activation", QUERN__F_ACTIVATION, NULL }, { 0 } };
+
+static quern__id rescaling_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)n, (void)training;
+    double scale = quern__config_number(l->config, "scale"), offset = quern__config_number(l->config, "offset");
+    return isnan(scale) || isnan(offset)
+               ? quern__graph_fail(g, QUERN_UNSUPPORTED, "scale and offset per channel are not in this version")
+               : quern__unary(g, QUERN__AFFINE, in[0], scale, offset, 0);
+}
+
+static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }, { "offset", QUERN__F_ANY, "0.0" }, { 0 } };
+
+#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL)          \
+    static const quern__class ID = { .group = QUERN__LAYER,    \
+                                     .name = NAME,             \
+                                     .aliases = ALIASES,       \
+                                     .module = "keras.layers", \
+                                     .fields = FIELDS,         \
+                                     .build = BUILD,           \
+                                     .call = CALL }
+
+static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
+                                             { "batch_size", QUERN__F_ONLY_DEFAULT, "null" },
+                                             { "batch_shape", QUERN__F_ANY, "null" },
+                                             { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
+                                             { "ragged", QUERN__F_ONLY_DEFAULT, "false" },
+                                             { 0 } };
+LAYER(input_class, "InputLayer", "", input_fields, NULL, same);
+LAYER(dense_class, "Dense", "", dense_fields, dense_build, dense_call);
+LAYER(flatten_class, "Flatten", "", flatten_fields, NULL, flatten_call);
+LAYER(reshape_class, "Reshape", "", reshape_fields, NULL, reshape_call);
+LAYER(dropout_class, "Dropout", "", dropout_fields, dropout_build, dropout_call);
+LAYER(activation_class, "Activation", "", activation_fields, NULL, activation_call);
+LAYER(rescaling_class, "Rescaling", "", rescaling_fields, NULL, rescaling_call);
+LAYER(concatenate_class, "Concatenate", "", concatenate_fields, NULL, concatenate_call);
+LAYER(add_class, "Add", "", NULL, NULL, add_call);
+
+const quern__class *const quern__layer_classes[] = {
+    &input_class,      &dense_class,     &flatten_class,     &reshape_class, &dropout_class,
+    &activation_class, &rescaling_class, &concatenate_class, &add_class,     NULL
+};

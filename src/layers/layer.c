@@ -1,0 +1,101 @@
+/* What every layer does: it is made from a config, gets its weights when its input shapes are known, and adds nodes when called. */
+#include "layers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape, bool trainable, quern_error *err)
+{
+    size_t bytes;
+    quern__variable *v = quern__shape_bytes(shape, dtype, &bytes) && bytes < SIZE_MAX / 2 ? quern__zalloc(1, sizeof *v) : NULL;
+    if (v) {
+        *v = (quern__variable){ .path = quern__strdup(path), .dtype = dtype, .trainable = trainable, .shape = *shape };
+        v->data = quern__alloc_aligned((bytes + 63) / 64 * 64 + 64, 64);
+        if (v->path && v->data)
+            return memset(v->data, 0, bytes), v;
+    }
+    quern__variable_free(v);
+    quern__fail(err, QUERN_NOMEM, path, "no memory for this weight");
+    return NULL;
+}
+
+void quern__variable_free(quern__variable *v)
+{
+    if (!v)
+        return;
+    quern__free(v->path);
+    quern__free_aligned(v->data);
+    quern__free(v);
+}
+
+quern__layer *quern__layer_new(const quern__class *kind, json_t *config, quern_error *err)
+{
+    const char *name = quern__config_text(config, "name");
+    quern__layer *l = quern__zalloc(1, sizeof *l);
+    if (!l || !(l->name = quern__strdup(name ? name : ""))) {
+        quern__free(l);
+        json_decref(config);
+        quern__fail_memory(err, sizeof *l);
+        return NULL;
+    }
+    l->kind = kind;
+    l->config = config;
+    l->trainable = quern__config_bool(config, "trainable");
+    return l;
+}
+
+void quern__layer_free(quern__layer *l)
+{
+    if (!l)
+        return;
+    for (int i = 0; i < l->n_weights; i++)
+        quern__variable_free(l->weights[i]);
+    json_decref(l->config);
+    quern__free(l->name);
+    quern__free(l);
+}
+
+quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape, const char *initializer,
+                                     quern_error *err)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", l->name, name);
+    quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
+    json_t *spec = json_object_get(l->config, initializer);
+    if (v && spec && quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
+        quern__variable_free(v);
+        return NULL;
+    }
+    return v ? l->weights[l->n_weights++] = v : NULL;
+}
+
+int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_t seed, quern_error *err)
+{
+    if (l->built)
+        return QUERN_OK;
+    l->seed = quern__hash64(seed);
+    l->built = true;
+    l->n_in = n_in < QUERN_MAX_RANK ? n_in : QUERN_MAX_RANK;
+    for (int i = 0; i < l->n_in; i++)
+        l->in[i] = in[i];
+    return l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
+}
+
+static void add_penalty(quern__layer *l, quern__graph *g, const char *key, quern__id x)
+{
+    quern__id p = quern__penalty(g, json_object_get(l->config, key), x);
+    if (p)
+        l->penalty = l->penalty ? quern__add2(g, l->penalty, p) : p;
+}
+
+quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
+{
+    quern__graph_scope(g, l->name);
+    quern__id y = l->kind->call(l, g, in, n_in, training);
+    static const char *const keys[] = { "kernel_regularizer", "bias_regularizer" };
+    for (int i = 0; y && i < l->n_weights && i < 2; i++)
+        add_penalty(l, g, keys[i], quern__graph_variable(g, l->weights[i]));
+    if (y)
+        add_penalty(l, g, "activity_regularizer", y);
+    return y;
+}

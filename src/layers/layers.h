@@ -1,0 +1,155 @@
+/* layers: Keras's words. Every class (layer, loss, metric, optimizer, initializer, regularizer) is a row of a table: its name, its
+ * aliases, its config fields with Keras's defaults, and functions that add graph nodes. The same row reads a `.keras` file, a word
+ * of the command line and a call from C. Names and defaults: keras-team/keras 3.15. */
+#ifndef QUERN__LAYERS_H
+#define QUERN__LAYERS_H
+
+#include "ops/ops.h"
+
+#include <jansson.h>
+
+typedef enum quern__group {
+    QUERN__LAYER,
+    QUERN__LOSS,
+    QUERN__METRIC,
+    QUERN__OPTIMIZER,
+    QUERN__INITIALIZER,
+    QUERN__REGULARIZER,
+    QUERN__GROUPS
+} quern__group;
+
+typedef enum quern__kind_of_field {
+    QUERN__F_NUMBER,
+    QUERN__F_INT,
+    QUERN__F_BOOL,
+    QUERN__F_TEXT,
+    QUERN__F_ANY,         /* what the class says                                          */
+    QUERN__F_ACTIVATION,  /* a name, or an object with arguments                          */
+    QUERN__F_INITIALIZER, /* a name or an object                                          */
+    QUERN__F_REGULARIZER, /* null, a name or an object                                    */
+    QUERN__F_ONLY_DEFAULT /* known to Keras, not in this version: another value is refused */
+} quern__kind_of_field;
+
+/* One argument of a class: in Keras's order; the default as JSON ("1e-7", "\"zeros\"", "null"; NULL: must be given). */
+typedef struct quern__field {
+    const char *name;
+    quern__kind_of_field kind;
+    const char *fallback;
+} quern__field;
+
+struct quern__layer;
+struct quern__optimizer;
+typedef struct quern__class {
+    quern__group group;
+    const char *name;    /* Keras's class name                                  */
+    const char *aliases; /* other names, between blanks                          */
+    const char *module;  /* "keras.layers"                                       */
+    const quern__field *fields;
+    /* Layers: makes weights for input shapes (batch open) / adds nodes. */
+    int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
+    quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
+    /* Losses and metrics: one value per record (or per element before the last axis). */
+    quern__id (*value)(quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
+    /* Optimizers: slots of the variables (called once), and the nodes of one variable's step. */
+    int (*slots)(struct quern__optimizer *o, quern_error *err);
+    void (*step)(struct quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
+                 double decay);
+    /* Initializers. */
+    int (*fill)(json_t *config, const quern_shape *shape, float *data, uint64_t seed, quern_error *err);
+    /* Regularizers. */
+    quern__id (*penalty)(quern__graph *g, json_t *config, quern__id x);
+    int extra; /* what a row's function is told: which statistic of a family */
+} quern__class;
+
+/* ---- registry.c ---- */
+/* All rows of a group, NULL at the end. */
+const quern__class *const *quern__classes(quern__group group);
+/* The row of that name or alias (without case and underscores); NULL, with the nearest name in the error. */
+const quern__class *quern__class_find(quern__group group, const char *name, quern_error *err);
+const char *quern__group_name(quern__group group);
+/* A full config: what is given, and defaults for the rest. Keys that the class does not know are an error when `strict`, else kept.
+ * Returns new. */
+json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_error *err);
+/* An object of a group from JSON: a name, {"class_name", "config"}; its row and full config (new). */
+const quern__class *quern__object(quern__group group, json_t *spec, json_t **config, quern_error *err);
+/* {"module", "class_name", "config", "registered_name"} of an object. Returns new. */
+json_t *quern__serialize(const quern__class *c, json_t *config);
+double quern__config_number(json_t *config, const char *key); /* NaN for null */
+int64_t quern__config_int(json_t *config, const char *key);
+bool quern__config_bool(json_t *config, const char *key);
+const char *quern__config_text(json_t *config, const char *key); /* NULL for null; borrowed */
+/* Keras's default name of a class: snake case ("max_pooling2d"). */
+void quern__snake_case(const char *name, char *out, size_t size);
+
+/* ---- words.c: "dense 128 relu kernel_regularizer=l2(0.01)" ---- */
+/* The row named by the first word and the config of the others. Returns the row; `config` new. `base` is the text's place for
+ * messages. */
+const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err);
+
+/* ---- activations.c ---- */
+quern__id quern__activation(quern__graph *g, json_t *spec, quern__id x); /* null: linear */
+int quern__activation_check(json_t *spec, quern_error *err);
+bool quern__is_activation(const char *name);
+
+/* ---- layer.c, core.c ---- */
+enum { QUERN__MAX_WEIGHTS = 8 };
+typedef struct quern__layer {
+    const quern__class *kind;
+    char *name;
+    json_t *config;
+    bool built, trainable;
+    int n_weights;
+    quern__variable *weights[QUERN__MAX_WEIGHTS]; /* trainable ones first */
+    quern_shape in[QUERN_MAX_RANK];               /* input shapes it was built for */
+    int n_in;
+    uint64_t seed;     /* of its initializers and its dropout */
+    quern__id penalty; /* while a graph is built: losses it added */
+} quern__layer;
+/* A layer of a class with a full config (taken). Returns new. */
+quern__layer *quern__layer_new(const quern__class *kind, json_t *config, quern_error *err);
+void quern__layer_free(quern__layer *layer);
+int quern__layer_build(quern__layer *layer, const quern_shape *in, int n_in, uint64_t seed, quern_error *err);
+/* Adds a weight: path "layer/name", filled by the initializer in config[initializer]. */
+quern__variable *quern__layer_weight(quern__layer *layer, const char *name, const quern_shape *shape, const char *initializer,
+                                     quern_error *err);
+/* Nodes of the layer for inputs; penalties of its regularizers are added to layer->penalty. */
+quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
+quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape, bool trainable, quern_error *err);
+void quern__variable_free(quern__variable *v);
+
+/* ---- losses.c, metrics.c ---- */
+/* Values of a loss per record, weighted and reduced as its config says to a scalar. `weights` 0: none. */
+quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
+                      quern__id weights);
+/* Squeezes or expands the ranks of truth and prediction to each other, as Keras does. */
+void quern__match_ranks(quern__graph *g, quern__id *truth, quern__id *prediction);
+/* The dtype in which a loss wants its targets, and the shape for outputs of `shape`. */
+int quern__loss_target(const quern__class *c, const quern_shape *output, quern_shape *target);
+/* What "accuracy" or "crossentropy" means for these shapes. */
+const char *quern__metric_meaning(const char *name, const quern_shape *truth, const quern_shape *prediction);
+/* Adds total += sum(values * weights) and count += sum(weights) for a metric whose result is finish(total / count). */
+void quern__metric(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction, quern__id weights,
+                   quern__variable *total, quern__variable *count);
+double quern__metric_result(const quern__class *c, double total, double count);
+
+/* ---- optimizers.c ---- */
+typedef struct quern__optimizer {
+    const quern__class *kind;
+    json_t *config;
+    quern__variable *iteration, *rate;
+    int n, n_slots; /* trained variables; slots in the order in which Keras saves them */
+    quern__variable **trained, **slots;
+    int (*place)[3]; /* by variable: numbers of its slots, -1 for none */
+} quern__optimizer;
+/* An optimizer for n variables (borrowed; the array is copied). `config` is taken. Returns new. */
+quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config, quern__variable *const *trained, int n,
+                                       quern_error *err);
+void quern__optimizer_free(quern__optimizer *o);
+/* Clipping, weight decay, the step of each variable and the count of iterations. */
+void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients);
+
+/* ---- initializers.c, regularizers.c ---- */
+int quern__initialize(json_t *spec, quern__variable *v, uint64_t seed, quern_error *err);
+quern__id quern__penalty(quern__graph *g, json_t *spec, quern__id x); /* scalar; 0 for null */
+
+#endif

@@ -1,0 +1,227 @@
+/* Finding classes by name, and configs with Keras's defaults. */
+#include "layers.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+extern const quern__class *const quern__layer_classes[],
+    *const quern__loss_classes[], *const quern__metric_classes[], *const quern__optimizer_classes[],
+                                                                      *const quern__initializer_classes[],
+                                                                          *const quern__regularizer_classes[];
+
+static const struct {
+    const char *name;
+    const quern__class *const *rows;
+} groups[QUERN__GROUPS] = {
+    [QUERN__LAYER] = { "layer", quern__layer_classes },
+    [QUERN__LOSS] = { "loss", quern__loss_classes },
+    [QUERN__METRIC] = { "metric", quern__metric_classes },
+    [QUERN__OPTIMIZER] = { "optimizer", quern__optimizer_classes },
+    [QUERN__INITIALIZER] = { "initializer", quern__initializer_classes },
+    [QUERN__REGULARIZER] = { "regularizer", quern__regularizer_classes },
+};
+
+const quern__class *const *quern__classes(quern__group group) { return groups[group].rows; }
+const char *quern__group_name(quern__group group) { return groups[group].name; }
+
+static bool has_alias(const char *aliases, const char *name)
+{
+    char word[64];
+    for (const char *p = aliases ? aliases : ""; *p;) {
+        size_t n = strcspn(p, " ");
+        snprintf(word, sizeof word, "%.*s", (int)n, p);
+        if (n && quern__same_name(word, name))
+            return true;
+        p += n + strspn(p + n, " ");
+    }
+    return false;
+}
+
+const quern__class *quern__class_find(quern__group group, const char *name, quern_error *err)
+{
+    const quern__class *const *rows = groups[group].rows;
+    const char *names[128];
+    char snakes[128][48];
+    int n = 0;
+    for (int i = 0; rows[i]; i++) {
+        if (quern__same_name(rows[i]->name, name) || has_alias(rows[i]->aliases, name))
+            return rows[i];
+        if (n < 128) {
+            quern__snake_case(rows[i]->name, snakes[n], sizeof snakes[n]);
+            names[n] = snakes[n];
+            n++;
+        }
+    }
+    char snake[64];
+    quern__snake_case(name, snake, sizeof snake);
+    const char *near = quern__nearest(snake, names, (size_t)n, sizeof *names);
+    quern__fail(err, QUERN_NOTFOUND, NULL, "no %s is called '%s'", groups[group].name, name);
+    if (near)
+        quern__hint(err, "did you mean '%s'?", near);
+    return NULL;
+}
+
+void quern__snake_case(const char *name, char *out, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; name[i] && n + 2 < size; i++) {
+        bool upper = isupper((unsigned char)name[i]);
+        bool after_lower = i && (islower((unsigned char)name[i - 1]) ||
+                                 (isdigit((unsigned char)name[i - 1]) && islower((unsigned char)name[i + 1])));
+        bool before_lower = i && isupper((unsigned char)name[i - 1]) && islower((unsigned char)name[i + 1]);
+        if (upper && (after_lower || before_lower))
+            out[n++] = '_';
+        out[n++] = (char)tolower((unsigned char)name[i]);
+    }
+    out[n] = 0;
+}
+
+double quern__config_number(json_t *config, const char *key)
+{
+    json_t *v = json_object_get(config, key);
+    return json_is_true(v) ? 1 : json_is_false(v) ? 0 : json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
+int64_t quern__config_int(json_t *config, const char *key)
+{
+    double v = quern__config_number(config, key);
+    return isfinite(v) && fabs(v) < 9e15 ? (int64_t)v : 0;
+}
+
+bool quern__config_bool(json_t *config, const char *key) { return quern__config_int(config, key) != 0; }
+const char *quern__config_text(json_t *config, const char *key) { return json_string_value(json_object_get(config, key)); }
+
+static bool kind_fits(quern__kind_of_field kind, json_t *v)
+{
+    if (json_is_null(v))
+        return true;
+    switch (kind) {
+    case QUERN__F_NUMBER:
+        return json_is_number(v);
+    case QUERN__F_INT:
+        return json_is_number(v) && json_number_value(v) == floor(json_number_value(v));
+    case QUERN__F_BOOL:
+        return json_is_boolean(v);
+    case QUERN__F_TEXT:
+        return json_is_string(v);
+    default:
+        return true;
+    }
+}
+
+static int check_field(const quern__class *c, const quern__field *f, json_t *v, json_t *fallback, quern_error *err)
+{
+    static const char *const kinds[] = { "a number", "a whole number", "true or false", "a word" };
+    if (!kind_fits(f->kind, v)) {
+        char *text = json_dumps(v, JSON_ENCODE_ANY);
+        int status = quern__fail(err, QUERN_INVALID, c->name, "%s=%s is not %s", f->name, text ? text : "?", kinds[f->kind]);
+        free(text);
+        return status;
+    }
+    json_t *ignored = NULL;
+    if (f->kind == QUERN__F_INITIALIZER && !quern__object(QUERN__INITIALIZER, v, &ignored, err))
+        return err ? err->code : QUERN_INVALID;
+    if (f->kind == QUERN__F_REGULARIZER && !json_is_null(v) && !quern__object(QUERN__REGULARIZER, v, &ignored, err))
+        return err ? err->code : QUERN_INVALID;
+    json_decref(ignored);
+    if (f->kind == QUERN__F_ACTIVATION)
+        return quern__activation_check(v, err);
+    if (f->kind == QUERN__F_ONLY_DEFAULT && !json_equal(v, fallback) && !json_is_null(v))
+        return quern__fail(err, QUERN_UNSUPPORTED, c->name, "%s is not in this version", f->name);
+    return QUERN_OK;
+}
+
+/* Every class of a group takes these too. */
+static const quern__field common_layer[] = { { "name", QUERN__F_TEXT, "null" },
+                                             { "trainable", QUERN__F_BOOL, "true" },
+                                             { "dtype", QUERN__F_ANY, "\"float32\"" },
+                                             { "activity_regularizer", QUERN__F_REGULARIZER, "null" },
+                                             { 0 } };
+static const quern__field common_named[] = { { "name", QUERN__F_TEXT, "null" }, { "dtype", QUERN__F_ANY, "\"float32\"" }, { 0 } };
+static const quern__field common_none[] = { { 0 } };
+
+static int fill(const quern__class *c, const quern__field *fields, json_t *given, json_t *out, quern_error *err)
+{
+    for (int i = 0; fields && fields[i].name; i++) {
+        json_t *v = json_object_get(given, fields[i].name),
+               *fallback = fields[i].fallback ? json_loads(fields[i].fallback, JSON_DECODE_ANY, NULL) : NULL;
+        if (json_object_get(out, fields[i].name)) {
+            json_decref(fallback);
+            continue;
+        }
+        int status = QUERN_OK;
+        if (!v && !fallback)
+            status = quern__fail(err, QUERN_INVALID, c->name, "%s is missing", fields[i].name);
+        else if (v)
+            status = check_field(c, &fields[i], v, fallback, err);
+        if (status >= 0)
+            json_object_set(out, fields[i].name, v ? v : fallback);
+        json_decref(fallback);
+        if (status < 0)
+            return status;
+    }
+    return QUERN_OK;
+}
+
+static int check_unknown(const quern__class *c, json_t *given, json_t *out, bool strict, quern_error *err)
+{
+    const char *key, *names[64];
+    json_t *v;
+    int n = 0;
+    for (; c->fields && c->fields[n].name && n < 64; n++)
+        names[n] = c->fields[n].name;
+    json_object_foreach(given, key, v)
+    {
+        if (json_object_get(out, key))
+            continue;
+        if (strict) {
+            const char *near = quern__nearest(key, names, (size_t)n, sizeof *names);
+            int status = quern__fail(err, QUERN_INVALID, c->name, "no argument is called '%s'", key);
+            if (near)
+                quern__hint(err, "did you mean '%s'?", near);
+            return status;
+        }
+        json_object_set(out, key, v);
+    }
+    return QUERN_OK;
+}
+
+json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_error *err)
+{
+    json_t *out = json_object();
+    const quern__field *common = c->group == QUERN__LAYER                               ? common_layer
+                                 : c->group == QUERN__LOSS || c->group == QUERN__METRIC ? common_named
+                                                                                        : common_none;
+    if (fill(c, common, given, out, err) < 0 || fill(c, c->fields, given, out, err) < 0 ||
+        check_unknown(c, given, out, strict, err) < 0) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
+const quern__class *quern__object(quern__group group, json_t *spec, json_t **config, quern_error *err)
+{
+    const char *name = json_is_string(spec) ? json_string_value(spec) : quern__config_text(spec, "class_name");
+    json_t *given = json_object_get(spec, "config");
+    if (json_is_string(given)) { /* a function is {"class_name": "function", "config": "mean_squared_error"} */
+        name = json_string_value(given);
+        given = NULL;
+    }
+    if (!name) {
+        quern__fail(err, QUERN_FORMAT, NULL, "a %s is neither a name nor an object", groups[group].name);
+        return NULL;
+    }
+    const quern__class *c = quern__class_find(group, name, err);
+    if (!c)
+        return NULL;
+    *config = quern__config(c, given, false, err);
+    return *config ? c : NULL;
+}
+
+json_t *quern__serialize(const quern__class *c, json_t *config)
+{
+    return json_pack("{s:s, s:s, s:O, s:n}", "module", c->module, "class_name", c->name, "config", config, "registered_name");
+}

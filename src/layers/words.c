@@ -1,0 +1,229 @@
+/* The words in which people name a class and its arguments: "dense 128 relu kernel_regularizer=l2(0.01)". Grammar:
+ * words = name {value | name '=' value};  value = number | number 'x' number … | '(' value {',' value} ')' | name ['(' arguments
+ * ')']. A word without '=' is an activation where the class has one and the word names one, else the next argument in Keras's
+ * order. */
+#include "layers.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct reader {
+    const char *text, *at;
+    quern_error *err;
+    int depth;
+} reader;
+
+static json_t *fail(reader *r, const char *what)
+{
+    quern__fail(r->err, QUERN_INVALID, NULL, "at character %d of '%s': %s", (int)(r->at - r->text) + 1, r->text, what);
+    return NULL;
+}
+
+static void blanks(reader *r)
+{
+    while (isspace((unsigned char)*r->at))
+        r->at++;
+}
+
+static json_t *value(reader *r);
+
+/* "3x3", "1/255", "1e-3", "true", "none", or a name */
+static json_t *atom(const char *word)
+{
+    double number;
+    if (quern__parse_number(word, &number))
+        return number == floor(number) && fabs(number) < 9e15 && !strpbrk(word, ".eE/") ? json_integer((json_int_t)number)
+                                                                                        : json_real(number);
+    if (isdigit((unsigned char)*word) && strchr(word, 'x')) {
+        json_t *tuple = json_array();
+        char *end;
+        for (const char *p = word;; p = end + 1) {
+            json_array_append_new(tuple, json_integer(strtoll(p, &end, 10)));
+            if (end == p || (*end && *end != 'x')) {
+                json_decref(tuple);
+                return json_string(word);
+            }
+            if (!*end)
+                return tuple;
+        }
+    }
+    if (!strcmp(word, "true") || !strcmp(word, "True"))
+        return json_true();
+    if (!strcmp(word, "false") || !strcmp(word, "False"))
+        return json_false();
+    return !strcmp(word, "none") || !strcmp(word, "None") || !strcmp(word, "null") ? json_null() : json_string(word);
+}
+
+/* Items up to ')': plain ones to `list`, name=value to `named`. */
+static bool items(reader *r, json_t *list, json_t *named)
+{
+    for (blanks(r); *r->at != ')'; blanks(r)) {
+        const char *start = r->at;
+        size_t n = strspn(r->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
+        char key[64] = "";
+        if (n && n < sizeof key && r->at[n] == '=' && named) {
+            memcpy(key, start, n);
+            key[n] = 0;
+            r->at += n + 1;
+        }
+        json_t *v = value(r);
+        if (!v)
+            return false;
+        if (*key)
+            json_object_set_new(named, key, v);
+        else
+            json_array_append_new(list, v);
+        blanks(r);
+        if (*r->at == ',')
+            r->at++;
+        else if (*r->at != ')')
+            return fail(r, "expected ',' or ')'") != NULL;
+    }
+    r->at++;
+    return true;
+}
+
+static json_t *value(reader *r)
+{
+    if (++r->depth > 8)
+        return fail(r, "too many parentheses");
+    blanks(r);
+    json_t *out = NULL;
+    if (*r->at == '(' || *r->at == '[') {
+        if (*r->at == '[')
+            return fail(r, "write a tuple with ( )");
+        r->at++;
+        out = json_array();
+        if (!items(r, out, NULL)) {
+            json_decref(out);
+            out = NULL;
+        }
+    } else {
+        char word[96];
+        size_t n = strcspn(r->at, " \t,()=");
+        if (!n || n >= sizeof word)
+            return fail(r, "expected a value");
+        memcpy(word, r->at, n);
+        word[n] = 0;
+        r->at += n;
+        if (*r->at == '(') {
+            r->at++;
+            json_t *list = json_array(), *named = json_object();
+            if (items(r, list, named))
+                out = json_pack("{s:s, s:O, s:O}", "class_name", word, "config", named, "args", list);
+            json_decref(list);
+            json_decref(named);
+        } else
+            out = atom(word);
+    }
+    r->depth--;
+    return out;
+}
+
+/* Arguments by position become config keys. */
+static bool place(const quern__class *c, json_t *config, int *next, json_t *v, quern_error *err)
+{
+    while (c->fields && c->fields[*next].name && json_object_get(config, c->fields[*next].name))
+        (*next)++;
+    if (!c->fields || !c->fields[*next].name) {
+        char *text = json_dumps(v, JSON_ENCODE_ANY);
+        quern__fail(err, QUERN_INVALID, c->name, "one argument too many: %s", text ? text : "?");
+        free(text);
+        return false;
+    }
+    json_object_set(config, c->fields[(*next)++].name, v);
+    return true;
+}
+
+/* Objects that were written with arguments by position ("l2(0.01)") get their names. */
+static bool name_arguments(const quern__class *c, json_t *config, quern_error *err)
+{
+    for (int i = 0; c->fields && c->fields[i].name; i++) {
+        json_t *v = json_object_get(config, c->fields[i].name), *args = json_object_get(v, "args"), *a;
+        quern__group group = c->fields[i].kind == QUERN__F_INITIALIZER ? QUERN__INITIALIZER : QUERN__REGULARIZER;
+        if (!args)
+            continue;
+        if (c->fields[i].kind == QUERN__F_INITIALIZER || c->fields[i].kind == QUERN__F_REGULARIZER) {
+            const quern__class *inner = quern__class_find(group, quern__config_text(v, "class_name"), err);
+            int next = 0;
+            size_t k;
+            if (!inner)
+                return false;
+            json_array_foreach(args, k, a) if (!place(inner, json_object_get(v, "config"), &next, a, err)) return false;
+            json_t *full = quern__config(inner, json_object_get(v, "config"), true, err);
+            if (!full)
+                return false;
+            json_object_set_new(config, c->fields[i].name, quern__serialize(inner, full));
+            json_decref(full);
+        } else
+            json_object_del(v, "args");
+    }
+    return true;
+}
+
+static bool has_field(const quern__class *c, const char *name)
+{
+    for (int i = 0; c->fields && c->fields[i].name; i++)
+        if (!strcmp(c->fields[i].name, name))
+            return true;
+    return false;
+}
+
+/* The words after the class name. */
+static bool arguments(reader *r, const quern__class *c, json_t *given)
+{
+    int next = 0;
+    json_t *shape = quern__same_name(c->name, "InputLayer") ? json_array() : NULL;
+    for (blanks(r); *r->at; blanks(r)) {
+        size_t n = strspn(r->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
+        char key[64] = "";
+        if (n && n < sizeof key && r->at[n] == '=') {
+            memcpy(key, r->at, n);
+            key[n] = 0;
+            r->at += n + 1;
+        }
+        json_t *v = value(r);
+        const char *word = json_string_value(v);
+        bool ok = v != NULL;
+        if (ok && *key)
+            json_object_set(given, key, v);
+        else if (ok && shape)
+            json_array_append(shape, v);
+        else if (ok && word && has_field(c, "activation") && !json_object_get(given, "activation") && quern__is_activation(word))
+            json_object_set(given, "activation", v);
+        else if (ok)
+            ok = place(c, given, &next, v, r->err);
+        json_decref(v);
+        if (!ok) {
+            json_decref(shape);
+            return false;
+        }
+    }
+    if (shape)
+        json_object_set_new(given, "shape", shape);
+    return true;
+}
+
+const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err)
+{
+    reader r = { .text = text, .at = text, .err = err };
+    char name[96];
+    blanks(&r);
+    size_t n = strcspn(r.at, " \t");
+    if (!n || n >= sizeof name)
+        return fail(&r, "expected a name"), NULL;
+    memcpy(name, r.at, n);
+    name[n] = 0;
+    r.at += n;
+    const quern__class *c =
+        quern__class_find(group, group == QUERN__LAYER && quern__same_name(name, "input") ? "InputLayer" : name, err);
+    json_t *given = json_object();
+    if (c && arguments(&r, c, given) && name_arguments(c, given, err))
+        *config = quern__config(c, given, true, err);
+    else
+        *config = NULL;
+    json_decref(given);
+    return *config ? c : NULL;
+}
