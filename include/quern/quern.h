@@ -7,5 +7,6 @@
 #include <quern/status.h>
 #include <quern/tensor.h>
 #include <quern/source.h>
+#include <quern/model.h>
 
 #endif

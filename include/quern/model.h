@@ -1,0 +1,76 @@
+/* Models: layers put together, compiled, and run batch by batch. Layers, losses, metrics and optimizers are named in the words of
+ * the command line ("dense 128 relu kernel_regularizer=l2(0.01)"): Keras's names, arguments in Keras's order, then name=value.
+ *
+ *     quern_blueprint *b = quern_blueprint_new(42);
+ *     int x = quern_input(b, "28 28 1");
+ *     int y = quern_apply(b, "dense 10 softmax", quern_apply(b, "flatten", x));
+ *     quern_model *m = quern_model_new(b, &x, 1, &y, 1, &err);
+ */
+#ifndef QUERN_MODEL_H
+#define QUERN_MODEL_H
+
+#include <quern/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct quern_blueprint quern_blueprint;
+typedef struct quern_model quern_model;
+
+/* An empty blueprint. All that is random in the model follows from `seed`. Returns new, NULL when there is no memory. */
+QUERN_API quern_blueprint *quern_blueprint_new(uint64_t seed);
+/* An input of a shape ("28 28 1", `name=` may follow). Returns the number of its value; -1 on failure, which the blueprint keeps:
+ * later calls return -1 too, and quern_model_new tells the error. */
+QUERN_API int quern_input(quern_blueprint *b, const char *words);
+/* Applies a layer to a value, or to several ("add", "concatenate"). Returns the number of the result. */
+QUERN_API int quern_apply(quern_blueprint *b, const char *words, int value);
+QUERN_API int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int n);
+/* For a blueprint that becomes no model. NULL is fine. */
+QUERN_API void quern_blueprint_free(quern_blueprint *b);
+
+/* The model from inputs to outputs. Takes the blueprint, on failure too. Returns new, NULL on failure. */
+QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
+                                       quern_error *err);
+/* A model that is one line of layers: "input 28 28 1 | flatten | dense 10 softmax". Returns new, NULL on failure. */
+QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
+QUERN_API void quern_model_free(quern_model *m);
+
+/* Sets optimizer ("adam learning_rate=1e-3"), loss (one for all outputs, or one each between commas) and metrics (between commas;
+ * NULL: none). A second call replaces all of it. */
+QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err);
+/* Threads that compute (1 … 64; the start is 2, or 1 on a machine with one core). The result does not depend on it. */
+QUERN_API int quern_model_set_threads(quern_model *m, int threads, quern_error *err);
+
+QUERN_API int quern_model_inputs(const quern_model *m);
+QUERN_API int quern_model_outputs(const quern_model *m);
+/* Shape of input or output i, records open. */
+QUERN_API quern_shape quern_model_input_shape(const quern_model *m, int i);
+QUERN_API quern_shape quern_model_output_shape(const quern_model *m, int i);
+/* Shape and type in which the loss wants target i. */
+QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape);
+/* Weights in Keras's order (layer by layer, trained ones first): how many, and each as a view of the model's own memory with its
+ * path. */
+QUERN_API int quern_model_weights(const quern_model *m);
+QUERN_API quern_tensor quern_model_weight(const quern_model *m, int i, const char **path);
+
+/* One batch of `records`: x of each input, y of each target, w per target (NULL: none; w[i] NULL is not allowed). Arrays are
+ * borrowed for the call, in the types and shapes the model wants. train_on_batch and test_on_batch begin metrics anew; `logs` gets
+ * the loss, then the metrics (quern_model_log_name), room for quern_model_logs numbers. */
+QUERN_API int quern_train_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
+                                   quern_error *err);
+QUERN_API int quern_test_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
+                                  quern_error *err);
+/* Predictions of a batch: `out` gets for each output a pointer into the model's memory, valid until its next run. */
+QUERN_API int quern_predict_on_batch(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err);
+/* Names of the logs: "loss", then the metrics as they were given. */
+QUERN_API int quern_model_logs(const quern_model *m);
+QUERN_API const char *quern_model_log_name(const quern_model *m, int i);
+
+/* Keras's summary as text. The caller frees it with free(). NULL when there is no memory. */
+QUERN_API char *quern_model_summary(const quern_model *m);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

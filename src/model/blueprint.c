@@ -1,0 +1,195 @@
+/* From words to layers with weights: the blueprint, and the model made of it. */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+quern_blueprint *quern_blueprint_new(uint64_t seed)
+{
+    quern_blueprint *b = quern__zalloc(1, sizeof *b);
+    if (b)
+        b->seed = seed;
+    return b;
+}
+
+void quern_blueprint_free(quern_blueprint *b)
+{
+    for (int i = 0; b && i < b->n; i++) {
+        quern__layer_free(b->nodes[i].layer);
+        quern__free(b->nodes[i].in);
+    }
+    if (b)
+        quern__free(b->nodes);
+    quern__free(b);
+}
+
+/* A layer without a name gets Keras's: the class in snake case, numbered from the second on. */
+static int name_layer(quern_blueprint *b, const quern__class *c, json_t *config)
+{
+    char base[64], name[96];
+    if (quern__config_text(config, "name"))
+        return 0;
+    quern__snake_case(c->name, base, sizeof base);
+    for (int k = 0;; k++) {
+        bool taken = false;
+        snprintf(name, sizeof name, k ? "%s_%d" : "%s", base, k);
+        for (int i = 0; i < b->n; i++)
+            taken = taken || !strcmp(b->nodes[i].layer->name, name);
+        if (!taken)
+            return json_object_set_new(config, "name", json_string(name));
+    }
+}
+
+/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}. */
+static int input_shape(json_t *config, quern_shape *out, quern_error *err)
+{
+    json_t *shape = json_object_get(config, "shape"), *batch = json_object_get(config, "batch_shape"), *d;
+    bool whole = !json_is_array(shape);
+    size_t k, n = json_array_size(whole ? batch : shape);
+    *out = (quern_shape){ .rank = 1, .dims = { -1 } };
+    if (n + !whole > QUERN_MAX_RANK || (whole && n < 1))
+        return quern__fail(err, QUERN_SHAPE, "input", "a shape has 1 to %d axes", QUERN_MAX_RANK);
+    json_array_foreach(whole ? batch : shape, k, d)
+    {
+        if (whole && k == 0)
+            continue;
+        if (!json_is_integer(d) || json_integer_value(d) < 1)
+            return quern__fail(err, QUERN_SHAPE, "input", "axis %zu must be a fixed size of at least 1", k + !whole);
+        out->dims[out->rank++] = json_integer_value(d);
+    }
+    json_t *full = json_pack("[n]");
+    for (int i = 1; i < out->rank; i++)
+        json_array_append_new(full, json_integer(out->dims[i]));
+    json_object_set_new(config, "batch_shape", full);
+    json_object_del(config, "shape");
+    return QUERN_OK;
+}
+
+/* The layer's output shape, found by building its nodes. */
+static int infer(quern_blueprint *b, quern__applied *node, quern_error *err)
+{
+    quern_shape in[64];
+    quern__id ids[64];
+    quern__graph *g = quern__graph_new();
+    for (int i = 0; i < node->n_in; i++) {
+        in[i] = b->nodes[node->in[i]].shape;
+        ids[i] = g ? quern__graph_batch(g, i, QUERN_FLOAT32, &in[i]) : 0;
+    }
+    int status = g ? quern__layer_build(node->layer, in, node->n_in, quern__hash64(b->seed) + (uint64_t)b->n, err) : QUERN_NOMEM;
+    if (status >= 0) {
+        quern__id y = quern__layer_call(node->layer, g, ids, node->n_in, true);
+        if (y)
+            node->shape = *quern__shape_of(g, y);
+        else
+            status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
+    }
+    quern__graph_free(g);
+    return status;
+}
+
+static int add(quern_blueprint *b, const char *words, const int *values, int n, bool input)
+{
+    json_t *config = NULL;
+    if (!b || b->error.code)
+        return -1;
+    for (int i = 0; i < n; i++)
+        if (values[i] < 0 || values[i] >= b->n)
+            return quern__fail(&b->error, QUERN_INVALID, words, "value %d is none of the blueprint", values[i]), -1;
+    char text[512];
+    snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
+    const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
+    if (!c)
+        return -1;
+    if (quern__same_name(c->name, "InputLayer") != (n == 0) || n > 64) {
+        json_decref(config);
+        return quern__fail(&b->error, QUERN_INVALID, text, n ? "an input stands first" : "the first layer must be an input"), -1;
+    }
+    if (b->n == b->capacity) {
+        int capacity = b->capacity ? 2 * b->capacity : 16;
+        quern__applied *grown = quern__realloc(b->nodes, (size_t)capacity * sizeof *grown);
+        if (!grown)
+            return json_decref(config), quern__fail_memory(&b->error, 1), -1;
+        b->nodes = grown;
+        b->capacity = capacity;
+    }
+    quern__applied node = { .n_in = n, .in = quern__zalloc((size_t)n + 1, sizeof *node.in) };
+    name_layer(b, c, config);
+    int status = n ? QUERN_OK : input_shape(config, &node.shape, &b->error);
+    node.layer = quern__layer_new(c, config, &b->error);
+    if (node.in && n)
+        memcpy(node.in, values, (size_t)n * sizeof *values);
+    if (node.layer && node.in && status >= 0)
+        status = n ? infer(b, &node, &b->error) : QUERN_OK;
+    if (!node.layer || !node.in || status < 0) {
+        quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, text, "cannot make this layer");
+        quern__layer_free(node.layer);
+        quern__free(node.in);
+        return -1;
+    }
+    b->nodes[b->n] = node;
+    return b->n++;
+}
+
+int quern_input(quern_blueprint *b, const char *words) { return add(b, words, NULL, 0, true); }
+int quern_apply(quern_blueprint *b, const char *words, int value) { return add(b, words, &value, 1, false); }
+int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int n) { return add(b, words, values, n, false); }
+
+quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
+                             quern_error *err)
+{
+    quern_model *m = NULL;
+    if (!b || b->error.code) {
+        if (b && err && !err->code)
+            *err = b->error;
+        quern_blueprint_free(b);
+        return NULL;
+    }
+    bool fits = n_inputs >= 1 && n_outputs >= 1 && n_inputs <= QUERN__MAX_IO && n_outputs <= QUERN__MAX_IO;
+    for (int i = 0; fits && i < n_inputs; i++)
+        fits = inputs[i] >= 0 && inputs[i] < b->n && b->nodes[inputs[i]].n_in == 0;
+    for (int i = 0; fits && i < n_outputs; i++)
+        fits = outputs[i] >= 0 && outputs[i] < b->n;
+    if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {
+        quern__fail(err, QUERN_INVALID, "model", "a model has 1 to %d inputs and outputs, values of its blueprint", QUERN__MAX_IO);
+        quern_blueprint_free(b);
+        quern__free(m);
+        return NULL;
+    }
+    m->b = b;
+    m->n_in = n_inputs;
+    m->n_out = n_outputs;
+    memcpy(m->in, inputs, (size_t)n_inputs * sizeof *inputs);
+    memcpy(m->out, outputs, (size_t)n_outputs * sizeof *outputs);
+    m->threads = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1;
+    return m;
+}
+
+quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err)
+{
+    quern_blueprint *b = quern_blueprint_new(seed);
+    int input = -1, value = -1;
+    char words[400];
+    for (const char *p = pipeline; b && !b->error.code; p++) {
+        size_t n = strcspn(p, "|");
+        if (n >= sizeof words) {
+            quern__fail(&b->error, QUERN_INVALID, "pipeline", "a layer's words are longer than %zu characters", sizeof words - 1);
+            break;
+        }
+        snprintf(words, sizeof words, "%.*s", (int)n, p);
+        int before = b->n;
+        value = before ? quern_apply(b, words, value) : add(b, words, NULL, 0, false);
+        if (before == 0)
+            input = value;
+        if (value < 0 && !*b->error.where)
+            snprintf(b->error.where, sizeof b->error.where, "layer %d of the pipeline, character %d", before + 1,
+                     (int)(p - pipeline) + 1);
+        p += n;
+        if (!*p)
+            break;
+    }
+    quern_model *m = quern_model_new(b, &input, 1, &value, 1, err);
+    if (m)
+        m->sequential = true;
+    return m;
+}

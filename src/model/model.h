@@ -1,0 +1,73 @@
+/* model: layers put together, and the graphs and plans of training, testing and predicting. See <quern/model.h>. */
+#ifndef QUERN__MODEL_H
+#define QUERN__MODEL_H
+
+#include "grad/grad.h"
+#include "layers/layers.h"
+#include "step/step.h"
+#include <quern/model.h>
+
+enum { QUERN__MAX_IO = 16, QUERN__MAX_METRICS = 16 };
+typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
+
+/* A layer applied to values; its number is that of its value. */
+typedef struct quern__applied {
+    quern__layer *layer;
+    int n_in, *in;
+    quern_shape shape;
+} quern__applied;
+
+struct quern_blueprint {
+    uint64_t seed;
+    quern_error error;
+    int n, capacity;
+    quern__applied *nodes;
+};
+
+/* A mean over an epoch: a metric, or the loss (row NULL). */
+typedef struct quern__mean {
+    char *name;
+    const quern__class *row;
+    json_t *config;
+    int output;
+    quern__variable *total, *count;
+} quern__mean;
+
+/* A graph, its plan, and what it was made for. */
+typedef struct quern__program {
+    quern__graph *graph;
+    quern__plan *plan;
+    int64_t capacity;
+    bool weighted;
+    quern__id outputs[QUERN__MAX_IO], loss;
+} quern__program;
+
+struct quern_model {
+    quern_blueprint *b;
+    char *name;
+    bool sequential;
+    int n_in, n_out, in[QUERN__MAX_IO], out[QUERN__MAX_IO];
+    quern__optimizer *optimizer;
+    const quern__class *loss_rows[QUERN__MAX_IO];
+    json_t *loss_configs[QUERN__MAX_IO];
+    char *words[3]; /* what compile was given */
+    int n_means;
+    quern__mean means[1 + QUERN__MAX_METRICS];
+    quern__program programs[QUERN__MODES];
+    void *slab;
+    size_t slab_bytes;
+    int threads;
+    quern__team *team;
+};
+
+/* Runs one batch; arrays: inputs, targets, weights (when weighted). Metrics add up until quern__model_reset. */
+int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
+                     int64_t epoch, int64_t first, quern_error *err);
+/* Makes the program of a mode for batches of up to `capacity` records, if it is not there. */
+int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err);
+void quern__model_reset(quern_model *m);
+/* Loss and metrics so far. */
+void quern__model_read_logs(const quern_model *m, double *logs);
+quern__variable *quern__model_variable(const quern_model *m, int i);
+
+#endif
