@@ -26,30 +26,30 @@ extern "C" {
 #define QUERN_VERSION_PATCH 0
 
 /* Every code, its number (pinned for ever) and what it means. */
-#define QUERN_STATUS_LIST(X)                                                                                \
-    X(OK, 0, "done")                                                                                        \
-    X(NOMEM, -1, "out of memory, or over a stated limit")                                                   \
-    X(INVALID, -2, "an argument or option is wrong")                                                        \
-    X(SHAPE, -3, "shapes do not fit")                                                                       \
-    X(DTYPE, -4, "the type of the numbers does not fit")                                                    \
-    X(NOTFOUND, -5, "no such file, layer, option or name")                                                  \
-    X(IO, -6, "reading or writing failed")                                                                  \
-    X(FORMAT, -7, "the data or file is not what it says it is")                                             \
-    X(UNSUPPORTED, -8, "known, but not in this version or build")                                           \
-    X(CLOSED, -9, "the other side has gone")                                                                \
-    X(CANCELED, -10, "stopped on request")                                                                  \
-    X(USER, -11, "a callback of the caller failed")                                                         \
-    X(INTERNAL, -12, "a fault of quern itself")                                                             \
-    X(BUDGET, -13, "does not fit the memory budget")                                                        \
-    X(NUMBER, -14, "a number is not finite, or out of its range")                                           \
+#define QUERN_STATUS_LIST(X)                                      \
+    X(OK, 0, "done")                                              \
+    X(NOMEM, -1, "out of memory, or over a stated limit")         \
+    X(INVALID, -2, "an argument or option is wrong")              \
+    X(SHAPE, -3, "shapes do not fit")                             \
+    X(DTYPE, -4, "the type of the numbers does not fit")          \
+    X(NOTFOUND, -5, "no such file, layer, option or name")        \
+    X(IO, -6, "reading or writing failed")                        \
+    X(FORMAT, -7, "the data or file is not what it says it is")   \
+    X(UNSUPPORTED, -8, "known, but not in this version or build") \
+    X(CLOSED, -9, "the other side has gone")                      \
+    X(CANCELED, -10, "stopped on request")                        \
+    X(USER, -11, "a callback of the caller failed")               \
+    X(INTERNAL, -12, "a fault of quern itself")                   \
+    X(BUDGET, -13, "does not fit the memory budget")              \
+    X(NUMBER, -14, "a number is not finite, or out of its range") \
     X(STALLED, -15, "waited longer than allowed")
 
 typedef enum quern_status {
 #define QUERN_STATUS_ENUM(name, number, text) QUERN_##name = number,
     QUERN_STATUS_LIST(QUERN_STATUS_ENUM)
 #undef QUERN_STATUS_ENUM
-        /* Positive: success, and StopIteration: there is no further batch. */
-        QUERN_END = 1
+    /* Positive: success, and StopIteration: there is no further batch. */
+    QUERN_END = 1
 } quern_status;
 
 /* What went wrong, and where. The caller owns it; zero it before use. */

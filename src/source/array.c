@@ -1,0 +1,198 @@
+/* Arrays in memory, and the generators that call the user: what they share, and what is short. */
+#include "source.h"
+
+#include <string.h>
+
+quern_generator *quern__generator_new(const quern__source_ops *ops, void *self)
+{
+    quern_generator *g = quern__zalloc(1, sizeof *g);
+    if (g) {
+        g->ops = ops;
+        g->self = self;
+    }
+    return g;
+}
+
+void quern_generator_free(quern_generator *g)
+{
+    if (!g)
+        return;
+    g->ops->free(g);
+    quern__free(g);
+}
+
+int quern_generator_features(const quern_generator *g) { return g->features; }
+
+/* ---- a pull callback ---- */
+
+typedef struct pull {
+    quern_callback_ops ops;
+    void *user;
+} pull;
+
+static int pull_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    (void)shuffle, (void)seed, (void)err;
+    g->spec = spec;
+    return QUERN_OK;
+}
+
+static int pull_next(quern_generator *g, quern_batch *batch, quern_error *err)
+{
+    pull *p = g->self;
+    return p->ops.next(p->user, batch, err);
+}
+
+static int pull_reset(quern_generator *g, int64_t epoch, quern_error *err)
+{
+    pull *p = g->self;
+    (void)epoch;
+    return p->ops.reset ? p->ops.reset(p->user, err) : QUERN_OK;
+}
+
+static void self_free(quern_generator *g) { quern__free(g->self); }
+
+quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user)
+{
+    static const quern__source_ops kind = { .open = pull_open, .next = pull_next, .reset = pull_reset, .free = self_free };
+    pull *p = quern__zalloc(1, sizeof *p);
+    if (p)
+        *p = (pull){ *ops, user };
+    return p ? quern__generator_new(&kind, p) : NULL;
+}
+
+/* ---- arrays ---- */
+
+typedef struct arrays {
+    int n_x, n_y;
+    quern_tensor t[2 * QUERN_MAX_ARRAYS];
+    const float *weights;
+    int64_t records, at;
+    bool shuffle;
+    uint64_t seed;
+    quern__random_key key;
+} arrays;
+
+static int array_reset(quern_generator *g, int64_t epoch, quern_error *err)
+{
+    arrays *a = g->self;
+    (void)err;
+    a->at = 0;
+    a->key = quern__random_key_of(a->seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)epoch);
+    return QUERN_OK;
+}
+
+/* Numbers of one record. */
+static int64_t per_record(const quern_shape *s)
+{
+    int64_t n = 1;
+    for (int i = 1; i < s->rank; i++)
+        n *= s->dims[i];
+    return n;
+}
+
+static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    arrays *a = g->self;
+    char have[96], want[96];
+    if (a->n_x != spec->n_inputs || (spec->n_targets && a->n_y != spec->n_targets))
+        return quern__fail(err, QUERN_SHAPE, "arrays", "%d inputs and %d targets, the model has %d and %d", a->n_x, a->n_y,
+                           spec->n_inputs, spec->n_targets);
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        const quern_tensor *t = &a->t[i];
+        if (per_record(&t->shape) != per_record(&spec->shapes[i]))
+            return quern__fail(err, QUERN_SHAPE, i < a->n_x ? "x" : "y", "array %d has shape %s, the model wants %s",
+                               i < a->n_x ? i : i - a->n_x, quern_shape_text(&t->shape, have, sizeof have),
+                               quern_shape_text(&spec->shapes[i], want, sizeof want));
+    }
+    g->spec = spec;
+    a->shuffle = shuffle;
+    a->seed = seed;
+    return array_reset(g, 0, err);
+}
+
+static double number_at(const quern_tensor *t, int64_t i)
+{
+    switch (t->dtype) {
+    case QUERN_FLOAT64:
+        return ((const double *)t->data)[i];
+    case QUERN_INT32:
+        return ((const int32_t *)t->data)[i];
+    case QUERN_INT64:
+        return (double)((const int64_t *)t->data)[i];
+    case QUERN_UINT8:
+    case QUERN_BOOL:
+        return ((const uint8_t *)t->data)[i];
+    case QUERN_INT8:
+        return ((const int8_t *)t->data)[i];
+    case QUERN_UINT16:
+        return ((const uint16_t *)t->data)[i];
+    case QUERN_INT16:
+        return ((const int16_t *)t->data)[i];
+    case QUERN_UINT32:
+        return ((const uint32_t *)t->data)[i];
+    default:
+        return ((const float *)t->data)[i];
+    }
+}
+
+/* One record of one array into the batch, in the dtype that the model wants. */
+static void copy_record(const quern_tensor *from, int64_t record, int64_t count, void *to, int dtype, int64_t place)
+{
+    size_t size = quern_dtype_size(dtype);
+    if (from->dtype == dtype)
+        memcpy((char *)to + (size_t)(place * count) * size, (const char *)from->data + (size_t)(record * count) * size,
+               (size_t)count * size);
+    else if (dtype == QUERN_INT32)
+        for (int64_t k = 0; k < count; k++)
+            ((int32_t *)to)[place * count + k] = (int32_t)number_at(from, record * count + k);
+    else
+        for (int64_t k = 0; k < count; k++)
+            ((float *)to)[place * count + k] = (float)number_at(from, record * count + k);
+}
+
+static int array_next(quern_generator *g, quern_batch *batch, quern_error *err)
+{
+    arrays *a = g->self;
+    const quern_batch_spec *s = g->spec;
+    (void)err;
+    if (a->at >= a->records)
+        return QUERN_END;
+    batch->size = a->records - a->at < s->batch_size ? a->records - a->at : s->batch_size;
+    for (int64_t r = 0; r < batch->size; r++) {
+        int64_t record =
+            a->shuffle ? (int64_t)quern__random_permute(a->key, (uint64_t)a->records, (uint64_t)(a->at + r)) : a->at + r;
+        for (int i = 0; i < s->n_inputs + s->n_targets; i++)
+            copy_record(&a->t[i], record, per_record(&a->t[i].shape), batch->arrays[i], s->dtypes[i], r);
+        if (a->weights)
+            batch->weights[r] = a->weights[record];
+    }
+    batch->has_weights = a->weights != NULL;
+    a->at += batch->size;
+    return QUERN_OK;
+}
+
+quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y, const float *weights,
+                                       quern_error *err)
+{
+    static const quern__source_ops kind = { .open = array_open, .next = array_next, .reset = array_reset, .free = self_free };
+    arrays *a = n_x >= 1 && n_x <= QUERN_MAX_ARRAYS && n_y >= 0 && n_y <= QUERN_MAX_ARRAYS ? quern__zalloc(1, sizeof *a) : NULL;
+    bool fits = a != NULL;
+    for (int i = 0; fits && i < n_x + n_y; i++) {
+        a->t[i] = i < n_x ? x[i] : y[i - n_x];
+        fits = a->t[i].shape.rank >= 1 && quern_shape_count(&a->t[i].shape) >= 0 && a->t[i].shape.dims[0] == a->t[0].shape.dims[0];
+    }
+    if (!fits) {
+        quern__free(a);
+        quern__fail(err, QUERN_SHAPE, "arrays", "all arrays must have the same number of records");
+        return NULL;
+    }
+    a->n_x = n_x;
+    a->n_y = n_y;
+    a->weights = weights;
+    a->records = a->t[0].shape.dims[0];
+    quern_generator *g = quern__generator_new(&kind, a);
+    if (g)
+        g->finite = true;
+    return g;
+}

@@ -1,0 +1,156 @@
+/* Records that come one after the other become batches. Shuffled, they pass through a window: it is filled, and each record that
+ * leaves is drawn from it by an address of (seed, epoch, place), so that the same seed gives the same order. */
+#include "source.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { window_bytes = 4 << 20, window_most = 1 << 16 };
+
+typedef struct streaming {
+    quern__stream s;
+    bool shuffle, ended;
+    uint64_t seed;
+    quern__random_key key;
+    int64_t capacity, held, taken; /* records of the window; how many it holds; how many have left in this epoch */
+    float *x;
+    double *y;
+} streaming;
+
+static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
+{
+    streaming *w = g->self;
+    w->held = w->taken = 0;
+    w->ended = false;
+    w->key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW, (uint64_t)epoch);
+    return w->s.rewind(w->s.self, err);
+}
+
+static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    streaming *w = g->self;
+    char want[96];
+    if (spec->n_inputs != 1 || spec->n_targets > 1)
+        return quern__fail(err, QUERN_UNSUPPORTED, w->s.where, "files feed models of one input and one output in this version");
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        int64_t count = i ? w->s.y_count : w->s.x_count, per = 1;
+        for (int k = 1; k < spec->shapes[i].rank; k++)
+            per *= spec->shapes[i].dims[k];
+        if (count != per)
+            return quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s a record, the model wants %s", (long long)count,
+                               i ? "targets" : "inputs", quern_shape_text(&spec->shapes[i], want, sizeof want));
+    }
+    size_t record = (size_t)w->s.x_count * sizeof(float) + (size_t)w->s.y_count * sizeof(double);
+    w->capacity = shuffle ? (int64_t)(window_bytes / (record ? record : 1)) : 1;
+    w->capacity = w->capacity < 1 ? 1 : w->capacity > window_most ? window_most : w->capacity;
+    quern__free(w->x);
+    quern__free(w->y);
+    w->x = quern__zalloc((size_t)w->capacity, (size_t)w->s.x_count * sizeof *w->x);
+    w->y = quern__zalloc((size_t)w->capacity, (size_t)w->s.y_count * sizeof *w->y + 1);
+    if (!w->x || !w->y)
+        return quern__fail_memory(err, (size_t)w->capacity * record);
+    w->shuffle = shuffle;
+    w->seed = seed;
+    g->spec = spec;
+    return stream_reset(g, 0, err);
+}
+
+/* Reads until the window is full or the stream has ended. */
+static int fill(streaming *w, quern_error *err)
+{
+    while (!w->ended && w->held < w->capacity) {
+        int status = w->s.read(w->s.self, w->x + w->held * w->s.x_count, w->y + w->held * w->s.y_count, err);
+        if (status < 0)
+            return status;
+        w->ended = status == QUERN_END;
+        w->held += status == QUERN_OK;
+    }
+    return QUERN_OK;
+}
+
+/* One record out of the window into place `at` of the batch; the last takes its place. */
+static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
+{
+    int64_t nx = w->s.x_count, ny = w->s.y_count, k = 0;
+    if (w->shuffle)
+        k = (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held);
+    memcpy((float *)b->arrays[0] + at * nx, w->x + k * nx, (size_t)nx * sizeof(float));
+    for (int64_t i = 0; spec->n_targets && i < ny; i++) {
+        double v = w->y[k * ny + i];
+        if (spec->dtypes[1] == QUERN_INT32 && (v != floor(v) || fabs(v) > INT32_MAX))
+            return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: label %g is no whole number",
+                               (long long)w->taken + 1, v);
+        if (spec->dtypes[1] == QUERN_INT32)
+            ((int32_t *)b->arrays[1])[at * ny + i] = (int32_t)v;
+        else
+            ((float *)b->arrays[1])[at * ny + i] = (float)v;
+    }
+    w->held--;
+    w->taken++;
+    memmove(w->x + k * nx, w->x + w->held * nx, (size_t)nx * sizeof(float));
+    memmove(w->y + k * ny, w->y + w->held * ny, (size_t)ny * sizeof(double));
+    return QUERN_OK;
+}
+
+static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
+{
+    streaming *w = g->self;
+    int64_t n = 0;
+    for (; n < g->spec->batch_size; n++) {
+        int status = fill(w, err);
+        if (status >= 0 && !w->held)
+            break;
+        status = status < 0 ? status : take(w, g->spec, b, n, err);
+        if (status < 0)
+            return status;
+    }
+    b->size = n;
+    b->has_weights = false;
+    return n ? QUERN_OK : QUERN_END;
+}
+
+static void stream_free(quern_generator *g)
+{
+    streaming *w = g->self;
+    w->s.free(w->s.self);
+    quern__free(w->x);
+    quern__free(w->y);
+    quern__free(w);
+}
+
+quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err)
+{
+    static const quern__source_ops kind = { .open = stream_open, .next = stream_next, .reset = stream_reset, .free = stream_free };
+    streaming *w = quern__zalloc(1, sizeof *w);
+    quern_generator *g = w ? quern__generator_new(&kind, w) : NULL;
+    if (!g) {
+        quern__free(w);
+        s->free(s->self);
+        quern__fail_memory(err, sizeof *w);
+        return NULL;
+    }
+    w->s = *s;
+    g->finite = true;
+    g->features = (int)s->x_count;
+    return g;
+}
+
+quern_generator *quern_file_generator(const char *words, const char *target, const char *missing, quern_error *err)
+{
+    char first[1024] = "", second[1024] = "";
+    quern__stream s = { 0 };
+    int status;
+    sscanf(words, "%1023s %1023s", first, second);
+    if (!strncmp(first, "x=", 2)) {
+        if (strncmp(second, "y=", 2) && *second)
+            status = quern__fail(err, QUERN_INVALID, second, "expected y=FILE");
+        else if (target || missing)
+            status = quern__fail(err, QUERN_INVALID, target ? "--target" : "--missing", "applies to CSV only");
+        else
+            status = quern__idx_open(first + 2, *second ? second + 2 : NULL, &s, err);
+    } else
+        status = *second ? quern__fail(err, QUERN_INVALID, second, "a second file is not in this version")
+                         : quern__csv_open(first, target, missing, &s, err);
+    return status < 0 ? NULL : quern__stream_generator(&s, err);
+}
