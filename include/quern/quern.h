@@ -5,6 +5,7 @@
 #define QUERN_H
 
 #include <quern/model.h>
+#include <quern/fit.h>
 #include <quern/source.h>
 #include <quern/status.h>
 #include <quern/tensor.h>

@@ -79,7 +79,7 @@ static int header(csv *f, quern_error *err)
             name += 3;
         if (f->columns == most_columns)
             return fail(f, QUERN_FORMAT, "more than 4096 columns", err);
-        snprintf(f->names[f->columns++], sizeof f->names[0], "%s", name);
+        snprintf(f->names[f->columns++], sizeof f->names[0], "%.63s", name);
     }
     return f->columns == 1 && !f->names[0][0] ? quern__fail(err, QUERN_FORMAT, f->path, "no header") : QUERN_OK;
 }

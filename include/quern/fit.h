@@ -1,0 +1,69 @@
+/* Training, evaluating and predicting from a generator, in memory that is fixed before the first batch. */
+#ifndef QUERN_FIT_H
+#define QUERN_FIT_H
+
+#include <quern/model.h>
+#include <quern/source.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What happens when a generator ends before the epochs are through: the epoch closes normally and training stops; an error; it
+ * begins anew (generators that can). Arrays and files end an epoch by ending; they never exhaust. */
+enum { QUERN_EXHAUSTED_STOP = 0, QUERN_EXHAUSTED_ERROR = 1, QUERN_EXHAUSTED_RESTART = 2 };
+
+/* An epoch that has ended. `names` and `logs` are n numbers: loss and metrics, then the same with val_ when validation ran. */
+typedef struct quern_epoch {
+    int64_t epoch; /* from 0 */
+    int64_t steps, samples;
+    double seconds, wait_seconds;
+    int32_t n, reserved;
+    const char *const *names;
+    const double *logs;
+} quern_epoch;
+
+/* Options of quern_fit_generator; zero means Keras's default. */
+typedef struct quern_fit_opts {
+    int64_t steps_per_epoch; /* 0: until the data ends                                    */
+    int64_t epochs;          /* index of the last epoch + 1, as in Keras; 0: 1            */
+    int64_t initial_epoch;
+    int64_t batch_size;               /* records a batch has room for; 0: 32                       */
+    quern_generator *validation_data; /* begins anew each time; borrowed                   */
+    int64_t validation_steps;         /* 0: until it ends                                          */
+    int64_t validation_freq;          /* 0: 1                                                      */
+    const char *class_weight;         /* "0:1,1:4"; NULL: none                                     */
+    int32_t max_queue_size;           /* 0: 10                                                     */
+    int32_t no_workers;               /* true: read on the calling thread, without a queue         */
+    int32_t no_shuffle;
+    int32_t on_exhausted;
+    /* Called after each epoch on the calling thread; non-zero stops training. NULL: none. */
+    int (*on_epoch_end)(void *user, const quern_epoch *epoch);
+    void *user;
+} quern_fit_opts;
+
+/* Logs of every epoch that ran. Returned new by fit; freed with quern_history_free. */
+typedef struct quern_history quern_history;
+QUERN_API int64_t quern_history_epochs(const quern_history *h);
+/* The number that `name` ("loss", "val_accuracy") had in the i-th epoch that ran; NaN where it has none. */
+QUERN_API double quern_history_value(const quern_history *h, const char *name, int64_t i);
+/* Why training ended: "completed", "exhausted" or "stopped". Borrowed: for ever. */
+QUERN_API const char *quern_history_reason(const quern_history *h);
+QUERN_API void quern_history_free(quern_history *h);
+
+/* Trains. Returns the history, NULL on failure. On failure the weights are as the last good step left them. */
+QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err);
+/* Loss and metrics over `steps` batches (0: until the data ends), weighted by records; `logs` has room for quern_model_logs
+ * numbers. Returns how many records there were, or a negative status. Order is kept; nothing is shuffled. */
+QUERN_API int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, double *logs,
+                                           quern_error *err);
+/* Predictions, batch after batch in order, are given to `sink` (borrowed for the call); non-zero stops. Returns records or a
+ * status. */
+typedef int quern_sink(void *user, const float *const *outputs, int64_t records);
+QUERN_API int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps,
+                                          quern_sink *sink, void *user, quern_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,30 @@
+/* queue: a bounded ring of recycled batches between a thread that reads and the thread that trains. All buffers are allocated by
+ * open; after it nothing allocates. The reader makes exactly as many batches as an epoch may take, so a user's generator is never
+ * advanced further than the run needs. */
+#ifndef QUERN__QUEUE_H
+#define QUERN__QUEUE_H
+
+#include "source/source.h"
+
+typedef struct quern__queue quern__queue;
+
+typedef struct quern__queue_opts {
+    quern_batch_spec spec;
+    bool shuffle;
+    uint64_t seed;
+    int depth;     /* batches that may stand ready, 1 … 1024                         */
+    bool threaded; /* false: read when asked, on the caller's thread                 */
+    bool forever;  /* a finite source begins anew when it ends within an epoch       */
+} quern__queue_opts;
+
+quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts, quern_error *err);
+/* Begins an epoch of at most `steps` batches (-1: until the source ends). `restart`: the data from its beginning. */
+int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool restart, quern_error *err);
+/* The next batch, lent until quern__queue_release; QUERN_END when the epoch's batches are taken or the source has ended. */
+int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err);
+void quern__queue_release(quern__queue *q);
+double quern__queue_waited(const quern__queue *q); /* seconds that take has waited */
+size_t quern__queue_bytes(const quern__queue_opts *opts);
+void quern__queue_close(quern__queue *q);
+
+#endif
