@@ -6,6 +6,7 @@
 
 #include <quern/model.h>
 #include <quern/fit.h>
+#include <quern/files.h>
 #include <quern/source.h>
 #include <quern/status.h>
 #include <quern/tensor.h>

@@ -88,22 +88,18 @@ static int infer(quern_blueprint *b, quern__applied *node, quern_error *err)
     return status;
 }
 
-static int add(quern_blueprint *b, const char *words, const int *values, int n, bool input)
+int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const int *values, int n, const char *words)
 {
-    json_t *config = NULL;
-    if (!b || b->error.code)
-        return -1;
-    for (int i = 0; i < n; i++)
-        if (values[i] < 0 || values[i] >= b->n)
-            return quern__fail(&b->error, QUERN_INVALID, words, "value %d is none of the blueprint", values[i]), -1;
-    char text[512];
-    snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
-    const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
-    if (!c)
-        return -1;
-    if (quern__same_name(c->name, "InputLayer") != (n == 0) || n > 64) {
+    bool input = quern__same_name(c->name, "InputLayer"), fits = n <= 64;
+    for (int i = 0; i < n && fits; i++)
+        fits = values[i] >= 0 && values[i] < b->n;
+    if (input != (n == 0) || !fits) {
         json_decref(config);
-        return quern__fail(&b->error, QUERN_INVALID, text, n ? "an input stands first" : "the first layer must be an input"), -1;
+        return quern__fail(&b->error, QUERN_INVALID, words, "%s",
+                           !fits ? "its input is no value of the blueprint"
+                           : n   ? "an input stands first"
+                                 : "the first layer must be an input"),
+               -1;
     }
     if (b->n == b->capacity) {
         int capacity = b->capacity ? 2 * b->capacity : 16;
@@ -122,13 +118,24 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
     if (node.layer && node.in && status >= 0)
         status = n ? infer(b, &node, &b->error) : QUERN_OK;
     if (!node.layer || !node.in || status < 0) {
-        quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, text, "cannot make this layer");
+        quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, words, "cannot make this layer");
         quern__layer_free(node.layer);
         quern__free(node.in);
         return -1;
     }
     b->nodes[b->n] = node;
     return b->n++;
+}
+
+static int add(quern_blueprint *b, const char *words, const int *values, int n, bool input)
+{
+    json_t *config = NULL;
+    char text[512];
+    if (!b || b->error.code)
+        return -1;
+    snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
+    const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
+    return c ? quern__blueprint_add(b, c, config, values, n, text) : -1;
 }
 
 int quern_input(quern_blueprint *b, const char *words) { return add(b, words, NULL, 0, true); }

@@ -60,6 +60,8 @@ struct quern_model {
     quern__team *team;
 };
 
+/* Applies a layer of a class with a full config (taken). Returns the value's number or -1. */
+int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const int *values, int n, const char *words);
 /* Runs one batch; arrays: inputs, targets, weights (when weighted). Metrics add up until quern__model_reset. */
 int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
                      int64_t epoch, int64_t first, quern_error *err);
