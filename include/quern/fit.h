@@ -63,6 +63,14 @@ typedef int quern_sink(void *user, const float *const *outputs, int64_t records)
 QUERN_API int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps,
                                           quern_sink *sink, void *user, quern_error *err);
 
+/* What training will hold in memory, in bytes. `runtime` is what the process has used up to now beside the model: code, libraries,
+ * stacks; the total is their sum. */
+typedef struct quern_plan {
+    size_t total, weights, optimizer, activations, queue, runtime;
+} quern_plan;
+/* Plans training with batches of `batch_size` and a queue of `max_queue_size` (0: Keras's defaults). */
+QUERN_API int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, quern_plan *out, quern_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -345,3 +345,31 @@ int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t b
     quern__queue_close(q);
     return status < 0 ? status : samples;
 }
+
+/* ---- what it costs ---- */
+
+static size_t variable_bytes(const quern__variable *v)
+{
+    size_t bytes = 0;
+    quern__shape_bytes(&v->shape, v->dtype, &bytes);
+    return bytes;
+}
+
+int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, quern_plan *out, quern_error *err)
+{
+    size_t before = quern__peak_bytes();
+    quern__queue_opts q = queue_opts(m, QUERN__TRAIN, batch_size);
+    q.depth = max_queue_size ? max_queue_size : 10;
+    int status = quern__model_prepare(m, QUERN__TRAIN, q.spec.batch_size, false, err);
+    if (status < 0)
+        return status;
+    *out = (quern_plan){ .queue = quern__queue_bytes(&q), .activations = m->programs[QUERN__TRAIN].plan->slab_bytes };
+    for (int i = 0; i < quern_model_weights(m); i++)
+        out->weights += variable_bytes(quern__model_variable(m, i));
+    for (int i = 0; i < m->optimizer->n_slots; i++)
+        out->optimizer += variable_bytes(m->optimizer->slots[i]);
+    size_t model = out->weights + out->optimizer;
+    out->runtime = before > model ? before - model : before;
+    out->total = out->runtime + model + out->activations + out->queue;
+    return QUERN_OK;
+}

@@ -1,0 +1,34 @@
+/* What the command's files share. */
+#ifndef QUERN_CLI_H
+#define QUERN_CLI_H
+
+#include <quern/quern.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef struct arguments {
+    const char *values[32]; /* by option, NULL when not given */
+    bool json;
+    int n;
+    char **words;
+    double started; /* seconds since boot at which the process began */
+} arguments;
+
+const char *cli_option(const arguments *a, const char *name);
+/* A whole number of at least 1; left as it is when the option is not given. Prints and returns false when it is none. */
+bool cli_count(const arguments *a, const char *name, int64_t *out);
+/* Prints an error of the library; returns the exit code. */
+int cli_fail(int status, const quern_error *err);
+/* Prints a wrong use; returns 2. */
+int cli_wrong(const char *where, const char *what);
+double cli_start_time(void);
+
+int cli_new(const arguments *a);
+int cli_fit(const arguments *a);
+int cli_evaluate(const arguments *a);
+int cli_predict(const arguments *a);
+int cli_summary(const arguments *a);
+int cli_plan(const arguments *a);
+int cli_doctor(const arguments *a);
+
+#endif

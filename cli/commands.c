@@ -1,0 +1,205 @@
+/* new, summary, plan, doctor, and what opens models and data for the others. */
+#include "commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+double cli_start_time(void)
+{
+    FILE *f = fopen("/proc/self/stat", "r");
+    unsigned long long ticks = 0;
+    if (f) {
+        if (fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
+            ticks = 0;
+        fclose(f);
+    }
+    return (double)ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+double cli_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+size_t cli_peak(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[128];
+    unsigned long long kib = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, "VmHWM:", 6))
+            kib = strtoull(line + 6, NULL, 10);
+    if (f)
+        fclose(f);
+    return (size_t)kib << 10;
+}
+
+bool cli_size(const char *text, size_t *out)
+{
+    char *end;
+    double v = strtod(text, &end);
+    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    if (end == text || !(v > 0) || (shift ? end[1] : *end))
+        return false;
+    *out = (size_t)(v * (double)((size_t)1 << shift));
+    return true;
+}
+
+quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code)
+{
+    if (a->n < words) {
+        *code = cli_wrong(words > 1 ? "MODEL DATA" : "MODEL", "missing (--help)");
+        return NULL;
+    }
+    quern_model *m = quern_model_open(a->words[0], err);
+    const char *o = cli_option(a, "optimizer"), *l = cli_option(a, "loss"), *t = cli_option(a, "metrics");
+    int64_t threads = 0;
+    *code = m ? 0 : cli_fail(err->code, err);
+    if (m && (o || l || t)) {
+        int status = o && l ? quern_compile(m, o, l, t, err) : QUERN_INVALID;
+        if (!(o && l))
+            *code = cli_wrong("--optimizer, --loss, --metrics", "replace all three of the file: optimizer and loss must be given");
+        else if (status < 0)
+            *code = cli_fail(status, err);
+    }
+    if (m && !*code && !cli_count(a, "threads", &threads))
+        *code = 2;
+    if (m && !*code && threads && quern_model_set_threads(m, (int)threads, err) < 0)
+        *code = cli_fail(err->code, err);
+    if (*code) {
+        quern_model_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+quern_generator *cli_data(const arguments *a, char **words, int n, quern_error *err, int *code)
+{
+    char joined[3000] = "";
+    for (int i = 0; i < n; i++)
+        snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
+    quern_generator *g = quern_file_generator(joined, cli_option(a, "target"), cli_option(a, "missing"), err);
+    if (!g)
+        *code = cli_fail(err->code, err);
+    return g;
+}
+
+int cli_new(const arguments *a)
+{
+    quern_error err = { 0 };
+    const char *optimizer = cli_option(a, "optimizer"), *loss = cli_option(a, "loss"), *seed = cli_option(a, "seed");
+    if (a->n != 2)
+        return cli_wrong("new", "needs MODEL and 'PIPELINE'");
+    if ((optimizer != NULL) != (loss != NULL))
+        return cli_wrong(optimizer ? "--loss" : "--optimizer", "is missing");
+    if (!cli_option(a, "force") && access(a->words[0], F_OK) == 0)
+        return cli_wrong(a->words[0], "exists already (--force overwrites it)");
+    quern_model *m = quern_model_from_words(a->words[1], seed ? strtoull(seed, NULL, 10) : 0, &err);
+    if (!m)
+        return cli_fail(err.code, &err), 2;
+    int status = optimizer ? quern_compile(m, optimizer, loss, cli_option(a, "metrics"), &err) : QUERN_OK,
+        code = status < 0 ? (cli_fail(status, &err), 2) : 0;
+    if (!code && (status = quern_model_save(m, a->words[0], &err)) < 0)
+        code = cli_fail(status, &err);
+    quern_model_free(m);
+    return code;
+}
+
+int cli_summary(const arguments *a)
+{
+    quern_error err = { 0 };
+    int code;
+    quern_model *m = cli_open(a, 1, &err, &code);
+    if (!m)
+        return code;
+    char *text = quern_model_summary(m);
+    if (a->json) {
+        int64_t params = 0;
+        for (int i = 0; i < quern_model_weights(m); i++) {
+            quern_tensor t = quern_model_weight(m, i, NULL);
+            params += quern_shape_count(&t.shape);
+        }
+        printf("{\"params\":%lld,\"weights\":%d}\n", (long long)params, quern_model_weights(m));
+    } else
+        fputs(text ? text : "", stdout);
+    free(text);
+    quern_model_free(m);
+    return 0;
+}
+
+int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, bool print, quern_error *err)
+{
+    quern_plan p;
+    size_t budget = 0;
+    const char *memory = cli_option(a, "memory");
+    if (memory && !cli_size(memory, &budget))
+        return cli_wrong("--memory", "is no size (64M, 1.5G)");
+    int status = quern_plan_training(m, batch_size, (int)queue, &p, err);
+    if (status < 0)
+        return cli_fail(status, err);
+    bool fits = !budget || p.total <= budget;
+    if (print && a->json)
+        printf("{\"bytes\":%zu,\"smallest_bytes\":%zu,\"parts\":{\"weights\":%zu,\"optimizer\":%zu,\"activations\":%zu,\"queue\":%"
+               "zu,\"runtime\":%zu},"
+               "\"choices\":[],\"fits\":%s}\n",
+               p.total, p.total, p.weights, p.optimizer, p.activations, p.queue, p.runtime, fits ? "true" : "false");
+    else if (print)
+        printf("weights      %12zu\noptimizer    %12zu\nactivations  %12zu  (gradients among them)\nqueue        %12zu\nruntime    "
+               "  %12zu\ntotal        %12zu bytes\n",
+               p.weights, p.optimizer, p.activations, p.queue, p.runtime, p.total);
+    if (fits)
+        return 0;
+    const char *largest = p.runtime >= p.queue && p.runtime >= p.activations ? "runtime"
+                          : p.queue >= p.activations                         ? "queue"
+                                                                             : "activations";
+    fprintf(stderr, "quern: --memory %s: training needs %zu bytes; the largest part is the %s\n", memory, p.total, largest);
+    return 3;
+}
+
+int cli_plan(const arguments *a)
+{
+    quern_error err = { 0 };
+    int64_t batch_size = 0, queue = 0;
+    int code;
+    if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "max-queue-size", &queue))
+        return 2;
+    quern_model *m = cli_open(a, 1, &err, &code);
+    if (m)
+        code = cli_check_plan(a, m, batch_size, queue, true, &err);
+    quern_model_free(m);
+    return code;
+}
+
+/* One training step of a small model on one and on two threads gives the same weights. */
+int cli_doctor(const arguments *a)
+{
+    float x[64 * 32], before[2] = { 0 };
+    int32_t y[64];
+    quern_error err = { 0 };
+    bool ok = true;
+    for (int i = 0; i < 64 * 32; i++)
+        x[i] = (float)(i * 37 % 101) / 101;
+    for (int i = 0; i < 64; i++)
+        y[i] = i % 4;
+    for (int threads = 1; threads <= 2 && ok; threads++) {
+        quern_model *m = quern_model_from_words("input 32 | dense 128 relu | dense 4 softmax", 1, &err);
+        double logs[1];
+        ok = m && quern_compile(m, "adam", "sparse_categorical_crossentropy", NULL, &err) >= 0 &&
+             quern_model_set_threads(m, threads, &err) >= 0;
+        for (int s = 0; ok && s < 10; s++)
+            ok = quern_train_on_batch(m, (void *[]){ x }, (void *[]){ y }, NULL, 64, logs, &err) >= 0;
+        if (ok)
+            before[threads - 1] = ((float *)quern_model_weight(m, 0, NULL).data)[0];
+        quern_model_free(m);
+    }
+    ok = ok && before[0] == before[1];
+    if (a->json)
+        printf("{\"check\":\"same bits on 1 and 2 threads\",\"ok\":%s,\"detail\":\"%s\"}\n", ok ? "true" : "false", err.text);
+    else
+        printf("%-32s %s %s\n", "same bits on 1 and 2 threads", ok ? "ok" : "FAILED", err.text);
+    return ok ? 0 : 1;
+}

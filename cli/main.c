@@ -1,0 +1,161 @@
+/* The quern command: reads the words, calls the library, prints. Only public headers. The contract is man/quern.1. */
+#include "cli.h"
+
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* Options, described once: name, whether it takes a value, the commands (letters) it applies to, where the value goes. */
+enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, ALL = 127 };
+static const struct {
+    const char *name, *value;
+    int commands;
+    const char *help;
+} table[] = {
+    { "optimizer", "WORDS", N | F | L, "\"adam learning_rate=3e-4\"" },
+    { "loss", "WORDS", N | F | L, "\"sparse_categorical_crossentropy from_logits=true\"" },
+    { "metrics", "WORDS", N | F | L, "between commas" },
+    { "seed", "N", N, "all that is random follows from it" },
+    { "force", NULL, N, "overwrite MODEL" },
+    { "target", "COLUMN", F | E | P, "of a CSV" },
+    { "missing", "NUMBER", F | E | P, "what a missing value of a CSV stands for" },
+    { "validation", "DATA", F, "evaluated after epochs" },
+    { "epochs", "N", F, "1 when not given" },
+    { "initial-epoch", "N", F, "" },
+    { "batch-size", "N", F | E | P | L, "32 when not given" },
+    { "steps-per-epoch", "N", F, "" },
+    { "steps", "N", E | P, "" },
+    { "validation-steps", "N", F, "" },
+    { "validation-freq", "N", F, "" },
+    { "max-queue-size", "N", F | L, "10 when not given" },
+    { "class-weight", "0:1,1:4", F, "" },
+    { "no-shuffle", NULL, F, "records in their own order" },
+    { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
+    { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
+    { "threads", "N", F | E | P, "that compute" },
+    { "json", NULL, ALL, "one JSON object a line" },
+    { "quiet", NULL, ALL, "no progress" },
+    { "help", NULL, ALL, "" },
+};
+enum { n_options = sizeof table / sizeof *table };
+
+static const struct {
+    const char *name;
+    int letter;
+    int (*run)(const arguments *a);
+    const char *usage;
+} commands[] = {
+    { "new", N, cli_new, "MODEL 'PIPELINE'" },
+    { "fit", F, cli_fit, "MODEL DATA" },
+    { "evaluate", E, cli_evaluate, "MODEL DATA" },
+    { "predict", P, cli_predict, "MODEL DATA" },
+    { "summary", S, cli_summary, "MODEL" },
+    { "plan", L, cli_plan, "MODEL" },
+    { "doctor", D, cli_doctor, "" },
+};
+enum { n_commands = sizeof commands / sizeof *commands };
+static const char *const later[] = { "generate", "convert", "prepare" };
+
+const char *cli_option(const arguments *a, const char *name)
+{
+    for (int i = 0; i < n_options; i++)
+        if (!strcmp(table[i].name, name))
+            return a->values[i];
+    return NULL;
+}
+
+int cli_fail(int status, const quern_error *err)
+{
+    fprintf(stderr, "quern: %s%s%s\n", err->where, *err->where ? ": " : "", *err->text ? err->text : quern_status_text(status));
+    if (*err->hint)
+        fprintf(stderr, "hint: %s\n", err->hint);
+    return status == QUERN_BUDGET ? 3 : 1;
+}
+
+int cli_wrong(const char *where, const char *what)
+{
+    fprintf(stderr, "quern: %s: %s\n", where, what);
+    return 2;
+}
+
+bool cli_count(const arguments *a, const char *name, int64_t *out)
+{
+    const char *text = cli_option(a, name);
+    char *end;
+    if (!text)
+        return true;
+    *out = strtoll(text, &end, 10);
+    if (*end || end == text || *out < 1) {
+        char where[64];
+        snprintf(where, sizeof where, "--%s", name);
+        cli_wrong(where, "must be a whole number of at least 1");
+        return false;
+    }
+    return true;
+}
+
+static void usage(FILE *to, int letter)
+{
+    for (int i = 0; i < n_commands; i++)
+        if (!letter || commands[i].letter == letter)
+            fprintf(to, "quern %s %s\n", commands[i].name, commands[i].usage);
+    for (int i = 0; letter && i < n_options; i++)
+        if (table[i].commands & letter)
+            fprintf(to, "  --%s %-10s %s\n", table[i].name, table[i].value ? table[i].value : "", table[i].help);
+    if (!letter)
+        fprintf(to, "quern COMMAND --help tells its options.\n");
+}
+
+static void log_line(void *user, int level, const char *text)
+{
+    (void)user;
+    if (level <= 1)
+        fprintf(stderr, "quern: warning: %s\n", text);
+}
+
+static int run(int which, int argc, char **argv)
+{
+    struct option options[n_options + 1] = { { 0 } };
+    arguments a = { .started = cli_start_time() };
+    for (int i = 0; i < n_options; i++)
+        options[i] = (struct option){ table[i].name, table[i].value ? required_argument : no_argument, NULL, 256 + i };
+    opterr = 0;
+    optind = 1;
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (c < 256) {
+            fprintf(stderr, "quern: %s: no such option, or its value is missing\nhint: quern %s --help\n", argv[optind - 1],
+                    commands[which].name);
+            return 2;
+        }
+        if (!(table[c - 256].commands & commands[which].letter)) {
+            fprintf(stderr, "quern: --%s: does not apply to %s\n", table[c - 256].name, commands[which].name);
+            return 2;
+        }
+        a.values[c - 256] = table[c - 256].value ? optarg : "yes";
+    }
+    if (cli_option(&a, "help"))
+        return usage(stdout, commands[which].letter), 0;
+    a.json = cli_option(&a, "json") != NULL;
+    a.n = argc - optind;
+    a.words = argv + optind;
+    return commands[which].run(&a);
+}
+
+int main(int argc, char **argv)
+{
+    quern_set_log(log_line, NULL);
+    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))
+        return usage(argc < 2 ? stderr : stdout, 0), argc < 2 ? 2 : 0;
+    if (!strcmp(argv[1], "--version"))
+        return printf("quern %s\n", quern_version()), 0;
+    for (int i = 0; i < n_commands; i++)
+        if (!strcmp(argv[1], commands[i].name))
+            return run(i, argc - 1, argv + 1);
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (!strcmp(argv[1], later[i]))
+            return cli_wrong(argv[1], "not in this version");
+    return cli_wrong(argv[1], "no such command (quern --help)");
+}

@@ -1,0 +1,185 @@
+/* fit, evaluate, predict. */
+#include "commands.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void number(FILE *to, double v, bool json)
+{
+    if (isfinite(v))
+        fprintf(to, json ? "%.9g" : "%.4f", v);
+    else
+        fprintf(to, json ? "null" : "%f", v);
+}
+
+typedef struct report {
+    const arguments *a;
+    int64_t epochs;
+} report;
+
+/* A line for each epoch: people on standard error, scripts on standard output. */
+static int on_epoch(void *user, const quern_epoch *e)
+{
+    const report *r = user;
+    bool json = r->a->json;
+    FILE *to = json ? stdout : stderr;
+    if (!json && cli_option(r->a, "quiet"))
+        return 0;
+    if (json)
+        printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,\"peak_"
+               "bytes\":%zu,\"logs\":{",
+               (long long)e->epoch + 1, (long long)e->steps, (long long)e->samples, e->seconds, e->wait_seconds, cli_peak());
+    else
+        fprintf(stderr, "Epoch %lld/%lld - %lld steps - %.2fs", (long long)e->epoch + 1, (long long)r->epochs, (long long)e->steps,
+                e->seconds);
+    for (int i = 0; i < e->n; i++) {
+        fprintf(to, json ? "%s\"%s\":" : "%s - %s: ", json && i ? "," : "", e->names[i]);
+        number(to, e->logs[i], json);
+    }
+    fputs(json ? "}}\n" : "\n", to);
+    fflush(to);
+    return 0;
+}
+
+int cli_fit(const arguments *a)
+{
+    quern_error err = { 0 };
+    quern_fit_opts o = { .epochs = 1,
+                         .class_weight = cli_option(a, "class-weight"),
+                         .no_shuffle = cli_option(a, "no-shuffle") != NULL,
+                         .on_epoch_end = on_epoch };
+    report r = { a, 1 };
+    int64_t queue = 0;
+    int code;
+    if (!cli_count(a, "epochs", &o.epochs) || !cli_count(a, "initial-epoch", &o.initial_epoch) ||
+        !cli_count(a, "batch-size", &o.batch_size) || !cli_count(a, "steps-per-epoch", &o.steps_per_epoch) ||
+        !cli_count(a, "validation-steps", &o.validation_steps) || !cli_count(a, "validation-freq", &o.validation_freq) ||
+        !cli_count(a, "max-queue-size", &queue))
+        return 2;
+    o.max_queue_size = (int32_t)queue;
+    o.user = &r;
+    r.epochs = o.epochs;
+    quern_model *m = cli_open(a, 2, &err, &code);
+    if (!m)
+        return code;
+    char *validation = (char *)(size_t)cli_option(a, "validation");
+    quern_generator *data = cli_data(a, a->words + 1, a->n - 1, &err, &code);
+    if (data && validation)
+        o.validation_data = cli_data(a, &validation, 1, &err, &code);
+    if (!code && cli_option(a, "memory"))
+        code = cli_check_plan(a, m, o.batch_size, queue, false, &err);
+    quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
+    if (!code && !h)
+        code = cli_fail(err.code, &err);
+    if (h && quern_model_save(m, cli_option(a, "output") ? cli_option(a, "output") : a->words[0], &err) < 0)
+        code = cli_fail(err.code, &err);
+    if (h && !code && a->json)
+        printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,\"peak_bytes\":%zu}\n", quern_history_reason(h),
+               (long long)quern_history_epochs(h), cli_peak());
+    else if (h && !code && !cli_option(a, "quiet"))
+        fprintf(stderr, "%s; peak memory %.1f MB; %.2f s since the process began\n", quern_history_reason(h),
+                (double)cli_peak() / 1e6, cli_now() - a->started);
+    quern_history_free(h);
+    quern_generator_free(data);
+    quern_generator_free(o.validation_data);
+    quern_model_free(m);
+    return code;
+}
+
+int cli_evaluate(const arguments *a)
+{
+    quern_error err = { 0 };
+    int64_t batch_size = 0, steps = 0;
+    double logs[32];
+    int code;
+    if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
+        return 2;
+    quern_model *m = cli_open(a, 2, &err, &code);
+    quern_generator *data = m ? cli_data(a, a->words + 1, a->n - 1, &err, &code) : NULL;
+    int64_t samples = data ? quern_evaluate_generator(m, data, batch_size, steps, logs, &err) : 0;
+    if (data && samples < 0)
+        code = cli_fail((int)samples, &err);
+    for (int i = 0; data && samples >= 0 && i < quern_model_logs(m); i++) {
+        printf(a->json ? "%s\"%s\":" : "%s%s ", a->json ? (i ? "," : "{") : "", quern_model_log_name(m, i));
+        number(stdout, logs[i], a->json);
+        fputs(a->json ? "" : "\n", stdout);
+    }
+    if (data && samples >= 0 && a->json)
+        printf(",\"samples\":%lld}\n", (long long)samples);
+    quern_generator_free(data);
+    quern_model_free(m);
+    return code;
+}
+
+typedef struct writing {
+    FILE *to;
+    int64_t width, records;
+    bool csv;
+} writing;
+
+static int write_rows(void *user, const float *const *out, int64_t records)
+{
+    writing *w = user;
+    for (int64_t r = 0; w->csv && r < records; r++)
+        for (int64_t k = 0; k < w->width; k++)
+            fprintf(w->to, "%.9g%c", (double)out[0][r * w->width + k], k + 1 < w->width ? ',' : '\n');
+    if (!w->csv)
+        fwrite(out[0], sizeof(float), (size_t)(records * w->width), w->to);
+    w->records += records;
+    return ferror(w->to);
+}
+
+/* The header of a .npy of (records, width); 128 bytes, so that it can be written over at the end. */
+static void npy_header(FILE *to, int64_t records, int64_t width)
+{
+    char text[128];
+    memcpy(text, "\x93NUMPY\x01\x00\x76\x00", 10);
+    int n = snprintf(text + 10, sizeof text - 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }",
+                     (long long)records, (long long)width);
+    memset(text + 10 + n, ' ', sizeof text - 10 - (size_t)n);
+    text[127] = '\n';
+    fwrite(text, 1, sizeof text, to);
+}
+
+int cli_predict(const arguments *a)
+{
+    quern_error err = { 0 };
+    const char *output = cli_option(a, "output");
+    int64_t batch_size = 0, steps = 0, records = 0;
+    char beside[4096];
+    int code;
+    if (!output)
+        return cli_wrong("--output", "is missing (FILE.npy, FILE.csv or -)");
+    if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
+        return 2;
+    quern_model *m = cli_open(a, 2, &err, &code);
+    quern_generator *data = m ? cli_data(a, a->words + 1, a->n - 1, &err, &code) : NULL;
+    bool standard = !strcmp(output, "-");
+    writing w = { .csv = standard || strstr(output, ".csv") };
+    snprintf(beside, sizeof beside, "%s.partial", output);
+    w.to = !data ? NULL : standard ? stdout : fopen(beside, "wb");
+    if (data && !w.to)
+        code = cli_wrong(output, "cannot be written"), code = 1;
+    if (w.to) {
+        quern_shape s = quern_model_output_shape(m, 0);
+        w.width = 1;
+        for (int i = 1; i < s.rank; i++)
+            w.width *= s.dims[i];
+        if (!w.csv)
+            npy_header(w.to, 0, w.width);
+        records = quern_predict_generator(m, data, batch_size, steps, write_rows, &w, &err);
+        if (!w.csv && !fseek(w.to, 0, SEEK_SET))
+            npy_header(w.to, w.records, w.width);
+        bool written = !ferror(w.to) && (standard ? fflush(w.to) : fclose(w.to)) == 0;
+        if (records < 0)
+            code = cli_fail((int)records, &err);
+        else if (!written || (!standard && rename(beside, output)))
+            code = cli_wrong(output, "cannot be written"), code = 1;
+        if (code && !standard)
+            remove(beside);
+    }
+    quern_generator_free(data);
+    quern_model_free(m);
+    return code;
+}
