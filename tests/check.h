@@ -13,19 +13,19 @@
 #include <cmocka.h>
 
 /* Passes when |got - want| <= atol + rtol |want|. */
-#define CHECK_NEAR(got, want, rtol, atol)                                                                   \
-    do {                                                                                                    \
-        double got_ = (got), want_ = (want), gap_ = got_ > want_ ? got_ - want_ : want_ - got_;             \
-        double size_ = want_ < 0 ? -want_ : want_;                                                          \
-        if (!(gap_ <= (atol) + (rtol)*size_))                                                               \
-            fail_msg("%s: %.9g, expected %.9g", #got, got_, want_);                                         \
+#define CHECK_NEAR(got, want, rtol, atol)                                                       \
+    do {                                                                                        \
+        double got_ = (got), want_ = (want), gap_ = got_ > want_ ? got_ - want_ : want_ - got_; \
+        double size_ = want_ < 0 ? -want_ : want_;                                              \
+        if (!(gap_ <= (atol) + (rtol)*size_))                                                   \
+            fail_msg("%s: %.9g, expected %.9g", #got, got_, want_);                             \
     } while (0)
 
 /* Passes when the call returned 0 or more; prints the error otherwise. */
-#define CHECK_OK(call, err)                                                                                 \
-    do {                                                                                                    \
-        if ((call) < 0)                                                                                     \
-            fail_msg("%s: %s: %s", #call, (err).where, (err).text);                                         \
+#define CHECK_OK(call, err)                                         \
+    do {                                                            \
+        if ((call) < 0)                                             \
+            fail_msg("%s: %s: %s", #call, (err).where, (err).text); \
     } while (0)
 
 #endif

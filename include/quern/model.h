@@ -42,7 +42,9 @@ QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *l
 /* Threads that compute (1 … 64; the start is 2, or 1 on a machine with one core). The result does not depend on it. */
 QUERN_API int quern_model_set_threads(quern_model *m, int threads, quern_error *err);
 
+/* How many inputs the model has. */
 QUERN_API int quern_model_inputs(const quern_model *m);
+/* How many outputs. */
 QUERN_API int quern_model_outputs(const quern_model *m);
 /* Shape of input or output i, records open. */
 QUERN_API quern_shape quern_model_input_shape(const quern_model *m, int i);

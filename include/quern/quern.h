@@ -4,9 +4,9 @@
 #ifndef QUERN_H
 #define QUERN_H
 
-#include <quern/model.h>
-#include <quern/fit.h>
 #include <quern/files.h>
+#include <quern/fit.h>
+#include <quern/model.h>
 #include <quern/source.h>
 #include <quern/status.h>
 #include <quern/tensor.h>

@@ -11,8 +11,7 @@
 
 /* Fills `err` (NULL is fine) unless it already holds a failure; returns `code`, so that `return quern__fail(…)` reads well.
  * `where` may be NULL; then it keeps what it has. */
-int quern__fail(quern_error *err, int code, const char *where, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+int quern__fail(quern_error *err, int code, const char *where, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The same for an allocation of `bytes` that failed. */
 int quern__fail_memory(quern_error *err, size_t bytes);
 /* Sets the hint of an error that has none yet. */

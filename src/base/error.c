@@ -7,8 +7,8 @@
 const char *quern_status_text(int status)
 {
     switch (status) {
-#define CASE(name, number, text)                                                                            \
-    case number:                                                                                            \
+#define CASE(name, number, text) \
+    case number:                 \
         return text;
         QUERN_STATUS_LIST(CASE)
 #undef CASE
@@ -19,13 +19,10 @@ const char *quern_status_text(int status)
     }
 }
 
-#define STRING(x) #x
+#define STRING(x)        #x
 #define VERSION(a, b, c) STRING(a) "." STRING(b) "." STRING(c)
 
-const char *quern_version(void)
-{
-    return VERSION(QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH);
-}
+const char *quern_version(void) { return VERSION(QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH); }
 
 int quern__fail(quern_error *err, int code, const char *where, const char *format, ...)
 {

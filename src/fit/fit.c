@@ -259,7 +259,7 @@ static int check_options(const quern_model *m, quern_generator *train, const que
         o->batch_size < 0 || o->max_queue_size < 0 || o->max_queue_size > 1024 || o->on_exhausted < 0 ||
         o->on_exhausted > QUERN_EXHAUSTED_RESTART)
         return quern__fail(err, QUERN_INVALID, "fit", "an option is out of its range");
-    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->ops->reset)
+    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)
         return quern__fail(err, QUERN_INVALID, "on_exhausted", "this generator cannot begin anew");
     if ((o->validation_steps || o->validation_freq) && !o->validation_data)
         return quern__fail(err, QUERN_INVALID, o->validation_steps ? "validation_steps" : "validation_freq",

@@ -58,7 +58,10 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
     pull *p = quern__zalloc(1, sizeof *p);
     if (p)
         *p = (pull){ *ops, user };
-    return p ? quern__generator_new(&kind, p) : NULL;
+    quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;
+    if (g)
+        g->restarts = ops->reset != NULL;
+    return g;
 }
 
 /* ---- arrays ---- */

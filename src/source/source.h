@@ -20,7 +20,8 @@ struct quern_generator {
     const quern__source_ops *ops;
     void *self;
     const quern_batch_spec *spec;
-    bool finite; /* an epoch is one pass over it: arrays and files */
+    bool restarts; /* can begin anew */
+    bool finite;   /* an epoch is one pass over it: arrays and files */
     int features;
 };
 

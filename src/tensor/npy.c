@@ -8,9 +8,8 @@ static const struct {
     const char *descr;
     int dtype;
 } types[] = {
-    { "<f4", QUERN_FLOAT32 }, { "<f8", QUERN_FLOAT64 }, { "<i4", QUERN_INT32 },  { "<i8", QUERN_INT64 },
-    { "|u1", QUERN_UINT8 },   { "|i1", QUERN_INT8 },    { "<u2", QUERN_UINT16 }, { "<i2", QUERN_INT16 },
-    { "|b1", QUERN_BOOL },    { "<u4", QUERN_UINT32 },
+    { "<f4", QUERN_FLOAT32 }, { "<f8", QUERN_FLOAT64 }, { "<i4", QUERN_INT32 }, { "<i8", QUERN_INT64 }, { "|u1", QUERN_UINT8 },
+    { "|i1", QUERN_INT8 },    { "<u2", QUERN_UINT16 },  { "<i2", QUERN_INT16 }, { "|b1", QUERN_BOOL },  { "<u4", QUERN_UINT32 },
 };
 enum { n_types = sizeof types / sizeof *types };
 
@@ -24,7 +23,8 @@ int quern__npy_header_bytes(const uint8_t *b, size_t n, size_t *out, const char 
     if (b[6] > 1 && n >= 12)
         length |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
     if (length > QUERN__NPY_HEADER_LIMIT)
-        return quern__fail(err, QUERN_FORMAT, where, ".npy header of %zu bytes, at most %d are read", length, QUERN__NPY_HEADER_LIMIT);
+        return quern__fail(err, QUERN_FORMAT, where, ".npy header of %zu bytes, at most %d are read", length,
+                           QUERN__NPY_HEADER_LIMIT);
     *out = prologue + length;
     return QUERN_OK;
 }
@@ -112,7 +112,10 @@ size_t quern__npy_write(const quern_shape *shape, int dtype, uint8_t out[256])
             descr = types[i].descr;
     n += snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
     for (int i = 0; i < shape->rank; i++)
-        n += snprintf(text + n, sizeof text - (size_t)n, i + 1 < shape->rank ? "%lld, " : shape->rank == 1 ? "%lld," : "%lld",
+        n += snprintf(text + n, sizeof text - (size_t)n,
+                      i + 1 < shape->rank ? "%lld, "
+                      : shape->rank == 1  ? "%lld,"
+                                          : "%lld",
                       (long long)shape->dims[i]);
     n += snprintf(text + n, sizeof text - (size_t)n, "), }");
     size_t whole = ((size_t)n + 10 + 1 + 63) / 64 * 64;

@@ -1,0 +1,421 @@
+/* Training from generators: flat memory (P1, P21), how far they are advanced (P6), what happens when they end (P7), validation
+ * (P8), order (P9), options (P10), arrays against streams bit for bit (P11), with and without a queue (P5), one run against real
+ * Keras. */
+#include "check.h"
+
+#include <math.h>
+#include <quern/quern.h>
+#include <stdbool.h>
+
+enum { records = 103, width = 6 };
+static float xs[records * width];
+static int32_t ys[records];
+
+static void fill(void)
+{
+    for (int i = 0; i < records * width; i++)
+        xs[i] = (float)sin(i * 1.7) + (float)(i % width) * 0.1f;
+    for (int i = 0; i < records; i++)
+        ys[i] = xs[i * width] > 0 ? (xs[i * width + 1] > 0 ? 2 : 1) : 0;
+}
+
+static quern_model *model(void)
+{
+    quern_error err = { 0 };
+    quern_model *m = quern_model_from_words("input 6 | dense 16 tanh | dropout 0.2 | dense 3 softmax", 7, &err);
+    if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) < 0)
+        fail_msg("%s: %s", err.where, err.text);
+    return m;
+}
+
+/* A stream over the records: batches of `batch`, at most `most` of them in all, endless when negative. */
+typedef struct stream {
+    int at, batch, calls, most, resets;
+    int first[64]; /* first record of each batch */
+    const float *weight_of_class;
+} stream;
+
+static int stream_next(void *user, quern_batch *b, quern_error *err)
+{
+    stream *s = user;
+    (void)err;
+    if (s->most >= 0 && s->calls >= s->most)
+        return QUERN_END;
+    int n = records - s->at < s->batch ? records - s->at : s->batch;
+    memcpy(b->arrays[0], xs + s->at * width, sizeof(float) * (size_t)(n * width));
+    if (b->spec->n_targets)
+        memcpy(b->arrays[1], ys + s->at, sizeof(int32_t) * (size_t)n);
+    for (int i = 0; s->weight_of_class && i < n; i++)
+        b->weights[i] = s->weight_of_class[ys[s->at + i]];
+    b->has_weights = s->weight_of_class != NULL;
+    b->size = n;
+    if (s->calls < 64)
+        s->first[s->calls] = s->at;
+    s->calls++;
+    s->at = (s->at + n) % records;
+    return QUERN_OK;
+}
+
+static int stream_reset(void *user, quern_error *err)
+{
+    stream *s = user;
+    (void)err;
+    s->at = 0;
+    s->resets++;
+    return QUERN_OK;
+}
+
+static const quern_callback_ops streaming = { stream_next, stream_reset }, endless = { stream_next, NULL };
+
+static void check_same(quern_model *a, quern_model *b)
+{
+    for (int i = 0; i < quern_model_weights(a); i++) {
+        quern_tensor u = quern_model_weight(a, i, NULL), v = quern_model_weight(b, i, NULL);
+        assert_memory_equal(u.data, v.data, sizeof(float) * (size_t)quern_shape_count(&u.shape));
+    }
+}
+
+static quern_history *fit(quern_model *m, quern_generator *g, quern_fit_opts o)
+{
+    quern_error err = { 0 };
+    quern_history *h = quern_fit_generator(m, g, &o, &err);
+    if (!h)
+        fail_msg("%s: %s", err.where, err.text);
+    return h;
+}
+
+static quern_generator *array(void)
+{
+    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs };
+    quern_tensor y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = ys };
+    return quern_array_generator(&x, 1, &y, 1, NULL, NULL);
+}
+
+/* P11, P5: arrays, a stream of the same batches, with and without a queue, with class weights: the same weights and logs. */
+static void arrays_and_streams_agree(void **state)
+{
+    (void)state;
+    const float weights[] = { 1, 3, 0.5f };
+    quern_model *want = NULL;
+    double loss = 0;
+    for (int way = 0; way < 6; way++) {
+        quern_model *m = model();
+        stream s = { .batch = 16, .most = -1, .weight_of_class = way == 2 ? weights : NULL };
+        quern_generator *g = way < 2 ? array() : quern_callback_generator(&streaming, &s);
+        quern_fit_opts o = { .epochs = 4,
+                             .batch_size = 16,
+                             .no_shuffle = true,
+                             .class_weight = way == 2 ? NULL : "0:1,1:3,2:0.5",
+                             .no_workers = way % 2,
+                             .max_queue_size = way == 4 ? 1 : 0,
+                             .steps_per_epoch = way < 2 ? 0 : 7 };
+        if (way == 5)
+            assert_true(quern_model_set_threads(m, 3, NULL) >= 0);
+        quern_history *h = fit(m, g, o);
+        assert_int_equal(quern_history_epochs(h), 4);
+        if (want) {
+            check_same(want, m);
+            assert_true(quern_history_value(h, "loss", 3) == loss);
+            quern_model_free(m);
+        } else {
+            want = m;
+            loss = quern_history_value(h, "loss", 3);
+        }
+        quern_history_free(h);
+        quern_generator_free(g);
+    }
+    assert_true(loss < 1.2);
+    quern_model_free(want);
+}
+
+/* P6: as many batches as the run needs, and the next one read is the next in line. */
+static void a_generator_is_advanced_exactly(void **state)
+{
+    (void)state;
+    quern_model *m = model();
+    stream s = { .batch = 8, .most = -1 }, v = { .batch = 8, .most = -1 };
+    quern_generator *g = quern_callback_generator(&endless, &s), *valid = quern_callback_generator(&streaming, &v);
+    quern_history_free(
+        fit(m, g, (quern_fit_opts){ .epochs = 3, .steps_per_epoch = 5, .validation_data = valid, .validation_steps = 2 }));
+    assert_int_equal(s.calls, 15);
+    assert_int_equal(v.calls, 6);
+    for (int e = 0; e < 3; e++) { /* P8: the same records each time */
+        assert_int_equal(v.first[2 * e], 0);
+        assert_int_equal(v.first[2 * e + 1], 8);
+    }
+    double logs[2];
+    assert_int_equal(quern_evaluate_generator(m, g, 8, 4, logs, NULL), 32);
+    assert_int_equal(s.calls, 19);
+    quern_generator_free(g);
+    quern_generator_free(valid);
+    quern_model_free(m);
+}
+
+/* P7: one short, empty, under each policy. */
+static void ending_early_follows_the_policy(void **state)
+{
+    (void)state;
+    const char *reasons[] = { "exhausted", NULL, "completed" };
+    for (int policy = 0; policy < 3; policy++) {
+        quern_error err = { 0 };
+        quern_model *m = model();
+        stream s = { .batch = 8, .most = 7 };
+        quern_generator *g = quern_callback_generator(&streaming, &s);
+        quern_fit_opts o = { .epochs = 2, .steps_per_epoch = 4, .on_exhausted = policy };
+        quern_history *h = quern_fit_generator(m, g, &o, &err);
+        assert_int_equal(h != NULL, reasons[policy] != NULL);
+        if (h) {
+            assert_int_equal(quern_history_epochs(h), 2);
+            assert_string_equal(quern_history_reason(h), policy == 0 ? "completed" : reasons[policy]);
+        } else
+            assert_non_null(strstr(err.text, "ended in epoch 2 after 3 steps"));
+        quern_history_free(h);
+        quern_generator_free(g);
+        stream none = { .batch = 8, .most = 0 };
+        g = quern_callback_generator(&streaming, &none);
+        err = (quern_error){ 0 };
+        assert_null(quern_fit_generator(m, g, &o, &err));
+        assert_string_equal(err.text, "the generator is empty");
+        quern_generator_free(g);
+        quern_model_free(m);
+    }
+    quern_model *m = model();
+    stream s = { .batch = 8, .most = 6 };
+    quern_generator *g = quern_callback_generator(&endless, &s);
+    quern_history *h = fit(m, g, (quern_fit_opts){ .epochs = 9, .steps_per_epoch = 4 });
+    assert_int_equal(quern_history_epochs(h), 2); /* 4 steps, then 2: never an epoch over none */
+    assert_string_equal(quern_history_reason(h), "exhausted");
+    quern_history_free(h);
+    quern_generator_free(g);
+    quern_model_free(m);
+}
+
+static int64_t seen;
+static int in_order(void *user, const float *const *out, int64_t n)
+{
+    quern_model *m = user;
+    const float *one;
+    float row[3];
+    for (int64_t r = 0; r < n; r++, seen++) {
+        memcpy(row, out[0] + 3 * r, sizeof row);
+        (void)m, (void)one;
+        assert_true(fabs((double)(row[0] + row[1] + row[2]) - 1) < 1e-5);
+    }
+    return 0;
+}
+
+/* P9: predictions come in the order of the records. */
+static void predict_keeps_order(void **state)
+{
+    (void)state;
+    quern_model *m = model(), *twin = model();
+    quern_generator *g = array();
+    seen = 0;
+    assert_int_equal(quern_predict_generator(m, g, 10, 0, in_order, m, NULL), records);
+    assert_int_equal(seen, records);
+    const float *all, *one;
+    assert_true(quern_predict_on_batch(m, (void *[]){ xs }, records, &all, NULL) >= 0);
+    for (int i = 0; i < records; i += 17) {
+        assert_true(quern_predict_on_batch(twin, (void *[]){ xs + i * width }, 1, &one, NULL) >= 0);
+        for (int k = 0; k < 3; k++)
+            CHECK_NEAR(all[3 * i + k], one[k], 1e-5, 1e-6);
+    }
+    quern_generator_free(g);
+    quern_model_free(m);
+    quern_model_free(twin);
+}
+
+/* P10: what cannot apply is refused by name. */
+static void options_are_refused_by_name(void **state)
+{
+    (void)state;
+    const struct {
+        quern_fit_opts o;
+        const char *where;
+    } cases[] = { { { .validation_steps = 3 }, "validation_steps" },
+                  { { .validation_freq = 2 }, "validation_freq" },
+                  { { .on_exhausted = QUERN_EXHAUSTED_RESTART }, "on_exhausted" },
+                  { { .class_weight = "0=1" }, "class_weight" },
+                  { { .steps_per_epoch = 1, .class_weight = "0:1,2:1" }, "class_weight" } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        quern_error err = { 0 };
+        quern_model *m = model();
+        stream s = { .batch = 32, .most = -1 };
+        quern_generator *g = quern_callback_generator(&endless, &s);
+        assert_null(quern_fit_generator(m, g, &cases[i].o, &err));
+        assert_string_equal(err.where, cases[i].where);
+        quern_generator_free(g);
+        quern_model_free(m);
+    }
+    quern_error err = { 0 };
+    assert_null(quern_model_from_words("input 6 | dense 16 rellu", 0, &err));
+    assert_non_null(strstr(err.text, "rellu"));
+    err = (quern_error){ 0 };
+    assert_null(quern_model_from_words("input 6 | dens 16", 0, &err));
+    assert_string_equal(err.hint, "did you mean 'dense'?");
+    err = (quern_error){ 0 };
+    assert_null(quern_model_from_words("input 6 | dense 4 kernel_constraint=max_norm", 0, &err));
+    assert_non_null(strstr(err.text, "kernel_constraint is not in this version"));
+}
+
+static int own_loop(quern_yielder *y, void *arg)
+{
+    int *made = arg;
+    for (quern_batch *b; (b = quern_next_batch(y));) {
+        b->size = 8;
+        memcpy(b->arrays[0], xs, sizeof(float) * 8 * width);
+        memcpy(b->arrays[1], ys, sizeof(int32_t) * 8);
+        if (*made == 12) {
+            snprintf(quern_yielder_error(y)->text, sizeof quern_yielder_error(y)->text, "the disk is gone");
+            quern_yielder_error(y)->code = QUERN_USER;
+            return QUERN_USER;
+        }
+        ++*made;
+        if (quern_yield(y, b) < 0)
+            break;
+    }
+    return QUERN_OK;
+}
+
+/* A function on its own thread: as many batches as asked; its error arrives whole (P13); started and stopped often (P4). */
+static void a_function_yields(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = model();
+    int made = 0;
+    quern_generator *g = quern_function_generator(own_loop, &made);
+    quern_history_free(fit(m, g, (quern_fit_opts){ .steps_per_epoch = 10 }));
+    assert_true(made == 10);
+    assert_null(quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 10 }, &err));
+    assert_string_equal(err.text, "the disk is gone");
+    assert_int_equal(err.code, QUERN_USER);
+    for (int i = 0; i < 300; i++) {
+        made = 0;
+        quern_history_free(fit(m, g, (quern_fit_opts){ .steps_per_epoch = 1 + i % 3 }));
+    }
+    quern_generator_free(g);
+    quern_model_free(m);
+}
+
+static size_t counted;
+static void *counting(void *context, void *old, size_t bytes)
+{
+    (void)context;
+    if (!bytes)
+        return free(old), NULL;
+    counted++;
+    return realloc(old, bytes);
+}
+static void say(void *user, int level, const char *text) { *(int *)user += level > 0 && *text != 0; }
+
+/* P1, P21: a plan is made before anything runs, and after the first epoch nothing is allocated, however many follow. */
+static void memory_is_flat(void **state)
+{
+    (void)state;
+    size_t calls[2];
+    int lines = 0;
+    quern_plan plan;
+    quern_set_memory(counting, NULL);
+    quern_set_log(say, &lines);
+    for (int k = 0; k < 2; k++) {
+        quern_model *m = model();
+        quern_generator *g = array();
+        assert_true(quern_plan_training(m, 16, 2, &plan, NULL) >= 0);
+        assert_true(plan.weights == 4 * (6 * 16 + 16 + 16 * 3 + 3) && plan.optimizer == 2 * plan.weights &&
+                    plan.total > plan.queue);
+        counted = 0;
+        quern_history_free(fit(m, g, (quern_fit_opts){ .epochs = k ? 1000 : 2, .batch_size = 16 }));
+        calls[k] = counted;
+        quern_generator_free(g);
+        quern_model_free(m);
+    }
+    assert_int_equal(calls[0], calls[1]);
+    stream s = { .batch = 8, .most = 3 };
+    quern_model *m = model();
+    quern_generator *g = quern_callback_generator(&endless, &s);
+    quern_history_free(fit(m, g, (quern_fit_opts){ .epochs = 5, .steps_per_epoch = 2 }));
+    assert_int_equal(lines, 1);
+    quern_shape shape;
+    double logs[2];
+    assert_true(quern_model_target(m, 0, &shape) == QUERN_INT32 && shape.rank == 1);
+    assert_int_equal(quern_model_output_shape(m, 0).dims[1], 3);
+    assert_true(quern_test_on_batch(m, (void *[]){ xs }, (void *[]){ ys }, NULL, records, logs, NULL) >= 0);
+    assert_true(logs[0] > 0 && logs[1] >= 0 && logs[1] <= 1);
+    quern_generator_free(g);
+    quern_model_free(m);
+    quern_blueprint_free(quern_blueprint_new(0));
+    quern_set_log(NULL, NULL);
+    quern_set_memory(NULL, NULL);
+}
+
+/* A .npy of float64, as NumPy wrote it. */
+static double *load(const char *name, long *n)
+{
+    char path[512], head[10];
+    snprintf(path, sizeof path, "%s/mlp_adam/%s.npy", QUERN_TEST_DATA, name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(head, 1, 10, f), 10);
+    long at = 10 + (uint8_t)head[8] + 256 * (uint8_t)head[9];
+    fseek(f, 0, SEEK_END);
+    *n = (ftell(f) - at) / 8;
+    fseek(f, at, SEEK_SET);
+    double *out = calloc((size_t)*n, sizeof *out);
+    assert_int_equal(fread(out, 8, (size_t)*n, f), *n);
+    fclose(f);
+    return out;
+}
+
+/* A model that Keras wrote, trained on the data it was trained on: Keras's own history and weights. */
+static void trains_as_keras_does(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = quern_model_open(QUERN_TEST_DATA "/mlp_adam/model.keras", &err);
+    if (!m)
+        fail_msg("%s: %s", err.where, err.text);
+    long nx, nt, nh, nw, ny;
+    double *x = load("x0", &nx), *t = load("t0", &nt), *loss = load("history_loss", &nh), *y = load("y0", &ny);
+    quern_shape shape = quern_model_input_shape(m, 0);
+    long rows = nx / shape.dims[1];
+    quern_tensor tx = { .dtype = QUERN_FLOAT64, .shape = { .rank = 2, .dims = { rows, shape.dims[1] } }, .data = x };
+    quern_tensor ty = { .dtype = QUERN_FLOAT64, .shape = { .rank = 2, .dims = { rows, nt / rows } }, .data = t };
+    float *x32 = calloc((size_t)nx, sizeof *x32);
+    for (long i = 0; i < nx; i++)
+        x32[i] = (float)x[i];
+    const float *p;
+    assert_true(quern_predict_on_batch(m, (void *[]){ x32 }, rows, &p, &err) >= 0);
+    for (long i = 0; i < ny; i++)
+        CHECK_NEAR(p[i], y[i], 1e-4, 1e-5);
+    quern_generator *g = quern_array_generator(&tx, 1, &ty, 1, NULL, &err);
+    quern_history *h = fit(m, g, (quern_fit_opts){ .epochs = nh, .batch_size = 16, .no_shuffle = true });
+    for (long e = 0; e < nh; e++)
+        CHECK_NEAR(quern_history_value(h, "loss", e), loss[e], 1e-4, 1e-5);
+    for (int i = 0; i < quern_model_weights(m); i++) {
+        char name[32];
+        snprintf(name, sizeof name, "w_after_%d", i);
+        double *w = load(name, &nw);
+        for (long k = 0; k < nw; k++)
+            CHECK_NEAR(((float *)quern_model_weight(m, i, NULL).data)[k], w[k], 1e-3, 1e-4);
+        free(w);
+    }
+    quern_history_free(h);
+    quern_generator_free(g);
+    quern_model_free(m);
+    free(x), free(t), free(loss), free(y), free(x32);
+}
+
+int main(void)
+{
+    fill();
+    const struct CMUnitTest tests[] = { cmocka_unit_test(arrays_and_streams_agree),
+                                        cmocka_unit_test(a_generator_is_advanced_exactly),
+                                        cmocka_unit_test(ending_early_follows_the_policy),
+                                        cmocka_unit_test(predict_keeps_order),
+                                        cmocka_unit_test(options_are_refused_by_name),
+                                        cmocka_unit_test(a_function_yields),
+                                        cmocka_unit_test(memory_is_flat),
+                                        cmocka_unit_test(trains_as_keras_does) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
