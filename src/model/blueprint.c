@@ -172,6 +172,15 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
     return m;
 }
 
+/* Puts the place in the pipeline before what was said. */
+static void say_place(quern_error *err, int layer, int character)
+{
+    char text[sizeof err->text];
+    snprintf(text, sizeof text, "%.250s%s%.100s", err->text, *err->where ? " in " : "", err->where);
+    snprintf(err->text, sizeof err->text, "%s", text);
+    snprintf(err->where, sizeof err->where, "layer %d of the pipeline, character %d", layer, character);
+}
+
 quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err)
 {
     quern_blueprint *b = quern_blueprint_new(seed);
@@ -188,9 +197,8 @@ quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_e
         value = before ? quern_apply(b, words, value) : add(b, words, NULL, 0, false);
         if (before == 0)
             input = value;
-        if (value < 0 && !*b->error.where)
-            snprintf(b->error.where, sizeof b->error.where, "layer %d of the pipeline, character %d", before + 1,
-                     (int)(p - pipeline) + 1);
+        if (value < 0)
+            say_place(&b->error, before + 1, (int)(p - pipeline) + 1);
         p += n;
         if (!*p)
             break;

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The command's contract: exit codes, one line for an error, nothing half-written. $1: the command.
+set -u
+quern=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
+expect() {
+    local code=$1 text=$2 said got
+    shift 2
+    said=$("$@" 2>&1)
+    got=$?
+    if [ "$got" != "$code" ] || [[ $said != *"$text"* ]]; then
+        printf 'FAILED: %s\n  exit %s, expected %s; said: %s\n' "$*" "$got" "$code" "$said"
+        failed=1
+    fi
+}
+{
+    echo "a,b,y"
+    for i in $(seq 0 199); do echo "$((i % 7)),$((i % 5)),$((i % 7 > 3))"; done
+} > train.csv
+expect 0 "" "$quern" new m.keras 'input 2 | dense 8 relu | dense 2 softmax' --optimizer adam --loss sparse_categorical_crossentropy --metrics accuracy --seed 3
+expect 2 "exists already" "$quern" new m.keras 'input 2 | dense 2'
+expect 2 "did you mean 'dense'?" "$quern" new n.keras 'input 2 | dens 2'
+expect 2 "layer 2 of the pipeline" "$quern" new n.keras 'input 2 | dense 2 3 4 5 6 7 8 9 10 11 12'
+expect 0 "accuracy" "$quern" fit m.keras train.csv --target y --epochs 3 --batch-size 16
+expect 0 '"event":"end","reason":"completed","epochs":2' "$quern" fit m.keras train.csv --target y --epochs 2 --json
+expect 0 '"samples":200' "$quern" evaluate m.keras train.csv --target y --json
+cp m.keras before.keras
+printf 'a,b,y\n1,2,0\n1,?,1\n' > missing.csv
+expect 1 "missing.csv:3: column 'b'" "$quern" fit m.keras missing.csv --target y
+printf 'a,b,y\n1,2,0\n1,2,7\n' > label.csv
+expect 1 "label 7 is outside 0 … 1" "$quern" fit m.keras label.csv --target y
+expect 1 "cannot be opened" "$quern" fit m.keras train.csv --target y --validation nowhere.csv
+expect 1 "no column is called 'z'" "$quern" fit m.keras train.csv --target z
+expect 1 "." "$quern" fit m.keras . --target y
+expect 3 "training needs" "$quern" fit m.keras train.csv --target y --memory 1M
+expect 2 "does not apply to summary" "$quern" summary m.keras --epochs 3
+expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
+expect 2 "not in this version" "$quern" generate m.keras
+expect 2 "no such command" "$quern" fitt
+expect 1 "Not a zip archive" "$quern" summary train.csv
+expect 1 "" "$quern" summary nowhere.keras
+cmp -s m.keras before.keras || { echo "FAILED: a run that failed changed the model"; failed=1; }
+expect 0 "" "$quern" predict m.keras train.csv --target y --output p.npy
+[ "$(stat -c %s p.npy)" = $((128 + 200 * 2 * 4)) ] || { echo "FAILED: p.npy has the wrong size"; failed=1; }
+expect 0 "same bits on 1 and 2 threads" "$quern" doctor
+expect 0 "Total params: 42" "$quern" summary m.keras
+expect 0 '"fits":true' "$quern" plan m.keras --memory 1G --json
+for threads in 1 2 3; do
+    cp before.keras t.keras
+    "$quern" fit t.keras train.csv --target y --threads $threads --quiet && "$quern" predict t.keras train.csv --target y --output t$threads.npy
+done
+cmp -s t1.npy t2.npy && cmp -s t1.npy t3.npy || { echo "FAILED: the number of threads changed the weights"; failed=1; }
+# P1: a hundred times the data, the same peak memory (within 2 %).
+(head -n 1 train.csv; for i in $(seq 300); do tail -n +2 train.csv; done) > large.csv
+peak() { "$quern" fit m.keras "$1" --target y --json --output out.keras | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
+small=$(peak train.csv) large=$(peak large.csv)
+[ $((large * 100)) -le $((small * 140)) ] || { echo "FAILED: peak memory grew from $small to $large with the data"; failed=1; }
+exit $failed
