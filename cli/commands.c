@@ -77,9 +77,34 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
     return m;
 }
 
-quern_generator *cli_data(const arguments *a, char **words, int n, quern_error *err, int *code)
+/* A program that generates. */
+static quern_generator *program(const arguments *a, const char *command, int *code)
+{
+    int64_t timeout = 0;
+    if (!cli_count(a, "stall-timeout", &timeout)) {
+        *code = 2;
+        return NULL;
+    }
+    quern_generator *g = quern_program_generator(command, (double)timeout);
+    if (!g)
+        *code = cli_wrong(command, "out of memory"), *code = 1;
+    return g;
+}
+
+quern_generator *cli_data(const arguments *a, const char *option, char **words, int n, quern_error *err, int *code)
 {
     char joined[3000] = "";
+    const char *command = cli_option(a, option);
+    if (command && n) {
+        *code = cli_wrong(option, "stands for DATA: give one of them");
+        return NULL;
+    }
+    if (command)
+        return program(a, command, code);
+    if (!n) {
+        *code = cli_wrong("DATA", "is missing (--help)");
+        return NULL;
+    }
     for (int i = 0; i < n; i++)
         snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
     quern_generator *g = quern_file_generator(joined, cli_option(a, "target"), cli_option(a, "missing"), err);

@@ -6,8 +6,8 @@
 
 /* The model of the first word, with --optimizer, --loss, --metrics and --threads applied. NULL with the exit code set. */
 quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code);
-/* The data that words name. NULL with the exit code set. */
-quern_generator *cli_data(const arguments *a, char **words, int n, quern_error *err, int *code);
+/* The data that words name, or the program of an option that stands for them. NULL with the exit code set. */
+quern_generator *cli_data(const arguments *a, const char *option, char **words, int n, quern_error *err, int *code);
 /* Plans training, prints it when asked, holds it against --memory. Returns the exit code. */
 int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, bool print, quern_error *err);
 double cli_now(void);

@@ -60,13 +60,13 @@ int cli_fit(const arguments *a)
     o.max_queue_size = (int32_t)queue;
     o.user = &r;
     r.epochs = o.epochs;
-    quern_model *m = cli_open(a, 2, &err, &code);
+    quern_model *m = cli_open(a, 1, &err, &code);
     if (!m)
         return code;
     char *validation = (char *)(size_t)cli_option(a, "validation");
-    quern_generator *data = cli_data(a, a->words + 1, a->n - 1, &err, &code);
-    if (data && validation)
-        o.validation_data = cli_data(a, &validation, 1, &err, &code);
+    quern_generator *data = cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code);
+    if (data && (validation || cli_option(a, "validation-generator")))
+        o.validation_data = cli_data(a, "validation-generator", &validation, validation != NULL, &err, &code);
     if (!code && cli_option(a, "memory"))
         code = cli_check_plan(a, m, o.batch_size, queue, false, &err);
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
@@ -95,8 +95,8 @@ int cli_evaluate(const arguments *a)
     int code;
     if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
         return 2;
-    quern_model *m = cli_open(a, 2, &err, &code);
-    quern_generator *data = m ? cli_data(a, a->words + 1, a->n - 1, &err, &code) : NULL;
+    quern_model *m = cli_open(a, 1, &err, &code);
+    quern_generator *data = m ? cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     int64_t samples = data ? quern_evaluate_generator(m, data, batch_size, steps, logs, &err) : 0;
     if (data && samples < 0)
         code = cli_fail((int)samples, &err);
@@ -153,8 +153,8 @@ int cli_predict(const arguments *a)
         return cli_wrong("--output", "is missing (FILE.npy, FILE.csv or -)");
     if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
         return 2;
-    quern_model *m = cli_open(a, 2, &err, &code);
-    quern_generator *data = m ? cli_data(a, a->words + 1, a->n - 1, &err, &code) : NULL;
+    quern_model *m = cli_open(a, 1, &err, &code);
+    quern_generator *data = m ? cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     bool standard = !strcmp(output, "-");
     writing w = { .csv = standard || strstr(output, ".csv") };
     snprintf(beside, sizeof beside, "%s.partial", output);

@@ -63,6 +63,12 @@ QUERN_API quern_generator *quern_array_generator(const quern_tensor *x, int n_x,
  * records. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const char *target, const char *missing, quern_error *err);
 
+/* Another program: `command` is run with the shell and writes `.npy` arrays to its standard output, x then y (of each input and
+ * target), batch after batch, with at most as many records as the run's batch_size. Its environment has QUERN_EPOCH (from 1) and
+ * QUERN_SEED. End of stream between batches is StopIteration. Silence for more than `stall_timeout` seconds is QUERN_STALLED; 0: it
+ * may take its time. Returns new, NULL when there is no memory. */
+QUERN_API quern_generator *quern_program_generator(const char *command, double stall_timeout);
+
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);
 QUERN_API void quern_generator_free(quern_generator *g);

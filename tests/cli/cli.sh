@@ -54,6 +54,32 @@ for threads in 1 2 3; do
     "$quern" fit t.keras train.csv --target y --threads $threads --quiet && "$quern" predict t.keras train.csv --target y --output t$threads.npy
 done
 cmp -s t1.npy t2.npy && cmp -s t1.npy t3.npy || { echo "FAILED: the number of threads changed the weights"; failed=1; }
+# Another program as generator: arrays by hand, so that no Python is needed.
+cat > gen.sh <<'G'
+array() { # DESCR SHAPE, then numbers as escapes
+    local head="{'descr': '$1', 'fortran_order': False, 'shape': $2, }"
+    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$head"
+    printf "$3"
+}
+for i in 1 2 3 4 5; do
+    array '<f4' '(2, 2)' '\0\0\200\077\0\0\0\0\0\0\200\077\0\0\0\0'
+    array '|u1' '(2,)' '\0\1'
+    [ "$i" = "${1:-9}" ] && exit 3
+done
+[ "${1:-9}" = cut ] && printf '\x93NUMPY\x01'
+[ "${1:-9}" = wide ] && array '<f4' '(1, 3)' '\0\0\0\0\0\0\0\0\0\0\0\0'
+[ "${1:-9}" = sleep ] && sleep 30
+exit 0
+G
+expect 0 "loss" "$quern" fit m.keras --generator 'bash gen.sh' --steps-per-epoch 5 --batch-size 4 --output out.keras
+expect 0 "completed" "$quern" fit m.keras --generator 'bash gen.sh' --validation-generator 'bash gen.sh' --output out.keras
+expect 1 "exit status 3" "$quern" fit m.keras --generator 'bash gen.sh 3' --steps-per-epoch 5
+expect 1 "batch 6, byte" "$quern" fit m.keras --generator 'bash gen.sh cut' --steps-per-epoch 6
+expect 1 "(1, 3)" "$quern" fit m.keras --generator 'bash gen.sh wide' --steps-per-epoch 6
+expect 1 "the generator is empty" "$quern" fit m.keras --generator true
+expect 1 "stall timeout" "$quern" fit m.keras --generator 'bash gen.sh sleep' --steps-per-epoch 6 --stall-timeout 1
+expect 2 "stands for DATA" "$quern" fit m.keras train.csv --generator true
+pgrep -f 'gen.sh sleep' > /dev/null && { echo "FAILED: a generator outlived its run"; failed=1; }
 # P1: a hundred times the data, the same peak memory (within 2 %).
 (head -n 1 train.csv; for i in $(seq 300); do tail -n +2 train.csv; done) > large.csv
 peak() { "$quern" fit m.keras "$1" --target y --json --output out.keras | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }

@@ -298,6 +298,19 @@ static void a_function_yields(void **state)
     quern_model_free(m);
 }
 
+/* Another program, through the library: one that ends at once is empty, one that is none says so. */
+static void a_program_generates(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = model();
+    quern_generator *g = quern_program_generator("exit 7", 0);
+    assert_null(quern_fit_generator(m, g, NULL, &err));
+    assert_non_null(strstr(err.text, "exit status 7"));
+    quern_generator_free(g);
+    quern_model_free(m);
+}
+
 static size_t counted;
 static void *counting(void *context, void *old, size_t bytes)
 {
@@ -415,6 +428,7 @@ int main(void)
                                         cmocka_unit_test(predict_keeps_order),
                                         cmocka_unit_test(options_are_refused_by_name),
                                         cmocka_unit_test(a_function_yields),
+                                        cmocka_unit_test(a_program_generates),
                                         cmocka_unit_test(memory_is_flat),
                                         cmocka_unit_test(trains_as_keras_does) };
     return cmocka_run_group_tests(tests, NULL, NULL);
