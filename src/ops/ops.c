@@ -2,11 +2,12 @@
 #include "build.h"
 
 extern const quern__op quern__op_unary, quern__op_unary_slope, quern__op_binary, quern__op_select, quern__op_cast,
-    quern__op_reshape, quern__op_broadcast, quern__op_transpose, quern__op_concat, quern__op_slice, quern__op_pad,
+    quern__op_reshape, quern__op_broadcast, quern__op_transpose, quern__op_concat, quern__op_slice, quern__op_pad, quern__op_iota,
     quern__op_stop_gradient, quern__op_reduce, quern__op_reduce_slope, quern__op_mean_slope, quern__op_argmax, quern__op_in_top_k,
     quern__op_matmul, quern__op_softmax, quern__op_softmax_slope, quern__op_log_softmax, quern__op_log_softmax_slope,
-    quern__op_sparse_crossentropy, quern__op_sparse_crossentropy_slope, quern__op_crossentropy, quern__op_crossentropy_slope,
-    quern__op_one_hot, quern__op_dropout, quern__op_assign, quern__op_sgd, quern__op_rmsprop, quern__op_adam;
+    quern__op_sparsemax, quern__op_sparsemax_slope, quern__op_sparse_crossentropy, quern__op_sparse_crossentropy_slope,
+    quern__op_crossentropy, quern__op_crossentropy_slope, quern__op_one_hot, quern__op_dropout, quern__op_assign, quern__op_sgd,
+    quern__op_rmsprop, quern__op_adam;
 
 const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_unary_slope,
@@ -19,6 +20,7 @@ const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_concat,
                                         &quern__op_slice,
                                         &quern__op_pad,
+                                        &quern__op_iota,
                                         &quern__op_stop_gradient,
                                         &quern__op_reduce,
                                         &quern__op_reduce_slope,
@@ -30,6 +32,8 @@ const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_softmax_slope,
                                         &quern__op_log_softmax,
                                         &quern__op_log_softmax_slope,
+                                        &quern__op_sparsemax,
+                                        &quern__op_sparsemax_slope,
                                         &quern__op_sparse_crossentropy,
                                         &quern__op_sparse_crossentropy_slope,
                                         &quern__op_crossentropy,

@@ -123,6 +123,7 @@ quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shap
 quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation);
 quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis); /* axis >= 0, not an open one */
 quern__id quern__slice(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t size);
+quern__id quern__iota(quern__graph *g, int64_t n); /* 0, 1, … n-1, float32 */
 quern__id quern__stop_gradient(quern__graph *g, quern__id x);
 
 /* ---- sums (reduce.c) ---- */
@@ -143,8 +144,10 @@ quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool
 /* ---- classes (softmax.c) ---- */
 quern__id quern__softmax(quern__graph *g, quern__id x);     /* over the last axis */
 quern__id quern__log_softmax(quern__graph *g, quern__id x); /* over the last axis */
+quern__id quern__sparsemax(quern__graph *g, quern__id x);   /* over the last axis */
 /* -log softmax(logits)[label], one number per row: (…) from labels (…) of any dtype and logits (…, classes). A label outside the
- * classes is QUERN_INVALID naming record and label; `ignore` >= 0 names a label whose rows give 0 (Keras: ignore_class). */
+ * classes is QUERN_INVALID naming record and label; `ignore` is a label whose rows give 0 (Keras: ignore_class). */
+#define QUERN__NO_LABEL INT64_MIN
 quern__id quern__sparse_crossentropy(quern__graph *g, quern__id labels, quern__id logits, int64_t ignore);
 /* -sum(targets * log softmax(logits)) over the last axis. */
 quern__id quern__crossentropy(quern__graph *g, quern__id targets, quern__id logits);
@@ -159,6 +162,8 @@ quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t see
 /* ---- variables change (update.c) ---- */
 /* Writes x into the variable at the end of the step (after all who read the old content); returns the new content. */
 quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x);
+/* The same for a variable whose new content `content` an earlier node of this step wrote (a constraint, after the optimizer). */
+quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x);
 /* One optimizer step of one variable. Slots follow keras-spec.md section 4; `rate` is a scalar value (the learning rate, decay and
  * schedule already in it), `iteration` the count of steps done before this one. Weight decay (decoupled: var -= rate * decay * var,
  * first). */

@@ -213,6 +213,25 @@ quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis)
     return n == 1 ? x[0] : quern__build(g, &quern__op_concat, x, n, &attr, &shape, quern__dtype_of(g, x[0]));
 }
 
+/* ---- 0, 1, 2, … ---- */
+
+static int iota_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    (void)begin, (void)end;
+    for (int64_t i = 0; i < quern_shape_count(&c->out[0].shape); i++)
+        quern__set(&c->out[0], i, (double)i);
+    return 0;
+}
+
+const quern__op quern__op_iota = { .name = "iota", .ways = quern__ways_whole, .reference = iota_reference };
+
+quern__id quern__iota(quern__graph *g, int64_t n)
+{
+    quern_shape shape = { .rank = 1, .dims = { n } };
+    return n < 1 ? quern__graph_fail(g, QUERN_SHAPE, "iota of %lld", (long long)n)
+                 : quern__build(g, &quern__op_iota, NULL, 0, NULL, &shape, QUERN_FLOAT32);
+}
+
 /* ---- slice and pad: i[0] axis, i[1] begin, i[2] size of the part, i[3] size of the whole ---- */
 
 static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool pad)

@@ -115,6 +115,85 @@ const quern__op quern__op_log_softmax = {
     .name = "log_softmax", .ways = quern__ways_rows, .gradient = log_softmax_gradient, .reference = log_softmax_reference
 };
 
+/* ---- sparsemax, as Keras 3.15 computes it: sorted downwards, the support is where z_j > (z_1 + … + z_j - 1) / j, k numbers, and
+ * the threshold (sum of the partial sums of the support - 1) / k. (Martins and Astudillo, ICML 2016, take the k-th partial sum.) */
+
+/* Place from 1 of number i in its row, sorted downwards, and the sum of all up to it. */
+static int64_t place_of(const quern_tensor *x, int64_t row, int64_t n, int64_t i, double *partial)
+{
+    double own = quern__get(x, row * n + i);
+    int64_t place = 1;
+    *partial = own;
+    for (int64_t k = 0; k < n; k++) {
+        double v = quern__get(x, row * n + k);
+        bool before = k != i && (v > own || (v == own && k < i));
+        place += before;
+        *partial += before ? v : 0;
+    }
+    return place;
+}
+
+/* The threshold of a row; `size` gets the size of its support. */
+static double threshold_of(const quern_tensor *x, int64_t row, int64_t n, int64_t *size)
+{
+    double sum = 0, partial;
+    *size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t place = place_of(x, row, n, i, &partial);
+        if (quern__get(x, row * n + i) - (partial - 1) / (double)place > 0) {
+            sum += partial;
+            ++*size;
+        }
+    }
+    return (sum - 1) / (double)*size;
+}
+
+static int sparsemax_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = classes_of(&c->in[0]), size;
+    quern__part p = rows_of(c, begin, end, true);
+    for (int64_t r = p.start; r < p.start + p.length; r++) {
+        double t = threshold_of(&c->in[0], r, n, &size);
+        for (int64_t k = r * n; k < (r + 1) * n; k++) {
+            double v = quern__get(&c->in[0], k) - t;
+            quern__set(&c->out[0], k, v < 0 ? 0 : v);
+        }
+    }
+    return 0;
+}
+
+/* dx = dy where x > t, less (k + 1 - place) / k of their sum in the support: inputs x, dy */
+static int sparsemax_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = classes_of(&c->in[0]), size;
+    quern__part p = rows_of(c, begin, end, true);
+    for (int64_t r = p.start; r < p.start + p.length; r++) {
+        double t = threshold_of(&c->in[0], r, n, &size), sum = 0, partial;
+        for (int64_t k = r * n; k < (r + 1) * n; k++)
+            sum += quern__get(&c->in[0], k) > t ? quern__get(&c->in[1], k) : 0;
+        for (int64_t i = 0; i < n; i++) {
+            double own = quern__get(&c->in[0], r * n + i), dy = quern__get(&c->in[1], r * n + i);
+            int64_t place = place_of(&c->in[0], r, n, i, &partial);
+            bool in = own - (partial - 1) / (double)place > 0;
+            quern__set(&c->out[0], r * n + i, (own > t ? dy : 0) - (in ? sum * (double)(size + 1 - place) / (double)size : 0));
+        }
+    }
+    return 0;
+}
+
+const quern__op quern__op_sparsemax_slope = { .name = "sparsemax_slope",
+                                              .ways = quern__ways_rows,
+                                              .reference = sparsemax_slope_reference };
+
+static void sparsemax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    dx[0] = slope(g, &quern__op_sparsemax_slope, node->in[0], dy[0]);
+}
+
+const quern__op quern__op_sparsemax = {
+    .name = "sparsemax", .ways = quern__ways_rows, .gradient = sparsemax_gradient, .reference = sparsemax_reference
+};
+
 /* A vector is one row. */
 static quern__id over_rows(quern__graph *g, const quern__op *op, quern__id x)
 {
@@ -131,15 +210,16 @@ static quern__id over_rows(quern__graph *g, const quern__op *op, quern__id x)
 }
 
 quern__id quern__softmax(quern__graph *g, quern__id x) { return over_rows(g, &quern__op_softmax, x); }
+quern__id quern__sparsemax(quern__graph *g, quern__id x) { return over_rows(g, &quern__op_sparsemax, x); }
 quern__id quern__log_softmax(quern__graph *g, quern__id x) { return over_rows(g, &quern__op_log_softmax, x); }
 
-/* ---- cross-entropy of labels: i[0] the label to ignore, -1: none ---- */
+/* ---- cross-entropy of labels: i[0] the label to ignore, or QUERN__NO_LABEL ---- */
 
 /* The label of a row; -1 for one that is ignored; a fault when it is none. */
 static int64_t label_of(const quern__call *c, const quern_tensor *labels, int64_t row, int64_t n, int64_t ignore)
 {
     double label = quern__get(labels, row);
-    if (ignore >= 0 && label == (double)ignore)
+    if (ignore != QUERN__NO_LABEL && label == (double)ignore)
         return -1;
     if (label >= 0 && label < (double)n && label == floor(label))
         return (int64_t)label;
@@ -283,7 +363,9 @@ static int one_hot_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = rows_of(c, begin, end, true);
     for (int64_t r = p.start; r < p.start + p.length; r++) {
         double at = quern__get(&c->in[0], r);
-        int64_t label = c->attr->i[1] ? label_of(c, &c->in[0], r, n, -1) : at >= 0 && at < (double)n ? (int64_t)at : -1;
+        int64_t label = c->attr->i[1]               ? label_of(c, &c->in[0], r, n, QUERN__NO_LABEL)
+                        : at >= 0 && at < (double)n ? (int64_t)at
+                                                    : -1;
         if (label < -1)
             return QUERN_INVALID;
         for (int64_t k = 0; k < n; k++)

@@ -52,6 +52,16 @@ quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x)
     return own ? change(g, &quern__op_assign, &v, 1, &own, 1, NULL) : 0;
 }
 
+quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x)
+{
+    const quern__value *v = content ? quern__graph_value(g, content) : NULL;
+    quern__id in[2] = { content, v ? quern__reshape(g, x, &v->shape) : 0 }, out;
+    if (!in[1] || !quern__graph_node(g, &quern__op_assign, "assign", in, 2, NULL, &v->shape, &v->dtype, 1, &out))
+        return 0;
+    quern__graph_value(g, out)->variable = quern__graph_value(g, content)->variable;
+    return out;
+}
+
 /* ---- SGD: inputs v, [momentum], gradient, rate; i[0] has momentum, i[1] nesterov; f: m, decay ---- */
 
 static int sgd_reference(const quern__call *c, int64_t begin, int64_t end)

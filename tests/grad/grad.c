@@ -101,7 +101,7 @@ static quern__id crossentropy(quern__graph *g, quern__id x, quern__id other, int
     if (f)
         return quern__crossentropy(g, other, x);
     quern__id labels = quern__argmax(g, quern__scale(g, other, -1));
-    return quern__sparse_crossentropy(g, labels, x, -1);
+    return quern__sparse_crossentropy(g, labels, x, QUERN__NO_LABEL);
 }
 static quern__id reduced(quern__graph *g, quern__id x, quern__id other, int f)
 {

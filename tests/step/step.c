@@ -52,7 +52,7 @@ static net *net_new(void)
     quern__id h = quern__unary(n->g, QUERN__RELU0, quern__add2(n->g, quern__matmul(n->g, x, w[0], 0, 0), w[1]), 0, 0, 0);
     h = quern__dropout(n->g, h, 0.25, 3, 0);
     quern__id z = quern__add2(n->g, quern__matmul(n->g, h, w[2], 0, 0), w[3]);
-    n->loss = quern__reduce(n->g, QUERN__MEAN, quern__sparse_crossentropy(n->g, y, z, -1), ~0u, 0);
+    n->loss = quern__reduce(n->g, QUERN__MEAN, quern__sparse_crossentropy(n->g, y, z, QUERN__NO_LABEL), ~0u, 0);
     CHECK_OK(quern__gradients(n->g, n->loss, 0, w, 4, d, &err), err);
     quern__variable *iteration = variable(n, 12, QUERN_INT64, 0, 0, 0), *rate = variable(n, 13, QUERN_FLOAT32, 0, 0, 0);
     *(float *)rate->data = 1e-3f;

@@ -58,7 +58,7 @@ static int softmax_kernel(const quern__call *c, int64_t begin, int64_t end)
 static int64_t label_of(const quern__call *c, int64_t row, int64_t n)
 {
     double label = quern__get(&c->in[0], row);
-    if (c->attr->i[0] >= 0 && label == (double)c->attr->i[0])
+    if (c->attr->i[0] != QUERN__NO_LABEL && label == (double)c->attr->i[0])
         return -1;
     if (label >= 0 && label < (double)n && label == floor(label))
         return (int64_t)label;
