@@ -91,7 +91,7 @@ int cli_evaluate(const arguments *a)
 {
     quern_error err = { 0 };
     int64_t batch_size = 0, steps = 0;
-    double logs[32];
+    double logs[64];
     int code;
     if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
         return 2;

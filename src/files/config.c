@@ -63,31 +63,20 @@ static json_t *ends_json(const quern_model *m, const int *values, int n)
     return out;
 }
 
+/* What compile was given, with the rate of now. */
 static json_t *compile_json(const quern_model *m)
 {
-    json_t *losses = json_array(), *metrics = json_array(), *out;
-    json_object_set_new(m->optimizer->config, "learning_rate", json_real(*(float *)m->optimizer->rate->data));
-    for (int i = 0; i < m->n_out; i++)
-        json_array_append_new(losses, quern__serialize(m->loss_rows[i], m->loss_configs[i]));
-    for (int o = 0; o < m->n_out; o++) {
-        json_t *own = json_array();
-        for (int i = 1; i < m->n_means; i++)
-            if (m->means[i].output == o) {
-                const char *name =
-                    m->n_out > 1 ? m->means[i].name + strlen(m->b->nodes[m->out[o]].layer->name) + 1 : m->means[i].name;
-                json_t *spec = quern__serialize(m->means[i].row, m->means[i].config);
-                json_object_set_new(json_object_get(spec, "config"), "name", json_string(name));
-                json_array_append_new(own, spec);
-            }
-        json_array_append_new(metrics, own);
-    }
-    bool one = m->n_out == 1;
-    out = json_pack("{s:o, s:O, s:n, s:O, s:n, s:b, s:i, s:b}", "optimizer",
-                    quern__serialize(m->optimizer->kind, m->optimizer->config), "loss", one ? json_array_get(losses, 0) : losses,
-                    "loss_weights", "metrics", one ? json_array_get(metrics, 0) : metrics, "weighted_metrics", "run_eagerly", 0,
-                    "steps_per_execution", 1, "jit_compile", 0);
-    json_decref(losses);
-    json_decref(metrics);
+    json_t *out = json_deep_copy(m->compile), *optimizer = json_object_get(out, "optimizer");
+    json_t *config = json_deep_copy(m->optimizer->config), *own;
+    if (!m->optimizer->schedule)
+        json_object_set_new(config, "learning_rate", json_real(*(float *)m->optimizer->rate->data));
+    own = quern__serialize(m->optimizer->kind, config);
+    if (json_is_object(optimizer))
+        json_object_update(optimizer, own);
+    else
+        json_object_set(out, "optimizer", own);
+    json_decref(own);
+    json_decref(config);
     return out;
 }
 
@@ -112,79 +101,6 @@ json_t *quern__config_write(const quern_model *m)
 }
 
 /* ---- reading ---- */
-
-/* An object of config.json in the words of the command line, which compile takes. */
-static bool words_of(quern__group group, json_t *spec, char *out, size_t size, quern_error *err)
-{
-    json_t *config = NULL, *v;
-    const char *key;
-    size_t n;
-    if (json_is_string(spec))
-        return (size_t)snprintf(out, size, "%s", json_string_value(spec)) < size;
-    const quern__class *c = quern__object(group, spec, &config, err);
-    if (!c)
-        return false;
-    n = (size_t)snprintf(out, size, "%s", c->name);
-    for (int i = 0; c->fields && c->fields[i].name; i++) {
-        key = c->fields[i].name;
-        v = json_object_get(config, key);
-        if (n >= size || !v || json_is_null(v) || !strcmp(key, "name"))
-            continue;
-        if (json_is_number(v))
-            n += (size_t)snprintf(out + n, size - n, " %s=%.17g", key, json_number_value(v));
-        else if (json_is_boolean(v))
-            n += (size_t)snprintf(out + n, size - n, " %s=%s", key, json_is_true(v) ? "true" : "false");
-        else if (json_is_string(v))
-            n += (size_t)snprintf(out + n, size - n, " %s=%s", key, json_string_value(v));
-    }
-    json_decref(config);
-    return n < size;
-}
-
-/* Appends the words of a metric; Keras's name of "accuracy" is kept by naming it so. */
-static bool metric_words(json_t *spec, char *out, size_t size, quern_error *err)
-{
-    char one[300];
-    const char *name = quern__config_text(json_object_get(spec, "config"), "name");
-    size_t n = strlen(out);
-    if (json_is_array(spec) || json_is_null(spec)) {
-        json_t *item;
-        size_t k;
-        json_array_foreach(spec, k, item) if (!metric_words(item, out, size, err)) return false;
-        return true;
-    }
-    if (name && (!strcmp(name, "accuracy") || !strcmp(name, "acc")))
-        snprintf(one, sizeof one, "%s", name);
-    else if (!words_of(QUERN__METRIC, spec, one, sizeof one, err))
-        return false;
-    return (size_t)snprintf(out + n, size - n, "%s%s", n ? "," : "", one) < size - n;
-}
-
-static int read_compile(quern_model *m, json_t *compile, quern_error *err)
-{
-    char optimizer[600] = "", loss[1200] = "", one[400], metrics[1200] = "";
-    json_t *spec = json_object_get(compile, "loss"), *item;
-    size_t k;
-    if (!json_object_get(compile, "optimizer"))
-        return QUERN_OK; /* not compiled */
-    if (!words_of(QUERN__OPTIMIZER, json_object_get(compile, "optimizer"), optimizer, sizeof optimizer, err))
-        return QUERN_INVALID;
-    if (json_is_array(spec))
-        json_array_foreach(spec, k, item)
-        {
-            if (!words_of(QUERN__LOSS, item, one, sizeof one, err))
-                return QUERN_INVALID;
-            snprintf(loss + strlen(loss), sizeof loss - strlen(loss), "%s%s", *loss ? "," : "", one);
-        }
-    else if (!words_of(QUERN__LOSS, spec, loss, sizeof loss, err))
-        return QUERN_INVALID;
-    json_t *lists = json_object_get(compile, "metrics");
-    if (m->n_out > 1 && json_is_array(json_array_get(lists, 0)))
-        lists = json_array_get(lists, 0); /* compile gives every output the same metrics */
-    if (!metric_words(lists, metrics, sizeof metrics, err))
-        return QUERN_INVALID;
-    return quern_compile(m, optimizer, loss, metrics, err);
-}
 
 static int find_value(const quern_blueprint *b, json_t *history)
 {
@@ -282,7 +198,8 @@ quern_model *quern__config_read(json_t *root, quern_error *err)
     }
     if (m)
         m->sequential = sequential;
-    if (m && read_compile(m, json_object_get(root, "compile_config"), err) < 0) {
+    json_t *compile = json_object_get(root, "compile_config");
+    if (m && json_object_get(compile, "optimizer") && quern__compile(m, json_deep_copy(compile), err) < 0) {
         quern_model_free(m);
         return NULL;
     }

@@ -39,8 +39,9 @@ static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quer
             status = fn(user, file, group, i, l->weights[i], err);
     }
     const quern__optimizer *o = m->optimizer;
-    for (int i = 0; o && status >= 0 && i < o->n_slots + 2; i++)
-        status = fn(user, file, "optimizer/vars", i, i == 0 ? o->iteration : i == 1 ? o->rate : o->slots[i - 2], err);
+    int first = o && o->schedule ? 1 : 2; /* a schedule has no rate to keep */
+    for (int i = 0; o && status >= 0 && i < o->n_slots + first; i++)
+        status = fn(user, file, "optimizer/vars", i, i == 0 ? o->iteration : i < first ? o->rate : o->slots[i - first], err);
     return status;
 }
 

@@ -11,7 +11,7 @@
 struct quern_history {
     int64_t n, capacity;
     int n_names;
-    char names[2 * (1 + QUERN__MAX_METRICS)][100];
+    char names[2 * QUERN__MAX_MEANS][100];
     double *values; /* n × n_names */
     const char *reason;
 };
@@ -229,7 +229,7 @@ static int run_epoch(fitting *f, int64_t epoch, bool first, quern_error *err)
     if (validated && (status = validate(f, logs + n, err)) < 0)
         return status;
     f->h->n++;
-    const char *names[2 * (1 + QUERN__MAX_METRICS)];
+    const char *names[2 * QUERN__MAX_MEANS];
     for (int k = 0; k < f->h->n_names; k++)
         names[k] = f->h->names[k];
     quern_epoch told = { .epoch = epoch,

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SOFTMAX = -2, LOG_SOFTMAX = -3, GLU = -4, LINEAR = -1 };
+enum { SOFTMAX = -2, LOG_SOFTMAX = -3, GLU = -4, SPARSEMAX = -5, LINEAR = -1 };
 
 /* name and aliases; function; up to three arguments with defaults. */
 static const struct row {
@@ -43,6 +43,7 @@ static const struct row {
     { "threshold", "", QUERN__THRESHOLD, { { "threshold", NAN }, { "default_value", NAN } } },
     { "softmax", "", SOFTMAX, { { "axis", -1 } } },
     { "log_softmax", "", LOG_SOFTMAX, { { "axis", -1 } } },
+    { "sparsemax", "", SPARSEMAX, { { "axis", -1 } } },
     { "glu", "", GLU, { { "axis", -1 } } },
 };
 enum { n_rows = sizeof rows / sizeof *rows };
@@ -95,7 +96,9 @@ static quern__id over_axis(quern__graph *g, int function, quern__id x, int axis)
     }
     bool last = axis == rank - 1;
     quern__id moved = last ? x : quern__transpose(g, x, swap);
-    quern__id y = function == SOFTMAX ? quern__softmax(g, moved) : quern__log_softmax(g, moved);
+    quern__id y = function == SOFTMAX     ? quern__softmax(g, moved)
+                  : function == SPARSEMAX ? quern__sparsemax(g, moved)
+                                          : quern__log_softmax(g, moved);
     return last ? y : quern__transpose(g, y, swap);
 }
 

@@ -44,8 +44,8 @@ static const quern__field dense_fields[] = { { "units", QUERN__F_INT, NULL },
                                              { "bias_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
                                              { "kernel_regularizer", QUERN__F_REGULARIZER, "null" },
                                              { "bias_regularizer", QUERN__F_REGULARIZER, "null" },
-                                             { "kernel_constraint", QUERN__F_ONLY_DEFAULT, "null" },
-                                             { "bias_constraint", QUERN__F_ONLY_DEFAULT, "null" },
+                                             { "kernel_constraint", QUERN__F_CONSTRAINT, "null" },
+                                             { "bias_constraint", QUERN__F_CONSTRAINT, "null" },
                                              { 0 } };
 
 /* ---- shapes ---- */
@@ -144,9 +144,20 @@ static quern__id rescaling_call(quern__layer *l, quern__graph *g, const quern__i
 {
     (void)n, (void)training;
     double scale = quern__config_number(l->config, "scale"), offset = quern__config_number(l->config, "offset");
-    return isnan(scale) || isnan(offset)
-               ? quern__graph_fail(g, QUERN_UNSUPPORTED, "scale and offset per channel are not in this version")
-               : quern__unary(g, QUERN__AFFINE, in[0], scale, offset, 0);
+    if (!l->n_constants)
+        return quern__unary(g, QUERN__AFFINE, in[0], scale, offset, 0);
+    quern__id factor = quern__graph_variable(g, l->constants[0]), term = quern__graph_variable(g, l->constants[1]);
+    return quern__add2(g, quern__mul2(g, in[0], factor), term);
+}
+
+/* One number for all, or one a channel. */
+static int rescaling_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    (void)in, (void)n;
+    json_t *scale = json_object_get(l->config, "scale"), *offset = json_object_get(l->config, "offset");
+    if (json_is_number(scale) && json_is_number(offset))
+        return QUERN_OK;
+    return quern__layer_constant(l, scale, err) && quern__layer_constant(l, offset, err) ? QUERN_OK : QUERN_INVALID;
 }
 
 static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }, { "offset", QUERN__F_ANY, "0.0" }, { 0 } };
@@ -172,11 +183,19 @@ LAYER(flatten_class, "Flatten", "", flatten_fields, NULL, flatten_call);
 LAYER(reshape_class, "Reshape", "", reshape_fields, NULL, reshape_call);
 LAYER(dropout_class, "Dropout", "", dropout_fields, dropout_build, dropout_call);
 LAYER(activation_class, "Activation", "", activation_fields, NULL, activation_call);
-LAYER(rescaling_class, "Rescaling", "", rescaling_fields, NULL, rescaling_call);
+LAYER(rescaling_class, "Rescaling", "", rescaling_fields, rescaling_build, rescaling_call);
 LAYER(concatenate_class, "Concatenate", "", concatenate_fields, NULL, concatenate_call);
 LAYER(add_class, "Add", "", NULL, NULL, add_call);
 
-const quern__class *const quern__layer_classes[] = {
-    &input_class,      &dense_class,     &flatten_class,     &reshape_class, &dropout_class,
-    &activation_class, &rescaling_class, &concatenate_class, &add_class,     NULL
-};
+extern const quern__class quern__normalization_class;
+const quern__class *const quern__layer_classes[] = { &input_class,
+                                                     &dense_class,
+                                                     &flatten_class,
+                                                     &reshape_class,
+                                                     &dropout_class,
+                                                     &activation_class,
+                                                     &rescaling_class,
+                                                     &concatenate_class,
+                                                     &add_class,
+                                                     &quern__normalization_class,
+                                                     NULL };

@@ -50,6 +50,8 @@ void quern__layer_free(quern__layer *l)
         return;
     for (int i = 0; i < l->n_weights; i++)
         quern__variable_free(l->weights[i]);
+    for (int i = 0; i < l->n_constants; i++)
+        quern__variable_free(l->constants[i]);
     json_decref(l->config);
     quern__free(l->name);
     quern__free(l);
@@ -66,7 +68,48 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         quern__variable_free(v);
         return NULL;
     }
+    if (v)
+        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%.*s", (int)strcspn(initializer, "_"), initializer);
     return v ? l->weights[l->n_weights++] = v : NULL;
+}
+
+/* Numbers of a nested list, and its shape along the first of each. */
+static int64_t flatten(json_t *v, float *out, quern_shape *shape, int depth)
+{
+    int64_t n = 0;
+    json_t *item;
+    size_t k;
+    if (!json_is_array(v)) {
+        if (out)
+            *out = (float)json_number_value(v);
+        return json_is_number(v) ? 1 : -1;
+    }
+    if (depth >= QUERN_MAX_RANK)
+        return -1;
+    shape->rank = depth + 1 > shape->rank ? depth + 1 : shape->rank;
+    shape->dims[depth] = (int64_t)json_array_size(v);
+    json_array_foreach(v, k, item)
+    {
+        int64_t more = flatten(item, out ? out + n : NULL, shape, depth + 1);
+        if (more < 0)
+            return -1;
+        n += more;
+    }
+    return n;
+}
+
+quern__variable *quern__layer_constant(quern__layer *l, json_t *numbers, quern_error *err)
+{
+    quern_shape shape = { 0 };
+    int64_t n = flatten(numbers, NULL, &shape, 0);
+    if (n < 1 || n != quern_shape_count(&shape) || l->n_constants == (int)(sizeof l->constants / sizeof *l->constants)) {
+        quern__fail(err, QUERN_INVALID, l->name, "expected a number or a list of numbers");
+        return NULL;
+    }
+    quern__variable *v = quern__variable_new(l->name, QUERN_FLOAT32, &shape, false, err);
+    if (v)
+        flatten(numbers, v->data, &shape, 0);
+    return v ? l->constants[l->n_constants++] = v : NULL;
 }
 
 int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_t seed, quern_error *err)
@@ -81,9 +124,23 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
     return l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
 }
 
-static void add_penalty(quern__layer *l, quern__graph *g, const char *key, quern__id x)
+/* The key of a weight's regularizer or constraint: what stands before "_initializer" in the key it was filled by. */
+json_t *quern__layer_option(const quern__layer *l, int weight, const char *suffix)
 {
-    quern__id p = quern__penalty(g, json_object_get(l->config, key), x);
+    char key[96];
+    snprintf(key, sizeof key, "%s_%s", l->roles[weight], suffix);
+    return json_object_get(l->config, key);
+}
+
+/* `by_record`: the penalty of an output counts by the record (Keras divides by the batch). */
+static void add_penalty(quern__layer *l, quern__graph *g, json_t *spec, quern__id x, bool by_record)
+{
+    quern__id p = quern__penalty(g, spec, x);
+    const quern_shape open = { .rank = 1, .dims = { by_record ? quern__shape_of(g, x)->dims[0] : 1 } };
+    if (p && by_record) {
+        quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), &open);
+        p = quern__div2(g, p, quern__reduce(g, QUERN__SUM, ones, ~0u, false));
+    }
     if (p)
         l->penalty = l->penalty ? quern__add2(g, l->penalty, p) : p;
 }
@@ -92,10 +149,9 @@ quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *i
 {
     quern__graph_scope(g, l->name);
     quern__id y = l->kind->call(l, g, in, n_in, training);
-    static const char *const keys[] = { "kernel_regularizer", "bias_regularizer" };
-    for (int i = 0; y && i < l->n_weights && i < 2; i++)
-        add_penalty(l, g, keys[i], quern__graph_variable(g, l->weights[i]));
+    for (int i = 0; y && i < l->n_weights; i++)
+        add_penalty(l, g, quern__layer_option(l, i, "regularizer"), quern__graph_variable(g, l->weights[i]), false);
     if (y)
-        add_penalty(l, g, "activity_regularizer", y);
+        add_penalty(l, g, json_object_get(l->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
     return y;
 }

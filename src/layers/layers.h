@@ -15,6 +15,8 @@ typedef enum quern__group {
     QUERN__OPTIMIZER,
     QUERN__INITIALIZER,
     QUERN__REGULARIZER,
+    QUERN__CONSTRAINT,
+    QUERN__SCHEDULE,
     QUERN__GROUPS
 } quern__group;
 
@@ -27,6 +29,8 @@ typedef enum quern__kind_of_field {
     QUERN__F_ACTIVATION,  /* a name, or an object with arguments                          */
     QUERN__F_INITIALIZER, /* a name or an object                                          */
     QUERN__F_REGULARIZER, /* null, a name or an object                                    */
+    QUERN__F_CONSTRAINT,  /* null, a name or an object                                    */
+    QUERN__F_RATE,        /* a number, or a schedule                                      */
     QUERN__F_ONLY_DEFAULT /* known to Keras, not in this version: another value is refused */
 } quern__kind_of_field;
 
@@ -48,16 +52,25 @@ typedef struct quern__class {
     /* Layers: makes weights for input shapes (batch open) / adds nodes. */
     int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
     quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
+    /* Layers with a state that is learned by looking at data (Keras: adapt): one batch of inputs, `seen` numbers by place before.
+     */
+    int (*adapt)(struct quern__layer *layer, const quern_tensor *batch, int64_t seen, quern_error *err);
     /* Losses and metrics: one value per record (or per element before the last axis). */
     quern__id (*value)(quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
+    /* Losses: which of those values count at all (1, else 0); NULL: every one. */
+    quern__id (*valid)(quern__graph *g, json_t *config, quern__id truth, quern__id values);
     /* Optimizers: slots of the variables (called once), and the nodes of one variable's step. */
     int (*slots)(struct quern__optimizer *o, quern_error *err);
-    void (*step)(struct quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
-                 double decay);
+    quern__id (*step)(struct quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
+                      double decay); /* the variable's new content */
     /* Initializers. */
     int (*fill)(json_t *config, const quern_shape *shape, float *data, uint64_t seed, quern_error *err);
     /* Regularizers. */
     quern__id (*penalty)(quern__graph *g, json_t *config, quern__id x);
+    /* Constraints: the weight made to fit. */
+    quern__id (*project)(quern__graph *g, json_t *config, quern__id x);
+    /* Schedules: the learning rate at a step. */
+    double (*rate)(json_t *config, double step);
     int extra; /* what a row's function is told: which statistic of a family */
 } quern__class;
 
@@ -67,6 +80,8 @@ const quern__class *const *quern__classes(quern__group group);
 /* The row of that name or alias (without case and underscores); NULL, with the nearest name in the error. */
 const quern__class *quern__class_find(quern__group group, const char *name, quern_error *err);
 const char *quern__group_name(quern__group group);
+/* The group of the object that such a field holds; -1: it holds none. */
+int quern__field_group(const quern__field *field);
 /* A full config: what is given, and defaults for the rest. Keys that the class does not know are an error when `strict`, else kept.
  * Returns new. */
 json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_error *err);
@@ -100,7 +115,10 @@ typedef struct quern__layer {
     bool built, trainable;
     int n_weights;
     quern__variable *weights[QUERN__MAX_WEIGHTS]; /* trainable ones first */
-    quern_shape in[QUERN_MAX_RANK];               /* input shapes it was built for */
+    char roles[QUERN__MAX_WEIGHTS][32];           /* "kernel": of kernel_initializer, kernel_regularizer, kernel_constraint */
+    int n_constants;
+    quern__variable *constants[4];  /* numbers of its config that its nodes read: no weights */
+    quern_shape in[QUERN_MAX_RANK]; /* input shapes it was built for */
     int n_in;
     uint64_t seed;     /* of its initializers and its dropout */
     quern__id penalty; /* while a graph is built: losses it added */
@@ -112,24 +130,31 @@ int quern__layer_build(quern__layer *layer, const quern_shape *in, int n_in, uin
 /* Adds a weight: path "layer/name", filled by the initializer in config[initializer]. */
 quern__variable *quern__layer_weight(quern__layer *layer, const char *name, const quern_shape *shape, const char *initializer,
                                      quern_error *err);
+/* Adds a constant: a number or a (nested) list of them. */
+quern__variable *quern__layer_constant(quern__layer *layer, json_t *numbers, quern_error *err);
+/* config[role_suffix] of a weight: its "regularizer", its "constraint". Borrowed, NULL for none. */
+json_t *quern__layer_option(const quern__layer *layer, int weight, const char *suffix);
 /* Nodes of the layer for inputs; penalties of its regularizers are added to layer->penalty. */
 quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
 quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape, bool trainable, quern_error *err);
 void quern__variable_free(quern__variable *v);
 
 /* ---- losses.c, metrics.c ---- */
-/* Values of a loss per record, weighted and reduced as its config says to a scalar. `weights` 0: none. */
+/* A loss: its values, weighted, reduced as its config says. `weights` and `mask` (0: none) have the rank of the values or less; a
+ * mean under a mask is over what it leaves. */
 quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
-                      quern__id weights);
+                      quern__id weights, quern__id mask);
 /* Squeezes or expands the ranks of truth and prediction to each other, as Keras does. */
 void quern__match_ranks(quern__graph *g, quern__id *truth, quern__id *prediction);
 /* The dtype in which a loss wants its targets, and the shape for outputs of `shape`. */
 int quern__loss_target(const quern__class *c, const quern_shape *output, quern_shape *target);
+/* `extra` of metrics that take values, not targets and predictions: Mean and Sum. */
+enum { QUERN__METRIC_OF_VALUES = 4, QUERN__METRIC_OF_TOTALS = 5 };
 /* What "accuracy" or "crossentropy" means for these shapes. */
 const char *quern__metric_meaning(const char *name, const quern_shape *truth, const quern_shape *prediction);
 /* Adds total += sum(values * weights) and count += sum(weights) for a metric whose result is finish(total / count). */
 void quern__metric(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction, quern__id weights,
-                   quern__variable *total, quern__variable *count);
+                   quern__id mask, quern__variable *total, quern__variable *count);
 double quern__metric_result(const quern__class *c, double total, double count);
 
 /* ---- optimizers.c ---- */
@@ -139,17 +164,25 @@ typedef struct quern__optimizer {
     quern__variable *iteration, *rate;
     int n, n_slots; /* trained variables; slots in the order in which Keras saves them */
     quern__variable **trained, **slots;
-    int (*place)[3]; /* by variable: numbers of its slots, -1 for none */
+    int (*place)[3];      /* by variable: numbers of its slots, -1 for none */
+    json_t **constraints; /* by variable; borrowed, NULL for none */
+    json_t *schedule;     /* of the rate; borrowed from config, NULL for none */
 } quern__optimizer;
 /* An optimizer for n variables (borrowed; the array is copied). `config` is taken. Returns new. */
 quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config, quern__variable *const *trained, int n,
                                        quern_error *err);
 void quern__optimizer_free(quern__optimizer *o);
+/* Sets the rate for the step that comes, when it follows a schedule. */
+void quern__optimizer_schedule(quern__optimizer *o);
 /* Clipping, weight decay, the step of each variable and the count of iterations. */
 void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients);
 
 /* ---- initializers.c, regularizers.c ---- */
 int quern__initialize(json_t *spec, quern__variable *v, uint64_t seed, quern_error *err);
 quern__id quern__penalty(quern__graph *g, json_t *spec, quern__id x); /* scalar; 0 for null */
+
+/* ---- constraints.c, schedules.c ---- */
+quern__id quern__constrained(quern__graph *g, json_t *spec, quern__id x); /* 0 for null */
+double quern__schedule_rate(json_t *spec, double step);                   /* NaN when it is no schedule */
 
 #endif

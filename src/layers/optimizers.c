@@ -37,12 +37,12 @@ static int sgd_slots(quern__optimizer *o, quern_error *err)
     return slots_of_all(o, 0, "momentum", quern__config_number(o->config, "momentum") != 0, err);
 }
 
-static void sgd_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
-                     double decay)
+static quern__id sgd_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
+                          double decay)
 {
     (void)iteration;
-    quern__sgd(g, o->trained[k], gradient, rate, slot_of(o, k, 0), quern__config_number(o->config, "momentum"),
-               quern__config_bool(o->config, "nesterov"), decay);
+    return quern__sgd(g, o->trained[k], gradient, rate, slot_of(o, k, 0), quern__config_number(o->config, "momentum"),
+                      quern__config_bool(o->config, "nesterov"), decay);
 }
 
 static int rmsprop_slots(quern__optimizer *o, quern_error *err)
@@ -52,13 +52,13 @@ static int rmsprop_slots(quern__optimizer *o, quern_error *err)
     return status < 0 ? status : slots_of_all(o, 2, "average_gradient", quern__config_bool(o->config, "centered"), err);
 }
 
-static void rmsprop_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
-                         double decay)
+static quern__id rmsprop_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
+                              double decay)
 {
     (void)iteration;
-    quern__rmsprop(g, o->trained[k], gradient, rate, slot_of(o, k, 0), slot_of(o, k, 1), slot_of(o, k, 2),
-                   quern__config_number(o->config, "rho"), quern__config_number(o->config, "momentum"),
-                   quern__config_number(o->config, "epsilon"), decay);
+    return quern__rmsprop(g, o->trained[k], gradient, rate, slot_of(o, k, 0), slot_of(o, k, 1), slot_of(o, k, 2),
+                          quern__config_number(o->config, "rho"), quern__config_number(o->config, "momentum"),
+                          quern__config_number(o->config, "epsilon"), decay);
 }
 
 static int adam_slots(quern__optimizer *o, quern_error *err)
@@ -69,12 +69,12 @@ static int adam_slots(quern__optimizer *o, quern_error *err)
     return slots_of_all(o, 2, "velocity_hat", quern__config_bool(o->config, "amsgrad"), err);
 }
 
-static void adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
-                      double decay)
+static quern__id adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
+                           double decay)
 {
-    quern__adam(g, o->trained[k], gradient, rate, iteration, slot_of(o, k, 0), slot_of(o, k, 1), slot_of(o, k, 2),
-                quern__config_number(o->config, "beta_1"), quern__config_number(o->config, "beta_2"),
-                quern__config_number(o->config, "epsilon"), decay);
+    return quern__adam(g, o->trained[k], gradient, rate, iteration, slot_of(o, k, 0), slot_of(o, k, 1), slot_of(o, k, 2),
+                       quern__config_number(o->config, "beta_1"), quern__config_number(o->config, "beta_2"),
+                       quern__config_number(o->config, "epsilon"), decay);
 }
 
 #define COMMON(DECAY)                                                                                                              \
@@ -86,19 +86,18 @@ static void adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gra
     {                                                                                                                              \
         0                                                                                                                          \
     }
-static const quern__field sgd_fields[] = { { "learning_rate", QUERN__F_NUMBER, "0.01" },
+static const quern__field sgd_fields[] = { { "learning_rate", QUERN__F_RATE, "0.01" },
                                            { "momentum", QUERN__F_NUMBER, "0.0" },
                                            { "nesterov", QUERN__F_BOOL, "false" },
                                            COMMON("null") };
-static const quern__field rmsprop_fields[] = {
-    { "learning_rate", QUERN__F_NUMBER, "0.001" }, { "rho", QUERN__F_NUMBER, "0.9" },      { "momentum", QUERN__F_NUMBER, "0.0" },
-    { "epsilon", QUERN__F_NUMBER, "1e-7" },        { "centered", QUERN__F_BOOL, "false" }, COMMON("null")
-};
-#define BETAS                                                                                                                    \
-    { "learning_rate", QUERN__F_NUMBER, "0.001" }, { "beta_1", QUERN__F_NUMBER, "0.9" }, { "beta_2", QUERN__F_NUMBER, "0.999" }, \
-        { "epsilon", QUERN__F_NUMBER, "1e-7" },                                                                                  \
-    {                                                                                                                            \
-        "amsgrad", QUERN__F_BOOL, "false"                                                                                        \
+static const quern__field rmsprop_fields[] = { { "learning_rate", QUERN__F_RATE, "0.001" }, { "rho", QUERN__F_NUMBER, "0.9" },
+                                               { "momentum", QUERN__F_NUMBER, "0.0" },      { "epsilon", QUERN__F_NUMBER, "1e-7" },
+                                               { "centered", QUERN__F_BOOL, "false" },      COMMON("null") };
+#define BETAS                                                                                                                  \
+    { "learning_rate", QUERN__F_RATE, "0.001" }, { "beta_1", QUERN__F_NUMBER, "0.9" }, { "beta_2", QUERN__F_NUMBER, "0.999" }, \
+        { "epsilon", QUERN__F_NUMBER, "1e-7" },                                                                                \
+    {                                                                                                                          \
+        "amsgrad", QUERN__F_BOOL, "false"                                                                                      \
     }
 static const quern__field adam_fields[] = { BETAS, COMMON("null") };
 static const quern__field adamw_fields[] = { BETAS, COMMON("0.004") };
@@ -131,10 +130,11 @@ quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config,
         o->trained = quern__zalloc((size_t)n + 1, sizeof *o->trained);
         o->slots = quern__zalloc(3 * (size_t)n + 1, sizeof *o->slots);
         o->place = quern__zalloc((size_t)n + 1, sizeof *o->place);
+        o->constraints = quern__zalloc((size_t)n + 1, sizeof *o->constraints);
         o->iteration = quern__variable_new("optimizer/iteration", QUERN_INT64, &scalar, false, err);
         o->rate = quern__variable_new("optimizer/learning_rate", QUERN_FLOAT32, &scalar, false, err);
     }
-    int status = o && o->trained && o->slots && o->place && o->iteration && o->rate ? QUERN_OK : QUERN_NOMEM;
+    int status = o && o->trained && o->slots && o->place && o->constraints && o->iteration && o->rate ? QUERN_OK : QUERN_NOMEM;
     if (status >= 0 && clipping > 1)
         status = quern__fail(err, QUERN_INVALID, kind->name, "only one of clipnorm, clipvalue, global_clipnorm can be set");
     for (int k = 0; status >= 0 && k < n; k++) {
@@ -142,7 +142,9 @@ quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config,
         o->place[k][0] = o->place[k][1] = o->place[k][2] = -1;
     }
     if (status >= 0) {
-        *(float *)o->rate->data = (float)quern__config_number(config, "learning_rate");
+        json_t *rate = json_object_get(config, "learning_rate");
+        o->schedule = json_is_object(rate) || json_is_string(rate) ? rate : NULL;
+        *(float *)o->rate->data = o->schedule ? 0 : (float)json_number_value(rate);
         o->rate->optimizer = o->iteration->optimizer = true;
         status = kind->slots(o, err);
     }
@@ -164,8 +166,15 @@ void quern__optimizer_free(quern__optimizer *o)
     quern__free(o->trained);
     quern__free(o->slots);
     quern__free(o->place);
+    quern__free(o->constraints);
     json_decref(o->config);
     quern__free(o);
+}
+
+void quern__optimizer_schedule(quern__optimizer *o)
+{
+    if (o->schedule)
+        *(float *)o->rate->data = (float)quern__schedule_rate(o->schedule, (double)*(int64_t *)o->iteration->data);
 }
 
 static quern__id square_sum(quern__graph *g, quern__id x)
@@ -210,7 +219,11 @@ void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gra
     double decay = quern__config_number(o->config, "weight_decay");
     quern__id rate = quern__graph_variable(g, o->rate), iteration = quern__graph_variable(g, o->iteration);
     for (int k = 0; k < o->n; k++)
-        if (gradients[k])
-            o->kind->step(o, g, k, gradients[k], rate, iteration, isnan(decay) ? 0 : decay);
+        if (gradients[k]) {
+            quern__id content = o->kind->step(o, g, k, gradients[k], rate, iteration, isnan(decay) ? 0 : decay);
+            quern__id fit = content ? quern__constrained(g, o->constraints[k], content) : 0;
+            if (fit)
+                quern__assign_again(g, content, fit);
+        }
     quern__assign(g, o->iteration, quern__shift(g, iteration, 1));
 }

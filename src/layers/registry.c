@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const quern__class *const quern__layer_classes[],
-    *const quern__loss_classes[], *const quern__metric_classes[], *const quern__optimizer_classes[],
-                                                                      *const quern__initializer_classes[],
-                                                                          *const quern__regularizer_classes[];
+extern const quern__class *const quern__constraint_classes[],
+    *const quern__schedule_classes[], *const quern__layer_classes[], *const quern__loss_classes[],
+                                                                         *const quern__metric_classes[],
+                                                                             *const quern__optimizer_classes[],
+                                                                                 *const quern__initializer_classes[],
+                                                                                     *const quern__regularizer_classes[];
 
 static const struct {
     const char *name;
@@ -21,6 +23,8 @@ static const struct {
     [QUERN__OPTIMIZER] = { "optimizer", quern__optimizer_classes },
     [QUERN__INITIALIZER] = { "initializer", quern__initializer_classes },
     [QUERN__REGULARIZER] = { "regularizer", quern__regularizer_classes },
+    [QUERN__CONSTRAINT] = { "constraint", quern__constraint_classes },
+    [QUERN__SCHEDULE] = { "learning rate schedule", quern__schedule_classes },
 };
 
 const quern__class *const *quern__classes(quern__group group) { return groups[group].rows; }
@@ -111,6 +115,15 @@ static bool kind_fits(quern__kind_of_field kind, json_t *v)
     }
 }
 
+int quern__field_group(const quern__field *f)
+{
+    return f->kind == QUERN__F_INITIALIZER   ? QUERN__INITIALIZER
+           : f->kind == QUERN__F_REGULARIZER ? QUERN__REGULARIZER
+           : f->kind == QUERN__F_CONSTRAINT  ? QUERN__CONSTRAINT
+           : f->kind == QUERN__F_RATE        ? QUERN__SCHEDULE
+                                             : -1;
+}
+
 static int check_field(const quern__class *c, const quern__field *f, json_t *v, json_t *fallback, quern_error *err)
 {
     static const char *const kinds[] = { "a number", "a whole number", "true or false", "a word" };
@@ -121,9 +134,9 @@ static int check_field(const quern__class *c, const quern__field *f, json_t *v, 
         return status;
     }
     json_t *ignored = NULL;
-    if (f->kind == QUERN__F_INITIALIZER && !quern__object(QUERN__INITIALIZER, v, &ignored, err))
-        return err ? err->code : QUERN_INVALID;
-    if (f->kind == QUERN__F_REGULARIZER && !json_is_null(v) && !quern__object(QUERN__REGULARIZER, v, &ignored, err))
+    int group = quern__field_group(f);
+    bool plain = json_is_null(v) || (f->kind == QUERN__F_RATE && json_is_number(v));
+    if (group >= 0 && !plain && !quern__object((quern__group)group, v, &ignored, err))
         return err ? err->code : QUERN_INVALID;
     json_decref(ignored);
     if (f->kind == QUERN__F_ACTIVATION)

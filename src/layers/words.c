@@ -142,11 +142,11 @@ static bool name_arguments(const quern__class *c, json_t *config, quern_error *e
 {
     for (int i = 0; c->fields && c->fields[i].name; i++) {
         json_t *v = json_object_get(config, c->fields[i].name), *args = json_object_get(v, "args"), *a;
-        quern__group group = c->fields[i].kind == QUERN__F_INITIALIZER ? QUERN__INITIALIZER : QUERN__REGULARIZER;
+        int group = quern__field_group(&c->fields[i]);
         if (!args)
             continue;
-        if (c->fields[i].kind == QUERN__F_INITIALIZER || c->fields[i].kind == QUERN__F_REGULARIZER) {
-            const quern__class *inner = quern__class_find(group, quern__config_text(v, "class_name"), err);
+        if (group >= 0) {
+            const quern__class *inner = quern__class_find((quern__group)group, quern__config_text(v, "class_name"), err);
             int next = 0;
             size_t k;
             if (!inner)

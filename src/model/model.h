@@ -7,7 +7,7 @@
 #include "step/step.h"
 #include <quern/model.h>
 
-enum { QUERN__MAX_IO = 16, QUERN__MAX_METRICS = 16 };
+enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 64 };
 typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
 
 /* A layer applied to values; its number is that of its value. */
@@ -24,12 +24,13 @@ struct quern_blueprint {
     quern__applied *nodes;
 };
 
-/* A mean over an epoch: a metric, or the loss (row NULL). */
+/* A mean over an epoch: a metric, or (row NULL) the loss of an output, or of all (output -1). */
 typedef struct quern__mean {
     char *name;
     const quern__class *row;
     json_t *config;
     int output;
+    bool weighted; /* by sample weights */
     quern__variable *total, *count;
 } quern__mean;
 
@@ -50,9 +51,10 @@ struct quern_model {
     quern__optimizer *optimizer;
     const quern__class *loss_rows[QUERN__MAX_IO];
     json_t *loss_configs[QUERN__MAX_IO];
-    char *words[3]; /* what compile was given */
+    double loss_weights[QUERN__MAX_IO];
+    json_t *compile; /* Keras's compile_config; NULL: not compiled */
     int n_means;
-    quern__mean means[1 + QUERN__MAX_METRICS];
+    quern__mean means[QUERN__MAX_MEANS];
     quern__program programs[QUERN__MODES];
     void *slab;
     size_t slab_bytes;
@@ -60,6 +62,10 @@ struct quern_model {
     quern__team *team;
 };
 
+/* Compiles as a compile_config says (taken). The first failure leaves the model without. */
+int quern__compile(quern_model *m, json_t *compile, quern_error *err);
+void quern__uncompile(quern_model *m);
+void quern__program_free(quern__program *p);
 /* Applies a layer of a class with a full config (taken). Returns the value's number or -1. */
 int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const int *values, int n, const char *words);
 /* Runs one batch; arrays: inputs, targets, weights (when weighted). Metrics add up until quern__model_reset. */

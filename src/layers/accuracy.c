@@ -1,0 +1,58 @@
+/* Accuracies: 1 where the prediction is right. Formulas: https://keras.io/api/metrics/accuracy_metrics/ */
+#include "losses.h"
+
+/* Mean and Sum take values as they are. */
+quern__id quern__values(quern__graph *g, json_t *config, quern__id t, quern__id p)
+{
+    (void)g, (void)config, (void)t;
+    return p;
+}
+
+#define VALUE(NAME) quern__id NAME(quern__graph *g, json_t *config, quern__id t, quern__id p)
+
+VALUE(quern__equal)
+{
+    (void)config;
+    quern__match(g, &t, &p);
+    return quern__binary(g, QUERN__EQUAL, t, p);
+}
+
+VALUE(quern__argmax_equal)
+{
+    (void)config;
+    quern__match_ranks(g, &t, &p);
+    return quern__binary(g, QUERN__EQUAL, quern__argmax(g, t), quern__argmax(g, p));
+}
+
+VALUE(quern__sparse_equal)
+{
+    (void)config;
+    quern__id best = quern__argmax(g, p);
+    return best
+               ? quern__binary(g, QUERN__EQUAL, quern__cast(g, quern__reshape(g, t, quern__shape_of(g, best)), QUERN_FLOAT32), best)
+               : 0;
+}
+
+VALUE(quern__binary_equal)
+{
+    if (!t || !p)
+        return 0;
+    quern__match(g, &t, &p);
+    quern__id threshold = quern__graph_constant(g, quern__config_number(config, "threshold"), quern__graph_value(g, p)->dtype);
+    return quern__last_mean(g, quern__binary(g, QUERN__EQUAL, t, quern__binary(g, QUERN__GREATER, p, threshold)));
+}
+
+VALUE(quern__sparse_top_k)
+{
+    if (!t || !p)
+        return 0;
+    quern_shape rows = *quern__shape_of(g, p);
+    rows.rank--;
+    return quern__in_top_k(g, p, quern__reshape(g, t, &rows), quern__config_int(config, "k"));
+}
+
+VALUE(quern__top_k)
+{
+    quern__match_ranks(g, &t, &p);
+    return quern__in_top_k(g, p, quern__argmax(g, t), quern__config_int(config, "k"));
+}

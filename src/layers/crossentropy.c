@@ -1,0 +1,148 @@
+/* Cross-entropies: of logits where there are any, else of probabilities clipped to [1e-7, 1 - 1e-7].
+ * Formulas: https://keras.io/api/losses/probabilistic_losses/ */
+#include "losses.h"
+
+#include <string.h>
+
+#define VALUE(NAME) quern__id NAME(quern__graph *g, json_t *config, quern__id t, quern__id p)
+
+static quern__id complement(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__AFFINE, x, -1, 1, 0); }
+static quern__id clipped(quern__graph *g, quern__id p) { return quern__unary(g, QUERN__CLIP, p, 1e-7, 1 - 1e-7, 0); }
+static quern__id logarithm(quern__graph *g, quern__id p) { return quern__unary(g, QUERN__LOG, p, 0, 0, 0); }
+static quern__id power(quern__graph *g, quern__id x, double exponent)
+{
+    return x ? quern__binary(g, QUERN__POW, x, quern__graph_constant(g, exponent, quern__graph_value(g, x)->dtype)) : 0;
+}
+
+static quern__id sum_last(quern__graph *g, quern__id x, bool keepdims)
+{
+    return x ? quern__reduce(g, QUERN__SUM, x, 1u << (quern__shape_of(g, x)->rank - 1), keepdims) : 0;
+}
+
+/* t (1 - a) + a / n */
+static quern__id smoothed(quern__graph *g, json_t *config, quern__id t, int64_t n)
+{
+    double a = quern__config_number(config, "label_smoothing");
+    return a > 0 ? quern__unary(g, QUERN__AFFINE, t, 1 - a, a / (double)n, 0) : t;
+}
+
+/* The logits behind a prediction: itself, or what a softmax or sigmoid was made from (as Keras keeps them); 0 when there are none.
+ */
+static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const char *op, int function)
+{
+    if (quern__config_bool(config, "from_logits"))
+        return p;
+    const quern__op *row = quern__op_of(g, p);
+    const quern__node *node = row ? quern__graph_node_at(g, quern__graph_value(g, p)->node) : NULL;
+    return node && !strcmp(row->name, op) && (function < 0 || node->attr.i[0] == function) ? node->in[0] : 0;
+}
+
+/* -t log p - (1 - t) log(1 - p), element by element */
+static quern__id of_probabilities(quern__graph *g, quern__id t, quern__id p)
+{
+    p = clipped(g, p);
+    quern__id yes = quern__mul2(g, t, logarithm(g, p)), no = quern__mul2(g, complement(g, t), logarithm(g, complement(g, p)));
+    return quern__scale(g, quern__add2(g, yes, no), -1);
+}
+
+static quern__id of_logits(quern__graph *g, quern__id t, quern__id z)
+{
+    return quern__sub2(g, quern__unary(g, QUERN__SOFTPLUS, z, 0, 0, 0), quern__mul2(g, z, t));
+}
+
+VALUE(quern__binary_crossentropy)
+{
+    quern__match(g, &t, &p);
+    if (!t || !p)
+        return 0;
+    t = smoothed(g, config, t, 2);
+    quern__id z = logits_of(g, config, p, "unary", QUERN__SIGMOID);
+    return quern__last_mean(g, quern__axis_last(g, config, z ? of_logits(g, t, z) : of_probabilities(g, t, p)));
+}
+
+VALUE(quern__binary_focal)
+{
+    quern__match(g, &t, &p);
+    if (!t || !p)
+        return 0;
+    double alpha = quern__config_number(config, "alpha");
+    t = smoothed(g, config, t, 2);
+    quern__id z = logits_of(g, config, p, "unary", QUERN__SIGMOID);
+    p = quern__config_bool(config, "from_logits") ? quern__unary(g, QUERN__SIGMOID, p, 0, 0, 0) : p;
+    quern__id right = quern__add2(g, quern__mul2(g, t, p), quern__mul2(g, complement(g, t), complement(g, p)));
+    quern__id each = quern__mul2(g, power(g, complement(g, right), quern__config_number(config, "gamma")),
+                                 z ? of_logits(g, t, z) : of_probabilities(g, t, p));
+    if (quern__config_bool(config, "apply_class_balancing")) /* t alpha + (1 - t)(1 - alpha) */
+        each = quern__mul2(g, quern__unary(g, QUERN__AFFINE, t, 2 * alpha - 1, 1 - alpha, 0), each);
+    return quern__last_mean(g, quern__axis_last(g, config, each));
+}
+
+/* Probabilities made to sum to 1. */
+static quern__id normalised(quern__graph *g, quern__id p) { return quern__div2(g, p, sum_last(g, p, true)); }
+
+VALUE(quern__categorical_crossentropy)
+{
+    quern__match(g, &t, &p);
+    t = quern__axis_last(g, config, t);
+    quern__id z = p ? logits_of(g, config, p, "softmax", -1) : 0;
+    p = quern__axis_last(g, config, p);
+    if (!t || !p)
+        return 0;
+    const quern_shape *s = quern__shape_of(g, p);
+    t = smoothed(g, config, t, s->dims[s->rank - 1]);
+    if (z)
+        return quern__crossentropy(g, t, quern__axis_last(g, config, z));
+    return quern__scale(g, sum_last(g, quern__mul2(g, t, logarithm(g, clipped(g, normalised(g, p)))), false), -1);
+}
+
+VALUE(quern__categorical_focal)
+{
+    quern__match(g, &t, &p);
+    t = quern__axis_last(g, config, t);
+    p = quern__axis_last(g, config, p);
+    if (!t || !p)
+        return 0;
+    const quern_shape *s = quern__shape_of(g, p);
+    t = smoothed(g, config, t, s->dims[s->rank - 1]);
+    p = quern__config_bool(config, "from_logits") ? quern__softmax(g, p) : p;
+    p = clipped(g, normalised(g, p));
+    quern__id weight =
+        quern__scale(g, power(g, complement(g, p), quern__config_number(config, "gamma")), -quern__config_number(config, "alpha"));
+    return sum_last(g, quern__mul2(g, weight, quern__mul2(g, t, logarithm(g, p))), false);
+}
+
+/* Labels in the shape of the scores without their last axis. */
+static quern__id labels_for(quern__graph *g, quern__id t, quern__id p)
+{
+    quern_shape rows = *quern__shape_of(g, p);
+    rows.rank--;
+    return quern__reshape(g, t, &rows);
+}
+
+VALUE(quern__sparse_categorical_crossentropy)
+{
+    json_t *ignore = json_object_get(config, "ignore_class");
+    quern__id z = t && p ? logits_of(g, config, p, "softmax", -1) : 0;
+    if (!t || !p)
+        return 0;
+    int64_t ignored = json_is_integer(ignore) ? json_integer_value(ignore) : QUERN__NO_LABEL;
+    if (z) {
+        z = quern__axis_last(g, config, z);
+        return quern__sparse_crossentropy(g, z ? labels_for(g, t, z) : 0, z, ignored);
+    }
+    p = quern__axis_last(g, config, p);
+    if (!p)
+        return 0;
+    /* as Keras: clipped, and normalised again by a softmax of their logarithms */
+    return quern__sparse_crossentropy(g, labels_for(g, t, p), logarithm(g, clipped(g, p)), ignored);
+}
+
+VALUE(quern__generalized_crossentropy)
+{
+    double q = quern__config_number(config, "q");
+    if (!t || !p)
+        return 0;
+    const quern_shape *s = quern__shape_of(g, p);
+    quern__id hot = quern__one_hot(g, labels_for(g, t, p), s->dims[s->rank - 1], true);
+    return quern__scale(g, complement(g, power(g, sum_last(g, quern__mul2(g, hot, p), false), q)), 1 / q);
+}

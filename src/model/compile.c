@@ -1,0 +1,341 @@
+/* Compile: from Keras's compile_config, which a file holds and which words are made into, to an optimizer, a loss for each output,
+ * and the means that are reported: the loss, the losses of several outputs, metrics, weighted metrics. Names as Keras gives them
+ * (keras.src.trainers.compile_utils). */
+#include "model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void quern__uncompile(quern_model *m)
+{
+    for (int i = 0; i < QUERN__MODES; i++)
+        quern__program_free(&m->programs[i]);
+    for (int i = 0; i < m->n_means; i++) {
+        quern__free(m->means[i].name);
+        json_decref(m->means[i].config);
+        quern__variable_free(m->means[i].total);
+        quern__variable_free(m->means[i].count);
+    }
+    for (int i = 0; i < QUERN__MAX_IO; i++) {
+        json_decref(m->loss_configs[i]);
+        m->loss_configs[i] = NULL;
+        m->loss_rows[i] = NULL;
+    }
+    json_decref(m->compile);
+    m->compile = NULL;
+    quern__optimizer_free(m->optimizer);
+    m->optimizer = NULL;
+    m->n_means = 0;
+}
+
+static const char *output_name(const quern_model *m, int output) { return m->b->nodes[m->out[output]].layer->name; }
+
+/* What `spec` says of one output: a list by place, an object by name, or one thing for all. NULL for nothing. */
+static json_t *of_output(const quern_model *m, json_t *spec, int output)
+{
+    json_t *own = spec;
+    if (json_is_array(spec) && (json_array_size(spec) == (size_t)m->n_out || m->n_out == 1))
+        own = json_array_get(spec, (size_t)output);
+    else if (json_is_object(spec) && !json_object_get(spec, "class_name"))
+        own = json_object_get(spec, output_name(m, output));
+    return json_is_null(own) ? NULL : own;
+}
+
+/* Names in an object that are no outputs are mistakes. */
+static int check_names(const quern_model *m, json_t *spec, const char *what, quern_error *err)
+{
+    const char *key, *names[QUERN__MAX_IO];
+    json_t *v;
+    for (int i = 0; i < m->n_out; i++)
+        names[i] = output_name(m, i);
+    if (json_is_array(spec) && m->n_out > 1 && json_array_size(spec) != (size_t)m->n_out)
+        return quern__fail(err, QUERN_INVALID, what, "%zu given for %d outputs", json_array_size(spec), m->n_out);
+    if (!json_is_object(spec) || json_object_get(spec, "class_name"))
+        return QUERN_OK;
+    json_object_foreach(spec, key, v)
+    {
+        bool known = false;
+        for (int i = 0; i < m->n_out; i++)
+            known = known || !strcmp(key, names[i]);
+        if (known)
+            continue;
+        const char *near = quern__nearest(key, names, (size_t)m->n_out, sizeof *names);
+        int status = quern__fail(err, QUERN_INVALID, what, "no output is called '%s'", key);
+        if (near)
+            quern__hint(err, "did you mean '%s'?", near);
+        return status;
+    }
+    return QUERN_OK;
+}
+
+/* ---- means ---- */
+
+/* The name, with a number behind it while it is taken. */
+static void unique_name(const quern_model *m, const char *wanted, char *out, size_t size)
+{
+    snprintf(out, size, "%s", wanted);
+    for (int again = 1, i = 0; i < m->n_means; i++)
+        if (!strcmp(m->means[i].name, out)) {
+            snprintf(out, size, "%s_%d", wanted, again++);
+            i = -1;
+        }
+}
+
+static quern__mean *add_mean(quern_model *m, const char *name, quern_error *err)
+{
+    quern_shape scalar = { 0 };
+    char own[160];
+    if (m->n_means == QUERN__MAX_MEANS) {
+        quern__fail(err, QUERN_INVALID, "metrics", "more than %d", QUERN__MAX_MEANS);
+        return NULL;
+    }
+    unique_name(m, name, own, sizeof own);
+    quern__mean *mean = &m->means[m->n_means++];
+    *mean = (quern__mean){ .name = quern__strdup(own), .output = -1 };
+    mean->total = quern__variable_new(own, QUERN_FLOAT64, &scalar, false, err);
+    mean->count = quern__variable_new(own, QUERN_FLOAT64, &scalar, false, err);
+    return mean->name && mean->total && mean->count ? mean : NULL;
+}
+
+static bool taken(const quern_model *m, const char *name)
+{
+    for (int i = 0; i < m->n_means; i++)
+        if (!strcmp(m->means[i].name, name))
+            return true;
+    return false;
+}
+
+/* One metric of one output: a name ("accuracy" means what its shapes say) or an object. */
+static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, quern_error *err)
+{
+    quern_shape truth, prediction = quern_model_output_shape(m, output);
+    json_t *config = NULL;
+    char name[96], full[200];
+    quern_model_target(m, output, &truth);
+    const char *given = json_string_value(spec), *own = quern__config_text(json_object_get(spec, "config"), "name");
+    if (!given && json_is_string(json_object_get(spec, "config"))) /* a function: {"class_name": "function", "config": name} */
+        given = json_string_value(json_object_get(spec, "config"));
+    json_t *meant = given ? json_string(quern__metric_meaning(given, &truth, &prediction)) : json_incref(spec);
+    const quern__class *row = quern__object(QUERN__METRIC, meant, &config, err);
+    json_decref(meant);
+    if (!row)
+        return QUERN_NOTFOUND;
+    if (row->extra >= QUERN__METRIC_OF_VALUES)
+        return json_decref(config), quern__fail(err, QUERN_INVALID, row->name, "is no metric of targets and predictions");
+    if (own || given)
+        snprintf(name, sizeof name, "%s", own ? own : given);
+    else
+        quern__snake_case(row->name, name, sizeof name);
+    for (int again = 0; again < 2; again++) {
+        const char *prefix = again ? "weighted_" : "";
+        if (m->n_out > 1)
+            snprintf(full, sizeof full, "%s_%s%s", output_name(m, output), prefix, name);
+        else
+            snprintf(full, sizeof full, "%s%s", prefix, name);
+        if (!weighted || !taken(m, full))
+            break;
+    }
+    quern__mean *mean = add_mean(m, full, err);
+    if (!mean)
+        return json_decref(config), QUERN_NOMEM;
+    mean->row = row;
+    mean->config = config;
+    mean->output = output;
+    mean->weighted = weighted;
+    return QUERN_OK;
+}
+
+/* Lists may hold lists; one output takes them all. */
+static int add_metrics(quern_model *m, json_t *specs, int output, bool weighted, quern_error *err)
+{
+    json_t *spec;
+    size_t k;
+    if (!specs || json_is_null(specs))
+        return QUERN_OK;
+    if (!json_is_array(specs))
+        return add_metric(m, specs, output, weighted, err);
+    json_array_foreach(specs, k, spec)
+    {
+        int status = add_metrics(m, spec, output, weighted, err);
+        if (status < 0)
+            return status;
+    }
+    return QUERN_OK;
+}
+
+static int set_metrics(quern_model *m, const char *key, bool weighted, quern_error *err)
+{
+    json_t *specs = json_object_get(m->compile, key);
+    int status = check_names(m, specs, key, err);
+    for (int o = 0; o < m->n_out && status >= 0; o++) {
+        bool by_name = json_is_object(specs) && !json_object_get(specs, "class_name");
+        status = add_metrics(m, m->n_out == 1 && !by_name ? specs : of_output(m, specs, o), o, weighted, err);
+    }
+    return status;
+}
+
+/* ---- losses and the optimizer ---- */
+
+static int set_losses(quern_model *m, quern_error *err)
+{
+    json_t *losses = json_object_get(m->compile, "loss"), *weights = json_object_get(m->compile, "loss_weights");
+    char name[160];
+    int n = 0, status = check_names(m, losses, "loss", err);
+    status = status < 0 ? status : check_names(m, weights, "loss_weights", err);
+    for (int i = 0; i < m->n_out && status >= 0; i++) {
+        json_t *own = of_output(m, losses, i), *weight = of_output(m, weights, i);
+        m->loss_weights[i] = weight ? json_number_value(weight) : 1;
+        if (own && !(m->loss_rows[i] = quern__object(QUERN__LOSS, own, &m->loss_configs[i], err)))
+            return QUERN_NOTFOUND;
+        n += own != NULL;
+    }
+    if (status >= 0 && n == 0)
+        return quern__fail(err, QUERN_INVALID, "loss", "no output has one");
+    if (status >= 0 && !add_mean(m, "loss", err))
+        return QUERN_NOMEM;
+    for (int i = 0; i < m->n_out && status >= 0 && n > 1; i++) {
+        snprintf(name, sizeof name, "%s_loss", output_name(m, i));
+        quern__mean *mean = m->loss_rows[i] ? add_mean(m, name, err) : NULL;
+        if (mean)
+            mean->output = i;
+        else if (m->loss_rows[i])
+            status = QUERN_NOMEM;
+    }
+    return status;
+}
+
+static int set_optimizer(quern_model *m, quern_error *err)
+{
+    json_t *config = NULL;
+    const quern__class *row = quern__object(QUERN__OPTIMIZER, json_object_get(m->compile, "optimizer"), &config, err);
+    int n = 0, all = quern_model_weights(m);
+    quern__variable **trained = quern__zalloc((size_t)all + 1, sizeof *trained);
+    json_t **constraints = quern__zalloc((size_t)all + 1, sizeof *constraints);
+    for (int k = 0; trained && constraints && k < m->b->n; k++) {
+        const quern__layer *l = m->b->nodes[k].layer;
+        for (int i = 0; i < l->n_weights; i++)
+            if (l->weights[i]->trainable) {
+                constraints[n] = quern__layer_option(l, i, "constraint");
+                trained[n++] = l->weights[i];
+            }
+    }
+    m->optimizer = row && trained && constraints ? quern__optimizer_new(row, config, trained, n, err) : NULL;
+    for (int i = 0; m->optimizer && i < n; i++)
+        m->optimizer->constraints[i] = constraints[i];
+    quern__free(trained);
+    quern__free(constraints);
+    return m->optimizer ? QUERN_OK : QUERN_INVALID;
+}
+
+int quern__compile(quern_model *m, json_t *compile, quern_error *err)
+{
+    quern__uncompile(m);
+    m->compile = compile;
+    if (set_losses(m, err) >= 0 && set_optimizer(m, err) >= 0 && set_metrics(m, "metrics", false, err) >= 0 &&
+        set_metrics(m, "weighted_metrics", true, err) >= 0)
+        return QUERN_OK;
+    quern__uncompile(m);
+    return err && err->code ? err->code : QUERN_INVALID;
+}
+
+/* ---- words ---- */
+
+/* The k-th piece between commas that stand outside parentheses; false when there is none. */
+static bool piece(const char *text, int k, char *out, size_t size)
+{
+    const char *start = text;
+    for (int depth = 0;; text++) {
+        depth += *text == '(' ? 1 : *text == ')' ? -1 : 0;
+        if (*text && (*text != ',' || depth > 0))
+            continue;
+        if (k-- == 0) {
+            start += strspn(start, " ");
+            snprintf(out, size, "%.*s", (int)(text - start), start);
+            return *out != 0;
+        }
+        if (!*text)
+            return false;
+        start = text + 1;
+    }
+}
+
+/* An object of words; "accuracy" and its like, which mean something only beside shapes, stay a name. */
+static json_t *object_of(quern__group group, const char *words, quern_error *err)
+{
+    json_t *config = NULL;
+    static const char *const shapes[] = { "accuracy", "acc", "crossentropy", "ce" };
+    for (size_t i = 0; group == QUERN__METRIC && i < sizeof shapes / sizeof *shapes; i++)
+        if (quern__same_name(words, shapes[i]))
+            return json_string(words);
+    const quern__class *c = quern__words(group, words, &config, err);
+    if (!c)
+        return NULL;
+    if (!strpbrk(words, " (") && (group == QUERN__METRIC || group == QUERN__LOSS)) { /* a name alone stays one */
+        json_decref(config);
+        return json_string(words);
+    }
+    json_t *spec = quern__serialize(c, config);
+    json_decref(config);
+    return spec;
+}
+
+/* "mse", "mse,mae" or "price:mse,kind:bce" as one object, a list, or an object by name of output; a list when `listed`. */
+static json_t *objects_of(quern__group group, const char *words, bool listed, quern_error *err)
+{
+    char one[300];
+    json_t *list = json_array(), *named = json_object(), *out;
+    for (int k = 0; piece(words, k, one, sizeof one); k++) {
+        size_t n = strspn(one, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
+        bool by_name = one[n] == ':';
+        json_t *spec = object_of(group, by_name ? one + n + 1 : one, err);
+        one[n] = by_name ? 0 : one[n];
+        if (!spec)
+            return json_decref(list), json_decref(named), NULL;
+        if (!by_name)
+            json_array_append_new(list, spec);
+        else if (!listed)
+            json_object_set_new(named, one, spec);
+        else {
+            if (!json_object_get(named, one))
+                json_object_set_new(named, one, json_array());
+            json_array_append_new(json_object_get(named, one), spec);
+        }
+    }
+    if (json_object_size(named) && json_array_size(list)) {
+        quern__fail(err, QUERN_INVALID, words, "names of outputs must stand before all or none");
+        out = NULL;
+    } else if (json_object_size(named))
+        out = json_incref(named);
+    else
+        out = !listed && json_array_size(list) == 1 ? json_incref(json_array_get(list, 0)) : json_incref(list);
+    json_decref(list);
+    json_decref(named);
+    return out;
+}
+
+int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err)
+{
+    quern_error own = { 0 };
+    err = err ? err : &own;
+    json_t *o = object_of(QUERN__OPTIMIZER, optimizer, err), *l = o ? objects_of(QUERN__LOSS, loss, false, err) : NULL;
+    json_t *t = l ? objects_of(QUERN__METRIC, metrics ? metrics : "", true, err) : NULL;
+    if (t && json_is_array(t) && m->n_out > 1) { /* every output gets them all */
+        json_t *each = json_array();
+        for (int i = 0; i < m->n_out; i++)
+            json_array_append(each, t);
+        json_decref(t);
+        t = each;
+    }
+    int status = t ? quern__compile(m,
+                                    json_pack("{s:O, s:O, s:n, s:O, s:n, s:b, s:i, s:b}", "optimizer", o, "loss", l, "loss_weights",
+                                              "metrics", t, "weighted_metrics", "run_eagerly", 0, "steps_per_execution", 1,
+                                              "jit_compile", 0),
+                                    err)
+                   : err->code;
+    json_decref(o);
+    json_decref(l);
+    json_decref(t);
+    return status;
+}

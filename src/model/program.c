@@ -1,0 +1,201 @@
+/* The graphs of a model, one each for training, testing and predicting, planned when first needed, and running them. */
+#include "model.h"
+
+#include <string.h>
+
+void quern__program_free(quern__program *p)
+{
+    quern__plan_free(p->plan);
+    quern__graph_free(p->graph);
+    *p = (quern__program){ 0 };
+}
+
+/* The layers' nodes; `penalty` gets the sum of what regularizers add, 0 for none. */
+static int forward(quern_model *m, quern__graph *g, bool training, quern__id *outputs, quern__id *penalty, quern_error *err)
+{
+    quern_blueprint *b = m->b;
+    quern__id *ids = quern__zalloc((size_t)b->n + 1, sizeof *ids), in[64];
+    if (!ids)
+        return quern__fail_memory(err, (size_t)b->n * sizeof *ids);
+    for (int i = 0; i < m->n_in; i++)
+        ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, &b->nodes[m->in[i]].shape);
+    for (int k = 0; k < b->n; k++) {
+        quern__applied *node = &b->nodes[k];
+        if (node->n_in == 0)
+            continue;
+        for (int i = 0; i < node->n_in; i++)
+            in[i] = ids[node->in[i]];
+        node->layer->penalty = 0;
+        ids[k] = quern__layer_call(node->layer, g, in, node->n_in, training);
+        if (node->layer->penalty)
+            *penalty = *penalty ? quern__add2(g, *penalty, node->layer->penalty) : node->layer->penalty;
+    }
+    for (int i = 0; i < m->n_out; i++)
+        outputs[i] = ids[m->out[i]];
+    quern__free(ids);
+    return QUERN_OK;
+}
+
+/* Loss, metrics, and when training gradients and the optimizer's step. */
+static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty, quern_error *err)
+{
+    quern__graph *g = p->graph;
+    quern_shape open = { .rank = 1, .dims = { -1 } }, s;
+    quern__id truth[QUERN__MAX_IO], weights[QUERN__MAX_IO] = { 0 }, own[QUERN__MAX_IO] = { 0 }, loss = 0, d[512];
+    for (int i = 0; i < m->n_out; i++) {
+        int dtype = quern_model_target(m, i, &s);
+        truth[i] = quern__graph_batch(g, m->n_in + i, dtype, &s);
+        if (p->weighted)
+            weights[i] = quern__graph_batch(g, m->n_in + m->n_out + i, QUERN_FLOAT32, &open);
+        if (!m->loss_rows[i])
+            continue;
+        quern__graph_scope(g, "loss");
+        own[i] = quern__loss(g, m->loss_rows[i], m->loss_configs[i], truth[i], p->outputs[i], weights[i], 0);
+        if (own[i] && quern__shape_of(g, own[i])->rank)
+            quern__graph_fail(g, QUERN_UNSUPPORTED, "reduction none cannot train");
+        quern__id part = m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
+        loss = loss ? quern__add2(g, loss, part) : part;
+    }
+    if (penalty)
+        loss = quern__add2(g, loss, penalty);
+    p->loss = loss;
+    quern__graph_scope(g, "metrics");
+    quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT64), &open),
+              rows = quern__reduce(g, QUERN__SUM, ones, ~0u, false);
+    for (int i = 0; i < m->n_means; i++) {
+        quern__mean *mean = &m->means[i];
+        int o = mean->output;
+        if (mean->row) {
+            quern__metric(g, mean->row, mean->config, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, 0, mean->total,
+                          mean->count);
+            continue;
+        }
+        quern__id part = quern__mul2(g, quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64), rows);
+        quern__assign(g, mean->total, quern__add2(g, quern__graph_variable(g, mean->total), part));
+        quern__assign(g, mean->count, quern__add2(g, quern__graph_variable(g, mean->count), rows));
+    }
+    if (!training)
+        return QUERN_OK;
+    quern__optimizer *o = m->optimizer;
+    quern__id wrt[512];
+    if (o->n > 512)
+        return quern__fail(err, QUERN_UNSUPPORTED, m->name, "more than 512 trained weights");
+    for (int k = 0; k < o->n; k++)
+        wrt[k] = quern__graph_variable(g, o->trained[k]);
+    int status = quern__gradients(g, loss, 0, wrt, o->n, d, err);
+    if (status >= 0)
+        quern__optimizer_nodes(o, g, d);
+    return status;
+}
+
+static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
+{
+    quern__id penalty = 0, outputs[QUERN__MAX_IO + 1];
+    int n = 0;
+    p->graph = quern__graph_new();
+    int status = p->graph ? forward(m, p->graph, mode == QUERN__TRAIN, p->outputs, &penalty, err) : quern__fail_memory(err, 1);
+    if (status >= 0 && mode != QUERN__PREDICT)
+        status = backward(m, p, mode == QUERN__TRAIN, penalty, err);
+    if (status >= 0 && quern__graph_status(p->graph))
+        status = quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where, "%s",
+                             quern__graph_error(p->graph)->text);
+    if (status < 0)
+        return status;
+    for (int i = 0; mode == QUERN__PREDICT && i < m->n_out; i++)
+        outputs[n++] = p->outputs[i];
+    if (p->loss)
+        outputs[n++] = p->loss;
+    p->plan = quern__plan_new(p->graph, outputs, n, p->capacity, err);
+    return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
+}
+
+int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err)
+{
+    quern__program *p = &m->programs[mode];
+    if (mode != QUERN__PREDICT && !m->optimizer)
+        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+    if (capacity < 1 || capacity > INT32_MAX)
+        return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d", (long long)capacity, INT32_MAX);
+    if (!m->team && quern_model_set_threads(m, m->threads, err) < 0)
+        return QUERN_INVALID;
+    if (p->plan && p->capacity >= capacity && p->weighted == weighted)
+        return QUERN_OK;
+    quern__program_free(p);
+    p->capacity = capacity;
+    p->weighted = weighted;
+    int status = make_program(m, mode, p, err);
+    if (status >= 0 && p->plan->slab_bytes + 64 > m->slab_bytes) {
+        void *slab = quern__alloc_aligned((p->plan->slab_bytes + 127) / 64 * 64, 64);
+        if (slab) {
+            quern__free_aligned(m->slab);
+            m->slab = slab;
+            m->slab_bytes = p->plan->slab_bytes + 64;
+        } else
+            status = quern__fail_memory(err, p->plan->slab_bytes);
+    }
+    if (status < 0)
+        quern__program_free(p);
+    return status;
+}
+
+int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
+                     int64_t epoch, int64_t first, quern_error *err)
+{
+    int status = quern__model_prepare(m, mode, capacity > records ? capacity : records, weighted, err);
+    if (status < 0)
+        return status;
+    if (mode == QUERN__TRAIN)
+        quern__optimizer_schedule(m->optimizer);
+    quern__step_run run = {
+        .slab = m->slab, .arrays = arrays, .records = records, .epoch = epoch, .first = first, .seed = m->b->seed
+    };
+    return quern__step(m->team, m->programs[mode].plan, &run, err);
+}
+
+void quern__model_reset(quern_model *m)
+{
+    for (int i = 0; i < m->n_means; i++)
+        *(double *)m->means[i].total->data = *(double *)m->means[i].count->data = 0;
+}
+
+void quern__model_read_logs(const quern_model *m, double *logs)
+{
+    for (int i = 0; i < m->n_means; i++)
+        logs[i] = quern__metric_result(m->means[i].row, *(double *)m->means[i].total->data, *(double *)m->means[i].count->data);
+}
+
+static int on_batch(quern_model *m, quern__mode mode, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
+                    quern_error *err)
+{
+    void *arrays[3 * QUERN__MAX_IO];
+    memcpy(arrays, x, (size_t)m->n_in * sizeof *x);
+    memcpy(arrays + m->n_in, y, (size_t)m->n_out * sizeof *y);
+    if (w)
+        memcpy(arrays + m->n_in + m->n_out, w, (size_t)m->n_out * sizeof *w);
+    quern__model_reset(m);
+    int status = quern__model_run(m, mode, arrays, w != NULL, records, records, 0, 0, err);
+    if (status >= 0 && logs)
+        quern__model_read_logs(m, logs);
+    return status;
+}
+
+int quern_train_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
+                         quern_error *err)
+{
+    return on_batch(m, QUERN__TRAIN, x, y, w, records, logs, err);
+}
+
+int quern_test_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
+                        quern_error *err)
+{
+    return on_batch(m, QUERN__TEST, x, y, w, records, logs, err);
+}
+
+int quern_predict_on_batch(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err)
+{
+    int status = quern__model_run(m, QUERN__PREDICT, x, false, records, records, 0, 0, err);
+    const quern__program *p = &m->programs[QUERN__PREDICT];
+    for (int i = 0; status >= 0 && i < m->n_out; i++)
+        out[i] = quern__plan_address(p->plan, p->outputs[i], m->slab, x);
+    return status;
+}
