@@ -1,0 +1,90 @@
+/* conformance: cases that real Keras computed, one `.npz` each (tests/data/keras/README.md), run through the library. Each group
+ * of cases has one function; a class that the library lacks makes its cases `skip`, and adding its row makes them run. */
+#ifndef QUERN_CONFORMANCE_H
+#define QUERN_CONFORMANCE_H
+
+#include "grad/grad.h"
+#include "layers/layers.h"
+#include "step/step.h"
+
+enum { MOST_MEMBERS = 200, MOST_OUTPUTS = 64 };
+
+typedef struct member {
+    char name[40];
+    quern_tensor t; /* owns its data */
+} member;
+
+typedef enum outcome { PASSED, FAILED, SKIPPED } outcome;
+
+typedef struct test_case {
+    char group[64], name[256], folder[700]; /* folder: of a case that is a whole model */
+    json_t *spec;
+    const char *class_name; /* "" when there is none */
+    json_t *config;         /* of the spec; borrowed */
+    int n_members;
+    member members[MOST_MEMBERS];
+    double rtol, atol, max_error;
+    outcome result;
+    char reason[500];
+} test_case;
+
+/* ---- npz.c ---- */
+/* Reads every member of the file; "spec" becomes the JSON. Only little-endian arrays in C order. */
+int case_read(test_case *c, const char *path, quern_error *err);
+void case_free(test_case *c);
+/* The member of that name; NULL for none. */
+const quern_tensor *case_member(const test_case *c, const char *name);
+/* "x" and 3: "x3". */
+const quern_tensor *case_numbered(const test_case *c, const char *letter, int k);
+/* Members of the inputs called `arg` (of update `update`, -1: any), in order; how many. */
+int case_inputs(const test_case *c, const char *arg, int update, const quern_tensor **out, int most);
+
+/* ---- verdicts (verdict.c) ---- */
+void case_fail(test_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void case_skip(test_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* An error of the library: a class or option it lacks skips the case, all else fails it. */
+void case_error(test_case *c, const quern_error *err);
+/* Holds numbers against a member within the tolerance of the case. `what` names them in the reason. */
+void case_compare(test_case *c, const char *what, const quern_tensor *got, const quern_tensor *want);
+void case_compare_within(test_case *c, const char *what, const quern_tensor *got, const quern_tensor *want, double rtol,
+                         double atol);
+
+/* ---- graphs (evaluate.c) ---- */
+typedef struct evaluation {
+    quern__graph *graph;
+    int n_slots;
+    void *arrays[MOST_MEMBERS];
+    quern__variable *variables[MOST_MEMBERS];
+    int n_variables;
+    int64_t records; /* of arrays whose first axis is open; 0: all are closed */
+    quern__team *team;
+    quern__plan *plan;
+    void *slab;
+} evaluation;
+/* All of them empty; `records` 0 when the first axis is no batch. */
+int evaluation_begin(evaluation *e, int64_t records, quern_error *err);
+/* A leaf that holds the tensor: float64 becomes float32, other types stay. Open along its first axis when that is the batch. */
+quern__id evaluation_leaf(evaluation *e, const quern_tensor *t);
+/* A leaf that stays closed. */
+quern__id evaluation_constant(evaluation *e, const quern_tensor *t);
+/* Runs the graph for these values (0 is fine: left out), whose numbers then are in out (views of the evaluation). */
+int evaluation_run(evaluation *e, const quern__id *ids, int n, quern_tensor *out, quern_error *err);
+/* sum(y * g) for a member g in the shape of y. */
+quern__id evaluation_seeded(evaluation *e, quern__id y, const quern_tensor *g);
+void evaluation_end(evaluation *e);
+/* The first axis that all members of the inputs share; 0 when they share none. */
+int64_t case_records(const test_case *c);
+
+/* ---- groups ---- */
+void run_activation(test_case *c);
+void run_regularizer(test_case *c);
+void run_constraint(test_case *c);
+void run_schedule(test_case *c);
+void run_initializer(test_case *c);
+void run_loss(test_case *c);
+void run_metric(test_case *c);
+void run_optimizer(test_case *c);
+void run_layer(test_case *c);
+void run_model(test_case *c);
+
+#endif

@@ -1,0 +1,243 @@
+/* Groups whose cases go on over several runs: metrics (updates), optimizers (steps); and initializers, which draw. */
+#include "conformance.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- metrics ---- */
+
+static void update_metric(test_case *c, const quern__class *row, json_t *config, int update, quern__variable *total,
+                          quern__variable *count)
+{
+    evaluation e;
+    quern_error err = { 0 };
+    const quern_tensor *truth = NULL, *prediction = NULL, *weight = NULL, *mask = NULL;
+    case_inputs(c, "y_true", update, &truth, 1);
+    case_inputs(c, "y_pred", update, &prediction, 1);
+    case_inputs(c, "sample_weight", update, &weight, 1);
+    case_inputs(c, "mask", update, &mask, 1);
+    if (case_inputs(c, "values", update, &prediction, 1))
+        truth = prediction;
+    if (!truth || !prediction) {
+        case_fail(c, "update %d has no y_true or y_pred", update);
+        return;
+    }
+    bool batch = truth->shape.rank && prediction->shape.rank && truth->shape.dims[0] == prediction->shape.dims[0] &&
+                 (!weight || (weight->shape.rank && weight->shape.dims[0] == truth->shape.dims[0]));
+    if (evaluation_begin(&e, batch ? truth->shape.dims[0] : 0, &err) < 0) {
+        case_error(c, &err);
+        return;
+    }
+    quern__id t = evaluation_leaf(&e, truth), p = evaluation_leaf(&e, prediction), w = weight ? evaluation_leaf(&e, weight) : 0,
+              k = mask ? evaluation_leaf(&e, mask) : 0;
+    quern__metric(e.graph, row, config, t, p, w, k, total, count);
+    if (evaluation_run(&e, NULL, 0, NULL, &err) < 0)
+        case_error(c, &err);
+    evaluation_end(&e);
+}
+
+void run_metric(test_case *c)
+{
+    quern_error err = { 0 };
+    quern_shape scalar = { 0 };
+    const quern__class *row = quern__class_find(QUERN__METRIC, c->class_name, &err);
+    json_t *config = row ? quern__config(row, c->config, false, &err) : NULL;
+    quern__variable *total = quern__variable_new("total", QUERN_FLOAT64, &scalar, false, &err);
+    quern__variable *count = quern__variable_new("count", QUERN_FLOAT64, &scalar, false, &err);
+    int updates = (int)json_integer_value(json_object_get(c->spec, "updates"));
+    if (!config || !total || !count)
+        case_error(c, &err);
+    for (int k = 0; c->result == PASSED && k < updates; k++) {
+        const quern_tensor *want = case_numbered(c, "r", k);
+        update_metric(c, row, config, k, total, count);
+        double result = c->result == PASSED ? quern__metric_result(row, *(double *)total->data, *(double *)count->data) : 0;
+        quern_tensor got = { .dtype = QUERN_FLOAT64, .data = &result };
+        if (c->result == PASSED && want)
+            case_compare(c, k == 0 ? "r0" : k == 1 ? "r1" : "r2", &got, want);
+    }
+    quern__variable_free(total);
+    quern__variable_free(count);
+    json_decref(config);
+}
+
+/* ---- optimizers ---- */
+
+static const char *last_part(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
+
+/* Everything the optimizer keeps, by the last part of its path. */
+static const quern__variable *state_named(const quern__optimizer *o, const char *path)
+{
+    const char *name = last_part(path);
+    if (!strcmp(last_part(o->iteration->path), name))
+        return o->iteration;
+    if (!strcmp(last_part(o->rate->path), name))
+        return o->rate;
+    for (int i = 0; i < o->n_slots; i++)
+        if (!strcmp(last_part(o->slots[i]->path), name))
+            return o->slots[i];
+    return NULL;
+}
+
+static void compare_variable(test_case *c, const char *what, const quern__variable *v, const quern_tensor *want)
+{
+    quern_tensor got = { .dtype = v->dtype, .shape = v->shape, .data = v->data };
+    case_compare(c, what, &got, want);
+}
+
+static void compare_state(test_case *c, const quern__optimizer *o)
+{
+    json_t *states = json_object_get(c->spec, "state"), *state;
+    size_t k;
+    json_array_foreach(states, k, state)
+    {
+        const char *path = quern__config_text(state, "path");
+        const quern_tensor *want = case_member(c, quern__config_text(state, "member"));
+        const quern__variable *v = state_named(o, path);
+        if (!v)
+            case_fail(c, "the optimizer keeps no '%s'", path);
+        else if (want)
+            compare_variable(c, path, v, want);
+    }
+}
+
+/* Part k of a member along its first axis. */
+static quern_tensor part_of(const quern_tensor *t, int k)
+{
+    quern_tensor part = { .dtype = t->dtype, .shape = { .rank = t->shape.rank - 1 } };
+    memcpy(part.shape.dims, t->shape.dims + 1, (size_t)part.shape.rank * sizeof *part.shape.dims);
+    part.data = (char *)t->data + (size_t)(k * quern_shape_count(&part.shape)) * quern_dtype_size(t->dtype);
+    return part;
+}
+
+/* One step with the k-th gradients; then the variables are held against what they should be. */
+static void optimizer_step(test_case *c, quern__optimizer *o, quern__variable *const *variables, int n, int k)
+{
+    evaluation e;
+    quern_error err = { 0 };
+    quern__id gradients[4];
+    if (evaluation_begin(&e, 0, &err) < 0) {
+        case_error(c, &err);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        quern_tensor g = part_of(case_numbered(c, "g", i), k);
+        gradients[i] = evaluation_constant(&e, &g);
+    }
+    quern__optimizer_schedule(o);
+    quern__optimizer_nodes(o, e.graph, gradients);
+    if (evaluation_run(&e, NULL, 0, NULL, &err) < 0)
+        case_error(c, &err);
+    evaluation_end(&e);
+    for (int i = 0; i < n && c->result == PASSED; i++) {
+        char what[40];
+        quern_tensor want = part_of(case_numbered(c, "y", i), k);
+        snprintf(what, sizeof what, "variable %d after step %d", i, k + 1);
+        compare_variable(c, what, variables[i], &want);
+    }
+}
+
+/* The k-th variable of the case, and its gradients and results. */
+static quern__variable *own_variable(test_case *c, int k, quern_error *err)
+{
+    const quern_tensor *x = case_numbered(c, "x", k), *g = case_numbered(c, "g", k), *y = case_numbered(c, "y", k);
+    const char *name = json_string_value(json_array_get(json_object_get(c->spec, "variables"), (size_t)k));
+    if (!x || !g || !y || !name || x->dtype != QUERN_FLOAT32 || g->shape.rank != x->shape.rank + 1)
+        return NULL;
+    quern__variable *v = quern__variable_new(name, QUERN_FLOAT32, &x->shape, true, err);
+    if (v)
+        memcpy(v->data, x->data, (size_t)quern_shape_count(&x->shape) * sizeof(float));
+    return v;
+}
+
+void run_optimizer(test_case *c)
+{
+    quern_error err = { 0 };
+    quern__variable *variables[4] = { 0 };
+    int n = 0;
+    json_t *config = NULL;
+    while (n < 4 && case_numbered(c, "x", n) && (variables[n] = own_variable(c, n, &err)))
+        n++;
+    const quern__class *row = quern__object(QUERN__OPTIMIZER, c->spec, &config, &err);
+    quern__optimizer *o = row ? quern__optimizer_new(row, config, variables, n, &err) : NULL;
+    const quern_tensor *g = case_member(c, "g0");
+    json_t *excluded = json_object_get(c->spec, "exclude_from_weight_decay");
+    if (excluded)
+        case_skip(c, "%s: exclude_from_weight_decay", c->class_name);
+    if (!o || !g)
+        case_error(c, &err);
+    for (int k = 0; o && g && k < g->shape.dims[0] && c->result == PASSED; k++)
+        optimizer_step(c, o, variables, n, k);
+    if (o && c->result == PASSED)
+        compare_state(c, o);
+    quern__optimizer_free(o);
+    for (int i = 0; i < n; i++)
+        quern__variable_free(variables[i]);
+}
+
+/* ---- initializers ---- */
+
+static void compare_statistics(test_case *c, const quern__variable *v)
+{
+    json_t *expected = json_object_get(c->spec, "expected");
+    int64_t n = quern_shape_count(&v->shape);
+    const float *x = v->data;
+    double mean = 0, squares = 0, low = quern__config_number(expected, "low"), high = quern__config_number(expected, "high");
+    for (int64_t i = 0; i < n; i++)
+        mean += (double)x[i] / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        squares += (x[i] - mean) * (x[i] - mean) / (double)n;
+    /* four standard errors of a mean and of a standard deviation */
+    double std = quern__config_number(expected, "std"), want = quern__config_number(expected, "mean");
+    double slack = 4 * std / sqrt((double)n);
+    c->max_error = fmax(fabs(mean - want), fabs(sqrt(squares) - std));
+    if (!(fabs(mean - want) <= slack))
+        case_fail(c, "the mean is %.6g, expected %.6g", mean, want);
+    if (!(fabs(sqrt(squares) - std) <= slack))
+        case_fail(c, "the standard deviation is %.6g, expected %.6g", sqrt(squares), std);
+    for (int64_t i = 0; i < n; i++)
+        if ((!isnan(low) && x[i] < low - 1e-6 * fabs(low)) || (!isnan(high) && x[i] > high + 1e-6 * fabs(high)))
+            case_fail(c, "%.9g is outside %.9g … %.9g", (double)x[i], low, high);
+}
+
+/* Rows, or columns where they are fewer, are orthogonal to each other and as long as the gain. */
+static void compare_orthogonal(test_case *c, const quern__variable *v)
+{
+    json_t *given = json_object_get(c->config, "gain");
+    double gain = json_is_number(given) ? json_number_value(given) : 1;
+    int64_t columns = v->shape.dims[v->shape.rank - 1], rows = quern_shape_count(&v->shape) / columns;
+    int64_t n = rows < columns ? rows : columns, length = rows < columns ? columns : rows;
+    const float *x = v->data;
+    for (int64_t a = 0; a < n; a++)
+        for (int64_t b = 0; b <= a; b++) {
+            double dot = 0, want = a == b ? gain * gain : 0;
+            for (int64_t k = 0; k < length; k++)
+                dot += rows < columns ? (double)x[a * columns + k] * x[b * columns + k]
+                                      : (double)x[k * columns + a] * x[k * columns + b];
+            c->max_error = fmax(c->max_error, fabs(dot - want));
+            if (fabs(dot - want) > 1e-5 * fmax(1, gain * gain))
+                case_fail(c, "vectors %lld and %lld have the product %.9g, expected %.9g", (long long)a, (long long)b, dot, want);
+        }
+}
+
+void run_initializer(test_case *c)
+{
+    quern_error err = { 0 };
+    quern_shape shape = { 0 };
+    const char *kind = quern__config_text(c->spec, "kind");
+    json_t *dims = json_object_get(c->spec, "shape"), *d;
+    size_t k;
+    json_array_foreach(dims, k, d) shape.dims[shape.rank < QUERN_MAX_RANK ? shape.rank++ : 0] = json_integer_value(d);
+    if (case_member(c, "y0"))
+        shape = case_member(c, "y0")->shape;
+    quern__variable *v = quern__variable_new("weight", QUERN_FLOAT32, &shape, true, &err);
+    if (!v || quern__initialize(c->spec, v, 7, &err) < 0)
+        case_error(c, &err);
+    else if (kind && !strcmp(kind, "exact"))
+        compare_variable(c, "y0", v, case_member(c, "y0"));
+    else if (kind && !strcmp(kind, "orthogonal"))
+        compare_orthogonal(c, v);
+    else
+        compare_statistics(c, v);
+    quern__variable_free(v);
+}
