@@ -7,11 +7,14 @@
 #include <stdio.h>
 
 typedef struct arguments {
-    const char *values[32]; /* by option, NULL when not given */
+    const char *values[40]; /* by option, NULL when not given */
     bool json;
     int n;
     char **words;
-    double started; /* seconds since boot at which the process began */
+    double started;     /* seconds since boot at which the process began */
+    double *first_step; /* seconds from there to the end of the first training step; 0 before */
+    int n_callbacks;
+    const char *callbacks[16]; /* of --callback, in order */
 } arguments;
 
 const char *cli_option(const arguments *a, const char *name);

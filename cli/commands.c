@@ -156,7 +156,7 @@ int cli_summary(const arguments *a)
     return 0;
 }
 
-int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, bool print, quern_error *err)
+int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, int how, quern_error *err)
 {
     quern_plan p;
     size_t budget = 0;
@@ -167,12 +167,16 @@ int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64
     if (status < 0)
         return cli_fail(status, err);
     bool fits = !budget || p.total <= budget;
-    if (print && a->json)
+    if (how == CLI_PLAN_EVENT)
+        printf("{\"event\":\"plan\",\"bytes\":%zu,\"budget\":%zu,\"parts\":{\"weights\":%zu,\"optimizer\":%zu,\"activations\":%zu,"
+               "\"queue\":%zu,\"runtime\":%zu},\"choices\":[]}\n",
+               p.total, budget, p.weights, p.optimizer, p.activations, p.queue, p.runtime);
+    else if (how == CLI_PLAN_TABLE && a->json)
         printf("{\"bytes\":%zu,\"smallest_bytes\":%zu,\"parts\":{\"weights\":%zu,\"optimizer\":%zu,\"activations\":%zu,\"queue\":%"
                "zu,\"runtime\":%zu},"
                "\"choices\":[],\"fits\":%s}\n",
                p.total, p.total, p.weights, p.optimizer, p.activations, p.queue, p.runtime, fits ? "true" : "false");
-    else if (print)
+    else if (how == CLI_PLAN_TABLE)
         printf("weights      %12zu\noptimizer    %12zu\nactivations  %12zu  (gradients among them)\nqueue        %12zu\nruntime    "
                "  %12zu\ntotal        %12zu bytes\n",
                p.weights, p.optimizer, p.activations, p.queue, p.runtime, p.total);
@@ -194,7 +198,7 @@ int cli_plan(const arguments *a)
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (m)
-        code = cli_check_plan(a, m, batch_size, queue, true, &err);
+        code = cli_check_plan(a, m, batch_size, queue, CLI_PLAN_TABLE, &err);
     quern_model_free(m);
     return code;
 }

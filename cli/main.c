@@ -35,6 +35,10 @@ static const struct {
     { "validation-freq", "N", F, "" },
     { "max-queue-size", "N", F | L, "10 when not given" },
     { "class-weight", "0:1,1:4", F, "" },
+    { "callback", "WORDS", F, "\"early_stopping patience=3\"; may be given again" },
+    { "workers", "N", F, "threads that read an indexed source" },
+    { "on-exhausted", "POLICY", F, "stop, error or restart when a generator ends early" },
+    { "adapt", NULL, F, "first let Normalization learn from a pass over the data" },
     { "no-shuffle", NULL, F, "records in their own order" },
     { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
@@ -114,15 +118,15 @@ static void usage(FILE *to, int letter)
 
 static void log_line(void *user, int level, const char *text)
 {
-    (void)user;
-    if (level <= 1)
-        fprintf(stderr, "quern: warning: %s\n", text);
+    if (!*(bool *)user)
+        fprintf(stderr, level <= 1 ? "quern: warning: %s\n" : "quern: %s\n", text);
 }
 
 static int run(int which, int argc, char **argv)
 {
     struct option options[n_options + 1] = { { 0 } };
-    arguments a = { .started = cli_start_time() };
+    double first_step = 0;
+    arguments a = { .started = cli_start_time(), .first_step = &first_step };
     for (int i = 0; i < n_options; i++)
         options[i] = (struct option){ table[i].name, table[i].value ? required_argument : no_argument, NULL, 256 + i };
     opterr = 0;
@@ -137,6 +141,11 @@ static int run(int which, int argc, char **argv)
             fprintf(stderr, "quern: --%s: does not apply to %s\n", table[c - 256].name, commands[which].name);
             return 2;
         }
+        if (!strcmp(table[c - 256].name, "callback")) {
+            if (a.n_callbacks == 16)
+                return cli_wrong("--callback", "more than 16");
+            a.callbacks[a.n_callbacks++] = optarg;
+        }
         a.values[c - 256] = table[c - 256].value ? optarg : "yes";
     }
     if (cli_option(&a, "help"))
@@ -149,7 +158,10 @@ static int run(int which, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    quern_set_log(log_line, NULL);
+    static bool quiet;
+    for (int i = 2; i < argc; i++)
+        quiet = quiet || !strcmp(argv[i], "--quiet");
+    quern_set_log(log_line, &quiet);
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))
         return usage(argc < 2 ? stderr : stdout, 0), argc < 2 ? 2 : 0;
     if (!strcmp(argv[1], "--version"))

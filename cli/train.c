@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void number(FILE *to, double v, bool json)
 {
@@ -13,53 +14,98 @@ static void number(FILE *to, double v, bool json)
         fprintf(to, json ? "null" : "%f", v);
 }
 
-typedef struct report {
-    const arguments *a;
-    int64_t epochs;
-} report;
-
-/* A line for each epoch: people on standard error, scripts on standard output. */
-static int on_epoch(void *user, const quern_epoch *e)
+/* A line of JSON for each epoch. */
+static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
 {
-    const report *r = user;
-    bool json = r->a->json;
-    FILE *to = json ? stdout : stderr;
-    if (!json && cli_option(r->a, "quiet"))
-        return 0;
-    if (json)
-        printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,\"peak_"
-               "bytes\":%zu,\"logs\":{",
-               (long long)e->epoch + 1, (long long)e->steps, (long long)e->samples, e->seconds, e->wait_seconds, cli_peak());
-    else
-        fprintf(stderr, "Epoch %lld/%lld - %lld steps - %.2fs", (long long)e->epoch + 1, (long long)r->epochs, (long long)e->steps,
-                e->seconds);
-    for (int i = 0; i < e->n; i++) {
-        fprintf(to, json ? "%s\"%s\":" : "%s - %s: ", json && i ? "," : "", e->names[i]);
-        number(to, e->logs[i], json);
+    (void)user, (void)err;
+    printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,\"peak_"
+           "bytes\":%zu,\"logs\":{",
+           (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds, e->wait_seconds, cli_peak());
+    for (int i = 0; i < e->n_logs; i++) {
+        printf("%s\"%s\":", i ? "," : "", e->names[i]);
+        number(stdout, e->logs[i], true);
     }
-    fputs(json ? "}}\n" : "\n", to);
-    fflush(to);
-    return 0;
+    printf("}}\n");
+    fflush(stdout);
+    return QUERN_OK;
+}
+
+/* When the first training step was done, in seconds since the process began. */
+static int on_train_batch_end(void *user, const quern_event *e, quern_error *err)
+{
+    const arguments *a = user;
+    double *first = a->first_step;
+    (void)e, (void)err;
+    if (*first == 0)
+        *first = cli_now() - a->started;
+    return QUERN_OK;
+}
+
+enum { most_callbacks = 32 };
+
+/* Those of --callback, and those that print. Returns how many, or -1 after printing. */
+static int make_callbacks(const arguments *a, quern_callback **out, quern_error *err)
+{
+    static const quern_hooks json = { .on_epoch_end = on_epoch_end }, first = { .on_train_batch_end = on_train_batch_end };
+    bool quiet = cli_option(a, "quiet") != NULL, terminal = isatty(STDERR_FILENO) && !a->json;
+    int n = 0;
+    for (int i = 0; i < a->n_callbacks; i++)
+        if (!(out[n++] = quern_callback_from_words(a->callbacks[i], err))) {
+            cli_fail(err->code, err);
+            return -1;
+        }
+    out[n++] = quern_callback_new(&first, (void *)(size_t)a);
+    if (a->json)
+        out[n++] = quern_callback_new(&json, NULL);
+    else if (!quiet)
+        out[n++] = quern_progress_callback(STDERR_FILENO, terminal ? 1 : 2, terminal && !getenv("NO_COLOR"));
+    return n;
+}
+
+/* Numbers of the options of fit; false after printing. */
+static bool read_options(const arguments *a, quern_fit_opts *o)
+{
+    int64_t queue = 0, workers = 0;
+    const char *policy = cli_option(a, "on-exhausted");
+    static const char *const policies[] = { "stop", "error", "restart" };
+    o->epochs = 1;
+    if (!cli_count(a, "epochs", &o->epochs) || !cli_count(a, "initial-epoch", &o->initial_epoch) ||
+        !cli_count(a, "batch-size", &o->batch_size) || !cli_count(a, "steps-per-epoch", &o->steps_per_epoch) ||
+        !cli_count(a, "validation-steps", &o->validation_steps) || !cli_count(a, "validation-freq", &o->validation_freq) ||
+        !cli_count(a, "max-queue-size", &queue) || !cli_count(a, "workers", &workers))
+        return false;
+    if (queue > 1024 || workers > 64)
+        return cli_wrong(queue > 1024 ? "--max-queue-size" : "--workers", queue > 1024 ? "is above 1024" : "is above 64"), false;
+    o->max_queue_size = (int32_t)queue;
+    o->workers = (int32_t)workers;
+    o->class_weight = cli_option(a, "class-weight");
+    o->no_shuffle = cli_option(a, "no-shuffle") != NULL;
+    o->on_exhausted = -!!policy;
+    for (int i = 0; policy && i < 3; i++)
+        if (!strcmp(policy, policies[i]))
+            o->on_exhausted = i;
+    return o->on_exhausted >= 0 || (cli_wrong("--on-exhausted", "is stop, error or restart"), false);
+}
+
+/* The last line: why it ended, and what it took. */
+static void report_end(const arguments *a, const quern_history *h)
+{
+    if (a->json)
+        printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,\"peak_bytes\":%zu,\"first_step_seconds\":%.6f}\n",
+               quern_history_reason(h), (long long)quern_history_epochs(h), cli_peak(), *a->first_step);
+    else if (!cli_option(a, "quiet"))
+        fprintf(stderr, "%s; peak memory %.1f MB; first step after %.3f s, the end after %.2f s\n", quern_history_reason(h),
+                (double)cli_peak() / 1e6, *a->first_step, cli_now() - a->started);
 }
 
 int cli_fit(const arguments *a)
 {
     quern_error err = { 0 };
-    quern_fit_opts o = { .epochs = 1,
-                         .class_weight = cli_option(a, "class-weight"),
-                         .no_shuffle = cli_option(a, "no-shuffle") != NULL,
-                         .on_epoch_end = on_epoch };
-    report r = { a, 1 };
-    int64_t queue = 0;
+    quern_fit_opts o = { 0 };
+    quern_callback *callbacks[most_callbacks] = { 0 };
     int code;
-    if (!cli_count(a, "epochs", &o.epochs) || !cli_count(a, "initial-epoch", &o.initial_epoch) ||
-        !cli_count(a, "batch-size", &o.batch_size) || !cli_count(a, "steps-per-epoch", &o.steps_per_epoch) ||
-        !cli_count(a, "validation-steps", &o.validation_steps) || !cli_count(a, "validation-freq", &o.validation_freq) ||
-        !cli_count(a, "max-queue-size", &queue))
+    if (!read_options(a, &o))
         return 2;
-    o.max_queue_size = (int32_t)queue;
-    o.user = &r;
-    r.epochs = o.epochs;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (!m)
         return code;
@@ -67,20 +113,24 @@ int cli_fit(const arguments *a)
     quern_generator *data = cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code);
     if (data && (validation || cli_option(a, "validation-generator")))
         o.validation_data = cli_data(a, "validation-generator", &validation, validation != NULL, &err, &code);
-    if (!code && cli_option(a, "memory"))
-        code = cli_check_plan(a, m, o.batch_size, queue, false, &err);
+    if (!code && (cli_option(a, "memory") || a->json))
+        code = cli_check_plan(a, m, o.batch_size, o.max_queue_size, a->json ? CLI_PLAN_EVENT : CLI_PLAN_SILENT, &err);
+    int n = code ? 0 : make_callbacks(a, callbacks, &err);
+    code = n < 0 ? 2 : code;
+    o.callbacks = callbacks;
+    o.n_callbacks = n < 0 ? 0 : n;
+    if (!code && cli_option(a, "adapt") && quern_adapt(m, NULL, data, o.batch_size, o.steps_per_epoch, &err) < 0)
+        code = cli_fail(err.code, &err);
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
     if (!code && !h)
         code = cli_fail(err.code, &err);
     if (h && quern_model_save(m, cli_option(a, "output") ? cli_option(a, "output") : a->words[0], &err) < 0)
         code = cli_fail(err.code, &err);
-    if (h && !code && a->json)
-        printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,\"peak_bytes\":%zu}\n", quern_history_reason(h),
-               (long long)quern_history_epochs(h), cli_peak());
-    else if (h && !code && !cli_option(a, "quiet"))
-        fprintf(stderr, "%s; peak memory %.1f MB; %.2f s since the process began\n", quern_history_reason(h),
-                (double)cli_peak() / 1e6, cli_now() - a->started);
+    if (h && !code)
+        report_end(a, h);
     quern_history_free(h);
+    for (int i = 0; i < most_callbacks; i++)
+        quern_callback_free(callbacks[i]);
     quern_generator_free(data);
     quern_generator_free(o.validation_data);
     quern_model_free(m);

@@ -1,7 +1,8 @@
-/* Training, evaluating and predicting from a generator, in memory that is fixed before the first batch. */
+/* Training, evaluating and predicting: from a generator in memory that is fixed before the first batch, or from arrays. */
 #ifndef QUERN_FIT_H
 #define QUERN_FIT_H
 
+#include <quern/callbacks.h>
 #include <quern/model.h>
 #include <quern/source.h>
 
@@ -13,33 +14,25 @@ extern "C" {
  * begins anew (generators that can). Arrays and files end an epoch by ending; they never exhaust. */
 enum { QUERN_EXHAUSTED_STOP = 0, QUERN_EXHAUSTED_ERROR = 1, QUERN_EXHAUSTED_RESTART = 2 };
 
-/* An epoch that has ended. `names` and `logs` are n numbers: loss and metrics, then the same with val_ when validation ran. */
-typedef struct quern_epoch {
-    int64_t epoch; /* from 0 */
-    int64_t steps, samples;
-    double seconds, wait_seconds;
-    int32_t n, reserved;
-    const char *const *names;
-    const double *logs;
-} quern_epoch;
-
-/* Options of quern_fit_generator; zero means Keras's default. */
+/* Options of quern_fit and quern_fit_generator; zero means Keras's default, but for verbose: a library is silent. */
 typedef struct quern_fit_opts {
-    int64_t steps_per_epoch; /* 0: until the data ends                                    */
-    int64_t epochs;          /* index of the last epoch + 1, as in Keras; 0: 1            */
-    int64_t initial_epoch;
+    int64_t steps_per_epoch;          /* 0: until the data ends                                    */
+    int64_t epochs;                   /* index of the last epoch + 1, as in Keras; 0: 1            */
+    int64_t initial_epoch;            /* from 0                                                    */
     int64_t batch_size;               /* records a batch has room for; 0: 32                       */
-    quern_generator *validation_data; /* begins anew each time; borrowed                   */
+    quern_generator *validation_data; /* begins anew each time; borrowed                           */
     int64_t validation_steps;         /* 0: until it ends                                          */
     int64_t validation_freq;          /* 0: 1                                                      */
+    double validation_split;          /* quern_fit: the last part of the arrays, 0 … 1; 0: none    */
     const char *class_weight;         /* "0:1,1:4"; NULL: none                                     */
     int32_t max_queue_size;           /* 0: 10                                                     */
+    int32_t workers;                  /* threads that read an indexed source, 1 … 64; 0: 1         */
     int32_t no_workers;               /* true: read on the calling thread, without a queue         */
-    int32_t no_shuffle;
-    int32_t on_exhausted;
-    /* Called after each epoch on the calling thread; non-zero stops training. NULL: none. */
-    int (*on_epoch_end)(void *user, const quern_epoch *epoch);
-    void *user;
+    int32_t no_shuffle;               /* true: records in their own order                          */
+    int32_t on_exhausted;             /* QUERN_EXHAUSTED_…                                         */
+    int32_t verbose;                  /* 0: silent, 1: a bar, 2: a line an epoch, on standard error */
+    int32_t n_callbacks, reserved;
+    quern_callback *const *callbacks; /* borrowed; called in order                                 */
 } quern_fit_opts;
 
 /* Logs of every epoch that ran. Returned new by fit; freed with quern_history_free. */
@@ -62,6 +55,20 @@ QUERN_API int64_t quern_evaluate_generator(quern_model *m, quern_generator *data
 typedef int quern_sink(void *user, const float *const *outputs, int64_t records);
 QUERN_API int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps,
                                           quern_sink *sink, void *user, quern_error *err);
+
+/* The same from arrays in memory: `x` has an array for each input of the model, `y` for each output (types of any kind; the first
+ * axis is the record), `weights` a number a record (NULL: none). The arrays are borrowed for the call. */
+QUERN_API quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
+                                   const quern_fit_opts *opts, quern_error *err);
+QUERN_API int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
+                                 int64_t batch_size, double *logs, quern_error *err);
+/* `out` has for each output room for all its predictions. */
+QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err);
+
+/* Lets the layers that learn a state by looking at data (Normalization) see `steps` batches of the generator (0: all of it), one
+ * pass for each such layer, in the order of the model. `layer` names one; NULL: every one. Returns how many layers were adapted. */
+QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps,
+                          quern_error *err);
 
 /* What training will hold in memory, in bytes. `runtime` is what the process has used up to now beside the model: code, libraries,
  * stacks; the total is their sum. */

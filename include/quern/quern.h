@@ -4,6 +4,7 @@
 #ifndef QUERN_H
 #define QUERN_H
 
+#include <quern/callbacks.h>
 #include <quern/files.h>
 #include <quern/fit.h>
 #include <quern/model.h>

@@ -29,6 +29,7 @@ typedef struct quern_batch {
     int64_t size;
     void *arrays[2 * QUERN_MAX_ARRAYS]; /* inputs, then targets */
     float *weights;
+    int64_t *indices; /* room for the numbers of the records; sources that know them fill it */
     int32_t has_weights;
     int64_t epoch, first; /* set by the run: epoch from 0, place of the first record in it */
 } quern_batch;
@@ -41,6 +42,13 @@ typedef struct quern_callback_ops {
     int (*reset)(void *user, quern_error *err);
 } quern_callback_ops;
 QUERN_API quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user);
+
+/* Records that are known by number, 0 … count-1: `read` fills batch->size records, those that batch->indices names. Several threads
+ * (workers) may call it at once, each with a batch of its own. The run shuffles (unless told not to) by a permutation of the
+ * numbers, another in each epoch; the order does not depend on the number of workers. Borrows `user`. Returns new, NULL when there
+ * is no memory or count is negative. */
+typedef int quern_read(void *user, quern_batch *batch, quern_error *err);
+QUERN_API quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t count);
 
 /* A C function with an endless loop, on a thread of its own: quern_next_batch, fill, quern_yield. quern_yield waits while the last
  * batch has not been taken; NULL and QUERN_CLOSED mean that the trainer has gone: return. Returning QUERN_OK means StopIteration, a

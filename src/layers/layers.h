@@ -17,6 +17,7 @@ typedef enum quern__group {
     QUERN__REGULARIZER,
     QUERN__CONSTRAINT,
     QUERN__SCHEDULE,
+    QUERN__CALLBACK, /* its rows are in the room callbacks */
     QUERN__GROUPS
 } quern__group;
 
@@ -79,6 +80,8 @@ typedef struct quern__class {
 const quern__class *const *quern__classes(quern__group group);
 /* The row of that name or alias (without case and underscores); NULL, with the nearest name in the error. */
 const quern__class *quern__class_find(quern__group group, const char *name, quern_error *err);
+/* The row among some, and what they are called in messages. */
+const quern__class *quern__class_among(const quern__class *const *rows, const char *what, const char *name, quern_error *err);
 const char *quern__group_name(quern__group group);
 /* The group of the object that such a field holds; -1: it holds none. */
 int quern__field_group(const quern__field *field);
@@ -100,6 +103,10 @@ void quern__snake_case(const char *name, char *out, size_t size);
 /* The row named by the first word and the config of the others. Returns the row; `config` new. `base` is the text's place for
  * messages. */
 const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err);
+
+/* The same among given rows (NULL at the end). */
+const quern__class *quern__words_among(const quern__class *const *rows, const char *what, const char *text, json_t **config,
+                                       quern_error *err);
 
 /* ---- activations.c ---- */
 quern__id quern__activation(quern__graph *g, json_t *spec, quern__id x); /* null: linear */
@@ -155,6 +162,8 @@ const char *quern__metric_meaning(const char *name, const quern_shape *truth, co
 /* Adds total += sum(values * weights) and count += sum(weights) for a metric whose result is finish(total / count). */
 void quern__metric(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction, quern__id weights,
                    quern__id mask, quern__variable *total, quern__variable *count);
+/* Whether more is better: accuracies and similarities. */
+bool quern__metric_rises(const quern__class *c);
 double quern__metric_result(const quern__class *c, double total, double count);
 
 /* ---- optimizers.c ---- */

@@ -291,6 +291,8 @@ void quern__metric(quern__graph *g, const quern__class *c, json_t *config, quern
     quern__assign(g, count, quern__add2(g, quern__graph_variable(g, count), quern__cast(g, n, QUERN_FLOAT64)));
 }
 
+bool quern__metric_rises(const quern__class *c) { return strstr(c->name, "Accuracy") || strstr(c->name, "CosineSimilarity"); }
+
 double quern__metric_result(const quern__class *c, double total, double count)
 {
     double mean = count != 0 ? total / count : 0;

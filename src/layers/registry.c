@@ -45,7 +45,11 @@ static bool has_alias(const char *aliases, const char *name)
 
 const quern__class *quern__class_find(quern__group group, const char *name, quern_error *err)
 {
-    const quern__class *const *rows = groups[group].rows;
+    return quern__class_among(groups[group].rows, groups[group].name, name, err);
+}
+
+const quern__class *quern__class_among(const quern__class *const *rows, const char *what, const char *name, quern_error *err)
+{
     const char *names[128];
     char snakes[128][48];
     int n = 0;
@@ -61,7 +65,7 @@ const quern__class *quern__class_find(quern__group group, const char *name, quer
     char snake[64];
     quern__snake_case(name, snake, sizeof snake);
     const char *near = quern__nearest(snake, names, (size_t)n, sizeof *names);
-    quern__fail(err, QUERN_NOTFOUND, NULL, "no %s is called '%s'", groups[group].name, name);
+    quern__fail(err, QUERN_NOTFOUND, NULL, "no %s is called '%s'", what, name);
     if (near)
         quern__hint(err, "did you mean '%s'?", near);
     return NULL;

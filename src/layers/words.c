@@ -208,6 +208,13 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
 
 const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err)
 {
+    return quern__words_among(quern__classes(group), quern__group_name(group), text, config, err);
+}
+
+const quern__class *quern__words_among(const quern__class *const *rows, const char *what, const char *text, json_t **config,
+                                       quern_error *err)
+{
+    bool layer = rows == quern__classes(QUERN__LAYER);
     reader r = { .text = text, .at = text, .err = err };
     char name[96];
     blanks(&r);
@@ -217,8 +224,7 @@ const quern__class *quern__words(quern__group group, const char *text, json_t **
     memcpy(name, r.at, n);
     name[n] = 0;
     r.at += n;
-    const quern__class *c =
-        quern__class_find(group, group == QUERN__LAYER && quern__same_name(name, "input") ? "InputLayer" : name, err);
+    const quern__class *c = quern__class_among(rows, what, layer && quern__same_name(name, "input") ? "InputLayer" : name, err);
     json_t *given = json_object();
     if (c && arguments(&r, c, given) && name_arguments(c, given, err))
         *config = quern__config(c, given, true, err);

@@ -10,6 +10,7 @@ void quern_model_free(quern_model *m)
     if (!m)
         return;
     quern__uncompile(m);
+    quern__program_free(&m->inner);
     quern__team_free(m->team);
     quern__free_aligned(m->slab);
     quern_blueprint_free(m->b);

@@ -55,7 +55,8 @@ struct quern_model {
     json_t *compile; /* Keras's compile_config; NULL: not compiled */
     int n_means;
     quern__mean means[QUERN__MAX_MEANS];
-    quern__program programs[QUERN__MODES];
+    quern__program programs[QUERN__MODES], inner; /* inner: of one node, for quern__model_value */
+    int inner_node;
     void *slab;
     size_t slab_bytes;
     int threads;
@@ -74,6 +75,11 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err);
 void quern__model_reset(quern_model *m);
+/* The value of a node of the blueprint for one batch, as predicting computes it; `out` is a view until the next run. The program
+ * made for it is kept while the node is the same; quern__model_forget drops it (states that it read have changed). */
+int quern__model_value(quern_model *m, int node, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
+                       quern_error *err);
+void quern__model_forget(quern_model *m);
 /* Loss and metrics so far. */
 void quern__model_read_logs(const quern_model *m, double *logs);
 quern__variable *quern__model_variable(const quern_model *m, int i);

@@ -10,13 +10,12 @@ void quern__program_free(quern__program *p)
     *p = (quern__program){ 0 };
 }
 
-/* The layers' nodes; `penalty` gets the sum of what regularizers add, 0 for none. */
-static int forward(quern_model *m, quern__graph *g, bool training, quern__id *outputs, quern__id *penalty, quern_error *err)
+/* The layers' nodes: the value of each node of the blueprint into `ids`; `penalty` gets the sum of what regularizers add, 0 for
+ * none. */
+static void forward(quern_model *m, quern__graph *g, bool training, quern__id *ids, quern__id *penalty)
 {
     quern_blueprint *b = m->b;
-    quern__id *ids = quern__zalloc((size_t)b->n + 1, sizeof *ids), in[64];
-    if (!ids)
-        return quern__fail_memory(err, (size_t)b->n * sizeof *ids);
+    quern__id in[64];
     for (int i = 0; i < m->n_in; i++)
         ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, &b->nodes[m->in[i]].shape);
     for (int k = 0; k < b->n; k++) {
@@ -30,10 +29,6 @@ static int forward(quern_model *m, quern__graph *g, bool training, quern__id *ou
         if (node->layer->penalty)
             *penalty = *penalty ? quern__add2(g, *penalty, node->layer->penalty) : node->layer->penalty;
     }
-    for (int i = 0; i < m->n_out; i++)
-        outputs[i] = ids[m->out[i]];
-    quern__free(ids);
-    return QUERN_OK;
 }
 
 /* Loss, metrics, and when training gradients and the optimizer's step. */
@@ -90,10 +85,15 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
 
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
 {
-    quern__id penalty = 0, outputs[QUERN__MAX_IO + 1];
+    quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc((size_t)m->b->n + 1, sizeof *ids);
     int n = 0;
-    p->graph = quern__graph_new();
-    int status = p->graph ? forward(m, p->graph, mode == QUERN__TRAIN, p->outputs, &penalty, err) : quern__fail_memory(err, 1);
+    p->graph = ids ? quern__graph_new() : NULL;
+    int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n * sizeof *ids);
+    if (status >= 0)
+        forward(m, p->graph, mode == QUERN__TRAIN, ids, &penalty);
+    for (int i = 0; i < m->n_out && status >= 0; i++)
+        p->outputs[i] = p == &m->inner ? ids[m->inner_node] : ids[m->out[i]];
+    quern__free(ids);
     if (status >= 0 && mode != QUERN__PREDICT)
         status = backward(m, p, mode == QUERN__TRAIN, penalty, err);
     if (status >= 0 && quern__graph_status(p->graph))
@@ -109,17 +109,9 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
 }
 
-int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err)
+/* Plans a program for batches of up to `capacity` records, with room for its values. */
+static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int64_t capacity, bool weighted, quern_error *err)
 {
-    quern__program *p = &m->programs[mode];
-    if (mode != QUERN__PREDICT && !m->optimizer)
-        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
-    if (capacity < 1 || capacity > INT32_MAX)
-        return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d", (long long)capacity, INT32_MAX);
-    if (!m->team && quern_model_set_threads(m, m->threads, err) < 0)
-        return QUERN_INVALID;
-    if (p->plan && p->capacity >= capacity && p->weighted == weighted)
-        return QUERN_OK;
     quern__program_free(p);
     p->capacity = capacity;
     p->weighted = weighted;
@@ -137,6 +129,42 @@ int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, boo
         quern__program_free(p);
     return status;
 }
+
+int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err)
+{
+    quern__program *p = &m->programs[mode];
+    if (mode != QUERN__PREDICT && !m->optimizer)
+        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+    if (capacity < 1 || capacity > INT32_MAX)
+        return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d", (long long)capacity, INT32_MAX);
+    if (!m->team && quern_model_set_threads(m, m->threads, err) < 0)
+        return QUERN_INVALID;
+    if (p->plan && p->capacity >= capacity && p->weighted == weighted)
+        return QUERN_OK;
+    return plan_program(m, mode, p, capacity, weighted, err);
+}
+
+int quern__model_value(quern_model *m, int node, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
+                       quern_error *err)
+{
+    quern__program *p = &m->inner;
+    int status = !m->team ? quern_model_set_threads(m, m->threads, err) : QUERN_OK;
+    if (status >= 0 && (!p->plan || m->inner_node != node || p->capacity < records)) {
+        m->inner_node = node;
+        status = plan_program(m, QUERN__PREDICT, p, capacity, false, err);
+    }
+    quern__step_run run = { .slab = m->slab, .arrays = x, .records = records, .seed = m->b->seed };
+    status = status < 0 ? status : quern__step(m->team, p->plan, &run, err);
+    if (status < 0)
+        return status;
+    const quern__value *v = quern__graph_value(p->graph, p->outputs[0]);
+    *out = (quern_tensor){ .dtype = v->dtype,
+                           .shape = quern__shape_close(v->shape, records),
+                           .data = quern__plan_address(p->plan, p->outputs[0], m->slab, x) };
+    return QUERN_OK;
+}
+
+void quern__model_forget(quern_model *m) { quern__program_free(&m->inner); }
 
 int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
                      int64_t epoch, int64_t first, quern_error *err)

@@ -1,20 +1,22 @@
-/* queue: a bounded ring of recycled batches between a thread that reads and the thread that trains. All buffers are allocated by
- * open; after it nothing allocates. The reader makes exactly as many batches as an epoch may take, so a user's generator is never
- * advanced further than the run needs. */
+/* queue: a bounded ring of recycled batches between threads that read and the thread that trains. All buffers are allocated by
+ * open; after it nothing allocates. Batches have tickets, 0, 1, … in an epoch: an indexed source makes any ticket on any thread, a
+ * plain one is advanced by one thread at a time, and they are taken in the order of their tickets. No more tickets are given out
+ * than the epoch may take, so a user's generator is never advanced further than the run needs. */
 #ifndef QUERN__QUEUE_H
 #define QUERN__QUEUE_H
 
 #include "source/source.h"
 
+enum { QUERN__MAX_WORKERS = 64 };
 typedef struct quern__queue quern__queue;
 
 typedef struct quern__queue_opts {
     quern_batch_spec spec;
     bool shuffle;
     uint64_t seed;
-    int depth;     /* batches that may stand ready, 1 … 1024                         */
-    bool threaded; /* false: read when asked, on the caller's thread                 */
-    bool forever;  /* a finite source begins anew when it ends within an epoch       */
+    int depth;    /* batches that may stand ready, 1 … 1024                         */
+    int workers;  /* threads that read; 0: read when asked, on the caller's thread  */
+    bool forever; /* a finite source begins anew when it ends within an epoch       */
 } quern__queue_opts;
 
 quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts, quern_error *err);

@@ -1,4 +1,4 @@
-/* Arrays in memory, and the generators that call the user: what they share, and what is short. */
+/* Generators that call the user, and arrays in memory. */
 #include "source.h"
 
 #include <string.h>
@@ -22,6 +22,12 @@ void quern_generator_free(quern_generator *g)
 }
 
 int quern_generator_features(const quern_generator *g) { return g->features; }
+
+/* How a run wants its records. */
+typedef struct order {
+    bool shuffle;
+    uint64_t seed;
+} order;
 
 /* ---- a pull callback ---- */
 
@@ -64,26 +70,65 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
     return g;
 }
 
+/* ---- records by number ---- */
+
+/* The numbers of the records at places first, first + 1, … of a pass. */
+static void number_records(const order *o, int64_t count, int64_t pass, int64_t first, quern_batch *b)
+{
+    quern__random_key key = quern__random_key_of(o->seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)pass);
+    for (int64_t r = 0; r < b->size; r++)
+        b->indices[r] = o->shuffle ? (int64_t)quern__random_permute(key, (uint64_t)count, (uint64_t)(first + r)) : first + r;
+}
+
+typedef struct numbered {
+    quern_read *read;
+    void *user;
+    order order;
+} numbered;
+
+static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    (void)err;
+    g->spec = spec;
+    ((numbered *)g->self)->order = (order){ shuffle, seed };
+    return QUERN_OK;
+}
+
+static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+{
+    numbered *n = g->self;
+    int64_t size = b->size;
+    number_records(&n->order, g->count, pass, first, b);
+    int status = n->read(n->user, b, err);
+    if (status >= 0 && b->size != size)
+        return quern__fail(err, QUERN_INVALID, "generator", "a batch of %lld records was asked for, %lld came", (long long)size,
+                           (long long)b->size);
+    return status > 0 ? quern__fail(err, QUERN_INVALID, "generator", "ended before its %lld records", (long long)g->count) : status;
+}
+
+quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t count)
+{
+    static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = self_free };
+    numbered *n = count >= 0 ? quern__zalloc(1, sizeof *n) : NULL;
+    quern_generator *g = n ? quern__generator_new(&kind, n) : NULL;
+    if (!g) {
+        quern__free(n);
+        return NULL;
+    }
+    *n = (numbered){ .read = read, .user = user };
+    g->finite = true;
+    g->count = count;
+    return g;
+}
+
 /* ---- arrays ---- */
 
 typedef struct arrays {
     int n_x, n_y;
     quern_tensor t[2 * QUERN_MAX_ARRAYS];
     const float *weights;
-    int64_t records, at;
-    bool shuffle;
-    uint64_t seed;
-    quern__random_key key;
+    order order;
 } arrays;
-
-static int array_reset(quern_generator *g, int64_t epoch, quern_error *err)
-{
-    arrays *a = g->self;
-    (void)err;
-    a->at = 0;
-    a->key = quern__random_key_of(a->seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)epoch);
-    return QUERN_OK;
-}
 
 /* Numbers of one record. */
 static int64_t per_record(const quern_shape *s)
@@ -109,9 +154,8 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
                                quern_shape_text(&spec->shapes[i], want, sizeof want));
     }
     g->spec = spec;
-    a->shuffle = shuffle;
-    a->seed = seed;
-    return array_reset(g, 0, err);
+    a->order = (order){ shuffle, seed };
+    return QUERN_OK;
 }
 
 static double number_at(const quern_tensor *t, int64_t i)
@@ -154,31 +198,25 @@ static void copy_record(const quern_tensor *from, int64_t record, int64_t count,
             ((float *)to)[place * count + k] = (float)number_at(from, record * count + k);
 }
 
-static int array_next(quern_generator *g, quern_batch *batch, quern_error *err)
+static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err)
 {
-    arrays *a = g->self;
+    const arrays *a = g->self;
     const quern_batch_spec *s = g->spec;
     (void)err;
-    if (a->at >= a->records)
-        return QUERN_END;
-    batch->size = a->records - a->at < s->batch_size ? a->records - a->at : s->batch_size;
-    for (int64_t r = 0; r < batch->size; r++) {
-        int64_t record =
-            a->shuffle ? (int64_t)quern__random_permute(a->key, (uint64_t)a->records, (uint64_t)(a->at + r)) : a->at + r;
-        for (int i = 0; i < s->n_inputs + s->n_targets; i++)
-            copy_record(&a->t[i], record, per_record(&a->t[i].shape), batch->arrays[i], s->dtypes[i], r);
-        if (a->weights)
-            batch->weights[r] = a->weights[record];
-    }
+    number_records(&a->order, g->count, pass, first, batch);
+    for (int i = 0; i < s->n_inputs + s->n_targets; i++)
+        for (int64_t r = 0, per = per_record(&a->t[i].shape); r < batch->size; r++)
+            copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r);
+    for (int64_t r = 0; a->weights && r < batch->size; r++)
+        batch->weights[r] = a->weights[batch->indices[r]];
     batch->has_weights = a->weights != NULL;
-    a->at += batch->size;
     return QUERN_OK;
 }
 
 quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y, const float *weights,
                                        quern_error *err)
 {
-    static const quern__source_ops kind = { .open = array_open, .next = array_next, .reset = array_reset, .free = self_free };
+    static const quern__source_ops kind = { .open = array_open, .read = array_read, .free = self_free };
     arrays *a = n_x >= 1 && n_x <= QUERN_MAX_ARRAYS && n_y >= 0 && n_y <= QUERN_MAX_ARRAYS ? quern__zalloc(1, sizeof *a) : NULL;
     bool fits = a != NULL;
     for (int i = 0; fits && i < n_x + n_y; i++) {
@@ -193,9 +231,11 @@ quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const que
     a->n_x = n_x;
     a->n_y = n_y;
     a->weights = weights;
-    a->records = a->t[0].shape.dims[0];
     quern_generator *g = quern__generator_new(&kind, a);
-    if (g)
+    if (g) {
         g->finite = true;
+        g->count = a->t[0].shape.dims[0];
+    } else
+        quern__free(a);
     return g;
 }

@@ -9,6 +9,9 @@ typedef struct quern__source_ops {
     /* Learns what the run wants and checks that the data fits it. */
     int (*open)(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err);
     int (*next)(quern_generator *g, quern_batch *batch, quern_error *err);
+    /* Instead of next, for sources that know their records by number (count in the generator): fills batch->size records from
+     * place `first` of a pass. Any thread may call it, several at once; `reset` is not called. */
+    int (*read)(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err);
     /* Starts the data anew for an epoch; NULL: cannot. */
     int (*reset)(quern_generator *g, int64_t epoch, quern_error *err);
     void (*cancel)(quern_generator *g); /* wakes a blocked next; NULL: it never waits for others */
@@ -22,6 +25,7 @@ struct quern_generator {
     const quern_batch_spec *spec;
     bool restarts; /* can begin anew */
     bool finite;   /* an epoch is one pass over it: arrays and files */
+    int64_t count; /* records, of sources with `read` */
     int features;
 };
 

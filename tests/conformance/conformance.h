@@ -32,6 +32,8 @@ typedef struct test_case {
 /* Reads every member of the file; "spec" becomes the JSON. Only little-endian arrays in C order. */
 int case_read(test_case *c, const char *path, quern_error *err);
 void case_free(test_case *c);
+/* Reads a case that is one JSON document. */
+int case_read_json(test_case *c, const char *path, quern_error *err);
 /* The member of that name; NULL for none. */
 const quern_tensor *case_member(const test_case *c, const char *name);
 /* "x" and 3: "x3". */
@@ -86,5 +88,6 @@ void run_metric(test_case *c);
 void run_optimizer(test_case *c);
 void run_layer(test_case *c);
 void run_model(test_case *c);
+void run_preprocessing(test_case *c);
 
 #endif

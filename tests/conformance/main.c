@@ -24,6 +24,7 @@ static const struct {
     { "constraints", run_constraint, false },
     { "schedules", run_schedule, false },
     { "models", run_model, true },
+    { "preprocessing", run_preprocessing, false },
 };
 enum { n_groups = sizeof groups / sizeof *groups };
 
@@ -49,7 +50,7 @@ static void run_case(const char *group, const char *name, const char *path, cons
         known = strcmp(groups[i].name, group) ? known : i;
     if (known < 0)
         case_skip(&c, "the group '%s' is not in this version", group);
-    else if (case_read(&c, path, &err) < 0)
+    else if ((strstr(path, ".json") ? case_read_json(&c, path, &err) : case_read(&c, path, &err)) < 0)
         case_fail(&c, "%s: %s", err.where, err.text);
     else
         groups[known].run(&c);
@@ -76,7 +77,8 @@ static void run_group(const char *folder, const char *group, const char *only)
         snprintf(path, sizeof path, "%.400s/%.250s", folder, entry);
         snprintf(io, sizeof io, "%s/io.npz", path);
         snprintf(name, sizeof name, "%.*s", (int)(dot ? dot - entry : (long)strlen(entry)), entry);
-        bool model = *entry != '.' && is_folder(path) && access(io, R_OK) == 0, file = dot && !strcmp(dot, ".npz");
+        bool model = *entry != '.' && is_folder(path) && access(io, R_OK) == 0,
+             file = dot && (!strcmp(dot, ".npz") || !strcmp(dot, ".json"));
         if ((model || file) && (!only || !strcmp(only, name)))
             run_case(group, name, model ? io : path, path);
         free(entries[i]);
@@ -93,7 +95,7 @@ static bool is_group(const char *folder)
     int n = scandir(folder, &entries, NULL, by_name);
     for (int i = 0; i < n; i++) {
         const char *dot = strrchr(entries[i]->d_name, '.');
-        found = found || (dot && !strcmp(dot, ".npz"));
+        found = found || (dot && (!strcmp(dot, ".npz") || !strcmp(dot, ".json")));
         free(entries[i]);
     }
     if (n >= 0)

@@ -70,6 +70,14 @@ int case_read(test_case *c, const char *path, quern_error *err)
     return QUERN_OK;
 }
 
+int case_read_json(test_case *c, const char *path, quern_error *err)
+{
+    json_error_t why;
+    c->spec = json_load_file(path, 0, &why);
+    c->class_name = c->name;
+    return c->spec ? QUERN_OK : quern__fail(err, QUERN_FORMAT, path, "%s", why.text);
+}
+
 void case_free(test_case *c)
 {
     for (int i = 0; i < c->n_members; i++)

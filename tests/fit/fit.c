@@ -1,32 +1,7 @@
 /* Training from generators: flat memory (P1, P21), how far they are advanced (P6), what happens when they end (P7), validation
  * (P8), order (P9), options (P10), arrays against streams bit for bit (P11), with and without a queue (P5), one run against real
  * Keras. */
-#include "check.h"
-
-#include <math.h>
-#include <quern/quern.h>
-#include <stdbool.h>
-
-enum { records = 103, width = 6 };
-static float xs[records * width];
-static int32_t ys[records];
-
-static void fill(void)
-{
-    for (int i = 0; i < records * width; i++)
-        xs[i] = (float)sin(i * 1.7) + (float)(i % width) * 0.1f;
-    for (int i = 0; i < records; i++)
-        ys[i] = xs[i * width] > 0 ? (xs[i * width + 1] > 0 ? 2 : 1) : 0;
-}
-
-static quern_model *model(void)
-{
-    quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 6 | dense 16 tanh | dropout 0.2 | dense 3 softmax", 7, &err);
-    if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) < 0)
-        fail_msg("%s: %s", err.where, err.text);
-    return m;
-}
+#include "common.h"
 
 /* A stream over the records: batches of `batch`, at most `most` of them in all, endless when negative. */
 typedef struct stream {
@@ -66,30 +41,6 @@ static int stream_reset(void *user, quern_error *err)
 }
 
 static const quern_callback_ops streaming = { stream_next, stream_reset }, endless = { stream_next, NULL };
-
-static void check_same(quern_model *a, quern_model *b)
-{
-    for (int i = 0; i < quern_model_weights(a); i++) {
-        quern_tensor u = quern_model_weight(a, i, NULL), v = quern_model_weight(b, i, NULL);
-        assert_memory_equal(u.data, v.data, sizeof(float) * (size_t)quern_shape_count(&u.shape));
-    }
-}
-
-static quern_history *fit(quern_model *m, quern_generator *g, quern_fit_opts o)
-{
-    quern_error err = { 0 };
-    quern_history *h = quern_fit_generator(m, g, &o, &err);
-    if (!h)
-        fail_msg("%s: %s", err.where, err.text);
-    return h;
-}
-
-static quern_generator *array(void)
-{
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs };
-    quern_tensor y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = ys };
-    return quern_array_generator(&x, 1, &y, 1, NULL, NULL);
-}
 
 /* P11, P5: arrays, a stream of the same batches, with and without a queue, with class weights: the same weights and logs. */
 static void arrays_and_streams_agree(void **state)

@@ -1,0 +1,17 @@
+/* batch: what is done to a batch between the source and the step: class weights become sample weights. */
+#ifndef QUERN__BATCH_H
+#define QUERN__BATCH_H
+
+#include "source/source.h"
+
+/* Weights by class. */
+typedef struct quern__class_weights {
+    int64_t n;
+    float *weight; /* NaN for a class that is not named; NULL: there are none */
+} quern__class_weights;
+/* Reads "0:1,1:4" (NULL: none). The caller frees `weight`. */
+int quern__class_weights_read(const char *text, quern__class_weights *out, quern_error *err);
+/* Multiplies the weights of the records of a batch by those of their classes. A class that has none is an error. */
+int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, quern_error *err);
+
+#endif

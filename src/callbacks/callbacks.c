@@ -1,0 +1,141 @@
+/* Making callbacks and telling them. */
+#include "callbacks.h"
+
+#include <stdio.h>
+#include <string.h>
+
+quern_callback *quern_callback_new(const quern_hooks *hooks, void *user)
+{
+    quern_callback *c = quern__zalloc(1, sizeof *c);
+    if (c)
+        *c = (quern_callback){ .hooks = *hooks, .user = user };
+    return c;
+}
+
+void quern_callback_free(quern_callback *c)
+{
+    if (c && c->free)
+        c->free(c->user);
+    quern__free(c);
+}
+
+static quern_hook *hook_of(const quern_callback *c, quern__moment moment)
+{
+    const quern_hooks *h = &c->hooks;
+    quern_hook *const all[] = { h->on_train_begin,         h->on_train_end,        h->on_epoch_begin,   h->on_epoch_end,
+                                h->on_train_batch_begin,   h->on_train_batch_end,  h->on_test_begin,    h->on_test_end,
+                                h->on_test_batch_begin,    h->on_test_batch_end,   h->on_predict_begin, h->on_predict_end,
+                                h->on_predict_batch_begin, h->on_predict_batch_end };
+    return all[moment];
+}
+
+bool quern__listens(quern_callback *const *callbacks, int n, quern__moment moment)
+{
+    for (int i = 0; i < n; i++)
+        if (hook_of(callbacks[i], moment))
+            return true;
+    return false;
+}
+
+int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs, quern_error *err)
+{
+    int result = QUERN_OK;
+    quern_error own = { 0 };
+    logs->open = moment == QUERN__EPOCH_END;
+    for (int i = 0; i < n && result >= 0; i++) {
+        quern_hook *hook = hook_of(callbacks[i], moment);
+        logs->event.n_logs = logs->n;
+        int status = hook ? hook(callbacks[i]->user, &logs->event, err ? err : &own) : QUERN_OK;
+        if (status < 0 && err && !err->code)
+            quern__fail(err, status, "callback", "number %d failed", i + 1);
+        result = status < 0 ? status : status == QUERN_END ? QUERN_END : result;
+    }
+    logs->open = false;
+    return result;
+}
+
+int quern_event_log(const quern_event *event, const char *name, double value)
+{
+    quern__logs *logs = (quern__logs *)(uintptr_t)event;
+    if (!logs->open)
+        return QUERN_INVALID;
+    for (int i = 0; i < logs->n; i++)
+        if (!strcmp(logs->names[i], name)) {
+            logs->values[i] = value;
+            return QUERN_OK;
+        }
+    if (logs->n_own == QUERN__EXTRA_LOGS)
+        return QUERN_INVALID;
+    char *own = logs->own[logs->n_own++];
+    snprintf(own, sizeof *logs->own, "%s", name);
+    logs->names[logs->n] = own;
+    logs->values[logs->n++] = value;
+    logs->event.n_logs = logs->n;
+    return QUERN_OK;
+}
+
+double quern_model_learning_rate(const quern_model *m) { return m->optimizer ? *(const float *)m->optimizer->rate->data : 0; }
+
+int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
+{
+    if (!m->optimizer || m->optimizer->schedule || !(rate >= 0))
+        return quern__fail(err, QUERN_INVALID, "learning_rate",
+                           !m->optimizer            ? "the model is not compiled"
+                           : m->optimizer->schedule ? "it follows a schedule"
+                                                    : "must be at least 0");
+    *(float *)m->optimizer->rate->data = (float)rate;
+    return QUERN_OK;
+}
+
+/* ---- ready-made ---- */
+
+static const quern__ready *const ready[] = {
+    &quern__csv_logger,       &quern__early_stopping,          &quern__model_checkpoint,
+    &quern__terminate_on_nan, &quern__learning_rate_scheduler, &quern__reduce_lr_on_plateau
+};
+enum { n_ready = sizeof ready / sizeof *ready };
+
+/* A state begins with what ends it. */
+typedef struct state {
+    json_t *config;
+    const quern__ready *kind;
+} state;
+
+static void state_free(void *user)
+{
+    state *s = user;
+    if (s->kind->end)
+        s->kind->end(s);
+    json_decref(s->config);
+    quern__free(s);
+}
+
+quern_callback *quern_callback_from_words(const char *words, quern_error *err)
+{
+    const quern__class *rows[n_ready + 1] = { 0 };
+    json_t *config = NULL;
+    for (int i = 0; i < n_ready; i++)
+        rows[i] = &ready[i]->row;
+    const quern__class *row = quern__words_among(rows, "callback", words, &config, err);
+    if (!row)
+        return NULL;
+    const quern__ready *kind = NULL;
+    for (int i = 0; i < n_ready; i++)
+        kind = row == &ready[i]->row ? ready[i] : kind;
+    state *s = quern__zalloc(1, kind->state_bytes);
+    quern_callback *c = s ? quern_callback_new(&kind->hooks, s) : NULL;
+    if (!c) {
+        quern__free(s);
+        json_decref(config);
+        quern__fail_memory(err, kind->state_bytes);
+        return NULL;
+    }
+    s->config = config;
+    s->kind = kind;
+    c->free = state_free;
+    if (kind->start && kind->start(s, err) < 0) {
+        quern_callback_free(c);
+        return NULL;
+    }
+    return c;
+}

@@ -1,0 +1,75 @@
+/* callbacks: the hook interface between fit and those who listen, and the ready-made callbacks. See <quern/callbacks.h>. */
+#ifndef QUERN__CALLBACKS_H
+#define QUERN__CALLBACKS_H
+
+#include "files/files.h"
+#include "model/model.h"
+#include <quern/callbacks.h>
+
+enum { QUERN__EXTRA_LOGS = 8 };
+
+struct quern_callback {
+    quern_hooks hooks;
+    void *user;
+    void (*free)(void *user);
+};
+
+/* The logs behind an event: what hooks are told and may add to. */
+typedef struct quern__logs {
+    quern_event event; /* first: an event that is told is always one of these */
+    bool open;         /* on_epoch_end is running */
+    int n;
+    const char *names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
+    double values[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
+    char own[QUERN__EXTRA_LOGS][48]; /* names that hooks added */
+    int n_own;
+} quern__logs;
+
+/* Which hook: its place in quern_hooks. */
+typedef enum quern__moment {
+    QUERN__TRAIN_BEGIN,
+    QUERN__TRAIN_END,
+    QUERN__EPOCH_BEGIN,
+    QUERN__EPOCH_END,
+    QUERN__TRAIN_BATCH_BEGIN,
+    QUERN__TRAIN_BATCH_END,
+    QUERN__TEST_BEGIN,
+    QUERN__TEST_END,
+    QUERN__TEST_BATCH_BEGIN,
+    QUERN__TEST_BATCH_END,
+    QUERN__PREDICT_BEGIN,
+    QUERN__PREDICT_END,
+    QUERN__PREDICT_BATCH_BEGIN,
+    QUERN__PREDICT_BATCH_END
+} quern__moment;
+/* Tells all of them in order. QUERN_END when one asks to stop; a negative status ends it at once. */
+int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs, quern_error *err);
+/* Whether anybody listens: logs need not be read for nobody. */
+bool quern__listens(quern_callback *const *callbacks, int n, quern__moment moment);
+
+/* A ready-made callback: a row with fields as every class has them, hooks, and the bytes of its state, which begins with its
+ * config. */
+typedef struct quern__ready {
+    quern__class row;
+    quern_hooks hooks;
+    size_t state_bytes;
+    int (*start)(void *state, quern_error *err); /* checks the config; NULL: nothing to check */
+    void (*end)(void *state);                    /* NULL: nothing to free */
+} quern__ready;
+extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
+    quern__learning_rate_scheduler, quern__reduce_lr_on_plateau;
+
+/* What callbacks that watch a number share (monitor.c). */
+typedef struct quern__monitor {
+    const char *name;
+    bool rises, resolved;
+    double best;
+} quern__monitor;
+/* Reads `monitor` and `mode` of the config. */
+int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback, quern_error *err);
+/* The number in the logs, its direction found; false with a warning when it is not there. */
+bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback, double *value);
+/* Whether `value` is better than `than` by more than delta. */
+bool quern__monitor_better(const quern__monitor *m, double value, double than, double delta);
+
+#endif

@@ -1,0 +1,244 @@
+/* Keras's progress bar, and its line an epoch (keras.src.utils.progbar: width 20, drawn at most twenty times a second). */
+#include "callbacks.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { width = 20 };
+
+typedef struct progress {
+    int fd, verbose;
+    bool colour;
+    double start, after_first, drawn;
+    size_t visible; /* characters on the line now */
+} progress;
+
+/* A line being made: its bytes, and how many of them are seen. */
+typedef struct line {
+    char text[4096];
+    size_t n, visible;
+    bool colour;
+} line;
+
+static void add(line *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(line *l, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(l->text + l->n, sizeof l->text - l->n, format, args);
+    va_end(args);
+    size_t room = sizeof l->text - l->n - 1, added = n > 0 && (size_t)n < room ? (size_t)n : room;
+    for (size_t i = 0; i < added; i++)
+        l->visible += (l->text[l->n + i] & 0xC0) != 0x80; /* the first byte of each character */
+    l->n += added;
+}
+
+/* An escape sequence: seen by nobody. */
+static void paint(line *l, const char *code)
+{
+    size_t seen = l->visible;
+    if (l->colour)
+        add(l, "\033[%sm", code);
+    l->visible = seen;
+}
+
+static void put(const progress *p, const char *bytes, size_t n)
+{
+    while (n) {
+        ssize_t wrote = write(p->fd, bytes, n);
+        if (wrote <= 0)
+            return; /* nobody reads: training goes on */
+        bytes += wrote;
+        n -= (size_t)wrote;
+    }
+}
+
+static void add_time(line *l, double seconds)
+{
+    long long s = (long long)seconds;
+    if (s > 3600)
+        add(l, "%lld:%02lld:%02lld", s / 3600, s % 3600 / 60, s % 60);
+    else if (s > 60)
+        add(l, "%lld:%02lld", s / 60, s % 60);
+    else
+        add(l, "%llds", s);
+}
+
+static void add_per_step(line *l, double seconds)
+{
+    if (seconds >= 1 || seconds == 0)
+        add(l, " %.0fs/step", seconds);
+    else if (seconds >= 1e-3)
+        add(l, " %.0fms/step", seconds * 1e3);
+    else
+        add(l, " %.0fus/step", seconds * 1e6);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(**(const char *const *const *)a, **(const char *const *const *)b);
+}
+
+/* Names in alphabetical order; those of validation only at the end. */
+static void add_values(line *l, const quern_event *e, bool absolute)
+{
+    const char *const *order[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
+    for (int i = 0; i < e->n_logs; i++)
+        order[i] = &e->names[i];
+    qsort(order, (size_t)e->n_logs, sizeof *order, by_name);
+    for (int i = 0; i < e->n_logs; i++) {
+        double v = e->logs[order[i] - e->names];
+        if (isnan(v) && !strncmp(*order[i], "val_", 4))
+            continue;
+        add(l, (absolute ? fabs(v) : v) > 1e-3 ? " - %s: %.4f" : " - %s: %.4e", *order[i], v);
+    }
+}
+
+/* The mean time of a step; the first, which makes plans, is left out once there are two. */
+static double per_step(const progress *p, const quern_event *e, double now)
+{
+    if (e->batch >= 2 && p->after_first > 0)
+        return (now - p->after_first) / (double)(e->batch - 1);
+    return e->batch ? (now - p->start) / (double)e->batch : 0;
+}
+
+static void bar(line *l, int64_t at, int64_t of)
+{
+    char number[24];
+    int digits = snprintf(number, sizeof number, "%lld", (long long)of), filled = of > 0 ? (int)(width * at / of) : 0;
+    paint(l, "1");
+    if (of > 0)
+        add(l, "%*lld/%lld", digits, (long long)at, (long long)of);
+    else
+        add(l, "%7lld/Unknown", (long long)at);
+    paint(l, "0");
+    add(l, " ");
+    for (int i = 0; i < width && of > 0; i++) {
+        if (i == 0 && filled)
+            paint(l, "32");
+        if (i == filled) {
+            paint(l, "0");
+            paint(l, "37");
+        }
+        add(l, "━");
+    }
+    paint(l, "0");
+    if (of > 0)
+        add(l, " ");
+}
+
+/* Draws the line again in place; `last` ends it. */
+static void draw(progress *p, const quern_event *e, bool last)
+{
+    double now = quern__now();
+    line l = { .colour = p->colour };
+    int64_t of = last ? e->batch : e->steps;
+    if (p->visible)
+        add(&l, "\r");
+    l.visible = 0;
+    bar(&l, e->batch, of);
+    paint(&l, "1");
+    add_time(&l, last || of <= 0 ? now - p->start : per_step(p, e, now) * (double)(of - e->batch));
+    paint(&l, "0");
+    add_per_step(&l, per_step(p, e, now));
+    add_values(&l, e, true);
+    size_t seen = l.visible;
+    while (l.visible < p->visible && l.n + 2 < sizeof l.text)
+        add(&l, " ");
+    if (last)
+        add(&l, "\n");
+    put(p, l.text, l.n);
+    p->visible = last ? 0 : seen;
+    p->drawn = now;
+}
+
+static void begin(progress *p)
+{
+    p->start = quern__now();
+    p->after_first = p->drawn = 0;
+    p->visible = 0;
+}
+
+static int on_epoch_begin(void *user, const quern_event *e, quern_error *err)
+{
+    progress *p = user;
+    line l = { .n = 0 };
+    (void)err;
+    begin(p);
+    if (e->epochs > 1) {
+        add(&l, "Epoch %lld/%lld\n", (long long)e->epoch + 1, (long long)e->epochs);
+        put(p, l.text, l.n);
+    }
+    return QUERN_OK;
+}
+
+static int on_batch(void *user, const quern_event *e, quern_error *err)
+{
+    progress *p = user;
+    (void)err;
+    if (e->validating)
+        return QUERN_OK;
+    quern_event now = *e;
+    now.batch++;
+    if (now.batch == 1)
+        p->after_first = quern__now();
+    if (p->verbose == 1 && quern__now() - p->drawn >= 0.05)
+        draw(p, &now, false);
+    return QUERN_OK;
+}
+
+static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
+{
+    progress *p = user;
+    (void)err;
+    if (p->verbose == 1) {
+        draw(p, e, true);
+        return QUERN_OK;
+    }
+    line l = { .n = 0 };
+    double now = quern__now();
+    add(&l, "%lld/%lld - ", (long long)e->batch, (long long)e->batch);
+    add_time(&l, now - p->start);
+    add(&l, " -");
+    add_per_step(&l, per_step(p, e, now));
+    add_values(&l, e, false);
+    add(&l, "\n");
+    put(p, l.text, l.n);
+    return QUERN_OK;
+}
+
+static int on_test_begin(void *user, const quern_event *e, quern_error *err)
+{
+    (void)err;
+    if (!e->validating)
+        begin(user);
+    return QUERN_OK;
+}
+
+static int on_test_end(void *user, const quern_event *e, quern_error *err)
+{
+    return e->validating ? QUERN_OK : on_epoch_end(user, e, err);
+}
+
+quern_callback *quern_progress_callback(int fd, int verbose, int colour)
+{
+    static const quern_hooks hooks = { .on_epoch_begin = on_epoch_begin,
+                                       .on_train_batch_end = on_batch,
+                                       .on_epoch_end = on_epoch_end,
+                                       .on_test_begin = on_test_begin,
+                                       .on_test_batch_end = on_batch,
+                                       .on_test_end = on_test_end };
+    progress *p = quern__zalloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    *p = (progress){ .fd = fd, .verbose = verbose, .colour = colour != 0 };
+    quern_callback *c = quern_callback_new(&hooks, p);
+    if (c)
+        c->free = quern__free;
+    else
+        quern__free(p);
+    return c;
+}

@@ -1,0 +1,248 @@
+/* Callbacks that write: CSVLogger, ModelCheckpoint; and TerminateOnNaN. https://keras.io/api/callbacks/ */
+#include "callbacks.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROW(NAME, FIELDS)                                                                                    \
+    {                                                                                                        \
+        .group = QUERN__CALLBACK, .name = NAME, .aliases = "", .module = "keras.callbacks", .fields = FIELDS \
+    }
+
+/* ---- CSVLogger ---- */
+
+typedef struct logger {
+    json_t *config;
+    const quern__ready *kind;
+    FILE *file;
+    int n; /* columns after the epoch; 0 before the first line */
+    char names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS][100];
+} logger;
+
+static int logger_begin(void *user, const quern_event *event, quern_error *err)
+{
+    logger *s = user;
+    const char *path = quern__config_text(s->config, "filename");
+    (void)event;
+    if (s->file)
+        fclose(s->file);
+    s->n = 0;
+    s->file = fopen(path, quern__config_bool(s->config, "append") ? "a" : "w");
+    return s->file ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(a, b); }
+
+/* Columns are the sorted names of the first epoch; where nothing was validated yet, those with val_ too. */
+static void name_columns(logger *s, const quern_event *event)
+{
+    bool validated = false;
+    for (int i = 0; i < event->n_logs; i++) {
+        validated = validated || !strncmp(event->names[i], "val_", 4);
+        snprintf(s->names[s->n++], sizeof *s->names, "%s", event->names[i]);
+    }
+    qsort(s->names, (size_t)s->n, sizeof *s->names, by_name);
+    for (int i = 0, n = s->n; i < n && !validated; i++)
+        snprintf(s->names[s->n++], sizeof *s->names, "val_%.90s", s->names[i]);
+}
+
+static int logger_epoch(void *user, const quern_event *event, quern_error *err)
+{
+    logger *s = user;
+    const char *separator = quern__config_text(s->config, "separator"), *path = quern__config_text(s->config, "filename");
+    if (s->n == 0) {
+        name_columns(s, event);
+        fseek(s->file, 0, SEEK_END);
+        if (ftell(s->file) == 0) {
+            fputs("epoch", s->file);
+            for (int i = 0; i < s->n; i++)
+                fprintf(s->file, "%s%s", separator, s->names[i]);
+            fputc('\n', s->file);
+        }
+    }
+    fprintf(s->file, "%lld", (long long)event->epoch);
+    for (int i = 0; i < s->n; i++) {
+        int at = -1;
+        for (int k = 0; k < event->n_logs; k++)
+            at = strcmp(event->names[k], s->names[i]) ? at : k;
+        if (at < 0)
+            fprintf(s->file, "%sNA", separator);
+        else
+            fprintf(s->file, "%s%.17g", separator, event->logs[at]);
+    }
+    fputc('\n', s->file);
+    return fflush(s->file) == 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
+}
+
+static void logger_free(void *user)
+{
+    logger *s = user;
+    if (s->file)
+        fclose(s->file);
+}
+
+static const quern__field logger_fields[] = {
+    { "filename", QUERN__F_TEXT, NULL }, { "separator", QUERN__F_TEXT, "\",\"" }, { "append", QUERN__F_BOOL, "false" }, { 0 }
+};
+const quern__ready quern__csv_logger = {
+    .row = ROW("CSVLogger", logger_fields),
+    .hooks = { .on_train_begin = logger_begin, .on_epoch_end = logger_epoch },
+    .state_bytes = sizeof(logger),
+    .end = logger_free,
+};
+
+/* ---- ModelCheckpoint ---- */
+
+typedef struct checkpoint {
+    json_t *config;
+    const quern__ready *kind;
+    quern__monitor m;
+    int64_t batches; /* since it last saved */
+} checkpoint;
+
+static int checkpoint_start(void *user, quern_error *err)
+{
+    checkpoint *s = user;
+    const char *path = quern__config_text(s->config, "filepath"), *dot = path ? strrchr(path, '.') : NULL;
+    json_t *freq = json_object_get(s->config, "save_freq");
+    bool by_epoch = json_is_string(freq) && !strcmp(json_string_value(freq), "epoch");
+    if (quern__config_bool(s->config, "save_weights_only"))
+        return quern__fail(err, QUERN_UNSUPPORTED, "model_checkpoint", "save_weights_only is not in this version");
+    if (!dot || strcmp(dot, ".keras"))
+        return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath must end in .keras");
+    if (!by_epoch && !(json_is_integer(freq) && json_integer_value(freq) > 0))
+        return quern__fail(err, QUERN_INVALID, "model_checkpoint", "save_freq is epoch or a number of batches");
+    return quern__monitor_start(&s->m, s->config, "model_checkpoint", err);
+}
+
+/* One field "{name}" or "{name:format}" of a file name; false when nothing is so called. */
+static bool format_field(const char *field, size_t n, const quern_event *event, char *out, size_t size)
+{
+    size_t name = 0;
+    double value = NAN;
+    char format[24] = "";
+    while (name < n && field[name] != ':')
+        name++;
+    bool whole = false, known = false;
+    if ((whole = !strncmp(field, "epoch", name) && name == 5))
+        value = (double)event->epoch + 1, known = true;
+    else if ((whole = !strncmp(field, "batch", name) && name == 5))
+        value = (double)event->batch + 1, known = true;
+    for (int i = 0; i < event->n_logs && !known; i++)
+        if (strlen(event->names[i]) == name && !strncmp(event->names[i], field, name))
+            value = event->logs[i], known = true;
+    if (name < n)
+        snprintf(format, sizeof format, "%.*s", (int)(n - name - 1), field + name + 1);
+    size_t digits = strspn(format, "0123456789.");
+    if (!known || strlen(format) > 12 || format[digits] != (whole ? 'd' : 'f')) {
+        if (!known || *format)
+            return false;
+    }
+    char full[32];
+    snprintf(full, sizeof full, whole ? "%%%.*slld" : "%%%.*sf", (int)digits, format);
+    if (whole)
+        snprintf(out, size, *format ? full : "%lld", (long long)value); // NOLINT: digits, '.' and one letter
+    else
+        snprintf(out, size, *format ? full : "%g", value); // NOLINT
+    return true;
+}
+
+static int file_name(const checkpoint *s, const quern_event *event, char *out, size_t size, quern_error *err)
+{
+    const char *p = quern__config_text(s->config, "filepath");
+    size_t at = 0;
+    while (*p && at + 64 < size) {
+        const char *end = *p == '{' ? strchr(p, '}') : NULL;
+        if (!end)
+            out[at++] = *p++;
+        else if (format_field(p + 1, (size_t)(end - p - 1), event, out + at, 64)) {
+            at += strlen(out + at);
+            p = end + 1;
+        } else
+            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "'%.*s' is no epoch, batch or log", (int)(end - p + 1), p);
+    }
+    out[at] = 0;
+    return *p ? quern__fail(err, QUERN_INVALID, "model_checkpoint", "the file name is too long") : QUERN_OK;
+}
+
+static int save(checkpoint *s, const quern_event *event, quern_error *err)
+{
+    char path[1024];
+    double value = NAN;
+    bool verbose = quern__config_int(s->config, "verbose") > 0;
+    s->batches = 0;
+    if (quern__config_bool(s->config, "save_best_only")) {
+        if (!quern__monitor_read(&s->m, event, "model_checkpoint", &value))
+            return QUERN_OK;
+        if (isnan(s->m.best))
+            s->m.best = quern__config_number(s->config, "initial_value_threshold");
+        if (!quern__monitor_better(&s->m, value, s->m.best, 0)) {
+            if (verbose)
+                quern__note("epoch %lld: %s did not improve from %.5f", (long long)event->epoch + 1, s->m.name, s->m.best);
+            return QUERN_OK;
+        }
+        s->m.best = value;
+    }
+    int status = file_name(s, event, path, sizeof path, err);
+    status = status < 0 ? status : quern_model_save(event->model, path, err);
+    if (status >= 0 && verbose)
+        quern__note("epoch %lld: saved to %s", (long long)event->epoch + 1, path);
+    return status;
+}
+
+static int checkpoint_epoch(void *user, const quern_event *event, quern_error *err)
+{
+    checkpoint *s = user;
+    return json_is_string(json_object_get(s->config, "save_freq")) ? save(s, event, err) : QUERN_OK;
+}
+
+static int checkpoint_batch(void *user, const quern_event *event, quern_error *err)
+{
+    checkpoint *s = user;
+    json_t *freq = json_object_get(s->config, "save_freq");
+    return json_is_integer(freq) && ++s->batches >= json_integer_value(freq) ? save(s, event, err) : QUERN_OK;
+}
+
+static const quern__field checkpoint_fields[] = { { "filepath", QUERN__F_TEXT, NULL },
+                                                  { "monitor", QUERN__F_TEXT, "\"val_loss\"" },
+                                                  { "verbose", QUERN__F_INT, "0" },
+                                                  { "save_best_only", QUERN__F_BOOL, "false" },
+                                                  { "save_weights_only", QUERN__F_BOOL, "false" },
+                                                  { "mode", QUERN__F_TEXT, "\"auto\"" },
+                                                  { "save_freq", QUERN__F_ANY, "\"epoch\"" },
+                                                  { "initial_value_threshold", QUERN__F_NUMBER, "null" },
+                                                  { 0 } };
+const quern__ready quern__model_checkpoint = {
+    .row = ROW("ModelCheckpoint", checkpoint_fields),
+    .hooks = { .on_epoch_end = checkpoint_epoch, .on_train_batch_end = checkpoint_batch },
+    .state_bytes = sizeof(checkpoint),
+    .start = checkpoint_start,
+};
+
+/* ---- TerminateOnNaN: an invalid loss ends training, and is no error ---- */
+
+typedef struct terminator {
+    json_t *config;
+    const quern__ready *kind;
+} terminator;
+
+static int terminator_batch(void *user, const quern_event *event, quern_error *err)
+{
+    bool raise = quern__config_bool(((terminator *)user)->config, "raise_error");
+    if (event->n_logs < 1 || isfinite(event->logs[0]))
+        return QUERN_OK;
+    if (raise)
+        return quern__fail(err, QUERN_NUMBER, "loss", "is not finite in batch %lld", (long long)event->batch + 1);
+    quern__warn("batch %lld: invalid loss, training ends", (long long)event->batch + 1);
+    return QUERN_END;
+}
+
+static const quern__field terminator_fields[] = { { "raise_error", QUERN__F_BOOL, "false" }, { 0 } };
+const quern__ready quern__terminate_on_nan = {
+    .row = ROW("TerminateOnNaN", terminator_fields),
+    .hooks = { .on_train_batch_end = terminator_batch },
+    .state_bytes = sizeof(terminator),
+};

@@ -1,0 +1,219 @@
+/* Evaluating and predicting; the same and fit from arrays; layers that learn from looking; and what training costs. */
+#include "fit.h"
+
+#include <math.h>
+#include <string.h>
+
+int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, double *logs,
+                                 quern_error *err)
+{
+    if (!m->optimizer)
+        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+    quern__queue_opts o = quern__queue_opts_of(m, QUERN__TEST, batch_size);
+    o.workers = 1;
+    quern__pass p = { .m = m, .mode = QUERN__TEST, .steps = steps ? steps : -1, .queue = quern__queue_open(data, &o, err) };
+    quern__model_reset(m);
+    int status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
+    status = status < 0 ? status : quern__pass_run(&p, err);
+    quern__queue_close(p.queue);
+    if (status >= 0 && p.samples == 0)
+        return quern__fail(err, QUERN_INVALID, "data", "the data is empty");
+    if (status >= 0)
+        quern__model_read_logs(m, logs);
+    return status < 0 ? status : p.samples;
+}
+
+int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, quern_sink *sink,
+                                void *user, quern_error *err)
+{
+    quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
+    o.workers = 1;
+    quern__pass p = { .m = m,
+                      .mode = QUERN__PREDICT,
+                      .steps = steps ? steps : -1,
+                      .queue = quern__queue_open(data, &o, err),
+                      .sink = sink,
+                      .user = user };
+    int status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
+    status = status < 0 ? status : quern__pass_run(&p, err);
+    quern__queue_close(p.queue);
+    return status < 0 ? status : p.samples;
+}
+
+/* ---- arrays ---- */
+
+/* Records [from, to) of an array: a view. */
+static quern_tensor records_of(const quern_tensor *t, int64_t from, int64_t to)
+{
+    quern_tensor part = *t;
+    int64_t per = 1;
+    for (int i = 1; i < t->shape.rank; i++)
+        per *= t->shape.dims[i];
+    part.shape.dims[0] = to - from;
+    part.data = (char *)t->data + (size_t)(from * per) * quern_dtype_size(t->dtype);
+    return part;
+}
+
+static quern_generator *part_generator(const quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
+                                       int64_t from, int64_t to, quern_error *err)
+{
+    quern_tensor xs[QUERN__MAX_IO], ys[QUERN__MAX_IO];
+    for (int i = 0; i < m->n_in; i++)
+        xs[i] = records_of(&x[i], from, to);
+    for (int i = 0; y && i < m->n_out; i++)
+        ys[i] = records_of(&y[i], from, to);
+    return quern_array_generator(xs, m->n_in, ys, y ? m->n_out : 0, weights ? weights + from : NULL, err);
+}
+
+static int64_t count_of(const quern_model *m, const quern_tensor *x, quern_error *err)
+{
+    for (int i = 0; i < m->n_in; i++)
+        if (x[i].shape.rank < 1 || x[i].shape.dims[0] != x[0].shape.dims[0])
+            return quern__fail(err, QUERN_SHAPE, "x", "the arrays have different numbers of records");
+    return x[0].shape.dims[0];
+}
+
+quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
+                         const quern_fit_opts *opts, quern_error *err)
+{
+    quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
+    double split = o.validation_split;
+    int64_t count = count_of(m, x, err), kept = count;
+    if (count < 0)
+        return NULL;
+    if (!(split >= 0 && split < 1) || (split > 0 && o.validation_data)) {
+        quern__fail(err, QUERN_INVALID, "validation_split",
+                    split >= 0 && split < 1 ? "there is validation_data too" : "%g is outside 0 … 1", split);
+        return NULL;
+    }
+    if (split > 0) /* Keras: the last part, before shuffling */
+        kept = (int64_t)floor((double)count * (1 - split));
+    if (kept < 1 || (split > 0 && kept == count)) {
+        quern__fail(err, QUERN_INVALID, split > 0 ? "validation_split" : "x", "%lld of %lld records to train on", (long long)kept,
+                    (long long)count);
+        return NULL;
+    }
+    o.validation_split = 0;
+    quern_generator *train = part_generator(m, x, y, weights, 0, kept, err), *rest = NULL;
+    if (train && split > 0)
+        rest = o.validation_data = part_generator(m, x, y, weights, kept, count, err);
+    quern_history *h = train && (rest || split <= 0) ? quern_fit_generator(m, train, &o, err) : NULL;
+    quern_generator_free(train);
+    quern_generator_free(rest);
+    return h;
+}
+
+int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights, int64_t batch_size,
+                       double *logs, quern_error *err)
+{
+    int64_t count = count_of(m, x, err);
+    quern_generator *g = count < 0 ? NULL : part_generator(m, x, y, weights, 0, count, err);
+    int64_t n = g ? quern_evaluate_generator(m, g, batch_size, 0, logs, err) : QUERN_INVALID;
+    quern_generator_free(g);
+    return n;
+}
+
+/* Where predictions go. */
+typedef struct room {
+    const quern_model *m;
+    float *const *out;
+    int64_t at;
+} room;
+
+static int keep(void *user, const float *const *outputs, int64_t records)
+{
+    room *r = user;
+    for (int i = 0; i < r->m->n_out; i++) {
+        quern_shape s = quern_model_output_shape(r->m, i);
+        size_t per = 1;
+        for (int k = 1; k < s.rank; k++)
+            per *= (size_t)s.dims[k];
+        memcpy(r->out[i] + (size_t)r->at * per, outputs[i], (size_t)records * per * sizeof(float));
+    }
+    r->at += records;
+    return 0;
+}
+
+int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err)
+{
+    room r = { .m = m, .out = out };
+    int64_t count = count_of(m, x, err);
+    quern_generator *g = count < 0 ? NULL : part_generator(m, x, NULL, NULL, 0, count, err);
+    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err) : QUERN_INVALID;
+    quern_generator_free(g);
+    return n;
+}
+
+/* ---- layers that learn from looking ---- */
+
+/* One pass for the layer at a node: what flows into it is computed, and shown to it. */
+static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, bool again, quern_error *err)
+{
+    quern__layer *l = m->b->nodes[node].layer;
+    int64_t seen = 0;
+    int status = quern__queue_begin(q, 0, steps ? steps : -1, again, err);
+    quern_batch *b;
+    while (status == QUERN_OK && (status = quern__queue_take(q, &b, err)) == QUERN_OK) {
+        quern_tensor in;
+        status = quern__model_value(m, m->b->nodes[node].in[0], b->arrays, b->size, b->spec->batch_size, &in, err);
+        status = status < 0 ? status : l->kind->adapt(l, &in, seen, err);
+        int64_t channels = l->n_weights ? quern_shape_count(&l->weights[0]->shape) : 1;
+        if (status >= 0)
+            seen += quern_shape_count(&in.shape) / (channels > 0 ? channels : 1);
+        quern__queue_release(q);
+    }
+    quern__model_forget(m);
+    if (status >= 0 && seen == 0)
+        return quern__fail(err, QUERN_INVALID, "data", "the data is empty");
+    return status;
+}
+
+int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps, quern_error *err)
+{
+    quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
+    o.workers = 1;
+    quern__queue *q = quern__queue_open(data, &o, err);
+    int status = q ? QUERN_OK : QUERN_INVALID, n = 0;
+    for (int k = 0; k < m->b->n && status >= 0; k++) {
+        const quern__layer *l = m->b->nodes[k].layer;
+        bool meant = layer ? !strcmp(l->name, layer) : l->kind->adapt && l->n_constants == 0;
+        if (!meant)
+            continue;
+        status = l->kind->adapt && l->n_constants == 0 ? adapt_node(m, k, q, steps, n > 0, err)
+                                                       : quern__fail(err, QUERN_INVALID, layer, "has nothing to adapt");
+        n++;
+    }
+    quern__queue_close(q);
+    if (status >= 0 && layer && n == 0)
+        return quern__fail(err, QUERN_NOTFOUND, layer, "no layer is called so");
+    return status < 0 ? status : n;
+}
+
+/* ---- what it costs ---- */
+
+static size_t variable_bytes(const quern__variable *v)
+{
+    size_t bytes = 0;
+    quern__shape_bytes(&v->shape, v->dtype, &bytes);
+    return bytes;
+}
+
+int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, quern_plan *out, quern_error *err)
+{
+    size_t before = quern__peak_bytes();
+    quern__queue_opts q = quern__queue_opts_of(m, QUERN__TRAIN, batch_size);
+    q.depth = max_queue_size ? max_queue_size : 10;
+    q.workers = 1;
+    int status = quern__model_prepare(m, QUERN__TRAIN, q.spec.batch_size, false, err);
+    if (status < 0)
+        return status;
+    *out = (quern_plan){ .queue = quern__queue_bytes(&q), .activations = m->programs[QUERN__TRAIN].plan->slab_bytes };
+    for (int i = 0; i < quern_model_weights(m); i++)
+        out->weights += variable_bytes(quern__model_variable(m, i));
+    for (int i = 0; i < m->optimizer->n_slots; i++)
+        out->optimizer += variable_bytes(m->optimizer->slots[i]);
+    size_t model = out->weights + out->optimizer;
+    out->runtime = before > model ? before - model : before;
+    out->total = out->runtime + model + out->activations + out->queue;
+    return QUERN_OK;
+}

@@ -1,0 +1,48 @@
+/* fit: the epoch loop. What its files share. See <quern/fit.h>. */
+#ifndef QUERN__FIT_H
+#define QUERN__FIT_H
+
+#include "batch/batch.h"
+#include "callbacks/callbacks.h"
+#include "queue/queue.h"
+#include <quern/fit.h>
+
+/* ---- history.c ---- */
+struct quern_history {
+    int64_t n, capacity; /* epochs */
+    int n_names;
+    char names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS][100];
+    double *values; /* capacity × most names */
+    const char *reason;
+};
+/* Room for all epochs, so that nothing is allocated between them. */
+quern_history *quern__history_new(int64_t epochs, quern_error *err);
+/* Appends the logs of an epoch. */
+void quern__history_add(quern_history *h, const quern__logs *logs);
+
+/* ---- pass.c ---- */
+/* A pass over batches: what it needs, and what came of it. */
+typedef struct quern__pass {
+    quern_model *m;
+    quern__mode mode;
+    quern__queue *queue;
+    int64_t steps; /* -1: until the source ends */
+    const quern__class_weights *classes;
+    quern_callback *const *callbacks;
+    int n_callbacks;
+    quern__logs *logs;
+    quern_sink *sink; /* predictions */
+    void *user;
+    int64_t done, samples;
+    bool stopped; /* a hook asked for it */
+} quern__pass;
+/* Runs it. QUERN_OK, or QUERN_END when the source ended before `steps`. */
+int quern__pass_run(quern__pass *p, quern_error *err);
+/* What a queue of that model needs to know. */
+quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, int64_t batch_size);
+/* Loss and metrics up to now into the logs, with that prefix ("" or "val_"), behind those that are there. */
+void quern__logs_read(quern__logs *logs, const quern_model *m, int at);
+/* Logs with the names of the model's means, and after them those with "val_" where `validated`. */
+void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)[100], bool validated);
+
+#endif

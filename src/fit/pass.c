@@ -1,0 +1,108 @@
+/* A pass: batches of one epoch, of an evaluation or of a prediction, through the model, with the hooks around each. */
+#include "fit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, int64_t batch_size)
+{
+    quern__queue_opts o = { .seed = m->b->seed, .depth = 1 };
+    o.spec.n_inputs = m->n_in;
+    o.spec.n_targets = mode == QUERN__PREDICT ? 0 : m->n_out;
+    o.spec.batch_size = batch_size ? batch_size : 32;
+    for (int i = 0; i < m->n_in; i++) {
+        o.spec.shapes[i] = quern_model_input_shape(m, i);
+        o.spec.dtypes[i] = QUERN_FLOAT32;
+    }
+    for (int i = 0; i < o.spec.n_targets; i++)
+        o.spec.dtypes[m->n_in + i] = quern_model_target(m, i, &o.spec.shapes[m->n_in + i]);
+    return o;
+}
+
+void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)[100], bool validated)
+{
+    logs->n = logs->n_own = 0;
+    for (int i = 0; i < m->n_means; i++)
+        logs->names[logs->n++] = m->means[i].name;
+    for (int i = 0; i < m->n_means && validated; i++) {
+        snprintf(val_names[i], sizeof *val_names, "val_%s", m->means[i].name);
+        logs->names[logs->n++] = val_names[i];
+    }
+    logs->event.names = logs->names;
+    logs->event.logs = logs->values;
+}
+
+void quern__logs_read(quern__logs *logs, const quern_model *m, int at) { quern__model_read_logs(m, logs->values + at); }
+
+static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
+{
+    void *arrays[3 * QUERN_MAX_ARRAYS];
+    const float *out[QUERN__MAX_IO];
+    int n = b->spec->n_inputs + b->spec->n_targets, status;
+    if (p->mode == QUERN__PREDICT) {
+        status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, false, err);
+        status = status < 0 ? status : quern_predict_on_batch(p->m, b->arrays, b->size, out, err);
+        return status < 0 ? status : p->sink(p->user, out, b->size) ? QUERN_END : QUERN_OK;
+    }
+    memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
+    for (int i = 0; i < b->spec->n_targets; i++)
+        arrays[n + i] = b->weights;
+    /* A model that has been weighted once stays so: the other batches' records count 1. */
+    bool weighted = b->has_weights || p->m->programs[p->mode].weighted;
+    for (int64_t r = 0; weighted && !b->has_weights && r < b->size; r++)
+        b->weights[r] = 1;
+    return quern__model_run(p->m, p->mode, arrays, weighted, b->size, b->spec->batch_size, b->epoch, b->first, err);
+}
+
+/* What hooks are told of a batch. */
+static int tell(quern__pass *p, bool end, quern_error *err)
+{
+    static const quern__moment moments[QUERN__MODES][2] = {
+        [QUERN__TRAIN] = { QUERN__TRAIN_BATCH_BEGIN, QUERN__TRAIN_BATCH_END },
+        [QUERN__TEST] = { QUERN__TEST_BATCH_BEGIN, QUERN__TEST_BATCH_END },
+        [QUERN__PREDICT] = { QUERN__PREDICT_BATCH_BEGIN, QUERN__PREDICT_BATCH_END },
+    };
+    quern__moment moment = moments[p->mode][end];
+    if (!quern__listens(p->callbacks, p->n_callbacks, moment))
+        return QUERN_OK;
+    p->logs->event.batch = p->done;
+    p->logs->event.records = p->samples;
+    if (end && p->mode != QUERN__PREDICT)
+        quern__logs_read(p->logs, p->m, 0);
+    return quern__tell(p->callbacks, p->n_callbacks, moment, p->logs, err);
+}
+
+static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
+{
+    int status = p->classes ? quern__class_weights_weigh(p->classes, b, err) : QUERN_OK;
+    int began = status < 0 ? status : tell(p, false, err), ran = began < 0 ? began : run_batch(p, b, err);
+    if (ran < 0)
+        return ran;
+    p->samples += b->size;
+    int ended = tell(p, true, err);
+    if (ended < 0)
+        return ended;
+    p->stopped = began == QUERN_END || ran == QUERN_END || ended == QUERN_END;
+    if (!p->stopped && p->mode != QUERN__PREDICT && !isfinite(*(double *)p->m->means[0].total->data))
+        return quern__fail(err, QUERN_NUMBER, "loss", "is not finite after step %lld of epoch %lld", (long long)p->done + 1,
+                           (long long)b->epoch + 1); /* the first step that broke it */
+    return QUERN_OK;
+}
+
+int quern__pass_run(quern__pass *p, quern_error *err)
+{
+    for (p->done = p->samples = 0, p->stopped = false; !p->stopped && (p->steps < 0 || p->done < p->steps); p->done++) {
+        quern_batch *b;
+        int status = quern__queue_take(p->queue, &b, err);
+        if (status == QUERN_OK) {
+            status = one_batch(p, b, err);
+            quern__queue_release(p->queue);
+        }
+        if (status < 0 && err)
+            err->step = (int32_t)(p->done + 1);
+        if (status != QUERN_OK)
+            return status;
+    }
+    return QUERN_OK;
+}
