@@ -51,8 +51,8 @@ QUERN_API quern_shape quern_model_input_shape(const quern_model *m, int i);
 QUERN_API quern_shape quern_model_output_shape(const quern_model *m, int i);
 /* Shape and type in which the loss wants target i. */
 QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape);
-/* Weights in Keras's order (layer by layer, trained ones first): how many, and each as a view of the model's own memory with its
- * path. */
+/* Weights in Keras's order (layer by layer, trained ones first): how many, and each as a view of the model's own memory, up
+ * to date until the model's next run, with its path; numbers written there before that run count. */
 QUERN_API int quern_model_weights(const quern_model *m);
 QUERN_API quern_tensor quern_model_weight(const quern_model *m, int i, const char **path);
 

@@ -68,13 +68,13 @@ static void copy_weights(const quern_model *m, char *snapshot, bool restore)
 {
     size_t at = 0, bytes;
     for (int i = 0; i < quern_model_weights(m); i++) {
-        const quern__variable *v = quern__model_variable(m, i);
+        quern__variable *v = quern__model_variable(m, i);
         if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
             continue;
         if (restore)
-            memcpy(v->data, snapshot + at, bytes);
+            memcpy(quern__variable_numbers(v), snapshot + at, bytes);
         else
-            memcpy(snapshot + at, v->data, bytes);
+            memcpy(snapshot + at, quern__variable_numbers(v), bytes);
         at += bytes;
     }
 }

@@ -66,7 +66,7 @@ static int write_one(void *user, hid_t file, const char *group, int index, quern
         dims[i] = (hsize_t)v->shape.dims[i];
     hid_t space = v->shape.rank ? H5Screate_simple(v->shape.rank, dims, NULL) : H5Screate(H5S_SCALAR);
     hid_t set = H5Dcreate2(file, path, type_of(v->dtype), space, create, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = set >= 0 && H5Dwrite(set, type_of(v->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, v->data) >= 0;
+    bool ok = set >= 0 && H5Dwrite(set, type_of(v->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, quern__variable_numbers(v)) >= 0;
     if (set >= 0)
         H5Dclose(set);
     H5Sclose(space);
@@ -137,7 +137,7 @@ static int read_one(void *user, hid_t file, const char *group, int index, quern_
     int status = fits ? QUERN_OK
                       : quern__fail(err, QUERN_SHAPE, where, "weight %s must have shape %s", v->path,
                                     quern_shape_text(&v->shape, want, sizeof want));
-    if (status >= 0 && H5Dread(set, type_of(v->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, v->data) < 0)
+    if (status >= 0 && H5Dread(set, type_of(v->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, quern__variable_numbers(v)) < 0)
         status = quern__fail(err, QUERN_FORMAT, where, "cannot be read");
     H5Sclose(space);
     H5Dclose(set);

@@ -18,8 +18,24 @@ typedef struct quern__variable {
     bool trainable;
     bool optimizer; /* a slot or counter of the optimizer, not a weight of a layer */
     quern_shape shape;
-    void *data; /* aligned to 64 bytes */
+    void *data; /* aligned to 64 bytes; ask quern__variable_numbers where a plan may have run */
+    /* A matrix may lie in panels of `panel` columns, each whole and by itself, while training: its owner's cache then has no line
+     * of another's. At most one of the two forms is newer. */
+    float *panels;
+    int64_t panel;
+    bool panels_newer, plain_newer;
 } quern__variable;
+
+/* A variable of zeros. Returns new; path is copied. */
+quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape, bool trainable, quern_error *err);
+void quern__variable_free(quern__variable *v);
+/* Gives a float32 matrix room for panels of that width, which divides its columns. False when there is no memory, or it has panels
+ * of another width. */
+bool quern__variable_divide(quern__variable *v, int64_t width);
+/* The numbers in C order, up to date; they are the newest from now on (they may be written). */
+void *quern__variable_numbers(quern__variable *v);
+/* The same numbers as panels, up to date. */
+float *quern__variable_panels(quern__variable *v);
 
 typedef enum quern__kind {
     QUERN__VALUE_NODE,     /* made by a node                                              */

@@ -23,9 +23,12 @@ static int product(const quern__call *c, int64_t begin, int64_t end, quern__gemm
     float *out = c->out[0].data;
     int64_t ldc = n, k = ta ? ra : ca;
     if (c->axis >= 0 && c->axis == c->out[0].shape.rank - 1) {
-        b += tb ? begin * cb : begin;
-        out += begin;
+        bool panel_b = c->panel && (c->panelled & 2), panel_out = c->panel && c->panelled >> 16;
         n = end - begin;
+        b += panel_b ? begin * rb : tb ? begin * cb : begin;
+        out += panel_out ? begin * m : begin;
+        cb = panel_b ? n : cb;
+        ldc = panel_out ? n : ldc;
     } else if (c->axis >= 0) {
         int64_t per = m / c->out[0].shape.dims[0];
         a += ta ? begin * per : begin * per * ca;

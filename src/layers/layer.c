@@ -4,30 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape, bool trainable, quern_error *err)
-{
-    size_t bytes;
-    quern__variable *v = quern__shape_bytes(shape, dtype, &bytes) && bytes < SIZE_MAX / 2 ? quern__zalloc(1, sizeof *v) : NULL;
-    if (v) {
-        *v = (quern__variable){ .path = quern__strdup(path), .dtype = dtype, .trainable = trainable, .shape = *shape };
-        v->data = quern__alloc_aligned((bytes + 63) / 64 * 64 + 64, 64);
-        if (v->path && v->data)
-            return memset(v->data, 0, bytes), v;
-    }
-    quern__variable_free(v);
-    quern__fail(err, QUERN_NOMEM, path, "no memory for this weight");
-    return NULL;
-}
-
-void quern__variable_free(quern__variable *v)
-{
-    if (!v)
-        return;
-    quern__free(v->path);
-    quern__free_aligned(v->data);
-    quern__free(v);
-}
-
 quern__layer *quern__layer_new(const quern__class *kind, json_t *config, quern_error *err)
 {
     const char *name = quern__config_text(config, "name");

@@ -143,8 +143,6 @@ quern__variable *quern__layer_constant(quern__layer *layer, json_t *numbers, que
 json_t *quern__layer_option(const quern__layer *layer, int weight, const char *suffix);
 /* Nodes of the layer for inputs; penalties of its regularizers are added to layer->penalty. */
 quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
-quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape, bool trainable, quern_error *err);
-void quern__variable_free(quern__variable *v);
 
 /* ---- losses.c, metrics.c ---- */
 /* A loss: its values, weighted, reduced as its config says. `weights` and `mask` (0: none) have the rank of the values or less; a

@@ -66,7 +66,7 @@ quern_tensor quern_model_weight(const quern_model *m, int i, const char **path)
     quern__variable *v = quern__model_variable(m, i);
     if (path)
         *path = v->path;
-    return (quern_tensor){ .dtype = v->dtype, .shape = v->shape, .data = v->data };
+    return (quern_tensor){ .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
 }
 
 char *quern_model_summary(const quern_model *m)

@@ -67,6 +67,10 @@ quern__part quern__call_part(const quern__call *call, const quern_shape *shape, 
 {
     if (call->axis < 0)
         return (quern__part){ .outer = 1, .length = quern_shape_count(shape) };
+    if (call->panel && call->panelled >> 16) { /* its blocks are the panels of all that it reads and writes */
+        int64_t rows = quern_shape_count(shape) / shape->dims[call->axis];
+        return (quern__part){ .outer = 1, .length = (end - begin) * rows, .start = begin * rows };
+    }
     int64_t outer = 1, inner = 1;
     for (int i = 0; i < call->axis; i++)
         outer *= shape->dims[i];

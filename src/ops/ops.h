@@ -25,6 +25,8 @@ typedef struct quern__call {
     quern_tensor *in, *out; /* closed shapes, resolved addresses                                       */
     int32_t axis;           /* of output 0, along which [begin, end) counts; -1: the call is not divided */
     int32_t order;          /* place of its node in the plan                                           */
+    int64_t panel;          /* width of the panels in which matrices lie that `panelled` names; 0: none */
+    uint32_t panelled;      /* bit i: input i; bit 16 + k: output k. The blocks of the call are the panels */
     const char *scope;      /* layer, for messages                                                     */
     const quern__run *run;
 } quern__call;

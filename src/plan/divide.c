@@ -1,7 +1,7 @@
 /* How a node is divided: the ways its row allows, the blocks its inputs were written in, and the shapes decide; threads do not. */
 #include "plan.h"
 
-enum { panel = 64, slice = 32 };
+enum { panel = QUERN__PANEL, slice = QUERN__SLICE };
 
 static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
 {

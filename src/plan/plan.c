@@ -243,6 +243,10 @@ static int make_calls(making *m, quern_error *err)
             quern__id id = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
             entry->call.in[k].dtype = quern__graph_value(m->g, id)->dtype;
             entry->call.in[k].shape = closed(m, id);
+            if (p->panels[id]) {
+                entry->call.panel = p->panels[id];
+                entry->call.panelled |= 1u << (k < node->n_in ? k : 16 + k - node->n_in);
+            }
         }
         entry->kernel = quern__kernel_for(&entry->call, &entry->kernel_name);
     }
@@ -260,6 +264,9 @@ static int make(making *m, quern_error *err)
     mark_live(m);
     find_roots(m);
     int status = order(m, err);
+    if (status < 0)
+        return status;
+    status = quern__plan_panels(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
     if (status < 0)
         return status;
     share_in_place(m);
@@ -285,7 +292,8 @@ quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, in
         p->offset = quern__alloc(v * sizeof *p->offset);
         p->root = quern__alloc(v * sizeof *p->root);
         p->constants = quern__zalloc(v, sizeof *p->constants);
-        ok = p->entries && p->offset && p->root && p->constants;
+        p->panels = quern__zalloc(v, sizeof *p->panels);
+        ok = p->entries && p->offset && p->root && p->constants && p->panels;
     }
     int status = ok ? QUERN_OK : quern__fail_memory(err, v * 64);
     if (ok) {
@@ -318,6 +326,7 @@ void quern__plan_free(quern__plan *p)
     quern__free(p->offset);
     quern__free(p->root);
     quern__free(p->constants);
+    quern__free(p->panels);
     quern__free(p->tensors);
     quern__free(p);
 }
@@ -341,7 +350,7 @@ void *quern__plan_address(const quern__plan *p, quern__id id, void *slab, void *
     quern__id r = p->root[id];
     const quern__value *v = quern__graph_value(p->graph, r);
     if (v->variable)
-        return v->variable->data;
+        return p->panels[r] ? quern__variable_panels(v->variable) : quern__variable_numbers(v->variable);
     if (v->kind == QUERN__VALUE_CONSTANT)
         return &p->constants[r];
     if (v->kind == QUERN__VALUE_BATCH)
@@ -357,4 +366,10 @@ void quern__plan_bind(quern__plan *p, void *slab, void *const *arrays)
             p->entries[e].call.in[k].data =
                 quern__plan_address(p, k < node->n_in ? node->in[k] : node->out[k - node->n_in], slab, arrays);
     }
+    for (int e = 0; e < p->n_entries; e++)
+        for (int k = 0; k < p->entries[e].call.n_out; k++) {
+            quern__variable *v = quern__graph_value(p->graph, p->entries[e].node->out[k])->variable;
+            if (v)
+                v->panels_newer = v->panels && p->panels[p->entries[e].node->out[k]];
+        }
 }

@@ -28,6 +28,7 @@ typedef struct quern__plan {
     int64_t *offset;      /* by value id: place in the slab, -1 elsewhere */
     quern__id *root;      /* by value id: whose memory it is */
     double *constants;    /* by value id */
+    int64_t *panels;      /* by value id: width of the panels it lies in, 0: C order */
     quern_tensor *tensors;
 } quern__plan;
 
@@ -42,6 +43,7 @@ void quern__plan_bind(quern__plan *p, void *slab, void *const *arrays);
 void *quern__plan_address(const quern__plan *p, quern__id id, void *slab, void *const *arrays);
 
 /* The parts of planning, each its own file. divide.c: axis and grain of a node's blocks, and where an input is read by a block. */
+enum { QUERN__PANEL = 64, QUERN__SLICE = 32 };
 typedef struct quern__split {
     int32_t axis; /* of the value; -1: one block */
     int64_t grain;
@@ -50,6 +52,9 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
                                 const quern__split *splits);
 /* The axis of input i along which a block of the node reads only its own part; -1: it reads all. */
 int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity);
+/* panels.c: which matrices lie in panels (p->panels), with room for them. */
+int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs, const quern__split *splits,
+                       quern__plan *p, quern_error *err);
 /* Whether blocks written as `split` of `from` are those read along `axis` of `to` with `grain`. */
 bool quern__plan_aligned(const quern_shape *from, quern__split split, const quern_shape *to, quern__split read);
 

@@ -9,23 +9,49 @@
 
 enum { spins = 20000 };
 
-static void wait_until_changed(uint32_t *word, uint32_t old, bool alone)
+/* Numbers too small to be normal count as zero in steps, as in TensorFlow: they mean nothing, and some processors take many times
+ * as long for them (Adam's first moment where no gradient flows is full of them). Returns what is to be set again afterwards. */
+static unsigned flush_subnormals(void)
 {
-    for (int i = 0; i < spins && !alone; i++) {
+#if defined(__x86_64__)
+    unsigned before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(before | 0x8040);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void restore(unsigned before)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr(before);
+#else
+    (void)before;
+#endif
+}
+
+static void wait_until_changed(quern__team *t, uint32_t *word, uint32_t old)
+{
+    for (int i = 0; i < spins; i++) {
         if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != old)
             return;
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
     }
-    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == old)
+    __atomic_add_fetch(&t->sleepers, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == old)
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    __atomic_sub_fetch(&t->sleepers, 1, __ATOMIC_SEQ_CST);
 }
 
-static void change(uint32_t *word)
+/* Who sleeps has counted itself before it looked at the word for the last time, so nobody is forgotten. */
+static void change(quern__team *t, uint32_t *word)
 {
-    __atomic_add_fetch(word, 1, __ATOMIC_ACQ_REL);
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+    __atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&t->sleepers, __ATOMIC_SEQ_CST))
+        syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
 void quern__team_barrier(quern__team *t)
@@ -35,9 +61,9 @@ void quern__team_barrier(quern__team *t)
     uint32_t turn = __atomic_load_n(&t->turn, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&t->arrived, 1, __ATOMIC_ACQ_REL) == (uint32_t)t->threads) {
         __atomic_store_n(&t->arrived, 0, __ATOMIC_RELAXED);
-        change(&t->turn);
+        change(t, &t->turn);
     } else
-        wait_until_changed(&t->turn, turn, false);
+        wait_until_changed(t, &t->turn, turn);
 }
 
 static void *member(void *arg)
@@ -45,8 +71,9 @@ static void *member(void *arg)
     struct quern__member *me = arg;
     quern__team *t = me->team;
     quern__kernels_thread_start();
+    flush_subnormals();
     for (uint32_t seen = 0;;) {
-        wait_until_changed(&t->job, seen, false);
+        wait_until_changed(t, &t->job, seen);
         seen++;
         if (__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE))
             return NULL;
@@ -60,8 +87,10 @@ void quern__team_run(quern__team *t, void (*work)(void *arg, int thread), void *
     t->work = work;
     t->arg = arg;
     if (t->threads > 1)
-        change(&t->job);
+        change(t, &t->job);
+    unsigned before = flush_subnormals();
     work(arg, 0);
+    restore(before);
     quern__team_barrier(t);
 }
 
@@ -99,7 +128,7 @@ void quern__team_free(quern__team *t)
     if (!t)
         return;
     __atomic_store_n(&t->stop, true, __ATOMIC_RELEASE);
-    change(&t->job);
+    change(t, &t->job);
     for (int i = 1; i <= t->started; i++)
         pthread_join(t->members[i].thread, NULL);
     quern__free(t);

@@ -15,6 +15,7 @@ struct quern__team {
     bool stop;
     /* Words that threads wait on, a cache line each. */
     uint32_t job __attribute__((aligned(64)));
+    uint32_t sleepers __attribute__((aligned(64))); /* threads that wait in the kernel, or are about to */
     uint32_t turn __attribute__((aligned(64)));
     uint32_t arrived __attribute__((aligned(64)));
     struct quern__member {

@@ -1,0 +1,141 @@
+/* Which matrices lie in panels while a plan runs. The columns of a weight are divided among owners; in C order their parts of a row
+ * lie side by side, and what one core fetches ahead is what another is writing. A weight that is only multiplied by, and changed by
+ * the optimizer, lies in panels instead, and so do its slots and its gradient. */
+#include "plan.h"
+
+#include <string.h>
+
+enum { smallest = 1 << 12 };
+
+typedef struct looking {
+    const quern__graph *g;
+    const bool *live;
+    const quern__id *root, *outputs;
+    int n_outputs, n_nodes;
+    const quern__split *splits;
+    int64_t capacity;
+} looking;
+
+static bool divided_by_columns(const looking *l, const quern__node *node)
+{
+    quern__split s = l->splits[node->out[0]];
+    return s.axis == 1 && quern__shape_of(l->g, node->out[0])->rank == 2;
+}
+
+/* The matrix in question, and what is found of its kin: the update that changes it. */
+typedef struct family {
+    quern__id weight;
+    int update; /* node; -1: none */
+    bool fits;
+} family;
+
+static bool product_reads(const looking *l, const quern__node *node, int i)
+{
+    quern__split s = l->splits[node->out[0]];
+    int rank = quern__shape_of(l->g, node->out[0])->rank;
+    return !strcmp(node->op->name, "matmul") && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
+}
+
+/* How many live nodes read root r, and through which node last; a view of it spoils all. */
+static int readers(const looking *l, quern__id r, bool *viewed)
+{
+    int n = 0;
+    for (int k = 0; k < l->n_nodes; k++) {
+        const quern__node *node = quern__graph_node_at(l->g, k);
+        for (int i = 0; l->live[k] && i < node->n_in; i++)
+            if (l->root[node->in[i]] == r) {
+                n++;
+                *viewed = *viewed || node->in[i] != r || node->op->view;
+            }
+    }
+    for (int i = 0; i < l->n_outputs; i++)
+        *viewed = *viewed || l->root[l->outputs[i]] == r;
+    return n;
+}
+
+/* Whether the other matrices of an update may lie in panels too: slots that nobody else reads, and a gradient that a product made
+ * for it alone. */
+static bool update_fits(const looking *l, const quern__node *node)
+{
+    const quern_shape *shape = quern__shape_of(l->g, node->out[0]);
+    for (int i = 0; i < node->n_in; i++) {
+        if (!quern_shape_equal(quern__shape_of(l->g, node->in[i]), shape))
+            continue;
+        quern__id r = l->root[node->in[i]];
+        const quern__value *v = quern__graph_value(l->g, r);
+        bool viewed = false;
+        int n = readers(l, r, &viewed);
+        if (viewed || (i > 0 && n != 1) || v->dtype != QUERN_FLOAT32)
+            return false;
+        const quern__node *maker = v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(l->g, v->node) : NULL;
+        if (i >= node->n_out && (!maker || strcmp(maker->op->name, "matmul") || !divided_by_columns(l, maker)))
+            return false;
+        if (i < node->n_out && v->kind != QUERN__VALUE_VARIABLE)
+            return false;
+    }
+    return divided_by_columns(l, node);
+}
+
+static family look(const looking *l, quern__id weight)
+{
+    family f = { .weight = weight, .update = -1, .fits = true };
+    bool viewed = false;
+    int n = readers(l, weight, &viewed);
+    f.fits = n > 0 && !viewed;
+    for (int k = 0; f.fits && k < l->n_nodes; k++) {
+        const quern__node *node = quern__graph_node_at(l->g, k);
+        for (int i = 0; f.fits && l->live[k] && i < node->n_in; i++) {
+            if (node->in[i] != weight)
+                continue;
+            if (i == 0 && node->op->updates > 0 && f.update < 0) {
+                f.update = k;
+                f.fits = update_fits(l, node);
+            } else
+                f.fits = product_reads(l, node, i);
+        }
+    }
+    return f;
+}
+
+/* Marks root values; `panels` gets the width by value id. */
+static void mark(const looking *l, const family *f, int64_t width, int64_t *panels)
+{
+    panels[f->weight] = width;
+    if (f->update < 0)
+        return;
+    const quern__node *node = quern__graph_node_at(l->g, f->update);
+    for (int i = 0; i < node->n_in; i++)
+        if (quern_shape_equal(quern__shape_of(l->g, node->in[i]), quern__shape_of(l->g, node->out[0])))
+            panels[node->in[i]] = width;
+    for (int k = 0; k < node->n_out; k++)
+        panels[node->out[k]] = width;
+}
+
+int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs, const quern__split *splits,
+                       quern__plan *p, quern_error *err)
+{
+    looking l = { .g = g,
+                  .live = live,
+                  .root = p->root,
+                  .outputs = outputs,
+                  .n_outputs = n_outputs,
+                  .n_nodes = quern__graph_nodes(g),
+                  .splits = splits,
+                  .capacity = p->capacity };
+    for (quern__id id = 1; id <= quern__graph_values(g); id++) {
+        const quern__value *v = quern__graph_value(g, id);
+        const int64_t width = QUERN__PANEL;
+        if (v->kind != QUERN__VALUE_VARIABLE || v->dtype != QUERN_FLOAT32 || v->shape.rank != 2 || v->shape.dims[1] % width ||
+            v->shape.dims[1] <= width || quern_shape_count(&v->shape) < smallest)
+            continue;
+        family f = look(&l, id);
+        if (f.fits)
+            mark(&l, &f, width, p->panels);
+    }
+    for (quern__id id = 1; id <= quern__graph_values(g); id++) {
+        const quern__value *v = quern__graph_value(g, id);
+        if (p->panels[id] && v->variable && !quern__variable_divide(v->variable, p->panels[id]))
+            return quern__fail_memory(err, (size_t)quern_shape_count(&v->shape) * sizeof(float));
+    }
+    return QUERN_OK;
+}
