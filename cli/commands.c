@@ -107,7 +107,11 @@ quern_generator *cli_data(const arguments *a, const char *option, char **words, 
     }
     for (int i = 0; i < n; i++)
         snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
-    quern_generator *g = quern_file_generator(joined, cli_option(a, "target"), cli_option(a, "missing"), err);
+    quern_file_opts o = { .target = cli_option(a, "target"),
+                          .features = cli_option(a, "features"),
+                          .weight = cli_option(a, "weight"),
+                          .missing = cli_option(a, "missing") };
+    quern_generator *g = quern_file_generator(joined, &o, err);
     if (!g)
         *code = cli_fail(err->code, err);
     return g;

@@ -65,11 +65,20 @@ QUERN_API quern_error *quern_yielder_error(quern_yielder *yielder);
 QUERN_API quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y,
                                                  const float *weights, quern_error *err);
 
-/* Files as the command names them: "x=images-idx3-ubyte.gz y=labels-idx1-ubyte.gz" (IDX), or "train.csv" with `target` (a column;
- * NULL when nothing is predicted). gzip is read as it streams; no file is held whole. An empty field, "?", "NA" or "nan" of a CSV
- * is an error naming line and column unless `missing` is a number that stands for it. Shuffling draws from a window of 4 MiB of
- * records. Returns new, NULL on failure. */
-QUERN_API quern_generator *quern_file_generator(const char *words, const char *target, const char *missing, quern_error *err);
+/* How files are read; NULL and zero: the default. */
+typedef struct quern_file_opts {
+    const char *target;   /* columns of a CSV between commas; NULL: nothing is predicted                                 */
+    const char *features; /* columns between commas; NULL: all others                                                    */
+    const char *weight;   /* a column of sample weights                                                                  */
+    const char *missing;  /* "0" or "age=30,price=0": what stands for a missing value; NULL: a missing value is an error */
+} quern_file_opts;
+/* Files as the command names them: "x=images-idx3-ubyte.gz y=labels-idx1-ubyte.gz" (IDX), or "a.csv b.csv" (tables with one
+ * header, gzipped or not, ".tsv" between tabs; "-" is standard input). gzip is read as it streams; no file is held whole. An
+ * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
+ * (quern_generator_class). Shuffling draws from a window of 4 MiB of records. Returns new, NULL on failure. */
+QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
+/* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
+QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
 
 /* Another program: `command` is run with the shell and writes `.npy` arrays to its standard output, x then y (of each input and
  * target), batch after batch, with at most as many records as the run's batch_size. Its environment has QUERN_EPOCH (from 1) and

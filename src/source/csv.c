@@ -1,201 +1,355 @@
-/* CSV and TSV with a header, gzipped or not, read forward in bounded memory (RFC 4180: quoted fields may hold commas, newlines and
- * doubled quotes). Every feature and target is a number. */
-#include "source.h"
+/* CSV and TSV with a header, gzipped or not, one file or several with the same header, read forward in bounded memory (RFC 4180:
+ * quoted fields may hold separators, newlines and doubled quotes). A record is found whole in the buffer; where it holds no quote,
+ * numbers are read where they stand. Features are numbers; a target that is none is a class: its place among the sorted names. */
+#include "csv.h"
+#include "number.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <zlib.h>
 
-enum { most_columns = 4096, most_field = 4096 };
+size_t quern__csv_buffer = 1 << 18;
+static const char blank[] = " \t\r\n";
 
-typedef struct csv {
-    char *path, separator, names[most_columns][64];
-    gzFile file;
-    int columns, target; /* target -1: none */
-    int64_t line;
-    bool fills;
-    double fill;
-    char field[most_field];
-} csv;
-
-static int fail(csv *f, int code, const char *what, quern_error *err)
+int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format, ...)
 {
-    char where[256];
-    snprintf(where, sizeof where, "%s:%lld", f->path, (long long)f->line);
+    char where[256], what[300];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    snprintf(where, sizeof where, column >= 0 ? "%.150s:%lld: column '%s'" : "%.150s:%lld", f->bytes.path, (long long)f->line,
+             column >= 0 ? f->columns[column].name : "");
     return quern__fail(err, code, where, "%s", what);
 }
 
-/* The next field. Returns what ended it: the separator, '\n', or EOF; a negative status -1000 - code on failure. */
-static int next_field(csv *f, bool *empty_line, quern_error *err)
+/* ---- records ---- */
+
+/* Where the record at the buffer's beginning ends, by quotes; `lines` gets its newlines. NULL: it goes on behind the buffer. */
+static char *end_of_quoted(char *p, const char *end, bool at_end, int *lines)
 {
-    size_t n = 0;
-    bool quoted = false, was_quoted = false;
+    bool inside = false;
+    for (*lines = 0; p < end; p++) {
+        if (*p == '"')
+            inside = !inside; /* a doubled quote leaves and enters */
+        *lines += *p == '\n';
+        if (*p == '\n' && !inside)
+            return p;
+    }
+    return at_end && !inside ? p : NULL;
+}
+
+/* The next record, [p, e) without its end of line; QUERN_END when there is none in this file. `quoted`: it holds a quote. */
+static int next_record(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
+{
+    quern__bytes *b = &f->bytes;
+    f->line += f->used ? 1 + f->inner : 0;
+    b->begin += f->used;
+    f->used = 0;
     for (;;) {
-        int c = gzgetc(f->file), code;
-        if (c < 0) {
-            gzerror(f->file, &code);
-            if (quoted || (code != Z_OK && code != Z_BUF_ERROR && code != Z_STREAM_END))
-                return -1000 + fail(f, QUERN_FORMAT, quoted ? "the file ends inside quotes" : "the compressed data is broken", err);
+        char *start = b->buffer + b->begin, *end = b->buffer + b->end, *newline = memchr(start, '\n', (size_t)(end - start));
+        int lines = 0;
+        *quoted = memchr(start, '"', (size_t)((newline ? newline : end) - start)) != NULL;
+        if (*quoted)
+            newline = end_of_quoted(start, end, b->ended, &lines);
+        else if (!newline && b->ended && start < end)
+            newline = end;
+        if (newline) {
+            *p = start;
+            *e = newline > start && newline[-1] == '\r' ? newline - 1 : newline;
+            f->used = (size_t)(newline - start) + (newline < end);
+            f->inner = lines - (lines && newline < end);
+            return QUERN_OK;
         }
-        if (quoted && c == '"') {
-            c = gzgetc(f->file);
-            if (c != '"') {
-                quoted = false;
-                was_quoted = true;
-            }
-        } else if (!quoted && !was_quoted && n == 0 && c == '"') {
-            quoted = true;
+        if (b->ended)
+            return start < end ? quern__csv_fail(f, -1, QUERN_FORMAT, err, "the file ends inside quotes") : QUERN_END;
+        int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
+        if (got < 0)
+            return (int)got;
+    }
+}
+
+/* The field that begins at p, without quotes, in f->field; *p moves behind it (to a separator or e). */
+static int take_field(quern__csv *f, char **p, const char *e, quern_error *err)
+{
+    size_t n = 0, most = (size_t)(e - *p) + 1;
+    if (most > f->field_room) {
+        char *grown = quern__realloc(f->field, most + 64);
+        if (!grown)
+            return quern__fail_memory(err, most);
+        f->field = grown;
+        f->field_room = most + 64;
+    }
+    bool inside = **p == '"' && *p < e;
+    for (char *s = *p + inside;; s++) {
+        if (inside && s < e && *s == '"' && s + 1 < e && s[1] == '"')
+            s++;
+        else if (inside && s < e && *s == '"') {
+            inside = false;
             continue;
+        } else if (s >= e || (!inside && *s == f->separator)) {
+            *p = s;
+            break;
         }
-        if (c == '\n')
-            f->line += 1;
-        if (!quoted && (c == f->separator || c == '\n' || c < 0)) {
-            if (n && c != f->separator && f->field[n - 1] == '\r')
-                n--;
-            f->field[n] = 0;
-            *empty_line = n == 0 && !was_quoted;
-            return c < 0 ? EOF : c;
-        }
-        if (n + 1 >= sizeof f->field)
-            return -1000 + fail(f, QUERN_FORMAT, "a field is longer than 4095 bytes", err);
-        f->field[n++] = (char)c;
+        f->field[n++] = *s;
     }
+    f->field[n] = 0;
+    return QUERN_OK;
 }
 
-static int header(csv *f, quern_error *err)
+/* ---- the header ---- */
+
+static int header(quern__csv *f, bool first, quern_error *err)
 {
-    bool empty;
-    f->columns = 0;
+    char *p, *e;
+    bool quoted;
     f->line = 1;
-    for (int end = f->separator; end == f->separator;) {
-        end = next_field(f, &empty, err);
-        if (end < EOF)
-            return end + 1000;
-        const char *name = f->field;
-        if (f->columns == 0 && !strncmp(name, "\xef\xbb\xbf", 3))
-            name += 3;
-        if (f->columns == most_columns)
-            return fail(f, QUERN_FORMAT, "more than 4096 columns", err);
-        snprintf(f->names[f->columns++], sizeof f->names[0], "%.63s", name);
+    f->used = 0;
+    int status = next_record(f, &p, &e, &quoted, err), n = 0;
+    if (status == QUERN_END || (status == QUERN_OK && p == e))
+        return quern__fail(err, QUERN_FORMAT, f->bytes.path, "no header");
+    if (status == QUERN_OK && e - p >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
+        p += 3;
+    for (; status == QUERN_OK; p++) {
+        if (n == QUERN__CSV_COLUMNS)
+            return quern__csv_fail(f, -1, QUERN_FORMAT, err, "more than %d columns", QUERN__CSV_COLUMNS);
+        status = take_field(f, &p, e, err);
+        if (status == QUERN_OK && first) {
+            quern__column *grown = quern__realloc(f->columns, ((size_t)n + 1) * sizeof *grown);
+            if (!grown)
+                return quern__fail_memory(err, (size_t)n * sizeof *grown);
+            f->columns = grown;
+            grown[n] = (quern__column){ .place = QUERN__IGNORED };
+            snprintf(grown[n].name, sizeof grown[n].name, "%.63s", f->field);
+            f->n = n + 1;
+        } else if (status == QUERN_OK && (n >= f->n || strncmp(f->columns[n].name, f->field, 63)))
+            return quern__csv_fail(f, -1, QUERN_FORMAT, err, "column %d is '%.40s', in %s it is '%s'", n + 1, f->field, f->paths[0],
+                                   n < f->n ? f->columns[n].name : "not there");
+        n++;
+        if (p >= e)
+            break;
     }
-    return f->columns == 1 && !f->names[0][0] ? quern__fail(err, QUERN_FORMAT, f->path, "no header") : QUERN_OK;
+    return status < 0  ? status
+           : n == f->n ? QUERN_OK
+                       : quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d columns, %s has %d", n, f->paths[0], f->n);
 }
 
-static int number(csv *f, int column, int64_t line, double *out, quern_error *err)
+/* Opens the k-th file and reads its header. */
+static int open_file(quern__csv *f, int k, quern_error *err)
 {
-    const char *text = f->field + strspn(f->field, " \t");
-    char *end, where[256];
-    snprintf(where, sizeof where, "%s:%lld: column '%s'", f->path, (long long)line, f->names[column]);
-    if (!*text || !strcmp(text, "?") || !strcasecmp(text, "na") || !strcasecmp(text, "nan")) {
-        *out = f->fill;
-        return f->fills ? QUERN_OK
-                        : quern__fail(err, QUERN_NUMBER, where, "a value is missing ('%s'); --missing NUMBER fills it in", text);
+    bool first = f->columns == NULL;
+    quern__bytes_close(&f->bytes);
+    f->at = k;
+    int status = quern__bytes_open(&f->bytes, f->paths[k], quern__csv_buffer, err);
+    return status < 0 ? status : header(f, first, err);
+}
+
+/* ---- values ---- */
+
+int quern__csv_class_of(const quern__column *c, const char *name)
+{
+    int low = 0, high = c->n_classes;
+    while (low < high) {
+        int middle = (low + high) / 2, order = strcmp(name, c->classes[middle]);
+        if (order == 0)
+            return middle;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
-    *out = strtod(text, &end);
-    end += strspn(end, " \t");
-    if (*end || end == text)
-        return quern__fail(err, QUERN_FORMAT, where, "'%.40s' is no number", text);
-    return isfinite(*out) && fabs(*out) <= 3.4028235677973366e38
+    return -1;
+}
+
+bool quern__csv_missing(const char *text)
+{
+    return !*text || !strcmp(text, "?") || !strcasecmp(text, "na") || !strcasecmp(text, "nan");
+}
+
+/* A field that is not plainly a number: blanks, words for missing, names of classes, quotes. */
+static int value_of(quern__csv *f, int k, double *out, quern_error *err)
+{
+    const quern__column *c = &f->columns[k];
+    char *text = f->field + strspn(f->field, blank);
+    size_t n = strlen(text);
+    while (n && strchr(blank, text[n - 1]))
+        text[--n] = 0;
+    if (quern__csv_missing(text)) {
+        *out = c->fill;
+        return c->fills ? QUERN_OK
+                        : quern__csv_fail(f, k, QUERN_NUMBER, err, "a value is missing ('%s'); --missing NUMBER fills it in", text);
+    }
+    if (c->classes) {
+        int class = quern__csv_class_of(c, text);
+        *out = class;
+        return class >= 0 ? QUERN_OK
+                          : quern__csv_fail(f, k, QUERN_INVALID, err, "'%.40s' is a class that was not there before", text);
+    }
+    const char *end = quern__read_double(text, out);
+    if (!end || *end)
+        return quern__csv_fail(f, k, QUERN_FORMAT, err, "'%.40s' is no number", text);
+    return QUERN_OK;
+}
+
+static int fits(const quern__csv *f, int k, double v, const char *text, quern_error *err)
+{
+    return isfinite(v) && fabs(v) <= 3.4028235677973366e38
                ? QUERN_OK
-               : quern__fail(err, QUERN_NUMBER, where, "'%.40s' does not fit float32", text);
+               : quern__csv_fail(f, k, QUERN_NUMBER, err, "'%.*s' does not fit float32", (int)strcspn(text, ",\t\r\n "), text);
+}
+
+/* One field into its place; *p moves behind it. */
+static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err)
+{
+    const quern__column *c = &f->columns[k];
+    const char *end = NULL;
+    double v = 0;
+    float narrow;
+    if (c->place >= 0) {
+        end = quern__read_float(*p, &narrow);
+        v = (double)narrow;
+    } else if (c->place != QUERN__IGNORED && !c->classes)
+        end = quern__read_double(*p, &v);
+    if (!end || (end < e && *end != f->separator)) { /* not plainly a number */
+        int status = take_field(f, p, e, err);
+        if (status < 0 || c->place == QUERN__IGNORED)
+            return status;
+        if ((status = value_of(f, k, &v, err)) < 0 || (status = fits(f, k, v, f->field, err)) < 0)
+            return status;
+        /* a quoted or blank-padded number is rounded from its own text */
+        const char *text = f->field + strspn(f->field, blank);
+        narrow = !quern__read_float(text, &narrow) || c->classes || quern__csv_missing(text) ? (float)v : narrow;
+    } else {
+        if (!isfinite(v) && fits(f, k, v, *p, err) < 0)
+            return QUERN_NUMBER;
+        *p += end - *p;
+    }
+    if (c->place >= 0)
+        x[c->place] = narrow;
+    else if (c->place != QUERN__IGNORED)
+        y[QUERN__FIRST_TARGET - c->place] = v;
+    return QUERN_OK;
+}
+
+/* The next record over all files, without empty lines; QUERN_END at the end of the last. */
+static int next_anywhere(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
+{
+    f->fresh = false;
+    for (;;) {
+        int status = next_record(f, p, e, quoted, err);
+        if (status == QUERN_OK && *p == *e && f->n > 1)
+            continue;
+        if (status != QUERN_END || f->at + 1 == f->n_paths)
+            return status;
+        if ((status = open_file(f, f->at + 1, err)) < 0)
+            return status;
+    }
+}
+
+int quern__csv_text(quern__csv *f, int k, quern_error *err)
+{
+    char *p, *e;
+    bool quoted;
+    int status = next_anywhere(f, &p, &e, &quoted, err);
+    for (int i = 0; i <= k && status == QUERN_OK; i++, p++) {
+        status = take_field(f, &p, e, err);
+        if (status == QUERN_OK && p >= e && i < k)
+            return quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d fields, expected %d", i + 1, f->n);
+    }
+    return status;
 }
 
 static int csv_read(void *self, float *x, double *y, quern_error *err)
 {
-    csv *f = self;
-    bool empty;
-    for (int column = 0, feature = 0;; column++) {
-        int64_t line = f->line;
-        int end = next_field(f, &empty, err);
-        double v = 0;
-        if (end < EOF)
-            return end + 1000;
-        if (column == 0 && empty && end == EOF)
-            return QUERN_END;
-        if (column == 0 && empty && end == '\n' && f->columns > 1) {
-            column = -1;
-            continue;
-        }
-        int status = column < f->columns ? number(f, column, line, &v, err) : QUERN_OK;
-        if (status < 0)
+    quern__csv *f = self;
+    char *p, *e;
+    bool quoted;
+    int status = next_anywhere(f, &p, &e, &quoted, err);
+    if (status != QUERN_OK)
+        return status;
+    for (int k = 0; k < f->n; k++, p++) {
+        if ((status = put_field(f, k, &p, e, x, y, err)) < 0)
             return status;
-        if (column < f->columns && column == f->target)
-            *y = v;
-        else if (column < f->columns)
-            x[feature++] = (float)v;
-        if (end == f->separator)
+        if (p < e && k + 1 < f->n)
             continue;
-        if (column + 1 == f->columns)
-            return QUERN_OK;
-        char what[64];
-        snprintf(what, sizeof what, "%d fields, expected %d", column + 1, f->columns);
-        f->line = line;
-        return fail(f, QUERN_FORMAT, what, err);
+        if (p >= e && k + 1 == f->n)
+            break;
+        int fields = k + 1;
+        while (p < e && take_field(f, (p++, &p), e, err) >= 0)
+            fields++;
+        return quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d fields, expected %d", fields, f->n);
     }
+    return QUERN_OK;
 }
 
-static int csv_rewind(void *self, quern_error *err)
+int quern__csv_rewind(void *self, quern_error *err)
 {
-    csv *f = self;
-    return gzrewind(f->file) ? quern__fail(err, QUERN_IO, f->path, "cannot go back to the start") : header(f, err);
+    quern__csv *f = self;
+    if (f->fresh)
+        return QUERN_OK;
+    f->fresh = true;
+    if (f->n_paths > 1)
+        return open_file(f, 0, err);
+    int status = quern__bytes_rewind(&f->bytes, err);
+    return status < 0 ? status : header(f, false, err);
 }
 
 static void csv_free(void *self)
 {
-    csv *f = self;
-    if (f->file)
-        gzclose(f->file);
-    quern__free(f->path);
+    quern__csv *f = self;
+    quern__bytes_close(&f->bytes);
+    for (int k = 0; k < f->n; k++) {
+        for (int i = 0; i < f->columns[k].n_classes; i++)
+            quern__free(f->columns[k].classes[i]);
+        quern__free(f->columns[k].classes);
+    }
+    for (int i = 0; i < f->n_paths; i++)
+        quern__free(f->paths[i]);
+    quern__free(f->paths);
+    quern__free(f->columns);
+    quern__free(f->field);
     quern__free(f);
 }
 
-static int find_target(csv *f, const char *target, quern_error *err)
+static const char *class_name(void *self, int target, int i)
 {
-    f->target = -1;
-    for (int i = 0; target && i < f->columns; i++)
-        if (!strcmp(f->names[i], target))
-            f->target = i;
-    if (!target || f->target >= 0)
-        return QUERN_OK;
-    int status = quern__fail(err, QUERN_NOTFOUND, f->path, "no column is called '%s'", target);
-    const char *names[most_columns];
-    for (int i = 0; i < f->columns; i++)
-        names[i] = f->names[i];
-    const char *near = quern__nearest(target, names, (size_t)f->columns, sizeof *names);
-    if (near)
-        quern__hint(err, "did you mean '%s'?", near);
-    return status;
+    const quern__csv *f = self;
+    for (int k = 0; k < f->n; k++)
+        if (f->columns[k].place == QUERN__FIRST_TARGET - target)
+            return i >= 0 && i < f->columns[k].n_classes ? f->columns[k].classes[i] : NULL;
+    return NULL;
 }
 
-int quern__csv_open(const char *path, const char *target, const char *missing, quern__stream *out, quern_error *err)
+int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream *out, quern_error *err)
 {
-    csv *f = quern__zalloc(1, sizeof *f);
-    if (!f || !(f->path = quern__strdup(path))) {
+    quern__csv *f = quern__zalloc(1, sizeof *f);
+    if (!f || !(f->paths = quern__zalloc((size_t)n, sizeof *f->paths))) {
         quern__free(f);
         return quern__fail_memory(err, sizeof *f);
     }
-    f->separator = strstr(path, ".tsv") ? 9 : 44; /* tab, comma */
-    f->file = gzopen(path, "rb");
-    int status = f->file ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be opened");
-    if (status >= 0 && missing && !(f->fills = quern__parse_number(missing, &f->fill)))
-        status = quern__fail(err, QUERN_INVALID, "--missing", "'%s' is no number", missing);
-    if (status >= 0)
-        gzbuffer(f->file, 1 << 17);
-    status = status < 0 ? status : header(f, err);
-    status = status < 0 ? status : find_target(f, target, err);
+    f->bytes.fd = -1;
+    f->fresh = true;
+    f->separator = strstr(paths[0], ".tsv") ? '\t' : ',';
+    int status = QUERN_OK;
+    for (; f->n_paths < n && status >= 0; f->n_paths++)
+        if (!(f->paths[f->n_paths] = quern__strdup(paths[f->n_paths])))
+            status = quern__fail_memory(err, 1);
+    status = status < 0 ? status : open_file(f, 0, err);
+    status = status < 0 ? status : quern__csv_columns(f, o, err);
     if (status < 0) {
         csv_free(f);
         return status;
     }
-    *out = (quern__stream){ .rewind = csv_rewind,
+    *out = (quern__stream){ .rewind = quern__csv_rewind,
                             .read = csv_read,
                             .free = csv_free,
+                            .class_name = class_name,
                             .self = f,
-                            .x_count = f->columns - (f->target >= 0),
-                            .y_count = f->target >= 0,
-                            .where = f->path };
+                            .x_count = f->n_features,
+                            .y_count = f->n_targets,
+                            .weighted = f->weighted,
+                            .once = f->bytes.offset < 0 && !f->bytes.gz,
+                            .where = f->paths[0] };
     return QUERN_OK;
 }

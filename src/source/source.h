@@ -23,9 +23,10 @@ struct quern_generator {
     const quern__source_ops *ops;
     void *self;
     const quern_batch_spec *spec;
-    bool restarts; /* can begin anew */
-    bool finite;   /* an epoch is one pass over it: arrays and files */
-    int64_t count; /* records, of sources with `read` */
+    bool restarts;                                                          /* can begin anew */
+    bool finite;                                                            /* an epoch is one pass over it: arrays and files */
+    int64_t count;                                                          /* records, of sources with `read` */
+    const char *(*class_name)(const quern_generator *g, int target, int i); /* NULL: none */
     int features;
 };
 
@@ -38,13 +39,18 @@ typedef struct quern__stream {
     int (*read)(void *self, float *x, double *y, quern_error *err);
     void (*free)(void *self);
     void *self;
+    /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
+    const char *(*class_name)(void *self, int target, int i);
     int64_t x_count, y_count; /* numbers in a record */
+    bool weighted;            /* one more number behind the targets: the record's weight */
+    bool once;                /* it cannot be read again */
     const char *where;
 } quern__stream;
 /* Takes the stream's self. Returns new. */
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err);
 /* The kinds of file. */
 int quern__idx_open(const char *x_path, const char *y_path, quern__stream *out, quern_error *err);
-int quern__csv_open(const char *path, const char *target, const char *missing, quern__stream *out, quern_error *err);
+int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream *out, quern_error *err);
+extern size_t quern__csv_buffer; /* bytes that a CSV's buffer has at first; tests make it small */
 
 #endif

@@ -18,6 +18,9 @@ typedef struct streaming {
     double *y;
 } streaming;
 
+/* Doubles of a record: targets, and the weight. */
+static int64_t doubles(const streaming *w) { return w->s.y_count + w->s.weighted; }
+
 static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     streaming *w = g->self;
@@ -41,13 +44,13 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
             return quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s a record, the model wants %s", (long long)count,
                                i ? "targets" : "inputs", quern_shape_text(&spec->shapes[i], want, sizeof want));
     }
-    size_t record = (size_t)w->s.x_count * sizeof(float) + (size_t)w->s.y_count * sizeof(double);
+    size_t record = (size_t)w->s.x_count * sizeof(float) + (size_t)doubles(w) * sizeof(double);
     w->capacity = shuffle ? (int64_t)(window_bytes / (record ? record : 1)) : 1;
     w->capacity = w->capacity < 1 ? 1 : w->capacity > window_most ? window_most : w->capacity;
     quern__free(w->x);
     quern__free(w->y);
     w->x = quern__zalloc((size_t)w->capacity, (size_t)w->s.x_count * sizeof *w->x);
-    w->y = quern__zalloc((size_t)w->capacity, (size_t)w->s.y_count * sizeof *w->y + 1);
+    w->y = quern__zalloc((size_t)w->capacity, (size_t)doubles(w) * sizeof *w->y + 1);
     if (!w->x || !w->y)
         return quern__fail_memory(err, (size_t)w->capacity * record);
     w->shuffle = shuffle;
@@ -60,7 +63,7 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
 static int fill(streaming *w, quern_error *err)
 {
     while (!w->ended && w->held < w->capacity) {
-        int status = w->s.read(w->s.self, w->x + w->held * w->s.x_count, w->y + w->held * w->s.y_count, err);
+        int status = w->s.read(w->s.self, w->x + w->held * w->s.x_count, w->y + w->held * doubles(w), err);
         if (status < 0)
             return status;
         w->ended = status == QUERN_END;
@@ -72,12 +75,12 @@ static int fill(streaming *w, quern_error *err)
 /* One record out of the window into place `at` of the batch; the last takes its place. */
 static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
 {
-    int64_t nx = w->s.x_count, ny = w->s.y_count, k = 0;
+    int64_t nx = w->s.x_count, ny = w->s.y_count, all = doubles(w), k = 0;
     if (w->shuffle)
         k = (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held);
     memcpy((float *)b->arrays[0] + at * nx, w->x + k * nx, (size_t)nx * sizeof(float));
     for (int64_t i = 0; spec->n_targets && i < ny; i++) {
-        double v = w->y[k * ny + i];
+        double v = w->y[k * all + i];
         if (spec->dtypes[1] == QUERN_INT32 && (v != floor(v) || fabs(v) > INT32_MAX))
             return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: label %g is no whole number",
                                (long long)w->taken + 1, v);
@@ -86,10 +89,12 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
         else
             ((float *)b->arrays[1])[at * ny + i] = (float)v;
     }
+    if (w->s.weighted)
+        b->weights[at] = (float)w->y[k * all + ny];
     w->held--;
     w->taken++;
     memmove(w->x + k * nx, w->x + w->held * nx, (size_t)nx * sizeof(float));
-    memmove(w->y + k * ny, w->y + w->held * ny, (size_t)ny * sizeof(double));
+    memmove(w->y + k * all, w->y + w->held * all, (size_t)all * sizeof(double));
     return QUERN_OK;
 }
 
@@ -106,7 +111,7 @@ static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
             return status;
     }
     b->size = n;
-    b->has_weights = false;
+    b->has_weights = w->s.weighted;
     return n ? QUERN_OK : QUERN_END;
 }
 
@@ -117,6 +122,12 @@ static void stream_free(quern_generator *g)
     quern__free(w->x);
     quern__free(w->y);
     quern__free(w);
+}
+
+static const char *class_name(const quern_generator *g, int target, int i)
+{
+    const streaming *w = g->self;
+    return w->s.class_name ? w->s.class_name(w->s.self, target, i) : NULL;
 }
 
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err)
@@ -131,26 +142,8 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
         return NULL;
     }
     w->s = *s;
-    g->finite = true;
+    g->finite = !s->once;
+    g->class_name = class_name;
     g->features = (int)s->x_count;
     return g;
-}
-
-quern_generator *quern_file_generator(const char *words, const char *target, const char *missing, quern_error *err)
-{
-    char first[1024] = "", second[1024] = "";
-    quern__stream s = { 0 };
-    int status;
-    sscanf(words, "%1023s %1023s", first, second);
-    if (!strncmp(first, "x=", 2)) {
-        if (strncmp(second, "y=", 2) && *second)
-            status = quern__fail(err, QUERN_INVALID, second, "expected y=FILE");
-        else if (target || missing)
-            status = quern__fail(err, QUERN_INVALID, target ? "--target" : "--missing", "applies to CSV only");
-        else
-            status = quern__idx_open(first + 2, *second ? second + 2 : NULL, &s, err);
-    } else
-        status = *second ? quern__fail(err, QUERN_INVALID, second, "a second file is not in this version")
-                         : quern__csv_open(first, target, missing, &s, err);
-    return status < 0 ? NULL : quern__stream_generator(&s, err);
 }

@@ -35,7 +35,7 @@ static int64_t read_csv(const char *text, const char *missing, kept *k, quern_er
     write_file(csv_path, text, strlen(text));
     *k = (kept){ 0 };
     quern_model *m = quern_model_from_words("input 3 | activation linear", 0, err);
-    quern_generator *g = quern_file_generator(csv_path, NULL, missing, err);
+    quern_generator *g = quern_file_generator(csv_path, &(quern_file_opts){ .missing = missing }, err);
     int64_t n = g ? quern_predict_generator(m, g, 4, 0, keep, k, err) : err->code;
     quern_generator_free(g);
     quern_model_free(m);
@@ -83,10 +83,10 @@ static void csv_target_is_found_or_named(void **state)
     (void)state;
     quern_error err = { 0 };
     write_file(csv_path, "a,label\n1,2\n", 12);
-    quern_generator *g = quern_file_generator(csv_path, "label", NULL, &err);
+    quern_generator *g = quern_file_generator(csv_path, &(quern_file_opts){ .target = "label" }, &err);
     assert_int_equal(quern_generator_features(g), 1);
     quern_generator_free(g);
-    assert_null(quern_file_generator(csv_path, "labell", NULL, &err));
+    assert_null(quern_file_generator(csv_path, &(quern_file_opts){ .target = "labell" }, &err));
     assert_string_equal(err.hint, "did you mean 'label'?");
 }
 
@@ -110,7 +110,7 @@ static void broken_files_are_errors(void **state)
         write_file(x_path, copy, i <= sizeof images ? sizeof images : i - sizeof images - 1);
         quern_model *m = quern_model_from_words("input 2 2 | flatten | dense 3 softmax", 0, &err);
         assert_true(quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err) >= 0);
-        quern_generator *g = quern_file_generator(words, NULL, NULL, &err);
+        quern_generator *g = quern_file_generator(words, NULL, &err);
         int64_t n = g ? quern_evaluate_generator(m, g, 2, 0, logs, &err) : err.code;
         assert_true(n == 5 || (n < 0 && *err.text));
         good += n == 5;
@@ -129,7 +129,7 @@ static void label_outside_is_named(void **state)
     write_file(csv_path, "a,y\n1,0\n2,1\n3,9\n", 16);
     quern_model *m = quern_model_from_words("input 1 | dense 2 softmax", 0, &err);
     assert_true(quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err) >= 0);
-    quern_generator *g = quern_file_generator(csv_path, "y", NULL, &err);
+    quern_generator *g = quern_file_generator(csv_path, &(quern_file_opts){ .target = "y" }, &err);
     assert_int_equal(quern_evaluate_generator(m, g, 2, 0, logs, &err), QUERN_INVALID);
     assert_non_null(strstr(err.text, "label 9 is outside 0 … 1"));
     quern_generator_free(g);

@@ -1,0 +1,103 @@
+/* Reading forward through a buffer. */
+#include "bytes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static int io_error(const quern__bytes *b, const char *what, quern_error *err)
+{
+    return quern__fail(err, QUERN_IO, b->path, "%s: %s", what, strerror(errno));
+}
+
+int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_error *err)
+{
+    struct stat st;
+    unsigned char head[2] = { 0 };
+    bool standard = !strcmp(path, "-");
+    *b = (quern__bytes){ .path = quern__strdup(path), .fd = -1, .capacity = capacity };
+    b->buffer = quern__alloc(capacity + 1);
+    if (!b->path || !b->buffer)
+        return quern__fail_memory(err, capacity);
+    b->buffer[0] = 0;
+    b->fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+    if (b->fd < 0 || fstat(b->fd, &st))
+        return io_error(b, "cannot be opened", err);
+    if (S_ISDIR(st.st_mode))
+        return quern__fail(err, QUERN_IO, path, "is a directory");
+    b->offset = S_ISREG(st.st_mode) ? lseek(b->fd, 0, SEEK_CUR) : -1;
+    if (b->offset >= 0 && pread(b->fd, head, 2, b->offset) == 2 && head[0] == 0x1f && head[1] == 0x8b) {
+        if (!(b->gz = gzdopen(b->fd, "rb")))
+            return quern__fail_memory(err, capacity);
+        gzbuffer(b->gz, 1 << 17);
+        b->fd = -1; /* gzclose closes it */
+    }
+    return QUERN_OK;
+}
+
+static int64_t read_some(quern__bytes *b, char *to, size_t n, quern_error *err)
+{
+    if (b->gz) {
+        int got = gzread(b->gz, to, (unsigned)(n < (1u << 30) ? n : 1u << 30)), code = Z_OK;
+        const char *why = gzerror(b->gz, &code);
+        if (got < 0 || (code != Z_OK && code != Z_STREAM_END))
+            return quern__fail(err, QUERN_FORMAT, b->path, "the compressed data is broken: %s",
+                               code == Z_BUF_ERROR ? "cut off" : why);
+        return got;
+    }
+    ssize_t got;
+    do
+        got = b->offset >= 0 ? pread(b->fd, to, n, b->offset) : read(b->fd, to, n);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return io_error(b, "cannot be read", err);
+    b->offset += b->offset >= 0 ? got : 0;
+    return got;
+}
+
+int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
+{
+    size_t left = b->end - b->begin;
+    if (b->ended)
+        return 0;
+    memmove(b->buffer, b->buffer + b->begin, left);
+    b->begin = 0;
+    b->end = left;
+    if (left == b->capacity) {
+        size_t capacity = b->capacity < limit / 2 ? 2 * b->capacity : limit;
+        char *grown = capacity > b->capacity ? quern__realloc(b->buffer, capacity + 1) : NULL;
+        if (!grown)
+            return quern__fail(err, QUERN_NOMEM, b->path, "a record is longer than %zu bytes", b->capacity);
+        b->buffer = grown;
+        b->capacity = capacity;
+    }
+    int64_t got = read_some(b, b->buffer + left, b->capacity - left, err);
+    b->end += got > 0 ? (size_t)got : 0;
+    b->buffer[b->end] = 0;
+    b->ended = got == 0;
+    return got;
+}
+
+int quern__bytes_rewind(quern__bytes *b, quern_error *err)
+{
+    if (b->gz ? gzrewind(b->gz) != 0 : b->offset < 0)
+        return quern__fail(err, QUERN_IO, b->path, "cannot be read again from its start");
+    b->offset = 0;
+    b->begin = b->end = 0;
+    b->ended = false;
+    return QUERN_OK;
+}
+
+void quern__bytes_close(quern__bytes *b)
+{
+    if (b->gz)
+        gzclose(b->gz);
+    else if (b->fd >= 0)
+        close(b->fd);
+    quern__free(b->path);
+    quern__free(b->buffer);
+    *b = (quern__bytes){ .fd = -1 };
+}

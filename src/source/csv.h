@@ -1,0 +1,54 @@
+/* What the files of CSV share: csv.c reads records, columns.c says what each column is. */
+#ifndef QUERN__CSV_H
+#define QUERN__CSV_H
+
+#include "bytes.h"
+#include "source.h"
+
+enum { QUERN__CSV_COLUMNS = 4096, QUERN__CSV_RECORD = 4 << 20, QUERN__CSV_CLASSES = 4096 };
+enum {
+    QUERN__IGNORED = -1,
+    QUERN__FIRST_TARGET = -2
+}; /* places: features from 0 up, targets from -2 down, weights behind the targets */
+
+typedef struct quern__column {
+    char name[64];
+    int place;
+    bool fills;
+    double fill;
+    char **classes; /* of a target of names; NULL: numbers */
+    int n_classes;
+} quern__column;
+
+typedef struct quern__csv {
+    char **paths;
+    int n_paths, at; /* the file that is open */
+    quern__bytes bytes;
+    char separator;
+    int n, n_features, n_targets;
+    bool weighted, fresh; /* fresh: nothing has been read since the start */
+    quern__column *columns;
+    int inner;    /* newlines within the record's quotes */
+    int64_t line; /* of the record's first byte */
+    size_t used;  /* bytes of the record at `begin`, its newline among them */
+    char *field;  /* a quoted field without its quotes */
+    size_t field_room;
+} quern__csv;
+
+/* ---- csv.c ---- */
+/* An error at the present record, in a column (-1: in none). */
+int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+/* The field of column k of the next record as text, in f->field; QUERN_END at the end. */
+int quern__csv_text(quern__csv *f, int k, quern_error *err);
+int quern__csv_rewind(void *self, quern_error *err);
+/* The class of a name, -1 when it is none. */
+int quern__csv_class_of(const quern__column *c, const char *name);
+/* Whether the text stands for a missing value: nothing, "?", "NA", "nan". */
+bool quern__csv_missing(const char *text);
+
+/* ---- columns.c ---- */
+/* Gives every column its place, and targets of names their classes. */
+int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err);
+
+#endif
