@@ -20,6 +20,7 @@ typedef struct quern_batch_spec {
     int64_t batch_size;          /* records a buffer has room for */
     quern_shape shapes[2 * QUERN_MAX_ARRAYS];
     int32_t dtypes[2 * QUERN_MAX_ARRAYS];
+    const char *names[2 * QUERN_MAX_ARRAYS]; /* of the model's inputs and outputs */
 } quern_batch_spec;
 
 /* A recycled batch. Whoever fills it writes arrays of `size` records (<= spec->batch_size, which `size` holds at first) and, if it
@@ -72,10 +73,12 @@ typedef struct quern_file_opts {
     const char *weight;   /* a column of sample weights                                                                  */
     const char *missing;  /* "0" or "age=30,price=0": what stands for a missing value; NULL: a missing value is an error */
 } quern_file_opts;
-/* Files as the command names them: "x=images-idx3-ubyte.gz y=labels-idx1-ubyte.gz" (IDX), or "a.csv b.csv" (tables with one
- * header, gzipped or not, ".tsv" between tabs; "-" is standard input). gzip is read as it streams; no file is held whole. An
+/* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
+ * not, or "FILE.npz:/member"; x:NAME= and y:NAME= for several inputs and outputs), "data.npz" with members x, y and w, or
+ * "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
  * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
- * (quern_generator_class). Shuffling draws from a window of 4 MiB of records. Returns new, NULL on failure. */
+ * (quern_generator_class). Arrays that are not compressed are shuffled exactly, and may be read by several workers; all else is
+ * shuffled within a window of 4 MiB of records. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);

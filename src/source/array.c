@@ -29,6 +29,16 @@ typedef struct order {
     uint64_t seed;
 } order;
 
+void quern__number_put(quern_tensor *t, int64_t i, double v)
+{
+    if (t->dtype == QUERN_INT32)
+        ((int32_t *)t->data)[i] = (int32_t)v;
+    else if (t->dtype == QUERN_FLOAT64)
+        ((double *)t->data)[i] = v;
+    else
+        ((float *)t->data)[i] = (float)v;
+}
+
 /* ---- a pull callback ---- */
 
 typedef struct pull {
@@ -72,12 +82,11 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
 
 /* ---- records by number ---- */
 
-/* The numbers of the records at places first, first + 1, … of a pass. */
-static void number_records(const order *o, int64_t count, int64_t pass, int64_t first, quern_batch *b)
+void quern__number_records(bool shuffle, uint64_t seed, int64_t count, int64_t pass, int64_t first, quern_batch *b)
 {
-    quern__random_key key = quern__random_key_of(o->seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)pass);
+    quern__random_key key = quern__random_key_of(seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)pass);
     for (int64_t r = 0; r < b->size; r++)
-        b->indices[r] = o->shuffle ? (int64_t)quern__random_permute(key, (uint64_t)count, (uint64_t)(first + r)) : first + r;
+        b->indices[r] = shuffle ? (int64_t)quern__random_permute(key, (uint64_t)count, (uint64_t)(first + r)) : first + r;
 }
 
 typedef struct numbered {
@@ -98,7 +107,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
 {
     numbered *n = g->self;
     int64_t size = b->size;
-    number_records(&n->order, g->count, pass, first, b);
+    quern__number_records(n->order.shuffle, n->order.seed, g->count, pass, first, b);
     int status = n->read(n->user, b, err);
     if (status >= 0 && b->size != size)
         return quern__fail(err, QUERN_INVALID, "generator", "a batch of %lld records was asked for, %lld came", (long long)size,
@@ -158,7 +167,7 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
     return QUERN_OK;
 }
 
-static double number_at(const quern_tensor *t, int64_t i)
+double quern__number_of(const quern_tensor *t, int64_t i)
 {
     switch (t->dtype) {
     case QUERN_FLOAT64:
@@ -192,10 +201,10 @@ static void copy_record(const quern_tensor *from, int64_t record, int64_t count,
                (size_t)count * size);
     else if (dtype == QUERN_INT32)
         for (int64_t k = 0; k < count; k++)
-            ((int32_t *)to)[place * count + k] = (int32_t)number_at(from, record * count + k);
+            ((int32_t *)to)[place * count + k] = (int32_t)quern__number_of(from, record * count + k);
     else
         for (int64_t k = 0; k < count; k++)
-            ((float *)to)[place * count + k] = (float)number_at(from, record * count + k);
+            ((float *)to)[place * count + k] = (float)quern__number_of(from, record * count + k);
 }
 
 static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err)
@@ -203,7 +212,7 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
     const arrays *a = g->self;
     const quern_batch_spec *s = g->spec;
     (void)err;
-    number_records(&a->order, g->count, pass, first, batch);
+    quern__number_records(a->order.shuffle, a->order.seed, g->count, pass, first, batch);
     for (int i = 0; i < s->n_inputs + s->n_targets; i++)
         for (int64_t r = 0, per = per_record(&a->t[i].shape); r < batch->size; r++)
             copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r);

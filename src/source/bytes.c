@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 static int io_error(const quern__bytes *b, const char *what, quern_error *err)
 {
@@ -30,10 +29,9 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
         return quern__fail(err, QUERN_IO, path, "is a directory");
     b->offset = S_ISREG(st.st_mode) ? lseek(b->fd, 0, SEEK_CUR) : -1;
     if (b->offset >= 0 && pread(b->fd, head, 2, b->offset) == 2 && head[0] == 0x1f && head[1] == 0x8b) {
-        if (!(b->gz = gzdopen(b->fd, "rb")))
+        if (!(b->gz = quern__gunzip_new(b->fd)))
             return quern__fail_memory(err, capacity);
-        gzbuffer(b->gz, 1 << 17);
-        b->fd = -1; /* gzclose closes it */
+        b->fd = -1; /* it closes it */
     }
     return QUERN_OK;
 }
@@ -41,11 +39,9 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
 static int64_t read_some(quern__bytes *b, char *to, size_t n, quern_error *err)
 {
     if (b->gz) {
-        int got = gzread(b->gz, to, (unsigned)(n < (1u << 30) ? n : 1u << 30)), code = Z_OK;
-        const char *why = gzerror(b->gz, &code);
-        if (got < 0 || (code != Z_OK && code != Z_STREAM_END))
-            return quern__fail(err, QUERN_FORMAT, b->path, "the compressed data is broken: %s",
-                               code == Z_BUF_ERROR ? "cut off" : why);
+        int64_t got = quern__gunzip_read(b->gz, to, n);
+        if (got < 0)
+            return quern__fail(err, QUERN_FORMAT, b->path, "the compressed data is broken or cut off");
         return got;
     }
     ssize_t got;
@@ -83,7 +79,7 @@ int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
 
 int quern__bytes_rewind(quern__bytes *b, quern_error *err)
 {
-    if (b->gz ? gzrewind(b->gz) != 0 : b->offset < 0)
+    if (b->gz ? !quern__gunzip_rewind(b->gz) : b->offset < 0)
         return quern__fail(err, QUERN_IO, b->path, "cannot be read again from its start");
     b->offset = 0;
     b->begin = b->end = 0;
@@ -94,7 +90,7 @@ int quern__bytes_rewind(quern__bytes *b, quern_error *err)
 void quern__bytes_close(quern__bytes *b)
 {
     if (b->gz)
-        gzclose(b->gz);
+        quern__gunzip_free(b->gz);
     else if (b->fd >= 0)
         close(b->fd);
     quern__free(b->path);

@@ -1,20 +1,20 @@
-/* bytes: a file read forward through one buffer, plain (pread), gzipped (zlib), or standard input. */
+/* bytes: a file read forward through one buffer, plain (pread), gzipped, or standard input. */
 #ifndef QUERN__BYTES_H
 #define QUERN__BYTES_H
 
-#include "base/base.h"
+#include "gunzip.h"
 
 typedef struct quern__bytes {
     char *path;
     int fd;
-    void *gz;     /* gzFile when the file is gzipped */
-    char *buffer; /* capacity + 1 bytes; the byte at `end` is always 0 */
+    quern__gunzip *gz; /* when the file is gzipped */
+    char *buffer;      /* capacity + 1 bytes; the byte at `end` is always 0 */
     size_t begin, end, capacity;
     int64_t offset; /* of the next byte of a plain file; -1: it cannot be sought */
     bool ended;
 } quern__bytes;
 
-/* Opens a file ("-": standard input). A name in ".gz", or content that begins as gzip does, is inflated. */
+/* Opens a file ("-": standard input). Content that begins as gzip does is inflated. */
 int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_error *err);
 /* Reads more behind what is left in [begin, end), which moves to the front; the buffer grows up to `limit` when it is full. Returns
  * how many bytes came, 0 at the end, or a negative status. */

@@ -10,20 +10,23 @@ const char *quern_generator_class(const quern_generator *g, int target, int i)
     return g->class_name ? g->class_name(g, target, i) : NULL;
 }
 
-static int idx(const char *words, const quern_file_opts *o, quern__stream *s, quern_error *err)
+/* Options of CSV that other files have no use for. */
+static int refuse(const quern_file_opts *o, quern_error *err)
 {
-    char x[1024] = "", y[1024] = "", more[16] = "";
-    sscanf(words, "%1023s %1023s %15s", x, y, more);
-    const char *only_csv = o->target     ? "--target"
-                           : o->features ? "--features"
-                           : o->weight   ? "--weight"
-                           : o->missing  ? "--missing"
-                                         : NULL;
-    if (only_csv)
-        return quern__fail(err, QUERN_INVALID, only_csv, "applies to CSV only");
-    if ((*y && strncmp(y, "y=", 2)) || *more)
-        return quern__fail(err, QUERN_INVALID, *more ? more : y, "expected x=FILE y=FILE");
-    return quern__idx_open(x + 2, *y ? y + 2 : NULL, s, err);
+    const char *given = o->target     ? "--target"
+                        : o->features ? "--features"
+                        : o->weight   ? "--weight"
+                        : o->missing  ? "--missing"
+                                      : NULL;
+    return given ? quern__fail(err, QUERN_INVALID, given, "applies to CSV only") : QUERN_OK;
+}
+
+/* "x=FILE …", or a first word that ends in .npz. */
+static bool names_arrays(const char *words)
+{
+    size_t n = strcspn(words, " ");
+    return (*words && strchr("xyw", *words) && (words[1] == '=' || words[1] == ':')) ||
+           (n > 4 && !strncmp(words + n - 4, ".npz", 4));
 }
 
 /* Words are paths or patterns; each pattern stands for its files in byte order. */
@@ -53,6 +56,9 @@ quern_generator *quern_file_generator(const char *words, const quern_file_opts *
 {
     static const quern_file_opts none;
     quern__stream s = { 0 };
-    int status = !strncmp(words, "x=", 2) ? idx(words, opts ? opts : &none, &s, err) : csv(words, opts ? opts : &none, &s, err);
-    return status < 0 ? NULL : quern__stream_generator(&s, err);
+    opts = opts ? opts : &none;
+    words += strspn(words, " ");
+    if (names_arrays(words))
+        return refuse(opts, err) < 0 ? NULL : quern__records_open(words, err);
+    return csv(words, opts, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
 }

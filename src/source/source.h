@@ -30,6 +30,11 @@ struct quern_generator {
     int features;
 };
 
+/* A number of a tensor of any type by its place in C order, read and written. */
+double quern__number_of(const quern_tensor *t, int64_t i);
+void quern__number_put(quern_tensor *t, int64_t i, double v); /* float32, int32, float64 */
+/* The numbers of the records at places first, first + 1, … of a pass over `count`, into batch->indices. */
+void quern__number_records(bool shuffle, uint64_t seed, int64_t count, int64_t pass, int64_t first, quern_batch *b);
 quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
 /* A stream of records that stream.c makes into batches: plain reading in order, from the start after rewind. */
@@ -49,7 +54,8 @@ typedef struct quern__stream {
 /* Takes the stream's self. Returns new. */
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err);
 /* The kinds of file. */
-int quern__idx_open(const char *x_path, const char *y_path, quern__stream *out, quern_error *err);
+/* Arrays in files: "x=… y=…", or an NPZ. Returns new. */
+quern_generator *quern__records_open(const char *words, quern_error *err);
 int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream *out, quern_error *err);
 extern size_t quern__csv_buffer; /* bytes that a CSV's buffer has at first; tests make it small */
 

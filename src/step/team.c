@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { spins = 20000 };
+enum { spins = 1500 };
 
 /* Numbers too small to be normal count as zero in steps, as in TensorFlow: they mean nothing, and some processors take many times
  * as long for them (Adam's first moment where no gradient flows is full of them). Returns what is to be set again afterwards. */

@@ -1,0 +1,246 @@
+/* One array in a file. Files are known by their first bytes. Headers are read with limits; nothing they say is believed before it
+ * is checked. */
+#include "part.h"
+
+#include "tensor/npy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <zip.h>
+
+enum { PLAIN, GZIP, STORED, DEFLATED };
+enum { most_per_record = 1 << 24, chunk = 4096 };
+
+static int fail(const quern__part_file *p, int64_t record, int code, const char *what, quern_error *err)
+{
+    char where[256];
+    snprintf(where, sizeof where, record >= 0 ? "%.200s: record %lld" : "%.200s", p->where, (long long)record + 1);
+    return quern__fail(err, code, where, "%s", what);
+}
+
+/* ---- bytes ---- */
+
+/* Up to n bytes at place `at` of what is stored; fewer only at the end. Negative on failure. */
+static int64_t bytes_at(quern__part_file *p, int64_t at, void *to, size_t n)
+{
+    size_t got = 0;
+    if (p->kind == PLAIN) {
+        while (got < n) {
+            ssize_t more = pread(p->fd, (char *)to + got, n - got, at + (int64_t)got);
+            if (more < 0 && errno != EINTR)
+                return -1;
+            if (more == 0)
+                break;
+            got += more > 0 ? (size_t)more : 0;
+        }
+        return (int64_t)got;
+    }
+    if (p->lock)
+        pthread_mutex_lock(p->lock);
+    int64_t result = -1;
+    if (p->kind == GZIP) {
+        if (at == p->at)
+            result = quern__gunzip_read(p->gz, to, n);
+    } else if (p->kind == STORED ? zip_fseek(p->member, at, SEEK_SET) == 0 : at == p->at)
+        result = zip_fread(p->member, to, n);
+    if (result >= 0 && p->kind != STORED)
+        p->at = at + result;
+    if (p->lock)
+        pthread_mutex_unlock(p->lock);
+    return result;
+}
+
+/* ---- opening ---- */
+
+static int open_gzip(quern__part_file *p, quern_error *err)
+{
+    int own = dup(p->fd);
+    p->kind = GZIP;
+    p->gz = own >= 0 && lseek(own, 0, SEEK_SET) == 0 ? quern__gunzip_new(own) : NULL;
+    return p->gz ? QUERN_OK : fail(p, -1, QUERN_IO, "cannot be opened", err);
+}
+
+static int open_zip(quern__part_file *p, const char *path, const char *member, quern_error *err)
+{
+    int code = 0;
+    zip_stat_t st;
+    char message[400];
+    p->zip = zip_open(path, ZIP_RDONLY, &code);
+    if (!p->zip)
+        return fail(p, -1, QUERN_FORMAT, "is no zip file", err);
+    snprintf(p->name, sizeof p->name, "%.250s.npy", member);
+    if (zip_stat(p->zip, p->name, 0, &st) || !(st.valid & ZIP_STAT_COMP_METHOD)) {
+        snprintf(message, sizeof message, "has no array '%.250s'", member);
+        return fail(p, -1, QUERN_NOTFOUND, message, err);
+    }
+    p->kind = st.comp_method == ZIP_CM_STORE ? STORED : DEFLATED;
+    p->member = zip_fopen(p->zip, p->name, 0);
+    if (p->kind == STORED && (p->lock = quern__zalloc(1, sizeof(pthread_mutex_t))))
+        pthread_mutex_init(p->lock, NULL);
+    return p->member && (p->lock || p->kind == DEFLATED) ? QUERN_OK : fail(p, -1, QUERN_IO, "cannot be read", err);
+}
+
+/* Magic number and dimensions, big-endian. */
+static int idx_header(quern__part_file *p, const uint8_t *head, int64_t n, quern_error *err)
+{
+    char message[120];
+    int rank = head[3];
+    if (head[2] != 8 || rank < 1 || rank > QUERN_MAX_RANK || n < 4 + 4 * rank)
+        return fail(p, -1, QUERN_FORMAT, head[2] != 8 ? "an IDX file of another type than bytes" : "an IDX file that ends early",
+                    err);
+    p->dtype = QUERN_UINT8;
+    p->offset = 4 + 4 * rank;
+    for (int i = 0; i < rank; i++) {
+        const uint8_t *b = head + 4 + 4 * i;
+        int64_t d = (int64_t)b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
+        if (i == 0)
+            p->records = d;
+        else if (d < 1 || (p->per *= d) > most_per_record) {
+            snprintf(message, sizeof message, "axis %d of %lld makes a record larger than %d bytes", i, (long long)d,
+                     most_per_record);
+            return fail(p, -1, QUERN_FORMAT, message, err);
+        }
+    }
+    return QUERN_OK;
+}
+
+static int npy_header(quern__part_file *p, const uint8_t *head, int64_t n, quern_error *err)
+{
+    quern__npy npy;
+    int status = quern__npy_parse(head, (size_t)n, &npy, p->where, err);
+    if (status < 0)
+        return status;
+    if (npy.shape.rank < 1 || (npy.fortran && npy.shape.rank > 1))
+        return fail(p, -1, QUERN_UNSUPPORTED, npy.fortran ? "is in Fortran order; save it in C order" : "is a scalar", err);
+    p->dtype = npy.dtype;
+    p->offset = (int64_t)npy.header_bytes;
+    p->records = npy.shape.dims[0];
+    for (int i = 1; i < npy.shape.rank; i++)
+        if (npy.shape.dims[i] < 1 || __builtin_mul_overflow(p->per, npy.shape.dims[i], &p->per) || p->per > most_per_record)
+            return fail(p, -1, QUERN_FORMAT, "a record is larger than 16777216 numbers", err);
+    return QUERN_OK;
+}
+
+/* The header, and whether all that it promises is there where that is quickly known. */
+static int read_header(quern__part_file *p, quern_error *err)
+{
+    uint8_t head[QUERN__NPY_HEADER_LIMIT];
+    int64_t n = bytes_at(p, 0, head, sizeof head);
+    int status;
+    p->per = 1;
+    if (n >= 8 && !memcmp(head, "\x93NUMPY", 6))
+        status = npy_header(p, head, n, err);
+    else if (n >= 4 && !head[0] && !head[1])
+        status = idx_header(p, head, n, err);
+    else
+        return fail(p, -1, QUERN_FORMAT, n < 0 ? "cannot be read" : "is neither an IDX nor a NumPy file", err);
+    p->by_number = p->kind == PLAIN || p->kind == STORED;
+    return status < 0 ? status : quern__part_rewind(p, err);
+}
+
+int quern__part_open(quern__part_file *p, const char *name, const char *member, quern_error *err)
+{
+    uint8_t head[4] = { 0 };
+    char path[1024], own[256];
+    const char *colon = strstr(name, ":/");
+    snprintf(path, sizeof path, "%.*s", (int)(colon ? colon - name : (long)strlen(name)), name);
+    snprintf(own, sizeof own, "%s", colon ? colon + 2 : member);
+    *p = (quern__part_file){ .where = quern__strdup(name), .fd = open(path, O_RDONLY | O_CLOEXEC) };
+    if (!p->where || p->fd < 0)
+        return quern__fail(err, p->where ? QUERN_IO : QUERN_NOMEM, path, "%s", strerror(errno));
+    ssize_t got = pread(p->fd, head, 4, 0);
+    int status = got < 0 ? quern__fail(err, QUERN_IO, path, "%s", strerror(errno)) : QUERN_OK;
+    bool zipped = got == 4 && !memcmp(head, "PK\x03\x04", 4);
+    if (status >= 0 && colon && !zipped)
+        status = quern__fail(err, QUERN_INVALID, path, "is no NPZ file, so it has no '%s'", own);
+    else if (status >= 0 && zipped)
+        status = open_zip(p, path, own, err);
+    else if (status >= 0 && got >= 2 && head[0] == 0x1f && head[1] == 0x8b)
+        status = open_gzip(p, err);
+    return status < 0 ? status : read_header(p, err);
+}
+
+void quern__part_close(quern__part_file *p)
+{
+    quern__gunzip_free(p->gz);
+    if (p->member)
+        zip_fclose(p->member);
+    if (p->zip)
+        zip_discard(p->zip);
+    if (p->lock)
+        pthread_mutex_destroy(p->lock);
+    if (p->where && p->fd >= 0)
+        close(p->fd);
+    quern__free(p->lock);
+    quern__free(p->where);
+    *p = (quern__part_file){ .fd = -1 };
+}
+
+/* ---- reading ---- */
+
+int quern__part_rewind(quern__part_file *p, quern_error *err)
+{
+    bool ok = true;
+    char skipped[QUERN__NPY_HEADER_LIMIT];
+    if (p->kind == GZIP)
+        ok = quern__gunzip_rewind(p->gz);
+    else if (p->kind == DEFLATED) { /* a member has no way back: it is opened again */
+        zip_fclose(p->member);
+        p->member = zip_fopen(p->zip, p->name, 0);
+        ok = p->member != NULL;
+    }
+    if (p->kind == GZIP || p->kind == DEFLATED)
+        p->at = 0;
+    if (ok && (p->kind == GZIP || p->kind == DEFLATED))
+        ok = bytes_at(p, 0, skipped, (size_t)p->offset) == p->offset;
+    if (p->kind == PLAIN || p->kind == STORED)
+        p->at = p->offset;
+    return ok ? QUERN_OK : fail(p, -1, QUERN_IO, "cannot go back to its start", err);
+}
+
+/* Numbers of any type into those that are wanted. False at one that is no whole number where labels are wanted. */
+static bool convert(const void *from, int from_type, int64_t n, int dtype, void *to, int64_t at)
+{
+    quern_tensor source = { .dtype = from_type, .data = (void *)(uintptr_t)from }, target = { .dtype = dtype, .data = to };
+    const uint8_t *bytes = from;
+    if (from_type == QUERN_UINT8 && dtype == QUERN_FLOAT32)
+        for (int64_t i = 0; i < n; i++)
+            ((float *)to)[at + i] = bytes[i];
+    else if (from_type == dtype)
+        memcpy((char *)to + (size_t)at * quern_dtype_size(dtype), from, (size_t)n * quern_dtype_size(dtype));
+    else
+        for (int64_t i = 0; i < n; i++) {
+            double v = quern__number_of(&source, i);
+            if (dtype == QUERN_INT32 && !(v == floor(v) && fabs(v) <= INT32_MAX))
+                return false;
+            quern__number_put(&target, at + i, v);
+        }
+    return true;
+}
+
+int quern__part_read(quern__part_file *p, int64_t record, int dtype, void *to, quern_error *err)
+{
+    double aligned[chunk / sizeof(double)];
+    size_t size = quern_dtype_size(p->dtype);
+    int64_t bytes = p->per * (int64_t)size, at = record >= 0 ? p->offset + record * bytes : p->at, number = record;
+    if (record < 0)
+        number = (at - p->offset) / bytes;
+    for (int64_t done = 0; done < p->per;) {
+        int64_t n = p->per - done < (int64_t)(chunk / size) ? p->per - done : (int64_t)(chunk / size);
+        int64_t got = bytes_at(p, at, aligned, (size_t)n * size);
+        if (got != n * (int64_t)size)
+            return fail(p, number, got < 0 ? QUERN_IO : QUERN_FORMAT, got < 0 ? "cannot be read" : "the file ends early", err);
+        if (!convert(aligned, p->dtype, n, dtype, to, done))
+            return fail(p, number, QUERN_INVALID, "a label is no whole number", err);
+        done += n;
+        at += got;
+    }
+    if (record < 0)
+        p->at = at;
+    return QUERN_OK;
+}

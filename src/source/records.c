@@ -1,0 +1,248 @@
+/* Arrays in files as records: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for models of several inputs and outputs, or one NPZ
+ * that holds them. Where every file can be read by number, so are the records: shuffled exactly, by any number of workers. Else
+ * they are read forward, side by side. */
+#include "part.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct records {
+    int n;
+    quern__part_file parts[2 * QUERN_MAX_ARRAYS + 1];
+    char roles[2 * QUERN_MAX_ARRAYS + 1];     /* 'x', 'y', 'w' */
+    char names[2 * QUERN_MAX_ARRAYS + 1][64]; /* of an input or output; empty: the next one */
+    int order[2 * QUERN_MAX_ARRAYS];          /* part that feeds an array of the batch */
+    int weight;                               /* part of the weights, -1: none */
+    bool shuffle;
+    uint64_t seed;
+    int64_t at; /* records read forward */
+} records;
+
+static void records_free(void *self)
+{
+    records *r = self;
+    for (int i = 0; i < r->n; i++)
+        quern__part_close(&r->parts[i]);
+    quern__free(r);
+}
+
+/* ---- words ---- */
+
+static int add(records *r, char role, const char *name, const char *file, const char *member, quern_error *err)
+{
+    if (r->n == 2 * QUERN_MAX_ARRAYS + 1)
+        return quern__fail(err, QUERN_INVALID, file, "more than %d arrays", 2 * QUERN_MAX_ARRAYS);
+    int status = quern__part_open(&r->parts[r->n], file, member, err);
+    r->roles[r->n] = role;
+    snprintf(r->names[r->n], sizeof *r->names, "%s", name);
+    r->n++;
+    if (status >= 0 && r->parts[r->n - 1].records != r->parts[0].records)
+        return quern__fail(err, QUERN_FORMAT, file, "%lld records, %s has %lld", (long long)r->parts[r->n - 1].records,
+                           r->parts[0].where, (long long)r->parts[0].records);
+    return status;
+}
+
+/* "x=FILE", "y:NAME=FILE" */
+static int add_word(records *r, const char *word, quern_error *err)
+{
+    const char *equals = strchr(word, '=');
+    char name[64] = "", member[2] = { *word, 0 };
+    if (!equals || !strchr("xyw", *word) || (word[1] != '=' && (word[1] != ':' || *word == 'w')))
+        return quern__fail(err, QUERN_INVALID, word, "expected x=FILE, y=FILE or w=FILE (x:NAME=FILE)");
+    if (word[1] == ':')
+        snprintf(name, sizeof name, "%.*s", (int)(equals - word - 2), word + 2);
+    return add(r, *word, name, equals + 1, *name ? name : member, err);
+}
+
+/* An NPZ with members x, y and perhaps w. */
+static int add_npz(records *r, const char *path, quern_error *err)
+{
+    char file[1100];
+    static const char roles[] = "xyw";
+    for (int i = 0; i < 3; i++) {
+        quern_error own = { 0 };
+        snprintf(file, sizeof file, "%s:/%c", path, roles[i]);
+        int status = add(r, roles[i], "", file, "", &own);
+        if (status == QUERN_NOTFOUND && i > 0)
+            quern__part_close(&r->parts[--r->n]);
+        else if (status < 0) {
+            if (err)
+                *err = own;
+            return status;
+        }
+    }
+    return QUERN_OK;
+}
+
+static records *read_words(const char *words, quern_error *err)
+{
+    records *r = quern__zalloc(1, sizeof *r);
+    char word[1024];
+    int status = r ? QUERN_OK : quern__fail_memory(err, sizeof *r);
+    for (const char *p = words; status >= 0 && *(p += strspn(p, " "));) {
+        size_t n = strcspn(p, " ");
+        snprintf(word, sizeof word, "%.*s", (int)n, p);
+        p += n;
+        status = n >= sizeof word                             ? quern__fail(err, QUERN_INVALID, word, "is too long")
+                 : strchr("xyw", *word) && strpbrk(word, "=") ? add_word(r, word, err)
+                                                              : add_npz(r, word, err);
+    }
+    if (status >= 0)
+        return r;
+    if (r)
+        records_free(r);
+    return NULL;
+}
+
+/* ---- which part feeds which array ---- */
+
+static int64_t per_record(const quern_shape *s)
+{
+    int64_t n = 1;
+    for (int i = 1; i < s->rank; i++)
+        n *= s->dims[i];
+    return n;
+}
+
+/* The part for array k of the batch: by the name of the input or output, else the next unnamed one. */
+static int part_for(const records *r, const quern_batch_spec *spec, int k)
+{
+    char role = k < spec->n_inputs ? 'x' : 'y';
+    int place = k < spec->n_inputs ? k : k - spec->n_inputs;
+    for (int i = 0; i < r->n; i++)
+        if (r->roles[i] == role && *r->names[i] && spec->names[k] && !strcmp(r->names[i], spec->names[k]))
+            return i;
+    for (int i = 0; i < r->n; i++)
+        if (r->roles[i] == role && !*r->names[i] && place-- == 0)
+            return i;
+    return -1;
+}
+
+static int match(records *r, const quern_batch_spec *spec, quern_error *err)
+{
+    char want[96];
+    r->weight = -1;
+    for (int i = 0; i < r->n; i++)
+        r->weight = r->roles[i] == 'w' ? i : r->weight;
+    int used = 0;
+    for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
+        int i = r->order[k] = part_for(r, spec, k);
+        if (i < 0)
+            return quern__fail(err, QUERN_INVALID, r->parts[0].where, "no file for %s '%s'",
+                               k < spec->n_inputs ? "input" : "output", spec->names[k] ? spec->names[k] : "?");
+        used += r->roles[i] == 'x';
+        if (r->parts[i].per != per_record(&spec->shapes[k]))
+            return quern__fail(err, QUERN_SHAPE, r->parts[i].where, "%lld numbers a record, the model wants %s for '%s'",
+                               (long long)r->parts[i].per, quern_shape_text(&spec->shapes[k], want, sizeof want),
+                               spec->names[k] ? spec->names[k] : "?");
+    }
+    for (int i = 0; i < r->n; i++)
+        used -= r->roles[i] == 'x';
+    return used ? quern__fail(err, QUERN_INVALID, r->parts[0].where, "the model has %d inputs", spec->n_inputs) : QUERN_OK;
+}
+
+/* ---- by number ---- */
+
+static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    records *r = g->self;
+    g->spec = spec;
+    r->shuffle = shuffle;
+    r->seed = seed;
+    return match(r, spec, err);
+}
+
+static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+{
+    records *r = g->self;
+    const quern_batch_spec *s = g->spec;
+    quern__number_records(r->shuffle, r->seed, g->count, pass, first, b);
+    for (int k = 0; k < s->n_inputs + s->n_targets; k++) {
+        int64_t per = per_record(&s->shapes[k]);
+        for (int64_t i = 0; i < b->size; i++) {
+            char *to = (char *)b->arrays[k] + (size_t)(i * per) * quern_dtype_size(s->dtypes[k]);
+            int status = quern__part_read(&r->parts[r->order[k]], b->indices[i], s->dtypes[k], to, err);
+            if (status < 0)
+                return status;
+        }
+    }
+    for (int64_t i = 0; r->weight >= 0 && i < b->size; i++) {
+        int status = quern__part_read(&r->parts[r->weight], b->indices[i], QUERN_FLOAT32, b->weights + i, err);
+        if (status < 0)
+            return status;
+    }
+    b->has_weights = r->weight >= 0;
+    return QUERN_OK;
+}
+
+static void numbered_free(quern_generator *g) { records_free(g->self); }
+
+/* ---- forward ---- */
+
+static int forward_rewind(void *self, quern_error *err)
+{
+    records *r = self;
+    for (int i = 0; i < r->n; i++) {
+        int status = quern__part_rewind(&r->parts[i], err);
+        if (status < 0)
+            return status;
+    }
+    r->at = 0;
+    return QUERN_OK;
+}
+
+static int forward_read(void *self, float *x, double *y, quern_error *err)
+{
+    records *r = self;
+    int status = QUERN_OK;
+    if (r->at >= r->parts[0].records)
+        return QUERN_END;
+    r->at++;
+    for (int i = 0; i < r->n && status >= 0; i++) {
+        status = quern__part_read(&r->parts[i], -1, r->roles[i] == 'x' ? QUERN_FLOAT32 : QUERN_FLOAT64,
+                                  r->roles[i] == 'x' ? (void *)x : (void *)y, err);
+        y += r->roles[i] == 'y' ? r->parts[i].per : 0;
+    }
+    return status;
+}
+
+static quern_generator *forward(records *r, quern_error *err)
+{
+    quern__stream s = {
+        .rewind = forward_rewind, .read = forward_read, .free = records_free, .self = r, .where = r->parts[0].where
+    };
+    for (int i = 0; i < r->n; i++) {
+        bool second = (r->roles[i] == 'x' && s.x_count) || (r->roles[i] == 'y' && s.y_count) || (r->roles[i] == 'w' && s.weighted);
+        if (second || (r->roles[i] == 'w' && r->parts[i].per != 1) || (r->roles[i] != 'x' && !s.x_count) ||
+            (r->roles[i] == 'y' && s.weighted)) {
+            quern__fail(err, QUERN_UNSUPPORTED, r->parts[i].where,
+                        "compressed files feed models of one input and output in this version, named in the order x y w");
+            records_free(r);
+            return NULL;
+        }
+        s.x_count += r->roles[i] == 'x' ? r->parts[i].per : 0;
+        s.y_count += r->roles[i] == 'y' ? r->parts[i].per : 0;
+        s.weighted = s.weighted || r->roles[i] == 'w';
+    }
+    return quern__stream_generator(&s, err);
+}
+
+quern_generator *quern__records_open(const char *words, quern_error *err)
+{
+    static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = numbered_free };
+    records *r = read_words(words, err);
+    bool by_number = true;
+    for (int i = 0; r && i < r->n; i++)
+        by_number = by_number && r->parts[i].by_number;
+    if (!r || !by_number)
+        return r ? forward(r, err) : NULL;
+    quern_generator *g = quern__generator_new(&kind, r);
+    if (!g) {
+        records_free(r);
+        quern__fail_memory(err, sizeof *g);
+        return NULL;
+    }
+    g->finite = true;
+    g->count = r->parts[0].records;
+    return g;
+}

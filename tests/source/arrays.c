@@ -1,0 +1,150 @@
+/* Arrays in files as NumPy writes them: x (7, 2, 3) = 0, 1/4, 2/4, …; y = 0 1 2 0 1 2 0; w from 0.5 to 2 (tests/data/numpy). */
+#include "check.h"
+
+#include "source/source.h"
+
+#include <quern/quern.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+static const quern_batch_spec spec = { .n_inputs = 1,
+                                       .n_targets = 1,
+                                       .batch_size = 16,
+                                       .shapes = { { .rank = 3, .dims = { -1, 2, 3 } }, { .rank = 1, .dims = { -1 } } },
+                                       .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
+                                       .names = { "image", "kind" } };
+
+typedef struct seen {
+    float x[16 * 6], w[16];
+    int32_t y[16];
+    int64_t indices[16];
+    quern_batch b;
+} seen;
+
+/* The first batch, read by number or forward, as the source can. */
+static int take(const char *format, bool shuffle, seen *s, quern_error *err)
+{
+    char words[800];
+    snprintf(words, sizeof words, format, QUERN_TEST_DATA "/numpy", QUERN_TEST_DATA "/numpy", QUERN_TEST_DATA "/numpy");
+    memset(s, 0, sizeof *s);
+    s->b = (quern_batch){ .spec = &spec, .size = 16, .arrays = { s->x, s->y }, .weights = s->w, .indices = s->indices };
+    quern_generator *g = quern_file_generator(words, NULL, err);
+    int status = g ? g->ops->open(g, &spec, shuffle, 6, err) : err->code;
+    if (status >= 0 && g->ops->read) {
+        s->b.size = g->count;
+        status = g->ops->read(g, 0, 0, &s->b, err);
+    } else if (status >= 0)
+        status = g->ops->next(g, &s->b, err);
+    quern_generator_free(g);
+    return status;
+}
+
+static void numbers_are_numpys(void **state)
+{
+    (void)state;
+    const struct {
+        const char *words;
+        double step;
+        int weighted;
+    } files[] = { { "x=%s/x.npy y=%s/y.npy", 0.25, 0 },
+                  { "%s/stored.npz", 0.25, 1 },
+                  { "%s/deflated.npz", 0, 1 },
+                  { "x=%s/stored.npz:/x y=%s/y.npy w=%s/deflated.npz:/w", 0.25, 1 },
+                  { "y:kind=%s/y.npy x:image=%s/x.npy", 0.25, 0 } };
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+        seen s;
+        quern_error err = { 0 };
+        if (take(files[f].words, false, &s, &err) < 0)
+            fail_msg("%s: %s: %s", files[f].words, err.where, err.text);
+        assert_int_equal(s.b.size, 7);
+        assert_int_equal(s.b.has_weights, files[f].weighted);
+        for (int i = 0; i < 42; i++)
+            assert_true(s.x[i] == (files[f].step > 0 ? (float)(i * files[f].step) : (float)(i / 4)));
+        for (int i = 0; i < 7; i++) {
+            assert_int_equal(s.y[i], i % 3);
+            if (files[f].weighted)
+                CHECK_NEAR(s.w[i], 0.5 + 0.25 * i, 1e-6, 0);
+        }
+    }
+}
+
+/* Shuffled by number: every record once, x with its own y. */
+static void shuffled_records_stay_together(void **state)
+{
+    (void)state;
+    seen s;
+    quern_error err = { 0 };
+    int times[7] = { 0 }, moved = 0;
+    assert_true(take("%s/stored.npz", true, &s, &err) >= 0);
+    for (int i = 0; i < 7; i++) {
+        int record = (int)s.indices[i];
+        times[record]++;
+        moved += record != i;
+        assert_true(s.x[6 * i] == (float)(record * 1.5));
+        assert_int_equal(s.y[i], record % 3);
+    }
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(times[i], 1);
+    assert_true(moved > 0);
+}
+
+static void mistakes_are_named(void **state)
+{
+    (void)state;
+    const char *const words[][2] = { { "x=%s/x.npy y=%s/no.npy", "No such file" },
+                                     { "x=%s/fortran.npy y=%s/y.npy", "Fortran order" },
+                                     { "x=%s/y.npy y=%s/y.npy", "1 numbers a record, the model wants (None, 2, 3)" },
+                                     { "x=%s/stored.npz:/z y=%s/y.npy", "has no array 'z'" },
+                                     { "x=%s/x.npy:/x y=%s/y.npy", "no NPZ file" },
+                                     { "x=%s/x.npy", "no file for output 'kind'" },
+                                     { "x=%s/x.npy x:other=%s/x.npy y=%s/y.npy", "the model has 1 inputs" },
+                                     { "x=%s/x.npy y=%s/x.npy", "6 numbers a record" },
+                                     { "x=%s y=%s/y.npy", "Is a directory" } };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        seen s;
+        quern_error err = { 0 };
+        assert_true(take(words[i][0], false, &s, &err) < 0);
+        if (!strstr(err.text, words[i][1]))
+            fail_msg("%s: %s: %s", words[i][0], err.where, err.text);
+    }
+}
+
+/* P19: every byte changed and every truncation of an NPY, a stored and a deflated NPZ. */
+static void any_bytes_are_safe(void **state)
+{
+    (void)state;
+    const char *const files[] = { "x.npy", "stored.npz", "deflated.npz" };
+    char from[300], path[100], words[200];
+    static uint8_t bytes[4000], copy[4000];
+    snprintf(path, sizeof path, "/tmp/quern-arrays-%d", (int)getpid());
+    for (int f = 0; f < 3; f++) {
+        snprintf(from, sizeof from, "%s/numpy/%s", QUERN_TEST_DATA, files[f]);
+        FILE *file = fopen(from, "rb");
+        assert_non_null(file);
+        size_t n = fread(bytes, 1, sizeof bytes, file);
+        fclose(file);
+        assert_true(n > 100 && n < sizeof bytes);
+        snprintf(words, sizeof words, f ? "x=%s:/x y=%s:/y" : "x=%s y=%s", path, path);
+        for (size_t i = 0; i < 2 * n; i++) {
+            memcpy(copy, bytes, n);
+            if (i < n)
+                copy[i] ^= 0xff;
+            file = fopen(path, "wb");
+            assert_non_null(file);
+            fwrite(copy, 1, i < n ? n : i - n, file);
+            fclose(file);
+            seen s;
+            quern_error err = { 0 };
+            int status = take(words, false, &s, &err);
+            assert_true(status >= 0 || (err.code < 0 && *err.text));
+        }
+    }
+    unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_numpys), cmocka_unit_test(shuffled_records_stay_together),
+                                        cmocka_unit_test(mistakes_are_named), cmocka_unit_test(any_bytes_are_safe) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
