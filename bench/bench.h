@@ -1,0 +1,25 @@
+/* What the files of bench share. */
+#ifndef QUERN_BENCH_H
+#define QUERN_BENCH_H
+
+#include <quern/quern.h>
+
+double bench_now(void);
+/* Prints what failed and ends the program. */
+void bench_fail(const quern_error *err);
+/* Where the programs of this build are: the folder of bench itself. */
+const char *bench_folder(void);
+
+/* Each returns its figure. */
+double bench_limit(void);    /* GFLOP/s of two threads, sgemm 512 */
+double bench_mlp(void);      /* samples/s */
+double bench_overhead(void); /* microseconds a batch */
+double bench_csv(void);      /* MB/s of one core */
+double bench_gzip(void);     /* share of an epoch that waits for data, gzipped Fashion-MNIST; NaN where it is not installed */
+double bench_pipe(void);     /* GB/s of payload */
+double bench_start(void);    /* milliseconds from the start of `quern fit` to the end of its first step */
+
+/* What `bench --write N` does: N batches of an array to standard output. */
+int bench_write(int batches);
+
+#endif
