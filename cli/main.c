@@ -41,6 +41,8 @@ static const struct {
     { "workers", "N", F, "threads that read an indexed source" },
     { "on-exhausted", "POLICY", F, "stop, error or restart when a generator ends early" },
     { "adapt", NULL, F, "first let Normalization learn from a pass over the data" },
+    { "profile", NULL, F, "at the end, where the time of a step went" },
+    { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },
     { "no-shuffle", NULL, F, "records in their own order" },
     { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },

@@ -98,6 +98,13 @@ static void report_end(const arguments *a, const quern_history *h)
                 (double)cli_peak() / 1e6, *a->first_step, cli_now() - a->started);
 }
 
+static void print_profile(const quern_model *m)
+{
+    char *text = quern_model_profile(m);
+    fputs(text ? text : "", stderr);
+    free(text);
+}
+
 int cli_fit(const arguments *a)
 {
     quern_error err = { 0 };
@@ -121,6 +128,8 @@ int cli_fit(const arguments *a)
     o.n_callbacks = n < 0 ? 0 : n;
     if (!code && cli_option(a, "adapt") && quern_adapt(m, NULL, data, o.batch_size, o.steps_per_epoch, &err) < 0)
         code = cli_fail(err.code, &err);
+    quern_model_set_profile(m, cli_option(a, "profile") != NULL);
+    quern_model_set_watch(m, cli_option(a, "watch") != NULL);
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
     if (!code && !h)
         code = cli_fail(err.code, &err);
@@ -128,6 +137,8 @@ int cli_fit(const arguments *a)
         code = cli_fail(err.code, &err);
     if (h && !code)
         report_end(a, h);
+    if (h && !code && cli_option(a, "profile"))
+        print_profile(m);
     quern_history_free(h);
     for (int i = 0; i < most_callbacks; i++)
         quern_callback_free(callbacks[i]);

@@ -71,6 +71,21 @@ QUERN_API const char *quern_model_log_name(const quern_model *m, int i);
 
 /* Keras's summary as text. The caller frees it with free(). NULL when there is no memory. */
 QUERN_API char *quern_model_summary(const quern_model *m);
+/* The same as one JSON object: name, layers (name, class, output_shape, params), params, trainable. Freed with free(). */
+QUERN_API char *quern_model_summary_json(const quern_model *m);
+
+/* Notes from now on (or no longer) where the time of training steps goes; what was noted is forgotten. */
+QUERN_API int quern_model_set_profile(quern_model *m, int on);
+/* The table: layer, node, kernel, shape, microseconds a step, share. The caller frees it with free(). */
+QUERN_API char *quern_model_profile(const quern_model *m);
+/* Looks from now on (or no longer) at every output of every node: the first number that is not finite is an error that names its
+ * layer and record. Slow: for finding where a loss went wrong. */
+QUERN_API int quern_model_set_watch(quern_model *m, int on);
+
+/* Checks the library on this machine: every fast kernel against its reference, and that training does not depend on the number of
+ * threads. `report` gets each check's name, outcome and detail (borrowed). Returns 0 when all are well. */
+typedef void quern_check_fn(void *user, const char *check, int ok, const char *detail);
+QUERN_API int quern_self_check(quern_check_fn *report, void *user);
 
 #ifdef __cplusplus
 }

@@ -12,6 +12,7 @@ void quern_model_free(quern_model *m)
     quern__uncompile(m);
     quern__program_free(&m->inner);
     quern__team_free(m->team);
+    quern__free(m->profile.seconds);
     quern__free_aligned(m->slab);
     quern_blueprint_free(m->b);
     quern__free(m->name);
@@ -67,28 +68,4 @@ quern_tensor quern_model_weight(const quern_model *m, int i, const char **path)
     if (path)
         *path = v->path;
     return (quern_tensor){ .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
-}
-
-char *quern_model_summary(const quern_model *m)
-{
-    quern__text t = { 0 };
-    char shape[96], title[160];
-    long long params = 0, trained = 0;
-    quern__text_add(&t, "Model: \"%s\"\n%-34s %-24s %12s\n", m->name, "Layer (type)", "Output Shape", "Param #");
-    for (int k = 0; k < m->b->n; k++) {
-        const quern__applied *node = &m->b->nodes[k];
-        long long own = 0;
-        for (int i = 0; i < node->layer->n_weights; i++) {
-            own += quern_shape_count(&node->layer->weights[i]->shape);
-            trained += node->layer->weights[i]->trainable ? quern_shape_count(&node->layer->weights[i]->shape) : 0;
-        }
-        params += own;
-        snprintf(title, sizeof title, "%s (%s)", node->layer->name, node->layer->kind->name);
-        quern__text_add(&t, "%-34s %-24s %12lld\n", title, quern_shape_text(&node->shape, shape, sizeof shape), own);
-    }
-    quern__text_add(&t, "Total params: %lld\nTrainable params: %lld\nNon-trainable params: %lld\n", params, trained,
-                    params - trained);
-    char *out = t.failed ? NULL : strdup(t.data);
-    quern__text_free(&t);
-    return out;
 }

@@ -61,6 +61,8 @@ struct quern_model {
     size_t slab_bytes;
     int threads;
     quern__team *team;
+    bool profiling, watch;  /* watch: every output is looked at for numbers that are not finite */
+    quern__profile profile; /* of the training plan */
 };
 
 /* Compiles as a compile_config says (taken). The first failure leaves the model without. */
@@ -80,6 +82,8 @@ void quern__model_reset(quern_model *m);
 int quern__model_value(quern_model *m, int node, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
                        quern_error *err);
 void quern__model_forget(quern_model *m);
+/* Where the time of training steps is noted; NULL while nobody asked. */
+quern__profile *quern__model_profile(quern_model *m);
 /* Loss and metrics so far. */
 void quern__model_read_logs(const quern_model *m, double *logs);
 quern__variable *quern__model_variable(const quern_model *m, int i);

@@ -174,9 +174,14 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool
         return status;
     if (mode == QUERN__TRAIN)
         quern__optimizer_schedule(m->optimizer);
-    quern__step_run run = {
-        .slab = m->slab, .arrays = arrays, .records = records, .epoch = epoch, .first = first, .seed = m->b->seed
-    };
+    quern__step_run run = { .slab = m->slab,
+                            .arrays = arrays,
+                            .records = records,
+                            .epoch = epoch,
+                            .first = first,
+                            .seed = m->b->seed,
+                            .watch = m->watch,
+                            .profile = mode == QUERN__TRAIN ? quern__model_profile(m) : NULL };
     return quern__step(m->team, m->programs[mode].plan, &run, err);
 }
 

@@ -1,0 +1,187 @@
+/* The self-check: every fast kernel that small graphs reach against its reference, and one training on one and on two threads. */
+#include "model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct checking {
+    quern_check_fn *report;
+    void *user;
+    bool ok;
+} checking;
+
+static void tell(checking *c, const char *name, bool ok, const char *detail)
+{
+    c->ok = c->ok && ok;
+    c->report(c->user, name, ok, detail);
+}
+
+/* The call again by its reference, into memory of its own; the largest distance relative to 1 + |value|. */
+static double distance(const quern__entry *e)
+{
+    quern_tensor out[4];
+    double worst = 0;
+    quern__call again = e->call;
+    if (again.op->updates || again.n_out > 4)
+        return 0;
+    for (int k = 0; k < again.n_out; k++) {
+        size_t bytes = 0;
+        out[k] = e->call.out[k];
+        if (!quern__shape_bytes(&out[k].shape, out[k].dtype, &bytes) || !(out[k].data = quern__zalloc(bytes + 64, 1)))
+            return NAN;
+    }
+    again.out = out;
+    again.axis = -1;
+    if (again.op->reference(&again, 0, 0) < 0)
+        worst = NAN;
+    for (int k = 0; k < again.n_out; k++) {
+        for (int64_t i = 0; i < quern_shape_count(&out[k].shape); i++) {
+            double a = quern__get(&e->call.out[k], i), b = quern__get(&out[k], i), gap = fabs(a - b) / (1 + fabs(b));
+            worst = gap > worst || isnan(gap) ? gap : worst;
+        }
+        quern__free(out[k].data);
+    }
+    return worst;
+}
+
+enum { rows = 67, columns = 130, most_values = 128 };
+
+/* Builds values from two matrices; returns how many. */
+typedef int builder(quern__graph *g, quern__id a, quern__id b, quern__id *ids);
+
+static int unary(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
+{
+    (void)b;
+    for (int f = 0; f < QUERN__UNARY_COUNT; f++)
+        ids[f] = quern__unary(g, f, a, 0.5, 1.5, 0.25);
+    return QUERN__UNARY_COUNT;
+}
+
+static int binary(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
+{
+    for (int f = 0; f < QUERN__BINARY_COUNT; f++)
+        ids[f] = quern__binary(g, f, a, b);
+    return QUERN__BINARY_COUNT;
+}
+
+static int products(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
+{
+    ids[0] = quern__matmul(g, a, b, true, false);
+    ids[1] = quern__matmul(g, a, b, false, true);
+    ids[2] = quern__matmul(g, a, ids[0], false, false);
+    return 3;
+}
+
+static int classes(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
+{
+    quern_error err = { 0 };
+    quern__id labels = quern__argmax(g, b), loss = quern__sparse_crossentropy(g, labels, a, QUERN__NO_LABEL);
+    quern__id sum = quern__reduce(g, QUERN__SUM, loss, ~0u, false);
+    const quern__id values[] = { labels,
+                                 loss,
+                                 sum,
+                                 quern__softmax(g, a),
+                                 quern__log_softmax(g, a),
+                                 quern__reduce(g, QUERN__MEAN, a, 1, false),
+                                 quern__reduce(g, QUERN__SUM, a, 2, false) };
+    memcpy(ids, values, sizeof values);
+    quern__gradients(g, sum, 0, &a, 1, &ids[7], &err);
+    return 8;
+}
+
+/* Runs what `build` makes, all of it kept; each node is held against its reference. */
+static void check_kernels(checking *c, const char *name, builder *build, double tolerance)
+{
+    quern_error err = { 0 };
+    quern_shape shape = { .rank = 2, .dims = { rows, columns } };
+    char detail[160] = "";
+    double worst = 0;
+    quern__variable *v[2] = { quern__variable_new("a", QUERN_FLOAT32, &shape, false, &err),
+                              quern__variable_new("b", QUERN_FLOAT32, &shape, false, &err) };
+    quern__team *team = quern__team_new(2, &err);
+    quern__graph *g = v[0] && v[1] && team ? quern__graph_new() : NULL;
+    quern__id ids[most_values];
+    for (int i = 0; g && i < rows * columns; i++) {
+        ((float *)v[0]->data)[i] = (float)(0.1 + 3 * fabs(sin(i)));
+        ((float *)v[1]->data)[i] = (float)(0.2 + 2 * fabs(cos(3.0 * i)));
+    }
+    int n = g ? build(g, quern__graph_variable(g, v[0]), quern__graph_variable(g, v[1]), ids) : 0;
+    quern__plan *p = n && !quern__graph_status(g) ? quern__plan_new(g, ids, n, 1, &err) : NULL;
+    void *slab = p ? quern__alloc_aligned((p->slab_bytes + 127) / 64 * 64, 64) : NULL;
+    int status = slab ? quern__step(team, p, &(quern__step_run){ .slab = slab, .records = 1 }, &err) : QUERN_NOMEM;
+    for (int e = 0; status >= 0 && e < p->n_entries; e++) {
+        double gap = distance(&p->entries[e]);
+        if (gap > worst || isnan(gap)) {
+            worst = gap;
+            snprintf(detail, sizeof detail, "within %.2g (%s by %s)", gap, p->entries[e].node->name, p->entries[e].kernel_name);
+        }
+    }
+    tell(c, name, status >= 0 && worst <= tolerance, *err.text ? err.text : detail);
+    quern__free_aligned(slab);
+    quern__plan_free(p);
+    quern__graph_free(g);
+    quern__team_free(team);
+    quern__variable_free(v[0]);
+    quern__variable_free(v[1]);
+}
+
+static float sample[64 * 200];
+static int32_t labels[64];
+
+/* A few steps of a network. */
+static quern_model *trained(const char *optimizer, int threads, quern_error *err)
+{
+    double logs[4];
+    for (int i = 0; i < 64 * 200; i++)
+        sample[i] = (float)(i * 37 % 101) / 101;
+    for (int i = 0; i < 64; i++)
+        labels[i] = i % 10;
+    quern_model *m = quern_model_from_words("input 200 | dense 192 relu | dropout 0.2 | dense 10", 1, err);
+    if (!m || quern_compile(m, optimizer, "sparse_categorical_crossentropy from_logits=true", "accuracy", err) < 0 ||
+        quern_model_set_threads(m, threads, err) < 0)
+        return m;
+    for (int s = 0; s < 5 && !err->code; s++)
+        quern_train_on_batch(m, (void *[]){ sample }, (void *[]){ labels }, NULL, 64, logs, err);
+    return m;
+}
+
+static void check_training(checking *c, const char *optimizer)
+{
+    quern_error err = { 0 };
+    char name[80];
+    quern_model *a = trained(optimizer, 1, &err), *b = trained(optimizer, 2, &err);
+    bool same = !err.code;
+    for (int i = 0; same && i < quern_model_weights(a); i++) {
+        quern_tensor u = quern_model_weight(a, i, NULL), v = quern_model_weight(b, i, NULL);
+        same = !memcmp(u.data, v.data, (size_t)quern_shape_count(&u.shape) * sizeof(float));
+    }
+    snprintf(name, sizeof name, "%s: same bits on 1 and 2 threads", optimizer);
+    tell(c, name, same, err.text);
+    quern_model_free(a);
+    quern_model_free(b);
+}
+
+int quern_self_check(quern_check_fn *report, void *user)
+{
+    checking c = { .report = report, .user = user, .ok = true };
+    tell(&c, "quern", true, quern_version());
+#ifdef QUERN_HAVE_ONEDNN
+    tell(&c, "products by", true, "oneDNN, instructions up to AVX2");
+#else
+    tell(&c, "products by", true, "plain C");
+#endif
+#ifdef QUERN_HAVE_ISAL
+    tell(&c, "gzip by", true, "ISA-L");
+#else
+    tell(&c, "gzip by", true, "zlib");
+#endif
+    check_kernels(&c, "functions of one number", unary, 2e-6);
+    check_kernels(&c, "functions of two numbers", binary, 2e-6);
+    check_kernels(&c, "matrix products", products, 2e-5);
+    check_kernels(&c, "classes and sums", classes, 2e-6);
+    check_training(&c, "sgd momentum=0.9");
+    check_training(&c, "rmsprop");
+    check_training(&c, "adam");
+    return c.ok ? QUERN_OK : QUERN_INTERNAL;
+}

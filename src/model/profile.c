@@ -1,0 +1,68 @@
+/* Where the time of training steps goes, by node of the plan. */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int quern_model_set_profile(quern_model *m, int on)
+{
+    quern__free(m->profile.seconds);
+    m->profile = (quern__profile){ 0 };
+    m->profiling = on != 0;
+    return QUERN_OK;
+}
+
+int quern_model_set_watch(quern_model *m, int on)
+{
+    m->watch = on != 0;
+    return QUERN_OK;
+}
+
+/* Room for the entries of the training plan; NULL while nobody asked. */
+quern__profile *quern__model_profile(quern_model *m)
+{
+    const quern__plan *p = m->programs[QUERN__TRAIN].plan;
+    if (m->profiling && p && !m->profile.seconds)
+        m->profile.seconds = quern__zalloc((size_t)p->n_entries + 1, sizeof *m->profile.seconds);
+    return m->profile.seconds ? &m->profile : NULL;
+}
+
+typedef struct line {
+    const quern__entry *entry;
+    double seconds;
+} line;
+
+static int slowest_first(const void *a, const void *b)
+{
+    double x = ((const line *)a)->seconds, y = ((const line *)b)->seconds;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+char *quern_model_profile(const quern_model *m)
+{
+    const quern__plan *p = m->programs[QUERN__TRAIN].plan;
+    quern__text t = { 0 };
+    double all = 0;
+    char shape[96];
+    if (!p || !m->profile.seconds || !m->profile.steps)
+        return strdup("nothing was profiled\n");
+    line *lines = quern__zalloc((size_t)p->n_entries + 1, sizeof *lines);
+    for (int i = 0; lines && i < p->n_entries; i++) {
+        lines[i] = (line){ &p->entries[i], m->profile.seconds[i] };
+        all += m->profile.seconds[i];
+    }
+    if (lines)
+        qsort(lines, (size_t)p->n_entries, sizeof *lines, slowest_first);
+    quern__text_add(&t, "%-18s %-20s %-14s %-18s %9s %6s\n", "layer", "node", "kernel", "shape", "us/step", "share");
+    for (int i = 0; lines && i < p->n_entries; i++)
+        quern__text_add(&t, "%-18s %-20s %-14s %-18s %9.2f %5.1f%%\n", lines[i].entry->node->scope, lines[i].entry->node->name,
+                        lines[i].entry->kernel_name, quern_shape_text(&lines[i].entry->call.out[0].shape, shape, sizeof shape),
+                        lines[i].seconds / (double)m->profile.steps * 1e6, all > 0 ? 100 * lines[i].seconds / all : 0);
+    quern__text_add(&t, "%lld steps, %.2f us each on the first thread, waiting for the others among them\n",
+                    (long long)m->profile.steps, all / (double)m->profile.steps * 1e6);
+    quern__free(lines);
+    char *out = t.failed ? NULL : strdup(t.data);
+    quern__text_free(&t);
+    return out;
+}
