@@ -1,0 +1,186 @@
+/* Models as things: compile by output, names of logs as Keras gives them, constraints, schedules, what is not finite, the profile,
+ * the summary, the self-check. */
+#include "check.h"
+
+#include <math.h>
+#include <quern/quern.h>
+
+static quern_model *two_outputs(quern_error *err)
+{
+    quern_blueprint *b = quern_blueprint_new(3);
+    int x = quern_input(b, "4 name=numbers"), h = quern_apply(b, "dense 8 tanh", x);
+    int out[] = { quern_apply(b, "dense 1 name=price", h), quern_apply(b, "dense 3 softmax name=kind", h) };
+    quern_model *m = quern_model_new(b, &x, 1, out, 2, err);
+    if (!m)
+        fail_msg("%s: %s", err->where, err->text);
+    return m;
+}
+
+static void check_names(const quern_model *m, const char *const *names)
+{
+    int n = 0;
+    for (; names[n]; n++)
+        assert_string_equal(quern_model_log_name(m, n), names[n]);
+    assert_int_equal(quern_model_logs(m), n);
+}
+
+/* keras.src.trainers.compile_utils: a loss for each output, and metrics by output; names carry the output's. */
+static void logs_are_named_as_keras_names_them(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = two_outputs(&err);
+    CHECK_OK(quern_compile(m, "sgd", "price:mse,kind:sparse_categorical_crossentropy", "kind:accuracy,price:mae,price:rmse", &err),
+             err);
+    check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", "price_mae", "price_rmse", "kind_accuracy", NULL });
+    float x[8] = { 1, 2, 3, 4, 4, 3, 2, 1 }, price[2] = { 1, 2 };
+    int32_t kind[2] = { 0, 2 };
+    double logs[8];
+    CHECK_OK(quern_test_on_batch(m, (void *[]){ x }, (void *[]){ price, kind }, NULL, 2, logs, &err), err);
+    CHECK_NEAR(logs[0], logs[1] + logs[2], 1e-6, 0);
+    CHECK_NEAR(logs[4] * logs[4], logs[1], 1e-5, 0); /* rmse of one output, and its mse */
+    CHECK_OK(quern_compile(m, "sgd", "mse,sparse_categorical_crossentropy", NULL, &err), err);
+    check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", NULL });
+    const char *const wrong[][3] = { { "prise:mse", NULL, "no output is called 'prise'" },
+                                     { "mse,mse,mse", NULL, "3 given for 2 outputs" },
+                                     { "price:mse,mse", NULL, "before all or none" },
+                                     { "mse,sparse_categorical_crossentropy", "kin:mae", "no output is called 'kin'" },
+                                     { "mse,sparse_categorical_crossentropy", "mean", "is no metric of targets" } };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        err = (quern_error){ 0 };
+        assert_true(quern_compile(m, "sgd", wrong[i][0], wrong[i][1], &err) < 0);
+        if (!strstr(err.text, wrong[i][2]))
+            fail_msg("%s: %s", wrong[i][0], err.text);
+    }
+    quern_model_free(m);
+}
+
+static float xs[64 * 3], ys[64];
+
+static quern_model *line(const char *pipeline, const char *optimizer)
+{
+    quern_error err = { 0 };
+    quern_model *m = quern_model_from_words(pipeline, 1, &err);
+    if (!m || quern_compile(m, optimizer, "mse", NULL, &err) < 0)
+        fail_msg("%s: %s", err.where, err.text);
+    for (int i = 0; i < 64 * 3; i++)
+        xs[i] = (float)sin(i);
+    for (int i = 0; i < 64; i++)
+        ys[i] = 2 * xs[3 * i] - xs[3 * i + 1];
+    return m;
+}
+
+static void train(quern_model *m, int steps)
+{
+    quern_error err = { 0 };
+    double logs[4];
+    for (int s = 0; s < steps; s++)
+        CHECK_OK(quern_train_on_batch(m, (void *[]){ xs }, (void *[]){ ys }, NULL, 64, logs, &err), err);
+}
+
+static void constraints_hold_after_each_step(void **state)
+{
+    (void)state;
+    quern_model *m = line("input 3 | dense 1 kernel_constraint=non_neg", "sgd learning_rate=0.1");
+    train(m, 60);
+    const float *w = quern_model_weight(m, 0, NULL).data;
+    if (!(w[0] > 0.5f && w[1] == 0 && w[2] >= 0))
+        fail_msg("%g %g %g", (double)w[0], (double)w[1], (double)w[2]);
+    quern_model_free(m);
+    m = line("input 3 | dense 1 kernel_constraint=max_norm(0.5)", "adam learning_rate=0.1");
+    train(m, 60);
+    w = quern_model_weight(m, 0, NULL).data;
+    CHECK_NEAR(sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2]), 0.5, 1e-5, 0);
+    quern_model_free(m);
+}
+
+/* initial * rate^(steps / decay_steps), the step's own rate: 0.5, 0.25, 0.125 */
+static void schedules_set_the_rate_of_each_step(void **state)
+{
+    (void)state;
+    quern_model *m = line("input 3 | dense 1", "sgd learning_rate=exponential_decay(0.5, decay_steps=1, decay_rate=0.5)");
+    for (int s = 0; s < 3; s++) {
+        train(m, 1);
+        CHECK_NEAR(quern_model_learning_rate(m), 0.5 * pow(0.5, s), 1e-6, 0);
+    }
+    quern_model_free(m);
+    quern_error err = { 0 };
+    m = line("input 3 | dense 1", "sgd");
+    assert_true(quern_compile(m, "sgd learning_rate=exponential_decai(0.5, 1, 0.5)", "mse", NULL, &err) < 0);
+    assert_string_equal(err.hint, "did you mean 'exponential_decay'?");
+    quern_model_free(m);
+}
+
+/* P13: watched, the first number that is not finite is named with its layer and record. */
+static void what_is_not_finite_is_named(void **state)
+{
+    (void)state;
+    double logs[1];
+    quern_error err = { 0 };
+    quern_model *m = line("input 3 | dense 4 name=first | dense 1 exponential name=second", "sgd");
+    xs[3 * 17] = NAN;
+    assert_int_equal(quern_model_set_watch(m, 1), QUERN_OK);
+    assert_int_equal(quern_train_on_batch(m, (void *[]){ xs }, (void *[]){ ys }, NULL, 64, logs, &err), QUERN_NUMBER);
+    assert_string_equal(err.where, "first");
+    assert_non_null(strstr(err.text, "record 17 of the batch"));
+    quern_model_set_watch(m, 0);
+    quern_model_free(m);
+}
+
+static void steps_are_profiled(void **state)
+{
+    (void)state;
+    quern_model *m = line("input 3 | dense 4 | dense 1", "adam");
+    quern_model_set_profile(m, 1);
+    train(m, 5);
+    char *text = quern_model_profile(m);
+    assert_non_null(strstr(text, "matmul"));
+    assert_non_null(strstr(text, "adam"));
+    assert_non_null(strstr(text, "5 steps, ")); /* every one of them */
+    free(text);
+    quern_model_free(m);
+}
+
+static void summaries_tell_the_layers(void **state)
+{
+    (void)state;
+    quern_model *m = line("input 3 | dense 1000 | dense 1", "adam");
+    char *text = quern_model_summary(m), *json = quern_model_summary_json(m);
+    /* keras.Sequential([Input((3,)), Dense(1000), Dense(1)]).summary() */
+    assert_non_null(strstr(text, "│ dense (Dense)                   │ (None, 1000)           │         4,000 │\n"));
+    assert_non_null(strstr(text, " Total params: 5,001 (19.54 KB)\n Trainable params: 5,001 (19.54 KB)\n"));
+    assert_non_null(strstr(json, "{\"name\":\"dense\",\"class\":\"Dense\",\"output_shape\":[null,1000],\"params\":4000}"));
+    assert_non_null(strstr(json, "\"params\":5001,\"trainable\":5001}"));
+    free(text);
+    free(json);
+    quern_model_free(m);
+}
+
+static void count_check(void *user, const char *check, int ok, const char *detail)
+{
+    if (!ok)
+        fail_msg("%s: %s", check, detail);
+    ++*(int *)user;
+}
+
+static void the_library_checks_itself(void **state)
+{
+    (void)state;
+    int n = 0;
+    assert_int_equal(quern_self_check(count_check, &n), QUERN_OK);
+    assert_true(n >= 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logs_are_named_as_keras_names_them),
+        cmocka_unit_test(constraints_hold_after_each_step),
+        cmocka_unit_test(schedules_set_the_rate_of_each_step),
+        cmocka_unit_test(what_is_not_finite_is_named),
+        cmocka_unit_test(steps_are_profiled),
+        cmocka_unit_test(summaries_tell_the_layers),
+        cmocka_unit_test(the_library_checks_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
