@@ -59,13 +59,8 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
     const char *o = cli_option(a, "optimizer"), *l = cli_option(a, "loss"), *t = cli_option(a, "metrics");
     int64_t threads = 0;
     *code = m ? 0 : cli_fail(err->code, err);
-    if (m && (o || l || t)) {
-        int status = o && l ? quern_compile(m, o, l, t, err) : QUERN_INVALID;
-        if (!(o && l))
-            *code = cli_wrong("--optimizer, --loss, --metrics", "replace all three of the file: optimizer and loss must be given");
-        else if (status < 0)
-            *code = cli_fail(status, err);
-    }
+    if (m && (o || l || t) && quern_compile(m, o, l, t, err) < 0)
+        *code = cli_fail(err->code, err);
     if (m && !*code && !cli_count(a, "threads", &threads))
         *code = 2;
     if (m && !*code && threads && quern_model_set_threads(m, (int)threads, err) < 0)
@@ -89,6 +84,25 @@ static quern_generator *program(const arguments *a, const char *command, int *co
     if (!g)
         *code = cli_wrong(command, "out of memory"), *code = 1;
     return g;
+}
+
+/* The last part of the data for validation: the same files opened twice. */
+int cli_split(const arguments *a, quern_generator *train, quern_generator **valid, quern_error *err)
+{
+    const char *text = cli_option(a, "validation-split");
+    char *end;
+    double part = strtod(text, &end);
+    int64_t count = quern_generator_count(train), kept = (int64_t)((double)count * (1 - part));
+    int code = 0;
+    if (*end || !(part > 0 && part < 1))
+        return cli_wrong("--validation-split", "is a number between 0 and 1");
+    if (count < 0)
+        return cli_wrong("--validation-split",
+                         "needs data that can be read by number (IDX, NPY, NPZ, not compressed): give --validation");
+    *valid = cli_data(a, "generator", a->words + 1, a->n - 1, err, &code);
+    if (*valid && (quern_generator_slice(train, 0, kept, err) < 0 || quern_generator_slice(*valid, kept, count, err) < 0))
+        return cli_fail(err->code, err);
+    return code;
 }
 
 quern_generator *cli_data(const arguments *a, const char *option, char **words, int n, quern_error *err, int *code)

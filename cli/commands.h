@@ -8,6 +8,8 @@
 quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code);
 /* The data that words name, or the program of an option that stands for them. NULL with the exit code set. */
 quern_generator *cli_data(const arguments *a, const char *option, char **words, int n, quern_error *err, int *code);
+/* Cuts --validation-split off the data. Returns the exit code. */
+int cli_split(const arguments *a, quern_generator *train, quern_generator **valid, quern_error *err);
 /* Plans training, prints it when asked, holds it against --memory. Returns the exit code. */
 enum { CLI_PLAN_SILENT, CLI_PLAN_TABLE, CLI_PLAN_EVENT };
 int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, int how, quern_error *err);

@@ -15,41 +15,43 @@ static const struct {
     int commands;
     const char *help;
 } table[] = {
-    { "optimizer", "WORDS", N | F | L, "\"adam learning_rate=3e-4\"" },
-    { "loss", "WORDS", N | F | L, "\"sparse_categorical_crossentropy from_logits=true\"" },
-    { "metrics", "WORDS", N | F | L, "between commas" },
-    { "seed", "N", N, "all that is random follows from it" },
+    { "optimizer", "WORDS", N | F | L | E, "\"adam learning_rate=3e-4\"; instead of the file's" },
+    { "loss", "WORDS", N | F | L | E, "\"sparse_categorical_crossentropy from_logits=true\"; NAME:loss for an output" },
+    { "metrics", "WORDS", N | F | L | E, "between commas" },
+    { "seed", "N", N | F, "all that is random follows from it" },
     { "force", NULL, N, "overwrite MODEL" },
     { "target", "COLUMN,…", F | E | P, "of a CSV" },
     { "features", "COLUMN,…", F | E | P, "of a CSV; all others when not given" },
     { "weight", "COLUMN", F | E, "of a CSV: sample weights" },
     { "missing", "NUMBER", F | E | P, "what a missing value of a CSV stands for; or age=30,price=0" },
-    { "generator", "COMMAND", F | E, "writes .npy arrays: x then y, batch after batch" },
-    { "validation-generator", "COMMAND", F, "started anew for each validation" },
-    { "stall-timeout", "SECONDS", F | E, "silence of a generator that is an error" },
+    { "generator", "COMMAND", F | E | P, "a program that writes .npy arrays: x then y, batch after batch" },
+    { "validation-generator", "COMMAND", F, "the same for validation, started anew each time" },
+    { "stall-timeout", "SECONDS", F | E | P, "silence of a generator that is an error" },
     { "validation", "DATA", F, "evaluated after epochs" },
-    { "epochs", "N", F, "1 when not given" },
-    { "initial-epoch", "N", F, "" },
-    { "batch-size", "N", F | E | P | L, "32 when not given" },
-    { "steps-per-epoch", "N", F, "" },
-    { "steps", "N", E | P, "" },
-    { "validation-steps", "N", F, "" },
-    { "validation-freq", "N", F, "" },
-    { "max-queue-size", "N", F | L, "10 when not given" },
-    { "class-weight", "0:1,1:4", F, "" },
+    { "validation-split", "PART", F, "the last part of the data for validation: 0.1" },
+    { "epochs", "N", F, "the last epoch; 1 when not given" },
+    { "initial-epoch", "N", F, "epochs that were run before" },
+    { "batch-size", "N", F | E | P | L, "records a batch; 32 when not given" },
+    { "steps-per-epoch", "N", F, "batches an epoch; until the data ends when not given" },
+    { "steps", "N", E | P, "batches; until the data ends when not given" },
+    { "validation-steps", "N", F, "batches a validation" },
+    { "validation-freq", "N", F, "validate after every Nth epoch" },
+    { "max-queue-size", "N", F | L, "batches that stand ready; 10 when not given" },
+    { "workers", "N", F, "threads that read data that can be read by number; 1 when not given" },
+    { "class-weight", "0:1,1:4", F, "weights by class" },
     { "callback", "WORDS", F, "\"early_stopping patience=3\"; may be given again" },
-    { "workers", "N", F, "threads that read an indexed source" },
     { "on-exhausted", "POLICY", F, "stop, error or restart when a generator ends early" },
     { "adapt", NULL, F, "first let Normalization learn from a pass over the data" },
+    { "no-shuffle", NULL, F, "records in their own order" },
     { "profile", NULL, F, "at the end, where the time of a step went" },
     { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },
-    { "no-shuffle", NULL, F, "records in their own order" },
     { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
     { "threads", "N", F | E | P, "that compute" },
     { "json", NULL, ALL, "one JSON object a line" },
     { "quiet", NULL, ALL, "no progress" },
-    { "help", NULL, ALL, "" },
+    { "verbose", NULL, ALL, "notes, and the causes of choices" },
+    { "help", NULL, ALL, "this" },
 };
 enum { n_options = sizeof table / sizeof *table };
 
@@ -69,6 +71,9 @@ static const struct {
 };
 enum { n_commands = sizeof commands / sizeof *commands };
 static const char *const later[] = { "generate", "convert", "prepare" };
+static const char *const later_options[] = {
+    "bad-records", "checkpoint", "checkpoint-every", "resume", "report", "arrays", "format"
+};
 
 const char *cli_option(const arguments *a, const char *name)
 {
@@ -114,8 +119,11 @@ static void usage(FILE *to, int letter)
         if (!letter || commands[i].letter == letter)
             fprintf(to, "quern %s %s\n", commands[i].name, commands[i].usage);
     for (int i = 0; letter && i < n_options; i++)
-        if (table[i].commands & letter)
-            fprintf(to, "  --%s %-10s %s\n", table[i].name, table[i].value ? table[i].value : "", table[i].help);
+        if (table[i].commands & letter) {
+            char option[64];
+            snprintf(option, sizeof option, "--%s %s", table[i].name, table[i].value ? table[i].value : "");
+            fprintf(to, "  %-30s %s\n", option, table[i].help);
+        }
     if (!letter)
         fprintf(to, "quern COMMAND --help tells its options.\n");
 }
@@ -136,6 +144,9 @@ static int run(int which, int argc, char **argv)
     opterr = 0;
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        for (size_t i = 0; c < 256 && i < sizeof later_options / sizeof *later_options; i++)
+            if (!strncmp(argv[optind - 1], "--", 2) && !strcmp(argv[optind - 1] + 2, later_options[i]))
+                return cli_wrong(argv[optind - 1], "not in this version");
         if (c < 256) {
             fprintf(stderr, "quern: %s: no such option, or its value is missing\nhint: quern %s --help\n", argv[optind - 1],
                     commands[which].name);

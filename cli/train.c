@@ -120,6 +120,11 @@ int cli_fit(const arguments *a)
     quern_generator *data = cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code);
     if (data && (validation || cli_option(a, "validation-generator")))
         o.validation_data = cli_data(a, "validation-generator", &validation, validation != NULL, &err, &code);
+    if (!code && cli_option(a, "validation-split"))
+        code = o.validation_data ? cli_wrong("--validation-split", "there is --validation too")
+                                 : cli_split(a, data, &o.validation_data, &err);
+    if (!code && cli_option(a, "seed"))
+        quern_model_set_seed(m, strtoull(cli_option(a, "seed"), NULL, 10));
     if (!code && (cli_option(a, "memory") || a->json))
         code = cli_check_plan(a, m, o.batch_size, o.max_queue_size, a->json ? CLI_PLAN_EVENT : CLI_PLAN_SILENT, &err);
     int n = code ? 0 : make_callbacks(a, callbacks, &err);

@@ -36,9 +36,13 @@ QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, in
 QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
 QUERN_API void quern_model_free(quern_model *m);
 
-/* Sets optimizer ("adam learning_rate=1e-3"), loss (one for all outputs, or one each between commas) and metrics (between commas;
- * NULL: none). A second call replaces all of it. */
+/* Sets optimizer ("adam learning_rate=1e-3"), loss (one for all outputs, one each between commas, or "price:mse,kind:mae" by
+ * output) and metrics (between commas, for every output or by output; "" for none). NULL leaves what the model was compiled with;
+ * a fresh model needs an optimizer and a loss, and has no metrics. The optimizer's state begins anew. On failure the model is not
+ * compiled. */
 QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err);
+/* All that is random from now on (dropout, shuffling) follows from this seed. */
+QUERN_API void quern_model_set_seed(quern_model *m, uint64_t seed);
 /* Threads that compute (1 … 64; the start is 2, or 1 on a machine with one core). The result does not depend on it. */
 QUERN_API int quern_model_set_threads(quern_model *m, int threads, quern_error *err);
 

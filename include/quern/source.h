@@ -91,6 +91,10 @@ QUERN_API quern_generator *quern_program_generator(const char *command, double s
 
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);
+/* Records of a source that knows them by number; -1 for others. */
+QUERN_API int64_t quern_generator_count(const quern_generator *g);
+/* Leaves of such a source the records [from, to) only. Before a run. */
+QUERN_API int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err);
 QUERN_API void quern_generator_free(quern_generator *g);
 
 #ifdef __cplusplus

@@ -168,7 +168,7 @@ static int ends(const quern_blueprint *b, json_t *list, int *out)
     return n;
 }
 
-quern_model *quern__config_read(json_t *root, quern_error *err)
+quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
 {
     const char *kind = quern__config_text(root, "class_name");
     json_t *config = json_object_get(root, "config"), *layers = json_object_get(config, "layers"), *spec;
@@ -180,6 +180,8 @@ quern_model *quern__config_read(json_t *root, quern_error *err)
         return NULL;
     }
     quern_blueprint *b = quern_blueprint_new(0);
+    if (b)
+        b->room = room;
     json_array_foreach(layers, k, spec) if (b && status >= 0) status = read_layer(b, spec, sequential, err);
     if (!b || status < 0) {
         quern_blueprint_free(b);
@@ -209,6 +211,8 @@ quern_model *quern__config_read(json_t *root, quern_error *err)
 /* ---- the file ---- */
 
 enum { most_bytes = INT32_MAX };
+/* What weights may take in memory is bounded by what their file holds, which may be compressed. */
+static const size_t expansion = 64, least_room = 1 << 20;
 
 quern_model *quern_model_open(const char *path, quern_error *err)
 {
@@ -221,7 +225,7 @@ quern_model *quern_model_open(const char *path, quern_error *err)
     if (!root)
         quern__fail(err, QUERN_FORMAT, path, "config.json, line %d: %s", why.line, why.text);
     else
-        m = quern__config_read(root, err);
+        m = quern__config_read(root, expansion * members[1].n + least_room, err);
     if (m && quern__weights_read(m, path, members[1].bytes, members[1].n, err) < 0) {
         quern_model_free(m);
         m = NULL;

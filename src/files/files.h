@@ -18,8 +18,8 @@ int quern__archive_write(const char *path, const quern__member *members, int n, 
 
 /* config.json of a model, with compile_config. Returns new. */
 json_t *quern__config_write(const quern_model *m);
-/* The model of a config.json. Returns new. */
-quern_model *quern__config_read(json_t *root, quern_error *err);
+/* The model of a config.json, whose weights may take up to `room` bytes. Returns new. */
+quern_model *quern__config_read(json_t *root, size_t room, quern_error *err);
 
 /* model.weights.h5 as an image in memory, and back into the model. */
 int quern__weights_write(const quern_model *m, char **bytes, size_t *n, quern_error *err);

@@ -28,6 +28,7 @@ void quern__layer_free(quern__layer *l)
         quern__variable_free(l->weights[i]);
     for (int i = 0; i < l->n_constants; i++)
         quern__variable_free(l->constants[i]);
+    quern__free(l->scratch);
     json_decref(l->config);
     quern__free(l->name);
     quern__free(l);
@@ -38,6 +39,13 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
 {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", l->name, name);
+    size_t bytes;
+    if (l->room && (!quern__shape_bytes(shape, QUERN_FLOAT32, &bytes) || bytes > *l->room)) {
+        quern__fail(err, QUERN_FORMAT, path, "this weight is larger than all there may be");
+        return NULL;
+    }
+    if (l->room)
+        *l->room -= bytes;
     quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
     json_t *spec = json_object_get(l->config, initializer);
     if (v && spec && quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {

@@ -128,6 +128,8 @@ typedef struct quern__layer {
     quern_shape in[QUERN_MAX_RANK]; /* input shapes it was built for */
     int n_in;
     uint64_t seed;     /* of its initializers and its dropout */
+    void *scratch;     /* what adapt keeps between batches */
+    size_t *room;      /* bytes that weights may still take; NULL: as many as there are */
     quern__id penalty; /* while a graph is built: losses it added */
 } quern__layer;
 /* A layer of a class with a full config (taken). Returns new. */

@@ -94,46 +94,70 @@ static quern__id normalization_call(quern__layer *l, quern__graph *g, const quer
     return quern__div2(g, quern__sub2(g, in[0], mean), deviation);
 }
 
-/* Means and variances of all seen so far and of a batch, merged (Chan, Golub, LeVeque: "Updating formulae …", 1979). The weights
- * hold them between batches. */
-static int normalization_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen, quern_error *err)
+/* What a pass over the data keeps, in double: means and variances so far, sums of a batch, and the place of each number of a
+ * record. */
+typedef struct learning {
+    double *mean, *variance, *sum, *squares;
+    int32_t *place;
+} learning;
+
+static learning learning_in(quern__layer *l, int64_t places)
 {
-    quern_shape shape, spread;
-    if (l->n_constants)
-        return QUERN_OK;
-    int status = state_shape(l, &batch->shape, &shape, &spread, err);
-    int64_t places = status < 0 ? 0 : quern_shape_count(&shape), total = quern_shape_count(&batch->shape);
-    int64_t each = places > 0 ? total / places : 0;
-    double *sums = each > 0 ? quern__zalloc(2 * (size_t)places, sizeof *sums) : NULL;
-    if (!sums)
-        return status < 0 ? status : quern__fail_memory(err, 2 * (size_t)places * sizeof *sums);
-    const float *x = batch->data;
-    int64_t stride[QUERN_MAX_RANK], step = 1;
+    double *d = l->scratch;
+    return (learning){ d, d + places, d + 2 * places, d + 3 * places, (int32_t *)(d + 4 * places) };
+}
+
+/* Room for it, at the first batch; the first axis, of records, is never kept. */
+static int begin_learning(quern__layer *l, const quern_tensor *batch, int64_t places, quern_error *err)
+{
+    int64_t per = quern_shape_count(&batch->shape) / batch->shape.dims[0], stride[QUERN_MAX_RANK], step = 1;
     uint32_t keep;
+    quern__free(l->scratch);
+    l->scratch = quern__zalloc(4 * (size_t)places + (size_t)per, sizeof(double));
+    if (!l->scratch)
+        return quern__fail_memory(err, (4 * (size_t)places + (size_t)per) * sizeof(double));
+    learning w = learning_in(l, places);
     kept(l->config, batch->shape.rank, &keep);
-    for (int a = batch->shape.rank - 1; a >= 0; a--) {
+    for (int a = batch->shape.rank - 1; a > 0; a--) {
         stride[a] = keep >> a & 1 ? step : 0;
         step *= keep >> a & 1 ? batch->shape.dims[a] : 1;
     }
-    float *mean = l->weights[0]->data, *variance = l->weights[1]->data;
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < total; i++) {
-            int64_t left = i, place = 0;
-            for (int a = batch->shape.rank - 1; a >= 0; a--) {
-                place += left % batch->shape.dims[a] * stride[a];
-                left /= batch->shape.dims[a];
-            }
-            double gap = x[i] - sums[place];
-            sums[pass ? places + place : place] += pass ? gap * gap / (double)each : x[i] / (double)each;
-        }
+    for (int64_t i = 0; i < per; i++)
+        for (int64_t a = batch->shape.rank - 1, left = i; a > 0; left /= batch->shape.dims[a], a--)
+            w.place[i] += (int32_t)(left % batch->shape.dims[a] * stride[a]);
+    return QUERN_OK;
+}
+
+/* Means and variances of all seen so far and of a batch, merged (Chan, Golub, LeVeque: "Updating formulae …", 1979). */
+static int normalization_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen, quern_error *err)
+{
+    quern_shape shape, spread;
+    int status = state_shape(l, &batch->shape, &shape, &spread, err);
+    int64_t places = status < 0 ? 0 : quern_shape_count(&shape), total = quern_shape_count(&batch->shape);
+    if (status < 0 || total < 1 || (seen == 0 && (status = begin_learning(l, batch, places, err)) < 0))
+        return status;
+    learning w = learning_in(l, places);
+    int64_t per = total / batch->shape.dims[0], each = total / places;
+    const float *x = batch->data;
+    for (int64_t k = 0; k < places; k++)
+        w.sum[k] = w.squares[k] = 0;
+    for (int64_t i = 0; i < total; i++)
+        w.sum[w.place[i % per]] += x[i];
+    for (int64_t k = 0; k < places; k++)
+        w.sum[k] /= (double)each;
+    for (int64_t i = 0; i < total; i++) {
+        double gap = x[i] - w.sum[w.place[i % per]];
+        w.squares[w.place[i % per]] += gap * gap;
+    }
     double part = (double)each / (double)(seen + each);
     for (int64_t k = 0; k < places; k++) {
-        double before = mean[k], now = before * (1 - part) + sums[k] * part;
-        variance[k] = (float)((variance[k] + (before - now) * (before - now)) * (1 - part) +
-                              (sums[places + k] + (sums[k] - now) * (sums[k] - now)) * part);
-        mean[k] = (float)now;
+        double before = w.mean[k], now = before * (1 - part) + w.sum[k] * part, own = w.squares[k] / (double)each;
+        w.variance[k] =
+            (w.variance[k] + (before - now) * (before - now)) * (1 - part) + (own + (w.sum[k] - now) * (w.sum[k] - now)) * part;
+        w.mean[k] = now;
+        ((float *)l->weights[0]->data)[k] = (float)now;
+        ((float *)l->weights[1]->data)[k] = (float)w.variance[k];
     }
-    quern__free(sums);
     return QUERN_OK;
 }
 

@@ -8,8 +8,10 @@
 quern_blueprint *quern_blueprint_new(uint64_t seed)
 {
     quern_blueprint *b = quern__zalloc(1, sizeof *b);
-    if (b)
+    if (b) {
         b->seed = seed;
+        b->room = (size_t)1 << 40;
+    }
     return b;
 }
 
@@ -113,6 +115,8 @@ int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *conf
     name_layer(b, c, config);
     int status = n ? QUERN_OK : input_shape(config, &node.shape, &b->error);
     node.layer = quern__layer_new(c, config, &b->error);
+    if (node.layer)
+        node.layer->room = &b->room;
     if (node.in && n)
         memcpy(node.in, values, (size_t)n * sizeof *values);
     if (node.layer && node.in && status >= 0)

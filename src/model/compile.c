@@ -315,12 +315,22 @@ static json_t *objects_of(quern__group group, const char *words, bool listed, qu
     return out;
 }
 
+/* What is given, else what the model was compiled with. */
+static json_t *given_or_kept(quern_model *m, const char *words, const char *key, json_t *made)
+{
+    return words ? made : json_incref(json_object_get(m->compile, key));
+}
+
 int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err)
 {
     quern_error own = { 0 };
     err = err ? err : &own;
-    json_t *o = object_of(QUERN__OPTIMIZER, optimizer, err), *l = o ? objects_of(QUERN__LOSS, loss, false, err) : NULL;
-    json_t *t = l ? objects_of(QUERN__METRIC, metrics ? metrics : "", true, err) : NULL;
+    const char *missing = !m->compile && !optimizer ? "optimizer" : !m->compile && !loss ? "loss" : NULL;
+    if (missing)
+        return quern__fail(err, QUERN_INVALID, missing, "is missing: the model was not compiled before");
+    json_t *o = given_or_kept(m, optimizer, "optimizer", optimizer ? object_of(QUERN__OPTIMIZER, optimizer, err) : NULL);
+    json_t *l = o ? given_or_kept(m, loss, "loss", loss ? objects_of(QUERN__LOSS, loss, false, err) : NULL) : NULL;
+    json_t *t = metrics && l ? objects_of(QUERN__METRIC, metrics, true, err) : NULL;
     if (t && json_is_array(t) && m->n_out > 1) { /* every output gets them all */
         json_t *each = json_array();
         for (int i = 0; i < m->n_out; i++)
@@ -328,14 +338,18 @@ int quern_compile(quern_model *m, const char *optimizer, const char *loss, const
         json_decref(t);
         t = each;
     }
-    int status = t ? quern__compile(m,
-                                    json_pack("{s:O, s:O, s:n, s:O, s:n, s:b, s:i, s:b}", "optimizer", o, "loss", l, "loss_weights",
-                                              "metrics", t, "weighted_metrics", "run_eagerly", 0, "steps_per_execution", 1,
-                                              "jit_compile", 0),
-                                    err)
-                   : err->code;
+    json_t *config = NULL;
+    if (o && l && (t || !metrics)) {
+        config = m->compile ? json_deep_copy(m->compile)
+                            : json_pack("{s:n, s:n, s:[], s:n, s:b, s:i, s:b}", "optimizer", "loss_weights", "metrics",
+                                        "weighted_metrics", "run_eagerly", 0, "steps_per_execution", 1, "jit_compile", 0);
+        json_object_set(config, "optimizer", o);
+        json_object_set(config, "loss", l);
+        if (t)
+            json_object_set(config, "metrics", t);
+    }
     json_decref(o);
     json_decref(l);
     json_decref(t);
-    return status;
+    return config ? quern__compile(m, config, err) : err->code;
 }

@@ -30,6 +30,8 @@ int quern_model_set_threads(quern_model *m, int threads, quern_error *err)
     return QUERN_OK;
 }
 
+void quern_model_set_seed(quern_model *m, uint64_t seed) { m->b->seed = seed; }
+
 /* ---- what it has ---- */
 
 int quern_model_inputs(const quern_model *m) { return m->n_in; }

@@ -20,6 +20,7 @@ typedef struct quern__applied {
 struct quern_blueprint {
     uint64_t seed;
     quern_error error;
+    size_t room; /* bytes that weights may still take */
     int n, capacity;
     quern__applied *nodes;
 };

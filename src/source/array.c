@@ -22,6 +22,17 @@ void quern_generator_free(quern_generator *g)
 }
 
 int quern_generator_features(const quern_generator *g) { return g->features; }
+int64_t quern_generator_count(const quern_generator *g) { return g->ops->read ? g->count : -1; }
+
+int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err)
+{
+    if (!g->ops->read || from < 0 || to < from || to > g->count)
+        return quern__fail(err, QUERN_INVALID, "slice", "%lld … %lld of %lld records", (long long)from, (long long)to,
+                           (long long)quern_generator_count(g));
+    g->from += from;
+    g->count = to - from;
+    return QUERN_OK;
+}
 
 /* How a run wants its records. */
 typedef struct order {
@@ -82,11 +93,12 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
 
 /* ---- records by number ---- */
 
-void quern__number_records(bool shuffle, uint64_t seed, int64_t count, int64_t pass, int64_t first, quern_batch *b)
+void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b)
 {
     quern__random_key key = quern__random_key_of(seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)pass);
     for (int64_t r = 0; r < b->size; r++)
-        b->indices[r] = shuffle ? (int64_t)quern__random_permute(key, (uint64_t)count, (uint64_t)(first + r)) : first + r;
+        b->indices[r] =
+            g->from + (shuffle ? (int64_t)quern__random_permute(key, (uint64_t)g->count, (uint64_t)(first + r)) : first + r);
 }
 
 typedef struct numbered {
@@ -107,7 +119,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
 {
     numbered *n = g->self;
     int64_t size = b->size;
-    quern__number_records(n->order.shuffle, n->order.seed, g->count, pass, first, b);
+    quern__number_records(g, n->order.shuffle, n->order.seed, pass, first, b);
     int status = n->read(n->user, b, err);
     if (status >= 0 && b->size != size)
         return quern__fail(err, QUERN_INVALID, "generator", "a batch of %lld records was asked for, %lld came", (long long)size,
@@ -212,7 +224,7 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
     const arrays *a = g->self;
     const quern_batch_spec *s = g->spec;
     (void)err;
-    quern__number_records(a->order.shuffle, a->order.seed, g->count, pass, first, batch);
+    quern__number_records(g, a->order.shuffle, a->order.seed, pass, first, batch);
     for (int i = 0; i < s->n_inputs + s->n_targets; i++)
         for (int64_t r = 0, per = per_record(&a->t[i].shape); r < batch->size; r++)
             copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r);

@@ -156,7 +156,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
 {
     records *r = g->self;
     const quern_batch_spec *s = g->spec;
-    quern__number_records(r->shuffle, r->seed, g->count, pass, first, b);
+    quern__number_records(g, r->shuffle, r->seed, pass, first, b);
     for (int k = 0; k < s->n_inputs + s->n_targets; k++) {
         int64_t per = per_record(&s->shapes[k]);
         for (int64_t i = 0; i < b->size; i++) {

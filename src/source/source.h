@@ -23,9 +23,9 @@ struct quern_generator {
     const quern__source_ops *ops;
     void *self;
     const quern_batch_spec *spec;
-    bool restarts;                                                          /* can begin anew */
-    bool finite;                                                            /* an epoch is one pass over it: arrays and files */
-    int64_t count;                                                          /* records, of sources with `read` */
+    bool restarts;       /* can begin anew */
+    bool finite;         /* an epoch is one pass over it: arrays and files */
+    int64_t from, count; /* records, of sources with `read`: the first, and how many */
     const char *(*class_name)(const quern_generator *g, int target, int i); /* NULL: none */
     int features;
 };
@@ -33,8 +33,8 @@ struct quern_generator {
 /* A number of a tensor of any type by its place in C order, read and written. */
 double quern__number_of(const quern_tensor *t, int64_t i);
 void quern__number_put(quern_tensor *t, int64_t i, double v); /* float32, int32, float64 */
-/* The numbers of the records at places first, first + 1, … of a pass over `count`, into batch->indices. */
-void quern__number_records(bool shuffle, uint64_t seed, int64_t count, int64_t pass, int64_t first, quern_batch *b);
+/* The numbers of the records at places first, first + 1, … of a pass, into batch->indices. */
+void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b);
 quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
 /* A stream of records that stream.c makes into batches: plain reading in order, from the start after rewind. */

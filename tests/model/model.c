@@ -39,8 +39,14 @@ static void logs_are_named_as_keras_names_them(void **state)
     CHECK_OK(quern_test_on_batch(m, (void *[]){ x }, (void *[]){ price, kind }, NULL, 2, logs, &err), err);
     CHECK_NEAR(logs[0], logs[1] + logs[2], 1e-6, 0);
     CHECK_NEAR(logs[4] * logs[4], logs[1], 1e-5, 0); /* rmse of one output, and its mse */
-    CHECK_OK(quern_compile(m, "sgd", "mse,sparse_categorical_crossentropy", NULL, &err), err);
+    CHECK_OK(quern_compile(m, "sgd", "mse,sparse_categorical_crossentropy", "", &err), err);
     check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", NULL });
+    /* NULL leaves what there was */
+    quern_model_set_seed(m, 9);
+    CHECK_OK(quern_compile(m, "adam", NULL, "price:mae", &err), err);
+    CHECK_OK(quern_compile(m, NULL, NULL, NULL, &err), err);
+    check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", "price_mae", NULL });
+    CHECK_NEAR(quern_model_learning_rate(m), 0.001, 1e-6, 0);
     const char *const wrong[][3] = { { "prise:mse", NULL, "no output is called 'prise'" },
                                      { "mse,mse,mse", NULL, "3 given for 2 outputs" },
                                      { "price:mse,mse", NULL, "before all or none" },

@@ -88,6 +88,24 @@ static void shuffled_records_stay_together(void **state)
     assert_true(moved > 0);
 }
 
+static void a_slice_is_the_records_it_names(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    seen s = { 0 };
+    quern_generator *g = quern_file_generator(QUERN_TEST_DATA "/numpy/stored.npz", NULL, &err);
+    assert_int_equal(quern_generator_count(g), 7);
+    assert_int_equal(quern_generator_slice(g, 2, 6, &err), QUERN_OK);
+    assert_int_equal(quern_generator_slice(g, 1, 9, &err), QUERN_INVALID);
+    assert_int_equal(quern_generator_count(g), 4);
+    s.b = (quern_batch){ .spec = &spec, .size = 4, .arrays = { s.x, s.y }, .weights = s.w, .indices = s.indices };
+    assert_true(g->ops->open(g, &spec, false, 5, &err) >= 0 && g->ops->read(g, 0, 0, &s.b, &err) >= 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(s.indices[i], i + 2);
+    assert_true(s.x[0] == 3);
+    quern_generator_free(g);
+}
+
 static void mistakes_are_named(void **state)
 {
     (void)state;
@@ -145,6 +163,7 @@ static void any_bytes_are_safe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_numpys), cmocka_unit_test(shuffled_records_stay_together),
-                                        cmocka_unit_test(mistakes_are_named), cmocka_unit_test(any_bytes_are_safe) };
+                                        cmocka_unit_test(a_slice_is_the_records_it_names), cmocka_unit_test(mistakes_are_named),
+                                        cmocka_unit_test(any_bytes_are_safe) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,12 @@
+/* Fuzz targets: one function for any bytes. Built for libFuzzer (QUERN_FUZZ) or with replay.c, which runs the corpus as a test. */
+#ifndef QUERN_FUZZ_TARGET_H
+#define QUERN_FUZZ_TARGET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+/* The bytes as a file without a name on the disk: its path, good until the next call. NULL when there is none. */
+const char *fuzz_file(const uint8_t *bytes, size_t n);
+
+#endif
