@@ -7,9 +7,9 @@
 struct quern__graph {
     quern_error error;
     int n_values, cap_values;
-    quern__value *values; /* values[0] is unused: id 0 is none */
+    quern__value **values; /* each by itself, so that it stays where it is while the graph grows; [0] is unused: id 0 is none */
     int n_nodes, cap_nodes;
-    quern__node *nodes;
+    quern__node **nodes;
     int n_scopes, cap_scopes;
     char **scopes; /* every scope name seen, the last is the present one */
     const char *scope;
@@ -38,7 +38,7 @@ quern__graph *quern__graph_new(void)
         quern__free(g);
         return NULL;
     }
-    memset(g->values, 0, sizeof *g->values);
+    g->values[0] = NULL;
     g->scope = "";
     return g;
 }
@@ -47,8 +47,12 @@ void quern__graph_free(quern__graph *g)
 {
     if (!g)
         return;
-    for (int i = 0; i < g->n_nodes; i++)
-        quern__free(g->nodes[i].in);
+    for (int i = 0; i < g->n_nodes; i++) {
+        quern__free(g->nodes[i]->in);
+        quern__free(g->nodes[i]);
+    }
+    for (int i = 1; i <= g->n_values; i++)
+        quern__free(g->values[i]);
     for (int i = 0; i < g->n_scopes; i++)
         quern__free(g->scopes[i]);
     quern__free(g->scopes);
@@ -93,16 +97,20 @@ static quern__id add_value(quern__graph *g, quern__value value)
 {
     if (g->error.code)
         return 0;
-    if (!grow((void **)&g->values, g->n_values + 1, &g->cap_values, sizeof *g->values))
+    quern__value *own = quern__alloc(sizeof *own);
+    if (!own || !grow((void **)&g->values, g->n_values + 1, &g->cap_values, sizeof *g->values)) {
+        quern__free(own);
         return quern__graph_fail(g, QUERN_NOMEM, "out of memory");
-    g->values[++g->n_values] = value;
+    }
+    *own = value;
+    g->values[++g->n_values] = own;
     return g->n_values;
 }
 
 quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_shape *shape)
 {
     for (int i = 1; i <= g->n_values; i++)
-        if (g->values[i].kind == QUERN__VALUE_BATCH && g->values[i].slot == slot)
+        if (g->values[i]->kind == QUERN__VALUE_BATCH && g->values[i]->slot == slot)
             return i;
     return add_value(g, (quern__value){ .kind = QUERN__VALUE_BATCH, .dtype = dtype, .shape = *shape, .node = -1, .slot = slot });
 }
@@ -110,7 +118,7 @@ quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_s
 quern__id quern__graph_variable(quern__graph *g, quern__variable *v)
 {
     for (int i = 1; i <= g->n_values; i++)
-        if (g->values[i].kind == QUERN__VALUE_VARIABLE && g->values[i].variable == v)
+        if (g->values[i]->kind == QUERN__VALUE_VARIABLE && g->values[i]->variable == v)
             return i;
     return add_value(
         g, (quern__value){ .kind = QUERN__VALUE_VARIABLE, .dtype = v->dtype, .shape = v->shape, .node = -1, .variable = v });
@@ -132,17 +140,18 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
     if (g->error.code)
         return 0;
     quern__id *ids = quern__zalloc((size_t)n_in + (size_t)n_out, sizeof *ids);
-    if (!ids || !grow((void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {
+    quern__node *node = quern__alloc(sizeof *node);
+    if (!ids || !node || !grow((void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {
         quern__free(ids);
+        quern__free(node);
         return quern__graph_fail(g, QUERN_NOMEM, "out of memory");
     }
     for (int i = 0; i < n_in; i++)
         ids[i] = in[i];
-    quern__node *node = &g->nodes[g->n_nodes];
     *node = (quern__node){ .op = op, .name = name, .scope = g->scope, .n_in = n_in, .n_out = n_out, .in = ids, .out = ids + n_in };
     if (attr)
         node->attr = *attr;
-    g->n_nodes++;
+    g->nodes[g->n_nodes++] = node;
     for (int i = 0; i < n_out; i++) {
         quern__value v = { .kind = QUERN__VALUE_NODE, .dtype = dtypes[i], .shape = shapes[i], .node = g->n_nodes - 1, .slot = i };
         out[i] = node->out[i] = add_value(g, v);
@@ -152,22 +161,22 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
 
 int quern__graph_values(const quern__graph *g) { return g->n_values; }
 int quern__graph_nodes(const quern__graph *g) { return g->n_nodes; }
-quern__value *quern__graph_value(const quern__graph *g, quern__id id) { return &g->values[id]; }
-quern__node *quern__graph_node_at(const quern__graph *g, int node) { return &g->nodes[node]; }
+quern__value *quern__graph_value(const quern__graph *g, quern__id id) { return g->values[id]; }
+quern__node *quern__graph_node_at(const quern__graph *g, int node) { return g->nodes[node]; }
 
 int quern__graph_verify(const quern__graph *g, quern_error *err)
 {
     for (int n = 0; n < g->n_nodes; n++) {
-        const quern__node *node = &g->nodes[n];
+        const quern__node *node = g->nodes[n];
         for (int i = 0; i < node->n_in; i++) {
             quern__id id = node->in[i];
             if (id < 1 || id > g->n_values)
                 return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %d is no value", n, i);
-            if (g->values[id].kind == QUERN__VALUE_NODE && g->values[id].node >= n)
+            if (g->values[id]->kind == QUERN__VALUE_NODE && g->values[id]->node >= n)
                 return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %%%d is made later", n, id);
         }
         for (int i = 0; i < node->n_out; i++) {
-            const quern__value *v = &g->values[node->out[i]];
+            const quern__value *v = g->values[node->out[i]];
             if (v->kind != QUERN__VALUE_NODE || v->node != n || v->slot != i)
                 return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: output %d does not point back", n, i);
         }

@@ -94,6 +94,7 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
 
 int quern__graph_values(const quern__graph *g); /* ids run from 1 to this */
 int quern__graph_nodes(const quern__graph *g);
+/* Borrowed; both stay where they are as long as the graph lives. */
 quern__value *quern__graph_value(const quern__graph *g, quern__id id);
 quern__node *quern__graph_node_at(const quern__graph *g, int node);
 

@@ -26,7 +26,7 @@ static void train(quern_model *m)
     quern_error err = { 0 };
     float a[8 * 4], b[8 * 3], y[8];
     int32_t k[8];
-    double logs[4];
+    double logs[16];
     for (int i = 0; i < 32; i++)
         a[i] = (float)(i % 7) / 7;
     for (int i = 0; i < 24; i++)
