@@ -7,7 +7,8 @@
 struct quern__graph {
     quern_error error;
     int n_values, cap_values;
-    quern__value **values; /* each by itself, so that it stays where it is while the graph grows; [0] is unused: id 0 is none */
+    quern__value **values; /* each by itself, so that it stays where it is while the graph grows */
+    quern__value none;     /* of id 0 */
     int n_nodes, cap_nodes;
     quern__node **nodes;
     int n_scopes, cap_scopes;
@@ -38,7 +39,7 @@ quern__graph *quern__graph_new(void)
         quern__free(g);
         return NULL;
     }
-    g->values[0] = NULL;
+    g->values[0] = &g->none;
     g->scope = "";
     return g;
 }

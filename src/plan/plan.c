@@ -143,7 +143,7 @@ static void share_in_place(making *m)
         quern__id out = node->out[0], in = node->n_in ? m->p->root[node->in[0]] : 0;
         size_t a, b;
         quern_shape so = closed(m, out), si = closed(m, in);
-        if (!node->op->in_place || !in || !in_slab(m, in) || m->uses[in] != 1 ||
+        if (!in || !node->op->in_place || !in_slab(m, in) || m->uses[in] != 1 ||
             !quern__shape_bytes(&so, quern__graph_value(m->g, out)->dtype, &a) ||
             !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b || !reads_own_part(m, node, 0, in))
             continue;
