@@ -108,7 +108,7 @@ double bench_pipe(void)
     quern_error err = { 0 };
     snprintf(command, sizeof command, "'%s/bench' --write %d", bench_folder(), pipe_batches);
     quern_model *m = quern_model_from_words("input 16384 | flatten", 0, &err);
-    quern_generator *g = quern_program_generator(command, 0);
+    quern_generator *g = quern_program_generator(command, NULL);
     double start = bench_now();
     if (!m || !g || quern_predict_generator(m, g, pipe_rows, 0, ignore, NULL, &err) < 0)
         bench_fail(&err);

@@ -73,14 +73,17 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
 }
 
 /* A program that generates. */
-static quern_generator *program(const arguments *a, const char *command, int *code)
+static quern_generator *program(const arguments *a, const char *option, const char *command, int *code)
 {
     int64_t timeout = 0;
     if (!cli_count(a, "stall-timeout", &timeout)) {
         *code = 2;
         return NULL;
     }
-    quern_generator *g = quern_program_generator(command, (double)timeout);
+    quern_program_opts o = { .stall_timeout = (double)timeout,
+                             .arrays = cli_option(a, "arrays"),
+                             .validation = !strcmp(option, "validation-generator") };
+    quern_generator *g = quern_program_generator(command, &o);
     if (!g)
         *code = cli_wrong(command, "out of memory"), *code = 1;
     return g;
@@ -114,7 +117,7 @@ quern_generator *cli_data(const arguments *a, const char *option, char **words, 
         return NULL;
     }
     if (command)
-        return program(a, command, code);
+        return program(a, option, command, code);
     if (!n) {
         *code = cli_wrong("DATA", "is missing (--help)");
         return NULL;

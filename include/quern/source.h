@@ -83,11 +83,18 @@ QUERN_API quern_generator *quern_file_generator(const char *words, const quern_f
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
 
+/* How another program generates; NULL and zero: the default. */
+typedef struct quern_program_opts {
+    double stall_timeout; /* seconds of silence that are QUERN_STALLED; 0: it may take its time                         */
+    const char *arrays;   /* what it writes: "x,y,w" (weights last or anywhere), or names of inputs and outputs; NULL: x, y */
+    int32_t validation;   /* QUERN_PHASE is "validation", not "train"                                                   */
+    int32_t reserved;
+} quern_program_opts;
 /* Another program: `command` is run with the shell and writes `.npy` arrays to its standard output, x then y (of each input and
- * target), batch after batch, with at most as many records as the run's batch_size. Its environment has QUERN_EPOCH (from 1) and
- * QUERN_SEED. End of stream between batches is StopIteration. Silence for more than `stall_timeout` seconds is QUERN_STALLED; 0: it
- * may take its time. Returns new, NULL when there is no memory. */
-QUERN_API quern_generator *quern_program_generator(const char *command, double stall_timeout);
+ * target), batch after batch, with at most as many records as the run's batch_size. Its environment has QUERN_EPOCH (from 1),
+ * QUERN_SEED and QUERN_PHASE. End of stream between batches is StopIteration; an exit status other than 0 is an error that tells
+ * the last it said on standard error. Copies command and options. Returns new, NULL when there is no memory. */
+QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
 
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);

@@ -64,7 +64,8 @@ array() { # DESCR SHAPE, then numbers as escapes
 for i in 1 2 3 4 5; do
     array '<f4' '(2, 2)' '\0\0\200\077\0\0\0\0\0\0\200\077\0\0\0\0'
     array '|u1' '(2,)' '\0\1'
-    [ "$i" = "${1:-9}" ] && exit 3
+    [ "${2:-}" = w ] && array '<f4' '(2,)' '\0\0\200\077\0\0\0\100'
+    [ "$i" = "${1:-9}" ] && { echo "no more $QUERN_PHASE data" >&2; exit 3; }
 done
 [ "${1:-9}" = cut ] && printf '\x93NUMPY\x01'
 [ "${1:-9}" = wide ] && array '<f4' '(1, 3)' '\0\0\0\0\0\0\0\0\0\0\0\0'
@@ -74,6 +75,11 @@ G
 expect 0 "loss" "$quern" fit m.keras --generator 'bash gen.sh' --steps-per-epoch 5 --batch-size 4 --output out.keras
 expect 0 "completed" "$quern" fit m.keras --generator 'bash gen.sh' --validation-generator 'bash gen.sh' --output out.keras
 expect 1 "exit status 3" "$quern" fit m.keras --generator 'bash gen.sh 3' --steps-per-epoch 5
+expect 1 "exit status 3: no more train data" "$quern" fit m.keras --generator 'bash gen.sh 3' --steps-per-epoch 5
+expect 1 "no more validation data" "$quern" fit m.keras --generator 'bash gen.sh' --validation-generator 'bash gen.sh 3' --output out.keras
+expect 0 "loss" "$quern" fit m.keras --generator 'bash gen.sh 9 w' --arrays x,y,w --steps-per-epoch 5 --output out.keras
+expect 1 "nothing is said of" "$quern" fit m.keras --generator 'bash gen.sh' --arrays x --steps-per-epoch 5
+expect 1 "'q' is no input or output" "$quern" fit m.keras --generator 'bash gen.sh' --arrays x,q --steps-per-epoch 5
 expect 1 "batch 6, byte" "$quern" fit m.keras --generator 'bash gen.sh cut' --steps-per-epoch 6
 expect 1 "(1, 3)" "$quern" fit m.keras --generator 'bash gen.sh wide' --steps-per-epoch 6
 expect 1 "the generator is empty" "$quern" fit m.keras --generator true

@@ -2,6 +2,8 @@
 #include "check.h"
 
 #include <quern/quern.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static char path[64];
@@ -111,10 +113,41 @@ static void a_failed_write_leaves_the_old_file(void **state)
     quern_model_free(m);
 }
 
+/* A disk that fills up while saving: an error, and the old file is as it was. */
+static void a_full_disk_keeps_the_old_file(void **state)
+{
+    (void)state;
+    char own[64], before[1 << 16], after[1 << 16];
+    struct rlimit old, small = { 4096, RLIM_INFINITY };
+    quern_error err = { 0 };
+    snprintf(own, sizeof own, "/tmp/quern-full-%d.keras", (int)getpid());
+    quern_model *m = quern_model_from_words("input 30 | dense 60 | dense 2", 1, &err);
+    CHECK_OK(quern_model_save(m, own, &err), err);
+    FILE *f = fopen(own, "rb");
+    size_t n = fread(before, 1, sizeof before, f);
+    fclose(f);
+    quern_model *other = quern_model_from_words("input 30 | dense 60 | dense 2", 2, &err);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small.rlim_max = old.rlim_max;
+    signal(SIGXFSZ, SIG_IGN); /* so that write fails, as on a full disk */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_true(quern_model_save(other, own, &err) < 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_true(err.code < 0 && *err.text && strstr(err.where, "quern-full"));
+    f = fopen(own, "rb");
+    assert_int_equal(fread(after, 1, sizeof after, f), n);
+    fclose(f);
+    assert_memory_equal(before, after, n);
+    unlink(own);
+    quern_model_free(m);
+    quern_model_free(other);
+}
+
 int main(void)
 {
     snprintf(path, sizeof path, "/tmp/quern-%d.keras", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_round_trip_keeps_everything), cmocka_unit_test(broken_files_are_errors),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_full_disk_keeps_the_old_file),
+                                        cmocka_unit_test(a_round_trip_keeps_everything), cmocka_unit_test(broken_files_are_errors),
                                         cmocka_unit_test(a_failed_write_leaves_the_old_file) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path);

@@ -255,7 +255,7 @@ static void a_program_generates(void **state)
     (void)state;
     quern_error err = { 0 };
     quern_model *m = model();
-    quern_generator *g = quern_program_generator("exit 7", 0);
+    quern_generator *g = quern_program_generator("exit 7", NULL);
     assert_null(quern_fit_generator(m, g, NULL, &err));
     assert_non_null(strstr(err.text, "exit status 7"));
     quern_generator_free(g);

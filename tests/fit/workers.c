@@ -1,6 +1,10 @@
 /* Reading by several threads (P5, P13), arrays by their own calls (P11), and layers that learn by looking at a stream. */
 #include "common.h"
 
+#include "base/base.h"
+
+#include <dirent.h>
+
 /* Records by number, after a random sleep: many threads, one order. */
 typedef struct numbered {
     int sleeps;
@@ -181,6 +185,43 @@ static void layers_adapt(void **state)
     quern_model_free(m);
 }
 
+static int entries(const char *folder)
+{
+    int n = 0;
+    DIR *d = opendir(folder);
+    while (d && readdir(d))
+        n++;
+    if (d)
+        closedir(d);
+    return n;
+}
+
+/* P4: started and stopped again and again, in mid-epoch too, with 1 to 64 workers: no descriptor and no thread is left, and closing
+ * takes no time. The slow run does it ten thousand times. */
+static void nothing_is_left_behind(void **state)
+{
+    (void)state;
+    int cycles = getenv("QUERN_SLOW") ? 10000 : 300, files = 0, threads = 0;
+    quern_model *m = model();
+    for (int k = 0; k < cycles; k++) {
+        numbered n = { .sleeps = 0 };
+        quern_generator *g = quern_indexed_generator(numbered_read, &n, records);
+        /* two batches of an epoch's seven: the workers are ahead when it ends */
+        quern_fit_opts o = { .batch_size = 16, .steps_per_epoch = 2, .workers = 1 + k % 64, .max_queue_size = 1 + k % 9 };
+        quern_history_free(fit(m, g, o));
+        double before = quern__now();
+        quern_generator_free(g);
+        assert_true(quern__now() - before < 0.1);
+        if (k == 5) {
+            files = entries("/proc/self/fd");
+            threads = entries("/proc/self/task");
+        }
+    }
+    assert_int_equal(entries("/proc/self/fd"), files);
+    assert_int_equal(entries("/proc/self/task"), threads);
+    quern_model_free(m);
+}
+
 int main(void)
 {
     fill();
@@ -190,6 +231,7 @@ int main(void)
         cmocka_unit_test(the_first_error_arrives),
         cmocka_unit_test(arrays_have_their_own_calls),
         cmocka_unit_test(layers_adapt),
+        cmocka_unit_test(nothing_is_left_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
