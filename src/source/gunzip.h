@@ -1,10 +1,12 @@
-/* gunzip: a gzip file inflated as it is read, forward; by ISA-L where the build has it (three times as fast), else by zlib. */
+/* gunzip: a gzip file inflated as it is read, forward; by ISA-L where the build has it (three times as fast), else by zlib. A mark
+ * keeps the state of inflating at a place, so that reading can go on from there without what is before it. */
 #ifndef QUERN__GUNZIP_H
 #define QUERN__GUNZIP_H
 
 #include "base/base.h"
 
 typedef struct quern__gunzip quern__gunzip;
+typedef struct quern__gunzip_mark quern__gunzip_mark;
 
 /* Takes the descriptor of a plain file. Returns new, NULL when there is no memory. */
 quern__gunzip *quern__gunzip_new(int fd);
@@ -12,5 +14,12 @@ quern__gunzip *quern__gunzip_new(int fd);
 int64_t quern__gunzip_read(quern__gunzip *g, void *to, size_t n);
 bool quern__gunzip_rewind(quern__gunzip *g);
 void quern__gunzip_free(quern__gunzip *g);
+
+/* The state of now. Returns new (some 100 KiB), NULL when there is no memory. */
+quern__gunzip_mark *quern__gunzip_mark_new(const quern__gunzip *g);
+/* Goes on from there. */
+bool quern__gunzip_go(quern__gunzip *g, const quern__gunzip_mark *mark);
+void quern__gunzip_mark_free(quern__gunzip_mark *mark);
+size_t quern__gunzip_mark_bytes(void); /* about what a mark takes */
 
 #endif

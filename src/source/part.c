@@ -203,6 +203,22 @@ int quern__part_rewind(quern__part_file *p, quern_error *err)
     return ok ? QUERN_OK : fail(p, -1, QUERN_IO, "cannot go back to its start", err);
 }
 
+bool quern__part_has_places(const quern__part_file *p) { return p->kind != DEFLATED; }
+
+int quern__part_keep(quern__part_file *p, quern__place *place, quern_error *err)
+{
+    *place = (quern__place){ .at = p->at, .mark = p->kind == GZIP ? quern__gunzip_mark_new(p->gz) : NULL };
+    return p->kind == GZIP && !place->mark ? quern__fail_memory(err, quern__gunzip_mark_bytes()) : QUERN_OK;
+}
+
+int quern__part_go(quern__part_file *p, const quern__place *place, quern_error *err)
+{
+    if (place->mark && !quern__gunzip_go(p->gz, place->mark))
+        return fail(p, -1, QUERN_NOMEM, "cannot go back to a place", err);
+    p->at = place->at;
+    return QUERN_OK;
+}
+
 /* Numbers of any type into those that are wanted. False at one that is no whole number where labels are wanted. */
 static bool convert(const void *from, int from_type, int64_t n, int dtype, void *to, int64_t at)
 {

@@ -25,6 +25,15 @@ int quern__part_open(quern__part_file *p, const char *name, const char *member, 
 void quern__part_close(quern__part_file *p);
 /* One record as numbers of `dtype` (float32, int32 or float64). By number, or (record -1) the next one. */
 int quern__part_read(quern__part_file *p, int64_t record, int dtype, void *to, quern_error *err);
+/* A place from which forward reading can go on. */
+typedef struct quern__place {
+    int64_t at;
+    quern__gunzip_mark *mark; /* of a gzipped file */
+} quern__place;
+/* Whether places of it can be kept; those of a deflated member cannot. */
+bool quern__part_has_places(const quern__part_file *p);
+int quern__part_keep(quern__part_file *p, quern__place *place, quern_error *err);
+int quern__part_go(quern__part_file *p, const quern__place *place, quern_error *err);
 /* Forward reading begins anew. */
 int quern__part_rewind(quern__part_file *p, quern_error *err);
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { most_blocks = 64, places_bytes = 2 << 20 };
+
 typedef struct records {
     int n;
     quern__part_file parts[2 * QUERN_MAX_ARRAYS + 1];
@@ -15,7 +17,13 @@ typedef struct records {
     int weight;                               /* part of the weights, -1: none */
     bool shuffle;
     uint64_t seed;
-    int64_t at; /* records read forward */
+    /* Forward: blocks of `block` records, and the places where they begin, kept while the first pass goes by. From then on a pass
+     * may visit them in any order. */
+    int64_t block, left; /* left: records until the present block ends */
+    int n_blocks, kept, visited;
+    quern__place places[most_blocks][2 * QUERN_MAX_ARRAYS + 1];
+    bool in_order;
+    quern__random_key key;
 } records;
 
 static void records_free(void *self)
@@ -23,6 +31,9 @@ static void records_free(void *self)
     records *r = self;
     for (int i = 0; i < r->n; i++)
         quern__part_close(&r->parts[i]);
+    for (int k = 0; k < r->kept; k++)
+        for (int i = 0; i < r->n; i++)
+            quern__gunzip_mark_free(r->places[k][i].mark);
     quern__free(r);
 }
 
@@ -179,25 +190,70 @@ static void numbered_free(quern_generator *g) { records_free(g->self); }
 
 /* ---- forward ---- */
 
+/* Blocks as many as their places have room for. */
+static void cut_into_blocks(records *r)
+{
+    int zipped = 0, places = 1;
+    for (int i = 0; i < r->n; i++) {
+        zipped += r->parts[i].gz != NULL;
+        places = places && quern__part_has_places(&r->parts[i]);
+    }
+    int64_t most = zipped ? (int64_t)(places_bytes / ((size_t)zipped * quern__gunzip_mark_bytes())) : most_blocks;
+    most = !places || most < 1 ? 1 : most > most_blocks ? most_blocks : most;
+    r->block = (r->parts[0].records + most - 1) / most;
+    r->block = r->block > 0 ? r->block : 1;
+    r->n_blocks = (int)((r->parts[0].records + r->block - 1) / r->block);
+    r->in_order = true;
+}
+
+static void forward_order(void *self, quern__random_key key)
+{
+    records *r = self;
+    r->key = key;
+    r->in_order = r->kept < r->n_blocks; /* the first pass finds the places */
+}
+
+/* Begins the next block of the pass; QUERN_END behind the last. */
+static int next_block(records *r, quern_error *err)
+{
+    int status = QUERN_OK, k = r->visited;
+    if (k == r->n_blocks)
+        return QUERN_END;
+    if (!r->in_order) {
+        k = (int)quern__random_permute(r->key, (uint64_t)r->n_blocks, (uint64_t)k);
+        for (int i = 0; i < r->n && status >= 0; i++)
+            status = quern__part_go(&r->parts[i], &r->places[k][i], err);
+    } else if (r->kept == k && r->n_blocks > 1) {
+        for (int i = 0; i < r->n && status >= 0; i++)
+            status = quern__part_keep(&r->parts[i], &r->places[k][i], err);
+        r->kept++;
+    }
+    int64_t rest = r->parts[0].records - k * r->block;
+    r->left = rest < r->block ? rest : r->block;
+    r->visited++;
+    return status;
+}
+
 static int forward_rewind(void *self, quern_error *err)
 {
     records *r = self;
-    for (int i = 0; i < r->n; i++) {
+    for (int i = 0; i < r->n && r->in_order; i++) {
         int status = quern__part_rewind(&r->parts[i], err);
         if (status < 0)
             return status;
     }
-    r->at = 0;
+    r->left = 0;
+    r->visited = 0;
     return QUERN_OK;
 }
 
 static int forward_read(void *self, float *x, double *y, quern_error *err)
 {
     records *r = self;
-    int status = QUERN_OK;
-    if (r->at >= r->parts[0].records)
-        return QUERN_END;
-    r->at++;
+    int status = r->left > 0 ? QUERN_OK : next_block(r, err);
+    if (status != QUERN_OK)
+        return status;
+    r->left--;
     for (int i = 0; i < r->n && status >= 0; i++) {
         status = quern__part_read(&r->parts[i], -1, r->roles[i] == 'x' ? QUERN_FLOAT32 : QUERN_FLOAT64,
                                   r->roles[i] == 'x' ? (void *)x : (void *)y, err);
@@ -208,9 +264,12 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
 
 static quern_generator *forward(records *r, quern_error *err)
 {
-    quern__stream s = {
-        .rewind = forward_rewind, .read = forward_read, .free = records_free, .self = r, .where = r->parts[0].where
-    };
+    quern__stream s = { .rewind = forward_rewind,
+                        .order = forward_order,
+                        .read = forward_read,
+                        .free = records_free,
+                        .self = r,
+                        .where = r->parts[0].where };
     for (int i = 0; i < r->n; i++) {
         bool second = (r->roles[i] == 'x' && s.x_count) || (r->roles[i] == 'y' && s.y_count) || (r->roles[i] == 'w' && s.weighted);
         if (second || (r->roles[i] == 'w' && r->parts[i].per != 1) || (r->roles[i] != 'x' && !s.x_count) ||
@@ -224,6 +283,7 @@ static quern_generator *forward(records *r, quern_error *err)
         s.y_count += r->roles[i] == 'y' ? r->parts[i].per : 0;
         s.weighted = s.weighted || r->roles[i] == 'w';
     }
+    cut_into_blocks(r);
     return quern__stream_generator(&s, err);
 }
 

@@ -42,6 +42,8 @@ typedef struct quern__stream {
     int (*rewind)(void *self, quern_error *err);
     /* Fills one record: inputs and targets as doubles laid side by side. QUERN_OK, QUERN_END or an error. */
     int (*read)(void *self, float *x, double *y, quern_error *err);
+    /* Told before rewind when records may come in any order, which follows from the key; NULL: they come as they stand. */
+    void (*order)(void *self, quern__random_key key);
     void (*free)(void *self);
     void *self;
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */

@@ -1,5 +1,6 @@
 /* Records that come one after the other become batches. Shuffled, they pass through a window: it is filled, and each record that
- * leaves is drawn from it by an address of (seed, epoch, place), so that the same seed gives the same order. */
+ * leaves is drawn from it by an address of (seed, epoch, place), so that the same seed gives the same order. Sources that can begin
+ * in the middle (records.c) give their blocks in an order of the epoch's own too. */
 #include "source.h"
 
 #include <math.h>
@@ -27,6 +28,8 @@ static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
     w->held = w->taken = 0;
     w->ended = false;
     w->key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW, (uint64_t)epoch);
+    if (w->shuffle && w->s.order)
+        w->s.order(w->s.self, w->key);
     return w->s.rewind(w->s.self, err);
 }
 

@@ -6,6 +6,7 @@
 #include <quern/quern.h>
 #include <stdbool.h>
 #include <unistd.h>
+#include <zlib.h>
 
 static const quern_batch_spec spec = { .n_inputs = 1,
                                        .n_targets = 1,
@@ -88,6 +89,62 @@ static void shuffled_records_stay_together(void **state)
     assert_true(moved > 0);
 }
 
+/* A gzipped IDX of 3,000 records in the order of their classes: every pass has every record once with its own label; from the
+ * second on the blocks come in another order, so that a batch is no longer of one class (P17). */
+static void gzip_is_read_in_blocks(void **state)
+{
+    (void)state;
+    enum { n = 3000, per = 600 };
+    static float x[16 * per];
+    static double classes[3];
+    char path[2][80], words[200];
+    quern_error err = { 0 };
+    for (int f = 0; f < 2; f++) {
+        uint8_t head[12] = { 0, 0, 8, (uint8_t)(f ? 1 : 2), 0, 0, n >> 8, n & 255, 0, 0, per >> 8, per & 255 };
+        snprintf(path[f], sizeof path[f], "/tmp/quern-blocks-%d-%d.gz", (int)getpid(), f);
+        gzFile z = gzopen(path[f], "wb");
+        gzwrite(z, head, f ? 8 : 12);
+        for (int r = 0; r < n; r++)
+            for (int k = 0; k < (f ? 1 : per); k++)
+                gzputc(z, f ? r / (n / 10) : k == 0 ? r >> 8 : k == 1 ? r & 255 : (r * 31 + k * k) & 255);
+        gzclose(z);
+    }
+    snprintf(words, sizeof words, "x=%s y=%s", path[0], path[1]);
+    quern_batch_spec wide = { .n_inputs = 1,
+                              .n_targets = 1,
+                              .batch_size = 16,
+                              .shapes = { { .rank = 2, .dims = { -1, per } }, { .rank = 1, .dims = { -1 } } },
+                              .dtypes = { QUERN_FLOAT32, QUERN_INT32 } };
+    quern_generator *g = quern_file_generator(words, NULL, &err);
+    if (!g || g->ops->open(g, &wide, true, 1, &err) < 0)
+        fail_msg("%s: %s", err.where, err.text);
+    for (int pass = 0; pass < 3; pass++) {
+        static int times[n];
+        int32_t y[16];
+        int64_t first = -1;
+        quern_batch b = { .spec = &wide, .arrays = { x, y }, .weights = NULL };
+        memset(times, 0, sizeof times);
+        CHECK_OK(g->ops->reset(g, pass, &err), err);
+        for (int status; (b.size = 16, status = g->ops->next(g, &b, &err)) != QUERN_END;) {
+            CHECK_OK(status, err);
+            for (int r = 0; r < b.size; r++) {
+                int record = (int)x[r * per] * 256 + (int)x[r * per + 1];
+                first = first < 0 ? record : first;
+                times[record]++;
+                assert_int_equal(y[r], record / (n / 10));
+                assert_true(x[r * per + 599] == (float)((record * 31 + 599 * 599) & 255));
+            }
+        }
+        for (int i = 0; i < n; i++)
+            assert_int_equal(times[i], 1);
+        classes[pass] = (double)(first / (n / 10));
+    }
+    assert_true(classes[0] < 6 && (classes[1] >= 6 || classes[2] >= 6 || classes[1] != classes[2]));
+    quern_generator_free(g);
+    unlink(path[0]);
+    unlink(path[1]);
+}
+
 static void a_slice_is_the_records_it_names(void **state)
 {
     (void)state;
@@ -162,8 +219,11 @@ static void any_bytes_are_safe(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_numpys), cmocka_unit_test(shuffled_records_stay_together),
-                                        cmocka_unit_test(a_slice_is_the_records_it_names), cmocka_unit_test(mistakes_are_named),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_numpys),
+                                        cmocka_unit_test(shuffled_records_stay_together),
+                                        cmocka_unit_test(a_slice_is_the_records_it_names),
+                                        cmocka_unit_test(gzip_is_read_in_blocks),
+                                        cmocka_unit_test(mistakes_are_named),
                                         cmocka_unit_test(any_bytes_are_safe) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
