@@ -36,7 +36,7 @@ double bench_csv(void)
         quern_model *m = quern_model_from_words("input 32 | flatten", 0, &err);
         quern_generator *g = quern_file_generator(path, NULL, &err);
         double start = bench_now();
-        if (!m || !g || quern_predict_generator(m, g, 256, 0, ignore, NULL, &err) < 0)
+        if (!m || !g || quern_model_set_threads(m, 1, &err) < 0 || quern_predict_generator(m, g, 256, 0, ignore, NULL, &err) < 0)
             bench_fail(&err);
         double seconds = bench_now() - start;
         best = seconds < best ? seconds : best;

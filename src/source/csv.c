@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-size_t quern__csv_buffer = 1 << 18;
+size_t quern__csv_buffer = 1 << 20;
 static const char blank[] = " \t\r\n";
 
 int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format, ...)
@@ -260,16 +260,11 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
     return status;
 }
 
-static int csv_read(void *self, float *x, double *y, quern_error *err)
+int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y, quern_error *err)
 {
-    quern__csv *f = self;
-    char *p, *e;
-    bool quoted;
-    int status = next_anywhere(f, &p, &e, &quoted, err);
-    if (status != QUERN_OK)
-        return status;
     for (int k = 0; k < f->n; k++, p++) {
-        if ((status = put_field(f, k, &p, e, x, y, err)) < 0)
+        int status = put_field(f, k, &p, e, x, y, err);
+        if (status < 0)
             return status;
         if (p < e && k + 1 < f->n)
             continue;
@@ -281,6 +276,15 @@ static int csv_read(void *self, float *x, double *y, quern_error *err)
         return quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d fields, expected %d", fields, f->n);
     }
     return QUERN_OK;
+}
+
+int quern__csv_read(void *self, float *x, double *y, quern_error *err)
+{
+    quern__csv *f = self;
+    char *p, *e;
+    bool quoted;
+    int status = next_anywhere(f, &p, &e, &quoted, err);
+    return status == QUERN_OK ? quern__csv_record(f, p, e, x, y, err) : status;
 }
 
 int quern__csv_rewind(void *self, quern_error *err)
@@ -298,6 +302,7 @@ int quern__csv_rewind(void *self, quern_error *err)
 static void csv_free(void *self)
 {
     quern__csv *f = self;
+    quern__csv_twin_free(f->twin);
     quern__bytes_close(&f->bytes);
     for (int k = 0; k < f->n; k++) {
         for (int i = 0; i < f->columns[k].n_classes; i++)
@@ -342,7 +347,8 @@ int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream
         return status;
     }
     *out = (quern__stream){ .rewind = quern__csv_rewind,
-                            .read = csv_read,
+                            .read = quern__csv_read,
+                            .read_many = quern__csv_many,
                             .free = csv_free,
                             .class_name = class_name,
                             .self = f,

@@ -28,10 +28,11 @@ typedef struct quern__csv {
     int n, n_features, n_targets;
     bool weighted, fresh; /* fresh: nothing has been read since the start */
     quern__column *columns;
-    int inner;    /* newlines within the record's quotes */
-    int64_t line; /* of the record's first byte */
-    size_t used;  /* bytes of the record at `begin`, its newline among them */
-    char *field;  /* a quoted field without its quotes */
+    int inner;                    /* newlines within the record's quotes */
+    int64_t line;                 /* of the record's first byte */
+    size_t used;                  /* bytes of the record at `begin`, its newline among them */
+    struct quern__csv_twin *twin; /* a second thread that reads; NULL while there was no need */
+    char *field;                  /* a quoted field without its quotes */
     size_t field_room;
 } quern__csv;
 
@@ -42,10 +43,19 @@ int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err,
 /* The field of column k of the next record as text, in f->field; QUERN_END at the end. */
 int quern__csv_text(quern__csv *f, int k, quern_error *err);
 int quern__csv_rewind(void *self, quern_error *err);
+/* One record that lies in [p, e). */
+int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y, quern_error *err);
+/* The next record, of whatever kind. */
+int quern__csv_read(void *self, float *x, double *y, quern_error *err);
 /* The class of a name, -1 when it is none. */
 int quern__csv_class_of(const quern__column *c, const char *name);
 /* Whether the text stands for a missing value: nothing, "?", "NA", "nan". */
 bool quern__csv_missing(const char *text);
+
+/* ---- twin.c ---- */
+/* Up to `most` records, on two threads where that is worth it. Returns how many, 0 at the end, or a negative status. */
+int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_error *err);
+void quern__csv_twin_free(struct quern__csv_twin *twin);
 
 /* ---- columns.c ---- */
 /* Gives every column its place, and targets of names their classes. */

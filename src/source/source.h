@@ -42,6 +42,8 @@ typedef struct quern__stream {
     int (*rewind)(void *self, quern_error *err);
     /* Fills one record: inputs and targets as doubles laid side by side. QUERN_OK, QUERN_END or an error. */
     int (*read)(void *self, float *x, double *y, quern_error *err);
+    /* Fills up to `most` records; how many, 0 at the end, or a negative status. NULL: read does it. */
+    int64_t (*read_many)(void *self, float *x, double *y, int64_t most, quern_error *err);
     /* Told before rewind when records may come in any order, which follows from the key; NULL: they come as they stand. */
     void (*order)(void *self, quern__random_key key);
     void (*free)(void *self);

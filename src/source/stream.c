@@ -14,7 +14,8 @@ typedef struct streaming {
     bool shuffle, ended;
     uint64_t seed;
     quern__random_key key;
-    int64_t capacity, held, taken; /* records of the window; how many it holds; how many have left in this epoch */
+    int64_t capacity, chunk;   /* records of the window; how many must have left before it is filled again */
+    int64_t held, taken, head; /* how many it holds; how many have left in this epoch; where the first lies that is not shuffled */
     float *x;
     double *y;
 } streaming;
@@ -25,7 +26,7 @@ static int64_t doubles(const streaming *w) { return w->s.y_count + w->s.weighted
 static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     streaming *w = g->self;
-    w->held = w->taken = 0;
+    w->held = w->taken = w->head = 0;
     w->ended = false;
     w->key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW, (uint64_t)epoch);
     if (w->shuffle && w->s.order)
@@ -48,8 +49,10 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
                                i ? "targets" : "inputs", quern_shape_text(&spec->shapes[i], want, sizeof want));
     }
     size_t record = (size_t)w->s.x_count * sizeof(float) + (size_t)doubles(w) * sizeof(double);
-    w->capacity = shuffle ? (int64_t)(window_bytes / (record ? record : 1)) : 1;
-    w->capacity = w->capacity < 1 ? 1 : w->capacity > window_most ? window_most : w->capacity;
+    int64_t most = shuffle ? window_most : w->s.read_many ? window_most / 16 : 1;
+    w->capacity = (int64_t)(window_bytes / (record ? record : 1));
+    w->capacity = w->capacity < 1 ? 1 : w->capacity > most ? most : w->capacity;
+    w->chunk = !shuffle ? w->capacity : w->s.read_many ? (w->capacity + 3) / 4 : 1;
     quern__free(w->x);
     quern__free(w->y);
     w->x = quern__zalloc((size_t)w->capacity, (size_t)w->s.x_count * sizeof *w->x);
@@ -62,15 +65,20 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return stream_reset(g, 0, err);
 }
 
-/* Reads until the window is full or the stream has ended. */
+/* Reads until the window is full or the stream has ended; many records at once where the source can. */
 static int fill(streaming *w, quern_error *err)
 {
+    if (w->ended || (w->held && w->capacity - w->held < w->chunk))
+        return QUERN_OK;
+    w->head = w->held ? w->head : 0;
     while (!w->ended && w->held < w->capacity) {
-        int status = w->s.read(w->s.self, w->x + w->held * w->s.x_count, w->y + w->held * doubles(w), err);
-        if (status < 0)
-            return status;
-        w->ended = status == QUERN_END;
-        w->held += status == QUERN_OK;
+        float *x = w->x + w->held * w->s.x_count;
+        double *y = w->y + w->held * doubles(w);
+        int64_t n = w->s.read_many ? w->s.read_many(w->s.self, x, y, w->capacity - w->held, err) : w->s.read(w->s.self, x, y, err);
+        if (n < 0)
+            return (int)n;
+        w->ended = w->s.read_many ? n == 0 : n == QUERN_END;
+        w->held += w->s.read_many ? n : n == QUERN_OK;
     }
     return QUERN_OK;
 }
@@ -79,8 +87,7 @@ static int fill(streaming *w, quern_error *err)
 static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
 {
     int64_t nx = w->s.x_count, ny = w->s.y_count, all = doubles(w), k = 0;
-    if (w->shuffle)
-        k = (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held);
+    k = w->shuffle ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held) : w->head++;
     memcpy((float *)b->arrays[0] + at * nx, w->x + k * nx, (size_t)nx * sizeof(float));
     for (int64_t i = 0; spec->n_targets && i < ny; i++) {
         double v = w->y[k * all + i];
@@ -96,6 +103,8 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
         b->weights[at] = (float)w->y[k * all + ny];
     w->held--;
     w->taken++;
+    if (!w->shuffle)
+        return QUERN_OK;
     memmove(w->x + k * nx, w->x + w->held * nx, (size_t)nx * sizeof(float));
     memmove(w->y + k * all, w->y + w->held * all, (size_t)all * sizeof(double));
     return QUERN_OK;

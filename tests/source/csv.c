@@ -199,6 +199,53 @@ static void columns_have_their_places(void **state)
     assert_string_equal(err.where, "--missing");
 }
 
+/* Opens the file as a stream of three features. */
+static quern__stream open_stream(void)
+{
+    quern__stream s;
+    quern_error err = { 0 };
+    char *paths[] = { path };
+    if (quern__csv_open(paths, 1, &(quern_file_opts){ .missing = "0" }, &s, &err) < 0)
+        fail_msg("%s: %s", err.where, err.text);
+    return s;
+}
+
+/* Two threads give what one gives: rows, the end, and the first bad record whichever thread meets it. */
+static void two_threads_are_one(void **state)
+{
+    (void)state;
+    enum { n = 5000 };
+    static float one[n][3], many[n][3];
+    for (int bad = 0; bad < 3; bad++) {
+        FILE *f = fopen(path, "wb");
+        fputs("a,b,c\n", f);
+        for (int r = 0; r < n; r++)
+            fprintf(f, "%s%d,%.5f,%s%s\r\n", r % 97 == 5 ? "\n" : "", r, r / 7.0, r % 1500 == 11 ? "\"3\"" : "3",
+                    bad && (r == 4100 || (bad == 2 && r == 3100)) ? ",4" : "");
+        fclose(f);
+        quern_error first = { 0 }, second = { 0 };
+        quern__stream s = open_stream();
+        int serial = 0, status;
+        while (serial < n && (status = s.read(s.self, one[serial], NULL, &first)) == QUERN_OK)
+            serial++;
+        s.free(s.self);
+        s = open_stream();
+        int64_t got = 0, total = 0;
+        while (total < n && (got = s.read_many(s.self, many[total], NULL, n - total, &second)) > 0)
+            total += got;
+        s.free(s.self);
+        assert_string_equal(first.where, second.where);
+        assert_string_equal(first.text, second.text);
+        assert_int_equal(first.code, second.code);
+        if (!first.code) {
+            assert_int_equal(serial, n);
+            assert_int_equal(total, n);
+            assert_memory_equal(one, many, sizeof one);
+        } else
+            assert_true(total <= serial);
+    }
+}
+
 /* P19: every byte changed, every truncation, plain and gzipped. */
 static void any_bytes_are_safe(void **state)
 {
@@ -233,7 +280,8 @@ int main(void)
     snprintf(path, sizeof path, "/tmp/quern-csv-%d.csv", (int)getpid());
     snprintf(other, sizeof other, "/tmp/quern-csv-%d-2.csv", (int)getpid());
     const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_rounded_once), cmocka_unit_test(seams_change_nothing),
-                                        cmocka_unit_test(columns_have_their_places), cmocka_unit_test(any_bytes_are_safe) };
+                                        cmocka_unit_test(columns_have_their_places), cmocka_unit_test(two_threads_are_one),
+                                        cmocka_unit_test(any_bytes_are_safe) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path), unlink(other);
     return failed;

@@ -1,0 +1,174 @@
+/* Many records of a CSV at once: those that lie whole in the buffer and hold no quote are found first, then read on two threads,
+ * each its half. What comes out is what reading one after the other gives, errors too: the first bad record is the one that is
+ * told. */
+#include "csv.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { most_together = 4096, worth = 64 };
+
+/* Where a record lies, and its line. */
+typedef struct span {
+    char *p, *e;
+    int64_t line;
+} span;
+
+/* What one thread does: records [from, to) of the spans. */
+typedef struct half {
+    quern__csv csv; /* a copy that has a field of its own */
+    const span *spans;
+    int from, to, failed; /* failed: the first that is bad, or `to` */
+    float *x;
+    double *y;
+    quern_error error;
+} half;
+
+struct quern__csv_twin {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool running, asked, stop;
+    half mine, other;
+    span spans[most_together];
+};
+
+static int64_t doubles(const quern__csv *f) { return f->n_targets + f->weighted; }
+
+static void read_half(half *h)
+{
+    int64_t nx = h->csv.n_features, ny = doubles(&h->csv);
+    h->error = (quern_error){ 0 };
+    for (h->failed = h->from; h->failed < h->to; h->failed++) {
+        const span *s = &h->spans[h->failed];
+        h->csv.line = s->line;
+        if (quern__csv_record(&h->csv, s->p, s->e, h->x + h->failed * nx, h->y + h->failed * ny, &h->error) < 0)
+            return;
+    }
+}
+
+static void *work(void *arg)
+{
+    struct quern__csv_twin *t = arg;
+    pthread_mutex_lock(&t->lock);
+    while (!t->stop) {
+        if (!t->asked) {
+            pthread_cond_wait(&t->changed, &t->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&t->lock);
+        read_half(&t->other);
+        pthread_mutex_lock(&t->lock);
+        t->asked = false;
+        pthread_cond_broadcast(&t->changed);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+static struct quern__csv_twin *twin_new(void)
+{
+    struct quern__csv_twin *t = quern__zalloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->changed, NULL);
+    t->running = sysconf(_SC_NPROCESSORS_ONLN) > 1 && !pthread_create(&t->thread, NULL, work, t);
+    return t;
+}
+
+void quern__csv_twin_free(struct quern__csv_twin *t)
+{
+    if (!t)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->stop = true;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+    if (t->running)
+        pthread_join(t->thread, NULL);
+    pthread_mutex_destroy(&t->lock);
+    pthread_cond_destroy(&t->changed);
+    quern__free(t->mine.csv.field);
+    quern__free(t->other.csv.field);
+    quern__free(t);
+}
+
+/* The records behind the present one that lie whole in the buffer; the buffer moves behind them. */
+static int find_spans(quern__csv *f, span *spans, int most)
+{
+    quern__bytes *b = &f->bytes;
+    char *p = b->buffer + b->begin + f->used, *end = b->buffer + b->end;
+    int64_t line = f->line + 1 + f->inner;
+    int n = 0;
+    if (memchr(p, '"', (size_t)(end - p)))
+        return 0;
+    while (n < most) {
+        char *newline = memchr(p, '\n', (size_t)(end - p));
+        if (!newline)
+            break;
+        char *e = newline > p && newline[-1] == '\r' ? newline - 1 : newline;
+        if (e > p || f->n == 1)
+            spans[n++] = (span){ p, e, line };
+        p = newline + 1;
+        line++;
+    }
+    b->begin = (size_t)(p - b->buffer);
+    f->used = 0;
+    f->line = line;
+    return n;
+}
+
+static void give(half *h, const quern__csv *f, const span *spans, int from, int to, float *x, double *y)
+{
+    char *field = h->csv.field;
+    size_t room = h->csv.field_room;
+    h->csv = *f;
+    h->csv.field = field;
+    h->csv.field_room = room;
+    h->spans = spans;
+    h->from = from;
+    h->to = to;
+    h->x = x;
+    h->y = y;
+}
+
+/* Reads n spans; negative when one is bad, with the first of them told. */
+static int read_spans(quern__csv *f, int n, float *x, double *y, quern_error *err)
+{
+    struct quern__csv_twin *t = f->twin;
+    bool together = t->running && n >= worth;
+    give(&t->mine, f, t->spans, 0, together ? n / 2 : n, x, y);
+    if (together) {
+        pthread_mutex_lock(&t->lock);
+        give(&t->other, f, t->spans, n / 2, n, x, y);
+        t->asked = true;
+        pthread_cond_broadcast(&t->changed);
+        pthread_mutex_unlock(&t->lock);
+    }
+    read_half(&t->mine);
+    if (together) {
+        pthread_mutex_lock(&t->lock);
+        while (t->asked)
+            pthread_cond_wait(&t->changed, &t->lock);
+        pthread_mutex_unlock(&t->lock);
+    }
+    const half *bad = t->mine.failed < t->mine.to ? &t->mine : together && t->other.failed < t->other.to ? &t->other : NULL;
+    if (bad && err && !err->code)
+        *err = bad->error;
+    return bad ? bad->error.code : QUERN_OK;
+}
+
+int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_error *err)
+{
+    quern__csv *f = self;
+    int status = quern__csv_read(f, x, y, err);
+    if (status != QUERN_OK)
+        return status < 0 ? status : 0;
+    if (most < 2 || (!f->twin && !(f->twin = twin_new())))
+        return 1;
+    int n = find_spans(f, f->twin->spans, most - 1 < most_together ? (int)(most - 1) : most_together);
+    status = n ? read_spans(f, n, x + f->n_features, y + doubles(f), err) : QUERN_OK;
+    return status < 0 ? status : 1 + n;
+}
