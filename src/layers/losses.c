@@ -63,6 +63,10 @@ static const quern__field tversky_fields[] = {
 };
 static const quern__field q_loss[] = { { "q", QUERN__F_NUMBER, "0.5" }, REDUCTION, { 0 } };
 static const quern__field threshold_metric[] = { { "threshold", QUERN__F_NUMBER, "0.5" }, { 0 } };
+static const quern__field binary_metric[] = { { "from_logits", QUERN__F_BOOL, "false" },
+                                              { "label_smoothing", QUERN__F_NUMBER, "0.0" },
+                                              { 0 } };
+static const quern__field top_k_metric[] = { { "k", QUERN__F_INT, "5" }, { 0 } };
 static const quern__field k_metric[] = { { "k", QUERN__F_INT, "5" }, { "from_sorted_ids", QUERN__F_ONLY_DEFAULT, "false" }, { 0 } };
 
 enum { LABELS = 1, ROOT = 2, NEGATIVE = 3 };
@@ -101,7 +105,7 @@ BOTH(squared_hinge, "SquaredHinge", "", plain_loss, NULL, quern__squared_hinge, 
 BOTH(categorical_hinge, "CategoricalHinge", "", plain_loss, NULL, quern__categorical_hinge, 0);
 LOSS(dice, "Dice", "", dice_fields, quern__dice, 0);
 LOSS(tversky, "Tversky", "", tversky_fields, quern__tversky, 0);
-BOTH(bce, "BinaryCrossentropy", "bce", logits_loss, logits_metric, quern__binary_crossentropy, 0);
+BOTH(bce, "BinaryCrossentropy", "bce", logits_loss, binary_metric, quern__binary_crossentropy, 0);
 LOSS(binary_focal, "BinaryFocalCrossentropy", "", binary_focal_fields, quern__binary_focal, 0);
 BOTH(cce, "CategoricalCrossentropy", "", logits_loss, logits_metric, quern__categorical_crossentropy, 0);
 LOSS(categorical_focal, "CategoricalFocalCrossentropy", "", categorical_focal_fields, quern__categorical_focal, 0);
@@ -122,7 +126,7 @@ METRIC(accuracy, "Accuracy", "", NULL, quern__equal, 0);
 METRIC(binary_accuracy, "BinaryAccuracy", "", threshold_metric, quern__binary_equal, 0);
 METRIC(categorical_accuracy, "CategoricalAccuracy", "", NULL, quern__argmax_equal, 0);
 METRIC(sparse_accuracy, "SparseCategoricalAccuracy", "", NULL, quern__sparse_equal, LABELS);
-METRIC(top_k_accuracy, "TopKCategoricalAccuracy", "", k_metric, quern__top_k, 0);
+METRIC(top_k_accuracy, "TopKCategoricalAccuracy", "", top_k_metric, quern__top_k, 0);
 METRIC(sparse_top_k_accuracy, "SparseTopKCategoricalAccuracy", "", k_metric, quern__sparse_top_k, LABELS);
 
 const quern__class *const quern__loss_classes[] = {

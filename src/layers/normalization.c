@@ -51,6 +51,8 @@ static int normalization_build(quern__layer *l, const quern_shape *in, int n, qu
         return status;
     if (json_is_null(mean) != json_is_null(variance))
         return quern__fail(err, QUERN_INVALID, l->name, "mean and variance must be given together");
+    if (!json_is_null(mean) && json_array_size(mean) != json_array_size(variance))
+        return quern__fail(err, QUERN_SHAPE, l->name, "mean and variance must have the same shape");
     if (!json_is_null(mean))
         return quern__layer_constant(l, mean, err) && quern__layer_constant(l, variance, err) ? QUERN_OK : QUERN_INVALID;
     l->trainable = false;

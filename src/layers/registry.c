@@ -240,5 +240,8 @@ const quern__class *quern__object(quern__group group, json_t *spec, json_t **con
 
 json_t *quern__serialize(const quern__class *c, json_t *config)
 {
-    return json_pack("{s:s, s:s, s:O, s:n}", "module", c->module, "class_name", c->name, "config", config, "registered_name");
+    json_t *own = json_copy(config);
+    if (json_is_null(json_object_get(own, "name"))) /* Keras then gives one; it does not take null everywhere */
+        json_object_del(own, "name");
+    return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", c->name, "config", own, "registered_name");
 }

@@ -137,30 +137,34 @@ static bool place(const quern__class *c, json_t *config, int *next, json_t *v, q
     return true;
 }
 
-/* Objects that were written with arguments by position ("l2(0.01)") get their names. */
+/* An object that was written with arguments by position ("l2(0.01)") gets their names. */
+static bool name_object(json_t *config, const char *key, int group, quern_error *err)
+{
+    json_t *v = json_object_get(config, key), *args = json_object_get(v, "args"), *a;
+    int next = 0;
+    size_t k;
+    if (!args)
+        return true;
+    if (group < 0)
+        return json_object_del(v, "args") == 0;
+    const quern__class *inner = quern__class_find((quern__group)group, quern__config_text(v, "class_name"), err);
+    if (!inner)
+        return false;
+    json_array_foreach(args, k, a) if (!place(inner, json_object_get(v, "config"), &next, a, err)) return false;
+    json_t *full = quern__config(inner, json_object_get(v, "config"), true, err);
+    if (!full)
+        return false;
+    json_object_set_new(config, key, quern__serialize(inner, full));
+    json_decref(full);
+    return true;
+}
+
 static bool name_arguments(const quern__class *c, json_t *config, quern_error *err)
 {
-    for (int i = 0; c->fields && c->fields[i].name; i++) {
-        json_t *v = json_object_get(config, c->fields[i].name), *args = json_object_get(v, "args"), *a;
-        int group = quern__field_group(&c->fields[i]);
-        if (!args)
-            continue;
-        if (group >= 0) {
-            const quern__class *inner = quern__class_find((quern__group)group, quern__config_text(v, "class_name"), err);
-            int next = 0;
-            size_t k;
-            if (!inner)
-                return false;
-            json_array_foreach(args, k, a) if (!place(inner, json_object_get(v, "config"), &next, a, err)) return false;
-            json_t *full = quern__config(inner, json_object_get(v, "config"), true, err);
-            if (!full)
-                return false;
-            json_object_set_new(config, c->fields[i].name, quern__serialize(inner, full));
-            json_decref(full);
-        } else
-            json_object_del(v, "args");
-    }
-    return true;
+    for (int i = 0; c->fields && c->fields[i].name; i++)
+        if (!name_object(config, c->fields[i].name, quern__field_group(&c->fields[i]), err))
+            return false;
+    return name_object(config, "activity_regularizer", QUERN__REGULARIZER, err);
 }
 
 static bool has_field(const quern__class *c, const char *name)

@@ -84,6 +84,36 @@ static void train(quern_model *m, int steps)
         CHECK_OK(quern_train_on_batch(m, (void *[]){ xs }, (void *[]){ ys }, NULL, 64, logs, &err), err);
 }
 
+/* Every object in words takes arguments by position: the penalty of an output is factor * sum of squares / records. */
+static void penalties_count(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    double plain[1], more[1], half[1];
+    const float *out;
+    quern_model *m[3] = { line("input 3 | dense 2 | dense 1", "sgd"),
+                          line("input 3 | dense 2 | dense 1 activity_regularizer=l2(0.5)", "sgd"),
+                          line("input 3 | dense 2 | dense 1 kernel_regularizer=l1_l2(0.0,0.25)", "sgd") };
+    for (int k = 0; k < 3; k++)
+        CHECK_OK(quern_test_on_batch(m[k], (void *[]){ xs }, (void *[]){ ys }, NULL, 64,
+                                     k == 0   ? plain
+                                     : k == 1 ? more
+                                              : half,
+                                     &err),
+                 err);
+    CHECK_OK(quern_predict_on_batch(m[0], (void *[]){ xs }, 64, &out, &err), err);
+    double squares = 0;
+    for (int i = 0; i < 64; i++)
+        squares += (double)out[i] * out[i];
+    CHECK_NEAR(more[0] - plain[0], 0.5 * squares / 64, 1e-4, 1e-6);
+    const float *w = quern_model_weight(m[2], 2, NULL).data;
+    CHECK_NEAR(half[0] - plain[0], 0.25 * (w[0] * w[0] + w[1] * w[1]), 1e-4, 1e-6);
+    assert_null(quern_model_from_words("input 3 | normalization mean=(1,2,3) variance=1", 1, &err));
+    assert_non_null(strstr(err.text, "must have the same shape"));
+    for (int k = 0; k < 3; k++)
+        quern_model_free(m[k]);
+}
+
 static void constraints_hold_after_each_step(void **state)
 {
     (void)state;
@@ -182,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logs_are_named_as_keras_names_them),
         cmocka_unit_test(constraints_hold_after_each_step),
+        cmocka_unit_test(penalties_count),
         cmocka_unit_test(schedules_set_the_rate_of_each_step),
         cmocka_unit_test(what_is_not_finite_is_named),
         cmocka_unit_test(steps_are_profiled),
