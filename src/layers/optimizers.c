@@ -1,11 +1,11 @@
 /* SGD, RMSprop, Adam, AdamW: their slots in the order in which Keras saves them, clipping, decay, and the nodes of a step. */
-#include "layers.h"
+#include "optimizers.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static quern__variable *slot(quern__optimizer *o, int k, int which, const char *name, quern_error *err)
+quern__variable *quern__slot(quern__optimizer *o, int k, int which, const char *name, quern_error *err)
 {
     char path[256];
     snprintf(path, sizeof path, "optimizer/%s_%s", o->trained[k]->path, name);
@@ -18,89 +18,79 @@ static quern__variable *slot(quern__optimizer *o, int k, int which, const char *
     return v;
 }
 
-static quern__variable *slot_of(const quern__optimizer *o, int k, int which)
+quern__variable *quern__slot_of(const quern__optimizer *o, int k, int which)
 {
     return o->place[k][which] < 0 ? NULL : o->slots[o->place[k][which]];
 }
 
-/* One slot of every variable when `wanted`. */
-static int slots_of_all(quern__optimizer *o, int which, const char *name, bool wanted, quern_error *err)
+int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool wanted, quern_error *err)
 {
     for (int k = 0; wanted && k < o->n; k++)
-        if (!slot(o, k, which, name, err))
+        if (!quern__slot(o, k, which, name, err))
             return QUERN_NOMEM;
     return QUERN_OK;
 }
 
 static int sgd_slots(quern__optimizer *o, quern_error *err)
 {
-    return slots_of_all(o, 0, "momentum", quern__config_number(o->config, "momentum") != 0, err);
+    return quern__slots_of_all(o, 0, "momentum", quern__config_number(o->config, "momentum") != 0, err);
 }
 
 static quern__id sgd_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
                           double decay)
 {
     (void)iteration;
-    return quern__sgd(g, o->trained[k], gradient, rate, slot_of(o, k, 0), quern__config_number(o->config, "momentum"),
+    return quern__sgd(g, o->trained[k], gradient, rate, quern__slot_of(o, k, 0), quern__config_number(o->config, "momentum"),
                       quern__config_bool(o->config, "nesterov"), decay);
 }
 
 static int rmsprop_slots(quern__optimizer *o, quern_error *err)
 {
-    int status = slots_of_all(o, 0, "velocity", true, err);
-    status = status < 0 ? status : slots_of_all(o, 1, "momentum", quern__config_number(o->config, "momentum") > 0, err);
-    return status < 0 ? status : slots_of_all(o, 2, "average_gradient", quern__config_bool(o->config, "centered"), err);
+    int status = quern__slots_of_all(o, 0, "velocity", true, err);
+    status = status < 0 ? status : quern__slots_of_all(o, 1, "momentum", quern__config_number(o->config, "momentum") > 0, err);
+    return status < 0 ? status : quern__slots_of_all(o, 2, "average_gradient", quern__config_bool(o->config, "centered"), err);
 }
 
 static quern__id rmsprop_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
                               double decay)
 {
     (void)iteration;
-    return quern__rmsprop(g, o->trained[k], gradient, rate, slot_of(o, k, 0), slot_of(o, k, 1), slot_of(o, k, 2),
-                          quern__config_number(o->config, "rho"), quern__config_number(o->config, "momentum"),
-                          quern__config_number(o->config, "epsilon"), decay);
+    return quern__rmsprop(g, o->trained[k], gradient, rate, quern__slot_of(o, k, 0), quern__slot_of(o, k, 1),
+                          quern__slot_of(o, k, 2), quern__config_number(o->config, "rho"),
+                          quern__config_number(o->config, "momentum"), quern__config_number(o->config, "epsilon"), decay);
 }
 
 static int adam_slots(quern__optimizer *o, quern_error *err)
 {
     for (int k = 0; k < o->n; k++)
-        if (!slot(o, k, 0, "momentum", err) || !slot(o, k, 1, "velocity", err))
+        if (!quern__slot(o, k, 0, "momentum", err) || !quern__slot(o, k, 1, "velocity", err))
             return QUERN_NOMEM;
-    return slots_of_all(o, 2, "velocity_hat", quern__config_bool(o->config, "amsgrad"), err);
+    return quern__slots_of_all(o, 2, "velocity_hat", quern__config_bool(o->config, "amsgrad"), err);
 }
 
 static quern__id adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
                            double decay)
 {
-    return quern__adam(g, o->trained[k], gradient, rate, iteration, slot_of(o, k, 0), slot_of(o, k, 1), slot_of(o, k, 2),
-                       quern__config_number(o->config, "beta_1"), quern__config_number(o->config, "beta_2"),
-                       quern__config_number(o->config, "epsilon"), decay);
+    return quern__adam(g, o->trained[k], gradient, rate, iteration, quern__slot_of(o, k, 0), quern__slot_of(o, k, 1),
+                       quern__slot_of(o, k, 2), quern__config_number(o->config, "beta_1"),
+                       quern__config_number(o->config, "beta_2"), quern__config_number(o->config, "epsilon"), decay);
 }
 
-#define COMMON(DECAY)                                                                                                              \
-    { "weight_decay", QUERN__F_NUMBER, DECAY }, { "clipnorm", QUERN__F_NUMBER, "null" }, { "clipvalue", QUERN__F_NUMBER, "null" }, \
-        { "global_clipnorm", QUERN__F_NUMBER, "null" }, { "use_ema", QUERN__F_ONLY_DEFAULT, "false" },                             \
-        { "ema_momentum", QUERN__F_NUMBER, "0.99" }, { "ema_overwrite_frequency", QUERN__F_ONLY_DEFAULT, "null" },                 \
-        { "loss_scale_factor", QUERN__F_ONLY_DEFAULT, "null" }, { "gradient_accumulation_steps", QUERN__F_ONLY_DEFAULT, "null" },  \
-        { "name", QUERN__F_TEXT, "null" },                                                                                         \
-    {                                                                                                                              \
-        0                                                                                                                          \
-    }
 static const quern__field sgd_fields[] = { { "learning_rate", QUERN__F_RATE, "0.01" },
                                            { "momentum", QUERN__F_NUMBER, "0.0" },
                                            { "nesterov", QUERN__F_BOOL, "false" },
-                                           COMMON("null") };
+                                           QUERN__OPTIMIZER_FIELDS("null") };
 static const quern__field rmsprop_fields[] = { { "learning_rate", QUERN__F_RATE, "0.001" }, { "rho", QUERN__F_NUMBER, "0.9" },
                                                { "momentum", QUERN__F_NUMBER, "0.0" },      { "epsilon", QUERN__F_NUMBER, "1e-7" },
-                                               { "centered", QUERN__F_BOOL, "false" },      COMMON("null") };
+                                               { "centered", QUERN__F_BOOL, "false" },      QUERN__OPTIMIZER_FIELDS("null") };
 #define BETAS                                                                                                                  \
     { "learning_rate", QUERN__F_RATE, "0.001" }, { "beta_1", QUERN__F_NUMBER, "0.9" }, { "beta_2", QUERN__F_NUMBER, "0.999" }, \
         { "epsilon", QUERN__F_NUMBER, "1e-7" },                                                                                \
     {                                                                                                                          \
         "amsgrad", QUERN__F_BOOL, "false"                                                                                      \
     }
-static const quern__field adam_fields[] = { BETAS, COMMON("null") };
-static const quern__field adamw_fields[] = { BETAS, COMMON("0.004") };
+static const quern__field adam_fields[] = { BETAS, QUERN__OPTIMIZER_FIELDS("null") };
+static const quern__field adamw_fields[] = { BETAS, QUERN__OPTIMIZER_FIELDS("0.004") };
 
 #define OPTIMIZER(ID, NAME, FIELDS, SLOTS, STEP)                   \
     static const quern__class ID = { .group = QUERN__OPTIMIZER,    \
@@ -114,7 +104,10 @@ OPTIMIZER(sgd_class, "SGD", sgd_fields, sgd_slots, sgd_step);
 OPTIMIZER(rmsprop_class, "RMSprop", rmsprop_fields, rmsprop_slots, rmsprop_step);
 OPTIMIZER(adam_class, "Adam", adam_fields, adam_slots, adam_step);
 OPTIMIZER(adamw_class, "AdamW", adamw_fields, adam_slots, adam_step);
-const quern__class *const quern__optimizer_classes[] = { &sgd_class, &rmsprop_class, &adam_class, &adamw_class, NULL };
+const quern__class *const quern__optimizer_classes[] = {
+    &sgd_class,   &rmsprop_class, &adam_class,  &adamw_class, &quern__adagrad, &quern__adadelta, &quern__adamax,
+    &quern__lion, &quern__lamb,   &quern__ftrl, NULL
+};
 
 quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config, quern__variable *const *trained, int n,
                                        quern_error *err)
