@@ -25,6 +25,8 @@ static json_t *layer_json(const quern__layer *l)
         json_object_del(config, "trainable");
         json_object_del(config, "batch_size");
     }
+    if (!strncmp(l->kind->name, "SpatialDropout", 14)) /* Keras's constructors of these do not take it */
+        json_object_del(config, "trainable");
     out = quern__serialize(l->kind, config);
     json_decref(config);
     if (l->n_in == 1)

@@ -129,6 +129,11 @@ static void add_penalty(quern__layer *l, quern__graph *g, json_t *spec, quern__i
         l->penalty = l->penalty ? quern__add2(g, l->penalty, p) : p;
 }
 
+void quern__layer_penalise(quern__layer *l, quern__graph *g, json_t *spec, quern__id x)
+{
+    add_penalty(l, g, spec, x, quern__shape_of(g, x)->rank > 0);
+}
+
 quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
 {
     quern__graph_scope(g, l->name);

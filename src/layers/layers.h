@@ -143,6 +143,8 @@ quern__variable *quern__layer_weight(quern__layer *layer, const char *name, cons
 quern__variable *quern__layer_constant(quern__layer *layer, json_t *numbers, quern_error *err);
 /* config[role_suffix] of a weight: its "regularizer", its "constraint". Borrowed, NULL for none. */
 json_t *quern__layer_option(const quern__layer *layer, int weight, const char *suffix);
+/* Adds the penalty of a regularizer on an output, by the record, to layer->penalty. */
+void quern__layer_penalise(quern__layer *layer, quern__graph *g, json_t *spec, quern__id x);
 /* Nodes of the layer for inputs; penalties of its regularizers are added to layer->penalty. */
 quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
 
