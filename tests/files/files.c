@@ -1,6 +1,8 @@
 /* .keras files: a round trip keeps every bit, training goes on where it was; broken files are errors (P19). */
 #include "check.h"
 
+#include "files/files.h"
+
 #include <quern/quern.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -113,6 +115,22 @@ static void a_failed_write_leaves_the_old_file(void **state)
     quern_model_free(m);
 }
 
+/* P19: a config that asks for more than its file can hold is refused before memory is asked for. */
+static void a_lying_config_is_refused(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    size_t limit = 1 << 20;
+    json_t *root = json_loads("{\"class_name\": \"Sequential\", \"config\": {\"name\": \"m\", \"layers\": ["
+                              "{\"class_name\": \"InputLayer\", \"config\": {\"name\": \"i\", \"batch_shape\": [null, 100000]}},"
+                              "{\"class_name\": \"Dense\", \"config\": {\"name\": \"d\", \"units\": 1000000}}]}}",
+                              0, NULL);
+    assert_non_null(root);
+    assert_null(quern__config_read(root, limit, &err));
+    assert_non_null(strstr(err.text, "larger than all there may be"));
+    json_decref(root);
+}
+
 /* A disk that fills up while saving: an error, and the old file is as it was. */
 static void a_full_disk_keeps_the_old_file(void **state)
 {
@@ -146,7 +164,8 @@ static void a_full_disk_keeps_the_old_file(void **state)
 int main(void)
 {
     snprintf(path, sizeof path, "/tmp/quern-%d.keras", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_full_disk_keeps_the_old_file),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_lying_config_is_refused),
+                                        cmocka_unit_test(a_full_disk_keeps_the_old_file),
                                         cmocka_unit_test(a_round_trip_keeps_everything), cmocka_unit_test(broken_files_are_errors),
                                         cmocka_unit_test(a_failed_write_leaves_the_old_file) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,32 @@ static void arrays_and_streams_agree(void **state)
     quern_model_free(want);
 }
 
+/* P11: class weights multiply sample weights: the same as weights that were multiplied before. */
+static void weights_multiply(void **state)
+{
+    (void)state;
+    static float own[records], both[records];
+    const float by_class[] = { 1, 3, 0.5f };
+    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs };
+    quern_tensor y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = ys };
+    quern_error err = { 0 };
+    for (int i = 0; i < records; i++) {
+        own[i] = (float)(1 + i % 4) / 2;
+        both[i] = own[i] * by_class[ys[i]];
+    }
+    quern_model *a = model(), *b = model();
+    quern_history *h = quern_fit(a, &x, &y, own, &(quern_fit_opts){ .epochs = 2, .class_weight = "0:1,1:3,2:0.5" }, &err);
+    quern_history *k = quern_fit(b, &x, &y, both, &(quern_fit_opts){ .epochs = 2 }, &err);
+    if (!h || !k)
+        fail_msg("%s: %s", err.where, err.text);
+    check_same(a, b);
+    assert_true(quern_history_value(h, "loss", 1) == quern_history_value(k, "loss", 1));
+    quern_history_free(h);
+    quern_history_free(k);
+    quern_model_free(a);
+    quern_model_free(b);
+}
+
 /* P6: as many batches as the run needs, and the next one read is the next in line. */
 static void a_generator_is_advanced_exactly(void **state)
 {
@@ -373,7 +399,8 @@ static void trains_as_keras_does(void **state)
 int main(void)
 {
     fill();
-    const struct CMUnitTest tests[] = { cmocka_unit_test(arrays_and_streams_agree),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(weights_multiply),
+                                        cmocka_unit_test(arrays_and_streams_agree),
                                         cmocka_unit_test(a_generator_is_advanced_exactly),
                                         cmocka_unit_test(ending_early_follows_the_policy),
                                         cmocka_unit_test(predict_keeps_order),

@@ -5,6 +5,7 @@
 #include "source/number.h"
 #include "source/source.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <quern/quern.h>
 #include <unistd.h>
@@ -41,6 +42,10 @@ static void numbers_are_rounded_once(void **state)
                                  ".5",
                                  "5.",
                                  "1e400",
+                                 /* as doubles halfway between two floats, in truth below and above */ "8.000001430511474",
+                                 "8.000001430511475",
+                                 "8.000003337860107",
+                                 "8.000003337860108",
                                  "8388608.5000000000000000001",
                                  "0.000000000000000000000000000000000001" };
     for (size_t i = 0; i < 400000 + sizeof hard / sizeof *hard; i++) {
@@ -199,6 +204,29 @@ static void columns_have_their_places(void **state)
     assert_string_equal(err.where, "--missing");
 }
 
+/* P4: no descriptor is left when a file is done with, at its end, before it, or after an error. */
+static void files_are_closed(void **state)
+{
+    (void)state;
+    kept k;
+    quern_error err = { 0 };
+    int before = 0;
+    write_file(path, "a,b,c\n1,2,3\n4,5,6\n7,8,nine\n");
+    for (int i = 0; i < 50; i++) {
+        DIR *d = opendir("/proc/self/fd");
+        int n = 0;
+        while (readdir(d))
+            n++;
+        closedir(d);
+        if (i == 1)
+            before = n;
+        assert_true(i < 2 || n == before);
+        err = (quern_error){ 0 };
+        assert_true(read_all(path, NULL, &k, &err) < 0);
+        quern_generator_free(quern_file_generator(QUERN_TEST_DATA "/numpy/stored.npz", NULL, &err));
+    }
+}
+
 /* Opens the file as a stream of three features. */
 static quern__stream open_stream(void)
 {
@@ -279,9 +307,9 @@ int main(void)
 {
     snprintf(path, sizeof path, "/tmp/quern-csv-%d.csv", (int)getpid());
     snprintf(other, sizeof other, "/tmp/quern-csv-%d-2.csv", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_rounded_once), cmocka_unit_test(seams_change_nothing),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_rounded_once),  cmocka_unit_test(seams_change_nothing),
                                         cmocka_unit_test(columns_have_their_places), cmocka_unit_test(two_threads_are_one),
-                                        cmocka_unit_test(any_bytes_are_safe) };
+                                        cmocka_unit_test(files_are_closed),          cmocka_unit_test(any_bytes_are_safe) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path), unlink(other);
     return failed;
