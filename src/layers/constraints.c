@@ -6,13 +6,7 @@
 /* sqrt(sum of squares) over the axes of the config, axes kept */
 static quern__id norms(quern__graph *g, json_t *config, quern__id x)
 {
-    json_t *axis = json_object_get(config, "axis"), *a;
-    int rank = quern__shape_of(g, x)->rank;
-    uint32_t axes = 0;
-    size_t k;
-    if (json_is_integer(axis))
-        axes = 1u << ((json_integer_value(axis) + rank) % rank);
-    json_array_foreach(axis, k, a) axes |= 1u << ((json_integer_value(a) + rank) % rank);
+    uint32_t axes = quern__config_axes(config, "axis", quern__shape_of(g, x)->rank);
     quern__id squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), axes, true);
     return quern__unary(g, QUERN__SQRT, squares, 0, 0, 0);
 }

@@ -99,6 +99,15 @@ int64_t quern__config_int(json_t *config, const char *key)
 }
 
 bool quern__config_bool(json_t *config, const char *key) { return quern__config_int(config, key) != 0; }
+uint32_t quern__config_axes(json_t *config, const char *key, int rank)
+{
+    json_t *axes = json_object_get(config, key), *axis;
+    uint32_t mask = json_is_integer(axes) && rank > 0 ? 1u << ((json_integer_value(axes) % rank + rank) % rank) : 0;
+    size_t k;
+    json_array_foreach(axes, k, axis) mask |= rank > 0 ? 1u << ((json_integer_value(axis) % rank + rank) % rank) : 0;
+    return mask;
+}
+
 const char *quern__config_text(json_t *config, const char *key) { return json_string_value(json_object_get(config, key)); }
 
 static bool kind_fits(quern__kind_of_field kind, json_t *v)

@@ -174,16 +174,7 @@ VALUE(quern__categorical_hinge)
 
 static uint32_t axes_of(quern__graph *g, json_t *config, quern__id x)
 {
-    json_t *axis = json_object_get(config, "axis"), *one_axis;
-    int rank = quern__shape_of(g, x)->rank;
-    uint32_t axes = 0;
-    size_t k;
-    if (json_is_null(axis))
-        return ~0u;
-    if (json_is_integer(axis))
-        return 1u << ((json_integer_value(axis) + rank) % rank);
-    json_array_foreach(axis, k, one_axis) axes |= 1u << ((json_integer_value(one_axis) + rank) % rank);
-    return axes;
+    return json_is_null(json_object_get(config, "axis")) ? ~0u : quern__config_axes(config, "axis", quern__shape_of(g, x)->rank);
 }
 
 VALUE(quern__dice)

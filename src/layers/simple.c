@@ -58,13 +58,8 @@ CALL(minimum)
 /* ---- activations with arguments ---- */
 
 /* Over several axes at once. */
-static quern__id softmax_over(quern__graph *g, quern__id x, json_t *axes)
+static quern__id softmax_over(quern__graph *g, quern__id x, uint32_t mask)
 {
-    int rank = quern__shape_of(g, x)->rank;
-    uint32_t mask = 0;
-    json_t *a;
-    size_t k;
-    json_array_foreach(axes, k, a) mask |= 1u << ((json_integer_value(a) + rank) % rank);
     quern__id most = quern__stop_gradient(g, quern__reduce(g, QUERN__REDUCE_MAX, x, mask, true));
     quern__id e = quern__unary(g, QUERN__EXP, quern__sub2(g, x, most), 0, 0, 0);
     return quern__div2(g, e, quern__reduce(g, QUERN__SUM, e, mask, true));
@@ -74,7 +69,7 @@ CALL(softmax)
 {
     UNUSED;
     if (json_is_array(json_object_get(l->config, "axis")))
-        return softmax_over(g, in[0], json_object_get(l->config, "axis"));
+        return softmax_over(g, in[0], quern__config_axes(l->config, "axis", quern__shape_of(g, in[0])->rank));
     json_t *spec = json_pack("{s:s, s:{s:O}}", "class_name", "softmax", "config", "axis", json_object_get(l->config, "axis"));
     quern__id y = quern__activation(g, spec, in[0]);
     json_decref(spec);
@@ -281,11 +276,7 @@ CALL(spatial_dropout)
 CALL(unit_normalization)
 {
     UNUSED;
-    json_t *axis = json_object_get(l->config, "axis"), *a;
-    int rank = quern__shape_of(g, in[0])->rank;
-    uint32_t axes = json_is_integer(axis) ? 1u << ((json_integer_value(axis) + rank) % rank) : 0;
-    size_t k;
-    json_array_foreach(axis, k, a) axes |= 1u << ((json_integer_value(a) + rank) % rank);
+    uint32_t axes = quern__config_axes(l->config, "axis", quern__shape_of(g, in[0])->rank);
     quern__id squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, in[0], 0, 0, 0), axes, true);
     quern__id inverse = quern__unary(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-12, INFINITY, 0), 0, 0, 0);
     return quern__mul2(g, in[0], inverse);
