@@ -58,7 +58,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     if (a->json)
         out[n++] = quern_callback_new(&json, NULL);
     else if (!quiet)
-        out[n++] = quern_progress_callback(STDERR_FILENO, terminal ? 1 : 2, terminal && !getenv("NO_COLOR"));
+        out[n++] = quern_progress_callback(STDERR_FILENO, terminal ? 1 : 3, terminal && !getenv("NO_COLOR"));
     return n;
 }
 

@@ -168,7 +168,7 @@ static int on_epoch_begin(void *user, const quern_event *e, quern_error *err)
     line l = { .n = 0 };
     (void)err;
     begin(p);
-    if (e->epochs > 1) {
+    if (e->epochs > 1 && p->verbose < 3) {
         add(&l, "Epoch %lld/%lld\n", (long long)e->epoch + 1, (long long)e->epochs);
         put(p, l.text, l.n);
     }
@@ -200,6 +200,8 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
     }
     line l = { .n = 0 };
     double now = quern__now();
+    if (p->verbose == 3 && e->epochs > 1)
+        add(&l, "Epoch %lld/%lld - ", (long long)e->epoch + 1, (long long)e->epochs);
     add(&l, "%lld/%lld - ", (long long)e->batch, (long long)e->batch);
     add_time(&l, now - p->start);
     add(&l, " -");

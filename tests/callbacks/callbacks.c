@@ -283,6 +283,9 @@ static void progress_is_keras(void **state)
     quern_model *m = model("sgd");
     quern_history_free(fit(m, (quern_fit_opts){ .epochs = 2, .batch_size = 5 }, &c, 1));
     quern_callback_free(c);
+    c = quern_progress_callback(ends[1], 3, 0);
+    quern_history_free(fit(m, (quern_fit_opts){ .epochs = 2, .batch_size = 5 }, &c, 1));
+    quern_callback_free(c);
     c = quern_progress_callback(ends[1], 1, 0);
     quern_history_free(fit(m, (quern_fit_opts){ .batch_size = 5 }, &c, 1));
     close(ends[1]);
@@ -292,6 +295,7 @@ static void progress_is_keras(void **state)
     close(ends[0]);
     assert_true(!strncmp(text, "Epoch 1/2\n2/2 - 0s - ", 21));
     assert_non_null(strstr(text, "Epoch 2/2\n2/2 - "));
+    assert_non_null(strstr(text, "\nEpoch 1/2 - 2/2 - 0s - "));
     assert_non_null(strstr(text, "us/step - loss: "));
     assert_true(strstr(text, " - loss: ") < strstr(text, " - mae: "));
     assert_non_null(strstr(text, "2/2 ━━━━━━━━━━━━━━━━━━━━ 0s "));
