@@ -36,22 +36,41 @@ static json_t *layer_json(const quern__layer *l)
 
 static json_t *tensor_json(const quern_model *m, int value)
 {
-    const quern__applied *a = &m->b->nodes[value];
-    return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config", "shape", shape_json(&a->shape),
-                     "dtype", "float32", "keras_history", a->layer->name, 0, 0);
+    const quern__applied *a = quern__maker(m->b, value);
+    const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
+    return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config", "shape",
+                     shape_json(quern__made_shape(m->b, value)), "dtype", dtype ? dtype : "float32", "keras_history", a->layer->name,
+                     a->call, m->b->values[value].output);
+}
+
+/* Where the inputs of a call stand in Python: {"args": [...], "kwargs": {...}}. Leading arguments go by position. */
+static json_t *inbound_node(const quern_model *m, const quern__applied *a)
+{
+    const quern__class *c = a->layer->kind;
+    json_t *args = json_array(), *kwargs = a->options ? json_deep_copy(a->options) : json_object();
+    bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate");
+    for (int i = 0, next = 0; i < a->n_in; next++) {
+        int own = a->arguments[i];
+        bool many = c->takes ? c->takes[own].many : list;
+        json_t *given = many ? json_array() : tensor_json(m, a->in[i]);
+        for (; many && i < a->n_in && a->arguments[i] == own; i++)
+            json_array_append_new(given, tensor_json(m, a->in[i]));
+        i += !many;
+        if (own == next && json_object_size(kwargs) == json_object_size(a->options))
+            json_array_append_new(args, given);
+        else
+            json_object_set_new(kwargs, c->takes[own].name, given);
+    }
+    return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
 }
 
 static json_t *functional_layer(const quern_model *m, int k)
 {
     const quern__applied *a = &m->b->nodes[k];
-    json_t *out = layer_json(a->layer), *nodes = json_array(), *args = json_array();
-    for (int i = 0; i < a->n_in; i++)
-        json_array_append_new(args, tensor_json(m, a->in[i]));
-    if (a->n_in) {
-        bool list = a->n_in > 1 || !strcmp(a->layer->kind->name, "Add") || !strcmp(a->layer->kind->name, "Concatenate");
-        json_array_append_new(nodes, json_pack("{s:o, s:{}}", "args", list ? json_pack("[O]", args) : json_incref(args), "kwargs"));
-    }
-    json_decref(args);
+    json_t *out = layer_json(a->layer), *nodes = json_array();
+    for (int i = k; i < m->b->n && a->n_in; i++)
+        if (m->b->nodes[i].layer == a->layer)
+            json_array_append_new(nodes, inbound_node(m, &m->b->nodes[i]));
     json_object_set_new(out, "name", json_string(a->layer->name));
     json_object_set_new(out, "inbound_nodes", nodes);
     return out;
@@ -61,7 +80,8 @@ static json_t *ends_json(const quern_model *m, const int *values, int n)
 {
     json_t *out = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(out, json_pack("[s,i,i]", m->b->nodes[values[i]].layer->name, 0, 0));
+        json_array_append_new(out, json_pack("[s,i,i]", quern__maker(m->b, values[i])->layer->name,
+                                              quern__maker(m->b, values[i])->call, m->b->values[values[i]].output));
     return out;
 }
 
@@ -86,10 +106,11 @@ json_t *quern__config_write(const quern_model *m)
 {
     json_t *layers = json_array(), *config, *root;
     for (int k = 0; k < m->b->n; k++)
-        json_array_append_new(layers, m->sequential ? layer_json(m->b->nodes[k].layer) : functional_layer(m, k));
+        if (!m->b->nodes[k].again)
+            json_array_append_new(layers, m->sequential ? layer_json(m->b->nodes[k].layer) : functional_layer(m, k));
     config = json_pack("{s:s, s:b, s:s, s:o}", "name", m->name, "trainable", 1, "dtype", "float32", "layers", layers);
     if (m->sequential)
-        json_object_set_new(config, "build_input_shape", shape_json(&m->b->nodes[m->in[0]].shape));
+        json_object_set_new(config, "build_input_shape", shape_json(quern__made_shape(m->b, m->in[0])));
     else {
         json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in));
         json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out));
@@ -104,55 +125,176 @@ json_t *quern__config_write(const quern_model *m)
 
 /* ---- reading ---- */
 
+/* The value [layer, call, output]; -1: not there (yet). */
 static int find_value(const quern_blueprint *b, json_t *history)
 {
     const char *name = json_string_value(json_array_get(history, 0));
+    json_int_t call = json_integer_value(json_array_get(history, 1)), output = json_integer_value(json_array_get(history, 2));
     for (int i = 0; name && i < b->n; i++)
-        if (!strcmp(b->nodes[i].layer->name, name))
-            return i;
+        if (!strcmp(b->nodes[i].layer->name, name) && b->nodes[i].call == call)
+            return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output : -1;
     return -1;
 }
 
-/* The values that feed a layer: every __keras_tensor__ in its only node. */
-static int collect(const quern_blueprint *b, json_t *args, int *values, int n)
+/* What a call is given, as it is read. */
+typedef struct reading {
+    int values[QUERN__MAX_ARGUMENTS], arguments[QUERN__MAX_ARGUMENTS], n;
+    json_t *options;
+    bool early; /* some input is not there yet */
+} reading;
+
+static bool is_tensor(json_t *v)
+{
+    const char *name = quern__config_text(v, "class_name");
+    return name && !strcmp(name, "__keras_tensor__");
+}
+
+/* Every __keras_tensor__ in what is given for an argument. */
+static void collect(const quern_blueprint *b, json_t *given, int argument, reading *r)
 {
     json_t *item;
     const char *key;
     size_t k;
-    if (json_is_object(args) &&
-        !strcmp(quern__config_text(args, "class_name") ? quern__config_text(args, "class_name") : "", "__keras_tensor__")) {
-        if (n < 64)
-            values[n] = find_value(b, json_object_get(json_object_get(args, "config"), "keras_history"));
-        return n + 1;
+    if (is_tensor(given)) {
+        int value = find_value(b, json_object_get(json_object_get(given, "config"), "keras_history"));
+        r->early = r->early || value < 0;
+        if (r->n < QUERN__MAX_ARGUMENTS) {
+            r->values[r->n] = value;
+            r->arguments[r->n] = argument;
+        }
+        r->n++;
+    } else if (json_is_array(given))
+        json_array_foreach(given, k, item) collect(b, item, argument, r);
+    else if (json_is_object(given))
+        json_object_foreach(given, key, item) collect(b, item, argument, r);
+}
+
+static int argument_named(const quern__class *c, const char *name)
+{
+    for (int i = 0; c->takes && c->takes[i].name; i++)
+        if (!strcmp(c->takes[i].name, name))
+            return i;
+    return -1;
+}
+
+/* One inbound node: values by argument, and what else the call is told. */
+static int read_call(const quern_blueprint *b, const quern__class *c, json_t *node, reading *r, const char *where, quern_error *err)
+{
+    json_t *item, *args = json_object_get(node, "args");
+    const char *key;
+    size_t k;
+    int n_takes = 1;
+    while (c->takes && c->takes[n_takes].name)
+        n_takes++;
+    *r = (reading){ .options = json_object() };
+    json_array_foreach(args, k, item) collect(b, item, c->takes && (int)k < n_takes ? (int)k : 0, r);
+    json_object_foreach(json_object_get(node, "kwargs"), key, item)
+    {
+        int before = r->n, argument = argument_named(c, key);
+        collect(b, item, argument < 0 ? 0 : argument, r);
+        if (r->n > before && argument < 0)
+            return quern__fail(err, QUERN_UNSUPPORTED, where, "the argument '%.60s' of its call is not in this version", key);
+        if (r->n == before && !json_is_null(item))
+            json_object_set(r->options, key, item);
     }
-    if (json_is_array(args))
-        json_array_foreach(args, k, item) n = collect(b, item, values, n);
-    else if (json_is_object(args))
-        json_object_foreach(args, key, item) n = collect(b, item, values, n);
+    if (r->n > QUERN__MAX_ARGUMENTS)
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "more than %d inputs", QUERN__MAX_ARGUMENTS);
+    return QUERN_OK;
+}
+
+/* A layer of a functional model as far as it was read: calls may come before those whose values they need. */
+typedef struct pending {
+    json_t *spec;
+    const quern__class *kind;
+    json_t *config; /* NULL once the layer is made */
+    int node, done; /* its first node; calls made */
+} pending;
+
+/* Makes the calls of one layer whose inputs are there. How many, or a negative status. */
+static int advance(quern_blueprint *b, pending *p, quern_error *err)
+{
+    json_t *nodes = json_object_get(p->spec, "inbound_nodes");
+    const char *own = quern__config_text(json_object_get(p->spec, "config"), "name");
+    int n = 0, calls = (int)json_array_size(nodes);
+    bool input = calls == 0;
+    char where[128];
+    reading r;
+    snprintf(where, sizeof where, "layer %.80s", own ? own : p->kind->name);
+    for (; p->done < calls + input; p->done++, n++) {
+        int status = read_call(b, p->kind, input ? NULL : json_array_get(nodes, (size_t)p->done), &r, where, err);
+        if (status >= 0 && !r.early) {
+            quern__inputs in = { r.values, r.arguments, r.n, json_object_size(r.options) ? r.options : NULL };
+            status = p->config ? quern__blueprint_add(b, p->kind, json_incref(p->config), &in, where)
+                               : quern__blueprint_again(b, p->node, &in, where);
+            if (status >= 0 && p->config) {
+                p->node = b->values[status].node;
+                json_decref(p->config);
+                p->config = NULL;
+            }
+            if (status < 0)
+                status = quern__fail(err, b->error.code, b->error.where, "%s", b->error.text);
+        }
+        json_decref(r.options);
+        if (status < 0)
+            return status;
+        if (r.early)
+            break;
+    }
     return n;
 }
 
-static int read_layer(quern_blueprint *b, json_t *spec, bool sequential, quern_error *err)
+/* Layers by their calls, in an order in which all that is needed comes first. */
+static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
 {
-    json_t *config = NULL, *nodes = json_object_get(spec, "inbound_nodes");
-    const char *name = quern__config_text(spec, "class_name"), *own = quern__config_text(json_object_get(spec, "config"), "name");
-    int values[64], n = 0;
-    char where[128];
-    snprintf(where, sizeof where, "layer %.80s", own ? own : name ? name : "?");
-    const quern__class *c = quern__object(QUERN__LAYER, spec, &config, err);
-    if (!c)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "no such layer in this version");
-    if (sequential && b->n)
-        values[n++] = b->n - 1;
-    else if (!sequential && json_array_size(nodes) > 1)
-        return json_decref(config),
-               quern__fail(err, QUERN_UNSUPPORTED, where, "a layer that is called several times is not in this version");
-    else if (!sequential)
-        n = collect(b, json_array_get(nodes, 0), values, 0);
-    if (quern__blueprint_add(b, c, config, values, n, where) < 0) {
-        if (err && !err->code)
-            *err = b->error;
-        return b->error.code;
+    size_t n = json_array_size(layers), left = n;
+    pending *all = quern__zalloc(n + 1, sizeof *all);
+    int status = all ? QUERN_OK : quern__fail_memory(err, n * sizeof *all), moved = 1;
+    for (size_t k = 0; status >= 0 && k < n; k++) {
+        json_t *spec = json_array_get(layers, k);
+        const char *own = quern__config_text(json_object_get(spec, "config"), "name");
+        char where[128];
+        snprintf(where, sizeof where, "layer %.80s", own ? own : "?");
+        all[k].spec = spec;
+        all[k].kind = quern__object(QUERN__LAYER, spec, &all[k].config, err);
+        if (!all[k].kind)
+            status = quern__fail(err, QUERN_UNSUPPORTED, where, "no such layer in this version");
+    }
+    while (status >= 0 && left && moved) {
+        left = 0;
+        moved = 0;
+        for (size_t k = 0; k < n && status >= 0; k++) {
+            json_t *nodes = json_object_get(all[k].spec, "inbound_nodes");
+            int calls = json_array_size(nodes) ? (int)json_array_size(nodes) : 1;
+            if (all[k].done < calls && (status = advance(b, &all[k], err)) > 0)
+                moved += status;
+            left += all[k].done < calls;
+        }
+    }
+    if (status >= 0 && left)
+        status = quern__fail(err, QUERN_FORMAT, "config.json", "%zu layers need values that nothing makes", left);
+    for (size_t k = 0; all && k < n; k++)
+        json_decref(all[k].config);
+    quern__free(all);
+    return status < 0 ? status : QUERN_OK;
+}
+
+static int read_sequential(quern_blueprint *b, json_t *layers, quern_error *err)
+{
+    json_t *spec, *config = NULL;
+    size_t k;
+    json_array_foreach(layers, k, spec)
+    {
+        const char *own = quern__config_text(json_object_get(spec, "config"), "name");
+        char where[128];
+        int value = b->n_values - 1;
+        snprintf(where, sizeof where, "layer %.80s", own ? own : "?");
+        const quern__class *c = quern__object(QUERN__LAYER, spec, &config, err);
+        if (!c)
+            return quern__fail(err, QUERN_UNSUPPORTED, where, "no such layer in this version");
+        if (b->n)
+            value = b->nodes[b->n - 1].first;
+        if (quern__blueprint_add(b, c, config, &(quern__inputs){ .values = &value, .n = b->n > 0 }, where) < 0)
+            return quern__fail(err, b->error.code, b->error.where, "%s", b->error.text);
     }
     return QUERN_OK;
 }
@@ -173,10 +315,9 @@ static int ends(const quern_blueprint *b, json_t *list, int *out)
 quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
 {
     const char *kind = quern__config_text(root, "class_name");
-    json_t *config = json_object_get(root, "config"), *layers = json_object_get(config, "layers"), *spec;
+    json_t *config = json_object_get(root, "config"), *layers = json_object_get(config, "layers");
     bool sequential = kind && !strcmp(kind, "Sequential");
     int in[QUERN__MAX_IO] = { 0 }, out[QUERN__MAX_IO], n_in = 1, n_out = 1, status = QUERN_OK;
-    size_t k;
     if (!sequential && (!kind || strcmp(kind, "Functional"))) {
         quern__fail(err, QUERN_UNSUPPORTED, "config.json", "a model of class '%.60s' is not in this version", kind ? kind : "?");
         return NULL;
@@ -184,12 +325,13 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
     quern_blueprint *b = quern_blueprint_new(0);
     if (b)
         b->room = room;
-    json_array_foreach(layers, k, spec) if (b && status >= 0) status = read_layer(b, spec, sequential, err);
+    if (b)
+        status = sequential ? read_sequential(b, layers, err) : read_functional(b, layers, err);
     if (!b || status < 0) {
         quern_blueprint_free(b);
         return NULL;
     }
-    out[0] = b->n - 1;
+    out[0] = b->n ? b->nodes[b->n - 1].first : -1;
     if (!sequential) {
         n_in = ends(b, json_object_get(config, "input_layers"), in);
         n_out = ends(b, json_object_get(config, "output_layers"), out);

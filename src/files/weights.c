@@ -18,50 +18,54 @@ static hid_t open_image(const char *bytes, size_t n)
     return file;
 }
 
-/* Called with each variable of the model and its place; negative stops. */
-typedef int visitor(void *user, hid_t file, const char *group, int index, quern__variable *v, quern_error *err);
+/* Called with each variable of the model and its place, and with the groups that stand without one (v NULL); negative stops. */
+typedef int visitor(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err);
 
 static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quern_error *err)
 {
-    char base[96], group[160];
+    char base[96], group[160], path[256];
     int status = QUERN_OK;
     for (int k = 0; status >= 0 && k < m->b->n; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
         int same = 0;
-        if (m->sequential && m->b->nodes[k].n_in == 0)
+        if (m->b->nodes[k].again || (m->sequential && m->b->nodes[k].n_in == 0))
             continue;
         for (int i = 0; i < k; i++)
-            same += m->b->nodes[i].layer->kind == l->kind;
+            same += !m->b->nodes[i].again && m->b->nodes[i].layer->kind == l->kind;
         quern__snake_case(l->kind->name, base, sizeof base);
-        snprintf(group, sizeof group, same ? "layers/%s_%d/vars" : "layers/%s/vars", base, same);
-        status = fn(user, file, group, -1, NULL, err);
-        for (int i = 0; status >= 0 && i < l->n_weights; i++)
-            status = fn(user, file, group, i, l->weights[i], err);
+        snprintf(group, sizeof group, same ? "layers/%s_%d" : "layers/%s", base, same);
+        snprintf(path, sizeof path, "%s/vars", group);
+        status = fn(user, file, path, NULL, err);
+        for (int i = 0; status >= 0 && i < l->n_weights; i++) {
+            snprintf(path, sizeof path, "%s/%s", group, l->places[i]);
+            status = fn(user, file, path, l->weights[i], err);
+        }
     }
     const quern__optimizer *o = m->optimizer;
     int first = o && o->schedule ? 1 : 2; /* a schedule has no rate to keep */
     for (int i = 0; o && status >= 0 && i < o->n_slots + first; i++)
-        status = fn(user, file, "optimizer/vars", i, i == 0 ? o->iteration : i < first ? o->rate : o->slots[i - first], err);
+{
+        snprintf(path, sizeof path, "optimizer/vars/%d", i);
+        status = fn(user, file, path, i == 0 ? o->iteration : i < first ? o->rate : o->slots[i - first], err);
+    }
     return status;
 }
 
 static hid_t type_of(int dtype) { return dtype == QUERN_INT64 ? H5T_NATIVE_INT64 : H5T_NATIVE_FLOAT; }
 
-static int write_one(void *user, hid_t file, const char *group, int index, quern__variable *v, quern_error *err)
+static int write_one(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err)
 {
-    char path[192];
     hsize_t dims[QUERN_MAX_RANK];
     (void)user;
     hid_t create = H5Pcreate(H5P_LINK_CREATE);
     H5Pset_create_intermediate_group(create, 1);
     if (!v) {
-        hid_t g = H5Gcreate2(file, group, create, H5P_DEFAULT, H5P_DEFAULT);
+        hid_t g = H5Gcreate2(file, path, create, H5P_DEFAULT, H5P_DEFAULT);
         H5Pclose(create);
         if (g >= 0)
             H5Gclose(g);
-        return g >= 0 ? QUERN_OK : quern__fail(err, QUERN_IO, group, "cannot be written");
+        return g >= 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written");
     }
-    snprintf(path, sizeof path, "%s/%d", group, index);
     for (int i = 0; i < v->shape.rank; i++)
         dims[i] = (hsize_t)v->shape.dims[i];
     hid_t space = v->shape.rank ? H5Screate_simple(v->shape.rank, dims, NULL) : H5Screate(H5S_SCALAR);
@@ -118,13 +122,12 @@ static hid_t open_plain(hid_t file, const char *path)
     return set;
 }
 
-static int read_one(void *user, hid_t file, const char *group, int index, quern__variable *v, quern_error *err)
+static int read_one(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err)
 {
-    char path[192], where[256], want[96];
+    char where[256], want[96];
     hsize_t dims[QUERN_MAX_RANK] = { 0 };
     if (!v)
         return QUERN_OK;
-    snprintf(path, sizeof path, "%s/%d", group, index);
     snprintf(where, sizeof where, "%s: %s", (const char *)user, path);
     hid_t set = open_plain(file, path);
     if (set < 0)

@@ -14,10 +14,10 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
     for (int i = 0; i < m->n_in; i++) {
         o.spec.shapes[i] = quern_model_input_shape(m, i);
         o.spec.dtypes[i] = QUERN_FLOAT32;
-        o.spec.names[i] = m->b->nodes[m->in[i]].layer->name;
+        o.spec.names[i] = quern__maker(m->b, m->in[i])->layer->name;
     }
     for (int i = 0; i < o.spec.n_targets; i++)
-        o.spec.names[m->n_in + i] = m->b->nodes[m->out[i]].layer->name;
+        o.spec.names[m->n_in + i] = quern__maker(m->b, m->out[i])->layer->name;
     for (int i = 0; i < o.spec.n_targets; i++)
         o.spec.dtypes[m->n_in + i] = quern_model_target(m, i, &o.spec.shapes[m->n_in + i]);
     return o;

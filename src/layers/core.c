@@ -88,13 +88,31 @@ static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id 
 static const quern__field flatten_fields[] = { { "data_format", QUERN__F_ONLY_DEFAULT, "\"channels_last\"" }, { 0 } };
 static const quern__field reshape_fields[] = { { "target_shape", QUERN__F_ANY, NULL }, { 0 } };
 
+/* Masks of arrays that are put behind each other along the steps; 0 when none has one. */
+static quern__id steps_mask(quern__layer *l, quern__graph *g, const quern__id *in, int n)
+{
+    quern__id masks[QUERN__MAX_ARGUMENTS];
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        const quern_shape *s = quern__shape_of(g, in[i]);
+        quern_shape steps = { .rank = 2, .dims = { s->dims[0], s->dims[1] } };
+        masks[i] = quern__layer_mask(l, i);
+        any = any || masks[i];
+        if (!masks[i])
+            masks[i] = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), &steps);
+    }
+    return any ? quern__concat(g, masks, n, 1) : 0;
+}
+
 static quern__id concatenate_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
     int axis = (int)quern__config_int(l->config, "axis"), rank = quern__shape_of(g, in[0])->rank;
     axis = axis < 0 ? axis + rank : axis;
-    return axis < 1 || axis >= rank ? quern__graph_fail(g, QUERN_SHAPE, "axis %d does not fit", axis)
-                                    : quern__concat(g, in, n, axis);
+    if (axis < 1 || axis >= rank)
+        return quern__graph_fail(g, QUERN_SHAPE, "axis %d does not fit", axis);
+    l->context->mask_out[0] = axis == 1 ? steps_mask(l, g, in, n) : quern__layer_merged_mask(l, g, n);
+    return quern__concat(g, in, n, axis);
 }
 
 static const quern__field concatenate_fields[] = { { "axis", QUERN__F_INT, "-1" }, { 0 } };
@@ -162,14 +180,15 @@ static int rescaling_build(quern__layer *l, const quern_shape *in, int n, quern_
 
 static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }, { "offset", QUERN__F_ANY, "0.0" }, { 0 } };
 
-#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL)          \
+#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS)   \
     static const quern__class ID = { .group = QUERN__LAYER,    \
                                      .name = NAME,             \
                                      .aliases = ALIASES,       \
                                      .module = "keras.layers", \
                                      .fields = FIELDS,         \
                                      .build = BUILD,           \
-                                     .call = CALL }
+                                     .call = CALL,             \
+                                     .masks = QUERN__MASK_##MASKS }
 
 static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
                                              { "batch_size", QUERN__F_ONLY_DEFAULT, "null" },
@@ -177,15 +196,15 @@ static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
                                              { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
                                              { "ragged", QUERN__F_ONLY_DEFAULT, "false" },
                                              { 0 } };
-LAYER(input_class, "InputLayer", "", input_fields, NULL, same);
-LAYER(dense_class, "Dense", "", dense_fields, dense_build, dense_call);
-LAYER(flatten_class, "Flatten", "", flatten_fields, NULL, flatten_call);
-LAYER(reshape_class, "Reshape", "", reshape_fields, NULL, reshape_call);
-LAYER(dropout_class, "Dropout", "", dropout_fields, dropout_build, dropout_call);
-LAYER(activation_class, "Activation", "", activation_fields, NULL, activation_call);
-LAYER(rescaling_class, "Rescaling", "", rescaling_fields, rescaling_build, rescaling_call);
-LAYER(concatenate_class, "Concatenate", "", concatenate_fields, NULL, concatenate_call);
-LAYER(add_class, "Add", "", NULL, NULL, add_call);
+LAYER(input_class, "InputLayer", "", input_fields, NULL, same, PASSES);
+LAYER(dense_class, "Dense", "", dense_fields, dense_build, dense_call, PASSES);
+LAYER(flatten_class, "Flatten", "", flatten_fields, NULL, flatten_call, ENDS);
+LAYER(reshape_class, "Reshape", "", reshape_fields, NULL, reshape_call, ENDS);
+LAYER(dropout_class, "Dropout", "", dropout_fields, dropout_build, dropout_call, PASSES);
+LAYER(activation_class, "Activation", "", activation_fields, NULL, activation_call, PASSES);
+LAYER(rescaling_class, "Rescaling", "", rescaling_fields, rescaling_build, rescaling_call, PASSES);
+LAYER(concatenate_class, "Concatenate", "", concatenate_fields, NULL, concatenate_call, OWN);
+LAYER(add_class, "Add", "", NULL, NULL, add_call, PASSES);
 
 extern const quern__class quern__normalization_class;
 /* simple.c */

@@ -24,10 +24,14 @@ void quern__layer_free(quern__layer *l)
 {
     if (!l)
         return;
-    for (int i = 0; i < l->n_weights; i++)
+    for (int i = 0; i < l->n_inner; i++)
+        quern__layer_free(l->inner[i]);
+    for (int i = 0; i < l->n_weights && !l->lent; i++)
         quern__variable_free(l->weights[i]);
     for (int i = 0; i < l->n_constants; i++)
         quern__variable_free(l->constants[i]);
+    for (int i = 0; i < l->n_states; i++)
+        quern__variable_free(l->states[i]);
     quern__free(l->scratch);
     json_decref(l->config);
     quern__free(l->name);
@@ -52,9 +56,67 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         quern__variable_free(v);
         return NULL;
     }
+    if (v && l->n_weights == QUERN__MAX_WEIGHTS) {
+        quern__fail(err, QUERN_UNSUPPORTED, path, "more than %d weights", QUERN__MAX_WEIGHTS);
+        quern__variable_free(v);
+        return NULL;
+    }
     if (v)
+        snprintf(l->places[l->n_weights], sizeof *l->places, "vars/%d", l->n_weights);
+    if (v) {
+        l->options[l->n_weights] = l->config;
         snprintf(l->roles[l->n_weights], sizeof *l->roles, "%.*s", (int)strcspn(initializer, "_"), initializer);
+    }
     return v ? l->weights[l->n_weights++] = v : NULL;
+}
+
+quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *name, quern_error *err)
+{
+    json_t *config = NULL;
+    char path[256];
+    const quern__class *c = quern__object(QUERN__LAYER, spec, &config, err);
+    if (!c)
+        return NULL;
+    if (l->n_inner == QUERN__MAX_INNER) {
+        json_decref(config);
+        quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d layers inside it", QUERN__MAX_INNER);
+        return NULL;
+    }
+    quern__layer *inner = quern__layer_new(c, config, err);
+    if (!inner)
+        return NULL;
+    snprintf(path, sizeof path, "%s/%s", l->name, name);
+    quern__free(inner->name);
+    inner->name = quern__strdup(path);
+    inner->lent = true;
+    inner->trainable = inner->trainable && l->trainable;
+    inner->room = l->room;
+    return l->inner[l->n_inner++] = inner;
+}
+
+int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_shape *in, int n_in, const char *part,
+                              quern_error *err)
+{
+    int status = quern__layer_build(inner, in, n_in, l->seed + 0x9e3779b9u * (uint64_t)(l->n_weights + 1), err);
+    for (int i = 0; i < inner->n_weights; i++) {
+        if (l->n_weights == QUERN__MAX_WEIGHTS) {
+            quern__variable_free(inner->weights[i]);
+            status = quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d weights", QUERN__MAX_WEIGHTS);
+            continue;
+        }
+        int k = l->n_weights++;
+        l->weights[k] = inner->weights[i];
+        l->options[k] = inner->options[i];
+        memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
+        snprintf(l->places[k], sizeof *l->places, "%.20s/%.40s", part, inner->places[i]);
+    }
+    return status;
+}
+
+void quern__layer_place(quern__layer *l, int n, const char *part)
+{
+    for (int i = 0; i < n; i++)
+        snprintf(l->places[l->n_weights - n + i], sizeof *l->places, "%s/vars/%d", part, i);
 }
 
 /* Numbers of a nested list, and its shape along the first of each. */
@@ -113,7 +175,7 @@ json_t *quern__layer_option(const quern__layer *l, int weight, const char *suffi
 {
     char key[96];
     snprintf(key, sizeof key, "%s_%s", l->roles[weight], suffix);
-    return json_object_get(l->config, key);
+    return json_object_get(l->options[weight], key);
 }
 
 /* `by_record`: the penalty of an output counts by the record (Keras divides by the batch). */
@@ -134,13 +196,96 @@ void quern__layer_penalise(quern__layer *l, quern__graph *g, json_t *spec, quern
     add_penalty(l, g, spec, x, quern__shape_of(g, x)->rank > 0);
 }
 
-quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
+quern__id quern__layer_argument(const quern__layer *l, const quern__id *in, int n_in, const char *name, int k)
+{
+    for (int i = 0; i < n_in; i++) {
+        int own = l->context->arguments ? l->context->arguments[i] : 0;
+        if (!strcmp(l->kind->takes ? l->kind->takes[own].name : "inputs", name) && k-- == 0)
+            return in[i];
+    }
+    return 0;
+}
+
+quern__id quern__layer_mask(const quern__layer *l, int i) { return l->context->masks ? l->context->masks[i] : 0; }
+
+bool quern__layer_flag(const quern__layer *l, const char *name) { return json_is_true(json_object_get(l->context->options, name)); }
+
+void quern__layer_result(quern__layer *l, quern__id value, quern__id mask)
+{
+    quern__context *p = l->context;
+    if (p->n_out < QUERN__MAX_RESULTS) {
+        p->out[p->n_out] = value;
+        p->mask_out[p->n_out++] = mask;
+    }
+}
+
+quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, const quern_shape *shape)
+{
+    quern__stepping *s = l->context->stepping;
+    quern__variable **at = s && s->asked < QUERN__MAX_STATES ? &s->states[s->asked++] : !s && k < QUERN__MAX_WEIGHTS ? &l->states[k] : NULL;
+    int *n = s ? &s->n_states : &l->n_states;
+    quern_shape closed = *shape;
+    closed.dims[0] = s ? s->texts : l->records;
+    if (at && !*at) {
+        quern_error err = { 0 };
+        *at = quern__variable_new(l->name, QUERN_FLOAT32, &closed, false, &err);
+        *n += *at != NULL;
+    }
+    if (!at || !*at)
+        quern__graph_fail(g, QUERN_NOMEM, "no memory for its states");
+    return at ? *at : NULL;
+}
+
+quern__id quern__layer_merged_mask(const quern__layer *l, quern__graph *g, int n_in)
+{
+    quern__id all = 0;
+    for (int i = 0; i < n_in; i++) {
+        quern__id own = quern__layer_mask(l, i);
+        all = all && own && all != own ? quern__mul2(g, all, own) : own ? own : all;
+    }
+    return all;
+}
+
+/* The mask of the output by the row's rule, where the layer gave none itself. */
+static void pass_masks(quern__layer *l, quern__graph *g, int n_in)
+{
+    if (l->kind->masks == QUERN__MASK_PASSES && !l->context->mask_out[0])
+        l->context->mask_out[0] = quern__layer_merged_mask(l, g, n_in);
+}
+
+quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__graph *g, const quern__id *in, int n_in,
+                                   quern__context *context)
+{
+    inner->context = context;
+    inner->penalty = 0;
+    inner->records = l->records;
+    context->stepping = l->context->stepping;
+    context->n_out = 1;
+    memset(context->mask_out, 0, sizeof context->mask_out);
+    quern__id y = inner->kind->call(inner, g, in, n_in, context->training);
+    context->out[0] = y;
+    pass_masks(inner, g, n_in);
+    if (y)
+        add_penalty(inner, g, json_object_get(inner->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
+    if (inner->penalty)
+        l->penalty = l->penalty ? quern__add2(g, l->penalty, inner->penalty) : inner->penalty;
+    inner->context = NULL;
+    return y;
+}
+
+quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, quern__context *context)
 {
     quern__graph_scope(g, l->name);
-    quern__id y = l->kind->call(l, g, in, n_in, training);
+    l->context = context;
+    context->n_out = 1;
+    memset(context->mask_out, 0, sizeof context->mask_out);
+    quern__id y = l->kind->call(l, g, in, n_in, context->training);
+    context->out[0] = y;
+    pass_masks(l, g, n_in);
     for (int i = 0; y && i < l->n_weights; i++)
         add_penalty(l, g, quern__layer_option(l, i, "regularizer"), quern__graph_variable(g, l->weights[i]), false);
     if (y)
         add_penalty(l, g, json_object_get(l->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
+    l->context = NULL;
     return y;
 }

@@ -42,6 +42,15 @@ typedef struct quern__field {
     const char *fallback;
 } quern__field;
 
+/* What becomes of the mask of a layer's inputs: it ends there, goes on with the outputs, or the layer says (context->mask_out). */
+enum { QUERN__MASK_ENDS, QUERN__MASK_PASSES, QUERN__MASK_OWN };
+
+/* An argument of a layer's call that takes values, in Keras's order; `many`: a list of them. */
+typedef struct quern__takes {
+    const char *name;
+    bool many;
+} quern__takes;
+
 struct quern__layer;
 struct quern__optimizer;
 typedef struct quern__class {
@@ -53,6 +62,8 @@ typedef struct quern__class {
     /* Layers: makes weights for input shapes (batch open) / adds nodes. */
     int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
     quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
+    const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone, one or a list */
+    int masks;                 /* layers: QUERN__MASK_… */
     /* Layers with a state that is learned by looking at data (Keras: adapt): one batch of inputs, `seen` numbers by place before.
      */
     int (*adapt)(struct quern__layer *layer, const quern_tensor *batch, int64_t seen, quern_error *err);
@@ -116,7 +127,31 @@ int quern__activation_check(json_t *spec, quern_error *err);
 bool quern__is_activation(const char *name);
 
 /* ---- layer.c, core.c ---- */
-enum { QUERN__MAX_WEIGHTS = 8 };
+enum { QUERN__MAX_WEIGHTS = 32, QUERN__MAX_INNER = 8, QUERN__MAX_RESULTS = 16, QUERN__MAX_ARGUMENTS = 64 };
+
+/* Sequences that are computed a few steps at a time, as generation does: what is kept between runs. The k-th state that a graph asks
+ * for is the k-th of every graph made with it, whatever the number of steps. */
+enum { QUERN__MAX_STATES = 256 };
+typedef struct quern__stepping {
+    int64_t texts, context;    /* sequences at once; steps that may be kept (of attention) */
+    quern__variable *position; /* float32 scalar: steps done before this run */
+    int64_t steps;             /* in a run of this graph */
+    int n_states, asked;
+    quern__variable *states[QUERN__MAX_STATES];
+    const char *refused; /* the layer that cannot be computed step by step; NULL: none met */
+} quern__stepping;
+
+/* One call of a layer: what it is told beside its inputs, and what it gives beside the value it returns. */
+typedef struct quern__context {
+    bool training;
+    const quern__id *masks; /* by input: (records, steps), 0 where to look away; 0 or NULL: none */
+    const int *arguments;   /* by input: which of the row's `takes` it is for; NULL: the first */
+    json_t *options;        /* arguments of the call that are no values: {"use_causal_mask": true}; NULL: none */
+    struct quern__stepping *stepping; /* steps come one after the other: states are kept between runs; NULL: whole sequences */
+    int n_out;
+    quern__id out[QUERN__MAX_RESULTS], mask_out[QUERN__MAX_RESULTS];
+} quern__context;
+
 typedef struct quern__layer {
     const quern__class *kind;
     char *name;
@@ -125,30 +160,63 @@ typedef struct quern__layer {
     int n_weights;
     quern__variable *weights[QUERN__MAX_WEIGHTS]; /* trainable ones first */
     char roles[QUERN__MAX_WEIGHTS][32];           /* "kernel": of kernel_initializer, kernel_regularizer, kernel_constraint */
+    char places[QUERN__MAX_WEIGHTS][64];          /* in a file, below the layer: "vars/0", "cell/vars/0" */
+    json_t *options[QUERN__MAX_WEIGHTS];          /* where its regularizer and constraint stand; borrowed */
+    int n_inner;
+    struct quern__layer *inner[QUERN__MAX_INNER]; /* layers inside a wrapper; their weights are in its list and are its own */
+    bool lent;                                    /* it is an inner layer: its weights belong to the wrapper            */
+    int n_states;
+    quern__variable *states[QUERN__MAX_WEIGHTS]; /* of stateful layers: what is kept between batches; no weights */
     int n_constants;
     quern__variable *constants[4];  /* numbers of its config that its nodes read: no weights */
     quern_shape in[QUERN_MAX_RANK]; /* input shapes it was built for */
     int n_in;
+    int64_t records;   /* in every batch, when that is fixed (stateful models); 0: open */
     uint64_t seed;     /* of its initializers and its dropout */
     void *scratch;     /* what adapt keeps between batches */
     size_t *room;      /* bytes that weights may still take; NULL: as many as there are */
     quern__id penalty; /* while a graph is built: losses it added */
+    quern__context *context; /* while it is called */
 } quern__layer;
-/* A layer of a class with a full config (taken). Returns new. */
+/* A layer of a class with a full config (taken). Returns new. Layers inside it are its own (wrappers). */
 quern__layer *quern__layer_new(const quern__class *kind, json_t *config, quern_error *err);
 void quern__layer_free(quern__layer *layer);
 int quern__layer_build(quern__layer *layer, const quern_shape *in, int n_in, uint64_t seed, quern_error *err);
 /* Adds a weight: path "layer/name", filled by the initializer in config[initializer]. */
 quern__variable *quern__layer_weight(quern__layer *layer, const char *name, const quern_shape *shape, const char *initializer,
                                      quern_error *err);
+/* Puts the last `n` weights into a file below `part` ("cell"), numbered from 0. */
+void quern__layer_place(quern__layer *layer, int n, const char *part);
+/* Adds a layer inside this one, from its object in a config, called `name` in paths. Returns borrowed; NULL on failure. */
+quern__layer *quern__layer_inside(quern__layer *layer, json_t *spec, const char *name, quern_error *err);
+/* Builds an inner layer; its weights join those of the wrapper, in a file below `part`. */
+int quern__layer_build_inside(quern__layer *layer, quern__layer *inner, const quern_shape *in, int n_in, const char *part,
+                              quern_error *err);
+/* During a call of the wrapper: calls the inner layer. Its penalties on outputs join; those on weights are the wrapper's to add. */
+quern__id quern__layer_call_inside(quern__layer *layer, quern__layer *inner, quern__graph *g, const quern__id *in, int n_in,
+                                   quern__context *context);
 /* Adds a constant: a number or a (nested) list of them. */
 quern__variable *quern__layer_constant(quern__layer *layer, json_t *numbers, quern_error *err);
 /* config[role_suffix] of a weight: its "regularizer", its "constraint". Borrowed, NULL for none. */
 json_t *quern__layer_option(const quern__layer *layer, int weight, const char *suffix);
 /* Adds the penalty of a regularizer on an output, by the record, to layer->penalty. */
 void quern__layer_penalise(quern__layer *layer, quern__graph *g, json_t *spec, quern__id x);
-/* Nodes of the layer for inputs; penalties of its regularizers are added to layer->penalty. */
-quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
+/* Nodes of the layer for inputs; penalties of its regularizers are added to layer->penalty. Returns the first output; the pass gets
+ * all of them and their masks. */
+quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, quern__context *context);
+/* During a call: the k-th input that is for the argument of that name; 0: none. */
+quern__id quern__layer_argument(const quern__layer *layer, const quern__id *in, int n_in, const char *name, int k);
+/* During a call: the mask of input i; 0: none. */
+quern__id quern__layer_mask(const quern__layer *layer, int i);
+/* During a call: where all masks of the inputs look; 0: there is none. */
+quern__id quern__layer_merged_mask(const quern__layer *layer, quern__graph *g, int n_in);
+/* During a call: an option of it that is true or false. */
+bool quern__layer_flag(const quern__layer *layer, const char *name);
+/* During a call of a layer that is stateful, or computed step by step: the variable of its k-th state, (records, …) with the records
+ * open. It begins with zeros. NULL when there is no memory: the graph has failed. */
+quern__variable *quern__layer_state(quern__layer *layer, quern__graph *g, int k, const quern_shape *shape);
+/* During a call: gives one more output, with its mask (0: none). */
+void quern__layer_result(quern__layer *layer, quern__id value, quern__id mask);
 
 /* ---- losses.c, metrics.c ---- */
 /* A loss: its values, weighted, reduced as its config says. `weights` and `mask` (0: none) have the rank of the values or less; a

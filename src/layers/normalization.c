@@ -175,4 +175,5 @@ const quern__class quern__normalization_class = { .group = QUERN__LAYER,
                                                   .fields = normalization_fields,
                                                   .build = normalization_build,
                                                   .call = normalization_call,
+                                                  .masks = QUERN__MASK_PASSES,
                                                   .adapt = normalization_adapt };

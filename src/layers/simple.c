@@ -330,44 +330,45 @@ static const quern__field drop1_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, 
 static const quern__field drop_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, FORMAT, { "seed", QUERN__F_INT, "null" }, { 0 } };
 static const quern__field penalty_fields[] = { { "l1", QUERN__F_NUMBER, "0.0" }, { "l2", QUERN__F_NUMBER, "0.0" }, { 0 } };
 
-#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL_)                 \
+#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL_, MASKS)          \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,    \
                                              .name = NAME,             \
                                              .aliases = ALIASES,       \
                                              .module = "keras.layers", \
                                              .fields = FIELDS,         \
                                              .build = BUILD,           \
-                                             .call = CALL_ }
-LAYER(subtract, "Subtract", "", NULL, NULL, subtract);
-LAYER(multiply, "Multiply", "", NULL, NULL, multiply);
-LAYER(average, "Average", "", NULL, NULL, average);
-LAYER(maximum, "Maximum", "", NULL, NULL, maximum);
-LAYER(minimum, "Minimum", "", NULL, NULL, minimum);
-LAYER(softmax, "Softmax", "", axis_fields, NULL, softmax);
-LAYER(re_lu, "ReLU", "", relu_fields, NULL, relu);
-LAYER(leaky_re_lu, "LeakyReLU", "", leaky_fields, NULL, leaky_relu);
-LAYER(elu, "ELU", "", elu_fields, NULL, elu);
-LAYER(p_re_lu, "PReLU", "", prelu_fields, prelu_build, prelu);
-LAYER(identity, "Identity", "", NULL, NULL, identity);
-LAYER(permute, "Permute", "", permute_fields, NULL, permute);
-LAYER(repeat_vector, "RepeatVector", "", repeat_fields, NULL, repeat_vector);
-LAYER(cropping1d, "Cropping1D", "", crop1_fields, NULL, crop);
-LAYER(cropping2d, "Cropping2D", "", crop_fields, NULL, crop);
-LAYER(cropping3d, "Cropping3D", "", crop_fields, NULL, crop);
-LAYER(zero_padding1d, "ZeroPadding1D", "", pad_fields, NULL, zero_pad);
-LAYER(zero_padding2d, "ZeroPadding2D", "", pad_fields, NULL, zero_pad);
-LAYER(zero_padding3d, "ZeroPadding3D", "", pad_fields, NULL, zero_pad);
-LAYER(up_sampling1d, "UpSampling1D", "", up1_fields, NULL, up_sample);
-LAYER(up_sampling2d, "UpSampling2D", "", up_fields, NULL, up_sample);
-LAYER(up_sampling3d, "UpSampling3D", "", up3_fields, NULL, up_sample);
-LAYER(global_average_pooling1d, "GlobalAveragePooling1D", "GlobalAvgPool1D", pool_fields, NULL, global_average);
-LAYER(global_average_pooling2d, "GlobalAveragePooling2D", "GlobalAvgPool2D", pool_fields, NULL, global_average);
-LAYER(global_average_pooling3d, "GlobalAveragePooling3D", "GlobalAvgPool3D", pool_fields, NULL, global_average);
-LAYER(global_max_pooling1d, "GlobalMaxPooling1D", "GlobalMaxPool1D", pool_fields, NULL, global_max);
-LAYER(global_max_pooling2d, "GlobalMaxPooling2D", "GlobalMaxPool2D", pool_fields, NULL, global_max);
-LAYER(global_max_pooling3d, "GlobalMaxPooling3D", "GlobalMaxPool3D", pool_fields, NULL, global_max);
-LAYER(spatial_dropout1d, "SpatialDropout1D", "", drop1_fields, NULL, spatial_dropout);
-LAYER(spatial_dropout2d, "SpatialDropout2D", "", drop_fields, NULL, spatial_dropout);
-LAYER(spatial_dropout3d, "SpatialDropout3D", "", drop_fields, NULL, spatial_dropout);
-LAYER(unit_normalization, "UnitNormalization", "", axis_fields, NULL, unit_normalization);
-LAYER(activity_regularization, "ActivityRegularization", "", penalty_fields, NULL, activity_regularization);
+                                             .call = CALL_,            \
+                                             .masks = QUERN__MASK_##MASKS }
+LAYER(subtract, "Subtract", "", NULL, NULL, subtract, PASSES);
+LAYER(multiply, "Multiply", "", NULL, NULL, multiply, PASSES);
+LAYER(average, "Average", "", NULL, NULL, average, PASSES);
+LAYER(maximum, "Maximum", "", NULL, NULL, maximum, PASSES);
+LAYER(minimum, "Minimum", "", NULL, NULL, minimum, PASSES);
+LAYER(softmax, "Softmax", "", axis_fields, NULL, softmax, PASSES);
+LAYER(re_lu, "ReLU", "", relu_fields, NULL, relu, PASSES);
+LAYER(leaky_re_lu, "LeakyReLU", "", leaky_fields, NULL, leaky_relu, PASSES);
+LAYER(elu, "ELU", "", elu_fields, NULL, elu, PASSES);
+LAYER(p_re_lu, "PReLU", "", prelu_fields, prelu_build, prelu, PASSES);
+LAYER(identity, "Identity", "", NULL, NULL, identity, PASSES);
+LAYER(permute, "Permute", "", permute_fields, NULL, permute, ENDS);
+LAYER(repeat_vector, "RepeatVector", "", repeat_fields, NULL, repeat_vector, ENDS);
+LAYER(cropping1d, "Cropping1D", "", crop1_fields, NULL, crop, ENDS);
+LAYER(cropping2d, "Cropping2D", "", crop_fields, NULL, crop, ENDS);
+LAYER(cropping3d, "Cropping3D", "", crop_fields, NULL, crop, ENDS);
+LAYER(zero_padding1d, "ZeroPadding1D", "", pad_fields, NULL, zero_pad, ENDS);
+LAYER(zero_padding2d, "ZeroPadding2D", "", pad_fields, NULL, zero_pad, ENDS);
+LAYER(zero_padding3d, "ZeroPadding3D", "", pad_fields, NULL, zero_pad, ENDS);
+LAYER(up_sampling1d, "UpSampling1D", "", up1_fields, NULL, up_sample, ENDS);
+LAYER(up_sampling2d, "UpSampling2D", "", up_fields, NULL, up_sample, ENDS);
+LAYER(up_sampling3d, "UpSampling3D", "", up3_fields, NULL, up_sample, ENDS);
+LAYER(global_average_pooling1d, "GlobalAveragePooling1D", "GlobalAvgPool1D", pool_fields, NULL, global_average, ENDS);
+LAYER(global_average_pooling2d, "GlobalAveragePooling2D", "GlobalAvgPool2D", pool_fields, NULL, global_average, ENDS);
+LAYER(global_average_pooling3d, "GlobalAveragePooling3D", "GlobalAvgPool3D", pool_fields, NULL, global_average, ENDS);
+LAYER(global_max_pooling1d, "GlobalMaxPooling1D", "GlobalMaxPool1D", pool_fields, NULL, global_max, ENDS);
+LAYER(global_max_pooling2d, "GlobalMaxPooling2D", "GlobalMaxPool2D", pool_fields, NULL, global_max, ENDS);
+LAYER(global_max_pooling3d, "GlobalMaxPooling3D", "GlobalMaxPool3D", pool_fields, NULL, global_max, ENDS);
+LAYER(spatial_dropout1d, "SpatialDropout1D", "", drop1_fields, NULL, spatial_dropout, PASSES);
+LAYER(spatial_dropout2d, "SpatialDropout2D", "", drop_fields, NULL, spatial_dropout, PASSES);
+LAYER(spatial_dropout3d, "SpatialDropout3D", "", drop_fields, NULL, spatial_dropout, PASSES);
+LAYER(unit_normalization, "UnitNormalization", "", axis_fields, NULL, unit_normalization, PASSES);
+LAYER(activity_regularization, "ActivityRegularization", "", penalty_fields, NULL, activity_regularization, PASSES);

@@ -15,14 +15,24 @@ quern_blueprint *quern_blueprint_new(uint64_t seed)
     return b;
 }
 
+static void free_node(quern__applied *node)
+{
+    quern__free(node->in);
+    quern__free(node->arguments);
+    json_decref(node->options);
+}
+
 void quern_blueprint_free(quern_blueprint *b)
 {
     for (int i = 0; b && i < b->n; i++) {
-        quern__layer_free(b->nodes[i].layer);
-        quern__free(b->nodes[i].in);
+        if (!b->nodes[i].again)
+            quern__layer_free(b->nodes[i].layer);
+        free_node(&b->nodes[i]);
     }
-    if (b)
+    if (b) {
         quern__free(b->nodes);
+        quern__free(b->values);
+    }
     quern__free(b);
 }
 
@@ -43,8 +53,8 @@ static int name_layer(quern_blueprint *b, const quern__class *c, json_t *config)
     }
 }
 
-/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}. */
-static int input_shape(json_t *config, quern_shape *out, quern_error *err)
+/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}; `records` gets a batch size that is given. */
+static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern_error *err)
 {
     json_t *shape = json_object_get(config, "shape"), *batch = json_object_get(config, "batch_shape"), *d;
     bool whole = !json_is_array(shape);
@@ -60,7 +70,12 @@ static int input_shape(json_t *config, quern_shape *out, quern_error *err)
             return quern__fail(err, QUERN_SHAPE, "input", "axis %zu must be a fixed size of at least 1", k + !whole);
         out->dims[out->rank++] = json_integer_value(d);
     }
-    json_t *full = json_pack("[n]");
+    json_t *full = json_array(), *first = whole ? json_array_get(batch, 0) : json_object_get(config, "batch_size");
+    if (json_is_integer(first) && json_integer_value(first) < 1)
+        return json_decref(full), quern__fail(err, QUERN_SHAPE, "input", "a batch has at least 1 record");
+    if (json_is_integer(first))
+        *records = json_integer_value(first);
+    json_array_append(full, json_is_integer(first) ? first : json_null());
     for (int i = 1; i < out->rank; i++)
         json_array_append_new(full, json_integer(out->dims[i]));
     json_object_set_new(config, "batch_shape", full);
@@ -68,67 +83,133 @@ static int input_shape(json_t *config, quern_shape *out, quern_error *err)
     return QUERN_OK;
 }
 
-/* The layer's output shape, found by building its nodes. */
-static int infer(quern_blueprint *b, quern__applied *node, quern_error *err)
+/* Shapes and number of a node's outputs, found by building its nodes. */
+static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, quern_error *err)
 {
-    quern_shape in[64];
-    quern__id ids[64];
+    quern_shape in[QUERN__MAX_ARGUMENTS];
+    quern__id ids[QUERN__MAX_ARGUMENTS];
+    quern__context pass = { .training = true, .arguments = node->arguments, .options = node->options };
     quern__graph *g = quern__graph_new();
     for (int i = 0; i < node->n_in; i++) {
-        in[i] = b->nodes[node->in[i]].shape;
+        in[i] = b->values[node->in[i]].shape;
         ids[i] = g ? quern__graph_batch(g, i, QUERN_FLOAT32, &in[i]) : 0;
     }
+    node->layer->records = b->records;
     int status = g ? quern__layer_build(node->layer, in, node->n_in, quern__hash64(b->seed) + (uint64_t)b->n, err) : QUERN_NOMEM;
-    if (status >= 0) {
-        quern__id y = quern__layer_call(node->layer, g, ids, node->n_in, true);
-        if (y)
-            node->shape = *quern__shape_of(g, y);
-        else
-            status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
-    }
+    if (status >= 0 && !quern__layer_call(node->layer, g, ids, node->n_in, &pass))
+        status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
+    for (int i = 0; status >= 0 && i < pass.n_out; i++)
+        out[i] = *quern__shape_of(g, pass.out[i]);
+    node->n_out = pass.n_out;
     quern__graph_free(g);
     return status;
 }
 
-int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const int *values, int n, const char *words)
+/* Room for one more node and its values. */
+static bool grow(quern_blueprint *b)
 {
-    bool input = quern__same_name(c->name, "InputLayer"), fits = n <= 64;
-    for (int i = 0; i < n && fits; i++)
-        fits = values[i] >= 0 && values[i] < b->n;
-    if (input != (n == 0) || !fits) {
-        json_decref(config);
-        return quern__fail(&b->error, QUERN_INVALID, words, "%s",
-                           !fits ? "its input is no value of the blueprint"
-                           : n   ? "an input stands first"
-                                 : "the first layer must be an input"),
-               -1;
-    }
     if (b->n == b->capacity) {
         int capacity = b->capacity ? 2 * b->capacity : 16;
         quern__applied *grown = quern__realloc(b->nodes, (size_t)capacity * sizeof *grown);
         if (!grown)
-            return json_decref(config), quern__fail_memory(&b->error, 1), -1;
+            return false;
         b->nodes = grown;
         b->capacity = capacity;
     }
-    quern__applied node = { .n_in = n, .in = quern__zalloc((size_t)n + 1, sizeof *node.in) };
+    if (b->n_values + QUERN__MAX_RESULTS > b->value_capacity) {
+        int capacity = 2 * b->value_capacity + QUERN__MAX_RESULTS;
+        quern__made *grown = quern__realloc(b->values, (size_t)capacity * sizeof *grown);
+        if (!grown)
+            return false;
+        b->values = grown;
+        b->value_capacity = capacity;
+    }
+    return true;
+}
+
+/* Which argument input i is for, when only their order is told: one each, and as many as there are for the first that takes many. */
+static int argument_by_order(const quern__class *c, int i)
+{
+    int k = 0;
+    while (c->takes && k < i && !c->takes[k].many && c->takes[k + 1].name)
+        k++;
+    return k;
+}
+
+/* Adds the node of a layer. */
+static int place(quern_blueprint *b, quern__applied *node, const quern__inputs *in, const quern_shape *input, const char *words)
+{
+    quern_shape shapes[QUERN__MAX_RESULTS];
+    const quern__class *c = node->layer->kind;
+    node->n_in = in->n;
+    node->in = quern__zalloc((size_t)in->n + 1, sizeof *node->in);
+    node->arguments = quern__zalloc((size_t)in->n + 1, sizeof *node->arguments);
+    node->options = json_incref(in->options);
+    int status = node->in && node->arguments && grow(b) ? QUERN_OK : quern__fail_memory(&b->error, sizeof *node);
+    for (int i = 0; status >= 0 && i < in->n; i++) {
+        node->in[i] = in->values[i];
+        node->arguments[i] = in->arguments ? in->arguments[i] : argument_by_order(c, i);
+    }
+    node->n_out = 1;
+    shapes[0] = *input;
+    if (status >= 0 && in->n)
+        status = infer(b, node, shapes, &b->error);
+    if (status < 0) {
+        quern__fail(&b->error, status, words, "cannot make this layer");
+        free_node(node);
+        return status;
+    }
+    node->first = b->n_values;
+    for (int i = 0; i < node->n_out; i++)
+        b->values[b->n_values++] = (quern__made){ .node = b->n, .output = i, .shape = shapes[i] };
+    b->nodes[b->n++] = *node;
+    return node->first;
+}
+
+static bool values_fit(const quern_blueprint *b, const quern__inputs *in)
+{
+    bool fits = in->n <= QUERN__MAX_ARGUMENTS;
+    for (int i = 0; i < in->n && fits; i++)
+        fits = in->values[i] >= 0 && in->values[i] < b->n_values;
+    return fits;
+}
+
+int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words)
+{
+    bool input = quern__same_name(c->name, "InputLayer"), fits = values_fit(b, in);
+    if (input != (in->n == 0) || !fits) {
+        json_decref(config);
+        return quern__fail(&b->error, QUERN_INVALID, words, "%s",
+                           !fits   ? "its input is no value of the blueprint"
+                           : in->n ? "an input stands first"
+                                   : "the first layer must be an input"),
+               -1;
+    }
+    quern_shape shape = { 0 };
     name_layer(b, c, config);
-    int status = n ? QUERN_OK : input_shape(config, &node.shape, &b->error);
-    node.layer = quern__layer_new(c, config, &b->error);
+    int status = in->n ? QUERN_OK : input_shape(config, &shape, &b->records, &b->error);
+    quern__applied node = { .layer = quern__layer_new(c, config, &b->error) };
     if (node.layer)
         node.layer->room = &b->room;
-    if (node.in && n)
-        memcpy(node.in, values, (size_t)n * sizeof *values);
-    if (node.layer && node.in && status >= 0)
-        status = n ? infer(b, &node, &b->error) : QUERN_OK;
-    if (!node.layer || !node.in || status < 0) {
+    if (node.layer && status >= 0)
+        status = place(b, &node, in, &shape, words);
+    if (!node.layer || status < 0) {
         quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, words, "cannot make this layer");
         quern__layer_free(node.layer);
-        quern__free(node.in);
         return -1;
     }
-    b->nodes[b->n] = node;
-    return b->n++;
+    return status;
+}
+
+int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in, const char *words)
+{
+    if (!values_fit(b, in) || in->n == 0)
+        return quern__fail(&b->error, QUERN_INVALID, words, "its input is no value of the blueprint"), -1;
+    quern__applied again = { .layer = b->nodes[node].layer, .again = true };
+    for (int k = 0; k < b->n; k++)
+        again.call += b->nodes[k].layer == again.layer;
+    int value = place(b, &again, in, &(quern_shape){ 0 }, words);
+    return value < 0 ? -1 : value;
 }
 
 static int add(quern_blueprint *b, const char *words, const int *values, int n, bool input)
@@ -139,7 +220,7 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
         return -1;
     snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
     const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
-    return c ? quern__blueprint_add(b, c, config, values, n, text) : -1;
+    return c ? quern__blueprint_add(b, c, config, &(quern__inputs){ .values = values, .n = n }, text) : -1;
 }
 
 int quern_input(quern_blueprint *b, const char *words) { return add(b, words, NULL, 0, true); }
@@ -158,9 +239,9 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
     }
     bool fits = n_inputs >= 1 && n_outputs >= 1 && n_inputs <= QUERN__MAX_IO && n_outputs <= QUERN__MAX_IO;
     for (int i = 0; fits && i < n_inputs; i++)
-        fits = inputs[i] >= 0 && inputs[i] < b->n && b->nodes[inputs[i]].n_in == 0;
+        fits = inputs[i] >= 0 && inputs[i] < b->n_values && quern__maker(b, inputs[i])->n_in == 0;
     for (int i = 0; fits && i < n_outputs; i++)
-        fits = outputs[i] >= 0 && outputs[i] < b->n;
+        fits = outputs[i] >= 0 && outputs[i] < b->n_values;
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {
         quern__fail(err, QUERN_INVALID, "model", "a model has 1 to %d inputs and outputs, values of its blueprint", QUERN__MAX_IO);
         quern_blueprint_free(b);

@@ -30,7 +30,7 @@ void quern__uncompile(quern_model *m)
     m->n_means = 0;
 }
 
-static const char *output_name(const quern_model *m, int output) { return m->b->nodes[m->out[output]].layer->name; }
+static const char *output_name(const quern_model *m, int output) { return quern__maker(m->b, m->out[output])->layer->name; }
 
 /* What `spec` says of one output: a list by place, an object by name, or one thing for all. NULL for nothing. */
 static json_t *of_output(const quern_model *m, json_t *spec, int output)
@@ -215,7 +215,7 @@ static int set_optimizer(quern_model *m, quern_error *err)
     json_t **constraints = quern__zalloc((size_t)all + 1, sizeof *constraints);
     for (int k = 0; trained && constraints && k < m->b->n; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
-        for (int i = 0; i < l->n_weights; i++)
+        for (int i = 0; i < l->n_weights && !m->b->nodes[k].again; i++)
             if (l->weights[i]->trainable) {
                 constraints[n] = quern__layer_option(l, i, "constraint");
                 trained[n++] = l->weights[i];

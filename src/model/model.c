@@ -36,11 +36,11 @@ void quern_model_set_seed(quern_model *m, uint64_t seed) { m->b->seed = seed; }
 
 int quern_model_inputs(const quern_model *m) { return m->n_in; }
 int quern_model_outputs(const quern_model *m) { return m->n_out; }
-quern_shape quern_model_input_shape(const quern_model *m, int i) { return m->b->nodes[m->in[i]].shape; }
-quern_shape quern_model_output_shape(const quern_model *m, int i) { return m->b->nodes[m->out[i]].shape; }
+quern_shape quern_model_input_shape(const quern_model *m, int i) { return *quern__made_shape(m->b, m->in[i]); }
+quern_shape quern_model_output_shape(const quern_model *m, int i) { return *quern__made_shape(m->b, m->out[i]); }
 int quern_model_target(const quern_model *m, int i, quern_shape *shape)
 {
-    return quern__loss_target(m->loss_rows[i], &m->b->nodes[m->out[i]].shape, shape);
+    return quern__loss_target(m->loss_rows[i], quern__made_shape(m->b, m->out[i]), shape);
 }
 int quern_model_logs(const quern_model *m) { return m->n_means; }
 const char *quern_model_log_name(const quern_model *m, int i) { return m->means[i].name; }
@@ -49,6 +49,8 @@ quern__variable *quern__model_variable(const quern_model *m, int i)
 {
     for (int k = 0; k < m->b->n; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
+        if (m->b->nodes[k].again)
+            continue;
         if (i < l->n_weights)
             return l->weights[i];
         i -= l->n_weights;
@@ -60,7 +62,7 @@ int quern_model_weights(const quern_model *m)
 {
     int n = 0;
     for (int k = 0; k < m->b->n; k++)
-        n += m->b->nodes[k].layer->n_weights;
+        n += m->b->nodes[k].again ? 0 : m->b->nodes[k].layer->n_weights;
     return n;
 }
 

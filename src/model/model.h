@@ -10,19 +10,32 @@
 enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 64 };
 typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
 
-/* A layer applied to values; its number is that of its value. */
+/* A layer applied to values. The first application of a layer owns it; later ones share its weights. */
 typedef struct quern__applied {
     quern__layer *layer;
-    int n_in, *in;
-    quern_shape shape;
+    bool again;         /* not the first application of this layer                   */
+    int call;           /* which application of its layer, from 0                    */
+    int n_in, *in;      /* values                                                    */
+    int *arguments;     /* by input: place in the row's `takes`                      */
+    json_t *options;    /* arguments of the call that are no values; NULL: none      */
+    int first, n_out;   /* its outputs are the values first, first + 1, …            */
 } quern__applied;
+
+/* An output of a node, by the number that people hold. */
+typedef struct quern__made {
+    int node, output;
+    quern_shape shape;
+} quern__made;
 
 struct quern_blueprint {
     uint64_t seed;
     quern_error error;
     size_t room; /* bytes that weights may still take */
+    int64_t records; /* in every batch, of a model with a fixed batch size; 0: open */
     int n, capacity;
     quern__applied *nodes;
+    int n_values, value_capacity;
+    quern__made *values;
 };
 
 /* A mean over an epoch: a metric, or (row NULL) the loss of an output, or of all (output -1). */
@@ -41,7 +54,7 @@ typedef struct quern__program {
     quern__plan *plan;
     int64_t capacity;
     bool weighted;
-    quern__id outputs[QUERN__MAX_IO], loss;
+    quern__id outputs[QUERN__MAX_IO], masks[QUERN__MAX_IO], loss;
 } quern__program;
 
 struct quern_model {
@@ -56,8 +69,8 @@ struct quern_model {
     json_t *compile; /* Keras's compile_config; NULL: not compiled */
     int n_means;
     quern__mean means[QUERN__MAX_MEANS];
-    quern__program programs[QUERN__MODES], inner; /* inner: of one node, for quern__model_value */
-    int inner_node;
+    quern__program programs[QUERN__MODES], inner; /* inner: of one value, for quern__model_value */
+    int inner_value;
     void *slab;
     size_t slab_bytes;
     int threads;
@@ -70,17 +83,28 @@ struct quern_model {
 int quern__compile(quern_model *m, json_t *compile, quern_error *err);
 void quern__uncompile(quern_model *m);
 void quern__program_free(quern__program *p);
-/* Applies a layer of a class with a full config (taken). Returns the value's number or -1. */
-int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const int *values, int n, const char *words);
+/* What a layer is applied to. */
+typedef struct quern__inputs {
+    const int *values, *arguments; /* arguments NULL: by the order of the values */
+    int n;
+    json_t *options; /* borrowed; NULL: none */
+} quern__inputs;
+/* Applies a layer of a class with a full config (taken). Returns the number of its first value or -1. */
+int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words);
+/* Applies the layer of that node again. */
+int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in, const char *words);
+/* The node that makes a value, and its shape. */
+static inline const quern__applied *quern__maker(const quern_blueprint *b, int value) { return &b->nodes[b->values[value].node]; }
+static inline const quern_shape *quern__made_shape(const quern_blueprint *b, int value) { return &b->values[value].shape; }
 /* Runs one batch; arrays: inputs, targets, weights (when weighted). Metrics add up until quern__model_reset. */
 int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
                      int64_t epoch, int64_t first, quern_error *err);
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err);
 void quern__model_reset(quern_model *m);
-/* The value of a node of the blueprint for one batch, as predicting computes it; `out` is a view until the next run. The program
- * made for it is kept while the node is the same; quern__model_forget drops it (states that it read have changed). */
-int quern__model_value(quern_model *m, int node, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
+/* A value of the blueprint for one batch, as predicting computes it; `out` is a view until the next run. The program
+ * made for it is kept while the value is the same; quern__model_forget drops it (states that it read have changed). */
+int quern__model_value(quern_model *m, int value, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
                        quern_error *err);
 void quern__model_forget(quern_model *m);
 /* Where the time of training steps is noted; NULL while nobody asked. */

@@ -10,22 +10,29 @@ void quern__program_free(quern__program *p)
     *p = (quern__program){ 0 };
 }
 
-/* The layers' nodes: the value of each node of the blueprint into `ids`; `penalty` gets the sum of what regularizers add, 0 for
- * none. */
-static void forward(quern_model *m, quern__graph *g, bool training, quern__id *ids, quern__id *penalty)
+/* The layers' nodes: the value of each value of the blueprint into `ids`, and its mask (0: none); `penalty` gets the sum of what
+ * regularizers add, 0 for none. */
+static void forward(quern_model *m, quern__graph *g, bool training, quern__id *ids, quern__id *masks, quern__id *penalty)
 {
     quern_blueprint *b = m->b;
-    quern__id in[64];
+    quern__id in[QUERN__MAX_ARGUMENTS], in_masks[QUERN__MAX_ARGUMENTS];
     for (int i = 0; i < m->n_in; i++)
-        ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, &b->nodes[m->in[i]].shape);
+        ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, quern__made_shape(b, m->in[i]));
     for (int k = 0; k < b->n; k++) {
         quern__applied *node = &b->nodes[k];
+        quern__context pass = { .training = training, .masks = in_masks, .arguments = node->arguments, .options = node->options };
         if (node->n_in == 0)
             continue;
-        for (int i = 0; i < node->n_in; i++)
+        for (int i = 0; i < node->n_in; i++) {
             in[i] = ids[node->in[i]];
+            in_masks[i] = masks[node->in[i]];
+        }
         node->layer->penalty = 0;
-        ids[k] = quern__layer_call(node->layer, g, in, node->n_in, training);
+        quern__layer_call(node->layer, g, in, node->n_in, &pass);
+        for (int i = 0; i < node->n_out; i++) {
+            ids[node->first + i] = pass.out[i];
+            masks[node->first + i] = pass.mask_out[i];
+        }
         if (node->layer->penalty)
             *penalty = *penalty ? quern__add2(g, *penalty, node->layer->penalty) : node->layer->penalty;
     }
@@ -45,7 +52,7 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         if (!m->loss_rows[i])
             continue;
         quern__graph_scope(g, "loss");
-        own[i] = quern__loss(g, m->loss_rows[i], m->loss_configs[i], truth[i], p->outputs[i], weights[i], 0);
+        own[i] = quern__loss(g, m->loss_rows[i], m->loss_configs[i], truth[i], p->outputs[i], weights[i], p->masks[i]);
         if (own[i] && quern__shape_of(g, own[i])->rank)
             quern__graph_fail(g, QUERN_UNSUPPORTED, "reduction none cannot train");
         quern__id part = m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
@@ -61,8 +68,8 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         quern__mean *mean = &m->means[i];
         int o = mean->output;
         if (mean->row) {
-            quern__metric(g, mean->row, mean->config, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, 0, mean->total,
-                          mean->count);
+            quern__metric(g, mean->row, mean->config, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o],
+                          mean->total, mean->count);
             continue;
         }
         quern__id part = quern__mul2(g, quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64), rows);
@@ -85,14 +92,17 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
 
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
 {
-    quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc((size_t)m->b->n + 1, sizeof *ids);
+    quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc(2 * (size_t)m->b->n_values + 1, sizeof *ids),
+                                                          *masks = ids + m->b->n_values;
     int n = 0;
     p->graph = ids ? quern__graph_new() : NULL;
-    int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n * sizeof *ids);
+    int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
     if (status >= 0)
-        forward(m, p->graph, mode == QUERN__TRAIN, ids, &penalty);
-    for (int i = 0; i < m->n_out && status >= 0; i++)
-        p->outputs[i] = p == &m->inner ? ids[m->inner_node] : ids[m->out[i]];
+        forward(m, p->graph, mode == QUERN__TRAIN, ids, masks, &penalty);
+    for (int i = 0; i < m->n_out && status >= 0; i++) {
+        p->outputs[i] = p == &m->inner ? ids[m->inner_value] : ids[m->out[i]];
+        p->masks[i] = masks[m->out[i]];
+    }
     quern__free(ids);
     if (status >= 0 && mode != QUERN__PREDICT)
         status = backward(m, p, mode == QUERN__TRAIN, penalty, err);
@@ -144,13 +154,13 @@ int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, boo
     return plan_program(m, mode, p, capacity, weighted, err);
 }
 
-int quern__model_value(quern_model *m, int node, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
+int quern__model_value(quern_model *m, int value, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
                        quern_error *err)
 {
     quern__program *p = &m->inner;
     int status = !m->team ? quern_model_set_threads(m, m->threads, err) : QUERN_OK;
-    if (status >= 0 && (!p->plan || m->inner_node != node || p->capacity < records)) {
-        m->inner_node = node;
+    if (status >= 0 && (!p->plan || m->inner_value != value || p->capacity < records)) {
+        m->inner_value = value;
         status = plan_program(m, QUERN__PREDICT, p, capacity, false, err);
     }
     quern__step_run run = { .slab = m->slab, .arrays = x, .records = records, .seed = m->b->seed };
@@ -172,6 +182,9 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool
     int status = quern__model_prepare(m, mode, capacity > records ? capacity : records, weighted, err);
     if (status < 0)
         return status;
+    if (m->b->records && records != m->b->records)
+        return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, the model's batch size is %lld", (long long)records,
+                           (long long)m->b->records);
     if (mode == QUERN__TRAIN)
         quern__optimizer_schedule(m->optimizer);
     quern__step_run run = { .slab = m->slab,

@@ -103,12 +103,13 @@ static void cells_of(const quern_model *m, int k, char (*cells)[200])
     char number[32];
     count(node->layer, &c);
     snprintf(cells[0], sizeof *cells, "%.90s (%.90s)", node->layer->name, node->layer->kind->name);
-    quern_shape_text(&node->shape, cells[1], sizeof *cells);
+    quern_shape_text(quern__made_shape(m->b, node->first), cells[1], sizeof *cells);
     snprintf(cells[2], sizeof *cells, "%s", grouped(c.all, number));
     snprintf(cells[3], sizeof *cells, "%s", node->n_in ? "" : "-");
     for (int i = 0; i < node->n_in; i++) {
         size_t at = strlen(cells[3]);
-        snprintf(cells[3] + at, sizeof *cells - at, "%s%.60s[0][0]", i ? ", " : "", m->b->nodes[node->in[i]].layer->name);
+        snprintf(cells[3] + at, sizeof *cells - at, "%s%.60s[%d][%d]", i ? ", " : "", quern__maker(m->b, node->in[i])->layer->name,
+                 quern__maker(m->b, node->in[i])->call, m->b->values[node->in[i]].output);
     }
 }
 
@@ -126,9 +127,9 @@ char *quern_model_summary(const quern_model *m)
     row(&t, widths, n, head, "┃");
     rule(&t, widths, n, "┡", "━", "╇", "┩");
     for (int k = 0; k < m->b->n; k++) {
-        count(m->b->nodes[k].layer, &all);
-        if (m->sequential && m->b->nodes[k].n_in == 0)
+        if (m->b->nodes[k].again || (m->sequential && m->b->nodes[k].n_in == 0))
             continue;
+        count(m->b->nodes[k].layer, &all);
         if (!first)
             rule(&t, widths, n, "├", "─", "┼", "┤");
         cells_of(m, k, cells);
@@ -164,10 +165,15 @@ char *quern_model_summary_json(const quern_model *m)
         const quern__applied *node = &m->b->nodes[k];
         counts own = { 0 };
         json_t *shape = json_array();
+        const quern_shape *made = quern__made_shape(m->b, node->first);
+        if (node->again) {
+            json_decref(shape);
+            continue;
+        }
         count(node->layer, &own);
         count(node->layer, &all);
-        for (int i = 0; i < node->shape.rank; i++)
-            json_array_append_new(shape, node->shape.dims[i] < 0 ? json_null() : json_integer(node->shape.dims[i]));
+        for (int i = 0; i < made->rank; i++)
+            json_array_append_new(shape, made->dims[i] < 0 ? json_null() : json_integer(made->dims[i]));
         json_array_append_new(layers, json_pack("{s:s, s:s, s:o, s:I}", "name", node->layer->name, "class", node->layer->kind->name,
                                                 "output_shape", shape, "params", (json_int_t)own.all));
     }

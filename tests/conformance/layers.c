@@ -111,7 +111,7 @@ void run_layer(test_case *c)
         case_error(c, &err);
     if (c->result == PASSED) {
         bool training = json_is_true(json_object_get(c->spec, "training"));
-        quern__id y = quern__layer_call(l.layer, l.e.graph, l.in, l.n_in, training), loss = l.layer->penalty;
+        quern__id y = quern__layer_call(l.layer, l.e.graph, l.in, l.n_in, &(quern__context){ .training = training }), loss = l.layer->penalty;
         const quern_tensor *g = case_member(c, "g0");
         bool gradients = y && g && l.n_wrt > 0;
         if (case_member(c, "y1"))

@@ -58,7 +58,7 @@ static void check_normalization(test_case *c, json_t *one)
     int status = quern__layer_build(l, quern__shape_of(e.graph, x), 1, 1, &err);
     if (status >= 0 && adapts)
         status = adapt_in_batches(l, &data, batch, &err);
-    quern__id y = status >= 0 ? quern__layer_call(l, e.graph, &x, 1, false) : 0;
+    quern__id y = status >= 0 ? quern__layer_call(l, e.graph, &x, 1, &(quern__context){ 0 }) : 0;
     if (status < 0 || evaluation_run(&e, &y, 1, &got, &err) < 0)
         case_error(c, &err);
     else {
