@@ -39,8 +39,8 @@ static json_t *tensor_json(const quern_model *m, int value)
     const quern__applied *a = quern__maker(m->b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
     return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config", "shape",
-                     shape_json(quern__made_shape(m->b, value)), "dtype", dtype ? dtype : "float32", "keras_history", a->layer->name,
-                     a->call, m->b->values[value].output);
+                     shape_json(quern__made_shape(m->b, value)), "dtype", dtype ? dtype : "float32", "keras_history",
+                     a->layer->name, a->call, m->b->values[value].output);
 }
 
 /* Where the inputs of a call stand in Python: {"args": [...], "kwargs": {...}}. Leading arguments go by position. */
@@ -81,7 +81,7 @@ static json_t *ends_json(const quern_model *m, const int *values, int n)
     json_t *out = json_array();
     for (int i = 0; i < n; i++)
         json_array_append_new(out, json_pack("[s,i,i]", quern__maker(m->b, values[i])->layer->name,
-                                              quern__maker(m->b, values[i])->call, m->b->values[values[i]].output));
+                                             quern__maker(m->b, values[i])->call, m->b->values[values[i]].output));
     return out;
 }
 

@@ -43,8 +43,7 @@ static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quer
     }
     const quern__optimizer *o = m->optimizer;
     int first = o && o->schedule ? 1 : 2; /* a schedule has no rate to keep */
-    for (int i = 0; o && status >= 0 && i < o->n_slots + first; i++)
-{
+    for (int i = 0; o && status >= 0 && i < o->n_slots + first; i++) {
         snprintf(path, sizeof path, "optimizer/vars/%d", i);
         status = fn(user, file, path, i == 0 ? o->iteration : i < first ? o->rate : o->slots[i - first], err);
     }

@@ -180,15 +180,16 @@ static int rescaling_build(quern__layer *l, const quern_shape *in, int n, quern_
 
 static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }, { "offset", QUERN__F_ANY, "0.0" }, { 0 } };
 
-#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS)   \
-    static const quern__class ID = { .group = QUERN__LAYER,    \
-                                     .name = NAME,             \
-                                     .aliases = ALIASES,       \
-                                     .module = "keras.layers", \
-                                     .fields = FIELDS,         \
-                                     .build = BUILD,           \
-                                     .call = CALL,             \
-                                     .masks = QUERN__MASK_##MASKS }
+#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS)       \
+    static const quern__class ID = { .group = QUERN__LAYER,        \
+                                     .name = NAME,                 \
+                                     .aliases = ALIASES,           \
+                                     .module = "keras.layers",     \
+                                     .fields = FIELDS,             \
+                                     .build = BUILD,               \
+                                     .call = CALL,                 \
+                                     .masks = QUERN__MASK_##MASKS, \
+                                     .by_step = QUERN__MASK_##MASKS != QUERN__MASK_ENDS }
 
 static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
                                              { "batch_size", QUERN__F_ONLY_DEFAULT, "null" },

@@ -222,7 +222,9 @@ void quern__layer_result(quern__layer *l, quern__id value, quern__id mask)
 quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, const quern_shape *shape)
 {
     quern__stepping *s = l->context->stepping;
-    quern__variable **at = s && s->asked < QUERN__MAX_STATES ? &s->states[s->asked++] : !s && k < QUERN__MAX_WEIGHTS ? &l->states[k] : NULL;
+    quern__variable **at = s && s->asked < QUERN__MAX_STATES ? &s->states[s->asked++]
+                           : !s && k < QUERN__MAX_WEIGHTS    ? &l->states[k]
+                                                             : NULL;
     int *n = s ? &s->n_states : &l->n_states;
     quern_shape closed = *shape;
     closed.dims[0] = s ? s->texts : l->records;

@@ -64,6 +64,8 @@ typedef struct quern__class {
     quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
     const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone, one or a list */
     int masks;                 /* layers: QUERN__MASK_… */
+    bool by_step;              /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
+                                  what later steps need (context->stepping) */
     /* Layers with a state that is learned by looking at data (Keras: adapt): one batch of inputs, `seen` numbers by place before.
      */
     int (*adapt)(struct quern__layer *layer, const quern_tensor *batch, int64_t seen, quern_error *err);
@@ -129,8 +131,8 @@ bool quern__is_activation(const char *name);
 /* ---- layer.c, core.c ---- */
 enum { QUERN__MAX_WEIGHTS = 32, QUERN__MAX_INNER = 8, QUERN__MAX_RESULTS = 16, QUERN__MAX_ARGUMENTS = 64 };
 
-/* Sequences that are computed a few steps at a time, as generation does: what is kept between runs. The k-th state that a graph asks
- * for is the k-th of every graph made with it, whatever the number of steps. */
+/* Sequences that are computed a few steps at a time, as generation does: what is kept between runs. The k-th state that a graph
+ * asks for is the k-th of every graph made with it, whatever the number of steps. */
 enum { QUERN__MAX_STATES = 256 };
 typedef struct quern__stepping {
     int64_t texts, context;    /* sequences at once; steps that may be kept (of attention) */
@@ -144,9 +146,9 @@ typedef struct quern__stepping {
 /* One call of a layer: what it is told beside its inputs, and what it gives beside the value it returns. */
 typedef struct quern__context {
     bool training;
-    const quern__id *masks; /* by input: (records, steps), 0 where to look away; 0 or NULL: none */
-    const int *arguments;   /* by input: which of the row's `takes` it is for; NULL: the first */
-    json_t *options;        /* arguments of the call that are no values: {"use_causal_mask": true}; NULL: none */
+    const quern__id *masks;           /* by input: (records, steps), 0 where to look away; 0 or NULL: none */
+    const int *arguments;             /* by input: which of the row's `takes` it is for; NULL: the first */
+    json_t *options;                  /* arguments of the call that are no values: {"use_causal_mask": true}; NULL: none */
     struct quern__stepping *stepping; /* steps come one after the other: states are kept between runs; NULL: whole sequences */
     int n_out;
     quern__id out[QUERN__MAX_RESULTS], mask_out[QUERN__MAX_RESULTS];
@@ -171,11 +173,11 @@ typedef struct quern__layer {
     quern__variable *constants[4];  /* numbers of its config that its nodes read: no weights */
     quern_shape in[QUERN_MAX_RANK]; /* input shapes it was built for */
     int n_in;
-    int64_t records;   /* in every batch, when that is fixed (stateful models); 0: open */
-    uint64_t seed;     /* of its initializers and its dropout */
-    void *scratch;     /* what adapt keeps between batches */
-    size_t *room;      /* bytes that weights may still take; NULL: as many as there are */
-    quern__id penalty; /* while a graph is built: losses it added */
+    int64_t records;         /* in every batch, when that is fixed (stateful models); 0: open */
+    uint64_t seed;           /* of its initializers and its dropout */
+    void *scratch;           /* what adapt keeps between batches */
+    size_t *room;            /* bytes that weights may still take; NULL: as many as there are */
+    quern__id penalty;       /* while a graph is built: losses it added */
     quern__context *context; /* while it is called */
 } quern__layer;
 /* A layer of a class with a full config (taken). Returns new. Layers inside it are its own (wrappers). */
@@ -212,8 +214,8 @@ quern__id quern__layer_mask(const quern__layer *layer, int i);
 quern__id quern__layer_merged_mask(const quern__layer *layer, quern__graph *g, int n_in);
 /* During a call: an option of it that is true or false. */
 bool quern__layer_flag(const quern__layer *layer, const char *name);
-/* During a call of a layer that is stateful, or computed step by step: the variable of its k-th state, (records, …) with the records
- * open. It begins with zeros. NULL when there is no memory: the graph has failed. */
+/* During a call of a layer that is stateful, or computed step by step: the variable of its k-th state, (records, …) with the
+ * records open. It begins with zeros. NULL when there is no memory: the graph has failed. */
 quern__variable *quern__layer_state(quern__layer *layer, quern__graph *g, int k, const quern_shape *shape);
 /* During a call: gives one more output, with its mask (0: none). */
 void quern__layer_result(quern__layer *layer, quern__id value, quern__id mask);

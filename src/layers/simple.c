@@ -330,15 +330,16 @@ static const quern__field drop1_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, 
 static const quern__field drop_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, FORMAT, { "seed", QUERN__F_INT, "null" }, { 0 } };
 static const quern__field penalty_fields[] = { { "l1", QUERN__F_NUMBER, "0.0" }, { "l2", QUERN__F_NUMBER, "0.0" }, { 0 } };
 
-#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL_, MASKS)          \
-    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,    \
-                                             .name = NAME,             \
-                                             .aliases = ALIASES,       \
-                                             .module = "keras.layers", \
-                                             .fields = FIELDS,         \
-                                             .build = BUILD,           \
-                                             .call = CALL_,            \
-                                             .masks = QUERN__MASK_##MASKS }
+#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL_, MASKS)              \
+    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,        \
+                                             .name = NAME,                 \
+                                             .aliases = ALIASES,           \
+                                             .module = "keras.layers",     \
+                                             .fields = FIELDS,             \
+                                             .build = BUILD,               \
+                                             .call = CALL_,                \
+                                             .masks = QUERN__MASK_##MASKS, \
+                                             .by_step = QUERN__MASK_##MASKS != QUERN__MASK_ENDS }
 LAYER(subtract, "Subtract", "", NULL, NULL, subtract, PASSES);
 LAYER(multiply, "Multiply", "", NULL, NULL, multiply, PASSES);
 LAYER(average, "Average", "", NULL, NULL, average, PASSES);

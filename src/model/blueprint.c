@@ -127,7 +127,8 @@ static bool grow(quern_blueprint *b)
     return true;
 }
 
-/* Which argument input i is for, when only their order is told: one each, and as many as there are for the first that takes many. */
+/* Which argument input i is for, when only their order is told: one each, and as many as there are for the first that takes many.
+ */
 static int argument_by_order(const quern__class *c, int i)
 {
     int k = 0;

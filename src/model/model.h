@@ -13,12 +13,12 @@ typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MOD
 /* A layer applied to values. The first application of a layer owns it; later ones share its weights. */
 typedef struct quern__applied {
     quern__layer *layer;
-    bool again;         /* not the first application of this layer                   */
-    int call;           /* which application of its layer, from 0                    */
-    int n_in, *in;      /* values                                                    */
-    int *arguments;     /* by input: place in the row's `takes`                      */
-    json_t *options;    /* arguments of the call that are no values; NULL: none      */
-    int first, n_out;   /* its outputs are the values first, first + 1, …            */
+    bool again;       /* not the first application of this layer                   */
+    int call;         /* which application of its layer, from 0                    */
+    int n_in, *in;    /* values                                                    */
+    int *arguments;   /* by input: place in the row's `takes`                      */
+    json_t *options;  /* arguments of the call that are no values; NULL: none      */
+    int first, n_out; /* its outputs are the values first, first + 1, …            */
 } quern__applied;
 
 /* An output of a node, by the number that people hold. */
@@ -30,7 +30,7 @@ typedef struct quern__made {
 struct quern_blueprint {
     uint64_t seed;
     quern_error error;
-    size_t room; /* bytes that weights may still take */
+    size_t room;     /* bytes that weights may still take */
     int64_t records; /* in every batch, of a model with a fixed batch size; 0: open */
     int n, capacity;
     quern__applied *nodes;

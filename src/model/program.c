@@ -93,7 +93,7 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
 {
     quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc(2 * (size_t)m->b->n_values + 1, sizeof *ids),
-                                                          *masks = ids + m->b->n_values;
+              *masks = ids + m->b->n_values;
     int n = 0;
     p->graph = ids ? quern__graph_new() : NULL;
     int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
