@@ -143,6 +143,27 @@ quern__id quern__in_top_k(quern__graph *g, quern__id scores, quern__id labels, i
  * Result: a's leading axes and b's columns; with `ta`, a matrix. b must have rank 2 unless ta. */
 quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
 
+/* a·b for each index of the leading axes, which both have: (…, m, k) and (…, k, n) to (…, m, n); the last two axes of either are
+ * exchanged first where asked (batched.c). */
+quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
+
+/* ---- rows (normalize.c) ---- */
+/* (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma and beta 0: none. Not centred, the mean counts as
+ * 0 (RMS normalisation). */
+quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, bool centred, double epsilon);
+
+/* ---- attention (attention.c) ---- */
+typedef struct quern__attended {
+    quern__id q, k, v; /* (records, steps, heads * d), (records, keys, shared * d), (records, keys, shared * e) */
+    quern__id mask;    /* (records, heads, steps, keys), each that or 1: not 0 where to look; 0: everywhere     */
+    quern__id offset;  /* causal: query i sees keys up to offset + i; 0: up to i                                */
+    int heads, shared; /* heads of q; of k and v, which divide them                                             */
+    bool causal;
+    double scale; /* of the scores */
+} quern__attended;
+/* softmax(scale q kᵀ) v of each head: (records, steps, heads * e). */
+quern__id quern__attention(quern__graph *g, const quern__attended *a);
+
 /* ---- classes (softmax.c) ---- */
 quern__id quern__softmax(quern__graph *g, quern__id x);     /* over the last axis */
 quern__id quern__log_softmax(quern__graph *g, quern__id x); /* over the last axis */
