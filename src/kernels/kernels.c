@@ -38,13 +38,8 @@ static int product(const quern__call *c, int64_t begin, int64_t end, quern__gemm
     return gemm(ta, tb, m, n, k, a, ca, b, cb, out, ldc);
 }
 
-#ifdef QUERN_HAVE_ONEDNN
-#define PRODUCT_NAME "onednn sgemm"
-#define PRODUCT_GEMM quern__gemm_onednn
-#else
 #define PRODUCT_NAME "plain gemm"
 #define PRODUCT_GEMM quern__gemm_plain
-#endif
 static int product_whole(const quern__call *c, int64_t begin, int64_t end) { return product(c, begin, end, PRODUCT_GEMM); }
 
 static quern__kernel *product_kernel(const quern__call *c, const char **name)

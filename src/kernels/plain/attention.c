@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define NOWHERE -1e30f /* as ops/attention.c has it */
-enum { tile = 64, widest = 256, lanes = 16 };
+enum { tile = 64, widest = 256, lanes = 16, columns = 32 };
 typedef float numbers[tile * widest] __attribute__((aligned(64)));
 typedef float square[tile * tile] __attribute__((aligned(64)));
 
@@ -22,7 +22,7 @@ typedef struct head {
 } head;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t padded(int64_t n) { return (n + lanes - 1) / lanes * lanes; }
+static int64_t padded(int64_t n) { return (n + columns - 1) / columns * columns; }
 /* Without a mask the future is not even looked at; with one, a query that may look nowhere takes everything. */
 static int part_of(const head *h, int part) { return h->causal && !h->mask ? part : QUERN__SMALL_WHOLE; }
 

@@ -5,11 +5,11 @@
 #include "kernels/kernels.h"
 
 /* Which part of c = a b is computed, or of the inner axis is added up: everything; columns up to row + shift; inner places up to
- * row + shift; inner places from row - shift. Rows are taken six at a time: what is left out is a little less than could be. */
+ * row + shift; inner places from row - shift. Rows are taken eight at a time: what is left out is a little less than could be. */
 enum { QUERN__SMALL_WHOLE, QUERN__SMALL_BELOW, QUERN__SMALL_UP_TO, QUERN__SMALL_FROM };
 
 typedef struct quern__small {
-    int64_t m, n, k; /* n a multiple of 16: rows of b and c are that long */
+    int64_t m, n, k; /* n a multiple of 32: rows of b and c are that long; k at most 512 */
     const float *a;
     int64_t row, inner; /* strides of a */
     const float *b;

@@ -1,0 +1,162 @@
+/* Tiles in GCC's vector types, once for each width of registers; which one is chosen when the program starts. Goto and van de
+ * Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008. */
+#include "tile.h"
+
+#include <string.h>
+
+enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS };
+
+typedef void tile_fn(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add);
+/* One row: b is read once, where it lies. */
+typedef void row_fn(int64_t k, const float *a, int64_t step, const float *b, int64_t ldb, float *c, bool add);
+
+/* A function that computes ROWS rows and two vectors of columns. */
+#define TILE(NAME, TARGET, VECTOR, ROWS)                                                                                           \
+    TARGET static inline __attribute__((always_inline)) void NAME(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, \
+                                                                  int64_t ldc, bool add)                                           \
+    {                                                                                                                              \
+        enum { width = sizeof(VECTOR) / sizeof(float) };                                                                           \
+        VECTOR s[ROWS][2] = { { { 0 } } };                                                                                         \
+        for (int64_t p = 0; p < k; p++, a.a += a.step, b += ldb) {                                                                 \
+            VECTOR b0 = *(const VECTOR *)b, b1 = *(const VECTOR *)(b + width);                                                     \
+            _Pragma("GCC unroll 8") for (int i = 0; i < ROWS; i++)                                                                 \
+            {                                                                                                                      \
+                s[i][0] += a.a[i * a.row] * b0;                                                                                    \
+                s[i][1] += a.a[i * a.row] * b1;                                                                                    \
+            }                                                                                                                      \
+        }                                                                                                                          \
+        _Pragma("GCC unroll 8") for (int i = 0; i < ROWS; i++) for (int j = 0; j < 2; j++)                                         \
+        {                                                                                                                          \
+            VECTOR *to = (VECTOR *)(c + i * ldc + width * j);                                                                      \
+            *to = add ? *to + s[i][j] : s[i][j];                                                                                   \
+        }                                                                                                                          \
+    }
+
+typedef float wide __attribute__((vector_size(64), aligned(4)));
+typedef float half __attribute__((vector_size(32), aligned(4)));
+typedef float quarter __attribute__((vector_size(16), aligned(4)));
+
+#define ROW(NAME, TARGET, VECTOR)                                                                                     \
+    TARGET static void NAME(int64_t k, const float *a, int64_t step, const float *b, int64_t ldb, float *c, bool add) \
+    {                                                                                                                 \
+        enum { width = sizeof(VECTOR) / sizeof(float), n = columns_of_tile / width };                                 \
+        VECTOR s[n] = { { 0 } };                                                                                      \
+        for (int64_t p = 0; p < k; p++, a += step, b += ldb)                                                          \
+            _Pragma("GCC unroll 8") for (int j = 0; j < n; j++) s[j] += *a * *(const VECTOR *)(b + j * width);        \
+        _Pragma("GCC unroll 8") for (int j = 0; j < n; j++)                                                           \
+        {                                                                                                             \
+            VECTOR *to = (VECTOR *)(c + width * j);                                                                   \
+            *to = add ? *to + s[j] : s[j];                                                                            \
+        }                                                                                                             \
+    }
+
+/* The same tile in pieces that fit the registers of a narrower processor. */
+#define PIECES(NAME, TARGET, PART, ROWS, COLUMNS)                                                                   \
+    TARGET static void NAME(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add) \
+    {                                                                                                               \
+        for (int i = 0; i < rows_of_tile; i += ROWS)                                                                \
+            for (int j = 0; j < columns_of_tile; j += COLUMNS)                                                      \
+                PART(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b + j, ldb, c + i * ldc + j, ldc, add);    \
+    }
+
+#define NARROW
+TILE(part_narrow, NARROW, quarter, 4)
+PIECES(tile_narrow, NARROW, part_narrow, 4, 8)
+ROW(row_narrow, NARROW, quarter)
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define V3 __attribute__((target("arch=x86-64-v3")))
+#define V4 __attribute__((target("arch=x86-64-v4")))
+TILE(part_v3, V3, half, 4)
+PIECES(tile_v3, V3, part_v3, 4, 16)
+ROW(row_v3, V3, half)
+TILE(part_v4, V4, wide, 8)
+PIECES(tile_v4, V4, part_v4, 8, 32)
+ROW(row_v4, V4, wide)
+
+static tile_fn *tile_of_this_machine = tile_narrow;
+static row_fn *row_of_this_machine = row_narrow;
+__attribute__((constructor)) static void choose(void)
+{
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("x86-64-v4")) {
+        tile_of_this_machine = tile_v4;
+        row_of_this_machine = row_v4;
+    } else if (__builtin_cpu_supports("x86-64-v3")) {
+        tile_of_this_machine = tile_v3;
+        row_of_this_machine = row_v3;
+    }
+}
+#else
+static tile_fn *const tile_of_this_machine = tile_narrow;
+static row_fn *const row_of_this_machine = row_narrow;
+#endif
+
+/* Few rows are computed one by one; more as a whole tile beside, its missing rows zeros, of which the part that exists is taken. */
+static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
+                   int64_t columns)
+{
+    float whole[rows_of_tile * columns_of_tile], left[rows_of_tile * QUERN__TILE_DEPTH];
+    if (rows < 4)
+        for (int64_t i = 0; i < rows; i++)
+            row_of_this_machine(k, a.a + i * a.row, a.step, b, ldb, whole + i * columns_of_tile, false);
+    else {
+        for (int64_t p = 0; p < k; p++)
+            for (int64_t i = 0; i < rows_of_tile; i++)
+                left[p * rows_of_tile + i] = i < rows ? a.a[i * a.row + p * a.step] : 0;
+        tile_of_this_machine(k, (quern__left){ left, 1, rows_of_tile }, b, ldb, whole, columns_of_tile, false);
+    }
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            c[i * ldc + j] = whole[i * columns_of_tile + j] + (add ? c[i * ldc + j] : 0);
+}
+
+void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
+                 int64_t columns)
+{
+    if (rows == rows_of_tile && columns == columns_of_tile)
+        tile_of_this_machine(k, a, b, ldb, c, ldc, add);
+    else if (rows == 1 && columns == columns_of_tile)
+        row_of_this_machine(k, a.a, a.step, b, ldb, c, add);
+    else
+        border(k, a, b, ldb, c, ldc, add, rows, columns);
+}
+
+/* Eight rows of the transpose at a time, so that what is read of a line is used while it is near. */
+static void pack_transposed(const float *b, int64_t ldb, int64_t k, int64_t columns, float *to)
+{
+    for (int64_t p = 0; p < k; p += 8)
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t q = p; q < p + 8 && q < k; q++)
+                to[q * columns_of_tile + j] = b[j * ldb + q];
+}
+
+void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t columns, float *to)
+{
+    if (columns < columns_of_tile)
+        memset(to, 0, (size_t)(k * columns_of_tile) * sizeof *to);
+    if (t) {
+        pack_transposed(b, ldb, k, columns, to);
+        return;
+    }
+    for (int64_t p = 0; p < k; p++, b += ldb, to += columns_of_tile)
+        memcpy(to, b, (size_t)columns * sizeof *to);
+}
+
+void quern__tile_pack_all(bool t, const float *b, int64_t ldb, int64_t k, int64_t n, float *to)
+{
+    for (int64_t j = 0; j < n; j += columns_of_tile, to += k * columns_of_tile)
+        quern__tile_pack(t, t ? b + j * ldb : b + j, ldb, k, n - j < columns_of_tile ? n - j : columns_of_tile, to);
+}
+
+void quern__tile_product(int64_t m, int64_t n, int64_t k, quern__left a, const float *packed, float *c, int64_t ldc, bool add)
+{
+    for (int64_t j = 0; j < n; j += columns_of_tile, packed += k * columns_of_tile)
+        for (int64_t i = 0; i < m; i += rows_of_tile)
+            for (int64_t p = 0; p < k; p += QUERN__TILE_DEPTH) {
+                int64_t depth = k - p < QUERN__TILE_DEPTH ? k - p : QUERN__TILE_DEPTH;
+                quern__tile(depth, (quern__left){ a.a + i * a.row + p * a.step, a.row, a.step }, packed + p * columns_of_tile,
+                            columns_of_tile, c + i * ldc + j, ldc, add || p, m - i < rows_of_tile ? m - i : rows_of_tile,
+                            n - j < columns_of_tile ? n - j : columns_of_tile);
+            }
+}

@@ -1,0 +1,32 @@
+/* The heart of all products: a tile of 8 rows and 32 columns kept in registers. Products, recurrence and attention are written
+ * around it. Each of its numbers is a sum over k in order, in parts of 512, whatever the tile it stands in, so that cutting a
+ * product elsewhere changes no bit. */
+#ifndef QUERN__KERNELS_TILE_H
+#define QUERN__KERNELS_TILE_H
+
+#include "kernels/kernels.h"
+
+enum { QUERN__TILE_ROWS = 8, QUERN__TILE_COLUMNS = 32, QUERN__TILE_DEPTH = 512 };
+
+/* The left factor: number (i, p) is at a[i * row + p * step]. */
+typedef struct quern__left {
+    const float *a;
+    int64_t row, step;
+} quern__left;
+
+/* c = a b, or c += a b, for `rows` <= 8, `columns` <= 32 and k <= 512. b has k rows of 32 numbers, `ldb` apart; beyond `columns`
+ * they may be anything that can be read. */
+void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
+                 int64_t columns);
+/* k rows of 32 numbers, zeros beyond `columns`, out of a matrix (`t`: out of its transpose). */
+void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t columns, float *to);
+/* A whole matrix (or its transpose) of k rows and n columns as panels of 32 columns, one behind the other; its size in numbers. */
+void quern__tile_pack_all(bool t, const float *b, int64_t ldb, int64_t k, int64_t n, float *to);
+static inline int64_t quern__tile_packed(int64_t k, int64_t n)
+{
+    return (n + QUERN__TILE_COLUMNS - 1) / QUERN__TILE_COLUMNS * QUERN__TILE_COLUMNS * k;
+}
+/* c (m, n) = or += a b, b packed by quern__tile_pack_all. */
+void quern__tile_product(int64_t m, int64_t n, int64_t k, quern__left a, const float *packed, float *c, int64_t ldc, bool add);
+
+#endif
