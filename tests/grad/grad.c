@@ -254,9 +254,9 @@ static void kernels_agree(void **state)
     for (int f = 0; f < 12; f++)
         compare(reduced, f, "reduce", -1.3, 1e-4);
     for (int f = 0; f < 32; f++) {
-        compare(attended, f, "attention", -0.6, 2e-4);
+        compare(attended, f, "attention", -0.3, 5e-5);
         forward = attended;
-        compare(way_back, f, "attention_slope", -0.6, 2e-4);
+        compare(way_back, f, "attention_slope", -0.3, 5e-5);
     }
     for (int f = 0; f < 8; f++) {
         compare(normalized, f, "normalize", -1.3, 1e-4);
