@@ -172,6 +172,7 @@ typedef struct quern__layer {
     int n_constants;
     quern__variable *constants[4];  /* numbers of its config that its nodes read: no weights */
     quern_shape in[QUERN_MAX_RANK]; /* input shapes it was built for */
+    const int *arguments;           /* while it is built: as in its context; NULL: all for the first */
     int n_in;
     int64_t records;         /* in every batch, when that is fixed (stateful models); 0: open */
     uint64_t seed;           /* of its initializers and its dropout */
@@ -208,6 +209,8 @@ void quern__layer_penalise(quern__layer *layer, quern__graph *g, json_t *spec, q
 quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, quern__context *context);
 /* During a call: the k-th input that is for the argument of that name; 0: none. */
 quern__id quern__layer_argument(const quern__layer *layer, const quern__id *in, int n_in, const char *name, int k);
+/* During a build or a call: which input is the first for the argument of that name; -1: none. */
+int quern__layer_place_of(const quern__layer *layer, int n_in, const char *name);
 /* During a call: the mask of input i; 0: none. */
 quern__id quern__layer_mask(const quern__layer *layer, int i);
 /* During a call: where all masks of the inputs look; 0: there is none. */

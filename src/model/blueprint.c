@@ -95,6 +95,7 @@ static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, que
         ids[i] = g ? quern__graph_batch(g, i, QUERN_FLOAT32, &in[i]) : 0;
     }
     node->layer->records = b->records;
+    node->layer->arguments = node->arguments;
     int status = g ? quern__layer_build(node->layer, in, node->n_in, quern__hash64(b->seed) + (uint64_t)b->n, err) : QUERN_NOMEM;
     if (status >= 0 && !quern__layer_call(node->layer, g, ids, node->n_in, &pass))
         status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);

@@ -1,7 +1,7 @@
 /* Attention of many heads as one op: y = softmax(scale q kᵀ, where the mask looks) v, by record and head. Scores are made a few at
  * a time and never kept; what is kept is the largest score of a query and 1 / the sum of its exponentials, from which the way back
  * makes the scores again. Heads lie side by side in the last axis, as a projection leaves them; several heads of q may share one of
- * k and v. A query that may look nowhere takes the mean of all values, as in Keras.
+ * k and v. A query that may look nowhere takes the mean of all values, or gives zeros: Keras has both.
  *
  * Inputs: q (records, steps, heads · d), k (records, keys, shared · d), v (records, keys, shared · e), [mask], [offset].
  * The mask has four axes, (records, heads, steps, keys), each that or 1. Causal: query i sees keys up to offset + i.
@@ -11,8 +11,8 @@
 
 #include <math.h>
 
-/* Far below every score, yet finite. */
-#define NOWHERE -1e30
+/* Far below every score, finite, and the same in every type. */
+#define NOWHERE -0x1p100
 
 typedef struct sizes {
     int64_t steps, keys, heads, shared, d, e; /* d, e: numbers of a head of k, of v */
@@ -63,6 +63,19 @@ static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, 
     return sum * c->attr->f[0];
 }
 
+/* What dropout makes of a share: 0, or 1 / (1 - rate). */
+static double chance(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t, int64_t key)
+{
+    double rate = c->attr->f[1];
+    uint32_t bits[4];
+    if (rate <= 0)
+        return 1;
+    quern__random_key own =
+        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[6]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern__random4(own, (uint64_t)(c->run->first + r), (uint64_t)((h * s->steps + t) * ((s->keys + 3) / 4) + key / 4), bits);
+    return rate < 1 && (double)bits[key % 4] * 0x1p-32 >= rate ? 1 / (1 - rate) : 0;
+}
+
 /* The records of a call. */
 static quern__part records_of(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -76,15 +89,17 @@ static void attend(const quern__call *c, const sizes *s, int64_t r, int64_t h, i
         most = fmax(most, score(c, s, r, h, t, j));
     for (int64_t j = 0; j < s->keys; j++)
         sum += exp(score(c, s, r, h, t, j) - most);
+    double inverse = c->attr->i[5] && most == NOWHERE ? 0 : 1 / sum;
     for (int64_t i = 0; i < s->e; i++) {
         double y = 0;
         for (int64_t j = 0; j < s->keys; j++)
-            y += exp(score(c, s, r, h, t, j) - most) / sum * quern__get(&c->in[2], value_at(s, r, h, j) + i);
+            y += exp(score(c, s, r, h, t, j) - most) * inverse * chance(c, s, r, h, t, j) *
+                 quern__get(&c->in[2], value_at(s, r, h, j) + i);
         quern__set(&c->out[0], result_at(s, r, h, t) + i, y);
     }
     int64_t at = 2 * ((r * s->steps + t) * s->heads + h);
     quern__set(&c->out[1], at, most);
-    quern__set(&c->out[1], at + 1, 1 / sum);
+    quern__set(&c->out[1], at + 1, inverse);
 }
 
 static int attention_reference(const quern__call *c, int64_t begin, int64_t end)
@@ -111,12 +126,12 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
     for (int64_t i = 0; i < s->e; i++)
         along += quern__get(dy, from + i) * quern__get(y, from + i);
     for (int64_t j = 0; j < s->keys; j++) {
-        double share = exp(score(c, s, r, h, t, j) - most) * inverse, slope = 0;
+        double share = exp(score(c, s, r, h, t, j) - most) * inverse, left = chance(c, s, r, h, t, j), slope = 0;
         for (int64_t i = 0; i < s->e; i++) {
             slope += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
-            add(&c->out[2], value_at(s, r, h, j) + i, share * quern__get(dy, from + i));
+            add(&c->out[2], value_at(s, r, h, j) + i, share * left * quern__get(dy, from + i));
         }
-        double ds = looks(c, r, h, t, j) ? share * (slope - along) * c->attr->f[0] : 0;
+        double ds = looks(c, r, h, t, j) ? share * (slope * left - along) * c->attr->f[0] : 0;
         for (int64_t i = 0; i < s->d; i++) {
             add(&c->out[0], query_at(s, r, h, t) + i, ds * quern__get(&c->in[1], key_at(s, r, h, j) + i));
             add(&c->out[1], key_at(s, r, h, j) + i, ds * quern__get(&c->in[0], query_at(s, r, h, t) + i));
@@ -175,7 +190,7 @@ static bool fits(const quern_shape *q, const quern_shape *k, const quern_shape *
 {
     if (q->rank != 3 || k->rank != 3 || v->rank != 3 || heads < 1 || shared < 1 || heads % shared || q->dims[2] % heads ||
         k->dims[2] != q->dims[2] / heads * shared || v->dims[2] % shared || k->dims[1] != v->dims[1] || k->dims[0] != v->dims[0] ||
-        k->dims[0] != q->dims[0] || q->dims[1] < 1 || k->dims[1] < 1)
+        (k->dims[0] != q->dims[0] && (k->dims[0] < 0 || q->dims[0] > 0)) || q->dims[1] < 1 || k->dims[1] < 1)
         return false;
     const int64_t whole[4] = { q->dims[0], heads, q->dims[1], k->dims[1] };
     for (int i = 0; mask && i < 4; i++)
@@ -191,7 +206,9 @@ quern__id quern__attention(quern__graph *g, const quern__attended *a)
     quern_shape q = *quern__shape_of(g, a->q), v = *quern__shape_of(g, a->v), shapes[2] = { q, q };
     int dtype = quern__dtype_of(g, a->q), n = 3;
     quern__id in[5] = { a->q, a->k, a->v }, out[2];
-    quern__attr attr = { .i = { a->heads, a->shared, a->causal }, .f = { a->scale } };
+    quern__attr attr = { .i = { a->heads, a->shared, a->causal }, .f = { a->scale, a->dropout } };
+    attr.i[5] = a->zeros;
+    attr.i[6] = (int64_t)a->seed;
     char tq[96], tk[96], tv[96];
     if (!fits(&q, quern__shape_of(g, a->k), &v, a->mask ? quern__shape_of(g, a->mask) : NULL, a->heads, a->shared))
         return quern__graph_fail(g, QUERN_SHAPE, "attention: queries %s, keys %s, values %s or their mask do not fit %d heads",

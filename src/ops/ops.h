@@ -154,12 +154,14 @@ quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern_
 
 /* ---- attention (attention.c) ---- */
 typedef struct quern__attended {
-    quern__id q, k, v; /* (records, steps, heads * d), (records, keys, shared * d), (records, keys, shared * e) */
-    quern__id mask;    /* (records, heads, steps, keys), each that or 1: not 0 where to look; 0: everywhere     */
-    quern__id offset;  /* causal: query i sees keys up to offset + i; 0: up to i                                */
-    int heads, shared; /* heads of q; of k and v, which divide them                                             */
-    bool causal;
-    double scale; /* of the scores */
+    quern__id q, k, v;  /* (records, steps, heads * d), (records, keys, shared * d), (records, keys, shared * e) */
+    quern__id mask;     /* (records, heads, steps, keys), each that or 1: not 0 where to look; 0: everywhere     */
+    quern__id offset;   /* causal: query i sees keys up to offset + i; 0: up to i                                */
+    int heads, shared;  /* heads of q; of k and v, which divide them                                             */
+    bool causal, zeros; /* zeros: where a query may look nowhere; else the mean of all values                   */
+    double scale;       /* of the scores                                                                        */
+    double dropout;     /* rate at which shares are left out                                                    */
+    uint64_t seed;      /* of dropout                                                                           */
 } quern__attended;
 /* softmax(scale q kᵀ) v of each head: (records, steps, heads * e). */
 quern__id quern__attention(quern__graph *g, const quern__attended *a);
@@ -187,6 +189,9 @@ quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t see
 quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x);
 /* The same for a variable whose new content `content` an earlier node of this step wrote (a constraint, after the optimizer). */
 quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x);
+/* Writes x (records, steps, …) into a variable (records, room, …) at place `position` (a scalar) of its second axis; returns the
+ * new content. A fault when it does not fit. */
+quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position, quern__id x);
 /* One optimizer step of one variable. Slots follow keras-spec.md section 4; `rate` is a scalar value (the learning rate, decay and
  * schedule already in it), `iteration` the count of steps done before this one. Weight decay (decoupled: var -= rate * decay * var,
  * first). */

@@ -3,6 +3,7 @@
 #include "build.h"
 
 #include <math.h>
+#include <string.h>
 
 static int ways_elements(const quern__graph *g, const quern__node *node)
 {
@@ -60,6 +61,41 @@ quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x)
         return 0;
     quern__graph_value(g, out)->variable = quern__graph_value(g, content)->variable;
     return out;
+}
+
+/* ---- append: inputs v, position, x ---- */
+
+static int append_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *whole = &c->out[0].shape, *part = &c->in[2].shape;
+    double position = quern__get(&c->in[1], 0);
+    int64_t room = whole->dims[1], steps = part->dims[1], first = c->axis < 0 ? 0 : begin,
+            last = c->axis < 0 ? whole->dims[0] : end;
+    if (part->dims[0] != whole->dims[0])
+        return quern__call_fault(c, QUERN_SHAPE, 0, (double)part->dims[0], (double)whole->dims[0], "number of sequences");
+    if (!(position >= 0) || position + (double)steps > (double)room)
+        return quern__call_fault(c, QUERN_INVALID, 0, position + (double)steps - 1, (double)(room - 1), "step");
+    int64_t inner = quern_shape_count(whole) / (whole->dims[0] * room);
+    size_t size = quern_dtype_size(c->out[0].dtype);
+    for (int64_t r = first; r < last; r++)
+        memcpy((char *)c->out[0].data + (size_t)((r * room + (int64_t)position) * inner) * size,
+               (const char *)c->in[2].data + (size_t)(r * steps * inner) * size, (size_t)(steps * inner) * size);
+    return 0;
+}
+
+const quern__op quern__op_append = { .name = "append", .ways = quern__ways_rows, .reference = append_reference, .updates = 1 };
+
+quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position, quern__id x)
+{
+    if (!position || !x)
+        return 0;
+    const quern_shape *part = quern__shape_of(g, x);
+    bool fits = part->rank == v->shape.rank && part->rank >= 2 && quern__dtype_of(g, x) == v->dtype;
+    for (int i = 2; fits && i < part->rank; i++)
+        fits = part->dims[i] == v->shape.dims[i];
+    if (!fits)
+        return quern__graph_fail(g, QUERN_SHAPE, "append: steps do not fit what is kept");
+    return change(g, &quern__op_append, &v, 1, (quern__id[]){ position, x }, 2, NULL);
 }
 
 /* ---- SGD: inputs v, [momentum], gradient, rate; i[0] has momentum, i[1] nesterov; f: m, decay ---- */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define NOWHERE -1e30f /* as ops/attention.c has it */
+#define NOWHERE -0x1p100f /* as ops/attention.c has it */
 enum { tile = 64, widest = 256, lanes = 16, columns = 32 };
 typedef float numbers[tile * widest] __attribute__((aligned(64)));
 typedef float square[tile * tile] __attribute__((aligned(64)));
@@ -16,9 +16,12 @@ typedef struct head {
     int64_t steps, keys, d, e, ldq, ldk, ldv, ldy;
     const float *q, *k, *v, *mask;
     int64_t mask_query, mask_key; /* strides of the mask */
-    bool causal;
-    int64_t offset;
+    bool causal, zeros;
+    int64_t offset, number;
     float scale;
+    double rate; /* of dropout */
+    quern__random_key key;
+    uint64_t record;
 } head;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -95,6 +98,19 @@ static inline __attribute__((always_inline)) float total(const float *s, int64_t
     return each[0];
 }
 
+/* What dropout makes of the shares of query t in keys first … first + n, a multiple of four places (ops/attention.c). */
+static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chance)
+{
+    float left = h->rate < 1 ? (float)(1 / (1 - h->rate)) : 0;
+    uint64_t at = (uint64_t)((h->number * h->steps + t) * ((h->keys + 3) / 4) + first / 4);
+    for (int64_t j = 0; j < n; j += 4) {
+        uint32_t bits[4];
+        quern__random4(h->key, h->record, at + (uint64_t)j / 4, bits);
+        for (int k = 0; k < 4; k++)
+            chance[j + k] = (double)bits[k] * 0x1p-32 >= h->rate ? left : 0;
+    }
+}
+
 /* Scores become exponentials; the largest and the sum of each row go on, `factor` scales what was summed before. */
 QUERN__CLONES static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *most,
                                  float *sum, float *factor)
@@ -112,6 +128,12 @@ QUERN__CLONES static void soften(const head *h, int64_t t, int64_t rows, int64_t
         for (int64_t j = n; j < tile; j++)
             s[j] = 0;
         sum[i] = sum[i] * factor[i] + total(s, whole);
+        if (h->rate > 0) {
+            float chance[tile];
+            draw(h, t + i, first, whole, chance);
+            for (int64_t j = 0; j < whole; j++)
+                s[j] *= chance[j];
+        }
     }
 }
 
@@ -138,7 +160,7 @@ static void forward(const head *h, int64_t t, int64_t rows, float *y, float *kep
             &(quern__small){ rows, ep, n, s, tile, 1, v, ldv, sums, ep, first > 0, part_of(h, QUERN__SMALL_UP_TO), shift });
     }
     for (int64_t i = 0; i < rows; i++) {
-        float inverse = 1 / sum[i];
+        float inverse = h->zeros && most[i] == NOWHERE ? 0 : 1 / sum[i];
         kept[i * stride] = most[i];
         kept[i * stride + 1] = inverse;
         for (int64_t p = 0; p < h->e; p++)
@@ -157,7 +179,14 @@ static head head_of(const quern__call *c, int64_t r, int64_t k)
                .ldk = c->in[1].shape.dims[2],
                .ldv = c->in[2].shape.dims[2],
                .causal = a->i[2],
-               .scale = (float)a->f[0] };
+               .zeros = a->i[5],
+               .number = k,
+               .scale = (float)a->f[0],
+               .rate = a->f[1],
+               .record = (uint64_t)(c->run->first + r) };
+    if (h.rate > 0)
+        h.key =
+            quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)a->i[6]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     h.d = h.ldq / heads;
     h.e = h.ldv / shared;
     h.ldy = h.e * heads;
@@ -220,15 +249,20 @@ QUERN__CLONES static void slopes(const head *h, const back *b, int64_t t, int64_
         for (; p < h->e; p++)
             along += y[p] * dy[p];
         along += total(each, lanes);
-        if (h->mask) /* what may not be seen has a share where nothing may, and never a slope */
-            for (int64_t j = 0; j < n; j++)
-                slope[j] = s[j] > NOWHERE ? slope[j] : along;
+        bool seen_one = most > NOWHERE; /* where nothing may be seen, every key has a share, and none a slope */
         for (int64_t j = n; j < whole; j++)
             s[j] = NOWHERE;
+        float chance[tile];
+        if (h->rate > 0)
+            draw(h, t + i, first, whole, chance);
+        else
+            for (int64_t j = 0; j < whole; j++)
+                chance[j] = 1;
         for (int64_t j = 0; j < whole; j += lanes)
             for (int k = 0; k < lanes; k++) {
-                s[j + k] = expf(s[j + k] - most) * inverse;
-                slope[j + k] = s[j + k] * (slope[j + k] - along) * h->scale;
+                float share = expf(s[j + k] - most) * inverse;
+                s[j + k] = share * chance[j + k];
+                slope[j + k] = seen_one ? share * (slope[j + k] * chance[j + k] - along) * h->scale : 0;
             }
         for (int64_t j = n; j < tile; j++)
             s[j] = slope[j] = 0;
