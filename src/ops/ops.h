@@ -152,6 +152,12 @@ quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool 
  * 0 (RMS normalisation). */
 quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, bool centred, double epsilon);
 
+/* ---- sequences (windows.c) ---- */
+/* (records, steps, width) to (records, windows, kernel, width): place j of window w is step w * stride + j * dilation - before, or
+ * `filler` where there is none. */
+quern__id quern__windows(quern__graph *g, quern__id x, int64_t windows, int64_t kernel, int64_t stride, int64_t dilation,
+                         int64_t before, double filler);
+
 /* ---- attention (attention.c) ---- */
 typedef struct quern__attended {
     quern__id q, k, v;  /* (records, steps, heads * d), (records, keys, shared * d), (records, keys, shared * e) */

@@ -167,6 +167,13 @@ static quern__id pairs(quern__graph *g, quern__id x, quern__id other, int f)
     return quern__batched_matmul(g, a, b, f == 1, f == 0);
 }
 
+static quern__id windowed(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape s = *quern__shape_of(g, x), steps = { .rank = 3, .dims = { 1, s.dims[0] * 2, s.dims[1] / 2 } };
+    (void)other;
+    return quern__windows(g, quern__reshape(g, x, &steps), f ? 3 : 5, 3, f ? 2 : 1, f ? 1 : 2, f, 0.5);
+}
+
 /* The gradients of both inputs of another builder, one behind the other: for kernels of the way back. */
 static builder *forward;
 static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
@@ -205,6 +212,8 @@ static void gradients_are_right(void **state)
         check_gradient("attention", attended, f, -0.6, 0.13);
     for (int f = 0; f < 3; f++)
         check_gradient("batched_matmul", pairs, f, -1.3, 0.21);
+    for (int f = 0; f < 2; f++)
+        check_gradient("windows", windowed, f, -1.3, 0.21);
 }
 
 /* Every float32 kernel that is not the reference, on its own call against the reference. */
@@ -269,6 +278,11 @@ static void kernels_agree(void **state)
     }
     for (int f = 0; f < 3; f++)
         compare(pairs, f, "batched_matmul", -1.3, 1e-4);
+    for (int f = 0; f < 2; f++) {
+        compare(windowed, f, "windows", -1.3, 1e-4);
+        forward = windowed;
+        compare(way_back, f, "windows_slope", -1.3, 1e-4);
+    }
 }
 
 int main(void)
