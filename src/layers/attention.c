@@ -182,6 +182,10 @@ static const quern__field additive_fields[] = {
     { "use_scale", QUERN__F_BOOL, "true" }, { "dropout", QUERN__F_NUMBER, "0.0" }, { "seed", QUERN__F_INT, "null" }, { 0 }
 };
 static const quern__field masking_fields[] = { { "mask_value", QUERN__F_NUMBER, "0.0" }, { 0 } };
+/* What a call may be told. */
+static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },
+                                     { "return_attention_scores", QUERN__F_BOOL, "false" },
+                                     { 0 } };
 static const quern__takes list_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
 
 const quern__class quern__layer_attention = { .group = QUERN__LAYER,
@@ -192,6 +196,7 @@ const quern__class quern__layer_attention = { .group = QUERN__LAYER,
                                               .build = attention_build,
                                               .call = attention_call,
                                               .takes = list_takes,
+                                              .told = told,
                                               .masks = QUERN__MASK_OWN };
 const quern__class quern__layer_additive_attention = { .group = QUERN__LAYER,
                                                        .name = "AdditiveAttention",
@@ -201,6 +206,7 @@ const quern__class quern__layer_additive_attention = { .group = QUERN__LAYER,
                                                        .build = attention_build,
                                                        .call = attention_call,
                                                        .takes = list_takes,
+                                                       .told = told,
                                                        .masks = QUERN__MASK_OWN,
                                                        .extra = 1 };
 const quern__class quern__layer_masking = { .group = QUERN__LAYER,

@@ -63,6 +63,7 @@ typedef struct quern__class {
     int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
     quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
     const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone, one or a list */
+    const quern__field *told;  /* layers: arguments of the call that are true or false; words give them beside the others */
     int masks;                 /* layers: QUERN__MASK_… */
     bool by_step;              /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
                                   what later steps need (context->stepping) */
@@ -115,7 +116,8 @@ uint32_t quern__config_axes(json_t *config, const char *key, int rank);
 void quern__snake_case(const char *name, char *out, size_t size);
 
 /* ---- words.c: "dense 128 relu kernel_regularizer=l2(0.01)" ---- */
-/* The row named by the first word and the config of the others. Returns the row; `config` new. `base` is the text's place for
+/* The row named by the first word and the config of the others; what the call of a layer is told stands in its member "call".
+ * Returns the row; `config` new. `base` is the text's place for
  * messages. */
 const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err);
 

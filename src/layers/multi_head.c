@@ -330,6 +330,10 @@ static const quern__field grouped_fields[] = { { "head_dim", QUERN__F_INT, NULL 
                                                { "num_key_value_heads", QUERN__F_INT, NULL },
                                                COMMON,
                                                WEIGHTS };
+/* What a call may be told. */
+static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },
+                                     { "return_attention_scores", QUERN__F_BOOL, "false" },
+                                     { 0 } };
 static const quern__takes heads_takes[] = { { "query" },    { "value" },          { "key" }, { "query_mask" }, { "value_mask" },
                                             { "key_mask" }, { "attention_mask" }, { 0 } };
 
@@ -342,6 +346,7 @@ static const quern__takes heads_takes[] = { { "query" },    { "value" },        
                                              .build = heads_build,     \
                                              .call = heads_call,       \
                                              .takes = heads_takes,     \
+                                             .told = told,             \
                                              .masks = QUERN__MASK_OWN, \
                                              .by_step = true,          \
                                              .extra = EXTRA }

@@ -222,7 +222,14 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
         return -1;
     snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
     const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
-    return c ? quern__blueprint_add(b, c, config, &(quern__inputs){ .values = values, .n = n }, text) : -1;
+    if (!c)
+        return -1;
+    json_t *call = json_incref(json_object_get(config, "call"));
+    if (call)
+        json_object_del(config, "call");
+    int value = quern__blueprint_add(b, c, config, &(quern__inputs){ .values = values, .n = n, .options = call }, text);
+    json_decref(call);
+    return value;
 }
 
 int quern_input(quern_blueprint *b, const char *words) { return add(b, words, NULL, 0, true); }
