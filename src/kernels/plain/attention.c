@@ -120,7 +120,7 @@ QUERN__CLONES static void soften(const head *h, int64_t t, int64_t rows, int64_t
         for (int64_t j = n; j < whole; j++)
             s[j] = NOWHERE;
         float now = largest(s, whole, most[i]);
-        factor[i] = most[i] == now ? 1 : expf(most[i] - now);
+        factor[i] = first && most[i] != now ? expf(most[i] - now) : 1;
         most[i] = now;
         for (int64_t j = 0; j < whole; j += lanes)
             for (int k = 0; k < lanes; k++)
