@@ -43,6 +43,8 @@ QUERN_API void quern_model_free(quern_model *m);
 QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err);
 /* All that is random from now on (dropout, shuffling) follows from this seed. */
 QUERN_API void quern_model_set_seed(quern_model *m, uint64_t seed);
+/* The states of stateful layers (stateful=true) begin anew with zeros; nothing else does that, epochs neither. */
+QUERN_API void quern_model_reset_states(quern_model *m);
 /* Threads that compute (1 … 64; the start is 2, or 1 on a machine with one core). The result does not depend on it. */
 QUERN_API int quern_model_set_threads(quern_model *m, int threads, quern_error *err);
 

@@ -42,19 +42,38 @@ static int product(const quern__call *c, int64_t begin, int64_t end, quern__gemm
 #define PRODUCT_GEMM quern__gemm_plain
 static int product_whole(const quern__call *c, int64_t begin, int64_t end) { return product(c, begin, end, PRODUCT_GEMM); }
 
+/* Pair by pair: records [begin, end), each with as many pairs as its other leading axes count. */
+static int batched(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool ta = c->attr->i[0], tb = c->attr->i[1];
+    const quern_shape *sa = &c->in[0].shape, *so = &c->out[0].shape;
+    int64_t m = so->dims[so->rank - 2], n = so->dims[so->rank - 1], k = sa->dims[sa->rank - (ta ? 2 : 1)];
+    quern__part p = quern__call_part(c, so, begin, end);
+    int status = 0;
+    for (int64_t at = p.start; at < p.start + p.length && status >= 0; at += m * n) {
+        int64_t pair = at / (m * n);
+        status = PRODUCT_GEMM(ta, tb, m, n, k, (const float *)c->in[0].data + pair * m * k, ta ? m : k,
+                              (const float *)c->in[1].data + pair * n * k, tb ? k : n, (float *)c->out[0].data + at, n);
+    }
+    return status;
+}
+
 static quern__kernel *product_kernel(const quern__call *c, const char **name)
 {
+    bool pairs = !strcmp(c->op->name, "batched_matmul");
     for (int i = 0; i < 2; i++)
-        if (strcmp(c->op->name, "matmul") || c->in[i].dtype != QUERN_FLOAT32)
+        if ((strcmp(c->op->name, "matmul") && !pairs) || c->in[i].dtype != QUERN_FLOAT32)
             return NULL;
     *name = PRODUCT_NAME;
-    return product_whole;
+    return pairs ? batched : product_whole;
 }
 
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
 {
-    quern__kernel *(*const plain[])(const quern__call *) = { quern__plain_elementwise, quern__plain_classes, quern__plain_reduce,
-                                                             quern__plain_update, quern__plain_dropout, quern__plain_recurrence, quern__plain_gather };
+    quern__kernel *(*const plain[])(const quern__call *) = {
+        quern__plain_elementwise, quern__plain_classes,   quern__plain_reduce,  quern__plain_update,     quern__plain_dropout,
+        quern__plain_normalize,   quern__plain_attention, quern__plain_windows, quern__plain_recurrence, quern__plain_gather
+    };
     quern__kernel *kernel = product_kernel(call, name);
     if (kernel)
         return kernel;

@@ -206,6 +206,15 @@ quern__id quern__layer_argument(const quern__layer *l, const quern__id *in, int 
     return 0;
 }
 
+int quern__layer_place_of(const quern__layer *l, int n_in, const char *name)
+{
+    const int *arguments = l->context ? l->context->arguments : l->arguments;
+    for (int i = 0; i < n_in; i++)
+        if (!strcmp(l->kind->takes ? l->kind->takes[arguments ? arguments[i] : 0].name : "inputs", name))
+            return i;
+    return -1;
+}
+
 quern__id quern__layer_mask(const quern__layer *l, int i) { return l->context->masks ? l->context->masks[i] : 0; }
 
 bool quern__layer_flag(const quern__layer *l, const char *name) { return json_is_true(json_object_get(l->context->options, name)); }

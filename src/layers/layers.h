@@ -64,6 +64,7 @@ typedef struct quern__class {
     int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
     quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
     const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone, one or a list */
+    const quern__field *told;  /* layers: arguments of the call that are true or false; words give them beside the others */
     int masks;                 /* layers: QUERN__MASK_… */
     bool by_step;              /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
                                   what later steps need (context->stepping) */
@@ -116,7 +117,8 @@ uint32_t quern__config_axes(json_t *config, const char *key, int rank);
 void quern__snake_case(const char *name, char *out, size_t size);
 
 /* ---- words.c: "dense 128 relu kernel_regularizer=l2(0.01)" ---- */
-/* The row named by the first word and the config of the others. Returns the row; `config` new. `base` is the text's place for
+/* The row named by the first word and the config of the others; what the call of a layer is told stands in its member "call".
+ * Returns the row; `config` new. `base` is the text's place for
  * messages. */
 const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err);
 
@@ -173,6 +175,7 @@ typedef struct quern__layer {
     int n_constants;
     quern__variable *constants[4];  /* numbers of its config that its nodes read: no weights */
     quern_shape in[QUERN_MAX_RANK]; /* input shapes it was built for */
+    const int *arguments;           /* while it is built: as in its context; NULL: all for the first */
     int n_in;
     int64_t records;         /* in every batch, when that is fixed (stateful models); 0: open */
     uint64_t seed;           /* of its initializers and its dropout */
@@ -209,6 +212,8 @@ void quern__layer_penalise(quern__layer *layer, quern__graph *g, json_t *spec, q
 quern__id quern__layer_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, quern__context *context);
 /* During a call: the k-th input that is for the argument of that name; 0: none. */
 quern__id quern__layer_argument(const quern__layer *layer, const quern__id *in, int n_in, const char *name, int k);
+/* During a build or a call: which input is the first for the argument of that name; -1: none. */
+int quern__layer_place_of(const quern__layer *layer, int n_in, const char *name);
 /* During a call: the mask of input i; 0: none. */
 quern__id quern__layer_mask(const quern__layer *layer, int i);
 /* During a call: where all masks of the inputs look; 0: there is none. */

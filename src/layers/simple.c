@@ -65,9 +65,22 @@ static quern__id softmax_over(quern__graph *g, quern__id x, uint32_t mask)
     return quern__div2(g, e, quern__reduce(g, QUERN__SUM, e, mask, true));
 }
 
+/* Where the mask does not look: -1e9 before, and zero after, in case it looks nowhere. */
+static quern__id softmax_masked(quern__layer *l, quern__graph *g, quern__id x, quern__id mask)
+{
+    quern__context *pass = l->context, bare = { 0 };
+    l->context = &bare;
+    quern__id far = quern__select(g, mask, x, quern__graph_constant(g, -1e9, QUERN_FLOAT32));
+    quern__id y = far ? l->kind->call(l, g, &far, 1, pass->training) : 0;
+    l->context = pass;
+    return quern__select(g, mask, y, quern__graph_constant(g, 0, QUERN_FLOAT32));
+}
+
 CALL(softmax)
 {
     UNUSED;
+    if (quern__layer_mask(l, 0))
+        return softmax_masked(l, g, in[0], quern__layer_mask(l, 0));
     if (json_is_array(json_object_get(l->config, "axis")))
         return softmax_over(g, in[0], quern__config_axes(l->config, "axis", quern__shape_of(g, in[0])->rank));
     json_t *spec = json_pack("{s:s, s:{s:O}}", "class_name", "softmax", "config", "axis", json_object_get(l->config, "axis"));
@@ -248,9 +261,24 @@ static quern__id over_space(quern__layer *l, quern__graph *g, quern__id x, int w
     return quern__reduce(g, what, x, axes, quern__config_bool(l->config, "keepdims"));
 }
 
+/* The mean of the steps that a mask (records, steps) leaves. */
+static quern__id masked_average(quern__layer *l, quern__graph *g, quern__id x, quern__id mask)
+{
+    quern_shape s = *quern__shape_of(g, x), spread = s;
+    int axis = channels_first(l) ? 2 : 1;
+    bool keep = quern__config_bool(l->config, "keepdims");
+    spread.dims[3 - axis] = 1;
+    mask = quern__reshape(g, mask, &spread);
+    quern__id zero = quern__graph_constant(g, 0, QUERN_FLOAT32);
+    quern__id sum = quern__reduce(g, QUERN__SUM, quern__select(g, mask, x, zero), 1u << axis, keep);
+    return quern__div2(g, sum, quern__reduce(g, QUERN__SUM, mask, 1u << axis, keep));
+}
+
 CALL(global_average)
 {
     UNUSED;
+    if (quern__layer_mask(l, 0) && quern__shape_of(g, in[0])->rank == 3)
+        return masked_average(l, g, in[0], quern__layer_mask(l, 0));
     return over_space(l, g, in[0], QUERN__MEAN);
 }
 CALL(global_max)

@@ -210,6 +210,24 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
     return true;
 }
 
+/* What the call is told, out of what was given; NULL on failure. */
+static json_t *told(const quern__class *c, json_t *given, quern_error *err)
+{
+    json_t *call = json_object();
+    for (int i = 0; c->told && c->told[i].name; i++) {
+        json_t *v = json_object_get(given, c->told[i].name);
+        if (v && !json_is_boolean(v)) {
+            quern__fail(err, QUERN_INVALID, c->name, "%s is true or false", c->told[i].name);
+            json_decref(call);
+            return NULL;
+        }
+        if (v)
+            json_object_set(call, c->told[i].name, v);
+        json_object_del(given, c->told[i].name);
+    }
+    return call;
+}
+
 const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err)
 {
     return quern__words_among(quern__classes(group), quern__group_name(group), text, config, err);
@@ -229,11 +247,13 @@ const quern__class *quern__words_among(const quern__class *const *rows, const ch
     name[n] = 0;
     r.at += n;
     const quern__class *c = quern__class_among(rows, what, layer && quern__same_name(name, "input") ? "InputLayer" : name, err);
-    json_t *given = json_object();
-    if (c && arguments(&r, c, given) && name_arguments(c, given, err))
+    json_t *given = json_object(), *call = NULL;
+    *config = NULL;
+    if (c && arguments(&r, c, given) && name_arguments(c, given, err) && (call = told(c, given, err)))
         *config = quern__config(c, given, true, err);
-    else
-        *config = NULL;
+    if (*config && json_object_size(call))
+        json_object_set(*config, "call", call);
+    json_decref(call);
     json_decref(given);
     return *config ? c : NULL;
 }

@@ -95,6 +95,7 @@ static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, que
         ids[i] = g ? quern__graph_batch(g, i, QUERN_FLOAT32, &in[i]) : 0;
     }
     node->layer->records = b->records;
+    node->layer->arguments = node->arguments;
     int status = g ? quern__layer_build(node->layer, in, node->n_in, quern__hash64(b->seed) + (uint64_t)b->n, err) : QUERN_NOMEM;
     if (status >= 0 && !quern__layer_call(node->layer, g, ids, node->n_in, &pass))
         status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
@@ -221,7 +222,14 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
         return -1;
     snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
     const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
-    return c ? quern__blueprint_add(b, c, config, &(quern__inputs){ .values = values, .n = n }, text) : -1;
+    if (!c)
+        return -1;
+    json_t *call = json_incref(json_object_get(config, "call"));
+    if (call)
+        json_object_del(config, "call");
+    int value = quern__blueprint_add(b, c, config, &(quern__inputs){ .values = values, .n = n, .options = call }, text);
+    json_decref(call);
+    return value;
 }
 
 int quern_input(quern_blueprint *b, const char *words) { return add(b, words, NULL, 0, true); }

@@ -32,6 +32,20 @@ int quern_model_set_threads(quern_model *m, int threads, quern_error *err)
 
 void quern_model_set_seed(quern_model *m, uint64_t seed) { m->b->seed = seed; }
 
+static void reset_states(quern__layer *l)
+{
+    for (int i = 0; i < l->n_states; i++)
+        memset(l->states[i]->data, 0, (size_t)quern_shape_count(&l->states[i]->shape) * sizeof(float));
+    for (int i = 0; i < l->n_inner; i++)
+        reset_states(l->inner[i]);
+}
+
+void quern_model_reset_states(quern_model *m)
+{
+    for (int k = 0; k < m->b->n; k++)
+        reset_states(m->b->nodes[k].layer);
+}
+
 /* ---- what it has ---- */
 
 int quern_model_inputs(const quern_model *m) { return m->n_in; }

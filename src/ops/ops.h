@@ -135,6 +135,13 @@ quern__id quern__rebatch(quern__graph *g, quern__id x, int64_t records);
 /* Rows of a matrix by their numbers (any type): (…) gives (…, width). A number outside is QUERN_INVALID naming record and number.
  */
 quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids);
+/* Whether x is a table of rows that were added into their places, as the gradient of a gathered table is; and a function of one number
+ * applied to each row before it is added (to x itself when it is no such table). Keras on TensorFlow squares and clips such gradients
+ * so: row by row, not their sum (tf.IndexedSlices). */
+bool quern__scattered(const quern__graph *g, quern__id x);
+quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b);
+/* x times a scalar value; a table of rows stays one. */
+quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor);
 quern__id quern__iota(quern__graph *g, int64_t n); /* 0, 1, … n-1, float32 */
 quern__id quern__stop_gradient(quern__graph *g, quern__id x);
 
@@ -152,6 +159,35 @@ quern__id quern__in_top_k(quern__graph *g, quern__id scores, quern__id labels, i
 /* a·b of two matrices, of which all axes but the last are taken together as rows; transposed first where asked.
  * Result: a's leading axes and b's columns; with `ta`, a matrix. b must have rank 2 unless ta. */
 quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
+
+/* a·b for each index of the leading axes, which both have: (…, m, k) and (…, k, n) to (…, m, n); the last two axes of either are
+ * exchanged first where asked (batched.c). */
+quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
+
+/* ---- rows (normalize.c) ---- */
+/* (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma and beta 0: none. Not centred, the mean counts as
+ * 0 (RMS normalisation). */
+quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, bool centred, double epsilon);
+
+/* ---- sequences (windows.c) ---- */
+/* (records, steps, width) to (records, windows, kernel, width): place j of window w is step w * stride + j * dilation - before, or
+ * `filler` where there is none. */
+quern__id quern__windows(quern__graph *g, quern__id x, int64_t windows, int64_t kernel, int64_t stride, int64_t dilation,
+                         int64_t before, double filler);
+
+/* ---- attention (attention.c) ---- */
+typedef struct quern__attended {
+    quern__id q, k, v;  /* (records, steps, heads * d), (records, keys, shared * d), (records, keys, shared * e) */
+    quern__id mask;     /* (records, heads, steps, keys), each that or 1: not 0 where to look; 0: everywhere     */
+    quern__id offset;   /* causal: query i sees keys up to offset + i; 0: up to i                                */
+    int heads, shared;  /* heads of q; of k and v, which divide them                                             */
+    bool causal, zeros; /* zeros: where a query may look nowhere; else the mean of all values                   */
+    double scale;       /* of the scores                                                                        */
+    double dropout;     /* rate at which shares are left out                                                    */
+    uint64_t seed;      /* of dropout                                                                           */
+} quern__attended;
+/* softmax(scale q kᵀ) v of each head: (records, steps, heads * e). */
+quern__id quern__attention(quern__graph *g, const quern__attended *a);
 
 /* ---- classes (softmax.c) ---- */
 quern__id quern__softmax(quern__graph *g, quern__id x);     /* over the last axis */
@@ -176,14 +212,18 @@ quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t see
 quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x);
 /* The same for a variable whose new content `content` an earlier node of this step wrote (a constraint, after the optimizer). */
 quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x);
+/* Writes x (records, steps, …) into a variable (records, room, …) at place `position` (a scalar) of its second axis; returns the
+ * new content. A fault when it does not fit. */
+quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position, quern__id x);
 /* One optimizer step of one variable. Slots follow keras-spec.md section 4; `rate` is a scalar value (the learning rate, decay and
  * schedule already in it), `iteration` the count of steps done before this one. Weight decay (decoupled: var -= rate * decay * var,
  * first). */
 quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *momentum, double m,
                      bool nesterov, double decay);
-quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *velocity,
+/* `squares`: the squares of the gradient where they are not simply that (quern__each_row); 0: they are. */
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__variable *velocity,
                          quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay);
-quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__id iteration,
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__id iteration,
                       quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
                       double epsilon, double decay);
 

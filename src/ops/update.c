@@ -3,6 +3,7 @@
 #include "build.h"
 
 #include <math.h>
+#include <string.h>
 
 static int ways_elements(const quern__graph *g, const quern__node *node)
 {
@@ -62,6 +63,41 @@ quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x)
     return out;
 }
 
+/* ---- append: inputs v, position, x ---- */
+
+static int append_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *whole = &c->out[0].shape, *part = &c->in[2].shape;
+    double position = quern__get(&c->in[1], 0);
+    int64_t room = whole->dims[1], steps = part->dims[1], first = c->axis < 0 ? 0 : begin,
+            last = c->axis < 0 ? whole->dims[0] : end;
+    if (part->dims[0] != whole->dims[0])
+        return quern__call_fault(c, QUERN_SHAPE, 0, (double)part->dims[0], (double)whole->dims[0], "number of sequences");
+    if (!(position >= 0) || position + (double)steps > (double)room)
+        return quern__call_fault(c, QUERN_INVALID, 0, position + (double)steps - 1, (double)(room - 1), "step");
+    int64_t inner = quern_shape_count(whole) / (whole->dims[0] * room);
+    size_t size = quern_dtype_size(c->out[0].dtype);
+    for (int64_t r = first; r < last; r++)
+        memcpy((char *)c->out[0].data + (size_t)((r * room + (int64_t)position) * inner) * size,
+               (const char *)c->in[2].data + (size_t)(r * steps * inner) * size, (size_t)(steps * inner) * size);
+    return 0;
+}
+
+const quern__op quern__op_append = { .name = "append", .ways = quern__ways_rows, .reference = append_reference, .updates = 1 };
+
+quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position, quern__id x)
+{
+    if (!position || !x)
+        return 0;
+    const quern_shape *part = quern__shape_of(g, x);
+    bool fits = part->rank == v->shape.rank && part->rank >= 2 && quern__dtype_of(g, x) == v->dtype;
+    for (int i = 2; fits && i < part->rank; i++)
+        fits = part->dims[i] == v->shape.dims[i];
+    if (!fits)
+        return quern__graph_fail(g, QUERN_SHAPE, "append: steps do not fit what is kept");
+    return change(g, &quern__op_append, &v, 1, (quern__id[]){ position, x }, 2, NULL);
+}
+
 /* ---- SGD: inputs v, [momentum], gradient, rate; i[0] has momentum, i[1] nesterov; f: m, decay ---- */
 
 static int sgd_reference(const quern__call *c, int64_t begin, int64_t end)
@@ -93,20 +129,21 @@ quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, qu
     return change(g, &quern__op_sgd, (quern__variable *[]){ v, momentum }, 2, (quern__id[]){ gradient, rate }, 2, &attr);
 }
 
-/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate; i[0] has momentum, i[1] centered; f: rho, m, epsilon,
+/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares]; i[0] has momentum, i[1] centered, i[2] squares; f: rho, m, epsilon,
  * decay ---- */
 
 static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int has = c->attr->i[0] != 0, centered = c->attr->i[1] != 0;
     const double *f = c->attr->f;
-    double rate = quern__get(&c->in[c->n_in - 1], 0);
-    const quern_tensor *gradient = &c->in[c->n_in - 2];
+    int n = c->n_in - (c->attr->i[2] != 0);
+    double rate = quern__get(&c->in[n - 1], 0);
+    const quern_tensor *gradient = &c->in[n - 2], *squares = c->attr->i[2] ? &c->in[n] : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
-            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i);
-            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * d * d, denominator = velocity + f[2];
+            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i), dd = squares ? quern__get(squares, i) : d * d;
+            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * dd, denominator = velocity + f[2];
             quern__set(&c->out[1], i, velocity);
             if (centered) {
                 double average = f[0] * quern__get(&c->in[2 + has], i) + (1 - f[0]) * d;
@@ -125,30 +162,31 @@ static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_rmsprop = { .name = "rmsprop", .ways = ways_elements, .reference = rmsprop_reference, .updates = 4 };
 
-quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *velocity,
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__variable *velocity,
                          quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay)
 {
-    quern__attr attr = { .i = { momentum != NULL, average != NULL }, .f = { rho, m, epsilon, decay } };
+    quern__attr attr = { .i = { momentum != NULL, average != NULL, squares != 0 }, .f = { rho, m, epsilon, decay } };
     quern__variable *changed[] = { v, velocity, momentum, average };
-    return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate }, 2, &attr);
+    return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate, squares }, squares ? 3 : 2, &attr);
 }
 
-/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration; i[0] amsgrad; f: beta_1, beta_2, epsilon, decay ---- */
+/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares]; i[0] amsgrad, i[1] squares; f: beta_1, beta_2, epsilon, decay ---- */
 
 static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     bool amsgrad = c->attr->i[0];
     const double *f = c->attr->f;
-    double t = quern__get(&c->in[c->n_in - 1], 0) + 1, rate = quern__get(&c->in[c->n_in - 2], 0);
+    int n = c->n_in - (c->attr->i[1] != 0);
+    double t = quern__get(&c->in[n - 1], 0) + 1, rate = quern__get(&c->in[n - 2], 0);
     double alpha = rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t));
-    const quern_tensor *gradient = &c->in[c->n_in - 3];
+    const quern_tensor *gradient = &c->in[n - 3], *squares = c->attr->i[1] ? &c->in[n] : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
             double v = quern__get(&c->in[0], i), d = quern__get(gradient, i);
             double m = quern__get(&c->in[1], i), s = quern__get(&c->in[2], i);
             m += (d - m) * (1 - f[0]);
-            s += (d * d - s) * (1 - f[1]);
+            s += ((squares ? quern__get(squares, i) : d * d) - s) * (1 - f[1]);
             quern__set(&c->out[1], i, m);
             quern__set(&c->out[2], i, s);
             if (amsgrad) {
@@ -162,11 +200,11 @@ static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_adam = { .name = "adam", .ways = ways_elements, .reference = adam_reference, .updates = 4 };
 
-quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__id iteration,
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__id iteration,
                       quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
                       double epsilon, double decay)
 {
-    quern__attr attr = { .i = { maximum != NULL }, .f = { beta_1, beta_2, epsilon, decay } };
+    quern__attr attr = { .i = { maximum != NULL, squares != 0 }, .f = { beta_1, beta_2, epsilon, decay } };
     quern__variable *changed[] = { v, m, velocity, maximum };
-    return change(g, &quern__op_adam, changed, 4, (quern__id[]){ gradient, rate, iteration }, 3, &attr);
+    return change(g, &quern__op_adam, changed, 4, (quern__id[]){ gradient, rate, iteration, squares }, squares ? 4 : 3, &attr);
 }

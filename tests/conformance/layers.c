@@ -1,4 +1,4 @@
-/* Layers: outputs, gradients of inputs and weights, state, and the losses they add. */
+/* Layers: outputs and their masks, gradients of inputs and weights, state, and the losses they add. */
 #include "conformance.h"
 
 #include <stdio.h>
@@ -8,14 +8,36 @@ typedef struct layer_case {
     test_case *c;
     evaluation e;
     quern__layer *layer;
-    int n_in, n_wrt;
-    quern__id in[MOST_OUTPUTS];
+    int n_in, n_wrt, n_ids;
+    quern__id in[MOST_OUTPUTS], masks[MOST_OUTPUTS];
+    int arguments[MOST_OUTPUTS]; /* by input: place in the row's `takes` */
+    quern__context pass;
     quern__id wrt[MOST_OUTPUTS], slopes[MOST_OUTPUTS];
-    char names[MOST_OUTPUTS][16]; /* of the members that hold the gradients wanted: dx0, dw1 */
+    char names[MOST_OUTPUTS][16];    /* of the members that hold the gradients wanted: dx0, dw1 */
+    quern__id ids[3 * MOST_OUTPUTS]; /* what is computed, and the members it is held against */
+    char wanted[3 * MOST_OUTPUTS][16];
 } layer_case;
 
+/* The place of an argument among those that the row takes; -1: none. The first has many names. */
+static int argument_of(const quern__class *row, const char *name)
+{
+    size_t n = strcspn(name, "[");
+    for (int i = 0; row->takes && row->takes[i].name; i++)
+        if (strlen(row->takes[i].name) == n && !strncmp(row->takes[i].name, name, n))
+            return i;
+    return (n == 6 && !strncmp(name, "inputs", n)) || (n == 9 && !strncmp(name, "sequences", n)) ? 0 : -1;
+}
+
+/* A mask by itself belongs to the first input, unless the row takes it as an argument. */
+static int take_mask(layer_case *l, const quern_tensor *t)
+{
+    quern__id id = evaluation_leaf(&l->e, t);
+    l->masks[0] = quern__cast(l->e.graph, id, QUERN_FLOAT32);
+    return 0;
+}
+
 /* Inputs as leaves; those whose gradient is wanted are noted. */
-static int take_inputs(layer_case *l)
+static int take_inputs(layer_case *l, const quern__class *row)
 {
     json_t *inputs = json_object_get(l->c->spec, "inputs"), *input;
     size_t k;
@@ -25,8 +47,14 @@ static int take_inputs(layer_case *l)
         const quern_tensor *t = name ? case_member(l->c, name) : NULL;
         if (!t || l->n_in == MOST_OUTPUTS)
             return case_fail(l->c, "input %zu is missing", k), -1;
-        if (strncmp(arg, "inputs", 6) && strncmp(arg, "sequences", 9))
+        int argument = argument_of(row, arg);
+        if (argument < 0 && !strcmp(arg, "mask")) {
+            take_mask(l, t);
+            continue;
+        }
+        if (argument < 0)
             return case_skip(l->c, "%s: argument %s", l->c->class_name, arg), -1;
+        l->arguments[l->n_in] = argument;
         quern__id id = l->in[l->n_in++] = evaluation_leaf(&l->e, t);
         snprintf(l->names[l->n_wrt], sizeof *l->names, "d%s", name);
         if (case_member(l->c, l->names[l->n_wrt]))
@@ -36,14 +64,14 @@ static int take_inputs(layer_case *l)
 }
 
 /* The layer with the weights of the case. */
-static int take_layer(layer_case *l, quern_error *err)
+static int take_layer(layer_case *l, const quern__class *row, json_t *config, quern_error *err)
 {
-    json_t *config = NULL;
-    const quern__class *row = quern__object(QUERN__LAYER, l->c->spec, &config, err);
     quern_shape shapes[MOST_OUTPUTS];
-    l->layer = row ? quern__layer_new(row, config, err) : NULL;
+    l->layer = quern__layer_new(row, config, err);
     for (int i = 0; i < l->n_in; i++)
         shapes[i] = *quern__shape_of(l->e.graph, l->in[i]);
+    if (l->layer)
+        l->layer->arguments = l->arguments;
     if (!l->layer || quern__layer_build(l->layer, shapes, l->n_in, 1, err) < 0)
         return err->code;
     int n = (int)json_array_size(json_object_get(l->c->spec, "weights"));
@@ -64,26 +92,49 @@ static int take_layer(layer_case *l, quern_error *err)
     return 0;
 }
 
-static void compare_layer(layer_case *l, quern__id y, quern__id loss, bool gradients, quern_error *err)
+/* A value that is to be held against the member "letter" k; one that is missing fails where the member exists. */
+static void want(layer_case *l, const char *letter, int k, quern__id id)
 {
-    quern__id ids[2 + MOST_OUTPUTS] = { y, loss };
-    quern_tensor got[2 + MOST_OUTPUTS];
-    const quern_tensor *want = case_member(l->c, "y0");
-    for (int i = 0; gradients && i < l->n_wrt; i++)
-        ids[2 + i] = l->slopes[i];
-    if (evaluation_run(&l->e, ids, 2 + l->n_wrt, got, err) < 0) {
+    if (!case_numbered(l->c, letter, k))
+        return;
+    if (!id)
+        case_fail(l->c, "there is no %s%d", letter, k);
+    l->ids[l->n_ids] = id;
+    snprintf(l->wanted[l->n_ids++], sizeof *l->wanted, "%s%d", letter, k);
+}
+
+/* The call: every output, its mask, and the sum of all that gradients are taken of. */
+static quern__id call_layer(layer_case *l)
+{
+    quern__graph *g = l->e.graph;
+    l->pass = (quern__context){ .training = json_is_true(json_object_get(l->c->spec, "training")),
+                                .masks = l->masks,
+                                .arguments = l->arguments,
+                                .options = json_object_get(l->c->spec, "call") };
+    quern__id y = quern__layer_call(l->layer, g, l->in, l->n_in, &l->pass), total = 0;
+    for (int k = 0; y && (k < l->pass.n_out || case_numbered(l->c, "y", k)); k++) {
+        quern__id own = k < l->pass.n_out ? l->pass.out[k] : 0;
+        const quern_tensor *seed = case_numbered(l->c, "g", k);
+        want(l, "y", k, own);
+        want(l, "m", k, own ? l->pass.mask_out[k] : 0);
+        quern__id part = own && seed && l->n_wrt ? evaluation_seeded(&l->e, own, seed) : 0;
+        total = total && part ? quern__add2(g, total, part) : part ? part : total;
+    }
+    want(l, "r", 0, l->layer->penalty);
+    return total && l->layer->penalty ? quern__add2(g, total, l->layer->penalty) : total;
+}
+
+static void compare_layer(layer_case *l, quern_error *err)
+{
+    quern_tensor got[3 * MOST_OUTPUTS];
+    if (l->c->result != PASSED)
+        return;
+    if (evaluation_run(&l->e, l->ids, l->n_ids, got, err) < 0) {
         case_error(l->c, err);
         return;
     }
-    if (want)
-        case_compare(l->c, "y0", &got[0], want);
-    for (int i = 0; gradients && i < l->n_wrt; i++)
-        if (ids[2 + i])
-            case_compare(l->c, l->names[i], &got[2 + i], case_member(l->c, l->names[i]));
-        else
-            case_fail(l->c, "%s: no gradient flows", l->names[i]);
-    if (case_member(l->c, "r0") && loss)
-        case_compare(l->c, "r0", &got[1], case_member(l->c, "r0"));
+    for (int i = 0; i < l->n_ids; i++)
+        case_compare(l->c, l->wanted[i], &got[i], case_member(l->c, l->wanted[i]));
     for (int i = 0; i < l->layer->n_weights; i++) {
         const quern_tensor *state = case_numbered(l->c, "s", i);
         const quern__variable *v = l->layer->weights[i];
@@ -93,36 +144,48 @@ static void compare_layer(layer_case *l, quern__id y, quern__id loss, bool gradi
     }
 }
 
+/* Gradients of all that has one. */
+static int take_gradients(layer_case *l, quern__id total, quern_error *err)
+{
+    if (!total)
+        return QUERN_OK;
+    int status = quern__gradients(l->e.graph, total, 0, l->wrt, l->n_wrt, l->slopes, err);
+    for (int i = 0; status >= 0 && i < l->n_wrt; i++) {
+        if (!l->slopes[i])
+            case_fail(l->c, "%s: no gradient flows", l->names[i]);
+        l->ids[l->n_ids] = l->slopes[i];
+        memcpy(l->wanted[l->n_ids++], l->names[i], sizeof *l->names);
+    }
+    return status;
+}
+
 void run_layer(test_case *c)
 {
     layer_case l = { .c = c };
     quern_error err = { 0 };
-    if (!quern__class_find(QUERN__LAYER, c->class_name, &err)) {
+    json_t *config = NULL;
+    const quern__class *row = quern__object(QUERN__LAYER, c->spec, &config, &err);
+    if (!row) {
         case_error(c, &err);
         return;
     }
-    if (json_integer_value(json_object_get(c->spec, "calls")) > 1 || json_object_size(json_object_get(c->spec, "call")))
-        case_skip(c, "%s: several calls, or arguments of the call", c->class_name);
+    if (json_integer_value(json_object_get(c->spec, "calls")) > 1)
+        case_skip(c, "%s: several calls", c->class_name);
     else if (evaluation_begin(&l.e, case_records(c), &err) < 0)
         case_error(c, &err);
-    if (c->result != PASSED)
+    if (c->result != PASSED) {
+        json_decref(config);
         return;
-    if (take_inputs(&l) == 0 && take_layer(&l, &err) < 0)
+    }
+    if (take_inputs(&l, row) < 0)
+        json_decref(config);
+    else if (take_layer(&l, row, config, &err) < 0)
         case_error(c, &err);
-    if (c->result == PASSED) {
-        bool training = json_is_true(json_object_get(c->spec, "training"));
-        quern__id y = quern__layer_call(l.layer, l.e.graph, l.in, l.n_in, &(quern__context){ .training = training }), loss = l.layer->penalty;
-        const quern_tensor *g = case_member(c, "g0");
-        bool gradients = y && g && l.n_wrt > 0;
-        if (case_member(c, "y1"))
-            case_skip(c, "%s: several outputs", c->class_name);
-        quern__id total = gradients ? evaluation_seeded(&l.e, y, g) : 0;
-        if (total && loss)
-            total = quern__add2(l.e.graph, total, loss);
-        if (total && quern__gradients(l.e.graph, total, 0, l.wrt, l.n_wrt, l.slopes, &err) < 0)
+    else if (c->result == PASSED) {
+        quern__id total = call_layer(&l);
+        if (c->result == PASSED && take_gradients(&l, total, &err) < 0)
             case_error(c, &err);
-        else
-            compare_layer(&l, y, loss, gradients, &err);
+        compare_layer(&l, &err);
     }
     quern__layer_free(l.layer);
     evaluation_end(&l.e);

@@ -117,6 +117,74 @@ static quern__id moved(quern__graph *g, quern__id x, quern__id other, int f)
     return quern__select(g, quern__binary(g, QUERN__GREATER, other, quern__graph_constant(g, 1.2, QUERN_FLOAT64)), x, other);
 }
 
+static quern__id normalized(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape row = { .rank = 1, .dims = { quern__shape_of(g, x)->dims[1] } };
+    quern__id gamma = quern__reshape(g, quern__slice(g, other, 0, 0, 1), &row),
+              beta = quern__reshape(g, quern__slice(g, other, 0, 2, 1), &row);
+    return quern__normalize(g, x, f & 1 ? gamma : 0, f & 2 ? beta : 0, !(f & 4), 1e-3);
+}
+
+/* f: 1 causal, 2 shared keys and values, 4 a mask with a row of nothing, 8 an offset, 16 (large arrays only) heads of 32, 32
+ * dropout and zeros where nothing is seen. */
+static quern__id attended(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape s = { .rank = 3, .dims = { 1, quern__shape_of(g, x)->dims[0], quern__shape_of(g, x)->dims[1] } };
+    quern__id q = quern__reshape(g, x, &s), k = quern__reshape(g, other, &s), v = quern__unary(g, QUERN__SQUARE, k, 0, 0, 0);
+    int64_t width = f & 16 ? 64 : s.dims[2];
+    q = quern__slice(g, q, 2, 0, width);
+    k = quern__slice(g, k, 2, 0, f & 2 ? width / 2 : width);
+    v = quern__slice(g, v, 2, 0, f & 2 ? width / 2 : width);
+    quern_shape square = { .rank = 4, .dims = { 1, 1, s.dims[1], s.dims[1] } },
+                flat = { .rank = 1, .dims = { s.dims[1] * s.dims[1] } };
+    quern__id places = quern__cast(g, quern__iota(g, flat.dims[0]), quern__graph_value(g, x)->dtype);
+    quern__id third =
+        quern__sub2(g, places, quern__scale(g, quern__unary(g, QUERN__ROUND, quern__scale(g, places, 1.0 / 3), 0, 0, 0), 3));
+    quern__id first = quern__binary(g, QUERN__GREATER_EQUAL, places, quern__graph_constant(g, (double)s.dims[1], QUERN_FLOAT32));
+    quern__id mask = quern__mul2(g, quern__binary(g, QUERN__NOT_EQUAL, third, quern__graph_constant(g, 1, QUERN_FLOAT32)), first);
+    return quern__attention(g, &(quern__attended){ .q = q,
+                                                   .k = k,
+                                                   .v = v,
+                                                   .mask = f & 4 ? quern__reshape(g, mask, &square) : 0,
+                                                   .offset = f & 8 ? quern__graph_constant(g, 2, QUERN_FLOAT32) : 0,
+                                                   .heads = 2,
+                                                   .shared = f & 2 ? 1 : 2,
+                                                   .causal = f & 1,
+                                                   .scale = 0.4,
+                                                   .zeros = f & 32,
+                                                   .dropout = f & 32 ? 0.3 : 0,
+                                                   .seed = 9 });
+}
+
+static quern__id pairs(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape s = *quern__shape_of(g, x), many = { .rank = 3, .dims = { 2, s.dims[0], s.dims[1] / 2 } };
+    quern__id a = quern__reshape(g, x, &many), b = quern__reshape(g, other, &many);
+    if (f == 2) { /* neither is turned */
+        many = (quern_shape){ .rank = 3, .dims = { 2, s.dims[1] / 2, s.dims[0] } };
+        return quern__batched_matmul(g, a, quern__reshape(g, other, &many), false, false);
+    }
+    return quern__batched_matmul(g, a, b, f == 1, f == 0);
+}
+
+static quern__id windowed(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape s = *quern__shape_of(g, x), steps = { .rank = 3, .dims = { 1, s.dims[0] * 2, s.dims[1] / 2 } };
+    (void)other;
+    return quern__windows(g, quern__reshape(g, x, &steps), f ? 3 : 5, 3, f ? 2 : 1, f ? 1 : 2, f, 0.5);
+}
+
+/* The gradients of both inputs of another builder, one behind the other: for kernels of the way back. */
+static builder *forward;
+static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_error err = { 0 };
+    quern__id y = forward(g, x, other, f), wrt[2] = { x, other }, d[2] = { 0 };
+    quern__id seed = quern__unary(g, QUERN__AFFINE, y, 0.3, 0.1, 0);
+    CHECK_OK(quern__gradients(g, y, quern__stop_gradient(g, seed), wrt, 2, d, &err), err);
+    return d[1] ? quern__concat(g, d, 2, 0) : d[0];
+}
+
 static void gradients_are_right(void **state)
 {
     (void)state;
@@ -138,6 +206,14 @@ static void gradients_are_right(void **state)
         check_gradient("reduce", reduced, f, -1.3, 0.21);
     for (int f = 0; f < 3; f++)
         check_gradient("shapes", moved, f, -1.3, 0.21);
+    for (int f = 0; f < 8; f++)
+        check_gradient("normalize", normalized, f, -1.3, 0.21);
+    for (int f = 0; f < 48; f += f == 15 ? 17 : 1)
+        check_gradient("attention", attended, f, -0.6, 0.13);
+    for (int f = 0; f < 3; f++)
+        check_gradient("batched_matmul", pairs, f, -1.3, 0.21);
+    for (int f = 0; f < 2; f++)
+        check_gradient("windows", windowed, f, -1.3, 0.21);
 }
 
 /* Every float32 kernel that is not the reference, on its own call against the reference. */
@@ -160,7 +236,7 @@ static void compare(builder *build, int function, const char *name, double first
             if (pass == 0)
                 got[i] = out[i];
             else if (!(fabs((double)got[i] - out[i]) <= 2e-5 * (1 + fabs((double)out[i]))))
-                fail_msg("%s: element %zu is %.9g, reference %.9g", name, i, (double)got[i], (double)out[i]);
+                fail_msg("%s %d: element %zu is %.9g, reference %.9g", name, function, i, (double)got[i], (double)out[i]);
         for (int e = 0; e < p->n_entries; e++)
             p->entries[e].kernel = p->entries[e].call.op->reference;
     }
@@ -190,6 +266,23 @@ static void kernels_agree(void **state)
     compare(crossentropy, 0, "sparse_crossentropy", -1.3, 1e-3);
     for (int f = 0; f < 12; f++)
         compare(reduced, f, "reduce", -1.3, 1e-4);
+    for (int f = 0; f < 64; f += f == 31 ? 5 : 1) {
+        compare(attended, f, "attention", -0.3, 5e-5);
+        forward = attended;
+        compare(way_back, f, "attention_slope", -0.3, 5e-5);
+    }
+    for (int f = 0; f < 8; f++) {
+        compare(normalized, f, "normalize", -1.3, 1e-4);
+        forward = normalized;
+        compare(way_back, f, "normalize_slope", -1.3, 1e-4);
+    }
+    for (int f = 0; f < 3; f++)
+        compare(pairs, f, "batched_matmul", -1.3, 1e-4);
+    for (int f = 0; f < 2; f++) {
+        compare(windowed, f, "windows", -1.3, 1e-4);
+        forward = windowed;
+        compare(way_back, f, "windows_slope", -1.3, 1e-4);
+    }
 }
 
 int main(void)

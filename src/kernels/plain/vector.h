@@ -20,7 +20,6 @@ QUERN__SIMD float logf(float);
 QUERN__SIMD float log1pf(float);
 QUERN__SIMD float expm1f(float);
 QUERN__SIMD float tanhf(float);
-QUERN__SIMD float erff(float);
 QUERN__SIMD float powf(float, float);
 
 #endif

@@ -1,0 +1,352 @@
+/* Attention of float32, a tile of 64 queries and 64 keys at a time: scores, exponentials and their products with the values lie on
+ * the stack, in L1 and L2. A row's largest score may grow from one tile of keys to the next: what was summed before is scaled down
+ * (Dao et al., "FlashAttention", 2022). Where only the past is seen, what lies in the future is not computed. */
+#include "small.h"
+#include "vector.h"
+
+#include <string.h>
+
+#define NOWHERE -0x1p100f /* as ops/attention.c has it */
+enum { tile = 64, widest = 256, lanes = 16, columns = 32 };
+typedef float numbers[tile * widest] __attribute__((aligned(64)));
+typedef float square[tile * tile] __attribute__((aligned(64)));
+
+/* One head of a record. */
+typedef struct head {
+    int64_t steps, keys, d, e, ldq, ldk, ldv, ldy;
+    const float *q, *k, *v, *mask;
+    int64_t mask_query, mask_key; /* strides of the mask */
+    bool causal, zeros;
+    int64_t offset, number;
+    float scale;
+    double rate; /* of dropout */
+    quern__random_key key;
+    uint64_t record;
+} head;
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t padded(int64_t n) { return (n + columns - 1) / columns * columns; }
+/* Without a mask the future is not even looked at; with one, a query that may look nowhere takes everything. */
+static int part_of(const head *h, int part) { return h->causal && !h->mask ? part : QUERN__SMALL_WHOLE; }
+
+/* Columns of `rows` rows, side by side: to[p * tile + i]. Zeros up to a whole lane. */
+static void turn(const float *x, int64_t ld, int64_t rows, int64_t width, float *to)
+{
+    for (int64_t i = 0; i < padded(rows); i++)
+        for (int64_t p = 0; p < width; p++)
+            to[p * tile + i] = i < rows ? x[i * ld + p] : 0;
+}
+
+/* Rows whose width is whole lanes: as they lie, or copied with zeros behind. */
+static const float *rows_of(const float *x, int64_t ld, int64_t rows, int64_t width, float *room, int64_t *ldx)
+{
+    int64_t whole = padded(width);
+    *ldx = whole == width ? ld : whole;
+    if (whole == width)
+        return x;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t p = 0; p < whole; p++)
+            room[i * whole + p] = p < width ? x[i * ld + p] : 0;
+    return room;
+}
+
+/* Keys of a tile that query t sees; beyond them nothing is to be added. */
+static int64_t seen(const head *h, int64_t t, int64_t first, int64_t keys)
+{
+    int64_t n = h->causal ? t + h->offset + 1 - first : keys;
+    return n < 0 ? 0 : least(n, keys);
+}
+
+/* Scores of a query as they count. Returns how many of the tile's. */
+static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_t t, int64_t first, int64_t keys, float *s)
+{
+    int64_t n = seen(h, t, first, keys);
+    for (int64_t j = 0; j < n; j++)
+        s[j] *= h->scale;
+    if (!h->mask)
+        return n;
+    const float *mask = h->mask + t * h->mask_query + first * h->mask_key;
+    for (int64_t j = 0; j < keys; j++)
+        s[j] = j < n && mask[j * h->mask_key] != 0 ? s[j] : NOWHERE;
+    return keys;
+}
+
+/* Largest and sum of a row of whole lanes: lane by lane, then across. */
+static inline __attribute__((always_inline)) float largest(const float *s, int64_t n, float most)
+{
+    float each[lanes];
+    for (int j = 0; j < lanes; j++)
+        each[j] = most;
+    for (int64_t i = 0; i < n; i += lanes)
+        for (int j = 0; j < lanes; j++)
+            each[j] = s[i + j] > each[j] ? s[i + j] : each[j];
+    for (int half = lanes / 2; half; half /= 2)
+        for (int j = 0; j < half; j++)
+            each[j] = each[j + half] > each[j] ? each[j + half] : each[j];
+    return each[0];
+}
+
+static inline __attribute__((always_inline)) float total(const float *s, int64_t n)
+{
+    float each[lanes] = { 0 };
+    for (int64_t i = 0; i < n; i += lanes)
+        for (int j = 0; j < lanes; j++)
+            each[j] += s[i + j];
+    for (int half = lanes / 2; half; half /= 2)
+        for (int j = 0; j < half; j++)
+            each[j] += each[j + half];
+    return each[0];
+}
+
+/* What dropout makes of the shares of query t in keys first … first + n, a multiple of four places (ops/attention.c). */
+static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chance)
+{
+    float left = h->rate < 1 ? (float)(1 / (1 - h->rate)) : 0;
+    uint64_t at = (uint64_t)((h->number * h->steps + t) * ((h->keys + 3) / 4) + first / 4);
+    for (int64_t j = 0; j < n; j += 4) {
+        uint32_t bits[4];
+        quern__random4(h->key, h->record, at + (uint64_t)j / 4, bits);
+        for (int k = 0; k < 4; k++)
+            chance[j + k] = (double)bits[k] * 0x1p-32 >= h->rate ? left : 0;
+    }
+}
+
+/* Scores become exponentials; the largest and the sum of each row go on, `factor` scales what was summed before. */
+QUERN__CLONES static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *most,
+                                 float *sum, float *factor)
+{
+    for (int64_t i = 0; i < rows; i++, s += tile) {
+        int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n);
+        for (int64_t j = n; j < whole; j++)
+            s[j] = NOWHERE;
+        float now = largest(s, whole, most[i]);
+        factor[i] = first && most[i] != now ? expf(most[i] - now) : 1;
+        most[i] = now;
+        for (int64_t j = 0; j < whole; j += lanes)
+            for (int k = 0; k < lanes; k++)
+                s[j + k] = expf(s[j + k] - now);
+        for (int64_t j = n; j < tile; j++)
+            s[j] = 0;
+        sum[i] = sum[i] * factor[i] + total(s, whole);
+        if (h->rate > 0) {
+            float chance[tile];
+            draw(h, t + i, first, whole, chance);
+            for (int64_t j = 0; j < whole; j++)
+                s[j] *= chance[j];
+        }
+    }
+}
+
+/* Queries t … t + rows of a head; `kept` of the first of them, `stride` apart. */
+static void forward(const head *h, int64_t t, int64_t rows, float *y, float *kept, int64_t stride)
+{
+    numbers turned, room, sums;
+    square s;
+    float most[tile], sum[tile] = { 0 }, factor[tile];
+    int64_t ep = padded(h->e), last = h->mask ? h->keys : seen(h, t + rows - 1, 0, h->keys), ldv;
+    for (int64_t i = 0; i < rows; i++)
+        most[i] = NOWHERE;
+    for (int64_t first = 0; first < last; first += tile) {
+        int64_t n = least(tile, last - first), shift = t + h->offset - first;
+        const float *v = rows_of(h->v + first * h->ldv, h->ldv, n, h->e, room, &ldv);
+        turn(h->k + first * h->ldk, h->ldk, n, h->d, turned);
+        quern__small_product(&(quern__small){ rows, padded(n), h->d, h->q + t * h->ldq, h->ldq, 1, turned, tile, s, tile, false,
+                                              part_of(h, QUERN__SMALL_BELOW), shift });
+        soften(h, t, rows, first, n, s, most, sum, factor);
+        for (int64_t i = 0; first && i < rows; i++)
+            for (int64_t p = 0; factor[i] != 1 && p < ep; p++)
+                sums[i * ep + p] *= factor[i];
+        quern__small_product(
+            &(quern__small){ rows, ep, n, s, tile, 1, v, ldv, sums, ep, first > 0, part_of(h, QUERN__SMALL_UP_TO), shift });
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        float inverse = h->zeros && most[i] == NOWHERE ? 0 : 1 / sum[i];
+        kept[i * stride] = most[i];
+        kept[i * stride + 1] = inverse;
+        for (int64_t p = 0; p < h->e; p++)
+            y[i * h->ldy + p] = sums[i * ep + p] * inverse;
+    }
+}
+
+/* Head `k` of record r, with its key and value heads. */
+static head head_of(const quern__call *c, int64_t r, int64_t k)
+{
+    const quern__attr *a = c->attr;
+    int64_t heads = a->i[0], shared = a->i[1];
+    head h = { .steps = c->in[0].shape.dims[1],
+               .keys = c->in[1].shape.dims[1],
+               .ldq = c->in[0].shape.dims[2],
+               .ldk = c->in[1].shape.dims[2],
+               .ldv = c->in[2].shape.dims[2],
+               .causal = a->i[2],
+               .zeros = a->i[5],
+               .number = k,
+               .scale = (float)a->f[0],
+               .rate = a->f[1],
+               .record = (uint64_t)(c->run->first + r) };
+    if (h.rate > 0)
+        h.key =
+            quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)a->i[6]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    h.d = h.ldq / heads;
+    h.e = h.ldv / shared;
+    h.ldy = h.e * heads;
+    h.q = (const float *)c->in[0].data + r * h.steps * h.ldq + k * h.d;
+    h.k = (const float *)c->in[1].data + r * h.keys * h.ldk + k / (heads / shared) * h.d;
+    h.v = (const float *)c->in[2].data + r * h.keys * h.ldv + k / (heads / shared) * h.e;
+    h.offset = a->i[4] ? (int64_t)((const float *)c->in[a->i[4]].data)[0] : 0;
+    if (a->i[3]) {
+        const int64_t *m = c->in[a->i[3]].shape.dims;
+        h.mask = (const float *)c->in[a->i[3]].data + (m[0] > 1 ? r * m[1] * m[2] * m[3] : 0) + (m[1] > 1 ? k * m[2] * m[3] : 0);
+        h.mask_query = m[2] > 1 ? m[3] : 0;
+        h.mask_key = m[3] > 1;
+    }
+    return h;
+}
+
+/* The records of a call: first and last. */
+static void records_of(const quern__call *c, int64_t *begin, int64_t *end)
+{
+    if (c->axis < 0)
+        *begin = 0, *end = c->out[0].shape.dims[0];
+}
+
+static int attention_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t heads = c->attr->i[0];
+    records_of(c, &begin, &end);
+    for (int64_t r = begin; r < end; r++)
+        for (int64_t k = 0; k < heads; k++) {
+            head h = head_of(c, r, k);
+            for (int64_t t = 0; t < h.steps; t += tile)
+                forward(&h, t, least(tile, h.steps - t), (float *)c->out[0].data + (r * h.steps + t) * h.ldy + k * h.e,
+                        (float *)c->out[1].data + ((r * h.steps + t) * heads + k) * 2, 2 * heads);
+        }
+    return 0;
+}
+
+/* ---- the way back ---- */
+
+/* What a tile of queries reads, and what one of keys keeps while queries come by. */
+typedef struct back {
+    const float *y, *kept, *dy; /* of the head */
+    int64_t stride;             /* of kept */
+    float *dq;
+    numbers k_turned, v_turned, k_room, q_room, dy_room, dk, dv, part;
+    square s, slope;
+} back;
+
+/* Scores become shares, slopes of shares become slopes of scores. */
+QUERN__CLONES static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s,
+                                 float *slope)
+{
+    for (int64_t i = 0; i < rows; i++, s += tile, slope += tile) {
+        const float *y = b->y + (t + i) * h->ldy, *dy = b->dy + (t + i) * h->ldy, *kept = b->kept + (t + i) * b->stride;
+        int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n), p = 0;
+        float along = 0, most = kept[0], inverse = kept[1], each[lanes] = { 0 };
+        for (; p + lanes <= h->e; p += lanes)
+            for (int k = 0; k < lanes; k++)
+                each[k] += y[p + k] * dy[p + k];
+        for (; p < h->e; p++)
+            along += y[p] * dy[p];
+        along += total(each, lanes);
+        bool seen_one = most > NOWHERE; /* where nothing may be seen, every key has a share, and none a slope */
+        for (int64_t j = n; j < whole; j++)
+            s[j] = NOWHERE;
+        float chance[tile];
+        if (h->rate > 0)
+            draw(h, t + i, first, whole, chance);
+        else
+            for (int64_t j = 0; j < whole; j++)
+                chance[j] = 1;
+        for (int64_t j = 0; j < whole; j += lanes)
+            for (int k = 0; k < lanes; k++) {
+                float share = expf(s[j + k] - most) * inverse;
+                s[j + k] = share * chance[j + k];
+                slope[j + k] = seen_one ? share * (slope[j + k] * chance[j + k] - along) * h->scale : 0;
+            }
+        for (int64_t j = n; j < tile; j++)
+            s[j] = slope[j] = 0;
+    }
+}
+
+/* Queries t … t + rows of a head against keys first … first + n: dq is written or grows, dk and dv grow. */
+static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first, int64_t n, const float *k, int64_t ldk)
+{
+    int64_t dp = padded(h->d), ep = padded(h->e), shift = t + h->offset - first, ldq, ldy;
+    int below = part_of(h, QUERN__SMALL_BELOW), up_to = part_of(h, QUERN__SMALL_UP_TO), from = part_of(h, QUERN__SMALL_FROM);
+    const float *q = h->q + t * h->ldq, *dy = b->dy + t * h->ldy;
+    const float *q_rows = rows_of(q, h->ldq, rows, h->d, b->q_room, &ldq),
+                *dy_rows = rows_of(dy, h->ldy, rows, h->e, b->dy_room, &ldy);
+    quern__small_product(
+        &(quern__small){ rows, padded(n), h->d, q, h->ldq, 1, b->k_turned, tile, b->s, tile, false, below, shift });
+    quern__small_product(
+        &(quern__small){ rows, padded(n), h->e, dy, h->ldy, 1, b->v_turned, tile, b->slope, tile, false, below, shift });
+    slopes(h, b, t, rows, first, n, b->s, b->slope);
+    quern__small_product(&(quern__small){ n, ep, rows, b->s, 1, tile, dy_rows, ldy, b->dv, ep, true, from, shift });
+    quern__small_product(&(quern__small){ n, dp, rows, b->slope, 1, tile, q_rows, ldq, b->dk, dp, true, from, shift });
+    quern__small_product(&(quern__small){ rows, dp, n, b->slope, tile, 1, k, ldk, b->part, dp, false, up_to, shift });
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t p = 0; p < h->d; p++) {
+            float *to = b->dq + (t + i) * h->ldq + p;
+            *to = (first ? *to : 0) + b->part[i * dp + p];
+        }
+}
+
+/* One head of keys and values of a record, with all heads of queries that share it. */
+static void backward(const quern__call *c, int64_t r, int64_t shared)
+{
+    int64_t heads = c->attr->i[0], group = heads / c->attr->i[1];
+    const quern_tensor *y = &c->in[c->n_in - 3];
+    head h = head_of(c, r, shared * group);
+    int64_t dp = padded(h.d), ep = padded(h.e), ldk;
+    back b; /* most of it is written before it is read: never cleared */
+    b.stride = 2 * heads;
+    for (int64_t first = 0; first < h.keys; first += tile) {
+        int64_t n = least(tile, h.keys - first);
+        const float *k = rows_of(h.k + first * h.ldk, h.ldk, n, h.d, b.k_room, &ldk);
+        turn(h.k + first * h.ldk, h.ldk, n, h.d, b.k_turned);
+        turn(h.v + first * h.ldv, h.ldv, n, h.e, b.v_turned);
+        memset(b.dk, 0, sizeof(float) * (size_t)(n * dp));
+        memset(b.dv, 0, sizeof(float) * (size_t)(n * ep));
+        for (int64_t m = shared * group; m < (shared + 1) * group; m++) {
+            h = head_of(c, r, m);
+            b.y = (const float *)y[0].data + r * h.steps * h.ldy + m * h.e;
+            b.kept = (const float *)y[1].data + (r * h.steps * heads + m) * 2;
+            b.dy = (const float *)y[2].data + r * h.steps * h.ldy + m * h.e;
+            b.dq = (float *)c->out[0].data + r * h.steps * h.ldq + m * h.d;
+            for (int64_t t = 0; t < h.steps; t += tile) {
+                int64_t rows = least(tile, h.steps - t);
+                if (h.mask || seen(&h, t + rows - 1, first, n) > 0)
+                    meet(&h, &b, t, rows, first, n, k, ldk);
+            }
+        }
+        for (int64_t i = 0; i < n; i++) {
+            memcpy((float *)c->out[1].data + (r * h.keys + first + i) * h.ldk + shared * h.d, b.dk + i * dp,
+                   sizeof(float) * (size_t)h.d);
+            memcpy((float *)c->out[2].data + (r * h.keys + first + i) * h.ldv + shared * h.e, b.dv + i * ep,
+                   sizeof(float) * (size_t)h.e);
+        }
+    }
+}
+
+static int attention_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    records_of(c, &begin, &end);
+    for (int64_t r = begin; r < end; r++)
+        for (int64_t shared = 0; shared < c->attr->i[1]; shared++)
+            backward(c, r, shared);
+    return 0;
+}
+
+quern__kernel *quern__plain_attention(const quern__call *c)
+{
+    bool forward_pass = !strcmp(c->op->name, "attention"), back_pass = !strcmp(c->op->name, "attention_slope");
+    if (!forward_pass && !back_pass)
+        return NULL;
+    for (int i = 0; i < c->n_in; i++)
+        if (c->in[i].dtype != QUERN_FLOAT32)
+            return NULL;
+    if (c->in[0].shape.dims[2] / c->attr->i[0] > widest || c->in[2].shape.dims[2] / c->attr->i[1] > widest)
+        return NULL;
+    return forward_pass ? attention_kernel : attention_slope_kernel;
+}

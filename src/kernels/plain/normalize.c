@@ -1,0 +1,167 @@
+/* Normalisation of float32 rows: a row lies in L1 while its sums are taken, 16 numbers at a time in GCC's vector types. Sums of
+ * columns are in float over 32 rows, then in double. */
+#include "vector.h"
+
+#include <string.h>
+
+typedef float lane __attribute__((vector_size(64), aligned(4)));
+enum { lanes = 16, block = 32, width = 64 };
+
+static inline __attribute__((always_inline)) double folded(const lane *s)
+{
+    double sum = 0;
+    for (int j = 0; j < lanes; j++)
+        sum += (*s)[j];
+    return sum;
+}
+
+typedef struct row {
+    const float *x, *gamma, *beta;
+    int64_t n;
+    bool centred;
+    double epsilon;
+} row;
+
+QUERN__CLONES static void forward_row(const row *r, float *y, float *statistic)
+{
+    const float *x = r->x;
+    int64_t n = r->n, whole = n / lanes * lanes;
+    lane sum = { 0 }, squares = { 0 };
+    double rest = 0, over = 0;
+    for (int64_t k = 0; k < whole; k += lanes)
+        sum += *(const lane *)(x + k);
+    for (int64_t k = whole; k < n; k++)
+        rest += x[k];
+    float mean = r->centred ? (float)((folded(&sum) + rest) / (double)n) : 0;
+    for (int64_t k = 0; k < whole; k += lanes) {
+        lane d = *(const lane *)(x + k) - mean;
+        squares += d * d;
+    }
+    for (int64_t k = whole; k < n; k++)
+        over += (double)(x[k] - mean) * (x[k] - mean);
+    float inverse = (float)(1 / sqrt((folded(&squares) + over) / (double)n + r->epsilon));
+    statistic[0] = mean;
+    statistic[1] = inverse;
+    if (r->gamma && r->beta)
+        for (int64_t k = 0; k < n; k++)
+            y[k] = (x[k] - mean) * inverse * r->gamma[k] + r->beta[k];
+    else
+        for (int64_t k = 0; k < n; k++)
+            y[k] = (x[k] - mean) * inverse * (r->gamma ? r->gamma[k] : 1) + (r->beta ? r->beta[k] : 0);
+}
+
+static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern__attr *a = c->attr;
+    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1], .centred = a->i[2], .epsilon = a->f[0] };
+    r.gamma = a->i[0] ? c->in[a->i[0]].data : NULL;
+    r.beta = a->i[1] ? c->in[a->i[1]].data : NULL;
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t at = p.start; at < p.start + p.length; at += r.n) {
+        r.x = (const float *)c->in[0].data + at;
+        forward_row(&r, (float *)c->out[0].data + at, (float *)c->out[1].data + at / r.n * 2);
+    }
+    return 0;
+}
+
+/* beta is not read; `statistic` as forward left it. */
+QUERN__CLONES static void backward_row(const row *r, const float *statistic, const float *dy, float *dx)
+{
+    const float *x = r->x, *gamma = r->gamma;
+    int64_t n = r->n, whole = n / lanes * lanes;
+    float mean = statistic[0], inverse = statistic[1];
+    lane sum = { 0 }, along = { 0 };
+    double rest = 0, over = 0;
+    for (int64_t k = 0; k < whole; k += lanes) {
+        lane d = *(const lane *)(dy + k);
+        if (gamma)
+            d *= *(const lane *)(gamma + k);
+        sum += d;
+        along += d * (*(const lane *)(x + k) - mean);
+    }
+    for (int64_t k = whole; k < n; k++) {
+        float d = dy[k] * (gamma ? gamma[k] : 1);
+        rest += d;
+        over += (double)d * (x[k] - mean);
+    }
+    float shift = r->centred ? (float)((folded(&sum) + rest) / (double)n) : 0;
+    float slope = (float)((folded(&along) + over) / (double)n) * inverse * inverse;
+    if (gamma)
+        for (int64_t k = 0; k < n; k++)
+            dx[k] = inverse * (dy[k] * gamma[k] - shift - (x[k] - mean) * slope);
+    else
+        for (int64_t k = 0; k < n; k++)
+            dx[k] = inverse * (dy[k] - shift - (x[k] - mean) * slope);
+}
+
+static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1], .centred = c->attr->i[2] };
+    r.gamma = c->n_in > 3 ? c->in[3].data : NULL;
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t at = p.start; at < p.start + p.length; at += r.n) {
+        r.x = (const float *)c->in[0].data + at;
+        backward_row(&r, (const float *)c->in[1].data + at / r.n * 2, (const float *)c->in[2].data + at,
+                     (float *)c->out[0].data + at);
+    }
+    return 0;
+}
+
+/* Sums of up to `width` neighbouring columns over up to `block` rows. */
+QUERN__CLONES static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float *x, const float *statistic,
+                                    const float *dy, float *restrict gamma, float *restrict beta)
+{
+    for (int64_t j = 0; j < columns; j++)
+        gamma[j] = beta[j] = 0;
+    for (int64_t i = 0; i < rows; i++, x += stride, dy += stride, statistic += 2) {
+        float mean = statistic[0], inverse = statistic[1];
+        for (int64_t j = 0; j < columns; j++) {
+            gamma[j] += dy[j] * ((x[j] - mean) * inverse);
+            beta[j] += dy[j];
+        }
+    }
+}
+
+static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1], rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
+    if (c->axis < 0)
+        begin = 0, end = n;
+    for (int64_t j = begin; j < end; j += width) {
+        int64_t columns = end - j < width ? end - j : width;
+        float part[2][width];
+        double sums[2][width] = { { 0 } };
+        for (int64_t i = 0; i < rows; i += block) {
+            sum_block(rows - i < block ? rows - i : block, columns, n, (const float *)c->in[0].data + i * n + j,
+                      (const float *)c->in[1].data + 2 * i, (const float *)c->in[2].data + i * n + j, part[0], part[1]);
+            for (int64_t k = 0; k < columns; k++) {
+                sums[0][k] += part[0][k];
+                sums[1][k] += part[1][k];
+            }
+        }
+        for (int64_t k = 0; k < columns; k++) {
+            ((float *)c->out[0].data)[j + k] = (float)sums[0][k];
+            ((float *)c->out[1].data)[j + k] = (float)sums[1][k];
+        }
+    }
+    return 0;
+}
+
+quern__kernel *quern__plain_normalize(const quern__call *c)
+{
+    static const struct {
+        const char *name;
+        quern__kernel *kernel;
+    } all[] = { { "normalize", normalize_kernel },
+                { "normalize_slope", normalize_slope_kernel },
+                { "normalize_sums", normalize_sums_kernel } };
+    if (c->out[0].dtype != QUERN_FLOAT32)
+        return NULL;
+    for (int i = 0; i < c->n_in; i++)
+        if (c->in[i].dtype != QUERN_FLOAT32)
+            return NULL;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(c->op->name, all[i].name))
+            return all[i].kernel;
+    return NULL;
+}

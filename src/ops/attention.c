@@ -1,0 +1,225 @@
+/* Attention of many heads as one op: y = softmax(scale q kᵀ, where the mask looks) v, by record and head. Scores are made a few at
+ * a time and never kept; what is kept is the largest score of a query and 1 / the sum of its exponentials, from which the way back
+ * makes the scores again. Heads lie side by side in the last axis, as a projection leaves them; several heads of q may share one of
+ * k and v. A query that may look nowhere takes the mean of all values, or gives zeros: Keras has both.
+ *
+ * Inputs: q (records, steps, heads · d), k (records, keys, shared · d), v (records, keys, shared · e), [mask], [offset].
+ * The mask has four axes, (records, heads, steps, keys), each that or 1. Causal: query i sees keys up to offset + i.
+ * i[0] heads, i[1] heads of k and v, i[2] causal, i[3] place of the mask among the inputs, i[4] of the offset (0: none); f[0]
+ * scale. */
+#include "build.h"
+
+#include <math.h>
+
+/* Far below every score, finite, and the same in every type. */
+#define NOWHERE -0x1p100
+
+typedef struct sizes {
+    int64_t steps, keys, heads, shared, d, e; /* d, e: numbers of a head of k, of v */
+} sizes;
+
+static sizes sizes_of(const quern__call *c)
+{
+    const quern__attr *a = c->attr;
+    return (sizes){ .steps = c->in[0].shape.dims[1],
+                    .keys = c->in[1].shape.dims[1],
+                    .heads = a->i[0],
+                    .shared = a->i[1],
+                    .d = c->in[0].shape.dims[2] / a->i[0],
+                    .e = c->in[2].shape.dims[2] / a->i[1] };
+}
+
+/* Places of the first number of a query, of a key and of a value, of head h of a record. */
+static int64_t query_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return ((r * s->steps + t) * s->heads + h) * s->d; }
+static int64_t key_at(const sizes *s, int64_t r, int64_t h, int64_t t)
+{
+    return ((r * s->keys + t) * s->shared + h / (s->heads / s->shared)) * s->d;
+}
+static int64_t value_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return key_at(s, r, h, t) / s->d * s->e; }
+static int64_t result_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return query_at(s, r, h, t) / s->d * s->e; }
+
+static bool looks(const quern__call *c, int64_t r, int64_t h, int64_t t, int64_t key)
+{
+    const quern__attr *a = c->attr;
+    if (a->i[2] && key > t + (a->i[4] ? (int64_t)quern__get(&c->in[a->i[4]], 0) : 0))
+        return false;
+    if (!a->i[3])
+        return true;
+    const quern_shape *m = &c->in[a->i[3]].shape;
+    const int64_t at[4] = { r, h, t, key };
+    int64_t place = 0;
+    for (int i = 0; i < 4; i++)
+        place = place * m->dims[i] + (m->dims[i] > 1 ? at[i] : 0);
+    return quern__get(&c->in[a->i[3]], place) != 0;
+}
+
+static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t, int64_t key)
+{
+    double sum = 0;
+    if (!looks(c, r, h, t, key))
+        return NOWHERE;
+    for (int64_t i = 0; i < s->d; i++)
+        sum += quern__get(&c->in[0], query_at(s, r, h, t) + i) * quern__get(&c->in[1], key_at(s, r, h, key) + i);
+    return sum * c->attr->f[0];
+}
+
+/* What dropout makes of a share: 0, or 1 / (1 - rate). */
+static double chance(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t, int64_t key)
+{
+    double rate = c->attr->f[1];
+    uint32_t bits[4];
+    if (rate <= 0)
+        return 1;
+    quern__random_key own =
+        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[6]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern__random4(own, (uint64_t)(c->run->first + r), (uint64_t)((h * s->steps + t) * ((s->keys + 3) / 4) + key / 4), bits);
+    return rate < 1 && (double)bits[key % 4] * 0x1p-32 >= rate ? 1 / (1 - rate) : 0;
+}
+
+/* The records of a call. */
+static quern__part records_of(const quern__call *c, int64_t begin, int64_t end)
+{
+    return (quern__part){ .start = c->axis < 0 ? 0 : begin, .length = c->axis < 0 ? c->out[0].shape.dims[0] : end - begin };
+}
+
+static void attend(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t)
+{
+    double most = NOWHERE, sum = 0;
+    for (int64_t j = 0; j < s->keys; j++)
+        most = fmax(most, score(c, s, r, h, t, j));
+    for (int64_t j = 0; j < s->keys; j++)
+        sum += exp(score(c, s, r, h, t, j) - most);
+    double inverse = c->attr->i[5] && most == NOWHERE ? 0 : 1 / sum;
+    for (int64_t i = 0; i < s->e; i++) {
+        double y = 0;
+        for (int64_t j = 0; j < s->keys; j++)
+            y += exp(score(c, s, r, h, t, j) - most) * inverse * chance(c, s, r, h, t, j) *
+                 quern__get(&c->in[2], value_at(s, r, h, j) + i);
+        quern__set(&c->out[0], result_at(s, r, h, t) + i, y);
+    }
+    int64_t at = 2 * ((r * s->steps + t) * s->heads + h);
+    quern__set(&c->out[1], at, most);
+    quern__set(&c->out[1], at + 1, inverse);
+}
+
+static int attention_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    sizes s = sizes_of(c);
+    quern__part p = records_of(c, begin, end);
+    for (int64_t r = p.start; r < p.start + p.length; r++)
+        for (int64_t h = 0; h < s.heads; h++)
+            for (int64_t t = 0; t < s.steps; t++)
+                attend(c, &s, r, h, t);
+    return 0;
+}
+
+/* ---- the way back: inputs as above, then y, what was kept, dy; outputs dq, dk, dv ---- */
+
+static void add(quern_tensor *to, int64_t at, double term) { quern__set(to, at, quern__get(to, at) + term); }
+
+/* One query: its own gradient, and its part in those of the keys and values. */
+static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t)
+{
+    const quern_tensor *y = &c->in[c->n_in - 3], *kept = y + 1, *dy = y + 2;
+    int64_t at = 2 * ((r * s->steps + t) * s->heads + h), from = result_at(s, r, h, t);
+    double most = quern__get(kept, at), inverse = quern__get(kept, at + 1), along = 0;
+    for (int64_t i = 0; i < s->e; i++)
+        along += quern__get(dy, from + i) * quern__get(y, from + i);
+    for (int64_t j = 0; j < s->keys; j++) {
+        double share = exp(score(c, s, r, h, t, j) - most) * inverse, left = chance(c, s, r, h, t, j), slope = 0;
+        for (int64_t i = 0; i < s->e; i++) {
+            slope += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
+            add(&c->out[2], value_at(s, r, h, j) + i, share * left * quern__get(dy, from + i));
+        }
+        double ds = looks(c, r, h, t, j) ? share * (slope * left - along) * c->attr->f[0] : 0;
+        for (int64_t i = 0; i < s->d; i++) {
+            add(&c->out[0], query_at(s, r, h, t) + i, ds * quern__get(&c->in[1], key_at(s, r, h, j) + i));
+            add(&c->out[1], key_at(s, r, h, j) + i, ds * quern__get(&c->in[0], query_at(s, r, h, t) + i));
+        }
+    }
+}
+
+static int attention_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    sizes s = sizes_of(c);
+    quern__part p = records_of(c, begin, end);
+    for (int k = 0; k < 3; k++) {
+        int64_t per = quern_shape_count(&c->out[k].shape) / c->out[k].shape.dims[0];
+        for (int64_t i = p.start * per; i < (p.start + p.length) * per; i++)
+            quern__set(&c->out[k], i, 0);
+    }
+    for (int64_t r = p.start; r < p.start + p.length; r++)
+        for (int64_t h = 0; h < s.heads; h++)
+            for (int64_t t = 0; t < s.steps; t++)
+                attend_back(c, &s, r, h, t);
+    return 0;
+}
+
+const quern__op quern__op_attention_slope = { .name = "attention_slope",
+                                              .ways = quern__ways_rows,
+                                              .reference = attention_slope_reference };
+
+static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern__node copy = *node;
+    quern__id in[8], out[3];
+    quern_shape shapes[3];
+    int dtypes[3], n = copy.n_in;
+    if (!dy[0])
+        return;
+    for (int i = 0; i < n; i++)
+        in[i] = copy.in[i];
+    in[n] = copy.out[0];
+    in[n + 1] = copy.out[1];
+    in[n + 2] = dy[0];
+    for (int i = 0; i < 3; i++) {
+        shapes[i] = *quern__shape_of(g, in[i]);
+        dtypes[i] = quern__dtype_of(g, in[i]);
+    }
+    if (quern__graph_node(g, &quern__op_attention_slope, "attention_slope", in, n + 3, &copy.attr, shapes, dtypes, 3, out))
+        for (int i = 0; i < 3; i++)
+            dx[i] = out[i];
+}
+
+const quern__op quern__op_attention = {
+    .name = "attention", .ways = quern__ways_rows, .gradient = attention_gradient, .reference = attention_reference
+};
+
+/* Whether the arrays belong together. */
+static bool fits(const quern_shape *q, const quern_shape *k, const quern_shape *v, const quern_shape *mask, int heads, int shared)
+{
+    if (q->rank != 3 || k->rank != 3 || v->rank != 3 || heads < 1 || shared < 1 || heads % shared || q->dims[2] % heads ||
+        k->dims[2] != q->dims[2] / heads * shared || v->dims[2] % shared || k->dims[1] != v->dims[1] || k->dims[0] != v->dims[0] ||
+        (k->dims[0] != q->dims[0] && (k->dims[0] < 0 || q->dims[0] > 0)) || q->dims[1] < 1 || k->dims[1] < 1)
+        return false;
+    const int64_t whole[4] = { q->dims[0], heads, q->dims[1], k->dims[1] };
+    for (int i = 0; mask && i < 4; i++)
+        if (mask->rank != 4 || (mask->dims[i] != 1 && mask->dims[i] != whole[i]))
+            return false;
+    return true;
+}
+
+quern__id quern__attention(quern__graph *g, const quern__attended *a)
+{
+    if (!a->q || !a->k || !a->v)
+        return 0;
+    quern_shape q = *quern__shape_of(g, a->q), v = *quern__shape_of(g, a->v), shapes[2] = { q, q };
+    int dtype = quern__dtype_of(g, a->q), n = 3;
+    quern__id in[5] = { a->q, a->k, a->v }, out[2];
+    quern__attr attr = { .i = { a->heads, a->shared, a->causal }, .f = { a->scale, a->dropout } };
+    attr.i[5] = a->zeros;
+    attr.i[6] = (int64_t)a->seed;
+    char tq[96], tk[96], tv[96];
+    if (!fits(&q, quern__shape_of(g, a->k), &v, a->mask ? quern__shape_of(g, a->mask) : NULL, a->heads, a->shared))
+        return quern__graph_fail(g, QUERN_SHAPE, "attention: queries %s, keys %s, values %s or their mask do not fit %d heads",
+                                 quern_shape_text(&q, tq, sizeof tq), quern_shape_text(quern__shape_of(g, a->k), tk, sizeof tk),
+                                 quern_shape_text(&v, tv, sizeof tv), a->heads);
+    for (int k = 0; k < 2; k++)
+        if (k ? a->offset : a->mask) {
+            attr.i[3 + k] = n;
+            in[n++] = k ? a->offset : a->mask;
+        }
+    shapes[0].dims[2] = v.dims[2] / a->shared * a->heads;
+    shapes[1].dims[2] = 2 * a->heads;
+    return quern__graph_node(g, &quern__op_attention, "attention", in, n, &attr, shapes, (int[]){ dtype, dtype }, 2, out);
+}

@@ -1,0 +1,153 @@
+/* Normalisation of rows (the last axis), as LayerNormalization and RMSNormalization do it: y = (x - mean) inverse gamma + beta with
+ * inverse = 1 / sqrt(variance + epsilon); not centred, the mean counts as 0. The mean and the inverse of each row are kept for the
+ * way back, where rows give dx, and columns, each summed by one owner in a fixed order, give the gradients of gamma and beta. */
+#include "build.h"
+
+#include <math.h>
+
+static int64_t width_of(const quern_tensor *t) { return t->shape.dims[t->shape.rank - 1]; }
+
+/* First and last row of a call divided by rows. */
+static quern__part rows_of(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    return (quern__part){ .start = p.start / width_of(&c->out[0]), .length = p.length / width_of(&c->out[0]) };
+}
+
+/* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse. i[0] place of gamma among the inputs, i[1] of beta
+ * (0: none), i[2] centred; f[0] epsilon ---- */
+
+static void statistics(const quern_tensor *x, int64_t row, int64_t n, bool centred, double epsilon, double *mean, double *inverse)
+{
+    double sum = 0, squares = 0;
+    for (int64_t k = row * n; centred && k < (row + 1) * n; k++)
+        sum += quern__get(x, k);
+    *mean = sum / (double)n;
+    for (int64_t k = row * n; k < (row + 1) * n; k++)
+        squares += (quern__get(x, k) - *mean) * (quern__get(x, k) - *mean);
+    *inverse = 1 / sqrt(squares / (double)n + epsilon);
+}
+
+static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = width_of(&c->in[0]), gamma = c->attr->i[0], beta = c->attr->i[1];
+    quern__part p = rows_of(c, begin, end);
+    for (int64_t r = p.start; r < p.start + p.length; r++) {
+        double mean, inverse;
+        statistics(&c->in[0], r, n, c->attr->i[2], c->attr->f[0], &mean, &inverse);
+        quern__set(&c->out[1], 2 * r, mean);
+        quern__set(&c->out[1], 2 * r + 1, inverse);
+        for (int64_t k = 0; k < n; k++) {
+            double y = (quern__get(&c->in[0], r * n + k) - mean) * inverse;
+            y = gamma ? y * quern__get(&c->in[gamma], k) : y;
+            quern__set(&c->out[0], r * n + k, beta ? y + quern__get(&c->in[beta], k) : y);
+        }
+    }
+    return 0;
+}
+
+/* ---- dx: inputs x, statistics, dy, [gamma]. With h = (x - mean) inverse and d = dy gamma:
+ * dx = inverse (d - mean(d) - h mean(d h)); not centred, mean(d) is left out ---- */
+
+static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = width_of(&c->in[0]);
+    quern__part p = rows_of(c, begin, end);
+    for (int64_t r = p.start; r < p.start + p.length; r++) {
+        double mean = quern__get(&c->in[1], 2 * r), inverse = quern__get(&c->in[1], 2 * r + 1), sum = 0, along = 0;
+        for (int64_t k = 0; k < n; k++) {
+            double d = quern__get(&c->in[2], r * n + k) * (c->n_in > 3 ? quern__get(&c->in[3], k) : 1);
+            sum += c->attr->i[2] ? d : 0;
+            along += d * (quern__get(&c->in[0], r * n + k) - mean) * inverse;
+        }
+        for (int64_t k = 0; k < n; k++) {
+            double d = quern__get(&c->in[2], r * n + k) * (c->n_in > 3 ? quern__get(&c->in[3], k) : 1);
+            double h = (quern__get(&c->in[0], r * n + k) - mean) * inverse;
+            quern__set(&c->out[0], r * n + k, inverse * (d - (sum + h * along) / (double)n));
+        }
+    }
+    return 0;
+}
+
+/* ---- gradients of gamma and beta: inputs x, statistics, dy; sums over all rows of dy h and of dy ---- */
+
+static int ways_columns(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_COLUMNS;
+}
+
+static int normalize_sums_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = width_of(&c->in[0]), rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
+    if (c->axis < 0)
+        begin = 0, end = n;
+    for (int64_t k = begin; k < end; k++) {
+        double gamma = 0, beta = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            double dy = quern__get(&c->in[2], r * n + k);
+            gamma += dy * (quern__get(&c->in[0], r * n + k) - quern__get(&c->in[1], 2 * r)) * quern__get(&c->in[1], 2 * r + 1);
+            beta += dy;
+        }
+        quern__set(&c->out[0], k, gamma);
+        quern__set(&c->out[1], k, beta);
+    }
+    return 0;
+}
+
+const quern__op quern__op_normalize_slope = { .name = "normalize_slope",
+                                              .ways = quern__ways_rows,
+                                              .reference = normalize_slope_reference };
+const quern__op quern__op_normalize_sums = { .name = "normalize_sums",
+                                             .ways = ways_columns,
+                                             .reference = normalize_sums_reference };
+
+static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern__node copy = *node;
+    int64_t gamma = copy.attr.i[0], beta = copy.attr.i[1];
+    quern__id in[4] = { copy.in[0], copy.out[1], dy[0], gamma ? copy.in[gamma] : 0 };
+    int dtype = quern__dtype_of(g, in[0]), n_in = gamma ? 4 : 3;
+    quern_shape shape = *quern__shape_of(g, in[0]), row = { .rank = 1, .dims = { shape.dims[shape.rank - 1] } };
+    quern__id sums[2];
+    if (dy[0])
+        dx[0] = quern__build(g, &quern__op_normalize_slope, in, n_in, &copy.attr, &shape, dtype);
+    if (!dy[0] || (!gamma && !beta))
+        return;
+    if (!quern__graph_node(g, &quern__op_normalize_sums, "normalize_sums", in, 3, &copy.attr, (quern_shape[]){ row, row },
+                           (int[]){ dtype, dtype }, 2, sums))
+        return;
+    if (gamma)
+        dx[gamma] = sums[0];
+    if (beta)
+        dx[beta] = sums[1];
+}
+
+const quern__op quern__op_normalize = {
+    .name = "normalize", .ways = quern__ways_rows, .gradient = normalize_gradient, .reference = normalize_reference
+};
+
+quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, bool centred, double epsilon)
+{
+    if (!x)
+        return 0;
+    quern_shape shape = *quern__shape_of(g, x), statistic = shape;
+    int64_t n = shape.rank > 1 ? shape.dims[shape.rank - 1] : 0;
+    int dtype = quern__dtype_of(g, x), n_in = 1;
+    quern__id in[3] = { x }, out[2];
+    quern__attr attr = { .i = { 0, 0, centred }, .f = { epsilon } };
+    for (int k = 0; k < 2; k++) {
+        quern__id own = k ? beta : gamma;
+        if (!own)
+            continue;
+        if (quern__shape_of(g, own)->rank != 1 || quern__shape_of(g, own)->dims[0] != n)
+            return quern__graph_fail(g, QUERN_SHAPE, "normalize: rows of %lld do not fit", (long long)n);
+        attr.i[k] = n_in;
+        in[n_in++] = own;
+    }
+    if (n < 1)
+        return quern__graph_fail(g, QUERN_SHAPE, "normalize: no fixed last axis");
+    statistic.dims[shape.rank - 1] = 2;
+    return quern__graph_node(g, &quern__op_normalize, "normalize", in, n_in, &attr, (quern_shape[]){ shape, statistic },
+                             (int[]){ dtype, dtype }, 2, out);
+}
