@@ -134,6 +134,18 @@ void quern__strings_prune(quern__strings *s)
     fill_slots(s);
 }
 
+int64_t quern__strings_count(quern__strings *s, const char *bytes, size_t n, quern_error *err)
+{
+    if (n > QUERN__COUNTED_BYTES / 2)
+        return quern__fail(err, QUERN_NOMEM, NULL, "a word of %zu bytes, at most %d", n, QUERN__COUNTED_BYTES / 2);
+    if (s->n >= QUERN__MOST_COUNTED || s->used + n >= QUERN__COUNTED_BYTES)
+        quern__strings_prune(s);
+    int64_t number = quern__strings_add(s, bytes, n, err);
+    if (number >= 0)
+        s->items[number].count++;
+    return number;
+}
+
 static int by_count_then_bytes(const void *a, const void *b, void *context)
 {
     const quern__strings *s = context;

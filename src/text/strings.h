@@ -14,6 +14,8 @@ typedef struct quern__string {
     int64_t last_text;
 } quern__string;
 
+enum { QUERN__MOST_COUNTED = 1 << 19, QUERN__COUNTED_BYTES = 16 << 20 };
+
 /* Zero it before use. */
 typedef struct quern__strings {
     char *bytes; /* each string with a zero behind it */
@@ -28,6 +30,10 @@ typedef struct quern__strings {
 int64_t quern__strings_find(const quern__strings *s, const char *bytes, size_t n);
 /* Its number, which is s->n - 1 and its count 0 when it is new; or a negative status (at most 2^31 - 1 bytes each and strings). */
 int64_t quern__strings_add(quern__strings *s, const char *bytes, size_t n, quern_error *err);
+/* Adds one to the count of a string that may be new; its number. Memory is bounded: when QUERN__MOST_COUNTED strings or
+ * QUERN__COUNTED_BYTES are reached, those with the lowest counts are forgotten (below), so numbers last until the next call only.
+ */
+int64_t quern__strings_count(quern__strings *s, const char *bytes, size_t n, quern_error *err);
 /* Forgets those with the lowest counts: whole counts, until half are gone. The others keep their order. */
 void quern__strings_prune(quern__strings *s);
 /* Their numbers, in `order` (room for s->n), by falling count, those of one count by falling bytes: Keras's order. */

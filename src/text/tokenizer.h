@@ -12,11 +12,9 @@
 enum { QUERN__CHAR, QUERN__WORD, QUERN__BPE };
 enum {
     QUERN__MOST_TOKENS = 1 << 22,
-    QUERN__MOST_ADDED = 4096,      /* tokens that are looked for before the text is cut into pieces */
-    QUERN__ADDED_BYTES = 1024,     /* of one of them */
-    QUERN__FILE_BYTES = 64 << 20,  /* of a tokenizer.json */
-    QUERN__MOST_PIECES = 1 << 19,  /* counted while training, */
-    QUERN__PIECES_BYTES = 16 << 20 /* and their bytes */
+    QUERN__MOST_ADDED = 4096,    /* tokens that are looked for before the text is cut into pieces */
+    QUERN__ADDED_BYTES = 1024,   /* of one of them */
+    QUERN__FILE_BYTES = 64 << 20 /* of a tokenizer.json */
 };
 
 /* Two tokens that become one; the lowest rank first. `rank` UINT32_MAX: a free slot. */
@@ -64,6 +62,8 @@ int quern__char_finish(quern_tokenizer *t, quern_error *err);
 
 int64_t quern__word_encode(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *ids, int64_t room,
                            size_t *used, quern_error *err);
+/* White space of ASCII. */
+static inline bool quern__is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 /* The next word of `text`: *skip bytes of white space, then the result's length. 0: there is none, or its end is not here yet. */
 size_t quern__word_next(const char *text, size_t n, bool final, size_t *skip);
 /* The word as the vocabulary has it, in `out` (room for n); how long that is. */

@@ -88,18 +88,6 @@ static int read_words(wish *w, const char *words, quern_error *err)
 
 /* ---- the pass ---- */
 
-/* Counts a piece. Memory is bounded: when the table is full, the rarer half is forgotten. */
-static int count_piece(quern__strings *pieces, const char *bytes, size_t n, quern_error *err)
-{
-    if (pieces->n >= QUERN__MOST_PIECES || pieces->used + n >= QUERN__PIECES_BYTES)
-        quern__strings_prune(pieces);
-    int64_t number = quern__strings_add(pieces, bytes, n, err);
-    if (number < 0)
-        return (int)number;
-    pieces->items[number].count++;
-    return QUERN_OK;
-}
-
 /* Each of these takes what is whole at the start of the text: bytes taken, or a negative status. `before`: bytes taken so far. */
 static int64_t count_characters(tally *all, const char *text, size_t n, bool final, int64_t before, quern_error *err)
 {
@@ -141,7 +129,7 @@ static int64_t count_words(tally *all, const char *text, size_t n, bool final, q
     size_t at = 0, skip, length;
     while ((length = quern__word_next(text + at, n - at, final, &skip)) > 0) {
         size_t kept = quern__word_clean(text + at + skip, length, all->w->lower, all->w->strip, clean);
-        int status = is_text(clean, kept) ? count_piece(&all->pieces, clean, kept, err) : QUERN_OK;
+        int64_t status = is_text(clean, kept) ? quern__strings_count(&all->pieces, clean, kept, err) : QUERN_OK;
         if (status < 0)
             return status;
         at += skip + length;
@@ -154,7 +142,7 @@ static int64_t count_pieces(tally *all, const char *text, size_t n, bool final, 
     size_t at = 0, length;
     int32_t added;
     while (at < n && (length = quern__piece(NULL, text + at, n - at, final, &added)) > 0) {
-        int status = count_piece(&all->pieces, text + at, length, err);
+        int64_t status = quern__strings_count(&all->pieces, text + at, length, err);
         if (status < 0)
             return status;
         at += length;

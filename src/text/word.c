@@ -1,11 +1,6 @@
 /* Words, as Keras's TextVectorization makes them by default: ASCII rules only, so "Über" and "über" stay two words. */
 #include "text/tokenizer.h"
 
-#include <ctype.h>
-#include <string.h>
-
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
 /* The 32 signs of ASCII, whatever the locale says. */
 static bool is_sign(char c)
 {
@@ -15,9 +10,9 @@ static bool is_sign(char c)
 size_t quern__word_next(const char *text, size_t n, bool final, size_t *skip)
 {
     size_t from = 0, to;
-    while (from < n && is_space(text[from]))
+    while (from < n && quern__is_space(text[from]))
         from++;
-    for (to = from; to < n && to - from < QUERN_PIECE_BYTES && !is_space(text[to]);)
+    for (to = from; to < n && to - from < QUERN_PIECE_BYTES && !quern__is_space(text[to]);)
         to++;
     *skip = from;
     return to == n && !final && to - from < QUERN_PIECE_BYTES ? 0 : to - from;

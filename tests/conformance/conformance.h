@@ -93,5 +93,8 @@ void run_model(test_case *c);
 /* Files of many cases: called for each, with c->one. */
 void run_preprocessing(test_case *c);
 void run_sampling(test_case *c);
+/* Of preprocessing (text.c). */
+void check_text_vectorization(test_case *c, json_t *one);
+void check_lookup(test_case *c, json_t *one);
 
 #endif

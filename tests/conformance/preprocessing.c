@@ -75,8 +75,17 @@ static void check_normalization(test_case *c, json_t *one)
 
 void run_preprocessing(test_case *c)
 {
-    if (strcmp(c->name, "normalization"))
-        case_skip(c, "%s is not in this version", c->name);
-    else
-        check_normalization(c, c->one);
+    static const struct {
+        const char *name;
+        void (*check)(test_case *c, json_t *one);
+    } files[] = { { "normalization", check_normalization },
+                  { "text_vectorization", check_text_vectorization },
+                  { "string_lookup", check_lookup },
+                  { "integer_lookup", check_lookup } };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (!strcmp(c->name, files[i].name)) {
+            files[i].check(c, c->one);
+            return;
+        }
+    case_skip(c, "%s is not in this version", c->name);
 }

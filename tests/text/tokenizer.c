@@ -173,7 +173,7 @@ static void merges_are_learned_as_elsewhere(void **state)
     size_t n, m, size;
     char *text = file_of("text/learn.txt", &n), *other = file_of("text/learned.json", &m);
     quern_error err = { 0 };
-    json_t *theirs = json_object_get(json_loadb(other, m, 0, NULL), "model");
+    json_t *whole = json_loadb(other, m, 0, NULL), *theirs = json_object_get(whole, "model");
     (void)state;
     for (size_t step = 0; step < 60; step += 29) {
         quern_tokenizer *t = train("bpe vocab_size=480", text, n, step, &err);
@@ -188,6 +188,7 @@ static void merges_are_learned_as_elsewhere(void **state)
         free(json);
         quern_tokenizer_free(t);
     }
+    json_decref(whole);
     free(text);
     free(other);
 }
