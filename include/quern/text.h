@@ -3,7 +3,7 @@
 #ifndef QUERN_TEXT_H
 #define QUERN_TEXT_H
 
-#include <quern/status.h>
+#include <quern/tensor.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,12 +12,15 @@ extern "C" {
 /* ---- tokenizers ----
  *
  * "char": one id a character (code point), 0 … in the order of code points, as the examples of Keras have it. A character that the
- *   training did not see is QUERN_NUMBER, bytes that are no UTF-8 are QUERN_FORMAT; with `bytes=true` there are 256 more ids, one
- *   for each byte, and whatever has no id of its own is spelled in them: then every sequence of bytes comes back as it was.
+ * training did not see is QUERN_NUMBER, bytes that are no UTF-8 are QUERN_FORMAT; with `bytes=true` there are 256 more ids, one
+ * for each byte, and whatever has no id of its own is spelled in them: then every sequence of bytes comes back as it was.
+ *
  * "word": as Keras's TextVectorization: ASCII letters become lower case, ASCII punctuation is deleted, words stand between ASCII
  * white space. Id 0 is "" (for padding, never written), 1 is "[UNK]", then words by falling count, those of one count by falling
- * bytes. "bpe": byte pairs, merged within the pieces that GPT-2 cuts text into (words with the space before them, numbers, signs,
- * spaces). All 256 bytes have ids, so every sequence of bytes comes back as it was, whether it is UTF-8 or not.
+ * bytes.
+ *
+ * "bpe": byte pairs, merged within the pieces that GPT-2 cuts text into (words with the space before them, numbers, signs, spaces).
+ * All 256 bytes have ids, so every sequence of bytes comes back as it was, whether it is UTF-8 or not.
  *
  * A piece (a character, a word, a piece of GPT-2's) has at most QUERN_PIECE_BYTES bytes: longer ones are cut there, always at the
  * same place. */
@@ -124,6 +127,21 @@ QUERN_API void quern_sampler_free(quern_sampler *s);
 
 /* The u of a token: a pure function of the seed, the number of the text and the place in it. In [0, 1), with 53 bits. */
 QUERN_API double quern_sampling_uniform(uint64_t seed, uint64_t text, uint64_t position);
+
+/* ---- Keras's helpers for arrays ---- */
+
+/* pad_sequences: `n` rows, each steps × the same trailing shape, become out: n × maxlen × trailing shape. Rows and out are int32,
+ * int64, float32 or float64; a number is cut towards zero where it has to become an integer. The caller sets out->dtype and
+ * out->shape.dims[1], the maxlen (negative: the longest row); the rest of the shape is written. out->data NULL: only the shape is
+ * wanted. `padding` and `truncating` are "pre" or "post"; NULL is Keras's default, "pre" both. Returns 0 or a negative status: rows
+ * that do not fit together are QUERN_SHAPE, a number that its type cannot hold QUERN_NUMBER. */
+QUERN_API int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding, const char *truncating, double value,
+                                  quern_tensor *out, quern_error *err);
+/* to_categorical: each class of `x` (types as above; floats are cut) becomes a row of `classes` numbers, all 0 but a 1 in its
+ * place; a last axis of 1 goes away. -1 marks the last class, -2 the one before, as in Keras. The caller sets out->dtype;
+ * out->shape is written, and the numbers too where out->data is not NULL. `classes` 0: the largest of x plus one. Returns 0 or a
+ * negative status: a class out of range is QUERN_NUMBER. */
+QUERN_API int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out, quern_error *err);
 
 /* ---- beam search ---- */
 

@@ -96,5 +96,9 @@ void run_sampling(test_case *c);
 /* Of preprocessing (text.c). */
 void check_text_vectorization(test_case *c, json_t *one);
 void check_lookup(test_case *c, json_t *one);
+/* The same (arrays.c). */
+void check_pad_sequences(test_case *c, json_t *one);
+void check_to_categorical(test_case *c, json_t *one);
+void check_char_windows(test_case *c, json_t *one);
 
 #endif

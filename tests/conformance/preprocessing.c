@@ -78,10 +78,10 @@ void run_preprocessing(test_case *c)
     static const struct {
         const char *name;
         void (*check)(test_case *c, json_t *one);
-    } files[] = { { "normalization", check_normalization },
-                  { "text_vectorization", check_text_vectorization },
-                  { "string_lookup", check_lookup },
-                  { "integer_lookup", check_lookup } };
+    } files[] = { { "normalization", check_normalization }, { "text_vectorization", check_text_vectorization },
+                  { "string_lookup", check_lookup },        { "integer_lookup", check_lookup },
+                  { "pad_sequences", check_pad_sequences }, { "to_categorical", check_to_categorical },
+                  { "char_windows", check_char_windows } };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (!strcmp(c->name, files[i].name)) {
             files[i].check(c, c->one);
