@@ -41,8 +41,9 @@ typedef int64_t quern_text_read(void *user, char *to, int64_t room, quern_error 
  * depends on the text alone, not on how it was read. Returns new, NULL on failure. */
 QUERN_API quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read, void *user, quern_error *err);
 
-/* Opens a tokenizer.json (what quern_tokenizer_json wrote, or a byte-level BPE of Hugging Face's), a folder that has one, or the
- * pair vocab.json and merges.txt (a folder, or the path of vocab.json). At most 64 MiB. Returns new, NULL on failure. */
+/* Opens a tokenizer.json (what quern_tokenizer_json wrote, or a byte-level BPE of Hugging Face's that cuts text as GPT-2 does, or
+ * as GPT-4 and Llama 3 do), a folder that has one, or the pair vocab.json and merges.txt (a folder, or the path of
+ * vocab.json). At most 64 MiB. Returns new, NULL on failure. */
 QUERN_API quern_tokenizer *quern_tokenizer_open(const char *path, quern_error *err);
 /* The same from the text of a tokenizer.json. A kind or option of that format that is not here is QUERN_UNSUPPORTED, named. What it
  * adds around whole texts (the "post_processor") is left out. Returns new, NULL on failure. */

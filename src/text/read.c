@@ -251,8 +251,24 @@ static int read_normalizer(const json_t *normalizer, bool *lower, bool *strip, q
     return QUERN_OK;
 }
 
+/* How many digits the later pattern leaves together, where that is what the pre-tokenizer splits by: 0 for another. */
+static int later_digits(const json_t *cutter)
+{
+    const json_t *steps = json_object_get(cutter, "pretokenizers"), *split = json_array_get(steps, 0),
+                 *bytes = json_array_get(steps, 1);
+    const char *pattern = text_of(json_object_get(split, "pattern"), "Regex");
+    char one[200], three[200];
+    snprintf(one, sizeof one, QUERN__LATER_PATTERN, "");
+    snprintf(three, sizeof three, QUERN__LATER_PATTERN, "{1,3}");
+    if (json_array_size(steps) != 2 || strcmp(text_of(split, "type"), "Split") || strcmp(text_of(split, "behavior"), "Isolated") ||
+        has(split, "invert") || strcmp(text_of(bytes, "type"), "ByteLevel") || has(bytes, "add_prefix_space") ||
+        !json_is_false(json_object_get(bytes, "use_regex")))
+        return 0;
+    return !strcmp(pattern, one) ? 1 : !strcmp(pattern, three) ? 3 : 0;
+}
+
 /* The kind that model and pre-tokenizer make together. */
-static int kind_of(json_t *root, json_t *model, quern_error *err)
+static int kind_of(json_t *root, json_t *model, int *digits, quern_error *err)
 {
     const json_t *cutter = json_object_get(root, "pre_tokenizer");
     const char *type = text_of(model, "type"), *cut = json_is_object(cutter) ? text_of(cutter, "type") : "";
@@ -260,11 +276,13 @@ static int kind_of(json_t *root, json_t *model, quern_error *err)
     if (bpe && !strcmp(cut, "ByteLevel") && !has(cutter, "add_prefix_space") &&
         !json_is_false(json_object_get(cutter, "use_regex")))
         return QUERN__BPE;
+    if (bpe && !strcmp(cut, "Sequence") && (*digits = later_digits(cutter)) > 0)
+        return QUERN__BPE;
     if (bpe && !*cut && !json_array_size(json_object_get(model, "merges")))
         return QUERN__CHAR;
     if (!strcmp(type, "WordLevel") && !strcmp(cut, "WhitespaceSplit"))
         return QUERN__WORD;
-    return quern__fail(err, QUERN_UNSUPPORTED, NULL, "model '%.40s' with pre_tokenizer '%.40s'%s%s", type, cut,
+    return quern__fail(err, QUERN_UNSUPPORTED, NULL, "model '%.40s' with this pre_tokenizer: '%.40s'%s%s", type, cut,
                        has(cutter, "add_prefix_space") ? ", add_prefix_space" : "",
                        json_is_false(json_object_get(cutter, "use_regex")) ? ", no use_regex" : "");
 }
@@ -273,11 +291,12 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err)
 {
     json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens");
     bool lower = false, strip = false;
+    int digits = 0;
     if (!json_is_object(json_object_get(model, "vocab"))) {
         quern__fail(err, QUERN_FORMAT, NULL, "no model with a vocabulary");
         return NULL;
     }
-    int kind = kind_of(root, model, err);
+    int kind = kind_of(root, model, &digits, err);
     int status = kind < 0 ? kind : read_normalizer(json_object_get(root, "normalizer"), &lower, &strip, err);
     if (status >= 0 && ((kind == QUERN__BPE && (lower || strip)) || (kind != QUERN__BPE && json_array_size(added))))
         status = quern__fail(err, QUERN_UNSUPPORTED, NULL,
@@ -288,6 +307,7 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err)
         return NULL;
     t->lower = lower;
     t->strip = strip;
+    t->digits = digits;
     status = kind == QUERN__BPE    ? read_bpe(t, model, added, err)
              : kind == QUERN__CHAR ? read_char(t, model, err)
                                    : read_word(t, model, err);

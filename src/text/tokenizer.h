@@ -40,6 +40,7 @@ struct quern_tokenizer {
     size_t n_slots;
     int32_t *products; /* by rank */
     uint32_t n_merges;
+    int digits;                       /* 0: GPT-2's pattern; else the later one, with at most so many digits in a piece */
     bool ignore_merges;               /* a piece that is a token is that token, whatever the merges say */
     int32_t *added;                   /* ids, sorted by their bytes */
     int32_t n_added, added_from[257]; /* those that begin with byte b: added_from[b] … added_from[b+1]-1 */
@@ -85,6 +86,10 @@ size_t quern__piece(const quern_tokenizer *t, const char *text, size_t n, bool f
 /* ---- read.c ---- */
 /* What a tokenizer.json says. Borrows `root`. Returns new, NULL on failure. */
 quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err);
+/* The later pattern of pieces as files have it, with "%s" for the digits: "{1,3}" or "". */
+#define QUERN__LATER_PATTERN                                                \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}%s| " \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 /* The pattern that files have for ASCII punctuation. */
 #define QUERN__PUNCTUATION "[!-/:-@\\[-`{-~]"
 

@@ -88,24 +88,42 @@ static json_t *normalizer_json(const quern_tokenizer *t)
     return json_null();
 }
 
+static json_t *byte_level_json(bool regex)
+{
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", regex);
+}
+
+static json_t *cutter_json(const quern_tokenizer *t)
+{
+    char pattern[200];
+    if (t->kind == QUERN__WORD)
+        return json_pack("{s:s}", "type", "WhitespaceSplit");
+    if (t->kind == QUERN__CHAR || !t->digits)
+        return t->kind == QUERN__CHAR ? json_null() : byte_level_json(true);
+    snprintf(pattern, sizeof pattern, QUERN__LATER_PATTERN, t->digits == 1 ? "" : "{1,3}");
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split", "pattern",
+                     "Regex", pattern, "behavior", "Isolated", "invert", 0, byte_level_json(false));
+}
+
+static json_t *decoder_json(const quern_tokenizer *t)
+{
+    if (t->kind == QUERN__WORD)
+        return json_null();
+    return t->kind == QUERN__BPE
+               ? byte_level_json(true)
+               : json_pack("{s:s, s:[{s:s}, {s:s}]}", "type", "Sequence", "decoders", "type", "ByteFallback", "type", "Fuse");
+}
+
 /* Model, pre-tokenizer and decoder of the kind. */
 static void add_kind(const quern_tokenizer *t, json_t *root, json_t *model)
 {
-    static const char byte_level[] = "{s:s, s:b, s:b, s:b}";
+    json_object_set_new(root, "pre_tokenizer", cutter_json(t));
+    json_object_set_new(root, "decoder", decoder_json(t));
     if (t->kind == QUERN__WORD) {
-        json_object_set_new(root, "pre_tokenizer", json_pack("{s:s}", "type", "WhitespaceSplit"));
-        json_object_set_new(root, "decoder", json_null());
         json_object_set_new(model, "type", json_string("WordLevel"));
         json_object_set_new(model, "unk_token", json_string("[UNK]"));
         return;
     }
-    bool pairs = t->kind == QUERN__BPE;
-    for (int i = 0; i < 2; i++)
-        json_object_set_new(
-            root, i ? "decoder" : "pre_tokenizer",
-            pairs ? json_pack(byte_level, "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1)
-            : i   ? json_pack("{s:s, s:[{s:s}, {s:s}]}", "type", "Sequence", "decoders", "type", "ByteFallback", "type", "Fuse")
-                  : json_null());
     json_object_set_new(model, "type", json_string("BPE"));
     json_object_set_new(model, "dropout", json_null());
     json_object_set_new(model, "unk_token", json_null());

@@ -12,17 +12,16 @@ static quern_tokenizer *open_data(const char *name, quern_error *err)
     return quern_tokenizer_open(path, err);
 }
 
-/* Every text of encoded.json, whole and in chunks. */
-static void ids_are_those_of_the_library(void **state)
+/* Every text of `texts`, whole and in chunks. */
+static void compare_with_library(const char *tokenizer, const char *texts, int64_t size)
 {
     quern_error err = { 0 };
     size_t n, k, i, used;
-    char *bytes = file_of("text/encoded.json", &n), out[4000];
+    char *bytes = file_of(texts, &n), out[4000];
     json_t *cases = json_loadb(bytes, n, 0, NULL), *one, *id;
-    quern_tokenizer *t = open_data("added.json", &err);
-    (void)state;
+    quern_tokenizer *t = open_data(tokenizer, &err);
     assert_non_null(t);
-    assert_int_equal(quern_tokenizer_size(t), 483);
+    assert_int_equal(quern_tokenizer_size(t), size);
     json_array_foreach(cases, k, one)
     {
         const char *text = json_string_value(json_object_get(one, "text"));
@@ -39,6 +38,42 @@ static void ids_are_those_of_the_library(void **state)
     quern_tokenizer_free(t);
     json_decref(cases);
     free(bytes);
+}
+
+static void ids_are_those_of_the_library(void **state)
+{
+    (void)state;
+    compare_with_library("added.json", "text/encoded.json", 483);
+    compare_with_library("later3.json", "text/later3_encoded.json", 481);
+    compare_with_library("later1.json", "text/later1_encoded.json", 481);
+}
+
+/* Longer than a piece, of one kind or with another at the end. */
+static void long_runs_do_not_depend_on_chunks(void **state)
+{
+    static const char *const units[] = { "a", " ", "7", "!", "\n", "é", " \n", "!\n", "\xff" };
+    static char text[12000];
+    static int32_t chunked[MOST];
+    quern_error err = { 0 };
+    quern_tokenizer *t = open_data("later3.json", &err);
+    size_t used;
+    (void)state;
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+        size_t n = 0;
+        while (n < sizeof text - 8) {
+            memcpy(text + n, units[u], strlen(units[u]));
+            n += strlen(units[u]);
+        }
+        text[n++] = u % 2 ? 'x' : '?';
+        int64_t got = quern_tokenizer_encode(t, text, n, 1, ids, MOST, &used, &err);
+        CHECK_OK(got, err);
+        assert_int_equal(used, n);
+        for (uint64_t seed = 0; seed < 4; seed++) {
+            assert_int_equal(encode_chunked(t, text, n, chunked, 3000, seed), got);
+            assert_memory_equal(ids, chunked, (size_t)got * sizeof *ids);
+        }
+    }
+    quern_tokenizer_free(t);
 }
 
 static void the_pair_is_the_same_tokenizer(void **state)
@@ -70,19 +105,22 @@ static void the_pair_is_the_same_tokenizer(void **state)
 /* What is written reads back, also with tokens that are looked for first. */
 static void what_is_written_reads_back(void **state)
 {
-    quern_error err = { 0 };
-    quern_tokenizer *a = open_data("added.json", &err);
-    char *x = quern_tokenizer_json(a, NULL, &err);
-    quern_tokenizer *b = quern_tokenizer_from_json(x, strlen(x), &err);
+    static const char *const names[] = { "added.json", "later3.json", "later1.json" };
     (void)state;
-    assert_non_null(b);
-    char *y = quern_tokenizer_json(b, NULL, &err);
-    assert_string_equal(x, y);
-    assert_string_equal(quern_tokenizer_token(b, 480, NULL), "<|endoftext|>");
-    quern_tokenizer_free(a);
-    quern_tokenizer_free(b);
-    free(x);
-    free(y);
+    for (int i = 0; i < 3; i++) {
+        quern_error err = { 0 };
+        quern_tokenizer *a = open_data(names[i], &err);
+        char *x = quern_tokenizer_json(a, NULL, &err);
+        quern_tokenizer *b = quern_tokenizer_from_json(x, strlen(x), &err);
+        assert_non_null(b);
+        char *y = quern_tokenizer_json(b, NULL, &err);
+        assert_string_equal(x, y);
+        assert_string_equal(quern_tokenizer_token(b, 480, NULL), "<|endoftext|>");
+        quern_tokenizer_free(a);
+        quern_tokenizer_free(b);
+        free(x);
+        free(y);
+    }
 }
 
 static int code_of(const char *json)
@@ -207,9 +245,10 @@ static void failing_memory_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_are_those_of_the_library), cmocka_unit_test(the_pair_is_the_same_tokenizer),
-        cmocka_unit_test(what_is_written_reads_back),   cmocka_unit_test(what_is_not_understood_is_refused),
-        cmocka_unit_test(broken_files_are_errors),      cmocka_unit_test(failing_memory_is_an_error),
+        cmocka_unit_test(ids_are_those_of_the_library),      cmocka_unit_test(long_runs_do_not_depend_on_chunks),
+        cmocka_unit_test(the_pair_is_the_same_tokenizer),    cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(what_is_not_understood_is_refused), cmocka_unit_test(broken_files_are_errors),
+        cmocka_unit_test(failing_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

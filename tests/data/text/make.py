@@ -3,7 +3,7 @@ import json
 import os
 import random
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 END = "<|endoftext|>"
@@ -35,4 +35,20 @@ write("added.json", t.to_str())
 texts = ["", " ", "\n", "a", "'s", "'", "''s", "it's 'tis we'll've", "  two  spaces ", " \n a\n\nb \t c", "x" * 70, "!" * 9, " 12345 1a2b",
          "東京 水車小麦粉", "🌾🍞👩‍🌾", "e\u0301", "\u0085\u2028z", END, f"one{END}two {END} three{END}", "<|end|", "<|end|><|", "a <|b",
          f"  {END}", f"'{END}s"] + [sample(30) for _ in range(20)]
+cases = texts
 write("encoded.json", [{"text": x, "ids": t.encode(x).ids} for x in texts])
+
+# the later pattern, with three digits and with one
+LATER = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+cases += ["IT'S I'LL don'T 'ſa 'S", "1234567 12 ½٣٤", "!abc ,def (x)", " \n\n  x\r\n \t\n y", "!!\n\n?\r\nz", "  \n", " \n ", "\n a", "\u00a0b \u3000c",
+          "''s 'll've", " !\n", "a!\n" + END + "\n"]
+for name, digits, ignore in (("later3", "{1,3}", True), ("later1", "", False)):
+    t = Tokenizer(models.BPE(ignore_merges=ignore))
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LATER % digits), "isolated"),
+                                               pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator([text], trainers.BpeTrainer(vocab_size=480, min_frequency=2, show_progress=False,
+                                                      initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    t.add_special_tokens([AddedToken(END, normalized=False)])
+    write(f"{name}.json", t.to_str())
+    write(f"{name}_encoded.json", [{"text": x, "ids": t.encode(x).ids} for x in cases])
