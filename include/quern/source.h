@@ -35,12 +35,20 @@ typedef struct quern_batch {
     int64_t epoch, first; /* set by the run: epoch from 0, place of the first record in it */
 } quern_batch;
 
+/* Bytes that the state of a generator takes at most; of records that are known by number it takes no more than 128. */
+#define QUERN_MAX_STATE 4096
+
 /* A pull callback: `next` fills the batch and returns QUERN_OK, QUERN_END for StopIteration, or a negative status with `err`
  * filled. One thread at a time calls it. `reset` starts the data anew (for validation, and for on_exhausted restart); it may be
- * NULL: then the stream carries on. Copies `ops`, borrows `user`. Returns new, NULL when there is no memory. */
+ * NULL: then the stream carries on. `save` and `restore` (both, or NULL) make quern_generator_save and quern_generator_restore
+ * work: save writes at most `room` bytes to `state` (NULL: nothing) and tells in *size how many there are, at most QUERN_MAX_STATE;
+ * it is called behind every next, on the same thread, so that a run can be saved while batches stand ready; restore goes to where
+ * save was called. Copies `ops`, borrows `user`. Returns new, NULL when there is no memory. */
 typedef struct quern_callback_ops {
     int (*next)(void *user, quern_batch *batch, quern_error *err);
     int (*reset)(void *user, quern_error *err);
+    int (*save)(void *user, void *state, size_t room, size_t *size, quern_error *err);
+    int (*restore)(void *user, const void *state, size_t size, quern_error *err);
 } quern_callback_ops;
 QUERN_API quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user);
 
@@ -102,6 +110,17 @@ QUERN_API int quern_generator_features(const quern_generator *g);
 QUERN_API int64_t quern_generator_count(const quern_generator *g);
 /* Leaves of such a source the records [from, to) only. Before a run. */
 QUERN_API int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err);
+
+/* Where the generator is: behind the last batch that was given to the trainer, whatever stands ready behind it. During a run (in a
+ * callback) and after it; before the first it is the start. Writes at most `room` bytes to `state` (NULL: nothing) and tells in *size
+ * how many there are. Sources of records that are known by number (arrays, files that are not compressed, quern_indexed_generator)
+ * keep the pass, the place in it and what the order follows from; a pull callback what its own `save` writes; other sources are
+ * QUERN_UNSUPPORTED. A pass is an epoch, but with steps_per_epoch it ends where the data does. */
+QUERN_API int quern_generator_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
+/* Goes to a place that was saved from the same data: the next run does not begin at the start but there, and its first epoch ends
+ * where that pass would have ended. The order is that of the run that was saved; a run with another seed, or shuffled where that
+ * was not, is refused. Not while a run reads the generator. */
+QUERN_API int quern_generator_restore(quern_generator *g, const void *state, size_t size, quern_error *err);
 QUERN_API void quern_generator_free(quern_generator *g);
 
 #ifdef __cplusplus

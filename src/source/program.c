@@ -372,6 +372,7 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
     p->arrays = o->arrays ? quern__strdup(o->arrays) : NULL;
     p->out = p->error = -1;
     p->timeout = o->stall_timeout;
+    g->where = p->command;
     g->restarts = true;
     if (p->command && p->phase && (p->arrays || !o->arrays))
         return g;

@@ -304,5 +304,6 @@ quern_generator *quern__records_open(const char *words, quern_error *err)
     }
     g->finite = true;
     g->count = r->parts[0].records;
+    g->where = r->parts[0].where;
     return g;
 }

@@ -17,7 +17,22 @@ typedef struct quern__source_ops {
     void (*cancel)(quern_generator *g); /* wakes a blocked next; NULL: it never waits for others */
     void (*close)(quern_generator *g);  /* the run is over; open may follow again; NULL: nothing to do */
     void (*free)(quern_generator *g);
+    /* Of sources with `next` that can say where they are, and go there (`saves` in the generator); read by number, position.c does
+     * it. save puts at most `room` bytes into `state` and tells how many in *size; state may be NULL. */
+    int (*save)(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
+    int (*restore)(quern_generator *g, const void *state, size_t size, quern_error *err);
 } quern__source_ops;
+
+/* Where a generator is: behind the batch that the trainer was given last. The queue keeps it up to date. */
+typedef struct quern__position {
+    bool known, going; /* a run has begun; is on */
+    bool restored;     /* the next run begins here, not at the start */
+    bool shuffle;      /* of the run, from here on: of records that are known by number */
+    uint64_t seed;
+    int64_t pass, first, batch_size;
+    const uint8_t *state; /* of sources that save themselves, while a run is on */
+    size_t size;
+} quern__position;
 
 struct quern_generator {
     const quern__source_ops *ops;
@@ -28,7 +43,13 @@ struct quern_generator {
     int64_t from, count; /* records, of sources with `read`: the first, and how many */
     const char *(*class_name)(const quern_generator *g, int target, int i); /* NULL: none */
     int features;
+    const char *where; /* what errors call it; NULL: "generator". Borrowed from self */
+    bool saves;        /* ops->save and ops->restore work */
+    quern__position position;
 };
+
+/* Whether a run of this kind can begin at the restored position of records that are known by number. */
+int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err);
 
 /* A number of a tensor of any type by its place in C order, read and written. */
 double quern__number_of(const quern_tensor *t, int64_t i);

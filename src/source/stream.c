@@ -157,5 +157,6 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
     g->finite = !s->once;
     g->class_name = class_name;
     g->features = (int)s->x_count;
+    g->where = w->s.where;
     return g;
 }
