@@ -80,13 +80,18 @@ typedef struct quern_file_opts {
     const char *features; /* columns between commas; NULL: all others                                                    */
     const char *weight;   /* a column of sample weights                                                                  */
     const char *missing;  /* "0" or "age=30,price=0": what stands for a missing value; NULL: a missing value is an error */
+    const char *format;   /* "csv", "tsv", "npy", "idx", "npz"; NULL: found by name, then by content                     */
+    const char *arrays;   /* npy arrays one behind the other: what comes, as quern_program_opts has it                   */
+    double stall_timeout; /* the same: seconds of silence that are QUERN_STALLED                                         */
 } quern_file_opts;
 /* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
  * not, or "FILE.npz:/member"; x:NAME= and y:NAME= for several inputs and outputs), "data.npz" with members x, y and w, or
  * "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
  * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
- * (quern_generator_class). Arrays that are not compressed are shuffled exactly, and may be read by several workers; all else is
- * shuffled within a window of 4 MiB of records. Returns new, NULL on failure. */
+ * (quern_generator_class). With the format "npy" a word without a role ("-", a file, a named pipe) holds arrays one behind the
+ * other, as another program writes them (quern_program_generator); each option that does not apply to the kind is refused. Arrays
+ * that are not compressed are shuffled exactly, and may be read by several workers; all else is shuffled within a window of 4 MiB
+ * of records. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
@@ -112,10 +117,10 @@ QUERN_API int64_t quern_generator_count(const quern_generator *g);
 QUERN_API int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err);
 
 /* Where the generator is: behind the last batch that was given to the trainer, whatever stands ready behind it. During a run (in a
- * callback) and after it; before the first it is the start. Writes at most `room` bytes to `state` (NULL: nothing) and tells in *size
- * how many there are. Sources of records that are known by number (arrays, files that are not compressed, quern_indexed_generator)
- * keep the pass, the place in it and what the order follows from; a pull callback what its own `save` writes; other sources are
- * QUERN_UNSUPPORTED. A pass is an epoch, but with steps_per_epoch it ends where the data does. */
+ * callback) and after it; before the first it is the start. Writes at most `room` bytes to `state` (NULL: nothing) and tells in
+ * *size how many there are. Sources of records that are known by number (arrays, files that are not compressed,
+ * quern_indexed_generator) keep the pass, the place in it and what the order follows from; a pull callback what its own `save`
+ * writes; other sources are QUERN_UNSUPPORTED. A pass is an epoch, but with steps_per_epoch it ends where the data does. */
 QUERN_API int quern_generator_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
 /* Goes to a place that was saved from the same data: the next run does not begin at the start but there, and its first epoch ends
  * where that pass would have ended. The order is that of the run that was saved; a run with another seed, or shuffled where that

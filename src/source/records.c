@@ -85,7 +85,15 @@ static int add_npz(records *r, const char *path, quern_error *err)
     return QUERN_OK;
 }
 
-static records *read_words(const char *words, quern_error *err)
+/* A file is what the format says it is. */
+static int check_format(const quern__part_file *p, const char *format, quern_error *err)
+{
+    const char *is = p->zip ? "npz" : p->idx ? "idx" : "npy";
+    return !format || !strcmp(format, is) ? QUERN_OK
+                                          : quern__fail(err, QUERN_FORMAT, p->where, "is %s, the format was to be %s", is, format);
+}
+
+static records *read_words(const char *words, const char *format, quern_error *err)
 {
     records *r = quern__zalloc(1, sizeof *r);
     char word[1024];
@@ -97,6 +105,8 @@ static records *read_words(const char *words, quern_error *err)
         status = n >= sizeof word                             ? quern__fail(err, QUERN_INVALID, word, "is too long")
                  : strchr("xyw", *word) && strpbrk(word, "=") ? add_word(r, word, err)
                                                               : add_npz(r, word, err);
+        for (int i = 0; i < r->n && status >= 0; i++)
+            status = check_format(&r->parts[i], format, err);
     }
     if (status >= 0)
         return r;
@@ -287,10 +297,10 @@ static quern_generator *forward(records *r, quern_error *err)
     return quern__stream_generator(&s, err);
 }
 
-quern_generator *quern__records_open(const char *words, quern_error *err)
+quern_generator *quern__records_open(const char *words, const char *format, quern_error *err)
 {
     static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = numbered_free };
-    records *r = read_words(words, err);
+    records *r = read_words(words, format, err);
     bool by_number = true;
     for (int i = 0; r && i < r->n; i++)
         by_number = by_number && r->parts[i].by_number;

@@ -79,9 +79,11 @@ typedef struct quern__stream {
 /* Takes the stream's self. Returns new. */
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err);
 /* The kinds of file. */
-/* Arrays in files: "x=… y=…", or an NPZ. Returns new. */
-quern_generator *quern__records_open(const char *words, quern_error *err);
-int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream *out, quern_error *err);
+/* Arrays in files: "x=… y=…", or an NPZ; `format`: what they all must be, NULL: any. Returns new. */
+quern_generator *quern__records_open(const char *words, const char *format, quern_error *err);
+/* Arrays one behind the other: "-" is standard input. Returns new. */
+quern_generator *quern__input_open(const char *path, const quern_file_opts *o, quern_error *err);
+int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err);
 extern size_t quern__csv_buffer; /* bytes that a CSV's buffer has at first; tests make it small */
 
 #endif
