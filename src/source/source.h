@@ -60,13 +60,17 @@ quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
 /* A stream of records that stream.c makes into batches: plain reading in order, from the start after rewind. */
 typedef struct quern__stream {
+    /* Told what the run wants before rewind: lays a record out as its inputs one behind the other and its targets likewise, and
+     * says how many numbers they are. NULL: x_count and y_count never change, and are dealt out to inputs and targets in their
+     * order. */
+    int (*match)(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err);
     int (*rewind)(void *self, quern_error *err);
     /* Fills one record: inputs and targets as doubles laid side by side. QUERN_OK, QUERN_END or an error. */
     int (*read)(void *self, float *x, double *y, quern_error *err);
     /* Fills up to `most` records; how many, 0 at the end, or a negative status. NULL: read does it. */
     int64_t (*read_many)(void *self, float *x, double *y, int64_t most, quern_error *err);
-    /* Told before rewind when records may come in any order, which follows from the key; NULL: they come as they stand. */
-    void (*order)(void *self, quern__random_key key);
+    /* Told before rewind: records may come in any order, which follows from the key (NULL: as they stand). NULL: they always do. */
+    void (*order)(void *self, const quern__random_key *key);
     void (*free)(void *self);
     void *self;
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
