@@ -11,5 +11,6 @@
 #include <quern/source.h>
 #include <quern/status.h>
 #include <quern/tensor.h>
+#include <quern/text.h>
 
 #endif
