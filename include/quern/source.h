@@ -5,6 +5,7 @@
 #define QUERN_SOURCE_H
 
 #include <quern/tensor.h>
+#include <quern/text.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -108,6 +109,45 @@ typedef struct quern_program_opts {
  * QUERN_SEED and QUERN_PHASE. End of stream between batches is StopIteration; an exit status other than 0 is an error that tells
  * the last it said on standard error. Copies command and options. Returns new, NULL when there is no memory. */
 QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
+
+/* What the targets of text are: every next token, or only the one behind the window. */
+enum { QUERN_TARGETS_NEXT = 0, QUERN_TARGETS_LAST = 1 };
+
+/* How text is cut; NULL and zero: the default. */
+typedef struct quern_text_opts {
+    int64_t window;  /* tokens; 0: the length of the model's input                                                            */
+    int64_t stride;  /* tokens from the start of a window to the next; 0: the window's length for QUERN_TARGETS_NEXT, 3 (as in
+                      * Keras's example of generating text) for QUERN_TARGETS_LAST                                             */
+    int32_t targets; /* a QUERN_TARGETS_…                                                                                     */
+    int32_t contiguous; /* 1: record r of a batch goes on where record r of the batch before it ended, for stateful models       */
+    size_t memory;      /* bytes of tokens held at once, from which windows are drawn; 0: 4 MiB                                  */
+} quern_text_opts;
+/* Windows of a text for language models. `paths` are files or patterns with spaces between, or "-" for standard input; several
+ * files are one text, one behind the other in that order (patterns: in byte order). Input is the ids of a window (int32 or float32,
+ * as the model wants them), or one-hot rows where the model's input is (records, window, classes); targets are the ids one further
+ * (QUERN_TARGETS_NEXT), or the one behind the window (QUERN_TARGETS_LAST), or one-hot where the model's are so.
+ *
+ * The text is cut into blocks (4 KiB with the default memory) at white space, or between characters where there is none; each is
+ * turned into tokens as a text of its own, and in each a window begins at every stride-th token, and runs on into the next block.
+ * Each of these windows comes once an epoch, but those that the end of the text cuts short. Shuffled, files that are not compressed
+ * are read block by block in another order each epoch, as many blocks at once as the memory holds, and windows are drawn from all
+ * of them; with quern_generator_save, in at most 128 bytes, and restore. Gzipped files and pipes are read forward; windows are
+ * drawn from what the memory holds. A text that fits into the memory is shuffled exactly.
+ *
+ * Contiguous, the text is cut into as many lanes as a batch has records; nothing is shuffled, and an epoch ends when the shortest
+ * lane does, so that some windows at the ends of others do not come. Only files that are not compressed can be read so.
+ *
+ * What the tokenizer refuses (bytes that are no UTF-8) is its error, with file and byte in front. Borrows `t`. Returns new, NULL on
+ * failure. */
+QUERN_API quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts,
+                                                quern_error *err);
+
+/* The text of such files, read forward, for quern_tokenizer_train: quern_text_reader_read is a quern_text_read, and a reader its
+ * `user`. Returns new, NULL on failure; a reader of NULL may be closed. */
+typedef struct quern_text_reader quern_text_reader;
+QUERN_API quern_text_reader *quern_text_reader_open(const char *paths, quern_error *err);
+QUERN_API int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error *err);
+QUERN_API void quern_text_reader_close(quern_text_reader *reader);
 
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);

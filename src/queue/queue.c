@@ -26,7 +26,6 @@ struct quern__queue {
     int64_t base, pass;                /* indexed: tickets before this epoch since the last restart, and the pass it began with */
     int64_t epoch, first;              /* plain: records so far in the epoch */
     double waited;
-    uint8_t *state; /* where the source is behind the batch that was taken last */
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
@@ -81,6 +80,15 @@ static int make_plain(quern__queue *q, quern_batch *b, quern_error *err)
     return status;
 }
 
+/* Where a source that says so is. */
+static int ask(const quern__queue *q, uint8_t *state, size_t *size, quern_error *err)
+{
+    int status = q->g->ops->save(q->g, state, QUERN_MAX_STATE, size, err);
+    return status >= 0 && *size > QUERN_MAX_STATE
+               ? quern__fail(err, QUERN_INVALID, "generator", "a state of %zu bytes, at most %d", *size, QUERN_MAX_STATE)
+               : status;
+}
+
 /* The batch of a ticket into its slot. */
 static int make(quern__queue *q, slot *s, int64_t ticket)
 {
@@ -94,7 +102,7 @@ static int make(quern__queue *q, slot *s, int64_t ticket)
         return quern__fail(&s->error, QUERN_INVALID, "generator", "a batch of %lld records, there is room for 1 … %lld",
                            (long long)b->size, (long long)q->opts.spec.batch_size);
     if (status == QUERN_OK && s->state)
-        status = q->g->ops->save(q->g, s->state, QUERN_MAX_STATE, &s->state_size, &s->error);
+        status = ask(q, s->state, &s->state_size, &s->error);
     if (status < 0 && !s->error.code)
         quern__fail(&s->error, status, "generator", "failed: %s", quern_status_text(status));
     return status;
@@ -135,7 +143,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static int allocate(quern__queue *q, quern_error *err)
+static int allocate(quern__queue *q, bool saves, quern_error *err)
 {
     const quern_batch_spec *s = &q->opts.spec;
     q->ring = quern__zalloc((size_t)q->slots, sizeof *q->ring);
@@ -147,7 +155,7 @@ static int allocate(quern__queue *q, quern_error *err)
         for (int i = 0; i < s->n_inputs + s->n_targets; i++)
             if (!(b->arrays[i] = quern__alloc_aligned(array_bytes(s, i), 64)))
                 return quern__fail_memory(err, array_bytes(s, i));
-        if (q->state && !(q->ring[k].state = quern__alloc(QUERN_MAX_STATE)))
+        if (saves && !(q->ring[k].state = quern__alloc(QUERN_MAX_STATE)))
             return quern__fail_memory(err, QUERN_MAX_STATE);
         if (!b->weights || !b->indices)
             return quern__fail_memory(err, (size_t)s->batch_size * 12);
@@ -168,8 +176,9 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     q->ended = INT64_MAX;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->changed, NULL);
-    q->state = g->saves ? quern__alloc(QUERN_MAX_STATE) : NULL;
-    int status = g->saves && !q->state ? quern__fail_memory(err, QUERN_MAX_STATE) : allocate(q, err);
+    int status = allocate(q, g->saves, err);
+    if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
+        status = quern__fail_memory(err, QUERN_MAX_STATE);
     status = status < 0 ? status : g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
     if (status >= 0)
         q->g = g;
@@ -192,20 +201,23 @@ static int locate(quern__queue *q, int64_t ticket, const slot *s, quern_error *e
     const quern__queue_opts *o = &q->opts;
     if (indexed(q)) {
         int64_t all = q->base + ticket, passes = q->g->count ? all / per_pass(q) : 0;
-        *p = (quern__position){ true, true, false, o->shuffle, o->seed, q->pass + passes, 0, o->spec.batch_size, NULL, 0 };
+        *p = (quern__position){ .known = true,
+                                .going = true,
+                                .shuffle = o->shuffle,
+                                .seed = o->seed,
+                                .pass = q->pass + passes,
+                                .batch_size = o->spec.batch_size };
         p->first = q->g->count ? all % per_pass(q) * o->spec.batch_size : 0;
         return QUERN_OK;
     }
-    if (!q->state)
+    if (!q->g->saves)
         return QUERN_OK;
-    int status = s ? QUERN_OK : q->g->ops->save(q->g, q->state, QUERN_MAX_STATE, &p->size, err);
-    if (s) {
-        memcpy(q->state, s->state, s->state_size);
-        p->size = s->state_size;
-    }
-    p->state = q->state;
     p->restored = false;
-    return status;
+    if (!s)
+        return ask(q, p->state, &p->size, err);
+    memcpy(p->state, s->state, s->state_size);
+    p->size = s->state_size;
+    return QUERN_OK;
 }
 
 /* The start of a pass, or where the source was told to go. */
@@ -295,7 +307,8 @@ void quern__queue_close(quern__queue *q)
         q->g->ops->close(q->g);
     if (q->g) {
         q->g->position.going = false;
-        q->g->position.state = NULL;
+        if (!q->g->finite) /* whoever carries on does so where it is */
+            q->g->position.size = 0;
     }
     for (int k = 0; q->ring && k < q->slots; k++) {
         quern__free(q->ring[k].batch.weights);
@@ -305,7 +318,6 @@ void quern__queue_close(quern__queue *q)
             quern__free_aligned(q->ring[k].batch.arrays[i]);
     }
     quern__free(q->ring);
-    quern__free(q->state);
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->changed);
     quern__free(q);

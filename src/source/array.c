@@ -18,6 +18,7 @@ void quern_generator_free(quern_generator *g)
     if (!g)
         return;
     g->ops->free(g);
+    quern__free(g->position.state);
     quern__free(g);
 }
 

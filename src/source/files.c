@@ -89,12 +89,32 @@ static bool has_roles(const char *words)
 
 /* ---- opening ---- */
 
-/* Words are paths or patterns; each pattern stands for its files in byte order. */
-static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
+void quern__paths_free(char **paths, int n)
+{
+    for (int i = 0; paths && i < n; i++)
+        quern__free(paths[i]);
+    quern__free(paths);
+}
+
+static int copy_paths(char *const *from, size_t n, char ***out, int *count, quern_error *err)
+{
+    *out = quern__zalloc(n, sizeof **out);
+    for (*count = 0; *out && *count < (int)n; ++*count)
+        if (!((*out)[*count] = quern__strdup(from[*count])))
+            break;
+    if (*out && *count == (int)n)
+        return QUERN_OK;
+    quern__paths_free(*out, *count);
+    *out = NULL;
+    return quern__fail_memory(err, n * sizeof **out);
+}
+
+int quern__paths_find(const char *words, char ***paths, int *n_paths, quern_error *err)
 {
     glob_t found = { 0 };
     char word[1024];
     int status = QUERN_OK;
+    *paths = NULL;
     for (const char *p = words; status >= 0 && *(p += strspn(p, " "));) {
         size_t n = strcspn(p, " ");
         snprintf(word, sizeof word, "%.*s", (int)n, p);
@@ -107,8 +127,19 @@ static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__st
     if (status >= 0 && found.gl_pathc == 0)
         status = quern__fail(err, QUERN_INVALID, "data", "no file is named");
     if (status >= 0)
-        status = quern__csv_open(found.gl_pathv, (int)found.gl_pathc, tabs ? '\t' : ',', o, s, err);
+        status = copy_paths(found.gl_pathv, found.gl_pathc, paths, n_paths, err);
     globfree(&found);
+    return status;
+}
+
+static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
+{
+    char **paths;
+    int n, status = quern__paths_find(words, &paths, &n, err);
+    if (status < 0)
+        return status;
+    status = quern__csv_open(paths, n, tabs ? '\t' : ',', o, s, err);
+    quern__paths_free(paths, n);
     return status;
 }
 

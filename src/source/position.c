@@ -49,7 +49,7 @@ int quern_generator_save(const quern_generator *g, void *state, size_t room, siz
         return save_number(g, state, room, size, err);
     if (!g->saves)
         return quern__fail(err, QUERN_UNSUPPORTED, where(g), "cannot tell where it is");
-    if (!p->state) /* no run reads it: it is where it says */
+    if (!p->size) /* it is where it says */
         return g->ops->save(g, state, room, size, err);
     *size = p->size;
     if (state && room < p->size)
@@ -89,6 +89,7 @@ int quern_generator_restore(quern_generator *g, const void *state, size_t size, 
         return restore_number(g, state, size, err);
     if (!g->saves)
         return quern__fail(err, QUERN_UNSUPPORTED, where(g), "cannot go to a place");
+    g->position.size = 0;
     int status = g->ops->restore(g, state, size, err);
     g->position.restored = status >= 0;
     return status;

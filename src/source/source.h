@@ -30,7 +30,7 @@ typedef struct quern__position {
     bool shuffle;      /* of the run, from here on: of records that are known by number */
     uint64_t seed;
     int64_t pass, first, batch_size;
-    const uint8_t *state; /* of sources that save themselves, while a run is on */
+    uint8_t *state; /* of sources that save themselves: room for it, owned; holds it where `size` is not 0 */
     size_t size;
 } quern__position;
 
@@ -82,6 +82,9 @@ typedef struct quern__stream {
 } quern__stream;
 /* Takes the stream's self. Returns new. */
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err);
+/* Words are paths or patterns; each pattern stands for its files in byte order. The paths are new. */
+int quern__paths_find(const char *words, char ***paths, int *n, quern_error *err);
+void quern__paths_free(char **paths, int n);
 /* The kinds of file. */
 /* Arrays in files: "x=… y=…", or an NPZ; `format`: what they all must be, NULL: any. Returns new. */
 quern_generator *quern__records_open(const char *words, const char *format, quern_error *err);
