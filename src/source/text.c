@@ -47,7 +47,7 @@ static int lay_out(const text *w, const quern_batch_spec *s, int array, int64_t 
     for (int k = 1; k < shape->rank; k++)
         per *= shape->dims[k];
     int64_t last = shape->rank > 1 ? shape->dims[shape->rank - 1] : 1;
-    bool input = array < s->n_inputs, one_hot = per != tokens && per == tokens * last;
+    bool input = array < s->n_inputs, one_hot = per != tokens && per == tokens * last && s->dtypes[array] == QUERN_FLOAT32;
     *l = (layout){ s->dtypes[array], tokens, one_hot ? last : 1 };
     quern_shape_text(shape, want, sizeof want);
     if (per != tokens && !one_hot)
@@ -56,7 +56,7 @@ static int lay_out(const text *w, const quern_batch_spec *s, int array, int64_t 
     if (one_hot && last < size)
         return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the tokenizer has %lld tokens, the model wants %s",
                            (long long)size, want);
-    if (l->dtype != QUERN_FLOAT32 && (one_hot || l->dtype != QUERN_INT32))
+    if (l->dtype != QUERN_FLOAT32 && l->dtype != QUERN_INT32)
         return quern__fail(err, QUERN_DTYPE, w->corpus.paths[0], "tokens are int32 or float32, the model wants %s",
                            quern_dtype_name(l->dtype));
     return QUERN_OK;

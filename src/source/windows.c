@@ -10,27 +10,29 @@ enum { least_block = 256, most_block = 1 << 16, long_block = 1 << 20, places = 5
 /* ---- tokens ---- */
 
 /* The tokenizer's error, with file and byte in front: character by character up to the one that it refuses. */
-static int refused(quern__corpus *c, const quern_tokenizer *t, const char *text, size_t n, int64_t at, const quern_error *first,
+static int refused(quern__corpus *c, const quern_tokenizer *t, const char *text, size_t n, int64_t at, quern_error *own,
                    quern_error *err)
 {
     char where[256];
-    quern_error own = *first;
-    int32_t ids[1];
-    size_t done = 0, used;
-    while (done < n) {
+    int32_t ids[8];
+    size_t done = 0, length = 1, used;
+    bool found = false;
+    while (length <= 4 && length <= n - done) {
         quern_error next = { 0 };
-        int64_t got = quern_tokenizer_encode(t, text + done, n - done, true, ids, 1, &used, &next);
-        if (got < 0)
-            own = next.code == first->code ? next : own;
-        if (got < 0 || used == 0)
+        int64_t got = quern_tokenizer_encode(t, text + done, length, length == n - done, ids, 8, &used, &next);
+        if (got < 0) {
+            *own = next; /* at its byte 0 */
+            found = true;
             break;
+        }
         done += used;
+        length = used ? 1 : length + 1;
     }
-    quern__corpus_where(c, at + (int64_t)(own.code ? done : 0), where, sizeof where);
-    int status = quern__fail(err, first->code, where, "%s", own.text);
-    if (*own.hint)
-        quern__hint(err, "%s", own.hint);
-    return status;
+    quern__corpus_where(c, at + (int64_t)(found ? done : 0), where, sizeof where);
+    quern__fail(err, own->code, where, "%s", own->text);
+    if (*own->hint)
+        quern__hint(err, "%s", own->hint);
+    return own->code;
 }
 
 int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, int64_t most, int32_t *to, int64_t *count,
