@@ -50,7 +50,7 @@ static void arrays_are_what_the_model_wants(void **state)
     }
     quern_generator_free(g);
     /* the token behind the window, one-hot windows; 3 is the stride that Keras's example has */
-    g = quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST }, &r.err);
+    r.g = g = quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST }, &r.err);
     r.spec.shapes[0] = (quern_shape){ .rank = 3, .dims = { -1, 4, 8 } };
     r.spec.shapes[1] = (quern_shape){ .rank = 1, .dims = { -1 } };
     r.spec.dtypes[1] = QUERN_INT32;
