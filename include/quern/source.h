@@ -132,7 +132,8 @@ typedef struct quern_text_opts {
  * Each of these windows comes once an epoch, but those that the end of the text cuts short. Shuffled, files that are not compressed
  * are read block by block in another order each epoch, as many blocks at once as the memory holds, and windows are drawn from all
  * of them; with quern_generator_save, in at most 128 bytes, and restore. Gzipped files and pipes are read forward; windows are
- * drawn from what the memory holds. A text that fits into the memory is shuffled exactly.
+ * drawn from what the memory holds. A text that fits into the memory is shuffled exactly; what the shuffling of a longer one is
+ * worth is said at the start of a run (quern_set_log), as a warning where it is poor.
  *
  * Contiguous, the text is cut into as many lanes as a batch has records; nothing is shuffled, and an epoch ends when the shortest
  * lane does, so that some windows at the ends of others do not come. Only files that are not compressed can be read so.

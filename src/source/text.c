@@ -28,7 +28,7 @@ typedef struct text {
     quern__lanes lanes;
     layout x, y;
     int32_t *window; /* the tokens of one record */
-    bool shuffle, begun, ended, restored;
+    bool shuffle, begun, ended, restored, told;
     uint64_t seed;
     int64_t epoch, group, place, drawn;
     quern__random_key blocks_key, draw_key;
@@ -101,6 +101,25 @@ static void put(const layout *l, const int32_t *tokens, void *array, int64_t r)
 }
 
 /* ---- order ---- */
+
+/* Says how good the shuffling is where not all windows are held at once: of texts that change slowly, the counts of what a batch
+ * holds vary 1 + (batch - 1) / m times as much as if each window came from anywhere, m places being held at once. */
+static void tell_dispersion(text *w, int64_t batch)
+{
+    int m = w->windows.n_segments;
+    double dispersion = 1 + (double)(batch - 1) / (m > 0 ? m : 1);
+    if (w->told || !w->shuffle || w->corpus.reader || w->place >= w->corpus.n_blocks)
+        return;
+    w->told = true;
+    if (dispersion > 1.1)
+        quern__warn(
+            "%s: windows are drawn from %d places at once; dispersion of batches %.2f (1 is a perfect shuffle): more memory "
+            "for windows lowers it",
+            w->corpus.paths[0], m, dispersion);
+    else
+        quern__note("%s: windows are drawn from %d places at once; dispersion of batches %.2f (1 is a perfect shuffle)",
+                    w->corpus.paths[0], m, dispersion);
+}
 
 /* The next group of windows that is not empty. */
 static int next_group(text *w, quern_error *err)
@@ -203,7 +222,7 @@ static int text_open(quern_generator *g, const quern_batch_spec *spec, bool shuf
         return quern__fail_memory(err, (size_t)w->windows.length * sizeof *w->window);
     w->shuffle = shuffle && !w->o.contiguous;
     w->seed = seed;
-    w->begun = false;
+    w->begun = w->told = false;
     g->spec = spec;
     return QUERN_OK;
 }
@@ -236,6 +255,8 @@ static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
     b->has_weights = false;
     if (status >= 0 && !w->ended)
         status = look_ahead(w, err);
+    if (status >= 0 && !w->o.contiguous)
+        tell_dispersion(w, size);
     while (status >= 0 && n < size && !w->ended) {
         take(w, g->spec, b, n++);
         w->error = (quern_error){ 0 };

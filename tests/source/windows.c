@@ -189,6 +189,33 @@ static void any_bytes_are_safe(void **state)
         quern_tokenizer_free(kinds[k]);
 }
 
+/* Standard input that is a pipe is read once, forward, every window of it. */
+static void a_pipe_is_read_once(void **state)
+{
+    (void)state;
+    enum { n = 20000 };
+    static char text[n];
+    int ends[2], kept = dup(STDIN_FILENO);
+    size_t length = write_words(text, n), at = 0;
+    uint8_t bytes[128];
+    quern_tokenizer *t = tokenizer("char", text, length);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], text, length), (ssize_t)length);
+    assert_true(!close(ends[1]) && dup2(ends[0], STDIN_FILENO) == STDIN_FILENO && !close(ends[0]));
+    quern_generator *g = quern_text_generator("-", t, &(quern_text_opts){ .stride = 1, .memory = 4000 }, &r.err);
+    CHECK_OK(begin(&r, g, 5, false, 16, true, 1), r.err);
+    CHECK_OK(g->ops->reset(g, 0, &r.err), r.err);
+    for (int status; (status = next(&r)) != QUERN_END; at += (size_t)r.b.size)
+        CHECK_OK(status, r.err);
+    assert_true(at > length * 2 / 3 && at < length && !g->finite); /* "né" has more bytes than characters */
+    assert_int_equal(g->ops->reset(g, 1, &r.err), QUERN_IO);
+    assert_int_equal(quern_generator_save(g, bytes, sizeof bytes, &at, &r.err), QUERN_UNSUPPORTED);
+    quern_generator_free(g);
+    quern_tokenizer_free(t);
+    assert_int_equal(dup2(kept, STDIN_FILENO), STDIN_FILENO);
+    close(kept);
+}
+
 static void a_reader_reads_all_files(void **state)
 {
     (void)state;
@@ -298,6 +325,7 @@ int main(void)
         cmocka_unit_test(a_reader_reads_all_files),
         cmocka_unit_test(models_train_on_it),
         cmocka_unit_test(memory_is_flat),
+        cmocka_unit_test(a_pipe_is_read_once),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }
