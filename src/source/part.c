@@ -94,6 +94,7 @@ static int idx_header(quern__part_file *p, const uint8_t *head, int64_t n, quern
         return fail(p, -1, QUERN_FORMAT, head[2] != 8 ? "an IDX file of another type than bytes" : "an IDX file that ends early",
                     err);
     p->dtype = QUERN_UINT8;
+    p->idx = true;
     p->offset = 4 + 4 * rank;
     for (int i = 0; i < rank; i++) {
         const uint8_t *b = head + 4 + 4 * i;

@@ -12,6 +12,7 @@ typedef struct quern__part_file {
     int fd;
     quern__gunzip *gz;
     void *zip, *member;
+    bool idx;       /* not NPY */
     bool by_number; /* records can be read in any order, by several threads */
     int64_t offset; /* of the first record in what is read, behind the header */
     int64_t at;     /* place of the next byte, of those that are read forward */

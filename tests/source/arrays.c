@@ -174,6 +174,7 @@ static void mistakes_are_named(void **state)
                                      { "x=%s/x.npy", "no file for output 'kind'" },
                                      { "x=%s/x.npy x:other=%s/x.npy y=%s/y.npy", "the model has 1 inputs" },
                                      { "x=%s/x.npy y=%s/x.npy", "6 numbers a record" },
+                                     { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "weights are one number a record" },
                                      { "x=%s y=%s/y.npy", "Is a directory" } };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         seen s;
