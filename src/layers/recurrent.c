@@ -53,6 +53,7 @@ quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence 
         if (s->kept[k])
             quern__assign(g, s->kept[k], quern__rebatch(g, s->states[k], s->kept[k]->shape.dims[0]));
     l->context->mask_out[0] = all ? s->carried : 0;
+    l->context->ended = !all;
     for (int k = 0; quern__config_bool(l->config, "return_state") && k < s->n_states; k++)
         quern__layer_result(l, s->states[k], 0);
     return all ? outputs : quern__reshape(g, quern__slice(g, outputs, 1, shape.dims[1] - 1, 1), &last);
