@@ -33,7 +33,9 @@ QUERN_API void quern_blueprint_free(quern_blueprint *b);
 /* The model from inputs to outputs. Takes the blueprint, on failure too. Returns new, NULL on failure. */
 QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
                                        quern_error *err);
-/* A model that is one line of layers: "input 28 28 1 | flatten | dense 10 softmax". Returns new, NULL on failure. */
+/* A model in words: "input 28 28 1 | flatten | dense 10 softmax". "as NAME" behind a layer names its value; "@NAME" among the words of
+ * a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a last
+ * "output @A @B" tells several outputs. Returns new, NULL on failure. */
 QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
 QUERN_API void quern_model_free(quern_model *m);
 

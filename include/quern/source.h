@@ -123,7 +123,8 @@ typedef struct quern_text_opts {
     size_t memory;      /* bytes of tokens held at once, from which windows are drawn; 0: 4 MiB                                  */
 } quern_text_opts;
 /* Windows of a text for language models. `paths` are files or patterns with spaces between, or "-" for standard input; several
- * files are one text, one behind the other in that order (patterns: in byte order). Input is the ids of a window (int32 or float32,
+ * files are one text, one behind the other in that order (patterns: in byte order). A second input with "position" in its name gets
+ * 0, 1, … Input is the ids of a window (int32 or float32,
  * as the model wants them), or one-hot rows where the model's input is (records, window, classes); targets are the ids one further
  * (QUERN_TARGETS_NEXT), or the one behind the window (QUERN_TARGETS_LAST), or one-hot where the model's are so.
  *

@@ -26,8 +26,9 @@ typedef struct text {
     const quern_tokenizer *t;
     quern__windows windows;
     quern__lanes lanes;
-    layout x, y;
-    int32_t *window; /* the tokens of one record */
+    layout x, y, p;
+    int tokens, positions; /* which inputs they are; -1: none */
+    int32_t *window;       /* the tokens of one record        */
     bool shuffle, begun, ended, restored, told;
     uint64_t seed;
     int64_t epoch, group, place, drawn;
@@ -62,13 +63,18 @@ static int lay_out(const text *w, const quern_batch_spec *s, int array, int64_t 
     return QUERN_OK;
 }
 
+static bool names_positions(const quern_batch_spec *s, int input) { return s->names[input] && strstr(s->names[input], "position"); }
+
 /* Window, stride, and how inputs and targets hold tokens. */
 static int match(text *w, const quern_batch_spec *s, quern_error *err)
 {
-    const quern_shape *in = &s->shapes[0];
-    if (s->n_inputs != 1 || s->n_targets > 1)
+    w->tokens = s->n_inputs == 2 && names_positions(s, 0);
+    w->positions = s->n_inputs == 2 && names_positions(s, !w->tokens) ? !w->tokens : -1;
+    const quern_shape *in = &s->shapes[w->tokens];
+    if (s->n_inputs > 2 || (s->n_inputs == 2 && w->positions < 0) || s->n_targets > 1)
         return quern__fail(err, QUERN_UNSUPPORTED, w->corpus.paths[0],
-                           "text feeds models of one input and one output, this has %d and %d", s->n_inputs, s->n_targets);
+                           "text feeds models of one input (and one of positions) and one output, this has %d and %d", s->n_inputs,
+                           s->n_targets);
     int64_t length = w->o.window ? w->o.window : in->rank > 1 ? in->dims[1] : 1;
     if (length < 1)
         return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the model's input has no length of its own: give the window's");
@@ -78,9 +84,13 @@ static int match(text *w, const quern_batch_spec *s, quern_error *err)
                            (long long)length, (long long)stride);
     w->windows.length = w->lanes.length = length;
     w->windows.stride = stride;
-    int status = lay_out(w, s, 0, length, &w->x, err);
+    int status = lay_out(w, s, w->tokens, length, &w->x, err);
+    if (status >= 0 && w->positions >= 0)
+        status = lay_out(w, s, w->positions, length, &w->p, err);
+    if (status >= 0 && w->positions >= 0 && w->p.width > 1)
+        status = quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "positions are one number each");
     if (status >= 0 && s->n_targets)
-        status = lay_out(w, s, 1, w->o.targets == QUERN_TARGETS_LAST ? 1 : length, &w->y, err);
+        status = lay_out(w, s, s->n_inputs, w->o.targets == QUERN_TARGETS_LAST ? 1 : length, &w->y, err);
     return status;
 }
 
@@ -238,9 +248,13 @@ static void take(text *w, const quern_batch_spec *spec, quern_batch *b, int64_t 
                             w->shuffle ? (int64_t)quern__random_permute(w->draw_key, (uint64_t)n, (uint64_t)w->drawn) : w->drawn,
                             w->window);
     w->drawn += w->o.contiguous ? r + 1 == b->spec->batch_size : 1;
-    put(&w->x, w->window, b->arrays[0], r);
+    put(&w->x, w->window, b->arrays[w->tokens], r);
     if (spec->n_targets)
-        put(&w->y, w->window + (w->o.targets == QUERN_TARGETS_LAST ? w->windows.length : 1), b->arrays[1], r);
+        put(&w->y, w->window + (w->o.targets == QUERN_TARGETS_LAST ? w->windows.length : 1), b->arrays[spec->n_inputs], r);
+    for (int64_t k = 0; w->positions >= 0 && k < w->windows.length; k++)
+        w->window[k] = (int32_t)k;
+    if (w->positions >= 0)
+        put(&w->p, w->window, b->arrays[w->positions], r);
 }
 
 static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
