@@ -31,7 +31,7 @@ typedef struct quern__place {
     int64_t at;
     quern__gunzip_mark *mark; /* of a gzipped file */
 } quern__place;
-/* Whether places of it can be kept; those of a deflated member cannot. */
+/* Whether places of it can be kept: not of a member that only libzip finds. */
 bool quern__part_has_places(const quern__part_file *p);
 int quern__part_keep(quern__part_file *p, quern__place *place, quern_error *err);
 int quern__part_go(quern__part_file *p, const quern__place *place, quern_error *err);

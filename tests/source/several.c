@@ -5,15 +5,22 @@
 
 #include <quern/quern.h>
 #include <unistd.h>
+#include <zip.h>
 #include <zlib.h>
 
 enum { n = 1500, per = 600, batch = 16 };
 static char path[4][80], words[500];
 
-/* An input that counts its records, in two bytes; a small input; two labels; all gzipped IDX. */
-static void write_files(void)
+static const int widths[] = { per, 2, 1, 1 };
+
+/* Byte k of record r of array f: an input that counts its records, a small one, two labels. */
+static uint8_t byte_of(int f, int r, int k)
 {
-    const int widths[] = { per, 2, 1, 1 };
+    return (uint8_t)(f == 0 ? (k == 0 ? r >> 8 : k == 1 ? r & 255 : (r * 31 + k * k) & 255) : f == 1 ? (r + k) % 200 : r % (f + 5));
+}
+
+static void write_gzipped(void)
+{
     for (int f = 0; f < 4; f++) {
         uint8_t head[12] = {
             0, 0, 8, (uint8_t)(f < 2 ? 2 : 1), 0, 0, n >> 8, n & 255, 0, 0, (uint8_t)(widths[f] >> 8), widths[f] & 255
@@ -23,14 +30,35 @@ static void write_files(void)
         gzwrite(z, head, f < 2 ? 12 : 8);
         for (int r = 0; r < n; r++)
             for (int k = 0; k < widths[f]; k++)
-                gzputc(z, f == 0   ? (k == 0   ? r >> 8
-                                      : k == 1 ? r & 255
-                                               : (r * 31 + k * k) & 255)
-                          : f == 1 ? (r + k) % 200
-                                   : r % (f + 5));
+                gzputc(z, byte_of(f, r, k));
         gzclose(z);
     }
     snprintf(words, sizeof words, "y:second=%s x:small=%s y:first=%s x:large=%s", path[3], path[1], path[2], path[0]);
+}
+
+/* The same as deflated members of an NPZ, in front of a comment. */
+static void write_npz(void)
+{
+    static uint8_t arrays[4][128 + n * per];
+    int code;
+    snprintf(path[0], sizeof path[0], "/tmp/quern-several-%d.npz", (int)getpid());
+    zip_t *z = zip_open(path[0], ZIP_CREATE | ZIP_TRUNCATE, &code);
+    assert_non_null(z);
+    for (int f = 0; f < 4; f++) {
+        char name[8], shape[64];
+        snprintf(shape, sizeof shape, f < 2 ? "(%d, %d)" : "(%d,)", n, widths[f]);
+        memcpy(arrays[f], "\x93NUMPY\x01\x00\x76\x00", 10);
+        sprintf((char *)arrays[f] + 10, "{'descr': '|u1', 'fortran_order': False, 'shape': %-66s}", shape);
+        memset(arrays[f] + 10 + strlen((char *)arrays[f] + 10), ' ', 1);
+        for (int r = 0; r < n; r++)
+            for (int k = 0; k < widths[f]; k++)
+                arrays[f][128 + r * widths[f] + k] = byte_of(f, r, k);
+        snprintf(name, sizeof name, "%d.npy", f);
+        assert_true(zip_file_add(z, name, zip_source_buffer(z, arrays[f], (zip_uint64_t)(128 + n * widths[f]), 0), 0) == f);
+    }
+    assert_int_equal(zip_set_archive_comment(z, "more than twenty-two bytes, PK is among them", 44), 0);
+    assert_int_equal(zip_close(z), 0);
+    snprintf(words, sizeof words, "y:second=%s:/3 x:small=%s:/1 y:first=%s:/2 x:large=%s:/0", path[0], path[0], path[0], path[0]);
 }
 
 static quern_batch_spec spec = { .n_inputs = 2,
@@ -71,11 +99,11 @@ static int pass(quern_generator *g, int targets)
     return moved;
 }
 
-static void arrays_stay_together(void **state)
+static void arrays_stay_together(void (*write)(void))
 {
-    (void)state;
     quern_error err = { 0 };
-    write_files();
+    write();
+    spec.names[1] = "small";
     quern_generator *g = quern_file_generator(words, NULL, &err);
     if (!g)
         fail_msg("%s: %s", err.where, err.text);
@@ -99,6 +127,18 @@ static void arrays_stay_together(void **state)
     quern_generator_free(g);
     for (int f = 0; f < 4; f++)
         unlink(path[f]);
+}
+
+static void gzipped_arrays_stay_together(void **state)
+{
+    (void)state;
+    arrays_stay_together(write_gzipped);
+}
+
+static void members_stay_together(void **state)
+{
+    (void)state;
+    arrays_stay_together(write_npz);
 }
 
 /* Columns in their order: three of the first input, one of the second; two targets. */
@@ -136,6 +176,7 @@ static void columns_are_dealt_out(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(arrays_stay_together), cmocka_unit_test(columns_are_dealt_out) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(gzipped_arrays_stay_together), cmocka_unit_test(members_stay_together),
+                                        cmocka_unit_test(columns_are_dealt_out) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
