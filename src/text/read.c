@@ -207,6 +207,9 @@ static int read_char(quern_tokenizer *t, json_t *model, quern_error *err)
         status = strcmp(name, key) ? quern__fail(err, QUERN_UNSUPPORTED, NULL, "id %lld is not %s", (long long)id, name)
                                    : quern__tokenizer_set(t, id, &byte, 1, err);
     }
+    for (int64_t id = t->first_byte; status >= 0 && id >= 0 && id < t->size; id++)
+        if (t->string_of[id] < 0)
+            status = quern__fail(err, QUERN_FORMAT, NULL, "no token for byte 0x%02x", (int)(id - t->first_byte));
     return status < 0 ? status : quern__char_finish(t, err);
 }
 

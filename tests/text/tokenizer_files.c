@@ -178,6 +178,13 @@ static void what_is_not_understood_is_refused(void **state)
     deep[200000] = 0;
     assert_int_equal(code_of(deep), QUERN_FORMAT);
     free(deep);
+    quern_tokenizer *t = train_on("char bytes=true", "ab"); /* and one of the bytes is not there */
+    char *json = quern_tokenizer_json(t, NULL, NULL), *byte = strstr(json, "\"<0x41>\"");
+    assert_non_null(byte);
+    memset(byte, ' ', strcspn(byte, ",") + 1);
+    assert_int_equal(code_of(json), QUERN_FORMAT);
+    quern_tokenizer_free(t);
+    free(json);
 }
 
 /* Encodes a little with whatever was made of broken bytes. */
