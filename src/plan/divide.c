@@ -1,7 +1,7 @@
 /* How a node is divided: the ways its row allows, the blocks its inputs were written in, and the shapes decide; threads do not. */
 #include "plan.h"
 
-enum { panel = QUERN__PANEL, slice = QUERN__SLICE, large = 512 }; /* large: numbers of a record */
+enum { panel = QUERN__PANEL, slice = QUERN__SLICE, large = 512, few = 8 }; /* large: numbers of a record; few: steps */
 
 static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
 {
@@ -48,6 +48,8 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
     int ways = node->op->ways(g, node), last = out.rank - 1;
     if (ways == QUERN__WAY_WHOLE || out.rank == 0)
         return (quern__split){ -1, 0 };
+    if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few && rows(&out, open).axis == 0)
+        return rows(&out, open); /* sequences: a record has many rows, and what follows is by record too */
     if (ways == QUERN__WAY_PRODUCT)
         return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open);
     for (int i = node->n_in - 1; i >= 0; i--) { /* as an input of the same shape lies; gradients come last */
