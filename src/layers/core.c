@@ -208,6 +208,10 @@ LAYER(concatenate_class, "Concatenate", "", concatenate_fields, NULL, concatenat
 LAYER(add_class, "Add", "", NULL, NULL, add_call, PASSES);
 
 extern const quern__class quern__normalization_class;
+/* embedding.c, recurrent.c, cells.c, wrappers.c */
+extern const quern__class quern__layer_embedding, quern__layer_simple_rnn, quern__layer_lstm, quern__layer_gru, quern__layer_rnn,
+    quern__layer_simple_rnn_cell, quern__layer_lstm_cell, quern__layer_gru_cell, quern__layer_stacked_rnn_cells,
+    quern__layer_bidirectional, quern__layer_time_distributed;
 /* simple.c */
 extern const quern__class quern__layer_subtract, quern__layer_multiply, quern__layer_average, quern__layer_maximum,
     quern__layer_minimum, quern__layer_softmax, quern__layer_re_lu, quern__layer_leaky_re_lu, quern__layer_elu,
@@ -277,4 +281,15 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &quern__layer_conv1d,
                                                      &quern__layer_max_pooling1d,
                                                      &quern__layer_average_pooling1d,
+                                                     &quern__layer_embedding,
+                                                     &quern__layer_simple_rnn,
+                                                     &quern__layer_lstm,
+                                                     &quern__layer_gru,
+                                                     &quern__layer_rnn,
+                                                     &quern__layer_simple_rnn_cell,
+                                                     &quern__layer_lstm_cell,
+                                                     &quern__layer_gru_cell,
+                                                     &quern__layer_stacked_rnn_cells,
+                                                     &quern__layer_bidirectional,
+                                                     &quern__layer_time_distributed,
                                                      NULL };

@@ -31,6 +31,7 @@ typedef enum quern__kind_of_field {
     QUERN__F_INITIALIZER, /* a name or an object                                          */
     QUERN__F_REGULARIZER, /* null, a name or an object                                    */
     QUERN__F_CONSTRAINT,  /* null, a name or an object                                    */
+    QUERN__F_LAYER,       /* null, or an object                                          */
     QUERN__F_RATE,        /* a number, or a schedule                                      */
     QUERN__F_ONLY_DEFAULT /* known to Keras, not in this version: another value is refused */
 } quern__kind_of_field;

@@ -45,6 +45,9 @@ typedef struct quern__fault {
 /* Notes a fault (the earliest wins); returns `code`. */
 int quern__call_fault(const quern__call *call, int code, int64_t record, double value, double limit, const char *what);
 
+/* The row that number i of an array names; -1 and a fault when there are not so many. */
+int64_t quern__call_row(const quern__call *call, const quern_tensor *ids, int64_t i, int64_t rows);
+
 /* A number of an array of any dtype, by its place in C order. */
 double quern__get(const quern_tensor *t, int64_t i);
 void quern__set(quern_tensor *t, int64_t i, double value);
@@ -76,6 +79,7 @@ typedef struct quern__op {
     quern__kernel *reference;
     bool view;       /* output 0 is input 0 in another shape: nothing is computed            */
     bool in_place;   /* output 0 may lie where input 0 lies when both have the same size     */
+    int32_t slice;   /* records of a block; 0: the usual number                              */
     int32_t updates; /* outputs 0 … updates-1 are written into the variables inputs 0 … updates-1 */
 } quern__op;
 
@@ -125,6 +129,12 @@ quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shap
 quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation);
 quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis); /* axis >= 0, not an open one */
 quern__id quern__slice(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t size);
+quern__id quern__reverse(quern__graph *g, quern__id x, int axis); /* axis >= 1 */
+/* The same array seen with another first dimension: an open one as the fixed number of records that every batch has, or back. */
+quern__id quern__rebatch(quern__graph *g, quern__id x, int64_t records);
+/* Rows of a matrix by their numbers (any type): (…) gives (…, width). A number outside is QUERN_INVALID naming record and number.
+ */
+quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids);
 quern__id quern__iota(quern__graph *g, int64_t n); /* 0, 1, … n-1, float32 */
 quern__id quern__stop_gradient(quern__graph *g, quern__id x);
 

@@ -45,6 +45,24 @@ quern__id quern__reshape(quern__graph *g, quern__id x, const quern_shape *shape)
     return quern__build(g, &quern__op_reshape, &x, 1, NULL, shape, quern__dtype_of(g, x));
 }
 
+static void rebatch_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    dx[0] = quern__rebatch(g, dy[0], quern__shape_of(g, node->in[0])->dims[0]);
+}
+
+const quern__op quern__op_rebatch = {
+    .name = "rebatch", .ways = quern__ways_whole, .gradient = rebatch_gradient, .reference = copy_reference, .view = true
+};
+
+quern__id quern__rebatch(quern__graph *g, quern__id x, int64_t records)
+{
+    if (!x)
+        return 0;
+    quern_shape shape = *quern__shape_of(g, x);
+    shape.dims[0] = records;
+    return quern__build(g, &quern__op_rebatch, &x, 1, NULL, &shape, quern__dtype_of(g, x));
+}
+
 const quern__op quern__op_stop_gradient = {
     .name = "stop_gradient", .ways = quern__ways_whole, .reference = copy_reference, .view = true
 };
@@ -211,6 +229,44 @@ quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis)
     }
     quern__attr attr = { .i = { axis } };
     return n == 1 ? x[0] : quern__build(g, &quern__op_concat, x, n, &attr, &shape, quern__dtype_of(g, x[0]));
+}
+
+/* ---- reverse: i[0] axis ---- */
+
+static int reverse_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t axis = c->attr->i[0], outer, inner, first = 0, last, n = c->out[0].shape.dims[axis];
+    size_t size = quern_dtype_size(c->out[0].dtype);
+    around(&c->out[0].shape, axis, &outer, &inner);
+    last = outer;
+    if (c->axis == 0) {
+        int64_t per = outer / c->out[0].shape.dims[0];
+        first = begin * per, last = end * per;
+    }
+    for (int64_t o = first; o < last; o++)
+        for (int64_t k = 0; k < n; k++)
+            memcpy((char *)c->out[0].data + (size_t)((o * n + k) * inner) * size,
+                   (const char *)c->in[0].data + (size_t)((o * n + n - 1 - k) * inner) * size, (size_t)inner * size);
+    return 0;
+}
+
+static void reverse_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    dx[0] = quern__reverse(g, dy[0], (int)node->attr.i[0]);
+}
+
+const quern__op quern__op_reverse = {
+    .name = "reverse", .ways = ways_concat, .gradient = reverse_gradient, .reference = reverse_reference
+};
+
+quern__id quern__reverse(quern__graph *g, quern__id x, int axis)
+{
+    if (!x)
+        return 0;
+    if (axis < 1 || axis >= quern__shape_of(g, x)->rank)
+        return quern__graph_fail(g, QUERN_SHAPE, "there is no axis %d to reverse", axis);
+    return quern__build(g, &quern__op_reverse, &x, 1, &(quern__attr){ .i = { axis } }, quern__shape_of(g, x),
+                        quern__dtype_of(g, x));
 }
 
 /* ---- 0, 1, 2, … ---- */

@@ -32,10 +32,10 @@ static quern__split split_of_input(const quern__graph *g, quern__id id, const qu
 }
 
 /* Slices of 32 records; of a few records that are large each, as many as make eight slices. */
-static quern__split rows(const quern_shape *s, bool open)
+static quern__split rows(const quern_shape *s, bool open, int64_t own)
 {
-    int64_t grain = open ? slice : panel;
-    if (open && s->rank && s->dims[0] < 2 * grain && quern_shape_count(s) >= s->dims[0] * large)
+    int64_t grain = own ? own : open ? slice : panel;
+    if (!own && open && s->rank && s->dims[0] < 2 * grain && quern_shape_count(s) >= s->dims[0] * large)
         grain = (s->dims[0] + 7) / 8;
     return s->rank && s->dims[0] >= 2 * grain ? (quern__split){ 0, grain } : (quern__split){ -1, 0 };
 }
@@ -48,10 +48,12 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
     int ways = node->op->ways(g, node), last = out.rank - 1;
     if (ways == QUERN__WAY_WHOLE || out.rank == 0)
         return (quern__split){ -1, 0 };
-    if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few && rows(&out, open).axis == 0)
-        return rows(&out, open); /* sequences: a record has many rows, and what follows is by record too */
+    if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few && rows(&out, open, 0).axis == 0)
+        return rows(&out, open, 0); /* sequences: a record has many rows, and what follows is by record too */
     if (ways == QUERN__WAY_PRODUCT)
-        return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open);
+        return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open, 0);
+    if (node->op->slice)
+        return rows(&out, open, node->op->slice);
     for (int i = node->n_in - 1; i >= 0; i--) { /* as an input of the same shape lies; gradients come last */
         quern__split s = split_of_input(g, node->in[i], root, splits, capacity);
         quern_shape in = closed(g, node->in[i], capacity);
@@ -65,7 +67,7 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
     }
     if (ways == QUERN__WAY_COLUMNS)
         return out.dims[last] >= 2 * panel ? (quern__split){ last, panel } : (quern__split){ -1, 0 };
-    return open || quern_shape_count(&out) >= 1 << 14 ? rows(&out, open) : (quern__split){ -1, 0 };
+    return open || quern_shape_count(&out) >= 1 << 14 ? rows(&out, open, 0) : (quern__split){ -1, 0 };
 }
 
 int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity)

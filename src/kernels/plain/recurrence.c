@@ -1,0 +1,352 @@
+/* Recurrence on float32. A block of records goes through all steps by itself, without waiting for anybody: at each step one product
+ * of its states with the packed recurrent kernel, then the cell. States are kept as tiles, eight records side by side, as the
+ * product reads them. Rows of what is left for the way back lie step by step within a group of 16 records, so that those of one
+ * step are neighbours. */
+#include "tile.h"
+#include "vector.h"
+
+#include "ops/recurrence.h"
+
+#include <string.h>
+
+enum { tile_rows = QUERN__TILE_ROWS, group = QUERN__RECUR_SLICE };
+
+/* A group of records, the arrays of a call as floats. */
+typedef struct running {
+    quern__recurring r;
+    int64_t first, n; /* records */
+    const float *z, *h0, *c0, *bias, *own_bias, *own, *packed;
+    float *h, *c, *left, *work;
+    const float *dh_in, *dc_in;
+    float *dz, *down, *dh, *dc;
+} running;
+
+static float *floats(const quern_tensor *t) { return t ? t->data : NULL; }
+
+/* The row of record b of the group at step t in what is left. */
+static float *left_row(const running *k, int64_t b, int64_t t)
+{
+    int64_t width = k->r.kept * k->r.units;
+    return k->left + k->first * k->r.steps * width + (t * k->n + b) * width;
+}
+
+static bool is_on(const running *k, int64_t b, int64_t t)
+{
+    return !k->r.mask || quern__get(k->r.mask, (k->first + b) * k->r.steps + t) != 0;
+}
+
+/* Where record b of the group has its numbers among tiles of `width` rows: of eight records, or as many as there are. */
+static float *tiled(float *tiles, const running *k, int64_t b, int64_t width, int64_t *step)
+{
+    int64_t from = b / tile_rows * tile_rows;
+    *step = k->n - from < tile_rows ? k->n - from : tile_rows;
+    return tiles + from * width + (b - from);
+}
+
+static void put_tiled(float *tiles, const running *k, int64_t b, int64_t width, const float *row)
+{
+    int64_t step;
+    float *to = tiled(tiles, k, b, width, &step);
+    for (int64_t i = 0; i < width; i++)
+        to[i * step] = row[i];
+}
+
+/* rows += tiles × packed: (group, depth) by (depth, columns). */
+static void product(const running *k, float *tiles, int64_t depth, int64_t columns, float *rows, int64_t ld)
+{
+    for (int64_t j = 0; j < columns; j += QUERN__TILE_COLUMNS)
+        for (int64_t b = 0; b < k->n; b += tile_rows) {
+            int64_t step, width = columns - j < QUERN__TILE_COLUMNS ? columns - j : QUERN__TILE_COLUMNS;
+            const float *left = tiled(tiles, k, b, depth, &step), *panel = k->packed + j * depth;
+            for (int64_t p = 0; p < depth; p += QUERN__TILE_DEPTH)
+                quern__tile(depth - p < QUERN__TILE_DEPTH ? depth - p : QUERN__TILE_DEPTH,
+                            (quern__left){ left + p * step, 1, step }, panel + p * QUERN__TILE_COLUMNS, QUERN__TILE_COLUMNS,
+                            rows + b * ld + j, ld, true, step, width);
+        }
+}
+
+QUERN__CLONES static void sum_of(int64_t n, const float *restrict a, const float *restrict b, float *restrict to)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = a[i] + b[i];
+}
+
+QUERN__CLONES static void add_to(int64_t n, const float *restrict a, float *restrict to)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] += a[i];
+}
+
+/* ---- cells, forth ---- */
+
+/* a: z + b + h R, becomes the gates */
+QUERN__CLONES static void lstm_forth(int64_t n, float *restrict a, const float *restrict before, float *restrict c,
+                                     float *restrict h)
+{
+    float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
+    for (int64_t u = 0; u < n; u++) {
+        i[u] = 1 / (1 + expf(-i[u]));
+        f[u] = 1 / (1 + expf(-f[u]));
+        g[u] = tanhf(g[u]);
+        o[u] = 1 / (1 + expf(-o[u]));
+        c[u] = f[u] * before[u] + i[u] * g[u];
+        h[u] = o[u] * tanhf(c[u]);
+    }
+}
+
+/* a: h R + b', becomes z, r, n' and n; x: z + b */
+QUERN__CLONES static void gru_forth(int64_t n, float *restrict a, const float *restrict x, const float *restrict before,
+                                    float *restrict h)
+{
+    float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
+    for (int64_t u = 0; u < n; u++) {
+        z[u] = 1 / (1 + expf(-z[u] - x[u]));
+        r[u] = 1 / (1 + expf(-r[u] - x[n + u]));
+        new[u] = tanhf(x[2 * n + u] + r[u] * own[u]);
+        h[u] = z[u] * before[u] + (1 - z[u]) * new[u];
+    }
+}
+
+QUERN__CLONES static void tanh_forth(int64_t n, const float *restrict a, float *restrict h)
+{
+    for (int64_t u = 0; u < n; u++)
+        h[u] = tanhf(a[u]);
+}
+
+QUERN__CLONES static void relu_forth(int64_t n, const float *restrict a, float *restrict h)
+{
+    for (int64_t u = 0; u < n; u++)
+        h[u] = a[u] > 0 ? a[u] : a[u] * 0;
+}
+
+/* What a row of what is left begins with: all that is added to the product. */
+static void begin_row(const running *k, int64_t b, int64_t t)
+{
+    int64_t n = k->r.units, wide = k->r.gates * n;
+    const float *z = k->z + ((k->first + b) * k->r.steps + t) * wide;
+    float *a = left_row(k, b, t);
+    if (k->own) {
+        memcpy(a, k->own + (k->first + b) * wide, (size_t)wide * sizeof *a);
+        if (k->r.cell != QUERN__CELL_GRU)
+            add_to(wide, z, a);
+        if (k->r.cell != QUERN__CELL_GRU && k->bias)
+            add_to(wide, k->bias, a);
+        if (k->own_bias)
+            add_to(wide, k->own_bias, a);
+    } else if (k->r.cell == QUERN__CELL_GRU && k->own_bias)
+        memcpy(a, k->own_bias, (size_t)wide * sizeof *a);
+    else if (k->r.cell == QUERN__CELL_GRU)
+        memset(a, 0, (size_t)wide * sizeof *a);
+    else if (k->bias)
+        sum_of(wide, z, k->bias, a);
+    else
+        memcpy(a, z, (size_t)wide * sizeof *a);
+}
+
+static void cell_forth(const running *k, int64_t b, int64_t t, float *x)
+{
+    int64_t n = k->r.units, at = ((k->first + b) * k->r.steps + t) * n, wide = k->r.gates * n;
+    const float *h = t ? k->h + at - n : k->h0 + (k->first + b) * n, *c = !k->c ? NULL
+                                                                          : t   ? k->c + at - n
+                                                                                : k->c0 + (k->first + b) * n;
+    float *a = left_row(k, b, t);
+    if (!is_on(k, b, t)) {
+        memcpy(k->h + at, h, (size_t)n * sizeof *h);
+        if (c)
+            memcpy(k->c + at, c, (size_t)n * sizeof *c);
+    } else if (k->r.cell == QUERN__CELL_LSTM)
+        lstm_forth(n, a, c, k->c + at, k->h + at);
+    else if (k->r.cell == QUERN__CELL_GRU) {
+        const float *z = k->z + ((k->first + b) * k->r.steps + t) * wide;
+        if (k->bias) {
+            sum_of(wide, z, k->bias, x);
+            z = x;
+        }
+        gru_forth(n, a, z, h, k->h + at);
+    } else if (k->r.function == QUERN__TANH)
+        tanh_forth(n, a, k->h + at);
+    else if (k->r.function == QUERN__RELU0)
+        relu_forth(n, a, k->h + at);
+    else
+        memcpy(k->h + at, a, (size_t)n * sizeof *a);
+}
+
+static void group_forth(running *k)
+{
+    int64_t n = k->r.units, kept = k->r.kept * n;
+    float *tiles = k->work + k->first * k->r.gates * n + k->first * n, *x = tiles + k->n * n;
+    for (int64_t b = 0; b < k->n && !k->own; b++)
+        put_tiled(tiles, k, b, n, k->h0 + (k->first + b) * n);
+    for (int64_t t = 0; t < k->r.steps; t++) {
+        for (int64_t b = 0; b < k->n; b++)
+            begin_row(k, b, t);
+        if (!k->own)
+            product(k, tiles, n, k->r.gates * n, left_row(k, 0, t), kept);
+        for (int64_t b = 0; b < k->n; b++) {
+            cell_forth(k, b, t, x);
+            if (!k->own)
+                put_tiled(tiles, k, b, n, k->h + ((k->first + b) * k->r.steps + t) * n);
+        }
+    }
+}
+
+/* ---- cells, back ---- */
+
+/* dc holds what comes from the step behind and gets what goes to the one before; dz the slopes of the gates. */
+QUERN__CLONES static void lstm_back(int64_t n, const float *restrict a, const float *restrict c, const float *restrict before,
+                                    const float *restrict dh, float *restrict dc, float *restrict dz)
+{
+    const float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
+    for (int64_t u = 0; u < n; u++) {
+        float y = tanhf(c[u]), d = dc[u] + dh[u] * o[u] * (1 - y * y);
+        dz[u] = d * g[u] * i[u] * (1 - i[u]);
+        dz[n + u] = d * before[u] * f[u] * (1 - f[u]);
+        dz[2 * n + u] = d * i[u] * (1 - g[u] * g[u]);
+        dz[3 * n + u] = dh[u] * y * o[u] * (1 - o[u]);
+        dc[u] = d * f[u];
+    }
+}
+
+QUERN__CLONES static void gru_back(int64_t n, const float *restrict a, const float *restrict before, float *restrict dh,
+                                   float *restrict dz, float *restrict down)
+{
+    const float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
+    for (int64_t u = 0; u < n; u++) {
+        float d = dh[u] * (1 - z[u]) * (1 - new[u] * new[u]);
+        down[u] = dz[u] = dh[u] * (before[u] - new[u]) * z[u] * (1 - z[u]);
+        down[n + u] = dz[n + u] = d * own[u] * r[u] * (1 - r[u]);
+        dz[2 * n + u] = d;
+        down[2 * n + u] = d * r[u];
+        dh[u] *= z[u];
+    }
+}
+
+QUERN__CLONES static void simple_back(int64_t n, int function, const float *restrict h, const float *restrict dh,
+                                      float *restrict dz)
+{
+    if (function == QUERN__TANH)
+        for (int64_t u = 0; u < n; u++)
+            dz[u] = dh[u] * (1 - h[u] * h[u]);
+    else if (function == QUERN__RELU0)
+        for (int64_t u = 0; u < n; u++)
+            dz[u] = h[u] > 0 ? dh[u] : 0;
+    else
+        memcpy(dz, dh, (size_t)n * sizeof *dz);
+}
+
+static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
+{
+    int64_t n = k->r.units, wide = k->r.gates * n, at = ((k->first + b) * k->r.steps + t) * n;
+    float *dh = k->dh + (k->first + b) * n, *dc = k->dc ? k->dc + (k->first + b) * n : NULL, *dz = k->dz + at * k->r.gates,
+          *down = k->down ? k->down + at * k->r.gates : dz;
+    const float *before = t ? k->h + at - n : k->h0 + (k->first + b) * n;
+    add_to(n, k->dh_in + at, dh);
+    if (k->dc_in)
+        add_to(n, k->dc_in + at, dc);
+    if (!is_on(k, b, t)) {
+        memset(dz, 0, (size_t)wide * sizeof *dz);
+        memset(down, 0, (size_t)wide * sizeof *dz);
+    } else if (k->r.cell == QUERN__CELL_LSTM) {
+        const float *c_before = t ? k->c + at - n : k->c0 + (k->first + b) * n;
+        lstm_back(n, left_row(k, b, t), k->c + at, c_before, dh, dc, dz);
+        memset(dh, 0, (size_t)n * sizeof *dh);
+    } else if (k->r.cell == QUERN__CELL_GRU)
+        gru_back(n, left_row(k, b, t), before, dh, dz, down);
+    else {
+        simple_back(n, k->r.function, k->h + at, dh, dz);
+        memset(dh, 0, (size_t)n * sizeof *dh);
+    }
+    put_tiled(tiles, k, b, wide, down);
+}
+
+static void group_back(running *k)
+{
+    int64_t n = k->r.units, wide = k->r.gates * n;
+    float *tiles = k->work + k->first * (wide + n);
+    memset(k->dh + k->first * n, 0, (size_t)(k->n * n) * sizeof *k->dh);
+    if (k->dc)
+        memset(k->dc + k->first * n, 0, (size_t)(k->n * n) * sizeof *k->dc);
+    for (int64_t t = k->r.steps - 1; t >= 0; t--) {
+        for (int64_t b = 0; b < k->n; b++)
+            cell_back(k, b, t, tiles);
+        product(k, tiles, wide, n, k->dh + k->first * n, n);
+    }
+}
+
+/* ---- kernels ---- */
+
+static int each_group(running *k, const quern__call *c, int64_t begin, int64_t end, void (*run)(running *k))
+{
+    if (c->axis < 0)
+        begin = 0, end = k->r.records;
+    for (k->first = begin; k->first < end; k->first += group) {
+        k->n = end - k->first < group ? end - k->first : group;
+        run(k);
+    }
+    return 0;
+}
+
+static running running_of(const quern__call *c)
+{
+    running k = { .r = quern__recurring_of(c) };
+    k.z = floats(k.r.z);
+    k.h0 = floats(k.r.h0);
+    k.c0 = floats(k.r.c0);
+    k.bias = floats(k.r.bias);
+    k.own_bias = floats(k.r.own_bias);
+    k.own = floats(k.r.own);
+    k.packed = floats(k.r.packed);
+    return k;
+}
+
+static int forth_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    running k = running_of(c);
+    k.h = c->out[QUERN__FORTH_H].data;
+    k.left = c->out[QUERN__FORTH_LEFT].data;
+    k.work = c->out[QUERN__FORTH_WORK].data;
+    k.c = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__FORTH_C].data : NULL;
+    return each_group(&k, c, begin, end, group_forth);
+}
+
+static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    running k = running_of(c);
+    k.h = floats(k.r.h);
+    k.c = floats(k.r.c);
+    k.left = floats(k.r.left);
+    k.dh_in = floats(k.r.dh);
+    k.dc_in = floats(k.r.dc);
+    k.dz = c->out[QUERN__BACK_DZ].data;
+    k.dh = c->out[QUERN__BACK_DH0].data;
+    k.work = c->out[QUERN__BACK_WORK].data;
+    k.dc = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__BACK_DC0].data : NULL;
+    k.down = k.r.cell == QUERN__CELL_GRU ? c->out[QUERN__BACK_DOWN].data : NULL;
+    return each_group(&k, c, begin, end, group_back);
+}
+
+static int pack_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool t = c->attr->i[0];
+    int64_t rows = c->in[0].shape.dims[t], columns = c->in[0].shape.dims[!t], ld = c->in[0].shape.dims[1],
+            width = QUERN__TILE_COLUMNS;
+    if (c->axis < 0)
+        begin = 0, end = c->out[0].shape.dims[0];
+    for (int64_t p = begin; p < end; p++) {
+        int64_t from = p * width;
+        const float *b = c->in[0].data;
+        quern__tile_pack(t, t ? b + from * ld : b + from, ld, rows, columns - from < width ? columns - from : width,
+                         (float *)c->out[0].data + p * rows * width);
+    }
+    return 0;
+}
+
+quern__kernel *quern__plain_recurrence(const quern__call *c)
+{
+    if (c->in[0].dtype != QUERN_FLOAT32)
+        return NULL;
+    return c->op == &quern__op_recurrence        ? forth_kernel
+           : c->op == &quern__op_recurrence_back ? back_kernel
+           : c->op == &quern__op_pack            ? pack_kernel
+                                                 : NULL;
+}

@@ -1,0 +1,82 @@
+/* Rows of a table by their numbers, and the gradient: rows added into the table's places, in the order of the numbers. */
+#include "build.h"
+
+#include <math.h>
+
+int64_t quern__call_row(const quern__call *c, const quern_tensor *ids, int64_t i, int64_t rows)
+{
+    double id = quern__get(ids, i);
+    if (id >= 0 && id < (double)rows)
+        return (int64_t)id;
+    const quern_shape *s = &ids->shape;
+    int64_t count = quern_shape_count(s), per = s->rank && s->dims[0] ? count / s->dims[0] : 1;
+    return quern__call_fault(c, QUERN_INVALID, i / per, id, (double)rows - 1, "index"), -1;
+}
+
+/* ---- gather: a table (rows, width), numbers (…) of any type: (…, width) ---- */
+
+static int gather_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t rows = c->in[0].shape.dims[0], width = c->in[0].shape.dims[1];
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t i = p.start / width; i < (p.start + p.length) / width; i++) {
+        int64_t row = quern__call_row(c, &c->in[1], i, rows);
+        if (row < 0)
+            return QUERN_INVALID;
+        for (int64_t k = 0; k < width; k++)
+            quern__set(&c->out[0], i * width + k, quern__get(&c->in[0], row * width + k));
+    }
+    return 0;
+}
+
+extern const quern__op quern__op_scatter;
+
+static void gather_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    dx[0] = quern__build(g, &quern__op_scatter, (quern__id[]){ node->in[1], dy[0] }, 2, NULL, quern__shape_of(g, node->in[0]),
+                         quern__dtype_of(g, node->in[0]));
+}
+
+const quern__op quern__op_gather = {
+    .name = "gather", .ways = quern__ways_rows, .gradient = gather_gradient, .reference = gather_reference
+};
+
+quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids)
+{
+    if (!table || !ids)
+        return 0;
+    quern_shape t = *quern__shape_of(g, table), out = *quern__shape_of(g, ids);
+    if (t.rank != 2 || out.rank == QUERN_MAX_RANK)
+        return quern__graph_fail(g, QUERN_SHAPE, "rows are taken from a matrix");
+    out.dims[out.rank++] = t.dims[1];
+    return quern__build(g, &quern__op_gather, (quern__id[]){ table, ids }, 2, NULL, &out, quern__dtype_of(g, table));
+}
+
+/* ---- scatter: numbers, rows (…, width): the table of their sums; divided by columns ---- */
+
+static int ways_columns(const quern__graph *g, const quern__node *node)
+{
+    (void)g, (void)node;
+    return QUERN__WAY_COLUMNS;
+}
+
+static int scatter_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *s = &c->out[0].shape;
+    int64_t rows = s->dims[0], width = s->dims[1], n = quern_shape_count(&c->in[0].shape);
+    if (c->axis < 0)
+        begin = 0, end = width;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = begin; k < end; k++)
+            quern__set(&c->out[0], r * width + k, 0);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = quern__call_row(c, &c->in[0], i, rows);
+        if (row < 0)
+            return QUERN_INVALID;
+        for (int64_t k = begin; k < end; k++)
+            quern__set(&c->out[0], row * width + k, quern__get(&c->out[0], row * width + k) + quern__get(&c->in[1], i * width + k));
+    }
+    return 0;
+}
+
+const quern__op quern__op_scatter = { .name = "scatter", .ways = ways_columns, .reference = scatter_reference };

@@ -1,0 +1,341 @@
+/* Recurrence: rows, reference kernels and the gradient. See recurrence.h. */
+#include "recurrence.h"
+
+#include "build.h"
+
+#include <math.h>
+
+/* Which optional inputs a node has: bits of i[2]. */
+enum { HAS_C = 1, HAS_BIAS = 2, HAS_OWN_BIAS = 4, HAS_MASK = 8, HAS_DC = 16, HAS_OWN = 32 };
+
+static int gates_of(int cell) { return cell == QUERN__CELL_LSTM ? 4 : cell == QUERN__CELL_GRU ? 3 : 1; }
+static int kept_of(int cell) { return cell == QUERN__CELL_SIMPLE ? 1 : 4; }
+
+quern__recurring quern__recurring_of(const quern__call *call)
+{
+    const quern__attr *a = call->attr;
+    bool back = call->op == &quern__op_recurrence_back;
+    quern__recurring r = { .cell = (int)a->i[0], .function = (int)a->i[1], .gates = gates_of((int)a->i[0]) };
+    const quern_tensor *next = call->in;
+    r.kept = kept_of(r.cell);
+    if (!back)
+        r.z = next++;
+    r.own = a->i[2] & HAS_OWN ? next++ : NULL;
+    r.kernel = r.own ? NULL : next++;
+    r.packed = r.own ? NULL : next++;
+    r.h0 = next++;
+    r.c0 = a->i[2] & HAS_C ? next++ : NULL;
+    r.bias = !back && a->i[2] & HAS_BIAS ? next++ : NULL;
+    r.own_bias = !back && a->i[2] & HAS_OWN_BIAS ? next++ : NULL;
+    r.mask = a->i[2] & HAS_MASK ? next++ : NULL;
+    if (back) {
+        r.h = next++;
+        r.left = next++;
+        r.dh = next++;
+        r.c = a->i[2] & HAS_C ? next++ : NULL;
+        r.dc = a->i[2] & HAS_DC ? next++ : NULL;
+    }
+    const quern_shape *s = back ? &r.dh->shape : &call->out[0].shape;
+    r.records = s->dims[0];
+    r.steps = s->dims[1];
+    r.units = s->dims[2];
+    return r;
+}
+
+/* ---- a matrix as panels, for kernels that read it often. i[0]: its transpose; f: none ---- */
+
+static int pack_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool t = c->attr->i[0];
+    int64_t rows = c->in[0].shape.dims[t], columns = c->in[0].shape.dims[!t], ld = c->in[0].shape.dims[1];
+    int64_t width = c->out[0].shape.dims[2];
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t i = p.start; i < p.start + p.length; i++) {
+        int64_t panel = i / (rows * width), row = i / width % rows, column = panel * width + i % width;
+        quern__set(&c->out[0], i, column < columns ? quern__get(&c->in[0], t ? column * ld + row : row * ld + column) : 0);
+    }
+    return 0;
+}
+
+const quern__op quern__op_pack = { .name = "pack", .ways = quern__ways_rows, .slice = 8, .reference = pack_reference };
+
+/* (panels, rows, 32) */
+static quern__id pack(quern__graph *g, quern__id matrix, bool transposed)
+{
+    enum { width = 32 };
+    const quern_shape *s = quern__shape_of(g, matrix);
+    quern_shape out = { .rank = 3, .dims = { (s->dims[!transposed] + width - 1) / width, s->dims[transposed], width } };
+    return quern__build(g, &quern__op_pack, &matrix, 1, &(quern__attr){ .i = { transposed } }, &out, quern__dtype_of(g, matrix));
+}
+
+/* ---- forward ---- */
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+static double simple(int function, double x)
+{
+    return function == QUERN__TANH ? tanh(x) : function == QUERN__RELU0 && x < 0 ? 0 : x;
+}
+
+static double simple_slope(int function, double y)
+{
+    return function == QUERN__TANH ? 1 - y * y : function == QUERN__RELU0 && y <= 0 ? 0 : 1;
+}
+
+static double at_or(const quern_tensor *t, int64_t i, double none) { return t ? quern__get(t, i) : none; }
+
+/* The state of a unit before step t. */
+static double before(const quern_tensor *all, const quern_tensor *first, const quern__recurring *r, int64_t b, int64_t t, int64_t u)
+{
+    return t ? quern__get(all, (b * r->steps + t - 1) * r->units + u) : quern__get(first, b * r->units + u);
+}
+
+static double recurrent_product(const quern__call *c, const quern__recurring *r, int64_t b, int64_t t, int64_t column)
+{
+    double sum = at_or(r->own_bias, column, 0) + at_or(r->own, b * r->gates * r->units + column, 0);
+    for (int64_t k = 0; k < r->units && r->kernel; k++)
+        sum += before(&c->out[0], r->h0, r, b, t, k) * quern__get(r->kernel, k * r->gates * r->units + column);
+    return sum;
+}
+
+static void cell_reference(const quern__call *c, const quern__recurring *r, int64_t b, int64_t t, int64_t u)
+{
+    int64_t n = r->units, at = (b * r->steps + t) * n + u, kept = (b * r->steps + t) * r->kept * n + u;
+    double z[4], h = 0, cell = 0;
+    for (int k = 0; k < r->gates; k++) {
+        double own = recurrent_product(c, r, b, t, k * n + u);
+        z[k] = quern__get(r->z, (b * r->steps + t) * r->gates * n + k * n + u) + at_or(r->bias, k * n + u, 0);
+        if (r->cell == QUERN__CELL_GRU && k == 2) {
+            quern__set(&c->out[QUERN__FORTH_LEFT], kept + 2 * n, own);
+            z[3] = own;
+        } else
+            z[k] += own;
+    }
+    if (r->cell == QUERN__CELL_SIMPLE)
+        h = simple(r->function, z[0]);
+    else if (r->cell == QUERN__CELL_LSTM) {
+        double i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]), gates[] = { i, f, g, o };
+        cell = f * before(&c->out[QUERN__FORTH_C], r->c0, r, b, t, u) + i * g;
+        h = o * tanh(cell);
+        for (int k = 0; k < 4; k++)
+            quern__set(&c->out[QUERN__FORTH_LEFT], kept + k * n, gates[k]);
+    } else {
+        double zg = sigmoid(z[0]), rg = sigmoid(z[1]), ng = tanh(z[2] + rg * z[3]);
+        h = zg * before(&c->out[0], r->h0, r, b, t, u) + (1 - zg) * ng;
+        quern__set(&c->out[QUERN__FORTH_LEFT], kept, zg);
+        quern__set(&c->out[QUERN__FORTH_LEFT], kept + n, rg);
+        quern__set(&c->out[QUERN__FORTH_LEFT], kept + 3 * n, ng);
+    }
+    bool on = at_or(r->mask, b * r->steps + t, 1) != 0;
+    quern__set(&c->out[0], at, on ? h : before(&c->out[0], r->h0, r, b, t, u));
+    if (r->cell == QUERN__CELL_LSTM)
+        quern__set(&c->out[QUERN__FORTH_C], at, on ? cell : before(&c->out[QUERN__FORTH_C], r->c0, r, b, t, u));
+}
+
+static void records_of(const quern__call *c, const quern__recurring *r, int64_t *begin, int64_t *end)
+{
+    if (c->axis < 0)
+        *begin = 0, *end = r->records;
+}
+
+static int recurrence_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__recurring r = quern__recurring_of(c);
+    records_of(c, &r, &begin, &end);
+    for (int64_t b = begin; b < end; b++)
+        for (int64_t t = 0; t < r.steps; t++)
+            for (int64_t u = 0; u < r.units; u++)
+                cell_reference(c, &r, b, t, u);
+    return 0;
+}
+
+/* ---- back: dh and dc flow from step to step in the outputs dh0 and dc0 ---- */
+
+typedef struct flowing {
+    quern_tensor *dz, *down, *dh, *dc;
+} flowing;
+
+static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, int64_t t, int64_t u)
+{
+    int64_t n = r->units, step = b * r->steps + t, at = step * n + u, kept = step * r->kept * n + u, z = step * r->gates * n + u;
+    double dh = quern__get(f->dh, b * n + u), before_h = before(r->h, r->h0, r, b, t, u), a[4] = { 0 };
+    for (int k = 0; k < r->kept; k++)
+        a[k] = quern__get(r->left, kept + k * n);
+    if (r->cell == QUERN__CELL_SIMPLE) {
+        quern__set(f->dz, z, dh * simple_slope(r->function, quern__get(r->h, at)));
+        quern__set(f->dh, b * n + u, 0);
+    } else if (r->cell == QUERN__CELL_LSTM) {
+        double y = tanh(quern__get(r->c, at)), dc = quern__get(f->dc, b * n + u) + dh * a[3] * (1 - y * y);
+        quern__set(f->dz, z, dc * a[2] * a[0] * (1 - a[0]));
+        quern__set(f->dz, z + n, dc * before(r->c, r->c0, r, b, t, u) * a[1] * (1 - a[1]));
+        quern__set(f->dz, z + 2 * n, dc * a[0] * (1 - a[2] * a[2]));
+        quern__set(f->dz, z + 3 * n, dh * y * a[3] * (1 - a[3]));
+        quern__set(f->dc, b * n + u, dc * a[1]);
+        quern__set(f->dh, b * n + u, 0);
+    } else {
+        double dn = dh * (1 - a[0]) * (1 - a[3] * a[3]),
+               slopes[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]), dn * a[2] * a[1] * (1 - a[1]), dn };
+        for (int k = 0; k < 3; k++) {
+            quern__set(f->dz, z + k * n, slopes[k]);
+            quern__set(f->down, z + k * n, k < 2 ? slopes[k] : dn * a[1]);
+        }
+        quern__set(f->dh, b * n + u, dh * a[0]);
+    }
+}
+
+static void step_back(const quern__recurring *r, const flowing *f, int64_t b, int64_t t)
+{
+    int64_t n = r->units, columns = r->gates * n, step = b * r->steps + t;
+    const quern_tensor *through = f->down ? f->down : f->dz;
+    for (int64_t u = 0; u < n; u++) {
+        quern__set(f->dh, b * n + u, quern__get(f->dh, b * n + u) + quern__get(r->dh, step * n + u));
+        if (r->dc)
+            quern__set(f->dc, b * n + u, quern__get(f->dc, b * n + u) + quern__get(r->dc, step * n + u));
+    }
+    if (at_or(r->mask, step, 1) == 0) { /* what comes passes by */
+        for (int64_t k = 0; k < columns; k++) {
+            quern__set(f->dz, step * columns + k, 0);
+            if (f->down)
+                quern__set(f->down, step * columns + k, 0);
+        }
+        return;
+    }
+    for (int64_t u = 0; u < n; u++)
+        cell_back(r, f, b, t, u);
+    for (int64_t u = 0; u < n; u++) {
+        double sum = quern__get(f->dh, b * n + u);
+        for (int64_t k = 0; k < columns; k++)
+            sum += quern__get(through, step * columns + k) * quern__get(r->kernel, u * columns + k);
+        quern__set(f->dh, b * n + u, sum);
+    }
+}
+
+static int back_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__recurring r = quern__recurring_of(c);
+    bool lstm = r.cell == QUERN__CELL_LSTM, gru = r.cell == QUERN__CELL_GRU;
+    flowing f = { &c->out[QUERN__BACK_DZ], gru ? &c->out[QUERN__BACK_DOWN] : NULL, &c->out[QUERN__BACK_DH0],
+                  lstm ? &c->out[QUERN__BACK_DC0] : NULL };
+    records_of(c, &r, &begin, &end);
+    for (int64_t b = begin; b < end; b++) {
+        for (int64_t u = 0; u < r.units; u++) {
+            quern__set(f.dh, b * r.units + u, 0);
+            if (f.dc)
+                quern__set(f.dc, b * r.units + u, 0);
+        }
+        for (int64_t t = r.steps - 1; t >= 0; t--)
+            step_back(&r, &f, b, t);
+    }
+    return 0;
+}
+
+/* ---- the gradient as nodes ---- */
+
+static quern__id zeros(quern__graph *g, const quern_shape *shape, int dtype)
+{
+    return quern__broadcast(g, quern__graph_constant(g, 0, dtype), shape);
+}
+
+/* The state before each step: (records, steps, units). */
+static quern__id states_before(quern__graph *g, quern__id first, quern__id all)
+{
+    quern_shape s = *quern__shape_of(g, all), one = s;
+    one.dims[1] = 1;
+    quern__id parts[2] = { quern__reshape(g, first, &one), s.dims[1] > 1 ? quern__slice(g, all, 1, 0, s.dims[1] - 1) : 0 };
+    return s.dims[1] > 1 ? quern__concat(g, parts, 2, 1) : parts[0];
+}
+
+static void recurrence_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern__attr attr = node->attr;
+    int cell = (int)attr.i[0], dtype = quern__dtype_of(g, node->in[0]), n = 0, k = 4;
+    bool lstm = cell == QUERN__CELL_LSTM;
+    quern__id z = node->in[0], kernel = node->in[1], h0 = node->in[3], h = node->out[0], in[12], out[4];
+    quern_shape s = *quern__shape_of(g, h), zs = *quern__shape_of(g, z), hs = *quern__shape_of(g, h0), work = hs;
+    int at_c = lstm ? k++ : 0, at_bias = attr.i[2] & HAS_BIAS ? k++ : 0, at_own = attr.i[2] & HAS_OWN_BIAS ? k++ : 0,
+        at_mask = attr.i[2] & HAS_MASK ? k++ : 0;
+    quern__id c0 = node->in[at_c], own_bias = node->in[at_own], bias = node->in[at_bias], left = node->out[QUERN__FORTH_LEFT],
+              c = lstm ? node->out[QUERN__FORTH_C] : 0, dc = lstm ? dy[QUERN__FORTH_C] : 0;
+    in[n++] = kernel;
+    in[n++] = pack(g, kernel, true);
+    in[n++] = h0;
+    if (lstm)
+        in[n++] = c0;
+    if (at_mask)
+        in[n++] = node->in[at_mask];
+    in[n++] = h;
+    in[n++] = left;
+    in[n++] = dy[0] ? dy[0] : zeros(g, &s, dtype);
+    if (lstm)
+        in[n++] = c;
+    if (dc)
+        in[n++] = dc;
+    attr.i[2] |= dc ? HAS_DC : 0;
+    work.dims[1] = zs.dims[2] + hs.dims[1];
+    quern_shape shapes[4] = { zs, hs, work, lstm ? hs : zs };
+    int dtypes[4] = { dtype, dtype, dtype, dtype };
+    if (!quern__graph_node(g, &quern__op_recurrence_back, "recurrence_back", in, n, &attr, shapes, dtypes, cell ? 4 : 3, out))
+        return;
+    quern__id through = cell == QUERN__CELL_GRU ? out[QUERN__BACK_DOWN] : out[QUERN__BACK_DZ];
+    dx[0] = out[QUERN__BACK_DZ];
+    dx[1] = quern__matmul(g, states_before(g, h0, h), through, true, false);
+    dx[3] = out[QUERN__BACK_DH0];
+    if (at_c)
+        dx[at_c] = out[QUERN__BACK_DC0];
+    if (at_bias)
+        dx[at_bias] = quern__unbroadcast(g, out[QUERN__BACK_DZ], quern__shape_of(g, bias));
+    if (at_own)
+        dx[at_own] = quern__unbroadcast(g, through, quern__shape_of(g, own_bias));
+}
+
+const quern__op quern__op_recurrence = { .name = "recurrence",
+                                         .ways = quern__ways_rows,
+                                         .slice = QUERN__RECUR_SLICE,
+                                         .gradient = recurrence_gradient,
+                                         .reference = recurrence_reference };
+const quern__op quern__op_recurrence_back = {
+    .name = "recurrence_back", .ways = quern__ways_rows, .slice = QUERN__RECUR_SLICE, .reference = back_reference
+};
+
+void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, quern__id *c)
+{
+    quern__id in[8], out[4] = { 0 };
+    bool lstm = r->cell == QUERN__CELL_LSTM;
+    int n = 0;
+    *h = *c = 0;
+    if (!r->z || (!r->kernel && !r->own) || !r->h || (lstm && !r->c))
+        return;
+    quern_shape zs = *quern__shape_of(g, r->z), hs = *quern__shape_of(g, r->h), s = zs, left = zs, work = hs;
+    int64_t units = hs.dims[hs.rank - 1], wide = gates_of(r->cell) * units;
+    const quern_shape *ks = quern__shape_of(g, r->own ? r->own : r->kernel);
+    if (zs.rank != 3 || hs.rank != 2 || ks->rank != 2 || ks->dims[1] != wide || (!r->own && ks->dims[0] != units) ||
+        zs.dims[2] != wide) {
+        quern__graph_fail(g, QUERN_SHAPE, "the recurrent kernel does not fit");
+        return;
+    }
+    s.dims[2] = units;
+    left.dims[2] = kept_of(r->cell) * units;
+    work.dims[1] = wide + units;
+    quern__attr attr = { .i = { r->cell, r->function } };
+    const struct {
+        quern__id id;
+        int bit;
+    } optional[] = { { lstm ? r->c : 0, HAS_C }, { r->bias, HAS_BIAS }, { r->own_bias, HAS_OWN_BIAS }, { r->mask, HAS_MASK } };
+    in[n++] = r->z;
+    in[n++] = r->own ? r->own : r->kernel;
+    if (r->own)
+        attr.i[2] |= HAS_OWN;
+    else
+        in[n++] = pack(g, r->kernel, false);
+    in[n++] = r->h;
+    for (size_t k = 0; k < sizeof optional / sizeof *optional; k++)
+        if (optional[k].id) {
+            in[n++] = optional[k].id;
+            attr.i[2] |= optional[k].bit;
+        }
+    int dtype = quern__dtype_of(g, r->z), dtypes[4] = { dtype, dtype, dtype, dtype };
+    quern_shape shapes[4] = { s, left, work, s };
+    quern__graph_node(g, &quern__op_recurrence, "recurrence", in, n, &attr, shapes, dtypes, lstm ? 4 : 3, out);
+    *h = out[QUERN__FORTH_H];
+    *c = out[QUERN__FORTH_C];
+}
