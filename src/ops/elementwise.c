@@ -189,6 +189,10 @@ quern__id quern__unbroadcast(quern__graph *g, quern__id x, const quern_shape *sh
         if (k < 0 || (to.dims[k] == 1 && from.dims[i] != 1))
             axes |= 1u << i;
     }
+    if (from.rank > 2 && from.dims[0] < 0 && axes & 1 && axes & ~1u) { /* record by record, while each is near; then the records */
+        x = quern__reduce(g, QUERN__SUM, x, axes & ~1u, false);
+        axes = 1;
+    }
     return quern__reshape(g, quern__reduce(g, QUERN__SUM, x, axes, false), &to);
 }
 

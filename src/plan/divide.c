@@ -50,6 +50,8 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
         return (quern__split){ -1, 0 };
     if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few && rows(&out, open, 0).axis == 0)
         return rows(&out, open, 0); /* sequences: a record has many rows, and what follows is by record too */
+    if (ways == QUERN__WAY_PRODUCT && !open && quern__shape_of(g, node->in[0])->rank > 2 && out.dims[0] > out.dims[last])
+        return rows(&out, false, 0); /* the gradient of a weight of sequences: less of what lies far away is read twice */
     if (ways == QUERN__WAY_PRODUCT)
         return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open, 0);
     if (node->op->slice)
