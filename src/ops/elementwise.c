@@ -3,17 +3,18 @@
 
 #include <math.h>
 
-#define R     double
-#define EXP   exp
-#define EXPM1 expm1
-#define LOG   log
-#define LOG1P log1p
-#define SQRT  sqrt
-#define TANH  tanh
-#define BELOW below
-#define ABS   fabs
-#define POW   pow
-#define RINT  rint
+#define R           double
+#define EXP         exp
+#define EXPM1       expm1
+#define LOG         log
+#define LOG1P       log1p
+#define SQRT        sqrt
+#define TANH        tanh
+#define BELOW       below
+#define EXP_FALLING exp
+#define ABS         fabs
+#define POW         pow
+#define RINT        rint
 
 /* Share of the normal distribution below x. */
 static double below(double x) { return 0.5 * (1 + erf(x * 0.7071067811865476)); }
