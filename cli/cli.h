@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 typedef struct arguments {
-    const char *values[40]; /* by option, NULL when not given */
+    const char *values[64]; /* by option, NULL when not given */
     bool json;
     int n;
     char **words;

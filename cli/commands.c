@@ -124,10 +124,19 @@ quern_generator *cli_data(const arguments *a, const char *option, char **words, 
     }
     for (int i = 0; i < n; i++)
         snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
+    int64_t timeout = 0;
+    if (!cli_count(a, "stall-timeout", &timeout)) {
+        *code = 2;
+        return NULL;
+    }
+    bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator"); /* whose options they are then */
     quern_file_opts o = { .target = cli_option(a, "target"),
                           .features = cli_option(a, "features"),
                           .weight = cli_option(a, "weight"),
-                          .missing = cli_option(a, "missing") };
+                          .missing = cli_option(a, "missing"),
+                          .format = cli_option(a, "format"),
+                          .arrays = programs ? NULL : cli_option(a, "arrays"),
+                          .stall_timeout = programs ? 0 : (double)timeout };
     quern_generator *g = quern_file_generator(joined, &o, err);
     if (!g)
         *code = cli_fail(err->code, err);

@@ -26,7 +26,8 @@ static const struct {
     { "missing", "NUMBER", F | E | P, "what a missing value of a CSV stands for; or age=30,price=0" },
     { "generator", "COMMAND", F | E | P, "a program that writes .npy arrays: x then y, batch after batch" },
     { "validation-generator", "COMMAND", F, "the same for validation, started anew each time" },
-    { "arrays", "x,y,w", F | E | P, "what the program writes; or names of inputs and outputs" },
+    { "format", "NAME", F | E | P, "of DATA: csv, tsv, npy, idx, npz; found by name, then by content, when not given" },
+    { "arrays", "x,y,w", F | E | P, "what a program or --format npy gives; or names of inputs and outputs" },
     { "stall-timeout", "SECONDS", F | E | P, "silence of a generator that is an error" },
     { "validation", "DATA", F, "evaluated after epochs" },
     { "validation-split", "PART", F, "the last part of the data for validation: 0.1" },
@@ -72,7 +73,7 @@ static const struct {
 };
 enum { n_commands = sizeof commands / sizeof *commands };
 static const char *const later[] = { "generate", "convert", "prepare" };
-static const char *const later_options[] = { "bad-records", "checkpoint", "checkpoint-every", "resume", "report", "format" };
+static const char *const later_options[] = { "bad-records", "checkpoint", "checkpoint-every", "resume", "report" };
 
 const char *cli_option(const arguments *a, const char *name)
 {

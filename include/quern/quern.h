@@ -9,7 +9,9 @@
 #include <quern/fit.h>
 #include <quern/model.h>
 #include <quern/source.h>
+#include <quern/speak.h>
 #include <quern/status.h>
 #include <quern/tensor.h>
+#include <quern/text.h>
 
 #endif

@@ -5,6 +5,7 @@
 #define QUERN_SOURCE_H
 
 #include <quern/tensor.h>
+#include <quern/text.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,12 +36,20 @@ typedef struct quern_batch {
     int64_t epoch, first; /* set by the run: epoch from 0, place of the first record in it */
 } quern_batch;
 
+/* Bytes that the state of a generator takes at most; of records that are known by number it takes no more than 128. */
+#define QUERN_MAX_STATE 4096
+
 /* A pull callback: `next` fills the batch and returns QUERN_OK, QUERN_END for StopIteration, or a negative status with `err`
  * filled. One thread at a time calls it. `reset` starts the data anew (for validation, and for on_exhausted restart); it may be
- * NULL: then the stream carries on. Copies `ops`, borrows `user`. Returns new, NULL when there is no memory. */
+ * NULL: then the stream carries on. `save` and `restore` (both, or NULL) make quern_generator_save and quern_generator_restore
+ * work: save writes at most `room` bytes to `state` (NULL: nothing) and tells in *size how many there are, at most QUERN_MAX_STATE;
+ * it is called behind every next, on the same thread, so that a run can be saved while batches stand ready; restore goes to where
+ * save was called. Copies `ops`, borrows `user`. Returns new, NULL when there is no memory. */
 typedef struct quern_callback_ops {
     int (*next)(void *user, quern_batch *batch, quern_error *err);
     int (*reset)(void *user, quern_error *err);
+    int (*save)(void *user, void *state, size_t room, size_t *size, quern_error *err);
+    int (*restore)(void *user, const void *state, size_t size, quern_error *err);
 } quern_callback_ops;
 QUERN_API quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user);
 
@@ -72,13 +81,18 @@ typedef struct quern_file_opts {
     const char *features; /* columns between commas; NULL: all others                                                    */
     const char *weight;   /* a column of sample weights                                                                  */
     const char *missing;  /* "0" or "age=30,price=0": what stands for a missing value; NULL: a missing value is an error */
+    const char *format;   /* "csv", "tsv", "npy", "idx", "npz"; NULL: found by name, then by content                     */
+    const char *arrays;   /* npy arrays one behind the other: what comes, as quern_program_opts has it                   */
+    double stall_timeout; /* the same: seconds of silence that are QUERN_STALLED                                         */
 } quern_file_opts;
 /* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
  * not, or "FILE.npz:/member"; x:NAME= and y:NAME= for several inputs and outputs), "data.npz" with members x, y and w, or
  * "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
  * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
- * (quern_generator_class). Arrays that are not compressed are shuffled exactly, and may be read by several workers; all else is
- * shuffled within a window of 4 MiB of records. Returns new, NULL on failure. */
+ * (quern_generator_class). Columns fill several inputs, and several outputs, in their order. With the format "npy" a word without a
+ * role ("-", a file, a named pipe) holds arrays one behind the other, as another program writes them (quern_program_generator);
+ * each option that does not apply to the kind is refused. Arrays that are not compressed are shuffled exactly, and may be read by
+ * several workers; all else is shuffled within a window of 4 MiB of records. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
@@ -96,12 +110,64 @@ typedef struct quern_program_opts {
  * the last it said on standard error. Copies command and options. Returns new, NULL when there is no memory. */
 QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
 
+/* What the targets of text are: every next token, or only the one behind the window. */
+enum { QUERN_TARGETS_NEXT = 0, QUERN_TARGETS_LAST = 1 };
+
+/* How text is cut; NULL and zero: the default. */
+typedef struct quern_text_opts {
+    int64_t window;  /* tokens; 0: the length of the model's input                                                            */
+    int64_t stride;  /* tokens from the start of a window to the next; 0: the window's length for QUERN_TARGETS_NEXT, 3 (as in
+                      * Keras's example of generating text) for QUERN_TARGETS_LAST                                             */
+    int32_t targets; /* a QUERN_TARGETS_…                                                                                     */
+    int32_t contiguous; /* 1: record r of a batch goes on where record r of the batch before it ended, for stateful models       */
+    size_t memory;      /* bytes of tokens held at once, from which windows are drawn; 0: 4 MiB                                  */
+} quern_text_opts;
+/* Windows of a text for language models. `paths` are files or patterns with spaces between, or "-" for standard input; several
+ * files are one text, one behind the other in that order (patterns: in byte order). A second input with "position" in its name gets
+ * 0, 1, … Input is the ids of a window (int32 or float32,
+ * as the model wants them), or one-hot rows where the model's input is (records, window, classes); targets are the ids one further
+ * (QUERN_TARGETS_NEXT), or the one behind the window (QUERN_TARGETS_LAST), or one-hot where the model's are so.
+ *
+ * The text is cut into blocks (4 KiB with the default memory) at white space, or between characters where there is none; each is
+ * turned into tokens as a text of its own, and in each a window begins at every stride-th token, and runs on into the next block.
+ * Each of these windows comes once an epoch, but those that the end of the text cuts short. Shuffled, files that are not compressed
+ * are read block by block in another order each epoch, as many blocks at once as the memory holds, and windows are drawn from all
+ * of them; with quern_generator_save, in at most 128 bytes, and restore. Gzipped files and pipes are read forward; windows are
+ * drawn from what the memory holds. A text that fits into the memory is shuffled exactly; what the shuffling of a longer one is
+ * worth is said at the start of a run (quern_set_log), as a warning where it is poor.
+ *
+ * Contiguous, the text is cut into as many lanes as a batch has records; nothing is shuffled, and an epoch ends when the shortest
+ * lane does, so that some windows at the ends of others do not come. Only files that are not compressed can be read so.
+ *
+ * What the tokenizer refuses (bytes that are no UTF-8) is its error, with file and byte in front. Borrows `t`. Returns new, NULL on
+ * failure. */
+QUERN_API quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts,
+                                                quern_error *err);
+
+/* The text of such files, read forward, for quern_tokenizer_train: quern_text_reader_read is a quern_text_read, and a reader its
+ * `user`. Returns new, NULL on failure; a reader of NULL may be closed. */
+typedef struct quern_text_reader quern_text_reader;
+QUERN_API quern_text_reader *quern_text_reader_open(const char *paths, quern_error *err);
+QUERN_API int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error *err);
+QUERN_API void quern_text_reader_close(quern_text_reader *reader);
+
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);
 /* Records of a source that knows them by number; -1 for others. */
 QUERN_API int64_t quern_generator_count(const quern_generator *g);
 /* Leaves of such a source the records [from, to) only. Before a run. */
 QUERN_API int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err);
+
+/* Where the generator is: behind the last batch that was given to the trainer, whatever stands ready behind it. During a run (in a
+ * callback) and after it; before the first it is the start. Writes at most `room` bytes to `state` (NULL: nothing) and tells in
+ * *size how many there are. Sources of records that are known by number (arrays, files that are not compressed,
+ * quern_indexed_generator) keep the pass, the place in it and what the order follows from; a pull callback what its own `save`
+ * writes; other sources are QUERN_UNSUPPORTED. A pass is an epoch, but with steps_per_epoch it ends where the data does. */
+QUERN_API int quern_generator_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
+/* Goes to a place that was saved from the same data: the next run does not begin at the start but there, and its first epoch ends
+ * where that pass would have ended. The order is that of the run that was saved; a run with another seed, or shuffled where that
+ * was not, is refused. Not while a run reads the generator. */
+QUERN_API int quern_generator_restore(quern_generator *g, const void *state, size_t size, quern_error *err);
 QUERN_API void quern_generator_free(quern_generator *g);
 
 #ifdef __cplusplus

@@ -79,7 +79,13 @@ double quern__random_normal(quern__random_key key, uint64_t high, uint64_t low);
 uint64_t quern__random_permute(quern__random_key key, uint64_t n, uint64_t i);
 uint64_t quern__hash64(uint64_t x); /* a strong mix of 64 bits (splitmix64's finaliser) */
 
-enum { QUERN__RANDOM_INIT = 1, QUERN__RANDOM_DROPOUT, QUERN__RANDOM_SHUFFLE_BLOCKS, QUERN__RANDOM_SHUFFLE_WINDOW };
+enum {
+    QUERN__RANDOM_INIT = 1,
+    QUERN__RANDOM_DROPOUT,
+    QUERN__RANDOM_SHUFFLE_BLOCKS,
+    QUERN__RANDOM_SHUFFLE_WINDOW,
+    QUERN__RANDOM_SAMPLING
+};
 
 /* ---- log (log.c) ---- */
 void quern__warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

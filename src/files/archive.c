@@ -15,7 +15,10 @@ static int read_member(zip_t *z, const char *path, quern__member *m, size_t limi
     zip_stat_t st;
     char where[256];
     snprintf(where, sizeof where, "%s: %s", path, m->name);
-    if (zip_stat(z, m->name, 0, &st) || !(st.valid & ZIP_STAT_SIZE))
+    bool there = zip_stat(z, m->name, 0, &st) == 0;
+    if (!there && m->optional)
+        return QUERN_OK;
+    if (!there || !(st.valid & ZIP_STAT_SIZE))
         return quern__fail(err, QUERN_FORMAT, path, "no member %s: not a .keras file", m->name);
     if (st.size > limit)
         return quern__fail(err, QUERN_FORMAT, where, "%llu bytes, at most %zu are read", (unsigned long long)st.size, limit);

@@ -21,7 +21,7 @@ static void mark(const quern__graph *g, const quern__id *wrt, int n, bool *neede
 static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gradient)
 {
     quern__node node = *quern__graph_node_at(g, k); /* a copy: the graph grows under it */
-    quern__id dy[4] = { 0 }, dx[64] = { 0 };
+    quern__id dy[4] = { 0 }, few[64] = { 0 }, *dx = few;
     bool any = false, wanted = false;
     for (int i = 0; i < node.n_out; i++) {
         dy[i] = gradient[node.out[i]];
@@ -31,14 +31,16 @@ static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gra
         wanted = wanted || needed[node.in[i]];
     if (!any || !wanted || !node.op->gradient)
         return;
-    if (node.n_in > 64) {
-        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s: more than 64 inputs", node.name);
+    if (node.n_in > 64 && !(dx = quern__zalloc((size_t)node.n_in, sizeof *dx))) {
+        quern__graph_fail(g, QUERN_NOMEM, "%s: no memory for the gradients of %d inputs", node.name, node.n_in);
         return;
     }
     node.op->gradient(g, &node, dy, dx);
     for (int i = 0; i < node.n_in; i++)
         if (dx[i] && needed[node.in[i]])
             gradient[node.in[i]] = gradient[node.in[i]] ? quern__add2(g, gradient[node.in[i]], dx[i]) : dx[i];
+    if (dx != few)
+        quern__free(dx);
 }
 
 int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quern__id *wrt, int n, quern__id *out, quern_error *err)

@@ -23,11 +23,11 @@ quern__kernel *quern__plain_classes(const quern__call *call);
 quern__kernel *quern__plain_reduce(const quern__call *call);
 quern__kernel *quern__plain_update(const quern__call *call);
 quern__kernel *quern__plain_dropout(const quern__call *call);
+quern__kernel *quern__plain_recurrence(const quern__call *call);
+quern__kernel *quern__plain_gather(const quern__call *call);
 quern__kernel *quern__plain_normalize(const quern__call *call);
 quern__kernel *quern__plain_attention(const quern__call *call);
 quern__kernel *quern__plain_windows(const quern__call *call);
-quern__kernel *quern__plain_recurrence(const quern__call *call);
-quern__kernel *quern__plain_gather(const quern__call *call);
 
 /* Threads of the step call this once before their first call: library kernels then stay on their thread. */
 void quern__kernels_thread_start(void);

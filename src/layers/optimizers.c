@@ -44,6 +44,11 @@ static quern__id sgd_step(quern__optimizer *o, quern__graph *g, int k, quern__id
                       quern__config_bool(o->config, "nesterov"), decay);
 }
 
+quern__id quern__squares(quern__graph *g, quern__id gradient)
+{
+    return quern__scattered(g, gradient) ? quern__each_row(g, gradient, QUERN__SQUARE, 0, 0) : 0;
+}
+
 static int rmsprop_slots(quern__optimizer *o, quern_error *err)
 {
     int status = quern__slots_of_all(o, 0, "velocity", true, err);
@@ -55,7 +60,7 @@ static quern__id rmsprop_step(quern__optimizer *o, quern__graph *g, int k, quern
                               double decay)
 {
     (void)iteration;
-    return quern__rmsprop(g, o->trained[k], gradient, rate, quern__slot_of(o, k, 0), quern__slot_of(o, k, 1),
+    return quern__rmsprop(g, o->trained[k], gradient, quern__squares(g, gradient), rate, quern__slot_of(o, k, 0), quern__slot_of(o, k, 1),
                           quern__slot_of(o, k, 2), quern__config_number(o->config, "rho"),
                           quern__config_number(o->config, "momentum"), quern__config_number(o->config, "epsilon"), decay);
 }
@@ -71,7 +76,7 @@ static int adam_slots(quern__optimizer *o, quern_error *err)
 static quern__id adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
                            double decay)
 {
-    return quern__adam(g, o->trained[k], gradient, rate, iteration, quern__slot_of(o, k, 0), quern__slot_of(o, k, 1),
+    return quern__adam(g, o->trained[k], gradient, quern__squares(g, gradient), rate, iteration, quern__slot_of(o, k, 0), quern__slot_of(o, k, 1),
                        quern__slot_of(o, k, 2), quern__config_number(o->config, "beta_1"),
                        quern__config_number(o->config, "beta_2"), quern__config_number(o->config, "epsilon"), decay);
 }
@@ -172,15 +177,16 @@ void quern__optimizer_schedule(quern__optimizer *o)
 
 static quern__id square_sum(quern__graph *g, quern__id x)
 {
-    return quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), ~0u, false);
+    return quern__reduce(g, QUERN__SUM, quern__each_row(g, x, QUERN__SQUARE, 0, 0), ~0u, false);
 }
 
-/* x * c / max(norm, c) */
-static quern__id to_norm(quern__graph *g, quern__id x, quern__id squares, double c)
+/* x * c / max(norm, c). A table of rows stays one, but under the norm of all (Keras on TensorFlow multiplies the sum then). */
+static quern__id to_norm(quern__graph *g, quern__id x, quern__id squares, double c, bool rows)
 {
     quern__id norm = quern__unary(g, QUERN__SQRT, squares, 0, 0, 0);
     quern__id most = quern__binary(g, QUERN__MAXIMUM, norm, quern__graph_constant(g, c, QUERN_FLOAT32));
-    return quern__mul2(g, x, quern__scale(g, quern__unary(g, QUERN__RECIPROCAL, most, 0, 0, 0), c));
+    quern__id factor = quern__scale(g, quern__unary(g, QUERN__RECIPROCAL, most, 0, 0, 0), c);
+    return rows ? quern__scaled_rows(g, x, factor) : quern__mul2(g, x, factor);
 }
 
 static void clip(quern__optimizer *o, quern__graph *g, quern__id *gradients)
@@ -195,11 +201,11 @@ static void clip(quern__optimizer *o, quern__graph *g, quern__id *gradients)
         if (!gradients[k])
             continue;
         if (!isnan(norm))
-            gradients[k] = to_norm(g, gradients[k], square_sum(g, gradients[k]), norm);
+            gradients[k] = to_norm(g, gradients[k], square_sum(g, gradients[k]), norm, true);
         else if (!isnan(value))
-            gradients[k] = quern__unary(g, QUERN__CLIP, gradients[k], -value, value, 0);
+            gradients[k] = quern__each_row(g, gradients[k], QUERN__CLIP, -value, value);
         else if (!isnan(global))
-            gradients[k] = to_norm(g, gradients[k], all, global);
+            gradients[k] = to_norm(g, gradients[k], all, global, false);
     }
 }
 

@@ -11,6 +11,9 @@ quern__variable *quern__slot_of(const quern__optimizer *o, int k, int which);
 /* One slot of every variable when `wanted`. */
 int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool wanted, quern_error *err);
 
+/* The squares of a gradient where they are not simply that: of a table of which rows were taken. 0: they are. */
+quern__id quern__squares(quern__graph *g, quern__id gradient);
+
 #define QUERN__OPTIMIZER_FIELDS(DECAY)                                                                                             \
     { "weight_decay", QUERN__F_NUMBER, DECAY }, { "clipnorm", QUERN__F_NUMBER, "null" }, { "clipvalue", QUERN__F_NUMBER, "null" }, \
         { "global_clipnorm", QUERN__F_NUMBER, "null" }, { "use_ema", QUERN__F_ONLY_DEFAULT, "false" },                             \

@@ -20,6 +20,7 @@ void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in
         quern__graph_fail(g, QUERN_SHAPE, "a stateful layer needs a fixed batch size: input … batch_size=N");
         return;
     }
+    s->carried = s->mask;
     for (int k = 0; k < n_states; k++) {
         shape.dims[1] = units[k];
         quern__id initial = quern__layer_argument(l, in, n, "initial_state", k);
@@ -51,7 +52,8 @@ quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence 
     for (int k = 0; k < s->n_states; k++)
         if (s->kept[k])
             quern__assign(g, s->kept[k], quern__rebatch(g, s->states[k], s->kept[k]->shape.dims[0]));
-    l->context->mask_out[0] = all ? quern__layer_mask(l, 0) : 0;
+    l->context->mask_out[0] = all ? s->carried : 0;
+    l->context->ended = !all;
     for (int k = 0; quern__config_bool(l->config, "return_state") && k < s->n_states; k++)
         quern__layer_result(l, s->states[k], 0);
     return all ? outputs : quern__reshape(g, quern__slice(g, outputs, 1, shape.dims[1] - 1, 1), &last);

@@ -51,7 +51,7 @@ void quern__cell_step(quern__layer *l, quern__graph *g, quern__id x, quern__id *
 
 /* A sequence as a layer sees it: inputs, their mask, the states it begins with. */
 typedef struct quern__sequence {
-    quern__id x, mask;
+    quern__id x, mask, carried; /* carried: the mask that goes on with the outputs */
     int n_states;
     quern__id states[QUERN__MAX_CELL_STATES];
     quern__variable *kept[QUERN__MAX_CELL_STATES]; /* where the last states go; NULL: nowhere */

@@ -175,6 +175,29 @@ static bool has_field(const quern__class *c, const char *name)
     return false;
 }
 
+static bool is_told(const quern__class *c, const char *name)
+{
+    for (int i = 0; c->told && c->told[i].name; i++)
+        if (!strcmp(c->told[i].name, name))
+            return true;
+    return false;
+}
+
+/* Words that say what they are for: "same", "valid" and "causal" (padding, or a causal mask), "sequences" (return_sequences). */
+static bool bare_word(const quern__class *c, json_t *given, const char *word)
+{
+    bool causal = word && !strcmp(word, "causal");
+    if (!word)
+        return false;
+    if ((causal || !strcmp(word, "same") || !strcmp(word, "valid")) && has_field(c, "padding"))
+        return json_object_set_new(given, "padding", json_string(word)) == 0;
+    if (causal && is_told(c, "use_causal_mask"))
+        return json_object_set_new(given, "use_causal_mask", json_true()) == 0;
+    if (!strcmp(word, "sequences") && has_field(c, "return_sequences"))
+        return json_object_set_new(given, "return_sequences", json_true()) == 0;
+    return false;
+}
+
 /* The words after the class name. */
 static bool arguments(reader *r, const quern__class *c, json_t *given)
 {
@@ -197,7 +220,7 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
             json_array_append(shape, v);
         else if (ok && word && has_field(c, "activation") && !json_object_get(given, "activation") && quern__is_activation(word))
             json_object_set(given, "activation", v);
-        else if (ok)
+        else if (ok && !bare_word(c, given, word))
             ok = place(c, given, &next, v, r->err);
         json_decref(v);
         if (!ok) {

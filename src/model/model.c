@@ -15,6 +15,7 @@ void quern_model_free(quern_model *m)
     quern__free(m->profile.seconds);
     quern__free_aligned(m->slab);
     quern_blueprint_free(m->b);
+    quern_tokenizer_free(m->tokenizer);
     quern__free(m->name);
     quern__free(m);
 }
@@ -31,6 +32,35 @@ int quern_model_set_threads(quern_model *m, int threads, quern_error *err)
 }
 
 void quern_model_set_seed(quern_model *m, uint64_t seed) { m->b->seed = seed; }
+
+static void reset_states(quern__layer *l)
+{
+    for (int i = 0; i < l->n_states; i++)
+        memset(l->states[i]->data, 0, (size_t)quern_shape_count(&l->states[i]->shape) * sizeof(float));
+    for (int i = 0; i < l->n_inner; i++)
+        reset_states(l->inner[i]);
+}
+
+void quern_model_reset_states(quern_model *m)
+{
+    for (int k = 0; k < m->b->n; k++)
+        reset_states(m->b->nodes[k].layer);
+}
+
+const quern_tokenizer *quern_model_tokenizer(const quern_model *m) { return m->tokenizer; }
+
+int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_error *err)
+{
+    size_t size = 0;
+    char *json = t ? quern_tokenizer_json(t, &size, err) : NULL;
+    quern_tokenizer *own = json ? quern_tokenizer_from_json(json, size, err) : NULL;
+    free(json);
+    if (t && !own)
+        return err && err->code ? err->code : QUERN_NOMEM;
+    quern_tokenizer_free(m->tokenizer);
+    m->tokenizer = own;
+    return QUERN_OK;
+}
 
 /* ---- what it has ---- */
 

@@ -6,6 +6,7 @@
 #include "layers/layers.h"
 #include "step/step.h"
 #include <quern/model.h>
+#include <quern/text.h>
 
 enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 64 };
 typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
@@ -75,6 +76,7 @@ struct quern_model {
     size_t slab_bytes;
     int threads;
     quern__team *team;
+    quern_tokenizer *tokenizer; /* its own; NULL: none */
     bool profiling, watch;  /* watch: every output is looked at for numbers that are not finite */
     quern__profile profile; /* of the training plan */
 };
@@ -99,6 +101,12 @@ static inline const quern_shape *quern__made_shape(const quern_blueprint *b, int
 /* Runs one batch; arrays: inputs, targets, weights (when weighted). Metrics add up until quern__model_reset. */
 int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
                      int64_t epoch, int64_t first, quern_error *err);
+/* The layers' nodes: the value of each value of the blueprint into `ids`, and its mask (0: none), room for n_values each; `penalty`
+ * gets the sum of what regularizers add, 0 for none. With `stepping` the second axis of the inputs has its number of steps. */
+void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping, quern__id *ids,
+                          quern__id *masks, quern__id *penalty);
+/* Room in the model's slab for a plan. */
+int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err);
 void quern__model_reset(quern_model *m);

@@ -10,32 +10,59 @@ void quern__program_free(quern__program *p)
     *p = (quern__program){ 0 };
 }
 
-/* The layers' nodes: the value of each value of the blueprint into `ids`, and its mask (0: none); `penalty` gets the sum of what
- * regularizers add, 0 for none. */
-static void forward(quern_model *m, quern__graph *g, bool training, quern__id *ids, quern__id *masks, quern__id *penalty)
+/* What a node is applied to, and whether any of it has steps. */
+static bool gather_inputs(const quern__applied *node, const quern__id *ids, const quern__id *masks, const bool *timed, quern__id *in,
+                          quern__id *in_masks)
+{
+    bool any = false;
+    for (int i = 0; i < node->n_in; i++) {
+        in[i] = ids[node->in[i]];
+        in_masks[i] = masks[node->in[i]];
+        any = any || (timed && timed[node->in[i]]);
+    }
+    return any;
+}
+
+void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping, quern__id *ids,
+                          quern__id *masks, quern__id *penalty)
 {
     quern_blueprint *b = m->b;
     quern__id in[QUERN__MAX_ARGUMENTS], in_masks[QUERN__MAX_ARGUMENTS];
-    for (int i = 0; i < m->n_in; i++)
-        ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, quern__made_shape(b, m->in[i]));
-    for (int k = 0; k < b->n; k++) {
+    bool *timed = stepping ? quern__zalloc((size_t)b->n_values, sizeof *timed) : NULL;
+    if (stepping && !timed)
+        quern__graph_fail(g, QUERN_NOMEM, "no memory");
+    for (int i = 0; i < m->n_in; i++) {
+        quern_shape shape = *quern__made_shape(b, m->in[i]);
+        if (stepping)
+            shape.dims[1] = stepping->steps;
+        if (timed)
+            timed[m->in[i]] = true;
+        ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, &shape);
+    }
+    for (int k = 0; k < b->n && !quern__graph_status(g); k++) {
         quern__applied *node = &b->nodes[k];
-        quern__context pass = { .training = training, .masks = in_masks, .arguments = node->arguments, .options = node->options };
+        quern__context context = { .training = training,
+                                   .masks = in_masks,
+                                   .arguments = node->arguments,
+                                   .options = node->options,
+                                   .stepping = stepping };
         if (node->n_in == 0)
             continue;
-        for (int i = 0; i < node->n_in; i++) {
-            in[i] = ids[node->in[i]];
-            in_masks[i] = masks[node->in[i]];
-        }
+        bool steps = gather_inputs(node, ids, masks, timed, in, in_masks);
+        if (steps && !node->layer->kind->by_step)
+            stepping->refused = node->layer->name;
         node->layer->penalty = 0;
-        quern__layer_call(node->layer, g, in, node->n_in, &pass);
+        quern__layer_call(node->layer, g, in, node->n_in, &context);
         for (int i = 0; i < node->n_out; i++) {
-            ids[node->first + i] = pass.out[i];
-            masks[node->first + i] = pass.mask_out[i];
+            ids[node->first + i] = context.out[i];
+            masks[node->first + i] = context.mask_out[i];
+            if (timed)
+                timed[node->first + i] = steps && !context.ended;
         }
         if (node->layer->penalty)
             *penalty = *penalty ? quern__add2(g, *penalty, node->layer->penalty) : node->layer->penalty;
     }
+    quern__free(timed);
 }
 
 /* Loss, metrics, and when training gradients and the optimizer's step. */
@@ -98,7 +125,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     p->graph = ids ? quern__graph_new() : NULL;
     int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
     if (status >= 0)
-        forward(m, p->graph, mode == QUERN__TRAIN, ids, masks, &penalty);
+        quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         p->outputs[i] = p == &m->inner ? ids[m->inner_value] : ids[m->out[i]];
         p->masks[i] = masks[m->out[i]];
@@ -119,6 +146,19 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
 }
 
+int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err)
+{
+    if (plan->slab_bytes + 64 <= m->slab_bytes)
+        return QUERN_OK;
+    void *slab = quern__alloc_aligned((plan->slab_bytes + 127) / 64 * 64, 64);
+    if (!slab)
+        return quern__fail_memory(err, plan->slab_bytes);
+    quern__free_aligned(m->slab);
+    m->slab = slab;
+    m->slab_bytes = plan->slab_bytes + 64;
+    return QUERN_OK;
+}
+
 /* Plans a program for batches of up to `capacity` records, with room for its values. */
 static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int64_t capacity, bool weighted, quern_error *err)
 {
@@ -126,15 +166,7 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
     p->capacity = capacity;
     p->weighted = weighted;
     int status = make_program(m, mode, p, err);
-    if (status >= 0 && p->plan->slab_bytes + 64 > m->slab_bytes) {
-        void *slab = quern__alloc_aligned((p->plan->slab_bytes + 127) / 64 * 64, 64);
-        if (slab) {
-            quern__free_aligned(m->slab);
-            m->slab = slab;
-            m->slab_bytes = p->plan->slab_bytes + 64;
-        } else
-            status = quern__fail_memory(err, p->plan->slab_bytes);
-    }
+    status = status < 0 ? status : quern__model_make_room(m, p->plan, err);
     if (status < 0)
         quern__program_free(p);
     return status;

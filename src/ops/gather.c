@@ -1,7 +1,7 @@
 /* Rows of a table by their numbers, and the gradient: rows added into the table's places, in the order of the numbers. */
 #include "build.h"
 
-#include <math.h>
+#include <string.h>
 
 int64_t quern__call_row(const quern__call *c, const quern_tensor *ids, int64_t i, int64_t rows)
 {
@@ -80,3 +80,47 @@ static int scatter_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 const quern__op quern__op_scatter = { .name = "scatter", .ways = ways_columns, .reference = scatter_reference };
+
+/* ---- a gradient that is a sum of rows ---- */
+
+static const quern__node *maker(const quern__graph *g, quern__id x)
+{
+    const quern__value *v = quern__graph_value(g, x);
+    return v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(g, v->node) : NULL;
+}
+
+static bool is_sum(const quern__node *n) { return n && !strcmp(n->name, "binary") && n->attr.i[0] == QUERN__ADD; }
+
+bool quern__scattered(const quern__graph *g, quern__id x)
+{
+    const quern__node *n = x ? maker(g, x) : NULL;
+    return n && (n->op == &quern__op_scatter || (is_sum(n) && quern__scattered(g, n->in[0]) && quern__scattered(g, n->in[1])));
+}
+
+quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b)
+{
+    const quern__node *n = x ? maker(g, x) : NULL;
+    if (!quern__scattered(g, x))
+        return quern__unary(g, function, x, a, b, 0);
+    quern_shape shape = *quern__shape_of(g, x);
+    if (is_sum(n)) {
+        quern__id left = n->in[0], right = n->in[1];
+        return quern__add2(g, quern__each_row(g, left, function, a, b), quern__each_row(g, right, function, a, b));
+    }
+    quern__id in[2] = { n->in[0], quern__unary(g, function, n->in[1], a, b, 0) };
+    return quern__build(g, &quern__op_scatter, in, 2, NULL, &shape, quern__dtype_of(g, x));
+}
+
+quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor)
+{
+    const quern__node *n = x ? maker(g, x) : NULL;
+    if (!quern__scattered(g, x))
+        return quern__mul2(g, x, factor);
+    quern_shape shape = *quern__shape_of(g, x);
+    if (is_sum(n)) {
+        quern__id left = n->in[0], right = n->in[1];
+        return quern__add2(g, quern__scaled_rows(g, left, factor), quern__scaled_rows(g, right, factor));
+    }
+    quern__id in[2] = { n->in[0], quern__mul2(g, n->in[1], factor) };
+    return quern__build(g, &quern__op_scatter, in, 2, NULL, &shape, quern__dtype_of(g, x));
+}

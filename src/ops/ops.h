@@ -135,6 +135,13 @@ quern__id quern__rebatch(quern__graph *g, quern__id x, int64_t records);
 /* Rows of a matrix by their numbers (any type): (…) gives (…, width). A number outside is QUERN_INVALID naming record and number.
  */
 quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids);
+/* Whether x is a table of rows that were added into their places, as the gradient of a gathered table is; and a function of one number
+ * applied to each row before it is added (to x itself when it is no such table). Keras on TensorFlow squares and clips such gradients
+ * so: row by row, not their sum (tf.IndexedSlices). */
+bool quern__scattered(const quern__graph *g, quern__id x);
+quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b);
+/* x times a scalar value; a table of rows stays one. */
+quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor);
 quern__id quern__iota(quern__graph *g, int64_t n); /* 0, 1, … n-1, float32 */
 quern__id quern__stop_gradient(quern__graph *g, quern__id x);
 
@@ -213,9 +220,10 @@ quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position,
  * first). */
 quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *momentum, double m,
                      bool nesterov, double decay);
-quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *velocity,
+/* `squares`: the squares of the gradient where they are not simply that (quern__each_row); 0: they are. */
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__variable *velocity,
                          quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay);
-quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__id iteration,
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__id iteration,
                       quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
                       double epsilon, double decay);
 

@@ -129,20 +129,21 @@ quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, qu
     return change(g, &quern__op_sgd, (quern__variable *[]){ v, momentum }, 2, (quern__id[]){ gradient, rate }, 2, &attr);
 }
 
-/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate; i[0] has momentum, i[1] centered; f: rho, m, epsilon,
+/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares]; i[0] has momentum, i[1] centered, i[2] squares; f: rho, m, epsilon,
  * decay ---- */
 
 static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int has = c->attr->i[0] != 0, centered = c->attr->i[1] != 0;
     const double *f = c->attr->f;
-    double rate = quern__get(&c->in[c->n_in - 1], 0);
-    const quern_tensor *gradient = &c->in[c->n_in - 2];
+    int n = c->n_in - (c->attr->i[2] != 0);
+    double rate = quern__get(&c->in[n - 1], 0);
+    const quern_tensor *gradient = &c->in[n - 2], *squares = c->attr->i[2] ? &c->in[n] : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
-            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i);
-            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * d * d, denominator = velocity + f[2];
+            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i), dd = squares ? quern__get(squares, i) : d * d;
+            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * dd, denominator = velocity + f[2];
             quern__set(&c->out[1], i, velocity);
             if (centered) {
                 double average = f[0] * quern__get(&c->in[2 + has], i) + (1 - f[0]) * d;
@@ -161,30 +162,31 @@ static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_rmsprop = { .name = "rmsprop", .ways = ways_elements, .reference = rmsprop_reference, .updates = 4 };
 
-quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *velocity,
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__variable *velocity,
                          quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay)
 {
-    quern__attr attr = { .i = { momentum != NULL, average != NULL }, .f = { rho, m, epsilon, decay } };
+    quern__attr attr = { .i = { momentum != NULL, average != NULL, squares != 0 }, .f = { rho, m, epsilon, decay } };
     quern__variable *changed[] = { v, velocity, momentum, average };
-    return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate }, 2, &attr);
+    return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate, squares }, squares ? 3 : 2, &attr);
 }
 
-/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration; i[0] amsgrad; f: beta_1, beta_2, epsilon, decay ---- */
+/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares]; i[0] amsgrad, i[1] squares; f: beta_1, beta_2, epsilon, decay ---- */
 
 static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     bool amsgrad = c->attr->i[0];
     const double *f = c->attr->f;
-    double t = quern__get(&c->in[c->n_in - 1], 0) + 1, rate = quern__get(&c->in[c->n_in - 2], 0);
+    int n = c->n_in - (c->attr->i[1] != 0);
+    double t = quern__get(&c->in[n - 1], 0) + 1, rate = quern__get(&c->in[n - 2], 0);
     double alpha = rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t));
-    const quern_tensor *gradient = &c->in[c->n_in - 3];
+    const quern_tensor *gradient = &c->in[n - 3], *squares = c->attr->i[1] ? &c->in[n] : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
             double v = quern__get(&c->in[0], i), d = quern__get(gradient, i);
             double m = quern__get(&c->in[1], i), s = quern__get(&c->in[2], i);
             m += (d - m) * (1 - f[0]);
-            s += (d * d - s) * (1 - f[1]);
+            s += ((squares ? quern__get(squares, i) : d * d) - s) * (1 - f[1]);
             quern__set(&c->out[1], i, m);
             quern__set(&c->out[2], i, s);
             if (amsgrad) {
@@ -198,11 +200,11 @@ static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_adam = { .name = "adam", .ways = ways_elements, .reference = adam_reference, .updates = 4 };
 
-quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__id iteration,
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__id iteration,
                       quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
                       double epsilon, double decay)
 {
-    quern__attr attr = { .i = { maximum != NULL }, .f = { beta_1, beta_2, epsilon, decay } };
+    quern__attr attr = { .i = { maximum != NULL, squares != 0 }, .f = { beta_1, beta_2, epsilon, decay } };
     quern__variable *changed[] = { v, m, velocity, maximum };
-    return change(g, &quern__op_adam, changed, 4, (quern__id[]){ gradient, rate, iteration }, 3, &attr);
+    return change(g, &quern__op_adam, changed, 4, (quern__id[]){ gradient, rate, iteration, squares }, squares ? 4 : 3, &attr);
 }

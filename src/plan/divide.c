@@ -31,11 +31,11 @@ static quern__split split_of_input(const quern__graph *g, quern__id id, const qu
     return none;
 }
 
-/* Slices of 32 records; of a few records that are large each, as many as make eight slices. */
+/* Slices of 32 records, or as many as the op says; of a few records that are large each, as many as make eight slices. */
 static quern__split rows(const quern_shape *s, bool open, int64_t own)
 {
     int64_t grain = own ? own : open ? slice : panel;
-    if (!own && open && s->rank && s->dims[0] < 2 * grain && quern_shape_count(s) >= s->dims[0] * large)
+    if (open && !own && s->rank && s->dims[0] < 2 * grain && quern_shape_count(s) >= s->dims[0] * large)
         grain = (s->dims[0] + 7) / 8;
     return s->rank && s->dims[0] >= 2 * grain ? (quern__split){ 0, grain } : (quern__split){ -1, 0 };
 }

@@ -3,12 +3,15 @@
 #include "queue.h"
 
 #include <pthread.h>
+#include <string.h>
 
 typedef struct slot {
     quern_batch batch;
     bool made;
     int status;
     quern_error error;
+    uint8_t *state; /* where the source is behind the batch, of sources that say so */
+    size_t state_size;
 } slot;
 
 struct quern__queue {
@@ -44,23 +47,24 @@ size_t quern__queue_bytes(const quern__queue_opts *o)
 
 static bool indexed(const quern__queue *q) { return q->g->ops->read != NULL; }
 
+/* Indexed: tickets of a pass. */
+static int64_t per_pass(const quern__queue *q) { return (q->g->count + q->opts.spec.batch_size - 1) / q->opts.spec.batch_size; }
+
 /* Indexed: records of all tickets before `ticket`, counted from the last restart. */
 static int64_t records_before(const quern__queue *q, int64_t ticket)
 {
-    int64_t size = q->opts.spec.batch_size, count = q->g->count, per_pass = (count + size - 1) / size;
-    int64_t within = ticket % per_pass * size;
-    return ticket / per_pass * count + within;
+    return ticket / per_pass(q) * q->g->count + ticket % per_pass(q) * q->opts.spec.batch_size;
 }
 
 static int make_indexed(quern__queue *q, quern_batch *b, int64_t ticket, quern_error *err)
 {
-    int64_t size = q->opts.spec.batch_size, count = q->g->count, per_pass = (count + size - 1) / size, all = q->base + ticket;
-    int64_t first = count ? all % per_pass * size : 0;
-    if (count < 1 || (!q->opts.forever && ticket >= per_pass))
+    int64_t size = q->opts.spec.batch_size, count = q->g->count, all = q->base + ticket;
+    if (count < 1 || (!q->opts.forever && all >= per_pass(q)))
         return QUERN_END;
+    int64_t first = all % per_pass(q) * size;
     b->size = count - first < size ? count - first : size;
     b->first = records_before(q, all) - records_before(q, q->base);
-    return q->g->ops->read(q->g, q->pass + all / per_pass, first, b, err);
+    return q->g->ops->read(q->g, q->pass + all / per_pass(q), first, b, err);
 }
 
 static int make_plain(quern__queue *q, quern_batch *b, quern_error *err)
@@ -76,6 +80,15 @@ static int make_plain(quern__queue *q, quern_batch *b, quern_error *err)
     return status;
 }
 
+/* Where a source that says so is. */
+static int ask(const quern__queue *q, uint8_t *state, size_t *size, quern_error *err)
+{
+    int status = q->g->ops->save(q->g, state, QUERN_MAX_STATE, size, err);
+    return status >= 0 && *size > QUERN_MAX_STATE
+               ? quern__fail(err, QUERN_INVALID, "generator", "a state of %zu bytes, at most %d", *size, QUERN_MAX_STATE)
+               : status;
+}
+
 /* The batch of a ticket into its slot. */
 static int make(quern__queue *q, slot *s, int64_t ticket)
 {
@@ -88,6 +101,8 @@ static int make(quern__queue *q, slot *s, int64_t ticket)
     if (status == QUERN_OK && (b->size < 1 || b->size > q->opts.spec.batch_size))
         return quern__fail(&s->error, QUERN_INVALID, "generator", "a batch of %lld records, there is room for 1 … %lld",
                            (long long)b->size, (long long)q->opts.spec.batch_size);
+    if (status == QUERN_OK && s->state)
+        status = ask(q, s->state, &s->state_size, &s->error);
     if (status < 0 && !s->error.code)
         quern__fail(&s->error, status, "generator", "failed: %s", quern_status_text(status));
     return status;
@@ -128,7 +143,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static int allocate(quern__queue *q, quern_error *err)
+static int allocate(quern__queue *q, bool saves, quern_error *err)
 {
     const quern_batch_spec *s = &q->opts.spec;
     q->ring = quern__zalloc((size_t)q->slots, sizeof *q->ring);
@@ -140,6 +155,8 @@ static int allocate(quern__queue *q, quern_error *err)
         for (int i = 0; i < s->n_inputs + s->n_targets; i++)
             if (!(b->arrays[i] = quern__alloc_aligned(array_bytes(s, i), 64)))
                 return quern__fail_memory(err, array_bytes(s, i));
+        if (saves && !(q->ring[k].state = quern__alloc(QUERN_MAX_STATE)))
+            return quern__fail_memory(err, QUERN_MAX_STATE);
         if (!b->weights || !b->indices)
             return quern__fail_memory(err, (size_t)s->batch_size * 12);
     }
@@ -159,10 +176,13 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     q->ended = INT64_MAX;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->changed, NULL);
-    int status = allocate(q, err);
+    int status = allocate(q, g->saves, err);
+    if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
+        status = quern__fail_memory(err, QUERN_MAX_STATE);
     status = status < 0 ? status : g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
     if (status >= 0)
         q->g = g;
+    g->position.going = status >= 0;
     int threads = status < 0 ? 0 : g->ops->read ? opts->workers : opts->workers > 0;
     for (; q->running < threads && status >= 0; q->running += status >= 0)
         if (pthread_create(&q->threads[q->running], NULL, reader, q))
@@ -174,19 +194,56 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     return q;
 }
 
+/* The source is where ticket `ticket` of the epoch begins; `s`: behind this slot, NULL: where it says. */
+static int locate(quern__queue *q, int64_t ticket, const slot *s, quern_error *err)
+{
+    quern__position *p = &q->g->position;
+    const quern__queue_opts *o = &q->opts;
+    if (indexed(q)) {
+        int64_t all = q->base + ticket, passes = q->g->count ? all / per_pass(q) : 0;
+        *p = (quern__position){ .known = true,
+                                .going = true,
+                                .shuffle = o->shuffle,
+                                .seed = o->seed,
+                                .pass = q->pass + passes,
+                                .batch_size = o->spec.batch_size };
+        p->first = q->g->count ? all % per_pass(q) * o->spec.batch_size : 0;
+        return QUERN_OK;
+    }
+    if (!q->g->saves)
+        return QUERN_OK;
+    p->restored = false;
+    if (!s)
+        return ask(q, p->state, &p->size, err);
+    memcpy(p->state, s->state, s->state_size);
+    p->size = s->state_size;
+    return QUERN_OK;
+}
+
+/* The start of a pass, or where the source was told to go. */
+static int go_to_start(quern__queue *q, int64_t epoch, bool restart, quern_error *err)
+{
+    quern__position *p = &q->g->position;
+    q->base += q->taken;
+    if (!restart && !p->restored)
+        return QUERN_OK;
+    q->base = 0;
+    q->pass = p->restored ? p->pass : epoch;
+    if (!p->restored)
+        return q->g->ops->reset ? q->g->ops->reset(q->g, epoch, err) : QUERN_OK;
+    if (!indexed(q))
+        return QUERN_OK;
+    q->base = p->first / q->opts.spec.batch_size;
+    return quern__position_check(q->g, q->opts.shuffle, q->opts.seed, q->opts.spec.batch_size, err);
+}
+
 int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool restart, quern_error *err)
 {
     pthread_mutex_lock(&q->lock);
     while (q->working)
         pthread_cond_wait(&q->changed, &q->lock);
-    int status = QUERN_OK;
-    q->base += q->taken;
-    if (restart) {
-        q->pass = epoch;
-        q->base = 0;
-        if (q->g->ops->reset)
-            status = q->g->ops->reset(q->g, epoch, err);
-    }
+    int status = go_to_start(q, epoch, restart, err);
+    status = status < 0 ? status : locate(q, 0, NULL, err);
     q->next = q->taken = q->first = 0;
     q->limit = status < 0 ? 0 : steps;
     q->epoch = epoch;
@@ -220,7 +277,7 @@ int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err)
     int status = s->made || !q->running ? s->status : QUERN_END;
     if (status < 0 && err && !err->code)
         *err = s->error;
-    return status;
+    return status == QUERN_OK ? locate(q, q->taken + 1, s, err) : status;
 }
 
 void quern__queue_release(quern__queue *q)
@@ -248,9 +305,15 @@ void quern__queue_close(quern__queue *q)
         pthread_join(q->threads[k], NULL);
     if (q->g && q->g->ops->close)
         q->g->ops->close(q->g);
+    if (q->g) {
+        q->g->position.going = false;
+        if (!q->g->finite) /* whoever carries on does so where it is */
+            q->g->position.size = 0;
+    }
     for (int k = 0; q->ring && k < q->slots; k++) {
         quern__free(q->ring[k].batch.weights);
         quern__free(q->ring[k].batch.indices);
+        quern__free(q->ring[k].state);
         for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
             quern__free_aligned(q->ring[k].batch.arrays[i]);
     }

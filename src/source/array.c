@@ -18,6 +18,7 @@ void quern_generator_free(quern_generator *g)
     if (!g)
         return;
     g->ops->free(g);
+    quern__free(g->position.state);
     quern__free(g);
 }
 
@@ -77,17 +78,34 @@ static int pull_reset(quern_generator *g, int64_t epoch, quern_error *err)
     return p->ops.reset ? p->ops.reset(p->user, err) : QUERN_OK;
 }
 
+static int pull_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
+{
+    pull *p = g->self;
+    return p->ops.save(p->user, state, room, size, err);
+}
+
+static int pull_restore(quern_generator *g, const void *state, size_t size, quern_error *err)
+{
+    pull *p = g->self;
+    return p->ops.restore(p->user, state, size, err);
+}
+
 static void self_free(quern_generator *g) { quern__free(g->self); }
 
 quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user)
 {
-    static const quern__source_ops kind = { .open = pull_open, .next = pull_next, .reset = pull_reset, .free = self_free };
+    static const quern__source_ops kind = {
+        .open = pull_open, .next = pull_next, .reset = pull_reset, .free = self_free, .save = pull_save, .restore = pull_restore
+    };
     pull *p = quern__zalloc(1, sizeof *p);
     if (p)
         *p = (pull){ *ops, user };
     quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;
-    if (g)
+    if (g) {
         g->restarts = ops->reset != NULL;
+        g->saves = ops->save && ops->restore;
+    } else
+        quern__free(p);
     return g;
 }
 

@@ -109,6 +109,11 @@ static int header(quern__csv *f, bool first, quern_error *err)
     int status = next_record(f, &p, &e, &quoted, err), n = 0;
     if (status == QUERN_END || (status == QUERN_OK && p == e))
         return quern__fail(err, QUERN_FORMAT, f->bytes.path, "no header");
+    if (status == QUERN_OK && e - p >= 6 && !memcmp(p, "\x93NUMPY", 6)) {
+        quern__fail(err, QUERN_FORMAT, f->bytes.path, "holds NumPy arrays, not a table");
+        quern__hint(err, "arrays one behind the other are --format npy");
+        return QUERN_FORMAT;
+    }
     if (status == QUERN_OK && e - p >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
         p += 3;
     for (; status == QUERN_OK; p++) {
@@ -326,7 +331,7 @@ static const char *class_name(void *self, int target, int i)
     return NULL;
 }
 
-int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream *out, quern_error *err)
+int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err)
 {
     quern__csv *f = quern__zalloc(1, sizeof *f);
     if (!f || !(f->paths = quern__zalloc((size_t)n, sizeof *f->paths))) {
@@ -335,7 +340,7 @@ int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream
     }
     f->bytes.fd = -1;
     f->fresh = true;
-    f->separator = strstr(paths[0], ".tsv") ? '\t' : ',';
+    f->separator = separator;
     int status = QUERN_OK;
     for (; f->n_paths < n && status >= 0; f->n_paths++)
         if (!(f->paths[f->n_paths] = quern__strdup(paths[f->n_paths])))

@@ -1,40 +1,120 @@
-/* Files by the words that name them. */
+/* Files by the words that name them. What kind a file is follows from --format, else from its name, else from its first bytes. */
 #include "source.h"
 
+#include <fcntl.h>
 #include <glob.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+typedef enum kind { UNKNOWN, TABLE, TABS, ARRAY, ZIPPED, TEXT, LATER } kind;
+
+/* Formats: the word of --format, how names end, how content begins. */
+static const struct {
+    const char *word, *ends;
+    kind kind;
+    int n;
+    const char *begins;
+} formats[] = {
+    { "csv", ".csv", TABLE, 0, NULL },           { "tsv", ".tsv", TABS, 0, NULL },
+    { "npy", ".npy", ARRAY, 6, "\x93NUMPY" },    { "idx", "-ubyte", ARRAY, 3, "\0\0\10" },
+    { "npz", ".npz", ZIPPED, 4, "PK\3\4" },      { "text", ".txt", TEXT, 0, NULL },
+    { "hdf5", ".h5", LATER, 4, "\x89HDF" },      { "hdf5", ".hdf5", LATER, 0, NULL },
+    { "tfrecord", ".tfrecord", LATER, 0, NULL }, { "tar", ".tar", LATER, 0, NULL },
+    { "sqlite", ".sqlite", LATER, 6, "SQLite" }, { "images", "/", LATER, 0, NULL },
+};
+enum { n_formats = sizeof formats / sizeof *formats };
 
 const char *quern_generator_class(const quern_generator *g, int target, int i)
 {
     return g->class_name ? g->class_name(g, target, i) : NULL;
 }
 
-/* Options of CSV that other files have no use for. */
-static int refuse(const quern_file_opts *o, quern_error *err)
+/* Options that other files have no use for. */
+static int refuse(const quern_file_opts *o, bool table, bool protocol, quern_error *err)
 {
-    const char *given = o->target     ? "--target"
-                        : o->features ? "--features"
-                        : o->weight   ? "--weight"
-                        : o->missing  ? "--missing"
-                                      : NULL;
-    return given ? quern__fail(err, QUERN_INVALID, given, "applies to CSV only") : QUERN_OK;
+    const char *of_tables = table         ? NULL
+                            : o->target   ? "--target"
+                            : o->features ? "--features"
+                            : o->weight   ? "--weight"
+                            : o->missing  ? "--missing"
+                                          : NULL;
+    const char *of_streams = protocol ? NULL : o->arrays ? "--arrays" : o->stall_timeout > 0 ? "--stall-timeout" : NULL;
+    return of_tables    ? quern__fail(err, QUERN_INVALID, of_tables, "applies to CSV only")
+           : of_streams ? quern__fail(err, QUERN_INVALID, of_streams, "applies to a generator and to --format npy only")
+                        : QUERN_OK;
 }
 
-/* "x=FILE …", or a first word that ends in .npz. */
-static bool names_arrays(const char *words)
+/* ---- which kind ---- */
+
+/* The row of the format that --format names. */
+static int row_of_word(const char *word, quern_error *err)
 {
-    size_t n = strcspn(words, " ");
-    return (*words && strchr("xyw", *words) && (words[1] == '=' || words[1] == ':')) ||
-           (n > 4 && !strncmp(words + n - 4, ".npz", 4));
+    for (int i = 0; i < n_formats; i++)
+        if (!strcmp(formats[i].word, word))
+            return i;
+    quern__fail(err, QUERN_INVALID, "--format", "'%.40s' is no format", word);
+    const char *near = quern__nearest(word, &formats[0].word, n_formats, sizeof *formats);
+    if (near)
+        quern__hint(err, "did you mean '%s'?", near);
+    return QUERN_INVALID;
 }
 
-/* Words are paths or patterns; each pattern stands for its files in byte order. */
-static int csv(const char *words, const quern_file_opts *o, quern__stream *s, quern_error *err)
+/* By the end of a name (".gz" aside), else by how the file begins; -1: nothing is known of it. */
+static int row_of_file(const char *path)
+{
+    char head[8] = { 0 };
+    size_t n = strlen(path), end = n > 3 && !strcmp(path + n - 3, ".gz") ? n - 3 : n;
+    const char *query = strstr(path, ".sqlite?");
+    end = query ? (size_t)(query - path) + 7 : end;
+    for (int i = 0; i < n_formats; i++)
+        if (end > strlen(formats[i].ends) &&
+            !strncmp(path + end - strlen(formats[i].ends), formats[i].ends, strlen(formats[i].ends)))
+            return i;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t got = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1; /* a pipe has no places: nothing is taken from it */
+    if (fd >= 0)
+        close(fd);
+    for (int i = 0; i < n_formats; i++)
+        if (formats[i].n && got >= formats[i].n && !memcmp(head, formats[i].begins, (size_t)formats[i].n))
+            return i;
+    return -1;
+}
+
+/* "x=FILE …" */
+static bool has_roles(const char *words)
+{
+    return *words && strchr("xyw", *words) && (words[1] == '=' || (words[1] == ':' && strchr(words, '=')));
+}
+
+/* ---- opening ---- */
+
+void quern__paths_free(char **paths, int n)
+{
+    for (int i = 0; paths && i < n; i++)
+        quern__free(paths[i]);
+    quern__free(paths);
+}
+
+static int copy_paths(char *const *from, size_t n, char ***out, int *count, quern_error *err)
+{
+    *out = quern__zalloc(n, sizeof **out);
+    for (*count = 0; *out && *count < (int)n; ++*count)
+        if (!((*out)[*count] = quern__strdup(from[*count])))
+            break;
+    if (*out && *count == (int)n)
+        return QUERN_OK;
+    quern__paths_free(*out, *count);
+    *out = NULL;
+    return quern__fail_memory(err, n * sizeof **out);
+}
+
+int quern__paths_find(const char *words, char ***paths, int *n_paths, quern_error *err)
 {
     glob_t found = { 0 };
     char word[1024];
     int status = QUERN_OK;
+    *paths = NULL;
     for (const char *p = words; status >= 0 && *(p += strspn(p, " "));) {
         size_t n = strcspn(p, " ");
         snprintf(word, sizeof word, "%.*s", (int)n, p);
@@ -47,18 +127,52 @@ static int csv(const char *words, const quern_file_opts *o, quern__stream *s, qu
     if (status >= 0 && found.gl_pathc == 0)
         status = quern__fail(err, QUERN_INVALID, "data", "no file is named");
     if (status >= 0)
-        status = quern__csv_open(found.gl_pathv, (int)found.gl_pathc, o, s, err);
+        status = copy_paths(found.gl_pathv, found.gl_pathc, paths, n_paths, err);
     globfree(&found);
     return status;
+}
+
+static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
+{
+    char **paths;
+    int n, status = quern__paths_find(words, &paths, &n, err);
+    if (status < 0)
+        return status;
+    status = quern__csv_open(paths, n, tabs ? '\t' : ',', o, s, err);
+    quern__paths_free(paths, n);
+    return status;
+}
+
+static quern_generator *open_kind(const char *words, const char *first, kind is, const char *word, const quern_file_opts *o,
+                                  quern_error *err)
+{
+    quern__stream s = { 0 };
+    bool table = is == UNKNOWN || is == TABLE || is == TABS, stream = is == ARRAY && o->format && !has_roles(words);
+    if (is == LATER || is == TEXT)
+        quern__fail(err, QUERN_UNSUPPORTED, first,
+                    is == TEXT ? "is text, which needs a tokenizer" : "%s is not read in this version", word);
+    else if (refuse(o, table, stream, err) < 0)
+        return NULL;
+    else if (table)
+        return csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
+    else if (is == ZIPPED || has_roles(words))
+        return quern__records_open(words, o->format ? word : NULL, err);
+    else if (stream && !strcmp(word, "npy") && strlen(first) == strlen(words))
+        return quern__input_open(first, o, err);
+    else
+        quern__fail(err, QUERN_INVALID, first, "is an array: say what of, as x=FILE or y=FILE");
+    return NULL;
 }
 
 quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err)
 {
     static const quern_file_opts none;
-    quern__stream s = { 0 };
-    opts = opts ? opts : &none;
+    char first[1024];
+    const quern_file_opts *o = opts ? opts : &none;
     words += strspn(words, " ");
-    if (names_arrays(words))
-        return refuse(opts, err) < 0 ? NULL : quern__records_open(words, err);
-    return csv(words, opts, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(words, " "), words);
+    int row = o->format ? row_of_word(o->format, err) : has_roles(words) ? 2 : !strcmp(first, "-") ? -1 : row_of_file(first);
+    if (o->format && row < 0)
+        return NULL;
+    return open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind, row < 0 ? "" : formats[row].word, o, err);
 }

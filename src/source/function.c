@@ -124,5 +124,10 @@ quern_generator *quern_function_generator(quern_function *fn, void *arg)
     y->arg = arg;
     pthread_mutex_init(&y->lock, NULL);
     pthread_cond_init(&y->changed, NULL);
-    return quern__generator_new(&kind, y);
+    quern_generator *g = quern__generator_new(&kind, y);
+    if (g)
+        g->where = "function";
+    else
+        function_free(&(quern_generator){ .self = y });
+    return g;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 enum { room = 1 << 15 };
 
@@ -13,10 +14,10 @@ enum { room = 1 << 15 };
 
 typedef struct inflate_state engine;
 
-static bool engine_begin(engine *e)
+static bool engine_begin(engine *e, bool raw)
 {
     isal_inflate_init(e);
-    e->crc_flag = ISAL_GZIP;
+    e->crc_flag = raw ? ISAL_DEFLATE : ISAL_GZIP;
     return true;
 }
 
@@ -37,14 +38,12 @@ static bool engine_copy(engine *to, const engine *from)
 static void engine_end(engine *e) { (void)e; }
 static size_t engine_bytes(void) { return sizeof(engine); }
 #else
-#include <zlib.h>
-
 typedef z_stream engine;
 
-static bool engine_begin(engine *e)
+static bool engine_begin(engine *e, bool raw)
 {
     memset(e, 0, sizeof *e);
-    return inflateInit2(e, 15 + 16) == Z_OK; /* gzip, its check sum too */
+    return inflateInit2(e, raw ? -15 : 15 + 16) == Z_OK; /* gzip, its check sum too */
 }
 
 static bool engine_run(engine *e, bool *finished)
@@ -64,12 +63,18 @@ struct quern__gunzip {
     int64_t offset;      /* in the file, of the byte behind the input */
     bool ended, between; /* between: a member has ended, and no other has begun */
     bool begun;          /* the engine is there */
+    /* Of a deflated member: where it lies in the file, how much comes out, and its check sum; how much has come out, and its check
+     * sum as long as all was read from the start. */
+    bool raw, whole;
+    int64_t from, to, bytes, given;
+    uint32_t crc, sum;
     engine e;
     uint8_t in[room];
 };
 
 struct quern__gunzip_mark {
     int64_t offset; /* in the file, of the next byte of input */
+    int64_t given;
     bool between;
     engine e;
 };
@@ -85,14 +90,28 @@ quern__gunzip *quern__gunzip_new(int fd)
     return NULL;
 }
 
+quern__gunzip *quern__inflate_new(int fd, int64_t from, int64_t size, int64_t bytes, uint32_t crc)
+{
+    quern__gunzip *g = quern__zalloc(1, sizeof *g);
+    if (g)
+        *g = (quern__gunzip){ .fd = fd, .raw = true, .from = from, .bytes = bytes, .crc = crc };
+    if (g && !__builtin_add_overflow(from, size, &g->to) && quern__gunzip_rewind(g))
+        return g;
+    quern__free(g);
+    return NULL;
+}
+
 bool quern__gunzip_rewind(quern__gunzip *g)
 {
     if (g->begun)
         engine_end(&g->e);
-    g->offset = 0;
+    g->offset = g->from;
     g->ended = false;
-    g->between = true;
-    g->begun = engine_begin(&g->e);
+    g->between = !g->raw;
+    g->whole = true;
+    g->given = 0;
+    g->sum = 0;
+    g->begun = engine_begin(&g->e, g->raw);
     g->e.avail_in = 0;
     return g->begun;
 }
@@ -101,8 +120,9 @@ bool quern__gunzip_rewind(quern__gunzip *g)
 static bool refill(quern__gunzip *g)
 {
     ssize_t got;
+    size_t n = g->raw && g->to - g->offset < room ? (size_t)(g->to - g->offset) : room;
     do
-        got = pread(g->fd, g->in, room, g->offset);
+        got = pread(g->fd, g->in, n, g->offset);
     while (got < 0 && errno == EINTR);
     g->e.next_in = g->in;
     g->e.avail_in = got > 0 ? (uint32_t)got : 0;
@@ -122,22 +142,46 @@ static bool next_member(quern__gunzip *g)
     uint8_t *in = g->e.next_in;
     uint32_t left = g->e.avail_in;
     engine_end(&g->e);
-    g->begun = engine_begin(&g->e);
+    g->begun = engine_begin(&g->e, false);
     g->e.next_in = in;
     g->e.avail_in = left;
     g->between = false;
     return g->begun;
 }
 
+/* A deflated member: neither header nor end, so its bytes and their check sum are held against what the zip says of them. */
+static int64_t inflate_some(quern__gunzip *g, void *to, uint32_t wanted)
+{
+    g->e.next_out = to;
+    g->e.avail_out = wanted;
+    while (g->e.avail_out && !g->ended) {
+        uint32_t before = g->e.avail_out;
+        if (g->e.avail_in == 0 && !refill(g))
+            return -1;
+        bool dry = g->e.avail_in == 0; /* the engine may hold some still */
+        if (!engine_run(&g->e, &g->ended) || (dry && !g->ended && g->e.avail_out == before))
+            return -1;
+    }
+    uint32_t got = wanted - g->e.avail_out;
+    g->given += got;
+    g->sum = g->whole ? (uint32_t)crc32(g->sum, to, got) : 0;
+    bool right = g->ended ? g->given == g->bytes : g->given <= g->bytes;
+    right = right && (g->given < g->bytes || !g->whole || g->sum == g->crc);
+    return right ? (int64_t)got : -1;
+}
+
 int64_t quern__gunzip_read(quern__gunzip *g, void *to, size_t n)
 {
     uint32_t wanted = (uint32_t)(n < (1u << 30) ? n : 1u << 30), left = wanted;
+    if (g->raw)
+        return inflate_some(g, to, wanted);
     while (left && !g->ended) {
         if (g->e.avail_in == 0 && !refill(g))
             return -1;
-        if (g->e.avail_in == 0) {
+        bool dry = g->e.avail_in == 0;
+        if (dry && g->between) {
             g->ended = true;
-            return g->between && g->offset ? (int64_t)(wanted - left) : -1; /* within a member something is missing */
+            return g->offset ? (int64_t)(wanted - left) : -1;
         }
         if (g->between && !next_member(g))
             return -1;
@@ -147,6 +191,8 @@ int64_t quern__gunzip_read(quern__gunzip *g, void *to, size_t n)
         g->e.avail_out = left;
         if (!engine_run(&g->e, &g->between))
             return -1;
+        if (dry && !g->between && g->e.avail_out == left)
+            return -1; /* the engine held no more: within a member something is missing */
         left = g->e.avail_out;
     }
     return wanted - left;
@@ -168,6 +214,7 @@ quern__gunzip_mark *quern__gunzip_mark_new(const quern__gunzip *g)
     if (m && engine_copy(&m->e, &g->e)) {
         m->offset = g->offset - (int64_t)g->e.avail_in;
         m->between = g->between;
+        m->given = g->given;
         return m;
     }
     quern__free(m);
@@ -181,6 +228,8 @@ bool quern__gunzip_go(quern__gunzip *g, const quern__gunzip_mark *mark)
     g->begun = engine_copy(&g->e, &mark->e);
     g->offset = mark->offset;
     g->between = mark->between;
+    g->given = mark->given;
+    g->whole = false;
     g->ended = false;
     g->e.avail_in = 0;
     return g->begun;

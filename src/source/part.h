@@ -12,6 +12,7 @@ typedef struct quern__part_file {
     int fd;
     quern__gunzip *gz;
     void *zip, *member;
+    bool idx;       /* not NPY */
     bool by_number; /* records can be read in any order, by several threads */
     int64_t offset; /* of the first record in what is read, behind the header */
     int64_t at;     /* place of the next byte, of those that are read forward */
@@ -30,7 +31,7 @@ typedef struct quern__place {
     int64_t at;
     quern__gunzip_mark *mark; /* of a gzipped file */
 } quern__place;
-/* Whether places of it can be kept; those of a deflated member cannot. */
+/* Whether places of it can be kept: not of a member that only libzip finds. */
 bool quern__part_has_places(const quern__part_file *p);
 int quern__part_keep(quern__part_file *p, quern__place *place, quern_error *err);
 int quern__part_go(quern__part_file *p, const quern__place *place, quern_error *err);

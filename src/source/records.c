@@ -24,16 +24,23 @@ typedef struct records {
     quern__place places[most_blocks][2 * QUERN_MAX_ARRAYS + 1];
     bool in_order;
     quern__random_key key;
+    int read[2 * QUERN_MAX_ARRAYS + 1], n_read; /* parts in the order in which a record of the run is laid out */
 } records;
+
+static void forget_places(records *r)
+{
+    for (int k = 0; k < r->kept; k++)
+        for (int i = 0; i < r->n; i++)
+            quern__gunzip_mark_free(r->places[k][i].mark);
+    r->kept = 0;
+}
 
 static void records_free(void *self)
 {
     records *r = self;
     for (int i = 0; i < r->n; i++)
         quern__part_close(&r->parts[i]);
-    for (int k = 0; k < r->kept; k++)
-        for (int i = 0; i < r->n; i++)
-            quern__gunzip_mark_free(r->places[k][i].mark);
+    forget_places(r);
     quern__free(r);
 }
 
@@ -85,7 +92,15 @@ static int add_npz(records *r, const char *path, quern_error *err)
     return QUERN_OK;
 }
 
-static records *read_words(const char *words, quern_error *err)
+/* A file is what the format says it is. */
+static int check_format(const quern__part_file *p, const char *format, quern_error *err)
+{
+    const char *is = p->zip ? "npz" : p->idx ? "idx" : "npy";
+    return !format || !strcmp(format, is) ? QUERN_OK
+                                          : quern__fail(err, QUERN_FORMAT, p->where, "is %s, the format was to be %s", is, format);
+}
+
+static records *read_words(const char *words, const char *format, quern_error *err)
 {
     records *r = quern__zalloc(1, sizeof *r);
     char word[1024];
@@ -97,6 +112,8 @@ static records *read_words(const char *words, quern_error *err)
         status = n >= sizeof word                             ? quern__fail(err, QUERN_INVALID, word, "is too long")
                  : strchr("xyw", *word) && strpbrk(word, "=") ? add_word(r, word, err)
                                                               : add_npz(r, word, err);
+        for (int i = 0; i < r->n && status >= 0; i++)
+            status = check_format(&r->parts[i], format, err);
     }
     if (status >= 0)
         return r;
@@ -135,6 +152,9 @@ static int match(records *r, const quern_batch_spec *spec, quern_error *err)
     r->weight = -1;
     for (int i = 0; i < r->n; i++)
         r->weight = r->roles[i] == 'w' ? i : r->weight;
+    for (int i = 0; i < r->n; i++)
+        if (r->roles[i] == 'w' && (r->parts[i].per != 1 || i != r->weight))
+            return quern__fail(err, QUERN_SHAPE, r->parts[i].where, "weights are one number a record, given once");
     int used = 0;
     for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
         int i = r->order[k] = part_for(r, spec, k);
@@ -206,11 +226,32 @@ static void cut_into_blocks(records *r)
     r->in_order = true;
 }
 
-static void forward_order(void *self, quern__random_key key)
+static void forward_order(void *self, const quern__random_key *key)
 {
     records *r = self;
-    r->key = key;
-    r->in_order = r->kept < r->n_blocks; /* the first pass finds the places */
+    r->in_order = !key || r->kept < r->n_blocks; /* the first pass finds the places */
+    if (key)
+        r->key = *key;
+}
+
+/* Only what the run wants is read; places are known for what was read in the pass that found them. */
+static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
+{
+    records *r = self;
+    int read[2 * QUERN_MAX_ARRAYS + 1], n = spec->n_inputs + spec->n_targets, status = match(r, spec, err);
+    if (status < 0)
+        return status;
+    memcpy(read, r->order, (size_t)n * sizeof *read);
+    if (r->weight >= 0)
+        read[n++] = r->weight;
+    if (n != r->n_read || memcmp(read, r->read, (size_t)n * sizeof *read))
+        forget_places(r);
+    memcpy(r->read, read, (size_t)n * sizeof *read);
+    r->n_read = n;
+    *x_count = *y_count = 0;
+    for (int k = 0; k < spec->n_inputs + spec->n_targets; k++)
+        *(k < spec->n_inputs ? x_count : y_count) += r->parts[r->order[k]].per;
+    return QUERN_OK;
 }
 
 /* Begins the next block of the pass; QUERN_END behind the last. */
@@ -224,9 +265,10 @@ static int next_block(records *r, quern_error *err)
         for (int i = 0; i < r->n && status >= 0; i++)
             status = quern__part_go(&r->parts[i], &r->places[k][i], err);
     } else if (r->kept == k && r->n_blocks > 1) {
+        memset(r->places[k], 0, sizeof r->places[k]);
+        r->kept++;
         for (int i = 0; i < r->n && status >= 0; i++)
             status = quern__part_keep(&r->parts[i], &r->places[k][i], err);
-        r->kept++;
     }
     int64_t rest = r->parts[0].records - k * r->block;
     r->left = rest < r->block ? rest : r->block;
@@ -254,31 +296,26 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
     if (status != QUERN_OK)
         return status;
     r->left--;
-    for (int i = 0; i < r->n && status >= 0; i++) {
-        status = quern__part_read(&r->parts[i], -1, r->roles[i] == 'x' ? QUERN_FLOAT32 : QUERN_FLOAT64,
-                                  r->roles[i] == 'x' ? (void *)x : (void *)y, err);
-        y += r->roles[i] == 'y' ? r->parts[i].per : 0;
+    for (int k = 0; k < r->n_read && status >= 0; k++) {
+        quern__part_file *p = &r->parts[r->read[k]];
+        bool input = r->roles[r->read[k]] == 'x';
+        status = quern__part_read(p, -1, input ? QUERN_FLOAT32 : QUERN_FLOAT64, input ? (void *)x : (void *)y, err);
+        x += input ? p->per : 0;
+        y += input ? 0 : p->per;
     }
     return status;
 }
 
 static quern_generator *forward(records *r, quern_error *err)
 {
-    quern__stream s = { .rewind = forward_rewind,
+    quern__stream s = { .match = forward_match,
+                        .rewind = forward_rewind,
                         .order = forward_order,
                         .read = forward_read,
                         .free = records_free,
                         .self = r,
                         .where = r->parts[0].where };
     for (int i = 0; i < r->n; i++) {
-        bool second = (r->roles[i] == 'x' && s.x_count) || (r->roles[i] == 'y' && s.y_count) || (r->roles[i] == 'w' && s.weighted);
-        if (second || (r->roles[i] == 'w' && r->parts[i].per != 1) || (r->roles[i] != 'x' && !s.x_count) ||
-            (r->roles[i] == 'y' && s.weighted)) {
-            quern__fail(err, QUERN_UNSUPPORTED, r->parts[i].where,
-                        "compressed files feed models of one input and output in this version, named in the order x y w");
-            records_free(r);
-            return NULL;
-        }
         s.x_count += r->roles[i] == 'x' ? r->parts[i].per : 0;
         s.y_count += r->roles[i] == 'y' ? r->parts[i].per : 0;
         s.weighted = s.weighted || r->roles[i] == 'w';
@@ -287,10 +324,10 @@ static quern_generator *forward(records *r, quern_error *err)
     return quern__stream_generator(&s, err);
 }
 
-quern_generator *quern__records_open(const char *words, quern_error *err)
+quern_generator *quern__records_open(const char *words, const char *format, quern_error *err)
 {
     static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = numbered_free };
-    records *r = read_words(words, err);
+    records *r = read_words(words, format, err);
     bool by_number = true;
     for (int i = 0; r && i < r->n; i++)
         by_number = by_number && r->parts[i].by_number;
@@ -304,5 +341,6 @@ quern_generator *quern__records_open(const char *words, quern_error *err)
     }
     g->finite = true;
     g->count = r->parts[0].records;
+    g->where = r->parts[0].where;
     return g;
 }

@@ -17,7 +17,22 @@ typedef struct quern__source_ops {
     void (*cancel)(quern_generator *g); /* wakes a blocked next; NULL: it never waits for others */
     void (*close)(quern_generator *g);  /* the run is over; open may follow again; NULL: nothing to do */
     void (*free)(quern_generator *g);
+    /* Of sources with `next` that can say where they are, and go there (`saves` in the generator); read by number, position.c does
+     * it. save puts at most `room` bytes into `state` and tells how many in *size; state may be NULL. */
+    int (*save)(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
+    int (*restore)(quern_generator *g, const void *state, size_t size, quern_error *err);
 } quern__source_ops;
+
+/* Where a generator is: behind the batch that the trainer was given last. The queue keeps it up to date. */
+typedef struct quern__position {
+    bool known, going; /* a run has begun; is on */
+    bool restored;     /* the next run begins here, not at the start */
+    bool shuffle;      /* of the run, from here on: of records that are known by number */
+    uint64_t seed;
+    int64_t pass, first, batch_size;
+    uint8_t *state; /* of sources that save themselves: room for it, owned; holds it where `size` is not 0 */
+    size_t size;
+} quern__position;
 
 struct quern_generator {
     const quern__source_ops *ops;
@@ -28,7 +43,13 @@ struct quern_generator {
     int64_t from, count; /* records, of sources with `read`: the first, and how many */
     const char *(*class_name)(const quern_generator *g, int target, int i); /* NULL: none */
     int features;
+    const char *where; /* what errors call it; NULL: "generator". Borrowed from self */
+    bool saves;        /* ops->save and ops->restore work */
+    quern__position position;
 };
+
+/* Whether a run of this kind can begin at the restored position of records that are known by number. */
+int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err);
 
 /* A number of a tensor of any type by its place in C order, read and written. */
 double quern__number_of(const quern_tensor *t, int64_t i);
@@ -39,13 +60,17 @@ quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
 /* A stream of records that stream.c makes into batches: plain reading in order, from the start after rewind. */
 typedef struct quern__stream {
+    /* Told what the run wants before rewind: lays a record out as its inputs one behind the other and its targets likewise, and
+     * says how many numbers they are. NULL: x_count and y_count never change, and are dealt out to inputs and targets in their
+     * order. */
+    int (*match)(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err);
     int (*rewind)(void *self, quern_error *err);
     /* Fills one record: inputs and targets as doubles laid side by side. QUERN_OK, QUERN_END or an error. */
     int (*read)(void *self, float *x, double *y, quern_error *err);
     /* Fills up to `most` records; how many, 0 at the end, or a negative status. NULL: read does it. */
     int64_t (*read_many)(void *self, float *x, double *y, int64_t most, quern_error *err);
-    /* Told before rewind when records may come in any order, which follows from the key; NULL: they come as they stand. */
-    void (*order)(void *self, quern__random_key key);
+    /* Told before rewind: records may come in any order, which follows from the key (NULL: as they stand). NULL: they always do. */
+    void (*order)(void *self, const quern__random_key *key);
     void (*free)(void *self);
     void *self;
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
@@ -57,10 +82,15 @@ typedef struct quern__stream {
 } quern__stream;
 /* Takes the stream's self. Returns new. */
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err);
+/* Words are paths or patterns; each pattern stands for its files in byte order. The paths are new. */
+int quern__paths_find(const char *words, char ***paths, int *n, quern_error *err);
+void quern__paths_free(char **paths, int n);
 /* The kinds of file. */
-/* Arrays in files: "x=… y=…", or an NPZ. Returns new. */
-quern_generator *quern__records_open(const char *words, quern_error *err);
-int quern__csv_open(char **paths, int n, const quern_file_opts *o, quern__stream *out, quern_error *err);
+/* Arrays in files: "x=… y=…", or an NPZ; `format`: what they all must be, NULL: any. Returns new. */
+quern_generator *quern__records_open(const char *words, const char *format, quern_error *err);
+/* Arrays one behind the other: "-" is standard input. Returns new. */
+quern_generator *quern__input_open(const char *path, const quern_file_opts *o, quern_error *err);
+int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err);
 extern size_t quern__csv_buffer; /* bytes that a CSV's buffer has at first; tests make it small */
 
 #endif

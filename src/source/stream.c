@@ -16,6 +16,7 @@ typedef struct streaming {
     quern__random_key key;
     int64_t capacity, chunk;   /* records of the window; how many must have left before it is filled again */
     int64_t held, taken, head; /* how many it holds; how many have left in this epoch; where the first lies that is not shuffled */
+    int64_t per[2 * QUERN_MAX_ARRAYS]; /* numbers of a record in each array of the batch */
     float *x;
     double *y;
 } streaming;
@@ -29,25 +30,41 @@ static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
     w->held = w->taken = w->head = 0;
     w->ended = false;
     w->key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW, (uint64_t)epoch);
-    if (w->shuffle && w->s.order)
-        w->s.order(w->s.self, w->key);
+    if (w->s.order)
+        w->s.order(w->s.self, w->shuffle ? &w->key : NULL);
     return w->s.rewind(w->s.self, err);
+}
+
+/* Whether a record has what the model wants. */
+static int match(streaming *w, const quern_batch_spec *spec, quern_error *err)
+{
+    char want[96];
+    int64_t all[2] = { 0, 0 };
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        w->per[i] = 1;
+        for (int k = 1; k < spec->shapes[i].rank; k++)
+            w->per[i] *= spec->shapes[i].dims[k];
+        all[i >= spec->n_inputs] += w->per[i];
+    }
+    int status = w->s.match ? w->s.match(w->s.self, spec, &w->s.x_count, &w->s.y_count, err) : QUERN_OK;
+    for (int i = 0; i < 1 + (spec->n_targets > 0) && status >= 0; i++) {
+        int64_t count = i ? w->s.y_count : w->s.x_count, arrays = i ? spec->n_targets : spec->n_inputs;
+        quern_shape_text(&spec->shapes[i ? spec->n_inputs : 0], want, sizeof want);
+        if (arrays > 1)
+            snprintf(want, sizeof want, "%lld in %lld", (long long)all[i], (long long)arrays);
+        if (count != all[i])
+            status = quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s a record, the model wants %s", (long long)count,
+                                 i ? "targets" : "inputs", want);
+    }
+    return status;
 }
 
 static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     streaming *w = g->self;
-    char want[96];
-    if (spec->n_inputs != 1 || spec->n_targets > 1)
-        return quern__fail(err, QUERN_UNSUPPORTED, w->s.where, "files feed models of one input and one output in this version");
-    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
-        int64_t count = i ? w->s.y_count : w->s.x_count, per = 1;
-        for (int k = 1; k < spec->shapes[i].rank; k++)
-            per *= spec->shapes[i].dims[k];
-        if (count != per)
-            return quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s a record, the model wants %s", (long long)count,
-                               i ? "targets" : "inputs", quern_shape_text(&spec->shapes[i], want, sizeof want));
-    }
+    int status = match(w, spec, err);
+    if (status < 0)
+        return status;
     size_t record = (size_t)w->s.x_count * sizeof(float) + (size_t)doubles(w) * sizeof(double);
     int64_t most = shuffle ? window_most : w->s.read_many ? window_most / 16 : 1;
     w->capacity = (int64_t)(window_bytes / (record ? record : 1));
@@ -83,21 +100,40 @@ static int fill(streaming *w, quern_error *err)
     return QUERN_OK;
 }
 
+/* One number into an array of the batch, in the type that the model wants. */
+static int put(const streaming *w, const quern_batch_spec *spec, const quern_batch *b, int array, int64_t at, double v,
+               quern_error *err)
+{
+    bool input = array < spec->n_inputs;
+    if (spec->dtypes[array] != QUERN_INT32)
+        ((float *)b->arrays[array])[at] = (float)v;
+    else if (v == floor(v) && fabs(v) <= INT32_MAX)
+        ((int32_t *)b->arrays[array])[at] = (int32_t)v;
+    else
+        return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: %s %g is no whole number",
+                           (long long)w->taken + 1, input ? "input" : "label", v);
+    return QUERN_OK;
+}
+
 /* One record out of the window into place `at` of the batch; the last takes its place. */
 static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
 {
     int64_t nx = w->s.x_count, ny = w->s.y_count, all = doubles(w), k = 0;
     k = w->shuffle ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held) : w->head++;
-    memcpy((float *)b->arrays[0] + at * nx, w->x + k * nx, (size_t)nx * sizeof(float));
-    for (int64_t i = 0; spec->n_targets && i < ny; i++) {
-        double v = w->y[k * all + i];
-        if (spec->dtypes[1] == QUERN_INT32 && (v != floor(v) || fabs(v) > INT32_MAX))
-            return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: label %g is no whole number",
-                               (long long)w->taken + 1, v);
-        if (spec->dtypes[1] == QUERN_INT32)
-            ((int32_t *)b->arrays[1])[at * ny + i] = (int32_t)v;
+    const float *x = w->x + k * nx;
+    const double *y = w->y + k * all;
+    for (int a = 0; a < spec->n_inputs + spec->n_targets; a++) {
+        int64_t per = w->per[a];
+        int status = QUERN_OK;
+        if (a < spec->n_inputs && spec->dtypes[a] == QUERN_FLOAT32)
+            memcpy((float *)b->arrays[a] + at * per, x, (size_t)per * sizeof(float));
         else
-            ((float *)b->arrays[1])[at * ny + i] = (float)v;
+            for (int64_t i = 0; i < per && status >= 0; i++)
+                status = put(w, spec, b, a, at * per + i, a < spec->n_inputs ? (double)x[i] : y[i], err);
+        if (status < 0)
+            return status;
+        x += a < spec->n_inputs ? per : 0;
+        y += a < spec->n_inputs ? 0 : per;
     }
     if (w->s.weighted)
         b->weights[at] = (float)w->y[k * all + ny];
@@ -157,5 +193,6 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
     g->finite = !s->once;
     g->class_name = class_name;
     g->features = (int)s->x_count;
+    g->where = w->s.where;
     return g;
 }

@@ -84,6 +84,34 @@ expect 1 "batch 6, byte" "$quern" fit m.keras --generator 'bash gen.sh cut' --st
 expect 1 "(1, 3)" "$quern" fit m.keras --generator 'bash gen.sh wide' --steps-per-epoch 6
 expect 1 "the generator is empty" "$quern" fit m.keras --generator true
 expect 1 "stall timeout" "$quern" fit m.keras --generator 'bash gen.sh sleep' --steps-per-epoch 6 --stall-timeout 1
+# The same arrays on standard input, in a file, out of a named pipe.
+bash gen.sh > stream.npy
+expect 0 "loss" bash -c "bash gen.sh | '$quern' fit m.keras - --format npy --steps-per-epoch 5 --batch-size 4 --output out.keras"
+expect 0 '"samples":10' bash -c "bash gen.sh | '$quern' evaluate m.keras - --format npy --json"
+expect 0 '"samples":10' bash -c "bash gen.sh 9 w | '$quern' evaluate m.keras - --format npy --arrays x,y,w --json"
+expect 0 "" bash -c "bash gen.sh | '$quern' predict m.keras - --format npy --arrays x,y --output p.npy"
+[ "$(stat -c %s p.npy)" = $((128 + 10 * 2 * 4)) ] || { echo "FAILED: predictions from standard input"; failed=1; }
+expect 0 "completed" "$quern" fit m.keras stream.npy --format npy --validation stream.npy --epochs 2 --steps-per-epoch 2 --output out.keras
+mkfifo pipe && (bash gen.sh > pipe &) && expect 0 '"samples":10' "$quern" evaluate m.keras pipe --format npy --json
+expect 1 "standard input: batch 6, byte" bash -c "bash gen.sh cut | '$quern' fit m.keras - --format npy --steps-per-epoch 6"
+expect 1 "cannot be read again" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
+expect 1 "hint: arrays one behind the other are --format npy" bash -c "'$quern' fit m.keras - --target y < stream.npy"
+expect 1 "stall timeout" bash -c "(cat stream.npy; sleep 3) | '$quern' fit m.keras - --format npy --steps-per-epoch 6 --stall-timeout 1"
+# Kinds: by --format, by name, by content; options that do not apply.
+cp train.csv train.dat
+tr , '\t' < train.csv > tabs.csv
+expect 0 '"samples":200' "$quern" evaluate m.keras train.dat --target y --json
+expect 0 '"samples":200' "$quern" evaluate m.keras tabs.csv --target y --format tsv --json
+expect 1 "say what of" "$quern" evaluate m.keras out.npy
+cp stream.npy named-otherwise
+expect 1 "say what of" "$quern" evaluate m.keras named-otherwise
+expect 1 "is npy, the format was to be idx" "$quern" evaluate m.keras x=stream.npy y=stream.npy --format idx
+expect 1 "did you mean 'npz'?" "$quern" evaluate m.keras train.csv --format npzz
+expect 1 "tfrecord is not read in this version" "$quern" evaluate m.keras train.csv --format tfrecord
+expect 1 "hdf5 is not read in this version" "$quern" evaluate m.keras data.h5
+expect 1 "is text, which needs a tokenizer" "$quern" evaluate m.keras corpus.txt
+expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
+expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y
 expect 2 "stands for DATA" "$quern" fit m.keras train.csv --generator true
 pgrep -f 'gen.sh sleep' > /dev/null && { echo "FAILED: a generator outlived its run"; failed=1; }
 # P1: a hundred times the data, the same peak memory (within 2 %).

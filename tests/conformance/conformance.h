@@ -7,7 +7,7 @@
 #include "layers/layers.h"
 #include "step/step.h"
 
-enum { MOST_MEMBERS = 200, MOST_OUTPUTS = 64 };
+enum { MOST_MEMBERS = 1700, MOST_OUTPUTS = 64 };
 
 typedef struct member {
     char name[40];
@@ -19,6 +19,8 @@ typedef enum outcome { PASSED, FAILED, SKIPPED } outcome;
 typedef struct test_case {
     char group[64], name[256], folder[700]; /* folder: of a case that is a whole model */
     json_t *spec;
+    json_t *one;            /* of the cases of a file that has many; borrowed */
+    int number;             /* which of them */
     const char *class_name; /* "" when there is none */
     json_t *config;         /* of the spec; borrowed */
     int n_members;
@@ -88,6 +90,15 @@ void run_metric(test_case *c);
 void run_optimizer(test_case *c);
 void run_layer(test_case *c);
 void run_model(test_case *c);
+/* Files of many cases: called for each, with c->one. */
 void run_preprocessing(test_case *c);
+void run_sampling(test_case *c);
+/* Of preprocessing (text.c). */
+void check_text_vectorization(test_case *c, json_t *one);
+void check_lookup(test_case *c, json_t *one);
+/* The same (arrays.c). */
+void check_pad_sequences(test_case *c, json_t *one);
+void check_to_categorical(test_case *c, json_t *one);
+void check_char_windows(test_case *c, json_t *one);
 
 #endif

@@ -1,5 +1,6 @@
 /* conformance DIR [--group G] [--case C]: runs the cases under DIR (DIR/<group>/<case>.npz, DIR/models/<case>/io.npz, or one group
- * itself) and prints a line for each, then "N passed, N failed, N skipped". Exit 1 when one failed or there was none. */
+ * itself; a file of sampling or preprocessing holds many) and prints a line for each, then "N passed, N failed, N skipped". Exit 1
+ * when one failed or there was none. */
 #include "conformance.h"
 
 #include <dirent.h>
@@ -13,18 +14,20 @@ static const struct {
     const char *name;
     void (*run)(test_case *c);
     bool folders; /* a case is a folder with io.npz */
+    bool many;    /* a file holds a list of cases */
 } groups[] = {
-    { "activations", run_activation, false },
-    { "losses", run_loss, false },
-    { "metrics", run_metric, false },
-    { "optimizers", run_optimizer, false },
-    { "regularizers", run_regularizer, false },
-    { "initializers", run_initializer, false },
-    { "layers", run_layer, false },
-    { "constraints", run_constraint, false },
-    { "schedules", run_schedule, false },
-    { "models", run_model, true },
-    { "preprocessing", run_preprocessing, false },
+    { "activations", run_activation, false, false },
+    { "losses", run_loss, false, false },
+    { "metrics", run_metric, false, false },
+    { "optimizers", run_optimizer, false, false },
+    { "regularizers", run_regularizer, false, false },
+    { "initializers", run_initializer, false, false },
+    { "layers", run_layer, false, false },
+    { "constraints", run_constraint, false, false },
+    { "schedules", run_schedule, false, false },
+    { "models", run_model, true, false },
+    { "preprocessing", run_preprocessing, false, true },
+    { "sampling", run_sampling, false, true },
 };
 enum { n_groups = sizeof groups / sizeof *groups };
 
@@ -35,6 +38,26 @@ static void report(const test_case *c)
     static const char *const words[] = { "ok  ", "FAIL", "skip" };
     counts[c->result]++;
     printf("%s %s/%s max_error=%.3g%s%s\n", words[c->result], c->group, c->name, c->max_error, *c->reason ? " " : "", c->reason);
+}
+
+/* Each case of the file, as file/number. */
+static void run_many(test_case *c, void (*run)(test_case *c))
+{
+    json_t *cases = json_object_get(c->spec, "cases"), *one;
+    char file[sizeof c->name];
+    size_t k;
+    snprintf(file, sizeof file, "%s", c->name);
+    json_array_foreach(cases, k, one)
+    {
+        c->one = one;
+        c->number = (int)k;
+        c->result = PASSED;
+        c->max_error = *c->reason = 0;
+        run(c);
+        snprintf(c->name, sizeof c->name, "%.200s/%d", file, (int)k);
+        report(c);
+        snprintf(c->name, sizeof c->name, "%s", file);
+    }
 }
 
 static void run_case(const char *group, const char *name, const char *path, const char *folder)
@@ -52,7 +75,11 @@ static void run_case(const char *group, const char *name, const char *path, cons
         case_skip(&c, "the group '%s' is not in this version", group);
     else if ((strstr(path, ".json") ? case_read_json(&c, path, &err) : case_read(&c, path, &err)) < 0)
         case_fail(&c, "%s: %s", err.where, err.text);
-    else
+    else if (groups[known].many) {
+        run_many(&c, groups[known].run);
+        case_free(&c);
+        return;
+    } else
         groups[known].run(&c);
     report(&c);
     case_free(&c);

@@ -259,8 +259,13 @@ void run_model(test_case *c)
     json_array_foreach(files, i, file) resumed = resumed || !strcmp(json_string_value(file), "trained.keras");
     if (open_model(&k, "model.keras")) {
         check_predictions(&k, "y", "predict");
+        if (case_numbered(c, "y_second", 0)) /* a stateful model goes on where it was */
+            check_predictions(&k, "y_second", "predict");
+        quern_model_reset_states(k.m);
         check_evaluation(&k);
+        quern_model_reset_states(k.m);
         check_training(&k, 0);
+        quern_model_reset_states(k.m);
         check_predictions(&k, "y_after", "after");
     }
     if (resumed && c->result == PASSED && open_model(&k, "trained.keras"))

@@ -233,7 +233,7 @@ static quern__stream open_stream(void)
     quern__stream s;
     quern_error err = { 0 };
     char *paths[] = { path };
-    if (quern__csv_open(paths, 1, &(quern_file_opts){ .missing = "0" }, &s, &err) < 0)
+    if (quern__csv_open(paths, 1, ',', &(quern_file_opts){ .missing = "0" }, &s, &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return s;
 }

@@ -61,7 +61,7 @@ static net *net_made(bool plain)
         int rank = n->v[k].shape.rank;
         quern__variable *m = variable(n, 4 + k, QUERN_FLOAT32, rank, shapes[k][0], shapes[k][1]);
         quern__variable *s = variable(n, 8 + k, QUERN_FLOAT32, rank, shapes[k][0], shapes[k][1]);
-        quern__adam(n->g, &n->v[k], d[k], quern__graph_variable(n->g, rate), quern__graph_variable(n->g, iteration), m, s, NULL,
+        quern__adam(n->g, &n->v[k], d[k], 0, quern__graph_variable(n->g, rate), quern__graph_variable(n->g, iteration), m, s, NULL,
                     0.9, 0.999, 1e-7, 0);
     }
     quern__assign(n->g, iteration, quern__shift(n->g, quern__graph_variable(n->g, iteration), 1));

@@ -19,6 +19,17 @@ QUERN__CLONES static void adam_loop(int64_t n, coefficients k, float *restrict v
     }
 }
 
+/* The same where the squares of the gradient are given. */
+QUERN__CLONES static void adam_squares_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s,
+                                            const float *restrict d, const float *restrict squares)
+{
+    for (int64_t i = 0; i < n; i++) {
+        m[i] += (d[i] - m[i]) * k.a;
+        s[i] += (squares[i] - s[i]) * k.b;
+        v[i] -= v[i] * k.decay + k.rate * m[i] / (sqrtf(s[i]) + k.c);
+    }
+}
+
 /* a: rho, b: epsilon */
 QUERN__CLONES static void rmsprop_loop(int64_t n, coefficients k, float *restrict v, float *restrict s, const float *restrict d)
 {
@@ -57,8 +68,14 @@ static int adam_kernel(const quern__call *c, int64_t begin, int64_t end)
                        (float)f[2], (float)(rate * f[3]) };
     float *v = c->out[0].data, *m = c->out[1].data, *s = c->out[2].data;
     const float *d = c->in[3].data;
+    const float *squares = c->attr->i[1] ? c->in[6].data : NULL;
     EACH_RUN(c, begin, end)
-    adam_loop(p.length, k, v + at, m + at, s + at, d + at);
+    {
+        if (squares)
+            adam_squares_loop(p.length, k, v + at, m + at, s + at, d + at, squares + at);
+        else
+            adam_loop(p.length, k, v + at, m + at, s + at, d + at);
+    }
     return 0;
 }
 
@@ -98,7 +115,7 @@ quern__kernel *quern__plain_update(const quern__call *c)
             return NULL;
     if (!strcmp(c->op->name, "adam") && !c->attr->i[0] && c->in[3].dtype == QUERN_FLOAT32)
         return adam_kernel;
-    if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && c->in[2].dtype == QUERN_FLOAT32)
+    if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && !c->attr->i[2] && c->in[2].dtype == QUERN_FLOAT32)
         return rmsprop_kernel;
     if (!strcmp(c->op->name, "sgd") && c->in[c->n_in - 2].dtype == QUERN_FLOAT32)
         return sgd_kernel;

@@ -1,0 +1,157 @@
+/* Models in words: layers between '|', each applied to the value before it. "as NAME" behind a layer names its value; "@NAME" among the
+ * words of a layer adds that value to what it is applied to, and alone goes on from it; a second "input" begins another input, and a
+ * last "output @A @B" names several outputs. */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { most_names = 64, most_words = 400 };
+
+typedef struct naming {
+    quern_blueprint *b;
+    int n_in, in[QUERN__MAX_IO], n_names, values[most_names];
+    int n_out, out[QUERN__MAX_IO]; /* of "output" */
+    char names[most_names][48];
+    int value; /* of the layer before */
+    bool plain; /* nothing was named: one line of layers */
+} naming;
+
+/* Puts the place in the pipeline before what was said. */
+static void say_place(quern_error *err, int layer, int character)
+{
+    char text[sizeof err->text];
+    snprintf(text, sizeof text, "%.250s%s%.100s", err->text, *err->where ? " in " : "", err->where);
+    snprintf(err->text, sizeof err->text, "%s", text);
+    snprintf(err->where, sizeof err->where, "layer %d of the pipeline, character %d", layer, character);
+}
+
+static int named(naming *n, const char *name)
+{
+    const char *names[most_names];
+    for (int i = 0; i < n->n_names; i++) {
+        if (!strcmp(n->names[i], name))
+            return n->values[i];
+        names[i] = n->names[i];
+    }
+    const char *near = quern__nearest(name, names, (size_t)n->n_names, sizeof *names);
+    quern__fail(&n->b->error, QUERN_NOTFOUND, NULL, "no value is called '%s'", name);
+    if (near)
+        quern__hint(&n->b->error, "did you mean '@%s'?", near);
+    return -1;
+}
+
+/* Takes "as NAME" off the end; `name` is empty when there is none. */
+static void take_name(char *words, char *name, size_t size)
+{
+    char *last = words + strlen(words);
+    *name = 0;
+    while (last > words && strchr(" \t\n", last[-1]))
+        *--last = 0;
+    char *start = last;
+    while (start > words && !strchr(" \t\n", start[-1]))
+        start--;
+    char *as = start;
+    while (as > words && strchr(" \t\n", as[-1]))
+        as--;
+    if (as - words >= 3 && !strncmp(as - 2, "as", 2) && strchr(" \t\n", as[-3])) {
+        snprintf(name, size, "%s", start);
+        as[-3] = 0;
+    }
+}
+
+/* Takes every @NAME out of the words; their values go behind the `have` that are there. How many there are then, or -1. */
+static int take_values(naming *n, char *words, int *values, int have)
+{
+    char *to = words;
+    for (char *p = words; *p;) {
+        bool begins = p == words || strchr(" \t\n", p[-1]);
+        if (*p != '@' || !begins) {
+            *to++ = *p++;
+            continue;
+        }
+        char name[48];
+        size_t length = strcspn(p + 1, " \t\n");
+        snprintf(name, sizeof name, "%.*s", (int)length, p + 1);
+        p += 1 + length;
+        int value = named(n, name);
+        if (value < 0 || have == QUERN__MAX_ARGUMENTS)
+            return -1;
+        values[have++] = value;
+    }
+    *to = 0;
+    return have;
+}
+
+static bool first_word_is(const char *words, const char *word)
+{
+    char own[32];
+    size_t length = strcspn(words, " \t\n");
+    snprintf(own, sizeof own, "%.*s", (int)length, words);
+    return quern__same_name(own, word);
+}
+
+static int set_outputs(naming *n, const int *values, int count)
+{
+    if (count < 2)
+        return quern__fail(&n->b->error, QUERN_INVALID, "output", "names no value: output @A @B");
+    for (int i = 1; i < count && n->n_out < QUERN__MAX_IO; i++)
+        n->out[n->n_out++] = values[i];
+    return QUERN_OK;
+}
+
+/* One piece between bars. */
+static int take_piece(naming *n, char *words)
+{
+    int values[QUERN__MAX_ARGUMENTS] = { n->value }, count;
+    char name[48];
+    take_name(words, name, sizeof name);
+    words += strspn(words, " \t\n");
+    bool input = n->b->n == 0 || first_word_is(words, "input") || first_word_is(words, "InputLayer");
+    count = take_values(n, words, values, 1);
+    n->plain = n->plain && !*name && count == 1 && !(input && n->n_in);
+    if (count < 0)
+        return -1;
+    if (input) {
+        n->value = quern_input(n->b, n->b->n == 0 && !first_word_is(words, "input") ? words : words + strcspn(words, " \t\n"));
+        if (n->value >= 0 && n->n_in < QUERN__MAX_IO)
+            n->in[n->n_in++] = n->value;
+    } else if (first_word_is(words, "output"))
+        return set_outputs(n, values, count);
+    else if (!words[strspn(words, " \t\n")] && count == 2)
+        n->value = values[1];
+    else
+        n->value = quern_apply_n(n->b, words, values, count);
+    if (*name && n->value >= 0) {
+        if (n->n_names == most_names)
+            return quern__fail(&n->b->error, QUERN_INVALID, name, "more than %d names", most_names);
+        snprintf(n->names[n->n_names], sizeof *n->names, "%s", name);
+        n->values[n->n_names++] = n->value;
+    }
+    return n->value;
+}
+
+quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err)
+{
+    naming n = { .b = quern_blueprint_new(seed), .value = -1, .plain = true };
+    char words[most_words];
+    for (const char *p = pipeline; n.b && !n.b->error.code; p++) {
+        size_t length = strcspn(p, "|");
+        if (length >= sizeof words) {
+            quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "a layer's words are longer than %d characters", most_words - 1);
+            break;
+        }
+        snprintf(words, sizeof words, "%.*s", (int)length, p);
+        int before = n.b->n;
+        if (take_piece(&n, words) < 0)
+            say_place(&n.b->error, before + 1, (int)(p - pipeline) + 1);
+        p += length;
+        if (!*p)
+            break;
+    }
+    bool several = n.n_out > 0;
+    quern_model *m = quern_model_new(n.b, n.in, n.n_in, several ? n.out : &n.value, several ? n.n_out : 1, err);
+    if (m)
+        m->sequential = n.plain && !several;
+    return m;
+}

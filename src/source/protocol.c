@@ -1,0 +1,206 @@
+/* Arrays one behind the other: the header of each is read, then its numbers, straight into the batch where their type is right. */
+#include "protocol.h"
+#include "tensor/npy.h"
+
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WEIGHTS = -1, IGNORED = -2 };
+
+int quern__protocol_fail(const quern__protocol *p, int code, quern_error *err, const char *what)
+{
+    char where[256];
+    snprintf(where, sizeof where, "%.120s: batch %lld, byte %lld", p->where, (long long)p->batch + 1, (long long)p->bytes);
+    return quern__fail(err, code, where, "%s", what);
+}
+
+/* Reads n bytes, or fewer at the end of the stream; negative on failure or when the run is over. */
+static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *err)
+{
+    size_t got = 0;
+    double since = quern__now();
+    while (got < n) {
+        struct pollfd fds[2] = { { .fd = p->fd, .events = POLLIN }, { .fd = p->said, .events = POLLIN } };
+        if (__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE))
+            return QUERN_CLOSED;
+        int some = poll(fds, 2, 50);
+        if (fds[1].revents)
+            p->hear(p);
+        if (fds[1].revents & POLLHUP && !(fds[1].revents & POLLIN)) {
+            close(p->said);
+            p->said = -1;
+        }
+        if (some > 0 && !fds[0].revents)
+            continue;
+        if (some == 0) {
+            if (p->timeout > 0 && quern__now() - since > p->timeout)
+                return quern__protocol_fail(p, QUERN_STALLED, err, "nothing has come for longer than the stall timeout");
+            continue;
+        }
+        ssize_t k = read(p->fd, (char *)to + got, n - got);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0)
+            return quern__protocol_fail(p, QUERN_IO, err, strerror(errno));
+        if (k == 0)
+            break;
+        got += (size_t)k;
+        p->bytes += k;
+        since = quern__now();
+    }
+    return (ssize_t)got;
+}
+
+/* The header of the next array. QUERN_END at the end of the stream before its first byte. */
+static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
+{
+    uint8_t head[QUERN__NPY_HEADER_LIMIT + 16];
+    size_t total = 0, have = QUERN__NPY_PROLOGUE;
+    ssize_t got = read_some(p, head, have, err);
+    if (got < 0)
+        return (int)got;
+    if (got == 0)
+        return QUERN_END;
+    if ((size_t)got == have && head[6] > 1) {
+        ssize_t more = read_some(p, head + have, 2, err);
+        got = more < 0 ? more : got + more;
+        have += 2;
+    }
+    if (got >= 0 && (size_t)got < have)
+        return quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array's header");
+    int status = got < 0 ? (int)got : quern__npy_header_bytes(head, have, &total, p->where, err);
+    if (status < 0)
+        return status;
+    if (total < have || total > sizeof head)
+        return quern__protocol_fail(p, QUERN_FORMAT, err, "an array's header is longer than 4096 bytes");
+    got = read_some(p, head + have, total - have, err);
+    if (got < 0 || (size_t)got != total - have)
+        return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array's header");
+    return quern__npy_parse(head, total, npy, p->where, err);
+}
+
+/* Targets that come while predicting are passed over. */
+static int pass_over(quern__protocol *p, size_t bytes, quern_error *err)
+{
+    char passed[4096];
+    while (bytes) {
+        size_t n = bytes < sizeof passed ? bytes : sizeof passed;
+        ssize_t got = read_some(p, passed, n, err);
+        if (got < 0 || (size_t)got != n)
+            return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array");
+        bytes -= n;
+    }
+    return QUERN_OK;
+}
+
+/* One array into its place in the batch (place `at` of those that come): straight from the pipe when the type is right. */
+static int read_array(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, quern_batch *b,
+                      quern_error *err)
+{
+    static const quern_shape one = { .rank = 1, .dims = { -1 } };
+    int i = p->order[at], dtype = i == WEIGHTS ? QUERN_FLOAT32 : s->dtypes[i];
+    const quern_shape *shape = i == WEIGHTS ? &one : &s->shapes[i];
+    void *to = i == WEIGHTS ? b->weights : b->arrays[i];
+    uint64_t have = 1; /* may wrap where there are no records */
+    int64_t per = 1, records = npy->shape.rank ? npy->shape.dims[0] : 0;
+    char want[96], got[96], what[256];
+    for (int k = 1; k < shape->rank; k++)
+        per *= shape->dims[k];
+    for (int k = 1; k < npy->shape.rank; k++)
+        have *= (uint64_t)npy->shape.dims[k];
+    if (have != (uint64_t)per || records < 1 || records > s->batch_size || (at > 0 && records != b->size) ||
+        (npy->fortran && npy->shape.rank > 1)) {
+        snprintf(what, sizeof what, "array %d has shape %s%s; the model wants %s with 1 to %lld records, the same in each array",
+                 at + 1, quern_shape_text(&npy->shape, got, sizeof got), npy->fortran ? ", columns first" : "",
+                 quern_shape_text(shape, want, sizeof want), (long long)s->batch_size);
+        return quern__protocol_fail(p, QUERN_SHAPE, err, what);
+    }
+    b->size = records;
+    bool direct = npy->dtype == dtype;
+    if (!direct && npy->data_bytes > p->scratch_bytes) { /* only while batches grow */
+        quern__free(p->scratch);
+        p->scratch = quern__alloc(npy->data_bytes);
+        p->scratch_bytes = p->scratch ? npy->data_bytes : 0;
+        if (!p->scratch)
+            return quern__fail_memory(err, npy->data_bytes);
+    }
+    quern_tensor from = { .dtype = npy->dtype, .data = p->scratch };
+    ssize_t n = read_some(p, direct ? to : p->scratch, npy->data_bytes, err);
+    if (n < 0 || (size_t)n != npy->data_bytes)
+        return n < 0 ? (int)n : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array");
+    for (int64_t k = 0; !direct && k < records * per; k++) {
+        double v = quern__number_of(&from, k);
+        if (dtype == QUERN_INT32 && !(v == floor(v) && fabs(v) <= INT32_MAX)) {
+            snprintf(what, sizeof what, "record %lld has label %g, which is no whole number", (long long)(k / per) + 1, v);
+            return quern__protocol_fail(p, QUERN_INVALID, err, what);
+        }
+        if (dtype == QUERN_INT32)
+            ((int32_t *)to)[k] = (int32_t)v;
+        else
+            ((float *)to)[k] = (float)v;
+    }
+    return QUERN_OK;
+}
+
+int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err)
+{
+    b->has_weights = false;
+    for (int i = 0; i < p->n; i++) {
+        quern__npy npy;
+        int status = read_header(p, &npy, err);
+        if (status == QUERN_END)
+            return i == 0 ? QUERN_END : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends between the arrays of a batch");
+        if (status >= 0)
+            status = p->order[i] == IGNORED ? pass_over(p, npy.data_bytes, err) : read_array(p, &npy, spec, i, b, err);
+        if (status < 0)
+            return status;
+        b->has_weights = b->has_weights || p->order[i] == WEIGHTS;
+    }
+    p->batch++;
+    return QUERN_OK;
+}
+
+/* The array that a name stands for: x and y the next input and target, w the weights, else an input or output of the model. */
+static int array_named(const quern__protocol *p, const quern_batch_spec *spec, const char *name, size_t n)
+{
+    int inputs = 0, targets = 0, all = spec->n_inputs + spec->n_targets;
+    if (n == 1 && *name == 'w')
+        return WEIGHTS;
+    for (int i = 0; i < all; i++)
+        if (spec->names[i] && strlen(spec->names[i]) == n && !strncmp(spec->names[i], name, n))
+            return i;
+    for (int i = 0; i < p->n; i++) {
+        inputs += p->order[i] >= 0 && p->order[i] < spec->n_inputs;
+        targets += p->order[i] >= spec->n_inputs;
+    }
+    bool x = n == 1 && *name == 'x' && inputs < spec->n_inputs, y = n == 1 && *name == 'y' && targets < spec->n_targets;
+    return x ? inputs : y ? spec->n_inputs + targets : n == 1 && *name == 'y' && !spec->n_targets ? IGNORED : all;
+}
+
+/* What comes, and in which order: all inputs and targets unless `arrays` names them. */
+int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern_error *err)
+{
+    bool seen[QUERN__PROTOCOL_ARRAYS] = { false };
+    int all = spec->n_inputs + spec->n_targets;
+    for (p->n = 0; !p->arrays && p->n < all; p->n++)
+        p->order[p->n] = p->n;
+    for (const char *at = p->arrays; at && *at;) {
+        size_t n = strcspn(at, ",");
+        int i = p->n < QUERN__PROTOCOL_ARRAYS ? array_named(p, spec, at, n) : all;
+        if (i == all || (i != IGNORED && seen[i + 1]))
+            return quern__fail(err, QUERN_INVALID, "arrays", "'%.*s' is no input or output of the model, or named twice", (int)n,
+                               at);
+        if (i != IGNORED)
+            seen[i + 1] = true;
+        p->order[p->n++] = i;
+        at += n + (at[n] == ',');
+    }
+    for (int i = 0; i < all && p->arrays; i++)
+        if (!seen[i + 1])
+            return quern__fail(err, QUERN_INVALID, "arrays", "nothing is said of '%s'", spec->names[i] ? spec->names[i] : "?");
+    return QUERN_OK;
+}

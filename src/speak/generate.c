@@ -1,0 +1,328 @@
+/* Texts from a prompt: tokens are drawn, or searched for with beams, and become bytes as they are certain. */
+#include "model/model.h"
+
+#include <math.h>
+#include <quern/speak.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One text as it grows. */
+typedef struct writing {
+    int32_t *ids; /* prompt, then what was written */
+    int64_t n_ids, tokens;
+    char *bytes;
+    size_t n_bytes, room, told; /* told: bytes that the caller knows */
+    bool ended;
+} writing;
+
+typedef struct session {
+    quern_model *m;
+    const quern_generate_opts *o;
+    const quern_tokenizer *t;
+    quern_speaker *speaker;
+    quern_sampler *sampler;
+    int64_t count, length, prompt, vocabulary;
+    int32_t *next; /* the last token of each text, to be read */
+    writing *texts;
+} session;
+
+/* ---- the prompt ---- */
+
+/* Its tokens (new), `*n` of them. A prompt of nothing is a line that begins, where that has a token. */
+static int32_t *encode(const session *s, const char *prompt, int64_t *n, quern_error *err)
+{
+    const char *text = prompt && *prompt ? prompt : "\n";
+    size_t bytes = strlen(text), used = 0;
+    quern_error none = { 0 };
+    int32_t *ids = quern__zalloc(bytes + (size_t)s->length + QUERN_PIECE_BYTES, sizeof *ids);
+    if (!ids) {
+        quern__fail_memory(err, bytes * sizeof *ids);
+        return NULL;
+    }
+    bool given = text == prompt;
+    *n = quern_tokenizer_encode(s->t, text, bytes, 1, ids, (int64_t)bytes + QUERN_PIECE_BYTES, &used, given ? err : &none);
+    if (*n < 0 && given) {
+        quern__free(ids);
+        return NULL;
+    }
+    if (*n < 1) { /* the first token stands for it */
+        ids[0] = 0;
+        *n = 1;
+    }
+    return ids;
+}
+
+/* ---- bytes ---- */
+
+/* How many bytes at the end are the beginning of a character that is not whole. */
+static size_t unfinished(const char *bytes, size_t n)
+{
+    for (size_t back = 1; back <= 3 && back <= n; back++) {
+        unsigned char c = (unsigned char)bytes[n - back];
+        if (c >= 0xc0)
+            return (size_t)(c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2) > back ? back : 0;
+        if (c < 0x80)
+            return 0;
+    }
+    return 0;
+}
+
+/* How many bytes at the end may be the beginning of a stop string. */
+static size_t suspended(const session *s, const writing *w)
+{
+    size_t most = 0;
+    for (int i = 0; i < s->o->n_stop; i++) {
+        size_t n = strlen(s->o->stop[i]);
+        for (size_t k = n ? n - 1 : 0; k > most; k--)
+            if (k <= w->n_bytes && !memcmp(w->bytes + w->n_bytes - k, s->o->stop[i], k)) {
+                most = k;
+                break;
+            }
+    }
+    return most;
+}
+
+/* Cuts the text at the first stop string, if one is there now. */
+static bool meets_stop(const session *s, writing *w)
+{
+    for (size_t at = w->told; at < w->n_bytes; at++)
+        for (int i = 0; i < s->o->n_stop; i++) {
+            size_t n = strlen(s->o->stop[i]);
+            if (n && n <= w->n_bytes - at && !memcmp(w->bytes + at, s->o->stop[i], n)) {
+                w->n_bytes = at;
+                w->bytes[at] = 0;
+                return true;
+            }
+        }
+    return false;
+}
+
+static int append(const session *s, writing *w, int32_t id, quern_error *err)
+{
+    size_t n = 0;
+    const char *bytes = quern_tokenizer_token(s->t, id, &n);
+    bool space = !strcmp(quern_tokenizer_kind(s->t), "word");
+    if (!bytes)
+        return quern__fail(err, QUERN_NUMBER, "token", "%d has no text in the tokenizer", id);
+    if (w->n_bytes + n + 2 > w->room) {
+        size_t room = 2 * (w->n_bytes + n) + 256;
+        char *grown = realloc(w->bytes, room);
+        if (!grown)
+            return quern__fail_memory(err, room);
+        w->bytes = grown;
+        w->room = room;
+    }
+    if (space)
+        w->bytes[w->n_bytes++] = ' ';
+    memcpy(w->bytes + w->n_bytes, bytes, n);
+    w->n_bytes += n;
+    w->bytes[w->n_bytes] = 0;
+    return QUERN_OK;
+}
+
+/* Tells what became certain with a token; all of it at the end of a text. */
+static void tell(const session *s, int64_t text, int32_t id, bool all)
+{
+    writing *w = &s->texts[text];
+    size_t back = unfinished(w->bytes, w->n_bytes), stop = suspended(s, w), certain = w->n_bytes - (all ? 0 : back > stop ? back : stop);
+    certain = certain < w->told ? w->told : certain;
+    if (s->o->token && s->o->token(s->o->user, text, id, w->bytes + w->told, certain - w->told))
+        w->ended = true;
+    w->told = certain;
+}
+
+/* ---- drawing ---- */
+
+static int write_token(session *s, int64_t text, const float *logits, quern_error *err)
+{
+    writing *w = &s->texts[text];
+    double u = quern_sampling_uniform(s->o->seed, (uint64_t)text, (uint64_t)w->tokens);
+    quern_error own = { 0 };
+    int32_t id = quern_sampler_draw(s->sampler, logits, w->ids, w->n_ids, u, &own);
+    if (id < 0)
+        return quern__fail(err, own.code, "generate", "token %lld of text %lld: %s", (long long)w->tokens + 1, (long long)text + 1,
+                           own.text);
+    w->ids[w->n_ids++] = s->next[text] = id;
+    w->tokens++;
+    int status = append(s, w, id, err);
+    if (status < 0)
+        return status;
+    w->ended = meets_stop(s, w) || w->tokens == s->length;
+    tell(s, text, id, w->ended);
+    return QUERN_OK;
+}
+
+static int draw_all(session *s, const float *logits, quern_error *err)
+{
+    for (int64_t step = 0, left = s->count; step < s->length && left; step++) {
+        int status = QUERN_OK;
+        left = 0;
+        for (int64_t t = 0; t < s->count && status >= 0; t++) {
+            if (!s->texts[t].ended)
+                status = write_token(s, t, logits + t * s->vocabulary, err);
+            left += !s->texts[t].ended;
+        }
+        if (status >= 0 && left)
+            status = quern_speaker_feed(s->speaker, s->next, 1, &logits, err);
+        if (status < 0)
+            return status;
+        if (status == QUERN_END)
+            break;
+    }
+    for (int64_t t = 0; t < s->count; t++)
+        if (!s->texts[t].ended)
+            tell(s, t, s->next[t], true);
+    return QUERN_OK;
+}
+
+/* ---- beams ---- */
+
+static void log_probabilities(float *row, int64_t n)
+{
+    double most = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = row[i] > most ? (double)row[i] : most;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp((double)row[i] - most);
+    for (int64_t i = 0; i < n; i++)
+        row[i] = (float)((double)row[i] - most - log(sum));
+}
+
+/* The token that the first stop string is; -1: it is none. */
+static int32_t end_token(const session *s)
+{
+    int32_t id = -1;
+    size_t used = 0;
+    quern_error none = { 0 };
+    int32_t ids[8];
+    if (s->o->n_stop && strlen(s->o->stop[0]) <= 4 &&
+        quern_tokenizer_encode(s->t, s->o->stop[0], strlen(s->o->stop[0]), 1, ids, 8, &used, &none) == 1)
+        id = ids[0];
+    return id;
+}
+
+/* Every text is a beam; they are `n` until the end, best first. */
+static int search(session *s, const float *logits, quern_error *err)
+{
+    int64_t n = s->count, have = 1, prompt = s->texts[0].n_ids, room = prompt + s->length;
+    quern_beam *beams = quern__zalloc(2 * (size_t)n, sizeof *beams), *best = beams + n;
+    float *rows = quern__zalloc((size_t)n, (size_t)s->vocabulary * sizeof *rows);
+    int32_t *ids = quern__zalloc((size_t)n, (size_t)room * sizeof *ids), *from = quern__zalloc((size_t)n, sizeof *from), end = end_token(s);
+    int status = beams && rows && ids && from ? QUERN_OK : quern__fail_memory(err, (size_t)(n * room) * sizeof *ids);
+    for (int64_t step = 0; status == QUERN_OK && step < s->length; step++) {
+        int64_t alive = 0;
+        memcpy(rows, logits, (size_t)(n * s->vocabulary) * sizeof *rows);
+        for (int64_t b = 0; b < have; b++)
+            log_probabilities(rows + b * s->vocabulary, s->vocabulary);
+        have = quern_beam_step(beams, have, rows, s->vocabulary, end, s->o->length_penalty, best, n, err);
+        if (have < 0) {
+            status = (int)have;
+            break;
+        }
+        for (int64_t b = 0; b < n; b++) {
+            const quern_beam *to = &best[b < have ? b : 0];
+            const writing *w = &s->texts[to->from];
+            from[b] = to->from;
+            memcpy(ids + b * room, w->ids, (size_t)w->n_ids * sizeof *ids);
+            s->next[b] = to->token < 0 ? 0 : to->token;
+            alive += b < have && !to->ended;
+        }
+        for (int64_t b = 0; b < n; b++) {
+            const quern_beam *to = &best[b < have ? b : 0];
+            writing *w = &s->texts[b];
+            w->n_ids = prompt + to->length - (to->ended ? 1 : 0);
+            memcpy(w->ids, ids + b * room, (size_t)w->n_ids * sizeof *ids);
+            if (!to->ended)
+                w->ids[w->n_ids - 1] = to->token;
+        }
+        memcpy(beams, best, (size_t)n * sizeof *beams);
+        if (!alive || step + 1 == s->length)
+            break;
+        status = quern_speaker_reorder(s->speaker, from, err);
+        status = status < 0 ? status : quern_speaker_feed(s->speaker, s->next, 1, &logits, err);
+    }
+    for (int64_t t = 0; status >= 0 && t < n; t++)
+        for (int64_t k = prompt; k < s->texts[t].n_ids && status >= 0; k++, s->texts[t].tokens++)
+            status = append(s, &s->texts[t], s->texts[t].ids[k], err);
+    quern__free(beams);
+    quern__free(rows);
+    quern__free(ids);
+    quern__free(from);
+    return status < 0 ? status : QUERN_OK;
+}
+
+/* ---- all of it ---- */
+
+static int prepare(session *s, const char *prompt, quern_error *err)
+{
+    quern_sampling sampling = QUERN_SAMPLING_DEFAULTS;
+    if (!s->t)
+        return quern__fail(err, QUERN_INVALID, s->m->name, "the model has no tokenizer");
+    s->speaker = quern_speaker_new(s->m, s->count, s->o->on_full, err);
+    s->vocabulary = s->speaker ? quern_speaker_vocabulary(s->speaker) : 0;
+    if (s->speaker && quern_tokenizer_size(s->t) > s->vocabulary)
+        return quern__fail(err, QUERN_SHAPE, s->m->name, "%lld logits, the tokenizer has %lld tokens", (long long)s->vocabulary,
+                           (long long)quern_tokenizer_size(s->t));
+    s->sampler = s->speaker ? quern_sampler_new(s->o->sampling ? s->o->sampling : &sampling, s->vocabulary, err) : NULL;
+    s->next = quern__zalloc((size_t)s->count, sizeof *s->next);
+    s->texts = quern__zalloc((size_t)s->count, sizeof *s->texts);
+    if (!s->sampler)
+        return err && err->code ? err->code : QUERN_NOMEM;
+    if (!s->next || !s->texts)
+        return quern__fail_memory(err, (size_t)s->count * sizeof *s->texts);
+    for (int64_t t = 0; t < s->count; t++) {
+        writing *w = &s->texts[t];
+        w->ids = encode(s, prompt, &w->n_ids, err);
+        w->bytes = calloc(1, w->room = 256);
+        if (!w->ids || !w->bytes)
+            return err && err->code ? err->code : QUERN_NOMEM;
+    }
+    s->prompt = s->texts[0].n_ids;
+    return QUERN_OK;
+}
+
+/* Reads the prompt: the same for every text. */
+static int read_prompt(session *s, const float **logits, quern_error *err)
+{
+    int32_t *ids = quern__zalloc((size_t)s->count, (size_t)s->prompt * sizeof *ids);
+    if (!ids)
+        return quern__fail_memory(err, (size_t)(s->count * s->prompt) * sizeof *ids);
+    for (int64_t t = 0; t < s->count; t++)
+        memcpy(ids + t * s->prompt, s->texts[t].ids, (size_t)s->prompt * sizeof *ids);
+    int status = quern_speaker_feed(s->speaker, ids, s->prompt, logits, err);
+    quern__free(ids);
+    return status == QUERN_END ? quern__fail(err, QUERN_INVALID, "prompt", "is longer than the model's context of %lld tokens",
+                                             (long long)quern_speaker_context(s->speaker))
+                               : status;
+}
+
+int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts, quern_generated *out, quern_error *err)
+{
+    static const quern_generate_opts none;
+    quern_error own = { 0 };
+    err = err ? err : &own;
+    const quern_generate_opts *o = opts ? opts : &none;
+    int64_t wanted = o->count ? o->count : 1;
+    session s = { .m = m, .o = o, .t = o->tokenizer ? o->tokenizer : m->tokenizer, .length = o->length ? o->length : 200 };
+    const float *logits = NULL;
+    s.count = o->beams > wanted ? o->beams : wanted;
+    memset(out, 0, (size_t)wanted * sizeof *out);
+    int status = s.length < 1 || s.count < 1 || s.length > INT32_MAX
+                     ? quern__fail(err, QUERN_INVALID, "generate", "length and count must be at least 1")
+                     : prepare(&s, prompt, err);
+    status = status < 0 ? status : read_prompt(&s, &logits, err);
+    status = status < 0 ? status : o->beams ? search(&s, logits, err) : draw_all(&s, logits, err);
+    for (int64_t t = 0; s.texts && t < s.count; t++) {
+        writing *w = &s.texts[t];
+        if (status >= 0 && t < wanted)
+            out[t] = (quern_generated){ w->bytes, w->n_bytes, w->tokens };
+        else
+            free(w->bytes);
+        quern__free(w->ids);
+    }
+    quern__free(s.texts);
+    quern__free(s.next);
+    quern_sampler_free(s.sampler);
+    quern_speaker_free(s.speaker);
+    return status < 0 ? status : QUERN_OK;
+}

@@ -1,0 +1,332 @@
+/* A model that reads a text token after token. Two programs share what is kept: one of 32 steps, for prompts, and one of a single
+ * step. Where a layer of the model looks at later steps or needs its whole window, there is one program over the window instead, run
+ * again for every token. A softmax at the end is left out: logits are what is wanted. */
+#include "model/model.h"
+
+#include <quern/speak.h>
+#include <string.h>
+
+enum { chunk_steps = 32 };
+
+struct quern_speaker {
+    quern_model *m;
+    int64_t texts, vocabulary, window, width; /* window: steps of the model's input; width: numbers a token is given by */
+    int tokens, positions;                    /* which input they are; -1: none                                         */
+    int on_full;
+    bool limited; /* the model can look back on `window` tokens, not more */
+    const char *hindrance;
+    quern__stepping stepping;
+    quern__program step, chunk, whole;
+    int64_t position, n_past; /* steps done since the states were zero; tokens in past */
+    int32_t *past;            /* (texts, window): the last tokens */
+    float *x, *p, *logits;    /* inputs of a run; logits of the whole window's last token */
+    char *scratch;            /* of reorder */
+};
+
+/* ---- programs ---- */
+
+/* A softmax gives way to what it was made of. */
+static quern__id without_softmax(const quern__graph *g, quern__id y)
+{
+    for (const quern__value *v = y ? quern__graph_value(g, y) : NULL; v && v->kind == QUERN__VALUE_NODE;
+         v = quern__graph_value(g, y)) {
+        const quern__node *n = quern__graph_node_at(g, v->node);
+        if (strcmp(n->name, "softmax") && strcmp(n->name, "reshape"))
+            break;
+        if (!strcmp(n->name, "softmax"))
+            return n->in[0];
+        y = n->in[0];
+    }
+    return 0;
+}
+
+/* The last step of (records, steps, vocabulary). */
+static quern__id last_step(quern__graph *g, quern__id y)
+{
+    quern_shape s = *quern__shape_of(g, y), one = { .rank = 2, .dims = { s.dims[0], s.dims[2] } };
+    return quern__reshape(g, quern__slice(g, y, 1, s.dims[1] - 1, 1), &one);
+}
+
+static int make(quern_speaker *s, quern__program *p, int64_t steps, quern_error *err)
+{
+    quern_model *m = s->m;
+    quern__id penalty = 0, *ids = quern__zalloc(2 * (size_t)m->b->n_values, sizeof *ids);
+    p->graph = ids ? quern__graph_new() : NULL;
+    if (!p->graph) {
+        quern__free(ids);
+        return quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
+    }
+    s->stepping.steps = steps;
+    s->stepping.asked = 0;
+    s->stepping.refused = NULL;
+    quern__model_forward(m, p->graph, false, steps ? &s->stepping : NULL, ids, ids + m->b->n_values, &penalty);
+    quern__id y = ids[m->out[0]], logits = without_softmax(p->graph, y);
+    y = logits ? logits : y;
+    if (steps && y && quern__shape_of(p->graph, y)->rank == 3)
+        y = last_step(p->graph, y);
+    p->outputs[0] = y;
+    p->capacity = s->texts;
+    quern__free(ids);
+    if (quern__graph_status(p->graph))
+        return quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where, "%s",
+                           quern__graph_error(p->graph)->text);
+    if (steps && s->stepping.refused)
+        return QUERN_END;
+    p->plan = quern__plan_new(p->graph, p->outputs, 1, p->capacity, err);
+    return p->plan ? quern__model_make_room(m, p->plan, err) : QUERN_NOMEM;
+}
+
+/* Whether a graph reads how many steps were done before. */
+static bool reads_position(const quern_speaker *s)
+{
+    const quern__graph *g = s->step.graph;
+    for (int k = 0; k < quern__graph_nodes(g); k++) {
+        const quern__node *n = quern__graph_node_at(g, k);
+        for (int i = 0; i < n->n_in; i++)
+            if (quern__graph_value(g, n->in[i])->variable == s->stepping.position)
+                return true;
+    }
+    return false;
+}
+
+static int make_programs(quern_speaker *s, quern_error *err)
+{
+    int status = make(s, &s->step, 1, err);
+    if (status == QUERN_OK && s->window >= chunk_steps)
+        status = make(s, &s->chunk, chunk_steps, err);
+    if (status < 0)
+        return status;
+    if (status == QUERN_OK) {
+        s->limited = s->positions >= 0 || reads_position(s);
+        return QUERN_OK;
+    }
+    s->hindrance = s->stepping.refused;
+    s->limited = true;
+    quern__program_free(&s->step);
+    return make(s, &s->whole, 0, err);
+}
+
+/* ---- making ---- */
+
+/* Which inputs are tokens and positions, and the sizes. */
+static int look_at(quern_speaker *s, quern_error *err)
+{
+    const quern_model *m = s->m;
+    char text[96];
+    s->tokens = s->positions = -1;
+    for (int i = 0; i < m->n_in; i++)
+        *(strstr(quern__maker(m->b, m->in[i])->layer->name, "position") ? &s->positions : &s->tokens) = i;
+    if (m->n_in > 2 || m->n_out != 1 || s->tokens < 0 || (m->n_in == 2 && s->positions < 0))
+        return quern__fail(err, QUERN_UNSUPPORTED, m->name,
+                           "a model that writes has one input of tokens, perhaps one of positions, and one output");
+    quern_shape in = quern_model_input_shape(m, s->tokens), out = quern_model_output_shape(m, 0);
+    s->vocabulary = out.dims[out.rank - 1];
+    s->window = in.dims[1];
+    s->width = in.rank == 3 ? in.dims[2] : 1;
+    bool fits = (in.rank == 2 || (in.rank == 3 && in.dims[2] == s->vocabulary)) && in.dims[1] > 0 && out.rank >= 2 && out.rank <= 3 &&
+                (out.rank == 2 || out.dims[1] == in.dims[1]);
+    return fits ? QUERN_OK
+                : quern__fail(err, QUERN_SHAPE, m->name, "inputs %s are no tokens of a language model",
+                              quern_shape_text(&in, text, sizeof text));
+}
+
+quern_speaker *quern_speaker_new(quern_model *m, int64_t texts, int on_full, quern_error *err)
+{
+    quern_speaker *s = quern__zalloc(1, sizeof *s);
+    quern_shape scalar = { 0 };
+    int status = s ? QUERN_OK : quern__fail_memory(err, sizeof *s);
+    if (status >= 0 && (texts < 1 || texts > 1 << 16))
+        status = quern__fail(err, QUERN_INVALID, "texts", "%lld is outside 1 … 65536", (long long)texts);
+    if (status >= 0) {
+        s->m = m;
+        s->texts = texts;
+        s->on_full = on_full;
+        status = look_at(s, err);
+    }
+    if (status >= 0) {
+        size_t most = (size_t)(s->window > chunk_steps ? s->window : chunk_steps), rows = (size_t)texts * most;
+        s->stepping.texts = texts;
+        s->stepping.context = s->window;
+        s->stepping.position = quern__variable_new("position", QUERN_FLOAT32, &scalar, false, err);
+        s->past = quern__zalloc(rows, sizeof *s->past);
+        s->x = quern__zalloc(rows, (size_t)s->width * sizeof *s->x);
+        s->p = quern__zalloc(rows, sizeof *s->p);
+        s->logits = quern__zalloc((size_t)texts, (size_t)s->vocabulary * sizeof *s->logits);
+        status = s->stepping.position && s->past && s->x && s->p && s->logits ? QUERN_OK : quern__fail_memory(err, rows);
+    }
+    if (status >= 0 && !m->team)
+        status = quern_model_set_threads(m, m->threads, err);
+    if (status >= 0)
+        status = make_programs(s, err);
+    if (status >= 0)
+        return s;
+    quern_speaker_free(s);
+    return NULL;
+}
+
+void quern_speaker_free(quern_speaker *s)
+{
+    if (!s)
+        return;
+    quern__program_free(&s->step);
+    quern__program_free(&s->chunk);
+    quern__program_free(&s->whole);
+    quern__variable_free(s->stepping.position);
+    for (int i = 0; i < s->stepping.n_states; i++)
+        quern__variable_free(s->stepping.states[i]);
+    quern__free(s->past);
+    quern__free(s->x);
+    quern__free(s->p);
+    quern__free(s->logits);
+    quern__free(s->scratch);
+    quern__free(s);
+}
+
+int64_t quern_speaker_vocabulary(const quern_speaker *s) { return s->vocabulary; }
+int64_t quern_speaker_context(const quern_speaker *s) { return s->limited ? s->window : 0; }
+const char *quern_speaker_hindrance(const quern_speaker *s) { return s->hindrance; }
+
+/* ---- reading ---- */
+
+static size_t row_bytes(const quern__variable *v, int64_t texts)
+{
+    return (size_t)(quern_shape_count(&v->shape) / texts) * sizeof(float);
+}
+
+static void forget_states(quern_speaker *s)
+{
+    for (int i = 0; i < s->stepping.n_states; i++)
+        memset(s->stepping.states[i]->data, 0, row_bytes(s->stepping.states[i], s->texts) * (size_t)s->texts);
+    s->position = 0;
+}
+
+void quern_speaker_reset(quern_speaker *s)
+{
+    forget_states(s);
+    s->n_past = 0;
+}
+
+int quern_speaker_reorder(quern_speaker *s, const int32_t *from, quern_error *err)
+{
+    size_t most = (size_t)s->window * sizeof *s->past;
+    for (int i = 0; i < s->stepping.n_states; i++)
+        most = row_bytes(s->stepping.states[i], s->texts) > most ? row_bytes(s->stepping.states[i], s->texts) : most;
+    if (!s->scratch && !(s->scratch = quern__zalloc((size_t)s->texts, most)))
+        return quern__fail_memory(err, (size_t)s->texts * most);
+    for (int i = -1; i < s->stepping.n_states; i++) {
+        char *rows = i < 0 ? (char *)s->past : s->stepping.states[i]->data;
+        size_t n = i < 0 ? (size_t)s->window * sizeof *s->past : row_bytes(s->stepping.states[i], s->texts);
+        memcpy(s->scratch, rows, n * (size_t)s->texts);
+        for (int64_t t = 0; t < s->texts; t++)
+            memcpy(rows + (size_t)t * n, s->scratch + (size_t)from[t] * n, n);
+    }
+    return QUERN_OK;
+}
+
+/* Keeps the token of each text; the oldest goes when there is no room. */
+static void keep(quern_speaker *s, const int32_t *ids, int64_t stride)
+{
+    if (s->n_past == s->window)
+        for (int64_t t = 0; t < s->texts; t++)
+            memmove(s->past + t * s->window, s->past + t * s->window + 1, (size_t)(s->window - 1) * sizeof *s->past);
+    s->n_past -= s->n_past == s->window;
+    for (int64_t t = 0; t < s->texts; t++)
+        s->past[t * s->window + s->n_past] = ids[t * stride];
+    s->n_past++;
+}
+
+/* The inputs of a run of `steps`: token k of text t is ids[t * stride + k], and stands at place first + k. */
+static int put(quern_speaker *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first, quern_error *err)
+{
+    if (s->width > 1)
+        memset(s->x, 0, (size_t)(s->texts * steps * s->width) * sizeof *s->x);
+    for (int64_t t = 0; t < s->texts; t++)
+        for (int64_t k = 0; k < steps; k++) {
+            int32_t id = k < known ? ids[t * stride + k] : 0;
+            if (id < 0 || id >= s->vocabulary)
+                return quern__fail(err, QUERN_NUMBER, "token", "%d is outside 0 … %lld", id, (long long)s->vocabulary - 1);
+            if (s->width > 1)
+                s->x[(t * steps + k) * s->width + id] = 1;
+            else
+                s->x[t * steps + k] = (float)id;
+            s->p[t * steps + k] = (float)(first + k);
+        }
+    return QUERN_OK;
+}
+
+static int run(quern_speaker *s, quern__program *p, const float **logits, quern_error *err)
+{
+    void *arrays[QUERN__MAX_IO] = { 0 };
+    arrays[s->tokens] = s->x;
+    if (s->positions >= 0)
+        arrays[s->positions] = s->p;
+    *(float *)s->stepping.position->data = (float)s->position;
+    quern__step_run r = { .slab = s->m->slab, .arrays = arrays, .records = s->texts, .seed = s->m->b->seed };
+    int status = quern__step(s->m->team, p->plan, &r, err);
+    *logits = quern__plan_address(p->plan, p->outputs[0], s->m->slab, arrays);
+    return status;
+}
+
+/* The whole window for what is kept of the texts. */
+static int run_whole(quern_speaker *s, const float **logits, quern_error *err)
+{
+    const quern_shape *out = quern__shape_of(s->whole.graph, s->whole.outputs[0]);
+    if (out->rank == 2 && s->n_past < s->window)
+        return quern__fail(err, QUERN_INVALID, "prompt", "%lld tokens, the model needs %lld (layer %s takes a whole window)",
+                           (long long)s->n_past, (long long)s->window, s->hindrance);
+    int status = put(s, s->past, s->window, s->window, s->n_past, 0, err);
+    status = status < 0 ? status : run(s, &s->whole, logits, err);
+    if (status < 0 || out->rank == 2)
+        return status;
+    for (int64_t t = 0; t < s->texts; t++)
+        memcpy(s->logits + t * s->vocabulary, *logits + (t * s->window + s->n_past - 1) * s->vocabulary,
+               (size_t)s->vocabulary * sizeof **logits);
+    *logits = s->logits;
+    return QUERN_OK;
+}
+
+/* As many steps as fit, of tokens that are kept already where `kept`. */
+static int read_steps(quern_speaker *s, const int32_t *ids, int64_t stride, int64_t n, bool kept, const float **logits,
+                      quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int64_t at = 0; status >= 0 && at < n;) {
+        bool many = s->chunk.plan && n - at >= chunk_steps;
+        int64_t steps = many ? chunk_steps : 1;
+        status = put(s, ids + at, stride, steps, steps, s->position, err);
+        status = status < 0 ? status : run(s, many ? &s->chunk : &s->step, logits, err);
+        s->position += steps;
+        for (int64_t k = 0; !kept && k < steps; k++)
+            keep(s, ids + at + k, stride);
+        at += steps;
+    }
+    return status;
+}
+
+int quern_speaker_feed(quern_speaker *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err)
+{
+    if (n < 1)
+        return quern__fail(err, QUERN_INVALID, "tokens", "there must be one at least");
+    if (s->whole.plan) {
+        if (s->on_full == QUERN_CONTEXT_STOP && s->n_past + n > s->window)
+            return QUERN_END;
+        for (int64_t k = 0; k < n; k++)
+            keep(s, ids + k, n);
+        return run_whole(s, logits, err);
+    }
+    int status = QUERN_OK;
+    for (int64_t at = 0; status == QUERN_OK && at < n;) {
+        int64_t room = s->limited ? s->window - s->position : n - at, take = n - at < room ? n - at : room;
+        if (take == 0 && s->on_full == QUERN_CONTEXT_STOP)
+            return QUERN_END;
+        if (take == 0) { /* the newer half is read anew */
+            int64_t again = s->window / 2;
+            forget_states(s);
+            status = again ? read_steps(s, s->past + s->window - again, s->window, again, true, logits, err) : QUERN_OK;
+            continue;
+        }
+        status = read_steps(s, ids + at, n, take, false, logits, err);
+        at += take;
+    }
+    return status;
+}

@@ -1,0 +1,164 @@
+/* Rows of different lengths become one array, and classes become rows with a 1 in them. */
+#include "tensor/tensor.h"
+
+#include <math.h>
+#include <quern/text.h>
+#include <string.h>
+
+/* A number of either family: integers stay exact. */
+typedef struct number {
+    bool whole;
+    int64_t i;
+    double d;
+} number;
+
+static bool is_known(int dtype)
+{
+    return dtype == QUERN_FLOAT32 || dtype == QUERN_FLOAT64 || dtype == QUERN_INT32 || dtype == QUERN_INT64;
+}
+
+static number load(const quern_tensor *t, int64_t at)
+{
+    switch (t->dtype) {
+    case QUERN_INT32:
+        return (number){ true, ((const int32_t *)t->data)[at], 0 };
+    case QUERN_INT64:
+        return (number){ true, ((const int64_t *)t->data)[at], 0 };
+    case QUERN_FLOAT32:
+        return (number){ false, 0, (double)((const float *)t->data)[at] };
+    default:
+        return (number){ false, 0, ((const double *)t->data)[at] };
+    }
+}
+
+/* As an integer, cut towards zero; false when it is none or too large. */
+static bool whole_of(number x, int64_t *out)
+{
+    if (!x.whole && !(x.d > -0x1p63 && x.d < 0x1p63))
+        return false;
+    *out = x.whole ? x.i : (int64_t)x.d;
+    return true;
+}
+
+/* False when the type cannot hold it. */
+static bool store(const quern_tensor *t, int64_t at, number x)
+{
+    int64_t whole = 0;
+    if ((t->dtype == QUERN_INT32 || t->dtype == QUERN_INT64) && !whole_of(x, &whole))
+        return false;
+    switch (t->dtype) {
+    case QUERN_INT32:
+        ((int32_t *)t->data)[at] = (int32_t)whole;
+        return whole >= INT32_MIN && whole <= INT32_MAX;
+    case QUERN_INT64:
+        ((int64_t *)t->data)[at] = whole;
+        return true;
+    case QUERN_FLOAT32:
+        ((float *)t->data)[at] = x.whole ? (float)x.i : (float)x.d;
+        return true;
+    default:
+        ((double *)t->data)[at] = x.whole ? (double)x.i : x.d;
+        return true;
+    }
+}
+
+/* ---- pad_sequences ---- */
+
+/* 1 for "post", 0 for "pre" and NULL. */
+static int end_of(const char *word, const char *what, quern_error *err)
+{
+    if (!word || !strcmp(word, "pre"))
+        return 0;
+    return !strcmp(word, "post")
+               ? 1
+               : quern__fail(err, QUERN_INVALID, "pad_sequences", "%s '%.40s' is neither pre nor post", what, word);
+}
+
+/* The shape of the whole, of which the caller has set the second dimension. Empty rows say nothing of what follows the steps. */
+static int padded_shape(const quern_tensor *rows, int64_t n, quern_shape *shape, quern_error *err)
+{
+    int64_t longest = 0, steps = shape->dims[1];
+    const quern_shape *first = NULL;
+    for (int64_t r = 0; r < n; r++) {
+        const quern_shape *own = &rows[r].shape;
+        if (own->rank < 1 || own->rank >= QUERN_MAX_RANK || quern_shape_count(own) < 0 || !is_known(rows[r].dtype))
+            return quern__fail(err, own->rank < 1 ? QUERN_SHAPE : QUERN_DTYPE, "pad_sequences",
+                               "row %lld is no row of int32, int64, float32 or float64", (long long)r);
+        longest = own->dims[0] > longest ? own->dims[0] : longest;
+        if (own->dims[0] == 0)
+            continue;
+        if (first &&
+            (first->rank != own->rank || memcmp(first->dims + 1, own->dims + 1, (size_t)(own->rank - 1) * sizeof *own->dims)))
+            return quern__fail(err, QUERN_SHAPE, "pad_sequences", "the steps of row %lld have another shape", (long long)r);
+        first = first ? first : own;
+    }
+    shape->rank = first ? first->rank + 1 : 2;
+    shape->dims[0] = n;
+    shape->dims[1] = steps < 0 ? longest : steps;
+    for (int k = 2; k < shape->rank; k++)
+        shape->dims[k] = first->dims[k - 1];
+    return quern_shape_count(shape) < 0 ? quern__fail(err, QUERN_SHAPE, "pad_sequences", "the whole is too large") : QUERN_OK;
+}
+
+int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding, const char *truncating, double value,
+                        quern_tensor *out, quern_error *err)
+{
+    int pad_post = end_of(padding, "padding", err), cut_post = pad_post < 0 ? pad_post : end_of(truncating, "truncating", err);
+    int status = cut_post < 0 ? cut_post : padded_shape(rows, n, &out->shape, err);
+    if (status < 0 || !out->data)
+        return status;
+    if (!is_known(out->dtype))
+        return quern__fail(err, QUERN_DTYPE, "pad_sequences", "out is none of int32, int64, float32, float64");
+    int64_t per_step = 1, steps = out->shape.dims[1];
+    for (int k = 2; k < out->shape.rank; k++)
+        per_step *= out->shape.dims[k];
+    for (int64_t r = 0; r < n; r++) {
+        int64_t own = rows[r].shape.dims[0], kept = own < steps ? own : steps, from = cut_post ? 0 : own - kept;
+        int64_t begin = pad_post ? 0 : steps - kept;
+        for (int64_t i = 0; i < steps * per_step; i++) {
+            int64_t step = i / per_step - begin, at = r * steps * per_step + i;
+            bool filled = step >= 0 && step < kept;
+            number x = filled ? load(&rows[r], from * per_step + i - begin * per_step) : (number){ false, 0, value };
+            if (!store(out, at, x))
+                return quern__fail(err, QUERN_NUMBER, "pad_sequences", "a number of row %lld does not fit into %s", (long long)r,
+                                   quern_dtype_name(out->dtype));
+        }
+    }
+    return QUERN_OK;
+}
+
+/* ---- to_categorical ---- */
+
+int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out, quern_error *err)
+{
+    int64_t n = quern_shape_count(&x->shape), most = -1, class = 0;
+    int rank = x->shape.rank;
+    if (!is_known(x->dtype) || (out->data && !is_known(out->dtype)))
+        return quern__fail(err, QUERN_DTYPE, "to_categorical", "only int32, int64, float32 and float64");
+    if (rank > 1 && x->shape.dims[rank - 1] == 1)
+        rank--;
+    if (n < 0 || rank >= QUERN_MAX_RANK || classes < 0)
+        return quern__fail(err, QUERN_SHAPE, "to_categorical", "%lld classes of an array of rank %d", (long long)classes, rank);
+    for (int64_t i = 0; i < n; i++) {
+        if (!whole_of(load(x, i), &class) || class == INT64_MAX)
+            return quern__fail(err, QUERN_NUMBER, "to_categorical", "number %lld is no class", (long long)i);
+        most = class > most ? class : most;
+    }
+    classes = classes ? classes : most + 1;
+    out->shape.rank = rank + 1;
+    memcpy(out->shape.dims, x->shape.dims, (size_t)rank * sizeof *out->shape.dims);
+    out->shape.dims[rank] = classes;
+    if (quern_shape_count(&out->shape) < 0)
+        return quern__fail(err, QUERN_SHAPE, "to_categorical", "%lld classes of %lld numbers are too many", (long long)classes,
+                           (long long)n);
+    for (int64_t i = 0; out->data && i < n; i++) {
+        whole_of(load(x, i), &class);
+        class += class < 0 ? classes : 0;
+        if (class < 0 || class >= classes)
+            return quern__fail(err, QUERN_NUMBER, "to_categorical", "number %lld is class %lld of %lld", (long long)i,
+                               (long long)class, (long long)classes);
+        for (int64_t k = 0; k < classes; k++)
+            store(out, i * classes + k, (number){ true, k == class, 0 });
+    }
+    return QUERN_OK;
+}

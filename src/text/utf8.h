@@ -1,0 +1,46 @@
+/* UTF-8, strictly: no long forms, no surrogates, nothing beyond U+10FFFF. */
+#ifndef QUERN__UTF8_H
+#define QUERN__UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The character at the start of n > 0 bytes: its length, 0 when they end in the middle of what may be one, -1 when the first byte
+ * belongs to none. */
+static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
+{
+    const uint8_t *s = (const uint8_t *)text;
+    uint32_t c = *s;
+    if (c < 0x80) {
+        *out = c;
+        return 1;
+    }
+    int length = c < 0xc2 ? -1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : -1;
+    if (length < 0)
+        return -1;
+    /* the second byte also tells long forms, surrogates and what is too large */
+    uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    c &= 0x7fu >> length;
+    for (int i = 1; i < length; i++, low = 0x80, high = 0xbf) {
+        if ((size_t)i == n)
+            return 0;
+        if (s[i] < low || s[i] > high)
+            return -1;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    *out = c;
+    return length;
+}
+
+/* Writes a character (1 to 4 bytes, and no end); its length. */
+static inline int quern__utf8_write(uint32_t c, char *out)
+{
+    int length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+    for (int i = length - 1; i > 0; i--, c >>= 6)
+        out[i] = (char)(0x80 | (c & 0x3f));
+    out[0] = (char)(lead[length] | c);
+    return length;
+}
+
+#endif
