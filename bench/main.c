@@ -19,6 +19,8 @@ static const struct {
     { "limit", "GFLOP/s", NULL, bench_limit, 0, false },
     /* forward, weights' gradient, and behind the first layer the inputs' gradient */
     { "mlp", "samples/s", "mlp", bench_mlp, 2.0 * (2 * 784 * 128 + 3 * 128 * 10), false },
+    /* three times the products: two blocks of 12 width², the answer; scores and their use, of which half is seen */
+    { "gpt", "tokens/s", "gpt", bench_gpt, 3 * 2.0 * (2 * (12 * 128 * 128 + 64 * 128) + 128 * 96), false },
     { "overhead", "us/batch", NULL, bench_overhead, 0, true },
     { "csv", "MB/s", NULL, bench_csv, 0, false },
     { "gzip", "% waiting", NULL, bench_gzip, 0, true },

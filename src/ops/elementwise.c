@@ -3,17 +3,18 @@
 
 #include <math.h>
 
-#define R     double
-#define EXP   exp
-#define EXPM1 expm1
-#define LOG   log
-#define LOG1P log1p
-#define SQRT  sqrt
-#define TANH  tanh
-#define BELOW below
-#define ABS   fabs
-#define POW   pow
-#define RINT  rint
+#define R           double
+#define EXP         exp
+#define EXPM1       expm1
+#define LOG         log
+#define LOG1P       log1p
+#define SQRT        sqrt
+#define TANH        tanh
+#define BELOW       below
+#define EXP_FALLING exp
+#define ABS         fabs
+#define POW         pow
+#define RINT        rint
 
 /* Share of the normal distribution below x. */
 static double below(double x) { return 0.5 * (1 + erf(x * 0.7071067811865476)); }
@@ -188,6 +189,10 @@ quern__id quern__unbroadcast(quern__graph *g, quern__id x, const quern_shape *sh
         int k = i - (from.rank - to.rank);
         if (k < 0 || (to.dims[k] == 1 && from.dims[i] != 1))
             axes |= 1u << i;
+    }
+    if (from.rank > 2 && from.dims[0] < 0 && axes & 1 && axes & ~1u) { /* record by record, while each is near; then the records */
+        x = quern__reduce(g, QUERN__SUM, x, axes & ~1u, false);
+        axes = 1;
     }
     return quern__reshape(g, quern__reduce(g, QUERN__SUM, x, axes, false), &to);
 }

@@ -47,7 +47,31 @@ static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* ---- dx: inputs x, statistics, dy, [gamma]. With h = (x - mean) inverse and d = dy gamma:
- * dx = inverse (d - mean(d) - h mean(d h)); not centred, mean(d) is left out ---- */
+ * dx = inverse (d - mean(d) - h mean(d h)); not centred, mean(d) is left out. Where a record has several rows, outputs 1 and 2 are
+ * the sums over them of dy h and of dy, (records, n) ---- */
+
+/* Sums of column k over rows [first, last). */
+static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last, int64_t k, double *gamma, double *beta)
+{
+    *gamma = *beta = 0;
+    for (int64_t r = first; r < last; r++) {
+        double dy = quern__get(&c->in[2], r * n + k);
+        *gamma += dy * (quern__get(&c->in[0], r * n + k) - quern__get(&c->in[1], 2 * r)) * quern__get(&c->in[1], 2 * r + 1);
+        *beta += dy;
+    }
+}
+
+static void sums_by_record(const quern__call *c, quern__part rows, int64_t n)
+{
+    int64_t per = quern_shape_count(&c->in[0].shape) / (n * c->in[0].shape.dims[0]);
+    for (int64_t r = rows.start / per; r < (rows.start + rows.length) / per; r++)
+        for (int64_t k = 0; k < n; k++) {
+            double gamma, beta;
+            sums_of(c, n, r * per, (r + 1) * per, k, &gamma, &beta);
+            quern__set(&c->out[1], r * n + k, gamma);
+            quern__set(&c->out[2], r * n + k, beta);
+        }
+}
 
 static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -66,10 +90,12 @@ static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_
             quern__set(&c->out[0], r * n + k, inverse * (d - (sum + h * along) / (double)n));
         }
     }
+    if (c->n_out > 1)
+        sums_by_record(c, p, n);
     return 0;
 }
 
-/* ---- gradients of gamma and beta: inputs x, statistics, dy; sums over all rows of dy h and of dy ---- */
+/* ---- gradients of gamma and beta where a record is a row: inputs x, statistics, dy; sums over all of dy h and of dy ---- */
 
 static int ways_columns(const quern__graph *g, const quern__node *node)
 {
@@ -83,12 +109,8 @@ static int normalize_sums_reference(const quern__call *c, int64_t begin, int64_t
     if (c->axis < 0)
         begin = 0, end = n;
     for (int64_t k = begin; k < end; k++) {
-        double gamma = 0, beta = 0;
-        for (int64_t r = 0; r < rows; r++) {
-            double dy = quern__get(&c->in[2], r * n + k);
-            gamma += dy * (quern__get(&c->in[0], r * n + k) - quern__get(&c->in[1], 2 * r)) * quern__get(&c->in[1], 2 * r + 1);
-            beta += dy;
-        }
+        double gamma, beta;
+        sums_of(c, n, 0, rows, k, &gamma, &beta);
         quern__set(&c->out[0], k, gamma);
         quern__set(&c->out[1], k, beta);
     }
@@ -109,14 +131,19 @@ static void normalize_gradient(quern__graph *g, const quern__node *node, const q
     quern__id in[4] = { copy.in[0], copy.out[1], dy[0], gamma ? copy.in[gamma] : 0 };
     int dtype = quern__dtype_of(g, in[0]), n_in = gamma ? 4 : 3;
     quern_shape shape = *quern__shape_of(g, in[0]), row = { .rank = 1, .dims = { shape.dims[shape.rank - 1] } };
-    quern__id sums[2];
-    if (dy[0])
-        dx[0] = quern__build(g, &quern__op_normalize_slope, in, n_in, &copy.attr, &shape, dtype);
-    if (!dy[0] || (!gamma && !beta))
+    quern_shape by_record = { .rank = 2, .dims = { shape.dims[0], row.dims[0] } };
+    quern__id out[3] = { 0 }, *sums = out + 1;
+    bool learned = gamma || beta, joined = learned && shape.rank > 2;
+    if (!dy[0])
         return;
-    if (!quern__graph_node(g, &quern__op_normalize_sums, "normalize_sums", in, 3, &copy.attr, (quern_shape[]){ row, row },
-                           (int[]){ dtype, dtype }, 2, sums))
-        return;
+    dx[0] = quern__graph_node(g, &quern__op_normalize_slope, "normalize_slope", in, n_in, &copy.attr,
+                              (quern_shape[]){ shape, by_record, by_record }, (int[]){ dtype, dtype, dtype }, joined ? 3 : 1, out);
+    if (joined)
+        for (int k = 0; k < 2; k++)
+            sums[k] = quern__reduce(g, QUERN__SUM, sums[k], 1, false);
+    else if (learned)
+        quern__graph_node(g, &quern__op_normalize_sums, "normalize_sums", in, 3, &copy.attr, (quern_shape[]){ row, row },
+                          (int[]){ dtype, dtype }, 2, sums);
     if (gamma)
         dx[gamma] = sums[0];
     if (beta)

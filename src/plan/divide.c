@@ -1,7 +1,7 @@
 /* How a node is divided: the ways its row allows, the blocks its inputs were written in, and the shapes decide; threads do not. */
 #include "plan.h"
 
-enum { panel = QUERN__PANEL, slice = QUERN__SLICE, large = 512 }; /* large: numbers of a record */
+enum { panel = QUERN__PANEL, slice = QUERN__SLICE, large = 512, few = 8 }; /* large: numbers of a record; few: steps */
 
 static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
 {
@@ -48,6 +48,10 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
     int ways = node->op->ways(g, node), last = out.rank - 1;
     if (ways == QUERN__WAY_WHOLE || out.rank == 0)
         return (quern__split){ -1, 0 };
+    if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few && rows(&out, open, 0).axis == 0)
+        return rows(&out, open, 0); /* sequences: a record has many rows, and what follows is by record too */
+    if (ways == QUERN__WAY_PRODUCT && !open && quern__shape_of(g, node->in[0])->rank > 2 && out.dims[0] > out.dims[last])
+        return rows(&out, false, 0); /* the gradient of a weight of sequences: less of what lies far away is read twice */
     if (ways == QUERN__WAY_PRODUCT)
         return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open, 0);
     if (node->op->slice)

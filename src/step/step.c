@@ -28,27 +28,52 @@ static void watch(const quern__call *c, int64_t begin, int64_t end)
     }
 }
 
-/* The blocks of one call that belong to this thread: a run of them, the same in every step. */
-static int run_entry(running *r, quern__entry *e, int thread)
+static int run_block(running *r, quern__entry *e, int64_t begin, int64_t end, double *seconds)
 {
-    quern__call *c = &e->call;
-    if (c->axis < 0) {
-        int status = thread == 0 ? e->kernel(c, 0, 0) : QUERN_OK;
-        if (thread == 0 && r->run->watch)
-            watch(c, 0, 0);
-        return status;
+    double start = seconds ? quern__now() : 0;
+    int status = e->kernel(&e->call, begin, end);
+    if (status >= 0 && r->run->watch)
+        watch(&e->call, begin, end);
+    if (seconds)
+        *seconds += quern__now() - start;
+    return status;
+}
+
+static int64_t length_of(const quern__entry *e) { return e->call.out[0].shape.dims[e->call.axis]; }
+
+/* The end of the calls from `i` on that are divided alike and wait for nobody: each block of them may go through all before the
+ * next, while it is near, because none reads another block of what is written there (plan/divide.c). */
+static int end_of_group(const running *r, int i)
+{
+    const quern__entry *e = &r->plan->entries[i];
+    int end = i + 1;
+    while (e->call.axis >= 0 && end < r->plan->n_entries) {
+        const quern__entry *next = &r->plan->entries[end];
+        if (next->barrier || next->call.axis < 0 || next->grain != e->grain || length_of(next) != length_of(e))
+            break;
+        end++;
     }
-    int64_t dim = c->out[0].shape.dims[c->axis], blocks = (dim + e->grain - 1) / e->grain, threads = r->team->threads;
-    int64_t first = blocks * thread / threads, last = blocks * (thread + 1) / threads;
-    for (int64_t b = first; b < last; b++) {
-        int64_t begin = b * e->grain, end = begin + e->grain < dim ? begin + e->grain : dim;
-        int status = e->kernel(c, begin, end);
-        if (status < 0)
-            return status; /* its later blocks hold later records */
-        if (r->run->watch)
-            watch(c, begin, end);
-    }
-    return QUERN_OK;
+    return end;
+}
+
+/* The blocks of some calls that belong to this thread: a run of them, the same in every step. After a failure the calls before the
+ * one that failed go on: theirs would be the earlier. */
+static int run_group(running *r, int first, int end, int thread)
+{
+    quern__entry *entries = r->plan->entries;
+    double *seconds = thread == 0 && r->run->profile ? r->run->profile->seconds : NULL;
+    int limit = end;
+    if (entries[first].call.axis < 0)
+        return thread == 0 ? run_block(r, &entries[first], 0, 0, seconds ? seconds + first : NULL) : QUERN_OK;
+    int64_t dim = length_of(&entries[first]), grain = entries[first].grain, blocks = (dim + grain - 1) / grain;
+    int64_t threads = r->team->threads, last = blocks * (thread + 1) / threads;
+    for (int64_t b = blocks * thread / threads; b < last; b++)
+        for (int i = first; i < limit; i++) {
+            int64_t begin = b * grain, upto = begin + grain < dim ? begin + grain : dim;
+            if (run_block(r, &entries[i], begin, upto, seconds ? seconds + i : NULL) < 0)
+                limit = i;
+        }
+    return limit < end ? QUERN_INVALID : QUERN_OK;
 }
 
 /* Whether a call before entry `i` failed. Asked only where a barrier makes all of them known, so that every thread finishes the
@@ -63,16 +88,16 @@ static void work(void *arg, int thread)
     running *r = arg;
     quern__profile *profile = thread == 0 ? r->run->profile : NULL;
     bool skip = false;
-    for (int i = 0; i < r->plan->n_entries; i++) {
-        quern__entry *e = &r->plan->entries[i];
+    for (int i = 0, end; i < r->plan->n_entries; i = end) {
         double start = profile ? quern__now() : 0;
-        if (e->barrier) {
+        if (r->plan->entries[i].barrier) {
             quern__team_barrier(r->team);
             skip = skip || failed_before(r, i);
         }
-        skip = skip || run_entry(r, e, thread) < 0;
         if (profile)
             profile->seconds[i] += quern__now() - start;
+        end = end_of_group(r, i);
+        skip = skip || run_group(r, i, end, thread) < 0;
     }
 }
 

@@ -28,7 +28,7 @@ static int argument_of(const quern__class *row, const char *name)
     return (n == 6 && !strncmp(name, "inputs", n)) || (n == 9 && !strncmp(name, "sequences", n)) ? 0 : -1;
 }
 
-/* A mask by itself belongs to the first input, unless the row takes it as an argument. */
+/* A mask by itself is that of the first input. */
 static int take_mask(layer_case *l, const quern_tensor *t)
 {
     quern__id id = evaluation_leaf(&l->e, t);
@@ -48,7 +48,7 @@ static int take_inputs(layer_case *l, const quern__class *row)
         if (!t || l->n_in == MOST_OUTPUTS)
             return case_fail(l->c, "input %zu is missing", k), -1;
         int argument = argument_of(row, arg);
-        if (argument < 0 && !strcmp(arg, "mask")) {
+        if (!strcmp(arg, "mask")) {
             take_mask(l, t);
             continue;
         }

@@ -8,6 +8,8 @@
 
 #define NOWHERE -0x1p100f /* as ops/attention.c has it */
 enum { tile = 64, widest = 256, lanes = 16, columns = 32 };
+typedef float lane __attribute__((vector_size(64), aligned(4)));
+typedef int32_t mask_lane __attribute__((vector_size(64), aligned(4)));
 typedef float numbers[tile * widest] __attribute__((aligned(64)));
 typedef float square[tile * tile] __attribute__((aligned(64)));
 
@@ -71,31 +73,45 @@ static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_
     return keys;
 }
 
+/* What lanes hold, made one by folding halves. */
+#define FOLD(each, better)                         \
+    for (int half = lanes / 2; half; half /= 2)    \
+        for (int j = 0; j < half; j++) {           \
+            float x = each[j], y = each[j + half]; \
+            each[j] = better;                      \
+        }
+
 /* Largest and sum of a row of whole lanes: lane by lane, then across. */
 static inline __attribute__((always_inline)) float largest(const float *s, int64_t n, float most)
 {
+    lane best = { 0 };
     float each[lanes];
-    for (int j = 0; j < lanes; j++)
-        each[j] = most;
-    for (int64_t i = 0; i < n; i += lanes)
-        for (int j = 0; j < lanes; j++)
-            each[j] = s[i + j] > each[j] ? s[i + j] : each[j];
-    for (int half = lanes / 2; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            each[j] = each[j + half] > each[j] ? each[j + half] : each[j];
+    best += most;
+    for (int64_t i = 0; i < n; i += lanes) {
+        mask_lane more = *(const lane *)(s + i) > best;
+        best = (lane)((*(const mask_lane *)(s + i) & more) | ((mask_lane)best & ~more));
+    }
+    memcpy(each, &best, sizeof each);
+    FOLD(each, y > x ? y : x)
     return each[0];
 }
 
 static inline __attribute__((always_inline)) float total(const float *s, int64_t n)
 {
-    float each[lanes] = { 0 };
+    lane sum = { 0 };
+    float each[lanes];
     for (int64_t i = 0; i < n; i += lanes)
-        for (int j = 0; j < lanes; j++)
-            each[j] += s[i + j];
-    for (int half = lanes / 2; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            each[j] += each[j + half];
+        sum += *(const lane *)(s + i);
+    memcpy(each, &sum, sizeof each);
+    FOLD(each, x + y)
     return each[0];
+}
+
+/* n exponentials, n a multiple of the lanes. */
+static inline __attribute__((always_inline)) void exponentials(float *s, int64_t n, float shift, float factor)
+{
+    for (int64_t j = 0; j < n; j++)
+        s[j] = quern__exp_falling(s[j] - shift) * factor;
 }
 
 /* What dropout makes of the shares of query t in keys first … first + n, a multiple of four places (ops/attention.c). */
@@ -122,9 +138,7 @@ QUERN__CLONES static void soften(const head *h, int64_t t, int64_t rows, int64_t
         float now = largest(s, whole, most[i]);
         factor[i] = first && most[i] != now ? expf(most[i] - now) : 1;
         most[i] = now;
-        for (int64_t j = 0; j < whole; j += lanes)
-            for (int k = 0; k < lanes; k++)
-                s[j + k] = expf(s[j + k] - now);
+        exponentials(s, whole, now, 1);
         for (int64_t j = n; j < tile; j++)
             s[j] = 0;
         sum[i] = sum[i] * factor[i] + total(s, whole);
@@ -235,6 +249,17 @@ typedef struct back {
     square s, slope;
 } back;
 
+/* Shares of query t, and slopes of them, under dropout. */
+static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float along, float *s, float *slope)
+{
+    float chance[tile];
+    draw(h, t, first, n, chance);
+    for (int64_t j = 0; j < n; j++) {
+        slope[j] = s[j] * (slope[j] * chance[j] - along) * h->scale;
+        s[j] *= chance[j];
+    }
+}
+
 /* Scores become shares, slopes of shares become slopes of scores. */
 QUERN__CLONES static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s,
                                  float *slope)
@@ -242,28 +267,23 @@ QUERN__CLONES static void slopes(const head *h, const back *b, int64_t t, int64_
     for (int64_t i = 0; i < rows; i++, s += tile, slope += tile) {
         const float *y = b->y + (t + i) * h->ldy, *dy = b->dy + (t + i) * h->ldy, *kept = b->kept + (t + i) * b->stride;
         int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n), p = 0;
-        float along = 0, most = kept[0], inverse = kept[1], each[lanes] = { 0 };
+        float along = 0, most = kept[0], inverse = kept[1];
+        lane sum = { 0 };
         for (; p + lanes <= h->e; p += lanes)
-            for (int k = 0; k < lanes; k++)
-                each[k] += y[p + k] * dy[p + k];
+            sum += *(const lane *)(y + p) * *(const lane *)(dy + p);
         for (; p < h->e; p++)
             along += y[p] * dy[p];
-        along += total(each, lanes);
-        bool seen_one = most > NOWHERE; /* where nothing may be seen, every key has a share, and none a slope */
+        along += total((const float *)&sum, lanes);
         for (int64_t j = n; j < whole; j++)
             s[j] = NOWHERE;
-        float chance[tile];
+        exponentials(s, whole, most, inverse);
         if (h->rate > 0)
-            draw(h, t + i, first, whole, chance);
+            left_out(h, t + i, first, whole, along, s, slope);
         else
             for (int64_t j = 0; j < whole; j++)
-                chance[j] = 1;
-        for (int64_t j = 0; j < whole; j += lanes)
-            for (int k = 0; k < lanes; k++) {
-                float share = expf(s[j + k] - most) * inverse;
-                s[j + k] = share * chance[j + k];
-                slope[j + k] = seen_one ? share * (slope[j + k] * chance[j + k] - along) * h->scale : 0;
-            }
+                slope[j] = s[j] * (slope[j] - along) * h->scale;
+        if (most <= NOWHERE) /* where nothing may be seen, every key has a share, and none a slope */
+            memset(slope, 0, sizeof(float) * tile);
         for (int64_t j = n; j < tile; j++)
             s[j] = slope[j] = 0;
     }

@@ -94,19 +94,6 @@ QUERN__CLONES static void backward_row(const row *r, const float *statistic, con
             dx[k] = inverse * (dy[k] - shift - (x[k] - mean) * slope);
 }
 
-static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
-{
-    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1], .centred = c->attr->i[2] };
-    r.gamma = c->n_in > 3 ? c->in[3].data : NULL;
-    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    for (int64_t at = p.start; at < p.start + p.length; at += r.n) {
-        r.x = (const float *)c->in[0].data + at;
-        backward_row(&r, (const float *)c->in[1].data + at / r.n * 2, (const float *)c->in[2].data + at,
-                     (float *)c->out[0].data + at);
-    }
-    return 0;
-}
-
 /* Sums of up to `width` neighbouring columns over up to `block` rows. */
 QUERN__CLONES static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float *x, const float *statistic,
                                     const float *dy, float *restrict gamma, float *restrict beta)
@@ -122,17 +109,16 @@ QUERN__CLONES static void sum_block(int64_t rows, int64_t columns, int64_t strid
     }
 }
 
-static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t end)
+/* Sums of columns [begin, end) over rows [first, last). */
+static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last, int64_t begin, int64_t end, float *gamma,
+                    float *beta)
 {
-    int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1], rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
-    if (c->axis < 0)
-        begin = 0, end = n;
     for (int64_t j = begin; j < end; j += width) {
         int64_t columns = end - j < width ? end - j : width;
         float part[2][width];
         double sums[2][width] = { { 0 } };
-        for (int64_t i = 0; i < rows; i += block) {
-            sum_block(rows - i < block ? rows - i : block, columns, n, (const float *)c->in[0].data + i * n + j,
+        for (int64_t i = first; i < last; i += block) {
+            sum_block(last - i < block ? last - i : block, columns, n, (const float *)c->in[0].data + i * n + j,
                       (const float *)c->in[1].data + 2 * i, (const float *)c->in[2].data + i * n + j, part[0], part[1]);
             for (int64_t k = 0; k < columns; k++) {
                 sums[0][k] += part[0][k];
@@ -140,10 +126,34 @@ static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t en
             }
         }
         for (int64_t k = 0; k < columns; k++) {
-            ((float *)c->out[0].data)[j + k] = (float)sums[0][k];
-            ((float *)c->out[1].data)[j + k] = (float)sums[1][k];
+            gamma[j + k] = (float)sums[0][k];
+            beta[j + k] = (float)sums[1][k];
         }
     }
+}
+
+static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1], rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
+    if (c->axis < 0)
+        begin = 0, end = n;
+    sums_of(c, n, 0, rows, begin, end, c->out[0].data, c->out[1].data);
+    return 0;
+}
+
+static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1], .centred = c->attr->i[2] };
+    r.gamma = c->n_in > 3 ? c->in[3].data : NULL;
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    for (int64_t at = p.start; at < p.start + p.length; at += r.n) {
+        r.x = (const float *)c->in[0].data + at;
+        backward_row(&r, (const float *)c->in[1].data + at / r.n * 2, (const float *)c->in[2].data + at,
+                     (float *)c->out[0].data + at);
+    }
+    int64_t per = quern_shape_count(&c->in[0].shape) / (r.n * c->in[0].shape.dims[0]);
+    for (int64_t k = p.start / (per * r.n); c->n_out > 1 && k < (p.start + p.length) / (per * r.n); k++)
+        sums_of(c, r.n, k * per, (k + 1) * per, 0, r.n, (float *)c->out[1].data + k * r.n, (float *)c->out[2].data + k * r.n);
     return 0;
 }
 

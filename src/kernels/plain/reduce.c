@@ -46,6 +46,29 @@ static int rows_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* Sums over axes between the first and the last: of each record (and what else stands before), column by column. */
+static int middle_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *s = &c->in[0].shape;
+    uint32_t axes = (uint32_t)c->attr->i[1];
+    int64_t count = 1, n = 1;
+    for (int i = 0; i < s->rank; i++)
+        if (axes >> i & 1)
+            count *= s->dims[i];
+        else if (axes < 1u << i)
+            n *= s->dims[i];
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    double sums[width], divisor = c->attr->i[0] == QUERN__MEAN ? (double)count : 1;
+    for (int64_t o = p.start / n; o < (p.start + p.length) / n; o++)
+        for (int64_t j = 0; j < n; j += width) {
+            int64_t m = n - j < width ? n - j : width;
+            column_sums(count, m, n, (const float *)c->in[0].data + o * count * n + j, sums);
+            for (int64_t k = 0; k < m; k++)
+                ((float *)c->out[0].data)[o * n + j + k] = (float)(sums[k] / divisor);
+        }
+    return 0;
+}
+
 quern__kernel *quern__plain_reduce(const quern__call *c)
 {
     int rank = c->in[0].shape.rank;
@@ -56,5 +79,8 @@ quern__kernel *quern__plain_reduce(const quern__call *c)
     if (rank > 1 && axes == all >> 1)
         return columns_kernel;
     uint32_t lowest = axes & -axes; /* axes form one run that ends at the last */
-    return axes && axes == (all & ~(lowest - 1)) ? rows_kernel : NULL;
+    if (axes && axes == (all & ~(lowest - 1)))
+        return rows_kernel;
+    bool one_run = axes && ((axes + lowest) & axes) == 0;
+    return one_run && !(axes & 1) ? middle_kernel : NULL;
 }
