@@ -67,11 +67,11 @@ static int make(quern_speaker *s, quern__program *p, int64_t steps, quern_error 
     p->outputs[0] = y;
     p->capacity = s->texts;
     quern__free(ids);
+    if (steps && s->stepping.refused) /* what stands behind that layer need not fit */
+        return QUERN_END;
     if (quern__graph_status(p->graph))
         return quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where, "%s",
                            quern__graph_error(p->graph)->text);
-    if (steps && s->stepping.refused)
-        return QUERN_END;
     p->plan = quern__plan_new(p->graph, p->outputs, 1, p->capacity, err);
     return p->plan ? quern__model_make_room(m, p->plan, err) : QUERN_NOMEM;
 }
