@@ -17,17 +17,22 @@ static json_t *shape_json(const quern_shape *s)
 static json_t *layer_json(const quern__layer *l)
 {
     json_t *config = json_deep_copy(l->config), *out;
+    bool operation = !strncmp(l->kind->module, "keras.src.ops", 13);
     if (json_is_null(json_object_get(config, "activity_regularizer")))
         json_object_del(config, "activity_regularizer");
     if (quern__same_name(l->kind->name, "InputLayer")) {
         json_object_del(config, "trainable");
         json_object_del(config, "batch_size");
     }
-    if (!strncmp(l->kind->name, "SpatialDropout", 14)) /* Keras's constructors of these do not take it */
+    if (!strncmp(l->kind->name, "SpatialDropout", 14) || operation) /* Keras's constructors of these do not take it */
         json_object_del(config, "trainable");
+    if (operation)
+        json_object_del(config, "dtype");
     out = quern__serialize(l->kind, config);
+    if (operation)
+        json_object_set_new(out, "registered_name", json_string(l->kind->name));
     json_decref(config);
-    if (l->n_in == 1)
+    if (l->n_in == 1 && !operation)
         json_object_set_new(out, "build_config", json_pack("{s:o}", "input_shape", shape_json(&l->in[0])));
     return out;
 }
@@ -185,7 +190,13 @@ static int read_call(const quern_blueprint *b, const quern__class *c, json_t *no
     while (c->takes && c->takes[n_takes].name)
         n_takes++;
     *r = (reading){ .options = json_object() };
-    json_array_foreach(args, k, item) collect(b, item, c->takes && (int)k < n_takes ? (int)k : 0, r);
+    json_array_foreach(args, k, item)
+    {
+        int argument = c->takes && (int)k < n_takes ? (int)k : 0;
+        collect(b, item, argument, r);
+        if (c->takes && json_is_number(item)) /* a number that stands for a value */
+            json_object_set(r->options, c->takes[argument].name, item);
+    }
     json_object_foreach(json_object_get(node, "kwargs"), key, item)
     {
         int before = r->n, argument = argument_named(c, key);

@@ -212,6 +212,8 @@ extern const quern__class quern__normalization_class;
 extern const quern__class quern__layer_embedding, quern__layer_simple_rnn, quern__layer_lstm, quern__layer_gru, quern__layer_rnn,
     quern__layer_simple_rnn_cell, quern__layer_lstm_cell, quern__layer_gru_cell, quern__layer_stacked_rnn_cells,
     quern__layer_bidirectional, quern__layer_time_distributed;
+/* operations.c */
+extern const quern__class quern__layer_not_equal, quern__layer_logical_or, quern__layer_logical_and, quern__layer_any;
 /* simple.c */
 extern const quern__class quern__layer_subtract, quern__layer_multiply, quern__layer_average, quern__layer_maximum,
     quern__layer_minimum, quern__layer_softmax, quern__layer_re_lu, quern__layer_leaky_re_lu, quern__layer_elu,
@@ -280,6 +282,10 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &quern__layer_stacked_rnn_cells,
                                                      &quern__layer_bidirectional,
                                                      &quern__layer_time_distributed,
+                                                     &quern__layer_not_equal,
+                                                     &quern__layer_logical_or,
+                                                     &quern__layer_logical_and,
+                                                     &quern__layer_any,
                                                      &quern__layer_layer_normalization,
                                                      &quern__layer_rms_normalization,
                                                      &quern__layer_multi_head_attention,

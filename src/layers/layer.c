@@ -249,12 +249,12 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, con
 
 quern__id quern__layer_merged_mask(const quern__layer *l, quern__graph *g, int n_in)
 {
-    quern__id all = 0;
-    for (int i = 0; i < n_in; i++) {
+    quern__id any = n_in ? quern__layer_mask(l, 0) : 0;
+    for (int i = 1; i < n_in && any; i++) {
         quern__id own = quern__layer_mask(l, i);
-        all = all && own && all != own ? quern__mul2(g, all, own) : own ? own : all;
+        any = !own ? 0 : own == any ? any : quern__binary(g, QUERN__MAXIMUM, any, own);
     }
-    return all;
+    return any;
 }
 
 /* The mask of the output by the row's rule, where the layer gave none itself. */

@@ -217,7 +217,7 @@ quern__id quern__layer_argument(const quern__layer *layer, const quern__id *in, 
 int quern__layer_place_of(const quern__layer *layer, int n_in, const char *name);
 /* During a call: the mask of input i; 0: none. */
 quern__id quern__layer_mask(const quern__layer *layer, int i);
-/* During a call: where all masks of the inputs look; 0: there is none. */
+/* During a call: where any mask of the inputs looks, as Keras merges them; 0: an input has none. */
 quern__id quern__layer_merged_mask(const quern__layer *layer, quern__graph *g, int n_in);
 /* During a call: an option of it that is true or false. */
 bool quern__layer_flag(const quern__layer *layer, const char *name);

@@ -34,10 +34,23 @@ CALL(subtract)
     UNUSED;
     return n == 2 ? quern__sub2(g, in[0], in[1]) : quern__graph_fail(g, QUERN_INVALID, "takes two inputs");
 }
+/* Where a mask does not look a factor counts as 1, and where none of them looks the product is 0, as Keras has it. */
 CALL(multiply)
 {
     UNUSED;
-    return merged(g, QUERN__MUL, in, n);
+    quern__id all = quern__layer_merged_mask(l, g, n), y = 0;
+    for (int i = 0; i < n; i++) {
+        quern__id x = in[i], mask = quern__layer_mask(l, i);
+        quern_shape wide = *quern__shape_of(g, x);
+        for (int k = 2; k < wide.rank; k++)
+            wide.dims[k] = 1;
+        if (mask)
+            x = quern__select(g, quern__reshape(g, mask, &wide), x, quern__graph_constant(g, 1, QUERN_FLOAT32));
+        y = y ? quern__mul2(g, y, x) : x;
+        if (i + 1 == n && all)
+            y = quern__select(g, quern__reshape(g, all, &wide), y, quern__graph_constant(g, 0, QUERN_FLOAT32));
+    }
+    return y;
 }
 CALL(average)
 {
@@ -277,8 +290,9 @@ static quern__id masked_average(quern__layer *l, quern__graph *g, quern__id x, q
 CALL(global_average)
 {
     UNUSED;
-    if (quern__layer_mask(l, 0) && quern__shape_of(g, in[0])->rank == 3)
-        return masked_average(l, g, in[0], quern__layer_mask(l, 0));
+    quern__id given = quern__layer_argument(l, in, n, "mask", 0), mask = given ? given : quern__layer_mask(l, 0);
+    if (mask && quern__shape_of(g, in[0])->rank == 3)
+        return masked_average(l, g, in[0], mask);
     return over_space(l, g, in[0], QUERN__MEAN);
 }
 CALL(global_max)
@@ -358,6 +372,8 @@ static const quern__field drop1_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, 
 static const quern__field drop_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, FORMAT, { "seed", QUERN__F_INT, "null" }, { 0 } };
 static const quern__field penalty_fields[] = { { "l1", QUERN__F_NUMBER, "0.0" }, { "l2", QUERN__F_NUMBER, "0.0" }, { 0 } };
 
+static const quern__takes masked_takes[] = { { "inputs", false }, { "mask", false }, { 0 } };
+
 #define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL_, MASKS)              \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,        \
                                              .name = NAME,                 \
@@ -390,7 +406,13 @@ LAYER(zero_padding3d, "ZeroPadding3D", "", pad_fields, NULL, zero_pad, ENDS);
 LAYER(up_sampling1d, "UpSampling1D", "", up1_fields, NULL, up_sample, ENDS);
 LAYER(up_sampling2d, "UpSampling2D", "", up_fields, NULL, up_sample, ENDS);
 LAYER(up_sampling3d, "UpSampling3D", "", up3_fields, NULL, up_sample, ENDS);
-LAYER(global_average_pooling1d, "GlobalAveragePooling1D", "GlobalAvgPool1D", pool_fields, NULL, global_average, ENDS);
+const quern__class quern__layer_global_average_pooling1d = { .group = QUERN__LAYER,
+                                                             .name = "GlobalAveragePooling1D",
+                                                             .aliases = "GlobalAvgPool1D",
+                                                             .module = "keras.layers",
+                                                             .fields = pool_fields,
+                                                             .call = global_average,
+                                                             .takes = masked_takes };
 LAYER(global_average_pooling2d, "GlobalAveragePooling2D", "GlobalAvgPool2D", pool_fields, NULL, global_average, ENDS);
 LAYER(global_average_pooling3d, "GlobalAveragePooling3D", "GlobalAvgPool3D", pool_fields, NULL, global_average, ENDS);
 LAYER(global_max_pooling1d, "GlobalMaxPooling1D", "GlobalMaxPool1D", pool_fields, NULL, global_max, ENDS);
