@@ -4,7 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 enum { window = 8, letters = 27 }; /* a blank, a to z */
 static const char line[] = "the mill turns by the water and the grain is ground to flour ";
@@ -57,13 +57,16 @@ int main(void)
         printf("temperature %.1f: t", temperature);
         quern_speaker_reset(s);
         id = 20;
+        char last[4] = "  t"; /* cold, it writes what it learned */
         for (int i = 0; i < 60; i++) {
             const float *logits;
             if (quern_speaker_feed(s, &id, 1, &logits, &err) < 0)
                 break;
             id = draw(logits, temperature, quern_sampling_uniform(1, 0, (uint64_t)i));
-            right += temperature < 0.3 && id == letter((size_t)i + 1);
-            putchar(id ? 'a' + id - 1 : ' ');
+            memmove(last, last + 1, 2);
+            last[2] = (char)(id ? 'a' + id - 1 : ' ');
+            right += temperature < 0.3 && strstr(line, last);
+            putchar(last[2]);
         }
         putchar('\n');
     }
@@ -73,5 +76,5 @@ int main(void)
     quern_history_free(h);
     quern_generator_free(g);
     quern_model_free(m);
-    return s && right >= 20 ? 0 : 1;
+    return s && right >= 50 ? 0 : 1;
 }

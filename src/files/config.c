@@ -6,11 +6,14 @@
 
 /* ---- writing ---- */
 
-static json_t *shape_json(const quern_shape *s)
+/* `records`: in every batch, where that is fixed; 0: open. */
+static json_t *shape_json(const quern_shape *s, int64_t records)
 {
     json_t *a = json_array();
     for (int i = 0; i < s->rank; i++)
-        json_array_append_new(a, s->dims[i] < 0 ? json_null() : json_integer(s->dims[i]));
+        json_array_append_new(a, s->dims[i] == -1 && records  ? json_integer(records)
+                                 : s->dims[i] < 0 ? json_null()
+                                                  : json_integer(s->dims[i]));
     return a;
 }
 
@@ -33,7 +36,7 @@ static json_t *layer_json(const quern__layer *l)
         json_object_set_new(out, "registered_name", json_string(l->kind->name));
     json_decref(config);
     if (l->n_in == 1 && !operation)
-        json_object_set_new(out, "build_config", json_pack("{s:o}", "input_shape", shape_json(&l->in[0])));
+        json_object_set_new(out, "build_config", json_pack("{s:o}", "input_shape", shape_json(&l->in[0], l->records)));
     return out;
 }
 
@@ -42,7 +45,7 @@ static json_t *tensor_json(const quern_model *m, int value)
     const quern__applied *a = quern__maker(m->b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
     return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config", "shape",
-                     shape_json(quern__made_shape(m->b, value)), "dtype", dtype ? dtype : "float32", "keras_history",
+                     shape_json(quern__made_shape(m->b, value), m->b->records), "dtype", dtype ? dtype : "float32", "keras_history",
                      a->layer->name, a->call, m->b->values[value].output);
 }
 
@@ -71,9 +74,14 @@ static json_t *functional_layer(const quern_model *m, int k)
 {
     const quern__applied *a = &m->b->nodes[k];
     json_t *out = layer_json(a->layer), *nodes = json_array();
-    for (int i = k; i < m->b->n && a->n_in; i++)
-        if (m->b->nodes[i].layer == a->layer)
-            json_array_append_new(nodes, inbound_node(m, &m->b->nodes[i]));
+    for (int call = 0, found = a->n_in > 0; found; call++) {
+        found = false;
+        for (int i = k; i < m->b->n && !found; i++)
+            if (m->b->nodes[i].layer == a->layer && m->b->nodes[i].call == call) {
+                json_array_append_new(nodes, inbound_node(m, &m->b->nodes[i]));
+                found = true;
+            }
+    }
     json_object_set_new(out, "name", json_string(a->layer->name));
     json_object_set_new(out, "inbound_nodes", nodes);
     return out;
@@ -113,7 +121,7 @@ json_t *quern__config_write(const quern_model *m)
             json_array_append_new(layers, m->sequential ? layer_json(m->b->nodes[k].layer) : functional_layer(m, k));
     config = json_pack("{s:s, s:b, s:s, s:o}", "name", m->name, "trainable", 1, "dtype", "float32", "layers", layers);
     if (m->sequential)
-        json_object_set_new(config, "build_input_shape", shape_json(quern__made_shape(m->b, m->in[0])));
+        json_object_set_new(config, "build_input_shape", shape_json(quern__made_shape(m->b, m->in[0]), m->b->records));
     else {
         json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in));
         json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out));

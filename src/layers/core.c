@@ -192,7 +192,7 @@ static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }
                                      .by_step = QUERN__MASK_##MASKS != QUERN__MASK_ENDS }
 
 static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
-                                             { "batch_size", QUERN__F_ONLY_DEFAULT, "null" },
+                                             { "batch_size", QUERN__F_INT, "null" },
                                              { "batch_shape", QUERN__F_ANY, "null" },
                                              { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
                                              { "ragged", QUERN__F_ONLY_DEFAULT, "false" },

@@ -57,6 +57,7 @@ struct quern__optimizer;
 typedef struct quern__class {
     quern__group group;
     const char *name;    /* Keras's class name                                  */
+    const char *written; /* how files call it, where that is another; NULL: so   */
     const char *aliases; /* other names, between blanks                          */
     const char *module;  /* "keras.layers"                                       */
     const quern__field *fields;

@@ -337,10 +337,11 @@ static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false"
 static const quern__takes heads_takes[] = { { "query" },    { "value" },          { "key" }, { "query_mask" }, { "value_mask" },
                                             { "key_mask" }, { "attention_mask" }, { 0 } };
 
-#define LAYER(ID, NAME, ALIASES, FIELDS, EXTRA)                        \
+#define LAYER(ID, NAME, ALIASES, WRITTEN, FIELDS, EXTRA)               \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,    \
                                              .name = NAME,             \
                                              .aliases = ALIASES,       \
+                                             .written = WRITTEN,       \
                                              .module = "keras.layers", \
                                              .fields = FIELDS,         \
                                              .build = heads_build,     \
@@ -350,5 +351,5 @@ static const quern__takes heads_takes[] = { { "query" },    { "value" },        
                                              .masks = QUERN__MASK_OWN, \
                                              .by_step = true,          \
                                              .extra = EXTRA }
-LAYER(multi_head_attention, "MultiHeadAttention", "", multi_fields, 0);
-LAYER(grouped_query_attention, "GroupedQueryAttention", "GroupQueryAttention", grouped_fields, 1);
+LAYER(multi_head_attention, "MultiHeadAttention", "", NULL, multi_fields, 0);
+LAYER(grouped_query_attention, "GroupedQueryAttention", "GroupQueryAttention", "GroupQueryAttention", grouped_fields, 1);

@@ -1,5 +1,5 @@
-/* Operations of keras.ops that Keras writes into functional models by itself: where masks are made and merged. They are layers without
- * weights; a number among the arguments of their call is one of its options. */
+/* Operations of keras.ops that Keras writes into functional models by itself: where masks are made and merged. They are layers
+ * without weights; a number among the arguments of their call is one of its options. */
 #include "layers.h"
 
 #include <string.h>
@@ -54,14 +54,14 @@ static const quern__takes two[] = { { "x1", false }, { "x2", false }, { 0 } };
 static const quern__takes one[] = { { "x", false }, { 0 } };
 static const quern__field any_fields[] = { { "axis", QUERN__F_ANY, "null" }, { "keepdims", QUERN__F_BOOL, "false" }, { 0 } };
 
-#define OPERATION(ID, NAME, FIELDS, CALL_, TAKES)                              \
-    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,             \
-                                             .name = NAME,                      \
-                                             .aliases = "",                     \
-                                             .module = "keras.src.ops.numpy",   \
-                                             .fields = FIELDS,                  \
-                                             .call = CALL_,                     \
-                                             .takes = TAKES,                    \
+#define OPERATION(ID, NAME, FIELDS, CALL_, TAKES)                             \
+    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,           \
+                                             .name = NAME,                    \
+                                             .aliases = "",                   \
+                                             .module = "keras.src.ops.numpy", \
+                                             .fields = FIELDS,                \
+                                             .call = CALL_,                   \
+                                             .takes = TAKES,                  \
                                              .by_step = true }
 OPERATION(not_equal, "NotEqual", NULL, not_equal, two);
 OPERATION(logical_or, "LogicalOr", NULL, logical_or, two);

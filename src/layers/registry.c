@@ -253,5 +253,6 @@ json_t *quern__serialize(const quern__class *c, json_t *config)
     json_t *own = json_copy(config);
     if (json_is_null(json_object_get(own, "name"))) /* Keras then gives one; it does not take null everywhere */
         json_object_del(own, "name");
-    return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", c->name, "config", own, "registered_name");
+    return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", c->written ? c->written : c->name, "config", own,
+                     "registered_name");
 }

@@ -1,7 +1,7 @@
 /* The words in which people name a class and its arguments: "dense 128 relu kernel_regularizer=l2(0.01)". Grammar:
- * words = name {value | name '=' value};  value = number | number 'x' number … | '(' value {',' value} ')' | name ['(' arguments
- * ')']. A word without '=' is an activation where the class has one and the word names one, else the next argument in Keras's
- * order. */
+ * words = name {value | name '=' value};  value = number | number 'x' number … | '(' value {',' value} ')' | a text in quotes |
+ * name ['(' arguments ')']. A word without '=' is an activation where the class has one and the word names one, else the next
+ * argument in Keras's order. */
 #include "layers.h"
 
 #include <ctype.h>
@@ -101,13 +101,17 @@ static json_t *value(reader *r)
             out = NULL;
         }
     } else {
-        char word[96];
-        size_t n = strcspn(r->at, " \t,()=");
-        if (!n || n >= sizeof word)
-            return fail(r, "expected a value");
-        memcpy(word, r->at, n);
+        char word[256], quote = *r->at == '"' || *r->at == '\'' ? *r->at : 0, end[2] = { quote, 0 };
+        size_t n = quote ? strcspn(r->at + 1, end) : strcspn(r->at, " \t,()=");
+        if ((!n && !quote) || n >= sizeof word || (quote && r->at[n + 1] != quote))
+            return fail(r, quote ? "a quote is not closed" : "expected a value");
+        memcpy(word, r->at + (quote != 0), n);
         word[n] = 0;
-        r->at += n;
+        r->at += n + 2 * (quote != 0);
+        if (quote) {
+            r->depth--;
+            return json_string(word);
+        }
         if (*r->at == '(') {
             r->at++;
             json_t *list = json_array(), *named = json_object();

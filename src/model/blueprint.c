@@ -106,9 +106,11 @@ static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, que
     return status;
 }
 
-/* Room for one more node and its values. */
+/* Room for one more node and its values. There is a limit, because models are walked by recursion. */
 static bool grow(quern_blueprint *b)
 {
+    if (b->n == QUERN__MAX_NODES)
+        return false;
     if (b->n == b->capacity) {
         int capacity = b->capacity ? 2 * b->capacity : 16;
         quern__applied *grown = quern__realloc(b->nodes, (size_t)capacity * sizeof *grown);
@@ -227,7 +229,10 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
     json_t *call = json_incref(json_object_get(config, "call"));
     if (call)
         json_object_del(config, "call");
-    int value = quern__blueprint_add(b, c, config, &(quern__inputs){ .values = values, .n = n, .options = call }, text);
+    int twice[2] = { n ? values[0] : 0, n ? values[0] : 0 };
+    bool itself = n == 1 && c->takes && !strcmp(c->takes[0].name, "query"); /* attention to what is asked itself */
+    quern__inputs in = { .values = itself ? twice : values, .n = itself ? 2 : n, .options = call };
+    int value = quern__blueprint_add(b, c, config, &in, text);
     json_decref(call);
     return value;
 }
@@ -251,6 +256,8 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
         fits = inputs[i] >= 0 && inputs[i] < b->n_values && quern__maker(b, inputs[i])->n_in == 0;
     for (int i = 0; fits && i < n_outputs; i++)
         fits = outputs[i] >= 0 && outputs[i] < b->n_values;
+    if (fits && quern__blueprint_order(b, outputs, n_outputs) < 0)
+        quern__fail_memory(err, 1);
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {
         quern__fail(err, QUERN_INVALID, "model", "a model has 1 to %d inputs and outputs, values of its blueprint", QUERN__MAX_IO);
         quern_blueprint_free(b);

@@ -8,7 +8,7 @@
 #include <quern/model.h>
 #include <quern/text.h>
 
-enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 64 };
+enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 64, QUERN__MAX_NODES = 1 << 14 };
 typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
 
 /* A layer applied to values. The first application of a layer owns it; later ones share its weights. */
@@ -95,6 +95,8 @@ typedef struct quern__inputs {
 int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words);
 /* Applies the layer of that node again. */
 int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in, const char *words);
+/* Puts the nodes into the order that Keras gives the layers of a functional model. */
+int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs);
 /* The node that makes a value, and its shape. */
 static inline const quern__applied *quern__maker(const quern_blueprint *b, int value) { return &b->nodes[b->values[value].node]; }
 static inline const quern_shape *quern__made_shape(const quern_blueprint *b, int value) { return &b->values[value].shape; }

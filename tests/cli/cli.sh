@@ -39,7 +39,8 @@ expect 1 "." "$quern" fit m.keras . --target y
 expect 3 "training needs" "$quern" fit m.keras train.csv --target y --memory 1M
 expect 2 "does not apply to summary" "$quern" summary m.keras --epochs 3
 expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
-expect 2 "not in this version" "$quern" generate m.keras
+expect 2 "not in this version" "$quern" convert m.keras m.h5
+expect 1 "the model has no tokenizer" "$quern" generate m.keras
 expect 2 "no such command" "$quern" fitt
 expect 1 "Not a zip archive" "$quern" summary train.csv
 expect 1 "" "$quern" summary nowhere.keras
@@ -109,7 +110,7 @@ expect 1 "is npy, the format was to be idx" "$quern" evaluate m.keras x=stream.n
 expect 1 "did you mean 'npz'?" "$quern" evaluate m.keras train.csv --format npzz
 expect 1 "tfrecord is not read in this version" "$quern" evaluate m.keras train.csv --format tfrecord
 expect 1 "hdf5 is not read in this version" "$quern" evaluate m.keras data.h5
-expect 1 "is text, which needs a tokenizer" "$quern" evaluate m.keras corpus.txt
+expect 2 "is text, and the model has no tokenizer" "$quern" evaluate m.keras corpus.txt
 expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
 expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y
 expect 2 "stands for DATA" "$quern" fit m.keras train.csv --generator true

@@ -1,0 +1,113 @@
+/* The order of a functional model's layers. Keras finds it anew whenever it opens a file, and weights lie in files in that order:
+ * layers by their depth above the outputs, those of one depth as a walk from the outputs meets them
+ * (keras.src.ops.function.map_graph). */
+#include "model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct walk {
+    const quern_blueprint *b;
+    int *finished, n_finished; /* nodes, inputs before those that use them */
+    int *met;                  /* by node of a layer's first call: when the layer was met; -1: never */
+    int n_met;
+    int *depth;  /* by node */
+    bool *seen;  /* by node */
+    int *layers; /* by node: the node of the layer's first call */
+} walk;
+
+/* From a value to all that it is made of. The depth of the recursion is that of the model. */
+static void visit(walk *w, int value)
+{
+    int k = w->b->values[value].node;
+    const quern__applied *node = &w->b->nodes[k];
+    if (w->seen[k])
+        return;
+    w->seen[k] = true;
+    if (w->met[w->layers[k]] < 0)
+        w->met[w->layers[k]] = w->n_met++;
+    for (int i = 0; i < node->n_in; i++)
+        visit(w, node->in[i]);
+    w->finished[w->n_finished++] = k;
+}
+
+static void find_depths(walk *w)
+{
+    for (int at = w->n_finished - 1; at >= 0; at--) {
+        int k = w->finished[at], *of_layer = &w->depth[w->b->n + w->layers[k]];
+        const quern__applied *node = &w->b->nodes[k];
+        int depth = w->depth[k] > *of_layer ? w->depth[k] : *of_layer;
+        w->depth[k] = *of_layer = depth;
+        for (int i = 0; i < node->n_in; i++) {
+            int *below = &w->depth[w->b->values[node->in[i]].node];
+            *below = *below > depth + 1 ? *below : depth + 1;
+        }
+    }
+}
+
+/* Whether node a comes before node b. Inputs that lead nowhere come first of depth 0, all else that does last of all. */
+static bool before(const walk *w, int a, int b)
+{
+    bool unused_a = !w->seen[a] && w->b->nodes[a].n_in, unused_b = !w->seen[b] && w->b->nodes[b].n_in;
+    if (unused_a != unused_b)
+        return unused_b;
+    if (unused_a || w->depth[a] != w->depth[b])
+        return unused_a ? a < b : w->depth[a] > w->depth[b];
+    int met_a = w->met[w->layers[a]], met_b = w->met[w->layers[b]];
+    return met_a != met_b ? met_a < met_b : a < b;
+}
+
+/* Puts the nodes into that order; the first call of a layer in it owns the layer. */
+static void rearrange(quern_blueprint *b, const walk *w, int *order, quern__applied *nodes)
+{
+    for (int k = 0; k < b->n; k++) {
+        int at = k;
+        for (; at > 0 && before(w, k, order[at - 1]); at--)
+            order[at] = order[at - 1];
+        order[at] = k;
+    }
+    memcpy(nodes, b->nodes, (size_t)b->n * sizeof *nodes);
+    for (int k = 0; k < b->n; k++) {
+        b->nodes[k] = nodes[order[k]];
+        b->nodes[k].again = false;
+        for (int i = 0; i < k; i++)
+            b->nodes[k].again = b->nodes[k].again || b->nodes[i].layer == b->nodes[k].layer;
+        for (int i = 0; i < b->nodes[k].n_out; i++)
+            b->values[b->nodes[k].first + i].node = k;
+    }
+}
+
+int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs)
+{
+    size_t n = (size_t)b->n;
+    walk w = { .b = b };
+    int *order = quern__zalloc(n + 1, sizeof *order);
+    quern__applied *nodes = quern__zalloc(n + 1, sizeof *nodes);
+    w.finished = quern__zalloc(n + 1, sizeof *w.finished);
+    w.met = quern__zalloc(n + 1, sizeof *w.met);
+    w.depth = quern__zalloc(2 * n + 1, sizeof *w.depth);
+    w.layers = quern__zalloc(n + 1, sizeof *w.layers);
+    w.seen = quern__zalloc(n + 1, sizeof *w.seen);
+    bool ok = order && nodes && w.finished && w.met && w.depth && w.layers && w.seen;
+    for (int k = 0; ok && k < b->n; k++) {
+        w.met[k] = -1;
+        w.layers[k] = k;
+        for (int i = k - 1; i >= 0; i--)
+            if (b->nodes[i].layer == b->nodes[k].layer)
+                w.layers[k] = i;
+    }
+    for (int i = 0; ok && i < n_outputs; i++)
+        visit(&w, outputs[i]);
+    if (ok) {
+        find_depths(&w);
+        rearrange(b, &w, order, nodes);
+    }
+    quern__free(order);
+    quern__free(nodes);
+    quern__free(w.finished);
+    quern__free(w.met);
+    quern__free(w.depth);
+    quern__free(w.layers);
+    quern__free(w.seen);
+    return ok ? QUERN_OK : QUERN_NOMEM;
+}
