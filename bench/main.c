@@ -21,6 +21,12 @@ static const struct {
     { "mlp", "samples/s", "mlp", bench_mlp, 2.0 * (2 * 784 * 128 + 3 * 128 * 10), false },
     /* three times the products: two blocks of 12 width², the answer; scores and their use, of which half is seen */
     { "gpt", "tokens/s", "gpt", bench_gpt, 3 * 2.0 * (2 * (12 * 128 * 128 + 64 * 128) + 128 * 96), false },
+    { "char_lstm", "chars/s", "char_lstm", bench_char_lstm, 2.0 * (2 * 57 * 512 + 3 * 128 * 512), false },
+    { "lstm", "chars/s", "lstm", bench_lstm, 3 * 2.0 * (64 * 2048 + 512 * 2048 + 512 * 96), false },
+    { "gru", "chars/s", "gru", bench_gru, 3 * 2.0 * (64 * 1536 + 512 * 1536 + 512 * 96), false },
+    { "speak_lstm", "chars/s", "speak_lstm", bench_speak_lstm, 0, false },
+    { "speak_gpt", "tokens/s", "speak_gpt", bench_speak_gpt, 0, false },
+    { "speak_long", "tokens/s", NULL, bench_speak_long, 0, false },
     { "overhead", "us/batch", NULL, bench_overhead, 0, true },
     { "csv", "MB/s", NULL, bench_csv, 0, false },
     { "gzip", "% waiting", NULL, bench_gzip, 0, true },

@@ -72,55 +72,6 @@ double bench_mlp(void)
     return records / best;
 }
 
-enum { texts = 960, steps = 64, symbols = 96, text_batch = 32 };
-
-/* The small GPT of peers.py: symbols and their places, two blocks of width 128, an answer for every step. */
-static quern_model *gpt(quern_error *err)
-{
-    quern_blueprint *b = quern_blueprint_new(1);
-    int in[2] = { quern_input(b, "64 name=symbols"), quern_input(b, "64 name=places") };
-    int both[2] = { quern_apply(b, "embedding 96 128", in[0]), quern_apply(b, "embedding 64 128", in[1]) };
-    int x = quern_apply_n(b, "add", both, 2);
-    for (int k = 0; k < 2; k++) {
-        int y = quern_apply(b, "multi_head_attention 4 32 use_causal_mask=true", quern_apply(b, "layer_normalization", x));
-        x = quern_apply_n(b, "add", (int[]){ x, y }, 2);
-        y = quern_apply(b, "dense 512 gelu", quern_apply(b, "layer_normalization", x));
-        x = quern_apply_n(b, "add", (int[]){ x, quern_apply(b, "dense 128", y) }, 2);
-    }
-    int out = quern_apply(b, "dense 96", quern_apply(b, "layer_normalization", x));
-    return quern_model_new(b, in, 2, &out, 1, err);
-}
-
-double bench_gpt(void)
-{
-    quern_error err = { 0 };
-    float *x = malloc(sizeof(float) * texts * steps), *places = malloc(sizeof(float) * texts * steps);
-    int32_t *y = malloc(sizeof(int32_t) * texts * steps);
-    double best = 1e9, logs[1];
-    quern_model *m = gpt(&err);
-    if (!x || !places || !y || !m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
-        bench_fail(&err);
-    for (int i = 0; i < texts * steps; i++) {
-        x[i] = (float)((i * 2654435761u >> 8) % symbols);
-        places[i] = (float)(i % steps);
-        y[i] = (int32_t)(((i + 1) * 2654435761u >> 8) % symbols);
-    }
-    for (int e = 0; e < 12; e++) {
-        double start = bench_now();
-        for (size_t r = 0; r < texts; r += text_batch)
-            if (quern_train_on_batch(m, (void *[]){ x + r * steps, places + r * steps }, (void *[]){ y + r * steps }, NULL,
-                                     text_batch, logs, &err) < 0)
-                bench_fail(&err);
-        double seconds = bench_now() - start;
-        best = seconds < best ? seconds : best;
-    }
-    quern_model_free(m);
-    free(x);
-    free(places);
-    free(y);
-    return texts * steps / best;
-}
-
 static int no_work(void *user, quern_batch *b, quern_error *err)
 {
     (void)user, (void)err;

@@ -7,12 +7,14 @@
 #include <stdio.h>
 
 typedef struct arguments {
-    const char *values[64]; /* by option, NULL when not given */
+    const char *values[96]; /* by option, NULL when not given */
     bool json;
     int n;
     char **words;
     double started;     /* seconds since boot at which the process began */
     double *first_step; /* seconds from there to the end of the first training step; 0 before */
+    int n_stops;
+    const char *stops[16]; /* of --stop */
     int n_callbacks;
     const char *callbacks[16]; /* of --callback, in order */
 } arguments;
@@ -30,6 +32,7 @@ int cli_new(const arguments *a);
 int cli_fit(const arguments *a);
 int cli_evaluate(const arguments *a);
 int cli_predict(const arguments *a);
+int cli_generate(const arguments *a);
 int cli_summary(const arguments *a);
 int cli_plan(const arguments *a);
 int cli_doctor(const arguments *a);

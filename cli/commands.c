@@ -90,7 +90,7 @@ static quern_generator *program(const arguments *a, const char *option, const ch
 }
 
 /* The last part of the data for validation: the same files opened twice. */
-int cli_split(const arguments *a, quern_generator *train, quern_generator **valid, quern_error *err)
+int cli_split(const arguments *a, const quern_model *m, quern_generator *train, quern_generator **valid, quern_error *err)
 {
     const char *text = cli_option(a, "validation-split");
     char *end;
@@ -102,13 +102,14 @@ int cli_split(const arguments *a, quern_generator *train, quern_generator **vali
     if (count < 0)
         return cli_wrong("--validation-split",
                          "needs data that can be read by number (IDX, NPY, NPZ, not compressed): give --validation");
-    *valid = cli_data(a, "generator", a->words + 1, a->n - 1, err, &code);
+    *valid = cli_data(a, m, "generator", a->words + 1, a->n - 1, err, &code);
     if (*valid && (quern_generator_slice(train, 0, kept, err) < 0 || quern_generator_slice(*valid, kept, count, err) < 0))
         return cli_fail(err->code, err);
     return code;
 }
 
-quern_generator *cli_data(const arguments *a, const char *option, char **words, int n, quern_error *err, int *code)
+quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,
+                          int *code)
 {
     char joined[3000] = "";
     const char *command = cli_option(a, option);
@@ -124,6 +125,12 @@ quern_generator *cli_data(const arguments *a, const char *option, char **words, 
     }
     for (int i = 0; i < n; i++)
         snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
+    if (cli_is_text(a, m, joined))
+        return cli_text(a, m, joined, err, code);
+    if (cli_option(a, "targets") || cli_option(a, "stride")) {
+        *code = cli_wrong(cli_option(a, "targets") ? "--targets" : "--stride", "applies to text only");
+        return NULL;
+    }
     int64_t timeout = 0;
     if (!cli_count(a, "stall-timeout", &timeout)) {
         *code = 2;
@@ -153,11 +160,20 @@ int cli_new(const arguments *a)
         return cli_wrong(optimizer ? "--loss" : "--optimizer", "is missing");
     if (!cli_option(a, "force") && access(a->words[0], F_OK) == 0)
         return cli_wrong(a->words[0], "exists already (--force overwrites it)");
-    quern_model *m = quern_model_from_words(a->words[1], seed ? strtoull(seed, NULL, 10) : 0, &err);
+    int code;
+    quern_tokenizer *tokenizer = cli_tokenizer(a, &err, &code);
+    char *pipeline = code ? NULL : cli_with_vocabulary(a->words[1], tokenizer);
+    quern_model *m = pipeline ? quern_model_from_words(pipeline, seed ? strtoull(seed, NULL, 10) : 0, &err) : NULL;
+    if (m && tokenizer && quern_model_set_tokenizer(m, tokenizer, &err) < 0) {
+        quern_model_free(m);
+        m = NULL;
+    }
+    quern_tokenizer_free(tokenizer);
+    free(pipeline);
     if (!m)
-        return cli_fail(err.code, &err), 2;
-    int status = optimizer ? quern_compile(m, optimizer, loss, cli_option(a, "metrics"), &err) : QUERN_OK,
-        code = status < 0 ? (cli_fail(status, &err), 2) : 0;
+        return code ? code : (cli_fail(err.code, &err), 2);
+    int status = optimizer ? quern_compile(m, optimizer, loss, cli_option(a, "metrics"), &err) : QUERN_OK;
+    code = status < 0 ? (cli_fail(status, &err), 2) : 0;
     if (!code && (status = quern_model_save(m, a->words[0], &err)) < 0)
         code = cli_fail(status, &err);
     quern_model_free(m);

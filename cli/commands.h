@@ -7,14 +7,24 @@
 /* The model of the first word, with --optimizer, --loss, --metrics and --threads applied. NULL with the exit code set. */
 quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code);
 /* The data that words name, or the program of an option that stands for them. NULL with the exit code set. */
-quern_generator *cli_data(const arguments *a, const char *option, char **words, int n, quern_error *err, int *code);
+quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,
+                          int *code);
 /* Cuts --validation-split off the data. Returns the exit code. */
-int cli_split(const arguments *a, quern_generator *train, quern_generator **valid, quern_error *err);
+int cli_split(const arguments *a, const quern_model *m, quern_generator *train, quern_generator **valid, quern_error *err);
 /* Plans training, prints it when asked, holds it against --memory. Returns the exit code. */
 enum { CLI_PLAN_SILENT, CLI_PLAN_TABLE, CLI_PLAN_EVENT };
 int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, int how, quern_error *err);
 double cli_now(void);
 size_t cli_peak(void);
 bool cli_size(const char *text, size_t *out);
+
+/* ---- text.c ---- */
+/* Whether DATA is a text: by --format, by its name, or because the model has a tokenizer and DATA is no other kind. */
+bool cli_is_text(const arguments *a, const quern_model *m, const char *words);
+quern_generator *cli_text(const arguments *a, const quern_model *m, const char *words, quern_error *err, int *code);
+/* The tokenizer of --tokenizer, --text and --vocab-size; NULL without one, or (*code not 0) after printing why there is none. */
+quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code);
+/* The pipeline with the tokenizer's size for each word "vocab". Returns new; NULL after printing. */
+char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t);
 
 #endif

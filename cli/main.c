@@ -9,7 +9,7 @@
 #include <time.h>
 
 /* Options, described once: name, whether it takes a value, the commands (letters) it applies to, where the value goes. */
-enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, ALL = 127 };
+enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, G = 128, ALL = 255 };
 static const struct {
     const char *name, *value;
     int commands;
@@ -18,15 +18,35 @@ static const struct {
     { "optimizer", "WORDS", N | F | L | E, "\"adam learning_rate=3e-4\"; instead of the file's" },
     { "loss", "WORDS", N | F | L | E, "\"sparse_categorical_crossentropy from_logits=true\"; NAME:loss for an output" },
     { "metrics", "WORDS", N | F | L | E, "between commas" },
-    { "seed", "N", N | F, "all that is random follows from it" },
+    { "seed", "N", N | F | G, "all that is random follows from it" },
     { "force", NULL, N, "overwrite MODEL" },
+    { "text", "FILE", N, "a text from which the tokenizer is learned, for a language model" },
+    { "tokenizer", "KIND", N, "char, word or bpe (\"char bytes=true\"), or a tokenizer.json; needs --text where it is learned" },
+    { "vocab-size", "N", N, "ids of the tokenizer at most" },
+    { "targets", "WHICH", F | E,
+      "of a text: next (every next token) or last (the one behind the window); as the model's output is" },
+    { "stride", "N", F | E, "tokens from one window of a text to the next" },
+    { "prompt", "TEXT", G, "what the text goes on from" },
+    { "prompt-file", "FILE", G, "the same from a file; - is standard input" },
+    { "length", "N", G, "tokens to write; 200 when not given" },
+    { "count", "N", G, "texts from the prompt" },
+    { "temperature", "T", G, "divides the logits; 0 takes the likeliest always; 1 when not given" },
+    { "top-k", "N", G, "draw among the N likeliest" },
+    { "top-p", "P", G, "draw among the fewest that have this probability together" },
+    { "min-p", "P", G, "draw among those at least P times as likely as the likeliest" },
+    { "typical", "P", G, "draw among those whose surprise is nearest to what is expected" },
+    { "repetition-penalty", "R", G, "divides the logits of tokens that were there already" },
+    { "order", "NAMES", G, "of the filters, between commas; or keras, transformers, llama.cpp, vllm" },
+    { "stop", "TEXT", G, "ends the text, and is no part of it; may be given again" },
+    { "context", "POLICY", G, "slide or stop when the text is longer than the model's context" },
+    { "beams", "N", G, "beam search with so many instead of drawing" },
     { "target", "COLUMN,…", F | E | P, "of a CSV" },
     { "features", "COLUMN,…", F | E | P, "of a CSV; all others when not given" },
     { "weight", "COLUMN", F | E, "of a CSV: sample weights" },
     { "missing", "NUMBER", F | E | P, "what a missing value of a CSV stands for; or age=30,price=0" },
     { "generator", "COMMAND", F | E | P, "a program that writes .npy arrays: x then y, batch after batch" },
     { "validation-generator", "COMMAND", F, "the same for validation, started anew each time" },
-    { "format", "NAME", F | E | P, "of DATA: csv, tsv, npy, idx, npz; found by name, then by content, when not given" },
+    { "format", "NAME", F | E | P, "of DATA: csv, tsv, npy, idx, npz, text; found by name, then by content, when not given" },
     { "arrays", "x,y,w", F | E | P, "what a program or --format npy gives; or names of inputs and outputs" },
     { "stall-timeout", "SECONDS", F | E | P, "silence of a generator that is an error" },
     { "validation", "DATA", F, "evaluated after epochs" },
@@ -49,7 +69,7 @@ static const struct {
     { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },
     { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
-    { "threads", "N", F | E | P, "that compute" },
+    { "threads", "N", F | E | P | G, "that compute" },
     { "json", NULL, ALL, "one JSON object a line" },
     { "quiet", NULL, ALL, "no progress" },
     { "verbose", NULL, ALL, "notes, and the causes of choices" },
@@ -67,12 +87,13 @@ static const struct {
     { "fit", F, cli_fit, "MODEL DATA" },
     { "evaluate", E, cli_evaluate, "MODEL DATA" },
     { "predict", P, cli_predict, "MODEL DATA" },
+    { "generate", G, cli_generate, "MODEL" },
     { "summary", S, cli_summary, "MODEL" },
     { "plan", L, cli_plan, "MODEL" },
     { "doctor", D, cli_doctor, "" },
 };
 enum { n_commands = sizeof commands / sizeof *commands };
-static const char *const later[] = { "generate", "convert", "prepare" };
+static const char *const later[] = { "convert", "prepare" };
 static const char *const later_options[] = { "bad-records", "checkpoint", "checkpoint-every", "resume", "report" };
 
 const char *cli_option(const arguments *a, const char *name)
@@ -160,6 +181,11 @@ static int run(int which, int argc, char **argv)
             if (a.n_callbacks == 16)
                 return cli_wrong("--callback", "more than 16");
             a.callbacks[a.n_callbacks++] = optarg;
+        }
+        if (!strcmp(table[c - 256].name, "stop")) {
+            if (a.n_stops == 16)
+                return cli_wrong("--stop", "more than 16");
+            a.stops[a.n_stops++] = optarg;
         }
         a.values[c - 256] = table[c - 256].value ? optarg : "yes";
     }

@@ -117,12 +117,12 @@ int cli_fit(const arguments *a)
     if (!m)
         return code;
     char *validation = (char *)(size_t)cli_option(a, "validation");
-    quern_generator *data = cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code);
+    quern_generator *data = cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code);
     if (data && (validation || cli_option(a, "validation-generator")))
-        o.validation_data = cli_data(a, "validation-generator", &validation, validation != NULL, &err, &code);
+        o.validation_data = cli_data(a, m, "validation-generator", &validation, validation != NULL, &err, &code);
     if (!code && cli_option(a, "validation-split"))
         code = o.validation_data ? cli_wrong("--validation-split", "there is --validation too")
-                                 : cli_split(a, data, &o.validation_data, &err);
+                                 : cli_split(a, m, data, &o.validation_data, &err);
     if (!code && cli_option(a, "seed"))
         quern_model_set_seed(m, strtoull(cli_option(a, "seed"), NULL, 10));
     if (!code && (cli_option(a, "memory") || a->json))
@@ -162,7 +162,7 @@ int cli_evaluate(const arguments *a)
     if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
-    quern_generator *data = m ? cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    quern_generator *data = m ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     int64_t samples = data ? quern_evaluate_generator(m, data, batch_size, steps, logs, &err) : 0;
     if (data && samples < 0)
         code = cli_fail((int)samples, &err);
@@ -220,7 +220,7 @@ int cli_predict(const arguments *a)
     if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
-    quern_generator *data = m ? cli_data(a, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    quern_generator *data = m ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     bool standard = !strcmp(output, "-");
     writing w = { .csv = standard || strstr(output, ".csv") };
     snprintf(beside, sizeof beside, "%s.partial", output);

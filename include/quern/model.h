@@ -33,9 +33,9 @@ QUERN_API void quern_blueprint_free(quern_blueprint *b);
 /* The model from inputs to outputs. Takes the blueprint, on failure too. Returns new, NULL on failure. */
 QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
                                        quern_error *err);
-/* A model in words: "input 28 28 1 | flatten | dense 10 softmax". "as NAME" behind a layer names its value; "@NAME" among the words of
- * a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a last
- * "output @A @B" tells several outputs. Returns new, NULL on failure. */
+/* A model in words: "input 28 28 1 | flatten | dense 10 softmax". "as NAME" behind a layer names its value; "@NAME" among the words
+ * of a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a
+ * last "output @A @B" tells several outputs. Returns new, NULL on failure. */
 QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
 QUERN_API void quern_model_free(quern_model *m);
 
@@ -52,6 +52,8 @@ QUERN_API const quern_tokenizer *quern_model_tokenizer(const quern_model *m);
 QUERN_API int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_error *err);
 /* The states of stateful layers (stateful=true) begin anew with zeros; nothing else does that, epochs neither. */
 QUERN_API void quern_model_reset_states(quern_model *m);
+/* Whether the model has such layers. */
+QUERN_API int quern_model_stateful(const quern_model *m);
 /* Threads that compute (1 … 64; the start is 2, or 1 on a machine with one core). The result does not depend on it. */
 QUERN_API int quern_model_set_threads(quern_model *m, int threads, quern_error *err);
 

@@ -22,14 +22,14 @@ extern "C" {
  * computed over its whole window again for each token. */
 typedef struct quern_speaker quern_speaker;
 
-/* What happens when the text is longer than the model's context: the newer half of the context is read anew and the text goes on, or
- * it ends. Models whose layers keep only states (LSTM, GRU) have no limit. */
+/* What happens when the text is longer than the model's context: the newer half of the context is read anew and the text goes on,
+ * or it ends. Models whose layers keep only states (LSTM, GRU) have no limit. */
 enum { QUERN_CONTEXT_SLIDE = 0, QUERN_CONTEXT_STOP = 1 };
 
 /* Reads `texts` texts of one length at once. The model has an input of tokens, (records, steps) or one-hot (records, steps,
- * vocabulary), perhaps a second one with "position" in its name, which gets 0, 1, …; its output is logits or probabilities of the next
- * token, for every step or behind the last. `on_full` is a QUERN_CONTEXT_…. Borrows the model, which may be used between calls, but not
- * trained: states would be those of other weights. Returns new, NULL on failure. */
+ * vocabulary), perhaps a second one with "position" in its name, which gets 0, 1, …; its output is logits or probabilities of the
+ * next token, for every step or behind the last. `on_full` is a QUERN_CONTEXT_…. Borrows the model, which may be used between
+ * calls, but not trained: states would be those of other weights. Returns new, NULL on failure. */
 QUERN_API quern_speaker *quern_speaker_new(quern_model *m, int64_t texts, int on_full, quern_error *err);
 /* Reads `n` more tokens of each text: ids has n of the first text, then n of the second, … `*logits` gets (texts, vocabulary): what
  * the model says of the token behind them; borrowed, until the model's next run. QUERN_END when the context is full and stops. */
@@ -76,9 +76,9 @@ typedef struct quern_generated {
     int64_t tokens;
 } quern_generated;
 
-/* Writes texts that go on from a prompt (NULL or "": a line that begins). `out` has room for opts->count of them. The same seed gives
- * the same texts for any number of threads. Logits that are not finite are QUERN_NUMBER naming the token. Returns 0 or a negative
- * status; `out` is then empty. */
+/* Writes texts that go on from a prompt (NULL or "": a line that begins). `out` has room for opts->count of them. The same seed
+ * gives the same texts for any number of threads. Logits that are not finite are QUERN_NUMBER naming the token. Returns 0 or a
+ * negative status; `out` is then empty. */
 QUERN_API int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts, quern_generated *out,
                              quern_error *err);
 

@@ -91,7 +91,8 @@ int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
 
 static const quern__ready *const ready[] = {
     &quern__csv_logger,       &quern__early_stopping,          &quern__model_checkpoint,
-    &quern__terminate_on_nan, &quern__learning_rate_scheduler, &quern__reduce_lr_on_plateau
+    &quern__terminate_on_nan, &quern__learning_rate_scheduler, &quern__reduce_lr_on_plateau,
+    &quern__generate_callback
 };
 enum { n_ready = sizeof ready / sizeof *ready };
 

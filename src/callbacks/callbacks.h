@@ -57,7 +57,7 @@ typedef struct quern__ready {
     void (*end)(void *state);                    /* NULL: nothing to free */
 } quern__ready;
 extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
-    quern__learning_rate_scheduler, quern__reduce_lr_on_plateau;
+    quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback;
 
 /* What callbacks that watch a number share (monitor.c). */
 typedef struct quern__monitor {

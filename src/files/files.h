@@ -12,7 +12,8 @@ typedef struct quern__member {
     size_t n;
     bool optional; /* may be missing: then bytes is NULL */
 } quern__member;
-/* Reads the named members; a missing one that is not optional, or one larger than `limit`, is an error. The caller frees `bytes` with quern__free. */
+/* Reads the named members; a missing one that is not optional, or one larger than `limit`, is an error. The caller frees `bytes`
+ * with quern__free. */
 int quern__archive_read(const char *path, quern__member *members, int n, size_t limit, quern_error *err);
 /* Writes all members, stored, in order, atomically. */
 int quern__archive_write(const char *path, const quern__member *members, int n, quern_error *err);

@@ -1,4 +1,5 @@
-/* `.keras` files: config.json and model.weights.h5 as Keras has them, and tokenizer.json for language models, which Keras ignores. */
+/* `.keras` files: config.json and model.weights.h5 as Keras has them, and tokenizer.json for language models, which Keras ignores.
+ */
 #include "files.h"
 
 #include <stdio.h>

@@ -10,7 +10,7 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
     quern__queue_opts o = { .seed = m->b->seed, .depth = 1 };
     o.spec.n_inputs = m->n_in;
     o.spec.n_targets = mode == QUERN__PREDICT ? 0 : m->n_out;
-    o.spec.batch_size = batch_size ? batch_size : 32;
+    o.spec.batch_size = batch_size ? batch_size : m->b->records ? m->b->records : 32;
     for (int i = 0; i < m->n_in; i++) {
         o.spec.shapes[i] = quern_model_input_shape(m, i);
         o.spec.dtypes[i] = QUERN_FLOAT32;

@@ -103,7 +103,8 @@ STEP(adadelta_step)
 {
     (void)iteration;
     double rho = number(o, "rho"), epsilon = number(o, "epsilon");
-    quern__id deltas = before(o, g, k, 1), sum = keep(o, g, k, 0, mixed(g, before(o, g, k, 0), rho, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - rho));
+    quern__id deltas = before(o, g, k, 1),
+              sum = keep(o, g, k, 0, mixed(g, before(o, g, k, 0), rho, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - rho));
     quern__id delta =
         quern__div2(g, mul(g, root(g, quern__shift(g, deltas, epsilon)), gradient), root(g, quern__shift(g, sum, epsilon)));
     keep(o, g, k, 1, mixed(g, deltas, rho, square(g, delta), 1 - rho));
@@ -137,7 +138,8 @@ STEP(lamb_step)
 {
     double beta_1 = number(o, "beta_1"), beta_2 = number(o, "beta_2");
     quern__id m = keep(o, g, k, 0, mixed(g, before(o, g, k, 0), beta_1, gradient, 1 - beta_1));
-    quern__id v = keep(o, g, k, 1, mixed(g, before(o, g, k, 1), beta_2, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - beta_2));
+    quern__id v =
+        keep(o, g, k, 1, mixed(g, before(o, g, k, 1), beta_2, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - beta_2));
     quern__id below = quern__shift(g, root(g, quern__div2(g, v, correction(g, beta_2, iteration))), number(o, "epsilon"));
     quern__id update = quern__div2(g, quern__div2(g, m, correction(g, beta_1, iteration)), below);
     quern__id weight = length(g, decayed(o, g, k, rate, decay)), step = length(g, update);
@@ -151,7 +153,8 @@ STEP(ftrl_step)
 {
     (void)iteration;
     double p = -number(o, "learning_rate_power"), l1 = number(o, "l1_regularization_strength");
-    quern__id v = decayed(o, g, k, rate, decay), sum = before(o, g, k, 0), next = add(g, sum, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0));
+    quern__id v = decayed(o, g, k, rate, decay), sum = before(o, g, k, 0),
+              next = add(g, sum, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0));
     quern__id shrunk = add(g, gradient, quern__scale(g, v, 2 * number(o, "l2_shrinkage_regularization_strength")));
     quern__id grown = quern__div2(g, quern__sub2(g, power(g, next, p), power(g, sum, p)), rate);
     quern__id linear = keep(o, g, k, 1, add(g, before(o, g, k, 1), quern__sub2(g, shrunk, mul(g, grown, v))));

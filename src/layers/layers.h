@@ -153,7 +153,7 @@ typedef struct quern__context {
     const int *arguments;             /* by input: which of the row's `takes` it is for; NULL: the first */
     json_t *options;                  /* arguments of the call that are no values: {"use_causal_mask": true}; NULL: none */
     struct quern__stepping *stepping; /* steps come one after the other: states are kept between runs; NULL: whole sequences */
-    bool ended; /* set by layers whose outputs have no steps any more, though their inputs have */
+    bool ended;                       /* set by layers whose outputs have no steps any more, though their inputs have */
     int n_out;
     quern__id out[QUERN__MAX_RESULTS], mask_out[QUERN__MAX_RESULTS];
 } quern__context;

@@ -41,6 +41,22 @@ static void reset_states(quern__layer *l)
         reset_states(l->inner[i]);
 }
 
+static bool keeps_states(const quern__layer *l)
+{
+    bool keeps = l->n_states > 0;
+    for (int i = 0; i < l->n_inner; i++)
+        keeps = keeps || keeps_states(l->inner[i]);
+    return keeps;
+}
+
+int quern_model_stateful(const quern_model *m)
+{
+    bool keeps = false;
+    for (int k = 0; k < m->b->n; k++)
+        keeps = keeps || keeps_states(m->b->nodes[k].layer);
+    return keeps;
+}
+
 void quern_model_reset_states(quern_model *m)
 {
     for (int k = 0; k < m->b->n; k++)

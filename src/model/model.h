@@ -77,8 +77,8 @@ struct quern_model {
     int threads;
     quern__team *team;
     quern_tokenizer *tokenizer; /* its own; NULL: none */
-    bool profiling, watch;  /* watch: every output is looked at for numbers that are not finite */
-    quern__profile profile; /* of the training plan */
+    bool profiling, watch;      /* watch: every output is looked at for numbers that are not finite */
+    quern__profile profile;     /* of the training plan */
 };
 
 /* Compiles as a compile_config says (taken). The first failure leaves the model without. */

@@ -1,6 +1,6 @@
-/* Models in words: layers between '|', each applied to the value before it. "as NAME" behind a layer names its value; "@NAME" among the
- * words of a layer adds that value to what it is applied to, and alone goes on from it; a second "input" begins another input, and a
- * last "output @A @B" names several outputs. */
+/* Models in words: layers between '|', each applied to the value before it. "as NAME" behind a layer names its value; "@NAME" among
+ * the words of a layer adds that value to what it is applied to, and alone goes on from it; a second "input" begins another input,
+ * and a last "output @A @B" names several outputs. */
 #include "model.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@ typedef struct naming {
     int n_in, in[QUERN__MAX_IO], n_names, values[most_names];
     int n_out, out[QUERN__MAX_IO]; /* of "output" */
     char names[most_names][48];
-    int value; /* of the layer before */
+    int value;  /* of the layer before */
     bool plain; /* nothing was named: one line of layers */
 } naming;
 

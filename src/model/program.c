@@ -11,8 +11,8 @@ void quern__program_free(quern__program *p)
 }
 
 /* What a node is applied to, and whether any of it has steps. */
-static bool gather_inputs(const quern__applied *node, const quern__id *ids, const quern__id *masks, const bool *timed, quern__id *in,
-                          quern__id *in_masks)
+static bool gather_inputs(const quern__applied *node, const quern__id *ids, const quern__id *masks, const bool *timed,
+                          quern__id *in, quern__id *in_masks)
 {
     bool any = false;
     for (int i = 0; i < node->n_in; i++) {
@@ -41,11 +41,9 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
     }
     for (int k = 0; k < b->n && !quern__graph_status(g); k++) {
         quern__applied *node = &b->nodes[k];
-        quern__context context = { .training = training,
-                                   .masks = in_masks,
-                                   .arguments = node->arguments,
-                                   .options = node->options,
-                                   .stepping = stepping };
+        quern__context context = {
+            .training = training, .masks = in_masks, .arguments = node->arguments, .options = node->options, .stepping = stepping
+        };
         if (node->n_in == 0)
             continue;
         bool steps = gather_inputs(node, ids, masks, timed, in, in_masks);

@@ -124,7 +124,10 @@ static int append(const session *s, writing *w, int32_t id, quern_error *err)
 static void tell(const session *s, int64_t text, int32_t id, bool all)
 {
     writing *w = &s->texts[text];
-    size_t back = unfinished(w->bytes, w->n_bytes), stop = suspended(s, w), certain = w->n_bytes - (all ? 0 : back > stop ? back : stop);
+    size_t back = unfinished(w->bytes, w->n_bytes), stop = suspended(s, w),
+           certain = w->n_bytes - (all           ? 0
+                                   : back > stop ? back
+                                                 : stop);
     certain = certain < w->told ? w->told : certain;
     if (s->o->token && s->o->token(s->o->user, text, id, w->bytes + w->told, certain - w->told))
         w->ended = true;
@@ -207,7 +210,8 @@ static int search(session *s, const float *logits, quern_error *err)
     int64_t n = s->count, have = 1, prompt = s->texts[0].n_ids, room = prompt + s->length;
     quern_beam *beams = quern__zalloc(2 * (size_t)n, sizeof *beams), *best = beams + n;
     float *rows = quern__zalloc((size_t)n, (size_t)s->vocabulary * sizeof *rows);
-    int32_t *ids = quern__zalloc((size_t)n, (size_t)room * sizeof *ids), *from = quern__zalloc((size_t)n, sizeof *from), end = end_token(s);
+    int32_t *ids = quern__zalloc((size_t)n, (size_t)room * sizeof *ids), *from = quern__zalloc((size_t)n, sizeof *from),
+            end = end_token(s);
     int status = beams && rows && ids && from ? QUERN_OK : quern__fail_memory(err, (size_t)(n * room) * sizeof *ids);
     for (int64_t step = 0; status == QUERN_OK && step < s->length; step++) {
         int64_t alive = 0;

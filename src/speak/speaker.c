@@ -1,6 +1,6 @@
 /* A model that reads a text token after token. Two programs share what is kept: one of 32 steps, for prompts, and one of a single
- * step. Where a layer of the model looks at later steps or needs its whole window, there is one program over the window instead, run
- * again for every token. A softmax at the end is left out: logits are what is wanted. */
+ * step. Where a layer of the model looks at later steps or needs its whole window, there is one program over the window instead,
+ * run again for every token. A softmax at the end is left out: logits are what is wanted. */
 #include "model/model.h"
 
 #include <quern/speak.h>
@@ -67,11 +67,11 @@ static int make(quern_speaker *s, quern__program *p, int64_t steps, quern_error 
     p->outputs[0] = y;
     p->capacity = s->texts;
     quern__free(ids);
+    if (steps && s->stepping.refused) /* what stands behind that layer need not fit */
+        return QUERN_END;
     if (quern__graph_status(p->graph))
         return quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where, "%s",
                            quern__graph_error(p->graph)->text);
-    if (steps && s->stepping.refused)
-        return QUERN_END;
     p->plan = quern__plan_new(p->graph, p->outputs, 1, p->capacity, err);
     return p->plan ? quern__model_make_room(m, p->plan, err) : QUERN_NOMEM;
 }
@@ -123,8 +123,8 @@ static int look_at(quern_speaker *s, quern_error *err)
     s->vocabulary = out.dims[out.rank - 1];
     s->window = in.dims[1];
     s->width = in.rank == 3 ? in.dims[2] : 1;
-    bool fits = (in.rank == 2 || (in.rank == 3 && in.dims[2] == s->vocabulary)) && in.dims[1] > 0 && out.rank >= 2 && out.rank <= 3 &&
-                (out.rank == 2 || out.dims[1] == in.dims[1]);
+    bool fits = (in.rank == 2 || (in.rank == 3 && in.dims[2] == s->vocabulary)) && in.dims[1] > 0 && out.rank >= 2 &&
+                out.rank <= 3 && (out.rank == 2 || out.dims[1] == in.dims[1]);
     return fits ? QUERN_OK
                 : quern__fail(err, QUERN_SHAPE, m->name, "inputs %s are no tokens of a language model",
                               quern_shape_text(&in, text, sizeof text));

@@ -1,0 +1,259 @@
+/* Language models: a tokenizer for new, text as data, and generate. */
+#include "commands.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- text as data ---- */
+
+static bool ends_with(const char *word, size_t n, const char *end)
+{
+    return n >= strlen(end) && !strncmp(word + n - strlen(end), end, strlen(end));
+}
+
+bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
+{
+    static const char *const others[] = { ".csv", ".tsv", ".npz", ".npy", ".csv.gz", ".tsv.gz", ".npy.gz" };
+    const char *format = cli_option(a, "format");
+    size_t n = strcspn(words, " ");
+    if (format)
+        return !strcmp(format, "text");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (ends_with(words, n, others[i]))
+            return false;
+    if (ends_with(words, n, ".txt") || ends_with(words, n, ".txt.gz"))
+        return true;
+    return quern_model_tokenizer(m) && !memchr(words, '=', n);
+}
+
+/* Options of other kinds of data. */
+static const char *foreign(const arguments *a)
+{
+    static const char *const names[] = { "target", "features", "weight", "missing", "arrays", "stall-timeout" };
+    bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (cli_option(a, names[i]) && !(programs && i >= 4))
+            return names[i];
+    return NULL;
+}
+
+quern_generator *cli_text(const arguments *a, const quern_model *m, const char *words, quern_error *err, int *code)
+{
+    quern_text_opts o = { 0 };
+    const char *targets = cli_option(a, "targets"), *wrong = foreign(a);
+    char where[64];
+    if (!quern_model_tokenizer(m)) {
+        *code = cli_wrong(words, "is text, and the model has no tokenizer (quern new --tokenizer)");
+        return NULL;
+    }
+    if (wrong) {
+        snprintf(where, sizeof where, "--%s", wrong);
+        *code = cli_wrong(where, "does not apply to text");
+        return NULL;
+    }
+    if (!cli_count(a, "stride", &o.stride) || (targets && strcmp(targets, "next") && strcmp(targets, "last"))) {
+        *code = o.stride < 0 || !targets ? 2 : cli_wrong("--targets", "is next or last");
+        return NULL;
+    }
+    quern_shape in = quern_model_input_shape(m, 0), out = quern_model_output_shape(m, 0);
+    bool each = out.rank == 3 && in.rank >= 2 && out.dims[1] == in.dims[1];
+    o.targets = targets ? !strcmp(targets, "last") : !each;
+    o.contiguous = quern_model_stateful(m); /* it reads on where the batch before it ended */
+    quern_generator *g = quern_text_generator(words, quern_model_tokenizer(m), &o, err);
+    if (!g)
+        *code = cli_fail(err->code, err);
+    return g;
+}
+
+/* ---- new ---- */
+
+static quern_tokenizer *learned(const arguments *a, const char *kind, const char *text, quern_error *err)
+{
+    char words[300];
+    const char *size = cli_option(a, "vocab-size");
+    snprintf(words, sizeof words, size ? "%.200s vocab_size=%.40s" : "%.200s", kind, size);
+    quern_text_reader *reader = quern_text_reader_open(text, err);
+    quern_tokenizer *t = reader ? quern_tokenizer_train(words, quern_text_reader_read, reader, err) : NULL;
+    quern_text_reader_close(reader);
+    return t;
+}
+
+quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code)
+{
+    const char *kind = cli_option(a, "tokenizer"), *text = cli_option(a, "text");
+    int64_t size = 0;
+    *code = cli_count(a, "vocab-size", &size) ? 0 : 2;
+    if (*code)
+        return NULL;
+    if (!kind && (text || size))
+        *code = cli_wrong("--tokenizer", "is missing: char, word or bpe");
+    if (!kind)
+        return NULL;
+    bool file = strchr(kind, '/') || strstr(kind, ".json");
+    if (file && (text || size))
+        *code = cli_wrong(text ? "--text" : "--vocab-size", "does not apply to a tokenizer that is read from a file");
+    else if (!file && !text)
+        *code = cli_wrong("--text", "is missing: the text from which the tokenizer is learned");
+    if (*code)
+        return NULL;
+    quern_tokenizer *t = file ? quern_tokenizer_open(kind, err) : learned(a, kind, text, err);
+    if (!t)
+        *code = cli_fail(err->code, err);
+    return t;
+}
+
+char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t)
+{
+    size_t room = strlen(pipeline) * 4 + 32, n = 0;
+    char *out = malloc(room);
+    for (const char *p = pipeline; out && *p;) {
+        bool begins = p == pipeline || !(isalnum((unsigned char)p[-1]) || p[-1] == '_'),
+             ends = !strncmp(p, "vocab", 5) && !(isalnum((unsigned char)p[5]) || p[5] == '_' || p[5] == '=');
+        if (begins && ends && !t) {
+            cli_wrong("vocab", "stands for the size of a vocabulary: give --tokenizer");
+            free(out);
+            return NULL;
+        }
+        if (begins && ends) {
+            n += (size_t)snprintf(out + n, room - n, "%lld", (long long)quern_tokenizer_size(t));
+            p += 5;
+        } else
+            out[n++] = *p++;
+    }
+    if (out)
+        out[n] = 0;
+    return out;
+}
+
+/* ---- generate ---- */
+
+static bool read_number(const arguments *a, const char *name, double *out)
+{
+    const char *text = cli_option(a, name);
+    char *end, where[64];
+    if (!text)
+        return true;
+    *out = strtod(text, &end);
+    snprintf(where, sizeof where, "--%s", name);
+    return (end != text && !*end) || (cli_wrong(where, "must be a number"), false);
+}
+
+static char *file_text(const char *path)
+{
+    FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    size_t n = 0, room = 1 << 16, most = 64u << 20, got;
+    char *out = f ? malloc(room) : NULL;
+    while (out && (got = fread(out + n, 1, room - n - 1, f)) > 0 && n < most)
+        if ((n += got) + 1 == room) {
+            char *grown = realloc(out, room *= 2);
+            if (!grown)
+                free(out);
+            out = grown;
+        }
+    if (out)
+        out[n] = 0;
+    if (f && f != stdin)
+        fclose(f);
+    return out;
+}
+
+/* Options as the library has them; false after printing. */
+static bool read_options(const arguments *a, quern_sampling *s, quern_generate_opts *o)
+{
+    const char *context = cli_option(a, "context"), *seed = cli_option(a, "seed");
+    if (!read_number(a, "temperature", &s->temperature) || !read_number(a, "top-p", &s->top_p) ||
+        !read_number(a, "min-p", &s->min_p) || !read_number(a, "typical", &s->typical) ||
+        !read_number(a, "repetition-penalty", &s->repetition_penalty) || !cli_count(a, "top-k", &s->top_k) ||
+        !cli_count(a, "length", &o->length) || !cli_count(a, "count", &o->count) || !cli_count(a, "beams", &o->beams))
+        return false;
+    if (context && strcmp(context, "slide") && strcmp(context, "stop"))
+        return cli_wrong("--context", "is slide or stop"), false;
+    if (cli_option(a, "prompt") && cli_option(a, "prompt-file"))
+        return cli_wrong("--prompt-file", "there is --prompt too"), false;
+    s->order = cli_option(a, "order");
+    o->sampling = s;
+    o->seed = seed ? strtoull(seed, NULL, 10) : 0;
+    o->on_full = context && !strcmp(context, "stop") ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE;
+    o->stop = a->stops;
+    o->n_stop = a->n_stops;
+    return true;
+}
+
+/* Text appears as it is made, when there is one. */
+static int print_piece(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
+{
+    (void)user, (void)text, (void)id;
+    fwrite(bytes, 1, size, stdout);
+    fflush(stdout);
+    return ferror(stdout);
+}
+
+static void print_json_text(const char *text, size_t n)
+{
+    putchar('"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (c < 0x20)
+            printf("\\u%04x", c);
+        else
+            putchar(c);
+    }
+    putchar('"');
+}
+
+static void print_all(const arguments *a, const char *prompt, const quern_generate_opts *o, quern_generated *texts, double seconds)
+{
+    int64_t count = o->count ? o->count : 1;
+    for (int64_t i = 0; i < count; i++) {
+        if (a->json) {
+            printf("{\"prompt\":");
+            print_json_text(prompt, strlen(prompt));
+            printf(",\"text\":");
+            print_json_text(texts[i].text, texts[i].size);
+            printf(",\"tokens\":%lld,\"seconds\":%.6f,\"seed\":%llu}\n", (long long)texts[i].tokens, seconds,
+                   (unsigned long long)o->seed);
+        } else if (!o->token) {
+            printf("%s%s", i ? "\n" : "", prompt);
+            fwrite(texts[i].text, 1, texts[i].size, stdout);
+            printf("\n");
+        }
+        free(texts[i].text);
+    }
+    if (o->token)
+        printf("\n");
+}
+
+int cli_generate(const arguments *a)
+{
+    quern_error err = { 0 };
+    quern_sampling s = QUERN_SAMPLING_DEFAULTS;
+    quern_generate_opts o = { 0 };
+    int code;
+    if (!read_options(a, &s, &o))
+        return 2;
+    const char *path = a->n > 1 && !strcmp(a->words[1], "-") ? "-" : cli_option(a, "prompt-file");
+    quern_model *m = cli_open(a, 1, &err, &code);
+    char *read = m && path ? file_text(path) : NULL;
+    const char *prompt = read ? read : cli_option(a, "prompt") ? cli_option(a, "prompt") : "";
+    if (m && path && !read)
+        code = cli_wrong(path, "cannot be read"), code = 1;
+    quern_generated *texts = m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
+    if (!a->json && (!o.count || o.count == 1) && !o.beams && texts) {
+        o.token = print_piece;
+        fputs(prompt, stdout);
+    }
+    double start = cli_now();
+    if (texts && quern_generate(m, prompt, &o, texts, &err) < 0) {
+        if (o.token && *prompt)
+            printf("\n");
+        code = cli_fail(err.code, &err);
+    } else if (texts)
+        print_all(a, prompt, &o, texts, cli_now() - start);
+    free(texts);
+    free(read);
+    quern_model_free(m);
+    return code;
+}

@@ -1,0 +1,88 @@
+/* The generate callback: after epochs the model writes a few samples, one for each temperature, as Keras's lstm_text_generation
+ * does. */
+#include "callbacks.h"
+
+#include <quern/speak.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct sampling {
+    json_t *config;
+    const quern__ready *kind;
+    FILE *to; /* of `filepath`; NULL: standard output */
+} sampling;
+
+static int sampling_start(void *state, quern_error *err)
+{
+    sampling *s = state;
+    json_t *temperatures = json_object_get(s->config, "temperatures"), *t;
+    const char *path = quern__config_text(s->config, "filepath");
+    size_t k;
+    if (!json_is_number(temperatures) && json_array_size(temperatures) == 0)
+        return quern__fail(err, QUERN_INVALID, "generate", "temperatures must be a number or a tuple of them");
+    json_array_foreach(temperatures, k, t) if (!json_is_number(t) || json_number_value(t) < 0) return quern__fail(
+        err, QUERN_INVALID, "generate", "a temperature is a number of at least 0");
+    if (quern__config_int(s->config, "length") < 1 || quern__config_int(s->config, "every") < 1)
+        return quern__fail(err, QUERN_INVALID, "generate", "length and every must be at least 1");
+    if (path && !(s->to = fopen(path, "ab")))
+        return quern__fail(err, QUERN_IO, path, "cannot be written");
+    return QUERN_OK;
+}
+
+static void sampling_end(void *state)
+{
+    sampling *s = state;
+    if (s->to)
+        fclose(s->to);
+}
+
+static int write_one(sampling *s, const quern_event *event, double temperature, quern_error *err)
+{
+    const char *prompt = quern__config_text(s->config, "prompt");
+    quern_sampling how = QUERN_SAMPLING_DEFAULTS;
+    quern_generated out;
+    FILE *to = s->to ? s->to : stdout;
+    how.temperature = temperature;
+    quern_generate_opts o = { .length = quern__config_int(s->config, "length"),
+                              .sampling = &how,
+                              .seed = (uint64_t)quern__config_int(s->config, "seed") + (uint64_t)event->epoch };
+    int status = quern_generate(event->model, prompt, &o, &out, err);
+    if (status < 0)
+        return status;
+    fprintf(to, "----- epoch %lld, temperature %g\n%s", (long long)event->epoch + 1, temperature, prompt ? prompt : "");
+    fwrite(out.text, 1, out.size, to);
+    fprintf(to, "\n");
+    fflush(to);
+    free(out.text);
+    return QUERN_OK;
+}
+
+static int sampling_epoch(void *user, const quern_event *event, quern_error *err)
+{
+    sampling *s = user;
+    json_t *temperatures = json_object_get(s->config, "temperatures"), *t;
+    int status = QUERN_OK;
+    size_t k;
+    if ((event->epoch + 1) % quern__config_int(s->config, "every"))
+        return QUERN_OK;
+    if (json_is_number(temperatures))
+        return write_one(s, event, json_number_value(temperatures), err);
+    json_array_foreach(temperatures, k, t) if (status >= 0) status = write_one(s, event, json_number_value(t), err);
+    return status;
+}
+
+static const quern__field sampling_fields[] = { { "prompt", QUERN__F_TEXT, "null" },
+                                                { "length", QUERN__F_INT, "200" },
+                                                { "temperatures", QUERN__F_ANY, "[0.2, 0.5, 1.0, 1.2]" },
+                                                { "every", QUERN__F_INT, "1" },
+                                                { "seed", QUERN__F_INT, "0" },
+                                                { "filepath", QUERN__F_TEXT, "null" },
+                                                { 0 } };
+const quern__ready quern__generate_callback = {
+    .row = { .group = QUERN__CALLBACK, .name = "Generate", .aliases = "", .module = "quern.callbacks", .fields = sampling_fields },
+    .hooks = { .on_epoch_end = sampling_epoch },
+    .state_bytes = sizeof(sampling),
+    .start = sampling_start,
+    .end = sampling_end,
+};
