@@ -204,7 +204,9 @@ static quern__id mask_of(const quern__layer *l, quern__graph *g, const quern__id
     return both(g, mask, four_axes(g, as_float(g, quern__layer_argument(l, in, n, "attention_mask", 0)), false));
 }
 
-/* ---- where the scores are wanted: the same from small ops ---- */
+/* ---- where the scores are wanted, or heads are wider than the op is quick for: the same from small ops ---- */
+
+enum { widest = 256 };
 
 /* (records, steps, heads · d) as (records, times · heads, steps, d), each head `times` times. */
 static quern__id by_head(quern__graph *g, quern__id x, int heads, int times)
@@ -286,8 +288,8 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
                           .dropout = training ? dropout : 0,
                           .seed = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed };
     keep_past(l, g, &a, in[query] == in[value] && in[key] == in[value]);
-    quern__id scores = 0,
-              y = quern__layer_flag(l, "return_attention_scores") ? with_scores(l, g, &a, &scores) : quern__attention(g, &a);
+    bool wanted = quern__layer_flag(l, "return_attention_scores"), narrow = f.dim <= widest && f.value_dim <= widest;
+    quern__id scores = 0, y = wanted || (!narrow && !a.offset) ? with_scores(l, g, &a, &scores) : quern__attention(g, &a);
     if (f.gate)
         y = quern__mul2(g, y, quern__unary(g, QUERN__SIGMOID, projected(l, g, in[query], f.at[GATE], 1, f.bias), 0, 0, 0));
     y = projected(l, g, y, l->n_weights - 1 - f.bias, 2, f.bias);
@@ -299,7 +301,7 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
         y = quern__reshape(g, y, &s);
     }
     l->context->mask_out[0] = quern__layer_mask(l, query);
-    if (scores)
+    if (wanted)
         quern__layer_result(l, scores, 0);
     return y;
 }
