@@ -40,6 +40,9 @@ static quern__split rows(const quern_shape *s, bool open, int64_t own)
     return s->rank && s->dims[0] >= 2 * grain ? (quern__split){ 0, grain } : (quern__split){ -1, 0 };
 }
 
+/* A product of so few rows (one text that is written) takes as long as its matrix takes to be read: more blocks than usual. */
+static bool few_rows(const quern_shape *s) { return quern_shape_count(s) <= 4 * s->dims[s->rank - 1]; }
+
 quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
                                 const quern__split *splits)
 {
@@ -52,6 +55,8 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
         return rows(&out, open, 0); /* sequences: a record has many rows, and what follows is by record too */
     if (ways == QUERN__WAY_PRODUCT && !open && quern__shape_of(g, node->in[0])->rank > 2 && out.dims[0] > out.dims[last])
         return rows(&out, false, 0); /* the gradient of a weight of sequences: less of what lies far away is read twice */
+    if (ways == QUERN__WAY_PRODUCT && few_rows(&out) && last > 0 && out.dims[last] >= panel && out.dims[last] < 2 * panel)
+        return (quern__split){ last, panel / 2 };
     if (ways == QUERN__WAY_PRODUCT)
         return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open, 0);
     if (node->op->slice)

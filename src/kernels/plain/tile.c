@@ -7,7 +7,7 @@
 enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS };
 
 typedef void tile_fn(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add);
-/* One row: b is read once, where it lies. */
+/* One row and 32 or 64 columns: b is read once, where it lies; 64 columns are sums enough not to wait for each other. */
 typedef void row_fn(int64_t k, const float *a, int64_t step, const float *b, int64_t ldb, float *c, bool add);
 
 /* A function that computes ROWS rows and two vectors of columns. */
@@ -36,14 +36,14 @@ typedef float wide __attribute__((vector_size(64), aligned(4)));
 typedef float half __attribute__((vector_size(32), aligned(4)));
 typedef float quarter __attribute__((vector_size(16), aligned(4)));
 
-#define ROW(NAME, TARGET, VECTOR)                                                                                     \
+#define ROW(NAME, TARGET, VECTOR, COLUMNS)                                                                            \
     TARGET static void NAME(int64_t k, const float *a, int64_t step, const float *b, int64_t ldb, float *c, bool add) \
     {                                                                                                                 \
-        enum { width = sizeof(VECTOR) / sizeof(float), n = columns_of_tile / width };                                 \
+        enum { width = sizeof(VECTOR) / sizeof(float), n = COLUMNS / width };                                         \
         VECTOR s[n] = { { 0 } };                                                                                      \
         for (int64_t p = 0; p < k; p++, a += step, b += ldb)                                                          \
-            _Pragma("GCC unroll 8") for (int j = 0; j < n; j++) s[j] += *a * *(const VECTOR *)(b + j * width);        \
-        _Pragma("GCC unroll 8") for (int j = 0; j < n; j++)                                                           \
+            _Pragma("GCC unroll 16") for (int j = 0; j < n; j++) s[j] += *a * *(const VECTOR *)(b + j * width);       \
+        _Pragma("GCC unroll 16") for (int j = 0; j < n; j++)                                                          \
         {                                                                                                             \
             VECTOR *to = (VECTOR *)(c + width * j);                                                                   \
             *to = add ? *to + s[j] : s[j];                                                                            \
@@ -62,35 +62,45 @@ typedef float quarter __attribute__((vector_size(16), aligned(4)));
 #define NARROW
 TILE(part_narrow, NARROW, quarter, 4)
 PIECES(tile_narrow, NARROW, part_narrow, 4, 8)
-ROW(row_narrow, NARROW, quarter)
+ROW(row_narrow, NARROW, quarter, columns_of_tile)
+ROW(two_narrow, NARROW, quarter, 2 * columns_of_tile)
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define V3 __attribute__((target("arch=x86-64-v3")))
 #define V4 __attribute__((target("arch=x86-64-v4")))
 TILE(part_v3, V3, half, 4)
 PIECES(tile_v3, V3, part_v3, 4, 16)
-ROW(row_v3, V3, half)
+ROW(row_v3, V3, half, columns_of_tile)
+ROW(two_v3, V3, half, 2 * columns_of_tile)
 TILE(part_v4, V4, wide, 8)
 PIECES(tile_v4, V4, part_v4, 8, 32)
-ROW(row_v4, V4, wide)
+ROW(row_v4, V4, wide, columns_of_tile)
+ROW(two_v4, V4, wide, 2 * columns_of_tile)
 
 static tile_fn *tile_of_this_machine = tile_narrow;
-static row_fn *row_of_this_machine = row_narrow;
+static row_fn *row_of_this_machine = row_narrow, *two_of_this_machine = two_narrow;
 __attribute__((constructor)) static void choose(void)
 {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("x86-64-v4")) {
         tile_of_this_machine = tile_v4;
         row_of_this_machine = row_v4;
+        two_of_this_machine = two_v4;
     } else if (__builtin_cpu_supports("x86-64-v3")) {
         tile_of_this_machine = tile_v3;
         row_of_this_machine = row_v3;
+        two_of_this_machine = two_v3;
     }
 }
 #else
 static tile_fn *const tile_of_this_machine = tile_narrow;
-static row_fn *const row_of_this_machine = row_narrow;
+static row_fn *const row_of_this_machine = row_narrow, *const two_of_this_machine = two_narrow;
 #endif
+
+void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, bool add)
+{
+    two_of_this_machine(k, a.a, a.step, b, ldb, c, add);
+}
 
 /* Few rows are computed one by one; more as a whole tile beside, its missing rows zeros, of which the part that exists is taken. */
 static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,

@@ -18,6 +18,8 @@ typedef struct quern__left {
  * they may be anything that can be read. */
 void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
                  int64_t columns);
+/* One row by 64 columns. */
+void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, bool add);
 /* k rows of 32 numbers, zeros beyond `columns`, out of a matrix (`t`: out of its transpose). */
 void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t columns, float *to);
 /* A whole matrix (or its transpose) of k rows and n columns as panels of 32 columns, one behind the other; its size in numbers. */

@@ -108,11 +108,22 @@ static int sgd_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+static int assign_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    float *v = c->out[0].data;
+    const float *x = c->in[1].data;
+    EACH_RUN(c, begin, end)
+    memmove(v + at, x + at, (size_t)p.length * sizeof *v);
+    return 0;
+}
+
 quern__kernel *quern__plain_update(const quern__call *c)
 {
     for (int i = 0; i < c->n_out; i++)
         if (c->out[i].dtype != QUERN_FLOAT32)
             return NULL;
+    if (!strcmp(c->op->name, "assign") && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled)
+        return assign_kernel;
     if (!strcmp(c->op->name, "adam") && !c->attr->i[0] && c->in[3].dtype == QUERN_FLOAT32)
         return adam_kernel;
     if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && !c->attr->i[2] && c->in[2].dtype == QUERN_FLOAT32)
