@@ -77,11 +77,18 @@ PIECES(tile_v4, V4, part_v4, 8, 32)
 ROW(row_v4, V4, wide, columns_of_tile)
 ROW(two_v4, V4, wide, 2 * columns_of_tile)
 
+typedef void turn_fn(const float *b, int64_t ldb, float *to);
+static void turn_narrow(const float *b, int64_t ldb, float *to);
+V3 static void turn_v3(const float *b, int64_t ldb, float *to);
+
+static turn_fn *turn_of_this_machine = turn_narrow;
 static tile_fn *tile_of_this_machine = tile_narrow;
 static row_fn *row_of_this_machine = row_narrow, *two_of_this_machine = two_narrow;
 __attribute__((constructor)) static void choose(void)
 {
     __builtin_cpu_init();
+    if (__builtin_cpu_supports("x86-64-v3"))
+        turn_of_this_machine = turn_v3;
     if (__builtin_cpu_supports("x86-64-v4")) {
         tile_of_this_machine = tile_v4;
         row_of_this_machine = row_v4;
@@ -93,6 +100,9 @@ __attribute__((constructor)) static void choose(void)
     }
 }
 #else
+typedef void turn_fn(const float *b, int64_t ldb, float *to);
+static void turn_narrow(const float *b, int64_t ldb, float *to);
+static turn_fn *const turn_of_this_machine = turn_narrow;
 static tile_fn *const tile_of_this_machine = tile_narrow;
 static row_fn *const row_of_this_machine = row_narrow, *const two_of_this_machine = two_narrow;
 #endif
@@ -132,13 +142,49 @@ void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c
         border(k, a, b, ldb, c, ldc, add, rows, columns);
 }
 
+/* Eight numbers of each of eight rows, turned: number q of row j goes to place j of row q. */
+static void turn_narrow(const float *b, int64_t ldb, float *to)
+{
+    for (int64_t j = 0; j < 8; j++)
+        for (int64_t q = 0; q < 8; q++)
+            to[q * columns_of_tile + j] = b[j * ldb + q];
+}
+
+#ifdef V3
+typedef int places __attribute__((vector_size(32)));
+#define PAIR(A, B, ...) __builtin_shuffle(A, B, (places){ __VA_ARGS__ })
+
+V3 static void turn_v3(const float *b, int64_t ldb, float *to)
+{
+    half r[8], s[8];
+    for (int j = 0; j < 8; j++)
+        r[j] = *(const half *)(b + j * ldb);
+    for (int j = 0; j < 8; j += 2) { /* numbers of two rows side by side, then of four, then of eight */
+        s[j] = PAIR(r[j], r[j + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        s[j + 1] = PAIR(r[j], r[j + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int j = 0; j < 8; j += 4)
+        for (int k = 0; k < 2; k++) {
+            r[j + 2 * k] = PAIR(s[j + k], s[j + k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            r[j + 2 * k + 1] = PAIR(s[j + k], s[j + k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int k = 0; k < 4; k++) {
+        *(half *)(to + k * columns_of_tile) = PAIR(r[k], r[k + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        *(half *)(to + (k + 4) * columns_of_tile) = PAIR(r[k], r[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+#endif
+
 /* Eight rows of the transpose at a time, so that what is read of a line is used while it is near. */
 static void pack_transposed(const float *b, int64_t ldb, int64_t k, int64_t columns, float *to)
 {
-    for (int64_t p = 0; p < k; p += 8)
-        for (int64_t j = 0; j < columns; j++)
-            for (int64_t q = p; q < p + 8 && q < k; q++)
-                to[q * columns_of_tile + j] = b[j * ldb + q];
+    int64_t whole_k = k / 8 * 8, whole_j = columns / 8 * 8;
+    for (int64_t p = 0; p < whole_k; p += 8)
+        for (int64_t j = 0; j < whole_j; j += 8)
+            turn_of_this_machine(b + j * ldb + p, ldb, to + p * columns_of_tile + j);
+    for (int64_t p = 0; p < k; p++)
+        for (int64_t j = p < whole_k ? whole_j : 0; j < columns; j++)
+            to[p * columns_of_tile + j] = b[j * ldb + p];
 }
 
 void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t columns, float *to)
