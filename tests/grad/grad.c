@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "grad/grad.h"
+#include "ops/recurrence.h"
 #include "step/step.h"
 
 #include <math.h>
@@ -176,6 +177,43 @@ static quern__id windowed(quern__graph *g, quern__id x, quern__id other, int f)
     return quern__windows(g, quern__reshape(g, x, &steps), f ? 3 : 5, 3, f ? 2 : 1, f ? 1 : 2, f, 0.5);
 }
 
+/* f: the cell, 4 biases, 8 a mask; the states c count too. */
+static quern__id recurrent(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape s = *quern__shape_of(g, x);
+    int64_t gates = (int64_t[]){ 1, 4, 3 }[f & 3], records = s.dims[0] > 3 ? 14 : 1, steps = s.dims[0] / records,
+            units = gates > 1       ? s.dims[1] / gates
+                    : s.dims[0] > 3 ? 64
+                                    : 3;
+    quern_shape z = { .rank = 3, .dims = { records, steps, gates * units } }, row = { .rank = 1, .dims = { gates * units } },
+                on = { .rank = 2, .dims = { records, steps } };
+    quern__id all = quern__slice(g, other, 1, 0, gates * units),
+              states = quern__slice(g, quern__slice(g, other, 0, 0, records), 1, 0, units);
+    quern__id bias = quern__reshape(g, quern__slice(g, all, 0, 1, 1), &row), h, c;
+    quern__id places = quern__cast(g, quern__iota(g, records * steps), quern__graph_value(g, x)->dtype);
+    quern__id mask = quern__binary(g, QUERN__NOT_EQUAL, places, quern__graph_constant(g, 1, QUERN_FLOAT32));
+    quern__recur(g,
+                 &(quern__recurrence){ .cell = f & 3,
+                                       .function = QUERN__TANH,
+                                       .z = quern__reshape(g, quern__slice(g, x, 1, 0, gates * units), &z),
+                                       .kernel = quern__scale(g, quern__slice(g, all, 0, 0, units), 0.2),
+                                       .bias = f & 4 ? bias : 0,
+                                       .own_bias = f & 4 && (f & 3) == QUERN__CELL_GRU ? quern__scale(g, bias, 0.5) : 0,
+                                       .h = states,
+                                       .c = (f & 3) == QUERN__CELL_LSTM ? quern__scale(g, states, 0.7) : 0,
+                                       .mask = f & 8 ? quern__reshape(g, mask, &on) : 0 },
+                 &h, &c);
+    return c ? quern__concat(g, (quern__id[]){ h, c }, 2, 2) : h;
+}
+
+/* 0: rows of a table taken twice; 1: reversed. */
+static quern__id rows_moved(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    (void)other;
+    quern__id ids = quern__unary(g, QUERN__CLIP, quern__iota(g, 5), 1, 2, 0);
+    return f ? quern__reverse(g, x, 1) : quern__gather(g, x, ids);
+}
+
 /* The gradients of both inputs of another builder, one behind the other: for kernels of the way back. */
 static builder *forward;
 static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
@@ -214,8 +252,13 @@ static void gradients_are_right(void **state)
         check_gradient("attention", attended, f, -0.6, 0.13);
     for (int f = 0; f < 3; f++)
         check_gradient("batched_matmul", pairs, f, -1.3, 0.21);
-    for (int f = 0; f < 2; f++)
+    for (int f = 0; f < 2; f++) {
         check_gradient("windows", windowed, f, -1.3, 0.21);
+        check_gradient("rows", rows_moved, f, -1.3, 0.21);
+    }
+    for (int f = 0; f < 15; f++)
+        if ((f & 3) < 3)
+            check_gradient("recurrence", recurrent, f, -1.3, 0.21);
 }
 
 /* Every float32 kernel that is not the reference, on its own call against the reference. */
@@ -284,6 +327,17 @@ static void kernels_agree(void **state)
         compare(windowed, f, "windows", -1.3, 1e-4);
         forward = windowed;
         compare(way_back, f, "windows_slope", -1.3, 1e-4);
+    }
+    for (int f = 0; f < 15; f++)
+        if ((f & 3) < 3) {
+            compare(recurrent, f, "recurrence", -1.3, 1e-4);
+            forward = recurrent;
+            compare(way_back, f, "recurrence_back", -1.3, 1e-4);
+        }
+    for (int f = 0; f < 2; f++) {
+        compare(rows_moved, f, "rows", -1.3, 1e-4);
+        forward = rows_moved;
+        compare(way_back, f, "rows back", -1.3, 1e-4);
     }
 }
 
