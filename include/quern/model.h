@@ -33,9 +33,9 @@ QUERN_API void quern_blueprint_free(quern_blueprint *b);
 /* The model from inputs to outputs. Takes the blueprint, on failure too. Returns new, NULL on failure. */
 QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
                                        quern_error *err);
-/* A model in words: "input 28 28 1 | flatten | dense 10 softmax". "as NAME" behind a layer names its value; "@NAME" among the words of
- * a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a last
- * "output @A @B" tells several outputs. Returns new, NULL on failure. */
+/* A model in words: "input 28 28 1 | flatten | dense 10 softmax". "as NAME" behind a layer names its value; "@NAME" among the words
+ * of a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a
+ * last "output @A @B" tells several outputs. Returns new, NULL on failure. */
 QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
 QUERN_API void quern_model_free(quern_model *m);
 
@@ -69,7 +69,7 @@ QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape
 QUERN_API int quern_model_weights(const quern_model *m);
 QUERN_API quern_tensor quern_model_weight(const quern_model *m, int i, const char **path);
 
-/* One batch of `records`: x of each input, y of each target, w per target (NULL: none; w[i] NULL is not allowed). Arrays are
+/* One batch of `records`: x of each input, y of each target, w per target (one number a record; NULL: none). Arrays are
  * borrowed for the call, in the types and shapes the model wants. train_on_batch and test_on_batch begin metrics anew; `logs` gets
  * the loss, then the metrics (quern_model_log_name), room for quern_model_logs numbers. */
 QUERN_API int quern_train_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,

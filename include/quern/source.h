@@ -22,10 +22,17 @@ typedef struct quern_batch_spec {
     quern_shape shapes[2 * QUERN_MAX_ARRAYS];
     int32_t dtypes[2 * QUERN_MAX_ARRAYS];
     const char *names[2 * QUERN_MAX_ARRAYS]; /* of the model's inputs and outputs */
+    /* By target: the largest weights it takes, (records, steps) where it has steps, else (records). */
+    quern_shape weights[QUERN_MAX_ARRAYS];
 } quern_batch_spec;
 
+/* How a target of a batch is weighted: as `weights` says for all targets, by one number a record, or one a record and step. */
+enum { QUERN_WEIGHTS_COMMON = 0, QUERN_WEIGHTS_RECORDS = 1, QUERN_WEIGHTS_STEPS = 2 };
+
 /* A recycled batch. Whoever fills it writes arrays of `size` records (<= spec->batch_size, which `size` holds at first) and, if it
- * has sample weights, `weights` (one number a record) and sets has_weights. */
+ * has sample weights, `weights` (one number a record, for all targets) and sets has_weights; weights of a target's own go into
+ * target_weights[i], and weighs[i] says how many they are. A target whose weights were one a record stays so for
+ * the run, as does one that has them by step. */
 typedef struct quern_batch {
     const quern_batch_spec *spec; /* borrowed from the run */
     int64_t size;
@@ -33,7 +40,9 @@ typedef struct quern_batch {
     float *weights;
     int64_t *indices; /* room for the numbers of the records; sources that know them fill it */
     int32_t has_weights;
-    int64_t epoch, first; /* set by the run: epoch from 0, place of the first record in it */
+    int64_t epoch, first;                    /* set by the run: epoch from 0, place of the first record in it */
+    float *target_weights[QUERN_MAX_ARRAYS]; /* by target: room for spec->weights[i] */
+    int32_t weighs[QUERN_MAX_ARRAYS];        /* by target: a QUERN_WEIGHTS_…, at first COMMON */
 } quern_batch;
 
 /* Bytes that the state of a generator takes at most; of records that are known by number it takes no more than 128. */
@@ -74,6 +83,9 @@ QUERN_API quern_error *quern_yielder_error(quern_yielder *yielder);
  * same first axis, in any dtype. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y,
                                                  const float *weights, quern_error *err);
+/* Gives target `target` of such a generator weights of its own, (records) or (records, steps), kept alive by the caller; they stand
+ * in place of those for all. Before a run. QUERN_OK or a negative status: another generator, no such target, another shape. */
+QUERN_API int quern_array_generator_weights(quern_generator *g, int target, const quern_tensor *weights, quern_error *err);
 
 /* How files are read; NULL and zero: the default. */
 typedef struct quern_file_opts {
@@ -86,7 +98,8 @@ typedef struct quern_file_opts {
     double stall_timeout; /* the same: seconds of silence that are QUERN_STALLED                                         */
 } quern_file_opts;
 /* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
- * not, or "FILE.npz:/member"; x:NAME= and y:NAME= for several inputs and outputs), "data.npz" with members x, y and w, or
+ * not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs; weights may be one a record and step of
+ * their output, if the files can be read by number), "data.npz" with members x, y and w, or
  * "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
  * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
  * (quern_generator_class). Columns fill several inputs, and several outputs, in their order. With the format "npy" a word without a

@@ -204,7 +204,7 @@ int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, 
     quern__queue_opts q = quern__queue_opts_of(m, QUERN__TRAIN, batch_size);
     q.depth = max_queue_size ? max_queue_size : 10;
     q.workers = 1;
-    int status = quern__model_prepare(m, QUERN__TRAIN, q.spec.batch_size, false, err);
+    int status = quern__model_prepare(m, QUERN__TRAIN, q.spec.batch_size, NULL, err);
     if (status < 0)
         return status;
     *out = (quern_plan){ .queue = quern__queue_bytes(&q), .activations = m->programs[QUERN__TRAIN].plan->slab_bytes };
