@@ -105,9 +105,13 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
                           mean->total, mean->count);
             continue;
         }
-        quern__id part = quern__mul2(g, quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64), rows);
+        /* Keras asks for the records of a batch before there is one, where it compiles: losses of outputs are means by the batch,
+         * the whole loss is by the record. */
+        quern__id part = quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64);
+        quern__id counts = o < 0 ? rows : quern__graph_constant(g, 1, QUERN_FLOAT64);
+        part = o < 0 ? quern__mul2(g, part, rows) : part;
         quern__assign(g, mean->total, quern__add2(g, quern__graph_variable(g, mean->total), part));
-        quern__assign(g, mean->count, quern__add2(g, quern__graph_variable(g, mean->count), rows));
+        quern__assign(g, mean->count, quern__add2(g, quern__graph_variable(g, mean->count), counts));
     }
     if (!training)
         return QUERN_OK;
