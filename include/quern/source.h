@@ -20,7 +20,7 @@ typedef struct quern_batch_spec {
     int32_t n_inputs, n_targets; /* targets are 0 for predict */
     int64_t batch_size;          /* records a buffer has room for */
     quern_shape shapes[2 * QUERN_MAX_ARRAYS];
-    int32_t dtypes[2 * QUERN_MAX_ARRAYS];
+    int32_t dtypes[2 * QUERN_MAX_ARRAYS];    /* float32, int32, or QUERN_STRING for inputs of text */
     const char *names[2 * QUERN_MAX_ARRAYS]; /* of the model's inputs and outputs */
     /* By target: the largest weights it takes, (records, steps) where it has steps, else (records). */
     quern_shape weights[QUERN_MAX_ARRAYS];
@@ -43,7 +43,18 @@ typedef struct quern_batch {
     int64_t epoch, first;                    /* set by the run: epoch from 0, place of the first record in it */
     float *target_weights[QUERN_MAX_ARRAYS]; /* by target: room for spec->weights[i] */
     int32_t weighs[QUERN_MAX_ARRAYS];        /* by target: a QUERN_WEIGHTS_…, at first COMMON */
+    char *text;                              /* bytes of inputs of type string: see quern_batch_put_string */
+    int64_t text_room, text_used;
 } quern_batch;
+
+/* Bytes of one string at most; and of the room that a batch has for each string of its inputs, together. */
+enum { QUERN_MOST_STRING = 1 << 16, QUERN_STRING_ROOM = 1 << 12 };
+
+/* Puts a string into place `at` (in C order) of an array of type string of the batch: its bytes are copied into the batch's room,
+ * which is as large as all strings with QUERN_STRING_ROOM bytes each, and never smaller than one of QUERN_MOST_STRING. Where the
+ * bytes outlive the run, the element may point to them instead. QUERN_OK, or QUERN_INVALID that names the record when the string is
+ * too long or the room is full. */
+QUERN_API int quern_batch_put_string(quern_batch *b, int array, int64_t at, const char *bytes, int64_t size, quern_error *err);
 
 /* Bytes that the state of a generator takes at most; of records that are known by number it takes no more than 128. */
 #define QUERN_MAX_STATE 4096
@@ -80,7 +91,8 @@ QUERN_API int quern_yield(quern_yielder *yielder, quern_batch *batch);
 QUERN_API quern_error *quern_yielder_error(quern_yielder *yielder);
 
 /* Arrays in memory, kept alive by the caller: n_x inputs, n_y targets, weights (float32, one a record; NULL: none), all with the
- * same first axis, in any dtype. Returns new, NULL on failure. */
+ * same first axis, in any dtype; inputs of type string are quern_string, whose bytes are kept alive too. Returns new, NULL on
+ * failure. */
 QUERN_API quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y,
                                                  const float *weights, quern_error *err);
 /* Gives target `target` of such a generator weights of its own, (records) or (records, steps), kept alive by the caller; they stand

@@ -13,7 +13,7 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
     o.spec.batch_size = batch_size ? batch_size : 32;
     for (int i = 0; i < m->n_in; i++) {
         o.spec.shapes[i] = quern_model_input_shape(m, i);
-        o.spec.dtypes[i] = QUERN_FLOAT32;
+        o.spec.dtypes[i] = quern__made_dtype(m->b, m->in[i]);
         o.spec.names[i] = quern__maker(m->b, m->in[i])->layer->name;
     }
     for (int i = 0; i < o.spec.n_targets; i++)

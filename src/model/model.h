@@ -40,6 +40,9 @@ struct quern_blueprint {
     quern__made *values;
 };
 
+/* Type of a value: that of an input, else float32. */
+int quern__made_dtype(const quern_blueprint *b, int value);
+
 /* A mean over an epoch: a metric, or (row NULL) the loss of an output, or of all (output -1). */
 typedef struct quern__mean {
     char *name;

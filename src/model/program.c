@@ -37,7 +37,7 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
             shape.dims[1] = stepping->steps;
         if (timed)
             timed[m->in[i]] = true;
-        ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, &shape);
+        ids[m->in[i]] = quern__graph_batch(g, i, quern__made_dtype(b, m->in[i]), &shape);
     }
     for (int k = 0; k < b->n && !quern__graph_status(g); k++) {
         quern__applied *node = &b->nodes[k];

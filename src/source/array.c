@@ -110,6 +110,7 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
         *p = (pull){ *ops, user };
     quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;
     if (g) {
+        g->strings = true;
         g->restarts = ops->reset != NULL;
         g->saves = ops->save && ops->restore;
     } else
@@ -163,6 +164,7 @@ quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t c
         return NULL;
     }
     *n = (numbered){ .read = read, .user = user };
+    g->strings = true;
     g->finite = true;
     g->count = count;
     return g;
@@ -201,6 +203,10 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
                                i < a->n_x ? i : i - a->n_x, quern_shape_text(&t->shape, have, sizeof have),
                                quern_shape_text(&spec->shapes[i], want, sizeof want));
     }
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++)
+        if ((a->t[i].dtype == QUERN_STRING) != (spec->dtypes[i] == QUERN_STRING))
+            return quern__fail(err, QUERN_INVALID, i < a->n_x ? "x" : "y", "array %d is of type %s, the model wants %s",
+                               i < a->n_x ? i : i - a->n_x, quern_dtype_name(a->t[i].dtype), quern_dtype_name(spec->dtypes[i]));
     for (int i = 0; i < spec->n_targets; i++)
         if (a->own[i].data && quern__weights_kind(spec, i, per_record(&a->own[i].shape)) < 0)
             return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d have shape %s, the model wants (None,) or %s", i,
@@ -255,11 +261,16 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
 {
     const arrays *a = g->self;
     const quern_batch_spec *s = g->spec;
-    (void)err;
     quern__number_records(g, a->order.shuffle, a->order.seed, pass, first, batch);
     for (int i = 0; i < s->n_inputs + s->n_targets; i++)
         for (int64_t r = 0, per = per_record(&a->t[i].shape); r < batch->size; r++)
             copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r);
+    for (int i = 0; i < s->n_inputs; i++)
+        for (int64_t k = 0, per = per_record(&a->t[i].shape); a->t[i].dtype == QUERN_STRING && k < batch->size * per; k++)
+            if (((quern_string *)batch->arrays[i])[k].size > QUERN_MOST_STRING || ((quern_string *)batch->arrays[i])[k].size < 0)
+                return quern__fail(err, QUERN_INVALID, "x", "record %lld: a string of %lld bytes, at most %d",
+                                   (long long)batch->indices[k / per], (long long)((quern_string *)batch->arrays[i])[k].size,
+                                   QUERN_MOST_STRING);
     for (int64_t r = 0; a->weights && r < batch->size; r++)
         batch->weights[r] = a->weights[batch->indices[r]];
     batch->has_weights = a->weights != NULL;
@@ -307,7 +318,7 @@ quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const que
     a->weights = weights;
     quern_generator *g = quern__generator_new(&array_kind, a);
     if (g) {
-        g->finite = true;
+        g->strings = g->finite = true;
         g->count = a->t[0].shape.dims[0];
     } else
         quern__free(a);
