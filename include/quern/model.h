@@ -71,7 +71,7 @@ QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape
 QUERN_API int quern_model_weights(const quern_model *m);
 QUERN_API quern_tensor quern_model_weight(const quern_model *m, int i, const char **path);
 
-/* One batch of `records`: x of each input, y of each target, w per target (NULL: none; w[i] NULL is not allowed). Arrays are
+/* One batch of `records`: x of each input, y of each target, w per target (one number a record; NULL: none). Arrays are
  * borrowed for the call, in the types and shapes the model wants. train_on_batch and test_on_batch begin metrics anew; `logs` gets
  * the loss, then the metrics (quern_model_log_name), room for quern_model_logs numbers. */
 QUERN_API int quern_train_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,

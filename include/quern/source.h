@@ -20,12 +20,19 @@ typedef struct quern_batch_spec {
     int32_t n_inputs, n_targets; /* targets are 0 for predict */
     int64_t batch_size;          /* records a buffer has room for */
     quern_shape shapes[2 * QUERN_MAX_ARRAYS];
-    int32_t dtypes[2 * QUERN_MAX_ARRAYS];
+    int32_t dtypes[2 * QUERN_MAX_ARRAYS];    /* float32, int32, or QUERN_STRING for inputs of text */
     const char *names[2 * QUERN_MAX_ARRAYS]; /* of the model's inputs and outputs */
+    /* By target: the largest weights it takes, (records, steps) where it has steps, else (records). */
+    quern_shape weights[QUERN_MAX_ARRAYS];
 } quern_batch_spec;
 
+/* How a target of a batch is weighted: as `weights` says for all targets, by one number a record, or one a record and step. */
+enum { QUERN_WEIGHTS_COMMON = 0, QUERN_WEIGHTS_RECORDS = 1, QUERN_WEIGHTS_STEPS = 2 };
+
 /* A recycled batch. Whoever fills it writes arrays of `size` records (<= spec->batch_size, which `size` holds at first) and, if it
- * has sample weights, `weights` (one number a record) and sets has_weights. */
+ * has sample weights, `weights` (one number a record, for all targets) and sets has_weights; weights of a target's own go into
+ * target_weights[i], and weighs[i] says how many they are. A target whose weights were one a record stays so for
+ * the run, as does one that has them by step. */
 typedef struct quern_batch {
     const quern_batch_spec *spec; /* borrowed from the run */
     int64_t size;
@@ -33,8 +40,21 @@ typedef struct quern_batch {
     float *weights;
     int64_t *indices; /* room for the numbers of the records; sources that know them fill it */
     int32_t has_weights;
-    int64_t epoch, first; /* set by the run: epoch from 0, place of the first record in it */
+    int64_t epoch, first;                    /* set by the run: epoch from 0, place of the first record in it */
+    float *target_weights[QUERN_MAX_ARRAYS]; /* by target: room for spec->weights[i] */
+    int32_t weighs[QUERN_MAX_ARRAYS];        /* by target: a QUERN_WEIGHTS_…, at first COMMON */
+    char *text;                              /* bytes of inputs of type string: see quern_batch_put_string */
+    int64_t text_room, text_used;
 } quern_batch;
+
+/* Bytes of one string at most; and of the room that a batch has for each string of its inputs, together. */
+enum { QUERN_MOST_STRING = 1 << 16, QUERN_STRING_ROOM = 1 << 12 };
+
+/* Puts a string into place `at` (in C order) of an array of type string of the batch: its bytes are copied into the batch's room,
+ * which is as large as all strings with QUERN_STRING_ROOM bytes each, and never smaller than one of QUERN_MOST_STRING. Where the
+ * bytes outlive the run, the element may point to them instead. QUERN_OK, or QUERN_INVALID that names the record when the string is
+ * too long or the room is full. */
+QUERN_API int quern_batch_put_string(quern_batch *b, int array, int64_t at, const char *bytes, int64_t size, quern_error *err);
 
 /* Bytes that the state of a generator takes at most; of records that are known by number it takes no more than 128. */
 #define QUERN_MAX_STATE 4096
@@ -71,9 +91,13 @@ QUERN_API int quern_yield(quern_yielder *yielder, quern_batch *batch);
 QUERN_API quern_error *quern_yielder_error(quern_yielder *yielder);
 
 /* Arrays in memory, kept alive by the caller: n_x inputs, n_y targets, weights (float32, one a record; NULL: none), all with the
- * same first axis, in any dtype. Returns new, NULL on failure. */
+ * same first axis, in any dtype; inputs of type string are quern_string, whose bytes are kept alive too. Returns new, NULL on
+ * failure. */
 QUERN_API quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y,
                                                  const float *weights, quern_error *err);
+/* Gives target `target` of such a generator weights of its own, (records) or (records, steps), kept alive by the caller; they stand
+ * in place of those for all. Before a run. QUERN_OK or a negative status: another generator, no such target, another shape. */
+QUERN_API int quern_array_generator_weights(quern_generator *g, int target, const quern_tensor *weights, quern_error *err);
 
 /* How files are read; NULL and zero: the default. */
 typedef struct quern_file_opts {
@@ -86,7 +110,8 @@ typedef struct quern_file_opts {
     double stall_timeout; /* the same: seconds of silence that are QUERN_STALLED                                         */
 } quern_file_opts;
 /* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
- * not, or "FILE.npz:/member"; x:NAME= and y:NAME= for several inputs and outputs), "data.npz" with members x, y and w, or
+ * not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs; weights may be one a record and step of
+ * their output, if the files can be read by number), "data.npz" with members x, y and w, or
  * "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
  * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
  * (quern_generator_class). Columns fill several inputs, and several outputs, in their order. With the format "npy" a word without a

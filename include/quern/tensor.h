@@ -24,8 +24,15 @@ typedef enum quern_dtype {
     QUERN_UINT16 = 7,
     QUERN_INT16 = 8,
     QUERN_BOOL = 9, /* one byte, 0 or 1 */
-    QUERN_UINT32 = 10
+    QUERN_UINT32 = 10,
+    QUERN_STRING = 11 /* each element a quern_string */
 } quern_dtype;
+
+/* A string of bytes that somebody else owns; it may hold zeros. */
+typedef struct quern_string {
+    const char *data;
+    int64_t size;
+} quern_string;
 
 /* Dimensions, first to last. A negative dimension is open: -1 stands for the number of records in the batch, -k for k
  * times that number (an array in which k steps of each record were laid side by side). */

@@ -47,6 +47,16 @@ static int64_t class_of(const quern_batch *b, int64_t r)
     return best;
 }
 
+/* Weights of targets' own. */
+static void weigh_targets(quern_batch *b, int64_t r, float weight)
+{
+    for (int i = 0; i < b->spec->n_targets; i++) {
+        int64_t per = b->weighs[i] == QUERN_WEIGHTS_STEPS ? b->spec->weights[i].dims[1] : b->weighs[i] != QUERN_WEIGHTS_COMMON;
+        for (int64_t k = r * per; k < (r + 1) * per; k++)
+            b->target_weights[i][k] *= weight;
+    }
+}
+
 int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, quern_error *err)
 {
     for (int64_t r = 0; c->weight && r < b->size; r++) {
@@ -55,6 +65,7 @@ int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, qu
             return quern__fail(err, QUERN_INVALID, "class_weight", "record %lld of the epoch has class %lld, which has no weight",
                                (long long)(b->first + r + 1), (long long)k);
         b->weights[r] = c->weight[k] * (b->has_weights ? b->weights[r] : 1);
+        weigh_targets(b, r, c->weight[k]);
     }
     b->has_weights = b->has_weights || c->weight;
     return QUERN_OK;

@@ -23,6 +23,15 @@ json_t *quern__config_write(const quern_model *m);
 /* The model of a config.json, whose weights may take up to `room` bytes. Returns new. */
 quern_model *quern__config_read(json_t *root, size_t room, quern_error *err);
 
+/* Where a file has the layer of a node: "layers/dense_1". */
+void quern__layer_group(const quern_model *m, int node, char *out, size_t size);
+/* The vocabularies of a model as members of an archive: makes a list (`n` of them), whose names and bytes quern__assets_free frees.
+ */
+int quern__assets_write(const quern_model *m, quern__member **list, int *n, quern_error *err);
+/* Reads those that are there into the layers that have none in their config. */
+int quern__assets_read(quern_model *m, const char *path, size_t limit, quern_error *err);
+void quern__assets_free(quern__member *list, int n);
+
 /* model.weights.h5 as an image in memory, and back into the model. */
 int quern__weights_write(const quern_model *m, char **bytes, size_t *n, quern_error *err);
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err);

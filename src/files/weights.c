@@ -18,22 +18,29 @@ static hid_t open_image(const char *bytes, size_t n)
     return file;
 }
 
+void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
+{
+    char base[96];
+    int same = 0;
+    const quern__layer *l = m->b->nodes[node].layer;
+    for (int i = 0; i < node; i++)
+        same += !m->b->nodes[i].again && m->b->nodes[i].layer->kind == l->kind;
+    quern__snake_case(l->kind->name, base, sizeof base);
+    snprintf(out, size, same ? "layers/%s_%d" : "layers/%s", base, same);
+}
+
 /* Called with each variable of the model and its place, and with the groups that stand without one (v NULL); negative stops. */
 typedef int visitor(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err);
 
 static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quern_error *err)
 {
-    char base[96], group[160], path[256];
+    char group[160], path[256];
     int status = QUERN_OK;
     for (int k = 0; status >= 0 && k < m->b->n; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
-        int same = 0;
         if (m->b->nodes[k].again || (m->sequential && m->b->nodes[k].n_in == 0))
             continue;
-        for (int i = 0; i < k; i++)
-            same += !m->b->nodes[i].again && m->b->nodes[i].layer->kind == l->kind;
-        quern__snake_case(l->kind->name, base, sizeof base);
-        snprintf(group, sizeof group, same ? "layers/%s_%d" : "layers/%s", base, same);
+        quern__layer_group(m, k, group, sizeof group);
         snprintf(path, sizeof path, "%s/vars", group);
         status = fn(user, file, path, NULL, err);
         for (int i = 0; status >= 0 && i < l->n_weights; i++) {

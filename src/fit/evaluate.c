@@ -163,6 +163,8 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
         quern__queue_release(q);
     }
     quern__model_forget(m);
+    if (status >= 0 && seen > 0 && l->kind->adapted)
+        status = l->kind->adapted(l, err);
     if (status >= 0 && seen == 0)
         return quern__fail(err, QUERN_INVALID, "data", "the data is empty");
     return status;
@@ -176,11 +178,11 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
     int status = q ? QUERN_OK : QUERN_INVALID, n = 0;
     for (int k = 0; k < m->b->n && status >= 0; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
-        bool meant = layer ? !strcmp(l->name, layer) : l->kind->adapt && l->n_constants == 0;
+        bool learns = l->kind->adapt && l->n_constants == 0 && !l->given;
+        bool meant = layer ? !strcmp(l->name, layer) && !m->b->nodes[k].again : learns && !m->b->nodes[k].again;
         if (!meant)
             continue;
-        status = l->kind->adapt && l->n_constants == 0 ? adapt_node(m, k, q, steps, n > 0, err)
-                                                       : quern__fail(err, QUERN_INVALID, layer, "has nothing to adapt");
+        status = learns ? adapt_node(m, k, q, steps, n > 0, err) : quern__fail(err, QUERN_INVALID, layer, "has nothing to adapt");
         n++;
     }
     quern__queue_close(q);
@@ -204,7 +206,7 @@ int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, 
     quern__queue_opts q = quern__queue_opts_of(m, QUERN__TRAIN, batch_size);
     q.depth = max_queue_size ? max_queue_size : 10;
     q.workers = 1;
-    int status = quern__model_prepare(m, QUERN__TRAIN, q.spec.batch_size, false, err);
+    int status = quern__model_prepare(m, QUERN__TRAIN, q.spec.batch_size, NULL, err);
     if (status < 0)
         return status;
     *out = (quern_plan){ .queue = quern__queue_bytes(&q), .activations = m->programs[QUERN__TRAIN].plan->slab_bytes };

@@ -13,13 +13,15 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
     o.spec.batch_size = batch_size ? batch_size : m->b->records ? m->b->records : 32;
     for (int i = 0; i < m->n_in; i++) {
         o.spec.shapes[i] = quern_model_input_shape(m, i);
-        o.spec.dtypes[i] = QUERN_FLOAT32;
+        o.spec.dtypes[i] = quern__made_dtype(m->b, m->in[i]);
         o.spec.names[i] = quern__maker(m->b, m->in[i])->layer->name;
     }
     for (int i = 0; i < o.spec.n_targets; i++)
         o.spec.names[m->n_in + i] = quern__maker(m->b, m->out[i])->layer->name;
     for (int i = 0; i < o.spec.n_targets; i++)
         o.spec.dtypes[m->n_in + i] = quern_model_target(m, i, &o.spec.shapes[m->n_in + i]);
+    for (int i = 0; i < o.spec.n_targets; i++)
+        o.spec.weights[i] = quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS);
     return o;
 }
 
@@ -38,24 +40,45 @@ void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)
 
 void quern__logs_read(quern__logs *logs, const quern_model *m, int at) { quern__model_read_logs(m, logs->values + at); }
 
+/* The weights of each target, and how many they are. A target that has been weighted once stays so: records of batches without
+ * weights count 1. */
+static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how, void **weights, quern_error *err)
+{
+    *how = (quern__weighing){ 0 };
+    for (int i = 0; i < b->spec->n_targets; i++) {
+        uint8_t own = (uint8_t)b->weighs[i], before = p->m->programs[p->mode].weighing.of[i];
+        uint8_t now = own ? own : b->has_weights ? QUERN_WEIGHTS_RECORDS : before;
+        if (before && now != before && p->done > 0)
+            return quern__fail(err, QUERN_SHAPE, b->spec->names[b->spec->n_inputs + i],
+                               "its weights were one a record%s, now they are not",
+                               before == QUERN_WEIGHTS_STEPS ? " and step" : "");
+        how->of[i] = now;
+        weights[i] = own || !(b->has_weights || now) ? (void *)b->target_weights[i] : (void *)b->weights;
+        if (own || b->has_weights || !now)
+            continue;
+        weights[i] = b->target_weights[i];
+        quern_shape s = quern__shape_close(quern__model_weights_shape(p->m, i, now), b->size);
+        for (int64_t k = 0; k < quern_shape_count(&s); k++)
+            b->target_weights[i][k] = 1;
+    }
+    return QUERN_OK;
+}
+
 static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
 {
     void *arrays[3 * QUERN_MAX_ARRAYS];
     const float *out[QUERN__MAX_IO];
     int n = b->spec->n_inputs + b->spec->n_targets, status;
     if (p->mode == QUERN__PREDICT) {
-        status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, false, err);
+        status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, NULL, err);
         status = status < 0 ? status : quern_predict_on_batch(p->m, b->arrays, b->size, out, err);
         return status < 0 ? status : p->sink(p->user, out, b->size) ? QUERN_END : QUERN_OK;
     }
+    quern__weighing how;
     memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
-    for (int i = 0; i < b->spec->n_targets; i++)
-        arrays[n + i] = b->weights;
-    /* A model that has been weighted once stays so: the other batches' records count 1. */
-    bool weighted = b->has_weights || p->m->programs[p->mode].weighted;
-    for (int64_t r = 0; weighted && !b->has_weights && r < b->size; r++)
-        b->weights[r] = 1;
-    return quern__model_run(p->m, p->mode, arrays, weighted, b->size, b->spec->batch_size, b->epoch, b->first, err);
+    status = weights_of(p, b, &how, arrays + n, err);
+    return status < 0 ? status
+                      : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size, b->epoch, b->first, err);
 }
 
 /* What hooks are told of a batch. */

@@ -224,10 +224,11 @@ extern const quern__class quern__layer_subtract, quern__layer_multiply, quern__l
     quern__layer_global_max_pooling1d, quern__layer_global_max_pooling2d, quern__layer_global_max_pooling3d,
     quern__layer_spatial_dropout1d, quern__layer_spatial_dropout2d, quern__layer_spatial_dropout3d, quern__layer_unit_normalization,
     quern__layer_activity_regularization;
-/* rows.c, multi_head.c, attention.c, einsum.c, convolution1d.c */
+/* lookup.c, rows.c, multi_head.c, attention.c, einsum.c, convolution1d.c */
 extern const quern__class quern__layer_layer_normalization, quern__layer_rms_normalization, quern__layer_multi_head_attention,
     quern__layer_grouped_query_attention, quern__layer_attention, quern__layer_additive_attention, quern__layer_masking,
-    quern__layer_einsum_dense, quern__layer_dot, quern__layer_conv1d, quern__layer_max_pooling1d, quern__layer_average_pooling1d;
+    quern__layer_text_vectorization, quern__layer_string_lookup, quern__layer_integer_lookup, quern__layer_einsum_dense,
+    quern__layer_dot, quern__layer_conv1d, quern__layer_max_pooling1d, quern__layer_average_pooling1d;
 const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &dense_class,
                                                      &flatten_class,
@@ -298,4 +299,7 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &quern__layer_conv1d,
                                                      &quern__layer_max_pooling1d,
                                                      &quern__layer_average_pooling1d,
+                                                     &quern__layer_text_vectorization,
+                                                     &quern__layer_string_lookup,
+                                                     &quern__layer_integer_lookup,
                                                      NULL };

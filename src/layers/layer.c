@@ -32,6 +32,8 @@ void quern__layer_free(quern__layer *l)
         quern__variable_free(l->constants[i]);
     for (int i = 0; i < l->n_states; i++)
         quern__variable_free(l->states[i]);
+    if (l->kind->drop)
+        l->kind->drop(l);
     quern__free(l->scratch);
     json_decref(l->config);
     quern__free(l->name);
@@ -264,6 +266,15 @@ static void pass_masks(quern__layer *l, quern__graph *g, int n_in)
         l->context->mask_out[0] = quern__layer_merged_mask(l, g, n_in);
 }
 
+/* Whether its inputs are of a type that it takes; told as a failure of the graph. */
+static bool takes_all(const quern__layer *l, quern__graph *g, const quern__id *in, int n_in)
+{
+    for (int i = 0; i < n_in; i++)
+        if (in[i] && !l->kind->strings && quern__graph_value(g, in[i])->dtype == QUERN_STRING)
+            return quern__graph_fail(g, QUERN_INVALID, "its input is text, %s takes numbers", l->kind->name);
+    return true;
+}
+
 quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__graph *g, const quern__id *in, int n_in,
                                    quern__context *context)
 {
@@ -273,7 +284,7 @@ quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__
     context->stepping = l->context->stepping;
     context->n_out = 1;
     memset(context->mask_out, 0, sizeof context->mask_out);
-    quern__id y = inner->kind->call(inner, g, in, n_in, context->training);
+    quern__id y = !takes_all(inner, g, in, n_in) ? 0 : inner->kind->call(inner, g, in, n_in, context->training);
     context->out[0] = y;
     pass_masks(inner, g, n_in);
     if (y)
@@ -290,7 +301,7 @@ quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     l->context = context;
     context->n_out = 1;
     memset(context->mask_out, 0, sizeof context->mask_out);
-    quern__id y = l->kind->call(l, g, in, n_in, context->training);
+    quern__id y = !takes_all(l, g, in, n_in) ? 0 : l->kind->call(l, g, in, n_in, context->training);
     context->out[0] = y;
     pass_masks(l, g, n_in);
     for (int i = 0; y && i < l->n_weights; i++)

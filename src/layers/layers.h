@@ -67,11 +67,14 @@ typedef struct quern__class {
     const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone, one or a list */
     const quern__field *told;  /* layers: arguments of the call that are true or false; words give them beside the others */
     int masks;                 /* layers: QUERN__MASK_… */
-    bool by_step;              /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
-                                  what later steps need (context->stepping) */
+    bool strings;              /* layers: inputs of text are what it takes */
+    void (*drop)(struct quern__layer *layer); /* layers: frees layer->object */
+    bool by_step; /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
+                     what later steps need (context->stepping) */
     /* Layers with a state that is learned by looking at data (Keras: adapt): one batch of inputs, `seen` numbers by place before.
      */
     int (*adapt)(struct quern__layer *layer, const quern_tensor *batch, int64_t seen, quern_error *err);
+    int (*adapted)(struct quern__layer *layer, quern_error *err); /* after the last batch; NULL: nothing is left to do */
     /* Losses and metrics: one value per record (or per element before the last axis). */
     quern__id (*value)(quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
     /* Losses: which of those values count at all (1, else 0); NULL: every one. */
@@ -182,6 +185,8 @@ typedef struct quern__layer {
     int64_t records;         /* in every batch, when that is fixed (stateful models); 0: open */
     uint64_t seed;           /* of its initializers and its dropout */
     void *scratch;           /* what adapt keeps between batches */
+    void *object;            /* what its nodes ask, of layers that look up */
+    bool given;              /* its state is given: there is nothing to adapt */
     size_t *room;            /* bytes that weights may still take; NULL: as many as there are */
     quern__id penalty;       /* while a graph is built: losses it added */
     quern__context *context; /* while it is called */
@@ -227,6 +232,16 @@ bool quern__layer_flag(const quern__layer *layer, const char *name);
 quern__variable *quern__layer_state(quern__layer *layer, quern__graph *g, int k, const quern_shape *shape);
 /* During a call: gives one more output, with its mask (0: none). */
 void quern__layer_result(quern__layer *layer, quern__id value, quern__id mask);
+
+/* ---- lookup.c: layers with a vocabulary, and what files keep of it ---- */
+bool quern__layer_looks_up(const quern__layer *layer);
+/* Whether such a layer is TextVectorization, whose vocabulary Keras writes a second time for the layer inside. */
+bool quern__layer_is_text(const quern__layer *layer);
+/* A learned vocabulary that lines cannot hold (tf_idf has weights, tokens may be newlines) as members of the layer's config. */
+void quern__layer_inline_vocabulary(const quern__layer *layer, json_t *config);
+/* The vocabulary as vocabulary.txt has it; false when the config has it. */
+bool quern__layer_vocabulary_text(const quern__layer *layer, quern__text *out);
+int quern__layer_read_vocabulary(quern__layer *layer, const char *lines, size_t n, quern_error *err);
 
 /* ---- losses.c, metrics.c ---- */
 /* A loss: its values, weighted, reduced as its config says. `weights` and `mask` (0: none) have the rank of the values or less; a

@@ -83,6 +83,13 @@ static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern
     return QUERN_OK;
 }
 
+int quern__made_dtype(const quern_blueprint *b, int value)
+{
+    const quern__applied *a = quern__maker(b, value);
+    const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
+    return dtype && !strcmp(dtype, "string") ? QUERN_STRING : QUERN_FLOAT32;
+}
+
 /* Shapes and number of a node's outputs, found by building its nodes. */
 static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, quern_error *err)
 {
@@ -92,7 +99,7 @@ static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, que
     quern__graph *g = quern__graph_new();
     for (int i = 0; i < node->n_in; i++) {
         in[i] = b->values[node->in[i]].shape;
-        ids[i] = g ? quern__graph_batch(g, i, QUERN_FLOAT32, &in[i]) : 0;
+        ids[i] = g ? quern__graph_batch(g, i, quern__made_dtype(b, node->in[i]), &in[i]) : 0;
     }
     node->layer->records = b->records;
     node->layer->arguments = node->arguments;
@@ -255,11 +262,12 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
     for (int i = 0; fits && i < n_inputs; i++)
         fits = inputs[i] >= 0 && inputs[i] < b->n_values && quern__maker(b, inputs[i])->n_in == 0;
     for (int i = 0; fits && i < n_outputs; i++)
-        fits = outputs[i] >= 0 && outputs[i] < b->n_values;
+        fits = outputs[i] >= 0 && outputs[i] < b->n_values && quern__made_dtype(b, outputs[i]) != QUERN_STRING;
     if (fits && quern__blueprint_order(b, outputs, n_outputs) < 0)
         quern__fail_memory(err, 1);
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {
-        quern__fail(err, QUERN_INVALID, "model", "a model has 1 to %d inputs and outputs, values of its blueprint", QUERN__MAX_IO);
+        quern__fail(err, QUERN_INVALID, "model",
+                    "a model has 1 to %d inputs and outputs, values of its blueprint, no text comes out", QUERN__MAX_IO);
         quern_blueprint_free(b);
         quern__free(m);
         return NULL;

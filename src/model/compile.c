@@ -50,7 +50,7 @@ static int check_names(const quern_model *m, json_t *spec, const char *what, que
     json_t *v;
     for (int i = 0; i < m->n_out; i++)
         names[i] = output_name(m, i);
-    if (json_is_array(spec) && m->n_out > 1 && json_array_size(spec) != (size_t)m->n_out)
+    if (json_array_size(spec) > 0 && m->n_out > 1 && json_array_size(spec) != (size_t)m->n_out)
         return quern__fail(err, QUERN_INVALID, what, "%zu given for %d outputs", json_array_size(spec), m->n_out);
     if (!json_is_object(spec) || json_object_get(spec, "class_name"))
         return QUERN_OK;

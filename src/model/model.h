@@ -6,6 +6,7 @@
 #include "layers/layers.h"
 #include "step/step.h"
 #include <quern/model.h>
+#include <quern/source.h>
 #include <quern/text.h>
 
 enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 64, QUERN__MAX_NODES = 1 << 14 };
@@ -39,6 +40,9 @@ struct quern_blueprint {
     quern__made *values;
 };
 
+/* Type of a value: that of an input, else float32. */
+int quern__made_dtype(const quern_blueprint *b, int value);
+
 /* A mean over an epoch: a metric, or (row NULL) the loss of an output, or of all (output -1). */
 typedef struct quern__mean {
     char *name;
@@ -49,12 +53,17 @@ typedef struct quern__mean {
     quern__variable *total, *count;
 } quern__mean;
 
+/* By output: the QUERN_WEIGHTS_… that its values are weighted with; 0: not at all. */
+typedef struct quern__weighing {
+    uint8_t of[QUERN__MAX_IO];
+} quern__weighing;
+
 /* A graph, its plan, and what it was made for. */
 typedef struct quern__program {
     quern__graph *graph;
     quern__plan *plan;
     int64_t capacity;
-    bool weighted;
+    quern__weighing weighing;
     quern__id outputs[QUERN__MAX_IO], masks[QUERN__MAX_IO], loss;
 } quern__program;
 
@@ -100,17 +109,19 @@ int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs
 /* The node that makes a value, and its shape. */
 static inline const quern__applied *quern__maker(const quern_blueprint *b, int value) { return &b->nodes[b->values[value].node]; }
 static inline const quern_shape *quern__made_shape(const quern_blueprint *b, int value) { return &b->values[value].shape; }
-/* Runs one batch; arrays: inputs, targets, weights (when weighted). Metrics add up until quern__model_reset. */
-int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
-                     int64_t epoch, int64_t first, quern_error *err);
+/* The shape of the weights of an output: QUERN_WEIGHTS_RECORDS, or _STEPS, which is the same where it has none. */
+quern_shape quern__model_weights_shape(const quern_model *m, int output, int kind);
+/* Runs one batch; arrays: inputs, targets, weights (of outputs that are weighted). Metrics add up until quern__model_reset. */
+int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, const quern__weighing *weighing, int64_t records,
+                     int64_t capacity, int64_t epoch, int64_t first, quern_error *err);
 /* The layers' nodes: the value of each value of the blueprint into `ids`, and its mask (0: none), room for n_values each; `penalty`
  * gets the sum of what regularizers add, 0 for none. With `stepping` the second axis of the inputs has its number of steps. */
 void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping, quern__id *ids,
                           quern__id *masks, quern__id *penalty);
 /* Room in the model's slab for a plan. */
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
-/* Makes the program of a mode for batches of up to `capacity` records, if it is not there. */
-int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err);
+/* Makes the program of a mode for batches of up to `capacity` records, if it is not there. `weighing` NULL: no weights. */
+int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
 void quern__model_reset(quern_model *m);
 /* A value of the blueprint for one batch, as predicting computes it; `out` is a view until the next run. The program
  * made for it is kept while the value is the same; quern__model_forget drops it (states that it read have changed). */

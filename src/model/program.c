@@ -37,7 +37,7 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
             shape.dims[1] = stepping->steps;
         if (timed)
             timed[m->in[i]] = true;
-        ids[m->in[i]] = quern__graph_batch(g, i, QUERN_FLOAT32, &shape);
+        ids[m->in[i]] = quern__graph_batch(g, i, quern__made_dtype(b, m->in[i]), &shape);
     }
     for (int k = 0; k < b->n && !quern__graph_status(g); k++) {
         quern__applied *node = &b->nodes[k];
@@ -63,17 +63,25 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
     quern__free(timed);
 }
 
+quern_shape quern__model_weights_shape(const quern_model *m, int output, int kind)
+{
+    const quern_shape *s = quern__made_shape(m->b, m->out[output]);
+    bool steps = kind == QUERN_WEIGHTS_STEPS && s->rank > 2 && s->dims[1] > 0;
+    return (quern_shape){ .rank = 1 + steps, .dims = { -1, steps ? s->dims[1] : 0 } };
+}
+
 /* Loss, metrics, and when training gradients and the optimizer's step. */
 static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty, quern_error *err)
 {
     quern__graph *g = p->graph;
-    quern_shape open = { .rank = 1, .dims = { -1 } }, s;
+    quern_shape open = { .rank = 1, .dims = { -1 } }, s, w;
     quern__id truth[QUERN__MAX_IO], weights[QUERN__MAX_IO] = { 0 }, own[QUERN__MAX_IO] = { 0 }, loss = 0, d[512];
     for (int i = 0; i < m->n_out; i++) {
         int dtype = quern_model_target(m, i, &s);
         truth[i] = quern__graph_batch(g, m->n_in + i, dtype, &s);
-        if (p->weighted)
-            weights[i] = quern__graph_batch(g, m->n_in + m->n_out + i, QUERN_FLOAT32, &open);
+        w = quern__model_weights_shape(m, i, p->weighing.of[i]);
+        if (p->weighing.of[i])
+            weights[i] = quern__graph_batch(g, m->n_in + m->n_out + i, QUERN_FLOAT32, &w);
         if (!m->loss_rows[i])
             continue;
         quern__graph_scope(g, "loss");
@@ -97,9 +105,13 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
                           mean->total, mean->count);
             continue;
         }
-        quern__id part = quern__mul2(g, quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64), rows);
+        /* Keras asks for the records of a batch before there is one, where it compiles: losses of outputs are means by the batch,
+         * the whole loss is by the record. */
+        quern__id part = quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64);
+        quern__id counts = o < 0 ? rows : quern__graph_constant(g, 1, QUERN_FLOAT64);
+        part = o < 0 ? quern__mul2(g, part, rows) : part;
         quern__assign(g, mean->total, quern__add2(g, quern__graph_variable(g, mean->total), part));
-        quern__assign(g, mean->count, quern__add2(g, quern__graph_variable(g, mean->count), rows));
+        quern__assign(g, mean->count, quern__add2(g, quern__graph_variable(g, mean->count), counts));
     }
     if (!training)
         return QUERN_OK;
@@ -158,11 +170,12 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
 }
 
 /* Plans a program for batches of up to `capacity` records, with room for its values. */
-static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int64_t capacity, bool weighted, quern_error *err)
+static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int64_t capacity, const quern__weighing *weighing,
+                        quern_error *err)
 {
     quern__program_free(p);
     p->capacity = capacity;
-    p->weighted = weighted;
+    p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
     int status = make_program(m, mode, p, err);
     status = status < 0 ? status : quern__model_make_room(m, p->plan, err);
     if (status < 0)
@@ -170,18 +183,19 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
     return status;
 }
 
-int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, bool weighted, quern_error *err)
+int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err)
 {
     quern__program *p = &m->programs[mode];
+    static const quern__weighing none = { 0 };
     if (mode != QUERN__PREDICT && !m->optimizer)
         return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
     if (capacity < 1 || capacity > INT32_MAX)
         return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d", (long long)capacity, INT32_MAX);
     if (!m->team && quern_model_set_threads(m, m->threads, err) < 0)
         return QUERN_INVALID;
-    if (p->plan && p->capacity >= capacity && p->weighted == weighted)
+    if (p->plan && p->capacity >= capacity && !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
         return QUERN_OK;
-    return plan_program(m, mode, p, capacity, weighted, err);
+    return plan_program(m, mode, p, capacity, weighing, err);
 }
 
 int quern__model_value(quern_model *m, int value, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
@@ -191,7 +205,7 @@ int quern__model_value(quern_model *m, int value, void *const *x, int64_t record
     int status = !m->team ? quern_model_set_threads(m, m->threads, err) : QUERN_OK;
     if (status >= 0 && (!p->plan || m->inner_value != value || p->capacity < records)) {
         m->inner_value = value;
-        status = plan_program(m, QUERN__PREDICT, p, capacity, false, err);
+        status = plan_program(m, QUERN__PREDICT, p, capacity, NULL, err);
     }
     quern__step_run run = { .slab = m->slab, .arrays = x, .records = records, .seed = m->b->seed };
     status = status < 0 ? status : quern__step(m->team, p->plan, &run, err);
@@ -206,10 +220,10 @@ int quern__model_value(quern_model *m, int value, void *const *x, int64_t record
 
 void quern__model_forget(quern_model *m) { quern__program_free(&m->inner); }
 
-int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, bool weighted, int64_t records, int64_t capacity,
-                     int64_t epoch, int64_t first, quern_error *err)
+int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, const quern__weighing *weighing, int64_t records,
+                     int64_t capacity, int64_t epoch, int64_t first, quern_error *err)
 {
-    int status = quern__model_prepare(m, mode, capacity > records ? capacity : records, weighted, err);
+    int status = quern__model_prepare(m, mode, capacity > records ? capacity : records, weighing, err);
     if (status < 0)
         return status;
     if (m->b->records && records != m->b->records)
@@ -244,12 +258,15 @@ static int on_batch(quern_model *m, quern__mode mode, void *const *x, void *cons
                     quern_error *err)
 {
     void *arrays[3 * QUERN__MAX_IO];
+    quern__weighing how = { 0 };
     memcpy(arrays, x, (size_t)m->n_in * sizeof *x);
     memcpy(arrays + m->n_in, y, (size_t)m->n_out * sizeof *y);
     if (w)
         memcpy(arrays + m->n_in + m->n_out, w, (size_t)m->n_out * sizeof *w);
+    for (int i = 0; w && i < m->n_out; i++)
+        how.of[i] = w[i] ? QUERN_WEIGHTS_RECORDS : QUERN_WEIGHTS_COMMON;
     quern__model_reset(m);
-    int status = quern__model_run(m, mode, arrays, w != NULL, records, records, 0, 0, err);
+    int status = quern__model_run(m, mode, arrays, &how, records, records, 0, 0, err);
     if (status >= 0 && logs)
         quern__model_read_logs(m, logs);
     return status;
@@ -269,7 +286,7 @@ int quern_test_on_batch(quern_model *m, void *const *x, void *const *y, void *co
 
 int quern_predict_on_batch(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err)
 {
-    int status = quern__model_run(m, QUERN__PREDICT, x, false, records, records, 0, 0, err);
+    int status = quern__model_run(m, QUERN__PREDICT, x, NULL, records, records, 0, 0, err);
     const quern__program *p = &m->programs[QUERN__PREDICT];
     for (int i = 0; status >= 0 && i < m->n_out; i++)
         out[i] = quern__plan_address(p->plan, p->outputs[i], m->slab, x);

@@ -10,7 +10,7 @@ extern const quern__op quern__op_unary, quern__op_unary_slope, quern__op_binary,
     quern__op_rmsprop, quern__op_adam, quern__op_recurrence, quern__op_recurrence_back, quern__op_pack, quern__op_gather,
     quern__op_scatter, quern__op_reverse, quern__op_rebatch, quern__op_normalize, quern__op_normalize_slope,
     quern__op_normalize_sums, quern__op_attention, quern__op_attention_slope, quern__op_batched_matmul, quern__op_append,
-    quern__op_windows, quern__op_windows_slope;
+    quern__op_windows, quern__op_windows_slope, quern__op_lookup;
 
 const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_unary_slope,
@@ -63,6 +63,7 @@ const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_append,
                                         &quern__op_windows,
                                         &quern__op_windows_slope,
+                                        &quern__op_lookup,
                                         NULL };
 
 const quern__op *quern__op_of(const quern__graph *g, quern__id id)

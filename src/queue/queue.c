@@ -37,11 +37,22 @@ static size_t array_bytes(const quern_batch_spec *s, int i)
     return quern__shape_bytes(&shape, s->dtypes[i], &bytes) ? (bytes + 127) / 64 * 64 : SIZE_MAX / 1024;
 }
 
+static size_t weight_bytes(const quern_batch_spec *s, int i)
+{
+    size_t bytes = 0;
+    quern_shape shape = quern__shape_close(s->weights[i], s->batch_size);
+    return quern__shape_bytes(&shape, QUERN_FLOAT32, &bytes) ? (bytes + 127) / 64 * 64 : SIZE_MAX / 1024;
+}
+
 size_t quern__queue_bytes(const quern__queue_opts *o)
 {
     size_t bytes = (size_t)o->spec.batch_size * (sizeof(float) + sizeof(int64_t));
     for (int i = 0; i < o->spec.n_inputs + o->spec.n_targets; i++)
         bytes += array_bytes(&o->spec, i);
+    for (int i = 0; i < o->spec.n_targets; i++)
+        bytes += weight_bytes(&o->spec, i);
+    int64_t room = quern__string_room(&o->spec);
+    bytes += room < 0 ? SIZE_MAX / 4096 : (size_t)room;
     return bytes * (size_t)(o->depth + (o->workers ? o->workers : 1));
 }
 
@@ -95,6 +106,8 @@ static int make(quern__queue *q, slot *s, int64_t ticket)
     quern_batch *b = &s->batch;
     b->size = q->opts.spec.batch_size;
     b->has_weights = false;
+    b->text_used = 0;
+    memset(b->weighs, 0, sizeof b->weighs);
     b->epoch = q->epoch;
     s->error = (quern_error){ 0 };
     int status = indexed(q) ? make_indexed(q, b, ticket, &s->error) : make_plain(q, b, &s->error);
@@ -155,6 +168,16 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
         for (int i = 0; i < s->n_inputs + s->n_targets; i++)
             if (!(b->arrays[i] = quern__alloc_aligned(array_bytes(s, i), 64)))
                 return quern__fail_memory(err, array_bytes(s, i));
+        for (int i = 0; i < s->n_targets; i++)
+            if (!(b->target_weights[i] = quern__alloc_aligned(weight_bytes(s, i), 64)))
+                return quern__fail_memory(err, weight_bytes(s, i));
+        int64_t room = quern__string_room(s);
+        b->text_room = room;
+        if (room && !(b->text = room > 0 ? quern__alloc((size_t)room) : NULL))
+            return quern__fail_memory(err, (size_t)room);
+        for (int i = 0; room && i < s->n_inputs; i++) /* no element points nowhere, whatever a source leaves out */
+            if (s->dtypes[i] == QUERN_STRING)
+                memset(b->arrays[i], 0, array_bytes(s, i));
         if (saves && !(q->ring[k].state = quern__alloc(QUERN_MAX_STATE)))
             return quern__fail_memory(err, QUERN_MAX_STATE);
         if (!b->weights || !b->indices)
@@ -176,7 +199,12 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     q->ended = INT64_MAX;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->changed, NULL);
-    int status = allocate(q, g->saves, err);
+    int status = QUERN_OK;
+    for (int i = 0; i < q->opts.spec.n_inputs && !g->strings; i++)
+        if (q->opts.spec.dtypes[i] == QUERN_STRING)
+            status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "gives numbers, input '%s' wants text",
+                                 q->opts.spec.names[i] ? q->opts.spec.names[i] : "?");
+    status = status < 0 ? status : allocate(q, g->saves, err);
     if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
         status = quern__fail_memory(err, QUERN_MAX_STATE);
     status = status < 0 ? status : g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
@@ -314,8 +342,11 @@ void quern__queue_close(quern__queue *q)
         quern__free(q->ring[k].batch.weights);
         quern__free(q->ring[k].batch.indices);
         quern__free(q->ring[k].state);
+        quern__free(q->ring[k].batch.text);
         for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
             quern__free_aligned(q->ring[k].batch.arrays[i]);
+        for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
+            quern__free_aligned(q->ring[k].batch.target_weights[i]);
     }
     quern__free(q->ring);
     pthread_mutex_destroy(&q->lock);

@@ -51,6 +51,14 @@ void quern__number_put(quern_tensor *t, int64_t i, double v)
         ((float *)t->data)[i] = (float)v;
 }
 
+int quern__weights_kind(const quern_batch_spec *spec, int target, int64_t per)
+{
+    const quern_shape *s = &spec->weights[target];
+    if (per == 1)
+        return QUERN_WEIGHTS_RECORDS;
+    return s->rank == 2 && s->dims[1] == per ? QUERN_WEIGHTS_STEPS : -1;
+}
+
 /* ---- a pull callback ---- */
 
 typedef struct pull {
@@ -102,6 +110,7 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
         *p = (pull){ *ops, user };
     quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;
     if (g) {
+        g->strings = true;
         g->restarts = ops->reset != NULL;
         g->saves = ops->save && ops->restore;
     } else
@@ -155,6 +164,7 @@ quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t c
         return NULL;
     }
     *n = (numbered){ .read = read, .user = user };
+    g->strings = true;
     g->finite = true;
     g->count = count;
     return g;
@@ -166,6 +176,7 @@ typedef struct arrays {
     int n_x, n_y;
     quern_tensor t[2 * QUERN_MAX_ARRAYS];
     const float *weights;
+    quern_tensor own[QUERN_MAX_ARRAYS]; /* weights by target; data NULL: none */
     order order;
 } arrays;
 
@@ -192,6 +203,15 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
                                i < a->n_x ? i : i - a->n_x, quern_shape_text(&t->shape, have, sizeof have),
                                quern_shape_text(&spec->shapes[i], want, sizeof want));
     }
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++)
+        if ((a->t[i].dtype == QUERN_STRING) != (spec->dtypes[i] == QUERN_STRING))
+            return quern__fail(err, QUERN_INVALID, i < a->n_x ? "x" : "y", "array %d is of type %s, the model wants %s",
+                               i < a->n_x ? i : i - a->n_x, quern_dtype_name(a->t[i].dtype), quern_dtype_name(spec->dtypes[i]));
+    for (int i = 0; i < spec->n_targets; i++)
+        if (a->own[i].data && quern__weights_kind(spec, i, per_record(&a->own[i].shape)) < 0)
+            return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d have shape %s, the model wants (None,) or %s", i,
+                               quern_shape_text(&a->own[i].shape, have, sizeof have),
+                               quern_shape_text(&spec->weights[i], want, sizeof want));
     g->spec = spec;
     a->order = (order){ shuffle, seed };
     return QUERN_OK;
@@ -241,21 +261,47 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
 {
     const arrays *a = g->self;
     const quern_batch_spec *s = g->spec;
-    (void)err;
     quern__number_records(g, a->order.shuffle, a->order.seed, pass, first, batch);
     for (int i = 0; i < s->n_inputs + s->n_targets; i++)
         for (int64_t r = 0, per = per_record(&a->t[i].shape); r < batch->size; r++)
             copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r);
+    for (int i = 0; i < s->n_inputs; i++)
+        for (int64_t k = 0, per = per_record(&a->t[i].shape); a->t[i].dtype == QUERN_STRING && k < batch->size * per; k++)
+            if (((quern_string *)batch->arrays[i])[k].size > QUERN_MOST_STRING || ((quern_string *)batch->arrays[i])[k].size < 0)
+                return quern__fail(err, QUERN_INVALID, "x", "record %lld: a string of %lld bytes, at most %d",
+                                   (long long)batch->indices[k / per], (long long)((quern_string *)batch->arrays[i])[k].size,
+                                   QUERN_MOST_STRING);
     for (int64_t r = 0; a->weights && r < batch->size; r++)
         batch->weights[r] = a->weights[batch->indices[r]];
     batch->has_weights = a->weights != NULL;
+    for (int i = 0; i < s->n_targets; i++) {
+        const quern_tensor *w = &a->own[i];
+        int64_t per = w->data ? per_record(&w->shape) : 0;
+        batch->weighs[i] = w->data ? quern__weights_kind(s, i, per) : QUERN_WEIGHTS_COMMON;
+        for (int64_t r = 0; w->data && r < batch->size; r++)
+            copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r);
+    }
+    return QUERN_OK;
+}
+
+static const quern__source_ops array_kind = { .open = array_open, .read = array_read, .free = self_free };
+
+int quern_array_generator_weights(quern_generator *g, int target, const quern_tensor *weights, quern_error *err)
+{
+    arrays *a = g->self;
+    if (g->ops != &array_kind || target < 0 || target >= a->n_y)
+        return quern__fail(err, QUERN_INVALID, "weights", g->ops == &array_kind ? "there is no target %d" : "no arrays in memory",
+                           target);
+    if (weights->shape.rank < 1 || weights->shape.rank > 2 || weights->shape.dims[0] != a->t[0].shape.dims[0] ||
+        quern_shape_count(&weights->shape) < 0)
+        return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d are not (records) or (records, steps)", target);
+    a->own[target] = *weights;
     return QUERN_OK;
 }
 
 quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y, const float *weights,
                                        quern_error *err)
 {
-    static const quern__source_ops kind = { .open = array_open, .read = array_read, .free = self_free };
     arrays *a = n_x >= 1 && n_x <= QUERN_MAX_ARRAYS && n_y >= 0 && n_y <= QUERN_MAX_ARRAYS ? quern__zalloc(1, sizeof *a) : NULL;
     bool fits = a != NULL;
     for (int i = 0; fits && i < n_x + n_y; i++) {
@@ -270,9 +316,9 @@ quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const que
     a->n_x = n_x;
     a->n_y = n_y;
     a->weights = weights;
-    quern_generator *g = quern__generator_new(&kind, a);
+    quern_generator *g = quern__generator_new(&array_kind, a);
     if (g) {
-        g->finite = true;
+        g->strings = g->finite = true;
         g->count = a->t[0].shape.dims[0];
     } else
         quern__free(a);

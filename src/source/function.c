@@ -126,7 +126,7 @@ quern_generator *quern_function_generator(quern_function *fn, void *arg)
     pthread_cond_init(&y->changed, NULL);
     quern_generator *g = quern__generator_new(&kind, y);
     if (g)
-        g->where = "function";
+        g->where = "function", g->strings = true;
     else
         function_free(&(quern_generator){ .self = y });
     return g;

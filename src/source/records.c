@@ -6,25 +6,26 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { most_blocks = 64, places_bytes = 2 << 20 };
+enum { most_parts = 3 * QUERN_MAX_ARRAYS + 1, most_blocks = 64, places_bytes = 2 << 20 };
 
 typedef struct records {
     int n;
-    quern__part_file parts[2 * QUERN_MAX_ARRAYS + 1];
-    char roles[2 * QUERN_MAX_ARRAYS + 1];     /* 'x', 'y', 'w' */
-    char names[2 * QUERN_MAX_ARRAYS + 1][64]; /* of an input or output; empty: the next one */
-    int order[2 * QUERN_MAX_ARRAYS];          /* part that feeds an array of the batch */
-    int weight;                               /* part of the weights, -1: none */
+    quern__part_file parts[most_parts];
+    char roles[most_parts];          /* 'x', 'y', 'w' */
+    char names[most_parts][64];      /* of an input or output; empty: the next one */
+    int order[2 * QUERN_MAX_ARRAYS]; /* part that feeds an array of the batch */
+    int weight;                      /* part of the weights of all targets, -1: none */
+    int own[QUERN_MAX_ARRAYS];       /* by target: part of its own weights, -1: none */
     bool shuffle;
     uint64_t seed;
     /* Forward: blocks of `block` records, and the places where they begin, kept while the first pass goes by. From then on a pass
      * may visit them in any order. */
     int64_t block, left; /* left: records until the present block ends */
     int n_blocks, kept, visited;
-    quern__place places[most_blocks][2 * QUERN_MAX_ARRAYS + 1];
+    quern__place places[most_blocks][most_parts];
     bool in_order;
     quern__random_key key;
-    int read[2 * QUERN_MAX_ARRAYS + 1], n_read; /* parts in the order in which a record of the run is laid out */
+    int read[most_parts], n_read; /* parts in the order in which a record of the run is laid out */
 } records;
 
 static void forget_places(records *r)
@@ -48,8 +49,8 @@ static void records_free(void *self)
 
 static int add(records *r, char role, const char *name, const char *file, const char *member, quern_error *err)
 {
-    if (r->n == 2 * QUERN_MAX_ARRAYS + 1)
-        return quern__fail(err, QUERN_INVALID, file, "more than %d arrays", 2 * QUERN_MAX_ARRAYS);
+    if (r->n == most_parts)
+        return quern__fail(err, QUERN_INVALID, file, "more than %d arrays", most_parts);
     int status = quern__part_open(&r->parts[r->n], file, member, err);
     r->roles[r->n] = role;
     snprintf(r->names[r->n], sizeof *r->names, "%s", name);
@@ -65,7 +66,7 @@ static int add_word(records *r, const char *word, quern_error *err)
 {
     const char *equals = strchr(word, '=');
     char name[64] = "", member[2] = { *word, 0 };
-    if (!equals || !strchr("xyw", *word) || (word[1] != '=' && (word[1] != ':' || *word == 'w')))
+    if (!equals || !strchr("xyw", *word) || (word[1] != '=' && word[1] != ':'))
         return quern__fail(err, QUERN_INVALID, word, "expected x=FILE, y=FILE or w=FILE (x:NAME=FILE)");
     if (word[1] == ':')
         snprintf(name, sizeof name, "%.*s", (int)(equals - word - 2), word + 2);
@@ -146,16 +147,40 @@ static int part_for(const records *r, const quern_batch_spec *spec, int k)
     return -1;
 }
 
+/* Which part weighs what: one without a name all targets, one number a record, or with steps the only target. */
+static int match_weights(records *r, const quern_batch_spec *spec, quern_error *err)
+{
+    r->weight = -1;
+    for (int t = 0; t < QUERN_MAX_ARRAYS; t++)
+        r->own[t] = -1;
+    for (int i = 0; i < r->n && spec->n_targets; i++) {
+        quern__part_file *p = &r->parts[i];
+        int t = 0;
+        if (r->roles[i] != 'w')
+            continue;
+        while (*r->names[i] && t < spec->n_targets && strcmp(r->names[i], spec->names[spec->n_inputs + t]))
+            t++;
+        bool all = !*r->names[i] && p->per == 1;
+        if (t == spec->n_targets)
+            return quern__fail(err, QUERN_INVALID, p->where, "no output is called '%s'", r->names[i]);
+        if ((!all && quern__weights_kind(spec, t, p->per) < 0) || (!*r->names[i] && !all && spec->n_targets > 1))
+            return quern__fail(err, QUERN_SHAPE, p->where,
+                               "weights are one number a record, or one a record and step of an output%s",
+                               *r->names[i] ? "" : " that is named");
+        int *to = all ? &r->weight : &r->own[t];
+        if (*to >= 0)
+            return quern__fail(err, QUERN_SHAPE, p->where, "weights are given once");
+        *to = i;
+    }
+    return QUERN_OK;
+}
+
 static int match(records *r, const quern_batch_spec *spec, quern_error *err)
 {
     char want[96];
-    r->weight = -1;
-    for (int i = 0; i < r->n; i++)
-        r->weight = r->roles[i] == 'w' ? i : r->weight;
-    for (int i = 0; i < r->n; i++)
-        if (r->roles[i] == 'w' && (r->parts[i].per != 1 || i != r->weight))
-            return quern__fail(err, QUERN_SHAPE, r->parts[i].where, "weights are one number a record, given once");
-    int used = 0;
+    int used = 0, status = match_weights(r, spec, err);
+    if (status < 0)
+        return status;
     for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
         int i = r->order[k] = part_for(r, spec, k);
         if (i < 0)
@@ -183,6 +208,21 @@ static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool 
     return match(r, spec, err);
 }
 
+/* Weights of targets' own. */
+static int read_own_weights(records *r, quern_batch *b, quern_error *err)
+{
+    for (int t = 0; t < b->spec->n_targets; t++) {
+        quern__part_file *p = r->own[t] < 0 ? NULL : &r->parts[r->own[t]];
+        b->weighs[t] = p ? quern__weights_kind(b->spec, t, p->per) : QUERN_WEIGHTS_COMMON;
+        for (int64_t i = 0; p && i < b->size; i++) {
+            int status = quern__part_read(p, b->indices[i], QUERN_FLOAT32, b->target_weights[t] + i * p->per, err);
+            if (status < 0)
+                return status;
+        }
+    }
+    return QUERN_OK;
+}
+
 static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     records *r = g->self;
@@ -203,7 +243,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
             return status;
     }
     b->has_weights = r->weight >= 0;
-    return QUERN_OK;
+    return read_own_weights(r, b, err);
 }
 
 static void numbered_free(quern_generator *g) { records_free(g->self); }
@@ -238,9 +278,13 @@ static void forward_order(void *self, const quern__random_key *key)
 static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
 {
     records *r = self;
-    int read[2 * QUERN_MAX_ARRAYS + 1], n = spec->n_inputs + spec->n_targets, status = match(r, spec, err);
+    int read[most_parts], n = spec->n_inputs + spec->n_targets, status = match(r, spec, err);
     if (status < 0)
         return status;
+    for (int t = 0; t < spec->n_targets; t++)
+        if (r->own[t] >= 0)
+            return quern__fail(err, QUERN_UNSUPPORTED, r->parts[r->own[t]].where,
+                               "weights by output or step need files that are not compressed");
     memcpy(read, r->order, (size_t)n * sizeof *read);
     if (r->weight >= 0)
         read[n++] = r->weight;

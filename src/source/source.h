@@ -45,6 +45,7 @@ struct quern_generator {
     int features;
     const char *where; /* what errors call it; NULL: "generator". Borrowed from self */
     bool saves;        /* ops->save and ops->restore work */
+    bool strings;      /* can fill arrays of type string   */
     quern__position position;
 };
 
@@ -54,6 +55,10 @@ int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed,
 /* A number of a tensor of any type by its place in C order, read and written. */
 double quern__number_of(const quern_tensor *t, int64_t i);
 void quern__number_put(quern_tensor *t, int64_t i, double v); /* float32, int32, float64 */
+/* Bytes of room for the strings of a batch (0 without any); -1: too many to count. */
+int64_t quern__string_room(const quern_batch_spec *spec);
+/* Which QUERN_WEIGHTS_… so many numbers a record are for a target; -1: none. */
+int quern__weights_kind(const quern_batch_spec *spec, int target, int64_t per);
 /* The numbers of the records at places first, first + 1, … of a pass, into batch->indices. */
 void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b);
 quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);

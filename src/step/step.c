@@ -108,6 +108,8 @@ static int tell(const running *r, quern_error *err)
     snprintf(where, sizeof where, "record %lld of the batch", (long long)f->record);
     if (f->code == QUERN_NUMBER)
         return quern__fail(err, f->code, f->scope, "%s gave %g first, at %s", f->what, f->value, where);
+    if (f->code == QUERN_NOTFOUND)
+        return quern__fail(err, f->code, where, "%s (%s)", f->what, f->scope);
     return quern__fail(err, f->code, where, "%s %g is outside 0 … %g (%s)", f->what, f->value, f->limit, f->scope);
 }
 

@@ -8,10 +8,17 @@ static const struct {
     const char *name;
     size_t size;
 } types[] = {
-    [QUERN_FLOAT32] = { "float32", 4 }, [QUERN_FLOAT64] = { "float64", 8 }, [QUERN_INT32] = { "int32", 4 },
-    [QUERN_INT64] = { "int64", 8 },     [QUERN_UINT8] = { "uint8", 1 },     [QUERN_INT8] = { "int8", 1 },
-    [QUERN_UINT16] = { "uint16", 2 },   [QUERN_INT16] = { "int16", 2 },     [QUERN_BOOL] = { "bool", 1 },
+    [QUERN_FLOAT32] = { "float32", 4 },
+    [QUERN_FLOAT64] = { "float64", 8 },
+    [QUERN_INT32] = { "int32", 4 },
+    [QUERN_INT64] = { "int64", 8 },
+    [QUERN_UINT8] = { "uint8", 1 },
+    [QUERN_INT8] = { "int8", 1 },
+    [QUERN_UINT16] = { "uint16", 2 },
+    [QUERN_INT16] = { "int16", 2 },
+    [QUERN_BOOL] = { "bool", 1 },
     [QUERN_UINT32] = { "uint32", 4 },
+    [QUERN_STRING] = { "string", sizeof(quern_string) },
 };
 enum { n_types = sizeof types / sizeof *types };
 

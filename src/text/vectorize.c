@@ -83,82 +83,87 @@ void quern__vectorizer_free(quern__vectorizer *z)
 /* Whoever gets the tokens of a text, one by one. */
 typedef int token_sink(void *user, const char *token, size_t n, quern_error *err);
 
-typedef struct span {
-    size_t from, length;
-} span;
+/* A text on its way: case and punctuation are seen to token by token, so that no copy of the whole is needed. */
+typedef struct walk {
+    const quern__vectorizer *z;
+    const char *text;
+    size_t n, at;
+} walk;
 
-/* Where the tokens of the cleaned text lie, in `out` (NULL: only counted). */
-static size_t find_spans(const quern__vectorizer *z, const char *text, size_t n, span *out)
+/* The next token, cleaned, into `to` (room for what is left of the text); false at the end. */
+static bool next_token(walk *w, char *to, size_t *length)
 {
-    size_t count = 0, at = 0, from;
-    while (at < n && z->split == ' ') {
-        while (at < n && quern__is_space(text[at]))
-            at++;
-        for (from = at; at < n && !quern__is_space(text[at]);)
-            at++;
-        if (at > from) {
-            if (out)
-                out[count] = (span){ from, at - from };
-            count++;
+    const quern__vectorizer *z = w->z;
+    *length = 0;
+    while (w->at < w->n && z->split && !*length) {
+        size_t from, skip = z->split == ' ';
+        for (; skip && w->at < w->n && quern__is_space(w->text[w->at]); w->at++)
+            ;
+        from = w->at;
+        for (; skip && w->at < w->n && !quern__is_space(w->text[w->at]); w->at++)
+            ;
+        if (z->split == 'c') {
+            uint32_t c;
+            int bytes = quern__utf8_read(w->text + from, w->n - from, &c);
+            w->at += bytes > 0 ? (size_t)bytes : 1;
         }
+        *length = quern__word_clean(w->text + from, w->at - from, z->lower, z->strip, to);
     }
-    while (at < n && z->split == 'c') {
-        uint32_t c;
-        int length = quern__utf8_read(text + at, n - at, &c);
-        if (out)
-            out[count] = (span){ at, length > 0 ? (size_t)length : 1 };
-        count++;
-        at += length > 0 ? (size_t)length : 1;
+    if (!z->split && w->at == 0) {
+        w->at = w->n + 1;
+        *length = quern__word_clean(w->text, w->n, z->lower, z->strip, to);
+        return true;
     }
-    if (!z->split) {
-        if (out)
-            *out = (span){ 0, n };
-        count = 1;
-    }
-    return count;
-}
-
-/* One token; a byte that is no UTF-8 is U+FFFD where characters are split, as in TensorFlow. */
-static int give(const quern__vectorizer *z, const char *text, span s, token_sink *sink, void *user, quern_error *err)
-{
-    uint32_t c;
-    if (z->split == 'c' && s.length == 1 && quern__utf8_read(text + s.from, 1, &c) <= 0)
-        return sink(user, "\xef\xbf\xbd", 3, err);
-    return sink(user, text + s.from, s.length, err);
+    return *length > 0;
 }
 
 /* All runs of `width` tokens, joined by spaces. */
-static int give_grams(const char *text, const span *spans, size_t n, size_t width, token_sink *sink, void *user, quern_error *err)
+static int give_grams(walk w, size_t width, char *joined, token_sink *sink, void *user, quern_error *err)
 {
-    quern__text joined = { 0 };
+    size_t length, used = 1;
     int status = QUERN_OK;
-    for (size_t i = 0; status >= 0 && i + width <= n; i++) {
-        joined.length = 0;
+    while (status >= 0 && used) {
+        walk ahead = w;
+        used = 0;
         for (size_t k = 0; k < width; k++) {
-            quern__text_add_bytes(&joined, " ", k > 0);
-            quern__text_add_bytes(&joined, text + spans[i + k].from, spans[i + k].length);
+            joined[used] = ' ';
+            if (!next_token(&ahead, joined + used + (k > 0), &length))
+                return status;
+            used += length + (k > 0);
         }
-        status = joined.failed ? quern__fail_memory(err, joined.capacity) : sink(user, joined.data, joined.length, err);
+        status = sink(user, joined, used, err);
+        next_token(&w, joined, &length);
     }
-    quern__text_free(&joined);
     return status;
 }
 
+static int give_tokens(walk w, char *token, token_sink *sink, void *user, quern_error *err)
+{
+    size_t length;
+    uint32_t c;
+    int status = QUERN_OK;
+    while (status >= 0 && next_token(&w, token, &length)) {
+        /* a byte that is no UTF-8 is U+FFFD where characters are split, as in TensorFlow */
+        bool broken = w.z->split == 'c' && length == 1 && quern__utf8_read(token, 1, &c) <= 0;
+        status = broken ? sink(user, "\xef\xbf\xbd", 3, err) : sink(user, token, length, err);
+    }
+    return status;
+}
+
+/* Long texts need memory; those of a batch do not. */
 static int for_each_token(const quern__vectorizer *z, const char *text, size_t n, token_sink *sink, void *user, quern_error *err)
 {
-    char *clean = quern__alloc(n);
-    size_t length = clean ? quern__word_clean(text, n, z->lower, z->strip, clean) : 0;
-    size_t count = clean ? find_spans(z, clean, length, NULL) : 0;
-    span *spans = quern__zalloc(count, sizeof *spans);
-    int status = clean && spans ? QUERN_OK : quern__fail_memory(err, n + count * sizeof *spans);
-    if (status >= 0)
-        find_spans(z, clean, length, spans);
-    for (size_t i = 0; status >= 0 && !z->n_grams && i < count; i++)
-        status = give(z, clean, spans[i], sink, user, err);
+    char own[QUERN__VECTORIZE_BYTES + QUERN__VECTORIZE_BYTES / 2];
+    size_t room = 2 * n + 16; /* characters of one byte and the spaces between them */
+    char *token = room <= sizeof own || (n <= QUERN__VECTORIZE_BYTES && z->split != 'c') ? own : quern__alloc(room);
+    walk w = { .z = z, .text = text, .n = n };
+    int status = token ? QUERN_OK : quern__fail_memory(err, room);
+    if (status >= 0 && !z->n_grams)
+        status = give_tokens(w, token, sink, user, err);
     for (int g = 0; status >= 0 && g < z->n_grams; g++)
-        status = give_grams(clean, spans, count, (size_t)z->grams[g], sink, user, err);
-    quern__free(clean);
-    quern__free(spans);
+        status = give_grams(w, (size_t)z->grams[g], token, sink, user, err);
+    if (token != own)
+        quern__free(token);
     return status;
 }
 
@@ -179,7 +184,7 @@ int quern__vectorize_adapt(quern__vectorizer *z, const char *text, size_t n, que
 typedef struct output {
     const quern__vocabulary *vocabulary;
     int64_t *ids, room, n;
-    float *row;
+    float *places, *row; /* places: ids as numbers */
 } output;
 
 static int sink_find(void *user, const char *token, size_t n, quern_error *err)
@@ -190,6 +195,8 @@ static int sink_find(void *user, const char *token, size_t n, quern_error *err)
         return (int)index;
     if (o->row)
         quern__vocabulary_mark(o->vocabulary, index, o->row);
+    else if (o->n < o->room && o->places)
+        o->places[o->n] = (float)index;
     else if (o->n < o->room)
         o->ids[o->n] = index;
     o->n++;
@@ -201,6 +208,13 @@ int64_t quern__vectorize_ids(const quern__vectorizer *z, const char *text, size_
     output o = { .vocabulary = z->vocabulary, .ids = ids, .room = room };
     int status = for_each_token(z, text, n, sink_find, &o, err);
     return status < 0 ? status : o.n;
+}
+
+int quern__vectorize_padded(const quern__vectorizer *z, const char *text, size_t n, float *ids, int64_t length, quern_error *err)
+{
+    output o = { .vocabulary = z->vocabulary, .places = ids, .room = length };
+    memset(ids, 0, (size_t)length * sizeof *ids);
+    return for_each_token(z, text, n, sink_find, &o, err);
 }
 
 int quern__vectorize_row(const quern__vectorizer *z, const char *text, size_t n, float *row, quern_error *err)

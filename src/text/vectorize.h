@@ -4,7 +4,10 @@
 
 #include "text/vocabulary.h"
 
-enum { QUERN__MOST_GRAMS = 16 };
+enum {
+    QUERN__MOST_GRAMS = 16,
+    QUERN__VECTORIZE_BYTES = 1 << 16 /* longer texts need memory to be looked at; n-grams of characters, half as long ones */
+};
 
 typedef struct quern__vectorizer {
     quern__vocabulary *vocabulary;
@@ -23,6 +26,8 @@ int quern__vectorize_adapt(quern__vectorizer *z, const char *text, size_t n, que
 /* The indices of a text (output_mode int), the first `room` of them; how many there are, or a negative status. Padding with 0 and
  * the cut at output_sequence_length are the caller's: only it knows the longest text of the batch. */
 int64_t quern__vectorize_ids(const quern__vectorizer *z, const char *text, size_t n, int64_t *ids, int64_t room, quern_error *err);
+/* The same as numbers, cut at `length` and padded with 0. */
+int quern__vectorize_padded(const quern__vectorizer *z, const char *text, size_t n, float *ids, int64_t length, quern_error *err);
 /* The row of a text in the other modes: quern__vocabulary_depth numbers. */
 int quern__vectorize_row(const quern__vectorizer *z, const char *text, size_t n, float *row, quern_error *err);
 

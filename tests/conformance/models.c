@@ -10,11 +10,23 @@
 /* A generator over arrays of the case: batches of given sizes, end to end; endless ones begin again. */
 typedef struct feed {
     const test_case *c;
-    const quern_tensor *arrays[2 * QUERN_MAX_ARRAYS], *weights;
+    const quern_tensor *arrays[2 * QUERN_MAX_ARRAYS], *weights, *own[QUERN_MAX_ARRAYS]; /* own: by output */
     json_t *sizes; /* NULL: all of batch_size, the last what is left */
     int64_t batch_size, at, records;
     size_t next;
 } feed;
+
+/* Weights of outputs, one a record or one a record and step. */
+static void feed_own_weights(const feed *f, quern_batch *b, int64_t n)
+{
+    for (int i = 0; i < b->spec->n_targets; i++) {
+        const quern_tensor *w = f->own[i];
+        int64_t per = w ? quern_shape_count(&w->shape) / w->shape.dims[0] : 0;
+        for (int64_t k = 0; k < n * per; k++)
+            b->target_weights[i][k] = (float)quern__get(w, f->at * per + k);
+        b->weighs[i] = !w ? QUERN_WEIGHTS_COMMON : w->shape.rank > 1 ? QUERN_WEIGHTS_STEPS : QUERN_WEIGHTS_RECORDS;
+    }
+}
 
 static int feed_next(void *user, quern_batch *b, quern_error *err)
 {
@@ -37,6 +49,7 @@ static int feed_next(void *user, quern_batch *b, quern_error *err)
         b->weights[r] = (float)quern__get(f->weights, f->at + r);
     (void)err;
     b->has_weights = f->weights != NULL;
+    feed_own_weights(f, b, n);
     b->size = n;
     f->at += n;
     return QUERN_OK;
@@ -79,7 +92,10 @@ static bool feed_of(const model_case *k, const char *prefix, json_t *sizes, feed
     }
     f->records = f->arrays[0]->shape.dims[0];
     snprintf(letter, sizeof letter, "%ssw", prefix);
-    f->weights = case_numbered(k->c, letter, 0);
+    for (int i = 0; i < targets; i++)
+        f->own[i] = case_numbered(k->c, letter, i);
+    f->weights = targets == 1 && f->own[0] && f->own[0]->shape.rank == 1 ? f->own[0] : NULL;
+    f->own[0] = f->weights ? NULL : f->own[0];
     return true;
 }
 

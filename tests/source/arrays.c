@@ -13,10 +13,11 @@ static const quern_batch_spec spec = { .n_inputs = 1,
                                        .batch_size = 16,
                                        .shapes = { { .rank = 3, .dims = { -1, 2, 3 } }, { .rank = 1, .dims = { -1 } } },
                                        .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
-                                       .names = { "image", "kind" } };
+                                       .names = { "image", "kind" },
+                                       .weights = { { .rank = 1, .dims = { -1 } } } };
 
 typedef struct seen {
-    float x[16 * 6], w[16];
+    float x[16 * 6], w[16], own[16];
     int32_t y[16];
     int64_t indices[16];
     quern_batch b;
@@ -29,6 +30,7 @@ static int take(const char *format, bool shuffle, seen *s, quern_error *err)
     snprintf(words, sizeof words, format, QUERN_TEST_DATA "/numpy", QUERN_TEST_DATA "/numpy", QUERN_TEST_DATA "/numpy");
     memset(s, 0, sizeof *s);
     s->b = (quern_batch){ .spec = &spec, .size = 16, .arrays = { s->x, s->y }, .weights = s->w, .indices = s->indices };
+    s->b.target_weights[0] = s->own;
     quern_generator *g = quern_file_generator(words, NULL, err);
     int status = g ? g->ops->open(g, &spec, shuffle, 6, err) : err->code;
     if (status >= 0 && g->ops->read) {
@@ -51,20 +53,22 @@ static void numbers_are_numpys(void **state)
                   { "%s/stored.npz", 0.25, 1 },
                   { "%s/deflated.npz", 0, 1 },
                   { "x=%s/stored.npz:/x y=%s/y.npy w=%s/deflated.npz:/w", 0.25, 1 },
-                  { "y:kind=%s/y.npy x:image=%s/x.npy", 0.25, 0 } };
+                  { "y:kind=%s/y.npy x:image=%s/x.npy", 0.25, 0 },
+                  { "y:kind=%s/y.npy x:image=%s/x.npy w:kind=%s/stored.npz:/w", 0.25, 2 } };
     for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
         seen s;
         quern_error err = { 0 };
         if (take(files[f].words, false, &s, &err) < 0)
             fail_msg("%s: %s: %s", files[f].words, err.where, err.text);
         assert_int_equal(s.b.size, 7);
-        assert_int_equal(s.b.has_weights, files[f].weighted);
+        assert_int_equal(s.b.has_weights, files[f].weighted == 1);
+        assert_int_equal(s.b.weighs[0], files[f].weighted == 2 ? QUERN_WEIGHTS_RECORDS : QUERN_WEIGHTS_COMMON);
         for (int i = 0; i < 42; i++)
             assert_true(s.x[i] == (files[f].step > 0 ? (float)(i * files[f].step) : (float)(i / 4)));
         for (int i = 0; i < 7; i++) {
             assert_int_equal(s.y[i], i % 3);
             if (files[f].weighted)
-                CHECK_NEAR(s.w[i], 0.5 + 0.25 * i, 1e-6, 0);
+                CHECK_NEAR((files[f].weighted == 1 ? s.w : s.own)[i], 0.5 + 0.25 * i, 1e-6, 0);
         }
     }
 }
@@ -175,6 +179,7 @@ static void mistakes_are_named(void **state)
                                      { "x=%s/x.npy x:other=%s/x.npy y=%s/y.npy", "the model has 1 inputs" },
                                      { "x=%s/x.npy y=%s/x.npy", "6 numbers a record" },
                                      { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "weights are one number a record" },
+                                     { "x=%s/x.npy y=%s/y.npy w:mind=%s/y.npy", "no output is called 'mind'" },
                                      { "x=%s y=%s/y.npy", "Is a directory" } };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         seen s;
