@@ -12,7 +12,7 @@ static void matrix(const quern_shape *s, int64_t *rows, int64_t *columns)
 }
 
 /* The part of a product that is rows or columns [begin, end) of the result. */
-static int product(const quern__call *c, int64_t begin, int64_t end, quern__gemm *gemm)
+static int product(const quern__call *c, int64_t begin, int64_t end)
 {
     bool ta = c->attr->i[0], tb = c->attr->i[1];
     int64_t ra, ca, rb, cb, m, n;
@@ -35,12 +35,8 @@ static int product(const quern__call *c, int64_t begin, int64_t end, quern__gemm
         out += begin * per * ldc;
         m = (end - begin) * per;
     }
-    return gemm(ta, tb, m, n, k, a, ca, b, cb, out, ldc);
+    return quern__gemm_plain(ta, tb, m, n, k, a, ca, b, cb, out, ldc);
 }
-
-#define PRODUCT_NAME "plain gemm"
-#define PRODUCT_GEMM quern__gemm_plain
-static int product_whole(const quern__call *c, int64_t begin, int64_t end) { return product(c, begin, end, PRODUCT_GEMM); }
 
 /* Pair by pair: records [begin, end), each with as many pairs as its other leading axes count. */
 static int batched(const quern__call *c, int64_t begin, int64_t end)
@@ -52,7 +48,7 @@ static int batched(const quern__call *c, int64_t begin, int64_t end)
     int status = 0;
     for (int64_t at = p.start; at < p.start + p.length && status >= 0; at += m * n) {
         int64_t pair = at / (m * n);
-        status = PRODUCT_GEMM(ta, tb, m, n, k, (const float *)c->in[0].data + pair * m * k, ta ? m : k,
+        status = quern__gemm_plain(ta, tb, m, n, k, (const float *)c->in[0].data + pair * m * k, ta ? m : k,
                               (const float *)c->in[1].data + pair * n * k, tb ? k : n, (float *)c->out[0].data + at, n);
     }
     return status;
@@ -64,8 +60,8 @@ static quern__kernel *product_kernel(const quern__call *c, const char **name)
     for (int i = 0; i < 2; i++)
         if ((strcmp(c->op->name, "matmul") && !pairs) || c->in[i].dtype != QUERN_FLOAT32)
             return NULL;
-    *name = PRODUCT_NAME;
-    return pairs ? batched : product_whole;
+    *name = "plain gemm";
+    return pairs ? batched : product;
 }
 
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name)

@@ -10,12 +10,8 @@ quern__kernel *quern__kernel_for(const quern__call *call, const char **name);
 
 /* A product of row-major float matrices: C[m,n] = A'[m,k] B'[k,n], A' = ta ? Aᵀ : A, each with its leading dimension. One thread.
  * 0, or a negative status. */
-typedef int quern__gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
-                        float *c, int64_t ldc);
 int quern__gemm_plain(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                       float *c, int64_t ldc);
-int quern__gemm_onednn(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
-                       float *c, int64_t ldc);
 
 /* Kernels of plain/, by op; NULL when they do not fit the call. */
 quern__kernel *quern__plain_elementwise(const quern__call *call);
@@ -28,8 +24,5 @@ quern__kernel *quern__plain_gather(const quern__call *call);
 quern__kernel *quern__plain_normalize(const quern__call *call);
 quern__kernel *quern__plain_attention(const quern__call *call);
 quern__kernel *quern__plain_windows(const quern__call *call);
-
-/* Threads of the step call this once before their first call: library kernels then stay on their thread. */
-void quern__kernels_thread_start(void);
 
 #endif

@@ -79,6 +79,7 @@ typedef struct quern__op {
     quern__kernel *reference;
     bool view;       /* output 0 is input 0 in another shape: nothing is computed            */
     bool in_place;   /* output 0 may lie where input 0 lies when both have the same size     */
+    uint32_t inner;  /* bit k: output k is the kernel's own, in an order of its own          */
     int32_t slice;   /* records of a block; 0: the usual number                              */
     int32_t updates; /* outputs 0 … updates-1 are written into the variables inputs 0 … updates-1 */
 } quern__op;
@@ -135,9 +136,9 @@ quern__id quern__rebatch(quern__graph *g, quern__id x, int64_t records);
 /* Rows of a matrix by their numbers (any type): (…) gives (…, width). A number outside is QUERN_INVALID naming record and number.
  */
 quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids);
-/* Whether x is a table of rows that were added into their places, as the gradient of a gathered table is; and a function of one number
- * applied to each row before it is added (to x itself when it is no such table). Keras on TensorFlow squares and clips such gradients
- * so: row by row, not their sum (tf.IndexedSlices). */
+/* Whether x is a table of rows that were added into their places, as the gradient of a gathered table is; and a function of one
+ * number applied to each row before it is added (to x itself when it is no such table). Keras on TensorFlow squares and clips such
+ * gradients so: row by row, not their sum (tf.IndexedSlices). */
 bool quern__scattered(const quern__graph *g, quern__id x);
 quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b);
 /* x times a scalar value; a table of rows stays one. */
@@ -153,7 +154,8 @@ typedef struct quern__look {
     const void *self;
 } quern__look;
 /* `given` numbers for each `taken` elements of x (numbers or strings), as (records, …) of that shape. Borrows `look`. */
-quern__id quern__lookup(quern__graph *g, quern__id x, const quern__look *look, int64_t taken, int64_t given, const quern_shape *shape);
+quern__id quern__lookup(quern__graph *g, quern__id x, const quern__look *look, int64_t taken, int64_t given,
+                        const quern_shape *shape);
 
 /* ---- sums (reduce.c) ---- */
 enum { QUERN__SUM, QUERN__MEAN, QUERN__REDUCE_MAX, QUERN__REDUCE_MIN };
@@ -231,10 +233,11 @@ quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position,
 quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *momentum, double m,
                      bool nesterov, double decay);
 /* `squares`: the squares of the gradient where they are not simply that (quern__each_row); 0: they are. */
-quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__variable *velocity,
-                         quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay);
-quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__id iteration,
-                      quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
-                      double epsilon, double decay);
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate,
+                         quern__variable *velocity, quern__variable *momentum, quern__variable *average, double rho, double m,
+                         double epsilon, double decay);
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate,
+                      quern__id iteration, quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1,
+                      double beta_2, double epsilon, double decay);
 
 #endif

@@ -291,11 +291,14 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
 const quern__op quern__op_recurrence = { .name = "recurrence",
                                          .ways = quern__ways_rows,
                                          .slice = QUERN__RECUR_SLICE,
+                                         .inner = 1u << QUERN__FORTH_LEFT | 1u << QUERN__FORTH_WORK,
                                          .gradient = recurrence_gradient,
                                          .reference = recurrence_reference };
-const quern__op quern__op_recurrence_back = {
-    .name = "recurrence_back", .ways = quern__ways_rows, .slice = QUERN__RECUR_SLICE, .reference = back_reference
-};
+const quern__op quern__op_recurrence_back = { .name = "recurrence_back",
+                                              .ways = quern__ways_rows,
+                                              .slice = QUERN__RECUR_SLICE,
+                                              .inner = 1u << QUERN__BACK_WORK,
+                                              .reference = back_reference };
 
 void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, quern__id *c)
 {

@@ -129,8 +129,8 @@ quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, qu
     return change(g, &quern__op_sgd, (quern__variable *[]){ v, momentum }, 2, (quern__id[]){ gradient, rate }, 2, &attr);
 }
 
-/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares]; i[0] has momentum, i[1] centered, i[2] squares; f: rho, m, epsilon,
- * decay ---- */
+/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares]; i[0] has momentum, i[1] centered, i[2]
+ * squares; f: rho, m, epsilon, decay ---- */
 
 static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -162,15 +162,17 @@ static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_rmsprop = { .name = "rmsprop", .ways = ways_elements, .reference = rmsprop_reference, .updates = 4 };
 
-quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__variable *velocity,
-                         quern__variable *momentum, quern__variable *average, double rho, double m, double epsilon, double decay)
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate,
+                         quern__variable *velocity, quern__variable *momentum, quern__variable *average, double rho, double m,
+                         double epsilon, double decay)
 {
     quern__attr attr = { .i = { momentum != NULL, average != NULL, squares != 0 }, .f = { rho, m, epsilon, decay } };
     quern__variable *changed[] = { v, velocity, momentum, average };
     return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate, squares }, squares ? 3 : 2, &attr);
 }
 
-/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares]; i[0] amsgrad, i[1] squares; f: beta_1, beta_2, epsilon, decay ---- */
+/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares]; i[0] amsgrad, i[1] squares; f: beta_1, beta_2,
+ * epsilon, decay ---- */
 
 static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -200,9 +202,9 @@ static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_adam = { .name = "adam", .ways = ways_elements, .reference = adam_reference, .updates = 4 };
 
-quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate, quern__id iteration,
-                      quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1, double beta_2,
-                      double epsilon, double decay)
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate,
+                      quern__id iteration, quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1,
+                      double beta_2, double epsilon, double decay)
 {
     quern__attr attr = { .i = { maximum != NULL, squares != 0 }, .f = { beta_1, beta_2, epsilon, decay } };
     quern__variable *changed[] = { v, m, velocity, maximum };

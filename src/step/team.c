@@ -70,7 +70,6 @@ static void *member(void *arg)
 {
     struct quern__member *me = arg;
     quern__team *t = me->team;
-    quern__kernels_thread_start();
     flush_subnormals();
     for (uint32_t seen = 0;;) {
         wait_until_changed(t, &t->job, seen);
@@ -107,7 +106,6 @@ quern__team *quern__team_new(int threads, quern_error *err)
         return NULL;
     }
     t->threads = 1;
-    quern__kernels_thread_start();
     for (int i = 1; i < threads; i++) {
         t->members[i] = (struct quern__member){ .team = t, .number = i };
         if (pthread_create(&t->members[i].thread, NULL, member, &t->members[i])) {
