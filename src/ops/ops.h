@@ -153,7 +153,8 @@ typedef struct quern__look {
     const void *self;
 } quern__look;
 /* `given` numbers for each `taken` elements of x (numbers or strings), as (records, …) of that shape. Borrows `look`. */
-quern__id quern__lookup(quern__graph *g, quern__id x, const quern__look *look, int64_t taken, int64_t given, const quern_shape *shape);
+quern__id quern__lookup(quern__graph *g, quern__id x, const quern__look *look, int64_t taken, int64_t given,
+                        const quern_shape *shape);
 
 /* ---- sums (reduce.c) ---- */
 enum { QUERN__SUM, QUERN__MEAN, QUERN__REDUCE_MAX, QUERN__REDUCE_MIN };
