@@ -63,7 +63,7 @@ static const struct {
     { "class-weight", "0:1,1:4", F, "weights by class" },
     { "callback", "WORDS", F, "\"early_stopping patience=3\"; may be given again" },
     { "on-exhausted", "POLICY", F, "stop, error or restart when a generator ends early" },
-    { "adapt", NULL, F, "first let Normalization learn from a pass over the data" },
+    { "adapt", NULL, F, "first let layers learn from a pass over the data: Normalization, vocabularies" },
     { "no-shuffle", NULL, F, "records in their own order" },
     { "profile", NULL, F, "at the end, where the time of a step went" },
     { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },

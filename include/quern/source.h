@@ -114,7 +114,8 @@ typedef struct quern_file_opts {
  * their output, if the files can be read by number), "data.npz" with members x, y and w, or
  * "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
  * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
- * (quern_generator_class). Columns fill several inputs, and several outputs, in their order. With the format "npy" a word without a
+ * (quern_generator_class). Columns fill several inputs, and several outputs, in their order;
+ * inputs of type string take theirs as text, as it stands. With the format "npy" a word without a
  * role ("-", a file, a named pipe) holds arrays one behind the other, as another program writes them (quern_program_generator);
  * each option that does not apply to the kind is refused. Arrays that are not compressed are shuffled exactly, and may be read by
  * several workers; all else is shuffled within a window of 4 MiB of records. Returns new, NULL on failure. */

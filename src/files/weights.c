@@ -47,6 +47,10 @@ static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quer
             snprintf(path, sizeof path, "%s/%s", group, l->places[i]);
             status = fn(user, file, path, l->weights[i], err);
         }
+        for (int p = 0; status >= 0 && quern__layer_idf(l) && p < 1 + quern__layer_is_text(l); p++) {
+            snprintf(path, sizeof path, "%s%s/vars/idf_weights", group, p ? "/_lookup_layer" : "");
+            status = fn(user, file, path, quern__layer_idf(l), err);
+        }
     }
     const quern__optimizer *o = m->optimizer;
     int first = o && o->schedule ? 1 : 2; /* a schedule has no rate to keep */

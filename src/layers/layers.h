@@ -235,6 +235,8 @@ void quern__layer_result(quern__layer *layer, quern__id value, quern__id mask);
 
 /* ---- lookup.c: layers with a vocabulary, and what files keep of it ---- */
 bool quern__layer_looks_up(const quern__layer *layer);
+/* Weights of tf_idf, which a file has beside weights; NULL: none. */
+quern__variable *quern__layer_idf(const quern__layer *layer);
 /* Whether such a layer is TextVectorization, whose vocabulary Keras writes a second time for the layer inside. */
 bool quern__layer_is_text(const quern__layer *layer);
 /* A learned vocabulary that lines cannot hold (tf_idf has weights, tokens may be newlines) as members of the layer's config. */

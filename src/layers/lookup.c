@@ -16,7 +16,8 @@ typedef struct lookup {
     quern__look look;
     quern__vocabulary *v; /* of z, where there is one */
     quern__vectorizer *z;
-    int64_t given; /* numbers that come of a group */
+    int64_t given;        /* numbers that come of a group */
+    quern__variable *idf; /* tf_idf: its weights as a file has them */
 } lookup;
 
 static int named(const quern__layer *l, int status, quern_error *err)
@@ -118,6 +119,13 @@ static int check(const quern__layer *l, quern_error *err)
     return QUERN_OK;
 }
 
+/* The weights that the vocabulary has go where files are written from. */
+static void keep_idf(lookup *k)
+{
+    if (k->idf && k->v->idf)
+        memcpy(k->idf->data, k->v->idf, (size_t)quern__vocabulary_depth(k->v) * sizeof(float));
+}
+
 static int lookup_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     (void)in, (void)n;
@@ -134,7 +142,13 @@ static int lookup_build(quern__layer *l, const quern_shape *in, int n, quern_err
     k->look = (quern__look){ k->z ? look_text : look_token, k };
     l->given = k->v->fixed;
     l->trainable = false;
-    return check(l, err);
+    int status = check(l, err);
+    quern_shape columns = { .rank = 1, .dims = { status < 0 ? 0 : depth_of(l) } };
+    if (status < 0 || k->v->mode != QUERN__TF_IDF)
+        return status;
+    k->idf = quern__variable_new(l->name, QUERN_FLOAT32, &columns, false, err);
+    keep_idf(k);
+    return k->idf ? QUERN_OK : QUERN_NOMEM;
 }
 
 static void lookup_drop(quern__layer *l)
@@ -144,6 +158,8 @@ static void lookup_drop(quern__layer *l)
         quern__vectorizer_free(k->z);
     else if (k)
         quern__vocabulary_free(k->v);
+    if (k)
+        quern__variable_free(k->idf);
     quern__free(k);
 }
 
@@ -205,6 +221,7 @@ static int learned(quern__layer *l, quern_error *err)
     if (depth && quern__vocabulary_depth(k->v) != depth)
         return quern__fail(err, QUERN_SHAPE, l->name, "a vocabulary of %lld for outputs of %lld columns",
                            (long long)quern__vocabulary_depth(k->v), (long long)depth);
+    keep_idf(k);
     json_object_set_new(l->config, "vocabulary_size", json_integer(size));
     return QUERN_OK;
 }
@@ -219,6 +236,8 @@ static int lookup_adapted(quern__layer *l, quern_error *err)
 /* ---- files ---- */
 
 bool quern__layer_looks_up(const quern__layer *l) { return l->kind->drop == lookup_drop && l->object; }
+quern__variable *quern__layer_idf(const quern__layer *l) { return quern__layer_looks_up(l) ? ((lookup *)l->object)->idf : NULL; }
+
 bool quern__layer_is_text(const quern__layer *l) { return l->kind->extra == text; }
 
 /* Whether a file of lines cannot hold the vocabulary as Keras reads it: it goes into the config then. */
@@ -283,7 +302,11 @@ int quern__layer_read_vocabulary(quern__layer *l, const char *lines, size_t n, q
             status = quern__fail(err, QUERN_FORMAT, l->name, "line %zu of its vocabulary is no token", json_array_size(list) + 1);
     }
     if (status >= 0 && (int64_t)json_array_size(list) > quern__vocabulary_start(k->v)) {
-        status = named(l, quern__vocabulary_set(k->v, list, NULL, err), err);
+        json_t *idf = k->idf ? json_array() : NULL; /* read before, with the weights */
+        for (size_t i = 0; k->idf && i < json_array_size(list) && (int64_t)i < k->idf->shape.dims[0]; i++)
+            json_array_append_new(idf, json_real((double)((float *)k->idf->data)[i]));
+        status = named(l, quern__vocabulary_set(k->v, list, idf, err), err);
+        json_decref(idf);
         status = status < 0 ? status : learned(l, err);
     }
     json_decref(list);

@@ -147,7 +147,13 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
         ((float *)v[1]->data)[i] = (float)(0.2 + 2 * fabs(cos(3.0 * i)));
     }
     int n = g ? build(g, quern__graph_variable(g, v[0]), quern__graph_variable(g, v[1]), ids) : 0;
-    quern__plan *p = n && !quern__graph_status(g) ? quern__plan_new(g, ids, n, 1, &err) : NULL;
+    int all = g ? quern__graph_values(g) : 0;
+    quern__id *kept = quern__zalloc((size_t)all + 1, sizeof *kept); /* every value: inputs are still there when they are looked at */
+    for (int id = n = 0; kept && id < all; id++)
+        if (quern__graph_value(g, id + 1)->kind == QUERN__VALUE_NODE)
+            kept[n++] = id + 1;
+    quern__plan *p = n && !quern__graph_status(g) ? quern__plan_new(g, kept, n, 1, &err) : NULL;
+    quern__free(kept);
     void *slab = p ? quern__alloc_aligned((p->slab_bytes + 127) / 64 * 64, 64) : NULL;
     int status = slab ? quern__step(team, p, &(quern__step_run){ .slab = slab, .records = 1 }, &err) : QUERN_NOMEM;
     for (int e = 0; status >= 0 && e < p->n_entries; e++) {

@@ -51,6 +51,14 @@ void quern__number_put(quern_tensor *t, int64_t i, double v)
         ((float *)t->data)[i] = (float)v;
 }
 
+int64_t quern__per_record(const quern_shape *s)
+{
+    int64_t n = 1;
+    for (int i = 1; i < s->rank; i++)
+        n *= s->dims[i];
+    return n;
+}
+
 int quern__weights_kind(const quern_batch_spec *spec, int target, int64_t per)
 {
     const quern_shape *s = &spec->weights[target];
@@ -180,15 +188,6 @@ typedef struct arrays {
     order order;
 } arrays;
 
-/* Numbers of one record. */
-static int64_t per_record(const quern_shape *s)
-{
-    int64_t n = 1;
-    for (int i = 1; i < s->rank; i++)
-        n *= s->dims[i];
-    return n;
-}
-
 static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     arrays *a = g->self;
@@ -198,7 +197,7 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
                            spec->n_inputs, spec->n_targets);
     for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
         const quern_tensor *t = &a->t[i];
-        if (per_record(&t->shape) != per_record(&spec->shapes[i]))
+        if (quern__per_record(&t->shape) != quern__per_record(&spec->shapes[i]))
             return quern__fail(err, QUERN_SHAPE, i < a->n_x ? "x" : "y", "array %d has shape %s, the model wants %s",
                                i < a->n_x ? i : i - a->n_x, quern_shape_text(&t->shape, have, sizeof have),
                                quern_shape_text(&spec->shapes[i], want, sizeof want));
@@ -208,7 +207,7 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
             return quern__fail(err, QUERN_INVALID, i < a->n_x ? "x" : "y", "array %d is of type %s, the model wants %s",
                                i < a->n_x ? i : i - a->n_x, quern_dtype_name(a->t[i].dtype), quern_dtype_name(spec->dtypes[i]));
     for (int i = 0; i < spec->n_targets; i++)
-        if (a->own[i].data && quern__weights_kind(spec, i, per_record(&a->own[i].shape)) < 0)
+        if (a->own[i].data && quern__weights_kind(spec, i, quern__per_record(&a->own[i].shape)) < 0)
             return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d have shape %s, the model wants (None,) or %s", i,
                                quern_shape_text(&a->own[i].shape, have, sizeof have),
                                quern_shape_text(&spec->weights[i], want, sizeof want));
@@ -263,10 +262,10 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
     const quern_batch_spec *s = g->spec;
     quern__number_records(g, a->order.shuffle, a->order.seed, pass, first, batch);
     for (int i = 0; i < s->n_inputs + s->n_targets; i++)
-        for (int64_t r = 0, per = per_record(&a->t[i].shape); r < batch->size; r++)
+        for (int64_t r = 0, per = quern__per_record(&a->t[i].shape); r < batch->size; r++)
             copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r);
     for (int i = 0; i < s->n_inputs; i++)
-        for (int64_t k = 0, per = per_record(&a->t[i].shape); a->t[i].dtype == QUERN_STRING && k < batch->size * per; k++)
+        for (int64_t k = 0, per = quern__per_record(&a->t[i].shape); a->t[i].dtype == QUERN_STRING && k < batch->size * per; k++)
             if (((quern_string *)batch->arrays[i])[k].size > QUERN_MOST_STRING || ((quern_string *)batch->arrays[i])[k].size < 0)
                 return quern__fail(err, QUERN_INVALID, "x", "record %lld: a string of %lld bytes, at most %d",
                                    (long long)batch->indices[k / per], (long long)((quern_string *)batch->arrays[i])[k].size,
@@ -276,7 +275,7 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
     batch->has_weights = a->weights != NULL;
     for (int i = 0; i < s->n_targets; i++) {
         const quern_tensor *w = &a->own[i];
-        int64_t per = w->data ? per_record(&w->shape) : 0;
+        int64_t per = w->data ? quern__per_record(&w->shape) : 0;
         batch->weighs[i] = w->data ? quern__weights_kind(s, i, per) : QUERN_WEIGHTS_COMMON;
         for (int64_t r = 0; w->data && r < batch->size; r++)
             copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r);

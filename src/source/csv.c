@@ -95,6 +95,7 @@ static int take_field(quern__csv *f, char **p, const char *e, quern_error *err)
         f->field[n++] = *s;
     }
     f->field[n] = 0;
+    f->field_length = n;
     return QUERN_OK;
 }
 
@@ -204,6 +205,21 @@ static int fits(const quern__csv *f, int k, double v, const char *text, quern_er
                : quern__csv_fail(f, k, QUERN_NUMBER, err, "'%.*s' does not fit float32", (int)strcspn(text, ",\t\r\n "), text);
 }
 
+/* A field of text as it stands: blanks, and nothing at all, are text too. */
+static int put_text(quern__csv *f, int k, char **p, const char *e, quern_error *err)
+{
+    int status = take_field(f, p, e, err);
+    if (status >= 0 && f->field_length > QUERN_MOST_STRING)
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "a text of %zu bytes, at most %d", f->field_length, QUERN_MOST_STRING);
+    if (status >= 0) {
+        char *to = f->text + f->text_used; /* no longer than the record, for which there is room */
+        memcpy(to, f->field, f->field_length);
+        f->texts[f->columns[k].text - 1] = (quern_string){ to, (int64_t)f->field_length };
+        f->text_used += f->field_length;
+    }
+    return status;
+}
+
 /* One field into its place; *p moves behind it. */
 static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err)
 {
@@ -211,6 +227,8 @@ static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, do
     const char *end = NULL;
     double v = 0;
     float narrow;
+    if (c->text)
+        return put_text(f, k, p, e, err);
     if (c->place >= 0) {
         end = quern__read_float(*p, &narrow);
         v = (double)narrow;
@@ -267,6 +285,7 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
 
 int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y, quern_error *err)
 {
+    f->text_used = 0;
     for (int k = 0; k < f->n; k++, p++) {
         int status = put_field(f, k, &p, e, x, y, err);
         if (status < 0)
@@ -319,6 +338,8 @@ static void csv_free(void *self)
     quern__free(f->paths);
     quern__free(f->columns);
     quern__free(f->field);
+    quern__free(f->texts);
+    quern__free(f->text);
     quern__free(f);
 }
 
@@ -329,6 +350,32 @@ static const char *class_name(void *self, int target, int i)
         if (f->columns[k].place == QUERN__FIRST_TARGET - target)
             return i >= 0 && i < f->columns[k].n_classes ? f->columns[k].classes[i] : NULL;
     return NULL;
+}
+
+static const quern_string *csv_strings(void *self) { return ((quern__csv *)self)->texts; }
+
+/* Which columns are text: those that inputs of type string take. */
+static int csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
+{
+    quern__csv *f = self;
+    int64_t place = 0;
+    *x_count = f->n_features;
+    *y_count = f->n_targets;
+    f->n_texts = 0;
+    for (int k = 0; k < f->n; k++)
+        f->columns[k].text = 0;
+    for (int i = 0; i < spec->n_inputs; i++)
+        for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && place < f->n_features; per--, place++)
+            for (int k = 0; k < f->n && spec->dtypes[i] == QUERN_STRING; k++)
+                if (f->columns[k].place == place)
+                    f->columns[k].text = ++f->n_texts;
+    if (!f->n_texts)
+        return QUERN_OK;
+    quern__free(f->texts);
+    quern__free(f->text);
+    f->texts = quern__zalloc((size_t)f->n_texts, sizeof *f->texts);
+    f->text = quern__alloc(QUERN__CSV_RECORD + 1);
+    return f->texts && f->text ? QUERN_OK : quern__fail_memory(err, QUERN__CSV_RECORD);
 }
 
 int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err)
@@ -354,6 +401,8 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
     *out = (quern__stream){ .rewind = quern__csv_rewind,
                             .read = quern__csv_read,
                             .read_many = quern__csv_many,
+                            .match = csv_match,
+                            .strings = csv_strings,
                             .free = csv_free,
                             .class_name = class_name,
                             .self = f,

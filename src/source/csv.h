@@ -14,6 +14,7 @@ enum {
 typedef struct quern__column {
     char name[64];
     int place;
+    int text; /* 1 + its number among the columns that the run takes as text; 0: it is none */
     bool fills;
     double fill;
     char **classes; /* of a target of names; NULL: numbers */
@@ -33,7 +34,11 @@ typedef struct quern__csv {
     size_t used;                  /* bytes of the record at `begin`, its newline among them */
     struct quern__csv_twin *twin; /* a second thread that reads; NULL while there was no need */
     char *field;                  /* a quoted field without its quotes */
-    size_t field_room;
+    size_t field_room, field_length;
+    int n_texts; /* columns that are text; where their fields lie, and the bytes of those */
+    quern_string *texts;
+    char *text;
+    size_t text_used;
 } quern__csv;
 
 /* ---- csv.c ---- */

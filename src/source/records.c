@@ -125,14 +125,6 @@ static records *read_words(const char *words, const char *format, quern_error *e
 
 /* ---- which part feeds which array ---- */
 
-static int64_t per_record(const quern_shape *s)
-{
-    int64_t n = 1;
-    for (int i = 1; i < s->rank; i++)
-        n *= s->dims[i];
-    return n;
-}
-
 /* The part for array k of the batch: by the name of the input or output, else the next unnamed one. */
 static int part_for(const records *r, const quern_batch_spec *spec, int k)
 {
@@ -187,7 +179,7 @@ static int match(records *r, const quern_batch_spec *spec, quern_error *err)
             return quern__fail(err, QUERN_INVALID, r->parts[0].where, "no file for %s '%s'",
                                k < spec->n_inputs ? "input" : "output", spec->names[k] ? spec->names[k] : "?");
         used += r->roles[i] == 'x';
-        if (r->parts[i].per != per_record(&spec->shapes[k]))
+        if (r->parts[i].per != quern__per_record(&spec->shapes[k]))
             return quern__fail(err, QUERN_SHAPE, r->parts[i].where, "%lld numbers a record, the model wants %s for '%s'",
                                (long long)r->parts[i].per, quern_shape_text(&spec->shapes[k], want, sizeof want),
                                spec->names[k] ? spec->names[k] : "?");
@@ -229,7 +221,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
     const quern_batch_spec *s = g->spec;
     quern__number_records(g, r->shuffle, r->seed, pass, first, b);
     for (int k = 0; k < s->n_inputs + s->n_targets; k++) {
-        int64_t per = per_record(&s->shapes[k]);
+        int64_t per = quern__per_record(&s->shapes[k]);
         for (int64_t i = 0; i < b->size; i++) {
             char *to = (char *)b->arrays[k] + (size_t)(i * per) * quern_dtype_size(s->dtypes[k]);
             int status = quern__part_read(&r->parts[r->order[k]], b->indices[i], s->dtypes[k], to, err);

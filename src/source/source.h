@@ -55,6 +55,8 @@ int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed,
 /* A number of a tensor of any type by its place in C order, read and written. */
 double quern__number_of(const quern_tensor *t, int64_t i);
 void quern__number_put(quern_tensor *t, int64_t i, double v); /* float32, int32, float64 */
+/* Numbers (or strings) of one record. */
+int64_t quern__per_record(const quern_shape *s);
 /* Bytes of room for the strings of a batch (0 without any); -1: too many to count. */
 int64_t quern__string_room(const quern_batch_spec *spec);
 /* Which QUERN_WEIGHTS_… so many numbers a record are for a target; -1: none. */
@@ -78,6 +80,9 @@ typedef struct quern__stream {
     void (*order)(void *self, const quern__random_key *key);
     void (*free)(void *self);
     void *self;
+    /* Strings of the record that `read` gave last, those of all inputs of type string in their order, at most QUERN_MOST_STRING
+     * bytes each; such inputs count in x_count. NULL: it has none. With such inputs only `read` is called. */
+    const quern_string *(*strings)(void *self);
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
     const char *(*class_name)(void *self, int target, int i);
     int64_t x_count, y_count; /* numbers in a record */

@@ -1,6 +1,7 @@
 /* Records that come one after the other become batches. Shuffled, they pass through a window: it is filled, and each record that
  * leaves is drawn from it by an address of (seed, epoch, place), so that the same seed gives the same order. Sources that can begin
  * in the middle (records.c) give their blocks in an order of the epoch's own too. */
+#include "pool.h"
 #include "source.h"
 
 #include <math.h>
@@ -19,6 +20,11 @@ typedef struct streaming {
     int64_t per[2 * QUERN_MAX_ARRAYS]; /* numbers of a record in each array of the batch */
     float *x;
     double *y;
+    bool many;              /* read_many is what is called */
+    int n_strings;          /* of a record */
+    quern__pooled *strings; /* by record */
+    quern__pool *pool;      /* their bytes; NULL: there are no strings */
+    char *string;           /* room for one */
 } streaming;
 
 /* Doubles of a record: targets, and the weight. */
@@ -27,6 +33,8 @@ static int64_t doubles(const streaming *w) { return w->s.y_count + w->s.weighted
 static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     streaming *w = g->self;
+    if (w->pool)
+        quern__pool_reset(w->pool);
     w->held = w->taken = w->head = 0;
     w->ended = false;
     w->key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW, (uint64_t)epoch);
@@ -59,23 +67,55 @@ static int match(streaming *w, const quern_batch_spec *spec, quern_error *err)
     return status;
 }
 
+/* Strings of a record: without any, many records may be read at once. */
+static void count_strings(streaming *w, const quern_batch_spec *spec)
+{
+    w->n_strings = 0;
+    for (int i = 0; i < spec->n_inputs; i++)
+        w->n_strings += spec->dtypes[i] == QUERN_STRING ? (int)w->per[i] : 0;
+    w->many = w->s.read_many && !w->n_strings;
+}
+
+static void free_pool(streaming *w)
+{
+    quern__pool_free(w->pool);
+    quern__free(w->strings);
+    quern__free(w->string);
+    w->pool = NULL;
+    w->strings = NULL;
+    w->string = NULL;
+}
+
+static int make_pool(streaming *w, quern_error *err)
+{
+    size_t bytes = window_bytes + (size_t)w->n_strings * QUERN_MOST_STRING;
+    free_pool(w);
+    w->pool = quern__pool_new(bytes);
+    w->strings = quern__zalloc((size_t)w->capacity, (size_t)w->n_strings * sizeof *w->strings);
+    w->string = quern__alloc(QUERN_MOST_STRING);
+    return w->pool && w->strings && w->string ? QUERN_OK : quern__fail_memory(err, bytes);
+}
+
 static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     streaming *w = g->self;
     int status = match(w, spec, err);
     if (status < 0)
         return status;
+    count_strings(w, spec);
     size_t record = (size_t)w->s.x_count * sizeof(float) + (size_t)doubles(w) * sizeof(double);
-    int64_t most = shuffle ? window_most : w->s.read_many ? window_most / 16 : 1;
+    int64_t most = shuffle ? window_most : w->many ? window_most / 16 : 1;
     w->capacity = (int64_t)(window_bytes / (record ? record : 1));
     w->capacity = w->capacity < 1 ? 1 : w->capacity > most ? most : w->capacity;
-    w->chunk = !shuffle ? w->capacity : w->s.read_many ? (w->capacity + 3) / 4 : 1;
+    w->chunk = !shuffle ? w->capacity : w->many ? (w->capacity + 3) / 4 : 1;
     quern__free(w->x);
     quern__free(w->y);
     w->x = quern__zalloc((size_t)w->capacity, (size_t)w->s.x_count * sizeof *w->x);
     w->y = quern__zalloc((size_t)w->capacity, (size_t)doubles(w) * sizeof *w->y + 1);
     if (!w->x || !w->y)
         return quern__fail_memory(err, (size_t)w->capacity * record);
+    if (w->n_strings && (status = make_pool(w, err)) < 0)
+        return status;
     w->shuffle = shuffle;
     w->seed = seed;
     g->spec = spec;
@@ -88,14 +128,17 @@ static int fill(streaming *w, quern_error *err)
     if (w->ended || (w->held && w->capacity - w->held < w->chunk))
         return QUERN_OK;
     w->head = w->held ? w->head : 0;
-    while (!w->ended && w->held < w->capacity) {
+    while (!w->ended && w->held < w->capacity && (!w->pool || quern__pool_has(w->pool, w->n_strings, QUERN_MOST_STRING))) {
         float *x = w->x + w->held * w->s.x_count;
         double *y = w->y + w->held * doubles(w);
-        int64_t n = w->s.read_many ? w->s.read_many(w->s.self, x, y, w->capacity - w->held, err) : w->s.read(w->s.self, x, y, err);
+        int64_t n = w->many ? w->s.read_many(w->s.self, x, y, w->capacity - w->held, err) : w->s.read(w->s.self, x, y, err);
         if (n < 0)
             return (int)n;
-        w->ended = w->s.read_many ? n == 0 : n == QUERN_END;
-        w->held += w->s.read_many ? n : n == QUERN_OK;
+        w->ended = w->many ? n == 0 : n == QUERN_END;
+        const quern_string *s = w->n_strings && !w->ended ? w->s.strings(w->s.self) : NULL;
+        for (int i = 0; s && i < w->n_strings; i++)
+            w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
+        w->held += w->many ? n : n == QUERN_OK;
     }
     return QUERN_OK;
 }
@@ -122,10 +165,16 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
     k = w->shuffle ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held) : w->head++;
     const float *x = w->x + k * nx;
     const double *y = w->y + k * all;
+    quern__pooled *s = w->n_strings ? w->strings + k * w->n_strings : NULL;
     for (int a = 0; a < spec->n_inputs + spec->n_targets; a++) {
         int64_t per = w->per[a];
         int status = QUERN_OK;
-        if (a < spec->n_inputs && spec->dtypes[a] == QUERN_FLOAT32)
+        if (spec->dtypes[a] == QUERN_STRING)
+            for (int64_t i = 0; i < per && status >= 0; i++, s++) {
+                quern__pool_take(w->pool, *s, w->string);
+                status = quern_batch_put_string(b, a, at * per + i, w->string, s->size, err);
+            }
+        else if (a < spec->n_inputs && spec->dtypes[a] == QUERN_FLOAT32)
             memcpy((float *)b->arrays[a] + at * per, x, (size_t)per * sizeof(float));
         else
             for (int64_t i = 0; i < per && status >= 0; i++)
@@ -143,6 +192,8 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
         return QUERN_OK;
     memmove(w->x + k * nx, w->x + w->held * nx, (size_t)nx * sizeof(float));
     memmove(w->y + k * all, w->y + w->held * all, (size_t)all * sizeof(double));
+    if (w->n_strings)
+        memmove(w->strings + k * w->n_strings, w->strings + w->held * w->n_strings, (size_t)w->n_strings * sizeof *s);
     return QUERN_OK;
 }
 
@@ -167,6 +218,7 @@ static void stream_free(quern_generator *g)
 {
     streaming *w = g->self;
     w->s.free(w->s.self);
+    free_pool(w);
     quern__free(w->x);
     quern__free(w->y);
     quern__free(w);
@@ -191,6 +243,7 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
     }
     w->s = *s;
     g->finite = !s->once;
+    g->strings = s->strings != NULL;
     g->class_name = class_name;
     g->features = (int)s->x_count;
     g->where = w->s.where;

@@ -99,6 +99,7 @@ void check_text_vectorization(test_case *c, json_t *one)
         compare_numbers(c, out, n, one);
     finish(c, one, status, &err);
     quern__vectorizer_free(z);
+    check_through_layer(c, "TextVectorization", one);
 }
 
 /* ---- lookups ---- */
@@ -185,4 +186,5 @@ void check_lookup(test_case *c, json_t *one)
     }
     finish(c, one, status, &err);
     quern__vocabulary_free(v);
+    check_through_layer(c, !strcmp(c->name, "integer_lookup") ? "IntegerLookup" : "StringLookup", one);
 }
