@@ -11,20 +11,20 @@ void bench_fail(const quern_error *err);
 const char *bench_folder(void);
 
 /* Each returns its figure. */
-double bench_limit(void);    /* GFLOP/s of two threads, sgemm 512 */
-double bench_mlp(void);      /* samples/s */
-double bench_gpt(void);      /* tokens/s; the others the same */
+double bench_limit(void); /* GFLOP/s of two threads, sgemm 512 */
+double bench_mlp(void);   /* samples/s */
+double bench_gpt(void);   /* tokens/s; the others the same */
 double bench_lstm(void);
 double bench_gru(void);
 double bench_char_lstm(void);
 double bench_speak_lstm(void);
 double bench_speak_gpt(void);  /* within its context */
 double bench_speak_long(void); /* beyond it, sliding */
-double bench_overhead(void); /* microseconds a batch */
-double bench_csv(void);      /* MB/s of one core */
-double bench_gzip(void);     /* share of an epoch that waits for data, gzipped Fashion-MNIST; NaN where it is not installed */
-double bench_pipe(void);     /* GB/s of payload */
-double bench_start(void);    /* milliseconds from the start of `quern fit` to the end of its first step */
+double bench_overhead(void);   /* microseconds a batch */
+double bench_csv(void);        /* MB/s of one core */
+double bench_gzip(void);       /* share of an epoch that waits for data, gzipped Fashion-MNIST; NaN where it is not installed */
+double bench_pipe(void);       /* GB/s of payload */
+double bench_start(void);      /* milliseconds from the start of `quern fit` to the end of its first step */
 
 /* What `bench --write N` does: N batches of an array to standard output. */
 int bench_write(int batches);

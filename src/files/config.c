@@ -11,9 +11,9 @@ static json_t *shape_json(const quern_shape *s, int64_t records)
 {
     json_t *a = json_array();
     for (int i = 0; i < s->rank; i++)
-        json_array_append_new(a, s->dims[i] == -1 && records  ? json_integer(records)
-                                 : s->dims[i] < 0 ? json_null()
-                                                  : json_integer(s->dims[i]));
+        json_array_append_new(a, s->dims[i] == -1 && records ? json_integer(records)
+                                 : s->dims[i] < 0            ? json_null()
+                                                             : json_integer(s->dims[i]));
     return a;
 }
 

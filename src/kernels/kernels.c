@@ -49,7 +49,7 @@ static int batched(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t at = p.start; at < p.start + p.length && status >= 0; at += m * n) {
         int64_t pair = at / (m * n);
         status = quern__gemm_plain(ta, tb, m, n, k, (const float *)c->in[0].data + pair * m * k, ta ? m : k,
-                              (const float *)c->in[1].data + pair * n * k, tb ? k : n, (float *)c->out[0].data + at, n);
+                                   (const float *)c->in[1].data + pair * n * k, tb ? k : n, (float *)c->out[0].data + at, n);
     }
     return status;
 }

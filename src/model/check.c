@@ -148,7 +148,8 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
     }
     int n = g ? build(g, quern__graph_variable(g, v[0]), quern__graph_variable(g, v[1]), ids) : 0;
     int all = g ? quern__graph_values(g) : 0;
-    quern__id *kept = quern__zalloc((size_t)all + 1, sizeof *kept); /* every value: inputs are still there when they are looked at */
+    quern__id *kept =
+        quern__zalloc((size_t)all + 1, sizeof *kept); /* every value: inputs are still there when they are looked at */
     for (int id = n = 0; kept && id < all; id++)
         if (quern__graph_value(g, id + 1)->kind == QUERN__VALUE_NODE)
             kept[n++] = id + 1;
