@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void *libc_door(void *context, void *old, size_t bytes)
 {
@@ -82,6 +83,16 @@ void *quern__alloc_aligned(size_t bytes, size_t alignment)
     char *aligned = raw + (place - (uintptr_t)raw);
     memcpy(aligned - sizeof(void *), &raw, sizeof raw);
     return aligned;
+}
+
+void *quern__alloc_large(size_t bytes)
+{
+    const size_t page = (size_t)2 << 20;
+    bool large = bytes >= 2 * page;
+    void *memory = quern__alloc_aligned(bytes, large ? page : 64);
+    if (memory && large)
+        madvise(memory, bytes / page * page, MADV_HUGEPAGE); /* a wish: what it answers changes nothing */
+    return memory;
 }
 
 void quern__free_aligned(void *old)

@@ -1,5 +1,6 @@
 /* Which kernel computes a call. The order of the table is the order in which they are asked. */
 #include "kernels.h"
+#include "plain/tile.h"
 
 #include <string.h>
 
@@ -34,6 +35,11 @@ static int product(const quern__call *c, int64_t begin, int64_t end)
         a += ta ? begin * per : begin * per * ca;
         out += begin * per * ldc;
         m = (end - begin) * per;
+    }
+    if (c->n_in == 3 && k) { /* b is packed: its panels of 32 columns, of which a block has whole ones */
+        int64_t from = c->axis == c->out[0].shape.rank - 1 ? begin : 0;
+        quern__tile_product(m, n, k, (quern__left){ a, ca, 1 }, (const float *)c->in[2].data + from * k, out, ldc, false);
+        return 0;
     }
     return quern__gemm_plain(ta, tb, m, n, k, a, ca, b, cb, out, ldc);
 }

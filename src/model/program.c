@@ -160,7 +160,7 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
 {
     if (plan->slab_bytes + 64 <= m->slab_bytes)
         return QUERN_OK;
-    void *slab = quern__alloc_aligned((plan->slab_bytes + 127) / 64 * 64, 64);
+    void *slab = quern__alloc_large((plan->slab_bytes + 127) / 64 * 64);
     if (!slab)
         return quern__fail_memory(err, plan->slab_bytes);
     quern__free_aligned(m->slab);

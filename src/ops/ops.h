@@ -171,6 +171,9 @@ quern__id quern__in_top_k(quern__graph *g, quern__id scores, quern__id labels, i
 /* a·b of two matrices, of which all axes but the last are taken together as rows; transposed first where asked.
  * Result: a's leading axes and b's columns; with `ta`, a matrix. b must have rank 2 unless ta. */
 quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
+/* A matrix (or its transpose) as panels of 32 columns for kernels that read it often: (panels, rows, 32). No gradient flows. */
+quern__id quern__pack(quern__graph *g, quern__id matrix, bool transposed);
+extern const quern__op quern__op_pack;
 
 /* a·b for each index of the leading axes, which both have: (…, m, k) and (…, k, n) to (…, m, n); the last two axes of either are
  * exchanged first where asked (batched.c). */

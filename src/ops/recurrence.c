@@ -42,32 +42,6 @@ quern__recurring quern__recurring_of(const quern__call *call)
     return r;
 }
 
-/* ---- a matrix as panels, for kernels that read it often. i[0]: its transpose; f: none ---- */
-
-static int pack_reference(const quern__call *c, int64_t begin, int64_t end)
-{
-    bool t = c->attr->i[0];
-    int64_t rows = c->in[0].shape.dims[t], columns = c->in[0].shape.dims[!t], ld = c->in[0].shape.dims[1];
-    int64_t width = c->out[0].shape.dims[2];
-    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    for (int64_t i = p.start; i < p.start + p.length; i++) {
-        int64_t panel = i / (rows * width), row = i / width % rows, column = panel * width + i % width;
-        quern__set(&c->out[0], i, column < columns ? quern__get(&c->in[0], t ? column * ld + row : row * ld + column) : 0);
-    }
-    return 0;
-}
-
-const quern__op quern__op_pack = { .name = "pack", .ways = quern__ways_rows, .slice = 8, .reference = pack_reference };
-
-/* (panels, rows, 32) */
-static quern__id pack(quern__graph *g, quern__id matrix, bool transposed)
-{
-    enum { width = 32 };
-    const quern_shape *s = quern__shape_of(g, matrix);
-    quern_shape out = { .rank = 3, .dims = { (s->dims[!transposed] + width - 1) / width, s->dims[transposed], width } };
-    return quern__build(g, &quern__op_pack, &matrix, 1, &(quern__attr){ .i = { transposed } }, &out, quern__dtype_of(g, matrix));
-}
-
 /* ---- forward ---- */
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
@@ -257,7 +231,7 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
     quern__id c0 = node->in[at_c], own_bias = node->in[at_own], bias = node->in[at_bias], left = node->out[QUERN__FORTH_LEFT],
               c = lstm ? node->out[QUERN__FORTH_C] : 0, dc = lstm ? dy[QUERN__FORTH_C] : 0;
     in[n++] = kernel;
-    in[n++] = pack(g, kernel, true);
+    in[n++] = quern__pack(g, kernel, true);
     in[n++] = h0;
     if (lstm)
         in[n++] = c0;
@@ -329,7 +303,7 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
     if (r->own)
         attr.i[2] |= HAS_OWN;
     else
-        in[n++] = pack(g, r->kernel, false);
+        in[n++] = quern__pack(g, r->kernel, false);
     in[n++] = r->h;
     for (size_t k = 0; k < sizeof optional / sizeof *optional; k++)
         if (optional[k].id) {

@@ -39,7 +39,7 @@ enum { QUERN__FORTH_H, QUERN__FORTH_LEFT, QUERN__FORTH_WORK, QUERN__FORTH_C };
 /* Back: the gradients of z, of the first h, room to work in, then of the first c (LSTM), or of the recurrent product (GRU). */
 enum { QUERN__BACK_DZ, QUERN__BACK_DH0, QUERN__BACK_WORK, QUERN__BACK_DC0, QUERN__BACK_DOWN = QUERN__BACK_DC0 };
 
-extern const quern__op quern__op_recurrence, quern__op_recurrence_back, quern__op_pack;
+extern const quern__op quern__op_recurrence, quern__op_recurrence_back;
 /* Records that a block of these ops has: few, because each is long. */
 enum { QUERN__RECUR_SLICE = 16 };
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { tile_rows = QUERN__TILE_ROWS, tile_columns = QUERN__TILE_COLUMNS, most_depth = QUERN__TILE_DEPTH };
+enum { tile_columns = QUERN__TILE_COLUMNS, most_depth = QUERN__TILE_DEPTH };
 
 /* Whether a panel of B can be read where it lies: its rows are not spread over too many lines of the cache that fall together, and
  * each is read often enough or only once. */
@@ -44,9 +44,8 @@ int quern__gemm_plain(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const f
                 quern__tile_pack(tb, panel, ldb, depth, columns, packed);
                 panel = packed;
             }
-            for (int64_t i = 0; i < m; i += tile_rows)
-                quern__tile(depth, (quern__left){ a + i * left.row + p * left.step, left.row, left.step }, panel, ld,
-                            c + i * ldc + j, ldc, p > 0, m - i < tile_rows ? m - i : tile_rows, columns);
+            quern__tile_strip(m, depth, (quern__left){ a + p * left.step, left.row, left.step }, panel, ld, c + j, ldc, p > 0,
+                              columns);
         }
     }
     return 0;

@@ -6,7 +6,8 @@
 
 enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS };
 
-typedef void tile_fn(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add);
+/* Some tiles below each other. */
+typedef void strip_fn(int64_t tiles, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add);
 /* One row and 32 or 64 columns: b is read once, where it lies; 64 columns are sums enough not to wait for each other. */
 typedef void row_fn(int64_t k, const float *a, int64_t step, const float *b, int64_t ldb, float *c, bool add);
 
@@ -50,18 +51,18 @@ typedef float quarter __attribute__((vector_size(16), aligned(4)));
         }                                                                                                             \
     }
 
-/* The same tile in pieces that fit the registers of a narrower processor. */
-#define PIECES(NAME, TARGET, PART, ROWS, COLUMNS)                                                                   \
-    TARGET static void NAME(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add) \
-    {                                                                                                               \
-        for (int i = 0; i < rows_of_tile; i += ROWS)                                                                \
-            for (int j = 0; j < columns_of_tile; j += COLUMNS)                                                      \
-                PART(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b + j, ldb, c + i * ldc + j, ldc, add);    \
+/* Tiles below each other, one after the other, in pieces that fit the registers of a processor. */
+#define STRIP(NAME, TARGET, PART, ROWS, COLUMNS)                                                                                   \
+    TARGET static void NAME(int64_t tiles, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add) \
+    {                                                                                                                              \
+        for (int64_t i = 0; i < tiles * rows_of_tile; i += ROWS)                                                                   \
+            for (int j = 0; j < columns_of_tile; j += COLUMNS)                                                                     \
+                PART(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b + j, ldb, c + i * ldc + j, ldc, add);                   \
     }
 
 #define NARROW
 TILE(part_narrow, NARROW, quarter, 4)
-PIECES(tile_narrow, NARROW, part_narrow, 4, 8)
+STRIP(strip_narrow, NARROW, part_narrow, 4, 8)
 ROW(row_narrow, NARROW, quarter, columns_of_tile)
 ROW(two_narrow, NARROW, quarter, 2 * columns_of_tile)
 
@@ -69,11 +70,11 @@ ROW(two_narrow, NARROW, quarter, 2 * columns_of_tile)
 #define V3 __attribute__((target("arch=x86-64-v3")))
 #define V4 __attribute__((target("arch=x86-64-v4")))
 TILE(part_v3, V3, half, 4)
-PIECES(tile_v3, V3, part_v3, 4, 16)
+STRIP(strip_v3, V3, part_v3, 4, 16)
 ROW(row_v3, V3, half, columns_of_tile)
 ROW(two_v3, V3, half, 2 * columns_of_tile)
 TILE(part_v4, V4, wide, 8)
-PIECES(tile_v4, V4, part_v4, 8, 32)
+STRIP(strip_v4, V4, part_v4, 8, 32)
 ROW(row_v4, V4, wide, columns_of_tile)
 ROW(two_v4, V4, wide, 2 * columns_of_tile)
 
@@ -82,7 +83,7 @@ static void turn_narrow(const float *b, int64_t ldb, float *to);
 V3 static void turn_v3(const float *b, int64_t ldb, float *to);
 
 static turn_fn *turn_of_this_machine = turn_narrow;
-static tile_fn *tile_of_this_machine = tile_narrow;
+static strip_fn *strip_of_this_machine = strip_narrow;
 static row_fn *row_of_this_machine = row_narrow, *two_of_this_machine = two_narrow;
 __attribute__((constructor)) static void choose(void)
 {
@@ -90,11 +91,11 @@ __attribute__((constructor)) static void choose(void)
     if (__builtin_cpu_supports("x86-64-v3"))
         turn_of_this_machine = turn_v3;
     if (__builtin_cpu_supports("x86-64-v4")) {
-        tile_of_this_machine = tile_v4;
+        strip_of_this_machine = strip_v4;
         row_of_this_machine = row_v4;
         two_of_this_machine = two_v4;
     } else if (__builtin_cpu_supports("x86-64-v3")) {
-        tile_of_this_machine = tile_v3;
+        strip_of_this_machine = strip_v3;
         row_of_this_machine = row_v3;
         two_of_this_machine = two_v3;
     }
@@ -103,7 +104,7 @@ __attribute__((constructor)) static void choose(void)
 typedef void turn_fn(const float *b, int64_t ldb, float *to);
 static void turn_narrow(const float *b, int64_t ldb, float *to);
 static turn_fn *const turn_of_this_machine = turn_narrow;
-static tile_fn *const tile_of_this_machine = tile_narrow;
+static strip_fn *const strip_of_this_machine = strip_narrow;
 static row_fn *const row_of_this_machine = row_narrow, *const two_of_this_machine = two_narrow;
 #endif
 
@@ -124,7 +125,7 @@ static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float 
         for (int64_t p = 0; p < k; p++)
             for (int64_t i = 0; i < rows_of_tile; i++)
                 left[p * rows_of_tile + i] = i < rows ? a.a[i * a.row + p * a.step] : 0;
-        tile_of_this_machine(k, (quern__left){ left, 1, rows_of_tile }, b, ldb, whole, columns_of_tile, false);
+        strip_of_this_machine(1, k, (quern__left){ left, 1, rows_of_tile }, b, ldb, whole, columns_of_tile, false);
     }
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
@@ -135,11 +136,22 @@ void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c
                  int64_t columns)
 {
     if (rows == rows_of_tile && columns == columns_of_tile)
-        tile_of_this_machine(k, a, b, ldb, c, ldc, add);
+        strip_of_this_machine(1, k, a, b, ldb, c, ldc, add);
     else if (rows == 1 && columns == columns_of_tile)
         row_of_this_machine(k, a.a, a.step, b, ldb, c, add);
     else
         border(k, a, b, ldb, c, ldc, add, rows, columns);
+}
+
+void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add,
+                       int64_t columns)
+{
+    int64_t whole = columns == columns_of_tile ? m / rows_of_tile : 0;
+    if (whole)
+        strip_of_this_machine(whole, k, a, b, ldb, c, ldc, add);
+    for (int64_t i = whole * rows_of_tile; i < m; i += rows_of_tile)
+        quern__tile(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b, ldb, c + i * ldc, ldc, add,
+                    m - i < rows_of_tile ? m - i : rows_of_tile, columns);
 }
 
 /* Eight numbers of each of eight rows, turned: number q of row j goes to place j of row q. */
@@ -196,7 +208,10 @@ void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t co
         return;
     }
     for (int64_t p = 0; p < k; p++, b += ldb, to += columns_of_tile)
-        memcpy(to, b, (size_t)columns * sizeof *to);
+        if (columns == columns_of_tile)
+            memcpy(to, b, columns_of_tile * sizeof *to); /* of a known size: no call */
+        else
+            memcpy(to, b, (size_t)columns * sizeof *to);
 }
 
 void quern__tile_pack_all(bool t, const float *b, int64_t ldb, int64_t k, int64_t n, float *to)
@@ -208,11 +223,8 @@ void quern__tile_pack_all(bool t, const float *b, int64_t ldb, int64_t k, int64_
 void quern__tile_product(int64_t m, int64_t n, int64_t k, quern__left a, const float *packed, float *c, int64_t ldc, bool add)
 {
     for (int64_t j = 0; j < n; j += columns_of_tile, packed += k * columns_of_tile)
-        for (int64_t i = 0; i < m; i += rows_of_tile)
-            for (int64_t p = 0; p < k; p += QUERN__TILE_DEPTH) {
-                int64_t depth = k - p < QUERN__TILE_DEPTH ? k - p : QUERN__TILE_DEPTH;
-                quern__tile(depth, (quern__left){ a.a + i * a.row + p * a.step, a.row, a.step }, packed + p * columns_of_tile,
-                            columns_of_tile, c + i * ldc + j, ldc, add || p, m - i < rows_of_tile ? m - i : rows_of_tile,
-                            n - j < columns_of_tile ? n - j : columns_of_tile);
-            }
+        for (int64_t p = 0; p < k; p += QUERN__TILE_DEPTH)
+            quern__tile_strip(m, k - p < QUERN__TILE_DEPTH ? k - p : QUERN__TILE_DEPTH,
+                              (quern__left){ a.a + p * a.step, a.row, a.step }, packed + p * columns_of_tile, columns_of_tile,
+                              c + j, ldc, add || p, n - j < columns_of_tile ? n - j : columns_of_tile);
 }

@@ -18,6 +18,9 @@ typedef struct quern__left {
  * they may be anything that can be read. */
 void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
                  int64_t columns);
+/* The same for any number of rows. */
+void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add,
+                       int64_t columns);
 /* One row by 64 columns. */
 void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, bool add);
 /* k rows of 32 numbers, zeros beyond `columns`, out of a matrix (`t`: out of its transpose). */
