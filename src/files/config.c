@@ -342,8 +342,10 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
         return NULL;
     }
     quern_blueprint *b = quern_blueprint_new(0);
-    if (b)
+    if (b) {
         b->room = room;
+        b->unfilled = true;
+    }
     if (b)
         status = sequential ? read_sequential(b, layers, err) : read_functional(b, layers, err);
     if (!b || status < 0) {

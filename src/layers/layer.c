@@ -54,7 +54,7 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         *l->room -= bytes;
     quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
     json_t *spec = json_object_get(l->config, initializer);
-    if (v && spec && quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
+    if (v && spec && !l->unfilled && quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
         quern__variable_free(v);
         return NULL;
     }
@@ -93,6 +93,7 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     inner->lent = true;
     inner->trainable = inner->trainable && l->trainable;
     inner->room = l->room;
+    inner->unfilled = l->unfilled;
     return l->inner[l->n_inner++] = inner;
 }
 

@@ -167,6 +167,7 @@ typedef struct quern__layer {
     char *name;
     json_t *config;
     bool built, trainable;
+    bool unfilled; /* its weights stay zeros: they are read from a file next */
     int n_weights;
     quern__variable *weights[QUERN__MAX_WEIGHTS]; /* trainable ones first */
     char roles[QUERN__MAX_WEIGHTS][32];           /* "kernel": of kernel_initializer, kernel_regularizer, kernel_constraint */

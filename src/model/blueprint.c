@@ -202,6 +202,8 @@ int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *conf
     quern__applied node = { .layer = quern__layer_new(c, config, &b->error) };
     if (node.layer)
         node.layer->room = &b->room;
+    if (node.layer)
+        node.layer->unfilled = b->unfilled;
     if (node.layer && status >= 0)
         status = place(b, &node, in, &shape, words);
     if (!node.layer || status < 0) {

@@ -33,6 +33,7 @@ struct quern_blueprint {
     uint64_t seed;
     quern_error error;
     size_t room;     /* bytes that weights may still take */
+    bool unfilled;   /* weights are read from a file next: no initializer runs */
     int64_t records; /* in every batch, of a model with a fixed batch size; 0: open */
     int n, capacity;
     quern__applied *nodes;
