@@ -27,7 +27,9 @@ small=$(run small 1 | tail -n 1) large=$(run large 1 | tail -n 1)
 idx tiny-x 300 4096
 idx tiny-y 300 1
 run tiny 1000 > peaks
-early=$(sed -n 20p peaks) late=$(sed -n 1000p peaks)
-[ -n "$early" ] && [ "$early" = "$late" ] || { echo "FAILED: peak memory ${early:-none} after 20 epochs, ${late:-none} after 1000"; failed=1; }
+early=$(sed -n 20p peaks) half=$(sed -n 500p peaks) late=$(sed -n 1000p peaks)
+# Pages of code that are first needed later (how printf writes very small numbers) count too; they come once.
+[ -n "$early" ] && [ $((late - early)) -le 65536 ] && [ "$half" = "$late" ] ||
+    { echo "FAILED: peak memory ${early:-none} after 20 epochs, ${half:-none} after 500, ${late:-none} after 1000"; failed=1; }
 echo "peak $large bytes on 6.7 GB, $small on 67 MB; $early after 20 epochs, $late after 1000"
 exit $failed
