@@ -180,10 +180,19 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
     return true;
 }
 
-/* Text appears as it is made, when there is one. */
+typedef struct printing {
+    const char *prompt;
+    bool begun;
+} printing;
+
+/* Text appears as it is made, when there is one; the prompt before it, once there is something to go on with. */
 static int print_piece(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
 {
-    (void)user, (void)text, (void)id;
+    printing *p = user;
+    (void)text, (void)id;
+    if (!p->begun)
+        fputs(p->prompt, stdout);
+    p->begun = true;
     fwrite(bytes, 1, size, stdout);
     fflush(stdout);
     return ferror(stdout);
@@ -231,6 +240,7 @@ int cli_generate(const arguments *a)
     quern_error err = { 0 };
     quern_sampling s = QUERN_SAMPLING_DEFAULTS;
     quern_generate_opts o = { 0 };
+    printing p = { 0 };
     int code;
     if (!read_options(a, &s, &o))
         return 2;
@@ -243,11 +253,12 @@ int cli_generate(const arguments *a)
     quern_generated *texts = m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
     if (!a->json && (!o.count || o.count == 1) && !o.beams && texts) {
         o.token = print_piece;
-        fputs(prompt, stdout);
+        o.user = &p;
     }
     double start = cli_now();
+    p.prompt = prompt;
     if (texts && quern_generate(m, prompt, &o, texts, &err) < 0) {
-        if (o.token && *prompt)
+        if (p.begun)
             printf("\n");
         code = cli_fail(err.code, &err);
     } else if (texts)
