@@ -97,30 +97,38 @@ bool quern__scattered(const quern__graph *g, quern__id x)
     return n && (n->op == &quern__op_scatter || (is_sum(n) && quern__scattered(g, n->in[0]) && quern__scattered(g, n->in[1])));
 }
 
-quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b)
+/* What becomes of rows, or of a whole gradient that is not made of rows. */
+typedef quern__id changer(quern__graph *g, quern__id x, const void *how);
+
+static quern__id changed(quern__graph *g, quern__id x, changer *change, const void *how)
 {
-    const quern__node *n = x ? maker(g, x) : NULL;
     if (!quern__scattered(g, x))
-        return quern__unary(g, function, x, a, b, 0);
+        return change(g, x, how);
+    const quern__node *n = maker(g, x);
     quern_shape shape = *quern__shape_of(g, x);
-    if (is_sum(n)) {
-        quern__id left = n->in[0], right = n->in[1];
-        return quern__add2(g, quern__each_row(g, left, function, a, b), quern__each_row(g, right, function, a, b));
-    }
-    quern__id in[2] = { n->in[0], quern__unary(g, function, n->in[1], a, b, 0) };
+    quern__id first = n->in[0], second = n->in[1];
+    if (is_sum(n))
+        return quern__add2(g, changed(g, first, change, how), changed(g, second, change, how));
+    quern__id in[2] = { first, change(g, second, how) };
     return quern__build(g, &quern__op_scatter, in, 2, NULL, &shape, quern__dtype_of(g, x));
 }
 
-quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor)
+typedef struct applied {
+    int function;
+    double a, b;
+} applied;
+
+static quern__id apply(quern__graph *g, quern__id x, const void *how)
 {
-    const quern__node *n = x ? maker(g, x) : NULL;
-    if (!quern__scattered(g, x))
-        return quern__mul2(g, x, factor);
-    quern_shape shape = *quern__shape_of(g, x);
-    if (is_sum(n)) {
-        quern__id left = n->in[0], right = n->in[1];
-        return quern__add2(g, quern__scaled_rows(g, left, factor), quern__scaled_rows(g, right, factor));
-    }
-    quern__id in[2] = { n->in[0], quern__mul2(g, n->in[1], factor) };
-    return quern__build(g, &quern__op_scatter, in, 2, NULL, &shape, quern__dtype_of(g, x));
+    const applied *f = how;
+    return quern__unary(g, f->function, x, f->a, f->b, 0);
 }
+
+static quern__id scale(quern__graph *g, quern__id x, const void *how) { return quern__mul2(g, x, *(const quern__id *)how); }
+
+quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b)
+{
+    return changed(g, x, apply, &(applied){ function, a, b });
+}
+
+quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor) { return changed(g, x, scale, &factor); }
