@@ -40,12 +40,7 @@ static quern__id dense_call(quern__layer *l, quern__graph *g, const quern__id *i
 static const quern__field dense_fields[] = { { "units", QUERN__F_INT, NULL },
                                              { "activation", QUERN__F_ACTIVATION, "\"linear\"" },
                                              { "use_bias", QUERN__F_BOOL, "true" },
-                                             { "kernel_initializer", QUERN__F_INITIALIZER, "\"glorot_uniform\"" },
-                                             { "bias_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
-                                             { "kernel_regularizer", QUERN__F_REGULARIZER, "null" },
-                                             { "bias_regularizer", QUERN__F_REGULARIZER, "null" },
-                                             { "kernel_constraint", QUERN__F_CONSTRAINT, "null" },
-                                             { "bias_constraint", QUERN__F_CONSTRAINT, "null" },
+                                             QUERN__KERNEL_AND_BIAS_FIELDS,
                                              { 0 } };
 
 /* ---- shapes ---- */

@@ -244,12 +244,7 @@ static const quern__field einsum_fields[] = { { "equation", QUERN__F_TEXT, NULL 
                                               { "output_shape", QUERN__F_ANY, NULL },
                                               { "activation", QUERN__F_ACTIVATION, "\"linear\"" },
                                               { "bias_axes", QUERN__F_TEXT, "null" },
-                                              { "kernel_initializer", QUERN__F_INITIALIZER, "\"glorot_uniform\"" },
-                                              { "bias_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
-                                              { "kernel_regularizer", QUERN__F_REGULARIZER, "null" },
-                                              { "bias_regularizer", QUERN__F_REGULARIZER, "null" },
-                                              { "kernel_constraint", QUERN__F_CONSTRAINT, "null" },
-                                              { "bias_constraint", QUERN__F_CONSTRAINT, "null" },
+                                              QUERN__KERNEL_AND_BIAS_FIELDS,
                                               { 0 } };
 static const quern__field dot_fields[] = { { "axes", QUERN__F_ANY, NULL }, { "normalize", QUERN__F_BOOL, "false" }, { 0 } };
 

@@ -43,6 +43,15 @@ typedef struct quern__field {
     const char *fallback;
 } quern__field;
 
+/* How a kernel and a bias begin and what holds them: rows that Keras writes in this order for every layer with the two. */
+#define QUERN__KERNEL_AND_BIAS_FIELDS                                                                                      \
+    { "kernel_initializer", QUERN__F_INITIALIZER, "\"glorot_uniform\"" },                                                  \
+        { "bias_initializer", QUERN__F_INITIALIZER, "\"zeros\"" }, { "kernel_regularizer", QUERN__F_REGULARIZER, "null" }, \
+        { "bias_regularizer", QUERN__F_REGULARIZER, "null" }, { "kernel_constraint", QUERN__F_CONSTRAINT, "null" },        \
+    {                                                                                                                      \
+        "bias_constraint", QUERN__F_CONSTRAINT, "null"                                                                     \
+    }
+
 /* What becomes of the mask of a layer's inputs: it ends there, goes on with the outputs, or the layer says (context->mask_out). */
 enum { QUERN__MASK_ENDS, QUERN__MASK_PASSES, QUERN__MASK_OWN };
 

@@ -310,15 +310,11 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
 
 #define COMMON \
     { "dropout", QUERN__F_NUMBER, "0.0" }, { "use_bias", QUERN__F_BOOL, "true" }
-#define WEIGHTS                                                                                                            \
-    { "sliding_window", QUERN__F_INT, "null" }, { "flash_attention", QUERN__F_ANY, "null" },                               \
-        { "kernel_initializer", QUERN__F_INITIALIZER, "\"glorot_uniform\"" },                                              \
-        { "bias_initializer", QUERN__F_INITIALIZER, "\"zeros\"" }, { "kernel_regularizer", QUERN__F_REGULARIZER, "null" }, \
-        { "bias_regularizer", QUERN__F_REGULARIZER, "null" }, { "kernel_constraint", QUERN__F_CONSTRAINT, "null" },        \
-        { "bias_constraint", QUERN__F_CONSTRAINT, "null" }, { "use_gate", QUERN__F_BOOL, "false" },                        \
-        { "seed", QUERN__F_INT, "null" },                                                                                  \
-    {                                                                                                                      \
-        0                                                                                                                  \
+#define WEIGHTS                                                                                                             \
+    { "sliding_window", QUERN__F_INT, "null" }, { "flash_attention", QUERN__F_ANY, "null" }, QUERN__KERNEL_AND_BIAS_FIELDS, \
+        { "use_gate", QUERN__F_BOOL, "false" }, { "seed", QUERN__F_INT, "null" },                                           \
+    {                                                                                                                       \
+        0                                                                                                                   \
     }
 static const quern__field multi_fields[] = { { "num_heads", QUERN__F_INT, NULL },
                                              { "key_dim", QUERN__F_INT, NULL },

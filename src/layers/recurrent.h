@@ -49,6 +49,9 @@ void quern__cell_step(quern__layer *l, quern__graph *g, quern__id x, quern__id *
         "zero_output_for_mask", QUERN__F_BOOL, "false"                                                                            \
     }
 
+/* What a call of a recurrent layer, or of one around it, takes. */
+extern const quern__takes quern__sequence_takes[];
+
 /* A sequence as a layer sees it: inputs, their mask, the states it begins with. */
 typedef struct quern__sequence {
     quern__id x, mask, carried; /* carried: the mask that goes on with the outputs */

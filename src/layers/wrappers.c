@@ -142,7 +142,7 @@ static const quern__field bidirectional_fields[] = { { "layer", QUERN__F_LAYER, 
                                                      { "backward_layer", QUERN__F_LAYER, "null" },
                                                      { 0 } };
 static const quern__field distributed_fields[] = { { "layer", QUERN__F_LAYER, NULL }, { 0 } };
-static const quern__takes takes[] = { { "sequences", false }, { "initial_state", true }, { "mask", false }, { 0 } };
+
 const quern__class quern__layer_bidirectional = { .group = QUERN__LAYER,
                                                   .name = "Bidirectional",
                                                   .aliases = "",
@@ -150,7 +150,7 @@ const quern__class quern__layer_bidirectional = { .group = QUERN__LAYER,
                                                   .fields = bidirectional_fields,
                                                   .build = bidirectional_build,
                                                   .call = bidirectional_call,
-                                                  .takes = takes,
+                                                  .takes = quern__sequence_takes,
                                                   .masks = QUERN__MASK_OWN };
 const quern__class quern__layer_time_distributed = { .group = QUERN__LAYER,
                                                      .name = "TimeDistributed",
