@@ -276,12 +276,15 @@ static int prepare(session *s, const char *prompt, quern_error *err)
         return quern__fail_memory(err, (size_t)s->count * sizeof *s->texts);
     for (int64_t t = 0; t < s->count; t++) {
         writing *w = &s->texts[t];
-        w->ids = encode(s, prompt, &w->n_ids, err);
+        size_t room = (size_t)(s->prompt + s->length) * sizeof *w->ids;
+        w->ids = t ? quern__zalloc(1, room) : encode(s, prompt, &s->prompt, err);
         w->bytes = calloc(1, w->room = 256);
         if (!w->ids || !w->bytes)
-            return err && err->code ? err->code : QUERN_NOMEM;
+            return err && err->code ? err->code : quern__fail_memory(err, room);
+        w->n_ids = s->prompt;
+        if (t)
+            memcpy(w->ids, s->texts[0].ids, (size_t)s->prompt * sizeof *w->ids);
     }
-    s->prompt = s->texts[0].n_ids;
     return QUERN_OK;
 }
 
