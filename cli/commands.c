@@ -153,17 +153,20 @@ quern_generator *cli_data(const arguments *a, const quern_model *m, const char *
 int cli_new(const arguments *a)
 {
     quern_error err = { 0 };
-    const char *optimizer = cli_option(a, "optimizer"), *loss = cli_option(a, "loss"), *seed = cli_option(a, "seed");
+    const char *optimizer = cli_option(a, "optimizer"), *loss = cli_option(a, "loss");
+    uint64_t seed = 0;
     if (a->n != 2)
         return cli_wrong("new", "needs MODEL and 'PIPELINE'");
     if ((optimizer != NULL) != (loss != NULL))
         return cli_wrong(optimizer ? "--loss" : "--optimizer", "is missing");
     if (!cli_option(a, "force") && access(a->words[0], F_OK) == 0)
         return cli_wrong(a->words[0], "exists already (--force overwrites it)");
+    if (!cli_seed(a, &seed))
+        return 2;
     int code;
     quern_tokenizer *tokenizer = cli_tokenizer(a, &err, &code);
     char *pipeline = code ? NULL : cli_with_vocabulary(a->words[1], tokenizer);
-    quern_model *m = pipeline ? quern_model_from_words(pipeline, seed ? strtoull(seed, NULL, 10) : 0, &err) : NULL;
+    quern_model *m = pipeline ? quern_model_from_words(pipeline, seed, &err) : NULL;
     if (m && tokenizer && quern_model_set_tokenizer(m, tokenizer, &err) < 0) {
         quern_model_free(m);
         m = NULL;

@@ -1,6 +1,8 @@
 /* The quern command: reads the words, calls the library, prints. Only public headers. The contract is man/quern.1. */
 #include "cli.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
@@ -131,6 +133,19 @@ bool cli_count(const arguments *a, const char *name, int64_t *out)
         cli_wrong(where, "must be a whole number of at least 1");
         return false;
     }
+    return true;
+}
+
+bool cli_seed(const arguments *a, uint64_t *out)
+{
+    const char *text = cli_option(a, "seed");
+    char *end;
+    if (!text)
+        return true;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    if (errno || *end || !isdigit((unsigned char)*text)) /* a sign would be taken modulo 2^64 */
+        return cli_wrong("--seed", "must be a whole number of at most 64 bits"), false;
     return true;
 }
 

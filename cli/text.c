@@ -161,11 +161,12 @@ static char *file_text(const char *path)
 /* Options as the library has them; false after printing. */
 static bool read_options(const arguments *a, quern_sampling *s, quern_generate_opts *o)
 {
-    const char *context = cli_option(a, "context"), *seed = cli_option(a, "seed");
+    const char *context = cli_option(a, "context");
     if (!read_number(a, "temperature", &s->temperature) || !read_number(a, "top-p", &s->top_p) ||
         !read_number(a, "min-p", &s->min_p) || !read_number(a, "typical", &s->typical) ||
         !read_number(a, "repetition-penalty", &s->repetition_penalty) || !cli_count(a, "top-k", &s->top_k) ||
-        !cli_count(a, "length", &o->length) || !cli_count(a, "count", &o->count) || !cli_count(a, "beams", &o->beams))
+        !cli_count(a, "length", &o->length) || !cli_count(a, "count", &o->count) || !cli_count(a, "beams", &o->beams) ||
+        !cli_seed(a, &o->seed))
         return false;
     if (context && strcmp(context, "slide") && strcmp(context, "stop"))
         return cli_wrong("--context", "is slide or stop"), false;
@@ -173,7 +174,6 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
         return cli_wrong("--prompt-file", "there is --prompt too"), false;
     s->order = cli_option(a, "order");
     o->sampling = s;
-    o->seed = seed ? strtoull(seed, NULL, 10) : 0;
     o->on_full = context && !strcmp(context, "stop") ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE;
     o->stop = a->stops;
     o->n_stop = a->n_stops;

@@ -110,8 +110,9 @@ int cli_fit(const arguments *a)
     quern_error err = { 0 };
     quern_fit_opts o = { 0 };
     quern_callback *callbacks[most_callbacks] = { 0 };
+    uint64_t seed = 0;
     int code;
-    if (!read_options(a, &o))
+    if (!read_options(a, &o) || !cli_seed(a, &seed))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (!m)
@@ -124,7 +125,7 @@ int cli_fit(const arguments *a)
         code = o.validation_data ? cli_wrong("--validation-split", "there is --validation too")
                                  : cli_split(a, m, data, &o.validation_data, &err);
     if (!code && cli_option(a, "seed"))
-        quern_model_set_seed(m, strtoull(cli_option(a, "seed"), NULL, 10));
+        quern_model_set_seed(m, seed);
     if (!code && (cli_option(a, "memory") || a->json))
         code = cli_check_plan(a, m, o.batch_size, o.max_queue_size, a->json ? CLI_PLAN_EVENT : CLI_PLAN_SILENT, &err);
     int n = code ? 0 : make_callbacks(a, callbacks, &err);

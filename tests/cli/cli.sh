@@ -39,6 +39,8 @@ expect 1 "." "$quern" fit m.keras . --target y
 expect 3 "training needs" "$quern" fit m.keras train.csv --target y --memory 1M
 expect 2 "does not apply to summary" "$quern" summary m.keras --epochs 3
 expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
+expect 2 "--seed: must be a whole number" "$quern" fit m.keras train.csv --target y --seed x
+expect 2 "--seed: must be a whole number" "$quern" new n.keras 'input 2 | dense 2' --seed -1
 expect 2 "not in this version" "$quern" convert m.keras m.h5
 expect 1 "the model has no tokenizer" "$quern" generate m.keras
 expect 2 "no such command" "$quern" fitt
