@@ -139,6 +139,7 @@ static bool read_number(const arguments *a, const char *name, double *out)
     return (end != text && !*end) || (cli_wrong(where, "must be a number"), false);
 }
 
+/* All of a file (new); NULL when it cannot be read, or is longer than 64 MiB. */
 static char *file_text(const char *path)
 {
     FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
@@ -151,11 +152,15 @@ static char *file_text(const char *path)
                 free(out);
             out = grown;
         }
-    if (out)
+    bool whole = out && !ferror(f) && n < most;
+    if (whole)
         out[n] = 0;
     if (f && f != stdin)
         fclose(f);
-    return out;
+    if (whole)
+        return out;
+    free(out);
+    return NULL;
 }
 
 /* Options as the library has them; false after printing. */
@@ -249,7 +254,7 @@ int cli_generate(const arguments *a)
     char *read = m && path ? file_text(path) : NULL;
     const char *prompt = read ? read : cli_option(a, "prompt") ? cli_option(a, "prompt") : "";
     if (m && path && !read)
-        code = cli_wrong(path, "cannot be read"), code = 1;
+        code = cli_wrong(path, "cannot be read, or is longer than 64 MiB"), code = 1;
     quern_generated *texts = m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
     if (!a->json && (!o.count || o.count == 1) && !o.beams && texts) {
         o.token = print_piece;
