@@ -120,9 +120,16 @@ quern__id quern__graph_variable(quern__graph *g, quern__variable *v)
 {
     for (int i = 1; i <= g->n_values; i++)
         if (g->values[i]->kind == QUERN__VALUE_VARIABLE && g->values[i]->variable == v)
-            return i;
+            return g->values[i]->slot ? g->values[i]->slot : i;
     return add_value(
         g, (quern__value){ .kind = QUERN__VALUE_VARIABLE, .dtype = v->dtype, .shape = v->shape, .node = -1, .variable = v });
+}
+
+void quern__graph_replace(quern__graph *g, quern__variable *v, quern__id content)
+{
+    for (int i = 1; content && i <= g->n_values; i++)
+        if (g->values[i]->kind == QUERN__VALUE_VARIABLE && g->values[i]->variable == v)
+            g->values[i]->slot = content;
 }
 
 quern__id quern__graph_constant(quern__graph *g, double number, int dtype)

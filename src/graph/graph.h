@@ -47,14 +47,14 @@ typedef enum quern__kind {
 typedef struct quern__value {
     int32_t kind, dtype;
     quern_shape shape;
-    int32_t node, slot;        /* node and output number; or the batch array */
+    int32_t node, slot;        /* node and output number; or the batch array; or what replaces a variable (0: nothing) */
     quern__variable *variable; /* of a VARIABLE leaf, and of a node's output that is written into a variable */
     double constant;
 } quern__value;
 
 /* What an op is told beside its inputs. The op's row says what each number means. */
 typedef struct quern__attr {
-    int64_t i[8];
+    int64_t i[16];
     double f[8];
 } quern__attr;
 
@@ -86,6 +86,8 @@ void quern__graph_scope(quern__graph *g, const char *scope);
 /* Leaves. A variable asked for twice is the same leaf. */
 quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_shape *shape);
 quern__id quern__graph_variable(quern__graph *g, quern__variable *v);
+/* From here on the variable is that new content of it: who asks for it gets `content`, and gradients flow to that. */
+void quern__graph_replace(quern__graph *g, quern__variable *v, quern__id content);
 quern__id quern__graph_constant(quern__graph *g, double number, int dtype);
 
 /* Adds a node with one output per given shape; the ids of the outputs go to `out`. Returns the first. */

@@ -66,7 +66,8 @@ enum {
     QUERN__WAY_ELEMENTS = 1, /* along any axis; inputs are read at the same (broadcast) places           */
     QUERN__WAY_ROWS = 2,     /* along axis 0; inputs with the same axis 0 are read at the same rows      */
     QUERN__WAY_COLUMNS = 4,  /* along the last axis; inputs with the same last axis at the same columns  */
-    QUERN__WAY_PRODUCT = 8   /* a matrix product: rows or columns of the result                          */
+    QUERN__WAY_PRODUCT = 8,  /* a matrix product: rows or columns of the result                          */
+    QUERN__WAY_EIGHTHS = 16  /* along axis 0, in eight blocks; each reads all of every input             */
 };
 
 typedef struct quern__op {
@@ -80,6 +81,7 @@ typedef struct quern__op {
     bool view;       /* output 0 is input 0 in another shape: nothing is computed            */
     bool in_place;   /* output 0 may lie where input 0 lies when both have the same size     */
     uint32_t inner;  /* bit k: output k is the kernel's own, in an order of its own          */
+    uint32_t whole;  /* bit i: every block reads all of input i, whatever its shape          */
     int32_t slice;   /* records of a block; 0: the usual number                              */
     int32_t updates; /* outputs 0 … updates-1 are written into the variables inputs 0 … updates-1 */
 } quern__op;
@@ -190,6 +192,27 @@ quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern_
 quern__id quern__windows(quern__graph *g, quern__id x, int64_t windows, int64_t kernel, int64_t stride, int64_t dilation,
                          int64_t before, double filler);
 
+/* ---- images (convolve.c, depthwise.c, pool.c, batch_normalize.c) ---- */
+/* How windows lie over one to three axes of space. Axes stand at the right: of two, axis 0 has kernel 1 and out 1. Place k of
+ * window o is o * stride + k * dilation - before; outside of the image it counts as 0, and not at all when pooling. */
+typedef struct quern__frame {
+    int axes;
+    int64_t kernel[3], stride[3], dilation[3], before[3], out[3]; /* stride 0: pooling windows that share the image evenly */
+} quern__frame;
+/* Correlation, as Keras's convolutions are: x (records, space, channels) by w (kernel, channels, filters). */
+quern__id quern__convolve(quern__graph *g, quern__id x, quern__id w, const quern__frame *f);
+/* Its gradient for x, of a space `in` (axes at the right): y (records, out, filters) gives (records, in, channels). It is what
+ * transposed convolutions compute. */
+quern__id quern__convolve_back(quern__graph *g, quern__id y, quern__id w, const quern__frame *f, const int64_t in[3]);
+/* Each channel by itself: w (kernel, channels). */
+quern__id quern__depthwise(quern__graph *g, quern__id x, quern__id w, const quern__frame *f);
+/* The largest number, or the mean, of what each window has of the image, channel by channel. The slope of a largest number is the
+ * first one's, as TensorFlow has it. */
+quern__id quern__pool(quern__graph *g, quern__id x, bool mean, const quern__frame *f);
+/* (x - mean) / sqrt(variance + epsilon) * gamma + beta by channel, the last axis, over all else; gamma and beta 0: none.
+ * `moments` gets (2, channels): mean and variance of the batch, through which no gradient flows. */
+quern__id quern__batch_normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, double epsilon, quern__id *moments);
+
 /* ---- attention (attention.c) ---- */
 typedef struct quern__attended {
     quern__id q, k, v;  /* (records, steps, heads * d), (records, keys, shared * d), (records, keys, shared * e) */
@@ -227,6 +250,8 @@ quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t see
 quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x);
 /* The same for a variable whose new content `content` an earlier node of this step wrote (a constraint, after the optimizer). */
 quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x);
+/* The last new content that nodes so far give a variable; 0: none does. */
+quern__id quern__assigned(const quern__graph *g, const quern__variable *v);
 /* Writes x (records, steps, …) into a variable (records, room, …) at place `position` (a scalar) of its second axis; returns the
  * new content. A fault when it does not fit. */
 quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position, quern__id x);

@@ -63,6 +63,14 @@ quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x)
     return out;
 }
 
+quern__id quern__assigned(const quern__graph *g, const quern__variable *v)
+{
+    for (quern__id id = quern__graph_values(g); id > 0; id--)
+        if (quern__graph_value(g, id)->kind == QUERN__VALUE_NODE && quern__graph_value(g, id)->variable == v)
+            return id;
+    return 0;
+}
+
 /* ---- append: inputs v, position, x ---- */
 
 static int append_reference(const quern__call *c, int64_t begin, int64_t end)

@@ -1,7 +1,8 @@
 /* How a node is divided: the ways its row allows, the blocks its inputs were written in, and the shapes decide; threads do not. */
 #include "plan.h"
 
-enum { panel = QUERN__PANEL, slice = QUERN__SLICE, large = 512, few = 8 }; /* large: numbers of a record; few: steps */
+/* large: numbers of a record; few: steps; near: numbers of a slice of images that stay in the second cache with what they become */
+enum { panel = QUERN__PANEL, slice = QUERN__SLICE, large = 512, few = 8, near = 1 << 16 };
 
 static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
 {
@@ -37,6 +38,8 @@ static quern__split rows(const quern_shape *s, bool open, int64_t own)
     int64_t grain = own ? own : open ? slice : panel;
     if (open && !own && s->rank && s->dims[0] < 2 * grain && quern_shape_count(s) >= s->dims[0] * large)
         grain = (s->dims[0] + 7) / 8;
+    while (open && !own && s->rank > 3 && grain > 1 && quern_shape_count(s) / s->dims[0] * grain > near)
+        grain /= 2;
     return s->rank && s->dims[0] >= 2 * grain ? (quern__split){ 0, grain } : (quern__split){ -1, 0 };
 }
 
@@ -59,12 +62,15 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
         return (quern__split){ last, panel / 2 };
     if (ways == QUERN__WAY_PRODUCT)
         return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open, 0);
+    if (ways == QUERN__WAY_EIGHTHS)
+        return (quern__split){ 0, (out.dims[0] + 7) / 8 };
     if (node->op->slice)
         return rows(&out, open, node->op->slice);
     for (int i = node->n_in - 1; i >= 0; i--) { /* as an input of the same shape lies; gradients come last */
         quern__split s = split_of_input(g, node->in[i], root, splits, capacity);
         quern_shape in = closed(g, node->in[i], capacity);
-        if (s.axis < 0 || (ways != QUERN__WAY_ELEMENTS && s.axis != (ways == QUERN__WAY_ROWS ? 0 : in.rank - 1)))
+        if (node->op->whole >> i & 1 || s.axis < 0 ||
+            (ways != QUERN__WAY_ELEMENTS && s.axis != (ways == QUERN__WAY_ROWS ? 0 : in.rank - 1)))
             continue;
         int axis = ways == QUERN__WAY_COLUMNS ? last : s.axis;
         bool same =
@@ -79,10 +85,10 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
 
 int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity)
 {
-    if (axis < 0)
+    int ways = node->op->ways(g, node);
+    if (axis < 0 || ways == QUERN__WAY_EIGHTHS || node->op->whole >> i & 1)
         return -1;
     quern_shape out = closed(g, node->out[0], capacity), in = closed(g, node->in[i], capacity);
-    int ways = node->op->ways(g, node);
     if (ways == QUERN__WAY_PRODUCT) {
         bool transposed = node->attr.i[i];
         if (i != (axis == 0 ? 0 : 1))

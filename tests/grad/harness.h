@@ -1,0 +1,128 @@
+/* What tests of ops share: the gradient of a builder against finite differences in double, and its fast kernels against the
+ * reference on float32. A builder makes a value of two matrices and a number that chooses among its forms. */
+#ifndef TEST_GRAD_HARNESS_H
+#define TEST_GRAD_HARNESS_H
+
+#include "check.h"
+
+#include "grad/grad.h"
+#include "step/step.h"
+
+#include <math.h>
+
+typedef quern__id builder(quern__graph *g, quern__id x, quern__id other, int function);
+
+static quern__variable variable(int dtype, int rank, int64_t rows, int64_t columns, double first, double by)
+{
+    quern__variable v = { .path = "v", .dtype = dtype, .shape = { .rank = rank, .dims = { rows, columns } } };
+    size_t bytes;
+    assert_true(quern__shape_bytes(&v.shape, dtype, &bytes));
+    v.data = quern__alloc_aligned(bytes + 64, 64);
+    quern_tensor t = { .dtype = dtype, .shape = v.shape, .data = v.data };
+    for (int64_t i = 0; i < quern_shape_count(&v.shape); i++)
+        quern__set(&t, i, first + by * (double)i + 0.1 * sin(7.0 * (double)i));
+    return v;
+}
+
+/* Runs the graph once with one thread and returns a scalar. */
+static double run(quern__team *team, quern__plan *p, quern__id loss)
+{
+    quern_error err = { 0 };
+    void *slab = quern__alloc_aligned(p->slab_bytes + 64, 64);
+    quern__step_run r = { .slab = slab, .records = 1 };
+    CHECK_OK(quern__step(team, p, &r, &err), err);
+    const quern__value *v = quern__graph_value(p->graph, loss);
+    quern_tensor t = { .dtype = v->dtype, .data = quern__plan_address(p, loss, slab, NULL) };
+    double out = quern__get(&t, 0);
+    quern__free_aligned(slab);
+    return out;
+}
+
+/* d(sum(y * weights))/dx in one direction, by nodes and by differences. */
+static void check_gradient(const char *name, builder *build, int function, double first, double by)
+{
+    quern_error err = { 0 };
+    quern__variable x = variable(QUERN_FLOAT64, 2, 3, 4, first, by), other = variable(QUERN_FLOAT64, 2, 3, 4, 0.7, 0.11);
+    quern__graph *g = quern__graph_new();
+    quern__id ids[2] = { quern__graph_variable(g, &x), quern__graph_variable(g, &other) }, d[2] = { 0 };
+    quern__id y = build(g, ids[0], ids[1], function);
+    if (quern__graph_status(g))
+        fail_msg("%s: %s", name, quern__graph_error(g)->text);
+    quern__variable w = variable(QUERN_FLOAT64, 1, quern_shape_count(quern__shape_of(g, y)), 0, 0.3, 0.07);
+    quern__id flat = quern__reshape(g, y, &w.shape);
+    quern__id loss = quern__reduce(g, QUERN__SUM, quern__mul2(g, flat, quern__graph_variable(g, &w)), ~0u, false);
+    CHECK_OK(quern__gradients(g, loss, 0, ids, 2, d, &err), err);
+    CHECK_OK(quern__graph_verify(g, &err), err);
+    quern__team *team = quern__team_new(1, &err);
+    for (int k = 0; k < 2; k++) {
+        quern__variable *v = k ? &other : &x;
+        if (!d[k])
+            continue;
+        quern__id direction = quern__reduce(g, QUERN__SUM, d[k], ~0u, false);
+        quern__plan *p = quern__plan_new(g, (quern__id[]){ loss, direction }, 2, 1, &err);
+        assert_non_null(p);
+        double slope = run(team, p, direction), h = 1e-5, value[2];
+        for (int side = 0; side < 2; side++) {
+            for (int i = 0; i < 12; i++)
+                ((double *)v->data)[i] += side ? -2 * h : h;
+            value[side] = run(team, p, loss);
+        }
+        for (int i = 0; i < 12; i++)
+            ((double *)v->data)[i] += h;
+        double want = (value[0] - value[1]) / (2 * h);
+        if (!(fabs(slope - want) <= 1e-6 + 1e-6 * fabs(want)))
+            fail_msg("%s: gradient %d is %.9g, by differences %.9g", name, k, slope, want);
+        quern__plan_free(p);
+    }
+    quern__team_free(team);
+    quern__graph_free(g);
+    quern__free_aligned(x.data);
+    quern__free_aligned(other.data);
+    quern__free_aligned(w.data);
+}
+
+/* The gradients of both inputs of another builder, one behind the other: for kernels of the way back. */
+static builder *forward;
+static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_error err = { 0 };
+    quern__id y = forward(g, x, other, f), wrt[2] = { x, other }, d[2] = { 0 };
+    quern__id seed = quern__unary(g, QUERN__AFFINE, y, 0.3, 0.1, 0);
+    CHECK_OK(quern__gradients(g, y, quern__stop_gradient(g, seed), wrt, 2, d, &err), err);
+    return d[1] ? quern__concat(g, d, 2, 0) : d[0];
+}
+
+/* Every float32 kernel that is not the reference, on its own call against the reference. */
+static void compare(builder *build, int function, const char *name, double first, double by)
+{
+    quern_error err = { 0 };
+    quern__variable x = variable(QUERN_FLOAT32, 2, 70, 130, first, by), other = variable(QUERN_FLOAT32, 2, 70, 130, 0.7, 1e-4);
+    quern__graph *g = quern__graph_new();
+    quern__id y = build(g, quern__graph_variable(g, &x), quern__graph_variable(g, &other), function);
+    quern__plan *p = quern__plan_new(g, &y, 1, 1, &err);
+    quern__team *team = quern__team_new(2, &err);
+    size_t n = (size_t)quern_shape_count(quern__shape_of(g, y));
+    float *got = quern__alloc(n * sizeof *got);
+    void *slab = quern__alloc_aligned(p->slab_bytes + 64, 64);
+    quern__step_run r = { .slab = slab, .records = 1 };
+    for (int pass = 0; pass < 2; pass++) {
+        CHECK_OK(quern__step(team, p, &r, &err), err);
+        const float *out = quern__plan_address(p, y, slab, NULL);
+        for (size_t i = 0; i < n; i++)
+            if (pass == 0)
+                got[i] = out[i];
+            else if (!(fabs((double)got[i] - out[i]) <= 2e-5 * (1 + fabs((double)out[i]))))
+                fail_msg("%s %d: element %zu is %.9g, reference %.9g", name, function, i, (double)got[i], (double)out[i]);
+        for (int e = 0; e < p->n_entries; e++)
+            p->entries[e].kernel = p->entries[e].call.op->reference;
+    }
+    quern__free(got);
+    quern__free_aligned(slab);
+    quern__team_free(team);
+    quern__plan_free(p);
+    quern__graph_free(g);
+    quern__free_aligned(x.data);
+    quern__free_aligned(other.data);
+}
+
+#endif
