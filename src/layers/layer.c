@@ -119,7 +119,7 @@ int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_
 void quern__layer_place(quern__layer *l, int n, const char *part)
 {
     for (int i = 0; i < n; i++)
-        snprintf(l->places[l->n_weights - n + i], sizeof *l->places, "%s/vars/%d", part, i);
+        snprintf(l->places[l->n_weights - n + i], sizeof *l->places, "%s%svars/%d", part ? part : "", part ? "/" : "", i);
 }
 
 /* Numbers of a nested list, and its shape along the first of each. */

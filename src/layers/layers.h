@@ -208,7 +208,7 @@ int quern__layer_build(quern__layer *layer, const quern_shape *in, int n_in, uin
 /* Adds a weight: path "layer/name", filled by the initializer in config[initializer]. */
 quern__variable *quern__layer_weight(quern__layer *layer, const char *name, const quern_shape *shape, const char *initializer,
                                      quern_error *err);
-/* Puts the last `n` weights into a file below `part` ("cell"), numbered from 0. */
+/* Puts the last `n` weights into a file below `part` ("cell"; NULL: the layer itself), numbered from 0. */
 void quern__layer_place(quern__layer *layer, int n, const char *part);
 /* Adds a layer inside this one, from its object in a config, called `name` in paths. Returns borrowed; NULL on failure. */
 quern__layer *quern__layer_inside(quern__layer *layer, json_t *spec, const char *name, quern_error *err);

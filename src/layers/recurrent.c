@@ -10,10 +10,10 @@
 
 static bool keeps(const quern__layer *l) { return l->context->stepping || quern__config_bool(l->config, "stateful"); }
 
-void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in, int n, const int64_t *units, int n_states,
+void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in, int n, const quern_shape *shapes, int n_states,
                            quern__sequence *s)
 {
-    quern_shape shape = { .rank = 2, .dims = { quern__shape_of(g, in[0])->dims[0] } };
+    int64_t records = quern__shape_of(g, in[0])->dims[0];
     quern__id given = quern__layer_argument(l, in, n, "mask", 0);
     *s = (quern__sequence){ .x = in[0], .mask = given ? given : quern__layer_mask(l, 0), .n_states = n_states };
     if (!l->context->stepping && quern__config_bool(l->config, "stateful") && l->records < 1) {
@@ -22,7 +22,8 @@ void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in
     }
     s->carried = s->mask;
     for (int k = 0; k < n_states; k++) {
-        shape.dims[1] = units[k];
+        quern_shape shape = shapes[k];
+        shape.dims[0] = records;
         quern__id initial = quern__layer_argument(l, in, n, "initial_state", k);
         quern__variable *v = s->kept[k] = keeps(l) ? quern__layer_state(l, g, k, &shape) : NULL;
         s->given = s->given || initial || v;
@@ -43,10 +44,11 @@ quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence 
     bool all = quern__config_bool(l->config, "return_sequences");
     if (!outputs)
         return 0;
-    quern_shape shape = *quern__shape_of(g, outputs), last = { .rank = 2, .dims = { shape.dims[0], shape.dims[2] } };
+    quern_shape shape = *quern__shape_of(g, outputs);
     if (s->mask && quern__config_bool(l->config, "zero_output_for_mask")) {
         quern_shape wide = *quern__shape_of(g, s->mask);
-        wide.dims[wide.rank++] = 1;
+        while (wide.rank < shape.rank)
+            wide.dims[wide.rank++] = 1;
         outputs = quern__mul2(g, outputs, quern__reshape(g, s->mask, &wide));
     }
     for (int k = 0; k < s->n_states; k++)
@@ -56,11 +58,10 @@ quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence 
     l->context->ended = !all;
     for (int k = 0; quern__config_bool(l->config, "return_state") && k < s->n_states; k++)
         quern__layer_result(l, s->states[k], 0);
-    return all ? outputs : quern__reshape(g, quern__slice(g, outputs, 1, shape.dims[1] - 1, 1), &last);
+    return all ? outputs : quern__step_of(g, outputs, shape.dims[1] - 1);
 }
 
-/* Step t of (records, steps, …): (records, …). */
-static quern__id step_of(quern__graph *g, quern__id x, int64_t t)
+quern__id quern__step_of(quern__graph *g, quern__id x, int64_t t)
 {
     quern_shape s = *quern__shape_of(g, x), one = { .rank = s.rank - 1, .dims = { s.dims[0] } };
     for (int i = 2; i < s.rank; i++)
@@ -78,9 +79,11 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s, 
     for (int64_t t = 0; all && t < steps && !quern__graph_status(g); t++) {
         quern__id before[QUERN__MAX_CELL_STATES], on = 0, y;
         memcpy(before, s->states, sizeof before);
-        y = step(user, g, step_of(g, s->x, t), s->states);
-        if (s->mask) {
-            quern_shape column = { .rank = 2, .dims = { quern__shape_of(g, s->mask)->dims[0], 1 } };
+        y = step(user, g, quern__step_of(g, s->x, t), s->states);
+        if (s->mask && y) {
+            quern_shape column = { .rank = quern__shape_of(g, y)->rank, .dims = { quern__shape_of(g, s->mask)->dims[0] } };
+            for (int i = 1; i < column.rank; i++)
+                column.dims[i] = 1;
             on = quern__reshape(g, quern__slice(g, s->mask, 1, t, 1), &column);
         }
         if (on) {
@@ -91,9 +94,9 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s, 
             s->states[k] = quern__select(g, on, s->states[k], before[k]);
         quern_shape shape = y ? *quern__shape_of(g, y) : (quern_shape){ 0 };
         last = y;
-        shape.dims[2] = shape.dims[1];
+        for (int i = shape.rank++; i > 1; i--)
+            shape.dims[i] = shape.dims[i - 1];
         shape.dims[1] = 1;
-        shape.rank = 3;
         all[t] = y ? quern__reshape(g, y, &shape) : 0;
     }
     if (all)
@@ -180,9 +183,9 @@ static quern__id fused_call(quern__layer *l, quern__graph *g, quern__sequence *s
     quern__recur(g, &r, &y, &c);
     if (!y)
         return 0;
-    s->states[0] = step_of(g, y, steps - 1);
+    s->states[0] = quern__step_of(g, y, steps - 1);
     if (c)
-        s->states[1] = step_of(g, c, steps - 1);
+        s->states[1] = quern__step_of(g, c, steps - 1);
     return y;
 }
 
@@ -200,10 +203,9 @@ static quern__id one_step(void *user, quern__graph *g, quern__id x, quern__id *s
 
 static quern__id layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
-    int64_t units[2];
+    quern_shape state = { .rank = 2, .dims = { 0, quern__config_int(l->config, "units") } };
     quern__sequence s;
-    units[0] = units[1] = quern__config_int(l->config, "units");
-    quern__sequence_begin(l, g, in, n, units, quern__cell_states(l), &s);
+    quern__sequence_begin(l, g, in, n, (quern_shape[]){ state, state }, quern__cell_states(l), &s);
     if (training && quern__config_number(l->config, "dropout") > 0)
         s.x = seeded_dropout(l, g, s.x, "dropout", 0, 1u << 1);
     if (quern__graph_status(g))
@@ -255,13 +257,13 @@ static quern__id rnn_call(quern__layer *l, quern__graph *g, const quern__id *in,
     quern__layer *cell = l->inner[0];
     bool single = cell->n_inner == 0;
     cell_stack stack = { .cells = single ? l->inner : cell->inner, .n = single ? 1 : cell->n_inner, .training = training };
-    int64_t units[QUERN__MAX_CELL_STATES] = { 0 };
+    quern_shape states[QUERN__MAX_CELL_STATES] = { 0 };
     int n_states = 0;
     quern__sequence s;
     for (int k = 0; k < stack.n; k++)
         for (int i = 0; i < quern__cell_states(stack.cells[k]); i++)
-            units[n_states++] = quern__config_int(stack.cells[k]->config, "units");
-    quern__sequence_begin(l, g, in, n, units, n_states, &s);
+            states[n_states++] = (quern_shape){ .rank = 2, .dims = { 0, quern__config_int(stack.cells[k]->config, "units") } };
+    quern__sequence_begin(l, g, in, n, states, n_states, &s);
     for (int k = 0, at = 0; k < stack.n && !quern__graph_status(g); at += quern__cell_states(stack.cells[k++]))
         stack.drops[k] = state_drop(stack.cells[k], g, s.states[at], training);
     return quern__graph_status(g) ? 0 : quern__sequence_end(l, g, &s, quern__unrolled(l, g, &s, stack_step, &stack));

@@ -60,12 +60,14 @@ typedef struct quern__sequence {
     quern__variable *kept[QUERN__MAX_CELL_STATES]; /* where the last states go; NULL: nowhere */
     bool given;                                    /* states were given or kept, so that they may be other than zero */
 } quern__sequence;
-/* Takes inputs, mask and states of a call; `units` is the width of each state. */
-void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in, int n, const int64_t *units, int n_states,
+/* Takes inputs, mask and states of a call; `shapes` are those of the states, whose records are set here. */
+void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in, int n, const quern_shape *shapes, int n_states,
                            quern__sequence *s);
-/* Gives what the layer returns: the outputs of all steps (records, steps, units) in the order of the steps as they were taken, and
+/* Gives what the layer returns: the outputs of all steps (records, steps, …) in the order of the steps as they were taken, and
  * the last states, which a stateful layer keeps. */
 quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence *s, quern__id outputs);
+/* Step t of (records, steps, …): (records, …). */
+quern__id quern__step_of(quern__graph *g, quern__id x, int64_t t);
 /* Step by step, as a graph: `step` is told the input of a step and changes the states; returns the step's output. */
 typedef quern__id quern__stepper(void *user, quern__graph *g, quern__id x, quern__id *states);
 quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s, quern__stepper *step, void *user);
