@@ -23,6 +23,5 @@ quern__kernel *quern__plain_recurrence(const quern__call *call);
 quern__kernel *quern__plain_gather(const quern__call *call);
 quern__kernel *quern__plain_normalize(const quern__call *call);
 quern__kernel *quern__plain_attention(const quern__call *call);
-quern__kernel *quern__plain_windows(const quern__call *call);
 
 #endif

@@ -186,12 +186,6 @@ quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool 
  * 0 (RMS normalisation). */
 quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, bool centred, double epsilon);
 
-/* ---- sequences (windows.c) ---- */
-/* (records, steps, width) to (records, windows, kernel, width): place j of window w is step w * stride + j * dilation - before, or
- * `filler` where there is none. */
-quern__id quern__windows(quern__graph *g, quern__id x, int64_t windows, int64_t kernel, int64_t stride, int64_t dilation,
-                         int64_t before, double filler);
-
 /* ---- images (convolve.c, depthwise.c, pool.c, batch_normalize.c) ---- */
 /* How windows lie over one to three axes of space. Axes stand at the right: of two, axis 0 has kernel 1 and out 1. Place k of
  * window o is o * stride + k * dilation - before; outside of the image it counts as 0, and not at all when pooling. */

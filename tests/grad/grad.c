@@ -95,13 +95,6 @@ static quern__id pairs(quern__graph *g, quern__id x, quern__id other, int f)
     return quern__batched_matmul(g, a, b, f == 1, f == 0);
 }
 
-static quern__id windowed(quern__graph *g, quern__id x, quern__id other, int f)
-{
-    quern_shape s = *quern__shape_of(g, x), steps = { .rank = 3, .dims = { 1, s.dims[0] * 2, s.dims[1] / 2 } };
-    (void)other;
-    return quern__windows(g, quern__reshape(g, x, &steps), f ? 3 : 5, 3, f ? 2 : 1, f ? 1 : 2, f, 0.5);
-}
-
 /* f: the cell, 4 biases, 8 a mask; the states c count too. */
 static quern__id recurrent(quern__graph *g, quern__id x, quern__id other, int f)
 {
@@ -167,7 +160,6 @@ static void gradients_are_right(void **state)
     for (int f = 0; f < 3; f++)
         check_gradient("batched_matmul", pairs, f, -1.3, 0.21);
     for (int f = 0; f < 2; f++) {
-        check_gradient("windows", windowed, f, -1.3, 0.21);
         check_gradient("rows", rows_moved, f, -1.3, 0.21);
     }
     for (int f = 0; f < 15; f++)
@@ -204,11 +196,6 @@ static void kernels_agree(void **state)
     }
     for (int f = 0; f < 3; f++)
         compare(pairs, f, "batched_matmul", -1.3, 1e-4);
-    for (int f = 0; f < 2; f++) {
-        compare(windowed, f, "windows", -1.3, 1e-4);
-        forward = windowed;
-        compare(way_back, f, "windows_slope", -1.3, 1e-4);
-    }
     for (int f = 0; f < 15; f++)
         if ((f & 3) < 3) {
             compare(recurrent, f, "recurrence", -1.3, 1e-4);
