@@ -13,7 +13,10 @@ const char *bench_folder(void);
 /* Each returns its figure. */
 double bench_limit(void); /* GFLOP/s of two threads, sgemm 512 */
 double bench_mlp(void);   /* samples/s */
-double bench_gpt(void);   /* tokens/s; the others the same */
+double bench_lenet(void); /* images/s; the next two the same */
+double bench_convnet(void);
+double bench_resnet20(void);
+double bench_gpt(void); /* tokens/s; the others the same */
 double bench_lstm(void);
 double bench_gru(void);
 double bench_char_lstm(void);

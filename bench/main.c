@@ -19,6 +19,11 @@ static const struct {
     { "limit", "GFLOP/s", NULL, bench_limit, 0, false },
     /* forward, weights' gradient, and behind the first layer the inputs' gradient */
     { "mlp", "samples/s", "mlp", bench_mlp, 2.0 * (2 * 784 * 128 + 3 * 128 * 10), false },
+    /* each convolution forward, its kernel's gradient, and behind the first its image's */
+    { "lenet", "images/s", "lenet", bench_lenet, 2.0 * (2 * 784 * 25 * 6 + 3 * (100 * 150 * 16 + 400 * 120 + 120 * 84 + 840)),
+      false },
+    { "convnet", "images/s", "convnet", bench_convnet, 2.0 * (2 * 676 * 9 * 32 + 3 * (121 * 288 * 64 + 16000)), false },
+    { "resnet20", "images/s", "resnet20", bench_resnet20, 2.0 * (2 * 1024 * 27 * 16 + 3 * (40813184.0 - 1024 * 27 * 16)), false },
     /* three times the products: two blocks of 12 width², the answer; scores and their use, of which half is seen */
     { "gpt", "tokens/s", "gpt", bench_gpt, 3 * 2.0 * (2 * (12 * 128 * 128 + 64 * 128) + 128 * 96), false },
     { "char_lstm", "chars/s", "char_lstm", bench_char_lstm, 2.0 * (2 * 57 * 512 + 3 * 128 * 512), false },

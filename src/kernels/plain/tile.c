@@ -2,6 +2,8 @@
  * Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008. */
 #include "tile.h"
 
+#include "targets.h"
+
 #include <string.h>
 
 enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS };
@@ -33,10 +35,6 @@ typedef void row_fn(int64_t k, const float *a, int64_t step, const float *b, int
         }                                                                                                                          \
     }
 
-typedef float wide __attribute__((vector_size(64), aligned(4)));
-typedef float half __attribute__((vector_size(32), aligned(4)));
-typedef float quarter __attribute__((vector_size(16), aligned(4)));
-
 #define ROW(NAME, TARGET, VECTOR, COLUMNS)                                                                            \
     TARGET static void NAME(int64_t k, const float *a, int64_t step, const float *b, int64_t ldb, float *c, bool add) \
     {                                                                                                                 \
@@ -60,15 +58,12 @@ typedef float quarter __attribute__((vector_size(16), aligned(4)));
                 PART(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b + j, ldb, c + i * ldc + j, ldc, add);                   \
     }
 
-#define NARROW
 TILE(part_narrow, NARROW, quarter, 4)
 STRIP(strip_narrow, NARROW, part_narrow, 4, 8)
 ROW(row_narrow, NARROW, quarter, columns_of_tile)
 ROW(two_narrow, NARROW, quarter, 2 * columns_of_tile)
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define V3 __attribute__((target("arch=x86-64-v3")))
-#define V4 __attribute__((target("arch=x86-64-v4")))
+#ifdef V4
 TILE(part_v3, V3, half, 4)
 STRIP(strip_v3, V3, part_v3, 4, 16)
 ROW(row_v3, V3, half, columns_of_tile)

@@ -1,0 +1,236 @@
+/* Normalisation by channel of float32: few channels are taken several pixels at a time, many in stripes of 64. Sums are in float
+ * over 32 steps, then in double. */
+#include "vector.h"
+
+#include <string.h>
+
+enum { width = 64, block = 32 };
+
+/* How a record is read: `count` times `wide` numbers, `stride` apart, which are `pixels` times `channels` channels; then `rest`
+ * pixels. */
+typedef struct stripe {
+    int64_t channels, pixels, wide, stride, count, rest;
+} stripe;
+
+static stripe stripe_of(int64_t channels, int64_t first, int64_t pixels)
+{
+    int64_t n = channels - first < width ? channels - first : width, at_once = channels <= width / 2 ? width / channels : 1;
+    return (stripe){ n, at_once, n * at_once, channels * at_once, pixels / at_once, pixels % at_once };
+}
+
+static int64_t channels_of(const quern_tensor *t) { return t->shape.dims[t->shape.rank - 1]; }
+static int64_t pixels_of(const quern_tensor *t)
+{
+    int64_t records = t->shape.dims[0];
+    return records ? quern_shape_count(&t->shape) / records / channels_of(t) : 0;
+}
+
+/* A number by channel, for each pixel of a stripe. */
+static void spread(const stripe *s, const float *row, float *to)
+{
+    for (int64_t i = 0; i < s->wide; i++)
+        to[i] = row[i % s->channels];
+}
+
+/* Sums of `count` times `wide` numbers: of x - shift and of its square, or of dy times it and of dy. */
+QUERN__CLONES static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift, const float *dy,
+                                 double *restrict first, double *restrict second)
+{
+    for (int64_t i = 0; i < count; i += block) {
+        float a[width] = { 0 }, b[width] = { 0 };
+        int64_t n = count - i < block ? count - i : block;
+        if (dy)
+            for (int64_t k = 0; k < n; k++, x += stride, dy += stride)
+                for (int64_t j = 0; j < wide; j++) {
+                    a[j] += dy[j] * (x[j] - shift[j]);
+                    b[j] += dy[j];
+                }
+        else
+            for (int64_t k = 0; k < n; k++, x += stride)
+                for (int64_t j = 0; j < wide; j++) {
+                    float gap = x[j] - shift[j];
+                    a[j] += gap;
+                    b[j] += gap * gap;
+                }
+        for (int64_t j = 0; j < wide; j++) {
+            first[j] += a[j];
+            second[j] += b[j];
+        }
+    }
+}
+
+/* The two sums of a record by channel; `sums` holds 2 * width numbers, the second half from `width` on. */
+static void sums_of(const stripe *s, const float *x, const float *shift, const float *dy, double *sums)
+{
+    double all[2][width] = { { 0 } };
+    int64_t done = s->count * s->stride;
+    add_up(s->count, s->wide, s->stride, x, shift, dy, all[0], all[1]);
+    add_up(s->rest, s->channels, s->channels, x + done, shift, dy ? dy + done : NULL, all[0], all[1]);
+    for (int64_t j = s->channels; j < s->wide; j++) {
+        all[0][j % s->channels] += all[0][j];
+        all[1][j % s->channels] += all[1][j];
+    }
+    memcpy(sums, all[0], sizeof all[0]);
+    memcpy(sums + width, all[1], sizeof all[1]);
+}
+
+/* Each record around its first pixel, so that a large mean costs no precision. */
+static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]);
+    int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? c->out[0].shape.dims[0] : end;
+    for (int64_t r = from; r < to; r++)
+        for (int64_t k = 0; k < n; k += width) {
+            const float *x = (const float *)c->in[0].data + r * pixels * n + k;
+            float *out = (float *)c->out[0].data + 2 * r * n + k, shift[width];
+            double sums[2 * width];
+            stripe s = stripe_of(n, k, pixels);
+            spread(&s, x, shift);
+            sums_of(&s, x, shift, NULL, sums);
+            for (int64_t j = 0; j < s.channels; j++) {
+                double mean = sums[j] / (double)pixels, variance = sums[width + j] / (double)pixels - mean * mean;
+                out[j] = (float)(shift[j] + mean);
+                out[n + j] = (float)(variance > 0 ? variance : 0);
+            }
+        }
+    return 0;
+}
+
+QUERN__CLONES static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const float *x, const float *scale,
+                                          const float *shift, float *restrict y)
+{
+    for (int64_t i = 0; i < count; i++, x += stride, y += stride)
+        for (int64_t j = 0; j < wide; j++)
+            y[j] = x[j] * scale[j] + shift[j];
+}
+
+static float inverse_of(const quern__call *c, int64_t n, int64_t k)
+{
+    return (float)(1 / sqrt((double)((const float *)c->in[1].data)[n + k] + c->attr->f[0]));
+}
+
+static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), gamma = c->attr->i[0], beta = c->attr->i[1];
+    int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? c->out[0].shape.dims[0] : end;
+    const float *mean = c->in[1].data;
+    for (int64_t k = 0; k < n; k += width) {
+        float scale[width], shift[width], wide[2][width];
+        stripe s = stripe_of(n, k, pixels);
+        for (int64_t j = 0; j < s.channels; j++) {
+            scale[j] = inverse_of(c, n, k + j) * (gamma ? ((const float *)c->in[gamma].data)[k + j] : 1);
+            shift[j] = (beta ? ((const float *)c->in[beta].data)[k + j] : 0) - mean[k + j] * scale[j];
+        }
+        spread(&s, scale, wide[0]);
+        spread(&s, shift, wide[1]);
+        for (int64_t r = from; r < to; r++) {
+            const float *x = (const float *)c->in[0].data + r * pixels * n + k;
+            float *y = (float *)c->out[0].data + r * pixels * n + k;
+            int64_t done = s.count * s.stride;
+            scale_and_shift(s.count, s.wide, s.stride, x, wide[0], wide[1], y);
+            scale_and_shift(s.rest, s.channels, n, x + done, wide[0], wide[1], y + done);
+        }
+    }
+    return 0;
+}
+
+static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]);
+    int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? c->out[0].shape.dims[0] : end;
+    for (int64_t k = 0; k < n; k += width) {
+        float shift[width];
+        stripe s = stripe_of(n, k, pixels);
+        spread(&s, (const float *)c->in[1].data + k, shift);
+        for (int64_t r = from; r < to; r++) {
+            double sums[2 * width];
+            int64_t at = r * pixels * n + k;
+            float *out = (float *)c->out[0].data + 2 * r * n + k;
+            sums_of(&s, (const float *)c->in[0].data + at, shift, (const float *)c->in[2].data + at, sums);
+            for (int64_t j = 0; j < s.channels; j++) {
+                out[j] = (float)(sums[j] * inverse_of(c, n, k + j));
+                out[n + j] = (float)sums[width + j];
+            }
+        }
+    }
+    return 0;
+}
+
+QUERN__CLONES static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, const float *dy, const float *scale,
+                                 const float *along, const float *shift, float *restrict dx)
+{
+    for (int64_t i = 0; i < count; i++, x += stride, dy += stride, dx += stride)
+        for (int64_t j = 0; j < wide; j++)
+            dx[j] = dy[j] * scale[j] - x[j] * along[j] + shift[j];
+}
+
+/* dx = dy scale - x along + shift: the formula of ops/batch_normalize.c, its numbers by channel taken together. */
+static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), records = c->in[0].shape.dims[0];
+    int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? records : end;
+    const float *mean = c->in[1].data, *sums = c->in[2].data;
+    double count = (double)(records * pixels);
+    for (int64_t k = 0; k < n; k += width) {
+        float row[3][width], wide[3][width];
+        stripe s = stripe_of(n, k, pixels);
+        for (int64_t j = 0; j < s.channels; j++) {
+            double inverse = inverse_of(c, n, k + j), scale = inverse * (c->n_in > 4 ? ((const float *)c->in[4].data)[k + j] : 1);
+            double along = scale * inverse * sums[k + j] / count;
+            row[0][j] = (float)scale;
+            row[1][j] = (float)along;
+            row[2][j] = (float)(mean[k + j] * along - scale * sums[n + k + j] / count);
+        }
+        for (int i = 0; i < 3; i++)
+            spread(&s, row[i], wide[i]);
+        for (int64_t r = from; r < to; r++) {
+            int64_t at = r * pixels * n + k, done = at + s.count * s.stride;
+            const float *x = c->in[0].data, *dy = c->in[3].data;
+            float *dx = c->out[0].data;
+            slopes(s.count, s.wide, s.stride, x + at, dy + at, wide[0], wide[1], wide[2], dx + at);
+            slopes(s.rest, s.channels, n, x + done, dy + done, wide[0], wide[1], wide[2], dx + done);
+        }
+    }
+    return 0;
+}
+
+/* Channel by channel over the records, in double. */
+static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    int64_t n = channels_of(&c->in[0]), records = c->in[0].shape.dims[0];
+    const float *in = c->in[0].data;
+    float *out = c->out[0].data;
+    (void)begin, (void)end;
+    for (int64_t k = 0; k < n; k++) {
+        double mean = 0, variance = 0;
+        for (int64_t r = 0; r < records; r++)
+            mean += in[2 * r * n + k];
+        mean /= (double)records;
+        for (int64_t r = 0; r < records; r++) {
+            double gap = in[2 * r * n + k] - mean;
+            variance += in[(2 * r + 1) * n + k] + gap * gap;
+        }
+        out[k] = (float)mean;
+        out[n + k] = (float)(variance / (double)records);
+    }
+    return 0;
+}
+
+quern__kernel *quern__plain_batch_normalize(const quern__call *c)
+{
+    static const struct {
+        const char *name;
+        quern__kernel *kernel;
+    } all[] = { { "batch_moments", moments_kernel },
+                { "batch_merge", merge_kernel },
+                { "batch_normalize", normalize_kernel },
+                { "batch_sums", sums_kernel },
+                { "batch_slope", slope_kernel } };
+    for (int i = 0; i < c->n_in; i++)
+        if (c->in[i].dtype != QUERN_FLOAT32)
+            return NULL;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(c->op->name, all[i].name))
+            return all[i].kernel;
+    return NULL;
+}

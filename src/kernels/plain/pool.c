@@ -1,0 +1,270 @@
+/* Pooling and convolution by channel of float32 images: for each window, up to 64 channels at a time, which lie side by side. */
+#include "vector.h"
+
+#include "ops/convolve.h"
+
+#include <string.h>
+
+enum { width = 64 };
+
+/* The records that a call computes. */
+typedef struct records {
+    int64_t first, last;
+} records;
+
+static records records_of(const quern__call *c, int64_t begin, int64_t end)
+{
+    return c->axis < 0 ? (records){ 0, c->out[0].shape.dims[0] } : (records){ begin, end };
+}
+
+static int64_t numbers_of(const int64_t *space, int64_t each) { return space[0] * space[1] * space[2] * each; }
+
+static int64_t place(const quern__space *s, int64_t i, int64_t j, int64_t k)
+{
+    return ((i * s->in[1] + j) * s->in[2] + k) * s->channels;
+}
+
+/* The next window in C order. */
+static void next(const quern__space *s, int64_t *o)
+{
+    for (int a = 2; a >= 0 && ++o[a] == s->out[a]; a--)
+        o[a] = 0;
+}
+
+/* ---- pooling ---- */
+
+/* What a window has of the image. */
+typedef struct window {
+    int64_t from[3], to[3], count;
+} window;
+
+static window window_of(const quern__space *s, const int64_t *o)
+{
+    window w = { .count = 1 };
+    for (int a = 0; a < 3; a++) {
+        quern__space_window(s, a, o[a], &w.from[a], &w.to[a]);
+        w.count *= w.to[a] - w.from[a];
+    }
+    return w;
+}
+
+#define EACH_PLACE(S, W)                                       \
+    for (int64_t i_ = (W)->from[0]; i_ < (W)->to[0]; i_++)     \
+        for (int64_t j_ = (W)->from[1]; j_ < (W)->to[1]; j_++) \
+            for (int64_t k_ = (W)->from[2], at = place(S, i_, j_, k_); k_ < (W)->to[2]; k_++, at += (S)->channels)
+
+QUERN__CLONES static void most_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
+{
+    for (int64_t q = 0; q < n; q++)
+        y[q] = -INFINITY;
+    EACH_PLACE(s, w)
+    for (int64_t q = 0; q < n; q++)
+        y[q] = x[at + q] > y[q] || x[at + q] != x[at + q] ? x[at + q] : y[q];
+}
+
+QUERN__CLONES static void mean_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
+{
+    float share = 1 / (float)w->count;
+    for (int64_t q = 0; q < n; q++)
+        y[q] = 0;
+    EACH_PLACE(s, w)
+    for (int64_t q = 0; q < n; q++)
+        y[q] += x[at + q];
+    for (int64_t q = 0; q < n; q++)
+        y[q] *= share;
+}
+
+static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);
+    records r = records_of(c, begin, end);
+    int64_t windows = numbers_of(s.out, 1), image = numbers_of(s.in, s.channels);
+    float *y = (float *)c->out[0].data + r.first * windows * s.channels;
+    for (int64_t i = r.first; i < r.last; i++) {
+        const float *x = (const float *)c->in[0].data + i * image;
+        int64_t o[3] = { 0 };
+        for (int64_t m = 0; m < windows; m++, y += s.channels, next(&s, o)) {
+            window w = window_of(&s, o);
+            for (int64_t q = 0; q < s.channels; q += width) {
+                int64_t n = s.channels - q < width ? s.channels - q : width;
+                (c->attr->i[13] ? mean_of : most_of)(&s, &w, x + q, y + q, n);
+            }
+        }
+    }
+    return 0;
+}
+
+/* The first of the largest gets all: what is `left` of dy goes to the first place that has y. */
+QUERN__CLONES static void back_to_most(const quern__space *s, const window *w, const float *x, const float *y, const float *dy,
+                                       float *restrict dx, int64_t n)
+{
+    float left[width];
+    for (int64_t q = 0; q < n; q++)
+        left[q] = dy[q];
+    EACH_PLACE(s, w)
+    for (int64_t q = 0; q < n; q++) {
+        bool hit = x[at + q] == y[q];
+        dx[at + q] += hit ? left[q] : 0;
+        left[q] = hit ? 0 : left[q];
+    }
+}
+
+QUERN__CLONES static void back_to_all(const quern__space *s, const window *w, const float *dy, float *restrict dx, int64_t n)
+{
+    float share = 1 / (float)w->count;
+    EACH_PLACE(s, w)
+    for (int64_t q = 0; q < n; q++)
+        dx[at + q] += dy[q] * share;
+}
+
+static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
+    records r = records_of(c, begin, end);
+    int64_t windows = numbers_of(s.out, 1), image = numbers_of(s.in, s.channels);
+    for (int64_t i = r.first; i < r.last; i++) {
+        float *dx = (float *)c->out[0].data + i * image;
+        int64_t o[3] = { 0 }, at = i * windows * s.channels;
+        memset(dx, 0, sizeof *dx * (size_t)image);
+        for (int64_t m = 0; m < windows; m++, at += s.channels, next(&s, o)) {
+            window w = window_of(&s, o);
+            for (int64_t q = 0; q < s.channels; q += width) {
+                int64_t n = s.channels - q < width ? s.channels - q : width;
+                const float *dy = (const float *)c->in[0].data + at + q;
+                if (c->attr->i[13])
+                    back_to_all(&s, &w, dy, dx + q, n);
+                else
+                    back_to_most(&s, &w, (const float *)c->in[1].data + i * image + q, (const float *)c->in[2].data + at + q, dy,
+                                 dx + q, n);
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- convolution by channel ---- */
+
+/* For each place of the kernel that a window has inside the image: k counts the places, `at` is where in the image. */
+#define EACH_TAP(S, O)                                                                                   \
+    for (int64_t i_ = lowest[0]; i_ < beyond[0]; i_++)                                                   \
+        for (int64_t j_ = lowest[1]; j_ < beyond[1]; j_++)                                               \
+            for (int64_t l_ = lowest[2], k = (i_ * (S)->kernel[1] + j_) * (S)->kernel[2] + l_,           \
+                         at = place(S, (O)[0] * (S)->stride[0] - (S)->before[0] + i_ * (S)->dilation[0], \
+                                    (O)[1] * (S)->stride[1] - (S)->before[1] + j_ * (S)->dilation[1],    \
+                                    (O)[2] * (S)->stride[2] - (S)->before[2] + l_ * (S)->dilation[2]);   \
+                 l_ < beyond[2]; l_++, k++, at += (S)->dilation[2] * (S)->channels)
+
+static void inside(const quern__space *s, const int64_t *o, int64_t *lowest, int64_t *beyond)
+{
+    for (int a = 0; a < 3; a++)
+        quern__space_inside(s, a, o[a], &lowest[a], &beyond[a]);
+}
+
+QUERN__CLONES static void forward_channels(const quern__space *s, const int64_t *o, const float *x, const float *w,
+                                           float *restrict y, int64_t n)
+{
+    int64_t lowest[3], beyond[3];
+    inside(s, o, lowest, beyond);
+    for (int64_t q = 0; q < n; q++)
+        y[q] = 0;
+    EACH_TAP(s, o)
+    for (int64_t q = 0; q < n; q++)
+        y[q] += x[at + q] * w[k * s->channels + q];
+}
+
+QUERN__CLONES static void back_channels(const quern__space *s, const int64_t *o, const float *y, const float *w, float *restrict dx,
+                                        int64_t n)
+{
+    int64_t lowest[3], beyond[3];
+    inside(s, o, lowest, beyond);
+    EACH_TAP(s, o)
+    for (int64_t q = 0; q < n; q++)
+        dx[at + q] += y[q] * w[k * s->channels + q];
+}
+
+static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool back = !strcmp(c->op->name, "depthwise_back");
+    const quern_tensor *image = back ? &c->out[0] : &c->in[0], *made = back ? &c->in[0] : &c->out[0];
+    quern__space s = quern__space_of(c->attr, &image->shape, &made->shape);
+    records r = records_of(c, begin, end);
+    int64_t windows = numbers_of(s.out, 1), per = numbers_of(s.in, s.channels);
+    const float *w = c->in[1].data;
+    for (int64_t i = r.first; i < r.last; i++) {
+        float *x = (float *)image->data + i * per, *y = (float *)made->data + i * windows * s.channels;
+        int64_t o[3] = { 0 };
+        if (back)
+            memset(x, 0, sizeof *x * (size_t)per);
+        for (int64_t m = 0; m < windows; m++, y += s.channels, next(&s, o))
+            for (int64_t q = 0; q < s.channels; q += width) {
+                int64_t n = s.channels - q < width ? s.channels - q : width;
+                if (back)
+                    back_channels(&s, o, y + q, w + q, x + q, n);
+                else
+                    forward_channels(&s, o, x + q, w + q, y + q, n);
+            }
+    }
+    return 0;
+}
+
+/* Row k of the gradient over some records: sums of a record in float, over records in double. */
+QUERN__CLONES static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy, double *sums,
+                                    int64_t n)
+{
+    int64_t windows = numbers_of(s->out, s->channels), image = numbers_of(s->in, s->channels), at[3];
+    for (int64_t q = 0; q < n; q++)
+        sums[q] = 0;
+    for (int64_t i = r.first; i < r.last; i++) {
+        float part[width] = { 0 };
+        const float *own = dy + i * windows;
+        int64_t o[3] = { 0 };
+        for (int64_t m = 0; m < windows; m += s->channels, own += s->channels, next(s, o)) {
+            if (!quern__space_seen(s, o, k, at))
+                continue;
+            const float *from = x + i * image + place(s, at[0], at[1], at[2]);
+            for (int64_t q = 0; q < n; q++)
+                part[q] += from[q] * own[q];
+        }
+        for (int64_t q = 0; q < n; q++)
+            sums[q] += part[q];
+    }
+}
+
+static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
+    int64_t parts = c->attr->i[13];
+    if (c->axis < 0)
+        begin = 0, end = parts * s.places;
+    for (int64_t row = begin; row < end; row++) {
+        int64_t part = row / s.places;
+        records r = { s.records * part / parts, s.records * (part + 1) / parts };
+        for (int64_t q = 0; q < s.channels; q += width) {
+            int64_t n = s.channels - q < width ? s.channels - q : width;
+            double sums[width];
+            sum_place(&s, row % s.places, r, (const float *)c->in[0].data + q, (const float *)c->in[1].data + q, sums, n);
+            for (int64_t k = 0; k < n; k++)
+                ((float *)c->out[0].data)[row * s.channels + q + k] = (float)sums[k];
+        }
+    }
+    return 0;
+}
+
+quern__kernel *quern__plain_pool(const quern__call *c)
+{
+    static const struct {
+        const char *name;
+        quern__kernel *kernel;
+    } all[] = { { "pool", pool_kernel },
+                { "pool_slope", pool_slope_kernel },
+                { "depthwise", depthwise_kernel },
+                { "depthwise_back", depthwise_kernel },
+                { "depthwise_weights", depthwise_weights_kernel } };
+    for (int i = 0; i < c->n_in; i++)
+        if (c->in[i].dtype != QUERN_FLOAT32)
+            return NULL;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(c->op->name, all[i].name))
+            return all[i].kernel;
+    return NULL;
+}

@@ -1,0 +1,20 @@
+/* The tile of products (tile.h) for left factors whose rows lie anywhere and whose numbers come in runs, as those of a convolution
+ * do: a row is a window, a run the places of one row of the kernel. */
+#ifndef QUERN__KERNELS_RUNS_H
+#define QUERN__KERNELS_RUNS_H
+
+#include "kernels/kernels.h"
+
+#include "tile.h"
+
+/* Number p of run r of row i is at a[i] + r * a_run + p * step; row p of run r of the right factor at b + r * b_run + p * ldb. */
+typedef struct quern__runs {
+    int64_t runs, length, a_run, step, b_run, ldb;
+} quern__runs;
+
+/* c = a b, or c += a b, for 8 rows of which `rows` are stored, and `columns` <= 32. Rows that are not stored must be readable too.
+ * Of b, 16 numbers of a row are read when `columns` <= 16, else 32. */
+void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc, bool add,
+                      int64_t rows, int64_t columns);
+
+#endif
