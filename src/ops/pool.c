@@ -4,6 +4,8 @@
 
 #include "build.h"
 
+extern const quern__op quern__op_unary, quern__op_binary;
+
 #include <math.h>
 
 typedef struct window {
@@ -88,10 +90,26 @@ const quern__op quern__op_pool = {
     .name = "pool", .ways = quern__ways_rows, .gradient = pool_gradient, .reference = pool_reference
 };
 
+/* The largest of rising numbers is what the largest becomes: relu and a term by channel are left until fewer numbers are there, and
+ * the way back is shorter too. */
+static quern__id later(quern__graph *g, quern__id x, const quern__frame *f)
+{
+    const quern__op *op = quern__op_of(g, x);
+    const quern__node *node = op ? quern__graph_node_at(g, quern__graph_value(g, x)->node) : NULL;
+    if (node && op == &quern__op_unary && node->attr.i[0] == QUERN__RELU0)
+        return quern__unary(g, QUERN__RELU0, quern__pool(g, node->in[0], false, f), 0, 0, 0);
+    if (node && op == &quern__op_binary && node->attr.i[0] == QUERN__ADD && quern__shape_of(g, node->in[1])->rank == 1) {
+        quern__id term = node->in[1];
+        return quern__add2(g, quern__pool(g, node->in[0], false, f), term);
+    }
+    return 0;
+}
+
 quern__id quern__pool(quern__graph *g, quern__id x, bool mean, const quern__frame *f)
 {
-    if (!x)
-        return 0;
+    quern__id sooner = x && !mean ? later(g, x, f) : 0;
+    if (!x || sooner)
+        return sooner;
     quern_shape s = *quern__shape_of(g, x);
     if (s.rank != f->axes + 2)
         return quern__graph_fail(g, QUERN_SHAPE, "an image has %d axes of space, not %d", f->axes, s.rank - 2);

@@ -325,18 +325,20 @@ static int weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 enum { windows_at_once = 64 };
 
-/* Columns [from, to) of a panel are `channels` of one place of the kernel. */
+/* Columns [from, to) of a panel are places of one row of the kernel from `first` on, beginning with `channel`, which lie side by
+ * side in the image too (dilated ones only as far as one place). */
 typedef struct piece {
-    int64_t from, to, place[3], channel;
+    int64_t from, to, row[2], first, channel;
 } piece;
 
-static int pieces_of(const quern__space *s, int64_t first, int64_t columns, piece *p)
+static int pieces_of(const quern__space *s, int64_t at, int64_t columns, piece *p)
 {
+    int64_t along = s->dilation[2] == 1 ? s->kernel[2] * s->channels : s->channels; /* how far places lie side by side */
     int n = 0;
     for (int64_t j = 0; j < columns; n++) {
-        int64_t q = (first + j) % s->channels, k = (first + j) / s->channels;
-        int64_t length = s->channels - q < columns - j ? s->channels - q : columns - j;
-        p[n] = (piece){ j, j + length, { k / s->kernel[2] / s->kernel[1], k / s->kernel[2] % s->kernel[1], k % s->kernel[2] }, q };
+        int64_t q = (at + j) % s->channels, k = (at + j) / s->channels, room_left = along - (at + j) % along;
+        int64_t length = room_left < columns - j ? room_left : columns - j;
+        p[n] = (piece){ j, j + length, { k / s->kernel[2] / s->kernel[1], k / s->kernel[2] % s->kernel[1] }, k % s->kernel[2], q };
         j += length;
     }
     return n;
@@ -345,18 +347,18 @@ static int pieces_of(const quern__space *s, int64_t first, int64_t columns, piec
 /* Adds a piece of `count` windows in C order, of which `m` is the first. */
 QUERN__CLONES static void add_piece(const quern__space *s, const piece *p, int64_t m, int64_t count, const float *z, float *dx)
 {
-    int64_t o[3] = { m / s->out[2] / s->out[1], m / s->out[2] % s->out[1], m % s->out[2] }, n = p->to - p->from;
+    int64_t o[3] = { m / s->out[2] / s->out[1], m / s->out[2] % s->out[1], m % s->out[2] }, length = p->to - p->from;
     for (int64_t i = 0; i < count; i++, z += columns_of_tile) {
-        int64_t at[3];
-        bool inside = true;
-        for (int a = 0; a < 3; a++) {
-            at[a] = o[a] * s->stride[a] - s->before[a] + p->place[a] * s->dilation[a];
-            inside = inside && at[a] >= 0 && at[a] < s->in[a];
-        }
-        if (inside) {
-            float *to = dx + ((at[0] * s->in[1] + at[1]) * s->in[2] + at[2]) * s->channels + p->channel;
-            for (int64_t j = 0; j < n; j++)
-                to[j] += z[p->from + j];
+        int64_t at0 = o[0] * s->stride[0] - s->before[0] + p->row[0] * s->dilation[0],
+                at1 = o[1] * s->stride[1] - s->before[1] + p->row[1] * s->dilation[1],
+                at2 = o[2] * s->stride[2] - s->before[2] + p->first * s->dilation[2];
+        if (at0 >= 0 && at0 < s->in[0] && at1 >= 0 && at1 < s->in[1]) {
+            int64_t from = at2 < 0 ? -at2 * s->channels - p->channel : 0, to = (s->in[2] - at2) * s->channels - p->channel;
+            float *own = dx + ((at0 * s->in[1] + at1) * s->in[2] + at2) * s->channels + p->channel;
+            from = from > 0 ? from : 0;
+            to = to < length ? to : length;
+            for (int64_t j = from; j < to; j++)
+                own[j] += z[p->from + j];
         }
         for (int a = 2; a >= 0 && ++o[a] == s->out[a]; a--)
             o[a] = 0;

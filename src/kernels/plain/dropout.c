@@ -3,22 +3,48 @@
 
 #include <string.h>
 
+enum { lanes = 16 };
+
+/* quern__random4 of `lanes` addresses from `low` on, side by side: out[j] of each. */
+QUERN__CLONES static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t out[4][lanes])
+{
+    uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes], k0 = key.k[0], k1 = key.k[1];
+    for (int i = 0; i < lanes; i++) {
+        c0[i] = (uint32_t)(low + (uint64_t)i);
+        c1[i] = (uint32_t)((low + (uint64_t)i) >> 32);
+        c2[i] = (uint32_t)high;
+        c3[i] = (uint32_t)(high >> 32);
+    }
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+        for (int i = 0; i < lanes; i++) {
+            uint64_t p0 = (uint64_t)0xD2511F53u * c0[i], p1 = (uint64_t)0xCD9E8D57u * c2[i];
+            c0[i] = (uint32_t)(p1 >> 32) ^ c1[i] ^ k0;
+            c2[i] = (uint32_t)(p0 >> 32) ^ c3[i] ^ k1;
+            c1[i] = (uint32_t)p1;
+            c3[i] = (uint32_t)p0;
+        }
+    for (int i = 0; i < lanes; i++)
+        out[0][i] = c0[i], out[1][i] = c1[i], out[2][i] = c2[i], out[3][i] = c3[i];
+}
+
 static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
     double rate = c->attr->f[0];
     float scale = rate < 1 ? (float)(1 / (1 - rate)) : 0;
+    uint64_t least = (uint64_t)ceil(rate * 0x1p32); /* bits below it are dropped */
     quern__random_key key =
         quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     int64_t per = quern_shape_count(s) / s->dims[0], first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? s->dims[0] : end;
     for (int64_t r = first; r < last; r++) {
         const float *x = (const float *)c->in[0].data + r * per;
         float *y = (float *)c->out[0].data + r * per;
-        for (int64_t k = 0; k < per; k += 4) {
-            uint32_t bits[4];
-            quern__random4(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
-            for (int64_t j = k; j < k + 4 && j < per; j++)
-                y[j] = (double)bits[j - k] * 0x1p-32 >= rate ? x[j] * scale : 0;
+        for (int64_t k = 0; k < per; k += 4 * lanes) {
+            uint32_t bits[4][lanes];
+            draw(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
+            int64_t n = per - k < 4 * lanes ? per - k : 4 * lanes;
+            for (int64_t j = 0; j < n; j++)
+                y[k + j] = bits[j % 4][j / 4] >= least ? x[k + j] * scale : 0;
         }
     }
     return 0;

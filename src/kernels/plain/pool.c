@@ -38,14 +38,24 @@ typedef struct window {
     int64_t from[3], to[3], count;
 } window;
 
-static window window_of(const quern__space *s, const int64_t *o)
+/* The window `o`, of which those before have been seen in C order: only axes that moved are looked at. */
+static void window_at(const quern__space *s, const int64_t *o, window *w)
 {
-    window w = { .count = 1 };
-    for (int a = 0; a < 3; a++) {
-        quern__space_window(s, a, o[a], &w.from[a], &w.to[a]);
-        w.count *= w.to[a] - w.from[a];
+    bool moved = true;
+    for (int a = 2; a >= 0 && moved; a--) {
+        quern__space_window(s, a, o[a], &w->from[a], &w->to[a]);
+        moved = o[a] == 0;
     }
-    return w;
+    w->count = (w->to[0] - w->from[0]) * (w->to[1] - w->from[1]) * (w->to[2] - w->from[2]);
+}
+
+/* Whether windows lie apart and leave nothing out, so that each place of the image is written once. */
+static bool tiled(const quern__space *s)
+{
+    for (int a = 0; a < 3; a++)
+        if (s->stride[a] != s->kernel[a] || s->before[a] || s->out[a] * s->stride[a] < s->in[a])
+            return false;
+    return true;
 }
 
 #define EACH_PLACE(S, W)                                       \
@@ -83,8 +93,9 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t i = r.first; i < r.last; i++) {
         const float *x = (const float *)c->in[0].data + i * image;
         int64_t o[3] = { 0 };
+        window w;
         for (int64_t m = 0; m < windows; m++, y += s.channels, next(&s, o)) {
-            window w = window_of(&s, o);
+            window_at(&s, o, &w);
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
                 (c->attr->i[13] ? mean_of : most_of)(&s, &w, x + q, y + q, n);
@@ -94,18 +105,25 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* The first of the largest gets all: what is `left` of dy goes to the first place that has y. */
-QUERN__CLONES static void back_to_most(const quern__space *s, const window *w, const float *x, const float *y, const float *dy,
-                                       float *restrict dx, int64_t n)
+/* The first of the largest gets all: what is `left` of dy goes to the first place that has y. `once`: dx holds nothing yet. */
+QUERN__CLONES static void back_to_most(const quern__space *s, const window *w, bool once, const float *x, const float *y,
+                                       const float *dy, float *restrict dx, int64_t n)
 {
     float left[width];
     for (int64_t q = 0; q < n; q++)
         left[q] = dy[q];
+    if (once) {
+        EACH_PLACE(s, w)
+        for (int64_t q = 0; q < n; q++) {
+            dx[at + q] = x[at + q] == y[q] ? left[q] : 0;
+            left[q] = x[at + q] == y[q] ? 0 : left[q];
+        }
+        return;
+    }
     EACH_PLACE(s, w)
     for (int64_t q = 0; q < n; q++) {
-        bool hit = x[at + q] == y[q];
-        dx[at + q] += hit ? left[q] : 0;
-        left[q] = hit ? 0 : left[q];
+        dx[at + q] += x[at + q] == y[q] ? left[q] : 0;
+        left[q] = x[at + q] == y[q] ? 0 : left[q];
     }
 }
 
@@ -125,17 +143,20 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t i = r.first; i < r.last; i++) {
         float *dx = (float *)c->out[0].data + i * image;
         int64_t o[3] = { 0 }, at = i * windows * s.channels;
-        memset(dx, 0, sizeof *dx * (size_t)image);
+        bool once = !c->attr->i[13] && tiled(&s);
+        window w;
+        if (!once)
+            memset(dx, 0, sizeof *dx * (size_t)image);
         for (int64_t m = 0; m < windows; m++, at += s.channels, next(&s, o)) {
-            window w = window_of(&s, o);
+            window_at(&s, o, &w);
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
                 const float *dy = (const float *)c->in[0].data + at + q;
                 if (c->attr->i[13])
                     back_to_all(&s, &w, dy, dx + q, n);
                 else
-                    back_to_most(&s, &w, (const float *)c->in[1].data + i * image + q, (const float *)c->in[2].data + at + q, dy,
-                                 dx + q, n);
+                    back_to_most(&s, &w, once, (const float *)c->in[1].data + i * image + q, (const float *)c->in[2].data + at + q,
+                                 dy, dx + q, n);
             }
         }
     }

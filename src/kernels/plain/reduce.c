@@ -1,19 +1,24 @@
 /* Sums and means of float32 that matter for speed: over all leading axes (the gradient of a bias), and over the last axes or all.
- * In double, in C order for each result, as the reference has it. */
+ * Columns in float over 32 rows, then in double; else in double, in C order for each result. */
 #include "vector.h"
 
 #include <string.h>
 
-enum { width = 64 };
+enum { width = 64, block = 32 };
 
 /* Sums of up to `width` neighbouring columns over `rows` rows. */
 QUERN__CLONES static void column_sums(int64_t rows, int64_t columns, int64_t stride, const float *x, double *sums)
 {
     for (int64_t j = 0; j < columns; j++)
         sums[j] = 0;
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; i < rows; i += block) {
+        float part[width] = { 0 };
+        for (int64_t k = i; k < rows && k < i + block; k++)
+            for (int64_t j = 0; j < columns; j++)
+                part[j] += x[k * stride + j];
         for (int64_t j = 0; j < columns; j++)
-            sums[j] += x[i * stride + j];
+            sums[j] += part[j];
+    }
 }
 
 static int columns_kernel(const quern__call *c, int64_t begin, int64_t end)
