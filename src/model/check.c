@@ -1,4 +1,5 @@
 /* The self-check: every fast kernel that small graphs reach against its reference, and one training on one and on two threads. */
+#include "grad/grad.h"
 #include "model.h"
 #include "ops/recurrence.h"
 
@@ -130,6 +131,37 @@ static int sequences(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     return 5;
 }
 
+/* Three images of 10 channels, and what becomes of them both ways. */
+static int images(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
+{
+    quern_shape all = { .rank = 1, .dims = { rows * columns } }, image = { .rank = 4, .dims = { 3, 28, 10, 10 } };
+    quern_shape kernel = { .rank = 4, .dims = { 3, 3, 10, 37 } }, own = { .rank = 3, .dims = { 3, 3, 10 } };
+    quern__frame same = { 2, { 1, 3, 3 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0, 1, 1 }, { 1, 28, 10 } }, half = same;
+    half.stride[1] = half.stride[2] = 2;
+    half.out[1] = 14, half.out[2] = 5;
+    quern__id x = quern__reshape(g, quern__slice(g, quern__reshape(g, a, &all), 0, 0, quern_shape_count(&image)), &image), moments;
+    quern__id flat = quern__reshape(g, b, &all);
+    quern__id w = quern__reshape(g, quern__slice(g, flat, 0, 0, quern_shape_count(&kernel)), &kernel);
+    quern__id each = quern__reshape(g, quern__slice(g, flat, 0, 0, quern_shape_count(&own)), &own);
+    int n = 0;
+    for (int k = 0; k < 2; k++) {
+        ids[n++] = quern__convolve(g, x, w, k ? &half : &same);
+        ids[n++] = quern__depthwise(g, x, each, k ? &half : &same);
+        ids[n++] = quern__pool(g, x, k, &half);
+    }
+    ids[n++] = quern__batch_normalize(g, x, 0, 0, 1e-3, &moments);
+    for (int k = 0, forward = n; k < forward; k++) {
+        quern_error err = { 0 };
+        quern__id d[2] = { 0 };
+        if (quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, ids[k], 0, 0, 0), ~0u, false), 0,
+                             (quern__id[]){ a, b }, 2, d, &err) >= 0)
+            for (int i = 0; i < 2; i++)
+                if (d[i])
+                    ids[n++] = d[i];
+    }
+    return n;
+}
+
 /* Runs what `build` makes, all of it kept; each node is held against its reference. */
 static void check_kernels(checking *c, const char *name, builder *build, double tolerance)
 {
@@ -177,14 +209,14 @@ static float sample[64 * 200];
 static int32_t labels[64];
 
 /* A few steps of a network. */
-static quern_model *trained(const char *optimizer, int threads, quern_error *err)
+static quern_model *trained(const char *words, const char *optimizer, int threads, quern_error *err)
 {
     double logs[4];
     for (int i = 0; i < 64 * 200; i++)
         sample[i] = (float)(i * 37 % 101) / 101;
     for (int i = 0; i < 64; i++)
         labels[i] = i % 10;
-    quern_model *m = quern_model_from_words("input 200 | dense 192 relu | dropout 0.2 | dense 10", 1, err);
+    quern_model *m = quern_model_from_words(words, 1, err);
     if (!m || quern_compile(m, optimizer, "sparse_categorical_crossentropy from_logits=true", "accuracy", err) < 0 ||
         quern_model_set_threads(m, threads, err) < 0)
         return m;
@@ -193,17 +225,17 @@ static quern_model *trained(const char *optimizer, int threads, quern_error *err
     return m;
 }
 
-static void check_training(checking *c, const char *optimizer)
+static void check_training(checking *c, const char *what, const char *words, const char *optimizer)
 {
     quern_error err = { 0 };
     char name[80];
-    quern_model *a = trained(optimizer, 1, &err), *b = trained(optimizer, 2, &err);
+    quern_model *a = trained(words, optimizer, 1, &err), *b = trained(words, optimizer, 2, &err);
     bool same = !err.code;
     for (int i = 0; same && i < quern_model_weights(a); i++) {
         quern_tensor u = quern_model_weight(a, i, NULL), v = quern_model_weight(b, i, NULL);
         same = !memcmp(u.data, v.data, (size_t)quern_shape_count(&u.shape) * sizeof(float));
     }
-    snprintf(name, sizeof name, "%s: same bits on 1 and 2 threads", optimizer);
+    snprintf(name, sizeof name, "%s: same bits on 1 and 2 threads", what);
     tell(c, name, same, err.text);
     quern_model_free(a);
     quern_model_free(b);
@@ -224,8 +256,13 @@ int quern_self_check(quern_check_fn *report, void *user)
     check_kernels(&c, "classes and sums", classes, 2e-6);
     check_kernels(&c, "recurrence", recurrences, 2e-5);
     check_kernels(&c, "attention and normalization", sequences, 2e-5);
-    check_training(&c, "sgd momentum=0.9");
-    check_training(&c, "rmsprop");
-    check_training(&c, "adam");
+    check_kernels(&c, "images", images, 2e-5);
+    static const char plain[] = "input 200 | dense 192 relu | dropout 0.2 | dense 10",
+                      picture[] = "input 200 | reshape (10,10,2) | conv2d 16 3 padding=same | batch_normalization | re_lu"
+                                  " | max_pooling2d | depthwise_conv2d 3 | conv2d 24 3 strides=2 relu | flatten | dense 10";
+    check_training(&c, "sgd momentum=0.9", plain, "sgd momentum=0.9");
+    check_training(&c, "rmsprop", plain, "rmsprop");
+    check_training(&c, "adam", plain, "adam");
+    check_training(&c, "images", picture, "adam");
     return c.ok ? QUERN_OK : QUERN_INTERNAL;
 }

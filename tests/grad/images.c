@@ -8,7 +8,8 @@ static quern__id first_of(quern__graph *g, quern__id x, const quern_shape *shape
     return quern__reshape(g, quern__slice(g, quern__reshape(g, x, &all), 0, 0, quern_shape_count(shape)), shape);
 }
 
-enum { PADDED, STRIDES, DILATION, ONE_AXIS, THREE_AXES, UNEVEN, KINDS };
+/* FAR: places so far apart that an image is copied piece by piece. */
+enum { PADDED, STRIDES, DILATION, ONE_AXIS, THREE_AXES, UNEVEN, FAR, KINDS };
 
 /* An image of all numbers of x, and windows over it; `c` channels. */
 static void image_of(quern__graph *g, quern__id x, int kind, quern_shape *image, quern__frame *w)
@@ -21,6 +22,8 @@ static void image_of(quern__graph *g, quern__id x, int kind, quern_shape *image,
         *w = (quern__frame){ 2, { 1, 3, 2 }, { 1, 2, 2 }, { 1, 1, 1 }, { 0, 1, 0 }, { 1, (rows + 1) / 2, columns / 2 } };
     if (kind == DILATION)
         *w = (quern__frame){ 2, { 1, 3, 2 }, { 1, 1, 1 }, { 1, 1, 2 }, { 0, 1, 0 }, { 1, rows, columns - 2 } };
+    if (kind == FAR)
+        *w = (quern__frame){ 2, { 1, 3, 2 }, { 1, 1, 1 }, { 1, 40, 60 }, { 0, 40, 30 }, { 1, rows, columns } };
     if (kind == ONE_AXIS) {
         *image = (quern_shape){ .rank = 3, .dims = { records, rows * columns, c } };
         *w = (quern__frame){ 1, { 1, 1, 4 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0 }, { 1, 1, rows * columns - 3 } };
@@ -109,6 +112,12 @@ static quern__id batch_normalized(quern__graph *g, quern__id x, quern__id other,
                                   1e-3, &moments);
 }
 
+static quern__id dropped(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    (void)other;
+    return quern__dropout(g, x, f ? 0.5 : 0.3, 9, 0);
+}
+
 static void gradients_are_right(void **state)
 {
     (void)state;
@@ -116,7 +125,7 @@ static void gradients_are_right(void **state)
         check_gradient("convolve", convolved, kind, -1.3, 0.21);
         check_gradient("convolve_back", transposed, kind, -1.3, 0.21);
         check_gradient("depthwise", by_channel, kind, -1.3, 0.21);
-        for (int f = 0; f < 32; f += 8)
+        for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool lie inside */
             check_gradient("pool", pooled, kind | f, -1.3, 0.21);
     }
     for (int f = 0; f < 8; f++)
@@ -137,9 +146,11 @@ static void kernels_agree(void **state)
         both_ways(convolved, kind, "convolve");
         both_ways(transposed, kind, "convolve_back");
         both_ways(by_channel, kind, "depthwise");
-        for (int f = 0; f < 32; f += 8)
+        for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool lie inside */
             both_ways(pooled, kind | f, "pool");
     }
+    for (int f = 0; f < 2; f++)
+        both_ways(dropped, f, "dropout");
     for (int f = 0; f < 8; f++)
         both_ways(batch_normalized, f, "batch_normalize");
 }

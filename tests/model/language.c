@@ -14,6 +14,9 @@ static const char *const words[] = {
     "input 12 | embedding 40 64 as x | layer_normalization | multi_head_attention 4 16 causal dropout=0.1 | add @x as y"
     " | rms_normalization | dense 128 gelu | dense 64 | add @y | global_average_pooling1d | dense 40",
     "input 12 | embedding 40 32 | conv1d 64 3 causal relu | gru 32 reset_after=false recurrent_dropout=0.1 | dense 40",
+    "input 12 | embedding 40 9 | reshape (9,12,1) | conv2d 24 3 padding=same use_bias=false | batch_normalization | re_lu as x"
+    " | conv2d 24 3 padding=same | batch_normalization | add @x | re_lu | max_pooling2d 2 | depthwise_conv2d 3 padding=same"
+    " | conv2d_transpose 16 3 strides=2 relu | separable_conv2d 20 3 strides=2 | global_average_pooling2d | dense 40",
 };
 
 static float x[records * steps];

@@ -129,6 +129,10 @@ static void tile_of_windows(const quern__space *s, const view *v, const float *c
     quern__runs r = { s->kernel[1],   length, s->dilation[1] * v->pitch[1], 1, s->kernel[2] * s->channels * columns_of_tile,
                       columns_of_tile };
     const float *row[rows_of_tile];
+    if (s->kernel[0] == 1 && joined) {
+        quern__runs_tile(&r, a, panel, c, s->filters, false, rows, columns);
+        return;
+    }
     for (int64_t i = 0; i < s->kernel[0]; i++)
         for (int64_t j = 0; j < k2; j++) {
             int64_t shift = i * s->dilation[0] * v->pitch[0] + j * s->dilation[2] * v->pitch[2];

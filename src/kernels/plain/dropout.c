@@ -5,8 +5,8 @@
 
 enum { lanes = 16 };
 
-/* quern__random4 of `lanes` addresses from `low` on, side by side: out[j] of each. */
-QUERN__CLONES static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t out[4][lanes])
+/* quern__random4 of `lanes` addresses from `low` on, one behind the other. */
+QUERN__CLONES static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
 {
     uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes], k0 = key.k[0], k1 = key.k[1];
     for (int i = 0; i < lanes; i++) {
@@ -24,7 +24,13 @@ QUERN__CLONES static void draw(quern__random_key key, uint64_t high, uint64_t lo
             c3[i] = (uint32_t)p0;
         }
     for (int i = 0; i < lanes; i++)
-        out[0][i] = c0[i], out[1][i] = c1[i], out[2][i] = c2[i], out[3][i] = c3[i];
+        out[4 * i] = c0[i], out[4 * i + 1] = c1[i], out[4 * i + 2] = c2[i], out[4 * i + 3] = c3[i];
+}
+
+QUERN__CLONES static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale, float *restrict y)
+{
+    for (int64_t j = 0; j < n; j++)
+        y[j] = bits[j] > most ? x[j] * scale : 0;
 }
 
 static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
@@ -32,7 +38,7 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
     const quern_shape *s = &c->out[0].shape;
     double rate = c->attr->f[0];
     float scale = rate < 1 ? (float)(1 / (1 - rate)) : 0;
-    uint64_t least = (uint64_t)ceil(rate * 0x1p32); /* bits below it are dropped */
+    double most = ceil(rate * 0x1p32) - 1; /* up to which bits are dropped */
     quern__random_key key =
         quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     int64_t per = quern_shape_count(s) / s->dims[0], first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? s->dims[0] : end;
@@ -40,11 +46,9 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
         const float *x = (const float *)c->in[0].data + r * per;
         float *y = (float *)c->out[0].data + r * per;
         for (int64_t k = 0; k < per; k += 4 * lanes) {
-            uint32_t bits[4][lanes];
+            uint32_t bits[4 * lanes];
             draw(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
-            int64_t n = per - k < 4 * lanes ? per - k : 4 * lanes;
-            for (int64_t j = 0; j < n; j++)
-                y[k + j] = bits[j % 4][j / 4] >= least ? x[k + j] * scale : 0;
+            drop(per - k < 4 * lanes ? per - k : 4 * lanes, x + k, bits, (uint32_t)most, scale, y + k);
         }
     }
     return 0;
