@@ -73,9 +73,9 @@ static quern__kernel *product_kernel(const quern__call *c, const char **name)
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
 {
     quern__kernel *(*const plain[])(const quern__call *) = {
-        quern__plain_elementwise, quern__plain_classes,   quern__plain_reduce,    quern__plain_update,
-        quern__plain_dropout,     quern__plain_normalize, quern__plain_attention, quern__plain_recurrence,
-        quern__plain_gather,      quern__plain_convolve,  quern__plain_pool,      quern__plain_batch_normalize
+        quern__plain_elementwise, quern__plain_classes,   quern__plain_reduce,         quern__plain_update, quern__plain_dropout,
+        quern__plain_normalize,   quern__plain_attention, quern__plain_recurrence,     quern__plain_gather, quern__plain_convolve,
+        quern__plain_move,        quern__plain_pool,      quern__plain_batch_normalize
     };
     quern__kernel *kernel = product_kernel(call, name);
     if (kernel)

@@ -23,6 +23,7 @@ quern__kernel *quern__plain_recurrence(const quern__call *call);
 quern__kernel *quern__plain_convolve(const quern__call *call);
 quern__kernel *quern__plain_pool(const quern__call *call);
 quern__kernel *quern__plain_batch_normalize(const quern__call *call);
+quern__kernel *quern__plain_move(const quern__call *call);
 quern__kernel *quern__plain_gather(const quern__call *call);
 quern__kernel *quern__plain_normalize(const quern__call *call);
 quern__kernel *quern__plain_attention(const quern__call *call);

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* The last weight becomes the second: Keras counts a layer's own weights before those of the layer inside, and the kernel, which both
- * hold, as its own. */
+/* The last weight becomes the second: Keras counts a layer's own weights before those of the layer inside, and the kernel, which
+ * both hold, as its own. */
 static void own_second(quern__layer *l)
 {
     size_t rest = (size_t)l->n_weights - 2;

@@ -117,14 +117,20 @@ quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shap
 
 /* ---- transpose: i[k] is the axis of x that becomes axis k ---- */
 
+static int ways_transpose(const quern__graph *g, const quern__node *node)
+{
+    (void)g;
+    return node->attr.i[0] == 0 ? QUERN__WAY_ROWS : QUERN__WAY_WHOLE;
+}
+
 static int transpose_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    (void)begin, (void)end;
     const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;
-    int64_t stride[QUERN_MAX_RANK], n = quern_shape_count(to);
+    int64_t stride[QUERN_MAX_RANK];
+    quern__part p = quern__call_part(c, to, begin, end);
     for (int64_t k = from->rank - 1, s = 1; k >= 0; s *= from->dims[k--])
         stride[k] = s;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t at = 0, rest = i;
         for (int k = to->rank - 1; k >= 0; rest /= to->dims[k--])
             at += rest % to->dims[k] * stride[c->attr->i[k]];
@@ -142,7 +148,7 @@ static void transpose_gradient(quern__graph *g, const quern__node *node, const q
 }
 
 const quern__op quern__op_transpose = {
-    .name = "transpose", .ways = quern__ways_whole, .gradient = transpose_gradient, .reference = transpose_reference
+    .name = "transpose", .ways = ways_transpose, .gradient = transpose_gradient, .reference = transpose_reference
 };
 
 quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation)

@@ -112,6 +112,22 @@ static quern__id batch_normalized(quern__graph *g, quern__id x, quern__id other,
                                   1e-3, &moments);
 }
 
+/* f: 0 axes exchanged, 1 the records stay, 2 … 4 spread over the first, the middle, the last axis, 5 the mean over all but the
+ * first axis, whose way back is spread. */
+static quern__id moved(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    bool large = quern__shape_of(g, x)->dims[0] > 3;
+    quern_shape s = { .rank = 3, .dims = { large ? 70 : 3, large ? 13 : 2, large ? 10 : 2 } }, wide = s;
+    x = quern__reshape(g, x, &s);
+    if (f < 2)
+        return quern__transpose(g, x, f ? (int[]){ 0, 2, 1 } : (int[]){ 2, 0, 1 });
+    if (f == 5)
+        return quern__mul2(g, quern__reduce(g, QUERN__MEAN, x, 6, true), quern__reshape(g, other, &s));
+    s.dims[f - 2] = 1;
+    wide.dims[f - 2] = 5;
+    return quern__broadcast(g, first_of(g, x, &s), &wide);
+}
+
 static quern__id dropped(quern__graph *g, quern__id x, quern__id other, int f)
 {
     (void)other;
@@ -128,6 +144,8 @@ static void gradients_are_right(void **state)
         for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool lie inside */
             check_gradient("pool", pooled, kind | f, -1.3, 0.21);
     }
+    for (int f = 0; f < 6; f++)
+        check_gradient("move", moved, f, -1.3, 0.21);
     for (int f = 0; f < 8; f++)
         check_gradient("batch_normalize", batch_normalized, f, -1.3, 0.21);
 }
@@ -149,6 +167,8 @@ static void kernels_agree(void **state)
         for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool lie inside */
             both_ways(pooled, kind | f, "pool");
     }
+    for (int f = 0; f < 6; f++)
+        both_ways(moved, f, "move");
     for (int f = 0; f < 2; f++)
         both_ways(dropped, f, "dropout");
     for (int f = 0; f < 8; f++)

@@ -1,0 +1,101 @@
+/* Numbers of float32 that are put elsewhere: spread over axes, and axes exchanged. Each walks the output row by row; where a row
+ * comes from is counted along, axis by axis. */
+#include "vector.h"
+
+#include <string.h>
+
+/* How far the source moves with each axis of the output. */
+typedef struct walk {
+    int rank;
+    int64_t dims[QUERN_MAX_RANK], stride[QUERN_MAX_RANK], at[QUERN_MAX_RANK], place;
+} walk;
+
+static void set(walk *w, int64_t row)
+{
+    w->place = 0;
+    for (int k = w->rank - 2; k >= 0; k--) {
+        w->at[k] = row % w->dims[k];
+        w->place += w->at[k] * w->stride[k];
+        row /= w->dims[k];
+    }
+}
+
+static void next(walk *w)
+{
+    for (int k = w->rank - 2; k >= 0; k--) {
+        w->place += w->stride[k];
+        if (++w->at[k] < w->dims[k])
+            return;
+        w->place -= w->dims[k] * w->stride[k];
+        w->at[k] = 0;
+    }
+}
+
+QUERN__CLONES static void copy_row(int64_t n, const float *x, int64_t stride, float factor, float *restrict y)
+{
+    if (stride == 1)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] * factor;
+    else if (stride == 0)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[0] * factor;
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i * stride] * factor;
+}
+
+/* All of a call's part, times a factor; parts of rows only where a call is divided along the last axis. */
+static int move(const quern__call *c, walk *w, float factor, int64_t begin, int64_t end)
+{
+    const quern_shape *s = &c->out[0].shape;
+    int64_t n = w->dims[w->rank - 1], step = w->stride[w->rank - 1];
+    quern__part p = quern__call_part(c, s, begin, end);
+    const float *x = c->in[0].data;
+    float *y = c->out[0].data;
+    for (int64_t o = 0; n && o < p.outer; o++) {
+        int64_t i = o * p.stride + p.start, last = i + p.length;
+        for (set(w, i / n); i < last; next(w)) {
+            int64_t from = i % n, count = last - i < n - from ? last - i : n - from;
+            copy_row(count, x + w->place + from * step, step, factor, y + i);
+            i += count;
+        }
+    }
+    return 0;
+}
+
+static int spread_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;
+    int64_t results = quern_shape_count(from), all = quern_shape_count(to);
+    float factor = strcmp(c->op->name, "mean_slope") ? 1 : all ? (float)((double)results / (double)all) : 0;
+    walk w = { .rank = to->rank };
+    for (int64_t k = to->rank - 1, at = from->rank - 1, stride = 1; k >= 0; k--, at--) {
+        w.dims[k] = to->dims[k];
+        w.stride[k] = at >= 0 && from->dims[at] > 1 ? stride : 0;
+        stride *= at >= 0 ? from->dims[at] : 1;
+    }
+    return move(c, &w, factor, begin, end);
+}
+
+static int transpose_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;
+    int64_t stride[QUERN_MAX_RANK];
+    walk w = { .rank = to->rank };
+    for (int64_t k = from->rank - 1, s = 1; k >= 0; s *= from->dims[k--])
+        stride[k] = s;
+    for (int k = 0; k < to->rank; k++) {
+        w.dims[k] = to->dims[k];
+        w.stride[k] = stride[c->attr->i[k]];
+    }
+    return move(c, &w, 1, begin, end);
+}
+
+quern__kernel *quern__plain_move(const quern__call *c)
+{
+    bool transpose = !strcmp(c->op->name, "transpose"),
+         spread = !strcmp(c->op->name, "broadcast") || !strcmp(c->op->name, "mean_slope");
+    if ((!transpose && !spread) || c->in[0].dtype != QUERN_FLOAT32 || c->out[0].dtype != QUERN_FLOAT32 || c->out[0].shape.rank < 1)
+        return NULL;
+    return transpose ? transpose_kernel : spread_kernel;
+}
