@@ -231,6 +231,9 @@ extern const quern__class quern__layer_layer_normalization, quern__layer_rms_nor
     quern__layer_adaptive_max_pooling1d, quern__layer_adaptive_max_pooling2d, quern__layer_adaptive_max_pooling3d,
     quern__layer_adaptive_average_pooling1d, quern__layer_adaptive_average_pooling2d, quern__layer_adaptive_average_pooling3d,
     quern__layer_conv_lstm1d, quern__layer_conv_lstm2d, quern__layer_conv_lstm3d;
+/* categories.c, discretization.c */
+extern const quern__class quern__layer_category_encoding, quern__layer_hashing, quern__layer_hashed_crossing,
+    quern__layer_discretization;
 const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &dense_class,
                                                      &flatten_class,
@@ -326,6 +329,10 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &quern__layer_conv_lstm1d,
                                                      &quern__layer_conv_lstm2d,
                                                      &quern__layer_conv_lstm3d,
+                                                     &quern__layer_category_encoding,
+                                                     &quern__layer_hashing,
+                                                     &quern__layer_hashed_crossing,
+                                                     &quern__layer_discretization,
                                                      &quern__layer_text_vectorization,
                                                      &quern__layer_string_lookup,
                                                      &quern__layer_integer_lookup,

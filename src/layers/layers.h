@@ -255,6 +255,14 @@ void quern__layer_inline_vocabulary(const quern__layer *layer, json_t *config);
 bool quern__layer_vocabulary_text(const quern__layer *layer, quern__text *out);
 int quern__layer_read_vocabulary(quern__layer *layer, const char *lines, size_t n, quern_error *err);
 
+/* ---- categories.c ---- */
+/* Indices as config.output_mode has them: themselves ("int"), a row of `depth` numbers for each ("one_hot"; a last axis of 1 goes),
+ * or one for all of a record's along axis 1: 1 where any is ("multi_hot"), or how many are ("count"), each with its weight (0: 1).
+ * An index outside leaves no mark. */
+quern__id quern__encode_categories(quern__layer *layer, quern__graph *g, quern__id indices, int64_t depth, quern__id weights);
+/* Whether config.output_mode is one of the first n of int, one_hot, multi_hot and count, from the `first` on. */
+int quern__check_output_mode(quern__layer *layer, int first, int n, quern_error *err);
+
 /* ---- losses.c, metrics.c ---- */
 /* A loss: its values, weighted, reduced as its config says. `weights` and `mask` (0: none) have the rank of the values or less; a
  * mean under a mask is over what it leaves. */

@@ -189,7 +189,7 @@ static quern__id lookup_call(quern__layer *l, quern__graph *g, const quern__id *
         return quern__graph_fail(g, QUERN_SHAPE, "its output would have too many axes");
     if (row || k->z)
         out.dims[out.rank++] = k->given;
-    return quern__lookup(g, in[0], &k->look, taken, k->given, &out);
+    return quern__lookup(g, in, 1, &k->look, taken, k->given, &out);
 }
 
 /* ---- learning ---- */

@@ -149,14 +149,15 @@ quern__id quern__iota(quern__graph *g, int64_t n); /* 0, 1, … n-1, float32 */
 quern__id quern__stop_gradient(quern__graph *g, quern__id x);
 
 /* ---- looking up (lookup.c) ---- */
-/* What an object makes of `n` elements of `in` from place `at` on: numbers in `out`. Any thread may ask; nothing allocates. 0, or
- * QUERN_NOTFOUND with `why`, which lasts. */
+/* What an object makes of `n` elements of each array of `in` from place `at` on: numbers in `out`. Any thread may ask; nothing
+ * allocates. 0, or QUERN_NOTFOUND with `why`, which lasts. */
 typedef struct quern__look {
     int (*look)(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why);
     const void *self;
 } quern__look;
-/* `given` numbers for each `taken` elements of x (numbers or strings), as (records, …) of that shape. Borrows `look`. */
-quern__id quern__lookup(quern__graph *g, quern__id x, const quern__look *look, int64_t taken, int64_t given,
+/* `given` numbers for each `taken` elements of the n arrays of x (numbers or strings, all of one shape), as (records, …) of that
+ * shape. Borrows `look`. */
+quern__id quern__lookup(quern__graph *g, const quern__id *x, int n, const quern__look *look, int64_t taken, int64_t given,
                         const quern_shape *shape);
 
 /* ---- sums (reduce.c) ---- */

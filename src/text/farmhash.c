@@ -103,3 +103,9 @@ uint64_t quern__fingerprint64(const char *s, size_t n)
     add_block(last, &x, &y, &z, &v, &w, by, 9);
     return mix(mix(v.first, w.first, by) + shift_mix(y) * k0 + z, mix(v.second, w.second, by) + x, by);
 }
+
+uint64_t quern__fingerprint_cat(uint64_t a, uint64_t b)
+{
+    const uint64_t by = 0xc6a4a7935bd1e995u;
+    return shift_mix(shift_mix((a ^ by ^ shift_mix(b * by) * by) * by) * by);
+}

@@ -6,5 +6,7 @@
 #include <stdint.h>
 
 uint64_t quern__fingerprint64(const char *bytes, size_t n);
+/* Two fingerprints as one, by which TensorFlow crosses columns. */
+uint64_t quern__fingerprint_cat(uint64_t a, uint64_t b);
 
 #endif
