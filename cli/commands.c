@@ -108,6 +108,32 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train, 
     return code;
 }
 
+/* Windows over the rows of data, if they are asked for. Takes `rows`. */
+static quern_generator *windows(const arguments *a, quern_generator *rows, quern_error *err, int *code)
+{
+    int64_t horizon = 1;
+    quern_series_opts o = { .sampling_rate = 1 };
+    const char *stray = cli_option(a, "sampling-rate") ? "--sampling-rate" : cli_option(a, "horizon") ? "--horizon" : NULL;
+    if (!rows || (!cli_option(a, "window") && !stray))
+        return rows;
+    if (!cli_option(a, "window"))
+        *code = cli_wrong(stray, "needs --window");
+    else if (!cli_count(a, "window", &o.sequence_length) || !cli_count(a, "stride", &o.sequence_stride) ||
+             !cli_count(a, "sampling-rate", &o.sampling_rate) || !cli_count(a, "horizon", &horizon))
+        *code = 2;
+    else if (o.sequence_length > 1 << 24 || o.sampling_rate > 1 << 24)
+        *code = cli_wrong("--window", "spans too many rows");
+    if (*code) {
+        quern_generator_free(rows);
+        return NULL;
+    }
+    o.target_offset = (o.sequence_length - 1) * o.sampling_rate + horizon;
+    quern_generator *g = quern_series_generator(rows, &o, err);
+    if (!g)
+        *code = cli_fail(err->code, err);
+    return g;
+}
+
 quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,
                           int *code)
 {
@@ -118,7 +144,7 @@ quern_generator *cli_data(const arguments *a, const quern_model *m, const char *
         return NULL;
     }
     if (command)
-        return program(a, option, command, code);
+        return windows(a, program(a, option, command, code), err, code);
     if (!n) {
         *code = cli_wrong("DATA", "is missing (--help)");
         return NULL;
@@ -127,8 +153,9 @@ quern_generator *cli_data(const arguments *a, const quern_model *m, const char *
         snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
     if (cli_is_text(a, m, joined))
         return cli_text(a, m, joined, err, code);
-    if (cli_option(a, "targets") || cli_option(a, "stride")) {
-        *code = cli_wrong(cli_option(a, "targets") ? "--targets" : "--stride", "applies to text only");
+    if (cli_option(a, "targets") || (cli_option(a, "stride") && !cli_option(a, "window"))) {
+        *code = cli_wrong(cli_option(a, "targets") ? "--targets" : "--stride",
+                          cli_option(a, "targets") ? "applies to text only" : "applies to text only, or to rows with --window");
         return NULL;
     }
     int64_t timeout = 0;
@@ -147,7 +174,7 @@ quern_generator *cli_data(const arguments *a, const quern_model *m, const char *
     quern_generator *g = quern_file_generator(joined, &o, err);
     if (!g)
         *code = cli_fail(err->code, err);
-    return g;
+    return windows(a, g, err, code);
 }
 
 int cli_new(const arguments *a)

@@ -30,10 +30,11 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 /* Options of other kinds of data. */
 static const char *foreign(const arguments *a)
 {
-    static const char *const names[] = { "target", "features", "weight", "missing", "arrays", "stall-timeout" };
+    static const char *const names[] = { "target",        "features", "weight", "missing",      "window",
+                                         "sampling-rate", "horizon",  "arrays", "stall-timeout" };
     bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (cli_option(a, names[i]) && !(programs && i >= 4))
+        if (cli_option(a, names[i]) && !(programs && i >= 7))
             return names[i];
     return NULL;
 }

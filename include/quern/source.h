@@ -177,6 +177,32 @@ QUERN_API quern_text_reader *quern_text_reader_open(const char *paths, quern_err
 QUERN_API int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error *err);
 QUERN_API void quern_text_reader_close(quern_text_reader *reader);
 
+/* How rows that follow each other in time are cut into windows; zero: the default. Window k has the rows start_index +
+ * k sequence_stride, and from there every sampling_rate-th, sequence_length in all. Its target is that of the row target_offset
+ * behind its first: 0, as Keras's timeseries_dataset_from_array has it, for targets that stand where the window begins;
+ * sequence_length for the row behind the window, as its older TimeseriesGenerator has it. A window whose rows or target are not
+ * all there does not come. */
+typedef struct quern_series_opts {
+    int64_t sequence_length; /* rows of a window; 0: the length of the model's input (quern_series_generator only) */
+    int64_t sequence_stride; /* rows from the start of a window to that of the next; 0: 1                           */
+    int64_t sampling_rate;   /* rows from one of a window to its next; 0: 1                                         */
+    int64_t start_index;     /* rows before it do not count                                                        */
+    int64_t end_index;       /* rows from it on are in no window; 0: all are                                       */
+    int64_t target_offset;   /* rows from the first of a window to that of its target                              */
+    int32_t reverse;         /* 1: the last row of a window comes first                                            */
+    int32_t reserved;        /* 0                                                                                  */
+} quern_series_opts;
+/* Windows over an array in memory, kept alive by the caller: x (rows, …) in any dtype of numbers, and targets y (rows, …), NULL for
+ * none, which may be fewer. Known by number: shuffled exactly, read by several workers, saved and restored. Returns new, NULL on
+ * failure: QUERN_INVALID when end_index is not below the number of rows, as in Keras, or the length is 0. */
+QUERN_API quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y, const quern_series_opts *opts,
+                                                        quern_error *err);
+/* Windows over the rows that another generator gives, each with its targets: files, tables, programs, callbacks. They are read in
+ * their order, and no more are held than a window spans, at most 2^30 bytes; shuffled, windows are drawn from as many as 4 MiB
+ * hold. Every input of the model has the windows' length as its first axis; rows with sample weights are QUERN_UNSUPPORTED. Takes
+ * `rows` (freed on failure too; NULL gives NULL). Returns new, NULL on failure. */
+QUERN_API quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err);
+
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);
 /* Records of a source that knows them by number; -1 for others. */

@@ -78,6 +78,8 @@ typedef struct quern__stream {
     int64_t (*read_many)(void *self, float *x, double *y, int64_t most, quern_error *err);
     /* Told before rewind: records may come in any order, which follows from the key (NULL: as they stand). NULL: they always do. */
     void (*order)(void *self, const quern__random_key *key);
+    void (*cancel)(void *self); /* as in quern__source_ops, as is close; NULL: nothing to do */
+    void (*close)(void *self);
     void (*free)(void *self);
     void *self;
     /* Strings of the record that `read` gave last, those of all inputs of type string in their order, at most QUERN_MOST_STRING

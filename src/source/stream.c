@@ -224,6 +224,20 @@ static void stream_free(quern_generator *g)
     quern__free(w);
 }
 
+static void stream_cancel(quern_generator *g)
+{
+    streaming *w = g->self;
+    if (w->s.cancel)
+        w->s.cancel(w->s.self);
+}
+
+static void stream_close(quern_generator *g)
+{
+    streaming *w = g->self;
+    if (w->s.close)
+        w->s.close(w->s.self);
+}
+
 static const char *class_name(const quern_generator *g, int target, int i)
 {
     const streaming *w = g->self;
@@ -232,7 +246,12 @@ static const char *class_name(const quern_generator *g, int target, int i)
 
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err)
 {
-    static const quern__source_ops kind = { .open = stream_open, .next = stream_next, .reset = stream_reset, .free = stream_free };
+    static const quern__source_ops kind = { .open = stream_open,
+                                            .next = stream_next,
+                                            .reset = stream_reset,
+                                            .cancel = stream_cancel,
+                                            .close = stream_close,
+                                            .free = stream_free };
     streaming *w = quern__zalloc(1, sizeof *w);
     quern_generator *g = w ? quern__generator_new(&kind, w) : NULL;
     if (!g) {

@@ -116,6 +116,15 @@ expect 2 "is text, and the model has no tokenizer" "$quern" evaluate m.keras cor
 expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
 expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y
 expect 2 "stands for DATA" "$quern" fit m.keras train.csv --generator true
+# Rows that follow each other in time: a record is a window of them. b is a one step earlier, so it is known from the window.
+(echo a,b; for i in $(seq 0 199); do echo "$((i * 7 % 10)),$(((i + 9) * 7 % 10))"; done) > rows.csv
+expect 0 "" "$quern" new rows.keras 'input 4 1 | flatten | dense 1' --optimizer adam --loss mse --force
+expect 0 '"samples":196' "$quern" evaluate rows.keras rows.csv --target b --window 4 --json
+expect 0 '"samples":97' "$quern" evaluate rows.keras rows.csv --target b --window 4 --stride 2 --sampling-rate 2 --json
+expect 0 '"samples":190' "$quern" fit rows.keras rows.csv --target b --window 4 --horizon 7 --json
+expect 1 "windows of 3 rows" "$quern" fit rows.keras rows.csv --target b --window 3
+expect 2 "needs --window" "$quern" fit rows.keras rows.csv --target b --horizon 3
+expect 2 "at least 1" "$quern" fit rows.keras rows.csv --target b --window 4 --horizon 0
 pgrep -f 'gen.sh sleep' > /dev/null && { echo "FAILED: a generator outlived its run"; failed=1; }
 # P1: a hundred times the data, the same peak memory (within 2 %).
 (head -n 1 train.csv; for i in $(seq 300); do tail -n +2 train.csv; done) > large.csv

@@ -100,6 +100,8 @@ void check_lookup(test_case *c, json_t *one);
 void check_through_layer(test_case *c, const char *class_name, json_t *one);
 /* The same (categories.c): layers that make categories. */
 void check_categories(test_case *c, json_t *one);
+/* The same (series.c): windows over rows. */
+void check_series(test_case *c, json_t *one);
 /* The same (arrays.c). */
 void check_pad_sequences(test_case *c, json_t *one);
 void check_to_categorical(test_case *c, json_t *one);

@@ -82,7 +82,8 @@ void run_preprocessing(test_case *c)
                   { "string_lookup", check_lookup },        { "integer_lookup", check_lookup },
                   { "pad_sequences", check_pad_sequences }, { "to_categorical", check_to_categorical },
                   { "char_windows", check_char_windows },   { "category_encoding", check_categories },
-                  { "discretization", check_categories },   { "hashing", check_categories } };
+                  { "discretization", check_categories },   { "hashing", check_categories },
+                  { "timeseries", check_series },           { "legacy_timeseries_generator", check_series } };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (!strcmp(c->name, files[i].name)) {
             files[i].check(c, c->one);

@@ -1,0 +1,134 @@
+/* Windows over an array in memory, known by number: Keras's timeseries_dataset_from_array and TimeseriesGenerator. */
+#include "series.h"
+
+#include <string.h>
+
+int quern__series_plan(const quern_series_opts *o, quern__series *out, quern_error *err)
+{
+    *out = (quern__series){ .start = o->start_index,
+                            .end = o->end_index ? o->end_index : -1,
+                            .stride = o->sequence_stride ? o->sequence_stride : 1,
+                            .rate = o->sampling_rate ? o->sampling_rate : 1,
+                            .length = o->sequence_length,
+                            .target = o->target_offset,
+                            .reverse = o->reverse };
+    if (out->start < 0 || o->end_index < 0 || (o->end_index && o->end_index <= out->start))
+        return quern__fail(err, QUERN_INVALID, "time series", "rows %lld to %lld are none", (long long)o->start_index,
+                           (long long)o->end_index);
+    if (out->stride < 1 || out->rate < 1 || out->length < 0 || out->target < 0)
+        return quern__fail(err, QUERN_INVALID, "time series", "length, stride, rate and target offset cannot be negative");
+    return QUERN_OK;
+}
+
+int64_t quern__series_span(const quern__series *s, bool targets)
+{
+    int64_t span;
+    if (__builtin_mul_overflow(s->length - 1, s->rate, &span) || span > INT64_MAX / 4 || s->target > INT64_MAX / 4)
+        return -1;
+    return targets && s->target > span ? s->target + 1 : span + 1;
+}
+
+int64_t quern__series_count(const quern__series *s, int64_t rows, int64_t targets)
+{
+    int64_t end = s->end >= 0 && s->end < rows ? s->end : rows, span = quern__series_span(s, false),
+            starts = end - s->start - span + 1;
+    if (span < 0)
+        return 0;
+    if (targets >= 0 && starts > targets - s->start - s->target)
+        starts = targets - s->start - s->target;
+    return starts > 0 ? (starts + s->stride - 1) / s->stride : 0;
+}
+
+typedef struct series {
+    quern__series plan;
+    quern_tensor x, y; /* y: data NULL for none */
+    bool shuffle;
+    uint64_t seed;
+} series;
+
+static int series_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    series *s = g->self;
+    char have[96], want[96];
+    int64_t steps = spec->shapes[0].rank > 1 ? spec->shapes[0].dims[1] : 1;
+    if (spec->n_inputs != 1 || spec->n_targets > 1 || (spec->n_targets && !s->y.data))
+        return quern__fail(err, QUERN_SHAPE, "time series", "one input%s, the model has %d and %d targets",
+                           s->y.data ? " and one target" : "", spec->n_inputs, spec->n_targets);
+    if (spec->dtypes[0] == QUERN_STRING || steps != s->plan.length ||
+        quern__per_record(&spec->shapes[0]) != steps * quern__per_record(&s->x.shape))
+        return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows of %s, the model wants %s",
+                           (long long)s->plan.length, quern_shape_text(&s->x.shape, have, sizeof have),
+                           quern_shape_text(&spec->shapes[0], want, sizeof want));
+    if (spec->n_targets && quern__per_record(&s->y.shape) != quern__per_record(&spec->shapes[1]))
+        return quern__fail(err, QUERN_SHAPE, "time series", "targets %s, the model wants %s",
+                           quern_shape_text(&s->y.shape, have, sizeof have), quern_shape_text(&spec->shapes[1], want, sizeof want));
+    g->spec = spec;
+    s->shuffle = shuffle;
+    s->seed = seed;
+    return QUERN_OK;
+}
+
+static void copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, int64_t place)
+{
+    int64_t per = quern__per_record(&from->shape);
+    quern_tensor out = { .dtype = dtype, .data = to };
+    for (int64_t i = 0; i < per; i++)
+        quern__number_put(&out, place * per + i, quern__number_of(from, row * per + i));
+}
+
+static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+{
+    const series *s = g->self;
+    const quern__series *p = &s->plan;
+    (void)err;
+    quern__number_records(g, s->shuffle, s->seed, pass, first, b);
+    for (int64_t r = 0; r < b->size; r++) {
+        int64_t at = p->start + b->indices[r] * p->stride;
+        for (int64_t i = 0; i < p->length; i++)
+            copy_row(&s->x, at + (p->reverse ? p->length - 1 - i : i) * p->rate, b->arrays[0], g->spec->dtypes[0],
+                     r * p->length + i);
+        if (g->spec->n_targets)
+            copy_row(&s->y, at + p->target, b->arrays[1], g->spec->dtypes[1], r);
+    }
+    return QUERN_OK;
+}
+
+static void series_free(quern_generator *g) { quern__free(g->self); }
+
+quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y, const quern_series_opts *opts,
+                                              quern_error *err)
+{
+    static const quern__source_ops kind = { .open = series_open, .read = series_read, .free = series_free };
+    quern__series plan;
+    if (quern__series_plan(opts, &plan, err) < 0)
+        return NULL;
+    if (x->shape.rank < 1 || quern_shape_count(&x->shape) < 0 || x->dtype == QUERN_STRING || plan.length < 1 ||
+        quern__series_span(&plan, true) < 0 ||
+        (y && (y->shape.rank < 1 || quern_shape_count(&y->shape) < 0 || y->dtype == QUERN_STRING))) {
+        quern__fail(err, QUERN_INVALID, "time series", "needs arrays of numbers with rows, and a sequence_length");
+        return NULL;
+    }
+    if (plan.end >= x->shape.dims[0]) {
+        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld is not below the %lld rows", (long long)plan.end,
+                    (long long)x->shape.dims[0]);
+        return NULL;
+    }
+    if (plan.end >= 0 && y &&
+        quern__series_count(&plan, x->shape.dims[0], y->shape.dims[0]) < quern__series_count(&plan, x->shape.dims[0], -1)) {
+        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld asks for more windows than have targets",
+                    (long long)plan.end);
+        return NULL;
+    }
+    series *s = quern__zalloc(1, sizeof *s);
+    quern_generator *g = s ? quern__generator_new(&kind, s) : NULL;
+    if (!g) {
+        quern__free(s);
+        quern__fail_memory(err, sizeof *s);
+        return NULL;
+    }
+    *s = (series){ .plan = plan, .x = *x, .y = y ? *y : (quern_tensor){ 0 } };
+    g->finite = true;
+    g->count = quern__series_count(&plan, x->shape.dims[0], y ? y->shape.dims[0] : -1);
+    g->where = "time series";
+    return g;
+}
