@@ -144,6 +144,66 @@ QUERN_API int quern_pad_sequences(const quern_tensor *rows, int64_t n, const cha
  * negative status: a class out of range is QUERN_NUMBER. */
 QUERN_API int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out, quern_error *err);
 
+/* normalize: each row along `axis` (negative: from the end) is divided by its norm of that order (2: Euclid's; 1, 3, 0.5, …: the
+ * order-th root of the sum of powers of sizes; infinity the largest size, -infinity the least, 0 how many are not zero); a row
+ * whose norm is 0 stays. x is float32, float64, int32 or int64, out float32 or float64, which the caller sets as out->dtype;
+ * out->shape is that of x, (1, n) for an x (n), as in Keras, and the numbers are written where out->data is not NULL. It may be x's
+ * own when both are of one type. Returns 0 or a negative status. */
+QUERN_API int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out, quern_error *err);
+/* make_sampling_table: at which probability the i-th most frequent word is kept, for `size` words whose frequencies follow Zipf's
+ * law. `factor` is word2vec's (1e-5). Writes `size` numbers to `out`. Returns 0, or QUERN_INVALID when the factor is not positive.
+ */
+QUERN_API int quern_make_sampling_table(int64_t size, double factor, double *out, quern_error *err);
+
+/* ---- Keras 2's words ----
+ *
+ * What stands between separators, once every character of `filters` has become one; characters in lower case one by one, as Unicode
+ * has them (a sigma that ends a word becomes σ, where Python writes ς). Bytes that are no UTF-8 are QUERN_FORMAT. */
+typedef struct quern_word_opts {
+    const char *filters;   /* characters that separate; NULL: !"#$%&()*+,-./:;<=>?@[\\]^_`{|}~ tab and newline */
+    const char *split;     /* the separator; NULL: " "                                                        */
+    const char *oov_token; /* what stands for words that are not known, with index 1; NULL: they are left out   */
+    int64_t num_words;     /* only indices below it are used; 0: all                                          */
+    int32_t keep_case;     /* 1: capital letters stay                                                         */
+    int32_t char_level;    /* 1: every character is a word, and nothing is filtered                           */
+} quern_word_opts;
+/* Told each word; 0, or a negative status that ends the telling. */
+typedef int quern_word(void *user, const char *word, size_t n, quern_error *err);
+/* text_to_word_sequence: tells the words of a text of n bytes in their order. `opts` NULL: the defaults. Returns how many, or a
+ * negative status. */
+QUERN_API int64_t quern_text_to_word_sequence(const char *text, size_t n, const quern_word_opts *opts, quern_word *word, void *user,
+                                              quern_error *err);
+
+/* Keras 2's Tokenizer: words are numbered from 1 by falling count, those of one count in the order in which they came. Memory is
+ * bounded: beyond 2^19 different words, or 16 MiB of them, the rarest are forgotten. Finished and not fitted again, any number of
+ * threads may use it. */
+typedef struct quern_word_index quern_word_index;
+/* Copies `opts` (NULL: the defaults). Returns new, NULL on failure. */
+QUERN_API quern_word_index *quern_word_index_new(const quern_word_opts *opts, quern_error *err);
+/* Counts the words of one more text; then, behind the last, numbers them. More texts may follow, and another finish. Returns 0 or a
+ * negative status. */
+QUERN_API int quern_word_index_fit(quern_word_index *w, const char *text, size_t n, quern_error *err);
+QUERN_API int quern_word_index_finish(quern_word_index *w, quern_error *err);
+/* Words that have an index, the one for unknown words among them (0 before finish); texts that were counted. */
+QUERN_API int64_t quern_word_index_size(const quern_word_index *w);
+QUERN_API int64_t quern_word_index_texts(const quern_word_index *w);
+/* The word of an index, its bytes, how often it came and in how many texts (each may be NULL). Returns borrowed: valid until the
+ * next fit; NULL where there is none. */
+QUERN_API const char *quern_word_index_word(const quern_word_index *w, int64_t index, size_t *size, int64_t *count, int64_t *texts);
+/* texts_to_sequences of one text: the first `room` indices to `ids`. Returns how many there are, or a negative status. */
+QUERN_API int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, size_t n, int64_t *ids, int64_t room,
+                                            quern_error *err);
+/* sequences_to_texts of one sequence: words a space apart, no end. Returns the bytes written, or a negative status. */
+QUERN_API int64_t quern_word_index_text(const quern_word_index *w, const int64_t *ids, int64_t n, char *out, size_t room,
+                                        quern_error *err);
+/* sequences_to_matrix of one sequence: as many numbers as there are columns, by `mode` "binary", "count", "tfidf" or "freq".
+ * Returns 0 or a negative status. */
+QUERN_API int64_t quern_word_index_columns(const quern_word_index *w);
+QUERN_API int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t n, const char *mode, double *row,
+                                   quern_error *err);
+/* NULL is fine. */
+QUERN_API void quern_word_index_free(quern_word_index *w);
+
 /* ---- beam search ---- */
 
 /* One text that the search holds on to. */

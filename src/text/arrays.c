@@ -1,4 +1,4 @@
-/* Rows of different lengths become one array, and classes become rows with a 1 in them. */
+/* Keras's helpers for arrays: rows of different lengths become one array, classes rows with a 1 in them, rows get the norm 1. */
 #include "tensor/tensor.h"
 
 #include <math.h>
@@ -159,6 +159,59 @@ int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *o
                                (long long)class, (long long)classes);
         for (int64_t k = 0; k < classes; k++)
             store(out, i * classes + k, (number){ true, k == class, 0 });
+    }
+    return QUERN_OK;
+}
+
+/* ---- normalize ---- */
+
+static double as_double(number x) { return x.whole ? (double)x.i : x.d; }
+
+/* The norm of n numbers, `stride` apart. */
+static double norm(const quern_tensor *x, int64_t at, int64_t n, int64_t stride, double order)
+{
+    double sum = isinf(order) && order < 0 ? INFINITY : 0;
+    for (int64_t i = 0; i < n; i++) {
+        double size = fabs(as_double(load(x, at + i * stride)));
+        sum = isinf(order) ? (order > 0 ? fmax(sum, size) : fmin(sum, size)) : sum + (order == 0 ? size != 0 : pow(size, order));
+    }
+    return isinf(order) || order == 0 ? sum : pow(sum, 1 / order);
+}
+
+int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out, quern_error *err)
+{
+    int rank = x->shape.rank;
+    int64_t inner = 1, outer = 1;
+    axis += axis < 0 ? rank : 0;
+    if (!is_known(x->dtype) || (out->dtype != QUERN_FLOAT32 && out->dtype != QUERN_FLOAT64))
+        return quern__fail(err, QUERN_DTYPE, "normalize", "int32, int64, float32 or float64 become float32 or float64");
+    if (quern_shape_count(&x->shape) < 0 || axis < 0 || axis >= rank || isnan(order))
+        return quern__fail(err, QUERN_SHAPE, "normalize", "axis %d of an array of rank %d", axis, rank);
+    int64_t n = x->shape.dims[axis];
+    for (int k = 0; k < rank; k++) {
+        inner *= k > axis ? x->shape.dims[k] : 1;
+        outer *= k < axis ? x->shape.dims[k] : 1;
+    }
+    out->shape = x->shape;
+    if (rank == 1)
+        out->shape = (quern_shape){ .rank = 2, .dims = { 1, n } };
+    for (int64_t row = 0; out->data && row < outer * inner; row++) {
+        int64_t at = row / inner * n * inner + row % inner;
+        double length = norm(x, at, n, inner, order);
+        for (int64_t i = 0; i < n; i++)
+            store(out, at + i * inner, (number){ false, 0, as_double(load(x, at + i * inner)) / (length == 0 ? 1 : length) });
+    }
+    return QUERN_OK;
+}
+
+int quern_make_sampling_table(int64_t size, double factor, double *out, quern_error *err)
+{
+    const double gamma = 0.577; /* as Keras has Euler's constant */
+    if (!(factor > 0) || size < 0)
+        return quern__fail(err, QUERN_INVALID, "sampling table", "%lld words at a factor of %g", (long long)size, factor);
+    for (int64_t i = 0; i < size; i++) {
+        double rank = i ? (double)i : 1, f = factor * (rank * (log(rank) + gamma) + 0.5 - 1 / (12 * rank));
+        out[i] = fmin(1, f / sqrt(f));
     }
     return QUERN_OK;
 }

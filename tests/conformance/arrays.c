@@ -1,6 +1,8 @@
 /* Preprocessing of arrays: pad_sequences, to_categorical, and the windows of the character example. */
 #include "conformance.h"
 
+#include <math.h>
+
 #include <quern/text.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,6 +95,48 @@ void check_to_categorical(test_case *c, json_t *one)
     json_t *classes = json_object_get(json_object_get(one, "args"), "num_classes");
     int status = quern_to_categorical(&x, json_is_integer(classes) ? json_integer_value(classes) : 0, &out, &err);
     finish(c, one, status, &out, &err);
+}
+
+/* Where Keras fails (it takes the norms along another axis), every row must have the norm 1, or be zeros. */
+static void check_norms(test_case *c, const quern_tensor *y)
+{
+    for (int64_t k = 0; k < y->shape.dims[1]; k++) {
+        double sum = 0;
+        for (int64_t i = 0; i < y->shape.dims[0]; i++)
+            sum += pow(((const double *)y->data)[i * y->shape.dims[1] + k], 2);
+        if (!(fabs(sum - 1) < 1e-12))
+            case_fail(c, "column %lld has the norm %g", (long long)k, sqrt(sum));
+    }
+}
+
+void check_normalize(test_case *c, json_t *one)
+{
+    static double out_data[MOST_NUMBERS];
+    quern_error err = { 0 };
+    json_t *input = json_object_get(one, "input"), *args = json_object_get(one, "args"),
+           *want = json_object_get(json_object_get(one, "expected"), "data"), *item;
+    quern_tensor x = { .dtype = QUERN_FLOAT64, .data = numbers }, out = { .dtype = QUERN_FLOAT64, .data = out_data };
+    quern_shape flat = { 0 };
+    size_t k;
+    n_numbers = 0;
+    flatten(json_object_get(input, "data"), &flat, 0);
+    json_array_foreach(json_object_get(input, "shape"), k, item) x.shape.dims[x.shape.rank++] = json_integer_value(item);
+    if (quern_normalize(&x, (int)json_integer_value(json_object_get(args, "axis")),
+                        json_number_value(json_object_get(args, "order")), &out, &err) < 0) {
+        case_error(c, &err);
+        return;
+    }
+    if (!want)
+        check_norms(c, &out);
+    json_array_foreach(want, k, item)
+    {
+        double gap = fabs(out_data[k] - json_number_value(item));
+        c->max_error = fmax(c->max_error, gap);
+        if (!(gap <= 1e-12))
+            case_fail(c, "number %zu is off by %g", k, gap);
+    }
+    json_array_foreach(json_object_get(json_object_get(one, "expected"), "shape"), k,
+                       item) if (out.shape.dims[k] != json_integer_value(item)) case_fail(c, "another shape");
 }
 
 /* ---- the character example ---- */

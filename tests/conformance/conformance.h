@@ -106,5 +106,10 @@ void check_series(test_case *c, json_t *one);
 void check_pad_sequences(test_case *c, json_t *one);
 void check_to_categorical(test_case *c, json_t *one);
 void check_char_windows(test_case *c, json_t *one);
+void check_normalize(test_case *c, json_t *one);
+/* The same (words.c): Keras 2's helpers for words. */
+void check_word_sequence(test_case *c, json_t *one);
+void check_word_index(test_case *c, json_t *one);
+void check_sampling_table(test_case *c, json_t *one);
 
 #endif

@@ -83,7 +83,9 @@ void run_preprocessing(test_case *c)
                   { "pad_sequences", check_pad_sequences }, { "to_categorical", check_to_categorical },
                   { "char_windows", check_char_windows },   { "category_encoding", check_categories },
                   { "discretization", check_categories },   { "hashing", check_categories },
-                  { "timeseries", check_series },           { "legacy_timeseries_generator", check_series } };
+                  { "timeseries", check_series },           { "legacy_timeseries_generator", check_series },
+                  { "normalize", check_normalize },         { "legacy_sampling_table", check_sampling_table },
+                  { "legacy_tokenizer", check_word_index }, { "legacy_text_to_word_sequence", check_word_sequence } };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (!strcmp(c->name, files[i].name)) {
             files[i].check(c, c->one);

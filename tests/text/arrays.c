@@ -1,4 +1,4 @@
-/* pad_sequences and to_categorical beyond Keras's cases, which the conformance group `preprocessing` runs. */
+/* pad_sequences, to_categorical and normalize beyond Keras's cases, which the conformance group `preprocessing` runs. */
 #include "check.h"
 
 #include <math.h>
@@ -45,11 +45,66 @@ static void shapes_are_told_before_there_is_room(void **state)
     assert_int_equal(quern_to_categorical(&two[0], 0, &classes, NULL), QUERN_DTYPE);
 }
 
+/* The largest size, the least, and how many there are: of 3, -4, 0 they are 4, 0 and 2. */
+static void norms_of_every_order(void **state)
+{
+    const double orders[] = { INFINITY, -INFINITY, 0, 1, 2 }, norms[] = { 4, 1, 2, 7, 5 }; /* by a norm of 0 nothing is divided */
+    int32_t x_data[] = { 3, -4, 0 };
+    float got[3];
+    quern_tensor x = { .dtype = QUERN_INT32, .shape = { .rank = 2, .dims = { 1, 3 } }, .data = x_data },
+                 out = { .dtype = QUERN_FLOAT32, .data = got };
+    (void)state;
+    for (int k = 0; k < 5; k++) {
+        assert_int_equal(quern_normalize(&x, -1, orders[k], &out, NULL), 0);
+        for (int i = 0; i < 3; i++)
+            CHECK_NEAR(got[i], x_data[i] / norms[k], 1e-6, 0);
+    }
+    assert_int_equal(quern_normalize(&x, 2, 2, &out, NULL), QUERN_SHAPE);
+    assert_int_equal(quern_normalize(&x, 0, NAN, &out, NULL), QUERN_SHAPE);
+    out.dtype = QUERN_INT32;
+    assert_int_equal(quern_normalize(&x, 0, 2, &out, NULL), QUERN_DTYPE);
+    assert_int_equal(quern_make_sampling_table(3, 0, (double[3]){ 0 }, NULL), QUERN_INVALID);
+}
+
+/* What Keras 2's cases do not show: what is refused, and a word of the texts that is called as the unknown is. */
+static void word_indices_refuse_nonsense(void **state)
+{
+    quern_error err = { 0 };
+    int64_t ids[4], negative = -1;
+    double row[8];
+    char text[4];
+    (void)state;
+    assert_null(quern_word_index_new(&(quern_word_opts){ .num_words = -1 }, &err));
+    assert_null(quern_word_index_new(&(quern_word_opts){ .split = "" }, &err));
+    assert_int_equal(quern_text_to_word_sequence("a", 1, &(quern_word_opts){ .split = "" }, NULL, NULL, &err), QUERN_INVALID);
+    quern_word_index *w = quern_word_index_new(&(quern_word_opts){ .oov_token = "b" }, &err);
+    assert_int_equal(quern_word_index_fit(w, "\xff", 1, &err), QUERN_FORMAT);
+    assert_int_equal(quern_word_index_sequence(w, "a", 1, ids, 4, &err), QUERN_INVALID);
+    assert_int_equal(quern_word_index_fit(w, "a a B \xc4\xb0", 8, &err), 0);
+    assert_int_equal(quern_word_index_finish(w, &err), 0);
+    assert_int_equal(quern_word_index_size(w), 4);
+    assert_int_equal(quern_word_index_columns(w), 5);
+    assert_null(quern_word_index_word(w, 1, NULL, NULL, NULL));
+    assert_string_equal(quern_word_index_word(w, 4, NULL, NULL, NULL), "i\xcc\x87");
+    assert_int_equal(quern_word_index_sequence(w, "x b a", 5, ids, 2, &err), 3);
+    assert_memory_equal(ids, ((int64_t[]){ 3, 3 }), 2 * sizeof *ids);
+    assert_int_equal(quern_word_index_text(w, ids, 2, text, 2, &err), QUERN_INVALID);
+    assert_int_equal(quern_word_index_text(w, ids, 2, text, 3, &err), 3);
+    assert_memory_equal(text, "b b", 3);
+    assert_int_equal(quern_word_index_row(w, ids, 2, "often", row, &err), QUERN_INVALID);
+    assert_int_equal(quern_word_index_row(w, &negative, 1, "count", row, &err), QUERN_NUMBER);
+    assert_int_equal(quern_word_index_texts(w), 2);
+    quern_word_index_free(w);
+    quern_word_index_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integers_stay_exact_and_must_fit),
         cmocka_unit_test(shapes_are_told_before_there_is_room),
+        cmocka_unit_test(norms_of_every_order),
+        cmocka_unit_test(word_indices_refuse_nonsense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
