@@ -65,7 +65,7 @@ QUERN_API int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const qu
 /* `out` has for each output room for all its predictions. */
 QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err);
 
-/* Lets the layers that learn a state by looking at data (Normalization, and the vocabularies of
+/* Lets the layers that learn a state by looking at data (Normalization, Discretization, and the vocabularies of
  * TextVectorization, StringLookup and IntegerLookup that are not given) see `steps` batches of the generator (0: all of it), one
  * pass for each such layer, in the order of the model. Vocabularies are learned in bounded memory: beyond 2^19 different words the
  * rarest are forgotten. `layer` names one; NULL: every one. Returns how many layers were adapted. */

@@ -2,6 +2,7 @@
 #include "layers.h"
 
 #include <math.h>
+#include <string.h>
 
 static quern__id same(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
@@ -47,11 +48,16 @@ static const quern__field dense_fields[] = { { "units", QUERN__F_INT, NULL },
 
 static quern__id flatten_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
-    (void)l, (void)n, (void)training;
+    (void)n, (void)training;
     quern_shape s = *quern__shape_of(g, in[0]), flat = { .rank = 2, .dims = { s.dims[0], 1 } };
-    for (int i = 1; i < s.rank; i++)
+    const char *format = quern__config_text(l->config, "data_format");
+    int order[QUERN_MAX_RANK] = { 0 };
+    for (int i = 1; i < s.rank; i++) {
         flat.dims[1] *= s.dims[i];
-    return quern__reshape(g, in[0], &flat);
+        order[i] = i + 1 < s.rank ? i + 1 : 1; /* channels go to the end */
+    }
+    bool first = format && !strcmp(format, "channels_first") && s.rank > 2;
+    return quern__reshape(g, first ? quern__transpose(g, in[0], order) : in[0], &flat);
 }
 
 static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -80,7 +86,7 @@ static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id 
     return quern__reshape(g, in[0], &to);
 }
 
-static const quern__field flatten_fields[] = { { "data_format", QUERN__F_ONLY_DEFAULT, "\"channels_last\"" }, { 0 } };
+static const quern__field flatten_fields[] = { { "data_format", QUERN__F_TEXT, "\"channels_last\"" }, { 0 } };
 static const quern__field reshape_fields[] = { { "target_shape", QUERN__F_ANY, NULL }, { 0 } };
 
 /* Masks of arrays that are put behind each other along the steps; 0 when none has one. */
@@ -130,15 +136,21 @@ static int dropout_build(quern__layer *l, const quern_shape *in, int n, quern_er
     return rate >= 0 && rate <= 1 ? QUERN_OK : quern__fail(err, QUERN_INVALID, l->name, "rate %g is outside 0 … 1", rate);
 }
 
-static quern__id dropout_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+uint32_t quern__shared_axes(const quern__layer *l)
 {
-    (void)n;
-    json_t *shape = json_object_get(l->config, "noise_shape"), *seed = json_object_get(l->config, "seed"), *d;
+    json_t *shape = json_object_get(l->config, "noise_shape"), *d;
     uint32_t shared = 0;
     size_t k;
     json_array_foreach(shape, k, d) shared |= json_integer_value(d) == 1 ? 1u << k : 0;
+    return shared;
+}
+
+static quern__id dropout_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)n;
+    json_t *seed = json_object_get(l->config, "seed");
     uint64_t own = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
-    return training ? quern__dropout(g, in[0], quern__config_number(l->config, "rate"), own, shared) : in[0];
+    return training ? quern__dropout(g, in[0], quern__config_number(l->config, "rate"), own, quern__shared_axes(l)) : in[0];
 }
 
 static const quern__field dropout_fields[] = {
@@ -231,6 +243,18 @@ extern const quern__class quern__layer_layer_normalization, quern__layer_rms_nor
     quern__layer_adaptive_max_pooling1d, quern__layer_adaptive_max_pooling2d, quern__layer_adaptive_max_pooling3d,
     quern__layer_adaptive_average_pooling1d, quern__layer_adaptive_average_pooling2d, quern__layer_adaptive_average_pooling3d,
     quern__layer_conv_lstm1d, quern__layer_conv_lstm2d, quern__layer_conv_lstm3d;
+/* augmentation.c */
+extern const quern__class quern__layer_random_flip, quern__layer_random_rotation, quern__layer_random_zoom,
+    quern__layer_random_translation, quern__layer_random_crop, quern__layer_random_contrast, quern__layer_random_brightness,
+    quern__layer_random_shear, quern__layer_random_perspective, quern__layer_random_elastic_transform, quern__layer_random_hue,
+    quern__layer_random_saturation, quern__layer_random_sharpness, quern__layer_random_grayscale, quern__layer_random_invert,
+    quern__layer_random_posterization, quern__layer_solarization, quern__layer_random_color_degeneration,
+    quern__layer_random_gaussian_blur, quern__layer_random_erasing, quern__layer_auto_contrast, quern__layer_equalization,
+    quern__layer_random_color_jitter, quern__layer_rand_augment, quern__layer_aug_mix;
+/* resizing.c */
+extern const quern__class quern__layer_resizing, quern__layer_center_crop;
+/* noise.c */
+extern const quern__class quern__layer_gaussian_noise, quern__layer_gaussian_dropout, quern__layer_alpha_dropout;
 /* categories.c, discretization.c */
 extern const quern__class quern__layer_category_encoding, quern__layer_hashing, quern__layer_hashed_crossing,
     quern__layer_discretization;
@@ -329,6 +353,36 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &quern__layer_conv_lstm1d,
                                                      &quern__layer_conv_lstm2d,
                                                      &quern__layer_conv_lstm3d,
+                                                     &quern__layer_random_flip,
+                                                     &quern__layer_random_rotation,
+                                                     &quern__layer_random_zoom,
+                                                     &quern__layer_random_translation,
+                                                     &quern__layer_random_crop,
+                                                     &quern__layer_random_contrast,
+                                                     &quern__layer_random_brightness,
+                                                     &quern__layer_random_shear,
+                                                     &quern__layer_random_perspective,
+                                                     &quern__layer_random_elastic_transform,
+                                                     &quern__layer_random_hue,
+                                                     &quern__layer_random_saturation,
+                                                     &quern__layer_random_sharpness,
+                                                     &quern__layer_random_grayscale,
+                                                     &quern__layer_random_invert,
+                                                     &quern__layer_random_posterization,
+                                                     &quern__layer_solarization,
+                                                     &quern__layer_random_color_degeneration,
+                                                     &quern__layer_random_gaussian_blur,
+                                                     &quern__layer_random_erasing,
+                                                     &quern__layer_auto_contrast,
+                                                     &quern__layer_equalization,
+                                                     &quern__layer_random_color_jitter,
+                                                     &quern__layer_rand_augment,
+                                                     &quern__layer_aug_mix,
+                                                     &quern__layer_resizing,
+                                                     &quern__layer_center_crop,
+                                                     &quern__layer_gaussian_noise,
+                                                     &quern__layer_gaussian_dropout,
+                                                     &quern__layer_alpha_dropout,
                                                      &quern__layer_category_encoding,
                                                      &quern__layer_hashing,
                                                      &quern__layer_hashed_crossing,

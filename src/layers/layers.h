@@ -255,6 +255,10 @@ void quern__layer_inline_vocabulary(const quern__layer *layer, json_t *config);
 bool quern__layer_vocabulary_text(const quern__layer *layer, quern__text *out);
 int quern__layer_read_vocabulary(quern__layer *layer, const char *lines, size_t n, quern_error *err);
 
+/* ---- core.c ---- */
+/* Axes along which config.noise_shape has 1: they share a draw. */
+uint32_t quern__shared_axes(const quern__layer *layer);
+
 /* ---- categories.c ---- */
 /* Indices as config.output_mode has them: themselves ("int"), a row of `depth` numbers for each ("one_hot"; a last axis of 1 goes),
  * or one for all of a record's along axis 1: 1 where any is ("multi_hot"), or how many are ("count"), each with its weight (0: 1).

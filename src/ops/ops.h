@@ -240,6 +240,30 @@ quern__id quern__one_hot(quern__graph *g, quern__id labels, int64_t depth, bool 
  * epoch, record in the epoch, element). `shared` is a bit mask of axes along which all elements share one draw (noise_shape 1). */
 quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t seed, uint32_t shared);
 
+/* Standard normal numbers in the shape of x, drawn at addresses of the same kind. */
+quern__id quern__noise(quern__graph *g, quern__id x, uint64_t seed);
+
+/* ---- records changed one by one (each.c) ---- */
+/* Where the draws of a record lie; the k-th of them is uniform in [0, 1). */
+typedef struct quern__draws {
+    quern__random_key key;
+    uint64_t record, base;
+} quern__draws;
+static inline double quern__drawn(const quern__draws *d, uint64_t k)
+{
+    return quern__random_uniform(d->key, d->record, d->base + k);
+}
+/* An object that makes a record of another, with room for `scratch` numbers. Any thread may call it; nothing allocates. */
+typedef struct quern__each {
+    void (*make)(const void *self, quern__draws draws, const float *in, float *out, float *scratch);
+    const void *self;
+    int64_t scratch;
+    uint64_t seed;
+} quern__each;
+/* x (float32) record by record, as (records, …) of that shape. Borrows `each`. No gradient flows: it is an error where one should.
+ */
+quern__id quern__each_record(quern__graph *g, quern__id x, const quern__each *each, const quern_shape *shape);
+
 /* ---- variables change (update.c) ---- */
 /* Writes x into the variable at the end of the step (after all who read the old content); returns the new content. */
 quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x);

@@ -1,6 +1,12 @@
-/* Dropout. Every draw has an address (seed, epoch, record of the epoch, element), so that another batch size, a recomputation or
- * another thread draws the same. i[0] seed, i[1] axes that share a draw as bits; f[0] rate. */
+/* Dropout and noise. Every draw has an address (seed, epoch, record of the epoch, element), so that another batch size, a
+ * recomputation or another thread draws the same. i[0] seed; of dropout, i[1] axes that share a draw as bits, f[0] rate. */
 #include "build.h"
+
+/* The draws of a purpose in a run: i[0] is the seed of the op. */
+static quern__random_key key_of(const quern__call *c, uint64_t purpose)
+{
+    return quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), purpose, (uint64_t)c->run->epoch);
+}
 
 /* Whether element `at` of a record stays: four draws of 32 bits to an address. */
 static bool stays(quern__random_key key, uint64_t record, uint64_t at, double rate)
@@ -14,8 +20,7 @@ static int dropout_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
     double rate = c->attr->f[0], scale = rate < 1 ? 1 / (1 - rate) : 0;
-    quern__random_key key =
-        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern__random_key key = key_of(c, QUERN__RANDOM_DROPOUT);
     quern_shape drawn = *s; /* the shape of the draws: axes that share one count 1 */
     for (int k = 0; k < s->rank; k++)
         if (c->attr->i[1] >> k & 1)
@@ -51,4 +56,25 @@ quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t see
         return x;
     quern__attr attr = { .i = { (int64_t)seed, shared }, .f = { rate } };
     return quern__build(g, &quern__op_dropout, &x, 1, &attr, quern__shape_of(g, x), quern__dtype_of(g, x));
+}
+
+/* ---- noise ---- */
+
+static int noise_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    const quern_shape *s = &c->out[0].shape;
+    int64_t records = s->rank ? s->dims[0] : 1, per = records ? quern_shape_count(s) / records : 1;
+    quern__random_key key = key_of(c, QUERN__RANDOM_NOISE);
+    quern__part p = quern__call_part(c, s, begin, end);
+    for (int64_t i = p.start; i < p.start + p.length; i++)
+        quern__set(&c->out[0], i, quern__random_normal(key, (uint64_t)(c->run->first + i / per), (uint64_t)(i % per)));
+    return 0;
+}
+
+const quern__op quern__op_noise = { .name = "noise", .ways = quern__ways_rows, .reference = noise_reference };
+
+quern__id quern__noise(quern__graph *g, quern__id x, uint64_t seed)
+{
+    quern__attr attr = { .i = { (int64_t)seed } };
+    return quern__build(g, &quern__op_noise, &x, 1, &attr, x ? quern__shape_of(g, x) : &(quern_shape){ 0 }, QUERN_FLOAT32);
 }

@@ -1,0 +1,464 @@
+/* Keras's augmentation layers: rows of changes, what their configs say, and the layers. While predicting they give what they get.
+ * https://keras.io/api/layers/preprocessing_layers/image_augmentation/ */
+#include "augmentation.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static quern__make_change jitter, rand_augment, aug_mix;
+
+static const quern__change changes[] = {
+    { "RandomFlip", quern__flip, .copies = 0 },
+    { "RandomRotation", quern__rotate, { { "factor", -1, 1, QUERN__MIRRORED } }, .copies = 1 },
+    { "RandomZoom",
+      quern__zoom,
+      { { "height_factor", -1, 1, QUERN__MIRRORED }, { "width_factor", -1, 1, QUERN__MIRRORED } },
+      .copies = 1 },
+    { "RandomTranslation",
+      quern__translate,
+      { { "height_factor", -1, 1, QUERN__MIRRORED }, { "width_factor", -1, 1, QUERN__MIRRORED } },
+      .copies = 1 },
+    { "RandomShear", quern__shear, { { "x_factor", 0, 1, QUERN__MIRRORED }, { "y_factor", 0, 1, QUERN__MIRRORED } }, .copies = 1 },
+    { "RandomPerspective", quern__skew, { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__POINT } }, .copies = 1 },
+    { "RandomElasticTransform",
+      quern__bend,
+      { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__TO_BOUND } },
+      .copies = 3 },
+    { "RandomContrast", quern__contrast, { { "factor", 0, 1, QUERN__TO_BOUND } } },
+    { "RandomBrightness", quern__brightness, { { "factor", -1, 1, QUERN__MIRRORED } } },
+    { "RandomHue", quern__hue, { { "factor", 0, 1, QUERN__TO_BOUND } }, .colours = 3 },
+    { "RandomSaturation", quern__saturation, { { "factor", -1, 1, QUERN__MIRRORED } }, .colours = 3 },
+    { "RandomSharpness", quern__sharpness, { { "factor", 0, 1, QUERN__TO_BOUND } }, .copies = 1 },
+    { "RandomGrayscale", quern__grayscale, { { "factor", 0, 1, QUERN__POINT } }, .colours = 1 },
+    { "RandomInvert", quern__invert, { { "factor", 0, 1, QUERN__TO_BOUND } } },
+    { "RandomPosterization", quern__posterize, { { "factor", 1, 8, QUERN__TO_BOUND } } },
+    { "Solarization",
+      quern__solarize,
+      { { "addition_factor", 0, 1, QUERN__TO_BOUND }, { "threshold_factor", 0, 1, QUERN__TO_BOUND } } },
+    { "RandomColorDegeneration", quern__degenerate, { { "factor", -1, 1, QUERN__MIRRORED } }, .colours = 1 },
+    { "RandomGaussianBlur", quern__blur, { { "factor", 0, 1, QUERN__TO_BOUND }, { "sigma", 0, 1, QUERN__TO_BOUND } }, .copies = 1 },
+    { "RandomErasing", quern__erase, { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__TO_BOUND } } },
+    { "AutoContrast", quern__auto_contrast, .always = true },
+    { "Equalization", quern__equalize },
+    { "RandomColorJitter", jitter, .list = { "RandomBrightness", "RandomContrast", "RandomSaturation", "RandomHue" } },
+    { "RandAugment",
+      rand_augment,
+      { { "factor", 0, 1, QUERN__TO_BOUND } },
+      .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomBrightness", "RandomColorDegeneration",
+                "RandomContrast", "RandomSharpness", "RandomPosterization", "Solarization", "AutoContrast", "Equalization" } },
+    { "AugMix",
+      aug_mix,
+      { { "factor", 0, 1, QUERN__TO_BOUND } },
+      .copies = 2,
+      .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomPosterization", "Solarization", "AutoContrast",
+                "Equalization", "RandomBrightness", "RandomColorDegeneration", "RandomContrast", "RandomSharpness" } },
+};
+
+static const quern__change *change_of(const char *name)
+{
+    size_t k = 0;
+    while (strcmp(changes[k].name, name))
+        k++;
+    return &changes[k];
+}
+
+/* ---- changes made of others ---- */
+
+/* Draws of the k-th part lie apart from all others. */
+static quern__draws of_part(const quern__draws *d, int64_t k)
+{
+    return (quern__draws){ d->key, d->record, d->base + QUERN__DRAWS_OF_PART * (uint64_t)(k + 1) };
+}
+
+static void jitter(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+{
+    for (int k = 0; k < a->n_parts; k++) {
+        quern__draws own = of_part(d, k);
+        a->parts[k]->change->make(a->parts[k], &own, p, scratch);
+    }
+}
+
+/* So many parts, any of them, one behind the other; one that is drawn twice makes the same change twice, as in Keras. */
+static void rand_augment(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+{
+    for (int64_t i = 0; i < a->chosen; i++) {
+        int64_t k = (int64_t)(quern__drawn(d, (uint64_t)i) * a->n_parts);
+        quern__draws own = of_part(d, k);
+        a->parts[k]->change->make(a->parts[k], &own, p, scratch);
+    }
+}
+
+/* A number of the gamma distribution with that shape (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000);
+ * draws from k on, fewer than 2^10. */
+static double gamma_drawn(const quern__draws *d, double shape, uint64_t k)
+{
+    double more = shape < 1 ? shape + 1 : shape, third = more - 1.0 / 3, c = 1 / sqrt(9 * third), v = 1;
+    for (uint64_t i = 1; i < 512; i++) {
+        double x = quern__random_normal(d->key, d->record, d->base + k + 2 * i), u = quern__drawn(d, k + 2 * i + 1);
+        v = (1 + c * x) * (1 + c * x) * (1 + c * x);
+        if (v > 0 && log(1 - u) < 0.5 * x * x + third - third * v + third * log(v))
+            break;
+    }
+    return third * v * (shape < 1 ? pow(1 - quern__drawn(d, k), 1 / shape) : 1);
+}
+
+/* Chains of changes, each on the picture as it was, mixed by Dirichlet's shares; the whole with the picture by a share of the beta
+ * distribution. The room: a chain, the mixture, then that of the parts. */
+static void aug_mix(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+{
+    int64_t size = quern__picture_size(&a->picture);
+    float *chain = scratch, *mixed = scratch + size, *room = mixed + size;
+    double all = 0, first = gamma_drawn(d, a->alpha, 1 << 18), second = gamma_drawn(d, a->alpha, (1 << 18) + 1024);
+    float kept = (float)(first / (first + second));
+    memset(mixed, 0, (size_t)size * sizeof *mixed);
+    for (int64_t i = 0; i < a->chains; i++)
+        all += gamma_drawn(d, a->alpha, (uint64_t)(1 << 19) + 1024 * (uint64_t)i);
+    for (int64_t i = 0; i < a->chains; i++) {
+        float share = (float)(gamma_drawn(d, a->alpha, (uint64_t)(1 << 19) + 1024 * (uint64_t)i) / all);
+        memcpy(chain, p, (size_t)size * sizeof *p);
+        for (int64_t j = 0; j < a->depth; j++) {
+            int64_t place = i * a->depth + j, k = (int64_t)(quern__drawn(d, (uint64_t)place) * (a->n_parts + 1));
+            quern__draws own = of_part(d, place);
+            if (k < a->n_parts) /* else the picture stays at this step */
+                a->parts[k]->change->make(a->parts[k], &own, chain, room);
+        }
+        for (int64_t n = 0; n < size; n++)
+            mixed[n] += share * chain[n];
+    }
+    for (int64_t n = 0; n < size; n++)
+        p[n] = quern__clip((double)(kept * p[n] + (1 - kept) * mixed[n]), a->low, a->high);
+}
+
+/* ---- configs ---- */
+
+/* A factor is a number f, or the two ends of a range. */
+static int take_factor(quern__augmentation *a, int k, json_t *v, const char *where, quern_error *err)
+{
+    double low = a->change->factors[k].low, high = a->change->factors[k].high, *range = a->range[k];
+    int style = a->change->factors[k].style;
+    if (json_is_null(v) || !v) { /* as Keras has it: none, or that of the height */
+        range[0] = range[1] = strcmp(a->change->factors[k].key, "width_factor") ? 0 : NAN;
+        return QUERN_OK;
+    }
+    bool pair = json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) && json_is_number(json_array_get(v, 1));
+    double one = pair ? json_number_value(json_array_get(v, 0)) : json_number_value(v),
+           two = json_number_value(json_array_get(v, 1));
+    range[0] = pair ? fmin(one, two) : style == QUERN__MIRRORED ? -fabs(one) : style == QUERN__POINT ? one : fmax(-fabs(one), low);
+    range[1] = pair ? fmax(one, two) : fabs(one);
+    bool fits =
+        pair ? one <= high && two >= low && range[1] <= fmax(high, 1) && range[0] >= fmin(low, -1) : one >= low && one <= high;
+    return fits && (pair || json_is_number(v)) && !(pair && style == QUERN__POINT)
+               ? QUERN_OK
+               : quern__fail(err, QUERN_INVALID, where, "%s is a number, or a list of two, in %g … %g", a->change->factors[k].key,
+                             low, high);
+}
+
+static int take_values(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
+{
+    json_t *range = json_object_get(config, "value_range"), *fill = json_object_get(config, "fill_value"), *v;
+    size_t k;
+    double one = range ? json_number_value(json_array_get(range, 0)) : 0,
+           two = range ? json_number_value(json_array_get(range, 1)) : 255;
+    a->low = fmin(one, two);
+    a->high = fmax(one, two);
+    if (range && (json_array_size(range) != 2 || !(a->low < a->high)))
+        return quern__fail(err, QUERN_INVALID, where, "value_range is a list of two numbers");
+    a->n_fill = json_is_number(fill);
+    a->fill[0] = json_number_value(fill);
+    if (json_is_array(fill) && (json_array_size(fill) != 3 || a->picture.channels != 3))
+        return quern__fail(err, QUERN_INVALID, where, "fill_value is a number, or three for three channels");
+    json_array_foreach(fill, k, v)
+    {
+        a->fill[k] = json_number_value(v);
+        a->n_fill = 3;
+    }
+    return QUERN_OK;
+}
+
+/* Which of some words a key says; 0 where there is no such key, -1 when it is none of them. */
+static int word_of(json_t *config, const char *key, const char *const *words, int n)
+{
+    const char *word = quern__config_text(config, key);
+    for (int k = 0; k < n && word; k++)
+        if (!strcmp(word, words[k]))
+            return k;
+    return word ? -1 : 0;
+}
+
+static int take_words(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
+{
+    static const char *const fills[] = { "constant", "nearest", "wrap", "reflect" }, *const ways[] = { "bilinear", "nearest" },
+                             *const modes[] = { "", "horizontal", "vertical", "horizontal_and_vertical" };
+    int way = word_of(config, "interpolation", ways, 2);
+    a->fill_mode = word_of(config, "fill_mode", fills, 4);
+    a->mode = word_of(config, "mode", modes, 4);
+    a->nearest = way == 1;
+    return way < 0 || a->fill_mode < 0 || a->mode < 0
+               ? quern__fail(err, QUERN_INVALID, where, "%s is none of those that Keras has here",
+                             way < 0       ? "interpolation"
+                             : a->mode < 0 ? "mode"
+                                           : "fill_mode")
+               : QUERN_OK;
+}
+
+static int64_t whole_of(json_t *config, const char *key, int64_t none)
+{
+    json_t *v = json_object_get(config, key);
+    return v ? json_integer_value(v) : none;
+}
+
+static int take_sizes(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
+{
+    json_t *kernel = json_object_get(config, "kernel_size");
+    double side = (double)(a->picture.height < a->picture.width ? a->picture.height : a->picture.width);
+    for (int k = 0; k < 2; k++) {
+        a->kernel[k] = json_integer_value(json_is_array(kernel) ? json_array_get(kernel, (size_t)k) : kernel);
+        if (kernel && (a->kernel[k] < 1 || a->kernel[k] > QUERN__MOST_KERNEL || a->kernel[k] % 2 == 0))
+            return quern__fail(err, QUERN_INVALID, where, "kernel_size is odd, at most %d", QUERN__MOST_KERNEL);
+    }
+    if (!strcmp(a->change->name, "RandomElasticTransform") && 6 * side * 0.05 * a->range[1][1] >= QUERN__MOST_CURVE)
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "pictures of %g pixels are too large for it in this version", side);
+    a->bins = whole_of(config, "bins", 256);
+    a->chosen = whole_of(config, "num_ops", 2);
+    a->chains = whole_of(config, "num_chains", 3);
+    a->depth = whole_of(config, "chain_depth", 3);
+    a->alpha = json_object_get(config, "alpha") ? quern__config_number(config, "alpha") : 1;
+    if (a->bins < 2 || a->bins > QUERN__MOST_BINS || a->chosen < 0 || a->chosen > 64 || a->chains < 1 || a->chains > 64 ||
+        a->depth < 0 || a->depth > 64 || !(a->alpha > 0))
+        return quern__fail(err, QUERN_INVALID, where, "bins, num_ops, num_chains, chain_depth or alpha is out of range");
+    return QUERN_OK;
+}
+
+static void augmentation_free(quern__augmentation *a)
+{
+    for (int k = 0; a && k < a->n_parts; k++)
+        augmentation_free(a->parts[k]);
+    quern__free(a);
+}
+
+static int take_parts(quern__augmentation *a, json_t *config, const char *where, quern_error *err);
+
+/* A change as its config says; keys that are not there have Keras's defaults. */
+static quern__augmentation *augmentation_new(const quern__change *change, json_t *config, const quern__picture *picture,
+                                             const char *where, quern_error *err)
+{
+    quern__augmentation *a = quern__zalloc(1, sizeof *a);
+    int status = a ? QUERN_OK : quern__fail_memory(err, sizeof *a);
+    if (!a)
+        return NULL;
+    *a = (quern__augmentation){ .change = change, .picture = *picture };
+    if (change->colours && picture->channels != 3 && picture->channels != change->colours)
+        status = quern__fail(err, QUERN_SHAPE, where, "needs pictures of three channels, red, green and blue");
+    for (int k = 0; k < 3 && change->factors[k].key && status >= 0; k++)
+        status = take_factor(a, k, json_object_get(config, change->factors[k].key), where, err);
+    status = status < 0 ? status : take_values(a, config, where, err);
+    status = status < 0 ? status : take_words(a, config, where, err);
+    status = status < 0 ? status : take_sizes(a, config, where, err);
+    a->each.scratch = change->copies * quern__picture_size(picture) + (change->make == quern__equalize ? a->bins : 0);
+    status = status < 0 ? status : take_parts(a, config, where, err);
+    if (status < 0) {
+        augmentation_free(a);
+        return NULL;
+    }
+    return a;
+}
+
+/* The config of part k: of RandomColorJitter a factor of its own (NULL: it has none), else the factor of the whole for all. */
+static json_t *part_config(const quern__augmentation *a, json_t *config, int k)
+{
+    static const char *const own[] = { "brightness_factor", "contrast_factor", "saturation_factor", "hue_factor" };
+    const quern__change *part = change_of(a->change->list[k]);
+    json_t *out = json_object(), *range = json_object_get(config, "value_range"), *way = json_object_get(config, "interpolation");
+    json_object_set(out, "value_range", range);
+    if (part->copies && way)
+        json_object_set(out, "interpolation", way);
+    json_object_set_new(out, "fill_mode", json_string("reflect"));
+    for (int i = 0; i < 3 && part->factors[i].key; i++)
+        if (a->change->make == jitter)
+            json_object_set(out, part->factors[i].key, json_object_get(config, own[k]));
+        else if (part->make == quern__posterize)
+            json_object_set_new(out, "factor", json_real(fmax(1, floor(8 * a->range[0][1]))));
+        else
+            json_object_set_new(out, part->factors[i].key, json_pack("[f,f]", a->range[0][0], a->range[0][1]));
+    if (a->change->make == jitter && json_is_null(json_object_get(out, "factor"))) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
+static int take_parts(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
+{
+    json_t *all = json_object_get(config, "all_ops");
+    int64_t room = 0;
+    int n = a->change->make == aug_mix && json_is_false(all) ? 7 : QUERN__MOST_PARTS;
+    for (int k = 0; k < n && a->change->list[k]; k++) {
+        json_t *own = part_config(a, config, k);
+        if (!own)
+            continue;
+        quern__augmentation *part = augmentation_new(change_of(a->change->list[k]), own, &a->picture, where, err);
+        json_decref(own);
+        if (!part)
+            return QUERN_INVALID;
+        a->parts[a->n_parts++] = part;
+        room = part->each.scratch > room ? part->each.scratch : room;
+    }
+    a->each.scratch += room;
+    return QUERN_OK;
+}
+
+/* ---- layers ---- */
+
+static void make_record(const void *self, quern__draws draws, const float *in, float *out, float *scratch)
+{
+    const quern__augmentation *a = self;
+    memcpy(out, in, (size_t)quern__picture_size(&a->picture) * sizeof *out);
+    a->change->make(a, &draws, out, scratch);
+}
+
+static int augmentation_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    int status = quern__picture_check(l, in, n, err);
+    if (status < 0)
+        return status;
+    quern__picture picture = quern__picture_of(l, in);
+    quern__augmentation *a = augmentation_new(change_of(l->kind->name), l->config, &picture, l->name, err);
+    json_t *seed = json_object_get(l->config, "seed");
+    l->object = a;
+    if (!a)
+        return err && err->code ? err->code : QUERN_INVALID;
+    a->each.make = make_record;
+    a->each.self = a;
+    a->each.seed = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
+    return QUERN_OK;
+}
+
+static quern__id augmentation_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    const quern__augmentation *a = l->object;
+    (void)n;
+    if (!training && !a->change->always)
+        return in[0];
+    quern__id x = quern__cast(g, in[0], QUERN_FLOAT32);
+    return quern__each_record(g, x, &a->each, quern__shape_of(g, x));
+}
+
+static void augmentation_drop(quern__layer *l) { augmentation_free(l->object); }
+
+#define F(NAME, KIND, FALLBACK)         \
+    {                                   \
+        NAME, QUERN__F_##KIND, FALLBACK \
+    }
+#define RANGE   F("value_range", ANY, "[0, 255]")
+#define FORMAT  F("data_format", TEXT, "\"channels_last\"")
+#define SEED    F("seed", INT, "null")
+#define MODE    F("fill_mode", TEXT, "\"reflect\"")
+#define WAY     F("interpolation", TEXT, "\"bilinear\"")
+#define FILL    F("fill_value", NUMBER, "0.0")
+#define FACTOR  F("factor", ANY, NULL)
+#define CERTAIN F("factor", ANY, "1.0")
+
+#define LAYER(ID, NAME, ...)                                              \
+    static const quern__field ID##_fields[] = { __VA_ARGS__, { 0 } };     \
+    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,       \
+                                             .name = NAME,                \
+                                             .aliases = "",               \
+                                             .module = "keras.layers",    \
+                                             .fields = ID##_fields,       \
+                                             .build = augmentation_build, \
+                                             .call = augmentation_call,   \
+                                             .drop = augmentation_drop }
+LAYER(random_flip, "RandomFlip", F("mode", TEXT, "\"horizontal_and_vertical\""), SEED, FORMAT);
+LAYER(random_rotation, "RandomRotation", FACTOR, MODE, WAY, SEED, FILL, FORMAT);
+LAYER(random_zoom, "RandomZoom", F("height_factor", ANY, NULL), F("width_factor", ANY, "null"), MODE, WAY, SEED, FILL, FORMAT);
+LAYER(random_translation, "RandomTranslation", F("height_factor", ANY, NULL), F("width_factor", ANY, NULL), MODE, WAY, SEED, FILL,
+      FORMAT);
+LAYER(random_shear, "RandomShear", F("x_factor", ANY, "0.0"), F("y_factor", ANY, "0.0"), WAY, MODE, FILL, FORMAT, SEED);
+LAYER(random_perspective, "RandomPerspective", CERTAIN, F("scale", ANY, "1.0"), WAY, FILL, SEED, FORMAT);
+LAYER(random_elastic_transform, "RandomElasticTransform", CERTAIN, F("scale", ANY, "1.0"), WAY, MODE, FILL, RANGE, SEED, FORMAT);
+LAYER(random_contrast, "RandomContrast", FACTOR, RANGE, SEED, FORMAT);
+LAYER(random_brightness, "RandomBrightness", FACTOR, RANGE, SEED, FORMAT);
+LAYER(random_hue, "RandomHue", FACTOR, RANGE, FORMAT, SEED);
+LAYER(random_saturation, "RandomSaturation", FACTOR, RANGE, FORMAT, SEED);
+LAYER(random_sharpness, "RandomSharpness", FACTOR, RANGE, FORMAT, SEED);
+LAYER(random_grayscale, "RandomGrayscale", F("factor", ANY, "0.5"), FORMAT, SEED);
+LAYER(random_invert, "RandomInvert", CERTAIN, RANGE, SEED, FORMAT);
+LAYER(random_posterization, "RandomPosterization", FACTOR, RANGE, FORMAT, SEED);
+LAYER(solarization, "Solarization", F("addition_factor", ANY, "0.0"), F("threshold_factor", ANY, "0.0"), RANGE, SEED, FORMAT);
+LAYER(random_color_degeneration, "RandomColorDegeneration", FACTOR, RANGE, FORMAT, SEED);
+LAYER(random_gaussian_blur, "RandomGaussianBlur", CERTAIN, F("kernel_size", ANY, "3"), F("sigma", ANY, "1.0"), RANGE, FORMAT, SEED);
+LAYER(random_erasing, "RandomErasing", CERTAIN, F("scale", ANY, "[0.02, 0.33]"), F("fill_value", ANY, "null"), RANGE, SEED, FORMAT);
+LAYER(auto_contrast, "AutoContrast", RANGE, FORMAT);
+LAYER(equalization, "Equalization", RANGE, F("bins", INT, "256"), FORMAT);
+LAYER(random_color_jitter, "RandomColorJitter", RANGE, F("brightness_factor", ANY, "null"), F("contrast_factor", ANY, "null"),
+      F("saturation_factor", ANY, "null"), F("hue_factor", ANY, "null"), SEED, FORMAT);
+LAYER(rand_augment, "RandAugment", RANGE, F("num_ops", INT, "2"), F("factor", ANY, "0.5"), WAY, SEED, FORMAT);
+LAYER(aug_mix, "AugMix", RANGE, F("num_chains", INT, "3"), F("chain_depth", INT, "3"), F("factor", ANY, "0.3"),
+      F("alpha", NUMBER, "1.0"), F("all_ops", BOOL, "true"), WAY, SEED, FORMAT);
+
+/* ---- RandomCrop ---- */
+
+typedef struct crop {
+    quern__each each;
+    quern__picture from, to;
+} crop;
+
+static void crop_record(const void *self, quern__draws draws, const float *in, float *out, float *scratch)
+{
+    const crop *k = self;
+    int64_t top = (int64_t)(quern__drawn(&draws, 0) * (double)(k->from.height - k->to.height + 1)),
+            left = (int64_t)(quern__drawn(&draws, 1) * (double)(k->from.width - k->to.width + 1));
+    (void)scratch;
+    for (int64_t y = 0; y < k->to.height; y++)
+        for (int64_t x = 0; x < k->to.width; x++)
+            for (int64_t c = 0; c < k->to.channels; c++)
+                out[y * k->to.y_step + x * k->to.x_step + c * k->to.c_step] =
+                    in[(top + y) * k->from.y_step + (left + x) * k->from.x_step + c * k->from.c_step];
+}
+
+static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    int status = quern__resizing_build(l, in, n, err);
+    crop *k = status < 0 ? NULL : quern__zalloc(1, sizeof *k);
+    json_t *seed = json_object_get(l->config, "seed");
+    if (status < 0 || !k)
+        return status < 0 ? status : quern__fail_memory(err, sizeof *k);
+    quern_shape out = *in;
+    int first = quern__channels_first(l) ? 2 : 1;
+    out.dims[first] = quern__config_int(l->config, "height");
+    out.dims[first + 1] = quern__config_int(l->config, "width");
+    k->from = quern__picture_of(l, in);
+    k->to = quern__picture_of(l, &out);
+    k->each = (quern__each){ crop_record, k, 0, json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed };
+    l->object = k;
+    return QUERN_OK;
+}
+
+/* A picture that is no larger is resized, as in Keras; while predicting it is the centre, as Keras 2 has it (Keras 3 promises that
+ * shape, but gives the picture as it is). */
+static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    const crop *k = l->object;
+    if (!training || k->from.height <= k->to.height || k->from.width <= k->to.width)
+        return quern__resizing_call(l, g, in, n, training);
+    quern__id x = quern__cast(g, in[0], QUERN_FLOAT32);
+    quern_shape out = *quern__shape_of(g, x);
+    int first = quern__channels_first(l) ? 2 : 1;
+    out.dims[first] = k->to.height;
+    out.dims[first + 1] = k->to.width;
+    return quern__each_record(g, x, &k->each, &out);
+}
+
+static void crop_drop(quern__layer *l) { quern__free(l->object); }
+
+static const quern__field crop_fields[] = { F("height", INT, NULL), F("width", INT, NULL), SEED, FORMAT, { 0 } };
+const quern__class quern__layer_random_crop = { .group = QUERN__LAYER,
+                                                .name = "RandomCrop",
+                                                .aliases = "",
+                                                .module = "keras.layers",
+                                                .fields = crop_fields,
+                                                .build = crop_build,
+                                                .call = crop_call,
+                                                .drop = crop_drop,
+                                                .extra = QUERN__CUT };
