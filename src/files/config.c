@@ -17,6 +17,16 @@ static json_t *shape_json(const quern_shape *s, int64_t records)
     return a;
 }
 
+/* Keras's constructors of these do not take `trainable`. */
+static bool takes_trainable(const quern__layer *l)
+{
+    static const char *const rows[] = { "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Discretization", "Pipeline" };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!strcmp(l->kind->name, rows[i]))
+            return false;
+    return true;
+}
+
 static json_t *layer_json(const quern__layer *l)
 {
     json_t *config = json_deep_copy(l->config), *out;
@@ -29,7 +39,7 @@ static json_t *layer_json(const quern__layer *l)
         json_object_del(config, "trainable");
         json_object_del(config, "batch_size");
     }
-    if (!strncmp(l->kind->name, "SpatialDropout", 14) || operation) /* Keras's constructors of these do not take it */
+    if (!takes_trainable(l) || operation)
         json_object_del(config, "trainable");
     if (operation)
         json_object_del(config, "dtype");

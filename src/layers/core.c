@@ -118,12 +118,27 @@ static quern__id concatenate_call(quern__layer *l, quern__graph *g, const quern_
 
 static const quern__field concatenate_fields[] = { { "axis", QUERN__F_INT, "-1" }, { 0 } };
 
+void quern__equal_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out)
+{
+    int most = 0;
+    for (int i = 0; i < n; i++)
+        most = quern__shape_of(g, in[i])->rank > most ? quern__shape_of(g, in[i])->rank : most;
+    for (int i = 0; i < n; i++) {
+        quern_shape s = *quern__shape_of(g, in[i]), wide = { .rank = most, .dims = { s.dims[0] } };
+        for (int k = 1; k < most; k++)
+            wide.dims[k] = k > most - s.rank ? s.dims[k - most + s.rank] : 1;
+        out[i] = s.rank == most || s.rank == 0 ? in[i] : quern__reshape(g, in[i], &wide);
+    }
+}
+
 static quern__id add_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
+    quern__id x[QUERN__MAX_ARGUMENTS], y;
     (void)l, (void)training;
-    quern__id y = in[0];
+    quern__equal_ranks(g, in, n, x);
+    y = x[0];
     for (int i = 1; i < n; i++)
-        y = quern__add2(g, y, in[i]);
+        y = quern__add2(g, y, x[i]);
     return y;
 }
 

@@ -256,6 +256,8 @@ bool quern__layer_vocabulary_text(const quern__layer *layer, quern__text *out);
 int quern__layer_read_vocabulary(quern__layer *layer, const char *lines, size_t n, quern_error *err);
 
 /* ---- core.c ---- */
+/* Values to be merged: those of lower rank get axes of 1 behind the records, as Keras gives them. `out` has room for n. */
+void quern__equal_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out);
 /* Axes along which config.noise_shape has 1: they share a draw. */
 uint32_t quern__shared_axes(const quern__layer *layer);
 

@@ -23,24 +23,27 @@ static bool channels_first(const quern__layer *l)
 
 static quern__id merged(quern__graph *g, int function, const quern__id *in, int n)
 {
-    quern__id y = in[0];
+    quern__id x[QUERN__MAX_ARGUMENTS], y;
+    quern__equal_ranks(g, in, n, x);
+    y = x[0];
     for (int i = 1; i < n; i++)
-        y = quern__binary(g, function, y, in[i]);
+        y = quern__binary(g, function, y, x[i]);
     return y;
 }
 
 CALL(subtract)
 {
     UNUSED;
-    return n == 2 ? quern__sub2(g, in[0], in[1]) : quern__graph_fail(g, QUERN_INVALID, "takes two inputs");
+    return n == 2 ? merged(g, QUERN__SUB, in, n) : quern__graph_fail(g, QUERN_INVALID, "takes two inputs");
 }
 /* Where a mask does not look a factor counts as 1, and where none of them looks the product is 0, as Keras has it. */
 CALL(multiply)
 {
     UNUSED;
-    quern__id all = quern__layer_merged_mask(l, g, n), y = 0;
+    quern__id all = quern__layer_merged_mask(l, g, n), y = 0, equal[QUERN__MAX_ARGUMENTS];
+    quern__equal_ranks(g, in, n, equal);
     for (int i = 0; i < n; i++) {
-        quern__id x = in[i], mask = quern__layer_mask(l, i);
+        quern__id x = equal[i], mask = quern__layer_mask(l, i);
         quern_shape wide = *quern__shape_of(g, x);
         for (int k = 2; k < wide.rank; k++)
             wide.dims[k] = 1;
