@@ -41,7 +41,7 @@ static json_t *layer_json(const quern__layer *l)
     }
     if (!takes_trainable(l) || operation)
         json_object_del(config, "trainable");
-    if (operation)
+    if (operation || !strcmp(l->kind->name, "Pipeline"))
         json_object_del(config, "dtype");
     out = quern__serialize(l->kind, config);
     if (operation)

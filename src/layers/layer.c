@@ -111,7 +111,7 @@ int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_
         l->weights[k] = inner->weights[i];
         l->options[k] = inner->options[i];
         memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
-        snprintf(l->places[k], sizeof *l->places, "%.20s/%.40s", part, inner->places[i]);
+        snprintf(l->places[k], sizeof *l->places, "%.30s/%.32s", part, inner->places[i]);
     }
     return status;
 }
