@@ -266,8 +266,8 @@ extern const quern__class quern__layer_random_flip, quern__layer_random_rotation
     quern__layer_random_posterization, quern__layer_solarization, quern__layer_random_color_degeneration,
     quern__layer_random_gaussian_blur, quern__layer_random_erasing, quern__layer_auto_contrast, quern__layer_equalization,
     quern__layer_random_color_jitter, quern__layer_rand_augment, quern__layer_aug_mix;
-/* pipeline.c */
-extern const quern__class quern__layer_pipeline;
+/* pipeline.c, spectrogram.c */
+extern const quern__class quern__layer_pipeline, quern__layer_stft_spectrogram, quern__layer_mel_spectrogram;
 /* resizing.c */
 extern const quern__class quern__layer_resizing, quern__layer_center_crop;
 /* noise.c */
@@ -396,6 +396,8 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &quern__layer_rand_augment,
                                                      &quern__layer_aug_mix,
                                                      &quern__layer_pipeline,
+                                                     &quern__layer_stft_spectrogram,
+                                                     &quern__layer_mel_spectrogram,
                                                      &quern__layer_resizing,
                                                      &quern__layer_center_crop,
                                                      &quern__layer_gaussian_noise,
