@@ -105,6 +105,9 @@ void quern__auto_contrast(const quern__augmentation *a, const quern__draws *d, f
     }
 }
 
+/* The bin of a place among 0 … top; of what is no number, the first. */
+static int64_t bin_of(float place, float top) { return place > 0 ? (int64_t)(place < top ? place : top) : 0; }
+
 /* By a table of what share of the channel is darker. Keras counts over the batch, here it is the picture. */
 void quern__equalize(const quern__augmentation *a, const quern__draws *d, float *p, float *table)
 {
@@ -117,7 +120,7 @@ void quern__equalize(const quern__augmentation *a, const quern__draws *d, float 
         memset(table, 0, (size_t)a->bins * sizeof *table);
         for (int64_t i = 0; i < n; i++) {
             float x = (pixel(q, p, i)[c * q->c_step] - low) * scale;
-            table[(int64_t)quern__clip((double)(x * most / 255), 0, (double)most)]++;
+            table[bin_of(x * most / 255, most)]++;
         }
         double first = 0, sum = 0;
         for (int64_t k = 0; k < a->bins; k++) {
@@ -129,7 +132,7 @@ void quern__equalize(const quern__augmentation *a, const quern__draws *d, float 
         for (int64_t i = 0; i < n && filled > 1; i++) {
             float *x = pixel(q, p, i) + c * q->c_step;
             float place = (*x - low) * scale / 255 * most;
-            double share = ((double)table[(int64_t)quern__clip((double)place, 0, (double)most)] - first) * 255 / (sum - first);
+            double share = ((double)table[bin_of(place, most)] - first) * 255 / (sum - first);
             *x = low + quern__clip(rint(share), 0, 255) / scale;
         }
     }

@@ -61,12 +61,12 @@ void quern__project(const quern__augmentation *a, const double t[8], int mode, c
         for (int64_t x = 0; x < q->width; x++) {
             float *place = to + y * q->y_step + x * q->x_step, across = (float)x, down = (float)y;
             float depth = m[6] * across + m[7] * down + 1;
-            if (depth == 0) /* it lies at no place */
+            float from_y = (m[3] * across + m[4] * down + m[5]) / depth, from_x = (m[0] * across + m[1] * down + m[2]) / depth;
+            if (!isfinite(from_y) || !isfinite(from_x)) /* it lies at no place */
                 for (int64_t c = 0; c < q->channels; c++)
                     place[c * q->c_step] = (float)a->fill[0];
             else
-                read_between(a, from, mapped((m[3] * across + m[4] * down + m[5]) / depth, q->height, mode),
-                             mapped((m[0] * across + m[1] * down + m[2]) / depth, q->width, mode), place);
+                read_between(a, from, mapped(from_y, q->height, mode), mapped(from_x, q->width, mode), place);
         }
 }
 

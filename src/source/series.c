@@ -15,6 +15,8 @@ int quern__series_plan(const quern_series_opts *o, quern__series *out, quern_err
     if (out->start < 0 || o->end_index < 0 || (o->end_index && o->end_index <= out->start))
         return quern__fail(err, QUERN_INVALID, "time series", "rows %lld to %lld are none", (long long)o->start_index,
                            (long long)o->end_index);
+    if (out->start > INT64_MAX / 4 || out->stride > INT64_MAX / 4)
+        return quern__fail(err, QUERN_INVALID, "time series", "start_index or sequence_stride is too large");
     if (out->stride < 1 || out->rate < 1 || out->length < 0 || out->target < 0)
         return quern__fail(err, QUERN_INVALID, "time series", "length, stride, rate and target offset cannot be negative");
     return QUERN_OK;

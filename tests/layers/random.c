@@ -327,6 +327,25 @@ static void corners_go_where_they_should(void **state)
     assert_false(quern__homography(start, flat, t));
 }
 
+/* Numbers that are none, and such as no picture has, find no place outside of tables and pictures. */
+static void wild_numbers_do_no_harm(void **state)
+{
+    static const char *const words[] = {
+        "equalization",           "auto_contrast",        "random_posterization 5",    "random_hue 0.5",
+        "rand_augment num_ops=9", "random_perspective 1", "random_elastic_transform 1"
+    };
+    static const float wild[] = { NAN, INFINITY, -INFINITY, 1e38f, -1e38f, 1e-40f };
+    static float out[records * size];
+    (void)state;
+    for (int i = 0; i < records * size; i++)
+        pictures[i] = wild[i % 6];
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+        quern__layer *l = layer(words[k], &picture);
+        assert_int_equal(run(l, &picture, pictures, 0, records, 0, true, out), size);
+        quern__layer_free(l);
+    }
+}
+
 /* ---- what is refused ---- */
 
 static void nonsense_is_refused(void **state)
@@ -387,7 +406,8 @@ int main(void)
         cmocka_unit_test(factors_are_uniform),     cmocka_unit_test(flips_are_one_of_two),
         cmocka_unit_test(crops_are_parts),         cmocka_unit_test(shears_go_both_ways),
         cmocka_unit_test(erased_is_a_rectangle),   cmocka_unit_test(corners_go_where_they_should),
-        cmocka_unit_test(nonsense_is_refused),     cmocka_unit_test(no_gradient_is_an_error),
+        cmocka_unit_test(wild_numbers_do_no_harm), cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(no_gradient_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

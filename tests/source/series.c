@@ -138,6 +138,8 @@ static void nonsense_is_refused(void **state)
                                         { .sequence_length = length, .start_index = -1 },
                                         { .sequence_length = length, .end_index = rows },
                                         { .sequence_length = length, .sampling_rate = INT64_MAX },
+                                        { .sequence_length = length, .start_index = INT64_MAX },
+                                        { .sequence_length = length, .sequence_stride = INT64_MAX },
                                         { .sequence_length = -3 } };
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
