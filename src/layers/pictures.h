@@ -20,6 +20,9 @@ int quern__picture_check(quern__layer *layer, const quern_shape *in, int n, quer
  * part as much as the target has, as Keras's RandomCrop does. */
 enum { QUERN__WHOLE, QUERN__CENTRE, QUERN__CUT };
 int quern__resizing_build(quern__layer *layer, const quern_shape *in, int n, quern_error *err);
+/* Adds the weights of one axis as a constant; a picture whose axis is resized by it. */
+int quern__resizing_weights(quern__layer *layer, const char *how, bool antialias, int64_t in, int64_t out, quern_error *err);
+quern__id quern__resized_along(quern__graph *g, quern__id x, int axis, quern__variable *weights);
 quern__id quern__resizing_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n, bool training);
 
 #endif

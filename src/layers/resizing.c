@@ -153,6 +153,19 @@ static plan plan_of(const quern__layer *l, const quern_shape *s)
     return q;
 }
 
+int quern__resizing_weights(quern__layer *l, const char *how, bool antialias, int64_t in, int64_t out, quern_error *err)
+{
+    quern_shape shape = { .rank = 2, .dims = { in, out } };
+    quern__variable *v = quern__variable_new(l->name, QUERN_FLOAT32, &shape, false, err);
+    if (!v)
+        return QUERN_NOMEM;
+    l->constants[l->n_constants++] = v;
+    if (fill_weights(how, antialias, v->data, in, out) >= 0)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_INVALID, l->name,
+                       "interpolation '%.40s' is none of bilinear, nearest, bicubic, lanczos3, lanczos5, area", how);
+}
+
 int quern__resizing_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     const char *how = l->kind->extra ? "bilinear" : quern__config_text(l->config, "interpolation"),
@@ -167,23 +180,13 @@ int quern__resizing_build(quern__layer *l, const quern_shape *in, int n, quern_e
         return quern__fail(err, QUERN_INVALID, l->name, "fill_mode is constant, the only one that Keras takes here");
     if (flag(l, "pad_to_aspect_ratio") && flag(l, "crop_to_aspect_ratio"))
         return quern__fail(err, QUERN_INVALID, l->name, "crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other");
-    for (int k = 0; k < 2; k++) {
-        quern_shape shape = { .rank = 2, .dims = { q.part[k], q.out[k] } };
-        quern__variable *v = quern__variable_new(l->name, QUERN_FLOAT32, &shape, false, err);
-        if (!v)
-            return QUERN_NOMEM;
-        l->constants[l->n_constants++] = v;
-        if (fill_weights(how, flag(l, "antialias"), v->data, q.part[k], q.out[k]) < 0)
-            return quern__fail(err, QUERN_INVALID, l->name,
-                               "interpolation '%.40s' is none of bilinear, nearest, bicubic, lanczos3, "
-                               "lanczos5, area",
-                               how);
-    }
-    return QUERN_OK;
+    for (int k = 0; k < 2 && status >= 0; k++)
+        status = quern__resizing_weights(l, how, flag(l, "antialias"), q.part[k], q.out[k], err);
+    return status;
 }
 
 /* The product of one axis with a matrix: it goes to the end, and back. */
-static quern__id along(quern__graph *g, quern__id x, int axis, quern__variable *w)
+quern__id quern__resized_along(quern__graph *g, quern__id x, int axis, quern__variable *w)
 {
     int rank = quern__shape_of(g, x)->rank, there[QUERN_MAX_RANK];
     for (int i = 0; i < rank; i++)
@@ -213,7 +216,7 @@ quern__id quern__resizing_call(quern__layer *l, quern__graph *g, const quern__id
         else if (q.part[k] < q.in[k])
             x = quern__slice(g, x, first + k, q.start[k], q.part[k]);
     for (int k = 0; k < 2; k++)
-        x = q.part[k] == q.out[k] ? x : along(g, x, first + k, l->constants[k]);
+        x = q.part[k] == q.out[k] ? x : quern__resized_along(g, x, first + k, l->constants[k]);
     return x;
 }
 

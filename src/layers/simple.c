@@ -1,5 +1,5 @@
 /* Layers that are a few nodes each: merging, activations with arguments, shapes, sums over space. */
-#include "layers.h"
+#include "pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -11,12 +11,6 @@ static double number(const quern__layer *l, const char *key, double null)
 {
     double v = quern__config_number(l->config, key);
     return isnan(v) ? null : v;
-}
-
-static bool channels_first(const quern__layer *l)
-{
-    const char *format = quern__config_text(l->config, "data_format");
-    return format && !strcmp(format, "channels_first");
 }
 
 /* ---- merging ---- */
@@ -201,7 +195,7 @@ static json_t *by_axis(json_t *spec, int axes)
 
 static quern__id cut_or_pad(quern__layer *l, quern__graph *g, quern__id x, const char *key, bool pad)
 {
-    int rank = quern__shape_of(g, x)->rank, first = channels_first(l) ? 2 : 1, axes = rank - 2;
+    int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1, axes = rank - 2;
     json_t *spec = by_axis(json_object_get(l->config, key), axes);
     for (int i = 0; i < axes && x; i++) {
         int64_t before, behind;
@@ -239,18 +233,37 @@ CALL(zero_pad)
     return cut_or_pad(l, g, in[0], "padding", true);
 }
 
+static int64_t times_of(const quern__layer *l, int axis)
+{
+    json_t *size = json_object_get(l->config, "size");
+    return json_integer_value(json_is_array(size) ? json_array_get(size, (size_t)axis) : size);
+}
+
+/* Interpolations but the nearest are those of Resizing. */
+static int up_sampling_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    const char *how = quern__config_text(l->config, "interpolation");
+    (void)n;
+    int status = how && strcmp(how, "nearest") ? quern__picture_check(l, in, n, err) : QUERN_OK;
+    for (int i = 0; how && strcmp(how, "nearest") && i < 2 && status >= 0; i++) {
+        int64_t size = in->dims[(quern__channels_first(l) ? 2 : 1) + i], times = times_of(l, i);
+        if (times < 1 || times > 1 << 16 || size * times > 1 << 16)
+            return quern__fail(err, QUERN_INVALID, l->name, "size must be at least 1, and give no more than %d", 1 << 16);
+        status = quern__resizing_weights(l, how, false, size, size * times, err);
+    }
+    return status;
+}
+
 /* Every number again `size` times along each axis of space. */
 CALL(up_sample)
 {
     UNUSED;
     quern__id x = in[0];
-    int rank = quern__shape_of(g, x)->rank, first = channels_first(l) ? 2 : 1;
-    json_t *size = json_object_get(l->config, "size");
-    const char *how = quern__config_text(l->config, "interpolation");
-    if (how && strcmp(how, "nearest"))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "interpolation '%s' is not in this version", how);
+    int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1;
+    if (l->n_constants)
+        return quern__resized_along(g, quern__resized_along(g, x, first, l->constants[0]), first + 1, l->constants[1]);
     for (int i = 0; i < rank - 2; i++) {
-        int64_t times = json_integer_value(json_is_array(size) ? json_array_get(size, (size_t)i) : size);
+        int64_t times = times_of(l, i);
         quern_shape s = *quern__shape_of(g, x), one = { .rank = 3, .dims = { s.dims[0], 1, 1 } }, many, out = s;
         for (int k = 1; k <= first + i; k++)
             one.dims[0] *= s.dims[k];
@@ -270,7 +283,7 @@ CALL(up_sample)
 
 static quern__id over_space(quern__layer *l, quern__graph *g, quern__id x, int what)
 {
-    int rank = quern__shape_of(g, x)->rank, first = channels_first(l) ? 2 : 1;
+    int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1;
     uint32_t axes = 0;
     for (int i = 0; i < rank - 2; i++)
         axes |= 1u << (first + i);
@@ -281,7 +294,7 @@ static quern__id over_space(quern__layer *l, quern__graph *g, quern__id x, int w
 static quern__id masked_average(quern__layer *l, quern__graph *g, quern__id x, quern__id mask)
 {
     quern_shape s = *quern__shape_of(g, x), spread = s;
-    int axis = channels_first(l) ? 2 : 1;
+    int axis = quern__channels_first(l) ? 2 : 1;
     bool keep = quern__config_bool(l->config, "keepdims");
     spread.dims[3 - axis] = 1;
     mask = quern__reshape(g, mask, &spread);
@@ -308,7 +321,7 @@ CALL(global_max)
 CALL(spatial_dropout)
 {
     (void)n;
-    int rank = quern__shape_of(g, in[0])->rank, first = channels_first(l) ? 2 : 1;
+    int rank = quern__shape_of(g, in[0])->rank, first = quern__channels_first(l) ? 2 : 1;
     uint32_t shared = 0;
     json_t *seed = json_object_get(l->config, "seed");
     for (int i = 0; i < rank - 2; i++)
@@ -407,7 +420,7 @@ LAYER(zero_padding1d, "ZeroPadding1D", "", pad_fields, NULL, zero_pad, ENDS);
 LAYER(zero_padding2d, "ZeroPadding2D", "", pad_fields, NULL, zero_pad, ENDS);
 LAYER(zero_padding3d, "ZeroPadding3D", "", pad_fields, NULL, zero_pad, ENDS);
 LAYER(up_sampling1d, "UpSampling1D", "", up1_fields, NULL, up_sample, ENDS);
-LAYER(up_sampling2d, "UpSampling2D", "", up_fields, NULL, up_sample, ENDS);
+LAYER(up_sampling2d, "UpSampling2D", "", up_fields, up_sampling_build, up_sample, ENDS);
 LAYER(up_sampling3d, "UpSampling3D", "", up3_fields, NULL, up_sample, ENDS);
 const quern__class quern__layer_global_average_pooling1d = { .group = QUERN__LAYER,
                                                              .name = "GlobalAveragePooling1D",
