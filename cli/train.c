@@ -158,12 +158,12 @@ int cli_evaluate(const arguments *a)
 {
     quern_error err = { 0 };
     int64_t batch_size = 0, steps = 0;
-    double logs[64];
     int code;
     if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
-    quern_generator *data = m ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    double *logs = m ? calloc((size_t)quern_model_logs(m) + 1, sizeof *logs) : NULL;
+    quern_generator *data = logs ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     int64_t samples = data ? quern_evaluate_generator(m, data, batch_size, steps, logs, &err) : 0;
     if (data && samples < 0)
         code = cli_fail((int)samples, &err);
@@ -174,6 +174,7 @@ int cli_evaluate(const arguments *a)
     }
     if (data && samples >= 0 && a->json)
         printf(",\"samples\":%lld}\n", (long long)samples);
+    free(logs);
     quern_generator_free(data);
     quern_model_free(m);
     return code;

@@ -22,7 +22,7 @@ static void resolve(quern__monitor *m, const quern_event *event)
     const char *name = strncmp(m->name, "val_", 4) ? m->name : m->name + 4;
     for (int i = 0; i < event->model->n_means; i++)
         if (!strcmp(event->model->means[i].name, name))
-            m->rises = event->model->means[i].row && quern__metric_rises(event->model->means[i].row);
+            m->rises = quern__model_log_rises(event->model, i);
     m->resolved = true;
 }
 

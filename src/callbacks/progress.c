@@ -82,7 +82,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(**(const char *const *const *)a, **(const char *const *const *)b);
 }
 
-/* Names in alphabetical order; those of validation only at the end. */
+/* Names in alphabetical order; those of validation only at the end. Of a metric of several results the mean alone, as Keras. */
 static void add_values(line *l, const quern_event *e, bool absolute)
 {
     const char *const *order[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
@@ -91,7 +91,7 @@ static void add_values(line *l, const quern_event *e, bool absolute)
     qsort(order, (size_t)e->n_logs, sizeof *order, by_name);
     for (int i = 0; i < e->n_logs; i++) {
         double v = e->logs[order[i] - e->names];
-        if (isnan(v) && !strncmp(*order[i], "val_", 4))
+        if ((isnan(v) && !strncmp(*order[i], "val_", 4)) || strchr(*order[i], '['))
             continue;
         add(l, (absolute ? fabs(v) : v) > 1e-3 ? " - %s: %.4f" : " - %s: %.4e", *order[i], v);
     }

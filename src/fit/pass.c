@@ -110,7 +110,7 @@ static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
     if (ended < 0)
         return ended;
     p->stopped = began == QUERN_END || ran == QUERN_END || ended == QUERN_END;
-    if (!p->stopped && p->mode != QUERN__PREDICT && !isfinite(*(double *)p->m->means[0].total->data))
+    if (!p->stopped && p->mode != QUERN__PREDICT && !isfinite(*(double *)p->m->means[0].measure->total->data))
         return quern__fail(err, QUERN_NUMBER, "loss", "is not finite after step %lld of epoch %lld", (long long)p->done + 1,
                            (long long)b->epoch + 1); /* the first step that broke it */
     return QUERN_OK;

@@ -47,7 +47,15 @@ VALUE(quern__sparse_top_k)
     if (!t || !p)
         return 0;
     quern_shape rows = *quern__shape_of(g, p);
-    rows.rank--;
+    int last = --rows.rank;
+    if (quern__config_bool(config, "from_sorted_ids")) { /* predictions are labels, the likeliest first */
+        quern_shape column = rows;
+        column.dims[column.rank++] = 1;
+        int64_t k = quern__config_int(config, "k"), all = quern__shape_of(g, p)->dims[last];
+        quern__id first = quern__cast(g, quern__slice(g, p, last, 0, k < all ? k : all), QUERN_FLOAT32);
+        t = quern__cast(g, quern__reshape(g, t, &column), QUERN_FLOAT32);
+        return quern__reduce(g, QUERN__REDUCE_MAX, quern__binary(g, QUERN__EQUAL, t, first), 1u << last, false);
+    }
     return quern__in_top_k(g, p, quern__reshape(g, t, &rows), quern__config_int(config, "k"));
 }
 

@@ -63,6 +63,7 @@ typedef struct quern__takes {
 
 struct quern__layer;
 struct quern__optimizer;
+struct quern__measure;
 typedef struct quern__class {
     quern__group group;
     const char *name;    /* Keras's class name                                  */
@@ -88,6 +89,12 @@ typedef struct quern__class {
     quern__id (*value)(quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
     /* Losses: which of those values count at all (1, else 0); NULL: every one. */
     quern__id (*valid)(quern__graph *g, json_t *config, quern__id truth, quern__id values);
+    /* Metrics that are no means of values: checks the config, makes what is counted and what is given for such truths and
+     * predictions, and says how many results there are / adds the nodes of what one batch adds to it / computes the results. */
+    int (*counts)(struct quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err);
+    quern__id (*count)(const struct quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights);
+    void (*results)(const struct quern__measure *m, double *out);
+    bool rises; /* metrics: more is better */
     /* Optimizers: slots of the variables (called once), and the nodes of one variable's step. */
     int (*slots)(struct quern__optimizer *o, quern_error *err);
     quern__id (*step)(struct quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
@@ -278,16 +285,40 @@ quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, qu
 void quern__match_ranks(quern__graph *g, quern__id *truth, quern__id *prediction);
 /* The dtype in which a loss wants its targets, and the shape for outputs of `shape`. */
 int quern__loss_target(const quern__class *c, const quern_shape *output, quern_shape *target);
-/* `extra` of metrics that take values, not targets and predictions: Mean and Sum. */
-enum { QUERN__METRIC_OF_VALUES = 4, QUERN__METRIC_OF_TOTALS = 5 };
+/* `extra` of metrics: the root of a mean; those that take values, not targets and predictions: Mean and Sum. */
+enum { QUERN__METRIC_ROOT = 2, QUERN__METRIC_OF_VALUES = 4, QUERN__METRIC_OF_TOTALS = 5 };
 /* What "accuracy" or "crossentropy" means for these shapes. */
 const char *quern__metric_meaning(const char *name, const quern_shape *truth, const quern_shape *prediction);
-/* Adds total += sum(values * weights) and count += sum(weights) for a metric whose result is finish(total / count). */
-void quern__metric(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction, quern__id weights,
-                   quern__id mask, quern__variable *total, quern__variable *count);
+/* Adds sum(values * weights) to `total` and sum(weights) to `count`: the nodes of a metric that is a mean. */
+void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
+                       quern__id weights, quern__id mask, quern__variable *total, quern__variable *count);
 /* Whether more is better: accuracies and similarities. */
 bool quern__metric_rises(const quern__class *c);
-double quern__metric_result(const quern__class *c, double total, double count);
+
+/* ---- measure.c ---- */
+enum { QUERN__MAX_RESULTS_OF_METRIC = 200 };
+/* What one metric adds up over batches, until it is reset. */
+typedef struct quern__measure {
+    const quern__class *row; /* NULL: a mean of numbers that others add */
+    json_t *config;
+    quern__variable *total, *count; /* float64; of a row that counts, total is all it counts and count is NULL */
+    quern__variable *given[2];      /* numbers that its nodes read; NULL: none */
+    int how;                        /* what the row notes of them */
+    int n_results;
+} quern__measure;
+/* A metric for truths and predictions of these shapes (of a batch, open or not). `config` is taken. Returns new. */
+quern__measure *quern__measure_new(const quern__class *row, json_t *config, const char *name, const quern_shape *truth,
+                                   const quern_shape *prediction, quern_error *err);
+void quern__measure_free(quern__measure *m);
+/* Adds the nodes that add a batch. `weights`, `mask`: 0 for none. */
+void quern__measure_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights,
+                          quern__id mask);
+void quern__measure_reset(quern__measure *m);
+/* The n_results results of now. */
+void quern__measure_results(const quern__measure *m, double *out);
+/* For rows: makes what is counted, of that shape, zeros; a list of numbers that the nodes read. */
+int quern__measure_total(quern__measure *m, const quern_shape *shape, quern_error *err);
+int quern__measure_given(quern__measure *m, int which, const float *numbers, int64_t n, quern_error *err);
 
 /* ---- optimizers.c ---- */
 typedef struct quern__optimizer {

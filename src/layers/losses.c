@@ -67,9 +67,9 @@ static const quern__field binary_metric[] = { { "from_logits", QUERN__F_BOOL, "f
                                               { "label_smoothing", QUERN__F_NUMBER, "0.0" },
                                               { 0 } };
 static const quern__field top_k_metric[] = { { "k", QUERN__F_INT, "5" }, { 0 } };
-static const quern__field k_metric[] = { { "k", QUERN__F_INT, "5" }, { "from_sorted_ids", QUERN__F_ONLY_DEFAULT, "false" }, { 0 } };
+static const quern__field k_metric[] = { { "k", QUERN__F_INT, "5" }, { "from_sorted_ids", QUERN__F_BOOL, "false" }, { 0 } };
 
-enum { LABELS = 1, ROOT = 2, NEGATIVE = 3 };
+enum { LABELS = 1, NEGATIVE = 3 };
 #define LOSS(ID, NAME, ALIASES, FIELDS, VALUE, EXTRA)                 \
     static const quern__class ID##_loss = { .group = QUERN__LOSS,     \
                                             .name = NAME,             \
@@ -119,7 +119,7 @@ static const quern__class scce_loss = { .group = QUERN__LOSS,
                                         .value = quern__sparse_categorical_crossentropy,
                                         .valid = not_ignored,
                                         .extra = LABELS };
-METRIC(rmse, "RootMeanSquaredError", "rmse", NULL, quern__squared, ROOT);
+METRIC(rmse, "RootMeanSquaredError", "rmse", NULL, quern__squared, QUERN__METRIC_ROOT);
 METRIC(mean, "Mean", "", NULL, quern__values, QUERN__METRIC_OF_VALUES);
 METRIC(sum, "Sum", "", NULL, quern__values, QUERN__METRIC_OF_TOTALS);
 METRIC(accuracy, "Accuracy", "", NULL, quern__equal, 0);
@@ -127,6 +127,8 @@ METRIC(binary_accuracy, "BinaryAccuracy", "", threshold_metric, quern__binary_eq
 METRIC(categorical_accuracy, "CategoricalAccuracy", "", NULL, quern__argmax_equal, 0);
 METRIC(sparse_accuracy, "SparseCategoricalAccuracy", "", NULL, quern__sparse_equal, LABELS);
 METRIC(top_k_accuracy, "TopKCategoricalAccuracy", "", top_k_metric, quern__top_k, 0);
+METRIC(pearson, "PearsonCorrelation", "", axis_metric, quern__pearson, 0);
+METRIC(concordance, "ConcordanceCorrelation", "", axis_metric, quern__concordance, 0);
 METRIC(sparse_top_k_accuracy, "SparseTopKCategoricalAccuracy", "", k_metric, quern__sparse_top_k, LABELS);
 
 const quern__class *const quern__loss_classes[] = {
@@ -158,6 +160,27 @@ const quern__class *const quern__metric_classes[] = { &mse_metric,
                                                       &sparse_accuracy_metric,
                                                       &top_k_accuracy_metric,
                                                       &sparse_top_k_accuracy_metric,
+                                                      &pearson_metric,
+                                                      &concordance_metric,
+                                                      &quern__metric_tp,
+                                                      &quern__metric_fp,
+                                                      &quern__metric_tn,
+                                                      &quern__metric_fn,
+                                                      &quern__metric_precision,
+                                                      &quern__metric_recall,
+                                                      &quern__metric_sensitivity_at,
+                                                      &quern__metric_specificity_at,
+                                                      &quern__metric_precision_at,
+                                                      &quern__metric_recall_at,
+                                                      &quern__metric_auc,
+                                                      &quern__metric_iou,
+                                                      &quern__metric_binary_iou,
+                                                      &quern__metric_mean_iou,
+                                                      &quern__metric_one_hot_iou,
+                                                      &quern__metric_one_hot_mean_iou,
+                                                      &quern__metric_f1,
+                                                      &quern__metric_fbeta,
+                                                      &quern__metric_r2,
                                                       NULL };
 
 /* ---- what is done with the values ---- */
@@ -280,13 +303,14 @@ static void samplewise(quern__graph *g, int what, quern__id *values, quern__id *
     *values = reduced_from(g, what, *values, 1);
 }
 
-void quern__metric(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction, quern__id weights,
-                   quern__id mask, quern__variable *total, quern__variable *count)
+void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
+                       quern__id weights, quern__id mask, quern__variable *total, quern__variable *count)
 {
     quern__id values = c->value(g, config, truth, prediction);
     if (!values)
         return;
-    weights = mask ? multiplied(g, weights, mask_weights(g, mask, false)) : weights;
+    if (mask && c->extra != QUERN__METRIC_ROOT) /* Keras's takes squares as values that have none */
+        weights = multiplied(g, weights, mask_weights(g, mask, false));
     samplewise(g, c->extra == QUERN__METRIC_OF_TOTALS ? QUERN__SUM : QUERN__MEAN, &values, &weights);
     if (!values)
         return;
@@ -295,12 +319,7 @@ void quern__metric(quern__graph *g, const quern__class *c, json_t *config, quern
     quern__assign(g, count, quern__add2(g, quern__graph_variable(g, count), quern__cast(g, n, QUERN_FLOAT64)));
 }
 
-bool quern__metric_rises(const quern__class *c) { return strstr(c->name, "Accuracy") || strstr(c->name, "CosineSimilarity"); }
-
-double quern__metric_result(const quern__class *c, double total, double count)
+bool quern__metric_rises(const quern__class *c)
 {
-    double mean = count != 0 ? total / count : 0;
-    if (c && c->extra == QUERN__METRIC_OF_TOTALS)
-        return total;
-    return c && c->extra == ROOT ? sqrt(mean) : mean;
+    return c->rises || strstr(c->name, "Accuracy") || strstr(c->name, "CosineSimilarity") || strstr(c->name, "Correlation");
 }

@@ -221,7 +221,7 @@ json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_e
     const quern__field *common = c->group == QUERN__LAYER                               ? common_layer
                                  : c->group == QUERN__LOSS || c->group == QUERN__METRIC ? common_named
                                                                                         : common_none;
-    if (fill(c, common, given, out, err) < 0 || fill(c, c->fields, given, out, err) < 0 ||
+    if (fill(c, c->fields, given, out, err) < 0 || fill(c, common, given, out, err) < 0 ||
         check_unknown(c, given, out, strict, err) < 0) {
         json_decref(out);
         return NULL;

@@ -170,6 +170,37 @@ VALUE(quern__categorical_hinge)
     return quern__unary(g, QUERN__RELU0, quern__shift(g, quern__sub2(g, wrong, right), 1), 0, 0, 0);
 }
 
+/* ---- correlations ---- */
+
+static quern__id mean_kept(quern__graph *g, quern__id x) { return last(g, QUERN__MEAN, x, true); }
+static quern__id centred(quern__graph *g, quern__id x) { return quern__sub2(g, x, mean_kept(g, x)); }
+
+/* keras.ops.var of what is centred already, which takes the mean off once more. */
+static quern__id variance(quern__graph *g, quern__id x) { return mean_kept(g, one(g, QUERN__SQUARE, centred(g, x))); }
+
+VALUE(quern__pearson)
+{
+    quern__match(g, &t, &p);
+    t = centred(g, quern__axis_last(g, config, t));
+    p = centred(g, quern__axis_last(g, config, p));
+    t = quern__div2(g, t, one(g, QUERN__SQRT, variance(g, t)));
+    p = quern__div2(g, p, one(g, QUERN__SQRT, variance(g, p)));
+    return quern__last_mean(g, quern__mul2(g, t, p));
+}
+
+/* As Keras has it: both are taken from the mean of the predictions. */
+VALUE(quern__concordance)
+{
+    quern__match(g, &t, &p);
+    t = quern__axis_last(g, config, t);
+    p = quern__axis_last(g, config, p);
+    quern__id means[2] = { mean_kept(g, t), mean_kept(g, p) };
+    quern__id both = quern__mul2(g, quern__sub2(g, t, means[1]), quern__sub2(g, p, means[1]));
+    quern__id spread = quern__add2(g, variance(g, quern__sub2(g, t, means[0])), variance(g, quern__sub2(g, p, means[1])));
+    quern__id below = quern__add2(g, spread, one(g, QUERN__SQUARE, quern__sub2(g, means[0], means[1])));
+    return quern__last_mean(g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, below, epsilon)));
+}
+
 /* ---- overlaps: sums over the axes that the config names, all when it names none ---- */
 
 static uint32_t axes_of(quern__graph *g, json_t *config, quern__id x)

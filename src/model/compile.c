@@ -14,9 +14,7 @@ void quern__uncompile(quern_model *m)
         quern__program_free(&m->programs[i]);
     for (int i = 0; i < m->n_means; i++) {
         quern__free(m->means[i].name);
-        json_decref(m->means[i].config);
-        quern__variable_free(m->means[i].total);
-        quern__variable_free(m->means[i].count);
+        quern__measure_free(m->means[i].measure);
     }
     for (int i = 0; i < QUERN__MAX_IO; i++) {
         json_decref(m->loss_configs[i]);
@@ -83,20 +81,32 @@ static void unique_name(const quern_model *m, const char *wanted, char *out, siz
         }
 }
 
-static quern__mean *add_mean(quern_model *m, const char *name, quern_error *err)
+/* Takes `measure`, which may be NULL. */
+static quern__mean *add_mean(quern_model *m, const char *name, quern__measure *measure, quern_error *err)
 {
-    quern_shape scalar = { 0 };
     char own[160];
     if (m->n_means == QUERN__MAX_MEANS) {
-        quern__fail(err, QUERN_INVALID, "metrics", "more than %d", QUERN__MAX_MEANS);
+        quern__measure_free(measure);
+        quern__fail(err, QUERN_UNSUPPORTED, "metrics", "more than %d numbers to report", QUERN__MAX_MEANS);
         return NULL;
     }
     unique_name(m, name, own, sizeof own);
     quern__mean *mean = &m->means[m->n_means++];
-    *mean = (quern__mean){ .name = quern__strdup(own), .output = -1 };
-    mean->total = quern__variable_new(own, QUERN_FLOAT64, &scalar, false, err);
-    mean->count = quern__variable_new(own, QUERN_FLOAT64, &scalar, false, err);
-    return mean->name && mean->total && mean->count ? mean : NULL;
+    *mean = (quern__mean){ .name = quern__strdup(own), .measure = measure, .output = -1 };
+    if (!mean->name)
+        quern__fail_memory(err, sizeof own);
+    return mean->name ? mean : NULL;
+}
+
+/* The mean of a loss: of an output, or of all (-1). */
+static int add_loss(quern_model *m, const char *name, int output, quern_error *err)
+{
+    quern_shape scalar = { 0 };
+    quern__measure *measure = quern__measure_new(NULL, NULL, name, &scalar, &scalar, err);
+    quern__mean *mean = measure ? add_mean(m, name, measure, err) : NULL;
+    if (mean)
+        mean->output = output;
+    return mean ? QUERN_OK : QUERN_NOMEM;
 }
 
 static bool taken(const quern_model *m, const char *name)
@@ -122,7 +132,7 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     json_decref(meant);
     if (!row)
         return QUERN_NOTFOUND;
-    if (row->extra >= QUERN__METRIC_OF_VALUES)
+    if (row->value && row->extra >= QUERN__METRIC_OF_VALUES)
         return json_decref(config), quern__fail(err, QUERN_INVALID, row->name, "is no metric of targets and predictions");
     if (own || given)
         snprintf(name, sizeof name, "%s", own ? own : given);
@@ -137,14 +147,21 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
         if (!weighted || !taken(m, full))
             break;
     }
-    quern__mean *mean = add_mean(m, full, err);
-    if (!mean)
-        return json_decref(config), QUERN_NOMEM;
-    mean->row = row;
-    mean->config = config;
-    mean->output = output;
-    mean->weighted = weighted;
-    return QUERN_OK;
+    quern__measure *measure = quern__measure_new(row, config, full, &truth, &prediction, err);
+    int results = measure ? measure->n_results : -1;
+    for (int k = 0; k <= results && (k == 0 || results > 1); k++) {
+        quern__mean *mean = add_mean(m, full, k ? NULL : measure, err);
+        if (!mean)
+            return QUERN_NOMEM;
+        mean->output = output;
+        mean->weighted = weighted;
+        mean->part = k;
+        if (k == 0)
+            snprintf(name, sizeof name, "%.90s", mean->name);
+        if (k < results)
+            snprintf(full, sizeof full, "%s[%d]", name, k);
+    }
+    return measure ? QUERN_OK : QUERN_INVALID;
 }
 
 /* Lists may hold lists; one output takes them all. */
@@ -193,15 +210,11 @@ static int set_losses(quern_model *m, quern_error *err)
     }
     if (status >= 0 && n == 0)
         return quern__fail(err, QUERN_INVALID, "loss", "no output has one");
-    if (status >= 0 && !add_mean(m, "loss", err))
-        return QUERN_NOMEM;
+    status = status < 0 ? status : add_loss(m, "loss", -1, err);
     for (int i = 0; i < m->n_out && status >= 0 && n > 1; i++) {
         snprintf(name, sizeof name, "%s_loss", output_name(m, i));
-        quern__mean *mean = m->loss_rows[i] ? add_mean(m, name, err) : NULL;
-        if (mean)
-            mean->output = i;
-        else if (m->loss_rows[i])
-            status = QUERN_NOMEM;
+        if (m->loss_rows[i])
+            status = add_loss(m, name, i, err);
     }
     return status;
 }
@@ -281,15 +294,25 @@ static json_t *object_of(quern__group group, const char *words, quern_error *err
     return spec;
 }
 
-/* "mse", "mse,mae" or "price:mse,kind:bce" as one object, a list, or an object by name of output; a list when `listed`. */
-static json_t *objects_of(quern__group group, const char *words, bool listed, quern_error *err)
+/* Metrics that look at sample weights are written with this before them. */
+static const char weighted_word[] = "weighted ";
+typedef enum which { ONE, PLAIN_METRICS, WEIGHTED_METRICS } which;
+
+/* "mse", "mse,mae" or "price:mse,kind:bce" as one object, a list, or an object by name of output; of metrics always lists, of those
+ * that are asked for. */
+static json_t *objects_of(quern__group group, const char *words, which asked, quern_error *err)
 {
     char one[300];
+    bool listed = asked != ONE;
     json_t *list = json_array(), *named = json_object(), *out;
     for (int k = 0; piece(words, k, one, sizeof one); k++) {
         size_t n = strspn(one, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
         bool by_name = one[n] == ':';
-        json_t *spec = object_of(group, by_name ? one + n + 1 : one, err);
+        const char *own = by_name ? one + n + 1 : one;
+        bool weighted = listed && !strncmp(own, weighted_word, sizeof weighted_word - 1);
+        if (listed && weighted != (asked == WEIGHTED_METRICS))
+            continue;
+        json_t *spec = object_of(group, weighted ? own + sizeof weighted_word - 1 : own, err);
         one[n] = by_name ? 0 : one[n];
         if (!spec)
             return json_decref(list), json_decref(named), NULL;
@@ -321,6 +344,19 @@ static json_t *given_or_kept(quern_model *m, const char *words, const char *key,
     return words ? made : json_incref(json_object_get(m->compile, key));
 }
 
+/* Metrics of words; of several outputs each gets all that name none. NULL, told, on failure. */
+static json_t *metrics_of(const quern_model *m, const char *words, which asked, quern_error *err)
+{
+    json_t *t = objects_of(QUERN__METRIC, words, asked, err), *each;
+    if (!t || !json_is_array(t) || m->n_out == 1)
+        return t;
+    each = json_array();
+    for (int i = 0; i < m->n_out; i++)
+        json_array_append(each, t);
+    json_decref(t);
+    return each;
+}
+
 int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err)
 {
     quern_error own = { 0 };
@@ -329,25 +365,22 @@ int quern_compile(quern_model *m, const char *optimizer, const char *loss, const
     if (missing)
         return quern__fail(err, QUERN_INVALID, missing, "is missing: the model was not compiled before");
     json_t *o = given_or_kept(m, optimizer, "optimizer", optimizer ? object_of(QUERN__OPTIMIZER, optimizer, err) : NULL);
-    json_t *l = o ? given_or_kept(m, loss, "loss", loss ? objects_of(QUERN__LOSS, loss, false, err) : NULL) : NULL;
-    json_t *t = metrics && l ? objects_of(QUERN__METRIC, metrics, true, err) : NULL;
-    if (t && json_is_array(t) && m->n_out > 1) { /* every output gets them all */
-        json_t *each = json_array();
-        for (int i = 0; i < m->n_out; i++)
-            json_array_append(each, t);
-        json_decref(t);
-        t = each;
-    }
-    json_t *config = NULL;
-    if (o && l && (t || !metrics)) {
+    json_t *l = o ? given_or_kept(m, loss, "loss", loss ? objects_of(QUERN__LOSS, loss, ONE, err) : NULL) : NULL;
+    json_t *t = metrics && l ? metrics_of(m, metrics, PLAIN_METRICS, err) : NULL;
+    json_t *w = t ? metrics_of(m, metrics, WEIGHTED_METRICS, err) : NULL, *config = NULL;
+    if (o && l && (w || !metrics)) {
         config = m->compile ? json_deep_copy(m->compile)
                             : json_pack("{s:n, s:n, s:[], s:n, s:b, s:i, s:b}", "optimizer", "loss_weights", "metrics",
                                         "weighted_metrics", "run_eagerly", 0, "steps_per_execution", 1, "jit_compile", 0);
         json_object_set(config, "optimizer", o);
         json_object_set(config, "loss", l);
-        if (t)
+        if (w) {
             json_object_set(config, "metrics", t);
+            json_object_set_new(config, "weighted_metrics",
+                                json_array_size(w) || json_object_size(w) ? json_incref(w) : json_null());
+        }
     }
+    json_decref(w);
     json_decref(o);
     json_decref(l);
     json_decref(t);

@@ -88,6 +88,13 @@ int quern_model_target(const quern_model *m, int i, quern_shape *shape)
 {
     return quern__loss_target(m->loss_rows[i], quern__made_shape(m->b, m->out[i]), shape);
 }
+bool quern__model_log_rises(const quern_model *m, int i)
+{
+    while (!m->means[i].measure)
+        i--;
+    return m->means[i].measure->row && quern__metric_rises(m->means[i].measure->row);
+}
+
 int quern_model_logs(const quern_model *m) { return m->n_means; }
 const char *quern_model_log_name(const quern_model *m, int i) { return m->means[i].name; }
 

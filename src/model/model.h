@@ -9,7 +9,7 @@
 #include <quern/source.h>
 #include <quern/text.h>
 
-enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 64, QUERN__MAX_NODES = 1 << 14 };
+enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 256, QUERN__MAX_NODES = 1 << 14 };
 typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
 
 /* A layer applied to values. The first application of a layer owns it; later ones share its weights. */
@@ -44,14 +44,14 @@ struct quern_blueprint {
 /* Type of a value: that of an input, else float32. */
 int quern__made_dtype(const quern_blueprint *b, int value);
 
-/* A mean over an epoch: a metric, or (row NULL) the loss of an output, or of all (output -1). */
+/* A number that is reported of an epoch: a metric, or (without a row) the loss of an output, or of all (output -1). A metric of
+ * several results is their mean, as Keras shows it, and behind it each of them by itself. */
 typedef struct quern__mean {
     char *name;
-    const quern__class *row;
-    json_t *config;
+    quern__measure *measure; /* the parts of a metric have none: they are of the last that has one */
+    int part;                /* 0: the metric itself; k: its k-th result */
     int output;
     bool weighted; /* by sample weights */
-    quern__variable *total, *count;
 } quern__mean;
 
 /* By output: the QUERN_WEIGHTS_… that its values are weighted with; 0: not at all. */
@@ -133,6 +133,8 @@ void quern__model_forget(quern_model *m);
 quern__profile *quern__model_profile(quern_model *m);
 /* Loss and metrics so far. */
 void quern__model_read_logs(const quern_model *m, double *logs);
+/* Whether more of a log is better. */
+bool quern__model_log_rises(const quern_model *m, int i);
 quern__variable *quern__model_variable(const quern_model *m, int i);
 
 #endif

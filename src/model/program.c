@@ -99,19 +99,19 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
               rows = quern__reduce(g, QUERN__SUM, ones, ~0u, false);
     for (int i = 0; i < m->n_means; i++) {
         quern__mean *mean = &m->means[i];
+        quern__measure *own_sum = mean->measure;
         int o = mean->output;
-        if (mean->row) {
-            quern__metric(g, mean->row, mean->config, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o],
-                          mean->total, mean->count);
+        if (own_sum && own_sum->row)
+            quern__measure_nodes(own_sum, g, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o]);
+        if (!own_sum || own_sum->row)
             continue;
-        }
         /* Keras asks for the records of a batch before there is one, where it compiles: losses of outputs are means by the batch,
          * the whole loss is by the record. */
         quern__id part = quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64);
         quern__id counts = o < 0 ? rows : quern__graph_constant(g, 1, QUERN_FLOAT64);
         part = o < 0 ? quern__mul2(g, part, rows) : part;
-        quern__assign(g, mean->total, quern__add2(g, quern__graph_variable(g, mean->total), part));
-        quern__assign(g, mean->count, quern__add2(g, quern__graph_variable(g, mean->count), counts));
+        quern__assign(g, own_sum->total, quern__add2(g, quern__graph_variable(g, own_sum->total), part));
+        quern__assign(g, own_sum->count, quern__add2(g, quern__graph_variable(g, own_sum->count), counts));
     }
     if (!training)
         return QUERN_OK;
@@ -245,13 +245,21 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, cons
 void quern__model_reset(quern_model *m)
 {
     for (int i = 0; i < m->n_means; i++)
-        *(double *)m->means[i].total->data = *(double *)m->means[i].count->data = 0;
+        if (m->means[i].measure)
+            quern__measure_reset(m->means[i].measure);
 }
 
 void quern__model_read_logs(const quern_model *m, double *logs)
 {
-    for (int i = 0; i < m->n_means; i++)
-        logs[i] = quern__metric_result(m->means[i].row, *(double *)m->means[i].total->data, *(double *)m->means[i].count->data);
+    double results[QUERN__MAX_RESULTS_OF_METRIC] = { 0 };
+    for (int i = 0; i < m->n_means; i++) {
+        const quern__measure *measure = m->means[i].measure;
+        if (measure)
+            quern__measure_results(measure, results);
+        logs[i] = measure ? 0 : results[m->means[i].part - 1];
+        for (int k = 0; measure && k < measure->n_results; k++)
+            logs[i] += results[k] / measure->n_results;
+    }
 }
 
 static int on_batch(quern_model *m, quern__mode mode, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,

@@ -10,10 +10,10 @@ extern const quern__op quern__op_unary, quern__op_unary_slope, quern__op_binary,
     quern__op_rmsprop, quern__op_adam, quern__op_recurrence, quern__op_recurrence_back, quern__op_pack, quern__op_gather,
     quern__op_scatter, quern__op_reverse, quern__op_rebatch, quern__op_normalize, quern__op_normalize_slope,
     quern__op_normalize_sums, quern__op_attention, quern__op_attention_slope, quern__op_batched_matmul, quern__op_append,
-    quern__op_lookup, quern__op_noise, quern__op_each, quern__op_convolve, quern__op_convolve_back, quern__op_convolve_weights,
-    quern__op_convolve_turn, quern__op_depthwise, quern__op_depthwise_back, quern__op_depthwise_weights, quern__op_pool,
-    quern__op_pool_slope, quern__op_batch_moments, quern__op_batch_merge, quern__op_batch_normalize, quern__op_batch_sums,
-    quern__op_batch_slope;
+    quern__op_lookup, quern__op_convolve, quern__op_convolve_back, quern__op_convolve_weights, quern__op_convolve_turn,
+    quern__op_depthwise, quern__op_depthwise_back, quern__op_depthwise_weights, quern__op_pool, quern__op_pool_slope,
+    quern__op_batch_moments, quern__op_batch_merge, quern__op_batch_normalize, quern__op_batch_sums, quern__op_batch_slope,
+    quern__op_noise, quern__op_each, quern__op_tally, quern__op_confusion, quern__op_keep_top;
 
 const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_unary_slope,
@@ -81,6 +81,9 @@ const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_batch_slope,
                                         &quern__op_noise,
                                         &quern__op_each,
+                                        &quern__op_tally,
+                                        &quern__op_confusion,
+                                        &quern__op_keep_top,
                                         NULL };
 
 const quern__op *quern__op_of(const quern__graph *g, quern__id id)

@@ -235,6 +235,21 @@ quern__id quern__crossentropy(quern__graph *g, quern__id targets, quern__id logi
 /* 1 at the label's place, else 0: (…, depth) float32. check: a label outside is an error; else its row is 0. */
 quern__id quern__one_hot(quern__graph *g, quern__id labels, int64_t depth, bool check);
 
+/* ---- counting (tally.c) ---- */
+/* How thresholds lie: anyhow; at i / (n - 1) of 0 … 1, which is quick; the same, but the first below 0 and the last above 1. */
+typedef enum quern__thresholds { QUERN__THRESHOLDS_ANY, QUERN__THRESHOLDS_EVEN, QUERN__THRESHOLDS_OPEN } quern__thresholds;
+/* True positives, false positives, true negatives, false negatives of prediction > threshold: (4, thresholds, labels) float64, the
+ * labels of the last axis each by itself where asked, else all as one. `weights` (0: none) are broadcast. */
+quern__id quern__tally(quern__graph *g, quern__id truth, quern__id prediction, quern__id weights, quern__id thresholds,
+                       quern__thresholds how, bool by_label);
+/* How often each label was predicted for each: (truth, prediction) float64. Labels outside the classes, and the truth `ignore`
+ * (QUERN__NO_LABEL: none), do not count. `whole`: labels and weights are cut to whole numbers. `weights`: one for all, or as many
+ * as there are labels; 0: none. */
+quern__id quern__confusion(quern__graph *g, quern__id truth, quern__id prediction, quern__id weights, int64_t classes,
+                           int64_t ignore, bool whole);
+/* The k largest of each row, the first of equals; -1e10 for the others. */
+quern__id quern__keep_top(quern__graph *g, quern__id x, int64_t k);
+
 /* ---- random (random.c) ---- */
 /* Keras's dropout: zero with probability `rate`, the rest divided by 1 - rate; recomputed, never stored, from (seed of the op, run,
  * epoch, record in the epoch, element). `shared` is a bit mask of axes along which all elements share one draw (noise_shape 1). */

@@ -7,31 +7,38 @@
 
 /* ---- metrics ---- */
 
-static void update_metric(test_case *c, const quern__class *row, json_t *config, int update, quern__variable *total,
-                          quern__variable *count)
+/* The inputs of one update. `prediction` of a metric of values is the values. False when there are none. */
+typedef struct updating {
+    const quern_tensor *truth, *prediction, *weight, *mask;
+} updating;
+
+static bool update_inputs(test_case *c, int update, updating *u)
+{
+    *u = (updating){ 0 };
+    case_inputs(c, "y_true", update, &u->truth, 1);
+    case_inputs(c, "y_pred", update, &u->prediction, 1);
+    case_inputs(c, "sample_weight", update, &u->weight, 1);
+    case_inputs(c, "mask", update, &u->mask, 1);
+    if (case_inputs(c, "values", update, &u->prediction, 1))
+        u->truth = u->prediction;
+    if (!u->truth || !u->prediction)
+        case_fail(c, "update %d has no y_true or y_pred", update);
+    return u->truth && u->prediction;
+}
+
+static void update_metric(test_case *c, const quern__measure *m, const updating *u)
 {
     evaluation e;
     quern_error err = { 0 };
-    const quern_tensor *truth = NULL, *prediction = NULL, *weight = NULL, *mask = NULL;
-    case_inputs(c, "y_true", update, &truth, 1);
-    case_inputs(c, "y_pred", update, &prediction, 1);
-    case_inputs(c, "sample_weight", update, &weight, 1);
-    case_inputs(c, "mask", update, &mask, 1);
-    if (case_inputs(c, "values", update, &prediction, 1))
-        truth = prediction;
-    if (!truth || !prediction) {
-        case_fail(c, "update %d has no y_true or y_pred", update);
-        return;
-    }
-    bool batch = truth->shape.rank && prediction->shape.rank && truth->shape.dims[0] == prediction->shape.dims[0] &&
-                 (!weight || (weight->shape.rank && weight->shape.dims[0] == truth->shape.dims[0]));
-    if (evaluation_begin(&e, batch ? truth->shape.dims[0] : 0, &err) < 0) {
+    const quern_shape *t = &u->truth->shape, *p = &u->prediction->shape, *w = u->weight ? &u->weight->shape : t;
+    bool batch = t->rank && p->rank && w->rank && t->dims[0] == p->dims[0] && w->dims[0] == t->dims[0];
+    if (evaluation_begin(&e, batch ? t->dims[0] : 0, &err) < 0) {
         case_error(c, &err);
         return;
     }
-    quern__id t = evaluation_leaf(&e, truth), p = evaluation_leaf(&e, prediction), w = weight ? evaluation_leaf(&e, weight) : 0,
-              k = mask ? evaluation_leaf(&e, mask) : 0;
-    quern__metric(e.graph, row, config, t, p, w, k, total, count);
+    quern__id truth = evaluation_leaf(&e, u->truth), prediction = evaluation_leaf(&e, u->prediction);
+    quern__id weight = u->weight ? evaluation_leaf(&e, u->weight) : 0, mask = u->mask ? evaluation_leaf(&e, u->mask) : 0;
+    quern__measure_nodes(m, e.graph, truth, prediction, weight, mask);
     if (evaluation_run(&e, NULL, 0, NULL, &err) < 0)
         case_error(c, &err);
     evaluation_end(&e);
@@ -40,25 +47,31 @@ static void update_metric(test_case *c, const quern__class *row, json_t *config,
 void run_metric(test_case *c)
 {
     quern_error err = { 0 };
-    quern_shape scalar = { 0 };
+    updating u;
+    double results[QUERN__MAX_RESULTS_OF_METRIC];
     const quern__class *row = quern__class_find(QUERN__METRIC, c->class_name, &err);
     json_t *config = row ? quern__config(row, c->config, false, &err) : NULL;
-    quern__variable *total = quern__variable_new("total", QUERN_FLOAT64, &scalar, false, &err);
-    quern__variable *count = quern__variable_new("count", QUERN_FLOAT64, &scalar, false, &err);
+    quern__measure *m = NULL;
     int updates = (int)json_integer_value(json_object_get(c->spec, "updates"));
-    if (!config || !total || !count)
+    if (!config)
+        case_error(c, &err);
+    else if (update_inputs(c, 0, &u) &&
+             !(m = quern__measure_new(row, config, c->class_name, &u.truth->shape, &u.prediction->shape, &err)))
         case_error(c, &err);
     for (int k = 0; c->result == PASSED && k < updates; k++) {
+        char name[16];
+        snprintf(name, sizeof name, "r%d", k);
         const quern_tensor *want = case_numbered(c, "r", k);
-        update_metric(c, row, config, k, total, count);
-        double result = c->result == PASSED ? quern__metric_result(row, *(double *)total->data, *(double *)count->data) : 0;
-        quern_tensor got = { .dtype = QUERN_FLOAT64, .data = &result };
+        if (update_inputs(c, k, &u))
+            update_metric(c, m, &u);
+        quern__measure_results(m, results);
+        quern_tensor got = { .dtype = QUERN_FLOAT64, .data = results };
+        if (m->n_results > 1)
+            got.shape = (quern_shape){ .rank = 1, .dims = { m->n_results } };
         if (c->result == PASSED && want)
-            case_compare(c, k == 0 ? "r0" : k == 1 ? "r1" : "r2", &got, want);
+            case_compare(c, name, &got, want);
     }
-    quern__variable_free(total);
-    quern__variable_free(count);
-    json_decref(config);
+    quern__measure_free(m);
 }
 
 /* ---- optimizers ---- */

@@ -192,6 +192,31 @@ static void summaries_tell_the_layers(void **state)
     quern_model_free(m);
 }
 
+/* A metric of several results: their mean, as Keras's bar shows, then each. Truths and predictions are such that the scores of the
+ * three classes are 1, 4/5 and 0; the last record does not weigh. */
+static void several_results_are_logged(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = quern_model_from_words("input 3 | activation linear", 1, &err);
+    CHECK_OK(quern_compile(m, "sgd", "mse", "f1_score,precision thresholds=(0.3, 0.6),weighted recall,auc num_thresholds=3", &err),
+             err);
+    check_names(m, (const char *const[]){ "loss", "f1_score", "f1_score[0]", "f1_score[1]", "f1_score[2]", "precision",
+                                          "precision[0]", "precision[1]", "auc", "recall", NULL });
+    float x[12] = { 1, 0, 0, 0, 1, 0, 0, 0.5F, 0.2F, 0, 0.25F, 0 }, y[12] = { 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0 },
+          w[4] = { 1, 1, 1, 0 };
+    double logs[10];
+    CHECK_OK(quern_test_on_batch(m, (void *[]){ x }, (void *[]){ y }, (void *[]){ w }, 4, logs, &err), err);
+    CHECK_NEAR(logs[2], 1, 1e-6, 0);
+    CHECK_NEAR(logs[3], 0.8, 1e-6, 0); /* two of three found, no truth missed */
+    CHECK_NEAR(logs[4], 0, 0, 1e-9);
+    CHECK_NEAR(logs[1], (logs[2] + logs[3] + logs[4]) / 3, 1e-12, 0);
+    CHECK_NEAR(logs[6], 2.0 / 3, 1e-12, 0); /* above 0.3: two truths and the 0.5 */
+    CHECK_NEAR(logs[7], 1, 1e-12, 0);
+    CHECK_NEAR(logs[9], 2.0 / 3, 1e-12, 0); /* of three weighted truths two lie above 0.5 */
+    quern_model_free(m);
+}
+
 static void count_check(void *user, const char *check, int ok, const char *detail)
 {
     if (!ok)
@@ -217,6 +242,7 @@ int main(void)
         cmocka_unit_test(what_is_not_finite_is_named),
         cmocka_unit_test(steps_are_profiled),
         cmocka_unit_test(summaries_tell_the_layers),
+        cmocka_unit_test(several_results_are_logged),
         cmocka_unit_test(the_library_checks_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
