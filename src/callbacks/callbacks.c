@@ -74,16 +74,22 @@ int quern_event_log(const quern_event *event, const char *name, double value)
     return QUERN_OK;
 }
 
-double quern_model_learning_rate(const quern_model *m) { return m->optimizer ? *(const float *)m->optimizer->rate->data : 0; }
+double quern_model_learning_rate(const quern_model *m)
+{
+    const quern__optimizer *o = quern__optimizer_leader(m->optimizer);
+    return o ? *(const float *)o->rate->data : 0;
+}
 
 int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
 {
-    if (!m->optimizer || m->optimizer->schedule || !(rate >= 0))
+    quern__optimizer *o = quern__optimizer_leader(m->optimizer);
+    if (!o || o->schedule || o->n_inner || !(rate >= 0))
         return quern__fail(err, QUERN_INVALID, "learning_rate",
-                           !m->optimizer            ? "the model is not compiled"
-                           : m->optimizer->schedule ? "it follows a schedule"
-                                                    : "must be at least 0");
-    *(float *)m->optimizer->rate->data = (float)rate;
+                           !o            ? "the model is not compiled"
+                           : o->n_inner  ? "each of the optimizers has its own"
+                           : o->schedule ? "it follows a schedule"
+                                         : "must be at least 0");
+    *(float *)o->rate->data = (float)rate;
     return QUERN_OK;
 }
 

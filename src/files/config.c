@@ -112,9 +112,7 @@ static json_t *ends_json(const quern_model *m, const int *values, int n)
 static json_t *compile_json(const quern_model *m)
 {
     json_t *out = json_deep_copy(m->compile), *optimizer = json_object_get(out, "optimizer");
-    json_t *config = json_deep_copy(m->optimizer->config), *own;
-    if (!m->optimizer->schedule)
-        json_object_set_new(config, "learning_rate", json_real(*(float *)m->optimizer->rate->data));
+    json_t *config = quern__optimizer_config(m->optimizer), *own;
     own = quern__serialize(m->optimizer->kind, config);
     if (json_is_object(optimizer))
         json_object_update(optimizer, own);

@@ -53,15 +53,18 @@ static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quer
         }
     }
     const quern__optimizer *o = m->optimizer;
-    int first = o && o->schedule ? 1 : 2; /* a schedule has no rate to keep */
-    for (int i = 0; o && status >= 0 && i < o->n_slots + first; i++) {
+    quern__variable *v;
+    for (int i = 0; o && status >= 0 && (v = quern__optimizer_variable(o, i)); i++) {
         snprintf(path, sizeof path, "optimizer/vars/%d", i);
-        status = fn(user, file, path, i == 0 ? o->iteration : i < first ? o->rate : o->slots[i - first], err);
+        status = fn(user, file, path, v, err);
     }
     return status;
 }
 
-static hid_t type_of(int dtype) { return dtype == QUERN_INT64 ? H5T_NATIVE_INT64 : H5T_NATIVE_FLOAT; }
+static hid_t type_of(int dtype)
+{
+    return dtype == QUERN_INT64 ? H5T_NATIVE_INT64 : dtype == QUERN_INT32 ? H5T_NATIVE_INT32 : H5T_NATIVE_FLOAT;
+}
 
 static int write_one(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err)
 {

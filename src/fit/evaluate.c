@@ -212,8 +212,9 @@ int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, 
     *out = (quern_plan){ .queue = quern__queue_bytes(&q), .activations = m->programs[QUERN__TRAIN].plan->slab_bytes };
     for (int i = 0; i < quern_model_weights(m); i++)
         out->weights += variable_bytes(quern__model_variable(m, i));
-    for (int i = 0; i < m->optimizer->n_slots; i++)
-        out->optimizer += variable_bytes(m->optimizer->slots[i]);
+    const quern__variable *kept;
+    for (int i = 0; (kept = quern__optimizer_variable(m->optimizer, i)); i++)
+        out->optimizer += variable_bytes(kept);
     size_t model = out->weights + out->optimizer;
     out->runtime = before > model ? before - model : before;
     out->total = out->runtime + model + out->activations + out->queue;

@@ -213,6 +213,8 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
         f->epoch = f->o->initial_epoch + e;
         status = run_epoch(f, e == 0, err);
     }
+    if (status >= 0 && epochs_of(f->o) > 0)
+        quern__optimizer_finalize(m->optimizer);
     if (status >= 0)
         status = tell(f, QUERN__TRAIN_END, &f->logs, err);
     quern__queue_close(f->train);

@@ -14,6 +14,7 @@ struct quern__graph {
     int n_scopes, cap_scopes;
     char **scopes; /* every scope name seen, the last is the present one */
     const char *scope;
+    quern__id gate; /* of the nodes that come */
 };
 
 /* Room for one more element of an array that doubles. */
@@ -94,6 +95,15 @@ void quern__graph_scope(quern__graph *g, const char *scope)
     g->scope = g->scopes[g->n_scopes++] = copy;
 }
 
+quern__id quern__graph_gate(quern__graph *g, quern__id gate)
+{
+    quern__id before = g->gate;
+    if (gate && g->values[gate]->kind != QUERN__VALUE_NODE)
+        quern__graph_fail(g, QUERN_INTERNAL, "a gate that no node makes");
+    g->gate = gate;
+    return before;
+}
+
 static quern__id add_value(quern__graph *g, quern__value value)
 {
     if (g->error.code)
@@ -156,7 +166,9 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
     }
     for (int i = 0; i < n_in; i++)
         ids[i] = in[i];
-    *node = (quern__node){ .op = op, .name = name, .scope = g->scope, .n_in = n_in, .n_out = n_out, .in = ids, .out = ids + n_in };
+    *node = (quern__node){
+        .op = op, .name = name, .scope = g->scope, .n_in = n_in, .n_out = n_out, .in = ids, .out = ids + n_in, .gate = g->gate
+    };
     if (attr)
         node->attr = *attr;
     g->nodes[g->n_nodes++] = node;
@@ -183,6 +195,8 @@ int quern__graph_verify(const quern__graph *g, quern_error *err)
             if (g->values[id]->kind == QUERN__VALUE_NODE && g->values[id]->node >= n)
                 return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %%%d is made later", n, id);
         }
+        if (node->gate && g->values[node->gate]->node >= n)
+            return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: its gate %%%d is made later", n, node->gate);
         for (int i = 0; i < node->n_out; i++) {
             const quern__value *v = g->values[node->out[i]];
             if (v->kind != QUERN__VALUE_NODE || v->node != n || v->slot != i)

@@ -65,6 +65,8 @@ typedef struct quern__node {
     const char *scope; /* the layer or part that made it ("dense_1", "loss", "adam"); owned by the graph */
     int32_t n_in, n_out;
     quern__id *in, *out;
+    quern__id gate; /* a number that a node makes: where it is 0 in a step this node is left out, and what it would write stays as
+                       it was; 0: none */
     quern__attr attr;
 } quern__node;
 
@@ -82,6 +84,9 @@ quern__id quern__graph_fail(quern__graph *g, int code, const char *format, ...) 
 
 /* Nodes made from here on belong to that scope (copied). */
 void quern__graph_scope(quern__graph *g, const char *scope);
+
+/* Nodes made from here on have that gate (0: none); returns the one before. */
+quern__id quern__graph_gate(quern__graph *g, quern__id gate);
 
 /* Leaves. A variable asked for twice is the same leaf. */
 quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_shape *shape);

@@ -28,6 +28,8 @@ static void print_node(const quern__graph *g, const quern__node *node, quern__te
     quern__text_add(out, ") %s %s [%s]", quern_shape_text(&v->shape, shape, sizeof shape), quern_dtype_name(v->dtype), node->scope);
     if (v->variable)
         quern__text_add(out, " -> %s", v->variable->path);
+    if (node->gate)
+        quern__text_add(out, " if %%%d", node->gate);
 }
 
 void quern__graph_print(const quern__graph *g, quern__text *out)

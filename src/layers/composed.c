@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static double number(const quern__optimizer *o, const char *key) { return quern__config_number(o->config, key); }
+static double number(const quern__optimizer *o, const char *key) { return quern__option(o, key); }
 static quern__id add(quern__graph *g, quern__id a, quern__id b) { return quern__add2(g, a, b); }
 static quern__id mul(quern__graph *g, quern__id a, quern__id b) { return quern__mul2(g, a, b); }
 static quern__id square(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__SQUARE, x, 0, 0, 0); }
@@ -14,42 +14,48 @@ static quern__id power(quern__graph *g, quern__id x, double exponent)
     return quern__binary(g, QUERN__POW, x, quern__graph_constant(g, exponent, QUERN_FLOAT32));
 }
 
-/* a x + b y */
-static quern__id mixed(quern__graph *g, quern__id x, double a, quern__id y, double b)
+/* ---- parts ---- */
+
+double quern__option(const quern__optimizer *o, const char *key) { return quern__config_number(o->config, key); }
+
+quern__id quern__mixed(quern__graph *g, quern__id x, double a, quern__id y, double b)
 {
     return add(g, quern__scale(g, x, a), quern__scale(g, y, b));
 }
 
-/* The slot's content before the step. */
-static quern__id before(const quern__optimizer *o, quern__graph *g, int k, int which)
+quern__id quern__before(const quern__optimizer *o, quern__graph *g, int k, int which)
 {
     return quern__graph_variable(g, quern__slot_of(o, k, which));
 }
 
-static quern__id keep(const quern__optimizer *o, quern__graph *g, int k, int which, quern__id x)
+quern__id quern__keep(const quern__optimizer *o, quern__graph *g, int k, int which, quern__id x)
 {
     return quern__assign(g, quern__slot_of(o, k, which), x);
 }
 
-/* The variable, decayed first: v - rate decay v. */
-static quern__id decayed(const quern__optimizer *o, quern__graph *g, int k, quern__id rate, double decay)
+quern__id quern__decayed(const quern__optimizer *o, quern__graph *g, int k, quern__id rate, double decay)
 {
     quern__id v = quern__graph_variable(g, o->trained[k]);
     return decay > 0 ? quern__sub2(g, v, mul(g, v, quern__scale(g, rate, decay))) : v;
 }
 
-static quern__id moved(const quern__optimizer *o, quern__graph *g, int k, quern__id rate, double decay, quern__id step)
+quern__id quern__moved(const quern__optimizer *o, quern__graph *g, int k, quern__id rate, double decay, quern__id step)
 {
-    return quern__assign(g, o->trained[k], quern__sub2(g, decayed(o, g, k, rate, decay), step));
+    return quern__assign(g, o->trained[k], quern__sub2(g, quern__decayed(o, g, k, rate, decay), step));
 }
 
-/* 1 - beta^(iterations + 1) */
-static quern__id correction(quern__graph *g, double beta, quern__id iteration)
+quern__id quern__step_number(quern__graph *g, quern__id iteration)
 {
-    quern__id t = quern__shift(g, quern__cast(g, iteration, QUERN_FLOAT32), 1);
-    quern__id p = quern__binary(g, QUERN__POW, quern__graph_constant(g, beta, QUERN_FLOAT32), t);
+    return quern__shift(g, quern__cast(g, iteration, QUERN_FLOAT32), 1);
+}
+
+quern__id quern__correction(quern__graph *g, double beta, quern__id iteration)
+{
+    quern__id p = quern__binary(g, QUERN__POW, quern__graph_constant(g, beta, QUERN_FLOAT32), quern__step_number(g, iteration));
     return quern__unary(g, QUERN__AFFINE, p, -1, 1, 0);
 }
+
+/* ---- optimizers ---- */
 
 static void fill(quern__variable *v, double with)
 {
@@ -94,42 +100,44 @@ static int lion_slots(quern__optimizer *o, quern_error *err) { return quern__slo
 STEP(adagrad_step)
 {
     (void)iteration;
-    quern__id sum = keep(o, g, k, 0, add(g, before(o, g, k, 0), quern__each_row(g, gradient, QUERN__SQUARE, 0, 0)));
+    quern__id sum = quern__keep(o, g, k, 0, add(g, quern__before(o, g, k, 0), quern__each_row(g, gradient, QUERN__SQUARE, 0, 0)));
     quern__id below = root(g, quern__shift(g, sum, number(o, "epsilon")));
-    return moved(o, g, k, rate, decay, quern__div2(g, mul(g, gradient, rate), below));
+    return quern__moved(o, g, k, rate, decay, quern__div2(g, mul(g, gradient, rate), below));
 }
 
 STEP(adadelta_step)
 {
     (void)iteration;
     double rho = number(o, "rho"), epsilon = number(o, "epsilon");
-    quern__id deltas = before(o, g, k, 1),
-              sum = keep(o, g, k, 0, mixed(g, before(o, g, k, 0), rho, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - rho));
+    quern__id deltas = quern__before(o, g, k, 1),
+              sum = quern__keep(
+                  o, g, k, 0,
+                  quern__mixed(g, quern__before(o, g, k, 0), rho, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - rho));
     quern__id delta =
         quern__div2(g, mul(g, root(g, quern__shift(g, deltas, epsilon)), gradient), root(g, quern__shift(g, sum, epsilon)));
-    keep(o, g, k, 1, mixed(g, deltas, rho, square(g, delta), 1 - rho));
-    return moved(o, g, k, rate, decay, mul(g, delta, rate));
+    quern__keep(o, g, k, 1, quern__mixed(g, deltas, rho, square(g, delta), 1 - rho));
+    return quern__moved(o, g, k, rate, decay, mul(g, delta, rate));
 }
 
 STEP(adamax_step)
 {
     double beta_1 = number(o, "beta_1");
-    quern__id m = keep(o, g, k, 0, mixed(g, before(o, g, k, 0), beta_1, gradient, 1 - beta_1));
-    quern__id u = keep(o, g, k, 1,
-                       quern__binary(g, QUERN__MAXIMUM, quern__scale(g, before(o, g, k, 1), number(o, "beta_2")),
-                                     quern__each_row(g, gradient, QUERN__ABS, 0, 0)));
-    quern__id below = mul(g, quern__shift(g, u, number(o, "epsilon")), correction(g, beta_1, iteration));
-    return moved(o, g, k, rate, decay, quern__div2(g, mul(g, m, rate), below));
+    quern__id m = quern__keep(o, g, k, 0, quern__mixed(g, quern__before(o, g, k, 0), beta_1, gradient, 1 - beta_1));
+    quern__id u = quern__keep(o, g, k, 1,
+                              quern__binary(g, QUERN__MAXIMUM, quern__scale(g, quern__before(o, g, k, 1), number(o, "beta_2")),
+                                            quern__each_row(g, gradient, QUERN__ABS, 0, 0)));
+    quern__id below = mul(g, quern__shift(g, u, number(o, "epsilon")), quern__correction(g, beta_1, iteration));
+    return quern__moved(o, g, k, rate, decay, quern__div2(g, mul(g, m, rate), below));
 }
 
 STEP(lion_step)
 {
     (void)iteration;
     double beta_1 = number(o, "beta_1"), beta_2 = number(o, "beta_2");
-    quern__id m = before(o, g, k, 0);
-    quern__id direction = quern__unary(g, QUERN__SIGN, mixed(g, m, beta_1, gradient, 1 - beta_1), 0, 0, 0);
-    keep(o, g, k, 0, mixed(g, m, beta_2, gradient, 1 - beta_2));
-    return moved(o, g, k, rate, decay, mul(g, direction, rate));
+    quern__id m = quern__before(o, g, k, 0);
+    quern__id direction = quern__unary(g, QUERN__SIGN, quern__mixed(g, m, beta_1, gradient, 1 - beta_1), 0, 0, 0);
+    quern__keep(o, g, k, 0, quern__mixed(g, m, beta_2, gradient, 1 - beta_2));
+    return quern__moved(o, g, k, rate, decay, mul(g, direction, rate));
 }
 
 static quern__id length(quern__graph *g, quern__id x) { return root(g, quern__reduce(g, QUERN__SUM, square(g, x), ~0u, false)); }
@@ -137,33 +145,34 @@ static quern__id length(quern__graph *g, quern__id x) { return root(g, quern__re
 STEP(lamb_step)
 {
     double beta_1 = number(o, "beta_1"), beta_2 = number(o, "beta_2");
-    quern__id m = keep(o, g, k, 0, mixed(g, before(o, g, k, 0), beta_1, gradient, 1 - beta_1));
-    quern__id v =
-        keep(o, g, k, 1, mixed(g, before(o, g, k, 1), beta_2, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - beta_2));
-    quern__id below = quern__shift(g, root(g, quern__div2(g, v, correction(g, beta_2, iteration))), number(o, "epsilon"));
-    quern__id update = quern__div2(g, quern__div2(g, m, correction(g, beta_1, iteration)), below);
-    quern__id weight = length(g, decayed(o, g, k, rate, decay)), step = length(g, update);
+    quern__id m = quern__keep(o, g, k, 0, quern__mixed(g, quern__before(o, g, k, 0), beta_1, gradient, 1 - beta_1));
+    quern__id v = quern__keep(
+        o, g, k, 1,
+        quern__mixed(g, quern__before(o, g, k, 1), beta_2, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - beta_2));
+    quern__id below = quern__shift(g, root(g, quern__div2(g, v, quern__correction(g, beta_2, iteration))), number(o, "epsilon"));
+    quern__id update = quern__div2(g, quern__div2(g, m, quern__correction(g, beta_1, iteration)), below);
+    quern__id weight = length(g, quern__decayed(o, g, k, rate, decay)), step = length(g, update);
     quern__id zero = quern__graph_constant(g, 0, QUERN_FLOAT32), one = quern__graph_constant(g, 1, QUERN_FLOAT32);
     quern__id both = mul(g, quern__binary(g, QUERN__GREATER, weight, zero), quern__binary(g, QUERN__GREATER, step, zero));
     quern__id ratio = quern__select(g, both, quern__div2(g, weight, step), one);
-    return moved(o, g, k, rate, decay, mul(g, update, mul(g, ratio, rate)));
+    return quern__moved(o, g, k, rate, decay, mul(g, update, mul(g, ratio, rate)));
 }
 
 STEP(ftrl_step)
 {
     (void)iteration;
     double p = -number(o, "learning_rate_power"), l1 = number(o, "l1_regularization_strength");
-    quern__id v = decayed(o, g, k, rate, decay), sum = before(o, g, k, 0),
+    quern__id v = quern__decayed(o, g, k, rate, decay), sum = quern__before(o, g, k, 0),
               next = add(g, sum, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0));
     quern__id shrunk = add(g, gradient, quern__scale(g, v, 2 * number(o, "l2_shrinkage_regularization_strength")));
     quern__id grown = quern__div2(g, quern__sub2(g, power(g, next, p), power(g, sum, p)), rate);
-    quern__id linear = keep(o, g, k, 1, add(g, before(o, g, k, 1), quern__sub2(g, shrunk, mul(g, grown, v))));
+    quern__id linear = quern__keep(o, g, k, 1, add(g, quern__before(o, g, k, 1), quern__sub2(g, shrunk, mul(g, grown, v))));
     /* 2 (l2 + beta / (2 rate)) */
     quern__id l2 = quern__shift(g, quern__scale(g, quern__unary(g, QUERN__RECIPROCAL, rate, 0, 0, 0), number(o, "beta")),
                                 2 * number(o, "l2_regularization_strength"));
     quern__id quadratic = add(g, quern__div2(g, power(g, next, p), rate), l2);
     quern__id clipped = quern__unary(g, QUERN__CLIP, linear, -l1, l1, 0);
-    keep(o, g, k, 0, next);
+    quern__keep(o, g, k, 0, next);
     return quern__assign(g, o->trained[k], quern__div2(g, quern__sub2(g, clipped, linear), quadratic));
 }
 
@@ -174,18 +183,24 @@ STEP(ftrl_step)
 static const quern__field adagrad_fields[] = { RATE,
                                                { "initial_accumulator_value", QUERN__F_NUMBER, "0.1" },
                                                { "epsilon", QUERN__F_NUMBER, "1e-7" },
-                                               QUERN__OPTIMIZER_FIELDS("null") };
-static const quern__field adadelta_fields[] = {
-    RATE, { "rho", QUERN__F_NUMBER, "0.95" }, { "epsilon", QUERN__F_NUMBER, "1e-7" }, QUERN__OPTIMIZER_FIELDS("null")
-};
+                                               QUERN__OPTIMIZER_FIELDS("null"),
+                                               QUERN__OPTIMIZER_FIELDS_END };
+static const quern__field adadelta_fields[] = { RATE,
+                                                { "rho", QUERN__F_NUMBER, "0.95" },
+                                                { "epsilon", QUERN__F_NUMBER, "1e-7" },
+                                                QUERN__OPTIMIZER_FIELDS("null"),
+                                                QUERN__OPTIMIZER_FIELDS_END };
 static const quern__field beta_fields[] = { RATE,
                                             { "beta_1", QUERN__F_NUMBER, "0.9" },
                                             { "beta_2", QUERN__F_NUMBER, "0.999" },
                                             { "epsilon", QUERN__F_NUMBER, "1e-7" },
-                                            QUERN__OPTIMIZER_FIELDS("null") };
-static const quern__field lion_fields[] = {
-    RATE, { "beta_1", QUERN__F_NUMBER, "0.9" }, { "beta_2", QUERN__F_NUMBER, "0.99" }, QUERN__OPTIMIZER_FIELDS("null")
-};
+                                            QUERN__OPTIMIZER_FIELDS("null"),
+                                            QUERN__OPTIMIZER_FIELDS_END };
+static const quern__field lion_fields[] = { RATE,
+                                            { "beta_1", QUERN__F_NUMBER, "0.9" },
+                                            { "beta_2", QUERN__F_NUMBER, "0.99" },
+                                            QUERN__OPTIMIZER_FIELDS("null"),
+                                            QUERN__OPTIMIZER_FIELDS_END };
 static const quern__field ftrl_fields[] = { RATE,
                                             { "learning_rate_power", QUERN__F_NUMBER, "-0.5" },
                                             { "initial_accumulator_value", QUERN__F_NUMBER, "0.1" },
@@ -193,7 +208,8 @@ static const quern__field ftrl_fields[] = { RATE,
                                             { "l2_regularization_strength", QUERN__F_NUMBER, "0.0" },
                                             { "l2_shrinkage_regularization_strength", QUERN__F_NUMBER, "0.0" },
                                             { "beta", QUERN__F_NUMBER, "0.0" },
-                                            QUERN__OPTIMIZER_FIELDS("null") };
+                                            QUERN__OPTIMIZER_FIELDS("null"),
+                                            QUERN__OPTIMIZER_FIELDS_END };
 #define OPTIMIZER(ID, NAME, FIELDS, SLOTS, STEP_)           \
     const quern__class ID = { .group = QUERN__OPTIMIZER,    \
                               .name = NAME,                 \

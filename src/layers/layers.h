@@ -33,6 +33,7 @@ typedef enum quern__kind_of_field {
     QUERN__F_CONSTRAINT,  /* null, a name or an object                                    */
     QUERN__F_LAYER,       /* null, or an object                                          */
     QUERN__F_RATE,        /* a number, or a schedule                                      */
+    QUERN__F_OPTIMIZER,   /* a name or an object                                          */
     QUERN__F_ONLY_DEFAULT /* known to Keras, not in this version: another value is refused */
 } quern__kind_of_field;
 
@@ -95,10 +96,16 @@ typedef struct quern__class {
     quern__id (*count)(const struct quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights);
     void (*results)(const struct quern__measure *m, double *out);
     bool rises; /* metrics: more is better */
-    /* Optimizers: slots of the variables (called once), and the nodes of one variable's step. */
+    /* Optimizers: slots of the variables (called once); nodes that all steps share (NULL: none); the nodes of one variable's step.
+     */
     int (*slots)(struct quern__optimizer *o, quern_error *err);
+    void (*begin)(struct quern__optimizer *o, quern__graph *g, quern__id iteration);
     quern__id (*step)(struct quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
-                      double decay); /* the variable's new content */
+                      double decay);           /* the variable's new content */
+    void (*fresh)(struct quern__optimizer *o); /* before the very first step: what is no zero; NULL: nothing */
+    /* Optimizers around others: the loss as it is wanted (NULL: as it is), and the nodes instead of steps. */
+    quern__id (*scale)(const struct quern__optimizer *o, quern__graph *g, quern__id loss);
+    void (*wrap)(struct quern__optimizer *o, quern__graph *g, quern__id *gradients);
     /* Initializers. */
     int (*fill)(json_t *config, const quern_shape *shape, float *data, uint64_t seed, quern_error *err);
     /* Regularizers. */
@@ -321,24 +328,43 @@ int quern__measure_total(quern__measure *m, const quern_shape *shape, quern_erro
 int quern__measure_given(quern__measure *m, int which, const float *numbers, int64_t n, quern_error *err);
 
 /* ---- optimizers.c ---- */
+enum { QUERN__SLOTS = 3 };
 typedef struct quern__optimizer {
     const quern__class *kind;
     json_t *config;
-    quern__variable *iteration, *rate;
-    int n, n_slots; /* trained variables; slots in the order in which Keras saves them */
+    quern__variable *iteration, *rate; /* calls of the optimizer; with gradients accumulated, several for a step */
+    int n, n_slots; /* trained variables; slots in the order in which Keras saves them, after averages and accumulators */
     quern__variable **trained, **slots;
-    int (*place)[3];      /* by variable: numbers of its slots, -1 for none */
-    json_t **constraints; /* by variable; borrowed, NULL for none */
-    json_t *schedule;     /* of the rate; borrowed from config, NULL for none */
+    int (*place)[QUERN__SLOTS];         /* by variable: numbers of its slots, -1 for none */
+    quern__variable **averages, **sums; /* by variable, of the slots: moving averages, accumulated gradients; NULL: not asked */
+    const char *within;                 /* what Keras's paths begin with: the name of a sequential model; "" for none */
+    bool *undecayed;                    /* by variable: weight decay leaves it out */
+    json_t **constraints;               /* by variable; borrowed, NULL for none */
+    json_t *schedule;                   /* of the rate; borrowed from config, NULL for none */
+    struct quern__optimizer **inner;    /* optimizers that do the steps of this one */
+    int n_inner, *inner_of;             /* by variable: which of them */
+    quern__id common;                   /* while a graph is built: what steps of several variables share */
 } quern__optimizer;
-/* An optimizer for n variables (borrowed; the array is copied). `config` is taken. Returns new. */
-quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config, quern__variable *const *trained, int n,
-                                       quern_error *err);
+/* An optimizer for n variables (borrowed; the array is copied), with their constraints (borrowed; NULL: none). `config` is taken,
+ * `within` borrowed. Returns new. */
+quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config, quern__variable *const *trained,
+                                       json_t *const *constraints, int n, const char *within, quern_error *err);
 void quern__optimizer_free(quern__optimizer *o);
-/* Sets the rate for the step that comes, when it follows a schedule. */
-void quern__optimizer_schedule(quern__optimizer *o);
-/* Clipping, weight decay, the step of each variable and the count of iterations. */
+/* Everything it keeps, in the order in which Keras saves it, inner optimizers last; NULL at the end. */
+quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i);
+/* The optimizer that has the rate and counts the steps: itself, or the inner one that it scales for. */
+quern__optimizer *quern__optimizer_leader(quern__optimizer *o);
+/* The config with the rates of now, as files have it. Returns new. */
+json_t *quern__optimizer_config(const quern__optimizer *o);
+/* Before each step: sets the rate, when it follows a schedule, and what begins as a copy of the weights. */
+void quern__optimizer_prepare(quern__optimizer *o);
+/* The loss as its gradients are wanted: scaled where the optimizer says so. */
+quern__id quern__optimizer_scale(const quern__optimizer *o, quern__graph *g, quern__id loss);
+/* Clipping, weight decay, the step of each variable, averages, constraints and the count of iterations. gradients[k] is 0 where
+ * none flows. */
 void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients);
+/* After the last step of a training: weights become their moving averages, where there are any. */
+void quern__optimizer_finalize(quern__optimizer *o);
 
 /* ---- initializers.c, regularizers.c ---- */
 int quern__initialize(json_t *spec, quern__variable *v, uint64_t seed, quern_error *err);

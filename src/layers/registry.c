@@ -135,6 +135,7 @@ int quern__field_group(const quern__field *f)
            : f->kind == QUERN__F_CONSTRAINT  ? QUERN__CONSTRAINT
            : f->kind == QUERN__F_RATE        ? QUERN__SCHEDULE
            : f->kind == QUERN__F_LAYER       ? QUERN__LAYER
+           : f->kind == QUERN__F_OPTIMIZER   ? QUERN__OPTIMIZER
                                              : -1;
 }
 

@@ -234,9 +234,8 @@ static int set_optimizer(quern_model *m, quern_error *err)
                 trained[n++] = l->weights[i];
             }
     }
-    m->optimizer = row && trained && constraints ? quern__optimizer_new(row, config, trained, n, err) : NULL;
-    for (int i = 0; m->optimizer && i < n; i++)
-        m->optimizer->constraints[i] = constraints[i];
+    if (row && trained && constraints)
+        m->optimizer = quern__optimizer_new(row, config, trained, constraints, n, m->sequential ? m->name : "", err);
     quern__free(trained);
     quern__free(constraints);
     return m->optimizer ? QUERN_OK : QUERN_INVALID;

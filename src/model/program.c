@@ -121,7 +121,7 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         return quern__fail(err, QUERN_UNSUPPORTED, m->name, "more than 512 trained weights");
     for (int k = 0; k < o->n; k++)
         wrt[k] = quern__graph_variable(g, o->trained[k]);
-    int status = quern__gradients(g, loss, 0, wrt, o->n, d, err);
+    int status = quern__gradients(g, quern__optimizer_scale(o, g, loss), 0, wrt, o->n, d, err);
     if (status >= 0)
         quern__optimizer_nodes(o, g, d);
     return status;
@@ -230,7 +230,7 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, cons
         return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, the model's batch size is %lld", (long long)records,
                            (long long)m->b->records);
     if (mode == QUERN__TRAIN)
-        quern__optimizer_schedule(m->optimizer);
+        quern__optimizer_prepare(m->optimizer);
     quern__step_run run = { .slab = m->slab,
                             .arrays = arrays,
                             .records = records,

@@ -139,14 +139,13 @@ char *quern_model_summary(const quern_model *m)
     rule(&t, widths, n, "└", "─", "┴", "┘");
     long long slots = 0;
     double slot_bytes = 0;
-    for (int i = 0; m->optimizer && *(int64_t *)m->optimizer->iteration->data > 0 && i < m->optimizer->n_slots; i++) {
-        slots += (long long)quern_shape_count(&m->optimizer->slots[i]->shape);
-        slot_bytes += 4.0 * (double)quern_shape_count(&m->optimizer->slots[i]->shape);
-    }
-    if (slots) { /* the count of iterations, and the rate where it is no schedule */
-        slots += m->optimizer->schedule ? 1 : 2;
-        slot_bytes += m->optimizer->schedule ? 4 : 8;
-    }
+    const quern__variable *kept;
+    const quern__optimizer *leader = quern__optimizer_leader(m->optimizer);
+    if (leader && *(int64_t *)leader->iteration->data > 0)
+        for (int i = 0; (kept = quern__optimizer_variable(m->optimizer, i)); i++) {
+            slots += (long long)quern_shape_count(&kept->shape);
+            slot_bytes += 4.0 * (double)quern_shape_count(&kept->shape);
+        }
     add_total(&t, "Total params", all.all + slots, all.bytes + slot_bytes);
     add_total(&t, "Trainable params", all.trained, all.trained_bytes);
     add_total(&t, "Non-trainable params", all.all - all.trained, all.bytes - all.trained_bytes);

@@ -27,6 +27,8 @@ static void mark_live(making *m)
             if (v->kind == QUERN__VALUE_NODE)
                 m->live[v->node] = true;
         }
+        if (m->live[n] && node->gate)
+            m->live[quern__graph_value(m->g, node->gate)->node] = true;
     }
 }
 
@@ -47,6 +49,8 @@ static void find_roots(making *m)
                 m->splits[node->out[k]] = s;
             for (int i = 0; i < node->n_in; i++)
                 m->uses[root[node->in[i]]]++;
+            if (node->gate)
+                m->uses[root[node->gate]]++;
         }
     }
     for (int k = 0; k < m->n_outputs; k++)
@@ -70,7 +74,11 @@ static bool reads_own_part(const making *m, const quern__node *node, int i, quer
 static int ready(const making *m, int n, int phase)
 {
     const quern__node *node = quern__graph_node_at(m->g, n);
-    int state = 1;
+    int state = 1, gate = node->gate ? quern__graph_value(m->g, m->p->root[node->gate])->node : -1;
+    if (gate >= 0 && !m->done[gate])
+        return -1;
+    if (gate >= 0 && m->phase[gate] == phase)
+        state = 0;
     for (int i = 0; i < node->n_in; i++) {
         quern__id r = m->p->root[node->in[i]];
         const quern__value *v = quern__graph_value(m->g, r);
@@ -166,6 +174,8 @@ static void lifetimes(making *m)
             if (m->dies[r] < phase)
                 m->dies[r] = phase;
         }
+        if (node->gate && m->dies[m->p->root[node->gate]] < phase)
+            m->dies[m->p->root[node->gate]] = phase;
     }
     for (int k = 0; k < m->n_outputs; k++)
         m->dies[m->p->root[m->outputs[k]]] = INT32_MAX;
@@ -239,6 +249,8 @@ static int make_calls(making *m, quern_error *err)
                                      .order = e,
                                      .scope = node->scope };
         t += node->n_in + node->n_out;
+        if (node->gate)
+            entry->gate = (quern_tensor){ .dtype = quern__graph_value(m->g, node->gate)->dtype };
         for (int k = 0; k < node->n_in + node->n_out; k++) {
             quern__id id = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
             entry->call.in[k].dtype = quern__graph_value(m->g, id)->dtype;
@@ -365,6 +377,8 @@ void quern__plan_bind(quern__plan *p, void *slab, void *const *arrays)
         for (int k = 0; k < node->n_in + node->n_out; k++)
             p->entries[e].call.in[k].data =
                 quern__plan_address(p, k < node->n_in ? node->in[k] : node->out[k - node->n_in], slab, arrays);
+        if (node->gate)
+            p->entries[e].gate.data = quern__plan_address(p, node->gate, slab, arrays);
     }
     for (int e = 0; e < p->n_entries; e++)
         for (int k = 0; k < p->entries[e].call.n_out; k++) {

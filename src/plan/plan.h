@@ -13,8 +13,9 @@ typedef struct quern__entry {
     quern__kernel *kernel;
     const char *kernel_name;
     const quern__node *node;
-    int64_t grain; /* of a block along the call's axis */
-    bool barrier;  /* wait for all threads first       */
+    int64_t grain;     /* of a block along the call's axis */
+    quern_tensor gate; /* where it is 0 the call is left out; no data: there is none */
+    bool barrier;      /* wait for all threads first       */
     int32_t phase;
 } quern__entry;
 

@@ -31,6 +31,8 @@ static void watch(const quern__call *c, int64_t begin, int64_t end)
 static int run_block(running *r, quern__entry *e, int64_t begin, int64_t end, double *seconds)
 {
     double start = seconds ? quern__now() : 0;
+    if (e->gate.data && quern__get(&e->gate, 0) == 0)
+        return QUERN_OK;
     int status = e->kernel(&e->call, begin, end);
     if (status >= 0 && r->run->watch)
         watch(&e->call, begin, end);
