@@ -1,5 +1,5 @@
-/* Cross-entropies: of logits where there are any, else of probabilities clipped to [1e-7, 1 - 1e-7].
- * Formulas: https://keras.io/api/losses/probabilistic_losses/ */
+/* Cross-entropies: of logits where there are any, else of probabilities clipped to [1e-7, 1 - 1e-7]; and losses that are an op
+ * each. Formulas: https://keras.io/api/losses/probabilistic_losses/ */
 #include "losses.h"
 
 #include <string.h>
@@ -145,4 +145,16 @@ VALUE(quern__generalized_crossentropy)
     const quern_shape *s = quern__shape_of(g, p);
     quern__id hot = quern__one_hot(g, labels_for(g, t, p), s->dims[s->rank - 1], true);
     return quern__scale(g, complement(g, power(g, sum_last(g, quern__mul2(g, hot, p), false), q)), 1 / q);
+}
+
+VALUE(quern__ctc_value)
+{
+    (void)config;
+    return quern__ctc(g, t, p);
+}
+
+VALUE(quern__circle_value)
+{
+    return quern__circle(g, t, p, quern__config_number(config, "gamma"), quern__config_number(config, "margin"),
+                         quern__config_bool(config, "remove_diagonal"));
 }

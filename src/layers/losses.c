@@ -34,6 +34,13 @@ static quern__id not_ignored(quern__graph *g, json_t *config, quern__id truth, q
     return quern__binary(g, QUERN__NOT_EQUAL, labels, quern__graph_constant(g, (double)json_integer_value(ignore), QUERN_FLOAT32));
 }
 
+/* Keras takes a circle of 0 as one that is masked. */
+static quern__id above_zero(quern__graph *g, json_t *config, quern__id truth, quern__id values)
+{
+    (void)config, (void)truth;
+    return quern__binary(g, QUERN__GREATER, values, quern__graph_constant(g, 0, QUERN_FLOAT32));
+}
+
 #define REDUCTION                                             \
     {                                                         \
         "reduction", QUERN__F_TEXT, "\"sum_over_batch_size\"" \
@@ -61,6 +68,11 @@ static const quern__field dice_fields[] = { REDUCTION, { "name", QUERN__F_TEXT, 
 static const quern__field tversky_fields[] = {
     { "alpha", QUERN__F_NUMBER, "0.5" }, { "beta", QUERN__F_NUMBER, "0.5" }, REDUCTION, { "axis", QUERN__F_ANY, "null" }, { 0 }
 };
+static const quern__field circle_fields[] = { { "gamma", QUERN__F_NUMBER, "80.0" },
+                                              { "margin", QUERN__F_NUMBER, "0.4" },
+                                              { "remove_diagonal", QUERN__F_BOOL, "true" },
+                                              REDUCTION,
+                                              { 0 } };
 static const quern__field q_loss[] = { { "q", QUERN__F_NUMBER, "0.5" }, REDUCTION, { 0 } };
 static const quern__field threshold_metric[] = { { "threshold", QUERN__F_NUMBER, "0.5" }, { 0 } };
 static const quern__field binary_metric[] = { { "from_logits", QUERN__F_BOOL, "false" },
@@ -111,6 +123,15 @@ BOTH(cce, "CategoricalCrossentropy", "", logits_loss, logits_metric, quern__cate
 LOSS(categorical_focal, "CategoricalFocalCrossentropy", "", categorical_focal_fields, quern__categorical_focal, 0);
 LOSS(generalized, "CategoricalGeneralizedCrossEntropy", "", q_loss, quern__generalized_crossentropy, LABELS);
 METRIC(scce, "SparseCategoricalCrossentropy", "", sparse_metric, quern__sparse_categorical_crossentropy, LABELS);
+LOSS(ctc, "CTC", "", plain_loss, quern__ctc_value, LABELS);
+static const quern__class circle_loss = { .group = QUERN__LOSS,
+                                          .name = "Circle",
+                                          .aliases = "",
+                                          .module = "keras.losses",
+                                          .fields = circle_fields,
+                                          .value = quern__circle_value,
+                                          .valid = above_zero,
+                                          .extra = LABELS };
 static const quern__class scce_loss = { .group = QUERN__LOSS,
                                         .name = "SparseCategoricalCrossentropy",
                                         .aliases = "",
@@ -131,12 +152,29 @@ METRIC(pearson, "PearsonCorrelation", "", axis_metric, quern__pearson, 0);
 METRIC(concordance, "ConcordanceCorrelation", "", axis_metric, quern__concordance, 0);
 METRIC(sparse_top_k_accuracy, "SparseTopKCategoricalAccuracy", "", k_metric, quern__sparse_top_k, LABELS);
 
-const quern__class *const quern__loss_classes[] = {
-    &mse_loss,         &mae_loss,     &mape_loss, &msle_loss,         &cosine_loss,        &huber_loss,
-    &log_cosh_loss,    &poisson_loss, &kl_loss,   &hinge_loss,        &squared_hinge_loss, &categorical_hinge_loss,
-    &dice_loss,        &tversky_loss, &bce_loss,  &binary_focal_loss, &cce_loss,           &categorical_focal_loss,
-    &generalized_loss, &scce_loss,    NULL
-};
+const quern__class *const quern__loss_classes[] = { &mse_loss,
+                                                    &mae_loss,
+                                                    &mape_loss,
+                                                    &msle_loss,
+                                                    &cosine_loss,
+                                                    &huber_loss,
+                                                    &log_cosh_loss,
+                                                    &poisson_loss,
+                                                    &kl_loss,
+                                                    &hinge_loss,
+                                                    &squared_hinge_loss,
+                                                    &categorical_hinge_loss,
+                                                    &dice_loss,
+                                                    &tversky_loss,
+                                                    &bce_loss,
+                                                    &binary_focal_loss,
+                                                    &cce_loss,
+                                                    &categorical_focal_loss,
+                                                    &generalized_loss,
+                                                    &scce_loss,
+                                                    &ctc_loss,
+                                                    &circle_loss,
+                                                    NULL };
 const quern__class *const quern__metric_classes[] = { &mse_metric,
                                                       &mae_metric,
                                                       &mape_metric,

@@ -13,7 +13,7 @@ quern__value_fn quern__squared, quern__absolute, quern__percentage, quern__squar
     quern__tversky, quern__pearson, quern__concordance;
 /* crossentropy.c */
 quern__value_fn quern__binary_crossentropy, quern__categorical_crossentropy, quern__sparse_categorical_crossentropy,
-    quern__binary_focal, quern__categorical_focal, quern__generalized_crossentropy;
+    quern__ctc_value, quern__circle_value, quern__binary_focal, quern__categorical_focal, quern__generalized_crossentropy;
 /* accuracy.c */
 quern__value_fn quern__values, quern__equal, quern__argmax_equal, quern__sparse_equal, quern__binary_equal, quern__sparse_top_k,
     quern__top_k;

@@ -13,7 +13,8 @@ extern const quern__op quern__op_unary, quern__op_unary_slope, quern__op_binary,
     quern__op_lookup, quern__op_convolve, quern__op_convolve_back, quern__op_convolve_weights, quern__op_convolve_turn,
     quern__op_depthwise, quern__op_depthwise_back, quern__op_depthwise_weights, quern__op_pool, quern__op_pool_slope,
     quern__op_batch_moments, quern__op_batch_merge, quern__op_batch_normalize, quern__op_batch_sums, quern__op_batch_slope,
-    quern__op_noise, quern__op_each, quern__op_tally, quern__op_confusion, quern__op_keep_top;
+    quern__op_noise, quern__op_each, quern__op_tally, quern__op_confusion, quern__op_keep_top, quern__op_ctc, quern__op_ctc_slope,
+    quern__op_circle, quern__op_circle_slope;
 
 const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_unary_slope,
@@ -84,6 +85,10 @@ const quern__op *const quern__ops[] = { &quern__op_unary,
                                         &quern__op_tally,
                                         &quern__op_confusion,
                                         &quern__op_keep_top,
+                                        &quern__op_ctc,
+                                        &quern__op_ctc_slope,
+                                        &quern__op_circle,
+                                        &quern__op_circle_slope,
                                         NULL };
 
 const quern__op *quern__op_of(const quern__graph *g, quern__id id)

@@ -235,6 +235,13 @@ quern__id quern__crossentropy(quern__graph *g, quern__id targets, quern__id logi
 /* 1 at the label's place, else 0: (…, depth) float32. check: a label outside is an error; else its row is 0. */
 quern__id quern__one_hot(quern__graph *g, quern__id labels, int64_t depth, bool check);
 
+/* ---- losses of whole sequences and batches (ctc.c, circle.c) ---- */
+/* Keras's ctc: of labels (records, labels), 0 where there is none, and logits (records, steps, classes), of which class 0 is blank;
+ * (records). Infinite where the labels do not fit into the steps. */
+quern__id quern__ctc(quern__graph *g, quern__id labels, quern__id logits);
+/* Keras's circle: of labels (records) and embeddings (records, width); (records). alone: a record is no pair with itself. */
+quern__id quern__circle(quern__graph *g, quern__id labels, quern__id embeddings, double gamma, double margin, bool alone);
+
 /* ---- counting (tally.c) ---- */
 /* How thresholds lie: anyhow; at i / (n - 1) of 0 … 1, which is quick; the same, but the first below 0 and the last above 1. */
 typedef enum quern__thresholds { QUERN__THRESHOLDS_ANY, QUERN__THRESHOLDS_EVEN, QUERN__THRESHOLDS_OPEN } quern__thresholds;

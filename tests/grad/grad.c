@@ -29,6 +29,17 @@ static quern__id crossentropy(quern__graph *g, quern__id x, quern__id other, int
     quern__id labels = quern__argmax(g, quern__scale(g, other, -1));
     return quern__sparse_crossentropy(g, labels, x, QUERN__NO_LABEL);
 }
+/* Labels 1, 2 of one record of three steps; labels 0, 1, 1 of three records. */
+static quern__id labelled(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape s = *quern__shape_of(g, x), steps = { .rank = 3, .dims = { 1, s.dims[0], s.dims[1] } },
+                two = { .rank = 2, .dims = { 1, 2 } };
+    (void)other;
+    if (f == 0)
+        return quern__ctc(g, quern__reshape(g, quern__shift(g, quern__iota(g, 2), 1), &two), quern__reshape(g, x, &steps));
+    quern__id labels = quern__unary(g, QUERN__CLIP, quern__iota(g, s.dims[0]), 0, 1, 0);
+    return quern__circle(g, labels, quern__scale(g, x, 0.4), 3, 0.3, f == 1);
+}
 static quern__id reduced(quern__graph *g, quern__id x, quern__id other, int f)
 {
     (void)other;
@@ -159,6 +170,8 @@ static void gradients_are_right(void **state)
         check_gradient("attention", attended, f, -0.6, 0.13);
     for (int f = 0; f < 3; f++)
         check_gradient("batched_matmul", pairs, f, -1.3, 0.21);
+    for (int f = 0; f < 3; f++)
+        check_gradient("ctc, circle", labelled, f, -0.9, 0.17);
     for (int f = 0; f < 2; f++) {
         check_gradient("rows", rows_moved, f, -1.3, 0.21);
     }

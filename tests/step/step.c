@@ -184,9 +184,49 @@ static void bad_label_is_named(void **state)
     }
 }
 
+/* A node behind a gate leaves a variable as it is where the gate is 0, for any number of threads; what reads it goes on. */
+static void gates_leave_out(void **state)
+{
+    enum { rows = 256, columns = 512 };
+    quern_error err = { 0 };
+    (void)state;
+    for (int threads = 1; threads <= 2; threads++) {
+        net *n = calloc(1, sizeof *n);
+        quern_shape scalar = { .rank = 1, .dims = { -1 } };
+        quern__variable *sum = variable(n, 0, QUERN_FLOAT32, 2, rows, columns),
+                        *twice = variable(n, 1, QUERN_FLOAT32, 2, rows, columns);
+        quern__variable *calls = variable(n, 2, QUERN_FLOAT32, 0, 0, 0);
+        n->g = quern__graph_new();
+        quern__id open = quern__reduce(n->g, QUERN__SUM, quern__graph_batch(n->g, 0, QUERN_FLOAT32, &scalar), ~0u, false);
+        quern__id count = quern__graph_variable(n->g, calls);
+        assert_int_equal(quern__graph_gate(n->g, open), 0);
+        quern__id grown =
+            quern__assign(n->g, sum, quern__add2(n->g, quern__graph_variable(n->g, sum), quern__shift(n->g, count, 1)));
+        assert_int_equal(quern__graph_gate(n->g, 0), open);
+        quern__assign(n->g, twice, quern__scale(n->g, grown, 2));
+        quern__assign(n->g, calls, quern__shift(n->g, count, 1));
+        CHECK_OK(quern__graph_verify(n->g, &err), err);
+        n->plan = quern__plan_new(n->g, NULL, 0, 1, &err);
+        assert_non_null(n->plan);
+        n->slab = quern__alloc_aligned(n->plan->slab_bytes + 64, 64);
+        quern__team *team = quern__team_new(threads, &err);
+        float gate[5] = { 1, 0, 0, 1, 0 }, wanted[5] = { 1, 1, 1, 5, 5 }; /* calls 1 and 4 add 1 and 4 */
+        for (int k = 0; k < 5; k++) {
+            void *arrays[1] = { &gate[k] };
+            CHECK_OK(quern__step(team, n->plan, &(quern__step_run){ .slab = n->slab, .arrays = arrays, .records = 1 }, &err), err);
+            const float *a = quern__variable_numbers(sum), *b = quern__variable_numbers(twice);
+            for (int i = 0; i < rows * columns; i++)
+                assert_true(a[i] == wanted[k] && b[i] == 2 * wanted[k]);
+        }
+        quern__team_free(team);
+        net_free(n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits_for_any_threads), cmocka_unit_test(panels_change_nothing),
-                                        cmocka_unit_test(it_learns_and_allocates_nothing), cmocka_unit_test(bad_label_is_named) };
+                                        cmocka_unit_test(it_learns_and_allocates_nothing), cmocka_unit_test(bad_label_is_named),
+                                        cmocka_unit_test(gates_leave_out) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,124 @@
+/* The circle loss of each record of a batch among all its records: embeddings of one label are drawn together, others apart. Sun
+ * and others, 2020, as keras.losses.circle has it. Each record meets every other, so the op is not divided. */
+#include "build.h"
+
+#include <math.h>
+
+typedef struct pairs {
+    const quern_tensor *labels, *embeddings;
+    int64_t n, width;
+    double gamma, margin;
+    bool alone; /* a record is no pair with itself */
+} pairs;
+
+static pairs pairs_of(const quern__call *c)
+{
+    return (pairs){ .labels = &c->in[0],
+                    .embeddings = &c->in[1],
+                    .n = c->in[1].shape.dims[0],
+                    .width = c->in[1].shape.dims[1],
+                    .gamma = c->attr->f[0],
+                    .margin = c->attr->f[1],
+                    .alone = c->attr->i[0] };
+}
+
+static bool alike(const pairs *p, int64_t i, int64_t j) { return quern__get(p->labels, i) == quern__get(p->labels, j); }
+static bool counts(const pairs *p, int64_t i, int64_t j) { return i != j || !p->alone; }
+
+/* 1 - cosine, before it is cut at 0. */
+static double distance(const pairs *p, int64_t i, int64_t j)
+{
+    double dot = 0;
+    for (int64_t k = 0; k < p->width; k++)
+        dot += quern__get(p->embeddings, i * p->width + k) * quern__get(p->embeddings, j * p->width + k);
+    return 1 - dot;
+}
+
+/* The weighted distance of a pair, and its slope by the distance. */
+static double pull(const pairs *p, bool same, double d, double *slope)
+{
+    double cut = fmax(d, 0), weight = fmax(same ? p->margin + cut : 1 + p->margin - cut, 0);
+    double rest = (same ? p->margin : 1 - p->margin) - cut, sign = same ? -p->gamma : p->gamma;
+    *slope = d >= 0 ? sign * ((weight > 0 ? (same ? rest : -rest) : 0) - weight) : 0;
+    return sign * weight * rest;
+}
+
+/* The logarithms of the sums of exponentials over those of a record's label, and over the others; -infinity for none. */
+static void log_sums(const pairs *p, int64_t i, double sums[2])
+{
+    double most[2] = { -INFINITY, -INFINITY }, slope;
+    sums[0] = sums[1] = 0;
+    for (int64_t j = 0; j < p->n; j++)
+        if (counts(p, i, j))
+            most[alike(p, i, j)] = fmax(most[alike(p, i, j)], pull(p, alike(p, i, j), distance(p, i, j), &slope));
+    for (int64_t j = 0; j < p->n; j++)
+        if (counts(p, i, j))
+            sums[alike(p, i, j)] += exp(pull(p, alike(p, i, j), distance(p, i, j), &slope) - most[alike(p, i, j)]);
+    for (int k = 0; k < 2; k++)
+        sums[k] = sums[k] > 0 ? most[k] + log(sums[k]) : -INFINITY;
+}
+
+static int circle_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    pairs p = pairs_of(c);
+    double sums[2];
+    (void)begin, (void)end;
+    for (int64_t i = 0; i < p.n; i++) {
+        log_sums(&p, i, sums);
+        double x = sums[0] + sums[1];
+        quern__set(&c->out[0], i, fmax(x, 0) + log1p(exp(-fabs(x))));
+    }
+    return 0;
+}
+
+/* Inputs labels, embeddings, dy. */
+static int circle_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    pairs p = pairs_of(c);
+    double sums[2], slope;
+    (void)begin, (void)end;
+    for (int64_t i = 0; i < p.n * p.width; i++)
+        quern__set(&c->out[0], i, 0);
+    for (int64_t i = 0; i < p.n; i++) {
+        log_sums(&p, i, sums);
+        double outer = quern__get(&c->in[2], i) / (1 + exp(-(sums[0] + sums[1])));
+        for (int64_t j = 0; j < p.n && sums[0] + sums[1] > -INFINITY; j++) {
+            if (!counts(&p, i, j))
+                continue;
+            bool same = alike(&p, i, j);
+            double value = pull(&p, same, distance(&p, i, j), &slope), by = -outer * exp(value - sums[same]) * slope;
+            for (int64_t k = 0; k < p.width; k++) {
+                int64_t a = i * p.width + k, b = j * p.width + k;
+                double x = quern__get(p.embeddings, a), y = quern__get(p.embeddings, b);
+                quern__set(&c->out[0], a, quern__get(&c->out[0], a) + by * y);
+                quern__set(&c->out[0], b, quern__get(&c->out[0], b) + by * x);
+            }
+        }
+    }
+    return 0;
+}
+
+const quern__op quern__op_circle_slope = { .name = "circle_slope", .ways = quern__ways_whole, .reference = circle_slope_reference };
+
+static void circle_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+{
+    quern__attr attr = node->attr;
+    quern__id in[3] = { node->in[0], node->in[1], dy[0] };
+    dx[1] = quern__build(g, &quern__op_circle_slope, in, 3, &attr, quern__shape_of(g, in[1]), quern__dtype_of(g, in[1]));
+}
+
+const quern__op quern__op_circle = {
+    .name = "circle", .ways = quern__ways_whole, .gradient = circle_gradient, .reference = circle_reference
+};
+
+quern__id quern__circle(quern__graph *g, quern__id labels, quern__id embeddings, double gamma, double margin, bool alone)
+{
+    if (!labels || !embeddings)
+        return 0;
+    quern_shape s = *quern__shape_of(g, embeddings), rows = { .rank = 1, .dims = { s.dims[0] } };
+    if (s.rank != 2)
+        return quern__graph_fail(g, QUERN_SHAPE, "circle needs embeddings (records, width)");
+    quern__attr attr = { .i = { alone }, .f = { gamma, margin } };
+    return quern__build(g, &quern__op_circle, (quern__id[]){ quern__reshape(g, labels, &rows), embeddings }, 2, &attr, &rows,
+                        quern__dtype_of(g, embeddings));
+}
