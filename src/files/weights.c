@@ -3,6 +3,7 @@
 #include "files.h"
 
 #include <hdf5.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,12 +53,6 @@ static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quer
             status = fn(user, file, path, quern__layer_idf(l), err);
         }
     }
-    const quern__optimizer *o = m->optimizer;
-    quern__variable *v;
-    for (int i = 0; o && status >= 0 && (v = quern__optimizer_variable(o, i)); i++) {
-        snprintf(path, sizeof path, "optimizer/vars/%d", i);
-        status = fn(user, file, path, v, err);
-    }
     return status;
 }
 
@@ -91,12 +86,49 @@ static int write_one(void *user, hid_t file, const char *path, quern__variable *
     return ok ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written");
 }
 
+/* Calls with what an optimizer keeps, below `group`. */
+static int visit_optimizer(const quern__optimizer *o, const char *group, hid_t file, visitor *fn, void *user, quern_error *err)
+{
+    char path[256];
+    int status = QUERN_OK;
+    quern__variable *v;
+    for (int i = 0; status >= 0 && (v = quern__optimizer_variable(o, i)); i++) {
+        snprintf(path, sizeof path, "%s/vars/%d", group, i);
+        status = fn(user, file, path, v, err);
+    }
+    return status;
+}
+
+/* Keras writes an optimizer inside another a second time, by itself: the one that a loss is scaled for, or each of several. */
+static int write_inner(const quern__optimizer *o, hid_t file, quern_error *err)
+{
+    char group[192], name[64];
+    int status = QUERN_OK;
+    for (int i = 0; status >= 0 && i < o->n_inner; i++) {
+        const quern__optimizer *inner = o->inner[i];
+        int same = 0;
+        for (int k = 0; k < i; k++)
+            same += o->inner[k]->kind == inner->kind;
+        quern__snake_case(inner->kind->name, name, sizeof name);
+        if (quern__optimizer_leader((quern__optimizer *)(uintptr_t)o) == inner)
+            snprintf(group, sizeof group, "optimizer/inner_optimizer");
+        else
+            snprintf(group, sizeof group, same ? "optimizer/optimizers/%s_%d" : "optimizer/optimizers/%s", name, same);
+        status = visit_optimizer(inner, group, file, write_one, NULL, err);
+    }
+    return status;
+}
+
 int quern__weights_write(const quern_model *m, char **bytes, size_t *n, quern_error *err)
 {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t file = open_image(NULL, 0);
     int status = file < 0 ? quern__fail(err, QUERN_NOMEM, "weights", "HDF5 cannot make a file in memory")
                           : visit(m, file, write_one, NULL, err);
+    if (status >= 0 && m->optimizer)
+        status = visit_optimizer(m->optimizer, "optimizer", file, write_one, NULL, err);
+    if (status >= 0 && m->optimizer)
+        status = write_inner(m->optimizer, file, err);
     hid_t root = status >= 0 ? H5Gcreate2(file, "vars", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) : -1;
     if (root >= 0)
         H5Gclose(root);
@@ -110,8 +142,8 @@ int quern__weights_write(const quern_model *m, char **bytes, size_t *n, quern_er
     return status;
 }
 
-/* Only hard links to plain datasets: no external files, no virtual ones. */
-static hid_t open_plain(hid_t file, const char *path)
+/* Whether every part of a path is a hard link: nothing leads out of the file. */
+static bool is_inside(hid_t file, const char *path)
 {
     char part[192];
     for (const char *p = path;; p++) {
@@ -119,10 +151,17 @@ static hid_t open_plain(hid_t file, const char *path)
         snprintf(part, sizeof part, "%.*s", (int)(p - path), path);
         H5L_info_t link;
         if (H5Lget_info(file, part, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
-            return -1;
+            return false;
         if (!*p)
-            break;
+            return true;
     }
+}
+
+/* Only plain datasets: no external files, no virtual ones. */
+static hid_t open_plain(hid_t file, const char *path)
+{
+    if (!is_inside(file, path))
+        return -1;
     hid_t set = H5Dopen2(file, path, H5P_DEFAULT);
     hid_t plist = set >= 0 ? H5Dget_create_plist(set) : -1;
     bool plain = plist >= 0 && H5Pget_external_count(plist) == 0 && H5Pget_layout(plist) != H5D_VIRTUAL;
@@ -160,6 +199,21 @@ static int read_one(void *user, hid_t file, const char *path, quern__variable *v
     return status;
 }
 
+/* Whether the file has as many numbers of the optimizer as it keeps; else they are left out, as Keras does, with a warning unless
+ * it was never used. */
+static bool keeps_as_much(const quern__optimizer *o, hid_t file, const char *path)
+{
+    H5G_info_t info;
+    hid_t group = is_inside(file, "optimizer/vars") ? H5Gopen2(file, "optimizer/vars", H5P_DEFAULT) : -1;
+    int found = group >= 0 && H5Gget_info(group, &info) >= 0 && info.nlinks < INT_MAX ? (int)info.nlinks : 0;
+    if (group >= 0)
+        H5Gclose(group);
+    if (found && found != quern__optimizer_count(o, false) && found != quern__optimizer_count(o, true))
+        quern__warn("%s: the optimizer begins anew: the file has %d of its variables, not %d", path, found,
+                    quern__optimizer_count(o, false));
+    return found == quern__optimizer_count(o, false);
+}
+
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err)
 {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -167,6 +221,8 @@ int quern__weights_read(quern_model *m, const char *path, const char *bytes, siz
     if (file < 0)
         return quern__fail(err, QUERN_FORMAT, path, "model.weights.h5 is no HDF5 file");
     int status = visit(m, file, read_one, (void *)(uintptr_t)path, err);
+    if (status >= 0 && m->optimizer && keeps_as_much(m->optimizer, file, path))
+        status = visit_optimizer(m->optimizer, "optimizer", file, read_one, (void *)(uintptr_t)path, err);
     H5Fclose(file);
     return status;
 }

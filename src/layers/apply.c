@@ -196,6 +196,14 @@ quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i)
     return NULL;
 }
 
+int quern__optimizer_count(const quern__optimizer *o, bool unused)
+{
+    int n = (o->schedule ? 1 : 2) + (unused ? 0 : o->n_slots);
+    for (int i = 0; i < o->n_inner; i++)
+        n += quern__optimizer_count(o->inner[i], unused);
+    return n;
+}
+
 void quern__keras_path(const quern__optimizer *o, int k, char *out, size_t size)
 {
     snprintf(out, size, "%s%s%s", o->within, *o->within ? "/" : "", o->trained[k]->path);

@@ -352,6 +352,8 @@ quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config,
 void quern__optimizer_free(quern__optimizer *o);
 /* Everything it keeps, in the order in which Keras saves it, inner optimizers last; NULL at the end. */
 quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i);
+/* How many numbers those are; and how many there are before the first step, in files that Keras wrote then. */
+int quern__optimizer_count(const quern__optimizer *o, bool unused);
 /* The optimizer that has the rate and counts the steps: itself, or the inner one that it scales for. */
 quern__optimizer *quern__optimizer_leader(quern__optimizer *o);
 /* The config with the rates of now, as files have it. Returns new. */
