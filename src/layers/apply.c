@@ -22,6 +22,8 @@ quern__variable *quern__slot_made(quern__optimizer *o, int k, int which, const c
     return v;
 }
 
+void quern__slot_automatic(quern__optimizer *o) { o->automatic[o->n_slots - 1] = true; }
+
 quern__variable *quern__slot(quern__optimizer *o, int k, int which, const char *name, quern_error *err)
 {
     char path[256];
@@ -81,13 +83,15 @@ static bool make_room(quern__optimizer *o)
     size_t n = (size_t)o->n + 1;
     o->trained = quern__zalloc(n, sizeof *o->trained);
     o->slots = quern__zalloc((QUERN__SLOTS + 2) * n + 2, sizeof *o->slots);
+    o->automatic = quern__zalloc((QUERN__SLOTS + 2) * n + 2, sizeof *o->automatic);
     o->place = quern__zalloc(n, sizeof *o->place);
     o->averages = quern__zalloc(n, sizeof *o->averages);
     o->sums = quern__zalloc(n, sizeof *o->sums);
     o->undecayed = quern__zalloc(n, sizeof *o->undecayed);
     o->constraints = quern__zalloc(n, sizeof *o->constraints);
     o->inner_of = quern__zalloc(n, sizeof *o->inner_of);
-    return o->trained && o->slots && o->place && o->averages && o->sums && o->undecayed && o->constraints && o->inner_of;
+    return o->trained && o->slots && o->automatic && o->place && o->averages && o->sums && o->undecayed && o->constraints &&
+           o->inner_of;
 }
 
 static const char *last_part(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
@@ -169,6 +173,7 @@ void quern__optimizer_free(quern__optimizer *o)
     quern__free(o->inner_of);
     quern__free(o->trained);
     quern__free(o->slots);
+    quern__free(o->automatic);
     quern__free(o->place);
     quern__free(o->averages);
     quern__free(o->sums);
@@ -182,9 +187,12 @@ void quern__optimizer_free(quern__optimizer *o)
 
 quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i)
 {
-    int first = o->schedule ? 1 : 2, own = first + o->n_slots; /* a schedule has no rate to keep */
-    if (i < own)
-        return i == 0 ? o->iteration : i < first ? o->rate : o->slots[i - first];
+    int first = o->schedule ? 1 : 2, own = first; /* a schedule has no rate to keep */
+    if (i < first)
+        return i == 0 ? o->iteration : o->rate;
+    for (int k = 0; k < o->n_slots; k++)
+        if (!(o->inside && o->automatic[k]) && own++ == i)
+            return o->slots[k];
     for (int k = 0, at = own; k < o->n_inner; k++)
         for (int j = 0;; j++, at++) {
             quern__variable *v = quern__optimizer_variable(o->inner[k], j);
@@ -198,7 +206,9 @@ quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i)
 
 int quern__optimizer_count(const quern__optimizer *o, bool unused)
 {
-    int n = (o->schedule ? 1 : 2) + (unused ? 0 : o->n_slots);
+    int n = o->schedule ? 1 : 2;
+    for (int k = 0; k < o->n_slots && !unused; k++)
+        n += !(o->inside && o->automatic[k]);
     for (int i = 0; i < o->n_inner; i++)
         n += quern__optimizer_count(o->inner[i], unused);
     return n;

@@ -26,6 +26,13 @@ static quern__id smoothed(quern__graph *g, json_t *config, quern__id t, int64_t 
     return a > 0 ? quern__unary(g, QUERN__AFFINE, t, 1 - a, a / (double)n, 0) : t;
 }
 
+/* Keras counts the classes along the last axis, whichever the loss is along. */
+static quern__id smoothed_by_last(quern__graph *g, json_t *config, quern__id t)
+{
+    const quern_shape *s = t ? quern__shape_of(g, t) : NULL;
+    return s && s->rank ? smoothed(g, config, t, s->dims[s->rank - 1]) : t;
+}
+
 /* The logits behind a prediction: itself, or what a softmax or sigmoid was made from (as Keras keeps them); 0 when there are none.
  */
 static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const char *op, int function)
@@ -83,13 +90,11 @@ static quern__id normalised(quern__graph *g, quern__id p) { return quern__div2(g
 VALUE(quern__categorical_crossentropy)
 {
     quern__match(g, &t, &p);
-    t = quern__axis_last(g, config, t);
+    t = quern__axis_last(g, config, smoothed_by_last(g, config, t));
     quern__id z = p ? logits_of(g, config, p, "softmax", -1) : 0;
     p = quern__axis_last(g, config, p);
     if (!t || !p)
         return 0;
-    const quern_shape *s = quern__shape_of(g, p);
-    t = smoothed(g, config, t, s->dims[s->rank - 1]);
     if (z)
         return quern__crossentropy(g, t, quern__axis_last(g, config, z));
     return quern__scale(g, sum_last(g, quern__mul2(g, t, logarithm(g, clipped(g, normalised(g, p)))), false), -1);
@@ -98,12 +103,10 @@ VALUE(quern__categorical_crossentropy)
 VALUE(quern__categorical_focal)
 {
     quern__match(g, &t, &p);
-    t = quern__axis_last(g, config, t);
+    t = quern__axis_last(g, config, smoothed_by_last(g, config, t));
     p = quern__axis_last(g, config, p);
     if (!t || !p)
         return 0;
-    const quern_shape *s = quern__shape_of(g, p);
-    t = smoothed(g, config, t, s->dims[s->rank - 1]);
     p = quern__config_bool(config, "from_logits") ? quern__softmax(g, p) : p;
     p = clipped(g, normalised(g, p));
     quern__id weight =

@@ -336,6 +336,8 @@ typedef struct quern__optimizer {
     int n, n_slots; /* trained variables; slots in the order in which Keras saves them, after averages and accumulators */
     quern__variable **trained, **slots;
     int (*place)[QUERN__SLOTS];         /* by variable: numbers of its slots, -1 for none */
+    bool *automatic;                    /* by slot: Keras keeps it only where it follows attributes by itself: not inside */
+    bool inside;                        /* LossScaleOptimizer, as which this one is marked */
     quern__variable **averages, **sums; /* by variable, of the slots: moving averages, accumulated gradients; NULL: not asked */
     const char *within;                 /* what Keras's paths begin with: the name of a sequential model; "" for none */
     bool *undecayed;                    /* by variable: weight decay leaves it out */

@@ -122,7 +122,6 @@ LOSS(binary_focal, "BinaryFocalCrossentropy", "", binary_focal_fields, quern__bi
 BOTH(cce, "CategoricalCrossentropy", "", logits_loss, logits_metric, quern__categorical_crossentropy, 0);
 LOSS(categorical_focal, "CategoricalFocalCrossentropy", "", categorical_focal_fields, quern__categorical_focal, 0);
 LOSS(generalized, "CategoricalGeneralizedCrossEntropy", "", q_loss, quern__generalized_crossentropy, LABELS);
-METRIC(scce, "SparseCategoricalCrossentropy", "", sparse_metric, quern__sparse_categorical_crossentropy, LABELS);
 LOSS(ctc, "CTC", "", plain_loss, quern__ctc_value, LABELS);
 static const quern__class circle_loss = { .group = QUERN__LOSS,
                                           .name = "Circle",
@@ -132,6 +131,13 @@ static const quern__class circle_loss = { .group = QUERN__LOSS,
                                           .value = quern__circle_value,
                                           .valid = above_zero,
                                           .extra = LABELS };
+static const quern__class scce_metric = { .group = QUERN__METRIC,
+                                          .name = "SparseCategoricalCrossentropy",
+                                          .aliases = "",
+                                          .module = "keras.metrics",
+                                          .fields = sparse_metric,
+                                          .value = quern__sparse_categorical_crossentropy,
+                                          .valid = not_ignored };
 static const quern__class scce_loss = { .group = QUERN__LOSS,
                                         .name = "SparseCategoricalCrossentropy",
                                         .aliases = "",
@@ -140,7 +146,7 @@ static const quern__class scce_loss = { .group = QUERN__LOSS,
                                         .value = quern__sparse_categorical_crossentropy,
                                         .valid = not_ignored,
                                         .extra = LABELS };
-METRIC(rmse, "RootMeanSquaredError", "rmse", NULL, quern__squared, QUERN__METRIC_ROOT);
+METRIC(rmse, "RootMeanSquaredError", "rmse", NULL, quern__squares_of, QUERN__METRIC_ROOT);
 METRIC(mean, "Mean", "", NULL, quern__values, QUERN__METRIC_OF_VALUES);
 METRIC(sum, "Sum", "", NULL, quern__values, QUERN__METRIC_OF_TOTALS);
 METRIC(accuracy, "Accuracy", "", NULL, quern__equal, 0);
@@ -349,6 +355,8 @@ void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, q
         return;
     if (mask && c->extra != QUERN__METRIC_ROOT) /* Keras's takes squares as values that have none */
         weights = multiplied(g, weights, mask_weights(g, mask, false));
+    if (weights && c->valid)
+        weights = multiplied(g, weights, c->valid(g, config, truth, values));
     samplewise(g, c->extra == QUERN__METRIC_OF_TOTALS ? QUERN__SUM : QUERN__MEAN, &values, &weights);
     if (!values)
         return;

@@ -8,9 +8,9 @@
 typedef quern__id quern__value_fn(quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
 
 /* regression.c: distances, hinges, overlaps */
-quern__value_fn quern__squared, quern__absolute, quern__percentage, quern__squared_logarithmic, quern__huber, quern__log_cosh,
-    quern__poisson, quern__kl_divergence, quern__cosine, quern__hinge, quern__squared_hinge, quern__categorical_hinge, quern__dice,
-    quern__tversky, quern__pearson, quern__concordance;
+quern__value_fn quern__squared, quern__squares_of, quern__absolute, quern__percentage, quern__squared_logarithmic, quern__huber,
+    quern__log_cosh, quern__poisson, quern__kl_divergence, quern__cosine, quern__hinge, quern__squared_hinge,
+    quern__categorical_hinge, quern__dice, quern__tversky, quern__pearson, quern__concordance;
 /* crossentropy.c */
 quern__value_fn quern__binary_crossentropy, quern__categorical_crossentropy, quern__sparse_categorical_crossentropy,
     quern__ctc_value, quern__circle_value, quern__binary_focal, quern__categorical_focal, quern__generalized_crossentropy;

@@ -69,7 +69,10 @@ static int scaling_slots(quern__optimizer *o, quern_error *err)
         return QUERN_NOMEM;
     *(float *)scale->data = (float)initial;
     int status = room_for(o, 1, err);
-    return status < 0 ? status : add_inner(o, json_object_get(o->config, "inner_optimizer"), NULL, err);
+    status = status < 0 ? status : add_inner(o, json_object_get(o->config, "inner_optimizer"), NULL, err);
+    if (status >= 0)
+        o->inner[0]->inside = true;
+    return status;
 }
 
 static quern__id scaling_scale(const quern__optimizer *o, quern__graph *g, quern__id loss)

@@ -34,8 +34,10 @@ static int nadam_slots(quern__optimizer *o, quern_error *err)
     quern_shape scalar = { 0 };
     quern__variable *product =
         two_slots(o, err) < 0 ? NULL : quern__slot_made(o, -1, 0, "optimizer/u_product", QUERN_FLOAT32, &scalar, err);
-    if (product)
+    if (product) {
+        quern__slot_automatic(o);
         *(float *)product->data = 1;
+    }
     return product ? QUERN_OK : QUERN_NOMEM;
 }
 
@@ -78,8 +80,13 @@ static int adafactor_slots(quern__optimizer *o, quern_error *err)
         if (factored)
             columns.dims[s.rank - 2] = s.dims[s.rank - 1];
         int dtype = factored ? QUERN_FLOAT32 : QUERN_INT32;
-        if (!quern__slot_made(o, k, 0, path, dtype, &rows, err) || !quern__slot_made(o, k, 1, path, dtype, &columns, err) ||
-            !quern__slot(o, k, 2, "velocity", err))
+        for (int i = 0; i < 2; i++) {
+            if (!quern__slot_made(o, k, i, path, dtype, i ? &columns : &rows, err))
+                return QUERN_NOMEM;
+            if (!factored)
+                quern__slot_automatic(o);
+        }
+        if (!quern__slot(o, k, 2, "velocity", err))
             return QUERN_NOMEM;
     }
     return QUERN_OK;

@@ -9,6 +9,8 @@ quern__variable *quern__slot(quern__optimizer *o, int k, int which, const char *
 /* The same with a path, type and shape of its own. `k` < 0: it is no variable's. */
 quern__variable *quern__slot_made(quern__optimizer *o, int k, int which, const char *path, int dtype, const quern_shape *shape,
                                   quern_error *err);
+/* Marks the last slot: see `automatic`. */
+void quern__slot_automatic(quern__optimizer *o);
 /* NULL when it has none. */
 quern__variable *quern__slot_of(const quern__optimizer *o, int k, int which);
 /* One slot of every variable when `wanted`. */

@@ -48,6 +48,12 @@ static quern__id difference(quern__graph *g, quern__id t, quern__id p)
     return quern__sub2(g, t, p);
 }
 
+VALUE(quern__squares_of)
+{
+    (void)config;
+    return one(g, QUERN__SQUARE, difference(g, t, p));
+}
+
 VALUE(quern__squared)
 {
     (void)config;
