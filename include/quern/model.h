@@ -40,9 +40,9 @@ QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t see
 QUERN_API void quern_model_free(quern_model *m);
 
 /* Sets optimizer ("adam learning_rate=1e-3"), loss (one for all outputs, one each between commas, or "price:mse,kind:mae" by
- * output) and metrics (between commas, for every output or by output; "" for none; "weighted mae" counts sample weights). NULL leaves what the model was compiled with;
- * a fresh model needs an optimizer and a loss, and has no metrics. The optimizer's state begins anew. On failure the model is not
- * compiled. */
+ * output) and metrics (between commas, for every output or by output; "" for none; "weighted mae" counts sample weights). NULL
+ * leaves what the model was compiled with; a fresh model needs an optimizer and a loss, and has no metrics. The optimizer's state
+ * begins anew. On failure the model is not compiled. */
 QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err);
 /* All that is random from now on (dropout, shuffling) follows from this seed. */
 QUERN_API void quern_model_set_seed(quern_model *m, uint64_t seed);
@@ -80,8 +80,8 @@ QUERN_API int quern_test_on_batch(quern_model *m, void *const *x, void *const *y
                                   quern_error *err);
 /* Predictions of a batch: `out` gets for each output a pointer into the model's memory, valid until its next run. */
 QUERN_API int quern_predict_on_batch(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err);
-/* Names of the logs: "loss", then the metrics as they were given. A metric of several results (f1_score) is logged as their mean, and
- * behind it each by itself: f1_score[0], f1_score[1], … */
+/* Names of the logs: "loss", then the metrics as they were given. A metric of several results (f1_score) is logged as their mean,
+ * and behind it each by itself: f1_score[0], f1_score[1], … */
 QUERN_API int quern_model_logs(const quern_model *m);
 QUERN_API const char *quern_model_log_name(const quern_model *m, int i);
 

@@ -187,6 +187,7 @@ static const quern__field scaling_fields[] = { { "scale", QUERN__F_NUMBER, "1.0"
                                                SEED,
                                                { 0 } };
 
+extern const quern__class quern__stft;
 #define INITIALIZER(NAME, ALIASES, FIELDS, FILLER)                                                                       \
     &(const quern__class)                                                                                                \
     {                                                                                                                    \
@@ -209,6 +210,7 @@ const quern__class *const quern__initializer_classes[] = {
     INITIALIZER("HeNormal", "", seed_fields, he_normal),
     INITIALIZER("LecunUniform", "", seed_fields, lecun_uniform),
     INITIALIZER("LecunNormal", "", seed_fields, lecun_normal),
+    &quern__stft,
     NULL
 };
 

@@ -95,7 +95,8 @@ typedef struct quern__class {
     int (*counts)(struct quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err);
     quern__id (*count)(const struct quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights);
     void (*results)(const struct quern__measure *m, double *out);
-    bool rises; /* metrics: more is better */
+    bool rises;    /* metrics: more is better */
+    bool function; /* metrics that Keras has as functions alone: files have them in a MeanMetricWrapper */
     /* Optimizers: slots of the variables (called once); nodes that all steps share (NULL: none); the nodes of one variable's step.
      */
     int (*slots)(struct quern__optimizer *o, quern_error *err);
@@ -134,6 +135,8 @@ json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_e
 const quern__class *quern__object(quern__group group, json_t *spec, json_t **config, quern_error *err);
 /* {"module", "class_name", "config", "registered_name"} of an object. Returns new. */
 json_t *quern__serialize(const quern__class *c, json_t *config);
+/* The same of a function without arguments. Returns new. */
+json_t *quern__serialize_function(const quern__class *c);
 double quern__config_number(json_t *config, const char *key); /* NaN for null */
 int64_t quern__config_int(json_t *config, const char *key);
 bool quern__config_bool(json_t *config, const char *key);

@@ -73,6 +73,11 @@ static const quern__field circle_fields[] = { { "gamma", QUERN__F_NUMBER, "80.0"
                                               { "remove_diagonal", QUERN__F_BOOL, "true" },
                                               REDUCTION,
                                               { 0 } };
+static const quern__field huber_metric_fields[] = { { "delta", QUERN__F_NUMBER, "1.0" }, { 0 } };
+static const quern__field binary_focal_plain[] = { { "apply_class_balancing", QUERN__F_BOOL, "false" },
+                                                   FOCAL("0.25", "2.0"),
+                                                   { 0 } };
+static const quern__field categorical_focal_plain[] = { FOCAL("0.25", "2.0"), { 0 } };
 static const quern__field q_loss[] = { { "q", QUERN__F_NUMBER, "0.5" }, REDUCTION, { 0 } };
 static const quern__field threshold_metric[] = { { "threshold", QUERN__F_NUMBER, "0.5" }, { 0 } };
 static const quern__field binary_metric[] = { { "from_logits", QUERN__F_BOOL, "false" },
@@ -154,6 +159,17 @@ METRIC(binary_accuracy, "BinaryAccuracy", "", threshold_metric, quern__binary_eq
 METRIC(categorical_accuracy, "CategoricalAccuracy", "", NULL, quern__argmax_equal, 0);
 METRIC(sparse_accuracy, "SparseCategoricalAccuracy", "", NULL, quern__sparse_equal, LABELS);
 METRIC(top_k_accuracy, "TopKCategoricalAccuracy", "", top_k_metric, quern__top_k, 0);
+#define FUNCTION(ID, NAME, FIELDS, VALUE)                                \
+    static const quern__class ID##_metric = { .group = QUERN__METRIC,    \
+                                              .name = NAME,              \
+                                              .aliases = "",             \
+                                              .module = "keras.metrics", \
+                                              .fields = FIELDS,          \
+                                              .value = VALUE,            \
+                                              .function = true }
+FUNCTION(huber, "huber", huber_metric_fields, quern__huber);
+FUNCTION(binary_focal, "binary_focal_crossentropy", binary_focal_plain, quern__binary_focal);
+FUNCTION(categorical_focal, "categorical_focal_crossentropy", categorical_focal_plain, quern__categorical_focal);
 METRIC(pearson, "PearsonCorrelation", "", axis_metric, quern__pearson, 0);
 METRIC(concordance, "ConcordanceCorrelation", "", axis_metric, quern__concordance, 0);
 METRIC(sparse_top_k_accuracy, "SparseTopKCategoricalAccuracy", "", k_metric, quern__sparse_top_k, LABELS);
@@ -204,6 +220,9 @@ const quern__class *const quern__metric_classes[] = { &mse_metric,
                                                       &sparse_accuracy_metric,
                                                       &top_k_accuracy_metric,
                                                       &sparse_top_k_accuracy_metric,
+                                                      &huber_metric,
+                                                      &binary_focal_metric,
+                                                      &categorical_focal_metric,
                                                       &pearson_metric,
                                                       &concordance_metric,
                                                       &quern__metric_tp,

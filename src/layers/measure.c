@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { most_counts = 1 << 23 };
+
 void quern__measure_free(quern__measure *m)
 {
     if (!m)
@@ -19,6 +21,8 @@ void quern__measure_free(quern__measure *m)
 
 int quern__measure_total(quern__measure *m, const quern_shape *shape, quern_error *err)
 {
+    if (quern_shape_count(shape) > most_counts) /* a file may ask for it */
+        return quern__fail(err, QUERN_UNSUPPORTED, m->row ? m->row->name : NULL, "more than %d counts", most_counts);
     m->total = quern__variable_new("total", QUERN_FLOAT64, shape, false, err);
     return m->total ? QUERN_OK : QUERN_NOMEM;
 }

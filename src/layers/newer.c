@@ -160,8 +160,12 @@ static int for_adam(const quern__optimizer *o, int k, quern_error *err)
     return 0;
 }
 
+enum { most_ns_steps = 100 };
+
 static int muon_slots(quern__optimizer *o, quern_error *err)
 {
+    if (!(number(o, "ns_steps") >= 0 && number(o, "ns_steps") <= most_ns_steps))
+        return quern__fail(err, QUERN_INVALID, o->kind->name, "ns_steps is outside 0 … %d", most_ns_steps);
     for (int k = 0; k < o->n; k++) {
         int adam = for_adam(o, k, err);
         if (adam < 0)

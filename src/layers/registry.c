@@ -238,15 +238,28 @@ const quern__class *quern__object(quern__group group, json_t *spec, json_t **con
         name = json_string_value(given);
         given = NULL;
     }
+    json_t *fn = json_object_get(given, "fn"), *own = NULL;
+    if (name && fn && quern__same_name(name, "MeanMetricWrapper")) { /* a mean of a function: its arguments are beside it */
+        name = json_is_string(fn) ? json_string_value(fn) : quern__config_text(fn, "config");
+        own = json_copy(given);
+        json_object_del(own, "fn");
+        given = own;
+    }
     if (!name) {
+        json_decref(own);
         quern__fail(err, QUERN_FORMAT, NULL, "a %s is neither a name nor an object", groups[group].name);
         return NULL;
     }
     const quern__class *c = quern__class_find(group, name, err);
-    if (!c)
-        return NULL;
-    *config = quern__config(c, given, false, err);
+    *config = c ? quern__config(c, given, false, err) : NULL;
+    json_decref(own);
     return *config ? c : NULL;
+}
+
+json_t *quern__serialize_function(const quern__class *c)
+{
+    return json_pack("{s:s, s:s, s:s, s:s}", "module", "builtins", "class_name", "function", "config", c->name, "registered_name",
+                     "function");
 }
 
 json_t *quern__serialize(const quern__class *c, json_t *config)
@@ -254,6 +267,13 @@ json_t *quern__serialize(const quern__class *c, json_t *config)
     json_t *own = json_copy(config);
     if (json_is_null(json_object_get(own, "name"))) /* Keras then gives one; it does not take null everywhere */
         json_object_del(own, "name");
+    if (c->function) {
+        if (!json_object_get(own, "name"))
+            json_object_set_new(own, "name", json_string(c->name));
+        json_object_set_new(own, "fn", quern__serialize_function(c));
+        return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", "MeanMetricWrapper", "config", own,
+                         "registered_name");
+    }
     return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", c->written ? c->written : c->name, "config", own,
                      "registered_name");
 }

@@ -228,7 +228,7 @@ static quern_model *trained(const char *words, const char *optimizer, int thread
 static void check_training(checking *c, const char *what, const char *words, const char *optimizer)
 {
     quern_error err = { 0 };
-    char name[80];
+    char name[128];
     quern_model *a = trained(words, optimizer, 1, &err), *b = trained(words, optimizer, 2, &err);
     bool same = !err.code;
     for (int i = 0; same && i < quern_model_weights(a); i++) {
@@ -263,6 +263,9 @@ int quern_self_check(quern_check_fn *report, void *user)
     check_training(&c, "sgd momentum=0.9", plain, "sgd momentum=0.9");
     check_training(&c, "rmsprop", plain, "rmsprop");
     check_training(&c, "adam", plain, "adam");
+    static const char averaged[] = "nadam gradient_accumulation_steps=2 use_ema=true ema_overwrite_frequency=3";
+    check_training(&c, averaged, plain, averaged);
+    check_training(&c, "loss_scale_optimizer muon", plain, "loss_scale_optimizer muon");
     check_training(&c, "images", picture, "adam");
     return c.ok ? QUERN_OK : QUERN_INTERNAL;
 }

@@ -195,6 +195,20 @@ static int set_metrics(quern_model *m, const char *key, bool weighted, quern_err
 
 /* ---- losses and the optimizer ---- */
 
+/* "crossentropy" is the binary one for outputs of one number. For more Keras looks at the targets, which nobody has seen here: the
+ * loss says what they must be. Returns new; NULL, told. */
+static json_t *loss_meant(const quern_model *m, json_t *own, int output, quern_error *err)
+{
+    const char *name = json_string_value(own);
+    quern_shape s = quern_model_output_shape(m, output);
+    if (!name || (!quern__same_name(name, "crossentropy") && !quern__same_name(name, "ce")))
+        return json_incref(own);
+    if (s.rank && s.dims[s.rank - 1] == 1)
+        return json_string("binary_crossentropy");
+    quern__fail(err, QUERN_INVALID, "loss", "'%s' may be sparse_categorical_crossentropy or categorical_crossentropy here", name);
+    return NULL;
+}
+
 static int set_losses(quern_model *m, quern_error *err)
 {
     json_t *losses = json_object_get(m->compile, "loss"), *weights = json_object_get(m->compile, "loss_weights");
@@ -204,7 +218,10 @@ static int set_losses(quern_model *m, quern_error *err)
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         json_t *own = of_output(m, losses, i), *weight = of_output(m, weights, i);
         m->loss_weights[i] = weight ? json_number_value(weight) : 1;
-        if (own && !(m->loss_rows[i] = quern__object(QUERN__LOSS, own, &m->loss_configs[i], err)))
+        json_t *meant = own ? loss_meant(m, own, i, err) : NULL;
+        m->loss_rows[i] = meant ? quern__object(QUERN__LOSS, meant, &m->loss_configs[i], err) : NULL;
+        json_decref(meant);
+        if (own && !m->loss_rows[i])
             return QUERN_NOTFOUND;
         n += own != NULL;
     }
@@ -278,7 +295,7 @@ static json_t *object_of(quern__group group, const char *words, quern_error *err
 {
     json_t *config = NULL;
     static const char *const shapes[] = { "accuracy", "acc", "crossentropy", "ce" };
-    for (size_t i = 0; group == QUERN__METRIC && i < sizeof shapes / sizeof *shapes; i++)
+    for (size_t i = group == QUERN__METRIC ? 0 : group == QUERN__LOSS ? 2 : 4; i < sizeof shapes / sizeof *shapes; i++)
         if (quern__same_name(words, shapes[i]))
             return json_string(words);
     const quern__class *c = quern__words(group, words, &config, err);
@@ -286,7 +303,7 @@ static json_t *object_of(quern__group group, const char *words, quern_error *err
         return NULL;
     if (!strpbrk(words, " (") && (group == QUERN__METRIC || group == QUERN__LOSS)) { /* a name alone stays one */
         json_decref(config);
-        return json_string(words);
+        return c->function ? quern__serialize_function(c) : json_string(words);
     }
     json_t *spec = quern__serialize(c, config);
     json_decref(config);
