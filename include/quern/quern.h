@@ -5,6 +5,7 @@
 #define QUERN_H
 
 #include <quern/callbacks.h>
+#include <quern/custom.h>
 #include <quern/files.h>
 #include <quern/fit.h>
 #include <quern/model.h>

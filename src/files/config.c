@@ -30,7 +30,7 @@ static bool takes_trainable(const quern__layer *l)
 static json_t *layer_json(const quern__layer *l)
 {
     json_t *config = json_deep_copy(l->config), *out;
-    bool operation = !strncmp(l->kind->module, "keras.src.ops", 13);
+    bool operation = l->kind->module && !strncmp(l->kind->module, "keras.src.ops", 13);
     if (quern__layer_looks_up(l))
         quern__layer_inline_vocabulary(l, config);
     if (json_is_null(json_object_get(config, "activity_regularizer")))

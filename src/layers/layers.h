@@ -67,10 +67,11 @@ struct quern__optimizer;
 struct quern__measure;
 typedef struct quern__class {
     quern__group group;
-    const char *name;    /* Keras's class name                                  */
-    const char *written; /* how files call it, where that is another; NULL: so   */
-    const char *aliases; /* other names, between blanks                          */
-    const char *module;  /* "keras.layers"                                       */
+    const char *name;       /* Keras's class name                                  */
+    const char *written;    /* how files call it, where that is another; NULL: so   */
+    const char *aliases;    /* other names, between blanks                          */
+    const char *module;     /* "keras.layers"; NULL: of the program's own           */
+    const char *registered; /* "package>Class" of the program's own; NULL: Keras's */
     const quern__field *fields;
     /* Layers: makes weights for input shapes (batch open) / adds nodes. */
     int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
@@ -88,6 +89,8 @@ typedef struct quern__class {
     int (*adapted)(struct quern__layer *layer, quern_error *err); /* after the last batch; NULL: nothing is left to do */
     /* Losses and metrics: one value per record (or per element before the last axis). */
     quern__id (*value)(quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
+    /* The same for classes of the program's own, whose functions are told by the row; NULL: `value` is it. */
+    quern__id (*own_value)(const struct quern__class *c, quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
     /* Losses: which of those values count at all (1, else 0); NULL: every one. */
     quern__id (*valid)(quern__graph *g, json_t *config, quern__id truth, quern__id values);
     /* Metrics that are no means of values: checks the config, makes what is counted and what is given for such truths and
@@ -126,6 +129,8 @@ const quern__class *quern__class_find(quern__group group, const char *name, quer
 /* The row among some, and what they are called in messages. */
 const quern__class *quern__class_among(const quern__class *const *rows, const char *what, const char *name, quern_error *err);
 const char *quern__group_name(quern__group group);
+/* custom.c: the class of that name, or of that "package>Class", which the program registered; NULL: there is none. */
+const quern__class *quern__registered(quern__group group, const char *name);
 /* The group of the object that such a field holds; -1: it holds none. */
 int quern__field_group(const quern__field *field);
 /* A full config: what is given, and defaults for the rest. Keys that the class does not know are an error when `strict`, else kept.

@@ -291,13 +291,18 @@ static quern__id mask_weights(quern__graph *g, quern__id mask, bool mean)
     return quern__mul2(g, m, quern__div2(g, count_of(g, m), least));
 }
 
+static quern__id values_of(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction)
+{
+    return c->own_value ? c->own_value(c, g, config, truth, prediction) : c->value(g, config, truth, prediction);
+}
+
 quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
                       quern__id weights, quern__id mask)
 {
     const char *reduction = quern__config_text(config, "reduction");
     bool none = !reduction || !strcmp(reduction, "none"), weighed = reduction && !strcmp(reduction, "mean_with_sample_weight");
     bool add = reduction && !strcmp(reduction, "sum"), mean = !none && !add && !weighed;
-    quern__id values = c->value(g, config, truth, prediction);
+    quern__id values = values_of(g, c, config, truth, prediction);
     quern__id valid = values && c->valid ? c->valid(g, config, truth, values) : 0;
     if (!values)
         return 0;
@@ -369,7 +374,7 @@ static void samplewise(quern__graph *g, int what, quern__id *values, quern__id *
 void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
                        quern__id weights, quern__id mask, quern__variable *total, quern__variable *count)
 {
-    quern__id values = c->value(g, config, truth, prediction);
+    quern__id values = values_of(g, c, config, truth, prediction);
     if (!values)
         return;
     if (mask && c->extra != QUERN__METRIC_ROOT) /* Keras's takes squares as values that have none */

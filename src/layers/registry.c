@@ -53,6 +53,11 @@ const quern__class *quern__class_among(const quern__class *const *rows, const ch
     const char *names[128];
     char snakes[128][48];
     int n = 0;
+    for (int k = 0; k < QUERN__GROUPS; k++) {
+        const quern__class *own = groups[k].rows == rows ? quern__registered((quern__group)k, name) : NULL;
+        if (own)
+            return own;
+    }
     for (int i = 0; rows[i]; i++) {
         if (quern__same_name(rows[i]->name, name) || has_alias(rows[i]->aliases, name))
             return rows[i];
@@ -274,6 +279,6 @@ json_t *quern__serialize(const quern__class *c, json_t *config)
         return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", "MeanMetricWrapper", "config", own,
                          "registered_name");
     }
-    return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", c->written ? c->written : c->name, "config", own,
-                     "registered_name");
+    return json_pack("{s:s?, s:s, s:o, s:s?}", "module", c->module, "class_name", c->written ? c->written : c->name, "config", own,
+                     "registered_name", c->registered);
 }
