@@ -217,7 +217,9 @@ int cli_summary(const arguments *a)
     quern_model *m = cli_open(a, 1, &err, &code);
     if (!m)
         return code;
-    char *text = a->json ? quern_model_summary_json(m) : quern_model_summary(m);
+    quern_summary_opts o = { .expand_nested = cli_option(a, "expand-nested") != NULL,
+                             .show_trainable = cli_option(a, "show-trainable") != NULL };
+    char *text = a->json ? quern_model_summary_json(m) : quern_model_summary_with(m, &o);
     printf(a->json ? "%s\n" : "%s", text ? text : "");
     free(text);
     quern_model_free(m);

@@ -75,6 +75,8 @@ static const struct {
     { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
     { "threads", "N", F | E | P | G, "that compute" },
+    { "expand-nested", NULL, S, "layers of models in the model too" },
+    { "show-trainable", NULL, S, "which layers are trained" },
     { "json", NULL, ALL, "one JSON object a line" },
     { "quiet", NULL, ALL, "no progress" },
     { "verbose", NULL, ALL, "notes, and the causes of choices" },

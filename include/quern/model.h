@@ -27,6 +27,12 @@ QUERN_API int quern_input(quern_blueprint *b, const char *words);
 /* Applies a layer to a value, or to several ("add", "concatenate"). Returns the number of the result. */
 QUERN_API int quern_apply(quern_blueprint *b, const char *words, int value);
 QUERN_API int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int n);
+/* Applies the layer (or model) that made the value `layer` to other values: both calls share its weights. Returns the number of its
+ * first result; others follow it. */
+QUERN_API int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n);
+/* Applies a model as a layer called `name` (NULL: by the model's own name) to one value for each of its inputs. Takes the model, on
+ * failure too; it is compiled no longer. Returns the number of its first output; others follow it. */
+QUERN_API int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values, int n);
 /* For a blueprint that becomes no model. NULL is fine. */
 QUERN_API void quern_blueprint_free(quern_blueprint *b);
 
@@ -71,6 +77,22 @@ QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape
 QUERN_API int quern_model_weights(const quern_model *m);
 QUERN_API quern_tensor quern_model_weight(const quern_model *m, int i, const char **path);
 
+/* The layers in Keras's order: how many, and the name of each (borrowed; NULL when there is none). A layer of a model inside the
+ * model goes by both names below: "encoder/dense". */
+QUERN_API int quern_model_layers(const quern_model *m);
+QUERN_API const char *quern_model_layer(const quern_model *m, int i);
+/* Weights of a layer (NULL: of the whole model) in Keras's order, as views like those of quern_model_weight. `out` has room for
+ * `room` of them. Returns how many there are. */
+QUERN_API int quern_model_get_weights(const quern_model *m, const char *layer, quern_tensor *out, int room, quern_error *err);
+/* Copies `n` arrays, all weights of a layer (NULL: of the model) in that order, into it. Shapes must be the same, types need not.
+ */
+QUERN_API int quern_model_set_weights(quern_model *m, const char *layer, const quern_tensor *weights, int n, quern_error *err);
+/* Whether a layer is trained; a negative status when there is no such layer. */
+QUERN_API int quern_model_trainable(const quern_model *m, const char *layer, quern_error *err);
+/* Freezes a layer (NULL: all) and the layers inside it, or lets them be trained again. A compiled model is compiled anew: the
+ * optimizer's state begins anew. */
+QUERN_API int quern_model_set_trainable(quern_model *m, const char *layer, int on, quern_error *err);
+
 /* One batch of `records`: x of each input, y of each target, w per target (one number a record; NULL: none). Arrays are
  * borrowed for the call, in the types and shapes the model wants. train_on_batch and test_on_batch begin metrics anew; `logs` gets
  * the loss, then the metrics (quern_model_log_name), room for quern_model_logs numbers. */
@@ -87,6 +109,13 @@ QUERN_API const char *quern_model_log_name(const quern_model *m, int i);
 
 /* Keras's summary as text. The caller frees it with free(). NULL when there is no memory. */
 QUERN_API char *quern_model_summary(const quern_model *m);
+/* What a summary shows beside; 0: not. */
+typedef struct quern_summary_opts {
+    int expand_nested;  /* the layers of models in the model, below them */
+    int show_trainable; /* Y or N for each layer with weights */
+} quern_summary_opts;
+/* The same with options (NULL: none). */
+QUERN_API char *quern_model_summary_with(const quern_model *m, const quern_summary_opts *opts);
 /* The same as one JSON object: name, layers (name, class, output_shape, params), params, trainable. Freed with free(). */
 QUERN_API char *quern_model_summary_json(const quern_model *m);
 

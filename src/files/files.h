@@ -18,13 +18,6 @@ int quern__archive_read(const char *path, quern__member *members, int n, size_t 
 /* Writes all members, stored, in order, atomically. */
 int quern__archive_write(const char *path, const quern__member *members, int n, quern_error *err);
 
-/* config.json of a model, with compile_config. Returns new. */
-json_t *quern__config_write(const quern_model *m);
-/* The model of a config.json, whose weights may take up to `room` bytes. Returns new. */
-quern_model *quern__config_read(json_t *root, size_t room, quern_error *err);
-
-/* Where a file has the layer of a node: "layers/dense_1". */
-void quern__layer_group(const quern_model *m, int node, char *out, size_t size);
 /* The vocabularies of a model as members of an archive: makes a list (`n` of them), whose names and bytes quern__assets_free frees.
  */
 int quern__assets_write(const quern_model *m, quern__member **list, int *n, quern_error *err);

@@ -19,17 +19,6 @@ static hid_t open_image(const char *bytes, size_t n)
     return file;
 }
 
-void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
-{
-    char base[96];
-    int same = 0;
-    const quern__layer *l = m->b->nodes[node].layer;
-    for (int i = 0; i < node; i++)
-        same += !m->b->nodes[i].again && m->b->nodes[i].layer->kind == l->kind;
-    quern__snake_case(l->kind->name, base, sizeof base);
-    snprintf(out, size, same ? "layers/%s_%d" : "layers/%s", base, same);
-}
-
 /* Called with each variable of the model and its place, and with the groups that stand without one (v NULL); negative stops. */
 typedef int visitor(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err);
 

@@ -16,6 +16,7 @@ typedef struct quern__variable {
     char *path; /* "dense/kernel"; unique in the model */
     int32_t dtype;
     bool trainable;
+    bool learned;   /* trained wherever its layer is; set by the layer */
     bool optimizer; /* a slot or counter of the optimizer, not a weight of a layer */
     quern_shape shape;
     void *data; /* aligned to 64 bytes; ask quern__variable_numbers where a plan may have run */

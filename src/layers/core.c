@@ -234,6 +234,8 @@ extern const quern__class quern__normalization_class;
 extern const quern__class quern__layer_embedding, quern__layer_simple_rnn, quern__layer_lstm, quern__layer_gru, quern__layer_rnn,
     quern__layer_simple_rnn_cell, quern__layer_lstm_cell, quern__layer_gru_cell, quern__layer_stacked_rnn_cells,
     quern__layer_bidirectional, quern__layer_time_distributed;
+/* model/nested.c */
+extern const quern__class quern__layer_sequential, quern__layer_functional;
 /* operations.c */
 extern const quern__class quern__layer_not_equal, quern__layer_logical_or, quern__layer_logical_and, quern__layer_any;
 /* simple.c */
@@ -285,6 +287,8 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &concatenate_class,
                                                      &add_class,
                                                      &quern__normalization_class,
+                                                     &quern__layer_sequential,
+                                                     &quern__layer_functional,
                                                      &quern__layer_subtract,
                                                      &quern__layer_multiply,
                                                      &quern__layer_average,

@@ -24,6 +24,8 @@ void quern__layer_free(quern__layer *l)
 {
     if (!l)
         return;
+    if (l->kind->drop)
+        l->kind->drop(l);
     for (int i = 0; i < l->n_inner; i++)
         quern__layer_free(l->inner[i]);
     for (int i = 0; i < l->n_weights && !l->lent; i++)
@@ -32,12 +34,43 @@ void quern__layer_free(quern__layer *l)
         quern__variable_free(l->constants[i]);
     for (int i = 0; i < l->n_states; i++)
         quern__variable_free(l->states[i]);
-    if (l->kind->drop)
-        l->kind->drop(l);
+    quern__free(l->inner);
+    quern__free(l->weights);
+    quern__free(l->roles);
+    quern__free(l->places);
+    quern__free(l->options);
     quern__free(l->scratch);
     json_decref(l->config);
     quern__free(l->name);
     quern__free(l);
+}
+
+/* Room for `more` weights. */
+static bool grow_weights(quern__layer *l, int more)
+{
+    int capacity = l->weight_capacity ? l->weight_capacity : 4;
+    while (capacity < l->n_weights + more)
+        capacity *= 2;
+    if (capacity == l->weight_capacity)
+        return true;
+    quern__variable **weights = quern__realloc(l->weights, (size_t)capacity * sizeof *weights);
+    l->weights = weights ? weights : l->weights;
+    void *roles = quern__realloc(l->roles, (size_t)capacity * sizeof *l->roles);
+    l->roles = roles ? roles : l->roles;
+    void *places = quern__realloc(l->places, (size_t)capacity * sizeof *l->places);
+    l->places = places ? places : l->places;
+    json_t **options = quern__realloc(l->options, (size_t)capacity * sizeof *options);
+    l->options = options ? options : l->options;
+    bool ok = weights && roles && places && options;
+    l->weight_capacity = ok ? capacity : l->weight_capacity;
+    return ok;
+}
+
+static bool grow_inner(quern__layer *l)
+{
+    quern__layer **inner = quern__realloc(l->inner, ((size_t)l->n_inner + 1) * sizeof *inner);
+    l->inner = inner ? inner : l->inner;
+    return inner != NULL;
 }
 
 quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape, const char *initializer,
@@ -58,8 +91,8 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         quern__variable_free(v);
         return NULL;
     }
-    if (v && l->n_weights == QUERN__MAX_WEIGHTS) {
-        quern__fail(err, QUERN_UNSUPPORTED, path, "more than %d weights", QUERN__MAX_WEIGHTS);
+    if (v && !grow_weights(l, 1)) {
+        quern__fail_memory(err, sizeof *l->places);
         quern__variable_free(v);
         return NULL;
     }
@@ -84,35 +117,59 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
         quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d layers inside it", QUERN__MAX_INNER);
         return NULL;
     }
-    quern__layer *inner = quern__layer_new(c, config, err);
-    if (!inner)
+    if (l->depth == QUERN__MAX_DEPTH) {
+        json_decref(config);
+        quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d layers in each other", QUERN__MAX_DEPTH);
         return NULL;
+    }
+    quern__layer *inner = quern__layer_new(c, config, err);
+    if (!inner || !grow_inner(l)) {
+        quern__layer_free(inner);
+        return NULL;
+    }
     snprintf(path, sizeof path, "%s/%s", l->name, name);
     quern__free(inner->name);
     inner->name = quern__strdup(path);
     inner->lent = true;
-    inner->trainable = inner->trainable && l->trainable;
+    inner->depth = l->depth + 1;
     inner->room = l->room;
     inner->unfilled = l->unfilled;
     return l->inner[l->n_inner++] = inner;
+}
+
+/* The weights of an inner layer as weights of the wrapper too, which frees them from now on; only without memory it does not. */
+static int join_weights(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
+{
+    int status = QUERN_OK;
+    inner->lent = grow_weights(l, inner->n_weights);
+    if (!inner->lent)
+        return quern__fail_memory(err, (size_t)inner->n_weights * sizeof *l->places);
+    for (int i = 0; i < inner->n_weights; i++) {
+        int k = l->n_weights++;
+        l->weights[k] = inner->weights[i];
+        l->options[k] = inner->options[i];
+        memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
+        if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part, inner->places[i]) >= sizeof *l->places)
+            status = quern__fail(err, QUERN_UNSUPPORTED, l->name, "its weights lie too deep");
+    }
+    return status;
 }
 
 int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_shape *in, int n_in, const char *part,
                               quern_error *err)
 {
     int status = quern__layer_build(inner, in, n_in, l->seed + 0x9e3779b9u * (uint64_t)(l->n_weights + 1), err);
-    for (int i = 0; i < inner->n_weights; i++) {
-        if (l->n_weights == QUERN__MAX_WEIGHTS) {
-            quern__variable_free(inner->weights[i]);
-            status = quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d weights", QUERN__MAX_WEIGHTS);
-            continue;
-        }
-        int k = l->n_weights++;
-        l->weights[k] = inner->weights[i];
-        l->options[k] = inner->options[i];
-        memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
-        snprintf(l->places[k], sizeof *l->places, "%.30s/%.32s", part, inner->places[i]);
-    }
+    int joined = join_weights(l, inner, part, err);
+    return status < 0 ? status : joined;
+}
+
+int quern__layer_adopt(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
+{
+    if (!grow_inner(l))
+        return quern__fail_memory(err, sizeof *l->inner);
+    int status = join_weights(l, inner, part, err);
+    if (inner->lent)
+        l->inner[l->n_inner++] = inner;
     return status;
 }
 
@@ -161,8 +218,19 @@ quern__variable *quern__layer_constant(quern__layer *l, json_t *numbers, quern_e
     return v ? l->constants[l->n_constants++] = v : NULL;
 }
 
+/* What of the weights is trained: what its layer and every layer around it let be. A model inside a model has no say of its own. */
+static void settle(quern__layer *l, bool on)
+{
+    bool own = on && (l->trainable || l->kind->model);
+    for (int i = 0; i < l->n_weights; i++)
+        l->weights[i]->trainable = l->weights[i]->learned && own;
+    for (int i = 0; i < l->n_inner; i++)
+        settle(l->inner[i], own);
+}
+
 int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_t seed, quern_error *err)
 {
+    bool trainable = l->trainable;
     if (l->built)
         return QUERN_OK;
     l->seed = quern__hash64(seed);
@@ -170,7 +238,29 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
     l->n_in = n_in < QUERN_MAX_RANK ? n_in : QUERN_MAX_RANK;
     for (int i = 0; i < l->n_in; i++)
         l->in[i] = in[i];
-    return l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
+    l->trainable = true; /* weights tell whether they are ever trained */
+    int status = l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
+    l->trainable = trainable;
+    for (int i = 0; i < l->n_weights; i++)
+        if (l->options[i] == l->config) /* its own, not of a layer inside */
+            l->weights[i]->learned = l->weights[i]->trainable;
+    settle(l, true);
+    return status;
+}
+
+static void tell_trainable(quern__layer *l, bool on)
+{
+    l->trainable = on;
+    if (json_object_get(l->config, "trainable"))
+        json_object_set_new(l->config, "trainable", json_boolean(on));
+    for (int i = 0; i < l->n_inner; i++)
+        tell_trainable(l->inner[i], on);
+}
+
+void quern__layer_set_trainable(quern__layer *l, bool on)
+{
+    tell_trainable(l, on);
+    settle(l, true);
 }
 
 /* The key of a weight's regularizer or constraint: what stands before "_initializer" in the key it was filled by. */
@@ -234,9 +324,9 @@ void quern__layer_result(quern__layer *l, quern__id value, quern__id mask)
 quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, const quern_shape *shape)
 {
     quern__stepping *s = l->context->stepping;
-    quern__variable **at = s && s->asked < QUERN__MAX_STATES ? &s->states[s->asked++]
-                           : !s && k < QUERN__MAX_WEIGHTS    ? &l->states[k]
-                                                             : NULL;
+    quern__variable **at = s && s->asked < QUERN__MAX_STATES    ? &s->states[s->asked++]
+                           : !s && k < QUERN__MAX_STATES_OF_ONE ? &l->states[k]
+                                                                : NULL;
     int *n = s ? &s->n_states : &l->n_states;
     quern_shape closed = *shape;
     closed.dims[0] = s ? s->texts : l->records;
@@ -305,8 +395,9 @@ quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     quern__id y = !takes_all(l, g, in, n_in) ? 0 : l->kind->call(l, g, in, n_in, context->training);
     context->out[0] = y;
     pass_masks(l, g, n_in);
-    for (int i = 0; y && i < l->n_weights; i++)
-        add_penalty(l, g, quern__layer_option(l, i, "regularizer"), quern__graph_variable(g, l->weights[i]), false);
+    for (int i = 0; y && i < l->n_weights && !context->again; i++)
+        if (l->weights[i]->trainable) /* what is frozen costs nothing */
+            add_penalty(l, g, quern__layer_option(l, i, "regularizer"), quern__graph_variable(g, l->weights[i]), false);
     if (y)
         add_penalty(l, g, json_object_get(l->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
     l->context = NULL;

@@ -79,6 +79,7 @@ typedef struct quern__class {
     const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone, one or a list */
     const quern__field *told;  /* layers: arguments of the call that are true or false; words give them beside the others */
     int masks;                 /* layers: QUERN__MASK_… */
+    bool model;                /* layers: a model as a layer of another */
     bool strings;              /* layers: inputs of text are what it takes */
     void (*drop)(struct quern__layer *layer); /* layers: frees layer->object */
     bool by_step; /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
@@ -167,7 +168,13 @@ int quern__activation_check(json_t *spec, quern_error *err);
 bool quern__is_activation(const char *name);
 
 /* ---- layer.c, core.c ---- */
-enum { QUERN__MAX_WEIGHTS = 32, QUERN__MAX_INNER = 8, QUERN__MAX_RESULTS = 16, QUERN__MAX_ARGUMENTS = 64 };
+enum {
+    QUERN__MAX_STATES_OF_ONE = 32,
+    QUERN__MAX_INNER = 8,
+    QUERN__MAX_RESULTS = 16,
+    QUERN__MAX_ARGUMENTS = 64,
+    QUERN__MAX_DEPTH = 24
+};
 
 /* Sequences that are computed a few steps at a time, as generation does: what is kept between runs. The k-th state that a graph
  * asks for is the k-th of every graph made with it, whatever the number of steps. */
@@ -184,6 +191,7 @@ typedef struct quern__stepping {
 /* One call of a layer: what it is told beside its inputs, and what it gives beside the value it returns. */
 typedef struct quern__context {
     bool training;
+    bool again;                       /* the graph has a call of this layer before: penalties on weights are there */
     const quern__id *masks;           /* by input: (records, steps), 0 where to look away; 0 or NULL: none */
     const int *arguments;             /* by input: which of the row's `takes` it is for; NULL: the first */
     json_t *options;                  /* arguments of the call that are no values: {"use_causal_mask": true}; NULL: none */
@@ -199,16 +207,16 @@ typedef struct quern__layer {
     json_t *config;
     bool built, trainable;
     bool unfilled; /* its weights stay zeros: they are read from a file next */
-    int n_weights;
-    quern__variable *weights[QUERN__MAX_WEIGHTS]; /* trainable ones first */
-    char roles[QUERN__MAX_WEIGHTS][32];           /* "kernel": of kernel_initializer, kernel_regularizer, kernel_constraint */
-    char places[QUERN__MAX_WEIGHTS][64];          /* in a file, below the layer: "vars/0", "cell/vars/0" */
-    json_t *options[QUERN__MAX_WEIGHTS];          /* where its regularizer and constraint stand; borrowed */
-    int n_inner;
-    struct quern__layer *inner[QUERN__MAX_INNER]; /* layers inside a wrapper; their weights are in its list and are its own */
-    bool lent;                                    /* it is an inner layer: its weights belong to the wrapper            */
+    int n_weights, weight_capacity;
+    quern__variable **weights;   /* in Keras's order */
+    char (*roles)[32];           /* "kernel": of kernel_initializer, kernel_regularizer, kernel_constraint */
+    char (*places)[160];         /* in a file, below the layer: "vars/0", "cell/vars/0" */
+    json_t **options;            /* where its regularizer and constraint stand; borrowed */
+    int n_inner, depth;          /* depth: layers around it */
+    struct quern__layer **inner; /* layers inside a wrapper or a model; their weights are in its list and are its own */
+    bool lent;                   /* it is an inner layer: its weights belong to the wrapper            */
     int n_states;
-    quern__variable *states[QUERN__MAX_WEIGHTS]; /* of stateful layers: what is kept between batches; no weights */
+    quern__variable *states[QUERN__MAX_STATES_OF_ONE]; /* of stateful layers: what is kept between batches; no weights */
     int n_constants;
     quern__variable *constants[4];  /* numbers of its config that its nodes read: no weights */
     quern_shape in[QUERN_MAX_RANK]; /* input shapes it was built for */
@@ -230,6 +238,11 @@ int quern__layer_build(quern__layer *layer, const quern_shape *in, int n_in, uin
 /* Adds a weight: path "layer/name", filled by the initializer in config[initializer]. */
 quern__variable *quern__layer_weight(quern__layer *layer, const char *name, const quern_shape *shape, const char *initializer,
                                      quern_error *err);
+/* Lets a layer and all inside it be trained, or no longer; its config tells it too. Weights that only count (means of batches) are
+ * never trained. */
+void quern__layer_set_trainable(quern__layer *layer, bool on);
+/* Takes a built layer in: its weights join those of this one, in a file below `part`; freed with it from now on. */
+int quern__layer_adopt(quern__layer *layer, quern__layer *inner, const char *part, quern_error *err);
 /* Puts the last `n` weights into a file below `part` ("cell"; NULL: the layer itself), numbered from 0. */
 void quern__layer_place(quern__layer *layer, int n, const char *part);
 /* Adds a layer inside this one, from its object in a config, called `name` in paths. Returns borrowed; NULL on failure. */

@@ -25,7 +25,7 @@ static void free_node(quern__applied *node)
 void quern_blueprint_free(quern_blueprint *b)
 {
     for (int i = 0; b && i < b->n; i++) {
-        if (!b->nodes[i].again)
+        if (!b->nodes[i].again && !b->nodes[i].layer->lent) /* a model in a model: its layers are another's */
             quern__layer_free(b->nodes[i].layer);
         free_node(&b->nodes[i]);
     }
@@ -185,11 +185,14 @@ static bool values_fit(const quern_blueprint *b, const quern__inputs *in)
     return fits;
 }
 
-int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words)
+/* Adds a layer; `object` is what it is made around (taken), NULL for none. */
+static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, void *object, const quern__inputs *in,
+                     const char *words)
 {
     bool input = quern__same_name(c->name, "InputLayer"), fits = values_fit(b, in);
     if (input != (in->n == 0) || !fits) {
         json_decref(config);
+        quern_model_free(object);
         return quern__fail(&b->error, QUERN_INVALID, words, "%s",
                            !fits   ? "its input is no value of the blueprint"
                            : in->n ? "an input stands first"
@@ -200,10 +203,13 @@ int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *conf
     name_layer(b, c, config);
     int status = in->n ? QUERN_OK : input_shape(config, &shape, &b->records, &b->error);
     quern__applied node = { .layer = quern__layer_new(c, config, &b->error) };
-    if (node.layer)
+    if (node.layer) {
         node.layer->room = &b->room;
-    if (node.layer)
         node.layer->unfilled = b->unfilled;
+        node.layer->depth = b->depth;
+        node.layer->object = object;
+    } else
+        quern_model_free(object);
     if (node.layer && status >= 0)
         status = place(b, &node, in, &shape, words);
     if (!node.layer || status < 0) {
@@ -212,6 +218,16 @@ int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *conf
         return -1;
     }
     return status;
+}
+
+int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words)
+{
+    return add_layer(b, c, config, NULL, in, words);
+}
+
+int quern__blueprint_add_model(quern_blueprint *b, const quern__class *c, json_t *config, quern_model *m, const quern__inputs *in)
+{
+    return add_layer(b, c, config, m, in, m->name);
 }
 
 int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in, const char *words)

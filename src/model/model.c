@@ -16,6 +16,7 @@ void quern_model_free(quern_model *m)
     quern__free_aligned(m->slab);
     quern_blueprint_free(m->b);
     quern_tokenizer_free(m->tokenizer);
+    json_decref(m->kept);
     quern__free(m->name);
     quern__free(m);
 }
@@ -98,31 +99,13 @@ bool quern__model_log_rises(const quern_model *m, int i)
 int quern_model_logs(const quern_model *m) { return m->n_means; }
 const char *quern_model_log_name(const quern_model *m, int i) { return m->means[i].name; }
 
-quern__variable *quern__model_variable(const quern_model *m, int i)
+void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
 {
-    for (int k = 0; k < m->b->n; k++) {
-        const quern__layer *l = m->b->nodes[k].layer;
-        if (m->b->nodes[k].again)
-            continue;
-        if (i < l->n_weights)
-            return l->weights[i];
-        i -= l->n_weights;
-    }
-    return NULL;
-}
-
-int quern_model_weights(const quern_model *m)
-{
-    int n = 0;
-    for (int k = 0; k < m->b->n; k++)
-        n += m->b->nodes[k].again ? 0 : m->b->nodes[k].layer->n_weights;
-    return n;
-}
-
-quern_tensor quern_model_weight(const quern_model *m, int i, const char **path)
-{
-    quern__variable *v = quern__model_variable(m, i);
-    if (path)
-        *path = v->path;
-    return (quern_tensor){ .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
+    char base[96];
+    int same = 0;
+    const quern__layer *l = m->b->nodes[node].layer;
+    for (int i = 0; i < node; i++)
+        same += !m->b->nodes[i].again && m->b->nodes[i].layer->kind == l->kind;
+    quern__snake_case(l->kind->name, base, sizeof base);
+    snprintf(out, size, same ? "layers/%s_%d" : "layers/%s", base, same);
 }

@@ -33,6 +33,7 @@ struct quern_blueprint {
     uint64_t seed;
     quern_error error;
     size_t room;     /* bytes that weights may still take */
+    int depth;       /* models around it */
     bool unfilled;   /* weights are read from a file next: no initializer runs */
     int64_t records; /* in every batch, of a model with a fixed batch size; 0: open */
     int n, capacity;
@@ -86,11 +87,26 @@ struct quern_model {
     size_t slab_bytes;
     int threads;
     quern__team *team;
+    json_t *kept;               /* members of its config in the file that are no part of it; NULL: none */
     quern_tokenizer *tokenizer; /* its own; NULL: none */
     bool profiling, watch;      /* watch: every output is looked at for numbers that are not finite */
     quern__profile profile;     /* of the training plan */
 };
 
+/* What a model is read into. */
+typedef struct quern__network_env {
+    size_t room; /* bytes that weights may take */
+    uint64_t seed;
+    int depth;                /* models around it */
+    bool unfilled;            /* weights are read from a file next */
+    const quern_shape *shape; /* of its input, where its config may not tell it; NULL: unknown */
+} quern__network_env;
+/* A model without compile settings from its config. Returns new. */
+quern_model *quern__network_read(json_t *config, bool sequential, const quern__network_env *env, quern_error *err);
+/* config.json of a model, with compile_config. Returns new. */
+json_t *quern__config_write(const quern_model *m);
+/* The model of a config.json, whose weights may take up to `room` bytes. Returns new. */
+quern_model *quern__config_read(json_t *root, size_t room, quern_error *err);
 /* Compiles as a compile_config says (taken). The first failure leaves the model without. */
 int quern__compile(quern_model *m, json_t *compile, quern_error *err);
 void quern__uncompile(quern_model *m);
@@ -103,6 +119,13 @@ typedef struct quern__inputs {
 } quern__inputs;
 /* Applies a layer of a class with a full config (taken). Returns the number of its first value or -1. */
 int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words);
+/* Applies a model (taken) as a layer of that config. */
+int quern__blueprint_add_model(quern_blueprint *b, const quern__class *c, json_t *config, quern_model *m, const quern__inputs *in);
+/* Where a file has the layer of a node: "layers/dense_1". */
+void quern__layer_group(const quern_model *m, int node, char *out, size_t size);
+/* Calls `fn` with each layer once, models in the model before their own layers, and where a file has it. Negative stops. */
+typedef int quern__layer_visitor(void *user, quern__layer *layer, const char *group, quern_error *err);
+int quern__model_walk(const quern_model *m, quern__layer_visitor *fn, void *user, quern_error *err);
 /* Applies the layer of that node again. */
 int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in, const char *words);
 /* Puts the nodes into the order that Keras gives the layers of a functional model. */
@@ -119,6 +142,10 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, cons
  * gets the sum of what regularizers add, 0 for none. With `stepping` the second axis of the inputs has its number of steps. */
 void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping, quern__id *ids,
                           quern__id *masks, quern__id *penalty);
+/* The nodes of a model's layers, whose inputs stand in `ids` and `masks`; `timed` (NULL: not by steps) tells values that have
+ * steps. With `outer` the model is that layer, and its context that of the call. */
+void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, const quern__context *call, quern__id *ids,
+                        quern__id *masks, bool *timed);
 /* Room in the model's slab for a plan. */
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. `weighing` NULL: no weights. */

@@ -23,11 +23,42 @@ static bool gather_inputs(const quern__applied *node, const quern__id *ids, cons
     return any;
 }
 
+void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, const quern__context *call, quern__id *ids,
+                        quern__id *masks, bool *timed)
+{
+    quern_blueprint *b = m->b;
+    quern__id in[QUERN__MAX_ARGUMENTS], in_masks[QUERN__MAX_ARGUMENTS];
+    for (int k = 0; k < b->n && !quern__graph_status(g); k++) {
+        quern__applied *node = &b->nodes[k];
+        quern__context context = { .training = call->training,
+                                   .again = call->again || node->again,
+                                   .masks = in_masks,
+                                   .arguments = node->arguments,
+                                   .options = node->options,
+                                   .stepping = call->stepping };
+        if (node->n_in == 0)
+            continue;
+        bool steps = gather_inputs(node, ids, masks, timed, in, in_masks);
+        if (steps && call->stepping && !node->layer->kind->by_step)
+            call->stepping->refused = node->layer->name;
+        if (outer)
+            quern__layer_call_inside(outer, node->layer, g, in, node->n_in, &context);
+        else
+            quern__layer_call(node->layer, g, in, node->n_in, &context);
+        for (int i = 0; i < node->n_out; i++) {
+            ids[node->first + i] = context.out[i];
+            masks[node->first + i] = context.mask_out[i];
+            if (timed)
+                timed[node->first + i] = steps && !context.ended;
+        }
+    }
+}
+
 void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping, quern__id *ids,
                           quern__id *masks, quern__id *penalty)
 {
     quern_blueprint *b = m->b;
-    quern__id in[QUERN__MAX_ARGUMENTS], in_masks[QUERN__MAX_ARGUMENTS];
+    quern__context call = { .training = training, .stepping = stepping };
     bool *timed = stepping ? quern__zalloc((size_t)b->n_values, sizeof *timed) : NULL;
     if (stepping && !timed)
         quern__graph_fail(g, QUERN_NOMEM, "no memory");
@@ -39,27 +70,14 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
             timed[m->in[i]] = true;
         ids[m->in[i]] = quern__graph_batch(g, i, quern__made_dtype(b, m->in[i]), &shape);
     }
-    for (int k = 0; k < b->n && !quern__graph_status(g); k++) {
-        quern__applied *node = &b->nodes[k];
-        quern__context context = {
-            .training = training, .masks = in_masks, .arguments = node->arguments, .options = node->options, .stepping = stepping
-        };
-        if (node->n_in == 0)
-            continue;
-        bool steps = gather_inputs(node, ids, masks, timed, in, in_masks);
-        if (steps && !node->layer->kind->by_step)
-            stepping->refused = node->layer->name;
-        node->layer->penalty = 0;
-        quern__layer_call(node->layer, g, in, node->n_in, &context);
-        for (int i = 0; i < node->n_out; i++) {
-            ids[node->first + i] = context.out[i];
-            masks[node->first + i] = context.mask_out[i];
-            if (timed)
-                timed[node->first + i] = steps && !context.ended;
+    for (int k = 0; k < b->n; k++)
+        b->nodes[k].layer->penalty = 0;
+    quern__model_nodes(m, NULL, g, &call, ids, masks, timed);
+    for (int k = 0; k < b->n; k++)
+        if (!b->nodes[k].again && b->nodes[k].layer->penalty) {
+            quern__id own = b->nodes[k].layer->penalty;
+            *penalty = *penalty ? quern__add2(g, *penalty, own) : own;
         }
-        if (node->layer->penalty)
-            *penalty = *penalty ? quern__add2(g, *penalty, node->layer->penalty) : node->layer->penalty;
-    }
     quern__free(timed);
 }
 

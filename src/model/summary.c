@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct counts {
@@ -63,31 +64,74 @@ static void rule(quern__text *t, const int *widths, int n, const char *left, con
     quern__text_add(t, "\n");
 }
 
-/* What of a text fits into `room` characters: up to the last blank, or as much as there is room for. */
-static int piece(const char *text, int room)
+/* Bytes of the character at p. */
+static size_t character(const char *p)
 {
-    int n = (int)strlen(text), at = room;
-    if (n <= room)
-        return n;
-    while (at > 0 && text[at] != ' ')
-        at--;
-    return at ? at : room;
+    size_t n = 1;
+    while (((unsigned char)p[n] & 0xc0) == 0x80)
+        n++;
+    return n;
 }
 
-/* Cells go on below where they are too narrow; the third column stands to the right. */
-static void row(quern__text *t, const int *widths, int n, const char (*cells)[200], const char *bar)
+/* Bytes and characters of the next line of a cell of `room` characters: up to the last blank that fits, or one word. */
+static size_t line_of(const char *text, int room, int *characters)
 {
-    const char *rest[4] = { cells[0], cells[1], cells[2], n > 3 ? cells[3] : "" };
+    size_t at = 0, end = 0;
+    int n = 0, fits = 0;
+    for (; text[at]; at += character(text + at), n++) {
+        if (text[at] == ' ' && n > 0 && text[at - 1] != ' ')
+            end = at, fits = n;
+        if (n == room && end && text[end])
+            break;
+    }
+    if (!text[at] && n <= room)
+        end = at, fits = n;
+    else if (!end || fits > room) { /* one word, too long */
+        end = at = strspn(text, " ");
+        end += strcspn(text + at, " ");
+        fits = room + 1;
+    }
+    *characters = fits;
+    return end;
+}
+
+static void cell(quern__text *t, const char *text, size_t bytes, int characters, int room, bool right, bool centred)
+{
+    int before = right ? room - characters : centred ? (room - characters) / 2 : 0, k = 0;
+    if (characters > room) { /* cut off */
+        size_t at = 0;
+        for (; k < room - 1; k++)
+            at += character(text + at);
+        quern__text_add(t, " %.*s… ", (int)at, text);
+        return;
+    }
+    quern__text_add(t, " %*s%.*s%*s ", before, "", (int)bytes, text, room - characters - before, "");
+}
+
+enum { most_columns = 5, name_column = 0, shape_column, count_column, connections_column };
+
+/* The columns of a table: Keras's for a terminal of 80. */
+typedef struct table {
+    const int *widths;
+    int n;
+    bool connected, trainable;
+    const quern_summary_opts *o;
+} table;
+
+/* Cells go on below where they are too narrow; counts stand to the right. */
+static void row(quern__text *t, const table *of, const char *const *cells, const char *bar)
+{
+    const char *rest[most_columns];
+    memcpy(rest, cells, (size_t)of->n * sizeof *rest);
     for (bool more = true; more;) {
         more = false;
         quern__text_add(t, "%s", bar);
-        for (int i = 0; i < n; i++) {
-            int room = widths[i] - 2, length = piece(rest[i], room);
-            if (i == 2)
-                quern__text_add(t, " %*.*s %s", room, length, rest[i], bar);
-            else
-                quern__text_add(t, " %-*.*s %s", room, length, rest[i], bar);
-            rest[i] += length;
+        for (int i = 0; i < of->n; i++) {
+            int characters;
+            size_t bytes = line_of(rest[i], of->widths[i] - 2, &characters);
+            cell(t, rest[i], bytes, characters, of->widths[i] - 2, i == count_column, of->trainable && i == of->n - 1);
+            quern__text_add(t, "%s", bar);
+            rest[i] += bytes;
             rest[i] += strspn(rest[i], " ");
             more = more || *rest[i];
         }
@@ -95,50 +139,92 @@ static void row(quern__text *t, const int *widths, int n, const char (*cells)[20
     }
 }
 
-/* The cells of one layer. */
-static void cells_of(const quern_model *m, int k, char (*cells)[200])
+static void add_connections(const quern_model *m, const quern__layer *l, quern__text *out)
 {
-    const quern__applied *node = &m->b->nodes[k];
-    counts c = { 0 };
-    char number[32];
-    count(node->layer, &c);
-    snprintf(cells[0], sizeof *cells, "%.90s (%.90s)", node->layer->name, node->layer->kind->name);
-    quern_shape_text(quern__made_shape(m->b, node->first), cells[1], sizeof *cells);
-    snprintf(cells[2], sizeof *cells, "%s", grouped(c.all, number));
-    snprintf(cells[3], sizeof *cells, "%s", node->n_in ? "" : "-");
-    for (int i = 0; i < node->n_in; i++) {
-        size_t at = strlen(cells[3]);
-        snprintf(cells[3] + at, sizeof *cells - at, "%s%.60s[%d][%d]", i ? ", " : "", quern__maker(m->b, node->in[i])->layer->name,
-                 quern__maker(m->b, node->in[i])->call, m->b->values[node->in[i]].output);
+    for (int k = 0; k < m->b->n; k++) {
+        const quern__applied *node = &m->b->nodes[k];
+        for (int i = 0; node->layer == l && i < node->n_in; i++) {
+            const quern__applied *from = quern__maker(m->b, node->in[i]);
+            quern__text_add(out, "%s%s[%d][%d]", out->length ? ", " : "", from->layer->name, from->call,
+                            m->b->values[node->in[i]].output);
+        }
     }
 }
 
-char *quern_model_summary(const quern_model *m)
+static void add_shapes(const quern_model *m, const quern__applied *node, quern__text *out)
 {
-    static const int straight[] = { 33, 24, 15 }, branched[] = { 21, 19, 13, 19 };
-    static const char head[4][200] = { "Layer (type)", "Output Shape", "Param #", "Connected to" };
-    const int *widths = m->sequential ? straight : branched, n = m->sequential ? 3 : 4;
-    quern__text t = { 0 };
-    counts all = { 0 };
-    char cells[4][200];
-    bool first = true;
-    quern__text_add(&t, "Model: \"%s\"\n", m->name);
-    rule(&t, widths, n, "┏", "━", "┳", "┓");
-    row(&t, widths, n, head, "┃");
-    rule(&t, widths, n, "┡", "━", "╇", "┩");
-    for (int k = 0; k < m->b->n; k++) {
-        if (m->b->nodes[k].again || (m->sequential && m->b->nodes[k].n_in == 0))
-            continue;
-        count(m->b->nodes[k].layer, &all);
-        if (!first)
-            rule(&t, widths, n, "├", "─", "┼", "┤");
-        cells_of(m, k, cells);
-        row(&t, widths, n, (const char(*)[200])cells, "│");
-        first = false;
+    char shape[200];
+    for (int i = 0; i < node->n_out; i++)
+        quern__text_add(out, "%s%s",
+                        i                 ? ", "
+                        : node->n_out > 1 ? "["
+                                          : "",
+                        quern_shape_text(quern__made_shape(m->b, node->first + i), shape, sizeof shape));
+    quern__text_add(out, node->n_out > 1 ? "]" : "");
+}
+
+/* The row of a layer, at a depth of models. */
+static void layer_row(quern__text *t, const quern_model *m, int k, const table *of, int depth)
+{
+    const quern__applied *node = &m->b->nodes[k];
+    const quern__layer *l = node->layer;
+    counts c = { 0 };
+    char number[32];
+    quern__text cells[most_columns] = { 0 };
+    const char *texts[most_columns];
+    count(l, &c);
+    quern__text_add(&cells[name_column], "%*s%s%s (%s)", 3 * depth, "", depth ? "└ " : "", l->name, l->kind->name);
+    add_shapes(m, node, &cells[shape_column]);
+    quern__text_add(&cells[count_column], "%s", grouped(c.all, number));
+    if (of->connected && depth == 0)
+        add_connections(m, l, &cells[connections_column]);
+    if (of->connected && !cells[connections_column].length)
+        quern__text_add(&cells[connections_column], "-");
+    if (of->trainable)
+        quern__text_add(&cells[of->n - 1], "%s", !l->n_weights ? "-" : l->trainable ? "Y" : "N");
+    for (int i = 0; i < of->n; i++) {
+        t->failed = t->failed || cells[i].failed;
+        texts[i] = cells[i].failed ? "" : cells[i].data;
     }
-    rule(&t, widths, n, "└", "─", "┴", "┘");
+    row(t, of, texts, "│");
+    for (int i = 0; i < of->n; i++)
+        quern__text_free(&cells[i]);
+}
+
+static void layer_rows(quern__text *t, const quern_model *m, const table *of, int depth, bool *first)
+{
+    for (int k = 0; k < m->b->n; k++) {
+        const quern__applied *node = &m->b->nodes[k];
+        if (node->again || (m->sequential && node->n_in == 0))
+            continue;
+        if (!*first)
+            rule(t, of->widths, of->n, "├", "─", "┼", "┤");
+        *first = false;
+        layer_row(t, m, k, of, depth);
+        if (of->o->expand_nested && node->layer->kind->model)
+            layer_rows(t, node->layer->object, of, depth + 1, first);
+    }
+}
+
+/* Whether each layer is applied once, to what the one before gives. */
+static bool one_path(const quern_model *m)
+{
+    for (int k = 1; k < m->b->n; k++) {
+        const quern__applied *node = &m->b->nodes[k];
+        if (node->again || node->n_in != 1 || m->b->values[node->in[0]].node != k - 1)
+            return false;
+    }
+    return true;
+}
+
+static void totals(quern__text *t, const quern_model *m)
+{
+    counts all = { 0 };
     long long slots = 0;
     double slot_bytes = 0;
+    for (int k = 0; k < m->b->n; k++)
+        if (!m->b->nodes[k].again)
+            count(m->b->nodes[k].layer, &all);
     const quern__variable *kept;
     const quern__optimizer *leader = quern__optimizer_leader(m->optimizer);
     if (leader && *(int64_t *)leader->iteration->data > 0)
@@ -146,15 +232,38 @@ char *quern_model_summary(const quern_model *m)
             slots += (long long)quern_shape_count(&kept->shape);
             slot_bytes += 4.0 * (double)quern_shape_count(&kept->shape);
         }
-    add_total(&t, "Total params", all.all + slots, all.bytes + slot_bytes);
-    add_total(&t, "Trainable params", all.trained, all.trained_bytes);
-    add_total(&t, "Non-trainable params", all.all - all.trained, all.bytes - all.trained_bytes);
+    add_total(t, "Total params", all.all + slots, all.bytes + slot_bytes);
+    add_total(t, "Trainable params", all.trained, all.trained_bytes);
+    add_total(t, "Non-trainable params", all.all - all.trained, all.bytes - all.trained_bytes);
     if (slots)
-        add_total(&t, "Optimizer params", slots, slot_bytes);
+        add_total(t, "Optimizer params", slots, slot_bytes);
+}
+
+char *quern_model_summary_with(const quern_model *m, const quern_summary_opts *opts)
+{
+    static const int widths[4][most_columns] = { { 33, 24, 15 }, { 21, 19, 12, 19 }, { 29, 23, 12, 7 }, { 19, 17, 11, 16, 7 } };
+    static const quern_summary_opts plain = { 0 };
+    const quern_summary_opts *o = opts ? opts : &plain;
+    table of = { .connected = !m->sequential && !one_path(m), .trainable = o->show_trainable != 0, .o = o };
+    of.n = 3 + of.connected + of.trainable;
+    of.widths = widths[2 * of.trainable + of.connected];
+    const char *head[most_columns] = { "Layer (type)", "Output Shape", "Param #", of.connected ? "Connected to" : "Trainable",
+                                       "Trainable" };
+    quern__text t = { 0 };
+    bool first = true;
+    quern__text_add(&t, "Model: \"%s\"\n", m->name);
+    rule(&t, of.widths, of.n, "┏", "━", "┳", "┓");
+    row(&t, &of, head, "┃");
+    rule(&t, of.widths, of.n, "┡", "━", "╇", "┩");
+    layer_rows(&t, m, &of, 0, &first);
+    rule(&t, of.widths, of.n, "└", "─", "┴", "┘");
+    totals(&t, m);
     char *out = t.failed ? NULL : strdup(t.data);
     quern__text_free(&t);
     return out;
 }
+
+char *quern_model_summary(const quern_model *m) { return quern_model_summary_with(m, NULL); }
 
 char *quern_model_summary_json(const quern_model *m)
 {

@@ -1,0 +1,161 @@
+/* Models in models: rows of the layers Sequential and Functional, whose object is a model that was not compiled. Its layers keep
+ * their places in its blueprint; their weights stand, in Keras's order, in the list of the layer that the model has become. */
+#include "model.h"
+
+#include <string.h>
+
+/* ---- the layer ---- */
+
+/* Shapes that it is called with must be those of its inputs. */
+static int check_shapes(const quern__layer *l, const quern_model *m, const quern_shape *in, int n_in, quern_error *err)
+{
+    char want[96], got[96];
+    if (n_in != m->n_in)
+        return quern__fail(err, QUERN_SHAPE, l->name, "%d inputs, it takes %d", n_in, m->n_in);
+    for (int i = 0; i < n_in; i++) {
+        quern_shape own = *quern__made_shape(m->b, m->in[i]), given = in[i];
+        own.dims[0] = given.dims[0] = -1;
+        if (!quern_shape_equal(&own, &given))
+            return quern__fail(err, QUERN_SHAPE, l->name, "input %d has shape %s, it takes %s", i,
+                               quern_shape_text(&given, got, sizeof got), quern_shape_text(&own, want, sizeof want));
+    }
+    return QUERN_OK;
+}
+
+/* The layers of the model become its own. */
+static int adopt(quern__layer *l, quern_model *m, quern_error *err)
+{
+    char part[160];
+    int status = QUERN_OK;
+    for (int k = 0; k < m->b->n && status >= 0; k++) {
+        if (m->b->nodes[k].again)
+            continue;
+        quern__layer_group(m, k, part, sizeof part);
+        status = quern__layer_adopt(l, m->b->nodes[k].layer, part, err);
+    }
+    return status;
+}
+
+/* Weights are called after all that they stand in. */
+static int rename_weights(quern__layer *l, quern_error *err)
+{
+    for (int i = 0; i < l->n_weights; i++) {
+        quern__text path = { 0 };
+        quern__text_add(&path, "%s/%s", l->name, l->weights[i]->path);
+        if (path.failed)
+            return quern__fail_memory(err, path.capacity);
+        quern__free(l->weights[i]->path);
+        l->weights[i]->path = path.data;
+    }
+    return QUERN_OK;
+}
+
+static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_error *err)
+{
+    size_t unbounded = (size_t)1 << 40;
+    if (l->depth >= QUERN__MAX_DEPTH)
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d models in each other", QUERN__MAX_DEPTH);
+    quern__network_env env = { .room = l->room ? *l->room : unbounded,
+                               .seed = l->seed,
+                               .depth = l->depth + 1,
+                               .unfilled = l->unfilled,
+                               .shape = n_in == 1 ? in : NULL };
+    quern_model *m = l->object;
+    if (!m)
+        l->object = m = quern__network_read(l->config, !strcmp(l->kind->name, "Sequential"), &env, err);
+    if (!m)
+        return err && err->code ? err->code : QUERN_NOMEM;
+    if (l->room)
+        *l->room = m->b->room;
+    int status = check_shapes(l, m, in, n_in, err);
+    status = status < 0 ? status : adopt(l, m, err);
+    return status < 0 ? status : rename_weights(l, err);
+}
+
+static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
+{
+    quern_model *m = l->object;
+    size_t n = (size_t)m->b->n_values;
+    quern__id *ids = quern__zalloc(2 * n + 1, sizeof *ids), *masks = ids ? ids + n : NULL, given, first;
+    bool *timed = quern__zalloc(n + 1, sizeof *timed);
+    (void)training;
+    if (!ids || !timed)
+        quern__graph_fail(g, QUERN_NOMEM, "no memory");
+    for (int i = 0, k = 0; ids && timed && i < n_in; i++) {
+        if (l->context->arguments && l->context->arguments[i] != 0)
+            continue; /* a mask */
+        given = quern__layer_argument(l, in, n_in, "mask", k);
+        ids[m->in[k]] = in[i];
+        masks[m->in[k]] = given ? quern__cast(g, given, QUERN_FLOAT32) : quern__layer_mask(l, i);
+        timed[m->in[k++]] = l->context->stepping != NULL;
+    }
+    if (!quern__graph_status(g))
+        quern__model_nodes(m, l, g, l->context, ids, masks, timed);
+    first = quern__graph_status(g) ? 0 : ids[m->out[0]];
+    if (first) {
+        l->context->mask_out[0] = masks[m->out[0]];
+        l->context->ended = l->context->stepping && !timed[m->out[0]];
+    }
+    for (int i = 1; first && i < m->n_out; i++)
+        quern__layer_result(l, ids[m->out[i]], masks[m->out[i]]);
+    quern__free(ids);
+    quern__free(timed);
+    return first;
+}
+
+/* Before the layer frees those that it has adopted. */
+static void nested_drop(quern__layer *l)
+{
+    quern_model_free(l->object);
+    l->object = NULL;
+}
+
+static const quern__field nested_fields[] = { { "layers", QUERN__F_ANY, NULL }, { 0 } };
+static const quern__takes nested_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
+#define NESTED(ID, NAME, ALIASES, MODULE)               \
+    const quern__class ID = { .group = QUERN__LAYER,    \
+                              .name = NAME,             \
+                              .aliases = ALIASES,       \
+                              .module = MODULE,         \
+                              .fields = nested_fields,  \
+                              .build = nested_build,    \
+                              .call = nested_call,      \
+                              .takes = nested_takes,    \
+                              .masks = QUERN__MASK_OWN, \
+                              .model = true,            \
+                              .strings = true,          \
+                              .drop = nested_drop,      \
+                              .by_step = true }
+NESTED(quern__layer_sequential, "Sequential", "", "keras");
+NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functional");
+
+/* ---- from C ---- */
+
+int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values, int n)
+{
+    quern__uncompile(m);
+    quern__program_free(&m->inner);
+    const quern__class *c = m->sequential ? &quern__layer_sequential : &quern__layer_functional;
+    json_t *given = json_deep_copy(m->kept), *config;
+    given = given ? given : json_object();
+    json_object_set_new(given, "name", json_string(name ? name : m->name));
+    json_object_set_new(given, "layers", json_array()); /* told anew by the model when it is written */
+    config = b && !b->error.code ? quern__config(c, given, false, &b->error) : NULL;
+    json_decref(given);
+    if (!config) {
+        quern_model_free(m);
+        return -1;
+    }
+    quern__free(m->name);
+    m->name = quern__strdup(quern__config_text(config, "name"));
+    return quern__blueprint_add_model(b, c, config, m, &(quern__inputs){ .values = values, .n = n });
+}
+
+int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n)
+{
+    if (!b || b->error.code)
+        return -1;
+    if (layer < 0 || layer >= b->n_values || quern__maker(b, layer)->n_in == 0)
+        return quern__fail(&b->error, QUERN_INVALID, "again", "%d is no value that a layer made", layer), -1;
+    return quern__blueprint_again(b, b->values[layer].node, &(quern__inputs){ .values = values, .n = n }, "again");
+}

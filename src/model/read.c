@@ -1,0 +1,341 @@
+/* From the config of a model, as Keras serialises it, to the model: layers and their calls, models in models among them. */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The value [layer, call, output]; -1: not there (yet). */
+static int find_value(const quern_blueprint *b, json_t *history)
+{
+    const char *name = json_string_value(json_array_get(history, 0));
+    json_int_t call = json_integer_value(json_array_get(history, 1)), output = json_integer_value(json_array_get(history, 2));
+    for (int i = 0; name && i < b->n; i++)
+        if (!strcmp(b->nodes[i].layer->name, name) && b->nodes[i].call == call)
+            return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output : -1;
+    return -1;
+}
+
+/* What a call is given, as it is read. */
+typedef struct reading {
+    int values[QUERN__MAX_ARGUMENTS], arguments[QUERN__MAX_ARGUMENTS], n;
+    json_t *options;
+    bool early; /* some input is not there yet */
+} reading;
+
+static bool is_tensor(json_t *v)
+{
+    const char *name = quern__config_text(v, "class_name");
+    return name && !strcmp(name, "__keras_tensor__");
+}
+
+/* Every __keras_tensor__ in what is given for an argument. */
+static void collect(const quern_blueprint *b, json_t *given, int argument, reading *r)
+{
+    json_t *item;
+    const char *key;
+    size_t k;
+    if (is_tensor(given)) {
+        int value = find_value(b, json_object_get(json_object_get(given, "config"), "keras_history"));
+        r->early = r->early || value < 0;
+        if (r->n < QUERN__MAX_ARGUMENTS) {
+            r->values[r->n] = value;
+            r->arguments[r->n] = argument;
+        }
+        r->n++;
+    } else if (json_is_array(given))
+        json_array_foreach(given, k, item) collect(b, item, argument, r);
+    else if (json_is_object(given))
+        json_object_foreach(given, key, item) collect(b, item, argument, r);
+}
+
+static int argument_named(const quern__class *c, const char *name)
+{
+    for (int i = 0; c->takes && c->takes[i].name; i++)
+        if (!strcmp(c->takes[i].name, name))
+            return i;
+    return -1;
+}
+
+/* One inbound node: values by argument, and what else the call is told. */
+static int read_call(const quern_blueprint *b, const quern__class *c, json_t *node, reading *r, const char *where, quern_error *err)
+{
+    json_t *item, *args = json_object_get(node, "args");
+    const char *key;
+    size_t k;
+    int n_takes = 1;
+    while (c->takes && c->takes[n_takes].name)
+        n_takes++;
+    *r = (reading){ .options = json_object() };
+    json_array_foreach(args, k, item)
+    {
+        int argument = c->takes && (int)k < n_takes ? (int)k : 0;
+        collect(b, item, argument, r);
+        if (c->takes && json_is_number(item)) /* a number that stands for a value */
+            json_object_set(r->options, c->takes[argument].name, item);
+    }
+    json_object_foreach(json_object_get(node, "kwargs"), key, item)
+    {
+        int before = r->n, argument = argument_named(c, key);
+        collect(b, item, argument < 0 ? 0 : argument, r);
+        if (r->n > before && argument < 0)
+            return quern__fail(err, QUERN_UNSUPPORTED, where, "the argument '%.60s' of its call is not in this version", key);
+        if (r->n == before && !json_is_null(item))
+            json_object_set(r->options, key, item);
+    }
+    if (r->n > QUERN__MAX_ARGUMENTS)
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "more than %d inputs", QUERN__MAX_ARGUMENTS);
+    return QUERN_OK;
+}
+
+/* What holds code of Python: nothing of it is ever run. */
+static bool is_python(json_t *spec, const char *kind)
+{
+    const char *registered = quern__config_text(spec, "registered_name"), *module = quern__config_text(spec, "module");
+    return !strcmp(kind, "Lambda") || !strcmp(kind, "TorchModuleWrapper") || !strcmp(kind, "TFSMLayer") ||
+           !strcmp(kind, "JaxLayer") || !strcmp(kind, "FlaxLayer") || (registered && strchr(registered, '>')) ||
+           (module && strncmp(module, "keras", 5));
+}
+
+/* The row and the config of a layer of the file, and what it is called in messages. */
+static const quern__class *layer_object(json_t *spec, json_t **config, char *where, size_t size, quern_error *err)
+{
+    const char *own = quern__config_text(json_object_get(spec, "config"), "name"), *kind = quern__config_text(spec, "class_name");
+    snprintf(where, size, "layer %.80s", own ? own : "?");
+    if (kind && is_python(spec, kind)) {
+        quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s is code of Python, which is not run", kind);
+        return NULL;
+    }
+    const quern__class *c = quern__object(QUERN__LAYER, spec, config, err);
+    if (!c)
+        quern__fail(err, QUERN_UNSUPPORTED, where, "no such layer in this version");
+    return c;
+}
+
+/* A layer of a functional model as far as it was read: calls may come before those whose values they need. */
+typedef struct pending {
+    json_t *spec;
+    const quern__class *kind;
+    json_t *config; /* NULL once the layer is made */
+    int node, done; /* its first node; calls made */
+} pending;
+
+/* Makes the calls of one layer whose inputs are there. How many, or a negative status. */
+static int advance(quern_blueprint *b, pending *p, quern_error *err)
+{
+    json_t *nodes = json_object_get(p->spec, "inbound_nodes");
+    const char *own = quern__config_text(json_object_get(p->spec, "config"), "name");
+    int n = 0, calls = (int)json_array_size(nodes);
+    bool input = calls == 0;
+    char where[128];
+    reading r;
+    snprintf(where, sizeof where, "layer %.80s", own ? own : p->kind->name);
+    for (; p->done < calls + input; p->done++, n++) {
+        int status = read_call(b, p->kind, input ? NULL : json_array_get(nodes, (size_t)p->done), &r, where, err);
+        if (status >= 0 && !r.early) {
+            quern__inputs in = { r.values, r.arguments, r.n, json_object_size(r.options) ? r.options : NULL };
+            status = p->config ? quern__blueprint_add(b, p->kind, json_incref(p->config), &in, where)
+                               : quern__blueprint_again(b, p->node, &in, where);
+            if (status >= 0 && p->config) {
+                p->node = b->values[status].node;
+                json_decref(p->config);
+                p->config = NULL;
+            }
+            if (status < 0)
+                status = quern__fail(err, b->error.code, b->error.where, "%s", b->error.text);
+        }
+        json_decref(r.options);
+        if (status < 0)
+            return status;
+        if (r.early)
+            break;
+    }
+    return n;
+}
+
+/* Layers by their calls, in an order in which all that is needed comes first. */
+static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
+{
+    size_t n = json_array_size(layers), left = n;
+    pending *all = quern__zalloc(n + 1, sizeof *all);
+    int status = all ? QUERN_OK : quern__fail_memory(err, n * sizeof *all), moved = 1;
+    for (size_t k = 0; status >= 0 && k < n; k++) {
+        json_t *spec = json_array_get(layers, k);
+        char where[128];
+        all[k].spec = spec;
+        all[k].kind = layer_object(spec, &all[k].config, where, sizeof where, err);
+        if (!all[k].kind)
+            status = QUERN_UNSUPPORTED;
+    }
+    while (status >= 0 && left && moved) {
+        left = 0;
+        moved = 0;
+        for (size_t k = 0; k < n && status >= 0; k++) {
+            json_t *nodes = json_object_get(all[k].spec, "inbound_nodes");
+            int calls = json_array_size(nodes) ? (int)json_array_size(nodes) : 1;
+            if (all[k].done < calls && (status = advance(b, &all[k], err)) > 0)
+                moved += status;
+            left += all[k].done < calls;
+        }
+    }
+    if (status >= 0 && left)
+        status = quern__fail(err, QUERN_FORMAT, "config.json", "%zu layers need values that nothing makes", left);
+    for (size_t k = 0; all && k < n; k++)
+        json_decref(all[k].config);
+    quern__free(all);
+    return status < 0 ? status : QUERN_OK;
+}
+
+/* The batch shape that a sequential model begins with: that of its input, or what stands elsewhere where it has none. */
+static json_t *first_shape(json_t *config, json_t *spec, const quern__network_env *env)
+{
+    json_t *own = json_object_get(json_object_get(spec, "config"), "batch_shape"), *shape;
+    own = own ? own : json_object_get(config, "build_input_shape");
+    if (json_is_array(own) || !env->shape)
+        return json_incref(own);
+    shape = json_pack("[n]");
+    for (int i = 1; i < env->shape->rank; i++)
+        json_array_append_new(shape, json_integer(env->shape->dims[i]));
+    return shape;
+}
+
+static int add_input(quern_blueprint *b, json_t *shape, quern_error *err)
+{
+    json_t *given = json_pack("{s:O}", "batch_shape", shape ? shape : json_null());
+    const quern__class *c = quern__class_find(QUERN__LAYER, "InputLayer", err);
+    json_t *config = shape && c ? quern__config(c, given, false, err) : NULL;
+    json_decref(given);
+    if (!shape)
+        return quern__fail(err, QUERN_UNSUPPORTED, "config.json", "a model that does not tell the shape of its input");
+    if (!config || quern__blueprint_add(b, c, config, &(quern__inputs){ 0 }, "input") < 0)
+        return quern__fail(err, b->error.code ? b->error.code : QUERN_INVALID, b->error.where, "%s", b->error.text);
+    return QUERN_OK;
+}
+
+static int read_sequential(quern_blueprint *b, json_t *model, const quern__network_env *env, quern_error *err)
+{
+    json_t *layers = json_object_get(model, "layers"), *spec, *config = NULL;
+    size_t k;
+    json_array_foreach(layers, k, spec)
+    {
+        char where[128];
+        const quern__class *c = layer_object(spec, &config, where, sizeof where, err);
+        if (!c)
+            return QUERN_UNSUPPORTED;
+        bool input = quern__same_name(c->name, "InputLayer");
+        if (!b->n && !input) {
+            json_t *shape = first_shape(model, spec, env);
+            int status = add_input(b, shape, err);
+            json_decref(shape);
+            if (status < 0)
+                return json_decref(config), status;
+        }
+        int value = b->n ? b->nodes[b->n - 1].first : -1;
+        if (quern__blueprint_add(b, c, config, &(quern__inputs){ .values = &value, .n = b->n > 0 }, where) < 0)
+            return quern__fail(err, b->error.code, b->error.where, "%s", b->error.text);
+    }
+    return QUERN_OK;
+}
+
+/* One end [layer, call, output]; calls of functional models are counted from 1 here. */
+static int end_value(const quern_blueprint *b, json_t *end)
+{
+    json_int_t call = json_integer_value(json_array_get(end, 1));
+    const char *name = json_string_value(json_array_get(end, 0));
+    for (int i = 0; name && i < b->n; i++)
+        if (!strcmp(b->nodes[i].layer->name, name)) {
+            const quern__layer *l = b->nodes[i].layer;
+            call -= l->kind->model && !((const quern_model *)l->object)->sequential;
+            break;
+        }
+    json_t *own = json_pack("[O,I,O]", json_array_get(end, 0), call, json_array_get(end, 2));
+    int value = own ? find_value(b, own) : -1;
+    json_decref(own);
+    return value;
+}
+
+static int by_key(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* One end, a list of them, or an object, which counts in the order of its keys. How many there are. */
+static int ends(const quern_blueprint *b, json_t *list, int *out)
+{
+    const char *key, *keys[QUERN__MAX_IO];
+    json_t *item;
+    size_t k;
+    int n = 0;
+    if (json_is_string(json_array_get(list, 0))) {
+        out[0] = end_value(b, list);
+        return 1;
+    }
+    json_array_foreach(list, k, item) if (n < QUERN__MAX_IO) out[n++] = end_value(b, item);
+    if (!json_is_object(list) || json_object_size(list) > QUERN__MAX_IO)
+        return n;
+    json_object_foreach(list, key, item) keys[n++] = key;
+    qsort(keys, (size_t)n, sizeof *keys, by_key);
+    for (int i = 0; i < n; i++)
+        out[i] = end_value(b, json_object_get(list, keys[i]));
+    return n;
+}
+
+/* Members of a model's config that are no part of it, for when it is written again. */
+static json_t *kept_members(json_t *config)
+{
+    static const char *const known[] = { "layers", "input_layers", "output_layers", "build_input_shape", "name" };
+    json_t *kept = json_copy(config);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        json_object_del(kept, known[i]);
+    return kept;
+}
+
+quern_model *quern__network_read(json_t *config, bool sequential, const quern__network_env *env, quern_error *err)
+{
+    int in[QUERN__MAX_IO] = { 0 }, out[QUERN__MAX_IO], n_in = 1, n_out = 1, status = QUERN_OK;
+    quern_blueprint *b = quern_blueprint_new(env->seed);
+    if (b) {
+        b->room = env->room;
+        b->unfilled = env->unfilled;
+        b->depth = env->depth;
+        status = sequential ? read_sequential(b, config, env, err) : read_functional(b, json_object_get(config, "layers"), err);
+    }
+    if (!b || status < 0) {
+        quern_blueprint_free(b);
+        return NULL;
+    }
+    out[0] = b->n ? b->nodes[b->n - 1].first : -1;
+    if (!sequential) {
+        n_in = ends(b, json_object_get(config, "input_layers"), in);
+        n_out = ends(b, json_object_get(config, "output_layers"), out);
+    }
+    quern_model *m = quern_model_new(b, in, n_in, out, n_out, err);
+    const char *name = quern__config_text(config, "name");
+    if (m && name) {
+        quern__free(m->name);
+        m->name = quern__strdup(name);
+    }
+    if (m) {
+        m->sequential = sequential;
+        m->kept = kept_members(config);
+    }
+    return m;
+}
+
+quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
+{
+    const char *kind = quern__config_text(root, "class_name");
+    json_t *config = json_object_get(root, "config");
+    bool sequential = kind && !strcmp(kind, "Sequential");
+    if (!sequential && (!kind || (strcmp(kind, "Functional") && strcmp(kind, "Model")))) {
+        quern__fail(err, QUERN_UNSUPPORTED, "config.json", "a model of class '%.60s' is not in this version", kind ? kind : "?");
+        return NULL;
+    }
+    quern_model *m = quern__network_read(config, sequential, &(quern__network_env){ .room = room, .unfilled = true }, err);
+    if (m && !sequential && json_is_false(json_object_get(config, "trainable"))) /* Keras then trains nothing of it */
+        for (int k = 0; k < m->b->n; k++)
+            quern__layer_set_trainable(m->b->nodes[k].layer, false);
+    json_t *compile = json_object_get(root, "compile_config");
+    if (m && json_object_get(compile, "optimizer") && quern__compile(m, json_deep_copy(compile), err) < 0) {
+        quern_model_free(m);
+        return NULL;
+    }
+    return m;
+}

@@ -1,0 +1,173 @@
+/* Layers of a model by name: their weights, got and set, and whether they are trained. A layer of a model inside the model is
+ * called "encoder/dense". */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+quern__variable *quern__model_variable(const quern_model *m, int i)
+{
+    for (int k = 0; k < m->b->n; k++) {
+        const quern__layer *l = m->b->nodes[k].layer;
+        if (m->b->nodes[k].again)
+            continue;
+        if (i < l->n_weights)
+            return l->weights[i];
+        i -= l->n_weights;
+    }
+    return NULL;
+}
+
+int quern_model_weights(const quern_model *m)
+{
+    int n = 0;
+    for (int k = 0; k < m->b->n; k++)
+        n += m->b->nodes[k].again ? 0 : m->b->nodes[k].layer->n_weights;
+    return n;
+}
+
+static quern_tensor view_of(quern__variable *v)
+{
+    return (quern_tensor){ .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
+}
+
+quern_tensor quern_model_weight(const quern_model *m, int i, const char **path)
+{
+    quern__variable *v = quern__model_variable(m, i);
+    if (path)
+        *path = v->path;
+    return view_of(v);
+}
+
+/* ---- layers ---- */
+
+int quern_model_layers(const quern_model *m)
+{
+    int n = 0;
+    for (int k = 0; k < m->b->n; k++)
+        n += !m->b->nodes[k].again;
+    return n;
+}
+
+const char *quern_model_layer(const quern_model *m, int i)
+{
+    for (int k = 0; k < m->b->n; k++)
+        if (!m->b->nodes[k].again && i-- == 0)
+            return m->b->nodes[k].layer->name;
+    return NULL;
+}
+
+/* The layer of the name's first part, and in it the layer of the rest. */
+static quern__layer *find(const quern_model *m, const char *name)
+{
+    for (int k = 0; k < m->b->n; k++) {
+        quern__layer *l = m->b->nodes[k].layer;
+        size_t n = strlen(l->name);
+        if (!strcmp(l->name, name))
+            return l;
+        if (l->kind->model && !strncmp(l->name, name, n) && name[n] == '/')
+            return find(l->object, name + n + 1);
+    }
+    return NULL;
+}
+
+static quern__layer *find_or_fail(const quern_model *m, const char *name, quern_error *err)
+{
+    quern__layer *l = find(m, name);
+    const char *names[256];
+    int n = 0;
+    if (l)
+        return l;
+    for (int k = 0; k < m->b->n && n < 256; k++)
+        names[n++] = m->b->nodes[k].layer->name;
+    quern__fail(err, QUERN_NOTFOUND, m->name, "no layer is called '%.100s'", name);
+    const char *near = quern__nearest(name, names, (size_t)n, sizeof *names);
+    if (near)
+        quern__hint(err, "did you mean '%s'?", near);
+    return NULL;
+}
+
+int quern_model_get_weights(const quern_model *m, const char *layer, quern_tensor *out, int room, quern_error *err)
+{
+    const quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
+    if (layer && !l)
+        return QUERN_NOTFOUND;
+    int n = l ? l->n_weights : quern_model_weights(m);
+    for (int i = 0; i < n && i < room; i++)
+        out[i] = view_of(l ? l->weights[i] : quern__model_variable(m, i));
+    return n;
+}
+
+static int check_weight(const quern__variable *v, const quern_tensor *from, quern_error *err)
+{
+    char want[96], got[96];
+    if (quern_shape_equal(&v->shape, &from->shape) && from->dtype != QUERN_STRING)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_SHAPE, v->path, "shape %s, it has %s", quern_shape_text(&from->shape, got, sizeof got),
+                       quern_shape_text(&v->shape, want, sizeof want));
+}
+
+/* Numbers of any type into a weight. */
+static void set_weight(quern__variable *v, const quern_tensor *from)
+{
+    quern_tensor to = view_of(v);
+    for (int64_t k = 0; k < quern_shape_count(&v->shape); k++)
+        quern__set(&to, k, quern__get(from, k));
+}
+
+int quern_model_set_weights(quern_model *m, const char *layer, const quern_tensor *weights, int n, quern_error *err)
+{
+    quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
+    if (layer && !l)
+        return QUERN_NOTFOUND;
+    int have = l ? l->n_weights : quern_model_weights(m), status = QUERN_OK;
+    if (n != have)
+        return quern__fail(err, QUERN_INVALID, layer ? layer : m->name, "%d weights, it has %d", n, have);
+    for (int i = 0; i < n && status >= 0; i++)
+        status = check_weight(l ? l->weights[i] : quern__model_variable(m, i), &weights[i], err);
+    for (int i = 0; i < n && status >= 0; i++)
+        set_weight(l ? l->weights[i] : quern__model_variable(m, i), &weights[i]);
+    return status;
+}
+
+int quern_model_trainable(const quern_model *m, const char *layer, quern_error *err)
+{
+    const quern__layer *l = find_or_fail(m, layer, err);
+    return l ? l->trainable : QUERN_NOTFOUND;
+}
+
+int quern_model_set_trainable(quern_model *m, const char *layer, int on, quern_error *err)
+{
+    quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
+    if (layer && !l)
+        return QUERN_NOTFOUND;
+    if (l)
+        quern__layer_set_trainable(l, on != 0);
+    for (int k = 0; !layer && k < m->b->n; k++)
+        quern__layer_set_trainable(m->b->nodes[k].layer, on != 0);
+    return m->compile ? quern__compile(m, json_deep_copy(m->compile), err) : QUERN_OK;
+}
+
+static int walk(const quern_model *m, const char *before, quern__layer_visitor *fn, void *user, quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int k = 0; status >= 0 && k < m->b->n; k++) {
+        quern__layer *l = m->b->nodes[k].layer;
+        char group[160], path[320];
+        if (m->b->nodes[k].again || (m->sequential && m->b->nodes[k].n_in == 0))
+            continue;
+        quern__layer_group(m, k, group, sizeof group);
+        if ((size_t)snprintf(path, sizeof path, "%s%s", before, group) >= sizeof path)
+            return quern__fail(err, QUERN_UNSUPPORTED, l->name, "lies too deep in the file");
+        status = fn(user, l, path, err);
+        snprintf(path, sizeof path, "%s%s/", before, group);
+        if (status >= 0 && l->kind->model)
+            status = walk(l->object, path, fn, user, err);
+    }
+    return status;
+}
+
+int quern__model_walk(const quern_model *m, quern__layer_visitor *fn, void *user, quern_error *err)
+{
+    return walk(m, "", fn, user, err);
+}

@@ -1,0 +1,172 @@
+/* config.json of a model: what Keras serialises (keras.src.saving.serialization_lib), models in models among it. */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* `records`: in every batch, where that is fixed; 0: open. */
+static json_t *shape_json(const quern_shape *s, int64_t records)
+{
+    json_t *a = json_array();
+    for (int i = 0; i < s->rank; i++)
+        json_array_append_new(a, s->dims[i] == -1 && records ? json_integer(records)
+                                 : s->dims[i] < 0            ? json_null()
+                                                             : json_integer(s->dims[i]));
+    return a;
+}
+
+static json_t *network_json(const quern_model *m, json_t *kept);
+
+/* Keras's constructors of these do not take `trainable`. */
+static bool takes_trainable(const quern__layer *l)
+{
+    static const char *const rows[] = { "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Discretization", "Pipeline" };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!strcmp(l->kind->name, rows[i]))
+            return false;
+    return true;
+}
+
+/* A model as a layer: what its config says now, and what it held else. */
+static json_t *nested_json(const quern__layer *l)
+{
+    const quern_model *m = l->object;
+    json_t *kept = json_deep_copy(l->config), *out;
+    json_object_del(kept, "activity_regularizer"); /* fields of every layer, which Keras's constructor does not take here */
+    if (!m->sequential)
+        json_object_del(kept, "dtype");
+    json_object_set_new(kept, "trainable", json_boolean(l->trainable));
+    out = network_json(m, kept);
+    json_decref(kept);
+    return out;
+}
+
+static json_t *layer_json(const quern__layer *l)
+{
+    if (l->kind->model)
+        return nested_json(l);
+    json_t *config = json_deep_copy(l->config), *out;
+    bool operation = l->kind->module && !strncmp(l->kind->module, "keras.src.ops", 13);
+    if (quern__layer_looks_up(l))
+        quern__layer_inline_vocabulary(l, config);
+    if (json_is_null(json_object_get(config, "activity_regularizer")))
+        json_object_del(config, "activity_regularizer");
+    if (quern__same_name(l->kind->name, "InputLayer")) {
+        json_object_del(config, "trainable");
+        json_object_del(config, "batch_size");
+    }
+    if (!takes_trainable(l) || operation)
+        json_object_del(config, "trainable");
+    if (operation || !strcmp(l->kind->name, "Pipeline"))
+        json_object_del(config, "dtype");
+    out = quern__serialize(l->kind, config);
+    if (operation)
+        json_object_set_new(out, "registered_name", json_string(l->kind->name));
+    json_decref(config);
+    if (l->n_in == 1 && !operation)
+        json_object_set_new(out, "build_config", json_pack("{s:o}", "input_shape", shape_json(&l->in[0], l->records)));
+    return out;
+}
+
+static json_t *tensor_json(const quern_model *m, int value)
+{
+    const quern__applied *a = quern__maker(m->b, value);
+    const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
+    return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config", "shape",
+                     shape_json(quern__made_shape(m->b, value), m->b->records), "dtype", dtype ? dtype : "float32", "keras_history",
+                     a->layer->name, a->call, m->b->values[value].output);
+}
+
+/* Where the inputs of a call stand in Python: {"args": [...], "kwargs": {...}}. Leading arguments go by position. */
+static json_t *inbound_node(const quern_model *m, const quern__applied *a)
+{
+    const quern__class *c = a->layer->kind;
+    json_t *args = json_array(), *kwargs = a->options ? json_deep_copy(a->options) : json_object();
+    bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate"), single = c->model && a->n_in == 1;
+    for (int i = 0, next = 0; i < a->n_in; next++) {
+        int own = a->arguments[i];
+        bool many = c->takes ? c->takes[own].many && !single : list;
+        json_t *given = many ? json_array() : tensor_json(m, a->in[i]);
+        for (; many && i < a->n_in && a->arguments[i] == own; i++)
+            json_array_append_new(given, tensor_json(m, a->in[i]));
+        i += !many;
+        if (own == next && json_object_size(kwargs) == json_object_size(a->options))
+            json_array_append_new(args, given);
+        else
+            json_object_set_new(kwargs, c->takes[own].name, given);
+    }
+    return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
+}
+
+static json_t *functional_layer(const quern_model *m, int k)
+{
+    const quern__applied *a = &m->b->nodes[k];
+    json_t *out = layer_json(a->layer), *nodes = json_array();
+    for (int call = 0, found = a->n_in > 0; found; call++) {
+        found = false;
+        for (int i = k; i < m->b->n && !found; i++)
+            if (m->b->nodes[i].layer == a->layer && m->b->nodes[i].call == call) {
+                json_array_append_new(nodes, inbound_node(m, &m->b->nodes[i]));
+                found = true;
+            }
+    }
+    json_object_set_new(out, "name", json_string(a->layer->name));
+    json_object_set_new(out, "inbound_nodes", nodes);
+    return out;
+}
+
+/* Keras counts calls of functional models from 1 here, because one stands for the model itself. */
+static json_t *ends_json(const quern_model *m, const int *values, int n)
+{
+    json_t *out = json_array();
+    for (int i = 0; i < n; i++) {
+        const quern__applied *a = quern__maker(m->b, values[i]);
+        bool functional = a->layer->kind->model && !((const quern_model *)a->layer->object)->sequential;
+        json_array_append_new(out, json_pack("[s,i,i]", a->layer->name, a->call + functional, m->b->values[values[i]].output));
+    }
+    return out;
+}
+
+/* What compile was given, with the rate of now. */
+static json_t *compile_json(const quern_model *m)
+{
+    json_t *out = json_deep_copy(m->compile), *optimizer = json_object_get(out, "optimizer");
+    json_t *config = quern__optimizer_config(m->optimizer), *own;
+    own = quern__serialize(m->optimizer->kind, config);
+    if (json_is_object(optimizer))
+        json_object_update(optimizer, own);
+    else
+        json_object_set(out, "optimizer", own);
+    json_decref(own);
+    json_decref(config);
+    return out;
+}
+
+/* The object of a model without compile_config; `kept` has members of its config that are no part of it. */
+static json_t *network_json(const quern_model *m, json_t *kept)
+{
+    json_t *layers = json_array(), *config = json_pack("{s:s, s:b}", "name", m->name, "trainable", 1), *v;
+    const char *key;
+    for (int k = 0; k < m->b->n; k++)
+        if (!m->b->nodes[k].again)
+            json_array_append_new(layers, m->sequential ? layer_json(m->b->nodes[k].layer) : functional_layer(m, k));
+    json_object_foreach(kept, key, v) if (strcmp(key, "name")) json_object_set(config, key, v);
+    json_object_set_new(config, "layers", layers);
+    if (m->sequential)
+        json_object_set_new(config, "build_input_shape", shape_json(quern__made_shape(m->b, m->in[0]), m->b->records));
+    else {
+        json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in));
+        json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out));
+    }
+    return json_pack("{s:s, s:s, s:o, s:o}", "module", m->sequential ? "keras" : "keras.src.models.functional", "class_name",
+                     m->sequential ? "Sequential" : "Functional", "config", config, "registered_name",
+                     m->sequential ? json_null() : json_string("Functional"));
+}
+
+json_t *quern__config_write(const quern_model *m)
+{
+    json_t *root = network_json(m, m->kept);
+    if (m->optimizer)
+        json_object_set_new(root, "compile_config", compile_json(m));
+    return root;
+}
