@@ -2,6 +2,7 @@
 #include "conformance.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct layer_case {
@@ -16,6 +17,8 @@ typedef struct layer_case {
     char names[MOST_OUTPUTS][16];    /* of the members that hold the gradients wanted: dx0, dw1 */
     quern__id ids[3 * MOST_OUTPUTS]; /* what is computed, and the members it is held against */
     char wanted[3 * MOST_OUTPUTS][16];
+    int64_t calls, call;        /* of a stateful layer, one after the other: each has its part of the inputs and outputs */
+    double *sums[MOST_OUTPUTS]; /* of gradients of weights over the calls, by what is computed */
 } layer_case;
 
 /* The place of an argument among those that the row takes; -1: none. The first has many names. */
@@ -43,6 +46,8 @@ static int take_inputs(layer_case *l, const quern__class *row)
     size_t k;
     json_array_foreach(inputs, k, input)
     {
+        if ((int64_t)k * l->calls / (int64_t)json_array_size(inputs) != l->call)
+            continue;
         const char *name = quern__config_text(input, "member"), *arg = quern__config_text(input, "arg");
         const quern_tensor *t = name ? case_member(l->c, name) : NULL;
         if (!t || l->n_in == MOST_OUTPUTS)
@@ -67,7 +72,8 @@ static int take_inputs(layer_case *l, const quern__class *row)
 static int take_layer(layer_case *l, const quern__class *row, json_t *config, quern_error *err)
 {
     quern_shape shapes[MOST_OUTPUTS];
-    l->layer = quern__layer_new(row, config, err);
+    if (!l->layer && (l->layer = quern__layer_new(row, config, err)) && l->calls > 1)
+        l->layer->records = l->e.records;
     for (int i = 0; i < l->n_in; i++)
         shapes[i] = *quern__shape_of(l->e.graph, l->in[i]);
     if (l->layer)
@@ -112,16 +118,30 @@ static quern__id call_layer(layer_case *l)
                                 .arguments = l->arguments,
                                 .options = json_object_get(l->c->spec, "call") };
     quern__id y = quern__layer_call(l->layer, g, l->in, l->n_in, &l->pass), total = 0;
-    for (int k = 0; y && (k < l->pass.n_out || case_numbered(l->c, "y", k)); k++) {
+    for (int k = 0; y && (k < l->pass.n_out || (l->calls == 1 && case_numbered(l->c, "y", k))); k++) {
         quern__id own = k < l->pass.n_out ? l->pass.out[k] : 0;
-        const quern_tensor *seed = case_numbered(l->c, "g", k);
-        want(l, "y", k, own);
-        want(l, "m", k, own ? l->pass.mask_out[k] : 0);
+        int number = (int)l->call * l->pass.n_out + k;
+        const quern_tensor *seed = case_numbered(l->c, "g", number);
+        want(l, "y", number, own);
+        want(l, "m", number, own ? l->pass.mask_out[k] : 0);
         quern__id part = own && seed && l->n_wrt ? evaluation_seeded(&l->e, own, seed) : 0;
         total = total && part ? quern__add2(g, total, part) : part ? part : total;
     }
     want(l, "r", 0, l->layer->penalty);
     return total && l->layer->penalty ? quern__add2(g, total, l->layer->penalty) : total;
+}
+
+/* A gradient of a weight is that of all calls together. */
+static void compare_sum(layer_case *l, int i, const quern_tensor *got)
+{
+    int64_t n = quern_shape_count(&got->shape);
+    double *sum = l->sums[i] ? l->sums[i] : calloc((size_t)n, sizeof *sum);
+    quern_tensor all = { .dtype = QUERN_FLOAT64, .shape = got->shape, .data = sum };
+    l->sums[i] = sum;
+    for (int64_t k = 0; k < n; k++)
+        sum[k] += quern__get(got, k);
+    if (l->call + 1 == l->calls)
+        case_compare(l->c, l->wanted[i], &all, case_member(l->c, l->wanted[i]));
 }
 
 static void compare_layer(layer_case *l, quern_error *err)
@@ -133,13 +153,17 @@ static void compare_layer(layer_case *l, quern_error *err)
         case_error(l->c, err);
         return;
     }
-    for (int i = 0; i < l->n_ids; i++)
-        case_compare(l->c, l->wanted[i], &got[i], case_member(l->c, l->wanted[i]));
+    for (int i = 0; i < l->n_ids; i++) {
+        if (l->calls > 1 && !strncmp(l->wanted[i], "dw", 2))
+            compare_sum(l, i, &got[i]);
+        else
+            case_compare(l->c, l->wanted[i], &got[i], case_member(l->c, l->wanted[i]));
+    }
     for (int i = 0; i < l->layer->n_weights; i++) {
         const quern_tensor *state = case_numbered(l->c, "s", i);
         const quern__variable *v = l->layer->weights[i];
         quern_tensor now = { .dtype = v->dtype, .shape = v->shape, .data = v->data };
-        if (state)
+        if (state && l->call + 1 == l->calls)
             case_compare(l->c, v->path, &now, state);
     }
 }
@@ -159,9 +183,32 @@ static int take_gradients(layer_case *l, quern__id total, quern_error *err)
     return status;
 }
 
+/* One call; the config is taken by the first. */
+static void run_call(layer_case *l, const quern__class *row, json_t *config)
+{
+    quern_error err = { 0 };
+    if (evaluation_begin(&l->e, case_records(l->c), &err) < 0) {
+        json_decref(config);
+        case_error(l->c, &err);
+        return;
+    }
+    l->n_in = l->n_wrt = l->n_ids = 0;
+    if (take_inputs(l, row) < 0)
+        json_decref(config);
+    else if (take_layer(l, row, config, &err) < 0)
+        case_error(l->c, &err);
+    else if (l->c->result == PASSED) {
+        quern__id total = call_layer(l);
+        if (l->c->result == PASSED && take_gradients(l, total, &err) < 0)
+            case_error(l->c, &err);
+        compare_layer(l, &err);
+    }
+    evaluation_end(&l->e);
+}
+
 void run_layer(test_case *c)
 {
-    layer_case l = { .c = c };
+    layer_case l = { .c = c, .calls = json_integer_value(json_object_get(c->spec, "calls")) };
     quern_error err = { 0 };
     json_t *config = NULL;
     const quern__class *row = quern__object(QUERN__LAYER, c->spec, &config, &err);
@@ -169,24 +216,10 @@ void run_layer(test_case *c)
         case_error(c, &err);
         return;
     }
-    if (json_integer_value(json_object_get(c->spec, "calls")) > 1)
-        case_skip(c, "%s: several calls", c->class_name);
-    else if (evaluation_begin(&l.e, case_records(c), &err) < 0)
-        case_error(c, &err);
-    if (c->result != PASSED) {
-        json_decref(config);
-        return;
-    }
-    if (take_inputs(&l, row) < 0)
-        json_decref(config);
-    else if (take_layer(&l, row, config, &err) < 0)
-        case_error(c, &err);
-    else if (c->result == PASSED) {
-        quern__id total = call_layer(&l);
-        if (c->result == PASSED && take_gradients(&l, total, &err) < 0)
-            case_error(c, &err);
-        compare_layer(&l, &err);
-    }
+    l.calls = l.calls > 1 ? l.calls : 1;
+    for (; l.call < l.calls && c->result == PASSED; l.call++)
+        run_call(&l, row, l.call ? NULL : config);
+    for (int i = 0; i < MOST_OUTPUTS; i++)
+        free(l.sums[i]);
     quern__layer_free(l.layer);
-    evaluation_end(&l.e);
 }
