@@ -11,7 +11,7 @@
 #include <time.h>
 
 /* Options, described once: name, whether it takes a value, the commands (letters) it applies to, where the value goes. */
-enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, G = 128, ALL = 255 };
+enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, G = 128, C = 256, ALL = 511 };
 static const struct {
     const char *name, *value;
     int commands;
@@ -75,6 +75,8 @@ static const struct {
     { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
     { "threads", "N", F | E | P | G, "that compute" },
+    { "weights", "FILE", C, "read into the model first: .weights.h5, .h5, .keras, .safetensors, .npz" },
+    { "map", "FILE", C, "other names in .safetensors and .npz: lines \"dense/kernel = fc1.weight transposed\"" },
     { "expand-nested", NULL, S, "layers of models in the model too" },
     { "show-trainable", NULL, S, "which layers are trained" },
     { "json", NULL, ALL, "one JSON object a line" },
@@ -97,10 +99,11 @@ static const struct {
     { "generate", G, cli_generate, "MODEL" },
     { "summary", S, cli_summary, "MODEL" },
     { "plan", L, cli_plan, "MODEL" },
+    { "convert", C, cli_convert, "IN OUT" },
     { "doctor", D, cli_doctor, "" },
 };
 enum { n_commands = sizeof commands / sizeof *commands };
-static const char *const later[] = { "convert", "prepare" };
+static const char *const later[] = { "prepare" };
 static const char *const later_options[] = { "bad-records", "checkpoint", "checkpoint-every", "resume", "report" };
 
 const char *cli_option(const arguments *a, const char *name)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zip.h>
 
@@ -60,6 +61,49 @@ int quern__archive_read(const char *path, quern__member *members, int n, size_t 
     return status;
 }
 
+/* Members that are none of ours, as far as they fit into `room` bytes all together. */
+static int read_others(zip_t *z, const char *path, bool (*ours)(const char *name), size_t room, quern__member **list, int *n,
+                       quern_error *err)
+{
+    zip_int64_t all = zip_get_num_entries(z, 0);
+    for (zip_int64_t i = 0; i < all; i++) {
+        const char *name = zip_get_name(z, (zip_uint64_t)i, 0);
+        size_t length = name ? strlen(name) : 0;
+        if (!length || ours(name) || name[length - 1] == '/')
+            continue;
+        quern__member *grown = quern__realloc(*list, ((size_t)*n + 1) * sizeof *grown), m = { .name = quern__strdup(name) };
+        *list = grown ? grown : *list;
+        int status = grown && m.name ? read_member(z, path, &m, room, err) : quern__fail_memory(err, sizeof m);
+        if (status < 0) {
+            quern__free((void *)(uintptr_t)m.name);
+            quern__free(m.bytes);
+            return status;
+        }
+        room -= m.n;
+        (*list)[(*n)++] = m;
+    }
+    return QUERN_OK;
+}
+
+int quern__archive_others(const char *path, bool (*ours)(const char *name), size_t room, quern__member **list, int *n,
+                          quern_error *err)
+{
+    int code = 0;
+    zip_t *z = zip_open(path, ZIP_RDONLY | ZIP_CHECKCONS, &code);
+    *list = NULL;
+    *n = 0;
+    if (!z)
+        return quern__fail(err, QUERN_IO, path, "cannot be read again");
+    int status = read_others(z, path, ours, room, list, n, err);
+    zip_discard(z);
+    if (status < 0) {
+        quern__assets_free(*list, *n);
+        *list = NULL;
+        *n = 0;
+    }
+    return status;
+}
+
 /* The data is on the disk, not only in its cache. */
 static bool synced(const char *path)
 {
@@ -68,6 +112,73 @@ static bool synced(const char *path)
     if (fd >= 0)
         close(fd);
     return ok;
+}
+
+/* What was written beside takes the place of the file. 0, or the errno of what failed. */
+static int take_place(const char *beside, const char *path)
+{
+    char folder[4096];
+    if (!synced(beside) || rename(beside, path))
+        return errno ? errno : EIO;
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash)
+        slash[1] = 0;
+    (void)synced(slash ? folder : "."); /* some file systems cannot; the file itself is safe */
+    return 0;
+}
+
+int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, quern_error *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), status = QUERN_OK;
+    *bytes = NULL;
+    if (fd < 0)
+        return quern__fail(err, errno == ENOENT ? QUERN_NOTFOUND : QUERN_IO, path, "%s", strerror(errno));
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+        status = quern__fail(err, QUERN_IO, path, "is no file");
+    else if ((uint64_t)st.st_size > limit)
+        status = quern__fail(err, QUERN_FORMAT, path, "%lld bytes, at most %zu are read", (long long)st.st_size, limit);
+    *n = status < 0 ? 0 : (size_t)st.st_size;
+    if (status >= 0 && !(*bytes = quern__alloc(*n + 1)))
+        status = quern__fail_memory(err, *n);
+    for (size_t at = 0; status >= 0 && at < *n;) {
+        ssize_t got = read(fd, *bytes + at, *n - at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            status = quern__fail(err, QUERN_IO, path, "%s", got ? strerror(errno) : "it became shorter while it was read");
+        at += got > 0 ? (size_t)got : 0;
+    }
+    close(fd);
+    if (status < 0) {
+        quern__free(*bytes);
+        *bytes = NULL;
+    } else
+        (*bytes)[*n] = 0;
+    return status;
+}
+
+int quern__file_write(const char *path, const char *bytes, size_t n, quern_error *err)
+{
+    char beside[4096];
+    if ((size_t)snprintf(beside, sizeof beside, "%s.partial", path) >= sizeof beside)
+        return quern__fail(err, QUERN_INVALID, path, "the name is too long");
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), why = fd < 0 ? errno : 0;
+    for (size_t at = 0; !why && at < n;) {
+        ssize_t put = write(fd, bytes + at, n - at);
+        if (put < 0 && errno != EINTR)
+            why = errno;
+        at += put > 0 ? (size_t)put : 0;
+    }
+    if (fd >= 0 && close(fd) && !why)
+        why = errno;
+    if (!why)
+        why = take_place(beside, path);
+    if (!why)
+        return QUERN_OK;
+    unlink(beside);
+    return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
 }
 
 static bool add_all(zip_t *z, const quern__member *members, int n)
@@ -86,7 +197,7 @@ static bool add_all(zip_t *z, const quern__member *members, int n)
 
 int quern__archive_write(const char *path, const quern__member *members, int n, quern_error *err)
 {
-    char beside[4096], folder[4096];
+    char beside[4096];
     int code = 0;
     if ((size_t)snprintf(beside, sizeof beside, "%s.partial", path) >= sizeof beside)
         return quern__fail(err, QUERN_INVALID, path, "the name is too long");
@@ -101,18 +212,14 @@ int quern__archive_write(const char *path, const quern__member *members, int n, 
     }
     if (!ok)
         zip_discard(z);
-    if (ok && (!synced(beside) || rename(beside, path))) {
-        snprintf(why, sizeof why, "cannot be written: %s", strerror(errno));
+    int failed = ok ? take_place(beside, path) : 0;
+    if (failed) {
+        snprintf(why, sizeof why, "cannot be written: %s", strerror(failed));
         ok = false;
     }
     if (!ok) {
         unlink(beside);
         return quern__fail(err, QUERN_IO, path, "%s", why);
     }
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[1] = 0;
-    (void)synced(slash ? folder : "."); /* some file systems cannot; the file itself is safe */
     return QUERN_OK;
 }

@@ -7,12 +7,8 @@
 
 static const char *const places[] = { "", "/_lookup_layer" };
 
-static bool looks_up(const quern_model *m, int k) { return !m->b->nodes[k].again && quern__layer_looks_up(m->b->nodes[k].layer); }
-
-static void name_of(const quern_model *m, int k, const char *place, char *out, size_t size)
+static void name_of(const char *group, const char *place, char *out, size_t size)
 {
-    char group[160];
-    quern__layer_group(m, k, group, sizeof group);
     snprintf(out, size, "assets/%s%s/vocabulary.txt", group, place);
 }
 
@@ -25,40 +21,63 @@ void quern__assets_free(quern__member *list, int n)
     quern__free(list);
 }
 
+typedef struct collecting {
+    quern__member *list;
+    int n;
+} collecting;
+
+static int collect(void *user, quern__layer *l, const char *group, quern_error *err)
+{
+    collecting *c = user;
+    char name[400];
+    for (int p = 0; quern__layer_looks_up(l) && p < 1 + quern__layer_is_text(l); p++) {
+        quern__text lines = { 0 };
+        if (!quern__layer_vocabulary_text(l, &lines))
+            break;
+        quern__member *grown = quern__realloc(c->list, ((size_t)c->n + 1) * sizeof *grown);
+        name_of(group, places[p], name, sizeof name);
+        c->list = grown ? grown : c->list;
+        if (!grown || lines.failed || !(grown[c->n].name = quern__strdup(name))) {
+            quern__text_free(&lines);
+            return quern__fail_memory(err, lines.capacity);
+        }
+        grown[c->n].bytes = lines.data;
+        grown[c->n].n = lines.length;
+        grown[c->n++].optional = false;
+    }
+    return QUERN_OK;
+}
+
 int quern__assets_write(const quern_model *m, quern__member **list, int *n, quern_error *err)
 {
-    char name[256];
-    *n = 0;
-    *list = quern__zalloc(2 * (size_t)m->b->n + 1, sizeof **list);
-    if (!*list)
-        return quern__fail_memory(err, (size_t)m->b->n * sizeof **list);
-    for (int k = 0; k < m->b->n; k++)
-        for (int p = 0; looks_up(m, k) && p < 1 + quern__layer_is_text(m->b->nodes[k].layer); p++) {
-            quern__text lines = { 0 };
-            if (!quern__layer_vocabulary_text(m->b->nodes[k].layer, &lines))
-                break;
-            name_of(m, k, places[p], name, sizeof name);
-            (*list)[*n] = (quern__member){ .name = quern__strdup(name), .bytes = lines.data, .n = lines.length };
-            if (!(*list)[(*n)++].name || lines.failed)
-                return quern__fail_memory(err, lines.capacity);
-        }
-    return QUERN_OK;
+    collecting c = { 0 };
+    int status = quern__model_walk(m, collect, &c, err);
+    *list = c.list;
+    *n = c.n;
+    return status;
+}
+
+typedef struct reading {
+    const char *path;
+    size_t limit;
+} reading;
+
+static int read_into(void *user, quern__layer *l, const char *group, quern_error *err)
+{
+    const reading *r = user;
+    char name[400];
+    if (!quern__layer_looks_up(l) || l->given)
+        return QUERN_OK;
+    name_of(group, places[0], name, sizeof name);
+    quern__member member = { .name = name, .optional = true };
+    int status = quern__archive_read(r->path, &member, 1, r->limit, err);
+    if (status >= 0 && member.bytes)
+        status = quern__layer_read_vocabulary(l, member.bytes, member.n, err);
+    quern__free(member.bytes);
+    return status;
 }
 
 int quern__assets_read(quern_model *m, const char *path, size_t limit, quern_error *err)
 {
-    int status = QUERN_OK;
-    for (int k = 0; k < m->b->n && status >= 0; k++) {
-        char name[256];
-        quern__layer *l = m->b->nodes[k].layer;
-        if (!looks_up(m, k) || l->given)
-            continue;
-        name_of(m, k, places[0], name, sizeof name);
-        quern__member member = { .name = name, .optional = true };
-        status = quern__archive_read(path, &member, 1, limit, err);
-        if (status >= 0 && member.bytes)
-            status = quern__layer_read_vocabulary(l, member.bytes, member.n, err);
-        quern__free(member.bytes);
-    }
-    return status;
+    return quern__model_walk(m, read_into, &(reading){ path, limit }, err);
 }

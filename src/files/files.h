@@ -5,6 +5,10 @@
 #include "model/model.h"
 #include <quern/files.h>
 
+#define QUERN__KERAS_VERSION "3.15.1" /* whose files these are */
+/* No file or member that is read whole is larger. */
+#define QUERN__MOST_BYTES ((size_t)INT32_MAX)
+
 /* One member of an archive in memory. */
 typedef struct quern__member {
     const char *name;
@@ -18,6 +22,13 @@ int quern__archive_read(const char *path, quern__member *members, int n, size_t 
 /* Writes all members, stored, in order, atomically. */
 int quern__archive_write(const char *path, const quern__member *members, int n, quern_error *err);
 
+/* Members that are not `ours`, of at most `room` bytes together; freed by quern__assets_free. */
+int quern__archive_others(const char *path, bool (*ours)(const char *name), size_t room, quern__member **list, int *n,
+                          quern_error *err);
+/* A whole file of at most `limit` bytes (quern__free; a 0 stands behind it), and written atomically. */
+int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, quern_error *err);
+int quern__file_write(const char *path, const char *bytes, size_t n, quern_error *err);
+
 /* The vocabularies of a model as members of an archive: makes a list (`n` of them), whose names and bytes quern__assets_free frees.
  */
 int quern__assets_write(const quern_model *m, quern__member **list, int *n, quern_error *err);
@@ -25,8 +36,34 @@ int quern__assets_write(const quern_model *m, quern__member **list, int *n, quer
 int quern__assets_read(quern_model *m, const char *path, size_t limit, quern_error *err);
 void quern__assets_free(quern__member *list, int n);
 
+/* ---- h5_write.c: an HDF5 file made in memory ---- */
+typedef struct quern__h5_file quern__h5_file;
+quern__h5_file *quern__h5_create(quern_error *err);
+void quern__h5_close(quern__h5_file *f);
+/* What it holds now. `bytes` is freed with quern__free. */
+int quern__h5_image(quern__h5_file *f, char **bytes, size_t *n, quern_error *err);
+/* A group, with an attribute (name NULL: none); a variable as a dataset; groups on the way are made. */
+int quern__h5_write_group(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err);
+int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variable *v, quern_error *err);
+/* Attributes of an object ("": of the file): a string, and a list of them, which may become several. */
+int quern__h5_write_text(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err);
+int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name, const char *const *list, int n, quern_error *err);
+
+/* A dataset into a variable of its shape. */
+struct quern__h5;
+int quern__h5_read_variable(struct quern__h5 *h, uint64_t object, const char *where, quern__variable *v, quern_error *err);
 /* model.weights.h5 as an image in memory, and back into the model. */
 int quern__weights_write(const quern_model *m, char **bytes, size_t *n, quern_error *err);
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err);
+
+/* ---- legacy.c, legacy_config.c: whole-model `.h5` ---- */
+bool quern__is_legacy_name(const char *path);
+/* The config of such a file (`training` NULL: none) as that of a `.keras` file; `old`: of Keras 2. Returns new. */
+json_t *quern__legacy_config(json_t *model, json_t *training, bool old);
+/* The model of an image, whose weights may take `room` bytes. */
+quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room, quern_error *err);
+/* Its weights alone, into a model; QUERN_END when the file is laid out otherwise. */
+int quern__legacy_weights(quern_model *m, struct quern__h5 *h, quern_error *err);
+int quern__legacy_write(const quern_model *m, char **bytes, size_t *n, quern_error *err);
 
 #endif

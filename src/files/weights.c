@@ -1,95 +1,60 @@
-/* model.weights.h5: layers/<class>[_k]/vars/<i> and optimizer/vars/<i>, as an HDF5 file in memory. HDF5 follows no links out of it,
- * because only names that we make are opened and their kind is checked first. */
+/* Weights in HDF5 as Keras 3 has them, in model.weights.h5 and `.weights.h5`: layers/<class>[_k]/vars/<i>, models in models below
+ * theirs, and optimizer/vars/<i>. */
 #include "files.h"
+#include "h5.h"
 
-#include <hdf5.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-/* A core file without a disk file; from an image when there is one. */
-static hid_t open_image(const char *bytes, size_t n)
-{
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fapl_core(access, 1 << 16, 0);
-    if (bytes)
-        H5Pset_file_image(access, (void *)(uintptr_t)bytes, n);
-    hid_t file = bytes ? H5Fopen("weights", H5F_ACC_RDONLY, access) : H5Fcreate("weights", H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    H5Pclose(access);
-    return file;
-}
+/* Called with each variable and its place, and with the groups of layers (v NULL; `name` is then the layer's). Negative stops. */
+typedef struct visitor {
+    int (*fn)(struct visitor *visitor, const char *path, quern__variable *v, const char *name, quern_error *err);
+    quern__h5 *from;
+    quern__h5_file *to;
+    const char *where;
+} visitor;
 
-/* Called with each variable of the model and its place, and with the groups that stand without one (v NULL); negative stops. */
-typedef int visitor(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err);
-
-static int visit(const quern_model *m, hid_t file, visitor *fn, void *user, quern_error *err)
+static int visit_layer(void *user, quern__layer *l, const char *group, quern_error *err)
 {
-    char group[160], path[256];
-    int status = QUERN_OK;
-    for (int k = 0; status >= 0 && k < m->b->n; k++) {
-        const quern__layer *l = m->b->nodes[k].layer;
-        if (m->b->nodes[k].again || (m->sequential && m->b->nodes[k].n_in == 0))
-            continue;
-        quern__layer_group(m, k, group, sizeof group);
-        snprintf(path, sizeof path, "%s/vars", group);
-        status = fn(user, file, path, NULL, err);
-        for (int i = 0; status >= 0 && i < l->n_weights; i++) {
-            snprintf(path, sizeof path, "%s/%s", group, l->places[i]);
-            status = fn(user, file, path, l->weights[i], err);
-        }
-        for (int p = 0; status >= 0 && quern__layer_idf(l) && p < 1 + quern__layer_is_text(l); p++) {
-            snprintf(path, sizeof path, "%s%s/vars/idf_weights", group, p ? "/_lookup_layer" : "");
-            status = fn(user, file, path, quern__layer_idf(l), err);
-        }
+    visitor *v = user;
+    char path[512];
+    snprintf(path, sizeof path, "%s/vars", group);
+    int status = v->fn(v, path, NULL, l->name, err);
+    for (int i = 0; status >= 0 && i < l->n_weights && !l->kind->model; i++) {
+        snprintf(path, sizeof path, "%s/%s", group, l->places[i]);
+        status = v->fn(v, path, l->weights[i], NULL, err);
+    }
+    for (int p = 0; status >= 0 && quern__layer_idf(l) && p < 1 + quern__layer_is_text(l); p++) {
+        snprintf(path, sizeof path, "%s%s/vars/idf_weights", group, p ? "/_lookup_layer" : "");
+        status = v->fn(v, path, quern__layer_idf(l), NULL, err);
     }
     return status;
 }
 
-static hid_t type_of(int dtype)
-{
-    return dtype == QUERN_INT64 ? H5T_NATIVE_INT64 : dtype == QUERN_INT32 ? H5T_NATIVE_INT32 : H5T_NATIVE_FLOAT;
-}
-
-static int write_one(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err)
-{
-    hsize_t dims[QUERN_MAX_RANK];
-    (void)user;
-    hid_t create = H5Pcreate(H5P_LINK_CREATE);
-    H5Pset_create_intermediate_group(create, 1);
-    if (!v) {
-        hid_t g = H5Gcreate2(file, path, create, H5P_DEFAULT, H5P_DEFAULT);
-        H5Pclose(create);
-        if (g >= 0)
-            H5Gclose(g);
-        return g >= 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written");
-    }
-    for (int i = 0; i < v->shape.rank; i++)
-        dims[i] = (hsize_t)v->shape.dims[i];
-    hid_t space = v->shape.rank ? H5Screate_simple(v->shape.rank, dims, NULL) : H5Screate(H5S_SCALAR);
-    hid_t set = H5Dcreate2(file, path, type_of(v->dtype), space, create, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = set >= 0 && H5Dwrite(set, type_of(v->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, quern__variable_numbers(v)) >= 0;
-    if (set >= 0)
-        H5Dclose(set);
-    H5Sclose(space);
-    H5Pclose(create);
-    return ok ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written");
-}
-
-/* Calls with what an optimizer keeps, below `group`. */
-static int visit_optimizer(const quern__optimizer *o, const char *group, hid_t file, visitor *fn, void *user, quern_error *err)
+/* What an optimizer keeps, below `group`. */
+static int visit_optimizer(const quern__optimizer *o, const char *group, visitor *v, quern_error *err)
 {
     char path[256];
     int status = QUERN_OK;
-    quern__variable *v;
-    for (int i = 0; status >= 0 && (v = quern__optimizer_variable(o, i)); i++) {
+    quern__variable *own;
+    for (int i = 0; status >= 0 && (own = quern__optimizer_variable(o, i)); i++) {
         snprintf(path, sizeof path, "%s/vars/%d", group, i);
-        status = fn(user, file, path, v, err);
+        status = v->fn(v, path, own, NULL, err);
     }
     return status;
 }
 
+/* ---- writing ---- */
+
+static int write_one(visitor *v, const char *path, quern__variable *of, const char *name, quern_error *err)
+{
+    if (of)
+        return quern__h5_write_variable(v->to, path, of, err);
+    return quern__h5_write_group(v->to, path, "name", name, err);
+}
+
 /* Keras writes an optimizer inside another a second time, by itself: the one that a loss is scaled for, or each of several. */
-static int write_inner(const quern__optimizer *o, hid_t file, quern_error *err)
+static int write_inner(const quern__optimizer *o, visitor *v, quern_error *err)
 {
     char group[192], name[64];
     int status = QUERN_OK;
@@ -103,115 +68,80 @@ static int write_inner(const quern__optimizer *o, hid_t file, quern_error *err)
             snprintf(group, sizeof group, "optimizer/inner_optimizer");
         else
             snprintf(group, sizeof group, same ? "optimizer/optimizers/%s_%d" : "optimizer/optimizers/%s", name, same);
-        status = visit_optimizer(inner, group, file, write_one, NULL, err);
+        status = visit_optimizer(inner, group, v, err);
     }
     return status;
 }
 
 int quern__weights_write(const quern_model *m, char **bytes, size_t *n, quern_error *err)
 {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t file = open_image(NULL, 0);
-    int status = file < 0 ? quern__fail(err, QUERN_NOMEM, "weights", "HDF5 cannot make a file in memory")
-                          : visit(m, file, write_one, NULL, err);
+    visitor v = { .fn = write_one, .to = quern__h5_create(err) };
+    int status = v.to ? quern__model_walk(m, visit_layer, &v, err) : QUERN_NOMEM;
     if (status >= 0 && m->optimizer)
-        status = visit_optimizer(m->optimizer, "optimizer", file, write_one, NULL, err);
+        status = visit_optimizer(m->optimizer, "optimizer", &v, err);
     if (status >= 0 && m->optimizer)
-        status = write_inner(m->optimizer, file, err);
-    hid_t root = status >= 0 ? H5Gcreate2(file, "vars", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) : -1;
-    if (root >= 0)
-        H5Gclose(root);
-    ssize_t size = status >= 0 && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(file, NULL, 0) : -1;
-    *bytes = size > 0 ? quern__alloc((size_t)size) : NULL;
-    *n = (size_t)(size > 0 ? size : 0);
-    if (status >= 0 && (!*bytes || H5Fget_file_image(file, *bytes, *n) != size))
-        status = quern__fail(err, QUERN_NOMEM, "weights", "HDF5 gives no image");
-    if (file >= 0)
-        H5Fclose(file);
+        status = write_inner(m->optimizer, &v, err);
+    status = status < 0 ? status : quern__h5_write_group(v.to, "vars", "name", m->name, err);
+    status = status < 0 ? status : quern__h5_image(v.to, bytes, n, err);
+    quern__h5_close(v.to);
     return status;
 }
 
-/* Whether every part of a path is a hard link: nothing leads out of the file. */
-static bool is_inside(hid_t file, const char *path)
+/* ---- reading ---- */
+
+int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, quern__variable *v, quern_error *err)
 {
-    char part[192];
-    for (const char *p = path;; p++) {
-        p += strcspn(p, "/");
-        snprintf(part, sizeof part, "%.*s", (int)(p - path), path);
-        H5L_info_t link;
-        if (H5Lget_info(file, part, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
-            return false;
-        if (!*p)
-            return true;
-    }
+    quern__h5_set set;
+    char want[96], got[96];
+    int status = quern__h5_dataset(h, object, &set, err);
+    if (status < 0)
+        return status;
+    if (!quern_shape_equal(&set.shape, &v->shape))
+        return quern__fail(err, QUERN_SHAPE, where, "weight %s has shape %s, it must be %s", v->path,
+                           quern_shape_text(&set.shape, got, sizeof got), quern_shape_text(&v->shape, want, sizeof want));
+    quern_tensor out = { .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
+    return quern__h5_read(h, &set, &out, err);
 }
 
-/* Only plain datasets: no external files, no virtual ones. */
-static hid_t open_plain(hid_t file, const char *path)
+static int read_one(visitor *v, const char *path, quern__variable *of, const char *name, quern_error *err)
 {
-    if (!is_inside(file, path))
-        return -1;
-    hid_t set = H5Dopen2(file, path, H5P_DEFAULT);
-    hid_t plist = set >= 0 ? H5Dget_create_plist(set) : -1;
-    bool plain = plist >= 0 && H5Pget_external_count(plist) == 0 && H5Pget_layout(plist) != H5D_VIRTUAL;
-    if (plist >= 0)
-        H5Pclose(plist);
-    if (set >= 0 && !plain) {
-        H5Dclose(set);
-        return -1;
-    }
-    return set;
-}
-
-static int read_one(void *user, hid_t file, const char *path, quern__variable *v, quern_error *err)
-{
-    char where[256], want[96];
-    hsize_t dims[QUERN_MAX_RANK] = { 0 };
-    if (!v)
+    char where[700];
+    uint64_t object;
+    (void)name;
+    if (!of)
         return QUERN_OK;
-    snprintf(where, sizeof where, "%s: %s", (const char *)user, path);
-    hid_t set = open_plain(file, path);
-    if (set < 0)
-        return v->optimizer ? QUERN_END : quern__fail(err, QUERN_FORMAT, where, "weight %s is missing", v->path);
-    hid_t space = H5Dget_space(set);
-    int rank = H5Sget_simple_extent_ndims(space);
-    bool fits = rank == v->shape.rank && rank <= QUERN_MAX_RANK && H5Sget_simple_extent_dims(space, dims, NULL) == rank;
-    for (int i = 0; fits && i < rank; i++)
-        fits = dims[i] == (hsize_t)v->shape.dims[i];
-    int status = fits ? QUERN_OK
-                      : quern__fail(err, QUERN_SHAPE, where, "weight %s must have shape %s", v->path,
-                                    quern_shape_text(&v->shape, want, sizeof want));
-    if (status >= 0 && H5Dread(set, type_of(v->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, quern__variable_numbers(v)) < 0)
-        status = quern__fail(err, QUERN_FORMAT, where, "cannot be read");
-    H5Sclose(space);
-    H5Dclose(set);
+    snprintf(where, sizeof where, "%.150s: %s", v->where, path);
+    v->from->where = where;
+    int status = quern__h5_find(v->from, v->from->root, path, &object, err);
+    if (status == QUERN_END)
+        return of->optimizer ? QUERN_OK : quern__fail(err, QUERN_FORMAT, where, "weight %s is missing", of->path);
+    status = status < 0 ? status : quern__h5_read_variable(v->from, object, where, of, err);
+    v->from->where = v->where;
     return status;
 }
 
 /* Whether the file has as many numbers of the optimizer as it keeps; else they are left out, as Keras does, with a warning unless
  * it was never used. */
-static bool keeps_as_much(const quern__optimizer *o, hid_t file, const char *path)
+static bool keeps_as_much(const quern__optimizer *o, quern__h5 *h)
 {
-    H5G_info_t info;
-    hid_t group = is_inside(file, "optimizer/vars") ? H5Gopen2(file, "optimizer/vars", H5P_DEFAULT) : -1;
-    int found = group >= 0 && H5Gget_info(group, &info) >= 0 && info.nlinks < INT_MAX ? (int)info.nlinks : 0;
-    if (group >= 0)
-        H5Gclose(group);
+    char path[64] = "optimizer/vars/0";
+    uint64_t object;
+    int found = 0;
+    while (found < 1 << 20 && quern__h5_find(h, h->root, path, &object, &(quern_error){ 0 }) == QUERN_OK)
+        snprintf(path, sizeof path, "optimizer/vars/%d", ++found);
     if (found && found != quern__optimizer_count(o, false) && found != quern__optimizer_count(o, true))
-        quern__warn("%s: the optimizer begins anew: the file has %d of its variables, not %d", path, found,
+        quern__warn("%s: the optimizer begins anew: the file has %d of its variables, not %d", h->where, found,
                     quern__optimizer_count(o, false));
     return found == quern__optimizer_count(o, false);
 }
 
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err)
 {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t file = open_image(bytes, n);
-    if (file < 0)
-        return quern__fail(err, QUERN_FORMAT, path, "model.weights.h5 is no HDF5 file");
-    int status = visit(m, file, read_one, (void *)(uintptr_t)path, err);
-    if (status >= 0 && m->optimizer && keeps_as_much(m->optimizer, file, path))
-        status = visit_optimizer(m->optimizer, "optimizer", file, read_one, (void *)(uintptr_t)path, err);
-    H5Fclose(file);
+    quern__h5 h;
+    visitor v = { .fn = read_one, .from = &h, .where = path };
+    int status = quern__h5_open(&h, bytes, n, path, err);
+    status = status < 0 ? status : quern__model_walk(m, visit_layer, &v, err);
+    if (status >= 0 && m->optimizer && keeps_as_much(m->optimizer, &h))
+        status = visit_optimizer(m->optimizer, "optimizer", &v, err);
     return status;
 }

@@ -378,6 +378,9 @@ static void apply(quern__optimizer *o, quern__graph *g, quern__id *gradients, qu
 void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
     char scope[64];
+    for (int k = 0; k < o->n && o->sums_rows; k++)
+        if (gradients[k] && quern__scattered(g, gradients[k]))
+            gradients[k] = quern__unary(g, QUERN__AFFINE, gradients[k], 1, 0, 0);
     if (o->kind->wrap) {
         o->kind->wrap(o, g, gradients);
         return;

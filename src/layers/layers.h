@@ -367,6 +367,7 @@ typedef struct quern__optimizer {
     struct quern__optimizer **inner;    /* optimizers that do the steps of this one */
     int n_inner, *inner_of;             /* by variable: which of them */
     quern__id common;                   /* while a graph is built: what steps of several variables share */
+    bool sums_rows;                     /* rows of a table's gradient are added up before they are squared, as by Keras 2 */
 } quern__optimizer;
 /* An optimizer for n variables (borrowed; the array is copied), with their constraints (borrowed; NULL: none). `config` is taken,
  * `within` borrowed. Returns new. */

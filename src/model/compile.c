@@ -253,6 +253,8 @@ static int set_optimizer(quern_model *m, quern_error *err)
     }
     if (row && trained && constraints)
         m->optimizer = quern__optimizer_new(row, config, trained, constraints, n, m->sequential ? m->name : "", err);
+    if (m->optimizer)
+        m->optimizer->sums_rows = m->keras_2;
     quern__free(trained);
     quern__free(constraints);
     return m->optimizer ? QUERN_OK : QUERN_INVALID;
@@ -262,6 +264,7 @@ int quern__compile(quern_model *m, json_t *compile, quern_error *err)
 {
     quern__uncompile(m);
     m->compile = compile;
+    m->keras_2 = json_is_true(json_object_get(compile, "keras_2"));
     if (set_losses(m, err) >= 0 && set_optimizer(m, err) >= 0 && set_metrics(m, "metrics", false, err) >= 0 &&
         set_metrics(m, "weighted_metrics", true, err) >= 0)
         return QUERN_OK;

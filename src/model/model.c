@@ -16,6 +16,11 @@ void quern_model_free(quern_model *m)
     quern__free_aligned(m->slab);
     quern_blueprint_free(m->b);
     quern_tokenizer_free(m->tokenizer);
+    for (int i = 0; i < m->n_members; i++) {
+        quern__free(m->members[i].name);
+        quern__free(m->members[i].bytes);
+    }
+    quern__free(m->members);
     json_decref(m->kept);
     quern__free(m->name);
     quern__free(m);

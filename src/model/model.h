@@ -69,6 +69,12 @@ typedef struct quern__program {
     quern__id outputs[QUERN__MAX_IO], masks[QUERN__MAX_IO], loss;
 } quern__program;
 
+/* A member of a model's file that is none of quern's. */
+typedef struct quern__kept_member {
+    char *name, *bytes;
+    size_t n;
+} quern__kept_member;
+
 struct quern_model {
     quern_blueprint *b;
     char *name;
@@ -79,6 +85,7 @@ struct quern_model {
     json_t *loss_configs[QUERN__MAX_IO];
     double loss_weights[QUERN__MAX_IO];
     json_t *compile; /* Keras's compile_config; NULL: not compiled */
+    bool keras_2;    /* compiled by Keras 2 (its member "keras_2"): it trains as that did */
     int n_means;
     quern__mean means[QUERN__MAX_MEANS];
     quern__program programs[QUERN__MODES], inner; /* inner: of one value, for quern__model_value */
@@ -87,7 +94,9 @@ struct quern_model {
     size_t slab_bytes;
     int threads;
     quern__team *team;
-    json_t *kept;               /* members of its config in the file that are no part of it; NULL: none */
+    json_t *kept;  /* members of its config in the file that are no part of it; NULL: none */
+    int n_members; /* of its file, for when it is written again */
+    quern__kept_member *members;
     quern_tokenizer *tokenizer; /* its own; NULL: none */
     bool profiling, watch;      /* watch: every output is looked at for numbers that are not finite */
     quern__profile profile;     /* of the training plan */

@@ -123,11 +123,12 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
             quern__measure_nodes(own_sum, g, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o]);
         if (!own_sum || own_sum->row)
             continue;
-        /* Keras asks for the records of a batch before there is one, where it compiles: losses of outputs are means by the batch,
+        /* Keras 3 asks for the records of a batch before there is one, where it compiles: losses of outputs are means by the batch,
          * the whole loss is by the record. */
         quern__id part = quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64);
-        quern__id counts = o < 0 ? rows : quern__graph_constant(g, 1, QUERN_FLOAT64);
-        part = o < 0 ? quern__mul2(g, part, rows) : part;
+        bool by_record = o < 0 || m->keras_2;
+        quern__id counts = by_record ? rows : quern__graph_constant(g, 1, QUERN_FLOAT64);
+        part = by_record ? quern__mul2(g, part, rows) : part;
         quern__assign(g, own_sum->total, quern__add2(g, quern__graph_variable(g, own_sum->total), part));
         quern__assign(g, own_sum->count, quern__add2(g, quern__graph_variable(g, own_sum->count), counts));
     }

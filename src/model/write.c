@@ -133,6 +133,7 @@ static json_t *compile_json(const quern_model *m)
     json_t *out = json_deep_copy(m->compile), *optimizer = json_object_get(out, "optimizer");
     json_t *config = quern__optimizer_config(m->optimizer), *own;
     own = quern__serialize(m->optimizer->kind, config);
+    json_object_del(out, "keras_2"); /* files are of Keras 3 */
     if (json_is_object(optimizer))
         json_object_update(optimizer, own);
     else

@@ -90,6 +90,7 @@ void run_metric(test_case *c);
 void run_optimizer(test_case *c);
 void run_layer(test_case *c);
 void run_model(test_case *c);
+void run_legacy(test_case *c);
 /* Files of many cases: called for each, with c->one. */
 void run_preprocessing(test_case *c);
 void run_sampling(test_case *c);

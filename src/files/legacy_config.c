@@ -1,0 +1,311 @@
+/* Configs of whole-model `.h5` files, of Keras 2 (keras, tf_keras) and of Keras 3, made into those of `.keras` files: old names of
+ * classes and arguments, calls as nested lists, calls of models counted from 1, metrics that hold their function. */
+#include "files.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void set_class(json_t *spec, const char *name) { json_object_set_new(spec, "class_name", json_string(name)); }
+
+/* ---- layers ---- */
+
+static void modern_layer(json_t *spec, bool old);
+
+static void rename_layer(json_t *spec, json_t *config)
+{
+    static const char *const names[][2] = { { "CuDNNLSTM", "LSTM" },
+                                            { "CuDNNGRU", "GRU" },
+                                            { "BatchNormalizationV1", "BatchNormalization" },
+                                            { "BatchNormalizationV2", "BatchNormalization" },
+                                            { "Model", "Functional" } };
+    const char *own = quern__config_text(spec, "class_name");
+    if (own && !strcmp(own, "CuDNNGRU"))
+        json_object_set_new(config, "reset_after", json_true());
+    for (size_t i = 0; own && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(own, names[i][0])) {
+            set_class(spec, names[i][1]);
+            break;
+        }
+}
+
+static bool is_field(const quern__field *fields, const char *key)
+{
+    for (; fields && fields->name; fields++)
+        if (!strcmp(fields->name, key))
+            return true;
+    return false;
+}
+
+/* Takes members away that Keras 3 does not know: its constructors refuse them. */
+static void drop_unknown(const quern__class *c, json_t *config)
+{
+    static const char *const common[] = { "name", "trainable", "dtype", "activity_regularizer" };
+    const char *key;
+    json_t *v;
+    void *next;
+    json_object_foreach_safe(config, next, key, v)
+    {
+        bool known = is_field(c->fields, key);
+        for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+            known = known || !strcmp(key, common[i]);
+        if (!known)
+            json_object_del(config, key);
+    }
+}
+
+static void modern_network(json_t *spec, bool old);
+
+static void modern_layer(json_t *spec, bool old)
+{
+    static const char *const inside[] = { "layer", "backward_layer", "forward_layer", "cell" };
+    json_t *config = json_object_get(spec, "config"), *v;
+    size_t k;
+    if (!json_is_object(config) && !json_is_array(config))
+        return;
+    rename_layer(spec, config);
+    const char *name = quern__config_text(spec, "class_name");
+    const quern__class *c = name ? quern__class_find(QUERN__LAYER, name, NULL) : NULL;
+    if (c && c->model) {
+        modern_network(spec, old);
+        return;
+    }
+    if (c && !strcmp(c->name, "InputLayer") && !json_object_get(config, "batch_shape"))
+        json_object_set(config, "batch_shape", json_object_get(config, "batch_input_shape"));
+    for (size_t i = 0; i < sizeof inside / sizeof *inside; i++)
+        modern_layer(json_object_get(config, inside[i]), old);
+    json_array_foreach(json_object_get(config, "cells"), k, v) modern_layer(v, old);
+    if (c && old)
+        drop_unknown(c, config);
+}
+
+/* ---- calls ---- */
+
+/* Whether calls of this layer are counted from 1: a model, of which one call stands for itself. */
+static bool counts_from_1(json_t *layers, const char *name)
+{
+    json_t *layer;
+    size_t k;
+    json_array_foreach(layers, k, layer)
+    {
+        json_t *own = json_object_get(layer, "name"), *inner = json_object_get(json_object_get(layer, "config"), "layers");
+        const char *first = quern__config_text(json_array_get(inner, 0), "class_name");
+        if (json_is_string(own) && !strcmp(json_string_value(own), name))
+            return first && !strcmp(first, "InputLayer");
+    }
+    return false;
+}
+
+/* [layer, call, output, …] as a __keras_tensor__; NULL when it is none. */
+static json_t *tensor_of(json_t *layers, json_t *list)
+{
+    json_t *name = json_array_get(list, 0), *call = json_array_get(list, 1), *output = json_array_get(list, 2);
+    if (!json_is_string(name) || !json_is_integer(call) || !json_is_integer(output))
+        return NULL;
+    return json_pack("{s:s, s:{s:[O,I,O]}}", "class_name", "__keras_tensor__", "config", "keras_history", name,
+                     json_integer_value(call) - counts_from_1(layers, json_string_value(name)), output);
+}
+
+/* One call: [[layer, call, output, {…}], …]. */
+static json_t *modern_call(json_t *layers, json_t *call)
+{
+    json_t *given = json_array(), *kwargs = json_object(), *args, *v, *one;
+    const char *key;
+    size_t k;
+    if (json_is_string(json_array_get(call, 0)))
+        call = one = json_pack("[O]", call);
+    else
+        one = NULL;
+    json_array_foreach(call, k, v)
+    {
+        json_t *tensor = tensor_of(layers, v), *told;
+        if (tensor)
+            json_array_append_new(given, tensor);
+        json_object_foreach(json_array_get(v, 3), key, told)
+        {
+            tensor = json_is_array(told) ? tensor_of(layers, told) : NULL;
+            if (tensor)
+                json_object_set_new(kwargs, key, tensor);
+            else
+                json_object_set(kwargs, key, told);
+        }
+    }
+    args = json_array_size(given) == 1 ? json_pack("[O]", json_array_get(given, 0)) : json_pack("[O]", given);
+    json_decref(given);
+    json_decref(one);
+    return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
+}
+
+/* One end [layer, call, output], or a list of them, counted as Keras 3 does: functional models from 1. */
+static void modern_end(json_t *layers, json_t *end)
+{
+    json_t *layer, *v;
+    size_t k;
+    if (!json_is_string(json_array_get(end, 0))) {
+        json_array_foreach(end, k, v) modern_end(layers, v);
+        return;
+    }
+    const char *name = json_string_value(json_array_get(end, 0));
+    json_int_t call = json_integer_value(json_array_get(end, 1)) - counts_from_1(layers, name);
+    json_array_foreach(layers, k, layer)
+    {
+        const char *own = quern__config_text(layer, "name"), *kind = quern__config_text(layer, "class_name");
+        if (own && kind && !strcmp(own, name) && (!strcmp(kind, "Functional") || !strcmp(kind, "Model")))
+            call++;
+    }
+    json_array_set_new(end, 1, json_integer(call));
+}
+
+/* A sequential model of Keras 2 may tell its input's shape in its first layer. */
+static void insert_input(json_t *layers)
+{
+    json_t *first = json_object_get(json_array_get(layers, 0), "config"), *shape = json_object_get(first, "batch_input_shape");
+    const char *kind = quern__config_text(json_array_get(layers, 0), "class_name"), *name = quern__config_text(first, "name");
+    char own[128];
+    if (!shape || !kind || !strcmp(kind, "InputLayer"))
+        return;
+    snprintf(own, sizeof own, "%.100s_input", name ? name : "model");
+    json_array_insert_new(
+        layers, 0, json_pack("{s:s, s:{s:s, s:O}}", "class_name", "InputLayer", "config", "name", own, "batch_shape", shape));
+}
+
+static void modern_network(json_t *spec, bool old)
+{
+    json_t *config = json_object_get(spec, "config"), *layers, *layer, *call;
+    size_t k, i;
+    if (json_is_array(config)) { /* before 2.2 a list of layers was the config */
+        config = json_pack("{s:O}", "layers", config);
+        json_object_set_new(spec, "config", config);
+    }
+    layers = json_object_get(config, "layers");
+    const char *kind = quern__config_text(spec, "class_name");
+    if (kind && !strcmp(kind, "Sequential"))
+        insert_input(layers);
+    if (old) {
+        modern_end(layers, json_object_get(config, "input_layers"));
+        modern_end(layers, json_object_get(config, "output_layers"));
+    }
+    json_array_foreach(layers, k, layer)
+    {
+        json_t *calls = json_object_get(layer, "inbound_nodes");
+        json_array_foreach(calls, i, call) if (json_is_array(call)) json_array_set_new(calls, i, modern_call(layers, call));
+    }
+    json_array_foreach(layers, k, layer) modern_layer(layer, old);
+}
+
+/* ---- what it was compiled with ---- */
+
+/* Learning rates that fall by `decay`: 1 / (1 + decay * step), which is a schedule now. */
+static void modern_decay(json_t *config)
+{
+    double decay = json_number_value(json_object_get(config, "decay"));
+    json_t *rate = json_object_get(config, "learning_rate");
+    if (decay > 0 && json_is_number(rate))
+        json_object_set_new(config, "learning_rate",
+                            json_pack("{s:s, s:s, s:{s:O, s:f, s:f, s:b}, s:n}", "module", "keras.optimizers.schedules",
+                                      "class_name", "InverseTimeDecay", "config", "initial_learning_rate", rate, "decay_steps", 1.0,
+                                      "decay_rate", decay, "staircase", 0, "registered_name"));
+}
+
+static json_t *modern_optimizer(json_t *given)
+{
+    json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config");
+    const char *name = quern__config_text(spec, "class_name"), *bare = name ? strrchr(name, '>') : NULL;
+    if (bare) {
+        char own[64];
+        snprintf(own, sizeof own, "%.60s", bare + 1);
+        set_class(spec, own);
+    }
+    if (json_object_get(config, "lr") && !json_object_get(config, "learning_rate"))
+        json_object_set(config, "learning_rate", json_object_get(config, "lr"));
+    modern_decay(config);
+    if (!json_is_true(json_object_get(config, "use_ema"))) { /* defaults of averages that nobody asked for */
+        json_object_del(config, "ema_momentum");
+        json_object_del(config, "ema_overwrite_frequency");
+    }
+    name = quern__config_text(spec, "class_name");
+    const quern__class *c = name ? quern__class_find(QUERN__OPTIMIZER, name, NULL) : NULL;
+    if (c)
+        drop_unknown(c, config);
+    return spec;
+}
+
+/* A metric that holds its function is the function; its name may have that of its output in front. */
+static json_t *modern_metric(json_t *given, const char *const *outputs, int n)
+{
+    json_t *config = json_object_get(given, "config"), *list, *v;
+    const char *kind = quern__config_text(given, "class_name"), *fn = quern__config_text(config, "fn"),
+               *name = quern__config_text(config, "name"), *key;
+    size_t k;
+    if (json_is_array(given)) {
+        list = json_array();
+        json_array_foreach(given, k, v) json_array_append_new(list, modern_metric(v, outputs, n));
+        return list;
+    }
+    if (json_is_object(given) && !kind) {
+        list = json_object();
+        json_object_foreach(given, key, v) json_object_set_new(list, key, modern_metric(v, outputs, n));
+        return list;
+    }
+    if (!kind || strcmp(kind, "MeanMetricWrapper") || !fn)
+        return json_deep_copy(given);
+    for (int i = 0; name && n > 1 && i < n; i++) {
+        size_t length = strlen(outputs[i]);
+        if (!strncmp(name, outputs[i], length) && name[length] == '_') {
+            name += length + 1;
+            break;
+        }
+    }
+    return json_pack("{s:s, s:{s:s}}", "class_name", fn, "config", "name", name ? name : fn);
+}
+
+static void modern_losses(json_t *loss)
+{
+    json_t *config = json_object_get(loss, "config"), *v;
+    const char *reduction = quern__config_text(config, "reduction"), *key;
+    size_t k;
+    if (reduction && !strcmp(reduction, "auto"))
+        json_object_del(config, "reduction");
+    json_object_del(config, "fn");
+    if (json_is_array(loss))
+        json_array_foreach(loss, k, v) modern_losses(v);
+    else if (!json_object_get(loss, "class_name"))
+        json_object_foreach(loss, key, v) modern_losses(v);
+}
+
+/* Names of the model's outputs, as far as there is room. */
+static int output_names(json_t *config, const char **names, int room)
+{
+    json_t *ends = json_object_get(config, "output_layers"), *v;
+    size_t k;
+    int n = 0;
+    json_array_foreach(ends, k, v) if (n < room && json_is_string(json_array_get(v, 0))) names[n++] =
+        json_string_value(json_array_get(v, 0));
+    return n;
+}
+
+json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
+{
+    static const char *const same[] = { "loss_weights", "run_eagerly", "steps_per_execution", "jit_compile" };
+    json_t *root = json_deep_copy(model), *compile;
+    const char *outputs[QUERN__MAX_IO];
+    const char *kind = quern__config_text(root, "class_name");
+    if (kind && !strcmp(kind, "Model"))
+        set_class(root, "Functional");
+    modern_network(root, old);
+    if (!json_object_get(training, "optimizer_config"))
+        return root;
+    int n = output_names(json_object_get(root, "config"), outputs, QUERN__MAX_IO);
+    json_t *loss = json_deep_copy(json_object_get(training, "loss"));
+    modern_losses(loss);
+    compile =
+        json_pack("{s:o, s:o, s:o, s:o}", "optimizer", modern_optimizer(json_object_get(training, "optimizer_config")), "loss",
+                  loss ? loss : json_null(), "metrics", modern_metric(json_object_get(training, "metrics"), outputs, n),
+                  "weighted_metrics", modern_metric(json_object_get(training, "weighted_metrics"), outputs, n));
+    for (size_t i = 0; compile && i < sizeof same / sizeof *same; i++)
+        if (json_object_get(training, same[i]))
+            json_object_set(compile, same[i], json_object_get(training, same[i]));
+    if (old)
+        json_object_set_new(compile, "keras_2", json_true());
+    json_object_set_new(root, "compile_config", compile);
+    return root;
+}

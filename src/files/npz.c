@@ -1,0 +1,62 @@
+/* `.npz` for weights: a zip with an array of NumPy for each name. */
+#include "named.h"
+#include "tensor/npy.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* One array as a dataset at one place. */
+static int describe(const quern__member *m, const char *where, quern__h5_set *set, quern_error *err)
+{
+    quern__npy npy;
+    int status = quern__npy_parse((const uint8_t *)m->bytes, m->n, &npy, where, err);
+    if (status < 0)
+        return status;
+    if (npy.data_bytes > m->n - npy.header_bytes)
+        return quern__fail(err, QUERN_FORMAT, where, "the array is cut off");
+    if (npy.fortran && npy.shape.rank > 1)
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "the array has its columns first (fortran_order)");
+    bool floating = npy.dtype == QUERN_FLOAT32 || npy.dtype == QUERN_FLOAT64,
+         has_sign = npy.dtype == QUERN_INT8 || npy.dtype == QUERN_INT16 || npy.dtype == QUERN_INT32 || npy.dtype == QUERN_INT64;
+    *set = (quern__h5_set){ .shape = npy.shape,
+                            .count = quern_shape_count(&npy.shape),
+                            .type = { .class = floating, .size = quern_dtype_size(npy.dtype), .is_signed = has_sign },
+                            .layout = 1,
+                            .bytes = { (const uint8_t *)m->bytes + npy.header_bytes, npy.data_bytes } };
+    return QUERN_OK;
+}
+
+int quern__npz_find(const char *path, const char *name, size_t limit, quern__h5_set *set, char **bytes, quern_error *err)
+{
+    char own[700];
+    snprintf(own, sizeof own, "%.690s.npy", name);
+    quern__member m = { .name = own, .optional = true };
+    int status = quern__archive_read(path, &m, 1, limit, err);
+    *bytes = m.bytes;
+    if (status < 0 || !m.bytes)
+        return status < 0 ? status : QUERN_END;
+    return describe(&m, path, set, err);
+}
+
+int quern__npz_write(const char *path, quern__variable *const *v, const char *const *names, int n, quern_error *err)
+{
+    quern__member *all = quern__zalloc((size_t)n + 1, sizeof *all);
+    char own[700];
+    int status = all ? QUERN_OK : quern__fail_memory(err, (size_t)n * sizeof *all);
+    for (int i = 0; i < n && status >= 0; i++) {
+        uint8_t head[256];
+        size_t bytes, length = quern__npy_write(&v[i]->shape, v[i]->dtype, head);
+        snprintf(own, sizeof own, "%.690s.npy", names[i]);
+        quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
+        all[i] = (quern__member){ .name = quern__strdup(own), .bytes = quern__alloc(length + bytes), .n = length + bytes };
+        if (!all[i].name || !all[i].bytes) {
+            status = quern__fail_memory(err, length + bytes);
+            break;
+        }
+        memcpy(all[i].bytes, head, length);
+        memcpy(all[i].bytes + length, quern__variable_numbers(v[i]), bytes);
+    }
+    status = status < 0 ? status : quern__archive_write(path, all, n, err);
+    quern__assets_free(all, n);
+    return status;
+}
