@@ -6,8 +6,9 @@
 #include <quern/files.h>
 
 #define QUERN__KERAS_VERSION "3.15.1" /* whose files these are */
-/* No file or member that is read whole is larger. */
+/* No file or member that is read whole is larger; no JSON. */
 #define QUERN__MOST_BYTES ((size_t)INT32_MAX)
+#define QUERN__MOST_JSON  ((size_t)64 << 20)
 
 /* One member of an archive in memory. */
 typedef struct quern__member {
@@ -15,6 +16,7 @@ typedef struct quern__member {
     char *bytes; /* ends with a 0 that is not counted */
     size_t n;
     bool optional; /* may be missing: then bytes is NULL */
+    size_t limit;  /* bytes that are read at most; 0: as many as of any */
 } quern__member;
 /* Reads the named members; a missing one that is not optional, or one larger than `limit`, is an error. The caller frees `bytes`
  * with quern__free. */

@@ -51,7 +51,7 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
 
 static quern_model *open_archive(const char *path, quern_error *err)
 {
-    quern__member members[] = { { .name = "config.json" },
+    quern__member members[] = { { .name = "config.json", .limit = QUERN__MOST_JSON },
                                 { .name = "model.weights.h5" },
                                 { .name = "tokenizer.json", .optional = true } };
     json_error_t why;

@@ -45,7 +45,8 @@ static json_t *read_json(quern__h5 *h, const char *name, quern_error *err)
     names text;
     json_error_t why;
     int status = quern__h5_strings(h, h->root, name, &text.list, &text.n, err);
-    json_t *out = status == QUERN_OK && text.n == 1 ? json_loads(text.list[0], 0, &why) : NULL;
+    bool fits = status == QUERN_OK && text.n == 1 && strlen(text.list[0]) <= QUERN__MOST_JSON;
+    json_t *out = fits ? json_loads(text.list[0], 0, &why) : NULL;
     if (status == QUERN_OK && !out)
         quern__fail(err, QUERN_FORMAT, h->where, "%s is no JSON", name);
     if (status == QUERN_OK)

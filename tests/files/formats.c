@@ -289,6 +289,32 @@ static void lying_headers_are_refused(void **state)
     quern_model_free(m);
 }
 
+/* P19: a member that says it is larger than what it is packed into can be, and more members than anybody has. */
+static void bombs_are_refused(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    char *bytes;
+    size_t n;
+    quern__member m = { .name = "config.json", .bytes = (char *)(uintptr_t) "{}", .n = 2 };
+    CHECK_OK(quern__archive_write(in_folder("b.zip"), &m, 1, &err), err);
+    CHECK_OK(quern__file_read(in_folder("b.zip"), 1 << 20, &bytes, &n, &err), err);
+    for (size_t i = 0; i + 4 < n; i++) { /* its size, in its own header and in the directory */
+        size_t at = !memcmp(bytes + i, "PK\3\4", 4) ? i + 22 : !memcmp(bytes + i, "PK\1\2", 4) ? i + 24 : 0;
+        if (at)
+            memcpy(bytes + at, "\0\0\0\2", 4);
+    }
+    CHECK_OK(quern__file_write(in_folder("b.zip"), bytes, n, &err), err);
+    quern__free(bytes);
+    m.bytes = NULL;
+    assert_int_equal(quern__archive_read(in_folder("b.zip"), &m, 1, QUERN__MOST_BYTES, &err), QUERN_FORMAT);
+    assert_non_null(strstr(err.text, "compressed so well"));
+    m.limit = 1 << 10;
+    err = (quern_error){ 0 };
+    assert_int_equal(quern__archive_read(in_folder("b.zip"), &m, 1, QUERN__MOST_BYTES, &err), QUERN_FORMAT);
+    assert_non_null(strstr(err.text, "at most 1024 are read"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +327,7 @@ int main(void)
         cmocka_unit_test(code_of_python_is_refused),
         cmocka_unit_test(depth_has_a_limit),
         cmocka_unit_test(lying_headers_are_refused),
+        cmocka_unit_test(bombs_are_refused),
     };
     snprintf(folder, sizeof folder, "/tmp/quern-formats-%d", (int)getpid());
     mkdir(folder, 0700);
