@@ -8,7 +8,7 @@ FIXED := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # Labels: `slow` takes more than some seconds; `native` measures time or memory, which sanitizers distort.
 CTEST := ctest --output-on-failure -j $(JOBS)
 
-.PHONY: all build dev packages demo check check-all check-style check-slow test asan tsan min bench install clean
+.PHONY: all build dev packages demo check check-all check-style check-slow test asan tsan min fuzz check-keras bench install clean
 
 all: build
 
@@ -34,7 +34,7 @@ check:
 	$(MAKE) dev
 	$(CTEST) --test-dir build -LE slow
 
-check-all: check check-style asan tsan min check-slow
+check-all: check check-style asan tsan min check-slow fuzz
 
 check-slow: dev
 	$(CTEST) --test-dir build -L slow
@@ -58,6 +58,24 @@ min:
 	cmake --preset min
 	cmake --build build/min -j $(JOBS)
 	$(CTEST) --test-dir build/min -LE slow
+
+# Every fuzz target for some time, from its corpus; what it finds is left in build/fuzz. Needs clang.
+FUZZ_SECONDS ?= 60
+FUZZ := keras hdf5 config safetensors words npy tokenizer csv arrays
+fuzz:
+	tools/packages build fuzz
+	cmake --preset fuzz
+	cmake --build build/fuzz -j $(JOBS)
+	set -e; for target in $(FUZZ); do mkdir -p build/fuzz/corpus/$$target; \
+	    $(FIXED) build/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=30 -print_final_stats=0 \
+	        -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$target fuzz/corpus/$$target; done
+
+# Round trips through real Keras, from the package index, in an environment of its own. KERAS_BACKEND=jax: by another backend.
+KERAS := build/keras/bin/python
+check-keras: build
+	test -x $(KERAS) || python3 -m venv build/keras
+	$(KERAS) -m pip install --quiet --disable-pip-version-check keras==3.15.1 tensorflow-cpu==2.21.0 h5py safetensors jax
+	$(KERAS) tools/check-keras build tests/data/keras
 
 # Its yardstick, the machine's limit, is measured with oneDNN's products.
 bench:

@@ -41,7 +41,18 @@ expect 2 "does not apply to summary" "$quern" summary m.keras --epochs 3
 expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
 expect 2 "--seed: must be a whole number" "$quern" fit m.keras train.csv --target y --seed x
 expect 2 "--seed: must be a whole number" "$quern" new n.keras 'input 2 | dense 2' --seed -1
-expect 2 "not in this version" "$quern" convert m.keras m.h5
+expect 2 "not in this version" "$quern" prepare train.csv
+expect 2 "its name must end in" "$quern" convert m.keras m.bin
+expect 2 "not in this version" "$quern" convert m.keras m.onnx
+expect 2 "needs IN and OUT" "$quern" convert m.keras
+expect 2 "is for weights by name" "$quern" convert m.keras m.h5 --map map
+expect 0 "" "$quern" convert m.keras m.h5
+expect 0 "" "$quern" convert m.h5 m.safetensors
+expect 2 "holds weights only" "$quern" convert m.safetensors m.keras
+expect 0 "" "$quern" convert m.keras n.npz --weights m.safetensors
+expect 0 "" "$quern" convert m.keras m.npz
+cmp -s m.npz n.npz || { echo "FAILED: weights changed on their way"; failed=1; }
+expect 1 "nowhere.npz" "$quern" convert m.keras n.npz --weights nowhere.npz
 expect 1 "the model has no tokenizer" "$quern" generate m.keras
 expect 2 "no such command" "$quern" fitt
 expect 1 "Not a zip archive" "$quern" summary train.csv

@@ -1,6 +1,6 @@
-/* conformance DIR [--group G] [--case C]: runs the cases under DIR (DIR/<group>/<case>.npz, DIR/models/<case>/io.npz, or one group
- * itself; a file of sampling or preprocessing holds many) and prints a line for each, then "N passed, N failed, N skipped". Exit 1
- * when one failed or there was none. */
+/* conformance DIR [--group G] [--case C], or --classes to list what the library has: runs the cases under DIR
+ * (DIR/<group>/<case>.npz, DIR/models/<case>/io.npz, or one group itself; a file of sampling or preprocessing holds many) and
+ * prints a line for each, then "N passed, N failed, N skipped". Exit 1 when one failed or there was none. */
 #include "conformance.h"
 
 #include <dirent.h>
@@ -149,12 +149,23 @@ static void run_all(const char *root, const char *only_group, const char *only_c
         free(entries);
 }
 
+/* Every class, behind its group: for tools that hold each of them against Keras. */
+static int list_classes(void)
+{
+    for (int g = 0; g < QUERN__CALLBACK; g++)
+        for (const quern__class *const *c = quern__classes((quern__group)g); *c; c++)
+            printf("%s\t%s\n", quern__group_name((quern__group)g), (*c)->name);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *root = NULL, *group = NULL, *name = NULL;
     char given[512];
     for (int i = 1; i < argc; i++) {
         bool value = i + 1 < argc;
+        if (!strcmp(argv[i], "--classes"))
+            return list_classes();
         if (!strcmp(argv[i], "--group") && value)
             group = argv[++i];
         else if (!strcmp(argv[i], "--case") && value)
@@ -162,7 +173,7 @@ int main(int argc, char **argv)
         else if (*argv[i] != '-' && !root)
             root = argv[i];
         else
-            return fprintf(stderr, "conformance: %s\nusage: conformance DIR [--group G] [--case C]\n", argv[i]), 2;
+            return fprintf(stderr, "conformance: %s\nusage: conformance DIR [--group G] [--case C] | --classes\n", argv[i]), 2;
     }
     if (!root || !is_folder(root))
         return fprintf(stderr, "conformance: %s: is no folder of cases\n", root ? root : "DIR"), 2;
