@@ -68,7 +68,8 @@ QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t b
 /* Lets the layers that learn a state by looking at data (Normalization, Discretization, and the vocabularies of
  * TextVectorization, StringLookup and IntegerLookup that are not given) see `steps` batches of the generator (0: all of it), one
  * pass for each such layer, in the order of the model. Vocabularies are learned in bounded memory: beyond 2^19 different words the
- * rarest are forgotten. `layer` names one; NULL: every one. Returns how many layers were adapted. */
+ * rarest are forgotten. Those of models inside the model stay as they are. `layer` names one; NULL: every one. Returns how many
+ * layers were adapted. */
 QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps,
                           quern_error *err);
 

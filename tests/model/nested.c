@@ -137,6 +137,37 @@ static void shapes_must_fit(void **state)
     assert_string_equal(err.text, "input 0 has shape (None, 4), it takes (None, 2)");
 }
 
+/* A language model whose body is a model speaks as the same layers in one line do, step by step. */
+static void bodies_speak(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *line = quern_model_from_words("input 6 | embedding 5 4 | lstm 3 sequences | dense 5 softmax", 3, &err),
+                *body = quern_model_from_words("input 6 4 | lstm 3 sequences | dense 5 softmax", 4, &err);
+    quern_blueprint *b = quern_blueprint_new(5);
+    int in = quern_input(b, "6"), table = quern_apply(b, "embedding 5 4", in), out = quern_apply_model(b, body, "body", &table, 1);
+    quern_model *m = quern_model_new(b, &in, 1, &out, 1, &err);
+    quern_tensor w[6];
+    int32_t ids[4] = { 1, 4, 2, 0 };
+    const float *want, *got;
+    assert_non_null(m);
+    assert_int_equal(quern_model_get_weights(line, NULL, w, 6, &err), 6);
+    CHECK_OK(quern_model_set_weights(m, NULL, w, 6, &err), err);
+    quern_speaker *a = quern_speaker_new(line, 1, 0, &err), *c = quern_speaker_new(m, 1, 0, &err);
+    assert_true(a && c);
+    assert_null(quern_speaker_hindrance(c));
+    for (int i = 0; i < 4; i += 2) {
+        CHECK_OK(quern_speaker_feed(a, ids + i, 2, &want, &err), err);
+        CHECK_OK(quern_speaker_feed(c, ids + i, 2, &got, &err), err);
+        for (int k = 0; k < 5; k++)
+            CHECK_NEAR(got[k], want[k], 1e-6, 1e-7);
+    }
+    quern_speaker_free(a);
+    quern_speaker_free(c);
+    quern_model_free(line);
+    quern_model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +175,7 @@ int main(void)
         cmocka_unit_test(what_is_frozen_stays),
         cmocka_unit_test(summaries_are_those_of_keras),
         cmocka_unit_test(shapes_must_fit),
+        cmocka_unit_test(bodies_speak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
