@@ -1,5 +1,5 @@
-"""The files beside this one: what h5py makes of every kind of dataset, and weights as layers on CuDNN had them in Keras 2, with what Keras
-made of them (keras 2.3.1, _convert_rnn_weights). Run here with h5py, NumPy and safetensors."""
+"""The files beside this one: what h5py makes of every kind of dataset, and weights as layers on CuDNN had them in Keras 2, with what its loader
+makes of them (_convert_rnn_weights, written out in conv). Run here with h5py, NumPy and safetensors."""
 import h5py,numpy as np,json
 from safetensors.numpy import save_file
 with h5py.File('kinds.h5','w') as f:
