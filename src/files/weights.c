@@ -20,6 +20,10 @@ static int visit_layer(void *user, quern__layer *l, const char *group, quern_err
     char path[512];
     snprintf(path, sizeof path, "%s/vars", group);
     int status = v->fn(v, path, NULL, l->name, err);
+    if (status >= 0 && l->twice) {
+        snprintf(path, sizeof path, "%s/vars/0", group);
+        status = v->fn(v, path, l->weights[0], NULL, err);
+    }
     for (int i = 0; status >= 0 && i < l->n_weights && !l->kind->model; i++) {
         snprintf(path, sizeof path, "%s/%s", group, l->places[i]);
         status = v->fn(v, path, l->weights[i], NULL, err);

@@ -215,6 +215,7 @@ typedef struct quern__layer {
     int n_inner, depth;          /* depth: layers around it */
     struct quern__layer **inner; /* layers inside a wrapper or a model; their weights are in its list and are its own */
     bool lent;                   /* it is an inner layer: its weights belong to the wrapper            */
+    bool twice;                  /* files have its first weight, which is that of a layer inside, as its own vars/0 too */
     int n_states;
     quern__variable *states[QUERN__MAX_STATES_OF_ONE]; /* of stateful layers: what is kept between batches; no weights */
     int n_constants;

@@ -4,6 +4,7 @@
 #include "layers.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The last weight becomes the second: Keras counts a layer's own weights before those of the layer inside, and the kernel, which
@@ -47,7 +48,8 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
     if (!u)
         return QUERN_NOMEM;
     u->trainable = false;
-    quern__layer_place(l, 1, NULL);
+    snprintf(l->places[l->n_weights - 1], sizeof *l->places, "vars/1");
+    l->twice = true;
     own_second(l);
     json_t *normal = json_pack("{s:s, s:{s:f}}", "class_name", "TruncatedNormal", "config", "stddev", 0.02);
     status = l->unfilled ? QUERN_OK : quern__initialize(normal, u, l->seed + 17, err);
