@@ -88,10 +88,12 @@ static int read_call(const quern_blueprint *b, const quern__class *c, json_t *no
     return QUERN_OK;
 }
 
-/* What holds code of Python: nothing of it is ever run. */
+/* What holds code of Python: nothing of it is ever run. What the program has registered itself is not Python's. */
 static bool is_python(json_t *spec, const char *kind)
 {
     const char *registered = quern__config_text(spec, "registered_name"), *module = quern__config_text(spec, "module");
+    if (registered && quern__registered(QUERN__LAYER, registered))
+        return false;
     return !strcmp(kind, "Lambda") || !strcmp(kind, "TorchModuleWrapper") || !strcmp(kind, "TFSMLayer") ||
            !strcmp(kind, "JaxLayer") || !strcmp(kind, "FlaxLayer") || (registered && strchr(registered, '>')) ||
            (module && strncmp(module, "keras", 5));
