@@ -13,7 +13,7 @@ static void mark(const quern__graph *g, const quern__id *wrt, int n, bool *neede
         for (int i = 0; node->op->gradient && i < node->n_in; i++)
             any = any || needed[node->in[i]];
         for (int i = 0; i < node->n_out; i++)
-            needed[node->out[i]] = any;
+            needed[node->out[i]] = needed[node->out[i]] || any;
     }
 }
 

@@ -115,11 +115,32 @@ static int distributed_build(quern__layer *l, const quern_shape *in, int n, quer
         return QUERN_UNSUPPORTED;
     if (in->rank < 3)
         return quern__fail(err, QUERN_SHAPE, l->name, "takes (records, steps, …)");
-    if (!strcmp(inner->kind->name, "BatchNormalization"))
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "BatchNormalization of each step by itself is not in this version");
     for (int i = 2; i < in->rank; i++)
         one.dims[i - 1] = in->dims[i];
     return quern__layer_build_inside(l, inner, &one, 1, "layer", err);
+}
+
+/* Step by step: what a layer takes from a batch (BatchNormalization), it takes from each step by itself, as Keras's loop does. */
+static quern__id each_step(quern__layer *l, quern__graph *g, quern__id x)
+{
+    enum { most = 1024 };
+    quern_shape s = *quern__shape_of(g, x), one = { 0 };
+    quern__id steps[most];
+    if (s.dims[1] < 1 || s.dims[1] > most)
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "more than %d steps, one by one", most);
+    for (int64_t t = 0; t < s.dims[1]; t++) {
+        quern__context context = { .training = l->context->training };
+        quern__id in = quern__step_of(g, x, t);
+        steps[t] = in ? quern__layer_call_inside(l, l->inner[0], g, &in, 1, &context) : 0;
+        if (!steps[t])
+            return 0;
+        one = *quern__shape_of(g, steps[t]);
+        for (int i = one.rank++; i > 1; i--)
+            one.dims[i] = one.dims[i - 1];
+        one.dims[1] = 1;
+        steps[t] = quern__reshape(g, steps[t], &one);
+    }
+    return quern__concat(g, steps, (int)s.dims[1], 1);
 }
 
 static quern__id distributed_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -128,11 +149,13 @@ static quern__id distributed_call(quern__layer *l, quern__graph *g, const quern_
     quern__id x = quern__reshape(g, in[0], &many);
     quern__context context = { .training = training };
     (void)n;
+    l->context->mask_out[0] = quern__layer_mask(l, 0);
+    if (training && !strcmp(l->inner[0]->kind->name, "BatchNormalization"))
+        return each_step(l, g, in[0]);
     quern__id y = quern__layer_call_inside(l, l->inner[0], g, &x, 1, &context);
     if (!y)
         return 0;
     quern_shape back = unfolded(quern__shape_of(g, y), &s);
-    l->context->mask_out[0] = quern__layer_mask(l, 0);
     return quern__reshape(g, y, &back);
 }
 

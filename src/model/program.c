@@ -88,12 +88,14 @@ quern_shape quern__model_weights_shape(const quern_model *m, int output, int kin
     return (quern_shape){ .rank = 1 + steps, .dims = { -1, steps ? s->dims[1] : 0 } };
 }
 
+enum { most_trained = 4096 };
+
 /* Loss, metrics, and when training gradients and the optimizer's step. */
 static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty, quern_error *err)
 {
     quern__graph *g = p->graph;
     quern_shape open = { .rank = 1, .dims = { -1 } }, s, w;
-    quern__id truth[QUERN__MAX_IO], weights[QUERN__MAX_IO] = { 0 }, own[QUERN__MAX_IO] = { 0 }, loss = 0, d[512];
+    quern__id truth[QUERN__MAX_IO], weights[QUERN__MAX_IO] = { 0 }, own[QUERN__MAX_IO] = { 0 }, loss = 0, d[most_trained];
     for (int i = 0; i < m->n_out; i++) {
         int dtype = quern_model_target(m, i, &s);
         truth[i] = quern__graph_batch(g, m->n_in + i, dtype, &s);
@@ -135,9 +137,9 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
     if (!training)
         return QUERN_OK;
     quern__optimizer *o = m->optimizer;
-    quern__id wrt[512];
-    if (o->n > 512)
-        return quern__fail(err, QUERN_UNSUPPORTED, m->name, "more than 512 trained weights");
+    quern__id wrt[most_trained];
+    if (o->n > most_trained)
+        return quern__fail(err, QUERN_UNSUPPORTED, m->name, "more than %d trained weights", most_trained);
     for (int k = 0; k < o->n; k++)
         wrt[k] = quern__graph_variable(g, o->trained[k]);
     int status = quern__gradients(g, quern__optimizer_scale(o, g, loss), 0, wrt, o->n, d, err);

@@ -232,6 +232,51 @@ static void the_library_checks_itself(void **state)
     assert_true(n >= 10);
 }
 
+/* A step of a normalised kernel is that of a plain layer whose kernel is k / sigma, with sigma estimated from u (Miyato et al.,
+ * 2018). */
+static void normalised_kernels_are_trained(void **state)
+{
+    static float x[8 * 5], y[8 * 4];
+    quern_error err = { 0 };
+    double logs[1], v[5] = { 0 }, u[4] = { 0 }, sigma = 0, length = 0, fit[20];
+    (void)state;
+    for (int i = 0; i < 8 * 5; i++)
+        x[i] = (float)sin(1.3 * i);
+    for (int i = 0; i < 8 * 4; i++)
+        y[i] = (float)cos(0.7 * i);
+    quern_model *a = quern_model_from_words("input 5 | spectral_normalization dense(4)", 3, &err),
+                *b = quern_model_from_words("input 5 | dense 4", 3, &err);
+    if (!a || !b)
+        fail_msg("%s: %s", err.where, err.text);
+    float *k = quern_model_weight(a, 0, NULL).data, *before = quern_model_weight(a, 1, NULL).data;
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 4; j++)
+            v[i] += (double)before[j] * k[4 * i + j];
+    for (int i = 0; i < 5; i++)
+        length += v[i] * v[i];
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 4; j++)
+            u[j] += v[i] / sqrt(length) * k[4 * i + j];
+    for (int j = 0; j < 4; j++)
+        sigma += u[j] * u[j];
+    for (int i = 0; i < 20; i++)
+        fit[i] = k[i] / sqrt(sigma);
+    for (int i = 0; i < 20; i++)
+        ((float *)quern_model_weight(b, 0, NULL).data)[i] = (float)fit[i];
+    for (int i = 0; i < 2; i++) {
+        quern_model *m = i ? b : a;
+        CHECK_OK(quern_compile(m, "sgd learning_rate=0.5", "mse", NULL, &err), err);
+        CHECK_OK(quern_train_on_batch(m, (void *[]){ x }, (void *[]){ y }, NULL, 8, logs, &err), err);
+    }
+    const float *own = quern_model_weight(a, 0, NULL).data, *plain = quern_model_weight(b, 0, NULL).data;
+    for (int i = 0; i < 20; i++) {
+        assert_true(fabs((double)own[i] - plain[i]) < 1e-5);
+        assert_true(fabs((double)plain[i] - fit[i]) > 0);
+    }
+    quern_model_free(a);
+    quern_model_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +284,7 @@ int main(void)
         cmocka_unit_test(constraints_hold_after_each_step),
         cmocka_unit_test(penalties_count),
         cmocka_unit_test(schedules_set_the_rate_of_each_step),
+        cmocka_unit_test(normalised_kernels_are_trained),
         cmocka_unit_test(what_is_not_finite_is_named),
         cmocka_unit_test(steps_are_profiled),
         cmocka_unit_test(summaries_tell_the_layers),
