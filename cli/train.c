@@ -2,6 +2,7 @@
 #include "commands.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,6 +63,64 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     return n;
 }
 
+/* "500": steps; "30s", "10m", "2h": a time. */
+static bool read_every(const char *text, quern_fit_opts *o)
+{
+    static const char units[] = "smh";
+    static const double seconds[] = { 1, 60, 3600 };
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (end == text || !(v > 0) || v > 1e15 || (*end && (!unit || end[1])) || (!unit && v != floor(v)))
+        return cli_wrong("--checkpoint-every", "is a number of steps, or a time: 500, 30s, 10m, 2h"), false;
+    if (unit)
+        o->checkpoint_seconds = v * seconds[unit - units];
+    else
+        o->checkpoint_steps = (int64_t)v;
+    return true;
+}
+
+/* The checkpoint, and how a run goes on from it; false after printing. */
+static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
+{
+    const char *every = cli_option(a, "checkpoint-every");
+    quern_checkpoint at;
+    char step[24];
+    o->checkpoint = cli_option(a, "checkpoint");
+    o->resume = cli_option(a, "resume") != NULL;
+    o->no_replay = cli_option(a, "generator-resumes") != NULL;
+    if (!o->checkpoint && (every || o->resume || o->no_replay))
+        return cli_wrong(every       ? "--checkpoint-every"
+                         : o->resume ? "--resume"
+                                     : "--generator-resumes",
+                         "wants --checkpoint"),
+               false;
+    if (o->no_replay && !cli_option(a, "generator"))
+        return cli_wrong("--generator-resumes", "applies to --generator"), false;
+    bool found = o->resume && quern_checkpoint_read(o->checkpoint, &at, NULL) >= 0;
+    snprintf(step, sizeof step, "%lld", found ? (long long)at.batches : 0LL);
+    setenv("QUERN_RESUME_STEP", step, 1);
+    return !every || read_every(every, o);
+}
+
+/* What a signal asks for: the step is finished and a checkpoint written. A second one ends the process at once. */
+static volatile int interrupted;
+
+static void on_signal(int signal_number)
+{
+    interrupted = signal_number;
+    signal(signal_number, SIG_DFL);
+}
+
+static void listen_to_signals(quern_fit_opts *o)
+{
+    struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    sigemptyset(&act.sa_mask);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    o->interrupt = &interrupted;
+}
+
 /* Numbers of the options of fit; false after printing. */
 static bool read_options(const arguments *a, quern_fit_opts *o)
 {
@@ -112,7 +171,7 @@ int cli_fit(const arguments *a)
     quern_callback *callbacks[most_callbacks] = { 0 };
     uint64_t seed = 0;
     int code;
-    if (!read_options(a, &o) || !cli_seed(a, &seed))
+    if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (!m)
@@ -136,15 +195,24 @@ int cli_fit(const arguments *a)
         code = cli_fail(err.code, &err);
     quern_model_set_profile(m, cli_option(a, "profile") != NULL);
     quern_model_set_watch(m, cli_option(a, "watch") != NULL);
+    listen_to_signals(&o);
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
     if (!code && !h)
         code = cli_fail(err.code, &err);
-    if (h && quern_model_save(m, cli_option(a, "output") ? cli_option(a, "output") : a->words[0], &err) < 0)
+    bool cut = h && !strcmp(quern_history_reason(h), "interrupted");
+    if (h && !cut && quern_model_save(m, cli_option(a, "output") ? cli_option(a, "output") : a->words[0], &err) < 0)
         code = cli_fail(err.code, &err);
     if (h && !code)
         report_end(a, h);
     if (h && !code && cli_option(a, "profile"))
         print_profile(m);
+    if (cut && !code) {
+        if (o.checkpoint)
+            fprintf(stderr, "quern: interrupted; --resume goes on from %s\n", o.checkpoint);
+        else
+            fprintf(stderr, "quern: interrupted; %s is as it was\n", a->words[0]);
+        code = 128 + interrupted;
+    }
     quern_history_free(h);
     for (int i = 0; i < most_callbacks; i++)
         quern_callback_free(callbacks[i]);

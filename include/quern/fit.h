@@ -31,20 +31,41 @@ typedef struct quern_fit_opts {
     int32_t no_shuffle;               /* true: records in their own order                          */
     int32_t on_exhausted;             /* QUERN_EXHAUSTED_…                                         */
     int32_t verbose;                  /* 0: silent, 1: a bar, 2: a line an epoch, on standard error */
-    int32_t n_callbacks, reserved;
+    int32_t n_callbacks;
+    int32_t resume;                   /* true: goes on from `checkpoint` where there is one        */
     quern_callback *const *callbacks; /* borrowed; called in order                                 */
+    const char *checkpoint;           /* a `.keras` file that the run can go on from; NULL: none   */
+    int64_t checkpoint_steps;         /* written every so many steps; 0: not                       */
+    double checkpoint_seconds;        /* and so many seconds; both 0: after every epoch            */
+    int32_t no_replay;                /* true: a generator that cannot say where it is begins there itself (quern_checkpoint_read);
+                                         else its batches up to there are read and left out        */
+    int32_t reserved;
+    const volatile int *interrupt; /* not 0 (set by a signal handler): the step is finished, a checkpoint written, and training
+                                      ends as "interrupted"; NULL: never                        */
 } quern_fit_opts;
+
+/* Where the run of a checkpoint is: epochs that are done, steps of the next one that are, and batches in all. */
+typedef struct quern_checkpoint {
+    int64_t epoch, step, batches;
+} quern_checkpoint;
+/* Reads it from the newest good file: `path`, or the one before it (path.previous). QUERN_NOTFOUND: there is none. */
+QUERN_API int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err);
 
 /* Logs of every epoch that ran. Returned new by fit; freed with quern_history_free. */
 typedef struct quern_history quern_history;
 QUERN_API int64_t quern_history_epochs(const quern_history *h);
 /* The number that `name` ("loss", "val_accuracy") had in the i-th epoch that ran; NaN where it has none. */
 QUERN_API double quern_history_value(const quern_history *h, const char *name, int64_t i);
-/* Why training ended: "completed", "exhausted" or "stopped". Borrowed: for ever. */
+/* Why training ended: "completed", "exhausted", "stopped" or "interrupted". Borrowed: for ever. */
 QUERN_API const char *quern_history_reason(const quern_history *h);
 QUERN_API void quern_history_free(quern_history *h);
 
-/* Trains. Returns the history, NULL on failure. On failure the weights are as the last good step left them. */
+/* Trains. With `checkpoint`, the model, its optimizer, the sums of metrics, the callbacks' knowledge and the place in the data are
+ * written there beside, synced and renamed, the file of before being kept as checkpoint.previous; with `resume` the run goes on
+ * from the newest good one to the same bits as if it had not ended, with other workers, queues or threads too. Another model, other
+ * data (told by how many records there are and 16 batches of them) or other options that change numbers are refused. The
+ * history then has the epochs of before too. Returns the history, NULL on failure. On failure the weights are as the last good step
+ * left them. */
 QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err);
 /* Loss and metrics over `steps` batches (0: until the data ends), weighted by records; `logs` has room for quern_model_logs
  * numbers. Returns how many records there were, or a negative status. Order is kept; nothing is shuffled. */

@@ -1,7 +1,9 @@
 /* Making callbacks and telling them. */
 #include "callbacks.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 quern_callback *quern_callback_new(const quern_hooks *hooks, void *user)
@@ -115,6 +117,65 @@ static void state_free(void *user)
         s->kind->end(s);
     json_decref(s->config);
     quern__free(s);
+}
+
+bool quern__event_resumed(const quern_event *event) { return ((const quern__logs *)(const void *)event)->resumed; }
+
+json_t *quern__json_bits(double v)
+{
+    char text[48];
+    snprintf(text, sizeof text, "%a", v);
+    return json_string(text);
+}
+
+double quern__json_bits_read(json_t *v)
+{
+    const char *text = json_string_value(v);
+    return text ? strtod(text, NULL) : (double)NAN;
+}
+
+/* The ready-made callback behind one; NULL: it is the caller's own. */
+static state *ready_state(const quern_callback *c) { return c->free == state_free ? c->user : NULL; }
+
+json_t *quern__callbacks_save(quern_callback *const *callbacks, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) {
+        state *s = ready_state(callbacks[i]);
+        if (s && s->kind->save)
+            json_array_append_new(list, json_pack("{s:s, s:o}", "name", s->kind->row.name, "state", s->kind->save(s)));
+    }
+    return list;
+}
+
+int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err)
+{
+    size_t at = 0;
+    for (int i = 0; i < n; i++) {
+        state *s = ready_state(callbacks[i]);
+        if (!s || !s->kind->save)
+            continue;
+        json_t *own = json_array_get(kept, at++);
+        const char *name = quern__config_text(own, "name");
+        if (!name || strcmp(name, s->kind->row.name))
+            return quern__fail(err, QUERN_INVALID, "resume", "the run had %s where there is %s now", name ? name : "no callback",
+                               s->kind->row.name);
+        int status = s->kind->restore(s, json_object_get(own, "state"), err);
+        if (status < 0)
+            return status;
+    }
+    return at == json_array_size(kept) ? QUERN_OK : quern__fail(err, QUERN_INVALID, "resume", "the run had more callbacks");
+}
+
+void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, size_t *size)
+{
+    for (int i = 0; i < n; i++) {
+        state *s = ready_state(callbacks[i]);
+        void *bytes = s && s->kind->bytes ? s->kind->bytes(s, size) : NULL;
+        if (bytes && k-- == 0)
+            return bytes;
+    }
+    return NULL;
 }
 
 quern_callback *quern_callback_from_words(const char *words, quern_error *err)

@@ -18,6 +18,7 @@ struct quern_callback {
 typedef struct quern__logs {
     quern_event event; /* first: an event that is told is always one of these */
     bool open;         /* on_epoch_end is running */
+    bool resumed;      /* a run that goes on: callbacks keep what they know */
     int n;
     const char *names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
     double values[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
@@ -55,7 +56,21 @@ typedef struct quern__ready {
     size_t state_bytes;
     int (*start)(void *state, quern_error *err); /* checks the config; NULL: nothing to check */
     void (*end)(void *state);                    /* NULL: nothing to free */
+    /* What must go on with a resumed run: as an object (new), from it after on_train_begin, and bytes beside it that are saved and
+     * filled where they lie; NULL: nothing. */
+    json_t *(*save)(const void *state);
+    int (*restore)(void *state, json_t *kept, quern_error *err);
+    void *(*bytes)(void *state, size_t *size);
 } quern__ready;
+/* What all of them must keep, as a list, and back; the k-th piece of bytes, NULL at the end. */
+json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
+int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
+void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, size_t *size);
+/* Whether the event is of a run that goes on. */
+bool quern__event_resumed(const quern_event *event);
+/* A double as text that gives the same bits again ("0x1.8p+1", "nan"), and back. */
+json_t *quern__json_bits(double v);
+double quern__json_bits_read(json_t *v);
 extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
     quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback;
 
@@ -70,6 +85,8 @@ int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback
 /* The number in the logs, its direction found; false with a warning when it is not there. */
 bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback, double *value);
 /* Whether `value` is better than `than` by more than delta. */
+json_t *quern__monitor_save(const quern__monitor *m);
+void quern__monitor_restore(quern__monitor *m, json_t *kept);
 bool quern__monitor_better(const quern__monitor *m, double value, double than, double delta);
 
 #endif

@@ -44,6 +44,18 @@ bool quern__monitor_better(const quern__monitor *m, double value, double than, d
     return isnan(than) || (m->rises ? value - delta > than : value + delta < than);
 }
 
+json_t *quern__monitor_save(const quern__monitor *m)
+{
+    return json_pack("{s:o, s:b, s:b}", "best", quern__json_bits(m->best), "rises", (int)m->rises, "resolved", (int)m->resolved);
+}
+
+void quern__monitor_restore(quern__monitor *m, json_t *kept)
+{
+    m->best = quern__json_bits_read(json_object_get(kept, "best"));
+    m->rises = json_is_true(json_object_get(kept, "rises"));
+    m->resolved = json_is_true(json_object_get(kept, "resolved"));
+}
+
 static double rate_of(const quern_event *event) { return quern_model_learning_rate(event->model); }
 
 /* ---- EarlyStopping ---- */
@@ -141,6 +153,30 @@ static int stopping_end(void *user, const quern_event *event, quern_error *err)
     return QUERN_OK;
 }
 
+static json_t *stopping_save(const void *user)
+{
+    const stopping *s = user;
+    return json_pack("{s:I, s:I, s:o}", "wait", (json_int_t)s->wait, "best_epoch", (json_int_t)s->best_epoch, "monitor",
+                     quern__monitor_save(&s->m));
+}
+
+static int stopping_restore(void *user, json_t *kept, quern_error *err)
+{
+    stopping *s = user;
+    (void)err;
+    s->wait = quern__config_int(kept, "wait");
+    s->best_epoch = quern__config_int(kept, "best_epoch");
+    quern__monitor_restore(&s->m, json_object_get(kept, "monitor"));
+    return QUERN_OK;
+}
+
+static void *stopping_bytes(void *user, size_t *size)
+{
+    stopping *s = user;
+    *size = s->weight_bytes;
+    return s->weights;
+}
+
 static void stopping_free(void *user) { quern__free(((stopping *)user)->weights); }
 
 #define ROW(NAME, FIELDS)                                                                                    \
@@ -162,6 +198,9 @@ const quern__ready quern__early_stopping = {
     .state_bytes = sizeof(stopping),
     .start = stopping_start,
     .end = stopping_free,
+    .save = stopping_save,
+    .restore = stopping_restore,
+    .bytes = stopping_bytes,
 };
 
 /* ---- ReduceLROnPlateau ---- */
@@ -216,6 +255,23 @@ static int plateau_epoch(void *user, const quern_event *event, quern_error *err)
     return quern_model_set_learning_rate(event->model, lower, err);
 }
 
+static json_t *plateau_save(const void *user)
+{
+    const plateau *s = user;
+    return json_pack("{s:I, s:I, s:o}", "wait", (json_int_t)s->wait, "cooldown", (json_int_t)s->cooldown, "monitor",
+                     quern__monitor_save(&s->m));
+}
+
+static int plateau_restore(void *user, json_t *kept, quern_error *err)
+{
+    plateau *s = user;
+    (void)err;
+    s->wait = quern__config_int(kept, "wait");
+    s->cooldown = quern__config_int(kept, "cooldown");
+    quern__monitor_restore(&s->m, json_object_get(kept, "monitor"));
+    return QUERN_OK;
+}
+
 static const quern__field plateau_fields[] = { { "monitor", QUERN__F_TEXT, "\"val_loss\"" },
                                                { "factor", QUERN__F_NUMBER, "0.1" },
                                                { "patience", QUERN__F_INT, "10" },
@@ -230,6 +286,8 @@ const quern__ready quern__reduce_lr_on_plateau = {
     .hooks = { .on_train_begin = plateau_begin, .on_epoch_end = plateau_epoch },
     .state_bytes = sizeof(plateau),
     .start = plateau_start,
+    .save = plateau_save,
+    .restore = plateau_restore,
 };
 
 /* ---- LearningRateScheduler: a schedule of the epoch ---- */

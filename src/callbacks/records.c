@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ROW(NAME, FIELDS)                                                                                    \
     {                                                                                                        \
@@ -26,11 +27,10 @@ static int logger_begin(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;
     const char *path = quern__config_text(s->config, "filename");
-    (void)event;
     if (s->file)
         fclose(s->file);
     s->n = 0;
-    s->file = fopen(path, quern__config_bool(s->config, "append") ? "a" : "w");
+    s->file = fopen(path, quern__event_resumed(event) ? "r+" : quern__config_bool(s->config, "append") ? "a" : "w");
     return s->file ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
 }
 
@@ -77,6 +77,33 @@ static int logger_epoch(void *user, const quern_event *event, quern_error *err)
     return fflush(s->file) == 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
 }
 
+/* How long the file is, and its columns: lines of epochs that are run again are cut off. */
+static json_t *logger_save(const void *user)
+{
+    const logger *s = user;
+    json_t *names = json_array();
+    for (int i = 0; i < s->n; i++)
+        json_array_append_new(names, json_string(s->names[i]));
+    return json_pack("{s:I, s:o}", "bytes", (json_int_t)(s->file ? ftell(s->file) : 0), "names", names);
+}
+
+static int logger_restore(void *user, json_t *kept, quern_error *err)
+{
+    logger *s = user;
+    json_t *names = json_object_get(kept, "names");
+    const char *path = quern__config_text(s->config, "filename");
+    int64_t bytes = quern__config_int(kept, "bytes");
+    s->n = 0;
+    for (size_t i = 0; i < json_array_size(names) && s->n < (int)(sizeof s->names / sizeof *s->names); i++)
+        snprintf(s->names[s->n++], sizeof *s->names, "%s", json_string_value(json_array_get(names, i)));
+    fseek(s->file, 0, SEEK_END);
+    if (bytes < 0 || ftell(s->file) < bytes)
+        return quern__fail(err, QUERN_INVALID, path, "is shorter than the run had left it");
+    if (ftruncate(fileno(s->file), (off_t)bytes) || fseek(s->file, (long)bytes, SEEK_SET))
+        return quern__fail(err, QUERN_IO, path, "cannot be cut: %s", strerror(errno));
+    return QUERN_OK;
+}
+
 static void logger_free(void *user)
 {
     logger *s = user;
@@ -92,6 +119,8 @@ const quern__ready quern__csv_logger = {
     .hooks = { .on_train_begin = logger_begin, .on_epoch_end = logger_epoch },
     .state_bytes = sizeof(logger),
     .end = logger_free,
+    .save = logger_save,
+    .restore = logger_restore,
 };
 
 /* ---- ModelCheckpoint ---- */
@@ -206,6 +235,21 @@ static int checkpoint_batch(void *user, const quern_event *event, quern_error *e
     return json_is_integer(freq) && ++s->batches >= json_integer_value(freq) ? save(s, event, err) : QUERN_OK;
 }
 
+static json_t *checkpoint_save(const void *user)
+{
+    const checkpoint *s = user;
+    return json_pack("{s:I, s:o}", "batches", (json_int_t)s->batches, "monitor", quern__monitor_save(&s->m));
+}
+
+static int checkpoint_restore(void *user, json_t *kept, quern_error *err)
+{
+    checkpoint *s = user;
+    (void)err;
+    s->batches = quern__config_int(kept, "batches");
+    quern__monitor_restore(&s->m, json_object_get(kept, "monitor"));
+    return QUERN_OK;
+}
+
 static const quern__field checkpoint_fields[] = { { "filepath", QUERN__F_TEXT, NULL },
                                                   { "monitor", QUERN__F_TEXT, "\"val_loss\"" },
                                                   { "verbose", QUERN__F_INT, "0" },
@@ -220,6 +264,8 @@ const quern__ready quern__model_checkpoint = {
     .hooks = { .on_epoch_end = checkpoint_epoch, .on_train_batch_end = checkpoint_batch },
     .state_bytes = sizeof(checkpoint),
     .start = checkpoint_start,
+    .save = checkpoint_save,
+    .restore = checkpoint_restore,
 };
 
 /* ---- TerminateOnNaN: an invalid loss ends training, and is no error ---- */

@@ -31,6 +31,12 @@ int quern__archive_others(const char *path, bool (*ours)(const char *name), size
 int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, quern_error *err);
 int quern__file_write(const char *path, const char *bytes, size_t n, quern_error *err);
 
+/* quern_model_save of a `.keras` file with more members, whose names quern__is_run_member knows. */
+int quern__model_save_with(const quern_model *m, const char *path, const quern__member *more, int n_more, quern_error *err);
+/* Members that belong to a run: a model that is opened and saved again leaves them out. */
+#define QUERN__RUN_JSON  "run.json"
+#define QUERN__RUN_BYTES "run.bin"
+
 /* The vocabularies of a model as members of an archive: makes a list (`n` of them), whose names and bytes quern__assets_free frees.
  */
 int quern__assets_write(const quern_model *m, quern__member **list, int *n, quern_error *err);

@@ -15,7 +15,8 @@ static size_t room_for(size_t bytes) { return expansion * bytes + least_room; }
 /* Members that quern writes itself. */
 static bool ours(const char *name)
 {
-    static const char *const own[] = { "config.json", "metadata.json", "model.weights.h5", "tokenizer.json" };
+    static const char *const own[] = { "config.json",    "metadata.json", "model.weights.h5",
+                                       "tokenizer.json", QUERN__RUN_JSON, QUERN__RUN_BYTES };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!strcmp(name, own[i]))
             return true;
@@ -137,13 +138,11 @@ static int save_legacy(const quern_model *m, const char *path, quern_error *err)
     return status;
 }
 
-int quern_model_save(const quern_model *m, const char *path, quern_error *err)
+int quern__model_save_with(const quern_model *m, const char *path, const quern__member *more, int n_more, quern_error *err)
 {
     char metadata[128], date[32];
     time_t now = time(NULL);
     struct tm tm;
-    if (quern__is_legacy_name(path))
-        return save_legacy(m, path, err);
     strftime(date, sizeof date, "%Y-%m-%d@%H:%M:%S", gmtime_r(&now, &tm));
     snprintf(metadata, sizeof metadata, "{\"keras_version\": \"" QUERN__KERAS_VERSION "\", \"date_saved\": \"%s\"}", date);
     json_t *root = quern__config_write(m);
@@ -156,8 +155,13 @@ int quern_model_save(const quern_model *m, const char *path, quern_error *err)
     status = status < 0 ? status : quern__assets_write(m, &assets, &n, err);
     if (status >= 0) {
         config.n = strlen(config.bytes);
-        const quern__member front[] = { metadata_member, config, weights, tokenizer };
-        status = write_all(path, m, front, m->tokenizer ? 4 : 3, assets, n, err);
+        quern__member front[8] = { metadata_member, config, weights };
+        int n_front = 3;
+        if (m->tokenizer)
+            front[n_front++] = tokenizer;
+        for (int i = 0; i < n_more && n_front < 8; i++)
+            front[n_front++] = more[i];
+        status = write_all(path, m, front, n_front, assets, n, err);
     }
     free(config.bytes);
     free(tokenizer.bytes);
@@ -165,4 +169,9 @@ int quern_model_save(const quern_model *m, const char *path, quern_error *err)
     quern__assets_free(assets, n);
     json_decref(root);
     return status;
+}
+
+int quern_model_save(const quern_model *m, const char *path, quern_error *err)
+{
+    return quern__is_legacy_name(path) ? save_legacy(m, path, err) : quern__model_save_with(m, path, NULL, 0, err);
 }

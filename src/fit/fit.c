@@ -1,5 +1,5 @@
 /* The epoch loop: hooks, batches, validation, logs, and why it ends. It reads from top to bottom at the end of the file. */
-#include "fit.h"
+#include "checkpoint.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,6 +20,11 @@ typedef struct fitting {
     quern_callback *progress;
     int64_t epoch;
     double start, waited;
+    quern__checkpointing check;
+    quern__place place; /* where it goes on; epoch -1: at the start */
+    int64_t batches;    /* of the whole run                          */
+    double written;     /* when the last checkpoint was              */
+    bool interrupted;
 } fitting;
 
 static int64_t epochs_of(const quern_fit_opts *o) { return o->epochs ? o->epochs : 1; }
@@ -78,6 +83,58 @@ static int close_epoch(fitting *f, const quern__pass *p, quern_error *err)
     return status;
 }
 
+/* A checkpoint of now, where it is asked for. */
+static int write_checkpoint(fitting *f, int64_t epoch, int64_t step, int64_t records, bool ended, quern_error *err)
+{
+    quern__place p = { .epoch = epoch, .step = step, .records = records, .batches = f->batches, .ended = ended };
+    int status = f->o->checkpoint ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
+    f->written = quern__now();
+    return status;
+}
+
+static int after_batch(quern__pass *p, quern_error *err)
+{
+    fitting *f = p->user;
+    const quern_fit_opts *o = f->o;
+    f->batches++;
+    f->interrupted = o->interrupt && *o->interrupt;
+    bool due = (o->checkpoint_steps && f->batches % o->checkpoint_steps == 0) ||
+               (o->checkpoint_seconds > 0 && quern__now() - f->written >= o->checkpoint_seconds);
+    int status = due || f->interrupted ? write_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
+    return status < 0 ? status : f->interrupted ? QUERN_END : QUERN_OK;
+}
+
+/* The batches of an epoch, from where the run goes on. */
+static int begin_batches(fitting *f, const quern__pass *p, bool first, quern_error *err)
+{
+    const quern_fit_opts *o = f->o;
+    bool finite = f->source->finite, forever = p->steps >= 0, resumed = first && f->place.epoch >= 0, placed = f->place.placed;
+    int64_t left = forever ? p->steps - p->done : -1, known = f->logs.event.steps;
+    if (resumed && p->done && known && p->done >= known)
+        left = 0; /* all are done; validation is not */
+    if (!resumed || placed || o->no_replay) {
+        if (resumed && placed && finite && !forever && !p->done)
+            f->source->position.restored = false; /* a new pass */
+        return quern__queue_begin(f->train, f->epoch, left, finite && (!forever || first), err);
+    }
+    int64_t skip = finite && !forever ? f->place.step : f->place.batches;
+    int status =
+        quern__queue_begin(f->train, finite && !forever ? f->epoch : o->initial_epoch, finite && !forever ? -1 : skip, finite, err);
+    status = status < 0 ? status : quern__queue_skip(f->train, skip, err);
+    return status < 0 || (finite && !forever) ? status : quern__queue_begin(f->train, f->epoch, left, false, err);
+}
+
+/* Sums and callbacks of the epoch that a run goes on in. */
+static int go_on(fitting *f, quern__pass *p, quern_error *err)
+{
+    p->done = f->place.step;
+    p->samples = f->place.records;
+    bool counted = !f->place.placed && !f->o->no_replay && f->source->finite && p->steps < 0; /* as they are left out */
+    p->before = counted ? 0 : f->place.records;
+    int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
+    return status < 0 ? status : quern__checkpoint_finish(&f->check, err);
+}
+
 /* One epoch. Returns QUERN_END when training must stop. */
 static int run_epoch(fitting *f, bool first, quern_error *err)
 {
@@ -90,7 +147,9 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
                       .classes = f->classes.weight ? &f->classes : NULL,
                       .callbacks = f->callbacks,
                       .n_callbacks = f->n_callbacks,
-                      .logs = &f->logs };
+                      .logs = &f->logs,
+                      .after = after_batch,
+                      .user = f };
     f->start = quern__now();
     f->waited = quern__queue_waited(f->train);
     f->logs.event.epoch = f->epoch;
@@ -100,11 +159,14 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
     f->logs.n = 0; /* nothing is known yet */
     int begun = tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
     f->logs.n = f->m->n_means;
-    int status = begun < 0 ? begun : quern__queue_begin(f->train, f->epoch, steps, f->source->finite && (steps < 0 || first), err);
+    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
+    status = status < 0 ? status : begin_batches(f, &p, first, err);
     status = status < 0 ? status : quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
     if (status < 0)
         return status;
+    if (f->interrupted)
+        return f->h->reason = "interrupted", QUERN_END;
     if (p.samples == 0)
         return f->h->n == 0 ? quern__fail(err, QUERN_INVALID, "data", "the generator is empty")
                             : (f->h->reason = "exhausted", QUERN_END);
@@ -112,9 +174,14 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
         return quern__fail(err, QUERN_INVALID, "data", "the generator ended in epoch %lld after %lld steps",
                            (long long)f->epoch + 1, (long long)p.done);
     int closed = close_epoch(f, &p, err);
+    bool ended = p.stopped || begun == QUERN_END || closed == QUERN_END;
+    if (closed >= 0 && (ended || (!o->checkpoint_steps && o->checkpoint_seconds == 0))) {
+        int written = write_checkpoint(f, f->epoch + 1, 0, 0, ended, err);
+        closed = written < 0 ? written : closed;
+    }
     if (closed < 0)
         return closed;
-    if (p.stopped || begun == QUERN_END || closed == QUERN_END)
+    if (ended)
         return f->h->reason = "stopped", QUERN_END;
     if (exhausted && o->on_exhausted == QUERN_EXHAUSTED_RESTART)
         return quern__queue_begin(f->train, f->epoch + 1, 0, true, err);
@@ -160,6 +227,10 @@ static int check_options(const quern_model *m, quern_generator *train, const que
                            o->no_workers ? "no_workers is set" : "a generator that is no indexed source is read by one");
     if (o->validation_split != 0)
         return quern__fail(err, QUERN_INVALID, "validation_split", "applies to arrays only");
+    if (!o->checkpoint && (o->resume || o->checkpoint_steps || o->checkpoint_seconds != 0))
+        return quern__fail(err, QUERN_INVALID, "checkpoint", "there is no file for it");
+    if (o->checkpoint_steps < 0 || !(o->checkpoint_seconds >= 0))
+        return quern__fail(err, QUERN_INVALID, "checkpoint", "cannot be written so often");
     return QUERN_OK;
 }
 
@@ -189,6 +260,29 @@ static int prepare(fitting *f, int64_t epochs, quern_error *err)
     if (!f->logs.event.steps && f->source->count)
         f->logs.event.steps = (f->source->count + q.spec.batch_size - 1) / q.spec.batch_size;
     quern__logs_name(&f->logs, f->m, f->val_names, false);
+    f->written = quern__now();
+    f->place.epoch = -1;
+    f->check = (quern__checkpointing){ .m = f->m,
+                                       .o = o,
+                                       .source = f->source,
+                                       .h = f->h,
+                                       .callbacks = o->callbacks,
+                                       .n_callbacks = o->n_callbacks,
+                                       .batch_size = q.spec.batch_size };
+    return o->checkpoint ? quern__queue_fingerprint(f->train, &f->check.fingerprint, err) : QUERN_OK;
+}
+
+/* What an earlier run left, where it is asked for: 1 when there is nothing more to do. */
+static int find_run(fitting *f, quern_error *err)
+{
+    quern__place p;
+    int status = f->o->resume ? quern__checkpoint_find(&f->check, &p, err) : QUERN_END;
+    if (status != QUERN_OK)
+        return status < 0 ? status : QUERN_OK;
+    f->place = p;
+    f->batches = p.batches;
+    f->logs.resumed = true;
+    quern__note("the run goes on in epoch %lld after %lld steps (%s)", (long long)p.epoch + 1, (long long)p.step, f->o->checkpoint);
     return QUERN_OK;
 }
 
@@ -206,17 +300,29 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     int64_t count = epochs_of(f->o) > f->o->initial_epoch ? epochs_of(f->o) - f->o->initial_epoch : 0;
     int status = check_options(m, train, f->o, err);
     status = status < 0 ? status : prepare(f, count, err);
+    status = status < 0 ? status : find_run(f, err);
+    int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;
     f->start = quern__now();
     int begun = status < 0 ? status : tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
     status = begun < 0 ? begun : QUERN_OK;
-    for (int64_t e = 0; status == QUERN_OK && e < count; e++) {
+    done = f->place.epoch >= 0 && f->place.ended ? count : done;
+    if (status == QUERN_OK && f->place.epoch >= 0 && done >= count) /* nothing is left but the end */
+        status = quern__model_prepare(m, QUERN__TRAIN, f->check.batch_size, NULL, err) < 0
+                     ? (err ? err->code : QUERN_INVALID)
+                     : quern__checkpoint_finish(&f->check, err);
+    for (int64_t e = done; status == QUERN_OK && e < count; e++) {
         f->epoch = f->o->initial_epoch + e;
-        status = run_epoch(f, e == 0, err);
+        status = run_epoch(f, e == done, err);
     }
-    if (status >= 0 && epochs_of(f->o) > 0)
+    if (status == QUERN_OK && count > done && (f->o->checkpoint_steps || f->o->checkpoint_seconds > 0)) {
+        int written = write_checkpoint(f, f->epoch + 1, 0, 0, true, err);
+        status = written < 0 ? written : status;
+    }
+    if (status >= 0 && !f->interrupted && epochs_of(f->o) > 0)
         quern__optimizer_finalize(m->optimizer);
     if (status >= 0)
         status = tell(f, QUERN__TRAIN_END, &f->logs, err);
+    quern__checkpoint_forget(&f->check);
     quern__queue_close(f->train);
     quern__queue_close(f->valid);
     quern__free(f->classes.weight);

@@ -33,8 +33,10 @@ typedef struct quern__pass {
     quern__logs *logs;
     quern_sink *sink; /* predictions */
     void *user;
-    int64_t done, samples;
-    bool stopped; /* a hook asked for it */
+    int64_t done, samples; /* batches and records; a pass that goes on begins with those of before */
+    int64_t before;        /* records of the epoch before the queue's first: addresses of random numbers */
+    int (*after)(struct quern__pass *p, quern_error *err); /* each batch; QUERN_END stops; NULL: nothing */
+    bool stopped;                                          /* a hook asked for it */
 } quern__pass;
 /* Runs it. QUERN_OK, or QUERN_END when the source ended before `steps`. */
 int quern__pass_run(quern__pass *p, quern_error *err);

@@ -77,8 +77,9 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     quern__weighing how;
     memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
     status = weights_of(p, b, &how, arrays + n, err);
-    return status < 0 ? status
-                      : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size, b->epoch, b->first, err);
+    return status < 0
+               ? status
+               : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size, b->epoch, b->first + p->before, err);
 }
 
 /* What hooks are told of a batch. */
@@ -118,7 +119,7 @@ static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
 
 int quern__pass_run(quern__pass *p, quern_error *err)
 {
-    for (p->done = p->samples = 0, p->stopped = false; !p->stopped && (p->steps < 0 || p->done < p->steps); p->done++) {
+    for (p->stopped = false; !p->stopped && (p->steps < 0 || p->done < p->steps);) {
         quern_batch *b;
         int status = quern__queue_take(p->queue, &b, err);
         if (status == QUERN_OK) {
@@ -129,6 +130,11 @@ int quern__pass_run(quern__pass *p, quern_error *err)
             err->step = (int32_t)(p->done + 1);
         if (status != QUERN_OK)
             return status;
+        p->done++;
+        int after = p->after ? p->after(p, err) : QUERN_OK;
+        if (after < 0)
+            return after;
+        p->stopped = p->stopped || after == QUERN_END;
     }
     return QUERN_OK;
 }

@@ -114,3 +114,31 @@ void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
     quern__snake_case(l->kind->name, base, sizeof base);
     snprintf(out, size, same ? "layers/%s_%d" : "layers/%s", base, same);
 }
+
+/* The next of the states of a layer, counted down. */
+static quern__variable *state_of(quern__layer *l, int *left)
+{
+    quern__variable *v = NULL;
+    if (*left < l->n_states)
+        return l->states[*left];
+    *left -= l->n_states;
+    for (int i = 0; i < l->n_inner && !v; i++)
+        v = state_of(l->inner[i], left);
+    return v;
+}
+
+quern__variable *quern__model_run_variable(quern_model *m, int i)
+{
+    for (int k = 0; k < m->n_means; k++) {
+        quern__measure *own = m->means[k].measure;
+        quern__variable *both[2] = { own ? own->total : NULL, own ? own->count : NULL };
+        for (int which = 0; which < 2; which++)
+            if (both[which] && i-- == 0)
+                return both[which];
+    }
+    quern__variable *v = NULL;
+    for (int k = 0; k < m->b->n && !v; k++)
+        if (!m->b->nodes[k].again)
+            v = state_of(m->b->nodes[k].layer, &i);
+    return v;
+}

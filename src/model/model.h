@@ -169,6 +169,9 @@ void quern__model_forget(quern_model *m);
 quern__profile *quern__model_profile(quern_model *m);
 /* Loss and metrics so far. */
 void quern__model_read_logs(const quern_model *m, double *logs);
+/* What a run has summed up and keeps between batches, beside the weights: sums of loss and metrics, states of layers; NULL at the
+ * end. The model's training is prepared. */
+quern__variable *quern__model_run_variable(quern_model *m, int i);
 /* Whether more of a log is better. */
 bool quern__model_log_rises(const quern_model *m, int i);
 quern__variable *quern__model_variable(const quern_model *m, int i);

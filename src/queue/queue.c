@@ -353,3 +353,65 @@ void quern__queue_close(quern__queue *q)
     pthread_cond_destroy(&q->changed);
     quern__free(q);
 }
+
+static uint64_t hash_bytes(uint64_t h, const void *bytes, size_t n)
+{
+    const uint8_t *p = bytes;
+    uint64_t part = 0;
+    for (size_t i = 0; i < n; i++) {
+        part = part << 8 | p[i];
+        if (i % 8 == 7 || i + 1 == n)
+            h = quern__hash64(h ^ part);
+    }
+    return quern__hash64(h ^ n);
+}
+
+static uint64_t hash_string(uint64_t h, const quern_string *s) { return hash_bytes(h, s->data, (size_t)s->size); }
+
+static uint64_t hash_batch(uint64_t h, const quern_batch *b)
+{
+    for (int i = 0; i < b->spec->n_inputs + b->spec->n_targets; i++) {
+        int64_t n = quern__per_record(&b->spec->shapes[i]) * b->size;
+        size_t size = quern_dtype_size(b->spec->dtypes[i]);
+        if (b->spec->dtypes[i] != QUERN_STRING)
+            h = hash_bytes(h, b->arrays[i], (size_t)n * size);
+        else
+            for (int64_t k = 0; k < n; k++)
+                h = hash_string(h, (const quern_string *)b->arrays[i] + k);
+    }
+    return h;
+}
+
+enum { most_looked = 16 };
+
+int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err)
+{
+    quern_batch *b = &q->ring[0].batch;
+    const char *name = q->g->where ? q->g->where : "generator";
+    *out = hash_bytes(1, name, indexed(q) ? 0 : strlen(name));
+    int64_t batches = indexed(q) && q->g->count > 0 ? per_pass(q) : 0, looked = batches < most_looked ? batches : most_looked;
+    for (int64_t k = 0; k < looked; k++) {
+        int64_t at = looked > 1 ? k * (batches - 1) / (looked - 1) : 0, first = at * q->opts.spec.batch_size,
+                left = q->g->count - first;
+        b->size = left < q->opts.spec.batch_size ? left : q->opts.spec.batch_size;
+        b->text_used = 0;
+        b->epoch = 0;
+        int status = q->g->ops->read(q->g, 0, first, b, err);
+        if (status < 0)
+            return status;
+        *out = hash_batch(quern__hash64(*out ^ (uint64_t)q->g->count), b);
+    }
+    return QUERN_OK;
+}
+
+int quern__queue_skip(quern__queue *q, int64_t n, quern_error *err)
+{
+    for (int64_t k = 0; k < n; k++) {
+        quern_batch *b;
+        int status = quern__queue_take(q, &b, err);
+        if (status != QUERN_OK)
+            return status < 0 ? status : QUERN_OK;
+        quern__queue_release(q);
+    }
+    return QUERN_OK;
+}

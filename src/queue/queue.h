@@ -25,6 +25,12 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
 /* The next batch, lent until quern__queue_release; QUERN_END when the epoch's batches are taken or the source has ended. */
 int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err);
 void quern__queue_release(quern__queue *q);
+/* A number that other data would hardly have: of records that are known by number a hash of how many there are and of 16 batches of
+ * the run's first pass, from its first to its last (of all where there are no more); of others of what they are called. Before an
+ * epoch begins. */
+int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err);
+/* Leaves out the next `n` batches of the epoch, or as many as there are. */
+int quern__queue_skip(quern__queue *q, int64_t n, quern_error *err);
 double quern__queue_waited(const quern__queue *q); /* seconds that take has waited */
 size_t quern__queue_bytes(const quern__queue_opts *opts);
 void quern__queue_close(quern__queue *q);

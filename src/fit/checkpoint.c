@@ -1,0 +1,354 @@
+/* Checkpoints: the model as a `.keras` file with two more members. run.json says where the run is, what it was asked for and what
+ * its callbacks know; run.bin has the sums of metrics, the states of layers and the bytes of callbacks. A run goes on from it to
+ * the same bits. The file is written beside, synced and renamed; the one before it is kept as FILE.previous. */
+#include "checkpoint.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { format_now = 1, most_run_bytes = 1 << 30 };
+
+static int previous_path(const char *path, char *out, size_t size, quern_error *err)
+{
+    return (size_t)snprintf(out, size, "%s.previous", path) < size ? QUERN_OK
+                                                                   : quern__fail(err, QUERN_INVALID, path, "the name is too long");
+}
+
+/* ---- run.bin: pieces, each its length and its bytes ---- */
+
+/* The k-th piece that must go on: where it lies now. */
+static void *piece(const quern__checkpointing *c, int k, size_t *size)
+{
+    int variables = 0;
+    for (quern__variable *v; (v = quern__model_run_variable(c->m, variables)); variables++)
+        if (variables == k)
+            return quern__shape_bytes(&v->shape, v->dtype, size) ? v->data : NULL;
+    return quern__callbacks_bytes(c->callbacks, c->n_callbacks, k - variables, size);
+}
+
+static char *pack(const quern__checkpointing *c, size_t *n, quern_error *err)
+{
+    size_t size;
+    const void *from;
+    *n = 0;
+    for (int k = 0; piece(c, k, &size); k++)
+        *n += sizeof(uint64_t) + size;
+    char *out = quern__alloc(*n + 1), *at = out;
+    for (int k = 0; out && (from = piece(c, k, &size)); k++) {
+        uint64_t length = size;
+        memcpy(at, &length, sizeof length);
+        memcpy(at + sizeof length, from, size);
+        at += sizeof length + size;
+    }
+    if (!out)
+        quern__fail_memory(err, *n);
+    return out;
+}
+
+static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, const char *path, quern_error *err)
+{
+    size_t at = 0, size;
+    void *to;
+    for (int k = 0; (to = piece(c, k, &size)); k++) {
+        uint64_t length;
+        if (n - at < sizeof length || (memcpy(&length, bytes + at, sizeof length), length != size) || n - at - sizeof length < size)
+            return quern__fail(err, QUERN_INVALID, path, "the run had other metrics, states or callbacks");
+        memcpy(to, bytes + at + sizeof length, size);
+        at += sizeof length + size;
+    }
+    return at == n ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the run had more metrics, states or callbacks");
+}
+
+/* ---- run.json ---- */
+
+static json_t *hex(const uint8_t *bytes, size_t n)
+{
+    char text[2 * QUERN_MAX_STATE + 1];
+    for (size_t i = 0; i < n; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    text[2 * n] = 0;
+    return json_string(text);
+}
+
+/* How many bytes a text of hexadecimal digits is; -1 for another. */
+static int64_t unhex(json_t *v, uint8_t *out)
+{
+    const char *text = json_string_value(v);
+    size_t n = text ? strlen(text) : 1;
+    if (n % 2 || n > 2 * QUERN_MAX_STATE)
+        return -1;
+    for (size_t i = 0; i < n / 2; i++) {
+        unsigned byte;
+        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+            return -1;
+        out[i] = (uint8_t)byte;
+    }
+    return (int64_t)(n / 2);
+}
+
+/* What the run was asked for that changes its numbers. */
+static json_t *asked(const quern__checkpointing *c)
+{
+    char data[24], seed[24];
+    snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
+    return json_pack("{s:I, s:I, s:b, s:s?, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "steps_per_epoch",
+                     (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle, "class_weight", c->o->class_weight, "seed",
+                     seed, "data", data);
+}
+
+static json_t *history_json(const quern_history *h)
+{
+    json_t *names = json_array(), *epochs = json_array();
+    for (int k = 0; k < h->n_names; k++)
+        json_array_append_new(names, json_string(h->names[k]));
+    for (int64_t e = 0; e < h->n; e++) {
+        json_t *row = json_array();
+        for (int k = 0; k < h->n_names; k++)
+            json_array_append_new(row, quern__json_bits(quern_history_value(h, h->names[k], e)));
+        json_array_append_new(epochs, row);
+    }
+    return json_pack("{s:o, s:o}", "names", names, "epochs", epochs);
+}
+
+static void history_read(quern_history *h, json_t *kept)
+{
+    json_t *names = json_object_get(kept, "names"), *row;
+    size_t e, k;
+    json_array_foreach(json_object_get(kept, "epochs"), e, row)
+    {
+        quern__logs logs = { 0 };
+        for (k = 0; k < json_array_size(names) && k < sizeof logs.names / sizeof *logs.names; k++) {
+            logs.names[logs.n] = json_string_value(json_array_get(names, k));
+            logs.values[logs.n] = quern__json_bits_read(json_array_get(row, k));
+            logs.n += logs.names[logs.n] != NULL && !isnan(logs.values[logs.n]);
+        }
+        quern__history_add(h, &logs);
+    }
+}
+
+static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
+{
+    uint8_t state[QUERN_MAX_STATE];
+    size_t size = 0;
+    json_t *position = NULL;
+    if (quern_generator_save(c->source, state, sizeof state, &size, NULL) >= 0)
+        position = hex(state, size);
+    return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", format_now, "ended", (int)p->ended, "epoch",
+                     (json_int_t)p->epoch, "step", (json_int_t)p->step, "records", (json_int_t)p->records, "batches",
+                     (json_int_t)p->batches, "position", position, "asked", asked(c), "history", history_json(c->h), "callbacks",
+                     quern__callbacks_save(c->callbacks, c->n_callbacks));
+}
+
+/* ---- writing ---- */
+
+/* The good file of before stays under another name; there is one whatever happens in between. */
+static int keep_previous(const char *path, quern_error *err)
+{
+    char previous[4096];
+    int status = previous_path(path, previous, sizeof previous, err);
+    if (status < 0 || access(path, F_OK))
+        return status;
+    unlink(previous);
+    if (link(path, previous) && rename(path, previous)) /* some file systems have no links */
+        return quern__fail(err, QUERN_IO, previous, "cannot be written: %s", strerror(errno));
+    return QUERN_OK;
+}
+
+int quern__checkpoint_write(const quern__checkpointing *c, const quern__place *p, quern_error *err)
+{
+    char beside[4096];
+    const char *path = c->o->checkpoint;
+    if ((size_t)snprintf(beside, sizeof beside, "%s.next", path) >= sizeof beside)
+        return quern__fail(err, QUERN_INVALID, path, "the name is too long");
+    json_t *run = run_json(c, p);
+    quern__member more[2] = { { .name = QUERN__RUN_JSON }, { .name = QUERN__RUN_BYTES } };
+    more[0].bytes = run ? json_dumps(run, 0) : NULL;
+    more[1].bytes = pack(c, &more[1].n, err);
+    int status = more[0].bytes && more[1].bytes ? QUERN_OK : quern__fail_memory(err, 1);
+    if (status >= 0) {
+        more[0].n = strlen(more[0].bytes);
+        status = quern__model_save_with(c->m, beside, more, 2, err);
+    }
+    status = status < 0 ? status : keep_previous(path, err);
+    if (status >= 0 && rename(beside, path))
+        status = quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
+    if (status < 0)
+        unlink(beside);
+    json_decref(run);
+    free(more[0].bytes);
+    quern__free(more[1].bytes);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* A checkpoint in memory. */
+typedef struct taken {
+    quern__member members[4]; /* config, weights, run.json, run.bin */
+    json_t *config, *run;
+} taken;
+
+static void taken_free(taken *t)
+{
+    for (int i = 0; i < 4; i++)
+        quern__free(t->members[i].bytes);
+    json_decref(t->config);
+    json_decref(t->run);
+    *t = (taken){ 0 };
+}
+
+static int take(const char *path, taken *t, quern_error *err)
+{
+    *t = (taken){ .members = { { .name = "config.json", .limit = QUERN__MOST_JSON },
+                               { .name = "model.weights.h5" },
+                               { .name = QUERN__RUN_JSON, .limit = QUERN__MOST_JSON },
+                               { .name = QUERN__RUN_BYTES, .limit = most_run_bytes } } };
+    int status = quern__archive_read(path, t->members, 4, QUERN__MOST_BYTES, err);
+    if (status >= 0) {
+        t->config = json_loadb(t->members[0].bytes, t->members[0].n, JSON_REJECT_DUPLICATES, NULL);
+        t->run = json_loadb(t->members[2].bytes, t->members[2].n, JSON_REJECT_DUPLICATES, NULL);
+        if (!t->config || quern__config_int(t->run, "format") != format_now)
+            status = quern__fail(err, QUERN_FORMAT, path, "is no checkpoint of this version");
+    }
+    if (status < 0)
+        taken_free(t);
+    return status;
+}
+
+/* The compile settings of a config but for the learning rate, which changes while a run goes on. Returns new. */
+static json_t *settings(json_t *config)
+{
+    json_t *own = json_deep_copy(json_object_get(config, "compile_config"));
+    json_object_del(json_object_get(json_object_get(own, "optimizer"), "build_config"), "learning_rate");
+    json_object_del(json_object_get(json_object_get(own, "optimizer"), "config"), "learning_rate");
+    return own;
+}
+
+/* Whether the file is of this model and of a run that was asked for the same. */
+static int same_run(const quern__checkpointing *c, const taken *t, const char *path, quern_error *err)
+{
+    json_t *now = quern__config_write(c->m), *own = asked(c), *before = json_object_get(t->run, "asked"), *v;
+    json_t *compiled = settings(now), *then_compiled = settings(t->config);
+    const char *key;
+    int status = QUERN_OK;
+    if (!json_equal(json_object_get(now, "config"), json_object_get(t->config, "config")))
+        status = quern__fail(err, QUERN_INVALID, path, "is of another model");
+    else if (!json_equal(compiled, then_compiled))
+        status = quern__fail(err, QUERN_INVALID, path, "is of a model that was compiled otherwise");
+    json_object_foreach(own, key, v)
+    {
+        json_t *then = json_object_get(before, key);
+        if (status < 0 || json_equal(v, then))
+            continue;
+        if (!strcmp(key, "data")) {
+            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other data");
+            continue;
+        }
+        char *was = json_dumps(then, JSON_ENCODE_ANY), *is = json_dumps(v, JSON_ENCODE_ANY);
+        status =
+            quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s", key, was ? was : "?", is ? is : "?");
+        free(was);
+        free(is);
+    }
+    json_decref(now);
+    json_decref(own);
+    json_decref(compiled);
+    json_decref(then_compiled);
+    return status;
+}
+
+static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p, quern_error *err)
+{
+    uint8_t state[QUERN_MAX_STATE];
+    json_t *position = json_object_get(t->run, "position");
+    int status = same_run(c, t, path, err);
+    *p = (quern__place){ .epoch = quern__config_int(t->run, "epoch"),
+                         .step = quern__config_int(t->run, "step"),
+                         .records = quern__config_int(t->run, "records"),
+                         .batches = quern__config_int(t->run, "batches"),
+                         .ended = json_is_true(json_object_get(t->run, "ended")),
+                         .placed = json_is_string(position) };
+    if (status >= 0 && (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step))
+        status = quern__fail(err, QUERN_FORMAT, path, "%s is broken", QUERN__RUN_JSON);
+    status = status < 0 ? status : quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
+    if (status >= 0 && p->placed) {
+        int64_t n = unhex(position, state);
+        c->source->position.going = false; /* the queue is open, but no epoch has begun */
+        status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the position in the data is broken")
+                       : quern_generator_restore(c->source, state, (size_t)n, err);
+        c->source->position.going = true;
+    }
+    if (status >= 0)
+        history_read(c->h, json_object_get(t->run, "history"));
+    return status;
+}
+
+int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err)
+{
+    char previous[4096];
+    quern_error first = { 0 }, second = { 0 };
+    int status = previous_path(c->o->checkpoint, previous, sizeof previous, err);
+    const char *path = c->o->checkpoint;
+    taken *t = status < 0 ? NULL : quern__zalloc(1, sizeof *t);
+    c->found = t;
+    if (!t)
+        return status < 0 ? status : quern__fail_memory(err, sizeof *t);
+    if (take(path, t, &first) < 0) {
+        bool missing = first.code == QUERN_NOTFOUND;
+        path = previous;
+        if (take(path, t, &second) < 0) {
+            quern__checkpoint_forget(c);
+            if (missing && second.code == QUERN_NOTFOUND)
+                return QUERN_END;
+            *err = missing ? second : first;
+            return err->code;
+        }
+        quern__warn("%s: %s; the one before it is used", c->o->checkpoint, first.text);
+    }
+    status = go_on(c, t, path, p, err);
+    if (status < 0)
+        quern__checkpoint_forget(c);
+    return status;
+}
+
+int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err)
+{
+    const taken *t = c->found;
+    int status = quern__callbacks_restore(c->callbacks, c->n_callbacks, json_object_get(t->run, "callbacks"), err);
+    status = status < 0 ? status : unpack(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
+    quern__checkpoint_forget(c);
+    return status;
+}
+
+void quern__checkpoint_forget(quern__checkpointing *c)
+{
+    if (c->found)
+        taken_free(c->found);
+    quern__free(c->found);
+    c->found = NULL;
+}
+
+int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err)
+{
+    char previous[4096];
+    quern_error first = { 0 };
+    taken t;
+    int status = previous_path(path, previous, sizeof previous, err);
+    if (status < 0)
+        return status;
+    if (take(path, &t, &first) < 0 && take(previous, &t, NULL) < 0) {
+        if (err && !err->code)
+            *err = first;
+        return first.code;
+    }
+    *out = (quern_checkpoint){ .epoch = quern__config_int(t.run, "epoch"),
+                               .step = quern__config_int(t.run, "step"),
+                               .batches = quern__config_int(t.run, "batches") };
+    taken_free(&t);
+    return QUERN_OK;
+}

@@ -1,0 +1,36 @@
+/* checkpoint: what fit asks of checkpoint.c. Not for other rooms. */
+#ifndef QUERN__CHECKPOINT_H
+#define QUERN__CHECKPOINT_H
+
+#include "fit.h"
+
+/* Where a run is: batches of the epoch that were trained on, of the whole run. */
+typedef struct quern__place {
+    int64_t epoch, step, records, batches;
+    bool ended;  /* the run has come to its end: nothing is left to train */
+    bool placed; /* the generator went to its place itself; else batches must be left out */
+} quern__place;
+
+/* What a checkpoint is made of; all borrowed. */
+typedef struct quern__checkpointing {
+    quern_model *m;
+    const quern_fit_opts *o;
+    quern_generator *source;
+    quern_history *h;
+    quern_callback *const *callbacks; /* the caller's */
+    int n_callbacks;
+    int64_t batch_size;
+    uint64_t fingerprint; /* of the data */
+    void *found;          /* between find and finish */
+} quern__checkpointing;
+
+/* Writes opts.checkpoint. */
+int quern__checkpoint_write(const quern__checkpointing *c, const quern__place *p, quern_error *err);
+/* The newest good one: the model's weights, the history and the generator's place are as it says. QUERN_END: there is none. Another
+ * model, other data or other options are refused. */
+int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err);
+/* After on_train_begin, and after the epoch's sums have begun anew: callbacks and sums go on. */
+int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err);
+void quern__checkpoint_forget(quern__checkpointing *c);
+
+#endif

@@ -1,0 +1,74 @@
+#!/bin/bash
+# Interrupting and going on from the command line: exit 130 and 143 after a checkpoint, the same bits in the end (P20, P12); a
+# program that cannot say where it is, is read again or begins there itself.
+set -u
+quern=$1 dir=$(mktemp -d) failed=0
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+
+check() { # WHAT: whether the last command was well
+    if [ $? -eq 0 ]; then echo "ok   $1"; else echo "FAIL $1"; failed=1; fi
+}
+
+awk 'BEGIN { print "a,b,c,y"; for (i = 0; i < 600; i++) { a = i * 7919 % 601 / 601; b = i * 104729 % 499 / 499; c = i % 37 / 37
+    printf "%.6f,%.6f,%.6f,%d\n", a, b, c, (a + b > c + 0.5) } }' > d.csv
+"$quern" new start.keras 'input 3 | dense 32 relu | dropout 0.3 | batch_normalization | dense 2' --optimizer adam \
+    --loss 'sparse_categorical_crossentropy from_logits=true' --metrics accuracy --seed 3
+cp start.keras straight.keras
+fit() { "$quern" fit "$1" d.csv --target y --batch-size 10 --epochs "$2" "${@:3}"; }
+fit straight.keras 60 --quiet 2> /dev/null
+
+for signal in INT TERM; do
+    cp start.keras cut.keras
+    "$quern" fit cut.keras d.csv --target y --batch-size 10 --epochs 60 --checkpoint c.keras --checkpoint-every 50 2> said & pid=$!
+    for _ in $(seq 500); do [ -e c.keras ] && break; sleep 0.01; done
+    kill -$signal $pid
+    wait $pid
+    code=$?
+    [ $code -eq $((128 + $(kill -l $signal))) ]
+    check "SIG$signal ends with $code"
+    grep -q 'resume goes on from c.keras' said
+    check "it says how to go on"
+    cmp -s start.keras cut.keras
+    check "the model is as it was"
+    fit cut.keras 60 --checkpoint c.keras --checkpoint-every 50 --resume 2> said
+    grep -q 'goes on in epoch' said
+    check "it says where it goes on"
+    for m in straight cut; do "$quern" predict $m.keras d.csv --target y --output $m.csv --quiet; done
+    cmp -s straight.csv cut.csv
+    check "the same numbers after SIG$signal"
+    rm -f c.keras*
+done
+
+# a program: two arrays a batch, forever; with --generator-resumes it begins at QUERN_RESUME_STEP
+cat > batches.sh <<'END'
+npy() { printf '\x93NUMPY\x01\x00\x76\x00'; printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"; }
+i=0
+[ "$1" = resumes ] && i=$QUERN_RESUME_STEP
+while :; do
+    b=$((i % 50 + 65))
+    { npy '|u1' '4, 3'; printf "%b" "$(printf '\\x%x' $b $((b + 1)) $((b + 2)) $b $b $((b + 3)) $((b + 2)) $b 70 71 $b 72)"
+      npy '|u1' '4,'; printf '\0\1\1\0'; } || exit 0
+    i=$((i + 1))
+done
+END
+for how in repeats resumes; do
+    option=; [ $how = resumes ] && option=--generator-resumes
+    cp start.keras whole.keras; cp start.keras parts.keras
+    program() { "$quern" fit "$1" --generator "bash batches.sh $how" --batch-size 4 --steps-per-epoch 7 --epochs "$2" --quiet "${@:3}"; }
+    program whole.keras 3 2> /dev/null
+    program parts.keras 2 --checkpoint p.keras 2> /dev/null
+    cp start.keras parts.keras
+    program parts.keras 3 --checkpoint p.keras --resume $option 2> said
+    check "a program that $how"
+    for m in whole parts; do "$quern" predict $m.keras d.csv --target y --output $m.csv --quiet; done
+    cmp -s whole.csv parts.csv
+    check "the same numbers from a program that $how"
+    rm -f p.keras*
+done
+
+"$quern" fit start.keras d.csv --target y --resume 2> said; [ $? -eq 2 ] && grep -q -- '--checkpoint' said
+check "--resume wants --checkpoint"
+"$quern" fit start.keras d.csv --target y --checkpoint c.keras --checkpoint-every 3x 2> said; [ $? -eq 2 ]
+check "--checkpoint-every 3x is refused"
+exit $failed
