@@ -17,6 +17,7 @@ typedef struct quern__member {
     size_t n;
     bool optional; /* may be missing: then bytes is NULL */
     size_t limit;  /* bytes that are read at most; 0: as many as of any */
+    bool borrowed; /* name and bytes are another's */
 } quern__member;
 /* Reads the named members; a missing one that is not optional, or one larger than `limit`, is an error. The caller frees `bytes`
  * with quern__free. */
@@ -31,8 +32,14 @@ int quern__archive_others(const char *path, bool (*ours)(const char *name), size
 int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, quern_error *err);
 int quern__file_write(const char *path, const char *bytes, size_t n, quern_error *err);
 
-/* quern_model_save of a `.keras` file with more members, whose names quern__is_run_member knows. */
-int quern__model_save_with(const quern_model *m, const char *path, const quern__member *more, int n_more, quern_error *err);
+/* What a `.keras` file of the model has, as it is now; more may be added (bytes are taken, names copied). */
+typedef struct quern__members {
+    quern__member *list;
+    int n;
+} quern__members;
+int quern__model_members(const quern_model *m, quern__members *out, quern_error *err);
+int quern__members_add(quern__members *m, const char *name, char *bytes, size_t n, quern_error *err);
+void quern__members_free(quern__members *m);
 /* Members that belong to a run: a model that is opened and saved again leaves them out. */
 #define QUERN__RUN_JSON  "run.json"
 #define QUERN__RUN_BYTES "run.bin"

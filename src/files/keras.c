@@ -100,32 +100,97 @@ quern_model *quern_model_open(const char *path, quern_error *err)
 
 /* ---- writing ---- */
 
-static bool among(const quern__member *all, int n, const char *name)
+static bool among(const quern__members *all, const char *name)
 {
-    for (int i = 0; i < n; i++)
-        if (!strcmp(all[i].name, name))
+    for (int i = 0; i < all->n; i++)
+        if (!strcmp(all->list[i].name, name))
             return true;
     return false;
 }
 
-/* Members of ours, vocabularies, then those that were there and are neither. */
-static int write_all(const char *path, const quern_model *m, const quern__member *front, int n_front, const quern__member *assets,
-                     int n, quern_error *err)
+/* Takes `bytes` (quern__free), unless they are borrowed like the name. */
+static int add_member(quern__members *all, const char *name, char *bytes, size_t n, bool borrowed, quern_error *err)
 {
-    size_t most = (size_t)n_front + (size_t)n + (size_t)m->n_members;
-    quern__member *all = quern__zalloc(most, sizeof *all);
-    if (!all)
-        return quern__fail_memory(err, most * sizeof *all);
-    memcpy(all, front, (size_t)n_front * sizeof *all);
-    if (n)
-        memcpy(all + n_front, assets, (size_t)n * sizeof *all);
-    n += n_front;
-    for (int i = 0; i < m->n_members; i++)
-        if (!among(all, n, m->members[i].name))
-            all[n++] = (quern__member){ .name = m->members[i].name, .bytes = m->members[i].bytes, .n = m->members[i].n };
-    int status = quern__archive_write(path, all, n, err);
-    quern__free(all);
+    quern__member *grown = quern__realloc(all->list, ((size_t)all->n + 1) * sizeof *grown);
+    const char *own = borrowed ? name : quern__strdup(name);
+    all->list = grown ? grown : all->list;
+    if (grown && own && bytes) {
+        all->list[all->n++] = (quern__member){ .name = own, .bytes = bytes, .n = n, .borrowed = borrowed };
+        return QUERN_OK;
+    }
+    if (!borrowed) {
+        quern__free((void *)(uintptr_t)own);
+        quern__free(bytes);
+    }
+    return quern__fail_memory(err, n);
+}
+
+static int add_text(quern__members *all, const char *name, const char *text, quern_error *err)
+{
+    return add_member(all, name, text ? quern__strdup(text) : NULL, text ? strlen(text) : 0, false, err);
+}
+
+static int add_config(quern__members *all, const quern_model *m, quern_error *err)
+{
+    char metadata[128], date[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(date, sizeof date, "%Y-%m-%d@%H:%M:%S", gmtime_r(&now, &tm));
+    snprintf(metadata, sizeof metadata, "{\"keras_version\": \"" QUERN__KERAS_VERSION "\", \"date_saved\": \"%s\"}", date);
+    json_t *root = quern__config_write(m);
+    char *text = json_dumps(root, 0);
+    int status = add_text(all, "metadata.json", metadata, err);
+    status = status < 0 ? status : add_text(all, "config.json", text, err);
+    free(text);
+    json_decref(root);
     return status;
+}
+
+static int add_tokenizer(quern__members *all, const quern_model *m, quern_error *err)
+{
+    size_t n;
+    char *text = quern_tokenizer_json(m->tokenizer, &n, err);
+    int status = text ? add_text(all, "tokenizer.json", text, err) : err && err->code ? err->code : QUERN_NOMEM;
+    free(text);
+    return status;
+}
+
+/* Members of ours, those of the caller, vocabularies, then those that were there and are neither. */
+int quern__model_members(const quern_model *m, quern__members *out, quern_error *err)
+{
+    quern__members assets = { 0 };
+    char *weights = NULL;
+    size_t n = 0;
+    int status = add_config(out, m, err);
+    status = status < 0 ? status : quern__weights_write(m, &weights, &n, err);
+    status = status < 0 ? status : add_member(out, "model.weights.h5", weights, n, false, err);
+    status = status < 0 || !m->tokenizer ? status : add_tokenizer(out, m, err);
+    status = status < 0 ? status : quern__assets_write(m, &assets.list, &assets.n, err);
+    for (int i = 0; status >= 0 && i < assets.n; i++) {
+        status = add_member(out, assets.list[i].name, assets.list[i].bytes, assets.list[i].n, false, err);
+        assets.list[i].bytes = NULL;
+    }
+    quern__assets_free(assets.list, assets.n);
+    for (int i = 0; status >= 0 && i < m->n_members; i++)
+        if (!among(out, m->members[i].name))
+            status = add_member(out, m->members[i].name, m->members[i].bytes, m->members[i].n, true, err);
+    return status;
+}
+
+void quern__members_free(quern__members *m)
+{
+    for (int i = 0; i < m->n; i++)
+        if (!m->list[i].borrowed) {
+            quern__free((void *)(uintptr_t)m->list[i].name);
+            quern__free(m->list[i].bytes);
+        }
+    quern__free(m->list);
+    *m = (quern__members){ 0 };
+}
+
+int quern__members_add(quern__members *m, const char *name, char *bytes, size_t n, quern_error *err)
+{
+    return add_member(m, name, bytes, n, false, err);
 }
 
 static int save_legacy(const quern_model *m, const char *path, quern_error *err)
@@ -138,40 +203,13 @@ static int save_legacy(const quern_model *m, const char *path, quern_error *err)
     return status;
 }
 
-int quern__model_save_with(const quern_model *m, const char *path, const quern__member *more, int n_more, quern_error *err)
-{
-    char metadata[128], date[32];
-    time_t now = time(NULL);
-    struct tm tm;
-    strftime(date, sizeof date, "%Y-%m-%d@%H:%M:%S", gmtime_r(&now, &tm));
-    snprintf(metadata, sizeof metadata, "{\"keras_version\": \"" QUERN__KERAS_VERSION "\", \"date_saved\": \"%s\"}", date);
-    json_t *root = quern__config_write(m);
-    quern__member metadata_member = { "metadata.json", metadata, strlen(metadata) };
-    quern__member config = { "config.json", json_dumps(root, 0), 0 }, weights = { .name = "model.weights.h5" };
-    quern__member tokenizer = { .name = "tokenizer.json" }, *assets = NULL;
-    int n = 0, status = config.bytes ? quern__weights_write(m, &weights.bytes, &weights.n, err) : quern__fail_memory(err, 1);
-    if (status >= 0 && m->tokenizer && !(tokenizer.bytes = quern_tokenizer_json(m->tokenizer, &tokenizer.n, err)))
-        status = err && err->code ? err->code : QUERN_NOMEM;
-    status = status < 0 ? status : quern__assets_write(m, &assets, &n, err);
-    if (status >= 0) {
-        config.n = strlen(config.bytes);
-        quern__member front[8] = { metadata_member, config, weights };
-        int n_front = 3;
-        if (m->tokenizer)
-            front[n_front++] = tokenizer;
-        for (int i = 0; i < n_more && n_front < 8; i++)
-            front[n_front++] = more[i];
-        status = write_all(path, m, front, n_front, assets, n, err);
-    }
-    free(config.bytes);
-    free(tokenizer.bytes);
-    quern__free(weights.bytes);
-    quern__assets_free(assets, n);
-    json_decref(root);
-    return status;
-}
-
 int quern_model_save(const quern_model *m, const char *path, quern_error *err)
 {
-    return quern__is_legacy_name(path) ? save_legacy(m, path, err) : quern__model_save_with(m, path, NULL, 0, err);
+    quern__members all = { 0 };
+    if (quern__is_legacy_name(path))
+        return save_legacy(m, path, err);
+    int status = quern__model_members(m, &all, err);
+    status = status < 0 ? status : quern__archive_write(path, all.list, all.n, err);
+    quern__members_free(&all);
+    return status;
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,30 +160,133 @@ static int keep_previous(const char *path, quern_error *err)
     return QUERN_OK;
 }
 
-int quern__checkpoint_write(const quern__checkpointing *c, const quern__place *p, quern_error *err)
+/* The file of members that are not the trainer's any more. */
+static int write_members(const char *path, const quern__members *all, quern_error *err)
 {
     char beside[4096];
-    const char *path = c->o->checkpoint;
     if ((size_t)snprintf(beside, sizeof beside, "%s.next", path) >= sizeof beside)
         return quern__fail(err, QUERN_INVALID, path, "the name is too long");
-    json_t *run = run_json(c, p);
-    quern__member more[2] = { { .name = QUERN__RUN_JSON }, { .name = QUERN__RUN_BYTES } };
-    more[0].bytes = run ? json_dumps(run, 0) : NULL;
-    more[1].bytes = pack(c, &more[1].n, err);
-    int status = more[0].bytes && more[1].bytes ? QUERN_OK : quern__fail_memory(err, 1);
-    if (status >= 0) {
-        more[0].n = strlen(more[0].bytes);
-        status = quern__model_save_with(c->m, beside, more, 2, err);
-    }
+    int status = quern__archive_write(beside, all->list, all->n, err);
     status = status < 0 ? status : keep_previous(path, err);
     if (status >= 0 && rename(beside, path))
         status = quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
     if (status < 0)
         unlink(beside);
-    json_decref(run);
-    free(more[0].bytes);
-    quern__free(more[1].bytes);
     return status;
+}
+
+/* One thread for the whole run, which writes what it is given while training goes on. */
+struct quern__checkpoint_writer {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    const char *path;
+    quern__members members;
+    bool given, stop;
+    quern_error error; /* of the last one */
+};
+
+static void *writer_runs(void *arg)
+{
+    quern__checkpoint_writer *w = arg;
+    pthread_mutex_lock(&w->lock);
+    while (!w->stop || w->given) {
+        if (!w->given) {
+            pthread_cond_wait(&w->changed, &w->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&w->lock);
+        quern_error error = { 0 };
+        write_members(w->path, &w->members, &error);
+        quern__members_free(&w->members);
+        pthread_mutex_lock(&w->lock);
+        w->error = error;
+        w->given = false;
+        pthread_cond_broadcast(&w->changed);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+int quern__checkpoint_open(quern__checkpointing *c, quern_error *err)
+{
+    quern__checkpoint_writer *w = quern__zalloc(1, sizeof *w);
+    if (!w)
+        return quern__fail_memory(err, sizeof *w);
+    w->path = c->o->checkpoint;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, NULL);
+    if (pthread_create(&w->thread, NULL, writer_runs, w)) {
+        quern__free(w);
+        return quern__fail(err, QUERN_NOMEM, "checkpoint", "cannot start its thread");
+    }
+    c->writer = w;
+    return QUERN_OK;
+}
+
+/* Until what was given is written; what became of it. */
+static int wait_for(quern__checkpoint_writer *w, quern_error *err)
+{
+    pthread_mutex_lock(&w->lock);
+    while (w->given)
+        pthread_cond_wait(&w->changed, &w->lock);
+    quern_error error = w->error;
+    w->error = (quern_error){ 0 };
+    pthread_mutex_unlock(&w->lock);
+    if (error.code && err && !err->code)
+        *err = error;
+    return error.code;
+}
+
+int quern__checkpoint_close(quern__checkpointing *c, quern_error *err)
+{
+    quern__checkpoint_writer *w = c->writer;
+    if (!w)
+        return QUERN_OK;
+    int status = wait_for(w, err);
+    pthread_mutex_lock(&w->lock);
+    w->stop = true;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->changed);
+    quern__free(w);
+    c->writer = NULL;
+    return status;
+}
+
+/* The run's own two members. */
+static int add_run(const quern__checkpointing *c, const quern__place *p, quern__members *all, quern_error *err)
+{
+    size_t n;
+    json_t *run = run_json(c, p);
+    char *text = run ? json_dumps(run, 0) : NULL, *own = text ? quern__strdup(text) : NULL;
+    int status = quern__members_add(all, QUERN__RUN_JSON, own, own ? strlen(own) : 0, err);
+    char *bytes = status < 0 ? NULL : pack(c, &n, err);
+    status = status < 0 ? status : bytes ? quern__members_add(all, QUERN__RUN_BYTES, bytes, n, err) : QUERN_NOMEM;
+    json_decref(run);
+    free(text);
+    return status;
+}
+
+int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quern_error *err)
+{
+    quern__checkpoint_writer *w = c->writer;
+    quern__members all = { 0 };
+    int status = wait_for(w, err); /* at most one is on its way */
+    status = status < 0 ? status : quern__model_members(c->m, &all, err);
+    status = status < 0 ? status : add_run(c, p, &all, err);
+    if (status < 0) {
+        quern__members_free(&all);
+        return status;
+    }
+    pthread_mutex_lock(&w->lock);
+    w->members = all;
+    w->given = true;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    return QUERN_OK;
 }
 
 /* ---- reading ---- */

@@ -11,6 +11,7 @@ typedef struct quern__place {
     bool placed; /* the generator went to its place itself; else batches must be left out */
 } quern__place;
 
+typedef struct quern__checkpoint_writer quern__checkpoint_writer;
 /* What a checkpoint is made of; all borrowed. */
 typedef struct quern__checkpointing {
     quern_model *m;
@@ -22,10 +23,15 @@ typedef struct quern__checkpointing {
     int64_t batch_size;
     uint64_t fingerprint; /* of the data */
     void *found;          /* between find and finish */
+    struct quern__checkpoint_writer *writer;
 } quern__checkpointing;
 
-/* Writes opts.checkpoint. */
-int quern__checkpoint_write(const quern__checkpointing *c, const quern__place *p, quern_error *err);
+/* Starts the thread that writes; waits for the last one to be written, and says what became of it. */
+int quern__checkpoint_open(quern__checkpointing *c, quern_error *err);
+int quern__checkpoint_close(quern__checkpointing *c, quern_error *err);
+/* Takes a copy of all that goes into opts.checkpoint, which is written while training goes on. What became of the one before it is
+ * told here. */
+int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quern_error *err);
 /* The newest good one: the model's weights, the history and the generator's place are as it says. QUERN_END: there is none. Another
  * model, other data or other options are refused. */
 int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err);

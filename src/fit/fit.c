@@ -269,7 +269,8 @@ static int prepare(fitting *f, int64_t epochs, quern_error *err)
                                        .callbacks = o->callbacks,
                                        .n_callbacks = o->n_callbacks,
                                        .batch_size = q.spec.batch_size };
-    return o->checkpoint ? quern__queue_fingerprint(f->train, &f->check.fingerprint, err) : QUERN_OK;
+    status = o->checkpoint ? quern__queue_fingerprint(f->train, &f->check.fingerprint, err) : QUERN_OK;
+    return status < 0 || !o->checkpoint ? status : quern__checkpoint_open(&f->check, err);
 }
 
 /* What an earlier run left, where it is asked for: 1 when there is nothing more to do. */
@@ -323,6 +324,8 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     if (status >= 0)
         status = tell(f, QUERN__TRAIN_END, &f->logs, err);
     quern__checkpoint_forget(&f->check);
+    int written = quern__checkpoint_close(&f->check, err);
+    status = status < 0 ? status : written;
     quern__queue_close(f->train);
     quern__queue_close(f->valid);
     quern__free(f->classes.weight);
