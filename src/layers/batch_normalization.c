@@ -184,21 +184,24 @@ static id group_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
     return quern__reshape(g, y, &s);
 }
 
-#define OWN(EPSILON)                                                                                                     \
-    { "axis", QUERN__F_ANY, "-1" }, { "epsilon", QUERN__F_NUMBER, EPSILON }, { "center", QUERN__F_BOOL, "true" },        \
-        { "scale", QUERN__F_BOOL, "true" }, { "beta_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },                   \
-        { "gamma_initializer", QUERN__F_INITIALIZER, "\"ones\"" }, { "beta_regularizer", QUERN__F_REGULARIZER, "null" }, \
-        { "gamma_regularizer", QUERN__F_REGULARIZER, "null" }, { "beta_constraint", QUERN__F_CONSTRAINT, "null" },       \
-        { "gamma_constraint", QUERN__F_CONSTRAINT, "null" },
-static const quern__field batch_fields[] = { OWN("0.001"){ "momentum", QUERN__F_NUMBER, "0.99" },
-                                             { "moving_mean_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
+#define BEGINNING                                                                                                     \
+    { "epsilon", QUERN__F_NUMBER, "0.001" }, { "center", QUERN__F_BOOL, "true" }, { "scale", QUERN__F_BOOL, "true" }, \
+        { "beta_initializer", QUERN__F_INITIALIZER, "\"zeros\"" }, { "gamma_initializer", QUERN__F_INITIALIZER, "\"ones\"" },
+#define LIMITS                                                                                                   \
+    { "beta_regularizer", QUERN__F_REGULARIZER, "null" }, { "gamma_regularizer", QUERN__F_REGULARIZER, "null" }, \
+        { "beta_constraint", QUERN__F_CONSTRAINT, "null" }, { "gamma_constraint", QUERN__F_CONSTRAINT, "null" },
+static const quern__field batch_fields[] = { { "axis", QUERN__F_ANY, "-1" },
+                                             { "momentum", QUERN__F_NUMBER, "0.99" },
+                                             BEGINNING{ "moving_mean_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
                                              { "moving_variance_initializer", QUERN__F_INITIALIZER, "\"ones\"" },
-                                             { "synchronized", QUERN__F_BOOL, "false" },
-                                             { "renorm", QUERN__F_ONLY_DEFAULT, "false" },
+                                             LIMITS{ "renorm", QUERN__F_ONLY_DEFAULT, "false" },
                                              { "renorm_clipping", QUERN__F_ONLY_DEFAULT, "null" },
                                              { "renorm_momentum", QUERN__F_NUMBER, "0.99" },
+                                             { "synchronized", QUERN__F_BOOL, "false" },
                                              { 0 } };
-static const quern__field group_fields[] = { { "groups", QUERN__F_INT, "32" }, OWN("0.001"){ 0 } };
+static const quern__field group_fields[] = { { "groups", QUERN__F_INT, "32" },
+                                             { "axis", QUERN__F_ANY, "-1" },
+                                             BEGINNING LIMITS{ 0 } };
 static const quern__takes batch_takes[] = { { "inputs", false }, { "mask", false }, { 0 } };
 
 const quern__class quern__layer_batch_normalization = { .group = QUERN__LAYER,

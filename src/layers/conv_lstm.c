@@ -129,6 +129,7 @@ static const quern__field fields[] = { { "filters", QUERN__F_INT, NULL },
                                        QUERN__CELL_LIMITS,
                                        QUERN__CELL_SEED,
                                        QUERN__SEQUENCE_FIELDS,
+                                       QUERN__SEQUENCE_ZEROS,
                                        { 0 } };
 
 #define LAYER(N)                                                                        \

@@ -113,15 +113,18 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
     return finished(l, g, quern__convolve_back(g, x, quern__graph_variable(g, l->weights[0]), &f, size));
 }
 
-#define FIELDS(STRIDES, PADDED)                                                                                     \
-    { "filters", QUERN__F_INT, NULL }, { "kernel_size", QUERN__F_ANY, NULL }, { "strides", QUERN__F_ANY, STRIDES }, \
-        { "padding", QUERN__F_TEXT, "\"valid\"" }, PADDED{ "data_format", QUERN__F_TEXT, "\"channels_last\"" },     \
-        { "dilation_rate", QUERN__F_ANY, STRIDES },
+#define FIRST_FIELDS                                                                                            \
+    { "filters", QUERN__F_INT, NULL }, { "kernel_size", QUERN__F_ANY, NULL }, { "strides", QUERN__F_ANY, "1" }, \
+        { "padding", QUERN__F_TEXT, "\"valid\"" },
+#define FORMAT         { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
+#define DILATION       { "dilation_rate", QUERN__F_ANY, "1" },
+#define OUTPUT_PADDING { "output_padding", QUERN__F_ANY, "null" },
 #define LAST_FIELDS \
     { "activation", QUERN__F_ACTIVATION, "\"linear\"" }, { "use_bias", QUERN__F_BOOL, "true" }, QUERN__KERNEL_AND_BIAS_FIELDS, { 0 }
-#define OUTPUT_PADDING { "output_padding", QUERN__F_ANY, "null" },
-static const quern__field conv_fields[] = { FIELDS("1", ){ "groups", QUERN__F_INT, "1" }, LAST_FIELDS };
-static const quern__field transpose_fields[] = { FIELDS("1", OUTPUT_PADDING) LAST_FIELDS };
+static const quern__field conv_fields[] = { FIRST_FIELDS FORMAT DILATION{ "groups", QUERN__F_INT, "1" }, LAST_FIELDS };
+static const quern__field transpose_fields[] = { FIRST_FIELDS OUTPUT_PADDING FORMAT DILATION LAST_FIELDS };
+/* Keras has these two the other way round in three dimensions. */
+static const quern__field transpose3_fields[] = { FIRST_FIELDS FORMAT OUTPUT_PADDING DILATION LAST_FIELDS };
 
 #define LAYER(ID_, NAME, ALIASES, FIELDS_, CALL, AXES)                    \
     const quern__class quern__layer_##ID_ = { .group = QUERN__LAYER,      \
@@ -138,4 +141,4 @@ LAYER(conv2d, "Conv2D", "Convolution2D", conv_fields, convolution_call, 2);
 LAYER(conv3d, "Conv3D", "Convolution3D", conv_fields, convolution_call, 3);
 LAYER(conv1d_transpose, "Conv1DTranspose", "Convolution1DTranspose", transpose_fields, transposed_call, 1);
 LAYER(conv2d_transpose, "Conv2DTranspose", "Convolution2DTranspose", transpose_fields, transposed_call, 2);
-LAYER(conv3d_transpose, "Conv3DTranspose", "Convolution3DTranspose", transpose_fields, transposed_call, 3);
+LAYER(conv3d_transpose, "Conv3DTranspose", "Convolution3DTranspose", transpose3_fields, transposed_call, 3);

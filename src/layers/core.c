@@ -215,9 +215,9 @@ static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }
 
 static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
                                              { "batch_size", QUERN__F_INT, "null" },
-                                             { "batch_shape", QUERN__F_ANY, "null" },
                                              { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
                                              { "ragged", QUERN__F_ONLY_DEFAULT, "false" },
+                                             { "batch_shape", QUERN__F_ANY, "null" },
                                              { 0 } };
 LAYER(input_class, "InputLayer", "", input_fields, NULL, same, PASSES);
 LAYER(dense_class, "Dense", "", dense_fields, dense_build, dense_call, PASSES);

@@ -49,17 +49,18 @@ static quern__id above_zero(quern__graph *g, json_t *config, quern__id truth, qu
     {                              \
         "axis", QUERN__F_INT, "-1" \
     }
-#define LOGITS              { "from_logits", QUERN__F_BOOL, "false" }, { "label_smoothing", QUERN__F_NUMBER, "0.0" }, AXIS
-#define SPARSE              { "from_logits", QUERN__F_BOOL, "false" }, { "ignore_class", QUERN__F_INT, "null" }, AXIS
+#define LOGITS { "from_logits", QUERN__F_BOOL, "false" }, { "label_smoothing", QUERN__F_NUMBER, "0.0" }, AXIS
+#define SPARSE \
+    { "from_logits", QUERN__F_BOOL, "false" }, { "ignore_class", QUERN__F_INT, "null" }
 #define FOCAL(ALPHA, GAMMA) { "alpha", QUERN__F_NUMBER, ALPHA }, { "gamma", QUERN__F_NUMBER, GAMMA }, LOGITS
 static const quern__field plain_loss[] = { REDUCTION, { 0 } };
 static const quern__field huber_fields[] = { { "delta", QUERN__F_NUMBER, "1.0" }, REDUCTION, { 0 } };
 static const quern__field axis_loss[] = { AXIS, REDUCTION, { 0 } };
 static const quern__field axis_metric[] = { AXIS, { 0 } };
 static const quern__field logits_loss[] = { LOGITS, REDUCTION, { 0 } };
-static const quern__field sparse_loss[] = { SPARSE, REDUCTION, { 0 } };
+static const quern__field sparse_loss[] = { SPARSE, REDUCTION, AXIS, { 0 } };
 static const quern__field logits_metric[] = { LOGITS, { 0 } };
-static const quern__field sparse_metric[] = { SPARSE, { 0 } };
+static const quern__field sparse_metric[] = { SPARSE, AXIS, { 0 } };
 static const quern__field binary_focal_fields[] = {
     { "apply_class_balancing", QUERN__F_BOOL, "false" }, FOCAL("0.25", "2.0"), REDUCTION, { 0 }
 };

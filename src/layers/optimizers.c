@@ -58,14 +58,18 @@ static const quern__field rmsprop_fields[] = { { "learning_rate", QUERN__F_RATE,
                                                { "centered", QUERN__F_BOOL, "false" },
                                                QUERN__OPTIMIZER_FIELDS("null"),
                                                QUERN__OPTIMIZER_FIELDS_END };
-#define BETAS                                                                                                                  \
-    { "learning_rate", QUERN__F_RATE, "0.001" }, { "beta_1", QUERN__F_NUMBER, "0.9" }, { "beta_2", QUERN__F_NUMBER, "0.999" }, \
-        { "epsilon", QUERN__F_NUMBER, "1e-7" },                                                                                \
-    {                                                                                                                          \
-        "amsgrad", QUERN__F_BOOL, "false"                                                                                      \
+#define RATE                                    \
+    {                                           \
+        "learning_rate", QUERN__F_RATE, "0.001" \
     }
-static const quern__field adam_fields[] = { BETAS, QUERN__OPTIMIZER_FIELDS("null"), QUERN__OPTIMIZER_FIELDS_END };
-static const quern__field adamw_fields[] = { BETAS, QUERN__OPTIMIZER_FIELDS("0.004"), QUERN__OPTIMIZER_FIELDS_END };
+#define BETAS                                                                                                             \
+    { "beta_1", QUERN__F_NUMBER, "0.9" }, { "beta_2", QUERN__F_NUMBER, "0.999" }, { "epsilon", QUERN__F_NUMBER, "1e-7" }, \
+    {                                                                                                                     \
+        "amsgrad", QUERN__F_BOOL, "false"                                                                                 \
+    }
+static const quern__field adam_fields[] = { RATE, BETAS, QUERN__OPTIMIZER_FIELDS("null"), QUERN__OPTIMIZER_FIELDS_END };
+static const quern__field adamw_fields[] = { RATE, QUERN__OPTIMIZER_DECAY("0.004"), BETAS, QUERN__OPTIMIZER_COMMON,
+                                             QUERN__OPTIMIZER_FIELDS_END };
 
 #define OPTIMIZER(ID, NAME, FIELDS, SLOTS, STEP)                   \
     static const quern__class ID = { .group = QUERN__OPTIMIZER,    \

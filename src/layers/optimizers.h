@@ -39,14 +39,20 @@ void quern__keras_path(const quern__optimizer *o, int k, char *out, size_t size)
 /* The squares of a gradient where they are not simply that: of a table of which rows were taken. 0: they are. */
 quern__id quern__squares(quern__graph *g, quern__id gradient);
 
-#define QUERN__OPTIMIZER_FIELDS(DECAY)                                                                                             \
-    { "weight_decay", QUERN__F_NUMBER, DECAY }, { "clipnorm", QUERN__F_NUMBER, "null" }, { "clipvalue", QUERN__F_NUMBER, "null" }, \
-        { "global_clipnorm", QUERN__F_NUMBER, "null" }, { "use_ema", QUERN__F_BOOL, "false" },                                     \
-        { "ema_momentum", QUERN__F_NUMBER, "0.99" }, { "ema_overwrite_frequency", QUERN__F_INT, "null" },                          \
-        { "loss_scale_factor", QUERN__F_NUMBER, "null" }, { "gradient_accumulation_steps", QUERN__F_INT, "null" },                 \
-    {                                                                                                                              \
-        "name", QUERN__F_TEXT, "null"                                                                                              \
+#define QUERN__OPTIMIZER_DECAY(DECAY)          \
+    {                                          \
+        "weight_decay", QUERN__F_NUMBER, DECAY \
     }
+#define QUERN__OPTIMIZER_COMMON                                                                                    \
+    { "clipnorm", QUERN__F_NUMBER, "null" }, { "clipvalue", QUERN__F_NUMBER, "null" },                             \
+        { "global_clipnorm", QUERN__F_NUMBER, "null" }, { "use_ema", QUERN__F_BOOL, "false" },                     \
+        { "ema_momentum", QUERN__F_NUMBER, "0.99" }, { "ema_overwrite_frequency", QUERN__F_INT, "null" },          \
+        { "loss_scale_factor", QUERN__F_NUMBER, "null" }, { "gradient_accumulation_steps", QUERN__F_INT, "null" }, \
+    {                                                                                                              \
+        "name", QUERN__F_TEXT, "null"                                                                              \
+    }
+/* Most optimizers have weight decay in front of what is common to all. */
+#define QUERN__OPTIMIZER_FIELDS(DECAY) QUERN__OPTIMIZER_DECAY(DECAY), QUERN__OPTIMIZER_COMMON
 /* Patterns of names that weight decay leaves out: what Keras calls a method for, and no file holds. */
 #define QUERN__OPTIMIZER_FIELDS_END \
     { "exclude_from_weight_decay", QUERN__F_ANY, "null" }, { 0 }

@@ -275,17 +275,18 @@ static quern__id rnn_call(quern__layer *l, quern__graph *g, const quern__id *in,
     {                                         \
         "use_cudnn", QUERN__F_ANY, "\"auto\"" \
     }
-static const quern__field simple_fields[] = { QUERN__CELL_UNITS,      QUERN__CELL_WEIGHTS, QUERN__CELL_LIMITS,
-                                              QUERN__SEQUENCE_FIELDS, QUERN__CELL_SEED,    { 0 } };
-static const quern__field lstm_fields[] = { QUERN__CELL_UNITS,
-                                            QUERN__CELL_INNER,
-                                            QUERN__CELL_WEIGHTS,
-                                            { "unit_forget_bias", QUERN__F_BOOL, "true" },
-                                            QUERN__CELL_LIMITS,
-                                            QUERN__CELL_SEED,
-                                            QUERN__SEQUENCE_FIELDS,
-                                            CUDNN,
-                                            { 0 } };
+static const quern__field simple_fields[] = { QUERN__CELL_UNITS,
+                                              QUERN__CELL_WEIGHTS,
+                                              QUERN__CELL_LIMITS,
+                                              QUERN__SEQUENCE_FIELDS,
+                                              QUERN__CELL_SEED,
+                                              QUERN__SEQUENCE_ZEROS,
+                                              { 0 } };
+static const quern__field lstm_fields[] = { QUERN__CELL_UNITS,      QUERN__CELL_INNER,
+                                            QUERN__CELL_WEIGHTS,    { "unit_forget_bias", QUERN__F_BOOL, "true" },
+                                            QUERN__CELL_LIMITS,     QUERN__CELL_SEED,
+                                            QUERN__SEQUENCE_FIELDS, CUDNN,
+                                            QUERN__SEQUENCE_ZEROS,  { 0 } };
 static const quern__field gru_fields[] = { QUERN__CELL_UNITS,
                                            QUERN__CELL_INNER,
                                            QUERN__CELL_WEIGHTS,
@@ -294,8 +295,9 @@ static const quern__field gru_fields[] = { QUERN__CELL_UNITS,
                                            QUERN__SEQUENCE_FIELDS,
                                            { "reset_after", QUERN__F_BOOL, "true" },
                                            CUDNN,
+                                           QUERN__SEQUENCE_ZEROS,
                                            { 0 } };
-static const quern__field rnn_fields[] = { { "cell", QUERN__F_ANY, NULL }, QUERN__SEQUENCE_FIELDS, { 0 } };
+static const quern__field rnn_fields[] = { { "cell", QUERN__F_ANY, NULL }, QUERN__SEQUENCE_FIELDS, QUERN__SEQUENCE_ZEROS, { 0 } };
 const quern__takes quern__sequence_takes[] = { { "sequences", false }, { "initial_state", true }, { "mask", false }, { 0 } };
 
 #define RECURRENT(ID, NAME, FIELDS, BUILD, CALL, EXTRA)                      \

@@ -42,11 +42,16 @@ void quern__cell_step(quern__layer *l, quern__graph *g, quern__id x, quern__id *
         "seed", QUERN__F_INT, "null" \
     }
 /* The options of all recurrent layers. */
-#define QUERN__SEQUENCE_FIELDS                                                                                                    \
-    { "return_sequences", QUERN__F_BOOL, "false" }, { "return_state", QUERN__F_BOOL, "false" },                                   \
-        { "go_backwards", QUERN__F_BOOL, "false" }, { "stateful", QUERN__F_BOOL, "false" }, { "unroll", QUERN__F_BOOL, "false" }, \
-    {                                                                                                                             \
-        "zero_output_for_mask", QUERN__F_BOOL, "false"                                                                            \
+#define QUERN__SEQUENCE_FIELDS                                                                  \
+    { "return_sequences", QUERN__F_BOOL, "false" }, { "return_state", QUERN__F_BOOL, "false" }, \
+        { "go_backwards", QUERN__F_BOOL, "false" }, { "stateful", QUERN__F_BOOL, "false" },     \
+    {                                                                                           \
+        "unroll", QUERN__F_BOOL, "false"                                                        \
+    }
+/* Keras takes this one by name only: it stands behind all others. */
+#define QUERN__SEQUENCE_ZEROS                          \
+    {                                                  \
+        "zero_output_for_mask", QUERN__F_BOOL, "false" \
     }
 
 /* What a call of a recurrent layer, or of one around it, takes. */

@@ -378,6 +378,7 @@ static const quern__field repeat_fields[] = { { "n", QUERN__F_INT, NULL }, { 0 }
 static const quern__field pool_fields[] = { FORMAT, { "keepdims", QUERN__F_BOOL, "false" }, { 0 } };
 static const quern__field crop_fields[] = { { "cropping", QUERN__F_ANY, "1" }, FORMAT, { 0 } };
 static const quern__field crop1_fields[] = { { "cropping", QUERN__F_ANY, "[1, 1]" }, { 0 } };
+static const quern__field crop2_fields[] = { { "cropping", QUERN__F_ANY, "[[0, 0], [0, 0]]" }, FORMAT, { 0 } };
 static const quern__field pad_fields[] = { { "padding", QUERN__F_ANY, "1" }, FORMAT, { 0 } };
 static const quern__field up1_fields[] = { { "size", QUERN__F_ANY, "2" }, { 0 } };
 static const quern__field up_fields[] = {
@@ -414,7 +415,7 @@ LAYER(identity, "Identity", "", NULL, NULL, identity, PASSES);
 LAYER(permute, "Permute", "", permute_fields, NULL, permute, ENDS);
 LAYER(repeat_vector, "RepeatVector", "", repeat_fields, NULL, repeat_vector, ENDS);
 LAYER(cropping1d, "Cropping1D", "", crop1_fields, NULL, crop, ENDS);
-LAYER(cropping2d, "Cropping2D", "", crop_fields, NULL, crop, ENDS);
+LAYER(cropping2d, "Cropping2D", "", crop2_fields, NULL, crop, ENDS);
 LAYER(cropping3d, "Cropping3D", "", crop_fields, NULL, crop, ENDS);
 LAYER(zero_padding1d, "ZeroPadding1D", "", pad_fields, NULL, zero_pad, ENDS);
 LAYER(zero_padding2d, "ZeroPadding2D", "", pad_fields, NULL, zero_pad, ENDS);
