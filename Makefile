@@ -8,7 +8,7 @@ FIXED := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # Labels: `slow` takes more than some seconds; `native` measures time or memory, which sanitizers distort.
 CTEST := ctest --output-on-failure -j $(JOBS)
 
-.PHONY: all build dev packages demo check check-all check-style check-slow test asan tsan min fuzz check-keras bench install clean
+.PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min fuzz check-keras bench install clean
 
 all: build
 
@@ -44,6 +44,10 @@ check-style:
 	tools/packages build check style
 	$(MAKE) dev
 	tools/check-rooms build
+
+# Writes the pages about Keras's words (docs/keras.md and those it names) anew from the registry; `make check` compares them.
+docs: build
+	build/words --write .
 
 test:
 	$(CTEST) --test-dir build -LE slow

@@ -1,0 +1,263 @@
+/* Every name of Keras, and what became of it: the list of names that tools/keras-names wrote, and the short list of reasons
+ * (reasons.txt, which says how it is written). */
+#include "words.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { most_names = 800, most_reasons = 200, line_bytes = 4096 };
+
+/* One name of Keras's. */
+typedef struct name {
+    char *line, *module, *own; /* the module and the name stand in the line */
+    const char *same;          /* another name of this one; NULL: of its own */
+    char *arguments;           /* of a class, between blanks; NULL */
+} name;
+
+/* Why something is not here, or what of it is not. */
+typedef struct reason {
+    char *line, *module, *own; /* module "*": any */
+    const char *text;
+    bool part, used;
+} reason;
+
+struct words_names {
+    int n, n_reasons;
+    name names[most_names];
+    reason reasons[most_reasons];
+};
+
+/* The next line that says something, without its end; new. NULL at the end of the file. */
+static char *next_line(FILE *f)
+{
+    static char line[line_bytes];
+    while (fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = 0;
+        if (*line && *line != '#')
+            return strdup(line);
+    }
+    return NULL;
+}
+
+/* "optimizers.schedules.CosineDecay" is cut behind the module. False when there is none. */
+static bool cut(char *path, char **module, char **own)
+{
+    char *dot = strrchr(path, '.');
+    if (!dot || dot == path || !dot[1])
+        return false;
+    *dot = 0;
+    *module = path;
+    *own = dot + 1;
+    return true;
+}
+
+/* NAME "class" {argument} | NAME "function" | NAME "module" | NAME "=" NAME */
+static bool read_name(name *n, char *line)
+{
+    char *rest = strchr(line, ' ');
+    *n = (name){ .line = line };
+    if (!rest)
+        return false;
+    *rest++ = 0;
+    if (!strncmp(rest, "= ", 2))
+        n->same = rest + 2;
+    else if (!strncmp(rest, "class", 5) && (!rest[5] || rest[5] == ' '))
+        n->arguments = rest + 5;
+    else if (strcmp(rest, "function") && strcmp(rest, "module"))
+        return false;
+    return cut(line, &n->module, &n->own);
+}
+
+/* NAME ": " why | NAME " but: " what of it */
+static bool read_reason(reason *r, char *line)
+{
+    char *colon = strstr(line, ": "), *but = strstr(line, " but: ");
+    *r = (reason){ .line = line, .part = but != NULL && but + 4 == colon };
+    if (!colon)
+        return false;
+    r->text = colon + 2;
+    *(r->part ? but : colon) = 0;
+    return !strchr(line, ' ') && cut(line, &r->module, &r->own);
+}
+
+words_names *words_names_read(const char *names, const char *reasons)
+{
+    words_names *all = calloc(1, sizeof *all);
+    FILE *f = fopen(names, "r"), *g = fopen(reasons, "r");
+    char *line;
+    while (all && f && all->n < most_names && (line = next_line(f)))
+        if (!read_name(&all->names[all->n++], line))
+            words_mistake("%s: '%s' is no line of it", names, line);
+    while (all && g && all->n_reasons < most_reasons && (line = next_line(g)))
+        if (!read_reason(&all->reasons[all->n_reasons++], line))
+            words_mistake("%s: '%s' is no line of it", reasons, line);
+    if (!all || !f || !g || all->n == most_names || all->n_reasons == most_reasons)
+        words_mistake("%s or %s cannot be read", names, reasons);
+    if (f)
+        fclose(f);
+    if (g)
+        fclose(g);
+    return all;
+}
+
+void words_names_free(words_names *all)
+{
+    for (int i = 0; all && i < all->n; i++)
+        free(all->names[i].line);
+    for (int i = 0; all && i < all->n_reasons; i++)
+        free(all->reasons[i].line);
+    free(all);
+}
+
+static const char *reason_of(words_names *all, const char *module, const char *own, bool part)
+{
+    for (int i = 0; i < all->n_reasons; i++) {
+        reason *r = &all->reasons[i];
+        bool here = r->module && (!strcmp(r->module, "*") || !strcmp(r->module, module));
+        if (here && r->part == part && !strcmp(r->own, own)) {
+            r->used = true;
+            return r->text;
+        }
+    }
+    return NULL;
+}
+
+const char *words_but(words_names *all, const char *module, const quern__class *c) { return reason_of(all, module, c->name, true); }
+
+/* ---- one name ---- */
+
+static const quern__class *row_of(const words_module *m, const char *own)
+{
+    quern_error none = { 0 };
+    if (m->group == QUERN__LAYER && !strcmp(own, "Input"))
+        own = "InputLayer"; /* a function that makes it; the word is its word too */
+    return m->group < 0 ? NULL : quern__class_find((quern__group)m->group, own, &none);
+}
+
+static bool is_word(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = strstr(list, word); p; p = strstr(p + 1, word))
+        if ((p == list || p[-1] == ' ') && (!p[n] || p[n] == ' '))
+            return true;
+    return false;
+}
+
+static bool has_field(const quern__class *c, const char *argument)
+{
+    int i = 0;
+    while (c->fields && c->fields[i].name && strcmp(c->fields[i].name, argument))
+        i++;
+    return c->fields && c->fields[i].name;
+}
+
+static bool knows(const quern__class *c, json_t *common, const char *argument)
+{
+    return has_field(c, argument) || json_object_get(common, argument);
+}
+
+/* What stands without its name is the same argument in both: those of Keras that are here come first, and in its order. */
+static void check_order(const name *n, const quern__class *c)
+{
+    char list[line_bytes];
+    int at = 0;
+    snprintf(list, sizeof list, "%s", n->arguments);
+    for (char *save = NULL, *word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+        if (!has_field(c, word))
+            continue;
+        if (strcmp(c->fields[at].name, word)) {
+            words_mistake("%s.%s: argument %d is %s in Keras, here %s", n->module, n->own, at + 1, word, c->fields[at].name);
+            return;
+        }
+        at++;
+    }
+}
+
+/* "; `sparse` only at its default; without `lora_rank`": what of a class's arguments is not here. */
+static void tell_arguments(quern__text *out, const name *n, const quern__class *c)
+{
+    char list[line_bytes];
+    int held = 0, missing = 0;
+    json_t *common = words_common(c->group);
+    for (int i = 0; c->fields && c->fields[i].name; i++)
+        if (c->fields[i].kind == QUERN__F_ONLY_DEFAULT && is_word(n->arguments, c->fields[i].name))
+            quern__text_add(out, "%s `%s`", held++ ? "," : ";", c->fields[i].name);
+    quern__text_add(out, held > 1 ? " only at their defaults" : held ? " only at its default" : "");
+    snprintf(list, sizeof list, "%s", n->arguments);
+    for (char *save = NULL, *word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save))
+        if (!knows(c, common, word))
+            quern__text_add(out, "%s `%s`", missing++ ? "," : "; without", word);
+    json_decref(common);
+}
+
+static void tell_name(quern__text *out, words_names *all, const words_module *m, const name *n)
+{
+    const quern__class *row = row_of(m, n->own), *other = n->same ? row_of(m, n->same) : row;
+    bool works = row || (m->group < 0 && quern__is_activation(n->own));
+    const char *why = reason_of(all, n->module, n->own, false), *but = reason_of(all, n->module, n->own, true);
+    if (works && why)
+        words_mistake("%s.%s works, though a reason is given why it does not", n->module, n->own);
+    if (!works && !why)
+        words_mistake("%s.%s is neither a row nor has a reason why not", n->module, n->own);
+    if (!works && but)
+        words_mistake("%s.%s does not work, though something is said of what of it does not", n->module, n->own);
+    if (row != other)
+        words_mistake("%s.%s is %s in Keras, but not here", n->module, n->own, n->same);
+    if (row) {
+        quern__text_add(out, "| [`%s`](%s#", n->own, m->page);
+        for (const char *p = row->name; *p; p++)
+            quern__text_add(out, "%c", tolower((unsigned char)*p));
+        quern__text_add(out, ") | ");
+    } else
+        quern__text_add(out, "| `%s` | ", n->own);
+    if (n->same)
+        quern__text_add(out, "`%s` |\n", n->same);
+    else if (!works)
+        quern__text_add(out, "no: %s |\n", why ? why : "");
+    else {
+        quern__text_add(out, "works");
+        if (row && n->arguments) {
+            check_order(n, row);
+            tell_arguments(out, n, row);
+        }
+        quern__text_add(out, but ? "; but %s |\n" : "%s |\n", but ? but : "");
+    }
+}
+
+/* Every row that says it is of the module has a name there. */
+static void check_rows(const words_names *all, const words_module *m)
+{
+    for (const quern__class *const *row = m->group < 0 ? NULL : quern__classes((quern__group)m->group); row && *row; row++) {
+        bool named = !words_belongs(*row, m);
+        for (int i = 0; i < all->n && !named; i++)
+            named = all->names[i].module && !strcmp(all->names[i].module, m->module) && row_of(m, all->names[i].own) == *row;
+        if (!named)
+            words_mistake("%s is a row of keras.%s, where Keras has no such name", (*row)->name, m->module);
+    }
+}
+
+void words_page_of_names(quern__text *out, words_names *all)
+{
+    quern__text_add(
+        out,
+        "# Keras's names\n\n"
+        "Every public name of Keras 3.15 in nine of its modules: it works here, it is another name of one that does, or why it\n"
+        "is not here. What an argument may be is on the pages of the classes: "
+        "[layers](layers.md), [losses](losses.md), [metrics](metrics.md), [optimizers and schedules](optimizers.md),\n"
+        "[initializers, regularizers, constraints](weights.md). A word that is not here, or an argument at another value than "
+        "those that are, is an\nerror that names it.\n\nWritten by `make docs`; `make check` compares.\n");
+    for (int k = 0; k < words_n_modules; k++) {
+        const words_module *m = &words_modules[k];
+        quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/)\n\n| name | here |\n|---|---|\n", m->module,
+                        m->link);
+        for (int i = 0; i < all->n; i++)
+            if (all->names[i].module && !strcmp(all->names[i].module, m->module))
+                tell_name(out, all, m, &all->names[i]);
+        check_rows(all, m);
+    }
+    for (int i = 0; i < all->n_reasons; i++)
+        if (all->reasons[i].own && !all->reasons[i].used)
+            words_mistake("%s.%s is no name of Keras's, but there is a reason for it", all->reasons[i].module, all->reasons[i].own);
+}

@@ -1,0 +1,118 @@
+/* The pages of the classes: for each its names, its words, and what they do not show. */
+#include "words.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* What every class of the group takes besides: "`name`, `trainable=true`". */
+static void tell_common(quern__text *out, quern__group group)
+{
+    json_t *common = words_common(group), *v;
+    const char *key;
+    int n = 0;
+    json_object_foreach(common, key, v)
+    {
+        quern__text_add(out, n++ ? ", `%s=" : " Beside its own, each takes `%s=", key);
+        words_value(out, v);
+        quern__text_add(out, "`");
+    }
+    quern__text_add(out, n ? ".\n" : "\n");
+    json_decref(common);
+}
+
+static void tell_aliases(quern__text *out, const quern__class *c)
+{
+    int n = 0;
+    for (const char *p = c->aliases ? c->aliases : ""; *p; p += strspn(p, " ")) {
+        size_t length = strcspn(p, " ");
+        quern__text_add(out, "%s`%.*s`", n++ ? ", " : "Also ", (int)length, p);
+        p += length;
+    }
+    quern__text_add(out, n ? ".\n\n" : "");
+}
+
+/* "Sentence `a`, `b`." of the fields for which `wanted` holds. */
+static void tell_list(quern__text *out, const char *sentence, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++)
+        quern__text_add(out, "%s`%s`", i ? ", " : sentence, names[i]);
+    quern__text_add(out, n ? ". " : "");
+}
+
+static void tell_class(quern__text *out, words_names *all, const words_module *m, const quern__class *c)
+{
+    const char *held[16], *takes[16], *told[16], *but = words_but(all, m->module, c);
+    int n_held = 0, n_takes = 0, n_told = 0;
+    for (int i = 0; c->fields && c->fields[i].name && n_held < 16; i++)
+        if (c->fields[i].kind == QUERN__F_ONLY_DEFAULT)
+            held[n_held++] = c->fields[i].name;
+    for (int i = 0; c->takes && c->takes[i].name && n_takes < 16; i++)
+        takes[n_takes++] = c->takes[i].name;
+    for (int i = 0; c->told && c->told[i].name && n_told < 16; i++)
+        told[n_told++] = c->told[i].name;
+    quern__text_add(out, "\n### %s\n\n", c->name);
+    tell_aliases(out, c);
+    words_phrase(out, c);
+    size_t before = out->length;
+    quern__text_add(out, "\n");
+    tell_list(out, "Only at the default: ", held, n_held);
+    tell_list(out, "The call takes ", takes, n_takes);
+    tell_list(out, "Words of the call, true or false: ", told, n_told);
+    quern__text_add(out, c->strings ? "Takes text. " : "");
+    quern__text_add(out, c->adapt ? "Learns by `--adapt`. " : "");
+    quern__text_add(out, c->function ? "In Keras a function. " : "");
+    if (c->written)
+        quern__text_add(out, "Files call it `%s`. ", c->written);
+    if (but)
+        quern__text_add(out, "But %s. ", but);
+    if (out->length == before + 1)
+        out->length = before;
+    else
+        out->data[out->length - 1] = '\n';
+}
+
+bool words_belongs(const quern__class *c, const words_module *m)
+{
+    return !strncmp(c->module, "keras.", 6) && !strcmp(c->module + 6, m->module);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcasecmp((*(const quern__class *const *)a)->name, (*(const quern__class *const *)b)->name);
+}
+
+static void tell_group(quern__text *out, words_names *all, const words_module *m)
+{
+    const quern__class *sorted[256];
+    int n = 0, strangers = 0;
+    for (const quern__class *const *row = quern__classes((quern__group)m->group); row[n] && n < 256; n++)
+        sorted[n] = row[n];
+    qsort(sorted, (size_t)n, sizeof *sorted, by_name);
+    quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/).", m->module, m->link);
+    tell_common(out, (quern__group)m->group);
+    for (int i = 0; i < n; i++)
+        if (words_belongs(sorted[i], m))
+            tell_class(out, all, m, sorted[i]);
+    for (int i = 0; i < n; i++)
+        if (!words_belongs(sorted[i], m)) {
+            if (!strangers++)
+                quern__text_add(out, "\n## Elsewhere in Keras\n\nWhat Keras writes into files by itself.\n");
+            tell_class(out, all, m, sorted[i]);
+        }
+}
+
+void words_page_of_classes(quern__text *out, words_names *all, const char *title, const char *page)
+{
+    quern__text_add(
+        out,
+        "# %s\n\n"
+        "Each class as the words that name it, arguments in the order in which they stand without their names; in CAPITALS what\n"
+        "must be given, else what it is when it is not. From a shell, from C and in a file it is the same. Words are compared "
+        "without\n"
+        "case and underscores.\n\nWritten by `make docs`; `make check` compares.\n",
+        title);
+    for (int i = 0; i < words_n_modules; i++)
+        if (words_modules[i].page && !strcmp(words_modules[i].page, page))
+            tell_group(out, all, &words_modules[i]);
+}
