@@ -75,7 +75,9 @@ QUERN_API void quern_add_loss(quern_custom *self, quern_graph *g, quern_node val
 
 /* ---- ops. Shapes broadcast as NumPy's do; all is float32 unless it says otherwise ---- */
 
-QUERN_API quern_shape quern_node_shape(const quern_graph *g, quern_node x); /* records are negative where they are open */
+/* The shape of a value; records are negative where they are open. */
+QUERN_API quern_shape quern_node_shape(const quern_graph *g, quern_node x);
+/* A number, the same for all. */
 QUERN_API quern_node quern_node_constant(quern_graph *g, double number);
 /* A function of one number: neg abs sign square sqrt rsqrt reciprocal exp log round relu sigmoid tanh …, or any activation of Keras
  * with its defaults. */
