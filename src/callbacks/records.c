@@ -138,9 +138,11 @@ static int checkpoint_start(void *user, quern_error *err)
     const char *path = quern__config_text(s->config, "filepath"), *dot = path ? strrchr(path, '.') : NULL;
     json_t *freq = json_object_get(s->config, "save_freq");
     bool by_epoch = json_is_string(freq) && !strcmp(json_string_value(freq), "epoch");
-    if (quern__config_bool(s->config, "save_weights_only"))
-        return quern__fail(err, QUERN_UNSUPPORTED, "model_checkpoint", "save_weights_only is not in this version");
-    if (!dot || strcmp(dot, ".keras"))
+    size_t length = path ? strlen(path) : 0;
+    if (quern__config_bool(s->config, "save_weights_only")) {
+        if (length < 11 || strcmp(path + length - 11, ".weights.h5"))
+            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath must end in .weights.h5 with save_weights_only");
+    } else if (!dot || strcmp(dot, ".keras"))
         return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath must end in .keras");
     if (!by_epoch && !(json_is_integer(freq) && json_integer_value(freq) > 0))
         return quern__fail(err, QUERN_INVALID, "model_checkpoint", "save_freq is epoch or a number of batches");
@@ -216,7 +218,10 @@ static int save(checkpoint *s, const quern_event *event, quern_error *err)
         s->m.best = value;
     }
     int status = file_name(s, event, path, sizeof path, err);
-    status = status < 0 ? status : quern_model_save(event->model, path, err);
+    bool weights = quern__config_bool(s->config, "save_weights_only");
+    status = status < 0 ? status
+             : weights  ? quern_model_save_weights(event->model, path, NULL, err)
+                        : quern_model_save(event->model, path, err);
     if (status >= 0 && verbose)
         quern__note("epoch %lld: saved to %s", (long long)event->epoch + 1, path);
     return status;

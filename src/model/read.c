@@ -105,7 +105,10 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
     const char *own = quern__config_text(json_object_get(spec, "config"), "name"), *kind = quern__config_text(spec, "class_name");
     snprintf(where, size, "layer %.80s", own ? own : "?");
     if (kind && is_python(spec, kind)) {
+        const char *registered = quern__config_text(spec, "registered_name");
         quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s is code of Python, which is not run", kind);
+        if (registered && strchr(registered, '>'))
+            quern__hint(err, "a program that registers %.80s (<quern/custom.h>) can open the file", registered);
         return NULL;
     }
     const quern__class *c = quern__object(QUERN__LAYER, spec, config, err);

@@ -26,6 +26,8 @@ expect 2 "exists already" "$quern" new m.keras 'input 2 | dense 2'
 expect 2 "did you mean 'dense'?" "$quern" new n.keras 'input 2 | dens 2'
 expect 2 "layer 2 of the pipeline" "$quern" new n.keras 'input 2 | dense 2 3 4 5 6 7 8 9 10 11 12'
 expect 0 "accuracy" "$quern" fit m.keras train.csv --target y --epochs 3 --batch-size 16
+expect 0 "" "$quern" fit m.keras train.csv --target y --callback 'model_checkpoint w.weights.h5 save_weights_only=true'
+expect 0 "" "$quern" convert m.keras same.keras --weights w.weights.h5
 expect 0 '"event":"end","reason":"completed","epochs":2' "$quern" fit m.keras train.csv --target y --epochs 2 --json
 expect 0 '"samples":200' "$quern" evaluate m.keras train.csv --target y --json
 cp m.keras before.keras
