@@ -117,11 +117,11 @@ static quern__id conv_lstm_call(quern__layer *l, quern__graph *g, const quern__i
 }
 
 static const quern__field fields[] = { { "filters", QUERN__F_INT, NULL },
-                                       { "kernel_size", QUERN__F_ANY, NULL },
-                                       { "strides", QUERN__F_ANY, "1" },
+                                       { "kernel_size", QUERN__F_SIZES, NULL },
+                                       { "strides", QUERN__F_SIZES, "1" },
                                        { "padding", QUERN__F_TEXT, "\"valid\"" },
                                        { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
-                                       { "dilation_rate", QUERN__F_ANY, "1" },
+                                       { "dilation_rate", QUERN__F_SIZES, "1" },
                                        { "activation", QUERN__F_ACTIVATION, "\"tanh\"" },
                                        QUERN__CELL_INNER,
                                        QUERN__CELL_WEIGHTS,

@@ -94,7 +94,7 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
     quern__frame f = { axes, { 1, 1, 1 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0 }, { 1, 1, 1 } };
     int64_t size[3] = { 1, 1, 1 };
     (void)n, (void)training;
-    if (!x)
+    if (!x || !quern__sizes_fit(l, g, axes))
         return 0;
     for (int i = 0; i < axes; i++) {
         int a = 3 - axes + i;
@@ -113,12 +113,12 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
     return finished(l, g, quern__convolve_back(g, x, quern__graph_variable(g, l->weights[0]), &f, size));
 }
 
-#define FIRST_FIELDS                                                                                            \
-    { "filters", QUERN__F_INT, NULL }, { "kernel_size", QUERN__F_ANY, NULL }, { "strides", QUERN__F_ANY, "1" }, \
+#define FIRST_FIELDS                                                                                                \
+    { "filters", QUERN__F_INT, NULL }, { "kernel_size", QUERN__F_SIZES, NULL }, { "strides", QUERN__F_SIZES, "1" }, \
         { "padding", QUERN__F_TEXT, "\"valid\"" },
 #define FORMAT         { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
-#define DILATION       { "dilation_rate", QUERN__F_ANY, "1" },
-#define OUTPUT_PADDING { "output_padding", QUERN__F_ANY, "null" },
+#define DILATION       { "dilation_rate", QUERN__F_SIZES, "1" },
+#define OUTPUT_PADDING { "output_padding", QUERN__F_SIZES, "null" },
 #define LAST_FIELDS \
     { "activation", QUERN__F_ACTIVATION, "\"linear\"" }, { "use_bias", QUERN__F_BOOL, "true" }, QUERN__KERNEL_AND_BIAS_FIELDS, { 0 }
 static const quern__field conv_fields[] = { FIRST_FIELDS FORMAT DILATION{ "groups", QUERN__F_INT, "1" }, LAST_FIELDS };

@@ -69,19 +69,19 @@ static quern__id depthwise_call(quern__layer *l, quern__graph *g, const quern__i
     return quern__activation(g, json_object_get(l->config, "activation"), quern__channels_back(l, g, y));
 }
 
-#define FRAME       { "strides", QUERN__F_ANY, "1" }, { "padding", QUERN__F_TEXT, "\"valid\"" },
-#define SPACE       { "data_format", QUERN__F_TEXT, "\"channels_last\"" }, { "dilation_rate", QUERN__F_ANY, "1" },
+#define FRAME       { "strides", QUERN__F_SIZES, "1" }, { "padding", QUERN__F_TEXT, "\"valid\"" },
+#define SPACE       { "data_format", QUERN__F_TEXT, "\"channels_last\"" }, { "dilation_rate", QUERN__F_SIZES, "1" },
 #define DEPTH       { "depth_multiplier", QUERN__F_INT, "1" },
 #define LAST        { "activation", QUERN__F_ACTIVATION, "\"linear\"" }, { "use_bias", QUERN__F_BOOL, "true" },
 #define BEGIN(NAME) { NAME "_initializer", QUERN__F_INITIALIZER, "\"glorot_uniform\"" },
 #define BEGIN_BIAS  { "bias_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
 #define HOLD(NAME)  { NAME "_regularizer", QUERN__F_REGULARIZER, "null" },
 #define FIT(NAME)   { NAME "_constraint", QUERN__F_CONSTRAINT, "null" },
-static const quern__field depthwise_fields[] = { { "kernel_size", QUERN__F_ANY, NULL },
+static const quern__field depthwise_fields[] = { { "kernel_size", QUERN__F_SIZES, NULL },
                                                  FRAME DEPTH SPACE LAST BEGIN("depthwise") BEGIN_BIAS HOLD("depthwise") HOLD("bias")
                                                      FIT("depthwise") FIT("bias"){ 0 } };
 static const quern__field separable_fields[] = { { "filters", QUERN__F_INT, NULL },
-                                                 { "kernel_size", QUERN__F_ANY, NULL },
+                                                 { "kernel_size", QUERN__F_SIZES, NULL },
                                                  FRAME SPACE DEPTH LAST BEGIN("depthwise") BEGIN("pointwise")
                                                      BEGIN_BIAS HOLD("depthwise") HOLD("pointwise") HOLD("bias") FIT("depthwise")
                                                          FIT("pointwise") FIT("bias"){ 0 } };

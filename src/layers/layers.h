@@ -26,6 +26,8 @@ typedef enum quern__kind_of_field {
     QUERN__F_INT,
     QUERN__F_BOOL,
     QUERN__F_TEXT,
+    QUERN__F_SIZES,       /* a whole number, or an array of them                          */
+    QUERN__F_EDGES,       /* the same, or an array of pairs                               */
     QUERN__F_ANY,         /* what the class says                                          */
     QUERN__F_ACTIVATION,  /* a name, or an object with arguments                          */
     QUERN__F_INITIALIZER, /* a name or an object                                          */

@@ -27,7 +27,7 @@ static quern__id pool_call(quern__layer *l, quern__graph *g, const quern__id *in
 static quern__id adaptive_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     int axes = l->kind->extra & AXES;
-    quern__id x = check(l, g, in[0]) ? quern__channels_last(l, g, in[0]) : 0;
+    quern__id x = check(l, g, in[0]) && quern__sizes_fit(l, g, axes) ? quern__channels_last(l, g, in[0]) : 0;
     quern__frame f = { axes, { 1, 1, 1 }, { 0 }, { 1, 1, 1 }, { 0 }, { 1, 1, 1 } };
     (void)n, (void)training;
     for (int i = 0; x && i < axes; i++) {
@@ -39,12 +39,12 @@ static quern__id adaptive_call(quern__layer *l, quern__graph *g, const quern__id
     return quern__channels_back(l, g, quern__pool(g, x, l->kind->extra & AVERAGE, &f));
 }
 
-static const quern__field pool_fields[] = { { "pool_size", QUERN__F_ANY, "2" },
-                                            { "strides", QUERN__F_ANY, "null" },
+static const quern__field pool_fields[] = { { "pool_size", QUERN__F_SIZES, "2" },
+                                            { "strides", QUERN__F_SIZES, "null" },
                                             { "padding", QUERN__F_TEXT, "\"valid\"" },
                                             { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
                                             { 0 } };
-static const quern__field adaptive_fields[] = { { "output_size", QUERN__F_ANY, NULL },
+static const quern__field adaptive_fields[] = { { "output_size", QUERN__F_SIZES, NULL },
                                                 { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
                                                 { 0 } };
 

@@ -115,6 +115,18 @@ uint32_t quern__config_axes(json_t *config, const char *key, int rank)
 
 const char *quern__config_text(json_t *config, const char *key) { return json_string_value(json_object_get(config, key)); }
 
+static bool whole(json_t *v) { return json_is_number(v) && json_number_value(v) == floor(json_number_value(v)); }
+
+/* A whole number, or an array of such; arrays may stand in each other as deep as that. */
+static bool sizes(json_t *v, int depth)
+{
+    size_t k;
+    json_t *item;
+    bool fits = json_is_array(v) ? depth > 0 && json_array_size(v) : json_is_integer(v);
+    json_array_foreach(v, k, item) fits = fits && sizes(item, depth - 1);
+    return fits;
+}
+
 static bool kind_fits(quern__kind_of_field kind, json_t *v)
 {
     if (json_is_null(v))
@@ -123,11 +135,15 @@ static bool kind_fits(quern__kind_of_field kind, json_t *v)
     case QUERN__F_NUMBER:
         return json_is_number(v);
     case QUERN__F_INT:
-        return json_is_number(v) && json_number_value(v) == floor(json_number_value(v));
+        return whole(v);
     case QUERN__F_BOOL:
         return json_is_boolean(v);
     case QUERN__F_TEXT:
         return json_is_string(v);
+    case QUERN__F_SIZES:
+        return sizes(v, 1);
+    case QUERN__F_EDGES:
+        return sizes(v, 2);
     default:
         return true;
     }
@@ -146,7 +162,12 @@ int quern__field_group(const quern__field *f)
 
 static int check_field(const quern__class *c, const quern__field *f, json_t *v, json_t *fallback, quern_error *err)
 {
-    static const char *const kinds[] = { "a number", "a whole number", "true or false", "a word" };
+    static const char *const kinds[] = { "a number",
+                                         "a whole number",
+                                         "true or false",
+                                         "a word",
+                                         "a whole number or a tuple of them",
+                                         "a whole number, or a tuple of them or of pairs" };
     if (!kind_fits(f->kind, v)) {
         char *text = json_dumps(v, JSON_ENCODE_ANY);
         int status = quern__fail(err, QUERN_INVALID, c->name, "%s=%s is not %s", f->name, text ? text : "?", kinds[f->kind]);

@@ -196,6 +196,8 @@ static json_t *by_axis(json_t *spec, int axes)
 static quern__id cut_or_pad(quern__layer *l, quern__graph *g, quern__id x, const char *key, bool pad)
 {
     int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1, axes = rank - 2;
+    if (axes > 1 && !quern__sizes_fit(l, g, axes))
+        return 0;
     json_t *spec = by_axis(json_object_get(l->config, key), axes);
     for (int i = 0; i < axes && x; i++) {
         int64_t before, behind;
@@ -260,6 +262,8 @@ CALL(up_sample)
     UNUSED;
     quern__id x = in[0];
     int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1;
+    if (!quern__sizes_fit(l, g, rank - 2))
+        return 0;
     if (l->n_constants)
         return quern__resized_along(g, quern__resized_along(g, x, first, l->constants[0]), first + 1, l->constants[1]);
     for (int i = 0; i < rank - 2; i++) {
@@ -376,15 +380,15 @@ static const quern__field prelu_fields[] = { { "alpha_initializer", QUERN__F_INI
 static const quern__field permute_fields[] = { { "dims", QUERN__F_ANY, NULL }, { 0 } };
 static const quern__field repeat_fields[] = { { "n", QUERN__F_INT, NULL }, { 0 } };
 static const quern__field pool_fields[] = { FORMAT, { "keepdims", QUERN__F_BOOL, "false" }, { 0 } };
-static const quern__field crop_fields[] = { { "cropping", QUERN__F_ANY, "1" }, FORMAT, { 0 } };
-static const quern__field crop1_fields[] = { { "cropping", QUERN__F_ANY, "[1, 1]" }, { 0 } };
-static const quern__field crop2_fields[] = { { "cropping", QUERN__F_ANY, "[[0, 0], [0, 0]]" }, FORMAT, { 0 } };
-static const quern__field pad_fields[] = { { "padding", QUERN__F_ANY, "1" }, FORMAT, { 0 } };
-static const quern__field up1_fields[] = { { "size", QUERN__F_ANY, "2" }, { 0 } };
+static const quern__field crop_fields[] = { { "cropping", QUERN__F_EDGES, "1" }, FORMAT, { 0 } };
+static const quern__field crop1_fields[] = { { "cropping", QUERN__F_EDGES, "[1, 1]" }, { 0 } };
+static const quern__field crop2_fields[] = { { "cropping", QUERN__F_EDGES, "[[0, 0], [0, 0]]" }, FORMAT, { 0 } };
+static const quern__field pad_fields[] = { { "padding", QUERN__F_EDGES, "1" }, FORMAT, { 0 } };
+static const quern__field up1_fields[] = { { "size", QUERN__F_SIZES, "2" }, { 0 } };
 static const quern__field up_fields[] = {
-    { "size", QUERN__F_ANY, "2" }, FORMAT, { "interpolation", QUERN__F_TEXT, "\"nearest\"" }, { 0 }
+    { "size", QUERN__F_SIZES, "2" }, FORMAT, { "interpolation", QUERN__F_TEXT, "\"nearest\"" }, { 0 }
 };
-static const quern__field up3_fields[] = { { "size", QUERN__F_ANY, "2" }, FORMAT, { 0 } };
+static const quern__field up3_fields[] = { { "size", QUERN__F_SIZES, "2" }, FORMAT, { 0 } };
 static const quern__field drop1_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, { "seed", QUERN__F_INT, "null" }, { 0 } };
 static const quern__field drop_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, FORMAT, { "seed", QUERN__F_INT, "null" }, { 0 } };
 static const quern__field penalty_fields[] = { { "l1", QUERN__F_NUMBER, "0.0" }, { "l2", QUERN__F_NUMBER, "0.0" }, { 0 } };

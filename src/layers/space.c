@@ -24,6 +24,16 @@ quern__id quern__channels_back(const quern__layer *l, quern__graph *g, quern__id
     return y && quern__channels_first(l) ? moved(g, y, true) : y;
 }
 
+bool quern__sizes_fit(const quern__layer *l, quern__graph *g, int axes)
+{
+    for (const quern__field *f = l->kind->fields; f && f->name; f++) {
+        size_t n = json_array_size(json_object_get(l->config, f->name));
+        if ((f->kind == QUERN__F_SIZES || f->kind == QUERN__F_EDGES) && n > 1 && n != (size_t)axes)
+            return quern__graph_fail(g, QUERN_INVALID, "%s has %zu entries for %d axes of space", f->name, n, axes);
+    }
+    return true;
+}
+
 /* One axis: kernel, stride and dilation are set. */
 static bool axis_frame(const quern__layer *l, quern__frame *f, int a, int64_t size)
 {
@@ -49,6 +59,8 @@ bool quern__layer_frame(const quern__layer *l, quern__graph *g, const char *kern
     if (padding && strcmp(padding, "same") && strcmp(padding, "valid") && (axes > 1 || strcmp(padding, "causal")))
         return quern__graph_fail(g, QUERN_INVALID, "padding '%s' is none of %s", padding,
                                  axes > 1 ? "same, valid" : "same, valid, causal");
+    if (!quern__sizes_fit(l, g, axes))
+        return false;
     for (int i = 0; i < axes; i++) {
         int a = 3 - axes + i;
         f->kernel[a] = quern__by_axis(l, kernel, i, 0);

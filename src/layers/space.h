@@ -15,6 +15,10 @@ static inline int64_t quern__by_axis(const quern__layer *l, const char *key, int
     return json_is_integer(v) ? json_integer_value(v) : none;
 }
 
+/* Whether every array of sizes that a layer was given has an entry for each of `axes` (or one for all); else an error of the graph.
+ */
+bool quern__sizes_fit(const quern__layer *l, quern__graph *g, int axes);
+
 static inline bool quern__config_is(const quern__layer *l, const char *key, const char *value)
 {
     const char *text = quern__config_text(l->config, key);

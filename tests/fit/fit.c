@@ -233,6 +233,29 @@ static void options_are_refused_by_name(void **state)
     err = (quern_error){ 0 };
     assert_null(quern_model_from_words("input 6 | dropout 0.5 seed=half", 0, &err));
     assert_non_null(strstr(err.text, "seed=\"half\" is not a whole number"));
+    /* Sizes by axis: what is no number, and what has another number of axes, is refused, as Keras does. */
+    static const char *const sizes[][2] = {
+        { "conv2d 2 3 sam", "strides=\"sam\" is not a whole number" },
+        { "conv2d 2 3 strides=1.5", "strides=1.5 is not a whole number" },
+        { "conv2d 2 3 dilation_rate=(1,1,1)", "dilation_rate has 3 entries for 2 axes" },
+        { "conv2d_transpose 2 3 strides=(2,2,2)", "strides has 3 entries" },
+        { "conv2d_transpose 2 3 strides=2 output_padding=one", "output_padding=\"one\" is not" },
+        { "separable_conv2d 2 3 strides=((1,1),1)", "is not a whole number or a tuple" },
+        { "max_pooling2d (2,2,2)", "pool_size has 3 entries" },
+        { "adaptive_max_pooling2d (2,2,2)", "output_size has 3 entries" },
+        { "zero_padding2d one", "padding=\"one\" is not a whole number" },
+        { "zero_padding2d (1,1,1)", "padding has 3 entries" },
+        { "cropping2d ((1,(1,1)),1)", "is not a whole number" },
+        { "up_sampling2d (2,2,2)", "size has 3 entries" },
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char words[96];
+        snprintf(words, sizeof words, "input 8 8 1 | %s", sizes[i][0]);
+        err = (quern_error){ 0 };
+        assert_null(quern_model_from_words(words, 0, &err));
+        if (!strstr(err.text, sizes[i][1]))
+            fail_msg("%s: %s", words, err.text);
+    }
 }
 
 static int own_loop(quern_yielder *y, void *arg)
