@@ -29,14 +29,21 @@ static int named(const quern__layer *l, int status, quern_error *err)
 
 /* ---- what is made of a record ---- */
 
+/* Whether there is a vocabulary, and rows have its columns. */
+static bool ready(const lookup *k, const char **why)
+{
+    bool row = k->v->mode != QUERN__INT, empty = quern__vocabulary_size(k->v) == quern__vocabulary_start(k->v);
+    *why = empty ? "the vocabulary is not learned: adapt first" : "the vocabulary is of another size";
+    return !empty && (!row || quern__vocabulary_depth(k->v) == k->given);
+}
+
 static int look_text(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
 {
     const lookup *k = self;
     const quern_string *s = (const quern_string *)in->data + at;
     quern_error err = { 0 };
     (void)n;
-    *why = "the vocabulary is not learned, or of another size";
-    if (k->v->mode != QUERN__INT && quern__vocabulary_depth(k->v) != k->given)
+    if (!ready(k, why))
         return QUERN_NOTFOUND;
     *why = "a text is too long, or a word of it is not in the vocabulary";
     const char *bytes = s->data ? s->data : "";
@@ -69,8 +76,7 @@ static int look_token(const void *self, const quern_tensor *in, int64_t at, int6
     const lookup *k = self;
     bool row = k->v->mode != QUERN__INT;
     char key[8];
-    *why = "the vocabulary is not learned, or of another size";
-    if (row && quern__vocabulary_depth(k->v) != k->given)
+    if (!ready(k, why))
         return QUERN_NOTFOUND;
     if (row)
         memset(out, 0, (size_t)k->given * sizeof *out);

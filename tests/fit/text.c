@@ -172,6 +172,27 @@ static void mistakes_are_named(void **state)
     quern_model_free(m);
 }
 
+/* Before anything is learned Keras's table is "not initialized". */
+static void nothing_is_looked_up_before_it_is_learned(void **state)
+{
+    (void)state;
+    static const char *const words[] = {
+        "input dtype=string | text_vectorization output_sequence_length=2", "input 1 | integer_lookup",
+        "input dtype=string | string_lookup max_tokens=4 output_mode=one_hot pad_to_max_tokens=true"
+    };
+    quern_string s = of("a");
+    float number = 3, out[4];
+    quern_tensor text = texts_of(&s, 1),
+                 numbers = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { 1 } }, .data = &number };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        quern_error err = { 0 };
+        quern_model *m = must(quern_model_from_words(words[i], 1, &err), &err);
+        if (quern_predict(m, i == 1 ? &numbers : &text, 1, (float *[]){ out }, &err) >= 0 || !strstr(err.text, "is not learned"))
+            fail_msg("%s: '%s'", words[i], err.text);
+        quern_model_free(m);
+    }
+}
+
 /* A pull callback whose strings are copied into the batch's room: its own buffer may change. */
 static int next(void *user, quern_batch *b, quern_error *err)
 {
@@ -224,8 +245,12 @@ static void room_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keras_opens_and_trains), cmocka_unit_test(vocabularies_are_learned), cmocka_unit_test(numbers_and_weights),
-        cmocka_unit_test(mistakes_are_named),     cmocka_unit_test(room_is_bounded),
+        cmocka_unit_test(keras_opens_and_trains),
+        cmocka_unit_test(vocabularies_are_learned),
+        cmocka_unit_test(numbers_and_weights),
+        cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(nothing_is_looked_up_before_it_is_learned),
+        cmocka_unit_test(room_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
