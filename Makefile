@@ -5,7 +5,8 @@ PREFIX ?= /usr/local
 
 # Addresses of the address and thread sanitizers collide with much randomised ones; switched off where that is allowed.
 FIXED := $(shell setarch -R true 2>/dev/null && echo setarch -R)
-# Labels: `slow` takes more than some seconds; `native` measures time or memory, which sanitizers distort.
+# Labels: `slow` takes more than some seconds; `native` measures time or memory, which sanitizers distort, or trains for
+# seconds, which they turn into minutes.
 CTEST := ctest --output-on-failure -j $(JOBS)
 
 .PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min fuzz check-keras bench install clean
