@@ -145,9 +145,10 @@ static void they_do_what_keras_does(void **state)
 static void files_hold_them(void **state)
 {
     double logs[3], again[3];
-    char path[] = "custom_test.keras";
+    char path[256];
     quern_error err = { 0 };
     (void)state;
+    snprintf(path, sizeof path, "%s/custom_test.keras", QUERN_BINARY_DIR);
     quern_model *a =
         trained("input 6 | product 5 tanh | mean | product 2", "momentum 0.9 learning_rate=0.1", "squared", "squared_too", logs);
     CHECK_OK(quern_model_save(a, path, &err), err);
