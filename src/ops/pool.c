@@ -1,5 +1,7 @@
 /* Pooling of images, channel by channel: the largest number of each window, or the mean of those it has inside the image (padding
- * is not counted). i[13]: a mean. Way back: the first of the largest gets all, as on TensorFlow; of a mean each gets its share. */
+ * is not counted). i[13]: a mean. What is
+ * not a number counts only where it comes first, as in std::max. Way back: the first of the largest gets all, as on TensorFlow; of
+ * a mean each gets its share. */
 #include "convolve.h"
 
 #include "build.h"
@@ -43,7 +45,7 @@ static int pool_reference(const quern__call *c, int64_t begin, int64_t end)
         double most = -INFINITY, sum = 0;
         for (int64_t n = 0; n < w.count; n++) {
             double v = quern__get(&c->in[0], place(&s, &w, record, n) * s.channels + q);
-            most = v > most || isnan(v) ? v : most;
+            most = v > most ? v : most;
             sum += v;
         }
         quern__set(&c->out[0], i, c->attr->i[13] ? sum / (double)w.count : most);

@@ -120,9 +120,10 @@ typedef struct block {
     float *out;
 } block;
 
-/* One tile of windows by one panel of filters: over all places of the kernel. */
+/* One tile of windows by one panel of filters: over all places of the kernel. `over`: what lies behind its numbers is written
+ * later, and may be written over. */
 static void tile_of_windows(const quern__space *s, const view *v, const float *const a[rows_of_tile], const float *panel, float *c,
-                            int64_t rows, int64_t columns)
+                            int64_t rows, int64_t columns, bool over)
 {
     bool joined = s->dilation[2] == 1; /* places of a row lie side by side */
     int64_t k2 = joined ? 1 : s->kernel[2], length = joined ? s->kernel[2] * s->channels : s->channels;
@@ -130,7 +131,7 @@ static void tile_of_windows(const quern__space *s, const view *v, const float *c
                       columns_of_tile };
     const float *row[rows_of_tile];
     if (s->kernel[0] == 1 && joined) {
-        quern__runs_tile(&r, a, panel, c, s->filters, false, rows, columns);
+        (over ? quern__runs_tile_over : quern__runs_tile)(&r, a, panel, c, s->filters, false, rows, columns);
         return;
     }
     for (int64_t i = 0; i < s->kernel[0]; i++)
@@ -173,7 +174,8 @@ static void forward_block(const quern__space *s, const block *b, const float *pa
             const float *a[rows_of_tile];
             for (int64_t i = 0; i < rows_of_tile; i++)
                 a[i] = i < rows ? next_window(b, &w) : a[0];
-            tile_of_windows(s, &b->v, a, packed + f * depth, b->out + m * s->filters + f, rows, columns);
+            bool over = s->filters < columns_of_tile && (count - m - rows_of_tile) * s->filters >= columns_of_tile;
+            tile_of_windows(s, &b->v, a, packed + f * depth, b->out + m * s->filters + f, rows, columns, over);
         }
     }
 }
@@ -327,9 +329,10 @@ static int weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 /* ---- the way back to the image: a product of the windows by the kernel, whose columns are added where they were seen ---- */
 
-enum { windows_at_once = 64 };
+/* Columns at once, at most as many pieces, and the numbers of some windows by them: they stay in the first caches. */
+enum { columns_of_back = 512, most_pieces = columns_of_back, room_of_back = 16 * columns_of_back };
 
-/* Columns [from, to) of a panel are places of one row of the kernel from `first` on, beginning with `channel`, which lie side by
+/* Columns [from, to) are places of one row of the kernel from `first` on, beginning with `channel`, which lie side by
  * side in the image too (dilated ones only as far as one place). */
 typedef struct piece {
     int64_t from, to, row[2], first, channel;
@@ -349,10 +352,11 @@ static int pieces_of(const quern__space *s, int64_t at, int64_t columns, piece *
 }
 
 /* Adds a piece of `count` windows in C order, of which `m` is the first. */
-QUERN__CLONES static void add_piece(const quern__space *s, const piece *p, int64_t m, int64_t count, const float *z, float *dx)
+QUERN__CLONES static void add_piece(const quern__space *s, const piece *p, int64_t m, int64_t count, const float *z, int64_t ld,
+                                    float *dx)
 {
     int64_t o[3] = { m / s->out[2] / s->out[1], m / s->out[2] % s->out[1], m % s->out[2] }, length = p->to - p->from;
-    for (int64_t i = 0; i < count; i++, z += columns_of_tile) {
+    for (int64_t i = 0; i < count; i++, z += ld) {
         int64_t at0 = o[0] * s->stride[0] - s->before[0] + p->row[0] * s->dilation[0],
                 at1 = o[1] * s->stride[1] - s->before[1] + p->row[1] * s->dilation[1],
                 at2 = o[2] * s->stride[2] - s->before[2] + p->first * s->dilation[2];
@@ -369,28 +373,34 @@ QUERN__CLONES static void add_piece(const quern__space *s, const piece *p, int64
     }
 }
 
+/* Windows of a record by columns [from, to) of the kernel, added into the image. */
+static void back_columns(const quern__space *s, int64_t from, int64_t to, const float *y, const float *packed, float *z, float *dx)
+{
+    piece pieces[most_pieces];
+    int64_t windows = numbers_of(s->out, 1), ld = (to - from + columns_of_tile - 1) / columns_of_tile * columns_of_tile;
+    int64_t at_once = room_of_back / ld / rows_of_tile * rows_of_tile;
+    int n = pieces_of(s, from, to - from, pieces);
+    for (int64_t m = 0; m < windows; m += at_once) {
+        int64_t count = windows - m < at_once ? windows - m : at_once;
+        quern__tile_product(count, ld, s->filters, (quern__left){ y + m * s->filters, s->filters, 1 }, packed + from * s->filters,
+                            z, ld, false);
+        for (int k = 0; k < n; k++)
+            add_piece(s, &pieces[k], m, count, z, ld, dx);
+    }
+}
+
 static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    float z[windows_at_once * columns_of_tile] __attribute__((aligned(64)));
+    float z[room_of_back] __attribute__((aligned(64)));
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     int64_t first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? s.records : end;
     int64_t image = numbers_of(s.in, s.channels), windows = numbers_of(s.out, 1), all = s.places * s.channels;
-    const float *packed = c->in[2].data;
     for (int64_t r = first; r < last; r++) {
-        const float *y = (const float *)c->in[0].data + r * windows * s.filters;
         float *dx = (float *)c->out[0].data + r * image;
         memset(dx, 0, sizeof *dx * (size_t)image);
-        for (int64_t j = 0; j < all; j += columns_of_tile) {
-            piece pieces[columns_of_tile];
-            int n = pieces_of(&s, j, all - j < columns_of_tile ? all - j : columns_of_tile, pieces);
-            for (int64_t m = 0; m < windows; m += windows_at_once) {
-                int64_t count = windows - m < windows_at_once ? windows - m : windows_at_once;
-                quern__tile_product(count, columns_of_tile, s.filters, (quern__left){ y + m * s.filters, s.filters, 1 },
-                                    packed + j * s.filters, z, columns_of_tile, false);
-                for (int k = 0; k < n; k++)
-                    add_piece(&s, &pieces[k], m, count, z, dx);
-            }
-        }
+        for (int64_t j = 0; j < all; j += columns_of_back)
+            back_columns(&s, j, all - j < columns_of_back ? all : j + columns_of_back,
+                         (const float *)c->in[0].data + r * windows * s.filters, c->in[2].data, z, dx);
     }
     return 0;
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { width = 64 };
+enum { width = 64, lanes = 16 };
 
 /* The records that a call computes. */
 typedef struct records {
@@ -69,7 +69,57 @@ QUERN__CLONES static void most_of(const quern__space *s, const window *w, const 
         y[q] = -INFINITY;
     EACH_PLACE(s, w)
     for (int64_t q = 0; q < n; q++)
-        y[q] = x[at + q] > y[q] || x[at + q] != x[at + q] ? x[at + q] : y[q];
+        y[q] = x[at + q] > y[q] ? x[at + q] : y[q];
+}
+
+/* Few channels go in one vector of lanes, a row of windows at a time. Lanes behind the channels are computed too, and written over
+ * by the windows that follow: rows end with windows that are computed exactly. */
+typedef float lane __attribute__((vector_size(64), aligned(4)));
+typedef int32_t mask __attribute__((vector_size(64)));
+#define CHOSEN(M, A, B) (lane)(((M) & (mask)(A)) | (~(M) & (mask)(B)))
+
+/* Windows of a row that may be computed so, the first window's places, and the steps from place to place and from window to window.
+ */
+typedef struct stretch {
+    int64_t count, places[2], up, down, step;
+} stretch;
+
+static stretch stretch_of(const quern__space *s, const window *w, int64_t windows_left)
+{
+    int64_t c = s->channels, along = w->to[2] - w->from[2];
+    stretch r = { .places = { w->to[1] - w->from[1], along }, .up = s->in[2] * c, .down = c, .step = s->stride[2] * c };
+    bool plain = s->stride[2] > 0 && c < lanes && s->in[0] == 1 && along == s->kernel[2] && w->from[2] == 0;
+    int64_t in_row = plain ? ((s->in[2] - along + 1) * c - lanes) / r.step + 1 : 0, left = windows_left - lanes / c - 1;
+    r.count = in_row < s->out[2] ? in_row : s->out[2];
+    r.count = r.count < left ? r.count : left;
+    r.count = r.count > 0 && (s->in[2] - along + 1) * c >= lanes ? r.count : 0;
+    return r;
+}
+
+QUERN__CLONES static void most_row(const stretch *r, const float *x, float *y)
+{
+    for (int64_t k = 0; k < r->count; k++, x += r->step, y += r->down) {
+        lane most = *(const lane *)x;
+        for (int64_t i = 0; i < r->places[0]; i++)
+            for (int64_t j = 0; j < r->places[1]; j++) {
+                lane v = *(const lane *)(x + i * r->up + j * r->down);
+                most = CHOSEN(v > most, v, most);
+            }
+        *(lane *)y = most;
+    }
+}
+
+QUERN__CLONES static void back_row(const stretch *r, const float *x, const float *y, const float *dy, float *dx)
+{
+    for (int64_t k = 0; k < r->count; k++, x += r->step, dx += r->step, y += r->down, dy += r->down) {
+        lane left = *(const lane *)dy, most = *(const lane *)y, none = { 0 };
+        for (int64_t i = 0; i < r->places[0]; i++)
+            for (int64_t j = 0; j < r->places[1]; j++) {
+                mask hit = *(const lane *)(x + i * r->up + j * r->down) == most;
+                *(lane *)(dx + i * r->up + j * r->down) = CHOSEN(hit, left, none);
+                left = CHOSEN(hit, none, left);
+            }
+    }
 }
 
 QUERN__CLONES static void mean_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
@@ -96,6 +146,14 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
         window w;
         for (int64_t m = 0; m < windows; m++, y += s.channels, next(&s, o)) {
             window_at(&s, o, &w);
+            stretch together = !c->attr->i[13] && o[2] == 0 ? stretch_of(&s, &w, windows - m) : (stretch){ 0 };
+            if (together.count) {
+                most_row(&together, x + place(&s, w.from[0], w.from[1], w.from[2]), y);
+                m += together.count - 1;
+                y += (together.count - 1) * s.channels;
+                o[2] += together.count - 1;
+                continue;
+            }
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
                 (c->attr->i[13] ? mean_of : most_of)(&s, &w, x + q, y + q, n);
@@ -149,6 +207,16 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
             memset(dx, 0, sizeof *dx * (size_t)image);
         for (int64_t m = 0; m < windows; m++, at += s.channels, next(&s, o)) {
             window_at(&s, o, &w);
+            stretch together = once && o[2] == 0 ? stretch_of(&s, &w, windows - m) : (stretch){ 0 };
+            if (together.count) {
+                int64_t from = place(&s, w.from[0], w.from[1], w.from[2]);
+                back_row(&together, (const float *)c->in[1].data + i * image + from, (const float *)c->in[2].data + at,
+                         (const float *)c->in[0].data + at, dx + from);
+                m += together.count - 1;
+                at += (together.count - 1) * s.channels;
+                o[2] += together.count - 1;
+                continue;
+            }
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
                 const float *dy = (const float *)c->in[0].data + at + q;

@@ -62,20 +62,21 @@ PART(half_part_v4, V4, wide, 8, 1)
 TILE(full_v4, V4, full_part_v4, 8, 32, columns_of_tile)
 TILE(half_v4, V4, half_part_v4, 8, 16, 16)
 
-static tile_fn *full = full_narrow, *half_of = half_narrow;
+/* over: whose rows are stored whole, one after the other; NULL: there is none. */
+static tile_fn *full = full_narrow, *half_of = half_narrow, *full_over = NULL, *half_over = NULL;
 __attribute__((constructor)) static void choose(void)
 {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("x86-64-v4")) {
-        full = full_v4;
-        half_of = half_v4;
+        full = full_over = full_v4;
+        half_of = half_over = half_v4;
     } else if (__builtin_cpu_supports("x86-64-v3")) {
         full = full_v3;
-        half_of = half_v3;
+        half_of = half_over = half_v3;
     }
 }
 #else
-static tile_fn *const full = full_narrow, *const half_of = half_narrow;
+static tile_fn *const full = full_narrow, *const half_of = half_narrow, *const full_over = NULL, *const half_over = NULL;
 #endif
 
 void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc, bool add,
@@ -91,4 +92,14 @@ void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROW
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
             c[i * ldc + j] = whole[i * columns_of_tile + j] + (add ? c[i * ldc + j] : 0);
+}
+
+void quern__runs_tile_over(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc,
+                           bool add, int64_t rows, int64_t columns)
+{
+    tile_fn *tile = columns > 16 ? full_over : half_over;
+    if (tile)
+        tile(r, a, b, c, ldc, add);
+    else
+        quern__runs_tile(r, a, b, c, ldc, add, rows, columns);
 }

@@ -17,4 +17,9 @@ typedef struct quern__runs {
 void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc, bool add,
                       int64_t rows, int64_t columns);
 
+/* The same without adding, for 8 rows, where the 16 or 32 numbers from the start of each row of c on may be written: what is no
+ * column of a row is written over by the next ones. */
+void quern__runs_tile_over(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc,
+                           bool add, int64_t rows, int64_t columns);
+
 #endif
