@@ -304,10 +304,19 @@ static void what_is_another_run_is_refused(void **state)
     }
 }
 
+/* It cannot follow a child that starts threads. */
+static void skip_under_threads_sanitizer(void)
+{
+#ifdef __SANITIZE_THREAD__
+    skip();
+#endif
+}
+
 /* Where nothing can be written, or only so much, the run ends with an error and the good file stays. */
 static void a_full_disk_loses_nothing(void **state)
 {
     (void)state;
+    skip_under_threads_sanitizer();
     quern_model *straight = two_checkpoints();
     long n;
     free(whole_file(path, &n));
@@ -337,6 +346,7 @@ static void a_full_disk_loses_nothing(void **state)
 static void a_killed_run_goes_on(void **state)
 {
     (void)state;
+    skip_under_threads_sanitizer();
     int times = getenv("QUERN_SLOW") ? 200 : 12;
     quern_error err = { 0 };
     ending none = { 0 };

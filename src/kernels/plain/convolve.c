@@ -238,25 +238,32 @@ static const float *place_of(const quern__space *s, const view *v, int64_t m)
     return v->data + k0 * s->dilation[0] * v->pitch[0] + k1 * s->dilation[1] * v->pitch[1] + k2 * s->dilation[2] * v->pitch[2] + q;
 }
 
-/* The tile whose right factor ends with the array: the filters of the last window are copied, for more than there are is read. */
+/* The tile whose right factor ends with the array, behind which nothing may be read: windows so near to the end that more than
+ * their filters would be are taken one by one, their filters copied. */
 static void tile_at_end(const quern__runs *r, const float *const *a, const float *right, float *dw, int64_t filters, bool add,
                         int64_t rows, int64_t columns)
 {
-    float last[columns_of_tile] = { 0 };
-    const float *row[rows_of_tile];
+    int64_t near_end = (columns_of_tile + filters - 1) / filters, last_runs = (near_end + r->length - 1) / r->length;
     quern__runs whole = *r, rest = *r, one = *r;
-    whole.runs--;
+    last_runs = last_runs < r->runs ? last_runs : r->runs;
+    whole.runs -= last_runs;
     rest.runs = one.runs = one.length = 1;
-    rest.length--;
+    rest.length = last_runs == 1 && r->length > near_end ? r->length - near_end : 0;
     quern__runs_tile(&whole, a, right, dw, filters, add, rows, columns);
-    for (int q = 0; q < rows_of_tile; q++)
-        row[q] = a[q] + whole.runs * r->a_run;
-    right += whole.runs * r->b_run;
-    quern__runs_tile(&rest, row, right, dw, filters, true, rows, columns);
-    for (int q = 0; q < rows_of_tile; q++)
-        row[q] += rest.length * r->step;
-    memcpy(last, right + rest.length * r->ldb, sizeof *last * (size_t)columns);
-    quern__runs_tile(&one, row, last, dw, filters, true, rows, columns);
+    for (int64_t n = whole.runs; n < r->runs; n++) {
+        const float *row[rows_of_tile], *from = right + n * r->b_run;
+        for (int q = 0; q < rows_of_tile; q++)
+            row[q] = a[q] + n * r->a_run;
+        quern__runs_tile(&rest, row, from, dw, filters, true, rows, columns);
+        for (int64_t k = rest.length; k < r->length; k++) {
+            float last[columns_of_tile] = { 0 };
+            const float *own[rows_of_tile];
+            memcpy(last, from + k * r->ldb, sizeof *last * (size_t)columns);
+            for (int q = 0; q < rows_of_tile; q++)
+                own[q] = row[q] + k * r->step;
+            quern__runs_tile(&one, own, last, dw, filters, true, rows, columns);
+        }
+    }
 }
 
 /* Adds what the windows of a box give to rows [begin, end) of the gradient, which start at `dw`; `dy` of the record. `last`:
