@@ -96,9 +96,28 @@ enum {
 void quern__warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void quern__note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Seconds of a clock that only goes forward, and the process's own peak resident bytes (VmHWM), 0 if unknown. */
+/* Seconds of a clock that only goes forward. */
 double quern__now(void);
-size_t quern__peak_bytes(void);
+
+/* ---- the process (process.c) ---- */
+
+size_t quern__peak_bytes(void); /* the most that was resident (VmHWM), 0 if unknown */
+/* What the process holds, in bytes; 0 where it is unknown. */
+typedef struct quern__process {
+    size_t peak;
+    size_t files, resident_files; /* mapped of the program and its libraries; resident of them */
+    size_t heap, anonymous;       /* given out by malloc; resident and of no file               */
+    size_t address_space, data;
+} quern__process;
+quern__process quern__process_now(void);
+/* The least that a memory cgroup (v1 or v2) or an rlimit lets this process have resident, and which; SIZE_MAX: nothing limits.
+ * `resident`: what it counts as holding now; `threads` will still be started. */
+typedef struct quern__limit {
+    size_t bytes;
+    const char *name;
+} quern__limit;
+quern__limit quern__process_limit(const quern__process *now, size_t resident, int threads);
+extern const char *quern__proc, *quern__cgroups; /* where they are read; tests have others */
 
 /* ---- options described once (options.c) ----
  * An options struct begins with `size_t size` (set by the macro) and `by_name` (left NULL). The library copies what the

@@ -1,10 +1,8 @@
-/* The log, the clock and the process's own peak. The library itself never prints. */
+/* The log and the clock. The library itself never prints. */
 #include "base.h"
 
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 static quern_log_fn *log_fn;
@@ -49,18 +47,4 @@ double quern__now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-size_t quern__peak_bytes(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    size_t kilobytes = 0;
-    if (!f)
-        return 0;
-    while (fgets(line, sizeof line, f))
-        if (!strncmp(line, "VmHWM:", 6))
-            kilobytes = strtoull(line + 6, NULL, 10);
-    fclose(f);
-    return kilobytes * 1024;
 }

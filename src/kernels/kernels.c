@@ -87,3 +87,17 @@ quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
     *name = "reference";
     return call->op->reference;
 }
+
+/* As the compiler reports them (-fstack-usage), with a fifth on top. */
+size_t quern__kernel_stack(const quern__call *call)
+{
+    static const struct {
+        const char *op;
+        size_t bytes;
+    } large[] = { { "attention_slope", 656 << 10 }, { "attention", 256 << 10 }, { "convolve", 320 << 10 },
+                  { "matmul", 96 << 10 },           { "batched_", 96 << 10 },   { "recurrence", 96 << 10 } };
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++)
+        if (!strncmp(call->op->name, large[i].op, strlen(large[i].op)))
+            return large[i].bytes;
+    return 16 << 10;
+}

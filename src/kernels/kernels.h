@@ -8,6 +8,9 @@
  * reports. */
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name);
 
+/* Bytes of stack that the fast kernel of an op may use: its packed copies and tiles lie there, so that nothing allocates. */
+size_t quern__kernel_stack(const quern__call *call);
+
 /* A product of row-major float matrices: C[m,n] = A'[m,k] B'[k,n], A' = ta ? Aᵀ : A, each with its leading dimension. One thread.
  * 0, or a negative status. */
 int quern__gemm_plain(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,

@@ -1,21 +1,10 @@
 /* Makes the plan: live nodes, views, division, order in phases, lifetimes, places. */
-#include "plan.h"
+#include "making.h"
 
 #include <string.h>
 
-typedef struct making {
-    const quern__graph *g;
-    quern__plan *p;
-    const quern__id *outputs;
-    int n_outputs, n_values, n_nodes;
-    quern__split *splits;        /* by root value                                              */
-    bool *live, *done;           /* by node                                                    */
-    int32_t *phase;              /* by node                                                    */
-    int32_t *born, *dies, *uses; /* by root value: phases, and how many inputs read it         */
-} making;
-
 /* Nodes that an output or a variable's update needs. */
-static void mark_live(making *m)
+static void mark_live(quern__making *m)
 {
     for (int n = m->n_nodes - 1; n >= 0; n--) {
         const quern__node *node = quern__graph_node_at(m->g, n);
@@ -33,7 +22,7 @@ static void mark_live(making *m)
 }
 
 /* Views share memory with what they view; new contents lie in their variable. */
-static void find_roots(making *m)
+static void find_roots(quern__making *m)
 {
     quern__id *root = m->p->root;
     for (int id = 0; id <= m->n_values; id++)
@@ -57,103 +46,17 @@ static void find_roots(making *m)
         m->uses[root[m->outputs[k]]] += 2;
 }
 
-static quern_shape closed(const making *m, quern__id id) { return quern__shape_close(*quern__shape_of(m->g, id), m->p->capacity); }
-
-/* Whether a node may run in the present phase beside one that wrote root value `r` in that phase (through input i). */
-static bool reads_own_part(const making *m, const quern__node *node, int i, quern__id r)
-{
-    quern__split own = m->splits[node->out[0]];
-    quern__split read = { quern__plan_access(m->g, node, own.axis, i, m->p->capacity), own.grain };
-    if (own.axis >= 0 && read.axis < 0)
-        return false;
-    quern_shape from = closed(m, r), to = closed(m, node->in[i]);
-    return quern__plan_aligned(&from, m->splits[r], &to, read);
-}
-
-/* 1: may run now; 0: after a barrier; -1: what it needs is not there yet. */
-static int ready(const making *m, int n, int phase)
-{
-    const quern__node *node = quern__graph_node_at(m->g, n);
-    int state = 1, gate = node->gate ? quern__graph_value(m->g, m->p->root[node->gate])->node : -1;
-    if (gate >= 0 && !m->done[gate])
-        return -1;
-    if (gate >= 0 && m->phase[gate] == phase)
-        state = 0;
-    for (int i = 0; i < node->n_in; i++) {
-        quern__id r = m->p->root[node->in[i]];
-        const quern__value *v = quern__graph_value(m->g, r);
-        if (v->kind != QUERN__VALUE_NODE)
-            continue;
-        if (!m->done[v->node])
-            return -1;
-        if (m->phase[v->node] == phase && !reads_own_part(m, node, i, r))
-            state = 0;
-    }
-    for (int u = 0; u < node->n_out && u < node->op->updates; u++) /* everybody has read the old content */
-        for (int k = 0; k < m->n_nodes; k++) {
-            const quern__node *reader = quern__graph_node_at(m->g, k);
-            for (int i = 0; k != n && m->live[k] && !reader->op->view && i < reader->n_in; i++) {
-                if (m->p->root[reader->in[i]] != m->p->root[node->in[u]])
-                    continue;
-                if (!m->done[k])
-                    return -1;
-                quern__id written = node->out[u];
-                if (m->phase[k] == phase && !reads_own_part(m, reader, i, written))
-                    state = 0;
-            }
-        }
-    return state;
-}
-
-/* Puts the nodes in order: all that can run without waiting, then a barrier, and so on. */
-static int order(making *m, quern_error *err)
-{
-    int left = 0, phase = 0, placed = 0;
-    for (int n = 0; n < m->n_nodes; n++) {
-        m->done[n] = quern__graph_node_at(m->g, n)->op->view; /* nothing to compute */
-        left += m->live[n] && !m->done[n];
-    }
-    for (; left; phase++) {
-        int before = placed, moved = 1, waiting = 0;
-        while (moved) {
-            moved = waiting = 0;
-            for (int n = 0; n < m->n_nodes; n++) {
-                int state = m->live[n] && !m->done[n] ? ready(m, n, phase) : -1;
-                waiting += state == 0;
-                if (state != 1)
-                    continue;
-                const quern__node *node = quern__graph_node_at(m->g, n);
-                m->p->entries[placed] = (quern__entry){ .node = node, .phase = phase, .barrier = phase > 0 && placed == before };
-                m->phase[n] = phase;
-                m->done[n] = true;
-                placed++, left--, moved++;
-            }
-        }
-        if (placed == before && !waiting)
-            return quern__fail(err, QUERN_INTERNAL, "plan", "%d nodes wait for each other", left);
-    }
-    m->p->n_entries = placed;
-    m->p->n_phases = phase;
-    return QUERN_OK;
-}
-
-static bool in_slab(const making *m, quern__id id)
-{
-    const quern__value *v = quern__graph_value(m->g, id);
-    return v->kind == QUERN__VALUE_NODE && !v->variable;
-}
-
 /* An op that may work in place takes over its input's memory when nobody else reads it. */
-static void share_in_place(making *m)
+static void share_in_place(quern__making *m)
 {
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
         quern__id out = node->out[0], in = node->n_in ? m->p->root[node->in[0]] : 0;
         size_t a, b;
-        quern_shape so = closed(m, out), si = closed(m, in);
-        if (!in || !node->op->in_place || !in_slab(m, in) || m->uses[in] != 1 ||
+        quern_shape so = quern__making_shape(m, out), si = quern__making_shape(m, in);
+        if (!in || !node->op->in_place || !quern__making_in_slab(m, in) || m->uses[in] != 1 ||
             !quern__shape_bytes(&so, quern__graph_value(m->g, out)->dtype, &a) ||
-            !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b || !reads_own_part(m, node, 0, in))
+            !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b || !quern__making_own_part(m, node, 0, in))
             continue;
         for (int id = 1; id <= m->n_values; id++)
             if (m->p->root[id] == out)
@@ -162,7 +65,7 @@ static void share_in_place(making *m)
     }
 }
 
-static void lifetimes(making *m)
+static void lifetimes(quern__making *m)
 {
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
@@ -181,50 +84,69 @@ static void lifetimes(making *m)
         m->dies[m->p->root[m->outputs[k]]] = INT32_MAX;
 }
 
-/* The largest value first, each at the lowest place where nobody lives at the same time. */
-static int place(making *m, quern_error *err)
+/* Gradients: what an update reads beside the variable, in its shape. */
+static void mark_gradients(const quern__making *m, bool *gradient)
+{
+    for (int e = 0; e < m->p->n_entries; e++) {
+        const quern__node *node = m->p->entries[e].node;
+        for (int i = 1; node->op->updates > 0 && i < node->n_in; i++)
+            gradient[m->p->root[node->in[i]]] |=
+                quern_shape_equal(quern__shape_of(m->g, node->in[i]), quern__shape_of(m->g, node->in[0]));
+    }
+}
+
+/* What lies in the slab, by root value. */
+static int gather(const quern__making *m, quern__piece *pieces, quern_error *err)
+{
+    int n = 0;
+    for (int id = 1; id <= m->n_values; id++) {
+        if (m->p->root[id] != id || m->born[id] < 0 || !quern__making_in_slab(m, id))
+            continue;
+        quern_shape s = quern__making_shape(m, id);
+        size_t bytes;
+        if (!quern__shape_bytes(&s, quern__graph_value(m->g, id)->dtype, &bytes) || bytes > SIZE_MAX / 4)
+            return quern__fail(err, QUERN_SHAPE, "plan", "a value of the model is too large");
+        int32_t last = m->dies[id] < m->p->n_phases ? m->dies[id] : m->p->n_phases - 1;
+        pieces[n++] = (quern__piece){ .id = id, .born = m->born[id], .dies = last, .bytes = (bytes + 63) & ~(size_t)63 };
+    }
+    return n;
+}
+
+/* Of what lives where most does: what is gradients. */
+static void count_gradients(quern__plan *p, const quern__piece *pieces, int n, const bool *gradient)
+{
+    int most = 0;
+    for (int i = 1; i < p->n_phases; i++)
+        most = p->live[i] > p->live[most] ? i : most;
+    for (int k = 0; k < n; k++)
+        if (gradient[pieces[k].id] && pieces[k].born <= most && most <= pieces[k].dies)
+            p->gradient_bytes += pieces[k].bytes;
+}
+
+static int place(quern__making *m, quern_error *err)
 {
     quern__plan *p = m->p;
-    size_t *bytes = quern__zalloc((size_t)m->n_values + 1, sizeof *bytes);
-    if (!bytes)
-        return quern__fail_memory(err, (size_t)m->n_values * sizeof *bytes);
-    for (;;) {
-        quern__id next = 0;
-        for (int id = 1; id <= m->n_values; id++)
-            if (p->root[id] == id && p->offset[id] < 0 && m->born[id] >= 0 && in_slab(m, id)) {
-                quern_shape s = closed(m, id);
-                if (!quern__shape_bytes(&s, quern__graph_value(m->g, id)->dtype, &bytes[id]) || bytes[id] > SIZE_MAX / 4) {
-                    quern__free(bytes);
-                    return quern__fail(err, QUERN_SHAPE, "plan", "a value of the model is too large");
-                }
-                bytes[id] = (bytes[id] + 63) & ~(size_t)63;
-                if (!next || bytes[id] > bytes[next])
-                    next = id;
-            }
-        if (!next)
-            break;
-        size_t at = 0;
-        for (bool moved = true; moved;) {
-            moved = false;
-            for (int id = 1; id <= m->n_values; id++)
-                if (p->offset[id] >= 0 && p->root[id] == id && m->born[id] <= m->dies[next] && m->born[next] <= m->dies[id] &&
-                    at < (size_t)p->offset[id] + bytes[id] && (size_t)p->offset[id] < at + bytes[next]) {
-                    at = (size_t)p->offset[id] + bytes[id];
-                    moved = true;
-                }
-        }
-        p->offset[next] = (int64_t)at;
-        if (at + bytes[next] > p->slab_bytes)
-            p->slab_bytes = at + bytes[next];
-        if (bytes[next] > p->largest_bytes)
-            p->largest_bytes = bytes[next];
+    quern__piece *pieces = quern__alloc(((size_t)m->n_values + 1) * sizeof *pieces);
+    bool *gradient = quern__zalloc((size_t)m->n_values + 1, sizeof *gradient);
+    p->live = quern__zalloc((size_t)p->n_phases + 1, sizeof *p->live);
+    int n = pieces && gradient && p->live ? gather(m, pieces, err) : quern__fail_memory(err, (size_t)m->n_values * sizeof *pieces);
+    quern__placement done = { 0 };
+    int status = n < 0 ? n : quern__plan_place(pieces, n, p->n_phases, p->live, &done, err);
+    if (status >= 0) {
+        for (int k = 0; k < n; k++)
+            p->offset[pieces[k].id] = pieces[k].offset;
+        p->slab_bytes = done.height;
+        p->bound_bytes = done.bound;
+        mark_gradients(m, gradient);
+        count_gradients(p, pieces, n, gradient);
     }
-    quern__free(bytes);
-    return QUERN_OK;
+    quern__free(pieces);
+    quern__free(gradient);
+    return status;
 }
 
 /* The calls: tensors, kernels. */
-static int make_calls(making *m, quern_error *err)
+static int make_calls(quern__making *m, quern_error *err)
 {
     quern__plan *p = m->p;
     size_t count = 0;
@@ -254,13 +176,15 @@ static int make_calls(making *m, quern_error *err)
         for (int k = 0; k < node->n_in + node->n_out; k++) {
             quern__id id = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
             entry->call.in[k].dtype = quern__graph_value(m->g, id)->dtype;
-            entry->call.in[k].shape = closed(m, id);
+            entry->call.in[k].shape = quern__making_shape(m, id);
             if (p->panels[id]) {
                 entry->call.panel = p->panels[id];
                 entry->call.panelled |= 1u << (k < node->n_in ? k : 16 + k - node->n_in);
             }
         }
         entry->kernel = quern__kernel_for(&entry->call, &entry->kernel_name);
+        size_t stack = quern__kernel_stack(&entry->call);
+        p->stack_bytes = stack > p->stack_bytes ? stack : p->stack_bytes;
     }
     for (int id = 1; id <= m->n_values; id++) {
         const quern__value *v = quern__graph_value(m->g, id);
@@ -271,11 +195,11 @@ static int make_calls(making *m, quern_error *err)
     return QUERN_OK;
 }
 
-static int make(making *m, quern_error *err)
+static int make(quern__making *m, quern_error *err)
 {
     mark_live(m);
     find_roots(m);
-    int status = order(m, err);
+    int status = m->thrift ? quern__making_order_thrifty(m, err) : quern__making_order(m, err);
     if (status < 0)
         return status;
     status = quern__plan_panels(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
@@ -287,12 +211,15 @@ static int make(making *m, quern_error *err)
     return status < 0 ? status : make_calls(m, err);
 }
 
-quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err)
+quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, bool thrift,
+                              quern_error *err)
 {
     int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
     size_t v = (size_t)values + 1, n = (size_t)nodes + 1;
     quern__plan *p = quern__zalloc(1, sizeof *p);
-    making m = { .g = g, .p = p, .outputs = outputs, .n_outputs = n_outputs, .n_values = values, .n_nodes = nodes };
+    quern__making m = {
+        .g = g, .p = p, .outputs = outputs, .n_outputs = n_outputs, .n_values = values, .n_nodes = nodes, .thrift = thrift
+    };
     m.splits = quern__alloc(v * sizeof *m.splits);
     m.live = quern__zalloc(2 * n, sizeof *m.live);
     m.phase = quern__zalloc(n, sizeof *m.phase);
@@ -330,6 +257,11 @@ quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, in
     return p;
 }
 
+quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err)
+{
+    return quern__plan_made(g, outputs, n_outputs, capacity, false, err);
+}
+
 void quern__plan_free(quern__plan *p)
 {
     if (!p)
@@ -339,6 +271,7 @@ void quern__plan_free(quern__plan *p)
     quern__free(p->root);
     quern__free(p->constants);
     quern__free(p->panels);
+    quern__free(p->live);
     quern__free(p->tensors);
     quern__free(p);
 }

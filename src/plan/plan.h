@@ -24,17 +24,24 @@ typedef struct quern__plan {
     int64_t capacity, batch; /* records it was made for, records it is set to */
     int n_entries, n_phases;
     quern__entry *entries;
-    size_t slab_bytes;    /* all values that are no variables, batches or constants */
-    size_t largest_bytes; /* the largest of them */
-    int64_t *offset;      /* by value id: place in the slab, -1 elsewhere */
-    quern__id *root;      /* by value id: whose memory it is */
-    double *constants;    /* by value id */
-    int64_t *panels;      /* by value id: width of the panels it lies in, 0: C order */
+    size_t slab_bytes;     /* all values that are no variables, batches or constants           */
+    size_t bound_bytes;    /* the largest sum of what lives in one phase: no slab can be smaller */
+    size_t gradient_bytes; /* of that sum: gradients of what is updated                        */
+    size_t stack_bytes;    /* that a call may use of a thread's stack                          */
+    size_t *live;          /* by phase: the sum                                                */
+    int64_t *offset;       /* by value id: place in the slab, -1 elsewhere */
+    quern__id *root;       /* by value id: whose memory it is */
+    double *constants;     /* by value id */
+    int64_t *panels;       /* by value id: width of the panels it lies in, 0: C order */
     quern_tensor *tensors;
 } quern__plan;
 
 /* Plans all that `outputs` and the variables' updates need. Borrows the graph. Returns new. */
 quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err);
+/* The same, and with `thrift` memory goes before time: threads wait for each other after every call, so that values live as short
+ * as they can, and each weight is updated as soon as its gradient is there. The numbers are the same, bit for bit. */
+quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, bool thrift,
+                              quern_error *err);
 void quern__plan_free(quern__plan *p);
 /* Sets the plan to batches of `records` <= capacity: shapes change, places do not. */
 void quern__plan_batch(quern__plan *p, int64_t records);
@@ -56,6 +63,18 @@ int quern__plan_access(const quern__graph *g, const quern__node *node, int axis,
 /* panels.c: which matrices lie in panels (p->panels), with room for them. */
 int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs, const quern__split *splits,
                        quern__plan *p, quern_error *err);
+/* place.c: offsets of values that live from one phase to another (both belong to it), so that no two overlap; `live` gets the bytes
+ * that live in each phase. */
+typedef struct quern__piece {
+    quern__id id;
+    int32_t born, dies;
+    size_t bytes; /* a multiple of 64 */
+    int64_t offset;
+} quern__piece;
+typedef struct quern__placement {
+    size_t height, bound; /* reached; the largest of `live` */
+} quern__placement;
+int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, quern__placement *out, quern_error *err);
 /* Whether blocks written as `split` of `from` are those read along `axis` of `to` with `grain`. */
 bool quern__plan_aligned(const quern_shape *from, quern__split split, const quern_shape *to, quern__split read);
 

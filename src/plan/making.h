@@ -1,0 +1,31 @@
+/* A plan while it is made: for plan.c and order.c only. */
+#ifndef QUERN__PLAN_MAKING_H
+#define QUERN__PLAN_MAKING_H
+
+#include "plan.h"
+
+typedef struct quern__making {
+    const quern__graph *g;
+    quern__plan *p;
+    const quern__id *outputs;
+    int n_outputs, n_values, n_nodes;
+    quern__split *splits;        /* by root value                                              */
+    bool thrift;                 /* memory before time                                         */
+    bool *live, *done;           /* by node                                                    */
+    int32_t *phase;              /* by node                                                    */
+    int32_t *born, *dies, *uses; /* by root value: phases, and how many inputs read it         */
+} quern__making;
+
+/* The shape of a value for a full batch. */
+quern_shape quern__making_shape(const quern__making *m, quern__id id);
+/* Whether a value's numbers lie in the slab. */
+bool quern__making_in_slab(const quern__making *m, quern__id id);
+/* Whether a node may run in the present phase beside one that wrote root value `r` in that phase (through input i). */
+bool quern__making_own_part(const quern__making *m, const quern__node *node, int i, quern__id r);
+/* Fills the entries: all that can run without waiting, then a barrier, and so on. */
+int quern__making_order(quern__making *m, quern_error *err);
+/* Each entry is a phase of its own, so that no value lives longer than from where it is written to where it is read last; what
+ * sets memory free goes first. */
+int quern__making_order_thrifty(quern__making *m, quern_error *err);
+
+#endif

@@ -1,0 +1,147 @@
+/* Where values lie in the slab: intervals of phases and sizes become offsets, so that what lives at the same time does not overlap.
+ * How low that can be is known beforehand, the largest sum of what lives in one phase; several orders are tried until one comes
+ * near. */
+#include "plan.h"
+
+#include <string.h>
+
+enum { alignment = 64, most_tries = 24, enough_percent = 1, most_work = 40000000 };
+
+typedef struct placing {
+    quern__piece *pieces;
+    int n;
+    int *order, *placed, *best_order;
+    int64_t *best;
+} placing;
+
+static bool together(const quern__piece *a, const quern__piece *b) { return a->born <= b->dies && b->born <= a->dies; }
+
+/* Each in turn at the lowest place where it fits among those of its time. Returns the height. */
+static size_t fill(placing *p)
+{
+    size_t height = 0;
+    int n_placed = 0;
+    for (int k = 0; k < p->n; k++) {
+        quern__piece *next = &p->pieces[p->order[k]];
+        size_t at = 0;
+        for (int i = 0; i < n_placed; i++) { /* by place */
+            const quern__piece *other = &p->pieces[p->placed[i]];
+            if ((size_t)other->offset >= at + next->bytes)
+                break;
+            if (together(other, next) && (size_t)other->offset + other->bytes > at)
+                at = (size_t)other->offset + other->bytes;
+        }
+        next->offset = (int64_t)at;
+        int i = n_placed++;
+        for (; i > 0 && p->pieces[p->placed[i - 1]].offset > next->offset; i--)
+            p->placed[i] = p->placed[i - 1];
+        p->placed[i] = p->order[k];
+        height = at + next->bytes > height ? at + next->bytes : height;
+    }
+    return height;
+}
+
+/* What an order goes by; the larger first, then as the pieces stand. */
+static double weight(const quern__piece *x, int by)
+{
+    double length = (double)x->dies - (double)x->born + 1;
+    return by == 0 ? (double)x->bytes : by == 1 ? (double)x->bytes * length : by == 2 ? length : -(double)x->born;
+}
+
+static void sort(placing *p, int by)
+{
+    for (int k = 0; k < p->n; k++)
+        p->order[k] = k;
+    for (int gap = p->n / 2; gap > 0; gap /= 2) /* Shell's: no function with a context is needed */
+        for (int k = gap; k < p->n; k++) {
+            int own = p->order[k], i = k;
+            double w = weight(&p->pieces[own], by);
+            for (; i >= gap; i -= gap) {
+                int other = p->order[i - gap];
+                double v = weight(&p->pieces[other], by);
+                if (v > w || (v == w && other < own))
+                    break;
+                p->order[i] = other;
+            }
+            p->order[i] = own;
+        }
+}
+
+static void keep(placing *p, size_t height, size_t *best)
+{
+    if (height >= *best)
+        return;
+    *best = height;
+    memcpy(p->best_order, p->order, (size_t)p->n * sizeof *p->order);
+    for (int k = 0; k < p->n; k++)
+        p->best[k] = p->pieces[k].offset;
+}
+
+/* Who lies at the top goes to the front of the best order: the usual reason for a high place is having come late. */
+static void promote(placing *p, size_t best)
+{
+    int at = 0;
+    memcpy(p->order, p->best_order, (size_t)p->n * sizeof *p->order);
+    for (int k = 0; k < p->n; k++)
+        if ((size_t)p->best[p->order[k]] + p->pieces[p->order[k]].bytes == best)
+            at = k;
+    int own = p->order[at], to = at / 2;
+    memmove(p->order + to + 1, p->order + to, (size_t)(at - to) * sizeof *p->order);
+    p->order[to] = own;
+}
+
+static size_t lower_bound(const quern__piece *pieces, int n, int n_phases, size_t *live)
+{
+    size_t most = 0, now = 0;
+    memset(live, 0, ((size_t)n_phases + 1) * sizeof *live);
+    for (int k = 0; k < n; k++) {
+        live[pieces[k].born] += pieces[k].bytes;
+        if (pieces[k].dies + 1 < n_phases)
+            live[pieces[k].dies + 1] -= pieces[k].bytes; /* modulo 2^64; the running sum is right */
+    }
+    for (int i = 0; i < n_phases; i++) {
+        now += live[i];
+        live[i] = now;
+        most = now > most ? now : most;
+    }
+    return most;
+}
+
+int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, quern__placement *out, quern_error *err)
+{
+    size_t count = (size_t)n + 1, best = SIZE_MAX;
+    placing p = { .pieces = pieces, .n = n };
+    p.order = quern__alloc(3 * count * sizeof *p.order);
+    p.best = quern__alloc(count * sizeof *p.best);
+    int status = p.order && p.best ? QUERN_OK : quern__fail_memory(err, count * 20);
+    if (status >= 0) {
+        p.placed = p.order + count;
+        p.best_order = p.placed + count;
+        out->bound = lower_bound(pieces, n, n_phases, live);
+        size_t enough = out->bound + out->bound / 100 * enough_percent;
+        int64_t tries = most_work / (1 + (int64_t)n * n);
+        tries = tries < 4 ? 4 : tries > most_tries ? most_tries : tries;
+        for (int64_t k = 0; k < tries && best > enough; k++) {
+            if (k < 4)
+                sort(&p, (int)k);
+            else
+                promote(&p, best);
+            if (k < 4)
+                keep(&p, fill(&p), &best);
+            else {
+                size_t height = fill(&p);
+                if (height >= best) { /* the promoted order is kept to go on from, the places are not */
+                    memcpy(p.best_order, p.order, (size_t)n * sizeof *p.order);
+                    continue;
+                }
+                keep(&p, height, &best);
+            }
+        }
+        for (int k = 0; k < n; k++)
+            pieces[k].offset = p.best[k];
+        out->height = n ? best : 0;
+    }
+    quern__free(p.order);
+    quern__free(p.best);
+    return status;
+}
