@@ -12,6 +12,7 @@ typedef struct arguments {
     int n;
     char **words;
     double started;     /* seconds since boot at which the process began */
+    quern_plan *plan;   /* of fit, once it is made */
     double *first_step; /* seconds from there to the end of the first training step; 0 before */
     int n_stops;
     const char *stops[16]; /* of --stop */

@@ -1,4 +1,4 @@
-/* new, summary, plan, doctor, and what opens models and data for the others. */
+/* new, summary, doctor, and what opens models and data for the others. */
 #include "commands.h"
 
 #include <stdlib.h>
@@ -36,17 +36,6 @@ size_t cli_peak(void)
     if (f)
         fclose(f);
     return (size_t)kib << 10;
-}
-
-bool cli_size(const char *text, size_t *out)
-{
-    char *end;
-    double v = strtod(text, &end);
-    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
-    if (end == text || !(v > 0) || (shift ? end[1] : *end))
-        return false;
-    *out = (size_t)(v * (double)((size_t)1 << shift));
-    return true;
 }
 
 quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code)
@@ -224,53 +213,6 @@ int cli_summary(const arguments *a)
     free(text);
     quern_model_free(m);
     return 0;
-}
-
-int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, int how, quern_error *err)
-{
-    quern_plan p;
-    size_t budget = 0;
-    const char *memory = cli_option(a, "memory");
-    if (memory && !cli_size(memory, &budget))
-        return cli_wrong("--memory", "is no size (64M, 1.5G)");
-    int status = quern_plan_training(m, batch_size, (int)queue, &p, err);
-    if (status < 0)
-        return cli_fail(status, err);
-    bool fits = !budget || p.total <= budget;
-    if (how == CLI_PLAN_EVENT)
-        printf("{\"event\":\"plan\",\"bytes\":%zu,\"budget\":%zu,\"parts\":{\"weights\":%zu,\"optimizer\":%zu,\"activations\":%zu,"
-               "\"queue\":%zu,\"runtime\":%zu},\"choices\":[]}\n",
-               p.total, budget, p.weights, p.optimizer, p.activations, p.queue, p.runtime);
-    else if (how == CLI_PLAN_TABLE && a->json)
-        printf("{\"bytes\":%zu,\"smallest_bytes\":%zu,\"parts\":{\"weights\":%zu,\"optimizer\":%zu,\"activations\":%zu,\"queue\":%"
-               "zu,\"runtime\":%zu},"
-               "\"choices\":[],\"fits\":%s}\n",
-               p.total, p.total, p.weights, p.optimizer, p.activations, p.queue, p.runtime, fits ? "true" : "false");
-    else if (how == CLI_PLAN_TABLE)
-        printf("weights      %12zu\noptimizer    %12zu\nactivations  %12zu  (gradients among them)\nqueue        %12zu\nruntime    "
-               "  %12zu\ntotal        %12zu bytes\n",
-               p.weights, p.optimizer, p.activations, p.queue, p.runtime, p.total);
-    if (fits)
-        return 0;
-    const char *largest = p.runtime >= p.queue && p.runtime >= p.activations ? "runtime"
-                          : p.queue >= p.activations                         ? "queue"
-                                                                             : "activations";
-    fprintf(stderr, "quern: --memory %s: training needs %zu bytes; the largest part is the %s\n", memory, p.total, largest);
-    return 3;
-}
-
-int cli_plan(const arguments *a)
-{
-    quern_error err = { 0 };
-    int64_t batch_size = 0, queue = 0;
-    int code;
-    if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "max-queue-size", &queue))
-        return 2;
-    quern_model *m = cli_open(a, 1, &err, &code);
-    if (m)
-        code = cli_check_plan(a, m, batch_size, queue, CLI_PLAN_TABLE, &err);
-    quern_model_free(m);
-    return code;
 }
 
 static void report_check(void *user, const char *check, int ok, const char *detail)

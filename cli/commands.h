@@ -11,12 +11,14 @@ quern_generator *cli_data(const arguments *a, const quern_model *m, const char *
                           int *code);
 /* Cuts --validation-split off the data. Returns the exit code. */
 int cli_split(const arguments *a, const quern_model *m, quern_generator *train, quern_generator **valid, quern_error *err);
-/* Plans training, prints it when asked, holds it against --memory. Returns the exit code. */
-enum { CLI_PLAN_SILENT, CLI_PLAN_TABLE, CLI_PLAN_EVENT };
-int cli_check_plan(const arguments *a, quern_model *m, int64_t batch_size, int64_t queue, int how, quern_error *err);
+/* ---- plan.c ---- */
+/* --memory; left as it is when that is not given, or auto. Prints and returns false when it is no size. */
+bool cli_memory(const arguments *a, size_t *out);
+/* A plan as a line of JSON: of quern plan, or the event of fit. */
+void cli_plan_json(const quern_plan *p, bool event);
+
 double cli_now(void);
 size_t cli_peak(void);
-bool cli_size(const char *text, size_t *out);
 
 /* ---- text.c ---- */
 /* Whether DATA is a text: by --format, by its name, or because the model has a tokenizer and DATA is no other kind. */

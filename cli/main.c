@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +77,8 @@ static const struct {
     { "no-shuffle", NULL, F, "records in their own order" },
     { "profile", NULL, F, "at the end, where the time of a step went" },
     { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },
-    { "memory", "SIZE", F | L, "refuse (exit 3) when the plan needs more: 64M" },
+    { "memory", "SIZE", F | L, "all that the process may take: 64M; auto: what cgroup and limits leave. Exit 3 when nothing fits" },
+    { "plot", "FILE", L, "a picture of what lives within a step: plan.svg" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
     { "threads", "N", F | E | P | G, "that compute" },
     { "weights", "FILE", C, "read into the model first: .weights.h5, .h5, .keras, .safetensors, .npz" },
@@ -186,7 +188,8 @@ static int run(int which, int argc, char **argv)
 {
     struct option options[n_options + 1] = { { 0 } };
     double first_step = 0;
-    arguments a = { .started = cli_start_time(), .first_step = &first_step };
+    quern_plan plan = { 0 };
+    arguments a = { .started = cli_start_time(), .first_step = &first_step, .plan = &plan };
     for (int i = 0; i < n_options; i++)
         options[i] = (struct option){ table[i].name, table[i].value ? required_argument : no_argument, NULL, 256 + i };
     opterr = 0;
@@ -226,6 +229,8 @@ static int run(int which, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what is given back is gone: malloc would keep more and more for itself, */
+    mallopt(M_TRIM_THRESHOLD, 128 << 10); /* which a plan of the memory cannot know                                   */
     static bool quiet;
     for (int i = 2; i < argc; i++)
         quiet = quiet || !strcmp(argv[i], "--quiet");

@@ -31,6 +31,15 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
+/* The plan is made: a line of JSON. */
+static int on_train_begin(void *user, const quern_event *e, quern_error *err)
+{
+    const arguments *a = user;
+    (void)e, (void)err;
+    cli_plan_json(a->plan, true);
+    return QUERN_OK;
+}
+
 /* When the first training step was done, in seconds since the process began. */
 static int on_train_batch_end(void *user, const quern_event *e, quern_error *err)
 {
@@ -47,7 +56,8 @@ enum { most_callbacks = 32 };
 /* Those of --callback, and those that print. Returns how many, or -1 after printing. */
 static int make_callbacks(const arguments *a, quern_callback **out, quern_error *err)
 {
-    static const quern_hooks json = { .on_epoch_end = on_epoch_end }, first = { .on_train_batch_end = on_train_batch_end };
+    static const quern_hooks json = { .on_train_begin = on_train_begin, .on_epoch_end = on_epoch_end },
+                             first = { .on_train_batch_end = on_train_batch_end };
     bool quiet = cli_option(a, "quiet") != NULL, terminal = isatty(STDERR_FILENO) && !a->json;
     int n = 0;
     for (int i = 0; i < a->n_callbacks; i++)
@@ -57,7 +67,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
         }
     out[n++] = quern_callback_new(&first, (void *)(size_t)a);
     if (a->json)
-        out[n++] = quern_callback_new(&json, NULL);
+        out[n++] = quern_callback_new(&json, (void *)(size_t)a);
     else if (!quiet)
         out[n++] = quern_progress_callback(STDERR_FILENO, terminal ? 1 : 3, terminal && !getenv("NO_COLOR"));
     return n;
@@ -131,7 +141,7 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     if (!cli_count(a, "epochs", &o->epochs) || !cli_count(a, "initial-epoch", &o->initial_epoch) ||
         !cli_count(a, "batch-size", &o->batch_size) || !cli_count(a, "steps-per-epoch", &o->steps_per_epoch) ||
         !cli_count(a, "validation-steps", &o->validation_steps) || !cli_count(a, "validation-freq", &o->validation_freq) ||
-        !cli_count(a, "max-queue-size", &queue) || !cli_count(a, "workers", &workers))
+        !cli_count(a, "max-queue-size", &queue) || !cli_memory(a, &o->memory) || !cli_count(a, "workers", &workers))
         return false;
     if (queue > 1024 || workers > 64)
         return cli_wrong(queue > 1024 ? "--max-queue-size" : "--workers", queue > 1024 ? "is above 1024" : "is above 64"), false;
@@ -169,6 +179,7 @@ int cli_fit(const arguments *a)
     quern_error err = { 0 };
     quern_fit_opts o = { 0 };
     quern_callback *callbacks[most_callbacks] = { 0 };
+    quern_plan *plan = a->plan;
     uint64_t seed = 0;
     int code;
     if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed))
@@ -185,12 +196,13 @@ int cli_fit(const arguments *a)
                                  : cli_split(a, m, data, &o.validation_data, &err);
     if (!code && cli_option(a, "seed"))
         quern_model_set_seed(m, seed);
-    if (!code && (cli_option(a, "memory") || a->json))
-        code = cli_check_plan(a, m, o.batch_size, o.max_queue_size, a->json ? CLI_PLAN_EVENT : CLI_PLAN_SILENT, &err);
     int n = code ? 0 : make_callbacks(a, callbacks, &err);
     code = n < 0 ? 2 : code;
     o.callbacks = callbacks;
     o.n_callbacks = n < 0 ? 0 : n;
+    o.plan = plan;
+    if (!code && cli_option(a, "adapt") && quern_plan_fit(m, data, &o, plan, &err) < 0) /* before anything is read */
+        code = cli_fail(err.code, &err);
     if (!code && cli_option(a, "adapt") && quern_adapt(m, NULL, data, o.batch_size, o.steps_per_epoch, &err) < 0)
         code = cli_fail(err.code, &err);
     quern_model_set_profile(m, cli_option(a, "profile") != NULL);

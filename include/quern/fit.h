@@ -42,6 +42,9 @@ typedef struct quern_fit_opts {
     int32_t reserved;
     const volatile int *interrupt; /* not 0 (set by a signal handler): the step is finished, a checkpoint written, and training
                                       ends as "interrupted"; NULL: never                        */
+    size_t memory;                 /* bytes that the process may have resident; 0: what memory  */
+                                   /* cgroups and rlimits leave it. See quern_plan_fit          */
+    struct quern_plan *plan;       /* gets the plan before training begins; NULL: not wanted    */
 } quern_fit_opts;
 
 /* Where the run of a checkpoint is: epochs that are done, steps of the next one that are, and batches in all. */
@@ -94,13 +97,37 @@ QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t b
 QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps,
                           quern_error *err);
 
-/* What training will hold in memory, in bytes. `runtime` is what the process has used up to now beside the model: code, libraries,
- * stacks; the total is their sum. */
+/* What the process will hold in memory while it trains, in bytes: parts, their sum, and what was chosen so that it fits. What
+ * cannot be known exactly is measured and counted with a margin: half of all that is mapped of the program and its libraries (all
+ * of it where more than seven sixteenths are resident already; a quarter more while a file is written), what malloc has given out,
+ * and 1.5 MiB. Callbacks and generators of the caller are not seen: what they hold when the plan is made is counted, what they ask
+ * for later is not. */
 typedef struct quern_plan {
-    size_t total, weights, optimizer, activations, queue, runtime;
+    size_t total, smallest; /* of this plan; of the one that takes least, below which nothing trains       */
+    size_t budget;          /* SIZE_MAX: nothing limits                                                     */
+    size_t weights, gradients, optimizer, activations;
+    size_t workspace;       /* stacks: kernels keep packed copies and tiles there                                 */
+    size_t queue;           /* batches that stand ready, of validation too                                        */
+    size_t readers;         /* windows and buffers of sources                                                     */
+    size_t callbacks;       /* copies of weights, files that are written while training                           */
+    size_t files;           /* by which writing the model's file afterwards takes more than training did          */
+    size_t runtime;         /* the program, libraries, what it holds already                                      */
+    size_t slab, bound;     /* what values within a step take, and the largest sum of those that live at a time */
+    int32_t max_queue_size; /* chosen: at most what was asked for                                           */
+    int32_t frugal; /* true: memory goes before time; threads wait after every call, weights are updated as soon as their gradients
+                       are there. The numbers are the same, bit for bit                                     */
+    int32_t fits, reserved;
+    char limit[48];   /* what sets the budget: "memory", "memory cgroup", …; empty: nothing                 */
+    char largest[16]; /* name of the largest part                                                           */
 } quern_plan;
-/* Plans training with batches of `batch_size` and a queue of `max_queue_size` (0: Keras's defaults). */
-QUERN_API int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, quern_plan *out, quern_error *err);
+/* Plans training with these options (NULL: Keras's defaults) before anything is read, for `train` (NULL: a file that is not known
+ * yet). Choices change no number and are made only as far as the budget asks for them, the cheapest first: a shorter queue, then a
+ * frugal plan. QUERN_OK, or QUERN_BUDGET when nothing fits; `out` is filled then too. quern_fit_generator does the same by itself
+ * when there is a limit, and refuses in the same way. The model keeps the plan. */
+QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err);
+/* What lives within a step: bytes by phase of the training plan that was made last, from one barrier of the threads to the next,
+ * into `live`, which has room for `room` of them. Returns how many there are; 0 when there is no plan. */
+QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int room);
 
 #ifdef __cplusplus
 }

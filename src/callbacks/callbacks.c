@@ -201,6 +201,7 @@ quern_callback *quern_callback_from_words(const char *words, quern_error *err)
     s->config = config;
     s->kind = kind;
     c->free = state_free;
+    c->bytes = kind->takes;
     if (kind->start && kind->start(s, err) < 0) {
         quern_callback_free(c);
         return NULL;

@@ -12,6 +12,7 @@ struct quern_callback {
     quern_hooks hooks;
     void *user;
     void (*free)(void *user);
+    size_t (*bytes)(const void *user, const quern_model *m); /* that it will hold while training; NULL: next to nothing */
 };
 
 /* The logs behind an event: what hooks are told and may add to. */
@@ -61,6 +62,7 @@ typedef struct quern__ready {
     json_t *(*save)(const void *state);
     int (*restore)(void *state, json_t *kept, quern_error *err);
     void *(*bytes)(void *state, size_t *size);
+    size_t (*takes)(const void *state, const quern_model *m); /* as in quern_callback */
 } quern__ready;
 /* What all of them must keep, as a list, and back; the k-th piece of bytes, NULL at the end. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);

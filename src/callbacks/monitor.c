@@ -177,6 +177,11 @@ static void *stopping_bytes(void *user, size_t *size)
     return s->weights;
 }
 
+static size_t stopping_takes(const void *user, const quern_model *m)
+{
+    return quern__config_bool(((const stopping *)user)->config, "restore_best_weights") ? quern__model_bytes(m).snapshot : 0;
+}
+
 static void stopping_free(void *user) { quern__free(((stopping *)user)->weights); }
 
 #define ROW(NAME, FIELDS)                                                                                    \
@@ -196,6 +201,7 @@ const quern__ready quern__early_stopping = {
     .row = ROW("EarlyStopping", stopping_fields),
     .hooks = { .on_train_begin = stopping_begin, .on_epoch_end = stopping_epoch, .on_train_end = stopping_end },
     .state_bytes = sizeof(stopping),
+    .takes = stopping_takes,
     .start = stopping_start,
     .end = stopping_free,
     .save = stopping_save,

@@ -264,10 +264,17 @@ static const quern__field checkpoint_fields[] = { { "filepath", QUERN__F_TEXT, N
                                                   { "save_freq", QUERN__F_ANY, "\"epoch\"" },
                                                   { "initial_value_threshold", QUERN__F_NUMBER, "null" },
                                                   { 0 } };
+static size_t checkpoint_bytes(const void *user, const quern_model *m)
+{
+    (void)user;
+    return quern__model_bytes(m).writing;
+}
+
 const quern__ready quern__model_checkpoint = {
     .row = ROW("ModelCheckpoint", checkpoint_fields),
     .hooks = { .on_epoch_end = checkpoint_epoch, .on_train_batch_end = checkpoint_batch },
     .state_bytes = sizeof(checkpoint),
+    .takes = checkpoint_bytes,
     .start = checkpoint_start,
     .save = checkpoint_save,
     .restore = checkpoint_restore,

@@ -79,10 +79,19 @@ static const quern__field sampling_fields[] = { { "prompt", QUERN__F_TEXT, "null
                                                 { "seed", QUERN__F_INT, "0" },
                                                 { "filepath", QUERN__F_TEXT, "null" },
                                                 { 0 } };
+/* A copy of what it keeps between steps, and room for the values of one. */
+static size_t sampling_bytes(const void *state, const quern_model *m)
+{
+    enum { values = 4 << 20 };
+    (void)state;
+    return quern__model_bytes(m).snapshot + values;
+}
+
 const quern__ready quern__generate_callback = {
     .row = { .group = QUERN__CALLBACK, .name = "Generate", .aliases = "", .module = "quern.callbacks", .fields = sampling_fields },
     .hooks = { .on_epoch_end = sampling_epoch },
     .state_bytes = sizeof(sampling),
+    .takes = sampling_bytes,
     .start = sampling_start,
     .end = sampling_end,
 };

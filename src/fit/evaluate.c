@@ -1,4 +1,4 @@
-/* Evaluating and predicting; the same and fit from arrays; layers that learn from looking; and what training costs. */
+/* Evaluating and predicting; the same and fit from arrays; and layers that learn from looking. */
 #include "fit.h"
 
 #include <math.h>
@@ -189,34 +189,4 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
     if (status >= 0 && layer && n == 0)
         return quern__fail(err, QUERN_NOTFOUND, layer, "no layer is called so");
     return status < 0 ? status : n;
-}
-
-/* ---- what it costs ---- */
-
-static size_t variable_bytes(const quern__variable *v)
-{
-    size_t bytes = 0;
-    quern__shape_bytes(&v->shape, v->dtype, &bytes);
-    return bytes;
-}
-
-int quern_plan_training(quern_model *m, int64_t batch_size, int max_queue_size, quern_plan *out, quern_error *err)
-{
-    size_t before = quern__peak_bytes();
-    quern__queue_opts q = quern__queue_opts_of(m, QUERN__TRAIN, batch_size);
-    q.depth = max_queue_size ? max_queue_size : 10;
-    q.workers = 1;
-    int status = quern__model_prepare(m, QUERN__TRAIN, q.spec.batch_size, NULL, err);
-    if (status < 0)
-        return status;
-    *out = (quern_plan){ .queue = quern__queue_bytes(&q), .activations = m->programs[QUERN__TRAIN].plan->slab_bytes };
-    for (int i = 0; i < quern_model_weights(m); i++)
-        out->weights += variable_bytes(quern__model_variable(m, i));
-    const quern__variable *kept;
-    for (int i = 0; (kept = quern__optimizer_variable(m->optimizer, i)); i++)
-        out->optimizer += variable_bytes(kept);
-    size_t model = out->weights + out->optimizer;
-    out->runtime = before > model ? before - model : before;
-    out->total = out->runtime + model + out->activations + out->queue;
-    return QUERN_OK;
 }

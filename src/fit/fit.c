@@ -238,12 +238,16 @@ static int check_options(const quern_model *m, quern_generator *train, const que
 static int prepare(fitting *f, int64_t epochs, quern_error *err)
 {
     const quern_fit_opts *o = f->o;
+    quern_plan plan = { 0 };
+    int planned = quern__budget(f->m, f->source, o, &plan, err);
+    if (planned < 0)
+        return planned;
     quern__queue_opts q = quern__queue_opts_of(f->m, QUERN__TRAIN, o->batch_size);
     int status = quern__class_weights_read(o->class_weight, &f->classes, err);
     if (status < 0 || !(f->h = quern__history_new(epochs, err)))
         return status < 0 ? status : QUERN_NOMEM;
     q.shuffle = !o->no_shuffle;
-    q.depth = o->max_queue_size ? o->max_queue_size : 10;
+    q.depth = plan.max_queue_size ? plan.max_queue_size : o->max_queue_size ? o->max_queue_size : 10;
     q.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
     q.forever = o->steps_per_epoch > 0;
     f->train = quern__queue_open(f->source, &q, err);
@@ -328,6 +332,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     status = status < 0 ? status : written;
     quern__queue_close(f->train);
     quern__queue_close(f->valid);
+    quern__model_rest(m);
     quern__free(f->classes.weight);
     quern_callback_free(f->progress);
     quern_history *h = f->h;

@@ -20,6 +20,10 @@ quern_history *quern__history_new(int64_t epochs, quern_error *err);
 /* Appends the logs of an epoch. */
 void quern__history_add(quern_history *h, const quern__logs *logs);
 
+/* ---- budget.c ---- */
+/* quern_plan_fit, where something limits the process or asks for the plan; then the model is set to it. */
+int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err);
+
 /* ---- pass.c ---- */
 /* A pass over batches: what it needs, and what came of it. */
 typedef struct quern__pass {

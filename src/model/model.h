@@ -91,7 +91,8 @@ struct quern_model {
     quern__program programs[QUERN__MODES], inner; /* inner: of one value, for quern__model_value */
     int inner_value;
     void *slab;
-    size_t slab_bytes;
+    size_t slab_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
+    bool thrift;                   /* plans are made for memory before time */
     int threads;
     quern__team *team;
     json_t *kept;  /* members of its config in the file that are no part of it; NULL: none */
@@ -157,6 +158,10 @@ void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, co
                         quern__id *masks, bool *timed);
 /* Room in the model's slab for a plan. */
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
+/* Plans the program of a mode without memory for its values. */
+int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
+/* Whether memory goes before time in its plans; those that are otherwise are dropped. */
+void quern__model_set_thrift(quern_model *m, bool thrift);
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. `weighing` NULL: no weights. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
 void quern__model_reset(quern_model *m);
@@ -165,6 +170,14 @@ void quern__model_reset(quern_model *m);
 int quern__model_value(quern_model *m, int value, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
                        quern_error *err);
 void quern__model_forget(quern_model *m);
+/* Bytes of a model: what it holds, of weights (in both forms, if there are two) and of the optimizer; a copy of its weights; and
+ * what writing its file takes for a moment, as reading it did. */
+typedef struct quern__model_size {
+    size_t weights, optimizer, snapshot, writing;
+} quern__model_size;
+quern__model_size quern__model_bytes(const quern_model *m);
+/* Gives the pages of the slab back; predictions that lie there are gone. The next run has them again. */
+void quern__model_rest(quern_model *m);
 /* Where the time of training steps is noted; NULL while nobody asked. */
 quern__profile *quern__model_profile(quern_model *m);
 /* Loss and metrics so far. */

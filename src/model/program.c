@@ -173,7 +173,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
         outputs[n++] = p->outputs[i];
     if (p->loss)
         outputs[n++] = p->loss;
-    p->plan = quern__plan_new(p->graph, outputs, n, p->capacity, err);
+    p->plan = quern__plan_made(p->graph, outputs, n, p->capacity, m->thrift, err);
     return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
 }
 
@@ -181,6 +181,9 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
 {
     if (plan->slab_bytes + 64 <= m->slab_bytes)
         return QUERN_OK;
+    if (m->slab_limit && plan->slab_bytes > m->slab_limit)
+        return quern__fail(err, QUERN_BUDGET, "memory", "a batch with other weights needs %zu bytes, the plan has %zu",
+                           plan->slab_bytes, m->slab_limit);
     void *slab = quern__alloc_large((plan->slab_bytes + 127) / 64 * 64);
     if (!slab)
         return quern__fail_memory(err, plan->slab_bytes);
@@ -190,7 +193,7 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
     return QUERN_OK;
 }
 
-/* Plans a program for batches of up to `capacity` records, with room for its values. */
+/* Plans a program for batches of up to `capacity` records. */
 static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int64_t capacity, const quern__weighing *weighing,
                         quern_error *err)
 {
@@ -198,13 +201,12 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
     p->capacity = capacity;
     p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
     int status = make_program(m, mode, p, err);
-    status = status < 0 ? status : quern__model_make_room(m, p->plan, err);
     if (status < 0)
         quern__program_free(p);
     return status;
 }
 
-int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err)
+int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err)
 {
     quern__program *p = &m->programs[mode];
     static const quern__weighing none = { 0 };
@@ -219,6 +221,19 @@ int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, con
     return plan_program(m, mode, p, capacity, weighing, err);
 }
 
+int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err)
+{
+    int status = quern__model_plan(m, mode, capacity, weighing, err);
+    return status < 0 ? status : quern__model_make_room(m, m->programs[mode].plan, err);
+}
+
+void quern__model_set_thrift(quern_model *m, bool thrift)
+{
+    for (int i = 0; i < QUERN__MODES && m->thrift != thrift; i++)
+        quern__program_free(&m->programs[i]);
+    m->thrift = thrift;
+}
+
 int quern__model_value(quern_model *m, int value, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
                        quern_error *err)
 {
@@ -227,6 +242,7 @@ int quern__model_value(quern_model *m, int value, void *const *x, int64_t record
     if (status >= 0 && (!p->plan || m->inner_value != value || p->capacity < records)) {
         m->inner_value = value;
         status = plan_program(m, QUERN__PREDICT, p, capacity, NULL, err);
+        status = status < 0 ? status : quern__model_make_room(m, p->plan, err);
     }
     quern__step_run run = { .slab = m->slab, .arrays = x, .records = records, .seed = m->b->seed };
     status = status < 0 ? status : quern__step(m->team, p->plan, &run, err);

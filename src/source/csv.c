@@ -409,6 +409,7 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
                             .x_count = f->n_features,
                             .y_count = f->n_targets,
                             .weighted = f->weighted,
+                            .bytes = quern__csv_buffer + QUERN__CSV_TWIN_BYTES,
                             .once = f->bytes.offset < 0 && !f->bytes.gz,
                             .where = f->paths[0] };
     return QUERN_OK;

@@ -5,7 +5,7 @@
 #include "bytes.h"
 #include "source.h"
 
-enum { QUERN__CSV_COLUMNS = 4096, QUERN__CSV_RECORD = 4 << 20, QUERN__CSV_CLASSES = 4096 };
+enum { QUERN__CSV_COLUMNS = 4096, QUERN__CSV_RECORD = 4 << 20, QUERN__CSV_CLASSES = 4096, QUERN__CSV_TWIN_BYTES = 256 << 10 };
 enum {
     QUERN__IGNORED = -1,
     QUERN__FIRST_TARGET = -2

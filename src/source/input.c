@@ -54,9 +54,12 @@ static void input_free(quern_generator *g)
 
 quern_generator *quern__input_open(const char *path, const quern_file_opts *o, quern_error *err)
 {
-    static const quern__source_ops kind = {
-        .open = input_open, .next = input_next, .reset = input_reset, .cancel = input_cancel, .free = input_free
-    };
+    static const quern__source_ops kind = { .open = input_open,
+                                            .next = input_next,
+                                            .reset = input_reset,
+                                            .cancel = input_cancel,
+                                            .free = input_free,
+                                            .bytes = quern__protocol_bytes };
     input *p = quern__zalloc(1, sizeof *p);
     quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;
     if (!g) {

@@ -177,7 +177,8 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
                                             .reset = program_reset,
                                             .cancel = program_cancel,
                                             .close = program_close,
-                                            .free = program_free };
+                                            .free = program_free,
+                                            .bytes = quern__protocol_bytes };
     static const quern_program_opts none;
     const quern_program_opts *o = opts ? opts : &none;
     program *p = quern__zalloc(1, sizeof *p);

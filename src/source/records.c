@@ -350,6 +350,7 @@ static quern_generator *forward(records *r, quern_error *err)
                         .read = forward_read,
                         .free = records_free,
                         .self = r,
+                        .bytes = places_bytes + (1 << 20),
                         .where = r->parts[0].where };
     for (int i = 0; i < r->n; i++) {
         s.x_count += r->roles[i] == 'x' ? r->parts[i].per : 0;

@@ -226,6 +226,7 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
                         .free = rolling_free,
                         .class_name = rolling_class,
                         .self = r,
+                        .bytes = 4 << 20,
                         .once = !rows->ops->read && !rows->finite && !rows->restarts,
                         .where = "time series" };
     return quern__stream_generator(&s, err);

@@ -17,6 +17,8 @@ typedef struct quern__source_ops {
     void (*cancel)(quern_generator *g); /* wakes a blocked next; NULL: it never waits for others */
     void (*close)(quern_generator *g);  /* the run is over; open may follow again; NULL: nothing to do */
     void (*free)(quern_generator *g);
+    /* Bytes that open and reading will ask for, beyond what the source holds already; NULL: next to nothing. */
+    size_t (*bytes)(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
     /* Of sources with `next` that can say where they are, and go there (`saves` in the generator); read by number, position.c does
      * it. save puts at most `room` bytes into `state` and tells how many in *size; state may be NULL. */
     int (*save)(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
@@ -48,6 +50,11 @@ struct quern_generator {
     bool strings;      /* can fill arrays of type string   */
     quern__position position;
 };
+
+/* What quern__source_ops.bytes says of a source; of one that is not known yet (NULL): what the readers of files take. */
+size_t quern__source_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
+/* Of arrays that come one behind the other: one in another type. */
+size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
 
 /* Whether a run of this kind can begin at the restored position of records that are known by number. */
 int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err);
@@ -88,6 +95,7 @@ typedef struct quern__stream {
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
     const char *(*class_name)(void *self, int target, int i);
     int64_t x_count, y_count; /* numbers in a record */
+    size_t bytes;             /* that reading asks for later on: threads, buffers that grow as records usually do */
     bool weighted;            /* one more number behind the targets: the record's weight */
     bool once;                /* it cannot be read again */
     const char *where;

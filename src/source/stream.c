@@ -96,6 +96,24 @@ static int make_pool(streaming *w, quern_error *err)
     return w->pool && w->strings && w->string ? QUERN_OK : quern__fail_memory(err, bytes);
 }
 
+/* What stream_open asks for, at most, and what the stream itself will. */
+static size_t stream_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
+{
+    const streaming *w = g->self;
+    size_t strings = 0, record = sizeof(double);
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        size_t per = (size_t)quern__per_record(&spec->shapes[i]);
+        bool text = spec->dtypes[i] == QUERN_STRING;
+        strings += text ? per : 0;
+        record += per * (i < spec->n_inputs ? sizeof(float) : sizeof(double));
+    }
+    size_t window = record > window_bytes ? record : window_bytes,
+           most = shuffle || !w->s.read_many ? window_most : window_most / 16;
+    window = most * record < window ? most * record : window;
+    return (shuffle || w->s.read_many ? window : record) + w->s.bytes +
+           (strings ? window_bytes + strings * QUERN_MOST_STRING + window_most * strings * sizeof(quern__pooled) : 0);
+}
+
 static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     streaming *w = g->self;
@@ -251,7 +269,8 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
                                             .reset = stream_reset,
                                             .cancel = stream_cancel,
                                             .close = stream_close,
-                                            .free = stream_free };
+                                            .free = stream_free,
+                                            .bytes = stream_bytes };
     streaming *w = quern__zalloc(1, sizeof *w);
     quern_generator *g = w ? quern__generator_new(&kind, w) : NULL;
     if (!g) {

@@ -217,6 +217,15 @@ static int go(text *w, quern_error *err)
 
 /* ---- the generator ---- */
 
+/* Ids of the window, what a block becomes, and what tokenizing it takes. */
+static size_t text_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
+{
+    const text *w = g->self;
+    size_t memory = w->o.memory ? w->o.memory : default_memory;
+    (void)spec, (void)shuffle;
+    return memory + memory / 2 + (2 << 20);
+}
+
 static int text_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     text *w = g->self;
@@ -356,9 +365,13 @@ static int check_options(const quern_text_opts *o, quern_error *err)
 
 quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts, quern_error *err)
 {
-    static const quern__source_ops kind = {
-        .open = text_open, .next = text_next, .reset = text_reset, .free = text_free, .save = text_save, .restore = text_restore
-    };
+    static const quern__source_ops kind = { .open = text_open,
+                                            .next = text_next,
+                                            .reset = text_reset,
+                                            .free = text_free,
+                                            .save = text_save,
+                                            .restore = text_restore,
+                                            .bytes = text_bytes };
     static const quern_text_opts none;
     opts = opts ? opts : &none;
     text *w = check_options(opts, err) < 0 ? NULL : quern__zalloc(1, sizeof *w);

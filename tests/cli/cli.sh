@@ -65,6 +65,17 @@ expect 0 "" "$quern" predict m.keras train.csv --target y --output p.npy
 expect 0 "same bits on 1 and 2 threads" "$quern" doctor
 expect 0 "Trainable params: 42 (168.00 B)" "$quern" summary m.keras
 expect 0 '"fits":true' "$quern" plan m.keras --memory 1G --json
+# P2: the smallest budget that plan names works for a file, and is refused with a byte less; limits are seen before anything is read.
+smallest=$("$quern" plan m.keras --json | sed 's/.*"smallest_bytes":\([0-9]*\).*/\1/')
+expect 0 "the largest part" "$quern" plan m.keras --memory "$smallest" --plot plan.svg
+[[ $(tail -n 1 plan.svg) == '</svg>' ]] || { echo "FAILED: plan.svg is no picture"; failed=1; }
+expect 3 "training needs $smallest bytes at least" "$quern" plan m.keras --memory $((smallest - 1))
+expect 0 "" "$quern" fit m.keras train.csv --target y --memory "$smallest" --output small.keras
+expect 0 "" "$quern" fit m.keras train.csv --target y --memory auto --output small.keras
+expect 2 "is no size" "$quern" plan m.keras --memory 12Q
+"$quern" new large.keras 'input 2 | dense 512 relu | dense 512 relu | dense 2' --optimizer sgd --loss mse
+expect 3 "limit of address space" bash -c "ulimit -v 400000 && '$quern' fit large.keras train.csv --target y,a --batch-size 65536"
+expect 3 "limit of data" bash -c "ulimit -d 200000 && '$quern' fit large.keras train.csv --target y,a --batch-size 65536"
 for threads in 1 2 3; do
     cp before.keras t.keras
     "$quern" fit t.keras train.csv --target y --threads $threads --quiet && "$quern" predict t.keras train.csv --target y --output t$threads.npy

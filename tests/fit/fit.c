@@ -334,7 +334,7 @@ static void memory_is_flat(void **state)
     for (int k = 0; k < 2; k++) {
         quern_model *m = model();
         quern_generator *g = array();
-        assert_true(quern_plan_training(m, 16, 2, &plan, NULL) >= 0);
+        assert_true(quern_plan_fit(m, g, &(quern_fit_opts){ .batch_size = 16, .max_queue_size = 2 }, &plan, NULL) >= 0);
         assert_true(plan.weights == 4 * (6 * 16 + 16 + 16 * 3 + 3) &&
                     plan.optimizer == 2 * plan.weights + sizeof(int64_t) + sizeof(float) && plan.total > plan.queue);
         counted = 0;

@@ -1,0 +1,169 @@
+/* plan: what training takes in memory, as a table that people read, a line of JSON, and pictures of what lives within a step. */
+#include "commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool cli_memory(const arguments *a, size_t *out)
+{
+    const char *text = cli_option(a, "memory");
+    char *end;
+    if (!text || !strcmp(text, "auto"))
+        return true;
+    double v = strtod(text, &end);
+    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    v *= (double)((size_t)1 << shift);
+    if (end == text || !(v >= 1 && v < 9e18) || (shift ? end[1] : *end))
+        return cli_wrong("--memory", "is no size (64M, 1.5G, auto)"), false;
+    *out = (size_t)v;
+    return true;
+}
+
+typedef struct part {
+    const char *name, *what;
+    size_t bytes;
+} part;
+
+enum { n_parts = 10 };
+
+static void parts_of(const quern_plan *p, part *out)
+{
+    const part all[n_parts] = { { "weights", "and copies in another order, where training is faster so", p->weights },
+                                { "gradients", "that live when most does", p->gradients },
+                                { "optimizer", "its numbers beside each weight", p->optimizer },
+                                { "activations", "what layers give, kept for the way back", p->activations },
+                                { "workspace", "stacks of threads", p->workspace },
+                                { "queue", "batches that stand ready", p->queue },
+                                { "readers", "windows and buffers of the data", p->readers },
+                                { "callbacks", "copies of weights, files written meanwhile", p->callbacks },
+                                { "files", "more than all that for writing the model", p->files },
+                                { "runtime", "program, libraries, the model's description", p->runtime } };
+    memcpy(out, all, sizeof all);
+}
+
+void cli_plan_json(const quern_plan *p, bool event)
+{
+    part parts[n_parts];
+    parts_of(p, parts);
+    printf("{%s\"bytes\":%zu,", event ? "\"event\":\"plan\"," : "", p->total);
+    if (!event)
+        printf("\"smallest_bytes\":%zu,", p->smallest);
+    else if (p->budget == SIZE_MAX)
+        printf("\"budget\":null,");
+    else
+        printf("\"budget\":%zu,", p->budget);
+    for (int i = 0; i < n_parts; i++)
+        printf("%s\"%s\":%zu", i ? "," : "\"parts\":{", parts[i].name, parts[i].bytes);
+    printf("},\"choices\":[\"queue of %d\"%s]", p->max_queue_size, p->frugal ? ",\"memory before time\"" : "");
+    if (!event)
+        printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest, p->bound ? (double)p->slab / (double)p->bound : 1,
+               p->fits ? "true" : "false");
+    printf("}\n");
+    fflush(stdout);
+}
+
+/* What lives in each phase, the highest of those that share a column. */
+static void blocks(const size_t *live, int n)
+{
+    static const char *const eighths[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
+    enum { width = 64, height = 4 };
+    int columns = n < width ? n : width;
+    size_t most = 1, column[width] = { 0 };
+    for (int i = 0; i < n; i++) {
+        size_t *c = &column[(int64_t)i * columns / n];
+        *c = live[i] > *c ? live[i] : *c;
+        most = live[i] > most ? live[i] : most;
+    }
+    for (int row = height - 1; row >= 0; row--) {
+        printf("  ");
+        for (int i = 0; i < columns; i++) {
+            int full = (int)((double)column[i] / (double)most * 8 * height + 0.5) - 8 * row;
+            fputs(eighths[full < 0 ? 0 : full > 8 ? 8 : full], stdout);
+        }
+        printf("%s", row == height - 1 ? " values within a step at most " : "");
+        printf(row == height - 1 ? "%.1f MiB\n" : "\n", (double)most / 1048576);
+    }
+}
+
+static void table(const quern_plan *p)
+{
+    part parts[n_parts];
+    parts_of(p, parts);
+    printf("%-12s %10s  %12s\n", "part", "MiB", "bytes");
+    for (int i = 0; i < n_parts; i++)
+        printf("%-12s %10.2f  %12zu  %s%s\n", parts[i].name, (double)parts[i].bytes / 1048576, parts[i].bytes, parts[i].what,
+               strcmp(parts[i].name, p->largest) ? "" : " (the largest part)");
+    printf("%-12s %10.2f  %12zu\n", "total", (double)p->total / 1048576, p->total);
+    printf("%-12s %10.2f  %12zu  the least that works: --memory %zu\n", "smallest", (double)p->smallest / 1048576, p->smallest,
+           p->smallest);
+    if (p->budget != SIZE_MAX)
+        printf("%-12s %10.2f  %12zu  %s: %s\n", "budget", (double)p->budget / 1048576, p->budget, p->limit,
+               p->fits ? "fits" : "does not fit");
+    printf("chosen: a queue of %d, %s; values packed into %.1f %% of what lives at a time\n", p->max_queue_size,
+           p->frugal ? "memory before time (threads wait after every call)" : "time before memory",
+           p->bound ? 100.0 * (double)p->slab / (double)p->bound : 100.0);
+}
+
+/* The same picture for a file. */
+static int plot(const char *path, const size_t *live, int n)
+{
+    enum { width = 960, height = 240, border = 40 };
+    FILE *f = fopen(path, "w");
+    size_t most = 1;
+    for (int i = 0; i < n; i++)
+        most = live[i] > most ? live[i] : most;
+    if (!f)
+        return cli_wrong(path, "cannot be written"), 1;
+    fprintf(f,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
+            "<text x=\"%d\" y=\"20\">bytes that live within a training step, at most %zu; %d phases</text>\n<path fill=\"#47a\" "
+            "d=\"M%d %d",
+            width + 2 * border, height + 2 * border, border, most, n, border, height + border);
+    for (int i = 0; i < n; i++)
+        fprintf(f, " L%.2f %.2f L%.2f %.2f", border + (double)width * i / n, border + height * (1 - (double)live[i] / (double)most),
+                border + (double)width * (i + 1) / n, border + height * (1 - (double)live[i] / (double)most));
+    fprintf(f, " L%d %d Z\"/>\n</svg>\n", border + width, height + border);
+    return ferror(f) | fclose(f) ? (cli_wrong(path, "cannot be written"), 1) : 0;
+}
+
+/* Both pictures. */
+static int pictures(const arguments *a, const quern_model *m)
+{
+    const char *path = cli_option(a, "plot");
+    int n = quern_plan_live(m, NULL, 0);
+    size_t *live = calloc((size_t)n + 1, sizeof *live);
+    if (live)
+        quern_plan_live(m, live, n);
+    if (live && n && !a->json)
+        blocks(live, n);
+    int code = live && n && path ? plot(path, live, n) : 0;
+    free(live);
+    return code;
+}
+
+int cli_plan(const arguments *a)
+{
+    quern_error err = { 0 };
+    quern_fit_opts o = { 0 };
+    quern_plan p;
+    int64_t queue = 0;
+    int code;
+    if (!cli_count(a, "batch-size", &o.batch_size) || !cli_count(a, "max-queue-size", &queue) || !cli_memory(a, &o.memory))
+        return 2;
+    if (queue > 1024)
+        return cli_wrong("--max-queue-size", "is above 1024");
+    o.max_queue_size = (int32_t)queue;
+    quern_model *m = cli_open(a, 1, &err, &code);
+    int status = m ? quern_plan_fit(m, NULL, &o, &p, &err) : 0;
+    if (m && (status >= 0 || status == QUERN_BUDGET)) {
+        if (a->json)
+            cli_plan_json(&p, false);
+        else
+            table(&p);
+        code = pictures(a, m);
+    }
+    if (status < 0)
+        code = cli_fail(status, &err);
+    quern_model_free(m);
+    return code;
+}

@@ -1,0 +1,222 @@
+/* The budget: all that will be resident is added up before anything is read, and choices that change no number are made until it
+ * fits. What each part asks for is said where it asks for it (queue, source, callbacks, model); here it is only summed. */
+#include "fit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { margin = 3 << 19, heap_grain = 1 << 16, stack_of_reader = 96 << 10, bytes_weighted = 64 };
+
+static size_t rounded(size_t bytes, size_t grain) { return (bytes + grain - 1) / grain * grain; }
+
+/* What is there already, without the model's numbers. The same in every run of a program: not what happens to be resident, but what
+ * is mapped and given out. Where more is resident than that leaves room for, all that is mapped counts. */
+static size_t runtime_of(const quern__process *now, const quern__model_size *model)
+{
+    size_t files = now->files / 2, own = model->weights + model->optimizer, held = now->heap > own ? now->heap - own : 0;
+    if (now->resident_files > now->files / 16 * 7)
+        files = now->files;
+    size_t heap = rounded(held, heap_grain), least = now->anonymous > own ? now->anonymous - own : 0;
+    if (now->heap == 0) /* malloc does not tell */
+        heap = rounded(least, 1 << 20);
+    return files + heap + margin;
+}
+
+/* Weights of records make the graph larger by some numbers a record; whether they come is known when they come. */
+static size_t weighing_bytes(const quern_model *m, int64_t batch_size)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < m->n_out; i++) {
+        quern_shape s = quern__shape_close(quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS), batch_size);
+        bytes += (size_t)quern_shape_count(&s) * bytes_weighted;
+    }
+    return rounded(bytes, 4096);
+}
+
+typedef struct budgeting {
+    quern_model *m;
+    quern_generator *train;
+    const quern_fit_opts *o;
+    quern__queue_opts queue;
+    quern__weighing weighing;
+    quern__process now;
+    quern__model_size size;
+    size_t runtime;
+    quern_plan *plan;
+} budgeting;
+
+/* Plans the programs of a run; the slab that the larger of them needs. */
+static int plan_programs(budgeting *b, bool frugal, quern_error *err)
+{
+    quern_model *m = b->m;
+    quern__model_set_thrift(m, frugal);
+    int64_t size = b->queue.spec.batch_size;
+    int status = quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
+    if (status >= 0 && b->o->validation_data)
+        status = quern__model_plan(m, QUERN__TEST, size, NULL, err);
+    if (status < 0)
+        return status;
+    const quern__plan *train = m->programs[QUERN__TRAIN].plan, *test = m->programs[QUERN__TEST].plan;
+    quern_plan *p = b->plan;
+    size_t slab = train->slab_bytes, stack = train->stack_bytes;
+    if (b->o->validation_data && test->slab_bytes > slab)
+        slab = test->slab_bytes;
+    p->slab = train->slab_bytes;
+    p->bound = train->bound_bytes;
+    p->gradients = train->gradient_bytes;
+    p->activations = slab - p->gradients + weighing_bytes(m, size) + 128;
+    p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2) * stack_of_reader;
+    p->frugal = frugal;
+    return QUERN_OK;
+}
+
+static void add_up(budgeting *b, int depth)
+{
+    quern_plan *p = b->plan;
+    b->queue.depth = depth;
+    p->max_queue_size = depth;
+    p->queue = quern__queue_bytes(&b->queue) * (b->o->validation_data ? 2 : 1);
+    size_t given_back = p->gradients + p->activations + p->workspace + p->queue; /* before the file is written */
+    p->files = b->size.writing > given_back ? b->size.writing - given_back : 0;
+    p->runtime = b->runtime;
+    p->total = p->runtime + p->weights + p->optimizer + p->callbacks + p->readers + given_back + p->files;
+    if (p->total < b->now.peak) { /* it has been so high already */
+        size_t more = rounded(b->now.peak - p->total, 1 << 20);
+        p->runtime += more;
+        p->total += more;
+    }
+}
+
+static void find_largest(quern_plan *p)
+{
+    const struct {
+        const char *name;
+        size_t bytes;
+    } parts[] = { { "runtime", p->runtime },     { "weights", p->weights },     { "gradients", p->gradients },
+                  { "optimizer", p->optimizer }, { "workspace", p->workspace }, { "activations", p->activations },
+                  { "queue", p->queue },         { "readers", p->readers },     { "callbacks", p->callbacks },
+                  { "files", p->files } };
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].bytes >= most) {
+            most = parts[i].bytes;
+            snprintf(p->largest, sizeof p->largest, "%s", parts[i].name);
+        }
+}
+
+/* The longest queue that fits with the programs as they are planned; the shortest, when none does. */
+static bool shorten_queue(budgeting *b, int wanted)
+{
+    int depth = wanted;
+    for (add_up(b, depth); b->plan->total > b->plan->budget && depth > 1;)
+        add_up(b, --depth);
+    return b->plan->total <= b->plan->budget;
+}
+
+/* Both kinds of plan, as far as they are needed: the fast one first. */
+static int choose(budgeting *b, bool always, quern_error *err)
+{
+    quern_plan *p = b->plan;
+    int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10, status = plan_programs(b, false, err);
+    if (status < 0)
+        return status;
+    p->fits = shorten_queue(b, wanted);
+    quern_plan fast = *p;
+    add_up(b, 1);
+    size_t least = p->total;
+    *p = fast;
+    if (!p->fits || always) {
+        status = plan_programs(b, true, err);
+        if (status < 0)
+            return status;
+        bool fits = shorten_queue(b, wanted);
+        quern_plan frugal = *p;
+        add_up(b, 1);
+        bool smaller = p->total < least;
+        least = smaller ? p->total : least;
+        *p = !fast.fits && smaller ? frugal : fast;
+        p->fits = fast.fits || (smaller && fits);
+        if (!p->frugal)
+            status = plan_programs(b, false, err);
+        add_up(b, p->max_queue_size);
+    }
+    p->smallest = least;
+    return status;
+}
+
+static int refuse(const quern_plan *p, quern_error *err)
+{
+    int status =
+        quern__fail(err, QUERN_BUDGET, p->limit, "training needs %zu bytes at least, there are %zu; the largest part is the %s",
+                    p->smallest, p->budget, p->largest);
+    bool batch = !strcmp(p->largest, "activations") || !strcmp(p->largest, "queue");
+    quern__hint(err, batch ? "a smaller batch takes less; quern plan tells what each part takes"
+                           : "quern plan tells what each part takes");
+    return status;
+}
+
+static int plan_fit(budgeting *b, bool always, quern_error *err)
+{
+    quern_plan *p = b->plan;
+    const quern_fit_opts *o = b->o;
+    if (!b->m->team && quern_model_set_threads(b->m, b->m->threads, err) < 0)
+        return QUERN_INVALID;
+    b->queue = quern__queue_opts_of(b->m, QUERN__TRAIN, o->batch_size);
+    b->queue.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
+    for (int i = 0; o->class_weight && i < b->m->n_out; i++)
+        b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
+    *p = (quern_plan){ 0 };
+    int status = plan_programs(b, false, err); /* its graphs lie in memory when that is measured */
+    if (status < 0)
+        return status;
+    b->now = quern__process_now();
+    b->size = quern__model_bytes(b->m);
+    p->weights = b->size.weights;
+    p->optimizer = b->size.optimizer;
+    b->now.heap -= b->now.heap > b->m->slab_bytes ? b->m->slab_bytes : 0; /* of a run before: it is used again */
+    b->runtime = runtime_of(&b->now, &b->size);
+    p->readers = quern__source_bytes(b->train, &b->queue.spec, !o->no_shuffle);
+    if (o->validation_data)
+        p->readers += quern__source_bytes(o->validation_data, &b->queue.spec, false);
+    for (int i = 0; i < o->n_callbacks; i++)
+        if (o->callbacks[i]->bytes)
+            p->callbacks += o->callbacks[i]->bytes(o->callbacks[i]->user, b->m);
+    quern__limit limit = quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
+    p->budget = o->memory && o->memory < limit.bytes ? o->memory : limit.bytes;
+    snprintf(p->limit, sizeof p->limit, "%s", p->budget == SIZE_MAX ? "" : p->budget == limit.bytes ? limit.name : "memory");
+    status = choose(b, always, err);
+    find_largest(p);
+    return status < 0 ? status : p->fits ? QUERN_OK : refuse(p, err);
+}
+
+int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err)
+{
+    static const quern_fit_opts none;
+    budgeting b = { .m = m, .train = train, .o = opts ? opts : &none, .plan = out };
+    return plan_fit(&b, true, err);
+}
+
+int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err)
+{
+    quern__process nothing = { 0 };
+    m->slab_limit = 0;
+    if (!o->memory && !o->plan && quern__process_limit(&nothing, 0, 0).bytes == SIZE_MAX) {
+        quern__model_set_thrift(m, false);
+        return QUERN_OK;
+    }
+    budgeting b = { .m = m, .train = train, .o = o, .plan = plan };
+    int status = plan_fit(&b, false, err);
+    if (status >= 0 && plan->budget != SIZE_MAX)
+        m->slab_limit = plan->gradients + plan->activations;
+    if (o->plan)
+        *o->plan = *plan;
+    return status;
+}
+
+int quern_plan_live(const quern_model *m, size_t *live, int room)
+{
+    const quern__plan *p = m->programs[QUERN__TRAIN].plan;
+    for (int i = 0; p && i < p->n_phases && i < room; i++)
+        live[i] = p->live[i];
+    return p ? p->n_phases : 0;
+}

@@ -1,0 +1,21 @@
+/* What a source will ask for when a run begins. */
+#include "source.h"
+
+size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
+{
+    size_t bytes = 0, largest = 0;
+    (void)g, (void)shuffle;
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        bytes = (size_t)spec->batch_size * (size_t)quern__per_record(&spec->shapes[i]) * sizeof(double);
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
+}
+
+size_t quern__source_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
+{
+    enum { usual = 4 << 20 };
+    if (!g)
+        return usual + quern__csv_buffer + quern__protocol_bytes(g, spec, shuffle);
+    return g->ops->bytes ? g->ops->bytes(g, spec, shuffle) : 0;
+}

@@ -1,0 +1,73 @@
+# P2, P3: for models and optimizers, the smallest budget is asked for; it works, one byte less is refused before anything is read
+# (exit 3), and every budget from there up to what a run without one takes is kept (VmHWM of the process) and gives the same weights,
+# bit for bit. $1: the command; $2: how many budgets.
+quern=$1 steps=$2 failed=0 runs=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+fail() { echo "FAILED: $*"; failed=1; }
+octal() { printf '\\x%02x' $(($1 >> 24)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)); }
+# idx FILE RECORDS BYTES-OF-A-RECORD TEXT: an IDX file of TEXT over and over
+idx() {
+    if [ "$3" -gt 1 ]; then printf "\\0\\0\\10\\2$(octal "$2")$(octal "$3")" > "$1"
+    else printf "\\0\\0\\10\\1$(octal "$2")" > "$1"; fi
+    while :; do printf "$4"; done | head -c $(($2 * $3)) >> "$1"
+}
+records=150 # batches of 64 and 32, and a short one behind them
+idx images $records 784 'the quick brown fox jumps over the lazy dog; '
+idx digits $records 1 '\0\1\2\3\4\5\6\7\10\11\3'
+idx texts $records 64 'Whoever reads a text predicts what comes. '
+idx next $records 64 'hoever reads a text predicts what comes. W'
+logits='sparse_categorical_crossentropy from_logits=true'
+# train MODEL MEMORY DATA…: trains; the peak goes to `peak`, the plan's bytes to `planned`, weights to out.safetensors
+train() {
+    local model=$1 memory=$2
+    shift 2
+    runs=$((runs + 1))
+    "$quern" fit "$model" "$@" --batch-size "$batch" --epochs 2 --seed 3 --json --output out.keras ${memory:+--memory "$memory"} \
+        > said 2> errors
+    code=$?
+    peak=$(sed -n 's/.*"event":"end".*"peak_bytes":\([0-9]*\).*/\1/p' said)
+    planned=$(sed -n 's/.*"event":"plan","bytes":\([0-9]*\).*/\1/p' said)
+    [ "$code" != 0 ] || "$quern" convert out.keras out.safetensors
+}
+# sweep NAME BATCH LOSS PIPELINE DATA…
+sweep() {
+    local name=$1 loss=$3 words=$4 optimizer free smallest k budget
+    batch=$2
+    shift 4
+    for optimizer in sgd adam; do
+        "$quern" new m.keras "$words" --optimizer $optimizer --loss "$loss" --seed 1 --force || { fail "$name: new"; return; }
+        train m.keras '' "$@"
+        [ "$code" = 0 ] || fail "$name $optimizer: without a budget: $(cat errors)"
+        free=$planned
+        mv out.safetensors free.safetensors
+        [ "$peak" -le "$free" ] || fail "$name $optimizer: the plan says $free, it took $peak"
+        rm -f out.keras
+        train m.keras 1K "$@"
+        smallest=$(sed -n 's/.*training needs \([0-9]*\) bytes.*/\1/p' errors)
+        [ "$code" = 3 ] && [ -n "$smallest" ] && [ ! -s said ] && [ ! -e out.keras ] ||
+            { fail "$name $optimizer: 1K: exit $code: $(cat errors)"; continue; }
+        grep -q 'the largest part is the' errors || fail "$name $optimizer: what dominates is not said"
+        train m.keras $((smallest - 1)) "$@"
+        [ "$code" = 3 ] || fail "$name $optimizer: a byte less than the smallest: exit $code"
+        for ((k = 0; k <= steps; k++)); do
+            budget=$((smallest + (free - smallest) * k / steps))
+            train m.keras $budget "$@"
+            [ "$code" = 0 ] || { fail "$name $optimizer: $budget, above $smallest, is refused: $(cat errors)"; continue; }
+            [ "$peak" -le $budget ] && [ "$planned" -le $budget ] || fail "$name $optimizer: budget $budget, planned $planned, peak $peak"
+            cmp -s out.safetensors free.safetensors || fail "$name $optimizer: budget $budget: other weights"
+        done
+        echo "$name $optimizer: smallest $smallest, free $free"
+    done
+}
+sweep mlp 64 "$logits" 'input 784 | rescaling 1/255 | dense 256 relu | dropout 0.3 | dense 10' x=images y=digits
+sweep convolutional 64 "$logits" "input 784 | rescaling 1/255 | reshape (28,28,1) | conv2d 16 3 padding=same | batch_normalization
+    | re_lu | max_pooling2d | conv2d 32 3 relu | batch_normalization | flatten | dropout 0.5 | dense 10" x=images y=digits
+sweep lstm 32 "$logits" 'input 64 | embedding 128 32 | lstm 128 sequences dropout=0.2 | dense 128' x=texts y=next
+sweep gpt 32 "$logits" "input 64 | embedding 128 64 as x | layer_normalization | multi_head_attention 4 16 causal dropout=0.1
+    | add @x as y | layer_normalization | dense 256 gelu | dense 64 | add @y | layer_normalization | dense 128" x=texts y=next
+sweep outputs 64 "digit:$logits, other:$logits" "input 784 | rescaling 1/255 | dense 64 relu as h | dense 10 name=digit as d
+    | @h | dropout 0.2 | dense 10 name=other as o | output @d @o" x=images y:digit=digits y:other=digits
+echo "$runs runs"
+exit $failed

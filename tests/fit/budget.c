@@ -1,0 +1,259 @@
+/* Budgets (P2, P3): the plan's parts and choices, refusing before anything is read, and what memory cgroups leave. The whole
+ * process is held against its budget in tests/cli/budget.sh. */
+#include "common.h"
+
+#include "base/base.h"
+#include "plan/plan.h"
+
+#include <sys/stat.h>
+
+static int n_read;
+
+static int next(void *user, quern_batch *b, quern_error *err)
+{
+    (void)user, (void)err;
+    b->size = 8;
+    for (int64_t r = 0; r < b->size; r++) {
+        memcpy((float *)b->arrays[0] + r * width, xs + (n_read * 8 + r) % records * width, width * sizeof(float));
+        ((int32_t *)b->arrays[1])[r] = ys[(n_read * 8 + r) % records];
+    }
+    n_read++;
+    return QUERN_OK;
+}
+
+/* A network whose values take more than the rest, so that there is something to choose. */
+static quern_model *wide(void)
+{
+    quern_error err = { 0 };
+    quern_model *m =
+        quern_model_from_words("input 6 | dense 512 relu | dense 512 relu | dropout 0.2 | dense 512 relu | dense 512 relu"
+                               " | dense 3 softmax",
+                               7, &err);
+    if (!m || quern_compile(m, "adam", "sparse_categorical_crossentropy", NULL, &err) < 0)
+        fail_msg("%s: %s", err.where, err.text);
+    return m;
+}
+
+enum { batch = 4096, steps = 2 };
+static const quern_fit_opts run = { .batch_size = batch, .steps_per_epoch = steps };
+
+static size_t sum(const quern_plan *p)
+{
+    return p->weights + p->gradients + p->optimizer + p->activations + p->workspace + p->queue + p->readers + p->callbacks +
+           p->files + p->runtime;
+}
+
+static void parts_add_up(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = wide();
+    quern_plan p, with;
+    quern_fit_opts o = run;
+    CHECK_OK(quern_plan_fit(m, NULL, &o, &p, &err), err);
+    assert_true(p.fits && p.total == sum(&p) && p.smallest < p.total && p.max_queue_size == 10 && !p.frugal);
+    assert_true(p.bound <= p.slab && p.slab <= p.bound + p.bound / 33 && p.readers >= 4 << 20);
+    /* 1.6 million numbers between the layers, a quarter of which is kept twice at least */
+    assert_true(p.activations > 4 * batch * 512 * sizeof(float));
+    int n = quern_plan_live(m, NULL, 0);
+    size_t *live = calloc((size_t)n, sizeof *live), most = 0;
+    assert_int_equal(quern_plan_live(m, live, n), n);
+    for (int i = 0; i < n; i++)
+        most = live[i] > most ? live[i] : most;
+    assert_int_equal(most, p.bound);
+    free(live);
+    quern_callback *stopping = quern_callback_from_words("early_stopping monitor=loss restore_best_weights=true", &err);
+    o.callbacks = &stopping;
+    o.n_callbacks = 1;
+    CHECK_OK(quern_plan_fit(m, NULL, &o, &with, &err), err);
+    size_t weights = 0;
+    for (int i = 0; i < quern_model_weights(m); i++) {
+        quern_tensor w = quern_model_weight(m, i, NULL);
+        weights += sizeof(float) * (size_t)quern_shape_count(&w.shape);
+    }
+    assert_int_equal(with.callbacks, weights);
+    assert_true(with.weights >= weights && with.optimizer >= 2 * weights);
+    quern_callback_free(stopping);
+    quern_model_free(m);
+}
+
+/* What a budget gives; the weights that training under it leads to are put behind each other in `weights`. */
+static quern_plan under(size_t memory, char *weights, size_t *size)
+{
+    quern_error err = { 0 };
+    quern_plan p;
+    quern_model *m = wide();
+    quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = next }, NULL);
+    quern_fit_opts o = run;
+    o.memory = memory;
+    o.plan = &p;
+    n_read = 0;
+    quern_history *h = quern_fit_generator(m, g, &o, &err);
+    assert_true(h ? p.fits && p.total <= p.budget && n_read == steps : !p.fits);
+    if (!h) {
+        assert_int_equal(err.code, QUERN_BUDGET);
+        assert_string_equal(err.where, "memory");
+        assert_non_null(strstr(err.text, p.largest));
+        assert_int_equal(n_read, 0);
+    }
+    *size = 0;
+    for (int i = 0; h && i < quern_model_weights(m); i++) {
+        quern_tensor w = quern_model_weight(m, i, NULL);
+        size_t bytes = sizeof(float) * (size_t)quern_shape_count(&w.shape);
+        memcpy(weights + *size, w.data, bytes);
+        *size += bytes;
+    }
+    quern_history_free(h);
+    quern_generator_free(g);
+    quern_model_free(m);
+    return p;
+}
+
+static void choices_change_no_number(void **state)
+{
+    (void)state;
+    enum { room = 8 << 20, budgets = 12 };
+    char *first = malloc(room), *other = malloc(room);
+    size_t size, n;
+    int32_t frugal = 1, queue = 1;
+    size_t large = quern__peak_bytes() + ((size_t)1 << 30);
+    under(large, first, &size); /* the process has been as high as it gets */
+    quern_plan free_plan = under(large, first, &size), p;
+    assert_true(size > 0 && free_plan.max_queue_size == 10 && !free_plan.frugal);
+    p = under(1, other, &n);
+    assert_int_equal(n, 0);
+    size_t smallest = p.smallest;
+    assert_true(under(smallest - 1, other, &n).smallest == smallest && n == 0);
+    for (int k = 0; k <= budgets; k++) {
+        p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, other, &n);
+        assert_true(p.fits && n == size && !memcmp(first, other, size));
+        assert_true(p.frugal < frugal || (p.frugal == frugal && p.max_queue_size >= queue)); /* more is never used for less */
+        frugal = p.frugal;
+        queue = p.max_queue_size;
+    }
+    free(first);
+    free(other);
+}
+
+static void put(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Groups of both kinds, made up: the least that any of them leaves counts. */
+static void groups_limit(void **state)
+{
+    (void)state;
+    char folder[64] = "/tmp/quern-groups-XXXXXX", path[128];
+    static const char *const folders[] = { "proc", "memory", "memory/a", "memory/a/b", "c" };
+    quern__process now = { .anonymous = 3 << 20, .resident_files = 1 << 20 };
+    const char *proc = quern__proc, *groups = quern__cgroups;
+    size_t most = quern__process_limit(&now, 0, 0).bytes;
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, folders[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    quern__cgroups = folder;
+    snprintf(path, sizeof path, "%s/proc", folder);
+    quern__proc = path;
+    put(folder, "proc/cgroup", "0::/c\n");
+    put(folder, "c/memory.max", "max\n");
+    assert_true(quern__process_limit(&now, 0, 0).bytes >= most || most == SIZE_MAX);
+    put(folder, "c/memory.max", "67108864\n"); /* of 64 MiB others hold 6 that cannot be thrown out */
+    put(folder, "c/memory.current", "20971520\n");
+    put(folder, "c/memory.stat", "anon 10485760\ninactive_file 6291456\nactive_file 4194304\n");
+    quern__limit l = quern__process_limit(&now, 0, 0);
+    assert_int_equal(l.bytes, (64 - (20 - 10 - 4)) << 20);
+    assert_string_equal(l.name, "memory cgroup");
+    put(folder, "proc/cgroup", "4:cpu,memory:/a/b\n0::/\n");
+    put(folder, "memory/a/memory.limit_in_bytes", "50331648\n"); /* the parent is the narrower one */
+    put(folder, "memory/a/memory.usage_in_bytes", "4194304\n");
+    put(folder, "memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_int_equal(quern__process_limit(&now, 0, 0).bytes, 48 << 20);
+    put(folder, "memory/memory.limit_in_bytes", "1048576\n"); /* mounted as a container sees it */
+    assert_int_equal(quern__process_limit(&now, 0, 0).bytes, 1 << 20);
+    quern__proc = proc; /* its own again: refused under a group that is made up, without a budget */
+    quern_error err = { 0 };
+    quern_model *m = model();
+    quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = next }, NULL);
+    snprintf(path, sizeof path, "%s/proc", folder);
+    static const char *const copied[] = { "status", "maps" };
+    for (int i = 0; i < 2; i++) {
+        char from[64], line[4096], *text = calloc(1, 1 << 20);
+        snprintf(from, sizeof from, "/proc/self/%s", copied[i]);
+        FILE *f = fopen(from, "r");
+        while (fgets(line, sizeof line, f) && strlen(text) < (1 << 20) - sizeof line)
+            strcat(text, line);
+        fclose(f);
+        put(path, copied[i], text);
+        free(text);
+    }
+    quern__proc = path;
+    n_read = 0;
+    assert_null(quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .batch_size = 8 }, &err));
+    assert_true(err.code == QUERN_BUDGET && n_read == 0);
+    assert_string_equal(err.where, "memory cgroup");
+    quern_generator_free(g);
+    quern_model_free(m);
+    quern__proc = proc;
+    quern__cgroups = groups;
+    snprintf(path, sizeof path, "rm -r %s", folder);
+    assert_int_equal(system(path), 0);
+}
+
+/* No two values that live at the same time overlap, and nothing is lower than what lives at a time. */
+static void places_do_not_overlap(void **state)
+{
+    (void)state;
+    enum { most = 300, phases = 60 };
+    quern__piece p[most];
+    size_t live[phases];
+    quern__random_key key = quern__random_key_of(5, QUERN__RANDOM_NOISE, 0);
+    quern_error err = { 0 };
+    for (int t = 0; t < 60; t++) {
+        int n = t < 2 ? t : (int)(quern__random_uniform(key, (uint64_t)t, 0) * most);
+        quern__placement done;
+        for (int i = 0; i < n; i++) {
+            int a = (int)(quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 1)) * phases),
+                b = (int)(quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 2)) * phases);
+            double size = quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 3));
+            p[i] = (quern__piece){
+                .id = i + 1, .born = a < b ? a : b, .dies = a < b ? b : a, .bytes = (1 + (size_t)(size * 999)) * 64
+            };
+        }
+        CHECK_OK(quern__plan_place(p, n, phases, live, &done, &err), err);
+        size_t height = 0, bound = 0;
+        for (int k = 0; k < phases; k++) {
+            size_t now = 0;
+            for (int i = 0; i < n; i++)
+                now += p[i].born <= k && k <= p[i].dies ? p[i].bytes : 0;
+            assert_int_equal(live[k], now);
+            bound = now > bound ? now : bound;
+        }
+        for (int i = 0; i < n; i++) {
+            height = (size_t)p[i].offset + p[i].bytes > height ? (size_t)p[i].offset + p[i].bytes : height;
+            for (int k = 0; k < i; k++)
+                assert_true(p[i].born > p[k].dies || p[k].born > p[i].dies || p[i].offset >= p[k].offset + (int64_t)p[k].bytes ||
+                            p[k].offset >= p[i].offset + (int64_t)p[i].bytes);
+        }
+        assert_true(done.height == height && done.bound == bound && height >= bound);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parts_add_up),
+        cmocka_unit_test(choices_change_no_number),
+        cmocka_unit_test(groups_limit),
+        cmocka_unit_test(places_do_not_overlap),
+    };
+    fill();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
