@@ -213,7 +213,7 @@ static void places_do_not_overlap(void **state)
     (void)state;
     enum { most = 300, phases = 60 };
     quern__piece p[most];
-    size_t live[phases];
+    size_t live[phases + 1];
     quern__random_key key = quern__random_key_of(5, QUERN__RANDOM_NOISE, 0);
     quern_error err = { 0 };
     for (int t = 0; t < 60; t++) {
