@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { alignment = 64, most_tries = 24, enough_percent = 1, most_work = 40000000 };
+enum { alignment = 64, most_tries = 400, enough_percent = 1, most_work = 40000000 };
 
 typedef struct placing {
     quern__piece *pieces;
@@ -77,15 +77,18 @@ static void keep(placing *p, size_t height, size_t *best)
         p->best[k] = p->pieces[k].offset;
 }
 
-/* Who lies at the top goes to the front of the best order: the usual reason for a high place is having come late. */
-static void promote(placing *p, size_t best)
+/* Who lies at the top goes to the front of the order: the usual reason for a high place is having come late. Where that has been
+ * tried, another does, by the number of the try. */
+static void promote(placing *p, size_t best, int64_t number)
 {
     int at = 0;
     memcpy(p->order, p->best_order, (size_t)p->n * sizeof *p->order);
     for (int k = 0; k < p->n; k++)
         if ((size_t)p->best[p->order[k]] + p->pieces[p->order[k]].bytes == best)
             at = k;
-    int own = p->order[at], to = at / 2;
+    if (number % 2 || !at)
+        at = (int)(quern__hash64((uint64_t)number) % (uint64_t)p->n);
+    int own = p->order[at], to = number % 3 ? at / 2 : 0;
     memmove(p->order + to + 1, p->order + to, (size_t)(at - to) * sizeof *p->order);
     p->order[to] = own;
 }
@@ -125,7 +128,7 @@ int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, q
             if (k < 4)
                 sort(&p, (int)k);
             else
-                promote(&p, best);
+                promote(&p, best, k);
             if (k < 4)
                 keep(&p, fill(&p), &best);
             else {
