@@ -65,7 +65,7 @@ static int plan_programs(budgeting *b, bool frugal, quern_error *err)
     p->bound = train->bound_bytes;
     p->gradients = train->gradient_bytes;
     p->activations = slab - p->gradients + weighing_bytes(m, size) + 128;
-    p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2) * stack_of_reader;
+    p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
     p->frugal = frugal;
     return QUERN_OK;
 }
@@ -155,8 +155,6 @@ static int refuse(const quern_plan *p, quern_error *err)
     return status;
 }
 
-enum { checkpoint_slack = 1 << 20 }; /* the description, the place, headers */
-
 static int plan_fit(budgeting *b, bool always, quern_error *err)
 {
     quern_plan *p = b->plan;
@@ -183,8 +181,8 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; i < o->n_callbacks; i++)
         if (o->callbacks[i]->bytes)
             p->callbacks += o->callbacks[i]->bytes(o->callbacks[i]->user, b->m);
-    if (o->checkpoint) /* one that is written while training goes on; what it takes to make it is in `files` */
-        p->callbacks += p->weights + p->optimizer + checkpoint_slack;
+    if (o->checkpoint) /* it is made beside all values of a step, and holds what callbacks keep */
+        p->callbacks += p->callbacks + b->size.writing;
     quern__limit limit = quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
     p->budget = o->memory && o->memory < limit.bytes ? o->memory : limit.bytes;
     snprintf(p->limit, sizeof p->limit, "%s", p->budget == SIZE_MAX ? "" : p->budget == limit.bytes ? limit.name : "memory");

@@ -69,5 +69,10 @@ sweep gpt 32 "$logits" "input 64 | embedding 128 64 as x | layer_normalization |
     | add @x as y | layer_normalization | dense 256 gelu | dense 64 | add @y | layer_normalization | dense 128" x=texts y=next
 sweep outputs 64 "digit:$logits, other:$logits" "input 784 | rescaling 1/255 | dense 64 relu as h | dense 10 name=digit as d
     | @h | dropout 0.2 | dense 10 name=other as o | output @d @o" x=images y:digit=digits y:other=digits
+idx many 2304 784 'the quick brown fox jumps over the lazy dog; '
+idx many-digits 2304 1 '\0\1\2\3\4\5\6\7\10\11\3'
+# Both the weights and the values within a step are large, and a copy of the former is made while the latter are there.
+sweep checkpoints 2048 "$logits" 'input 784 | rescaling 1/255 | dense 1024 relu | dense 1024 relu | dropout 0.3 | dense 10' \
+    x=many y=many-digits --checkpoint run.keras --checkpoint-every 1 --callback 'early_stopping monitor=loss restore_best_weights=true'
 echo "$runs runs"
 exit $failed
