@@ -70,6 +70,22 @@ static quern__kernel *product_kernel(const quern__call *c, const char **name)
     return pairs ? batched : product;
 }
 
+bool quern__inputs_are_floats(const quern__call *call)
+{
+    for (int i = 0; i < call->n_in; i++)
+        if (call->in[i].dtype != QUERN_FLOAT32)
+            return false;
+    return true;
+}
+
+quern__kernel *quern__kernel_among(const quern__call *call, const quern__named_kernel *all)
+{
+    for (; all->name; all++)
+        if (!strcmp(call->op->name, all->name))
+            return quern__inputs_are_floats(call) ? all->kernel : NULL;
+    return NULL;
+}
+
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
 {
     quern__kernel *(*const plain[])(const quern__call *) = {

@@ -16,6 +16,16 @@ size_t quern__kernel_stack(const quern__call *call);
 int quern__gemm_plain(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                       float *c, int64_t ldc);
 
+/* Whether all inputs are float32, as most fast kernels want them. */
+bool quern__inputs_are_floats(const quern__call *call);
+/* A kernel by the name of its op. */
+typedef struct quern__named_kernel {
+    const char *name;
+    quern__kernel *kernel;
+} quern__named_kernel;
+/* The kernel that a table, which ends with { 0 }, names for a call with inputs of float32; NULL: none. */
+quern__kernel *quern__kernel_among(const quern__call *call, const quern__named_kernel *all);
+
 /* Kernels of plain/, by op; NULL when they do not fit the call. */
 quern__kernel *quern__plain_elementwise(const quern__call *call);
 quern__kernel *quern__plain_classes(const quern__call *call);

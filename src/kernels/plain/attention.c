@@ -361,11 +361,8 @@ static int attention_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 quern__kernel *quern__plain_attention(const quern__call *c)
 {
     bool forward_pass = !strcmp(c->op->name, "attention"), back_pass = !strcmp(c->op->name, "attention_slope");
-    if (!forward_pass && !back_pass)
+    if ((!forward_pass && !back_pass) || !quern__inputs_are_floats(c))
         return NULL;
-    for (int i = 0; i < c->n_in; i++)
-        if (c->in[i].dtype != QUERN_FLOAT32)
-            return NULL;
     if (c->in[0].shape.dims[2] / c->attr->i[0] > widest || c->in[2].shape.dims[2] / c->attr->i[1] > widest)
         return NULL;
     return forward_pass ? attention_kernel : attention_slope_kernel;

@@ -218,19 +218,8 @@ static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__plain_batch_normalize(const quern__call *c)
 {
-    static const struct {
-        const char *name;
-        quern__kernel *kernel;
-    } all[] = { { "batch_moments", moments_kernel },
-                { "batch_merge", merge_kernel },
-                { "batch_normalize", normalize_kernel },
-                { "batch_sums", sums_kernel },
-                { "batch_slope", slope_kernel } };
-    for (int i = 0; i < c->n_in; i++)
-        if (c->in[i].dtype != QUERN_FLOAT32)
-            return NULL;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!strcmp(c->op->name, all[i].name))
-            return all[i].kernel;
-    return NULL;
+    static const quern__named_kernel all[] = { { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
+                                               { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
+                                               { "batch_slope", slope_kernel },         { 0 } };
+    return quern__kernel_among(c, all);
 }

@@ -442,18 +442,11 @@ static bool fits(const quern__call *c)
 
 quern__kernel *quern__plain_convolve(const quern__call *c)
 {
-    static const struct {
-        const char *name;
-        quern__kernel *kernel;
-    } all[] = { { "convolve", convolve_kernel },
-                { "convolve_weights", weights_kernel },
-                { "convolve_back", back_kernel },
-                { "convolve_turn", turn_kernel } };
-    for (int i = 0; i < c->n_in; i++)
-        if (c->in[i].dtype != QUERN_FLOAT32)
-            return NULL;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!strcmp(c->op->name, all[i].name))
-            return fits(c) ? all[i].kernel : NULL;
-    return NULL;
+    static const quern__named_kernel all[] = { { "convolve", convolve_kernel },
+                                               { "convolve_weights", weights_kernel },
+                                               { "convolve_back", back_kernel },
+                                               { "convolve_turn", turn_kernel },
+                                               { 0 } };
+    quern__kernel *kernel = quern__kernel_among(c, all);
+    return kernel && fits(c) ? kernel : NULL;
 }

@@ -215,10 +215,7 @@ static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__plain_elementwise(const quern__call *c)
 {
-    for (int i = 0; i < c->n_in; i++)
-        if (c->in[i].dtype != QUERN_FLOAT32)
-            return NULL;
-    if (c->out[0].dtype != QUERN_FLOAT32)
+    if (!quern__inputs_are_floats(c) || c->out[0].dtype != QUERN_FLOAT32)
         return NULL;
     if (!strcmp(c->op->name, "unary"))
         return unary_kernel;

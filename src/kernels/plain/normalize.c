@@ -2,8 +2,6 @@
  * columns are in float over 32 rows, then in double. */
 #include "vector.h"
 
-#include <string.h>
-
 typedef float lane __attribute__((vector_size(64), aligned(4)));
 enum { lanes = 16, block = 32, width = 64 };
 
@@ -159,19 +157,9 @@ static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 
 quern__kernel *quern__plain_normalize(const quern__call *c)
 {
-    static const struct {
-        const char *name;
-        quern__kernel *kernel;
-    } all[] = { { "normalize", normalize_kernel },
-                { "normalize_slope", normalize_slope_kernel },
-                { "normalize_sums", normalize_sums_kernel } };
-    if (c->out[0].dtype != QUERN_FLOAT32)
-        return NULL;
-    for (int i = 0; i < c->n_in; i++)
-        if (c->in[i].dtype != QUERN_FLOAT32)
-            return NULL;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!strcmp(c->op->name, all[i].name))
-            return all[i].kernel;
-    return NULL;
+    static const quern__named_kernel all[] = { { "normalize", normalize_kernel },
+                                               { "normalize_slope", normalize_slope_kernel },
+                                               { "normalize_sums", normalize_sums_kernel },
+                                               { 0 } };
+    return c->out[0].dtype == QUERN_FLOAT32 ? quern__kernel_among(c, all) : NULL;
 }

@@ -341,19 +341,11 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
 
 quern__kernel *quern__plain_pool(const quern__call *c)
 {
-    static const struct {
-        const char *name;
-        quern__kernel *kernel;
-    } all[] = { { "pool", pool_kernel },
-                { "pool_slope", pool_slope_kernel },
-                { "depthwise", depthwise_kernel },
-                { "depthwise_back", depthwise_kernel },
-                { "depthwise_weights", depthwise_weights_kernel } };
-    for (int i = 0; i < c->n_in; i++)
-        if (c->in[i].dtype != QUERN_FLOAT32)
-            return NULL;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!strcmp(c->op->name, all[i].name))
-            return all[i].kernel;
-    return NULL;
+    static const quern__named_kernel all[] = { { "pool", pool_kernel },
+                                               { "pool_slope", pool_slope_kernel },
+                                               { "depthwise", depthwise_kernel },
+                                               { "depthwise_back", depthwise_kernel },
+                                               { "depthwise_weights", depthwise_weights_kernel },
+                                               { 0 } };
+    return quern__kernel_among(c, all);
 }
