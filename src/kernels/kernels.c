@@ -4,22 +4,14 @@
 
 #include <string.h>
 
-static void matrix(const quern_shape *s, int64_t *rows, int64_t *columns)
-{
-    *rows = 1;
-    for (int i = 0; i + 1 < s->rank; i++)
-        *rows *= s->dims[i];
-    *columns = s->dims[s->rank - 1];
-}
-
 /* The part of a product that is rows or columns [begin, end) of the result. */
 static int product(const quern__call *c, int64_t begin, int64_t end)
 {
     bool ta = c->attr->i[0], tb = c->attr->i[1];
     int64_t ra, ca, rb, cb, m, n;
-    matrix(&c->in[0].shape, &ra, &ca);
-    matrix(&c->in[1].shape, &rb, &cb);
-    matrix(&c->out[0].shape, &m, &n);
+    quern__as_matrix(&c->in[0].shape, &ra, &ca);
+    quern__as_matrix(&c->in[1].shape, &rb, &cb);
+    quern__as_matrix(&c->out[0].shape, &m, &n);
     const float *a = c->in[0].data, *b = c->in[1].data;
     float *out = c->out[0].data;
     int64_t ldc = n, k = ta ? ra : ca;

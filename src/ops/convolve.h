@@ -17,6 +17,9 @@ typedef struct quern__space {
 /* `image` (records, in, channels), `made` (records, out, filters). */
 quern__space quern__space_of(const quern__attr *attr, const quern_shape *image, const quern_shape *made);
 
+/* How many numbers an array of space (`in` or `out`) and `each` has. */
+static inline int64_t quern__space_numbers(const int64_t *space, int64_t each) { return space[0] * space[1] * space[2] * each; }
+
 /* The places [*first, *end) of a kernel along an axis that window `o` has inside the image. */
 static inline void quern__space_inside(const quern__space *s, int a, int64_t o, int64_t *first, int64_t *end)
 {

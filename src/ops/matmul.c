@@ -10,22 +10,13 @@ static int ways_product(const quern__graph *g, const quern__node *node)
     return QUERN__WAY_PRODUCT;
 }
 
-/* Rows and columns of an array taken as a matrix. */
-static void matrix(const quern_shape *s, int64_t *rows, int64_t *columns)
-{
-    *rows = 1;
-    for (int i = 0; i + 1 < s->rank; i++)
-        *rows *= s->dims[i];
-    *columns = s->dims[s->rank - 1];
-}
-
 static int matmul_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     bool ta = c->attr->i[0], tb = c->attr->i[1];
     int64_t ra, ca, rb, cb, rows, columns;
-    matrix(&c->in[0].shape, &ra, &ca);
-    matrix(&c->in[1].shape, &rb, &cb);
-    matrix(&c->out[0].shape, &rows, &columns);
+    quern__as_matrix(&c->in[0].shape, &ra, &ca);
+    quern__as_matrix(&c->in[1].shape, &rb, &cb);
+    quern__as_matrix(&c->out[0].shape, &rows, &columns);
     int64_t inner = ta ? ra : ca;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
@@ -90,8 +81,8 @@ quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool
     int64_t ra = 0, ca = 0, rb = 0, cb = 0;
     bool fits = sa.rank >= 1 && sb.rank >= 1;
     if (fits) {
-        matrix(&sa, &ra, &ca);
-        matrix(&sb, &rb, &cb);
+        quern__as_matrix(&sa, &ra, &ca);
+        quern__as_matrix(&sb, &rb, &cb);
         fits = (ta ? ra : ca) == (tb ? cb : rb);
     }
     if (!fits)

@@ -57,6 +57,14 @@ typedef struct quern__part {
     int64_t outer, length, stride, start;
 } quern__part;
 quern__part quern__call_part(const quern__call *call, const quern_shape *shape, int64_t begin, int64_t end);
+/* Rows and columns of an array taken as a matrix: all axes but the last count as rows. */
+static inline void quern__as_matrix(const quern_shape *s, int64_t *rows, int64_t *columns)
+{
+    *rows = 1;
+    for (int i = 0; i + 1 < s->rank; i++)
+        *rows *= s->dims[i];
+    *columns = s->dims[s->rank - 1];
+}
 
 /* ---- a row ---- */
 

@@ -109,8 +109,6 @@ static view in_place(const quern__space *s, const float *x)
     return (view){ x, { s->in[1] * s->in[2] * s->channels, s->in[2] * s->channels, s->channels } };
 }
 
-static int64_t numbers_of(const int64_t *space, int64_t each) { return space[0] * space[1] * space[2] * each; }
-
 /* ---- forward ---- */
 
 /* Windows that lie in C order in the output: `n` of each axis, and of records before them. */
@@ -204,7 +202,7 @@ static int convolve_kernel(const quern__call *c, int64_t begin, int64_t end)
     float copy[room] __attribute__((aligned(64)));
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);
     int64_t first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? s.records : end, size[3];
-    int64_t in = numbers_of(s.in, s.channels), out = numbers_of(s.out, s.filters);
+    int64_t in = quern__space_numbers(s.in, s.channels), out = quern__space_numbers(s.out, s.filters);
     const float *x = c->in[0].data, *packed = c->in[2].data;
     float *y = c->out[0].data;
     if (!padded(&s)) {
@@ -299,7 +297,7 @@ static void add_records(const quern__call *c, const quern__space *s, int64_t fir
                         float *dw)
 {
     float copy[room] __attribute__((aligned(64)));
-    int64_t in = numbers_of(s->in, s->channels), out = numbers_of(s->out, s->filters), size[3];
+    int64_t in = quern__space_numbers(s->in, s->channels), out = quern__space_numbers(s->out, s->filters), size[3];
     bool outside = padded(s);
     if (outside)
         box_size(s, size);
@@ -384,7 +382,7 @@ QUERN__CLONES static void add_piece(const quern__space *s, const piece *p, int64
 static void back_columns(const quern__space *s, int64_t from, int64_t to, const float *y, const float *packed, float *z, float *dx)
 {
     piece pieces[most_pieces];
-    int64_t windows = numbers_of(s->out, 1), ld = (to - from + columns_of_tile - 1) / columns_of_tile * columns_of_tile;
+    int64_t windows = quern__space_numbers(s->out, 1), ld = (to - from + columns_of_tile - 1) / columns_of_tile * columns_of_tile;
     int64_t at_once = room_of_back / ld / rows_of_tile * rows_of_tile;
     int n = pieces_of(s, from, to - from, pieces);
     for (int64_t m = 0; m < windows; m += at_once) {
@@ -401,7 +399,7 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
     float z[room_of_back] __attribute__((aligned(64)));
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     int64_t first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? s.records : end;
-    int64_t image = numbers_of(s.in, s.channels), windows = numbers_of(s.out, 1), all = s.places * s.channels;
+    int64_t image = quern__space_numbers(s.in, s.channels), windows = quern__space_numbers(s.out, 1), all = s.places * s.channels;
     for (int64_t r = first; r < last; r++) {
         float *dx = (float *)c->out[0].data + r * image;
         memset(dx, 0, sizeof *dx * (size_t)image);

@@ -17,8 +17,6 @@ static records records_of(const quern__call *c, int64_t begin, int64_t end)
     return c->axis < 0 ? (records){ 0, c->out[0].shape.dims[0] } : (records){ begin, end };
 }
 
-static int64_t numbers_of(const int64_t *space, int64_t each) { return space[0] * space[1] * space[2] * each; }
-
 static int64_t place(const quern__space *s, int64_t i, int64_t j, int64_t k)
 {
     return ((i * s->in[1] + j) * s->in[2] + k) * s->channels;
@@ -138,7 +136,7 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);
     records r = records_of(c, begin, end);
-    int64_t windows = numbers_of(s.out, 1), image = numbers_of(s.in, s.channels);
+    int64_t windows = quern__space_numbers(s.out, 1), image = quern__space_numbers(s.in, s.channels);
     float *y = (float *)c->out[0].data + r.first * windows * s.channels;
     for (int64_t i = r.first; i < r.last; i++) {
         const float *x = (const float *)c->in[0].data + i * image;
@@ -197,7 +195,7 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     records r = records_of(c, begin, end);
-    int64_t windows = numbers_of(s.out, 1), image = numbers_of(s.in, s.channels);
+    int64_t windows = quern__space_numbers(s.out, 1), image = quern__space_numbers(s.in, s.channels);
     for (int64_t i = r.first; i < r.last; i++) {
         float *dx = (float *)c->out[0].data + i * image;
         int64_t o[3] = { 0 }, at = i * windows * s.channels;
@@ -277,7 +275,7 @@ static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
     const quern_tensor *image = back ? &c->out[0] : &c->in[0], *made = back ? &c->in[0] : &c->out[0];
     quern__space s = quern__space_of(c->attr, &image->shape, &made->shape);
     records r = records_of(c, begin, end);
-    int64_t windows = numbers_of(s.out, 1), per = numbers_of(s.in, s.channels);
+    int64_t windows = quern__space_numbers(s.out, 1), per = quern__space_numbers(s.in, s.channels);
     const float *w = c->in[1].data;
     for (int64_t i = r.first; i < r.last; i++) {
         float *x = (float *)image->data + i * per, *y = (float *)made->data + i * windows * s.channels;
@@ -300,7 +298,7 @@ static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 QUERN__CLONES static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy, double *sums,
                                     int64_t n)
 {
-    int64_t windows = numbers_of(s->out, s->channels), image = numbers_of(s->in, s->channels), at[3];
+    int64_t windows = quern__space_numbers(s->out, s->channels), image = quern__space_numbers(s->in, s->channels), at[3];
     for (int64_t q = 0; q < n; q++)
         sums[q] = 0;
     for (int64_t i = r.first; i < r.last; i++) {
