@@ -103,8 +103,7 @@ static ID attention_call(quern__layer *l, quern__graph *g, const ID *in, int n, 
     const char *mode = quern__config_text(l->config, "score_mode");
     bool additive = l->kind->extra, dots = !additive && (!mode || !strcmp(mode, "dot"));
     bool wanted = quern__layer_flag(l, "return_attention_scores");
-    json_t *own = json_object_get(l->config, "seed");
-    uint64_t seed = json_is_integer(own) ? (uint64_t)json_integer_value(own) : l->seed;
+    uint64_t seed = quern__config_seed(l->config, l->seed);
     (void)training;
     if (!a.q || !a.v)
         return quern__graph_fail(g, QUERN_INVALID, "takes a list of query, value and perhaps key");

@@ -324,13 +324,12 @@ static int augmentation_build(quern__layer *l, const quern_shape *in, int n, que
         return status;
     quern__picture picture = quern__picture_of(l, in);
     quern__augmentation *a = augmentation_new(change_of(l->kind->name), l->config, &picture, l->name, err);
-    json_t *seed = json_object_get(l->config, "seed");
     l->object = a;
     if (!a)
         return err && err->code ? err->code : QUERN_INVALID;
     a->each.make = make_record;
     a->each.self = a;
-    a->each.seed = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
+    a->each.seed = quern__config_seed(l->config, l->seed);
     return QUERN_OK;
 }
 
@@ -421,7 +420,6 @@ static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error
 {
     int status = quern__resizing_build(l, in, n, err);
     crop *k = status < 0 ? NULL : quern__zalloc(1, sizeof *k);
-    json_t *seed = json_object_get(l->config, "seed");
     if (status < 0 || !k)
         return status < 0 ? status : quern__fail_memory(err, sizeof *k);
     quern_shape out = *in;
@@ -430,7 +428,7 @@ static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error
     out.dims[first + 1] = quern__config_int(l->config, "width");
     k->from = quern__picture_of(l, in);
     k->to = quern__picture_of(l, &out);
-    k->each = (quern__each){ crop_record, k, 0, json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed };
+    k->each = (quern__each){ crop_record, k, 0, quern__config_seed(l->config, l->seed) };
     l->object = k;
     return QUERN_OK;
 }

@@ -60,8 +60,7 @@ static quern__id convolved(const cell *c, quern__graph *g, quern__id x, int weig
     quern__id w = quern__graph_variable(g, l->weights[weight]), parts[gates];
     int last = quern__shape_of(g, w)->rank - 1;
     double rate = c->training ? quern__config_number(l->config, dropout) : 0;
-    json_t *seed = json_object_get(l->config, "seed");
-    uint64_t own = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
+    uint64_t own = quern__config_seed(l->config, l->seed);
     if (!(rate > 0))
         return quern__convolve(g, x, w, f);
     int64_t filters = quern__shape_of(g, w)->dims[last] / gates;

@@ -163,8 +163,7 @@ uint32_t quern__shared_axes(const quern__layer *l)
 static quern__id dropout_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n;
-    json_t *seed = json_object_get(l->config, "seed");
-    uint64_t own = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
+    uint64_t own = quern__config_seed(l->config, l->seed);
     return training ? quern__dropout(g, in[0], quern__config_number(l->config, "rate"), own, quern__shared_axes(l)) : in[0];
 }
 

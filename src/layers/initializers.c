@@ -220,8 +220,7 @@ int quern__initialize(json_t *spec, quern__variable *v, uint64_t seed, quern_err
     const quern__class *c = quern__object(QUERN__INITIALIZER, spec, &config, err);
     if (!c)
         return err ? err->code : QUERN_NOTFOUND;
-    json_t *own = json_object_get(config, "seed");
-    int status = c->fill(config, &v->shape, v->data, json_is_integer(own) ? (uint64_t)json_integer_value(own) : seed, err);
+    int status = c->fill(config, &v->shape, v->data, quern__config_seed(config, seed), err);
     json_decref(config);
     return status;
 }

@@ -149,6 +149,7 @@ double quern__config_number(json_t *config, const char *key); /* NaN for null */
 int64_t quern__config_int(json_t *config, const char *key);
 bool quern__config_bool(json_t *config, const char *key);
 const char *quern__config_text(json_t *config, const char *key); /* NULL for null; borrowed */
+uint64_t quern__config_seed(json_t *config, uint64_t otherwise); /* its own "seed", where it has one */
 /* The axes that a key names (a number or a list, counted from the end when negative) as a bit mask; 0 for null. */
 uint32_t quern__config_axes(json_t *config, const char *key, int rank);
 /* Keras's default name of a class: snake case ("max_pooling2d"). */

@@ -273,7 +273,6 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
 {
     form f = form_of(l);
     int query, key, value;
-    json_t *seed = json_object_get(l->config, "seed");
     places(l, n, &query, &key, &value);
     double dropout = quern__config_number(l->config, "dropout");
     quern__attended a = { .q = projected(l, g, in[query], f.at[QUERY], 1, f.bias),
@@ -286,7 +285,7 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
                           .zeros = dropout > 0, /* Keras takes its other way then */
                           .scale = 1 / sqrt((double)f.dim),
                           .dropout = training ? dropout : 0,
-                          .seed = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed };
+                          .seed = quern__config_seed(l->config, l->seed) };
     keep_past(l, g, &a, in[query] == in[value] && in[key] == in[value]);
     bool wanted = quern__layer_flag(l, "return_attention_scores"), narrow = f.dim <= widest && f.value_dim <= widest;
     quern__id scores = 0, y = wanted || (!narrow && !a.offset) ? with_scores(l, g, &a, &scores) : quern__attention(g, &a);

@@ -4,12 +4,6 @@
 
 #include <math.h>
 
-static uint64_t seed_of(const quern__layer *l)
-{
-    json_t *seed = json_object_get(l->config, "seed");
-    return json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
-}
-
 /* Keras takes a rate, or a deviation, from 0 to 1. GaussianDropout's deviation is infinite at 1. */
 static int noise_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
@@ -27,7 +21,7 @@ static quern__id gaussian_noise(quern__layer *l, quern__graph *g, const quern__i
     (void)n;
     if (!training || deviation == 0)
         return in[0];
-    return quern__add2(g, in[0], quern__scale(g, quern__noise(g, in[0], seed_of(l)), deviation));
+    return quern__add2(g, in[0], quern__scale(g, quern__noise(g, in[0], quern__config_seed(l->config, l->seed)), deviation));
 }
 
 static quern__id gaussian_dropout(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -36,7 +30,8 @@ static quern__id gaussian_dropout(quern__layer *l, quern__graph *g, const quern_
     (void)n;
     if (!training || rate == 0)
         return in[0];
-    quern__id noise = quern__unary(g, QUERN__AFFINE, quern__noise(g, in[0], seed_of(l)), sqrt(rate / (1 - rate)), 1, 0);
+    quern__id noise = quern__unary(g, QUERN__AFFINE, quern__noise(g, in[0], quern__config_seed(l->config, l->seed)),
+                                   sqrt(rate / (1 - rate)), 1, 0);
     return quern__mul2(g, in[0], noise);
 }
 
@@ -51,7 +46,7 @@ static quern__id alpha_dropout(quern__layer *l, quern__graph *g, const quern__id
         return in[0];
     double a = 1 / sqrt((1 - rate) * (1 + rate * least * least)), b = -a * least * rate;
     quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, in[0]));
-    quern__id stays = quern__dropout(g, ones, rate, seed_of(l), quern__shared_axes(l));
+    quern__id stays = quern__dropout(g, ones, rate, quern__config_seed(l->config, l->seed), quern__shared_axes(l));
     quern__id kept = quern__select(g, stays, in[0], quern__graph_constant(g, least, QUERN_FLOAT32));
     return quern__unary(g, QUERN__AFFINE, kept, a, b, 0);
 }

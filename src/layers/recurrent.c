@@ -145,8 +145,7 @@ static bool fused(const quern__layer *l, const quern__sequence *s, bool training
 
 static quern__id seeded_dropout(quern__layer *l, quern__graph *g, quern__id x, const char *key, uint64_t salt, uint32_t shared)
 {
-    json_t *seed = json_object_get(l->config, "seed");
-    uint64_t own = (json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed) + salt;
+    uint64_t own = quern__config_seed(l->config, l->seed) + salt;
     return quern__dropout(g, x, quern__config_number(l->config, key), own, shared);
 }
 

@@ -103,6 +103,12 @@ int64_t quern__config_int(json_t *config, const char *key)
     return isfinite(v) && fabs(v) < 9e15 ? (int64_t)v : 0;
 }
 
+uint64_t quern__config_seed(json_t *config, uint64_t otherwise)
+{
+    json_t *seed = json_object_get(config, "seed");
+    return json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : otherwise;
+}
+
 bool quern__config_bool(json_t *config, const char *key) { return quern__config_int(config, key) != 0; }
 uint32_t quern__config_axes(json_t *config, const char *key, int rank)
 {

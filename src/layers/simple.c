@@ -327,10 +327,9 @@ CALL(spatial_dropout)
     (void)n;
     int rank = quern__shape_of(g, in[0])->rank, first = quern__channels_first(l) ? 2 : 1;
     uint32_t shared = 0;
-    json_t *seed = json_object_get(l->config, "seed");
     for (int i = 0; i < rank - 2; i++)
         shared |= 1u << (first + i);
-    uint64_t own = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : l->seed;
+    uint64_t own = quern__config_seed(l->config, l->seed);
     return training ? quern__dropout(g, in[0], number(l, "rate", 0), own, shared) : in[0];
 }
 
