@@ -330,7 +330,7 @@ static void average(quern__optimizer *o, quern__graph *g, quern__id *contents, q
         if (!due)
             continue;
         quern__id before = narrow(g, due);
-        contents[k] = contents[k] ? quern__assign_again(g, contents[k], now) : quern__assign(g, o->trained[k], now);
+        contents[k] = quern__assign(g, o->trained[k], now);
         quern__graph_gate(g, before);
     }
 }
@@ -370,7 +370,7 @@ static void apply(quern__optimizer *o, quern__graph *g, quern__id *gradients, qu
     for (int k = 0; k < o->n; k++) {
         quern__id fit = contents[k] && gradients[k] ? quern__constrained(g, o->constraints[k], contents[k]) : 0;
         if (fit)
-            quern__assign_again(g, contents[k], fit);
+            quern__assign(g, o->trained[k], fit);
     }
     quern__assign(g, o->iteration, quern__shift(g, iteration, 1));
 }

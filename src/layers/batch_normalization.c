@@ -71,10 +71,7 @@ static void move(quern__layer *l, quern__graph *g, quern__variable *v, id batch)
     id before = quern__assigned(g, v), old = before ? before : quern__graph_variable(g, v);
     quern_shape row = v->shape;
     id x = quern__add2(g, quern__scale(g, old, momentum), quern__scale(g, quern__reshape(g, batch, &row), 1 - momentum));
-    if (before)
-        quern__assign_again(g, before, x);
-    else
-        quern__assign(g, v, x);
+    quern__assign(g, v, x);
 }
 
 /* (x - mean) / sqrt(variance + epsilon) * gamma + beta, all along the axis. */

@@ -237,8 +237,6 @@ void quern_weight_becomes(quern_custom *self, quern_graph *g, int k, quern_node 
     quern__layer *l = self->layer;
     if (!l || k < 0 || k >= l->n_weights)
         quern__graph_fail(g, QUERN_INVALID, "there is no weight %d", k);
-    else if (quern__assigned(g, l->weights[k]))
-        quern__assign_again(g, quern__assigned(g, l->weights[k]), quern__stop_gradient(g, x));
     else
         quern__assign(g, l->weights[k], quern__stop_gradient(g, x));
 }

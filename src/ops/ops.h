@@ -295,10 +295,9 @@ typedef struct quern__each {
 quern__id quern__each_record(quern__graph *g, quern__id x, const quern__each *each, const quern_shape *shape);
 
 /* ---- variables change (update.c) ---- */
-/* Writes x into the variable at the end of the step (after all who read the old content); returns the new content. */
+/* Writes x into the variable at the end of the step (after all who read the old content, and after what earlier nodes of this step
+ * wrote into it); returns the new content. */
 quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x);
-/* The same for a variable whose new content `content` an earlier node of this step wrote (a constraint, after the optimizer). */
-quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x);
 /* The last new content that nodes so far give a variable; 0: none does. */
 quern__id quern__assigned(const quern__graph *g, const quern__variable *v);
 /* Writes x (records, steps, …) into a variable (records, room, …) at place `position` (a scalar) of its second axis; returns the

@@ -47,28 +47,25 @@ static int assign_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_assign = { .name = "assign", .ways = ways_elements, .reference = assign_reference, .updates = 1 };
 
-quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x)
-{
-    quern__id own = quern__reshape(g, x, &v->shape);
-    return own ? change(g, &quern__op_assign, &v, 1, &own, 1, NULL) : 0;
-}
-
-quern__id quern__assign_again(quern__graph *g, quern__id content, quern__id x)
-{
-    const quern__value *v = content ? quern__graph_value(g, content) : NULL;
-    quern__id in[2] = { content, v ? quern__reshape(g, x, &v->shape) : 0 }, out;
-    if (!in[1] || !quern__graph_node(g, &quern__op_assign, "assign", in, 2, NULL, &v->shape, &v->dtype, 1, &out))
-        return 0;
-    quern__graph_value(g, out)->variable = quern__graph_value(g, content)->variable;
-    return out;
-}
-
 quern__id quern__assigned(const quern__graph *g, const quern__variable *v)
 {
     for (quern__id id = quern__graph_values(g); id > 0; id--)
         if (quern__graph_value(g, id)->kind == QUERN__VALUE_NODE && quern__graph_value(g, id)->variable == v)
             return id;
     return 0;
+}
+
+quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x)
+{
+    quern__id before = quern__assigned(g, v), own = quern__reshape(g, x, &v->shape), in[2] = { before, own }, out;
+    if (!own)
+        return 0;
+    if (!before)
+        return change(g, &quern__op_assign, &v, 1, &own, 1, NULL);
+    if (!quern__graph_node(g, &quern__op_assign, "assign", in, 2, NULL, &v->shape, &v->dtype, 1, &out))
+        return 0;
+    quern__graph_value(g, out)->variable = v;
+    return out;
 }
 
 /* ---- append: inputs v, position, x ---- */
