@@ -133,18 +133,20 @@ static bool synced(const char *path)
     return ok;
 }
 
-/* What was written beside takes the place of the file. 0, or the errno of what failed. */
-static int take_place(const char *beside, const char *path)
+int quern__file_replace(const char *beside, const char *path, quern_error *err)
 {
     char folder[4096];
-    if (!synced(beside) || rename(beside, path))
-        return errno ? errno : EIO;
+    if (!synced(beside) || rename(beside, path)) {
+        int why = errno ? errno : EIO;
+        unlink(beside);
+        return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
+    }
     snprintf(folder, sizeof folder, "%s", path);
     char *slash = strrchr(folder, '/');
     if (slash)
         slash[1] = 0;
     (void)synced(slash ? folder : "."); /* some file systems cannot; the file itself is safe */
-    return 0;
+    return QUERN_OK;
 }
 
 int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, quern_error *err)
@@ -193,9 +195,7 @@ int quern__file_write(const char *path, const char *bytes, size_t n, quern_error
     if (fd >= 0 && close(fd) && !why)
         why = errno;
     if (!why)
-        why = take_place(beside, path);
-    if (!why)
-        return QUERN_OK;
+        return quern__file_replace(beside, path, err);
     unlink(beside);
     return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
 }
@@ -229,16 +229,9 @@ int quern__archive_write(const char *path, const quern__member *members, int n, 
         snprintf(why, sizeof why, "cannot be written: %s", zip_strerror(z));
         ok = false;
     }
-    if (!ok)
-        zip_discard(z);
-    int failed = ok ? take_place(beside, path) : 0;
-    if (failed) {
-        snprintf(why, sizeof why, "cannot be written: %s", strerror(failed));
-        ok = false;
-    }
-    if (!ok) {
-        unlink(beside);
-        return quern__fail(err, QUERN_IO, path, "%s", why);
-    }
-    return QUERN_OK;
+    if (ok)
+        return quern__file_replace(beside, path, err);
+    zip_discard(z);
+    unlink(beside);
+    return quern__fail(err, QUERN_IO, path, "%s", why);
 }

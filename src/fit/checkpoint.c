@@ -168,10 +168,9 @@ static int write_members(const char *path, const quern__members *all, quern_erro
         return quern__fail(err, QUERN_INVALID, path, "the name is too long");
     int status = quern__archive_write(beside, all->list, all->n, err);
     status = status < 0 ? status : keep_previous(path, err);
-    if (status >= 0 && rename(beside, path))
-        status = quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
-    if (status < 0)
-        unlink(beside);
+    if (status >= 0)
+        return quern__file_replace(beside, path, err);
+    unlink(beside);
     return status;
 }
 
