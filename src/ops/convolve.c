@@ -84,7 +84,7 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    int64_t per = s.out[0] * s.out[1] * s.out[2], each = s.in[0] * s.in[1] * s.in[2] * s.channels;
+    int64_t per = quern__space_numbers(s.out, 1), each = quern__space_numbers(s.in, s.channels);
     for (int64_t i = p.start; i < p.start + p.length; i++)
         quern__set(&c->out[0], i, 0);
     for (int64_t i = p.start / each * per; i < (p.start + p.length) / each * per; i++)
@@ -108,7 +108,7 @@ static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    int64_t per = s.out[0] * s.out[1] * s.out[2], parts = c->attr->i[13];
+    int64_t per = quern__space_numbers(s.out, 1), parts = c->attr->i[13];
     for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t f = i % s.filters, q = i / s.filters % s.channels, k = i / s.filters / s.channels % s.places,
                 part = i / s.filters / s.channels / s.places;
@@ -199,7 +199,7 @@ static bool ones(const int64_t *v) { return v[0] == 1 && v[1] == 1 && v[2] == 1;
  * image. Counted in numbers by which one is multiplied; adding one costs about as much as eight of them. */
 static bool sooner_turned(const quern__space *s)
 {
-    int64_t image = s->in[0] * s->in[1] * s->in[2], windows = s->out[0] * s->out[1] * s->out[2], k = s->places * s->channels;
+    int64_t image = quern__space_numbers(s->in, 1), windows = quern__space_numbers(s->out, 1), k = s->places * s->channels;
     int64_t wide = s->channels <= 16 ? 16 : (s->channels + 31) / 32 * 32;
     return ones(s->stride) && image * s->places * s->filters * wide < windows * (s->filters * ((k + 31) / 32 * 32) + 8 * k);
 }

@@ -58,7 +58,7 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    int64_t per = s.out[0] * s.out[1] * s.out[2] * s.channels, each = s.in[0] * s.in[1] * s.in[2] * s.channels;
+    int64_t per = quern__space_numbers(s.out, s.channels), each = quern__space_numbers(s.in, s.channels);
     for (int64_t i = p.start; i < p.start + p.length; i++)
         quern__set(&c->out[0], i, 0);
     for (int64_t i = p.start / each * per; i < (p.start + p.length) / each * per; i++) {
