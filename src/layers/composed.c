@@ -210,17 +210,9 @@ static const quern__field ftrl_fields[] = { RATE,
                                             { "beta", QUERN__F_NUMBER, "0.0" },
                                             QUERN__OPTIMIZER_FIELDS("null"),
                                             QUERN__OPTIMIZER_FIELDS_END };
-#define OPTIMIZER(ID, NAME, FIELDS, SLOTS, STEP_)           \
-    const quern__class ID = { .group = QUERN__OPTIMIZER,    \
-                              .name = NAME,                 \
-                              .aliases = "",                \
-                              .module = "keras.optimizers", \
-                              .fields = FIELDS,             \
-                              .slots = SLOTS,               \
-                              .step = STEP_ }
-OPTIMIZER(quern__adagrad, "Adagrad", adagrad_fields, adagrad_slots, adagrad_step);
-OPTIMIZER(quern__adadelta, "Adadelta", adadelta_fields, adadelta_slots, adadelta_step);
-OPTIMIZER(quern__adamax, "Adamax", beta_fields, adamax_slots, adamax_step);
-OPTIMIZER(quern__lion, "Lion", lion_fields, lion_slots, lion_step);
-OPTIMIZER(quern__lamb, "Lamb", beta_fields, lamb_slots, lamb_step);
-OPTIMIZER(quern__ftrl, "Ftrl", ftrl_fields, ftrl_slots, ftrl_step);
+const quern__class quern__adagrad = { QUERN__OPTIMIZER_ROW("Adagrad", adagrad_fields, adagrad_slots, adagrad_step) };
+const quern__class quern__adadelta = { QUERN__OPTIMIZER_ROW("Adadelta", adadelta_fields, adadelta_slots, adadelta_step) };
+const quern__class quern__adamax = { QUERN__OPTIMIZER_ROW("Adamax", beta_fields, adamax_slots, adamax_step) };
+const quern__class quern__lion = { QUERN__OPTIMIZER_ROW("Lion", lion_fields, lion_slots, lion_step) };
+const quern__class quern__lamb = { QUERN__OPTIMIZER_ROW("Lamb", beta_fields, lamb_slots, lamb_step) };
+const quern__class quern__ftrl = { QUERN__OPTIMIZER_ROW("Ftrl", ftrl_fields, ftrl_slots, ftrl_step) };

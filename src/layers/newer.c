@@ -292,17 +292,9 @@ static const quern__field schedule_free_fields[] = { RATE("0.0025"),
                                                      { "warmup_steps", QUERN__F_INT, "0" },
                                                      QUERN__OPTIMIZER_FIELDS("null"),
                                                      QUERN__OPTIMIZER_FIELDS_END };
-#define OPTIMIZER(ID, NAME, FIELDS, SLOTS, STEP_, ...)      \
-    const quern__class ID = { .group = QUERN__OPTIMIZER,    \
-                              .name = NAME,                 \
-                              .aliases = "",                \
-                              .module = "keras.optimizers", \
-                              .fields = FIELDS,             \
-                              .slots = SLOTS,               \
-                              .step = STEP_,                \
-                              __VA_ARGS__ }
-OPTIMIZER(quern__nadam, "Nadam", nadam_fields, nadam_slots, nadam_step, .begin = nadam_begin);
-OPTIMIZER(quern__adafactor, "Adafactor", adafactor_fields, adafactor_slots, adafactor_step, .begin = NULL);
-OPTIMIZER(quern__muon, "Muon", muon_fields, muon_slots, muon_step, .begin = NULL);
-OPTIMIZER(quern__schedule_free_adamw, "ScheduleFreeAdamW", schedule_free_fields, two_slots, schedule_free_step,
-          .fresh = schedule_free_fresh);
+const quern__class quern__nadam = { QUERN__OPTIMIZER_ROW("Nadam", nadam_fields, nadam_slots, nadam_step), .begin = nadam_begin };
+const quern__class quern__adafactor = { QUERN__OPTIMIZER_ROW("Adafactor", adafactor_fields, adafactor_slots, adafactor_step) };
+const quern__class quern__muon = { QUERN__OPTIMIZER_ROW("Muon", muon_fields, muon_slots, muon_step) };
+const quern__class quern__schedule_free_adamw = {
+    QUERN__OPTIMIZER_ROW("ScheduleFreeAdamW", schedule_free_fields, two_slots, schedule_free_step), .fresh = schedule_free_fresh
+};

@@ -71,18 +71,10 @@ static const quern__field adam_fields[] = { RATE, BETAS, QUERN__OPTIMIZER_FIELDS
 static const quern__field adamw_fields[] = { RATE, QUERN__OPTIMIZER_DECAY("0.004"), BETAS, QUERN__OPTIMIZER_COMMON,
                                              QUERN__OPTIMIZER_FIELDS_END };
 
-#define OPTIMIZER(ID, NAME, FIELDS, SLOTS, STEP)                   \
-    static const quern__class ID = { .group = QUERN__OPTIMIZER,    \
-                                     .name = NAME,                 \
-                                     .aliases = "",                \
-                                     .module = "keras.optimizers", \
-                                     .fields = FIELDS,             \
-                                     .slots = SLOTS,               \
-                                     .step = STEP }
-OPTIMIZER(sgd_class, "SGD", sgd_fields, sgd_slots, sgd_step);
-OPTIMIZER(rmsprop_class, "RMSprop", rmsprop_fields, rmsprop_slots, rmsprop_step);
-OPTIMIZER(adam_class, "Adam", adam_fields, adam_slots, adam_step);
-OPTIMIZER(adamw_class, "AdamW", adamw_fields, adam_slots, adam_step);
+static const quern__class sgd_class = { QUERN__OPTIMIZER_ROW("SGD", sgd_fields, sgd_slots, sgd_step) };
+static const quern__class rmsprop_class = { QUERN__OPTIMIZER_ROW("RMSprop", rmsprop_fields, rmsprop_slots, rmsprop_step) };
+static const quern__class adam_class = { QUERN__OPTIMIZER_ROW("Adam", adam_fields, adam_slots, adam_step) };
+static const quern__class adamw_class = { QUERN__OPTIMIZER_ROW("AdamW", adamw_fields, adam_slots, adam_step) };
 const quern__class *const quern__optimizer_classes[] = { &sgd_class,
                                                          &rmsprop_class,
                                                          &adam_class,

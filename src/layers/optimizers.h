@@ -57,6 +57,11 @@ quern__id quern__squares(quern__graph *g, quern__id gradient);
 #define QUERN__OPTIMIZER_FIELDS_END \
     { "exclude_from_weight_decay", QUERN__F_ANY, "null" }, { 0 }
 
+/* What every optimizer's row begins with. */
+#define QUERN__OPTIMIZER_ROW(NAME, FIELDS, SLOTS, STEP)                                                                     \
+    .group = QUERN__OPTIMIZER, .name = NAME, .aliases = "", .module = "keras.optimizers", .fields = FIELDS, .slots = SLOTS, \
+    .step = STEP
+
 /* composed.c */
 extern const quern__class quern__adagrad, quern__adadelta, quern__adamax, quern__lion, quern__lamb, quern__ftrl;
 /* newer.c, nested.c */
