@@ -44,6 +44,7 @@ static void find_roots(quern__making *m)
     }
     for (int k = 0; k < m->n_outputs; k++)
         m->uses[root[m->outputs[k]]] += 2;
+    memcpy(m->views, root, ((size_t)m->n_values + 1) * sizeof *root);
 }
 
 /* An op that may work in place takes over its input's memory when nobody else reads it. */
@@ -67,6 +68,8 @@ static void share_in_place(quern__making *m)
 
 static void lifetimes(quern__making *m)
 {
+    for (int id = 0; id <= m->n_values; id++)
+        m->born[id] = m->dies[id] = -1;
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
         int phase = m->p->entries[e].phase;
@@ -100,14 +103,13 @@ static int gather(const quern__making *m, quern__piece *pieces, quern_error *err
 {
     int n = 0;
     for (int id = 1; id <= m->n_values; id++) {
-        if (m->p->root[id] != id || m->born[id] < 0 || !quern__making_in_slab(m, id))
+        if (m->born[id] < 0 || !quern__making_in_slab(m, id))
             continue;
-        quern_shape s = quern__making_shape(m, id);
-        size_t bytes;
-        if (!quern__shape_bytes(&s, quern__graph_value(m->g, id)->dtype, &bytes) || bytes > SIZE_MAX / 4)
+        int64_t bytes = quern__making_bytes(m, id);
+        if (bytes < 0)
             return quern__fail(err, QUERN_SHAPE, "plan", "a value of the model is too large");
         int32_t last = m->dies[id] < m->p->n_phases ? m->dies[id] : m->p->n_phases - 1;
-        pieces[n++] = (quern__piece){ .id = id, .born = m->born[id], .dies = last, .bytes = (bytes + 63) & ~(size_t)63 };
+        pieces[n++] = (quern__piece){ .id = id, .born = m->born[id], .dies = last, .bytes = (size_t)bytes };
     }
     return n;
 }
@@ -207,7 +209,11 @@ static int make(quern__making *m, quern_error *err)
         return status;
     share_in_place(m);
     lifetimes(m);
-    status = place(m, err);
+    if (m->thrift) {
+        status = quern__making_merge(m, err);
+        lifetimes(m);
+    }
+    status = status < 0 ? status : place(m, err);
     return status < 0 ? status : make_calls(m, err);
 }
 
@@ -221,10 +227,11 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
         .g = g, .p = p, .outputs = outputs, .n_outputs = n_outputs, .n_values = values, .n_nodes = nodes, .thrift = thrift
     };
     m.splits = quern__alloc(v * sizeof *m.splits);
+    m.views = quern__alloc(v * sizeof *m.views);
     m.live = quern__zalloc(2 * n, sizeof *m.live);
     m.phase = quern__zalloc(n, sizeof *m.phase);
     m.born = quern__zalloc(3 * v, sizeof *m.born);
-    bool ok = p && m.splits && m.live && m.phase && m.born;
+    bool ok = p && m.splits && m.views && m.live && m.phase && m.born;
     if (ok) {
         *p = (quern__plan){ .graph = g, .capacity = capacity, .batch = capacity };
         p->entries = quern__zalloc(n, sizeof *p->entries);
@@ -240,13 +247,13 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
         m.dies = m.born + v;
         m.uses = m.dies + v;
         for (size_t i = 0; i < v; i++) {
-            m.born[i] = m.dies[i] = -1;
             p->offset[i] = -1;
             m.splits[i] = (quern__split){ -1, 0 };
         }
         status = make(&m, err);
     }
     quern__free(m.splits);
+    quern__free(m.views);
     quern__free(m.live);
     quern__free(m.phase);
     quern__free(m.born);

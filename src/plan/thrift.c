@@ -1,0 +1,260 @@
+/* The order of nodes that goes by memory: what sets memory free runs first, else what stands first. Each entry is a phase of its
+ * own then; afterwards entries that need not wait for each other become one phase again where that takes no more than the most that
+ * lives at a time anyway, so that threads wait less often. */
+#include "making.h"
+
+#include <string.h>
+
+/* Who must run before whom, as lists behind each other: those of node n are list[first[n]] … list[first[n + 1] - 1]. */
+typedef struct lists {
+    int32_t *first, *list;
+} lists;
+
+typedef struct thrifty {
+    quern__making *m;
+    lists readers;  /* by root value: nodes that read it                 */
+    lists later;    /* by node: those that wait for it                   */
+    int32_t *waits; /* by node: how many it still waits for              */
+    int32_t *left;  /* by root value: how many inputs still read it      */
+    int32_t *seen;  /* by node: the last for which it was noted          */
+    int32_t *ready; /* nodes that wait for nobody, as they stand         */
+    int n_ready;
+    int64_t *bytes; /* by root value: what it takes in the slab          */
+} thrifty;
+
+static bool runs(const quern__making *m, int n) { return m->live[n] && !quern__graph_node_at(m->g, n)->op->view; }
+
+/* Turns counts, which stand one place further, into where lists begin, and makes room for them. */
+static bool begin_lists(lists *l, int n)
+{
+    for (int i = 0; i < n; i++)
+        l->first[i + 1] += l->first[i];
+    l->list = quern__alloc(((size_t)l->first[n] + 1) * sizeof *l->list);
+    return l->list != NULL;
+}
+
+/* Who reads each value. */
+static bool find_readers(thrifty *t)
+{
+    quern__making *m = t->m;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int n = 0; n < m->n_nodes; n++) {
+            const quern__node *node = quern__graph_node_at(m->g, n);
+            for (int i = 0; runs(m, n) && i < node->n_in; i++) {
+                quern__id r = m->p->root[node->in[i]];
+                if (pass == 0)
+                    t->readers.first[r + 1]++;
+                else
+                    t->readers.list[t->readers.first[r]++] = n;
+            }
+        }
+        if (pass == 0 && !begin_lists(&t->readers, m->n_values + 1))
+            return false;
+    }
+    memmove(t->readers.first + 1, t->readers.first, ((size_t)m->n_values + 1) * sizeof *t->readers.first);
+    t->readers.first[0] = 0;
+    return true;
+}
+
+/* Notes that node n waits for node k, once. */
+static void wait_for(thrifty *t, int n, int k, int pass)
+{
+    if (k == n || t->seen[k] == n || !runs(t->m, k))
+        return;
+    t->seen[k] = n;
+    if (pass == 0) {
+        t->waits[n]++;
+        t->later.first[k + 1]++;
+    } else
+        t->later.list[t->later.first[k]++] = n;
+}
+
+/* What makes its inputs and its gate, and for an update all who read the old content. */
+static void find_waits(thrifty *t, int n, int pass)
+{
+    quern__making *m = t->m;
+    const quern__node *node = quern__graph_node_at(m->g, n);
+    for (int i = 0; i <= node->n_in; i++) {
+        quern__id id = i < node->n_in ? node->in[i] : node->gate;
+        const quern__value *v = quern__graph_value(m->g, m->p->root[id]);
+        if (id && v->kind == QUERN__VALUE_NODE)
+            wait_for(t, n, v->node, pass);
+    }
+    for (int u = 0; u < node->n_out && u < node->op->updates; u++) {
+        quern__id r = m->p->root[node->in[u]];
+        for (int i = t->readers.first[r]; i < t->readers.first[r + 1]; i++)
+            wait_for(t, n, t->readers.list[i], pass);
+    }
+}
+
+static bool find_order(thrifty *t)
+{
+    quern__making *m = t->m;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int n = 0; n < m->n_nodes; n++)
+            t->seen[n] = -1;
+        for (int n = 0; n < m->n_nodes; n++)
+            if (runs(m, n))
+                find_waits(t, n, pass);
+        if (pass == 0 && !begin_lists(&t->later, m->n_nodes))
+            return false;
+    }
+    memmove(t->later.first + 1, t->later.first, (size_t)m->n_nodes * sizeof *t->later.first);
+    t->later.first[0] = 0;
+    return true;
+}
+
+/* Bytes more that live behind a node: what it makes, less what it reads last. */
+static int64_t growth(const thrifty *t, const quern__node *node)
+{
+    const quern__id *root = t->m->p->root;
+    int64_t more = 0;
+    for (int k = 0; k < node->n_out; k++)
+        more += t->bytes[node->out[k]];
+    for (int i = 0; i < node->n_in; i++) {
+        quern__id r = root[node->in[i]];
+        int32_t own = 0;
+        bool counted = !t->bytes[r];
+        for (int k = 0; k < node->n_in && !counted; k++) {
+            own += root[node->in[k]] == r;
+            counted = k < i && root[node->in[k]] == r;
+        }
+        more -= !counted && t->left[r] == own ? t->bytes[r] : 0;
+    }
+    return more;
+}
+
+static void insert(thrifty *t, int n)
+{
+    int i = t->n_ready++;
+    for (; i > 0 && t->ready[i - 1] > n; i--)
+        t->ready[i] = t->ready[i - 1];
+    t->ready[i] = n;
+}
+
+/* Of the nodes that are ready: the one that sets most memory free, else the first. */
+static int next_of(thrifty *t)
+{
+    int best = 0;
+    int64_t least = 0;
+    for (int i = 0; i < t->n_ready; i++) {
+        int64_t more = growth(t, quern__graph_node_at(t->m->g, t->ready[i]));
+        if (more < least) {
+            least = more;
+            best = i;
+        }
+    }
+    int n = t->ready[best];
+    memmove(t->ready + best, t->ready + best + 1, (size_t)(--t->n_ready - best) * sizeof *t->ready);
+    return n;
+}
+
+static void finish(thrifty *t, int n)
+{
+    quern__making *m = t->m;
+    const quern__node *node = quern__graph_node_at(m->g, n);
+    m->done[n] = true;
+    for (int i = 0; i < node->n_in; i++)
+        t->left[m->p->root[node->in[i]]]--;
+    for (int i = t->later.first[n]; i < t->later.first[n + 1]; i++)
+        if (--t->waits[t->later.list[i]] == 0)
+            insert(t, t->later.list[i]);
+}
+
+static void look(thrifty *t)
+{
+    quern__making *m = t->m;
+    for (int id = 1; id <= m->n_values; id++) {
+        int64_t bytes = quern__making_bytes(m, id);
+        t->left[id] = m->uses[id];
+        t->bytes[id] = bytes > 0 && bytes < INT64_MAX / 1024 ? bytes : 0;
+    }
+    for (int n = 0; n < m->n_nodes; n++) {
+        m->done[n] = !runs(m, n);
+        if (!m->done[n] && !t->waits[n])
+            insert(t, n);
+    }
+}
+
+int quern__making_order_thrifty(quern__making *m, quern_error *err)
+{
+    size_t values = (size_t)m->n_values + 2, nodes = (size_t)m->n_nodes + 2;
+    thrifty t = { .m = m, .bytes = quern__zalloc(values, sizeof *t.bytes) };
+    int32_t *room = quern__zalloc(2 * values + 4 * nodes, sizeof *room);
+    int placed = 0, wanted = 0, status = QUERN_OK;
+    if (room) {
+        t.left = room;
+        t.readers.first = t.left + values;
+        t.later.first = t.readers.first + values;
+        t.waits = t.later.first + nodes;
+        t.seen = t.waits + nodes;
+        t.ready = t.seen + nodes;
+    }
+    if (!room || !t.bytes || !find_readers(&t) || !find_order(&t))
+        status = quern__fail_memory(err, values * sizeof *t.bytes);
+    else
+        look(&t);
+    for (int n = 0; n < m->n_nodes; n++)
+        wanted += runs(m, n);
+    while (status >= 0 && t.n_ready) {
+        int n = next_of(&t);
+        m->p->entries[placed] = (quern__entry){ .node = quern__graph_node_at(m->g, n), .phase = placed, .barrier = placed > 0 };
+        m->phase[n] = placed++;
+        finish(&t, n);
+    }
+    if (status >= 0 && placed < wanted)
+        status = quern__fail(err, QUERN_INTERNAL, "plan", "%d nodes wait for each other", wanted - placed);
+    m->p->n_entries = m->p->n_phases = placed;
+    quern__free(t.readers.list);
+    quern__free(t.later.list);
+    quern__free(room);
+    quern__free(t.bytes);
+    return status;
+}
+
+/* ---- phases ---- */
+
+/* Bytes that live while each entry runs into `live`, and those of values made there into `made`; the most is returned. */
+static int64_t count_living(const quern__making *m, int64_t *live, int64_t *made)
+{
+    int64_t most = 0, now = 0;
+    for (int id = 1; id <= m->n_values; id++) {
+        int64_t bytes = quern__making_bytes(m, id);
+        if (bytes <= 0 || m->born[id] < 0)
+            continue;
+        live[m->born[id]] += bytes;
+        made[m->born[id]] += bytes;
+        if (m->dies[id] < m->p->n_entries - 1)
+            live[m->dies[id] + 1] -= bytes;
+    }
+    for (int e = 0; e < m->p->n_entries; e++) {
+        live[e] = now += live[e];
+        most = now > most ? now : most;
+    }
+    return most;
+}
+
+int quern__making_merge(quern__making *m, quern_error *err)
+{
+    quern__plan *p = m->p;
+    size_t n = (size_t)p->n_entries + 1;
+    int64_t *live = quern__zalloc(2 * n, sizeof *live), within = 0;
+    if (!live)
+        return quern__fail_memory(err, 2 * n * sizeof *live);
+    int64_t *made = live + n, most = count_living(m, live, made);
+    int32_t phase = -1;
+    for (int i = 0; i < m->n_nodes; i++)
+        m->done[i] = !runs(m, i);
+    for (int e = 0; e < p->n_entries; e++) {
+        int node = quern__graph_value(m->g, p->entries[e].node->out[0])->node;
+        bool apart = phase < 0 || within + made[e] > most || quern__making_ready(m, node, phase) != 1;
+        phase += apart;
+        within = apart ? live[e] : within + made[e];
+        p->entries[e].barrier = apart && phase > 0;
+        p->entries[e].phase = m->phase[node] = phase;
+        m->done[node] = true;
+    }
+    p->n_phases = phase + 1;
+    quern__free(live);
+    return QUERN_OK;
+}
