@@ -56,7 +56,8 @@ static void take_name(char *words, char *name, size_t size)
         as--;
     if (as - words >= 3 && !strncmp(as - 2, "as", 2) && strchr(" \t\n", as[-3])) {
         snprintf(name, size, "%s", start);
-        as[-3] = 0;
+        for (char *p = as - 3; p >= words && strchr(" \t\n", *p); p--)
+            *p = 0;
     }
 }
 
