@@ -75,10 +75,10 @@ static void pipelines_branch(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m =
-        quern_model_from_words("input 3 name=a as a | dense 4 relu\n   as left | input 3 name=b | dense 4 | add @left | dense 2 as p"
-                               " | @left | dense 1 as q | output @p @q",
-                               1, &err);
+    quern_model *m = quern_model_from_words(
+        "input 3 name=a as a | dense 4 relu\n   as left | input 3 name=b | dense 4 | add @left | dense 2 as p"
+        " | @left | dense 1 as q | output @p @q",
+        1, &err);
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
     assert_int_equal(quern_model_inputs(m), 2);
