@@ -56,11 +56,15 @@ int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quer
         return quern__fail_memory(err, (size_t)values * 5);
     }
     mark(g, wrt, n, needed);
+    quern__graph_gradient_of(g, quern__graph_value(g, loss)->node);
     gradient[loss] =
         seed ? seed
              : quern__broadcast(g, quern__graph_constant(g, 1, quern__graph_value(g, loss)->dtype), quern__shape_of(g, loss));
-    for (int k = nodes - 1; k >= 0; k--)
+    for (int k = nodes - 1; k >= 0; k--) {
+        quern__graph_gradient_of(g, k);
         step_back(g, k, needed, gradient);
+    }
+    quern__graph_gradient_of(g, -1);
     for (int i = 0; i < n; i++)
         out[i] = gradient[wrt[i]];
     quern__free(needed);

@@ -14,7 +14,8 @@ struct quern__graph {
     int n_scopes, cap_scopes;
     char **scopes; /* every scope name seen, the last is the present one */
     const char *scope;
-    quern__id gate; /* of the nodes that come */
+    quern__id gate; /* of the nodes that come; so is `of` */
+    int32_t of;
 };
 
 /* Room for one more element of an array that doubles. */
@@ -42,6 +43,7 @@ quern__graph *quern__graph_new(void)
     }
     g->values[0] = &g->none;
     g->scope = "";
+    g->of = -1;
     return g;
 }
 
@@ -103,6 +105,8 @@ quern__id quern__graph_gate(quern__graph *g, quern__id gate)
     g->gate = gate;
     return before;
 }
+
+void quern__graph_gradient_of(quern__graph *g, int node) { g->of = node; }
 
 static quern__id add_value(quern__graph *g, quern__value value)
 {
@@ -166,9 +170,15 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
     }
     for (int i = 0; i < n_in; i++)
         ids[i] = in[i];
-    *node = (quern__node){
-        .op = op, .name = name, .scope = g->scope, .n_in = n_in, .n_out = n_out, .in = ids, .out = ids + n_in, .gate = g->gate
-    };
+    *node = (quern__node){ .op = op,
+                           .name = name,
+                           .scope = g->scope,
+                           .n_in = n_in,
+                           .n_out = n_out,
+                           .in = ids,
+                           .out = ids + n_in,
+                           .gate = g->gate,
+                           .of = g->of };
     if (attr)
         node->attr = *attr;
     g->nodes[g->n_nodes++] = node;

@@ -68,6 +68,7 @@ typedef struct quern__node {
     quern__id *in, *out;
     quern__id gate; /* a number that a node makes: where it is 0 in a step this node is left out, and what it would write stays as
                        it was; 0: none */
+    int32_t of;     /* of a node on the way back: whose gradient it is part of; -1: it is none */
     quern__attr attr;
 } quern__node;
 
@@ -88,6 +89,9 @@ void quern__graph_scope(quern__graph *g, const char *scope);
 
 /* Nodes made from here on have that gate (0: none); returns the one before. */
 quern__id quern__graph_gate(quern__graph *g, quern__id gate);
+
+/* Nodes made from here on are part of the gradient of that node (-1: of none). */
+void quern__graph_gradient_of(quern__graph *g, int node);
 
 /* Leaves. A variable asked for twice is the same leaf. */
 quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_shape *shape);

@@ -155,9 +155,21 @@ static int attention_slope_reference(const quern__call *c, int64_t begin, int64_
     return 0;
 }
 
-const quern__op quern__op_attention_slope = { .name = "attention_slope",
-                                              .ways = quern__ways_rows,
-                                              .reference = attention_slope_reference };
+/* Products of every query with the keys and of its shares with the values; on the way back the scores again, and four more. */
+static double attention_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    (void)attr, (void)out;
+    return 2.0 * (double)quern_shape_count(in) * (double)in[1].dims[1];
+}
+
+static double slope_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    return 2.5 * attention_work(attr, in, out);
+}
+
+const quern__op quern__op_attention_slope = {
+    .name = "attention_slope", .ways = quern__ways_rows, .reference = attention_slope_reference, .work = slope_work
+};
 
 static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
@@ -181,9 +193,11 @@ static void attention_gradient(quern__graph *g, const quern__node *node, const q
             dx[i] = out[i];
 }
 
-const quern__op quern__op_attention = {
-    .name = "attention", .ways = quern__ways_rows, .gradient = attention_gradient, .reference = attention_reference
-};
+const quern__op quern__op_attention = { .name = "attention",
+                                        .ways = quern__ways_rows,
+                                        .gradient = attention_gradient,
+                                        .reference = attention_reference,
+                                        .work = attention_work };
 
 /* Whether the arrays belong together. */
 static bool fits(const quern_shape *q, const quern_shape *k, const quern_shape *v, const quern_shape *mask, int heads, int shared)

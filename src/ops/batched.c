@@ -18,6 +18,11 @@ static int batched_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+static double batched_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    return (double)quern_shape_count(out) * (double)in[0].dims[in[0].rank - (attr->i[0] ? 2 : 1)];
+}
+
 static void batched_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
 {
     quern__id a = node->in[0], b = node->in[1], dy = dys[0];
@@ -26,9 +31,11 @@ static void batched_gradient(quern__graph *g, const quern__node *node, const que
     dx[1] = tb ? quern__batched_matmul(g, dy, a, true, ta) : quern__batched_matmul(g, a, dy, !ta, false);
 }
 
-const quern__op quern__op_batched_matmul = {
-    .name = "batched_matmul", .ways = quern__ways_rows, .gradient = batched_gradient, .reference = batched_reference
-};
+const quern__op quern__op_batched_matmul = { .name = "batched_matmul",
+                                             .ways = quern__ways_rows,
+                                             .gradient = batched_gradient,
+                                             .reference = batched_reference,
+                                             .work = batched_work };
 
 quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb)
 {

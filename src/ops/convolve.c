@@ -124,15 +124,37 @@ static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+static double work_of(const quern_shape *made, const quern_shape *kernel)
+{
+    return (double)quern_shape_count(made) * (double)quern_shape_count(kernel) / (double)made->dims[made->rank - 1];
+}
+
+double quern__work_forth(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    (void)attr;
+    return work_of(out, &in[1]);
+}
+
+double quern__work_back(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    (void)attr, (void)out;
+    return work_of(&in[0], &in[1]);
+}
+
+double quern__work_weights(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    return work_of(&in[1], out) / (double)attr->i[13];
+}
+
 int quern__ways_eighths(const quern__graph *g, const quern__node *node)
 {
     (void)g, (void)node;
     return QUERN__WAY_EIGHTHS;
 }
 
-const quern__op quern__op_convolve_weights = { .name = "convolve_weights",
-                                               .ways = quern__ways_eighths,
-                                               .reference = weights_reference };
+const quern__op quern__op_convolve_weights = {
+    .name = "convolve_weights", .ways = quern__ways_eighths, .reference = weights_reference, .work = quern__work_weights
+};
 
 quern__id quern__add_parts(quern__graph *g, quern__id parts, int64_t count, const quern_shape *kernel)
 {
@@ -240,12 +262,18 @@ static void back_gradient(quern__graph *g, const quern__node *node, const quern_
     dy[1] = weights_of(g, dx[0], y, w, &f);
 }
 
-const quern__op quern__op_convolve = {
-    .name = "convolve", .ways = quern__ways_rows, .gradient = convolve_gradient, .reference = convolve_reference, .whole = 6
-};
-const quern__op quern__op_convolve_back = {
-    .name = "convolve_back", .ways = quern__ways_rows, .gradient = back_gradient, .reference = back_reference, .whole = 6
-};
+const quern__op quern__op_convolve = { .name = "convolve",
+                                       .ways = quern__ways_rows,
+                                       .gradient = convolve_gradient,
+                                       .reference = convolve_reference,
+                                       .work = quern__work_forth,
+                                       .whole = 6 };
+const quern__op quern__op_convolve_back = { .name = "convolve_back",
+                                            .ways = quern__ways_rows,
+                                            .gradient = back_gradient,
+                                            .reference = back_reference,
+                                            .work = quern__work_back,
+                                            .whole = 6 };
 
 /* Whether w is a kernel of the frame, and x has as many axes and `own` channels. */
 static bool fits(quern__graph *g, quern__id x, quern__id w, const quern__frame *f, int own)

@@ -60,9 +60,9 @@ static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_depthwise_weights = { .name = "depthwise_weights",
-                                                .ways = quern__ways_eighths,
-                                                .reference = weights_reference };
+const quern__op quern__op_depthwise_weights = {
+    .name = "depthwise_weights", .ways = quern__ways_eighths, .reference = weights_reference, .work = quern__work_weights
+};
 
 static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__id w, const quern__frame *f)
 {
@@ -94,12 +94,18 @@ static void back_gradient(quern__graph *g, const quern__node *node, const quern_
     dy[1] = weights_of(g, dx[0], y, w, &f);
 }
 
-const quern__op quern__op_depthwise = {
-    .name = "depthwise", .ways = quern__ways_rows, .gradient = depthwise_gradient, .reference = depthwise_reference, .whole = 2
-};
-const quern__op quern__op_depthwise_back = {
-    .name = "depthwise_back", .ways = quern__ways_rows, .gradient = back_gradient, .reference = back_reference, .whole = 2
-};
+const quern__op quern__op_depthwise = { .name = "depthwise",
+                                        .ways = quern__ways_rows,
+                                        .gradient = depthwise_gradient,
+                                        .reference = depthwise_reference,
+                                        .work = quern__work_forth,
+                                        .whole = 2 };
+const quern__op quern__op_depthwise_back = { .name = "depthwise_back",
+                                             .ways = quern__ways_rows,
+                                             .gradient = back_gradient,
+                                             .reference = back_reference,
+                                             .work = quern__work_back,
+                                             .whole = 2 };
 
 quern__id quern__depthwise(quern__graph *g, quern__id x, quern__id w, const quern__frame *f)
 {

@@ -30,6 +30,13 @@ static int matmul_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+static double matmul_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    int64_t rows, columns;
+    quern__as_matrix(in, &rows, &columns);
+    return (double)quern_shape_count(out) * (double)(attr->i[0] ? rows : columns);
+}
+
 /* ---- a matrix as panels, for kernels that read it often. i[0]: its transpose; f: none ---- */
 
 static int pack_reference(const quern__call *c, int64_t begin, int64_t end)
@@ -69,7 +76,7 @@ static void matmul_gradient(quern__graph *g, const quern__node *node, const quer
 }
 
 const quern__op quern__op_matmul = {
-    .name = "matmul", .ways = ways_product, .gradient = matmul_gradient, .reference = matmul_reference
+    .name = "matmul", .ways = ways_product, .gradient = matmul_gradient, .reference = matmul_reference, .work = matmul_work
 };
 
 quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb)

@@ -86,6 +86,9 @@ typedef struct quern__op {
      * NULL: nothing flows back. */
     void (*gradient)(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx);
     quern__kernel *reference;
+    /* How many products it adds up, for closed shapes: what its time is estimated by. NULL: it takes as long as reading and writing
+     * its numbers does. */
+    double (*work)(const quern__attr *attr, const quern_shape *in, const quern_shape *out);
     bool view;       /* output 0 is input 0 in another shape: nothing is computed            */
     bool in_place;   /* output 0 may lie where input 0 lies when both have the same size     */
     uint32_t inner;  /* bit k: output k is the kernel's own, in an order of its own          */

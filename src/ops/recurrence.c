@@ -262,17 +262,34 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
         dx[at_own] = quern__unbroadcast(g, through, quern__shape_of(g, own_bias));
 }
 
+/* The product of the state at each step, and on the way back of what flows to it. */
+static double recurrence_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    (void)in;
+    const quern_shape *h = &out[QUERN__FORTH_H];
+    return (double)quern_shape_count(h) * (double)(gates_of((int)attr->i[0]) * h->dims[h->rank - 1]);
+}
+
+static double back_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    (void)in;
+    const quern_shape *dz = &out[QUERN__BACK_DZ];
+    return (double)quern_shape_count(dz) * (double)dz->dims[dz->rank - 1] / gates_of((int)attr->i[0]);
+}
+
 const quern__op quern__op_recurrence = { .name = "recurrence",
                                          .ways = quern__ways_rows,
                                          .slice = QUERN__RECUR_SLICE,
                                          .inner = 1u << QUERN__FORTH_LEFT | 1u << QUERN__FORTH_WORK,
                                          .gradient = recurrence_gradient,
-                                         .reference = recurrence_reference };
+                                         .reference = recurrence_reference,
+                                         .work = recurrence_work };
 const quern__op quern__op_recurrence_back = { .name = "recurrence_back",
                                               .ways = quern__ways_rows,
                                               .slice = QUERN__RECUR_SLICE,
                                               .inner = 1u << QUERN__BACK_WORK,
-                                              .reference = back_reference };
+                                              .reference = back_reference,
+                                              .work = back_work };
 
 void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, quern__id *c)
 {
