@@ -103,7 +103,8 @@ QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *da
  * and 1.5 MiB. Callbacks and generators of the caller are not seen: what they hold when the plan is made is counted, what they ask
  * for later is not. */
 typedef struct quern_plan {
-    size_t total, smallest; /* of this plan; of the one that takes least, below which nothing trains       */
+    size_t total, smallest; /* of this plan; of the one that takes least, below which nothing trains: 0 when it was not looked for,
+                               because quern_fit_generator had found one that fits                      */
     size_t budget;          /* SIZE_MAX: nothing limits                                                     */
     size_t weights, gradients, optimizer, activations;
     size_t workspace;       /* stacks: kernels keep packed copies and tiles there                                 */
@@ -116,14 +117,18 @@ typedef struct quern_plan {
     int32_t max_queue_size; /* chosen: at most what was asked for                                           */
     int32_t frugal; /* true: memory goes before time; threads wait after every call, weights are updated as soon as their gradients
                        are there. The numbers are the same, bit for bit                                     */
-    int32_t fits, reserved;
-    char limit[48];   /* what sets the budget: "memory", "memory cgroup", …; empty: nothing                 */
-    char largest[16]; /* name of the largest part                                                           */
+    int32_t recompute; /* of 10: how many of the values of the way forward are computed again on the way back instead of being
+                          kept, the more the less memory there is; 0: none. The numbers are the same, bit for bit */
+    int32_t fits;
+    double seconds, slower; /* of a step on two threads, roughly estimated: for comparing plans; and how many times that of the
+                               fastest plan                                                             */
+    char limit[48];         /* what sets the budget: "memory", "memory cgroup", …; empty: nothing                 */
+    char largest[16];       /* name of the largest part                                                           */
 } quern_plan;
 /* Plans training with these options (NULL: Keras's defaults) before anything is read, for `train` (NULL: a file that is not known
- * yet). Choices change no number and are made only as far as the budget asks for them, the cheapest first: a shorter queue, then a
- * frugal plan. QUERN_OK, or QUERN_BUDGET when nothing fits; `out` is filled then too. quern_fit_generator does the same by itself
- * when there is a limit, and refuses in the same way. The model keeps the plan. */
+ * yet). Choices change no number and are made only as far as the budget asks for them, the cheapest first: a shorter queue, a
+ * frugal plan, then values that are computed again. QUERN_OK, or QUERN_BUDGET when nothing fits; `out` is filled then too.
+ * quern_fit_generator does the same by itself when there is a limit, and refuses in the same way. The model keeps the plan. */
 QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err);
 /* What lives within a step: bytes by phase of the training plan that was made last, from one barrier of the threads to the next,
  * into `live`, which has room for `room` of them. Returns how many there are; 0 when there is no plan. */

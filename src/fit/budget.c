@@ -46,10 +46,10 @@ typedef struct budgeting {
 } budgeting;
 
 /* Plans the programs of a run; the slab that the larger of them needs. */
-static int plan_programs(budgeting *b, bool frugal, quern_error *err)
+static int plan_programs(budgeting *b, int thrift, quern_error *err)
 {
     quern_model *m = b->m;
-    quern__model_set_thrift(m, frugal);
+    quern__model_set_thrift(m, thrift);
     int64_t size = b->queue.spec.batch_size;
     int status = quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
     if (status >= 0 && b->o->validation_data)
@@ -66,7 +66,9 @@ static int plan_programs(budgeting *b, bool frugal, quern_error *err)
     p->gradients = train->gradient_bytes;
     p->activations = slab - p->gradients + weighing_bytes(m, size) + 128;
     p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
-    p->frugal = frugal;
+    p->seconds = train->seconds;
+    p->frugal = thrift != QUERN__THRIFT_NONE;
+    p->recompute = m->programs[QUERN__TRAIN].recomputed ? thrift - QUERN__THRIFT_RECOMPUTE + 1 : 0;
     return QUERN_OK;
 }
 
@@ -113,34 +115,34 @@ static bool shorten_queue(budgeting *b, int wanted)
     return b->plan->total <= b->plan->budget;
 }
 
-/* Both kinds of plan, as far as they are needed: the fast one first. */
-static int choose(budgeting *b, bool always, quern_error *err)
+/* Plans one after the other, the fastest first, until one fits; with `all`, or when none does, to the end, so that the least is
+ * known. */
+static int choose(budgeting *b, bool all, quern_error *err)
 {
-    quern_plan *p = b->plan;
-    int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10, status = plan_programs(b, false, err);
-    if (status < 0)
-        return status;
-    p->fits = shorten_queue(b, wanted);
-    quern_plan fast = *p;
-    add_up(b, 1);
-    size_t least = p->total;
-    *p = fast;
-    if (!p->fits || always) {
-        status = plan_programs(b, true, err);
+    quern_plan *p = b->plan, chosen = { 0 };
+    int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10, thrift = QUERN__THRIFT_NONE, own = thrift, status = QUERN_OK;
+    size_t least = SIZE_MAX;
+    double fastest = 0;
+    for (; thrift <= QUERN__THRIFT_MOST && (all || !chosen.fits); thrift++) {
+        status = plan_programs(b, thrift, err);
         if (status < 0)
             return status;
-        bool fits = shorten_queue(b, wanted);
-        quern_plan frugal = *p;
+        if (thrift >= QUERN__THRIFT_RECOMPUTE && !p->recompute)
+            break;
+        fastest = thrift == QUERN__THRIFT_NONE ? p->seconds : fastest;
+        p->fits = shorten_queue(b, wanted);
+        quern_plan found = *p;
         add_up(b, 1);
-        bool smaller = p->total < least;
-        least = smaller ? p->total : least;
-        *p = !fast.fits && smaller ? frugal : fast;
-        p->fits = fast.fits || (smaller && fits);
-        if (!p->frugal)
-            status = plan_programs(b, false, err);
-        add_up(b, p->max_queue_size);
+        if (!chosen.fits && (found.fits || p->total < least)) {
+            chosen = found;
+            own = thrift;
+        }
+        least = p->total < least ? p->total : least;
     }
-    p->smallest = least;
+    status = plan_programs(b, own, err);
+    *p = chosen;
+    p->smallest = all || !p->fits ? least : 0;
+    p->slower = fastest > 0 ? p->seconds / fastest : 1;
     return status;
 }
 
@@ -166,7 +168,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; o->class_weight && i < b->m->n_out; i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
-    int status = plan_programs(b, false, err); /* its graphs lie in memory when that is measured */
+    int status = plan_programs(b, QUERN__THRIFT_NONE, err); /* its graphs lie in memory when that is measured */
     if (status < 0)
         return status;
     b->now = quern__process_now();
@@ -203,7 +205,7 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
     quern__process nothing = { 0 };
     m->slab_limit = 0;
     if (!o->memory && !o->plan && quern__process_limit(&nothing, 0, 0).bytes == SIZE_MAX) {
-        quern__model_set_thrift(m, false);
+        quern__model_set_thrift(m, QUERN__THRIFT_NONE);
         return QUERN_OK;
     }
     budgeting b = { .m = m, .train = train, .o = o, .plan = plan };

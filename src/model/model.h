@@ -66,6 +66,7 @@ typedef struct quern__program {
     quern__plan *plan;
     int64_t capacity;
     quern__weighing weighing;
+    bool recomputed; /* something in it is computed again */
     quern__id outputs[QUERN__MAX_IO], masks[QUERN__MAX_IO], loss;
 } quern__program;
 
@@ -92,7 +93,7 @@ struct quern_model {
     int inner_value;
     void *slab;
     size_t slab_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
-    bool thrift;                   /* plans are made for memory before time */
+    int thrift;                    /* how much memory goes before time in plans: a QUERN__THRIFT_… */
     int threads;
     quern__team *team;
     json_t *kept;  /* members of its config in the file that are no part of it; NULL: none */
@@ -160,8 +161,12 @@ void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, co
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
 /* Plans the program of a mode without memory for its values. */
 int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
-/* Whether memory goes before time in its plans; those that are otherwise are dropped. */
-void quern__model_set_thrift(quern_model *m, bool thrift);
+/* How much memory goes before time in a model's plans: not; as far as nothing runs twice; and from QUERN__THRIFT_RECOMPUTE on
+ * values of training are computed again, the more the further, up to QUERN__THRIFT_MOST. */
+enum { QUERN__THRIFT_NONE, QUERN__THRIFT_FRUGAL, QUERN__THRIFT_RECOMPUTE };
+enum { QUERN__THRIFT_MOST = QUERN__THRIFT_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
+/* Sets it; plans made otherwise are dropped. */
+void quern__model_set_thrift(quern_model *m, int thrift);
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. `weighing` NULL: no weights. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
 void quern__model_reset(quern_model *m);

@@ -148,6 +148,29 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
     return status;
 }
 
+/* Puts a graph in place of the program's in which values are computed again; leaves it where nothing can be. */
+static int recompute(const quern_model *m, quern__program *p, quern__id *outputs, int n, quern_error *err)
+{
+    size_t values = (size_t)quern__graph_values(p->graph) + 1;
+    quern__id *id = quern__zalloc(values, sizeof *id);
+    quern_error why = { 0 };
+    if (!id)
+        return quern__fail_memory(err, values * sizeof *id);
+    quern__graph *g = quern__plan_recompute(p->graph, outputs, n, p->capacity, m->thrift - QUERN__THRIFT_RECOMPUTE + 1, id, &why);
+    if (g) {
+        for (int i = 0; i < n; i++)
+            outputs[i] = id[outputs[i]];
+        for (int i = 0; i < m->n_out; i++)
+            p->outputs[i] = id[p->outputs[i]];
+        p->loss = id[p->loss];
+        quern__graph_free(p->graph);
+        p->graph = g;
+        p->recomputed = true;
+    }
+    quern__free(id);
+    return g || why.code == QUERN_NOTFOUND ? QUERN_OK : quern__fail(err, why.code, why.where, "%s", why.text);
+}
+
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
 {
     quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc(2 * (size_t)m->b->n_values + 1, sizeof *ids),
@@ -173,7 +196,10 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
         outputs[n++] = p->outputs[i];
     if (p->loss)
         outputs[n++] = p->loss;
-    p->plan = quern__plan_made(p->graph, outputs, n, p->capacity, m->thrift, err);
+    status = mode == QUERN__TRAIN && m->thrift >= QUERN__THRIFT_RECOMPUTE ? recompute(m, p, outputs, n, err) : QUERN_OK;
+    if (status < 0)
+        return status;
+    p->plan = quern__plan_made(p->graph, outputs, n, p->capacity, m->thrift != QUERN__THRIFT_NONE, err);
     return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
 }
 
@@ -227,7 +253,7 @@ int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, con
     return status < 0 ? status : quern__model_make_room(m, m->programs[mode].plan, err);
 }
 
-void quern__model_set_thrift(quern_model *m, bool thrift)
+void quern__model_set_thrift(quern_model *m, int thrift)
 {
     for (int i = 0; i < QUERN__MODES && m->thrift != thrift; i++)
         quern__program_free(&m->programs[i]);

@@ -4,6 +4,11 @@
 
 #include "plan.h"
 
+/* Lists behind each other: that of number i is list[first[i]] … list[first[i + 1] - 1]. */
+typedef struct quern__lists {
+    int32_t *first, *list;
+} quern__lists;
+
 typedef struct quern__making {
     const quern__graph *g;
     quern__plan *p;
@@ -12,12 +17,17 @@ typedef struct quern__making {
     quern__id *
         views; /* by value: whose numbers it shows; the plan's roots say whose memory it has, which others may have written since */
     quern__split *splits;        /* by root value                                              */
+    quern__lists readers;        /* by what it shows: nodes that read it, views are none       */
     bool thrift;                 /* memory before time                                         */
     bool *live, *done;           /* by node                                                    */
     int32_t *phase;              /* by node                                                    */
     int32_t *born, *dies, *uses; /* by root value: phases, and how many inputs read it         */
 } quern__making;
 
+/* Turns counts, which stand one place further, into where lists begin, and makes room for them; and where they end, after they were
+ * filled by counting on, into where they begin again. */
+bool quern__lists_begin(quern__lists *l, int n);
+void quern__lists_done(quern__lists *l, int n);
 /* The shape of a value for a full batch. */
 quern_shape quern__making_shape(const quern__making *m, quern__id id);
 /* Whether a value's numbers lie in the slab. */

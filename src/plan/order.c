@@ -35,19 +35,18 @@ int quern__making_ready(const quern__making *m, int n, int phase)
         if (m->phase[v->node] == phase && !quern__making_own_part(m, node, i, r))
             state = 0;
     }
-    for (int u = 0; u < node->n_out && u < node->op->updates; u++) /* everybody has read the old content */
-        for (int k = 0; k < m->n_nodes; k++) {
-            const quern__node *reader = quern__graph_node_at(m->g, k);
-            for (int i = 0; k != n && m->live[k] && !reader->op->view && i < reader->n_in; i++) {
-                if (m->views[reader->in[i]] != m->views[node->in[u]])
-                    continue;
-                if (!m->done[k])
-                    return -1;
-                quern__id written = node->out[u];
-                if (m->phase[k] == phase && !quern__making_own_part(m, reader, i, written))
+    for (int u = 0; u < node->n_out && u < node->op->updates; u++) { /* everybody has read the old content */
+        quern__id old = m->views[node->in[u]];
+        for (int k = m->readers.first[old]; k < m->readers.first[old + 1]; k++) {
+            int other = m->readers.list[k];
+            const quern__node *reader = quern__graph_node_at(m->g, other);
+            if (other != n && !m->done[other])
+                return -1;
+            for (int i = 0; other != n && m->phase[other] == phase && i < reader->n_in; i++)
+                if (m->views[reader->in[i]] == old && !quern__making_own_part(m, reader, i, node->out[u]))
                     state = 0;
-            }
         }
+    }
     return state;
 }
 

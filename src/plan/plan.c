@@ -3,21 +3,20 @@
 
 #include <string.h>
 
-/* Nodes that an output or a variable's update needs. */
-static void mark_live(quern__making *m)
+void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_outputs, bool *live)
 {
-    for (int n = m->n_nodes - 1; n >= 0; n--) {
-        const quern__node *node = quern__graph_node_at(m->g, n);
-        for (int k = 0; k < m->n_outputs; k++)
-            m->live[n] |= quern__graph_value(m->g, m->outputs[k])->node == n;
-        m->live[n] |= node->op->updates > 0;
-        for (int i = 0; m->live[n] && i < node->n_in; i++) {
-            const quern__value *v = quern__graph_value(m->g, node->in[i]);
+    for (int n = quern__graph_nodes(g) - 1; n >= 0; n--) {
+        const quern__node *node = quern__graph_node_at(g, n);
+        for (int k = 0; k < n_outputs; k++)
+            live[n] |= quern__graph_value(g, outputs[k])->node == n;
+        live[n] |= node->op->updates > 0;
+        for (int i = 0; live[n] && i < node->n_in; i++) {
+            const quern__value *v = quern__graph_value(g, node->in[i]);
             if (v->kind == QUERN__VALUE_NODE)
-                m->live[v->node] = true;
+                live[v->node] = true;
         }
-        if (m->live[n] && node->gate)
-            m->live[quern__graph_value(m->g, node->gate)->node] = true;
+        if (live[n] && node->gate)
+            live[quern__graph_value(g, node->gate)->node] = true;
     }
 }
 
@@ -45,6 +44,40 @@ static void find_roots(quern__making *m)
     for (int k = 0; k < m->n_outputs; k++)
         m->uses[root[m->outputs[k]]] += 2;
     memcpy(m->views, root, ((size_t)m->n_values + 1) * sizeof *root);
+}
+
+bool quern__lists_begin(quern__lists *l, int n)
+{
+    for (int i = 0; i < n; i++)
+        l->first[i + 1] += l->first[i];
+    l->list = quern__alloc(((size_t)l->first[n] + 1) * sizeof *l->list);
+    return l->list != NULL;
+}
+
+void quern__lists_done(quern__lists *l, int n)
+{
+    memmove(l->first + 1, l->first, (size_t)n * sizeof *l->first);
+    l->first[0] = 0;
+}
+
+static int find_readers(quern__making *m, quern_error *err)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (int n = 0; n < m->n_nodes; n++) {
+            const quern__node *node = quern__graph_node_at(m->g, n);
+            for (int i = 0; m->live[n] && !node->op->view && i < node->n_in; i++) {
+                quern__id of = m->views[node->in[i]];
+                if (pass == 0)
+                    m->readers.first[of + 1]++;
+                else
+                    m->readers.list[m->readers.first[of]++] = n;
+            }
+        }
+        if (pass == 0 && !quern__lists_begin(&m->readers, m->n_values + 1))
+            return quern__fail_memory(err, (size_t)m->n_values * sizeof *m->readers.list);
+    }
+    quern__lists_done(&m->readers, m->n_values + 1);
+    return QUERN_OK;
 }
 
 /* An op that may work in place takes over its input's memory when nobody else reads it. */
@@ -185,6 +218,7 @@ static int make_calls(quern__making *m, quern_error *err)
             }
         }
         entry->kernel = quern__kernel_for(&entry->call, &entry->kernel_name);
+        p->seconds += quern__plan_seconds(m->g, quern__graph_value(m->g, node->out[0])->node, p->capacity);
         size_t stack = quern__kernel_stack(&entry->call);
         p->stack_bytes = stack > p->stack_bytes ? stack : p->stack_bytes;
     }
@@ -199,9 +233,11 @@ static int make_calls(quern__making *m, quern_error *err)
 
 static int make(quern__making *m, quern_error *err)
 {
-    mark_live(m);
+    quern__plan_mark(m->g, m->outputs, m->n_outputs, m->live);
     find_roots(m);
-    int status = m->thrift ? quern__making_order_thrifty(m, err) : quern__making_order(m, err);
+    int status = find_readers(m, err);
+    if (status >= 0)
+        status = m->thrift ? quern__making_order_thrifty(m, err) : quern__making_order(m, err);
     if (status < 0)
         return status;
     status = quern__plan_panels(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
@@ -228,10 +264,11 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
     };
     m.splits = quern__alloc(v * sizeof *m.splits);
     m.views = quern__alloc(v * sizeof *m.views);
+    m.readers.first = quern__zalloc(v + 1, sizeof *m.readers.first);
     m.live = quern__zalloc(2 * n, sizeof *m.live);
     m.phase = quern__zalloc(n, sizeof *m.phase);
     m.born = quern__zalloc(3 * v, sizeof *m.born);
-    bool ok = p && m.splits && m.views && m.live && m.phase && m.born;
+    bool ok = p && m.splits && m.views && m.readers.first && m.live && m.phase && m.born;
     if (ok) {
         *p = (quern__plan){ .graph = g, .capacity = capacity, .batch = capacity };
         p->entries = quern__zalloc(n, sizeof *p->entries);
@@ -254,6 +291,8 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
     }
     quern__free(m.splits);
     quern__free(m.views);
+    quern__free(m.readers.first);
+    quern__free(m.readers.list);
     quern__free(m.live);
     quern__free(m.phase);
     quern__free(m.born);

@@ -27,6 +27,7 @@ typedef struct quern__plan {
     size_t slab_bytes;     /* all values that are no variables, batches or constants           */
     size_t bound_bytes;    /* the largest sum of what lives in one phase: no slab can be smaller */
     size_t gradient_bytes; /* of that sum: gradients of what is updated                        */
+    double seconds;        /* of a step, estimated: good for comparing plans                    */
     size_t stack_bytes;    /* that a call may use of a thread's stack                          */
     size_t *live;          /* by phase: the sum                                                */
     int64_t *offset;       /* by value id: place in the slab, -1 elsewhere */
@@ -43,12 +44,24 @@ quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, in
 quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, bool thrift,
                               quern_error *err);
 void quern__plan_free(quern__plan *p);
+/* The same graph with values of the way forward made again on the way back, as much as the level (1 … QUERN__RECOMPUTE_LEVELS, the
+ * last for the least memory) asks for: the numbers that it computes are the same, bit for bit, because every kernel and every
+ * random number is. `id` gets the new id of each old value (room for all of them and 0). Returns new; NULL with err->code
+ * QUERN_NOTFOUND when the graph has nothing that could run again. */
+enum { QUERN__RECOMPUTE_LEVELS = 10 };
+quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, int level,
+                                    quern__id *id, quern_error *err);
 /* Sets the plan to batches of `records` <= capacity: shapes change, places do not. */
 void quern__plan_batch(quern__plan *p, int64_t records);
 /* Sets the addresses: the slab, and the arrays of a batch by slot (variables and constants are known). */
 void quern__plan_bind(quern__plan *p, void *slab, void *const *arrays);
 /* Where a value lies once bound. */
 void *quern__plan_address(const quern__plan *p, quern__id id, void *slab, void *const *arrays);
+
+/* Which nodes an output or a variable's update needs, by node. */
+void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_outputs, bool *live);
+/* Seconds that a node takes two threads, estimated by what it multiplies, reads and writes (cost.c). */
+double quern__plan_seconds(const quern__graph *g, int node, int64_t capacity);
 
 /* The parts of planning, each its own file. divide.c: axis and grain of a node's blocks, and where an input is read by a block. */
 enum { QUERN__PANEL = 64, QUERN__SLICE = 32 };

@@ -5,56 +5,18 @@
 
 #include <string.h>
 
-/* Who must run before whom, as lists behind each other: those of node n are list[first[n]] … list[first[n + 1] - 1]. */
-typedef struct lists {
-    int32_t *first, *list;
-} lists;
-
 typedef struct thrifty {
     quern__making *m;
-    lists readers;  /* by root value: nodes that read it                 */
-    lists later;    /* by node: those that wait for it                   */
-    int32_t *waits; /* by node: how many it still waits for              */
-    int32_t *left;  /* by root value: how many inputs still read it      */
-    int32_t *seen;  /* by node: the last for which it was noted          */
-    int32_t *ready; /* nodes that wait for nobody, as they stand         */
+    quern__lists later; /* by node: those that wait for it                   */
+    int32_t *waits;     /* by node: how many it still waits for              */
+    int32_t *left;      /* by root value: how many inputs still read it      */
+    int32_t *seen;      /* by node: the last for which it was noted          */
+    int32_t *ready;     /* nodes that wait for nobody, as they stand         */
     int n_ready;
     int64_t *bytes; /* by root value: what it takes in the slab          */
 } thrifty;
 
 static bool runs(const quern__making *m, int n) { return m->live[n] && !quern__graph_node_at(m->g, n)->op->view; }
-
-/* Turns counts, which stand one place further, into where lists begin, and makes room for them. */
-static bool begin_lists(lists *l, int n)
-{
-    for (int i = 0; i < n; i++)
-        l->first[i + 1] += l->first[i];
-    l->list = quern__alloc(((size_t)l->first[n] + 1) * sizeof *l->list);
-    return l->list != NULL;
-}
-
-/* Who reads each value. */
-static bool find_readers(thrifty *t)
-{
-    quern__making *m = t->m;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int n = 0; n < m->n_nodes; n++) {
-            const quern__node *node = quern__graph_node_at(m->g, n);
-            for (int i = 0; runs(m, n) && i < node->n_in; i++) {
-                quern__id r = m->p->root[node->in[i]];
-                if (pass == 0)
-                    t->readers.first[r + 1]++;
-                else
-                    t->readers.list[t->readers.first[r]++] = n;
-            }
-        }
-        if (pass == 0 && !begin_lists(&t->readers, m->n_values + 1))
-            return false;
-    }
-    memmove(t->readers.first + 1, t->readers.first, ((size_t)m->n_values + 1) * sizeof *t->readers.first);
-    t->readers.first[0] = 0;
-    return true;
-}
 
 /* Notes that node n waits for node k, once. */
 static void wait_for(thrifty *t, int n, int k, int pass)
@@ -82,8 +44,8 @@ static void find_waits(thrifty *t, int n, int pass)
     }
     for (int u = 0; u < node->n_out && u < node->op->updates; u++) {
         quern__id r = m->p->root[node->in[u]];
-        for (int i = t->readers.first[r]; i < t->readers.first[r + 1]; i++)
-            wait_for(t, n, t->readers.list[i], pass);
+        for (int i = m->readers.first[r]; i < m->readers.first[r + 1]; i++)
+            wait_for(t, n, m->readers.list[i], pass);
     }
 }
 
@@ -96,11 +58,10 @@ static bool find_order(thrifty *t)
         for (int n = 0; n < m->n_nodes; n++)
             if (runs(m, n))
                 find_waits(t, n, pass);
-        if (pass == 0 && !begin_lists(&t->later, m->n_nodes))
+        if (pass == 0 && !quern__lists_begin(&t->later, m->n_nodes))
             return false;
     }
-    memmove(t->later.first + 1, t->later.first, (size_t)m->n_nodes * sizeof *t->later.first);
-    t->later.first[0] = 0;
+    quern__lists_done(&t->later, m->n_nodes);
     return true;
 }
 
@@ -180,17 +141,16 @@ int quern__making_order_thrifty(quern__making *m, quern_error *err)
 {
     size_t values = (size_t)m->n_values + 2, nodes = (size_t)m->n_nodes + 2;
     thrifty t = { .m = m, .bytes = quern__zalloc(values, sizeof *t.bytes) };
-    int32_t *room = quern__zalloc(2 * values + 4 * nodes, sizeof *room);
+    int32_t *room = quern__zalloc(values + 4 * nodes, sizeof *room);
     int placed = 0, wanted = 0, status = QUERN_OK;
     if (room) {
         t.left = room;
-        t.readers.first = t.left + values;
-        t.later.first = t.readers.first + values;
+        t.later.first = t.left + values;
         t.waits = t.later.first + nodes;
         t.seen = t.waits + nodes;
         t.ready = t.seen + nodes;
     }
-    if (!room || !t.bytes || !find_readers(&t) || !find_order(&t))
+    if (!room || !t.bytes || !find_order(&t))
         status = quern__fail_memory(err, values * sizeof *t.bytes);
     else
         look(&t);
@@ -205,7 +165,6 @@ int quern__making_order_thrifty(quern__making *m, quern_error *err)
     if (status >= 0 && placed < wanted)
         status = quern__fail(err, QUERN_INTERNAL, "plan", "%d nodes wait for each other", wanted - placed);
     m->p->n_entries = m->p->n_phases = placed;
-    quern__free(t.readers.list);
     quern__free(t.later.list);
     quern__free(room);
     quern__free(t.bytes);

@@ -311,6 +311,7 @@ void run_model(test_case *c)
     }
     if (c->result == PASSED)
         check_files(&k, files);
+    check_plans(&k);
     if (resumed && c->result == PASSED && open_model(&k, "trained.keras"))
         check_training(&k, 2);
     if (old && c->result == PASSED && open_model(&k, "trained.h5"))

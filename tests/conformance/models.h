@@ -34,5 +34,7 @@ void check_history(model_case *k, const quern_history *h, int64_t first, json_t 
 void check_weights(model_case *k, const char *run);
 /* Trains from epoch `first` to the end, with one reading thread, and compares all there is. */
 void check_training(model_case *k, int64_t first);
+/* Trains anew by plans that take less memory; the weights must be the same bits. The model is another one afterwards. */
+void check_plans(model_case *k);
 
 #endif

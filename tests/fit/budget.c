@@ -115,7 +115,7 @@ static void choices_change_no_number(void **state)
     enum { room = 8 << 20, budgets = 12 };
     char *first = malloc(room), *other = malloc(room);
     size_t size, n;
-    int32_t frugal = 1, queue = 1;
+    int32_t thrift = INT32_MAX, queue = 1, computed_again = 0;
     size_t large = quern__peak_bytes() + ((size_t)1 << 30);
     under(large, first, &size); /* the process has been as high as it gets */
     quern_plan free_plan = under(large, first, &size), p;
@@ -127,10 +127,14 @@ static void choices_change_no_number(void **state)
     for (int k = 0; k <= budgets; k++) {
         p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, other, &n);
         assert_true(p.fits && n == size && !memcmp(first, other, size));
-        assert_true(p.frugal < frugal || (p.frugal == frugal && p.max_queue_size >= queue)); /* more is never used for less */
-        frugal = p.frugal;
+        int32_t own = p.frugal + p.recompute; /* more is never used for less */
+        assert_true(own < thrift || (own == thrift && p.max_queue_size >= queue));
+        assert_true(p.recompute ? p.frugal && p.slower > 1 && p.slower < 2 : p.slower == 1);
+        computed_again += p.recompute > 0;
+        thrift = own;
         queue = p.max_queue_size;
     }
+    assert_true(computed_again > 2 && thrift == 0);
     free(first);
     free(other);
 }

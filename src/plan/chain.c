@@ -1,0 +1,274 @@
+/* The way forward of a training graph as a chain of stages. It is cut where little goes across, at articulation points of the graph
+ * or next to them; what goes around a stage (a skip connection) is counted for every cut that it goes across. */
+#include "recompute.h"
+
+#include <string.h>
+
+/* What is known of the root values while the chain is made. */
+typedef struct looking {
+    quern__chain *c;
+    int n_values;
+    int64_t *bytes;       /* 0: lies elsewhere, or is always kept                         */
+    int32_t *born, *last; /* node that makes it; the last on the way forward that reads it */
+    bool *back;           /* read on the way back                                         */
+} looking;
+
+static bool runs(const quern__chain *c, int n) { return c->live[n] && !quern__graph_node_at(c->g, n)->op->view; }
+static bool slight(const quern__chain *c, int n) { return c->again[n] && !quern__graph_node_at(c->g, n)->op->work; }
+
+/* Where the way forward ends; which of its nodes may run again: they write no variable, read none that is written meanwhile, and
+ * have no gate. */
+static bool find_forth(quern__chain *c)
+{
+    bool *changed = quern__zalloc((size_t)quern__graph_values(c->g) + 1, sizeof *changed);
+    if (!changed)
+        return false;
+    while (c->n_forth < c->n_nodes && quern__graph_node_at(c->g, c->n_forth)->of < 0)
+        c->n_forth++;
+    c->n_forth = c->n_forth == c->n_nodes ? 0 : c->n_forth;
+    for (int n = 0; n < c->n_forth; n++) {
+        const quern__node *node = quern__graph_node_at(c->g, n);
+        for (int u = 0; c->live[n] && u < node->op->updates; u++)
+            changed[c->root[node->in[u]]] = true;
+    }
+    for (int n = 0; n < c->n_forth; n++) {
+        const quern__node *node = quern__graph_node_at(c->g, n);
+        c->again[n] = c->live[n] && !node->gate && !node->op->updates;
+        for (int i = 0; i < node->n_in; i++)
+            c->again[n] = c->again[n] && !changed[c->root[node->in[i]]];
+    }
+    quern__free(changed);
+    return true;
+}
+
+static void read_values(looking *l)
+{
+    quern__chain *c = l->c;
+    for (int n = 0; n < c->n_nodes; n++) {
+        const quern__node *node = quern__graph_node_at(c->g, n);
+        for (int k = 0; c->live[n] && n < c->n_forth && !node->op->view && k < node->n_out; k++) {
+            quern_shape s = quern__shape_close(*quern__shape_of(c->g, node->out[k]), c->capacity);
+            const quern__value *v = quern__graph_value(c->g, node->out[k]);
+            size_t bytes = 0;
+            if (c->again[n] && !v->variable && quern__shape_bytes(&s, v->dtype, &bytes) && bytes < INT64_MAX >> 16)
+                l->bytes[node->out[k]] = (int64_t)bytes;
+            l->born[node->out[k]] = l->last[node->out[k]] = n;
+        }
+        for (int i = 0; runs(c, n) && i < node->n_in; i++) {
+            quern__id r = c->root[node->in[i]];
+            if (n < c->n_forth)
+                l->last[r] = n;
+            else
+                l->back[r] = true;
+        }
+    }
+}
+
+/* What goes from the nodes before each node to those from it on. */
+static void find_across(const looking *l, int64_t *across)
+{
+    for (int id = 1; id <= l->n_values; id++)
+        if (l->bytes[id] && l->last[id] > l->born[id]) {
+            across[l->born[id] + 1] += l->bytes[id];
+            across[l->last[id] + 1] -= l->bytes[id];
+        }
+    for (int n = 1; n <= l->c->n_forth; n++)
+        across[n] += across[n - 1];
+}
+
+/* Cuts where no less goes across a node further on either side; of many, the least in each of equal parts of the time. */
+static void cut(quern__chain *c, const int64_t *across)
+{
+    double all = 0, now = 0;
+    int before = -1, best[QUERN__STAGES], n_cuts = 0;
+    memset(best, -1, sizeof best);
+    for (int n = 0; n < c->n_forth; n++)
+        all += runs(c, n) ? quern__plan_seconds(c->g, n, c->capacity) : 0;
+    for (int n = 0; n < c->n_forth; n++) {
+        if (!runs(c, n))
+            continue;
+        int next = n + 1, part = (int)(now / all * QUERN__STAGES);
+        while (next < c->n_forth && !runs(c, next))
+            next++;
+        part = part < QUERN__STAGES ? part : QUERN__STAGES - 1;
+        bool low = before >= 0 && next < c->n_forth && across[n] <= across[before] && across[n] <= across[next];
+        if (low && (best[part] < 0 || across[n] < across[best[part]]))
+            best[part] = n;
+        now += quern__plan_seconds(c->g, n, c->capacity);
+        before = n;
+    }
+    for (int part = 0, first = 0; part < QUERN__STAGES && c->n < QUERN__STAGES; part++) {
+        n_cuts += best[part] > 0;
+        if (best[part] > 0 && c->n < QUERN__STAGES - 1) {
+            c->stages[c->n++] = (quern__stage){ .first = first, .end = best[part] };
+            first = best[part];
+        }
+        if (part == QUERN__STAGES - 1)
+            c->stages[c->n++] = (quern__stage){ .first = first, .end = c->n_forth };
+    }
+    c->n = n_cuts ? c->n : 0;
+    for (int s = 0; s < c->n; s++)
+        for (int n = c->stages[s].first; n < c->stages[s].end; n++)
+            c->stage[n] = s;
+    for (int n = c->n_forth; n < c->n_nodes; n++) {
+        int of = quern__graph_node_at(c->g, n)->of;
+        c->stage[n] = of >= 0 && c->n ? c->stage[of] : -1;
+    }
+}
+
+/* Whether a node that only reads and writes reads the value in the stage that makes it. */
+static bool read_slightly(const quern__chain *c, const quern__stage *s, quern__id id)
+{
+    for (int n = s->first; n < s->end; n++) {
+        const quern__node *node = quern__graph_node_at(c->g, n);
+        for (int i = 0; slight(c, n) && !node->op->view && i < node->n_in; i++)
+            if (c->root[node->in[i]] == id)
+                return true;
+    }
+    return false;
+}
+
+static void weigh_values(looking *l)
+{
+    quern__chain *c = l->c;
+    for (int id = 1; id <= l->n_values; id++) {
+        if (!l->bytes[id])
+            continue;
+        int own = c->stage[l->born[id]], upto = c->stage[l->last[id]];
+        quern__stage *s = &c->stages[own];
+        bool later = upto > own;
+        s->kept += later || l->back[id] ? l->bytes[id] : 0;
+        if (later || (!slight(c, l->born[id]) && (l->back[id] || read_slightly(c, s, id))))
+            s->light += l->bytes[id];
+        for (int j = own + 1; j <= upto; j++)
+            for (int i = 0; i <= own; i++)
+                c->across[i][j] += l->bytes[id];
+    }
+}
+
+/* The most that lives of what a stage makes, while it runs: all that the way back reads is kept, or not. */
+static int64_t most_living(const looking *l, const quern__stage *s, bool keeping)
+{
+    int64_t now = 0, most = 0;
+    for (int n = s->first; n < s->end; n++) {
+        const quern__node *node = quern__graph_node_at(l->c->g, n);
+        for (int k = 0; runs(l->c, n) && k < node->n_out; k++)
+            now += l->bytes[node->out[k]];
+        most = now > most ? now : most;
+        for (int i = 0; runs(l->c, n) && i < node->n_in + node->n_out; i++) {
+            quern__id r = l->c->root[i < node->n_in ? node->in[i] : node->out[i - node->n_in]];
+            bool again = false;
+            for (int k = 0; k < i; k++)
+                again = again || l->c->root[k < node->n_in ? node->in[k] : node->out[k - node->n_in]] == r;
+            if (!again && l->last[r] == n && l->born[r] >= s->first && !(keeping && l->back[r]))
+                now -= l->bytes[r];
+        }
+    }
+    return most;
+}
+
+/* The most gradients that live on the way back of each stage. What an optimizer reads is gone with its node. */
+static bool weigh_gradients(looking *l)
+{
+    quern__chain *c = l->c;
+    int32_t *left = quern__zalloc((size_t)l->n_values + 1, sizeof *left);
+    int64_t now = 0;
+    if (!left)
+        return false;
+    for (int n = c->n_forth; n < c->n_nodes; n++)
+        for (int i = 0; runs(c, n) && c->stage[n] >= 0 && i < quern__graph_node_at(c->g, n)->n_in; i++)
+            left[c->root[quern__graph_node_at(c->g, n)->in[i]]]++;
+    for (int n = c->n_forth; n < c->n_nodes; n++) {
+        const quern__node *node = quern__graph_node_at(c->g, n);
+        int64_t gone = 0;
+        if (!runs(c, n) || c->stage[n] < 0)
+            continue;
+        for (int k = 0; k < node->n_out + node->n_in; k++) {
+            quern__id id = k < node->n_out ? node->out[k] : c->root[node->in[k - node->n_out]];
+            quern_shape s = quern__shape_close(*quern__shape_of(c->g, id), c->capacity);
+            const quern__value *v = quern__graph_value(c->g, id);
+            size_t bytes = 0;
+            if (v->kind != QUERN__VALUE_NODE || v->node < c->n_forth || !quern__shape_bytes(&s, v->dtype, &bytes))
+                continue;
+            now += k < node->n_out ? (int64_t)bytes : 0;
+            gone += k < node->n_out ? (left[id] ? 0 : (int64_t)bytes) : --left[id] ? 0 : (int64_t)bytes;
+        }
+        quern__stage *s = &c->stages[c->stage[n]];
+        s->back = now > s->back ? now : s->back;
+        now -= gone;
+    }
+    quern__free(left);
+    return true;
+}
+
+static bool look(looking *l, int64_t *across)
+{
+    quern__chain *c = l->c;
+    if (!find_forth(c))
+        return false;
+    read_values(l);
+    find_across(l, across);
+    if (c->n_forth)
+        cut(c, across);
+    if (!c->n)
+        return true;
+    weigh_values(l);
+    for (int i = 0; i < c->n; i++) {
+        quern__stage *s = &c->stages[i];
+        s->passing = most_living(l, s, false);
+        s->keeping = most_living(l, s, true);
+        for (int n = s->first; n < s->end; n++) {
+            double seconds = runs(c, n) && c->again[n] ? quern__plan_seconds(c->g, n, c->capacity) : 0;
+            s->seconds += seconds;
+            s->slight += slight(c, n) ? seconds : 0;
+        }
+    }
+    return weigh_gradients(l);
+}
+
+quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err)
+{
+    int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
+    size_t v = (size_t)values + 1, n = (size_t)nodes + 2;
+    quern__chain *c = quern__zalloc(1, sizeof *c);
+    looking l = { .c = c, .n_values = values, .bytes = quern__zalloc(v + n, sizeof *l.bytes) };
+    l.born = quern__zalloc(2 * v, sizeof *l.born);
+    l.back = quern__zalloc(v, sizeof *l.back);
+    bool ok = c && l.bytes && l.born && l.back;
+    if (ok) {
+        *c = (quern__chain){ .g = g, .capacity = capacity, .n_nodes = nodes };
+        c->live = quern__zalloc(2 * n, sizeof *c->live);
+        c->root = quern__zalloc(v, sizeof *c->root);
+        c->stage = quern__zalloc(n, sizeof *c->stage);
+        ok = c->live && c->root && c->stage;
+    }
+    if (ok) {
+        c->again = c->live + n;
+        l.last = l.born + v;
+        quern__plan_mark(g, outputs, n_outputs, c->live);
+        for (int id = 0; id <= values; id++)
+            c->root[id] = id;
+        for (int k = 0; k < nodes; k++)
+            if (quern__graph_node_at(g, k)->op->view)
+                c->root[quern__graph_node_at(g, k)->out[0]] = c->root[quern__graph_node_at(g, k)->in[0]];
+        ok = look(&l, l.bytes + v);
+    }
+    quern__free(l.bytes);
+    quern__free(l.born);
+    quern__free(l.back);
+    if (ok)
+        return c;
+    quern__chain_free(c);
+    quern__fail_memory(err, v * sizeof *l.bytes);
+    return NULL;
+}
+
+void quern__chain_free(quern__chain *c)
+{
+    if (!c)
+        return;
+    quern__free(c->live);
+    quern__free(c->root);
+    quern__free(c->stage);
+    quern__free(c);
+}

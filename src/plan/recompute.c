@@ -1,0 +1,97 @@
+/* Writes a graph in which values are made again: the stages' nodes are copied in the order of a schedule, as often as it runs them,
+ * and each reads what was made last. Everything else follows as it stood; copies that nobody reads are left out by planning. */
+#include "recompute.h"
+
+typedef struct writing {
+    const quern__chain *c;
+    quern__graph *to;
+    quern__id *id; /* by old value: the copy made last; 0: none yet */
+} writing;
+
+static quern__id copy_of(writing *w, quern__id old)
+{
+    const quern__value *v = quern__graph_value(w->c->g, old);
+    if (!old || w->id[old])
+        return w->id[old];
+    if (v->kind == QUERN__VALUE_BATCH)
+        w->id[old] = quern__graph_batch(w->to, v->slot, v->dtype, &v->shape);
+    else if (v->kind == QUERN__VALUE_VARIABLE)
+        w->id[old] = quern__graph_variable(w->to, v->variable);
+    else if (v->kind == QUERN__VALUE_CONSTANT)
+        w->id[old] = quern__graph_constant(w->to, v->constant, v->dtype);
+    return w->id[old];
+}
+
+static void copy_node(writing *w, int n)
+{
+    enum { few = 64 };
+    const quern__node *node = quern__graph_node_at(w->c->g, n);
+    quern__id some[few], *in = node->n_in > few ? quern__zalloc((size_t)node->n_in, sizeof *in) : some, out[16];
+    quern_shape shapes[16];
+    int dtypes[16];
+    if (!in || node->n_out > 16) {
+        quern__graph_fail(w->to, QUERN_NOMEM, "no memory for a copy of %s", node->name);
+        return;
+    }
+    for (int i = 0; i < node->n_in; i++)
+        in[i] = copy_of(w, node->in[i]);
+    for (int k = 0; k < node->n_out; k++) {
+        shapes[k] = quern__graph_value(w->c->g, node->out[k])->shape;
+        dtypes[k] = quern__graph_value(w->c->g, node->out[k])->dtype;
+    }
+    quern__graph_scope(w->to, node->scope);
+    quern__graph_gate(w->to, node->gate ? copy_of(w, node->gate) : 0);
+    quern__graph_node(w->to, node->op, node->name, in, node->n_in, &node->attr, shapes, dtypes, node->n_out, out);
+    for (int k = 0; k < node->n_out && out[k]; k++) {
+        w->id[node->out[k]] = out[k];
+        quern__graph_value(w->to, out[k])->variable = quern__graph_value(w->c->g, node->out[k])->variable;
+    }
+    if (in != some)
+        quern__free(in);
+}
+
+/* A stage forward; the second time only what may run again, of that perhaps only what is no product. */
+static void make_nodes(writing *w, int stage, bool slight)
+{
+    const quern__chain *c = w->c;
+    for (int n = c->stages[stage].first; n < c->stages[stage].end; n++) {
+        const quern__node *node = quern__graph_node_at(c->g, n);
+        bool first = !w->id[node->out[0]];
+        if (c->live[n] && (first || (c->again[n] && !(slight && node->op->work))))
+            copy_node(w, n);
+    }
+}
+
+static void make(void *user, int stage) { make_nodes(user, stage, false); }
+static void make_slight(void *user, int stage) { make_nodes(user, stage, true); }
+
+static void back(void *user, int stage)
+{
+    writing *w = user;
+    for (int n = w->c->n_forth; n < w->c->n_nodes; n++)
+        if (w->c->live[n] && w->c->stage[n] == stage)
+            copy_node(w, n);
+}
+
+quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, int level,
+                                    quern__id *id, quern_error *err)
+{
+    quern__chain *c = quern__chain_new(g, outputs, n_outputs, capacity, err);
+    if (!c)
+        return NULL;
+    writing w = { .c = c, .to = c->n ? quern__graph_new() : NULL, .id = id };
+    quern__steps steps = { .make = make, .slight = make_slight, .back = back, .user = &w };
+    int status = !c->n ? quern__fail(err, QUERN_NOTFOUND, "plan", "nothing in the graph can be computed again")
+                 : w.to && quern__schedule(c, level, &steps) >= 0 ? QUERN_OK
+                                                                  : quern__fail_memory(err, sizeof *c);
+    for (int n = c->n_forth; status >= 0 && n < c->n_nodes; n++)
+        if (c->live[n] && c->stage[n] < 0)
+            copy_node(&w, n);
+    if (status >= 0 && quern__graph_status(w.to))
+        status = quern__fail(err, quern__graph_status(w.to), "plan", "%s", quern__graph_error(w.to)->text);
+    quern__chain_free(c);
+    if (status >= 0)
+        return w.to;
+    quern__graph_free(w.to);
+    return NULL;
+}

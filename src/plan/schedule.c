@@ -1,0 +1,177 @@
+/* The fastest way through a chain of stages, there and back, within some memory: what is kept, and what runs again. Exact dynamic
+ * programming over (first stage, last stage, memory), as in Beaumont, Herrmann, Pallez and Shilova, "Optimal memory-aware
+ * backpropagation of deep join networks" (2020), with three ways to begin a part of the chain whose inputs are there:
+ *
+ *   keep     the first stage runs and keeps all that its way back reads; the rest of the part; its way back
+ *   lighten  it keeps only what takes long to make, or is read later; the rest; what only reads and writes again; its way back
+ *   pass     stages up to another run and keep only what goes on from there; the rest from there; then the stages before, anew
+ *
+ * Memory is counted in units; what a plan really takes is measured afterwards. */
+#include "recompute.h"
+
+#include <math.h>
+
+enum { units = 160 };
+
+/* A stage in units of memory; the names are those of quern__stage. */
+typedef struct sizes {
+    int kept, light, passing, keeping, back;
+} sizes;
+
+typedef struct table {
+    const quern__chain *c;
+    int n;
+    sizes sizes[QUERN__STAGES];
+    int across[QUERN__STAGES][QUERN__STAGES + 1];
+    float *least; /* [first][last][memory]: seconds of all that runs forward, INFINITY: does not fit */
+} table;
+
+typedef struct choice {
+    enum { keep, lighten, pass } how;
+    int upto; /* pass: the stage from which it goes on */
+    float seconds;
+} choice;
+
+static float *row(const table *t, int first, int last)
+{
+    return t->least + ((size_t)first * (size_t)t->n + (size_t)last) * (units + 1);
+}
+
+static float rest(const table *t, int first, int last, int memory)
+{
+    return memory < 0 ? INFINITY : first > last ? 0 : row(t, first, last)[memory];
+}
+
+/* The better of the two ways in which a part begins with its first stage alone. */
+static choice begin_alone(const table *t, int first, int last, int memory)
+{
+    const quern__stage *s = &t->c->stages[first];
+    const sizes *own = &t->sizes[first];
+    choice best = { .seconds = INFINITY };
+    if (own->kept + own->back > memory)
+        return best;
+    if (own->keeping <= memory)
+        best = (choice){ keep, 0, (float)s->seconds + rest(t, first + 1, last, memory - own->kept) };
+    if (first < last) {
+        choice other = { lighten, 0, (float)(s->seconds + s->slight) + rest(t, first + 1, last, memory - own->light) };
+        best = other.seconds < best.seconds ? other : best;
+    }
+    return best;
+}
+
+/* What passing the stages up to another takes while they run; `before`: what those before the last of them take. */
+static int passing(const table *t, int first, int upto, int before)
+{
+    int own = (upto - 1 > first ? t->across[first][upto - 1] : 0) + t->sizes[upto - 1].passing;
+    return own > before ? own : before;
+}
+
+static void fill_row(const table *t, int first, int last)
+{
+    float *to = row(t, first, last), own = 0;
+    for (int memory = 0; memory <= units; memory++)
+        to[memory] = begin_alone(t, first, last, memory).seconds;
+    for (int upto = first + 1, least = 0; upto <= last; upto++) {
+        int held = t->across[first][upto];
+        const float *later = row(t, upto, last), *before = row(t, first, upto - 1);
+        least = passing(t, first, upto, least);
+        own += (float)t->c->stages[upto - 1].seconds;
+        for (int memory = least > held ? least : held; memory <= units; memory++) {
+            float seconds = own + later[memory - held] + before[memory];
+            to[memory] = seconds < to[memory] ? seconds : to[memory];
+        }
+    }
+}
+
+static choice best_choice(const table *t, int first, int last, int memory)
+{
+    choice best = begin_alone(t, first, last, memory);
+    float own = 0;
+    for (int upto = first + 1, least = 0; upto <= last; upto++) {
+        int held = t->across[first][upto];
+        least = passing(t, first, upto, least);
+        own += (float)t->c->stages[upto - 1].seconds;
+        if (memory < least || memory < held)
+            continue;
+        float seconds = own + rest(t, upto, last, memory - held) + rest(t, first, upto - 1, memory);
+        if (seconds < best.seconds)
+            best = (choice){ pass, upto, seconds };
+    }
+    return best;
+}
+
+static void follow(const table *t, int first, int last, int memory, const quern__steps *steps)
+{
+    if (first > last)
+        return;
+    choice how = best_choice(t, first, last, memory);
+    const sizes *own = &t->sizes[first];
+    if (how.how == pass) {
+        for (int k = first; k < how.upto; k++)
+            steps->make(steps->user, k);
+        follow(t, how.upto, last, memory - t->across[first][how.upto], steps);
+        follow(t, first, how.upto - 1, memory, steps);
+        return;
+    }
+    steps->make(steps->user, first);
+    follow(t, first + 1, last, memory - (how.how == keep ? own->kept : own->light), steps);
+    if (how.how == lighten)
+        steps->slight(steps->user, first);
+    steps->back(steps->user, first);
+}
+
+/* What keeping everything takes. */
+static int64_t all_kept(const quern__chain *c)
+{
+    int64_t before = 0, most = 1;
+    for (int i = 0; i < c->n; i++) {
+        const quern__stage *s = &c->stages[i];
+        int64_t own = before + (s->keeping > s->kept + s->back ? s->keeping : s->kept + s->back);
+        most = own > most ? own : most;
+        before += s->kept;
+    }
+    return most;
+}
+
+static void measure(table *t)
+{
+    const quern__chain *c = t->c;
+    double unit = (double)all_kept(c) / (units - t->n / 2);
+    for (int i = 0; i < t->n; i++) {
+        const quern__stage *s = &c->stages[i];
+        t->sizes[i] = (sizes){ .kept = (int)((double)s->kept / unit + 0.5),
+                               .light = (int)((double)s->light / unit + 0.5),
+                               .passing = (int)((double)s->passing / unit + 0.5),
+                               .keeping = (int)((double)s->keeping / unit + 0.5),
+                               .back = (int)((double)s->back / unit + 0.5) };
+        for (int j = 0; j <= t->n; j++)
+            t->across[i][j] = (int)((double)c->across[i][j] / unit + 0.5);
+    }
+}
+
+double quern__schedule(const quern__chain *c, int level, const quern__steps *steps)
+{
+    size_t cells = (size_t)c->n * (size_t)c->n * (units + 1);
+    table *t = quern__alloc(sizeof *t);
+    float *cell = quern__alloc(cells * sizeof *cell);
+    double once = 0, seconds = -1, part = (double)level / QUERN__RECOMPUTE_LEVELS;
+    int least = 0;
+    if (t && cell) {
+        *t = (table){ .c = c, .n = c->n, .least = cell };
+        measure(t);
+        for (int length = 1; length <= t->n; length++)
+            for (int first = 0; first + length <= t->n; first++)
+                fill_row(t, first, first + length - 1);
+        while (least < units && isinf(row(t, 0, t->n - 1)[least]))
+            least++;
+        for (int k = 0; k < t->n; k++)
+            once += c->stages[k].seconds;
+        int memory = (int)(pow(units, 1 - part) * pow(least ? least : 1, part) + 0.5);
+        seconds = row(t, 0, t->n - 1)[memory] - once;
+        follow(t, 0, t->n - 1, memory, steps);
+        seconds = seconds > 0 ? seconds : 0;
+    }
+    quern__free(t);
+    quern__free(cell);
+    return seconds;
+}

@@ -1,0 +1,99 @@
+/* Plans: training under every measure of thrift, values computed again on the way back among them, gives the weights that the
+ * fastest plan gives, bit for bit (P3). The models and the batches are those of the cases. */
+#include "fit/fit.h"
+#include "models.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { most_steps = 3 };
+
+/* Room for a batch as the model wants it; false: it has strings, which are not fed here. */
+static bool make_batch(const quern_batch_spec *spec, quern_batch *b)
+{
+    *b = (quern_batch){ .spec = spec, .size = spec->batch_size };
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        quern_shape s = quern__shape_close(spec->shapes[i], spec->batch_size);
+        if (spec->dtypes[i] == QUERN_STRING)
+            return false;
+        b->arrays[i] = calloc((size_t)quern_shape_count(&s) + 1, 8);
+    }
+    for (int i = 0; i < spec->n_targets; i++) {
+        quern_shape s = quern__shape_close(spec->weights[i], spec->batch_size);
+        b->target_weights[i] = calloc((size_t)quern_shape_count(&s) + 1, sizeof(float));
+    }
+    b->weights = calloc((size_t)spec->batch_size, sizeof *b->weights);
+    return true;
+}
+
+static void free_batch(quern_batch *b)
+{
+    for (int i = 0; i < QUERN_MAX_ARRAYS; i++) {
+        free(b->arrays[i]);
+        free(b->arrays[QUERN_MAX_ARRAYS + i]);
+        free(b->target_weights[i]);
+    }
+    free(b->weights);
+}
+
+/* Trains some steps without weights of records. Whether there was anything that ran. */
+static bool train(model_case *k, int thrift, size_t *slab, bool *recomputed)
+{
+    quern_error err = { 0 };
+    feed f;
+    quern_batch b;
+    if (!open_model(k, "model.keras") || !feed_of(k, "", NULL, &f))
+        return false;
+    for (int i = 0; i < quern_model_outputs(k->m); i++)
+        if (!f.arrays[quern_model_inputs(k->m) + i])
+            return false;
+    quern__queue_opts q = quern__queue_opts_of(k->m, QUERN__TRAIN, k->batch_size);
+    quern__weighing none = { 0 };
+    int status = make_batch(&q.spec, &b) ? QUERN_OK : QUERN_END;
+    quern__model_set_thrift(k->m, thrift);
+    int64_t first = 0, steps = 0;
+    for (; status == QUERN_OK && steps < most_steps && feed_next(&f, &b, &err) == QUERN_OK; steps++, first += b.size)
+        status = quern__model_run(k->m, QUERN__TRAIN, b.arrays, &none, b.size, k->batch_size, 0, first, &err);
+    if (status < 0)
+        case_error(k->c, &err);
+    if (steps) {
+        *slab = k->m->programs[QUERN__TRAIN].plan->slab_bytes;
+        *recomputed = k->m->programs[QUERN__TRAIN].recomputed;
+    }
+    free_batch(&b);
+    return status == QUERN_OK && steps > 0;
+}
+
+/* All that a step may change, behind each other. */
+static char *state_of(const quern_model *m, size_t *size)
+{
+    char *all = NULL;
+    *size = 0;
+    for (int i = 0; quern__model_variable(m, i); i++) {
+        quern__variable *v = quern__model_variable(m, i);
+        size_t bytes = (size_t)quern_shape_count(&v->shape) * quern_dtype_size(v->dtype);
+        all = realloc(all, *size + bytes + 1);
+        memcpy(all + *size, quern__variable_numbers(v), bytes);
+        *size += bytes;
+    }
+    return all;
+}
+
+void check_plans(model_case *k)
+{
+    size_t size, other_size, fast = 0, slab = 0;
+    bool recomputed = false;
+    if (k->c->result != PASSED || !json_integer_value(json_object_get(k->fit, "epochs")) ||
+        !train(k, QUERN__THRIFT_NONE, &fast, &recomputed))
+        return;
+    char *want = state_of(k->m, &size);
+    for (int thrift = QUERN__THRIFT_FRUGAL; thrift <= QUERN__THRIFT_MOST && train(k, thrift, &slab, &recomputed); thrift++) {
+        char *got = state_of(k->m, &other_size);
+        if (size != other_size || memcmp(want, got, size) != 0)
+            case_fail(k->c, "with thrift %d training gives other weights", thrift);
+        free(got);
+        if (thrift >= QUERN__THRIFT_RECOMPUTE && !recomputed)
+            break;
+    }
+    free(want);
+}
