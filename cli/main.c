@@ -79,6 +79,7 @@ static const struct {
     { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },
     { "memory", "SIZE", F | L, "all that the process may take: 64M; auto: what cgroup and limits leave. Exit 3 when nothing fits" },
     { "plot", "FILE", L, "a picture of what lives within a step: plan.svg" },
+    { "budgets", "SIZE,SIZE...", L, "predicted time against memory: a line for each budget" },
     { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
     { "threads", "N", F | E | P | G, "that compute" },
     { "weights", "FILE", C, "read into the model first: .weights.h5, .h5, .keras, .safetensors, .npz" },

@@ -4,19 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool cli_memory(const arguments *a, size_t *out)
+/* A size as people write it. */
+static bool size_of(const char *text, size_t *out)
 {
-    const char *text = cli_option(a, "memory");
     char *end;
-    if (!text || !strcmp(text, "auto"))
-        return true;
     double v = strtod(text, &end);
     int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
     v *= (double)((size_t)1 << shift);
     if (end == text || !(v >= 1 && v < 9e18) || (shift ? end[1] : *end))
-        return cli_wrong("--memory", "is no size (64M, 1.5G, auto)"), false;
+        return false;
     *out = (size_t)v;
     return true;
+}
+
+bool cli_memory(const arguments *a, size_t *out)
+{
+    const char *text = cli_option(a, "memory");
+    if (!text || !strcmp(text, "auto") || size_of(text, out))
+        return true;
+    return cli_wrong("--memory", "is no size (64M, 1.5G, auto)"), false;
 }
 
 typedef struct part {
@@ -54,7 +60,10 @@ void cli_plan_json(const quern_plan *p, bool event)
         printf("\"budget\":%zu,", p->budget);
     for (int i = 0; i < n_parts; i++)
         printf("%s\"%s\":%zu", i ? "," : "\"parts\":{", parts[i].name, parts[i].bytes);
-    printf("},\"choices\":[\"queue of %d\"%s]", p->max_queue_size, p->frugal ? ",\"memory before time\"" : "");
+    printf("},\"choices\":[\"queue of %d\"%s", p->max_queue_size, p->frugal ? ",\"memory before time\"" : "");
+    if (p->recompute)
+        printf(",\"recompute %d of 10\"", p->recompute);
+    printf("],\"slower\":%.3f", p->slower);
     if (!event)
         printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest, p->bound ? (double)p->slab / (double)p->bound : 1,
                p->fits ? "true" : "false");
@@ -85,8 +94,18 @@ static void blocks(const size_t *live, int n)
     }
 }
 
+/* What was chosen, in words. */
+static const char *chosen(const quern_plan *p, char *out, size_t size)
+{
+    int n = snprintf(out, size, "a queue of %d, %s", p->max_queue_size, p->frugal ? "memory before time" : "time before memory");
+    if (p->recompute)
+        snprintf(out + n, size - (size_t)n, ", values computed again on the way back (%d of 10)", p->recompute);
+    return out;
+}
+
 static void table(const quern_plan *p)
 {
+    char text[192];
     part parts[n_parts];
     parts_of(p, parts);
     printf("%-12s %10s  %12s\n", "part", "MiB", "bytes");
@@ -99,9 +118,11 @@ static void table(const quern_plan *p)
     if (p->budget != SIZE_MAX)
         printf("%-12s %10.2f  %12zu  %s: %s\n", "budget", (double)p->budget / 1048576, p->budget, p->limit,
                p->fits ? "fits" : "does not fit");
-    printf("chosen: a queue of %d, %s; values packed into %.1f %% of what lives at a time\n", p->max_queue_size,
-           p->frugal ? "memory before time (threads wait after every call)" : "time before memory",
-           p->bound ? 100.0 * (double)p->slab / (double)p->bound : 100.0);
+    printf("chosen: %s\n", chosen(p, text, sizeof text));
+    printf(
+        "a step takes %.2f times as long as with the fastest plan, by estimate; values are packed into %.1f %% of what lives at a "
+        "time\n",
+        p->slower, p->bound ? 100.0 * (double)p->slab / (double)p->bound : 100.0);
 }
 
 /* The same picture for a file. */
@@ -141,6 +162,49 @@ static int pictures(const arguments *a, const quern_model *m)
     return code;
 }
 
+/* A budget of a list, and the rest of the list. */
+static bool next_budget(const char **list, size_t *out)
+{
+    size_t n = strcspn(*list, ",");
+    char text[32];
+    snprintf(text, sizeof text, "%.*s", (int)n, *list);
+    *list += n + ((*list)[n] == ',');
+    return n < sizeof text && size_of(text, out);
+}
+
+/* Time against memory: a line for each budget. */
+static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
+{
+    enum { width = 24 };
+    char text[192];
+    quern_plan p;
+    quern_error err = { 0 };
+    if (!a->json)
+        printf("%10s %10s  %s\n", "budget", "takes", "time of a step, by estimate");
+    for (const char *list = cli_option(a, "budgets"); *list;)
+        if (!next_budget(&list, &o->memory))
+            return cli_wrong("--budgets", "is no list of sizes (32M,64M,1.5G)");
+    for (const char *list = cli_option(a, "budgets"); next_budget(&list, &o->memory);) {
+        int status = quern_plan_fit(m, NULL, o, &p, &err);
+        if (status < 0 && status != QUERN_BUDGET)
+            return cli_fail(status, &err);
+        if (a->json) {
+            cli_plan_json(&p, false);
+            continue;
+        }
+        printf("%9.1fM ", (double)p.budget / 1048576);
+        if (!p.fits)
+            printf("%10s  needs %.1fM at least: --memory %zu\n", "-", (double)p.smallest / 1048576, p.smallest);
+        else {
+            printf("%9.1fM  %6.2f x  ", (double)p.total / 1048576, p.slower);
+            for (int i = 0; i < width && i < (int)(p.slower * width / 2 + 0.5); i++)
+                fputs("█", stdout);
+            printf("  %s\n", chosen(&p, text, sizeof text));
+        }
+    }
+    return 0;
+}
+
 int cli_plan(const arguments *a)
 {
     quern_error err = { 0 };
@@ -153,7 +217,15 @@ int cli_plan(const arguments *a)
     if (queue > 1024)
         return cli_wrong("--max-queue-size", "is above 1024");
     o.max_queue_size = (int32_t)queue;
+    for (int i = 0; i < 2 && cli_option(a, "budgets"); i++)
+        if (cli_option(a, i ? "plot" : "memory"))
+            return cli_wrong(i ? "--plot" : "--memory", "does not go with --budgets");
     quern_model *m = cli_open(a, 1, &err, &code);
+    if (m && cli_option(a, "budgets")) {
+        code = curve(a, m, &o);
+        quern_model_free(m);
+        return code;
+    }
     int status = m ? quern_plan_fit(m, NULL, &o, &p, &err) : 0;
     if (m && (status >= 0 || status == QUERN_BUDGET)) {
         if (a->json)
