@@ -14,6 +14,7 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train, 
 /* ---- plan.c ---- */
 /* --memory; left as it is when that is not given, or auto. Prints and returns false when it is no size. */
 bool cli_memory(const arguments *a, size_t *out);
+bool cli_split_batch(const arguments *a, int32_t *out);
 /* A plan as a line of JSON: of quern plan, or the event of fit. */
 void cli_plan_json(const quern_plan *p, bool event);
 

@@ -17,6 +17,18 @@ static bool size_of(const char *text, size_t *out)
     return true;
 }
 
+bool cli_split_batch(const arguments *a, int32_t *out)
+{
+    static const char *const names[] = { [QUERN_SPLIT_AUTO] = "auto", [QUERN_SPLIT_NEVER] = "never", [QUERN_SPLIT_ANY] = "any" };
+    const char *text = cli_option(a, "split-batch");
+    for (int i = 0; i < 3; i++)
+        if (!text || !strcmp(text, names[i])) {
+            *out = text ? i : *out;
+            return true;
+        }
+    return cli_wrong("--split-batch", "is auto, never or any"), false;
+}
+
 bool cli_memory(const arguments *a, size_t *out)
 {
     const char *text = cli_option(a, "memory");
@@ -63,6 +75,8 @@ void cli_plan_json(const quern_plan *p, bool event)
     printf("},\"choices\":[\"queue of %d\"%s", p->max_queue_size, p->frugal ? ",\"memory before time\"" : "");
     if (p->recompute)
         printf(",\"recompute %d of 10\"", p->recompute);
+    if (p->parts > 1)
+        printf(",\"batch in %lld parts\"", (long long)p->parts);
     printf("],\"slower\":%.3f", p->slower);
     if (!event)
         printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest, p->bound ? (double)p->slab / (double)p->bound : 1,
@@ -99,7 +113,9 @@ static const char *chosen(const quern_plan *p, char *out, size_t size)
 {
     int n = snprintf(out, size, "a queue of %d, %s", p->max_queue_size, p->frugal ? "memory before time" : "time before memory");
     if (p->recompute)
-        snprintf(out + n, size - (size_t)n, ", values computed again on the way back (%d of 10)", p->recompute);
+        n += snprintf(out + n, size - (size_t)n, ", values computed again on the way back (%d of 10)", p->recompute);
+    if (p->parts > 1)
+        snprintf(out + n, size - (size_t)n, ", batches in %lld parts (other rounding)", (long long)p->parts);
     return out;
 }
 
@@ -212,7 +228,8 @@ int cli_plan(const arguments *a)
     quern_plan p;
     int64_t queue = 0;
     int code;
-    if (!cli_count(a, "batch-size", &o.batch_size) || !cli_count(a, "max-queue-size", &queue) || !cli_memory(a, &o.memory))
+    if (!cli_count(a, "batch-size", &o.batch_size) || !cli_count(a, "max-queue-size", &queue) || !cli_memory(a, &o.memory) ||
+        !cli_split_batch(a, &o.split_batch))
         return 2;
     if (queue > 1024)
         return cli_wrong("--max-queue-size", "is above 1024");

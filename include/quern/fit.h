@@ -14,6 +14,11 @@ extern "C" {
  * begins anew (generators that can). Arrays and files end an epoch by ending; they never exhaust. */
 enum { QUERN_EXHAUSTED_STOP = 0, QUERN_EXHAUSTED_ERROR = 1, QUERN_EXHAUSTED_RESTART = 2 };
 
+/* Whether a batch may be trained in parts when a budget asks for it: where the sum over records is all that it is, which differs by
+ * rounding; never; or even where layers look at all records together (BatchNormalization: each part has its own mean and variance
+ * then) or change a state with every batch. */
+enum { QUERN_SPLIT_AUTO = 0, QUERN_SPLIT_NEVER = 1, QUERN_SPLIT_ANY = 2 };
+
 /* Options of quern_fit and quern_fit_generator; zero means Keras's default, but for verbose: a library is silent. */
 typedef struct quern_fit_opts {
     int64_t steps_per_epoch;          /* 0: until the data ends                                    */
@@ -39,12 +44,12 @@ typedef struct quern_fit_opts {
     double checkpoint_seconds;        /* and so many seconds; both 0: after every epoch            */
     int32_t no_replay;                /* true: a generator that cannot say where it is begins there itself (quern_checkpoint_read);
                                          else its batches up to there are read and left out        */
-    int32_t reserved;
-    const volatile int *interrupt; /* not 0 (set by a signal handler): the step is finished, a checkpoint written, and training
-                                      ends as "interrupted"; NULL: never                        */
-    size_t memory;                 /* bytes that the process may have resident; 0: what memory  */
-                                   /* cgroups and rlimits leave it. See quern_plan_fit          */
-    struct quern_plan *plan;       /* gets the plan before training begins; NULL: not wanted    */
+    int32_t split_batch;              /* a QUERN_SPLIT_…                                              */
+    const volatile int *interrupt;    /* not 0 (set by a signal handler): the step is finished, a checkpoint written, and training
+                                         ends as "interrupted"; NULL: never                        */
+    size_t memory;                    /* bytes that the process may have resident; 0: what memory  */
+                                      /* cgroups and rlimits leave it. See quern_plan_fit          */
+    struct quern_plan *plan;          /* gets the plan before training begins; NULL: not wanted    */
 } quern_fit_opts;
 
 /* Where the run of a checkpoint is: epochs that are done, steps of the next one that are, and batches in all. */
@@ -120,15 +125,18 @@ typedef struct quern_plan {
     int32_t recompute; /* of 10: how many of the values of the way forward are computed again on the way back instead of being
                           kept, the more the less memory there is; 0: none. The numbers are the same, bit for bit */
     int32_t fits;
+    int64_t parts; /* in which a batch is trained, their gradients added in order; 1: whole. More than one gives other numbers, by
+                      rounding (with QUERN_SPLIT_ANY by more)                                              */
     double seconds, slower; /* of a step on two threads, roughly estimated: for comparing plans; and how many times that of the
                                fastest plan                                                             */
     char limit[48];         /* what sets the budget: "memory", "memory cgroup", …; empty: nothing                 */
     char largest[16];       /* name of the largest part                                                           */
 } quern_plan;
 /* Plans training with these options (NULL: Keras's defaults) before anything is read, for `train` (NULL: a file that is not known
- * yet). Choices change no number and are made only as far as the budget asks for them, the cheapest first: a shorter queue, a
- * frugal plan, then values that are computed again. QUERN_OK, or QUERN_BUDGET when nothing fits; `out` is filled then too.
- * quern_fit_generator does the same by itself when there is a limit, and refuses in the same way. The model keeps the plan. */
+ * yet). Choices but the last change no number; they are made only as far as the budget asks for them, the cheapest first: a shorter
+ * queue, a frugal plan, values that are computed again, and at last batches in parts. QUERN_OK, or QUERN_BUDGET when nothing fits;
+ * `out` is filled then too. quern_fit_generator does the same by itself when there is a limit, and refuses in the same way. The
+ * model keeps the plan. */
 QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err);
 /* What lives within a step: bytes by phase of the training plan that was made last, from one barrier of the threads to the next,
  * into `live`, which has room for `room` of them. Returns how many there are; 0 when there is no plan. */

@@ -180,11 +180,18 @@ int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, qu
     return status;
 }
 
+int quern__file_beside(const char *path, const char *ending, char *out, quern_error *err)
+{
+    enum { room = 4096 };
+    bool fits = snprintf(out, room, "%s.partial%s", path, ending) < room;
+    return fits ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the name is too long");
+}
+
 int quern__file_write(const char *path, const char *bytes, size_t n, quern_error *err)
 {
     char beside[4096];
-    if ((size_t)snprintf(beside, sizeof beside, "%s.partial", path) >= sizeof beside)
-        return quern__fail(err, QUERN_INVALID, path, "the name is too long");
+    if (quern__file_beside(path, "", beside, err) < 0)
+        return QUERN_INVALID;
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), why = fd < 0 ? errno : 0;
     for (size_t at = 0; !why && at < n;) {
         ssize_t put = write(fd, bytes + at, n - at);
@@ -203,7 +210,8 @@ int quern__file_write(const char *path, const char *bytes, size_t n, quern_error
 static bool add_all(zip_t *z, const quern__member *members, int n)
 {
     for (int i = 0; i < n; i++) {
-        zip_source_t *s = zip_source_buffer(z, members[i].bytes, members[i].n, 0);
+        zip_source_t *s =
+            members[i].file ? zip_source_file(z, members[i].file, 0, -1) : zip_source_buffer(z, members[i].bytes, members[i].n, 0);
         zip_int64_t at = s ? zip_file_add(z, members[i].name, s, ZIP_FL_ENC_UTF_8) : -1;
         if (at < 0 || zip_set_file_compression(z, (zip_uint64_t)at, ZIP_CM_STORE, 0)) {
             if (at < 0 && s)
@@ -218,8 +226,8 @@ int quern__archive_write(const char *path, const quern__member *members, int n, 
 {
     char beside[4096];
     int code = 0;
-    if ((size_t)snprintf(beside, sizeof beside, "%s.partial", path) >= sizeof beside)
-        return quern__fail(err, QUERN_INVALID, path, "the name is too long");
+    if (quern__file_beside(path, "", beside, err) < 0)
+        return QUERN_INVALID;
     zip_t *z = zip_open(beside, ZIP_CREATE | ZIP_TRUNCATE, &code);
     if (!z)
         return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));

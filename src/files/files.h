@@ -18,6 +18,7 @@ typedef struct quern__member {
     bool optional; /* may be missing: then bytes is NULL */
     size_t limit;  /* bytes that are read at most; 0: as many as of any */
     bool borrowed; /* name and bytes are another's */
+    char *file;    /* of what is written: its bytes are in this file instead, which goes with the member; NULL: they are not */
 } quern__member;
 /* Reads the named members; a missing one that is not optional, or one larger than `limit`, is an error. The caller frees `bytes`
  * with quern__free. */
@@ -31,6 +32,8 @@ int quern__archive_others(const char *path, bool (*ours)(const char *name), size
 /* A whole file of at most `limit` bytes (quern__free; a 0 stands behind it), and written atomically. */
 int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, quern_error *err);
 int quern__file_write(const char *path, const char *bytes, size_t n, quern_error *err);
+/* Where a file is written before it takes the place of `path`: "path.partial" and an ending; room for 4096. */
+int quern__file_beside(const char *path, const char *ending, char *out, quern_error *err);
 /* A file written beside takes the place of `path`, on the disk and not only in its cache; when it cannot, it is removed. */
 int quern__file_replace(const char *beside, const char *path, quern_error *err);
 
@@ -39,7 +42,8 @@ typedef struct quern__members {
     quern__member *list;
     int n;
 } quern__members;
-int quern__model_members(const quern_model *m, quern__members *out, quern_error *err);
+/* With `beside` the weights lie in that file, so that writing takes no memory for them; NULL: in memory. */
+int quern__model_members(const quern_model *m, const char *beside, quern__members *out, quern_error *err);
 int quern__members_add(quern__members *m, const char *name, char *bytes, size_t n, quern_error *err);
 void quern__members_free(quern__members *m);
 /* Members that belong to a run: a model that is opened and saved again leaves them out. */
@@ -53,9 +57,12 @@ int quern__assets_write(const quern_model *m, quern__member **list, int *n, quer
 int quern__assets_read(quern_model *m, const char *path, size_t limit, quern_error *err);
 void quern__assets_free(quern__member *list, int n);
 
-/* ---- h5_write.c: an HDF5 file made in memory ---- */
+/* ---- h5_write.c: an HDF5 file made in memory, or at a path ---- */
 typedef struct quern__h5_file quern__h5_file;
-quern__h5_file *quern__h5_create(quern_error *err);
+quern__h5_file *quern__h5_create(const char *path, quern_error *err);
+/* Ends a file at a path: an error where not all of it could be written. */
+int quern__h5_finish(quern__h5_file *f, quern_error *err);
+/* Gives up a file, or one in memory; NULL: nothing. A file at a path that was not finished is removed. */
 void quern__h5_close(quern__h5_file *f);
 /* What it holds now. `bytes` is freed with quern__free. */
 int quern__h5_image(quern__h5_file *f, char **bytes, size_t *n, quern_error *err);
@@ -70,7 +77,7 @@ int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
 struct quern__h5;
 int quern__h5_read_variable(struct quern__h5 *h, uint64_t object, const char *where, quern__variable *v, quern_error *err);
 /* model.weights.h5 as an image in memory, and back into the model. */
-int quern__weights_write(const quern_model *m, char **bytes, size_t *n, quern_error *err);
+int quern__weights_write(const quern_model *m, const char *beside, char **bytes, size_t *n, quern_error *err);
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err);
 
 /* ---- legacy.c, legacy_config.c: whole-model `.h5` ---- */
@@ -81,6 +88,6 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old);
 quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room, quern_error *err);
 /* Its weights alone, into a model; QUERN_END when the file is laid out otherwise. */
 int quern__legacy_weights(quern_model *m, struct quern__h5 *h, quern_error *err);
-int quern__legacy_write(const quern_model *m, char **bytes, size_t *n, quern_error *err);
+int quern__legacy_write(const quern_model *m, const char *path, quern_error *err);
 
 #endif

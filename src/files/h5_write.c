@@ -1,25 +1,36 @@
-/* HDF5 files are written by libhdf5, in memory: groups, plain datasets, attributes of strings, as h5py writes them for Keras. */
+/* HDF5 files are written by libhdf5, in memory or to the disk: groups, plain datasets, attributes of strings, as h5py writes them
+ * for Keras. */
 #include "files.h"
 
+#include <errno.h>
 #include <hdf5.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct quern__h5_file {
     hid_t file, links; /* links: groups on the way are made */
+    char *path;        /* NULL: in memory */
 };
 
-quern__h5_file *quern__h5_create(quern_error *err)
+quern__h5_file *quern__h5_create(const char *path, quern_error *err)
 {
     quern__h5_file *f = quern__zalloc(1, sizeof *f);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fapl_core(access, 1 << 16, 0);
-    hid_t file = f ? H5Fcreate("weights", H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
+    if (!path)
+        H5Pset_fapl_core(access, 1 << 16, 0);
+    if (f && path)
+        f->path = quern__strdup(path);
+    hid_t file = f && (!path || f->path) ? H5Fcreate(path ? path : "weights", H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
     H5Pclose(access);
     if (file < 0) {
+        quern__free(f ? f->path : NULL);
         quern__free(f);
-        quern__fail(err, QUERN_NOMEM, "weights", "HDF5 cannot make a file in memory");
+        if (path)
+            quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
+        else
+            quern__fail(err, QUERN_NOMEM, "weights", "HDF5 cannot make a file in memory");
         return NULL;
     }
     f->file = file;
@@ -34,7 +45,31 @@ void quern__h5_close(quern__h5_file *f)
         return;
     H5Pclose(f->links);
     H5Fclose(f->file);
+    if (f->path)
+        unlink(f->path);
+    quern__free(f->path);
     quern__free(f);
+}
+
+int quern__h5_finish(quern__h5_file *f, quern_error *err)
+{
+    char *path = f->path;
+    errno = 0;
+    bool ok = H5Fflush(f->file, H5F_SCOPE_GLOBAL) >= 0;
+    int why = errno ? errno : EIO;
+    H5Pclose(f->links);
+    errno = 0;
+    if (H5Fclose(f->file) < 0 && ok) {
+        ok = false;
+        why = errno ? errno : EIO;
+    }
+    quern__free(f);
+    if (!ok) {
+        unlink(path);
+        quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
+    }
+    quern__free(path);
+    return ok ? QUERN_OK : QUERN_IO;
 }
 
 static int not_written(const char *path, quern_error *err) { return quern__fail(err, QUERN_IO, path, "cannot be written"); }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What weights may take in memory is bounded by what their file holds, which may be compressed. */
 static const size_t expansion = 64, least_room = 1 << 20, most_kept = 256 << 20;
@@ -156,14 +157,18 @@ static int add_tokenizer(quern__members *all, const quern_model *m, quern_error 
 }
 
 /* Members of ours, those of the caller, vocabularies, then those that were there and are neither. */
-int quern__model_members(const quern_model *m, quern__members *out, quern_error *err)
+int quern__model_members(const quern_model *m, const char *beside, quern__members *out, quern_error *err)
 {
     quern__members assets = { 0 };
     char *weights = NULL;
     size_t n = 0;
     int status = add_config(out, m, err);
-    status = status < 0 ? status : quern__weights_write(m, &weights, &n, err);
+    status = status < 0 ? status : quern__weights_write(m, beside, &weights, &n, err);
+    if (status >= 0 && beside)
+        weights = quern__strdup("");
     status = status < 0 ? status : add_member(out, "model.weights.h5", weights, n, false, err);
+    if (status >= 0 && beside && !(out->list[out->n - 1].file = quern__strdup(beside)))
+        status = quern__fail_memory(err, strlen(beside));
     status = status < 0 || !m->tokenizer ? status : add_tokenizer(out, m, err);
     status = status < 0 ? status : quern__assets_write(m, &assets.list, &assets.n, err);
     for (int i = 0; status >= 0 && i < assets.n; i++) {
@@ -179,11 +184,15 @@ int quern__model_members(const quern_model *m, quern__members *out, quern_error 
 
 void quern__members_free(quern__members *m)
 {
-    for (int i = 0; i < m->n; i++)
+    for (int i = 0; i < m->n; i++) {
+        if (m->list[i].file)
+            unlink(m->list[i].file);
+        quern__free(m->list[i].file);
         if (!m->list[i].borrowed) {
             quern__free((void *)(uintptr_t)m->list[i].name);
             quern__free(m->list[i].bytes);
         }
+    }
     quern__free(m->list);
     *m = (quern__members){ 0 };
 }
@@ -195,20 +204,20 @@ int quern__members_add(quern__members *m, const char *name, char *bytes, size_t 
 
 static int save_legacy(const quern_model *m, const char *path, quern_error *err)
 {
-    char *bytes = NULL;
-    size_t n = 0;
-    int status = quern__legacy_write(m, &bytes, &n, err);
-    status = status < 0 ? status : quern__file_write(path, bytes, n, err);
-    quern__free(bytes);
-    return status;
+    char beside[4096];
+    int status = quern__file_beside(path, "", beside, err);
+    status = status < 0 ? status : quern__legacy_write(m, beside, err);
+    return status < 0 ? status : quern__file_replace(beside, path, err);
 }
 
 int quern_model_save(const quern_model *m, const char *path, quern_error *err)
 {
     quern__members all = { 0 };
+    char beside[4096];
     if (quern__is_legacy_name(path))
         return save_legacy(m, path, err);
-    int status = quern__model_members(m, &all, err);
+    int status = quern__file_beside(path, ".h5", beside, err);
+    status = status < 0 ? status : quern__model_members(m, beside, &all, err);
     status = status < 0 ? status : quern__archive_write(path, all.list, all.n, err);
     quern__members_free(&all);
     return status;

@@ -427,12 +427,12 @@ static json_t *training_config(json_t *compile)
     return out;
 }
 
-int quern__legacy_write(const quern_model *m, char **bytes, size_t *n, quern_error *err)
+int quern__legacy_write(const quern_model *m, const char *path, quern_error *err)
 {
-    quern__h5_file *f = quern__h5_create(err);
+    quern__h5_file *f = quern__h5_create(path, err);
     json_t *root = quern__config_write(m), *compile = json_incref(json_object_get(root, "compile_config"));
     json_object_del(root, "compile_config");
-    int status = f && root ? QUERN_OK : quern__fail_memory(err, 1);
+    int status = f && root ? QUERN_OK : f ? quern__fail_memory(err, 1) : QUERN_IO;
     status = status < 0 ? status : quern__h5_write_text(f, "", "backend", "tensorflow", err);
     status = status < 0 ? status : quern__h5_write_text(f, "", "keras_version", QUERN__KERAS_VERSION, err);
     status = status < 0 ? status : write_json(f, "model_config", root, err);
@@ -444,8 +444,10 @@ int quern__legacy_write(const quern_model *m, char **bytes, size_t *n, quern_err
     status = status < 0 ? status : write_layers(f, m, err);
     if (status >= 0 && m->optimizer)
         status = write_optimizer(f, m->optimizer, err);
-    status = status < 0 ? status : quern__h5_image(f, bytes, n, err);
-    quern__h5_close(f);
+    if (status >= 0)
+        status = quern__h5_finish(f, err);
+    else
+        quern__h5_close(f);
     json_decref(root);
     json_decref(compile);
     return status;

@@ -292,18 +292,16 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
 int quern_model_save_weights(const quern_model *m, const char *path, const char *map, quern_error *err)
 {
     int kind = kind_of(path), status;
-    char *bytes = NULL;
-    size_t n = 0;
+    char beside[4096];
     if (kind == SAFETENSORS || kind == NPZ)
         return write_all(m, path, kind, map, err);
     if (kind != WEIGHTS_H5)
         return no_such_kind(path, ".weights.h5, .safetensors, .npz", err);
     if (map)
         return quern__fail(err, QUERN_INVALID, map, "a map is for .safetensors and .npz: weights in HDF5 have places, not names");
-    status = quern__weights_write(m, &bytes, &n, err);
-    status = status < 0 ? status : quern__file_write(path, bytes, n, err);
-    quern__free(bytes);
-    return status;
+    status = quern__file_beside(path, "", beside, err);
+    status = status < 0 ? status : quern__weights_write(m, beside, NULL, NULL, err);
+    return status < 0 ? status : quern__file_replace(beside, path, err);
 }
 
 bool quern__is_legacy_name(const char *path) { return kind_of(path) == H5; }

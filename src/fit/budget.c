@@ -46,12 +46,13 @@ typedef struct budgeting {
 } budgeting;
 
 /* Plans the programs of a run; the slab that the larger of them needs. */
-static int plan_programs(budgeting *b, int thrift, quern_error *err)
+static int plan_programs(budgeting *b, int thrift, int64_t parts, quern_error *err)
 {
     quern_model *m = b->m;
     quern__model_set_thrift(m, thrift);
     int64_t size = b->queue.spec.batch_size;
-    int status = quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
+    int status = quern__model_set_parts(m, parts, b->o->split_batch == QUERN_SPLIT_ANY, err);
+    status = status < 0 ? status : quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
     if (status >= 0 && b->o->validation_data)
         status = quern__model_plan(m, QUERN__TEST, size, NULL, err);
     if (status < 0)
@@ -63,10 +64,11 @@ static int plan_programs(budgeting *b, int thrift, quern_error *err)
         slab = test->slab_bytes;
     p->slab = train->slab_bytes;
     p->bound = train->bound_bytes;
-    p->gradients = train->gradient_bytes;
-    p->activations = slab - p->gradients + weighing_bytes(m, size) + 128;
+    p->gradients = train->gradient_bytes + quern__parts_bytes(m);
+    p->activations = slab - train->gradient_bytes + weighing_bytes(m, size) + 128;
     p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
-    p->seconds = train->seconds;
+    p->parts = parts;
+    p->seconds = train->seconds * (double)parts;
     p->frugal = thrift != QUERN__THRIFT_NONE;
     p->recompute = m->programs[QUERN__TRAIN].recomputed ? thrift - QUERN__THRIFT_RECOMPUTE + 1 : 0;
     return QUERN_OK;
@@ -115,31 +117,56 @@ static bool shorten_queue(budgeting *b, int wanted)
     return b->plan->total <= b->plan->budget;
 }
 
+/* How plans go on from one to the next: less memory each time, as a rule, and more time; batches in parts at last. */
+typedef struct measure {
+    int thrift;
+    int64_t parts;
+} measure;
+
+static bool next_measure(const budgeting *b, measure *m)
+{
+    bool undone = m->thrift >= QUERN__THRIFT_RECOMPUTE && !b->plan->recompute; /* there is nothing to compute again */
+    if (m->parts == 1 && m->thrift < QUERN__THRIFT_MOST && !undone) {
+        m->thrift++;
+        return true;
+    }
+    if (b->o->split_batch == QUERN_SPLIT_NEVER || *b->m->programs[QUERN__TRAIN].whole)
+        return false;
+    if (m->parts > 1 && m->thrift == QUERN__THRIFT_FRUGAL) {
+        m->thrift = QUERN__THRIFT_MOST;
+        return true;
+    }
+    m->parts *= 2;
+    m->thrift = QUERN__THRIFT_FRUGAL;
+    return m->parts <= b->queue.spec.batch_size;
+}
+
 /* Plans one after the other, the fastest first, until one fits; with `all`, or when none does, to the end, so that the least is
  * known. */
 static int choose(budgeting *b, bool all, quern_error *err)
 {
     quern_plan *p = b->plan, chosen = { 0 };
-    int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10, thrift = QUERN__THRIFT_NONE, own = thrift, status = QUERN_OK;
+    int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10;
+    measure now = { QUERN__THRIFT_NONE, 1 }, own = now;
     size_t least = SIZE_MAX;
     double fastest = 0;
-    for (; thrift <= QUERN__THRIFT_MOST && (all || !chosen.fits); thrift++) {
-        status = plan_programs(b, thrift, err);
+    int vain = 0; /* measures one after the other that gave nothing */
+    do {
+        int status = plan_programs(b, now.thrift, now.parts, err);
         if (status < 0)
             return status;
-        if (thrift >= QUERN__THRIFT_RECOMPUTE && !p->recompute)
-            break;
-        fastest = thrift == QUERN__THRIFT_NONE ? p->seconds : fastest;
+        fastest = now.thrift == QUERN__THRIFT_NONE ? p->seconds : fastest;
         p->fits = shorten_queue(b, wanted);
         quern_plan found = *p;
         add_up(b, 1);
         if (!chosen.fits && (found.fits || p->total < least)) {
             chosen = found;
-            own = thrift;
+            own = now;
         }
+        vain = p->total < least ? 0 : vain + 1;
         least = p->total < least ? p->total : least;
-    }
-    status = plan_programs(b, own, err);
+    } while ((all || !chosen.fits) && !(now.parts > 1 && vain > 3) && next_measure(b, &now));
+    int status = plan_programs(b, own.thrift, own.parts, err);
     *p = chosen;
     p->smallest = all || !p->fits ? least : 0;
     p->slower = fastest > 0 ? p->seconds / fastest : 1;
@@ -168,7 +195,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; o->class_weight && i < b->m->n_out; i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
-    int status = plan_programs(b, QUERN__THRIFT_NONE, err); /* its graphs lie in memory when that is measured */
+    int status = plan_programs(b, QUERN__THRIFT_NONE, 1, err); /* its graphs lie in memory when that is measured */
     if (status < 0)
         return status;
     b->now = quern__process_now();
@@ -184,7 +211,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
         if (o->callbacks[i]->bytes)
             p->callbacks += o->callbacks[i]->bytes(o->callbacks[i]->user, b->m);
     if (o->checkpoint) /* it is made beside all values of a step, and holds what callbacks keep */
-        p->callbacks += p->callbacks + b->size.writing;
+        p->callbacks += p->callbacks + b->size.image;
     quern__limit limit = quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
     p->budget = o->memory && o->memory < limit.bytes ? o->memory : limit.bytes;
     snprintf(p->limit, sizeof p->limit, "%s", p->budget == SIZE_MAX ? "" : p->budget == limit.bytes ? limit.name : "memory");
@@ -206,12 +233,16 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
     m->slab_limit = 0;
     if (!o->memory && !o->plan && quern__process_limit(&nothing, 0, 0).bytes == SIZE_MAX) {
         quern__model_set_thrift(m, QUERN__THRIFT_NONE);
-        return QUERN_OK;
+        return quern__model_set_parts(m, 1, false, err);
     }
     budgeting b = { .m = m, .train = train, .o = o, .plan = plan };
     int status = plan_fit(&b, false, err);
     if (status >= 0 && plan->budget != SIZE_MAX)
-        m->slab_limit = plan->gradients + plan->activations;
+        m->slab_limit = plan->gradients + plan->activations - quern__parts_bytes(m);
+    if (status >= 0 && plan->parts > 1)
+        quern__warn("the memory is enough only for batches in %lld parts: their gradients are added, which changes rounding%s",
+                    (long long)plan->parts,
+                    o->split_batch == QUERN_SPLIT_ANY ? ", and layers that look at the whole batch see one part" : "");
     if (o->plan)
         *o->plan = *plan;
     return status;

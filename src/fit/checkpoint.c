@@ -97,9 +97,10 @@ static json_t *asked(const quern__checkpointing *c)
     char data[24], seed[24];
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
-    return json_pack("{s:I, s:I, s:b, s:s?, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "steps_per_epoch",
-                     (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle, "class_weight", c->o->class_weight, "seed",
-                     seed, "data", data);
+    int64_t parts = c->m->parts.n ? c->m->parts.n : 1;
+    return json_pack("{s:I, s:I, s:I, s:b, s:s?, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "parts", (json_int_t)parts,
+                     "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle, "class_weight",
+                     c->o->class_weight, "seed", seed, "data", data);
 }
 
 static json_t *history_json(const quern_history *h)
@@ -274,7 +275,7 @@ int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quer
     quern__checkpoint_writer *w = c->writer;
     quern__members all = { 0 };
     int status = wait_for(w, err); /* at most one is on its way */
-    status = status < 0 ? status : quern__model_members(c->m, &all, err);
+    status = status < 0 ? status : quern__model_members(c->m, NULL, &all, err);
     status = status < 0 ? status : add_run(c, p, &all, err);
     if (status < 0) {
         quern__members_free(&all);
@@ -355,6 +356,8 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
         char *was = json_dumps(then, JSON_ENCODE_ANY), *is = json_dumps(v, JSON_ENCODE_ANY);
         status =
             quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s", key, was ? was : "?", is ? is : "?");
+        if (!strcmp(key, "parts"))
+            quern__hint(err, "the memory decides into how many parts a batch is divided");
         free(was);
         free(is);
     }

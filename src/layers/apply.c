@@ -58,16 +58,23 @@ static int beside(quern__optimizer *o, const char *name, quern__variable **of, q
 
 /* ---- making ---- */
 
-static int check(const quern__optimizer *o, quern_error *err)
+static int clippings(const quern__optimizer *o)
 {
     static const char *const clips[] = { "clipnorm", "clipvalue", "global_clipnorm" };
+    int n = 0;
+    for (int i = 0; i < 3; i++)
+        n += !isnan(quern__option(o, clips[i]));
+    return n;
+}
+
+bool quern__optimizer_clips(const quern__optimizer *o) { return clippings(o) > 0; }
+
+static int check(const quern__optimizer *o, quern_error *err)
+{
     json_t *steps = json_object_get(o->config, "gradient_accumulation_steps"),
            *every = json_object_get(o->config, "ema_overwrite_frequency");
     double momentum = quern__option(o, "ema_momentum");
-    int clipping = 0;
-    for (int i = 0; i < 3; i++)
-        clipping += !isnan(quern__option(o, clips[i]));
-    if (clipping > 1)
+    if (clippings(o) > 1)
         return quern__fail(err, QUERN_INVALID, o->kind->name, "only one of clipnorm, clipvalue, global_clipnorm can be set");
     if (json_is_number(steps) && json_number_value(steps) != 0 && !(json_number_value(steps) >= 2))
         return quern__fail(err, QUERN_INVALID, o->kind->name, "gradient_accumulation_steps must be at least 2");
@@ -90,8 +97,9 @@ static bool make_room(quern__optimizer *o)
     o->undecayed = quern__zalloc(n, sizeof *o->undecayed);
     o->constraints = quern__zalloc(n, sizeof *o->constraints);
     o->inner_of = quern__zalloc(n, sizeof *o->inner_of);
+    o->squares = quern__zalloc(n, sizeof *o->squares);
     return o->trained && o->slots && o->automatic && o->place && o->averages && o->sums && o->undecayed && o->constraints &&
-           o->inner_of;
+           o->inner_of && o->squares;
 }
 
 static const char *last_part(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
@@ -171,6 +179,7 @@ void quern__optimizer_free(quern__optimizer *o)
     quern__variable_free(o->rate);
     quern__free(o->inner);
     quern__free(o->inner_of);
+    quern__free(o->squares);
     quern__free(o->trained);
     quern__free(o->slots);
     quern__free(o->automatic);
@@ -241,8 +250,10 @@ void quern__optimizer_finalize(quern__optimizer *o)
 
 /* ---- gradients ---- */
 
-quern__id quern__squares(quern__graph *g, quern__id gradient)
+quern__id quern__squares(const quern__optimizer *o, quern__graph *g, int k, quern__id gradient)
 {
+    if (o->squares[k])
+        return o->squares[k];
     return quern__scattered(g, gradient) ? quern__each_row(g, gradient, QUERN__SQUARE, 0, 0) : 0;
 }
 

@@ -371,6 +371,7 @@ typedef struct quern__optimizer {
     struct quern__optimizer **inner;    /* optimizers that do the steps of this one */
     int n_inner, *inner_of;             /* by variable: which of them */
     quern__id common;                   /* while a graph is built: what steps of several variables share */
+    quern__id *squares;                 /* by variable, while a graph is built: what quern__squares is to give; 0: as it finds */
     bool sums_rows;                     /* rows of a table's gradient are added up before they are squared, as by Keras 2 */
 } quern__optimizer;
 /* An optimizer for n variables (borrowed; the array is copied), with their constraints (borrowed; NULL: none). `config` is taken,
@@ -388,6 +389,10 @@ quern__optimizer *quern__optimizer_leader(quern__optimizer *o);
 json_t *quern__optimizer_config(const quern__optimizer *o);
 /* Before each step: sets the rate, when it follows a schedule, and what begins as a copy of the weights. */
 void quern__optimizer_prepare(quern__optimizer *o);
+/* The squares of the gradient of variable k where they are not simply that: of a table of which rows were taken. 0: they are. */
+quern__id quern__squares(const quern__optimizer *o, quern__graph *g, int k, quern__id gradient);
+/* Whether gradients are clipped. */
+bool quern__optimizer_clips(const quern__optimizer *o);
 /* The loss as its gradients are wanted: scaled where the optimizer says so. */
 quern__id quern__optimizer_scale(const quern__optimizer *o, quern__graph *g, quern__id loss);
 /* Clipping, weight decay, the step of each variable, averages, constraints and the count of iterations. gradients[k] is 0 where

@@ -130,7 +130,7 @@ STEP(adafactor_step)
     bool matrix = o->trained[k]->shape.rank >= 2;
     quern__id v =
         quern__keep(o, g, k, 2, matrix ? factored(o, g, k, beta, squares) : blended(g, quern__before(o, g, k, 2), beta, squares));
-    quern__id direction = divide(g, gradient, root(g, v)), scattered = quern__squares(g, gradient);
+    quern__id direction = divide(g, gradient, root(g, v)), scattered = quern__squares(o, g, k, gradient);
     quern__id length = scattered ? root(g, quern__reduce(g, QUERN__MEAN, divide(g, scattered, v), ~0u, false)) : rms(g, direction);
     quern__id size = quern__scale(g, length, 1 / number(o, "clip_threshold"));
     direction = divide(g, direction, quern__binary(g, QUERN__MAXIMUM, size, constant(g, 1)));

@@ -25,7 +25,7 @@ static quern__id rmsprop_step(quern__optimizer *o, quern__graph *g, int k, quern
                               double decay)
 {
     (void)iteration;
-    return quern__rmsprop(g, o->trained[k], gradient, quern__squares(g, gradient), rate, quern__slot_of(o, k, 0),
+    return quern__rmsprop(g, o->trained[k], gradient, quern__squares(o, g, k, gradient), rate, quern__slot_of(o, k, 0),
                           quern__slot_of(o, k, 1), quern__slot_of(o, k, 2), quern__config_number(o->config, "rho"),
                           quern__config_number(o->config, "momentum"), quern__config_number(o->config, "epsilon"), decay);
 }
@@ -41,7 +41,7 @@ static int adam_slots(quern__optimizer *o, quern_error *err)
 static quern__id adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
                            double decay)
 {
-    return quern__adam(g, o->trained[k], gradient, quern__squares(g, gradient), rate, iteration, quern__slot_of(o, k, 0),
+    return quern__adam(g, o->trained[k], gradient, quern__squares(o, g, k, gradient), rate, iteration, quern__slot_of(o, k, 0),
                        quern__slot_of(o, k, 1), quern__slot_of(o, k, 2), quern__config_number(o->config, "beta_1"),
                        quern__config_number(o->config, "beta_2"), quern__config_number(o->config, "epsilon"), decay);
 }

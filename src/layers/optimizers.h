@@ -36,9 +36,6 @@ int quern__pattern_fits(const char *pattern, const char *text, bool whole, quern
 /* The path of variable k as Keras has it. */
 void quern__keras_path(const quern__optimizer *o, int k, char *out, size_t size);
 
-/* The squares of a gradient where they are not simply that: of a table of which rows were taken. 0: they are. */
-quern__id quern__squares(quern__graph *g, quern__id gradient);
-
 #define QUERN__OPTIMIZER_DECAY(DECAY)          \
     {                                          \
         "weight_decay", QUERN__F_NUMBER, DECAY \

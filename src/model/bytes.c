@@ -13,8 +13,8 @@ static size_t variable_bytes(const quern__variable *v)
 
 quern__model_size quern__model_bytes(const quern_model *m)
 {
-    /* HDF5 makes the file in memory and gives a copy of it; each dataset has pages of its own, and libraries their heaps. A quarter
-     * of all code is touched by nothing else. */
+    /* Each dataset has pages of its own, and libraries their heaps; a quarter of all code is touched by nothing else. In memory
+     * HDF5 gives a copy of the file. */
     enum { of_libraries = 5 << 18, of_variable = 16 << 10 };
     quern__model_size s = { 0 };
     const quern__variable *v;
@@ -29,7 +29,8 @@ quern__model_size quern__model_bytes(const quern_model *m)
         s.optimizer += variable_bytes(v);
         written += quern__shape_bytes(&v->shape, v->dtype, &bytes) ? bytes : 0;
     }
-    s.writing = 2 * written + n * of_variable + of_libraries + quern__process_now().files / 4;
+    s.writing = n * of_variable + of_libraries + quern__process_now().files / 4;
+    s.image = 2 * written + s.writing;
     return s;
 }
 

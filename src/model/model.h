@@ -67,8 +67,19 @@ typedef struct quern__program {
     int64_t capacity;
     quern__weighing weighing;
     bool recomputed; /* something in it is computed again */
+    char whole[120]; /* why a batch cannot be divided; empty: it can be */
     quern__id outputs[QUERN__MAX_IO], masks[QUERN__MAX_IO], loss;
 } quern__program;
+
+/* What a batch that is trained in parts needs. Variables are NULL where batches go whole. */
+typedef struct quern__parts {
+    int64_t n;                             /* parts; 0: batches go whole */
+    bool any;                              /* even where layers look at the whole batch, or keep a state */
+    quern__variable *share, *first, *last; /* of the part that runs: its part of the records, whether it is the first, the last */
+    quern__variable *
+        *sums; /* by trained variable: gradients so far; behind them, where rows of a table are squared, their squares */
+    int n_sums;
+} quern__parts;
 
 /* A member of a model's file that is none of quern's. */
 typedef struct quern__kept_member {
@@ -94,6 +105,7 @@ struct quern_model {
     void *slab;
     size_t slab_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
     int thrift;                    /* how much memory goes before time in plans: a QUERN__THRIFT_… */
+    quern__parts parts;
     int threads;
     quern__team *team;
     json_t *kept;  /* members of its config in the file that are no part of it; NULL: none */
@@ -167,6 +179,17 @@ enum { QUERN__THRIFT_NONE, QUERN__THRIFT_FRUGAL, QUERN__THRIFT_RECOMPUTE };
 enum { QUERN__THRIFT_MOST = QUERN__THRIFT_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
 /* Sets it; plans made otherwise are dropped. */
 void quern__model_set_thrift(quern_model *m, int thrift);
+/* Trains batches in n parts from here on (1: whole). `any`: even where layers look at the whole batch (BatchNormalization) or keep
+ * a state; what has no meaning then is refused by planning (program->whole). Plans of training made otherwise are dropped. */
+int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err);
+/* parts.c: what the sums of gradients take; whether a batch can be divided, as far as losses, layers and the optimizer say
+ * (program->whole); the nodes that add and make the step; and a batch, part by part. */
+size_t quern__parts_bytes(const quern_model *m);
+void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss);
+void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes);
+void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern__id *gradients);
+int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err);
+int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *err);
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. `weighing` NULL: no weights. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
 void quern__model_reset(quern_model *m);
@@ -176,9 +199,9 @@ int quern__model_value(quern_model *m, int value, void *const *x, int64_t record
                        quern_error *err);
 void quern__model_forget(quern_model *m);
 /* Bytes of a model: what it holds, of weights (in both forms, if there are two) and of the optimizer; a copy of its weights; and
- * what writing its file takes for a moment, as reading it did. */
+ * what writing its file takes for a moment; and what a file takes that is made in memory, as a checkpoint is. */
 typedef struct quern__model_size {
-    size_t weights, optimizer, snapshot, writing;
+    size_t weights, optimizer, snapshot, writing, image;
 } quern__model_size;
 quern__model_size quern__model_bytes(const quern_model *m);
 /* Gives the pages of the slab back; predictions that lie there are gone. The next run has them again. */

@@ -110,7 +110,9 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
             quern__graph_fail(g, QUERN_UNSUPPORTED, "reduction none cannot train");
         quern__id part = m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
         loss = loss ? quern__add2(g, loss, part) : part;
+        quern__parts_loss(m, p, i, own[i]);
     }
+    quern__id share = training && m->parts.n ? quern__graph_variable(g, m->parts.share) : 0;
     if (penalty)
         loss = quern__add2(g, loss, penalty);
     p->loss = loss;
@@ -129,8 +131,10 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
          * the whole loss is by the record. */
         quern__id part = quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64);
         bool by_record = o < 0 || m->keras_2;
-        quern__id counts = by_record ? rows : quern__graph_constant(g, 1, QUERN_FLOAT64);
-        part = by_record ? quern__mul2(g, part, rows) : part;
+        quern__id counts = by_record ? rows
+                           : share   ? quern__cast(g, share, QUERN_FLOAT64)
+                                     : quern__graph_constant(g, 1, QUERN_FLOAT64);
+        part = by_record || share ? quern__mul2(g, part, counts) : part;
         quern__assign(g, own_sum->total, quern__add2(g, quern__graph_variable(g, own_sum->total), part));
         quern__assign(g, own_sum->count, quern__add2(g, quern__graph_variable(g, own_sum->count), counts));
     }
@@ -142,10 +146,15 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         return quern__fail(err, QUERN_UNSUPPORTED, m->name, "more than %d trained weights", most_trained);
     for (int k = 0; k < o->n; k++)
         wrt[k] = quern__graph_variable(g, o->trained[k]);
-    int status = quern__gradients(g, quern__optimizer_scale(o, g, loss), 0, wrt, o->n, d, err);
-    if (status >= 0)
-        quern__optimizer_nodes(o, g, d);
-    return status;
+    quern__id scaled = quern__optimizer_scale(o, g, share ? quern__mul2(g, loss, share) : loss);
+    int status = quern__gradients(g, scaled, 0, wrt, o->n, d, err);
+    if (status < 0)
+        return status;
+    quern__parts_optimizer(m, p, d);
+    if (share)
+        return quern__parts_add(m, g, d, err);
+    quern__optimizer_nodes(o, g, d);
+    return QUERN_OK;
 }
 
 /* Puts a graph in place of the program's in which values are computed again; leaves it where nothing can be. */
@@ -180,6 +189,8 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
     if (status >= 0)
         quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
+    if (status >= 0)
+        quern__parts_layers(m, p, quern__graph_nodes(p->graph));
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         p->outputs[i] = p == &m->inner ? ids[m->inner_value] : ids[m->out[i]];
         p->masks[i] = masks[m->out[i]];
@@ -224,7 +235,7 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
                         quern_error *err)
 {
     quern__program_free(p);
-    p->capacity = capacity;
+    p->capacity = mode == QUERN__TRAIN && m->parts.n ? (capacity + m->parts.n - 1) / m->parts.n : capacity;
     p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
     int status = make_program(m, mode, p, err);
     if (status < 0)
@@ -242,7 +253,8 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const 
         return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d", (long long)capacity, INT32_MAX);
     if (!m->team && quern_model_set_threads(m, m->threads, err) < 0)
         return QUERN_INVALID;
-    if (p->plan && p->capacity >= capacity && !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
+    int64_t parts = mode == QUERN__TRAIN && m->parts.n ? m->parts.n : 1;
+    if (p->plan && p->capacity >= (capacity + parts - 1) / parts && !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
         return QUERN_OK;
     return plan_program(m, mode, p, capacity, weighing, err);
 }
@@ -302,6 +314,8 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, cons
                             .seed = m->b->seed,
                             .watch = m->watch,
                             .profile = mode == QUERN__TRAIN ? quern__model_profile(m) : NULL };
+    if (mode == QUERN__TRAIN && m->parts.n)
+        return quern__parts_run(m, &run, err);
     return quern__step(m->team, m->programs[mode].plan, &run, err);
 }
 

@@ -1,7 +1,7 @@
 # P2, P3: for models and optimizers, the smallest budget is asked for; it works, one byte less is refused before anything is read
 # (exit 3), and every budget from there up to what a run without one takes is kept (VmHWM of the process) and gives the same weights,
-# bit for bit. $1: the command; $2: how many budgets.
-quern=$1 steps=$2 failed=0 runs=0 again=0
+# bit for bit. Below it batches go in parts, which is said; never those of a model with batch normalisation. $1: the command; $2: how many budgets.
+quern=$1 steps=$2 failed=0 runs=0 again=0 divided=0 split=never
 optimizers=(sgd adam)
 [ "$steps" -lt 10 ] || optimizers+=('sgd momentum=0.9 nesterov=true' 'adam global_clipnorm=1' 'rmsprop centered=true')
 work=$(mktemp -d) || exit 1
@@ -26,7 +26,7 @@ train() {
     local model=$1 memory=$2
     shift 2
     runs=$((runs + 1))
-    "$quern" fit "$model" "$@" --batch-size "$batch" --epochs 2 --seed 3 --json --output out.keras ${memory:+--memory "$memory"} \
+    "$quern" fit "$model" "$@" --batch-size "$batch" --epochs 2 --seed 3 --json --output out.keras --split-batch $split ${memory:+--memory "$memory"} \
         > said 2> errors
     code=$?
     peak=$(sed -n 's/.*"event":"end".*"peak_bytes":\([0-9]*\).*/\1/p' said)
@@ -61,7 +61,18 @@ sweep() {
             [ "$peak" -le $budget ] && [ "$planned" -le $budget ] || fail "$name $optimizer: budget $budget, planned $planned, peak $peak"
             cmp -s out.safetensors free.safetensors || fail "$name $optimizer: budget $budget: other weights"
         done
-        echo "$name $optimizer: smallest $smallest, free $free"
+        split=auto
+        train m.keras 1K "$@"
+        budget=$(sed -n 's/.*training needs \([0-9]*\) bytes.*/\1/p' errors)
+        [ "$name" != convolutional ] || [ "$budget" = "$smallest" ] || fail "$name $optimizer: divided in spite of batch normalisation"
+        if [ "$budget" -lt "$smallest" ]; then
+            divided=$((divided + 1))
+            train m.keras "$budget" "$@"
+            [ "$code" = 0 ] && [ "$peak" -le "$budget" ] || fail "$name $optimizer: $budget, batches in parts: exit $code, peak $peak"
+            grep -q 'only for batches in' errors || fail "$name $optimizer: that batches go in parts is not said"
+        fi
+        split=never
+        echo "$name $optimizer: smallest $budget, batches whole $smallest, free $free"
     done
 }
 sweep mlp 1024 "$logits" 'input 784 | rescaling 1/255 | dense 512 relu | dense 512 relu | dropout 0.3 | dense 512 relu | dense 10' x=images y=digits
@@ -82,5 +93,6 @@ idx many-digits 2304 1 '\0\1\2\3\4\5\6\7\10\11\3'
 sweep checkpoints 2048 "$logits" 'input 784 | rescaling 1/255 | dense 1024 relu | dense 1024 relu | dropout 0.3 | dense 10' \
     x=many y=many-digits --checkpoint run.keras --checkpoint-every 1 --callback 'early_stopping monitor=loss restore_best_weights=true'
 [ "$again" -gt 0 ] || fail "no budget made values be computed again"
+[ "$divided" -gt 5 ] || fail "only $divided models were divided"
 echo "$runs runs, in $again values were computed again"
 exit $failed

@@ -78,8 +78,9 @@ expect 0 "1024.0M" "$quern" plan m.keras --budgets 1M,1G
 expect 2 "is no list of sizes" "$quern" plan m.keras --budgets 1M,12Q
 expect 2 "does not go with --budgets" "$quern" plan m.keras --budgets 1M,1G --memory 1G
 "$quern" new large.keras 'input 2 | dense 512 relu | dense 512 relu | dense 2' --optimizer sgd --loss mse
-expect 3 "limit of address space" bash -c "ulimit -v 400000 && '$quern' fit large.keras train.csv --target y,a --batch-size 65536"
-expect 3 "limit of data" bash -c "ulimit -d 200000 && '$quern' fit large.keras train.csv --target y,a --batch-size 65536"
+expect 3 "limit of address space" bash -c "ulimit -v 400000 && '$quern' fit --split-batch never --threads 1 large.keras train.csv --target y,a --batch-size 65536"
+expect 2 "auto, never or any" "$quern" plan large.keras --split-batch always
+expect 3 "limit of data" bash -c "ulimit -d 200000 && '$quern' fit --split-batch never large.keras train.csv --target y,a --batch-size 65536"
 for threads in 1 2 3; do
     cp before.keras t.keras
     "$quern" fit t.keras train.csv --target y --threads $threads --quiet && "$quern" predict t.keras train.csv --target y --output t$threads.npy

@@ -1,5 +1,6 @@
 /* Plans: training under every measure of thrift, values computed again on the way back among them, gives the weights that the
- * fastest plan gives, bit for bit (P3). The models and the batches are those of the cases. */
+ * fastest plan gives, bit for bit (P3), and batches in parts the same but for
+ * rounding. The models and the batches are those of the cases. */
 #include "fit/fit.h"
 #include "models.h"
 
@@ -36,8 +37,8 @@ static void free_batch(quern_batch *b)
     free(b->weights);
 }
 
-/* Trains some steps without weights of records. Whether there was anything that ran. */
-static bool train(model_case *k, int thrift, size_t *slab, bool *recomputed)
+/* Trains some steps without weights of records, batches in so many parts. Whether there was anything that ran. */
+static bool train(model_case *k, int thrift, int64_t parts, bool *recomputed)
 {
     quern_error err = { 0 };
     feed f;
@@ -49,17 +50,15 @@ static bool train(model_case *k, int thrift, size_t *slab, bool *recomputed)
             return false;
     quern__queue_opts q = quern__queue_opts_of(k->m, QUERN__TRAIN, k->batch_size);
     quern__weighing none = { 0 };
-    int status = make_batch(&q.spec, &b) ? QUERN_OK : QUERN_END;
+    int status = make_batch(&q.spec, &b) ? quern__model_set_parts(k->m, parts, false, &err) : QUERN_END;
     quern__model_set_thrift(k->m, thrift);
     int64_t first = 0, steps = 0;
     for (; status == QUERN_OK && steps < most_steps && feed_next(&f, &b, &err) == QUERN_OK; steps++, first += b.size)
         status = quern__model_run(k->m, QUERN__TRAIN, b.arrays, &none, b.size, k->batch_size, 0, first, &err);
     if (status < 0)
         case_error(k->c, &err);
-    if (steps) {
-        *slab = k->m->programs[QUERN__TRAIN].plan->slab_bytes;
+    if (steps)
         *recomputed = k->m->programs[QUERN__TRAIN].recomputed;
-    }
     free_batch(&b);
     return status == QUERN_OK && steps > 0;
 }
@@ -79,15 +78,38 @@ static char *state_of(const quern_model *m, size_t *size)
     return all;
 }
 
+/* Batches in parts, where they can be divided: the same weights but for rounding. */
+static void check_parts(model_case *k)
+{
+    bool recomputed;
+    int n = quern_model_weights(k->m);
+    char **want = calloc((size_t)n + 1, sizeof *want);
+    bool ran = train(k, QUERN__THRIFT_NONE, 1, &recomputed) && !*k->m->programs[QUERN__TRAIN].whole;
+    for (int i = 0; i < n && ran; i++) {
+        quern_tensor w = quern_model_weight(k->m, i, NULL);
+        size_t bytes = (size_t)quern_shape_count(&w.shape) * quern_dtype_size(w.dtype);
+        want[i] = memcpy(malloc(bytes + 1), w.data, bytes);
+    }
+    ran = ran && train(k, QUERN__THRIFT_FRUGAL, 3, &recomputed);
+    for (int i = 0; i < n; i++) {
+        quern_tensor got = quern_model_weight(k->m, i, NULL), one = got;
+        one.data = want[i];
+        if (ran && got.dtype == QUERN_FLOAT32)
+            case_compare_within(k->c, "batches in parts", &got, &one, 2e-4, 2e-5);
+        free(want[i]);
+    }
+    free(want);
+}
+
 void check_plans(model_case *k)
 {
-    size_t size, other_size, fast = 0, slab = 0;
+    size_t size, other_size;
     bool recomputed = false;
     if (k->c->result != PASSED || !json_integer_value(json_object_get(k->fit, "epochs")) ||
-        !train(k, QUERN__THRIFT_NONE, &fast, &recomputed))
+        !train(k, QUERN__THRIFT_NONE, 1, &recomputed))
         return;
     char *want = state_of(k->m, &size);
-    for (int thrift = QUERN__THRIFT_FRUGAL; thrift <= QUERN__THRIFT_MOST && train(k, thrift, &slab, &recomputed); thrift++) {
+    for (int thrift = QUERN__THRIFT_FRUGAL; thrift <= QUERN__THRIFT_MOST && train(k, thrift, 1, &recomputed); thrift++) {
         char *got = state_of(k->m, &other_size);
         if (size != other_size || memcmp(want, got, size) != 0)
             case_fail(k->c, "with thrift %d training gives other weights", thrift);
@@ -96,4 +118,5 @@ void check_plans(model_case *k)
             break;
     }
     free(want);
+    check_parts(k);
 }

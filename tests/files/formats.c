@@ -198,7 +198,7 @@ static void what_is_unknown_stays(void **state)
     quern_model *m = quern_model_from_words("input 2 name=i | dense 1 name=d", 4, &err);
     char *weights;
     size_t n;
-    CHECK_OK(quern__weights_write(m, &weights, &n, &err), err);
+    CHECK_OK(quern__weights_write(m, NULL, &weights, &n, &err), err);
     quern__member members[] = { { .name = "config.json", .bytes = (char *)(uintptr_t)config, .n = strlen(config) },
                                 { .name = "model.weights.h5", .bytes = weights, .n = n },
                                 { .name = "notes/readme.txt", .bytes = (char *)(uintptr_t) "hello", .n = 5 } };

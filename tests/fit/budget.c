@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "plan/plan.h"
 
+#include <math.h>
 #include <sys/stat.h>
 
 static int n_read;
@@ -78,7 +79,7 @@ static void parts_add_up(void **state)
 }
 
 /* What a budget gives; the weights that training under it leads to are put behind each other in `weights`. */
-static quern_plan under(size_t memory, char *weights, size_t *size)
+static quern_plan under(size_t memory, int split, char *weights, size_t *size)
 {
     quern_error err = { 0 };
     quern_plan p;
@@ -87,6 +88,7 @@ static quern_plan under(size_t memory, char *weights, size_t *size)
     quern_fit_opts o = run;
     o.memory = memory;
     o.plan = &p;
+    o.split_batch = split;
     n_read = 0;
     quern_history *h = quern_fit_generator(m, g, &o, &err);
     assert_true(h ? p.fits && p.total <= p.budget && n_read == steps : !p.fits);
@@ -117,19 +119,19 @@ static void choices_change_no_number(void **state)
     size_t size, n;
     int32_t thrift = INT32_MAX, queue = 1, computed_again = 0;
     size_t large = quern__peak_bytes() + ((size_t)1 << 30);
-    under(large, first, &size); /* the process has been as high as it gets */
-    quern_plan free_plan = under(large, first, &size), p;
+    under(large, QUERN_SPLIT_NEVER, first, &size); /* the process has been as high as it gets */
+    quern_plan free_plan = under(large, QUERN_SPLIT_NEVER, first, &size), p;
     assert_true(size > 0 && free_plan.max_queue_size == 10 && !free_plan.frugal);
-    p = under(1, other, &n);
+    p = under(1, QUERN_SPLIT_NEVER, other, &n);
     assert_int_equal(n, 0);
     size_t smallest = p.smallest;
-    assert_true(under(smallest - 1, other, &n).smallest == smallest && n == 0);
+    assert_true(under(smallest - 1, QUERN_SPLIT_NEVER, other, &n).smallest == smallest && n == 0);
     for (int k = 0; k <= budgets; k++) {
-        p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, other, &n);
+        p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, QUERN_SPLIT_NEVER, other, &n);
         assert_true(p.fits && n == size && !memcmp(first, other, size));
         int32_t own = p.frugal + p.recompute; /* more is never used for less */
         assert_true(own < thrift || (own == thrift && p.max_queue_size >= queue));
-        assert_true(p.recompute ? p.frugal && p.slower > 1 && p.slower < 2 : p.slower == 1);
+        assert_true(p.recompute ? p.frugal && p.slower > 1 && p.slower < 2.5 : p.slower == 1);
         computed_again += p.recompute > 0;
         thrift = own;
         queue = p.max_queue_size;
@@ -137,6 +139,52 @@ static void choices_change_no_number(void **state)
     assert_true(computed_again > 2 && thrift == 0);
     free(first);
     free(other);
+}
+
+/* Below that, batches go in parts: said, and the weights are the same but for rounding. */
+static void parts_change_rounding(void **state)
+{
+    (void)state;
+    enum { room = 8 << 20 };
+    char *whole = malloc(room), *other = malloc(room);
+    size_t size, n;
+    quern_plan p = under(1, QUERN_SPLIT_NEVER, whole, &n);
+    size_t smallest = p.smallest;
+    p = under(smallest, QUERN_SPLIT_AUTO, whole, &size);
+    assert_true(p.fits && p.parts == 1);
+    p = under(smallest - 1, QUERN_SPLIT_AUTO, other, &n);
+    assert_true(p.fits && p.parts > 1 && n == size);
+    for (size_t i = 0; i < size / sizeof(float); i++) {
+        float a = ((float *)whole)[i], b = ((float *)other)[i];
+        assert_true(fabsf(a - b) <= 2e-4f * fabsf(a) + 1e-4f);
+    }
+    free(whole);
+    free(other);
+}
+
+/* A model whose layers look at the whole batch is not divided unless that is asked for. */
+static void whole_batches_stay_whole(void **state)
+{
+    (void)state;
+    static const char *const words[][2] = { { "input 6 | dense 2048 | batch_normalization | dense 3", "mse" },
+                                            { "input 6 | dense 2048 | spectral_normalization dense(8) | dense 3", "mse" },
+                                            { "input 6 | dense 2048 | activity_regularization l2=0.1 | dense 3", "mse" },
+                                            { "input 6 | masking | dense 2048 | dense 3", "mse" },
+                                            { "input 6 | dense 2048 | dense 3", "mse reduction=sum" },
+                                            { "input 6 | dense 2048 | dense 3", "tversky" } };
+    for (int i = 0; i < 6; i++)
+        for (int any = 0; any < 2; any++) {
+            quern_error err = { 0 };
+            quern_plan p;
+            quern_model *m = quern_model_from_words(words[i][0], 1, &err);
+            if (!m || quern_compile(m, "sgd", words[i][1], NULL, &err) < 0)
+                fail_msg("%s: %s: %s", words[i][0], err.where, err.text);
+            quern_fit_opts o = { .batch_size = 8192, .memory = 1, .split_batch = any ? QUERN_SPLIT_ANY : QUERN_SPLIT_AUTO };
+            assert_int_equal(quern_plan_fit(m, NULL, &o, &p, &err), QUERN_BUDGET);
+            if ((p.parts > 1) != (any && i < 3))
+                fail_msg("%s, %s: %d parts", words[i][0], words[i][1], (int)p.parts);
+            quern_model_free(m);
+        }
 }
 
 static void put(const char *folder, const char *name, const char *text)
@@ -253,10 +301,9 @@ static void places_do_not_overlap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parts_add_up),
-        cmocka_unit_test(choices_change_no_number),
-        cmocka_unit_test(groups_limit),
-        cmocka_unit_test(places_do_not_overlap),
+        cmocka_unit_test(parts_add_up),          cmocka_unit_test(choices_change_no_number),
+        cmocka_unit_test(parts_change_rounding), cmocka_unit_test(whole_batches_stay_whole),
+        cmocka_unit_test(groups_limit),          cmocka_unit_test(places_do_not_overlap),
     };
     fill();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,192 @@
+/* A batch in parts: the last way to need less memory. Each part goes forward and back by itself, its gradients are added to those
+ * of the parts before, in their order, and after the last one the optimizer makes its step. The loss of a batch is the mean over
+ * its records, so a part counts by its share of them, and the sums differ from those of the whole batch by rounding only. Where a
+ * batch is more than its records one by one, it is not divided. */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void refuse(quern__program *p, const char *who, const char *why)
+{
+    if (!*p->whole)
+        snprintf(p->whole, sizeof p->whole, "%s %s", who, why);
+}
+
+/* Whether the loss of an output is the mean of what its records give. */
+void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss)
+{
+    const char *reduction = quern__config_text(m->loss_configs[output], "reduction");
+    const quern__node *node = loss && quern__graph_value(p->graph, loss)->kind == QUERN__VALUE_NODE
+                                  ? quern__graph_node_at(p->graph, quern__graph_value(p->graph, loss)->node)
+                                  : NULL;
+    if (!loss)
+        return;
+    bool mean = !reduction || !strcmp(reduction, "sum_over_batch_size") || !strcmp(reduction, "mean");
+    bool records = node && !strcmp(node->name, "reduce") && quern__shape_of(p->graph, node->in[0])->dims[0] < 0;
+    json_t *ignored = json_object_get(m->loss_configs[output], "ignore_class");
+    bool leaves_out = m->loss_rows[output]->valid && !json_is_null(ignored);
+    if (p->masks[output] || leaves_out)
+        refuse(p, m->loss_rows[output]->name, "counts what a mask leaves of the whole batch");
+    else if (!mean || !records)
+        refuse(p, m->loss_rows[output]->name, "is no mean over records");
+}
+
+/* Layers that look beyond a record, or keep something from batch to batch. */
+void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes)
+{
+    if (m->b->records)
+        refuse(p, m->name, "has a fixed batch size");
+    for (int n = 0; n < n_nodes && !m->parts.any; n++) {
+        const quern__node *node = quern__graph_node_at(p->graph, n);
+        bool open = false, closed = false;
+        for (int i = 0; i < node->n_in; i++) {
+            const quern_shape *s = quern__shape_of(p->graph, node->in[i]);
+            open = open || (s->rank && s->dims[0] < 0);
+        }
+        for (int k = 0; k < node->n_out; k++) {
+            const quern_shape *s = quern__shape_of(p->graph, node->out[k]);
+            closed = closed || !s->rank || s->dims[0] >= 0;
+        }
+        if (open && closed)
+            refuse(p, node->scope, "looks at all records of a batch together");
+        else if (node->op->updates)
+            refuse(p, node->scope, "changes its state with every batch");
+    }
+}
+
+/* ---- what it keeps ---- */
+
+static void forget(quern_model *m)
+{
+    quern__parts *p = &m->parts;
+    for (int k = 0; p->sums && k < 2 * p->n_sums; k++)
+        quern__variable_free(p->sums[k]);
+    quern__free(p->sums);
+    quern__variable_free(p->share);
+    quern__variable_free(p->first);
+    quern__variable_free(p->last);
+    *p = (quern__parts){ .any = p->any };
+}
+
+static quern__variable *sum_of(const quern__variable *trained, const char *what, quern_error *err)
+{
+    char path[256];
+    snprintf(path, sizeof path, "parts/%s_%s", trained->path, what);
+    return quern__variable_new(path, trained->dtype, &trained->shape, false, err);
+}
+
+int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err)
+{
+    quern__parts *p = &m->parts;
+    quern_shape scalar = { 0 };
+    if ((p->n ? p->n : 1) == n && p->any == any)
+        return QUERN_OK;
+    quern__program_free(&m->programs[QUERN__TRAIN]);
+    forget(m);
+    p->any = any;
+    if (n < 2)
+        return QUERN_OK;
+    p->n_sums = m->optimizer->n;
+    p->sums = quern__zalloc(2 * (size_t)p->n_sums + 1, sizeof *p->sums);
+    p->share = quern__variable_new("parts/share", QUERN_FLOAT32, &scalar, false, err);
+    p->first = quern__variable_new("parts/first", QUERN_FLOAT32, &scalar, false, err);
+    p->last = quern__variable_new("parts/last", QUERN_FLOAT32, &scalar, false, err);
+    bool ok = p->sums && p->share && p->first && p->last;
+    for (int k = 0; k < p->n_sums && ok; k++)
+        ok = (p->sums[k] = sum_of(m->optimizer->trained[k], "sum", err)) != NULL;
+    p->n = ok ? n : 0;
+    return ok ? QUERN_OK : quern__fail_memory(err, (size_t)p->n_sums * sizeof *p->sums);
+}
+
+size_t quern__parts_bytes(const quern_model *m)
+{
+    size_t all = 0, bytes;
+    for (int k = 0; k < 2 * m->parts.n_sums; k++)
+        if (m->parts.sums[k] && quern__shape_bytes(&m->parts.sums[k]->shape, m->parts.sums[k]->dtype, &bytes))
+            all += bytes;
+    return all;
+}
+
+/* ---- nodes ---- */
+
+/* What there is of the parts before, and this one's, written back. */
+static quern__id added(const quern_model *m, quern__graph *g, quern__variable *sum, quern__id one)
+{
+    quern__id before = quern__graph_variable(g, sum);
+    return quern__assign(g, sum, quern__select(g, quern__graph_variable(g, m->parts.first), one, quern__add2(g, before, one)));
+}
+
+int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err)
+{
+    quern__parts *p = &m->parts;
+    quern__optimizer *o = m->optimizer;
+    quern__graph_scope(g, "parts");
+    for (int k = 0; k < o->n; k++) {
+        if (!gradients[k])
+            continue;
+        quern__id squares = o->sums_rows ? 0 : quern__squares(o, g, k, gradients[k]);
+        if (squares && !p->sums[p->n_sums + k] && !(p->sums[p->n_sums + k] = sum_of(o->trained[k], "squares", err)))
+            return QUERN_NOMEM;
+        gradients[k] = added(m, g, p->sums[k], gradients[k]);
+        o->squares[k] = squares ? added(m, g, p->sums[p->n_sums + k], squares) : 0;
+    }
+    quern__graph_gate(
+        g, quern__binary(g, QUERN__NOT_EQUAL, quern__graph_variable(g, p->last), quern__graph_constant(g, 0, QUERN_FLOAT32)));
+    quern__optimizer_nodes(o, g, gradients);
+    quern__graph_gate(g, 0);
+    memset(o->squares, 0, (size_t)o->n * sizeof *o->squares);
+    return QUERN_OK;
+}
+
+/* Optimizers whose gradients are changed by more than their sum. */
+void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern__id *gradients)
+{
+    const quern__optimizer *o = m->optimizer;
+    bool clips = quern__optimizer_clips(o);
+    if (o->kind->wrap)
+        refuse(p, o->kind->name, "has optimizers of its own");
+    for (int k = 0; k < o->n && clips; k++)
+        if (gradients[k] && quern__scattered(p->graph, gradients[k]))
+            refuse(p, o->kind->name, "clips the rows of an embedding one by one");
+}
+
+/* ---- running ---- */
+
+/* Addresses of the records from `first` on. */
+static void move_on(const quern_model *m, const quern__program *p, void *const *arrays, int64_t first, void **out)
+{
+    int n = m->n_in + m->n_out;
+    memset(out, 0, 3 * QUERN__MAX_IO * sizeof *out);
+    for (int i = 0; i < n; i++) {
+        quern_shape s;
+        int dtype = i < m->n_in ? quern__made_dtype(m->b, m->in[i]) : quern_model_target(m, i - m->n_in, &s);
+        s = i < m->n_in ? *quern__made_shape(m->b, m->in[i]) : s;
+        s.dims[0] = 1;
+        out[i] = (char *)arrays[i] + (size_t)first * (size_t)quern_shape_count(&s) * quern_dtype_size(dtype);
+    }
+    for (int i = 0; i < m->n_out; i++)
+        if (p->weighing.of[i]) {
+            quern_shape s = quern__shape_close(quern__model_weights_shape(m, i, p->weighing.of[i]), 1);
+            out[n + i] = (char *)arrays[n + i] + (size_t)first * (size_t)quern_shape_count(&s) * sizeof(float);
+        }
+}
+
+int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *err)
+{
+    quern__program *p = &m->programs[QUERN__TRAIN];
+    void *arrays[3 * QUERN__MAX_IO];
+    int status = QUERN_OK;
+    for (int64_t first = 0; first < whole->records && status >= 0; first += p->capacity) {
+        quern__step_run run = *whole;
+        run.records = whole->records - first < p->capacity ? whole->records - first : p->capacity;
+        run.first = whole->first + first;
+        run.arrays = arrays;
+        move_on(m, p, whole->arrays, first, arrays);
+        *(float *)m->parts.share->data = (float)((double)run.records / (double)whole->records);
+        *(float *)m->parts.first->data = first == 0;
+        *(float *)m->parts.last->data = first + run.records == whole->records;
+        status = quern__step(m->team, p->plan, &run, err);
+    }
+    return status;
+}
