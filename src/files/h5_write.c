@@ -1,6 +1,7 @@
 /* HDF5 files are written by libhdf5, in memory or to the disk: groups, plain datasets, attributes of strings, as h5py writes them
  * for Keras. */
 #include "files.h"
+#include "h5_driver.h"
 
 #include <errno.h>
 #include <hdf5.h>
@@ -11,6 +12,7 @@
 struct quern__h5_file {
     hid_t file, links; /* links: groups on the way are made */
     char *path;        /* NULL: in memory */
+    int why;           /* errno of the first write that failed */
 };
 
 quern__h5_file *quern__h5_create(const char *path, quern_error *err)
@@ -18,17 +20,16 @@ quern__h5_file *quern__h5_create(const char *path, quern_error *err)
     quern__h5_file *f = quern__zalloc(1, sizeof *f);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    if (!path)
-        H5Pset_fapl_core(access, 1 << 16, 0);
-    if (f && path)
-        f->path = quern__strdup(path);
-    hid_t file = f && (!path || f->path) ? H5Fcreate(path ? path : "weights", H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
+    bool ready = f && (path ? (f->path = quern__strdup(path)) && quern__h5_driver_set(access, &f->why)
+                            : H5Pset_fapl_core(access, 1 << 16, 0) >= 0);
+    hid_t file = ready ? H5Fcreate(path ? path : "weights", H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
     H5Pclose(access);
     if (file < 0) {
+        int why = f && f->why ? f->why : ENOMEM;
         quern__free(f ? f->path : NULL);
         quern__free(f);
         if (path)
-            quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
+            quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
         else
             quern__fail(err, QUERN_NOMEM, "weights", "HDF5 cannot make a file in memory");
         return NULL;
@@ -53,22 +54,14 @@ void quern__h5_close(quern__h5_file *f)
 
 int quern__h5_finish(quern__h5_file *f, quern_error *err)
 {
-    char *path = f->path;
-    errno = 0;
-    bool ok = H5Fflush(f->file, H5F_SCOPE_GLOBAL) >= 0;
-    int why = errno ? errno : EIO;
     H5Pclose(f->links);
-    errno = 0;
-    if (H5Fclose(f->file) < 0 && ok) {
-        ok = false;
-        why = errno ? errno : EIO;
-    }
-    quern__free(f);
+    bool ok = H5Fclose(f->file) >= 0 && !f->why;
     if (!ok) {
-        unlink(path);
-        quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
+        unlink(f->path);
+        quern__fail(err, QUERN_IO, f->path, "cannot be written: %s", strerror(f->why ? f->why : EIO));
     }
-    quern__free(path);
+    quern__free(f->path);
+    quern__free(f);
     return ok ? QUERN_OK : QUERN_IO;
 }
 
