@@ -165,7 +165,7 @@ static int choose(budgeting *b, bool all, quern_error *err)
         }
         vain = p->total < least ? 0 : vain + 1;
         least = p->total < least ? p->total : least;
-    } while ((all || !chosen.fits) && !(now.parts > 1 && vain > 3) && next_measure(b, &now));
+    } while ((all || !chosen.fits) && !(now.parts > 1 && vain > 7) && next_measure(b, &now));
     int status = plan_programs(b, own.thrift, own.parts, err);
     *p = chosen;
     p->smallest = all || !p->fits ? least : 0;
