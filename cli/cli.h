@@ -39,6 +39,7 @@ int cli_generate(const arguments *a);
 int cli_summary(const arguments *a);
 int cli_plan(const arguments *a);
 int cli_convert(const arguments *a);
+int cli_prepare(const arguments *a);
 int cli_doctor(const arguments *a);
 
 #endif

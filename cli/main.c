@@ -12,7 +12,7 @@
 #include <time.h>
 
 /* Options, described once: name, whether it takes a value, the commands (letters) it applies to, where the value goes. */
-enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, G = 128, C = 256, ALL = 511 };
+enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, G = 128, C = 256, Q = 512, ALL = 1023 };
 static const struct {
     const char *name, *value;
     int commands;
@@ -21,7 +21,7 @@ static const struct {
     { "optimizer", "WORDS", N | F | L | E, "\"adam learning_rate=3e-4\"; instead of the file's" },
     { "loss", "WORDS", N | F | L | E, "\"sparse_categorical_crossentropy from_logits=true\"; NAME:loss for an output" },
     { "metrics", "WORDS", N | F | L | E, "between commas" },
-    { "seed", "N", N | F | G, "all that is random follows from it" },
+    { "seed", "N", N | F | G | Q, "all that is random follows from it" },
     { "force", NULL, N, "overwrite MODEL" },
     { "text", "FILE", N, "a text from which the tokenizer is learned, for a language model" },
     { "tokenizer", "KIND", N, "char, word or bpe (\"char bytes=true\"), or a tokenizer.json; needs --text where it is learned" },
@@ -43,16 +43,17 @@ static const struct {
     { "stop", "TEXT", G, "ends the text, and is no part of it; may be given again" },
     { "context", "POLICY", G, "slide or stop when the text is longer than the model's context" },
     { "beams", "N", G, "beam search with so many instead of drawing" },
-    { "target", "COLUMN,…", F | E | P, "of a CSV" },
-    { "features", "COLUMN,…", F | E | P, "of a CSV; all others when not given" },
-    { "weight", "COLUMN", F | E, "of a CSV: sample weights" },
-    { "missing", "NUMBER", F | E | P, "what a missing value of a CSV stands for; or age=30,price=0" },
+    { "target", "COLUMN,…", F | E | P | Q, "of a CSV" },
+    { "features", "COLUMN,…", F | E | P | Q, "of a CSV; all others when not given" },
+    { "weight", "COLUMN", F | E | Q, "of a CSV: sample weights" },
+    { "missing", "NUMBER", F | E | P | Q, "what a missing value of a CSV stands for; or age=30,price=0" },
     { "window", "N", F | E | P, "records are windows of N rows of DATA, the target that of a row behind" },
     { "sampling-rate", "N", F | E | P, "rows from one of a window to its next; 1 when not given" },
     { "horizon", "N", F | E | P, "rows from the last of a window to that of its target; 1 when not given" },
     { "generator", "COMMAND", F | E | P, "a program that writes .npy arrays: x then y, batch after batch" },
     { "validation-generator", "COMMAND", F, "the same for validation, started anew each time" },
-    { "format", "NAME", F | E | P, "of DATA: csv, tsv, npy, idx, npz, text; found by name, then by content, when not given" },
+    { "format", "NAME", F | E | P | Q,
+      "of DATA: csv, tsv, npy, idx, npz, qrec, text; found by name, then by content, when not given" },
     { "arrays", "x,y,w", F | E | P, "what a program or --format npy gives; or names of inputs and outputs" },
     { "stall-timeout", "SECONDS", F | E | P, "silence of a generator that is an error" },
     { "validation", "DATA", F, "evaluated after epochs" },
@@ -77,12 +78,13 @@ static const struct {
     { "no-shuffle", NULL, F, "records in their own order" },
     { "profile", NULL, F, "at the end, where the time of a step went" },
     { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },
-    { "memory", "SIZE", F | L, "all that the process may take: 64M; auto: what cgroup and limits leave. Exit 3 when nothing fits" },
+    { "memory", "SIZE", F | L | Q,
+      "all that the process may take: 64M; auto: what cgroup and limits leave. Exit 3 when nothing fits" },
     { "split-batch", "HOW", F | L,
       "may a batch go in parts when memory asks for it: auto (where only rounding changes), never, any" },
     { "plot", "FILE", L, "a picture of what lives within a step: plan.svg" },
     { "budgets", "SIZE,SIZE...", L, "predicted time against memory: a line for each budget" },
-    { "output", "FILE", F | P, "instead of MODEL; predictions: .npy, .csv or -" },
+    { "output", "FILE", F | P | Q, "instead of MODEL; predictions: .npy, .csv or -; prepared records: .qrec" },
     { "threads", "N", F | E | P | G, "that compute" },
     { "weights", "FILE", C, "read into the model first: .weights.h5, .h5, .keras, .safetensors, .npz" },
     { "map", "FILE", C, "other names in .safetensors and .npz: lines \"dense/kernel = fc1.weight transposed\"" },
@@ -109,10 +111,10 @@ static const struct {
     { "summary", S, cli_summary, "MODEL" },
     { "plan", L, cli_plan, "MODEL" },
     { "convert", C, cli_convert, "IN OUT" },
+    { "prepare", Q, cli_prepare, "DATA" },
     { "doctor", D, cli_doctor, "" },
 };
 enum { n_commands = sizeof commands / sizeof *commands };
-static const char *const later[] = { "prepare" };
 static const char *const later_options[] = { "bad-records", "checkpoint", "checkpoint-every", "resume", "report" };
 
 const char *cli_option(const arguments *a, const char *name)
@@ -245,8 +247,5 @@ int main(int argc, char **argv)
     for (int i = 0; i < n_commands; i++)
         if (!strcmp(argv[1], commands[i].name))
             return run(i, argc - 1, argv + 1);
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
-        if (!strcmp(argv[1], later[i]))
-            return cli_wrong(argv[1], "not in this version");
     return cli_wrong(argv[1], "no such command (quern --help)");
 }

@@ -14,7 +14,7 @@ static bool ends_with(const char *word, size_t n, const char *end)
 
 bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 {
-    static const char *const others[] = { ".csv", ".tsv", ".npz", ".npy", ".csv.gz", ".tsv.gz", ".npy.gz" };
+    static const char *const others[] = { ".csv", ".tsv", ".npz", ".npy", ".csv.gz", ".tsv.gz", ".npy.gz", ".qrec" };
     const char *format = cli_option(a, "format");
     size_t n = strcspn(words, " ");
     if (format)
@@ -24,7 +24,7 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
             return false;
     if (ends_with(words, n, ".txt") || ends_with(words, n, ".txt.gz"))
         return true;
-    return quern_model_tokenizer(m) && !memchr(words, '=', n);
+    return m && quern_model_tokenizer(m) && !memchr(words, '=', n);
 }
 
 /* Options of other kinds of data. */

@@ -105,14 +105,15 @@ typedef struct quern_file_opts {
     const char *features; /* columns between commas; NULL: all others                                                    */
     const char *weight;   /* a column of sample weights                                                                  */
     const char *missing;  /* "0" or "age=30,price=0": what stands for a missing value; NULL: a missing value is an error */
-    const char *format;   /* "csv", "tsv", "npy", "idx", "npz"; NULL: found by name, then by content                     */
+    const char *format;   /* "csv", "tsv", "npy", "idx", "npz", "qrec"; NULL: found by name, then by content                     */
     const char *arrays;   /* npy arrays one behind the other: what comes, as quern_program_opts has it                   */
     double stall_timeout; /* the same: seconds of silence that are QUERN_STALLED                                         */
 } quern_file_opts;
 /* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
  * not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs; weights may be one a record and step of
  * their output, if the files can be read by number), "data.npz" with members x, y and w, or
- * "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
+ * "data.qrec" (prepared records, quern_prepare: shuffled within windows of 4 MiB whose blocks come from everywhere, read by any number of
+ * workers), or "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An
  * empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names
  * (quern_generator_class). Columns fill several inputs, and several outputs, in their order;
  * inputs of type string take theirs as text, as it stands. With the format "npy" a word without a
@@ -122,6 +123,19 @@ typedef struct quern_file_opts {
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
+
+/* How records are prepared; zero: the default. */
+typedef struct quern_prepare_opts {
+    size_t memory;                 /* bytes for piles and buffers, at least 4 MiB and 8 records; 0: 64 MiB                 */
+    uint64_t seed;                 /* of the order                                                                       */
+    const volatile int *interrupt; /* not 0 (set by a signal handler): it stops with QUERN_CANCELED; NULL: never          */
+} quern_prepare_opts;
+/* Reads all records of `data` (files of numbers; it must not be in a run) and writes them in a uniformly random order to a file of
+ * prepared records (docs/qrec.md) that quern_file_generator opens: two passes, in bounded memory, with as much disk again while it
+ * runs. The file takes the place of `path` when it is whole; whatever happens before, nothing is left. Small whole numbers
+ * (uint8, int8, uint16, int16) are kept as they are, other whole ones as int32, all else as float32; names of classes are kept.
+ * Returns the number of records or a negative status. One thread. */
+QUERN_API int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path, quern_error *err);
 
 /* How another program generates; NULL and zero: the default. */
 typedef struct quern_program_opts {

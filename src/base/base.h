@@ -89,7 +89,8 @@ enum {
     QUERN__RANDOM_SHUFFLE_WINDOW,
     QUERN__RANDOM_SAMPLING,
     QUERN__RANDOM_NOISE,
-    QUERN__RANDOM_AUGMENTATION
+    QUERN__RANDOM_AUGMENTATION,
+    QUERN__RANDOM_PREPARE
 };
 
 /* ---- log (log.c) ---- */
@@ -98,6 +99,13 @@ void quern__note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Seconds of a clock that only goes forward. */
 double quern__now(void);
+
+/* ---- files that are written whole (replace.c) ---- */
+
+/* Where a file is written before it takes the place of `path`: "path.partial" and an ending; room for 4096. */
+int quern__file_beside(const char *path, const char *ending, char *out, quern_error *err);
+/* A file written beside takes the place of `path`, on the disk and not only in its cache; when it cannot, it is removed. */
+int quern__file_replace(const char *beside, const char *path, quern_error *err);
 
 /* ---- the process (process.c) ---- */
 

@@ -32,10 +32,6 @@ int quern__archive_others(const char *path, bool (*ours)(const char *name), size
 /* A whole file of at most `limit` bytes (quern__free; a 0 stands behind it), and written atomically. */
 int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, quern_error *err);
 int quern__file_write(const char *path, const char *bytes, size_t n, quern_error *err);
-/* Where a file is written before it takes the place of `path`: "path.partial" and an ending; room for 4096. */
-int quern__file_beside(const char *path, const char *ending, char *out, quern_error *err);
-/* A file written beside takes the place of `path`, on the disk and not only in its cache; when it cannot, it is removed. */
-int quern__file_replace(const char *beside, const char *path, quern_error *err);
 
 /* What a `.keras` file of the model has, as it is now; more may be added (bytes are taken, names copied). */
 typedef struct quern__members {

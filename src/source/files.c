@@ -1,5 +1,5 @@
 /* Files by the words that name them. What kind a file is follows from --format, else from its name, else from its first bytes. */
-#include "source.h"
+#include "qrec.h"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum kind { UNKNOWN, TABLE, TABS, ARRAY, ZIPPED, TEXT, LATER } kind;
+typedef enum kind { UNKNOWN, TABLE, TABS, ARRAY, ZIPPED, TEXT, PREPARED, LATER } kind;
 
 /* Formats: the word of --format, how names end, how content begins. */
 static const struct {
@@ -16,12 +16,13 @@ static const struct {
     int n;
     const char *begins;
 } formats[] = {
-    { "csv", ".csv", TABLE, 0, NULL },           { "tsv", ".tsv", TABS, 0, NULL },
-    { "npy", ".npy", ARRAY, 6, "\x93NUMPY" },    { "idx", "-ubyte", ARRAY, 3, "\0\0\10" },
-    { "npz", ".npz", ZIPPED, 4, "PK\3\4" },      { "text", ".txt", TEXT, 0, NULL },
-    { "hdf5", ".h5", LATER, 4, "\x89HDF" },      { "hdf5", ".hdf5", LATER, 0, NULL },
-    { "tfrecord", ".tfrecord", LATER, 0, NULL }, { "tar", ".tar", LATER, 0, NULL },
-    { "sqlite", ".sqlite", LATER, 6, "SQLite" }, { "images", "/", LATER, 0, NULL },
+    { "csv", ".csv", TABLE, 0, NULL },        { "tsv", ".tsv", TABS, 0, NULL },
+    { "npy", ".npy", ARRAY, 6, "\x93NUMPY" }, { "idx", "-ubyte", ARRAY, 3, "\0\0\10" },
+    { "npz", ".npz", ZIPPED, 4, "PK\3\4" },   { "text", ".txt", TEXT, 0, NULL },
+    { "qrec", ".qrec", PREPARED, 4, "QREC" }, { "hdf5", ".h5", LATER, 4, "\x89HDF" },
+    { "hdf5", ".hdf5", LATER, 0, NULL },      { "tfrecord", ".tfrecord", LATER, 0, NULL },
+    { "tar", ".tar", LATER, 0, NULL },        { "sqlite", ".sqlite", LATER, 6, "SQLite" },
+    { "images", "/", LATER, 0, NULL },
 };
 enum { n_formats = sizeof formats / sizeof *formats };
 
@@ -153,6 +154,10 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
                     is == TEXT ? "is text, which needs a tokenizer" : "%s is not read in this version", word);
     else if (refuse(o, table, stream, err) < 0)
         return NULL;
+    else if (is == PREPARED && strlen(first) == strlen(words))
+        return quern__qrec_open(first, err);
+    else if (is == PREPARED)
+        quern__fail(err, QUERN_INVALID, first, "prepared records are one file");
     else if (table)
         return csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
     else if (is == ZIPPED || has_roles(words))

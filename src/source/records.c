@@ -189,6 +189,35 @@ static int match(records *r, const quern_batch_spec *spec, quern_error *err)
     return used ? quern__fail(err, QUERN_INVALID, r->parts[0].where, "the model has %d inputs", spec->n_inputs) : QUERN_OK;
 }
 
+/* What records are by themselves: inputs, then targets, in the order in which they were named. */
+static int describe(const records *r, quern__description *out, quern_error *err)
+{
+    *out = (quern__description){ 0 };
+    for (int side = 0; side < 2; side++)
+        for (int i = 0; i < r->n; i++) {
+            const quern__part_file *p = &r->parts[i];
+            int k = out->n_x + out->n_y;
+            if (r->roles[i] == 'w' && side == 0) {
+                if (*r->names[i] || p->per != 1)
+                    return quern__fail(err, QUERN_UNSUPPORTED, p->where, "weights by output or step cannot be prepared");
+                out->weighted = true;
+            }
+            if (r->roles[i] != (side ? 'y' : 'x'))
+                continue;
+            out->shapes[k] = (quern_shape){ .rank = 2, .dims = { -1, p->per } };
+            out->dtypes[k] = p->dtype;
+            snprintf(out->names[k], sizeof out->names[k], "%s", r->names[i]);
+            *(side ? &out->n_y : &out->n_x) += 1;
+        }
+    return QUERN_OK;
+}
+
+static int numbered_describe(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    return describe(g->self, out, err);
+}
+static int forward_describe(const void *self, quern__description *out, quern_error *err) { return describe(self, out, err); }
+
 /* ---- by number ---- */
 
 static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
@@ -345,6 +374,7 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
 static quern_generator *forward(records *r, quern_error *err)
 {
     quern__stream s = { .match = forward_match,
+                        .describe = forward_describe,
                         .rewind = forward_rewind,
                         .order = forward_order,
                         .read = forward_read,
@@ -363,7 +393,9 @@ static quern_generator *forward(records *r, quern_error *err)
 
 quern_generator *quern__records_open(const char *words, const char *format, quern_error *err)
 {
-    static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = numbered_free };
+    static const quern__source_ops kind = {
+        .open = numbered_open, .read = numbered_read, .free = numbered_free, .describe = numbered_describe
+    };
     records *r = read_words(words, format, err);
     bool by_number = true;
     for (int i = 0; r && i < r->n; i++)

@@ -5,6 +5,15 @@
 #include "tensor/tensor.h"
 #include <quern/source.h>
 
+/* What records are, as far as a source knows by itself: arrays of inputs, then of targets, in the types that they have there. */
+typedef struct quern__description {
+    int n_x, n_y;
+    quern_shape shapes[2 * QUERN_MAX_ARRAYS]; /* with an open record axis */
+    int dtypes[2 * QUERN_MAX_ARRAYS];
+    char names[2 * QUERN_MAX_ARRAYS][64]; /* of an input or output; empty: by their order */
+    bool weighted;                        /* one weight a record */
+} quern__description;
+
 typedef struct quern__source_ops {
     /* Learns what the run wants and checks that the data fits it. */
     int (*open)(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err);
@@ -19,6 +28,7 @@ typedef struct quern__source_ops {
     void (*free)(quern_generator *g);
     /* Bytes that open and reading will ask for, beyond what the source holds already; NULL: next to nothing. */
     size_t (*bytes)(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
+    int (*describe)(const quern_generator *g, quern__description *out, quern_error *err); /* NULL: the model says what they are */
     /* Of sources with `next` that can say where they are, and go there (`saves` in the generator); read by number, position.c does
      * it. save puts at most `room` bytes into `state` and tells how many in *size; state may be NULL. */
     int (*save)(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
@@ -94,10 +104,12 @@ typedef struct quern__stream {
     const quern_string *(*strings)(void *self);
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
     const char *(*class_name)(void *self, int target, int i);
-    int64_t x_count, y_count; /* numbers in a record */
-    size_t bytes;             /* that reading asks for later on: threads, buffers that grow as records usually do */
-    bool weighted;            /* one more number behind the targets: the record's weight */
-    bool once;                /* it cannot be read again */
+    int (*describe)(const void *self, quern__description *out,
+                    quern_error *err); /* NULL: x_count inputs, y_count targets in one array */
+    int64_t x_count, y_count;          /* numbers in a record */
+    size_t bytes;                      /* that reading asks for later on: threads, buffers that grow as records usually do */
+    bool weighted;                     /* one more number behind the targets: the record's weight */
+    bool once;                         /* it cannot be read again */
     const char *where;
 } quern__stream;
 /* Takes the stream's self. Returns new. */

@@ -12,7 +12,7 @@ enum { window_bytes = 4 << 20, window_most = 1 << 16 };
 
 typedef struct streaming {
     quern__stream s;
-    bool shuffle, ended;
+    bool shuffle, ended, told;
     uint64_t seed;
     quern__random_key key;
     int64_t capacity, chunk;   /* records of the window; how many must have left before it is filled again */
@@ -140,6 +140,19 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return stream_reset(g, 0, err);
 }
 
+/* Says how weak the shuffling is, once it is known that the window does not hold all. Records of a batch come from one place of the
+ * file: where like stands beside like, counts of what a batch holds vary as much as if nothing were shuffled. */
+static void tell_dispersion(streaming *w)
+{
+    if (!w->shuffle || w->ended || w->told)
+        return;
+    w->told = true;
+    quern__warn("%s: records are shuffled among %lld of them at a time; where like stands beside like in the file, dispersion of "
+                "batches is up "
+                "to the batch size (1 is a perfect shuffle): quern prepare shuffles all of them",
+                w->s.where, (long long)w->capacity);
+}
+
 /* Reads until the window is full or the stream has ended; many records at once where the source can. */
 static int fill(streaming *w, quern_error *err)
 {
@@ -158,6 +171,7 @@ static int fill(streaming *w, quern_error *err)
             w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
         w->held += w->many ? n : n == QUERN_OK;
     }
+    tell_dispersion(w);
     return QUERN_OK;
 }
 
@@ -262,6 +276,18 @@ static const char *class_name(const quern_generator *g, int target, int i)
     return w->s.class_name ? w->s.class_name(w->s.self, target, i) : NULL;
 }
 
+static int stream_describe(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    const streaming *w = g->self;
+    if (w->s.describe)
+        return w->s.describe(w->s.self, out, err);
+    *out = (quern__description){ .n_x = 1, .n_y = w->s.y_count > 0, .weighted = w->s.weighted };
+    out->shapes[0] = (quern_shape){ .rank = 2, .dims = { -1, w->s.x_count } };
+    out->shapes[1] = (quern_shape){ .rank = 2, .dims = { -1, w->s.y_count } };
+    out->dtypes[0] = out->dtypes[1] = QUERN_FLOAT32;
+    return QUERN_OK;
+}
+
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err)
 {
     static const quern__source_ops kind = { .open = stream_open,
@@ -270,6 +296,7 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
                                             .cancel = stream_cancel,
                                             .close = stream_close,
                                             .free = stream_free,
+                                            .describe = stream_describe,
                                             .bytes = stream_bytes };
     streaming *w = quern__zalloc(1, sizeof *w);
     quern_generator *g = w ? quern__generator_new(&kind, w) : NULL;

@@ -43,7 +43,6 @@ expect 2 "does not apply to summary" "$quern" summary m.keras --epochs 3
 expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
 expect 2 "--seed: must be a whole number" "$quern" fit m.keras train.csv --target y --seed x
 expect 2 "--seed: must be a whole number" "$quern" new n.keras 'input 2 | dense 2' --seed -1
-expect 2 "not in this version" "$quern" prepare train.csv
 expect 2 "its name must end in" "$quern" convert m.keras m.bin
 expect 2 "not in this version" "$quern" convert m.keras m.onnx
 expect 2 "needs IN and OUT" "$quern" convert m.keras
@@ -145,6 +144,15 @@ expect 2 "is text, and the model has no tokenizer" "$quern" evaluate m.keras cor
 expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
 expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y
 expect 2 "stands for DATA" "$quern" fit m.keras train.csv --generator true
+# Prepared: the same records, in an order of their own.
+expect 0 '"records":200' "$quern" prepare train.csv --target y --output train.qrec --json
+expect 0 '"samples":200' "$quern" evaluate m.keras train.qrec --json
+expect 0 "val_loss" "$quern" fit m.keras train.qrec --workers 3 --validation-split 0.2 --output out.keras
+expect 2 "--output: missing" "$quern" prepare train.csv --target y
+expect 2 "a file.qrec" "$quern" prepare train.csv --target y --output train.bin
+expect 2 "is text" "$quern" prepare corpus.txt --output text.qrec
+expect 3 "preparing needs" "$quern" prepare train.csv --target y --output train.qrec --memory 1M
+expect 2 "does not apply to prepare" "$quern" prepare --generator 'bash gen.sh' --output g.qrec
 # Rows that follow each other in time: a record is a window of them. b is a one step earlier, so it is known from the window.
 (echo a,b; for i in $(seq 0 199); do echo "$((i * 7 % 10)),$(((i + 9) * 7 % 10))"; done) > rows.csv
 expect 0 "" "$quern" new rows.keras 'input 4 1 | flatten | dense 1' --optimizer adam --loss mse --force

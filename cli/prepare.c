@@ -1,0 +1,46 @@
+/* prepare: records shuffled exactly once, on the disk. */
+#include "commands.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static volatile int interrupted;
+
+static void note_signal(int number) { interrupted = number; }
+
+int cli_prepare(const arguments *a)
+{
+    quern_error err = { 0 };
+    quern_prepare_opts o = { .interrupt = &interrupted };
+    const char *output = cli_option(a, "output");
+    double start = cli_now();
+    int code = 0;
+    if (a->n < 1 || !output)
+        return cli_wrong(a->n < 1 ? "DATA" : "--output", "missing (--help)");
+    if (strlen(output) < 6 || strcmp(output + strlen(output) - 5, ".qrec"))
+        return cli_wrong("--output", "prepared records are a file.qrec");
+    if (cli_option(a, "memory") && !strcmp(cli_option(a, "memory"), "auto"))
+        return cli_wrong("--memory", "is a size here (64M)");
+    if (!cli_memory(a, &o.memory) || !cli_seed(a, &o.seed))
+        return 2;
+    if (cli_is_text(a, NULL, a->words[0]))
+        return cli_wrong(a->words[0], "is text: its windows are drawn from blocks of all of it as it is read, nothing is prepared");
+    quern_generator *g = cli_data(a, NULL, "generator", a->words, a->n, &err, &code);
+    if (!g)
+        return code;
+    struct sigaction act = { .sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND }; /* the second one ends at once */
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    int64_t n = quern_prepare(g, &o, output, &err);
+    quern_generator_free(g);
+    if (n < 0) {
+        code = cli_fail((int)n, &err);
+        return n == QUERN_CANCELED && interrupted ? 128 + interrupted : code;
+    }
+    if (a->json)
+        printf("{\"records\":%lld,\"seconds\":%.3f,\"peak_bytes\":%zu}\n", (long long)n, cli_now() - start, cli_peak());
+    else if (!cli_option(a, "quiet"))
+        fprintf(stderr, "%lld records in %s\n", (long long)n, output);
+    return 0;
+}

@@ -1,0 +1,215 @@
+/* The head of a prepared file: "QREC", a version, the length and check sum of a JSON object, and that object, with zeros up to a
+ * multiple of 4096 bytes, at which the records begin. The file is hostile until all of it fits together. */
+#include "qrec.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+typedef struct preamble {
+    char magic[4];
+    uint32_t version, length, sum;
+} preamble;
+enum { version_now = 1, spare = 256 };
+
+uint32_t quern__qrec_sum(const void *record, size_t bytes) { return (uint32_t)crc32_z(0, record, bytes); }
+
+int64_t quern__qrec_record_bytes(const quern__description *d)
+{
+    size_t all = QUERN__QREC_SUM + (d->weighted ? sizeof(float) : 0), bytes;
+    for (int i = 0; i < d->n_x + d->n_y; i++) {
+        quern_shape s = d->shapes[i];
+        s.dims[0] = 1;
+        if (!quern__shape_bytes(&s, d->dtypes[i], &bytes) || bytes > ((size_t)1 << 30) || all > ((size_t)1 << 30))
+            return 0;
+        all += bytes;
+    }
+    return (int64_t)all;
+}
+
+void quern__qrec_free(quern__qrec *q)
+{
+    for (int t = 0; t < QUERN_MAX_ARRAYS; t++) {
+        for (int i = 0; i < q->n_classes[t]; i++)
+            quern__free(q->classes[t][i]);
+        quern__free(q->classes[t]);
+    }
+    memset(q->classes, 0, sizeof q->classes);
+    memset(q->n_classes, 0, sizeof q->n_classes);
+}
+
+/* ---- writing ---- */
+
+static json_t *json_of(const quern__qrec *q)
+{
+    json_t *arrays = json_array(), *classes = json_array();
+    char print[24], seed[24];
+    for (int i = 0; i < q->what.n_x + q->what.n_y; i++) {
+        json_t *shape = json_array();
+        for (int k = 1; k < q->what.shapes[i].rank; k++)
+            json_array_append_new(shape, json_integer(q->what.shapes[i].dims[k]));
+        json_array_append_new(arrays, json_pack("{s:s, s:s, s:s, s:o}", "role", i < q->what.n_x ? "x" : "y", "name",
+                                                q->what.names[i], "dtype", quern_dtype_name(q->what.dtypes[i]), "shape", shape));
+    }
+    for (int t = 0; t < q->what.n_y; t++) {
+        json_t *names = json_array();
+        for (int i = 0; i < q->n_classes[t]; i++)
+            json_array_append_new(names, json_string(q->classes[t][i]));
+        json_array_append_new(classes, names);
+    }
+    snprintf(print, sizeof print, "%016llx", (unsigned long long)q->fingerprint);
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)q->seed);
+    return json_pack("{s:o, s:b, s:o, s:I, s:I, s:s, s:s}", "arrays", arrays, "weighted", q->what.weighted, "classes", classes,
+                     "records", (json_int_t)q->count, "record_bytes", (json_int_t)q->bytes, "fingerprint", print, "seed", seed);
+}
+
+static char *text_of(const quern__qrec *q, size_t *n)
+{
+    json_t *root = json_of(q);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    *n = text ? strlen(text) : 0;
+    return text;
+}
+
+int64_t quern__qrec_head_room(const quern__qrec *q)
+{
+    size_t n;
+    char *text = text_of(q, &n);
+    bool ok = text != NULL;
+    free(text);
+    n += sizeof(preamble) + spare; /* numbers may grow */
+    return ok ? (int64_t)((n + QUERN__QREC_ALIGN - 1) / QUERN__QREC_ALIGN * QUERN__QREC_ALIGN) : -1;
+}
+
+int quern__qrec_head_write(int fd, const char *path, const quern__qrec *q, quern_error *err)
+{
+    size_t n;
+    char *text = text_of(q, &n), *all = text ? quern__zalloc((size_t)q->first, 1) : NULL;
+    if (!all || sizeof(preamble) + n > (size_t)q->first) {
+        free(text);
+        quern__free(all);
+        return quern__fail_memory(err, n);
+    }
+    preamble p = { .magic = "QREC", .version = version_now, .length = (uint32_t)n, .sum = quern__qrec_sum(text, n) };
+    memcpy(all, &p, sizeof p);
+    memcpy(all + sizeof p, text, n);
+    free(text);
+    ssize_t put = pwrite(fd, all, (size_t)q->first, 0);
+    int why = put < 0 ? errno : EIO;
+    quern__free(all);
+    return put == (ssize_t)q->first ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
+}
+
+/* ---- reading ---- */
+
+static int broken(const char *path, const char *what, quern_error *err)
+{
+    return quern__fail(err, QUERN_FORMAT, path, "byte 0: the head is broken: %s", what);
+}
+
+static bool dtype_of(const char *name, int *out)
+{
+    for (int d = 0; name && d < QUERN_STRING; d++)
+        if (quern_dtype_name(d) && !strcmp(quern_dtype_name(d), name)) {
+            *out = d;
+            return true;
+        }
+    return false;
+}
+
+static bool array_of(json_t *one, quern__description *d, int i)
+{
+    const char *role = json_string_value(json_object_get(one, "role")), *name = json_string_value(json_object_get(one, "name"));
+    json_t *shape = json_object_get(one, "shape");
+    bool x = role && !strcmp(role, "x");
+    if (!role || !name || strlen(name) >= sizeof *d->names || (!x && strcmp(role, "y")) || (x && d->n_y) ||
+        json_array_size(shape) >= QUERN_MAX_RANK || !dtype_of(json_string_value(json_object_get(one, "dtype")), &d->dtypes[i]))
+        return false;
+    snprintf(d->names[i], sizeof *d->names, "%s", name);
+    d->shapes[i] = (quern_shape){ .rank = 1 + (int)json_array_size(shape), .dims = { -1 } };
+    for (int k = 1; k < d->shapes[i].rank; k++) {
+        d->shapes[i].dims[k] = json_integer_value(json_array_get(shape, (size_t)k - 1));
+        if (d->shapes[i].dims[k] < 1 || d->shapes[i].dims[k] > 1 << 30)
+            return false;
+    }
+    *(x ? &d->n_x : &d->n_y) += 1;
+    return true;
+}
+
+static bool classes_of(json_t *all, quern__qrec *q)
+{
+    for (int t = 0; t < q->what.n_y; t++) {
+        json_t *names = json_array_get(all, (size_t)t);
+        size_t n = json_array_size(names);
+        q->classes[t] = n ? quern__zalloc(n, sizeof *q->classes[t]) : NULL;
+        for (size_t i = 0; i < n; i++) {
+            const char *name = json_string_value(json_array_get(names, i));
+            if (!q->classes[t] || !name || !(q->classes[t][q->n_classes[t]] = quern__strdup(name)))
+                return false;
+            q->n_classes[t]++;
+        }
+    }
+    return true;
+}
+
+static int take(json_t *root, const char *path, int64_t size, quern__qrec *q, quern_error *err)
+{
+    json_t *arrays = json_object_get(root, "arrays");
+    size_t n = json_array_size(arrays);
+    const char *print = json_string_value(json_object_get(root, "fingerprint")),
+               *seed = json_string_value(json_object_get(root, "seed"));
+    if (n < 1 || n > 2 * QUERN_MAX_ARRAYS || !print || !seed)
+        return broken(path, "it does not say what a record is", err);
+    for (size_t i = 0; i < n; i++)
+        if (!array_of(json_array_get(arrays, i), &q->what, (int)i) || q->what.n_x > QUERN_MAX_ARRAYS ||
+            q->what.n_y > QUERN_MAX_ARRAYS)
+            return broken(path, "an array of a record", err);
+    q->what.weighted = json_is_true(json_object_get(root, "weighted"));
+    q->fingerprint = strtoull(print, NULL, 16);
+    q->seed = strtoull(seed, NULL, 10);
+    q->count = json_integer_value(json_object_get(root, "records"));
+    q->bytes = json_integer_value(json_object_get(root, "record_bytes"));
+    if (!q->what.n_x || q->bytes < 1 || q->bytes != quern__qrec_record_bytes(&q->what))
+        return broken(path, "the size of a record", err);
+    if (q->count < 0 || q->count > (size - q->first) / q->bytes || q->first + q->count * q->bytes != size)
+        return quern__fail(err, QUERN_FORMAT, path, "%lld records of %lld bytes end elsewhere than the file of %lld",
+                           (long long)q->count, (long long)q->bytes, (long long)size);
+    return classes_of(json_object_get(root, "classes"), q) ? QUERN_OK : broken(path, "names of classes", err);
+}
+
+int quern__qrec_head_read(int fd, const char *path, quern__qrec *q, quern_error *err)
+{
+    preamble p;
+    json_error_t why;
+    int64_t size = lseek(fd, 0, SEEK_END);
+    *q = (quern__qrec){ 0 };
+    if (pread(fd, &p, sizeof p, 0) != (ssize_t)sizeof p || memcmp(p.magic, "QREC", 4))
+        return quern__fail(err, QUERN_FORMAT, path, "is no file of prepared records");
+    if (p.version != version_now)
+        return quern__fail(err, QUERN_UNSUPPORTED, path, "is of version %u, %d is read here", p.version, version_now);
+    if (p.length < 2 || p.length > QUERN__QREC_MOST_HEAD || (int64_t)p.length > size)
+        return broken(path, "its length", err);
+    char *text = quern__alloc(p.length);
+    if (!text)
+        return quern__fail_memory(err, p.length);
+    bool whole = pread(fd, text, p.length, sizeof p) == (ssize_t)p.length && quern__qrec_sum(text, p.length) == p.sum;
+    json_t *root = whole ? json_loadb(text, p.length, JSON_REJECT_DUPLICATES, &why) : NULL;
+    quern__free(text);
+    /* the room for it was found before its numbers were known, with some to spare */
+    int64_t least = ((int64_t)(sizeof p + p.length) + QUERN__QREC_ALIGN - 1) / QUERN__QREC_ALIGN * QUERN__QREC_ALIGN;
+    int64_t record = json_integer_value(json_object_get(root, "record_bytes")),
+            count = json_integer_value(json_object_get(root, "records"));
+    q->first = root && record > 0 && count >= 0 && count <= size / record ? size - count * record : -1;
+    int status =
+        root && (q->first == least || q->first == least + QUERN__QREC_ALIGN) ? take(root, path, size, q, err)
+        : root ? quern__fail(err, QUERN_FORMAT, path, "byte %lld: the file is cut off, or something was added", (long long)size)
+               : broken(path, "its check sum", err);
+    json_decref(root);
+    if (status < 0)
+        quern__qrec_free(q);
+    return status;
+}
