@@ -31,5 +31,7 @@ double bench_start(void);      /* milliseconds from the start of `quern fit` to 
 
 /* What `bench --write N` does: N batches of an array to standard output. */
 int bench_write(int batches);
+/* What `bench --csv BYTES` does: rows with a header, at least so many bytes of them, to standard output. Returns the exit status. */
+int bench_rows(double bytes);
 
 #endif

@@ -141,6 +141,8 @@ int main(int argc, char **argv)
         snprintf(folder, sizeof folder, "%.*s", (int)(slash - argv[0]), argv[0]);
     if (argc == 3 && !strcmp(argv[1], "--write"))
         return bench_write(atoi(argv[2]));
+    if (argc == 3 && !strcmp(argv[1], "--csv"))
+        return bench_rows(strtod(argv[2], NULL));
     for (int i = 1; i < argc; i++) {
         int k = 0;
         while (k < n_all && strcmp(argv[i], all[k].name))
