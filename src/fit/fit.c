@@ -132,7 +132,10 @@ static int go_on(fitting *f, quern__pass *p, quern_error *err)
     bool counted = !f->place.placed && !f->o->no_replay && f->source->finite && p->steps < 0; /* as they are left out */
     p->before = counted ? 0 : f->place.records;
     int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
-    return status < 0 ? status : quern__checkpoint_finish(&f->check, err);
+    status = status < 0 ? status : quern__checkpoint_finish(&f->check, err);
+    if (f->place.step == 0) /* the sums are those of the epoch before */
+        quern__model_reset(f->m);
+    return status;
 }
 
 /* One epoch. Returns QUERN_END when training must stop. */
@@ -320,7 +323,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
         status = run_epoch(f, e == done, err);
     }
     if (status == QUERN_OK && count > done && (f->o->checkpoint_steps || f->o->checkpoint_seconds > 0)) {
-        int written = write_checkpoint(f, f->epoch + 1, 0, 0, true, err);
+        int written = write_checkpoint(f, f->epoch + 1, 0, 0, false, err);
         status = written < 0 ? written : status;
     }
     if (status >= 0 && !f->interrupted && epochs_of(f->o) > 0)

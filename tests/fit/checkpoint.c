@@ -113,7 +113,7 @@ static quern_history *run(quern_model *m, kind k, quern_fit_opts o, ending *end,
     quern_generator *g = source(k, &at);
     interrupt = 0;
     o.batch_size = batch;
-    o.epochs = epochs;
+    o.epochs = o.epochs ? o.epochs : epochs;
     o.steps_per_epoch = k == STEPS || k > CSV ? 8 : 0;
     o.checkpoint = path;
     o.interrupt = &interrupt;
@@ -200,6 +200,35 @@ static void a_run_goes_on_to_the_same_bits(void **state)
         quern_history_free(whole);
         quern_model_free(straight);
     }
+}
+
+/* Each epoch by a run of its own: the sums of one do not go on in the next. */
+static void epochs_of_several_runs_are_those_of_one(void **state)
+{
+    (void)state;
+    for (kind k = 0; k < KINDS; k++)
+        for (int every = 0; every < 6; every += 5) {
+            quern_error err = { 0 };
+            ending none = { 0 };
+            quern_model *straight = everything(), *m = NULL;
+            forget();
+            quern_history *whole = run(straight, k, (quern_fit_opts){ 0 }, &none, &err), *h = NULL;
+            forget();
+            for (int e = 1; e <= epochs; e++) {
+                quern_history_free(h);
+                quern_model_free(m);
+                m = everything();
+                h = run(m, k, (quern_fit_opts){ .epochs = e, .resume = 1, .checkpoint_steps = every }, &none, &err);
+                if (!h)
+                    fail_msg("kind %d, epoch %d: %s: %s", k, e, err.where, err.text);
+            }
+            check_history(whole, h);
+            check_same(straight, m);
+            quern_history_free(whole);
+            quern_history_free(h);
+            quern_model_free(straight);
+            quern_model_free(m);
+        }
 }
 
 /* A checkpoint behind step 9 and, before it, one behind step 6; the model of a whole run. */
@@ -407,8 +436,10 @@ static int clear_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_run_goes_on_to_the_same_bits), cmocka_unit_test(broken_files_are_left),
-                                        cmocka_unit_test(what_is_another_run_is_refused),
-                                        cmocka_unit_test(a_full_disk_loses_nothing), cmocka_unit_test(a_killed_run_goes_on) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_goes_on_to_the_same_bits), cmocka_unit_test(epochs_of_several_runs_are_those_of_one),
+        cmocka_unit_test(broken_files_are_left),          cmocka_unit_test(what_is_another_run_is_refused),
+        cmocka_unit_test(a_full_disk_loses_nothing),      cmocka_unit_test(a_killed_run_goes_on)
+    };
     return cmocka_run_group_tests(tests, set_up, clear_up);
 }
