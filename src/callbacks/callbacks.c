@@ -167,6 +167,16 @@ int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *ke
     return at == json_array_size(kept) ? QUERN_OK : quern__fail(err, QUERN_INVALID, "resume", "the run had more callbacks");
 }
 
+int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int i = 0; i < n && status >= 0; i++) {
+        state *s = ready_state(callbacks[i]);
+        status = s && s->kind->sync ? s->kind->sync(s, err) : QUERN_OK;
+    }
+    return status;
+}
+
 void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, size_t *size)
 {
     for (int i = 0; i < n; i++) {

@@ -62,11 +62,14 @@ typedef struct quern__ready {
     json_t *(*save)(const void *state);
     int (*restore)(void *state, json_t *kept, quern_error *err);
     void *(*bytes)(void *state, size_t *size);
+    int (*sync)(void *state,
+                quern_error *err); /* what it has written so far is on the disk; NULL: it wrote nothing to go on with */
     size_t (*takes)(const void *state, const quern_model *m); /* as in quern_callback */
 } quern__ready;
 /* What all of them must keep, as a list, and back; the k-th piece of bytes, NULL at the end. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
 int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
+int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err);
 void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, size_t *size);
 /* Whether the event is of a run that goes on. */
 bool quern__event_resumed(const quern_event *event);

@@ -87,6 +87,15 @@ static json_t *logger_save(const void *user)
     return json_pack("{s:I, s:o}", "bytes", (json_int_t)(s->file ? ftell(s->file) : 0), "names", names);
 }
 
+/* A checkpoint that remembers its lines must not outlive them. */
+static int logger_sync(void *user, quern_error *err)
+{
+    const logger *s = user;
+    return !s->file || fsync(fileno(s->file)) == 0
+               ? QUERN_OK
+               : quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s", strerror(errno));
+}
+
 static int logger_restore(void *user, json_t *kept, quern_error *err)
 {
     logger *s = user;
@@ -121,6 +130,7 @@ const quern__ready quern__csv_logger = {
     .end = logger_free,
     .save = logger_save,
     .restore = logger_restore,
+    .sync = logger_sync,
 };
 
 /* ---- ModelCheckpoint ---- */

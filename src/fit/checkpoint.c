@@ -275,6 +275,7 @@ int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quer
     quern__checkpoint_writer *w = c->writer;
     quern__members all = { 0 };
     int status = wait_for(w, err); /* at most one is on its way */
+    status = status < 0 ? status : quern__callbacks_sync(c->callbacks, c->n_callbacks, err);
     status = status < 0 ? status : quern__model_members(c->m, NULL, &all, err);
     status = status < 0 ? status : add_run(c, p, &all, err);
     if (status < 0) {
