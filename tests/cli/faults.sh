@@ -60,6 +60,8 @@ for how in EIO ENOSPC kill cut; do
         [ -e call ] || break
         runs=$((runs + 1)) what="$how at call $n ($(sed "s,$work/,," call))"
         [ $code = 137 ] && [[ $how = cut || $how = kill ]] || disturbed "$what" $code
+        [ $how != EIO ] || [ $code != 0 ] || ! grep -E "^(fsync|fclose|fwrite|fflush|rename) $work/t/" call | grep -qv 'fclose.*log.csv' ||
+            fail "$what: nobody said so"
         [ $code = 137 ] || ! ls t | grep -q 'next\|partial' || grep -q unlink call || fail "$what: left behind: $(ls t)"
         after "$what"
     done
