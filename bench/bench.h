@@ -29,9 +29,17 @@ double bench_gzip(void);       /* share of an epoch that waits for data, gzipped
 double bench_pipe(void);       /* GB/s of payload */
 double bench_start(void);      /* milliseconds from the start of `quern fit` to the end of its first step */
 
+double
+bench_planning(void); /* milliseconds to plan training, the slower of a GPT of 12 blocks and a residual network of 50 layers */
+double bench_packing(void); /* the slab over the largest sum of values that live at a time, the worst of four models */
+
+/* The words of a residual network of three stages of `blocks` blocks: 6 * blocks + 2 layers. */
+void bench_resnet_words(int blocks, char *words, size_t size);
+
 /* What `bench --write N` does: N batches of an array to standard output. */
 int bench_write(int batches);
-/* What `bench --csv BYTES` does: rows with a header, at least so many bytes of them, to standard output. Returns the exit status. */
+/* What `bench --csv BYTES` does: rows with a header, at least so many bytes of them, to standard output. Returns the exit status.
+ */
 int bench_rows(double bytes);
 
 #endif

@@ -12,7 +12,7 @@ static const char convnet[] = "input 28 28 1 | conv2d 32 3 relu | max_pooling2d 
                               " | dropout 0.5 | dense 10";
 
 /* Three stages of `blocks` residual blocks on images of 32 x 32 x 3 (He et al., "Deep Residual Learning", 2015). */
-static void resnet(int blocks, char *words, size_t size)
+void bench_resnet_words(int blocks, char *words, size_t size)
 {
     char *end = words + size;
     words += snprintf(words, size, "input 32 32 3 | conv2d 16 3 padding=same use_bias=false | batch_normalization | re_lu as x");
@@ -77,6 +77,6 @@ double bench_convnet(void) { return train(convnet, 28 * 28, 3840, 128, 6); }
 double bench_resnet20(void)
 {
     char words[8192];
-    resnet(3, words, sizeof words);
+    bench_resnet_words(3, words, sizeof words);
     return train(words, 32 * 32 * 3, 512, 32, 5);
 }

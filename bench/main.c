@@ -37,6 +37,8 @@ static const struct {
     { "gzip", "% waiting", NULL, bench_gzip, 0, true },
     { "pipe", "GB/s", NULL, bench_pipe, 0, false },
     { "start", "ms", NULL, bench_start, 0, true },
+    { "planning", "ms", NULL, bench_planning, 0, true },
+    { "packing", "of bound", NULL, bench_packing, 0, true },
 };
 enum { n_all = sizeof all / sizeof *all };
 static const char *const peers[] = { "torch", "torch-compiled", "keras-tf", "keras-jax" };
