@@ -41,9 +41,10 @@ typedef struct quern_callback quern_callback;
 /* A callback of one's own. Copies `hooks`, borrows `user`. Returns new, NULL when there is no memory. */
 QUERN_API quern_callback *quern_callback_new(const quern_hooks *hooks, void *user);
 /* A ready-made callback in words, with Keras's names and defaults: csv_logger, early_stopping, model_checkpoint,
- * terminate_on_nan, learning_rate_scheduler (with a schedule of the epoch: "learning_rate_scheduler exponential_decay(1e-3, 10,
- * 0.5)"), reduce_lr_on_plateau; and generate, after whose epochs a language model writes samples to standard output or a file:
- * "generate prompt=... length=200 temperatures=(0.2,0.5,1.0,1.2) every=1 seed=0 filepath=...". Returns new, NULL on failure. */
+ * backup_and_restore, terminate_on_nan, learning_rate_scheduler (with a schedule of the epoch: "learning_rate_scheduler
+ * exponential_decay(1e-3, 10, 0.5)"), reduce_lr_on_plateau; and generate, after whose epochs a language model writes samples to
+ * standard output or a file: "generate prompt=... length=200 temperatures=(0.2,0.5,1.0,1.2) every=1 seed=0 filepath=...". Returns
+ * new, NULL on failure. */
 QUERN_API quern_callback *quern_callback_from_words(const char *words, quern_error *err);
 /* Keras's progress on a file descriptor: verbose 1 is a bar that is drawn again at most twenty times a second, 2 a line an epoch
  * below its number, 3 the same on one line; `colour` true uses the terminal's. Returns new, NULL when there is no memory. */

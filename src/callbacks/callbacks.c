@@ -98,9 +98,9 @@ int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
 /* ---- ready-made ---- */
 
 static const quern__ready *const ready[] = {
-    &quern__csv_logger,       &quern__early_stopping,          &quern__model_checkpoint,
-    &quern__terminate_on_nan, &quern__learning_rate_scheduler, &quern__reduce_lr_on_plateau,
-    &quern__generate_callback
+    &quern__csv_logger,        &quern__early_stopping,          &quern__model_checkpoint,
+    &quern__terminate_on_nan,  &quern__learning_rate_scheduler, &quern__reduce_lr_on_plateau,
+    &quern__generate_callback, &quern__backup_and_restore
 };
 enum { n_ready = sizeof ready / sizeof *ready };
 
@@ -136,6 +136,12 @@ double quern__json_bits_read(json_t *v)
 
 /* The ready-made callback behind one; NULL: it is the caller's own. */
 static state *ready_state(const quern_callback *c) { return c->free == state_free ? c->user : NULL; }
+
+void *quern__ready_state(const quern_callback *c, const quern__ready *kind)
+{
+    state *s = ready_state(c);
+    return s && s->kind == kind ? s : NULL;
+}
 
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n)
 {

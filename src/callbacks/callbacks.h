@@ -66,6 +66,12 @@ typedef struct quern__ready {
                 quern_error *err); /* what it has written so far is on the disk; NULL: it wrote nothing to go on with */
     size_t (*takes)(const void *state, const quern_model *m); /* as in quern_callback */
 } quern__ready;
+#define QUERN__CALLBACK_ROW(NAME, FIELDS)                                                                    \
+    {                                                                                                        \
+        .group = QUERN__CALLBACK, .name = NAME, .aliases = "", .module = "keras.callbacks", .fields = FIELDS \
+    }
+/* The state behind a callback of that kind; NULL: it is another. */
+void *quern__ready_state(const quern_callback *c, const quern__ready *kind);
 /* What all of them must keep, as a list, and back; the k-th piece of bytes, NULL at the end. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
 int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
@@ -77,7 +83,18 @@ bool quern__event_resumed(const quern_event *event);
 json_t *quern__json_bits(double v);
 double quern__json_bits_read(json_t *v);
 extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
-    quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback;
+    quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback, quern__backup_and_restore;
+
+/* What BackupAndRestore among callbacks wants of a run (backup.c): where its checkpoints are, every how many steps (0: an epoch),
+ * whether only the newest is kept, and whether it goes when the run has come to its end. An empty path: there is none. */
+typedef struct quern__backup {
+    char path[1024];
+    int64_t steps;
+    bool single, remove;
+} quern__backup;
+int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out, quern_error *err);
+/* Removes it, and its folder where nothing else is in it. */
+void quern__backup_remove(const quern__backup *b);
 
 /* What callbacks that watch a number share (monitor.c). */
 typedef struct quern__monitor {

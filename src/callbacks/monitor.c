@@ -184,10 +184,6 @@ static size_t stopping_takes(const void *user, const quern_model *m)
 
 static void stopping_free(void *user) { quern__free(((stopping *)user)->weights); }
 
-#define ROW(NAME, FIELDS)                                                                                    \
-    {                                                                                                        \
-        .group = QUERN__CALLBACK, .name = NAME, .aliases = "", .module = "keras.callbacks", .fields = FIELDS \
-    }
 static const quern__field stopping_fields[] = { { "monitor", QUERN__F_TEXT, "\"val_loss\"" },
                                                 { "min_delta", QUERN__F_NUMBER, "0" },
                                                 { "patience", QUERN__F_INT, "0" },
@@ -198,7 +194,7 @@ static const quern__field stopping_fields[] = { { "monitor", QUERN__F_TEXT, "\"v
                                                 { "start_from_epoch", QUERN__F_INT, "0" },
                                                 { 0 } };
 const quern__ready quern__early_stopping = {
-    .row = ROW("EarlyStopping", stopping_fields),
+    .row = QUERN__CALLBACK_ROW("EarlyStopping", stopping_fields),
     .hooks = { .on_train_begin = stopping_begin, .on_epoch_end = stopping_epoch, .on_train_end = stopping_end },
     .state_bytes = sizeof(stopping),
     .takes = stopping_takes,
@@ -288,7 +284,7 @@ static const quern__field plateau_fields[] = { { "monitor", QUERN__F_TEXT, "\"va
                                                { "min_lr", QUERN__F_NUMBER, "0.0" },
                                                { 0 } };
 const quern__ready quern__reduce_lr_on_plateau = {
-    .row = ROW("ReduceLROnPlateau", plateau_fields),
+    .row = QUERN__CALLBACK_ROW("ReduceLROnPlateau", plateau_fields),
     .hooks = { .on_train_begin = plateau_begin, .on_epoch_end = plateau_epoch },
     .state_bytes = sizeof(plateau),
     .start = plateau_start,
@@ -328,7 +324,7 @@ static int scheduler_epoch(void *user, const quern_event *event, quern_error *er
 
 static const quern__field scheduler_fields[] = { { "schedule", QUERN__F_RATE, NULL }, { "verbose", QUERN__F_INT, "0" }, { 0 } };
 const quern__ready quern__learning_rate_scheduler = {
-    .row = ROW("LearningRateScheduler", scheduler_fields),
+    .row = QUERN__CALLBACK_ROW("LearningRateScheduler", scheduler_fields),
     .hooks = { .on_epoch_begin = scheduler_begin, .on_epoch_end = scheduler_epoch },
     .state_bytes = sizeof(scheduler),
     .start = scheduler_start,

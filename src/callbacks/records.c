@@ -8,11 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROW(NAME, FIELDS)                                                                                    \
-    {                                                                                                        \
-        .group = QUERN__CALLBACK, .name = NAME, .aliases = "", .module = "keras.callbacks", .fields = FIELDS \
-    }
-
 /* ---- CSVLogger ---- */
 
 typedef struct logger {
@@ -124,7 +119,7 @@ static const quern__field logger_fields[] = {
     { "filename", QUERN__F_TEXT, NULL }, { "separator", QUERN__F_TEXT, "\",\"" }, { "append", QUERN__F_BOOL, "false" }, { 0 }
 };
 const quern__ready quern__csv_logger = {
-    .row = ROW("CSVLogger", logger_fields),
+    .row = QUERN__CALLBACK_ROW("CSVLogger", logger_fields),
     .hooks = { .on_train_begin = logger_begin, .on_epoch_end = logger_epoch },
     .state_bytes = sizeof(logger),
     .end = logger_free,
@@ -281,7 +276,7 @@ static size_t checkpoint_bytes(const void *user, const quern_model *m)
 }
 
 const quern__ready quern__model_checkpoint = {
-    .row = ROW("ModelCheckpoint", checkpoint_fields),
+    .row = QUERN__CALLBACK_ROW("ModelCheckpoint", checkpoint_fields),
     .hooks = { .on_epoch_end = checkpoint_epoch, .on_train_batch_end = checkpoint_batch },
     .state_bytes = sizeof(checkpoint),
     .takes = checkpoint_bytes,
@@ -310,7 +305,7 @@ static int terminator_batch(void *user, const quern_event *event, quern_error *e
 
 static const quern__field terminator_fields[] = { { "raise_error", QUERN__F_BOOL, "false" }, { 0 } };
 const quern__ready quern__terminate_on_nan = {
-    .row = ROW("TerminateOnNaN", terminator_fields),
+    .row = QUERN__CALLBACK_ROW("TerminateOnNaN", terminator_fields),
     .hooks = { .on_train_batch_end = terminator_batch },
     .state_bytes = sizeof(terminator),
 };

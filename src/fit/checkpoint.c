@@ -162,15 +162,20 @@ static int keep_previous(const char *path, quern_error *err)
 }
 
 /* The file of members that are not the trainer's any more. */
-static int write_members(const char *path, const quern__members *all, quern_error *err)
+static int write_members(const char *path, bool single, const quern__members *all, quern_error *err)
 {
     char beside[4096];
     if ((size_t)snprintf(beside, sizeof beside, "%s.next", path) >= sizeof beside)
         return quern__fail(err, QUERN_INVALID, path, "the name is too long");
     int status = quern__archive_write(beside, all->list, all->n, err);
     status = status < 0 ? status : keep_previous(path, err);
-    if (status >= 0)
-        return quern__file_replace(beside, path, err);
+    char previous[4096];
+    if (status >= 0) {
+        status = quern__file_replace(beside, path, err);
+        if (status >= 0 && single && previous_path(path, previous, sizeof previous, err) >= 0)
+            unlink(previous);
+        return status;
+    }
     unlink(beside);
     return status;
 }
@@ -181,6 +186,7 @@ struct quern__checkpoint_writer {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     const char *path;
+    bool single;
     quern__members members;
     bool given, stop;
     quern_error error; /* of the last one */
@@ -197,7 +203,7 @@ static void *writer_runs(void *arg)
         }
         pthread_mutex_unlock(&w->lock);
         quern_error error = { 0 };
-        write_members(w->path, &w->members, &error);
+        write_members(w->path, w->single, &w->members, &error);
         quern__members_free(&w->members);
         pthread_mutex_lock(&w->lock);
         w->error = error;
@@ -214,6 +220,7 @@ int quern__checkpoint_open(quern__checkpointing *c, quern_error *err)
     if (!w)
         return quern__fail_memory(err, sizeof *w);
     w->path = c->o->checkpoint;
+    w->single = c->single;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     if (pthread_create(&w->thread, NULL, writer_runs, w)) {

@@ -21,6 +21,7 @@ typedef struct quern__checkpointing {
     quern_callback *const *callbacks; /* the caller's */
     int n_callbacks;
     int64_t batch_size;
+    bool single;          /* only the newest is kept */
     uint64_t fingerprint; /* of the data */
     void *found;          /* between find and finish */
     struct quern__checkpoint_writer *writer;

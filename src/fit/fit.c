@@ -23,7 +23,9 @@ typedef struct fitting {
     quern__checkpointing check;
     quern__place place; /* where it goes on; epoch -1: at the start */
     int64_t batches;    /* of the whole run                          */
-    double written;     /* when the last checkpoint was              */
+    quern_fit_opts own; /* with what callbacks want of the run       */
+    quern__backup backup;
+    double written; /* when the last checkpoint was              */
     bool interrupted;
 } fitting;
 
@@ -196,6 +198,22 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
     return QUERN_OK;
 }
 
+/* Options that a callback stands for. */
+static int take_backup(fitting *f, quern_error *err)
+{
+    int status = f->o->n_callbacks > 0 ? quern__backup_wanted(f->o->callbacks, f->o->n_callbacks, &f->backup, err) : QUERN_OK;
+    if (status < 0 || !*f->backup.path)
+        return status;
+    if (f->o->checkpoint)
+        return quern__fail(err, QUERN_INVALID, "checkpoint", "backup_and_restore writes its own");
+    f->own = *f->o;
+    f->own.checkpoint = f->backup.path;
+    f->own.checkpoint_steps = f->backup.steps;
+    f->own.resume = true;
+    f->o = &f->own;
+    return QUERN_OK;
+}
+
 static int check_options(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const struct {
@@ -275,7 +293,8 @@ static int prepare(fitting *f, int64_t epochs, quern_error *err)
                                        .h = f->h,
                                        .callbacks = o->callbacks,
                                        .n_callbacks = o->n_callbacks,
-                                       .batch_size = q.spec.batch_size };
+                                       .batch_size = q.spec.batch_size,
+                                       .single = f->backup.single };
     status = o->checkpoint ? quern__queue_fingerprint(f->train, &f->check.fingerprint, err) : QUERN_OK;
     return status < 0 || !o->checkpoint ? status : quern__checkpoint_open(&f->check, err);
 }
@@ -307,6 +326,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     f->o = opts ? opts : &none;
     int64_t count = epochs_of(f->o) > f->o->initial_epoch ? epochs_of(f->o) - f->o->initial_epoch : 0;
     int status = check_options(m, train, f->o, err);
+    status = status < 0 ? status : take_backup(f, err);
     status = status < 0 ? status : prepare(f, count, err);
     status = status < 0 ? status : find_run(f, err);
     int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;
@@ -333,6 +353,8 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     quern__checkpoint_forget(&f->check);
     int written = quern__checkpoint_close(&f->check, err);
     status = status < 0 ? status : written;
+    if (status >= 0 && f->backup.remove && *f->backup.path && !f->interrupted)
+        quern__backup_remove(&f->backup);
     quern__queue_close(f->train);
     quern__queue_close(f->valid);
     quern__model_rest(m);

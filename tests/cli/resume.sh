@@ -67,6 +67,33 @@ for how in repeats resumes; do
     rm -f p.keras*
 done
 
+# BackupAndRestore: killed, the same command goes on by itself; the backup goes at the end, and the folder with it.
+for double in false true; do
+    words="backup_and_restore backup_dir=backup save_freq=50 double_checkpoint=$double"
+    cp start.keras cut.keras
+    "$quern" fit cut.keras d.csv --target y --batch-size 10 --epochs 60 --callback "$words" --quiet 2> /dev/null & pid=$!
+    for _ in $(seq 500); do [ -e backup/backup.keras ] && break; sleep 0.01; done
+    sleep 0.1
+    kill -KILL $pid
+    wait $pid 2> /dev/null
+    [ -e backup/backup.keras ] && { [ $double = true ] || [ ! -e backup/backup.keras.previous ] || [ ! -e backup/backup.keras ]; }
+    check "there is a backup, with one before it: $double"
+    fit cut.keras 60 --callback "$words" 2> said
+    grep -q 'goes on in epoch' said
+    check "it goes on by itself"
+    "$quern" predict cut.keras d.csv --target y --output cut.csv --quiet
+    "$quern" predict straight.keras d.csv --target y --output straight.csv --quiet
+    cmp -s straight.csv cut.csv
+    check "the same numbers from a backup"
+    [ ! -e backup ]
+    check "the backup is gone"
+done
+fit start.keras 1 --callback 'backup_and_restore backup_dir=backup delete_checkpoint=false' --quiet --output kept.keras 2> /dev/null
+[ -e backup/backup.keras ]
+check "delete_checkpoint=false leaves it"
+fit start.keras 1 --callback 'backup_and_restore backup_dir=backup' --checkpoint c.keras 2> said; [ $? -eq 1 ] && grep -q 'writes its own' said
+check "a checkpoint beside it is refused"
+
 "$quern" fit start.keras d.csv --target y --resume 2> said; [ $? -eq 2 ] && grep -q -- '--checkpoint' said
 check "--resume wants --checkpoint"
 "$quern" fit start.keras d.csv --target y --checkpoint c.keras --checkpoint-every 3x 2> said; [ $? -eq 2 ]

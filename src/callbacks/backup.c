@@ -1,0 +1,69 @@
+/* BackupAndRestore: a run that was cut off goes on where its last backup was (keras.src.callbacks.backup_and_restore). It only says
+ * what is wanted: checkpoints are written and read by the room above, so that the run goes on to the same bits, where Keras begins
+ * the data anew. */
+#include "callbacks.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct backup {
+    json_t *config;
+    const quern__ready *kind;
+} backup;
+
+static int start(void *user, quern_error *err)
+{
+    const backup *s = user;
+    const char *folder = quern__config_text(s->config, "backup_dir");
+    json_t *freq = json_object_get(s->config, "save_freq");
+    bool by_epoch = json_is_string(freq) && !strcmp(json_string_value(freq), "epoch");
+    if (!folder || !*folder || strlen(folder) > 900)
+        return quern__fail(err, QUERN_INVALID, "backup_and_restore", "backup_dir is missing");
+    if (!by_epoch && !(json_is_integer(freq) && json_integer_value(freq) > 0))
+        return quern__fail(err, QUERN_INVALID, "backup_and_restore", "save_freq is epoch or a number of batches");
+    return QUERN_OK;
+}
+
+static const quern__field fields[] = { { "backup_dir", QUERN__F_TEXT, NULL },
+                                       { "save_freq", QUERN__F_ANY, "\"epoch\"" },
+                                       { "double_checkpoint", QUERN__F_BOOL, "false" },
+                                       { "delete_checkpoint", QUERN__F_BOOL, "true" },
+                                       { 0 } };
+
+const quern__ready quern__backup_and_restore = { .row = QUERN__CALLBACK_ROW("BackupAndRestore", fields),
+                                                 .state_bytes = sizeof(backup),
+                                                 .start = start };
+
+int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out, quern_error *err)
+{
+    *out = (quern__backup){ 0 };
+    for (int i = 0; i < n; i++) {
+        const backup *s = quern__ready_state(callbacks[i], &quern__backup_and_restore);
+        if (!s)
+            continue;
+        const char *folder = quern__config_text(s->config, "backup_dir");
+        if (*out->path)
+            return quern__fail(err, QUERN_INVALID, "backup_and_restore", "is given twice");
+        if (mkdir(folder, 0777) && errno != EEXIST)
+            return quern__fail(err, QUERN_IO, folder, "cannot be made: %s", strerror(errno));
+        snprintf(out->path, sizeof out->path, "%s/backup.keras", folder);
+        json_t *freq = json_object_get(s->config, "save_freq");
+        out->steps = json_is_integer(freq) ? json_integer_value(freq) : 0;
+        out->single = !quern__config_bool(s->config, "double_checkpoint");
+        out->remove = quern__config_bool(s->config, "delete_checkpoint");
+    }
+    return QUERN_OK;
+}
+
+void quern__backup_remove(const quern__backup *b)
+{
+    char name[sizeof b->path + 16];
+    snprintf(name, sizeof name, "%s.previous", b->path);
+    unlink(name);
+    unlink(b->path);
+    snprintf(name, sizeof name, "%.*s", (int)(strrchr(b->path, '/') - b->path), b->path);
+    rmdir(name); /* where nothing else is in it */
+}
