@@ -64,6 +64,10 @@ typedef struct quern_history quern_history;
 QUERN_API int64_t quern_history_epochs(const quern_history *h);
 /* The number that `name` ("loss", "val_accuracy") had in the i-th epoch that ran; NaN where it has none. */
 QUERN_API double quern_history_value(const quern_history *h, const char *name, int64_t i);
+/* The place of the i-th bad record that training came upon, and what is wrong there; NULL behind the last, or the first sixteen.
+ * How many an epoch had is its "bad_records" (and "val_bad_records"), where the generator does something with them
+ * (quern_generator_set_bad_records). Borrowed from the history. */
+QUERN_API const quern_error *quern_history_bad_record(const quern_history *h, int64_t i);
 /* Why training ended: "completed", "exhausted", "stopped" or "interrupted". Borrowed: for ever. */
 QUERN_API const char *quern_history_reason(const quern_history *h);
 QUERN_API void quern_history_free(quern_history *h);

@@ -45,6 +45,7 @@ typedef struct quern_batch {
     int32_t weighs[QUERN_MAX_ARRAYS];        /* by target: a QUERN_WEIGHTS_…, at first COMMON */
     char *text;                              /* bytes of inputs of type string: see quern_batch_put_string */
     int64_t text_room, text_used;
+    struct quern__bad *bad; /* the run's own; NULL in a batch of one's own */
 } quern_batch;
 
 /* Bytes of one string at most; and of the room that a batch has for each string of its inputs, together. */
@@ -216,6 +217,25 @@ QUERN_API quern_generator *quern_series_array_generator(const quern_tensor *x, c
  * hold. Every input of the model has the windows' length as its first axis; rows with sample weights are QUERN_UNSUPPORTED. Takes
  * `rows` (freed on failure too; NULL gives NULL). Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err);
+
+/* What becomes of a record that cannot be used: a row of a CSV with too few fields, with a word or a missing value where a number
+ * belongs, a number that does not fit; a label of an array that is no whole number; a record behind the end of a file that has
+ * become shorter; a batch of the generator protocol with a shape that the model does not take; bytes of a text that are no UTF-8.
+ * QUERN_BAD_FAIL: it ends the run. QUERN_BAD_SKIP: it is left out; of files that are read by number its batch then has one record
+ * fewer, elsewhere the next record takes its place; of a text a character is left out, of the protocol a batch, which counts as
+ * one. QUERN_BAD_SUBSTITUTE: the last good record before it in the file comes once more in its place (at the start, the first good
+ * one behind it), so that there are as many as before. What comes does not depend on the number of workers. */
+enum { QUERN_BAD_FAIL = 0, QUERN_BAD_SKIP = 1, QUERN_BAD_SUBSTITUTE = 2 };
+/* Sets it for the runs that follow; more than `most` such records in an epoch are an error still (0: 100). A log line tells the
+ * place of each of the first ten. What is broken behind all help stays an error: compressed data, a file that ends inside quotes,
+ * a header, a file that is not there. QUERN_INVALID for what the generator cannot do: arrays in memory and functions of one's own
+ * have nothing to leave out, windows over rows cannot do without a row, text and the generator protocol have nothing to put in a
+ * bad one's place. Not during a run. */
+QUERN_API int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most, quern_error *err);
+/* How many there were in the last run, and the place of the i-th and what is wrong there; NULL behind the first sixteen. Borrowed
+ * from the generator until its next run. */
+QUERN_API int64_t quern_generator_bad_records(const quern_generator *g);
+QUERN_API const quern_error *quern_generator_bad_record(const quern_generator *g, int64_t i);
 
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);

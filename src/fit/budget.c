@@ -192,6 +192,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
         return QUERN_INVALID;
     b->queue = quern__queue_opts_of(b->m, QUERN__TRAIN, o->batch_size);
     b->queue.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
+    b->queue.bad = (b->train && b->train->bad.policy) || (o->validation_data && o->validation_data->bad.policy);
     for (int i = 0; o->class_weight && i < b->m->n_out; i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };

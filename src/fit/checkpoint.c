@@ -98,9 +98,9 @@ static json_t *asked(const quern__checkpointing *c)
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
     int64_t parts = c->m->parts.n ? c->m->parts.n : 1;
-    return json_pack("{s:I, s:I, s:I, s:b, s:s?, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "parts", (json_int_t)parts,
-                     "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle, "class_weight",
-                     c->o->class_weight, "seed", seed, "data", data);
+    return json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "parts",
+                     (json_int_t)parts, "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle,
+                     "class_weight", c->o->class_weight, "bad_records", c->source->bad.policy, "seed", seed, "data", data);
 }
 
 static json_t *history_json(const quern_history *h)
@@ -140,10 +140,10 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
     json_t *position = NULL;
     if (quern_generator_save(c->source, state, sizeof state, &size, NULL) >= 0)
         position = hex(state, size);
-    return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", format_now, "ended", (int)p->ended, "epoch",
-                     (json_int_t)p->epoch, "step", (json_int_t)p->step, "records", (json_int_t)p->records, "batches",
-                     (json_int_t)p->batches, "position", position, "asked", asked(c), "history", history_json(c->h), "callbacks",
-                     quern__callbacks_save(c->callbacks, c->n_callbacks));
+    return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", format_now, "ended", (int)p->ended,
+                     "epoch", (json_int_t)p->epoch, "step", (json_int_t)p->step, "records", (json_int_t)p->records, "batches",
+                     (json_int_t)p->batches, "bad_records", (json_int_t)p->bad, "position", position, "asked", asked(c), "history",
+                     history_json(c->h), "callbacks", quern__callbacks_save(c->callbacks, c->n_callbacks));
 }
 
 /* ---- writing ---- */
@@ -385,9 +385,10 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
                          .step = quern__config_int(t->run, "step"),
                          .records = quern__config_int(t->run, "records"),
                          .batches = quern__config_int(t->run, "batches"),
+                         .bad = quern__config_int(t->run, "bad_records"),
                          .ended = json_is_true(json_object_get(t->run, "ended")),
                          .placed = json_is_string(position) };
-    if (status >= 0 && (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step))
+    if (status >= 0 && (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step || p->bad < 0))
         status = quern__fail(err, QUERN_FORMAT, path, "%s is broken", QUERN__RUN_JSON);
     status = status < 0 ? status : quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {

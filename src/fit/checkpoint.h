@@ -7,6 +7,7 @@
 /* Where a run is: batches of the epoch that were trained on, of the whole run. */
 typedef struct quern__place {
     int64_t epoch, step, records, batches;
+    int64_t bad; /* records of the epoch that could not be used */
     bool ended;  /* the run has come to its end: nothing is left to train */
     bool placed; /* the generator went to its place itself; else batches must be left out */
 } quern__place;

@@ -65,6 +65,16 @@ static int validate(fitting *f, quern_error *err)
     return tell(f, QUERN__TEST_END, &f->test_logs, err);
 }
 
+/* How many records could not be used, where that is no error. */
+static void log_bad(fitting *f, bool validated)
+{
+    f->logs.open = true;
+    if (f->source->bad.policy)
+        quern_event_log(&f->logs.event, "bad_records", (double)quern__queue_bad(f->train));
+    if (validated && f->o->validation_data->bad.policy)
+        quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
+}
+
 /* The logs of the epoch are complete: callbacks, history. */
 static int close_epoch(fitting *f, const quern__pass *p, quern_error *err)
 {
@@ -79,6 +89,7 @@ static int close_epoch(fitting *f, const quern__pass *p, quern_error *err)
         return status;
     for (int i = 0; validated && i < f->m->n_means; i++)
         f->logs.values[f->m->n_means + i] = f->test_logs.values[i];
+    log_bad(f, validated);
     status = tell(f, QUERN__EPOCH_END, &f->logs, err);
     if (status >= 0)
         quern__history_add(f->h, &f->logs);
@@ -88,7 +99,12 @@ static int close_epoch(fitting *f, const quern__pass *p, quern_error *err)
 /* A checkpoint of now, where it is asked for. */
 static int write_checkpoint(fitting *f, int64_t epoch, int64_t step, int64_t records, bool ended, quern_error *err)
 {
-    quern__place p = { .epoch = epoch, .step = step, .records = records, .batches = f->batches, .ended = ended };
+    quern__place p = { .epoch = epoch,
+                       .step = step,
+                       .records = records,
+                       .batches = f->batches,
+                       .bad = step ? quern__queue_bad(f->train) : 0,
+                       .ended = ended };
     int status = f->o->checkpoint ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
     f->written = quern__now();
     return status;
@@ -133,6 +149,8 @@ static int go_on(fitting *f, quern__pass *p, quern_error *err)
     p->samples = f->place.records;
     bool counted = !f->place.placed && !f->o->no_replay && f->source->finite && p->steps < 0; /* as they are left out */
     p->before = counted ? 0 : f->place.records;
+    if (f->place.placed && f->source->ops->read && f->source->bad.policy == QUERN_BAD_SKIP)
+        p->before += f->place.bad; /* records have the places that they would have without it */
     int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
     status = status < 0 ? status : quern__checkpoint_finish(&f->check, err);
     if (f->place.step == 0) /* the sums are those of the epoch before */
@@ -166,6 +184,8 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
     f->logs.n = f->m->n_means;
     int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
     status = status < 0 ? status : begin_batches(f, &p, first, err);
+    if (first && f->place.epoch >= 0)
+        quern__queue_had_bad(f->train, f->place.bad);
     status = status < 0 ? status : quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
     if (status < 0)
@@ -355,6 +375,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     status = status < 0 ? status : written;
     if (status >= 0 && f->backup.remove && *f->backup.path && !f->interrupted)
         quern__backup_remove(&f->backup);
+    quern__history_keep_bad(f->h, train);
     quern__queue_close(f->train);
     quern__queue_close(f->valid);
     quern__model_rest(m);

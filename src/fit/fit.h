@@ -14,11 +14,15 @@ struct quern_history {
     char names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS][100];
     double *values; /* capacity × most names */
     const char *reason;
+    int n_bad; /* places of bad records */
+    quern_error *bad;
 };
 /* Room for all epochs, so that nothing is allocated between them. */
 quern_history *quern__history_new(int64_t epochs, quern_error *err);
 /* Appends the logs of an epoch. */
 void quern__history_add(quern_history *h, const quern__logs *logs);
+/* Copies the places of the run's bad records. */
+void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 
 /* ---- budget.c ---- */
 /* quern_plan_fit, where something limits the process or asks for the plan; then the model is set to it. */

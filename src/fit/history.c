@@ -20,8 +20,10 @@ double quern_history_value(const quern_history *h, const char *name, int64_t i)
 
 void quern_history_free(quern_history *h)
 {
-    if (h)
+    if (h) {
         quern__free(h->values);
+        quern__free(h->bad);
+    }
     quern__free(h);
 }
 
@@ -66,4 +68,17 @@ void quern__history_add(quern_history *h, const quern__logs *logs)
             h->values[h->n * most_names + k] = logs->values[i];
     }
     h->n++;
+}
+
+const quern_error *quern_history_bad_record(const quern_history *h, int64_t i)
+{
+    return i >= 0 && i < h->n_bad ? &h->bad[i] : NULL;
+}
+
+void quern__history_keep_bad(quern_history *h, const quern_generator *train)
+{
+    if (!h || !quern_generator_bad_record(train, 0) || !(h->bad = quern__zalloc(QUERN__BAD_KEPT, sizeof *h->bad)))
+        return;
+    for (const quern_error *e; (e = quern_generator_bad_record(train, h->n_bad)); h->n_bad++)
+        h->bad[h->n_bad] = *e;
 }

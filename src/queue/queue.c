@@ -53,6 +53,7 @@ size_t quern__queue_bytes(const quern__queue_opts *o)
         bytes += weight_bytes(&o->spec, i);
     int64_t room = quern__string_room(&o->spec);
     bytes += room < 0 ? SIZE_MAX / 4096 : (size_t)room;
+    bytes += o->bad ? sizeof(quern__bad) : 0;
     return bytes * (size_t)(o->depth + (o->workers ? o->workers : 1));
 }
 
@@ -110,8 +111,11 @@ static int make(quern__queue *q, slot *s, int64_t ticket)
     memset(b->weighs, 0, sizeof b->weighs);
     b->epoch = q->epoch;
     s->error = (quern_error){ 0 };
+    if (b->bad)
+        b->bad->count = 0;
     int status = indexed(q) ? make_indexed(q, b, ticket, &s->error) : make_plain(q, b, &s->error);
-    if (status == QUERN_OK && (b->size < 1 || b->size > q->opts.spec.batch_size))
+    bool none = b->size == 0 && indexed(q) && b->bad && b->bad->count; /* all its records are bad */
+    if (status == QUERN_OK && ((b->size < 1 && !none) || b->size > q->opts.spec.batch_size))
         return quern__fail(&s->error, QUERN_INVALID, "generator", "a batch of %lld records, there is room for 1 … %lld",
                            (long long)b->size, (long long)q->opts.spec.batch_size);
     if (status == QUERN_OK && s->state)
@@ -178,6 +182,10 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
         for (int i = 0; room && i < s->n_inputs; i++) /* no element points nowhere, whatever a source leaves out */
             if (s->dtypes[i] == QUERN_STRING)
                 memset(b->arrays[i], 0, array_bytes(s, i));
+        if (q->g->bad.policy && !(b->bad = quern__zalloc(1, sizeof *b->bad)))
+            return quern__fail_memory(err, sizeof *b->bad);
+        if (b->bad)
+            b->bad->policy = q->g->bad.policy, b->bad->most = q->g->bad.most;
         if (saves && !(q->ring[k].state = quern__alloc(QUERN_MAX_STATE)))
             return quern__fail_memory(err, QUERN_MAX_STATE);
         if (!b->weights || !b->indices)
@@ -204,12 +212,14 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
         if (q->opts.spec.dtypes[i] == QUERN_STRING)
             status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "gives numbers, input '%s' wants text",
                                  q->opts.spec.names[i] ? q->opts.spec.names[i] : "?");
+    q->g = g;
+    g->bad.epoch = g->bad.all = 0;
     status = status < 0 ? status : allocate(q, g->saves, err);
     if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
         status = quern__fail_memory(err, QUERN_MAX_STATE);
     status = status < 0 ? status : g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
-    if (status >= 0)
-        q->g = g;
+    if (status < 0)
+        q->g = NULL;
     g->position.going = status >= 0;
     int threads = status < 0 ? 0 : g->ops->read ? opts->workers : opts->workers > 0;
     for (; q->running < threads && status >= 0; q->running += status >= 0)
@@ -273,6 +283,7 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
     int status = go_to_start(q, epoch, restart, err);
     status = status < 0 ? status : locate(q, 0, NULL, err);
     q->next = q->taken = q->first = 0;
+    q->g->bad.epoch = 0;
     q->limit = status < 0 ? 0 : steps;
     q->epoch = epoch;
     q->ended = INT64_MAX;
@@ -283,7 +294,8 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
     return status;
 }
 
-int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err)
+/* The next ticket's batch, which may have no record when all of them are bad. */
+static int take(quern__queue *q, quern_batch **out, quern_error *err)
 {
     slot *s = &q->ring[q->taken % q->slots];
     if (q->limit >= 0 && q->taken >= q->limit)
@@ -303,10 +315,31 @@ int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err)
     }
     q->waited += start > 0 ? quern__now() - start : 0;
     int status = s->made || !q->running ? s->status : QUERN_END;
+    int told = quern__bad_tell(q->g, s->batch.bad, status < 0 ? &s->error : NULL, err);
+    if (told < 0)
+        return told;
     if (status < 0 && err && !err->code)
         *err = s->error;
     return status == QUERN_OK ? locate(q, q->taken + 1, s, err) : status;
 }
+
+int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err)
+{
+    for (int64_t empty = 0;;) {
+        int status = take(q, out, err);
+        if (status != QUERN_OK || (*out)->size > 0)
+            return status;
+        if (++empty > per_pass(q))
+            return quern__fail(err, QUERN_FORMAT, q->g->where, "none of its records can be used");
+        pthread_mutex_lock(&q->lock);
+        q->limit += q->limit >= 0; /* the epoch has its steps all the same */
+        pthread_mutex_unlock(&q->lock);
+        quern__queue_release(q);
+    }
+}
+
+int64_t quern__queue_bad(const quern__queue *q) { return q->g->bad.epoch; }
+void quern__queue_had_bad(quern__queue *q, int64_t n) { q->g->bad.epoch = n; }
 
 void quern__queue_release(quern__queue *q)
 {
@@ -334,6 +367,7 @@ void quern__queue_close(quern__queue *q)
     if (q->g && q->g->ops->close)
         q->g->ops->close(q->g);
     if (q->g) {
+        quern__bad_close(q->g);
         q->g->position.going = false;
         if (!q->g->finite) /* whoever carries on does so where it is */
             q->g->position.size = 0;
@@ -343,6 +377,7 @@ void quern__queue_close(quern__queue *q)
         quern__free(q->ring[k].batch.indices);
         quern__free(q->ring[k].state);
         quern__free(q->ring[k].batch.text);
+        quern__free(q->ring[k].batch.bad);
         for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
             quern__free_aligned(q->ring[k].batch.arrays[i]);
         for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
@@ -396,6 +431,8 @@ int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err)
         b->size = left < q->opts.spec.batch_size ? left : q->opts.spec.batch_size;
         b->text_used = 0;
         b->epoch = 0;
+        if (b->bad)
+            b->bad->count = 0;
         int status = q->g->ops->read(q->g, 0, first, b, err);
         if (status < 0)
             return status;

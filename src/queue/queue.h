@@ -16,6 +16,7 @@ typedef struct quern__queue_opts {
     uint64_t seed;
     int depth;    /* batches that may stand ready, 1 … 1024                         */
     int workers;  /* threads that read; 0: read when asked, on the caller's thread  */
+    bool bad;     /* some records may be bad and yet no error: places are noted     */
     bool forever; /* a finite source begins anew when it ends within an epoch       */
 } quern__queue_opts;
 
@@ -29,6 +30,9 @@ void quern__queue_release(quern__queue *q);
  * the run's first pass, from its first to its last (of all where there are no more); of others of what they are called. Before an
  * epoch begins. */
 int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err);
+/* Bad records of the epoch up to the last batch that was taken; what the run that goes on has had of them. */
+int64_t quern__queue_bad(const quern__queue *q);
+void quern__queue_had_bad(quern__queue *q, int64_t n);
 /* Leaves out the next `n` batches of the epoch, or as many as there are. */
 int quern__queue_skip(quern__queue *q, int64_t n, quern_error *err);
 double quern__queue_waited(const quern__queue *q); /* seconds that take has waited */

@@ -19,6 +19,7 @@ void quern_generator_free(quern_generator *g)
         return;
     g->ops->free(g);
     quern__free(g->position.state);
+    quern__free(g->bad.places);
     quern__free(g);
 }
 

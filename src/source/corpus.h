@@ -23,6 +23,8 @@ typedef struct quern__corpus {
     size_t begin, end; /* forward: what of it is there, */
     int64_t at, next;  /* its place in the whole, and the block that comes next */
     bool ended;
+    bool drops;      /* what the tokenizer refuses is left out, */
+    quern__bad *bad; /* and noted here (NULL: nowhere) where a block is read as a whole */
 } quern__corpus;
 
 int quern__corpus_open(quern__corpus *c, const char *words, quern_error *err);

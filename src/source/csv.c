@@ -248,6 +248,8 @@ static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, do
             return QUERN_NUMBER;
         *p += end - *p;
     }
+    if (c->whole && !(v == floor(v) && fabs(v) <= INT32_MAX))
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is no whole number", v);
     if (c->place >= 0)
         x[c->place] = narrow;
     else if (c->place != QUERN__IGNORED)
@@ -274,13 +276,24 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
 {
     char *p, *e;
     bool quoted;
-    int status = next_anywhere(f, &p, &e, &quoted, err);
-    for (int i = 0; i <= k && status == QUERN_OK; i++, p++) {
-        status = take_field(f, &p, e, err);
-        if (status == QUERN_OK && p >= e && i < k)
-            return quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d fields, expected %d", i + 1, f->n);
+    for (;;) {
+        int status = next_anywhere(f, &p, &e, &quoted, err), fields = 0;
+        char *start = p;
+        for (; status == QUERN_OK && fields <= f->n; p++) {
+            status = take_field(f, &p, e, err);
+            fields++;
+            if (p >= e)
+                break;
+        }
+        if (status != QUERN_OK)
+            return status;
+        if (fields != f->n)
+            continue; /* reading it will tell */
+        p = start;
+        for (int i = 0; i <= k && status == QUERN_OK; i++, p++)
+            status = take_field(f, &p, e, err);
+        return status;
     }
-    return status;
 }
 
 int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y, quern_error *err)
@@ -308,6 +321,7 @@ int quern__csv_read(void *self, float *x, double *y, quern_error *err)
     char *p, *e;
     bool quoted;
     int status = next_anywhere(f, &p, &e, &quoted, err);
+    f->passed = status == QUERN_OK;
     return status == QUERN_OK ? quern__csv_record(f, p, e, x, y, err) : status;
 }
 
@@ -352,23 +366,39 @@ static const char *class_name(void *self, int target, int i)
     return NULL;
 }
 
+static bool csv_passed(void *self) { return ((quern__csv *)self)->passed; }
 static const quern_string *csv_strings(void *self) { return ((quern__csv *)self)->texts; }
 
-/* Which columns are text: those that inputs of type string take. */
+/* The column that gives value `at` of the features (targets: of the targets); NULL: none. */
+static quern__column *column_at(quern__csv *f, bool target, int64_t at)
+{
+    for (int k = 0; k < f->n; k++)
+        if (f->columns[k].place == (target ? QUERN__FIRST_TARGET - at : at))
+            return &f->columns[k];
+    return NULL;
+}
+
+/* Which columns are text: those that inputs of type string take; and which are whole numbers. */
 static int csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
 {
     quern__csv *f = self;
-    int64_t place = 0;
+    int64_t places[2] = { 0 };
     *x_count = f->n_features;
     *y_count = f->n_targets;
     f->n_texts = 0;
     for (int k = 0; k < f->n; k++)
-        f->columns[k].text = 0;
-    for (int i = 0; i < spec->n_inputs; i++)
-        for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && place < f->n_features; per--, place++)
-            for (int k = 0; k < f->n && spec->dtypes[i] == QUERN_STRING; k++)
-                if (f->columns[k].place == place)
-                    f->columns[k].text = ++f->n_texts;
+        f->columns[k].text = f->columns[k].whole = 0;
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        bool target = i >= spec->n_inputs, text = spec->dtypes[i] == QUERN_STRING, whole = spec->dtypes[i] == QUERN_INT32;
+        int64_t *place = &places[target], all = target ? f->n_targets : f->n_features;
+        for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && *place < all; per--, ++*place) {
+            quern__column *c = text || whole ? column_at(f, target, *place) : NULL;
+            if (c && text)
+                c->text = ++f->n_texts;
+            else if (c)
+                c->whole = true;
+        }
+    }
     if (!f->n_texts)
         return QUERN_OK;
     quern__free(f->texts);
@@ -403,6 +433,7 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
                             .read_many = quern__csv_many,
                             .match = csv_match,
                             .strings = csv_strings,
+                            .passed = csv_passed,
                             .free = csv_free,
                             .class_name = class_name,
                             .self = f,

@@ -14,7 +14,8 @@ enum {
 typedef struct quern__column {
     char name[64];
     int place;
-    int text; /* 1 + its number among the columns that the run takes as text; 0: it is none */
+    bool whole; /* the run takes it as int32 */
+    int text;   /* 1 + its number among the columns that the run takes as text; 0: it is none */
     bool fills;
     double fill;
     char **classes; /* of a target of names; NULL: numbers */
@@ -28,6 +29,7 @@ typedef struct quern__csv {
     char separator;
     int n, n_features, n_targets;
     bool weighted, fresh; /* fresh: nothing has been read since the start */
+    bool passed;          /* the record that failed lies behind */
     quern__column *columns;
     int inner;                    /* newlines within the record's quotes */
     int64_t line;                 /* of the record's first byte */
@@ -45,7 +47,7 @@ typedef struct quern__csv {
 /* An error at the present record, in a column (-1: in none). */
 int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-/* The field of column k of the next record as text, in f->field; QUERN_END at the end. */
+/* The field of column k as text, in f->field, of the next record that has all its fields; QUERN_END at the end. */
 int quern__csv_text(quern__csv *f, int k, quern_error *err);
 int quern__csv_rewind(void *self, quern_error *err);
 /* One record that lies in [p, e). */

@@ -193,6 +193,7 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
     p->in = (quern__protocol){
         .where = p->command, .arrays = p->arrays, .fd = -1, .said = -1, .hear = hear, .timeout = o->stall_timeout
     };
+    g->bad.can = 1u << QUERN_BAD_SKIP;
     g->where = p->command;
     g->restarts = true;
     if (p->command && p->phase && (p->arrays || !o->arrays))

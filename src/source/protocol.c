@@ -102,7 +102,7 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
                       quern_error *err)
 {
     static const quern_shape one = { .rank = 1, .dims = { -1 } };
-    int i = p->order[at], dtype = i == WEIGHTS ? QUERN_FLOAT32 : s->dtypes[i];
+    int i = p->order[at], dtype = i == WEIGHTS ? QUERN_FLOAT32 : s->dtypes[i], status;
     const quern_shape *shape = i == WEIGHTS ? &one : &s->shapes[i];
     void *to = i == WEIGHTS ? b->weights : b->arrays[i];
     uint64_t have = 1; /* may wrap where there are no records */
@@ -117,7 +117,9 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
         snprintf(what, sizeof what, "array %d has shape %s%s; the model wants %s with 1 to %lld records, the same in each array",
                  at + 1, quern_shape_text(&npy->shape, got, sizeof got), npy->fortran ? ", columns first" : "",
                  quern_shape_text(shape, want, sizeof want), (long long)s->batch_size);
-        return quern__protocol_fail(p, QUERN_SHAPE, err, what);
+        status = quern__protocol_fail(p, QUERN_SHAPE, err, what);
+        p->passed = !b->bad || pass_over(p, npy->data_bytes, NULL) >= 0;
+        return status;
     }
     b->size = records;
     bool direct = npy->dtype == dtype;
@@ -135,6 +137,7 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
     for (int64_t k = 0; !direct && k < records * per; k++) {
         double v = quern__number_of(&from, k);
         if (dtype == QUERN_INT32 && !(v == floor(v) && fabs(v) <= INT32_MAX)) {
+            p->passed = true;
             snprintf(what, sizeof what, "record %lld has label %g, which is no whole number", (long long)(k / per) + 1, v);
             return quern__protocol_fail(p, QUERN_INVALID, err, what);
         }
@@ -146,22 +149,43 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
     return QUERN_OK;
 }
 
-int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err)
+/* One batch. Where it is refused but all of it has been read, p->passed. */
+static int read_batch(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err)
 {
+    int refused = QUERN_OK;
     b->has_weights = false;
     for (int i = 0; i < p->n; i++) {
         quern__npy npy;
-        int status = read_header(p, &npy, err);
+        p->passed = false;
+        int status = read_header(p, &npy, refused < 0 ? NULL : err);
         if (status == QUERN_END)
-            return i == 0 ? QUERN_END : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends between the arrays of a batch");
-        if (status >= 0)
-            status = p->order[i] == IGNORED ? pass_over(p, npy.data_bytes, err) : read_array(p, &npy, spec, i, b, err);
-        if (status < 0)
+            status =
+                i == 0 ? QUERN_END : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends between the arrays of a batch");
+        else if (status >= 0)
+            status =
+                p->order[i] == IGNORED || refused < 0 ? pass_over(p, npy.data_bytes, err) : read_array(p, &npy, spec, i, b, err);
+        if (status < 0 && p->passed && b->bad)
+            refused = status;
+        else if (status != QUERN_OK)
             return status;
         b->has_weights = b->has_weights || p->order[i] == WEIGHTS;
     }
+    p->passed = refused < 0;
     p->batch++;
-    return QUERN_OK;
+    return refused;
+}
+
+int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err)
+{
+    for (;;) {
+        quern_error own = { 0 };
+        int status = read_batch(p, spec, b, &own);
+        if (status == QUERN_OK || status == QUERN_END)
+            return status;
+        if ((status = quern__bad_record(p->passed ? b->bad : NULL, status, &own, err)) < 0)
+            return status;
+        b->size = spec->batch_size;
+    }
 }
 
 /* The array that a name stands for: x and y the next input and target, w the weights, else an input or output of the model. */

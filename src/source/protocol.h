@@ -19,6 +19,7 @@ typedef struct quern__protocol {
     int n, order[QUERN__PROTOCOL_ARRAYS]; /* arrays of the batch by number, or -1: weights */
     int64_t batch, bytes;                 /* that have come */
     bool stop;                            /* set, atomically, to end a wait */
+    bool passed;                          /* the array that was refused is read to its end */
     uint8_t *scratch;                     /* an array in another dtype, before it is converted */
     size_t scratch_bytes;
 } quern__protocol;

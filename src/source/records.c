@@ -3,6 +3,7 @@
  * they are read forward, side by side. */
 #include "part.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,7 +26,9 @@ typedef struct records {
     quern__place places[most_blocks][most_parts];
     bool in_order;
     quern__random_key key;
-    int read[most_parts], n_read; /* parts in the order in which a record of the run is laid out */
+    int read[most_parts], n_read; /* parts in the order in which a record of the run is laid out; those of the weights last */
+    bool whole[most_parts];       /* of those: the run wants int32 */
+    bool passed;                  /* the record that failed lies behind */
 } records;
 
 static void forget_places(records *r)
@@ -229,42 +232,58 @@ static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool 
     return match(r, spec, err);
 }
 
-/* Weights of targets' own. */
-static int read_own_weights(records *r, quern_batch *b, quern_error *err)
+/* Record `record` into place `at` of the batch, its weights too. */
+static int read_record(records *r, quern_batch *b, int64_t record, int64_t at, quern_error *err)
 {
-    for (int t = 0; t < b->spec->n_targets; t++) {
-        quern__part_file *p = r->own[t] < 0 ? NULL : &r->parts[r->own[t]];
-        b->weighs[t] = p ? quern__weights_kind(b->spec, t, p->per) : QUERN_WEIGHTS_COMMON;
-        for (int64_t i = 0; p && i < b->size; i++) {
-            int status = quern__part_read(p, b->indices[i], QUERN_FLOAT32, b->target_weights[t] + i * p->per, err);
-            if (status < 0)
-                return status;
-        }
+    const quern_batch_spec *s = b->spec;
+    int status = QUERN_OK;
+    for (int k = 0; k < s->n_inputs + s->n_targets && status >= 0; k++) {
+        char *to = (char *)b->arrays[k] + (size_t)(at * quern__per_record(&s->shapes[k])) * quern_dtype_size(s->dtypes[k]);
+        status = quern__part_read(&r->parts[r->order[k]], record, s->dtypes[k], to, err);
     }
-    return QUERN_OK;
+    if (r->weight >= 0 && status >= 0)
+        status = quern__part_read(&r->parts[r->weight], record, QUERN_FLOAT32, b->weights + at, err);
+    for (int t = 0; t < s->n_targets && status >= 0; t++) {
+        quern__part_file *p = r->own[t] < 0 ? NULL : &r->parts[r->own[t]];
+        status = p ? quern__part_read(p, record, QUERN_FLOAT32, b->target_weights[t] + at * p->per, err) : QUERN_OK;
+    }
+    return status;
+}
+
+/* The nearest good record before a bad one in its place; where there is none, the nearest behind it. */
+static int read_other(quern_generator *g, quern_batch *b, int64_t record, int64_t at, quern_error *err)
+{
+    for (int64_t k = 1; k <= b->bad->most && record - k >= g->from; k++)
+        if (read_record(g->self, b, record - k, at, NULL) >= 0)
+            return QUERN_OK;
+    for (int64_t k = 1; k <= b->bad->most && record + k < g->from + g->count; k++)
+        if (read_record(g->self, b, record + k, at, NULL) >= 0)
+            return QUERN_OK;
+    return quern__fail(err, QUERN_FORMAT, g->where, "record %lld: no good record is near that could stand in its place",
+                       (long long)record + 1);
 }
 
 static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     records *r = g->self;
-    const quern_batch_spec *s = g->spec;
+    int64_t good = 0;
     quern__number_records(g, r->shuffle, r->seed, pass, first, b);
-    for (int k = 0; k < s->n_inputs + s->n_targets; k++) {
-        int64_t per = quern__per_record(&s->shapes[k]);
-        for (int64_t i = 0; i < b->size; i++) {
-            char *to = (char *)b->arrays[k] + (size_t)(i * per) * quern_dtype_size(s->dtypes[k]);
-            int status = quern__part_read(&r->parts[r->order[k]], b->indices[i], s->dtypes[k], to, err);
-            if (status < 0)
-                return status;
-        }
-    }
-    for (int64_t i = 0; r->weight >= 0 && i < b->size; i++) {
-        int status = quern__part_read(&r->parts[r->weight], b->indices[i], QUERN_FLOAT32, b->weights + i, err);
-        if (status < 0)
+    for (int64_t i = 0; i < b->size; i++) {
+        quern_error own = { 0 };
+        b->indices[good] = b->indices[i];
+        int status = read_record(r, b, b->indices[good], good, &own);
+        bool bad = status < 0, replace = bad && b->bad && b->bad->policy == QUERN_BAD_SUBSTITUTE;
+        if (bad && (status = quern__bad_record(b->bad, status, &own, err)) < 0)
             return status;
+        if (replace && (status = read_other(g, b, b->indices[good], good, err)) < 0)
+            return status;
+        good += !bad || replace;
     }
+    b->size = good;
     b->has_weights = r->weight >= 0;
-    return read_own_weights(r, b, err);
+    for (int t = 0; t < b->spec->n_targets; t++)
+        b->weighs[t] = r->own[t] < 0 ? QUERN_WEIGHTS_COMMON : quern__weights_kind(b->spec, t, r->parts[r->own[t]].per);
+    return QUERN_OK;
 }
 
 static void numbered_free(quern_generator *g) { records_free(g->self); }
@@ -307,6 +326,7 @@ static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_co
             return quern__fail(err, QUERN_UNSUPPORTED, r->parts[r->own[t]].where,
                                "weights by output or step need files that are not compressed");
     memcpy(read, r->order, (size_t)n * sizeof *read);
+    memset(r->whole, 0, sizeof r->whole);
     if (r->weight >= 0)
         read[n++] = r->weight;
     if (n != r->n_read || memcmp(read, r->read, (size_t)n * sizeof *read))
@@ -314,8 +334,10 @@ static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_co
     memcpy(r->read, read, (size_t)n * sizeof *read);
     r->n_read = n;
     *x_count = *y_count = 0;
-    for (int k = 0; k < spec->n_inputs + spec->n_targets; k++)
+    for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
         *(k < spec->n_inputs ? x_count : y_count) += r->parts[r->order[k]].per;
+        r->whole[k] = spec->dtypes[k] == QUERN_INT32;
+    }
     return QUERN_OK;
 }
 
@@ -354,10 +376,27 @@ static int forward_rewind(void *self, quern_error *err)
     return QUERN_OK;
 }
 
+/* Whether n numbers that part k gave last are whole, where they must be. */
+static int check_whole(const records *r, int k, const float *x, const double *y, quern_error *err)
+{
+    const quern__part_file *p = &r->parts[r->read[k]];
+    char where[256];
+    for (int64_t i = 0; r->whole[k] && i < p->per; i++) {
+        double v = x ? (double)x[i] : y[i];
+        if (!(v == floor(v) && fabs(v) <= INT32_MAX)) {
+            int64_t bytes = p->per * (int64_t)quern_dtype_size(p->dtype);
+            snprintf(where, sizeof where, "%.200s: record %lld", p->where, (long long)((p->at - p->offset) / bytes));
+            return quern__fail(err, QUERN_INVALID, where, "%s %g is no whole number", x ? "input" : "label", v);
+        }
+    }
+    return QUERN_OK;
+}
+
 static int forward_read(void *self, float *x, double *y, quern_error *err)
 {
     records *r = self;
-    int status = r->left > 0 ? QUERN_OK : next_block(r, err);
+    int status = r->left > 0 ? QUERN_OK : next_block(r, err), whole = QUERN_OK;
+    r->passed = false;
     if (status != QUERN_OK)
         return status;
     r->left--;
@@ -365,11 +404,16 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
         quern__part_file *p = &r->parts[r->read[k]];
         bool input = r->roles[r->read[k]] == 'x';
         status = quern__part_read(p, -1, input ? QUERN_FLOAT32 : QUERN_FLOAT64, input ? (void *)x : (void *)y, err);
+        if (status >= 0 && whole >= 0)
+            whole = check_whole(r, k, input ? x : NULL, y, err);
         x += input ? p->per : 0;
         y += input ? 0 : p->per;
     }
-    return status;
+    r->passed = status >= 0;
+    return status < 0 ? status : whole;
 }
+
+static bool forward_passed(void *self) { return ((records *)self)->passed; }
 
 static quern_generator *forward(records *r, quern_error *err)
 {
@@ -378,6 +422,7 @@ static quern_generator *forward(records *r, quern_error *err)
                         .rewind = forward_rewind,
                         .order = forward_order,
                         .read = forward_read,
+                        .passed = forward_passed,
                         .free = records_free,
                         .self = r,
                         .bytes = places_bytes + (1 << 20),
@@ -409,6 +454,7 @@ quern_generator *quern__records_open(const char *words, const char *format, quer
         return NULL;
     }
     g->finite = true;
+    g->bad.can = 1u << QUERN_BAD_SKIP | 1u << QUERN_BAD_SUBSTITUTE;
     g->count = r->parts[0].records;
     g->where = r->parts[0].where;
     return g;

@@ -18,6 +18,7 @@ typedef struct rolling {
     float *x;                   /* rings of rows */
     double *y;
     bool touched, ended;
+    quern__bad *bad; /* where bad rows are noted */
 } rolling;
 
 static void drop_buffers(rolling *r)
@@ -126,6 +127,7 @@ static int fetch(rolling *r, quern_error *err)
     r->batch.size = left < rows_at_once ? left : rows_at_once;
     r->batch.has_weights = 0;
     memset(r->batch.weighs, 0, sizeof r->batch.weighs);
+    r->batch.bad = r->bad;
     if (r->batch.size < 1)
         return QUERN_END;
     r->touched = true;
@@ -185,6 +187,8 @@ static int rolling_read(void *self, float *x, double *y, quern_error *err)
     return QUERN_OK;
 }
 
+static void rolling_note(void *self, quern__bad *bad) { ((rolling *)self)->bad = bad; }
+
 static void rolling_cancel(void *self)
 {
     rolling *r = self;
@@ -221,6 +225,7 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
     quern__stream s = { .match = rolling_match,
                         .rewind = rolling_rewind,
                         .read = rolling_read,
+                        .note = rolling_note,
                         .cancel = rolling_cancel,
                         .close = rolling_close,
                         .free = rolling_free,
@@ -229,5 +234,9 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
                         .bytes = 4 << 20,
                         .once = !rows->ops->read && !rows->finite && !rows->restarts,
                         .where = "time series" };
-    return quern__stream_generator(&s, err);
+    unsigned can = rows->bad.can & 1u << QUERN_BAD_SUBSTITUTE; /* without a row, windows would hold what does not follow */
+    quern_generator *g = quern__stream_generator(&s, err);
+    if (g)
+        g->bad.can = can;
+    return g;
 }

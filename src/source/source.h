@@ -35,6 +35,31 @@ typedef struct quern__source_ops {
     int (*restore)(quern_generator *g, const void *state, size_t size, quern_error *err);
 } quern__source_ops;
 
+/* The bad records that were met while a batch was made, told when the trainer takes it (bad.c). */
+enum { QUERN__BAD_KEPT = 16 };
+typedef struct quern__bad {
+    int policy; /* QUERN_BAD_SKIP or QUERN_BAD_SUBSTITUTE */
+    int64_t most, count;
+    quern_error places[QUERN__BAD_KEPT]; /* of the first */
+} quern__bad;
+
+/* What a generator does with them, and those of its run. */
+typedef struct quern__bad_records {
+    unsigned can; /* bit by policy: what the source can do */
+    int policy;
+    int64_t most, epoch, all; /* at most in an epoch; in the present one, in the run */
+    quern_error *places;      /* of the first of them; owned */
+} quern__bad_records;
+
+/* What a source does with a record that failed with `own`: QUERN_OK when it is noted and reading goes on, else the status, with
+ * `err` filled. `bad` is that of the batch, NULL where every bad record is an error. */
+int quern__bad_record(quern__bad *bad, int status, const quern_error *own, quern_error *err);
+/* Of a batch that is taken, on the trainer's thread, which also failed with `last` where that is no NULL: counts, tells and
+ * keeps them. An error when the epoch has too many. */
+int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last, quern_error *err);
+/* At the end of a run: how many were not told one by one. */
+void quern__bad_close(const quern_generator *g);
+
 /* Where a generator is: behind the batch that the trainer was given last. The queue keeps it up to date. */
 typedef struct quern__position {
     bool known, going; /* a run has begun; is on */
@@ -59,6 +84,7 @@ struct quern_generator {
     bool saves;        /* ops->save and ops->restore work */
     bool strings;      /* can fill arrays of type string   */
     quern__position position;
+    quern__bad_records bad;
 };
 
 /* What quern__source_ops.bytes says of a source; of one that is not known yet (NULL): what the readers of files take. */
@@ -102,6 +128,10 @@ typedef struct quern__stream {
     /* Strings of the record that `read` gave last, those of all inputs of type string in their order, at most QUERN_MOST_STRING
      * bytes each; such inputs count in x_count. NULL: it has none. With such inputs only `read` is called. */
     const quern_string *(*strings)(void *self);
+    /* Whether the record with which `read` failed is passed over, so that reading can go on. NULL: never. */
+    bool (*passed)(void *self);
+    /* Told where bad records are noted (NULL: nowhere) before reading, where they are those of another generator. */
+    void (*note)(void *self, quern__bad *bad);
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
     const char *(*class_name)(void *self, int target, int i);
     int (*describe)(const void *self, quern__description *out,

@@ -21,6 +21,9 @@ typedef struct streaming {
     float *x;
     double *y;
     bool many;              /* read_many is what is called */
+    quern__bad *bad;        /* of the batch that is made */
+    bool has_good;          /* the last good record lies behind the window's room, */
+    int64_t owed;           /* and so many more are to come of it */
     int n_strings;          /* of a record */
     quern__pooled *strings; /* by record */
     quern__pool *pool;      /* their bytes; NULL: there are no strings */
@@ -35,8 +38,8 @@ static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
     streaming *w = g->self;
     if (w->pool)
         quern__pool_reset(w->pool);
-    w->held = w->taken = w->head = 0;
-    w->ended = false;
+    w->held = w->taken = w->head = w->owed = 0;
+    w->ended = w->has_good = false;
     w->key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW, (uint64_t)epoch);
     if (w->s.order)
         w->s.order(w->s.self, w->shuffle ? &w->key : NULL);
@@ -110,7 +113,7 @@ static size_t stream_bytes(const quern_generator *g, const quern_batch_spec *spe
     size_t window = record > window_bytes ? record : window_bytes,
            most = shuffle || !w->s.read_many ? window_most : window_most / 16;
     window = most * record < window ? most * record : window;
-    return (shuffle || w->s.read_many ? window : record) + w->s.bytes +
+    return (shuffle || w->s.read_many ? window : record) + record + w->s.bytes +
            (strings ? window_bytes + strings * QUERN_MOST_STRING + window_most * strings * sizeof(quern__pooled) : 0);
 }
 
@@ -128,10 +131,12 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     w->chunk = !shuffle ? w->capacity : w->many ? (w->capacity + 3) / 4 : 1;
     quern__free(w->x);
     quern__free(w->y);
-    w->x = quern__zalloc((size_t)w->capacity, (size_t)w->s.x_count * sizeof *w->x);
-    w->y = quern__zalloc((size_t)w->capacity, (size_t)doubles(w) * sizeof *w->y + 1);
+    w->x = quern__zalloc((size_t)w->capacity + 1, (size_t)w->s.x_count * sizeof *w->x);
+    w->y = quern__zalloc((size_t)w->capacity + 1, (size_t)doubles(w) * sizeof *w->y + 1);
     if (!w->x || !w->y)
         return quern__fail_memory(err, (size_t)w->capacity * record);
+    if (w->n_strings && g->bad.policy == QUERN_BAD_SUBSTITUTE)
+        return quern__fail(err, QUERN_UNSUPPORTED, "bad_records", "'substitute' is for numbers; '%s' wants text", spec->names[0]);
     if (w->n_strings && (status = make_pool(w, err)) < 0)
         return status;
     w->shuffle = shuffle;
@@ -153,6 +158,36 @@ static void tell_dispersion(streaming *w)
                 w->s.where, (long long)w->capacity);
 }
 
+/* A record of the window, from or to the room behind it where the last good one is kept. */
+static void copy_record(streaming *w, int64_t to, int64_t from)
+{
+    memcpy(w->x + to * w->s.x_count, w->x + from * w->s.x_count, (size_t)w->s.x_count * sizeof *w->x);
+    memcpy(w->y + to * doubles(w), w->y + from * doubles(w), (size_t)doubles(w) * sizeof *w->y);
+}
+
+/* What follows from reading failing with `own`: another record in place of a bad one, none, or the error. */
+static int failed(streaming *w, int status, const quern_error *own, quern_error *err)
+{
+    bool passed = w->s.passed && w->s.passed(w->s.self);
+    status = quern__bad_record(passed ? w->bad : NULL, status, own, err);
+    if (status < 0 && w->bad && !passed)
+        quern__hint(err, "nothing can be read behind it: no policy for bad records helps");
+    if (status >= 0)
+        w->owed += w->bad->policy == QUERN_BAD_SUBSTITUTE;
+    return status;
+}
+
+/* Up to `most` records into the window: how many, 0 at the end, or negative. */
+static int64_t read_some(streaming *w, int64_t most, quern_error *err)
+{
+    float *x = w->x + w->held * w->s.x_count;
+    double *y = w->y + w->held * doubles(w);
+    if (w->many)
+        return w->s.read_many(w->s.self, x, y, most, err);
+    int status = w->s.read(w->s.self, x, y, err);
+    return status < 0 ? status : status == QUERN_OK;
+}
+
 /* Reads until the window is full or the stream has ended; many records at once where the source can. */
 static int fill(streaming *w, quern_error *err)
 {
@@ -160,16 +195,27 @@ static int fill(streaming *w, quern_error *err)
         return QUERN_OK;
     w->head = w->held ? w->head : 0;
     while (!w->ended && w->held < w->capacity && (!w->pool || quern__pool_has(w->pool, w->n_strings, QUERN_MOST_STRING))) {
-        float *x = w->x + w->held * w->s.x_count;
-        double *y = w->y + w->held * doubles(w);
-        int64_t n = w->many ? w->s.read_many(w->s.self, x, y, w->capacity - w->held, err) : w->s.read(w->s.self, x, y, err);
-        if (n < 0)
-            return (int)n;
-        w->ended = w->many ? n == 0 : n == QUERN_END;
+        if (w->owed && w->has_good) {
+            copy_record(w, w->held++, w->capacity);
+            w->owed--;
+            continue;
+        }
+        quern_error own = { 0 };
+        int64_t n = read_some(w, w->capacity - w->held, &own);
+        if (n < 0) {
+            int status = failed(w, (int)n, &own, err);
+            if (status < 0)
+                return status;
+            continue;
+        }
+        w->ended = n == 0;
         const quern_string *s = w->n_strings && !w->ended ? w->s.strings(w->s.self) : NULL;
         for (int i = 0; s && i < w->n_strings; i++)
             w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
-        w->held += w->many ? n : n == QUERN_OK;
+        w->held += n;
+        w->has_good = w->has_good || n > 0;
+        if (n > 0)
+            copy_record(w, w->capacity, w->held - 1);
     }
     tell_dispersion(w);
     return QUERN_OK;
@@ -233,6 +279,9 @@ static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
     streaming *w = g->self;
     int64_t n = 0;
+    w->bad = b->bad;
+    if (w->s.note)
+        w->s.note(w->s.self, b->bad);
     for (; n < g->spec->batch_size; n++) {
         int status = fill(w, err);
         if (status >= 0 && !w->held)
@@ -309,6 +358,7 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
     w->s = *s;
     g->finite = !s->once;
     g->strings = s->strings != NULL;
+    g->bad.can = s->passed ? 1u << QUERN_BAD_SKIP | 1u << QUERN_BAD_SUBSTITUTE : 0;
     g->class_name = class_name;
     g->features = (int)s->x_count;
     g->where = w->s.where;

@@ -199,16 +199,22 @@ static int go(text *w, quern_error *err)
         return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state is of another text, tokenizer or other options");
     if (!!(k->flags & SHUFFLED) != w->shuffle || (w->shuffle && k->seed != w->seed))
         return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state is of a run with another order or seed");
+    quern__bad *bad = w->corpus.bad;
+    w->corpus.bad = NULL; /* what is read again was noted before */
     int status = begin(w, k->epoch, err);
     while (w->o.contiguous && w->drawn < k->drawn && !w->ended && (status = look_ahead(w, err)) >= 0) {
         for (int64_t r = 0; r < w->lanes.n && !w->ended; r++)
             quern__lanes_take(&w->lanes, r, NULL);
         w->drawn++;
     }
-    if (w->o.contiguous || status < 0 || (k->group == 0 && k->drawn == 0))
+    bool there = w->o.contiguous || status < 0 || (k->group == 0 && k->drawn == 0);
+    if (!there) {
+        w->place = k->group;
+        status = look_ahead(w, err);
+    }
+    w->corpus.bad = bad;
+    if (there)
         return status;
-    w->place = k->group;
-    status = look_ahead(w, err);
     if (status >= 0 && (w->ended || w->group != k->group || k->drawn > w->windows.n_windows))
         return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the state is broken");
     w->drawn = k->drawn;
@@ -270,6 +276,8 @@ static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
     text *w = g->self;
     int64_t n = 0, size = g->spec->batch_size;
+    w->corpus.bad = b->bad;
+    w->corpus.drops = b->bad != NULL;
     int status = w->begun ? QUERN_OK : w->restored ? go(w, err) : begin(w, 0, err);
     if (w->failed && err && !err->code)
         *err = w->error;
@@ -390,6 +398,7 @@ quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *
     }
     g->finite = !w->corpus.reader || !quern__text_reader_once(w->corpus.reader);
     g->saves = !w->corpus.reader;
+    g->bad.can = 1u << QUERN_BAD_SKIP;
     g->where = w->corpus.paths[0];
     return g;
 }

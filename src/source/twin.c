@@ -1,6 +1,6 @@
 /* Many records of a CSV at once: those that lie whole in the buffer and hold no quote are found first, then read on two threads,
- * each its half. What comes out is what reading one after the other gives, errors too: the first bad record is the one that is
- * told. */
+ * each its half. What comes out is what reading one after the other gives, errors too: a bad record is left to the
+ * next call. */
 #include "csv.h"
 
 #include <pthread.h>
@@ -22,7 +22,6 @@ typedef struct half {
     int from, to, failed; /* failed: the first that is bad, or `to` */
     float *x;
     double *y;
-    quern_error error;
 } half;
 
 struct quern__csv_twin {
@@ -39,11 +38,10 @@ static int64_t doubles(const quern__csv *f) { return f->n_targets + f->weighted;
 static void read_half(half *h)
 {
     int64_t nx = h->csv.n_features, ny = doubles(&h->csv);
-    h->error = (quern_error){ 0 };
     for (h->failed = h->from; h->failed < h->to; h->failed++) {
         const span *s = &h->spans[h->failed];
         h->csv.line = s->line;
-        if (quern__csv_record(&h->csv, s->p, s->e, h->x + h->failed * nx, h->y + h->failed * ny, &h->error) < 0)
+        if (quern__csv_record(&h->csv, s->p, s->e, h->x + h->failed * nx, h->y + h->failed * ny, NULL) < 0)
             return;
     }
 }
@@ -134,8 +132,8 @@ static void give(half *h, const quern__csv *f, const span *spans, int from, int 
     h->y = y;
 }
 
-/* Reads n spans; negative when one is bad, with the first of them told. */
-static int read_spans(quern__csv *f, int n, float *x, double *y, quern_error *err)
+/* Reads n spans: how many are good before the first that is bad. */
+static int read_spans(quern__csv *f, int n, float *x, double *y)
 {
     struct quern__csv_twin *t = f->twin;
     bool together = t->running && n >= worth;
@@ -154,10 +152,14 @@ static int read_spans(quern__csv *f, int n, float *x, double *y, quern_error *er
             pthread_cond_wait(&t->changed, &t->lock);
         pthread_mutex_unlock(&t->lock);
     }
-    const half *bad = t->mine.failed < t->mine.to ? &t->mine : together && t->other.failed < t->other.to ? &t->other : NULL;
-    if (bad && err && !err->code)
-        *err = bad->error;
-    return bad ? bad->error.code : QUERN_OK;
+    return t->mine.failed < t->mine.to || !together ? t->mine.failed : t->other.failed;
+}
+
+/* The record of a span is the next one again. */
+static void go_back(quern__csv *f, const span *to)
+{
+    f->bytes.begin = (size_t)(to->p - f->bytes.buffer);
+    f->line = to->line;
 }
 
 int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_error *err)
@@ -169,6 +171,8 @@ int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_err
     if (most < 2 || (!f->twin && !(f->twin = twin_new())))
         return 1;
     int n = find_spans(f, f->twin->spans, most - 1 < most_together ? (int)(most - 1) : most_together);
-    status = n ? read_spans(f, n, x + f->n_features, y + doubles(f), err) : QUERN_OK;
-    return status < 0 ? status : 1 + n;
+    int good = n ? read_spans(f, n, x + f->n_features, y + doubles(f)) : 0;
+    if (good < n) /* it fails when its turn comes */
+        go_back(f, &f->twin->spans[good]);
+    return 1 + good;
 }

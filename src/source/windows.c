@@ -9,30 +9,56 @@ enum { least_block = 256, most_block = 1 << 16, long_block = 1 << 20, places = 5
 
 /* ---- tokens ---- */
 
-/* The tokenizer's error, with file and byte in front: character by character up to the one that it refuses. */
-static int refused(quern__corpus *c, const quern_tokenizer *t, const char *text, size_t n, int64_t at, quern_error *own,
-                   quern_error *err)
+/* From the start of a text, character by character, to the first that the tokenizer refuses: its place (`n`: it refuses none) and
+ * the error. */
+static size_t first_refused(const quern_tokenizer *t, const char *text, size_t n, quern_error *own)
 {
-    char where[256];
     int32_t ids[8];
     size_t done = 0, length = 1, used;
-    bool found = false;
-    while (length <= 4 && length <= n - done) {
-        quern_error next = { 0 };
-        int64_t got = quern_tokenizer_encode(t, text + done, length, length == n - done, ids, 8, &used, &next);
-        if (got < 0) {
-            *own = next; /* at its byte 0 */
-            found = true;
-            break;
-        }
+    while (done < n && length <= 4 && length <= n - done) {
+        *own = (quern_error){ 0 };
+        int64_t got = quern_tokenizer_encode(t, text + done, length, length == n - done, ids, 8, &used, own);
+        if (got < 0)
+            return done;
         done += used;
         length = used ? 1 : length + 1;
     }
-    quern__corpus_where(c, at + (int64_t)(found ? done : 0), where, sizeof where);
+    return n;
+}
+
+/* The tokenizer's error, with file and byte in front: of the character at `at` of the whole. */
+static int refused(const quern__corpus *c, int64_t at, const quern_error *own, quern_error *err)
+{
+    char where[256];
+    quern__corpus_where(c, at, where, sizeof where);
     quern__fail(err, own->code, where, "%s", own->text);
     if (*own->hint)
         quern__hint(err, "%s", own->hint);
     return own->code;
+}
+
+/* Leaves out of a text the characters that the tokenizer refuses: its length without them, or negative. Where `bad` is NULL they
+ * are not noted. */
+static int64_t leave_out(const quern__corpus *c, const quern_tokenizer *t, char *text, size_t n, int64_t at, quern__bad *bad,
+                         quern_error *err)
+{
+    size_t kept = 0;
+    for (size_t from = 0; from < n;) {
+        quern_error own, told = { 0 };
+        size_t good = first_refused(t, text + from, n - from, &own), behind = from + good + 1;
+        memmove(text + kept, text + from, good);
+        kept += good;
+        if (from + good == n)
+            break;
+        refused(c, at + (int64_t)(from + good), &own, &told);
+        int status = bad ? quern__bad_record(bad, told.code, &told, err) : QUERN_OK;
+        if (status < 0)
+            return status;
+        while (behind < n && ((unsigned char)text[behind] & 0xc0) == 0x80)
+            behind++;
+        from = behind;
+    }
+    return (int64_t)kept;
 }
 
 int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, int64_t most, int32_t *to, int64_t *count,
@@ -41,6 +67,7 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
     const char *text;
     size_t n, done = 0, used;
     int64_t at, room = quern__corpus_tokens_room(c);
+    bool clean = false;
     *count = 0;
     int status = quern__corpus_read(c, k, &text, &n, &at, err);
     if (status != QUERN_OK)
@@ -51,8 +78,22 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
         quern_error own = { 0 };
         size_t left = done < some ? some - done : n - done;
         int64_t got = quern_tokenizer_encode(t, text + done, left, done + left == n, to + *count, room - *count, &used, &own);
-        if (got < 0)
-            return refused(c, t, text + done, n - done, at + (int64_t)done, &own, err);
+        if (got < 0 && c->drops && !clean) { /* once: then it refuses nothing */
+            char *own_text = c->text + (text - c->text);
+            int64_t left_over = leave_out(c, t, own_text, n, at, most == INT64_MAX ? c->bad : NULL, err);
+            if (left_over < 0)
+                return (int)left_over;
+            n = (size_t)left_over;
+            some = n;
+            done = 0;
+            *count = 0;
+            clean = true;
+            continue;
+        }
+        if (got < 0) {
+            size_t place = first_refused(t, text + done, n - done, &own);
+            return refused(c, at + (int64_t)(done + (done + place < n ? place : 0)), &own, err);
+        }
         if (used == 0 && some == n)
             return quern__fail(err, QUERN_INTERNAL, "text", "the tokenizer does not get on at byte %lld", (long long)at);
         some = used == 0 || *count + got < most ? n : some;

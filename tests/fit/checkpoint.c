@@ -16,7 +16,7 @@ enum { batch = 10, epochs = 3 };
 static char path[64], previous[80], log_path[64];
 static volatile int interrupt;
 
-typedef enum kind { ARRAY, STEPS, CSV, CALLBACK, FUNCTION, KINDS } kind;
+typedef enum kind { ARRAY, STEPS, CSV, BAD_CSV, BAD_NUMBERS, BAD_STEPS, CALLBACK, FUNCTION, KINDS } kind;
 
 /* A stream without an end that cannot say where it is. */
 static int next_batch(void *user, quern_batch *b, quern_error *err)
@@ -44,7 +44,8 @@ static int yield_batches(quern_yielder *y, void *arg)
     }
 }
 
-static void write_csv(const char *to)
+/* `bad`: with rows that cannot be used between the good ones. */
+static void write_csv(const char *to, bool bad)
 {
     FILE *f = fopen(to, "w");
     assert_non_null(f);
@@ -53,7 +54,31 @@ static void write_csv(const char *to)
         for (int k = 0; k < width; k++)
             fprintf(f, "%.9g,", (double)xs[i * width + k]);
         fprintf(f, "%d\n", ys[i]);
+        if (bad && i % 9 == 4)
+            fprintf(f, i % 2 ? "1,2\n" : "1,2,3,4,x,6,0\n");
     }
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Arrays that are read by number; some labels are no whole numbers, those of a whole batch of ten among them. */
+static void write_npy(const char *to, bool labels)
+{
+    char head[128];
+    FILE *f = fopen(to, "wb");
+    assert_non_null(f);
+    memset(head, ' ', sizeof head);
+    memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);
+    int n = sprintf(head + 10,
+                    labels ? "{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }"
+                           : "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 6), }",
+                    records);
+    head[10 + n] = ' ';
+    head[127] = '\n';
+    fwrite(head, 1, 128, f);
+    for (int i = 0; i < records && labels; i++)
+        fwrite(&(double){ ys[i] + (i % 13 == 5 || i / 10 == 4 ? 0.5 : 0) }, sizeof(double), 1, f);
+    if (!labels)
+        fwrite(xs, sizeof *xs, records * width, f);
     assert_int_equal(fclose(f), 0);
 }
 
@@ -61,13 +86,17 @@ static quern_generator *source(kind k, int *at)
 {
     quern_error err = { 0 };
     quern_callback_ops pull = { .next = next_batch };
-    char csv[80];
-    snprintf(csv, sizeof csv, "%s.csv", path);
+    char csv[80], numbers[160];
+    bool bad = k == BAD_CSV || k == BAD_NUMBERS || k == BAD_STEPS;
+    snprintf(csv, sizeof csv, k == BAD_CSV ? "%s.bad" : "%s.csv", path);
+    snprintf(numbers, sizeof numbers, "x=%s.x.npy y=%s.y.npy", path, path);
     quern_generator *g = k == CALLBACK   ? quern_callback_generator(&pull, at)
                          : k == FUNCTION ? quern_function_generator(yield_batches, NULL)
-                         : k == CSV      ? quern_file_generator(csv, &(quern_file_opts){ .target = "y" }, &err)
-                                         : array();
-    if (!g)
+                         : k == CSV || k == BAD_CSV
+                             ? quern_file_generator(csv, &(quern_file_opts){ .target = "y", .format = "csv" }, &err)
+                         : bad ? quern_file_generator(numbers, NULL, &err)
+                               : array();
+    if (!g || (bad && quern_generator_set_bad_records(g, QUERN_BAD_SKIP, 0, &err) < 0))
         fail_msg("%s: %s", err.where, err.text);
     return g;
 }
@@ -114,7 +143,7 @@ static quern_history *run(quern_model *m, kind k, quern_fit_opts o, ending *end,
     interrupt = 0;
     o.batch_size = batch;
     o.epochs = o.epochs ? o.epochs : epochs;
-    o.steps_per_epoch = k == STEPS || k > CSV ? 8 : 0;
+    o.steps_per_epoch = k == STEPS || k >= BAD_STEPS ? 8 : 0;
     o.checkpoint = path;
     o.interrupt = &interrupt;
     o.callbacks = c;
@@ -147,10 +176,10 @@ static void forget(void)
 
 static void check_history(const quern_history *a, const quern_history *b)
 {
-    static const char *const names[] = { "loss", "accuracy", "learning_rate" };
+    static const char *const names[] = { "loss", "accuracy", "learning_rate", "bad_records" };
     assert_int_equal(quern_history_epochs(a), quern_history_epochs(b));
     for (int64_t e = 0; e < quern_history_epochs(a); e++)
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
             double u = quern_history_value(a, names[i], e), v = quern_history_value(b, names[i], e);
             assert_true(u == v || (isnan(u) && isnan(v)));
         }
@@ -167,6 +196,8 @@ static void a_run_goes_on_to_the_same_bits(void **state)
         quern_history *whole = run(straight, k, (quern_fit_opts){ 0 }, &none, &err);
         if (!whole)
             fail_msg("kind %d: %s: %s", k, err.where, err.text);
+        bool bad = k == BAD_CSV || k == BAD_NUMBERS || k == BAD_STEPS;
+        assert_true(bad == (quern_history_bad_record(whole, 0) != NULL) && !quern_history_bad_record(whole, 16));
         long log_bytes, again_bytes;
         char *log = whole_file(log_path, &log_bytes);
         for (int64_t step = 1; step <= none.done; step++) {
@@ -182,7 +213,7 @@ static void a_run_goes_on_to_the_same_bits(void **state)
             m = everything(); /* as it was before the run */
             o = (quern_fit_opts){ .resume = 1,
                                   .max_queue_size = 1 + (int32_t)(step % 3),
-                                  .workers = k <= STEPS ? 1 + (int32_t)(step % 4) : 1 };
+                                  .workers = k <= STEPS || k == BAD_NUMBERS || k == BAD_STEPS ? 1 + (int32_t)(step % 4) : 1 };
             h = run(m, k, o, &rest, &err);
             if (!h)
                 fail_msg("kind %d, step %lld: %s: %s", k, (long long)step, err.where, err.text);
@@ -420,7 +451,13 @@ static int set_up(void **state)
     snprintf(previous, sizeof previous, "%s.previous", path);
     snprintf(log_path, sizeof log_path, "/tmp/quern-checkpoint-%d.log", (int)getpid());
     snprintf(csv, sizeof csv, "%s.csv", path);
-    write_csv(csv);
+    write_csv(csv, false);
+    snprintf(csv, sizeof csv, "%s.bad", path);
+    write_csv(csv, true);
+    snprintf(csv, sizeof csv, "%s.x.npy", path);
+    write_npy(csv, false);
+    snprintf(csv, sizeof csv, "%s.y.npy", path);
+    write_npy(csv, true);
     return 0;
 }
 
@@ -430,6 +467,10 @@ static int clear_up(void **state)
     (void)state;
     forget();
     unlink(log_path);
+    for (int i = 0; i < 3; i++) {
+        snprintf(csv, sizeof csv, "%s%s", path, (const char *[]){ ".bad", ".x.npy", ".y.npy" }[i]);
+        unlink(csv);
+    }
     snprintf(csv, sizeof csv, "%s.csv", path);
     return unlink(csv);
 }

@@ -1,0 +1,86 @@
+/* Bad records: left out, replaced, or the end of the run. A source notes them in the list of the batch that it makes, on whatever
+ * thread; they count, and are told, when the trainer takes the batch, so that which of them is one too many follows from the order
+ * of batches alone. */
+#include "source.h"
+
+#include <string.h>
+
+enum { usual_most = 100, told_singly = 10 };
+static const char *const words[] = { "fail", "skip", "substitute" };
+
+int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most, quern_error *err)
+{
+    const char *where = g->where ? g->where : "generator";
+    if (policy < QUERN_BAD_FAIL || policy > QUERN_BAD_SUBSTITUTE || most < 0)
+        return quern__fail(err, QUERN_INVALID, "bad_records", "policy %d with at most %lld", policy, (long long)most);
+    if (policy != QUERN_BAD_FAIL && !(g->bad.can >> policy & 1))
+        return quern__fail(err, QUERN_INVALID, "bad_records", "'%s' does not apply to %s%s", words[policy], where,
+                           g->bad.can >> QUERN_BAD_SKIP & 1         ? ": it has no record to put in a bad one's place"
+                           : g->bad.can >> QUERN_BAD_SUBSTITUTE & 1 ? ": rows that follow each other would no longer do so"
+                                                                    : ": it has no records that can be left out");
+    if (policy != QUERN_BAD_FAIL && !g->bad.places && !(g->bad.places = quern__zalloc(QUERN__BAD_KEPT, sizeof *g->bad.places)))
+        return quern__fail_memory(err, QUERN__BAD_KEPT * sizeof *g->bad.places);
+    g->bad.policy = policy;
+    g->bad.most = most ? most : usual_most;
+    g->bad.epoch = g->bad.all = 0;
+    return QUERN_OK;
+}
+
+int64_t quern_generator_bad_records(const quern_generator *g) { return g->bad.all; }
+
+const quern_error *quern_generator_bad_record(const quern_generator *g, int64_t i)
+{
+    return i >= 0 && i < g->bad.all && i < QUERN__BAD_KEPT ? &g->bad.places[i] : NULL;
+}
+
+int quern__bad_record(quern__bad *bad, int status, const quern_error *own, quern_error *err)
+{
+    bool of_data =
+        status == QUERN_FORMAT || status == QUERN_INVALID || status == QUERN_NUMBER || status == QUERN_SHAPE || status == QUERN_IO;
+    if (bad && of_data) {
+        if (bad->count < QUERN__BAD_KEPT)
+            bad->places[bad->count] = *own;
+        if (++bad->count <= bad->most)
+            return QUERN_OK;
+    }
+    if (err && !err->code)
+        *err = *own;
+    return status;
+}
+
+/* The error of the record that is one too many. */
+static int too_many(const quern__bad_records *r, const quern__bad *bad, const quern_error *last, quern_error *err)
+{
+    int64_t at = r->most - (r->epoch - bad->count), noted = bad->count < QUERN__BAD_KEPT ? bad->count : QUERN__BAD_KEPT;
+    const quern_error *e = at < noted ? &bad->places[at] : last ? last : &bad->places[noted - 1];
+    int status = quern__fail(err, e->code, e->where, "%.300s; more than %lld bad records in an epoch", e->text, (long long)r->most);
+    if (*e->hint)
+        quern__hint(err, "%s", e->hint);
+    return status;
+}
+
+int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last, quern_error *err)
+{
+    quern__bad_records *r = &g->bad;
+    if (!bad || !bad->count)
+        return QUERN_OK;
+    for (int64_t i = 0; i < bad->count && i < QUERN__BAD_KEPT; i++) {
+        const quern_error *e = &bad->places[i];
+        if (r->all + i < QUERN__BAD_KEPT)
+            r->places[r->all + i] = *e;
+        if (r->all + i < told_singly)
+            quern__warn("%s: %s; the record is %s", e->where, e->text, bad->policy == QUERN_BAD_SKIP ? "left out" : "replaced");
+    }
+    r->all += bad->count;
+    r->epoch += bad->count;
+    int status = r->epoch > r->most ? too_many(r, bad, last, err) : QUERN_OK;
+    bad->count = 0;
+    return status;
+}
+
+void quern__bad_close(const quern_generator *g)
+{
+    if (g->bad.all > told_singly)
+        quern__warn("%s: %lld bad records were %s in all", g->where ? g->where : "generator", (long long)g->bad.all,
+                    g->bad.policy == QUERN_BAD_SKIP ? "left out" : "replaced");
+}
