@@ -123,8 +123,33 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, quern
     return g;
 }
 
-quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,
-                          int *code)
+/* --bad-records: "skip", "skip:10". Takes the generator. */
+static quern_generator *with_policy(const arguments *a, quern_generator *g, quern_error *err, int *code)
+{
+    static const char *const names[] = { "fail", "skip", "substitute" };
+    const char *text = cli_option(a, "bad-records");
+    size_t n = text ? strcspn(text, ":") : 0;
+    char *end = NULL;
+    int64_t most = text && text[n] ? strtoll(text + n + 1, &end, 10) : 0;
+    int policy = -1;
+    if (!g || !text)
+        return g;
+    for (int i = 0; i < 3; i++)
+        if (strlen(names[i]) == n && !strncmp(text, names[i], n) && (i || !text[n]))
+            policy = i;
+    if (policy < 0 || (end && (*end || end == text + n + 1 || most < 1)))
+        *code = cli_wrong("--bad-records", "is fail, skip, skip:MAX, substitute or substitute:MAX");
+    else if (quern_generator_set_bad_records(g, policy, most, err) < 0)
+        *code = (cli_fail(err->code, err), 2);
+    else
+        return g;
+    quern_generator_free(g);
+    return NULL;
+}
+
+/* The data without a policy for what is bad in it. */
+static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option, char **words, int n,
+                                   quern_error *err, int *code)
 {
     char joined[3000] = "";
     const char *command = cli_option(a, option);
@@ -164,6 +189,12 @@ quern_generator *cli_data(const arguments *a, const quern_model *m, const char *
     if (!g)
         *code = cli_fail(err->code, err);
     return windows(a, g, err, code);
+}
+
+quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,
+                          int *code)
+{
+    return with_policy(a, plain_data(a, m, option, words, n, err, code), err, code);
 }
 
 int cli_new(const arguments *a)

@@ -56,6 +56,8 @@ static const struct {
       "of DATA: csv, tsv, npy, idx, npz, qrec, text; found by name, then by content, when not given" },
     { "arrays", "x,y,w", F | E | P, "what a program or --format npy gives; or names of inputs and outputs" },
     { "stall-timeout", "SECONDS", F | E | P, "silence of a generator that is an error" },
+    { "bad-records", "POLICY", F | E | P,
+      "fail, skip or substitute a record that cannot be used; skip:MAX: at most so many an epoch, 100 when not given" },
     { "validation", "DATA", F, "evaluated after epochs" },
     { "validation-split", "PART", F, "the last part of the data for validation: 0.1" },
     { "epochs", "N", F, "the last epoch; 1 when not given" },
@@ -115,7 +117,7 @@ static const struct {
     { "doctor", D, cli_doctor, "" },
 };
 enum { n_commands = sizeof commands / sizeof *commands };
-static const char *const later_options[] = { "bad-records", "checkpoint", "checkpoint-every", "resume", "report" };
+static const char *const later_options[] = { "checkpoint", "checkpoint-every", "resume", "report" };
 
 const char *cli_option(const arguments *a, const char *name)
 {

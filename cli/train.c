@@ -18,7 +18,7 @@ static void number(FILE *to, double v, bool json)
 /* A line of JSON for each epoch. */
 static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
 {
-    (void)user, (void)err;
+    (void)err;
     printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,\"peak_"
            "bytes\":%zu,\"logs\":{",
            (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds, e->wait_seconds, cli_peak());
@@ -26,7 +26,11 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
         printf("%s\"%s\":", i ? "," : "", e->names[i]);
         number(stdout, e->logs[i], true);
     }
-    printf("}}\n");
+    putchar('}');
+    for (int i = 0; i < e->n_logs; i++)
+        if (!strcmp(e->names[i], "bad_records") && !strncmp(cli_option(user, "bad-records"), "skip", 4))
+            printf(",\"skipped\":%.0f", e->logs[i]);
+    printf("}\n");
     fflush(stdout);
     return QUERN_OK;
 }

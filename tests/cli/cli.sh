@@ -35,6 +35,18 @@ printf 'a,b,y\n1,2,0\n1,?,1\n' > missing.csv
 expect 1 "missing.csv:3: column 'b'" "$quern" fit m.keras missing.csv --target y
 printf 'a,b,y\n1,2,0\n1,2,7\n' > label.csv
 expect 1 "label 7 is outside 0 … 1" "$quern" fit m.keras label.csv --target y
+expect 1 "missing.csv:3" "$quern" fit m.keras missing.csv --target y --bad-records fail
+expect 0 "missing.csv:3: column 'b'" "$quern" fit m.keras missing.csv --target y --bad-records skip
+expect 0 '"skipped":1}' "$quern" fit m.keras missing.csv --target y --bad-records skip:1 --json
+expect 0 '"samples":2' "$quern" evaluate m.keras missing.csv --target y --bad-records substitute --json
+printf '3,4\n' >> missing.csv
+expect 1 "more than 1 bad records in an epoch" "$quern" fit m.keras missing.csv --target y --bad-records skip:1
+for wrong in skip:0 skip:x skip: drop fail:3 ''; do
+    expect 2 "--bad-records: is fail, skip" "$quern" fit m.keras train.csv --target y --bad-records "$wrong"
+done
+expect 2 "'substitute' does not apply" "$quern" fit m.keras --generator 'true' --bad-records substitute
+expect 2 "'skip' does not apply" "$quern" fit m.keras train.csv --target y --window 2 --bad-records skip
+cp before.keras m.keras
 expect 1 "cannot be opened" "$quern" fit m.keras train.csv --target y --validation nowhere.csv
 expect 1 "no column is called 'z'" "$quern" fit m.keras train.csv --target z
 expect 1 "." "$quern" fit m.keras . --target y
