@@ -2,8 +2,10 @@
  * the source is never called while it is held. */
 #include "queue.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct slot {
     quern_batch batch;
@@ -26,6 +28,7 @@ struct quern__queue {
     int64_t base, pass;                /* indexed: tickets before this epoch since the last restart, and the pass it began with */
     int64_t epoch, first;              /* plain: records so far in the epoch */
     double waited;
+    int64_t given; /* records of the epoch that the trainer has had */
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
@@ -206,7 +209,11 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     q->limit = 0; /* until an epoch begins */
     q->ended = INT64_MAX;
     pthread_mutex_init(&q->lock, NULL);
-    pthread_cond_init(&q->changed, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC); /* which nobody sets */
+    pthread_cond_init(&q->changed, &clock);
+    pthread_condattr_destroy(&clock);
     int status = QUERN_OK;
     for (int i = 0; i < q->opts.spec.n_inputs && !g->strings; i++)
         if (q->opts.spec.dtypes[i] == QUERN_STRING)
@@ -282,7 +289,7 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
         pthread_cond_wait(&q->changed, &q->lock);
     int status = go_to_start(q, epoch, restart, err);
     status = status < 0 ? status : locate(q, 0, NULL, err);
-    q->next = q->taken = q->first = 0;
+    q->next = q->taken = q->first = q->given = 0;
     q->g->bad.epoch = 0;
     q->limit = status < 0 ? 0 : steps;
     q->epoch = epoch;
@@ -292,6 +299,37 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
     pthread_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&q->lock);
     return status;
+}
+
+double quern__queue_patience = 30;
+
+/* A wait has lasted long: who is waited for, and what there is meanwhile. With the lock. */
+static void tell_stall(const quern__queue *q, double seconds)
+{
+    int ready = 0;
+    for (int k = 0; k < q->slots; k++)
+        ready += q->ring[k].made;
+    quern__warn("%s: reading has given nothing for %.3g s: batch %lld of epoch %lld, from record %lld on, is waited for; %d of %d "
+                "batches stand ready behind it, %d of %d workers read",
+                q->g->where ? q->g->where : "generator", seconds, (long long)q->taken + 1, (long long)q->epoch + 1,
+                (long long)q->given + 1, ready, q->opts.depth, q->working, q->running);
+}
+
+/* Until the batch that comes next is there; a wait that lasts is told once. */
+static void wait_for(quern__queue *q, const slot *s)
+{
+    struct timespec until;
+    double patience = quern__queue_patience;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)patience;
+    until.tv_nsec += (long)((patience - (double)(time_t)patience) * 1e9);
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    for (bool told = false; !s->made && q->taken < q->ended;)
+        if (told)
+            pthread_cond_wait(&q->changed, &q->lock);
+        else if (pthread_cond_timedwait(&q->changed, &q->lock, &until) == ETIMEDOUT && !s->made && (told = true))
+            tell_stall(q, patience);
 }
 
 /* The next ticket's batch, which may have no record when all of them are bad. */
@@ -309,8 +347,7 @@ static int take(quern__queue *q, quern_batch **out, quern_error *err)
     } else {
         pthread_mutex_lock(&q->lock);
         start = s->made ? 0 : quern__now();
-        while (!s->made && q->taken < q->ended)
-            pthread_cond_wait(&q->changed, &q->lock);
+        wait_for(q, s);
         pthread_mutex_unlock(&q->lock);
     }
     q->waited += start > 0 ? quern__now() - start : 0;
@@ -320,6 +357,7 @@ static int take(quern__queue *q, quern_batch **out, quern_error *err)
         return told;
     if (status < 0 && err && !err->code)
         *err = s->error;
+    q->given += status == QUERN_OK ? s->batch.size : 0;
     return status == QUERN_OK ? locate(q, q->taken + 1, s, err) : status;
 }
 

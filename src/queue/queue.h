@@ -23,6 +23,9 @@ typedef struct quern__queue_opts {
 quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts, quern_error *err);
 /* Begins an epoch of at most `steps` batches (-1: until the source ends). `restart`: the data from its beginning. */
 int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool restart, quern_error *err);
+/* Seconds that take waits for a worker before it tells, once a wait, what it waits for; tests make it short. Without workers the
+ * trainer itself reads, and nobody is there to tell. */
+extern double quern__queue_patience;
 /* The next batch, lent until quern__queue_release; QUERN_END when the epoch's batches are taken or the source has ended. */
 int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err);
 void quern__queue_release(quern__queue *q);
