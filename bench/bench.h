@@ -36,6 +36,11 @@ double bench_packing(void); /* the slab over the largest sum of values that live
 /* The words of a residual network of three stages of `blocks` blocks: 6 * blocks + 2 layers. */
 void bench_resnet_words(int blocks, char *words, size_t size);
 
+double bench_prepare(void);    /* % of the speed of copying the data twice */
+double bench_qrec(void);       /* % of the speed of pread, of a prepared file that is in no cache, shuffled within 64 MB */
+double bench_checkpoint(void); /* % by which a checkpoint of 100 MB every 10 s makes training slower */
+double bench_resume(void);     /* milliseconds to the first step from such a checkpoint, less reading its file */
+
 /* What `bench --write N` does: N batches of an array to standard output. */
 int bench_write(int batches);
 /* What `bench --csv BYTES` does: rows with a header, at least so many bytes of them, to standard output. Returns the exit status.

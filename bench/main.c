@@ -37,6 +37,10 @@ static const struct {
     { "gzip", "% waiting", NULL, bench_gzip, 0, true },
     { "pipe", "GB/s", NULL, bench_pipe, 0, false },
     { "start", "ms", NULL, bench_start, 0, true },
+    { "prepare", "% of copying twice", NULL, bench_prepare, 0, false },
+    { "qrec", "% of pread", NULL, bench_qrec, 0, false },
+    { "checkpoint", "% slower", NULL, bench_checkpoint, 0, true },
+    { "resume", "ms", NULL, bench_resume, 0, true },
     { "planning", "ms", NULL, bench_planning, 0, true },
     { "packing", "of bound", NULL, bench_packing, 0, true },
 };

@@ -56,7 +56,7 @@ static int flush(const preparing *p, sink *s, quern_error *err)
     return QUERN_OK;
 }
 
-static int add(const preparing *p, sink *s, const char *record, bool summed, quern_error *err)
+static int add(preparing *p, sink *s, const char *record, bool summed, quern_error *err)
 {
     size_t bytes = p->bytes + (summed ? QUERN__QREC_SUM : 0);
     int status = s->held + bytes > s->room ? flush(p, s, err) : QUERN_OK;
@@ -66,6 +66,7 @@ static int add(const preparing *p, sink *s, const char *record, bool summed, que
     if (summed) {
         uint32_t sum = quern__qrec_sum(record, p->bytes);
         memcpy(s->buffer + s->held + p->bytes, &sum, sizeof sum);
+        p->q.fingerprint = quern__qrec_print(p->q.fingerprint, sum);
     }
     s->held += bytes;
     s->records++;
@@ -176,7 +177,6 @@ static int put_pile(preparing *p, const sink *pile, quern_error *err)
     }
     for (size_t i = 0; status >= 0 && i < n; i++) {
         const char *record = all + order[i] * p->bytes;
-        p->q.fingerprint = quern__qrec_print(p->q.fingerprint, quern__qrec_sum(record, p->bytes));
         status = add(p, &p->out, record, true, err);
     }
     quern__free(all);

@@ -93,22 +93,26 @@ static int read_run(const prepared *p, int64_t record, int64_t many, char *to, q
                                got < 0 ? strerror(errno) : "the file became shorter while it was read");
         at += (size_t)got;
     }
-    for (int64_t r = 0; r < many; r++) {
-        const char *one = to + (size_t)(r * p->q.bytes);
-        uint32_t sum;
-        size_t n = (size_t)p->q.bytes - QUERN__QREC_SUM;
-        memcpy(&sum, one + n, sizeof sum);
-        if (quern__qrec_sum(one, n) != sum)
-            return quern__fail(err, QUERN_FORMAT, p->path, "record %lld, byte %lld: is damaged, its check sum is another one",
-                               (long long)(record + r) + 1, (long long)from + (long long)(r * p->q.bytes));
-    }
     return QUERN_OK;
+}
+
+/* The disk is told of all blocks of a window, so that it reads several at a time. */
+static void announce(const prepared *p, const cut *c, int64_t w)
+{
+    int64_t n = w < c->windows ? window_size(c, w) : 0, many;
+    for (int64_t i = 0; i < n; i += many) {
+        int64_t record = run_of(p, c, w, i, &many);
+        posix_fadvise(p->fd, (off_t)(p->q.first + record * p->q.bytes), (off_t)(many * p->q.bytes), POSIX_FADV_WILLNEED);
+    }
 }
 
 static int load(const prepared *p, const cut *c, int64_t w, char *to, quern_error *err)
 {
     int64_t n = window_size(c, w), many;
     int status = QUERN_OK;
+    if (w == 0)
+        announce(p, c, 0);
+    announce(p, c, w + 1);
     for (int64_t i = 0; i < n && status >= 0; i += many) {
         int64_t record = run_of(p, c, w, i, &many);
         many = many > n - i ? n - i : many;
@@ -249,6 +253,18 @@ static void prepared_close(quern_generator *g)
     }
 }
 
+/* Whether a record is what was written. */
+static int check_sum(const prepared *p, const char *record, int64_t number, quern_error *err)
+{
+    uint32_t sum;
+    size_t n = (size_t)p->q.bytes - QUERN__QREC_SUM;
+    memcpy(&sum, record + n, sizeof sum);
+    if (quern__qrec_sum(record, n) == sum)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_FORMAT, p->path, "record %lld, byte %lld: is damaged, its check sum is another one",
+                       (long long)number + 1, (long long)(p->q.first + number * p->q.bytes));
+}
+
 /* A number of an array of a record into place `at` of the batch. */
 static int put(const prepared *p, const quern_batch *b, int array, int64_t at, double v, int64_t record, quern_error *err)
 {
@@ -298,7 +314,7 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
     prepared *p = g->self;
     cut c = cut_of(g, pass);
     slot *s = NULL;
-    int64_t held = -1;
+    int64_t held = -1, good = 0;
     int status = QUERN_OK;
     for (int64_t r = 0; r < b->size && status >= 0; r++) {
         int64_t w = (first + r) / c.per, many;
@@ -315,9 +331,17 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
         key.k[0] ^= (uint32_t)quern__hash64((uint64_t)w + 1);
         int64_t i = first + r - w * c.per,
                 from = p->shuffle ? (int64_t)quern__random_permute(key, (uint64_t)window_size(&c, w), (uint64_t)i) : i;
-        b->indices[r] = run_of(p, &c, w, from, &many);
-        status = take(p, s->bytes + (size_t)(from * p->q.bytes), b, r, err);
+        quern_error own = { 0 };
+        const char *record = s->bytes + (size_t)(from * p->q.bytes);
+        b->indices[good] = run_of(p, &c, w, from, &many);
+        status = check_sum(p, record, b->indices[good], &own);
+        status = status < 0 ? status : take(p, record, b, good, &own);
+        if (status >= 0)
+            good++;
+        else
+            status = quern__bad_record(b->bad, status, &own, err);
     }
+    b->size = good;
     if (s)
         give_back(p, s);
     b->has_weights = p->q.what.weighted;
@@ -378,5 +402,6 @@ quern_generator *quern__qrec_open(const char *path, quern_error *err)
     g->class_name = class_name;
     g->features = (int)quern__per_record(&p->q.what.shapes[0]);
     g->where = p->path;
+    g->bad.can = 1u << QUERN_BAD_SKIP;
     return g;
 }

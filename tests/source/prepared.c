@@ -391,6 +391,21 @@ static void every_byte_counts(void **state)
         bytes[i] = (char)(bytes[i] ^ 0x5a);
     }
     assert_true(found > 5 * 20 + 100); /* zeros behind the head are nothing */
+    bytes[first + 2 * 20 + 3] ^= 1;    /* the third record, which may be left out */
+    put_file(bytes, n);
+    room *r = make_room(16);
+    quern_generator *g = open_prepared(r, false, 0);
+    quern__bad bad = { .policy = QUERN_BAD_SKIP, .most = 1 };
+    r->b.size = 5;
+    r->b.bad = &bad;
+    err = (quern_error){ 0 };
+    CHECK_OK(g->ops->read(g, 0, 0, &r->b, &err), err);
+    assert_true(r->b.size == 4 && bad.count == 1 && strstr(bad.places[0].text, "record 3, byte"));
+    assert_true(r->indices[1] == 1 && r->indices[2] == 3);
+    g->ops->close(g);
+    quern_generator_free(g);
+    free(r);
+    bytes[first + 2 * 20 + 3] ^= 1;
     for (size_t k = 0; k < n; k += k < 600 || k > n - 200 ? 1 : 97) {
         put_file(bytes, k);
         assert_true(read_all(&err) < 0);
