@@ -117,7 +117,7 @@ static const struct {
     { "doctor", D, cli_doctor, "" },
 };
 enum { n_commands = sizeof commands / sizeof *commands };
-static const char *const later_options[] = { "checkpoint", "checkpoint-every", "resume", "report" };
+static const char *const later_options[] = { "report" };
 
 const char *cli_option(const arguments *a, const char *name)
 {

@@ -3,6 +3,7 @@
  * the data anew. */
 #include "callbacks.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,12 +59,17 @@ int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup 
     return QUERN_OK;
 }
 
+/* What begins with its name: the one before it too, and what a run that was killed left of one that it was writing. */
 void quern__backup_remove(const quern__backup *b)
 {
-    char name[sizeof b->path + 16];
-    snprintf(name, sizeof name, "%s.previous", b->path);
-    unlink(name);
-    unlink(b->path);
-    snprintf(name, sizeof name, "%.*s", (int)(strrchr(b->path, '/') - b->path), b->path);
-    rmdir(name); /* where nothing else is in it */
+    const char *own = strrchr(b->path, '/') + 1;
+    char folder[sizeof b->path], name[sizeof b->path + 300];
+    snprintf(folder, sizeof folder, "%.*s", (int)(own - 1 - b->path), b->path);
+    DIR *all = opendir(folder);
+    for (struct dirent *one; all && (one = readdir(all));)
+        if (!strncmp(one->d_name, own, strlen(own)) && snprintf(name, sizeof name, "%s/%s", folder, one->d_name) < (int)sizeof name)
+            unlink(name);
+    if (all)
+        closedir(all);
+    rmdir(folder); /* where nothing else is in it */
 }
