@@ -4,10 +4,8 @@
 #include "callbacks.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct backup {
@@ -48,9 +46,10 @@ int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup 
         const char *folder = quern__config_text(s->config, "backup_dir");
         if (*out->path)
             return quern__fail(err, QUERN_INVALID, "backup_and_restore", "is given twice");
-        if (mkdir(folder, 0777) && errno != EEXIST)
-            return quern__fail(err, QUERN_IO, folder, "cannot be made: %s", strerror(errno));
         snprintf(out->path, sizeof out->path, "%s/backup.keras", folder);
+        int status = quern__make_folders(out->path, err);
+        if (status < 0)
+            return status;
         json_t *freq = json_object_get(s->config, "save_freq");
         out->steps = json_is_integer(freq) ? json_integer_value(freq) : 0;
         out->single = !quern__config_bool(s->config, "double_checkpoint");

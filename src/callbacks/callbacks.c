@@ -1,10 +1,13 @@
 /* Making callbacks and telling them. */
 #include "callbacks.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 quern_callback *quern_callback_new(const quern_hooks *hooks, void *user)
 {
@@ -92,6 +95,20 @@ int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
                            : o->schedule ? "it follows a schedule"
                                          : "must be at least 0");
     *(float *)o->rate->data = (float)rate;
+    return QUERN_OK;
+}
+
+int quern__make_folders(const char *path, quern_error *err)
+{
+    char folder[4096];
+    if ((size_t)snprintf(folder, sizeof folder, "%s", path) >= sizeof folder)
+        return quern__fail(err, QUERN_INVALID, path, "the name is too long");
+    for (char *slash = folder; (slash = strchr(slash + 1, '/'));) {
+        *slash = 0;
+        if (access(folder, F_OK) && mkdir(folder, 0777) && errno != EEXIST)
+            return quern__fail(err, QUERN_IO, path, "its folder cannot be made: %s", strerror(errno));
+        *slash = '/';
+    }
     return QUERN_OK;
 }
 

@@ -72,6 +72,17 @@ static int logger_epoch(void *user, const quern_event *event, quern_error *err)
     return fflush(s->file) == 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
 }
 
+/* Some disks say only now what they could not write. */
+static int logger_train_end(void *user, const quern_event *event, quern_error *err)
+{
+    logger *s = user;
+    (void)event;
+    int failed = s->file ? fclose(s->file) : 0;
+    s->file = NULL;
+    return failed ? quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s", strerror(errno))
+                  : QUERN_OK;
+}
+
 /* How long the file is, and its columns: lines of epochs that are run again are cut off. */
 static json_t *logger_save(const void *user)
 {
@@ -120,7 +131,7 @@ static const quern__field logger_fields[] = {
 };
 const quern__ready quern__csv_logger = {
     .row = QUERN__CALLBACK_ROW("CSVLogger", logger_fields),
-    .hooks = { .on_train_begin = logger_begin, .on_epoch_end = logger_epoch },
+    .hooks = { .on_train_begin = logger_begin, .on_epoch_end = logger_epoch, .on_train_end = logger_train_end },
     .state_bytes = sizeof(logger),
     .end = logger_free,
     .save = logger_save,
@@ -147,42 +158,51 @@ static int checkpoint_start(void *user, quern_error *err)
     if (quern__config_bool(s->config, "save_weights_only")) {
         if (length < 11 || strcmp(path + length - 11, ".weights.h5"))
             return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath must end in .weights.h5 with save_weights_only");
-    } else if (!dot || strcmp(dot, ".keras"))
-        return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath must end in .keras");
+    } else if (!dot || (strcmp(dot, ".keras") && strcmp(dot, ".h5")))
+        return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath must end in .keras or .h5");
     if (!by_epoch && !(json_is_integer(freq) && json_integer_value(freq) > 0))
         return quern__fail(err, QUERN_INVALID, "model_checkpoint", "save_freq is epoch or a number of batches");
     return quern__monitor_start(&s->m, s->config, "model_checkpoint", err);
 }
 
-/* One field "{name}" or "{name:format}" of a file name; false when nothing is so called. */
+/* As Python writes a float: the shortest digits that give it again, with an exponent only where it is very small or large. */
+static void shortest(double v, char *out, size_t size)
+{
+    bool plain = v == 0 || (fabs(v) >= 1e-4 && fabs(v) < 1e16);
+    int digits = 1;
+    while (snprintf(out, size, plain ? "%.*f" : "%.*g", digits, v), digits < 22 && isfinite(v) && strtod(out, NULL) != v)
+        digits++;
+}
+
+/* One field "{name}" or "{name:format}" of a file name; false when nothing is so called, or the format is none: digits, a point and
+ * d, f, e or g. */
 static bool format_field(const char *field, size_t n, const quern_event *event, char *out, size_t size)
 {
     size_t name = 0;
-    double value = NAN;
-    char format[24] = "";
+    char format[16] = "", full[32];
     while (name < n && field[name] != ':')
         name++;
-    bool whole = false, known = false;
-    if ((whole = !strncmp(field, "epoch", name) && name == 5))
-        value = (double)event->epoch + 1, known = true;
-    else if ((whole = !strncmp(field, "batch", name) && name == 5))
-        value = (double)event->batch + 1, known = true;
-    for (int i = 0; i < event->n_logs && !known; i++)
-        if (strlen(event->names[i]) == name && !strncmp(event->names[i], field, name))
-            value = event->logs[i], known = true;
+    if (n > name + sizeof format)
+        return false;
     if (name < n)
         snprintf(format, sizeof format, "%.*s", (int)(n - name - 1), field + name + 1);
-    size_t digits = strspn(format, "0123456789.");
-    if (!known || strlen(format) > 12 || format[digits] != (whole ? 'd' : 'f')) {
-        if (!known || *format)
-            return false;
-    }
-    char full[32];
-    snprintf(full, sizeof full, whole ? "%%%.*slld" : "%%%.*sf", (int)digits, format);
-    if (whole)
-        snprintf(out, size, *format ? full : "%lld", (long long)value); // NOLINT: digits, '.' and one letter
+    size_t digits = strspn(format, "0123456789."), letters = strlen(format) - digits;
+    const int64_t count = name == 5 && !strncmp(field, "epoch", 5)   ? event->epoch + 1
+                          : name == 5 && !strncmp(field, "batch", 5) ? event->batch + 1
+                                                                     : 0;
+    const double *value = NULL;
+    for (int i = 0; i < event->n_logs && !count; i++)
+        if (strlen(event->names[i]) == name && !strncmp(event->names[i], field, name))
+            value = &event->logs[i];
+    if (letters > 1 || (!count && !value) || (letters && !strchr(count ? "d" : "feg", format[digits])))
+        return false;
+    snprintf(full, sizeof full, "%%%.*s%s%c", (int)digits, format, count ? "ll" : "", count ? 'd' : letters ? format[digits] : 'g');
+    if (count)
+        snprintf(out, size, full, (long long)count); // NOLINT: digits, '.' and one letter
+    else if (*format)
+        snprintf(out, size, full, *value); // NOLINT
     else
-        snprintf(out, size, *format ? full : "%g", value); // NOLINT
+        shortest(*value, out, size);
     return true;
 }
 
@@ -198,7 +218,8 @@ static int file_name(const checkpoint *s, const quern_event *event, char *out, s
             at += strlen(out + at);
             p = end + 1;
         } else
-            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "'%.*s' is no epoch, batch or log", (int)(end - p + 1), p);
+            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "'%.*s' is no epoch, batch or log in digits",
+                               (int)(end - p + 1), p);
     }
     out[at] = 0;
     return *p ? quern__fail(err, QUERN_INVALID, "model_checkpoint", "the file name is too long") : QUERN_OK;
@@ -210,9 +231,7 @@ static int save(checkpoint *s, const quern_event *event, quern_error *err)
     double value = NAN;
     bool verbose = quern__config_int(s->config, "verbose") > 0;
     s->batches = 0;
-    if (quern__config_bool(s->config, "save_best_only")) {
-        if (!quern__monitor_read(&s->m, event, "model_checkpoint", &value))
-            return QUERN_OK;
+    if (quern__config_bool(s->config, "save_best_only") && quern__monitor_read(&s->m, event, "model_checkpoint", &value)) {
         if (isnan(s->m.best))
             s->m.best = quern__config_number(s->config, "initial_value_threshold");
         if (!quern__monitor_better(&s->m, value, s->m.best, 0)) {
@@ -224,6 +243,7 @@ static int save(checkpoint *s, const quern_event *event, quern_error *err)
     }
     int status = file_name(s, event, path, sizeof path, err);
     bool weights = quern__config_bool(s->config, "save_weights_only");
+    status = status < 0 ? status : quern__make_folders(path, err);
     status = status < 0 ? status
              : weights  ? quern_model_save_weights(event->model, path, NULL, err)
                         : quern_model_save(event->model, path, err);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <quern/quern.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { records = 10, width = 3 };
@@ -254,6 +255,67 @@ static void files_are_written(void **state)
     quern_model_free(m);
 }
 
+static int log_numbers(void *user, const quern_event *e, quern_error *err)
+{
+    (void)user, (void)err;
+    quern_event_log(e, "v", 0.123456789);
+    quern_event_log(e, "two", 2);
+    quern_event_log(e, "small", 1e-7);
+    quern_event_log(e, "million", 1e6);
+    return QUERN_OK;
+}
+
+/* File names as Python's str.format makes them; folders are made; without the number to watch every epoch is saved, as in Keras. */
+static void file_names_are_pythons(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = { { "{epoch:02d}-{v:.2f}.keras", "01-0.12.keras" },
+                                            { "{v}.keras", "0.123456789.keras" },
+                                            { "{v:.3e}.keras", "1.235e-01.keras" },
+                                            { "{v:g}.h5", "0.123457.h5" },
+                                            { "{v:8.3f}.keras", "   0.123.keras" },
+                                            { "{epoch:4d}.keras", "   1.keras" },
+                                            { "{two}-{small}-{million}.keras save_best_only=true monitor=nobody",
+                                              "2.0-1e-07-1000000.0.keras" },
+                                            { "{epoch}.weights.h5 save_weights_only=true", "1.weights.h5" } };
+    char folder[] = "/tmp/quern-callbacks-XXXXXX", words[200], path[200];
+    assert_non_null(mkdtemp(folder));
+    quern_callback *c[2] = { quern_callback_new(&(quern_hooks){ .on_epoch_end = log_numbers }, NULL) };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *options = strchr(names[i][0], ' ');
+        int n = (int)(options ? options - names[i][0] : (ptrdiff_t)strlen(names[i][0]));
+        snprintf(words, sizeof words, "model_checkpoint '%s/a/b/%.*s'%s", folder, n, names[i][0], options ? options : "");
+        c[1] = made(words);
+        quern_model *m = model("adam");
+        quern_history_free(fit(m, (quern_fit_opts){ 0 }, c, 2));
+        snprintf(path, sizeof path, "%s/a/b/%s", folder, names[i][1]);
+        if (access(path, F_OK))
+            fail_msg("%s: there is no %s", words, path);
+        unlink(path);
+        quern_callback_free(c[1]);
+        quern_model_free(m);
+    }
+    const char *const wrong[] = { "{epoch:02f}", "{v:d}", "{v:.2fx}", "{nobody}", "{v:.2%}" };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        quern_error err = { 0 };
+        quern_tensor input = x(), target = y();
+        snprintf(words, sizeof words, "model_checkpoint '%s/%s.keras'", folder, wrong[i]);
+        c[1] = made(words);
+        quern_model *m = model("adam");
+        quern_fit_opts o = { .callbacks = c, .n_callbacks = 2 };
+        assert_null(quern_fit(m, &input, &target, NULL, &o, &err));
+        assert_non_null(strstr(err.text, wrong[i]));
+        quern_callback_free(c[1]);
+        quern_model_free(m);
+    }
+    quern_callback_free(c[0]);
+    snprintf(path, sizeof path, "%s/a/b", folder);
+    assert_int_equal(rmdir(path), 0);
+    *strrchr(path, '/') = 0;
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void mistakes_are_named(void **state)
 {
     (void)state;
@@ -308,8 +370,8 @@ int main(void)
     fill();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hooks_come_in_order),        cmocka_unit_test(early_stopping),    cmocka_unit_test(rates),
-        cmocka_unit_test(invalid_loss_ends_training), cmocka_unit_test(files_are_written), cmocka_unit_test(mistakes_are_named),
-        cmocka_unit_test(progress_is_keras),
+        cmocka_unit_test(invalid_loss_ends_training), cmocka_unit_test(files_are_written), cmocka_unit_test(file_names_are_pythons),
+        cmocka_unit_test(mistakes_are_named),         cmocka_unit_test(progress_is_keras),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
