@@ -17,19 +17,19 @@ static int add_file(quern__corpus *c, int i, quern_error *err)
     unsigned char head[2] = { 0 };
     if (!strcmp(c->paths[i], "-"))
         return QUERN_END;
-    int fd = open(c->paths[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st)) {
-        if (fd >= 0)
-            close(fd);
+    bool there = !stat(c->paths[i], &st);
+    if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return QUERN_END; /* a pipe is opened once: who writes to it would see a reader come and go */
+    int fd = there ? open(c->paths[i], O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
         return quern__fail(err, QUERN_IO, c->paths[i], "cannot be opened: %s", strerror(errno));
-    }
-    bool zipped = S_ISREG(st.st_mode) && pread(fd, head, 2, 0) == 2 && head[0] == 0x1f && head[1] == 0x8b;
+    bool zipped = pread(fd, head, 2, 0) == 2 && head[0] == 0x1f && head[1] == 0x8b;
     close(fd);
     if (S_ISDIR(st.st_mode))
         return quern__fail(err, QUERN_IO, c->paths[i], "is a directory");
     c->size += st.st_size;
     c->ends[i] = c->size;
-    return zipped || !S_ISREG(st.st_mode) ? QUERN_END : QUERN_OK;
+    return zipped ? QUERN_END : QUERN_OK;
 }
 
 int quern__corpus_open(quern__corpus *c, const char *words, quern_error *err)

@@ -5,6 +5,7 @@
 #include <glob.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef enum kind { UNKNOWN, TABLE, TABS, ARRAY, ZIPPED, TEXT, PREPARED, LATER } kind;
@@ -72,8 +73,9 @@ static int row_of_file(const char *path)
         if (end > strlen(formats[i].ends) &&
             !strncmp(path + end - strlen(formats[i].ends), formats[i].ends, strlen(formats[i].ends)))
             return i;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t got = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1; /* a pipe has no places: nothing is taken from it */
+    struct stat st; /* a pipe is left alone: who writes to it would see a reader come and go */
+    int fd = !stat(path, &st) && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t got = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1;
     if (fd >= 0)
         close(fd);
     for (int i = 0; i < n_formats; i++)
