@@ -55,7 +55,7 @@ static const struct {
     { "format", "NAME", F | E | P | Q,
       "of DATA: csv, tsv, npy, idx, npz, qrec, text; found by name, then by content, when not given" },
     { "arrays", "x,y,w", F | E | P, "what a program or --format npy gives; or names of inputs and outputs" },
-    { "stall-timeout", "SECONDS", F | E | P, "silence of a generator that is an error" },
+    { "stall-timeout", "SECONDS", F | E | P, "of waiting for data that are an error, which tells what is waited for" },
     { "bad-records", "POLICY", F | E | P,
       "fail, skip or substitute a record that cannot be used; skip:MAX: at most so many an epoch, 100 when not given" },
     { "validation", "DATA", F, "evaluated after epochs" },

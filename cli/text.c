@@ -30,8 +30,9 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 /* Options of other kinds of data. */
 static const char *foreign(const arguments *a)
 {
-    static const char *const names[] = { "target",        "features", "weight", "missing",      "window",
-                                         "sampling-rate", "horizon",  "arrays", "stall-timeout" };
+    static const char *const names[] = {
+        "target", "features", "weight", "missing", "window", "sampling-rate", "horizon", "arrays"
+    };
     bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (cli_option(a, names[i]) && !(programs && i >= 7))
@@ -61,7 +62,14 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
     bool each = out.rank == 3 && in.rank >= 2 && out.dims[1] == in.dims[1];
     o.targets = targets ? !strcmp(targets, "last") : !each;
     o.contiguous = quern_model_stateful(m); /* it reads on where the batch before it ended */
+    int64_t timeout = 0;
+    if (!cli_count(a, "stall-timeout", &timeout)) {
+        *code = 2;
+        return NULL;
+    }
     quern_generator *g = quern_text_generator(words, quern_model_tokenizer(m), &o, err);
+    if (g && !cli_option(a, "generator") && !cli_option(a, "validation-generator"))
+        quern_generator_set_stall_timeout(g, (double)timeout, err);
     if (!g)
         *code = cli_fail(err->code, err);
     return g;

@@ -108,7 +108,8 @@ typedef struct quern_file_opts {
     const char *missing;  /* "0" or "age=30,price=0": what stands for a missing value; NULL: a missing value is an error */
     const char *format;   /* "csv", "tsv", "npy", "idx", "npz", "qrec"; NULL: found by name, then by content                     */
     const char *arrays;   /* npy arrays one behind the other: what comes, as quern_program_opts has it                   */
-    double stall_timeout; /* the same: seconds of silence that are QUERN_STALLED                                         */
+    double stall_timeout; /* seconds of waiting that are QUERN_STALLED: quern_generator_set_stall_timeout; of arrays one
+                           * behind the other: of silence, whoever reads them                                            */
 } quern_file_opts;
 /* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
  * not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs; weights may be one a record and step of
@@ -236,6 +237,13 @@ QUERN_API int quern_generator_set_bad_records(quern_generator *g, int policy, in
  * from the generator until its next run. */
 QUERN_API int64_t quern_generator_bad_records(const quern_generator *g);
 QUERN_API const quern_error *quern_generator_bad_record(const quern_generator *g, int64_t i);
+
+/* How long the trainer waits for a batch before that is QUERN_STALLED, an error that names what is read, where, and how many
+ * batches stand ready; 0 (the start): as long as it takes, with a log line that says the same after thirty seconds. A reader on the
+ * trainer's own thread (no_workers) cannot be watched, and such a run is refused. Where a run ends so, the reader is left to
+ * itself: a callback that does not return keeps its thread and `user` until it does, and the generator is in no other run before
+ * that; freeing it is right at any time. Not during a run. */
+QUERN_API int quern_generator_set_stall_timeout(quern_generator *g, double seconds, quern_error *err);
 
 /* Columns of features that a CSV has, 0 for other sources. */
 QUERN_API int quern_generator_features(const quern_generator *g);

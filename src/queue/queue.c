@@ -1,37 +1,8 @@
 /* The ring: ticket t lies in slot t mod slots, from when a worker takes the ticket until the trainer releases the batch. One lock;
  * the source is never called while it is held. */
-#include "queue.h"
+#include "ring.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <string.h>
-#include <time.h>
-
-typedef struct slot {
-    quern_batch batch;
-    bool made;
-    int status;
-    quern_error error;
-    uint8_t *state; /* where the source is behind the batch, of sources that say so */
-    size_t state_size;
-} slot;
-
-struct quern__queue {
-    quern_generator *g;
-    quern__queue_opts opts;
-    int slots;
-    slot *ring;
-    pthread_t threads[QUERN__MAX_WORKERS];
-    int running, working;              /* threads; those that make a batch now */
-    bool stop, advancing;              /* advancing: a plain source is being read */
-    int64_t next, taken, limit, ended; /* tickets: next to give out, released, at most, first that cannot be made */
-    int64_t base, pass;                /* indexed: tickets before this epoch since the last restart, and the pass it began with */
-    int64_t epoch, first;              /* plain: records so far in the epoch */
-    double waited;
-    int64_t given; /* records of the epoch that the trainer has had */
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-};
 
 static size_t array_bytes(const quern_batch_spec *s, int i)
 {
@@ -105,7 +76,7 @@ static int ask(const quern__queue *q, uint8_t *state, size_t *size, quern_error 
 }
 
 /* The batch of a ticket into its slot. */
-static int make(quern__queue *q, slot *s, int64_t ticket)
+static int make(quern__queue *q, quern__slot *s, int64_t ticket)
 {
     quern_batch *b = &s->batch;
     b->size = q->opts.spec.batch_size;
@@ -114,6 +85,7 @@ static int make(quern__queue *q, slot *s, int64_t ticket)
     memset(b->weighs, 0, sizeof b->weighs);
     b->epoch = q->epoch;
     s->error = (quern_error){ 0 };
+    quern__begin("reading", q->g->where ? q->g->where : "generator", "batch", ticket + 1);
     if (b->bad)
         b->bad->count = 0;
     int status = indexed(q) ? make_indexed(q, b, ticket, &s->error) : make_plain(q, b, &s->error);
@@ -137,7 +109,9 @@ static bool wanted(const quern__queue *q)
 
 static void *reader(void *arg)
 {
-    quern__queue *q = arg;
+    quern__reader *me = arg;
+    quern__queue *q = me->queue;
+    quern__doing_here(&me->doing);
     pthread_mutex_lock(&q->lock);
     while (!q->stop) {
         if (!wanted(q)) {
@@ -145,7 +119,8 @@ static void *reader(void *arg)
             continue;
         }
         int64_t ticket = q->next++;
-        slot *s = &q->ring[ticket % q->slots];
+        quern__slot *s = &q->ring[ticket % q->slots];
+        s->reader = (int)(me - q->readers);
         q->working++;
         q->advancing = true;
         pthread_mutex_unlock(&q->lock);
@@ -197,6 +172,31 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
     return q->ring ? QUERN_OK : quern__fail_memory(err, (size_t)q->slots * sizeof *q->ring);
 }
 
+/* Whether a generator may be in a run like this. */
+static int can_run(const quern_generator *g, const quern__queue_opts *o, quern_error *err)
+{
+    if (__atomic_load_n(&g->runs, __ATOMIC_ACQUIRE) > 0)
+        return quern__fail(err, QUERN_STALLED, g->where ? g->where : "generator", "an earlier run still waits for it");
+    return g->stall_timeout > 0 && !g->watches && !o->workers
+               ? quern__fail(err, QUERN_INVALID, "stall_timeout", "nobody can watch a reader on the trainer's own thread")
+               : QUERN_OK;
+}
+
+static int start_readers(quern__queue *q, int n, quern_error *err)
+{
+    q->readers = quern__zalloc((size_t)n, sizeof *q->readers);
+    if (!q->readers)
+        return quern__fail_memory(err, (size_t)n * sizeof *q->readers);
+    for (; q->running < n; q->running++) {
+        quern__reader *r = &q->readers[q->running];
+        r->queue = q;
+        pthread_mutex_init(&r->doing.lock, NULL);
+        if (pthread_create(&r->thread, NULL, reader, r))
+            return quern__fail(err, QUERN_NOMEM, "queue", "cannot start its threads");
+    }
+    return QUERN_OK;
+}
+
 quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts, quern_error *err)
 {
     quern__queue *q = quern__zalloc(1, sizeof *q);
@@ -208,13 +208,13 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     q->slots = opts->depth + (opts->workers ? opts->workers : 1);
     q->limit = 0; /* until an epoch begins */
     q->ended = INT64_MAX;
-    pthread_mutex_init(&q->lock, NULL);
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC); /* which nobody sets */
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->changed, &clock);
     pthread_condattr_destroy(&clock);
-    int status = QUERN_OK;
+    int status = can_run(g, opts, err);
     for (int i = 0; i < q->opts.spec.n_inputs && !g->strings; i++)
         if (q->opts.spec.dtypes[i] == QUERN_STRING)
             status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "gives numbers, input '%s' wants text",
@@ -228,10 +228,7 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     if (status < 0)
         q->g = NULL;
     g->position.going = status >= 0;
-    int threads = status < 0 ? 0 : g->ops->read ? opts->workers : opts->workers > 0;
-    for (; q->running < threads && status >= 0; q->running += status >= 0)
-        if (pthread_create(&q->threads[q->running], NULL, reader, q))
-            status = quern__fail(err, QUERN_NOMEM, "queue", "cannot start its threads");
+    status = status < 0 ? status : start_readers(q, g->ops->read ? opts->workers : opts->workers > 0, err);
     if (status < 0) {
         quern__queue_close(q);
         return NULL;
@@ -240,7 +237,7 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
 }
 
 /* The source is where ticket `ticket` of the epoch begins; `s`: behind this slot, NULL: where it says. */
-static int locate(quern__queue *q, int64_t ticket, const slot *s, quern_error *err)
+static int locate(quern__queue *q, int64_t ticket, const quern__slot *s, quern_error *err)
 {
     quern__position *p = &q->g->position;
     const quern__queue_opts *o = &q->opts;
@@ -301,45 +298,15 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
     return status;
 }
 
-double quern__queue_patience = 30;
-
-/* A wait has lasted long: who is waited for, and what there is meanwhile. With the lock. */
-static void tell_stall(const quern__queue *q, double seconds)
-{
-    int ready = 0;
-    for (int k = 0; k < q->slots; k++)
-        ready += q->ring[k].made;
-    quern__warn("%s: reading has given nothing for %.3g s: batch %lld of epoch %lld, from record %lld on, is waited for; %d of %d "
-                "batches stand ready behind it, %d of %d workers read",
-                q->g->where ? q->g->where : "generator", seconds, (long long)q->taken + 1, (long long)q->epoch + 1,
-                (long long)q->given + 1, ready, q->opts.depth, q->working, q->running);
-}
-
-/* Until the batch that comes next is there; a wait that lasts is told once. */
-static void wait_for(quern__queue *q, const slot *s)
-{
-    struct timespec until;
-    double patience = quern__queue_patience;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)patience;
-    until.tv_nsec += (long)((patience - (double)(time_t)patience) * 1e9);
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    for (bool told = false; !s->made && q->taken < q->ended;)
-        if (told)
-            pthread_cond_wait(&q->changed, &q->lock);
-        else if (pthread_cond_timedwait(&q->changed, &q->lock, &until) == ETIMEDOUT && !s->made && (told = true))
-            tell_stall(q, patience);
-}
-
 /* The next ticket's batch, which may have no record when all of them are bad. */
 static int take(quern__queue *q, quern_batch **out, quern_error *err)
 {
-    slot *s = &q->ring[q->taken % q->slots];
+    quern__slot *s = &q->ring[q->taken % q->slots];
     if (q->limit >= 0 && q->taken >= q->limit)
         return QUERN_END;
     *out = &s->batch;
     double start = 0;
+    int waited = QUERN_OK;
     if (!q->running) {
         start = quern__now();
         s->status = q->taken < q->ended ? make(q, s, q->next++) : QUERN_END;
@@ -347,10 +314,12 @@ static int take(quern__queue *q, quern_batch **out, quern_error *err)
     } else {
         pthread_mutex_lock(&q->lock);
         start = s->made ? 0 : quern__now();
-        wait_for(q, s);
+        waited = quern__queue_wait(q, s, err);
         pthread_mutex_unlock(&q->lock);
     }
     q->waited += start > 0 ? quern__now() - start : 0;
+    if (waited < 0)
+        return waited;
     int status = s->made || !q->running ? s->status : QUERN_END;
     int told = quern__bad_tell(q->g, s->batch.bad, status < 0 ? &s->error : NULL, err);
     if (told < 0)
@@ -394,37 +363,10 @@ void quern__queue_close(quern__queue *q)
 {
     if (!q)
         return;
-    pthread_mutex_lock(&q->lock);
-    q->stop = true;
-    pthread_cond_broadcast(&q->changed);
-    pthread_mutex_unlock(&q->lock);
-    if (q->g && q->g->ops->cancel)
-        q->g->ops->cancel(q->g);
-    for (int k = 0; k < q->running; k++)
-        pthread_join(q->threads[k], NULL);
-    if (q->g && q->g->ops->close)
-        q->g->ops->close(q->g);
-    if (q->g) {
-        quern__bad_close(q->g);
-        q->g->position.going = false;
-        if (!q->g->finite) /* whoever carries on does so where it is */
-            q->g->position.size = 0;
-    }
-    for (int k = 0; q->ring && k < q->slots; k++) {
-        quern__free(q->ring[k].batch.weights);
-        quern__free(q->ring[k].batch.indices);
-        quern__free(q->ring[k].state);
-        quern__free(q->ring[k].batch.text);
-        quern__free(q->ring[k].batch.bad);
-        for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
-            quern__free_aligned(q->ring[k].batch.arrays[i]);
-        for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
-            quern__free_aligned(q->ring[k].batch.target_weights[i]);
-    }
-    quern__free(q->ring);
-    pthread_mutex_destroy(&q->lock);
-    pthread_cond_destroy(&q->changed);
-    quern__free(q);
+    if (q->stalled)
+        quern__queue_leave(q);
+    else
+        quern__queue_end(q);
 }
 
 static uint64_t hash_bytes(uint64_t h, const void *bytes, size_t n)

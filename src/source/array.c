@@ -13,9 +13,11 @@ quern_generator *quern__generator_new(const quern__source_ops *ops, void *self)
     return g;
 }
 
+void quern__generator_keep(quern_generator *g) { __atomic_add_fetch(&g->runs, 1, __ATOMIC_ACQ_REL); }
+
 void quern_generator_free(quern_generator *g)
 {
-    if (!g)
+    if (!g || __atomic_sub_fetch(&g->runs, 1, __ATOMIC_ACQ_REL) >= 0)
         return;
     g->ops->free(g);
     quern__free(g->position.state);
@@ -156,6 +158,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
     numbered *n = g->self;
     int64_t size = b->size;
     quern__number_records(g, n->order.shuffle, n->order.seed, pass, first, b);
+    quern__begin("waiting for the callback", "generator", b->size > 1 ? "records from number" : "record number", b->indices[0]);
     int status = n->read(n->user, b, err);
     if (status >= 0 && b->size != size)
         return quern__fail(err, QUERN_INVALID, "generator", "a batch of %lld records was asked for, %lld came", (long long)size,

@@ -64,6 +64,7 @@ static int next_record(quern__csv *f, char **p, char **e, bool *quoted, quern_er
         }
         if (b->ended)
             return start < end ? quern__csv_fail(f, -1, QUERN_FORMAT, err, "the file ends inside quotes") : QUERN_END;
+        quern__begin("reading", b->path, "line", f->line);
         int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
         if (got < 0)
             return (int)got;

@@ -41,7 +41,7 @@ static int refuse(const quern_file_opts *o, bool table, bool protocol, quern_err
                             : o->weight   ? "--weight"
                             : o->missing  ? "--missing"
                                           : NULL;
-    const char *of_streams = protocol ? NULL : o->arrays ? "--arrays" : o->stall_timeout > 0 ? "--stall-timeout" : NULL;
+    const char *of_streams = !protocol && o->arrays ? "--arrays" : NULL;
     return of_tables    ? quern__fail(err, QUERN_INVALID, of_tables, "applies to CSV only")
            : of_streams ? quern__fail(err, QUERN_INVALID, of_streams, "applies to a generator and to --format npy only")
                         : QUERN_OK;
@@ -181,5 +181,10 @@ quern_generator *quern_file_generator(const char *words, const quern_file_opts *
     int row = o->format ? row_of_word(o->format, err) : has_roles(words) ? 2 : !strcmp(first, "-") ? -1 : row_of_file(first);
     if (o->format && row < 0)
         return NULL;
-    return open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind, row < 0 ? "" : formats[row].word, o, err);
+    quern_generator *g = open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind, row < 0 ? "" : formats[row].word, o, err);
+    if (g && quern_generator_set_stall_timeout(g, o->stall_timeout, err) < 0) {
+        quern_generator_free(g);
+        return NULL;
+    }
+    return g;
 }

@@ -9,6 +9,7 @@ struct quern_yielder {
     pthread_t thread;
     bool running, closed, ended;
     int status;
+    int64_t n; /* batches that were asked of it */
     quern_error error;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -60,6 +61,7 @@ static int function_open(quern_generator *g, const quern_batch_spec *spec, bool 
     g->spec = spec;
     y->closed = y->ended = false;
     y->wanted = y->given = NULL;
+    y->n = 0;
     y->error = (quern_error){ 0 };
     if (pthread_create(&y->thread, NULL, body, y))
         return quern__fail(err, QUERN_NOMEM, "generator", "cannot start its thread");
@@ -70,6 +72,7 @@ static int function_open(quern_generator *g, const quern_batch_spec *spec, bool 
 static int function_next(quern_generator *g, quern_batch *batch, quern_error *err)
 {
     quern_yielder *y = g->self;
+    quern__begin("waiting for the function", "generator", "batch", ++y->n);
     pthread_mutex_lock(&y->lock);
     y->wanted = batch;
     pthread_cond_broadcast(&y->changed);

@@ -73,6 +73,7 @@ quern_generator *quern__input_open(const char *path, const quern_file_opts *o, q
     p->in = (quern__protocol){ .where = p->path, .arrays = p->arrays, .timeout = o->stall_timeout, .said = -1 };
     p->in.fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     p->start = p->in.fd >= 0 ? lseek(p->in.fd, 0, SEEK_CUR) : -1;
+    g->watches = true;
     g->bad.can = 1u << QUERN_BAD_SKIP;
     g->where = p->path;
     g->restarts = p->start >= 0;

@@ -193,6 +193,8 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
     p->in = (quern__protocol){
         .where = p->command, .arrays = p->arrays, .fd = -1, .said = -1, .hear = hear, .timeout = o->stall_timeout
     };
+    g->stall_timeout = o->stall_timeout;
+    g->watches = true;
     g->bad.can = 1u << QUERN_BAD_SKIP;
     g->where = p->command;
     g->restarts = true;

@@ -60,6 +60,7 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
 {
     uint8_t head[QUERN__NPY_HEADER_LIMIT + 16];
     size_t total = 0, have = QUERN__NPY_PROLOGUE;
+    quern__begin("waiting for", p->where, "batch", p->batch + 1);
     ssize_t got = read_some(p, head, have, err);
     if (got < 0)
         return (int)got;

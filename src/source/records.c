@@ -267,10 +267,12 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
 {
     records *r = g->self;
     int64_t good = 0;
+    quern__begin("reading", g->where, "record", 0);
     quern__number_records(g, r->shuffle, r->seed, pass, first, b);
     for (int64_t i = 0; i < b->size; i++) {
         quern_error own = { 0 };
         b->indices[good] = b->indices[i];
+        quern__begin_next(b->indices[i] + 1);
         int status = read_record(r, b, b->indices[good], good, &own);
         bool bad = status < 0, replace = bad && b->bad && b->bad->policy == QUERN_BAD_SUBSTITUTE;
         if (bad && (status = quern__bad_record(b->bad, status, &own, err)) < 0)

@@ -236,7 +236,10 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
                         .where = "time series" };
     unsigned can = rows->bad.can & 1u << QUERN_BAD_SUBSTITUTE; /* without a row, windows would hold what does not follow */
     quern_generator *g = quern__stream_generator(&s, err);
-    if (g)
+    if (g) {
         g->bad.can = can;
+        g->stall_timeout = rows->stall_timeout;
+        g->watches = rows->watches;
+    }
     return g;
 }

@@ -3,6 +3,7 @@
 #define QUERN__SOURCE_H
 
 #include "tensor/tensor.h"
+#include <pthread.h>
 #include <quern/source.h>
 
 /* What records are, as far as a source knows by itself: arrays of inputs, then of targets, in the types that they have there. */
@@ -60,6 +61,22 @@ int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last
 /* At the end of a run: how many were not told one by one. */
 void quern__bad_close(const quern_generator *g);
 
+/* What a thread that makes batches does just now, for those who wait for it (doing.c). */
+typedef struct quern__doing {
+    pthread_mutex_t lock;
+    const char *stage, *unit; /* "reading", "line" */
+    int64_t n;
+    char where[160];
+} quern__doing;
+/* The calling thread tells it there from now on; NULL: nowhere. */
+void quern__doing_here(quern__doing *d);
+/* Says what it begins to do, which may take long: reading `where`, its line 41. `stage` and `unit` live for ever. */
+void quern__begin(const char *stage, const char *where, const char *unit, int64_t n);
+/* The same of the next one, with all else as it was. */
+void quern__begin_next(int64_t n);
+/* "train.csv, line 41" and the stage. */
+const char *quern__doing_text(quern__doing *d, char *where, size_t room);
+
 /* Where a generator is: behind the batch that the trainer was given last. The queue keeps it up to date. */
 typedef struct quern__position {
     bool known, going; /* a run has begun; is on */
@@ -85,6 +102,9 @@ struct quern_generator {
     bool strings;      /* can fill arrays of type string   */
     quern__position position;
     quern__bad_records bad;
+    double stall_timeout; /* seconds that the trainer waits for a batch; 0: as long as it takes */
+    bool watches;         /* it sees to that itself */
+    int runs;             /* that have been left to themselves: quern__generator_keep */
 };
 
 /* What quern__source_ops.bytes says of a source; of one that is not known yet (NULL): what the readers of files take. */
@@ -106,6 +126,8 @@ int64_t quern__string_room(const quern_batch_spec *spec);
 int quern__weights_kind(const quern_batch_spec *spec, int target, int64_t per);
 /* The numbers of the records at places first, first + 1, … of a pass, into batch->indices. */
 void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b);
+/* Whoever still uses a generator that may be freed keeps it, and frees it as its owner does: the last one does it. */
+void quern__generator_keep(quern_generator *g);
 quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
 /* A stream of records that stream.c makes into batches: plain reading in order, from the start after rewind. */

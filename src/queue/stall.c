@@ -1,0 +1,120 @@
+/* Waiting for a batch, and what is done when it takes too long: what is waited for is told, and, where it is an error, the run ends
+ * without the reader, whom nobody can make to return. */
+#include "ring.h"
+
+#include <errno.h>
+#include <math.h>
+#include <time.h>
+
+double quern__queue_patience = 30;
+
+static struct timespec after(double seconds)
+{
+    struct timespec t;
+    double whole = floor(seconds);
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += (time_t)whole;
+    t.tv_nsec += (long)((seconds - whole) * 1e9);
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}
+
+/* What is waited for, and how many batches there are. */
+static void say(const quern__queue *q, const quern__slot *s, double seconds, quern_error *out)
+{
+    char where[256];
+    int ready = 0;
+    bool begun = q->taken < q->next;
+    for (int k = 0; k < q->slots; k++)
+        ready += q->ring[k].made && q->ring[k].status == QUERN_OK;
+    const char *stage = quern__doing_text(&q->readers[begun ? s->reader : 0].doing, where, sizeof where);
+    quern__fail(out, QUERN_STALLED, where,
+                "%s takes longer than %s%g s; batch %lld of epoch %lld, from record %lld on, is waited for; %d of %d batches stand "
+                "ready, %d in the making",
+                stage, q->g->stall_timeout > 0 && !q->g->watches ? "the stall timeout of " : "", seconds, (long long)q->taken + 1,
+                (long long)q->epoch + 1, (long long)q->given + 1, ready, q->opts.depth, q->working);
+}
+
+int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err)
+{
+    bool fatal = q->g->stall_timeout > 0 && !q->g->watches, told = false;
+    double patience = fatal ? q->g->stall_timeout : quern__queue_patience;
+    struct timespec until = after(patience);
+    while (!s->made && q->taken < q->ended) {
+        quern_error what = { 0 };
+        if (told)
+            pthread_cond_wait(&q->changed, &q->lock);
+        if (told || pthread_cond_timedwait(&q->changed, &q->lock, &until) != ETIMEDOUT || s->made || q->taken >= q->ended)
+            continue;
+        told = true;
+        say(q, s, patience, &what);
+        if (fatal) {
+            q->stalled = true;
+            if (err && !err->code)
+                *err = what;
+            return QUERN_STALLED;
+        }
+        pthread_mutex_unlock(&q->lock); /* the log is the caller's */
+        quern__warn("%s: %s", what.where, what.text);
+        pthread_mutex_lock(&q->lock);
+    }
+    return QUERN_OK;
+}
+
+void quern__queue_end(quern__queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    q->stop = true;
+    pthread_cond_broadcast(&q->changed);
+    pthread_mutex_unlock(&q->lock);
+    if (q->g && q->g->ops->cancel)
+        q->g->ops->cancel(q->g);
+    for (int k = 0; k < q->running; k++)
+        pthread_join(q->readers[k].thread, NULL);
+    for (int k = 0; k < q->running; k++)
+        pthread_mutex_destroy(&q->readers[k].doing.lock);
+    quern__free(q->readers);
+    if (q->g && q->g->ops->close)
+        q->g->ops->close(q->g);
+    if (q->g) {
+        quern__bad_close(q->g);
+        q->g->position.going = false;
+        if (!q->g->finite) /* whoever carries on does so where it is */
+            q->g->position.size = 0;
+    }
+    for (int k = 0; q->ring && k < q->slots; k++) {
+        quern__free(q->ring[k].batch.weights);
+        quern__free(q->ring[k].batch.indices);
+        quern__free(q->ring[k].state);
+        quern__free(q->ring[k].batch.text);
+        quern__free(q->ring[k].batch.bad);
+        for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
+            quern__free_aligned(q->ring[k].batch.arrays[i]);
+        for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
+            quern__free_aligned(q->ring[k].batch.target_weights[i]);
+    }
+    quern__free(q->ring);
+    pthread_mutex_destroy(&q->lock);
+    pthread_cond_destroy(&q->changed);
+    quern__free(q);
+}
+
+static void *end(void *queue)
+{
+    quern__queue *q = queue;
+    quern_generator *g = q->g;
+    quern__queue_end(q);
+    quern_generator_free(g);
+    return NULL;
+}
+
+void quern__queue_leave(quern__queue *q)
+{
+    pthread_t thread;
+    quern__generator_keep(q->g);
+    if (pthread_create(&thread, NULL, end, q))
+        end(q);
+    else
+        pthread_detach(thread);
+}

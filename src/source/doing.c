@@ -1,0 +1,52 @@
+/* What a thread that makes batches is at. It is told before whatever may wait for others, and read by the trainer when that takes
+ * too long. */
+#include "source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local quern__doing *here;
+
+void quern__doing_here(quern__doing *d) { here = d; }
+
+void quern__begin(const char *stage, const char *where, const char *unit, int64_t n)
+{
+    quern__doing *d = here;
+    if (!d)
+        return;
+    size_t length = strnlen(where, sizeof d->where - 1);
+    pthread_mutex_lock(&d->lock);
+    d->stage = stage;
+    d->unit = unit;
+    d->n = n;
+    memcpy(d->where, where, length);
+    d->where[length] = 0;
+    pthread_mutex_unlock(&d->lock);
+}
+
+void quern__begin_next(int64_t n)
+{
+    quern__doing *d = here;
+    if (!d)
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->n = n;
+    pthread_mutex_unlock(&d->lock);
+}
+
+const char *quern__doing_text(quern__doing *d, char *where, size_t room)
+{
+    pthread_mutex_lock(&d->lock);
+    const char *stage = d->stage ? d->stage : "reading";
+    snprintf(where, room, "%s, %s %lld", d->where, d->unit ? d->unit : "batch", (long long)d->n);
+    pthread_mutex_unlock(&d->lock);
+    return stage;
+}
+
+int quern_generator_set_stall_timeout(quern_generator *g, double seconds, quern_error *err)
+{
+    if (!(seconds >= 0 && seconds <= 1e9))
+        return quern__fail(err, QUERN_INVALID, "stall_timeout", "%g seconds", seconds);
+    g->stall_timeout = seconds;
+    return QUERN_OK;
+}
