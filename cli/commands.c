@@ -98,7 +98,7 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train, 
 }
 
 /* Windows over the rows of data, if they are asked for. Takes `rows`. */
-static quern_generator *windows(const arguments *a, quern_generator *rows, quern_error *err, int *code)
+static quern_generator *windows(const arguments *a, quern_generator *rows, bool prepared, quern_error *err, int *code)
 {
     int64_t horizon = 1;
     quern_series_opts o = { .sampling_rate = 1 };
@@ -107,6 +107,8 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, quern
         return rows;
     if (!cli_option(a, "window"))
         *code = cli_wrong(stray, "needs --window");
+    else if (prepared)
+        *code = cli_wrong("--window", "prepared records do not follow each other in time");
     else if (!cli_count(a, "window", &o.sequence_length) || !cli_count(a, "stride", &o.sequence_stride) ||
              !cli_count(a, "sampling-rate", &o.sampling_rate) || !cli_count(a, "horizon", &horizon))
         *code = 2;
@@ -158,7 +160,7 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     if (command)
-        return windows(a, program(a, option, command, code), err, code);
+        return windows(a, program(a, option, command, code), false, err, code);
     if (!n) {
         *code = cli_wrong("DATA", "is missing (--help)");
         return NULL;
@@ -188,7 +190,8 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     quern_generator *g = quern_file_generator(joined, &o, err);
     if (!g)
         *code = cli_fail(err->code, err);
-    return windows(a, g, err, code);
+    size_t length = strlen(joined);
+    return windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
 }
 
 quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,

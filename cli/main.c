@@ -81,7 +81,8 @@ static const struct {
     { "profile", NULL, F, "at the end, where the time of a step went" },
     { "watch", NULL, F, "name the layer whose output is not finite first (slow)" },
     { "memory", "SIZE", F | L | Q,
-      "all that the process may take: 64M; auto: what cgroup and limits leave. Exit 3 when nothing fits" },
+      "all that the process may take: 64M; auto: what cgroup and limits leave. Exit 3 when nothing fits. Of prepare: piles and "
+      "buffers" },
     { "split-batch", "HOW", F | L,
       "may a batch go in parts when memory asks for it: auto (where only rounding changes), never, any" },
     { "plot", "FILE", L, "a picture of what lives within a step: plan.svg" },

@@ -245,6 +245,17 @@ static int wait_for(quern__checkpoint_writer *w, quern_error *err)
     return error.code;
 }
 
+int quern__checkpoint_failed(quern__checkpointing *c, quern_error *err)
+{
+    quern__checkpoint_writer *w = c->writer;
+    if (!w)
+        return QUERN_OK;
+    pthread_mutex_lock(&w->lock);
+    bool failed = !w->given && w->error.code;
+    pthread_mutex_unlock(&w->lock);
+    return failed ? wait_for(w, err) : QUERN_OK;
+}
+
 int quern__checkpoint_close(quern__checkpointing *c, quern_error *err)
 {
     quern__checkpoint_writer *w = c->writer;

@@ -34,6 +34,8 @@ int quern__checkpoint_close(quern__checkpointing *c, quern_error *err);
 /* Takes a copy of all that goes into opts.checkpoint, which is written while training goes on. What became of the one before it is
  * told here. */
 int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quern_error *err);
+/* What became of the last one, where it failed; never waits. After each step, so that a run does not go on for long without one. */
+int quern__checkpoint_failed(quern__checkpointing *c, quern_error *err);
 /* The newest good one: the model's weights, the history and the generator's place are as it says. QUERN_END: there is none. Another
  * model, other data or other options are refused. */
 int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err);

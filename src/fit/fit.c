@@ -119,6 +119,7 @@ static int after_batch(quern__pass *p, quern_error *err)
     bool due = (o->checkpoint_steps && f->batches % o->checkpoint_steps == 0) ||
                (o->checkpoint_seconds > 0 && quern__now() - f->written >= o->checkpoint_seconds);
     int status = due || f->interrupted ? write_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
+    status = status < 0 ? status : quern__checkpoint_failed(&f->check, err);
     return status < 0 ? status : f->interrupted ? QUERN_END : QUERN_OK;
 }
 
