@@ -1,5 +1,5 @@
-/* The zip of a `.keras` file. Sizes are checked before memory is asked for; writing goes to a file beside, which is synced and
- * renamed. */
+/* Reading the zip of a `.keras` file, and files whole. Sizes are checked before memory is asked for; a file is written beside,
+ * synced and renamed. */
 #include "files.h"
 
 #include <errno.h>
@@ -172,41 +172,4 @@ int quern__file_write(const char *path, const char *bytes, size_t n, quern_error
         return quern__file_replace(beside, path, err);
     unlink(beside);
     return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
-}
-
-static bool add_all(zip_t *z, const quern__member *members, int n)
-{
-    for (int i = 0; i < n; i++) {
-        zip_source_t *s =
-            members[i].file ? zip_source_file(z, members[i].file, 0, -1) : zip_source_buffer(z, members[i].bytes, members[i].n, 0);
-        zip_int64_t at = s ? zip_file_add(z, members[i].name, s, ZIP_FL_ENC_UTF_8) : -1;
-        if (at < 0 || zip_set_file_compression(z, (zip_uint64_t)at, ZIP_CM_STORE, 0)) {
-            if (at < 0 && s)
-                zip_source_free(s);
-            return false;
-        }
-    }
-    return true;
-}
-
-int quern__archive_write(const char *path, const quern__member *members, int n, quern_error *err)
-{
-    char beside[4096];
-    int code = 0;
-    if (quern__file_beside(path, "", beside, err) < 0)
-        return QUERN_INVALID;
-    zip_t *z = zip_open(beside, ZIP_CREATE | ZIP_TRUNCATE, &code);
-    if (!z)
-        return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
-    bool ok = add_all(z, members, n);
-    char why[256] = "cannot be written";
-    if (ok && zip_close(z)) {
-        snprintf(why, sizeof why, "cannot be written: %s", zip_strerror(z));
-        ok = false;
-    }
-    if (ok)
-        return quern__file_replace(beside, path, err);
-    zip_discard(z);
-    unlink(beside);
-    return quern__fail(err, QUERN_IO, path, "%s", why);
 }
