@@ -20,6 +20,11 @@ typedef struct quern__member {
     bool borrowed; /* name and bytes are another's */
     char *file;    /* of what is written: its bytes are in this file instead, which goes with the member; NULL: they are not */
 } quern__member;
+/* A file in memory that is made again and again: `n` of `room` bytes. Begins as zeros; `bytes` is freed with quern__free. */
+typedef struct quern__image {
+    char *bytes;
+    size_t n, room;
+} quern__image;
 /* Reads the named members; a missing one that is not optional, or one larger than `limit`, is an error. The caller frees `bytes`
  * with quern__free. */
 int quern__archive_read(const char *path, quern__member *members, int n, size_t limit, quern_error *err);
@@ -38,8 +43,8 @@ typedef struct quern__members {
     quern__member *list;
     int n;
 } quern__members;
-/* With `beside` the weights lie in that file, so that writing takes no memory for them; NULL: in memory. */
-int quern__model_members(const quern_model *m, const char *beside, quern__members *out, quern_error *err);
+/* With `beside` the weights lie in that file, so that writing takes no memory for them; else in `image`, which outlives them. */
+int quern__model_members(const quern_model *m, const char *beside, quern__image *image, quern__members *out, quern_error *err);
 int quern__members_add(quern__members *m, const char *name, char *bytes, size_t n, quern_error *err);
 void quern__members_free(quern__members *m);
 /* Members that belong to a run: a model that is opened and saved again leaves them out. */
@@ -55,13 +60,12 @@ void quern__assets_free(quern__member *list, int n);
 
 /* ---- h5_write.c: an HDF5 file made in memory, or at a path ---- */
 typedef struct quern__h5_file quern__h5_file;
-quern__h5_file *quern__h5_create(const char *path, quern_error *err);
-/* Ends a file at a path: an error where not all of it could be written. */
+/* With an image it is made there, over what was there before; its room grows as it must. */
+quern__h5_file *quern__h5_create(const char *path, quern__image *image, quern_error *err);
+/* Ends a file: an error where not all of it could be written. */
 int quern__h5_finish(quern__h5_file *f, quern_error *err);
 /* Gives up a file, or one in memory; NULL: nothing. A file at a path that was not finished is removed. */
 void quern__h5_close(quern__h5_file *f);
-/* What it holds now. `bytes` is freed with quern__free. */
-int quern__h5_image(quern__h5_file *f, char **bytes, size_t *n, quern_error *err);
 /* A group, with an attribute (name NULL: none); a variable as a dataset; groups on the way are made. */
 int quern__h5_write_group(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err);
 int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variable *v, quern_error *err);
@@ -72,8 +76,8 @@ int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
 /* A dataset into a variable of its shape. */
 struct quern__h5;
 int quern__h5_read_variable(struct quern__h5 *h, uint64_t object, const char *where, quern__variable *v, quern_error *err);
-/* model.weights.h5 as an image in memory, and back into the model. */
-int quern__weights_write(const quern_model *m, const char *beside, char **bytes, size_t *n, quern_error *err);
+/* model.weights.h5 as a file, or as an image in memory, and back into the model. */
+int quern__weights_write(const quern_model *m, const char *beside, quern__image *image, quern_error *err);
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err);
 
 /* ---- legacy.c, legacy_config.c: whole-model `.h5` ---- */

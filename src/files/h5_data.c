@@ -328,13 +328,23 @@ static int read_chunks(quern__h5 *h, const quern__h5_set *set, quern_tensor *out
     return status;
 }
 
+/* Whether the file has the numbers as memory has them. */
+static bool as_in_memory(const quern__h5_type *t, quern_dtype dtype)
+{
+    int class = dtype == QUERN_FLOAT32 ? 1 : dtype == QUERN_INT32 || dtype == QUERN_INT64 ? 0 : -1;
+    return t->class == class && !t->big && (class || t->is_signed) && t->size == quern_dtype_size(dtype);
+}
+
 int quern__h5_read(quern__h5 *h, const quern__h5_set *set, quern_tensor *out, quern_error *err)
 {
     if (set->layout == 2)
         return read_chunks(h, set, out, err);
     if (!set->bytes.data)
         memset(out->data, 0, (size_t)set->count * quern_dtype_size(out->dtype));
-    for (int64_t k = 0; set->bytes.data && k < set->count; k++)
-        put(out, k, &set->type, set->bytes.data + (size_t)k * set->type.size);
+    else if (as_in_memory(&set->type, out->dtype))
+        memcpy(out->data, set->bytes.data, (size_t)set->count * set->type.size);
+    else
+        for (int64_t k = 0; k < set->count; k++)
+            put(out, k, &set->type, set->bytes.data + (size_t)k * set->type.size);
     return QUERN_OK;
 }

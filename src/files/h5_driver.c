@@ -1,9 +1,8 @@
-/* How libhdf5 writes to the disk here: a driver that notes the first error of writing and goes on as if all were well. A library
- * that cannot write what it holds keeps the file open for ever, and falls over it when the program ends; so a full disk is told
- * when the file is finished, and the file is thrown away. */
+/* How libhdf5 writes here, to the disk or into memory: a driver that notes the first error of writing and goes on as if all were
+ * well. A library that cannot write what it holds keeps the file open for ever, and falls over it when the program ends; so a full
+ * disk is told when the file is finished, and the file is thrown away. The library's own files in memory give a copy of themselves
+ * and nothing else; these are where they are wanted, in memory that serves the next one too. */
 #include "h5_driver.h"
-
-#include "base/base.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,10 +12,12 @@
 typedef struct disk {
     H5FD_t base; /* the library's */
     int fd, *why;
+    quern__image *image; /* not NULL: in memory, and no fd */
     haddr_t allocated, written;
 } disk;
 
 typedef struct told {
+    quern__image *image;
     int *why;
 } told;
 
@@ -34,8 +35,9 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr
     if (!d)
         return NULL;
     d->why = t->why;
-    d->fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (d->fd >= 0)
+    d->image = t->image;
+    d->fd = d->image ? -1 : open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (d->image || d->fd >= 0)
         return &d->base;
     note(d);
     quern__free(d);
@@ -45,7 +47,7 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr
 static herr_t driver_close(H5FD_t *file)
 {
     disk *d = (disk *)file;
-    if (close(d->fd))
+    if (!d->image && close(d->fd))
         note(d);
     quern__free(d);
     return 0;
@@ -77,13 +79,58 @@ static haddr_t driver_get_eof(const H5FD_t *file, H5FD_mem_t type)
     return ((const disk *)file)->written;
 }
 
+/* ---- in memory ---- */
+
+/* Room for so many bytes: a little more, so that not every small piece asks for its own. */
+static bool make_room(disk *d, size_t n)
+{
+    enum { step = 64 << 10 };
+    quern__image *image = d->image;
+    if (n <= image->room)
+        return true;
+    size_t room = n + (step - n % step);
+    char *grown = room > n ? quern__realloc(image->bytes, room) : NULL;
+    if (!grown) {
+        errno = ENOMEM;
+        note(d);
+        return false;
+    }
+    image->bytes = grown;
+    image->room = room;
+    return true;
+}
+
+/* Bytes at a place; zeros between the end and there. */
+static void keep(disk *d, size_t to, const void *from, size_t size)
+{
+    quern__image *image = d->image;
+    if (*d->why || !make_room(d, to + size))
+        return;
+    if (to > image->n)
+        memset(image->bytes + image->n, 0, to - image->n);
+    if (size)
+        memcpy(image->bytes + to, from, size);
+    image->n = to + size > image->n ? to + size : image->n;
+}
+
+static void recall(const disk *d, size_t from, void *to, size_t size)
+{
+    size_t there = from < d->image->n ? d->image->n - from : 0;
+    if (there)
+        memcpy(to, d->image->bytes + from, size < there ? size : there);
+}
+
+/* ---- what the library calls ---- */
+
 /* What could not be written reads as zeros, as a hole does. */
 static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t how, haddr_t from, size_t size, void *to)
 {
     disk *d = (disk *)file;
     (void)type, (void)how;
     memset(to, 0, size);
-    for (size_t at = 0; at < size;) {
+    if (d->image)
+        recall(d, from, to, size);
+    for (size_t at = 0; at < size && !d->image;) {
         ssize_t got = pread(d->fd, (char *)to + at, size - at, (off_t)(from + at));
         if (got < 0 && errno == EINTR)
             continue;
@@ -100,7 +147,9 @@ static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t how, haddr_t to,
 {
     disk *d = (disk *)file;
     (void)type, (void)how;
-    for (size_t at = 0; at < size && !*d->why;) {
+    if (d->image)
+        keep(d, to, from, size);
+    for (size_t at = 0; at < size && !d->image && !*d->why;) {
         errno = 0;
         ssize_t put = pwrite(d->fd, (const char *)from + at, size - at, (off_t)(to + at));
         if (put < 0 && errno == EINTR)
@@ -118,7 +167,10 @@ static herr_t driver_truncate(H5FD_t *file, hid_t how, hbool_t closing)
 {
     disk *d = (disk *)file;
     (void)how, (void)closing;
-    if (!*d->why && ftruncate(d->fd, (off_t)d->allocated))
+    if (d->image) {
+        keep(d, d->allocated, NULL, 0);
+        d->image->n = *d->why ? d->image->n : d->allocated;
+    } else if (!*d->why && ftruncate(d->fd, (off_t)d->allocated))
         note(d);
     d->written = d->allocated;
     return 0;
@@ -144,10 +196,10 @@ static const H5FD_class_t driver = {
     .fl_map = H5FD_FLMAP_DICHOTOMY
 };
 
-bool quern__h5_driver_set(hid_t access, int *why)
+bool quern__h5_driver_set(hid_t access, quern__image *image, int *why)
 {
     hid_t id = H5FDregister(&driver);
-    bool ok = id >= 0 && H5Pset_driver(access, id, &(told){ why }) >= 0;
+    bool ok = id >= 0 && H5Pset_driver(access, id, &(told){ image, why }) >= 0;
     if (id >= 0)
         H5FDunregister(id); /* the list and the file hold it */
     return ok;

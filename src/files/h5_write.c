@@ -15,23 +15,22 @@ struct quern__h5_file {
     int why;           /* errno of the first write that failed */
 };
 
-quern__h5_file *quern__h5_create(const char *path, quern_error *err)
+quern__h5_file *quern__h5_create(const char *path, quern__image *image, quern_error *err)
 {
+    static const char *const in_memory = "weights";
     quern__h5_file *f = quern__zalloc(1, sizeof *f);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    bool ready = f && (path ? (f->path = quern__strdup(path)) && quern__h5_driver_set(access, &f->why)
-                            : H5Pset_fapl_core(access, 1 << 16, 0) >= 0);
-    hid_t file = ready ? H5Fcreate(path ? path : "weights", H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
+    bool ready = f && (image || (f->path = quern__strdup(path))) && quern__h5_driver_set(access, image, &f->why);
+    if (image)
+        image->n = 0;
+    hid_t file = ready ? H5Fcreate(image ? in_memory : path, H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
     H5Pclose(access);
     if (file < 0) {
         int why = f && f->why ? f->why : ENOMEM;
         quern__free(f ? f->path : NULL);
         quern__free(f);
-        if (path)
-            quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
-        else
-            quern__fail(err, QUERN_NOMEM, "weights", "HDF5 cannot make a file in memory");
+        quern__fail(err, image ? QUERN_NOMEM : QUERN_IO, image ? in_memory : path, "cannot be written: %s", strerror(why));
         return NULL;
     }
     f->file = file;
@@ -40,44 +39,41 @@ quern__h5_file *quern__h5_create(const char *path, quern_error *err)
     return f;
 }
 
+/* Whether all of it could be written. */
+static bool shut(quern__h5_file *f)
+{
+    H5Pclose(f->links);
+    return H5Fclose(f->file) >= 0 && !f->why;
+}
+
+static void forget(quern__h5_file *f, bool keep)
+{
+    if (f->path && !keep)
+        unlink(f->path);
+    quern__free(f->path);
+    quern__free(f);
+}
+
 void quern__h5_close(quern__h5_file *f)
 {
     if (!f)
         return;
-    H5Pclose(f->links);
-    H5Fclose(f->file);
-    if (f->path)
-        unlink(f->path);
-    quern__free(f->path);
-    quern__free(f);
+    shut(f);
+    forget(f, false);
 }
 
 int quern__h5_finish(quern__h5_file *f, quern_error *err)
 {
-    H5Pclose(f->links);
-    bool ok = H5Fclose(f->file) >= 0 && !f->why;
-    if (!ok) {
-        unlink(f->path);
-        quern__fail(err, QUERN_IO, f->path, "cannot be written: %s", strerror(f->why ? f->why : EIO));
-    }
-    quern__free(f->path);
-    quern__free(f);
-    return ok ? QUERN_OK : QUERN_IO;
+    bool ok = shut(f);
+    if (!ok)
+        quern__fail(err, f->path ? QUERN_IO : QUERN_NOMEM, f->path ? f->path : "weights", "cannot be written: %s",
+                    strerror(f->why ? f->why : EIO));
+    int status = ok ? QUERN_OK : f->path ? QUERN_IO : QUERN_NOMEM;
+    forget(f, ok);
+    return status;
 }
 
 static int not_written(const char *path, quern_error *err) { return quern__fail(err, QUERN_IO, path, "cannot be written"); }
-
-int quern__h5_image(quern__h5_file *f, char **bytes, size_t *n, quern_error *err)
-{
-    ssize_t size = H5Fflush(f->file, H5F_SCOPE_GLOBAL) >= 0 ? H5Fget_file_image(f->file, NULL, 0) : -1;
-    *bytes = size > 0 ? quern__alloc((size_t)size) : NULL;
-    *n = (size_t)(size > 0 ? size : 0);
-    if (*bytes && H5Fget_file_image(f->file, *bytes, *n) == size)
-        return QUERN_OK;
-    quern__free(*bytes);
-    *bytes = NULL;
-    return quern__fail(err, QUERN_NOMEM, "weights", "HDF5 gives no image");
-}
 
 /* An object at a path; the file itself for "". */
 static hid_t open_object(quern__h5_file *f, const char *path)

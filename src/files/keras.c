@@ -157,16 +157,15 @@ static int add_tokenizer(quern__members *all, const quern_model *m, quern_error 
 }
 
 /* Members of ours, those of the caller, vocabularies, then those that were there and are neither. */
-int quern__model_members(const quern_model *m, const char *beside, quern__members *out, quern_error *err)
+int quern__model_members(const quern_model *m, const char *beside, quern__image *image, quern__members *out, quern_error *err)
 {
     quern__members assets = { 0 };
-    char *weights = NULL;
-    size_t n = 0;
     int status = add_config(out, m, err);
-    status = status < 0 ? status : quern__weights_write(m, beside, &weights, &n, err);
+    status = status < 0 ? status : quern__weights_write(m, beside, image, err);
     if (status >= 0 && beside)
-        weights = quern__strdup("");
-    status = status < 0 ? status : add_member(out, "model.weights.h5", weights, n, false, err);
+        status = add_member(out, "model.weights.h5", quern__strdup(""), 0, false, err);
+    else if (status >= 0)
+        status = add_member(out, "model.weights.h5", image->bytes, image->n, true, err);
     if (status >= 0 && beside && !(out->list[out->n - 1].file = quern__strdup(beside)))
         status = quern__fail_memory(err, strlen(beside));
     status = status < 0 || !m->tokenizer ? status : add_tokenizer(out, m, err);
@@ -217,7 +216,7 @@ int quern_model_save(const quern_model *m, const char *path, quern_error *err)
     if (quern__is_legacy_name(path))
         return save_legacy(m, path, err);
     int status = quern__file_beside(path, ".h5", beside, err);
-    status = status < 0 ? status : quern__model_members(m, beside, &all, err);
+    status = status < 0 ? status : quern__model_members(m, beside, NULL, &all, err);
     status = status < 0 ? status : quern__archive_write(path, all.list, all.n, err);
     quern__members_free(&all);
     return status;

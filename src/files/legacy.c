@@ -429,7 +429,7 @@ static json_t *training_config(json_t *compile)
 
 int quern__legacy_write(const quern_model *m, const char *path, quern_error *err)
 {
-    quern__h5_file *f = quern__h5_create(path, err);
+    quern__h5_file *f = quern__h5_create(path, NULL, err);
     json_t *root = quern__config_write(m), *compile = json_incref(json_object_get(root, "compile_config"));
     json_object_del(root, "compile_config");
     int status = f && root ? QUERN_OK : f ? quern__fail_memory(err, 1) : QUERN_IO;

@@ -77,18 +77,17 @@ static int write_inner(const quern__optimizer *o, visitor *v, quern_error *err)
     return status;
 }
 
-int quern__weights_write(const quern_model *m, const char *beside, char **bytes, size_t *n, quern_error *err)
+int quern__weights_write(const quern_model *m, const char *beside, quern__image *image, quern_error *err)
 {
-    visitor v = { .fn = write_one, .to = quern__h5_create(beside, err) };
+    visitor v = { .fn = write_one, .to = quern__h5_create(beside, image, err) };
     int status = v.to ? quern__model_walk(m, visit_layer, &v, err) : QUERN_NOMEM;
     if (status >= 0 && m->optimizer)
         status = visit_optimizer(m->optimizer, "optimizer", &v, err);
     if (status >= 0 && m->optimizer)
         status = write_inner(m->optimizer, &v, err);
     status = status < 0 ? status : quern__h5_write_group(v.to, "vars", "name", m->name, err);
-    if (status >= 0 && beside)
+    if (status >= 0)
         return quern__h5_finish(v.to, err);
-    status = status < 0 ? status : quern__h5_image(v.to, bytes, n, err);
     quern__h5_close(v.to);
     return status;
 }

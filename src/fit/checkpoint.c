@@ -188,6 +188,7 @@ struct quern__checkpoint_writer {
     const char *path;
     bool single;
     quern__members members;
+    quern__image image; /* of the weights, for every checkpoint the same memory */
     bool given, stop;
     quern_error error; /* of the last one */
 };
@@ -269,6 +270,7 @@ int quern__checkpoint_close(quern__checkpointing *c, quern_error *err)
     pthread_join(w->thread, NULL);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->changed);
+    quern__free(w->image.bytes);
     quern__free(w);
     c->writer = NULL;
     return status;
@@ -294,7 +296,7 @@ int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quer
     quern__members all = { 0 };
     int status = wait_for(w, err); /* at most one is on its way */
     status = status < 0 ? status : quern__callbacks_sync(c->callbacks, c->n_callbacks, err);
-    status = status < 0 ? status : quern__model_members(c->m, NULL, &all, err);
+    status = status < 0 ? status : quern__model_members(c->m, NULL, &w->image, &all, err);
     status = status < 0 ? status : add_run(c, p, &all, err);
     if (status < 0) {
         quern__members_free(&all);

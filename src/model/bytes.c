@@ -13,9 +13,8 @@ static size_t variable_bytes(const quern__variable *v)
 
 quern__model_size quern__model_bytes(const quern_model *m)
 {
-    /* Each dataset has pages of its own, and libraries their heaps; a quarter of all code is touched by nothing else. In memory
-     * HDF5 gives a copy of the file. */
-    enum { of_libraries = 5 << 18, of_variable = 16 << 10 };
+    /* Each dataset has pages of its own, and libraries their heaps; a quarter of all code is touched by nothing else. */
+    enum { of_libraries = 6 << 18, of_variable = 16 << 10 };
     quern__model_size s = { 0 };
     const quern__variable *v;
     size_t written = 0, bytes, n = 0;
@@ -30,7 +29,7 @@ quern__model_size quern__model_bytes(const quern_model *m)
         written += quern__shape_bytes(&v->shape, v->dtype, &bytes) ? bytes : 0;
     }
     s.writing = n * of_variable + of_libraries + quern__process_now().files / 4;
-    s.image = 2 * written + s.writing;
+    s.image = written + s.writing;
     return s;
 }
 

@@ -196,11 +196,10 @@ static void what_is_unknown_stays(void **state)
         "\"units\": 1, \"quantization_config\": null, \"remark\": [1, {\"a\": 2}]}}]}}";
     quern_error err = { 0 };
     quern_model *m = quern_model_from_words("input 2 name=i | dense 1 name=d", 4, &err);
-    char *weights;
-    size_t n;
-    CHECK_OK(quern__weights_write(m, NULL, &weights, &n, &err), err);
+    quern__image weights = { 0 };
+    CHECK_OK(quern__weights_write(m, NULL, &weights, &err), err);
     quern__member members[] = { { .name = "config.json", .bytes = (char *)(uintptr_t)config, .n = strlen(config) },
-                                { .name = "model.weights.h5", .bytes = weights, .n = n },
+                                { .name = "model.weights.h5", .bytes = weights.bytes, .n = weights.n },
                                 { .name = "notes/readme.txt", .bytes = (char *)(uintptr_t) "hello", .n = 5 } };
     CHECK_OK(quern__archive_write(in_folder("u.keras"), members, 3, &err), err);
     quern_model *own = opened(in_folder("u.keras"));
@@ -216,7 +215,7 @@ static void what_is_unknown_stays(void **state)
     assert_non_null(strstr(back[0].bytes, "\"quantization_config\": null"));
     quern__free(back[0].bytes);
     quern__free(back[1].bytes);
-    quern__free(weights);
+    quern__free(weights.bytes);
     quern_model_free(own);
     quern_model_free(m);
 }
