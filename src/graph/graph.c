@@ -14,8 +14,9 @@ struct quern__graph {
     int n_scopes, cap_scopes;
     char **scopes; /* every scope name seen, the last is the present one */
     const char *scope;
-    quern__id gate; /* of the nodes that come; so is `of` */
+    quern__id gate; /* of the nodes that come; so are `of` and `lean` */
     int32_t of;
+    bool lean;
 };
 
 /* Room for one more element of an array that doubles. */
@@ -105,6 +106,10 @@ quern__id quern__graph_gate(quern__graph *g, quern__id gate)
     g->gate = gate;
     return before;
 }
+
+void quern__graph_lean(quern__graph *g, bool lean) { g->lean = lean; }
+
+bool quern__graph_is_lean(const quern__graph *g) { return g->lean; }
 
 void quern__graph_gradient_of(quern__graph *g, int node) { g->of = node; }
 

@@ -93,6 +93,10 @@ quern__id quern__graph_gate(quern__graph *g, quern__id gate);
 /* Nodes made from here on are part of the gradient of that node (-1: of none). */
 void quern__graph_gradient_of(quern__graph *g, int node);
 
+/* Nodes made from here on leave nothing behind for the way back that it can make again itself, in memory that it writes anyway. */
+void quern__graph_lean(quern__graph *g, bool lean);
+bool quern__graph_is_lean(const quern__graph *g);
+
 /* Leaves. A variable asked for twice is the same leaf. */
 quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_shape *shape);
 quern__id quern__graph_variable(quern__graph *g, quern__variable *v);

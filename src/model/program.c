@@ -188,6 +188,8 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     p->graph = ids ? quern__graph_new() : NULL;
     int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
     if (status >= 0)
+        quern__graph_lean(p->graph, mode != QUERN__TRAIN || m->thrift >= QUERN__THRIFT_RECOMPUTE);
+    if (status >= 0)
         quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
     if (status >= 0)
         quern__parts_layers(m, p, quern__graph_nodes(p->graph));

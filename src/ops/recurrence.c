@@ -4,9 +4,11 @@
 #include "build.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Which optional inputs a node has: bits of i[2]. */
 enum { HAS_C = 1, HAS_BIAS = 2, HAS_OWN_BIAS = 4, HAS_MASK = 8, HAS_DC = 16, HAS_OWN = 32 };
+enum { AT_C, AT_BIAS, AT_OWN_BIAS, AT_MASK }; /* the bits of those that have a place among the inputs forth */
 
 static int gates_of(int cell) { return cell == QUERN__CELL_LSTM ? 4 : cell == QUERN__CELL_GRU ? 3 : 1; }
 static int kept_of(int cell) { return cell == QUERN__CELL_SIMPLE ? 1 : 4; }
@@ -14,26 +16,27 @@ static int kept_of(int cell) { return cell == QUERN__CELL_SIMPLE ? 1 : 4; }
 quern__recurring quern__recurring_of(const quern__call *call)
 {
     const quern__attr *a = call->attr;
-    bool back = call->op == &quern__op_recurrence_back;
-    quern__recurring r = { .cell = (int)a->i[0], .function = (int)a->i[1], .gates = gates_of((int)a->i[0]) };
+    bool back = call->op != &quern__op_recurrence, again = call->op == &quern__op_recurrence_again;
+    quern__recurring r = { .cell = (int)a->i[0], .function = (int)a->i[1], .gates = gates_of((int)a->i[0]), .lean = a->i[3] };
     const quern_tensor *next = call->in;
     r.kept = kept_of(r.cell);
-    if (!back)
+    if (!back || again)
         r.z = next++;
     r.own = a->i[2] & HAS_OWN ? next++ : NULL;
     r.kernel = r.own ? NULL : next++;
     r.packed = r.own ? NULL : next++;
     r.h0 = next++;
     r.c0 = a->i[2] & HAS_C ? next++ : NULL;
-    r.bias = !back && a->i[2] & HAS_BIAS ? next++ : NULL;
-    r.own_bias = !back && a->i[2] & HAS_OWN_BIAS ? next++ : NULL;
+    r.bias = (!back || again) && a->i[2] & HAS_BIAS ? next++ : NULL;
+    r.own_bias = (!back || again) && a->i[2] & HAS_OWN_BIAS ? next++ : NULL;
     r.mask = a->i[2] & HAS_MASK ? next++ : NULL;
     if (back) {
         r.h = next++;
-        r.left = next++;
+        r.left = r.lean ? NULL : next++;
         r.dh = next++;
         r.c = a->i[2] & HAS_C ? next++ : NULL;
         r.dc = a->i[2] & HAS_DC ? next++ : NULL;
+        r.forth = again ? next++ : NULL;
     }
     const quern_shape *s = back ? &r.dh->shape : &call->out[0].shape;
     r.records = s->dims[0];
@@ -64,46 +67,53 @@ static double before(const quern_tensor *all, const quern_tensor *first, const q
     return t ? quern__get(all, (b * r->steps + t - 1) * r->units + u) : quern__get(first, b * r->units + u);
 }
 
-static double recurrent_product(const quern__call *c, const quern__recurring *r, int64_t b, int64_t t, int64_t column)
+static double recurrent_product(const quern__recurring *r, const quern_tensor *h, int64_t b, int64_t t, int64_t column)
 {
     double sum = at_or(r->own_bias, column, 0) + at_or(r->own, b * r->gates * r->units + column, 0);
     for (int64_t k = 0; k < r->units && r->kernel; k++)
-        sum += before(&c->out[0], r->h0, r, b, t, k) * quern__get(r->kernel, k * r->gates * r->units + column);
+        sum += before(h, r->h0, r, b, t, k) * quern__get(r->kernel, k * r->gates * r->units + column);
     return sum;
 }
 
-static void cell_reference(const quern__call *c, const quern__recurring *r, int64_t b, int64_t t, int64_t u)
+/* What a step makes of a unit: the state, that of LSTM, and what the way back needs, `kept` numbers. */
+typedef struct made {
+    double h, c, kept[4];
+} made;
+
+static made cell_reference(const quern__recurring *r, const quern_tensor *h, const quern_tensor *c, int64_t b, int64_t t, int64_t u)
 {
-    int64_t n = r->units, at = (b * r->steps + t) * n + u, kept = (b * r->steps + t) * r->kept * n + u;
-    double z[4], h = 0, cell = 0;
+    int64_t n = r->units;
+    double z[4];
     for (int k = 0; k < r->gates; k++) {
-        double own = recurrent_product(c, r, b, t, k * n + u);
+        double own = recurrent_product(r, h, b, t, k * n + u);
         z[k] = quern__get(r->z, (b * r->steps + t) * r->gates * n + k * n + u) + at_or(r->bias, k * n + u, 0);
-        if (r->cell == QUERN__CELL_GRU && k == 2) {
-            quern__set(&c->out[QUERN__FORTH_LEFT], kept + 2 * n, own);
+        if (r->cell == QUERN__CELL_GRU && k == 2)
             z[3] = own;
-        } else
+        else
             z[k] += own;
     }
     if (r->cell == QUERN__CELL_SIMPLE)
-        h = simple(r->function, z[0]);
-    else if (r->cell == QUERN__CELL_LSTM) {
-        double i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]), gates[] = { i, f, g, o };
-        cell = f * before(&c->out[QUERN__FORTH_C], r->c0, r, b, t, u) + i * g;
-        h = o * tanh(cell);
-        for (int k = 0; k < 4; k++)
-            quern__set(&c->out[QUERN__FORTH_LEFT], kept + k * n, gates[k]);
-    } else {
-        double zg = sigmoid(z[0]), rg = sigmoid(z[1]), ng = tanh(z[2] + rg * z[3]);
-        h = zg * before(&c->out[0], r->h0, r, b, t, u) + (1 - zg) * ng;
-        quern__set(&c->out[QUERN__FORTH_LEFT], kept, zg);
-        quern__set(&c->out[QUERN__FORTH_LEFT], kept + n, rg);
-        quern__set(&c->out[QUERN__FORTH_LEFT], kept + 3 * n, ng);
+        return (made){ .h = simple(r->function, z[0]) };
+    if (r->cell == QUERN__CELL_LSTM) {
+        double i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]),
+               cell = f * before(c, r->c0, r, b, t, u) + i * g;
+        return (made){ .h = o * tanh(cell), .c = cell, .kept = { i, f, g, o } };
     }
+    double zg = sigmoid(z[0]), rg = sigmoid(z[1]), ng = tanh(z[2] + rg * z[3]);
+    return (made){ .h = zg * before(h, r->h0, r, b, t, u) + (1 - zg) * ng, .kept = { zg, rg, z[3], ng } };
+}
+
+static void step_reference(const quern__call *call, const quern__recurring *r, int64_t b, int64_t t, int64_t u)
+{
+    const quern_tensor *h = &call->out[QUERN__FORTH_H], *c = r->cell == QUERN__CELL_LSTM ? &call->out[QUERN__FORTH_C] : NULL;
+    int64_t at = (b * r->steps + t) * r->units + u;
+    made now = cell_reference(r, h, c, b, t, u);
+    for (int k = 0; k < r->kept && !r->lean; k++)
+        quern__set(&call->out[QUERN__FORTH_LEFT], (b * r->steps + t) * r->kept * r->units + k * r->units + u, now.kept[k]);
     bool on = at_or(r->mask, b * r->steps + t, 1) != 0;
-    quern__set(&c->out[0], at, on ? h : before(&c->out[0], r->h0, r, b, t, u));
-    if (r->cell == QUERN__CELL_LSTM)
-        quern__set(&c->out[QUERN__FORTH_C], at, on ? cell : before(&c->out[QUERN__FORTH_C], r->c0, r, b, t, u));
+    quern__set(&call->out[QUERN__FORTH_H], at, on ? now.h : before(h, r->h0, r, b, t, u));
+    if (c)
+        quern__set(&call->out[QUERN__FORTH_C], at, on ? now.c : before(c, r->c0, r, b, t, u));
 }
 
 static void records_of(const quern__call *c, const quern__recurring *r, int64_t *begin, int64_t *end)
@@ -119,7 +129,7 @@ static int recurrence_reference(const quern__call *c, int64_t begin, int64_t end
     for (int64_t b = begin; b < end; b++)
         for (int64_t t = 0; t < r.steps; t++)
             for (int64_t u = 0; u < r.units; u++)
-                cell_reference(c, &r, b, t, u);
+                step_reference(c, &r, b, t, u);
     return 0;
 }
 
@@ -133,7 +143,9 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
 {
     int64_t n = r->units, step = b * r->steps + t, at = step * n + u, kept = step * r->kept * n + u, z = step * r->gates * n + u;
     double dh = quern__get(f->dh, b * n + u), before_h = before(r->h, r->h0, r, b, t, u), a[4] = { 0 };
-    for (int k = 0; k < r->kept; k++)
+    if (r->z)
+        memcpy(a, cell_reference(r, r->h, r->c, b, t, u).kept, sizeof a);
+    for (int k = 0; k < r->kept && r->left; k++)
         a[k] = quern__get(r->left, kept + k * n);
     if (r->cell == QUERN__CELL_SIMPLE) {
         quern__set(f->dz, z, dh * simple_slope(r->function, quern__get(r->h, at)));
@@ -219,47 +231,71 @@ static quern__id states_before(quern__graph *g, quern__id first, quern__id all)
     return s.dims[1] > 1 ? quern__concat(g, parts, 2, 1) : parts[0];
 }
 
+/* The value made a second time, where that is a product; the value itself, where it is not. */
+static quern__id made_again(quern__graph *g, quern__id id)
+{
+    const quern__value *v = quern__graph_value(g, id);
+    const quern__node *node = v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(g, v->node) : NULL;
+    if (!node || !node->op->work || node->n_out > 1 || node->gate)
+        return id;
+    return quern__graph_node(g, node->op, node->name, node->in, node->n_in, &node->attr, &v->shape, &v->dtype, 1, &id);
+}
+
+/* The inputs of the node that goes back over `node`, which has its optional ones at `at`; how many. */
+static int inputs_back(quern__graph *g, const quern__node *node, const int *at, const quern__id *dy, quern__id *in)
+{
+    bool lstm = node->attr.i[0] == QUERN__CELL_LSTM, lean = node->attr.i[3], again = lean && node->attr.i[0] != QUERN__CELL_SIMPLE;
+    quern__id h = node->out[QUERN__FORTH_H];
+    quern_shape s = *quern__shape_of(g, h);
+    int n = 0;
+    if (again)
+        in[n++] = made_again(g, node->in[0]);
+    in[n++] = node->in[1];
+    in[n++] = quern__pack(g, node->in[1], true);
+    in[n++] = node->in[3];
+    for (int k = 0; k < 4; k++)
+        if (at[k] && (again || k == AT_C || k == AT_MASK))
+            in[n++] = node->in[at[k]];
+    in[n++] = h;
+    if (!lean)
+        in[n++] = node->out[QUERN__FORTH_LEFT];
+    in[n++] = dy[QUERN__FORTH_H] ? dy[QUERN__FORTH_H] : zeros(g, &s, quern__dtype_of(g, h));
+    if (lstm)
+        in[n++] = node->out[QUERN__FORTH_C];
+    if (lstm && dy[QUERN__FORTH_C])
+        in[n++] = dy[QUERN__FORTH_C];
+    if (again)
+        in[n++] = node->in[2];
+    return n;
+}
+
 static void recurrence_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     quern__attr attr = node->attr;
-    int cell = (int)attr.i[0], dtype = quern__dtype_of(g, node->in[0]), n = 0, k = 4;
-    bool lstm = cell == QUERN__CELL_LSTM;
-    quern__id z = node->in[0], kernel = node->in[1], h0 = node->in[3], h = node->out[0], in[12], out[4];
-    quern_shape s = *quern__shape_of(g, h), zs = *quern__shape_of(g, z), hs = *quern__shape_of(g, h0), work = hs;
-    int at_c = lstm ? k++ : 0, at_bias = attr.i[2] & HAS_BIAS ? k++ : 0, at_own = attr.i[2] & HAS_OWN_BIAS ? k++ : 0,
-        at_mask = attr.i[2] & HAS_MASK ? k++ : 0;
-    quern__id c0 = node->in[at_c], own_bias = node->in[at_own], bias = node->in[at_bias], left = node->out[QUERN__FORTH_LEFT],
-              c = lstm ? node->out[QUERN__FORTH_C] : 0, dc = lstm ? dy[QUERN__FORTH_C] : 0;
-    in[n++] = kernel;
-    in[n++] = quern__pack(g, kernel, true);
-    in[n++] = h0;
-    if (lstm)
-        in[n++] = c0;
-    if (at_mask)
-        in[n++] = node->in[at_mask];
-    in[n++] = h;
-    in[n++] = left;
-    in[n++] = dy[0] ? dy[0] : zeros(g, &s, dtype);
-    if (lstm)
-        in[n++] = c;
-    if (dc)
-        in[n++] = dc;
-    attr.i[2] |= dc ? HAS_DC : 0;
-    work.dims[1] = zs.dims[2] + hs.dims[1];
+    int cell = (int)attr.i[0], dtype = quern__dtype_of(g, node->in[0]), at[4] = { 0 }, next = 4;
+    bool lstm = cell == QUERN__CELL_LSTM, again = attr.i[3] && cell != QUERN__CELL_SIMPLE;
+    quern__id h0 = node->in[3], h = node->out[0], in[14], out[4];
+    quern_shape zs = *quern__shape_of(g, node->in[0]), hs = *quern__shape_of(g, h0), work = hs;
+    for (int k = 0; k < 4; k++)
+        at[k] = attr.i[2] & 1 << k ? next++ : 0;
+    int n = inputs_back(g, node, at, dy, in);
+    attr.i[2] |= lstm && dy[QUERN__FORTH_C] ? HAS_DC : 0;
+    work.dims[1] = zs.dims[2] + hs.dims[1] + (again ? (kept_of(cell) + QUERN__AGAIN_UNITS) * hs.dims[1] : 0);
     quern_shape shapes[4] = { zs, hs, work, lstm ? hs : zs };
     int dtypes[4] = { dtype, dtype, dtype, dtype };
-    if (!quern__graph_node(g, &quern__op_recurrence_back, "recurrence_back", in, n, &attr, shapes, dtypes, cell ? 4 : 3, out))
+    const quern__op *op = again ? &quern__op_recurrence_again : &quern__op_recurrence_back;
+    if (!quern__graph_node(g, op, op->name, in, n, &attr, shapes, dtypes, cell ? 4 : 3, out))
         return;
     quern__id through = cell == QUERN__CELL_GRU ? out[QUERN__BACK_DOWN] : out[QUERN__BACK_DZ];
     dx[0] = out[QUERN__BACK_DZ];
     dx[1] = quern__matmul(g, states_before(g, h0, h), through, true, false);
     dx[3] = out[QUERN__BACK_DH0];
-    if (at_c)
-        dx[at_c] = out[QUERN__BACK_DC0];
-    if (at_bias)
-        dx[at_bias] = quern__unbroadcast(g, out[QUERN__BACK_DZ], quern__shape_of(g, bias));
-    if (at_own)
-        dx[at_own] = quern__unbroadcast(g, through, quern__shape_of(g, own_bias));
+    if (at[AT_C])
+        dx[at[AT_C]] = out[QUERN__BACK_DC0];
+    if (at[AT_BIAS])
+        dx[at[AT_BIAS]] = quern__unbroadcast(g, out[QUERN__BACK_DZ], quern__shape_of(g, node->in[at[AT_BIAS]]));
+    if (at[AT_OWN_BIAS])
+        dx[at[AT_OWN_BIAS]] = quern__unbroadcast(g, through, quern__shape_of(g, node->in[at[AT_OWN_BIAS]]));
 }
 
 /* The product of the state at each step, and on the way back of what flows to it. */
@@ -277,6 +313,11 @@ static double back_work(const quern__attr *attr, const quern_shape *in, const qu
     return (double)quern_shape_count(dz) * (double)dz->dims[dz->rank - 1] / gates_of((int)attr->i[0]);
 }
 
+static double again_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+{
+    return 2 * back_work(attr, in, out);
+}
+
 const quern__op quern__op_recurrence = { .name = "recurrence",
                                          .ways = quern__ways_rows,
                                          .slice = QUERN__RECUR_SLICE,
@@ -290,6 +331,13 @@ const quern__op quern__op_recurrence_back = { .name = "recurrence_back",
                                               .inner = 1u << QUERN__BACK_WORK,
                                               .reference = back_reference,
                                               .work = back_work };
+const quern__op quern__op_recurrence_again = { .name = "recurrence_again",
+                                               .ways = quern__ways_rows,
+                                               .slice = QUERN__RECUR_SLICE,
+                                               .in_place = true,
+                                               .inner = 1u << QUERN__BACK_WORK,
+                                               .reference = back_reference,
+                                               .work = again_work };
 
 void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, quern__id *c)
 {
@@ -308,9 +356,11 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
         return;
     }
     s.dims[2] = units;
+    bool lean = r->cell == QUERN__CELL_SIMPLE || quern__graph_is_lean(g);
+    left.dims[1] = lean ? 1 : zs.dims[1];
     left.dims[2] = kept_of(r->cell) * units;
     work.dims[1] = wide + units;
-    quern__attr attr = { .i = { r->cell, r->function } };
+    quern__attr attr = { .i = { r->cell, r->function, 0, lean } };
     const struct {
         quern__id id;
         int bit;

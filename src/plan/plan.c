@@ -80,6 +80,17 @@ static int find_readers(quern__making *m, quern_error *err)
     return QUERN_OK;
 }
 
+/* Whether what each thread writes of output 0 is what it has read of input 0, or the maker of that is done before. */
+static bool lies_alike(const quern__making *m, const quern__node *node, int phase, quern__id root)
+{
+    int axis = m->splits[node->out[0]].axis;
+    quern_shape out = quern__making_shape(m, node->out[0]), in = quern__making_shape(m, root);
+    if (quern__making_own_part(m, node, 0, root))
+        return true;
+    return m->phase[quern__graph_value(m->g, m->views[node->in[0]])->node] < phase && quern_shape_equal(&out, &in) &&
+           quern__plan_access(m->g, node, axis, 0, m->p->capacity) == axis;
+}
+
 /* An op that may work in place takes over its input's memory when nobody else reads it. */
 static void share_in_place(quern__making *m)
 {
@@ -90,7 +101,8 @@ static void share_in_place(quern__making *m)
         quern_shape so = quern__making_shape(m, out), si = quern__making_shape(m, in);
         if (!in || !node->op->in_place || !quern__making_in_slab(m, in) || m->uses[in] != 1 ||
             !quern__shape_bytes(&so, quern__graph_value(m->g, out)->dtype, &a) ||
-            !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b || !quern__making_own_part(m, node, 0, in))
+            !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b ||
+            !lies_alike(m, node, m->p->entries[e].phase, in))
             continue;
         for (int id = 1; id <= m->n_values; id++)
             if (m->p->root[id] == out)

@@ -106,7 +106,16 @@ static quern__id pairs(quern__graph *g, quern__id x, quern__id other, int f)
     return quern__batched_matmul(g, a, b, f == 1, f == 0);
 }
 
-/* f: the cell, 4 biases, 8 a mask; the states c count too. */
+/* As many rows and columns, which changes nothing. */
+static quern__id multiplied(quern__graph *g, quern__id z, int64_t columns)
+{
+    quern_shape down = { .rank = 2, .dims = { columns, 1 } };
+    quern__id places = quern__cast(g, quern__iota(g, columns), quern__graph_value(g, z)->dtype);
+    quern__id same = quern__binary(g, QUERN__NOT_EQUAL, places, quern__reshape(g, places, &down));
+    return quern__matmul(g, z, quern__sub2(g, quern__graph_constant(g, 1, quern__graph_value(g, z)->dtype), same), false, false);
+}
+
+/* f: the cell, 4 biases, 8 a mask, 16 gates are made again; the states c count too. */
 static quern__id recurrent(quern__graph *g, quern__id x, quern__id other, int f)
 {
     quern_shape s = *quern__shape_of(g, x);
@@ -121,10 +130,12 @@ static quern__id recurrent(quern__graph *g, quern__id x, quern__id other, int f)
     quern__id bias = quern__reshape(g, quern__slice(g, all, 0, 1, 1), &row), h, c;
     quern__id places = quern__cast(g, quern__iota(g, records * steps), quern__graph_value(g, x)->dtype);
     quern__id mask = quern__binary(g, QUERN__NOT_EQUAL, places, quern__graph_constant(g, 1, QUERN_FLOAT32));
+    quern__graph_lean(g, f & 16);
+    quern__id input = quern__reshape(g, quern__slice(g, x, 1, 0, gates * units), &z);
     quern__recur(g,
                  &(quern__recurrence){ .cell = f & 3,
                                        .function = QUERN__TANH,
-                                       .z = quern__reshape(g, quern__slice(g, x, 1, 0, gates * units), &z),
+                                       .z = f & 16 ? multiplied(g, input, gates * units) : input,
                                        .kernel = quern__scale(g, quern__slice(g, all, 0, 0, units), 0.2),
                                        .bias = f & 4 ? bias : 0,
                                        .own_bias = f & 4 && (f & 3) == QUERN__CELL_GRU ? quern__scale(g, bias, 0.5) : 0,
@@ -175,7 +186,7 @@ static void gradients_are_right(void **state)
     for (int f = 0; f < 2; f++) {
         check_gradient("rows", rows_moved, f, -1.3, 0.21);
     }
-    for (int f = 0; f < 15; f++)
+    for (int f = 0; f < 31; f++)
         if ((f & 3) < 3)
             check_gradient("recurrence", recurrent, f, -1.3, 0.21);
 }
@@ -209,11 +220,11 @@ static void kernels_agree(void **state)
     }
     for (int f = 0; f < 3; f++)
         compare(pairs, f, "batched_matmul", -1.3, 1e-4);
-    for (int f = 0; f < 15; f++)
+    for (int f = 0; f < 31; f++)
         if ((f & 3) < 3) {
             compare(recurrent, f, "recurrence", -1.3, 1e-4);
             forward = recurrent;
-            compare(way_back, f, "recurrence_back", -1.3, 1e-4);
+            compare(way_back, f, f & 16 ? "recurrence_again" : "recurrence_back", -1.3, 1e-4);
         }
     for (int f = 0; f < 2; f++) {
         compare(rows_moved, f, "rows", -1.3, 1e-4);

@@ -1,6 +1,8 @@
-/* Recurrent and attending models train to the same bits whatever the number of threads (P5), with masks, dropout and a short last
- * batch; pipelines that branch are the models that they say. */
+/* Recurrent and attending models train to the same bits whatever the number of threads (P5) and however much is computed again
+ * (P2), with masks, dropout and a short last batch; pipelines that branch are the models that they say. */
 #include "check.h"
+
+#include "model/model.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>
@@ -13,6 +15,7 @@ static const char *const words[] = {
     "dense 40",
     "input 12 | embedding 40 64 as x | layer_normalization | multi_head_attention 4 16 causal dropout=0.1 | add @x as y"
     " | rms_normalization | dense 128 gelu | dense 64 | add @y | global_average_pooling1d | dense 40",
+    "input 12 | embedding 40 32 mask_zero=true | gru 40 sequences | lstm 24 use_bias=false | dense 40",
     "input 12 | embedding 40 32 | conv1d 64 3 causal relu | gru 32 reset_after=false recurrent_dropout=0.1 | dense 40",
     "input 12 | embedding 40 9 | reshape (9,12,1) | conv2d 24 3 padding=same use_bias=false | batch_normalization | re_lu as x"
     " | conv2d 24 3 padding=same | batch_normalization | add @x | re_lu | max_pooling2d 2 | depthwise_conv2d 3 padding=same"
@@ -22,21 +25,19 @@ static const char *const words[] = {
 static float x[records * steps];
 static int32_t y[records];
 
-/* The weights after two passes; new. */
-static float *trained(const char *model, int threads, size_t *n)
+static quern_model *made(const char *model, int threads)
 {
     quern_error err = { 0 };
-    quern_tensor tx = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, steps } }, .data = x },
-                 ty = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = y };
     quern_model *m = quern_model_from_words(model, 9, &err);
     if (!m || quern_compile(m, "adam clipnorm=1", "sparse_categorical_crossentropy from_logits=true", "accuracy", &err) < 0 ||
         quern_model_set_threads(m, threads, &err) < 0)
         fail_msg("%s: %s: %s", model, err.where, err.text);
-    quern_history *h = quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 2, .batch_size = batch }, &err);
-    if (!h)
-        fail_msg("%s: %s: %s", model, err.where, err.text);
-    assert_true(quern_history_value(h, "loss", 1) < quern_history_value(h, "loss", 0));
-    quern_history_free(h);
+    return m;
+}
+
+/* All weights behind each other, new; the model is freed. */
+static float *weights_of(quern_model *m, size_t *n)
+{
     float *all = NULL;
     *n = 0;
     for (int i = 0; i < quern_model_weights(m); i++) {
@@ -50,13 +51,68 @@ static float *trained(const char *model, int threads, size_t *n)
     return all;
 }
 
-static void threads_change_no_bit(void **state)
+/* The weights after two passes; new. */
+static float *trained(const char *model, int threads, size_t *n)
+{
+    quern_error err = { 0 };
+    quern_tensor tx = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, steps } }, .data = x },
+                 ty = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = y };
+    quern_model *m = made(model, threads);
+    quern_history *h = quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 2, .batch_size = batch }, &err);
+    if (!h)
+        fail_msg("%s: %s: %s", model, err.where, err.text);
+    assert_true(quern_history_value(h, "loss", 1) < quern_history_value(h, "loss", 0));
+    quern_history_free(h);
+    return weights_of(m, n);
+}
+
+static int make_texts(void **state)
 {
     (void)state;
     for (int i = 0; i < records * steps; i++)
         x[i] = (float)((i * 2654435761u >> 9) % symbols);
     for (int i = 0; i < records; i++)
         y[i] = (int32_t)x[i * steps + 3];
+    return 0;
+}
+
+/* The weights after some batches with as much computed again; new. Also what values took. */
+static float *trained_thriftily(const char *model, int thrift, size_t *n, size_t *bytes)
+{
+    quern_error err = { 0 };
+    quern_model *m = made(model, 2);
+    quern__model_set_thrift(m, thrift);
+    for (int k = 0; k < 6; k++) {
+        int from = k % 3 * batch;
+        int64_t size = from + batch < records ? batch : records - from;
+        CHECK_OK(quern_train_on_batch(m, (void *[]){ x + from * steps }, (void *[]){ y + from }, NULL, size, NULL, &err), err);
+    }
+    *bytes = m->programs[QUERN__TRAIN].plan->slab_bytes;
+    return weights_of(m, n);
+}
+
+static void computing_again_changes_no_bit(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+        size_t n, other, all, less;
+        float *kept = trained_thriftily(words[k], QUERN__THRIFT_FRUGAL, &n, &all);
+        for (int thrift = QUERN__THRIFT_RECOMPUTE; thrift <= QUERN__THRIFT_MOST; thrift += 4) {
+            float *again = trained_thriftily(words[k], thrift, &other, &less);
+            assert_int_equal(n, other);
+            if (memcmp(kept, again, n * sizeof *kept))
+                fail_msg("%s: computed again (%d) it has other weights", words[k], thrift);
+            free(again);
+        }
+        if (less >= all)
+            fail_msg("%s: computing again saves nothing: %zu bytes, %zu before", words[k], less, all);
+        free(kept);
+    }
+}
+
+static void threads_change_no_bit(void **state)
+{
+    (void)state;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
         size_t n, other;
         float *one = trained(words[k], 1, &n);
@@ -128,7 +184,7 @@ static void states_are_kept_and_reset(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(threads_change_no_bit), cmocka_unit_test(pipelines_branch),
-                                        cmocka_unit_test(states_are_kept_and_reset) };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = { cmocka_unit_test(threads_change_no_bit), cmocka_unit_test(computing_again_changes_no_bit),
+                                        cmocka_unit_test(pipelines_branch), cmocka_unit_test(states_are_kept_and_reset) };
+    return cmocka_run_group_tests(tests, make_texts, NULL);
 }

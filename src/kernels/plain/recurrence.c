@@ -17,17 +17,20 @@ typedef struct running {
     int64_t first, n; /* records */
     const float *z, *h0, *c0, *bias, *own_bias, *own, *packed;
     float *h, *c, *left, *work;
-    const float *dh_in, *dc_in;
+    const float *dh_in, *dc_in, *forth;
     float *dz, *down, *dh, *dc;
+    float *rows; /* what is left of the group's steps, or of the present one */
 } running;
 
 static float *floats(const quern_tensor *t) { return t ? t->data : NULL; }
 
+/* Where the group's rows begin in what is left of all. */
+static float *left_rows(const running *k) { return k->left + k->first * (k->r.lean ? 1 : k->r.steps) * k->r.kept * k->r.units; }
+
 /* The row of record b of the group at step t in what is left. */
 static float *left_row(const running *k, int64_t b, int64_t t)
 {
-    int64_t width = k->r.kept * k->r.units;
-    return k->left + k->first * k->r.steps * width + (t * k->n + b) * width;
+    return k->rows + ((k->r.lean ? 0 : t) * k->n + b) * k->r.kept * k->r.units;
 }
 
 static bool is_on(const running *k, int64_t b, int64_t t)
@@ -52,12 +55,12 @@ static void put_tiled(float *tiles, const running *k, int64_t b, int64_t width, 
 }
 
 /* rows += tiles × packed: (group, depth) by (depth, columns). */
-static void product(const running *k, float *tiles, int64_t depth, int64_t columns, float *rows, int64_t ld)
+static void product(const running *k, const float *packed, float *tiles, int64_t depth, int64_t columns, float *rows, int64_t ld)
 {
     for (int64_t j = 0; j < columns; j += QUERN__TILE_COLUMNS)
         for (int64_t b = 0; b < k->n; b += tile_rows) {
             int64_t step, width = columns - j < QUERN__TILE_COLUMNS ? columns - j : QUERN__TILE_COLUMNS;
-            const float *left = tiled(tiles, k, b, depth, &step), *panel = k->packed + j * depth;
+            const float *left = tiled(tiles, k, b, depth, &step), *panel = packed + j * depth;
             for (int64_t p = 0; p < depth; p += QUERN__TILE_DEPTH)
                 quern__tile(depth - p < QUERN__TILE_DEPTH ? depth - p : QUERN__TILE_DEPTH,
                             (quern__left){ left + p * step, 1, step }, panel + p * QUERN__TILE_COLUMNS, QUERN__TILE_COLUMNS,
@@ -143,12 +146,28 @@ static void begin_row(const running *k, int64_t b, int64_t t)
         memcpy(a, z, (size_t)wide * sizeof *a);
 }
 
+/* The state of record b before step t. */
+static const float *state_before(const running *k, const float *all, const float *first, int64_t b, int64_t t)
+{
+    int64_t n = k->r.units;
+    return t ? all + ((k->first + b) * k->r.steps + t - 1) * n : first + (k->first + b) * n;
+}
+
+/* z with its bias, in `x` where there is one. */
+static const float *with_bias(const running *k, int64_t b, int64_t t, float *x)
+{
+    int64_t wide = k->r.gates * k->r.units;
+    const float *z = k->z + ((k->first + b) * k->r.steps + t) * wide;
+    if (!k->bias)
+        return z;
+    sum_of(wide, z, k->bias, x);
+    return x;
+}
+
 static void cell_forth(const running *k, int64_t b, int64_t t, float *x)
 {
-    int64_t n = k->r.units, at = ((k->first + b) * k->r.steps + t) * n, wide = k->r.gates * n;
-    const float *h = t ? k->h + at - n : k->h0 + (k->first + b) * n, *c = !k->c ? NULL
-                                                                          : t   ? k->c + at - n
-                                                                                : k->c0 + (k->first + b) * n;
+    int64_t n = k->r.units, at = ((k->first + b) * k->r.steps + t) * n;
+    const float *h = state_before(k, k->h, k->h0, b, t), *c = k->c ? state_before(k, k->c, k->c0, b, t) : NULL;
     float *a = left_row(k, b, t);
     if (!is_on(k, b, t)) {
         memcpy(k->h + at, h, (size_t)n * sizeof *h);
@@ -156,14 +175,9 @@ static void cell_forth(const running *k, int64_t b, int64_t t, float *x)
             memcpy(k->c + at, c, (size_t)n * sizeof *c);
     } else if (k->r.cell == QUERN__CELL_LSTM)
         lstm_forth(n, a, c, k->c + at, k->h + at);
-    else if (k->r.cell == QUERN__CELL_GRU) {
-        const float *z = k->z + ((k->first + b) * k->r.steps + t) * wide;
-        if (k->bias) {
-            sum_of(wide, z, k->bias, x);
-            z = x;
-        }
-        gru_forth(n, a, z, h, k->h + at);
-    } else if (k->r.function == QUERN__TANH)
+    else if (k->r.cell == QUERN__CELL_GRU)
+        gru_forth(n, a, with_bias(k, b, t, x), h, k->h + at);
+    else if (k->r.function == QUERN__TANH)
         tanh_forth(n, a, k->h + at);
     else if (k->r.function == QUERN__RELU0)
         relu_forth(n, a, k->h + at);
@@ -175,13 +189,14 @@ static void group_forth(running *k)
 {
     int64_t n = k->r.units, kept = k->r.kept * n;
     float *tiles = k->work + k->first * k->r.gates * n + k->first * n, *x = tiles + k->n * n;
+    k->rows = left_rows(k);
     for (int64_t b = 0; b < k->n && !k->own; b++)
         put_tiled(tiles, k, b, n, k->h0 + (k->first + b) * n);
     for (int64_t t = 0; t < k->r.steps; t++) {
         for (int64_t b = 0; b < k->n; b++)
             begin_row(k, b, t);
         if (!k->own)
-            product(k, tiles, n, k->r.gates * n, left_row(k, 0, t), kept);
+            product(k, k->packed, tiles, n, k->r.gates * n, left_row(k, 0, t), kept);
         for (int64_t b = 0; b < k->n; b++) {
             cell_forth(k, b, t, x);
             if (!k->own)
@@ -239,7 +254,7 @@ static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
     int64_t n = k->r.units, wide = k->r.gates * n, at = ((k->first + b) * k->r.steps + t) * n;
     float *dh = k->dh + (k->first + b) * n, *dc = k->dc ? k->dc + (k->first + b) * n : NULL, *dz = k->dz + at * k->r.gates,
           *down = k->down ? k->down + at * k->r.gates : dz;
-    const float *before = t ? k->h + at - n : k->h0 + (k->first + b) * n;
+    const float *before = state_before(k, k->h, k->h0, b, t);
     add_to(n, k->dh_in + at, dh);
     if (k->dc_in)
         add_to(n, k->dc_in + at, dc);
@@ -247,8 +262,7 @@ static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
         memset(dz, 0, (size_t)wide * sizeof *dz);
         memset(down, 0, (size_t)wide * sizeof *dz);
     } else if (k->r.cell == QUERN__CELL_LSTM) {
-        const float *c_before = t ? k->c + at - n : k->c0 + (k->first + b) * n;
-        lstm_back(n, left_row(k, b, t), k->c + at, c_before, dh, dc, dz);
+        lstm_back(n, left_row(k, b, t), k->c + at, state_before(k, k->c, k->c0, b, t), dh, dc, dz);
         memset(dh, 0, (size_t)n * sizeof *dh);
     } else if (k->r.cell == QUERN__CELL_GRU)
         gru_back(n, left_row(k, b, t), before, dh, dz, down);
@@ -259,17 +273,41 @@ static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
     put_tiled(tiles, k, b, wide, down);
 }
 
-static void group_back(running *k)
+/* The gates of a step once more, out of z and the states before it. `states` is room for those as tiles and, behind them, for a row
+ * of z and the states that come out. */
+static void gates_again(const running *k, int64_t t, float *states)
 {
     int64_t n = k->r.units, wide = k->r.gates * n;
-    float *tiles = k->work + k->first * (wide + n);
+    float *x = states + k->n * n;
+    for (int64_t b = 0; b < k->n; b++) {
+        put_tiled(states, k, b, n, state_before(k, k->h, k->h0, b, t));
+        begin_row(k, b, t);
+    }
+    product(k, k->forth, states, n, wide, left_row(k, 0, t), k->r.kept * n);
+    for (int64_t b = 0; b < k->n; b++) {
+        if (!is_on(k, b, t))
+            continue;
+        if (k->r.cell == QUERN__CELL_LSTM)
+            lstm_forth(n, left_row(k, b, t), state_before(k, k->c, k->c0, b, t), x, x + n);
+        else
+            gru_forth(n, left_row(k, b, t), with_bias(k, b, t, x), state_before(k, k->h, k->h0, b, t), x + wide);
+    }
+}
+
+static void group_back(running *k)
+{
+    int64_t n = k->r.units, wide = k->r.gates * n, room = wide + n + (k->z ? (k->r.kept + QUERN__AGAIN_UNITS) * n : 0);
+    float *tiles = k->work + k->first * room, *states = tiles + k->n * (wide + n + k->r.kept * n);
+    k->rows = k->z ? tiles + k->n * (wide + n) : k->left ? left_rows(k) : NULL;
     memset(k->dh + k->first * n, 0, (size_t)(k->n * n) * sizeof *k->dh);
     if (k->dc)
         memset(k->dc + k->first * n, 0, (size_t)(k->n * n) * sizeof *k->dc);
     for (int64_t t = k->r.steps - 1; t >= 0; t--) {
+        if (k->z)
+            gates_again(k, t, states);
         for (int64_t b = 0; b < k->n; b++)
             cell_back(k, b, t, tiles);
-        product(k, tiles, wide, n, k->dh + k->first * n, n);
+        product(k, k->packed, tiles, wide, n, k->dh + k->first * n, n);
     }
 }
 
@@ -315,6 +353,7 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
     k.h = floats(k.r.h);
     k.c = floats(k.r.c);
     k.left = floats(k.r.left);
+    k.forth = floats(k.r.forth);
     k.dh_in = floats(k.r.dh);
     k.dc_in = floats(k.r.dc);
     k.dz = c->out[QUERN__BACK_DZ].data;
@@ -345,8 +384,8 @@ quern__kernel *quern__plain_recurrence(const quern__call *c)
 {
     if (c->in[0].dtype != QUERN_FLOAT32)
         return NULL;
-    return c->op == &quern__op_recurrence        ? forth_kernel
-           : c->op == &quern__op_recurrence_back ? back_kernel
-           : c->op == &quern__op_pack            ? pack_kernel
-                                                 : NULL;
+    return c->op == &quern__op_recurrence                                                ? forth_kernel
+           : c->op == &quern__op_recurrence_back || c->op == &quern__op_recurrence_again ? back_kernel
+           : c->op == &quern__op_pack                                                    ? pack_kernel
+                                                                                         : NULL;
 }
