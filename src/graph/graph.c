@@ -9,6 +9,8 @@ struct quern__graph {
     int n_values, cap_values;
     quern__value **values; /* each by itself, so that it stays where it is while the graph grows */
     quern__value none;     /* of id 0 */
+    int n_leaves, cap_leaves;
+    quern__id *leaves; /* of variables */
     int n_nodes, cap_nodes;
     quern__node **nodes;
     int n_scopes, cap_scopes;
@@ -61,6 +63,7 @@ void quern__graph_free(quern__graph *g)
     for (int i = 0; i < g->n_scopes; i++)
         quern__free(g->scopes[i]);
     quern__free(g->scopes);
+    quern__free(g->leaves);
     quern__free(g->nodes);
     quern__free(g->values);
     quern__free(g);
@@ -135,20 +138,36 @@ quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_s
     return add_value(g, (quern__value){ .kind = QUERN__VALUE_BATCH, .dtype = dtype, .shape = *shape, .node = -1, .slot = slot });
 }
 
+/* The leaf of a variable; NULL: nobody asked for it. */
+static quern__value *leaf_of(const quern__graph *g, const quern__variable *v, quern__id *id)
+{
+    for (int i = 0; i < g->n_leaves; i++)
+        if (g->values[ *id = g->leaves[i]]->variable == v)
+            return g->values[*id];
+    return NULL;
+}
+
 quern__id quern__graph_variable(quern__graph *g, quern__variable *v)
 {
-    for (int i = 1; i <= g->n_values; i++)
-        if (g->values[i]->kind == QUERN__VALUE_VARIABLE && g->values[i]->variable == v)
-            return g->values[i]->slot ? g->values[i]->slot : i;
-    return add_value(
+    quern__id id;
+    const quern__value *leaf = leaf_of(g, v, &id);
+    if (leaf)
+        return leaf->slot ? leaf->slot : id;
+    if (!grow((void **)&g->leaves, g->n_leaves, &g->cap_leaves, sizeof *g->leaves))
+        return quern__graph_fail(g, QUERN_NOMEM, "no memory for a graph of %d variables", g->n_leaves);
+    id = add_value(
         g, (quern__value){ .kind = QUERN__VALUE_VARIABLE, .dtype = v->dtype, .shape = v->shape, .node = -1, .variable = v });
+    if (id)
+        g->leaves[g->n_leaves++] = id;
+    return id;
 }
 
 void quern__graph_replace(quern__graph *g, quern__variable *v, quern__id content)
 {
-    for (int i = 1; content && i <= g->n_values; i++)
-        if (g->values[i]->kind == QUERN__VALUE_VARIABLE && g->values[i]->variable == v)
-            g->values[i]->slot = content;
+    quern__id id;
+    quern__value *leaf = content ? leaf_of(g, v, &id) : NULL;
+    if (leaf)
+        leaf->slot = content;
 }
 
 quern__id quern__graph_constant(quern__graph *g, double number, int dtype)

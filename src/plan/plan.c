@@ -104,7 +104,7 @@ static void share_in_place(quern__making *m)
             !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b ||
             !lies_alike(m, node, m->p->entries[e].phase, in))
             continue;
-        for (int id = 1; id <= m->n_values; id++)
+        for (int id = out; id <= m->n_values; id++) /* it and its views */
             if (m->p->root[id] == out)
                 m->p->root[id] = in;
         m->uses[in] = m->uses[out];
