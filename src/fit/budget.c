@@ -2,12 +2,25 @@
  * fits. What each part asks for is said where it asks for it (queue, source, callbacks, model); here it is only summed. */
 #include "fit.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { margin = 3 << 19, heap_grain = 1 << 16, stack_of_reader = 96 << 10, bytes_weighted = 64 };
 
 static size_t rounded(size_t bytes, size_t grain) { return (bytes + grain - 1) / grain * grain; }
+
+/* Bytes of the heap by large steps. From one plan to the next it moves by some hundreds; a plan that stood just below a
+ * step is not told, the second time, that it needs one more. */
+static size_t steady(size_t held)
+{
+    static atomic_size_t before;
+    size_t now = rounded(held, heap_grain), then = atomic_load(&before), apart = now > then ? now - then : then - now;
+    if (apart <= heap_grain)
+        return then;
+    atomic_store(&before, now);
+    return now;
+}
 
 /* What is there already, without the model's numbers. The same in every run of a program: not what happens to be resident, but what
  * is mapped and given out. Where more is resident than that leaves room for, all that is mapped counts. */
@@ -16,7 +29,7 @@ static size_t runtime_of(const quern__process *now, const quern__model_size *mod
     size_t files = now->files / 2, own = model->weights + model->optimizer, held = now->heap > own ? now->heap - own : 0;
     if (now->resident_files > now->files / 16 * 7)
         files = now->files;
-    size_t heap = rounded(held, heap_grain), least = now->anonymous > own ? now->anonymous - own : 0;
+    size_t heap = steady(held), least = now->anonymous > own ? now->anonymous - own : 0;
     if (now->heap == 0) /* malloc does not tell */
         heap = rounded(least, 1 << 20);
     return files + heap + margin;
