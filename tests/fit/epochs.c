@@ -1,0 +1,134 @@
+/* What holds in every epoch of every kind of source: each record comes exactly once, for batches of one record, of more than there
+ * are, and all between, for any number of workers, shuffled or not (P5); and no descriptor and no thread is more than after the
+ * first epoch (P4). */
+#include "kinds.h"
+
+#include "queue/queue.h"
+
+#include <dirent.h>
+
+static int row_of(const float *row)
+{
+    int i = 0;
+    while (i < records && memcmp(xs + i * width, row, width * sizeof *row))
+        i++;
+    return i;
+}
+
+/* Takes an epoch's batches; every record must come once, with its own target. */
+static void take_epoch(quern__queue *q, const char *what, int64_t epoch, int64_t size)
+{
+    quern_error err = { 0 };
+    quern_batch *b;
+    int seen[records + 1] = { 0 }, status;
+    int64_t n = 0;
+    CHECK_OK(quern__queue_begin(q, epoch, (records + size - 1) / size, true, &err), err);
+    while ((status = quern__queue_take(q, &b, &err)) == QUERN_OK) {
+        for (int64_t r = 0; r < b->size; r++, n++) {
+            int row = row_of((float *)b->arrays[0] + r * width);
+            if (row == records || seen[row]++ || ((int32_t *)b->arrays[1])[r] != ys[row])
+                fail_msg("%s, batches of %d, epoch %d: record %d comes twice, or is another", what, (int)size, (int)epoch, row);
+        }
+        quern__queue_release(q);
+    }
+    if (status != QUERN_END || n != records)
+        fail_msg("%s, batches of %d, epoch %d: %d records: %s", what, (int)size, (int)epoch, (int)n, err.text);
+}
+
+static void once(const struct kind *k, int64_t size, int workers, int depth, bool shuffle)
+{
+    quern_error err = { 0 };
+    quern__queue_opts o = { .spec = { .n_inputs = 1,
+                                      .n_targets = 1,
+                                      .batch_size = size,
+                                      .shapes = { { .rank = 2, .dims = { -1, width } }, { .rank = 1, .dims = { -1 } } },
+                                      .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
+                                      .names = { "x", "y" },
+                                      .weights = { { .rank = 1, .dims = { -1 } } } },
+                            .shuffle = shuffle,
+                            .seed = 5,
+                            .depth = depth,
+                            .workers = workers };
+    quern_generator *g = opened(k);
+    quern__queue *q = quern__queue_open(g, &o, &err);
+    if (!q)
+        fail_msg("%s: %s: %s", k->words, err.where, err.text);
+    for (int64_t epoch = 0; epoch < 3; epoch++) {
+        position = 0; /* streams without an end begin anew with each */
+        take_epoch(q, k->words, epoch, size);
+    }
+    quern__queue_close(q);
+    quern_generator_free(g);
+}
+
+static void each_record_comes_once(void **state)
+{
+    static const int64_t sizes[] = { batch, 1, 2, 51, records - 1, records, records + 1 };
+    static const int workers[] = { 1, 0, 3, 16 };
+    (void)state;
+    for (int k = 0; k < n_kinds; k++)
+        for (int s = 0; s < (kinds[k].ends ? 7 : 1); s++)
+            for (int w = 0; w < (kinds[k].many ? 4 : 2); w++)
+                for (int shuffle = 0; shuffle < 2; shuffle++)
+                    once(&kinds[k], sizes[s], workers[w], 1 + (s + w) % 3 * 4, shuffle);
+}
+
+static int entries(const char *of)
+{
+    int n = 0;
+    DIR *d = opendir(of);
+    while (d && readdir(d))
+        n++;
+    if (d)
+        closedir(d);
+    return n;
+}
+
+typedef struct held {
+    int files, threads, epochs;
+} held;
+
+static int count_held(void *user, const quern_event *event, quern_error *err)
+{
+    held *h = user;
+    (void)event, (void)err;
+    int files = entries("/proc/self/fd"), threads = entries("/proc/self/task");
+    if (h->epochs++ == 0)
+        *h = (held){ files, threads, 1 };
+    if (files != h->files || threads != h->threads)
+        fail_msg("epoch %d: %d descriptors and %d threads, %d and %d after the first", h->epochs, files, threads, h->files,
+                 h->threads);
+    return QUERN_OK;
+}
+
+static void nothing_grows(void **state)
+{
+    int many = getenv("QUERN_SLOW") ? 1000 : 12;
+    (void)state;
+    for (int k = 0; k < n_kinds; k++) {
+        held h = { 0 };
+        quern_callback *c = quern_callback_new(&(quern_hooks){ .on_epoch_end = count_held }, &h);
+        quern_model *m = model();
+        quern_generator *g = opened(&kinds[k]), *valid = opened(&kinds[kinds[k].ends ? k : 0]);
+        quern_history_free(fit(m, g,
+                               (quern_fit_opts){ .epochs = many,
+                                                 .batch_size = batch,
+                                                 .steps_per_epoch = steps,
+                                                 .workers = kinds[k].many ? 3 : 1,
+                                                 .validation_data = valid,
+                                                 .callbacks = &c,
+                                                 .n_callbacks = 1 }));
+        assert_int_equal(h.epochs, many);
+        quern_generator_free(g);
+        quern_generator_free(valid);
+        quern_callback_free(c);
+        quern_model_free(m);
+    }
+}
+
+int main(void)
+{
+    fill();
+    const struct CMUnitTest tests[] = { cmocka_unit_test(each_record_comes_once), cmocka_unit_test(nothing_grows) };
+    return cmocka_run_group_tests(tests, write_files, remove_files);
+}
