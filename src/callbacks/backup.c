@@ -47,9 +47,6 @@ int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup 
         if (*out->path)
             return quern__fail(err, QUERN_INVALID, "backup_and_restore", "is given twice");
         snprintf(out->path, sizeof out->path, "%s/backup.keras", folder);
-        int status = quern__make_folders(out->path, err);
-        if (status < 0)
-            return status;
         json_t *freq = json_object_get(s->config, "save_freq");
         out->steps = json_is_integer(freq) ? json_integer_value(freq) : 0;
         out->single = !quern__config_bool(s->config, "double_checkpoint");

@@ -237,8 +237,12 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
 int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err)
 {
     static const quern_fit_opts none;
-    budgeting b = { .m = m, .train = train, .o = opts ? opts : &none, .plan = out };
-    return plan_fit(&b, true, err);
+    quern_fit_opts o = opts ? *opts : none;
+    quern__backup backup; /* it writes checkpoints */
+    int status = quern__backup_wanted(o.callbacks, o.n_callbacks, &backup, err);
+    o.checkpoint = o.checkpoint || !*backup.path ? o.checkpoint : backup.path;
+    budgeting b = { .m = m, .train = train, .o = &o, .plan = out };
+    return status < 0 ? status : plan_fit(&b, true, err);
 }
 
 int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err)

@@ -227,6 +227,9 @@ static int take_backup(fitting *f, quern_error *err)
         return status;
     if (f->o->checkpoint)
         return quern__fail(err, QUERN_INVALID, "checkpoint", "backup_and_restore writes its own");
+    status = quern__make_folders(f->backup.path, err);
+    if (status < 0)
+        return status;
     f->own = *f->o;
     f->own.checkpoint = f->backup.path;
     f->own.checkpoint_steps = f->backup.steps;

@@ -187,6 +187,29 @@ static void whole_batches_stay_whole(void **state)
         }
 }
 
+/* What writes checkpoints is planned with the memory that takes: BackupAndRestore as the option. */
+static void checkpoints_count(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = wide();
+    quern_callback *c = quern_callback_from_words("backup_and_restore /tmp/quern-nobody-writes-here", &err);
+    assert_non_null(c);
+    quern_plan none, own, backup;
+    quern_fit_opts o = run;
+    CHECK_OK(quern_plan_fit(m, NULL, &o, &none, &err), err);
+    o.checkpoint = "/tmp/quern-nobody-writes-here/c.keras";
+    CHECK_OK(quern_plan_fit(m, NULL, &o, &own, &err), err);
+    o.checkpoint = NULL;
+    o.callbacks = &c;
+    o.n_callbacks = 1;
+    CHECK_OK(quern_plan_fit(m, NULL, &o, &backup, &err), err);
+    assert_true(own.callbacks >= none.callbacks + own.weights && backup.callbacks == own.callbacks);
+    assert_int_not_equal(access("/tmp/quern-nobody-writes-here", F_OK), 0);
+    quern_callback_free(c);
+    quern_model_free(m);
+}
+
 static void put(const char *folder, const char *name, const char *text)
 {
     char path[256];
@@ -303,7 +326,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_add_up),          cmocka_unit_test(choices_change_no_number),
         cmocka_unit_test(parts_change_rounding), cmocka_unit_test(whole_batches_stay_whole),
-        cmocka_unit_test(groups_limit),          cmocka_unit_test(places_do_not_overlap),
+        cmocka_unit_test(checkpoints_count),     cmocka_unit_test(groups_limit),
+        cmocka_unit_test(places_do_not_overlap),
     };
     fill();
     return cmocka_run_group_tests(tests, NULL, NULL);
