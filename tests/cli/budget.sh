@@ -3,7 +3,7 @@
 # bit for bit. Below it batches go in parts, which is said; never those of a model with batch normalisation. $1: the command; $2: how many budgets.
 quern=$1 steps=$2 failed=0 runs=0 again=0 divided=0 split=never
 optimizers=(sgd adam)
-[ "$steps" -lt 10 ] || optimizers+=('sgd momentum=0.9 nesterov=true' 'adam global_clipnorm=1' 'rmsprop centered=true')
+[ "$steps" -lt 10 ] || optimizers+=('sgd momentum=0.9 nesterov=true' 'adam global_clipnorm=1' 'rmsprop momentum=0.5')
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
