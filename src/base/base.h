@@ -107,6 +107,13 @@ int quern__file_beside(const char *path, const char *ending, char *out, quern_er
 /* A file written beside takes the place of `path`, on the disk and not only in its cache; when it cannot, it is removed. */
 int quern__file_replace(const char *beside, const char *path, quern_error *err);
 
+/* ---- bytes at a place of a file (transfer.c) ---- */
+
+/* How many of n bytes were read; fewer at the end of the file (errno is 0 then), or where reading failed (errno says why). */
+size_t quern__read_at(int fd, void *to, size_t n, int64_t at);
+/* Whether all n bytes were written; errno says why not. */
+bool quern__write_at(int fd, const void *from, size_t n, int64_t at);
+
 /* ---- the process (process.c) ---- */
 
 size_t quern__peak_bytes(void); /* the most that was resident (VmHWM), 0 if unknown */

@@ -21,15 +21,9 @@ enum { most_held = 256 << 10 };
 
 static bool flush(sink *s)
 {
-    for (uint64_t done = 0; done < s->held;) {
-        ssize_t put = pwrite(s->fd, s->bytes + done, s->held - done, (off_t)(s->at + done));
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0) {
-            zip_error_set(&s->error, ZIP_ER_WRITE, put ? errno : EIO);
-            return false;
-        }
-        done += (uint64_t)put;
+    if (!quern__write_at(s->fd, s->bytes, s->held, (int64_t)s->at)) {
+        zip_error_set(&s->error, ZIP_ER_WRITE, errno);
+        return false;
     }
     s->at += s->held;
     s->held = 0;

@@ -130,16 +130,8 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t how, haddr_t from
     memset(to, 0, size);
     if (d->image)
         recall(d, from, to, size);
-    for (size_t at = 0; at < size && !d->image;) {
-        ssize_t got = pread(d->fd, (char *)to + at, size - at, (off_t)(from + at));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            note(d);
-        if (got <= 0)
-            break;
-        at += (size_t)got;
-    }
+    else if (quern__read_at(d->fd, to, size, (int64_t)from) < size && errno)
+        note(d);
     return 0;
 }
 
@@ -149,15 +141,8 @@ static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t how, haddr_t to,
     (void)type, (void)how;
     if (d->image)
         keep(d, to, from, size);
-    for (size_t at = 0; at < size && !d->image && !*d->why;) {
-        errno = 0;
-        ssize_t put = pwrite(d->fd, (const char *)from + at, size - at, (off_t)(to + at));
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            note(d);
-        at += put > 0 ? (size_t)put : 0;
-    }
+    else if (!*d->why && !quern__write_at(d->fd, from, size, (int64_t)to))
+        note(d);
     if (d->written < to + size)
         d->written = to + size;
     return 0;

@@ -28,17 +28,9 @@ static int fail(const quern__part_file *p, int64_t record, int code, const char 
 /* Up to n bytes at place `at` of what is stored; fewer only at the end. Negative on failure. */
 static int64_t bytes_at(quern__part_file *p, int64_t at, void *to, size_t n)
 {
-    size_t got = 0;
     if (p->kind == PLAIN) {
-        while (got < n) {
-            ssize_t more = pread(p->fd, (char *)to + got, n - got, at + (int64_t)got);
-            if (more < 0 && errno != EINTR)
-                return -1;
-            if (more == 0)
-                break;
-            got += more > 0 ? (size_t)more : 0;
-        }
-        return (int64_t)got;
+        size_t got = quern__read_at(p->fd, to, n, at);
+        return got < n && errno ? -1 : (int64_t)got;
     }
     if (p->lock)
         pthread_mutex_lock(p->lock);

@@ -42,16 +42,9 @@ static int not_written(const preparing *p, quern_error *err)
 
 static int flush(const preparing *p, sink *s, quern_error *err)
 {
-    for (size_t at = 0; at < s->held;) {
-        errno = 0;
-        ssize_t put = pwrite(s->fd, s->buffer + at, s->held - at, (off_t)s->written);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return not_written(p, err);
-        at += (size_t)put;
-        s->written += put;
-    }
+    if (!quern__write_at(s->fd, s->buffer, s->held, s->written))
+        return not_written(p, err);
+    s->written += (int64_t)s->held;
     s->held = 0;
     return QUERN_OK;
 }
@@ -126,15 +119,9 @@ static int was_stopped(const preparing *p, quern_error *err)
 
 static int read_pile(const preparing *p, const sink *pile, int64_t from, char *to, size_t bytes, quern_error *err)
 {
-    for (size_t at = 0; at < bytes;) {
-        ssize_t got = pread(pile->fd, to + at, bytes - at, (off_t)from + (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return quern__fail(err, QUERN_IO, p->path, "a pile cannot be read: %s", got ? strerror(errno) : "it became shorter");
-        at += (size_t)got;
-    }
-    return QUERN_OK;
+    if (quern__read_at(pile->fd, to, bytes, from) == bytes)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_IO, p->path, "a pile cannot be read: %s", errno ? strerror(errno) : "it became shorter");
 }
 
 static int put_piles(preparing *p, sink *piles, int n, quern_error *err);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { block_bytes = 64 << 10 };
 size_t quern__qrec_window = 4 << 20;
@@ -52,19 +51,12 @@ int64_t quern__window_run(const quern__blocks *p, const quern__cut *c, int64_t w
 
 static int read_run(const quern__blocks *p, int64_t record, int64_t many, char *to, quern_error *err)
 {
-    size_t bytes = (size_t)(many * p->q->bytes);
-    off_t from = (off_t)(p->q->first + record * p->q->bytes);
-    for (size_t at = 0; at < bytes;) {
-        ssize_t got = pread(p->fd, to + at, bytes - at, from + (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return quern__fail(err, QUERN_IO, p->path, "record %lld, byte %lld: %s", (long long)record + 1,
-                               (long long)from + (long long)at,
-                               got < 0 ? strerror(errno) : "the file became shorter while it was read");
-        at += (size_t)got;
-    }
-    return QUERN_OK;
+    int64_t bytes = many * p->q->bytes, from = p->q->first + record * p->q->bytes;
+    int64_t got = (int64_t)quern__read_at(p->fd, to, (size_t)bytes, from);
+    if (got == bytes)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_IO, p->path, "record %lld, byte %lld: %s", (long long)record + 1, (long long)(from + got),
+                       errno ? strerror(errno) : "the file became shorter while it was read");
 }
 
 /* The next run among records [i, n) of a window: its first record, and how many. */

@@ -3,7 +3,9 @@
 #include "check.h"
 #include "tensor/tensor.h"
 
+#include <errno.h>
 #include <math.h>
+#include <unistd.h>
 
 static void first_failure_wins(void **state)
 {
@@ -114,6 +116,26 @@ static void shapes(void **state)
     assert_string_equal(quern_dtype_name(QUERN_BOOL), "bool");
 }
 
+/* All bytes, or how many there were and why: errno 0 is the end of the file. */
+static void bytes_go_where_they_belong(void **state)
+{
+    (void)state;
+    char name[] = "/tmp/quern-base-XXXXXX", got[8] = "";
+    int fd = mkstemp(name);
+    assert_true(fd >= 0);
+    unlink(name);
+    assert_true(quern__write_at(fd, "abcde", 5, 3));
+    assert_int_equal(quern__read_at(fd, got, 5, 3), 5);
+    assert_memory_equal(got, "abcde", 5);
+    assert_int_equal(quern__read_at(fd, got, 8, 6), 2);
+    assert_int_equal(errno, 0);
+    close(fd);
+    assert_false(quern__write_at(fd, "a", 1, 0));
+    assert_int_equal(errno, EBADF);
+    assert_int_equal(quern__read_at(fd, got, 1, 0), 0);
+    assert_int_equal(errno, EBADF);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +146,7 @@ int main(void)
         cmocka_unit_test(normal_has_its_moments),
         cmocka_unit_test(names_and_numbers),
         cmocka_unit_test(shapes),
+        cmocka_unit_test(bytes_go_where_they_belong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
