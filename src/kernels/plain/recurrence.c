@@ -15,6 +15,7 @@ enum { tile_rows = QUERN__TILE_ROWS, group = QUERN__RECUR_SLICE };
 typedef struct running {
     quern__recurring r;
     int64_t first, n; /* records */
+    int64_t room;     /* numbers of `work` that a record has */
     const float *z, *h0, *c0, *bias, *own_bias, *own, *packed;
     float *h, *c, *left, *work;
     const float *dh_in, *dc_in, *forth;
@@ -188,7 +189,7 @@ static void cell_forth(const running *k, int64_t b, int64_t t, float *x)
 static void group_forth(running *k)
 {
     int64_t n = k->r.units, kept = k->r.kept * n;
-    float *tiles = k->work + k->first * k->r.gates * n + k->first * n, *x = tiles + k->n * n;
+    float *tiles = k->work + k->first * k->room, *x = tiles + k->n * n;
     k->rows = left_rows(k);
     for (int64_t b = 0; b < k->n && !k->own; b++)
         put_tiled(tiles, k, b, n, k->h0 + (k->first + b) * n);
@@ -296,8 +297,8 @@ static void gates_again(const running *k, int64_t t, float *states)
 
 static void group_back(running *k)
 {
-    int64_t n = k->r.units, wide = k->r.gates * n, room = wide + n + (k->z ? (k->r.kept + QUERN__AGAIN_UNITS) * n : 0);
-    float *tiles = k->work + k->first * room, *states = tiles + k->n * (wide + n + k->r.kept * n);
+    int64_t n = k->r.units, wide = k->r.gates * n;
+    float *tiles = k->work + k->first * k->room, *states = tiles + k->n * (wide + n + k->r.kept * n);
     k->rows = k->z ? tiles + k->n * (wide + n) : k->left ? left_rows(k) : NULL;
     memset(k->dh + k->first * n, 0, (size_t)(k->n * n) * sizeof *k->dh);
     if (k->dc)
@@ -343,6 +344,7 @@ static int forth_kernel(const quern__call *c, int64_t begin, int64_t end)
     k.h = c->out[QUERN__FORTH_H].data;
     k.left = c->out[QUERN__FORTH_LEFT].data;
     k.work = c->out[QUERN__FORTH_WORK].data;
+    k.room = c->out[QUERN__FORTH_WORK].shape.dims[1];
     k.c = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__FORTH_C].data : NULL;
     return each_group(&k, c, begin, end, group_forth);
 }
@@ -359,6 +361,7 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
     k.dz = c->out[QUERN__BACK_DZ].data;
     k.dh = c->out[QUERN__BACK_DH0].data;
     k.work = c->out[QUERN__BACK_WORK].data;
+    k.room = c->out[QUERN__BACK_WORK].shape.dims[1];
     k.dc = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__BACK_DC0].data : NULL;
     k.down = k.r.cell == QUERN__CELL_GRU ? c->out[QUERN__BACK_DOWN].data : NULL;
     return each_group(&k, c, begin, end, group_back);
