@@ -236,8 +236,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
 
 int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err)
 {
-    static const quern_fit_opts none;
-    quern_fit_opts o = opts ? *opts : none;
+    quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
     quern__backup backup; /* it writes checkpoints */
     int status = quern__backup_wanted(o.callbacks, o.n_callbacks, &backup, err);
     o.checkpoint = o.checkpoint || !*backup.path ? o.checkpoint : backup.path;
