@@ -28,4 +28,16 @@
             fail_msg("%s: %s: %s", #call, (err).where, (err).text); \
     } while (0)
 
+/* The 128 bytes that a .npy of version 1.0 begins with; columns 0: of one axis. */
+static inline void npy_head(char *to, const char *descr, int rows, int columns)
+{
+    char shape[32];
+    snprintf(shape, sizeof shape, columns ? "(%d, %d)" : "(%d,)", rows, columns);
+    memset(to, ' ', 128);
+    memcpy(to, "\x93NUMPY\x01\x00\x76\x00", 10);
+    int n = sprintf(to + 10, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
+    to[10 + n] = ' ';
+    to[127] = '\n';
+}
+
 #endif

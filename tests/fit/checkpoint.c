@@ -66,14 +66,7 @@ static void write_npy(const char *to, bool labels)
     char head[128];
     FILE *f = fopen(to, "wb");
     assert_non_null(f);
-    memset(head, ' ', sizeof head);
-    memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);
-    int n = sprintf(head + 10,
-                    labels ? "{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }"
-                           : "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 6), }",
-                    records);
-    head[10 + n] = ' ';
-    head[127] = '\n';
+    npy_head(head, labels ? "<f8" : "<f4", records, labels ? 0 : width);
     fwrite(head, 1, 128, f);
     for (int i = 0; i < records && labels; i++)
         fwrite(&(double){ ys[i] + (i % 13 == 5 || i / 10 == 4 ? 0.5 : 0) }, sizeof(double), 1, f);

@@ -4,6 +4,7 @@
 
 #include "check.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <quern/quern.h>
 #include <stdbool.h>
@@ -45,6 +46,18 @@ static inline quern_history *fit(quern_model *m, quern_generator *g, quern_fit_o
     if (!h)
         fail_msg("%s: %s", err.where, err.text);
     return h;
+}
+
+/* How many entries a folder has: of /proc/self, as many as the process has descriptors or threads. */
+static inline int entries(const char *of)
+{
+    int n = 0;
+    DIR *d = opendir(of);
+    while (d && readdir(d))
+        n++;
+    if (d)
+        closedir(d);
+    return n;
 }
 
 static inline quern_generator *array(void)

@@ -5,8 +5,6 @@
 
 #include "queue/queue.h"
 
-#include <dirent.h>
-
 static int row_of(const float *row)
 {
     int i = 0;
@@ -71,17 +69,6 @@ static void each_record_comes_once(void **state)
             for (int w = 0; w < (kinds[k].many ? 4 : 2); w++)
                 for (int shuffle = 0; shuffle < 2; shuffle++)
                     once(&kinds[k], sizes[s], workers[w], 1 + (s + w) % 3 * 4, shuffle);
-}
-
-static int entries(const char *of)
-{
-    int n = 0;
-    DIR *d = opendir(of);
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
 }
 
 typedef struct held {

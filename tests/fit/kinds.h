@@ -23,14 +23,7 @@ static const char *in(const char *name)
 static void npy(FILE *f, bool labels, int from, int n)
 {
     char head[128];
-    memset(head, ' ', sizeof head);
-    memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);
-    int k = sprintf(head + 10,
-                    labels ? "{'descr': '<i4', 'fortran_order': False, 'shape': (%d,), }"
-                           : "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 6), }",
-                    n);
-    head[10 + k] = ' ';
-    head[127] = '\n';
+    npy_head(head, labels ? "<i4" : "<f4", n, labels ? 0 : width);
     fwrite(head, 1, sizeof head, f);
     fwrite(labels ? (void *)(ys + from) : (void *)(xs + from * width), 4, (size_t)(labels ? n : n * width), f);
 }

@@ -3,8 +3,6 @@
 
 #include "base/base.h"
 
-#include <dirent.h>
-
 /* Records by number, after a random sleep: many threads, one order. */
 typedef struct numbered {
     int sleeps;
@@ -183,17 +181,6 @@ static void layers_adapt(void **state)
     assert_int_equal(quern_adapt(m, "dense", g, 10, 0, &err), QUERN_INVALID);
     quern_generator_free(g);
     quern_model_free(m);
-}
-
-static int entries(const char *folder)
-{
-    int n = 0;
-    DIR *d = opendir(folder);
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
 }
 
 /* P4: started and stopped again and again, in mid-epoch too, with 1 to 64 workers: no descriptor and no thread is left, and closing

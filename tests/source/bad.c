@@ -42,14 +42,7 @@ static size_t write_tsv(char *to, int which) { return (void)which, lines(to, '\t
 /* An array in version 1.0: float32 of two columns, or labels as float64, of which a bit makes a fraction. */
 static size_t npy(char *to, bool labels, int from, int n)
 {
-    memset(to, ' ', 128);
-    memcpy(to, "\x93NUMPY\x01\x00\x76\x00", 10);
-    int k = sprintf(to + 10,
-                    labels ? "{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }"
-                           : "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 2), }",
-                    n);
-    to[10 + k] = ' ';
-    to[127] = '\n';
+    npy_head(to, labels ? "<f8" : "<f4", n, labels ? 0 : 2);
     for (int i = 0; i < n; i++)
         if (labels)
             memcpy(to + 128 + 8 * i, &(double){ (from + i) % 3 }, 8);
