@@ -191,6 +191,7 @@ double bench_qrec(void)
     make_arrays(f.x, f.y);
     prepare(f.x, f.y, f.prepared);
     quern__qrec_window = (size_t)64 << 20;
+    quern__qrec_direct = 1; /* as a file that is larger than memory */
     quern_generator *g = open_words(f.prepared);
     quern__queue *q = open_queue(g);
     for (int k = 0; k < 4; k++) {

@@ -132,6 +132,8 @@ typedef struct quern__limit {
     const char *name;
 } quern__limit;
 quern__limit quern__process_limit(const quern__process *now, size_t resident, int threads);
+/* Bytes of files that the system could keep in memory for this process; SIZE_MAX: unknown. */
+size_t quern__memory_for_files(void);
 extern const char *quern__proc, *quern__cgroups; /* where they are read; tests have others */
 
 /* ---- options described once (options.c) ----

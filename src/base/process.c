@@ -157,3 +157,11 @@ quern__limit quern__process_limit(const quern__process *now, size_t resident, in
     }
     return l;
 }
+
+size_t quern__memory_for_files(void)
+{
+    size_t kilobytes = number_in("/proc/meminfo", "MemAvailable:");
+    quern__limit l = { kilobytes == SIZE_MAX ? SIZE_MAX : kilobytes << 10, NULL };
+    groups(&l, 0);
+    return l.bytes;
+}

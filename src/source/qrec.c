@@ -52,7 +52,7 @@ static size_t prepared_bytes(const quern_generator *g, const quern_batch_spec *s
 {
     quern__blocks sized = { .q = &((const prepared *)g->self)->q };
     (void)spec, (void)shuffle;
-    return QUERN__WINDOWS * quern__blocks_size(&sized);
+    return QUERN__WINDOWS * quern__blocks_size(&sized) + QUERN__DIRECT_BYTES;
 }
 
 static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
@@ -139,11 +139,11 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
     int64_t good = 0, place = 0;
     int status = QUERN_OK;
     for (int64_t r = 0; r < b->size && status >= 0; r++) {
-        int64_t w = (first + r) / c.per, many;
+        int64_t w = (first + r) / c.per;
         w = w < c.windows ? w : c.windows - 1;
         if (!s || w != s->number) {
             if (s)
-                quern__window_return(all, &c, s, s->n);
+                quern__window_return(all, s, s->n);
             s = quern__window_borrow(all, &c, w, err);
         }
         if (!s)
@@ -153,8 +153,7 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
         place = first + r - w * c.per;
         int64_t from = all->shuffle ? (int64_t)quern__random_permute(key, (uint64_t)s->n, (uint64_t)place) : place;
         quern_error own = { 0 };
-        const char *record = s->bytes + (size_t)(from * p->q.bytes);
-        b->indices[good] = quern__window_run(all, &c, w, from, &many);
+        const char *record = quern__window_record(all, s, from, &b->indices[good]);
         status = check_sum(p, record, b->indices[good], &own);
         status = status < 0 ? status : take(p, record, b, good, &own);
         if (status >= 0)
@@ -164,7 +163,7 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
     }
     b->size = good;
     if (s)
-        quern__window_return(all, &c, s, place + 1);
+        quern__window_return(all, s, place + 1);
     b->has_weights = p->q.what.weighted;
     return status;
 }
@@ -210,7 +209,7 @@ quern_generator *quern__qrec_open(const char *path, quern_error *err)
         close(fd);
         return NULL;
     }
-    p->windows = (quern__blocks){ .q = &p->q, .path = p->path, .fd = fd };
+    p->windows = (quern__blocks){ .q = &p->q, .path = p->path, .fd = fd, .direct = { .fd = -1 } };
     pthread_mutex_init(&p->windows.lock, NULL);
     pthread_cond_init(&p->windows.changed, NULL);
     size_t at = 0;

@@ -3,6 +3,7 @@
 #ifndef QUERN__QREC_WINDOWS_H
 #define QUERN__QREC_WINDOWS_H
 
+#include "direct.h"
 #include "qrec.h"
 
 #include <pthread.h>
@@ -16,24 +17,28 @@ typedef struct quern__cut {
     quern__random_key blocks, within;
 } quern__cut;
 
-/* A window in memory, in part or whole. Runs of its records are announced to the disk, given to a thread that reads them, filled.
- */
+/* A window in memory, in part or whole. Its blocks are announced to the disk, given to be read, filled; all counted in records.
+ * Each has a place of its own, in which it lies as far from a multiple of QUERN__DIRECT_ALIGN as it does in the file. */
 typedef struct quern__window {
-    int64_t pass, number; /* -1: none */
-    int64_t n, announced, given, filled;
+    quern__cut cut; /* pass -1: none */
+    int64_t number, n, announced, given, filled;
     int users, fillers;
-    uint64_t turn;   /* the how manieth that was put into memory */
-    quern_error why; /* it could not be read */
-    char *bytes;
+    uint64_t turn;        /* the how manieth that was put into memory */
+    quern_error why;      /* it could not be read */
+    char *memory, *bytes; /* memory: what was asked for */
 } quern__window;
 
 typedef struct quern__blocks {
     const quern__qrec *q; /* borrowed, as the path is */
     const char *path;
     int fd;
+    quern__direct direct; /* of a file that is larger than memory */
+    int coming;           /* blocks that are on their way by it */
+    bool waited;          /* a thread waits for them            */
     bool shuffle;
     uint64_t seed, turns;
     int64_t block, blocks; /* records of a block; blocks of a window */
+    size_t place;          /* bytes of the room for a block */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     quern__window all[QUERN__WINDOWS];
@@ -47,13 +52,12 @@ void quern__blocks_close(quern__blocks *p);
 quern__cut quern__blocks_cut(const quern__blocks *p, int64_t from, int64_t count, int64_t pass);
 /* Records of window w: the last has those that fill no block too. */
 int64_t quern__window_size(const quern__cut *c, int64_t w);
-/* Where the run of records that begins at place i of a window's contents is: the number of its first, and how many follow it, at
- * most to the end of its block. */
-int64_t quern__window_run(const quern__blocks *p, const quern__cut *c, int64_t w, int64_t i, int64_t *many);
+/* Record i of a window that is lent, and its number in the file. */
+const char *quern__window_record(const quern__blocks *p, const quern__window *s, int64_t i, int64_t *number);
 
 /* The window, whole, lent; it may have to be read first. NULL on failure. From any thread. */
 quern__window *quern__window_borrow(quern__blocks *p, const quern__cut *c, int64_t w, quern_error *err);
 /* Gives it back and reads of the next as much as was taken of this one: `end` of its places. */
-void quern__window_return(quern__blocks *p, const quern__cut *c, quern__window *s, int64_t end);
+void quern__window_return(quern__blocks *p, quern__window *s, int64_t end);
 
 #endif

@@ -246,6 +246,7 @@ static void groups_limit(void **state)
     quern__limit l = quern__process_limit(&now, 0, 0);
     assert_int_equal(l.bytes, (64 - (20 - 10 - 4)) << 20);
     assert_string_equal(l.name, "memory cgroup");
+    assert_int_equal(quern__memory_for_files(), (64 - (20 - 10)) << 20); /* what is cached now may make room */
     put(folder, "proc/cgroup", "4:cpu,memory:/a/b\n0::/\n");
     put(folder, "memory/a/memory.limit_in_bytes", "50331648\n"); /* the parent is the narrower one */
     put(folder, "memory/a/memory.usage_in_bytes", "4194304\n");
