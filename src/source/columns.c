@@ -1,5 +1,5 @@
 /* What each column of a CSV is: a feature, a target, the weights, or nothing; what stands for a missing value; the classes of
- * targets that are names. */
+ * targets that are names; which columns a run takes as text or as whole numbers. */
 #include "csv.h"
 #include "number.h"
 
@@ -147,4 +147,45 @@ int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err
             (status = find_classes(f, k, err)) < 0)
             return status;
     return QUERN_OK;
+}
+
+/* ---- what a run takes ---- */
+
+/* The column that gives value `at` of the features (targets: of the targets); NULL: none. */
+static quern__column *column_at(quern__csv *f, bool target, int64_t at)
+{
+    for (int k = 0; k < f->n; k++)
+        if (f->columns[k].place == (target ? QUERN__FIRST_TARGET - at : at))
+            return &f->columns[k];
+    return NULL;
+}
+
+/* Which columns are text: those that inputs of type string take; and which are whole numbers. */
+int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
+{
+    quern__csv *f = self;
+    int64_t places[2] = { 0 };
+    *x_count = f->n_features;
+    *y_count = f->n_targets;
+    f->n_texts = 0;
+    for (int k = 0; k < f->n; k++)
+        f->columns[k].text = f->columns[k].whole = 0;
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        bool target = i >= spec->n_inputs, text = spec->dtypes[i] == QUERN_STRING, whole = spec->dtypes[i] == QUERN_INT32;
+        int64_t *place = &places[target], all = target ? f->n_targets : f->n_features;
+        for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && *place < all; per--, ++*place) {
+            quern__column *c = text || whole ? column_at(f, target, *place) : NULL;
+            if (c && text)
+                c->text = ++f->n_texts;
+            else if (c)
+                c->whole = true;
+        }
+    }
+    if (!f->n_texts)
+        return QUERN_OK;
+    quern__free(f->texts);
+    quern__free(f->text);
+    f->texts = quern__zalloc((size_t)f->n_texts, sizeof *f->texts);
+    f->text = quern__alloc(QUERN__CSV_RECORD + 1);
+    return f->texts && f->text ? QUERN_OK : quern__fail_memory(err, QUERN__CSV_RECORD);
 }

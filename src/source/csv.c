@@ -370,45 +370,6 @@ static const char *class_name(void *self, int target, int i)
 static bool csv_passed(void *self) { return ((quern__csv *)self)->passed; }
 static const quern_string *csv_strings(void *self) { return ((quern__csv *)self)->texts; }
 
-/* The column that gives value `at` of the features (targets: of the targets); NULL: none. */
-static quern__column *column_at(quern__csv *f, bool target, int64_t at)
-{
-    for (int k = 0; k < f->n; k++)
-        if (f->columns[k].place == (target ? QUERN__FIRST_TARGET - at : at))
-            return &f->columns[k];
-    return NULL;
-}
-
-/* Which columns are text: those that inputs of type string take; and which are whole numbers. */
-static int csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
-{
-    quern__csv *f = self;
-    int64_t places[2] = { 0 };
-    *x_count = f->n_features;
-    *y_count = f->n_targets;
-    f->n_texts = 0;
-    for (int k = 0; k < f->n; k++)
-        f->columns[k].text = f->columns[k].whole = 0;
-    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
-        bool target = i >= spec->n_inputs, text = spec->dtypes[i] == QUERN_STRING, whole = spec->dtypes[i] == QUERN_INT32;
-        int64_t *place = &places[target], all = target ? f->n_targets : f->n_features;
-        for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && *place < all; per--, ++*place) {
-            quern__column *c = text || whole ? column_at(f, target, *place) : NULL;
-            if (c && text)
-                c->text = ++f->n_texts;
-            else if (c)
-                c->whole = true;
-        }
-    }
-    if (!f->n_texts)
-        return QUERN_OK;
-    quern__free(f->texts);
-    quern__free(f->text);
-    f->texts = quern__zalloc((size_t)f->n_texts, sizeof *f->texts);
-    f->text = quern__alloc(QUERN__CSV_RECORD + 1);
-    return f->texts && f->text ? QUERN_OK : quern__fail_memory(err, QUERN__CSV_RECORD);
-}
-
 int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err)
 {
     quern__csv *f = quern__zalloc(1, sizeof *f);
@@ -432,7 +393,7 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
     *out = (quern__stream){ .rewind = quern__csv_rewind,
                             .read = quern__csv_read,
                             .read_many = quern__csv_many,
-                            .match = csv_match,
+                            .match = quern__csv_match,
                             .strings = csv_strings,
                             .passed = csv_passed,
                             .free = csv_free,

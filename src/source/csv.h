@@ -67,5 +67,7 @@ void quern__csv_twin_free(struct quern__csv_twin *twin);
 /* ---- columns.c ---- */
 /* Gives every column its place, and targets of names their classes. */
 int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err);
+/* The stream's match: columns that are text are those that inputs of type string take. */
+int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err);
 
 #endif
