@@ -121,7 +121,9 @@ typedef struct quern_file_opts {
  * string take theirs as text, as it stands. With the format "npy" a word without a role ("-", a file, a named pipe) holds arrays
  * one behind the other, as another program writes them (quern_program_generator); each option that does not apply to the kind is
  * refused. Arrays that are not compressed are shuffled exactly, and may be read by several workers; all else is shuffled within a
- * window of 4 MiB of records. Returns new, NULL on failure. */
+ * window of 4 MiB of records (65,536 at most), which a large CSV that is neither gzipped nor a pipe fills with blocks of 16 to
+ * 64 KiB in an order of the epoch's own. How far that is from a perfect shuffle where like stands beside like is said at the start,
+ * above 1.1 as a warning. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);

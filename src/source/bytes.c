@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { piece = 4096 };
+
 static int io_error(const quern__bytes *b, const char *what, quern_error *err)
 {
     return quern__fail(err, QUERN_IO, b->path, "%s: %s", what, strerror(errno));
@@ -70,20 +72,31 @@ int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
         b->buffer = grown;
         b->capacity = capacity;
     }
-    int64_t got = read_some(b, b->buffer + left, b->capacity - left, err);
+    size_t n = b->capacity - left;
+    int64_t some = b->stop > b->offset ? b->stop - b->offset : piece;
+    if (b->stop && (int64_t)n > some)
+        n = (size_t)some;
+    int64_t got = read_some(b, b->buffer + left, n, err);
     b->end += got > 0 ? (size_t)got : 0;
     b->buffer[b->end] = 0;
     b->ended = got == 0;
     return got;
 }
 
+void quern__bytes_seek(quern__bytes *b, int64_t at, int64_t stop)
+{
+    b->offset = at;
+    b->stop = stop;
+    b->begin = b->end = 0;
+    b->buffer[0] = 0;
+    b->ended = false;
+}
+
 int quern__bytes_rewind(quern__bytes *b, quern_error *err)
 {
     if (b->gz ? !quern__gunzip_rewind(b->gz) : b->offset < 0)
         return quern__fail(err, QUERN_IO, b->path, "cannot be read again from its start");
-    b->offset = 0;
-    b->begin = b->end = 0;
-    b->ended = false;
+    quern__bytes_seek(b, 0, 0);
     return QUERN_OK;
 }
 

@@ -11,14 +11,20 @@ typedef struct quern__bytes {
     char *buffer;      /* capacity + 1 bytes; the byte at `end` is always 0 */
     size_t begin, end, capacity;
     int64_t offset; /* of the next byte of a plain file; -1: it cannot be sought */
+    int64_t stop;   /* a plain file is read up to here first, and in small pieces behind it; 0: as much as there is room for */
     bool ended;
 } quern__bytes;
+
+/* The place in a plain file of the byte at `begin`. */
+static inline int64_t quern__bytes_place(const quern__bytes *b) { return b->offset - (int64_t)(b->end - b->begin); }
 
 /* Opens a file ("-": standard input). Content that begins as gzip does is inflated. */
 int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_error *err);
 /* Reads more behind what is left in [begin, end), which moves to the front; the buffer grows up to `limit` when it is full. Returns
  * how many bytes came, 0 at the end, or a negative status. */
 int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err);
+/* Goes to a place of a plain file, with a stop. */
+void quern__bytes_seek(quern__bytes *b, int64_t at, int64_t stop);
 int quern__bytes_rewind(quern__bytes *b, quern_error *err);
 void quern__bytes_close(quern__bytes *b);
 

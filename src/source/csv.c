@@ -16,11 +16,13 @@ int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err,
 {
     char where[256], what[300];
     va_list args;
+    if (!err) /* another thread may have met it, which must not count lines */
+        return code;
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    snprintf(where, sizeof where, column >= 0 ? "%.150s:%lld: column '%s'" : "%.150s:%lld", f->bytes.path, (long long)f->line,
-             column >= 0 ? f->columns[column].name : "");
+    snprintf(where, sizeof where, column >= 0 ? "%.150s:%lld: column '%s'" : "%.150s:%lld", f->bytes.path,
+             (long long)quern__csv_line(f), column >= 0 ? f->columns[column].name : "");
     return quern__fail(err, code, where, "%s", what);
 }
 
@@ -64,7 +66,7 @@ static int next_record(quern__csv *f, char **p, char **e, bool *quoted, quern_er
         }
         if (b->ended)
             return start < end ? quern__csv_fail(f, -1, QUERN_FORMAT, err, "the file ends inside quotes") : QUERN_END;
-        quern__begin("reading", b->path, "line", f->line);
+        quern__begin("reading", b->path, f->blocks.on ? "byte" : "line", f->blocks.on ? quern__bytes_place(b) : f->line);
         int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
         if (got < 0)
             return (int)got;
@@ -137,18 +139,19 @@ static int header(quern__csv *f, bool first, quern_error *err)
         if (p >= e)
             break;
     }
+    f->first_byte = quern__bytes_place(&f->bytes) + (int64_t)f->used;
     return status < 0  ? status
            : n == f->n ? QUERN_OK
                        : quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d columns, %s has %d", n, f->paths[0], f->n);
 }
 
-/* Opens the k-th file and reads its header. */
-static int open_file(quern__csv *f, int k, quern_error *err)
+int quern__csv_open_file(quern__csv *f, int k, quern_error *err)
 {
     bool first = f->columns == NULL;
     quern__bytes_close(&f->bytes);
     f->at = k;
     int status = quern__bytes_open(&f->bytes, f->paths[k], quern__csv_buffer, err);
+    f->bytes.stop = f->blocks.on; /* no more than the header is wanted */
     return status < 0 ? status : header(f, first, err);
 }
 
@@ -258,17 +261,22 @@ static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, do
     return QUERN_OK;
 }
 
-/* The next record over all files, without empty lines; QUERN_END at the end of the last. */
+/* The next record over all files or blocks, without empty lines; QUERN_END at the end of the last. */
 static int next_anywhere(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
 {
     f->fresh = false;
-    for (;;) {
-        int status = next_record(f, p, e, quoted, err);
-        if (status == QUERN_OK && *p == *e && f->n > 1)
+    for (bool over = f->blocks.on && !f->blocks.open;;) {
+        int status = QUERN_OK;
+        for (; over || quern__csv_left(f) <= 0; over = false)
+            if ((status = quern__csv_next_block(f, err)) != QUERN_OK)
+                return status;
+        status = next_record(f, p, e, quoted, err);
+        over = f->blocks.on && status == QUERN_END;
+        if (over || (status == QUERN_OK && *p == *e && f->n > 1))
             continue;
         if (status != QUERN_END || f->at + 1 == f->n_paths)
             return status;
-        if ((status = open_file(f, f->at + 1, err)) < 0)
+        if ((status = quern__csv_open_file(f, f->at + 1, err)) < 0)
             return status;
     }
 }
@@ -321,19 +329,21 @@ int quern__csv_read(void *self, float *x, double *y, quern_error *err)
     quern__csv *f = self;
     char *p, *e;
     bool quoted;
+    f->passed = false;
     int status = next_anywhere(f, &p, &e, &quoted, err);
-    f->passed = status == QUERN_OK;
+    f->passed = f->passed || status == QUERN_OK;
     return status == QUERN_OK ? quern__csv_record(f, p, e, x, y, err) : status;
 }
 
 int quern__csv_rewind(void *self, quern_error *err)
 {
     quern__csv *f = self;
-    if (f->fresh)
+    quern__csv_restart(f);
+    if (f->fresh || f->blocks.on)
         return QUERN_OK;
     f->fresh = true;
     if (f->n_paths > 1)
-        return open_file(f, 0, err);
+        return quern__csv_open_file(f, 0, err);
     int status = quern__bytes_rewind(&f->bytes, err);
     return status < 0 ? status : header(f, false, err);
 }
@@ -343,6 +353,7 @@ static void csv_free(void *self)
     quern__csv *f = self;
     quern__csv_twin_free(f->twin);
     quern__bytes_close(&f->bytes);
+    quern__csv_cut_free(f);
     for (int k = 0; k < f->n; k++) {
         for (int i = 0; i < f->columns[k].n_classes; i++)
             quern__free(f->columns[k].classes[i]);
@@ -384,8 +395,9 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
     for (; f->n_paths < n && status >= 0; f->n_paths++)
         if (!(f->paths[f->n_paths] = quern__strdup(paths[f->n_paths])))
             status = quern__fail_memory(err, 1);
-    status = status < 0 ? status : open_file(f, 0, err);
+    status = status < 0 ? status : quern__csv_open_file(f, 0, err);
     status = status < 0 ? status : quern__csv_columns(f, o, err);
+    status = status < 0 ? status : quern__csv_cut(f, err);
     if (status < 0) {
         csv_free(f);
         return status;
@@ -393,6 +405,8 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
     *out = (quern__stream){ .rewind = quern__csv_rewind,
                             .read = quern__csv_read,
                             .read_many = quern__csv_many,
+                            .order = quern__csv_order,
+                            .places = quern__csv_places,
                             .match = quern__csv_match,
                             .strings = csv_strings,
                             .passed = csv_passed,

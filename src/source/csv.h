@@ -22,10 +22,26 @@ typedef struct quern__column {
     int n_classes;
 } quern__column;
 
+/* The blocks of the files, which an epoch visits in an order of its own (csv_blocks.c). */
+typedef struct quern__csv_blocks {
+    int64_t n, size; /* n: 0 where the files are only read in their order */
+    int64_t *ends;   /* by file: blocks up to its end */
+    bool quoted;     /* there are quotes at the beginning */
+    bool on;         /* this epoch goes by them */
+    quern__random_key key;
+    int64_t place;          /* of the order: the next block */
+    bool open;              /* one is read: */
+    int64_t number, limit;  /* its number in its file; its records begin before this byte */
+    uint64_t begins, ended; /* sums of where blocks began, and where the ones before them ended */
+    struct quern__csv_lines *lines;
+} quern__csv_blocks;
+
 typedef struct quern__csv {
     char **paths;
     int n_paths, at; /* the file that is open */
     quern__bytes bytes;
+    int64_t first_byte; /* of the open file: behind its header */
+    quern__csv_blocks blocks;
     char separator;
     int n, n_features, n_targets;
     bool weighted, fresh; /* fresh: nothing has been read since the start */
@@ -50,6 +66,8 @@ int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err,
 /* The field of column k as text, in f->field, of the next record that has all its fields; QUERN_END at the end. */
 int quern__csv_text(quern__csv *f, int k, quern_error *err);
 int quern__csv_rewind(void *self, quern_error *err);
+/* Opens the k-th file and reads its header. */
+int quern__csv_open_file(quern__csv *f, int k, quern_error *err);
 /* One record that lies in [p, e). */
 int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y, quern_error *err);
 /* The next record, of whatever kind. */
@@ -63,6 +81,27 @@ bool quern__csv_missing(const char *text);
 /* Up to `most` records, on two threads where that is worth it. Returns how many, 0 at the end, or a negative status. */
 int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_error *err);
 void quern__csv_twin_free(struct quern__csv_twin *twin);
+
+/* ---- csv_blocks.c ---- */
+/* Cuts the files into blocks, where they can be read from anywhere and are large enough. Before anything is read behind the first
+ * header. */
+int quern__csv_cut(quern__csv *f, quern_error *err);
+void quern__csv_cut_free(quern__csv *f);
+/* The stream's order and places. */
+void quern__csv_order(void *self, const quern__random_key *key);
+int64_t quern__csv_places(void *self, int64_t *all);
+/* An epoch begins. */
+void quern__csv_restart(quern__csv *f);
+/* The reader stands before the first record of the next block, which may have none. QUERN_END behind the last. */
+int quern__csv_next_block(quern__csv *f, quern_error *err);
+/* Bytes from the next record on in which records of the block begin. */
+static inline int64_t quern__csv_left(const quern__csv *f)
+{
+    return !f->blocks.on ? INT64_MAX : f->blocks.limit - (quern__bytes_place(&f->bytes) + (int64_t)f->used);
+}
+/* The line of the present record, by blocks counted when it is asked for. */
+int64_t quern__csv_line(const quern__csv *f);
+extern int64_t quern__csv_block; /* bytes of a block; 0: as records are long; tests make it small */
 
 /* ---- columns.c ---- */
 /* Gives every column its place, and targets of names their classes. */

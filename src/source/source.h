@@ -143,6 +143,8 @@ typedef struct quern__stream {
     int64_t (*read_many)(void *self, float *x, double *y, int64_t most, quern_error *err);
     /* Told before rewind: records may come in any order, which follows from the key (NULL: as they stand). NULL: they always do. */
     void (*order)(void *self, const quern__random_key *key);
+    /* How many places of the data what was read since rewind came from, and how many there are; NULL: one. */
+    int64_t (*places)(void *self, int64_t *all);
     void (*cancel)(void *self); /* as in quern__source_ops, as is close; NULL: nothing to do */
     void (*close)(void *self);
     void (*free)(void *self);
@@ -166,6 +168,10 @@ typedef struct quern__stream {
 } quern__stream;
 /* Takes the stream's self. Returns new. */
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err);
+/* Says how good a shuffling is that draws `what` from so many of all places of the data at once (all: 0 when there are very many).
+ * Where like stands beside like in each, counts of what a batch holds vary 1 + (batch - 1) (1 / places - 1 / all) times as much as
+ * if all were shuffled: above 1.1 it is a warning, with the advice. */
+void quern__tell_dispersion(const char *where, const char *what, double places, double all, int64_t batch, const char *advice);
 /* Words are paths or patterns; each pattern stands for its files in byte order. The paths are new. */
 int quern__paths_find(const char *words, char ***paths, int *n, quern_error *err);
 void quern__paths_free(char **paths, int n);

@@ -145,17 +145,28 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return stream_reset(g, 0, err);
 }
 
-/* Says how weak the shuffling is, once it is known that the window does not hold all. Records of a batch come from one place of the
- * file: where like stands beside like, counts of what a batch holds vary as much as if nothing were shuffled. */
-static void tell_dispersion(streaming *w)
+void quern__tell_dispersion(const char *where, const char *what, double places, double all, int64_t batch, const char *advice)
+{
+    static const char text[] =
+        "%s: %s are drawn from %.0f place%s of the data at once; where like stands beside like, dispersion of "
+        "batches %.2f (1 is a perfect shuffle)%s%s";
+    double dispersion = 1 + (double)(batch - 1) * (1 / places - (all > 0 ? 1 / all : 0));
+    bool weak = dispersion > 1.1;
+    (weak ? quern__warn : quern__note)(text, where, what, places, places < 1.5 ? "" : "s", dispersion, weak ? ": " : "",
+                                       weak ? advice : "");
+}
+
+/* Says how good the shuffling is, once it is known that the window does not hold all. What is filled by quarters holds, beside what
+ * came last, the rest of what came before: 7/4 times as many places as were needed to fill it. */
+static void tell_dispersion(streaming *w, int64_t batch)
 {
     if (!w->shuffle || w->ended || w->told)
         return;
     w->told = true;
-    quern__warn("%s: records are shuffled among %lld of them at a time; where like stands beside like in the file, dispersion of "
-                "batches is up "
-                "to the batch size (1 is a perfect shuffle): quern prepare shuffles all of them",
-                w->s.where, (long long)w->capacity);
+    int64_t all = 0, filled = w->s.places ? w->s.places(w->s.self, &all) : 1;
+    double places = (double)filled * (filled > 1 ? 1.75 : 1);
+    quern__tell_dispersion(w->s.where, "records", all && places > (double)all ? (double)all : places, (double)all, batch,
+                           "quern prepare shuffles all of them");
 }
 
 /* A record of the window, from or to the room behind it where the last good one is kept. */
@@ -217,7 +228,6 @@ static int fill(streaming *w, quern_error *err)
         if (n > 0)
             copy_record(w, w->capacity, w->held - 1);
     }
-    tell_dispersion(w);
     return QUERN_OK;
 }
 
@@ -284,6 +294,7 @@ static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
         w->s.note(w->s.self, b->bad);
     for (; n < g->spec->batch_size; n++) {
         int status = fill(w, err);
+        tell_dispersion(w, g->spec->batch_size);
         if (status >= 0 && !w->held)
             break;
         status = status < 0 ? status : take(w, g->spec, b, n, err);

@@ -112,23 +112,13 @@ static void put(const layout *l, const int32_t *tokens, void *array, int64_t r)
 
 /* ---- order ---- */
 
-/* Says how good the shuffling is where not all windows are held at once: of texts that change slowly, the counts of what a batch
- * holds vary 1 + (batch - 1) / m times as much as if each window came from anywhere, m places being held at once. */
+/* Says how good the shuffling is where not all windows are held at once. */
 static void tell_dispersion(text *w, int64_t batch)
 {
-    int m = w->windows.n_segments;
-    double dispersion = 1 + (double)(batch - 1) / (m > 0 ? m : 1);
     if (w->told || !w->shuffle || w->corpus.reader || w->place >= w->corpus.n_blocks)
         return;
     w->told = true;
-    if (dispersion > 1.1)
-        quern__warn(
-            "%s: windows are drawn from %d places at once; dispersion of batches %.2f (1 is a perfect shuffle): more memory "
-            "for windows lowers it",
-            w->corpus.paths[0], m, dispersion);
-    else
-        quern__note("%s: windows are drawn from %d places at once; dispersion of batches %.2f (1 is a perfect shuffle)",
-                    w->corpus.paths[0], m, dispersion);
+    quern__tell_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch, "more memory for windows lowers it");
 }
 
 /* The next group of windows that is not empty. */

@@ -100,9 +100,11 @@ static int find_spans(quern__csv *f, span *spans, int most)
     char *p = b->buffer + b->begin + f->used, *end = b->buffer + b->end;
     int64_t line = f->line + 1 + f->inner;
     int n = 0;
-    if (memchr(p, '"', (size_t)(end - p)))
+    int64_t left = quern__csv_left(f);
+    const char *stop = left < end - p ? p + left : end;
+    if (p >= stop || memchr(p, '"', (size_t)(end - p)))
         return 0;
-    while (n < most) {
+    while (n < most && p < stop) {
         char *newline = memchr(p, '\n', (size_t)(end - p));
         if (!newline)
             break;

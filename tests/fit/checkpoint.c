@@ -3,6 +3,8 @@
  */
 #include "common.h"
 
+#include "source/csv.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,6 +85,7 @@ static quern_generator *source(kind k, int *at)
     bool bad = k == BAD_CSV || k == BAD_NUMBERS || k == BAD_STEPS;
     snprintf(csv, sizeof csv, k == BAD_CSV ? "%s.bad" : "%s.csv", path);
     snprintf(numbers, sizeof numbers, "x=%s.x.npy y=%s.y.npy", path, path);
+    quern__csv_block = k == BAD_CSV ? 16 : 0; /* which is shuffled by blocks then */
     quern_generator *g = k == CALLBACK   ? quern_callback_generator(&pull, at)
                          : k == FUNCTION ? quern_function_generator(yield_batches, NULL)
                          : k == CSV || k == BAD_CSV

@@ -4,6 +4,8 @@
 
 #include "common.h"
 
+#include "source/csv.h"
+
 #include <zlib.h>
 
 enum { batch = 10, steps = (records + batch - 1) / batch };
@@ -147,6 +149,15 @@ static quern_generator *from_files(const char *w)
     return quern_file_generator(w, &(quern_file_opts){ .target = strstr(w, ".csv") ? "y" : NULL }, NULL);
 }
 
+/* As of a file that is too large to be shuffled by a window alone. */
+static quern_generator *from_blocks(const char *w)
+{
+    quern__csv_block = 64;
+    quern_generator *g = from_files(w);
+    quern__csv_block = 0;
+    return g;
+}
+
 static const struct kind {
     const char *words; /* each % is the folder */
     quern_generator *(*open)(const char *words);
@@ -163,6 +174,7 @@ static const struct kind {
     { "%/all.csv", from_files, .ends = true },
     { "%/all.csv.gz", from_files, .ends = true },
     { "%/1.csv %/2.csv", from_files, .ends = true },
+    { "%/1.csv %/2.csv", from_blocks, .ends = true },
     { "%/all.qrec", from_files, true, true, true },
     { "while cat %/stream; do :; done 2>&-", from_program },
 };

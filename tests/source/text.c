@@ -1,6 +1,7 @@
 /* Windows of text: every one once an epoch whatever the files are and the order is (P5), where the generator is (P12), how well it
  * is shuffled (P17), any bytes (P19). The corpus of most tests is numbers, of which a window tells where it begins. */
 #include "corpora.h"
+#include "shuffling.h"
 
 #include <math.h>
 
@@ -188,16 +189,6 @@ static void lanes_go_on(void **state)
     quern_generator_free(g);
 }
 
-static double predicted;
-static int warned;
-static void hear(void *user, int level, const char *text)
-{
-    (void)user;
-    const char *number = strstr(text, "dispersion of batches ");
-    warned = level == 1;
-    predicted = number ? atof(number + 22) : 0;
-}
-
 /* P17: a text whose letters are sorted. The variance of the letters of a batch, over that of drawing each by itself, is near
  * what was said at the start; above 1.1 that is a warning. */
 static void shuffling_is_as_good_as_it_says(void **state)
@@ -210,9 +201,8 @@ static void shuffling_is_as_good_as_it_says(void **state)
     quern_tokenizer *t = tokenizer("char", text, letters * each);
     const char *path = file("sorted.txt", text, letters * each);
     const size_t memories[] = { 0, 1 << 19, 1 << 17, 1 << 15, 1 << 14 };
-    quern_set_log(hear, NULL);
     for (int c = 0; c < 5; c++) {
-        predicted = warned = 0;
+        hear_dispersion();
         quern_generator *g = quern_text_generator(path, t, &(quern_text_opts){ .memory = memories[c], .stride = 16 }, &r.err);
         CHECK_OK(begin(&r, g, length, false, batch, true, 3), r.err);
         double sum = 0, batches = 0;
@@ -224,9 +214,9 @@ static void shuffling_is_as_good_as_it_says(void **state)
                 sum += (count[k] - batch / letters) * (count[k] - batch / letters);
         }
         double d = sum / batches / (batch * (1.0 / letters) * (1 - 1.0 / letters));
-        assert_true(c == 0 ? predicted == 0 : predicted > 1); /* all is held at once: nothing is said */
-        if (fabs(d / (c ? predicted : 1) - 1) > 0.15 || warned != (predicted > 1.1))
-            fail_msg("dispersion %g with %zu bytes, %g was promised", d, memories[c], predicted);
+        assert_true(c == 0 ? said == 0 : said > 1); /* all is held at once: nothing is said */
+        if (fabs(d / (c ? said : 1) - 1) > 0.15 || warnings != (said > 1.1))
+            fail_msg("dispersion %g with %zu bytes, %g was promised", d, memories[c], said);
         quern_generator_free(g);
     }
     quern_set_log(NULL, NULL);

@@ -1,0 +1,306 @@
+/* The blocks of CSV files, which a shuffled epoch visits in an order of its own. A block is so many bytes of a file, and its
+ * records are those that begin in them. Where its first one begins is found from the bytes behind its beginning: behind a newline
+ * that no quotes enclose. Whether quotes enclose a place is told by the first run of quotes behind it that can only open a field,
+ * or only close one. When all blocks have been read, it is seen whether each ended where the next one began. */
+#include "csv.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    least_block = 16 << 10,
+    most_block = 64 << 10,
+    records_wanted = 512, /* of a block: a window of 65,536 holds 128 blocks */
+    worth = 64,           /* blocks: less is shuffled by the window alone */
+    around = 64,          /* bytes before a block that are looked at, */
+    beyond = 4 << 10,     /* and behind it, where its last record ends */
+    far = 64 << 10,       /* how far is looked for quotes where there are some */
+    ahead = 16,           /* blocks that the disk is told of */
+    stripes = 1024
+};
+int64_t quern__csv_block = 0;
+
+struct quern__csv_lines {
+    int file, known;     /* stripes of it whose first line is known */
+    int64_t stripe;      /* bytes of one */
+    int64_t at[stripes]; /* the line in which it begins */
+};
+
+/* ---- how files are cut ---- */
+
+/* Bytes of a file that can be read from anywhere; -1: it cannot. */
+static int64_t size_of(const char *path)
+{
+    struct stat st;
+    unsigned char head[2];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool plain = fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) &&
+                 !(quern__read_at(fd, head, 2, 0) == 2 && head[0] == 0x1f && head[1] == 0x8b);
+    if (fd >= 0)
+        close(fd);
+    return plain ? (int64_t)st.st_size : -1;
+}
+
+/* Bytes of a block, from the records that are in the buffer. */
+static int64_t block_for(const quern__csv *f)
+{
+    const char *p = f->bytes.buffer + f->bytes.begin, *end = f->bytes.buffer + f->bytes.end;
+    int64_t bytes = end - p, lines = 1;
+    for (; (p = memchr(p, '\n', (size_t)(end - p))); p++)
+        lines++;
+    bytes = bytes / lines * records_wanted;
+    return quern__csv_block ? quern__csv_block : bytes < least_block ? least_block : bytes > most_block ? most_block : bytes;
+}
+
+int quern__csv_cut(quern__csv *f, quern_error *err)
+{
+    quern__csv_blocks *b = &f->blocks;
+    if (f->bytes.gz || f->bytes.offset < 0)
+        return QUERN_OK;
+    b->size = block_for(f);
+    b->quoted = memchr(f->bytes.buffer, '"', f->bytes.end) != NULL;
+    b->ends = quern__zalloc((size_t)f->n_paths, sizeof *b->ends);
+    b->lines = quern__zalloc(1, sizeof *b->lines);
+    if (!b->ends || !b->lines)
+        return quern__fail_memory(err, sizeof *b->lines);
+    for (int k = 0; k < f->n_paths; k++) {
+        int64_t bytes = size_of(f->paths[k]);
+        if (bytes < 0) {
+            b->n = 0;
+            return QUERN_OK;
+        }
+        b->n += bytes / b->size + 1;
+        b->ends[k] = b->n;
+    }
+    b->n = b->n < worth ? 0 : b->n;
+    return QUERN_OK;
+}
+
+void quern__csv_cut_free(quern__csv *f)
+{
+    quern__free(f->blocks.ends);
+    quern__free(f->blocks.lines);
+}
+
+/* ---- lines ---- */
+
+/* Newlines among bytes [from, to) of the file that is open. */
+static int64_t newlines(const quern__csv *f, int64_t from, int64_t to)
+{
+    char bytes[4096];
+    int64_t found = 0;
+    while (from < to) {
+        size_t n = to - from < (int64_t)sizeof bytes ? (size_t)(to - from) : sizeof bytes;
+        size_t got = quern__read_at(f->bytes.fd, bytes, n, from);
+        for (const char *p = bytes; (p = memchr(p, '\n', (size_t)(bytes + got - p))); p++)
+            found++;
+        from = got < n ? to : from + (int64_t)n;
+    }
+    return found;
+}
+
+int64_t quern__csv_line(const quern__csv *f)
+{
+    struct quern__csv_lines *l = f->blocks.lines;
+    struct stat st;
+    if (!f->blocks.on || fstat(f->bytes.fd, &st))
+        return f->line;
+    int64_t place = quern__bytes_place(&f->bytes);
+    if (!l->known || l->file != f->at)
+        *l = (struct quern__csv_lines){ .file = f->at, .known = 1, .stripe = (int64_t)st.st_size / stripes + 1, .at = { 1 } };
+    int64_t stripe = place / l->stripe < stripes ? place / l->stripe : stripes - 1;
+    for (; l->known <= stripe; l->known++)
+        l->at[l->known] = l->at[l->known - 1] + newlines(f, (l->known - 1) * l->stripe, l->known * l->stripe);
+    return l->at[stripe] + newlines(f, stripe * l->stripe, place);
+}
+
+/* ---- where a block begins ---- */
+
+/* How many more records have as many fields as the header than have not, when quotes enclose what follows the byte at p, or not. */
+static int well_formed(const quern__csv *f, const char *p, const char *end, bool inside)
+{
+    int well = 0, separators = 0;
+    const char *begin = NULL; /* of a record that is seen whole */
+    for (const char *s = p; s < end; s++) {
+        inside = inside != (*s == '"' && s > p);
+        separators += *s == f->separator && !inside;
+        if (*s != '\n' || inside)
+            continue;
+        if (begin && s - begin > 1)
+            well += separators + 1 == f->n ? 1 : -1;
+        separators = 0;
+        begin = s + 1;
+    }
+    if (f->bytes.ended && inside)
+        return INT_MIN; /* no file ends so */
+    if (f->bytes.ended && begin && begin < end)
+        well += separators + 1 == f->n ? 1 : -1;
+    return well;
+}
+
+/* Whether quotes enclose what follows the byte at p. An odd run of quotes enters or leaves them, an even one is quotes within them,
+ * or an empty field. Behind a separator or a newline a run may open a field, before one it may close it: the first run that can do
+ * but one of the two tells. Where all can do both, records that have their fields tell. */
+static bool enclosed(const quern__csv *f, const char *p, const char *end)
+{
+    bool turned = false, quotes = false;
+    for (const char *s = p + 1; (s = memchr(s, '"', (size_t)(end - s)));) {
+        const char *behind = s;
+        while (behind < end && *behind == '"')
+            behind++;
+        quotes = true;
+        if (behind == end && !f->bytes.ended)
+            break;
+        bool opens = s[-1] == f->separator || s[-1] == '\n';
+        bool closes = behind == end || *behind == f->separator || *behind == '\r' || *behind == '\n';
+        bool odd = (behind - s) % 2;
+        if (odd && opens != closes)
+            return closes != turned;
+        turned = turned != odd;
+        s = behind;
+    }
+    return quotes && well_formed(f, p, end, true) > well_formed(f, p, end, false);
+}
+
+/* The first record that begins at byte `at` of the file or behind it, in a buffer that begins before it; NULL: it needs more. */
+static char *first_record(const quern__csv *f, int64_t at)
+{
+    const quern__bytes *b = &f->bytes;
+    char *start = b->buffer + b->begin, *end = b->buffer + b->end;
+    char *last = start + (at - 1 - quern__bytes_place(b)), *p = last; /* the byte before it */
+    if (last >= end)
+        return b->ended ? end : NULL;
+    while (p > start && *p == '"')
+        p--;
+    bool inside = enclosed(f, p, end);
+    for (char *s = p; s < end; s++) {
+        if (*s == '"' && s > p)
+            inside = !inside;
+        if (*s == '\n' && !inside && s >= last)
+            return s + 1;
+    }
+    return b->ended ? end : NULL;
+}
+
+/* Reads on until the first record is found, and so far behind it as quotes may be looked for. */
+static int find_first(quern__csv *f, int64_t at, quern_error *err)
+{
+    quern__bytes *b = &f->bytes;
+    int64_t from = at - around > f->first_byte ? at - around : f->first_byte, enough = at + (f->blocks.quoted ? far : 0),
+            stop = at + f->blocks.size + beyond;
+    char *p = NULL;
+    quern__bytes_seek(b, from, stop > enough ? stop : enough);
+    do {
+        int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
+        if (got < 0)
+            return (int)got;
+        p = b->offset < enough && !b->ended ? NULL : first_record(f, at);
+    } while (!p && !b->ended);
+    b->begin = (size_t)(p - b->buffer);
+    return QUERN_OK;
+}
+
+/* ---- the blocks of an epoch ---- */
+
+void quern__csv_order(void *self, const quern__random_key *key)
+{
+    quern__csv *f = self;
+    f->blocks.on = key && f->blocks.n;
+    if (key)
+        f->blocks.key = *key;
+}
+
+void quern__csv_restart(quern__csv *f)
+{
+    f->blocks.place = 0;
+    f->blocks.open = false;
+    f->blocks.begins = f->blocks.ended = 0;
+}
+
+int64_t quern__csv_places(void *self, int64_t *all)
+{
+    const quern__csv *f = self;
+    *all = f->blocks.on ? f->blocks.n : 0;
+    return f->blocks.on ? f->blocks.place : 1;
+}
+
+/* The block at a place of the epoch's order: its file, and its number in it. */
+static int block_at(const quern__csv *f, int64_t place, int64_t *number)
+{
+    const quern__csv_blocks *b = &f->blocks;
+    int64_t k = (int64_t)quern__random_permute(b->key, (uint64_t)b->n, (uint64_t)place);
+    int low = 0, high = f->n_paths - 1;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (k < b->ends[middle])
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    *number = k - (low ? b->ends[low - 1] : 0);
+    return low;
+}
+
+/* The disk is told of blocks that come soon. */
+static void announce(const quern__csv *f)
+{
+    const quern__csv_blocks *b = &f->blocks;
+    int64_t number;
+    for (int64_t place = b->place ? b->place + ahead - 1 : 0; place < b->place + ahead && place < b->n; place++)
+        if (block_at(f, place, &number) == f->at)
+            posix_fadvise(f->bytes.fd, (off_t)(number ? number * b->size - around : 0), (off_t)(around + b->size + beyond),
+                          POSIX_FADV_WILLNEED);
+}
+
+/* What stands for a boundary of blocks in the sums that are compared when all have been read. */
+static uint64_t boundary(int file, int64_t number, int64_t place)
+{
+    return quern__hash64(quern__hash64((uint64_t)place ^ (uint64_t)file << 48) + (uint64_t)number);
+}
+
+static void end_block(quern__csv *f)
+{
+    quern__csv_blocks *b = &f->blocks;
+    if (b->open && b->limit < INT64_MAX)
+        b->ended += boundary(f->at, b->number + 1, quern__bytes_place(&f->bytes) + (int64_t)f->used);
+    b->open = false;
+}
+
+int quern__csv_next_block(quern__csv *f, quern_error *err)
+{
+    quern__csv_blocks *b = &f->blocks;
+    end_block(f);
+    if (b->place == b->n) {
+        if (b->begins == b->ended)
+            return QUERN_END;
+        b->begins = b->ended;
+        f->passed = true; /* whoever leaves out bad records leaves out this too */
+        quern__fail(err, QUERN_FORMAT, f->paths[0],
+                    "where records begin in the middle of a file cannot be told: quotes do not pair");
+        quern__hint(err, "--no-shuffle reads it from its beginning, quern prepare shuffles it once");
+        return QUERN_FORMAT;
+    }
+    int file = block_at(f, b->place, &b->number), status = QUERN_OK;
+    if (file != f->at && (status = quern__csv_open_file(f, file, err)) < 0)
+        return status;
+    int64_t at = b->number * b->size, blocks = b->ends[file] - (file ? b->ends[file - 1] : 0);
+    announce(f);
+    b->place++;
+    b->limit = b->number + 1 == blocks ? INT64_MAX : at + b->size;
+    f->used = 0;
+    f->inner = 0;
+    quern__begin("reading", f->bytes.path, "byte", at);
+    if (at <= f->first_byte)
+        quern__bytes_seek(&f->bytes, f->first_byte, at + b->size + beyond);
+    else
+        status = find_first(f, at, err);
+    if (status < 0)
+        return status;
+    b->open = true;
+    if (b->number)
+        b->begins += boundary(file, b->number, quern__bytes_place(&f->bytes));
+    return QUERN_OK;
+}

@@ -1,0 +1,237 @@
+/* CSV by blocks: wherever blocks begin, each record comes once an epoch, in an order of the epoch's own (P5), shuffled as well as
+ * is said (P17); quotes, newlines within them and several files are no matter, and a record that is bad is told with its line
+ * (P15). Files whose quotes do not pair are refused. */
+#include "shuffling.h"
+
+#include "source/csv.h"
+
+#include <math.h>
+#include <quern/quern.h>
+#include <unistd.h>
+
+enum { most = 200000 };
+static char folder[64] = "/tmp/quern-blocks-XXXXXX", first[96], second[96];
+static int32_t order[most];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(first, sizeof first, "%s/1.csv", folder);
+    snprintf(second, sizeof second, "%s/2.csv", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    unlink(first);
+    unlink(second);
+    return rmdir(folder);
+}
+
+/* Texts that a place within may be taken for something else. */
+static const char *const texts[] = {
+    "plain",  "",         "\"\"",          "\"a,b\"",        "\"7,8\n9,\"\"x\"\"\n10,11\"", "\",\"",
+    "\"\n\"", "\"\"\"\"", "\"\"\",\"\"\"", "\" \"\"\"\",\"", "\"\n\n1,2,3\n\n4,5,6\n\""
+};
+
+enum { PLAIN, ALL, COMMAS }; /* what texts there are */
+
+static void write_records(const char *path, int from, int to, int what, const char *newline)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fprintf(f, "number,a long name that makes the header longer than a block is,class%s", newline);
+    for (int i = from; i < to; i++) {
+        uint64_t any = quern__hash64((uint64_t)i) % (sizeof texts / sizeof *texts);
+        const char *text = what == PLAIN ? "plain" : what == COMMAS ? "\",\"" : texts[any];
+        fprintf(f, "%d,%s,%d%s", i, text, i % 7, i + 1 < to || i % 2 ? newline : "");
+        if (i % 50 == 3)
+            fputs(newline, f); /* an empty line */
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+typedef struct room {
+    quern_batch_spec spec;
+    quern_batch b;
+    float x[256];
+    int32_t y[256];
+    float weights[256];
+    int64_t indices[256];
+    quern__bad bad;
+} room;
+static room r;
+
+static quern_generator *opened(const char *words, int64_t block, int64_t batch, bool shuffle, quern_error *err)
+{
+    r = (room){ .spec = { .n_inputs = 1,
+                          .n_targets = 1,
+                          .batch_size = batch,
+                          .shapes = { { .rank = 2, .dims = { -1, 1 } }, { .rank = 1, .dims = { -1 } } },
+                          .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
+                          .names = { "x", "y" },
+                          .weights = { { .rank = 1, .dims = { -1 } } } } };
+    r.b = (quern_batch){ .spec = &r.spec, .arrays = { r.x, r.y }, .weights = r.weights, .indices = r.indices };
+    quern__csv_block = block;
+    quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .target = "class", .features = "number" }, err);
+    quern__csv_block = 0;
+    CHECK_OK(g ? 0 : err->code, *err);
+    CHECK_OK(g->ops->open(g, &r.spec, shuffle, 7, err), *err);
+    return g;
+}
+
+/* The numbers of an epoch, in their order; how many, or the error. */
+static int read_epoch(quern_generator *g, int64_t epoch, quern_error *err)
+{
+    int n = 0, status = g->ops->reset(g, epoch, err);
+    while (status >= 0 && (status = g->ops->next(g, &r.b, err)) == QUERN_OK)
+        for (int64_t i = 0; i < r.b.size && n < most; i++, n++) {
+            order[n] = (int32_t)r.x[i];
+            assert_int_equal(r.y[i], order[n] % 7);
+        }
+    return status < 0 ? status : n;
+}
+
+static void every_record_once(void **state)
+{
+    (void)state;
+    enum { n = 1000 };
+    static int32_t before[n];
+    char words[200];
+    snprintf(words, sizeof words, "%s %s", first, second);
+    for (int k = 0; k < 6; k++) {
+        int what = k % 3;
+        write_records(first, 0, 600, what, k / 3 ? "\r\n" : "\n");
+        write_records(second, 600, n, what, k / 3 ? "\r\n" : "\n");
+        for (int64_t block = 1; block < 160; block += block < 24 ? 1 : 13) {
+            quern_error err = { 0 };
+            quern_generator *g = opened(words, block, 16, true, &err);
+            for (int epoch = 0; epoch < 3; epoch++) {
+                int got = read_epoch(g, epoch % 2, &err);
+                if (got != n)
+                    fail_msg("blocks of %d bytes, texts %d: %d %s: %s", (int)block, what, got, err.where, err.text);
+                if (!each_once(order, n))
+                    fail_msg("blocks of %d bytes, texts %d", (int)block, what);
+                if (epoch == 2)
+                    assert_memory_equal(before, order, n * sizeof *order);
+                if (epoch == 0)
+                    memcpy(before, order, sizeof before);
+                else if (epoch == 1)
+                    assert_memory_not_equal(before, order, n * sizeof *order);
+                if (epoch == 1 && block % 2) { /* as it stands, in between */
+                    CHECK_OK(g->ops->open(g, &r.spec, false, 7, &err), err);
+                    assert_int_equal(read_epoch(g, 0, &err), n);
+                    for (int i = 0; i < n; i++)
+                        assert_int_equal(order[i], i);
+                    CHECK_OK(g->ops->open(g, &r.spec, true, 7, &err), err);
+                }
+            }
+            quern_generator_free(g);
+        }
+    }
+}
+
+/* Blocks as they are for a real file, on two threads. */
+static void a_large_file(void **state)
+{
+    (void)state;
+    for (int what = PLAIN; what <= ALL; what++) {
+        quern_error err = { 0 };
+        write_records(first, 0, most, what, "\n");
+        quern_generator *g = opened(first, 0, 100, true, &err);
+        assert_int_equal(read_epoch(g, 1, &err), most);
+        assert_true(each_once(order, most));
+        quern_generator_free(g);
+    }
+}
+
+/* P17: records sorted by number, in classes by it: the counts of a batch vary as much as was said, over a uniform shuffle. */
+static void shuffling_is_as_good_as_it_says(void **state)
+{
+    (void)state;
+    enum { classes = 100 };
+    write_records(first, 0, most, PLAIN, "\n");
+    for (int64_t block = 512; block <= 32 << 10; block *= 4)
+        for (int batch = 16; batch <= 256; batch *= 4) {
+            quern_error err = { 0 };
+            double sum = 0;
+            quern_generator *g = opened(first, block, batch, true, &err);
+            hear_dispersion();
+            assert_int_equal(read_epoch(g, 3, &err), most);
+            for (int b = 0; b < most / batch; b++)
+                for (int c = 0; c < classes; c++) {
+                    double count = 0;
+                    for (int i = 0; i < batch; i++)
+                        count += order[b * batch + i] / (most / classes) == c;
+                    sum += (count - (double)batch / classes) * (count - (double)batch / classes);
+                }
+            double own = sum / (most / batch * classes) / (batch * (1.0 / classes) * (1 - 1.0 / classes));
+            if (fabs(own / said - 1) > 0.15 || (warnings == 1) != (said > 1.1))
+                fail_msg("dispersion %g with blocks of %d bytes, batches of %d; %g was said", own, (int)block, batch, said);
+            quern_generator_free(g);
+        }
+    quern_set_log(NULL, NULL);
+}
+
+/* A bad record has its file and line, however it was come to. */
+static void bad_records_have_their_lines(void **state)
+{
+    (void)state;
+    enum { n = 3000 };
+    write_records(first, 0, n, ALL, "\n");
+    FILE *f = fopen(first, "ab");
+    fprintf(f, "oh,no,1\n");
+    for (int i = n; i < n + 999; i++)
+        fprintf(f, "%d,plain,%d\n", i, i % 7);
+    assert_int_equal(fclose(f), 0);
+    quern_error lines[2] = { 0 };
+    for (int shuffle = 0; shuffle < 2; shuffle++) {
+        quern_error err = { 0 };
+        quern_generator *g = opened(first, 100, 16, shuffle, &err);
+        assert_true(read_epoch(g, 0, &lines[shuffle]) == QUERN_FORMAT);
+        r.bad = (quern__bad){ .policy = QUERN_BAD_SKIP, .most = 4 };
+        r.b.bad = &r.bad;
+        assert_int_equal(read_epoch(g, 0, &err), n + 999); /* and it can be left out */
+        assert_int_equal(r.bad.count, 1);
+        assert_string_equal(r.bad.places[0].where, lines[shuffle].where);
+        quern_generator_free(g);
+    }
+    assert_string_equal(lines[0].where, lines[1].where);
+    assert_string_equal(lines[0].text, lines[1].text);
+    assert_non_null(strstr(lines[0].where, "1.csv:"));
+}
+
+/* A text longer than what is looked through for quotes, made of what looks like records; a quote too many. */
+static void what_cannot_be_told_is_refused(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        quern_error err = { 0 };
+        write_records(first, 0, 20000, PLAIN, "\n");
+        FILE *f = fopen(first, "ab");
+        fprintf(f, "20000,\"\n");
+        for (int i = 0; i < 20000; i++)
+            fprintf(f, "%d,plain,%d\n", i, i % 7);
+        fputs(how ? "20001,\"plain,0\n" : "\",1\n", f);
+        assert_int_equal(fclose(f), 0);
+        quern_generator *g = opened(first, 8 << 10, 16, true, &err);
+        assert_int_equal(read_epoch(g, 0, &err), QUERN_FORMAT);
+        assert_true(strstr(err.where, first) != NULL);
+        r.bad = (quern__bad){ .policy = QUERN_BAD_SKIP, .most = most };
+        r.b.bad = &r.bad;
+        int n = read_epoch(g, 0, &(quern_error){ 0 }); /* a file that ends inside quotes is never read to its end */
+        assert_true(how ? n == QUERN_FORMAT : n >= 20000 && r.bad.count > 0);
+        quern_generator_free(g);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_once), cmocka_unit_test(a_large_file),
+                                        cmocka_unit_test(shuffling_is_as_good_as_it_says),
+                                        cmocka_unit_test(bad_records_have_their_lines),
+                                        cmocka_unit_test(what_cannot_be_told_is_refused) };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

@@ -1,0 +1,46 @@
+/* What tests of shuffled records share: whether each came once, and how good the shuffling was said to be. */
+#ifndef QUERN_TESTS_SHUFFLING_H
+#define QUERN_TESTS_SHUFFLING_H
+
+#include "check.h"
+
+#include <quern/quern.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* Whether these are the numbers 0 … n-1 in some order. */
+static inline bool each_once(const int32_t *numbers, int n)
+{
+    char *seen = calloc((size_t)n + 1, 1);
+    bool once = true;
+    for (int i = 0; i < n; i++) {
+        once = once && numbers[i] >= 0 && numbers[i] < n && !seen[numbers[i]];
+        if (once)
+            seen[numbers[i]] = 1;
+    }
+    free(seen);
+    return once;
+}
+
+/* The dispersion that was said, and how often as a warning; 0: nothing was said. */
+static double said;
+static int warnings;
+
+static inline void hear(void *user, int level, const char *text)
+{
+    (void)user;
+    const char *number = strstr(text, "dispersion of batches ");
+    if (number) {
+        said = atof(number + strlen("dispersion of batches "));
+        warnings += level == 1;
+    }
+}
+
+/* Listens from now on. */
+static inline void hear_dispersion(void)
+{
+    said = warnings = 0;
+    quern_set_log(hear, NULL);
+}
+
+#endif
