@@ -73,7 +73,7 @@ int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
         b->capacity = capacity;
     }
     size_t n = b->capacity - left;
-    int64_t some = b->stop > b->offset ? b->stop - b->offset : piece;
+    int64_t some = b->stop > b->offset ? b->stop - b->offset : left < piece ? piece : (int64_t)left;
     if (b->stop && (int64_t)n > some)
         n = (size_t)some;
     int64_t got = read_some(b, b->buffer + left, n, err);

@@ -11,7 +11,8 @@ typedef struct quern__bytes {
     char *buffer;      /* capacity + 1 bytes; the byte at `end` is always 0 */
     size_t begin, end, capacity;
     int64_t offset; /* of the next byte of a plain file; -1: it cannot be sought */
-    int64_t stop;   /* a plain file is read up to here first, and in small pieces behind it; 0: as much as there is room for */
+    int64_t stop; /* a plain file is read up to here first, and behind it as much again as is there, which is little; 0: as much as
+                     there is room for */
     bool ended;
 } quern__bytes;
 

@@ -13,7 +13,8 @@
 enum {
     least_block = 16 << 10,
     most_block = 64 << 10,
-    records_wanted = 512, /* of a block: a window of 65,536 holds 128 blocks */
+    records_wanted = 512, /* of a block: a window of 65,536 holds 128 blocks, */
+    least_records = 8,    /* and at least: to find where one begins, all of it is read */
     worth = 64,           /* blocks: less is shuffled by the window alone */
     around = 64,          /* bytes before a block that are looked at, */
     beyond = 4 << 10,     /* and behind it, where its last record ends */
@@ -51,8 +52,9 @@ static int64_t block_for(const quern__csv *f)
     int64_t bytes = end - p, lines = 1;
     for (; (p = memchr(p, '\n', (size_t)(end - p))); p++)
         lines++;
-    bytes = bytes / lines * records_wanted;
-    return quern__csv_block ? quern__csv_block : bytes < least_block ? least_block : bytes > most_block ? most_block : bytes;
+    int64_t record = bytes / lines, wanted = record * records_wanted, most = record * least_records;
+    most = most > most_block ? most : most_block;
+    return quern__csv_block ? quern__csv_block : wanted < least_block ? least_block : wanted > most ? most : wanted;
 }
 
 int quern__csv_cut(quern__csv *f, quern_error *err)
