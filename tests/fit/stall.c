@@ -4,10 +4,12 @@
 
 #include "base/base.h"
 #include "queue/queue.h"
+#include "source/qrec.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 enum { batch = 10, blocked_at = 57 }; /* record 57 lies in the sixth batch */
 
@@ -77,9 +79,52 @@ static int yielded(quern_yielder *y, void *arg)
     return QUERN_OK;
 }
 
-/* ---- a pipe that nobody writes to any more ---- */
+/* ---- files that the disk does not give ---- */
 
-static char pipe_path[64];
+static char pipe_path[64], arrays_words[200], prepared_path[80];
+static door *disk; /* before what is behind this byte */
+static off_t disk_at;
+
+/* In the place of the C library's. */
+ssize_t pread(int fd, void *to, size_t n, off_t at)
+{
+    if (disk && at + (off_t)n > disk_at)
+        enter(disk);
+    return syscall(SYS_pread64, fd, to, n, at);
+}
+
+static void write_arrays(void)
+{
+    for (int k = 0; k < 2; k++) {
+        char head[128], name[80];
+        snprintf(name, sizeof name, "%s.%c.npy", pipe_path, "xy"[k]);
+        FILE *f = fopen(name, "wb");
+        assert_non_null(f);
+        npy_head(head, k ? "<i4" : "<f4", records, k ? 0 : width);
+        fwrite(head, 1, sizeof head, f);
+        fwrite(k ? (void *)ys : (void *)xs, sizeof *xs, (size_t)(records * (k ? 1 : width)), f);
+        assert_int_equal(fclose(f), 0);
+    }
+    snprintf(arrays_words, sizeof arrays_words, "x=%s.x.npy y=%s.y.npy", pipe_path, pipe_path);
+    snprintf(prepared_path, sizeof prepared_path, "%s.qrec", pipe_path);
+    quern_error err = { 0 };
+    quern_generator *g = quern_file_generator(arrays_words, NULL, &err);
+    if (!g || quern_prepare(g, NULL, prepared_path, &err) != records)
+        fail_msg("%s: %s", err.where, err.text);
+    quern_generator_free(g);
+}
+
+static void remove_arrays(void)
+{
+    static const char *const endings[] = { ".x.npy", ".y.npy", ".qrec" };
+    char name[80];
+    for (int k = 0; k < 3; k++) {
+        snprintf(name, sizeof name, "%s%s", pipe_path, endings[k]);
+        unlink(name);
+    }
+}
+
+/* ---- a pipe that nobody writes to any more ---- */
 
 typedef struct writer {
     pthread_t thread;
@@ -105,7 +150,7 @@ static void *write_pipe(void *arg)
     return NULL;
 }
 
-typedef enum kind { NUMBERED, PULLED, YIELDED, TABLE, ROWS, TEXT, PROGRAM, KINDS } kind;
+typedef enum kind { NUMBERED, PULLED, YIELDED, TABLE, ROWS, TEXT, PROGRAM, ARRAYS, PREPARED, KINDS } kind;
 
 static quern_generator *source(kind k, door *d, writer *w, const quern_tokenizer *t, quern_error *err)
 {
@@ -120,6 +165,11 @@ static quern_generator *source(kind k, door *d, writer *w, const quern_tokenizer
         assert_int_equal(pthread_create(&w->thread, NULL, write_pipe, w), 0);
     }
     switch (k) {
+    case ARRAYS:
+        return quern_file_generator(arrays_words, NULL, err);
+    case PREPARED:
+        quern__qrec_window = 1 << 10;
+        return quern_file_generator(prepared_path, NULL, err);
     case NUMBERED:
         return quern_indexed_generator(numbered, d, records);
     case PULLED:
@@ -174,7 +224,9 @@ static void a_stall_is_an_error_that_names_it(void **state)
                       [TABLE] = { "/tmp/quern-stall-", "reading takes longer than", 1 },
                       [ROWS] = { "/tmp/quern-stall-", "reading takes longer than", 1 },
                       [TEXT] = { "/tmp/quern-stall-", "reading takes longer than", 1 },
-                      [PROGRAM] = { "sleep 5: batch 1, byte 0", "stall timeout", 1 } };
+                      [PROGRAM] = { "sleep 5: batch 1, byte 0", "stall timeout", 1 },
+                      [ARRAYS] = { ".x.npy, record 58", "reading takes longer than", 6 },
+                      [PREPARED] = { ".qrec, record 58", "reading takes longer than", 5 } };
     int given = 0;
     quern_error err = { 0 };
     quern_tokenizer *t = quern_tokenizer_train("char", give, &given, &err);
@@ -190,6 +242,8 @@ static void a_stall_is_an_error_that_names_it(void **state)
             quern_generator *g = source(k, d, &w, t, &err);
             if (!g || (k != PROGRAM && quern_generator_set_stall_timeout(g, 0.3, &err) < 0))
                 fail_msg("%s: %s", err.where, err.text);
+            disk = k >= ARRAYS ? d : NULL;
+            disk_at = k == ARRAYS ? 128 + blocked_at * width * (off_t)sizeof *xs : 4096 + blocked_at * (width + 2) * 4;
             quern_fit_opts o = {
                 .batch_size = batch, .no_shuffle = 1, .workers = workers, .steps_per_epoch = k > NUMBERED && k < TABLE ? 20 : 0
             };
@@ -215,6 +269,8 @@ static void a_stall_is_an_error_that_names_it(void **state)
             quern_model_free(m);
             quern_generator_free(g);
             open_door(d);
+            disk = NULL;
+            quern__qrec_window = 4 << 20;
             if (w.door)
                 pthread_join(w.thread, NULL);
         }
@@ -309,12 +365,14 @@ static int set_up(void **state)
     fill();
     signal(SIGPIPE, SIG_IGN); /* the pipe may be closed before all is written */
     snprintf(pipe_path, sizeof pipe_path, "/tmp/quern-stall-%d", (int)getpid());
+    write_arrays();
     return 0;
 }
 
 static int clear_up(void **state)
 {
     (void)state;
+    remove_arrays();
     return unlink(pipe_path);
 }
 
