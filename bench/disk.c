@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include "queue/queue.h"
+#include "source/direct.h"
 #include "source/qrec.h"
 
 #include <fcntl.h>
@@ -191,7 +192,7 @@ double bench_qrec(void)
     make_arrays(f.x, f.y);
     prepare(f.x, f.y, f.prepared);
     quern__qrec_window = (size_t)64 << 20;
-    quern__qrec_direct = 1; /* as a file that is larger than memory */
+    quern__direct_always = 1; /* as a file that is larger than memory */
     quern_generator *g = open_words(f.prepared);
     quern__queue *q = open_queue(g);
     for (int k = 0; k < 4; k++) {

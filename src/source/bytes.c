@@ -92,6 +92,13 @@ void quern__bytes_seek(quern__bytes *b, int64_t at, int64_t stop)
     b->ended = false;
 }
 
+void quern__bytes_put(quern__bytes *b, size_t n)
+{
+    b->end += n;
+    b->buffer[b->end] = 0;
+    b->offset += (int64_t)n;
+}
+
 int quern__bytes_rewind(quern__bytes *b, quern_error *err)
 {
     if (b->gz ? !quern__gunzip_rewind(b->gz) : b->offset < 0)

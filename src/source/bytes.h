@@ -26,6 +26,8 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
 int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err);
 /* Goes to a place of a plain file, with a stop. */
 void quern__bytes_seek(quern__bytes *b, int64_t at, int64_t stop);
+/* The buffer, which was empty, holds so many bytes more, that someone else read. */
+void quern__bytes_put(quern__bytes *b, size_t n);
 int quern__bytes_rewind(quern__bytes *b, quern_error *err);
 void quern__bytes_close(quern__bytes *b);
 

@@ -416,7 +416,7 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
                             .x_count = f->n_features,
                             .y_count = f->n_targets,
                             .weighted = f->weighted,
-                            .bytes = quern__csv_buffer + QUERN__CSV_TWIN_BYTES,
+                            .bytes = quern__csv_buffer + QUERN__CSV_TWIN_BYTES + quern__csv_blocks_size(f),
                             .once = f->bytes.offset < 0 && !f->bytes.gz,
                             .where = f->paths[0] };
     return QUERN_OK;

@@ -2,6 +2,7 @@
 #ifndef QUERN__CSV_H
 #define QUERN__CSV_H
 
+#include "ahead.h"
 #include "bytes.h"
 #include "source.h"
 
@@ -34,6 +35,9 @@ typedef struct quern__csv_blocks {
     int64_t number, limit;  /* its number in its file; its records begin before this byte */
     uint64_t begins, ended; /* sums of where blocks began, and where the ones before them ended */
     struct quern__csv_lines *lines;
+    int64_t bytes;     /* of the only file; 0: there are several */
+    bool past;         /* it is read past the system's cache: */
+    quern__ahead next; /* blocks that come soon */
 } quern__csv_blocks;
 
 typedef struct quern__csv {
@@ -87,6 +91,8 @@ void quern__csv_twin_free(struct quern__csv_twin *twin);
  * header. */
 int quern__csv_cut(quern__csv *f, quern_error *err);
 void quern__csv_cut_free(quern__csv *f);
+/* Bytes of memory that reading by blocks asks for. */
+size_t quern__csv_blocks_size(const quern__csv *f);
 /* The stream's order and places. */
 void quern__csv_order(void *self, const quern__random_key *key);
 int64_t quern__csv_places(void *self, int64_t *all);

@@ -74,6 +74,7 @@ int quern__csv_cut(quern__csv *f, quern_error *err)
             b->n = 0;
             return QUERN_OK;
         }
+        b->bytes = f->n_paths == 1 ? bytes : 0;
         b->n += bytes / b->size + 1;
         b->ends[k] = b->n;
     }
@@ -83,6 +84,7 @@ int quern__csv_cut(quern__csv *f, quern_error *err)
 
 void quern__csv_cut_free(quern__csv *f)
 {
+    quern__ahead_close(&f->blocks.next);
     quern__free(f->blocks.ends);
     quern__free(f->blocks.lines);
 }
@@ -187,20 +189,27 @@ static char *first_record(const quern__csv *f, int64_t at)
     return b->ended ? end : NULL;
 }
 
-/* Reads on until the first record is found, and so far behind it as quotes may be looked for. */
+/* Where reading of a block begins: far enough before it to see what its first byte is. */
+static int64_t from_of(const quern__csv *f, int64_t at) { return at - around > f->first_byte ? at - around : f->first_byte; }
+
+/* How far quotes must be looked for, and what is read at once. */
+static int64_t enough_of(const quern__csv *f, int64_t at) { return at + (f->blocks.quoted ? far : 0); }
+static int64_t stop_of(const quern__csv *f, int64_t at)
+{
+    int64_t stop = at + f->blocks.size + beyond, enough = enough_of(f, at);
+    return stop > enough ? stop : enough;
+}
+
+/* Reads on until the first record is found. */
 static int find_first(quern__csv *f, int64_t at, quern_error *err)
 {
     quern__bytes *b = &f->bytes;
-    int64_t from = at - around > f->first_byte ? at - around : f->first_byte, enough = at + (f->blocks.quoted ? far : 0),
-            stop = at + f->blocks.size + beyond;
-    char *p = NULL;
-    quern__bytes_seek(b, from, stop > enough ? stop : enough);
-    do {
+    char *p;
+    while (!(p = b->offset < enough_of(f, at) && !b->ended ? NULL : first_record(f, at))) {
         int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
         if (got < 0)
             return (int)got;
-        p = b->offset < enough && !b->ended ? NULL : first_record(f, at);
-    } while (!p && !b->ended);
+    }
     b->begin = (size_t)(p - b->buffer);
     return QUERN_OK;
 }
@@ -217,6 +226,8 @@ void quern__csv_order(void *self, const quern__random_key *key)
 
 void quern__csv_restart(quern__csv *f)
 {
+    if (f->blocks.past)
+        quern__ahead_forget(&f->blocks.next);
     f->blocks.place = 0;
     f->blocks.open = false;
     f->blocks.begins = f->blocks.ended = 0;
@@ -246,15 +257,31 @@ static int block_at(const quern__csv *f, int64_t place, int64_t *number)
     return low;
 }
 
-/* The disk is told of blocks that come soon. */
-static void announce(const quern__csv *f)
+/* Most bytes of what is read of a block at once. */
+static size_t piece_of(const quern__csv *f) { return (size_t)(stop_of(f, 0) + around); }
+
+/* Whether blocks can be read ahead, if that is wanted: of one file, and small against the buffer. */
+static bool can_be_ahead(const quern__csv *f) { return f->blocks.n && f->blocks.bytes && piece_of(f) <= quern__csv_buffer / 2; }
+
+size_t quern__csv_blocks_size(const quern__csv *f) { return can_be_ahead(f) ? quern__ahead_size(piece_of(f)) : 0; }
+
+/* Blocks that come soon are on their way, or the disk is told of them. */
+static void look_ahead(quern__csv *f)
 {
-    const quern__csv_blocks *b = &f->blocks;
+    quern__csv_blocks *b = &f->blocks;
     int64_t number;
-    for (int64_t place = b->place ? b->place + ahead - 1 : 0; place < b->place + ahead && place < b->n; place++)
+    if (!b->past && !b->next.memory && can_be_ahead(f) && quern__direct_wanted(b->bytes)) {
+        quern__ahead_open(&b->next, f->bytes.path, f->bytes.fd, piece_of(f));
+        b->past = b->next.memory != NULL;
+    }
+    for (; b->past && b->next.asked < b->place + QUERN__AHEAD && b->next.asked < b->n;) {
+        block_at(f, b->next.asked, &number);
+        int64_t from = from_of(f, number * b->size);
+        quern__ahead_ask(&b->next, from, (size_t)(stop_of(f, number * b->size) - from));
+    }
+    for (int64_t place = b->place ? b->place + ahead - 1 : 0; !b->past && place < b->place + ahead && place < b->n; place++)
         if (block_at(f, place, &number) == f->at)
-            posix_fadvise(f->bytes.fd, (off_t)(number ? number * b->size - around : 0), (off_t)(around + b->size + beyond),
-                          POSIX_FADV_WILLNEED);
+            posix_fadvise(f->bytes.fd, (off_t)from_of(f, number * b->size), (off_t)piece_of(f), POSIX_FADV_WILLNEED);
 }
 
 /* What stands for a boundary of blocks in the sums that are compared when all have been read. */
@@ -289,17 +316,16 @@ int quern__csv_next_block(quern__csv *f, quern_error *err)
     if (file != f->at && (status = quern__csv_open_file(f, file, err)) < 0)
         return status;
     int64_t at = b->number * b->size, blocks = b->ends[file] - (file ? b->ends[file - 1] : 0);
-    announce(f);
+    look_ahead(f);
     b->place++;
     b->limit = b->number + 1 == blocks ? INT64_MAX : at + b->size;
     f->used = 0;
     f->inner = 0;
     quern__begin("reading", f->bytes.path, "byte", at);
-    if (at <= f->first_byte)
-        quern__bytes_seek(&f->bytes, f->first_byte, at + b->size + beyond);
-    else
-        status = find_first(f, at, err);
-    if (status < 0)
+    quern__bytes_seek(&f->bytes, from_of(f, at), stop_of(f, at));
+    if (b->past)
+        quern__bytes_put(&f->bytes, quern__ahead_take(&b->next, from_of(f, at), f->bytes.buffer, f->bytes.capacity));
+    if (at > f->first_byte && (status = find_first(f, at, err)) < 0)
         return status;
     b->open = true;
     if (b->number)

@@ -9,6 +9,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+int quern__direct_always = -1;
+
+bool quern__direct_wanted(int64_t bytes)
+{
+    return quern__direct_always < 0 ? (uint64_t)bytes > quern__memory_for_files() / 2 : quern__direct_always;
+}
+
 quern__direct quern__direct_open(const char *path, int same)
 {
     quern__direct d = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT) };

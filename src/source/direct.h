@@ -23,6 +23,9 @@ typedef struct quern__direct_done {
     int64_t bytes; /* fewer than asked for at the end of the file; negative: failed */
 } quern__direct_done;
 
+/* Whether a file of so many bytes is better read past the cache: it takes more than half of the memory that there is for it. */
+bool quern__direct_wanted(int64_t bytes);
+extern int quern__direct_always; /* 1, 0; -1: as it is wanted; tests choose */
 /* Opens the file once more; one that is not the file of `same` is not read. */
 quern__direct quern__direct_open(const char *path, int same);
 /* Waits for all that is on its way. */

@@ -34,6 +34,5 @@ void quern__qrec_free(quern__qrec *q);
 quern_generator *quern__qrec_open(const char *path, quern_error *err);
 extern int quern__qrec_piles;     /* of data of which it is not known how much there is; tests make them few */
 extern size_t quern__qrec_window; /* bytes of the windows that records are drawn from; tests make it small */
-extern int quern__qrec_direct;    /* whether to read past the cache: 1, 0; -1: files larger than what is free; tests choose */
 
 #endif

@@ -14,7 +14,6 @@
 
 enum { least_block = 64 << 10, most_block = 256 << 10, places_wanted = 128 };
 size_t quern__qrec_window = 4 << 20;
-int quern__qrec_direct = -1;
 
 /* ---- order ---- */
 
@@ -262,13 +261,6 @@ size_t quern__blocks_size(quern__blocks *p)
     return (size_t)(p->blocks + 1) * p->place + QUERN__DIRECT_ALIGN;
 }
 
-/* Whether the system's cache would not hold the file, or what else needs the memory would have to leave. */
-static bool past_the_cache(const quern__blocks *p)
-{
-    int64_t bytes = byte_of(p, p->q->count);
-    return quern__qrec_direct < 0 ? (uint64_t)bytes > quern__memory_for_files() / 2 : quern__qrec_direct;
-}
-
 int quern__blocks_open(quern__blocks *p, bool shuffle, uint64_t seed, quern_error *err)
 {
     size_t bytes = quern__blocks_size(p);
@@ -281,7 +273,7 @@ int quern__blocks_open(quern__blocks *p, bool shuffle, uint64_t seed, quern_erro
             return quern__fail_memory(err, bytes);
         one->bytes = one->memory + -(uintptr_t)one->memory % QUERN__DIRECT_ALIGN;
     }
-    if (p->direct.fd < 0 && past_the_cache(p))
+    if (p->direct.fd < 0 && quern__direct_wanted(byte_of(p, p->q->count)))
         p->direct = quern__direct_open(p->path, p->fd);
     return QUERN_OK;
 }

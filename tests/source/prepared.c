@@ -3,6 +3,7 @@
 #include "shuffling.h"
 
 #include "source/csv.h"
+#include "source/direct.h"
 #include "source/qrec.h"
 
 #include <math.h>
@@ -108,7 +109,7 @@ static void every_record_once(void **state)
         int n = sizes[k / 2];
         write_csv(n, 3);
         prepare(7);
-        quern__qrec_direct = k % 2;
+        quern__direct_always = k % 2;
         for (size_t window = 64; window <= 1 << 16; window *= 4) {
             quern__qrec_window = window;
             room *r = make_room(4096);
@@ -136,7 +137,7 @@ static void every_record_once(void **state)
         }
     }
     quern__qrec_window = 4 << 20;
-    quern__qrec_direct = -1;
+    quern__direct_always = -1;
 }
 
 /* Several threads take batches in turn, more of them than there are windows in memory. */
@@ -177,7 +178,7 @@ static void threads_change_no_order(void **state)
         pthread_t t[threads];
         if (k == 20) { /* the same past the system's cache */
             g->ops->close(g);
-            quern__qrec_direct = 1;
+            quern__direct_always = 1;
             CHECK_OK(g->ops->open(g, &r->spec, true, 9, &(quern_error){ 0 }), (quern_error){ 0 });
         }
         reading a = { .g = g, .out = many };
@@ -189,7 +190,7 @@ static void threads_change_no_order(void **state)
         assert_memory_equal(one, many, sizeof one);
     }
     quern__qrec_window = 4 << 20;
-    quern__qrec_direct = -1;
+    quern__direct_always = -1;
     g->ops->close(g);
     quern_generator_free(g);
     free(r);
@@ -413,7 +414,7 @@ static void a_file_becomes_shorter(void **state)
     write_csv(n, 3);
     for (int direct = 0; direct < 2; direct++) {
         prepare(1);
-        quern__qrec_direct = direct;
+        quern__direct_always = direct;
         quern__qrec_window = 64 << 10;
         room *r = make_room(100);
         quern_generator *g = open_prepared(r, false, 0);
@@ -436,7 +437,7 @@ static void a_file_becomes_shorter(void **state)
         free(r);
     }
     quern__qrec_window = 4 << 20;
-    quern__qrec_direct = -1;
+    quern__direct_always = -1;
 }
 
 /* What cannot be prepared is refused, and nothing is left in the folder, which the end of the tests sees. */
