@@ -270,7 +270,7 @@ static void look_ahead(quern__csv *f)
 {
     quern__csv_blocks *b = &f->blocks;
     int64_t number;
-    if (!b->past && !b->next.memory && can_be_ahead(f) && quern__direct_wanted(b->bytes)) {
+    if (b->place == 0 && !b->past && can_be_ahead(f) && quern__direct_wanted(b->bytes)) {
         quern__ahead_open(&b->next, f->bytes.path, f->bytes.fd, piece_of(f));
         b->past = b->next.memory != NULL;
     }
