@@ -274,7 +274,7 @@ static void look_ahead(quern__csv *f)
         quern__ahead_open(&b->next, f->bytes.path, f->bytes.fd, piece_of(f));
         b->past = b->next.memory != NULL;
     }
-    for (; b->past && b->next.asked < b->place + QUERN__AHEAD && b->next.asked < b->n;) {
+    while (b->past && b->next.asked < b->place + QUERN__AHEAD && b->next.asked < b->n) {
         block_at(f, b->next.asked, &number);
         int64_t from = from_of(f, number * b->size);
         quern__ahead_ask(&b->next, from, (size_t)(stop_of(f, number * b->size) - from));
