@@ -14,14 +14,22 @@ static int io_error(const quern__bytes *b, const char *what, quern_error *err)
     return quern__fail(err, QUERN_IO, b->path, "%s: %s", what, strerror(errno));
 }
 
+static void close_file(quern__bytes *b)
+{
+    if (b->gz)
+        quern__gunzip_free(b->gz);
+    else if (b->fd >= 0)
+        close(b->fd);
+}
+
 int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_error *err)
 {
     struct stat st;
     unsigned char head[2] = { 0 };
     bool standard = !strcmp(path, "-");
-    *b = (quern__bytes){ .path = quern__strdup(path), .fd = -1, .capacity = capacity };
-    b->buffer = quern__alloc(capacity + 1);
-    if (!b->path || !b->buffer)
+    close_file(b);
+    *b = (quern__bytes){ .path = path, .fd = -1, .buffer = b->buffer, .capacity = b->buffer ? b->capacity : capacity };
+    if (!b->buffer && !(b->buffer = quern__alloc(capacity + 1)))
         return quern__fail_memory(err, capacity);
     b->buffer[0] = 0;
     b->fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
@@ -109,11 +117,7 @@ int quern__bytes_rewind(quern__bytes *b, quern_error *err)
 
 void quern__bytes_close(quern__bytes *b)
 {
-    if (b->gz)
-        quern__gunzip_free(b->gz);
-    else if (b->fd >= 0)
-        close(b->fd);
-    quern__free(b->path);
+    close_file(b);
     quern__free(b->buffer);
     *b = (quern__bytes){ .fd = -1 };
 }

@@ -5,7 +5,7 @@
 #include "gunzip.h"
 
 typedef struct quern__bytes {
-    char *path;
+    const char *path; /* borrowed */
     int fd;
     quern__gunzip *gz; /* when the file is gzipped */
     char *buffer;      /* capacity + 1 bytes; the byte at `end` is always 0 */
@@ -19,7 +19,8 @@ typedef struct quern__bytes {
 /* The place in a plain file of the byte at `begin`. */
 static inline int64_t quern__bytes_place(const quern__bytes *b) { return b->offset - (int64_t)(b->end - b->begin); }
 
-/* Opens a file ("-": standard input). Content that begins as gzip does is inflated. */
+/* Opens a file ("-": standard input), in place of one that is open, whose buffer serves on. At first fd is -1, all else zero.
+ * Content that begins as gzip does is inflated. */
 int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_error *err);
 /* Reads more behind what is left in [begin, end), which moves to the front; the buffer grows up to `limit` when it is full. Returns
  * how many bytes came, 0 at the end, or a negative status. */

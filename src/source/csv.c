@@ -148,7 +148,6 @@ static int header(quern__csv *f, bool first, quern_error *err)
 int quern__csv_open_file(quern__csv *f, int k, quern_error *err)
 {
     bool first = f->columns == NULL;
-    quern__bytes_close(&f->bytes);
     f->at = k;
     int status = quern__bytes_open(&f->bytes, f->paths[k], quern__csv_buffer, err);
     f->bytes.stop = f->blocks.on; /* no more than the header is wanted */

@@ -16,7 +16,6 @@ struct quern_text_reader {
 
 static int open_file(quern_text_reader *r, int k, quern_error *err)
 {
-    quern__bytes_close(&r->bytes);
     r->at = k;
     r->starts[k] = k ? r->given : 0;
     r->given = r->starts[k];

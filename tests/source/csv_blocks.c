@@ -109,7 +109,9 @@ static void every_record_once(void **state)
             quern_error err = { 0 };
             quern_generator *g = opened(words, block, 16, true, &err);
             for (int epoch = 0; epoch < 3; epoch++) {
+                size_t asked = quern__memory().allocations;
                 int got = read_epoch(g, epoch % 2, &err);
+                assert_true(epoch == 0 || quern__memory().allocations == asked); /* whichever files blocks come from */
                 if (got != n)
                     fail_msg("blocks of %d bytes, texts %d: %d %s: %s", (int)block, what, got, err.where, err.text);
                 if (!each_once(order, n))
