@@ -87,7 +87,7 @@ quern__id quern__graph_fail(quern__graph *g, int code, const char *format, ...)
 
 void quern__graph_scope(quern__graph *g, const char *scope)
 {
-    for (int i = 0; i < g->n_scopes; i++)
+    for (int i = g->n_scopes - 1; i >= 0; i--) /* mostly the last */
         if (!strcmp(g->scopes[i], scope)) {
             g->scope = g->scopes[i];
             return;

@@ -16,12 +16,13 @@ typedef struct placing {
 
 static bool together(const quern__piece *a, const quern__piece *b) { return a->born <= b->dies && b->born <= a->dies; }
 
-/* Each in turn at the lowest place where it fits among those of its time. Returns the height. */
-static size_t fill(placing *p)
+/* Each in turn at the lowest place where it fits among those of its time. Returns the height; as soon as that is not below `best`,
+ * no more is placed. */
+static size_t fill(placing *p, size_t best)
 {
     size_t height = 0;
     int n_placed = 0;
-    for (int k = 0; k < p->n; k++) {
+    for (int k = 0; k < p->n && height < best; k++) {
         quern__piece *next = &p->pieces[p->order[k]];
         size_t at = 0;
         for (int i = 0; i < n_placed; i++) { /* by place */
@@ -130,9 +131,9 @@ int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, q
             else
                 promote(&p, best, k);
             if (k < 4)
-                keep(&p, fill(&p), &best);
+                keep(&p, fill(&p, best), &best);
             else {
-                size_t height = fill(&p);
+                size_t height = fill(&p, best);
                 if (height >= best) { /* the promoted order is kept to go on from, the places are not */
                     memcpy(p.best_order, p.order, (size_t)n * sizeof *p.order);
                     continue;

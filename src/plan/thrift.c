@@ -14,6 +14,7 @@ typedef struct thrifty {
     int32_t *ready;     /* nodes that wait for nobody, as they stand         */
     int n_ready;
     int64_t *bytes; /* by root value: what it takes in the slab          */
+    int64_t *more;  /* by node that is ready: its growth                 */
 } thrifty;
 
 static bool runs(const quern__making *m, int n) { return m->live[n] && !quern__graph_node_at(m->g, n)->op->view; }
@@ -87,6 +88,7 @@ static int64_t growth(const thrifty *t, const quern__node *node)
 
 static void insert(thrifty *t, int n)
 {
+    t->more[n] = growth(t, quern__graph_node_at(t->m->g, n));
     int i = t->n_ready++;
     for (; i > 0 && t->ready[i - 1] > n; i--)
         t->ready[i] = t->ready[i - 1];
@@ -99,9 +101,8 @@ static int next_of(thrifty *t)
     int best = 0;
     int64_t least = 0;
     for (int i = 0; i < t->n_ready; i++) {
-        int64_t more = growth(t, quern__graph_node_at(t->m->g, t->ready[i]));
-        if (more < least) {
-            least = more;
+        if (t->more[t->ready[i]] < least) {
+            least = t->more[t->ready[i]];
             best = i;
         }
     }
@@ -117,6 +118,14 @@ static void finish(thrifty *t, int n)
     m->done[n] = true;
     for (int i = 0; i < node->n_in; i++)
         t->left[m->p->root[node->in[i]]]--;
+    for (int i = 0; i < node->n_in; i++) { /* who may be the last to read it now */
+        quern__id r = m->p->root[node->in[i]];
+        for (int k = m->readers.first[r]; t->bytes[r] && k < m->readers.first[r + 1]; k++) {
+            int other = m->readers.list[k];
+            if (!m->done[other] && !t->waits[other])
+                t->more[other] = growth(t, quern__graph_node_at(m->g, other));
+        }
+    }
     for (int i = t->later.first[n]; i < t->later.first[n + 1]; i++)
         if (--t->waits[t->later.list[i]] == 0)
             insert(t, t->later.list[i]);
@@ -140,10 +149,11 @@ static void look(thrifty *t)
 int quern__making_order_thrifty(quern__making *m, quern_error *err)
 {
     size_t values = (size_t)m->n_values + 2, nodes = (size_t)m->n_nodes + 2;
-    thrifty t = { .m = m, .bytes = quern__zalloc(values, sizeof *t.bytes) };
+    thrifty t = { .m = m, .bytes = quern__zalloc(values + nodes, sizeof *t.bytes) };
     int32_t *room = quern__zalloc(values + 4 * nodes, sizeof *room);
     int placed = 0, wanted = 0, status = QUERN_OK;
-    if (room) {
+    if (room && t.bytes) {
+        t.more = t.bytes + values;
         t.left = room;
         t.later.first = t.left + values;
         t.waits = t.later.first + nodes;
