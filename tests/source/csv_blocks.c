@@ -97,14 +97,14 @@ static int read_epoch(quern_generator *g, int64_t epoch, quern_error *err)
 static void every_record_once(void **state)
 {
     (void)state;
-    enum { n = 1000 };
+    enum { n = 240 };
     static int32_t before[n];
     char words[200];
     snprintf(words, sizeof words, "%s %s", first, second);
     for (int k = 0; k < 6; k++) {
         int what = k % 3;
-        write_records(first, 0, 600, what, k / 3 ? "\r\n" : "\n");
-        write_records(second, 600, n, what, k / 3 ? "\r\n" : "\n");
+        write_records(first, 0, 150, what, k / 3 ? "\r\n" : "\n");
+        write_records(second, 150, n, what, k / 3 ? "\r\n" : "\n");
         for (int64_t block = 1; block < 160; block += block < 24 ? 1 : 13) {
             quern_error err = { 0 };
             quern_generator *g = opened(words, block, 16, true, &err);
@@ -164,7 +164,7 @@ static void shuffling_is_as_good_as_it_says(void **state)
     enum { classes = 100 };
     write_records(first, 0, most, PLAIN, "\n");
     for (int64_t block = 512; block <= 32 << 10; block *= 4)
-        for (int batch = 16; batch <= 256; batch *= 4) {
+        for (int batch = 16; batch <= 256; batch *= 16) {
             quern_error err = { 0 };
             double sum = 0;
             quern_generator *g = opened(first, block, batch, true, &err);
