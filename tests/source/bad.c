@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include "queue/queue.h"
+#include "source/csv.h"
 
 #include <quern/quern.h>
 #include <unistd.h>
@@ -25,7 +26,8 @@ typedef struct outcome {
 typedef struct format {
     const char *name, *words; /* of a first and a second file */
     size_t (*write)(char *to, int which);
-    bool lines, gzipped, protocol; /* lines: records are lines, which a byte that ends none does not move */
+    bool lines, gzipped, protocol,
+        blocks; /* lines: records are lines, which a byte that ends none does not move; blocks: shuffled */
     int files;
 } format;
 
@@ -109,6 +111,7 @@ static const format formats[] = {
     { .name = "tsv", .words = "%s", .write = write_tsv, .lines = true, .files = 1 },
     { .name = "csv", .words = "%s", .write = write_csv, .gzipped = true, .files = 1 },
     { .name = "csv", .words = "%s %s", .write = write_csv, .files = 2 },
+    { .name = "csv", .words = "%s", .write = write_csv, .lines = true, .blocks = true, .files = 1 },
     { .name = "npy", .words = "x=%s y=%s", .write = write_npy, .files = 2 },
     { .name = "npy", .words = "x=%s y=%s", .write = write_npy, .gzipped = true, .files = 2 },
     { .name = "idx", .words = "x=%s y=%s", .write = write_idx, .files = 2 },
@@ -144,10 +147,13 @@ static quern_generator *opened(const format *f, quern_error *err)
     char words[200];
     snprintf(words, sizeof words, f->words, path[0], path[1]);
     quern_file_opts o = { .target = f->name[0] == 'c' || f->name[0] == 't' ? "y" : NULL, .format = f->name };
-    return quern_file_generator(words, &o, err);
+    quern__csv_block = f->blocks;
+    quern_generator *g = quern_file_generator(words, &o, err);
+    quern__csv_block = 0;
+    return g;
 }
 
-static void drain(quern_generator *g, int workers, outcome *o)
+static void drain(quern_generator *g, bool shuffle, int workers, outcome *o)
 {
     quern__queue_opts opts = { .spec = { .n_inputs = 1,
                                          .n_targets = 1,
@@ -155,6 +161,8 @@ static void drain(quern_generator *g, int workers, outcome *o)
                                          .shapes = { { .rank = 2, .dims = { -1, width } }, { .rank = 1, .dims = { -1 } } },
                                          .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
                                          .names = { "x", "y" } },
+                               .shuffle = shuffle,
+                               .seed = 1,
                                .depth = 2,
                                .workers = workers };
     quern__queue *q = quern__queue_open(g, &opts, &o->err);
@@ -180,7 +188,7 @@ static bool run(const format *f, int policy, int workers, outcome *o)
     o->status = g ? QUERN_OK : o->err.code;
     bool applies = g && (policy == QUERN_BAD_FAIL || quern_generator_set_bad_records(g, policy, 0, &o->err) == QUERN_OK);
     if (applies)
-        drain(g, workers, o);
+        drain(g, f->blocks, workers, o);
     else if (g)
         assert_string_equal(o->err.where, "bad_records"), assert_true(f->protocol && policy == QUERN_BAD_SUBSTITUTE);
     quern_generator_free(g);
@@ -243,8 +251,10 @@ static void try(const format *f, const outcome *clean, int touched)
         return;
     int64_t at = 0;
     for (int k = 0; k < n_records; k++)
-        if (k != touched)
+        if ((f->blocks ? (int)clean->x[k][0] - 1 : k) != touched) {
+            at = f->blocks ? 0 : at; /* in any order */
             assert_true(came(&of[1], clean, k, &at));
+        }
     assert_int_equal(of[1].records + of[1].bad, n_records);
     assert_int_equal(of[2].records, n_records);
     assert_int_equal(of[2].bad, of[1].bad);
@@ -300,7 +310,7 @@ static void only_so_many(void **state)
             quern_error err = { 0 };
             quern_generator *g = quern_file_generator(path[0], &(quern_file_opts){ .target = "y" }, &err);
             assert_int_equal(quern_generator_set_bad_records(g, QUERN_BAD_SKIP, most, &err), QUERN_OK);
-            drain(g, workers, &o);
+            drain(g, false, workers, &o);
             assert_int_equal(o.bad, 4);
             assert_non_null(strstr(o.first.where, ".csv:3"));
             if (most == 3) {
