@@ -82,14 +82,15 @@ static int yielded(quern_yielder *y, void *arg)
 /* ---- files that the disk does not give ---- */
 
 static char pipe_path[64], arrays_words[200], prepared_path[80];
-static door *disk; /* before what is behind this byte */
-static off_t disk_at;
+static _Atomic(door *) disk; /* before what is behind this byte; a reader that was left behind looks later */
+static _Atomic off_t disk_at;
 
 /* In the place of the C library's. */
 ssize_t pread(int fd, void *to, size_t n, off_t at)
 {
-    if (disk && at + (off_t)n > disk_at)
-        enter(disk);
+    door *d = disk;
+    if (d && at + (off_t)n > disk_at)
+        enter(d);
     return syscall(SYS_pread64, fd, to, n, at);
 }
 
