@@ -94,7 +94,7 @@ void quern__csv_cut_free(quern__csv *f);
 /* Bytes of memory that reading by blocks asks for. */
 size_t quern__csv_blocks_size(const quern__csv *f);
 /* The stream's order and places. */
-void quern__csv_order(void *self, const quern__random_key *key);
+void quern__csv_order(void *self, const quern__random_key *key, int64_t epoch);
 int64_t quern__csv_places(void *self, int64_t *all);
 /* An epoch begins. */
 void quern__csv_restart(quern__csv *f);

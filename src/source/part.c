@@ -248,6 +248,20 @@ static bool convert(const void *from, int from_type, int64_t n, int dtype, void 
     return true;
 }
 
+int quern__part_skip(quern__part_file *p, int64_t records, quern_error *err)
+{
+    char passed[chunk];
+    int64_t end = p->at + records * p->per * (int64_t)quern_dtype_size(p->dtype);
+    if (p->kind == PLAIN || p->kind == STORED)
+        p->at = end;
+    while (p->at < end) {
+        int64_t got = bytes_at(p, p->at, passed, end - p->at < chunk ? (size_t)(end - p->at) : chunk);
+        if (got <= 0)
+            return fail(p, -1, got < 0 ? QUERN_IO : QUERN_FORMAT, got < 0 ? "cannot be read" : "the file ends early", err);
+    }
+    return QUERN_OK;
+}
+
 int quern__part_read(quern__part_file *p, int64_t record, int dtype, void *to, quern_error *err)
 {
     double aligned[chunk / sizeof(double)];

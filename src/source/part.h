@@ -26,6 +26,8 @@ int quern__part_open(quern__part_file *p, const char *name, const char *member, 
 void quern__part_close(quern__part_file *p);
 /* One record as numbers of `dtype` (float32, int32 or float64). By number, or (record -1) the next one. */
 int quern__part_read(quern__part_file *p, int64_t record, int dtype, void *to, quern_error *err);
+/* Passes over so many records of those that are read forward. */
+int quern__part_skip(quern__part_file *p, int64_t records, quern_error *err);
 /* A place from which forward reading can go on. */
 typedef struct quern__place {
     int64_t at;

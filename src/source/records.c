@@ -308,10 +308,10 @@ static void cut_into_blocks(records *r)
     r->in_order = true;
 }
 
-static void forward_order(void *self, const quern__random_key *key)
+static void forward_order(void *self, const quern__random_key *key, int64_t epoch)
 {
     records *r = self;
-    r->in_order = !key || r->kept < r->n_blocks; /* the first pass finds the places */
+    r->in_order = !key || epoch == 0 || r->n_blocks == 1; /* the first epoch finds the places */
     if (key)
         r->key = *key;
 }
@@ -343,6 +343,47 @@ static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_co
     return QUERN_OK;
 }
 
+static int rewind_parts(records *r, quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int i = 0; i < r->n && status >= 0; i++)
+        status = quern__part_rewind(&r->parts[i], err);
+    return status;
+}
+
+/* Keeps the places where a block begins. */
+static int keep_places(records *r, int k, quern_error *err)
+{
+    int status = QUERN_OK;
+    memset(r->places[k], 0, sizeof r->places[k]);
+    r->kept++;
+    for (int i = 0; i < r->n && status >= 0; i++)
+        status = quern__part_keep(&r->parts[i], &r->places[k][i], err);
+    return status;
+}
+
+static int64_t size_of(const records *r, int k)
+{
+    int64_t rest = r->parts[0].records - k * r->block;
+    return rest < r->block ? rest : r->block;
+}
+
+/* A pass that finds the places and gives nothing: of a run that goes on behind the first epoch. */
+static int find_places(records *r, quern_error *err)
+{
+    forget_places(r);
+    int status = rewind_parts(r, err);
+    for (int k = 0; k < r->n_blocks && status >= 0; k++) {
+        quern__begin("looking for places in", r->parts[0].where, "record", k * r->block + 1);
+        status = keep_places(r, k, err);
+        for (int i = 0; i < r->n_read && status >= 0; i++)
+            status = quern__part_skip(&r->parts[r->read[i]], size_of(r, k), err);
+    }
+    if (status < 0)
+        forget_places(r);
+    return status;
+}
+
 /* Begins the next block of the pass; QUERN_END behind the last. */
 static int next_block(records *r, quern_error *err)
 {
@@ -353,14 +394,9 @@ static int next_block(records *r, quern_error *err)
         k = (int)quern__random_permute(r->key, (uint64_t)r->n_blocks, (uint64_t)k);
         for (int i = 0; i < r->n && status >= 0; i++)
             status = quern__part_go(&r->parts[i], &r->places[k][i], err);
-    } else if (r->kept == k && r->n_blocks > 1) {
-        memset(r->places[k], 0, sizeof r->places[k]);
-        r->kept++;
-        for (int i = 0; i < r->n && status >= 0; i++)
-            status = quern__part_keep(&r->parts[i], &r->places[k][i], err);
-    }
-    int64_t rest = r->parts[0].records - k * r->block;
-    r->left = rest < r->block ? rest : r->block;
+    } else if (r->kept == k && r->n_blocks > 1)
+        status = keep_places(r, k, err);
+    r->left = size_of(r, k);
     r->visited++;
     return status;
 }
@@ -368,14 +404,9 @@ static int next_block(records *r, quern_error *err)
 static int forward_rewind(void *self, quern_error *err)
 {
     records *r = self;
-    for (int i = 0; i < r->n && r->in_order; i++) {
-        int status = quern__part_rewind(&r->parts[i], err);
-        if (status < 0)
-            return status;
-    }
     r->left = 0;
     r->visited = 0;
-    return QUERN_OK;
+    return r->in_order ? rewind_parts(r, err) : r->kept < r->n_blocks ? find_places(r, err) : QUERN_OK;
 }
 
 /* Whether n numbers that part k gave last are whole, where they must be. */

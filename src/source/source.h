@@ -141,8 +141,9 @@ typedef struct quern__stream {
     int (*read)(void *self, float *x, double *y, quern_error *err);
     /* Fills up to `most` records; how many, 0 at the end, or a negative status. NULL: read does it. */
     int64_t (*read_many)(void *self, float *x, double *y, int64_t most, quern_error *err);
-    /* Told before rewind: records may come in any order, which follows from the key (NULL: as they stand). NULL: they always do. */
-    void (*order)(void *self, const quern__random_key *key);
+    /* Told before rewind: in this epoch records may come in any order, which follows from the key (NULL: as they stand) and the
+     * epoch, and from nothing that was read before. NULL: they always come as they stand. */
+    void (*order)(void *self, const quern__random_key *key, int64_t epoch);
     /* How many places of the data what was read since rewind came from, and how many there are; NULL: one. */
     int64_t (*places)(void *self, int64_t *all);
     void (*cancel)(void *self); /* as in quern__source_ops, as is close; NULL: nothing to do */

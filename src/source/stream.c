@@ -42,7 +42,7 @@ static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
     w->ended = w->has_good = false;
     w->key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW, (uint64_t)epoch);
     if (w->s.order)
-        w->s.order(w->s.self, w->shuffle ? &w->key : NULL);
+        w->s.order(w->s.self, w->shuffle ? &w->key : NULL, epoch);
     return w->s.rewind(w->s.self, err);
 }
 

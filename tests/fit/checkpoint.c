@@ -12,13 +12,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <zlib.h>
 
 enum { batch = 10, epochs = 3 };
 
 static char path[64], previous[80], log_path[64];
 static volatile int interrupt;
 
-typedef enum kind { ARRAY, STEPS, CSV, BAD_CSV, BAD_NUMBERS, BAD_STEPS, CALLBACK, FUNCTION, KINDS } kind;
+typedef enum kind { ARRAY, STEPS, CSV, GZIPPED, BAD_CSV, BAD_NUMBERS, BAD_STEPS, CALLBACK, FUNCTION, KINDS } kind;
 
 /* A stream without an end that cannot say where it is. */
 static int next_batch(void *user, quern_batch *b, quern_error *err)
@@ -77,6 +78,18 @@ static void write_npy(const char *to, bool labels)
     assert_int_equal(fclose(f), 0);
 }
 
+/* Arrays that are compressed: from the second pass on their blocks have an order of their own. */
+static void write_gzipped(const char *to, bool labels)
+{
+    char head[128];
+    gzFile f = gzopen(to, "wb");
+    assert_non_null(f);
+    npy_head(head, labels ? "<i4" : "<f4", records, labels ? 0 : width);
+    gzwrite(f, head, 128);
+    gzwrite(f, labels ? (void *)ys : (void *)xs, (unsigned)(sizeof *xs * records * (labels ? 1 : width)));
+    assert_int_equal(gzclose(f), Z_OK);
+}
+
 static quern_generator *source(kind k, int *at)
 {
     quern_error err = { 0 };
@@ -84,14 +97,14 @@ static quern_generator *source(kind k, int *at)
     char csv[80], numbers[160];
     bool bad = k == BAD_CSV || k == BAD_NUMBERS || k == BAD_STEPS;
     snprintf(csv, sizeof csv, k == BAD_CSV ? "%s.bad" : "%s.csv", path);
-    snprintf(numbers, sizeof numbers, "x=%s.x.npy y=%s.y.npy", path, path);
+    snprintf(numbers, sizeof numbers, k == GZIPPED ? "x=%s.x.gz y=%s.y.gz" : "x=%s.x.npy y=%s.y.npy", path, path);
     quern__csv_block = k == BAD_CSV ? 16 : 0; /* which is shuffled by blocks then */
     quern_generator *g = k == CALLBACK   ? quern_callback_generator(&pull, at)
                          : k == FUNCTION ? quern_function_generator(yield_batches, NULL)
                          : k == CSV || k == BAD_CSV
                              ? quern_file_generator(csv, &(quern_file_opts){ .target = "y", .format = "csv" }, &err)
-                         : bad ? quern_file_generator(numbers, NULL, &err)
-                               : array();
+                         : bad || k == GZIPPED ? quern_file_generator(numbers, NULL, &err)
+                                               : array();
     if (!g || (bad && quern_generator_set_bad_records(g, QUERN_BAD_SKIP, 0, &err) < 0))
         fail_msg("%s: %s", err.where, err.text);
     return g;
@@ -454,6 +467,10 @@ static int set_up(void **state)
     write_npy(csv, false);
     snprintf(csv, sizeof csv, "%s.y.npy", path);
     write_npy(csv, true);
+    snprintf(csv, sizeof csv, "%s.x.gz", path);
+    write_gzipped(csv, false);
+    snprintf(csv, sizeof csv, "%s.y.gz", path);
+    write_gzipped(csv, true);
     return 0;
 }
 
@@ -463,8 +480,8 @@ static int clear_up(void **state)
     (void)state;
     forget();
     unlink(log_path);
-    for (int i = 0; i < 3; i++) {
-        snprintf(csv, sizeof csv, "%s%s", path, (const char *[]){ ".bad", ".x.npy", ".y.npy" }[i]);
+    for (int i = 0; i < 5; i++) {
+        snprintf(csv, sizeof csv, "%s%s", path, (const char *[]){ ".bad", ".x.npy", ".y.npy", ".x.gz", ".y.gz" }[i]);
         unlink(csv);
     }
     snprintf(csv, sizeof csv, "%s.csv", path);
