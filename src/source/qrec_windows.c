@@ -118,7 +118,7 @@ static bool begin_direct(const quern__blocks *p, const quern__window *s, int64_t
 static void wait_for_change(quern__blocks *p)
 {
     quern__direct_done done[QUERN__DIRECT_MOST];
-    if (!p->coming || p->waited) {
+    if (p->coming <= 0 || p->waited) { /* below 0: what came before it was counted */
         pthread_cond_wait(&p->changed, &p->lock);
         return;
     }
