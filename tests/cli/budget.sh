@@ -64,7 +64,8 @@ sweep() {
         split=auto
         train m.keras 1K "$@"
         budget=$(sed -n 's/.*training needs \([0-9]*\) bytes.*/\1/p' errors)
-        [ "$name" != convolutional ] || [ "$budget" = "$smallest" ] || fail "$name $optimizer: divided in spite of batch normalisation"
+        # the heap is counted by steps of 64 KiB, and an option more may lie in the next one
+        [ "$name" != convolutional ] || [ "$budget" -ge $((smallest - 65536)) ] || fail "$name $optimizer: divided in spite of batch normalisation"
         if [ "$budget" -lt "$smallest" ]; then
             divided=$((divided + 1))
             train m.keras "$budget" "$@"
