@@ -150,6 +150,7 @@ void quern__tell_dispersion(const char *where, const char *what, double places, 
     static const char text[] =
         "%s: %s are drawn from %.0f place%s of the data at once; where like stands beside like, dispersion of "
         "batches %.2f (1 is a perfect shuffle)%s%s";
+    places = places < 1 ? 1 : all > 0 && places > all ? all : places;
     double dispersion = 1 + (double)(batch - 1) * (1 / places - (all > 0 ? 1 / all : 0));
     bool weak = dispersion > 1.1;
     (weak ? quern__warn : quern__note)(text, where, what, places, places < 1.5 ? "" : "s", dispersion, weak ? ": " : "",
@@ -165,8 +166,7 @@ static void tell_dispersion(streaming *w, int64_t batch)
     w->told = true;
     int64_t all = 0, filled = w->s.places ? w->s.places(w->s.self, &all) : 1;
     double places = (double)filled * (filled > 1 ? 1.75 : 1);
-    quern__tell_dispersion(w->s.where, "records", all && places > (double)all ? (double)all : places, (double)all, batch,
-                           "quern prepare shuffles all of them");
+    quern__tell_dispersion(w->s.where, "records", places, (double)all, batch, "quern prepare shuffles all of them");
 }
 
 /* A record of the window, from or to the room behind it where the last good one is kept. */
