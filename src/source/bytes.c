@@ -25,7 +25,6 @@ static void close_file(quern__bytes *b)
 int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_error *err)
 {
     struct stat st;
-    unsigned char head[2] = { 0 };
     bool standard = !strcmp(path, "-");
     close_file(b);
     *b = (quern__bytes){ .path = path, .fd = -1, .buffer = b->buffer, .capacity = b->buffer ? b->capacity : capacity };
@@ -38,7 +37,7 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
     if (S_ISDIR(st.st_mode))
         return quern__fail(err, QUERN_IO, path, "is a directory");
     b->offset = S_ISREG(st.st_mode) ? lseek(b->fd, 0, SEEK_CUR) : -1;
-    if (b->offset >= 0 && pread(b->fd, head, 2, b->offset) == 2 && head[0] == 0x1f && head[1] == 0x8b) {
+    if (b->offset >= 0 && quern__is_gzip(b->fd, b->offset)) {
         if (!(b->gz = quern__gunzip_new(b->fd)))
             return quern__fail_memory(err, capacity);
         b->fd = -1; /* it closes it */

@@ -14,7 +14,6 @@
 static int add_file(quern__corpus *c, int i, quern_error *err)
 {
     struct stat st;
-    unsigned char head[2] = { 0 };
     if (!strcmp(c->paths[i], "-"))
         return QUERN_END;
     bool there = !stat(c->paths[i], &st);
@@ -23,7 +22,7 @@ static int add_file(quern__corpus *c, int i, quern_error *err)
     int fd = there ? open(c->paths[i], O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return quern__fail(err, QUERN_IO, c->paths[i], "cannot be opened: %s", strerror(errno));
-    bool zipped = pread(fd, head, 2, 0) == 2 && head[0] == 0x1f && head[1] == 0x8b;
+    bool zipped = quern__is_gzip(fd, 0);
     close(fd);
     if (S_ISDIR(st.st_mode))
         return quern__fail(err, QUERN_IO, c->paths[i], "is a directory");

@@ -36,10 +36,8 @@ struct quern__csv_lines {
 static int64_t size_of(const char *path)
 {
     struct stat st;
-    unsigned char head[2];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    bool plain = fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) &&
-                 !(quern__read_at(fd, head, 2, 0) == 2 && head[0] == 0x1f && head[1] == 0x8b);
+    bool plain = fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && !quern__is_gzip(fd, 0);
     if (fd >= 0)
         close(fd);
     return plain ? (int64_t)st.st_size : -1;

@@ -79,6 +79,12 @@ struct quern__gunzip_mark {
     engine e;
 };
 
+bool quern__is_gzip(int fd, int64_t at)
+{
+    uint8_t head[2];
+    return quern__read_at(fd, head, sizeof head, at) == sizeof head && head[0] == 0x1f && head[1] == 0x8b;
+}
+
 quern__gunzip *quern__gunzip_new(int fd)
 {
     quern__gunzip *g = quern__zalloc(1, sizeof *g);
@@ -119,15 +125,12 @@ bool quern__gunzip_rewind(quern__gunzip *g)
 /* More of the file behind an empty input. False when it cannot be read; at its end nothing comes. */
 static bool refill(quern__gunzip *g)
 {
-    ssize_t got;
     size_t n = g->raw && g->to - g->offset < room ? (size_t)(g->to - g->offset) : room;
-    do
-        got = pread(g->fd, g->in, n, g->offset);
-    while (got < 0 && errno == EINTR);
+    size_t got = quern__read_at(g->fd, g->in, n, g->offset);
     g->e.next_in = g->in;
-    g->e.avail_in = got > 0 ? (uint32_t)got : 0;
-    g->offset += got > 0 ? got : 0;
-    return got >= 0;
+    g->e.avail_in = (uint32_t)got;
+    g->offset += (int64_t)got;
+    return got > 0 || !errno;
 }
 
 /* A file may hold several compressed members, one behind the other, and zeros behind the last. */

@@ -9,6 +9,8 @@
 typedef struct quern__gunzip quern__gunzip;
 typedef struct quern__gunzip_mark quern__gunzip_mark;
 
+/* Whether what begins at a place of a plain file begins as gzip does. */
+bool quern__is_gzip(int fd, int64_t at);
 /* Takes the descriptor of a plain file. Returns new, NULL when there is no memory. */
 quern__gunzip *quern__gunzip_new(int fd);
 /* The same of the `size` bytes from place `from` on, which are deflated without a header; `bytes` of check sum `crc` come out. */

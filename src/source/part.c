@@ -169,7 +169,7 @@ int quern__part_open(quern__part_file *p, const char *name, const char *member, 
         status = quern__fail(err, QUERN_INVALID, path, "is no NPZ file, so it has no '%s'", own);
     else if (status >= 0 && zipped)
         status = open_zip(p, path, own, err);
-    else if (status >= 0 && got >= 2 && head[0] == 0x1f && head[1] == 0x8b)
+    else if (status >= 0 && quern__is_gzip(p->fd, 0))
         status = open_gzip(p, err);
     return status < 0 ? status : read_header(p, err);
 }
