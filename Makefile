@@ -1,5 +1,5 @@
-# The short way to everything: thin rules over CMake presets (CMakePresets.json). Rules that need packages see to them
-# first; the others only build and run. JOBS bounds the compilers and tests that run at once.
+# The short way to everything: thin rules over CMake presets (CMakePresets.json). Each rule first installs the packages that it
+# needs, and no others, and then configures what it needs: build/ has tests, or build/bench, only after a rule that runs them. JOBS bounds the compilers and tests that run at once.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 
@@ -7,17 +7,19 @@ PREFIX ?= /usr/local
 FIXED := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # Labels: `slow` takes more than some seconds; `native` measures time or memory, which sanitizers distort, or trains for
 # seconds, which they turn into minutes.
-CTEST := ctest --output-on-failure -j $(JOBS)
+CTEST := ctest --no-tests=error --output-on-failure -j $(JOBS)
 
 .PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min fuzz check-keras bench install clean
 
 all: build
 
 build:
+	tools/packages build
 	cmake --preset release
 	cmake --build build -j $(JOBS)
 
 dev:
+	tools/packages build check
 	cmake --preset dev
 	cmake --build build -j $(JOBS)
 
@@ -30,9 +32,7 @@ demo:
 	tools/demo
 
 # The quick tests, conformance among them, from a build in which warnings are errors.
-check:
-	tools/packages build check
-	$(MAKE) dev
+check: dev
 	$(CTEST) --test-dir build -LE slow
 
 check-all: check check-style asan tsan min check-slow fuzz
@@ -47,19 +47,24 @@ check-style:
 	tools/check-rooms build
 
 # Writes the pages about Keras's words (docs/keras.md and those it names) anew from the registry; `make check` compares them.
-docs: build
+docs:
+	tools/packages build check
+	cmake --preset dev
+	cmake --build build -j $(JOBS) --target words
 	build/words --write .
 
 test:
 	$(CTEST) --test-dir build -LE slow
 
 asan tsan:
+	tools/packages build check
 	cmake --preset $@
 	cmake --build build/$@ -j $(JOBS)
 	$(FIXED) $(CTEST) --test-dir build/$@ -LE 'slow|native'
 
 # Without what is optional.
 min:
+	tools/packages build check
 	cmake --preset min
 	cmake --build build/min -j $(JOBS)
 	$(CTEST) --test-dir build/min -LE slow
@@ -77,7 +82,9 @@ fuzz:
 
 # Round trips through real Keras, from the package index, in an environment of its own. KERAS_BACKEND=jax: by another backend.
 KERAS := build/keras/bin/python
-check-keras: build
+check-keras:
+	tools/packages build keras
+	$(MAKE) build
 	test -x $(KERAS) || python3 -m venv build/keras
 	$(KERAS) -m pip install --quiet --disable-pip-version-check keras==3.15.1 tensorflow-cpu==2.21.0 h5py safetensors jax
 	$(KERAS) tools/check-keras build tests/data/keras
@@ -85,7 +92,8 @@ check-keras: build
 # Its yardstick, the machine's limit, is measured with oneDNN's products.
 bench:
 	tools/packages build bench
-	$(MAKE) build
+	cmake --preset bench
+	cmake --build build -j $(JOBS)
 	build/bench
 
 install: build
