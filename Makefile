@@ -9,7 +9,7 @@ FIXED := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # seconds, which they turn into minutes.
 CTEST := ctest --no-tests=error --output-on-failure -j $(JOBS)
 
-.PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min fuzz check-keras bench install clean
+.PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min fuzz check-keras bench fresh install clean
 
 all: build
 
@@ -35,7 +35,11 @@ demo:
 check: dev
 	$(CTEST) --test-dir build -LE slow
 
-check-all: check check-style asan tsan min check-slow fuzz
+check-all: check check-style asan tsan min check-slow fuzz fresh
+
+# What README.md tells a reader to do, on bare Debian systems: demo, check, install, and by a user who is not root. Needs root.
+fresh:
+	tools/fresh
 
 check-slow: dev
 	$(CTEST) --test-dir build -L slow

@@ -55,4 +55,6 @@ fuzz build fuzz
 bench build bench
 check-keras build keras
 RULES
+# Every command of README.md is of a kind that tools/fresh runs.
+if ! { "$source/tools/readme-commands" > "$work/said" && sh -n "$work/said"; }; then fail "README.md has a command that nobody runs"; fi
 exit $failed
