@@ -216,8 +216,10 @@ int cli_fit(const arguments *a)
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
     if (!code && !h)
         code = cli_fail(err.code, &err);
+    if (h && quern_history_error(h))
+        code = cli_fail(quern_history_error(h)->code, quern_history_error(h));
     bool cut = h && !strcmp(quern_history_reason(h), "interrupted");
-    if (h && !cut && quern_model_save(m, cli_option(a, "output") ? cli_option(a, "output") : a->words[0], &err) < 0)
+    if (h && !code && !cut && quern_model_save(m, cli_option(a, "output") ? cli_option(a, "output") : a->words[0], &err) < 0)
         code = cli_fail(err.code, &err);
     if (h && !code)
         report_end(a, h);

@@ -70,14 +70,19 @@ QUERN_API double quern_history_value(const quern_history *h, const char *name, i
 QUERN_API const quern_error *quern_history_bad_record(const quern_history *h, int64_t i);
 /* Why training ended: "completed", "exhausted", "stopped" or "interrupted". Borrowed: for ever. */
 QUERN_API const char *quern_history_reason(const quern_history *h);
+/* What is wrong with the model's numbers where a callback (TerminateOnNaN) ended training, as "stopped", at a loss that is not
+ * finite: the step, and the number of the batch or of the weights that is not finite. NULL: nothing; also where EarlyStopping put
+ * the weights of the best epoch back. Borrowed from the history. */
+QUERN_API const quern_error *quern_history_error(const quern_history *h);
 QUERN_API void quern_history_free(quern_history *h);
 
 /* Trains. With `checkpoint`, the model, its optimizer, the sums of metrics, the callbacks' knowledge and the place in the data are
  * written there beside, synced and renamed, the file of before being kept as checkpoint.previous; with `resume` the run goes on
  * from the newest good one to the same bits as if it had not ended, with other workers, queues or threads too. Another model, other
  * data (told by how many records there are and 16 batches of them) or other options that change numbers are refused. The
- * history then has the epochs of before too. Returns the history, NULL on failure. On failure the weights are as the last good step
- * left them. */
+ * history then has the epochs of before too. Returns the history, NULL on failure. On failure the weights are as the last step that
+ * was made left them. A loss that is not finite is a failure after the step that shows it, and so are weights that are not at the
+ * end: the model is spoilt then, and what `checkpoint` holds is the last good one, which is never replaced by another. */
 QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err);
 /* Loss and metrics over `steps` batches (0: until the data ends), weighted by records; `logs` has room for quern_model_logs
  * numbers. Returns how many records there were, or a negative status. Order is kept; nothing is shuffled. */

@@ -77,6 +77,8 @@ json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
 int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
 int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err);
 void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, size_t *size);
+/* Whether one of them puts the weights of the best epoch back when training ends. */
+bool quern__best_is_restored(quern_callback *const *callbacks, int n);
 /* Makes the folders that a file is to lie in. */
 int quern__make_folders(const char *path, quern_error *err);
 /* Whether the event is of a run that goes on. */

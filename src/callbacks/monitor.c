@@ -41,7 +41,8 @@ bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char
 
 bool quern__monitor_better(const quern__monitor *m, double value, double than, double delta)
 {
-    return isnan(than) || (m->rises ? value - delta > than : value + delta < than);
+    than = isnan(than) ? (m->rises ? -INFINITY : INFINITY) : than; /* nothing yet */
+    return m->rises ? value - delta > than : value + delta < than;
 }
 
 json_t *quern__monitor_save(const quern__monitor *m)
@@ -204,6 +205,16 @@ const quern__ready quern__early_stopping = {
     .restore = stopping_restore,
     .bytes = stopping_bytes,
 };
+
+bool quern__best_is_restored(quern_callback *const *callbacks, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const stopping *s = quern__ready_state(callbacks[i], &quern__early_stopping);
+        if (s && s->weights)
+            return true;
+    }
+    return false;
+}
 
 /* ---- ReduceLROnPlateau ---- */
 

@@ -230,7 +230,13 @@ static int save(checkpoint *s, const quern_event *event, quern_error *err)
     char path[1024];
     double value = NAN;
     bool verbose = quern__config_int(s->config, "verbose") > 0;
+    quern_error broken = { 0 };
     s->batches = 0;
+    if (!quern__model_finite(event->model, &broken)) {
+        quern__warn("model_checkpoint: nothing is saved in epoch %lld: %s: %s", (long long)event->epoch + 1, broken.where,
+                    broken.text);
+        return QUERN_OK;
+    }
     if (quern__config_bool(s->config, "save_best_only") && quern__monitor_read(&s->m, event, "model_checkpoint", &value)) {
         if (isnan(s->m.best))
             s->m.best = quern__config_number(s->config, "initial_value_threshold");

@@ -27,6 +27,7 @@ typedef struct fitting {
     quern__backup backup;
     double written; /* when the last checkpoint was              */
     bool interrupted;
+    int64_t steps; /* of the last epoch */
 } fitting;
 
 static int64_t epochs_of(const quern_fit_opts *o) { return o->epochs ? o->epochs : 1; }
@@ -105,9 +106,24 @@ static int write_checkpoint(fitting *f, int64_t epoch, int64_t step, int64_t rec
                        .batches = f->batches,
                        .bad = step ? quern__queue_bad(f->train) : 0,
                        .ended = ended };
-    int status = f->o->checkpoint ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
+    bool good = f->o->checkpoint && !f->h->broken.code && quern__model_finite(f->m, NULL); /* else the one before it stays */
+    int status = good ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
     f->written = quern__now();
     return status;
+}
+
+/* Whether an end leaves numbers that can be used. Where a hook let training end with a loss that is not finite, they are what the
+ * history says they are; all else is an error. */
+static int check_end(fitting *f, quern_error *err)
+{
+    bool restored = quern__best_is_restored(f->o->callbacks, f->o->n_callbacks), stopped = !strcmp(f->h->reason, "stopped");
+    quern_error own = restored ? (quern_error){ 0 } : f->h->broken;
+    if (!own.code)
+        quern__weights_are_broken(f->m, f->epoch, f->steps, &own);
+    f->h->broken = own;
+    if (own.code && !stopped && err)
+        *err = own;
+    return stopped ? QUERN_OK : own.code;
 }
 
 static int after_batch(quern__pass *p, quern_error *err)
@@ -115,6 +131,7 @@ static int after_batch(quern__pass *p, quern_error *err)
     fitting *f = p->user;
     const quern_fit_opts *o = f->o;
     f->batches++;
+    f->steps = p->done;
     f->interrupted = o->interrupt && *o->interrupt;
     bool due = (o->checkpoint_steps && f->batches % o->checkpoint_steps == 0) ||
                (o->checkpoint_seconds > 0 && quern__now() - f->written >= o->checkpoint_seconds);
@@ -172,6 +189,7 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
                       .callbacks = f->callbacks,
                       .n_callbacks = f->n_callbacks,
                       .logs = &f->logs,
+                      .broken = &f->h->broken,
                       .after = after_batch,
                       .user = f };
     f->start = quern__now();
@@ -235,47 +253,6 @@ static int take_backup(fitting *f, quern_error *err)
     f->own.checkpoint_steps = f->backup.steps;
     f->own.resume = true;
     f->o = &f->own;
-    return QUERN_OK;
-}
-
-static int check_options(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
-{
-    const struct {
-        const char *name;
-        int64_t value, most;
-    } ranges[] = { { "steps_per_epoch", o->steps_per_epoch, INT64_MAX },
-                   { "epochs", o->epochs, INT32_MAX },
-                   { "initial_epoch", o->initial_epoch, INT32_MAX },
-                   { "batch_size", o->batch_size, INT32_MAX },
-                   { "validation_steps", o->validation_steps, INT64_MAX },
-                   { "validation_freq", o->validation_freq, INT32_MAX },
-                   { "max_queue_size", o->max_queue_size, 1024 },
-                   { "workers", o->workers, QUERN__MAX_WORKERS },
-                   { "on_exhausted", o->on_exhausted, QUERN_EXHAUSTED_RESTART },
-                   { "verbose", o->verbose, 2 },
-                   { "callbacks", o->n_callbacks, 60 } };
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        if (ranges[i].value < 0 || ranges[i].value > ranges[i].most)
-            return quern__fail(err, QUERN_INVALID, ranges[i].name, "%lld is outside 0 … %lld", (long long)ranges[i].value,
-                               (long long)ranges[i].most);
-    if (!m->optimizer)
-        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
-    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)
-        return quern__fail(err, QUERN_INVALID, "on_exhausted", "this generator cannot begin anew");
-    if ((o->validation_steps || o->validation_freq) && !o->validation_data)
-        return quern__fail(err, QUERN_INVALID, o->validation_steps ? "validation_steps" : "validation_freq",
-                           "there is no validation data");
-    if (o->class_weight && m->n_out > 1)
-        return quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
-    if (o->workers > 1 && (!train->ops->read || o->no_workers))
-        return quern__fail(err, QUERN_INVALID, "workers",
-                           o->no_workers ? "no_workers is set" : "a generator that is no indexed source is read by one");
-    if (o->validation_split != 0)
-        return quern__fail(err, QUERN_INVALID, "validation_split", "applies to arrays only");
-    if (!o->checkpoint && (o->resume || o->checkpoint_steps || o->checkpoint_seconds != 0))
-        return quern__fail(err, QUERN_INVALID, "checkpoint", "there is no file for it");
-    if (o->checkpoint_steps < 0 || !(o->checkpoint_seconds >= 0))
-        return quern__fail(err, QUERN_INVALID, "checkpoint", "cannot be written so often");
     return QUERN_OK;
 }
 
@@ -349,7 +326,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     f->source = train;
     f->o = opts ? opts : &none;
     int64_t count = epochs_of(f->o) > f->o->initial_epoch ? epochs_of(f->o) - f->o->initial_epoch : 0;
-    int status = check_options(m, train, f->o, err);
+    int status = quern__fit_check(m, train, f->o, err);
     status = status < 0 ? status : take_backup(f, err);
     status = status < 0 ? status : prepare(f, count, err);
     status = status < 0 ? status : find_run(f, err);
@@ -374,6 +351,8 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
         quern__optimizer_finalize(m->optimizer);
     if (status >= 0)
         status = tell(f, QUERN__TRAIN_END, &f->logs, err);
+    if (status >= 0)
+        status = check_end(f, err);
     quern__checkpoint_forget(&f->check);
     int written = quern__checkpoint_close(&f->check, err);
     status = status < 0 ? status : written;

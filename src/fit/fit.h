@@ -14,7 +14,8 @@ struct quern_history {
     char names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS][100];
     double *values; /* capacity × most names */
     const char *reason;
-    int n_bad; /* places of bad records */
+    quern_error broken; /* why the weights cannot be used; code 0: they can */
+    int n_bad;          /* places of bad records */
     quern_error *bad;
 };
 /* Room for all epochs, so that nothing is allocated between them. */
@@ -23,6 +24,10 @@ quern_history *quern__history_new(int64_t epochs, quern_error *err);
 void quern__history_add(quern_history *h, const quern__logs *logs);
 /* Copies the places of the run's bad records. */
 void quern__history_keep_bad(quern_history *h, const quern_generator *train);
+
+/* ---- options.c ---- */
+/* Whether a run can be as its options ask. */
+int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
 
 /* ---- budget.c ---- */
 /* quern_plan_fit, where something limits the process or asks for the plan; then the model is set to it. */
@@ -45,9 +50,14 @@ typedef struct quern__pass {
     int64_t before;        /* records of the epoch before the queue's first: addresses of random numbers */
     int (*after)(struct quern__pass *p, quern_error *err); /* each batch; QUERN_END stops; NULL: nothing */
     bool stopped;                                          /* a hook asked for it */
+    quern_error *broken; /* gets the error of a loss that is not finite, where a hook stops the run for it; NULL: nobody asks */
 } quern__pass;
 /* Runs it. QUERN_OK, or QUERN_END when the source ended before `steps`. */
 int quern__pass_run(quern__pass *p, quern_error *err);
+/* finite.c: the error of a batch whose loss is not finite, which names the first such number of the batch where it has one. */
+int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_error *err);
+/* An error where the model's numbers are not all finite after that step. */
+int quern__weights_are_broken(const quern_model *m, int64_t epoch, int64_t step, quern_error *err);
 /* What a queue of that model needs to know. */
 quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, int64_t batch_size);
 /* Loss and metrics up to now into the logs, with that prefix ("" or "val_"), behind those that are there. */

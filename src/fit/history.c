@@ -10,6 +10,8 @@ enum { most_names = 2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS };
 int64_t quern_history_epochs(const quern_history *h) { return h->n; }
 const char *quern_history_reason(const quern_history *h) { return h->reason; }
 
+const quern_error *quern_history_error(const quern_history *h) { return h->broken.code ? &h->broken : NULL; }
+
 double quern_history_value(const quern_history *h, const char *name, int64_t i)
 {
     for (int k = 0; i >= 0 && i < h->n && k < h->n_names; k++)

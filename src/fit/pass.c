@@ -111,10 +111,11 @@ static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
     if (ended < 0)
         return ended;
     p->stopped = began == QUERN_END || ran == QUERN_END || ended == QUERN_END;
-    if (!p->stopped && p->mode != QUERN__PREDICT && !isfinite(*(double *)p->m->means[0].measure->total->data))
-        return quern__fail(err, QUERN_NUMBER, "loss", "is not finite after step %lld of epoch %lld", (long long)p->done + 1,
-                           (long long)b->epoch + 1); /* the first step that broke it */
-    return QUERN_OK;
+    if (p->mode == QUERN__PREDICT || isfinite(*(double *)p->m->means[0].measure->total->data))
+        return QUERN_OK;
+    return !p->stopped ? quern__loss_is_broken(p, b, err) /* the first step that broke it */
+           : p->broken ? (quern__loss_is_broken(p, b, p->broken), QUERN_OK)
+                       : QUERN_OK;
 }
 
 int quern__pass_run(quern__pass *p, quern_error *err)

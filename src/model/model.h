@@ -216,5 +216,7 @@ quern__variable *quern__model_run_variable(quern_model *m, int i);
 /* Whether more of a log is better. */
 bool quern__model_log_rises(const quern_model *m, int i);
 quern__variable *quern__model_variable(const quern_model *m, int i);
+/* Whether all weights and all the optimizer keeps are finite; `err` names the first number that is not. */
+bool quern__model_finite(const quern_model *m, quern_error *err);
 
 #endif

@@ -358,6 +358,7 @@ void quern__queue_release(quern__queue *q)
 }
 
 double quern__queue_waited(const quern__queue *q) { return q->waited; }
+const quern_generator *quern__queue_source(const quern__queue *q) { return q->g; }
 
 void quern__queue_close(quern__queue *q)
 {

@@ -38,6 +38,8 @@ int64_t quern__queue_bad(const quern__queue *q);
 void quern__queue_had_bad(quern__queue *q, int64_t n);
 /* Leaves out the next `n` batches of the epoch, or as many as there are. */
 int quern__queue_skip(quern__queue *q, int64_t n, quern_error *err);
+/* The source behind it. */
+const quern_generator *quern__queue_source(const quern__queue *q);
 double quern__queue_waited(const quern__queue *q); /* seconds that take has waited */
 size_t quern__queue_bytes(const quern__queue_opts *opts);
 void quern__queue_close(quern__queue *q);

@@ -288,6 +288,11 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
     return QUERN_OK;
 }
 
+static const char *file_of(const quern_generator *g, int array)
+{
+    const records *r = g->self;
+    return r->parts[r->order[array]].where;
+}
 static void numbered_free(quern_generator *g) { records_free(g->self); }
 
 /* ---- forward ---- */
@@ -487,6 +492,7 @@ quern_generator *quern__records_open(const char *words, const char *format, quer
         return NULL;
     }
     g->finite = true;
+    g->file_of = file_of;
     g->bad.can = 1u << QUERN_BAD_SKIP | 1u << QUERN_BAD_SUBSTITUTE;
     g->count = r->parts[0].records;
     g->where = r->parts[0].where;

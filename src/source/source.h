@@ -97,9 +97,10 @@ struct quern_generator {
     int64_t from, count; /* records, of sources with `read`: the first, and how many */
     const char *(*class_name)(const quern_generator *g, int target, int i); /* NULL: none */
     int features;
-    const char *where; /* what errors call it; NULL: "generator". Borrowed from self */
-    bool saves;        /* ops->save and ops->restore work */
-    bool strings;      /* can fill arrays of type string   */
+    const char *(*file_of)(const quern_generator *g, int array); /* the file that fills an array of the batch; NULL: `where` */
+    const char *where;                                           /* what errors call it; NULL: "generator". Borrowed from self */
+    bool saves;                                                  /* ops->save and ops->restore work */
+    bool strings;                                                /* can fill arrays of type string   */
     quern__position position;
     quern__bad_records bad;
     double stall_timeout; /* seconds that the trainer waits for a batch; 0: as long as it takes */

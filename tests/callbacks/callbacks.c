@@ -211,8 +211,15 @@ static void invalid_loss_ends_training(void **state)
     quern_history *h = fit(m, (quern_fit_opts){ .epochs = 9, .batch_size = 2 }, &c, 1);
     assert_string_equal(quern_history_reason(h), "stopped");
     assert_int_equal(quern_history_epochs(h), 1);
+    assert_int_equal(quern_history_error(h)->code, QUERN_NUMBER);
+    assert_non_null(strstr(quern_history_error(h)->text, " of epoch 1"));
     quern_history_free(h);
     quern_callback_free(c);
+    quern_model_free(m);
+    m = model("sgd learning_rate=0.1");
+    h = fit(m, (quern_fit_opts){ .epochs = 1, .batch_size = 2 }, NULL, 0);
+    assert_null(quern_history_error(h));
+    quern_history_free(h);
     quern_model_free(m);
 }
 

@@ -1,0 +1,43 @@
+/* Options of a run, each applied or refused by name before anything is read. */
+#include "fit.h"
+
+int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
+{
+    const struct {
+        const char *name;
+        int64_t value, most;
+    } ranges[] = { { "steps_per_epoch", o->steps_per_epoch, INT64_MAX },
+                   { "epochs", o->epochs, INT32_MAX },
+                   { "initial_epoch", o->initial_epoch, INT32_MAX },
+                   { "batch_size", o->batch_size, INT32_MAX },
+                   { "validation_steps", o->validation_steps, INT64_MAX },
+                   { "validation_freq", o->validation_freq, INT32_MAX },
+                   { "max_queue_size", o->max_queue_size, 1024 },
+                   { "workers", o->workers, QUERN__MAX_WORKERS },
+                   { "on_exhausted", o->on_exhausted, QUERN_EXHAUSTED_RESTART },
+                   { "verbose", o->verbose, 2 },
+                   { "callbacks", o->n_callbacks, 60 } };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (ranges[i].value < 0 || ranges[i].value > ranges[i].most)
+            return quern__fail(err, QUERN_INVALID, ranges[i].name, "%lld is outside 0 … %lld", (long long)ranges[i].value,
+                               (long long)ranges[i].most);
+    if (!m->optimizer)
+        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)
+        return quern__fail(err, QUERN_INVALID, "on_exhausted", "this generator cannot begin anew");
+    if ((o->validation_steps || o->validation_freq) && !o->validation_data)
+        return quern__fail(err, QUERN_INVALID, o->validation_steps ? "validation_steps" : "validation_freq",
+                           "there is no validation data");
+    if (o->class_weight && m->n_out > 1)
+        return quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
+    if (o->workers > 1 && (!train->ops->read || o->no_workers))
+        return quern__fail(err, QUERN_INVALID, "workers",
+                           o->no_workers ? "no_workers is set" : "a generator that is no indexed source is read by one");
+    if (o->validation_split != 0)
+        return quern__fail(err, QUERN_INVALID, "validation_split", "applies to arrays only");
+    if (!o->checkpoint && (o->resume || o->checkpoint_steps || o->checkpoint_seconds != 0))
+        return quern__fail(err, QUERN_INVALID, "checkpoint", "there is no file for it");
+    if (o->checkpoint_steps < 0 || !(o->checkpoint_seconds >= 0))
+        return quern__fail(err, QUERN_INVALID, "checkpoint", "cannot be written so often");
+    return QUERN_OK;
+}

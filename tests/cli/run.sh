@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# A run does what was asked, or says so: how it ends, and that nothing good is written over. $1: the command.
+set -u
+quern=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+fail() { echo "FAILED: $*"; failed=1; }
+# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
+expect() {
+    local code=$1 text=$2 got
+    shift 2
+    said=$("$@" 2>&1)
+    got=$?
+    [ "$got" = "$code" ] && [[ $said = *"$text"* ]] || fail "$*: exit $got, expected $code and '$text'; said: $said"
+}
+# unsaid TEXT: what the last command must not have said
+unsaid() { [[ $said != *"$1"* ]] || fail "was not to be said: '$1' in: ${said:0:200}"; }
+# same FILE FILE
+same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+# npy FILE SHAPE NUMBERS: float32 as words, of bytes in octal ("nan" and "one" are known)
+npy() {
+    local file=$1 header="{'descr': '<f4', 'fortran_order': False, 'shape': $2, }" n
+    shift 2
+    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$header" > "$file"
+    for n in "$@"; do
+        case $n in
+        nan) printf '\0\0\300\177' ;;
+        inf) printf '\0\0\200\177' ;;
+        1) printf '\0\0\200\077' ;;
+        0) printf '\0\0\0\0' ;;
+        esac
+    done >> "$file"
+}
+awk 'BEGIN { print "a,b,y"; for (i = 0; i < 100; i++) printf "%.4f,%.4f,%d\n", i * 37 % 101 / 101, i * 53 % 97 / 97, i % 2 }' > d.csv
+new() { rm -f "$1" && expect 0 "" "$quern" new "$@" --seed 1; }
+
+# ---- numbers that are not finite: MODEL, OUTPUT and checkpoints stay as they were (P20) ----
+new steep.keras 'input 2 | dense 8 relu | dense 1' --optimizer 'sgd learning_rate=1e6' --loss mse
+cp steep.keras before.keras
+for with in '' '--callback terminate_on_nan' '--callback terminate_on_nan --checkpoint c.keras --checkpoint-every 1'; do
+    # shellcheck disable=SC2086
+    expect 1 "of epoch 1" "$quern" fit steep.keras d.csv --target y --epochs 3 --output o.keras $with
+    same steep.keras before.keras
+    [ ! -e o.keras ] || fail "o.keras was written"
+done
+if [ -e c.keras ]; then # it holds no nan
+    expect 0 "" "$quern" predict c.keras d.csv --target y --output -
+    unsaid nan
+fi
+# The loss of the last step is finite, the weights after it are not.
+new last.keras 'input 2 | dense 1' --optimizer 'sgd learning_rate=1e38' --loss mse
+sed 's/^0[^,]*,/9,/' d.csv > nine.csv
+cp last.keras before.keras
+expect 1 "after step 1 of epoch 1" "$quern" fit last.keras nine.csv --target y --batch-size 100 --checkpoint l.keras
+same last.keras before.keras
+[ ! -e l.keras ] || fail "a checkpoint that is spoilt was written"
+# A model of before is not replaced by one that is spoilt; the best one of before is what is kept where that was asked for.
+expect 1 "of epoch 1" "$quern" fit last.keras nine.csv --target y --batch-size 100 --callback 'model_checkpoint best.keras'
+[ ! -e best.keras ] || fail "model_checkpoint wrote what is spoilt"
+expect 0 "stopped" "$quern" fit last.keras nine.csv --target y --epochs 9 --callback terminate_on_nan \
+    --callback 'early_stopping monitor=loss patience=5 restore_best_weights=true'
+expect 0 "" "$quern" predict last.keras d.csv --target y --output -
+unsaid nan
+
+# ---- such a number in the data is named ----
+new n.keras 'input 2 | dense 1' --optimizer sgd --loss mse
+npy x.npy '(4, 2)' 1 0 1 1 0 nan 1 1
+npy y.npy '(4, 1)' 1 0 1 0
+npy good.npy '(4, 2)' 1 0 1 1 0 1 1 1
+npy inf.npy '(4, 1)' 1 0 1 inf
+expect 1 "quern: x.npy: record 3, number 2: nan; the loss is not finite after step" "$quern" fit n.keras x=x.npy y=y.npy --batch-size 2
+expect 1 "quern: inf.npy: record 4, number 1: inf; the loss is not finite after step 1 of epoch 1" "$quern" fit n.keras x=good.npy y=inf.npy
+expect 1 "quern: cat good.npy y.npy x.npy y.npy: 'input_layer', record 3 of the batch, number 2: nan; the loss is not finite after step 2 of epoch 1" \
+    "$quern" fit n.keras --generator 'cat good.npy y.npy x.npy y.npy'
+expect 1 "quern: x.npy: record 3, number 2: nan; the loss is not finite after step 1 of epoch 1" \
+    "$quern" fit n.keras x=x.npy y=y.npy --callback terminate_on_nan
+expect 1 "x.npy: record 3, number 2: nan; the loss is not finite after batch 1 of the evaluation" "$quern" evaluate n.keras x=x.npy y=y.npy
+expect 1 "x.npy: record 3, number 2: nan; the loss is not finite after batch 1 of the validation" \
+    "$quern" fit n.keras x=good.npy y=y.npy --validation 'x=x.npy y=y.npy'
+exit $failed
