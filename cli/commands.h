@@ -18,6 +18,10 @@ bool cli_split_batch(const arguments *a, int32_t *out);
 /* A plan as a line of JSON: of quern plan, or the event of fit. */
 void cli_plan_json(const quern_plan *p, bool event);
 
+/* ---- signals.c ---- */
+/* Listens from now on: the signal that asks for the end (SIGTERM for SIGHUP), 0 before it comes. One that is ignored stays so. */
+const volatile int *cli_signals(void);
+
 double cli_now(void);
 size_t cli_peak(void);
 

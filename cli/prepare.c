@@ -1,18 +1,13 @@
 /* prepare: records shuffled exactly once, on the disk. */
 #include "commands.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile int interrupted;
-
-static void note_signal(int number) { interrupted = number; }
 
 int cli_prepare(const arguments *a)
 {
     quern_error err = { 0 };
-    quern_prepare_opts o = { .interrupt = &interrupted };
+    quern_prepare_opts o = { 0 };
     const char *output = cli_option(a, "output");
     double start = cli_now();
     int code = 0;
@@ -29,14 +24,12 @@ int cli_prepare(const arguments *a)
     quern_generator *g = cli_data(a, NULL, "generator", a->words, a->n, &err, &code);
     if (!g)
         return code;
-    struct sigaction act = { .sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND }; /* the second one ends at once */
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
+    o.interrupt = cli_signals();
     int64_t n = quern_prepare(g, &o, output, &err);
     quern_generator_free(g);
     if (n < 0) {
         code = cli_fail((int)n, &err);
-        return n == QUERN_CANCELED && interrupted ? 128 + interrupted : code;
+        return n == QUERN_CANCELED && *o.interrupt ? 128 + *o.interrupt : code;
     }
     if (a->json)
         printf("{\"records\":%lld,\"seconds\":%.3f,\"peak_bytes\":%zu}\n", (long long)n, cli_now() - start, cli_peak());

@@ -2,7 +2,6 @@
 #include "commands.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -117,24 +116,6 @@ static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
     return !every || read_every(every, o);
 }
 
-/* What a signal asks for: the step is finished and a checkpoint written. A second one ends the process at once. */
-static volatile int interrupted;
-
-static void on_signal(int signal_number)
-{
-    interrupted = signal_number;
-    signal(signal_number, SIG_DFL);
-}
-
-static void listen_to_signals(quern_fit_opts *o)
-{
-    struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-    sigemptyset(&act.sa_mask);
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
-    o->interrupt = &interrupted;
-}
-
 /* Numbers of the options of fit; false after printing. */
 static bool read_options(const arguments *a, quern_fit_opts *o)
 {
@@ -212,7 +193,7 @@ int cli_fit(const arguments *a)
         code = cli_fail(err.code, &err);
     quern_model_set_profile(m, cli_option(a, "profile") != NULL);
     quern_model_set_watch(m, cli_option(a, "watch") != NULL);
-    listen_to_signals(&o);
+    o.interrupt = cli_signals();
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
     if (!code && !h)
         code = cli_fail(err.code, &err);
@@ -226,11 +207,11 @@ int cli_fit(const arguments *a)
     if (h && !code && cli_option(a, "profile"))
         print_profile(m);
     if (cut && !code) {
-        if (o.checkpoint)
+        if (o.checkpoint && access(o.checkpoint, F_OK) == 0)
             fprintf(stderr, "quern: interrupted; --resume goes on from %s\n", o.checkpoint);
         else
             fprintf(stderr, "quern: interrupted; %s is as it was\n", a->words[0]);
-        code = 128 + interrupted;
+        code = 128 + *o.interrupt;
     }
     quern_history_free(h);
     for (int i = 0; i < most_callbacks; i++)

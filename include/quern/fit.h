@@ -45,8 +45,9 @@ typedef struct quern_fit_opts {
     int32_t no_replay;                /* true: a generator that cannot say where it is begins there itself (quern_checkpoint_read);
                                          else its batches up to there are read and left out        */
     int32_t split_batch;              /* a QUERN_SPLIT_…                                              */
-    const volatile int *interrupt;    /* not 0 (set by a signal handler): the step is finished, a checkpoint written, and training
-                                         ends as "interrupted"; NULL: never                        */
+    const volatile int *interrupt;    /* not 0 (set by a signal handler): the step is finished, or the wait for its batch
+                                         given up (not with no_workers), a checkpoint written, and training ends as "interrupted";
+                                         NULL: never                                               */
     size_t memory;                    /* bytes that the process may have resident; 0: what memory  */
                                       /* cgroups and rlimits leave it. See quern_plan_fit          */
     struct quern_plan *plan;          /* gets the plan before training begins; NULL: not wanted    */

@@ -28,6 +28,7 @@ typedef struct fitting {
     double written; /* when the last checkpoint was              */
     bool interrupted;
     int64_t steps; /* of the last epoch */
+    bool trained;  /* on a batch at least */
 } fitting;
 
 static int64_t epochs_of(const quern_fit_opts *o) { return o->epochs ? o->epochs : 1; }
@@ -132,6 +133,7 @@ static int after_batch(quern__pass *p, quern_error *err)
     const quern_fit_opts *o = f->o;
     f->batches++;
     f->steps = p->done;
+    f->trained = true;
     f->interrupted = o->interrupt && *o->interrupt;
     bool due = (o->checkpoint_steps && f->batches % o->checkpoint_steps == 0) ||
                (o->checkpoint_seconds > 0 && quern__now() - f->written >= o->checkpoint_seconds);
@@ -207,6 +209,10 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
         quern__queue_had_bad(f->train, f->place.bad);
     status = status < 0 ? status : quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
+    if (status == QUERN_CANCELED && o->interrupt && *o->interrupt) { /* while it waited for a batch */
+        f->interrupted = true;
+        status = f->trained ? write_checkpoint(f, f->epoch, p.done, p.samples, false, err) : QUERN_OK;
+    }
     if (status < 0)
         return status;
     if (f->interrupted)
@@ -272,8 +278,10 @@ static int prepare(fitting *f, int64_t epochs, quern_error *err)
     q.depth = plan.max_queue_size ? plan.max_queue_size : o->max_queue_size ? o->max_queue_size : 10;
     q.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
     q.forever = o->steps_per_epoch > 0;
+    q.interrupt = o->interrupt;
     f->train = quern__queue_open(f->source, &q, err);
     q.shuffle = q.forever = false;
+    q.interrupt = NULL;
     if (f->train && o->validation_data)
         f->valid = quern__queue_open(o->validation_data, &q, err);
     if (!f->train || (o->validation_data && !f->valid))

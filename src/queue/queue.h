@@ -14,10 +14,11 @@ typedef struct quern__queue_opts {
     quern_batch_spec spec;
     bool shuffle;
     uint64_t seed;
-    int depth;    /* batches that may stand ready, 1 … 1024                         */
-    int workers;  /* threads that read; 0: read when asked, on the caller's thread  */
-    bool bad;     /* some records may be bad and yet no error: places are noted     */
-    bool forever; /* a finite source begins anew when it ends within an epoch       */
+    int depth;                     /* batches that may stand ready, 1 … 1024                         */
+    int workers;                   /* threads that read; 0: read when asked, on the caller's thread  */
+    bool bad;                      /* some records may be bad and yet no error: places are noted     */
+    const volatile int *interrupt; /* not 0: a wait for a batch ends; NULL: never        */
+    bool forever;                  /* a finite source begins anew when it ends within an epoch       */
 } quern__queue_opts;
 
 quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts, quern_error *err);
@@ -26,7 +27,8 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
 /* Seconds that take waits for a worker before it tells, once a wait, what it waits for; tests make it short. Without workers the
  * trainer itself reads, and nobody is there to tell. */
 extern double quern__queue_patience;
-/* The next batch, lent until quern__queue_release; QUERN_END when the epoch's batches are taken or the source has ended. */
+/* The next batch, lent until quern__queue_release; QUERN_END when the epoch's batches are taken or the source has ended;
+ * QUERN_CANCELED (without an error's text) when it was interrupted. */
 int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err);
 void quern__queue_release(quern__queue *q);
 /* A number that other data would hardly have: of records that are known by number a hash of how many there are and of 16 batches of

@@ -41,7 +41,8 @@ struct quern__queue {
     pthread_cond_t changed;
 };
 
-/* Waits, with the lock held, until the slot of the next ticket is made or none will be. QUERN_STALLED when that takes too long. */
+/* Waits, with the lock held, until the slot of the next ticket is made or none will be. QUERN_STALLED when that takes too long,
+ * QUERN_CANCELED when it is interrupted. */
 int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err);
 /* Ends the threads, the source's run and the queue, waiting for all of them; of a queue that stalled by a thread that nobody waits
  * for. */

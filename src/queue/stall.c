@@ -2,7 +2,6 @@
  * without the reader, whom nobody can make to return. */
 #include "ring.h"
 
-#include <errno.h>
 #include <math.h>
 #include <time.h>
 
@@ -36,16 +35,27 @@ static void say(const quern__queue *q, const quern__slot *s, double seconds, que
                 (long long)q->epoch + 1, (long long)q->given + 1, ready, q->opts.depth, q->working);
 }
 
+/* Until something changes, for so many seconds at most; where an interruption is looked for, not long without a look. */
+static void wait_once(quern__queue *q, double seconds)
+{
+    enum { looks = 20 }; /* a second */
+    if (q->opts.interrupt && seconds > 1.0 / looks)
+        seconds = 1.0 / looks;
+    struct timespec until = after(seconds < 0 ? 0 : seconds > 1e9 ? 1e9 : seconds);
+    pthread_cond_timedwait(&q->changed, &q->lock, &until);
+}
+
 int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err)
 {
     bool fatal = q->g->stall_timeout > 0 && !q->g->watches, told = false;
     double patience = fatal ? q->g->stall_timeout : quern__queue_patience;
-    struct timespec until = after(patience);
+    double since = quern__now();
     while (!s->made && q->taken < q->ended) {
         quern_error what = { 0 };
-        if (told)
-            pthread_cond_wait(&q->changed, &q->lock);
-        if (told || pthread_cond_timedwait(&q->changed, &q->lock, &until) != ETIMEDOUT || s->made || q->taken >= q->ended)
+        if (q->opts.interrupt && *q->opts.interrupt)
+            return QUERN_CANCELED;
+        wait_once(q, told ? HUGE_VAL : since + patience - quern__now());
+        if (told || s->made || q->taken >= q->ended || quern__now() - since < patience)
             continue;
         told = true;
         say(q, s, patience, &what);

@@ -20,7 +20,7 @@ fit straight.keras 60 --quiet 2> /dev/null
 
 for signal in INT TERM; do
     cp start.keras cut.keras
-    "$quern" fit cut.keras d.csv --target y --batch-size 10 --epochs 60 --checkpoint c.keras --checkpoint-every 50 2> said & pid=$!
+    env --default-signal "$quern" fit cut.keras d.csv --target y --batch-size 10 --epochs 60 --checkpoint c.keras --checkpoint-every 50 2> said & pid=$!
     for _ in $(seq 500); do [ -e c.keras ] && break; sleep 0.01; done
     kill -$signal $pid
     wait $pid

@@ -79,4 +79,39 @@ expect 1 "quern: x.npy: record 3, number 2: nan; the loss is not finite after st
 expect 1 "x.npy: record 3, number 2: nan; the loss is not finite after batch 1 of the evaluation" "$quern" evaluate n.keras x=x.npy y=y.npy
 expect 1 "x.npy: record 3, number 2: nan; the loss is not finite after batch 1 of the validation" \
     "$quern" fit n.keras x=good.npy y=y.npy --validation 'x=x.npy y=y.npy'
+
+# ---- signals: each of them once, twice, while a program is silent, and ignored (P20) ----
+new s.keras 'input 2 | dense 1' --optimizer adam --loss mse
+cp s.keras before.keras
+batches='while cat good.npy y.npy; do sleep 0.02; done'
+# signalled CODE PROGRAM SIGNAL…: the signals, 2 ms apart, after the first checkpoint. A job of a script ignores SIGINT by itself.
+signalled() {
+    local code=$1 program=$2 one got pid
+    shift 2
+    rm -f s.ckpt.keras*
+    env --default-signal "$quern" fit s.keras --generator "$program" --checkpoint s.ckpt.keras --checkpoint-every 1 --quiet 2> said &
+    pid=$!
+    for _ in $(seq 500); do [ -e s.ckpt.keras ] && break; sleep 0.01; done
+    sleep 0.1
+    for one; do
+        kill "-$one" $pid 2> kill
+        sleep 0.002
+    done
+    wait $pid 2> killed
+    got=$?
+    [ $got = "$code" ] || fail "$*: exit $got, expected $code; said: $(cat said)"
+    same s.keras before.keras
+    expect 0 "" "$quern" summary s.ckpt.keras
+    [ ! -e s.ckpt.keras.next ] || [ "$code" = 130 ] || fail "$*: s.ckpt.keras.next is left"
+}
+signalled 143 "$batches" TERM
+signalled 143 "$batches" TERM TERM TERM
+signalled 143 "$batches" HUP
+signalled 143 "$batches" HUP TERM HUP CONT
+signalled 130 "$batches" INT
+signalled 130 "$batches" INT INT
+grep -q . kill && fail "the signals came too late: $(cat kill)"
+signalled 143 'cat good.npy y.npy good.npy y.npy; sleep 60' TERM
+(trap '' HUP && "$quern" fit s.keras --generator 'for i in 1 2 3 4 5; do cat good.npy y.npy; kill -HUP $PPID; done' --output o.keras) 2> said ||
+    fail "SIGHUP is ignored: exit $?, said: $(cat said)"
 exit $failed
