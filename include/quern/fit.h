@@ -125,7 +125,7 @@ typedef struct quern_plan {
     size_t workspace;       /* stacks: kernels keep packed copies and tiles there                                 */
     size_t queue;           /* batches that stand ready, of validation too                                        */
     size_t readers;         /* windows and buffers of sources                                                     */
-    size_t callbacks;       /* copies of weights, files and checkpoints written meanwhile                         */
+    size_t callbacks;       /* copies of weights, files and checkpoints written meanwhile, the history's block      */
     size_t files;           /* by which writing the model's file afterwards takes more than training did          */
     size_t runtime;         /* the program, libraries, what it holds already                                      */
     size_t slab, bound;     /* what values within a step take, and the largest sum of those that live at a time */

@@ -226,6 +226,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
             p->callbacks += o->callbacks[i]->bytes(o->callbacks[i]->user, b->m);
     if (o->checkpoint) /* it is made beside all values of a step, and holds what callbacks keep */
         p->callbacks += p->callbacks + b->size.image;
+    p->callbacks += quern__history_bytes(b->m);
     quern__limit limit = quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
     p->budget = o->memory && o->memory < limit.bytes ? o->memory : limit.bytes;
     snprintf(p->limit, sizeof p->limit, "%s", p->budget == SIZE_MAX ? "" : p->budget == limit.bytes ? limit.name : "memory");

@@ -263,7 +263,7 @@ static int take_backup(fitting *f, quern_error *err)
 }
 
 /* Queues, history, class weights, callbacks. */
-static int prepare(fitting *f, int64_t epochs, quern_error *err)
+static int prepare(fitting *f, quern_error *err)
 {
     const quern_fit_opts *o = f->o;
     quern_plan plan = { 0 };
@@ -272,7 +272,7 @@ static int prepare(fitting *f, int64_t epochs, quern_error *err)
         return planned;
     quern__queue_opts q = quern__queue_opts_of(f->m, QUERN__TRAIN, o->batch_size);
     int status = quern__class_weights_read(o->class_weight, &f->classes, err);
-    if (status < 0 || !(f->h = quern__history_new(epochs, err)))
+    if (status < 0 || !(f->h = quern__history_new(epochs_of(o), err)))
         return status < 0 ? status : QUERN_NOMEM;
     q.shuffle = !o->no_shuffle;
     q.depth = plan.max_queue_size ? plan.max_queue_size : o->max_queue_size ? o->max_queue_size : 10;
@@ -336,7 +336,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     int64_t count = epochs_of(f->o) > f->o->initial_epoch ? epochs_of(f->o) - f->o->initial_epoch : 0;
     int status = quern__fit_check(m, train, f->o, err);
     status = status < 0 ? status : take_backup(f, err);
-    status = status < 0 ? status : prepare(f, count, err);
+    status = status < 0 ? status : prepare(f, err);
     status = status < 0 ? status : find_run(f, err);
     int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;
     f->start = quern__now();

@@ -9,17 +9,21 @@
 
 /* ---- history.c ---- */
 struct quern_history {
-    int64_t n, capacity; /* epochs */
-    int n_names;
+    int64_t n, block; /* epochs; the block of them that is in memory, the others are in a file */
+    int n_names, fd;  /* the file; -1: there is none */
+    int failed;       /* why: errno */
+    int64_t filed;    /* epochs that it has; those between it and the block are lost */
     char names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS][100];
-    double *values; /* capacity × most names */
+    double *columns[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS]; /* of the block */
+    int64_t since[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];   /* the first epoch that has it */
     const char *reason;
     quern_error broken; /* why the weights cannot be used; code 0: they can */
     int n_bad;          /* places of bad records */
     quern_error *bad;
 };
-/* Room for all epochs, so that nothing is allocated between them. */
 quern_history *quern__history_new(int64_t epochs, quern_error *err);
+/* Bytes that it takes at most, however many epochs there are. */
+size_t quern__history_bytes(const quern_model *m);
 /* Appends the logs of an epoch. */
 void quern__history_add(quern_history *h, const quern__logs *logs);
 /* Copies the places of the run's bad records. */

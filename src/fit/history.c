@@ -1,47 +1,99 @@
-/* History: the logs of every epoch that ran. */
+/* History: the logs of every epoch that ran, in memory that depends neither on how many were asked for nor on how many ran: a block
+ * of epochs by column; blocks that are full lie in a file without a name. */
 #include "fit.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { most_names = 2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS };
+enum { per_block = 512, most_names = 2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS };
+enum { column_bytes = per_block * sizeof(double) }; /* a page: columns that nobody has are holes in the file */
 
 int64_t quern_history_epochs(const quern_history *h) { return h->n; }
 const char *quern_history_reason(const quern_history *h) { return h->reason; }
-
 const quern_error *quern_history_error(const quern_history *h) { return h->broken.code ? &h->broken : NULL; }
+
+size_t quern__history_bytes(const quern_model *m) { return (size_t)(2 * m->n_means + QUERN__EXTRA_LOGS) * column_bytes; }
+
+/* Where the file has a number of an epoch. */
+static off_t place_of(int64_t epoch, int column)
+{
+    return (off_t)(epoch / per_block * most_names + column) * column_bytes + (off_t)(epoch % per_block * (int64_t)sizeof(double));
+}
+
+/* Column `k` in the i-th epoch; a column that came later is a hole before, or lies behind the end. */
+static double value_of(const quern_history *h, int k, int64_t i)
+{
+    double v;
+    if (i / per_block == h->block)
+        return h->columns[k][i % per_block];
+    if (i < h->since[k] || i >= h->filed || pread(h->fd, &v, sizeof v, place_of(i, k)) != sizeof v)
+        return NAN;
+    return v;
+}
 
 double quern_history_value(const quern_history *h, const char *name, int64_t i)
 {
     for (int k = 0; i >= 0 && i < h->n && k < h->n_names; k++)
         if (!strcmp(h->names[k], name))
-            return h->values[i * most_names + k];
+            return value_of(h, k, i);
     return NAN;
 }
 
 void quern_history_free(quern_history *h)
 {
     if (h) {
-        quern__free(h->values);
+        for (int k = 0; k < h->n_names; k++)
+            quern__free(h->columns[k]);
         quern__free(h->bad);
+        if (h->fd >= 0)
+            close(h->fd);
     }
     quern__free(h);
+}
+
+/* A file that nobody sees, and that goes with the descriptor. */
+static int open_nameless(void)
+{
+    const char *own = getenv("TMPDIR"), *const folders[] = { own ? own : "/var/tmp", "/var/tmp", "/tmp" };
+    char path[4096];
+    int fd = -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders && fd < 0; i++)
+        if (snprintf(path, sizeof path, "%s/quern-history-XXXXXX", folders[i]) < (int)sizeof path &&
+            (fd = mkostemp(path, O_CLOEXEC)) >= 0)
+            unlink(path);
+    return fd;
 }
 
 quern_history *quern__history_new(int64_t epochs, quern_error *err)
 {
     quern_history *h = quern__zalloc(1, sizeof *h);
     if (h) {
-        h->capacity = epochs;
         h->reason = "completed";
-        h->values = quern__zalloc((size_t)epochs + 1, most_names * sizeof *h->values);
+        h->fd = epochs > per_block ? open_nameless() : -1; /* now: descriptors stay as many as they are */
+        h->failed = h->fd < 0 ? errno : 0;
+    } else
+        quern__fail_memory(err, sizeof *h);
+    return h;
+}
+
+/* The block is full: it goes into the file, and the next one begins. */
+static void next_block(quern_history *h)
+{
+    bool lost = h->filed < h->block * per_block, kept = !lost && h->fd >= 0;
+    for (int k = 0; k < h->n_names && kept; k++) {
+        kept = pwrite(h->fd, h->columns[k], column_bytes, place_of(h->block * per_block, k)) == column_bytes;
+        h->failed = errno;
     }
-    if (h && h->values)
-        return h;
-    quern_history_free(h);
-    quern__fail_memory(err, (size_t)epochs * most_names * sizeof(double));
-    return NULL;
+    if (!kept && !lost)
+        quern__warn("history: numbers of epochs before the last %d are lost: no file of theirs can be written: %s", per_block,
+                    strerror(h->failed));
+    h->block++;
+    h->filed += kept ? per_block : 0;
 }
 
 /* The column of a name, new when it is not there. */
@@ -50,24 +102,27 @@ static int column(quern_history *h, const char *name)
     for (int k = 0; k < h->n_names; k++)
         if (!strcmp(h->names[k], name))
             return k;
-    if (h->n_names == most_names)
+    double *room = h->n_names < most_names ? quern__alloc(column_bytes) : NULL;
+    if (!room)
         return -1;
+    for (int i = 0; i < per_block; i++)
+        room[i] = NAN;
+    h->columns[h->n_names] = room;
+    h->since[h->n_names] = h->n;
     snprintf(h->names[h->n_names], sizeof *h->names, "%s", name);
-    for (int64_t e = 0; e < h->n; e++)
-        h->values[e * most_names + h->n_names] = NAN;
     return h->n_names++;
 }
 
 void quern__history_add(quern_history *h, const quern__logs *logs)
 {
-    if (h->n == h->capacity)
-        return;
-    for (int k = 0; k < most_names; k++)
-        h->values[h->n * most_names + k] = NAN;
+    if (h->n / per_block != h->block)
+        next_block(h);
+    for (int k = 0; k < h->n_names; k++)
+        h->columns[k][h->n % per_block] = NAN;
     for (int i = 0; i < logs->n; i++) {
         int k = column(h, logs->names[i]);
         if (k >= 0)
-            h->values[h->n * most_names + k] = logs->values[i];
+            h->columns[k][h->n % per_block] = logs->values[i];
     }
     h->n++;
 }

@@ -182,4 +182,14 @@ pgrep -f 'gen.sh sleep' > /dev/null && { echo "FAILED: a generator outlived its 
 peak() { "$quern" fit m.keras "$1" --target y --json --output out.keras | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
 small=$(peak train.csv) large=$(peak large.csv)
 [ $((large * 100)) -le $((small * 140)) ] || { echo "FAILED: peak memory grew from $small to $large with the data"; failed=1; }
+# And for any number of epochs, asked for or run (within 1 MB).
+peak() { "$quern" fit m.keras train.csv --target y --batch-size 200 --json --output out.keras "$@" | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
+stop='early_stopping monitor=loss min_delta=1'
+few=$(peak --epochs 2 --callback "$stop")
+for epochs in 1000000 100000000; do
+    many=$(peak --epochs $epochs --callback "$stop")
+    [ $((many - few)) -lt 1000000 ] || { echo "FAILED: --epochs $epochs: the peak is $many, $few for two"; failed=1; }
+done
+many=$(peak --epochs 5000 --callback 'csv_logger log.csv')
+[ $((many - few)) -lt 1000000 ] || { echo "FAILED: after 5000 epochs the peak is $many, $few after two"; failed=1; }
 exit $failed

@@ -113,9 +113,52 @@ static void nothing_grows(void **state)
     }
 }
 
+static int note_loss(void *user, const quern_event *event, quern_error *err)
+{
+    double *all = user;
+    (void)err;
+    all[2 * event->epoch] = event->logs[0];
+    all[2 * event->epoch + 1] = NAN;
+    for (int i = 0; i < event->n_logs; i++)
+        if (!strcmp(event->names[i], "val_loss"))
+            all[2 * event->epoch + 1] = event->logs[i];
+    return QUERN_OK;
+}
+
+/* What lies in the history's file is what callbacks were told; a column may come later. */
+static void history_is_kept(void **state)
+{
+    enum { many = 1100, freq = 600 };
+    static double told[2 * many];
+    (void)state;
+    quern_callback *c = quern_callback_new(&(quern_hooks){ .on_epoch_end = note_loss }, told);
+    quern_model *m = model();
+    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, width } }, .data = xs },
+                 y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { 8 } }, .data = ys };
+    quern_error err = { 0 };
+    quern_generator *g = quern_array_generator(&x, 1, &y, 1, NULL, &err), *valid = quern_array_generator(&x, 1, &y, 1, NULL, &err);
+    quern_history *h = fit(
+        m, g,
+        (quern_fit_opts){ .epochs = many, .validation_data = valid, .validation_freq = freq, .callbacks = &c, .n_callbacks = 1 });
+    assert_int_equal(quern_history_epochs(h), many);
+    for (int i = 0; i < many; i++) {
+        double loss = quern_history_value(h, "loss", i), val = quern_history_value(h, "val_loss", i);
+        assert_memory_equal(&loss, &told[2 * i], sizeof loss);
+        assert_int_equal(isnan(val), i != freq - 1);
+        assert_true(isnan(val) || val == told[2 * i + 1]);
+    }
+    assert_true(isnan(quern_history_value(h, "loss", many)) && isnan(quern_history_value(h, "loss", -1)));
+    quern_history_free(h);
+    quern_generator_free(g);
+    quern_generator_free(valid);
+    quern_callback_free(c);
+    quern_model_free(m);
+}
+
 int main(void)
 {
     fill();
-    const struct CMUnitTest tests[] = { cmocka_unit_test(each_record_comes_once), cmocka_unit_test(nothing_grows) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(each_record_comes_once), cmocka_unit_test(nothing_grows),
+                                        cmocka_unit_test(history_is_kept) };
     return cmocka_run_group_tests(tests, write_files, remove_files);
 }
