@@ -10,8 +10,10 @@
 extern "C" {
 #endif
 
-/* What happens when a generator ends before the epochs are through: the epoch closes normally and training stops; an error; it
- * begins anew (generators that can). Arrays and files end an epoch by ending; they never exhaust. */
+/* What happens when a generator ends before the epochs are through: the epoch closes normally and training stops, as "exhausted"
+ * and with a warning that says how many steps there were; an error, also where validation_data ends before validation_steps; it
+ * begins anew (generators that can), with steps_per_epoch within an epoch, which then has all its steps. A pass without a batch is
+ * an error. Arrays and files end an epoch by ending, or with steps_per_epoch go on from pass to pass; they never exhaust. */
 enum { QUERN_EXHAUSTED_STOP = 0, QUERN_EXHAUSTED_ERROR = 1, QUERN_EXHAUSTED_RESTART = 2 };
 
 /* Whether a batch may be trained in parts when a budget asks for it: where the sum over records is all that it is, which differs by

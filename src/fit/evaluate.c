@@ -18,6 +18,7 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
         return quern__fail(err, QUERN_INVALID, "data", "the data is empty");
+    quern__pass_told_short(&p, status, "evaluation");
     if (status >= 0)
         quern__model_read_logs(m, logs);
     return status < 0 ? status : p.samples;
@@ -37,6 +38,7 @@ int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t b
     int status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
     status = status < 0 ? status : quern__pass_run(&p, err);
     quern__queue_close(p.queue);
+    quern__pass_told_short(&p, status, "prediction");
     return status < 0 ? status : p.samples;
 }
 

@@ -27,8 +27,9 @@ typedef struct fitting {
     quern__backup backup;
     double written; /* when the last checkpoint was              */
     bool interrupted;
-    int64_t steps; /* of the last epoch */
-    bool trained;  /* on a batch at least */
+    int64_t steps;   /* of the last epoch */
+    bool fell_short; /* validation did: it is said */
+    bool trained;    /* on a batch at least */
 } fitting;
 
 static int64_t epochs_of(const quern_fit_opts *o) { return o->epochs ? o->epochs : 1; }
@@ -38,6 +39,19 @@ static int tell(fitting *f, quern__moment moment, quern__logs *logs, quern_error
     logs->event.seconds = quern__now() - f->start;
     logs->event.wait_seconds = f->train ? quern__queue_waited(f->train) - f->waited : 0;
     return quern__tell(f->callbacks, f->n_callbacks, moment, logs, err);
+}
+
+/* Validation had fewer steps than asked for: said once, or an error. */
+static int fell_short(fitting *f, const quern__pass *p, quern_error *err)
+{
+    char what[100];
+    quern__pass_shortfall(p, what, sizeof what);
+    if (f->o->on_exhausted == QUERN_EXHAUSTED_ERROR)
+        return quern__fail(err, QUERN_INVALID, "validation", "%s: the data is exhausted", what);
+    if (!f->fell_short)
+        quern__warn("validation %s: the data is exhausted", what);
+    f->fell_short = true;
+    return QUERN_OK;
 }
 
 /* Validation, between the last batch and the end of an epoch. */
@@ -62,6 +76,8 @@ static int validate(fitting *f, quern_error *err)
         return status;
     if (p.samples == 0)
         return quern__fail(err, QUERN_INVALID, "validation", "the data is empty");
+    if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
+        return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
     f->test_logs.event.batch = p.done;
     return tell(f, QUERN__TEST_END, &f->test_logs, err);
@@ -178,6 +194,21 @@ static int go_on(fitting *f, quern__pass *p, quern_error *err)
     return status;
 }
 
+/* The generator ended in this epoch: QUERN_END where that ends training, or leaves the last epoch short. */
+static int exhaust(fitting *f, const quern__pass *p, quern_error *err)
+{
+    char what[100];
+    bool more = f->epoch + 1 < epochs_of(f->o);
+    if (f->o->on_exhausted == QUERN_EXHAUSTED_RESTART || (!more && p->steps < 0))
+        return QUERN_OK;
+    quern__pass_shortfall(p, what, sizeof what);
+    if (f->o->on_exhausted == QUERN_EXHAUSTED_ERROR)
+        return quern__fail(err, QUERN_INVALID, "data", "epoch %lld %s: the generator is exhausted", (long long)f->epoch + 1, what);
+    quern__warn("epoch %lld %s: the generator is exhausted%s", (long long)f->epoch + 1, what, more ? ", training stops" : "");
+    f->h->reason = "exhausted";
+    return QUERN_END;
+}
+
 /* One epoch. Returns QUERN_END when training must stop. */
 static int run_epoch(fitting *f, bool first, quern_error *err)
 {
@@ -217,12 +248,11 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
         return status;
     if (f->interrupted)
         return f->h->reason = "interrupted", QUERN_END;
-    if (p.samples == 0)
-        return f->h->n == 0 ? quern__fail(err, QUERN_INVALID, "data", "the generator is empty")
-                            : (f->h->reason = "exhausted", QUERN_END);
-    if (exhausted && o->on_exhausted == QUERN_EXHAUSTED_ERROR)
-        return quern__fail(err, QUERN_INVALID, "data", "the generator ended in epoch %lld after %lld steps",
-                           (long long)f->epoch + 1, (long long)p.done);
+    if (p.samples == 0 && f->h->n == 0)
+        return quern__fail(err, QUERN_INVALID, "data", "the generator is empty");
+    int ends = exhausted ? exhaust(f, &p, err) : QUERN_OK;
+    if (ends < 0 || p.samples == 0)
+        return ends < 0 ? ends : QUERN_END;
     int closed = close_epoch(f, &p, err);
     bool ended = p.stopped || begun == QUERN_END || closed == QUERN_END;
     if (closed >= 0 && (ended || (!o->checkpoint_steps && o->checkpoint_seconds == 0))) {
@@ -235,31 +265,7 @@ static int run_epoch(fitting *f, bool first, quern_error *err)
         return f->h->reason = "stopped", QUERN_END;
     if (exhausted && o->on_exhausted == QUERN_EXHAUSTED_RESTART)
         return quern__queue_begin(f->train, f->epoch + 1, 0, true, err);
-    if (exhausted && f->epoch + 1 < epochs_of(o)) {
-        quern__warn("the generator ended in epoch %lld after %lld steps: training stops", (long long)f->epoch + 1,
-                    (long long)p.done);
-        return f->h->reason = "exhausted", QUERN_END;
-    }
-    return QUERN_OK;
-}
-
-/* Options that a callback stands for. */
-static int take_backup(fitting *f, quern_error *err)
-{
-    int status = f->o->n_callbacks > 0 ? quern__backup_wanted(f->o->callbacks, f->o->n_callbacks, &f->backup, err) : QUERN_OK;
-    if (status < 0 || !*f->backup.path)
-        return status;
-    if (f->o->checkpoint)
-        return quern__fail(err, QUERN_INVALID, "checkpoint", "backup_and_restore writes its own");
-    status = quern__make_folders(f->backup.path, err);
-    if (status < 0)
-        return status;
-    f->own = *f->o;
-    f->own.checkpoint = f->backup.path;
-    f->own.checkpoint_steps = f->backup.steps;
-    f->own.resume = true;
-    f->o = &f->own;
-    return QUERN_OK;
+    return ends;
 }
 
 /* Queues, history, class weights, callbacks. */
@@ -278,9 +284,10 @@ static int prepare(fitting *f, quern_error *err)
     q.depth = plan.max_queue_size ? plan.max_queue_size : o->max_queue_size ? o->max_queue_size : 10;
     q.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
     q.forever = o->steps_per_epoch > 0;
+    q.restart = o->on_exhausted == QUERN_EXHAUSTED_RESTART;
     q.interrupt = o->interrupt;
     f->train = quern__queue_open(f->source, &q, err);
-    q.shuffle = q.forever = false;
+    q.shuffle = q.forever = q.restart = false;
     q.interrupt = NULL;
     if (f->train && o->validation_data)
         f->valid = quern__queue_open(o->validation_data, &q, err);
@@ -335,7 +342,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     f->o = opts ? opts : &none;
     int64_t count = epochs_of(f->o) > f->o->initial_epoch ? epochs_of(f->o) - f->o->initial_epoch : 0;
     int status = quern__fit_check(m, train, f->o, err);
-    status = status < 0 ? status : take_backup(f, err);
+    status = status < 0 ? status : quern__fit_backup(&f->o, &f->own, &f->backup, err);
     status = status < 0 ? status : prepare(f, err);
     status = status < 0 ? status : find_run(f, err);
     int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;

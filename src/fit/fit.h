@@ -32,6 +32,8 @@ void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 /* ---- options.c ---- */
 /* Whether a run can be as its options ask. */
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
+/* Options that a callback stands for: `own` with them takes the place of *o. */
+int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__backup *backup, quern_error *err);
 
 /* ---- budget.c ---- */
 /* quern_plan_fit, where something limits the process or asks for the plan; then the model is set to it. */
@@ -58,6 +60,10 @@ typedef struct quern__pass {
 } quern__pass;
 /* Runs it. QUERN_OK, or QUERN_END when the source ended before `steps`. */
 int quern__pass_run(quern__pass *p, quern_error *err);
+/* "ended after 5 of 20 steps". */
+void quern__pass_shortfall(const quern__pass *p, char *out, size_t size);
+/* Warns where a pass that is no epoch had fewer steps than asked for. */
+void quern__pass_told_short(const quern__pass *p, int status, const char *what);
 /* finite.c: the error of a batch whose loss is not finite, which names the first such number of the batch where it has one. */
 int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_error *err);
 /* An error where the model's numbers are not all finite after that step. */

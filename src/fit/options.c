@@ -41,3 +41,21 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
         return quern__fail(err, QUERN_INVALID, "checkpoint", "cannot be written so often");
     return QUERN_OK;
 }
+
+int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__backup *backup, quern_error *err)
+{
+    int status = (*o)->n_callbacks > 0 ? quern__backup_wanted((*o)->callbacks, (*o)->n_callbacks, backup, err) : QUERN_OK;
+    if (status < 0 || !*backup->path)
+        return status;
+    if ((*o)->checkpoint)
+        return quern__fail(err, QUERN_INVALID, "checkpoint", "backup_and_restore writes its own");
+    status = quern__make_folders(backup->path, err);
+    if (status < 0)
+        return status;
+    *own = **o;
+    own->checkpoint = backup->path;
+    own->checkpoint_steps = backup->steps;
+    own->resume = true;
+    *o = own;
+    return QUERN_OK;
+}

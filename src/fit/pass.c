@@ -139,3 +139,20 @@ int quern__pass_run(quern__pass *p, quern_error *err)
     }
     return QUERN_OK;
 }
+
+void quern__pass_shortfall(const quern__pass *p, char *out, size_t size)
+{
+    int n = snprintf(out, size, "ended after %lld ", (long long)p->done);
+    if (p->steps >= 0)
+        n += snprintf(out + n, size - (size_t)n, "of %lld ", (long long)p->steps);
+    snprintf(out + n, size - (size_t)n, "step%s", (p->steps >= 0 ? p->steps : p->done) == 1 ? "" : "s");
+}
+
+void quern__pass_told_short(const quern__pass *p, int status, const char *what)
+{
+    char text[100];
+    if (status != QUERN_END || p->stopped || p->steps < 0)
+        return;
+    quern__pass_shortfall(p, text, sizeof text);
+    quern__warn("%s %s: the data is exhausted", what, text);
+}

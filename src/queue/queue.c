@@ -53,13 +53,21 @@ static int make_indexed(quern__queue *q, quern_batch *b, int64_t ticket, quern_e
     return q->g->ops->read(q->g, q->pass + all / per_pass(q), first, b, err);
 }
 
+/* Whether a source that ends within an epoch begins anew. */
+static bool goes_on(const quern__queue *q)
+{
+    return q->opts.forever && q->g->ops->reset && (q->g->finite || (q->opts.restart && q->g->restarts));
+}
+
 static int make_plain(quern__queue *q, quern_batch *b, quern_error *err)
 {
     int status = q->g->ops->next(q->g, b, err);
-    if (status == QUERN_END && q->g->finite && q->opts.forever && q->g->ops->reset) {
+    if (status == QUERN_END && goes_on(q)) {
         status = q->g->ops->reset(q->g, ++q->pass, err);
         b->size = q->opts.spec.batch_size;
         status = status < 0 ? status : q->g->ops->next(q->g, b, err);
+        if (status == QUERN_END && !q->g->finite) /* else it would begin for ever */
+            status = quern__fail(err, QUERN_INVALID, q->g->where ? q->g->where : "generator", "the generator is empty");
     }
     b->first = q->first;
     q->first += status == QUERN_OK ? b->size : 0;

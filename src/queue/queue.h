@@ -18,6 +18,7 @@ typedef struct quern__queue_opts {
     int workers;                   /* threads that read; 0: read when asked, on the caller's thread  */
     bool bad;                      /* some records may be bad and yet no error: places are noted     */
     const volatile int *interrupt; /* not 0: a wait for a batch ends; NULL: never        */
+    bool restart;                  /* with forever: a source that is not finite does so too */
     bool forever;                  /* a finite source begins anew when it ends within an epoch       */
 } quern__queue_opts;
 

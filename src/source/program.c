@@ -113,7 +113,7 @@ static int start(program *p, int64_t epoch, quern_error *err)
     snprintf(text, sizeof text, "QUERN_EPOCH=%lld QUERN_SEED=%llu QUERN_PHASE=%s; export QUERN_EPOCH QUERN_SEED QUERN_PHASE; ",
              (long long)epoch + 1, (unsigned long long)p->seed, p->phase);
     quern__text line = { 0 };
-    quern__text_add(&line, "%s%s", text, p->command);
+    quern__text_add(&line, "%s%s%s", text, epoch ? "QUERN_RESUME_STEP=0; export QUERN_RESUME_STEP; " : "", p->command);
     posix_spawn_file_actions_t files;
     posix_spawnattr_t how;
     posix_spawn_file_actions_init(&files);

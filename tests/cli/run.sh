@@ -114,4 +114,46 @@ grep -q . kill && fail "the signals came too late: $(cat kill)"
 signalled 143 'cat good.npy y.npy good.npy y.npy; sleep 60' TERM
 (trap '' HUP && "$quern" fit s.keras --generator 'for i in 1 2 3 4 5; do cat good.npy y.npy; kill -HUP $PPID; done' --output o.keras) 2> said ||
     fail "SIGHUP is ignored: exit $?, said: $(cat said)"
+
+# ---- steps: as many as asked for, or it is said how many there were (P6, P7) ----
+npy other.npy '(4, 2)' 0 1 1 0 1 1 0 0
+cat good.npy y.npy > 1.npy
+five='for i in 1 1 1 1; do cat 1.npy; done; cat other.npy y.npy'
+expect 0 "warning: epoch 1 ended after 5 of 20 steps: the generator is exhausted"$'\n' "$quern" fit n.keras --generator "$five" --steps-per-epoch 20
+[[ $said = *$'\n'"exhausted;"* ]] || fail "the reason is another: $said"
+expect 0 "warning: epoch 2 ended after 2 of 3 steps: the generator is exhausted, training stops" \
+    "$quern" fit n.keras --generator "$five" --steps-per-epoch 3 --epochs 3
+expect 0 "warning: epoch 1 ended after 5 steps: the generator is exhausted, training stops" "$quern" fit n.keras --generator "$five" --epochs 3
+expect 0 "warning: epoch 2 ended after 0 of 5 steps: the generator is exhausted, training stops" \
+    "$quern" fit n.keras --generator "$five" --steps-per-epoch 5 --epochs 3
+expect 0 "completed" "$quern" fit n.keras --generator "$five" --steps-per-epoch 5
+unsaid warning
+expect 1 "epoch 2 ended after 2 of 3 steps: the generator is exhausted" \
+    "$quern" fit n.keras --generator "$five" --steps-per-epoch 3 --epochs 3 --on-exhausted error
+expect 0 "warning: validation ended after 5 of 50 steps: the data is exhausted" \
+    "$quern" fit n.keras --generator "$five" --validation-generator "$five" --validation-steps 50 --epochs 1
+expect 1 "validation: ended after 5 of 50 steps" \
+    "$quern" fit n.keras --generator "$five" --validation-generator "$five" --validation-steps 50 --on-exhausted error
+expect 0 "warning: validation ended after 1 of 2 steps" "$quern" fit n.keras x=good.npy y=y.npy --validation 'x=good.npy y=y.npy' --validation-steps 2
+expect 0 "warning: evaluation ended after 5 of 7 steps: the data is exhausted" "$quern" evaluate n.keras --generator "$five" --steps 7
+expect 0 "warning: prediction ended after 1 of 2 steps" "$quern" predict n.keras x=good.npy --steps 2 --output -
+expect 0 "" "$quern" evaluate n.keras --generator "$five" --steps 5
+unsaid warning
+# Restart: every epoch has its steps, with a worker and after a checkpoint the same bits; a pass without a batch is an error.
+for how in straight twice; do
+    new $how.keras 'input 2 | dense 4 relu | dropout 0.5 | dense 1' --optimizer adam --loss mse
+    for epochs in 2 5; do
+        [ $how = twice ] || epochs=5
+        expect 0 "Epoch $epochs/$epochs - 3/3" "$quern" fit $how.keras --generator "$five" --steps-per-epoch 3 --epochs $epochs \
+            --on-exhausted restart --checkpoint $how.ckpt --resume
+        [ $how = twice ] || break
+        [ $epochs = 5 ] || new $how.keras 'input 2 | dense 4 relu | dropout 0.5 | dense 1' --optimizer adam --loss mse
+    done
+    expect 0 "" "$quern" predict $how.keras x=good.npy --output $how.npy
+done
+same straight.npy twice.npy
+expect 1 "the generator is empty" "$quern" fit n.keras --generator true --steps-per-epoch 3 --on-exhausted restart
+expect 1 "the generator is empty" "$quern" fit n.keras --generator '[ $QUERN_EPOCH != 1 ] || cat 1.npy' --steps-per-epoch 3 --on-exhausted restart
+expect 0 "3/3" "$quern" fit n.keras x=good.npy y=y.npy --steps-per-epoch 3
+unsaid warning
 exit $failed
