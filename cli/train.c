@@ -1,9 +1,11 @@
 /* fit, evaluate, predict. */
 #include "commands.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void number(FILE *to, double v, bool json)
@@ -142,6 +144,21 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     return o->on_exhausted >= 0 || (cli_wrong("--on-exhausted", "is stop, error or restart"), false);
 }
 
+/* Whether the model can be written where it is to go, as far as can be told before training; false after printing. */
+static bool can_write(const char *path)
+{
+    char folder[4096];
+    struct stat is;
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    if (stat(path, &is) == 0 && S_ISDIR(is.st_mode))
+        errno = EISDIR;
+    else if (access(folder, W_OK | X_OK) == 0)
+        return true;
+    fprintf(stderr, "quern: %s: cannot be written: %s\n", path, strerror(errno));
+    return false;
+}
+
 /* The last line: why it ended, and what it took. */
 static void report_end(const arguments *a, const quern_history *h)
 {
@@ -170,9 +187,16 @@ int cli_fit(const arguments *a)
     int code;
     if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed))
         return 2;
+    const char *output = cli_option(a, "output");
+    if (output && !can_write(output))
+        return 1;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (!m)
         return code;
+    if (!output && !can_write(output = a->words[0])) {
+        quern_model_free(m);
+        return 1;
+    }
     char *validation = (char *)(size_t)cli_option(a, "validation");
     quern_generator *data = cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code);
     if (data && (validation || cli_option(a, "validation-generator")))
@@ -200,7 +224,7 @@ int cli_fit(const arguments *a)
     if (h && quern_history_error(h))
         code = cli_fail(quern_history_error(h)->code, quern_history_error(h));
     bool cut = h && !strcmp(quern_history_reason(h), "interrupted");
-    if (h && !code && !cut && quern_model_save(m, cli_option(a, "output") ? cli_option(a, "output") : a->words[0], &err) < 0)
+    if (h && !code && !cut && quern_model_save(m, output, &err) < 0)
         code = cli_fail(err.code, &err);
     if (h && !code)
         report_end(a, h);

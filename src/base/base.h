@@ -104,6 +104,9 @@ double quern__now(void);
 
 /* Where a file is written before it takes the place of `path`: "path.partial" and an ending; room for 4096. */
 int quern__file_beside(const char *path, const char *ending, char *out, quern_error *err);
+/* Whether a file can be written under that name, as far as can be told without writing: its folder is there and may be written to,
+ * and it is no folder itself. */
+int quern__file_check(const char *path, quern_error *err);
 /* A file written beside takes the place of `path`, on the disk and not only in its cache; when it cannot, it is removed. */
 int quern__file_replace(const char *beside, const char *path, quern_error *err);
 

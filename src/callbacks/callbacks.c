@@ -160,6 +160,12 @@ void *quern__ready_state(const quern_callback *c, const quern__ready *kind)
     return s && s->kind == kind ? s : NULL;
 }
 
+const quern__ready *quern__ready_kind(const quern_callback *c)
+{
+    const state *s = ready_state(c);
+    return s ? s->kind : NULL;
+}
+
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n)
 {
     json_t *list = json_array();

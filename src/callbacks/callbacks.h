@@ -49,14 +49,32 @@ int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, q
 /* Whether anybody listens: logs need not be read for nobody. */
 bool quern__listens(quern_callback *const *callbacks, int n, quern__moment moment);
 
+/* What is known of a run before its first batch, for callbacks that need something of it (check.c). */
+typedef struct quern__outlook {
+    const quern_model *model;
+    bool validates, at_first, always; /* some epoch is validated; the first; each */
+    bool bad, val_bad;                /* bad records are counted */
+    bool resumed;                     /* the run may go on from a checkpoint */
+    bool open;                        /* a callback of the caller's, told before, may add logs */
+    int n;
+    const char *names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS]; /* logs that come in some epoch; first loss and metrics */
+} quern__outlook;
+/* Refuses the first callback that cannot do in such a run what it is for. */
+int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern__outlook *outlook, quern_error *err);
+/* Whether a log is of that name: of epochs, or of batches. */
+bool quern__outlook_has(const quern__outlook *o, const char *name, bool batches);
+/* Whether the learning rate can be set while training. */
+int quern__rate_check(const quern_model *m, const char *callback, quern_error *err);
+
 /* A ready-made callback: a row with fields as every class has them, hooks, and the bytes of its state, which begins with its
  * config. */
 typedef struct quern__ready {
     quern__class row;
     quern_hooks hooks;
     size_t state_bytes;
-    int (*start)(void *state, quern_error *err); /* checks the config; NULL: nothing to check */
-    void (*end)(void *state);                    /* NULL: nothing to free */
+    int (*start)(void *state, quern_error *err);                          /* checks the config; NULL: nothing to check */
+    void (*end)(void *state);                                             /* NULL: nothing to free */
+    int (*check)(void *state, const quern__outlook *o, quern_error *err); /* before a run; NULL: it needs nothing of it */
     /* What must go on with a resumed run: as an object (new), from it after on_train_begin, and bytes beside it that are saved and
      * filled where they lie; NULL: nothing. */
     json_t *(*save)(const void *state);
@@ -72,6 +90,8 @@ typedef struct quern__ready {
     }
 /* The state behind a callback of that kind; NULL: it is another. */
 void *quern__ready_state(const quern_callback *c, const quern__ready *kind);
+/* Its kind; NULL: it is the caller's own. */
+const quern__ready *quern__ready_kind(const quern_callback *c);
 /* What all of them must keep, as a list, and back; the k-th piece of bytes, NULL at the end. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
 int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
@@ -108,6 +128,8 @@ typedef struct quern__monitor {
 } quern__monitor;
 /* Reads `monitor` and `mode` of the config. */
 int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback, quern_error *err);
+/* Refused where no log of epochs (or of batches) is of that name. */
+int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool batches, const char *callback, quern_error *err);
 /* The number in the logs, its direction found; false with a warning when it is not there. */
 bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback, double *value);
 /* Whether `value` is better than `than` by more than delta. */

@@ -76,6 +76,11 @@ static int stopping_start(void *user, quern_error *err)
     return quern__monitor_start(&s->m, s->config, "early_stopping", err);
 }
 
+static int stopping_check(void *user, const quern__outlook *o, quern_error *err)
+{
+    return quern__monitor_check(&((stopping *)user)->m, o, false, "early_stopping", err);
+}
+
 /* Copies all weights to, or from, the snapshot. */
 static void copy_weights(const quern_model *m, char *snapshot, bool restore)
 {
@@ -200,6 +205,7 @@ const quern__ready quern__early_stopping = {
     .state_bytes = sizeof(stopping),
     .takes = stopping_takes,
     .start = stopping_start,
+    .check = stopping_check,
     .end = stopping_free,
     .save = stopping_save,
     .restore = stopping_restore,
@@ -231,6 +237,12 @@ static int plateau_start(void *user, quern_error *err)
     if (!(quern__config_number(s->config, "factor") < 1))
         return quern__fail(err, QUERN_INVALID, "reduce_lr_on_plateau", "factor must be below 1");
     return quern__monitor_start(&s->m, s->config, "reduce_lr_on_plateau", err);
+}
+
+static int plateau_check(void *user, const quern__outlook *o, quern_error *err)
+{
+    int status = quern__rate_check(o->model, "reduce_lr_on_plateau", err);
+    return status < 0 ? status : quern__monitor_check(&((plateau *)user)->m, o, false, "reduce_lr_on_plateau", err);
 }
 
 static int plateau_begin(void *user, const quern_event *event, quern_error *err)
@@ -299,6 +311,7 @@ const quern__ready quern__reduce_lr_on_plateau = {
     .hooks = { .on_train_begin = plateau_begin, .on_epoch_end = plateau_epoch },
     .state_bytes = sizeof(plateau),
     .start = plateau_start,
+    .check = plateau_check,
     .save = plateau_save,
     .restore = plateau_restore,
 };
@@ -316,6 +329,12 @@ static int scheduler_start(void *user, quern_error *err)
     return json_is_number(schedule)
                ? quern__fail(err, QUERN_INVALID, "learning_rate_scheduler", "expected a schedule: exponential_decay(1e-3, 10, 0.5)")
                : QUERN_OK;
+}
+
+static int scheduler_check(void *user, const quern__outlook *o, quern_error *err)
+{
+    (void)user;
+    return quern__rate_check(o->model, "learning_rate_scheduler", err);
 }
 
 static int scheduler_begin(void *user, const quern_event *event, quern_error *err)
@@ -339,4 +358,5 @@ const quern__ready quern__learning_rate_scheduler = {
     .hooks = { .on_epoch_begin = scheduler_begin, .on_epoch_end = scheduler_epoch },
     .state_bytes = sizeof(scheduler),
     .start = scheduler_start,
+    .check = scheduler_check,
 };

@@ -1,143 +1,10 @@
-/* Callbacks that write: CSVLogger, ModelCheckpoint; and TerminateOnNaN. https://keras.io/api/callbacks/ */
+/* ModelCheckpoint, which writes models, and TerminateOnNaN. https://keras.io/api/callbacks/ */
 #include "callbacks.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* ---- CSVLogger ---- */
-
-typedef struct logger {
-    json_t *config;
-    const quern__ready *kind;
-    FILE *file;
-    int n; /* columns after the epoch; 0 before the first line */
-    char names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS][100];
-} logger;
-
-static int logger_begin(void *user, const quern_event *event, quern_error *err)
-{
-    logger *s = user;
-    const char *path = quern__config_text(s->config, "filename");
-    if (s->file)
-        fclose(s->file);
-    s->n = 0;
-    s->file = fopen(path, quern__event_resumed(event) ? "r+" : quern__config_bool(s->config, "append") ? "a" : "w");
-    return s->file ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
-}
-
-static int by_name(const void *a, const void *b) { return strcmp(a, b); }
-
-/* Columns are the sorted names of the first epoch; where nothing was validated yet, those with val_ too. */
-static void name_columns(logger *s, const quern_event *event)
-{
-    bool validated = false;
-    for (int i = 0; i < event->n_logs; i++) {
-        validated = validated || !strncmp(event->names[i], "val_", 4);
-        snprintf(s->names[s->n++], sizeof *s->names, "%s", event->names[i]);
-    }
-    qsort(s->names, (size_t)s->n, sizeof *s->names, by_name);
-    for (int i = 0, n = s->n; i < n && !validated; i++)
-        snprintf(s->names[s->n++], sizeof *s->names, "val_%.90s", s->names[i]);
-}
-
-static int logger_epoch(void *user, const quern_event *event, quern_error *err)
-{
-    logger *s = user;
-    const char *separator = quern__config_text(s->config, "separator"), *path = quern__config_text(s->config, "filename");
-    if (s->n == 0) {
-        name_columns(s, event);
-        fseek(s->file, 0, SEEK_END);
-        if (ftell(s->file) == 0) {
-            fputs("epoch", s->file);
-            for (int i = 0; i < s->n; i++)
-                fprintf(s->file, "%s%s", separator, s->names[i]);
-            fputc('\n', s->file);
-        }
-    }
-    fprintf(s->file, "%lld", (long long)event->epoch);
-    for (int i = 0; i < s->n; i++) {
-        int at = -1;
-        for (int k = 0; k < event->n_logs; k++)
-            at = strcmp(event->names[k], s->names[i]) ? at : k;
-        if (at < 0)
-            fprintf(s->file, "%sNA", separator);
-        else
-            fprintf(s->file, "%s%.17g", separator, event->logs[at]);
-    }
-    fputc('\n', s->file);
-    return fflush(s->file) == 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
-}
-
-/* Some disks say only now what they could not write. */
-static int logger_train_end(void *user, const quern_event *event, quern_error *err)
-{
-    logger *s = user;
-    (void)event;
-    int failed = s->file ? fclose(s->file) : 0;
-    s->file = NULL;
-    return failed ? quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s", strerror(errno))
-                  : QUERN_OK;
-}
-
-/* How long the file is, and its columns: lines of epochs that are run again are cut off. */
-static json_t *logger_save(const void *user)
-{
-    const logger *s = user;
-    json_t *names = json_array();
-    for (int i = 0; i < s->n; i++)
-        json_array_append_new(names, json_string(s->names[i]));
-    return json_pack("{s:I, s:o}", "bytes", (json_int_t)(s->file ? ftell(s->file) : 0), "names", names);
-}
-
-/* A checkpoint that remembers its lines must not outlive them. */
-static int logger_sync(void *user, quern_error *err)
-{
-    const logger *s = user;
-    return !s->file || fsync(fileno(s->file)) == 0
-               ? QUERN_OK
-               : quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s", strerror(errno));
-}
-
-static int logger_restore(void *user, json_t *kept, quern_error *err)
-{
-    logger *s = user;
-    json_t *names = json_object_get(kept, "names");
-    const char *path = quern__config_text(s->config, "filename");
-    int64_t bytes = quern__config_int(kept, "bytes");
-    s->n = 0;
-    for (size_t i = 0; i < json_array_size(names) && s->n < (int)(sizeof s->names / sizeof *s->names); i++)
-        snprintf(s->names[s->n++], sizeof *s->names, "%s", json_string_value(json_array_get(names, i)));
-    fseek(s->file, 0, SEEK_END);
-    if (bytes < 0 || ftell(s->file) < bytes)
-        return quern__fail(err, QUERN_INVALID, path, "is shorter than the run had left it");
-    if (ftruncate(fileno(s->file), (off_t)bytes) || fseek(s->file, (long)bytes, SEEK_SET))
-        return quern__fail(err, QUERN_IO, path, "cannot be cut: %s", strerror(errno));
-    return QUERN_OK;
-}
-
-static void logger_free(void *user)
-{
-    logger *s = user;
-    if (s->file)
-        fclose(s->file);
-}
-
-static const quern__field logger_fields[] = {
-    { "filename", QUERN__F_TEXT, NULL }, { "separator", QUERN__F_TEXT, "\",\"" }, { "append", QUERN__F_BOOL, "false" }, { 0 }
-};
-const quern__ready quern__csv_logger = {
-    .row = QUERN__CALLBACK_ROW("CSVLogger", logger_fields),
-    .hooks = { .on_train_begin = logger_begin, .on_epoch_end = logger_epoch, .on_train_end = logger_train_end },
-    .state_bytes = sizeof(logger),
-    .end = logger_free,
-    .save = logger_save,
-    .restore = logger_restore,
-    .sync = logger_sync,
-};
 
 /* ---- ModelCheckpoint ---- */
 
@@ -258,6 +125,30 @@ static int save(checkpoint *s, const quern_event *event, quern_error *err)
     return status;
 }
 
+/* Its name can be made of the logs of any epoch (or batch), and its folders are there. */
+static int checkpoint_check(void *user, const quern__outlook *o, quern_error *err)
+{
+    checkpoint *s = user;
+    char path[1024];
+    double values[sizeof o->names / sizeof *o->names] = { 0 };
+    const char *names[sizeof o->names / sizeof *o->names];
+    bool batches = !json_is_string(json_object_get(s->config, "save_freq"));
+    quern_event any = { .names = names, .logs = values };
+    for (int i = 0; i < (batches ? o->model->n_means : o->n); i++)
+        if (o->always || strncmp(o->names[i], "val_", 4))
+            names[any.n_logs++] = o->names[i];
+    int status = quern__config_bool(s->config, "save_best_only") ? quern__monitor_check(&s->m, o, batches, "model_checkpoint", err)
+                                                                 : QUERN_OK;
+    if (status < 0 || o->open)
+        return status;
+    status = file_name(s, &any, path, sizeof path, err);
+    if (status < 0)
+        return status;
+    bool varies = strcmp(path, quern__config_text(s->config, "filepath")) != 0;
+    status = varies ? QUERN_OK : quern__make_folders(path, err);
+    return status < 0 || varies ? status : quern__file_check(path, err);
+}
+
 static int checkpoint_epoch(void *user, const quern_event *event, quern_error *err)
 {
     checkpoint *s = user;
@@ -307,6 +198,7 @@ const quern__ready quern__model_checkpoint = {
     .state_bytes = sizeof(checkpoint),
     .takes = checkpoint_bytes,
     .start = checkpoint_start,
+    .check = checkpoint_check,
     .save = checkpoint_save,
     .restore = checkpoint_restore,
 };

@@ -30,6 +30,21 @@ static int sampling_start(void *state, quern_error *err)
     return QUERN_OK;
 }
 
+static int sampling_check(void *state, const quern__outlook *o, quern_error *err)
+{
+    const char *prompt = quern__config_text(((sampling *)state)->config, "prompt");
+    size_t bytes = prompt ? strlen(prompt) : 0, used;
+    if (!o->model->tokenizer)
+        return quern__fail(err, QUERN_INVALID, "generate", "the model has no tokenizer");
+    int32_t *ids = quern__alloc((bytes + QUERN_PIECE_BYTES) * sizeof *ids);
+    int64_t n =
+        !ids    ? quern__fail_memory(err, bytes * sizeof *ids)
+        : bytes ? quern_tokenizer_encode(o->model->tokenizer, prompt, bytes, 1, ids, (int64_t)bytes + QUERN_PIECE_BYTES, &used, err)
+                : 0;
+    quern__free(ids);
+    return n < 0 ? (int)n : QUERN_OK;
+}
+
 static void sampling_end(void *state)
 {
     sampling *s = state;
@@ -93,5 +108,6 @@ const quern__ready quern__generate_callback = {
     .state_bytes = sizeof(sampling),
     .takes = sampling_bytes,
     .start = sampling_start,
+    .check = sampling_check,
     .end = sampling_end,
 };

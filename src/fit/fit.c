@@ -343,6 +343,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     int64_t count = epochs_of(f->o) > f->o->initial_epoch ? epochs_of(f->o) - f->o->initial_epoch : 0;
     int status = quern__fit_check(m, train, f->o, err);
     status = status < 0 ? status : quern__fit_backup(&f->o, &f->own, &f->backup, err);
+    status = status < 0 ? status : quern__fit_look_ahead(m, train, f->o, err);
     status = status < 0 ? status : prepare(f, err);
     status = status < 0 ? status : find_run(f, err);
     int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;

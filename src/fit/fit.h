@@ -34,6 +34,8 @@ void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
 /* Options that a callback stands for: `own` with them takes the place of *o. */
 int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__backup *backup, quern_error *err);
+/* What can be known before anything is read: files that cannot be written, callbacks that cannot act. */
+int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o, quern_error *err);
 
 /* ---- budget.c ---- */
 /* quern_plan_fit, where something limits the process or asks for the plan; then the model is set to it. */

@@ -1,6 +1,8 @@
 /* Options of a run, each applied or refused by name before anything is read. */
 #include "fit.h"
 
+#include <unistd.h>
+
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const struct {
@@ -58,4 +60,25 @@ int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__back
     own->resume = true;
     *o = own;
     return QUERN_OK;
+}
+
+/* Which logs there will be. */
+static quern__outlook look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o)
+{
+    int64_t freq = o->validation_freq ? o->validation_freq : 1, epochs = o->epochs ? o->epochs : 1;
+    bool valid = o->validation_data != NULL;
+    return (quern__outlook){ .model = m,
+                             .validates = valid && epochs / freq > o->initial_epoch / freq,
+                             .at_first = valid && (o->initial_epoch + 1) % freq == 0,
+                             .always = valid && freq == 1,
+                             .bad = train->bad.policy != QUERN_BAD_FAIL,
+                             .val_bad = valid && o->validation_data->bad.policy != QUERN_BAD_FAIL,
+                             .resumed = o->resume && o->checkpoint && access(o->checkpoint, F_OK) == 0 };
+}
+
+int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o, quern_error *err)
+{
+    const quern__outlook outlook = look_ahead(m, train, o);
+    int status = o->checkpoint ? quern__file_check(o->checkpoint, err) : QUERN_OK;
+    return status < 0 || !o->n_callbacks ? status : quern__callbacks_check(o->callbacks, o->n_callbacks, &outlook, err);
 }

@@ -156,4 +156,50 @@ expect 1 "the generator is empty" "$quern" fit n.keras --generator true --steps-
 expect 1 "the generator is empty" "$quern" fit n.keras --generator '[ $QUERN_EPOCH != 1 ] || cat 1.npy' --steps-per-epoch 3 --on-exhausted restart
 expect 0 "3/3" "$quern" fit n.keras x=good.npy y=y.npy --steps-per-epoch 3
 unsaid warning
+
+# ---- what cannot be done is refused before the first epoch (P10) ----
+new e.keras 'input 2 | dense 1' --optimizer sgd --loss mse --metrics mae
+new schedule.keras 'input 2 | dense 1' --optimizer 'sgd learning_rate=exponential_decay(0.01,10,0.5)' --loss mse
+# refused TEXT HINT OPTION…: nothing is trained, and nothing is written
+refused() {
+    local text=$1 hint=$2
+    shift 2
+    cp e.keras before.keras
+    expect 1 "$text" "$quern" fit e.keras x=good.npy y=y.npy --epochs 3 "$@"
+    [[ $said = *"hint: $hint"* || -z $hint ]] || fail "$*: no hint '$hint' in: $said"
+    unsaid Epoch
+    same e.keras before.keras
+}
+valid=(--validation 'x=good.npy y=y.npy')
+refused "early_stopping: monitor: there is no 'val_acc' in the logs of an epoch, which are loss, mae, val_loss, val_mae" "did you mean 'val_mae'?" \
+    "${valid[@]}" --callback 'early_stopping monitor=val_acc'
+refused "there is no 'val_loss' in the logs of an epoch, which are loss, mae" "give validation data, or monitor=loss" --callback early_stopping
+refused "there is no 'val_loss'" "" "${valid[@]}" --validation-freq 4 --callback early_stopping
+refused "there is no 'mea' in" "did you mean 'mae'?" --callback 'reduce_lr_on_plateau monitor=mea'
+refused "there is no 'val_loss' in" "" --callback 'model_checkpoint b.keras save_best_only=true'
+refused "there is no 'val_loss' in the logs of a batch" "save_freq=epoch, or monitor=loss" "${valid[@]}" \
+    --callback 'model_checkpoint b.keras save_best_only=true save_freq=1'
+refused "'{acc}' is no epoch" "" --callback 'model_checkpoint b-{acc}.keras'
+refused "generate: the model has no tokenizer" "" --callback generate
+refused "nowhere/log.csv: cannot be written: No such file or directory" "" --callback 'csv_logger nowhere/log.csv'
+refused "nowhere/c.keras: cannot be written: No such file or directory" "" --checkpoint nowhere/c.keras
+refused "nowhere/o.keras: cannot be written: No such file or directory" "" --output nowhere/o.keras
+mkdir -p folder.keras
+refused "folder.keras: cannot be written: Is a directory" "" --output folder.keras
+refused "folder.keras: cannot be written: Is a directory" "" --callback 'model_checkpoint folder.keras'
+for callback in 'reduce_lr_on_plateau monitor=loss patience=4' 'learning_rate_scheduler exponential_decay(0.1,1,0.5)'; do
+    expect 1 "${callback%% *}: the learning rate cannot be set: it follows a schedule" \
+        "$quern" fit schedule.keras d.csv --target y --epochs 9 --callback "$callback"
+    unsaid Epoch
+done
+expect 0 "Epoch 2/2" "$quern" fit e.keras x=good.npy y=y.npy --epochs 2 "${valid[@]}" --validation-freq 2 --callback 'early_stopping patience=3' \
+    --callback 'reduce_lr_on_plateau monitor=loss' --callback 'model_checkpoint b.keras save_best_only=true monitor=learning_rate'
+# A log that is appended to has the same columns, or is left alone.
+log() { "$quern" fit "$1" x=good.npy y=y.npy --callback 'csv_logger log.csv append=true' --quiet "${@:2}"; }
+expect 0 "" log schedule.keras
+cp log.csv before.csv
+expect 1 "log.csv: its columns are epoch,loss,val_loss; those of this run are epoch,loss,mae,val_loss,val_mae" log e.keras
+same log.csv before.csv
+expect 0 "" log schedule.keras --initial-epoch 1 --epochs 2
+[ "$(wc -l < log.csv)" = 3 ] || fail "log.csv: $(cat log.csv)"
 exit $failed
