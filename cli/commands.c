@@ -61,16 +61,27 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
     return m;
 }
 
+/* Whether --data-format is a word that there is; prints what is wrong otherwise. */
+static bool known_format(const arguments *a)
+{
+    const char *word = cli_option(a, "data-format");
+    bool known = !word || !strcmp(word, "channels_first") || !strcmp(word, "channels_last");
+    if (!known)
+        cli_wrong("--data-format", "is channels_first or channels_last");
+    return known;
+}
+
 /* A program that generates. */
 static quern_generator *program(const arguments *a, const char *option, const char *command, int *code)
 {
     int64_t timeout = 0;
-    if (!cli_count(a, "stall-timeout", &timeout)) {
+    if (!cli_count(a, "stall-timeout", &timeout) || !known_format(a)) {
         *code = 2;
         return NULL;
     }
     quern_program_opts o = { .stall_timeout = (double)timeout,
                              .arrays = cli_option(a, "arrays"),
+                             .data_format = cli_option(a, "data-format"),
                              .validation = !strcmp(option, "validation-generator") };
     quern_generator *g = quern_program_generator(command, &o);
     if (!g)
@@ -167,6 +178,10 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     }
     for (int i = 0; i < n; i++)
         snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
+    if (cli_is_text(a, m, joined) && cli_option(a, "data-format")) {
+        *code = cli_wrong("--data-format", "applies to arrays");
+        return NULL;
+    }
     if (cli_is_text(a, m, joined))
         return cli_text(a, m, joined, err, code);
     if (cli_option(a, "targets") || (cli_option(a, "stride") && !cli_option(a, "window"))) {
@@ -175,7 +190,7 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     int64_t timeout = 0;
-    if (!cli_count(a, "stall-timeout", &timeout)) {
+    if (!cli_count(a, "stall-timeout", &timeout) || !known_format(a)) {
         *code = 2;
         return NULL;
     }
@@ -185,6 +200,7 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
                           .weight = cli_option(a, "weight"),
                           .missing = cli_option(a, "missing"),
                           .format = cli_option(a, "format"),
+                          .data_format = cli_option(a, "data-format"),
                           .arrays = programs ? NULL : cli_option(a, "arrays"),
                           .stall_timeout = programs ? 0 : (double)timeout };
     quern_generator *g = quern_file_generator(joined, &o, err);

@@ -92,8 +92,9 @@ QUERN_API int quern_yield(quern_yielder *yielder, quern_batch *batch);
 QUERN_API quern_error *quern_yielder_error(quern_yielder *yielder);
 
 /* Arrays in memory, kept alive by the caller: n_x inputs, n_y targets, weights (float32, one a record; NULL: none), all with the
- * same first axis, in any dtype; inputs of type string are quern_string, whose bytes are kept alive too. Returns new, NULL on
- * failure. */
+ * same first axis, in any dtype; inputs of type string are quern_string, whose bytes are kept alive too. Shapes are compared axis
+ * by axis when a run begins, as Keras does: a last axis of 1 may be added or dropped, any other difference is QUERN_SHAPE. Returns
+ * new, NULL on failure. */
 QUERN_API quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y,
                                                  const float *weights, quern_error *err);
 /* Gives target `target` of such a generator weights of its own, (records) or (records, steps), kept alive by the caller; they stand
@@ -110,20 +111,25 @@ typedef struct quern_file_opts {
     const char *arrays;   /* npy arrays one behind the other: what comes, as quern_program_opts has it                   */
     double stall_timeout; /* seconds of waiting that are QUERN_STALLED: quern_generator_set_stall_timeout; of arrays one
                            * behind the other: of silence, whoever reads them                                            */
+    const char *data_format; /* "channels_first": inputs of rank 3 and more, (N, C, ...), are read as (N, ..., C); NULL or
+                              * "channels_last": as they lie                                                             */
 } quern_file_opts;
-/* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY, gzipped or
- * not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs; weights may be one a record and step of
- * their output, if the files can be read by number), "data.npz" with members x, y and w, or
+/* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY of any type and
+ * order of bytes and axes, gzipped or not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs;
+ * weights may be one a record and step of their output, if the files can be read by number), "data.npz" with members x, y and w, or
  * "data.qrec" (prepared records, quern_prepare: shuffled within windows of 4 MiB whose blocks come from everywhere, read by any
  * number of workers), or "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No
  * file is held whole. An empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place
- * among the sorted names (quern_generator_class). Columns fill several inputs, and several outputs, in their order; inputs of type
- * string take theirs as text, as it stands. With the format "npy" a word without a role ("-", a file, a named pipe) holds arrays
- * one behind the other, as another program writes them (quern_program_generator); each option that does not apply to the kind is
- * refused. Arrays that are not compressed are shuffled exactly, and may be read by several workers; all else is shuffled within a
- * window of 4 MiB of records (65,536 at most), which a large CSV that is neither gzipped nor a pipe fills with blocks of 16 to
- * 64 KiB in an order of the epoch's own. How far that is from a perfect shuffle where like stands beside like is said at the start,
- * above 1.1 as a warning. Returns new, NULL on failure. */
+ * among the sorted names (quern_generator_class). Columns fill several inputs, and several outputs, in their order, each in C
+ * order; inputs of type string take theirs as text, as it stands. Arrays must have the axes of the model's input or output, but for
+ * a last axis of 1, which may be added or dropped; a number that the model's type cannot hold is an error that names its record.
+ * Arrays in Fortran order are held up to 4 MiB; larger ones are read by number where a record has at most 64 numbers, else forward.
+ * With the format "npy" a word without a role ("-", a file, a named pipe) holds arrays one behind the other, as another program
+ * writes them (quern_program_generator); each option that does not apply to the kind is refused. Arrays that are not compressed are
+ * shuffled exactly, and may be read by several workers; all else is shuffled within a window of 4 MiB of records (65,536 at most),
+ * which a large CSV that is neither gzipped nor a pipe fills with blocks of 16 to 64 KiB in an order of the epoch's own. How far
+ * that is from a perfect shuffle where like stands beside like is said at the start, above 1.1 as a warning. Returns new, NULL on
+ * failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
@@ -137,7 +143,8 @@ typedef struct quern_prepare_opts {
 /* Reads all records of `data` (files of numbers; it must not be in a run) and writes them in a uniformly random order to a file of
  * prepared records (docs/qrec.md) that quern_file_generator opens: two passes, in bounded memory, with as much disk again while it
  * runs. The file takes the place of `path` when it is whole; whatever happens before, nothing is left. Small whole numbers
- * (uint8, int8, uint16, int16) are kept as they are, other whole ones as int32, all else as float32; names of classes are kept.
+ * (uint8, int8, uint16, int16) are kept as they are, other whole ones as int32, all else as float32; names of classes and the axes
+ * of arrays are kept.
  * Returns the number of records or a negative status. One thread. */
 QUERN_API int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path, quern_error *err);
 
@@ -147,11 +154,13 @@ typedef struct quern_program_opts {
     const char *arrays;   /* what it writes: "x,y,w" (weights last or anywhere), or names of inputs and outputs; NULL: x, y */
     int32_t validation;   /* QUERN_PHASE is "validation", not "train"                                                   */
     int32_t reserved;
+    const char *data_format; /* as quern_file_opts has it; another word is an error when a run begins                    */
 } quern_program_opts;
 /* Another program: `command` is run with the shell and writes `.npy` arrays to its standard output, x then y (of each input and
- * target), batch after batch, with at most as many records as the run's batch_size. Its environment has QUERN_EPOCH (from 1),
- * QUERN_SEED and QUERN_PHASE. End of stream between batches is StopIteration; an exit status other than 0 is an error that tells
- * the last it said on standard error. Copies command and options. Returns new, NULL when there is no memory. */
+ * target), batch after batch, with at most as many records as the run's batch_size and the axes that the model has (as files have
+ * them). Its environment has QUERN_EPOCH (from 1), QUERN_SEED and QUERN_PHASE. End of stream between batches is StopIteration; an
+ * exit status other than 0 is an error that tells the last it said on standard error. Copies command and options. Returns new, NULL
+ * when there is no memory. */
 QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
 
 /* What the targets of text are: every next token, or only the one behind the window. */
@@ -211,8 +220,9 @@ typedef struct quern_series_opts {
     int32_t reserved;        /* 0                                                                                  */
 } quern_series_opts;
 /* Windows over an array in memory, kept alive by the caller: x (rows, …) in any dtype of numbers, and targets y (rows, …), NULL for
- * none, which may be fewer. Known by number: shuffled exactly, read by several workers, saved and restored. Returns new, NULL on
- * failure: QUERN_INVALID when end_index is not below the number of rows, as in Keras, or the length is 0. */
+ * none, which may be fewer. Windows have the axes (length, …) that the model's input must have. Known by number: shuffled exactly,
+ * read by several workers, saved and restored. Returns new, NULL on failure: QUERN_INVALID when end_index is not below the number
+ * of rows, as in Keras, or the length is 0. */
 QUERN_API quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y, const quern_series_opts *opts,
                                                         quern_error *err);
 /* Windows over the rows that another generator gives, each with its targets: files, tables, programs, callbacks. They are read in

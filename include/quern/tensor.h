@@ -25,7 +25,9 @@ typedef enum quern_dtype {
     QUERN_INT16 = 8,
     QUERN_BOOL = 9, /* one byte, 0 or 1 */
     QUERN_UINT32 = 10,
-    QUERN_STRING = 11 /* each element a quern_string */
+    QUERN_STRING = 11,  /* each element a quern_string */
+    QUERN_FLOAT16 = 12, /* IEEE 754 binary16: of arrays that are read, not of what a model computes in */
+    QUERN_UINT64 = 13   /* likewise */
 } quern_dtype;
 
 /* A string of bytes that somebody else owns; it may hold zeros. */

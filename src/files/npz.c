@@ -16,13 +16,15 @@ static int describe(const quern__member *m, const char *where, quern__h5_set *se
         return quern__fail(err, QUERN_FORMAT, where, "the array is cut off");
     if (npy.fortran && npy.shape.rank > 1)
         return quern__fail(err, QUERN_UNSUPPORTED, where, "the array has its columns first (fortran_order)");
-    bool floating = npy.dtype == QUERN_FLOAT32 || npy.dtype == QUERN_FLOAT64,
+    bool floating = npy.dtype == QUERN_FLOAT32 || npy.dtype == QUERN_FLOAT64 || npy.dtype == QUERN_FLOAT16,
          has_sign = npy.dtype == QUERN_INT8 || npy.dtype == QUERN_INT16 || npy.dtype == QUERN_INT32 || npy.dtype == QUERN_INT64;
-    *set = (quern__h5_set){ .shape = npy.shape,
-                            .count = quern_shape_count(&npy.shape),
-                            .type = { .class = floating, .size = quern_dtype_size(npy.dtype), .is_signed = has_sign },
-                            .layout = 1,
-                            .bytes = { (const uint8_t *)m->bytes + npy.header_bytes, npy.data_bytes } };
+    *set = (quern__h5_set){
+        .shape = npy.shape,
+        .count = quern_shape_count(&npy.shape),
+        .type = { .class = floating, .size = quern_dtype_size(npy.dtype), .big = npy.swapped, .is_signed = has_sign },
+        .layout = 1,
+        .bytes = { (const uint8_t *)m->bytes + npy.header_bytes, npy.data_bytes }
+    };
     return QUERN_OK;
 }
 

@@ -1,6 +1,9 @@
 /* Generators that call the user, and arrays in memory. */
+#include "axes.h"
+#include "convert.h"
 #include "source.h"
 
+#include <stdio.h>
 #include <string.h>
 
 quern_generator *quern__generator_new(const quern__source_ops *ops, void *self)
@@ -43,16 +46,6 @@ typedef struct order {
     bool shuffle;
     uint64_t seed;
 } order;
-
-void quern__number_put(quern_tensor *t, int64_t i, double v)
-{
-    if (t->dtype == QUERN_INT32)
-        ((int32_t *)t->data)[i] = (int32_t)v;
-    else if (t->dtype == QUERN_FLOAT64)
-        ((double *)t->data)[i] = v;
-    else
-        ((float *)t->data)[i] = (float)v;
-}
 
 int64_t quern__per_record(const quern_shape *s)
 {
@@ -192,24 +185,31 @@ typedef struct arrays {
     order order;
 } arrays;
 
+/* "x", or "x, array 1" where there are several. */
+static const char *where_of(const arrays *a, int i, char where[32])
+{
+    bool x = i < a->n_x;
+    int n = x ? a->n_x : a->n_y, at = x ? i : i - a->n_x;
+    snprintf(where, 32, n > 1 ? "%s, array %d" : "%s", x ? "x" : "y", at);
+    return where;
+}
+
 static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     arrays *a = g->self;
-    char have[96], want[96];
+    char have[96], want[96], where[32];
     if (a->n_x != spec->n_inputs || (spec->n_targets && a->n_y != spec->n_targets))
         return quern__fail(err, QUERN_SHAPE, "arrays", "%d inputs and %d targets, the model has %d and %d", a->n_x, a->n_y,
                            spec->n_inputs, spec->n_targets);
     for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
         const quern_tensor *t = &a->t[i];
-        if (quern__per_record(&t->shape) != quern__per_record(&spec->shapes[i]))
-            return quern__fail(err, QUERN_SHAPE, i < a->n_x ? "x" : "y", "array %d has shape %s, the model wants %s",
-                               i < a->n_x ? i : i - a->n_x, quern_shape_text(&t->shape, have, sizeof have),
-                               quern_shape_text(&spec->shapes[i], want, sizeof want));
+        int status = quern__axes_check(where_of(a, i, where), &t->shape, &spec->shapes[i], spec->names[i], i < a->n_x, err);
+        if (status < 0)
+            return status;
+        if (!quern__convertible(t->dtype, spec->dtypes[i]))
+            return quern__fail(err, QUERN_INVALID, where, "is of type %s, the model wants %s", quern_dtype_name(t->dtype),
+                               quern_dtype_name(spec->dtypes[i]));
     }
-    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++)
-        if ((a->t[i].dtype == QUERN_STRING) != (spec->dtypes[i] == QUERN_STRING))
-            return quern__fail(err, QUERN_INVALID, i < a->n_x ? "x" : "y", "array %d is of type %s, the model wants %s",
-                               i < a->n_x ? i : i - a->n_x, quern_dtype_name(a->t[i].dtype), quern_dtype_name(spec->dtypes[i]));
     for (int i = 0; i < spec->n_targets; i++)
         if (a->own[i].data && quern__weights_kind(spec, i, quern__per_record(&a->own[i].shape)) < 0)
             return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d have shape %s, the model wants (None,) or %s", i,
@@ -220,54 +220,30 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
     return QUERN_OK;
 }
 
-double quern__number_of(const quern_tensor *t, int64_t i)
-{
-    switch (t->dtype) {
-    case QUERN_FLOAT64:
-        return ((const double *)t->data)[i];
-    case QUERN_INT32:
-        return ((const int32_t *)t->data)[i];
-    case QUERN_INT64:
-        return (double)((const int64_t *)t->data)[i];
-    case QUERN_UINT8:
-    case QUERN_BOOL:
-        return ((const uint8_t *)t->data)[i];
-    case QUERN_INT8:
-        return ((const int8_t *)t->data)[i];
-    case QUERN_UINT16:
-        return ((const uint16_t *)t->data)[i];
-    case QUERN_INT16:
-        return ((const int16_t *)t->data)[i];
-    case QUERN_UINT32:
-        return ((const uint32_t *)t->data)[i];
-    default:
-        return ((const float *)t->data)[i];
-    }
-}
-
 /* One record of one array into the batch, in the dtype that the model wants. */
-static void copy_record(const quern_tensor *from, int64_t record, int64_t count, void *to, int dtype, int64_t place)
+static int copy_record(const quern_tensor *from, int64_t record, int64_t count, void *to, int dtype, int64_t place,
+                       const char *where, quern_error *err)
 {
-    size_t size = quern_dtype_size(dtype);
-    if (from->dtype == dtype)
-        memcpy((char *)to + (size_t)(place * count) * size, (const char *)from->data + (size_t)(record * count) * size,
-               (size_t)count * size);
-    else if (dtype == QUERN_INT32)
-        for (int64_t k = 0; k < count; k++)
-            ((int32_t *)to)[place * count + k] = (int32_t)quern__number_of(from, record * count + k);
-    else
-        for (int64_t k = 0; k < count; k++)
-            ((float *)to)[place * count + k] = (float)quern__number_of(from, record * count + k);
+    char why[128];
+    const char *first = (const char *)from->data + (size_t)(record * count) * quern_dtype_size(from->dtype);
+    int64_t good = quern__convert(first, from->dtype, count, to, dtype, place * count);
+    return good == count ? QUERN_OK
+                         : quern__fail(err, QUERN_INVALID, where, "record %lld: %s", (long long)record,
+                                       quern__convert_why(first, from->dtype, good, dtype, why));
 }
 
 static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err)
 {
     const arrays *a = g->self;
     const quern_batch_spec *s = g->spec;
+    char where[32];
+    int status;
     quern__number_records(g, a->order.shuffle, a->order.seed, pass, first, batch);
     for (int i = 0; i < s->n_inputs + s->n_targets; i++)
         for (int64_t r = 0, per = quern__per_record(&a->t[i].shape); r < batch->size; r++)
-            copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r);
+            if ((status = copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r, where_of(a, i, where),
+                                      err)) < 0)
+                return status;
     for (int i = 0; i < s->n_inputs; i++)
         for (int64_t k = 0, per = quern__per_record(&a->t[i].shape); a->t[i].dtype == QUERN_STRING && k < batch->size * per; k++)
             if (((quern_string *)batch->arrays[i])[k].size > QUERN_MOST_STRING || ((quern_string *)batch->arrays[i])[k].size < 0)
@@ -282,7 +258,7 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
         int64_t per = w->data ? quern__per_record(&w->shape) : 0;
         batch->weighs[i] = w->data ? quern__weights_kind(s, i, per) : QUERN_WEIGHTS_COMMON;
         for (int64_t r = 0; w->data && r < batch->size; r++)
-            copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r);
+            copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r, "weights", NULL);
     }
     return QUERN_OK;
 }
@@ -309,6 +285,7 @@ quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const que
     bool fits = a != NULL;
     for (int i = 0; fits && i < n_x + n_y; i++) {
         a->t[i] = i < n_x ? x[i] : y[i - n_x];
+        a->t[i].dtype = a->t[i].dtype ? a->t[i].dtype : QUERN_FLOAT32;
         fits = a->t[i].shape.rank >= 1 && quern_shape_count(&a->t[i].shape) >= 0 && a->t[i].shape.dims[0] == a->t[0].shape.dims[0];
     }
     if (!fits) {

@@ -1,4 +1,5 @@
 /* Files by the words that name them. What kind a file is follows from --format, else from its name, else from its first bytes. */
+#include "axes.h"
 #include "qrec.h"
 
 #include <fcntl.h>
@@ -33,7 +34,7 @@ const char *quern_generator_class(const quern_generator *g, int target, int i)
 }
 
 /* Options that other files have no use for. */
-static int refuse(const quern_file_opts *o, bool table, bool protocol, quern_error *err)
+static int refuse(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
 {
     const char *of_tables = table         ? NULL
                             : o->target   ? "--target"
@@ -41,6 +42,9 @@ static int refuse(const quern_file_opts *o, bool table, bool protocol, quern_err
                             : o->weight   ? "--weight"
                             : o->missing  ? "--missing"
                                           : NULL;
+    if (o->data_format && (table || prepared))
+        return quern__fail(err, QUERN_INVALID, "--data-format",
+                           prepared ? "applies to arrays: give it to prepare" : "applies to arrays; columns have no channels");
     const char *of_streams = !protocol && o->arrays ? "--arrays" : NULL;
     return of_tables    ? quern__fail(err, QUERN_INVALID, of_tables, "applies to CSV only")
            : of_streams ? quern__fail(err, QUERN_INVALID, of_streams, "applies to a generator and to --format npy only")
@@ -150,11 +154,13 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
                                   quern_error *err)
 {
     quern__stream s = { 0 };
-    bool table = is == UNKNOWN || is == TABLE || is == TABS, stream = is == ARRAY && o->format && !has_roles(words);
+    bool table = is == UNKNOWN || is == TABLE || is == TABS, stream = is == ARRAY && o->format && !has_roles(words), first_channel;
+    if (quern__data_format(o->data_format, &first_channel, err) < 0)
+        return NULL;
     if (is == LATER || is == TEXT)
         quern__fail(err, QUERN_UNSUPPORTED, first,
                     is == TEXT ? "is text, which needs a tokenizer" : "%s is not read in this version", word);
-    else if (refuse(o, table, stream, err) < 0)
+    else if (refuse(o, table, stream, is == PREPARED, err) < 0)
         return NULL;
     else if (is == PREPARED && strlen(first) == strlen(words))
         return quern__qrec_open(first, err);
@@ -163,7 +169,7 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
     else if (table)
         return csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
     else if (is == ZIPPED || has_roles(words))
-        return quern__records_open(words, o->format ? word : NULL, err);
+        return quern__records_open(words, o->format ? word : NULL, first_channel, err);
     else if (stream && !strcmp(word, "npy") && strlen(first) == strlen(words))
         return quern__input_open(first, o, err);
     else

@@ -1,5 +1,6 @@
 /* Arrays that come on standard input, or out of a file or named pipe that holds them one behind the other (protocol.h). What can be
  * sought begins anew for a validation; what cannot is read once. */
+#include "axes.h"
 #include "protocol.h"
 
 #include <errno.h>
@@ -71,6 +72,7 @@ quern_generator *quern__input_open(const char *path, const quern_file_opts *o, q
     p->path = quern__strdup(standard ? "standard input" : path);
     p->arrays = o->arrays ? quern__strdup(o->arrays) : NULL;
     p->in = (quern__protocol){ .where = p->path, .arrays = p->arrays, .timeout = o->stall_timeout, .said = -1 };
+    quern__data_format(o->data_format, &p->in.channels_first, NULL); /* it was looked at before */
     p->in.fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     p->start = p->in.fd >= 0 ? lseek(p->in.fd, 0, SEEK_CUR) : -1;
     g->watches = true;

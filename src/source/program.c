@@ -1,5 +1,6 @@
 /* A generator that is another program: its standard output is a stream of `.npy` arrays (protocol.h). It runs in a process group of
  * its own, which is gone when the run ends. posix_spawn, so that the trainer is never copied. */
+#include "axes.h"
 #include "protocol.h"
 
 #include <errno.h>
@@ -18,10 +19,10 @@ extern char **environ;
 enum { kept_words = 400 };
 
 typedef struct program {
-    quern__protocol in; /* first: hear finds the program by it */
-    char *command, *arrays, *phase;
-    pid_t pid;                  /* 0: not running */
-    char words[kept_words + 1]; /* the last it said on standard error */
+    quern__protocol in;                           /* first: hear finds the program by it */
+    char *command, *arrays, *phase, *data_format; /* data_format: a word that is none, for the run's error */
+    pid_t pid;                                    /* 0: not running */
+    char words[kept_words + 1];                   /* the last it said on standard error */
     uint64_t seed;
 } program;
 
@@ -145,6 +146,8 @@ static int program_open(quern_generator *g, const quern_batch_spec *spec, bool s
     (void)shuffle;
     g->spec = spec;
     p->seed = seed;
+    if (p->data_format)
+        return quern__data_format(p->data_format, &p->in.channels_first, err);
     int status = quern__protocol_open(&p->in, spec, err);
     return status < 0 ? status : start(p, 0, err);
 }
@@ -166,6 +169,7 @@ static void program_free(quern_generator *g)
     quern__free(p->command);
     quern__free(p->arrays);
     quern__free(p->phase);
+    quern__free(p->data_format);
     quern__free(p->in.scratch);
     quern__free(p);
 }
@@ -193,6 +197,8 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
     p->in = (quern__protocol){
         .where = p->command, .arrays = p->arrays, .fd = -1, .said = -1, .hear = hear, .timeout = o->stall_timeout
     };
+    if (quern__data_format(o->data_format, &p->in.channels_first, NULL) < 0)
+        p->data_format = quern__strdup(o->data_format);
     g->stall_timeout = o->stall_timeout;
     g->watches = true;
     g->bad.can = 1u << QUERN_BAD_SKIP;

@@ -1,9 +1,10 @@
 /* Arrays one behind the other: the header of each is read, then its numbers, straight into the batch where their type is right. */
 #include "protocol.h"
+#include "axes.h"
+#include "convert.h"
 #include "tensor/npy.h"
 
 #include <errno.h>
-#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -98,56 +99,74 @@ static int pass_over(quern__protocol *p, size_t bytes, quern_error *err)
     return QUERN_OK;
 }
 
-/* One array into its place in the batch (place `at` of those that come): straight from the pipe when the type is right. */
+/* Whether the array is one for its place: the axes that the model has, and as many records as a batch may have. */
+static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, const quern_batch *b,
+                       bool channels, quern_error *err)
+{
+    static const quern_shape one = { .rank = 1, .dims = { -1 } };
+    int i = p->order[at];
+    const quern_shape *want = i == WEIGHTS ? &one : &s->shapes[i];
+    quern_shape have = channels ? quern__axes_turned(&npy->shape) : npy->shape;
+    int64_t records = have.rank ? have.dims[0] : 0;
+    char wants[96], has[96], what[256], where[256];
+    if (records < 1 || records > s->batch_size || (at > 0 && records != b->size)) {
+        snprintf(what, sizeof what, "array %d has shape %s; the model wants %s with 1 to %lld records, the same in each array",
+                 at + 1, quern_shape_text(&have, has, sizeof has), quern_shape_text(want, wants, sizeof wants),
+                 (long long)s->batch_size);
+        return quern__protocol_fail(p, QUERN_SHAPE, err, what);
+    }
+    snprintf(where, sizeof where, "%.120s: batch %lld, byte %lld: array %d", p->where, (long long)p->batch + 1, (long long)p->bytes,
+             at + 1);
+    return quern__axes_check(where, &have, want, i == WEIGHTS ? "w" : s->names[i], i >= 0 && i < s->n_inputs, err);
+}
+
+/* Room for an array that does not go straight into the batch: asked for only while batches grow. */
+static int make_scratch(quern__protocol *p, size_t bytes, quern_error *err)
+{
+    if (bytes <= p->scratch_bytes)
+        return QUERN_OK;
+    quern__free(p->scratch);
+    p->scratch = quern__alloc(bytes);
+    p->scratch_bytes = p->scratch ? bytes : 0;
+    return p->scratch ? QUERN_OK : quern__fail_memory(err, bytes);
+}
+
+/* One array into its place in the batch (place `at` of those that come): straight from the pipe when its numbers lie as they do
+ * there. */
 static int read_array(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, quern_batch *b,
                       quern_error *err)
 {
-    static const quern_shape one = { .rank = 1, .dims = { -1 } };
-    int i = p->order[at], dtype = i == WEIGHTS ? QUERN_FLOAT32 : s->dtypes[i], status;
-    const quern_shape *shape = i == WEIGHTS ? &one : &s->shapes[i];
+    int i = p->order[at], dtype = i == WEIGHTS ? QUERN_FLOAT32 : s->dtypes[i];
     void *to = i == WEIGHTS ? b->weights : b->arrays[i];
-    uint64_t have = 1; /* may wrap where there are no records */
-    int64_t per = 1, records = npy->shape.rank ? npy->shape.dims[0] : 0;
-    char want[96], got[96], what[256];
-    for (int k = 1; k < shape->rank; k++)
-        per *= shape->dims[k];
-    for (int k = 1; k < npy->shape.rank; k++)
-        have *= (uint64_t)npy->shape.dims[k];
-    if (have != (uint64_t)per || records < 1 || records > s->batch_size || (at > 0 && records != b->size) ||
-        (npy->fortran && npy->shape.rank > 1)) {
-        snprintf(what, sizeof what, "array %d has shape %s%s; the model wants %s with 1 to %lld records, the same in each array",
-                 at + 1, quern_shape_text(&npy->shape, got, sizeof got), npy->fortran ? ", columns first" : "",
-                 quern_shape_text(shape, want, sizeof want), (long long)s->batch_size);
-        status = quern__protocol_fail(p, QUERN_SHAPE, err, what);
+    bool channels = p->channels_first && i >= 0 && i < s->n_inputs && quern__has_channels(&npy->shape, &s->shapes[i]);
+    char why[128], what[160];
+    int status = check_shape(p, npy, s, at, b, channels, err);
+    if (status < 0) {
         p->passed = !b->bad || pass_over(p, npy->data_bytes, NULL) >= 0;
         return status;
     }
+    int64_t records = npy->shape.dims[0], all = quern_shape_count(&npy->shape);
+    bool fortran = npy->fortran && npy->shape.rank > 1, direct = npy->dtype == dtype && !npy->swapped && !fortran && !channels;
     b->size = records;
-    bool direct = npy->dtype == dtype;
-    if (!direct && npy->data_bytes > p->scratch_bytes) { /* only while batches grow */
-        quern__free(p->scratch);
-        p->scratch = quern__alloc(npy->data_bytes);
-        p->scratch_bytes = p->scratch ? npy->data_bytes : 0;
-        if (!p->scratch)
-            return quern__fail_memory(err, npy->data_bytes);
-    }
-    quern_tensor from = { .dtype = npy->dtype, .data = p->scratch };
+    status = direct ? QUERN_OK : make_scratch(p, npy->data_bytes, err);
+    if (status < 0)
+        return status;
     ssize_t n = read_some(p, direct ? to : p->scratch, npy->data_bytes, err);
     if (n < 0 || (size_t)n != npy->data_bytes)
         return n < 0 ? (int)n : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array");
-    for (int64_t k = 0; !direct && k < records * per; k++) {
-        double v = quern__number_of(&from, k);
-        if (dtype == QUERN_INT32 && !(v == floor(v) && fabs(v) <= INT32_MAX)) {
-            p->passed = true;
-            snprintf(what, sizeof what, "record %lld has label %g, which is no whole number", (long long)(k / per) + 1, v);
-            return quern__protocol_fail(p, QUERN_INVALID, err, what);
-        }
-        if (dtype == QUERN_INT32)
-            ((int32_t *)to)[k] = (int32_t)v;
-        else
-            ((float *)to)[k] = (float)v;
-    }
-    return QUERN_OK;
+    if (direct)
+        return QUERN_OK;
+    if (npy->swapped)
+        quern__swap_bytes(p->scratch, all, quern_dtype_size(npy->dtype));
+    quern__walk walk = quern__walk_of(&npy->shape, 0, fortran, channels ? 1 : -1);
+    int64_t good = fortran || channels ? quern__convert_walk(p->scratch, npy->dtype, all, to, dtype, &walk)
+                                       : quern__convert(p->scratch, npy->dtype, all, to, dtype, 0);
+    if (good == all)
+        return QUERN_OK;
+    p->passed = true;
+    snprintf(what, sizeof what, "record %lld: %s", (long long)(fortran ? good % records : good / (all / records)) + 1,
+             quern__convert_why(p->scratch, npy->dtype, good, dtype, why));
+    return quern__protocol_fail(p, QUERN_INVALID, err, what);
 }
 
 /* One batch. Where it is refused but all of it has been read, p->passed. */

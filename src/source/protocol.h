@@ -10,9 +10,10 @@ enum { QUERN__PROTOCOL_ARRAYS = 2 * QUERN_MAX_ARRAYS + 1 };
 
 /* Zeroed, then filled by who has it: where, arrays (both borrowed), timeout, fd, and perhaps said and hear. */
 typedef struct quern__protocol {
-    const char *where;  /* what errors call it */
-    const char *arrays; /* what comes: "x,y,w", or names of inputs and outputs; NULL: all inputs, then all targets */
-    double timeout;     /* seconds of silence that are an error; 0: none */
+    const char *where;   /* what errors call it */
+    const char *arrays;  /* what comes: "x,y,w", or names of inputs and outputs; NULL: all inputs, then all targets */
+    bool channels_first; /* of inputs, whose second axis then becomes the last */
+    double timeout;      /* seconds of silence that are an error; 0: none */
     int fd;
     int said; /* where the writer says what is wrong, watched too; -1: nowhere */
     void (*hear)(struct quern__protocol *p);

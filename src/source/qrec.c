@@ -1,10 +1,11 @@
 /* Prepared records as a source: records are known by number, lie in windows in memory (qrec_windows.c), are checked against their
  * sums and dealt out to the arrays of a batch. */
+#include "axes.h"
+#include "convert.h"
 #include "qrec_windows.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,12 +38,23 @@ static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
             p->order[first + i] = k;
             if (spec->dtypes[first + i] == QUERN_STRING)
                 return quern__fail(err, QUERN_UNSUPPORTED, p->path, "the model wants strings, prepared records are numbers");
-            if (k >= 0 ? quern__per_record(&d->shapes[k]) != quern__per_record(&spec->shapes[first + i]) : own != 1 || per != all)
+            int status =
+                k >= 0 && d->axes[k] == QUERN__AXES_OWN
+                    ? quern__axes_check(p->path, &d->shapes[k], &spec->shapes[first + i], spec->names[first + i], !side, err)
+                    : QUERN_OK;
+            if (status < 0)
+                return status;
+            if (k >= 0 ? quern__per_record(&d->shapes[k]) != quern__per_record(&spec->shapes[first + i]) && d->axes[k]
+                       : own != 1 || per != all || !d->axes[side ? d->n_x : 0])
                 return quern__fail(
                     err, QUERN_SHAPE, p->path, "%s %s a record, the model wants %s for '%s'", side ? "targets of" : "inputs of",
                     own ? quern_shape_text(&d->shapes[k < 0 ? (side ? d->n_x : 0) : k], have, sizeof have) : "nothing",
                     quern_shape_text(&spec->shapes[first + i], want, sizeof want),
                     spec->names[first + i] ? spec->names[first + i] : "?");
+            if (k >= 0 && d->axes[k] == QUERN__AXES_LOST && !quern__axes_fit(&d->shapes[k], &spec->shapes[first + i]))
+                quern__warn("%s: was prepared by an earlier version, which kept no shapes: that '%s' is %s is not checked", p->path,
+                            spec->names[first + i] ? spec->names[first + i] : "?",
+                            quern_shape_text(&spec->shapes[first + i], want, sizeof want));
         }
     }
     return QUERN_OK;
@@ -86,44 +98,24 @@ static int check_sum(const prepared *p, const char *record, int64_t number, quer
                        (long long)number + 1, (long long)(p->q.first + number * p->q.bytes));
 }
 
-/* A number of an array of a record into place `at` of the batch. */
-static int put(const prepared *p, const quern_batch *b, int array, int64_t at, double v, int64_t record, quern_error *err)
-{
-    if (b->spec->dtypes[array] != QUERN_INT32)
-        ((float *)b->arrays[array])[at] = (float)v;
-    else if (v == floor(v) && fabs(v) <= INT32_MAX)
-        ((int32_t *)b->arrays[array])[at] = (int32_t)v;
-    else
-        return quern__fail(err, QUERN_INVALID, p->path, "record %lld: %g is no whole number", (long long)record + 1, v);
-    return QUERN_OK;
-}
-
 static int take(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
 {
     const quern_batch_spec *spec = b->spec;
     const quern__description *d = &p->q.what;
+    char why[128];
     int64_t dealt = 0;
     int status = QUERN_OK;
     for (int a = 0; a < spec->n_inputs + spec->n_targets && status >= 0; a++) {
         int64_t per = quern__per_record(&spec->shapes[a]);
         int k = p->order[a] >= 0 ? p->order[a] : a < spec->n_inputs ? 0 : d->n_x;
         dealt = a == spec->n_inputs ? 0 : dealt;
-        quern_tensor from = { .dtype = d->dtypes[k], .data = (char *)(uintptr_t)record + p->at[k] };
-        int64_t first = p->order[a] >= 0 ? 0 : dealt;
+        int64_t from = p->order[a] >= 0 ? 0 : dealt;
+        const char *numbers = record + p->at[k] + (size_t)from * quern_dtype_size(d->dtypes[k]);
         dealt += per;
-        if (from.dtype == spec->dtypes[a])
-            memcpy((char *)b->arrays[a] + (size_t)(place * per) * quern_dtype_size(from.dtype),
-                   (char *)from.data + (size_t)first * quern_dtype_size(from.dtype), (size_t)per * quern_dtype_size(from.dtype));
-        else if (from.dtype == QUERN_UINT8 && spec->dtypes[a] == QUERN_FLOAT32)
-            for (int64_t i = 0; i < per; i++)
-                ((float *)b->arrays[a])[place * per + i] = ((const uint8_t *)from.data)[first + i];
-        else
-            for (int64_t i = 0; i < per && status >= 0; i++) {
-                double v;
-                quern_tensor one = { .dtype = from.dtype, .data = (char *)&v };
-                memcpy(&v, (char *)from.data + (size_t)(first + i) * quern_dtype_size(from.dtype), quern_dtype_size(from.dtype));
-                status = put(p, b, a, place * per + i, quern__number_of(&one, 0), b->indices[place], err);
-            }
+        int64_t good = quern__convert(numbers, d->dtypes[k], per, b->arrays[a], spec->dtypes[a], place * per);
+        if (good < per)
+            status = quern__fail(err, QUERN_INVALID, p->path, "record %lld: %s", (long long)b->indices[place] + 1,
+                                 quern__convert_why(numbers, d->dtypes[k], good, spec->dtypes[a], why));
     }
     if (d->weighted)
         memcpy(b->weights + place, record + p->q.bytes - QUERN__QREC_SUM - (int64_t)sizeof(float), sizeof(float));

@@ -63,8 +63,9 @@ static json_t *json_of(const quern__qrec *q)
         json_t *shape = json_array();
         for (int k = 1; k < q->what.shapes[i].rank; k++)
             json_array_append_new(shape, json_integer(q->what.shapes[i].dims[k]));
-        json_array_append_new(arrays, json_pack("{s:s, s:s, s:s, s:o}", "role", i < q->what.n_x ? "x" : "y", "name",
-                                                q->what.names[i], "dtype", quern_dtype_name(q->what.dtypes[i]), "shape", shape));
+        json_array_append_new(arrays, json_pack("{s:s, s:s, s:s, s:o, s:b}", "role", i < q->what.n_x ? "x" : "y", "name",
+                                                q->what.names[i], "dtype", quern_dtype_name(q->what.dtypes[i]), "shape", shape,
+                                                "axes", q->what.axes[i] == QUERN__AXES_OWN));
     }
     for (int t = 0; t < q->what.n_y; t++) {
         json_t *names = json_array();
@@ -125,23 +126,20 @@ static int broken(const char *path, const char *what, quern_error *err)
 
 static bool dtype_of(const char *name, int *out)
 {
-    for (int d = 0; name && d < QUERN_STRING; d++)
-        if (quern_dtype_name(d) && !strcmp(quern_dtype_name(d), name)) {
-            *out = d;
-            return true;
-        }
-    return false;
+    *out = name ? quern_dtype_from_name(name) : 0;
+    return *out && *out != QUERN_STRING;
 }
 
 static bool array_of(json_t *one, quern__description *d, int i)
 {
     const char *role = json_string_value(json_object_get(one, "role")), *name = json_string_value(json_object_get(one, "name"));
-    json_t *shape = json_object_get(one, "shape");
+    json_t *shape = json_object_get(one, "shape"), *axes = json_object_get(one, "axes");
     bool x = role && !strcmp(role, "x");
     if (!role || !name || strlen(name) >= sizeof *d->names || (!x && strcmp(role, "y")) || (x && d->n_y) ||
         json_array_size(shape) >= QUERN_MAX_RANK || !dtype_of(json_string_value(json_object_get(one, "dtype")), &d->dtypes[i]))
         return false;
     snprintf(d->names[i], sizeof *d->names, "%s", name);
+    d->axes[i] = !axes ? QUERN__AXES_LOST : json_is_true(axes) ? QUERN__AXES_OWN : QUERN__AXES_TABLE;
     d->shapes[i] = (quern_shape){ .rank = 1 + (int)json_array_size(shape), .dims = { -1 } };
     for (int k = 1; k < d->shapes[i].rank; k++) {
         d->shapes[i].dims[k] = json_integer_value(json_array_get(shape, (size_t)k - 1));

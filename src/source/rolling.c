@@ -1,5 +1,6 @@
 /* Windows over rows that another generator gives in their order, of which no more is held than a window needs: the rows of a CSV,
  * of arrays in files, of a program. They become records of a stream, which stream.c shuffles and makes into batches. */
+#include "convert.h"
 #include "series.h"
 
 #include <string.h>
@@ -150,12 +151,13 @@ static int take_row(rolling *r, quern_error *err)
     int64_t to = r->seen % r->span, x = to * r->x_per, y = to * r->y_per;
     for (int i = 0; i < r->spec.n_inputs + r->spec.n_targets; i++) {
         int64_t per = quern__per_record(&r->spec.shapes[i]);
-        quern_tensor t = { .dtype = r->spec.dtypes[i], .data = r->batch.arrays[i] };
-        for (int64_t k = 0; k < per; k++)
-            if (i < r->spec.n_inputs)
-                r->x[x++] = (float)quern__number_of(&t, r->at * per + k);
-            else
-                r->y[y++] = quern__number_of(&t, r->at * per + k);
+        bool input = i < r->spec.n_inputs;
+        size_t size = quern_dtype_size(r->spec.dtypes[i]);
+        const char *from = (const char *)r->batch.arrays[i] + (size_t)(r->at * per) * size;
+        quern__convert(from, r->spec.dtypes[i], per, input ? (void *)r->x : (void *)r->y, input ? QUERN_FLOAT32 : QUERN_FLOAT64,
+                       input ? x : y);
+        x += input ? per : 0;
+        y += input ? 0 : per;
     }
     r->at++;
     r->seen++;

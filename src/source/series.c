@@ -1,5 +1,7 @@
 /* Windows over an array in memory, known by number: Keras's timeseries_dataset_from_array and TimeseriesGenerator. */
 #include "series.h"
+#include "axes.h"
+#include "convert.h"
 
 #include <string.h>
 
@@ -56,43 +58,49 @@ static int series_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     if (spec->n_inputs != 1 || spec->n_targets > 1 || (spec->n_targets && !s->y.data))
         return quern__fail(err, QUERN_SHAPE, "time series", "one input%s, the model has %d and %d targets",
                            s->y.data ? " and one target" : "", spec->n_inputs, spec->n_targets);
-    if (spec->dtypes[0] == QUERN_STRING || steps != s->plan.length ||
-        quern__per_record(&spec->shapes[0]) != steps * quern__per_record(&s->x.shape))
+    if (spec->dtypes[0] == QUERN_STRING || steps != s->plan.length || s->x.shape.rank == QUERN_MAX_RANK)
         return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows of %s, the model wants %s",
                            (long long)s->plan.length, quern_shape_text(&s->x.shape, have, sizeof have),
                            quern_shape_text(&spec->shapes[0], want, sizeof want));
-    if (spec->n_targets && quern__per_record(&s->y.shape) != quern__per_record(&spec->shapes[1]))
-        return quern__fail(err, QUERN_SHAPE, "time series", "targets %s, the model wants %s",
-                           quern_shape_text(&s->y.shape, have, sizeof have), quern_shape_text(&spec->shapes[1], want, sizeof want));
+    quern_shape windows = { .rank = s->x.shape.rank + 1, .dims = { -1, s->plan.length } };
+    memcpy(windows.dims + 2, s->x.shape.dims + 1, (size_t)(s->x.shape.rank - 1) * sizeof *windows.dims);
+    int status = quern__axes_check("time series", &windows, &spec->shapes[0], spec->names[0], true, err);
+    if (status >= 0 && spec->n_targets)
+        status = quern__axes_check("time series, y", &s->y.shape, &spec->shapes[1], spec->names[1], false, err);
+    if (status < 0)
+        return status;
     g->spec = spec;
     s->shuffle = shuffle;
     s->seed = seed;
     return QUERN_OK;
 }
 
-static void copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, int64_t place)
+static int copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, int64_t place, quern_error *err)
 {
+    char why[128];
     int64_t per = quern__per_record(&from->shape);
-    quern_tensor out = { .dtype = dtype, .data = to };
-    for (int64_t i = 0; i < per; i++)
-        quern__number_put(&out, place * per + i, quern__number_of(from, row * per + i));
+    const char *first = (const char *)from->data + (size_t)(row * per) * quern_dtype_size(from->dtype);
+    int64_t good = quern__convert(first, from->dtype, per, to, dtype, place * per);
+    return good == per ? QUERN_OK
+                       : quern__fail(err, QUERN_INVALID, "time series", "row %lld: %s", (long long)row,
+                                     quern__convert_why(first, from->dtype, good, dtype, why));
 }
 
 static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     const series *s = g->self;
     const quern__series *p = &s->plan;
-    (void)err;
+    int status = QUERN_OK;
     quern__number_records(g, s->shuffle, s->seed, pass, first, b);
-    for (int64_t r = 0; r < b->size; r++) {
+    for (int64_t r = 0; r < b->size && status >= 0; r++) {
         int64_t at = p->start + b->indices[r] * p->stride;
-        for (int64_t i = 0; i < p->length; i++)
-            copy_row(&s->x, at + (p->reverse ? p->length - 1 - i : i) * p->rate, b->arrays[0], g->spec->dtypes[0],
-                     r * p->length + i);
-        if (g->spec->n_targets)
-            copy_row(&s->y, at + p->target, b->arrays[1], g->spec->dtypes[1], r);
+        for (int64_t i = 0; i < p->length && status >= 0; i++)
+            status = copy_row(&s->x, at + (p->reverse ? p->length - 1 - i : i) * p->rate, b->arrays[0], g->spec->dtypes[0],
+                              r * p->length + i, err);
+        if (g->spec->n_targets && status >= 0)
+            status = copy_row(&s->y, at + p->target, b->arrays[1], g->spec->dtypes[1], r, err);
     }
-    return QUERN_OK;
+    return status;
 }
 
 static void series_free(quern_generator *g) { quern__free(g->self); }
@@ -129,6 +137,8 @@ quern_generator *quern_series_array_generator(const quern_tensor *x, const quern
         return NULL;
     }
     *s = (series){ .plan = plan, .x = *x, .y = y ? *y : (quern_tensor){ 0 } };
+    s->x.dtype = x->dtype ? x->dtype : QUERN_FLOAT32;
+    s->y.dtype = y && y->dtype ? y->dtype : QUERN_FLOAT32;
     g->finite = true;
     g->count = quern__series_count(&plan, x->shape.dims[0], y ? y->shape.dims[0] : -1);
     g->where = "time series";

@@ -6,10 +6,15 @@
 #include <pthread.h>
 #include <quern/source.h>
 
+/* A shape is that of an array; or the columns of a table, which fill any input in their order; or only how many numbers there are,
+ * of files that were prepared before shapes were kept. */
+enum { QUERN__AXES_OWN = 0, QUERN__AXES_TABLE = 1, QUERN__AXES_LOST = 2 };
+
 /* What records are, as far as a source knows by itself: arrays of inputs, then of targets, in the types that they have there. */
 typedef struct quern__description {
     int n_x, n_y;
     quern_shape shapes[2 * QUERN_MAX_ARRAYS]; /* with an open record axis */
+    int axes[2 * QUERN_MAX_ARRAYS];           /* a QUERN__AXES_…: what the shape is worth */
     int dtypes[2 * QUERN_MAX_ARRAYS];
     char names[2 * QUERN_MAX_ARRAYS][64]; /* of an input or output; empty: by their order */
     bool weighted;                        /* one weight a record */
@@ -116,9 +121,6 @@ size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *s
 /* Whether a run of this kind can begin at the restored position of records that are known by number. */
 int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err);
 
-/* A number of a tensor of any type by its place in C order, read and written. */
-double quern__number_of(const quern_tensor *t, int64_t i);
-void quern__number_put(quern_tensor *t, int64_t i, double v); /* float32, int32, float64 */
 /* Numbers (or strings) of one record. */
 int64_t quern__per_record(const quern_shape *s);
 /* Bytes of room for the strings of a batch (0 without any); -1: too many to count. */
@@ -178,8 +180,9 @@ void quern__tell_dispersion(const char *where, const char *what, double places, 
 int quern__paths_find(const char *words, char ***paths, int *n, quern_error *err);
 void quern__paths_free(char **paths, int n);
 /* The kinds of file. */
-/* Arrays in files: "x=… y=…", or an NPZ; `format`: what they all must be, NULL: any. Returns new. */
-quern_generator *quern__records_open(const char *words, const char *format, quern_error *err);
+/* Arrays in files: "x=… y=…", or an NPZ; `format`: what they all must be, NULL: any; `channels_first`: inputs have their channels
+ * as second axis. Returns new. */
+quern_generator *quern__records_open(const char *words, const char *format, bool channels_first, quern_error *err);
 /* Arrays one behind the other: "-" is standard input. Returns new. */
 quern_generator *quern__input_open(const char *path, const quern_file_opts *o, quern_error *err);
 int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err);

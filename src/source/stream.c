@@ -345,6 +345,7 @@ static int stream_describe(const quern_generator *g, quern__description *out, qu
     out->shapes[0] = (quern_shape){ .rank = 2, .dims = { -1, w->s.x_count } };
     out->shapes[1] = (quern_shape){ .rank = 2, .dims = { -1, w->s.y_count } };
     out->dtypes[0] = out->dtypes[1] = QUERN_FLOAT32;
+    out->axes[0] = out->axes[1] = QUERN__AXES_TABLE;
     return QUERN_OK;
 }
 

@@ -8,8 +8,9 @@ static const struct {
     const char *descr;
     int dtype;
 } types[] = {
-    { "<f4", QUERN_FLOAT32 }, { "<f8", QUERN_FLOAT64 }, { "<i4", QUERN_INT32 }, { "<i8", QUERN_INT64 }, { "|u1", QUERN_UINT8 },
-    { "|i1", QUERN_INT8 },    { "<u2", QUERN_UINT16 },  { "<i2", QUERN_INT16 }, { "|b1", QUERN_BOOL },  { "<u4", QUERN_UINT32 },
+    { "<f4", QUERN_FLOAT32 }, { "<f8", QUERN_FLOAT64 }, { "<f2", QUERN_FLOAT16 }, { "<i4", QUERN_INT32 },
+    { "<i8", QUERN_INT64 },   { "<i2", QUERN_INT16 },   { "|i1", QUERN_INT8 },    { "<u4", QUERN_UINT32 },
+    { "<u8", QUERN_UINT64 },  { "<u2", QUERN_UINT16 },  { "|u1", QUERN_UINT8 },   { "|b1", QUERN_BOOL },
 };
 enum { n_types = sizeof types / sizeof *types };
 
@@ -45,6 +46,23 @@ static const char *value_of(const char *header, const char *key)
         }
     }
     return NULL;
+}
+
+/* "'<f4'": order of bytes ('=': that of the machine, which is little-endian), kind, size. */
+static int parse_type(const char *descr, quern__npy *out, const char *where, quern_error *err)
+{
+    static const char read[] = "numbers of float16 to float64, int8 to int64, uint8 to uint64, and bool are read";
+    bool quoted = *descr == '\'' || *descr == '"';
+    size_t n = quoted ? strcspn(descr + 1, "'\",}\n") : 0;
+    for (int i = 0; i < n_types && quoted; i++)
+        if (n == 3 && strchr("<>|=", descr[1]) && !strncmp(descr + 2, types[i].descr + 1, 2) && descr[4] == *descr) {
+            out->dtype = types[i].dtype;
+            out->swapped = descr[1] == '>' && quern_dtype_size(out->dtype) > 1;
+            return QUERN_OK;
+        }
+    if (!quoted)
+        return quern__fail(err, QUERN_DTYPE, where, ".npy array of records (a structured type); %s", read);
+    return quern__fail(err, QUERN_DTYPE, where, ".npy array of type '%.*s'; %s", n < 40 ? (int)n : 40, descr + 1, read);
 }
 
 static int parse_shape(const char *p, quern_shape *shape, const char *where, quern_error *err)
@@ -88,11 +106,8 @@ int quern__npy_parse(const uint8_t *bytes, size_t n, quern__npy *out, const char
     const char *descr = value_of(header, "descr"), *order = value_of(header, "fortran_order"), *shape = value_of(header, "shape");
     if (!descr || !order || !shape)
         return quern__fail(err, QUERN_FORMAT, where, ".npy header without descr, fortran_order or shape");
-    for (int i = 0; i < n_types; i++)
-        if ((*descr == '\'' || *descr == '"') && !strncmp(descr + 1, types[i].descr, 3) && descr[4] == *descr)
-            a.dtype = types[i].dtype;
-    if (!a.dtype)
-        return quern__fail(err, QUERN_DTYPE, where, ".npy type %.12s is not read here (little-endian numbers and bool are)", descr);
+    if ((code = parse_type(descr, &a, where, err)) < 0)
+        return code;
     a.fortran = !strncmp(order, "True", 4);
     if ((code = parse_shape(shape, &a.shape, where, err)) < 0)
         return code;

@@ -6,6 +6,7 @@
 
 typedef struct quern__npy {
     int dtype;           /* a quern_dtype */
+    bool swapped;        /* the first byte of a number is its largest */
     bool fortran;        /* columns first; only shapes of rank 2 and more differ */
     quern_shape shape;   /* closed; a scalar has rank 0 */
     size_t header_bytes; /* from the magic to the first number */
@@ -17,7 +18,7 @@ enum { QUERN__NPY_PROLOGUE = 10, QUERN__NPY_HEADER_LIMIT = 4096 };
 /* How long the header is, from its first 10 bytes (version 2 and 3: 12 are needed, then `n` must be 12); QUERN_FORMAT when
  * they are not a header's, or it is longer than QUERN__NPY_HEADER_LIMIT. */
 int quern__npy_header_bytes(const uint8_t *bytes, size_t n, size_t *out, const char *where, quern_error *err);
-/* Parses a whole header of header_bytes. Little-endian types only; others are QUERN_DTYPE, named. */
+/* Parses a whole header of header_bytes. Numbers of any size and order of bytes, and bool; other types are QUERN_DTYPE, named. */
 int quern__npy_parse(const uint8_t *bytes, size_t n, quern__npy *out, const char *where, quern_error *err);
 /* Writes a version 1.0 header padded to 64 bytes; returns its length, at most 256. */
 size_t quern__npy_write(const quern_shape *shape, int dtype, uint8_t out[256]);

@@ -19,6 +19,8 @@ static const struct {
     [QUERN_BOOL] = { "bool", 1 },
     [QUERN_UINT32] = { "uint32", 4 },
     [QUERN_STRING] = { "string", sizeof(quern_string) },
+    [QUERN_FLOAT16] = { "float16", 2 },
+    [QUERN_UINT64] = { "uint64", 8 },
 };
 enum { n_types = sizeof types / sizeof *types };
 

@@ -14,7 +14,7 @@ static int add_member(test_case *c, const char *name, const uint8_t *bytes, size
     int status = quern__npy_header_bytes(bytes, n, &header, name, err);
     if (status >= 0)
         status = header <= n ? quern__npy_parse(bytes, header, &npy, name, err) : quern__fail(err, QUERN_FORMAT, name, "cut off");
-    if (status >= 0 && (npy.fortran || n - header < npy.data_bytes || c->n_members == MOST_MEMBERS))
+    if (status >= 0 && (npy.fortran || npy.swapped || n - header < npy.data_bytes || c->n_members == MOST_MEMBERS))
         status = quern__fail(err, QUERN_FORMAT, name, "no C-order array of its size");
     if (status < 0)
         return status;
