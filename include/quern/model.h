@@ -70,6 +70,10 @@ QUERN_API int quern_model_outputs(const quern_model *m);
 /* Shape of input or output i, records open. */
 QUERN_API quern_shape quern_model_input_shape(const quern_model *m, int i);
 QUERN_API quern_shape quern_model_output_shape(const quern_model *m, int i);
+/* The type in which input i is taken: QUERN_STRING, QUERN_INT32 or QUERN_INT64 as its dtype says, QUERN_FLOAT32 for every other
+ * dtype. Whole numbers go as they are into the layers that take them (Embedding, the lookups, Hashing, HashedCrossing,
+ * CategoryEncoding, Flatten, Reshape, Identity); other layers are given the nearest float32. */
+QUERN_API int quern_model_input_dtype(const quern_model *m, int i);
 /* Shape and type in which the loss wants target i. */
 QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape);
 /* Weights in Keras's order (layer by layer, trained ones first): how many, and each as a view of the model's own memory, up

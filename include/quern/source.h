@@ -20,7 +20,7 @@ typedef struct quern_batch_spec {
     int32_t n_inputs, n_targets; /* targets are 0 for predict */
     int64_t batch_size;          /* records a buffer has room for */
     quern_shape shapes[2 * QUERN_MAX_ARRAYS];
-    int32_t dtypes[2 * QUERN_MAX_ARRAYS];    /* float32, int32, or QUERN_STRING for inputs of text */
+    int32_t dtypes[2 * QUERN_MAX_ARRAYS];    /* float32 or int32; of inputs as their dtype says, int64 and QUERN_STRING too */
     const char *names[2 * QUERN_MAX_ARRAYS]; /* of the model's inputs and outputs */
     /* By target: the largest weights it takes, (records, steps) where it has steps, else (records). */
     quern_shape weights[QUERN_MAX_ARRAYS];
@@ -143,7 +143,8 @@ typedef struct quern_prepare_opts {
 /* Reads all records of `data` (files of numbers; it must not be in a run) and writes them in a uniformly random order to a file of
  * prepared records (docs/qrec.md) that quern_file_generator opens: two passes, in bounded memory, with as much disk again while it
  * runs. The file takes the place of `path` when it is whole; whatever happens before, nothing is left. Small whole numbers
- * (uint8, int8, uint16, int16) are kept as they are, other whole ones as int32, all else as float32; names of classes and the axes
+ * (uint8, int8, uint16, int16) are kept as they are, larger whole ones as int32, inputs of uint32 to uint64 and
+ * int64 as int64, all else, columns of a table among it, as float32; names of classes and the axes
  * of arrays are kept.
  * Returns the number of records or a negative status. One thread. */
 QUERN_API int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path, quern_error *err);
@@ -177,9 +178,9 @@ typedef struct quern_text_opts {
 } quern_text_opts;
 /* Windows of a text for language models. `paths` are files or patterns with spaces between, or "-" for standard input; several
  * files are one text, one behind the other in that order (patterns: in byte order). A second input with "position" in its name gets
- * 0, 1, … Input is the ids of a window (int32 or float32,
- * as the model wants them), or one-hot rows where the model's input is (records, window, classes); targets are the ids one further
- * (QUERN_TARGETS_NEXT), or the one behind the window (QUERN_TARGETS_LAST), or one-hot where the model's are so.
+ * 0, 1, … Input is the ids of a window (int32, int64 or
+ * float32, as the model wants them), or one-hot rows where the model's input is (records, window, classes); targets are the ids one
+ * further (QUERN_TARGETS_NEXT), or the one behind the window (QUERN_TARGETS_LAST), or one-hot where the model's are so.
  *
  * The text is cut into blocks (4 KiB with the default memory) at white space, or between characters where there is none; each is
  * turned into tokens as a text of its own, and in each a window begins at every stride-th token, and runs on into the next block.
@@ -232,12 +233,13 @@ QUERN_API quern_generator *quern_series_array_generator(const quern_tensor *x, c
 QUERN_API quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err);
 
 /* What becomes of a record that cannot be used: a row of a CSV with too few fields, with a word or a missing value where a number
- * belongs, a number that does not fit; a label of an array that is no whole number; a record behind the end of a file that has
- * become shorter; a batch of the generator protocol with a shape that the model does not take; bytes of a text that are no UTF-8.
- * QUERN_BAD_FAIL: it ends the run. QUERN_BAD_SKIP: it is left out; of files that are read by number its batch then has one record
- * fewer, elsewhere the next record takes its place; of a text a character is left out, of the protocol a batch, which counts as
- * one. QUERN_BAD_SUBSTITUTE: the last good record before it in the file comes once more in its place (at the start, the first good
- * one behind it), so that there are as many as before. What comes does not depend on the number of workers. */
+ * belongs, a number that does not fit; a label or a whole input of an array that is no whole number, or too large for its type; a
+ * record behind the end of a file that has become shorter; a batch of the generator protocol with a shape that the model does not
+ * take; bytes of a text that are no UTF-8. QUERN_BAD_FAIL: it ends the run. QUERN_BAD_SKIP: it is left out; of files that are read
+ * by number its batch then has one record fewer, elsewhere the next record takes its place; of a text a character is left out, of
+ * the protocol a batch, which counts as one. QUERN_BAD_SUBSTITUTE: the last good record before it in the file comes once more in
+ * its place (at the start, the first good one behind it), so that there are as many as before. What comes does not depend on the
+ * number of workers. */
 enum { QUERN_BAD_FAIL = 0, QUERN_BAD_SKIP = 1, QUERN_BAD_SUBSTITUTE = 2 };
 /* Sets it for the runs that follow; more than `most` such records in an epoch are an error still (0: 100). A log line tells the
  * place of each of the first ten. What is broken behind all help stays an error: compressed data, a file that ends inside quotes,

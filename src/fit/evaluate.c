@@ -157,7 +157,7 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
     quern_batch *b;
     while (status == QUERN_OK && (status = quern__queue_take(q, &b, err)) == QUERN_OK) {
         quern_tensor in;
-        status = quern__model_value(m, m->b->nodes[node].in[0], b->arrays, b->size, b->spec->batch_size, &in, err);
+        status = quern__model_value(m, m->b->nodes[node].in[0], l->kind->whole, b->arrays, b->size, b->spec->batch_size, &in, err);
         status = status < 0 ? status : l->kind->adapt(l, &in, seen, err);
         int64_t channels = l->n_weights ? quern_shape_count(&l->weights[0]->shape) : 1;
         if (status >= 0)

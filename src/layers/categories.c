@@ -89,6 +89,8 @@ typedef struct hashing {
     uint64_t key[2];
     const char *mask; /* of text; NULL: a number. Borrowed from the config */
     double number;
+    bool whole; /* it is the number `integer` */
+    int64_t integer;
 } hashing;
 
 /* The bytes of element i: text as it is, numbers cut to integers in decimal digits. NULL: a number whose integer is lost. */
@@ -100,9 +102,13 @@ static const char *bytes_of(const quern_tensor *t, int64_t i, char digits[24], s
         return s->data ? s->data : "";
     }
     double x = quern__get(t, i);
-    if (!(fabs(x) <= most_bins))
-        return NULL;
-    *n = (size_t)snprintf(digits, 24, "%lld", (long long)x);
+    int64_t whole = 0;
+    if (!quern__whole_at(t, i, &whole)) {
+        if (!(fabs(x) <= most_bins))
+            return NULL;
+        whole = (int64_t)x;
+    }
+    *n = (size_t)snprintf(digits, 24, "%lld", (long long)whole);
     return digits;
 }
 
@@ -110,7 +116,10 @@ static bool is_mask(const hashing *h, const quern_tensor *t, int64_t i, const ch
 {
     if (!h->masked || (t->dtype == QUERN_STRING) != (h->mask != NULL))
         return false;
-    return h->mask ? strlen(h->mask) == n && !memcmp(h->mask, bytes, n) : quern__get(t, i) == h->number;
+    if (h->mask)
+        return strlen(h->mask) == n && !memcmp(h->mask, bytes, n);
+    int64_t whole;
+    return h->whole && quern__whole_at(t, i, &whole) ? whole == h->integer : quern__get(t, i) == h->number;
 }
 
 static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
@@ -120,7 +129,7 @@ static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_
     size_t length;
     const char *bytes = bytes_of(in, at, digits, &length);
     (void)n;
-    *why = "a number is not finite, or its size is above 2^24";
+    *why = "a number is not finite, or above 2^24, as far as float32 has them all: dtype=int64 of the input has more";
     if (!bytes)
         return QUERN_NOTFOUND;
     bool apart = h->masked && h->bins > 1; /* bin 0 is the mask's own */
@@ -176,6 +185,8 @@ static int hashing_build(quern__layer *l, const quern_shape *in, int n, quern_er
     h->masked = !json_is_null(mask);
     h->mask = json_string_value(mask);
     h->number = json_number_value(mask);
+    h->whole = json_is_integer(mask);
+    h->integer = json_integer_value(mask);
     if (h->masked && !h->mask && !json_is_number(mask))
         return quern__fail(err, QUERN_INVALID, l->name, "mask_value is a number or a text");
     return take_salt(l, h, err);
@@ -201,14 +212,13 @@ static int look_crossed(const void *self, const quern_tensor *in, int64_t at, in
     char digits[24];
     size_t length;
     (void)n;
-    *why = "a number is not whole, or its size is above 2^24";
+    *why = "a number is not whole, or above 2^24, as far as float32 has them all: dtype=int64 of the input has more";
     for (int k = 0; k < h->arrays; k++) {
         const char *bytes = bytes_of(&in[k], at, digits, &length);
-        double x = in[k].dtype == QUERN_STRING ? 0 : quern__get(&in[k], at);
-        if (!bytes || x != floor(x))
+        int64_t x = 0;
+        if (!bytes || (in[k].dtype != QUERN_STRING && !quern__whole_at(&in[k], at, &x)))
             return QUERN_NOTFOUND;
-        hash =
-            quern__fingerprint_cat(hash, in[k].dtype == QUERN_STRING ? quern__fingerprint64(bytes, length) : (uint64_t)(int64_t)x);
+        hash = quern__fingerprint_cat(hash, in[k].dtype == QUERN_STRING ? quern__fingerprint64(bytes, length) : (uint64_t)x);
     }
     *out = (float)(hash % (uint64_t)h->bins);
     return QUERN_OK;
@@ -258,6 +268,7 @@ const quern__class quern__layer_category_encoding = { .group = QUERN__LAYER,
                                                       .fields = encoding_fields,
                                                       .build = encoding_build,
                                                       .call = encoding_call,
+                                                      .whole = true,
                                                       .takes = encoding_takes };
 const quern__class quern__layer_hashing = { .group = QUERN__LAYER,
                                             .name = "Hashing",
@@ -267,6 +278,7 @@ const quern__class quern__layer_hashing = { .group = QUERN__LAYER,
                                             .build = hashing_build,
                                             .call = hashing_call,
                                             .strings = true,
+                                            .whole = true,
                                             .drop = hashing_drop };
 const quern__class quern__layer_hashed_crossing = { .group = QUERN__LAYER,
                                                     .name = "HashedCrossing",
@@ -276,4 +288,5 @@ const quern__class quern__layer_hashed_crossing = { .group = QUERN__LAYER,
                                                     .build = crossing_build,
                                                     .call = crossing_call,
                                                     .strings = true,
+                                                    .whole = true,
                                                     .drop = hashing_drop };

@@ -201,15 +201,17 @@ static int rescaling_build(quern__layer *l, const quern_shape *in, int n, quern_
 
 static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }, { "offset", QUERN__F_ANY, "0.0" }, { 0 } };
 
-#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS)       \
-    static const quern__class ID = { .group = QUERN__LAYER,        \
-                                     .name = NAME,                 \
-                                     .aliases = ALIASES,           \
-                                     .module = "keras.layers",     \
-                                     .fields = FIELDS,             \
-                                     .build = BUILD,               \
-                                     .call = CALL,                 \
-                                     .masks = QUERN__MASK_##MASKS, \
+#define LAYER(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS) TYPED(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS, false)
+#define TYPED(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS, WHOLE) \
+    static const quern__class ID = { .group = QUERN__LAYER,         \
+                                     .name = NAME,                  \
+                                     .aliases = ALIASES,            \
+                                     .module = "keras.layers",      \
+                                     .fields = FIELDS,              \
+                                     .build = BUILD,                \
+                                     .call = CALL,                  \
+                                     .whole = WHOLE,                \
+                                     .masks = QUERN__MASK_##MASKS,  \
                                      .by_step = QUERN__MASK_##MASKS != QUERN__MASK_ENDS }
 
 static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
@@ -220,8 +222,8 @@ static const quern__field input_fields[] = { { "shape", QUERN__F_ANY, "null" },
                                              { 0 } };
 LAYER(input_class, "InputLayer", "", input_fields, NULL, same, PASSES);
 LAYER(dense_class, "Dense", "", dense_fields, dense_build, dense_call, PASSES);
-LAYER(flatten_class, "Flatten", "", flatten_fields, NULL, flatten_call, ENDS);
-LAYER(reshape_class, "Reshape", "", reshape_fields, NULL, reshape_call, ENDS);
+TYPED(flatten_class, "Flatten", "", flatten_fields, NULL, flatten_call, ENDS, true);
+TYPED(reshape_class, "Reshape", "", reshape_fields, NULL, reshape_call, ENDS, true);
 LAYER(dropout_class, "Dropout", "", dropout_fields, dropout_build, dropout_call, PASSES);
 LAYER(activation_class, "Activation", "", activation_fields, NULL, activation_call, PASSES);
 LAYER(rescaling_class, "Rescaling", "", rescaling_fields, rescaling_build, rescaling_call, PASSES);

@@ -1,4 +1,4 @@
-/* Embedding: a row of a table for each number (keras.src.layers.core.embedding). Numbers may come as float32 or int32. */
+/* Embedding: a row of a table for each number (keras.src.layers.core.embedding). Numbers may come as float32, int32 or int64. */
 #include "layers.h"
 
 static int embedding_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
@@ -36,4 +36,5 @@ const quern__class quern__layer_embedding = { .group = QUERN__LAYER,
                                               .build = embedding_build,
                                               .call = embedding_call,
                                               .masks = QUERN__MASK_OWN,
+                                              .whole = true,
                                               .by_step = true };

@@ -357,13 +357,24 @@ static void pass_masks(quern__layer *l, quern__graph *g, int n_in)
         l->context->mask_out[0] = quern__layer_merged_mask(l, g, n_in);
 }
 
-/* Whether its inputs are of a type that it takes; told as a failure of the graph. */
-static bool takes_all(const quern__layer *l, quern__graph *g, const quern__id *in, int n_in)
+/* Its inputs in the types that it takes; false when there is none, told as a failure of the graph. */
+static bool take_all(const quern__layer *l, quern__graph *g, const quern__id *in, int n_in, quern__id *taken)
 {
-    for (int i = 0; i < n_in; i++)
-        if (in[i] && !l->kind->strings && quern__graph_value(g, in[i])->dtype == QUERN_STRING)
+    for (int i = 0; i < n_in; i++) {
+        int dtype = in[i] ? quern__graph_value(g, in[i])->dtype : 0;
+        bool whole = dtype == QUERN_INT32 || dtype == QUERN_INT64;
+        if (dtype == QUERN_STRING && !l->kind->strings)
             return quern__graph_fail(g, QUERN_INVALID, "its input is text, %s takes numbers", l->kind->name);
+        taken[i] = whole && !l->kind->whole && !l->kind->model ? quern__cast(g, in[i], QUERN_FLOAT32) : in[i];
+    }
     return true;
+}
+
+/* What the class makes of its inputs. */
+static quern__id call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
+{
+    quern__id taken[QUERN__MAX_ARGUMENTS];
+    return n_in <= QUERN__MAX_ARGUMENTS && take_all(l, g, in, n_in, taken) ? l->kind->call(l, g, taken, n_in, training) : 0;
 }
 
 quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__graph *g, const quern__id *in, int n_in,
@@ -375,7 +386,7 @@ quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__
     context->stepping = l->context->stepping;
     context->n_out = 1;
     memset(context->mask_out, 0, sizeof context->mask_out);
-    quern__id y = !takes_all(inner, g, in, n_in) ? 0 : inner->kind->call(inner, g, in, n_in, context->training);
+    quern__id y = call(inner, g, in, n_in, context->training);
     context->out[0] = y;
     pass_masks(inner, g, n_in);
     if (y)
@@ -392,7 +403,7 @@ quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     l->context = context;
     context->n_out = 1;
     memset(context->mask_out, 0, sizeof context->mask_out);
-    quern__id y = !takes_all(l, g, in, n_in) ? 0 : l->kind->call(l, g, in, n_in, context->training);
+    quern__id y = call(l, g, in, n_in, context->training);
     context->out[0] = y;
     pass_masks(l, g, n_in);
     for (int i = 0; y && i < l->n_weights && !context->again; i++)

@@ -83,6 +83,7 @@ typedef struct quern__class {
     int masks;                 /* layers: QUERN__MASK_… */
     bool model;                /* layers: a model as a layer of another */
     bool strings;              /* layers: inputs of text are what it takes */
+    bool whole;                /* layers: int32 and int64 are taken as they are; all others are given float32 */
     void (*drop)(struct quern__layer *layer); /* layers: frees layer->object */
     bool by_step; /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
                      what later steps need (context->stepping) */

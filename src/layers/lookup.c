@@ -4,7 +4,6 @@
 
 #include "text/vectorize.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,10 +62,10 @@ static bool token_at(const quern_tensor *in, int64_t i, char key[8], const char 
         *n = s->size > 0 ? (size_t)s->size : 0;
         return true;
     }
-    double x = quern__get(in, i);
-    if (!(x == floor(x) && fabs(x) <= most_depth)) /* as far as float32 holds every integer */
+    int64_t x;
+    if (!quern__whole_at(in, i, &x))
         return false;
-    *bytes = quern__vocabulary_key((int64_t)x, key);
+    *bytes = quern__vocabulary_key(x, key);
     *n = 8;
     return true;
 }
@@ -84,7 +83,7 @@ static int look_token(const void *self, const quern_tensor *in, int64_t at, int6
         const char *bytes;
         size_t length;
         quern_error err = { 0 };
-        *why = "a number is not whole, or its size is above 2^24";
+        *why = "a number is not whole, or above 2^24, as far as float32 has them all: dtype=int64 of the input has more";
         if (!token_at(in, i, key, &bytes, &length))
             return QUERN_NOTFOUND;
         int64_t index = quern__vocabulary_find(k->v, bytes, length, &err);
@@ -210,8 +209,10 @@ static int lookup_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen
         size_t n;
         char key[8];
         if (!token_at(batch, i, key, &bytes, &n))
-            status = quern__fail(err, QUERN_INVALID, l->name,
-                                 "record %lld of a batch has a number that is not whole, or above 2^24", (long long)(i / per));
+            status = quern__fail(
+                err, QUERN_INVALID, l->name,
+                "record %lld of a batch has a number that is not whole, or above 2^24 (dtype=int64 of the input has more)",
+                (long long)(i / per));
         else
             status = k->z ? quern__vectorize_adapt(k->z, bytes, n, err) : quern__vocabulary_count(k->v, bytes, n, err);
         if (!k->z && i % per == per - 1) /* a record is a text */
@@ -368,6 +369,7 @@ static const quern__field integer_fields[] = { { "max_tokens", QUERN__F_ANY, "nu
                               .call = lookup_call,       \
                               .masks = QUERN__MASK_ENDS, \
                               .strings = true,           \
+                              .whole = true,             \
                               .drop = lookup_drop,       \
                               .adapt = lookup_adapt,     \
                               .adapted = lookup_adapted, \

@@ -414,7 +414,14 @@ LAYER(re_lu, "ReLU", "", relu_fields, NULL, relu, PASSES);
 LAYER(leaky_re_lu, "LeakyReLU", "", leaky_fields, NULL, leaky_relu, PASSES);
 LAYER(elu, "ELU", "", elu_fields, NULL, elu, PASSES);
 LAYER(p_re_lu, "PReLU", "", prelu_fields, prelu_build, prelu, PASSES);
-LAYER(identity, "Identity", "", NULL, NULL, identity, PASSES);
+const quern__class quern__layer_identity = { .group = QUERN__LAYER,
+                                             .name = "Identity",
+                                             .aliases = "",
+                                             .module = "keras.layers",
+                                             .call = identity,
+                                             .masks = QUERN__MASK_PASSES,
+                                             .whole = true,
+                                             .by_step = true };
 LAYER(permute, "Permute", "", permute_fields, NULL, permute, ENDS);
 LAYER(repeat_vector, "RepeatVector", "", repeat_fields, NULL, repeat_vector, ENDS);
 LAYER(cropping1d, "Cropping1D", "", crop1_fields, NULL, crop, ENDS);

@@ -5,7 +5,7 @@
 #include "layers.h"
 
 #include <ctype.h>
-#include <math.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,9 +33,12 @@ static json_t *value(reader *r);
 static json_t *atom(const char *word)
 {
     double number;
-    if (quern__parse_number(word, &number))
-        return number == floor(number) && fabs(number) < 9e15 && !strpbrk(word, ".eE/") ? json_integer((json_int_t)number)
-                                                                                        : json_real(number);
+    if (quern__parse_number(word, &number)) {
+        char *behind;
+        errno = 0;
+        long long whole = strtoll(word, &behind, 10);
+        return *behind || errno ? json_real(number) : json_integer(whole);
+    }
     if (isdigit((unsigned char)*word) && strchr(word, 'x')) {
         json_t *tuple = json_array();
         char *end;

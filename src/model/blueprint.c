@@ -87,7 +87,8 @@ int quern__made_dtype(const quern_blueprint *b, int value)
 {
     const quern__applied *a = quern__maker(b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
-    return dtype && !strcmp(dtype, "string") ? QUERN_STRING : QUERN_FLOAT32;
+    int type = dtype ? quern_dtype_from_name(dtype) : 0;
+    return type == QUERN_STRING || type == QUERN_INT32 || type == QUERN_INT64 ? type : QUERN_FLOAT32;
 }
 
 /* Shapes and number of a node's outputs, found by building its nodes. */

@@ -89,6 +89,7 @@ int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_er
 int quern_model_inputs(const quern_model *m) { return m->n_in; }
 int quern_model_outputs(const quern_model *m) { return m->n_out; }
 quern_shape quern_model_input_shape(const quern_model *m, int i) { return *quern__made_shape(m->b, m->in[i]); }
+int quern_model_input_dtype(const quern_model *m, int i) { return quern__made_dtype(m->b, m->in[i]); }
 quern_shape quern_model_output_shape(const quern_model *m, int i) { return *quern__made_shape(m->b, m->out[i]); }
 int quern_model_target(const quern_model *m, int i, quern_shape *shape)
 {

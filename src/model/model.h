@@ -102,6 +102,7 @@ struct quern_model {
     quern__mean means[QUERN__MAX_MEANS];
     quern__program programs[QUERN__MODES], inner; /* inner: of one value, for quern__model_value */
     int inner_value;
+    bool inner_whole; /* it is given as it is */
     void *slab;
     size_t slab_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
     int thrift;                    /* how much memory goes before time in plans: a QUERN__THRIFT_… */
@@ -193,9 +194,10 @@ int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *
 /* Makes the program of a mode for batches of up to `capacity` records, if it is not there. `weighing` NULL: no weights. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
 void quern__model_reset(quern_model *m);
-/* A value of the blueprint for one batch, as predicting computes it; `out` is a view until the next run. The program
- * made for it is kept while the value is the same; quern__model_forget drops it (states that it read have changed). */
-int quern__model_value(quern_model *m, int value, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
+/* A value of the blueprint for one batch, as predicting computes it, whole numbers as they are or as float32; `out` is a view until
+ * the next run. The program made for it is kept while the value is the same; quern__model_forget drops it (states that it read have
+ * changed). */
+int quern__model_value(quern_model *m, int value, bool whole, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
                        quern_error *err);
 void quern__model_forget(quern_model *m);
 /* Bytes of a model: what it holds, of weights (in both forms, if there are two) and of the optimizer; a copy of its weights; and

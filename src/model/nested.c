@@ -85,7 +85,7 @@ static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *
         if (l->context->arguments && l->context->arguments[i] != 0)
             continue; /* a mask */
         given = quern__layer_argument(l, in, n_in, "mask", k);
-        ids[m->in[k]] = in[i];
+        ids[m->in[k]] = quern__cast(g, in[i], quern__made_dtype(m->b, m->in[k]));
         masks[m->in[k]] = given ? quern__cast(g, given, QUERN_FLOAT32) : quern__layer_mask(l, i);
         timed[m->in[k++]] = l->context->stepping != NULL;
     }

@@ -180,6 +180,13 @@ static int recompute(const quern_model *m, quern__program *p, quern__id *outputs
     return g || why.code == QUERN_NOTFOUND ? QUERN_OK : quern__fail(err, why.code, why.where, "%s", why.text);
 }
 
+/* Outputs, and what flows into most layers: whole numbers as float32. */
+static quern__id as_floats(quern__graph *g, quern__id x)
+{
+    int dtype = x ? quern__graph_value(g, x)->dtype : 0;
+    return dtype == QUERN_INT32 || dtype == QUERN_INT64 ? quern__cast(g, x, QUERN_FLOAT32) : x;
+}
+
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
 {
     quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc(2 * (size_t)m->b->n_values + 1, sizeof *ids),
@@ -194,7 +201,8 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     if (status >= 0)
         quern__parts_layers(m, p, quern__graph_nodes(p->graph));
     for (int i = 0; i < m->n_out && status >= 0; i++) {
-        p->outputs[i] = p == &m->inner ? ids[m->inner_value] : ids[m->out[i]];
+        quern__id inner = p == &m->inner ? ids[m->inner_value] : 0;
+        p->outputs[i] = inner && m->inner_whole ? inner : as_floats(p->graph, inner ? inner : ids[m->out[i]]);
         p->masks[i] = masks[m->out[i]];
     }
     quern__free(ids);
@@ -274,13 +282,14 @@ void quern__model_set_thrift(quern_model *m, int thrift)
     m->thrift = thrift;
 }
 
-int quern__model_value(quern_model *m, int value, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
+int quern__model_value(quern_model *m, int value, bool whole, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
                        quern_error *err)
 {
     quern__program *p = &m->inner;
     int status = !m->team ? quern_model_set_threads(m, m->threads, err) : QUERN_OK;
-    if (status >= 0 && (!p->plan || m->inner_value != value || p->capacity < records)) {
+    if (status >= 0 && (!p->plan || m->inner_value != value || m->inner_whole != whole || p->capacity < records)) {
         m->inner_value = value;
+        m->inner_whole = whole;
         status = plan_program(m, QUERN__PREDICT, p, capacity, NULL, err);
         status = status < 0 ? status : quern__model_make_room(m, p->plan, err);
     }

@@ -29,6 +29,20 @@ double quern__get(const quern_tensor *t, int64_t i)
     return NAN;
 }
 
+bool quern__whole_at(const quern_tensor *t, int64_t i, int64_t *out)
+{
+    if (t->dtype == QUERN_INT64) {
+        *out = ((const int64_t *)t->data)[i];
+        return true;
+    }
+    double x = quern__get(t, i);
+    bool all = t->dtype == QUERN_INT32 || t->dtype == QUERN_UINT32;
+    if (!(x == floor(x) && (all || fabs(x) <= 1 << 24)))
+        return false;
+    *out = (int64_t)x;
+    return true;
+}
+
 void quern__set(quern_tensor *t, int64_t i, double value)
 {
     switch (t->dtype) {

@@ -50,6 +50,9 @@ int64_t quern__call_row(const quern__call *call, const quern_tensor *ids, int64_
 
 /* A number of an array of any dtype, by its place in C order. */
 double quern__get(const quern_tensor *t, int64_t i);
+/* The same of a whole number, exactly; false where it is none, or a float too large for all of its whole neighbours to be floats
+ * too (2^24). */
+bool quern__whole_at(const quern_tensor *t, int64_t i, int64_t *out);
 void quern__set(quern_tensor *t, int64_t i, double value);
 /* The part of output 0 that a call computes, as runs of consecutive elements: `outer` runs of `length` elements, `stride` apart,
  * the first at `start`. */

@@ -55,6 +55,11 @@ int64_t quern__per_record(const quern_shape *s)
     return n;
 }
 
+int64_t quern__slots(const quern_batch_spec *spec, int i)
+{
+    return quern__per_record(&spec->shapes[i]) * (spec->dtypes[i] == QUERN_INT64 ? 2 : 1);
+}
+
 int quern__weights_kind(const quern_batch_spec *spec, int target, int64_t per)
 {
     const quern_shape *s = &spec->weights[target];

@@ -136,11 +136,37 @@ static int find_classes(quern__csv *f, int k, quern_error *err)
     return status < 0 ? status : quern__csv_rewind(f, err);
 }
 
+/* The column that gives value `at` of the features (targets: of the targets); NULL: none. */
+static quern__column *column_at(quern__csv *f, bool target, int64_t at)
+{
+    for (int k = 0; k < f->n; k++)
+        if (f->columns[k].place == (target ? QUERN__FIRST_TARGET - at : at))
+            return &f->columns[k];
+    return NULL;
+}
+
+/* The slots of the features: two of an int64. */
+static void lay_out(quern__csv *f)
+{
+    bool wide = false;
+    for (int k = 0; k < f->n; k++) {
+        f->columns[k].slot = f->columns[k].place;
+        wide = wide || f->columns[k].exact == QUERN_INT64;
+    }
+    f->n_slots = f->n_features;
+    for (int64_t at = 0, slot = 0; wide && at < f->n_features; at++, f->n_slots = slot) {
+        quern__column *c = column_at(f, false, at);
+        c->slot = slot;
+        slot += c->exact == QUERN_INT64 ? 2 : 1;
+    }
+}
+
 int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err)
 {
     int assigned = assign_columns(f, o, err);
     if (assigned < 0)
         return assigned;
+    lay_out(f);
     bool once = f->bytes.offset < 0 && !f->bytes.gz; /* names need a pass of their own */
     for (int k = 0, status; k < f->n && !once; k++)
         if (f->columns[k].place <= QUERN__FIRST_TARGET && f->columns[k].place > QUERN__FIRST_TARGET - f->n_targets &&
@@ -151,15 +177,6 @@ int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err
 
 /* ---- what a run takes ---- */
 
-/* The column that gives value `at` of the features (targets: of the targets); NULL: none. */
-static quern__column *column_at(quern__csv *f, bool target, int64_t at)
-{
-    for (int k = 0; k < f->n; k++)
-        if (f->columns[k].place == (target ? QUERN__FIRST_TARGET - at : at))
-            return &f->columns[k];
-    return NULL;
-}
-
 /* Which columns are text: those that inputs of type string take; and which are whole numbers. */
 int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
 {
@@ -169,18 +186,22 @@ int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
     *y_count = f->n_targets;
     f->n_texts = 0;
     for (int k = 0; k < f->n; k++)
-        f->columns[k].text = f->columns[k].whole = 0;
+        f->columns[k].text = f->columns[k].exact = f->columns[k].whole = 0;
     for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
-        bool target = i >= spec->n_inputs, text = spec->dtypes[i] == QUERN_STRING, whole = spec->dtypes[i] == QUERN_INT32;
+        bool target = i >= spec->n_inputs, text = spec->dtypes[i] == QUERN_STRING,
+             whole = spec->dtypes[i] == QUERN_INT32 || spec->dtypes[i] == QUERN_INT64;
         int64_t *place = &places[target], all = target ? f->n_targets : f->n_features;
         for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && *place < all; per--, ++*place) {
             quern__column *c = text || whole ? column_at(f, target, *place) : NULL;
             if (c && text)
                 c->text = ++f->n_texts;
-            else if (c)
+            else if (c && target)
                 c->whole = true;
+            else if (c)
+                c->exact = spec->dtypes[i];
         }
     }
+    lay_out(f);
     if (!f->n_texts)
         return QUERN_OK;
     quern__free(f->texts);

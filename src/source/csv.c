@@ -223,6 +223,35 @@ static int put_text(quern__csv *f, int k, char **p, const char *e, quern_error *
     return status;
 }
 
+/* A whole number as it stands, exactly. */
+static int put_whole(quern__csv *f, int k, char **p, const char *e, float *x, quern_error *err)
+{
+    const quern__column *c = &f->columns[k];
+    int64_t v = 0;
+    const char *end = quern__read_whole(*p, &v), *rest = end;
+    if (!end || (end < e && *end != f->separator)) { /* not plainly one */
+        double real;
+        int status = take_field(f, p, e, err);
+        if (status < 0 || (status = value_of(f, k, &real, err)) < 0)
+            return status;
+        const char *text = f->field + strspn(f->field, blank);
+        rest = quern__read_whole(text, &v);
+        if ((!rest || *rest) && !(real == floor(real)))
+            return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is no whole number", real);
+        if ((!rest || *rest) && !(fabs(real) < 0x1p63))
+            return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is outside int64", real);
+        v = rest && !*rest ? v : (int64_t)real;
+    } else
+        *p += end - *p;
+    if (c->exact == QUERN_INT64)
+        memcpy(x + c->slot, &v, sizeof v);
+    else if (v < INT32_MIN || v > INT32_MAX)
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "%lld is outside int32 (-2147483648 to 2147483647)", (long long)v);
+    else
+        memcpy(x + c->slot, &(int32_t){ (int32_t)v }, sizeof(int32_t));
+    return QUERN_OK;
+}
+
 /* One field into its place; *p moves behind it. */
 static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err)
 {
@@ -230,8 +259,8 @@ static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, do
     const char *end = NULL;
     double v = 0;
     float narrow;
-    if (c->text)
-        return put_text(f, k, p, e, err);
+    if (c->text || c->exact)
+        return c->text ? put_text(f, k, p, e, err) : put_whole(f, k, p, e, x, err);
     if (c->place >= 0) {
         end = quern__read_float(*p, &narrow);
         v = (double)narrow;
@@ -254,7 +283,7 @@ static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, do
     if (c->whole && !(v == floor(v) && fabs(v) <= INT32_MAX))
         return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is no whole number", v);
     if (c->place >= 0)
-        x[c->place] = narrow;
+        x[c->slot] = narrow;
     else if (c->place != QUERN__IGNORED)
         y[QUERN__FIRST_TARGET - c->place] = v;
     return QUERN_OK;

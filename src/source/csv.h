@@ -15,8 +15,10 @@ enum {
 typedef struct quern__column {
     char name[64];
     int place;
-    bool whole; /* the run takes it as int32 */
-    int text;   /* 1 + its number among the columns that the run takes as text; 0: it is none */
+    bool whole;   /* a target that the run takes as int32 */
+    int exact;    /* a feature that the run takes as whole numbers: QUERN_INT32 or QUERN_INT64; 0: it does not */
+    int64_t slot; /* of a feature, in the run's rows */
+    int text;     /* 1 + its number among the columns that the run takes as text; 0: it is none */
     bool fills;
     double fill;
     char **classes; /* of a target of names; NULL: numbers */
@@ -48,6 +50,7 @@ typedef struct quern__csv {
     quern__csv_blocks blocks;
     char separator;
     int n, n_features, n_targets;
+    int64_t n_slots;      /* of the features, in the run's rows */
     bool weighted, fresh; /* fresh: nothing has been read since the start */
     bool passed;          /* the record that failed lies behind */
     quern__column *columns;

@@ -106,3 +106,16 @@ const char *quern__read_float(const char *p, float *out)
     *out = strtof_l(p, NULL, c_locale);
     return end;
 }
+
+const char *quern__read_whole(const char *p, int64_t *out)
+{
+    bool negative = *p == '-';
+    int64_t v = 0;
+    p += *p == '-' || *p == '+';
+    const char *start = p;
+    for (; digit(*p) <= 9; p++)
+        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, negative ? -(int)digit(*p) : (int)digit(*p), &v))
+            return NULL;
+    *out = v;
+    return p > start ? p : NULL;
+}

@@ -8,5 +8,7 @@
  * holds. Returns where it ends; NULL when there is none. An overflow gives infinity. */
 const char *quern__read_float(const char *p, float *out);
 const char *quern__read_double(const char *p, double *out);
+/* A whole number in digits alone, exactly; NULL also where it does not fit. */
+const char *quern__read_whole(const char *p, int64_t *out);
 
 #endif

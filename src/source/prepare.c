@@ -186,14 +186,18 @@ static int put_piles(preparing *p, sink *piles, int n, quern_error *err)
 
 /* ---- reading ---- */
 
-/* The type in which numbers are kept: small whole ones as they are, the others as int32 and float32. */
-static int kept_as(int dtype)
+/* The type in which numbers are kept: small whole ones as they are, larger ones as int32 or, of inputs, int64; the others as
+ * float32. */
+static int kept_as(int dtype, bool input)
 {
     bool small =
         dtype == QUERN_UINT8 || dtype == QUERN_INT8 || dtype == QUERN_UINT16 || dtype == QUERN_INT16 || dtype == QUERN_BOOL;
-    bool whole = dtype == QUERN_INT32 || dtype == QUERN_INT64 || dtype == QUERN_UINT32;
-    return small ? dtype : whole ? QUERN_INT32 : QUERN_FLOAT32;
+    bool large = dtype == QUERN_INT64 || dtype == QUERN_UINT32 || dtype == QUERN_UINT64;
+    return small ? dtype : large && input ? QUERN_INT64 : large || dtype == QUERN_INT32 ? QUERN_INT32 : QUERN_FLOAT32;
 }
+
+/* The same types in a batch: what is small comes as float32. */
+static int read_as(int kept) { return kept == QUERN_INT32 || kept == QUERN_INT64 ? kept : QUERN_FLOAT32; }
 
 static void pack_number(char **to, int dtype, double v)
 {
@@ -221,13 +225,14 @@ static void pack_record(const preparing *p, const quern_batch *b, int64_t r, cha
     const quern__description *d = &p->q.what;
     for (int i = 0; i < d->n_x + d->n_y; i++) {
         int64_t per = quern__per_record(&d->shapes[i]);
-        const float *from = (const float *)b->arrays[i] + r * per; /* int32 has the same size */
-        if (d->dtypes[i] == QUERN_FLOAT32 || d->dtypes[i] == QUERN_INT32) {
-            memcpy(to, from, (size_t)per * sizeof *from);
-            to += (size_t)per * sizeof *from;
+        size_t bytes = (size_t)per * quern_dtype_size(read_as(d->dtypes[i]));
+        const char *from = (const char *)b->arrays[i] + (size_t)r * bytes;
+        if (d->dtypes[i] == read_as(d->dtypes[i])) {
+            memcpy(to, from, bytes);
+            to += bytes;
         } else
             for (int64_t k = 0; k < per; k++)
-                pack_number(&to, d->dtypes[i], from[k]);
+                pack_number(&to, d->dtypes[i], ((const float *)b->arrays[i])[r * per + k]);
     }
     if (d->weighted)
         memcpy(to, b->has_weights ? &b->weights[r] : &(float){ 1 }, sizeof(float));
@@ -268,7 +273,8 @@ static int make_batch(preparing *p, quern_batch *b, quern_error *err)
     *b = (quern_batch){ .spec = &p->spec };
     bool ok = (b->weights = quern__zalloc(per, sizeof *b->weights)) && (b->indices = quern__zalloc(per, sizeof *b->indices));
     for (int i = 0; ok && i < p->spec.n_inputs + p->spec.n_targets; i++)
-        ok = (b->arrays[i] = quern__zalloc(per * (size_t)quern__per_record(&p->spec.shapes[i]), sizeof(float))) != NULL;
+        ok = (b->arrays[i] =
+                  quern__zalloc(per * (size_t)quern__per_record(&p->spec.shapes[i]), quern_dtype_size(p->spec.dtypes[i]))) != NULL;
     for (int i = 0; ok && i < p->spec.n_targets; i++)
         ok = (b->target_weights[i] = quern__zalloc(per, sizeof(float))) != NULL;
     return ok ? QUERN_OK : quern__fail_memory(err, per * p->bytes);
@@ -311,9 +317,9 @@ static int describe(preparing *p, quern_error *err)
     int status = g->ops->describe(g, d, err);
     p->spec = (quern_batch_spec){ .n_inputs = d->n_x, .n_targets = d->n_y };
     for (int i = 0; status >= 0 && i < d->n_x + d->n_y; i++) {
-        d->dtypes[i] = kept_as(d->dtypes[i]);
+        d->dtypes[i] = kept_as(d->dtypes[i], i < d->n_x);
         p->spec.shapes[i] = d->shapes[i];
-        p->spec.dtypes[i] = d->dtypes[i] == QUERN_INT32 ? QUERN_INT32 : QUERN_FLOAT32;
+        p->spec.dtypes[i] = read_as(d->dtypes[i]);
         p->spec.names[i] = d->names[i];
     }
     for (int i = 0; i < d->n_y; i++)

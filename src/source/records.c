@@ -2,8 +2,8 @@
  * that holds them. Where every file can be read by number, so are the records: shuffled exactly, by any number of workers. Else
  * they are read forward, side by side. */
 #include "records.h"
+#include "convert.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -222,7 +222,7 @@ static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_co
             return quern__fail(err, QUERN_UNSUPPORTED, r->parts[r->own[t]].where,
                                "weights by output or step need files that are not compressed");
     memcpy(read, r->order, (size_t)n * sizeof *read);
-    memset(r->whole, 0, sizeof r->whole);
+    memset(r->types, 0, sizeof r->types);
     if (r->weight >= 0)
         read[n++] = r->weight;
     if (n != r->n_read || memcmp(read, r->read, (size_t)n * sizeof *read))
@@ -232,7 +232,7 @@ static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_co
     *x_count = *y_count = 0;
     for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
         *(k < spec->n_inputs ? x_count : y_count) += r->parts[r->order[k]].per;
-        r->whole[k] = spec->dtypes[k] == QUERN_INT32;
+        r->types[k] = spec->dtypes[k];
     }
     return QUERN_OK;
 }
@@ -303,26 +303,24 @@ static int forward_rewind(void *self, quern_error *err)
     return r->in_order ? rewind_parts(r, err) : r->kept < r->n_blocks ? find_places(r, err) : QUERN_OK;
 }
 
-/* Whether n numbers that part k gave last are whole, where they must be. */
-static int check_whole(const quern__records *r, int k, const float *x, const double *y, quern_error *err)
+/* Whether the numbers of a target that part k gave last are whole, where they must be. */
+static int check_whole(const quern__records *r, int k, const double *y, quern_error *err)
 {
     const quern__part_file *p = &r->parts[r->read[k]];
-    char where[256];
-    for (int64_t i = 0; r->whole[k] && i < p->per; i++) {
-        double v = x ? (double)x[i] : y[i];
-        if (!(v == floor(v) && fabs(v) <= INT32_MAX)) {
-            int64_t bytes = p->per * (int64_t)quern_dtype_size(p->dtype);
-            snprintf(where, sizeof where, "%.200s: record %lld", p->where, (long long)((p->at - p->offset) / bytes));
-            return quern__fail(err, QUERN_INVALID, where, "%s %g is no whole number", x ? "input" : "label", v);
-        }
-    }
+    char why[128];
+    int32_t label;
+    for (int64_t i = 0; r->types[k] == QUERN_INT32 && i < p->per; i++)
+        if (!quern__convert(y + i, QUERN_FLOAT64, 1, &label, QUERN_INT32, 0))
+            return quern__part_fail(p, (p->at - p->offset) / (p->per * (int64_t)quern_dtype_size(p->dtype)) - 1, QUERN_INVALID,
+                                    quern__convert_why(y + i, QUERN_FLOAT64, 0, QUERN_INT32, why), err);
     return QUERN_OK;
 }
 
+/* A number that does not fit leaves the record behind: the parts of it are read all the same. */
 static int forward_read(void *self, float *x, double *y, quern_error *err)
 {
     quern__records *r = self;
-    int status = r->left > 0 ? QUERN_OK : next_block(r, err), whole = QUERN_OK;
+    int status = r->left > 0 ? QUERN_OK : next_block(r, err), fits = QUERN_OK;
     r->passed = false;
     if (status != QUERN_OK)
         return status;
@@ -330,14 +328,16 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
     for (int k = 0; k < r->n_read && status >= 0; k++) {
         quern__part_file *p = &r->parts[r->read[k]];
         bool input = r->roles[r->read[k]] == 'x';
-        status = quern__part_read(p, -1, input ? QUERN_FLOAT32 : QUERN_FLOAT64, input ? (void *)x : (void *)y, err);
-        if (status >= 0 && whole >= 0)
-            whole = check_whole(r, k, input ? x : NULL, y, err);
-        x += input ? p->per : 0;
+        quern_error *own = fits < 0 ? NULL : err;
+        status = quern__part_read(p, -1, input ? r->types[k] : QUERN_FLOAT64, input ? (void *)x : (void *)y, own);
+        int misfit = status == QUERN_INVALID ? status : status >= 0 && !input ? check_whole(r, k, y, own) : QUERN_OK;
+        fits = fits < 0 ? fits : misfit;
+        status = status == QUERN_INVALID ? QUERN_OK : status;
+        x += input ? p->per * (r->types[k] == QUERN_INT64 ? 2 : 1) : 0;
         y += input ? 0 : p->per;
     }
     r->passed = status >= 0;
-    return status < 0 ? status : whole;
+    return status < 0 ? status : fits;
 }
 
 static bool forward_passed(void *self) { return ((quern__records *)self)->passed; }

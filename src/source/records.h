@@ -24,9 +24,9 @@ typedef struct quern__records {
     bool in_order;
     quern__random_key key;
     int read[QUERN__RECORDS_PARTS],
-        n_read;                       /* parts in the order in which a record of the run is laid out; those of the weights last */
-    bool whole[QUERN__RECORDS_PARTS]; /* of those: the run wants int32 */
-    bool passed;                      /* the record that failed lies behind */
+        n_read;                      /* parts in the order in which a record of the run is laid out; those of the weights last */
+    int types[QUERN__RECORDS_PARTS]; /* of those: what the run wants them in */
+    bool passed;                     /* the record that failed lies behind */
 } quern__records;
 
 /* Returns new. */

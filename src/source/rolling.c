@@ -13,10 +13,10 @@ typedef struct rolling {
     quern_batch_spec spec; /* what is asked of them */
     quern_batch batch;
     int64_t indices[rows_at_once];
-    int64_t at, place;          /* the next row of the batch; of those read by number, the first of the next batch */
-    int64_t seen, next;         /* rows that have come; where the next window begins */
-    int64_t span, x_per, y_per; /* rows held; numbers of a row */
-    float *x;                   /* rings of rows */
+    int64_t at, place;                   /* the next row of the batch; of those read by number, the first of the next batch */
+    int64_t seen, next;                  /* rows that have come; where the next window begins */
+    int64_t span, numbers, x_per, y_per; /* rows held; numbers of a row's inputs, their slots, and numbers of its targets */
+    float *x;                            /* rings of rows */
     double *y;
     bool touched, ended;
     quern__bad *bad; /* where bad rows are noted */
@@ -50,7 +50,7 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
     r->spec = *spec;
     r->spec.batch_size = rows_at_once;
     r->now = r->plan;
-    r->x_per = r->y_per = 0;
+    r->numbers = r->x_per = r->y_per = 0;
     for (int i = 0; i < spec->n_inputs; i++) {
         quern_shape *s = &r->spec.shapes[i];
         int64_t steps = s->rank > 1 ? s->dims[1] : 0;
@@ -60,7 +60,8 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
                                (long long)r->now.length, i, (long long)steps);
         memmove(s->dims + 1, s->dims + 2, (size_t)(s->rank - 2) * sizeof *s->dims);
         s->rank--;
-        r->x_per += quern__per_record(s);
+        r->numbers += quern__per_record(s);
+        r->x_per += quern__slots(&r->spec, i);
     }
     for (int i = spec->n_inputs; i < spec->n_inputs + spec->n_targets; i++)
         r->y_per += quern__per_record(&spec->shapes[i]);
@@ -101,7 +102,7 @@ static int rolling_match(void *self, const quern_batch_spec *spec, int64_t *x_co
     status = status < 0 ? status : make_buffers(r, err);
     status = status < 0 ? status : r->rows->ops->open(r->rows, &r->spec, false, 0, err);
     r->touched = false;
-    *x_count = r->now.length * r->x_per;
+    *x_count = r->now.length * r->numbers;
     *y_count = r->y_per;
     return status;
 }
@@ -154,9 +155,11 @@ static int take_row(rolling *r, quern_error *err)
         bool input = i < r->spec.n_inputs;
         size_t size = quern_dtype_size(r->spec.dtypes[i]);
         const char *from = (const char *)r->batch.arrays[i] + (size_t)(r->at * per) * size;
-        quern__convert(from, r->spec.dtypes[i], per, input ? (void *)r->x : (void *)r->y, input ? QUERN_FLOAT32 : QUERN_FLOAT64,
-                       input ? x : y);
-        x += input ? per : 0;
+        if (input)
+            memcpy(r->x + x, from, (size_t)per * size);
+        else
+            quern__convert(from, r->spec.dtypes[i], per, r->y, QUERN_FLOAT64, y);
+        x += input ? quern__slots(&r->spec, i) : 0;
         y += input ? 0 : per;
     }
     r->at++;
@@ -176,7 +179,7 @@ static int rolling_read(void *self, float *x, double *y, quern_error *err)
             return status;
     }
     for (int i = 0; i < r->spec.n_inputs; i++) {
-        int64_t per = quern__per_record(&r->spec.shapes[i]);
+        int64_t per = quern__slots(&r->spec, i);
         for (int64_t k = 0; k < p->length; k++, x += per) {
             int64_t row = r->next + (p->reverse ? p->length - 1 - k : k) * p->rate;
             memcpy(x, r->x + row % r->span * r->x_per + first, (size_t)per * sizeof *x);

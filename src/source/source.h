@@ -121,6 +121,9 @@ size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *s
 /* Whether a run of this kind can begin at the restored position of records that are known by number. */
 int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err);
 
+/* Slots of 4 bytes that input i of a record takes in the row of a stream: one for a float32, an int32 or a string, two for an
+ * int64. */
+int64_t quern__slots(const quern_batch_spec *spec, int i);
 /* Numbers (or strings) of one record. */
 int64_t quern__per_record(const quern_shape *s);
 /* Bytes of room for the strings of a batch (0 without any); -1: too many to count. */
@@ -135,12 +138,12 @@ quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
 /* A stream of records that stream.c makes into batches: plain reading in order, from the start after rewind. */
 typedef struct quern__stream {
-    /* Told what the run wants before rewind: lays a record out as its inputs one behind the other and its targets likewise, and
-     * says how many numbers they are. NULL: x_count and y_count never change, and are dealt out to inputs and targets in their
-     * order. */
+    /* Told what the run wants before rewind: lays a record out as its inputs one behind the other, in the types that the run wants
+     * (quern__slots), and its targets likewise, and says how many numbers they are. NULL: x_count and y_count never change, and
+     * are dealt out to inputs and targets in their order. */
     int (*match)(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err);
     int (*rewind)(void *self, quern_error *err);
-    /* Fills one record: inputs and targets as doubles laid side by side. QUERN_OK, QUERN_END or an error. */
+    /* Fills one record: inputs in their slots, and targets as doubles. QUERN_OK, QUERN_END or an error. */
     int (*read)(void *self, float *x, double *y, quern_error *err);
     /* Fills up to `most` records; how many, 0 at the end, or a negative status. NULL: read does it. */
     int64_t (*read_many)(void *self, float *x, double *y, int64_t most, quern_error *err);

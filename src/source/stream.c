@@ -18,7 +18,8 @@ typedef struct streaming {
     int64_t capacity, chunk;   /* records of the window; how many must have left before it is filled again */
     int64_t held, taken, head; /* how many it holds; how many have left in this epoch; where the first lies that is not shuffled */
     int64_t per[2 * QUERN_MAX_ARRAYS]; /* numbers of a record in each array of the batch */
-    float *x;
+    int64_t slots;                     /* of the inputs of a record */
+    float *x;                          /* slots: what they hold is of the inputs' types */
     double *y;
     bool many;              /* read_many is what is called */
     quern__bad *bad;        /* of the batch that is made */
@@ -70,10 +71,13 @@ static int match(streaming *w, const quern_batch_spec *spec, quern_error *err)
     return status;
 }
 
-/* Strings of a record: without any, many records may be read at once. */
-static void count_strings(streaming *w, const quern_batch_spec *spec)
+/* Slots and strings of a record: without strings, many records may be read at once. */
+static void count_slots(streaming *w, const quern_batch_spec *spec)
 {
     w->n_strings = 0;
+    w->slots = 0;
+    for (int i = 0; i < spec->n_inputs; i++)
+        w->slots += quern__slots(spec, i);
     for (int i = 0; i < spec->n_inputs; i++)
         w->n_strings += spec->dtypes[i] == QUERN_STRING ? (int)w->per[i] : 0;
     w->many = w->s.read_many && !w->n_strings;
@@ -108,7 +112,7 @@ static size_t stream_bytes(const quern_generator *g, const quern_batch_spec *spe
         size_t per = (size_t)quern__per_record(&spec->shapes[i]);
         bool text = spec->dtypes[i] == QUERN_STRING;
         strings += text ? per : 0;
-        record += per * (i < spec->n_inputs ? sizeof(float) : sizeof(double));
+        record += i < spec->n_inputs ? (size_t)quern__slots(spec, i) * sizeof(float) : per * sizeof(double);
     }
     size_t window = record > window_bytes ? record : window_bytes,
            most = shuffle || !w->s.read_many ? window_most : window_most / 16;
@@ -123,15 +127,15 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     int status = match(w, spec, err);
     if (status < 0)
         return status;
-    count_strings(w, spec);
-    size_t record = (size_t)w->s.x_count * sizeof(float) + (size_t)doubles(w) * sizeof(double);
+    count_slots(w, spec);
+    size_t record = (size_t)w->slots * sizeof(float) + (size_t)doubles(w) * sizeof(double);
     int64_t most = shuffle ? window_most : w->many ? window_most / 16 : 1;
     w->capacity = (int64_t)(window_bytes / (record ? record : 1));
     w->capacity = w->capacity < 1 ? 1 : w->capacity > most ? most : w->capacity;
     w->chunk = !shuffle ? w->capacity : w->many ? (w->capacity + 3) / 4 : 1;
     quern__free(w->x);
     quern__free(w->y);
-    w->x = quern__zalloc((size_t)w->capacity + 1, (size_t)w->s.x_count * sizeof *w->x);
+    w->x = quern__zalloc((size_t)w->capacity + 1, (size_t)w->slots * sizeof *w->x);
     w->y = quern__zalloc((size_t)w->capacity + 1, (size_t)doubles(w) * sizeof *w->y + 1);
     if (!w->x || !w->y)
         return quern__fail_memory(err, (size_t)w->capacity * record);
@@ -172,7 +176,7 @@ static void tell_dispersion(streaming *w, int64_t batch)
 /* A record of the window, from or to the room behind it where the last good one is kept. */
 static void copy_record(streaming *w, int64_t to, int64_t from)
 {
-    memcpy(w->x + to * w->s.x_count, w->x + from * w->s.x_count, (size_t)w->s.x_count * sizeof *w->x);
+    memcpy(w->x + to * w->slots, w->x + from * w->slots, (size_t)w->slots * sizeof *w->x);
     memcpy(w->y + to * doubles(w), w->y + from * doubles(w), (size_t)doubles(w) * sizeof *w->y);
 }
 
@@ -191,7 +195,7 @@ static int failed(streaming *w, int status, const quern_error *own, quern_error 
 /* Up to `most` records into the window: how many, 0 at the end, or negative. */
 static int64_t read_some(streaming *w, int64_t most, quern_error *err)
 {
-    float *x = w->x + w->held * w->s.x_count;
+    float *x = w->x + w->held * w->slots;
     double *y = w->y + w->held * doubles(w);
     if (w->many)
         return w->s.read_many(w->s.self, x, y, most, err);
@@ -231,25 +235,24 @@ static int fill(streaming *w, quern_error *err)
     return QUERN_OK;
 }
 
-/* One number into an array of the batch, in the type that the model wants. */
+/* One number of a target into the batch, in the type that the model wants. */
 static int put(const streaming *w, const quern_batch_spec *spec, const quern_batch *b, int array, int64_t at, double v,
                quern_error *err)
 {
-    bool input = array < spec->n_inputs;
     if (spec->dtypes[array] != QUERN_INT32)
         ((float *)b->arrays[array])[at] = (float)v;
     else if (v == floor(v) && fabs(v) <= INT32_MAX)
         ((int32_t *)b->arrays[array])[at] = (int32_t)v;
     else
-        return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: %s %g is no whole number",
-                           (long long)w->taken + 1, input ? "input" : "label", v);
+        return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: label %g is no whole number",
+                           (long long)w->taken + 1, v);
     return QUERN_OK;
 }
 
 /* One record out of the window into place `at` of the batch; the last takes its place. */
 static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
 {
-    int64_t nx = w->s.x_count, ny = w->s.y_count, all = doubles(w), k = 0;
+    int64_t nx = w->slots, ny = w->s.y_count, all = doubles(w), k = 0;
     k = w->shuffle ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held) : w->head++;
     const float *x = w->x + k * nx;
     const double *y = w->y + k * all;
@@ -262,14 +265,15 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
                 quern__pool_take(w->pool, *s, w->string);
                 status = quern_batch_put_string(b, a, at * per + i, w->string, s->size, err);
             }
-        else if (a < spec->n_inputs && spec->dtypes[a] == QUERN_FLOAT32)
-            memcpy((float *)b->arrays[a] + at * per, x, (size_t)per * sizeof(float));
+        else if (a < spec->n_inputs)
+            memcpy((char *)b->arrays[a] + (size_t)(at * per) * quern_dtype_size(spec->dtypes[a]), x,
+                   (size_t)per * quern_dtype_size(spec->dtypes[a]));
         else
             for (int64_t i = 0; i < per && status >= 0; i++)
-                status = put(w, spec, b, a, at * per + i, a < spec->n_inputs ? (double)x[i] : y[i], err);
+                status = put(w, spec, b, a, at * per + i, y[i], err);
         if (status < 0)
             return status;
-        x += a < spec->n_inputs ? per : 0;
+        x += a < spec->n_inputs ? quern__slots(spec, a) : 0;
         y += a < spec->n_inputs ? 0 : per;
     }
     if (w->s.weighted)

@@ -57,8 +57,8 @@ static int lay_out(const text *w, const quern_batch_spec *s, int array, int64_t 
     if (one_hot && last < size)
         return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the tokenizer has %lld tokens, the model wants %s",
                            (long long)size, want);
-    if (l->dtype != QUERN_FLOAT32 && l->dtype != QUERN_INT32)
-        return quern__fail(err, QUERN_DTYPE, w->corpus.paths[0], "tokens are int32 or float32, the model wants %s",
+    if (l->dtype != QUERN_FLOAT32 && l->dtype != QUERN_INT32 && l->dtype != QUERN_INT64)
+        return quern__fail(err, QUERN_DTYPE, w->corpus.paths[0], "tokens are whole numbers or float32, the model wants %s",
                            quern_dtype_name(l->dtype));
     return QUERN_OK;
 }
@@ -100,6 +100,9 @@ static void put(const layout *l, const int32_t *tokens, void *array, int64_t r)
     float *f = (float *)array + r * l->tokens * l->width;
     if (l->dtype == QUERN_INT32)
         memcpy((int32_t *)array + r * l->tokens, tokens, (size_t)l->tokens * sizeof *tokens);
+    else if (l->dtype == QUERN_INT64)
+        for (int64_t k = 0; k < l->tokens; k++)
+            ((int64_t *)array)[r * l->tokens + k] = tokens[k];
     else if (l->width == 1)
         for (int64_t k = 0; k < l->tokens; k++)
             f[k] = (float)tokens[k];

@@ -37,7 +37,7 @@ static int64_t doubles(const quern__csv *f) { return f->n_targets + f->weighted;
 
 static void read_half(half *h)
 {
-    int64_t nx = h->csv.n_features, ny = doubles(&h->csv);
+    int64_t nx = h->csv.n_slots, ny = doubles(&h->csv);
     for (h->failed = h->from; h->failed < h->to; h->failed++) {
         const span *s = &h->spans[h->failed];
         h->csv.line = s->line;
@@ -173,7 +173,7 @@ int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_err
     if (most < 2 || (!f->twin && !(f->twin = twin_new())))
         return 1;
     int n = find_spans(f, f->twin->spans, most - 1 < most_together ? (int)(most - 1) : most_together);
-    int good = n ? read_spans(f, n, x + f->n_features, y + doubles(f)) : 0;
+    int good = n ? read_spans(f, n, x + f->n_slots, y + doubles(f)) : 0;
     if (good < n) /* it fails when its turn comes */
         go_back(f, &f->twin->spans[good]);
     return 1 + good;

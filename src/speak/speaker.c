@@ -19,7 +19,8 @@ struct quern_speaker {
     quern__program step, chunk, whole;
     int64_t position, n_past; /* steps done since the states were zero; tokens in past */
     int32_t *past;            /* (texts, window): the last tokens */
-    float *x, *p, *logits;    /* inputs of a run; logits of the whole window's last token */
+    void *x, *p;              /* inputs of a run, in the types that the model wants */
+    float *logits;            /* of the whole window's last token */
     char *scratch;            /* of reorder */
 };
 
@@ -149,8 +150,8 @@ quern_speaker *quern_speaker_new(quern_model *m, int64_t texts, int on_full, que
         s->stepping.context = s->window;
         s->stepping.position = quern__variable_new("position", QUERN_FLOAT32, &scalar, false, err);
         s->past = quern__zalloc(rows, sizeof *s->past);
-        s->x = quern__zalloc(rows, (size_t)s->width * sizeof *s->x);
-        s->p = quern__zalloc(rows, sizeof *s->p);
+        s->x = quern__zalloc(rows, (size_t)s->width * sizeof(int64_t));
+        s->p = quern__zalloc(rows, sizeof(int64_t));
         s->logits = quern__zalloc((size_t)texts, (size_t)s->vocabulary * sizeof *s->logits);
         status = s->stepping.position && s->past && s->x && s->p && s->logits ? QUERN_OK : quern__fail_memory(err, rows);
     }
@@ -235,21 +236,33 @@ static void keep(quern_speaker *s, const int32_t *ids, int64_t stride)
     s->n_past++;
 }
 
+static void put_number(const quern_speaker *s, int input, void *array, int64_t at, int64_t number)
+{
+    int dtype = quern__made_dtype(s->m->b, s->m->in[input]);
+    if (dtype == QUERN_INT64)
+        ((int64_t *)array)[at] = number;
+    else if (dtype == QUERN_INT32)
+        ((int32_t *)array)[at] = (int32_t)number;
+    else
+        ((float *)array)[at] = (float)number;
+}
+
 /* The inputs of a run of `steps`: token k of text t is ids[t * stride + k], and stands at place first + k. */
 static int put(quern_speaker *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first, quern_error *err)
 {
     if (s->width > 1)
-        memset(s->x, 0, (size_t)(s->texts * steps * s->width) * sizeof *s->x);
+        memset(s->x, 0, (size_t)(s->texts * steps * s->width) * sizeof(int64_t));
     for (int64_t t = 0; t < s->texts; t++)
         for (int64_t k = 0; k < steps; k++) {
             int32_t id = k < known ? ids[t * stride + k] : 0;
             if (id < 0 || id >= s->vocabulary)
                 return quern__fail(err, QUERN_NUMBER, "token", "%d is outside 0 … %lld", id, (long long)s->vocabulary - 1);
             if (s->width > 1)
-                s->x[(t * steps + k) * s->width + id] = 1;
+                put_number(s, s->tokens, s->x, (t * steps + k) * s->width + id, 1);
             else
-                s->x[t * steps + k] = (float)id;
-            s->p[t * steps + k] = (float)(first + k);
+                put_number(s, s->tokens, s->x, t * steps + k, id);
+            if (s->positions >= 0)
+                put_number(s, s->positions, s->p, t * steps + k, first + k);
         }
     return QUERN_OK;
 }
