@@ -3,8 +3,8 @@
 #ifndef QUERN__TOKENIZER_H
 #define QUERN__TOKENIZER_H
 
+#include "base/utf8.h"
 #include "text/strings.h"
-#include "text/utf8.h"
 
 #include <jansson.h>
 #include <quern/text.h>

@@ -32,6 +32,16 @@ static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
     return length;
 }
 
+/* Whether all n bytes are UTF-8. */
+static inline int quern__utf8_valid(const char *text, size_t n)
+{
+    uint32_t c;
+    for (int length; n; text += length, n -= (size_t)length)
+        if ((length = quern__utf8_read(text, n, &c)) < 1)
+            return 0;
+    return 1;
+}
+
 /* Writes a character (1 to 4 bytes, and no end); its length. */
 static inline int quern__utf8_write(uint32_t c, char *out)
 {
