@@ -75,7 +75,7 @@ min:
 
 # Every fuzz target for some time, from its corpus; what it finds is left in build/fuzz. Needs clang.
 FUZZ_SECONDS ?= 60
-FUZZ := keras hdf5 config safetensors words npy tokenizer csv csv_blocks arrays qrec
+FUZZ := keras hdf5 config safetensors schema words npy tokenizer csv csv_blocks arrays qrec
 fuzz:
 	tools/packages build fuzz
 	cmake --preset fuzz

@@ -7,7 +7,8 @@
 #include <stdio.h>
 
 typedef struct arguments {
-    const char *values[96]; /* by option, NULL when not given */
+    const char *command;
+    const char *values[128]; /* by option, NULL when not given */
     bool json;
     int n;
     char **words;

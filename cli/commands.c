@@ -38,6 +38,21 @@ size_t cli_peak(void)
     return (size_t)kib << 10;
 }
 
+void cli_json_text(FILE *to, const char *text, size_t n)
+{
+    putc('"', to);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            fprintf(to, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(to, "\\u%04x", c);
+        else
+            putc(c, to);
+    }
+    putc('"', to);
+}
+
 quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code)
 {
     if (a->n < words) {
@@ -160,6 +175,49 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
     return NULL;
 }
 
+/* One byte, or "tab"; 0 where the option is not given, *code where it is no such thing. */
+static char byte_of(const arguments *a, const char *name, int *code)
+{
+    const char *text = cli_option(a, name);
+    char where[40];
+    if (!text)
+        return 0;
+    if (!strcmp(text, "tab") || !strcmp(text, "\\t"))
+        return '\t';
+    snprintf(where, sizeof where, "--%s", name);
+    if (strlen(text) != 1)
+        *code = cli_wrong(where, "is one byte, or tab");
+    return *text;
+}
+
+/* How files are read, as the options say; *code where one of them is wrong. */
+static quern_file_opts file_options(const arguments *a, const quern_model *m, int *code)
+{
+    int64_t timeout = 0;
+    const char *unknown = cli_option(a, "unknown-class");
+    bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator"); /* whose options they are then */
+    if (!cli_count(a, "stall-timeout", &timeout) || !known_format(a))
+        *code = 2;
+    if (unknown && strcmp(unknown, "skip") && strcmp(unknown, "error"))
+        *code = cli_wrong("--unknown-class", "is skip or error");
+    return (quern_file_opts){ .target = cli_option(a, "target"),
+                              .features = cli_option(a, "features"),
+                              .weight = cli_option(a, "weight"),
+                              .missing = cli_option(a, "missing"),
+                              .missing_values = cli_option(a, "missing-values"),
+                              .classes = m && !strcmp(a->command, "predict") ? NULL : cli_option(a, "classes"),
+                              .encoding = cli_option(a, "encoding"),
+                              .separator = byte_of(a, "separator", code),
+                              .decimal = byte_of(a, "decimal", code),
+                              .no_header = cli_option(a, "no-header") != NULL,
+                              .unknown_class = unknown && !strcmp(unknown, "skip") ? QUERN_UNKNOWN_SKIP : QUERN_UNKNOWN_ERROR,
+                              .schema = m ? quern_model_schema(m) : NULL,
+                              .format = cli_option(a, "format"),
+                              .data_format = cli_option(a, "data-format"),
+                              .arrays = programs ? NULL : cli_option(a, "arrays"),
+                              .stall_timeout = programs ? 0 : (double)timeout };
+}
+
 /* The data without a policy for what is bad in it. */
 static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option, char **words, int n,
                                    quern_error *err, int *code)
@@ -189,20 +247,9 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
                           cli_option(a, "targets") ? "applies to text only" : "applies to text only, or to rows with --window");
         return NULL;
     }
-    int64_t timeout = 0;
-    if (!cli_count(a, "stall-timeout", &timeout) || !known_format(a)) {
-        *code = 2;
+    quern_file_opts o = file_options(a, m, code);
+    if (*code)
         return NULL;
-    }
-    bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator"); /* whose options they are then */
-    quern_file_opts o = { .target = cli_option(a, "target"),
-                          .features = cli_option(a, "features"),
-                          .weight = cli_option(a, "weight"),
-                          .missing = cli_option(a, "missing"),
-                          .format = cli_option(a, "format"),
-                          .data_format = cli_option(a, "data-format"),
-                          .arrays = programs ? NULL : cli_option(a, "arrays"),
-                          .stall_timeout = programs ? 0 : (double)timeout };
     quern_generator *g = quern_file_generator(joined, &o, err);
     if (!g)
         *code = cli_fail(err->code, err);

@@ -22,6 +22,8 @@ void cli_plan_json(const quern_plan *p, bool event);
 /* Listens from now on: the signal that asks for the end (SIGTERM for SIGHUP), 0 before it comes. One that is ignored stays so. */
 const volatile int *cli_signals(void);
 
+/* A string of JSON. */
+void cli_json_text(FILE *to, const char *text, size_t n);
 double cli_now(void);
 size_t cli_peak(void);
 

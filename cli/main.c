@@ -46,7 +46,18 @@ static const struct {
     { "target", "COLUMN,…", F | E | P | Q, "of a CSV" },
     { "features", "COLUMN,…", F | E | P | Q, "of a CSV; all others when not given" },
     { "weight", "COLUMN", F | E | Q, "of a CSV: sample weights" },
-    { "missing", "NUMBER", F | E | P | Q, "what a missing value of a CSV stands for; or age=30,price=0" },
+    { "missing", "VALUE", F | E | P | Q, "what a missing value of a CSV becomes: a number, or age=30,kind=cat" },
+    { "missing-values", "TEXT,…", F | E | P | Q,
+      "what stands for a missing value, beside nothing at all: ?,NA,nan in numbers when not given" },
+    { "separator", "BYTE", F | E | P | Q, "between the columns of a CSV: ';', or tab; a comma when not given" },
+    { "decimal", "BYTE", F | E | P | Q, "before the fraction of numbers: . or ," },
+    { "no-header", NULL, F | E | P | Q, "the first line of a CSV is a record; columns are called 1, 2, …" },
+    { "encoding", "NAME", F | E | P | Q, "of a CSV: latin1, utf-16le, …; UTF-8 (or UTF-16 by its mark) when not given" },
+    { "classes", "COLUMN,…", F | E | Q, "targets whose values are names of classes, numbers among them too" },
+    { "classes", NULL, P, "the name of the likeliest class and its probability, instead of all of them" },
+    { "unknown-class", "POLICY", F | E, "error, or skip records whose class the model does not know" },
+    { "new-schema", NULL, F, "learn names of columns and classes anew from DATA" },
+    { "keep", "COLUMN,…", P, "columns of a CSV that stand before the predictions, as text" },
     { "window", "N", F | E | P, "records are windows of N rows of DATA, the target that of a row behind" },
     { "sampling-rate", "N", F | E | P, "rows from one of a window to its next; 1 when not given" },
     { "horizon", "N", F | E | P, "rows from the last of a window to that of its target; 1 when not given" },
@@ -89,7 +100,7 @@ static const struct {
       "may a batch go in parts when memory asks for it: auto (where only rounding changes), never, any" },
     { "plot", "FILE", L, "a picture of what lives within a step: plan.svg" },
     { "budgets", "SIZE,SIZE...", L, "predicted time against memory: a line for each budget" },
-    { "output", "FILE", F | P | Q, "instead of MODEL; predictions: .npy, .csv or -; prepared records: .qrec" },
+    { "output", "FILE", F | P | Q, "instead of MODEL; predictions: .csv, .tsv, .npy, .npz, .jsonl or -; prepared records: .qrec" },
     { "threads", "N", F | E | P | G, "that compute" },
     { "weights", "FILE", C, "read into the model first: .weights.h5, .h5, .keras, .safetensors, .npz" },
     { "map", "FILE", C, "other names in .safetensors and .npz: lines \"dense/kernel = fc1.weight transposed\"" },
@@ -124,10 +135,11 @@ static const char *const later_options[] = { "report" };
 
 const char *cli_option(const arguments *a, const char *name)
 {
+    const char *value = NULL; /* a name may have a row for each of two kinds of command */
     for (int i = 0; i < n_options; i++)
-        if (!strcmp(table[i].name, name))
-            return a->values[i];
-    return NULL;
+        if (!strcmp(table[i].name, name) && a->values[i])
+            value = a->values[i];
+    return value;
 }
 
 int cli_fail(int status, const quern_error *err)
@@ -199,9 +211,12 @@ static int run(int which, int argc, char **argv)
     struct option options[n_options + 1] = { { 0 } };
     double first_step = 0;
     quern_plan plan = { 0 };
-    arguments a = { .started = cli_start_time(), .first_step = &first_step, .plan = &plan };
-    for (int i = 0; i < n_options; i++)
-        options[i] = (struct option){ table[i].name, table[i].value ? required_argument : no_argument, NULL, 256 + i };
+    arguments a = { .command = commands[which].name, .started = cli_start_time(), .first_step = &first_step, .plan = &plan };
+    int n = 0; /* rows of this command before others of the same name */
+    for (int own = 1; own >= 0; own--)
+        for (int i = 0; i < n_options; i++)
+            if (own == !!(table[i].commands & commands[which].letter))
+                options[n++] = (struct option){ table[i].name, table[i].value ? required_argument : no_argument, NULL, 256 + i };
     opterr = 0;
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {

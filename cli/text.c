@@ -212,30 +212,15 @@ static int print_piece(void *user, int64_t text, int32_t id, const char *bytes, 
     return ferror(stdout);
 }
 
-static void print_json_text(const char *text, size_t n)
-{
-    putchar('"');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
-}
-
 static void print_all(const arguments *a, const char *prompt, const quern_generate_opts *o, quern_generated *texts, double seconds)
 {
     int64_t count = o->count ? o->count : 1;
     for (int64_t i = 0; i < count; i++) {
         if (a->json) {
             printf("{\"prompt\":");
-            print_json_text(prompt, strlen(prompt));
+            cli_json_text(stdout, prompt, strlen(prompt));
             printf(",\"text\":");
-            print_json_text(texts[i].text, texts[i].size);
+            cli_json_text(stdout, texts[i].text, texts[i].size);
             printf(",\"tokens\":%lld,\"seconds\":%.6f,\"seed\":%llu}\n", (long long)texts[i].tokens, seconds,
                    (unsigned long long)o->seed);
         } else if (!o->token) {

@@ -1,4 +1,4 @@
-/* fit, evaluate, predict. */
+/* fit and evaluate. */
 #include "commands.h"
 
 #include <errno.h>
@@ -198,6 +198,8 @@ int cli_fit(const arguments *a)
         return 1;
     }
     char *validation = (char *)(size_t)cli_option(a, "validation");
+    if (cli_option(a, "new-schema") && quern_model_set_schema(m, NULL, &err) < 0)
+        return cli_fail(err.code, &err);
     quern_generator *data = cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code);
     if (data && (validation || cli_option(a, "validation-generator")))
         o.validation_data = cli_data(a, m, "validation-generator", &validation, validation != NULL, &err, &code);
@@ -267,78 +269,6 @@ int cli_evaluate(const arguments *a)
     if (data && samples >= 0 && a->json)
         printf(",\"samples\":%lld}\n", (long long)samples);
     free(logs);
-    quern_generator_free(data);
-    quern_model_free(m);
-    return code;
-}
-
-typedef struct writing {
-    FILE *to;
-    int64_t width, records;
-    bool csv;
-} writing;
-
-static int write_rows(void *user, const float *const *out, int64_t records)
-{
-    writing *w = user;
-    for (int64_t r = 0; w->csv && r < records; r++)
-        for (int64_t k = 0; k < w->width; k++)
-            fprintf(w->to, "%.9g%c", (double)out[0][r * w->width + k], k + 1 < w->width ? ',' : '\n');
-    if (!w->csv)
-        fwrite(out[0], sizeof(float), (size_t)(records * w->width), w->to);
-    w->records += records;
-    return ferror(w->to);
-}
-
-/* The header of a .npy of (records, width); 128 bytes, so that it can be written over at the end. */
-static void npy_header(FILE *to, int64_t records, int64_t width)
-{
-    char text[128];
-    memcpy(text, "\x93NUMPY\x01\x00\x76\x00", 10);
-    int n = snprintf(text + 10, sizeof text - 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }",
-                     (long long)records, (long long)width);
-    memset(text + 10 + n, ' ', sizeof text - 10 - (size_t)n);
-    text[127] = '\n';
-    fwrite(text, 1, sizeof text, to);
-}
-
-int cli_predict(const arguments *a)
-{
-    quern_error err = { 0 };
-    const char *output = cli_option(a, "output");
-    int64_t batch_size = 0, steps = 0, records = 0;
-    char beside[4096];
-    int code;
-    if (!output)
-        return cli_wrong("--output", "is missing (FILE.npy, FILE.csv or -)");
-    if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
-        return 2;
-    quern_model *m = cli_open(a, 1, &err, &code);
-    quern_generator *data = m ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
-    bool standard = !strcmp(output, "-");
-    writing w = { .csv = standard || strstr(output, ".csv") };
-    snprintf(beside, sizeof beside, "%s.partial", output);
-    w.to = !data ? NULL : standard ? stdout : fopen(beside, "wb");
-    if (data && !w.to)
-        code = cli_wrong(output, "cannot be written"), code = 1;
-    if (w.to) {
-        quern_shape s = quern_model_output_shape(m, 0);
-        w.width = 1;
-        for (int i = 1; i < s.rank; i++)
-            w.width *= s.dims[i];
-        if (!w.csv)
-            npy_header(w.to, 0, w.width);
-        records = quern_predict_generator(m, data, batch_size, steps, write_rows, &w, &err);
-        if (!w.csv && !fseek(w.to, 0, SEEK_SET))
-            npy_header(w.to, w.records, w.width);
-        bool written = !ferror(w.to) && (standard ? fflush(w.to) : fclose(w.to)) == 0;
-        if (records < 0)
-            code = cli_fail((int)records, &err);
-        else if (!written || (!standard && rename(beside, output)))
-            code = cli_wrong(output, "cannot be written"), code = 1;
-        if (code && !standard)
-            remove(beside);
-    }
     quern_generator_free(data);
     quern_model_free(m);
     return code;

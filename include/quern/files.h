@@ -27,6 +27,10 @@ QUERN_API int quern_model_load_weights(quern_model *m, const char *path, const c
 /* Writes the weights as .weights.h5, .safetensors or .npz, by the end of the name, with the names that `map` tells. */
 QUERN_API int quern_model_save_weights(const quern_model *m, const char *path, const char *map, quern_error *err);
 
+/* Packs `.npy` files as the arrays of an `.npz`, not compressed, under those names; the file takes the place of `path` when it is
+ * whole. QUERN_OK or a negative status. */
+QUERN_API int quern_npz_pack(const char *path, const char *const *names, const char *const *files, int n, quern_error *err);
+
 #ifdef __cplusplus
 }
 #endif

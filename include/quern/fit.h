@@ -97,6 +97,25 @@ typedef int quern_sink(void *user, const float *const *outputs, int64_t records)
 QUERN_API int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps,
                                           quern_sink *sink, void *user, quern_error *err);
 
+/* Predictions of one batch, and the texts of columns that are kept beside them; all is borrowed for the call of the sink. */
+typedef struct quern_prediction {
+    int64_t records;
+    const float *const *outputs;     /* by output of the model: records × its numbers, float32, C order */
+    const quern_string *const *kept; /* by column of `keep`: a text a record, as it stands in the file   */
+    int32_t n_kept;
+    int32_t reserved;
+} quern_prediction;
+typedef int quern_prediction_sink(void *user, const quern_prediction *p);
+/* Options of predicting; NULL and zero: the default. */
+typedef struct quern_predict_opts {
+    int64_t batch_size; /* 0: 32                                                                                         */
+    int64_t steps;      /* batches; 0: until the data ends                                                               */
+    const char *keep;   /* columns of a CSV between commas, at most 8, that are handed on with the predictions; NULL: none */
+} quern_predict_opts;
+/* As quern_predict_generator, with options. Data without a record is QUERN_INVALID. Returns records or a status. */
+QUERN_API int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts,
+                                     quern_prediction_sink *sink, void *user, quern_error *err);
+
 /* The same from arrays in memory: `x` has an array for each input of the model, `y` for each output (types of any kind; the first
  * axis is the record), `weights` a number a record (NULL: none). The arrays are borrowed for the call. */
 QUERN_API quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,

@@ -9,6 +9,7 @@
 #ifndef QUERN_MODEL_H
 #define QUERN_MODEL_H
 
+#include <quern/schema.h>
 #include <quern/tensor.h>
 #include <quern/text.h>
 
@@ -52,6 +53,11 @@ QUERN_API void quern_model_free(quern_model *m);
 QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err);
 /* All that is random from now on (dropout, shuffling) follows from this seed. */
 QUERN_API void quern_model_set_seed(quern_model *m, uint64_t seed);
+/* The schema of the data that the model has learned from, which its file (.keras) holds too; NULL: it has seen none that has names.
+ * Borrowed: until it is set again or the model is freed. quern_fit_generator sets it the first time; later data is matched with it
+ * by name. Setting copies; NULL forgets it, so that the next fit learns it anew. */
+QUERN_API const quern_schema *quern_model_schema(const quern_model *m);
+QUERN_API int quern_model_set_schema(quern_model *m, const quern_schema *s, quern_error *err);
 /* The tokenizer of a language model, which its file holds too; NULL: none. Borrowed: until it is set again or the model is freed.
  * Setting one copies it; NULL takes it away. */
 QUERN_API const quern_tokenizer *quern_model_tokenizer(const quern_model *m);
@@ -74,6 +80,11 @@ QUERN_API quern_shape quern_model_output_shape(const quern_model *m, int i);
  * dtype. Whole numbers go as they are into the layers that take them (Embedding, the lookups, Hashing, HashedCrossing,
  * CategoryEncoding, Flatten, Reshape, Identity); other layers are given the nearest float32. */
 QUERN_API int quern_model_input_dtype(const quern_model *m, int i);
+/* The name of the i-th output: that of its layer. NULL: there are not so many. Borrowed from the model. */
+QUERN_API const char *quern_model_output_name(const quern_model *m, int i);
+/* Whether the i-th output is logits (its loss has from_logits=true): of what function it becomes probabilities. */
+enum { QUERN_LOGITS_NONE = 0, QUERN_LOGITS_SOFTMAX = 1, QUERN_LOGITS_SIGMOID = 2 };
+QUERN_API int quern_model_output_logits(const quern_model *m, int i);
 /* Shape and type in which the loss wants target i. */
 QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape);
 /* Weights in Keras's order (layer by layer, trained ones first): how many, and each as a view of the model's own memory, up

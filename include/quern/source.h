@@ -4,6 +4,7 @@
 #ifndef QUERN_SOURCE_H
 #define QUERN_SOURCE_H
 
+#include <quern/schema.h>
 #include <quern/tensor.h>
 #include <quern/text.h>
 
@@ -24,6 +25,12 @@ typedef struct quern_batch_spec {
     const char *names[2 * QUERN_MAX_ARRAYS]; /* of the model's inputs and outputs */
     /* By target: the largest weights it takes, (records, steps) where it has steps, else (records). */
     quern_shape weights[QUERN_MAX_ARRAYS];
+    /* By target: what its numbers mean to its loss (a QUERN_MEANS_…), and of classes how many there are (0: not known). */
+    int32_t means[QUERN_MAX_ARRAYS];
+    int64_t classes[QUERN_MAX_ARRAYS];
+    int64_t ignored[QUERN_MAX_ARRAYS]; /* the label that stands for none (ignore_class); INT64_MIN where there is no such one */
+    const quern_schema *schema;        /* of the data that the model has learned from; NULL: none. Columns are matched by it */
+    int32_t n_kept;                    /* of the inputs, the last: columns of text that the model does not take */
 } quern_batch_spec;
 
 /* How a target of a batch is weighted: as `weights` says for all targets, by one number a record, or one a record and step. */
@@ -113,7 +120,21 @@ typedef struct quern_file_opts {
                            * behind the other: of silence, whoever reads them                                            */
     const char *data_format; /* "channels_first": inputs of rank 3 and more, (N, C, ...), are read as (N, ..., C); NULL or
                               * "channels_last": as they lie                                                             */
+    /* The rest is of CSV. */
+    const quern_schema *schema; /* how files were written that the model has learned from (quern_model_schema); NULL: none.
+                                 * Kept alive by the caller as long as the generator                                     */
+    const char *classes;        /* targets between commas whose values are names of classes, whatever they look like; NULL: names
+                                 * are classes where the loss classifies                                                 */
+    const char *missing_values; /* texts between commas that stand for a missing value, beside nothing at all; NULL: "?", "NA"
+                                 * and "nan" do in columns of numbers, none does among names of classes                  */
+    const char *encoding;       /* of the file, as iconv calls it ("latin1", "utf-16le"); NULL: UTF-8, or UTF-16 by its mark */
+    char separator;             /* between columns; 0: a comma, in .tsv a tab                                            */
+    char decimal;               /* in numbers: '.' or ','; 0: '.'                                                        */
+    int32_t no_header;          /* true: the first line is a record; columns are called "1", "2", …                      */
+    int32_t unknown_class;      /* a QUERN_UNKNOWN_…                                                                     */
 } quern_file_opts;
+/* What becomes of a record whose class the model does not know: an error, or it is left out. */
+enum { QUERN_UNKNOWN_ERROR = 0, QUERN_UNKNOWN_SKIP = 1 };
 /* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY of any type and
  * order of bytes and axes, gzipped or not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs;
  * weights may be one a record and step of their output, if the files can be read by number), "data.npz" with members x, y and w, or
@@ -133,6 +154,8 @@ typedef struct quern_file_opts {
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
+/* What the columns of the data are, once a run has begun; NULL: it has no names. Borrowed from the generator until its next run. */
+QUERN_API const quern_schema *quern_generator_schema(const quern_generator *g);
 
 /* How records are prepared; zero: the default. */
 typedef struct quern_prepare_opts {

@@ -9,9 +9,11 @@ typedef struct quern__class_weights {
     int64_t n;
     float *weight; /* NaN for a class that is not named; NULL: there are none */
 } quern__class_weights;
-/* Reads "0:1,1:4" (NULL: none). The caller frees `weight`. */
-int quern__class_weights_read(const char *text, quern__class_weights *out, quern_error *err);
+/* Reads "0:1,1:4" or "ant:1,bee:4" (NULL: none) for the only target of a run. The caller frees `weight`. */
+int quern__class_weights_read(const char *text, const quern_batch_spec *spec, quern__class_weights *out, quern_error *err);
 /* Multiplies the weights of the records of a batch by those of their classes. A class that has none is an error. */
 int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, quern_error *err);
+/* Whether the targets of a batch are what their losses take: else an error that names the record. */
+int quern__labels_check(const quern_batch *b, const quern_generator *g, quern_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* Model files. `.keras`: config.json and model.weights.h5 as Keras has them, tokenizer.json for language models, and what else
- * somebody put there, which is kept. Whole-model `.h5`: legacy.c. */
+/* Model files. `.keras`: config.json and model.weights.h5 as Keras has them, tokenizer.json for language models, schema.json
+ * of the data, and what else somebody put there, which is kept. Whole-model `.h5`: legacy.c. */
 #include "files.h"
 
 #include <stdio.h>
@@ -16,8 +16,8 @@ static size_t room_for(size_t bytes) { return expansion * bytes + least_room; }
 /* Members that quern writes itself. */
 static bool ours(const char *name)
 {
-    static const char *const own[] = { "config.json",    "metadata.json", "model.weights.h5",
-                                       "tokenizer.json", QUERN__RUN_JSON, QUERN__RUN_BYTES };
+    static const char *const own[] = { "config.json", "metadata.json", "model.weights.h5", "tokenizer.json",
+                                       "schema.json", QUERN__RUN_JSON, QUERN__RUN_BYTES };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!strcmp(name, own[i]))
             return true;
@@ -41,12 +41,14 @@ static int keep_members(quern_model *m, const char *path, quern_error *err)
 }
 
 static int read_parts(quern_model *m, const char *path, const quern__member *weights, const quern__member *tokenizer,
-                      quern_error *err)
+                      const quern__member *schema, quern_error *err)
 {
     int status = quern__weights_read(m, path, weights->bytes, weights->n, err);
     status = status < 0 ? status : quern__assets_read(m, path, QUERN__MOST_BYTES, err);
     status = status < 0 ? status : keep_members(m, path, err);
     if (status >= 0 && tokenizer->bytes && !(m->tokenizer = quern_tokenizer_from_json(tokenizer->bytes, tokenizer->n, err)))
+        status = QUERN_FORMAT;
+    if (status >= 0 && schema->bytes && !(m->schema = quern_schema_from_json(schema->bytes, schema->n, err)))
         status = QUERN_FORMAT;
     return status;
 }
@@ -55,22 +57,24 @@ static quern_model *open_archive(const char *path, quern_error *err)
 {
     quern__member members[] = { { .name = "config.json", .limit = QUERN__MOST_JSON },
                                 { .name = "model.weights.h5" },
-                                { .name = "tokenizer.json", .optional = true } };
+                                { .name = "tokenizer.json", .optional = true },
+                                { .name = "schema.json", .limit = QUERN__MOST_JSON, .optional = true } };
+    enum { n = sizeof members / sizeof *members };
     json_error_t why;
     quern_model *m = NULL;
-    if (quern__archive_read(path, members, 3, QUERN__MOST_BYTES, err) < 0)
+    if (quern__archive_read(path, members, n, QUERN__MOST_BYTES, err) < 0)
         return NULL;
     json_t *root = json_loadb(members[0].bytes, members[0].n, JSON_REJECT_DUPLICATES, &why);
     if (!root)
         quern__fail(err, QUERN_FORMAT, path, "config.json, line %d: %s", why.line, why.text);
     else
         m = quern__config_read(root, room_for(members[1].n), err);
-    if (m && read_parts(m, path, &members[1], &members[2], err) < 0) {
+    if (m && read_parts(m, path, &members[1], &members[2], &members[3], err) < 0) {
         quern_model_free(m);
         m = NULL;
     }
     json_decref(root);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < n; i++)
         quern__free(members[i].bytes);
     return m;
 }
@@ -156,6 +160,14 @@ static int add_tokenizer(quern__members *all, const quern_model *m, quern_error 
     return status;
 }
 
+static int add_schema(quern__members *all, const quern_model *m, quern_error *err)
+{
+    char *text = quern_schema_json(m->schema, err);
+    int status = text ? add_text(all, "schema.json", text, err) : err && err->code ? err->code : QUERN_NOMEM;
+    free(text);
+    return status;
+}
+
 /* Members of ours, those of the caller, vocabularies, then those that were there and are neither. */
 int quern__model_members(const quern_model *m, const char *beside, quern__image *image, quern__members *out, quern_error *err)
 {
@@ -169,6 +181,7 @@ int quern__model_members(const quern_model *m, const char *beside, quern__image 
     if (status >= 0 && beside && !(out->list[out->n - 1].file = quern__strdup(beside)))
         status = quern__fail_memory(err, strlen(beside));
     status = status < 0 || !m->tokenizer ? status : add_tokenizer(out, m, err);
+    status = status < 0 || !m->schema ? status : add_schema(out, m, err);
     status = status < 0 ? status : quern__assets_write(m, &assets.list, &assets.n, err);
     for (int i = 0; status >= 0 && i < assets.n; i++) {
         status = add_member(out, assets.list[i].name, assets.list[i].bytes, assets.list[i].n, false, err);
@@ -204,6 +217,8 @@ int quern__members_add(quern__members *m, const char *name, char *bytes, size_t 
 static int save_legacy(const quern_model *m, const char *path, quern_error *err)
 {
     char beside[4096];
+    if (m->schema)
+        quern__warn("%s: an .h5 file does not keep the names of columns and classes; a .keras file does", path);
     int status = quern__file_beside(path, "", beside, err);
     status = status < 0 ? status : quern__legacy_write(m, beside, err);
     return status < 0 ? status : quern__file_replace(beside, path, err);

@@ -62,3 +62,22 @@ int quern__npz_write(const char *path, quern__variable *const *v, const char *co
     quern__assets_free(all, n);
     return status;
 }
+
+int quern_npz_pack(const char *path, const char *const *names, const char *const *files, int n, quern_error *err)
+{
+    quern__member *list = quern__zalloc((size_t)n + 1, sizeof *list);
+    int status = list ? QUERN_OK : quern__fail_memory(err, (size_t)n * sizeof *list);
+    for (int i = 0; i < n && status >= 0; i++) {
+        quern__text name = { 0 };
+        quern__text_add(&name, "%s.npy", names[i]);
+        list[i] = (quern__member){ .name = name.data, .file = quern__strdup(files[i]) };
+        status = name.failed || !list[i].file ? quern__fail_memory(err, strlen(names[i])) : QUERN_OK;
+    }
+    status = status < 0 ? status : quern__archive_write(path, list, n, err);
+    for (int i = 0; list && i < n; i++) {
+        quern__free((void *)(uintptr_t)list[i].name);
+        quern__free(list[i].file);
+    }
+    quern__free(list);
+    return status;
+}

@@ -24,24 +24,6 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     return status < 0 ? status : p.samples;
 }
 
-int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, quern_sink *sink,
-                                void *user, quern_error *err)
-{
-    quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
-    o.workers = 1;
-    quern__pass p = { .m = m,
-                      .mode = QUERN__PREDICT,
-                      .steps = steps ? steps : -1,
-                      .queue = quern__queue_open(data, &o, err),
-                      .sink = sink,
-                      .user = user };
-    int status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
-    status = status < 0 ? status : quern__pass_run(&p, err);
-    quern__queue_close(p.queue);
-    quern__pass_told_short(&p, status, "prediction");
-    return status < 0 ? status : p.samples;
-}
-
 /* ---- arrays ---- */
 
 /* Records [from, to) of an array: a view. */

@@ -277,7 +277,7 @@ static int prepare(fitting *f, quern_error *err)
     if (planned < 0)
         return planned;
     quern__queue_opts q = quern__queue_opts_of(f->m, QUERN__TRAIN, o->batch_size);
-    int status = quern__class_weights_read(o->class_weight, &f->classes, err);
+    int status = o->class_weight ? quern__check_class_weight(f->m, err) : QUERN_OK;
     if (status < 0 || !(f->h = quern__history_new(epochs_of(o), err)))
         return status < 0 ? status : QUERN_NOMEM;
     q.shuffle = !o->no_shuffle;
@@ -287,6 +287,11 @@ static int prepare(fitting *f, quern_error *err)
     q.restart = o->on_exhausted == QUERN_EXHAUSTED_RESTART;
     q.interrupt = o->interrupt;
     f->train = quern__queue_open(f->source, &q, err);
+    if (f->train && (status = quern__adopt_schema(f->m, f->source, err)) < 0)
+        return status;
+    q.spec.schema = f->m->schema; /* validation is matched with it */
+    if (f->train && (status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
+        return status;
     q.shuffle = q.forever = q.restart = false;
     q.interrupt = NULL;
     if (f->train && o->validation_data)

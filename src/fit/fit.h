@@ -41,6 +41,12 @@ int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, co
 /* quern_plan_fit, where something limits the process or asks for the plan; then the model is set to it. */
 int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err);
 
+/* ---- meaning.c ---- */
+/* A model that has no schema takes that of the data, and tells the classes. */
+int quern__adopt_schema(quern_model *m, const quern_generator *data, quern_error *err);
+/* Weights by class are for a model of one output. */
+int quern__check_class_weight(const quern_model *m, quern_error *err);
+
 /* ---- pass.c ---- */
 /* A pass over batches: what it needs, and what came of it. */
 typedef struct quern__pass {
@@ -52,7 +58,7 @@ typedef struct quern__pass {
     quern_callback *const *callbacks;
     int n_callbacks;
     quern__logs *logs;
-    quern_sink *sink; /* predictions */
+    quern_prediction_sink *sink;
     void *user;
     int64_t done, samples; /* batches and records; a pass that goes on begins with those of before */
     int64_t before;        /* records of the epoch before the queue's first: addresses of random numbers */

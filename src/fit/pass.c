@@ -20,6 +20,11 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
         o.spec.names[m->n_in + i] = quern__maker(m->b, m->out[i])->layer->name;
     for (int i = 0; i < o.spec.n_targets; i++)
         o.spec.dtypes[m->n_in + i] = quern_model_target(m, i, &o.spec.shapes[m->n_in + i]);
+    for (int i = 0; i < o.spec.n_targets; i++) {
+        quern_shape out = quern_model_output_shape(m, i);
+        o.spec.means[i] = quern__loss_means(m->loss_rows[i], m->loss_configs[i], &out, &o.spec.classes[i], &o.spec.ignored[i]);
+    }
+    o.spec.schema = m->schema;
     for (int i = 0; i < o.spec.n_targets; i++)
         o.spec.weights[i] = quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS);
     return o;
@@ -68,11 +73,15 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
 {
     void *arrays[3 * QUERN_MAX_ARRAYS];
     const float *out[QUERN__MAX_IO];
+    const quern_string *kept[QUERN_MAX_ARRAYS];
     int n = b->spec->n_inputs + b->spec->n_targets, status;
     if (p->mode == QUERN__PREDICT) {
         status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, NULL, err);
         status = status < 0 ? status : quern_predict_on_batch(p->m, b->arrays, b->size, out, err);
-        return status < 0 ? status : p->sink(p->user, out, b->size) ? QUERN_END : QUERN_OK;
+        quern_prediction made = { .records = b->size, .outputs = out, .kept = kept, .n_kept = b->spec->n_kept };
+        for (int i = 0; i < b->spec->n_kept; i++)
+            kept[i] = b->arrays[b->spec->n_inputs - b->spec->n_kept + i];
+        return status < 0 ? status : p->sink(p->user, &made) ? QUERN_END : QUERN_OK;
     }
     quern__weighing how;
     memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
@@ -102,7 +111,8 @@ static int tell(quern__pass *p, bool end, quern_error *err)
 
 static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
 {
-    int status = p->classes ? quern__class_weights_weigh(p->classes, b, err) : QUERN_OK;
+    int status = quern__labels_check(b, quern__queue_source(p->queue), err);
+    status = status < 0 || !p->classes ? status : quern__class_weights_weigh(p->classes, b, err);
     int began = status < 0 ? status : tell(p, false, err), ran = began < 0 ? began : run_batch(p, b, err);
     if (ran < 0)
         return ran;

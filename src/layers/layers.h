@@ -7,6 +7,7 @@
 #include "ops/ops.h"
 
 #include <jansson.h>
+#include <quern/schema.h>
 
 typedef enum quern__group {
     QUERN__LAYER,
@@ -95,6 +96,7 @@ typedef struct quern__class {
     quern__id (*value)(quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
     /* The same for classes of the program's own, whose functions are told by the row; NULL: `value` is it. */
     quern__id (*own_value)(const struct quern__class *c, quern__graph *g, json_t *config, quern__id truth, quern__id prediction);
+    int means; /* losses: what the numbers of a target are to them, a QUERN_MEANS_… */
     /* Losses: which of those values count at all (1, else 0); NULL: every one. */
     quern__id (*valid)(quern__graph *g, json_t *config, quern__id truth, quern__id values);
     /* Metrics that are no means of values: checks the config, makes what is counted and what is given for such truths and
@@ -317,6 +319,9 @@ quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, qu
 /* Squeezes or expands the ranks of truth and prediction to each other, as Keras does. */
 void quern__match_ranks(quern__graph *g, quern__id *truth, quern__id *prediction);
 /* The dtype in which a loss wants its targets, and the shape for outputs of `shape`. */
+/* What the numbers of a target are to a loss (NULL: none) and its config for such an output; of classes how many there are (0: not
+ * known), and the label that stands for none (INT64_MIN: there is no such one). */
+int quern__loss_means(const quern__class *c, json_t *config, const quern_shape *output, int64_t *classes, int64_t *ignored);
 int quern__loss_target(const quern__class *c, const quern_shape *output, quern_shape *target);
 /* `extra` of metrics: the root of a mean; those that take values, not targets and predictions: Mean and Sum. */
 enum { QUERN__METRIC_ROOT = 2, QUERN__METRIC_OF_VALUES = 4, QUERN__METRIC_OF_TOTALS = 5 };

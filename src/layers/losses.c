@@ -88,14 +88,15 @@ static const quern__field top_k_metric[] = { { "k", QUERN__F_INT, "5" }, { 0 } }
 static const quern__field k_metric[] = { { "k", QUERN__F_INT, "5" }, { "from_sorted_ids", QUERN__F_BOOL, "false" }, { 0 } };
 
 enum { LABELS = 1, NEGATIVE = 3 };
-#define LOSS(ID, NAME, ALIASES, FIELDS, VALUE, EXTRA)                 \
+#define LOSS(ID, NAME, ALIASES, FIELDS, VALUE, EXTRA, MEANS)          \
     static const quern__class ID##_loss = { .group = QUERN__LOSS,     \
                                             .name = NAME,             \
                                             .aliases = ALIASES,       \
                                             .module = "keras.losses", \
                                             .fields = FIELDS,         \
                                             .value = VALUE,           \
-                                            .extra = EXTRA }
+                                            .extra = EXTRA,           \
+                                            .means = QUERN_MEANS_##MEANS }
 #define METRIC(ID, NAME, ALIASES, FIELDS, VALUE, EXTRA)                  \
     static const quern__class ID##_metric = { .group = QUERN__METRIC,    \
                                               .name = NAME,              \
@@ -104,31 +105,31 @@ enum { LABELS = 1, NEGATIVE = 3 };
                                               .fields = FIELDS,          \
                                               .value = VALUE,            \
                                               .extra = EXTRA }
-#define BOTH(ID, NAME, ALIASES, LOSS_FIELDS, METRIC_FIELDS, VALUE, EXTRA) \
-    LOSS(ID, NAME, ALIASES, LOSS_FIELDS, VALUE, EXTRA);                   \
+#define BOTH(ID, NAME, ALIASES, LOSS_FIELDS, METRIC_FIELDS, VALUE, EXTRA, MEANS) \
+    LOSS(ID, NAME, ALIASES, LOSS_FIELDS, VALUE, EXTRA, MEANS);                   \
     METRIC(ID, NAME, ALIASES, METRIC_FIELDS, VALUE, EXTRA)
-BOTH(mse, "MeanSquaredError", "mse", plain_loss, NULL, quern__squared, 0);
-BOTH(mae, "MeanAbsoluteError", "mae", plain_loss, NULL, quern__absolute, 0);
-BOTH(mape, "MeanAbsolutePercentageError", "mape", plain_loss, NULL, quern__percentage, 0);
-BOTH(msle, "MeanSquaredLogarithmicError", "msle", plain_loss, NULL, quern__squared_logarithmic, 0);
-LOSS(cosine, "CosineSimilarity", "", axis_loss, quern__cosine, NEGATIVE);
+BOTH(mse, "MeanSquaredError", "mse", plain_loss, NULL, quern__squared, 0, NUMBERS);
+BOTH(mae, "MeanAbsoluteError", "mae", plain_loss, NULL, quern__absolute, 0, NUMBERS);
+BOTH(mape, "MeanAbsolutePercentageError", "mape", plain_loss, NULL, quern__percentage, 0, NUMBERS);
+BOTH(msle, "MeanSquaredLogarithmicError", "msle", plain_loss, NULL, quern__squared_logarithmic, 0, NUMBERS);
+LOSS(cosine, "CosineSimilarity", "", axis_loss, quern__cosine, NEGATIVE, NUMBERS);
 METRIC(cosine, "CosineSimilarity", "", axis_metric, quern__cosine, 0);
-LOSS(huber, "Huber", "huber_loss", huber_fields, quern__huber, 0);
-LOSS(log_cosh, "LogCosh", "", plain_loss, quern__log_cosh, 0);
+LOSS(huber, "Huber", "huber_loss", huber_fields, quern__huber, 0, NUMBERS);
+LOSS(log_cosh, "LogCosh", "", plain_loss, quern__log_cosh, 0, NUMBERS);
 METRIC(log_cosh, "LogCoshError", "logcosh", NULL, quern__log_cosh, 0);
-BOTH(poisson, "Poisson", "", plain_loss, NULL, quern__poisson, 0);
-BOTH(kl, "KLDivergence", "kld kullback_leibler_divergence", plain_loss, NULL, quern__kl_divergence, 0);
-BOTH(hinge, "Hinge", "", plain_loss, NULL, quern__hinge, 0);
-BOTH(squared_hinge, "SquaredHinge", "", plain_loss, NULL, quern__squared_hinge, 0);
-BOTH(categorical_hinge, "CategoricalHinge", "", plain_loss, NULL, quern__categorical_hinge, 0);
-LOSS(dice, "Dice", "", dice_fields, quern__dice, 0);
-LOSS(tversky, "Tversky", "", tversky_fields, quern__tversky, 0);
-BOTH(bce, "BinaryCrossentropy", "bce", logits_loss, binary_metric, quern__binary_crossentropy, 0);
-LOSS(binary_focal, "BinaryFocalCrossentropy", "", binary_focal_fields, quern__binary_focal, 0);
-BOTH(cce, "CategoricalCrossentropy", "", logits_loss, logits_metric, quern__categorical_crossentropy, 0);
-LOSS(categorical_focal, "CategoricalFocalCrossentropy", "", categorical_focal_fields, quern__categorical_focal, 0);
-LOSS(generalized, "CategoricalGeneralizedCrossEntropy", "", q_loss, quern__generalized_crossentropy, LABELS);
-LOSS(ctc, "CTC", "", plain_loss, quern__ctc_value, LABELS);
+BOTH(poisson, "Poisson", "", plain_loss, NULL, quern__poisson, 0, NUMBERS);
+BOTH(kl, "KLDivergence", "kld kullback_leibler_divergence", plain_loss, NULL, quern__kl_divergence, 0, NUMBERS);
+BOTH(hinge, "Hinge", "", plain_loss, NULL, quern__hinge, 0, SIGN);
+BOTH(squared_hinge, "SquaredHinge", "", plain_loss, NULL, quern__squared_hinge, 0, SIGN);
+BOTH(categorical_hinge, "CategoricalHinge", "", plain_loss, NULL, quern__categorical_hinge, 0, ONE_HOT);
+LOSS(dice, "Dice", "", dice_fields, quern__dice, 0, NUMBERS);
+LOSS(tversky, "Tversky", "", tversky_fields, quern__tversky, 0, NUMBERS);
+BOTH(bce, "BinaryCrossentropy", "bce", logits_loss, binary_metric, quern__binary_crossentropy, 0, BINARY);
+LOSS(binary_focal, "BinaryFocalCrossentropy", "", binary_focal_fields, quern__binary_focal, 0, BINARY);
+BOTH(cce, "CategoricalCrossentropy", "", logits_loss, logits_metric, quern__categorical_crossentropy, 0, ONE_HOT);
+LOSS(categorical_focal, "CategoricalFocalCrossentropy", "", categorical_focal_fields, quern__categorical_focal, 0, ONE_HOT);
+LOSS(generalized, "CategoricalGeneralizedCrossEntropy", "", q_loss, quern__generalized_crossentropy, LABELS, CLASS);
+LOSS(ctc, "CTC", "", plain_loss, quern__ctc_value, LABELS, NUMBERS);
 static const quern__class circle_loss = { .group = QUERN__LOSS,
                                           .name = "Circle",
                                           .aliases = "",
@@ -136,7 +137,8 @@ static const quern__class circle_loss = { .group = QUERN__LOSS,
                                           .fields = circle_fields,
                                           .value = quern__circle_value,
                                           .valid = above_zero,
-                                          .extra = LABELS };
+                                          .extra = LABELS,
+                                          .means = QUERN_MEANS_CLASS };
 static const quern__class scce_metric = { .group = QUERN__METRIC,
                                           .name = "SparseCategoricalCrossentropy",
                                           .aliases = "",
@@ -151,7 +153,8 @@ static const quern__class scce_loss = { .group = QUERN__LOSS,
                                         .fields = sparse_loss,
                                         .value = quern__sparse_categorical_crossentropy,
                                         .valid = not_ignored,
-                                        .extra = LABELS };
+                                        .extra = LABELS,
+                                        .means = QUERN_MEANS_CLASS };
 METRIC(rmse, "RootMeanSquaredError", "rmse", NULL, quern__squares_of, QUERN__METRIC_ROOT);
 METRIC(mean, "Mean", "", NULL, quern__values, QUERN__METRIC_OF_VALUES);
 METRIC(sum, "Sum", "", NULL, quern__values, QUERN__METRIC_OF_TOTALS);
@@ -333,6 +336,23 @@ int quern__loss_target(const quern__class *c, const quern_shape *output, quern_s
     if (c && c->extra == LABELS && output->rank > 1)
         target->rank--;
     return c && c->extra == LABELS ? QUERN_INT32 : QUERN_FLOAT32;
+}
+
+int quern__loss_means(const quern__class *c, json_t *config, const quern_shape *output, int64_t *classes, int64_t *ignored)
+{
+    json_t *axis = json_object_get(config, "axis"), *ignore = json_object_get(config, "ignore_class");
+    *classes = 0;
+    *ignored = json_is_integer(ignore) ? (int64_t)json_integer_value(ignore) : INT64_MIN;
+    if (!c)
+        return QUERN_MEANS_NUMBERS;
+    if (!c->module)
+        return QUERN_MEANS_ANYTHING;
+    bool last = !axis || json_integer_value(axis) == -1;
+    if (c->means == QUERN_MEANS_CLASS && c->value != quern__circle_value && last && output->rank > 1)
+        *classes = output->dims[output->rank - 1];
+    if (c->means == QUERN_MEANS_ONE_HOT && last && output->rank > 1)
+        *classes = output->dims[output->rank - 1];
+    return c->means;
 }
 
 const char *quern__metric_meaning(const char *name, const quern_shape *truth, const quern_shape *prediction)

@@ -1,5 +1,6 @@
 /* A model as a thing: what it has, its threads, its summary, its end. */
 #include "model.h"
+#include "schema/schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ void quern_model_free(quern_model *m)
     quern__free_aligned(m->slab);
     quern_blueprint_free(m->b);
     quern_tokenizer_free(m->tokenizer);
+    quern_schema_free(m->schema);
     for (int i = 0; i < m->n_members; i++) {
         quern__free(m->members[i].name);
         quern__free(m->members[i].bytes);
@@ -69,6 +71,18 @@ void quern_model_reset_states(quern_model *m)
         reset_states(m->b->nodes[k].layer);
 }
 
+const quern_schema *quern_model_schema(const quern_model *m) { return m->schema; }
+
+int quern_model_set_schema(quern_model *m, const quern_schema *s, quern_error *err)
+{
+    quern_schema *own = s ? quern__schema_copy(s, err) : NULL;
+    if (s && !own)
+        return QUERN_NOMEM;
+    quern_schema_free(m->schema);
+    m->schema = own;
+    return QUERN_OK;
+}
+
 const quern_tokenizer *quern_model_tokenizer(const quern_model *m) { return m->tokenizer; }
 
 int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_error *err)
@@ -95,6 +109,18 @@ int quern_model_target(const quern_model *m, int i, quern_shape *shape)
 {
     return quern__loss_target(m->loss_rows[i], quern__made_shape(m->b, m->out[i]), shape);
 }
+const char *quern_model_output_name(const quern_model *m, int i)
+{
+    return i >= 0 && i < m->n_out ? quern__maker(m->b, m->out[i])->layer->name : NULL;
+}
+
+int quern_model_output_logits(const quern_model *m, int i)
+{
+    if (i < 0 || i >= m->n_out || !m->loss_rows[i] || !json_is_true(json_object_get(m->loss_configs[i], "from_logits")))
+        return QUERN_LOGITS_NONE;
+    return m->loss_rows[i]->means == QUERN_MEANS_BINARY ? QUERN_LOGITS_SIGMOID : QUERN_LOGITS_SOFTMAX;
+}
+
 bool quern__model_log_rises(const quern_model *m, int i)
 {
     while (!m->means[i].measure)

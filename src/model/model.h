@@ -113,6 +113,7 @@ struct quern_model {
     int n_members; /* of its file, for when it is written again */
     quern__kept_member *members;
     quern_tokenizer *tokenizer; /* its own; NULL: none */
+    quern_schema *schema;       /* of the data that it learned from; its own; NULL: none */
     bool profiling, watch;      /* watch: every output is looked at for numbers that are not finite */
     quern__profile profile;     /* of the training plan */
 };

@@ -1,5 +1,6 @@
 /* Reading forward through a buffer. */
 #include "bytes.h"
+#include "decode.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@ static void close_file(quern__bytes *b)
         quern__gunzip_free(b->gz);
     else if (b->fd >= 0)
         close(b->fd);
+    quern__decoder_free(b->decoder);
 }
 
 int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_error *err)
@@ -45,7 +47,7 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
     return QUERN_OK;
 }
 
-static int64_t read_some(quern__bytes *b, char *to, size_t n, quern_error *err)
+static int64_t read_raw(quern__bytes *b, char *to, size_t n, quern_error *err)
 {
     if (b->gz) {
         int64_t got = quern__gunzip_read(b->gz, to, n);
@@ -61,6 +63,35 @@ static int64_t read_some(quern__bytes *b, char *to, size_t n, quern_error *err)
         return io_error(b, "cannot be read", err);
     b->offset += b->offset >= 0 ? got : 0;
     return got;
+}
+
+/* Bytes as the reader wants them: those of the file, or UTF-8. */
+static int64_t read_some(quern__bytes *b, char *to, size_t n, quern_error *err)
+{
+    if (!b->decoder)
+        return read_raw(b, to, n, err);
+    for (bool last = false;;) {
+        int64_t made = quern__decoder_take(b->decoder, to, n, last, err);
+        if (made || last)
+            return made;
+        size_t room;
+        char *raw = quern__decoder_room(b->decoder, &room);
+        int64_t got = read_raw(b, raw, room, err);
+        if (got < 0)
+            return got;
+        last = got == 0;
+        quern__decoder_put(b->decoder, (size_t)got);
+    }
+}
+
+int quern__bytes_decode(quern__bytes *b, const char *encoding, quern_error *err)
+{
+    b->decoder = quern__decoder_new(encoding, b->path, b->buffer + b->begin, b->end - b->begin, err);
+    if (!b->decoder)
+        return err && err->code ? err->code : QUERN_NOMEM;
+    b->begin = b->end = 0;
+    b->ended = false;
+    return QUERN_OK;
 }
 
 int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
@@ -111,6 +142,8 @@ int quern__bytes_rewind(quern__bytes *b, quern_error *err)
     if (b->gz ? !quern__gunzip_rewind(b->gz) : b->offset < 0)
         return quern__fail(err, QUERN_IO, b->path, "cannot be read again from its start");
     quern__bytes_seek(b, 0, 0);
+    if (b->decoder)
+        quern__decoder_reset(b->decoder);
     return QUERN_OK;
 }
 

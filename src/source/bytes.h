@@ -14,6 +14,7 @@ typedef struct quern__bytes {
     int64_t stop; /* a plain file is read up to here first, and behind it as much again as is there, which is little; 0: as much as
                      there is room for */
     bool ended;
+    struct quern__decoder *decoder; /* of a text in another encoding; NULL: bytes are as they stand */
 } quern__bytes;
 
 /* The place in a plain file of the byte at `begin`. */
@@ -25,6 +26,8 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
 /* Reads more behind what is left in [begin, end), which moves to the front; the buffer grows up to `limit` when it is full. Returns
  * how many bytes came, 0 at the end, or a negative status. */
 int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err);
+/* From here on, and for what the buffer holds already, bytes are text in an encoding that iconv knows, and come as UTF-8. */
+int quern__bytes_decode(quern__bytes *b, const char *encoding, quern_error *err);
 /* Goes to a place of a plain file, with a stop. */
 void quern__bytes_seek(quern__bytes *b, int64_t at, int64_t stop);
 /* The buffer, which was empty, holds so many bytes more, that someone else read. */

@@ -1,69 +1,52 @@
-/* What each column of a CSV is: a feature, a target, the weights, or nothing; what stands for a missing value; the classes of
- * targets that are names; which columns a run takes as text or as whole numbers. */
+/* What each column of a CSV is: a feature, a target, the weights, or nothing; what stands for a missing value; and which place each
+ * has in a run. Names decide wherever they are known: those of the schema that the model keeps, of its inputs and outputs, and of
+ * the options. Columns that only their order tells apart are dealt out in that order. */
 #include "csv.h"
-#include "number.h"
+#include "deal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int find_column(const quern__csv *f, const char *name, size_t n, quern_error *err)
+int quern__csv_find(const quern__csv *f, const char *name, size_t n, quern_error *err)
 {
-    char wanted[64];
-    snprintf(wanted, sizeof wanted, "%.*s", (int)(n < 63 ? n : 63), name);
     for (int i = 0; i < f->n; i++)
-        if (!strcmp(f->columns[i].name, wanted))
+        if (strlen(f->columns[i].name) == n && !strncmp(f->columns[i].name, name, n))
             return i;
-    int status = quern__fail(err, QUERN_NOTFOUND, f->bytes.path, "no column is called '%s'", wanted);
-    const char **names = quern__zalloc((size_t)f->n, sizeof *names);
-    for (int i = 0; names && i < f->n; i++)
-        names[i] = f->columns[i].name;
-    const char *near = names ? quern__nearest(wanted, names, (size_t)f->n, sizeof *names) : NULL;
-    if (near)
-        quern__hint(err, "did you mean '%s'?", near);
-    quern__free(names);
+    char *wanted = quern__strndup(name, n);
+    if (!wanted)
+        return quern__fail_memory(err, n);
+    int status = quern__schema_missing(f->paths[0], wanted, &f->columns[0].name, (size_t)f->n, sizeof *f->columns, err);
+    quern__free(wanted);
+    if (f->n == 1 && !f->no_header)
+        quern__hint(err, "the header is one column, '%.60s': --separator names what stands between columns", f->columns[0].name);
+    if (f->no_header)
+        quern__hint(err, "without a header columns are called 1 to %d", f->n);
     return status;
 }
 
-/* Gives the columns named between commas to `give`. */
-static int each_name(quern__csv *f, const char *names, int (*give)(quern__csv *f, int column, quern_error *err), quern_error *err)
+/* Gives the columns named between commas a role. */
+static int give_role(quern__csv *f, const char *names, int role, int *count, quern_error *err)
 {
+    static const char *const words[] = { "", "--features", "--target", "--weight" };
     for (const char *p = names; p && *p;) {
         size_t n = strcspn(p, ",");
-        int k = find_column(f, p, n, err), status = k < 0 ? k : give(f, k, err);
-        if (status < 0)
-            return status;
+        int k = quern__csv_find(f, p, n, err);
+        if (k < 0)
+            return k;
+        if (f->columns[k].role)
+            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is named twice, by %s and by %s",
+                               words[f->columns[k].role], words[role]);
+        f->columns[k].role = role;
+        f->columns[k].order = (*count)++;
         p += n + (p[n] == ',');
     }
     return QUERN_OK;
 }
 
-static int give_target(quern__csv *f, int k, quern_error *err)
-{
-    if (f->columns[k].place != QUERN__IGNORED)
-        return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is named twice");
-    f->columns[k].place = QUERN__FIRST_TARGET - f->n_targets++;
-    return QUERN_OK;
-}
+/* ---- what is missing ---- */
 
-static int give_weight(quern__csv *f, int k, quern_error *err)
-{
-    if (f->columns[k].place != QUERN__IGNORED || f->weighted)
-        return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is no column of weights");
-    f->weighted = true;
-    f->columns[k].place = QUERN__FIRST_TARGET - f->n_targets;
-    return QUERN_OK;
-}
-
-static int give_feature(quern__csv *f, int k, quern_error *err)
-{
-    if (f->columns[k].place != QUERN__IGNORED)
-        return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is named twice");
-    f->columns[k].place = f->n_features++;
-    return QUERN_OK;
-}
-
-/* "7" for all columns, or "age=7,price=0". */
+/* "7" for all columns of numbers, or "age=7,kind=cat". */
 static int set_missing(quern__csv *f, const char *text, quern_error *err)
 {
     double v;
@@ -74,134 +57,221 @@ static int set_missing(quern__csv *f, const char *text, quern_error *err)
     }
     for (const char *p = text; p && *p;) {
         size_t n = strcspn(p, "="), length = strcspn(p, ",");
-        char number[40];
-        snprintf(number, sizeof number, "%.*s", (int)(length > n ? length - n - 1 : 0), length > n ? p + n + 1 : "");
-        if (n >= length || !quern__parse_number(number, &v))
-            return quern__fail(err, QUERN_INVALID, "--missing", "'%s' is no number, nor COLUMN=NUMBER,…", text);
-        int k = find_column(f, p, n, err);
+        if (n >= length)
+            return quern__fail(err, QUERN_INVALID, "--missing", "'%s' is no number, nor COLUMN=VALUE,…", text);
+        int k = quern__csv_find(f, p, n, err);
         if (k < 0)
             return k;
-        f->columns[k].fills = true;
-        f->columns[k].fill = v;
+        quern__column *c = &f->columns[k];
+        quern__free(c->fill_class);
+        if (!(c->fill_class = quern__strndup(p + n + 1, length - n - 1)))
+            return quern__fail_memory(err, length);
+        c->fills = quern__parse_number(c->fill_class, &c->fill);
         p += length + (p[length] == ',');
     }
     return QUERN_OK;
 }
 
-static int assign_columns(quern__csv *f, const quern_file_opts *o, quern_error *err)
+int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err)
 {
-    int status = each_name(f, o->target, give_target, err);
-    status = status < 0 ? status : each_name(f, o->weight, give_weight, err);
-    status = status < 0 ? status : each_name(f, o->features, give_feature, err);
-    for (int k = 0; k < f->n && !o->features && status >= 0; k++)
-        if (f->columns[k].place == QUERN__IGNORED)
-            status = give_feature(f, k, err);
+    int weights = 0, status = give_role(f, o->target, QUERN__ROLE_TARGET, &f->n_targets, err);
+    status = status < 0 ? status : give_role(f, o->weight, QUERN__ROLE_WEIGHT, &weights, err);
+    status = status < 0 ? status : give_role(f, o->features, QUERN__ROLE_FEATURE, &f->n_features, err);
+    if (status >= 0 && weights > 1)
+        return quern__fail(err, QUERN_INVALID, "--weight", "'%s' is more than one column", o->weight);
+    f->weighted = weights;
+    f->features_named = o->features != NULL;
+    f->targets_named = o->target != NULL;
+    if (!o->features)
+        f->n_features = f->n - f->n_targets - weights;
+    for (const char *p = o->classes; status >= 0 && p && *p;) {
+        size_t n = strcspn(p, ",");
+        int k = quern__csv_find(f, p, n, err);
+        if (k < 0)
+            return k;
+        f->columns[k].named = true;
+        p += n + (p[n] == ',');
+    }
     return status < 0 ? status : set_missing(f, o->missing, err);
 }
 
-/* ---- classes ---- */
+/* ---- which columns a run takes ---- */
 
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+/* Columns in the order of their places. */
+typedef struct chosen {
+    int n[2]; /* features, targets */
+    int *columns[2];
+} chosen;
 
-/* Adds a name that is not there yet; sorted again after each, so that looking is quick. */
-static int add_class(quern__csv *f, int k, const char *name, quern_error *err)
+/* Those of a role, in the order in which the options name them or in that of the file. */
+static void by_role(const quern__csv *f, bool target, chosen *c)
+{
+    int role = target ? QUERN__ROLE_TARGET : f->features_named ? QUERN__ROLE_FEATURE : QUERN__ROLE_REST;
+    for (int k = 0; k < f->n; k++)
+        if (f->columns[k].role == role)
+            c->columns[target][role == QUERN__ROLE_REST ? c->n[target] : f->columns[k].order] = k, c->n[target]++;
+}
+
+/* The same, with inputs and outputs that are called as columns are put first. */
+static int by_names(const quern__csv *f, const quern_batch_spec *spec, bool target, chosen *c, quern_error *err)
+{
+    int n = c->n[target];
+    const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);
+    int *order = quern__alloc(((size_t)n + 1) * sizeof *order);
+    for (int i = 0; names && order && i < n; i++) {
+        names[i] = f->columns[c->columns[target][i]].name;
+        order[i] = c->columns[target][i];
+    }
+    int status = names && order ? quern__deal_by_name(spec, target, names, n, order, err) : quern__fail_memory(err, (size_t)n);
+    if (status >= 0)
+        memcpy(c->columns[target], order, (size_t)n * sizeof *order);
+    quern__free(names);
+    quern__free(order);
+    return status;
+}
+
+/* Columns that options name must be those of the schema. */
+static int check_named(const quern__csv *f, const quern_schema *known, bool target, quern_error *err)
+{
+    int role = target ? QUERN__ROLE_TARGET : QUERN__ROLE_FEATURE, named = 0;
+    const char *stray = NULL;
+    for (int k = 0; k < f->n; k++)
+        if (f->columns[k].role == role) {
+            named++;
+            stray = quern__schema_find(known, target, f->columns[k].name) < 0 ? f->columns[k].name : stray;
+        }
+    if (!stray && named == (target ? known->n_targets : known->n_features))
+        return QUERN_OK;
+    const char *option = target ? "--target" : "--features", *what = target ? "targets" : "features";
+    if (stray)
+        quern__fail(err, QUERN_INVALID, option, "'%.100s' is not one of the %s of the model", stray, what);
+    else
+        quern__fail(err, QUERN_INVALID, option, "%d columns, the model has %d %s", named,
+                    target ? known->n_targets : known->n_features, what);
+    quern__hint(err, "the model knows its columns by name: leave the option out, or fit --new-schema learns them anew");
+    return QUERN_INVALID;
+}
+
+/* Those of the schema, by name. */
+static int by_schema(const quern__csv *f, const quern_schema *known, bool target, chosen *c, quern_error *err)
+{
+    bool named = target ? f->targets_named : f->features_named;
+    int status = named ? check_named(f, known, target, err) : QUERN_OK;
+    for (int i = 0; i < (target ? known->n_targets : known->n_features) && status >= 0; i++) {
+        const char *name = quern__schema_at(known, target, i)->name;
+        int k = status = quern__csv_find(f, name, strlen(name), err);
+        if (i == f->n)
+            return quern__fail(err, QUERN_INVALID, f->paths[0], "%d columns, the model wants more", f->n);
+        c->columns[target][c->n[target]++] = k;
+    }
+    return status < 0 ? status : QUERN_OK;
+}
+
+/* Columns that nothing takes are said, once: it may be that one was meant to be taken. */
+static void tell_unused(quern__csv *f, const quern_schema *known)
+{
+    quern__text names = { 0 };
+    int n = 0;
+    for (int k = 0; k < f->n && known && !f->said; k++)
+        if (f->columns[k].place == QUERN__IGNORED && !f->columns[k].kept && f->columns[k].role != QUERN__ROLE_WEIGHT &&
+            quern__schema_find(known, true, f->columns[k].name) < 0 && n++ < 10)
+            quern__text_add(&names, "%s'%s'", n > 1 ? ", " : "", f->columns[k].name);
+    if (n && !names.failed)
+        quern__note("%s: the model does not use %s %s%s", f->paths[0], n > 1 ? "columns" : "column", names.data,
+                    n > 10 ? ", …" : "");
+    f->said = true;
+    quern__text_free(&names);
+}
+
+/* ---- what a run makes of them ---- */
+
+static int set_kept(quern__csv *f, const quern_batch_spec *spec, quern_error *err)
+{
+    for (int i = spec->n_inputs - spec->n_kept; i < spec->n_inputs; i++) {
+        int k = quern__csv_find(f, spec->names[i], strlen(spec->names[i]), err);
+        if (k < 0)
+            return k;
+        if (f->columns[k].kept)
+            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is kept twice");
+        f->columns[k].kept = ++f->n_texts;
+        f->n_features++;
+    }
+    return QUERN_OK;
+}
+
+/* One target of an output: what its values mean. */
+static int set_target(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, int output, int place, int k,
+                      quern_error *err)
 {
     quern__column *c = &f->columns[k];
-    if (c->n_classes && quern__csv_class_of(c, name) >= 0)
-        return QUERN_OK;
-    if (c->n_classes == QUERN__CSV_CLASSES)
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "more than %d different names", QUERN__CSV_CLASSES);
-    char *own = quern__strdup(name);
-    if (!own)
-        return quern__fail_memory(err, strlen(name));
-    c->classes[c->n_classes++] = own;
-    qsort(c->classes, (size_t)c->n_classes, sizeof *c->classes, by_text);
+    int means = spec->means[output];
+    int status =
+        quern__csv_learn(f, k, known && place < known->n_targets ? quern__schema_at(known, true, place) : NULL, means, err);
+    status = status < 0 ? status : quern__deal_classes(spec, output, c->name, &c->classes, f->paths[0], err);
+    if (status < 0)
+        return status;
+    c->labels = means == QUERN_MEANS_CLASS && !c->classes.n ? spec->classes[output] : 0;
+    c->ignored = spec->ignored[output];
     return QUERN_OK;
 }
 
-/* A target whose first value is no number is a class: all its names are looked for in a first pass. */
-static int find_classes(quern__csv *f, int k, quern_error *err)
+/* Arrays take their columns: which are texts, whole numbers, classes. */
+static int set_kinds(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, const chosen *c, quern_error *err)
 {
-    double v;
-    int status = quern__csv_text(f, k, err);
-    const char *end = status == QUERN_OK ? quern__read_double(f->field, &v) : NULL;
-    if (status == QUERN_OK && ((end && !*end) || quern__csv_missing(f->field)))
-        return quern__csv_rewind(f, err);
-    if (status == QUERN_OK && !(f->columns[k].classes = quern__zalloc(QUERN__CSV_CLASSES, sizeof(char *))))
-        return quern__fail_memory(err, QUERN__CSV_CLASSES * sizeof(char *));
-    while (status == QUERN_OK) {
-        status = quern__csv_missing(f->field) ? QUERN_OK : add_class(f, k, f->field, err);
-        status = status < 0 ? status : quern__csv_text(f, k, err);
-    }
-    return status < 0 ? status : quern__csv_rewind(f, err);
-}
-
-/* The column that gives value `at` of the features (targets: of the targets); NULL: none. */
-static quern__column *column_at(quern__csv *f, bool target, int64_t at)
-{
-    for (int k = 0; k < f->n; k++)
-        if (f->columns[k].place == (target ? QUERN__FIRST_TARGET - at : at))
-            return &f->columns[k];
-    return NULL;
-}
-
-/* The slots of the features: two of an int64. */
-static void lay_out(quern__csv *f)
-{
-    bool wide = false;
-    for (int k = 0; k < f->n; k++) {
-        f->columns[k].slot = f->columns[k].place;
-        wide = wide || f->columns[k].exact == QUERN_INT64;
-    }
-    f->n_slots = f->n_features;
-    for (int64_t at = 0, slot = 0; wide && at < f->n_features; at++, f->n_slots = slot) {
-        quern__column *c = column_at(f, false, at);
-        c->slot = slot;
-        slot += c->exact == QUERN_INT64 ? 2 : 1;
-    }
-}
-
-int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err)
-{
-    int assigned = assign_columns(f, o, err);
-    if (assigned < 0)
-        return assigned;
-    lay_out(f);
-    bool once = f->bytes.offset < 0 && !f->bytes.gz; /* names need a pass of their own */
-    for (int k = 0, status; k < f->n && !once; k++)
-        if (f->columns[k].place <= QUERN__FIRST_TARGET && f->columns[k].place > QUERN__FIRST_TARGET - f->n_targets &&
-            (status = find_classes(f, k, err)) < 0)
-            return status;
-    return QUERN_OK;
-}
-
-/* ---- what a run takes ---- */
-
-/* Which columns are text: those that inputs of type string take; and which are whole numbers. */
-int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
-{
-    quern__csv *f = self;
-    int64_t places[2] = { 0 };
-    *x_count = f->n_features;
-    *y_count = f->n_targets;
-    f->n_texts = 0;
-    for (int k = 0; k < f->n; k++)
-        f->columns[k].text = f->columns[k].exact = f->columns[k].whole = 0;
+    int places[2] = { 0 };
     for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
-        bool target = i >= spec->n_inputs, text = spec->dtypes[i] == QUERN_STRING,
-             whole = spec->dtypes[i] == QUERN_INT32 || spec->dtypes[i] == QUERN_INT64;
-        int64_t *place = &places[target], all = target ? f->n_targets : f->n_features;
-        for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && *place < all; per--, ++*place) {
-            quern__column *c = text || whole ? column_at(f, target, *place) : NULL;
-            if (c && text)
-                c->text = ++f->n_texts;
-            else if (c && target)
-                c->whole = true;
-            else if (c)
-                c->exact = spec->dtypes[i];
+        bool target = i >= spec->n_inputs;
+        if (!target && i >= spec->n_inputs - spec->n_kept)
+            continue;
+        int *place = &places[target];
+        for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && *place < c->n[target]; per--, ++*place) {
+            int k = c->columns[target][*place];
+            f->columns[k].text = spec->dtypes[i] == QUERN_STRING ? ++f->n_texts : 0;
+            bool whole = spec->dtypes[i] == QUERN_INT32 || spec->dtypes[i] == QUERN_INT64;
+            f->columns[k].whole = whole && target;
+            f->columns[k].exact = whole && !target ? spec->dtypes[i] : 0;
+            int status = target ? set_target(f, spec, known, i - spec->n_inputs, *place, k, err) : QUERN_OK;
+            if (status < 0)
+                return status;
         }
     }
-    lay_out(f);
+    return QUERN_OK;
+}
+
+/* Where features lie in a row: a whole number of 64 bits takes two slots, a text that is kept one behind them. */
+static void set_slots(quern__csv *f, const chosen *c, int n_kept)
+{
+    f->n_slots = 0;
+    for (int i = 0; i < c->n[0]; i++) {
+        quern__column *column = &f->columns[c->columns[0][i]];
+        column->slot = f->n_slots;
+        f->n_slots += column->exact == QUERN_INT64 ? 2 : 1;
+    }
+    f->n_slots += n_kept;
+}
+
+static void set_places(quern__csv *f, const chosen *c)
+{
+    for (int k = 0; k < f->n; k++) {
+        quern__column *column = &f->columns[k];
+        column->place = column->role == QUERN__ROLE_WEIGHT ? QUERN__FIRST_TARGET - c->n[1] : QUERN__IGNORED;
+        column->text = column->kept = 0;
+        column->whole = false;
+        column->exact = 0;
+        column->labels = 0;
+    }
+    for (int i = 0; i < c->n[0]; i++)
+        f->columns[c->columns[0][i]].place = i;
+    for (int i = 0; i < c->n[1]; i++)
+        f->columns[c->columns[1][i]].place = QUERN__FIRST_TARGET - i;
+    f->n_features = c->n[0];
+    f->n_targets = c->n[1];
+    f->n_texts = 0;
+}
+
+/* Room for the strings of a record. */
+static int make_texts(quern__csv *f, quern_error *err)
+{
     if (!f->n_texts)
         return QUERN_OK;
     quern__free(f->texts);
@@ -209,4 +279,56 @@ int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
     f->texts = quern__zalloc((size_t)f->n_texts, sizeof *f->texts);
     f->text = quern__alloc(QUERN__CSV_RECORD + 1);
     return f->texts && f->text ? QUERN_OK : quern__fail_memory(err, QUERN__CSV_RECORD);
+}
+
+static int choose(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, chosen *c, quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int side = 0; side < 1 + (spec->n_targets > 0) && status >= 0; side++)
+        if (known)
+            status = by_schema(f, known, side, c, err);
+        else {
+            by_role(f, side, c);
+            status = by_names(f, spec, side, c, err);
+        }
+    return status;
+}
+
+/* A missing number cannot become a word, nor a missing name something that is no class. */
+static int check_fills(const quern__csv *f, quern_error *err)
+{
+    for (int k = 0; k < f->n; k++) {
+        const quern__column *c = &f->columns[k];
+        if (!c->fill_class || c->place == QUERN__IGNORED || c->text)
+            continue;
+        if (c->classes.n ? quern__names_find(&c->classes, c->fill_class) < 0 : !c->fills)
+            return quern__fail(err, QUERN_INVALID, "--missing", "column '%.60s': '%.60s' is not %s", c->name, c->fill_class,
+                               c->classes.n ? "one of its classes" : "a number");
+    }
+    return QUERN_OK;
+}
+
+int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
+{
+    quern__csv *f = self;
+    const quern_schema *known = spec->schema ? spec->schema : f->given;
+    size_t room = ((size_t)f->n + 1) * sizeof(int);
+    chosen c = { .columns = { quern__alloc(room), quern__alloc(room) } };
+    int status = c.columns[0] && c.columns[1] ? choose(f, spec, known, &c, err) : quern__fail_memory(err, room);
+    if (status >= 0) {
+        set_places(f, &c);
+        status = set_kinds(f, spec, known, &c, err);
+        status = status < 0 ? status : check_fills(f, err);
+        status = status < 0 ? status : set_kept(f, spec, err);
+        status = status < 0 ? status : make_texts(f, err);
+        set_slots(f, &c, spec->n_kept);
+        status = status < 0 ? status : quern__csv_schema(f, spec, err);
+    }
+    if (status >= 0)
+        tell_unused(f, known);
+    quern__free(c.columns[0]);
+    quern__free(c.columns[1]);
+    *x_count = f->n_features;
+    *y_count = f->n_targets;
+    return status;
 }

@@ -2,15 +2,11 @@
  * quoted fields may hold separators, newlines and doubled quotes). A record is found whole in the buffer; where it holds no quote,
  * numbers are read where they stand. Features are numbers; a target that is none is a class: its place among the sorted names. */
 #include "csv.h"
-#include "number.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 size_t quern__csv_buffer = 1 << 20;
-static const char blank[] = " \t\r\n";
 
 int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format, ...)
 {
@@ -28,22 +24,22 @@ int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err,
 
 /* ---- records ---- */
 
-/* Where the record at the buffer's beginning ends, by quotes; `lines` gets its newlines. NULL: it goes on behind the buffer. */
-static char *end_of_quoted(char *p, const char *end, bool at_end, int *lines)
+/* Where the record at the buffer's beginning ends, by quotes; `lines` gets the newlines within it. NULL: it goes on behind the
+ * buffer. */
+static char *end_of_quoted(const quern__csv *f, char *p, const char *end, bool at_end, int *lines)
 {
-    bool inside = false;
-    for (*lines = 0; p < end; p++) {
-        if (*p == '"')
-            inside = !inside; /* a doubled quote leaves and enters */
-        *lines += *p == '\n';
-        if (*p == '\n' && !inside)
-            return p;
+    quern__csv_state s = { .fresh = true };
+    const char *at = p;
+    for (*lines = 0; at < end;) {
+        if (*at == '\n' && !s.inside)
+            return p + (at - p);
+        *lines += *at == '\n';
+        at = quern__csv_step(&s, at, end, f->separator);
     }
-    return at_end && !inside ? p : NULL;
+    return at_end && !s.inside ? p + (at - p) : NULL;
 }
 
-/* The next record, [p, e) without its end of line; QUERN_END when there is none in this file. `quoted`: it holds a quote. */
-static int next_record(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
+int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
 {
     quern__bytes *b = &f->bytes;
     f->line += f->used ? 1 + f->inner : 0;
@@ -54,14 +50,14 @@ static int next_record(quern__csv *f, char **p, char **e, bool *quoted, quern_er
         int lines = 0;
         *quoted = memchr(start, '"', (size_t)((newline ? newline : end) - start)) != NULL;
         if (*quoted)
-            newline = end_of_quoted(start, end, b->ended, &lines);
+            newline = end_of_quoted(f, start, end, b->ended, &lines);
         else if (!newline && b->ended && start < end)
             newline = end;
         if (newline) {
             *p = start;
             *e = newline > start && newline[-1] == '\r' ? newline - 1 : newline;
             f->used = (size_t)(newline - start) + (newline < end);
-            f->inner = lines - (lines && newline < end);
+            f->inner = lines;
             return QUERN_OK;
         }
         if (b->ended)
@@ -73,8 +69,7 @@ static int next_record(quern__csv *f, char **p, char **e, bool *quoted, quern_er
     }
 }
 
-/* The field that begins at p, without quotes, in f->field; *p moves behind it (to a separator or e). */
-static int take_field(quern__csv *f, char **p, const char *e, quern_error *err)
+int quern__csv_take(quern__csv *f, char **p, const char *e, quern_error *err)
 {
     size_t n = 0, most = (size_t)(e - *p) + 1;
     if (most > f->field_room) {
@@ -99,195 +94,21 @@ static int take_field(quern__csv *f, char **p, const char *e, quern_error *err)
     }
     f->field[n] = 0;
     f->field_length = n;
-    return QUERN_OK;
+    return memchr(f->field, 0, n) ? quern__csv_fail(f, f->column, QUERN_FORMAT, err, "the field holds a NUL byte") : QUERN_OK;
 }
 
-/* ---- the header ---- */
-
-static int header(quern__csv *f, bool first, quern_error *err)
-{
-    char *p, *e;
-    bool quoted;
-    f->line = 1;
-    f->used = 0;
-    int status = next_record(f, &p, &e, &quoted, err), n = 0;
-    if (status == QUERN_END || (status == QUERN_OK && p == e))
-        return quern__fail(err, QUERN_FORMAT, f->bytes.path, "no header");
-    if (status == QUERN_OK && e - p >= 6 && !memcmp(p, "\x93NUMPY", 6)) {
-        quern__fail(err, QUERN_FORMAT, f->bytes.path, "holds NumPy arrays, not a table");
-        quern__hint(err, "arrays one behind the other are --format npy");
-        return QUERN_FORMAT;
-    }
-    if (status == QUERN_OK && e - p >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
-        p += 3;
-    for (; status == QUERN_OK; p++) {
-        if (n == QUERN__CSV_COLUMNS)
-            return quern__csv_fail(f, -1, QUERN_FORMAT, err, "more than %d columns", QUERN__CSV_COLUMNS);
-        status = take_field(f, &p, e, err);
-        if (status == QUERN_OK && first) {
-            quern__column *grown = quern__realloc(f->columns, ((size_t)n + 1) * sizeof *grown);
-            if (!grown)
-                return quern__fail_memory(err, (size_t)n * sizeof *grown);
-            f->columns = grown;
-            grown[n] = (quern__column){ .place = QUERN__IGNORED };
-            snprintf(grown[n].name, sizeof grown[n].name, "%.63s", f->field);
-            f->n = n + 1;
-        } else if (status == QUERN_OK && (n >= f->n || strncmp(f->columns[n].name, f->field, 63)))
-            return quern__csv_fail(f, -1, QUERN_FORMAT, err, "column %d is '%.40s', in %s it is '%s'", n + 1, f->field, f->paths[0],
-                                   n < f->n ? f->columns[n].name : "not there");
-        n++;
-        if (p >= e)
-            break;
-    }
-    f->first_byte = quern__bytes_place(&f->bytes) + (int64_t)f->used;
-    return status < 0  ? status
-           : n == f->n ? QUERN_OK
-                       : quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d columns, %s has %d", n, f->paths[0], f->n);
-}
+/* ---- files ---- */
 
 int quern__csv_open_file(quern__csv *f, int k, quern_error *err)
 {
     bool first = f->columns == NULL;
     f->at = k;
     int status = quern__bytes_open(&f->bytes, f->paths[k], quern__csv_buffer, err);
-    f->bytes.stop = f->blocks.on; /* no more than the header is wanted */
-    return status < 0 ? status : header(f, first, err);
+    f->bytes.stop = f->blocks.on || f->checking; /* no more than the header is wanted */
+    return status < 0 ? status : quern__csv_header(f, first, err);
 }
 
-/* ---- values ---- */
-
-int quern__csv_class_of(const quern__column *c, const char *name)
-{
-    int low = 0, high = c->n_classes;
-    while (low < high) {
-        int middle = (low + high) / 2, order = strcmp(name, c->classes[middle]);
-        if (order == 0)
-            return middle;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return -1;
-}
-
-bool quern__csv_missing(const char *text)
-{
-    return !*text || !strcmp(text, "?") || !strcasecmp(text, "na") || !strcasecmp(text, "nan");
-}
-
-/* A field that is not plainly a number: blanks, words for missing, names of classes, quotes. */
-static int value_of(quern__csv *f, int k, double *out, quern_error *err)
-{
-    const quern__column *c = &f->columns[k];
-    char *text = f->field + strspn(f->field, blank);
-    size_t n = strlen(text);
-    while (n && strchr(blank, text[n - 1]))
-        text[--n] = 0;
-    if (quern__csv_missing(text)) {
-        *out = c->fill;
-        return c->fills ? QUERN_OK
-                        : quern__csv_fail(f, k, QUERN_NUMBER, err, "a value is missing ('%s'); --missing NUMBER fills it in", text);
-    }
-    if (c->classes) {
-        int class = quern__csv_class_of(c, text);
-        *out = class;
-        return class >= 0 ? QUERN_OK
-                          : quern__csv_fail(f, k, QUERN_INVALID, err, "'%.40s' is a class that was not there before", text);
-    }
-    const char *end = quern__read_double(text, out);
-    if (!end || *end)
-        return quern__csv_fail(f, k, QUERN_FORMAT, err, "'%.40s' is no number", text);
-    return QUERN_OK;
-}
-
-static int fits(const quern__csv *f, int k, double v, const char *text, quern_error *err)
-{
-    return isfinite(v) && fabs(v) <= 3.4028235677973366e38
-               ? QUERN_OK
-               : quern__csv_fail(f, k, QUERN_NUMBER, err, "'%.*s' does not fit float32", (int)strcspn(text, ",\t\r\n "), text);
-}
-
-/* A field of text as it stands: blanks, and nothing at all, are text too. */
-static int put_text(quern__csv *f, int k, char **p, const char *e, quern_error *err)
-{
-    int status = take_field(f, p, e, err);
-    if (status >= 0 && f->field_length > QUERN_MOST_STRING)
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "a text of %zu bytes, at most %d", f->field_length, QUERN_MOST_STRING);
-    if (status >= 0) {
-        char *to = f->text + f->text_used; /* no longer than the record, for which there is room */
-        memcpy(to, f->field, f->field_length);
-        f->texts[f->columns[k].text - 1] = (quern_string){ to, (int64_t)f->field_length };
-        f->text_used += f->field_length;
-    }
-    return status;
-}
-
-/* A whole number as it stands, exactly. */
-static int put_whole(quern__csv *f, int k, char **p, const char *e, float *x, quern_error *err)
-{
-    const quern__column *c = &f->columns[k];
-    int64_t v = 0;
-    const char *end = quern__read_whole(*p, &v), *rest = end;
-    if (!end || (end < e && *end != f->separator)) { /* not plainly one */
-        double real;
-        int status = take_field(f, p, e, err);
-        if (status < 0 || (status = value_of(f, k, &real, err)) < 0)
-            return status;
-        const char *text = f->field + strspn(f->field, blank);
-        rest = quern__read_whole(text, &v);
-        if ((!rest || *rest) && !(real == floor(real)))
-            return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is no whole number", real);
-        if ((!rest || *rest) && !(fabs(real) < 0x1p63))
-            return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is outside int64", real);
-        v = rest && !*rest ? v : (int64_t)real;
-    } else
-        *p += end - *p;
-    if (c->exact == QUERN_INT64)
-        memcpy(x + c->slot, &v, sizeof v);
-    else if (v < INT32_MIN || v > INT32_MAX)
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "%lld is outside int32 (-2147483648 to 2147483647)", (long long)v);
-    else
-        memcpy(x + c->slot, &(int32_t){ (int32_t)v }, sizeof(int32_t));
-    return QUERN_OK;
-}
-
-/* One field into its place; *p moves behind it. */
-static int put_field(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err)
-{
-    const quern__column *c = &f->columns[k];
-    const char *end = NULL;
-    double v = 0;
-    float narrow;
-    if (c->text || c->exact)
-        return c->text ? put_text(f, k, p, e, err) : put_whole(f, k, p, e, x, err);
-    if (c->place >= 0) {
-        end = quern__read_float(*p, &narrow);
-        v = (double)narrow;
-    } else if (c->place != QUERN__IGNORED && !c->classes)
-        end = quern__read_double(*p, &v);
-    if (!end || (end < e && *end != f->separator)) { /* not plainly a number */
-        int status = take_field(f, p, e, err);
-        if (status < 0 || c->place == QUERN__IGNORED)
-            return status;
-        if ((status = value_of(f, k, &v, err)) < 0 || (status = fits(f, k, v, f->field, err)) < 0)
-            return status;
-        /* a quoted or blank-padded number is rounded from its own text */
-        const char *text = f->field + strspn(f->field, blank);
-        narrow = !quern__read_float(text, &narrow) || c->classes || quern__csv_missing(text) ? (float)v : narrow;
-    } else {
-        if (!isfinite(v) && fits(f, k, v, *p, err) < 0)
-            return QUERN_NUMBER;
-        *p += end - *p;
-    }
-    if (c->whole && !(v == floor(v) && fabs(v) <= INT32_MAX))
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is no whole number", v);
-    if (c->place >= 0)
-        x[c->slot] = narrow;
-    else if (c->place != QUERN__IGNORED)
-        y[QUERN__FIRST_TARGET - c->place] = v;
-    return QUERN_OK;
-}
+/* ---- records over all files ---- */
 
 /* The next record over all files or blocks, without empty lines; QUERN_END at the end of the last. */
 static int next_anywhere(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
@@ -298,7 +119,7 @@ static int next_anywhere(quern__csv *f, char **p, char **e, bool *quoted, quern_
         for (; over || quern__csv_left(f) <= 0; over = false)
             if ((status = quern__csv_next_block(f, err)) != QUERN_OK)
                 return status;
-        status = next_record(f, p, e, quoted, err);
+        status = quern__csv_next(f, p, e, quoted, err);
         over = f->blocks.on && status == QUERN_END;
         if (over || (status == QUERN_OK && *p == *e && f->n > 1))
             continue;
@@ -317,7 +138,7 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
         int status = next_anywhere(f, &p, &e, &quoted, err), fields = 0;
         char *start = p;
         for (; status == QUERN_OK && fields <= f->n; p++) {
-            status = take_field(f, &p, e, err);
+            status = quern__csv_take(f, &p, e, err);
             fields++;
             if (p >= e)
                 break;
@@ -328,7 +149,7 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
             continue; /* reading it will tell */
         p = start;
         for (int i = 0; i <= k && status == QUERN_OK; i++, p++)
-            status = take_field(f, &p, e, err);
+            status = quern__csv_take(f, &p, e, err);
         return status;
     }
 }
@@ -337,7 +158,7 @@ int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y
 {
     f->text_used = 0;
     for (int k = 0; k < f->n; k++, p++) {
-        int status = put_field(f, k, &p, e, x, y, err);
+        int status = quern__csv_put(f, k, &p, e, x, y, err);
         if (status < 0)
             return status;
         if (p < e && k + 1 < f->n)
@@ -345,7 +166,7 @@ int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y
         if (p >= e && k + 1 == f->n)
             break;
         int fields = k + 1;
-        while (p < e && take_field(f, (p++, &p), e, err) >= 0)
+        while (p < e && quern__csv_take(f, (p++, &p), e, err) >= 0)
             fields++;
         return quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d fields, expected %d", fields, f->n);
     }
@@ -358,9 +179,23 @@ int quern__csv_read(void *self, float *x, double *y, quern_error *err)
     char *p, *e;
     bool quoted;
     f->passed = false;
-    int status = next_anywhere(f, &p, &e, &quoted, err);
-    f->passed = f->passed || status == QUERN_OK;
-    return status == QUERN_OK ? quern__csv_record(f, p, e, x, y, err) : status;
+    for (;;) {
+        int status = next_anywhere(f, &p, &e, &quoted, err);
+        f->passed = f->passed || status == QUERN_OK;
+        f->unknown = false;
+        if (status == QUERN_END && f->skipped) {
+            quern__note("%s: %lld records were left out: the model does not know their classes", f->paths[0],
+                        (long long)f->skipped);
+            f->skipped = 0;
+        }
+        if (status != QUERN_OK)
+            return status;
+        if (f->skip_unknown && quern__csv_record(f, p, e, x, y, NULL) < 0 && f->unknown) {
+            f->skipped++;
+            continue;
+        }
+        return quern__csv_record(f, p, e, x, y, err);
+    }
 }
 
 int quern__csv_rewind(void *self, quern_error *err)
@@ -373,7 +208,7 @@ int quern__csv_rewind(void *self, quern_error *err)
     if (f->n_paths > 1)
         return quern__csv_open_file(f, 0, err);
     int status = quern__bytes_rewind(&f->bytes, err);
-    return status < 0 ? status : header(f, false, err);
+    return status < 0 ? status : quern__csv_header(f, false, err);
 }
 
 static void csv_free(void *self)
@@ -383,10 +218,12 @@ static void csv_free(void *self)
     quern__bytes_close(&f->bytes);
     quern__csv_cut_free(f);
     for (int k = 0; k < f->n; k++) {
-        for (int i = 0; i < f->columns[k].n_classes; i++)
-            quern__free(f->columns[k].classes[i]);
-        quern__free(f->columns[k].classes);
+        quern__free(f->columns[k].name);
+        quern__free(f->columns[k].fill_class);
+        quern__names_free(&f->columns[k].classes);
     }
+    quern__names_free(&f->missing);
+    quern_schema_free(f->schema);
     for (int i = 0; i < f->n_paths; i++)
         quern__free(f->paths[i]);
     quern__free(f->paths);
@@ -397,17 +234,53 @@ static void csv_free(void *self)
     quern__free(f);
 }
 
-static const char *class_name(void *self, int target, int i)
-{
-    const quern__csv *f = self;
-    for (int k = 0; k < f->n; k++)
-        if (f->columns[k].place == QUERN__FIRST_TARGET - target)
-            return i >= 0 && i < f->columns[k].n_classes ? f->columns[k].classes[i] : NULL;
-    return NULL;
-}
-
+static const char *class_name(void *self, int target, int i) { return quern_schema_class(((quern__csv *)self)->schema, target, i); }
+static const quern_schema *csv_schema(void *self) { return ((quern__csv *)self)->schema; }
 static bool csv_passed(void *self) { return ((quern__csv *)self)->passed; }
 static const quern_string *csv_strings(void *self) { return ((quern__csv *)self)->texts; }
+
+/* How the file is written, as the options say, or else the schema. */
+static int read_options(quern__csv *f, char separator, const quern_file_opts *o, quern_error *err)
+{
+    const char *encoding = o->encoding ? o->encoding : o->schema ? o->schema->encoding : "";
+    int status = QUERN_OK;
+    f->given = o->schema;
+    f->separator_given = o->separator || separator == '\t';
+    f->separator = o->separator ? o->separator : separator == ',' && o->schema ? o->schema->separator : separator;
+    f->decimal = o->decimal ? o->decimal : o->schema ? o->schema->decimal : '.';
+    f->no_header = o->no_header || (o->schema && o->schema->no_header);
+    f->skip_unknown = o->unknown_class == QUERN_UNKNOWN_SKIP;
+    if (strlen(encoding) >= sizeof f->encoding)
+        return quern__fail(err, QUERN_INVALID, "encoding", "'%.60s' is not an encoding", encoding);
+    strcpy(f->encoding, encoding);
+    if (f->separator == f->decimal || f->separator == '"' || f->separator == '\n' || f->separator == '\r')
+        return quern__fail(err, QUERN_INVALID, "separator", "'%c' cannot separate columns%s", f->separator,
+                           f->separator == f->decimal ? ": it is the decimal mark" : "");
+    if (f->decimal != '.' && f->decimal != ',')
+        return quern__fail(err, QUERN_INVALID, "decimal", "'%c' is not '.' or ','", f->decimal);
+    f->missing_given = o->missing_values || (o->schema && o->schema->missing_given);
+    if (!o->missing_values)
+        return f->missing_given ? quern__names_copy(&f->missing, &o->schema->missing, err) : QUERN_OK;
+    for (const char *p = o->missing_values; *p && status >= 0;) {
+        size_t length = strcspn(p, ",");
+        char *word = quern__strndup(p, length);
+        status = word ? quern__names_add(&f->missing, word, err) : quern__fail_memory(err, length);
+        quern__free(word);
+        p += length + (p[length] == ',');
+    }
+    return status;
+}
+
+/* The other files have the same columns; then the first is open again. */
+static int check_headers(quern__csv *f, quern_error *err)
+{
+    int status = QUERN_OK;
+    f->checking = true;
+    for (int k = 1; k < f->n_paths && status >= 0; k++)
+        status = quern__csv_open_file(f, k, err);
+    f->checking = false;
+    return status < 0 || f->n_paths == 1 ? status : quern__csv_open_file(f, 0, err);
+}
 
 int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err)
 {
@@ -418,13 +291,13 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
     }
     f->bytes.fd = -1;
     f->fresh = true;
-    f->separator = separator;
-    int status = QUERN_OK;
+    int status = read_options(f, separator, o, err);
     for (; f->n_paths < n && status >= 0; f->n_paths++)
         if (!(f->paths[f->n_paths] = quern__strdup(paths[f->n_paths])))
             status = quern__fail_memory(err, 1);
     status = status < 0 ? status : quern__csv_open_file(f, 0, err);
     status = status < 0 ? status : quern__csv_columns(f, o, err);
+    status = status < 0 ? status : check_headers(f, err);
     status = status < 0 ? status : quern__csv_cut(f, err);
     if (status < 0) {
         csv_free(f);
@@ -440,6 +313,7 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
                             .passed = csv_passed,
                             .free = csv_free,
                             .class_name = class_name,
+                            .schema = csv_schema,
                             .self = f,
                             .x_count = f->n_features,
                             .y_count = f->n_targets,

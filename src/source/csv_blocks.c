@@ -55,13 +55,27 @@ static int64_t block_for(const quern__csv *f)
     return quern__csv_block ? quern__csv_block : wanted < least_block ? least_block : wanted > most ? most : wanted;
 }
 
+/* Whether the records in the buffer have quotes within fields, which RFC 4180 does not allow. */
+static bool has_literal(const quern__csv *f)
+{
+    const char *p = f->bytes.buffer + f->bytes.begin, *end = f->bytes.buffer + f->bytes.end;
+    quern__csv_state s = { .fresh = true };
+    while (p < end) {
+        if (*p == '"' && !s.inside && !s.fresh)
+            return true;
+        p = quern__csv_step(&s, p, end, f->separator);
+    }
+    return false;
+}
+
 int quern__csv_cut(quern__csv *f, quern_error *err)
 {
     quern__csv_blocks *b = &f->blocks;
-    if (f->bytes.gz || f->bytes.offset < 0)
+    if (f->bytes.gz || f->bytes.offset < 0 || f->bytes.decoder)
         return QUERN_OK;
     b->size = block_for(f);
     b->quoted = memchr(f->bytes.buffer, '"', f->bytes.end) != NULL;
+    b->literal = b->quoted && has_literal(f);
     b->ends = quern__zalloc((size_t)f->n_paths, sizeof *b->ends);
     b->lines = quern__zalloc(1, sizeof *b->lines);
     if (!b->ends || !b->lines)
@@ -121,50 +135,49 @@ int64_t quern__csv_line(const quern__csv *f)
 
 /* ---- where a block begins ---- */
 
-/* How many more records have as many fields as the header than have not, when quotes enclose what follows the byte at p, or not. */
-static int well_formed(const quern__csv *f, const char *p, const char *end, bool inside)
+/* How the bytes behind the one at p read when quotes enclose them, or not. */
+typedef struct reading {
+    int well; /* how many more records have as many fields as the header than have not */
+    const char
+        *wrong; /* the first quote that no file of RFC 4180 has so: within a field, or closing one that goes on; or the end */
+} reading;
+
+static reading read_as(const quern__csv *f, const char *p, const char *end, bool inside)
 {
-    int well = 0, separators = 0;
+    reading r = { .wrong = end };
+    quern__csv_state s = { .inside = inside, .fresh = !inside && (*p == f->separator || *p == '\n') };
     const char *begin = NULL; /* of a record that is seen whole */
-    for (const char *s = p; s < end; s++) {
-        inside = inside != (*s == '"' && s > p);
-        separators += *s == f->separator && !inside;
-        if (*s != '\n' || inside)
+    int separators = 0;
+    for (const char *at = p + 1, *next; at < end; at = next) {
+        bool was = s.inside, literal = *at == '"' && !s.inside && !s.fresh;
+        next = quern__csv_step(&s, at, end, f->separator);
+        bool closed = was && !s.inside && next < end && *next != f->separator && *next != '\r' && *next != '\n';
+        r.wrong = (literal || closed) && r.wrong == end ? at : r.wrong;
+        separators += *at == f->separator && !was;
+        if (*at != '\n' || was)
             continue;
-        if (begin && s - begin > 1)
-            well += separators + 1 == f->n ? 1 : -1;
+        if (begin && at - begin > 1)
+            r.well += separators + 1 == f->n ? 1 : -1;
         separators = 0;
-        begin = s + 1;
+        begin = at + 1;
     }
-    if (f->bytes.ended && inside)
-        return INT_MIN; /* no file ends so */
-    if (f->bytes.ended && begin && begin < end)
-        well += separators + 1 == f->n ? 1 : -1;
-    return well;
+    if (f->bytes.ended && s.inside)
+        r.well = INT_MIN; /* no file ends so */
+    else if (f->bytes.ended && begin && begin < end)
+        r.well += separators + 1 == f->n ? 1 : -1;
+    return r;
 }
 
-/* Whether quotes enclose what follows the byte at p. An odd run of quotes enters or leaves them, an even one is quotes within them,
- * or an empty field. Behind a separator or a newline a run may open a field, before one it may close it: the first run that can do
- * but one of the two tells. Where all can do both, records that have their fields tell. */
+/* Whether quotes enclose what follows the byte at p. The reading that meets a quote which RFC 4180 does not have is the wrong one;
+ * where both do, or the file is known to have such quotes, records that have their fields tell. */
 static bool enclosed(const quern__csv *f, const char *p, const char *end)
 {
-    bool turned = false, quotes = false;
-    for (const char *s = p + 1; (s = memchr(s, '"', (size_t)(end - s)));) {
-        const char *behind = s;
-        while (behind < end && *behind == '"')
-            behind++;
-        quotes = true;
-        if (behind == end && !f->bytes.ended)
-            break;
-        bool opens = s[-1] == f->separator || s[-1] == '\n';
-        bool closes = behind == end || *behind == f->separator || *behind == '\r' || *behind == '\n';
-        bool odd = (behind - s) % 2;
-        if (odd && opens != closes)
-            return closes != turned;
-        turned = turned != odd;
-        s = behind;
-    }
-    return quotes && well_formed(f, p, end, true) > well_formed(f, p, end, false);
+    if (!memchr(p + 1, '"', (size_t)(end - p - 1)))
+        return false;
+    reading in = read_as(f, p, end, true), out = read_as(f, p, end, false);
+    if (in.wrong != out.wrong && (!f->blocks.literal || in.wrong < out.wrong))
+        return out.wrong < in.wrong;
+    return in.well > out.well;
 }
 
 /* The first record that begins at byte `at` of the file or behind it, in a buffer that begins before it; NULL: it needs more. */
@@ -177,12 +190,14 @@ static char *first_record(const quern__csv *f, int64_t at)
         return b->ended ? end : NULL;
     while (p > start && *p == '"')
         p--;
-    bool inside = enclosed(f, p, end);
-    for (char *s = p; s < end; s++) {
-        if (*s == '"' && s > p)
-            inside = !inside;
-        if (*s == '\n' && !inside && s >= last)
-            return s + 1;
+    quern__csv_state s = { .inside = enclosed(f, p, end) };
+    s.fresh = !s.inside && (*p == f->separator || *p == '\n');
+    if (p == last && *p == '\n' && !s.inside)
+        return p + 1;
+    for (const char *q = p + 1; q < end;) {
+        if (*q == '\n' && !s.inside && q >= last)
+            return p + (q - p) + 1;
+        q = quern__csv_step(&s, q, end, f->separator);
     }
     return b->ended ? end : NULL;
 }

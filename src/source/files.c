@@ -33,15 +33,24 @@ const char *quern_generator_class(const quern_generator *g, int target, int i)
     return g->class_name ? g->class_name(g, target, i) : NULL;
 }
 
+const quern_schema *quern_generator_schema(const quern_generator *g) { return g->schema ? g->schema(g) : NULL; }
+
 /* Options that other files have no use for. */
 static int refuse(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
 {
-    const char *of_tables = table         ? NULL
-                            : o->target   ? "--target"
-                            : o->features ? "--features"
-                            : o->weight   ? "--weight"
-                            : o->missing  ? "--missing"
-                                          : NULL;
+    const char *of_tables = table               ? NULL
+                            : o->target         ? "--target"
+                            : o->features       ? "--features"
+                            : o->weight         ? "--weight"
+                            : o->missing        ? "--missing"
+                            : o->missing_values ? "--missing-values"
+                            : o->classes        ? "--classes"
+                            : o->separator      ? "--separator"
+                            : o->decimal        ? "--decimal"
+                            : o->no_header      ? "--no-header"
+                            : o->encoding       ? "--encoding"
+                            : o->unknown_class  ? "--unknown-class"
+                                                : NULL;
     if (o->data_format && (table || prepared))
         return quern__fail(err, QUERN_INVALID, "--data-format",
                            prepared ? "applies to arrays: give it to prepare" : "applies to arrays; columns have no channels");

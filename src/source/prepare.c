@@ -292,6 +292,9 @@ static void free_batch(quern_batch *b)
 
 static int take_classes(preparing *p, quern_error *err)
 {
+    const quern_schema *schema = quern_generator_schema(p->from);
+    if (schema && !(p->q.schema = quern__schema_copy(schema, err)))
+        return QUERN_NOMEM;
     for (int t = 0; t < p->q.what.n_y; t++) {
         int n = 0;
         while (quern_generator_class(p->from, t, n))

@@ -2,6 +2,7 @@
  * sums and dealt out to the arrays of a batch. */
 #include "axes.h"
 #include "convert.h"
+#include "deal.h"
 #include "qrec_windows.h"
 
 #include <errno.h>
@@ -15,6 +16,11 @@ typedef struct prepared {
     bool told;
     int order[2 * QUERN_MAX_ARRAYS]; /* array of a record that feeds an array of the batch, -1: dealt out in their order */
     size_t at[2 * QUERN_MAX_ARRAYS]; /* byte of a record at which an array begins */
+    int *places[2];                  /* of inputs and targets: the column at a place of the run; NULL: as they stand */
+    int counts[2];                   /* places of them */
+    int **maps;                      /* by target of the run: its classes as the model numbers them; NULL: as they stand */
+    int n_maps;
+    quern_schema *schema; /* of the run */
     quern__blocks windows;
 } prepared;
 
@@ -30,6 +36,14 @@ static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
         int64_t all = 0, per = own ? quern__per_record(&d->shapes[side ? d->n_x : 0]) : 0;
         for (int i = 0; i < n; i++)
             all += quern__per_record(&spec->shapes[first + i]);
+        if (p->places[side]) {
+            for (int i = 0; i < n; i++)
+                p->order[first + i] = -1;
+            if (p->counts[side] != all)
+                return quern__fail(err, QUERN_SHAPE, p->path, "%d %s a record, the model wants %lld", p->counts[side],
+                                   side ? "targets" : "inputs", (long long)all);
+            continue;
+        }
         for (int i = 0; i < n; i++) {
             int k = own == n ? i : -1;
             for (int j = 0; own == n && spec->names[first + i] && j < own; j++)
@@ -60,6 +74,97 @@ static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
     return QUERN_OK;
 }
 
+static void forget_names(prepared *p)
+{
+    for (int i = 0; i < p->n_maps; i++)
+        quern__free(p->maps[i]);
+    quern__free(p->maps);
+    quern__free(p->places[0]);
+    quern__free(p->places[1]);
+    quern_schema_free(p->schema);
+    p->maps = NULL;
+    p->n_maps = 0;
+    p->places[0] = p->places[1] = NULL;
+    p->schema = NULL;
+}
+
+/* The columns of a side in the order of the run: that of the model's schema, or else by names of inputs and outputs. */
+static int order_side(prepared *p, const quern_batch_spec *spec, bool target, quern_error *err)
+{
+    const quern_schema *own = p->q.schema;
+    const quern_schema *model = spec->schema;
+    int n = target ? own->n_targets : own->n_features, wanted = !model ? n : target ? model->n_targets : model->n_features, status;
+    int *order = p->places[target] = quern__alloc(((size_t)(n > wanted ? n : wanted) + 1) * sizeof *order);
+    const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);
+    for (int i = 0; order && names && i < n; i++) {
+        order[i] = i;
+        names[i] = quern__schema_at(own, target, i)->name;
+    }
+    if (!order || !names)
+        status = quern__fail_memory(err, (size_t)n * sizeof *order);
+    else
+        status = model ? quern__schema_order(model, own, target, p->path, order, err)
+                       : quern__deal_by_name(spec, target, names, n, order, err);
+    quern__free(names);
+    p->counts[target] = wanted;
+    return status;
+}
+
+/* Classes of the targets as the model numbers them. */
+static int map_classes(prepared *p, const quern_batch_spec *spec, quern_error *err)
+{
+    const quern_schema *now = p->schema;
+    if (!(p->maps = quern__zalloc((size_t)now->n_targets + 1, sizeof *p->maps)))
+        return quern__fail_memory(err, (size_t)now->n_targets);
+    for (int t = 0, status; t < now->n_targets; t++) {
+        const quern__schema_column *own = quern__schema_at(p->q.schema, true, p->places[1][t]);
+        status = spec->schema ? quern__schema_class_map(quern__schema_at(spec->schema, true, t), own, p->path, &p->maps[t], err)
+                              : QUERN_OK;
+        p->n_maps = t + 1;
+        if (status >= 0)
+            status = quern__deal_classes(spec, quern__deal_output(spec, t), own->name, &quern__schema_at(now, true, t)->classes,
+                                         p->path, err);
+        if (status < 0)
+            return status;
+    }
+    return QUERN_OK;
+}
+
+/* What would change nothing goes: records are then copied as they lie. */
+static void drop_identity(prepared *p, bool target)
+{
+    bool same = p->counts[target] == (target ? p->q.schema->n_targets : p->q.schema->n_features);
+    for (int i = 0; p->places[target] && i < p->counts[target]; i++)
+        same = same && p->places[target][i] == i && !(target && p->maps[i]);
+    if (same) {
+        quern__free(p->places[target]);
+        p->places[target] = NULL;
+    }
+}
+
+/* Columns are put in the order of the run by their names. */
+static int match_names(prepared *p, const quern_batch_spec *spec, quern_error *err)
+{
+    forget_names(p);
+    if (!p->q.schema)
+        return QUERN_OK;
+    int status = order_side(p, spec, false, err);
+    if (status >= 0 && spec->n_targets)
+        status = order_side(p, spec, true, err);
+    if (status < 0)
+        return status;
+    p->schema =
+        spec->schema ? quern__schema_copy(spec->schema, err) : quern__schema_pick(p->q.schema, p->places[0], p->places[1], err);
+    if (!p->schema)
+        return QUERN_NOMEM;
+    for (int t = 0; t < p->schema->n_targets && !spec->schema && spec->n_targets; t++)
+        p->schema->columns[p->schema->n_features + t].output = quern__deal_output(spec, t);
+    status = spec->n_targets ? map_classes(p, spec, err) : QUERN_OK;
+    for (int side = 0; side < 2; side++)
+        drop_identity(p, side);
+    return status;
+}
+
 static size_t prepared_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
 {
     quern__blocks sized = { .q = &((const prepared *)g->self)->q };
@@ -70,7 +175,8 @@ static size_t prepared_bytes(const quern_generator *g, const quern_batch_spec *s
 static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     prepared *p = g->self;
-    int status = match(p, spec, err);
+    int status = match_names(p, spec, err);
+    status = status < 0 ? status : match(p, spec, err);
     status = status < 0 ? status : quern__blocks_open(&p->windows, shuffle, seed, err);
     if (status < 0)
         return status;
@@ -98,6 +204,27 @@ static int check_sum(const prepared *p, const char *record, int64_t number, quer
                        (long long)number + 1, (long long)(p->q.first + number * p->q.bytes));
 }
 
+/* The numbers of columns at places of the run, from `dealt` on; classes as the model numbers them. Returns how many fit. */
+static int64_t take_columns(const prepared *p, const quern_batch *b, int array, int64_t place, int64_t per, int64_t dealt,
+                            const char *numbers)
+{
+    bool target = array >= b->spec->n_inputs;
+    int have = p->q.what.dtypes[target ? p->q.what.n_x : 0], want = b->spec->dtypes[array];
+    for (int64_t i = 0; i < per; i++) {
+        int64_t at = dealt + i, k = p->places[target][at];
+        const char *one = numbers + (size_t)k * quern_dtype_size(have);
+        const int *map = target && at < p->n_maps ? p->maps[at] : NULL;
+        double v = -1;
+        if (map && quern__convert(one, have, 1, &v, QUERN_FLOAT64, 0) == 1 && v >= 0 &&
+            v < quern__schema_at(p->q.schema, true, (int)k)->classes.n)
+            v = map[(int)v];
+        if (quern__convert(map ? (const char *)&v : one, map ? QUERN_FLOAT64 : have, 1, b->arrays[array], want, place * per + i) <
+            1)
+            return i;
+    }
+    return per;
+}
+
 static int take(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
 {
     const quern_batch_spec *spec = b->spec;
@@ -110,12 +237,16 @@ static int take(const prepared *p, const char *record, quern_batch *b, int64_t p
         int k = p->order[a] >= 0 ? p->order[a] : a < spec->n_inputs ? 0 : d->n_x;
         dealt = a == spec->n_inputs ? 0 : dealt;
         int64_t from = p->order[a] >= 0 ? 0 : dealt;
-        const char *numbers = record + p->at[k] + (size_t)from * quern_dtype_size(d->dtypes[k]);
+        bool named = p->places[a >= spec->n_inputs];
+        const char *numbers = record + p->at[k] + (named ? 0 : (size_t)from * quern_dtype_size(d->dtypes[k]));
         dealt += per;
-        int64_t good = quern__convert(numbers, d->dtypes[k], per, b->arrays[a], spec->dtypes[a], place * per);
+        int64_t good = named ? take_columns(p, b, a, place, per, from, numbers)
+                             : quern__convert(numbers, d->dtypes[k], per, b->arrays[a], spec->dtypes[a], place * per);
         if (good < per)
-            status = quern__fail(err, QUERN_INVALID, p->path, "record %lld: %s", (long long)b->indices[place] + 1,
-                                 quern__convert_why(numbers, d->dtypes[k], good, spec->dtypes[a], why));
+            status =
+                quern__fail(err, QUERN_INVALID, p->path, "record %lld: %s", (long long)b->indices[place] + 1,
+                            quern__convert_why(numbers, d->dtypes[k], named ? p->places[a >= spec->n_inputs][from + good] : good,
+                                               spec->dtypes[a], why));
     }
     if (d->weighted)
         memcpy(b->weights + place, record + p->q.bytes - QUERN__QREC_SUM - (int64_t)sizeof(float), sizeof(float));
@@ -164,6 +295,7 @@ static void prepared_free(quern_generator *g)
 {
     prepared *p = g->self;
     prepared_close(g);
+    forget_names(p);
     pthread_mutex_destroy(&p->windows.lock);
     pthread_cond_destroy(&p->windows.changed);
     quern__qrec_free(&p->q);
@@ -177,6 +309,8 @@ static const char *class_name(const quern_generator *g, int target, int i)
     const prepared *p = g->self;
     return target >= 0 && target < QUERN_MAX_ARRAYS && i >= 0 && i < p->q.n_classes[target] ? p->q.classes[target][i] : NULL;
 }
+
+static const quern_schema *prepared_schema(const quern_generator *g) { return ((const prepared *)g->self)->schema; }
 
 quern_generator *quern__qrec_open(const char *path, quern_error *err)
 {
@@ -212,6 +346,7 @@ quern_generator *quern__qrec_open(const char *path, quern_error *err)
     g->finite = true;
     g->count = p->q.count;
     g->class_name = class_name;
+    g->schema = prepared_schema;
     g->features = (int)quern__per_record(&p->q.what.shapes[0]);
     g->where = p->path;
     g->bad.can = 1u << QUERN_BAD_SKIP;

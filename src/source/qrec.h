@@ -3,6 +3,7 @@
 #ifndef QUERN__QREC_H
 #define QUERN__QREC_H
 
+#include "schema/schema.h"
 #include "source.h"
 
 enum { QUERN__QREC_ALIGN = 4096, QUERN__QREC_MOST_HEAD = 1 << 20, QUERN__QREC_SUM = 4 };
@@ -17,6 +18,7 @@ typedef struct quern__qrec {
     uint64_t seed;        /* of the order                    */
     int n_classes[QUERN_MAX_ARRAYS];
     char **classes[QUERN_MAX_ARRAYS]; /* names, by target; owned */
+    quern_schema *schema;             /* of its columns; NULL: they have no names. Owned */
 } quern__qrec;
 
 /* Bytes of a record; 0: more than can be counted. */

@@ -49,6 +49,8 @@ void quern__qrec_free(quern__qrec *q)
             quern__free(q->classes[t][i]);
         quern__free(q->classes[t]);
     }
+    quern_schema_free(q->schema);
+    q->schema = NULL;
     memset(q->classes, 0, sizeof q->classes);
     memset(q->n_classes, 0, sizeof q->n_classes);
 }
@@ -75,8 +77,14 @@ static json_t *json_of(const quern__qrec *q)
     }
     snprintf(print, sizeof print, "%016llx", (unsigned long long)q->fingerprint);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)q->seed);
-    return json_pack("{s:o, s:b, s:o, s:I, s:I, s:s, s:s}", "arrays", arrays, "weighted", q->what.weighted, "classes", classes,
-                     "records", (json_int_t)q->count, "record_bytes", (json_int_t)q->bytes, "fingerprint", print, "seed", seed);
+    json_t *root =
+        json_pack("{s:o, s:b, s:o, s:I, s:I, s:s, s:s}", "arrays", arrays, "weighted", q->what.weighted, "classes", classes,
+                  "records", (json_int_t)q->count, "record_bytes", (json_int_t)q->bytes, "fingerprint", print, "seed", seed);
+    if (root && q->schema && json_object_set_new(root, "schema", quern__schema_write(q->schema)) < 0) {
+        json_decref(root);
+        return NULL;
+    }
+    return root;
 }
 
 static char *text_of(const quern__qrec *q, size_t *n)
@@ -166,6 +174,15 @@ static bool classes_of(json_t *all, quern__qrec *q)
     return true;
 }
 
+/* Whether the schema names the numbers of the record's inputs and of its targets. */
+static bool schema_fits(const quern__qrec *q)
+{
+    int64_t counts[2] = { 0 };
+    for (int i = 0; i < q->what.n_x + q->what.n_y; i++)
+        counts[i >= q->what.n_x] += quern__per_record(&q->what.shapes[i]);
+    return q->what.n_x == 1 && q->what.n_y <= 1 && counts[0] == q->schema->n_features && counts[1] == q->schema->n_targets;
+}
+
 static int take(json_t *root, const char *path, int64_t size, quern__qrec *q, quern_error *err)
 {
     json_t *arrays = json_object_get(root, "arrays");
@@ -188,7 +205,12 @@ static int take(json_t *root, const char *path, int64_t size, quern__qrec *q, qu
     if (q->count < 0 || q->count > (size - q->first) / q->bytes || q->first + q->count * q->bytes != size)
         return quern__fail(err, QUERN_FORMAT, path, "%lld records of %lld bytes end elsewhere than the file of %lld",
                            (long long)q->count, (long long)q->bytes, (long long)size);
-    return classes_of(json_object_get(root, "classes"), q) ? QUERN_OK : broken(path, "names of classes", err);
+    if (!classes_of(json_object_get(root, "classes"), q))
+        return broken(path, "names of classes", err);
+    json_t *schema = json_object_get(root, "schema");
+    if (schema && (!(q->schema = quern__schema_read(schema, NULL)) || !schema_fits(q)))
+        return broken(path, "names of columns", err);
+    return QUERN_OK;
 }
 
 int quern__qrec_head_read(int fd, const char *path, quern__qrec *q, quern_error *err)

@@ -215,6 +215,8 @@ static const char *rolling_class(void *self, int target, int i)
     return quern_generator_class(r->rows, target, i);
 }
 
+static const quern_schema *rolling_schema(void *self) { return quern_generator_schema(((rolling *)self)->rows); }
+
 quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err)
 {
     quern__series plan;
@@ -235,6 +237,7 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
                         .close = rolling_close,
                         .free = rolling_free,
                         .class_name = rolling_class,
+                        .schema = rolling_schema,
                         .self = r,
                         .bytes = 4 << 20,
                         .once = !rows->ops->read && !rows->finite && !rows->restarts,

@@ -101,11 +101,13 @@ struct quern_generator {
     bool finite;         /* an epoch is one pass over it: arrays and files */
     int64_t from, count; /* records, of sources with `read`: the first, and how many */
     const char *(*class_name)(const quern_generator *g, int target, int i); /* NULL: none */
+    const quern_schema *(*schema)(const quern_generator *g); /* of its columns, once a run has begun; NULL: it has none */
     int features;
     const char *(*file_of)(const quern_generator *g, int array); /* the file that fills an array of the batch; NULL: `where` */
     const char *where;                                           /* what errors call it; NULL: "generator". Borrowed from self */
     bool saves;                                                  /* ops->save and ops->restore work */
     bool strings;                                                /* can fill arrays of type string   */
+    bool keeps; /* has columns with names, whose texts it can give beside the inputs */
     quern__position position;
     quern__bad_records bad;
     double stall_timeout; /* seconds that the trainer waits for a batch; 0: as long as it takes */
@@ -165,6 +167,7 @@ typedef struct quern__stream {
     void (*note)(void *self, quern__bad *bad);
     /* Name of class i of a target that is one; NULL when there is none, or the function is NULL. */
     const char *(*class_name)(void *self, int target, int i);
+    const quern_schema *(*schema)(void *self); /* of its columns, once `match` was called; NULL: they have no names */
     int (*describe)(const void *self, quern__description *out,
                     quern_error *err); /* NULL: x_count inputs, y_count targets in one array */
     int64_t x_count, y_count;          /* numbers in a record */

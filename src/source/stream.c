@@ -1,6 +1,7 @@
 /* Records that come one after the other become batches. Shuffled, they pass through a window: it is filled, and each record that
  * leaves is drawn from it by an address of (seed, epoch, place), so that the same seed gives the same order. Sources that can begin
  * in the middle (records.c) give their blocks in an order of the epoch's own too. */
+#include "deal.h"
 #include "pool.h"
 #include "source.h"
 
@@ -67,6 +68,12 @@ static int match(streaming *w, const quern_batch_spec *spec, quern_error *err)
         if (count != all[i])
             status = quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s a record, the model wants %s", (long long)count,
                                  i ? "targets" : "inputs", want);
+        if (status < 0 && w->s.schema && spec->n_targets && !w->s.y_count)
+            quern__hint(err, "--target names the columns that are predicted");
+        else if (status < 0 && w->s.schema && !i)
+            quern__hint(err, "--features names the columns that the model takes");
+        else if (status < 0 && i && arrays == 1)
+            quern__deal_hint(spec, 0, count, err);
     }
     return status;
 }
@@ -340,6 +347,12 @@ static const char *class_name(const quern_generator *g, int target, int i)
     return w->s.class_name ? w->s.class_name(w->s.self, target, i) : NULL;
 }
 
+static const quern_schema *stream_schema(const quern_generator *g)
+{
+    const streaming *w = g->self;
+    return w->s.schema ? w->s.schema(w->s.self) : NULL;
+}
+
 static int stream_describe(const quern_generator *g, quern__description *out, quern_error *err)
 {
     const streaming *w = g->self;
@@ -374,8 +387,10 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
     w->s = *s;
     g->finite = !s->once;
     g->strings = s->strings != NULL;
+    g->keeps = s->strings && s->schema;
     g->bad.can = s->passed ? 1u << QUERN_BAD_SKIP | 1u << QUERN_BAD_SUBSTITUTE : 0;
     g->class_name = class_name;
+    g->schema = stream_schema;
     g->features = (int)s->x_count;
     g->where = w->s.where;
     return g;

@@ -206,7 +206,7 @@ static void what_is_not_whole_is_named(void **state)
                   { "int64", "id\n1\n9223372036854775808\n", ":3: column 'id'", "9.22337e+18 is outside int64" },
                   { "int32", "id\n1\n2147483648\n", ":3: column 'id'", "2147483648 is outside int32 (-2147483648 to 2147483647)" },
                   { "int32", "id\n-2147483649\n", ":2: column 'id'", "-2147483649 is outside int32" },
-                  { "int64", "id\n1\nx\n", ":3: column 'id'", "'x' is no number" },
+                  { "int64", "id\n1\nx\n", ":3: column 'id'", "'x' is not a number" },
                   { "int64", "id\n1\n\"\"\n", ":3: column 'id'", "a value is missing" } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         char file[100], words[100];

@@ -129,7 +129,7 @@ static void seams_change_nothing(void **state)
     for (quern__csv_buffer = 1; quern__csv_buffer < sizeof text; quern__csv_buffer++) {
         err = (quern_error){ 0 };
         assert_int_equal(read_all(path, &fill, &k, &err), QUERN_FORMAT);
-        if (!strstr(err.where, ":8: column 'c'") || !strstr(err.text, "'1\"2' is no number"))
+        if (!strstr(err.where, ":8: column 'c'") || !strstr(err.text, "'1\"2' is not a number"))
             fail_msg("buffer of %zu: %s: %s", quern__csv_buffer, err.where, err.text);
     }
     quern__csv_buffer = usual;
@@ -148,7 +148,8 @@ static void take(const char *words, const quern_file_opts *o, seen *s, quern_err
                               .n_targets = 1,
                               .batch_size = 16,
                               .shapes = { { .rank = 2, .dims = { -1, 1 } }, { .rank = 1, .dims = { -1 } } },
-                              .dtypes = { QUERN_FLOAT32, QUERN_INT32 } };
+                              .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
+                              .means = { QUERN_MEANS_CLASS } };
     quern_batch b = { .spec = &spec, .size = 16, .arrays = { s->x, s->y }, .weights = s->w };
     quern_generator *g = quern_file_generator(words, o, err);
     if (!g || g->ops->open(g, &spec, false, 0, err) < 0 || g->ops->next(g, &b, err) < 0)

@@ -46,7 +46,7 @@ static void write_csv(int n, int classes)
 static void prepare(uint64_t seed)
 {
     quern_error err = { 0 };
-    quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "class" }, &err);
+    quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
     CHECK_OK(g ? 0 : err.code, err);
     CHECK_OK(quern_prepare(g, &(quern_prepare_opts){ .seed = seed, .memory = 5 << 20 }, qrec, &err), err);
     quern_generator_free(g);
@@ -234,7 +234,7 @@ static void shuffling_is_as_good_as_it_says(void **state)
     hear_dispersion();
     quern_error err = { 0 };
     quern__csv_block = 1 << 30; /* one: it is read in its order */
-    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class" }, &err);
+    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
     quern__csv_block = 0;
     CHECK_OK(g->ops->open(g, &r->spec, true, 5, &err), err);
     r->spec.batch_size = batch;
@@ -447,7 +447,7 @@ static void refusals_leave_nothing(void **state)
     quern_error err = { 0 };
     volatile int interrupt = 1;
     write_csv(100, 2);
-    quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "class" }, &err);
+    quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
     assert_int_equal(quern_prepare(g, &(quern_prepare_opts){ .memory = 1 << 20 }, qrec, &err), QUERN_BUDGET);
     assert_int_equal(quern_prepare(g, &(quern_prepare_opts){ .interrupt = &interrupt }, qrec, &err), QUERN_CANCELED);
     assert_int_equal(quern_prepare(g, NULL, "/nowhere/t.qrec", &err), QUERN_IO);
@@ -457,7 +457,7 @@ static void refusals_leave_nothing(void **state)
     fclose(f);
     unlink(qrec);
     err = (quern_error){ 0 };
-    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class" }, &err);
+    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
     assert_true(!g || quern_prepare(g, NULL, qrec, &err) < 0);
     assert_non_null(strstr(err.text, "fields"));
     quern_generator_free(g);

@@ -63,7 +63,7 @@ static void csv_is_read_right(void **state)
         { "a,b,c\n1,2,1e999\n", NULL, -14, 0, ":2: column 'c'", "does not fit float32" },
         { "a,b,c\n1,2,3\n4,5\n", NULL, -7, 0, ":3", "2 fields, expected 3" },
         { "a,b,c\n1,2,3,4\n", NULL, -7, 0, ":2", "4 fields, expected 3" },
-        { "a,b,c\n1,2,x3\n", NULL, -7, 0, ":2: column 'c'", "'x3' is no number" },
+        { "a,b,c\n1,2,x3\n", NULL, -7, 0, ":2: column 'c'", "'x3' is not a number" },
         { "a,b,c\n1,2,\"3\n", NULL, -7, 0, "", "the file ends inside quotes" },
         { "", NULL, -7, 0, "", "no header" },
     };

@@ -1,0 +1,239 @@
+/* predict: predictions as a table (with a header, names of classes and columns that are kept), as lines of JSON, or as arrays. The
+ * kind of file is what its name says. */
+#include "predict.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- which file ---- */
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n > m && !strcmp(name + n - m, end);
+}
+
+/* The kind that the name says; false after printing. */
+static bool kind_of(const arguments *a, const char *output, kind *out)
+{
+    static const struct {
+        const char *end;
+        kind kind;
+    } kinds[] = { { ".csv", CSV }, { ".tsv", TSV }, { ".npy", NPY }, { ".npz", NPZ }, { ".jsonl", JSONL } };
+    *out = a->json ? JSONL : CSV;
+    if (!strcmp(output, "-"))
+        return true;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (ends_with(output, kinds[i].end)) {
+            *out = kinds[i].kind;
+            return true;
+        }
+    return cli_wrong(output, "predictions are FILE.csv, .tsv, .npy, .npz, .jsonl, or -"), false;
+}
+
+/* ---- arrays ---- */
+
+static int write_batch(void *user, const quern_prediction *p)
+{
+    writing *w = user;
+    bool failed = false;
+    for (int i = 0; i < w->n_outputs && (w->kind == NPY || w->kind == NPZ); i++) {
+        const predicted *o = &w->outputs[i];
+        size_t n = (size_t)(p->records * o->width);
+        failed = failed || fwrite(p->outputs[i], sizeof(float), n, o->to) < n;
+    }
+    for (int64_t r = 0; r < p->records && w->to; r++)
+        w->kind == JSONL ? cli_rows_json(w, p, r) : cli_rows_put(w, p, r);
+    return failed || (w->to && ferror(w->to));
+}
+
+/* The dictionary of a .npy of so many records; its length. */
+static int npy_dictionary(const predicted *o, int64_t records, char *out, size_t room)
+{
+    int n = snprintf(out, room, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld,", (long long)records);
+    for (int i = 1; i < o->shape.rank; i++)
+        n += snprintf(out + n, room - (size_t)n, i + 1 < o->shape.rank ? " %lld," : " %lld", (long long)o->shape.dims[i]);
+    return n + snprintf(out + n, room - (size_t)n, "), }");
+}
+
+/* The header of a .npy, as long whatever the number of records, so that it can be written over at the end. */
+static void npy_header(const predicted *o, int64_t records)
+{
+    char text[512];
+    int whole = npy_dictionary(o, INT64_MAX, text, sizeof text) < 118 ? 128 : 256;
+    memcpy(text, "\x93NUMPY\x01\x00", 8);
+    text[8] = (char)(whole - 10);
+    text[9] = 0;
+    int n = npy_dictionary(o, records, text + 10, sizeof text - 10);
+    memset(text + 10 + n, ' ', (size_t)(whole - 10 - n));
+    text[whole - 1] = '\n';
+    fwrite(text, 1, (size_t)whole, o->to);
+}
+
+/* Files beside, one for each array; false after printing. */
+static bool open_arrays(writing *w, const char *path)
+{
+    for (int i = 0; i < w->n_outputs; i++) {
+        predicted *o = &w->outputs[i];
+        int n = snprintf(o->path, sizeof o->path, w->kind == NPY ? "%s.partial" : "%s.%d.partial", path, i);
+        o->to = n < (int)sizeof o->path ? fopen(o->path, "wb") : NULL;
+        if (!o->to)
+            return cli_wrong(path, "cannot be written"), false;
+        npy_header(o, 0);
+    }
+    return true;
+}
+
+static bool close_arrays(writing *w, int64_t records)
+{
+    bool good = true;
+    for (int i = 0; i < w->n_outputs && w->outputs[i].to; i++) {
+        if (!fseek(w->outputs[i].to, 0, SEEK_SET))
+            npy_header(&w->outputs[i], records);
+        good = !ferror(w->outputs[i].to) && good;
+        good = !fclose(w->outputs[i].to) && good;
+    }
+    return good;
+}
+
+static int pack_arrays(const writing *w, const char *path)
+{
+    const char *names[most_outputs], *files[most_outputs];
+    quern_error err = { 0 };
+    for (int i = 0; i < w->n_outputs; i++) {
+        names[i] = w->outputs[i].name;
+        files[i] = w->outputs[i].path;
+    }
+    if (w->kind == NPY)
+        return rename(files[0], path) ? (cli_wrong(path, "cannot be written"), 1) : 0;
+    return quern_npz_pack(path, names, files, w->n_outputs, &err) < 0 ? cli_fail(err.code, &err) : 0;
+}
+
+static bool close_text(writing *w, bool standard)
+{
+    bool good = !ferror(w->to);
+    return (standard ? fflush(w->to) : fclose(w->to)) == 0 && good;
+}
+
+/* ---- the command ---- */
+
+/* Outputs by the names of the columns that they predict, where each predicts one. */
+static void name_outputs(writing *w, const quern_model *m)
+{
+    w->schema = quern_model_schema(m);
+    w->n_outputs = quern_model_outputs(m);
+    for (int i = 0; i < w->n_outputs; i++) {
+        predicted *o = &w->outputs[i];
+        int n = 0;
+        o->name = quern_model_output_name(m, i);
+        o->shape = quern_model_output_shape(m, i);
+        o->target = -1;
+        o->width = 1;
+        for (int k = 1; k < o->shape.rank; k++)
+            o->width *= o->shape.dims[k];
+        for (int t = 0; t < quern_schema_targets(w->schema); t++)
+            if (quern_schema_target_output(w->schema, t) == i && ++n)
+                o->target = t;
+        o->target = n == 1 ? o->target : -1;
+        o->classes = quern_schema_classes(w->schema, o->target);
+        o->logits = quern_model_output_logits(m, i);
+        if (o->target >= 0 && (o->classes || o->width == 1))
+            o->name = quern_schema_target(w->schema, o->target);
+        if (o->classes > o->width && !(o->classes == 2 && o->width == 1))
+            o->classes = 0;
+    }
+}
+
+/* Columns that are kept; false after printing. */
+static bool name_kept(writing *w, const char *keep)
+{
+    w->kept_names = keep ? strdup(keep) : NULL;
+    for (char *p = w->kept_names; p && *p && w->n_kept < most_kept;) {
+        size_t n = strcspn(p, ",");
+        bool last = !p[n];
+        p[n] = 0;
+        w->kept[w->n_kept++] = p;
+        p += n + !last;
+    }
+    for (int i = 0; i < w->n_outputs; i++)
+        for (int k = 0; k < w->n_kept; k++)
+            if (!strcmp(w->kept[k], w->outputs[i].name)) { /* the truth beside what is predicted */
+                snprintf(w->outputs[i].own, sizeof w->outputs[i].own, "%.1024s:predicted", w->kept[k]);
+                w->outputs[i].name = w->outputs[i].own;
+            }
+    return !keep || w->kept_names;
+}
+
+/* What cannot be written so; false after printing. */
+static bool check(const writing *w, const arguments *a)
+{
+    bool arrays = w->kind == NPY || w->kind == NPZ;
+    if (w->kind == NPY && w->n_outputs > 1)
+        return cli_wrong("--output", "an .npy file holds one array, the model has several outputs: .npz holds them"), false;
+    if (arrays && (w->winner || w->n_kept))
+        return cli_wrong(w->winner ? "--classes" : "--keep", "needs .csv, .tsv or .jsonl: arrays of numbers hold no text"), false;
+    if (w->n_outputs > most_outputs)
+        return cli_wrong("MODEL", "has more than 16 outputs"), false;
+    (void)a;
+    return true;
+}
+
+static int run(writing *w, const arguments *a, quern_model *m, quern_generator *data, const char *path)
+{
+    quern_error err = { 0 };
+    quern_predict_opts o = { .keep = cli_option(a, "keep") };
+    bool standard = !strcmp(path, "-"), arrays = w->kind == NPY || w->kind == NPZ;
+    char beside[4096];
+    int64_t widest = 1;
+    cli_count(a, "batch-size", &o.batch_size);
+    cli_count(a, "steps", &o.steps);
+    for (int i = 0; i < w->n_outputs; i++)
+        widest = w->outputs[i].width > widest ? w->outputs[i].width : widest;
+    w->row = malloc((size_t)widest * sizeof *w->row);
+    snprintf(beside, sizeof beside, "%s.partial", path);
+    w->to = arrays ? NULL : standard ? stdout : fopen(beside, "wb");
+    if (!w->row || (arrays ? !open_arrays(w, path) : !w->to && (cli_wrong(path, "cannot be written"), true)))
+        return 1;
+    if (w->kind == CSV || w->kind == TSV)
+        cli_rows_header(w);
+    int64_t records = quern_predict_with(m, data, &o, write_batch, w, &err);
+    bool good = arrays ? close_arrays(w, records < 0 ? 0 : records) : close_text(w, standard);
+    int code = records < 0 ? cli_fail((int)records, &err) : !good ? (cli_wrong(path, "cannot be written"), 1) : 0;
+    if (!code && arrays)
+        code = pack_arrays(w, path);
+    else if (!code && !standard && rename(beside, path))
+        code = cli_wrong(path, "cannot be written"), code = 1;
+    if (!standard)
+        remove(beside);
+    for (int i = 0; i < w->n_outputs && arrays; i++)
+        remove(w->outputs[i].path);
+    if (!code && a->json && !standard)
+        printf("{\"records\":%lld}\n", (long long)records);
+    return code;
+}
+
+int cli_predict(const arguments *a)
+{
+    quern_error err = { 0 };
+    const char *path = cli_option(a, "output");
+    writing w = { .winner = cli_option(a, "classes") != NULL };
+    int64_t number = 0;
+    int code = 0;
+    if (!path)
+        return cli_wrong("--output", "is missing: FILE.csv, .tsv, .npy, .npz, .jsonl, or -");
+    if (!kind_of(a, path, &w.kind) || !cli_count(a, "batch-size", &number) || !cli_count(a, "steps", &number))
+        return 2;
+    quern_model *m = cli_open(a, 1, &err, &code);
+    if (m && quern_model_outputs(m) <= most_outputs)
+        name_outputs(&w, m);
+    if (m && (!name_kept(&w, cli_option(a, "keep")) || !check(&w, a)))
+        code = 2;
+    quern_generator *data = m && !code ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    if (data)
+        code = run(&w, a, m, data, path);
+    free(w.row);
+    free(w.kept_names);
+    quern_generator_free(data);
+    quern_model_free(m);
+    return code;
+}

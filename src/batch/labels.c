@@ -1,0 +1,66 @@
+/* Targets are checked against what they can mean to their loss: labels are classes that there are, binary targets lie between 0 and
+ * 1, numbers for each class do too. What is outside is named by its record. */
+#include "batch.h"
+
+#include <stdio.h>
+
+/* What a loss takes, by what targets mean to it. */
+static const struct {
+    double low, high;
+    const char *text, *hint;
+} ranges[] = {
+    [QUERN_MEANS_CLASS] = { 0, 0, NULL, "labels begin at 0" },
+    [QUERN_MEANS_BINARY] = { 0, 1, "a binary loss takes 0 and 1, or a probability",
+                             "more than two classes need a unit for each and sparse_categorical_crossentropy" },
+    [QUERN_MEANS_SIGN] = { -1, 1, "a hinge loss takes -1 and 1, or 0 and 1", NULL },
+    [QUERN_MEANS_ONE_HOT] = { 0, 1, "a categorical loss takes one number for each class, between 0 and 1",
+                              "labels need sparse_categorical_crossentropy" },
+    [QUERN_MEANS_ANYTHING] = { 0, 0, NULL, NULL },
+};
+
+static double number_at(const quern_batch *b, int array, int64_t i)
+{
+    return b->spec->dtypes[array] == QUERN_INT32 ? (double)((const int32_t *)b->arrays[array])[i]
+                                                 : (double)((const float *)b->arrays[array])[i];
+}
+
+static int tell(const quern_batch *b, const quern_generator *g, int target, int64_t record, double v, quern_error *err)
+{
+    const quern_batch_spec *s = b->spec;
+    int means = s->means[target];
+    char where[256];
+    const char *name = s->names[s->n_inputs + target];
+    if (g->ops->read)
+        snprintf(where, sizeof where, "%.200s: record %lld", g->where ? g->where : "data", (long long)b->indices[record] + 1);
+    else
+        snprintf(where, sizeof where, "%.200s: record %lld of the epoch", g->where ? g->where : "generator",
+                 (long long)(b->first + record) + 1);
+    if (means == QUERN_MEANS_CLASS)
+        quern__fail(err, QUERN_INVALID, where, "label %g is outside 0 … %lld: output '%s' has %lld classes", v,
+                    (long long)s->classes[target] - 1, name ? name : "?", (long long)s->classes[target]);
+    else
+        quern__fail(err, QUERN_INVALID, where, "target %g of output '%s' is outside %g … %g: %s", v, name ? name : "?",
+                    ranges[means].low, ranges[means].high, ranges[means].text);
+    if (ranges[means].hint)
+        quern__hint(err, "%s", ranges[means].hint);
+    return QUERN_INVALID;
+}
+
+int quern__labels_check(const quern_batch *b, const quern_generator *g, quern_error *err)
+{
+    const quern_batch_spec *s = b->spec;
+    for (int t = 0; t < s->n_targets; t++) {
+        int array = s->n_inputs + t, means = s->means[t];
+        bool classes = means == QUERN_MEANS_CLASS && s->classes[t] > 0;
+        if (!classes && !ranges[means].text)
+            continue;
+        double low = classes ? 0 : ranges[means].low, high = classes ? (double)s->classes[t] - 1 : ranges[means].high;
+        int64_t per = quern__per_record(&s->shapes[array]);
+        for (int64_t i = 0; i < b->size * per; i++) {
+            double v = number_at(b, array, i);
+            if ((v < low || v > high) && !(classes && v == (double)s->ignored[t])) /* NaN is neither: the loss tells it */
+                return tell(b, g, t, i / per, v, err);
+        }
+    }
+    return QUERN_OK;
+}

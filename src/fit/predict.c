@@ -1,0 +1,71 @@
+/* Predicting: batches in order, whose outputs, and the columns that are kept beside them, are handed to the caller. */
+#include "fit.h"
+
+#include <string.h>
+
+enum { most_kept = 8 };
+
+/* Columns that are kept are further inputs of text, which the model does not look at. */
+static int add_kept(quern_batch_spec *s, char *names, const quern_generator *data, quern_error *err)
+{
+    for (char *p = names; p && *p;) {
+        size_t n = strcspn(p, ",");
+        bool last = !p[n];
+        p[n] = 0;
+        if (s->n_kept == most_kept)
+            return quern__fail(err, QUERN_INVALID, "keep", "more than %d columns", most_kept);
+        if (!data->keeps)
+            return quern__fail(err, QUERN_INVALID, "keep", "applies to the columns of a CSV");
+        s->shapes[s->n_inputs] = (quern_shape){ .rank = 1, .dims = { -1 } };
+        s->dtypes[s->n_inputs] = QUERN_STRING;
+        s->names[s->n_inputs++] = p;
+        s->n_kept++;
+        p += n + !last;
+    }
+    return QUERN_OK;
+}
+
+static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data, quern_error *err)
+{
+    p->queue = quern__queue_open(data, o, err);
+    int status = p->queue ? quern__queue_begin(p->queue, 0, p->steps, false, err) : err && err->code ? err->code : QUERN_INVALID;
+    status = status < 0 ? status : quern__pass_run(p, err);
+    quern__queue_close(p->queue);
+    quern__pass_told_short(p, status, "prediction");
+    return status >= 0 && !p->samples
+               ? quern__fail(err, QUERN_INVALID, data->where ? data->where : "data", "the data has no records")
+               : status;
+}
+
+int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts, quern_prediction_sink *sink,
+                           void *user, quern_error *err)
+{
+    static const quern_predict_opts none = { 0 };
+    const quern_predict_opts *with = opts ? opts : &none;
+    quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, with->batch_size);
+    quern__pass p = { .m = m, .mode = QUERN__PREDICT, .steps = with->steps ? with->steps : -1, .sink = sink, .user = user };
+    char *names = with->keep ? quern__strdup(with->keep) : NULL;
+    o.workers = 1;
+    int status = with->keep && !names ? quern__fail_memory(err, strlen(with->keep)) : add_kept(&o.spec, names, data, err);
+    status = status < 0 ? status : run(&p, &o, data, err);
+    quern__free(names);
+    return status < 0 ? status : p.samples;
+}
+
+typedef struct plain {
+    quern_sink *sink;
+    void *user;
+} plain;
+
+static int give_outputs(void *user, const quern_prediction *p)
+{
+    const plain *to = user;
+    return to->sink(to->user, p->outputs, p->records);
+}
+
+int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, quern_sink *sink,
+                                void *user, quern_error *err)
+{
+    plain to = { sink, user };
+    return quern_predict_with(m, data, &(quern_predict_opts){ .batch_size = batch_size, .steps = steps }, give_outputs, &to, err);
+}

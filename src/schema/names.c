@@ -1,0 +1,88 @@
+/* Names of classes, each once. Names that are learned stand in byte order, which is then the order of the classes; names from a
+ * file stand as the file has them, with an index in byte order beside. */
+#include "base/utf8.h"
+#include "schema.h"
+
+#include <string.h>
+
+/* The place in byte order at which a name stands, or belongs. */
+static int place_of(const quern__names *s, const char *name, bool *found)
+{
+    int low = 0, high = s->n;
+    *found = false;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        int order = strcmp(name, s->list[s->sorted ? s->sorted[middle] : middle]);
+        if (order == 0) {
+            *found = true;
+            return middle;
+        }
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+int quern__names_find(const quern__names *s, const char *name)
+{
+    bool found;
+    int at = place_of(s, name, &found);
+    return !found ? -1 : s->sorted ? s->sorted[at] : at;
+}
+
+int quern__names_add(quern__names *s, const char *name, quern_error *err)
+{
+    bool found;
+    int at = place_of(s, name, &found);
+    if (found)
+        return QUERN_OK;
+    if (s->n == QUERN__MOST_CLASSES)
+        return quern__fail(err, QUERN_INVALID, NULL, "more than %d different names", QUERN__MOST_CLASSES);
+    if (strlen(name) > QUERN__MOST_NAME)
+        return quern__fail(err, QUERN_INVALID, NULL, "the name '%.40s…' has more than %d bytes", name, QUERN__MOST_NAME);
+    if (!quern__utf8_valid(name, strlen(name))) {
+        quern__fail(err, QUERN_FORMAT, NULL, "the name '%.40s' is not UTF-8 text", name);
+        quern__hint(err, "--encoding latin1 (or the file's own encoding) reads it");
+        return QUERN_FORMAT;
+    }
+    if (s->n == s->room) {
+        int room = s->room ? 2 * s->room : 16;
+        char **grown = quern__realloc(s->list, (size_t)room * sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(err, (size_t)room * sizeof *grown);
+        s->list = grown;
+        s->room = room;
+    }
+    char *own = quern__strdup(name);
+    if (!own)
+        return quern__fail_memory(err, strlen(name));
+    memmove(s->list + at + 1, s->list + at, (size_t)(s->n - at) * sizeof *s->list);
+    s->list[at] = own;
+    s->n++;
+    return QUERN_OK;
+}
+
+int quern__names_copy(quern__names *to, const quern__names *from, quern_error *err)
+{
+    *to = (quern__names){ .list = quern__zalloc((size_t)from->n + 1, sizeof *to->list), .room = from->n + 1 };
+    if (from->sorted)
+        to->sorted = quern__zalloc((size_t)from->n + 1, sizeof *to->sorted);
+    bool whole = to->list && (to->sorted || !from->sorted);
+    for (; whole && to->n < from->n; to->n++)
+        if (!(to->list[to->n] = quern__strdup(from->list[to->n])))
+            whole = false;
+        else if (to->sorted)
+            to->sorted[to->n] = from->sorted[to->n];
+    return whole ? QUERN_OK : quern__fail_memory(err, (size_t)from->n * sizeof *to->list);
+}
+
+void quern__names_free(quern__names *s)
+{
+    for (int i = 0; i < s->n; i++)
+        quern__free(s->list[i]);
+    quern__free(s->list);
+    quern__free(s->sorted);
+    *s = (quern__names){ 0 };
+}

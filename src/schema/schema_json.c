@@ -1,0 +1,206 @@
+/* The schema as JSON, which is how a model's file and prepared records hold it (docs/schema.md). What is read is hostile until all
+ * of it fits together: a key that is not known is an error. */
+#include "schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kinds[] = { "number", "text", "class" };
+enum { version_now = 1, n_kinds = 3 };
+
+/* ---- writing ---- */
+
+static json_t *list_of(const quern__names *names)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < names->n; i++)
+        if (json_array_append_new(list, json_string(names->list[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *write_column(const quern__schema_column *c, bool target)
+{
+    json_t *one = json_pack("{s:s, s:s}", "name", c->name, "kind", kinds[c->kind]);
+    int failed = one ? 0 : -1;
+    if (one && target)
+        failed |= json_object_set_new(one, "output", json_integer(c->output));
+    if (one && c->fills)
+        failed |= json_object_set_new(one, "fill", json_real(c->fill));
+    if (one && c->kind == QUERN__COLUMN_CLASS)
+        failed |= json_object_set_new(one, "classes", list_of(&c->classes));
+    if (!failed)
+        return one;
+    json_decref(one);
+    return NULL;
+}
+
+json_t *quern__schema_write(const quern_schema *s)
+{
+    char separator[2] = { s->separator, 0 }, decimal[2] = { s->decimal, 0 };
+    json_t *sides[2] = { json_array(), json_array() };
+    int failed = 0;
+    for (int side = 0; side < 2; side++)
+        for (int i = 0; i < (side ? s->n_targets : s->n_features); i++)
+            failed |= json_array_append_new(sides[side], write_column(quern__schema_at(s, side, i), side));
+    json_t *root = json_pack("{s:i, s:s, s:s, s:b, s:o, s:o}", "version", version_now, "separator", separator, "decimal", decimal,
+                             "header", !s->no_header, "features", sides[0], "targets", sides[1]);
+    if (root && *s->encoding)
+        failed |= json_object_set_new(root, "encoding", json_string(s->encoding));
+    if (root && s->missing_given)
+        failed |= json_object_set_new(root, "missing", list_of(&s->missing));
+    if (root && !failed)
+        return root;
+    json_decref(root);
+    return NULL;
+}
+
+char *quern_schema_json(const quern_schema *s, quern_error *err)
+{
+    json_t *root = quern__schema_write(s);
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    json_decref(root);
+    if (!text)
+        quern__fail(err, QUERN_NOMEM, "schema", "cannot be written as JSON: out of memory, or a name is not UTF-8 text");
+    return text;
+}
+
+/* ---- reading ---- */
+
+static int broken(const char *what, quern_error *err) { return quern__fail(err, QUERN_FORMAT, "schema", "%s", what); }
+
+static bool known(json_t *object, const char *const *keys, quern_error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        int k = 0;
+        while (keys[k] && strcmp(keys[k], key))
+            k++;
+        if (!keys[k])
+            return quern__fail(err, QUERN_FORMAT, "schema", "the key '%.40s' is not known", key), false;
+    }
+    return true;
+}
+
+static int by_name(const void *a, const void *b, void *list)
+{
+    char *const *names = list;
+    return strcmp(names[*(const int *)a], names[*(const int *)b]);
+}
+
+static int read_names(json_t *list, quern__names *out, quern_error *err)
+{
+    size_t n = json_array_size(list), i;
+    json_t *one;
+    if (!json_is_array(list) || n > QUERN__MOST_CLASSES)
+        return broken("a list of names is none, or is too long", err);
+    out->room = (int)n + 1;
+    out->list = quern__zalloc(n + 1, sizeof *out->list);
+    out->sorted = quern__zalloc(n + 1, sizeof *out->sorted);
+    if (!out->list || !out->sorted)
+        return quern__fail_memory(err, n * sizeof *out->list);
+    json_array_foreach(list, i, one)
+    {
+        const char *name = json_string_value(one);
+        if (!name || strlen(name) != json_string_length(one) || strlen(name) > QUERN__MOST_NAME)
+            return broken("a name is no text, or is too long", err);
+        if (!(out->list[i] = quern__strdup(name)))
+            return quern__fail_memory(err, strlen(name));
+        out->sorted[out->n] = out->n;
+        out->n++;
+    }
+    qsort_r(out->sorted, n, sizeof *out->sorted, by_name, out->list);
+    for (int k = 1; k < out->n; k++)
+        if (!strcmp(out->list[out->sorted[k - 1]], out->list[out->sorted[k]]))
+            return broken("a name stands there twice", err);
+    return QUERN_OK;
+}
+
+static int read_column(json_t *one, bool target, quern__schema_column *c, quern_error *err)
+{
+    static const char *const keys[] = { "name", "kind", "output", "fill", "classes", NULL };
+    const char *name = json_string_value(json_object_get(one, "name")), *kind = json_string_value(json_object_get(one, "kind"));
+    json_t *fill = json_object_get(one, "fill"), *output = json_object_get(one, "output");
+    if (!json_is_object(one) || !known(one, keys, err))
+        return broken("a column is no object", err);
+    if (!name || !kind || strlen(name) > QUERN__MOST_NAME || (fill && !json_is_number(fill)))
+        return broken("a column has no name or kind", err);
+    for (c->kind = 0; c->kind < n_kinds && strcmp(kinds[c->kind], kind); c->kind++)
+        ;
+    if (c->kind == n_kinds || (c->kind == QUERN__COLUMN_CLASS) != (json_object_get(one, "classes") != NULL))
+        return broken("a column is of no kind that is known", err);
+    if (target != (output != NULL) || (target && (!json_is_integer(output) || json_integer_value(output) < 0 ||
+                                                  json_integer_value(output) > QUERN__MOST_COLUMNS)))
+        return broken("a target has no output", err);
+    c->output = (int)json_integer_value(output);
+    c->fills = fill != NULL;
+    c->fill = json_number_value(fill);
+    if (!(c->name = quern__strdup(name)))
+        return quern__fail_memory(err, strlen(name));
+    return c->kind == QUERN__COLUMN_CLASS ? read_names(json_object_get(one, "classes"), &c->classes, err) : QUERN_OK;
+}
+
+/* A member that is one byte of text. */
+static bool read_byte(json_t *root, const char *key, char *out)
+{
+    const char *text = json_string_value(json_object_get(root, key));
+    *out = text ? *text : 0;
+    return text && strlen(text) == 1;
+}
+
+static int read_all(json_t *root, quern_schema *s, quern_error *err)
+{
+    const char *encoding = json_string_value(json_object_get(root, "encoding"));
+    int status = QUERN_OK;
+    for (int i = 0; i < s->n_features + s->n_targets && status >= 0; i++) {
+        bool target = i >= s->n_features;
+        json_t *list = json_object_get(root, target ? "targets" : "features");
+        status = read_column(json_array_get(list, (size_t)(target ? i - s->n_features : i)), target, &s->columns[i], err);
+    }
+    for (int i = 0; i < s->n_features + s->n_targets && status >= 0; i++)
+        if (quern__schema_find(s, false, s->columns[i].name) + 1 && i != quern__schema_find(s, false, s->columns[i].name))
+            status = broken("a column stands there twice", err);
+    if (status < 0)
+        return status;
+    if (!read_byte(root, "separator", &s->separator) || !read_byte(root, "decimal", &s->decimal) ||
+        (encoding && strlen(encoding) >= sizeof s->encoding))
+        return broken("it does not say how the file is written", err);
+    s->no_header = json_is_false(json_object_get(root, "header"));
+    strcpy(s->encoding, encoding ? encoding : "");
+    s->missing_given = json_object_get(root, "missing") != NULL;
+    return s->missing_given ? read_names(json_object_get(root, "missing"), &s->missing, err) : QUERN_OK;
+}
+
+quern_schema *quern__schema_read(json_t *root, quern_error *err)
+{
+    static const char *const keys[] = { "version", "separator", "decimal", "header", "encoding",
+                                        "missing", "features",  "targets", NULL };
+    json_t *features = json_object_get(root, "features"), *targets = json_object_get(root, "targets");
+    if (json_integer_value(json_object_get(root, "version")) != version_now)
+        return quern__fail(err, QUERN_UNSUPPORTED, "schema", "is not of version %d", version_now), NULL;
+    if (!known(root, keys, err))
+        return NULL;
+    if (!json_is_array(features) || !json_is_array(targets) || json_array_size(features) > QUERN__MOST_COLUMNS ||
+        json_array_size(targets) > QUERN__MOST_COLUMNS)
+        return broken("it has no columns, or too many", err), NULL;
+    quern_schema *s = quern__schema_new((int)json_array_size(features), (int)json_array_size(targets), err);
+    if (!s || read_all(root, s, err) >= 0)
+        return s;
+    quern_schema_free(s);
+    return NULL;
+}
+
+quern_schema *quern_schema_from_json(const char *bytes, size_t size, quern_error *err)
+{
+    json_error_t why;
+    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &why);
+    if (!root)
+        return quern__fail(err, QUERN_FORMAT, "schema", "line %d: %s", why.line, why.text), NULL;
+    quern_schema *s = quern__schema_read(root, err);
+    json_decref(root);
+    return s;
+}
