@@ -130,14 +130,16 @@ static int take_shape(quern__part_file *p, quern_error *err)
     return quern__part_fail(p, -1, QUERN_FORMAT, message, err);
 }
 
-/* Magic number and dimensions, big-endian. */
+/* Magic number (its third byte is the type), dimensions and numbers, big-endian. */
 static int idx_header(quern__part_file *p, const uint8_t *head, int64_t n, quern_error *err)
 {
+    static const int types[] = { QUERN_UINT8, QUERN_INT8, 0, QUERN_INT16, QUERN_INT32, QUERN_FLOAT32, QUERN_FLOAT64 };
     int rank = head[3];
-    if (head[2] != 8 || rank < 1 || rank > QUERN_MAX_RANK || n < 4 + 4 * rank)
+    p->dtype = head[2] >= 8 && head[2] <= 14 ? types[head[2] - 8] : 0;
+    if (!p->dtype || rank < 1 || rank > QUERN_MAX_RANK || n < 4 + 4 * rank)
         return quern__part_fail(p, -1, QUERN_FORMAT,
-                                head[2] != 8 ? "an IDX file of another type than bytes" : "an IDX file that ends early", err);
-    p->dtype = QUERN_UINT8;
+                                !p->dtype ? "an IDX file of a type that is none" : "an IDX file that ends early", err);
+    p->swapped = quern_dtype_size(p->dtype) > 1;
     p->idx = true;
     p->offset = 4 + 4 * rank;
     p->shape.rank = rank;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -225,6 +226,19 @@ static int64_t take_columns(const prepared *p, const quern_batch *b, int array, 
     return per;
 }
 
+/* A number of a table is kept as float32: from 2^24 on it may have been its neighbour. */
+static int check_exact(const prepared *p, const char *number, int64_t record, quern_error *err)
+{
+    float v;
+    memcpy(&v, number, sizeof v);
+    if (fabsf(v) < 1 << 24 || isnan(v))
+        return QUERN_OK;
+    quern__fail(err, QUERN_INVALID, p->path, "record %lld: %.0f may be another whole number: a prepared table has float32",
+                (long long)record + 1, (double)v);
+    quern__hint(err, "read the table itself, or prepare an array of int64 (x=ids.npy)");
+    return QUERN_INVALID;
+}
+
 static int take(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
 {
     const quern_batch_spec *spec = b->spec;
@@ -240,6 +254,12 @@ static int take(const prepared *p, const char *record, quern_batch *b, int64_t p
         bool named = p->places[a >= spec->n_inputs];
         const char *numbers = record + p->at[k] + (named ? 0 : (size_t)from * quern_dtype_size(d->dtypes[k]));
         dealt += per;
+        bool whole = a < spec->n_inputs && spec->dtypes[a] != QUERN_FLOAT32, table = d->dtypes[k] == QUERN_FLOAT32 && d->axes[k];
+        for (int64_t i = 0; whole && table && i < per && status >= 0; i++)
+            status =
+                check_exact(p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float), b->indices[place], err);
+        if (status < 0)
+            return status;
         int64_t good = named ? take_columns(p, b, a, place, per, from, numbers)
                              : quern__convert(numbers, d->dtypes[k], per, b->arrays[a], spec->dtypes[a], place * per);
         if (good < per)

@@ -230,6 +230,39 @@ static void what_is_not_whole_is_named(void **state)
     }
 }
 
+/* A prepared table has float32: an id that may have been another one is an error. */
+static void prepared_tables_lose_no_id_in_silence(void **state)
+{
+    (void)state;
+    const struct {
+        const char *csv;
+        bool works;
+    } cases[] = { { "id\n5\n16777215\n", true }, { "id\n5\n16777217\n", false } };
+    for (int c = 0; c < 2; c++) {
+        char file[100], qrec[100];
+        quern_error err = { 0 };
+        kept k = { .count = 0 };
+        snprintf(file, sizeof file, "%s/t.csv", folder);
+        snprintf(qrec, sizeof qrec, "%s/t.qrec", folder);
+        FILE *f = fopen(file, "w");
+        assert_non_null(f);
+        fputs(cases[c].csv, f);
+        fclose(f);
+        quern_generator *table = quern_file_generator(file, NULL, &err);
+        CHECK_OK(table ? quern_prepare(table, NULL, qrec, &err) : err.code, err);
+        quern_generator_free(table);
+        quern_generator *g = quern_file_generator(qrec, NULL, &err);
+        quern_model *m = quern_model_from_words("input 1 dtype=int64 | hashing 1000", 1, &err);
+        CHECK_OK(g && m ? 0 : err.code, err);
+        assert_int_equal(quern_predict_generator(m, g, 2, 0, keep, &k, &err), cases[c].works ? 2 : QUERN_INVALID);
+        assert_true(cases[c].works || strstr(err.text, "16777216 may be another whole number"));
+        quern_generator_free(g);
+        quern_model_free(m);
+        unlink(file);
+        unlink(qrec);
+    }
+}
+
 /* An id that the table has, and one that it has not; the type goes with the model's file. */
 static void embeddings_take_ids(void **state)
 {
@@ -319,10 +352,12 @@ static void layers_learn_from_whole_numbers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_are_kerass_from_everywhere), cmocka_unit_test(columns_lie_side_by_side),
-        cmocka_unit_test(what_is_not_whole_is_named),     cmocka_unit_test(embeddings_take_ids),
-        cmocka_unit_test(crossings_are_kerass),           cmocka_unit_test(layers_learn_from_whole_numbers)
-    };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(ids_are_kerass_from_everywhere),
+                                        cmocka_unit_test(columns_lie_side_by_side),
+                                        cmocka_unit_test(what_is_not_whole_is_named),
+                                        cmocka_unit_test(embeddings_take_ids),
+                                        cmocka_unit_test(prepared_tables_lose_no_id_in_silence),
+                                        cmocka_unit_test(crossings_are_kerass),
+                                        cmocka_unit_test(layers_learn_from_whole_numbers) };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }

@@ -219,6 +219,42 @@ static void messages_are_whole(void **state)
     }
 }
 
+/* IDX files of every type (its numbers are big-endian). */
+static void idx_has_every_type(void **state)
+{
+    (void)state;
+    static const uint8_t types[] = { 8, 9, 11, 12, 13, 14 };
+    static const int sizes[] = { 1, 1, 2, 4, 4, 8 };
+    for (int k = 0; k < 6; k++)
+        for (int zipped = 0; zipped < 2; zipped++) {
+            uint8_t bytes[16 + 42 * 8] = { 0, 0, types[k], 3, 0, 0, 0, 7, 0, 0, 0, 2, 0, 0, 0, 3 };
+            float x[42];
+            char words[100];
+            quern_error err = { 0 };
+            for (int i = 0; i < 42; i++) {
+                float f = (float)i - 20.5f;
+                double d = i - 20.5;
+                uint64_t bits = (uint64_t)(int64_t)(k == 0 ? i : i - 20);
+                uint32_t half;
+                memcpy(&half, &f, sizeof half);
+                if (k == 4)
+                    bits = half;
+                if (k == 5)
+                    memcpy(&bits, &d, sizeof bits);
+                for (int b = 0; b < sizes[k]; b++)
+                    bytes[16 + i * sizes[k] + b] = (uint8_t)(bits >> 8 * (sizes[k] - 1 - b));
+            }
+            gzFile z = gzopen(path, zipped ? "wb" : "wbT");
+            gzwrite(z, bytes, (unsigned)(16 + 42 * sizes[k]));
+            gzclose(z);
+            snprintf(words, sizeof words, "x=%s", path);
+            if (read_as(words, NULL, &floats, x, &err) < 0)
+                fail_msg("type %d: %s: %s", types[k], err.where, err.text);
+            for (int i = 0; i < 42; i++)
+                assert_true(x[i] == (k == 0 ? (float)i : k < 4 ? (float)(i - 20) : (float)i - 20.5f));
+        }
+}
+
 /* Whole inputs: the record is named. */
 static void a_number_that_does_not_fit_names_its_record(void **state)
 {
@@ -362,6 +398,7 @@ int main(void)
                                         cmocka_unit_test(whole_numbers_are_rounded_once),
                                         cmocka_unit_test(what_does_not_fit_is_named),
                                         cmocka_unit_test(messages_are_whole),
+                                        cmocka_unit_test(idx_has_every_type),
                                         cmocka_unit_test(a_number_that_does_not_fit_names_its_record),
                                         cmocka_unit_test(memory_has_every_type),
                                         cmocka_unit_test(large_fortran_order),
