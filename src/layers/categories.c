@@ -166,6 +166,9 @@ static hashing *hashing_new(quern__layer *l, int modes_known, quern_error *err)
     }
     if (quern__check_output_mode(l, AS_INT, modes_known, err) < 0)
         return NULL;
+    const char *dtype = quern__config_text(l->config, "dtype");
+    if (mode_of(l) == AS_INT && dtype && !strcmp(dtype, "float32")) /* Keras's default for indices; it refuses float32 */
+        json_object_set_new(l->config, "dtype", json_string("int64"));
     hashing *h = l->object = quern__zalloc(1, sizeof *h);
     if (!h)
         quern__fail_memory(err, sizeof *h);

@@ -314,6 +314,28 @@ static void bombs_are_refused(void **state)
     assert_non_null(strstr(err.text, "at most 1024 are read"));
 }
 
+/* Keras refuses a Hashing of indices that is float32; int64 is its own default. Rows are float32. */
+static void hashing_is_written_as_keras_wants_it(void **state)
+{
+    (void)state;
+    const char *const words[] = { "input 1 dtype=int64 | hashing 10", "input 1 dtype=int64 | hashing 10 output_mode=one_hot" };
+    for (int k = 0; k < 2; k++) {
+        quern_error err = { 0 };
+        quern_model *m = quern_model_from_words(words[k], 1, &err);
+        CHECK_OK(m ? quern_model_save(m, in_folder("h.keras"), &err) : err.code, err);
+        quern__member back = { .name = "config.json" };
+        CHECK_OK(quern__archive_read(in_folder("h.keras"), &back, 1, 1 << 20, &err), err);
+        const char *layer = strstr(back.bytes, "\"Hashing\""), *dtype = layer ? strstr(layer, "\"dtype\": ") : NULL;
+        assert_non_null(dtype);
+        const char *want = k ? "\"float32\"" : "\"int64\"";
+        assert_memory_equal(dtype + 9, want, strlen(want));
+        assert_non_null(strstr(back.bytes, "\"dtype\": \"int64\"")); /* of the input */
+        quern__free(back.bytes);
+        quern_model_free(m);
+        unlink(in_folder("h.keras"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +349,7 @@ int main(void)
         cmocka_unit_test(depth_has_a_limit),
         cmocka_unit_test(lying_headers_are_refused),
         cmocka_unit_test(bombs_are_refused),
+        cmocka_unit_test(hashing_is_written_as_keras_wants_it),
     };
     snprintf(folder, sizeof folder, "/tmp/quern-formats-%d", (int)getpid());
     mkdir(folder, 0700);
