@@ -60,12 +60,13 @@ int64_t quern__slots(const quern_batch_spec *spec, int i)
     return quern__per_record(&spec->shapes[i]) * (spec->dtypes[i] == QUERN_INT64 ? 2 : 1);
 }
 
-int quern__weights_kind(const quern_batch_spec *spec, int target, int64_t per)
+int quern__weights_kind(const quern_batch_spec *spec, int target, const quern_shape *have)
 {
-    const quern_shape *s = &spec->weights[target];
-    if (per == 1)
+    static const quern_shape records = { .rank = 1, .dims = { -1 } };
+    const quern_shape *steps = &spec->weights[target];
+    if (quern__axes_fit(have, &records))
         return QUERN_WEIGHTS_RECORDS;
-    return s->rank == 2 && s->dims[1] == per ? QUERN_WEIGHTS_STEPS : -1;
+    return steps->rank == 2 && quern__axes_fit(have, steps) ? QUERN_WEIGHTS_STEPS : -1;
 }
 
 /* ---- a pull callback ---- */
@@ -216,7 +217,7 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
                                quern_dtype_name(spec->dtypes[i]));
     }
     for (int i = 0; i < spec->n_targets; i++)
-        if (a->own[i].data && quern__weights_kind(spec, i, quern__per_record(&a->own[i].shape)) < 0)
+        if (a->own[i].data && quern__weights_kind(spec, i, &a->own[i].shape) < 0)
             return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d have shape %s, the model wants (None,) or %s", i,
                                quern_shape_text(&a->own[i].shape, have, sizeof have),
                                quern_shape_text(&spec->weights[i], want, sizeof want));
@@ -261,7 +262,7 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
     for (int i = 0; i < s->n_targets; i++) {
         const quern_tensor *w = &a->own[i];
         int64_t per = w->data ? quern__per_record(&w->shape) : 0;
-        batch->weighs[i] = w->data ? quern__weights_kind(s, i, per) : QUERN_WEIGHTS_COMMON;
+        batch->weighs[i] = w->data ? quern__weights_kind(s, i, &w->shape) : QUERN_WEIGHTS_COMMON;
         for (int64_t r = 0; w->data && r < batch->size; r++)
             copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r, "weights", NULL);
     }

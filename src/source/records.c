@@ -38,10 +38,10 @@ static int match_weights(quern__records *r, const quern_batch_spec *spec, quern_
             continue;
         while (*r->names[i] && t < spec->n_targets && strcmp(r->names[i], spec->names[spec->n_inputs + t]))
             t++;
-        bool all = !*r->names[i] && p->per == 1;
+        bool all = !*r->names[i] && p->per == 1 && p->shape.rank <= 2;
         if (t == spec->n_targets)
             return quern__fail(err, QUERN_INVALID, p->where, "no output is called '%s'", r->names[i]);
-        if ((!all && quern__weights_kind(spec, t, p->per) < 0) || (!*r->names[i] && !all && spec->n_targets > 1))
+        if ((!all && quern__weights_kind(spec, t, &p->shape) < 0) || (!*r->names[i] && !all && spec->n_targets > 1))
             return quern__fail(err, QUERN_SHAPE, p->where,
                                "weights are one number a record, or one a record and step of an output%s",
                                *r->names[i] ? "" : " that is named");
@@ -173,7 +173,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
     b->size = good;
     b->has_weights = r->weight >= 0;
     for (int t = 0; t < b->spec->n_targets; t++)
-        b->weighs[t] = r->own[t] < 0 ? QUERN_WEIGHTS_COMMON : quern__weights_kind(b->spec, t, r->parts[r->own[t]].per);
+        b->weighs[t] = r->own[t] < 0 ? QUERN_WEIGHTS_COMMON : quern__weights_kind(b->spec, t, &r->parts[r->own[t]].shape);
     return QUERN_OK;
 }
 

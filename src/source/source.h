@@ -130,8 +130,8 @@ int64_t quern__slots(const quern_batch_spec *spec, int i);
 int64_t quern__per_record(const quern_shape *s);
 /* Bytes of room for the strings of a batch (0 without any); -1: too many to count. */
 int64_t quern__string_room(const quern_batch_spec *spec);
-/* Which QUERN_WEIGHTS_… so many numbers a record are for a target; -1: none. */
-int quern__weights_kind(const quern_batch_spec *spec, int target, int64_t per);
+/* Which QUERN_WEIGHTS_… an array of that shape is for a target, compared as all arrays are; -1: none. */
+int quern__weights_kind(const quern_batch_spec *spec, int target, const quern_shape *have);
 /* The numbers of the records at places first, first + 1, … of a pass, into batch->indices. */
 void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b);
 /* Whoever still uses a generator that may be freed keeps it, and frees it as its owner does: the last one does it. */

@@ -1,4 +1,5 @@
 /* Windows of a corpus as batches for language models: what the model wants of them, their order, and where the generator is. */
+#include "axes.h"
 #include "windows.h"
 
 #include <string.h>
@@ -43,15 +44,17 @@ typedef struct text {
 static int lay_out(const text *w, const quern_batch_spec *s, int array, int64_t tokens, layout *l, quern_error *err)
 {
     const quern_shape *shape = &s->shapes[array];
-    int64_t per = 1, size = quern_tokenizer_size(w->t);
+    int64_t size = quern_tokenizer_size(w->t);
     char want[96];
-    for (int k = 1; k < shape->rank; k++)
-        per *= shape->dims[k];
     int64_t last = shape->rank > 1 ? shape->dims[shape->rank - 1] : 1;
-    bool input = array < s->n_inputs, one_hot = per != tokens && per == tokens * last && s->dtypes[array] == QUERN_FLOAT32;
+    quern_shape plain = { .rank = 2, .dims = { -1, tokens } }, rows = { .rank = 3, .dims = { -1, tokens, last } },
+                row = { .rank = 2, .dims = { -1, last } }; /* of one token, without an axis of steps */
+    bool input = array < s->n_inputs, fits = quern__axes_fit(&plain, shape),
+         one_hot = !fits && s->dtypes[array] == QUERN_FLOAT32 &&
+                   (quern__axes_fit(&rows, shape) || (tokens == 1 && quern__axes_fit(&row, shape)));
     *l = (layout){ s->dtypes[array], tokens, one_hot ? last : 1 };
     quern_shape_text(shape, want, sizeof want);
-    if (per != tokens && !one_hot)
+    if (!fits && !one_hot)
         return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "%s of %lld tokens, the model wants %s",
                            input ? "windows" : "targets", (long long)tokens, want);
     if (one_hot && last < size)

@@ -213,6 +213,63 @@ static void windows_have_axes(void **state)
     }
 }
 
+/* Weights are (records) or (records, steps); as many numbers in other axes are none. */
+static void weights_have_axes(void **state)
+{
+    (void)state;
+    const struct {
+        const char *shape;
+        int kind;
+    } cases[] = { { "4", QUERN_WEIGHTS_RECORDS },
+                  { "4 1", QUERN_WEIGHTS_RECORDS },
+                  { "4 6", QUERN_WEIGHTS_STEPS },
+                  { "4 6 1", QUERN_WEIGHTS_STEPS },
+                  { "4 2 3", -1 },
+                  { "4 1 1", -1 },
+                  { "4 3 2", -1 } };
+    quern_batch_spec spec = spec_of("-1 6", "-1 6");
+    spec.weights[0] = shape_of("-1 6");
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        quern_shape s = shape_of(cases[k].shape);
+        assert_int_equal(quern__weights_kind(&spec, 0, &s), cases[k].kind);
+    }
+}
+
+/* Windows of text: (records, tokens), or rows of the vocabulary; not as many numbers in other axes. */
+static void windows_of_text_have_axes(void **state)
+{
+    (void)state;
+    const struct {
+        const char *x, *y;
+        bool fits;
+    } cases[] = { { "-1 8", "-1 8", true },    { "-1 8 1", "-1 8 1", true }, { "-1 8 20", "-1 8 20", true },
+                  { "-1 2 4", "-1 8", false }, { "-1 8", "-1 4 2", false },  { "-1 4 40", "-1 8", false } };
+    quern_error err = { 0 };
+    FILE *f = fopen(y_path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 50; i++)
+        fputs("the mill grinds ", f);
+    fclose(f);
+    quern_text_reader *r = quern_text_reader_open(y_path, &err);
+    quern_tokenizer *t = r ? quern_tokenizer_train("char", quern_text_reader_read, r, &err) : NULL;
+    CHECK_OK(t ? 0 : err.code, err);
+    quern_text_reader_close(r);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        static float x[4 * 160], y[4 * 160];
+        int64_t indices[4];
+        quern_batch_spec spec = spec_of(cases[k].x, cases[k].y);
+        quern_batch b = { .spec = &spec, .size = 4, .arrays = { x, y }, .indices = indices };
+        quern_generator *g = quern_text_generator(y_path, t, &(quern_text_opts){ .window = 8 }, &err);
+        CHECK_OK(g ? 0 : err.code, err);
+        int status = g->ops->open(g, &spec, false, 1, &err);
+        status = status < 0 ? status : g->ops->next(g, &b, &err);
+        if (cases[k].fits ? status < 0 : status != QUERN_SHAPE)
+            fail_msg("case %zu: %d: %s: %s", k, status, err.where, err.text);
+        quern_generator_free(g);
+    }
+    quern_tokenizer_free(t);
+}
+
 static char warned[400];
 static void keep_warning(void *user, int level, const char *text)
 {
@@ -240,7 +297,10 @@ static void files_without_shapes_are_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(axes_are_compared_everywhere),
-                                        cmocka_unit_test(channels_first_is_transposed), cmocka_unit_test(windows_have_axes),
+                                        cmocka_unit_test(channels_first_is_transposed),
+                                        cmocka_unit_test(windows_have_axes),
+                                        cmocka_unit_test(weights_have_axes),
+                                        cmocka_unit_test(windows_of_text_have_axes),
                                         cmocka_unit_test(files_without_shapes_are_read) };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
