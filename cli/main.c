@@ -79,7 +79,7 @@ static const struct {
     { "resume", NULL, F, "go on from the newest good checkpoint, where there is one" },
     { "generator-resumes", NULL, F, "the program begins at batch QUERN_RESUME_STEP itself; else batches are left out" },
     { "initial-epoch", "N", F, "epochs that were run before" },
-    { "batch-size", "N", F | E | P | L, "records a batch; 32 when not given" },
+    { "batch-size", "N", F | E | P | L, "records a batch; 32 when not given, of programs as many as their first batch has" },
     { "steps-per-epoch", "N", F, "batches an epoch; until the data ends when not given" },
     { "steps", "N", E | P, "batches; until the data ends when not given" },
     { "validation-steps", "N", F, "batches a validation" },

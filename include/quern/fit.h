@@ -26,7 +26,8 @@ typedef struct quern_fit_opts {
     int64_t steps_per_epoch;          /* 0: until the data ends                                    */
     int64_t epochs;                   /* index of the last epoch + 1, as in Keras; 0: 1            */
     int64_t initial_epoch;            /* from 0                                                    */
-    int64_t batch_size;               /* records a batch has room for; 0: 32                       */
+    int64_t batch_size;               /* records a batch has room for; 0: 32, but of programs and of arrays one behind the other
+                                         as many as their first batch has                          */
     quern_generator *validation_data; /* begins anew each time; borrowed                           */
     int64_t validation_steps;         /* 0: until it ends                                          */
     int64_t validation_freq;          /* 0: 1                                                      */

@@ -181,10 +181,10 @@ typedef struct quern_program_opts {
     const char *data_format; /* as quern_file_opts has it; another word is an error when a run begins                    */
 } quern_program_opts;
 /* Another program: `command` is run with the shell and writes `.npy` arrays to its standard output, x then y (of each input and
- * target), batch after batch, with at most as many records as the run's batch_size and the axes that the model has (as files have
- * them). Its environment has QUERN_EPOCH (from 1), QUERN_SEED and QUERN_PHASE. End of stream between batches is StopIteration; an
- * exit status other than 0 is an error that tells the last it said on standard error. Copies command and options. Returns new, NULL
- * when there is no memory. */
+ * target), batch after batch, with at most as many records as the run's batch_size (where that is 0, as its first batch) and the
+ * axes that the model has (as files have them). Its environment has QUERN_EPOCH (from 1), QUERN_SEED and QUERN_PHASE. End of stream
+ * between batches is StopIteration; an exit status other than 0 is an error that tells the last it said on standard error. Copies
+ * command and options. Returns new, NULL when there is no memory. */
 QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
 
 /* What the targets of text are: every next token, or only the one behind the window. */

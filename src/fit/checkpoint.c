@@ -461,6 +461,17 @@ void quern__checkpoint_forget(quern__checkpointing *c)
     c->found = NULL;
 }
 
+int64_t quern__checkpoint_batch_size(const char *path)
+{
+    char previous[4096];
+    taken t;
+    if (previous_path(path, previous, sizeof previous, NULL) < 0 || (take(path, &t, NULL) < 0 && take(previous, &t, NULL) < 0))
+        return 0;
+    int64_t size = quern__config_int(json_object_get(t.run, "asked"), "batch_size");
+    taken_free(&t);
+    return size > 0 && size <= INT32_MAX ? size : 0;
+}
+
 int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err)
 {
     char previous[4096];

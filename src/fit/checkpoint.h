@@ -39,6 +39,8 @@ int quern__checkpoint_failed(quern__checkpointing *c, quern_error *err);
 /* The newest good one: the model's weights, the history and the generator's place are as it says. QUERN_END: there is none. Another
  * model, other data or other options are refused. */
 int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err);
+/* The batch size of a checkpoint's run; 0 where there is none that is good. */
+int64_t quern__checkpoint_batch_size(const char *path);
 /* After on_train_begin, and after the epoch's sums have begun anew: callbacks and sums go on. */
 int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err);
 void quern__checkpoint_forget(quern__checkpointing *c);

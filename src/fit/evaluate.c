@@ -9,11 +9,14 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
 {
     if (!m->optimizer)
         return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+    int status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status < 0)
+        return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__TEST, batch_size);
     o.workers = 1;
     quern__pass p = { .m = m, .mode = QUERN__TEST, .steps = steps ? steps : -1, .queue = quern__queue_open(data, &o, err) };
     quern__model_reset(m);
-    int status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
+    status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
     status = status < 0 ? status : quern__pass_run(&p, err);
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
@@ -156,10 +159,13 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
 
 int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps, quern_error *err)
 {
+    int status = quern__own_batches(m, data, NULL, NULL, &batch_size, err), n = 0;
+    if (status < 0)
+        return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
     o.workers = 1;
     quern__queue *q = quern__queue_open(data, &o, err);
-    int status = q ? QUERN_OK : QUERN_INVALID, n = 0;
+    status = q ? QUERN_OK : QUERN_INVALID;
     for (int k = 0; k < m->b->n && status >= 0; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
         bool learns = l->kind->adapt && l->n_constants == 0 && !l->given;

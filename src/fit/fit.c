@@ -334,6 +334,29 @@ static int find_run(fitting *f, quern_error *err)
     return QUERN_OK;
 }
 
+/* How large batches are, where that is the generator's own; a run that goes on has those of before. */
+static int learn_batches(fitting *f, quern_error *err)
+{
+    int64_t size = f->o->batch_size;
+    if (!size && f->o->resume && f->source->ops->first)
+        size = quern__checkpoint_batch_size(f->o->checkpoint);
+    int status = quern__own_batches(f->m, f->source, f->o->validation_data, f->o->interrupt, &size, err);
+    f->own = *f->o;
+    f->own.batch_size = size;
+    f->o = &f->own;
+    return status;
+}
+
+/* It was interrupted before there was anything to close. */
+static quern_history *cut_short(fitting *f, quern_error *err)
+{
+    quern_history *h = quern__history_new(1, err);
+    if (h)
+        h->reason = "interrupted";
+    quern__free(f);
+    return h;
+}
+
 quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err)
 {
     static const quern_fit_opts none;
@@ -349,6 +372,9 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     int status = quern__fit_check(m, train, f->o, err);
     status = status < 0 ? status : quern__fit_backup(&f->o, &f->own, &f->backup, err);
     status = status < 0 ? status : quern__fit_look_ahead(m, train, f->o, err);
+    status = status < 0 ? status : learn_batches(f, err);
+    if (status == QUERN_CANCELED)
+        return cut_short(f, err);
     status = status < 0 ? status : prepare(f, err);
     status = status < 0 ? status : find_run(f, err);
     int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;

@@ -34,6 +34,9 @@ void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
 /* Options that a callback stands for: `own` with them takes the place of *o. */
 int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__backup *backup, quern_error *err);
+/* Where no batch size is given: that of the first batch of the generators, where their batches come as large as they are. */
+int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid, const volatile int *interrupt,
+                       int64_t *batch_size, quern_error *err);
 /* What can be known before anything is read: files that cannot be written, callbacks that cannot act. */
 int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o, quern_error *err);
 

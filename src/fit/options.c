@@ -82,3 +82,23 @@ int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, co
     int status = o->checkpoint ? quern__file_check(o->checkpoint, err) : QUERN_OK;
     return status < 0 || !o->n_callbacks ? status : quern__callbacks_check(o->callbacks, o->n_callbacks, &outlook, err);
 }
+
+/* Into *size where the generator's own first batch is larger. */
+static int grow(const quern_model *m, quern_generator *g, const volatile int *interrupt, int64_t *size, quern_error *err)
+{
+    int64_t records = g && g->ops->first ? g->ops->first(g, m->b->seed, interrupt, err) : 0;
+    *size = records > *size ? records : *size;
+    return records < 0 ? (int)records : QUERN_OK;
+}
+
+int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid, const volatile int *interrupt,
+                       int64_t *batch_size, quern_error *err)
+{
+    int64_t size = 0;
+    if (*batch_size || m->b->records)
+        return QUERN_OK;
+    int status = grow(m, g, interrupt, &size, err);
+    status = status < 0 ? status : grow(m, valid, interrupt, &size, err);
+    *batch_size = status < 0 ? 0 : size;
+    return status;
+}

@@ -42,11 +42,15 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
 {
     static const quern_predict_opts none = { 0 };
     const quern_predict_opts *with = opts ? opts : &none;
-    quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, with->batch_size);
+    int64_t batch_size = with->batch_size;
+    int status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status < 0)
+        return status;
+    quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
     quern__pass p = { .m = m, .mode = QUERN__PREDICT, .steps = with->steps ? with->steps : -1, .sink = sink, .user = user };
     char *names = with->keep ? quern__strdup(with->keep) : NULL;
     o.workers = 1;
-    int status = with->keep && !names ? quern__fail_memory(err, strlen(with->keep)) : add_kept(&o.spec, names, data, err);
+    status = with->keep && !names ? quern__fail_memory(err, strlen(with->keep)) : add_kept(&o.spec, names, data, err);
     status = status < 0 ? status : run(&p, &o, data, err);
     quern__free(names);
     return status < 0 ? status : p.samples;

@@ -99,8 +99,9 @@ static int make(quern__queue *q, quern__slot *s, int64_t ticket)
     int status = indexed(q) ? make_indexed(q, b, ticket, &s->error) : make_plain(q, b, &s->error);
     bool none = b->size == 0 && indexed(q) && b->bad && b->bad->count; /* all its records are bad */
     if (status == QUERN_OK && ((b->size < 1 && !none) || b->size > q->opts.spec.batch_size))
-        return quern__fail(&s->error, QUERN_INVALID, "generator", "a batch of %lld records, there is room for 1 … %lld",
-                           (long long)b->size, (long long)q->opts.spec.batch_size);
+        return quern__fail(&s->error, QUERN_INVALID, "generator",
+                           "a batch of %lld records, there is room for 1 … %lld (batch_size)", (long long)b->size,
+                           (long long)q->opts.spec.batch_size);
     if (status == QUERN_OK && s->state)
         status = ask(q, s->state, &s->state_size, &s->error);
     if (status < 0 && !s->error.code)

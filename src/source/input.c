@@ -32,12 +32,18 @@ static int input_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     input *p = g->self;
     (void)epoch;
-    if (p->in.bytes == 0)
+    if (quern__protocol_fresh(&p->in))
         return QUERN_OK;
     if (p->start < 0 || lseek(p->in.fd, p->start, SEEK_SET) < 0)
         return quern__fail(err, QUERN_IO, p->path, "cannot be read again from its start");
-    p->in.batch = p->in.bytes = 0;
+    quern__protocol_begin(&p->in);
     return QUERN_OK;
+}
+
+static int64_t input_first(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err)
+{
+    (void)seed;
+    return quern__protocol_first(&((input *)g->self)->in, interrupt, err);
 }
 
 static void input_cancel(quern_generator *g) { __atomic_store_n(&((input *)g->self)->in.stop, true, __ATOMIC_RELEASE); }
@@ -60,6 +66,7 @@ quern_generator *quern__input_open(const char *path, const quern_file_opts *o, q
                                             .reset = input_reset,
                                             .cancel = input_cancel,
                                             .free = input_free,
+                                            .first = input_first,
                                             .bytes = quern__protocol_bytes };
     input *p = quern__zalloc(1, sizeof *p);
     quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;

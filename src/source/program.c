@@ -131,7 +131,7 @@ static int start(program *p, int64_t epoch, quern_error *err)
     close(errors[1]);
     p->in.fd = ends[0];
     p->in.said = errors[0];
-    p->in.batch = p->in.bytes = 0;
+    quern__protocol_begin(&p->in);
     p->in.stop = false;
     if (code) {
         p->pid = 0;
@@ -140,23 +140,37 @@ static int start(program *p, int64_t epoch, quern_error *err)
     return QUERN_OK;
 }
 
+/* Whether it runs and nothing of it has been taken. */
+static bool is_begun(program *p, uint64_t seed)
+{
+    bool begun = p->pid && quern__protocol_fresh(&p->in) && p->seed == seed;
+    p->seed = seed;
+    return begun;
+}
+
 static int program_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     program *p = g->self;
     (void)shuffle;
     g->spec = spec;
-    p->seed = seed;
-    if (p->data_format)
-        return quern__data_format(p->data_format, &p->in.channels_first, err);
     int status = quern__protocol_open(&p->in, spec, err);
-    return status < 0 ? status : start(p, 0, err);
+    if (status >= 0 && p->data_format)
+        status = quern__data_format(p->data_format, &p->in.channels_first, err);
+    return status < 0 || is_begun(p, seed) ? status : start(p, 0, err);
 }
 
 /* Started anew, unless it has not been read from. */
 static int program_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     program *p = g->self;
-    return p->pid && p->in.bytes == 0 && epoch == 0 ? QUERN_OK : start(p, epoch, err);
+    return epoch == 0 && is_begun(p, p->seed) ? QUERN_OK : start(p, epoch, err);
+}
+
+static int64_t program_first(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err)
+{
+    program *p = g->self;
+    int status = is_begun(p, seed) ? QUERN_OK : start(p, 0, err);
+    return status < 0 ? status : quern__protocol_first(&p->in, interrupt, err);
 }
 
 static void program_cancel(quern_generator *g) { __atomic_store_n(&((program *)g->self)->in.stop, true, __ATOMIC_RELEASE); }
@@ -182,6 +196,7 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
                                             .cancel = program_cancel,
                                             .close = program_close,
                                             .free = program_free,
+                                            .first = program_first,
                                             .bytes = quern__protocol_bytes };
     static const quern_program_opts none;
     const quern_program_opts *o = opts ? opts : &none;

@@ -2,7 +2,6 @@
 #include "protocol.h"
 #include "axes.h"
 #include "convert.h"
-#include "tensor/npy.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WEIGHTS = -1, IGNORED = -2 };
+enum { WEIGHTS = -1, IGNORED = -2, patience = 30 };
 
 int quern__protocol_fail(const quern__protocol *p, int code, quern_error *err, const char *what)
 {
@@ -28,7 +27,11 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
         struct pollfd fds[2] = { { .fd = p->fd, .events = POLLIN }, { .fd = p->said, .events = POLLIN } };
         if (__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE))
             return QUERN_CLOSED;
+        if (p->interrupt && *p->interrupt)
+            return QUERN_CANCELED;
         int some = poll(fds, 2, 50);
+        if (some < 0 && errno == EINTR)
+            continue; /* nothing is told of what can be read */
         if (fds[1].revents)
             p->hear(p);
         if (fds[1].revents & POLLHUP && !(fds[1].revents & POLLIN)) {
@@ -38,6 +41,10 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
         if (some > 0 && !fds[0].revents)
             continue;
         if (some == 0) {
+            if (p->alone && quern__now() - since > patience) {
+                quern__warn("%.120s: the first batch takes longer than %d s", p->where, patience);
+                p->alone = false;
+            }
             if (p->timeout > 0 && quern__now() - since > p->timeout)
                 return quern__protocol_fail(p, QUERN_STALLED, err, "nothing has come for longer than the stall timeout");
             continue;
@@ -61,6 +68,11 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
 {
     uint8_t head[QUERN__NPY_HEADER_LIMIT + 16];
     size_t total = 0, have = QUERN__NPY_PROLOGUE;
+    if (p->ahead) {
+        p->ahead = false;
+        *npy = p->npy;
+        return QUERN_OK;
+    }
     quern__begin("waiting for", p->where, "batch", p->batch + 1);
     ssize_t got = read_some(p, head, have, err);
     if (got < 0)
@@ -99,6 +111,16 @@ static int pass_over(quern__protocol *p, size_t bytes, quern_error *err)
     return QUERN_OK;
 }
 
+/* The array's records are more than a batch has room for. */
+static int too_large(const quern__protocol *p, int64_t records, int64_t room, quern_error *err)
+{
+    char what[100];
+    snprintf(what, sizeof what, "%lld records, there is room for %lld", (long long)records, (long long)room);
+    int status = quern__protocol_fail(p, QUERN_SHAPE, err, what);
+    quern__hint(err, "give --batch-size %lld (without it the first batch decides)", (long long)records);
+    return status;
+}
+
 /* Whether the array is one for its place: the axes that the model has, and as many records as a batch may have. */
 static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, const quern_batch *b,
                        bool channels, quern_error *err)
@@ -109,6 +131,8 @@ static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_ba
     quern_shape have = channels ? quern__axes_turned(&npy->shape) : npy->shape;
     int64_t records = have.rank ? have.dims[0] : 0;
     char wants[96], has[96], what[256], where[256];
+    if (records > s->batch_size && quern__axes_fit(&have, want))
+        return too_large(p, records, s->batch_size, err);
     if (records < 1 || records > s->batch_size || (at > 0 && records != b->size)) {
         snprintf(what, sizeof what, "array %d has shape %s; the model wants %s with 1 to %lld records, the same in each array",
                  at + 1, quern_shape_text(&have, has, sizeof has), quern_shape_text(want, wants, sizeof wants),
@@ -247,4 +271,29 @@ int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern
         if (!seen[i + 1])
             return quern__fail(err, QUERN_INVALID, "arrays", "nothing is said of '%s'", spec->names[i] ? spec->names[i] : "?");
     return QUERN_OK;
+}
+
+bool quern__protocol_fresh(const quern__protocol *p) { return p->bytes == 0 || (p->ahead && p->batch == 0); }
+
+void quern__protocol_begin(quern__protocol *p)
+{
+    p->batch = p->bytes = 0;
+    p->ahead = false;
+}
+
+int64_t quern__protocol_first(quern__protocol *p, const volatile int *interrupt, quern_error *err)
+{
+    enum { most = 1 << 16 };
+    if (!p->ahead && p->batch > 0)
+        return 0; /* a run has read from it: where it goes on is no beginning */
+    p->interrupt = interrupt;
+    p->alone = true;
+    int status = p->ahead ? QUERN_OK : read_header(p, &p->npy, err);
+    p->interrupt = NULL;
+    p->alone = false;
+    if (status != QUERN_OK)
+        return status == QUERN_END ? 0 : status;
+    p->ahead = true;
+    int64_t records = p->npy.shape.rank ? p->npy.shape.dims[0] : 0;
+    return records > most ? too_large(p, records, most, err) : records;
 }

@@ -5,6 +5,7 @@
 #define QUERN__PROTOCOL_H
 
 #include "source.h"
+#include "tensor/npy.h"
 
 enum { QUERN__PROTOCOL_ARRAYS = 2 * QUERN_MAX_ARRAYS + 1 };
 
@@ -21,6 +22,10 @@ typedef struct quern__protocol {
     int64_t batch, bytes;                 /* that have come */
     bool stop;                            /* set, atomically, to end a wait */
     bool passed;                          /* the array that was refused is read to its end */
+    bool ahead;                           /* the header of the next array has been read */
+    quern__npy npy;                       /* which is this */
+    bool alone;                           /* nobody watches the one who waits: what takes long is said */
+    const volatile int *interrupt;        /* of those who wait for that; NULL: nobody does */
     uint8_t *scratch;                     /* an array in another dtype, before it is converted */
     size_t scratch_bytes;
 } quern__protocol;
@@ -29,6 +34,12 @@ typedef struct quern__protocol {
 int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern_error *err);
 /* The next batch; QUERN_END when the stream ends before it. */
 int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err);
+/* Records of the first batch, whose header is read ahead: as quern__source_ops.first. */
+int64_t quern__protocol_first(quern__protocol *p, const volatile int *interrupt, quern_error *err);
+/* Whether nothing has been taken: the stream is at its start. */
+bool quern__protocol_fresh(const quern__protocol *p);
+/* The stream is at its start again. */
+void quern__protocol_begin(quern__protocol *p);
 /* An error at the present batch and byte. */
 int quern__protocol_fail(const quern__protocol *p, int code, quern_error *err, const char *what);
 

@@ -39,6 +39,9 @@ typedef struct quern__source_ops {
      * it. save puts at most `room` bytes into `state` and tells how many in *size; state may be NULL. */
     int (*save)(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
     int (*restore)(quern_generator *g, const void *state, size_t size, quern_error *err);
+    /* How many records the first batch has, which is not taken: of sources whose batches come as large as they are; 0 when there is
+     * none. Before open. QUERN_CANCELED when it was interrupted. NULL: the run decides. */
+    int64_t (*first)(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err);
 } quern__source_ops;
 
 /* The bad records that were met while a batch was made, told when the trainer takes it (bad.c). */

@@ -202,4 +202,36 @@ expect 1 "log.csv: its columns are epoch,loss,val_loss; those of this run are ep
 same log.csv before.csv
 expect 0 "" log schedule.keras --initial-epoch 1 --epochs 2
 [ "$(wc -l < log.csv)" = 3 ] || fail "log.csv: $(cat log.csv)"
+
+# ---- the batches of a program are as large as they are; the first one decides how much room there is ----
+many() { local i; for ((i = 0; i < $1; i++)); do echo "$2"; done; }
+# shellcheck disable=SC2046
+{
+    npy x64.npy '(64, 2)' $(many 128 1) && npy y64.npy '(64, 1)' $(many 64 0)
+    npy x96.npy '(96, 2)' $(many 192 1) && npy y96.npy '(96, 1)' $(many 96 0)
+}
+new b.keras 'input 2 | dense 1' --optimizer adam --loss mse
+sizes='cat x64.npy y64.npy good.npy y.npy x64.npy y64.npy'
+expect 0 '"steps":3,"samples":132' "$quern" fit b.keras --generator "$sizes" --json
+expect 0 '"samples":132' "$quern" evaluate b.keras --generator "$sizes" --json
+expect 0 '"samples":132' "$quern" evaluate b.keras - --format npy --json < <(eval "$sizes")
+expect 0 "" "$quern" predict b.keras --generator "cat x96.npy x64.npy" --arrays x --output p.csv
+[ "$(wc -l < p.csv)" = 160 ] || fail "predict: $(wc -l < p.csv) rows of 160"
+expect 0 "val_loss" "$quern" fit b.keras --generator "$sizes" --validation-generator 'cat x96.npy y96.npy'
+expect 1 "batch 2, byte 1152: 96 records, there is room for 64"$'\n'"hint: give --batch-size 96" \
+    "$quern" fit b.keras --generator 'cat x64.npy y64.npy x96.npy y96.npy'
+expect 1 "64 records, there is room for 32"$'\n'"hint: give --batch-size 64" "$quern" fit b.keras --generator "$sizes" --batch-size 32
+npy huge.npy '(1000000000000, 2)'
+expect 1 "1000000000000 records, there is room for 65536" "$quern" fit b.keras --generator 'cat huge.npy'
+# A run that goes on has the room that it had.
+cat > resumes.sh <<'END'
+[ "$QUERN_RESUME_STEP" != 0 ] || cat x64.npy y64.npy
+while :; do cat good.npy y.npy; done
+END
+expect 0 "" "$quern" fit b.keras --generator 'sh resumes.sh' --steps-per-epoch 2 --checkpoint b.ckpt.keras
+expect 0 "Epoch 2/2 - 2/2" "$quern" fit b.keras --generator 'sh resumes.sh' --steps-per-epoch 2 --epochs 2 --checkpoint b.ckpt.keras --resume \
+    --generator-resumes
+# A program that is silent before its first batch can be interrupted too.
+env --default-signal timeout 0.3 "$quern" fit b.keras --generator 'sleep 60' --quiet 2> said
+[ $? = 124 ] && grep -q "interrupted; b.keras is as it was" said || fail "a silent program: $(cat said)"
 exit $failed
