@@ -44,6 +44,22 @@ static void hear(quern__protocol *in)
     }
 }
 
+/* Whether it has ended; that it has is asked for later. */
+static bool gone(quern__protocol *in)
+{
+    siginfo_t is = { 0 };
+    pid_t pid = ((program *)in)->pid;
+    return pid && waitid(P_PID, (id_t)pid, &is, WEXITED | WNOHANG | WNOWAIT) == 0 && is.si_pid == pid;
+}
+
+/* It has ended, and what it has started holds its output: that is told to stop too, while the group still has its name. */
+static void end_children(const program *p)
+{
+    kill(-p->pid, SIGTERM);
+    nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+    kill(-p->pid, SIGKILL);
+}
+
 /* The last lines it said, on one line. */
 static const char *last_words(program *p)
 {
@@ -60,10 +76,15 @@ static int ended(program *p, quern_error *err)
 {
     int status = 0;
     char what[560];
+    if (p->pid && p->in.held)
+        end_children(p);
     if (p->pid)
         waitpid(p->pid, &status, 0);
     p->pid = 0;
     hear(&p->in);
+    if (status == 0 && p->in.held)
+        quern__warn("%.120s: the program has ended, a child of it held its standard output: that is the end of the data",
+                    p->command);
     if (status == 0)
         return QUERN_END;
     snprintf(what, sizeof what, "the program %s %d%s%s", WIFSIGNALED(status) ? "was ended by signal" : "ended with exit status",
@@ -210,7 +231,7 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
     p->phase = quern__strdup(o->validation ? "validation" : "train");
     p->arrays = o->arrays ? quern__strdup(o->arrays) : NULL;
     p->in = (quern__protocol){
-        .where = p->command, .arrays = p->arrays, .fd = -1, .said = -1, .hear = hear, .timeout = o->stall_timeout
+        .where = p->command, .arrays = p->arrays, .fd = -1, .said = -1, .hear = hear, .gone = gone, .timeout = o->stall_timeout
     };
     if (quern__data_format(o->data_format, &p->in.channels_first, NULL) < 0)
         p->data_format = quern__strdup(o->data_format);

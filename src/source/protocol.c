@@ -9,20 +9,46 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WEIGHTS = -1, IGNORED = -2, patience = 30 };
+enum { WEIGHTS = -1, IGNORED = -2, patience = 30, grace = 2 };
+
+static void place(const quern__protocol *p, int64_t byte, char *where, size_t size)
+{
+    snprintf(where, size, "%.120s: batch %lld, byte %lld", p->where, (long long)p->batch + 1, (long long)byte);
+}
 
 int quern__protocol_fail(const quern__protocol *p, int code, quern_error *err, const char *what)
 {
     char where[256];
-    snprintf(where, sizeof where, "%.120s: batch %lld, byte %lld", p->where, (long long)p->batch + 1, (long long)p->bytes);
-    return quern__fail(err, code, where, "%s", what);
+    place(p, p->bytes, where, sizeof where);
+    int status = quern__fail(err, code, where, "%s", what);
+    if (p->held)
+        quern__hint(err, "the program has ended while a child of it holds its standard output");
+    return status;
+}
+
+/* Nothing has come for a while: what that means. QUERN_OK to wait on, QUERN_END where nothing will come. */
+static int nothing_came(quern__protocol *p, double since, double *gone, quern_error *err)
+{
+    double now = quern__now();
+    if (p->alone && now - since > patience) {
+        quern__warn("%.120s: the first batch takes longer than %d s", p->where, patience);
+        p->alone = false;
+    }
+    if (*gone == 0 && p->gone && p->gone(p))
+        *gone = now;
+    p->held = *gone > 0 && now - *gone > grace && now - since > grace;
+    if (p->held)
+        return QUERN_END;
+    return p->timeout > 0 && now - since > p->timeout
+               ? quern__protocol_fail(p, QUERN_STALLED, err, "nothing has come for longer than the stall timeout")
+               : QUERN_OK;
 }
 
 /* Reads n bytes, or fewer at the end of the stream; negative on failure or when the run is over. */
 static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *err)
 {
     size_t got = 0;
-    double since = quern__now();
+    double since = quern__now(), gone = 0;
     while (got < n) {
         struct pollfd fds[2] = { { .fd = p->fd, .events = POLLIN }, { .fd = p->said, .events = POLLIN } };
         if (__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE))
@@ -41,12 +67,9 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
         if (some > 0 && !fds[0].revents)
             continue;
         if (some == 0) {
-            if (p->alone && quern__now() - since > patience) {
-                quern__warn("%.120s: the first batch takes longer than %d s", p->where, patience);
-                p->alone = false;
-            }
-            if (p->timeout > 0 && quern__now() - since > p->timeout)
-                return quern__protocol_fail(p, QUERN_STALLED, err, "nothing has come for longer than the stall timeout");
+            int status = nothing_came(p, since, &gone, err);
+            if (status != QUERN_OK)
+                return status < 0 ? status : (ssize_t)got;
             continue;
         }
         ssize_t k = read(p->fd, (char *)to + got, n - got);
@@ -63,22 +86,54 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
     return (ssize_t)got;
 }
 
+/* Bytes as a person can read them. */
+static void printable(const uint8_t *bytes, size_t n, char *out, size_t size)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n && at + 5 < size; i++)
+        at += (size_t)snprintf(out + at, size - at,
+                               bytes[i] == '\n'                    ? "\\n"
+                               : bytes[i] >= ' ' && bytes[i] < 127 ? "%c"
+                                                                   : "\\x%02x",
+                               bytes[i]);
+}
+
+/* What stands where an array was to begin is none: `n` bytes of it, and what more of them is there already. */
+static int no_array(quern__protocol *p, const uint8_t *head, size_t n, int64_t begin, quern_error *err)
+{
+    uint8_t bytes[40];
+    char where[256], text[170] = "";
+    memcpy(bytes, head, n);
+    struct pollfd more = { .fd = p->fd, .events = POLLIN };
+    ssize_t k = poll(&more, 1, 20) > 0 ? read(p->fd, bytes + n, sizeof bytes - n) : 0;
+    n += k > 0 ? (size_t)k : 0;
+    printable(bytes, n, text, sizeof text);
+    place(p, begin, where, sizeof where);
+    int status = quern__fail(err, QUERN_FORMAT, where, "not a .npy array: '%s' stands where \\x93NUMPY begins one", text);
+    quern__hint(err, "what is no array has to be printed to standard error");
+    return status;
+}
+
 /* The header of the next array. QUERN_END at the end of the stream before its first byte. */
 static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
 {
     uint8_t head[QUERN__NPY_HEADER_LIMIT + 16];
+    char where[256];
     size_t total = 0, have = QUERN__NPY_PROLOGUE;
+    int64_t begin = p->bytes;
     if (p->ahead) {
         p->ahead = false;
         *npy = p->npy;
         return QUERN_OK;
     }
-    quern__begin("waiting for", p->where, "batch", p->batch + 1);
+    quern__begin(p->hear ? "waiting for the program" : "waiting for input", p->where, "batch", p->batch + 1);
     ssize_t got = read_some(p, head, have, err);
     if (got < 0)
         return (int)got;
     if (got == 0)
         return QUERN_END;
+    if (memcmp(head, "\x93NUMPY", got < 6 ? (size_t)got : 6))
+        return no_array(p, head, (size_t)got, begin, err);
     if ((size_t)got == have && head[6] > 1) {
         ssize_t more = read_some(p, head + have, 2, err);
         got = more < 0 ? more : got + more;
@@ -86,7 +141,8 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
     }
     if (got >= 0 && (size_t)got < have)
         return quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array's header");
-    int status = got < 0 ? (int)got : quern__npy_header_bytes(head, have, &total, p->where, err);
+    place(p, begin, where, sizeof where);
+    int status = got < 0 ? (int)got : quern__npy_header_bytes(head, have, &total, where, err);
     if (status < 0)
         return status;
     if (total < have || total > sizeof head)
@@ -94,7 +150,7 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
     got = read_some(p, head + have, total - have, err);
     if (got < 0 || (size_t)got != total - have)
         return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array's header");
-    return quern__npy_parse(head, total, npy, p->where, err);
+    return quern__npy_parse(head, total, npy, where, err);
 }
 
 /* Targets that come while predicting are passed over. */
@@ -278,7 +334,7 @@ bool quern__protocol_fresh(const quern__protocol *p) { return p->bytes == 0 || (
 void quern__protocol_begin(quern__protocol *p)
 {
     p->batch = p->bytes = 0;
-    p->ahead = false;
+    p->ahead = p->held = false;
 }
 
 int64_t quern__protocol_first(quern__protocol *p, const volatile int *interrupt, quern_error *err)

@@ -18,15 +18,17 @@ typedef struct quern__protocol {
     int fd;
     int said; /* where the writer says what is wrong, watched too; -1: nowhere */
     void (*hear)(struct quern__protocol *p);
-    int n, order[QUERN__PROTOCOL_ARRAYS]; /* arrays of the batch by number, or -1: weights */
-    int64_t batch, bytes;                 /* that have come */
-    bool stop;                            /* set, atomically, to end a wait */
-    bool passed;                          /* the array that was refused is read to its end */
-    bool ahead;                           /* the header of the next array has been read */
-    quern__npy npy;                       /* which is this */
-    bool alone;                           /* nobody watches the one who waits: what takes long is said */
-    const volatile int *interrupt;        /* of those who wait for that; NULL: nobody does */
-    uint8_t *scratch;                     /* an array in another dtype, before it is converted */
+    bool (*gone)(struct quern__protocol *p); /* whether the writer has ended, though its end of the stream is open; NULL: unknown */
+    bool held;                               /* it has, and for a grace nothing has come: that is the end */
+    int n, order[QUERN__PROTOCOL_ARRAYS];    /* arrays of the batch by number, or -1: weights */
+    int64_t batch, bytes;                    /* that have come */
+    bool stop;                               /* set, atomically, to end a wait */
+    bool passed;                             /* the array that was refused is read to its end */
+    bool ahead;                              /* the header of the next array has been read */
+    quern__npy npy;                          /* which is this */
+    bool alone;                              /* nobody watches the one who waits: what takes long is said */
+    const volatile int *interrupt;           /* of those who wait for that; NULL: nobody does */
+    uint8_t *scratch;                        /* an array in another dtype, before it is converted */
     size_t scratch_bytes;
 } quern__protocol;
 

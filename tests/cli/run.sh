@@ -234,4 +234,22 @@ expect 0 "Epoch 2/2 - 2/2" "$quern" fit b.keras --generator 'sh resumes.sh' --st
 # A program that is silent before its first batch can be interrupted too.
 env --default-signal timeout 0.3 "$quern" fit b.keras --generator 'sleep 60' --quiet 2> said
 [ $? = 124 ] && grep -q "interrupted; b.keras is as it was" said || fail "a silent program: $(cat said)"
+
+# ---- a program that writes what is no array, or leaves its pipe to a child (P13) ----
+expect 1 "quern: echo Loading data ...; cat 1.npy: batch 1, byte 0: not a .npy array: 'Loading data ...\\n" \
+    "$quern" fit n.keras --generator 'echo Loading data ...; cat 1.npy'
+[[ $said = *$'\n'"hint: what is no array has to be printed to standard error" ]] || fail "no hint: $said"
+expect 1 "batch 2, byte 304: not a .npy array: 'done\\n' stands" "$quern" fit n.keras --generator 'cat 1.npy; echo done'
+expect 1 "batch 2, byte 304: .npy " "$quern" fit n.keras --generator 'cat 1.npy; head -c 100 good.npy | tr "<{" "??"; cat good.npy'
+expect 1 "batch 1, byte 0: not a .npy array: 'x\\n'" "$quern" evaluate n.keras - --format npy < <(echo x)
+# seconds COMMAND…: how long it takes, at most
+time_of() { local start=$SECONDS; "$@" > said 2>&1; code=$?; took=$((SECONDS - start)) said=$(cat said); }
+time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 &'
+[ $code = 0 ] && [ $took -lt 9 ] && [[ $said = *"a child of it held its standard output"* ]] || fail "a child holds the pipe: $code, $took s, $said"
+pgrep -f '^sleep 41$' > pids && fail "the child outlived the run"
+time_of "$quern" fit n.keras --generator 'cat good.npy; sleep 41 &'
+[ $code = 1 ] && [ $took -lt 9 ] && [[ $said = *"the stream ends between the arrays of a batch"*"a child of it holds"* ]] ||
+    fail "a child holds the pipe within a batch: $code, $took s, $said"
+time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 & exit 3'
+[ $code = 1 ] && [[ $said = *"ended with exit status 3"* ]] || fail "a child holds the pipe of one that failed: $code, $said"
 exit $failed
