@@ -290,6 +290,7 @@ const quern__class quern__layer_hashed_crossing = { .group = QUERN__LAYER,
                                                     .fields = crossing_fields,
                                                     .build = crossing_build,
                                                     .call = crossing_call,
+                                                    .list = true,
                                                     .strings = true,
                                                     .whole = true,
                                                     .drop = hashing_drop };

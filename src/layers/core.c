@@ -227,8 +227,18 @@ TYPED(reshape_class, "Reshape", "", reshape_fields, NULL, reshape_call, ENDS, tr
 LAYER(dropout_class, "Dropout", "", dropout_fields, dropout_build, dropout_call, PASSES);
 LAYER(activation_class, "Activation", "", activation_fields, NULL, activation_call, PASSES);
 LAYER(rescaling_class, "Rescaling", "", rescaling_fields, rescaling_build, rescaling_call, PASSES);
-LAYER(concatenate_class, "Concatenate", "", concatenate_fields, NULL, concatenate_call, OWN);
-LAYER(add_class, "Add", "", NULL, NULL, add_call, PASSES);
+#define MERGE(ID, NAME, FIELDS, CALL, MASKS)                       \
+    static const quern__class ID = { .group = QUERN__LAYER,        \
+                                     .name = NAME,                 \
+                                     .aliases = "",                \
+                                     .module = "keras.layers",     \
+                                     .fields = FIELDS,             \
+                                     .call = CALL,                 \
+                                     .list = true,                 \
+                                     .masks = QUERN__MASK_##MASKS, \
+                                     .by_step = true }
+MERGE(concatenate_class, "Concatenate", concatenate_fields, concatenate_call, OWN);
+MERGE(add_class, "Add", NULL, add_call, PASSES);
 
 extern const quern__class quern__normalization_class;
 /* embedding.c, recurrent.c, cells.c, wrappers.c */

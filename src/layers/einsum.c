@@ -263,4 +263,5 @@ const quern__class quern__layer_dot = { .group = QUERN__LAYER,
                                         .module = "keras.layers",
                                         .fields = dot_fields,
                                         .call = dot_call,
+                                        .list = true,
                                         .masks = QUERN__MASK_ENDS };

@@ -79,7 +79,8 @@ typedef struct quern__class {
     /* Layers: makes weights for input shapes (batch open) / adds nodes. */
     int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
     quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
-    const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone, one or a list */
+    const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone */
+    bool list;                 /* layers: these inputs are a list; else, without `takes`, they are one value */
     const quern__field *told;  /* layers: arguments of the call that are true or false; words give them beside the others */
     int masks;                 /* layers: QUERN__MASK_… */
     bool model;                /* layers: a model as a layer of another */

@@ -404,11 +404,20 @@ static const quern__takes masked_takes[] = { { "inputs", false }, { "mask", fals
                                              .call = CALL_,                \
                                              .masks = QUERN__MASK_##MASKS, \
                                              .by_step = QUERN__MASK_##MASKS != QUERN__MASK_ENDS }
-LAYER(subtract, "Subtract", "", NULL, NULL, subtract, PASSES);
-LAYER(multiply, "Multiply", "", NULL, NULL, multiply, PASSES);
-LAYER(average, "Average", "", NULL, NULL, average, PASSES);
-LAYER(maximum, "Maximum", "", NULL, NULL, maximum, PASSES);
-LAYER(minimum, "Minimum", "", NULL, NULL, minimum, PASSES);
+#define MERGE(ID, NAME, CALL_)                                            \
+    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,       \
+                                             .name = NAME,                \
+                                             .aliases = "",               \
+                                             .module = "keras.layers",    \
+                                             .call = CALL_,               \
+                                             .list = true,                \
+                                             .masks = QUERN__MASK_PASSES, \
+                                             .by_step = true }
+MERGE(subtract, "Subtract", subtract);
+MERGE(multiply, "Multiply", multiply);
+MERGE(average, "Average", average);
+MERGE(maximum, "Maximum", maximum);
+MERGE(minimum, "Minimum", minimum);
 LAYER(softmax, "Softmax", "", axis_fields, NULL, softmax, PASSES);
 LAYER(re_lu, "ReLU", "", relu_fields, NULL, relu, PASSES);
 LAYER(leaky_re_lu, "LeakyReLU", "", leaky_fields, NULL, leaky_relu, PASSES);

@@ -148,6 +148,31 @@ static int argument_by_order(const quern__class *c, int i)
     return k;
 }
 
+/* How many values a layer can be applied to at most. */
+static int most_inputs(const quern__class *c)
+{
+    bool own = c->registered || !c->module; /* of the program's own: it says itself */
+    int n = 1;
+    if (c->list || c->model || own)
+        return QUERN__MAX_ARGUMENTS;
+    for (n = c->takes ? 0 : 1; c->takes && c->takes[n].name; n++)
+        if (c->takes[n].many)
+            return QUERN__MAX_ARGUMENTS;
+    return n;
+}
+
+/* Nothing that is given is left out. */
+static int check_count(const quern__layer *l, int n, const char *words, quern_error *err)
+{
+    int most = most_inputs(l->kind);
+    if (n <= most)
+        return QUERN_OK;
+    int status = quern__fail(err, QUERN_INVALID, words, "layer '%.60s' expects %d input%s, but it received %d", l->name, most,
+                             most == 1 ? "" : "s", n);
+    quern__hint(err, "'| @NAME |' alone goes on from that value; concatenate, add, … join several");
+    return status;
+}
+
 /* Adds the node of a layer. */
 static int place(quern_blueprint *b, quern__applied *node, const quern__inputs *in, const quern_shape *input, const char *words)
 {
@@ -164,6 +189,7 @@ static int place(quern_blueprint *b, quern__applied *node, const quern__inputs *
     }
     node->n_out = 1;
     shapes[0] = *input;
+    status = status < 0 ? status : check_count(node->layer, in->n, words, &b->error);
     if (status >= 0 && in->n)
         status = infer(b, node, shapes, &b->error);
     if (status < 0) {
