@@ -305,7 +305,8 @@ static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
         w->s.note(w->s.self, b->bad);
     for (; n < g->spec->batch_size; n++) {
         int status = fill(w, err);
-        tell_dispersion(w, g->spec->batch_size);
+        if (status >= 0)
+            tell_dispersion(w, g->spec->batch_size);
         if (status >= 0 && !w->held)
             break;
         status = status < 0 ? status : take(w, g->spec, b, n, err);

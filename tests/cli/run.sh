@@ -264,4 +264,12 @@ for join in add subtract multiply average maximum minimum concatenate 'dot 1'; d
     expect 0 "" "$quern" new two.keras "input 2 | dense 8 as h | dense 8 | $join @h" --force
 done
 expect 0 "" "$quern" new two.keras 'input 8 | dense 16 relu as h | dense 1 as price | @h | dense 3 softmax as kind | output @price @kind' --force
+
+# ---- an error is one line: nothing false is said of the order of records before it ----
+printf 'a,b,y\n1,2,3\n4,five,9\n' > five.csv
+expect 1 "quern: five.csv:3: column 'b'" "$quern" fit n.keras five.csv --target y
+unsaid warning
+awk 'BEGIN { print "a,b,y"; for (i = 0; i < 3000; i++) print i % 7 "," i % 5 "," (i == 2000 ? "x" : i % 2) }' > late.csv
+expect 1 "quern: late.csv:2002: column 'y'" "$quern" fit n.keras late.csv --target y
+unsaid warning
 exit $failed
