@@ -136,6 +136,8 @@ quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_e
 {
     naming n = { .b = quern_blueprint_new(seed), .value = -1, .plain = true };
     char words[most_words];
+    if (n.b && !pipeline[strspn(pipeline, " \t\n")])
+        quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "is empty: a model begins with an input, as in 'input 784 | dense 10'");
     for (const char *p = pipeline; n.b && !n.b->error.code; p++) {
         size_t length = strcspn(p, "|");
         if (length >= sizeof words) {

@@ -272,4 +272,10 @@ unsaid warning
 awk 'BEGIN { print "a,b,y"; for (i = 0; i < 3000; i++) print i % 7 "," i % 5 "," (i == 2000 ? "x" : i % 2) }' > late.csv
 expect 1 "quern: late.csv:2002: column 'y'" "$quern" fit n.keras late.csv --target y
 unsaid warning
+
+# ---- a model without layers is wrong use ----
+for pipeline in '' ' ' $'\n'; do
+    expect 2 "pipeline: is empty" "$quern" new empty.keras "$pipeline" --optimizer sgd --loss mse
+    [ ! -e empty.keras ] || fail "an empty model was written"
+done
 exit $failed

@@ -109,6 +109,9 @@ static void penalties_count(void **state)
     const float *w = quern_model_weight(m[2], 2, NULL).data;
     CHECK_NEAR(half[0] - plain[0], 0.25 * (w[0] * w[0] + w[1] * w[1]), 1e-4, 1e-6);
     assert_null(quern_model_from_words("input 3 | normalization mean=(1,2,3) variance=1", 1, &err));
+    quern_error empty = { 0 };
+    assert_null(quern_model_from_words(" ", 1, &empty));
+    assert_int_equal(empty.code, QUERN_INVALID);
     assert_non_null(strstr(err.text, "must have the same shape"));
     for (int k = 0; k < 3; k++)
         quern_model_free(m[k]);
