@@ -85,7 +85,7 @@ static const struct {
     { "validation-steps", "N", F, "batches a validation" },
     { "validation-freq", "N", F, "validate after every Nth epoch" },
     { "max-queue-size", "N", F | L, "batches that stand ready; 10 when not given" },
-    { "workers", "N", F, "threads that read data that can be read by number; 1 when not given" },
+    { "workers", "N", F, "threads that read data that can be read by number; 1 when not given; 0: the trainer reads itself" },
     { "class-weight", "0:1,1:4", F, "weights by class" },
     { "callback", "WORDS", F, "\"early_stopping patience=3\"; may be given again" },
     { "on-exhausted", "POLICY", F, "stop, error or restart when a generator ends early" },

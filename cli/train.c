@@ -125,11 +125,12 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     const char *policy = cli_option(a, "on-exhausted");
     static const char *const policies[] = { "stop", "error", "restart" };
     o->epochs = 1;
+    o->no_workers = cli_option(a, "workers") && !strcmp(cli_option(a, "workers"), "0");
     if (!cli_count(a, "epochs", &o->epochs) || !cli_count(a, "initial-epoch", &o->initial_epoch) ||
         !cli_count(a, "batch-size", &o->batch_size) || !cli_count(a, "steps-per-epoch", &o->steps_per_epoch) ||
         !cli_count(a, "validation-steps", &o->validation_steps) || !cli_count(a, "validation-freq", &o->validation_freq) ||
         !cli_count(a, "max-queue-size", &queue) || !cli_memory(a, &o->memory) || !cli_split_batch(a, &o->split_batch) ||
-        !cli_count(a, "workers", &workers))
+        (!o->no_workers && !cli_count(a, "workers", &workers)))
         return false;
     if (queue > 1024 || workers > 64)
         return cli_wrong(queue > 1024 ? "--max-queue-size" : "--workers", queue > 1024 ? "is above 1024" : "is above 64"), false;

@@ -104,7 +104,7 @@ static int make(quern__queue *q, quern__slot *s, int64_t ticket)
                            (long long)q->opts.spec.batch_size);
     if (status == QUERN_OK && s->state)
         status = ask(q, s->state, &s->state_size, &s->error);
-    if (status < 0 && !s->error.code)
+    if (status < 0 && status != QUERN_CANCELED && !s->error.code)
         quern__fail(&s->error, status, "generator", "failed: %s", quern_status_text(status));
     return status;
 }
@@ -186,9 +186,11 @@ static int can_run(const quern_generator *g, const quern__queue_opts *o, quern_e
 {
     if (__atomic_load_n(&g->runs, __ATOMIC_ACQUIRE) > 0)
         return quern__fail(err, QUERN_STALLED, g->where ? g->where : "generator", "an earlier run still waits for it");
-    return g->stall_timeout > 0 && !g->watches && !o->workers
-               ? quern__fail(err, QUERN_INVALID, "stall_timeout", "nobody can watch a reader on the trainer's own thread")
-               : QUERN_OK;
+    if (g->stall_timeout <= 0 || g->watches || o->workers)
+        return QUERN_OK;
+    int status = quern__fail(err, QUERN_INVALID, "stall_timeout", "nobody can watch a reader on the trainer's own thread");
+    quern__hint(err, "workers=1 reads on a thread that is watched");
+    return status;
 }
 
 static int start_readers(quern__queue *q, int n, quern_error *err)
@@ -229,6 +231,7 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
             status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "gives numbers, input '%s' wants text",
                                  q->opts.spec.names[i] ? q->opts.spec.names[i] : "?");
     q->g = g;
+    g->interrupt = opts->workers ? NULL : opts->interrupt; /* else it is the wait for a worker that ends */
     g->bad.epoch = g->bad.all = 0;
     status = status < 0 ? status : allocate(q, g->saves, err);
     if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))

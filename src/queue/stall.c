@@ -90,6 +90,7 @@ void quern__queue_end(quern__queue *q)
     if (q->g) {
         quern__bad_close(q->g);
         q->g->position.going = false;
+        q->g->interrupt = NULL;
         if (!q->g->finite) /* whoever carries on does so where it is */
             q->g->position.size = 0;
     }

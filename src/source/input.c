@@ -25,7 +25,9 @@ static int input_open(quern_generator *g, const quern_batch_spec *spec, bool shu
 
 static int input_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
-    return quern__protocol_next(&((input *)g->self)->in, g->spec, b, err);
+    input *p = g->self;
+    p->in.interrupt = g->interrupt;
+    return quern__protocol_next(&p->in, g->spec, b, err);
 }
 
 static int input_reset(quern_generator *g, int64_t epoch, quern_error *err)

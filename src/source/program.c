@@ -95,6 +95,7 @@ static int ended(program *p, quern_error *err)
 static int program_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
     program *p = g->self;
+    p->in.interrupt = g->interrupt;
     int status = p->pid ? quern__protocol_next(&p->in, g->spec, b, err) : QUERN_END;
     return status == QUERN_END && p->pid ? ended(p, err) : status;
 }

@@ -113,9 +113,10 @@ struct quern_generator {
     bool keeps; /* has columns with names, whose texts it can give beside the inputs */
     quern__position position;
     quern__bad_records bad;
-    double stall_timeout; /* seconds that the trainer waits for a batch; 0: as long as it takes */
-    bool watches;         /* it sees to that itself */
-    int runs;             /* that have been left to themselves: quern__generator_keep */
+    double stall_timeout;          /* seconds that the trainer waits for a batch; 0: as long as it takes */
+    bool watches;                  /* it sees to that itself */
+    const volatile int *interrupt; /* not 0: who waits for others on the trainer's own thread returns QUERN_CANCELED; NULL: never */
+    int runs;                      /* that have been left to themselves: quern__generator_keep */
 };
 
 /* What quern__source_ops.bytes says of a source; of one that is not known yet (NULL): what the readers of files take. */

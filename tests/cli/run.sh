@@ -278,4 +278,20 @@ for pipeline in '' ' ' $'\n'; do
     expect 2 "pipeline: is empty" "$quern" new empty.keras "$pipeline" --optimizer sgd --loss mse
     [ ! -e empty.keras ] || fail "an empty model was written"
 done
+
+# ---- workers 0: the trainer reads itself, with the same bits (P5, P10) ----
+for workers in 0 1; do
+    new w.keras 'input 2 | dense 4 relu | dense 1' --optimizer adam --loss mse
+    expect 0 "completed" "$quern" fit w.keras d.csv --target y --epochs 2 --workers $workers
+    expect 0 "" "$quern" predict w.keras d.csv --target y --output w$workers.csv
+done
+same w0.csv w1.csv
+expect 0 "completed" "$quern" fit w.keras --generator "$five" --workers 0 --stall-timeout 5
+expect 1 "stall_timeout: nobody can watch a reader on the trainer's own thread"$'\n'"hint: workers=1" \
+    "$quern" fit w.keras d.csv --target y --workers 0 --stall-timeout 5
+expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers 00x
+expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers -1
+
+env --default-signal timeout 0.3 "$quern" fit w.keras --generator "cat 1.npy; sleep 60" --workers 0 --quiet 2> said
+[ $? = 124 ] && grep -q "interrupted; w.keras is as it was" said || fail "a silent program without a worker: $(cat said)"
 exit $failed
