@@ -3,6 +3,13 @@
 
 #include <unistd.h>
 
+static int refuse_class_weight(const quern_model *m, quern_error *err)
+{
+    int status = quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
+    quern__hint(err, "give weights of records: --weight COLUMN of a CSV, or w:NAME=FILE of an output");
+    return status;
+}
+
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const struct {
@@ -31,7 +38,7 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
         return quern__fail(err, QUERN_INVALID, o->validation_steps ? "validation_steps" : "validation_freq",
                            "there is no validation data");
     if (o->class_weight && m->n_out > 1)
-        return quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
+        return refuse_class_weight(m, err);
     if (o->workers > 1 && (!train->ops->read || o->no_workers))
         return quern__fail(err, QUERN_INVALID, "workers",
                            o->no_workers ? "no_workers is set" : "a generator that is no indexed source is read by one");

@@ -294,4 +294,10 @@ expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers -1
 
 env --default-signal timeout 0.3 "$quern" fit w.keras --generator "cat 1.npy; sleep 60" --workers 0 --quiet 2> said
 [ $? = 124 ] && grep -q "interrupted; w.keras is as it was" said || fail "a silent program without a worker: $(cat said)"
+
+# ---- class weights of a model of two outputs: what stands for them is named ----
+expect 0 "" "$quern" new outputs.keras 'input 2 | dense 4 as h | dense 1 name=p as p | @h | dense 1 name=q as q | output @p @q' \
+    --optimizer sgd --loss mse --force
+expect 1 "class_weight: the model has 2 outputs"$'\n'"hint: give weights of records: --weight COLUMN of a CSV, or w:NAME=FILE of an output" \
+    "$quern" fit outputs.keras x=good.npy y:p=y.npy y:q=y.npy --class-weight 0:1,1:4
 exit $failed
