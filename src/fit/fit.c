@@ -403,7 +403,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     quern__checkpoint_forget(&f->check);
     int written = quern__checkpoint_close(&f->check, err);
     status = status < 0 ? status : written;
-    if (status >= 0 && f->backup.remove && *f->backup.path && !f->interrupted)
+    if (status >= 0 && f->backup.remove && *f->backup.path && !f->interrupted && !f->h->broken.code)
         quern__backup_remove(&f->backup);
     quern__history_keep_bad(f->h, train);
     quern__queue_close(f->train);

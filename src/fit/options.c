@@ -102,7 +102,7 @@ int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator
                        int64_t *batch_size, quern_error *err)
 {
     int64_t size = 0;
-    if (*batch_size || m->b->records)
+    if (*batch_size || m->b->records || !g || !g->ops->first) /* batches of records are as large as the run makes them */
         return QUERN_OK;
     int status = grow(m, g, interrupt, &size, err);
     status = status < 0 ? status : grow(m, valid, interrupt, &size, err);

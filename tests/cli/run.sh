@@ -64,6 +64,11 @@ expect 0 "stopped" "$quern" fit last.keras nine.csv --target y --epochs 9 --call
 expect 0 "" "$quern" predict last.keras d.csv --target y --output -
 unsaid nan
 
+# A backup stays where the run did not come to a good end.
+new steep.keras 'input 2 | dense 8 relu | dense 1' --optimizer 'sgd learning_rate=1e6' --loss mse
+expect 1 "of epoch 1" "$quern" fit steep.keras d.csv --target y --epochs 3 --callback terminate_on_nan --callback 'backup_and_restore backup save_freq=1'
+[ -e backup/backup.keras ] || fail "the backup is gone: $(ls backup)"
+
 # ---- such a number in the data is named ----
 new n.keras 'input 2 | dense 1' --optimizer sgd --loss mse
 npy x.npy '(4, 2)' 1 0 1 1 0 nan 1 1
@@ -223,6 +228,8 @@ expect 1 "batch 2, byte 1152: 96 records, there is room for 64"$'\n'"hint: give 
 expect 1 "64 records, there is room for 32"$'\n'"hint: give --batch-size 64" "$quern" fit b.keras --generator "$sizes" --batch-size 32
 npy huge.npy '(1000000000000, 2)'
 expect 1 "1000000000000 records, there is room for 65536" "$quern" fit b.keras --generator 'cat huge.npy'
+# Records of arrays are still trained on by 32, whatever the batches of validation are.
+expect 0 '"steps":2,"samples":64' "$quern" fit b.keras x=x64.npy y=y64.npy --validation-generator 'cat good.npy y.npy' --json
 # A run that goes on has the room that it had.
 cat > resumes.sh <<'END'
 [ "$QUERN_RESUME_STEP" != 0 ] || cat x64.npy y64.npy
