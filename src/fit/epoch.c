@@ -1,0 +1,222 @@
+/* An epoch: hooks, batches, validation, logs, checkpoints. */
+#include "fitting.h"
+
+int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err)
+{
+    logs->event.seconds = quern__now() - f->start;
+    logs->event.wait_seconds = f->train ? quern__queue_waited(f->train) - f->waited : 0;
+    return quern__tell(f->callbacks, f->n_callbacks, moment, logs, err);
+}
+
+/* Validation had fewer steps than asked for: said once, or an error. */
+static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
+{
+    char what[100];
+    quern__pass_shortfall(p, what, sizeof what);
+    if (f->o->on_exhausted == QUERN_EXHAUSTED_ERROR)
+        return quern__fail(err, QUERN_INVALID, "validation", "%s: the data is exhausted", what);
+    if (!f->fell_short)
+        quern__warn("validation %s: the data is exhausted", what);
+    f->fell_short = true;
+    return QUERN_OK;
+}
+
+/* Validation, between the last batch and the end of an epoch. */
+static int validate(quern__fitting *f, quern_error *err)
+{
+    quern__pass p = { .m = f->m,
+                      .mode = QUERN__TEST,
+                      .queue = f->valid,
+                      .steps = f->o->validation_steps ? f->o->validation_steps : -1,
+                      .callbacks = f->callbacks,
+                      .n_callbacks = f->n_callbacks,
+                      .logs = &f->test_logs };
+    quern__model_reset(f->m);
+    f->test_logs.event = f->logs.event;
+    f->test_logs.event.validating = true;
+    f->test_logs.event.steps = f->o->validation_steps;
+    quern__logs_name(&f->test_logs, f->m, f->val_names, false);
+    int status = quern__fit_tell(f, QUERN__TEST_BEGIN, &f->test_logs, err);
+    status = status < 0 ? status : quern__queue_begin(f->valid, 0, p.steps, true, err);
+    status = status < 0 ? status : quern__pass_run(&p, err);
+    if (status < 0)
+        return status;
+    if (p.samples == 0)
+        return quern__fail(err, QUERN_INVALID, "validation", "the data is empty");
+    if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
+        return QUERN_INVALID;
+    quern__logs_read(&f->test_logs, f->m, 0);
+    f->test_logs.event.batch = p.done;
+    return quern__fit_tell(f, QUERN__TEST_END, &f->test_logs, err);
+}
+
+/* How many records could not be used, where that is no error. */
+static void log_bad(quern__fitting *f, bool validated)
+{
+    f->logs.open = true;
+    if (f->source->bad.policy)
+        quern_event_log(&f->logs.event, "bad_records", (double)quern__queue_bad(f->train));
+    if (validated && f->o->validation_data->bad.policy)
+        quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
+}
+
+/* The logs of the epoch are complete: callbacks, history. */
+static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err)
+{
+    int64_t freq = f->o->validation_freq ? f->o->validation_freq : 1;
+    bool validated = f->valid && (f->epoch + 1) % freq == 0;
+    quern__logs_name(&f->logs, f->m, f->val_names, validated);
+    quern__logs_read(&f->logs, f->m, 0);
+    f->logs.event.batch = p->done;
+    f->logs.event.records = p->samples;
+    int status = validated ? validate(f, err) : QUERN_OK;
+    if (status < 0)
+        return status;
+    for (int i = 0; validated && i < f->m->n_means; i++)
+        f->logs.values[f->m->n_means + i] = f->test_logs.values[i];
+    log_bad(f, validated);
+    status = quern__fit_tell(f, QUERN__EPOCH_END, &f->logs, err);
+    if (status >= 0)
+        quern__history_add(f->h, &f->logs);
+    return status;
+}
+
+/* A checkpoint of now, where it is asked for. */
+int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records, bool ended, quern_error *err)
+{
+    quern__place p = { .epoch = epoch,
+                       .step = step,
+                       .records = records,
+                       .batches = f->batches,
+                       .bad = step ? quern__queue_bad(f->train) : 0,
+                       .ended = ended };
+    bool good = f->o->checkpoint && !f->h->broken.code && quern__model_finite(f->m, NULL); /* else the one before it stays */
+    int status = good ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
+    f->written = quern__now();
+    return status;
+}
+
+static int after_batch(quern__pass *p, quern_error *err)
+{
+    quern__fitting *f = p->user;
+    const quern_fit_opts *o = f->o;
+    f->batches++;
+    f->steps = p->done;
+    f->trained = true;
+    f->interrupted = o->interrupt && *o->interrupt;
+    bool due = (o->checkpoint_steps && f->batches % o->checkpoint_steps == 0) ||
+               (o->checkpoint_seconds > 0 && quern__now() - f->written >= o->checkpoint_seconds);
+    int status = due || f->interrupted ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
+    status = status < 0 ? status : quern__checkpoint_failed(&f->check, err);
+    return status < 0 ? status : f->interrupted ? QUERN_END : QUERN_OK;
+}
+
+/* The batches of an epoch, from where the run goes on. */
+static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, quern_error *err)
+{
+    const quern_fit_opts *o = f->o;
+    bool finite = f->source->finite, forever = p->steps >= 0, resumed = first && f->place.epoch >= 0, placed = f->place.placed;
+    int64_t left = forever ? p->steps - p->done : -1, known = f->logs.event.steps;
+    if (resumed && p->done && known && p->done >= known)
+        left = 0; /* all are done; validation is not */
+    if (!resumed || placed || o->no_replay) {
+        if (resumed && placed && finite && !forever && !p->done)
+            f->source->position.restored = false; /* a new pass */
+        return quern__queue_begin(f->train, f->epoch, left, finite && (!forever || first), err);
+    }
+    int64_t skip = finite && !forever ? f->place.step : f->place.batches;
+    int status =
+        quern__queue_begin(f->train, finite && !forever ? f->epoch : o->initial_epoch, finite && !forever ? -1 : skip, finite, err);
+    status = status < 0 ? status : quern__queue_skip(f->train, skip, err);
+    return status < 0 || (finite && !forever) ? status : quern__queue_begin(f->train, f->epoch, left, false, err);
+}
+
+/* Sums and callbacks of the epoch that a run goes on in. */
+static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
+{
+    p->done = f->place.step;
+    p->samples = f->place.records;
+    bool counted = !f->place.placed && !f->o->no_replay && f->source->finite && p->steps < 0; /* as they are left out */
+    p->before = counted ? 0 : f->place.records;
+    if (f->place.placed && f->source->ops->read && f->source->bad.policy == QUERN_BAD_SKIP)
+        p->before += f->place.bad; /* records have the places that they would have without it */
+    int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
+    status = status < 0 ? status : quern__checkpoint_finish(&f->check, err);
+    if (f->place.step == 0) /* the sums are those of the epoch before */
+        quern__model_reset(f->m);
+    return status;
+}
+
+/* The generator ended in this epoch: QUERN_END where that ends training, or leaves the last epoch short. */
+static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
+{
+    char what[100];
+    bool more = f->epoch + 1 < quern__fit_epochs(f->o);
+    if (f->o->on_exhausted == QUERN_EXHAUSTED_RESTART || (!more && p->steps < 0))
+        return QUERN_OK;
+    quern__pass_shortfall(p, what, sizeof what);
+    if (f->o->on_exhausted == QUERN_EXHAUSTED_ERROR)
+        return quern__fail(err, QUERN_INVALID, "data", "epoch %lld %s: the generator is exhausted", (long long)f->epoch + 1, what);
+    quern__warn("epoch %lld %s: the generator is exhausted%s", (long long)f->epoch + 1, what, more ? ", training stops" : "");
+    f->h->reason = "exhausted";
+    return QUERN_END;
+}
+
+/* One epoch. Returns QUERN_END when training must stop. */
+int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
+{
+    const quern_fit_opts *o = f->o;
+    int64_t steps = o->steps_per_epoch ? o->steps_per_epoch : -1;
+    quern__pass p = { .m = f->m,
+                      .mode = QUERN__TRAIN,
+                      .queue = f->train,
+                      .steps = steps,
+                      .classes = f->classes.weight ? &f->classes : NULL,
+                      .callbacks = f->callbacks,
+                      .n_callbacks = f->n_callbacks,
+                      .logs = &f->logs,
+                      .broken = &f->h->broken,
+                      .after = after_batch,
+                      .user = f };
+    f->start = quern__now();
+    f->waited = quern__queue_waited(f->train);
+    f->logs.event.epoch = f->epoch;
+    f->logs.event.batch = f->logs.event.records = 0;
+    quern__logs_name(&f->logs, f->m, f->val_names, false);
+    quern__model_reset(f->m);
+    f->logs.n = 0; /* nothing is known yet */
+    int begun = quern__fit_tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
+    f->logs.n = f->m->n_means;
+    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
+    status = status < 0 ? status : begin_batches(f, &p, first, err);
+    if (first && f->place.epoch >= 0)
+        quern__queue_had_bad(f->train, f->place.bad);
+    status = status < 0 ? status : quern__pass_run(&p, err);
+    bool exhausted = status == QUERN_END && !f->source->finite;
+    if (status == QUERN_CANCELED && o->interrupt && *o->interrupt) { /* while it waited for a batch */
+        f->interrupted = true;
+        status = f->trained ? quern__fit_checkpoint(f, f->epoch, p.done, p.samples, false, err) : QUERN_OK;
+    }
+    if (status < 0)
+        return status;
+    if (f->interrupted)
+        return f->h->reason = "interrupted", QUERN_END;
+    if (p.samples == 0 && f->h->n == 0)
+        return quern__fail(err, QUERN_INVALID, "data", "the generator is empty");
+    int ends = exhausted ? exhaust(f, &p, err) : QUERN_OK;
+    if (ends < 0 || p.samples == 0)
+        return ends < 0 ? ends : QUERN_END;
+    int closed = close_epoch(f, &p, err);
+    bool ended = p.stopped || begun == QUERN_END || closed == QUERN_END;
+    if (closed >= 0 && (ended || (!o->checkpoint_steps && o->checkpoint_seconds == 0))) {
+        int written = quern__fit_checkpoint(f, f->epoch + 1, 0, 0, ended, err);
+        closed = written < 0 ? written : closed;
+    }
+    if (closed < 0)
+        return closed;
+    if (ended)
+        return f->h->reason = "stopped", QUERN_END;
+    if (exhausted && o->on_exhausted == QUERN_EXHAUSTED_RESTART)
+        return quern__queue_begin(f->train, f->epoch + 1, 0, true, err);
+    return ends;
+}
