@@ -18,7 +18,7 @@ exec $(command -v pkg-config) "\$@"
 SCRIPT
 chmod +x "$work/bin/pkg-config"
 configure() { # PRESET: into the one build folder
-    (cd "$source" && cmake --preset "$1" -B "$work/build" -DPKG_CONFIG_EXECUTABLE="$work/bin/pkg-config") > "$work/said" 2>&1
+    (cd "$source" && cmake --preset "$1" -G "Unix Makefiles" -B "$work/build" -DPKG_CONFIG_EXECUTABLE="$work/bin/pkg-config") > "$work/said" 2>&1
 }
 # how many tests, replays and benchmarks the folder has
 extras() { cmake --build "$work/build" --target help | grep -cE '^\.\.\. (test_|replay_|bench|conformance|words)' || true; }
