@@ -221,7 +221,7 @@ expect 0 '"steps":3,"samples":132' "$quern" fit b.keras --generator "$sizes" --j
 expect 0 '"samples":132' "$quern" evaluate b.keras --generator "$sizes" --json
 expect 0 '"samples":132' "$quern" evaluate b.keras - --format npy --json < <(eval "$sizes")
 expect 0 "" "$quern" predict b.keras --generator "cat x96.npy x64.npy" --arrays x --output p.csv
-[ "$(wc -l < p.csv)" = 160 ] || fail "predict: $(wc -l < p.csv) rows of 160"
+[ "$(wc -l < p.csv)" = 161 ] || fail "predict: $(wc -l < p.csv) lines, a header and 160 rows are expected"
 expect 0 "val_loss" "$quern" fit b.keras --generator "$sizes" --validation-generator 'cat x96.npy y96.npy'
 expect 1 "batch 2, byte 1152: 96 records, there is room for 64"$'\n'"hint: give --batch-size 96" \
     "$quern" fit b.keras --generator 'cat x64.npy y64.npy x96.npy y96.npy'
