@@ -24,6 +24,7 @@ typedef struct arguments {
 const char *cli_option(const arguments *a, const char *name);
 /* A whole number of at least 1; left as it is when the option is not given. Prints and returns false when it is none. */
 bool cli_count(const arguments *a, const char *name, int64_t *out);
+bool cli_count_from(const arguments *a, const char *name, int64_t least, int64_t *out);
 /* --seed, any whole number of 64 bits; the same rules. */
 bool cli_seed(const arguments *a, uint64_t *out);
 /* Prints an error of the library; returns the exit code. */

@@ -60,6 +60,10 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
         return NULL;
     }
     quern_model *m = quern_model_open(a->words[0], err);
+    for (int i = 1; !m && i < a->n; i++)
+        if (strstr(a->words[i], ".keras") && !strstr(a->words[0], ".keras"))
+            snprintf(err->hint, sizeof err->hint, "MODEL is the first word: quern %s %.40s %.20s", a->command, a->words[i],
+                     a->words[0]);
     const char *o = cli_option(a, "optimizer"), *l = cli_option(a, "loss"), *t = cli_option(a, "metrics");
     int64_t threads = 0;
     *code = m ? 0 : cli_fail(err->code, err);
@@ -116,7 +120,8 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train, 
         return cli_wrong("--validation-split", "is a number between 0 and 1");
     if (count < 0)
         return cli_wrong("--validation-split",
-                         "needs data that can be read by number (IDX, NPY, NPZ, not compressed): give --validation");
+                         "needs records that are known by number (arrays that are not compressed, .qrec): quern prepare "
+                         "makes them of a table, or give --validation");
     *valid = cli_data(a, m, "generator", a->words + 1, a->n - 1, err, &code);
     if (*valid && (quern_generator_slice(train, 0, kept, err) < 0 || quern_generator_slice(*valid, kept, count, err) < 0))
         return cli_fail(err->code, err);

@@ -2,6 +2,7 @@
 #include "commands.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,8 @@ static quern_tokenizer *learned(const arguments *a, const char *kind, const char
     snprintf(words, sizeof words, size ? "%.200s vocab_size=%.40s" : "%.200s", kind, size);
     quern_text_reader *reader = quern_text_reader_open(text, err);
     quern_tokenizer *t = reader ? quern_tokenizer_train(words, quern_text_reader_read, reader, err) : NULL;
+    if (reader && !t && !strcmp(err->where, "tokenizer"))
+        snprintf(err->where, sizeof err->where, "%.200s", text);
     quern_text_reader_close(reader);
     return t;
 }
@@ -137,15 +140,17 @@ char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t)
 
 /* ---- generate ---- */
 
-static bool read_number(const arguments *a, const char *name, double *out)
+/* A number of at least 0; false after printing. */
+static bool read_number(const arguments *a, const char *name, double most, double *out)
 {
     const char *text = cli_option(a, name);
-    char *end, where[64];
+    char *end, where[64], what[64];
     if (!text)
         return true;
     *out = strtod(text, &end);
     snprintf(where, sizeof where, "--%s", name);
-    return (end != text && !*end) || (cli_wrong(where, "must be a number"), false);
+    snprintf(what, sizeof what, most < INFINITY ? "must be a number from 0 to %g" : "must be a number of at least 0", most);
+    return (end != text && !*end && *out >= 0 && *out <= most) || (cli_wrong(where, what), false);
 }
 
 /* All of a file (new); NULL when it cannot be read, or is longer than 64 MiB. */
@@ -176,9 +181,9 @@ static char *file_text(const char *path)
 static bool read_options(const arguments *a, quern_sampling *s, quern_generate_opts *o)
 {
     const char *context = cli_option(a, "context");
-    if (!read_number(a, "temperature", &s->temperature) || !read_number(a, "top-p", &s->top_p) ||
-        !read_number(a, "min-p", &s->min_p) || !read_number(a, "typical", &s->typical) ||
-        !read_number(a, "repetition-penalty", &s->repetition_penalty) || !cli_count(a, "top-k", &s->top_k) ||
+    if (!read_number(a, "temperature", INFINITY, &s->temperature) || !read_number(a, "top-p", 1, &s->top_p) ||
+        !read_number(a, "min-p", 1, &s->min_p) || !read_number(a, "typical", 1, &s->typical) ||
+        !read_number(a, "repetition-penalty", INFINITY, &s->repetition_penalty) || !cli_count_from(a, "top-k", 0, &s->top_k) ||
         !cli_count(a, "length", &o->length) || !cli_count(a, "count", &o->count) || !cli_count(a, "beams", &o->beams) ||
         !cli_seed(a, &o->seed))
         return false;
@@ -243,6 +248,11 @@ int cli_generate(const arguments *a)
     int code;
     if (!read_options(a, &s, &o))
         return 2;
+    if (a->n > 1 && strcmp(a->words[1], "-")) {
+        fprintf(stderr, "quern: '%s': is a word too many: quern generate MODEL\nhint: --prompt '%s' goes on from it\n", a->words[1],
+                a->words[1]);
+        return 2;
+    }
     const char *path = a->n > 1 && !strcmp(a->words[1], "-") ? "-" : cli_option(a, "prompt-file");
     quern_model *m = cli_open(a, 1, &err, &code);
     char *read = m && path ? file_text(path) : NULL;

@@ -80,6 +80,10 @@ QUERN_API void quern_set_log(quern_log_fn *fn, void *user);
 typedef void *quern_alloc_fn(void *context, void *old, size_t bytes);
 QUERN_API void quern_set_memory(quern_alloc_fn *alloc, void *context);
 
+/* Of `count` names the nearest to `name`, as hints give it ("did you mean …?"); NULL: none is near. Borrowed from `names`. Any
+ * thread. */
+QUERN_API const char *quern_nearest(const char *name, const char *const *names, size_t count);
+
 #ifdef __cplusplus
 }
 #endif

@@ -132,3 +132,8 @@ bool quern__parse_number(const char *text, double *out)
     *out = value;
     return true;
 }
+
+const char *quern_nearest(const char *name, const char *const *names, size_t count)
+{
+    return quern__nearest(name, names, count, sizeof *names);
+}

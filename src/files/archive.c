@@ -60,7 +60,7 @@ static zip_t *open_archive(const char *path, quern_error *err)
                 code == ZIP_ER_NOENT                         ? QUERN_NOTFOUND
                 : code == ZIP_ER_OPEN || code == ZIP_ER_READ ? QUERN_IO
                                                              : QUERN_FORMAT,
-                path, "%s", zip_error_strerror(&why));
+                path, "%s", code == ZIP_ER_NOZIP ? "is not a zip archive, as .keras and .npz files are" : zip_error_strerror(&why));
     zip_error_fini(&why);
     return NULL;
 }

@@ -42,7 +42,7 @@ static int validate(quern__fitting *f, quern_error *err)
     if (status < 0)
         return status;
     if (p.samples == 0)
-        return quern__fail(err, QUERN_INVALID, "validation", "the data is empty");
+        return quern__source_empty(f->o->validation_data, err);
     if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
         return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
@@ -202,7 +202,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     if (f->interrupted)
         return f->h->reason = "interrupted", QUERN_END;
     if (p.samples == 0 && f->h->n == 0)
-        return quern__fail(err, QUERN_INVALID, "data", "the generator is empty");
+        return quern__source_empty(f->source, err);
     int ends = exhausted ? exhaust(f, &p, err) : QUERN_OK;
     if (ends < 0 || p.samples == 0)
         return ends < 0 ? ends : QUERN_END;

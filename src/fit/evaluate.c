@@ -8,7 +8,7 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
                                  quern_error *err)
 {
     if (!m->optimizer)
-        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+        return quern__not_compiled(m, err);
     int status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
@@ -20,7 +20,7 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     status = status < 0 ? status : quern__pass_run(&p, err);
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
-        return quern__fail(err, QUERN_INVALID, "data", "the data is empty");
+        return quern__source_empty(data, err);
     quern__pass_told_short(&p, status, "evaluation");
     if (status >= 0)
         quern__model_read_logs(m, logs);
@@ -153,7 +153,7 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
     if (status >= 0 && seen > 0 && l->kind->adapted)
         status = l->kind->adapted(l, err);
     if (status >= 0 && seen == 0)
-        return quern__fail(err, QUERN_INVALID, "data", "the data is empty");
+        return quern__source_empty(quern__queue_source(q), err);
     return status;
 }
 

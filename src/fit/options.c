@@ -31,7 +31,7 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
             return quern__fail(err, QUERN_INVALID, ranges[i].name, "%lld is outside 0 … %lld", (long long)ranges[i].value,
                                (long long)ranges[i].most);
     if (!m->optimizer)
-        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+        return quern__not_compiled(m, err);
     if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)
         return quern__fail(err, QUERN_INVALID, "on_exhausted", "this generator cannot begin anew");
     if ((o->validation_steps || o->validation_freq) && !o->validation_data)
@@ -41,7 +41,9 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
         return refuse_class_weight(m, err);
     if (o->workers > 1 && (!train->ops->read || o->no_workers))
         return quern__fail(err, QUERN_INVALID, "workers",
-                           o->no_workers ? "no_workers is set" : "a generator that is no indexed source is read by one");
+                           o->no_workers ? "no_workers is set"
+                                         : "this data is read by one thread; arrays that are not compressed, .qrec and indexed "
+                                           "generators are read by several");
     if (o->validation_split != 0)
         return quern__fail(err, QUERN_INVALID, "validation_split", "applies to arrays only");
     if (!o->checkpoint && (o->resume || o->checkpoint_steps || o->checkpoint_seconds != 0))

@@ -32,9 +32,7 @@ static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data
     status = status < 0 ? status : quern__pass_run(p, err);
     quern__queue_close(p->queue);
     quern__pass_told_short(p, status, "prediction");
-    return status >= 0 && !p->samples
-               ? quern__fail(err, QUERN_INVALID, data->where ? data->where : "data", "the data has no records")
-               : status;
+    return status >= 0 && !p->samples ? quern__source_empty(data, err) : status;
 }
 
 int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts, quern_prediction_sink *sink,

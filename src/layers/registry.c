@@ -71,7 +71,14 @@ const quern__class *quern__class_among(const quern__class *const *rows, const ch
     quern__snake_case(name, snake, sizeof snake);
     const char *near = quern__nearest(snake, names, (size_t)n, sizeof *names);
     quern__fail(err, QUERN_NOTFOUND, NULL, "no %s is called '%s'", what, name);
-    if (near)
+    size_t call = strcspn(name, "(");
+    if (name[call]) { /* as a call in Python */
+        char own[48];
+        snprintf(own, sizeof own, "%.*s", (int)(call < sizeof own ? call : sizeof own - 1), name);
+        quern__snake_case(own, snake, sizeof snake);
+        quern__hint(err, "arguments stand behind the name, between blanks: '%s %.*s'", snake, (int)strcspn(name + call + 1, ",)"),
+                    name + call + 1);
+    } else if (near)
         quern__hint(err, "did you mean '%s'?", near);
     return NULL;
 }
@@ -225,6 +232,47 @@ static int fill(const quern__class *c, const quern__field *fields, json_t *given
     return QUERN_OK;
 }
 
+/* Names of arguments that older Keras had, and what they are now. */
+static const struct {
+    const char *old, *now;
+} renamed[] = {
+    { "lr", "learning_rate" },
+    { "decay", "a decaying rate is a schedule: learning_rate=inverse_time_decay(1e-3, 1, 1e-4)" },
+    { "nb_filter", "filters" },
+    { "nb_row", "kernel_size" },
+    { "border_mode", "padding" },
+    { "subsample", "strides" },
+    { "init", "kernel_initializer" },
+    { "W_regularizer", "kernel_regularizer" },
+    { "b_regularizer", "bias_regularizer" },
+    { "W_constraint", "kernel_constraint" },
+    { "bias", "use_bias" },
+    { "output_dim", "units" },
+    { "p", "rate" },
+    { "pool_length", "pool_size" },
+    { "ratio", "rate" },
+    { "sigma", "stddev" },
+    { "epsilon", "min_delta" },
+    { "period", "save_freq" },
+    { "input_shape", "the input stands before the layer: input 4 | dense 8" },
+    { "batch_input_shape", "the input stands before the layer: input 4 batch_size=32 | dense 8" },
+    { "input_dim", "the input stands before the layer: input 4 | dense 8" },
+};
+
+/* The present name of an argument, where the class has it, or a hint; NULL: it never had another. */
+static const char *name_now(const quern__class *c, const char *key)
+{
+    for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
+        if (!strcmp(renamed[i].old, key)) {
+            bool has = strchr(renamed[i].now, ' ') != NULL;
+            for (int k = 0; c->fields && c->fields[k].name && !has; k++)
+                has = !strcmp(c->fields[k].name, renamed[i].now);
+            if (has)
+                return renamed[i].now;
+        }
+    return NULL;
+}
+
 static int check_unknown(const quern__class *c, json_t *given, json_t *out, bool strict, quern_error *err)
 {
     const char *key, *names[64];
@@ -237,10 +285,10 @@ static int check_unknown(const quern__class *c, json_t *given, json_t *out, bool
         if (json_object_get(out, key))
             continue;
         if (strict) {
-            const char *near = quern__nearest(key, names, (size_t)n, sizeof *names);
+            const char *now = name_now(c, key), *near = now ? now : quern__nearest(key, names, (size_t)n, sizeof *names);
             int status = quern__fail(err, QUERN_INVALID, c->name, "no argument is called '%s'", key);
             if (near)
-                quern__hint(err, "did you mean '%s'?", near);
+                quern__hint(err, strchr(near, ' ') ? "%s" : "did you mean '%s'?", near);
             return status;
         }
         json_object_set(out, key, v);

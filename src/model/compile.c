@@ -261,6 +261,13 @@ static int set_optimizer(quern_model *m, quern_error *err)
     return m->optimizer ? QUERN_OK : QUERN_INVALID;
 }
 
+int quern__not_compiled(const quern_model *m, quern_error *err)
+{
+    quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+    quern__hint(err, "--optimizer and --loss (quern_compile) compile it");
+    return QUERN_INVALID;
+}
+
 int quern__compile(quern_model *m, json_t *compile, quern_error *err)
 {
     quern__uncompile(m);

@@ -134,6 +134,8 @@ json_t *quern__config_write(const quern_model *m);
 quern_model *quern__config_read(json_t *root, size_t room, quern_error *err);
 /* Compiles as a compile_config says (taken). The first failure leaves the model without. */
 int quern__compile(quern_model *m, json_t *compile, quern_error *err);
+/* "the model is not compiled", and what does it. */
+int quern__not_compiled(const quern_model *m, quern_error *err);
 void quern__uncompile(quern_model *m);
 void quern__program_free(quern__program *p);
 /* What a layer is applied to. */

@@ -3,6 +3,7 @@
  * and a last "output @A @B" names several outputs. */
 #include "model.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,6 +114,12 @@ static int take_piece(naming *n, char *words)
     n->plain = n->plain && !*name && count == 1 && !(input && n->n_in);
     if (count < 0)
         return -1;
+    if (input && isalpha((unsigned char)*words) && !first_word_is(words, "input") && !first_word_is(words, "InputLayer")) {
+        quern__fail(&n->b->error, QUERN_INVALID, NULL, "the pipeline begins with '%.*s', not with an input",
+                    (int)strcspn(words, " \t\n"), words);
+        quern__hint(&n->b->error, "the shape of a record comes first: 'input 4 | %.60s | ...'", words);
+        return -1;
+    }
     if (input) {
         n->value = quern_input(n->b, n->b->n == 0 && !first_word_is(words, "input") ? words : words + strcspn(words, " \t\n"));
         if (n->value >= 0 && n->n_in < QUERN__MAX_IO)

@@ -258,7 +258,7 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const 
     quern__program *p = &m->programs[mode];
     static const quern__weighing none = { 0 };
     if (mode != QUERN__PREDICT && !m->optimizer)
-        return quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
+        return quern__not_compiled(m, err);
     if (capacity < 1 || capacity > INT32_MAX)
         return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d", (long long)capacity, INT32_MAX);
     if (!m->team && quern_model_set_threads(m, m->threads, err) < 0)

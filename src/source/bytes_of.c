@@ -19,3 +19,10 @@ size_t quern__source_bytes(const quern_generator *g, const quern_batch_spec *spe
         return usual + quern__csv_buffer + quern__protocol_bytes(g, spec, shuffle);
     return g->ops->bytes ? g->ops->bytes(g, spec, shuffle) : 0;
 }
+
+int quern__source_empty(const quern_generator *g, quern_error *err)
+{
+    return g->ops->empty ? g->ops->empty(g, err)
+                         : quern__fail(err, QUERN_INVALID, g->where ? g->where : "data",
+                                       g->finite ? "the data has no records" : "the generator is empty");
+}

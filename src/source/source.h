@@ -32,6 +32,8 @@ typedef struct quern__source_ops {
     void (*cancel)(quern_generator *g); /* wakes a blocked next; NULL: it never waits for others */
     void (*close)(quern_generator *g);  /* the run is over; open may follow again; NULL: nothing to do */
     void (*free)(quern_generator *g);
+    /* Why no record has come, as an error; NULL: the data has none. */
+    int (*empty)(const quern_generator *g, quern_error *err);
     /* Bytes that open and reading will ask for, beyond what the source holds already; NULL: next to nothing. */
     size_t (*bytes)(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
     int (*describe)(const quern_generator *g, quern__description *out, quern_error *err); /* NULL: the model says what they are */
@@ -119,6 +121,8 @@ struct quern_generator {
     int runs;                      /* that have been left to themselves: quern__generator_keep */
 };
 
+/* The error of data without a record. */
+int quern__source_empty(const quern_generator *g, quern_error *err);
 /* What quern__source_ops.bytes says of a source; of one that is not known yet (NULL): what the readers of files take. */
 size_t quern__source_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
 /* Of arrays that come one behind the other: one in another type. */

@@ -159,6 +159,7 @@ static int begin(text *w, int64_t epoch, quern_error *err)
     w->group = w->corpus.reader ? -1 : 0;
     w->place = w->drawn = 0;
     w->begun = true;
+    w->windows.seen = 0;
     w->failed = 0;
     w->blocks_key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)epoch);
     int status = quern__corpus_rewind(&w->corpus, err);
@@ -299,6 +300,20 @@ static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
     return status < 0 ? status : n ? QUERN_OK : QUERN_END;
 }
 
+/* No window has come: the text is shorter than one. */
+static int text_empty(const quern_generator *g, quern_error *err)
+{
+    const text *w = g->self;
+    const char *path = w->corpus.paths[0];
+    if (w->o.contiguous)
+        return quern__fail(err, QUERN_INVALID, path, "the text is too short for %lld lanes of windows of %lld tokens each",
+                           (long long)w->lanes.n, (long long)w->windows.length + 1);
+    quern__fail(err, QUERN_INVALID, path, "the text has %lld tokens, a window takes %lld and the next one",
+                (long long)w->windows.seen, (long long)w->windows.length);
+    quern__hint(err, "a longer text, or a model with a shorter input");
+    return QUERN_INVALID;
+}
+
 static int text_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     text *w = g->self;
@@ -375,7 +390,8 @@ quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *
                                             .free = text_free,
                                             .save = text_save,
                                             .restore = text_restore,
-                                            .bytes = text_bytes };
+                                            .bytes = text_bytes,
+                                            .empty = text_empty };
     static const quern_text_opts none;
     opts = opts ? opts : &none;
     text *w = check_options(opts, err) < 0 ? NULL : quern__zalloc(1, sizeof *w);

@@ -115,6 +115,7 @@ static int put(quern__windows *w, int64_t n, quern_error *err)
     else
         memcpy((int32_t *)w->ids + w->n, w->scratch, (size_t)n * sizeof(int32_t));
     w->n += n;
+    w->seen += n;
     return QUERN_OK;
 }
 

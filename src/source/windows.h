@@ -26,6 +26,7 @@ typedef struct quern__windows {
     int n_segments, most_segments;
     int complete;      /* segments whose windows can be drawn now; forward, the others wait for what is behind them */
     int64_t n_windows; /* that can be drawn */
+    int64_t seen;      /* tokens that were read since the start */
     bool ended;        /* forward: no block is left */
 } quern__windows;
 

@@ -40,14 +40,25 @@ static bool is_on(const quern_sampling *how, int filter)
 static int check_options(const quern_sampling *how, quern_error *err)
 {
     const char *bad = !(how->temperature >= 0 && how->temperature < INFINITY)                       ? "temperature"
-                      : isnan(how->top_p)                                                           ? "top_p"
+                      : !(how->top_p >= 0 && how->top_p <= 1)                                       ? "top_p"
                       : !(how->min_p >= 0 && how->min_p <= 1)                                       ? "min_p"
-                      : isnan(how->typical)                                                         ? "typical"
+                      : !(how->typical >= 0 && how->typical <= 1)                                   ? "typical"
                       : !(how->repetition_penalty > 0 && how->repetition_penalty < INFINITY)        ? "repetition_penalty"
                       : how->top_k < 0                                                              ? "top_k"
                       : how->repetition_window < 0                                                  ? "repetition_window"
                       : how->from_probabilities < 0 || how->from_probabilities > 1 || how->reserved ? "from_probabilities"
                                                                                                     : NULL;
+    static const struct {
+        const char *name, *range;
+    } ranges[] = { { "temperature", "a finite number of at least 0" },
+                   { "top_p", "between 0 and 1; 1 is off" },
+                   { "min_p", "between 0 and 1; 0 is off" },
+                   { "typical", "between 0 and 1; 1 is off" },
+                   { "repetition_penalty", "a finite number above 0" },
+                   { "top_k", "at least 0; 0 is off" } };
+    for (size_t i = 0; bad && i < sizeof ranges / sizeof *ranges; i++)
+        if (!strcmp(bad, ranges[i].name))
+            return quern__fail(err, QUERN_INVALID, "sampling", "%s must be %s", bad, ranges[i].range);
     return bad ? quern__fail(err, QUERN_INVALID, "sampling", "%s is out of its range", bad) : QUERN_OK;
 }
 

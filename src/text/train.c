@@ -100,9 +100,11 @@ static int64_t count_characters(tally *all, const char *text, size_t n, bool fin
         if (length > 0 && c) /* U+0000 is no text: files of vocabularies cannot hold it */
             all->characters[all->w->lower ? (uint32_t)utf8proc_tolower((utf8proc_int32_t)c) : c]++;
         else if (!all->w->bytes) {
-            quern__fail(err, QUERN_FORMAT, "tokenizer", "byte %lld (0x%02x) is no UTF-8 text", (long long)before + (long long)at,
+            quern__fail(err, QUERN_FORMAT, "tokenizer", "byte %lld (0x%02x) is not UTF-8 text", (long long)before + (long long)at,
                         (uint8_t)text[at]);
-            quern__hint(err, "\"char bytes=true\" has ids for such bytes");
+            quern__hint(
+                err,
+                "iconv -f latin1 -t utf-8 FILE turns Latin-1 into UTF-8; --tokenizer 'char bytes=true' has ids for such bytes");
             return QUERN_FORMAT;
         }
         at += length > 0 ? (size_t)length : 1;
@@ -186,6 +188,8 @@ static int read_all(tally *all, quern_text_read *read, void *user, quern_error *
         }
     }
     quern__free(chunk);
+    if (taken >= 0 && before + (int64_t)held == 0)
+        return quern__fail(err, QUERN_INVALID, "tokenizer", "the text is empty");
     return taken < 0 ? (int)taken : QUERN_OK;
 }
 

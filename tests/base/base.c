@@ -88,6 +88,7 @@ static void names_and_numbers(void **state)
     double x;
     assert_string_equal(quern__nearest("sofmax", names, 3, sizeof *names), "softmax");
     assert_null(quern__nearest("zzzzzzzzzzzz", names, 3, sizeof *names));
+    assert_string_equal(quern_nearest("sigmod", names, 3), "sigmoid");
     assert_true(quern__same_name("Conv2D", "conv_2d"));
     assert_false(quern__same_name("Conv2D", "conv_2"));
     assert_true(quern__parse_number("1/255", &x));

@@ -68,7 +68,7 @@ cmp -s m.npz n.npz || { echo "FAILED: weights changed on their way"; failed=1; }
 expect 1 "nowhere.npz" "$quern" convert m.keras n.npz --weights nowhere.npz
 expect 1 "the model has no tokenizer" "$quern" generate m.keras
 expect 2 "no such command" "$quern" fitt
-expect 1 "Not a zip archive" "$quern" summary train.csv
+expect 1 "is not a zip archive" "$quern" summary train.csv
 expect 1 "" "$quern" summary nowhere.keras
 cmp -s m.keras before.keras || { echo "FAILED: a run that failed changed the model"; failed=1; }
 expect 0 "" "$quern" predict m.keras train.csv --target y --output p.npy

@@ -65,7 +65,7 @@ expect 1 "top_k" "$quern" generate lm.keras --order 'top_k,top_k'
 expect 2 "must be a number" "$quern" generate lm.keras --temperature warm
 expect 2 "must be a whole number" "$quern" generate lm.keras --seed abc
 expect 1 "cannot be read" "$quern" generate lm.keras --prompt-file .
-expect 1 "temperature" "$quern" generate lm.keras --temperature -1
+expect 2 "temperature" "$quern" generate lm.keras --temperature -1
 expect 2 "slide or stop" "$quern" generate lm.keras --context forget
 expect 1 "" "$quern" generate lm.keras --prompt 'Ωmega'
 expect 2 "does not apply to generate" "$quern" generate lm.keras --epochs 2

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# P10: what is typed is used, or refused with what helps: options that are misspelt, abbreviated, out of range or another program's,
+# words too many, names of older Keras, texts that are too short. $1: the command.
+set -u
+quern=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
+expect() {
+    local code=$1 text=$2 said got
+    shift 2
+    said=$("$@" 2>&1)
+    got=$?
+    if [ "$got" != "$code" ] || [[ $said != *"$text"* ]]; then
+        printf 'FAILED: %s\n  exit %s, expected %s and "%s"; said: %s\n' "$*" "$got" "$code" "$text" "$said"
+        failed=1
+    fi
+}
+printf 'a,b,y\n1,2,3\n4,5,9\n' > two.csv
+"$quern" new m.keras 'input 2 | dense 1' --optimizer sgd --loss mse --seed 1
+cp m.keras before.keras
+
+# ---- options ----
+expect 2 "did you mean --target?" "$quern" fit m.keras two.csv --taget y
+expect 2 "--targ: no such option of quern fit" "$quern" fit m.keras two.csv --targ y
+expect 2 "did you mean --batch-size?" "$quern" fit m.keras two.csv --target y --batch_size 2
+expect 2 "--optimizer 'adam learning_rate=1e-3'" "$quern" fit m.keras two.csv --target y --lr 0.1
+expect 2 "--callback 'early_stopping patience=3'" "$quern" fit m.keras two.csv --target y --patience 3
+expect 2 "lists its options" "$quern" fit m.keras two.csv --zzzzzzzzzzz
+expect 2 "--target: its value is missing (COLUMN" "$quern" fit m.keras two.csv --target
+expect 2 "--quiet: takes no value" "$quern" fit m.keras two.csv --target y --quiet=1
+expect 2 "--keep: does not apply to fit" "$quern" fit m.keras two.csv --target y --keep a
+expect 2 "options begin with two dashes" "$quern" fit m.keras two.csv -t y
+expect 0 "loss" "$quern" fit --target=y m.keras --epochs=1 two.csv --output o.keras
+expect 0 "loss" "$quern" evaluate --target y -- m.keras two.csv
+expect 2 "did you mean quern fit?" "$quern" fitt m.keras
+expect 2 "quern --help lists the commands" "$quern" zzzzzzzzzz
+expect 2 "'three': is a word too many" "$quern" new new.keras 'input 2 | dense 1' three
+for command in summary plan; do
+    expect 2 "'two.csv': is a word too many" "$quern" $command m.keras two.csv
+done
+expect 2 "is a word too many" "$quern" convert m.keras o.keras p.keras
+expect 2 "is a word too many" "$quern" doctor m.keras
+
+# ---- names in quoted words ----
+expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y --optimizer 'adam lr=0.1'
+expect 1 "a decaying rate is a schedule" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
+expect 2 "'early_stopping patience=1'" "$quern" fit m.keras two.csv --target y --callback 'EarlyStopping(patience=1)'
+expect 2 "the input stands before the layer" "$quern" new new.keras 'input 2 | dense 3 input_shape=(2)'
+expect 2 "did you mean 'padding'?" "$quern" new new.keras 'input 8 8 1 | conv2d 2 3 border_mode=same'
+expect 2 "the pipeline begins with 'dense', not with an input" "$quern" new new.keras 'dense 8 relu | dense 3'
+expect 2 "'input 4 | dense 8 relu | ...'" "$quern" new new.keras 'dense 8 relu | dense 3'
+expect 1 "MODEL is the first word: quern fit m.keras two.csv" "$quern" fit two.csv m.keras --target y
+"$quern" new u.keras 'input 2 | dense 1'
+expect 1 "--optimizer and --loss" "$quern" fit u.keras two.csv --target y
+expect 1 "--optimizer and --loss" "$quern" evaluate u.keras two.csv --target y
+expect 2 "quern prepare makes them of a table" "$quern" fit m.keras two.csv --target y --validation-split 0.5
+expect 1 "this data is read by one thread" "$quern" fit m.keras two.csv --target y --workers 2
+
+# ---- texts ----
+printf 'the mill turns and the wind turns the mill ' > text.txt
+printf 'hello' > short.txt
+: > empty.txt
+printf 'caf\xe9 au lait' > latin1.txt
+lm='input 8 | embedding vocab 8 | gru 8 sequences | dense vocab'
+compile=(--optimizer adam --loss 'sparse_categorical_crossentropy from_logits=true' --seed 1)
+expect 0 "" "$quern" new lm.keras "$lm" --text text.txt --tokenizer char "${compile[@]}"
+expect 2 "--prompt 'the mill' goes on from it" "$quern" generate lm.keras 'the mill' --length 5
+expect 0 "the" bash -c "printf the | '$quern' generate lm.keras - --length 5"
+expect 2 "--top-p: must be a number from 0 to 1" "$quern" generate lm.keras --top-p 90
+expect 2 "--min-p: must be a number from 0 to 1" "$quern" generate lm.keras --min-p -0.1
+expect 2 "--typical: must be a number from 0 to 1" "$quern" generate lm.keras --typical 1.5
+expect 2 "--temperature: must be a number of at least 0" "$quern" generate lm.keras --temperature -1
+expect 2 "--top-k: must be a whole number of at least 0" "$quern" generate lm.keras --top-k -1
+expect 0 "the" "$quern" generate lm.keras --prompt the --length 5 --order llama.cpp --top-k 0
+printf 'the' > three.txt
+expect 1 "three.txt: the text has 3 tokens, a window takes 8 and the next one" "$quern" fit lm.keras three.txt
+expect 1 "three.txt: the text has 3 tokens" "$quern" evaluate lm.keras three.txt
+expect 1 "three.txt: the text has 3 tokens" "$quern" fit lm.keras text.txt --validation three.txt --output o.keras
+expect 1 "empty.txt: the text has 0 tokens" "$quern" fit lm.keras empty.txt
+expect 1 "empty.txt: the text is empty" "$quern" new new.keras "$lm" --text empty.txt --tokenizer char
+expect 1 "empty.txt: the text is empty" "$quern" new new.keras "$lm" --text empty.txt --tokenizer word
+expect 1 "latin1.txt: byte 3 (0xe9) is not UTF-8 text" "$quern" new new.keras "$lm" --text latin1.txt --tokenizer char
+expect 1 "iconv -f latin1 -t utf-8" "$quern" new new.keras "$lm" --text latin1.txt --tokenizer char
+[ ! -e o.keras ] || cmp -s o.keras /dev/null || rm -f o.keras
+cmp -s m.keras before.keras || { echo "FAILED: a use that was refused changed the model"; failed=1; }
+exit $failed
