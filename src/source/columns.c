@@ -79,6 +79,8 @@ int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err
     status = status < 0 ? status : give_role(f, o->features, QUERN__ROLE_FEATURE, &f->n_features, err);
     if (status >= 0 && weights > 1)
         return quern__fail(err, QUERN_INVALID, "--weight", "'%s' is more than one column", o->weight);
+    if (!(f->plain = quern__zalloc((size_t)f->n + 1, sizeof *f->plain)))
+        return quern__fail_memory(err, (size_t)f->n * sizeof *f->plain);
     f->weighted = weights;
     f->features_named = o->features != NULL;
     f->targets_named = o->target != NULL;
@@ -322,6 +324,7 @@ int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
         status = status < 0 ? status : set_kept(f, spec, err);
         status = status < 0 ? status : make_texts(f, err);
         set_slots(f, &c, spec->n_kept);
+        quern__csv_set_plain(f);
         status = status < 0 ? status : quern__csv_schema(f, spec, err);
     }
     if (status >= 0)

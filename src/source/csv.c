@@ -2,7 +2,10 @@
  * quoted fields may hold separators, newlines and doubled quotes). A record is found whole in the buffer; where it holds no quote,
  * numbers are read where they stand. Features are numbers; a target that is none is a class: its place among the sorted names. */
 #include "csv.h"
+#include "number.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -154,11 +157,33 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
     }
 }
 
+/* A field that is plainly a number, into its place: where it ends; NULL: it is none, or not to be taken so. */
+static inline const char *put_plain(const quern__csv_plain *c, char separator, const char *p, const char *e, float *x, double *y)
+{
+    float narrow;
+    double v;
+    const char *end = c->kind == QUERN__PLAIN_X ? quern__read_float(p, &narrow) : c->kind ? quern__read_double(p, &v) : NULL;
+    if (!end || (end < e && *end != separator))
+        return NULL;
+    if (c->kind == QUERN__PLAIN_X) {
+        x[c->at] = narrow;
+        return fabsf(narrow) <= FLT_MAX ? end : NULL;
+    }
+    if (!(fabs(v) <= 3.4028235677973366e38))
+        return NULL;
+    if (c->kind == QUERN__PLAIN_LABEL && (v != floor(v) || fabs(v) > INT32_MAX || (c->labels && (v < 0 || v >= c->labels))))
+        return NULL;
+    y[c->at] = v;
+    return end;
+}
+
 int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y, quern_error *err)
 {
     f->text_used = 0;
     for (int k = 0; k < f->n; k++, p++) {
-        int status = quern__csv_put(f, k, &p, e, x, y, err);
+        const char *end = put_plain(&f->plain[k], f->separator, p, e, x, y);
+        int status = end ? QUERN_OK : quern__csv_put(f, k, &p, e, x, y, err);
+        p += end ? end - p : 0;
         if (status < 0)
             return status;
         if (p < e && k + 1 < f->n)
@@ -228,6 +253,7 @@ static void csv_free(void *self)
         quern__free(f->paths[i]);
     quern__free(f->paths);
     quern__free(f->columns);
+    quern__free(f->plain);
     quern__free(f->field);
     quern__free(f->texts);
     quern__free(f->text);

@@ -34,6 +34,14 @@ typedef struct quern__column {
     int64_t ignored;      /* the label that may be outside */
 } quern__column;
 
+/* What most fields are: a number that stands plainly between separators and goes to its place. */
+enum { QUERN__PLAIN_NOT = 0, QUERN__PLAIN_X, QUERN__PLAIN_Y, QUERN__PLAIN_LABEL };
+typedef struct quern__csv_plain {
+    int kind;       /* NOT: quern__csv_put does it */
+    int32_t labels; /* of a label: how many classes there are; 0: any whole number */
+    int64_t at;     /* in x or y */
+} quern__csv_plain;
+
 /* The blocks of the files, which an epoch visits in an order of its own (csv_blocks.c). */
 typedef struct quern__csv_blocks {
     int64_t n, size; /* n: 0 where the files are only read in their order */
@@ -75,6 +83,7 @@ typedef struct quern__csv {
     bool said;                    /* which columns are not used */
     bool checking;                /* headers alone are read */
     quern__column *columns;
+    quern__csv_plain *plain;      /* by column, of the present run */
     int inner;                    /* newlines within the record's quotes */
     int64_t line;                 /* of the record's first byte */
     size_t used;                  /* bytes of the record at `begin`, its newline among them */
@@ -128,6 +137,8 @@ int quern__csv_read(void *self, float *x, double *y, quern_error *err);
 int quern__csv_header(quern__csv *f, bool first, quern_error *err);
 
 /* ---- csv_values.c ---- */
+/* Which columns are plain numbers in the present run. */
+void quern__csv_set_plain(quern__csv *f);
 /* One field into its place; *p moves behind it. */
 int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err);
 /* Whether a text stands for a missing value of the column: nothing, or one of the words that do. */

@@ -1,5 +1,5 @@
 /* The fields of a CSV's records: numbers, rounded once, names of classes, texts, and what stands for a missing value. A number that
- * stands plainly between separators is read where it is; all else goes by way of the field as text. */
+ * stands plainly between separators is read where it is (quern__csv_record); all else goes by way of the field as text. */
 #include "csv.h"
 #include "number.h"
 
@@ -168,39 +168,41 @@ static int put_whole(quern__csv *f, int k, char **p, const char *e, float *x, qu
     return QUERN_OK;
 }
 
+void quern__csv_set_plain(quern__csv *f)
+{
+    for (int k = 0; k < f->n; k++) {
+        const quern__column *c = &f->columns[k];
+        bool plain =
+            !c->text && !c->kept && !c->exact && !c->classes.n && !c->named && f->decimal == '.' && c->place != QUERN__IGNORED;
+        bool label = c->whole && c->labels <= INT32_MAX && (!c->labels || c->ignored == INT64_MIN);
+        int kind = c->place >= 0 ? QUERN__PLAIN_X : label ? QUERN__PLAIN_LABEL : QUERN__PLAIN_Y;
+        plain = plain && (c->place >= 0 || label || (!c->whole && !c->labels));
+        f->plain[k] = (quern__csv_plain){ .kind = plain ? kind : QUERN__PLAIN_NOT,
+                                          .labels = (int32_t)c->labels,
+                                          .at = c->place >= 0 ? c->slot : QUERN__FIRST_TARGET - c->place };
+    }
+}
+
 int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     char *begin = *p;
-    const char *end = NULL;
     double v = 0;
     float narrow = 0;
     f->column = k;
     if (c->text || c->kept) {
-        int status = put_text(f, k, p, e, err);
-        if (status < 0 || c->text || c->place == QUERN__IGNORED)
-            return status;
+        int put = put_text(f, k, p, e, err);
+        if (put < 0 || c->text || c->place == QUERN__IGNORED)
+            return put;
         *p = begin;
     }
     if (c->exact)
         return put_whole(f, k, p, e, x, err);
-    bool plain = !c->classes.n && !c->named && f->decimal == '.';
-    if (c->place >= 0 && plain) {
-        end = quern__read_float(*p, &narrow);
-        v = (double)narrow;
-    } else if (c->place != QUERN__IGNORED && plain)
-        end = quern__read_double(*p, &v);
-    if (!end || (end < e && *end != f->separator)) { /* not plainly a number */
-        int status = quern__csv_take(f, p, e, err);
-        if (status < 0 || c->place == QUERN__IGNORED)
-            return status;
-        if ((status = value_of(f, k, &v, &narrow, err)) < 0 || (status = fits(f, k, v, f->field, err)) < 0)
-            return status;
-    } else {
-        if (!isfinite(v) && fits(f, k, v, *p, err) < 0)
-            return QUERN_NUMBER;
-        *p += end - *p;
-    }
+    int status = quern__csv_take(f, p, e, err);
+    if (status < 0 || c->place == QUERN__IGNORED)
+        return status;
+    if ((status = value_of(f, k, &v, &narrow, err)) < 0 || (status = fits(f, k, v, f->field, err)) < 0)
+        return status;
     if (c->labels && check_label(f, k, v, err) < 0)
         return QUERN_INVALID;
     if (c->whole && !(v == floor(v) && fabs(v) <= INT32_MAX))
