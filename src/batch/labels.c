@@ -24,6 +24,20 @@ static double number_at(const quern_batch *b, int array, int64_t i)
                                                  : (double)((const float *)b->arrays[array])[i];
 }
 
+/* The first of n numbers outside [low, high]; n: there is none. NaN is inside: the loss tells it. */
+static int64_t first_outside(const quern_batch *b, int array, int64_t from, int64_t n, double low, double high)
+{
+    const int32_t *whole = b->arrays[array];
+    const float *real = b->arrays[array], least = (float)low, most = (float)high;
+    if (b->spec->dtypes[array] == QUERN_INT32)
+        while (from < n && (double)whole[from] >= low && (double)whole[from] <= high)
+            from++;
+    else
+        while (from < n && !(real[from] < least || real[from] > most))
+            from++;
+    return from;
+}
+
 static int tell(const quern_batch *b, const quern_generator *g, int target, int64_t record, double v, quern_error *err)
 {
     const quern_batch_spec *s = b->spec;
@@ -55,11 +69,11 @@ int quern__labels_check(const quern_batch *b, const quern_generator *g, quern_er
         if (!classes && !ranges[means].text)
             continue;
         double low = classes ? 0 : ranges[means].low, high = classes ? (double)s->classes[t] - 1 : ranges[means].high;
-        int64_t per = quern__per_record(&s->shapes[array]);
-        for (int64_t i = 0; i < b->size * per; i++) {
-            double v = number_at(b, array, i);
-            if ((v < low || v > high) && !(classes && v == (double)s->ignored[t])) /* NaN is neither: the loss tells it */
-                return tell(b, g, t, i / per, v, err);
+        int64_t per = quern__per_record(&s->shapes[array]), n = b->size * per, at = -1;
+        while ((at = first_outside(b, array, at + 1, n, low, high)) < n) {
+            double v = number_at(b, array, at);
+            if (!classes || v != (double)s->ignored[t])
+                return tell(b, g, t, at / per, v, err);
         }
     }
     return QUERN_OK;
