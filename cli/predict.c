@@ -137,7 +137,7 @@ static void name_outputs(writing *w, const quern_model *m)
         o->target = n == 1 ? o->target : -1;
         o->classes = quern_schema_classes(w->schema, o->target);
         o->logits = quern_model_output_logits(m, i);
-        if (o->target >= 0 && (o->classes || o->width == 1))
+        if (o->target >= 0)
             o->name = quern_schema_target(w->schema, o->target);
         if (o->classes > o->width && !(o->classes == 2 && o->width == 1))
             o->classes = 0;

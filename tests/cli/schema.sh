@@ -94,6 +94,12 @@ printf 'a,b\n1,2\n3,4\n' > ab.csv
 expect 0 "price,kind:0,kind:1" "$quern" predict s.keras ab.csv --output -
 expect 2 "holds one array" "$quern" predict s.keras ab.csv --output p.npy
 expect 0 "" "$quern" predict s.keras ab.csv --output p.npz
+# labels without names are classes of the column too
+printf 'a,b,y\n1,2,0\n4,5,2\n' > labels.csv
+new n.keras 'input 2 | dense 3 softmax' sparse_categorical_crossentropy
+expect 0 "" "$quern" fit n.keras labels.csv --target y
+expect 0 "y:0,y:1,y:2" "$quern" predict n.keras labels.csv --output -
+expect 0 "y,y:probability" "$quern" predict n.keras labels.csv --output - --classes
 # targets go to the outputs that have their names
 printf 'a,b,kind,price\n1,2,x,10.5\n3,4,y,20\n' > named.csv
 expect 0 "classes of kind: x 0, y 1" "$quern" fit s.keras named.csv --target kind,price
