@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -181,11 +182,23 @@ static const H5FD_class_t driver = {
     .fl_map = H5FD_FLMAP_DICHOTOMY
 };
 
+/* The driver's number in the library, for the life of the process: a file that is closed calls the driver after it has given its
+ * own hold on it back, so that the last hold must not be the file's. Where the host closed the library (H5close), the number is
+ * none, and it is registered anew. */
+static hid_t driver_id(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static hid_t id = -1;
+    pthread_mutex_lock(&lock);
+    if (id < 0 || H5Iget_type(id) != H5I_VFL)
+        id = H5FDregister(&driver);
+    hid_t own = id;
+    pthread_mutex_unlock(&lock);
+    return own;
+}
+
 bool quern__h5_driver_set(hid_t access, quern__image *image, int *why)
 {
-    hid_t id = H5FDregister(&driver);
-    bool ok = id >= 0 && H5Pset_driver(access, id, &(told){ image, why }) >= 0;
-    if (id >= 0)
-        H5FDunregister(id); /* the list and the file hold it */
-    return ok;
+    hid_t id = driver_id();
+    return id >= 0 && H5Pset_driver(access, id, &(told){ image, why }) >= 0;
 }
