@@ -43,9 +43,10 @@ static int tell(const quern_batch *b, const quern_generator *g, int target, int6
     const quern_batch_spec *s = b->spec;
     int means = s->means[target];
     char where[256];
+    const char *file = g->file_of ? g->file_of(g, s->n_inputs + target) : g->where;
     const char *name = s->names[s->n_inputs + target];
     if (g->ops->read)
-        snprintf(where, sizeof where, "%.200s: record %lld", g->where ? g->where : "data", (long long)b->indices[record] + 1);
+        snprintf(where, sizeof where, "%.200s: record %lld", file ? file : "data", (long long)b->indices[record] + 1);
     else
         snprintf(where, sizeof where, "%.200s: record %lld of the epoch", g->where ? g->where : "generator",
                  (long long)(b->first + record) + 1);

@@ -1,6 +1,7 @@
 /* Generators that call the user, and arrays in memory. */
 #include "axes.h"
 #include "convert.h"
+#include "deal.h"
 #include "source.h"
 
 #include <stdio.h>
@@ -209,7 +210,7 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
                            spec->n_inputs, spec->n_targets);
     for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
         const quern_tensor *t = &a->t[i];
-        int status = quern__axes_check(where_of(a, i, where), &t->shape, &spec->shapes[i], spec->names[i], i < a->n_x, err);
+        int status = quern__deal_axes(spec, i, where_of(a, i, where), &t->shape, err);
         if (status < 0)
             return status;
         if (!quern__convertible(t->dtype, spec->dtypes[i]))

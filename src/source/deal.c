@@ -1,5 +1,6 @@
 /* Columns are dealt out to inputs and outputs: see deal.h. */
 #include "deal.h"
+#include "axes.h"
 
 #include <string.h>
 
@@ -69,4 +70,19 @@ void quern__deal_hint(const quern_batch_spec *spec, int output, int64_t per, que
         quern__hint(err, "categorical losses take one number for each class; labels need sparse_categorical_crossentropy");
     if (spec->means[output] == QUERN_MEANS_CLASS && per > 1 && per == spec->classes[output])
         quern__hint(err, "sparse losses take one label a record; one-hot targets need categorical_crossentropy");
+}
+
+int quern__deal_axes(const quern_batch_spec *spec, int array, const char *where, const quern_shape *have, quern_error *err)
+{
+    bool input = array < spec->n_inputs;
+    quern_error own = { 0 };
+    int status = quern__axes_check(where, have, &spec->shapes[array], spec->names[array], input, &own);
+    if (status >= 0)
+        return status;
+    quern__fail(err, own.code, own.where, "%s", own.text);
+    if (!input)
+        quern__deal_hint(spec, array - spec->n_inputs, quern__per_record(have), err);
+    if (*own.hint)
+        quern__hint(err, "%s", own.hint);
+    return status;
 }

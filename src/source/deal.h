@@ -15,6 +15,9 @@ int quern__deal_output(const quern_batch_spec *spec, int64_t place);
 int quern__deal_classes(const quern_batch_spec *spec, int output, const char *column, const quern__names *classes,
                         const char *where, quern_error *err);
 
+/* Whether an array that is read has the axes of array `array` of the batch (quern__axes_check); of a target that another loss would
+ * take, the hint names that loss. */
+int quern__deal_axes(const quern_batch_spec *spec, int array, const char *where, const quern_shape *have, quern_error *err);
 /* Where a target has `per` numbers a record, which its output does not take: the loss that takes them, as the error's hint. */
 void quern__deal_hint(const quern_batch_spec *spec, int output, int64_t per, quern_error *err);
 

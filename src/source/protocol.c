@@ -2,6 +2,7 @@
 #include "protocol.h"
 #include "axes.h"
 #include "convert.h"
+#include "deal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -197,7 +198,7 @@ static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_ba
     }
     snprintf(where, sizeof where, "%.120s: batch %lld, byte %lld: array %d", p->where, (long long)p->batch + 1, (long long)p->bytes,
              at + 1);
-    return quern__axes_check(where, &have, want, i == WEIGHTS ? "w" : s->names[i], i >= 0 && i < s->n_inputs, err);
+    return i == WEIGHTS ? quern__axes_check(where, &have, want, "w", false, err) : quern__deal_axes(s, i, where, &have, err);
 }
 
 /* Room for an array that does not go straight into the batch: asked for only while batches grow. */

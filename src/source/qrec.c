@@ -54,9 +54,7 @@ static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
             if (spec->dtypes[first + i] == QUERN_STRING)
                 return quern__fail(err, QUERN_UNSUPPORTED, p->path, "the model wants strings, prepared records are numbers");
             int status =
-                k >= 0 && d->axes[k] == QUERN__AXES_OWN
-                    ? quern__axes_check(p->path, &d->shapes[k], &spec->shapes[first + i], spec->names[first + i], !side, err)
-                    : QUERN_OK;
+                k >= 0 && d->axes[k] == QUERN__AXES_OWN ? quern__deal_axes(spec, first + i, p->path, &d->shapes[k], err) : QUERN_OK;
             if (status < 0)
                 return status;
             if (k >= 0 ? quern__per_record(&d->shapes[k]) != quern__per_record(&spec->shapes[first + i]) && d->axes[k]

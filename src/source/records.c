@@ -1,6 +1,7 @@
 /* Arrays in files as records: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for models of several inputs and outputs, or one NPZ
  * that holds them. Where every file can be read by number, so are the records: shuffled exactly, by any number of workers. Else
  * they are read forward, side by side. */
+#include "deal.h"
 #include "records.h"
 #include "convert.h"
 
@@ -68,7 +69,7 @@ static int match(quern__records *r, const quern_batch_spec *spec, quern_error *e
         bool input = k < spec->n_inputs;
         p->channels = r->channels_first && input && quern__has_channels(&p->shape, &spec->shapes[k]);
         quern_shape have = quern__part_shape(p);
-        if ((status = quern__axes_check(p->where, &have, &spec->shapes[k], spec->names[k], input, err)) < 0)
+        if ((status = quern__deal_axes(spec, k, p->where, &have, err)) < 0)
             return status;
     }
     for (int i = 0; i < r->n; i++)

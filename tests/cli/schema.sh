@@ -149,6 +149,26 @@ expect 0 "" "$quern" fit b.keras pair.csv --class-weight cat:1,dog:4
 expect 1 "'eel' is not a class" "$quern" fit b.keras pair.csv --class-weight cat:1,eel:4
 expect 1 "class 2: the classes are 0 … 1" "$quern" fit b.keras pair.csv --class-weight 0:1,2:4
 
+# arrays, from files and programs: the other loss is named, and the file that holds the labels
+npy() { # FILE SHAPE NUMBERS…: float32
+    local file=$1 shape=$2 head
+    shift 2
+    head="{'descr': '<f4', 'fortran_order': False, 'shape': ($shape), }"
+    { printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$head"; for v; do case $v in 0) printf '\0\0\0\0' ;; 1) printf '\0\0\200\077' ;; 2) printf '\0\0\0\100' ;; 3) printf '\0\0\100\100' ;; esac; done; } > "$file"
+}
+npy x.npy '3, 2' 0 1 1 0 1 1
+npy l.npy '3,' 0 1 2
+npy l1.npy '3,' 1 2 3
+npy hot.npy '3, 3' 1 0 0 0 1 0 0 0 1
+for y in l hot; do
+    loss=$([ $y = l ] && echo sparse_categorical_crossentropy || echo categorical_crossentropy)
+    model=$([ $y = l ] && echo h.keras || echo c.keras)
+    expect 1 "need $loss" "$quern" fit $model x=x.npy y=$y.npy
+    expect 1 "need $loss" "$quern" fit $model --generator "cat x.npy $y.npy"
+done
+expect 1 "l1.npy: record 3: label 3 is outside 0 … 2" "$quern" fit c.keras x=x.npy y=l1.npy --no-shuffle
+expect 1 "l.npy: record 3: target 2 of output 'dense' is outside 0 … 1" "$quern" fit b.keras x=x.npy y=l.npy --no-shuffle
+
 # ---- how tables are written ----
 "$quern" new l.keras 'input 2 | dense 1 kernel_initializer=ones' --optimizer sgd --loss mse
 printf 'a,y,y\n1,2,3\n' > twice.csv
