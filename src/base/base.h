@@ -65,6 +65,13 @@ bool quern__same_name(const char *a, const char *b);
 /* A finite decimal number, or a fraction of two ("1/255"), and nothing after it. */
 bool quern__parse_number(const char *text, double *out);
 
+/* ---- numbers as text, by the C locale whatever the host's is (locale.c) ---- */
+
+double quern__strtod(const char *text, char **end);
+float quern__strtof(const char *text, char **end);
+int quern__vformat(char *out, size_t size, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
+int quern__format(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* ---- random numbers with addresses (random.c) ---- */
 
 /* Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function from an address

@@ -33,7 +33,7 @@ int quern__fail(quern_error *err, int code, const char *where, const char *forma
         snprintf(err->where, sizeof err->where, "%s", where);
     va_list args;
     va_start(args, format);
-    vsnprintf(err->text, sizeof err->text, format, args);
+    quern__vformat(err->text, sizeof err->text, format, args);
     va_end(args);
     for (char *c = err->text; *c; c++) /* one line, whatever a file put into it */
         if (*c == '\n' || *c == '\r')
@@ -52,6 +52,6 @@ void quern__hint(quern_error *err, const char *format, ...)
         return;
     va_list args;
     va_start(args, format);
-    vsnprintf(err->hint, sizeof err->hint, format, args);
+    quern__vformat(err->hint, sizeof err->hint, format, args);
     va_end(args);
 }

@@ -20,7 +20,7 @@ static void say(int level, const char *format, va_list args)
     char text[1024];
     if (!log_fn)
         return;
-    vsnprintf(text, sizeof text, format, args);
+    quern__vformat(text, sizeof text, format, args);
     pthread_mutex_lock(&log_lock);
     log_fn(log_user, level, text);
     pthread_mutex_unlock(&log_lock);

@@ -39,9 +39,9 @@ void quern__text_add(quern__text *t, const char *format, ...)
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, args);
+    int n = quern__vformat(NULL, 0, format, args);
     if (n >= 0 && reserve(t, (size_t)n)) {
-        vsnprintf(t->data + t->length, (size_t)n + 1, format, again);
+        quern__vformat(t->data + t->length, (size_t)n + 1, format, again);
         t->length += (size_t)n;
     }
     va_end(again);
@@ -117,12 +117,12 @@ bool quern__parse_number(const char *text, double *out)
     char *end;
     if (isspace((unsigned char)*text))
         return false;
-    double value = strtod(text, &end);
+    double value = quern__strtod(text, &end);
     if (end == text)
         return false;
     if (*end == '/' && end[1] && !isspace((unsigned char)end[1])) {
         const char *below = end + 1;
-        double divisor = strtod(below, &end);
+        double divisor = quern__strtod(below, &end);
         if (end == below || divisor == 0)
             return false;
         value /= divisor;

@@ -30,7 +30,7 @@ static int read_one(const char *p, size_t n, const quern_batch_spec *spec, int64
     char *own = quern__strndup(p, n), *colon = own ? strrchr(own, ':') : NULL, *end = NULL;
     if (!own)
         return quern__fail_memory(err, n);
-    *weight = colon ? strtod(colon + 1, &end) : 0;
+    *weight = colon ? quern__strtod(colon + 1, &end) : 0;
     int status = colon && end > colon + 1 && !*end && *weight >= 0 && !isinf(*weight)
                      ? QUERN_OK
                      : quern__fail(err, QUERN_INVALID, "class_weight", "'%.60s' is not CLASS:WEIGHT", own);

@@ -141,14 +141,14 @@ bool quern__event_resumed(const quern_event *event) { return ((const quern__logs
 json_t *quern__json_bits(double v)
 {
     char text[48];
-    snprintf(text, sizeof text, "%a", v);
+    quern__format(text, sizeof text, "%a", v);
     return json_string(text);
 }
 
 double quern__json_bits_read(json_t *v)
 {
     const char *text = json_string_value(v);
-    return text ? strtod(text, NULL) : (double)NAN;
+    return text ? quern__strtod(text, NULL) : (double)NAN;
 }
 
 /* The ready-made callback behind one; NULL: it is the caller's own. */

@@ -89,6 +89,12 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
     return check_header(s, err);
 }
 
+static const char *number(double v, char *out, size_t size)
+{
+    quern__format(out, size, "%.17g", v);
+    return out;
+}
+
 static int logger_epoch(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;
@@ -104,6 +110,7 @@ static int logger_epoch(void *user, const quern_event *event, quern_error *err)
         } else if (check_header(s, err) < 0)
             return QUERN_INVALID;
     }
+    char text[40];
     fprintf(s->file, "%lld", (long long)event->epoch);
     for (int i = 0; i < s->n; i++) {
         int at = -1;
@@ -112,7 +119,7 @@ static int logger_epoch(void *user, const quern_event *event, quern_error *err)
         if (at < 0)
             fprintf(s->file, "%sNA", separator);
         else
-            fprintf(s->file, "%s%.17g", separator, event->logs[at]);
+            fprintf(s->file, "%s%s", separator, number(event->logs[at], text, sizeof text));
     }
     fputc('\n', s->file);
     return fflush(s->file) == 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));

@@ -28,7 +28,7 @@ static void add(line *l, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(l->text + l->n, sizeof l->text - l->n, format, args);
+    int n = quern__vformat(l->text + l->n, sizeof l->text - l->n, format, args);
     va_end(args);
     size_t room = sizeof l->text - l->n - 1, added = n > 0 && (size_t)n < room ? (size_t)n : room;
     for (size_t i = 0; i < added; i++)

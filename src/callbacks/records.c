@@ -37,7 +37,8 @@ static void shortest(double v, char *out, size_t size)
 {
     bool plain = v == 0 || (fabs(v) >= 1e-4 && fabs(v) < 1e16);
     int digits = 1;
-    while (snprintf(out, size, plain ? "%.*f" : "%.*g", digits, v), digits < 22 && isfinite(v) && strtod(out, NULL) != v)
+    while (quern__format(out, size, plain ? "%.*f" : "%.*g", digits, v),
+           digits < 22 && isfinite(v) && quern__strtod(out, NULL) != v)
         digits++;
 }
 
@@ -67,7 +68,7 @@ static bool format_field(const char *field, size_t n, const quern_event *event, 
     if (count)
         snprintf(out, size, full, (long long)count); // NOLINT: digits, '.' and one letter
     else if (*format)
-        snprintf(out, size, full, *value); // NOLINT
+        quern__format(out, size, full, *value); // NOLINT
     else
         shortest(*value, out, size);
     return true;

@@ -65,7 +65,9 @@ static int write_one(sampling *s, const quern_event *event, double temperature, 
     int status = quern_generate(event->model, prompt, &o, &out, err);
     if (status < 0)
         return status;
-    fprintf(to, "----- epoch %lld, temperature %g\n%s", (long long)event->epoch + 1, temperature, prompt ? prompt : "");
+    char head[80];
+    quern__format(head, sizeof head, "----- epoch %lld, temperature %g\n", (long long)event->epoch + 1, temperature);
+    fprintf(to, "%s%s", head, prompt ? prompt : "");
     fwrite(out.text, 1, out.size, to);
     fprintf(to, "\n");
     fflush(to);

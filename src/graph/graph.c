@@ -79,7 +79,7 @@ quern__id quern__graph_fail(quern__graph *g, int code, const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     char text[sizeof g->error.text];
-    vsnprintf(text, sizeof text, format, arguments);
+    quern__vformat(text, sizeof text, format, arguments);
     va_end(arguments);
     quern__fail(&g->error, code, g->scope, "%s", text);
     return 0;

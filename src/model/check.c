@@ -193,7 +193,8 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
         double gap = distance(&p->entries[e]);
         if (gap > worst || isnan(gap)) {
             worst = gap;
-            snprintf(detail, sizeof detail, "within %.2g (%s by %s)", gap, p->entries[e].node->name, p->entries[e].kernel_name);
+            quern__format(detail, sizeof detail, "within %.2g (%s by %s)", gap, p->entries[e].node->name,
+                          p->entries[e].kernel_name);
         }
     }
     tell(c, name, status >= 0 && worst <= tolerance, *err.text ? err.text : detail);

@@ -151,9 +151,9 @@ const char *quern__convert_why(const void *from, int have, int64_t i, int want, 
     else if (to_int64(p, have, 1, &whole))
         snprintf(number, sizeof number, "%lld", (long long)whole);
     else
-        snprintf(number, sizeof number, fabs(v) < 1e20 ? "%.0f" : "%g", v);
+        quern__format(number, sizeof number, fabs(v) < 1e20 ? "%.0f" : "%g", v);
     if (!(v == floor(v)) || isinf(v))
-        snprintf(text, 128, "%g is no whole number", v);
+        quern__format(text, 128, "%g is no whole number", v);
     else
         snprintf(text, 128, "%.39s is outside %.8s (%s)", number, quern_dtype_name(want),
                  want == QUERN_INT32 ? "-2147483648 to 2147483647" : "-9223372036854775808 to 9223372036854775807");

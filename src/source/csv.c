@@ -18,7 +18,7 @@ int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err,
     if (!err) /* another thread may have met it, which must not count lines */
         return code;
     va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
+    quern__vformat(what, sizeof what, format, args);
     va_end(args);
     snprintf(where, sizeof where, column >= 0 ? "%.150s:%lld: column '%s'" : "%.150s:%lld", f->bytes.path,
              (long long)quern__csv_line(f), column >= 0 ? f->columns[column].name : "");

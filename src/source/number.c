@@ -3,9 +3,7 @@
  * two floats, where the digits that it lost decide. All else goes to the C library. */
 #include "number.h"
 
-#include <locale.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,10 +65,6 @@ static inline bool simple(const decimal *d, double *out)
     return true;
 }
 
-static locale_t c_locale;
-static void make_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
 const char *quern__read_double(const char *p, double *out)
 {
     decimal d;
@@ -79,10 +73,8 @@ const char *quern__read_double(const char *p, double *out)
         return NULL;
     if (simple(&d, out))
         *out = d.negative ? -*out : *out;
-    else {
-        pthread_once(&once, make_locale);
-        *out = strtod_l(p, NULL, c_locale);
-    }
+    else
+        *out = quern__strtod(p, NULL);
     return end;
 }
 
@@ -102,8 +94,7 @@ const char *quern__read_float(const char *p, float *out)
             return end;
         }
     }
-    pthread_once(&once, make_locale);
-    *out = strtof_l(p, NULL, c_locale);
+    *out = quern__strtof(p, NULL);
     return end;
 }
 
