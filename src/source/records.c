@@ -1,9 +1,9 @@
 /* Arrays in files as records: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for models of several inputs and outputs, or one NPZ
  * that holds them. Where every file can be read by number, so are the records: shuffled exactly, by any number of workers. Else
  * they are read forward, side by side. */
-#include "deal.h"
 #include "records.h"
 #include "convert.h"
+#include "deal.h"
 
 #include <stdio.h>
 #include <string.h>
