@@ -2,6 +2,7 @@
 #include "fit.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, double *logs,
@@ -52,12 +53,36 @@ static quern_generator *part_generator(const quern_model *m, const quern_tensor 
     return quern_array_generator(xs, m->n_in, ys, y ? m->n_out : 0, weights ? weights + from : NULL, err);
 }
 
-static int64_t count_of(const quern_model *m, const quern_tensor *x, quern_error *err)
+/* Whether array i of x or y can be read: numbers that are there, and as many records as the first. */
+static int check_array(const quern_tensor *t, char side, int i, int64_t records, quern_error *err)
 {
-    for (int i = 0; i < m->n_in; i++)
-        if (x[i].shape.rank < 1 || x[i].shape.dims[0] != x[0].shape.dims[0])
-            return quern__fail(err, QUERN_SHAPE, "x", "the arrays have different numbers of records");
-    return x[0].shape.dims[0];
+    char where[16];
+    snprintf(where, sizeof where, "%c[%d]", side, i);
+    if (t->shape.rank < 1 || t->shape.rank > QUERN_MAX_RANK)
+        return quern__fail(err, QUERN_SHAPE, where, "has rank %d, records need 1 to %d", t->shape.rank, QUERN_MAX_RANK);
+    for (int k = 0; k < t->shape.rank; k++)
+        if (t->shape.dims[k] < 0)
+            return quern__fail(err, QUERN_SHAPE, where, "axis %d is %lld", k, (long long)t->shape.dims[k]);
+    if (t->shape.dims[0] != records)
+        return quern__fail(err, QUERN_SHAPE, where, "has %lld records, x[0] has %lld", (long long)t->shape.dims[0],
+                           (long long)records);
+    if (t->dtype != QUERN_STRING && !quern_dtype_name(t->dtype))
+        return quern__fail(err, QUERN_DTYPE, where, "has no type that is known (%d)", t->dtype);
+    return t->data || !quern_shape_count(&t->shape) ? QUERN_OK : quern__fail(err, QUERN_INVALID, where, "its data is NULL");
+}
+
+/* How many records the arrays have, all of them the same; y may be NULL where no targets are `wanted`. */
+static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern_tensor *y, bool wanted, quern_error *err)
+{
+    if (!m || !x || (wanted && !y))
+        return quern__fail(err, QUERN_INVALID, !m ? "model" : !x ? "x" : "y", "is NULL");
+    int64_t records = x[0].shape.rank > 0 ? x[0].shape.dims[0] : 0;
+    int status = QUERN_OK;
+    for (int i = 0; i < m->n_in && status >= 0; i++)
+        status = check_array(&x[i], 'x', i, records, err);
+    for (int i = 0; wanted && i < m->n_out && status >= 0; i++)
+        status = check_array(&y[i], 'y', i, records, err);
+    return status < 0 ? status : records;
 }
 
 quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
@@ -65,7 +90,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
 {
     quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
     double split = o.validation_split;
-    int64_t count = count_of(m, x, err), kept = count;
+    int64_t count = count_of(m, x, y, true, err), kept = count;
     if (count < 0)
         return NULL;
     if (!(split >= 0 && split < 1) || (split > 0 && o.validation_data)) {
@@ -93,9 +118,11 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
 int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights, int64_t batch_size,
                        double *logs, quern_error *err)
 {
-    int64_t count = count_of(m, x, err);
-    quern_generator *g = count < 0 ? NULL : part_generator(m, x, y, weights, 0, count, err);
-    int64_t n = g ? quern_evaluate_generator(m, g, batch_size, 0, logs, err) : QUERN_INVALID;
+    int64_t count = count_of(m, x, y, true, err);
+    if (count < 0)
+        return count;
+    quern_generator *g = part_generator(m, x, y, weights, 0, count, err);
+    int64_t n = g ? quern_evaluate_generator(m, g, batch_size, 0, logs, err) : err && err->code ? err->code : QUERN_INVALID;
     quern_generator_free(g);
     return n;
 }
@@ -124,9 +151,11 @@ static int keep(void *user, const float *const *outputs, int64_t records)
 int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err)
 {
     room r = { .m = m, .out = out };
-    int64_t count = count_of(m, x, err);
-    quern_generator *g = count < 0 ? NULL : part_generator(m, x, NULL, NULL, 0, count, err);
-    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err) : QUERN_INVALID;
+    int64_t count = count_of(m, x, NULL, false, err);
+    if (count < 0)
+        return count;
+    quern_generator *g = part_generator(m, x, NULL, NULL, 0, count, err);
+    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err) : err && err->code ? err->code : QUERN_INVALID;
     quern_generator_free(g);
     return n;
 }

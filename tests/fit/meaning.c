@@ -139,6 +139,41 @@ static void arrays_are_packed(void **state)
     assert_true(quern_npz_pack("/nowhere/a.npz", (const char *[]){ "x" }, (const char *[]){ part }, 1, &err) < 0);
 }
 
+/* Arrays in memory are compared with each other before anything is read. */
+static void arrays_must_agree(void **state)
+{
+    (void)state;
+    static float numbers[16], out[16];
+    float *outs[1] = { out };
+    double logs[4];
+    quern_model *m = made("input 2 | dense 1", "mse");
+    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, 2 } }, .data = numbers }, y = x, none = x;
+    y.shape = (quern_shape){ .rank = 2, .dims = { 6, 1 } };
+    none.data = NULL;
+    const struct {
+        const quern_tensor *x, *y;
+        int status;
+        const char *where, *said;
+    } cases[] = { { &x, &y, QUERN_SHAPE, "y[0]", "has 6 records, x[0] has 8" },
+                  { &none, &x, QUERN_INVALID, "x[0]", "its data is NULL" },
+                  { NULL, &y, QUERN_INVALID, "x", "is NULL" },
+                  { &x, NULL, QUERN_INVALID, "y", "is NULL" },
+                  { &(quern_tensor){ .dtype = 99, .shape = x.shape, .data = numbers }, &x, QUERN_DTYPE, "x[0]", "no type" },
+                  { &(quern_tensor){ .dtype = QUERN_FLOAT32, .data = numbers }, &x, QUERN_SHAPE, "x[0]", "has rank 0" } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        quern_error err = { 0 }, again = { 0 };
+        assert_null(quern_fit(m, cases[i].x, cases[i].y, NULL, NULL, &err));
+        assert_int_equal(err.code, cases[i].status);
+        if (strcmp(err.where, cases[i].where) || !strstr(err.text, cases[i].said))
+            fail_msg("case %zu: %s: %s", i, err.where, err.text);
+        assert_int_equal(quern_evaluate(m, cases[i].x, cases[i].y, NULL, 0, logs, &again), cases[i].status);
+        assert_int_equal(quern_evaluate(m, cases[i].x, cases[i].y, NULL, 0, logs, NULL), cases[i].status);
+        if (*cases[i].where == 'x')
+            assert_int_equal(quern_predict(m, cases[i].x, 0, outs, NULL), cases[i].status);
+    }
+    quern_model_free(m);
+}
+
 int main(void)
 {
     snprintf(csv, sizeof csv, "/tmp/quern-meaning-%d.csv", (int)getpid());
@@ -146,7 +181,7 @@ int main(void)
     snprintf(file, sizeof file, "/tmp/quern-meaning-%d.keras", (int)getpid());
     snprintf(part, sizeof part, "/tmp/quern-meaning-%d.npy", (int)getpid());
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_schema_is_learned_once), cmocka_unit_test(columns_are_kept),
-                                        cmocka_unit_test(arrays_are_packed) };
+                                        cmocka_unit_test(arrays_must_agree), cmocka_unit_test(arrays_are_packed) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(csv);
     unlink(other);
