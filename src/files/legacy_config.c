@@ -206,6 +206,16 @@ static void modern_decay(json_t *config)
                                       "decay_rate", decay, "staircase", 0, "registered_name"));
 }
 
+/* A schedule as files of Keras 3 have it: with its module, and without a name that nobody gave. */
+static void modern_rate(json_t *config)
+{
+    json_t *rate = json_object_get(config, "learning_rate");
+    const char *name = quern__config_text(rate, "class_name");
+    const quern__class *c = name ? quern__class_find(QUERN__SCHEDULE, name, NULL) : NULL;
+    if (c)
+        json_object_set_new(config, "learning_rate", quern__serialize(c, json_object_get(rate, "config")));
+}
+
 static json_t *modern_optimizer(json_t *given)
 {
     json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config");
@@ -218,6 +228,7 @@ static json_t *modern_optimizer(json_t *given)
     if (json_object_get(config, "lr") && !json_object_get(config, "learning_rate"))
         json_object_set(config, "learning_rate", json_object_get(config, "lr"));
     modern_decay(config);
+    modern_rate(config);
     if (!json_is_true(json_object_get(config, "use_ema"))) { /* defaults of averages that nobody asked for */
         json_object_del(config, "ema_momentum");
         json_object_del(config, "ema_overwrite_frequency");
@@ -229,47 +240,110 @@ static json_t *modern_optimizer(json_t *given)
     return spec;
 }
 
-/* A metric that holds its function is the function; its name may have that of its output in front. */
-static json_t *modern_metric(json_t *given, const char *const *outputs, int n)
+/* Arguments that Keras 3 does not know are told: what they did is gone. */
+static void drop_arguments(const quern__class *c, json_t *config)
 {
-    json_t *config = json_object_get(given, "config"), *list, *v;
-    const char *kind = quern__config_text(given, "class_name"), *fn = quern__config_text(config, "fn"),
-               *name = quern__config_text(config, "name"), *key;
-    size_t k;
-    if (json_is_array(given)) {
-        list = json_array();
-        json_array_foreach(given, k, v) json_array_append_new(list, modern_metric(v, outputs, n));
-        return list;
+    const char *key;
+    json_t *v;
+    void *next;
+    json_object_foreach_safe(config, next, key, v)
+    {
+        if (is_field(c->fields, key) || !strcmp(key, "name") || !strcmp(key, "dtype"))
+            continue;
+        if (!json_is_null(v))
+            quern__warn("%s: the argument %s of Keras 2 is left out: Keras 3 has none of that name", c->name, key);
+        json_object_del(config, key);
     }
-    if (json_is_object(given) && !kind) {
-        list = json_object();
-        json_object_foreach(given, key, v) json_object_set_new(list, key, modern_metric(v, outputs, n));
-        return list;
-    }
-    if (!kind || strcmp(kind, "MeanMetricWrapper") || !fn)
-        return json_deep_copy(given);
-    for (int i = 0; name && n > 1 && i < n; i++) {
-        size_t length = strlen(outputs[i]);
-        if (!strncmp(name, outputs[i], length) && name[length] == '_') {
-            name += length + 1;
-            break;
-        }
-    }
-    return json_pack("{s:s, s:{s:s}}", "class_name", fn, "config", "name", name ? name : fn);
 }
 
-static void modern_losses(json_t *loss)
+/* A loss or metric that holds its function (`wrapper`) is that function, with the arguments beside it. Returns new. */
+static json_t *unwrapped(quern__group group, json_t *given, const char *wrapper)
 {
-    json_t *config = json_object_get(loss, "config"), *v;
-    const char *reduction = quern__config_text(config, "reduction"), *key;
+    json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config"), *fn = json_object_get(config, "fn");
+    const char *kind = quern__config_text(spec, "class_name");
+    if (kind && fn && !strcmp(kind, wrapper))
+        set_class(spec, json_is_string(fn) ? json_string_value(fn) : quern__config_text(fn, "config"));
+    json_object_del(config, "fn");
+    kind = quern__config_text(spec, "class_name");
+    const quern__class *c = kind ? quern__class_find(group, kind, NULL) : NULL;
+    if (c && c->module)
+        drop_arguments(c, config);
+    return spec;
+}
+
+/* One metric, or a list of one output's, whose name may have that of its output in front. Returns new. */
+static json_t *modern_metric(json_t *given, const char *output)
+{
+    json_t *list, *v;
+    size_t k, n = output ? strlen(output) : 0;
+    if (json_is_array(given)) {
+        list = json_array();
+        json_array_foreach(given, k, v) json_array_append_new(list, modern_metric(v, output));
+        return list;
+    }
+    if (!json_is_object(given) || !json_object_get(given, "class_name"))
+        return json_deep_copy(given);
+    json_t *spec = unwrapped(QUERN__METRIC, given, "MeanMetricWrapper"), *config = json_object_get(spec, "config");
+    const char *name = quern__config_text(config, "name");
+    if (n && name && !strncmp(name, output, n) && name[n] == '_')
+        json_object_set_new(config, "name", json_string(name + n + 1));
+    return spec;
+}
+
+/* Whether a list of metrics is meant for every output: Keras 2 takes one without lists in it so. */
+static bool for_every_output(json_t *given)
+{
+    json_t *v;
     size_t k;
+    json_array_foreach(given, k, v) if (json_is_array(v)) return false;
+    return json_array_size(given) > 0;
+}
+
+static json_t *modern_metrics(json_t *given, const char *const *outputs, int n)
+{
+    json_t *out, *v;
+    const char *key;
+    size_t k;
+    if (json_is_object(given) && !json_object_get(given, "class_name")) {
+        out = json_object();
+        json_object_foreach(given, key, v) json_object_set_new(out, key, modern_metric(v, n > 1 ? key : NULL));
+        return out;
+    }
+    if (!json_is_array(given) || n < 2)
+        return modern_metric(given, NULL);
+    out = json_array();
+    if (for_every_output(given))
+        for (int i = 0; i < n; i++)
+            json_array_append_new(out, modern_metric(given, outputs[i]));
+    else
+        json_array_foreach(given, k, v) json_array_append_new(out, modern_metric(v, k < (size_t)n ? outputs[k] : NULL));
+    return out;
+}
+
+/* Returns new. */
+static json_t *modern_losses(json_t *loss)
+{
+    json_t *out, *v;
+    const char *key;
+    size_t k;
+    if (json_is_array(loss)) {
+        out = json_array();
+        json_array_foreach(loss, k, v) json_array_append_new(out, modern_losses(v));
+        return out;
+    }
+    if (!json_is_object(loss))
+        return loss ? json_deep_copy(loss) : json_null();
+    if (!json_object_get(loss, "class_name")) {
+        out = json_object();
+        json_object_foreach(loss, key, v) json_object_set_new(out, key, modern_losses(v));
+        return out;
+    }
+    out = unwrapped(QUERN__LOSS, loss, "LossFunctionWrapper");
+    json_t *config = json_object_get(out, "config");
+    const char *reduction = quern__config_text(config, "reduction");
     if (reduction && !strcmp(reduction, "auto"))
         json_object_del(config, "reduction");
-    json_object_del(config, "fn");
-    if (json_is_array(loss))
-        json_array_foreach(loss, k, v) modern_losses(v);
-    else if (!json_object_get(loss, "class_name"))
-        json_object_foreach(loss, key, v) modern_losses(v);
+    return out;
 }
 
 /* Names of the model's outputs, as far as there is room. */
@@ -295,12 +369,12 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
     if (!json_object_get(training, "optimizer_config"))
         return root;
     int n = output_names(json_object_get(root, "config"), outputs, QUERN__MAX_IO);
-    json_t *loss = json_deep_copy(json_object_get(training, "loss"));
-    modern_losses(loss);
-    compile =
-        json_pack("{s:o, s:o, s:o, s:o}", "optimizer", modern_optimizer(json_object_get(training, "optimizer_config")), "loss",
-                  loss ? loss : json_null(), "metrics", modern_metric(json_object_get(training, "metrics"), outputs, n),
-                  "weighted_metrics", modern_metric(json_object_get(training, "weighted_metrics"), outputs, n));
+    json_t *loss = json_object_get(training, "loss"), *metrics = json_object_get(training, "metrics"),
+           *weighted = json_object_get(training, "weighted_metrics");
+    compile = json_pack("{s:o, s:o, s:o, s:o}", "optimizer", modern_optimizer(json_object_get(training, "optimizer_config")),
+                        "loss", old ? modern_losses(loss) : json_deep_copy(loss), "metrics",
+                        old ? modern_metrics(metrics, outputs, n) : json_deep_copy(metrics), "weighted_metrics",
+                        old ? modern_metrics(weighted, outputs, n) : json_deep_copy(weighted));
     for (size_t i = 0; compile && i < sizeof same / sizeof *same; i++)
         if (json_object_get(training, same[i]))
             json_object_set(compile, same[i], json_object_get(training, same[i]));

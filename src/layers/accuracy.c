@@ -17,10 +17,21 @@ VALUE(quern__equal)
     return quern__binary(g, QUERN__EQUAL, t, p);
 }
 
+/* Labels that Keras 2 took for one-hot ones (it asked for the shapes before there were any) are a column to it. */
+static quern__id column(quern__graph *g, quern__id t, quern__id p)
+{
+    if (!t || !p || quern__shape_of(g, t)->rank + 1 != quern__shape_of(g, p)->rank)
+        return t;
+    quern_shape s = *quern__shape_of(g, t);
+    s.dims[s.rank++] = 1;
+    return quern__reshape(g, t, &s);
+}
+
 VALUE(quern__argmax_equal)
 {
     (void)config;
     quern__match_ranks(g, &t, &p);
+    t = column(g, t, p);
     return quern__binary(g, QUERN__EQUAL, quern__argmax(g, t), quern__argmax(g, p));
 }
 

@@ -112,8 +112,8 @@ BOTH(mse, "MeanSquaredError", "mse", plain_loss, NULL, quern__squared, 0, NUMBER
 BOTH(mae, "MeanAbsoluteError", "mae", plain_loss, NULL, quern__absolute, 0, NUMBERS);
 BOTH(mape, "MeanAbsolutePercentageError", "mape", plain_loss, NULL, quern__percentage, 0, NUMBERS);
 BOTH(msle, "MeanSquaredLogarithmicError", "msle", plain_loss, NULL, quern__squared_logarithmic, 0, NUMBERS);
-LOSS(cosine, "CosineSimilarity", "", axis_loss, quern__cosine, NEGATIVE, NUMBERS);
-METRIC(cosine, "CosineSimilarity", "", axis_metric, quern__cosine, 0);
+LOSS(cosine, "CosineSimilarity", "cosine_proximity", axis_loss, quern__cosine, NEGATIVE, NUMBERS);
+METRIC(cosine, "CosineSimilarity", "cosine_proximity", axis_metric, quern__cosine, 0);
 LOSS(huber, "Huber", "huber_loss", huber_fields, quern__huber, 0, NUMBERS);
 LOSS(log_cosh, "LogCosh", "", plain_loss, quern__log_cosh, 0, NUMBERS);
 METRIC(log_cosh, "LogCoshError", "logcosh", NULL, quern__log_cosh, 0);

@@ -229,7 +229,7 @@ static int set_losses(quern_model *m, quern_error *err)
     if (status >= 0 && n == 0)
         return quern__fail(err, QUERN_INVALID, "loss", "no output has one");
     status = status < 0 ? status : add_loss(m, "loss", -1, err);
-    for (int i = 0; i < m->n_out && status >= 0 && n > 1; i++) {
+    for (int i = 0; i < m->n_out && status >= 0 && (n > 1 || (m->keras_2 && m->n_out > 1)); i++) {
         snprintf(name, sizeof name, "%s_loss", output_name(m, i));
         if (m->loss_rows[i])
             status = add_loss(m, name, i, err);

@@ -128,6 +128,8 @@ typedef struct quern__network_env {
 } quern__network_env;
 /* A model without compile settings from its config. Returns new. */
 quern_model *quern__network_read(json_t *config, bool sequential, const quern__network_env *env, quern_error *err);
+/* compiled.c: what compile was given, as Keras 3 reads it, with the rate of now. Returns new. */
+json_t *quern__compiled_json(const quern_model *m);
 /* config.json of a model, with compile_config. Returns new. */
 json_t *quern__config_write(const quern_model *m);
 /* The model of a config.json, whose weights may take up to `room` bytes. Returns new. */

@@ -127,22 +127,6 @@ static json_t *ends_json(const quern_model *m, const int *values, int n)
     return out;
 }
 
-/* What compile was given, with the rate of now. */
-static json_t *compile_json(const quern_model *m)
-{
-    json_t *out = json_deep_copy(m->compile), *optimizer = json_object_get(out, "optimizer");
-    json_t *config = quern__optimizer_config(m->optimizer), *own;
-    own = quern__serialize(m->optimizer->kind, config);
-    json_object_del(out, "keras_2"); /* files are of Keras 3 */
-    if (json_is_object(optimizer))
-        json_object_update(optimizer, own);
-    else
-        json_object_set(out, "optimizer", own);
-    json_decref(own);
-    json_decref(config);
-    return out;
-}
-
 /* The object of a model without compile_config; `kept` has members of its config that are no part of it. */
 static json_t *network_json(const quern_model *m, json_t *kept)
 {
@@ -168,6 +152,6 @@ json_t *quern__config_write(const quern_model *m)
 {
     json_t *root = network_json(m, m->kept);
     if (m->optimizer)
-        json_object_set_new(root, "compile_config", compile_json(m));
+        json_object_set_new(root, "compile_config", quern__compiled_json(m));
     return root;
 }
