@@ -1,21 +1,16 @@
 /* Whole-model `.h5` files and the weights that Keras 2 saves alone: model_weights/<layer>/<names as its weight_names say>, and
  * optimizer_weights. Read from Keras 2 and 3, written as Keras 3 does (keras.src.legacy.saving.legacy_h5_format). */
-#include "files.h"
-#include "h5.h"
+#include "legacy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A list of names that may stand in several attributes: name, or name0, name1, … */
-typedef struct names {
-    char **list;
-    int n;
-} names;
+typedef quern__names names;
 
-static void drop_names(names *l) { quern__h5_strings_free(l->list, l->n); }
+void quern__legacy_names_free(names *l) { quern__h5_strings_free(l->list, l->n); }
 
-static int read_names(quern__h5 *h, uint64_t object, const char *name, names *out, quern_error *err)
+int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, names *out, quern_error *err)
 {
     char own[64];
     *out = (names){ 0 };
@@ -28,7 +23,7 @@ static int read_names(quern__h5 *h, uint64_t object, const char *name, names *ou
             return k ? QUERN_OK : QUERN_END;
         char **grown = got < 0 ? NULL : quern__realloc(out->list, ((size_t)out->n + (size_t)more.n + 1) * sizeof *grown);
         if (!grown) {
-            drop_names(&more);
+            quern__legacy_names_free(&more);
             return got < 0 ? got : quern__fail_memory(err, (size_t)more.n * sizeof *grown);
         }
         for (int i = 0; i < more.n; i++)
@@ -50,7 +45,7 @@ static json_t *read_json(quern__h5 *h, const char *name, quern_error *err)
     if (status == QUERN_OK && !out)
         quern__fail(err, QUERN_FORMAT, h->where, "%s is no JSON", name);
     if (status == QUERN_OK)
-        drop_names(&text);
+        quern__legacy_names_free(&text);
     return out;
 }
 
@@ -177,7 +172,7 @@ static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names
             layer_weights w = { .h = h, .paths = &paths, .layer = layers->list[k] };
             status = quern__h5_find(h, group, layers->list[k], &w.group, err);
             if (status == QUERN_OK)
-                status = read_names(h, w.group, "weight_names", &paths, err);
+                status = quern__legacy_names(h, w.group, "weight_names", &paths, err);
             if (status < 0 || status == QUERN_END)
                 return status < 0 ? status : quern__fail(err, QUERN_FORMAT, h->where, "layer %s is missing", layers->list[k]);
             const quern__layer *l = paths.n ? layer_with_weights(m, place++, named ? layers->list[k] : NULL) : NULL;
@@ -186,74 +181,11 @@ static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names
             if (pass == 1 && paths.n)
                 status =
                     l ? read_layer(&w, l, err) : quern__fail(err, QUERN_SHAPE, h->where, "more layers with weights than the model");
-            drop_names(&paths);
+            quern__legacy_names_free(&paths);
         }
     return status >= 0 && layer_with_weights(m, with, NULL)
                ? quern__fail(err, QUERN_SHAPE, h->where, "%d layers with weights, the model has more", with)
                : status;
-}
-
-/* ---- the optimizer ---- */
-
-/* Slots of optimizers before TensorFlow 2.11, which are called by the last part of their names. */
-static int old_slot(const quern__optimizer *o, const char *name)
-{
-    static const struct {
-        const char *name;
-        int which;
-    } slots[] = { { "m", 0 },           { "v", 1 },          { "vhat", 2 },      { "rms", 0 },      { "mg", 2 },
-                  { "accumulator", 0 }, { "accum_grad", 0 }, { "accum_var", 1 }, { "momentum", 0 }, { "linear", 1 } };
-    const char *last = strrchr(name, '/');
-    size_t n = last ? strcspn(last + 1, ":") : 0;
-    for (size_t i = 0; last && i < sizeof slots / sizeof *slots; i++)
-        if (strlen(slots[i].name) == n && !strncmp(last + 1, slots[i].name, n))
-            return !strcmp(slots[i].name, "momentum") && !strcmp(o->kind->name, "RMSprop") ? 1 : slots[i].which;
-    return -1;
-}
-
-/* The variable that each name of the file is; false when they are not those of this optimizer. */
-static bool match(const quern__optimizer *o, const names *file, quern__variable **out)
-{
-    int counts[3] = { 0 }, n = quern__optimizer_count(o, false), first = o->schedule ? 1 : 2;
-    bool old = file->n > 1 && old_slot(o, file->list[1]) >= 0, rate = file->n > 1 && strstr(file->list[1], "learning_rate");
-    for (int i = 0; i < file->n; i++) {
-        int which = old && i ? old_slot(o, file->list[i]) : -1;
-        out[i] = NULL;
-        if (i == 0)
-            out[i] = o->iteration;
-        else if (old && which >= 0 && counts[which] < o->n)
-            out[i] = o->place[counts[which]][which] < 0 ? NULL : o->slots[o->place[counts[which]][which]], counts[which]++;
-        else if (!old) /* without a rate where Keras 2 wrote it */
-            out[i] = quern__optimizer_variable(o, rate || first == 1 ? i : i + 1);
-        if (!out[i])
-            return false;
-    }
-    return old || file->n == n || (!rate && file->n + first - 1 == n);
-}
-
-static int read_optimizer(quern_model *m, quern__h5 *h, quern_error *err)
-{
-    uint64_t group, object;
-    names file;
-    int status = quern__h5_find(h, h->root, "optimizer_weights", &group, err);
-    if (!m->optimizer || status != QUERN_OK)
-        return status < 0 ? status : QUERN_OK;
-    status = read_names(h, group, "weight_names", &file, err);
-    if (status != QUERN_OK || file.n == 0)
-        return status < 0 ? status : QUERN_OK;
-    quern__variable **own = quern__zalloc((size_t)file.n, sizeof *own);
-    bool fits = own && match(m->optimizer, &file, own);
-    if (own && !fits && file.n > 2) /* no more than the count and the rate: it never made a step */
-        quern__warn("%s: the optimizer's state is not that of %s here; it begins anew", h->where, m->optimizer->kind->name);
-    for (int i = 0; i < file.n && status >= 0 && fits; i++) {
-        status = quern__h5_find(h, group, file.list[i], &object, err);
-        if (status == QUERN_END)
-            status = quern__fail(err, QUERN_FORMAT, h->where, "optimizer weight %.100s is missing", file.list[i]);
-        status = status < 0 ? status : quern__h5_read_variable(h, object, h->where, own[i], err);
-    }
-    quern__free(own);
-    drop_names(&file);
-    return status;
 }
 
 /* ---- reading ---- */
@@ -265,11 +197,11 @@ int quern__legacy_weights(quern_model *m, quern__h5 *h, quern_error *err)
     int status = quern__h5_find(h, h->root, "model_weights", &group, err);
     if (status == QUERN_END)
         group = h->root;
-    status = status < 0 ? status : read_names(h, group, "layer_names", &layers, err);
+    status = status < 0 ? status : quern__legacy_names(h, group, "layer_names", &layers, err);
     if (status < 0 || status == QUERN_END)
         return status < 0 ? status : QUERN_END;
     status = read_layers(m, h, group, &layers, err);
-    drop_names(&layers);
+    quern__legacy_names_free(&layers);
     return status;
 }
 
@@ -292,11 +224,11 @@ quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, s
     int status = m ? quern__legacy_weights(m, &h, err) : QUERN_OK;
     if (m && status == QUERN_END)
         status = quern__fail(err, QUERN_FORMAT, path, "has no weights");
-    if (m && (status < 0 || read_optimizer(m, &h, err) < 0)) {
+    if (m && (status < 0 || quern__legacy_optimizer(m, &h, err) < 0)) {
         quern_model_free(m);
         m = NULL;
     }
-    drop_names(&version);
+    quern__legacy_names_free(&version);
     json_decref(root);
     json_decref(config);
     json_decref(training);

@@ -216,25 +216,34 @@ static void modern_rate(json_t *config)
         json_object_set_new(config, "learning_rate", quern__serialize(c, json_object_get(rate, "config")));
 }
 
+/* What Keras 2 calls "Custom>Adam" is its own, unless the program registered such a class. */
+static void bare_name(json_t *spec)
+{
+    const char *name = quern__config_text(spec, "class_name");
+    char own[64];
+    if (!name || strncmp(name, "Custom>", 7) != 0 || quern__registered(QUERN__OPTIMIZER, name))
+        return;
+    snprintf(own, sizeof own, "%.60s", name + 7);
+    set_class(spec, own);
+}
+
 static json_t *modern_optimizer(json_t *given)
 {
     json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config");
-    const char *name = quern__config_text(spec, "class_name"), *bare = name ? strrchr(name, '>') : NULL;
-    if (bare) {
-        char own[64];
-        snprintf(own, sizeof own, "%.60s", bare + 1);
-        set_class(spec, own);
-    }
+    bare_name(spec);
+    const char *name = quern__config_text(spec, "class_name");
+    const quern__class *c = name ? quern__class_find(QUERN__OPTIMIZER, name, NULL) : NULL;
     if (json_object_get(config, "lr") && !json_object_get(config, "learning_rate"))
         json_object_set(config, "learning_rate", json_object_get(config, "lr"));
-    modern_decay(config);
+    if (!c || strcmp(c->name, "Nadam") != 0)
+        modern_decay(config);
+    else if (json_number_value(json_object_get(config, "decay")) > 0 || json_object_get(config, "schedule_decay"))
+        quern__warn("Nadam: the decay of its momentum in Keras 2 is left out: Keras 3 lets it grow as 0.96^step");
     modern_rate(config);
     if (!json_is_true(json_object_get(config, "use_ema"))) { /* defaults of averages that nobody asked for */
         json_object_del(config, "ema_momentum");
         json_object_del(config, "ema_overwrite_frequency");
     }
-    name = quern__config_text(spec, "class_name");
-    const quern__class *c = name ? quern__class_find(QUERN__OPTIMIZER, name, NULL) : NULL;
     if (c)
         drop_unknown(c, config);
     return spec;
@@ -357,9 +366,29 @@ static int output_names(json_t *config, const char **names, int room)
     return n;
 }
 
+/* Members of the training config that nobody here knows are told. sample_weight_mode is none of them: weights by step are taken
+ * wherever the targets have steps. */
+static void tell_unknown(json_t *training)
+{
+    static const char *const known[] = {
+        "optimizer_config", "loss",        "metrics",         "weighted_metrics",   "loss_weights",
+        "run_eagerly",      "jit_compile", "auto_scale_loss", "sample_weight_mode", "steps_per_execution"
+    };
+    const char *key;
+    json_t *v;
+    json_object_foreach(training, key, v)
+    {
+        bool told = json_is_null(v);
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            told = told || !strcmp(key, known[i]);
+        if (!told)
+            quern__warn("the model was compiled with %s, which is left out", key);
+    }
+}
+
 json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
 {
-    static const char *const same[] = { "loss_weights", "run_eagerly", "steps_per_execution", "jit_compile" };
+    static const char *const same[] = { "loss_weights", "run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss" };
     json_t *root = json_deep_copy(model), *compile;
     const char *outputs[QUERN__MAX_IO];
     const char *kind = quern__config_text(root, "class_name");
@@ -368,6 +397,7 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
     modern_network(root, old);
     if (!json_object_get(training, "optimizer_config"))
         return root;
+    tell_unknown(training);
     int n = output_names(json_object_get(root, "config"), outputs, QUERN__MAX_IO);
     json_t *loss = json_object_get(training, "loss"), *metrics = json_object_get(training, "metrics"),
            *weighted = json_object_get(training, "weighted_metrics");

@@ -392,6 +392,8 @@ quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i);
 int quern__optimizer_count(const quern__optimizer *o, bool unused);
 /* The optimizer that has the rate and counts the steps: itself, or the inner one that it scales for. */
 quern__optimizer *quern__optimizer_leader(quern__optimizer *o);
+/* newer.c: the product that Nadam keeps, from the steps it has made, where a file lacks it. */
+void quern__nadam_resume(quern__optimizer *o);
 /* The config with the rates of now, as files have it. Returns new. */
 json_t *quern__optimizer_config(const quern__optimizer *o);
 /* Before each step: sets the rate, when it follows a schedule, and what begins as a copy of the weights. */

@@ -41,6 +41,15 @@ static int nadam_slots(quern__optimizer *o, quern_error *err)
     return product ? QUERN_OK : QUERN_NOMEM;
 }
 
+void quern__nadam_resume(quern__optimizer *o)
+{
+    double product = 1, beta = number(o, "beta_1");
+    int64_t steps = *(int64_t *)o->iteration->data;
+    for (int64_t t = 1; t <= steps && product > 1e-45; t++)
+        product *= beta * (1 - 0.5 * pow(0.96, (double)t));
+    *(float *)o->slots[o->n_slots - 1]->data = (float)product;
+}
+
 /* beta_1 (1 - 0.5 · 0.96^step) */
 static quern__id u(const quern__optimizer *o, quern__graph *g, quern__id step)
 {

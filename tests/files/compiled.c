@@ -199,7 +199,7 @@ static void words_of_quern(void **state)
 int main(void)
 {
     json_error_t why;
-    expected = json_load_file(CASES "expected.json", 0, &why);
+    expected = json_load_file(CASES "expected.txt", 0, &why);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_of_keras_2),
         cmocka_unit_test(converted_files),

@@ -1,0 +1,20 @@
+/* What the files about `.h5` of whole models share. Not for other rooms. */
+#ifndef QUERN__LEGACY_H
+#define QUERN__LEGACY_H
+
+#include "files.h"
+#include "h5.h"
+
+/* A list of names that may stand in several attributes: name, or name0, name1, … */
+typedef struct quern__names {
+    char **list;
+    int n;
+} quern__names;
+
+/* QUERN_END when there is none. */
+int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, quern__names *out, quern_error *err);
+void quern__legacy_names_free(quern__names *names);
+/* legacy_optimizer.c: the state of the optimizer; what is none of this one's is told, and it begins anew. */
+int quern__legacy_optimizer(quern_model *m, quern__h5 *h, quern_error *err);
+
+#endif
