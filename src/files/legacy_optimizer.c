@@ -47,7 +47,11 @@ static int slot_of(const quern__optimizer *o, const char *name, bool second)
     return slash ? slot_called(o, slash + 1, strcspn(slash + 1, second ? "/" : ":")) : NO_SLOT;
 }
 
-static bool is_rate(const char *name) { return strstr(name, "learning_rate") != NULL; }
+static bool is_rate(const char *name)
+{
+    const char *slash = strrchr(name, '/'), *last = slash ? slash + 1 : name;
+    return !strncmp(last, "learning_rate", 13) || !strncmp(last, "current_learning_rate", 21);
+}
 
 /* Whether every name but the first two tells its slot so. */
 static bool by_slots(const quern__optimizer *o, const quern__names *file, bool second)

@@ -57,8 +57,12 @@ static json_t *with_module(quern__group group, json_t *given)
     json_t *config = json_object_get(given, "config"), *module = json_object_get(given, "module");
     const char *name = quern__config_text(given, "class_name");
     const quern__class *c = module || !name ? NULL : quern__class_find(group, name, NULL);
-    if (json_is_string(config) || !c)
-        return json_deep_copy(given);
+    if (json_is_string(config) || !c) {
+        json_t *same = json_deep_copy(given);
+        if (!module && name && !strcmp(name, "MeanMetricWrapper"))
+            json_object_set_new(same, "module", json_string("keras.metrics"));
+        return same;
+    }
     json_t *own = config ? json_incref(config) : json_object(), *out = quern__serialize(c, own);
     json_decref(own);
     return out;

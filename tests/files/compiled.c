@@ -196,6 +196,23 @@ static void words_of_quern(void **state)
     }
 }
 
+/* An .h5 of Keras 3 has a mean of a function without the module of the mean. */
+static void means_of_functions(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = quern_model_from_words("input 4 | dense 3 softmax", 1, &err);
+    json_t *compile =
+        json_loads("{\"optimizer\": \"sgd\", \"loss\": \"mse\", \"metrics\": [{\"class_name\": \"MeanMetricWrapper\", "
+                   "\"config\": {\"name\": \"h\", \"delta\": 0.5, \"fn\": {\"module\": \"builtins\", "
+                   "\"class_name\": \"function\", \"config\": \"huber\", \"registered_name\": \"function\"}}}]}",
+                   0, NULL);
+    CHECK_OK(quern__compile(m, compile, &err), err);
+    assert_string_equal(quern_model_log_name(m, 1), "h");
+    check_config(m, "MeanMetricWrapper");
+    quern_model_free(m);
+}
+
 int main(void)
 {
     json_error_t why;
@@ -204,6 +221,7 @@ int main(void)
         cmocka_unit_test(files_of_keras_2),
         cmocka_unit_test(converted_files),
         cmocka_unit_test(words_of_quern),
+        cmocka_unit_test(means_of_functions),
     };
     int failed = expected ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
     json_decref(expected);
