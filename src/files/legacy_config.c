@@ -401,7 +401,7 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
     int n = output_names(json_object_get(root, "config"), outputs, QUERN__MAX_IO);
     json_t *loss = json_object_get(training, "loss"), *metrics = json_object_get(training, "metrics"),
            *weighted = json_object_get(training, "weighted_metrics");
-    compile = json_pack("{s:o, s:o, s:o, s:o}", "optimizer", modern_optimizer(json_object_get(training, "optimizer_config")),
+    compile = json_pack("{s:o, s:o?, s:o?, s:o?}", "optimizer", modern_optimizer(json_object_get(training, "optimizer_config")),
                         "loss", old ? modern_losses(loss) : json_deep_copy(loss), "metrics",
                         old ? modern_metrics(metrics, outputs, n) : json_deep_copy(metrics), "weighted_metrics",
                         old ? modern_metrics(weighted, outputs, n) : json_deep_copy(weighted));

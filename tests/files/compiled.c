@@ -213,15 +213,34 @@ static void means_of_functions(void **state)
     quern_model_free(m);
 }
 
+/* Files of Keras 2.0 to 2.2 know no weighted metrics; their metrics are names, for every output. */
+static void the_oldest_settings(void **state)
+{
+    (void)state;
+    json_t *model = json_loads("{\"class_name\": \"Model\", \"config\": {\"name\": \"m\", \"layers\": [], \"input_layers\": [], "
+                               "\"output_layers\": [[\"a\", 0, 0], [\"b\", 0, 0]]}}",
+                               0, NULL);
+    json_t *training = json_loads("{\"optimizer_config\": {\"class_name\": \"SGD\", \"config\": {\"lr\": 0.5}}, \"loss\": \"mse\", "
+                                  "\"metrics\": [\"acc\"], \"sample_weight_mode\": null, \"loss_weights\": null}",
+                                  0, NULL);
+    json_t *root = quern__legacy_config(model, training, true), *compile = json_object_get(root, "compile_config");
+    assert_non_null(compile);
+    char *metrics = json_dumps(json_object_get(compile, "metrics"), JSON_COMPACT);
+    assert_string_equal(metrics, "[[\"acc\"],[\"acc\"]]");
+    assert_true(json_is_null(json_object_get(compile, "weighted_metrics")));
+    free(metrics);
+    json_decref(root);
+    json_decref(training);
+    json_decref(model);
+}
+
 int main(void)
 {
     json_error_t why;
     expected = json_load_file(CASES "expected.txt", 0, &why);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files_of_keras_2),
-        cmocka_unit_test(converted_files),
-        cmocka_unit_test(words_of_quern),
-        cmocka_unit_test(means_of_functions),
+        cmocka_unit_test(files_of_keras_2),   cmocka_unit_test(converted_files),     cmocka_unit_test(words_of_quern),
+        cmocka_unit_test(means_of_functions), cmocka_unit_test(the_oldest_settings),
     };
     int failed = expected ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
     json_decref(expected);
