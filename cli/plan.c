@@ -145,12 +145,14 @@ static void table(const quern_plan *p)
 static int plot(const char *path, const size_t *live, int n)
 {
     enum { width = 960, height = 240, border = 40 };
-    FILE *f = fopen(path, "w");
+    quern_error err = { 0 };
+    char beside[4096];
+    FILE *f = quern_file_check(path, &err) < 0 || quern_file_beside(path, beside, &err) < 0 ? NULL : fopen(beside, "wx");
     size_t most = 1;
     for (int i = 0; i < n; i++)
         most = live[i] > most ? live[i] : most;
     if (!f)
-        return cli_wrong(path, "cannot be written"), 1;
+        return err.code ? cli_fail(err.code, &err) : (cli_wrong(path, "cannot be written"), 1);
     fprintf(f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
             "<text x=\"%d\" y=\"20\">bytes that live within a training step, at most %zu; %d phases</text>\n<path fill=\"#47a\" "
@@ -160,7 +162,11 @@ static int plot(const char *path, const size_t *live, int n)
         fprintf(f, " L%.2f %.2f L%.2f %.2f", border + (double)width * i / n, border + height * (1 - (double)live[i] / (double)most),
                 border + (double)width * (i + 1) / n, border + height * (1 - (double)live[i] / (double)most));
     fprintf(f, " L%d %d Z\"/>\n</svg>\n", border + width, height + border);
-    return ferror(f) | fclose(f) ? (cli_wrong(path, "cannot be written"), 1) : 0;
+    if (ferror(f) | fclose(f)) {
+        remove(beside);
+        return cli_wrong(path, "cannot be written"), 1;
+    }
+    return quern_file_replace(beside, path, &err) < 0 ? cli_fail(err.code, &err) : 0;
 }
 
 /* Both pictures. */

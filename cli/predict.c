@@ -70,15 +70,26 @@ static void npy_header(const predicted *o, int64_t records)
     fwrite(text, 1, (size_t)whole, o->to);
 }
 
+/* A file beside `path`, whose name goes to `beside`; NULL after printing. */
+static FILE *create(const char *path, char *beside)
+{
+    quern_error err = { 0 };
+    FILE *to = quern_file_check(path, &err) < 0 || quern_file_beside(path, beside, &err) < 0 ? NULL : fopen(beside, "wbx");
+    if (!to && !err.code)
+        cli_wrong(path, "cannot be written");
+    else if (!to)
+        cli_fail(err.code, &err);
+    return to;
+}
+
 /* Files beside, one for each array; false after printing. */
 static bool open_arrays(writing *w, const char *path)
 {
     for (int i = 0; i < w->n_outputs; i++) {
         predicted *o = &w->outputs[i];
-        int n = snprintf(o->path, sizeof o->path, w->kind == NPY ? "%s.partial" : "%s.%d.partial", path, i);
-        o->to = n < (int)sizeof o->path ? fopen(o->path, "wb") : NULL;
+        o->to = create(path, o->path);
         if (!o->to)
-            return cli_wrong(path, "cannot be written"), false;
+            return false;
         npy_header(o, 0);
     }
     return true;
@@ -105,7 +116,7 @@ static int pack_arrays(const writing *w, const char *path)
         files[i] = w->outputs[i].path;
     }
     if (w->kind == NPY)
-        return rename(files[0], path) ? (cli_wrong(path, "cannot be written"), 1) : 0;
+        return quern_file_replace(files[0], path, &err) < 0 ? cli_fail(err.code, &err) : 0;
     return quern_npz_pack(path, names, files, w->n_outputs, &err) < 0 ? cli_fail(err.code, &err) : 0;
 }
 
@@ -183,16 +194,15 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
     quern_error err = { 0 };
     quern_predict_opts o = { .keep = cli_option(a, "keep") };
     bool standard = !strcmp(path, "-"), arrays = w->kind == NPY || w->kind == NPZ;
-    char beside[4096];
+    char beside[4096] = "";
     int64_t widest = 1;
     cli_count(a, "batch-size", &o.batch_size);
     cli_count(a, "steps", &o.steps);
     for (int i = 0; i < w->n_outputs; i++)
         widest = w->outputs[i].width > widest ? w->outputs[i].width : widest;
     w->row = malloc((size_t)widest * sizeof *w->row);
-    snprintf(beside, sizeof beside, "%s.partial", path);
-    w->to = arrays ? NULL : standard ? stdout : fopen(beside, "wb");
-    if (!w->row || (arrays ? !open_arrays(w, path) : !w->to && (cli_wrong(path, "cannot be written"), true)))
+    w->to = arrays ? NULL : standard ? stdout : create(path, beside);
+    if (!w->row || (arrays ? !open_arrays(w, path) : !w->to))
         return 1;
     if (w->kind == CSV || w->kind == TSV)
         cli_rows_header(w);
@@ -201,12 +211,13 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
     int code = records < 0 ? cli_fail((int)records, &err) : !good ? (cli_wrong(path, "cannot be written"), 1) : 0;
     if (!code && arrays)
         code = pack_arrays(w, path);
-    else if (!code && !standard && rename(beside, path))
-        code = cli_wrong(path, "cannot be written"), code = 1;
-    if (!standard)
+    else if (!code && !standard && quern_file_replace(beside, path, &err) < 0)
+        code = cli_fail(err.code, &err);
+    if (code && *beside)
         remove(beside);
-    for (int i = 0; i < w->n_outputs && arrays; i++)
-        remove(w->outputs[i].path);
+    for (int i = 0; i < w->n_outputs && arrays; i++) /* of an .npz, or what failed */
+        if (code || w->kind == NPZ)
+            remove(w->outputs[i].path);
     if (!code && a->json && !standard)
         printf("{\"records\":%lld}\n", (long long)records);
     return code;

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static void number(FILE *to, double v, bool json)
@@ -148,16 +147,8 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
 /* Whether the model can be written where it is to go, as far as can be told before training; false after printing. */
 static bool can_write(const char *path)
 {
-    char folder[4096];
-    struct stat is;
-    const char *slash = strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
-    if (stat(path, &is) == 0 && S_ISDIR(is.st_mode))
-        errno = EISDIR;
-    else if (access(folder, W_OK | X_OK) == 0)
-        return true;
-    fprintf(stderr, "quern: %s: cannot be written: %s\n", path, strerror(errno));
-    return false;
+    quern_error err = { 0 };
+    return quern_file_check(path, &err) >= 0 || (cli_fail(err.code, &err), false);
 }
 
 /* The last line: why it ended, and what it took. */
@@ -178,7 +169,7 @@ static void print_profile(const quern_model *m)
     free(text);
 }
 
-int cli_fit(const arguments *a)
+static int fit(const arguments *a)
 {
     quern_error err = { 0 };
     quern_fit_opts o = { 0 };
@@ -246,6 +237,25 @@ int cli_fit(const arguments *a)
     quern_generator_free(data);
     quern_generator_free(o.validation_data);
     quern_model_free(m);
+    return code;
+}
+
+/* Two runs do not write one model, or one checkpoint: the second is refused. */
+int cli_fit(const arguments *a)
+{
+    quern_error err = { 0 };
+    quern_lock *model = NULL, *checkpoint = NULL;
+    const char *output = cli_option(a, "output") ? cli_option(a, "output")
+                         : a->n                  ? a->words[0]
+                                                 : NULL,
+               *at = cli_option(a, "checkpoint");
+    int code = 0;
+    if ((output && quern_lock_take(output, &model, &err) < 0) ||
+        (at && output && strcmp(at, output) && quern_lock_take(at, &checkpoint, &err) < 0))
+        code = cli_fail(err.code, &err);
+    code = code ? code : fit(a);
+    quern_lock_give(checkpoint);
+    quern_lock_give(model);
     return code;
 }
 

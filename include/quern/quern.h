@@ -9,6 +9,7 @@
 #include <quern/files.h>
 #include <quern/fit.h>
 #include <quern/model.h>
+#include <quern/output.h>
 #include <quern/schema.h>
 #include <quern/source.h>
 #include <quern/speak.h>

@@ -3,6 +3,7 @@
 #ifndef QUERN_BASE_H
 #define QUERN_BASE_H
 
+#include <quern/output.h>
 #include <quern/status.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -109,13 +110,20 @@ double quern__now(void);
 
 /* ---- files that are written whole (replace.c) ---- */
 
-/* Where a file is written before it takes the place of `path`: "path.partial" and an ending; room for 4096. */
+/* The file that is meant by a path: what stands at the end of its symbolic links, there or not; room for 4096. */
+int quern__file_target(const char *path, char *out, quern_error *err);
+/* Where a file is written before it takes the place of `path`: a name that nobody can foresee, with an ending; room for 4096. It is
+ * made with quern__file_create. */
 int quern__file_beside(const char *path, const char *ending, char *out, quern_error *err);
-/* Whether a file can be written under that name, as far as can be told without writing: its folder is there and may be written to,
- * and it is no folder itself. */
-int quern__file_check(const char *path, quern_error *err);
-/* A file written beside takes the place of `path`, on the disk and not only in its cache; when it cannot, it is removed. */
+/* Makes such a file, which is not there yet, for reading and writing. A descriptor, or -1 with errno. */
+int quern__file_create(const char *beside);
+/* An error at the file beside becomes one at `path`. */
+void quern__file_place(quern_error *err, const char *beside, const char *path);
+/* A file written beside takes the place of `path`, on the disk and not only in its cache; when it cannot, it is removed. Devices
+ * and pipes are written to. */
 int quern__file_replace(const char *beside, const char *path, quern_error *err);
+/* Whether a file can be written there, as far as that can be known before. */
+int quern__file_check(const char *path, quern_error *err);
 
 /* ---- bytes at a place of a file (transfer.c) ---- */
 

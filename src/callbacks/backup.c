@@ -63,7 +63,8 @@ void quern__backup_remove(const quern__backup *b)
     snprintf(folder, sizeof folder, "%.*s", (int)(own - 1 - b->path), b->path);
     DIR *all = opendir(folder);
     for (struct dirent *one; all && (one = readdir(all));)
-        if (!strncmp(one->d_name, own, strlen(own)) && snprintf(name, sizeof name, "%s/%s", folder, one->d_name) < (int)sizeof name)
+        if ((!strncmp(one->d_name, own, strlen(own)) || !strncmp(one->d_name, ".quern-", 7)) &&
+            snprintf(name, sizeof name, "%s/%s", folder, one->d_name) < (int)sizeof name)
             unlink(name);
     if (all)
         closedir(all);

@@ -159,7 +159,7 @@ int quern__file_write(const char *path, const char *bytes, size_t n, quern_error
     char beside[4096];
     if (quern__file_beside(path, "", beside, err) < 0)
         return QUERN_INVALID;
-    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), why = fd < 0 ? errno : 0;
+    int fd = quern__file_create(beside), why = fd < 0 ? errno : 0;
     for (size_t at = 0; !why && at < n;) {
         ssize_t put = write(fd, bytes + at, n - at);
         if (put < 0 && errno != EINTR)

@@ -122,7 +122,7 @@ int quern__archive_write(const char *path, const quern__member *members, int n, 
     int status = quern__file_beside(path, "", beside, err);
     if (status < 0)
         return status;
-    sink s = { .fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), .bytes = quern__alloc(most_held) };
+    sink s = { .fd = quern__file_create(beside), .bytes = quern__alloc(most_held) };
     zip_error_init(&s.error);
     if (s.fd < 0 || !s.bytes)
         status = s.fd < 0 ? quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno))

@@ -37,7 +37,7 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr
         return NULL;
     d->why = t->why;
     d->image = t->image;
-    d->fd = d->image ? -1 : open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    d->fd = d->image ? -1 : quern__file_create(name);
     if (d->image || d->fd >= 0)
         return &d->base;
     note(d);

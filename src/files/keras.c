@@ -221,6 +221,7 @@ static int save_legacy(const quern_model *m, const char *path, quern_error *err)
         quern__warn("%s: an .h5 file does not keep the names of columns and classes; a .keras file does", path);
     int status = quern__file_beside(path, "", beside, err);
     status = status < 0 ? status : quern__legacy_write(m, beside, err);
+    quern__file_place(err, beside, path);
     return status < 0 ? status : quern__file_replace(beside, path, err);
 }
 
@@ -232,6 +233,7 @@ int quern_model_save(const quern_model *m, const char *path, quern_error *err)
         return save_legacy(m, path, err);
     int status = quern__file_beside(path, ".h5", beside, err);
     status = status < 0 ? status : quern__model_members(m, beside, NULL, &all, err);
+    quern__file_place(err, beside, path);
     status = status < 0 ? status : quern__archive_write(path, all.list, all.n, err);
     quern__members_free(&all);
     return status;

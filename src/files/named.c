@@ -301,6 +301,7 @@ int quern_model_save_weights(const quern_model *m, const char *path, const char 
         return quern__fail(err, QUERN_INVALID, map, "a map is for .safetensors and .npz: weights in HDF5 have places, not names");
     status = quern__file_beside(path, "", beside, err);
     status = status < 0 ? status : quern__weights_write(m, beside, NULL, err);
+    quern__file_place(err, beside, path);
     return status < 0 ? status : quern__file_replace(beside, path, err);
 }
 

@@ -364,8 +364,7 @@ static int write_all(preparing *p, const char *beside, quern_error *err)
     int64_t known = p->from->count * (int64_t)p->bytes;
     int n = p->from->count ? (int)(known / (int64_t)(p->memory / 3)) + 1 : quern__qrec_piles;
     n = n < most_piles ? n : most_piles;
-    p->out =
-        (sink){ .fd = open(beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), .room = p->memory / 16 + (size_t)p->q.bytes };
+    p->out = (sink){ .fd = quern__file_create(beside), .room = p->memory / 16 + (size_t)p->q.bytes };
     p->out.buffer = quern__alloc(p->out.room);
     sink *piles = p->out.fd < 0 || !p->out.buffer ? NULL : make_piles(p, n, err);
     int status = p->out.fd < 0    ? not_written(p, err)

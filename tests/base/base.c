@@ -137,16 +137,53 @@ static void bytes_go_where_they_belong(void **state)
     assert_int_equal(errno, EBADF);
 }
 
+/* P26: a file beside has a name of its own, takes the place of a link's target, and is nobody else's while it is locked. */
+static void files_are_replaced_whole(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_lock *lock, *again;
+    char folder[] = "/tmp/quern-output-XXXXXX", path[64], link[64], one[4096], two[4096], word[8] = "";
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/file", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    assert_int_equal(symlink("file", link), 0);
+    CHECK_OK(quern_file_check(link, &err), err);
+    CHECK_OK(quern_file_beside(link, one, &err), err);
+    CHECK_OK(quern_file_beside(link, two, &err), err);
+    assert_string_not_equal(one, two);
+    assert_memory_equal(one, folder, strlen(folder));
+    FILE *f = fopen(one, "wx");
+    fputs("word", f);
+    fclose(f);
+    CHECK_OK(quern_file_replace(one, link, &err), err);
+    f = fopen(path, "r");
+    assert_non_null(fgets(word, sizeof word, f));
+    fclose(f);
+    assert_string_equal(word, "word");
+    CHECK_OK(quern_lock_take(link, &lock, &err), err);
+    assert_non_null(lock);
+    assert_int_equal(quern_lock_take(path, &again, &err), QUERN_INVALID); /* the link's target is the same file */
+    assert_null(again);
+    assert_non_null(strstr(err.text, "is being written by process"));
+    quern_lock_give(lock);
+    err = (quern_error){ 0 };
+    CHECK_OK(quern_lock_take(path, &again, &err), err);
+    quern_lock_give(again);
+    quern_lock_give(NULL);
+    assert_true(quern_file_check("/nowhere/file", &err) < 0);
+    unlink(link);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0); /* nothing is left beside */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_failure_wins),
-        cmocka_unit_test(memory_is_counted_and_can_fail),
-        cmocka_unit_test(philox_known_answers),
-        cmocka_unit_test(permutation_is_one),
-        cmocka_unit_test(normal_has_its_moments),
-        cmocka_unit_test(names_and_numbers),
-        cmocka_unit_test(shapes),
+        cmocka_unit_test(first_failure_wins),         cmocka_unit_test(memory_is_counted_and_can_fail),
+        cmocka_unit_test(philox_known_answers),       cmocka_unit_test(permutation_is_one),
+        cmocka_unit_test(normal_has_its_moments),     cmocka_unit_test(names_and_numbers),
+        cmocka_unit_test(files_are_replaced_whole),   cmocka_unit_test(shapes),
         cmocka_unit_test(bytes_go_where_they_belong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,7 @@ for double in false true; do
     sleep 0.1
     kill -KILL $pid
     wait $pid 2> /dev/null
-    : > backup/backup.keras.next.partial.Ab12Cd # as one that was killed while it wrote leaves
+    : > backup/.quern-0123456789abcdef # as one that was killed while it wrote leaves
     [ -e backup/backup.keras ]
     check "there is a backup (double_checkpoint=$double)"
     fit cut.keras 60 --callback "$words" 2> said
