@@ -55,6 +55,8 @@ typedef struct quern__text {
     size_t length, capacity;
     bool failed;
 } quern__text;
+/* One line of UTF-8, whatever a file put into it: control bytes become blanks, bytes that are no character '?'. */
+void quern__one_line(char *text);
 void quern__text_add(quern__text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void quern__text_add_bytes(quern__text *t, const char *bytes, size_t n);
 void quern__text_free(quern__text *t);

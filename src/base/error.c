@@ -1,5 +1,6 @@
 /* Errors: filled once, by whoever meets the failure first, and carried to the caller untouched. */
 #include "base.h"
+#include "utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,19 @@ const char *quern_status_text(int status)
 
 const char *quern_version(void) { return VERSION(QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH); }
 
+void quern__one_line(char *text)
+{
+    uint32_t c;
+    for (char *p = text, *end = text + strlen(text); p < end;) {
+        int n = quern__utf8_read(p, (size_t)(end - p), &c);
+        if (n < 1)
+            *p = '?';
+        else if (c < 0x20 || c == 0x7f)
+            *p = ' ';
+        p += n < 1 ? 1 : n;
+    }
+}
+
 int quern__fail(quern_error *err, int code, const char *where, const char *format, ...)
 {
     if (!err || err->code < 0)
@@ -35,9 +49,8 @@ int quern__fail(quern_error *err, int code, const char *where, const char *forma
     va_start(args, format);
     quern__vformat(err->text, sizeof err->text, format, args);
     va_end(args);
-    for (char *c = err->text; *c; c++) /* one line, whatever a file put into it */
-        if (*c == '\n' || *c == '\r')
-            *c = ' ';
+    quern__one_line(err->text);
+    quern__one_line(err->where);
     return code;
 }
 
@@ -54,4 +67,5 @@ void quern__hint(quern_error *err, const char *format, ...)
     va_start(args, format);
     quern__vformat(err->hint, sizeof err->hint, format, args);
     va_end(args);
+    quern__one_line(err->hint);
 }

@@ -21,6 +21,7 @@ static void say(int level, const char *format, va_list args)
     if (!log_fn)
         return;
     quern__vformat(text, sizeof text, format, args);
+    quern__one_line(text);
     pthread_mutex_lock(&log_lock);
     log_fn(log_user, level, text);
     pthread_mutex_unlock(&log_lock);

@@ -40,6 +40,22 @@ static int keep_members(quern_model *m, const char *path, quern_error *err)
     return status;
 }
 
+/* The names of columns and classes; what is broken is said with the way out. */
+static int read_schema(quern_model *m, const char *path, const quern__member *schema, quern_error *err)
+{
+    quern_error own = { 0 };
+    m->schema = quern_schema_from_json(schema->bytes, schema->n, &own);
+    for (int t = 0; t < quern_schema_targets(m->schema); t++)
+        if (quern_schema_target_output(m->schema, t) >= m->n_out)
+            quern__fail(&own, QUERN_FORMAT, "schema", "target %d belongs to output %d, the model has %d", t + 1,
+                        quern_schema_target_output(m->schema, t), m->n_out);
+    if (!own.code)
+        return QUERN_OK;
+    quern__fail(err, own.code, path, "schema.json: %s", own.text);
+    quern__hint(err, "zip -d FILE schema.json takes it out; fit learns it again");
+    return own.code;
+}
+
 static int read_parts(quern_model *m, const char *path, const quern__member *weights, const quern__member *tokenizer,
                       const quern__member *schema, quern_error *err)
 {
@@ -48,9 +64,7 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
     status = status < 0 ? status : keep_members(m, path, err);
     if (status >= 0 && tokenizer->bytes && !(m->tokenizer = quern_tokenizer_from_json(tokenizer->bytes, tokenizer->n, err)))
         status = QUERN_FORMAT;
-    if (status >= 0 && schema->bytes && !(m->schema = quern_schema_from_json(schema->bytes, schema->n, err)))
-        status = QUERN_FORMAT;
-    return status;
+    return status < 0 || !schema->bytes ? status : read_schema(m, path, schema, err);
 }
 
 static quern_model *open_archive(const char *path, quern_error *err)

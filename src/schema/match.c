@@ -2,13 +2,59 @@
 #include "schema.h"
 
 #include <string.h>
+#include <strings.h>
+
+enum { most_listed = 5 };
+
+char *quern__next_name(char **rest, const char *stops, char *stop)
+{
+    char *name = *rest, *to = name, *p = name;
+    bool quoted = *p == '"';
+    if (!*p)
+        return NULL;
+    for (p += quoted; *p && (quoted || !strchr(stops, *p)); p++) {
+        if (quoted && *p == '"' && *++p != '"') {
+            quoted = false;
+            p--;
+            continue;
+        }
+        *to++ = *p;
+    }
+    *stop = *p;
+    *rest = *p ? p + 1 : p;
+    *to = 0;
+    return name;
+}
+
+/* Whether two names differ in case and in blanks around them alone. */
+static bool alike(const char *a, const char *b)
+{
+    size_t n, m;
+    a += strspn(a, " \t");
+    b += strspn(b, " \t");
+    for (n = strlen(a); n && strchr(" \t\r", a[n - 1]); n--)
+        ;
+    for (m = strlen(b); m && strchr(" \t\r", b[m - 1]); m--)
+        ;
+    return n == m && !strncasecmp(a, b, n);
+}
 
 int quern__schema_missing(const char *where, const char *name, const void *names, size_t n, size_t stride, quern_error *err)
 {
     int status = quern__fail(err, QUERN_NOTFOUND, where, "no column is called '%.100s'", name);
-    const char *near = quern__nearest(name, names, n, stride);
+    const char *near = strlen(name) > 2 && strlen(name) < 64 ? quern__nearest(name, names, n, stride) : NULL;
+    quern__text all = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        const char *one = *(char *const *)((const char *)names + i * stride);
+        near = alike(name, one) ? one : near;
+        if (i < most_listed)
+            quern__text_add(&all, "%s'%.20s'", i ? ", " : "", one);
+    }
     if (near && *near)
         quern__hint(err, "did you mean '%.100s'?", near);
+    else if (n && !all.failed)
+        quern__hint(err, "its columns are %s%s", all.data, n > most_listed ? ", …" : "");
+    quern__text_free(&all);
     return status;
 }
 

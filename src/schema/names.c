@@ -64,6 +64,14 @@ int quern__names_add(quern__names *s, const char *name, quern_error *err)
     return QUERN_OK;
 }
 
+int quern__names_join(quern__names *s, const quern__names *from, quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int i = 0; i < from->n && status >= 0; i++)
+        status = quern__names_add(s, from->list[i], err);
+    return status;
+}
+
 int quern__names_copy(quern__names *to, const quern__names *from, quern_error *err)
 {
     *to = (quern__names){ .list = quern__zalloc((size_t)from->n + 1, sizeof *to->list), .room = from->n + 1 };

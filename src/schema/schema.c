@@ -55,7 +55,9 @@ static int copy_column(quern__schema_column *to, const quern__schema_column *fro
     *to = *from;
     to->classes = (quern__names){ 0 };
     to->name = quern__strdup(from->name);
-    return to->name ? quern__names_copy(&to->classes, &from->classes, err) : quern__fail_memory(err, strlen(from->name));
+    to->fill_class = from->fill_class ? quern__strdup(from->fill_class) : NULL;
+    return to->name && (to->fill_class || !from->fill_class) ? quern__names_copy(&to->classes, &from->classes, err)
+                                                             : quern__fail_memory(err, strlen(from->name));
 }
 
 quern_schema *quern__schema_copy(const quern_schema *s, quern_error *err) { return quern__schema_pick(s, NULL, NULL, err); }
@@ -83,6 +85,7 @@ void quern_schema_free(quern_schema *s)
 {
     for (int i = 0; s && s->columns && i < s->n_features + s->n_targets; i++) {
         quern__free(s->columns[i].name);
+        quern__free(s->columns[i].fill_class);
         quern__names_free(&s->columns[i].classes);
     }
     if (s) {

@@ -18,6 +18,8 @@ typedef struct quern__names {
 int quern__names_find(const quern__names *s, const char *name);
 /* Puts a name that may be there already at its place in byte order. */
 int quern__names_add(quern__names *s, const char *name, quern_error *err);
+/* Puts all names of `from` there too. */
+int quern__names_join(quern__names *s, const quern__names *from, quern_error *err);
 int quern__names_copy(quern__names *to, const quern__names *from, quern_error *err);
 void quern__names_free(quern__names *s);
 
@@ -29,6 +31,7 @@ typedef struct quern__schema_column {
     int output; /* of a target: the output of the model, from 0 */
     bool fills; /* a missing value becomes `fill` */
     double fill;
+    char *fill_class; /* of a class: the name that a missing one becomes; NULL: none */
     quern__names classes;
 } quern__schema_column;
 
@@ -63,6 +66,9 @@ int quern__schema_order(const quern_schema *model, const quern_schema *data, boo
                         quern_error *err);
 int quern__schema_class_map(const quern__schema_column *model, const quern__schema_column *data, const char *where, int **map,
                             quern_error *err);
+/* The next name of a list between commas, in place; a name in quotes may hold commas, and doubled quotes. It ends at one of `stops`
+ * (0: the end of the text), which *stop gets. NULL: there is no more. */
+char *quern__next_name(char **rest, const char *stops, char *stop);
 /* "no column is called 'NAME'", with the nearest of n names, `stride` bytes apart, as its hint. */
 int quern__schema_missing(const char *where, const char *name, const void *names, size_t n, size_t stride, quern_error *err);
 

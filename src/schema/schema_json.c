@@ -27,7 +27,9 @@ static json_t *write_column(const quern__schema_column *c, bool target)
     int failed = one ? 0 : -1;
     if (one && target)
         failed |= json_object_set_new(one, "output", json_integer(c->output));
-    if (one && c->fills)
+    if (one && c->kind == QUERN__COLUMN_CLASS && c->fill_class)
+        failed |= json_object_set_new(one, "fill", json_string(c->fill_class));
+    else if (one && c->kind == QUERN__COLUMN_NUMBER && c->fills)
         failed |= json_object_set_new(one, "fill", json_real(c->fill));
     if (one && c->kind == QUERN__COLUMN_CLASS)
         failed |= json_object_set_new(one, "classes", list_of(&c->classes));
@@ -127,21 +129,26 @@ static int read_column(json_t *one, bool target, quern__schema_column *c, quern_
     json_t *fill = json_object_get(one, "fill"), *output = json_object_get(one, "output");
     if (!json_is_object(one) || !known(one, keys, err))
         return broken("a column is no object", err);
-    if (!name || !kind || strlen(name) > QUERN__MOST_NAME || (fill && !json_is_number(fill)))
+    if (!name || !kind || strlen(name) > QUERN__MOST_NAME)
         return broken("a column has no name or kind", err);
     for (c->kind = 0; c->kind < n_kinds && strcmp(kinds[c->kind], kind); c->kind++)
         ;
-    if (c->kind == n_kinds || (c->kind == QUERN__COLUMN_CLASS) != (json_object_get(one, "classes") != NULL))
+    bool class = c->kind == QUERN__COLUMN_CLASS;
+    if (c->kind == n_kinds || class != (json_array_size(json_object_get(one, "classes")) > 0) ||
+        c->kind == (target ? QUERN__COLUMN_TEXT : QUERN__COLUMN_CLASS))
         return broken("a column is of no kind that is known", err);
+    if (fill && (class ? !json_is_string(fill) : !json_is_number(fill)))
+        return broken("what is filled in is not of the column's kind", err);
     if (target != (output != NULL) || (target && (!json_is_integer(output) || json_integer_value(output) < 0 ||
                                                   json_integer_value(output) > QUERN__MOST_COLUMNS)))
         return broken("a target has no output", err);
     c->output = (int)json_integer_value(output);
-    c->fills = fill != NULL;
+    c->fills = fill && !class;
     c->fill = json_number_value(fill);
-    if (!(c->name = quern__strdup(name)))
+    c->fill_class = fill && class ? quern__strdup(json_string_value(fill)) : NULL;
+    if (!(c->name = quern__strdup(name)) || (fill && class && !c->fill_class))
         return quern__fail_memory(err, strlen(name));
-    return c->kind == QUERN__COLUMN_CLASS ? read_names(json_object_get(one, "classes"), &c->classes, err) : QUERN_OK;
+    return class ? read_names(json_object_get(one, "classes"), &c->classes, err) : QUERN_OK;
 }
 
 /* A member that is one byte of text. */
@@ -155,6 +162,7 @@ static bool read_byte(json_t *root, const char *key, char *out)
 static int read_all(json_t *root, quern_schema *s, quern_error *err)
 {
     const char *encoding = json_string_value(json_object_get(root, "encoding"));
+    json_t *header = json_object_get(root, "header");
     int status = QUERN_OK;
     for (int i = 0; i < s->n_features + s->n_targets && status >= 0; i++) {
         bool target = i >= s->n_features;
@@ -162,14 +170,17 @@ static int read_all(json_t *root, quern_schema *s, quern_error *err)
         status = read_column(json_array_get(list, (size_t)(target ? i - s->n_features : i)), target, &s->columns[i], err);
     }
     for (int i = 0; i < s->n_features + s->n_targets && status >= 0; i++)
-        if (quern__schema_find(s, false, s->columns[i].name) + 1 && i != quern__schema_find(s, false, s->columns[i].name))
-            status = broken("a column stands there twice", err);
+        for (int side = 0; side < 2 && status >= 0; side++) {
+            int found = quern__schema_find(s, side, s->columns[i].name);
+            if (found >= 0 && i != (side ? s->n_features : 0) + found)
+                status = broken("a column stands there twice", err);
+        }
     if (status < 0)
         return status;
-    if (!read_byte(root, "separator", &s->separator) || !read_byte(root, "decimal", &s->decimal) ||
-        (encoding && strlen(encoding) >= sizeof s->encoding))
+    if (!read_byte(root, "separator", &s->separator) || !read_byte(root, "decimal", &s->decimal) || !json_is_boolean(header) ||
+        (json_object_get(root, "encoding") && !encoding) || (encoding && strlen(encoding) >= sizeof s->encoding))
         return broken("it does not say how the file is written", err);
-    s->no_header = json_is_false(json_object_get(root, "header"));
+    s->no_header = json_is_false(header);
     strcpy(s->encoding, encoding ? encoding : "");
     s->missing_given = json_object_get(root, "missing") != NULL;
     return s->missing_given ? read_names(json_object_get(root, "missing"), &s->missing, err) : QUERN_OK;

@@ -15,6 +15,9 @@ static void first_failure_wins(void **state)
     assert_int_equal(quern__fail(&err, QUERN_SHAPE, "b", "later"), QUERN_SHAPE);
     assert_int_equal(err.code, QUERN_IO);
     assert_string_equal(err.text, "one two");
+    char text[] = "a\tb\x7f\xc3\xa9\xff";
+    quern__one_line(text);
+    assert_string_equal(text, "a b \xc3\xa9?");
     assert_int_equal(quern__fail(NULL, QUERN_SHAPE, "b", "nobody cares"), QUERN_SHAPE);
     assert_string_equal(quern_status_text(QUERN_END), "no further batch");
     assert_string_equal(quern_version(), "0.1.0");

@@ -8,7 +8,7 @@
 static const char whole[] =
     "{\"version\":1,\"separator\":\";\",\"decimal\":\",\",\"header\":false,\"encoding\":\"latin1\",\"missing\":[\"-\"],"
     "\"features\":[{\"name\":\"a\",\"kind\":\"number\",\"fill\":2.5},{\"name\":\"t\",\"kind\":\"text\"}],"
-    "\"targets\":[{\"name\":\"k\",\"kind\":\"class\",\"output\":1,\"classes\":[\"b\",\"a\",\"c\"]}]}";
+    "\"targets\":[{\"name\":\"k\",\"kind\":\"class\",\"output\":1,\"fill\":\"a\",\"classes\":[\"b\",\"a\",\"c\"]}]}";
 
 static void json_and_back(void **state)
 {
@@ -27,6 +27,7 @@ static void json_and_back(void **state)
     assert_int_equal(quern_schema_find_class(s, 0, "c"), 2);
     assert_int_equal(quern_schema_find_class(s, 0, "d"), -1);
     assert_true(s->separator == ';' && s->decimal == ',' && s->no_header && s->missing_given && s->columns[0].fill == 2.5);
+    assert_string_equal(s->columns[2].fill_class, "a");
     quern_schema *copy = quern__schema_copy(s, &err);
     char *a = quern_schema_json(s, &err), *b = quern_schema_json(copy, &err);
     assert_string_equal(a, b);
@@ -50,6 +51,13 @@ static void what_is_no_schema_is_refused(void **state)
                     { "\"separator\":\";\"", "\"separator\":\";;\"" },
                     { "\"decimal\":\",\",", "" },
                     { "\"header\"", "\"heading\"" },
+                    { "\"header\":false", "\"header\":0" },
+                    { "\"encoding\":\"latin1\"", "\"encoding\":1" },
+                    { "\"fill\":2.5", "\"fill\":\"2.5\"" },
+                    { "\"fill\":\"a\"", "\"fill\":1" },
+                    { "\"kind\":\"text\"", "\"kind\":\"class\",\"classes\":[\"x\"]" },
+                    { "[\"b\",\"a\",\"c\"]", "[]" },
+                    { "\"targets\":[", "\"targets\":[{\"name\":\"k\",\"kind\":\"number\",\"output\":0}," },
                     { "\"kind\":\"text\"", "\"kind\":\"words\"" },
                     { "\"name\":\"t\"", "\"name\":\"a\"" },
                     { "\"name\":\"t\"", "\"nom\":\"t\"" },
@@ -73,8 +81,24 @@ static void what_is_no_schema_is_refused(void **state)
         assert_null(quern_schema_from_json(whole, n, NULL));
 }
 
+static void names_between_commas(void **state)
+{
+    (void)state;
+    char text[] = "a,\"b,\"\"c\"\"\",,d=\"e,f\"", *rest = text, stop;
+    assert_string_equal(quern__next_name(&rest, ",=", &stop), "a");
+    assert_string_equal(quern__next_name(&rest, ",=", &stop), "b,\"c\"");
+    assert_int_equal(stop, ',');
+    assert_string_equal(quern__next_name(&rest, ",=", &stop), "");
+    assert_string_equal(quern__next_name(&rest, ",=", &stop), "d");
+    assert_int_equal(stop, '=');
+    assert_string_equal(quern__next_name(&rest, ",", &stop), "e,f");
+    assert_int_equal(stop, 0);
+    assert_null(quern__next_name(&rest, ",", &stop));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(json_and_back), cmocka_unit_test(what_is_no_schema_is_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(json_and_back), cmocka_unit_test(what_is_no_schema_is_refused),
+                                        cmocka_unit_test(names_between_commas) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
