@@ -1,5 +1,6 @@
 /* Predicting: batches in order, whose outputs, and the columns that are kept beside them, are handed to the caller. */
 #include "fit.h"
+#include "schema/schema.h"
 
 #include <string.h>
 
@@ -8,19 +9,16 @@ enum { most_kept = 8 };
 /* Columns that are kept are further inputs of text, which the model does not look at. */
 static int add_kept(quern_batch_spec *s, char *names, const quern_generator *data, quern_error *err)
 {
-    for (char *p = names; p && *p;) {
-        size_t n = strcspn(p, ",");
-        bool last = !p[n];
-        p[n] = 0;
+    char stop;
+    for (char *name; names && (name = quern__next_name(&names, ",", &stop));) {
         if (s->n_kept == most_kept)
             return quern__fail(err, QUERN_INVALID, "keep", "more than %d columns", most_kept);
         if (!data->keeps)
             return quern__fail(err, QUERN_INVALID, "keep", "applies to the columns of a CSV");
         s->shapes[s->n_inputs] = (quern_shape){ .rank = 1, .dims = { -1 } };
         s->dtypes[s->n_inputs] = QUERN_STRING;
-        s->names[s->n_inputs++] = p;
+        s->names[s->n_inputs++] = name;
         s->n_kept++;
-        p += n + !last;
     }
     return QUERN_OK;
 }

@@ -11,7 +11,7 @@ static bool is_number(const quern__csv *f, const char *text)
     double v;
     char own[64];
     size_t n = strlen(text);
-    if (n >= sizeof own)
+    if (n >= sizeof own || !strpbrk(text, "0123456789")) /* "Inf" may be a name */
         return false;
     memcpy(own, text, n + 1);
     char *mark = strchr(own, f->decimal);
@@ -39,15 +39,22 @@ static int begins_with_word(quern__csv *f, int k, bool *word, quern_error *err)
     return status < 0 ? status : QUERN_OK;
 }
 
+/* All names of a column; where it was not asked for, the first word among numbers is an error. */
 static int collect(quern__csv *f, int k, quern_error *err)
 {
     quern__column *c = &f->columns[k];
+    quern_error word = { 0 };
+    bool mixed = false;
     int status;
     while ((status = quern__csv_text(f, k, err)) == QUERN_OK) {
         quern_error own = { 0 };
         char *name = quern__csv_trim(f->field);
         if (quern__csv_missing(f, c, name))
             continue;
+        bool number = !c->asked && is_number(f, name);
+        mixed = mixed || number;
+        if (!c->asked && !number && !word.code)
+            quern__csv_no_number(f, k, name, &word);
         if (quern__names_add(&c->classes, name, &own) < 0) {
             quern__csv_fail(f, k, own.code, err, "%s", own.text);
             if (*own.hint)
@@ -55,7 +62,11 @@ static int collect(quern__csv *f, int k, quern_error *err)
             return own.code;
         }
     }
-    return status < 0 ? status : QUERN_OK;
+    if (status < 0 || !mixed || !word.code)
+        return status < 0 ? status : QUERN_OK;
+    if (err)
+        *err = word;
+    return word.code;
 }
 
 static int find_names(quern__csv *f, int k, quern_error *err)
@@ -69,6 +80,7 @@ static int find_names(quern__csv *f, int k, quern_error *err)
     }
     if (status < 0 || !word)
         return status;
+    c->classifies = true;
     c->named = true; /* from here on only nothing at all is missing */
     status = collect(f, k, err);
     return status < 0 ? status : from_start(f, err);
@@ -83,10 +95,6 @@ int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, in
         quern__names_free(&c->classes);
         c->named = known->kind == QUERN__COLUMN_CLASS;
         c->learned = false;
-        if (known->fills && !c->fills) {
-            c->fills = true;
-            c->fill = known->fill;
-        }
         return quern__names_copy(&c->classes, &known->classes, err);
     }
     if (c->learned || once || !(c->named || classifies))
@@ -97,6 +105,29 @@ int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, in
     return find_names(f, k, err);
 }
 
+int quern__csv_share(quern__csv *f, const int *columns, int n, quern_error *err)
+{
+    quern__names all = { 0 };
+    const char *named = NULL, *plain = NULL;
+    int status = QUERN_OK;
+    for (int i = 0; i < n && status >= 0; i++) {
+        const quern__column *c = &f->columns[columns[i]];
+        *(c->classes.n ? &named : &plain) = c->name;
+        status = quern__names_join(&all, &c->classes, err);
+    }
+    if (status >= 0 && named && plain) {
+        status = quern__fail(err, QUERN_INVALID, f->paths[0],
+                             "column '%.60s' holds numbers, '%.60s' of the same output names of classes", plain, named);
+        quern__hint(err, "--classes %.60s takes its values as names", plain);
+    }
+    for (int i = 0; i < n && named && status >= 0; i++) {
+        quern__names_free(&f->columns[columns[i]].classes);
+        status = quern__names_copy(&f->columns[columns[i]].classes, &all, err);
+    }
+    quern__names_free(&all);
+    return status;
+}
+
 /* ---- the schema ---- */
 
 static int schema_column(const quern__column *c, quern__schema_column *out, quern_error *err)
@@ -104,7 +135,8 @@ static int schema_column(const quern__column *c, quern__schema_column *out, quer
     out->kind = c->text ? QUERN__COLUMN_TEXT : c->classes.n ? QUERN__COLUMN_CLASS : QUERN__COLUMN_NUMBER;
     out->fills = c->fills;
     out->fill = c->fill;
-    if (!(out->name = quern__strdup(c->name)))
+    out->fill_class = out->kind == QUERN__COLUMN_CLASS && c->fill_class ? quern__strdup(c->fill_class) : NULL;
+    if (!(out->name = quern__strdup(c->name)) || (out->kind == QUERN__COLUMN_CLASS && c->fill_class && !out->fill_class))
         return quern__fail_memory(err, strlen(c->name));
     return quern__names_copy(&out->classes, &c->classes, err);
 }

@@ -1,6 +1,6 @@
-/* What each column of a CSV is: a feature, a target, the weights, or nothing; what stands for a missing value; and which place each
- * has in a run. Names decide wherever they are known: those of the schema that the model keeps, of its inputs and outputs, and of
- * the options. Columns that only their order tells apart are dealt out in that order. */
+/* What each column of a CSV is in a run: a feature, a target, the weights, or nothing. Names decide wherever they are known: those
+ * of the schema that the model keeps, of its inputs and outputs, and of the options. Columns that only their order tells apart are
+ * dealt out in that order. */
 #include "csv.h"
 #include "deal.h"
 
@@ -8,93 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-int quern__csv_find(const quern__csv *f, const char *name, size_t n, quern_error *err)
+int quern__csv_find(const quern__csv *f, const char *name, quern_error *err)
 {
     for (int i = 0; i < f->n; i++)
-        if (strlen(f->columns[i].name) == n && !strncmp(f->columns[i].name, name, n))
+        if (!strcmp(f->columns[i].name, name))
             return i;
-    char *wanted = quern__strndup(name, n);
-    if (!wanted)
-        return quern__fail_memory(err, n);
-    int status = quern__schema_missing(f->paths[0], wanted, &f->columns[0].name, (size_t)f->n, sizeof *f->columns, err);
-    quern__free(wanted);
-    if (f->n == 1 && !f->no_header)
+    bool one = f->n == 1 && !f->no_header;
+    if (!one && !f->no_header)
+        return quern__schema_missing(f->paths[0], name, &f->columns[0].name, (size_t)f->n, sizeof *f->columns, err);
+    quern__fail(err, QUERN_NOTFOUND, f->paths[0], "no column is called '%.100s'", name);
+    if (one)
         quern__hint(err, "the header is one column, '%.60s': --separator names what stands between columns", f->columns[0].name);
-    if (f->no_header)
+    else
         quern__hint(err, "without a header columns are called 1 to %d", f->n);
-    return status;
-}
-
-/* Gives the columns named between commas a role. */
-static int give_role(quern__csv *f, const char *names, int role, int *count, quern_error *err)
-{
-    static const char *const words[] = { "", "--features", "--target", "--weight" };
-    for (const char *p = names; p && *p;) {
-        size_t n = strcspn(p, ",");
-        int k = quern__csv_find(f, p, n, err);
-        if (k < 0)
-            return k;
-        if (f->columns[k].role)
-            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is named twice, by %s and by %s",
-                               words[f->columns[k].role], words[role]);
-        f->columns[k].role = role;
-        f->columns[k].order = (*count)++;
-        p += n + (p[n] == ',');
-    }
-    return QUERN_OK;
-}
-
-/* ---- what is missing ---- */
-
-/* "7" for all columns of numbers, or "age=7,kind=cat". */
-static int set_missing(quern__csv *f, const char *text, quern_error *err)
-{
-    double v;
-    if (text && quern__parse_number(text, &v)) {
-        for (int k = 0; k < f->n; k++)
-            f->columns[k].fills = true, f->columns[k].fill = v;
-        return QUERN_OK;
-    }
-    for (const char *p = text; p && *p;) {
-        size_t n = strcspn(p, "="), length = strcspn(p, ",");
-        if (n >= length)
-            return quern__fail(err, QUERN_INVALID, "--missing", "'%s' is no number, nor COLUMN=VALUE,…", text);
-        int k = quern__csv_find(f, p, n, err);
-        if (k < 0)
-            return k;
-        quern__column *c = &f->columns[k];
-        quern__free(c->fill_class);
-        if (!(c->fill_class = quern__strndup(p + n + 1, length - n - 1)))
-            return quern__fail_memory(err, length);
-        c->fills = quern__parse_number(c->fill_class, &c->fill);
-        p += length + (p[length] == ',');
-    }
-    return QUERN_OK;
-}
-
-int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err)
-{
-    int weights = 0, status = give_role(f, o->target, QUERN__ROLE_TARGET, &f->n_targets, err);
-    status = status < 0 ? status : give_role(f, o->weight, QUERN__ROLE_WEIGHT, &weights, err);
-    status = status < 0 ? status : give_role(f, o->features, QUERN__ROLE_FEATURE, &f->n_features, err);
-    if (status >= 0 && weights > 1)
-        return quern__fail(err, QUERN_INVALID, "--weight", "'%s' is more than one column", o->weight);
-    if (!(f->plain = quern__zalloc((size_t)f->n + 1, sizeof *f->plain)))
-        return quern__fail_memory(err, (size_t)f->n * sizeof *f->plain);
-    f->weighted = weights;
-    f->features_named = o->features != NULL;
-    f->targets_named = o->target != NULL;
-    if (!o->features)
-        f->n_features = f->n - f->n_targets - weights;
-    for (const char *p = o->classes; status >= 0 && p && *p;) {
-        size_t n = strcspn(p, ",");
-        int k = quern__csv_find(f, p, n, err);
-        if (k < 0)
-            return k;
-        f->columns[k].named = true;
-        p += n + (p[n] == ',');
-    }
-    return status < 0 ? status : set_missing(f, o->missing, err);
+    return QUERN_NOTFOUND;
 }
 
 /* ---- which columns a run takes ---- */
@@ -161,7 +88,10 @@ static int by_schema(const quern__csv *f, const quern_schema *known, bool target
     int status = named ? check_named(f, known, target, err) : QUERN_OK;
     for (int i = 0; i < (target ? known->n_targets : known->n_features) && status >= 0; i++) {
         const char *name = quern__schema_at(known, target, i)->name;
-        int k = status = quern__csv_find(f, name, strlen(name), err);
+        int k = status = quern__csv_find(f, name, err);
+        if (k >= 0 && f->columns[k].role == QUERN__ROLE_WEIGHT)
+            return quern__fail(err, QUERN_INVALID, "--weight", "column '%.100s' is one of the %s of the model", name,
+                               target ? "targets" : "features");
         if (i == f->n)
             return quern__fail(err, QUERN_INVALID, f->paths[0], "%d columns, the model wants more", f->n);
         c->columns[target][c->n[target]++] = k;
@@ -190,7 +120,7 @@ static void tell_unused(quern__csv *f, const quern_schema *known)
 static int set_kept(quern__csv *f, const quern_batch_spec *spec, quern_error *err)
 {
     for (int i = spec->n_inputs - spec->n_kept; i < spec->n_inputs; i++) {
-        int k = quern__csv_find(f, spec->names[i], strlen(spec->names[i]), err);
+        int k = quern__csv_find(f, spec->names[i], err);
         if (k < 0)
             return k;
         if (f->columns[k].kept)
@@ -201,20 +131,45 @@ static int set_kept(quern__csv *f, const quern_batch_spec *spec, quern_error *er
     return QUERN_OK;
 }
 
+/* What the model knows of the column at a place; NULL: nothing. */
+static const quern__schema_column *known_at(const quern_schema *known, bool target, int place)
+{
+    return known && place < (target ? known->n_targets : known->n_features) ? quern__schema_at(known, target, place) : NULL;
+}
+
+/* What stands in for a missing value: as the options say, or else as the model learned it. */
+static int set_fill(quern__column *c, const quern__schema_column *known, quern_error *err)
+{
+    if (c->fills || c->fill_class || !known)
+        return QUERN_OK;
+    c->fills = known->fills;
+    c->fill = known->fill;
+    if (known->fill_class && !(c->fill_class = quern__strdup(known->fill_class)))
+        return quern__fail_memory(err, strlen(known->fill_class));
+    return QUERN_OK;
+}
+
 /* One target of an output: what its values mean. */
 static int set_target(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, int output, int place, int k,
                       quern_error *err)
 {
-    quern__column *c = &f->columns[k];
-    int means = spec->means[output];
-    int status =
-        quern__csv_learn(f, k, known && place < known->n_targets ? quern__schema_at(known, true, place) : NULL, means, err);
-    status = status < 0 ? status : quern__deal_classes(spec, output, c->name, &c->classes, f->paths[0], err);
-    if (status < 0)
-        return status;
-    c->labels = means == QUERN_MEANS_CLASS && !c->classes.n ? spec->classes[output] : 0;
-    c->ignored = spec->ignored[output];
-    return QUERN_OK;
+    int status = set_fill(&f->columns[k], known_at(known, true, place), err);
+    return status < 0 ? status : quern__csv_learn(f, k, known_at(known, true, place), spec->means[output], err);
+}
+
+/* The targets of an output, when the names of all are known: one numbering of classes, which its units are enough for. */
+static int set_classes(quern__csv *f, const quern_batch_spec *spec, bool learned, int output, const int *columns, int n,
+                       quern_error *err)
+{
+    int status = learned && quern__deal_shares(spec, output) ? quern__csv_share(f, columns, n, err) : QUERN_OK;
+    for (int i = 0; i < n && status >= 0; i++) {
+        quern__column *c = &f->columns[columns[i]];
+        status = quern__deal_classes(spec, output, c->name, &c->classes, f->paths[0], err);
+        c->labels = spec->means[output] == QUERN_MEANS_CLASS && !c->classes.n ? spec->classes[output] : 0;
+        c->ignored = spec->ignored[output];
+        c->classifies = quern__deal_classifies(spec, output);
+    }
+    return status;
 }
 
 /* Arrays take their columns: which are texts, whole numbers, classes. */
@@ -225,17 +180,22 @@ static int set_kinds(quern__csv *f, const quern_batch_spec *spec, const quern_sc
         bool target = i >= spec->n_inputs;
         if (!target && i >= spec->n_inputs - spec->n_kept)
             continue;
-        int *place = &places[target];
+        int *place = &places[target], first = *place, status = QUERN_OK;
         for (int64_t per = quern__per_record(&spec->shapes[i]); per > 0 && *place < c->n[target]; per--, ++*place) {
             int k = c->columns[target][*place];
             f->columns[k].text = spec->dtypes[i] == QUERN_STRING ? ++f->n_texts : 0;
             bool whole = spec->dtypes[i] == QUERN_INT32 || spec->dtypes[i] == QUERN_INT64;
             f->columns[k].whole = whole && target;
             f->columns[k].exact = whole && !target ? spec->dtypes[i] : 0;
-            int status = target ? set_target(f, spec, known, i - spec->n_inputs, *place, k, err) : QUERN_OK;
+            status = target ? set_target(f, spec, known, i - spec->n_inputs, *place, k, err)
+                            : set_fill(&f->columns[k], known_at(known, false, *place), err);
             if (status < 0)
                 return status;
         }
+        if (target)
+            status = set_classes(f, spec, !known, i - spec->n_inputs, c->columns[1] + first, *place - first, err);
+        if (status < 0)
+            return status;
     }
     return QUERN_OK;
 }
@@ -261,6 +221,7 @@ static void set_places(quern__csv *f, const chosen *c)
         column->whole = false;
         column->exact = 0;
         column->labels = 0;
+        column->classifies = false;
     }
     for (int i = 0; i < c->n[0]; i++)
         f->columns[c->columns[0][i]].place = i;
@@ -310,6 +271,23 @@ static int check_fills(const quern__csv *f, quern_error *err)
     return QUERN_OK;
 }
 
+/* --classes names targets, and what the model has learned of them stays. */
+static int check_asked(const quern__csv *f, const quern_batch_spec *spec, quern_error *err)
+{
+    for (int k = 0; k < f->n && spec->n_targets; k++) {
+        const quern__column *c = &f->columns[k];
+        bool target = c->place <= QUERN__FIRST_TARGET && c->role != QUERN__ROLE_WEIGHT;
+        if (!c->asked || (target && c->named))
+            continue;
+        quern__fail(err, QUERN_INVALID, "--classes", "column '%.60s' %s", c->name,
+                    target ? "holds numbers, as the model learned it" : "is not a target");
+        if (target)
+            quern__hint(err, "fit --new-schema --classes %.60s learns its values as names", c->name);
+        return QUERN_INVALID;
+    }
+    return QUERN_OK;
+}
+
 int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
 {
     quern__csv *f = self;
@@ -320,6 +298,7 @@ int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
     if (status >= 0) {
         set_places(f, &c);
         status = set_kinds(f, spec, known, &c, err);
+        status = status < 0 ? status : check_asked(f, spec, err);
         status = status < 0 ? status : check_fills(f, err);
         status = status < 0 ? status : set_kept(f, spec, err);
         status = status < 0 ? status : make_texts(f, err);

@@ -4,6 +4,7 @@
 #include "csv.h"
 #include "number.h"
 
+#include <ctype.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -141,6 +142,7 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
         int status = next_anywhere(f, &p, &e, &quoted, err), fields = 0;
         char *start = p;
         for (; status == QUERN_OK && fields <= f->n; p++) {
+            f->column = fields < f->n ? fields : -1;
             status = quern__csv_take(f, &p, e, err);
             fields++;
             if (p >= e)
@@ -151,8 +153,10 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
         if (fields != f->n)
             continue; /* reading it will tell */
         p = start;
-        for (int i = 0; i <= k && status == QUERN_OK; i++, p++)
+        for (int i = 0; i <= k && status == QUERN_OK; i++, p++) {
+            f->column = i;
             status = quern__csv_take(f, &p, e, err);
+        }
         return status;
     }
 }
@@ -209,8 +213,8 @@ int quern__csv_read(void *self, float *x, double *y, quern_error *err)
         f->passed = f->passed || status == QUERN_OK;
         f->unknown = false;
         if (status == QUERN_END && f->skipped) {
-            quern__note("%s: %lld records were left out: the model does not know their classes", f->paths[0],
-                        (long long)f->skipped);
+            quern__note("%s: %lld %s left out: the model does not know %s", f->paths[0], (long long)f->skipped,
+                        f->skipped == 1 ? "record was" : "records were", f->skipped == 1 ? "its class" : "their classes");
             f->skipped = 0;
         }
         if (status != QUERN_OK)
@@ -279,9 +283,13 @@ static int read_options(quern__csv *f, char separator, const quern_file_opts *o,
     if (strlen(encoding) >= sizeof f->encoding)
         return quern__fail(err, QUERN_INVALID, "encoding", "'%.60s' is not an encoding", encoding);
     strcpy(f->encoding, encoding);
-    if (f->separator == f->decimal || f->separator == '"' || f->separator == '\n' || f->separator == '\r')
-        return quern__fail(err, QUERN_INVALID, "separator", "'%c' cannot separate columns%s", f->separator,
-                           f->separator == f->decimal ? ": it is the decimal mark" : "");
+    if (f->separator == f->decimal || isalnum((unsigned char)f->separator) || strchr("+-\"\n\r", f->separator)) {
+        quern__fail(err, QUERN_INVALID, "separator", "'%c' cannot separate columns%s", f->separator,
+                    f->separator == f->decimal ? ": it is the decimal mark" : "");
+        if (f->separator == ',' && f->decimal == ',')
+            quern__hint(err, "--decimal . says that numbers have a point");
+        return QUERN_INVALID;
+    }
     if (f->decimal != '.' && f->decimal != ',')
         return quern__fail(err, QUERN_INVALID, "decimal", "'%c' is not '.' or ','", f->decimal);
     f->missing_given = o->missing_values || (o->schema && o->schema->missing_given);

@@ -27,7 +27,8 @@ typedef struct quern__column {
     bool fills;      /* a missing number is `fill` */
     double fill;
     char *fill_class;     /* the class of a missing name; NULL: none */
-    bool named;           /* --classes: its values are names, whatever they look like */
+    bool asked, named;    /* --classes; its values are names, whatever they look like */
+    bool classifies;      /* a target whose loss takes names */
     bool learned;         /* it is known whether its values are names: */
     quern__names classes; /* those; none: they are numbers */
     int64_t labels;       /* of a target that is a class: how many there are; 0: any */
@@ -44,11 +45,11 @@ typedef struct quern__csv_plain {
 
 /* The blocks of the files, which an epoch visits in an order of its own (csv_blocks.c). */
 typedef struct quern__csv_blocks {
-    int64_t n, size; /* n: 0 where the files are only read in their order */
-    int64_t *ends;   /* by file: blocks up to its end */
-    bool quoted;     /* there are quotes at the beginning, */
-    bool literal;    /* and some of them within fields */
-    bool on;         /* this epoch goes by them */
+    int64_t n, size;      /* n: 0 where the files are only read in their order */
+    int64_t *ends;        /* by file: blocks up to its end */
+    bool quoted;          /* there are quotes at the beginning, */
+    bool literal;         /* and some of them within fields */
+    bool on;              /* this epoch goes by them */
     quern__random_key key;
     int64_t place;          /* of the order: the next block */
     bool open;              /* one is read: */
@@ -141,6 +142,8 @@ int quern__csv_header(quern__csv *f, bool first, quern_error *err);
 void quern__csv_set_plain(quern__csv *f);
 /* One field into its place; *p moves behind it. */
 int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err);
+/* "'TEXT' is not a number", with what may help. */
+int quern__csv_no_number(const quern__csv *f, int k, const char *text, quern_error *err);
 /* Whether a text stands for a missing value of the column: nothing, or one of the words that do. */
 bool quern__csv_missing(const quern__csv *f, const quern__column *c, const char *text);
 /* The text without blanks around it. */
@@ -174,18 +177,22 @@ static inline int64_t quern__csv_left(const quern__csv *f)
 int64_t quern__csv_line(const quern__csv *f);
 extern int64_t quern__csv_block; /* bytes of a block; 0: as records are long; tests make it small */
 
-/* ---- columns.c ---- */
+/* ---- roles.c ---- */
 /* Gives every column its role, from the options. */
 int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err);
+
+/* ---- columns.c ---- */
 /* The stream's match: every column gets its place in the run, by name where names are known. */
 int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err);
 /* The column of a name; negative, with an error, when there is none. */
-int quern__csv_find(const quern__csv *f, const char *name, size_t n, quern_error *err);
+int quern__csv_find(const quern__csv *f, const char *name, quern_error *err);
 
 /* ---- classes.c ---- */
 /* Whether the values of a target are names, and which: from the schema (NULL: none), or a pass over the data. `means`: what the
  * loss takes them for. */
 int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, int means, quern_error *err);
+/* Columns that are labels of the same units get the names of all of them. */
+int quern__csv_share(quern__csv *f, const int *columns, int n, quern_error *err);
 /* The schema of the run whose places are set. */
 int quern__csv_schema(quern__csv *f, const quern_batch_spec *spec, quern_error *err);
 

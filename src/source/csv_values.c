@@ -38,6 +38,8 @@ static int missing(const quern__csv *f, int k, const char *text, double *out, qu
     if (c->fills && !c->classes.n)
         return QUERN_OK;
     quern__csv_fail(f, k, QUERN_NUMBER, err, "a value is missing ('%.40s')", text);
+    if (*text && c->classifies && !c->named)
+        quern__hint(err, "--classes %.60s takes '%.40s' as a name; --bad-records skip leaves the record out", c->name, text);
     quern__hint(err, "--missing %.60s=%s fills it in; --bad-records skip leaves the record out", c->name,
                 c->classes.n ? "CLASS" : "NUMBER");
     return QUERN_NUMBER;
@@ -62,13 +64,22 @@ static bool point(const quern__csv *f, char *text)
     return true;
 }
 
-static int no_number(const quern__csv *f, int k, const char *text, quern_error *err)
+int quern__csv_no_number(const quern__csv *f, int k, const char *text, quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     bool target = c->place <= QUERN__FIRST_TARGET && c->place > QUERN__FIRST_TARGET - f->n_targets;
     quern__csv_fail(f, k, QUERN_FORMAT, err, "'%.40s' is not a number", text);
-    if (strspn(text, "+-0123456789") && strchr(text, ',') && f->decimal == '.')
+    if (f->no_header && f->line == 1 && !f->blocks.on)
+        quern__hint(err, "the first line is read as a record, as --no-header or the model's schema says");
+    else if (f->decimal == ',' && strspn(text, "+-0123456789") && strchr(text, '.'))
+        quern__hint(err, "numbers have ',' before the fraction, as --decimal or the model's schema says; --decimal . changes that");
+    else if (strspn(text, "+-0123456789") && strchr(text, ',') && f->decimal == '.')
         quern__hint(err, "where ',' is the decimal mark: --decimal ,; where it groups digits: leave it out of the file");
+    else if (c->classifies && f->bytes.offset < 0 && !f->bytes.gz)
+        quern__hint(err, "names of classes take a pass of their own, a pipe has but one: give a file, or a model that knows them");
+    else if (c->classifies)
+        quern__hint(err, "other values are numbers: --classes %.40s takes all as names; --missing-values '%.30s' makes it missing",
+                    c->name, text);
     else if (target)
         quern__hint(err,
                     "names of classes need a loss that classifies, or --classes %.60s; --missing-values '%.30s' makes it a "
@@ -96,7 +107,7 @@ static int value_of(quern__csv *f, int k, double *out, float *narrow, quern_erro
     }
     const char *end = point(f, text) ? quern__read_double(text, out) : NULL;
     if (!end || *end)
-        return no_number(f, k, text, err);
+        return quern__csv_no_number(f, k, text, err);
     quern__read_float(text, narrow);
     return QUERN_OK;
 }
@@ -114,6 +125,8 @@ static int check_label(const quern__csv *f, int k, double v, quern_error *err)
     const quern__column *c = &f->columns[k];
     if ((v >= 0 && v < (double)c->labels && v == floor(v)) || v == (double)c->ignored)
         return QUERN_OK;
+    if (v != floor(v))
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "label %g is no whole number", v);
     quern__csv_fail(f, k, QUERN_INVALID, err, "label %g is outside 0 … %lld: the model has %lld classes", v,
                     (long long)c->labels - 1, (long long)c->labels);
     quern__hint(err, "labels begin at 0; --classes %.60s takes the values as names of classes", c->name);

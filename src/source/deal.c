@@ -49,6 +49,36 @@ int quern__deal_output(const quern_batch_spec *spec, int64_t place)
     return i;
 }
 
+bool quern__deal_classifies(const quern_batch_spec *spec, int output)
+{
+    int means = spec->means[output];
+    return means == QUERN_MEANS_CLASS || means == QUERN_MEANS_BINARY || means == QUERN_MEANS_SIGN;
+}
+
+bool quern__deal_shares(const quern_batch_spec *spec, int output)
+{
+    return spec->means[output] == QUERN_MEANS_CLASS && quern__per_record(&spec->shapes[spec->n_inputs + output]) > 1;
+}
+
+int quern__deal_share(const quern_batch_spec *spec, quern_schema *s, quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int i = 0; i < spec->n_targets && status >= 0; i++) {
+        quern__names all = { 0 };
+        quern__schema_column *targets = s->columns + s->n_features;
+        for (int t = 0; t < s->n_targets && quern__deal_shares(spec, i) && status >= 0; t++)
+            status = targets[t].output == i ? quern__names_join(&all, &targets[t].classes, err) : QUERN_OK;
+        for (int t = 0; t < s->n_targets && all.n && status >= 0; t++)
+            if (targets[t].output == i) {
+                quern__names_free(&targets[t].classes);
+                targets[t].kind = QUERN__COLUMN_CLASS;
+                status = quern__names_copy(&targets[t].classes, &all, err);
+            }
+        quern__names_free(&all);
+    }
+    return status;
+}
+
 int quern__deal_classes(const quern_batch_spec *spec, int output, const char *column, const quern__names *classes,
                         const char *where, quern_error *err)
 {

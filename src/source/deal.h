@@ -11,6 +11,12 @@
 int quern__deal_by_name(const quern_batch_spec *spec, bool target, const char *const *names, int n, int *order, quern_error *err);
 /* The output that the target at a place belongs to. */
 int quern__deal_output(const quern_batch_spec *spec, int64_t place);
+/* Whether an output's loss takes names of classes. */
+bool quern__deal_classifies(const quern_batch_spec *spec, int output);
+/* Whether the columns of an output are labels of the same units: then they have their names of classes in common, */
+bool quern__deal_shares(const quern_batch_spec *spec, int output);
+/* which the schema gets. */
+int quern__deal_share(const quern_batch_spec *spec, quern_schema *s, quern_error *err);
 /* Whether so many classes of a column fit what an output's loss makes of its target. */
 int quern__deal_classes(const quern_batch_spec *spec, int output, const char *column, const quern__names *classes,
                         const char *where, quern_error *err);

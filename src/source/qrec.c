@@ -117,8 +117,7 @@ static int map_classes(prepared *p, const quern_batch_spec *spec, quern_error *e
         return quern__fail_memory(err, (size_t)now->n_targets);
     for (int t = 0, status; t < now->n_targets; t++) {
         const quern__schema_column *own = quern__schema_at(p->q.schema, true, p->places[1][t]);
-        status = spec->schema ? quern__schema_class_map(quern__schema_at(spec->schema, true, t), own, p->path, &p->maps[t], err)
-                              : QUERN_OK;
+        status = quern__schema_class_map(quern__schema_at(now, true, t), own, p->path, &p->maps[t], err);
         p->n_maps = t + 1;
         if (status >= 0)
             status = quern__deal_classes(spec, quern__deal_output(spec, t), own->name, &quern__schema_at(now, true, t)->classes,
@@ -158,7 +157,8 @@ static int match_names(prepared *p, const quern_batch_spec *spec, quern_error *e
         return QUERN_NOMEM;
     for (int t = 0; t < p->schema->n_targets && !spec->schema && spec->n_targets; t++)
         p->schema->columns[p->schema->n_features + t].output = quern__deal_output(spec, t);
-    status = spec->n_targets ? map_classes(p, spec, err) : QUERN_OK;
+    status = spec->schema ? QUERN_OK : quern__deal_share(spec, p->schema, err);
+    status = status < 0 || !spec->n_targets ? status : map_classes(p, spec, err);
     for (int side = 0; side < 2; side++)
         drop_identity(p, side);
     return status;
@@ -325,6 +325,8 @@ static void prepared_free(quern_generator *g)
 static const char *class_name(const quern_generator *g, int target, int i)
 {
     const prepared *p = g->self;
+    if (p->schema)
+        return quern_schema_class(p->schema, target, i);
     return target >= 0 && target < QUERN_MAX_ARRAYS && i >= 0 && i < p->q.n_classes[target] ? p->q.classes[target][i] : NULL;
 }
 

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# P22: tables as people have them. What a schema says of missing values and shared classes, how files are written, what predictions
+# are called, and which options apply. $1: the command.
+set -u
+quern=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold ("!TEXT": must not hold)
+expect() {
+    local code=$1 text=$2 said got
+    shift 2
+    said=$("$@" 2>&1)
+    got=$?
+    if [ "$got" != "$code" ] || { [[ $text != !* ]] && [[ $said != *"$text"* ]]; } || { [[ $text == !* ]] && [[ $said == *"${text#!}"* ]]; }; then
+        printf 'FAILED: %s\n  exit %s, expected %s and "%s"; said: %s\n' "$*" "$got" "$code" "$text" "$said"
+        failed=1
+    fi
+}
+new() { # FILE PIPELINE LOSS
+    "$quern" new "$1" "$2" --optimizer 'adam learning_rate=0.05' --loss "$3" --seed 1 --force
+}
+classifier='input 2 | dense 8 tanh | dense 3 softmax'
+printf 'a,b,k\n-3,0,ant\n0,2,bee\n3,0,cow\n' > train.csv
+new m.keras "$classifier" sparse_categorical_crossentropy
+"$quern" fit m.keras train.csv --target k --epochs 30 --quiet
+
+# ---- what stands in for a missing value is learned too ----
+new r.keras 'input 2 | dense 1' mse
+printf 'a,b,y\n1,-,3\n2,2,5\n' > dash.csv
+expect 0 "" "$quern" fit r.keras dash.csv --target y --missing-values=- --missing b=7 --quiet
+expect 0 "loss" "$quern" evaluate r.keras dash.csv
+expect 0 "y" "$quern" predict r.keras dash.csv --output -
+printf 'a,b,k\n-3,0,ant\n0,2,\n3,0,cow\n' > gap.csv
+new g.keras "$classifier" sparse_categorical_crossentropy
+expect 0 "classes: ant 0, cow 1" "$quern" fit g.keras gap.csv --target k --missing k=ant
+expect 0 "loss" "$quern" evaluate g.keras gap.csv
+
+# ---- columns that are labels of the same units have one numbering ----
+new s.keras 'input 3 | embedding 5 4 | dense 2 softmax' sparse_categorical_crossentropy
+printf 'a,b,c,x,y,z\n1,2,3,N,V,N\n4,0,1,V,V,N\n' > words.csv
+cp s.keras q.keras
+expect 0 "classes of y: N 0, V 1" "$quern" fit s.keras words.csv --target x,y,z
+"$quern" prepare words.csv --target x,y,z --classes x,y,z --output words.qrec > /dev/null
+expect 0 "classes of z: N 0, V 1" "$quern" fit q.keras words.qrec
+expect 0 "loss" "$quern" evaluate q.keras words.csv
+sed 's/V,V/V,A/' words.csv > three.csv
+expect 1 "column 'x' has 3 classes" "$quern" fit s.keras three.csv --target x,y,z --new-schema
+printf 'a,b,c,x,y,z\n1,2,3,N,V,0\n' > both.csv
+expect 1 "column 'z' holds numbers" "$quern" fit s.keras both.csv --target x,y,z --new-schema
+
+# ---- a word among numbers is an error wherever it stands ----
+new b.keras 'input 2 | dense 1 sigmoid' binary_crossentropy
+printf 'a,b,y\n1,2,maybe\n3,4,0\n' > first.csv
+printf 'a,b,y\n1,2,0\n3,4,maybe\n' > later.csv
+expect 1 "first.csv:2: column 'y': 'maybe' is not a number" "$quern" fit b.keras first.csv --target y
+expect 1 "--classes y takes all as names" "$quern" fit b.keras first.csv --target y
+expect 1 "later.csv:3: column 'y': 'maybe' is not a number" "$quern" fit b.keras later.csv --target y
+expect 1 "--classes y takes all as names" "$quern" fit b.keras later.csv --target y
+expect 0 "classes: 0 0, maybe 1" "$quern" fit b.keras first.csv --target y --classes y --output o.keras
+printf 'a,b,y\n1,2,NA\n1,2,US\n1,2,Inf\n' > inf.csv
+new i.keras "$classifier" sparse_categorical_crossentropy
+expect 0 "classes: Inf 0, NA 1, US 2" "$quern" fit i.keras inf.csv --target y
+printf 'a,b,y\n1,2,1.5\n' > half.csv
+expect 1 "label 1.5 is no whole number" "$quern" fit i.keras half.csv --target y --new-schema
+expect 1 "a pipe has but one" bash -c "cat train.csv | '$quern' fit i.keras - --target k --new-schema"
+
+# ---- names of columns ----
+printf '"x,1",b,"the ""y"", really"\n1,2,3\n' > comma.csv
+expect 0 "loss" "$quern" fit r.keras comma.csv --new-schema --target '"the ""y"", really"' --features '"x,1",b' --missing '"x,1"=4'
+sed 's/^a,b/ A ,b/' train.csv > upper.csv
+expect 1 "did you mean ' A '?" "$quern" evaluate m.keras upper.csv
+sed 's/^a,b/b,q/' train.csv > gone.csv
+expect 1 "its columns are 'b', 'q', 'k'" "$quern" evaluate m.keras gone.csv
+printf 'a,b,k\n1,2,"q\nr"\n' > lines.csv
+expect 1 "'q r' is not a class" "$quern" evaluate m.keras lines.csv
+printf 'a,b,k\n1,2,\351\n' > latin.csv
+expect 1 "'?' is not UTF-8" "$quern" fit m.keras latin.csv --new-schema --target k --output o.keras
+
+exit $failed
