@@ -31,12 +31,14 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 /* Options of other kinds of data. */
 static const char *foreign(const arguments *a)
 {
-    static const char *const names[] = {
-        "target", "features", "weight", "missing", "window", "sampling-rate", "horizon", "arrays"
-    };
+    static const char *const names[] = { "target",  "features",      "weight",   "missing",       "missing-values", "separator",
+                                         "decimal", "no-header",     "encoding", "unknown-class", "new-schema",     "keep",
+                                         "window",  "sampling-rate", "horizon",  "arrays" };
+    if (cli_option(a, "classes") && strcmp(a->command, "predict"))
+        return "classes";
     bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (cli_option(a, names[i]) && !(programs && i >= 7))
+        if (cli_option(a, names[i]) && !(programs && !strcmp(names[i], "arrays")))
             return names[i];
     return NULL;
 }
@@ -48,6 +50,7 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
     char where[64];
     if (!quern_model_tokenizer(m)) {
         *code = cli_wrong(words, "is text, and the model has no tokenizer (quern new --tokenizer)");
+        fprintf(stderr, "hint: --format csv or --format tsv reads a table\n");
         return NULL;
     }
     if (wrong) {

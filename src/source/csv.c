@@ -275,6 +275,7 @@ static int read_options(quern__csv *f, char separator, const quern_file_opts *o,
     const char *encoding = o->encoding ? o->encoding : o->schema ? o->schema->encoding : "";
     int status = QUERN_OK;
     f->given = o->schema;
+    f->encoding_given = o->encoding != NULL;
     f->separator_given = o->separator || separator == '\t';
     f->separator = o->separator ? o->separator : separator == ',' && o->schema ? o->schema->separator : separator;
     f->decimal = o->decimal ? o->decimal : o->schema ? o->schema->decimal : '.';

@@ -76,6 +76,7 @@ typedef struct quern__csv {
     int64_t skipped;   /* of them, in this epoch */
     char encoding[32];
     bool missing_given;
+    bool encoding_given; /* by the options */
     quern__names missing;         /* what stands for a missing value then */
     int n, n_features, n_targets; /* columns; numbers of a record of the present run */
     int64_t n_slots;              /* of the features, in the run's rows */

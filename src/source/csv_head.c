@@ -53,10 +53,20 @@ static bool begins(const quern__csv *f, const char *with, size_t n)
 /* The mark of an encoding is taken away, and the encoding is that of the mark or of the options. */
 static int decode(quern__csv *f, quern_error *err)
 {
-    const char *encoding = *f->encoding               ? f->encoding
-                           : begins(f, "\xff\xfe", 2) ? "UTF-16LE"
-                           : begins(f, "\xfe\xff", 2) ? "UTF-16BE"
-                                                      : NULL;
+    static const struct {
+        const char *mark;
+        int n;
+        const char *encoding;
+    } marks[] = { { "\xef\xbb\xbf", 3, NULL },
+                  { "\xff\xfe\0\0", 4, "UTF-32LE" },
+                  { "\0\0\xfe\xff", 4, "UTF-32BE" },
+                  { "\xff\xfe", 2, "UTF-16LE" },
+                  { "\xfe\xff", 2, "UTF-16BE" } };
+    enum { n = sizeof marks / sizeof *marks };
+    int k = 0; /* a mark says more than what another file of the model was written in */
+    while (k < n && (f->encoding_given || !begins(f, marks[k].mark, (size_t)marks[k].n)))
+        k++;
+    const char *encoding = k < n ? marks[k].encoding : *f->encoding ? f->encoding : NULL;
     int status = fill(f, err);
     if (status >= 0 && encoding && !f->bytes.decoder)
         status = quern__bytes_decode(&f->bytes, encoding, err);
@@ -67,10 +77,23 @@ static int decode(quern__csv *f, quern_error *err)
     return status;
 }
 
+/* Every second byte of UTF-16 is 0 where the text is plain. */
+static int check_mark(const quern__csv *f, quern_error *err)
+{
+    const char *p = f->bytes.buffer + f->bytes.begin;
+    bool enough = f->bytes.end - f->bytes.begin >= 4, little = enough && p[0] && !p[1] && p[2] && !p[3];
+    if (!little && !(enough && !p[0] && p[1] && !p[2] && p[3]))
+        return QUERN_OK;
+    quern__fail(err, QUERN_FORMAT, f->bytes.path, "is UTF-16 without its mark");
+    quern__hint(err, "--encoding utf-16%s reads it", little ? "le" : "be");
+    return QUERN_FORMAT;
+}
+
 static int begin(quern__csv *f, quern_error *err)
 {
     int status = fill(f, err);
     status = status < 0 ? status : decode(f, err);
+    status = status < 0 ? status : check_mark(f, err);
     for (size_t i = 0; status >= 0 && i < sizeof others / sizeof *others; i++)
         if (begins(f, others[i].begins, (size_t)others[i].n)) {
             status = quern__fail(err, QUERN_FORMAT, f->bytes.path, "%s", others[i].what);

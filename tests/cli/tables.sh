@@ -78,4 +78,24 @@ expect 1 "'q r' is not a class" "$quern" evaluate m.keras lines.csv
 printf 'a,b,k\n1,2,\351\n' > latin.csv
 expect 1 "'?' is not UTF-8" "$quern" fit m.keras latin.csv --new-schema --target k --output o.keras
 
+# ---- how files are written ----
+iconv -t UTF-16LE train.csv > le.csv
+expect 1 "is UTF-16 without its mark" "$quern" evaluate m.keras le.csv
+expect 1 "--encoding utf-16le" "$quern" evaluate m.keras le.csv
+iconv -t UTF-32 train.csv > u32.csv
+expect 0 "loss" "$quern" evaluate m.keras u32.csv
+sed 's/bee/é/' train.csv | iconv -t latin1 > l1.csv
+(printf '\xef\xbb\xbf' && sed 's/bee/é/' train.csv) > mark.csv
+new e.keras "$classifier" sparse_categorical_crossentropy
+expect 0 "é 2" "$quern" fit e.keras l1.csv --target k --encoding latin1
+expect 0 "loss" "$quern" evaluate e.keras l1.csv
+expect 0 "loss" "$quern" evaluate e.keras mark.csv
+tr , '\t' < train.csv > tabs.txt
+expect 2 "--format tsv" "$quern" evaluate m.keras tabs.txt
+tail -n +2 train.csv > rows.csv
+new n.keras "$classifier" sparse_categorical_crossentropy
+"$quern" fit n.keras rows.csv --no-header --target 3 --quiet
+expect 1 "the first line is read as a record" "$quern" evaluate n.keras train.csv
+printf 'a;b;k\n1.5;2;ant\n' > point.csv
+expect 1 "--decimal . changes that" "$quern" evaluate m.keras point.csv --separator ';' --decimal ,
 exit $failed
