@@ -49,6 +49,7 @@ typedef struct quern__csv_blocks {
     int64_t *ends;        /* by file: blocks up to its end */
     bool quoted;          /* there are quotes at the beginning, */
     bool literal;         /* and some of them within fields */
+    unsigned char *marks; /* how each begins, QUERN__MARK_…; NULL: the bytes around it tell */
     bool on;              /* this epoch goes by them */
     quern__random_key key;
     int64_t place;          /* of the order: the next block */
@@ -75,8 +76,8 @@ typedef struct quern__csv {
     bool unknown;      /* the record has one */
     int64_t skipped;   /* of them, in this epoch */
     char encoding[32];
-    bool missing_given;
     bool encoding_given; /* by the options */
+    bool missing_given;
     quern__names missing;         /* what stands for a missing value then */
     int n, n_features, n_targets; /* columns; numbers of a record of the present run */
     int64_t n_slots;              /* of the features, in the run's rows */
@@ -177,6 +178,14 @@ static inline int64_t quern__csv_left(const quern__csv *f)
 /* The line of the present record, by blocks counted when it is asked for. */
 int64_t quern__csv_line(const quern__csv *f);
 extern int64_t quern__csv_block; /* bytes of a block; 0: as records are long; tests make it small */
+
+/* ---- csv_marks.c ---- */
+/* Where a block begins: within quotes; at the beginning of a field; behind a quote that may be the first of two; with a record. */
+enum { QUERN__MARK_INSIDE = 1, QUERN__MARK_FRESH = 2, QUERN__MARK_TWO = 4, QUERN__MARK_RECORD = 8 };
+/* Reads how all blocks begin, where the files are known to have quotes within fields. */
+int quern__csv_mark(quern__csv *f, quern_error *err);
+/* The first record at p, where a block begins, or behind it; NULL: none begins before `end`. */
+const char *quern__csv_first(unsigned char mark, const char *p, const char *end, char separator);
 
 /* ---- roles.c ---- */
 /* Gives every column its role, from the options. */

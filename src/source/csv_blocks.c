@@ -91,7 +91,7 @@ int quern__csv_cut(quern__csv *f, quern_error *err)
         b->ends[k] = b->n;
     }
     b->n = b->n < worth ? 0 : b->n;
-    return QUERN_OK;
+    return quern__csv_mark(f, err);
 }
 
 void quern__csv_cut_free(quern__csv *f)
@@ -99,6 +99,7 @@ void quern__csv_cut_free(quern__csv *f)
     quern__ahead_close(&f->blocks.next);
     quern__free(f->blocks.ends);
     quern__free(f->blocks.lines);
+    quern__free(f->blocks.marks);
 }
 
 /* ---- lines ---- */
@@ -188,6 +189,11 @@ static char *first_record(const quern__csv *f, int64_t at)
     char *last = start + (at - 1 - quern__bytes_place(b)), *p = last; /* the byte before it */
     if (last >= end)
         return b->ended ? end : NULL;
+    if (f->blocks.marks) {
+        int64_t block = (f->at ? f->blocks.ends[f->at - 1] : 0) + f->blocks.number;
+        const char *first = quern__csv_first(f->blocks.marks[block], last + 1, end, f->separator);
+        return first ? start + (first - start) : b->ended ? end : NULL;
+    }
     while (p > start && *p == '"')
         p--;
     quern__csv_state s = { .inside = enclosed(f, p, end) };
@@ -277,7 +283,10 @@ static size_t piece_of(const quern__csv *f) { return (size_t)(stop_of(f, 0) + ar
 /* Whether blocks can be read ahead, if that is wanted: of one file, and small against the buffer. */
 static bool can_be_ahead(const quern__csv *f) { return f->blocks.n && f->blocks.bytes && piece_of(f) <= quern__csv_buffer / 2; }
 
-size_t quern__csv_blocks_size(const quern__csv *f) { return can_be_ahead(f) ? quern__ahead_size(piece_of(f)) : 0; }
+size_t quern__csv_blocks_size(const quern__csv *f)
+{
+    return (can_be_ahead(f) ? quern__ahead_size(piece_of(f)) : 0) + (f->blocks.marks ? (size_t)f->blocks.n : 0);
+}
 
 /* Blocks that come soon are on their way, or the disk is told of them. */
 static void look_ahead(quern__csv *f)

@@ -98,4 +98,10 @@ new n.keras "$classifier" sparse_categorical_crossentropy
 expect 1 "the first line is read as a record" "$quern" evaluate n.keras train.csv
 printf 'a;b;k\n1.5;2;ant\n' > point.csv
 expect 1 "--decimal . changes that" "$quern" evaluate m.keras point.csv --separator ';' --decimal ,
+# quotes within fields, and newlines within quotes, in a file that is shuffled by blocks
+for i in $(seq 0 999); do printf '5" pipe,1,1\n"a ""b"", c",2,2\n"1,2\n3,4\n",3,3\n'; done > part
+(printf 'note,x,y\n' && for i in $(seq 70); do cat part; done) > big.csv
+new w.keras 'input 1 | dense 1 kernel_initializer=ones' mse
+expect 0 '"samples":210000,' "$quern" fit w.keras big.csv --features x --target y --batch-size 1000 --json --output o.keras
+
 exit $failed

@@ -36,7 +36,11 @@ static const char *const texts[] = {
     "\"\n\"", "\"\"\"\"", "\"\"\",\"\"\"", "\" \"\"\"\",\"", "\"\n\n1,2,3\n\n4,5,6\n\""
 };
 
-enum { PLAIN, ALL, COMMAS }; /* what texts there are */
+/* Those, and quotes that RFC 4180 does not allow within fields. */
+static const char *const stray[] = { "5\" pipe", "\"7,8\n9,\"\"x\"\"\n10,11\"", "a\"b\"c", "\"\n\"", "\"ab\"cd\"", "\"\"\",\"\"\"",
+                                     "6\"" };
+
+enum { PLAIN, ALL, COMMAS, STRAY, KINDS }; /* what texts there are */
 
 static void write_records(const char *path, int from, int to, int what, const char *newline)
 {
@@ -45,7 +49,10 @@ static void write_records(const char *path, int from, int to, int what, const ch
     fprintf(f, "number,a long name that makes the header longer than a block is,class%s", newline);
     for (int i = from; i < to; i++) {
         uint64_t any = quern__hash64((uint64_t)i) % (sizeof texts / sizeof *texts);
-        const char *text = what == PLAIN ? "plain" : what == COMMAS ? "\",\"" : texts[any];
+        const char *text = what == PLAIN    ? "plain"
+                           : what == COMMAS ? "\",\""
+                           : what == STRAY  ? stray[any % (sizeof stray / sizeof *stray)]
+                                            : texts[any];
         fprintf(f, "%d,%s,%d%s", i, text, i % 7, i + 1 < to || i % 2 ? newline : "");
         if (i % 50 == 3)
             fputs(newline, f); /* an empty line */
@@ -101,10 +108,10 @@ static void every_record_once(void **state)
     static int32_t before[n];
     char words[200];
     snprintf(words, sizeof words, "%s %s", first, second);
-    for (int k = 0; k < 6; k++) {
-        int what = k % 3;
-        write_records(first, 0, 150, what, k / 3 ? "\r\n" : "\n");
-        write_records(second, 150, n, what, k / 3 ? "\r\n" : "\n");
+    for (int k = 0; k < 2 * KINDS; k++) {
+        int what = k % KINDS;
+        write_records(first, 0, 150, what, k / KINDS ? "\r\n" : "\n");
+        write_records(second, 150, n, what, k / KINDS ? "\r\n" : "\n");
         for (int64_t block = 1; block < 160; block += block < 24 ? 1 : 13) {
             quern_error err = { 0 };
             quern_generator *g = opened(words, block, 16, true, &err);
