@@ -38,6 +38,20 @@ size_t cli_peak(void)
     return (size_t)kib << 10;
 }
 
+/* Bytes of the UTF-8 character at the start of n; 0: they are none. */
+static size_t character(const char *text, size_t n)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    size_t length = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
+    if (length > n)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if (s[i] >> 6 != 2)
+            return 0;
+    bool too_long = (*s == 0xe0 && s[1] < 0xa0) || (*s == 0xf0 && s[1] < 0x90);
+    return too_long || (*s == 0xed && s[1] > 0x9f) || (*s == 0xf4 && s[1] > 0x8f) ? 0 : length;
+}
+
 void cli_json_text(FILE *to, const char *text, size_t n)
 {
     putc('"', to);
@@ -47,8 +61,13 @@ void cli_json_text(FILE *to, const char *text, size_t n)
             fprintf(to, "\\%c", c);
         else if (c < 0x20)
             fprintf(to, "\\u%04x", c);
-        else
-            putc(c, to);
+        else if (!character(text + i, n - i)) /* JSON has UTF-8 alone */
+            fputs("\\ufffd", to);
+        else {
+            size_t length = character(text + i, n - i);
+            fwrite(text + i, 1, length, to);
+            i += length - 1;
+        }
     }
     putc('"', to);
 }

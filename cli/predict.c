@@ -42,6 +42,9 @@ static int write_batch(void *user, const quern_prediction *p)
         size_t n = (size_t)(p->records * o->width);
         failed = failed || fwrite(p->outputs[i], sizeof(float), n, o->to) < n;
     }
+    if (!w->begun && (w->kind == CSV || w->kind == TSV)) /* what fails before the first record writes nothing */
+        cli_rows_header(w);
+    w->begun = true;
     for (int64_t r = 0; r < p->records && w->to; r++)
         w->kind == JSONL ? cli_rows_json(w, p, r) : cli_rows_put(w, p, r);
     return failed || (w->to && ferror(w->to));
@@ -128,55 +131,56 @@ static bool close_text(writing *w, bool standard)
 
 /* ---- the command ---- */
 
-/* Outputs by the names of the columns that they predict, where each predicts one. */
 static void name_outputs(writing *w, const quern_model *m)
 {
     w->schema = quern_model_schema(m);
     w->n_outputs = quern_model_outputs(m);
     for (int i = 0; i < w->n_outputs; i++) {
         predicted *o = &w->outputs[i];
-        int n = 0;
         o->name = quern_model_output_name(m, i);
         o->shape = quern_model_output_shape(m, i);
-        o->target = -1;
         o->width = 1;
         for (int k = 1; k < o->shape.rank; k++)
             o->width *= o->shape.dims[k];
-        for (int t = 0; t < quern_schema_targets(w->schema); t++)
-            if (quern_schema_target_output(w->schema, t) == i && ++n)
-                o->target = t;
-        o->target = n == 1 ? o->target : -1;
-        o->classes = quern_schema_classes(w->schema, o->target);
-        o->logits = quern_model_output_logits(m, i);
-        if (o->target >= 0)
-            o->name = quern_schema_target(w->schema, o->target);
-        if (o->classes > o->width && !(o->classes == 2 && o->width == 1))
-            o->classes = 0;
     }
+}
+
+/* The next name of a list between commas, in place; in quotes it may hold commas, and doubled quotes. */
+static char *next_name(char **rest)
+{
+    char *name = *rest, *to = name, *p = name;
+    bool quoted = *p == '"';
+    for (p += quoted; *p && (quoted || *p != ','); p++) {
+        if (quoted && *p == '"' && p[1] != '"') {
+            quoted = false;
+            continue;
+        }
+        p += quoted && *p == '"';
+        *to++ = *p;
+    }
+    *rest = *p ? p + 1 : p;
+    *to = 0;
+    return name;
 }
 
 /* Columns that are kept; false after printing. */
 static bool name_kept(writing *w, const char *keep)
 {
     w->kept_names = keep ? strdup(keep) : NULL;
-    for (char *p = w->kept_names; p && *p && w->n_kept < most_kept;) {
-        size_t n = strcspn(p, ",");
-        bool last = !p[n];
-        p[n] = 0;
-        w->kept[w->n_kept++] = p;
-        p += n + !last;
+    for (char *rest = w->kept_names; rest && *rest;) {
+        if (w->n_kept == most_kept)
+            return cli_wrong("--keep", "is more than 8 columns"), false;
+        char *name = next_name(&rest);
+        for (int i = 0; i < w->n_kept; i++)
+            if (!strcmp(w->kept[i], name))
+                return cli_wrong("--keep", "names a column twice"), false;
+        w->kept[w->n_kept++] = name;
     }
-    for (int i = 0; i < w->n_outputs; i++)
-        for (int k = 0; k < w->n_kept; k++)
-            if (!strcmp(w->kept[k], w->outputs[i].name)) { /* the truth beside what is predicted */
-                snprintf(w->outputs[i].own, sizeof w->outputs[i].own, "%.1024s:predicted", w->kept[k]);
-                w->outputs[i].name = w->outputs[i].own;
-            }
     return !keep || w->kept_names;
 }
 
 /* What cannot be written so; false after printing. */
-static bool check(const writing *w, const arguments *a)
+static bool check(const writing *w)
 {
     bool arrays = w->kind == NPY || w->kind == NPZ;
     if (w->kind == NPY && w->n_outputs > 1)
@@ -185,7 +189,11 @@ static bool check(const writing *w, const arguments *a)
         return cli_wrong(w->winner ? "--classes" : "--keep", "needs .csv, .tsv or .jsonl: arrays of numbers hold no text"), false;
     if (w->n_outputs > most_outputs)
         return cli_wrong("MODEL", "has more than 16 outputs"), false;
-    (void)a;
+    bool classes = false;
+    for (int64_t i = 0; i < w->n_parts; i++)
+        classes = classes || cli_part_has_winner(&w->parts[i]);
+    if (w->winner && !classes)
+        return cli_wrong("--classes", "the model predicts numbers, not classes"), false;
     return true;
 }
 
@@ -204,8 +212,6 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
     w->to = arrays ? NULL : standard ? stdout : create(path, beside);
     if (!w->row || (arrays ? !open_arrays(w, path) : !w->to))
         return 1;
-    if (w->kind == CSV || w->kind == TSV)
-        cli_rows_header(w);
     int64_t records = quern_predict_with(m, data, &o, write_batch, w, &err);
     bool good = arrays ? close_arrays(w, records < 0 ? 0 : records) : close_text(w, standard);
     int code = records < 0 ? cli_fail((int)records, &err) : !good ? (cli_wrong(path, "cannot be written"), 1) : 0;
@@ -237,12 +243,13 @@ int cli_predict(const arguments *a)
     quern_model *m = cli_open(a, 1, &err, &code);
     if (m && quern_model_outputs(m) <= most_outputs)
         name_outputs(&w, m);
-    if (m && (!name_kept(&w, cli_option(a, "keep")) || !check(&w, a)))
+    if (m && (!name_kept(&w, cli_option(a, "keep")) || !cli_parts_make(&w, m) || !check(&w)))
         code = 2;
     quern_generator *data = m && !code ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     if (data)
         code = run(&w, a, m, data, path);
     free(w.row);
+    cli_parts_free(&w);
     free(w.kept_names);
     quern_generator_free(data);
     quern_model_free(m);

@@ -27,53 +27,59 @@ static void put_field(FILE *to, const char *text, size_t n, char separator)
 
 static void put_number(FILE *to, double v, bool json) { fprintf(to, json && !isfinite(v) ? "null" : "%.9g", v); }
 
-/* "kind:ant": the name of number k of an output. */
-static void number_name(const writing *w, const predicted *o, int64_t k, char *out, size_t size)
+/* "kind:ant": the name of number k of a part; that of a sigmoid is the second of two classes. */
+static void number_name(const writing *w, const part *t, int64_t k, char *out, size_t size)
 {
-    const char *class = quern_schema_class(w->schema, o->target, (int)(o->width == 1 && o->classes == 2 ? 1 : k));
-    if (class)
-        snprintf(out, size, "%s:%s", o->name, class);
-    else if (o->width == 1)
-        snprintf(out, size, "%s", o->name);
+    bool sigmoid = t->width == 1 && t->classes;
+    const char *class = sigmoid && t->classes < 2 ? NULL : cli_part_class(w, t, sigmoid ? 1 : k);
+    if (class && (t->width > 1 || sigmoid))
+        snprintf(out, size, "%s:%s", t->name, class);
+    else if (t->width == 1)
+        snprintf(out, size, "%s", t->name);
     else
-        snprintf(out, size, "%s:%lld", o->name, (long long)k);
+        snprintf(out, size, "%s:%lld", t->name, (long long)k);
 }
 
 /* ---- what is written of a record ---- */
 
-/* Whether an output has a likeliest class. */
-static bool has_winner(const predicted *o) { return o->classes > 0 || o->width > 1; }
+/* Whether the likeliest class stands for a part. */
+static bool one_wins(const writing *w, const part *t) { return w->winner && cli_part_has_winner(t); }
 
-/* Numbers of an output; logits become probabilities where only the likeliest is told. */
-static void read_row(const writing *w, const predicted *o, const float *from)
+/* What stands beside the winner: hinge losses have no probabilities. */
+static const char *beside(const part *t) { return t->means == QUERN_MEANS_SIGN ? "score" : "probability"; }
+
+/* Numbers of a part; logits become probabilities where only the likeliest is told. */
+static void read_row(const writing *w, const part *t, const float *from)
 {
     double most = -INFINITY, sum = 0;
-    for (int64_t k = 0; k < o->width; k++) {
+    for (int64_t k = 0; k < t->width; k++) {
         w->row[k] = (double)from[k];
         most = w->row[k] > most ? w->row[k] : most;
     }
-    for (int64_t k = 0; k < o->width && w->winner && o->logits == QUERN_LOGITS_SOFTMAX; k++)
+    for (int64_t k = 0; k < t->width && w->winner && t->logits == QUERN_LOGITS_SOFTMAX; k++)
         sum += w->row[k] = exp(w->row[k] - most);
-    for (int64_t k = 0; k < o->width && w->winner && o->logits == QUERN_LOGITS_SOFTMAX; k++)
+    for (int64_t k = 0; k < t->width && w->winner && t->logits == QUERN_LOGITS_SOFTMAX; k++)
         w->row[k] /= sum;
-    for (int64_t k = 0; k < o->width && w->winner && o->logits == QUERN_LOGITS_SIGMOID; k++)
+    for (int64_t k = 0; k < t->width && w->winner && t->logits == QUERN_LOGITS_SIGMOID; k++)
         w->row[k] = 1 / (1 + exp(-w->row[k]));
 }
 
 /* The likeliest class of the row, and how likely it is. */
-static const char *winner(const writing *w, const predicted *o, char *number, size_t size, double *probability)
+static const char *winner(const writing *w, const part *t, char *number, size_t size, double *probability)
 {
     int best = 0;
-    if (o->width == 1) { /* of two classes */
-        best = w->row[0] >= 0.5;
-        *probability = best ? w->row[0] : 1 - w->row[0];
+    if (t->width == 1) { /* of two classes */
+        bool sign = t->means == QUERN_MEANS_SIGN;
+        best = w->row[0] >= (sign ? 0 : 0.5);
+        *probability = best || sign ? w->row[0] : 1 - w->row[0];
+        snprintf(number, size, "%d", sign && !best ? -1 : best);
     } else {
-        for (int64_t k = 1; k < o->width; k++)
+        for (int64_t k = 1; k < t->width; k++)
             best = w->row[k] > w->row[best] ? (int)k : best;
         *probability = w->row[best];
+        snprintf(number, size, "%d", best);
     }
-    snprintf(number, size, "%d", best);
-    const char *name = quern_schema_class(w->schema, o->target, best);
+    const char *name = t->classes ? cli_part_class(w, t, best) : NULL;
     return name ? name : number;
 }
 
@@ -81,21 +87,20 @@ static char separator_of(const writing *w) { return w->kind == TSV ? '\t' : ',';
 
 void cli_rows_header(const writing *w)
 {
-    char name[1200], separator = separator_of(w);
+    char name[2400], separator = separator_of(w);
     int n = 0;
     for (int i = 0; i < w->n_kept; i++) {
         if (n++)
             putc(separator, w->to);
         put_field(w->to, w->kept[i], strlen(w->kept[i]), separator);
     }
-    for (int i = 0; i < w->n_outputs; i++) {
-        const predicted *o = &w->outputs[i];
-        bool one = w->winner && has_winner(o);
-        for (int64_t k = 0; k < (one ? 2 : o->width); k++) {
-            if (one)
-                snprintf(name, sizeof name, k ? "%s:probability" : "%s", o->name);
+    for (int64_t i = 0; i < w->n_parts; i++) {
+        const part *t = &w->parts[i];
+        for (int64_t k = 0; k < (one_wins(w, t) ? 2 : t->width); k++) {
+            if (!one_wins(w, t))
+                number_name(w, t, k, name, sizeof name);
             else
-                number_name(w, o, k, name, sizeof name);
+                snprintf(name, sizeof name, k ? "%s:%s" : "%s", t->name, beside(t));
             if (n++)
                 putc(separator, w->to);
             put_field(w->to, name, strlen(name), separator);
@@ -113,18 +118,18 @@ void cli_rows_put(const writing *w, const quern_prediction *p, int64_t r)
             putc(separator, w->to);
         put_field(w->to, p->kept[i][r].data, (size_t)p->kept[i][r].size, separator);
     }
-    for (int i = 0; i < w->n_outputs; i++) {
-        const predicted *o = &w->outputs[i];
+    for (int64_t i = 0; i < w->n_parts; i++) {
+        const part *t = &w->parts[i];
         double probability;
-        read_row(w, o, p->outputs[i] + r * o->width);
-        for (int64_t k = 0; k < o->width && !(w->winner && has_winner(o)); k++) {
+        read_row(w, t, p->outputs[t->output] + r * w->outputs[t->output].width + t->from);
+        for (int64_t k = 0; k < t->width && !one_wins(w, t); k++) {
             if (n++)
                 putc(separator, w->to);
             put_number(w->to, w->row[k], false);
         }
-        if (!w->winner || !has_winner(o))
+        if (!one_wins(w, t))
             continue;
-        const char *name = winner(w, o, number, sizeof number, &probability);
+        const char *name = winner(w, t, number, sizeof number, &probability);
         if (n++)
             putc(separator, w->to);
         put_field(w->to, name, strlen(name), separator);
@@ -134,50 +139,59 @@ void cli_rows_put(const writing *w, const quern_prediction *p, int64_t r)
     putc('\n', w->to);
 }
 
-/* Numbers of an output in lists as its shape has them. */
-static void put_list(const writing *w, const predicted *o, int axis, int64_t *at)
+/* Numbers of an output in lists as its shape has them; those of a part in one. */
+static void put_list(const writing *w, const part *t, int axis, int64_t *at)
 {
-    if (axis == o->shape.rank) {
+    const quern_shape *shape = &w->outputs[t->output].shape;
+    if (t->whole && axis == shape->rank) {
         put_number(w->to, w->row[(*at)++], true);
         return;
     }
     putc('[', w->to);
-    for (int64_t k = 0; k < o->shape.dims[axis]; k++) {
+    for (int64_t k = 0; k < (t->whole ? shape->dims[axis] : t->width); k++) {
         if (k)
             putc(',', w->to);
-        put_list(w, o, axis + 1, at);
+        if (t->whole)
+            put_list(w, t, axis + 1, at);
+        else
+            put_number(w->to, w->row[k], true);
     }
     putc(']', w->to);
 }
 
-static void put_json_output(const writing *w, const predicted *o)
+static void put_json_winner(const writing *w, const part *t)
 {
     char number[24], name[1200];
     double probability;
-    int64_t at = 0;
-    cli_json_text(w->to, o->name, strlen(o->name));
+    const char *class = winner(w, t, number, sizeof number, &probability);
+    cli_json_text(w->to, class, strlen(class));
+    snprintf(name, sizeof name, "%s:%s", t->name, beside(t));
+    putc(',', w->to);
+    cli_json_text(w->to, name, strlen(name));
     putc(':', w->to);
-    if (w->winner && has_winner(o)) {
-        const char *class = winner(w, o, number, sizeof number, &probability);
-        cli_json_text(w->to, class, strlen(class));
-        snprintf(name, sizeof name, "%s:probability", o->name);
-        putc(',', w->to);
-        cli_json_text(w->to, name, strlen(name));
-        putc(':', w->to);
-        put_number(w->to, probability, true);
-    } else if (o->classes == o->width && o->classes) {
-        for (int64_t k = 0; k < o->width; k++) {
-            const char *class = quern_schema_class(w->schema, o->target, (int)k);
+    put_number(w->to, probability, true);
+}
+
+static void put_json_part(const writing *w, const part *t)
+{
+    int64_t at = 0;
+    cli_json_text(w->to, t->name, strlen(t->name));
+    putc(':', w->to);
+    if (one_wins(w, t))
+        put_json_winner(w, t);
+    else if (t->classes == t->width && t->width > 1) {
+        for (int64_t k = 0; k < t->width; k++) {
+            const char *class = cli_part_class(w, t, k);
             putc(k ? ',' : '{', w->to);
             cli_json_text(w->to, class, strlen(class));
             putc(':', w->to);
             put_number(w->to, w->row[k], true);
         }
         putc('}', w->to);
-    } else if (o->width == 1)
+    } else if (t->width == 1)
         put_number(w->to, w->row[0], true);
     else
-        put_list(w, o, 1, &at);
+        put_list(w, t, 1, &at);
 }
 
 void cli_rows_json(const writing *w, const quern_prediction *p, int64_t r)
@@ -191,11 +205,12 @@ void cli_rows_json(const writing *w, const quern_prediction *p, int64_t r)
         putc(':', w->to);
         cli_json_text(w->to, p->kept[i][r].data, (size_t)p->kept[i][r].size);
     }
-    for (int i = 0; i < w->n_outputs; i++) {
+    for (int64_t i = 0; i < w->n_parts; i++) {
+        const part *t = &w->parts[i];
         if (n++)
             putc(',', w->to);
-        read_row(w, &w->outputs[i], p->outputs[i] + r * w->outputs[i].width);
-        put_json_output(w, &w->outputs[i]);
+        read_row(w, t, p->outputs[t->output] + r * w->outputs[t->output].width + t->from);
+        put_json_part(w, t);
     }
     fputs("}\n", w->to);
 }

@@ -85,6 +85,9 @@ QUERN_API const char *quern_model_output_name(const quern_model *m, int i);
 /* Whether the i-th output is logits (its loss has from_logits=true): of what function it becomes probabilities. */
 enum { QUERN_LOGITS_NONE = 0, QUERN_LOGITS_SOFTMAX = 1, QUERN_LOGITS_SIGMOID = 2 };
 QUERN_API int quern_model_output_logits(const quern_model *m, int i);
+/* What the loss of the i-th output takes the numbers of its target for (QUERN_MEANS_…); QUERN_MEANS_ANYTHING where the model has no
+ * such output or is not compiled. */
+QUERN_API int quern_model_output_means(const quern_model *m, int i);
 /* Shape and type in which the loss wants target i. */
 QUERN_API int quern_model_target(const quern_model *m, int i, quern_shape *shape);
 /* Weights in Keras's order (layer by layer, trained ones first): how many, and each as a view of the model's own memory, up

@@ -121,6 +121,15 @@ int quern_model_output_logits(const quern_model *m, int i)
     return m->loss_rows[i]->means == QUERN_MEANS_BINARY ? QUERN_LOGITS_SIGMOID : QUERN_LOGITS_SOFTMAX;
 }
 
+int quern_model_output_means(const quern_model *m, int i)
+{
+    int64_t classes, ignored;
+    if (i < 0 || i >= m->n_out || !m->loss_rows[i])
+        return QUERN_MEANS_ANYTHING;
+    quern_shape out = quern_model_output_shape(m, i);
+    return quern__loss_means(m->loss_rows[i], m->loss_configs[i], &out, &classes, &ignored);
+}
+
 bool quern__model_log_rises(const quern_model *m, int i)
 {
     while (!m->means[i].measure)

@@ -45,6 +45,8 @@ expect 0 "classes of y: N 0, V 1" "$quern" fit s.keras words.csv --target x,y,z
 "$quern" prepare words.csv --target x,y,z --classes x,y,z --output words.qrec > /dev/null
 expect 0 "classes of z: N 0, V 1" "$quern" fit q.keras words.qrec
 expect 0 "loss" "$quern" evaluate q.keras words.csv
+expect 0 "x,x:probability,y,y:probability,z,z:probability" "$quern" predict s.keras words.csv --output - --classes
+expect 0 "x:N,x:V,y:N,y:V,z:N,z:V" "$quern" predict s.keras words.csv --output -
 sed 's/V,V/V,A/' words.csv > three.csv
 expect 1 "column 'x' has 3 classes" "$quern" fit s.keras three.csv --target x,y,z --new-schema
 printf 'a,b,c,x,y,z\n1,2,3,N,V,0\n' > both.csv
@@ -66,9 +68,36 @@ printf 'a,b,y\n1,2,1.5\n' > half.csv
 expect 1 "label 1.5 is no whole number" "$quern" fit i.keras half.csv --target y --new-schema
 expect 1 "a pipe has but one" bash -c "cat train.csv | '$quern' fit i.keras - --target k --new-schema"
 
+# ---- what predictions are called ----
+printf 'a,b,y\n1,2,yes\n2,3,yes\n' > one.csv
+expect 0 "" "$quern" fit b.keras one.csv --target y --new-schema --quiet
+expect 0 "!y:yes" "$quern" predict b.keras one.csv --output -
+expect 2 "predicts numbers, not classes" "$quern" predict r.keras dash.csv --output - --classes
+new t.keras 'input 1 | dense 2' mse
+expect 0 "" "$quern" fit t.keras half.csv --target a,y --quiet
+expect 0 "a,y" "$quern" predict t.keras half.csv --output -
+new h.keras 'input 2 | dense 1 tanh' hinge
+printf 'a,b,y\n1,2,yes\n-2,3,no\n' > pair.csv
+expect 0 "" "$quern" fit h.keras pair.csv --target y --quiet
+expect 0 "y,y:score" "$quern" predict h.keras pair.csv --output - --classes
+new c.keras "$classifier" categorical_crossentropy
+printf 'a,b,x,y,z\n1,2,0,1,0\n' > hot.csv
+expect 0 "" "$quern" fit c.keras hot.csv --target x,y,z --epochs 60 --quiet
+expect 0 $'dense_1,dense_1:probability\ny,' "$quern" predict c.keras hot.csv --output - --classes
+new l.keras 'input 2 | dense 3 sigmoid' binary_crossentropy
+printf 'a,b,x,y,z\n1,2,yes,hot,1\n3,4,no,cold,0\n' > multi.csv
+expect 0 "" "$quern" fit l.keras multi.csv --target x,y,z --quiet
+expect 0 "x:yes,y:hot,z" "$quern" predict l.keras multi.csv --output -
+expect 1 "!k:ant" "$quern" predict m.keras dash.csv --output - --missing 0
+expect 2 "more than 8 columns" "$quern" predict m.keras train.csv --output - --keep a,b,k,d,e,f,g,h,i
+expect 2 "names a column twice" "$quern" predict m.keras train.csv --output - --keep a,a
+printf 'a,b,k\n1,2,\351\n' > latin.csv
+expect 0 '\ufffd' "$quern" predict m.keras latin.csv --output - --json --keep k
+
 # ---- names of columns ----
 printf '"x,1",b,"the ""y"", really"\n1,2,3\n' > comma.csv
 expect 0 "loss" "$quern" fit r.keras comma.csv --new-schema --target '"the ""y"", really"' --features '"x,1",b' --missing '"x,1"=4'
+expect 0 '"x,1","the ""y"", really"' "$quern" predict r.keras comma.csv --output - --keep '"x,1"'
 sed 's/^a,b/ A ,b/' train.csv > upper.csv
 expect 1 "did you mean ' A '?" "$quern" evaluate m.keras upper.csv
 sed 's/^a,b/b,q/' train.csv > gone.csv

@@ -110,6 +110,8 @@ static void columns_are_kept(void **state)
     quern_model_free(m);
     m = made("input 2 | dense 1", "binary_crossentropy from_logits=true");
     assert_int_equal(quern_model_output_logits(m, 0), QUERN_LOGITS_SIGMOID);
+    assert_int_equal(quern_model_output_means(m, 0), QUERN_MEANS_BINARY);
+    assert_int_equal(quern_model_output_means(m, 1), QUERN_MEANS_ANYTHING);
     quern_model_free(m);
     m = made("input 2 | dense 1", "mse");
     assert_int_equal(quern_model_output_logits(m, 0), QUERN_LOGITS_NONE);
