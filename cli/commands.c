@@ -242,6 +242,17 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
                               .stall_timeout = programs ? 0 : (double)timeout };
 }
 
+/* An option of tables that is given, with its dashes; NULL: none. */
+static const char *of_tables(const arguments *a)
+{
+    static const char *const options[] = { "--target",    "--features", "--weight",    "--missing",  "--missing-values",
+                                           "--separator", "--decimal",  "--no-header", "--encoding", "--unknown-class" };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (cli_option(a, options[i] + 2))
+            return options[i];
+    return cli_option(a, "classes") && strcmp(a->command, "predict") ? "--classes" : NULL;
+}
+
 /* The data without a policy for what is bad in it. */
 static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option, char **words, int n,
                                    quern_error *err, int *code)
@@ -250,6 +261,11 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     const char *command = cli_option(a, option);
     if (command && n) {
         *code = cli_wrong(option, "stands for DATA: give one of them");
+        return NULL;
+    }
+    const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation") ? of_tables(a) : NULL;
+    if (stray) {
+        *code = cli_wrong(stray, "applies to CSV; a program gives arrays");
         return NULL;
     }
     if (command)

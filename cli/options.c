@@ -60,8 +60,6 @@ static const struct {
       "of DATA: csv, tsv, npy, idx, npz, qrec, text; found by name, then by content, when not given" },
     { "data-format", "WHERE", F | E | P | Q,
       "of arrays: channels_first reads inputs (N, C, ...) as (N, ..., C); channels_last when not given" },
-    { "data-format", "WHERE", F | E | P | Q,
-      "of arrays: channels_first reads inputs (N, C, ...) as (N, ..., C); channels_last when not given" },
     { "arrays", "x,y,w", F | E | P, "what a program or --format npy gives; or names of inputs and outputs" },
     { "stall-timeout", "SECONDS", F | E | P, "of waiting for data that are an error, which tells what is waited for" },
     { "bad-records", "POLICY", F | E | P,

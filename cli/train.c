@@ -169,6 +169,19 @@ static void print_profile(const quern_model *m)
     free(text);
 }
 
+/* --new-schema needs data whose columns have names; false after printing. */
+static bool can_learn_names(const arguments *a)
+{
+    const char *format = cli_option(a, "format");
+    bool arrays =
+        cli_option(a, "generator") || (format && (!strcmp(format, "npy") || !strcmp(format, "npz") || !strcmp(format, "idx")));
+    for (int i = 1; i < a->n && !format; i++) {
+        size_t n = strlen(a->words[i]), name = strcspn(a->words[i], "=:/.");
+        arrays = arrays || a->words[i][name] == '=' || a->words[i][name] == ':' || (n > 4 && !strcmp(a->words[i] + n - 4, ".npz"));
+    }
+    return !cli_option(a, "new-schema") || !arrays || (cli_wrong("--new-schema", "arrays have no names of columns"), false);
+}
+
 static int fit(const arguments *a)
 {
     quern_error err = { 0 };
@@ -177,7 +190,7 @@ static int fit(const arguments *a)
     quern_plan *plan = a->plan;
     uint64_t seed = 0;
     int code;
-    if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed))
+    if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed) || !can_learn_names(a))
         return 2;
     const char *output = cli_option(a, "output");
     if (output && !can_write(output))

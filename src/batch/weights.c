@@ -3,6 +3,7 @@
 #include "batch.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,8 @@ int quern__class_weights_read(const char *text, const quern_batch_spec *spec, qu
                 return status;
             if (pass == 0)
                 out->n = k + 1 > out->n ? k + 1 : out->n;
+            else if (!isnan(out->weight[k]))
+                return quern__fail(err, QUERN_INVALID, "class_weight", "'%.*s': the class has a weight already", (int)n, p);
             else
                 out->weight[k] = (float)w;
             p += n + (p[n] == ',');
@@ -95,6 +98,16 @@ static void weigh_targets(quern_batch *b, int64_t r, float weight)
     }
 }
 
+static int no_weight(const quern_batch *b, int64_t r, int64_t k, quern_error *err)
+{
+    const char *name = k >= 0 && k < most_classes ? quern_schema_class(b->spec->schema, 0, (int)k) : NULL;
+    char of[80] = "";
+    if (name)
+        snprintf(of, sizeof of, " ('%.60s')", name);
+    return quern__fail(err, QUERN_INVALID, "class_weight", "record %lld of the epoch has class %lld%s, which has no weight",
+                       (long long)(b->first + r + 1), (long long)k, of);
+}
+
 int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, quern_error *err)
 {
     for (int64_t r = 0; c->weight && r < b->size; r++) {
@@ -106,8 +119,7 @@ int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, qu
             return QUERN_INVALID;
         }
         if (k < 0 || k >= c->n || isnan(c->weight[k]))
-            return quern__fail(err, QUERN_INVALID, "class_weight", "record %lld of the epoch has class %lld, which has no weight",
-                               (long long)(b->first + r + 1), (long long)k);
+            return no_weight(b, r, k, err);
         b->weights[r] = c->weight[k] * (b->has_weights ? b->weights[r] : 1);
         weigh_targets(b, r, c->weight[k]);
     }

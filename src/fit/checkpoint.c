@@ -2,6 +2,7 @@
  * its callbacks know; run.bin has the sums of metrics, the states of layers and the bytes of callbacks. A run goes on from it to
  * the same bits. The file is written beside, synced and renamed; the one before it is kept as FILE.previous. */
 #include "checkpoint.h"
+#include "schema/schema.h"
 
 #include <errno.h>
 #include <math.h>
@@ -98,9 +99,12 @@ static json_t *asked(const quern__checkpointing *c)
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
     int64_t parts = c->m->parts.n ? c->m->parts.n : 1;
-    return json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "parts",
-                     (json_int_t)parts, "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle,
-                     "class_weight", c->o->class_weight, "bad_records", c->source->bad.policy, "seed", seed, "data", data);
+    json_t *all = json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "parts",
+                            (json_int_t)parts, "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle,
+                            "class_weight", c->o->class_weight, "bad_records", c->source->bad.policy, "seed", seed, "data", data);
+    if (all && c->m->schema)
+        json_object_set_new(all, "schema", quern__schema_write(c->m->schema));
+    return all;
 }
 
 static json_t *history_json(const quern_history *h)
@@ -370,8 +374,9 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
         json_t *then = json_object_get(before, key);
         if (status < 0 || json_equal(v, then))
             continue;
-        if (!strcmp(key, "data")) {
-            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other data");
+        bool names = !strcmp(key, "schema");
+        if (names || !strcmp(key, "data")) {
+            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other %s", names ? "columns or classes" : "data");
             continue;
         }
         char *was = json_dumps(then, JSON_ENCODE_ANY), *is = json_dumps(v, JSON_ENCODE_ANY);

@@ -133,4 +133,45 @@ for i in $(seq 0 999); do printf '5" pipe,1,1\n"a ""b"", c",2,2\n"1,2\n3,4\n",3,
 new w.keras 'input 1 | dense 1 kernel_initializer=ones' mse
 expect 0 '"samples":210000,' "$quern" fit w.keras big.csv --features x --target y --batch-size 1000 --json --output o.keras
 
+# ---- options that cannot apply, and what was learned ----
+expect 1 "column 'a' is not a target" "$quern" evaluate m.keras train.csv --classes a
+printf 'a,b,y\n-3,0,0\n0,2,1\n3,0,2\n' > labels.csv
+new y.keras "$classifier" sparse_categorical_crossentropy
+"$quern" fit y.keras labels.csv --target y --quiet
+expect 1 "holds numbers, as the model learned it" "$quern" evaluate y.keras labels.csv --classes y
+for option in --target --features --weight --missing --missing-values --separator --decimal --encoding --unknown-class --classes; do
+    value=k
+    [ $option != --unknown-class ] || value=skip
+    [[ $option != --separator && $option != --decimal ]] || value=,
+    expect 2 "$option: applies to CSV" "$quern" fit m.keras --generator 'true' $option $value --output o.keras
+done
+expect 2 "--new-schema: arrays have no names" "$quern" fit m.keras x=x.npy y=y.npy --new-schema
+expect 1 "the class has a weight already" "$quern" fit m.keras train.csv --class-weight ant:1,ant:3,bee:1,cow:1
+expect 1 "('cow'), which has no weight" "$quern" fit m.keras train.csv --class-weight ant:1,bee:3
+[ "$("$quern" fit --help | grep -c -- --data-format)" = 1 ] || { echo "FAILED: an option is told twice"; failed=1; }
+printf 'w,k,a,b\n1,ant,1,2\n0,bee,2,3\n' > weights.csv
+expect 1 "column 'a' is one of the features of the model" "$quern" fit m.keras weights.csv --weight a
+for separator in 1 x - + '"'; do
+    expect 1 "cannot separate columns" "$quern" evaluate m.keras train.csv --separator "$separator"
+done
+tr , ' ' < train.csv > blanks.csv
+expect 1 "the header is one column, 'a b k'" "$quern" evaluate m.keras blanks.csv
+sed 's/bee/elk/' train.csv > elk.csv
+expect 0 "1 record was left out: the model does not know its class" "$quern" evaluate m.keras elk.csv --unknown-class skip
+# a run goes on with the columns that it began with
+new z.keras "$classifier" sparse_categorical_crossentropy
+expect 0 "" "$quern" fit z.keras train.csv --target k --features a,b --epochs 2 --checkpoint z.checkpoint --quiet --output o.keras
+expect 0 "" "$quern" fit z.keras train.csv --target k --features a,b --epochs 3 --checkpoint z.checkpoint --resume --quiet --output o.keras
+expect 1 "on other columns or classes" "$quern" fit z.keras train.csv --target k --features b,a --epochs 4 --checkpoint z.checkpoint --resume --output o.keras
+# a schema that is broken is told with the file and the way out
+cp m.keras broken.keras
+printf '{' > schema.json
+python3 - <<'PY' 2> /dev/null || zip -q broken.keras schema.json
+import zipfile
+old = zipfile.ZipFile("m.keras")
+with zipfile.ZipFile("broken.keras", "w") as new:
+    for one in old.infolist():
+        new.writestr(one.filename, open("schema.json", "rb").read() if one.filename == "schema.json" else old.read(one.filename))
+PY
+expect 1 "broken.keras: schema.json: line 1" "$quern" evaluate broken.keras train.csv
 exit $failed
