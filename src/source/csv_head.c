@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* How files begin that are no tables of text. */
 static const struct {
@@ -29,14 +30,21 @@ static const struct {
     { "\x93NUMPY", 6, "holds NumPy arrays, not a table", "arrays one behind the other are --format npy" },
     { "{", 1, "is JSON, not a table of text", "save it as CSV with a header" },
     { "[", 1, "is JSON, not a table of text", "save it as CSV with a header" },
+    { "\x04\x22\x4d\x18", 4, "is compressed by lz4", "lz4 -dc FILE | quern … - reads it, or gzip it" },
+    { "version https://git-lfs", 23, "is a pointer of Git LFS, not the file", "git lfs pull gets the file" },
+    { "%PDF", 4, "is PDF, not a table of text", "save the table as CSV" },
+    { "ORC", 3, "is ORC, not a table of text", "save it as CSV" },
+    { "Obj\1", 4, "is Avro, not a table of text", "save it as CSV" },
+    { "\x80\4\x95", 3, "is a pickle of Python, not a table of text", "save it as CSV" },
+    { "\x80\5\x95", 3, "is a pickle of Python, not a table of text", "save it as CSV" },
     { "<", 1, "is HTML or XML, not a table of text", "save it as CSV with a header" },
 };
 
-/* Bytes at the beginning of the file are in the buffer, 16 of them where there are so many. */
+/* Bytes at the beginning of the file are in the buffer, 24 of them where there are so many. */
 static int fill(quern__csv *f, quern_error *err)
 {
     quern__bytes *b = &f->bytes;
-    while (b->end - b->begin < 16 && !b->ended) {
+    while (b->end - b->begin < 24 && !b->ended) {
         int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
         if (got < 0)
             return (int)got;
@@ -169,6 +177,12 @@ static int look_at(const quern__csv *f, const char *p, const char *e, quern_erro
         quern__hint(err, "tr '\\r' '\\n' < FILE | quern … - reads it");
         return QUERN_FORMAT;
     }
+    if (f->n == 1 && !strncasecmp(name, "sep=", 4)) {
+        quern__fail(err, QUERN_FORMAT, f->bytes.path, "the first line tells a spreadsheet its separator ('%.40s'), it is no header",
+                    name);
+        quern__hint(err, "tail -n +2 FILE | quern … - --separator '%.1s' reads it", name + 4);
+        return QUERN_FORMAT;
+    }
     if (other && !f->separator_given) {
         quern__fail(err, QUERN_FORMAT, f->bytes.path, "the header is one column, '%.60s'", name);
         quern__hint(err, *other == ';' ? "--separator ';' reads columns between semicolons (and --decimal , their numbers)"
@@ -202,7 +216,8 @@ int quern__csv_header(quern__csv *f, bool first, quern_error *err)
     int status = begin(f, err);
     status = status < 0 ? status : quern__csv_next(f, &p, &e, &quoted, err);
     if (status == QUERN_END || (status == QUERN_OK && p == e))
-        return quern__fail(err, QUERN_FORMAT, f->bytes.path, status == QUERN_END ? "no header: the file is empty" : "no header");
+        return quern__fail(err, QUERN_FORMAT, f->bytes.path,
+                           status == QUERN_END ? "no header: the file is empty" : "no header: the first line is empty");
     status = status < 0 ? status : take_columns(f, p, e, first, err);
     status = status < 0 || !first || quoted ? status : look_at(f, p, e, err);
     if (f->no_header) /* it comes again, as a record */

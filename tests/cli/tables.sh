@@ -125,6 +125,14 @@ tail -n +2 train.csv > rows.csv
 new n.keras "$classifier" sparse_categorical_crossentropy
 "$quern" fit n.keras rows.csv --no-header --target 3 --quiet
 expect 1 "the first line is read as a record" "$quern" evaluate n.keras train.csv
+for begin in 'version https://git-lfs' '%%PDF-1.4' 'ORC' 'Obj\001' '\200\004\225' '\004"M\030'; do
+    printf "$begin\n1,2\n" > other.csv
+    expect 1 "other.csv: is " "$quern" evaluate m.keras other.csv
+done
+printf 'sep=;\na;b;k\n1;2;ant\n' > sheet.csv
+expect 1 "tail -n +2 FILE | quern … - --separator ';' reads it" "$quern" evaluate m.keras sheet.csv
+printf '\na,b,k\n1,2,ant\n' > blank.csv
+expect 1 "the first line is empty" "$quern" evaluate m.keras blank.csv
 printf 'a;b;k\n1.5;2;ant\n' > point.csv
 expect 1 "--decimal . changes that" "$quern" evaluate m.keras point.csv --separator ';' --decimal ,
 # quotes within fields, and newlines within quotes, in a file that is shuffled by blocks
