@@ -94,6 +94,7 @@ int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, in
     if (known) {
         quern__names_free(&c->classes);
         c->named = known->kind == QUERN__COLUMN_CLASS;
+        c->numbers = !c->named;
         c->learned = false;
         return quern__names_copy(&c->classes, &known->classes, err);
     }

@@ -272,12 +272,12 @@ static int check_fills(const quern__csv *f, quern_error *err)
 }
 
 /* --classes names targets, and what the model has learned of them stays. */
-static int check_asked(const quern__csv *f, const quern_batch_spec *spec, quern_error *err)
+static int check_asked(const quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, quern_error *err)
 {
-    for (int k = 0; k < f->n && spec->n_targets; k++) {
+    for (int k = 0; k < f->n; k++) {
         const quern__column *c = &f->columns[k];
-        bool target = c->place <= QUERN__FIRST_TARGET && c->role != QUERN__ROLE_WEIGHT;
-        if (!c->asked || (target && c->named))
+        bool target = known ? quern__schema_find(known, true, c->name) >= 0 : c->role == QUERN__ROLE_TARGET;
+        if (!c->asked || (target && (c->named || !spec->n_targets)))
             continue;
         quern__fail(err, QUERN_INVALID, "--classes", "column '%.60s' %s", c->name,
                     target ? "holds numbers, as the model learned it" : "is not a target");
@@ -298,7 +298,7 @@ int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
     if (status >= 0) {
         set_places(f, &c);
         status = set_kinds(f, spec, known, &c, err);
-        status = status < 0 ? status : check_asked(f, spec, err);
+        status = status < 0 ? status : check_asked(f, spec, known, err);
         status = status < 0 ? status : check_fills(f, err);
         status = status < 0 ? status : set_kept(f, spec, err);
         status = status < 0 ? status : make_texts(f, err);

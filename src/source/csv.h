@@ -29,6 +29,7 @@ typedef struct quern__column {
     char *fill_class;     /* the class of a missing name; NULL: none */
     bool asked, named;    /* --classes; its values are names, whatever they look like */
     bool classifies;      /* a target whose loss takes names */
+    bool numbers;         /* the model learned that its values are numbers */
     bool learned;         /* it is known whether its values are names: */
     quern__names classes; /* those; none: they are numbers */
     int64_t labels;       /* of a target that is a class: how many there are; 0: any */

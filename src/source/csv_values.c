@@ -75,6 +75,8 @@ int quern__csv_no_number(const quern__csv *f, int k, const char *text, quern_err
         quern__hint(err, "numbers have ',' before the fraction, as --decimal or the model's schema says; --decimal . changes that");
     else if (strspn(text, "+-0123456789") && strchr(text, ',') && f->decimal == '.')
         quern__hint(err, "where ',' is the decimal mark: --decimal ,; where it groups digits: leave it out of the file");
+    else if (c->classifies && c->numbers)
+        quern__hint(err, "the model learned numbers; fit --new-schema learns the names of the classes instead");
     else if (c->classifies && f->bytes.offset < 0 && !f->bytes.gz)
         quern__hint(err, "names of classes take a pass of their own, a pipe has but one: give a file, or a model that knows them");
     else if (c->classifies)

@@ -147,6 +147,9 @@ printf 'a,b,y\n-3,0,0\n0,2,1\n3,0,2\n' > labels.csv
 new y.keras "$classifier" sparse_categorical_crossentropy
 "$quern" fit y.keras labels.csv --target y --quiet
 expect 1 "holds numbers, as the model learned it" "$quern" evaluate y.keras labels.csv --classes y
+sed 's/k$/y/' train.csv > names.csv
+expect 1 "the model learned numbers; fit --new-schema" "$quern" fit y.keras names.csv --target y
+expect 1 "column 'k' is not a target" "$quern" prepare train.csv --classes k --output x.qrec
 for option in --target --features --weight --missing --missing-values --separator --decimal --encoding --unknown-class --classes; do
     value=k
     [ $option != --unknown-class ] || value=skip
