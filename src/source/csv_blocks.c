@@ -91,7 +91,7 @@ int quern__csv_cut(quern__csv *f, quern_error *err)
         b->ends[k] = b->n;
     }
     b->n = b->n < worth ? 0 : b->n;
-    return quern__csv_mark(f, err);
+    return QUERN_OK;
 }
 
 void quern__csv_cut_free(quern__csv *f)
@@ -285,7 +285,7 @@ static bool can_be_ahead(const quern__csv *f) { return f->blocks.n && f->blocks.
 
 size_t quern__csv_blocks_size(const quern__csv *f)
 {
-    return (can_be_ahead(f) ? quern__ahead_size(piece_of(f)) : 0) + (f->blocks.marks ? (size_t)f->blocks.n : 0);
+    return (can_be_ahead(f) ? quern__ahead_size(piece_of(f)) : 0) + (f->blocks.literal ? (size_t)f->blocks.n : 0);
 }
 
 /* Blocks that come soon are on their way, or the disk is told of them. */
@@ -335,7 +335,9 @@ int quern__csv_next_block(quern__csv *f, quern_error *err)
         quern__hint(err, "--no-shuffle reads it from its beginning, quern prepare shuffles it once");
         return QUERN_FORMAT;
     }
-    int file = block_at(f, b->place, &b->number), status = QUERN_OK;
+    int file = block_at(f, b->place, &b->number), status = b->literal && !b->marks ? quern__csv_mark(f, err) : QUERN_OK;
+    if (status < 0)
+        return status;
     if (file != f->at && (status = quern__csv_open_file(f, file, err)) < 0)
         return status;
     int64_t at = b->number * b->size, blocks = b->ends[file] - (file ? b->ends[file - 1] : 0);

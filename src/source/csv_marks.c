@@ -2,6 +2,7 @@
  * the bytes around a place do not tell whether quotes enclose it. */
 #include "csv.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,17 +56,15 @@ static int mark_file(const quern__csv *f, int k, unsigned char *marks, int64_t n
             step(&w, bytes[i], f->separator);
         }
     }
-    if (fd >= 0)
-        close(fd);
     quern__free(bytes);
-    return bytes ? QUERN_OK : quern__fail_memory(err, piece);
+    if (!bytes)
+        return quern__fail_memory(err, piece);
+    return fd >= 0 ? (close(fd), QUERN_OK) : quern__fail(err, QUERN_IO, f->paths[k], "cannot be opened: %s", strerror(errno));
 }
 
 int quern__csv_mark(quern__csv *f, quern_error *err)
 {
     quern__csv_blocks *b = &f->blocks;
-    if (!b->n || !b->literal)
-        return QUERN_OK;
     if (!(b->marks = quern__zalloc((size_t)b->n, 1)))
         return quern__fail_memory(err, (size_t)b->n);
     int status = QUERN_OK;
