@@ -24,13 +24,16 @@ typedef struct arguments {
 const char *cli_option(const arguments *a, const char *name);
 /* A whole number of at least 1; left as it is when the option is not given. Prints and returns false when it is none. */
 bool cli_count(const arguments *a, const char *name, int64_t *out);
-bool cli_count_from(const arguments *a, const char *name, int64_t least, int64_t *out);
+/* The same from `least` to `most`. */
+bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most, int64_t *out);
 /* --seed, any whole number of 64 bits; the same rules. */
 bool cli_seed(const arguments *a, uint64_t *out);
 /* Prints an error of the library; returns the exit code. */
 int cli_fail(int status, const quern_error *err);
 /* Prints a wrong use; returns 2. */
 int cli_wrong(const char *where, const char *what);
+/* Prints that the value of an option is wrong, and the value; returns 2. */
+int cli_wrong_value(const arguments *a, const char *name, const char *what);
 double cli_start_time(void);
 
 int cli_new(const arguments *a);

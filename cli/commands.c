@@ -88,7 +88,7 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
     *code = m ? 0 : cli_fail(err->code, err);
     if (m && (o || l || t) && quern_compile(m, o, l, t, err) < 0)
         *code = cli_fail(err->code, err);
-    if (m && !*code && !cli_count(a, "threads", &threads))
+    if (m && !*code && !cli_range(a, "threads", 1, 64, &threads))
         *code = 2;
     if (m && !*code && threads && quern_model_set_threads(m, (int)threads, err) < 0)
         *code = cli_fail(err->code, err);
@@ -105,7 +105,7 @@ static bool known_format(const arguments *a)
     const char *word = cli_option(a, "data-format");
     bool known = !word || !strcmp(word, "channels_first") || !strcmp(word, "channels_last");
     if (!known)
-        cli_wrong("--data-format", "is channels_first or channels_last");
+        cli_wrong_value(a, "data-format", "is channels_first or channels_last");
     return known;
 }
 
@@ -113,7 +113,7 @@ static bool known_format(const arguments *a)
 static quern_generator *program(const arguments *a, const char *option, const char *command, int *code)
 {
     int64_t timeout = 0;
-    if (!cli_count(a, "stall-timeout", &timeout) || !known_format(a)) {
+    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a)) {
         *code = 2;
         return NULL;
     }
@@ -136,7 +136,7 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train, 
     int64_t count = quern_generator_count(train), kept = (int64_t)((double)count * (1 - part));
     int code = 0;
     if (*end || !(part > 0 && part < 1))
-        return cli_wrong("--validation-split", "is a number between 0 and 1");
+        return cli_wrong_value(a, "validation-split", "is a number between 0 and 1");
     if (count < 0)
         return cli_wrong("--validation-split",
                          "needs records that are known by number (arrays that are not compressed, .qrec): quern prepare "
@@ -190,7 +190,7 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
         if (strlen(names[i]) == n && !strncmp(text, names[i], n) && (i || !text[n]))
             policy = i;
     if (policy < 0 || (end && (*end || end == text + n + 1 || most < 1)))
-        *code = cli_wrong("--bad-records", "is fail, skip, skip:MAX, substitute or substitute:MAX");
+        *code = cli_wrong_value(a, "bad-records", "is fail, skip, skip:MAX, substitute or substitute:MAX");
     else if (quern_generator_set_bad_records(g, policy, most, err) < 0)
         *code = (cli_fail(err->code, err), 2);
     else
@@ -203,14 +203,12 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
 static char byte_of(const arguments *a, const char *name, int *code)
 {
     const char *text = cli_option(a, name);
-    char where[40];
     if (!text)
         return 0;
     if (!strcmp(text, "tab") || !strcmp(text, "\\t"))
         return '\t';
-    snprintf(where, sizeof where, "--%s", name);
     if (strlen(text) != 1)
-        *code = cli_wrong(where, "is one byte, or tab");
+        *code = cli_wrong_value(a, name, "is one byte, or tab");
     return *text;
 }
 
@@ -220,10 +218,10 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
     int64_t timeout = 0;
     const char *unknown = cli_option(a, "unknown-class");
     bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator"); /* whose options they are then */
-    if (!cli_count(a, "stall-timeout", &timeout) || !known_format(a))
+    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a))
         *code = 2;
     if (unknown && strcmp(unknown, "skip") && strcmp(unknown, "error"))
-        *code = cli_wrong("--unknown-class", "is skip or error");
+        *code = cli_wrong_value(a, "unknown-class", "is skip or error");
     return (quern_file_opts){ .target = cli_option(a, "target"),
                               .features = cli_option(a, "features"),
                               .weight = cli_option(a, "weight"),
@@ -264,8 +262,8 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation") ? of_tables(a) : NULL;
-    if (stray) {
-        *code = cli_wrong(stray, "applies to CSV; a program gives arrays");
+    if (stray || (command && !n && !cli_option(a, "validation") && cli_option(a, "format"))) {
+        *code = cli_wrong(stray ? stray : "--format", stray ? "applies to CSV; a program gives arrays" : "applies to files, not to a program");
         return NULL;
     }
     if (command)
@@ -327,7 +325,7 @@ int cli_new(const arguments *a)
     quern_tokenizer_free(tokenizer);
     free(pipeline);
     if (!m)
-        return code ? code : (cli_fail(err.code, &err), 2);
+        return code ? code : err.code ? (cli_fail(err.code, &err), 2) : 2;
     int status = optimizer ? quern_compile(m, optimizer, loss, cli_option(a, "metrics"), &err) : QUERN_OK;
     code = status < 0 ? (cli_fail(status, &err), 2) : 0;
     if (!code && (status = quern_model_save(m, a->words[0], &err)) < 0)

@@ -44,23 +44,28 @@ int cli_wrong(const char *where, const char *what)
     return 2;
 }
 
-bool cli_count(const arguments *a, const char *name, int64_t *out) { return cli_count_from(a, name, 1, out); }
+int cli_wrong_value(const arguments *a, const char *name, const char *what)
+{
+    fprintf(stderr, "quern: --%s: %s, not '%s'\n", name, what, cli_option(a, name));
+    return 2;
+}
 
-bool cli_count_from(const arguments *a, const char *name, int64_t least, int64_t *out)
+bool cli_count(const arguments *a, const char *name, int64_t *out) { return cli_range(a, name, 1, INT64_MAX, out); }
+
+bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most, int64_t *out)
 {
     const char *text = cli_option(a, name);
-    char *end;
+    char *end, what[80];
     if (!text)
         return true;
+    errno = 0;
     *out = strtoll(text, &end, 10);
-    if (*end || end == text || *out < least) {
-        char where[64], what[64];
-        snprintf(where, sizeof where, "--%s", name);
-        snprintf(what, sizeof what, "must be a whole number of at least %lld", (long long)least);
-        cli_wrong(where, what);
-        return false;
-    }
-    return true;
+    bool whole = !*end && isdigit((unsigned char)text[*text == '-']); /* no blank, no '+' */
+    if (whole && !errno && *out >= least && *out <= most)
+        return true;
+    bool above = whole && *out >= least;
+    snprintf(what, sizeof what, "must be a whole number of at %s %lld", above ? "most" : "least", (long long)(above ? most : least));
+    return cli_wrong_value(a, name, what), false;
 }
 
 bool cli_seed(const arguments *a, uint64_t *out)
@@ -72,7 +77,7 @@ bool cli_seed(const arguments *a, uint64_t *out)
     errno = 0;
     *out = strtoull(text, &end, 10);
     if (errno || *end || !isdigit((unsigned char)*text)) /* a sign would be taken modulo 2^64 */
-        return cli_wrong("--seed", "must be a whole number of at most 64 bits"), false;
+        return cli_wrong_value(a, "seed", "must be a whole number of at most 64 bits"), false;
     return true;
 }
 
@@ -108,6 +113,11 @@ static int run(int which, int argc, char **argv)
         fprintf(stderr, "quern: '%s': is a word too many: quern %s %s\n", a.words[most], a.command, commands[which].usage);
         return 2;
     }
+    for (int i = 0; i < a.n; i++)
+        if (!*a.words[i] && (commands[which].letter != N || i != 1)) { /* a pipeline says more of itself */
+            fprintf(stderr, "quern: word %d is empty: quern %s %s\n", i + 1, a.command, commands[which].usage);
+            return 2;
+        }
     return commands[which].run(&a);
 }
 

@@ -170,11 +170,22 @@ static int unknown(const char *word, size_t n, const char *command, int letter)
     return 2;
 }
 
+/* Whether an empty value means something (no metrics, no prompt, nothing that stands for a missing value), or those who read it say
+ * what they take. */
+static bool may_be_empty(const char *name, const char *value)
+{
+    return !strcmp(value, "N") || !strcmp(value, "POLICY") || !strcmp(name, "metrics") || !strcmp(name, "prompt") || !strcmp(name, "missing-values");
+}
+
 /* Notes a value; false after printing. */
 static bool take(arguments *a, int row, const char *value)
 {
     const char *name = table[row].name;
     bool callback = !strcmp(name, "callback"), stop = !strcmp(name, "stop");
+    if (!*value && !may_be_empty(name, table[row].value))
+        return fprintf(stderr, "quern: --%s: its value is empty (%s)\n", name, table[row].value), false;
+    if (a->values[row] && !callback && !stop && strcmp(a->values[row], value))
+        fprintf(stderr, "quern: warning: --%s: is given twice, '%s' counts and '%s' does not\n", name, value, a->values[row]);
     if ((callback && a->n_callbacks == 16) || (stop && a->n_stops == 16))
         return cli_wrong(callback ? "--callback" : "--stop", "is given more than 16 times"), false;
     if (callback)

@@ -1,6 +1,7 @@
 /* plan: what training takes in memory, as a table that people read, a line of JSON, and pictures of what lives within a step. */
 #include "commands.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@ static bool size_of(const char *text, size_t *out)
     double v = strtod(text, &end);
     int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
     v *= (double)((size_t)1 << shift);
-    if (end == text || !(v >= 1 && v < 9e18) || (shift ? end[1] : *end))
+    if (!isdigit((unsigned char)*text) || strpbrk(text, "xX") || !(v >= 1 && v < 9e18) || (shift ? end[1] : *end))
         return false;
     *out = (size_t)v;
     return true;
@@ -26,7 +27,7 @@ bool cli_split_batch(const arguments *a, int32_t *out)
             *out = text ? i : *out;
             return true;
         }
-    return cli_wrong("--split-batch", "is auto, never or any"), false;
+    return cli_wrong_value(a, "split-batch", "is auto, never or any"), false;
 }
 
 bool cli_memory(const arguments *a, size_t *out)
@@ -34,7 +35,8 @@ bool cli_memory(const arguments *a, size_t *out)
     const char *text = cli_option(a, "memory");
     if (!text || !strcmp(text, "auto") || size_of(text, out))
         return true;
-    return cli_wrong("--memory", "is no size (64M, 1.5G, auto)"), false;
+    fprintf(stderr, "quern: --memory: '%s' is no size (64M, 1.5G, auto)\n", text);
+    return false;
 }
 
 typedef struct part {
@@ -234,11 +236,9 @@ int cli_plan(const arguments *a)
     quern_plan p;
     int64_t queue = 0;
     int code;
-    if (!cli_count(a, "batch-size", &o.batch_size) || !cli_count(a, "max-queue-size", &queue) || !cli_memory(a, &o.memory) ||
-        !cli_split_batch(a, &o.split_batch))
+    if (!cli_range(a, "batch-size", 1, INT32_MAX, &o.batch_size) || !cli_range(a, "max-queue-size", 1, 1024, &queue) ||
+        !cli_memory(a, &o.memory) || !cli_split_batch(a, &o.split_batch))
         return 2;
-    if (queue > 1024)
-        return cli_wrong("--max-queue-size", "is above 1024");
     o.max_queue_size = (int32_t)queue;
     for (int i = 0; i < 2 && cli_option(a, "budgets"); i++)
         if (cli_option(a, i ? "plot" : "memory"))

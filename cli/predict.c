@@ -238,7 +238,7 @@ int cli_predict(const arguments *a)
     int code = 0;
     if (!path)
         return cli_wrong("--output", "is missing: FILE.csv, .tsv, .npy, .npz, .jsonl, or -");
-    if (!kind_of(a, path, &w.kind) || !cli_count(a, "batch-size", &number) || !cli_count(a, "steps", &number))
+    if (!kind_of(a, path, &w.kind) || !cli_range(a, "batch-size", 1, INT32_MAX, &number) || !cli_count(a, "steps", &number))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (m && quern_model_outputs(m) <= most_outputs)

@@ -2,6 +2,7 @@
 #include "commands.h"
 
 #include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
         return NULL;
     }
     if (!cli_count(a, "stride", &o.stride) || (targets && strcmp(targets, "next") && strcmp(targets, "last"))) {
-        *code = o.stride < 0 || !targets ? 2 : cli_wrong("--targets", "is next or last");
+        *code = o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "is next or last");
         return NULL;
     }
     quern_shape in = quern_model_input_shape(m, 0), out = quern_model_output_shape(m, 0);
@@ -67,7 +68,7 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
     o.targets = targets ? !strcmp(targets, "last") : !each;
     o.contiguous = quern_model_stateful(m); /* it reads on where the batch before it ended */
     int64_t timeout = 0;
-    if (!cli_count(a, "stall-timeout", &timeout)) {
+    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout)) {
         *code = 2;
         return NULL;
     }
@@ -147,13 +148,13 @@ char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t)
 static bool read_number(const arguments *a, const char *name, double most, double *out)
 {
     const char *text = cli_option(a, name);
-    char *end, where[64], what[64];
+    char *end, what[64];
     if (!text)
         return true;
     *out = strtod(text, &end);
-    snprintf(where, sizeof where, "--%s", name);
     snprintf(what, sizeof what, most < INFINITY ? "must be a number from 0 to %g" : "must be a number of at least 0", most);
-    return (end != text && !*end && *out >= 0 && *out <= most) || (cli_wrong(where, what), false);
+    bool decimal = isdigit((unsigned char)text[*text == '.']) && !strpbrk(text, "xX"); /* no sign, no inf, no hexadecimal digits */
+    return (decimal && !*end && *out <= fmin(most, DBL_MAX)) || (cli_wrong_value(a, name, what), false);
 }
 
 /* All of a file (new); NULL when it cannot be read, or is longer than 64 MiB. */
@@ -186,14 +187,20 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
     const char *context = cli_option(a, "context");
     if (!read_number(a, "temperature", INFINITY, &s->temperature) || !read_number(a, "top-p", 1, &s->top_p) ||
         !read_number(a, "min-p", 1, &s->min_p) || !read_number(a, "typical", 1, &s->typical) ||
-        !read_number(a, "repetition-penalty", INFINITY, &s->repetition_penalty) || !cli_count_from(a, "top-k", 0, &s->top_k) ||
-        !cli_count(a, "length", &o->length) || !cli_count(a, "count", &o->count) || !cli_count(a, "beams", &o->beams) ||
+        !read_number(a, "repetition-penalty", INFINITY, &s->repetition_penalty) || !cli_range(a, "top-k", 0, INT32_MAX, &s->top_k) ||
+        !cli_range(a, "length", 1, INT32_MAX, &o->length) || !cli_range(a, "count", 1, 65536, &o->count) || !cli_range(a, "beams", 1, 65536, &o->beams) ||
         !cli_seed(a, &o->seed))
         return false;
+    if (cli_option(a, "repetition-penalty") && !(s->repetition_penalty > 0))
+        return cli_wrong_value(a, "repetition-penalty", "must be a number above 0"), false;
     if (context && strcmp(context, "slide") && strcmp(context, "stop"))
-        return cli_wrong("--context", "is slide or stop"), false;
+        return cli_wrong_value(a, "context", "is slide or stop"), false;
     if (cli_option(a, "prompt") && cli_option(a, "prompt-file"))
         return cli_wrong("--prompt-file", "there is --prompt too"), false;
+    static const char *const drawing[] = { "temperature", "top-k", "top-p", "min-p", "typical", "repetition-penalty", "order" };
+    for (size_t i = 0; i < sizeof drawing / sizeof *drawing && o->beams; i++)
+        if (cli_option(a, drawing[i]))
+            return fprintf(stderr, "quern: --%s: does not go with --beams, which draw nothing\n", drawing[i]), false;
     s->order = cli_option(a, "order");
     o->sampling = s;
     o->on_full = context && !strcmp(context, "stop") ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void number(FILE *to, double v, bool json)
@@ -78,15 +79,16 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
 }
 
 /* "500": steps; "30s", "10m", "2h": a time. */
-static bool read_every(const char *text, quern_fit_opts *o)
+static bool read_every(const arguments *a, quern_fit_opts *o)
 {
+    const char *text = cli_option(a, "checkpoint-every");
     static const char units[] = "smh";
     static const double seconds[] = { 1, 60, 3600 };
     char *end;
     double v = strtod(text, &end);
     const char *unit = *end ? strchr(units, *end) : NULL;
     if (end == text || !(v > 0) || v > 1e15 || (*end && (!unit || end[1])) || (!unit && v != floor(v)))
-        return cli_wrong("--checkpoint-every", "is a number of steps, or a time: 500, 30s, 10m, 2h"), false;
+        return cli_wrong_value(a, "checkpoint-every", "is a number of steps, or a time: 500, 30s, 10m, 2h"), false;
     if (unit)
         o->checkpoint_seconds = v * seconds[unit - units];
     else
@@ -114,7 +116,7 @@ static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
     bool found = o->resume && quern_checkpoint_read(o->checkpoint, &at, NULL) >= 0;
     snprintf(step, sizeof step, "%lld", found ? (long long)at.batches : 0LL);
     setenv("QUERN_RESUME_STEP", step, 1);
-    return !every || read_every(every, o);
+    return !every || read_every(a, o);
 }
 
 /* Numbers of the options of fit; false after printing. */
@@ -124,15 +126,16 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     const char *policy = cli_option(a, "on-exhausted");
     static const char *const policies[] = { "stop", "error", "restart" };
     o->epochs = 1;
-    o->no_workers = cli_option(a, "workers") && !strcmp(cli_option(a, "workers"), "0");
-    if (!cli_count(a, "epochs", &o->epochs) || !cli_count(a, "initial-epoch", &o->initial_epoch) ||
-        !cli_count(a, "batch-size", &o->batch_size) || !cli_count(a, "steps-per-epoch", &o->steps_per_epoch) ||
-        !cli_count(a, "validation-steps", &o->validation_steps) || !cli_count(a, "validation-freq", &o->validation_freq) ||
-        !cli_count(a, "max-queue-size", &queue) || !cli_memory(a, &o->memory) || !cli_split_batch(a, &o->split_batch) ||
-        (!o->no_workers && !cli_count(a, "workers", &workers)))
+    if (!cli_range(a, "epochs", 1, INT32_MAX, &o->epochs) || !cli_range(a, "initial-epoch", 0, INT32_MAX, &o->initial_epoch) ||
+        !cli_range(a, "batch-size", 1, INT32_MAX, &o->batch_size) || !cli_count(a, "steps-per-epoch", &o->steps_per_epoch) ||
+        !cli_count(a, "validation-steps", &o->validation_steps) ||
+        !cli_range(a, "validation-freq", 1, INT32_MAX, &o->validation_freq) || !cli_range(a, "max-queue-size", 1, 1024, &queue) ||
+        !cli_range(a, "workers", 0, 64, &workers) || !cli_memory(a, &o->memory) || !cli_split_batch(a, &o->split_batch))
         return false;
-    if (queue > 1024 || workers > 64)
-        return cli_wrong(queue > 1024 ? "--max-queue-size" : "--workers", queue > 1024 ? "is above 1024" : "is above 64"), false;
+    o->no_workers = cli_option(a, "workers") && !workers;
+    if (o->initial_epoch >= o->epochs && !cli_option(a, "quiet"))
+        fprintf(stderr, "quern: warning: --initial-epoch %lld of %lld epochs: nothing is left to train\n",
+                (long long)o->initial_epoch, (long long)o->epochs);
     o->max_queue_size = (int32_t)queue;
     o->workers = (int32_t)workers;
     o->class_weight = cli_option(a, "class-weight");
@@ -141,7 +144,7 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     for (int i = 0; policy && i < 3; i++)
         if (!strcmp(policy, policies[i]))
             o->on_exhausted = i;
-    return o->on_exhausted >= 0 || (cli_wrong("--on-exhausted", "is stop, error or restart"), false);
+    return o->on_exhausted >= 0 || (cli_wrong_value(a, "on-exhausted", "is stop, error or restart"), false);
 }
 
 /* Whether the model can be written where it is to go, as far as can be told before training; false after printing. */
@@ -149,6 +152,25 @@ static bool can_write(const char *path)
 {
     quern_error err = { 0 };
     return quern_file_check(path, &err) >= 0 || (cli_fail(err.code, &err), false);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat is, other;
+    return !strcmp(a, b) || (!stat(a, &is) && !stat(b, &other) && is.st_dev == other.st_dev && is.st_ino == other.st_ino);
+}
+
+/* A checkpoint of its own: MODEL stays as it was until the run has come to a good end. Returns the exit code after printing, or 0. */
+static int own_checkpoint(const arguments *a, const char *output)
+{
+    const char *checkpoint = cli_option(a, "checkpoint");
+    for (int i = 0; checkpoint && i < 2; i++)
+        if (same_file(checkpoint, i ? output : a->words[0])) {
+            fprintf(stderr, "quern: --checkpoint: %s is %s\nhint: a checkpoint is a file of its own\n", checkpoint,
+                    i ? "--output too" : "MODEL");
+            return 2;
+        }
+    return 0;
 }
 
 /* The last line: why it ended, and what it took. */
@@ -193,14 +215,14 @@ static int fit(const arguments *a)
     if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed) || !can_learn_names(a))
         return 2;
     const char *output = cli_option(a, "output");
-    if (output && !can_write(output))
-        return 1;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (!m)
         return code;
-    if (!output && !can_write(output = a->words[0])) {
+    output = output ? output : a->words[0];
+    code = can_write(output) ? own_checkpoint(a, output) : 1;
+    if (code) {
         quern_model_free(m);
-        return 1;
+        return code;
     }
     char *validation = (char *)(size_t)cli_option(a, "validation");
     if (cli_option(a, "new-schema") && quern_model_set_schema(m, NULL, &err) < 0)
@@ -277,7 +299,7 @@ int cli_evaluate(const arguments *a)
     quern_error err = { 0 };
     int64_t batch_size = 0, steps = 0;
     int code;
-    if (!cli_count(a, "batch-size", &batch_size) || !cli_count(a, "steps", &steps))
+    if (!cli_range(a, "batch-size", 1, INT32_MAX, &batch_size) || !cli_count(a, "steps", &steps))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
     double *logs = m ? calloc((size_t)quern_model_logs(m) + 1, sizeof *logs) : NULL;

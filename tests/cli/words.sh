@@ -43,6 +43,46 @@ for command in summary plan; do
 done
 expect 2 "is a word too many" "$quern" convert m.keras o.keras p.keras
 expect 2 "is a word too many" "$quern" doctor m.keras
+# A value that is none, is out of range or is not used: named, with the bound.
+for value in '' ' 3' '3 ' +3 1e3 0x10 3.5 -1 0; do
+    text="must be a whole number of at least 1, not '$value'"
+    for option in epochs batch-size steps-per-epoch validation-steps validation-freq max-queue-size threads; do
+        expect 2 "--$option: $text" "$quern" fit m.keras two.csv --target y "--$option=$value"
+    done
+done
+for limit in epochs:2147483647 batch-size:2147483647 validation-freq:2147483647 initial-epoch:2147483647 workers:64 threads:64 max-queue-size:1024 \
+    stall-timeout:1000000000; do
+    for value in 4294967297 99999999999999999999; do
+        expect 2 "--${limit%:*}: must be a whole number of at most ${limit#*:}, not '$value'" \
+            "$quern" fit m.keras two.csv --target y "--${limit%:*}" $value
+    done
+done
+expect 2 "must be a whole number of at most 9223372036854775807, not" "$quern" fit m.keras two.csv --target y --steps-per-epoch 99999999999999999999
+expect 2 "--workers: must be a whole number of at least 0, not '-1'" "$quern" fit m.keras two.csv --target y --workers -1
+expect 0 "loss" "$quern" fit m.keras two.csv --target y --initial-epoch 0 --output o.keras
+expect 0 "warning: --initial-epoch 3 of 2 epochs: nothing is left" "$quern" fit m.keras two.csv --target y --initial-epoch 3 --epochs 2 --output o.keras
+expect 2 "--on-exhausted: is stop, error or restart, not 'reset'" "$quern" fit m.keras two.csv --target y --on-exhausted reset
+for size in 12Q 64MB ' 64M' 0x10M -5M; do
+    expect 2 "--memory: '$size' is no size" "$quern" fit m.keras two.csv --target y --memory "$size"
+done
+for option in target weight output checkpoint validation generator validation-generator callback optimizer loss class-weight format; do
+    expect 2 "--$option: its value is empty" "$quern" fit m.keras two.csv --target=y "--$option" ''
+done
+expect 2 "word 2 is empty" "$quern" fit m.keras '' two.csv --target y
+expect 2 "word 1 is empty" "$quern" summary ''
+expect 0 "warning: --epochs: is given twice, '3' counts and '2' does not" "$quern" fit m.keras two.csv --target y --epochs 2 --epochs=3 --output o.keras
+expect 0 "" "$quern" fit m.keras two.csv --target y --target y --quiet --quiet --output o.keras
+for option in '--target y' '--features a' '--missing 0' '--no-header' '--format npy'; do
+    # shellcheck disable=SC2086
+    expect 2 "${option%% *}: applies to files, not to a program" "$quern" fit m.keras --generator true $option
+done
+expect 1 "the generator is empty" "$quern" fit m.keras --generator true --validation two.csv --target y
+ln -s m.keras link.keras
+for file in m.keras ./m.keras link.keras; do
+    expect 2 "--checkpoint: $file is MODEL" "$quern" fit m.keras two.csv --target y --checkpoint $file
+done
+expect 2 "--checkpoint: o.keras is --output too" "$quern" fit m.keras two.csv --target y --output o.keras --checkpoint o.keras
+[ "$("$quern" fit --help | grep -c -e --data-format)" = 1 ] || { echo "FAILED: --data-format stands in the help twice"; failed=1; }
 
 # ---- names in quoted words ----
 expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y --optimizer 'adam lr=0.1'
@@ -75,6 +115,17 @@ expect 2 "--typical: must be a number from 0 to 1" "$quern" generate lm.keras --
 expect 2 "--temperature: must be a number of at least 0" "$quern" generate lm.keras --temperature -1
 expect 2 "--top-k: must be a whole number of at least 0" "$quern" generate lm.keras --top-k -1
 expect 0 "the" "$quern" generate lm.keras --prompt the --length 5 --order llama.cpp --top-k 0
+for value in 99999999999999999999 1e3 '' 0; do
+    expect 2 "--length: " "$quern" generate lm.keras --length "$value"
+    expect 2 "--beams: " "$quern" generate lm.keras --beams "$value"
+done
+for value in inf nan 0x3 ' 1' +1; do
+    expect 2 "--temperature: must be a number of at least 0, not '$value'" "$quern" generate lm.keras --temperature "$value"
+done
+expect 2 "--repetition-penalty: must be a number above 0, not '0'" "$quern" generate lm.keras --repetition-penalty 0
+expect 2 "--temperature: does not go with --beams" "$quern" generate lm.keras --prompt the --beams 2 --temperature 0.5
+expect 2 "vocab: stands for the size" "$quern" new new.keras 'input 2 | dense vocab'
+[[ $("$quern" new new.keras 'input 2 | dense vocab' 2>&1) != *$'\n'* ]] || { echo "FAILED: an error of two lines"; failed=1; }
 printf 'the' > three.txt
 expect 1 "three.txt: the text has 3 tokens, a window takes 8 and the next one" "$quern" fit lm.keras three.txt
 expect 1 "three.txt: the text has 3 tokens" "$quern" evaluate lm.keras three.txt
