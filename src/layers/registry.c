@@ -27,6 +27,8 @@ static const struct {
     [QUERN__SCHEDULE] = { "learning rate schedule", quern__schedule_classes },
 };
 
+enum { most_near = 256 };
+
 const quern__class *const *quern__classes(quern__group group) { return groups[group].rows; }
 const char *quern__group_name(quern__group group) { return groups[group].name; }
 
@@ -48,10 +50,27 @@ const quern__class *quern__class_find(quern__group group, const char *name, quer
     return quern__class_among(groups[group].rows, groups[group].name, name, err);
 }
 
+/* The names of a class that are near what is looked for: its own, and its aliases. How many there are then. */
+static int add_names(const quern__class *c, char (*snakes)[48], const char **names, int n)
+{
+    quern__snake_case(c->name, snakes[n], sizeof snakes[n]);
+    if (!strcmp(snakes[n], "terminate_on_na_n"))
+        snprintf(snakes[n], sizeof snakes[n], "terminate_on_nan");
+    names[n] = snakes[n];
+    n += n + 1 < most_near;
+    for (const char *p = c->aliases ? c->aliases : ""; *p && n + 1 < most_near; n++) {
+        size_t length = strcspn(p, " ");
+        snprintf(snakes[n], sizeof snakes[n], "%.*s", (int)length, p);
+        names[n] = snakes[n];
+        p += length + strspn(p + length, " ");
+    }
+    return n;
+}
+
 const quern__class *quern__class_among(const quern__class *const *rows, const char *what, const char *name, quern_error *err)
 {
-    const char *names[128];
-    char snakes[128][48];
+    const char *names[most_near];
+    char snakes[most_near][48];
     int n = 0;
     for (int k = 0; k < QUERN__GROUPS; k++) {
         const quern__class *own = groups[k].rows == rows ? quern__registered((quern__group)k, name) : NULL;
@@ -61,11 +80,7 @@ const quern__class *quern__class_among(const quern__class *const *rows, const ch
     for (int i = 0; rows[i]; i++) {
         if (quern__same_name(rows[i]->name, name) || has_alias(rows[i]->aliases, name))
             return rows[i];
-        if (n < 128) {
-            quern__snake_case(rows[i]->name, snakes[n], sizeof snakes[n]);
-            names[n] = snakes[n];
-            n++;
-        }
+        n = add_names(rows[i], snakes, names, n);
     }
     char snake[64];
     quern__snake_case(name, snake, sizeof snake);
@@ -242,6 +257,17 @@ static const struct {
     { "nb_row", "kernel_size" },
     { "border_mode", "padding" },
     { "subsample", "strides" },
+    { "subsample_length", "strides" },
+    { "stride", "strides" },
+    { "filter_length", "kernel_size" },
+    { "atrous_rate", "dilation_rate" },
+    { "dim_ordering", "data_format" },
+    { "inner_activation", "recurrent_activation" },
+    { "inner_init", "recurrent_initializer" },
+    { "dropout_W", "dropout" },
+    { "dropout_U", "recurrent_dropout" },
+    { "alpha", "negative_slope" },
+    { "input_length", "the input says it: input 4 | embedding 100 8" },
     { "init", "kernel_initializer" },
     { "W_regularizer", "kernel_regularizer" },
     { "b_regularizer", "bias_regularizer" },
@@ -273,7 +299,16 @@ static const char *name_now(const quern__class *c, const char *key)
     return NULL;
 }
 
-static int check_unknown(const quern__class *c, json_t *given, json_t *out, bool strict, quern_error *err)
+static bool among(const quern__field *fields, const char *key)
+{
+    for (int i = 0; fields && fields[i].name; i++)
+        if (!strcmp(fields[i].name, key))
+            return true;
+    return false;
+}
+
+/* Every argument is one of the class; told before what is missing, which it may stand for. */
+static int check_known(const quern__class *c, const quern__field *common, json_t *given, quern_error *err)
 {
     const char *key, *names[64];
     json_t *v;
@@ -282,16 +317,13 @@ static int check_unknown(const quern__class *c, json_t *given, json_t *out, bool
         names[n] = c->fields[n].name;
     json_object_foreach(given, key, v)
     {
-        if (json_object_get(out, key))
+        if (among(c->fields, key) || among(common, key))
             continue;
-        if (strict) {
-            const char *now = name_now(c, key), *near = now ? now : quern__nearest(key, names, (size_t)n, sizeof *names);
-            int status = quern__fail(err, QUERN_INVALID, c->name, "no argument is called '%s'", key);
-            if (near)
-                quern__hint(err, strchr(near, ' ') ? "%s" : "did you mean '%s'?", near);
-            return status;
-        }
-        json_object_set(out, key, v);
+        const char *now = name_now(c, key), *near = now ? now : quern__nearest(key, names, (size_t)n, sizeof *names);
+        int status = quern__fail(err, QUERN_INVALID, c->name, "no argument is called '%s'", key);
+        if (near)
+            quern__hint(err, strchr(near, ' ') ? "%s" : "did you mean '%s'?", near);
+        return status;
     }
     return QUERN_OK;
 }
@@ -302,11 +334,12 @@ json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_e
     const quern__field *common = c->group == QUERN__LAYER                               ? common_layer
                                  : c->group == QUERN__LOSS || c->group == QUERN__METRIC ? common_named
                                                                                         : common_none;
-    if (fill(c, c->fields, given, out, err) < 0 || fill(c, common, given, out, err) < 0 ||
-        check_unknown(c, given, out, strict, err) < 0) {
+    if ((strict && check_known(c, common, given, err) < 0) || fill(c, c->fields, given, out, err) < 0 ||
+        fill(c, common, given, out, err) < 0) {
         json_decref(out);
         return NULL;
     }
+    json_object_update_missing(out, given); /* what a file says beside */
     return out;
 }
 

@@ -59,6 +59,15 @@ static json_t *atom(const char *word)
     return !strcmp(word, "none") || !strcmp(word, "None") || !strcmp(word, "null") ? json_null() : json_string(word);
 }
 
+/* Sets an argument that must not be there yet; false after saying so. */
+static bool set_once(reader *r, json_t *given, const char *key, json_t *v)
+{
+    if (!json_object_get(given, key))
+        return json_object_set(given, key, v) == 0;
+    quern__fail(r->err, QUERN_INVALID, NULL, "'%s' is given twice in '%s'", key, r->text);
+    return false;
+}
+
 /* Items up to ')': plain ones to `list`, name=value to `named`. */
 static bool items(reader *r, json_t *list, json_t *named)
 {
@@ -74,10 +83,10 @@ static bool items(reader *r, json_t *list, json_t *named)
         json_t *v = value(r);
         if (!v)
             return false;
-        if (*key)
-            json_object_set_new(named, key, v);
-        else
-            json_array_append_new(list, v);
+        bool ok = *key ? set_once(r, named, key, v) : json_array_append(list, v) == 0;
+        json_decref(v);
+        if (!ok)
+            return false;
         blanks(r);
         if (*r->at == ',')
             r->at++;
@@ -222,7 +231,7 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
         const char *word = json_string_value(v);
         bool ok = v != NULL;
         if (ok && *key)
-            json_object_set(given, key, v);
+            ok = set_once(r, given, key, v);
         else if (ok && shape)
             json_array_append(shape, v);
         else if (ok && word && has_field(c, "activation") && !json_object_get(given, "activation") && quern__is_activation(word))

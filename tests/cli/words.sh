@@ -89,6 +89,18 @@ expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y
 expect 1 "a decaying rate is a schedule" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
 expect 2 "'early_stopping patience=1'" "$quern" fit m.keras two.csv --target y --callback 'EarlyStopping(patience=1)'
 expect 2 "the input stands before the layer" "$quern" new new.keras 'input 2 | dense 3 input_shape=(2)'
+expect 2 "did you mean 'units'?" "$quern" new new.keras 'input 2 | dense output_dim=3'
+expect 2 "did you mean 'rate'?" "$quern" new new.keras 'input 2 | dropout p=0.5'
+expect 2 "did you mean 'recurrent_activation'?" "$quern" new new.keras 'input 8 2 | lstm 3 inner_activation=relu'
+expect 2 "did you mean 'negative_slope'?" "$quern" new new.keras 'input 2 | leaky_relu alpha=0.1'
+expect 2 "did you mean 'data_format'?" "$quern" new new.keras 'input 8 8 1 | conv2d 3 2 dim_ordering=tf'
+expect 2 "did you mean 'mse'?" "$quern" new new.keras 'input 2 | dense 1' --optimizer sgd --loss msee
+expect 2 "did you mean 'terminate_on_nan'?" "$quern" fit m.keras two.csv --target y --callback terminate_on_nans
+for layer in 'dense 3 units=4' 'dense units=3 units=4'; do
+    expect 2 "'units' is given twice" "$quern" new new.keras "input 2 | $layer"
+done
+expect 2 "'learning_rate' is given twice" "$quern" new new.keras 'input 2 | dense 1' --optimizer 'sgd learning_rate=1 learning_rate=2' --loss mse
+expect 2 "'l2' is given twice" "$quern" new new.keras 'input 2 | dense 1 kernel_regularizer=l2(l2=1,l2=2)'
 expect 2 "did you mean 'padding'?" "$quern" new new.keras 'input 8 8 1 | conv2d 2 3 border_mode=same'
 expect 2 "the pipeline begins with 'dense', not with an input" "$quern" new new.keras 'dense 8 relu | dense 3'
 expect 2 "'input 4 | dense 8 relu | ...'" "$quern" new new.keras 'dense 8 relu | dense 3'
