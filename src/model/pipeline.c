@@ -102,6 +102,20 @@ static int set_outputs(naming *n, const int *values, int count)
     return QUERN_OK;
 }
 
+/* A layer that joins values is given more than the one before it, as in Keras, where it takes a list. */
+static int check_joined(naming *n, const char *words, int count)
+{
+    char own[48];
+    quern_error none = { 0 };
+    snprintf(own, sizeof own, "%.*s", (int)strcspn(words, " \t\n"), words);
+    const quern__class *c = count == 1 ? quern__class_find(QUERN__LAYER, own, &none) : NULL;
+    if (!c || !c->list || c->registered || !c->module)
+        return QUERN_OK;
+    int status = quern__fail(&n->b->error, QUERN_INVALID, NULL, "'%s' joins several values, but it received 1", own);
+    quern__hint(&n->b->error, "'dense 8 as a | dense 8 | %s @a' gives it two", own);
+    return status;
+}
+
 /* One piece between bars. */
 static int take_piece(naming *n, char *words)
 {
@@ -109,6 +123,8 @@ static int take_piece(naming *n, char *words)
     char name[48];
     take_name(words, name, sizeof name);
     words += strspn(words, " \t\n");
+    if (!words[strspn(words, " \t\n")])
+        return quern__fail(&n->b->error, QUERN_INVALID, NULL, "no layer stands here");
     bool input = n->b->n == 0 || first_word_is(words, "input") || first_word_is(words, "InputLayer");
     count = take_values(n, words, values, 1);
     n->plain = n->plain && !*name && count == 1 && !(input && n->n_in);
@@ -129,7 +145,10 @@ static int take_piece(naming *n, char *words)
     else if (!words[strspn(words, " \t\n")] && count == 2)
         n->value = values[1];
     else
-        n->value = quern_apply_n(n->b, words, values, count);
+        n->value = check_joined(n, words, count) < 0 ? -1 : quern_apply_n(n->b, words, values, count);
+    for (int i = 0; i < n->n_names && *name; i++)
+        if (!strcmp(n->names[i], name))
+            return quern__fail(&n->b->error, QUERN_INVALID, NULL, "two values are called '%s'", name);
     if (*name && n->value >= 0) {
         if (n->n_names == most_names)
             return quern__fail(&n->b->error, QUERN_INVALID, name, "more than %d names", most_names);
