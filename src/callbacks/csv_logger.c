@@ -79,6 +79,9 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
     logger *s = user;
     const char *names[sizeof o->names / sizeof *o->names];
     int n = 0;
+    const char *separator = quern__config_text(s->config, "separator");
+    if (!separator || strlen(separator) != 1 || strchr("\n\r\"", *separator))
+        return quern__fail(err, QUERN_INVALID, "csv_logger", "separator is one character, not '%s'", separator ? separator : "");
     int status = quern__file_check(quern__config_text(s->config, "filename"), err);
     if (status < 0 || o->resumed || o->open || !quern__config_bool(s->config, "append"))
         return status;

@@ -7,10 +7,15 @@
 
 int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback, quern_error *err)
 {
+    static const char *const least_0[] = { "patience", "start_from_epoch", "cooldown", "min_lr", "factor" };
     const char *mode = quern__config_text(config, "mode");
+    for (size_t i = 0; i < sizeof least_0 / sizeof *least_0; i++)
+        if (quern__config_number(config, least_0[i]) < 0)
+            return quern__fail(err, QUERN_INVALID, callback, "%s must be at least 0, not %g", least_0[i],
+                               quern__config_number(config, least_0[i]));
     *m = (quern__monitor){ .name = quern__config_text(config, "monitor"), .best = NAN };
     if (!m->name || !mode || (strcmp(mode, "auto") && strcmp(mode, "min") && strcmp(mode, "max")))
-        return quern__fail(err, QUERN_INVALID, callback, "mode is auto, min or max");
+        return quern__fail(err, QUERN_INVALID, callback, "mode is auto, min or max, not '%s'", mode ? mode : "");
     m->resolved = strcmp(mode, "auto") != 0;
     m->rises = !strcmp(mode, "max");
     return QUERN_OK;
@@ -235,7 +240,8 @@ static int plateau_start(void *user, quern_error *err)
 {
     plateau *s = user;
     if (!(quern__config_number(s->config, "factor") < 1))
-        return quern__fail(err, QUERN_INVALID, "reduce_lr_on_plateau", "factor must be below 1");
+        return quern__fail(err, QUERN_INVALID, "reduce_lr_on_plateau", "factor must be below 1, not %g",
+                           quern__config_number(s->config, "factor"));
     return quern__monitor_start(&s->m, s->config, "reduce_lr_on_plateau", err);
 }
 

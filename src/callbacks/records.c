@@ -50,7 +50,7 @@ static bool format_field(const char *field, size_t n, const quern_event *event, 
     char format[16] = "", full[32];
     while (name < n && field[name] != ':')
         name++;
-    if (n > name + sizeof format)
+    if (n > name + sizeof format || n - name > 6) /* digits enough for any number: the file name has 64 bytes for it */
         return false;
     if (name < n)
         snprintf(format, sizeof format, "%.*s", (int)(n - name - 1), field + name + 1);
@@ -74,20 +74,34 @@ static bool format_field(const char *field, size_t n, const quern_event *event, 
     return true;
 }
 
+/* A field of a file name that is none: what could stand there. */
+static int no_field(const char *from, const char *end, const quern_event *event, quern_error *err)
+{
+    char all[200] = "epoch, batch";
+    size_t at = strlen(all);
+    for (int i = 0; i < event->n_logs && at + strlen(event->names[i]) + 3 < sizeof all; i++)
+        at += (size_t)snprintf(all + at, sizeof all - at, ", %s", event->names[i]);
+    int status = quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath: '%.*s' is no epoch, batch or log in digits",
+                             (int)(end - from + 1), from);
+    quern__hint(err, "there are %s, as in {epoch:02d} or {loss:.3f}", all);
+    return status;
+}
+
 static int file_name(const checkpoint *s, const quern_event *event, char *out, size_t size, quern_error *err)
 {
     const char *p = quern__config_text(s->config, "filepath");
     size_t at = 0;
     while (*p && at + 64 < size) {
         const char *end = *p == '{' ? strchr(p, '}') : NULL;
+        if (*p == '{' && !end)
+            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath: '%s' has no '}'", p);
         if (!end)
             out[at++] = *p++;
         else if (format_field(p + 1, (size_t)(end - p - 1), event, out + at, 64)) {
             at += strlen(out + at);
             p = end + 1;
         } else
-            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "'%.*s' is no epoch, batch or log in digits",
-                               (int)(end - p + 1), p);
+            return no_field(p, end, event, err);
     }
     out[at] = 0;
     return *p ? quern__fail(err, QUERN_INVALID, "model_checkpoint", "the file name is too long") : QUERN_OK;

@@ -185,6 +185,18 @@ refused "there is no 'val_loss' in" "" --callback 'model_checkpoint b.keras save
 refused "there is no 'val_loss' in the logs of a batch" "save_freq=epoch, or monitor=loss" "${valid[@]}" \
     --callback 'model_checkpoint b.keras save_best_only=true save_freq=1'
 refused "'{acc}' is no epoch" "" --callback 'model_checkpoint b-{acc}.keras'
+refused "'{val_loss}' is no epoch, batch or log" "there are epoch, batch, loss, mae" --callback 'model_checkpoint b-{val_loss}.keras'
+refused "filepath: '{epoch.keras' has no '}'" "" --callback 'model_checkpoint {epoch.keras'
+refused "'{epoch:99999d}' is no" "" --callback 'model_checkpoint {epoch:99999d}.keras'
+refused "csv_logger: separator is one character, not ''" "" --callback 'csv_logger log.csv separator=""'
+refused "csv_logger: separator is one character, not ', '" "" --callback 'csv_logger log.csv separator=", "'
+for argument in patience start_from_epoch; do
+    expect 2 "early_stopping: $argument must be at least 0, not -1" "$quern" fit e.keras d.csv --target y --callback "early_stopping $argument=-1"
+done
+for argument in patience cooldown min_lr factor; do
+    expect 2 "reduce_lr_on_plateau: $argument must be at least 0, not -1" \
+        "$quern" fit e.keras d.csv --target y --callback "reduce_lr_on_plateau $argument=-1"
+done
 refused "generate: the model has no tokenizer" "" --callback generate
 refused "nowhere/log.csv: cannot be written: No such file or directory" "" --callback 'csv_logger nowhere/log.csv'
 refused "nowhere/c.keras: cannot be written: No such file or directory" "" --checkpoint nowhere/c.keras
