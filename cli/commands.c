@@ -255,7 +255,7 @@ static const char *of_tables(const arguments *a)
 static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option, char **words, int n,
                                    quern_error *err, int *code)
 {
-    char joined[3000] = "";
+    char joined[64 << 10] = "";
     const char *command = cli_option(a, option);
     if (command && n) {
         *code = cli_wrong(option, "stands for DATA: give one of them");
@@ -263,7 +263,8 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     }
     const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation") ? of_tables(a) : NULL;
     if (stray || (command && !n && !cli_option(a, "validation") && cli_option(a, "format"))) {
-        *code = cli_wrong(stray ? stray : "--format", stray ? "applies to CSV; a program gives arrays" : "applies to files, not to a program");
+        *code = cli_wrong(stray ? stray : "--format",
+                          stray ? "applies to CSV; a program gives arrays" : "applies to files, not to a program");
         return NULL;
     }
     if (command)
@@ -272,8 +273,13 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         *code = cli_wrong("DATA", "is missing (--help)");
         return NULL;
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        if (strlen(joined) + strlen(words[i]) + 2 > sizeof joined) {
+            *code = cli_wrong("DATA", "is longer than 64 KiB: quote a pattern ('*.csv') instead of its files");
+            return NULL;
+        }
         snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
+    }
     if (cli_is_text(a, m, joined) && cli_option(a, "data-format")) {
         *code = cli_wrong("--data-format", "applies to arrays");
         return NULL;

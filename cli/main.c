@@ -64,7 +64,8 @@ bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most
     if (whole && !errno && *out >= least && *out <= most)
         return true;
     bool above = whole && *out >= least;
-    snprintf(what, sizeof what, "must be a whole number of at %s %lld", above ? "most" : "least", (long long)(above ? most : least));
+    snprintf(what, sizeof what, "must be a whole number of at %s %lld", above ? "most" : "least",
+             (long long)(above ? most : least));
     return cli_wrong_value(a, name, what), false;
 }
 

@@ -174,7 +174,8 @@ static int unknown(const char *word, size_t n, const char *command, int letter)
  * what they take. */
 static bool may_be_empty(const char *name, const char *value)
 {
-    return !strcmp(value, "N") || !strcmp(value, "POLICY") || !strcmp(name, "metrics") || !strcmp(name, "prompt") || !strcmp(name, "missing-values");
+    return !strcmp(value, "N") || !strcmp(value, "POLICY") || !strcmp(name, "metrics") || !strcmp(name, "prompt") ||
+           !strcmp(name, "missing-values");
 }
 
 /* Notes a value; false after printing. */

@@ -77,7 +77,10 @@ static void npy_header(const predicted *o, int64_t records)
 static FILE *create(const char *path, char *beside)
 {
     quern_error err = { 0 };
-    FILE *to = quern_file_check(path, &err) < 0 || quern_file_beside(path, beside, &err) < 0 ? NULL : fopen(beside, "wbx");
+    bool can = quern_file_check(path, &err) >= 0 && quern_file_beside(path, beside, &err) >= 0;
+    if (can)
+        cli_leave_nothing(beside);
+    FILE *to = can ? fopen(beside, "wbx") : NULL;
     if (!to && !err.code)
         cli_wrong(path, "cannot be written");
     else if (!to)
@@ -211,7 +214,7 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
     w->row = malloc((size_t)widest * sizeof *w->row);
     w->to = arrays ? NULL : standard ? stdout : create(path, beside);
     if (!w->row || (arrays ? !open_arrays(w, path) : !w->to))
-        return 1;
+        return cli_left(), 1;
     int64_t records = quern_predict_with(m, data, &o, write_batch, w, &err);
     bool good = arrays ? close_arrays(w, records < 0 ? 0 : records) : close_text(w, standard);
     int code = records < 0 ? cli_fail((int)records, &err) : !good ? (cli_wrong(path, "cannot be written"), 1) : 0;
@@ -224,6 +227,7 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
     for (int i = 0; i < w->n_outputs && arrays; i++) /* of an .npz, or what failed */
         if (code || w->kind == NPZ)
             remove(w->outputs[i].path);
+    cli_left();
     if (!code && a->json && !standard)
         printf("{\"records\":%lld}\n", (long long)records);
     return code;

@@ -1,27 +1,65 @@
-/* Signals that ask a run to end: the step is finished, a checkpoint written. */
+/* Signals that ask a run to end: the step is finished, a checkpoint written. Commands that keep nothing end at once, and leave no
+ * file and no program behind. */
 #include "commands.h"
 
 #include <signal.h>
+#include <unistd.h>
+
+enum { most_left = 20 };
 
 static volatile int received;
+static const char *volatile left[most_left]; /* files that are gone with the process */
+
+/* The process ends by the signal, and with it what would be left. */
+static void end_now(int number)
+{
+    quern_programs_stop();
+    for (int i = 0; i < most_left; i++)
+        if (left[i])
+            unlink(left[i]);
+    signal(number, SIG_DFL);
+    raise(number);
+}
 
 /* SIGTERM and SIGHUP may come any number of times, as they do from timeout(1) and from a session that ends; the second SIGINT ends
  * the process at once. */
 static void on_signal(int number)
 {
+    static volatile int interrupts;
     if (!received)
         received = number == SIGHUP ? SIGTERM : number;
-    if (number == SIGINT)
-        signal(number, SIG_DFL);
+    if (number == SIGINT && interrupts++)
+        end_now(number);
 }
 
-const volatile int *cli_signals(void)
+static void listen_to(void (*handler)(int))
 {
     static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-    struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, before;
+    struct sigaction act = { .sa_handler = handler, .sa_flags = SA_RESTART }, before;
     sigemptyset(&act.sa_mask);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!sigaction(numbers[i], NULL, &before) && before.sa_handler != SIG_IGN) /* nohup */
             sigaction(numbers[i], &act, NULL);
+}
+
+const volatile int *cli_signals(void)
+{
+    listen_to(on_signal);
     return &received;
+}
+
+void cli_leave_nothing(const char *path)
+{
+    for (int i = 0; path && i < most_left; i++)
+        if (!left[i]) {
+            left[i] = path;
+            break;
+        }
+    listen_to(end_now);
+}
+
+void cli_left(void)
+{
+    for (int i = 0; i < most_left; i++)
+        left[i] = NULL;
 }

@@ -187,9 +187,9 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
     const char *context = cli_option(a, "context");
     if (!read_number(a, "temperature", INFINITY, &s->temperature) || !read_number(a, "top-p", 1, &s->top_p) ||
         !read_number(a, "min-p", 1, &s->min_p) || !read_number(a, "typical", 1, &s->typical) ||
-        !read_number(a, "repetition-penalty", INFINITY, &s->repetition_penalty) || !cli_range(a, "top-k", 0, INT32_MAX, &s->top_k) ||
-        !cli_range(a, "length", 1, INT32_MAX, &o->length) || !cli_range(a, "count", 1, 65536, &o->count) || !cli_range(a, "beams", 1, 65536, &o->beams) ||
-        !cli_seed(a, &o->seed))
+        !read_number(a, "repetition-penalty", INFINITY, &s->repetition_penalty) ||
+        !cli_range(a, "top-k", 0, INT32_MAX, &s->top_k) || !cli_range(a, "length", 1, INT32_MAX, &o->length) ||
+        !cli_range(a, "count", 1, 65536, &o->count) || !cli_range(a, "beams", 1, 65536, &o->beams) || !cli_seed(a, &o->seed))
         return false;
     if (cli_option(a, "repetition-penalty") && !(s->repetition_penalty > 0))
         return cli_wrong_value(a, "repetition-penalty", "must be a number above 0"), false;

@@ -160,7 +160,8 @@ static bool same_file(const char *a, const char *b)
     return !strcmp(a, b) || (!stat(a, &is) && !stat(b, &other) && is.st_dev == other.st_dev && is.st_ino == other.st_ino);
 }
 
-/* A checkpoint of its own: MODEL stays as it was until the run has come to a good end. Returns the exit code after printing, or 0. */
+/* A checkpoint of its own: MODEL stays as it was until the run has come to a good end. Returns the exit code after printing, or 0.
+ */
 static int own_checkpoint(const arguments *a, const char *output)
 {
     const char *checkpoint = cli_option(a, "checkpoint");
@@ -301,6 +302,7 @@ int cli_evaluate(const arguments *a)
     int code;
     if (!cli_range(a, "batch-size", 1, INT32_MAX, &batch_size) || !cli_count(a, "steps", &steps))
         return 2;
+    cli_leave_nothing(NULL);
     quern_model *m = cli_open(a, 1, &err, &code);
     double *logs = m ? calloc((size_t)quern_model_logs(m) + 1, sizeof *logs) : NULL;
     quern_generator *data = logs ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;

@@ -186,6 +186,9 @@ typedef struct quern_program_opts {
  * between batches is StopIteration; an exit status other than 0 is an error that tells the last it said on standard error. Copies
  * command and options. Returns new, NULL when there is no memory. */
 QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
+/* Tells the process groups of all such programs that run (of 64 at most) to stop. For a handler of signals that ends the process at
+ * once: it is async-signal-safe. */
+QUERN_API void quern_programs_stop(void);
 
 /* What the targets of text are: every next token, or only the one behind the window. */
 enum { QUERN_TARGETS_NEXT = 0, QUERN_TARGETS_LAST = 1 };

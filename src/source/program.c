@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,28 @@
 
 extern char **environ;
 
-enum { kept_words = 400 };
+enum { kept_words = 400, most_groups = 64 };
+
+/* The process groups of programs that run, for quern_programs_stop; 0: a free place. */
+static atomic_int groups[most_groups];
+
+static void note_group(pid_t from, pid_t to)
+{
+    for (int i = 0; i < most_groups; i++) {
+        int held = from;
+        if (atomic_compare_exchange_strong(&groups[i], &held, to))
+            return;
+    }
+}
+
+void quern_programs_stop(void)
+{
+    for (int i = 0; i < most_groups; i++) {
+        int group = atomic_load(&groups[i]);
+        if (group > 0)
+            kill(-group, SIGTERM);
+    }
+}
 
 typedef struct program {
     quern__protocol in;                           /* first: hear finds the program by it */
@@ -78,8 +100,10 @@ static int ended(program *p, quern_error *err)
     char what[560];
     if (p->pid && p->in.held)
         end_children(p);
-    if (p->pid)
+    if (p->pid) {
+        note_group(p->pid, 0);
         waitpid(p->pid, &status, 0);
+    }
     p->pid = 0;
     hear(&p->in);
     if (status == 0 && p->in.held)
@@ -110,6 +134,7 @@ static void stop_program(program *p)
         close(p->in.said);
     p->in.fd = p->in.said = -1;
     if (p->pid) {
+        note_group(p->pid, 0);
         kill(-p->pid, SIGTERM);
         for (int i = 0; i < 100 && waitpid(p->pid, &status, WNOHANG) == 0; i++)
             nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
@@ -159,6 +184,7 @@ static int start(program *p, int64_t epoch, quern_error *err)
         p->pid = 0;
         return quern__fail(err, QUERN_IO, p->command, "cannot be started: %s", strerror(code));
     }
+    note_group(0, p->pid);
     return QUERN_OK;
 }
 

@@ -120,6 +120,25 @@ signalled 143 'cat good.npy y.npy good.npy y.npy; sleep 60' TERM
 (trap '' HUP && "$quern" fit s.keras --generator 'for i in 1 2 3 4 5; do cat good.npy y.npy; kill -HUP $PPID; done' --output o.keras) 2> said ||
     fail "SIGHUP is ignored: exit $?, said: $(cat said)"
 
+# Other commands end at once, and leave no program and no file; so does the second SIGINT of fit.
+for how in "evaluate s.keras" "predict s.keras --arrays x --output p.csv" "predict s.keras --arrays x --output p.npz"; do
+    for one in TERM INT HUP; do
+        # shellcheck disable=SC2086
+        env --default-signal timeout -s $one 0.3 "$quern" $how --generator 'cat good.npy; sleep 43' 2> said
+        [ $? = 124 ] || fail "$how: SIG$one did not end it"
+        sleep 0.1
+        pgrep -f '^sleep 43$' > pids && fail "$how: SIG$one left the program running"
+        [ -z "$(ls p.* 2> missing)" ] || fail "$how: SIG$one left $(ls p.*)"
+    done
+done
+env --default-signal "$quern" fit s.keras --generator 'sleep 43' --quiet 2> said &
+sleep 0.3
+kill -INT $!
+kill -INT $!
+wait $! 2> killed
+sleep 0.1
+pgrep -f '^sleep 43$' > pids && fail "two SIGINT left the program running"
+
 # ---- steps: as many as asked for, or it is said how many there were (P6, P7) ----
 npy other.npy '(4, 2)' 0 1 1 0 1 1 0 0
 cat good.npy y.npy > 1.npy
