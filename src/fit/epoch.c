@@ -1,6 +1,8 @@
 /* An epoch: hooks, batches, validation, logs, checkpoints. */
 #include "fitting.h"
 
+#include <string.h>
+
 int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err)
 {
     logs->event.seconds = quern__now() - f->start;
@@ -21,6 +23,35 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
     return QUERN_OK;
 }
 
+static bool asked_to_end(const quern__fitting *f) { return f->o->interrupt && *f->o->interrupt; }
+
+/* Whether a wait was given up because the run is asked to end, or a program that has had the same signal failed for it. */
+static bool cut_off(const quern__fitting *f, int status)
+{
+    return (status == QUERN_CANCELED || status == QUERN_USER) && asked_to_end(f);
+}
+
+static int after_validation_batch(quern__pass *p, quern_error *err)
+{
+    (void)err;
+    return asked_to_end(p->user) ? QUERN_CANCELED : QUERN_OK;
+}
+
+/* What training has summed up goes to, or comes from, `kept` (NULL: tells how much that is). */
+static size_t copy_sums(quern_model *m, char *kept, bool back)
+{
+    size_t at = 0, bytes;
+    quern__variable *v;
+    for (int i = 0; (v = quern__model_run_variable(m, i)) != NULL; i++) {
+        if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
+            continue;
+        if (kept)
+            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at, back ? kept + at : (char *)quern__variable_numbers(v), bytes);
+        at += bytes;
+    }
+    return at;
+}
+
 /* Validation, between the last batch and the end of an epoch. */
 static int validate(quern__fitting *f, quern_error *err)
 {
@@ -30,7 +61,9 @@ static int validate(quern__fitting *f, quern_error *err)
                       .steps = f->o->validation_steps ? f->o->validation_steps : -1,
                       .callbacks = f->callbacks,
                       .n_callbacks = f->n_callbacks,
-                      .logs = &f->test_logs };
+                      .logs = &f->test_logs,
+                      .after = after_validation_batch,
+                      .user = f };
     quern__model_reset(f->m);
     f->test_logs.event = f->logs.event;
     f->test_logs.event.validating = true;
@@ -60,6 +93,26 @@ static void log_bad(quern__fitting *f, bool validated)
         quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
 }
 
+/* Validation; one that is cut off is none: the run goes on with it from a checkpoint behind the epoch's last batch. */
+static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_error *err)
+{
+    char *kept = f->o->interrupt && f->o->checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
+    if (kept)
+        copy_sums(f->m, kept, false);
+    int status = validate(f, err);
+    if (cut_off(f, status)) {
+        f->interrupted = true;
+        if (err)
+            *err = (quern_error){ 0 };
+        if (kept)
+            copy_sums(f->m, kept, true);
+        int written = kept ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
+        status = written < 0 ? written : QUERN_CANCELED;
+    }
+    quern__free(kept);
+    return status;
+}
+
 /* The logs of the epoch are complete: callbacks, history. */
 static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
@@ -69,7 +122,7 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
     quern__logs_read(&f->logs, f->m, 0);
     f->logs.event.batch = p->done;
     f->logs.event.records = p->samples;
-    int status = validated ? validate(f, err) : QUERN_OK;
+    int status = validated ? validate_or_leave(f, p, err) : QUERN_OK;
     if (status < 0)
         return status;
     for (int i = 0; validated && i < f->m->n_means; i++)
@@ -193,8 +246,10 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
         quern__queue_had_bad(f->train, f->place.bad);
     status = status < 0 ? status : quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
-    if (status == QUERN_CANCELED && o->interrupt && *o->interrupt) { /* while it waited for a batch */
+    if (cut_off(f, status)) { /* while it waited for a batch */
         f->interrupted = true;
+        if (err)
+            *err = (quern_error){ 0 };
         status = f->trained ? quern__fit_checkpoint(f, f->epoch, p.done, p.samples, false, err) : QUERN_OK;
     }
     if (status < 0)
@@ -207,6 +262,8 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     if (ends < 0 || p.samples == 0)
         return ends < 0 ? ends : QUERN_END;
     int closed = close_epoch(f, &p, err);
+    if (closed == QUERN_CANCELED && f->interrupted)
+        return f->h->reason = "interrupted", QUERN_END;
     bool ended = p.stopped || begun == QUERN_END || closed == QUERN_END;
     if (closed >= 0 && (ended || (!o->checkpoint_steps && o->checkpoint_seconds == 0))) {
         int written = quern__fit_checkpoint(f, f->epoch + 1, 0, 0, ended, err);

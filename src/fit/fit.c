@@ -43,7 +43,6 @@ static int prepare(quern__fitting *f, quern_error *err)
     if (f->train && (status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
         return status;
     q.shuffle = q.forever = q.restart = false;
-    q.interrupt = NULL;
     if (f->train && o->validation_data)
         f->valid = quern__queue_open(o->validation_data, &q, err);
     if (!f->train || (o->validation_data && !f->valid))

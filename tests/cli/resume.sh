@@ -18,6 +18,35 @@ cp start.keras straight.keras
 fit() { "$quern" fit "$1" d.csv --target y --batch-size 10 --epochs "$2" "${@:3}"; }
 fit straight.keras 60 --quiet 2> /dev/null
 
+# In validation too: it is left at once, and comes after the run goes on.
+cat > slow.sh <<'END'
+while [ -e slow ] && sleep 0.05; do cat v.npy w.npy; done
+cat v.npy w.npy
+END
+npy() { printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': $2, }" > "$1" && head -c "$3" /dev/zero >> "$1"; }
+npy v.npy '(2, 3)' 24
+npy w.npy '(2,)' 8
+validated() { exec env --default-signal "$quern" fit "$1.keras" d.csv --target y --batch-size 10 --epochs 3 --validation-generator 'sh slow.sh' --checkpoint v.ckpt.keras --resume \
+    --callback "csv_logger $1.log" --quiet; }
+cp start.keras whole.keras
+(validated whole)
+rm -f v.ckpt.keras*
+cp start.keras cut.keras
+touch slow
+validated cut 2> said & pid=$!
+sleep 0.6
+kill -TERM $pid
+wait $pid
+[ $? -eq 143 ] && [ -e v.ckpt.keras ]
+check "SIGTERM ends validation, after a checkpoint"
+cmp -s start.keras cut.keras
+check "the model is as it was"
+rm slow
+(validated cut 2> said)
+cmp -s whole.log cut.log
+check "the same logs after it"
+rm -f v.ckpt.keras*
+
 for signal in INT TERM; do
     cp start.keras cut.keras
     env --default-signal "$quern" fit cut.keras d.csv --target y --batch-size 10 --epochs 60 --checkpoint c.keras --checkpoint-every 50 2> said & pid=$!
