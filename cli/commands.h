@@ -21,8 +21,8 @@ void cli_plan_json(const quern_plan *p, bool event);
 /* ---- signals.c ---- */
 /* Listens from now on: the signal that asks for the end (SIGTERM for SIGHUP), 0 before it comes. One that is ignored stays so. */
 const volatile int *cli_signals(void);
-/* From now on a signal ends the process at once: its programs are told to stop, and the file (kept by the caller until cli_left; may
- * be NULL) is removed. */
+/* From now on a signal ends the process at once: its programs are told to stop, and the file (kept by the caller until cli_left;
+ * may be NULL) is removed. */
 void cli_leave_nothing(const char *path);
 /* No file is to be removed any more. */
 void cli_left(void);

@@ -46,7 +46,8 @@ static size_t copy_sums(quern_model *m, char *kept, bool back)
         if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
             continue;
         if (kept)
-            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at, back ? kept + at : (char *)quern__variable_numbers(v), bytes);
+            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at, back ? kept + at : (char *)quern__variable_numbers(v),
+                   bytes);
         at += bytes;
     }
     return at;

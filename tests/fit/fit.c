@@ -3,6 +3,9 @@
  * Keras. */
 #include "common.h"
 
+#include <pthread.h>
+#include <unistd.h>
+
 /* A stream over the records: batches of `batch`, at most `most` of them in all, endless when negative. */
 typedef struct stream {
     int at, batch, calls, most, resets, again; /* again: so many more after a reset */
@@ -313,6 +316,33 @@ static void a_program_generates(void **state)
     quern_model_free(m);
 }
 
+static void *stop_soon(void *done)
+{
+    do { /* the program may not run yet */
+        usleep(20000);
+        quern_programs_stop();
+    } while (!*(volatile int *)done);
+    return NULL;
+}
+
+/* All programs are told to stop, wherever that is asked for. */
+static void programs_are_stopped(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    volatile int done = 0;
+    pthread_t thread;
+    quern_model *m = model();
+    quern_generator *g = quern_program_generator("sleep 40", NULL);
+    assert_int_equal(pthread_create(&thread, NULL, stop_soon, (void *)(size_t)&done), 0);
+    assert_null(quern_fit_generator(m, g, NULL, &err));
+    done = 1;
+    pthread_join(thread, NULL);
+    assert_non_null(strstr(err.text, "ended by signal 15"));
+    quern_generator_free(g);
+    quern_model_free(m);
+}
+
 static size_t counted;
 static void *counting(void *context, void *old, size_t bytes)
 {
@@ -432,6 +462,7 @@ int main(void)
                                         cmocka_unit_test(options_are_refused_by_name),
                                         cmocka_unit_test(a_function_yields),
                                         cmocka_unit_test(a_program_generates),
+                                        cmocka_unit_test(programs_are_stopped),
                                         cmocka_unit_test(memory_is_flat),
                                         cmocka_unit_test(trains_as_keras_does) };
     return cmocka_run_group_tests(tests, NULL, NULL);
