@@ -65,7 +65,7 @@ static bool add_parts(writing *w, const quern_model *m, int i)
         p.classes = p.one_hot ? n : quern_schema_classes(w->schema, p.target);
         if (p.classes > p.width && !(p.classes <= 2 && p.width == 1))
             p.classes = 0;
-        bool column = named && !p.one_hot && (p.classes || p.width == 1 || n > 1);
+        bool column = named && !p.one_hot && (p.classes || p.width == 1 || n > 1 || means == QUERN_MEANS_CLASS);
         p.name = name_of(w, column ? quern_schema_target(w->schema, p.target) : o->name, parts > 1 && !named ? k : -1);
         if (!p.name)
             return false;

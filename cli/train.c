@@ -287,7 +287,7 @@ int cli_fit(const arguments *a)
                *at = cli_option(a, "checkpoint");
     int code = 0;
     if ((output && quern_lock_take(output, &model, &err) < 0) ||
-        (at && output && strcmp(at, output) && quern_lock_take(at, &checkpoint, &err) < 0))
+        (at && output && !same_file(at, output) && quern_lock_take(at, &checkpoint, &err) < 0))
         code = cli_fail(err.code, &err);
     code = code ? code : fit(a);
     quern_lock_give(checkpoint);

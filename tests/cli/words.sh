@@ -74,7 +74,7 @@ expect 0 "warning: --epochs: is given twice, '3' counts and '2' does not" "$quer
 expect 0 "" "$quern" fit m.keras two.csv --target y --target y --quiet --quiet --output o.keras
 for option in '--target y' '--features a' '--missing 0' '--no-header' '--format npy'; do
     # shellcheck disable=SC2086
-    expect 2 "${option%% *}: applies to files, not to a program" "$quern" fit m.keras --generator true $option
+    expect 2 "${option%% *}: applies to " "$quern" fit m.keras --generator true $option
 done
 expect 1 "the generator is empty" "$quern" fit m.keras --generator true --validation two.csv --target y
 ln -s m.keras link.keras
