@@ -251,6 +251,27 @@ static const char *of_tables(const arguments *a)
     return cli_option(a, "classes") && strcmp(a->command, "predict") ? "--classes" : NULL;
 }
 
+/* Words of the shell as words of DATA, between blanks: those within a word are marked. A `list` is words between blanks already,
+ * unless it names a file. False where there is no room. */
+static bool join(char **words, int n, bool list, char *out, size_t room)
+{
+    size_t used = 0;
+    for (int i = 0; i < n; i++) {
+        bool whole = !list || access(words[i], F_OK) == 0;
+        if (i && used + 1 < room)
+            out[used++] = ' ';
+        for (const char *p = words[i]; *p; p++) {
+            if (used + 3 > room)
+                return false;
+            if (whole && (*p == ' ' || *p == '\\'))
+                out[used++] = '\\';
+            out[used++] = *p;
+        }
+    }
+    out[used] = 0;
+    return true;
+}
+
 /* The data without a policy for what is bad in it. */
 static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option, char **words, int n,
                                    quern_error *err, int *code)
@@ -273,18 +294,15 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         *code = cli_wrong("DATA", "is missing (--help)");
         return NULL;
     }
-    for (int i = 0; i < n; i++) {
-        if (strlen(joined) + strlen(words[i]) + 2 > sizeof joined) {
-            *code = cli_wrong("DATA", "is longer than 64 KiB: quote a pattern ('*.csv') instead of its files");
-            return NULL;
-        }
-        snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", i ? " " : "", words[i]);
+    if (!join(words, n, !strcmp(option, "validation-generator"), joined, sizeof joined)) {
+        *code = cli_wrong("DATA", "is longer than 64 KiB: quote a pattern ('*.csv') instead of its files");
+        return NULL;
     }
-    if (cli_is_text(a, m, joined) && cli_option(a, "data-format")) {
+    if (cli_is_text(a, m, words[0]) && cli_option(a, "data-format")) {
         *code = cli_wrong("--data-format", "applies to arrays");
         return NULL;
     }
-    if (cli_is_text(a, m, joined))
+    if (cli_is_text(a, m, words[0]))
         return cli_text(a, m, joined, err, code);
     if (cli_option(a, "targets") || (cli_option(a, "stride") && !cli_option(a, "window"))) {
         *code = cli_wrong(cli_option(a, "targets") ? "--targets" : "--stride",

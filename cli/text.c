@@ -18,7 +18,7 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 {
     static const char *const others[] = { ".csv", ".tsv", ".npz", ".npy", ".csv.gz", ".tsv.gz", ".npy.gz", ".qrec" };
     const char *format = cli_option(a, "format");
-    size_t n = strcspn(words, " ");
+    size_t n = strlen(words);
     if (format)
         return !strcmp(format, "text");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

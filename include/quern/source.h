@@ -135,22 +135,22 @@ typedef struct quern_file_opts {
 } quern_file_opts;
 /* What becomes of a record whose class the model does not know: an error, or it is left out. */
 enum { QUERN_UNKNOWN_ERROR = 0, QUERN_UNKNOWN_SKIP = 1 };
-/* Files as the command names them: "x=FILE y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY of any type and
- * order of bytes and axes, gzipped or not, or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs;
- * weights may be one a record and step of their output, if the files can be read by number), "data.npz" with members x, y and w, or
- * "data.qrec" (prepared records, quern_prepare: shuffled within windows of 4 MiB whose blocks come from everywhere, read by any
- * number of workers), or "a.csv b.csv" (tables with one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No
- * file is held whole. An empty field, "?", "NA" or "nan" of a CSV is missing. A target that is no number is a class: its place
- * among the sorted names (quern_generator_class). Columns fill several inputs, and several outputs, in their order, each in C
- * order; inputs of type string take theirs as text, as it stands. Arrays must have the axes of the model's input or output, but for
- * a last axis of 1, which may be added or dropped; a number that the model's type cannot hold is an error that names its record.
- * Arrays in Fortran order are held up to 4 MiB; larger ones are read by number where a record has at most 64 numbers, else forward.
- * With the format "npy" a word without a role ("-", a file, a named pipe) holds arrays one behind the other, as another program
- * writes them (quern_program_generator); each option that does not apply to the kind is refused. Arrays that are not compressed are
- * shuffled exactly, and may be read by several workers; all else is shuffled within a window of 4 MiB of records (65,536 at most),
- * which a large CSV that is neither gzipped nor a pipe fills with blocks of 16 to 64 KiB in an order of the epoch's own. How far
- * that is from a perfect shuffle where like stands beside like is said at the start, above 1.1 as a warning. Returns new, NULL on
- * failure. */
+/* Files as the command names them, words between blanks (a backslash makes a blank, or a backslash, a part of its word): "x=FILE
+ * y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY of any type and order of bytes and axes, gzipped or not,
+ * or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs; weights may be one a record and step of their
+ * output, if the files can be read by number), "data.npz" with members x, y and w, or "data.qrec" (prepared records, quern_prepare:
+ * shuffled within windows of 4 MiB whose blocks come from everywhere, read by any number of workers), or "a.csv b.csv" (tables with
+ * one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An empty field, "?", "NA" or
+ * "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names (quern_generator_class).
+ * Columns fill several inputs, and several outputs, in their order, each in C order; inputs of type string take theirs as text, as
+ * it stands. Arrays must have the axes of the model's input or output, but for a last axis of 1, which may be added or dropped; a
+ * number that the model's type cannot hold is an error that names its record. Arrays in Fortran order are held up to 4 MiB; larger
+ * ones are read by number where a record has at most 64 numbers, else forward. With the format "npy" a word without a role ("-", a
+ * file, a named pipe) holds arrays one behind the other, as another program writes them (quern_program_generator); each option that
+ * does not apply to the kind is refused. Arrays that are not compressed are shuffled exactly, and may be read by several workers;
+ * all else is shuffled within a window of 4 MiB of records (65,536 at most), which a large CSV that is neither gzipped nor a pipe
+ * fills with blocks of 16 to 64 KiB in an order of the epoch's own. How far that is from a perfect shuffle where like stands beside
+ * like is said at the start, above 1.1 as a warning. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 /* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);

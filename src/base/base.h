@@ -61,6 +61,10 @@ void quern__text_add(quern__text *t, const char *format, ...) __attribute__((for
 void quern__text_add_bytes(quern__text *t, const char *bytes, size_t n);
 void quern__text_free(quern__text *t);
 
+/* Words between blanks; a backslash makes the byte behind it a part of its word. Bytes of the word at p; and the word as it is
+ * meant, in place. */
+size_t quern__word_length(const char *p);
+void quern__word_plain(char *word);
 /* Of `count` names, `stride` bytes apart (each a `const char *`), the nearest to `name` by edit distance; NULL if none is near. */
 const char *quern__nearest(const char *name, const void *names, size_t count, size_t stride);
 /* Names compared as the command compares them: without case and underscores (Conv2D = conv_2d). */

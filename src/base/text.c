@@ -54,6 +54,24 @@ void quern__text_free(quern__text *t)
     *t = (quern__text){ 0 };
 }
 
+size_t quern__word_length(const char *p)
+{
+    size_t n = 0;
+    while (p[n] && p[n] != ' ')
+        n += p[n] == '\\' && p[n + 1] ? 2 : 1;
+    return n;
+}
+
+void quern__word_plain(char *word)
+{
+    char *to = word;
+    for (const char *p = word; *p; p++) {
+        p += *p == '\\' && p[1];
+        *to++ = *p;
+    }
+    *to = 0;
+}
+
 static const char *next_letter(const char *s)
 {
     while (*s == '_' || *s == '-')

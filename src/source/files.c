@@ -112,40 +112,65 @@ void quern__paths_free(char **paths, int n)
     quern__free(paths);
 }
 
-static int copy_paths(char *const *from, size_t n, char ***out, int *count, quern_error *err)
+typedef struct path_list {
+    char **list;
+    int n;
+} path_list;
+
+static int add_path(path_list *all, const char *path, quern_error *err)
 {
-    *out = quern__zalloc(n, sizeof **out);
-    for (*count = 0; *out && *count < (int)n; ++*count)
-        if (!((*out)[*count] = quern__strdup(from[*count])))
-            break;
-    if (*out && *count == (int)n)
-        return QUERN_OK;
-    quern__paths_free(*out, *count);
-    *out = NULL;
-    return quern__fail_memory(err, n * sizeof **out);
+    char **grown = quern__realloc(all->list, ((size_t)all->n + 1) * sizeof *grown);
+    all->list = grown ? grown : all->list;
+    if (!grown || !(grown[all->n] = quern__strdup(path)))
+        return quern__fail_memory(err, strlen(path));
+    all->n++;
+    return QUERN_OK;
 }
 
-int quern__paths_find(const char *words, char ***paths, int *n_paths, quern_error *err)
+/* The files of one word: that of its name, where there is one, else those of the pattern. */
+static int add_word(path_list *all, char *word, quern_error *err)
 {
-    glob_t found = { 0 };
-    char word[1024];
+    char plain[QUERN__WORD];
+    glob_t found;
+    struct stat is;
+    strcpy(plain, word);
+    quern__word_plain(plain);
+    if (!strcmp(plain, "-") || lstat(plain, &is) == 0)
+        return add_path(all, plain, err);
+    int none = glob(word, 0, NULL, &found), status = QUERN_OK;
+    if (none && none != GLOB_NOMATCH)
+        return quern__fail(err, QUERN_NOTFOUND, plain, "cannot be looked for");
+    for (size_t i = 0; !none && i < found.gl_pathc && status >= 0; i++)
+        status = add_path(all, found.gl_pathv[i], err);
+    if (!none)
+        globfree(&found);
+    return none ? add_path(all, plain, err) : status;
+}
+
+int quern__paths_find(const char *words, char ***list, int *n_paths, quern_error *err)
+{
+    path_list all = { 0 };
+    char word[QUERN__WORD];
     int status = QUERN_OK;
-    *paths = NULL;
+    *list = NULL;
     for (const char *p = words; status >= 0 && *(p += strspn(p, " "));) {
-        size_t n = strcspn(p, " ");
+        size_t n = quern__word_length(p);
         snprintf(word, sizeof word, "%.*s", (int)n, p);
         p += n;
-        if (n >= sizeof word || (!strcmp(word, "-") && strcspn(words, " ") != strlen(words)))
+        if (n >= sizeof word || (!strcmp(word, "-") && quern__word_length(words) != strlen(words)))
             status = quern__fail(err, QUERN_INVALID, word, n >= sizeof word ? "is too long" : "standard input stands alone");
-        else if (glob(word, GLOB_NOCHECK | (found.gl_pathc ? GLOB_APPEND : 0), NULL, &found))
-            status = quern__fail(err, QUERN_NOTFOUND, word, "cannot be looked for");
+        else
+            status = add_word(&all, word, err);
     }
-    if (status >= 0 && found.gl_pathc == 0)
+    if (status >= 0 && all.n == 0)
         status = quern__fail(err, QUERN_INVALID, "data", "no file is named");
-    if (status >= 0)
-        status = copy_paths(found.gl_pathv, found.gl_pathc, paths, n_paths, err);
-    globfree(&found);
-    return status;
+    if (status < 0) {
+        quern__paths_free(all.list, all.n);
+        return status;
+    }
+    *list = all.list;
+    *n_paths = all.n;
+    return QUERN_OK;
 }
 
 static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
@@ -163,6 +188,7 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
                                   quern_error *err)
 {
     quern__stream s = { 0 };
+    bool one = quern__word_length(words) == strlen(words);
     bool table = is == UNKNOWN || is == TABLE || is == TABS, stream = is == ARRAY && o->format && !has_roles(words), first_channel;
     if (quern__data_format(o->data_format, &first_channel, err) < 0)
         return NULL;
@@ -171,7 +197,7 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
                     is == TEXT ? "is text, which needs a tokenizer" : "%s is not read in this version", word);
     else if (refuse(o, table, stream, is == PREPARED, err) < 0)
         return NULL;
-    else if (is == PREPARED && strlen(first) == strlen(words))
+    else if (is == PREPARED && one)
         return quern__qrec_open(first, err);
     else if (is == PREPARED)
         quern__fail(err, QUERN_INVALID, first, "prepared records are one file");
@@ -179,7 +205,7 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
         return csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
     else if (is == ZIPPED || has_roles(words))
         return quern__records_open(words, o->format ? word : NULL, first_channel, err);
-    else if (stream && !strcmp(word, "npy") && strlen(first) == strlen(words))
+    else if (stream && !strcmp(word, "npy") && one)
         return quern__input_open(first, o, err);
     else
         quern__fail(err, QUERN_INVALID, first, "is an array: say what of, as x=FILE or y=FILE");
@@ -189,10 +215,11 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
 quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err)
 {
     static const quern_file_opts none;
-    char first[1024];
+    char first[QUERN__WORD];
     const quern_file_opts *o = opts ? opts : &none;
     words += strspn(words, " ");
-    snprintf(first, sizeof first, "%.*s", (int)strcspn(words, " "), words);
+    snprintf(first, sizeof first, "%.*s", (int)quern__word_length(words), words);
+    quern__word_plain(first);
     int row = o->format ? row_of_word(o->format, err) : has_roles(words) ? 2 : !strcmp(first, "-") ? -1 : row_of_file(first);
     if (o->format && row < 0)
         return NULL;

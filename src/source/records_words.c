@@ -51,7 +51,7 @@ static int add_word(quern__records *r, const char *word, quern_error *err)
 /* An NPZ with members x, y and perhaps w. */
 static int add_npz(quern__records *r, const char *path, quern_error *err)
 {
-    char file[1100];
+    char file[QUERN__WORD + 8];
     static const char roles[] = "xyw";
     for (int i = 0; i < 3; i++) {
         quern_error own = { 0 };
@@ -79,11 +79,12 @@ static int check_format(const quern__part_file *p, const char *format, quern_err
 quern__records *quern__records_words(const char *words, const char *format, quern_error *err)
 {
     quern__records *r = quern__zalloc(1, sizeof *r);
-    char word[1024];
+    char word[QUERN__WORD];
     int status = r ? QUERN_OK : quern__fail_memory(err, sizeof *r);
     for (const char *p = words; status >= 0 && *(p += strspn(p, " "));) {
-        size_t n = strcspn(p, " ");
+        size_t n = quern__word_length(p);
         snprintf(word, sizeof word, "%.*s", (int)n, p);
+        quern__word_plain(word);
         p += n;
         status = n >= sizeof word                             ? quern__fail(err, QUERN_INVALID, word, "is too long")
                  : strchr("xyw", *word) && strpbrk(word, "=") ? add_word(r, word, err)

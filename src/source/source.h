@@ -190,6 +190,7 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
  * Where like stands beside like in each, counts of what a batch holds vary 1 + (batch - 1) (1 / places - 1 / all) times as much as
  * if all were shuffled: above 1.1 it is a warning, with the advice. */
 void quern__tell_dispersion(const char *where, const char *what, double places, double all, int64_t batch, const char *advice);
+enum { QUERN__WORD = 4096 }; /* bytes of a word of DATA, and its end */
 /* Words are paths or patterns; each pattern stands for its files in byte order. The paths are new. */
 int quern__paths_find(const char *words, char ***paths, int *n, quern_error *err);
 void quern__paths_free(char **paths, int n);

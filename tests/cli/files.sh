@@ -71,6 +71,24 @@ expect 1 "missing/p.npz: cannot be written" "$quern" predict p.keras d.csv --out
 left=$(find . -name '.quern-*' -o -name '*.lock')
 [ -z "$left" ] || fail "left behind: $left"
 
+# ---- names with blanks, quotes, commas, newlines; a quoted pattern ----
+mkdir 'My Data'
+printf 'a,b,y\n1,2,3\n4,5,9\n' > 'My Data/d.csv'
+"$quern" new y.keras 'input 2 | dense 1' --optimizer sgd --loss mse
+n=1
+for name in "e'f\"g.csv" 'we[i]rd,x=1.csv' $'new\nline.csv' 'back\slash.csv' '*.csv'; do
+    cp 'My Data/d.csv' "My Data/$name"
+    n=$((n + 1))
+    expect 0 '"samples":2' "$quern" evaluate y.keras "My Data/$name" --target y --json
+done
+rm 'My Data/*.csv'
+expect 0 "\"samples\":$((2 * n - 2))" "$quern" evaluate y.keras 'My Data/*.csv' --target y --json
+expect 0 "val_loss" "$quern" fit y.keras 'My Data/d.csv' 'My Data/back\slash.csv' --target y --validation 'My Data/d.csv' --output o.keras
+expect 0 "val_loss" "$quern" fit y.keras 'My Data/d.csv' --target y --validation 'My\ Data/d.csv My\ Data/back\\slash.csv' --output o.keras
+expect 1 "no such file.csv: cannot be opened" "$quern" evaluate y.keras 'no such file.csv' --target y
+expect 0 '"records":2' "$quern" prepare 'My Data/d.csv' --target y --output 'My Data/p q.qrec' --json
+expect 0 '"samples":2' "$quern" evaluate y.keras 'My Data/p q.qrec' --json
+
 # ---- two runs ----
 "$quern" fit p.keras d.csv --target label --epochs 100000 --quiet --checkpoint c.keras &
 first=$!
