@@ -25,7 +25,11 @@ typedef struct quern_event {
 } quern_event;
 
 /* Returns QUERN_OK, QUERN_END to stop training after this batch (validation and the hooks of the epoch's end still run), or a
- * negative status with `err` filled, which ends the run. All hooks are called on the thread that called fit. */
+ * negative status with `err` filled, which ends the run. All hooks are called on the thread that called fit. A hook may predict
+ * with the model of its run and save it, read and set its weights, and set its learning rate; evaluate it too, but not between the
+ * first batch and the last of an epoch or a validation, whose sums it would spoil. What would change the model under the run
+ * (training, compiling, adapting, freezing it, another schema or tokenizer, another plan) is QUERN_INVALID until the run has ended,
+ * and quern_model_free does nothing then but warn. */
 typedef int quern_hook(void *user, const quern_event *event, quern_error *err);
 
 /* Keras's hooks; NULL: not wanted. */

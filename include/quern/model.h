@@ -44,6 +44,7 @@ QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, in
  * of a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a
  * last "output @A @B" tells several outputs. Returns new, NULL on failure. */
 QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
+/* NULL is fine. A model in a run is not freed: a warning says so (quern_set_log). */
 QUERN_API void quern_model_free(quern_model *m);
 
 /* Sets optimizer ("adam learning_rate=1e-3"), loss (one for all outputs, one each between commas, or "price:mse,kind:mae" by
@@ -73,7 +74,7 @@ QUERN_API int quern_model_set_threads(quern_model *m, int threads, quern_error *
 QUERN_API int quern_model_inputs(const quern_model *m);
 /* How many outputs. */
 QUERN_API int quern_model_outputs(const quern_model *m);
-/* Shape of input or output i, records open. */
+/* Shape of input or output i, records open; of rank 0 where there are not so many. */
 QUERN_API quern_shape quern_model_input_shape(const quern_model *m, int i);
 QUERN_API quern_shape quern_model_output_shape(const quern_model *m, int i);
 /* The type in which input i is taken: QUERN_STRING, QUERN_INT32 or QUERN_INT64 as its dtype says, QUERN_FLOAT32 for every other

@@ -3,7 +3,16 @@
  * Two shapes of function, no third. Makers return the object, or NULL. Everything else that can fail
  * returns int: 0 or a positive number on success, a negative quern_status otherwise. Both fill the
  * `quern_error *` they are given (the last argument, or the keyword `.error`); NULL if you do not care.
- * An error is filled only on failure, and the first failure wins.
+ *
+ * A function that is given an error clears it first, then fills it on failure: an error may be used again and need not be zeroed,
+ * and a later failure overwrites an earlier one. `code` tells afterwards whether that call failed. The status that a function
+ * returns is the error's code, also where the error is NULL. Within one call the first failure wins.
+ *
+ * A NULL where an object, a name or an array is needed is QUERN_INVALID, and so is a number that is out of range; the error names
+ * the argument. What has no error to fill says it by what it returns: getters 0, NULL or NaN, makers NULL; nothing dies. NULL is
+ * allowed where a header says what it means, and in every function that frees.
+ *
+ * Threads: functions may be called from any thread, those of one object from one thread at a time, unless its header says more.
  */
 #ifndef QUERN_STATUS_H
 #define QUERN_STATUS_H
@@ -52,7 +61,7 @@ typedef enum quern_status {
     QUERN_END = 1
 } quern_status;
 
-/* What went wrong, and where. The caller owns it; zero it before use. */
+/* What went wrong, and where. The caller owns it; one thread at a time. */
 typedef struct quern_error {
     int32_t code;    /* a quern_status; 0 while nothing failed                          */
     int32_t step;    /* training step (from 1) on which it failed, 0 if on none         */
@@ -60,6 +69,9 @@ typedef struct quern_error {
     char text[384];  /* the fact, one line, lower case (`7 fields, expected 9`)         */
     char hint[160];  /* what to do about it, may be empty                               */
 } quern_error;
+
+/* As before any failure: code 0, no text. NULL is fine. */
+QUERN_API void quern_error_clear(quern_error *err);
 
 /* The meaning of a status code in a few words, for instance "out of memory …". Returns borrowed: valid for ever. */
 QUERN_API const char *quern_status_text(int status);

@@ -18,6 +18,25 @@ int quern__fail_memory(quern_error *err, size_t bytes);
 /* Sets the hint of an error that has none yet. */
 void quern__hint(quern_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What a public function begins with. The error that its caller may reuse is cleared; without one it has an error of its own, so
+ * that `err` is never NULL in it, and its code is there to be returned. Then pairs of a name and a pointer: the first that is NULL
+ * is QUERN_INVALID, and the function returns `failed`. Inside, the first failure wins. */
+#define QUERN__ENTER(err, failed, ...)          \
+    QUERN__ENTER_ANY(err);                      \
+    if (quern__missing(err, __VA_ARGS__, NULL)) \
+    return failed
+#define QUERN__ENTER_ANY(err) \
+    quern_error quern__own;   \
+    (err) = quern__enter(err, &quern__own)
+quern_error *quern__enter(quern_error *given, quern_error *own);
+/* QUERN_INVALID, with an error that names it, for the first NULL among pairs of a name and a pointer; NULL ends them. */
+int quern__missing(quern_error *err, ...) __attribute__((sentinel));
+/* What a public function returns where `status` may be another than the error's: the error's code. */
+static inline int quern__leave(const quern_error *err, int status) { return status < 0 && err->code < 0 ? err->code : status; }
+
+/* The same where a file was written beside `path`: the error names `path`. */
+int quern__leave_file(quern_error *err, const char *path, int status);
+
 /* ---- memory (memory.c) ---- */
 
 /* All memory of the library comes through here. Returns NULL when there is none; 0 bytes gives a pointer that may be freed.

@@ -38,6 +38,42 @@ void quern__one_line(char *text)
     }
 }
 
+void quern_error_clear(quern_error *err)
+{
+    if (!err)
+        return;
+    err->code = err->step = 0;
+    err->where[0] = err->text[0] = err->hint[0] = 0;
+}
+
+quern_error *quern__enter(quern_error *given, quern_error *own)
+{
+    quern_error *err = given ? given : own;
+    quern_error_clear(err);
+    return err;
+}
+
+int quern__missing(quern_error *err, ...)
+{
+    va_list pairs;
+    const char *name;
+    int status = QUERN_OK;
+    va_start(pairs, err);
+    while (status == QUERN_OK && (name = va_arg(pairs, const char *)))
+        if (!va_arg(pairs, const void *))
+            status = quern__fail(err, QUERN_INVALID, name, "is NULL");
+    va_end(pairs);
+    return status;
+}
+
+int quern__leave_file(quern_error *err, const char *path, int status)
+{
+    size_t n = strlen(path);
+    if (status < 0 && n < sizeof err->where && !strncmp(err->where, path, n) && err->where[n] == '.')
+        err->where[n] = 0;
+    return quern__leave(err, status);
+}
+
 int quern__fail(quern_error *err, int code, const char *where, const char *format, ...)
 {
     if (!err || err->code < 0)

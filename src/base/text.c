@@ -153,5 +153,5 @@ bool quern__parse_number(const char *text, double *out)
 
 const char *quern_nearest(const char *name, const char *const *names, size_t count)
 {
-    return quern__nearest(name, names, count, sizeof *names);
+    return name && names ? quern__nearest(name, names, count, sizeof *names) : NULL;
 }

@@ -11,6 +11,8 @@
 
 quern_callback *quern_callback_new(const quern_hooks *hooks, void *user)
 {
+    if (!hooks)
+        return NULL;
     quern_callback *c = quern__zalloc(1, sizeof *c);
     if (c)
         *c = (quern_callback){ .hooks = *hooks, .user = user };
@@ -61,6 +63,8 @@ int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, q
 
 int quern_event_log(const quern_event *event, const char *name, double value)
 {
+    if (!event || !name)
+        return QUERN_INVALID;
     quern__logs *logs = (quern__logs *)(uintptr_t)event;
     if (!logs->open)
         return QUERN_INVALID;
@@ -81,12 +85,15 @@ int quern_event_log(const quern_event *event, const char *name, double value)
 
 double quern_model_learning_rate(const quern_model *m)
 {
+    if (!m)
+        return 0;
     const quern__optimizer *o = quern__optimizer_leader(m->optimizer);
     return o ? *(const float *)o->rate->data : 0;
 }
 
 int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
     quern__optimizer *o = quern__optimizer_leader(m->optimizer);
     if (!o || o->schedule || o->n_inner || !(rate >= 0))
         return quern__fail(err, QUERN_INVALID, "learning_rate",
@@ -219,6 +226,7 @@ void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, siz
 
 quern_callback *quern_callback_from_words(const char *words, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "words", words);
     const quern__class *rows[n_ready + 1] = { 0 };
     json_t *config = NULL;
     for (int i = 0; i < n_ready; i++)

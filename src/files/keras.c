@@ -106,6 +106,7 @@ static bool is_hdf5(const char *path)
 
 quern_model *quern_model_open(const char *path, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "path", path);
     char *bytes;
     size_t n;
     if (!is_hdf5(path))
@@ -241,14 +242,15 @@ static int save_legacy(const quern_model *m, const char *path, quern_error *err)
 
 int quern_model_save(const quern_model *m, const char *path, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "path", path);
     quern__members all = { 0 };
     char beside[4096];
     if (quern__is_legacy_name(path))
-        return save_legacy(m, path, err);
+        return quern__leave_file(err, path, save_legacy(m, path, err));
     int status = quern__file_beside(path, ".h5", beside, err);
     status = status < 0 ? status : quern__model_members(m, beside, NULL, &all, err);
     quern__file_place(err, beside, path);
     status = status < 0 ? status : quern__archive_write(path, all.list, all.n, err);
     quern__members_free(&all);
-    return status;
+    return quern__leave_file(err, path, status);
 }

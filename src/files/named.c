@@ -228,6 +228,7 @@ static int from_hdf5(quern_model *m, const char *path, const char *bytes, size_t
 
 int quern_model_load_weights(quern_model *m, const char *path, const char *map, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "path", path);
     int kind = kind_of(path), status;
     quern__member weights = { .name = "model.weights.h5" };
     named_file f = { .path = path };
@@ -291,10 +292,11 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
 
 int quern_model_save_weights(const quern_model *m, const char *path, const char *map, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "path", path);
     int kind = kind_of(path), status;
     char beside[4096];
     if (kind == SAFETENSORS || kind == NPZ)
-        return write_all(m, path, kind, map, err);
+        return quern__leave_file(err, path, write_all(m, path, kind, map, err));
     if (kind != WEIGHTS_H5)
         return no_such_kind(path, ".weights.h5, .safetensors, .npz", err);
     if (map)
@@ -302,7 +304,8 @@ int quern_model_save_weights(const quern_model *m, const char *path, const char 
     status = quern__file_beside(path, "", beside, err);
     status = status < 0 ? status : quern__weights_write(m, beside, NULL, err);
     quern__file_place(err, beside, path);
-    return status < 0 ? status : quern__file_replace(beside, path, err);
+    status = status < 0 ? status : quern__file_replace(beside, path, err);
+    return quern__leave_file(err, path, status);
 }
 
 bool quern__is_legacy_name(const char *path) { return kind_of(path) == H5; }

@@ -65,6 +65,12 @@ int quern__npz_write(const char *path, quern__variable *const *v, const char *co
 
 int quern_npz_pack(const char *path, const char *const *names, const char *const *files, int n, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "path", path, "names", names, "files", files);
+    if (n < 0)
+        return quern__fail(err, QUERN_INVALID, path, "%d arrays", n);
+    for (int i = 0; i < n; i++)
+        if (quern__missing(err, "name", names[i], "file", files[i], NULL))
+            return QUERN_INVALID;
     quern__member *list = quern__zalloc((size_t)n + 1, sizeof *list);
     int status = list ? QUERN_OK : quern__fail_memory(err, (size_t)n * sizeof *list);
     for (int i = 0; i < n && status >= 0; i++) {
@@ -79,5 +85,5 @@ int quern_npz_pack(const char *path, const char *const *names, const char *const
         quern__free(list[i].file);
     }
     quern__free(list);
-    return status;
+    return quern__leave_file(err, path, status);
 }

@@ -237,12 +237,17 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
 
 int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
     quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
-    quern__backup backup; /* it writes checkpoints */
-    int status = quern__backup_wanted(o.callbacks, o.n_callbacks, &backup, err);
+    quern__backup backup = { 0 }; /* it writes checkpoints */
+    int status = quern__fit_callbacks_given(&o, err);
+    status = status < 0 ? status : quern__model_waits(m, "another plan", err);
+    if (status >= 0 && !m->optimizer)
+        status = quern__not_compiled(m, err);
+    status = status < 0 ? status : quern__backup_wanted(o.callbacks, o.n_callbacks, &backup, err);
     o.checkpoint = o.checkpoint || !*backup.path ? o.checkpoint : backup.path;
     budgeting b = { .m = m, .train = train, .o = &o, .plan = out };
-    return status < 0 ? status : plan_fit(&b, true, err);
+    return status < 0 ? status : quern__leave(err, plan_fit(&b, true, err));
 }
 
 int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err)
@@ -268,6 +273,8 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
 
 int quern_plan_live(const quern_model *m, size_t *live, int room)
 {
+    if (!m || (!live && room > 0))
+        return 0;
     const quern__plan *p = m->programs[QUERN__TRAIN].plan;
     for (int i = 0; p && i < p->n_phases && i < room; i++)
         live[i] = p->live[i];

@@ -479,6 +479,7 @@ int64_t quern__checkpoint_batch_size(const char *path)
 
 int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "path", path, "out", out);
     char previous[4096];
     quern_error first = { 0 };
     taken t;

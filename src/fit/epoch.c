@@ -66,6 +66,7 @@ static int validate(quern__fitting *f, quern_error *err)
                       .after = after_validation_batch,
                       .user = f };
     quern__model_reset(f->m);
+    f->m->sums = true;
     f->test_logs.event = f->logs.event;
     f->test_logs.event.validating = true;
     f->test_logs.event.steps = f->o->validation_steps;
@@ -80,6 +81,7 @@ static int validate(quern__fitting *f, quern_error *err)
     if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
         return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
+    f->m->sums = false;
     f->test_logs.event.batch = p.done;
     return quern__fit_tell(f, QUERN__TEST_END, &f->test_logs, err);
 }
@@ -121,6 +123,7 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
     bool validated = f->valid && (f->epoch + 1) % freq == 0;
     quern__logs_name(&f->logs, f->m, f->val_names, validated);
     quern__logs_read(&f->logs, f->m, 0);
+    f->m->sums = false;
     f->logs.event.batch = p->done;
     f->logs.event.records = p->samples;
     int status = validated ? validate_or_leave(f, p, err) : QUERN_OK;
@@ -238,6 +241,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     f->logs.event.batch = f->logs.event.records = 0;
     quern__logs_name(&f->logs, f->m, f->val_names, false);
     quern__model_reset(f->m);
+    f->m->sums = true;
     f->logs.n = 0; /* nothing is known yet */
     int begun = quern__fit_tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
     f->logs.n = f->m->n_means;

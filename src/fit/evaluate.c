@@ -8,24 +8,26 @@
 int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, double *logs,
                                  quern_error *err)
 {
-    if (!m->optimizer)
-        return quern__not_compiled(m, err);
-    int status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data);
+    int status = quern__pass_check(m, QUERN__TEST, batch_size, steps, err);
+    status = status < 0 ? status : quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__TEST, batch_size);
     o.workers = 1;
     quern__pass p = { .m = m, .mode = QUERN__TEST, .steps = steps ? steps : -1, .queue = quern__queue_open(data, &o, err) };
     quern__model_reset(m);
+    m->runs++;
     status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
     status = status < 0 ? status : quern__pass_run(&p, err);
+    m->runs--;
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
         return quern__source_empty(data, err);
     quern__pass_told_short(&p, status, "evaluation");
-    if (status >= 0)
+    if (status >= 0 && logs)
         quern__model_read_logs(m, logs);
-    return status < 0 ? status : p.samples;
+    return status < 0 ? quern__leave(err, status) : p.samples;
 }
 
 /* ---- arrays ---- */
@@ -88,6 +90,7 @@ static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern
 quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
                          const quern_fit_opts *opts, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "model", m, "x", x, "y", y);
     quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
     double split = o.validation_split;
     int64_t count = count_of(m, x, y, true, err), kept = count;
@@ -118,11 +121,12 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
 int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights, int64_t batch_size,
                        double *logs, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "y", y);
     int64_t count = count_of(m, x, y, true, err);
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, y, weights, 0, count, err);
-    int64_t n = g ? quern_evaluate_generator(m, g, batch_size, 0, logs, err) : err && err->code ? err->code : QUERN_INVALID;
+    int64_t n = g ? quern_evaluate_generator(m, g, batch_size, 0, logs, err) : quern__leave(err, QUERN_INVALID);
     quern_generator_free(g);
     return n;
 }
@@ -150,12 +154,16 @@ static int keep(void *user, const float *const *outputs, int64_t records)
 
 int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "out", out);
     room r = { .m = m, .out = out };
+    for (int i = 0; i < m->n_out; i++)
+        if (!out[i])
+            return quern__fail(err, QUERN_INVALID, "out", "number %d is NULL", i);
     int64_t count = count_of(m, x, NULL, false, err);
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, NULL, NULL, 0, count, err);
-    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err) : err && err->code ? err->code : QUERN_INVALID;
+    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err) : quern__leave(err, QUERN_INVALID);
     quern_generator_free(g);
     return n;
 }
@@ -188,13 +196,17 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
 
 int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps, quern_error *err)
 {
-    int status = quern__own_batches(m, data, NULL, NULL, &batch_size, err), n = 0;
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data);
+    int status = quern__pass_check(m, QUERN__PREDICT, batch_size, steps, err), n = 0;
+    status = status < 0 ? status : quern__model_waits(m, "adapting", err);
+    status = status < 0 ? status : quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
     o.workers = 1;
     quern__queue *q = quern__queue_open(data, &o, err);
     status = q ? QUERN_OK : QUERN_INVALID;
+    m->runs++;
     for (int k = 0; k < m->b->n && status >= 0; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
         bool learns = l->kind->adapt && l->n_constants == 0 && !l->given;
@@ -204,8 +216,9 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
         status = learns ? adapt_node(m, k, q, steps, n > 0, err) : quern__fail(err, QUERN_INVALID, layer, "has nothing to adapt");
         n++;
     }
+    m->runs--;
     quern__queue_close(q);
     if (status >= 0 && layer && n == 0)
         return quern__fail(err, QUERN_NOTFOUND, layer, "no layer is called so");
-    return status < 0 ? status : n;
+    return status < 0 ? quern__leave(err, status) : n;
 }

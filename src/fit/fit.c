@@ -13,7 +13,7 @@ static int check_end(quern__fitting *f, quern_error *err)
     if (!own.code)
         quern__weights_are_broken(f->m, f->epoch, f->steps, &own);
     f->h->broken = own;
-    if (own.code && !stopped && err)
+    if (own.code && !stopped)
         *err = own;
     return stopped ? QUERN_OK : own.code;
 }
@@ -46,7 +46,7 @@ static int prepare(quern__fitting *f, quern_error *err)
     if (f->train && o->validation_data)
         f->valid = quern__queue_open(o->validation_data, &q, err);
     if (!f->train || (o->validation_data && !f->valid))
-        return err && err->code ? err->code : QUERN_INVALID;
+        return quern__leave(err, QUERN_INVALID);
     for (int i = 0; i < o->n_callbacks; i++)
         f->callbacks[f->n_callbacks++] = o->callbacks[i];
     if (o->verbose && (f->progress = quern_progress_callback(STDERR_FILENO, o->verbose, isatty(STDERR_FILENO))))
@@ -102,12 +102,14 @@ static quern_history *cut_short(quern__fitting *f, quern_error *err)
     quern_history *h = quern__history_new(1, err);
     if (h)
         h->reason = "interrupted";
+    f->m->runs--, f->m->trains = false;
     quern__free(f);
     return h;
 }
 
 quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "model", m, "train", train);
     static const quern_fit_opts none;
     quern__fitting *f = quern__zalloc(1, sizeof *f);
     if (!f) {
@@ -119,6 +121,9 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     f->o = opts ? opts : &none;
     int64_t count = quern__fit_epochs(f->o) > f->o->initial_epoch ? quern__fit_epochs(f->o) - f->o->initial_epoch : 0;
     int status = quern__fit_check(m, train, f->o, err);
+    bool refused = status < 0;
+    if (!refused)
+        m->runs++, m->trains = true;
     status = status < 0 ? status : quern__fit_backup(&f->o, &f->own, &f->backup, err);
     status = status < 0 ? status : quern__fit_look_ahead(m, train, f->o, err);
     status = status < 0 ? status : learn_batches(f, err);
@@ -133,7 +138,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     done = f->place.epoch >= 0 && f->place.ended ? count : done;
     if (status == QUERN_OK && f->place.epoch >= 0 && done >= count) /* nothing is left but the end */
         status = quern__model_prepare(m, QUERN__TRAIN, f->check.batch_size, NULL, err) < 0
-                     ? (err ? err->code : QUERN_INVALID)
+                     ? quern__leave(err, QUERN_INVALID)
                      : quern__checkpoint_finish(&f->check, err);
     for (int64_t e = done; status == QUERN_OK && e < count; e++) {
         f->epoch = f->o->initial_epoch + e;
@@ -162,6 +167,8 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     quern_callback_free(f->progress);
     quern_history *h = f->h;
     quern__free(f);
+    if (!refused)
+        m->runs--, m->trains = m->sums = false;
     if (status >= 0)
         return h;
     quern_history_free(h);

@@ -17,7 +17,7 @@ struct quern_history {
     double *columns[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS]; /* of the block */
     int64_t since[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];   /* the first epoch that has it */
     const char *reason;
-    quern_error broken; /* why the weights cannot be used; code 0: they can */
+    quern_error broken; /* why the weights cannot be used, or the run failed; code 0: nothing is wrong */
     int n_bad;          /* places of bad records */
     quern_error *bad;
 };
@@ -32,6 +32,8 @@ void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 /* ---- options.c ---- */
 /* Whether a run can be as its options ask. */
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
+/* Whether all callbacks are there. */
+int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err);
 /* Options that a callback stands for: `own` with them takes the place of *o. */
 int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__backup *backup, quern_error *err);
 /* Where no batch size is given: that of the first batch of the generators, where their batches come as large as they are. */
@@ -69,6 +71,8 @@ typedef struct quern__pass {
     bool stopped;                                          /* a hook asked for it */
     quern_error *broken; /* gets the error of a loss that is not finite, where a hook stops the run for it; NULL: nobody asks */
 } quern__pass;
+/* What evaluate, predict and adapt are given: counts that are none, and a model whose sums are another run's, are refused. */
+int quern__pass_check(const quern_model *m, quern__mode mode, int64_t batch_size, int64_t steps, quern_error *err);
 /* Runs it. QUERN_OK, or QUERN_END when the source ended before `steps`. */
 int quern__pass_run(quern__pass *p, quern_error *err);
 /* "ended after 5 of 20 steps". */

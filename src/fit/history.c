@@ -13,9 +13,9 @@
 enum { per_block = 512, most_names = 2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS };
 enum { column_bytes = per_block * sizeof(double) }; /* a page: columns that nobody has are holes in the file */
 
-int64_t quern_history_epochs(const quern_history *h) { return h->n; }
-const char *quern_history_reason(const quern_history *h) { return h->reason; }
-const quern_error *quern_history_error(const quern_history *h) { return h->broken.code ? &h->broken : NULL; }
+int64_t quern_history_epochs(const quern_history *h) { return h ? h->n : 0; }
+const char *quern_history_reason(const quern_history *h) { return h ? h->reason : NULL; }
+const quern_error *quern_history_error(const quern_history *h) { return h && h->broken.code ? &h->broken : NULL; }
 
 size_t quern__history_bytes(const quern_model *m) { return (size_t)(2 * m->n_means + QUERN__EXTRA_LOGS) * column_bytes; }
 
@@ -38,7 +38,7 @@ static double value_of(const quern_history *h, int k, int64_t i)
 
 double quern_history_value(const quern_history *h, const char *name, int64_t i)
 {
-    for (int k = 0; i >= 0 && i < h->n && k < h->n_names; k++)
+    for (int k = 0; h && name && i >= 0 && i < h->n && k < h->n_names; k++)
         if (!strcmp(h->names[k], name))
             return value_of(h, k, i);
     return NAN;
@@ -129,7 +129,7 @@ void quern__history_add(quern_history *h, const quern__logs *logs)
 
 const quern_error *quern_history_bad_record(const quern_history *h, int64_t i)
 {
-    return i >= 0 && i < h->n_bad ? &h->bad[i] : NULL;
+    return h && i >= 0 && i < h->n_bad ? &h->bad[i] : NULL;
 }
 
 void quern__history_keep_bad(quern_history *h, const quern_generator *train)

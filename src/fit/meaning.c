@@ -36,7 +36,7 @@ int quern__check_class_weight(const quern_model *m, quern_error *err)
 int quern__adopt_schema(quern_model *m, const quern_generator *data, quern_error *err)
 {
     const quern_schema *s = m->schema ? NULL : quern_generator_schema(data);
-    int status = s ? quern_model_set_schema(m, s, err) : QUERN_OK;
+    int status = s ? quern__model_set_schema(m, s, err) : QUERN_OK;
     if (s && status >= 0)
         tell_classes(s);
     return status;

@@ -10,6 +10,18 @@ static int refuse_class_weight(const quern_model *m, quern_error *err)
     return status;
 }
 
+int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err)
+{
+    if (o->n_callbacks < 0 || o->n_callbacks > 60)
+        return quern__fail(err, QUERN_INVALID, "callbacks", "%d is outside 0 … 60", o->n_callbacks);
+    if (o->n_callbacks && quern__missing(err, "callbacks", o->callbacks, NULL))
+        return QUERN_INVALID;
+    for (int i = 0; i < o->n_callbacks; i++)
+        if (!o->callbacks[i])
+            return quern__fail(err, QUERN_INVALID, "callbacks", "number %d is NULL", i + 1);
+    return QUERN_OK;
+}
+
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const struct {
@@ -25,11 +37,13 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
                    { "workers", o->workers, QUERN__MAX_WORKERS },
                    { "on_exhausted", o->on_exhausted, QUERN_EXHAUSTED_RESTART },
                    { "verbose", o->verbose, 2 },
-                   { "callbacks", o->n_callbacks, 60 } };
+                   { "split_batch", o->split_batch, QUERN_SPLIT_ANY } };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].value < 0 || ranges[i].value > ranges[i].most)
             return quern__fail(err, QUERN_INVALID, ranges[i].name, "%lld is outside 0 … %lld", (long long)ranges[i].value,
                                (long long)ranges[i].most);
+    if (quern__fit_callbacks_given(o, err) < 0 || quern__model_waits(m, "another run", err) < 0)
+        return QUERN_INVALID;
     if (!m->optimizer)
         return quern__not_compiled(m, err);
     if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)

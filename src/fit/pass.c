@@ -5,6 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+int quern__pass_check(const quern_model *m, quern__mode mode, int64_t batch_size, int64_t steps, quern_error *err)
+{
+    if (batch_size < 0 || batch_size > INT32_MAX || steps < 0)
+        return quern__fail(err, QUERN_INVALID, steps < 0 ? "steps" : "batch_size", "%lld is outside 0 … %lld",
+                           (long long)(steps < 0 ? steps : batch_size), (long long)(steps < 0 ? INT64_MAX : INT32_MAX));
+    if (mode == QUERN__TEST && !m->optimizer)
+        return quern__not_compiled(m, err);
+    return mode == QUERN__TEST && m->sums ? quern__model_waits(m, "an evaluation within an epoch", err) : QUERN_OK;
+}
+
 quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, int64_t batch_size)
 {
     quern__queue_opts o = { .seed = m->b->seed, .depth = 1 };

@@ -26,7 +26,7 @@ static int add_kept(quern_batch_spec *s, char *names, const quern_generator *dat
 static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data, quern_error *err)
 {
     p->queue = quern__queue_open(data, o, err);
-    int status = p->queue ? quern__queue_begin(p->queue, 0, p->steps, false, err) : err && err->code ? err->code : QUERN_INVALID;
+    int status = p->queue ? quern__queue_begin(p->queue, 0, p->steps, false, err) : QUERN_INVALID;
     status = status < 0 ? status : quern__pass_run(p, err);
     quern__queue_close(p->queue);
     quern__pass_told_short(p, status, "prediction");
@@ -36,10 +36,12 @@ static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data
 int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts, quern_prediction_sink *sink,
                            void *user, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data, "sink", sink);
     static const quern_predict_opts none = { 0 };
     const quern_predict_opts *with = opts ? opts : &none;
     int64_t batch_size = with->batch_size;
-    int status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    int status = quern__pass_check(m, QUERN__PREDICT, batch_size, with->steps, err);
+    status = status < 0 ? status : quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
@@ -47,9 +49,11 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
     char *names = with->keep ? quern__strdup(with->keep) : NULL;
     o.workers = 1;
     status = with->keep && !names ? quern__fail_memory(err, strlen(with->keep)) : add_kept(&o.spec, names, data, err);
+    m->runs++;
     status = status < 0 ? status : run(&p, &o, data, err);
+    m->runs--;
     quern__free(names);
-    return status < 0 ? status : p.samples;
+    return status < 0 ? quern__leave(err, status) : p.samples;
 }
 
 typedef struct plain {
@@ -66,6 +70,7 @@ static int give_outputs(void *user, const quern_prediction *p)
 int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, quern_sink *sink,
                                 void *user, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data, "sink", sink);
     plain to = { sink, user };
     return quern_predict_with(m, data, &(quern_predict_opts){ .batch_size = batch_size, .steps = steps }, give_outputs, &to, err);
 }

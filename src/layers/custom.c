@@ -4,6 +4,7 @@
 
 #include <quern/custom.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -144,6 +145,7 @@ static registered *add_class(quern__group group, const char *name, const quern_a
 int quern_register_layer(const char *name, const quern_argument *arguments, quern_build_fn *build, quern_call_fn *call,
                          quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "name", name, "call", call);
     registered *r = add_class(QUERN__LAYER, name, arguments, NULL, err);
     if (!r)
         return QUERN_INVALID;
@@ -169,17 +171,20 @@ static int add_values(quern__group group, const char *name, const quern_argument
 
 int quern_register_loss(const char *name, const quern_argument *arguments, quern_value_fn *value, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "name", name, "value", value);
     return add_values(QUERN__LOSS, name, arguments, value, err);
 }
 
 int quern_register_metric(const char *name, const quern_argument *arguments, quern_value_fn *value, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "name", name, "value", value);
     return add_values(QUERN__METRIC, name, arguments, value, err);
 }
 
 int quern_register_optimizer(const char *name, const quern_argument *arguments, const char *const *slots, quern_update_fn *update,
                              quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "name", name, "update", update);
     static const quern__field rest[] = { { "learning_rate", QUERN__F_RATE, "0.001" },
                                          QUERN__OPTIMIZER_FIELDS("null"),
                                          QUERN__OPTIMIZER_FIELDS_END };
@@ -202,12 +207,20 @@ int quern_register_optimizer(const char *name, const quern_argument *arguments, 
 
 /* ---- what those functions may ask ---- */
 
-double quern_argument_number(const quern_custom *self, const char *name) { return quern__config_number(self->config, name); }
-const char *quern_argument_text(const quern_custom *self, const char *name) { return quern__config_text(self->config, name); }
+double quern_argument_number(const quern_custom *self, const char *name)
+{
+    return self && name ? quern__config_number(self->config, name) : NAN;
+}
+const char *quern_argument_text(const quern_custom *self, const char *name)
+{
+    return self && name ? quern__config_text(self->config, name) : NULL;
+}
 
 int quern_add_weight(quern_custom *self, const char *name, const quern_shape *shape, const char *initializer, int trainable,
                      quern_error *err)
 {
+    if (quern__missing(err, "self", self, "name", name, "shape", shape, "initializer", initializer, NULL))
+        return QUERN_INVALID;
     quern__layer *l = self->layer;
     json_t *config = NULL;
     const quern__class *c = l ? quern__words(QUERN__INITIALIZER, initializer, &config, err) : NULL;
@@ -227,6 +240,8 @@ int quern_add_weight(quern_custom *self, const char *name, const quern_shape *sh
 
 quern_node quern_weight(quern_custom *self, quern_graph *g, int k)
 {
+    if (!self || !g)
+        return 0;
     quern__layer *l = self->layer;
     return l && k >= 0 && k < l->n_weights ? quern__graph_variable(g, l->weights[k])
                                            : quern__graph_fail(g, QUERN_INVALID, "there is no weight %d", k);
@@ -234,17 +249,21 @@ quern_node quern_weight(quern_custom *self, quern_graph *g, int k)
 
 void quern_weight_becomes(quern_custom *self, quern_graph *g, int k, quern_node x)
 {
+    if (!self || !g)
+        return;
     quern__layer *l = self->layer;
-    if (!l || k < 0 || k >= l->n_weights)
-        quern__graph_fail(g, QUERN_INVALID, "there is no weight %d", k);
+    if (!l || k < 0 || k >= l->n_weights || x < 0 || x > quern__graph_values(g))
+        quern__graph_fail(g, QUERN_INVALID, "there is no weight %d, or no value %d", k, x);
     else
         quern__assign(g, l->weights[k], quern__stop_gradient(g, x));
 }
 
 void quern_add_loss(quern_custom *self, quern_graph *g, quern_node values)
 {
+    if (!self || !g)
+        return;
     quern__layer *l = self->layer;
-    quern__id mean = values ? quern__reduce(g, QUERN__MEAN, values, ~0u, false) : 0;
+    quern__id mean = values > 0 && values <= quern__graph_values(g) ? quern__reduce(g, QUERN__MEAN, values, ~0u, false) : 0;
     if (l && mean)
         l->penalty = l->penalty ? quern__add2(g, l->penalty, mean) : mean;
 }

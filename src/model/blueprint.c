@@ -206,7 +206,7 @@ static int place(quern_blueprint *b, quern__applied *node, const quern__inputs *
 
 static bool values_fit(const quern_blueprint *b, const quern__inputs *in)
 {
-    bool fits = in->n <= QUERN__MAX_ARGUMENTS;
+    bool fits = in->n >= 0 && in->n <= QUERN__MAX_ARGUMENTS;
     for (int i = 0; i < in->n && fits; i++)
         fits = in->values[i] >= 0 && in->values[i] < b->n_values;
     return fits;
@@ -272,7 +272,7 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
 {
     json_t *config = NULL;
     char text[512];
-    if (!b || b->error.code)
+    if (!b || b->error.code || quern__missing(&b->error, "words", words, "values", n > 0 ? (const void *)values : "", NULL))
         return -1;
     snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
     const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
@@ -281,7 +281,7 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
     json_t *call = json_incref(json_object_get(config, "call"));
     if (call)
         json_object_del(config, "call");
-    int twice[2] = { n ? values[0] : 0, n ? values[0] : 0 };
+    int twice[2] = { n > 0 ? values[0] : 0, n > 0 ? values[0] : 0 };
     bool itself = n == 1 && c->takes && !strcmp(c->takes[0].name, "query"); /* attention to what is asked itself */
     quern__inputs in = { .values = itself ? twice : values, .n = itself ? 2 : n, .options = call };
     int value = quern__blueprint_add(b, c, config, &in, text);
@@ -296,9 +296,10 @@ int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int 
 quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
                              quern_error *err)
 {
+    QUERN__ENTER_ANY(err);
     quern_model *m = NULL;
-    if (!b || b->error.code) {
-        if (b && err && !err->code)
+    if (quern__missing(err, "blueprint", b, "inputs", inputs, "outputs", outputs, NULL) || b->error.code) {
+        if (!err->code)
             *err = b->error;
         quern_blueprint_free(b);
         return NULL;

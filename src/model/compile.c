@@ -386,8 +386,9 @@ static json_t *metrics_of(const quern_model *m, const char *words, which asked, 
 
 int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err)
 {
-    quern_error own = { 0 };
-    err = err ? err : &own;
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
+    if (quern__model_waits(m, "compiling", err) < 0)
+        return QUERN_INVALID;
     const char *missing = !m->compile && !optimizer ? "optimizer" : !m->compile && !loss ? "loss" : NULL;
     if (missing)
         return quern__fail(err, QUERN_INVALID, missing, "is missing: the model was not compiled before");

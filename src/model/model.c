@@ -10,6 +10,10 @@ void quern_model_free(quern_model *m)
 {
     if (!m)
         return;
+    if (m->runs) {
+        quern__warn("model '%s': is in a run, and cannot be freed before its end", m->name);
+        return;
+    }
     quern__uncompile(m);
     quern__program_free(&m->inner);
     quern__team_free(m->team);
@@ -28,18 +32,32 @@ void quern_model_free(quern_model *m)
     quern__free(m);
 }
 
+int quern__model_waits(const quern_model *m, const char *what, quern_error *err)
+{
+    if (!m->trains)
+        return QUERN_OK;
+    int status = quern__fail(err, QUERN_INVALID, m->name, "%s cannot be while the model is in a run that trains it", what);
+    quern__hint(err, "wait until quern_fit_generator has returned");
+    return status;
+}
+
 int quern_model_set_threads(quern_model *m, int threads, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
     quern__team *team = quern__team_new(threads, err);
     if (!team)
-        return QUERN_INVALID;
+        return quern__leave(err, QUERN_INVALID);
     quern__team_free(m->team);
     m->team = team;
     m->threads = threads;
     return QUERN_OK;
 }
 
-void quern_model_set_seed(quern_model *m, uint64_t seed) { m->b->seed = seed; }
+void quern_model_set_seed(quern_model *m, uint64_t seed)
+{
+    if (m)
+        m->b->seed = seed;
+}
 
 static void reset_states(quern__layer *l)
 {
@@ -59,6 +77,8 @@ static bool keeps_states(const quern__layer *l)
 
 int quern_model_stateful(const quern_model *m)
 {
+    if (!m)
+        return 0;
     bool keeps = false;
     for (int k = 0; k < m->b->n; k++)
         keeps = keeps || keeps_states(m->b->nodes[k].layer);
@@ -67,13 +87,21 @@ int quern_model_stateful(const quern_model *m)
 
 void quern_model_reset_states(quern_model *m)
 {
+    if (!m)
+        return;
     for (int k = 0; k < m->b->n; k++)
         reset_states(m->b->nodes[k].layer);
 }
 
-const quern_schema *quern_model_schema(const quern_model *m) { return m->schema; }
+const quern_schema *quern_model_schema(const quern_model *m) { return m ? m->schema : NULL; }
 
 int quern_model_set_schema(quern_model *m, const quern_schema *s, quern_error *err)
+{
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
+    return quern__model_waits(m, "another schema", err) < 0 ? QUERN_INVALID : quern__model_set_schema(m, s, err);
+}
+
+int quern__model_set_schema(quern_model *m, const quern_schema *s, quern_error *err)
 {
     quern_schema *own = s ? quern__schema_copy(s, err) : NULL;
     if (s && !own)
@@ -83,16 +111,19 @@ int quern_model_set_schema(quern_model *m, const quern_schema *s, quern_error *e
     return QUERN_OK;
 }
 
-const quern_tokenizer *quern_model_tokenizer(const quern_model *m) { return m->tokenizer; }
+const quern_tokenizer *quern_model_tokenizer(const quern_model *m) { return m ? m->tokenizer : NULL; }
 
 int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
+    if (quern__model_waits(m, "another tokenizer", err) < 0)
+        return QUERN_INVALID;
     size_t size = 0;
     char *json = t ? quern_tokenizer_json(t, &size, err) : NULL;
     quern_tokenizer *own = json ? quern_tokenizer_from_json(json, size, err) : NULL;
     free(json);
     if (t && !own)
-        return err && err->code ? err->code : QUERN_NOMEM;
+        return quern__leave(err, QUERN_NOMEM);
     quern_tokenizer_free(m->tokenizer);
     m->tokenizer = own;
     return QUERN_OK;
@@ -100,22 +131,40 @@ int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_er
 
 /* ---- what it has ---- */
 
-int quern_model_inputs(const quern_model *m) { return m->n_in; }
-int quern_model_outputs(const quern_model *m) { return m->n_out; }
-quern_shape quern_model_input_shape(const quern_model *m, int i) { return *quern__made_shape(m->b, m->in[i]); }
-int quern_model_input_dtype(const quern_model *m, int i) { return quern__made_dtype(m->b, m->in[i]); }
-quern_shape quern_model_output_shape(const quern_model *m, int i) { return *quern__made_shape(m->b, m->out[i]); }
+int quern_model_inputs(const quern_model *m) { return m ? m->n_in : 0; }
+int quern_model_outputs(const quern_model *m) { return m ? m->n_out : 0; }
+quern_shape quern_model_input_shape(const quern_model *m, int i)
+{
+    return m && i >= 0 && i < m->n_in ? *quern__made_shape(m->b, m->in[i]) : (quern_shape){ 0 };
+}
+
+int quern_model_input_dtype(const quern_model *m, int i)
+{
+    return m && i >= 0 && i < m->n_in ? quern__made_dtype(m->b, m->in[i]) : QUERN_DTYPE_DEFAULT;
+}
+
+quern_shape quern_model_output_shape(const quern_model *m, int i)
+{
+    return m && i >= 0 && i < m->n_out ? *quern__made_shape(m->b, m->out[i]) : (quern_shape){ 0 };
+}
+
 int quern_model_target(const quern_model *m, int i, quern_shape *shape)
 {
+    if (shape)
+        *shape = (quern_shape){ 0 };
+    if (!m || !shape || i < 0 || i >= m->n_out)
+        return QUERN_DTYPE_DEFAULT;
     return quern__loss_target(m->loss_rows[i], quern__made_shape(m->b, m->out[i]), shape);
 }
 const char *quern_model_output_name(const quern_model *m, int i)
 {
-    return i >= 0 && i < m->n_out ? quern__maker(m->b, m->out[i])->layer->name : NULL;
+    return m && i >= 0 && i < m->n_out ? quern__maker(m->b, m->out[i])->layer->name : NULL;
 }
 
 int quern_model_output_logits(const quern_model *m, int i)
 {
+    if (!m)
+        return QUERN_LOGITS_NONE;
     if (i < 0 || i >= m->n_out || !m->loss_rows[i] || !json_is_true(json_object_get(m->loss_configs[i], "from_logits")))
         return QUERN_LOGITS_NONE;
     return m->loss_rows[i]->means == QUERN_MEANS_BINARY ? QUERN_LOGITS_SIGMOID : QUERN_LOGITS_SOFTMAX;
@@ -137,8 +186,8 @@ bool quern__model_log_rises(const quern_model *m, int i)
     return m->means[i].measure->row && quern__metric_rises(m->means[i].measure->row);
 }
 
-int quern_model_logs(const quern_model *m) { return m->n_means; }
-const char *quern_model_log_name(const quern_model *m, int i) { return m->means[i].name; }
+int quern_model_logs(const quern_model *m) { return m ? m->n_means : 0; }
+const char *quern_model_log_name(const quern_model *m, int i) { return m && i >= 0 && i < m->n_means ? m->means[i].name : NULL; }
 
 void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
 {

@@ -114,6 +114,8 @@ struct quern_model {
     quern__kept_member *members;
     quern_tokenizer *tokenizer; /* its own; NULL: none */
     quern_schema *schema;       /* of the data that it learned from; its own; NULL: none */
+    int runs;                   /* of fit, evaluate, predict and adapt that are on: it cannot be freed then */
+    bool trains, sums;          /* one of them trains; the sums of metrics are those of its epoch, or of its validation, so far */
     bool profiling, watch;      /* watch: every output is looked at for numbers that are not finite */
     quern__profile profile;     /* of the training plan */
 };
@@ -138,6 +140,10 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err);
 int quern__compile(quern_model *m, json_t *compile, quern_error *err);
 /* "the model is not compiled", and what does it. */
 int quern__not_compiled(const quern_model *m, quern_error *err);
+/* What quern_model_set_schema does, within a run too. */
+int quern__model_set_schema(quern_model *m, const quern_schema *s, quern_error *err);
+/* An error that names what cannot be done to a model while it trains. */
+int quern__model_waits(const quern_model *m, const char *what, quern_error *err);
 void quern__uncompile(quern_model *m);
 void quern__program_free(quern__program *p);
 /* What a layer is applied to. */

@@ -133,6 +133,12 @@ NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functio
 
 int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values, int n)
 {
+    if (!m || quern__model_waits(m, "becoming a layer", b ? &b->error : NULL) < 0)
+        return b && !m ? quern__missing(&b->error, "model", m, NULL), -1 : -1;
+    if (n < 0 || (n > 0 && !values)) {
+        quern_model_free(m);
+        return b ? quern__fail(&b->error, QUERN_INVALID, "values", n < 0 ? "%d of them" : "is NULL", n), -1 : -1;
+    }
     quern__uncompile(m);
     quern__program_free(&m->inner);
     const quern__class *c = m->sequential ? &quern__layer_sequential : &quern__layer_functional;
@@ -153,7 +159,7 @@ int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, cons
 
 int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n)
 {
-    if (!b || b->error.code)
+    if (!b || b->error.code || quern__missing(&b->error, "values", values, NULL))
         return -1;
     if (layer < 0 || layer >= b->n_values || quern__maker(b, layer)->n_in == 0)
         return quern__fail(&b->error, QUERN_INVALID, "again", "%d is no value that a layer made", layer), -1;

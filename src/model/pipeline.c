@@ -160,6 +160,7 @@ static int take_piece(naming *n, char *words)
 
 quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "pipeline", pipeline);
     naming n = { .b = quern_blueprint_new(seed), .value = -1, .plain = true };
     char words[most_words];
     if (n.b && !pipeline[strspn(pipeline, " \t\n")])

@@ -7,6 +7,8 @@
 
 int quern_model_set_profile(quern_model *m, int on)
 {
+    if (!m)
+        return QUERN_INVALID;
     quern__free(m->profile.seconds);
     m->profile = (quern__profile){ 0 };
     m->profiling = on != 0;
@@ -15,6 +17,8 @@ int quern_model_set_profile(quern_model *m, int on)
 
 int quern_model_set_watch(quern_model *m, int on)
 {
+    if (!m)
+        return QUERN_INVALID;
     m->watch = on != 0;
     return QUERN_OK;
 }
@@ -41,6 +45,8 @@ static int slowest_first(const void *a, const void *b)
 
 char *quern_model_profile(const quern_model *m)
 {
+    if (!m)
+        return NULL;
     const quern__plan *p = m->programs[QUERN__TRAIN].plan;
     quern__text t = { 0 };
     double all = 0;

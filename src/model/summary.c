@@ -241,6 +241,8 @@ static void totals(quern__text *t, const quern_model *m)
 
 char *quern_model_summary_with(const quern_model *m, const quern_summary_opts *opts)
 {
+    if (!m)
+        return NULL;
     static const int widths[4][most_columns] = { { 33, 24, 15 }, { 21, 19, 12, 19 }, { 29, 23, 12, 7 }, { 19, 17, 11, 16, 7 } };
     static const quern_summary_opts plain = { 0 };
     const quern_summary_opts *o = opts ? opts : &plain;
@@ -267,6 +269,8 @@ char *quern_model_summary(const quern_model *m) { return quern_model_summary_wit
 
 char *quern_model_summary_json(const quern_model *m)
 {
+    if (!m)
+        return NULL;
     json_t *layers = json_array(), *root;
     counts all = { 0 };
     for (int k = 0; k < m->b->n; k++) {

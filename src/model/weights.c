@@ -20,6 +20,8 @@ quern__variable *quern__model_variable(const quern_model *m, int i)
 
 int quern_model_weights(const quern_model *m)
 {
+    if (!m)
+        return 0;
     int n = 0;
     for (int k = 0; k < m->b->n; k++)
         n += m->b->nodes[k].again ? 0 : m->b->nodes[k].layer->n_weights;
@@ -33,16 +35,18 @@ static quern_tensor view_of(quern__variable *v)
 
 quern_tensor quern_model_weight(const quern_model *m, int i, const char **path)
 {
-    quern__variable *v = quern__model_variable(m, i);
+    quern__variable *v = m && i >= 0 ? quern__model_variable(m, i) : NULL;
     if (path)
-        *path = v->path;
-    return view_of(v);
+        *path = v ? v->path : NULL;
+    return v ? view_of(v) : (quern_tensor){ 0 };
 }
 
 /* ---- layers ---- */
 
 int quern_model_layers(const quern_model *m)
 {
+    if (!m)
+        return 0;
     int n = 0;
     for (int k = 0; k < m->b->n; k++)
         n += !m->b->nodes[k].again;
@@ -51,6 +55,8 @@ int quern_model_layers(const quern_model *m)
 
 const char *quern_model_layer(const quern_model *m, int i)
 {
+    if (!m || i < 0)
+        return NULL;
     for (int k = 0; k < m->b->n; k++)
         if (!m->b->nodes[k].again && i-- == 0)
             return m->b->nodes[k].layer->name;
@@ -89,11 +95,12 @@ static quern__layer *find_or_fail(const quern_model *m, const char *name, quern_
 
 int quern_model_get_weights(const quern_model *m, const char *layer, quern_tensor *out, int room, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
     const quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
     if (layer && !l)
         return QUERN_NOTFOUND;
     int n = l ? l->n_weights : quern_model_weights(m);
-    for (int i = 0; i < n && i < room; i++)
+    for (int i = 0; out && i < n && i < room; i++)
         out[i] = view_of(l ? l->weights[i] : quern__model_variable(m, i));
     return n;
 }
@@ -101,8 +108,12 @@ int quern_model_get_weights(const quern_model *m, const char *layer, quern_tenso
 static int check_weight(const quern__variable *v, const quern_tensor *from, quern_error *err)
 {
     char want[96], got[96];
-    if (quern_shape_equal(&v->shape, &from->shape) && from->dtype != QUERN_STRING)
+    if (quern__missing(err, v->path, from->data, NULL))
+        return QUERN_INVALID;
+    if (quern_shape_equal(&v->shape, &from->shape) && from->dtype != QUERN_STRING && quern_dtype_size(from->dtype))
         return QUERN_OK;
+    if (from->dtype == QUERN_STRING || !quern_dtype_size(from->dtype))
+        return quern__fail(err, QUERN_DTYPE, v->path, "its type is none of numbers (%d)", from->dtype);
     return quern__fail(err, QUERN_SHAPE, v->path, "shape %s, it has %s", quern_shape_text(&from->shape, got, sizeof got),
                        quern_shape_text(&v->shape, want, sizeof want));
 }
@@ -117,12 +128,15 @@ static void set_weight(quern__variable *v, const quern_tensor *from)
 
 int quern_model_set_weights(quern_model *m, const char *layer, const quern_tensor *weights, int n, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
     quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
     if (layer && !l)
         return QUERN_NOTFOUND;
     int have = l ? l->n_weights : quern_model_weights(m), status = QUERN_OK;
     if (n != have)
         return quern__fail(err, QUERN_INVALID, layer ? layer : m->name, "%d weights, it has %d", n, have);
+    if (n > 0 && quern__missing(err, "weights", weights, NULL))
+        return QUERN_INVALID;
     for (int i = 0; i < n && status >= 0; i++)
         status = check_weight(l ? l->weights[i] : quern__model_variable(m, i), &weights[i], err);
     for (int i = 0; i < n && status >= 0; i++)
@@ -132,12 +146,16 @@ int quern_model_set_weights(quern_model *m, const char *layer, const quern_tenso
 
 int quern_model_trainable(const quern_model *m, const char *layer, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "layer", layer);
     const quern__layer *l = find_or_fail(m, layer, err);
     return l ? l->trainable : QUERN_NOTFOUND;
 }
 
 int quern_model_set_trainable(quern_model *m, const char *layer, int on, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m);
+    if (quern__model_waits(m, "freezing", err) < 0)
+        return QUERN_INVALID;
     quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
     if (layer && !l)
         return QUERN_NOTFOUND;

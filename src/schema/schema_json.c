@@ -61,6 +61,7 @@ json_t *quern__schema_write(const quern_schema *s)
 
 char *quern_schema_json(const quern_schema *s, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "schema", s);
     json_t *root = quern__schema_write(s);
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
@@ -207,6 +208,7 @@ quern_schema *quern__schema_read(json_t *root, quern_error *err)
 
 quern_schema *quern_schema_from_json(const char *bytes, size_t size, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "bytes", bytes);
     json_error_t why;
     json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &why);
     if (!root)

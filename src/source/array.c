@@ -29,11 +29,12 @@ void quern_generator_free(quern_generator *g)
     quern__free(g);
 }
 
-int quern_generator_features(const quern_generator *g) { return g->features; }
-int64_t quern_generator_count(const quern_generator *g) { return g->ops->read ? g->count : -1; }
+int quern_generator_features(const quern_generator *g) { return g ? g->features : 0; }
+int64_t quern_generator_count(const quern_generator *g) { return g && g->ops->read ? g->count : -1; }
 
 int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     if (!g->ops->read || from < 0 || to < from || to > g->count)
         return quern__fail(err, QUERN_INVALID, "slice", "%lld … %lld of %lld records", (long long)from, (long long)to,
                            (long long)quern_generator_count(g));
@@ -113,6 +114,8 @@ static void self_free(quern_generator *g) { quern__free(g->self); }
 
 quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user)
 {
+    if (!ops || !ops->next)
+        return NULL;
     static const quern__source_ops kind = {
         .open = pull_open, .next = pull_next, .reset = pull_reset, .free = self_free, .save = pull_save, .restore = pull_restore
     };
@@ -168,6 +171,8 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
 
 quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t count)
 {
+    if (!read)
+        return NULL;
     static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = self_free };
     numbered *n = count >= 0 ? quern__zalloc(1, sizeof *n) : NULL;
     quern_generator *g = n ? quern__generator_new(&kind, n) : NULL;
@@ -274,10 +279,13 @@ static const quern__source_ops array_kind = { .open = array_open, .read = array_
 
 int quern_array_generator_weights(quern_generator *g, int target, const quern_tensor *weights, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g, "weights", weights);
     arrays *a = g->self;
     if (g->ops != &array_kind || target < 0 || target >= a->n_y)
         return quern__fail(err, QUERN_INVALID, "weights", g->ops == &array_kind ? "there is no target %d" : "no arrays in memory",
                            target);
+    if (quern__missing(err, "weights", weights->data, NULL))
+        return QUERN_INVALID;
     if (weights->shape.rank < 1 || weights->shape.rank > 2 || weights->shape.dims[0] != a->t[0].shape.dims[0] ||
         quern_shape_count(&weights->shape) < 0)
         return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d are not (records) or (records, steps)", target);
@@ -288,20 +296,27 @@ int quern_array_generator_weights(quern_generator *g, int target, const quern_te
 quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y, const float *weights,
                                        quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "x", x);
+    char where[32];
     arrays *a = n_x >= 1 && n_x <= QUERN_MAX_ARRAYS && n_y >= 0 && n_y <= QUERN_MAX_ARRAYS ? quern__zalloc(1, sizeof *a) : NULL;
     bool fits = a != NULL;
+    if (a)
+        a->n_x = n_x, a->n_y = n_y;
+    if (n_y > 0 && quern__missing(err, "y", y, NULL))
+        fits = false;
     for (int i = 0; fits && i < n_x + n_y; i++) {
         a->t[i] = i < n_x ? x[i] : y[i - n_x];
         a->t[i].dtype = a->t[i].dtype ? a->t[i].dtype : QUERN_FLOAT32;
-        fits = a->t[i].shape.rank >= 1 && quern_shape_count(&a->t[i].shape) >= 0 && a->t[i].shape.dims[0] == a->t[0].shape.dims[0];
+        fits = a->t[i].shape.rank >= 1 && quern_dtype_size(a->t[i].dtype) && quern_shape_count(&a->t[i].shape) >= 0 &&
+               a->t[i].shape.dims[0] == a->t[0].shape.dims[0];
+        if (fits && quern_shape_count(&a->t[i].shape) > 0 && quern__missing(err, where_of(a, i, where), a->t[i].data, NULL))
+            fits = false;
     }
     if (!fits) {
         quern__free(a);
         quern__fail(err, QUERN_SHAPE, "arrays", "all arrays must have the same number of records");
         return NULL;
     }
-    a->n_x = n_x;
-    a->n_y = n_y;
     a->weights = weights;
     quern_generator *g = quern__generator_new(&array_kind, a);
     if (g) {

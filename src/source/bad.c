@@ -10,6 +10,7 @@ static const char *const words[] = { "fail", "skip", "substitute" };
 
 int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     const char *where = g->where ? g->where : "generator";
     if (policy < QUERN_BAD_FAIL || policy > QUERN_BAD_SUBSTITUTE || most < 0)
         return quern__fail(err, QUERN_INVALID, "bad_records", "policy %d with at most %lld", policy, (long long)most);
@@ -26,10 +27,12 @@ int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most
     return QUERN_OK;
 }
 
-int64_t quern_generator_bad_records(const quern_generator *g) { return g->bad.all; }
+int64_t quern_generator_bad_records(const quern_generator *g) { return g ? g->bad.all : 0; }
 
 const quern_error *quern_generator_bad_record(const quern_generator *g, int64_t i)
 {
+    if (!g)
+        return NULL;
     return i >= 0 && i < g->bad.all && i < QUERN__BAD_KEPT ? &g->bad.places[i] : NULL;
 }
 

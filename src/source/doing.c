@@ -45,6 +45,7 @@ const char *quern__doing_text(quern__doing *d, char *where, size_t room)
 
 int quern_generator_set_stall_timeout(quern_generator *g, double seconds, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     if (!(seconds >= 0 && seconds <= 1e9))
         return quern__fail(err, QUERN_INVALID, "stall_timeout", "%g seconds", seconds);
     g->stall_timeout = seconds;

@@ -30,10 +30,10 @@ enum { n_formats = sizeof formats / sizeof *formats };
 
 const char *quern_generator_class(const quern_generator *g, int target, int i)
 {
-    return g->class_name ? g->class_name(g, target, i) : NULL;
+    return g && g->class_name ? g->class_name(g, target, i) : NULL;
 }
 
-const quern_schema *quern_generator_schema(const quern_generator *g) { return g->schema ? g->schema(g) : NULL; }
+const quern_schema *quern_generator_schema(const quern_generator *g) { return g && g->schema ? g->schema(g) : NULL; }
 
 /* Options that other files have no use for. */
 static int refuse(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
@@ -214,6 +214,7 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
 
 quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "words", words);
     static const quern_file_opts none;
     char first[QUERN__WORD];
     const quern_file_opts *o = opts ? opts : &none;

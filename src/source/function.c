@@ -17,10 +17,12 @@ struct quern_yielder {
     quern_batch *given;  /* the same once it is filled                     */
 };
 
-quern_error *quern_yielder_error(quern_yielder *y) { return &y->error; }
+quern_error *quern_yielder_error(quern_yielder *y) { return y ? &y->error : NULL; }
 
 quern_batch *quern_next_batch(quern_yielder *y)
 {
+    if (!y)
+        return NULL;
     pthread_mutex_lock(&y->lock);
     while (!y->wanted && !y->closed)
         pthread_cond_wait(&y->changed, &y->lock);
@@ -31,6 +33,8 @@ quern_batch *quern_next_batch(quern_yielder *y)
 
 int quern_yield(quern_yielder *y, quern_batch *batch)
 {
+    if (!y || !batch)
+        return QUERN_INVALID;
     pthread_mutex_lock(&y->lock);
     if (!y->closed && batch == y->wanted) {
         y->given = batch;
@@ -117,6 +121,8 @@ static void function_free(quern_generator *g)
 
 quern_generator *quern_function_generator(quern_function *fn, void *arg)
 {
+    if (!fn)
+        return NULL;
     static const quern__source_ops kind = {
         .open = function_open, .next = function_next, .cancel = function_cancel, .close = function_close, .free = function_free
     };

@@ -43,6 +43,7 @@ static int save_number(const quern_generator *g, void *state, size_t room, size_
 
 int quern_generator_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g, "size", size);
     const quern__position *p = &g->position;
     *size = 0;
     if (g->ops->read)
@@ -83,6 +84,7 @@ static int restore_number(quern_generator *g, const void *state, size_t size, qu
 
 int quern_generator_restore(quern_generator *g, const void *state, size_t size, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g, "state", state);
     if (g->position.going)
         return quern__fail(err, QUERN_INVALID, where(g), "a run is reading it");
     if (g->ops->read)

@@ -386,8 +386,11 @@ static int write_all(preparing *p, const char *beside, quern_error *err)
 
 int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "data", data, "path", path);
     static const quern_prepare_opts none = { 0 };
     char beside[4096];
+    if (data->position.going)
+        return quern__fail(err, QUERN_INVALID, data->where ? data->where : "generator", "is in a run");
     preparing p = { .from = data, .o = opts ? opts : &none, .path = path };
     p.memory = p.o->memory ? p.o->memory : usual_memory;
     p.q.seed = p.o->seed;
@@ -396,5 +399,5 @@ int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, con
     status = status < 0 ? status : describe(&p, err);
     status = status < 0 ? status : write_all(&p, beside, err);
     quern__qrec_free(&p.q);
-    return status < 0 ? status : p.q.count;
+    return status < 0 ? quern__leave_file(err, path, status) : p.q.count;
 }

@@ -238,6 +238,8 @@ static void program_free(quern_generator *g)
 
 quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts)
 {
+    if (!command)
+        return NULL;
     static const quern__source_ops kind = { .open = program_open,
                                             .next = program_next,
                                             .reset = program_reset,

@@ -24,6 +24,7 @@ static int open_file(quern_text_reader *r, int k, quern_error *err)
 
 quern_text_reader *quern_text_reader_open(const char *paths, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "paths", paths);
     quern_text_reader *r = quern__zalloc(1, sizeof *r);
     if (!r) {
         quern__fail_memory(err, sizeof *r);
@@ -42,6 +43,7 @@ quern_text_reader *quern_text_reader_open(const char *paths, quern_error *err)
 
 int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "reader", reader, "to", to);
     quern_text_reader *r = reader;
     quern__bytes *b = &r->bytes;
     r->fresh = false;

@@ -219,6 +219,7 @@ static const quern_schema *rolling_schema(void *self) { return quern_generator_s
 
 quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err)
 {
+    QUERN__ENTER_ANY(err);
     quern__series plan;
     rolling *r = rows && quern__series_plan(opts, &plan, err) >= 0 ? quern__zalloc(1, sizeof *r) : NULL;
     if (!r) {

@@ -108,6 +108,7 @@ static void series_free(quern_generator *g) { quern__free(g->self); }
 quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y, const quern_series_opts *opts,
                                               quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "x", x);
     static const quern__source_ops kind = { .open = series_open, .read = series_read, .free = series_free };
     quern__series plan;
     if (quern__series_plan(opts, &plan, err) < 0)
@@ -118,6 +119,8 @@ quern_generator *quern_series_array_generator(const quern_tensor *x, const quern
         quern__fail(err, QUERN_INVALID, "time series", "needs arrays of numbers with rows, and a sequence_length");
         return NULL;
     }
+    if (quern__missing(err, "x", x->data, "y", y ? y->data : "", NULL))
+        return NULL;
     if (plan.end >= x->shape.dims[0]) {
         quern__fail(err, QUERN_INVALID, "time series", "end_index %lld is not below the %lld rows", (long long)plan.end,
                     (long long)x->shape.dims[0]);

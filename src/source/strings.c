@@ -17,6 +17,10 @@ int64_t quern__string_room(const quern_batch_spec *s)
 
 int quern_batch_put_string(quern_batch *b, int array, int64_t at, const char *bytes, int64_t size, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "batch", b, "bytes", size > 0 ? bytes : "");
+    if (array < 0 || array >= b->spec->n_inputs || at < 0)
+        return quern__fail(err, QUERN_INVALID, "batch", "place %lld of array %d: there are %d inputs", (long long)at, array,
+                           b->spec->n_inputs);
     int64_t per = 1;
     for (int i = 1; i < b->spec->shapes[array].rank; i++)
         per *= b->spec->shapes[array].dims[i];
@@ -27,8 +31,12 @@ int quern_batch_put_string(quern_batch *b, int array, int64_t at, const char *by
                            "record %lld of the batch: a string of %lld bytes, at most %d, and %lld are left "
                            "of those for all",
                            (long long)(at / per), (long long)size, QUERN_MOST_STRING, (long long)(b->text_room - b->text_used));
+    if (at / per >= b->spec->batch_size)
+        return quern__fail(err, QUERN_INVALID, "batch", "record %lld: there is room for %lld", (long long)(at / per),
+                           (long long)b->spec->batch_size);
     char *to = b->text + b->text_used;
-    memcpy(to, bytes, (size_t)size);
+    if (size)
+        memcpy(to, bytes, (size_t)size);
     b->text_used += size;
     ((quern_string *)b->arrays[array])[at] = (quern_string){ to, size };
     return QUERN_OK;

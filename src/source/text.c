@@ -384,6 +384,7 @@ static int check_options(const quern_text_opts *o, quern_error *err)
 
 quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "paths", paths, "tokenizer", t);
     static const quern__source_ops kind = { .open = text_open,
                                             .next = text_next,
                                             .reset = text_reset,

@@ -305,14 +305,15 @@ static int read_prompt(session *s, const float **logits, quern_error *err)
 
 int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts, quern_generated *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
     static const quern_generate_opts none;
-    quern_error own = { 0 };
-    err = err ? err : &own;
     const quern_generate_opts *o = opts ? opts : &none;
     int64_t wanted = o->count ? o->count : 1;
     session s = { .m = m, .o = o, .t = o->tokenizer ? o->tokenizer : m->tokenizer, .length = o->length ? o->length : 200 };
     const float *logits = NULL;
     s.count = o->beams > wanted ? o->beams : wanted;
+    if (wanted < 1 || (o->n_stop > 0 && quern__missing(err, "stop", o->stop, NULL)))
+        return quern__fail(err, QUERN_INVALID, "count", "%lld texts, it must be at least 1", (long long)wanted);
     memset(out, 0, (size_t)wanted * sizeof *out);
     int status = s.length < 1 || s.count < 1 || s.length > INT32_MAX
                      ? quern__fail(err, QUERN_INVALID, "generate", "length and count must be at least 1")

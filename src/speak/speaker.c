@@ -133,6 +133,7 @@ static int look_at(quern_speaker *s, quern_error *err)
 
 quern_speaker *quern_speaker_new(quern_model *m, int64_t texts, int on_full, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "model", m);
     quern_speaker *s = quern__zalloc(1, sizeof *s);
     quern_shape scalar = { 0 };
     int status = s ? QUERN_OK : quern__fail_memory(err, sizeof *s);
@@ -183,9 +184,9 @@ void quern_speaker_free(quern_speaker *s)
     quern__free(s);
 }
 
-int64_t quern_speaker_vocabulary(const quern_speaker *s) { return s->vocabulary; }
-int64_t quern_speaker_context(const quern_speaker *s) { return s->limited ? s->window : 0; }
-const char *quern_speaker_hindrance(const quern_speaker *s) { return s->hindrance; }
+int64_t quern_speaker_vocabulary(const quern_speaker *s) { return s ? s->vocabulary : 0; }
+int64_t quern_speaker_context(const quern_speaker *s) { return s && s->limited ? s->window : 0; }
+const char *quern_speaker_hindrance(const quern_speaker *s) { return s ? s->hindrance : NULL; }
 
 /* ---- reading ---- */
 
@@ -203,12 +204,15 @@ static void forget_states(quern_speaker *s)
 
 void quern_speaker_reset(quern_speaker *s)
 {
+    if (!s)
+        return;
     forget_states(s);
     s->n_past = 0;
 }
 
 int quern_speaker_reorder(quern_speaker *s, const int32_t *from, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "speaker", s, "from", from);
     size_t most = (size_t)s->window * sizeof *s->past;
     for (int i = 0; i < s->stepping.n_states; i++)
         most = row_bytes(s->stepping.states[i], s->texts) > most ? row_bytes(s->stepping.states[i], s->texts) : most;
@@ -318,6 +322,7 @@ static int read_steps(quern_speaker *s, const int32_t *ids, int64_t stride, int6
 
 int quern_speaker_feed(quern_speaker *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "speaker", s, "ids", ids, "logits", logits);
     if (n < 1)
         return quern__fail(err, QUERN_INVALID, "tokens", "there must be one at least");
     if (s->whole.plan) {

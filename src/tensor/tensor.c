@@ -30,6 +30,8 @@ const char *quern_dtype_name(int dtype) { return dtype > 0 && dtype < n_types ? 
 
 int quern_dtype_from_name(const char *name)
 {
+    if (!name)
+        return 0;
     for (int i = 1; i < n_types; i++)
         if (!strcmp(types[i].name, name))
             return i;
@@ -38,6 +40,8 @@ int quern_dtype_from_name(const char *name)
 
 int64_t quern_shape_count(const quern_shape *shape)
 {
+    if (!shape || shape->rank < 0 || shape->rank > QUERN_MAX_RANK)
+        return -1;
     int64_t count = 1;
     for (int i = 0; i < shape->rank; i++)
         if (shape->dims[i] < 0 || __builtin_mul_overflow(count, shape->dims[i], &count))
@@ -47,12 +51,15 @@ int64_t quern_shape_count(const quern_shape *shape)
 
 int quern_shape_equal(const quern_shape *a, const quern_shape *b)
 {
-    return a->rank == b->rank && !memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims);
+    return a && b && a->rank == b->rank && a->rank >= 0 && a->rank <= QUERN_MAX_RANK &&
+           !memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims);
 }
 
 const char *quern_shape_text(const quern_shape *shape, char *text, size_t size)
 {
     size_t n = 0;
+    if (!shape || !text || !size)
+        return text && size ? strcpy(text, "") : text;
 #define ADD(...) (n < size ? n += (size_t)snprintf(text + n, size - n, __VA_ARGS__) : 0)
     ADD("(");
     for (int i = 0; i < shape->rank; i++) {

@@ -103,6 +103,7 @@ static int padded_shape(const quern_tensor *rows, int64_t n, quern_shape *shape,
 int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding, const char *truncating, double value,
                         quern_tensor *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "rows", rows, "out", out);
     int pad_post = end_of(padding, "padding", err), cut_post = pad_post < 0 ? pad_post : end_of(truncating, "truncating", err);
     int status = cut_post < 0 ? cut_post : padded_shape(rows, n, &out->shape, err);
     if (status < 0 || !out->data)
@@ -131,6 +132,7 @@ int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding
 
 int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "x", x, "out", out);
     int64_t n = quern_shape_count(&x->shape), most = -1, class = 0;
     int rank = x->shape.rank;
     if (!is_known(x->dtype) || (out->data && !is_known(out->dtype)))
@@ -180,6 +182,7 @@ static double norm(const quern_tensor *x, int64_t at, int64_t n, int64_t stride,
 
 int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "x", x, "out", out);
     int rank = x->shape.rank;
     int64_t inner = 1, outer = 1;
     axis += axis < 0 ? rank : 0;
@@ -206,6 +209,7 @@ int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor 
 
 int quern_make_sampling_table(int64_t size, double factor, double *out, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "out", out);
     const double gamma = 0.577; /* as Keras has Euler's constant */
     if (!(factor > 0) || size < 0)
         return quern__fail(err, QUERN_INVALID, "sampling table", "%lld words at a factor of %g", (long long)size, factor);

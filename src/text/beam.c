@@ -33,6 +33,7 @@ static void insert(ranking *r, quern_beam b, double value)
 int64_t quern_beam_step(const quern_beam *beams, int64_t n, const float *log_probs, int64_t vocabulary, int32_t end,
                         double length_penalty, quern_beam *best, int64_t keep, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "beams", beams, "log_probs", log_probs, "best", best);
     ranking r = { .best = best, .keep = keep, .length_penalty = length_penalty };
     if (n < 1 || n > INT32_MAX || vocabulary < 1 || vocabulary > INT32_MAX || keep < 1 || !isfinite(length_penalty))
         return quern__fail(err, QUERN_INVALID, "beam search", "%lld beams of %lld tokens, %lld kept, length_penalty %g",

@@ -84,6 +84,7 @@ static const char *join(char *out, const char *folder, size_t length, const char
 
 quern_tokenizer *quern_tokenizer_open(const char *path, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "path", path);
     static const char vocab[] = "vocab.json";
     char one[1200], other[1200];
     struct stat st;

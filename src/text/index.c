@@ -73,6 +73,7 @@ static int64_t each_word(const char *text, size_t n, const quern_word_opts *o, q
 int64_t quern_text_to_word_sequence(const char *text, size_t n, const quern_word_opts *opts, quern_word *word, void *user,
                                     quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "text", n ? text : "", "word", word);
     static const quern_word_opts none;
     return each_word(text, n, opts ? opts : &none, word, user, err);
 }
@@ -101,6 +102,7 @@ static bool copied(const char *text, char **out)
 
 quern_word_index *quern_word_index_new(const quern_word_opts *opts, quern_error *err)
 {
+    QUERN__ENTER_ANY(err);
     quern_word_index *w = quern__zalloc(1, sizeof *w);
     if (opts && (opts->num_words < 0 || (opts->split && !*opts->split))) {
         quern__fail(err, QUERN_INVALID, opts->num_words < 0 ? "num_words" : "split",
@@ -135,6 +137,7 @@ static int count_word(void *user, const char *word, size_t n, quern_error *err)
 
 int quern_word_index_fit(quern_word_index *w, const char *text, size_t n, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "word index", w, "text", n ? text : "");
     quern__free(w->order);
     quern__free(w->place);
     w->order = w->place = NULL;
@@ -154,6 +157,7 @@ static int by_count(const void *a, const void *b, void *context)
 
 int quern_word_index_finish(quern_word_index *w, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "word index", w);
     size_t n = (size_t)w->words.n;
     if (w->order)
         return QUERN_OK;
@@ -177,11 +181,13 @@ int quern_word_index_finish(quern_word_index *w, quern_error *err)
 
 /* ---- what was learned ---- */
 
-int64_t quern_word_index_size(const quern_word_index *w) { return w->order ? w->words.n + (w->oov != NULL) : 0; }
-int64_t quern_word_index_texts(const quern_word_index *w) { return w->texts; }
+int64_t quern_word_index_size(const quern_word_index *w) { return w && w->order ? w->words.n + (w->oov != NULL) : 0; }
+int64_t quern_word_index_texts(const quern_word_index *w) { return w ? w->texts : 0; }
 
 const char *quern_word_index_word(const quern_word_index *w, int64_t index, size_t *size, int64_t *count, int64_t *texts)
 {
+    if (!w)
+        return NULL;
     int64_t k = index - 1 - (w->oov != NULL);
     bool special = w->oov && index == 1 && w->oov_index == 1 && w->order, known = w->order && k >= 0 && k < w->words.n;
     const quern__string *s = known ? &w->words.items[w->order[k]] : NULL;
@@ -221,6 +227,7 @@ static int finished(const quern_word_index *w, quern_error *err)
 int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, size_t n, int64_t *ids, int64_t room,
                                   quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "word index", w, "text", n ? text : "", "ids", room > 0 ? (const void *)ids : "");
     sequence s = { w, ids, room, 0 };
     int64_t status = finished(w, err);
     status = status < 0 ? status : each_word(text, n, &w->o, take_index, &s, err);
@@ -229,6 +236,7 @@ int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, s
 
 int64_t quern_word_index_text(const quern_word_index *w, const int64_t *ids, int64_t n, char *out, size_t room, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "word index", w, "ids", n > 0 ? (const void *)ids : "", "out", room ? out : "");
     size_t used = 0, length;
     int status = finished(w, err);
     for (int64_t i = 0; i < n && status >= 0; i++) {
@@ -249,11 +257,12 @@ int64_t quern_word_index_text(const quern_word_index *w, const int64_t *ids, int
 
 int64_t quern_word_index_columns(const quern_word_index *w)
 {
-    return w->o.num_words ? w->o.num_words : quern_word_index_size(w) + 1;
+    return !w ? 0 : w->o.num_words ? w->o.num_words : quern_word_index_size(w) + 1;
 }
 
 int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t n, const char *mode, double *row, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "word index", w, "ids", n > 0 ? (const void *)ids : "", "mode", mode, "row", row);
     static const char *const modes[] = { "binary", "count", "tfidf", "freq" };
     int64_t columns = quern_word_index_columns(w), texts;
     size_t m = 0;

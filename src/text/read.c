@@ -322,6 +322,7 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err)
 
 quern_tokenizer *quern_tokenizer_from_json(const char *json, size_t size, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "json", json);
     json_error_t why;
     if (size > QUERN__FILE_BYTES) {
         quern__fail(err, QUERN_NOMEM, NULL, "a tokenizer of %zu bytes, at most %d", size, QUERN__FILE_BYTES);

@@ -104,11 +104,15 @@ static bool take_memory(quern_sampler *s)
 
 quern_sampler *quern_sampler_new(const quern_sampling *given, int64_t vocabulary, quern_error *err)
 {
+    QUERN__ENTER_ANY(err);
     quern_sampling how = QUERN_SAMPLING_DEFAULTS;
     if (given)
         how = *given;
-    if (check_options(&how, err) < 0)
+    if (check_options(&how, err) < 0) {
+        if (!how.repetition_penalty && !how.top_p && !how.typical)
+            quern__hint(err, "0 is not the default of every member: begin with QUERN_SAMPLING_DEFAULTS");
         return NULL;
+    }
     if (vocabulary < 1 || vocabulary > MOST_TOKENS) {
         quern__fail(err, QUERN_INVALID, "sampling", "%lld tokens: from 1 to %d", (long long)vocabulary, MOST_TOKENS);
         return NULL;
@@ -181,6 +185,8 @@ static int32_t choose(const quern_sampler *s, double u)
 static int32_t draw(quern_sampler *s, const int32_t *window, int64_t n_window, double u, quern_error *err)
 {
     s->n_kept = 0;
+    if (n_window < 0 || (n_window > 0 && quern__missing(err, "window", window, NULL)))
+        return quern__fail(err, QUERN_INVALID, "window", "%lld tokens", (long long)n_window);
     if (!(u >= 0 && u < 1))
         return quern__fail(err, QUERN_INVALID, NULL, "u is %g, not in [0, 1)", u);
     int status = check_logits(s, err);
@@ -199,6 +205,7 @@ static int32_t draw(quern_sampler *s, const int32_t *window, int64_t n_window, d
 int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t *window, int64_t n_window, double u,
                            quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "sampler", s, "logits", logits);
     for (int64_t i = 0; i < s->vocabulary; i++)
         s->logits[i] = (double)logits[i];
     return draw(s, window, n_window, u, err);
@@ -207,12 +214,15 @@ int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t 
 int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits, const int32_t *window, int64_t n_window, double u,
                                   quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "sampler", s, "logits", logits);
     memcpy(s->logits, logits, (size_t)s->vocabulary * sizeof *logits);
     return draw(s, window, n_window, u, err);
 }
 
 int64_t quern_sampler_kept(quern_sampler *s, const int32_t **ids, const double **probabilities)
 {
+    if (!s || !ids || !probabilities)
+        return 0;
     for (int64_t i = 0; i < s->n_kept; i++)
         s->weights[i] /= s->total;
     s->total = 1;

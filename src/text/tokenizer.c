@@ -52,17 +52,19 @@ void quern_tokenizer_free(quern_tokenizer *t)
     quern__free(t);
 }
 
-int64_t quern_tokenizer_size(const quern_tokenizer *t) { return t->size; }
+int64_t quern_tokenizer_size(const quern_tokenizer *t) { return t ? t->size : 0; }
 
 const char *quern_tokenizer_kind(const quern_tokenizer *t)
 {
     static const char *const names[] = { "char", "word", "bpe" };
-    return names[t->kind];
+    return t ? names[t->kind] : NULL;
 }
 
 int64_t quern_tokenizer_encode(const quern_tokenizer *t, const char *text, size_t bytes, int final, int32_t *ids, int64_t room,
                                size_t *used, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "tokenizer", t, "text", bytes ? text : "", "ids", room > 0 ? (const void *)ids : "", "used",
+                 used);
     static int64_t (*const encode[])(const quern_tokenizer *, const char *, size_t, bool, int32_t *, int64_t, size_t *,
                                      quern_error *) = { quern__char_encode, quern__word_encode, quern__bpe_encode };
     *used = 0;
@@ -80,6 +82,8 @@ int64_t quern__encoded(int64_t count, size_t at, size_t *used, int64_t needed, i
 
 const char *quern_tokenizer_token(const quern_tokenizer *t, int32_t id, size_t *size)
 {
+    if (!t)
+        return NULL;
     if (size)
         *size = 0;
     if (id < 0 || id >= t->size || t->string_of[id] < 0)
@@ -91,6 +95,7 @@ const char *quern_tokenizer_token(const quern_tokenizer *t, int32_t id, size_t *
 
 int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int64_t n, char *out, size_t room, quern_error *err)
 {
+    QUERN__ENTER(err, QUERN_INVALID, "tokenizer", t, "ids", n > 0 ? (const void *)ids : "", "out", room ? out : "");
     size_t at = 0;
     for (int64_t i = 0; i < n; i++) {
         size_t length;

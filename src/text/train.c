@@ -273,6 +273,7 @@ static quern_tokenizer *make_words(const wish *w, const quern__strings *pieces, 
 
 quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read, void *user, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "words", words, "read", read);
     wish w;
     tally all = { .w = &w };
     quern_tokenizer *t = NULL;

@@ -136,6 +136,7 @@ static void add_kind(const quern_tokenizer *t, json_t *root, json_t *model)
 
 char *quern_tokenizer_json(const quern_tokenizer *t, size_t *size, quern_error *err)
 {
+    QUERN__ENTER(err, NULL, "tokenizer", t);
     json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:o}", "version", "1.0", "truncation", "padding", "added_tokens", added_json(t),
                              "normalizer", normalizer_json(t));
     json_t *model = json_object(), *vocab = json_object(), *merges = NULL;
