@@ -77,7 +77,7 @@ double bench_gzip(void)
         bench_fail(&err);
     quern_history *h =
         quern_fit_generator(m, g, &(quern_fit_opts){ .epochs = 6, .batch_size = 64, .callbacks = &c, .n_callbacks = 1 }, &err);
-    if (!h)
+    if (!h || err.code)
         bench_fail(&err);
     quern_history_free(h);
     quern_callback_free(c);

@@ -262,7 +262,7 @@ static double train(int64_t steps, int64_t epochs, const char *checkpoint, doubl
     first_step = n_ends = 0;
     double start = bench_now();
     quern_history *h = quern_fit_generator(m, g, &o, &err);
-    if (!h)
+    if (!h || err.code)
         bench_fail(&err);
     quern_history_free(h);
     quern_callback_free(c);

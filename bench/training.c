@@ -94,7 +94,7 @@ double bench_overhead(void)
     for (int k = 0; k < 3; k++) {
         double start = bench_now();
         quern_history *h = quern_fit_generator(m, g, &(quern_fit_opts){ .batch_size = 1, .steps_per_epoch = batches }, &err);
-        if (!h)
+        if (!h || err.code)
             bench_fail(&err);
         quern_history_free(h);
         double through = bench_now() - start;

@@ -25,7 +25,7 @@ int main(void)
         m, &x, &y, NULL, &(quern_fit_opts){ .epochs = 100, .validation_split = 0.2, .callbacks = &stop, .n_callbacks = 1 }, &err);
     double logs[2];
     float *const out[] = { predicted };
-    if (!h || quern_evaluate(m, &x, &y, NULL, 0, logs, &err) < 0 || quern_predict(m, &x, 0, out, &err) < 0)
+    if (!h || err.code || quern_evaluate(m, &x, &y, NULL, 0, logs, &err) < 0 || quern_predict(m, &x, 0, out, &err) < 0)
         return fprintf(stderr, "%s: %s\n", err.where, err.text), 1;
     printf("%lld epochs (%s): mean squared error %.4f; the fourth is %.2f, predicted %.2f\n", (long long)quern_history_epochs(h),
            quern_history_reason(h), logs[0], (double)ys[3], (double)predicted[3]);

@@ -39,7 +39,7 @@ int main(void)
     quern_generator *data = quern_indexed_generator(read_records, NULL, records);
     quern_history *history =
         quern_fit_generator(m, data, &(quern_fit_opts){ .epochs = 50, .workers = 2, .callbacks = &c, .n_callbacks = 1 }, &err);
-    if (!history)
+    if (!history || err.code)
         return fprintf(stderr, "%s: %s\n", err.where, err.text), 1;
     int failed = quern_history_value(history, "loss", quern_history_epochs(history) - 1) > enough;
     quern_history_free(history);

@@ -81,7 +81,7 @@ int main(int argc, char **argv)
     if (h && argc > 1 && quern_model_save(m, argv[1], &err) < 0)
         fprintf(stderr, "custom: %s: %s\n", err.where, err.text);
     int well = h && fabs(quern_history_value(h, "covered", last) - 0.9) < 0.05 && !err.code;
-    if (!h)
+    if (!h || err.code)
         fprintf(stderr, "custom: %s: %s\n", err.where, err.text);
     quern_history_free(h);
     quern_model_free(m);

@@ -40,9 +40,9 @@ int main(void)
     for (int64_t e = 0; h && e < quern_history_epochs(h); e++)
         printf("epoch %lld: loss %.4f, accuracy %.4f\n", (long long)e + 1, quern_history_value(h, "loss", e),
                quern_history_value(h, "accuracy", e));
-    if (!h)
+    if (err.code)
         fprintf(stderr, "%s: %s\n", err.where, err.text);
-    int good = h && quern_history_value(h, "accuracy", 3) > 0.95;
+    int good = h && !err.code && quern_history_value(h, "accuracy", 3) > 0.95;
     quern_history_free(h);
     quern_generator_free(train);
     quern_model_free(m);

@@ -62,8 +62,8 @@ int main(int argc, char **argv)
     double logs[2] = { 0 };
     if (m && quern_compile(m, optimizer, "sparse_categorical_crossentropy", "accuracy", &err) >= 0)
         h = quern_fit_generator(m, train, &opts, &err);
-    int64_t asked = h ? quern_evaluate_generator(m, test, 0, 0, logs, &err) : 0;
-    int failed = !h || asked < 0 || (argc > 5 && quern_model_save(m, argv[5], &err) < 0);
+    int64_t asked = h && !err.code ? quern_evaluate_generator(m, test, 0, 0, logs, &err) : 0;
+    int failed = !h || err.code || asked < 0 || (argc > 5 && quern_model_save(m, argv[5], &err) < 0);
     if (failed)
         fprintf(stderr, "resnet: %s: %s\n", err.where, err.text);
     else

@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     quern_model *m = status < 0 ? NULL : siamese(&err);
     if (m && quern_compile(m, "adam learning_rate=0.003", "contrastive", "told_apart", &err) >= 0)
         h = quern_fit_generator(m, train, &(quern_fit_opts){ .steps_per_epoch = 200, .epochs = 2, .verbose = 2 }, &err);
-    int failed = !h || quern_evaluate_generator(m, others, 0, 50, logs, &err) < 0;
+    int failed = !h || err.code || quern_evaluate_generator(m, others, 0, 50, logs, &err) < 0;
     if (!failed && argc > 1)
         failed = quern_model_save(m, argv[1], &err) < 0;
     if (failed)

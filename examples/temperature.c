@@ -52,7 +52,7 @@ int main(void)
     quern_history *h = NULL;
     if (m && quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy from_logits=true", NULL, &err) >= 0)
         h = quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 300, .batch_size = 32 }, &err);
-    quern_speaker *s = h ? quern_speaker_new(m, 1, QUERN_CONTEXT_SLIDE, &err) : NULL;
+    quern_speaker *s = h && !err.code ? quern_speaker_new(m, 1, QUERN_CONTEXT_SLIDE, &err) : NULL;
     for (double temperature = 0.2; s && temperature < 1.7; temperature += 0.7) {
         printf("temperature %.1f: t", temperature);
         quern_speaker_reset(s);

@@ -86,7 +86,7 @@ int main(int argc, char **argv)
                            &err) >= 0)
         h = quern_fit_generator(m, train, &(quern_fit_opts){ .epochs = epochs, .batch_size = 16, .workers = 2, .verbose = 2 },
                                 &err);
-    int failed = !h || quern_evaluate_generator(m, test, 0, 0, logs, &err) < 0;
+    int failed = !h || err.code || quern_evaluate_generator(m, test, 0, 0, logs, &err) < 0;
     if (!failed && argc > 3)
         failed = quern_model_save(m, argv[3], &err) < 0;
     if (failed)

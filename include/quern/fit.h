@@ -28,7 +28,8 @@ typedef struct quern_fit_opts {
     int64_t initial_epoch;            /* from 0                                                    */
     int64_t batch_size;               /* records a batch has room for; 0: 32, but of programs and of arrays one behind the other
                                          as many as their first batch has                          */
-    quern_generator *validation_data; /* begins anew each time; borrowed                           */
+    quern_generator *validation_data; /* begins anew each time; borrowed. One that cannot is refused, unless it is wanted once
+                                         only, or goes on and on with validation_steps             */
     int64_t validation_steps;         /* 0: until it ends                                          */
     int64_t validation_freq;          /* 0: 1                                                      */
     double validation_split;          /* quern_fit: the last part of the arrays, 0 … 1; 0: none    */
@@ -72,11 +73,11 @@ QUERN_API double quern_history_value(const quern_history *h, const char *name, i
  * How many an epoch had is its "bad_records" (and "val_bad_records"), where the generator does something with them
  * (quern_generator_set_bad_records). Borrowed from the history. */
 QUERN_API const quern_error *quern_history_bad_record(const quern_history *h, int64_t i);
-/* Why training ended: "completed", "exhausted", "stopped" or "interrupted". Borrowed: for ever. */
+/* Why training ended: "completed", "exhausted", "stopped", "interrupted", or "failed" behind these epochs. Borrowed: for ever. */
 QUERN_API const char *quern_history_reason(const quern_history *h);
-/* What is wrong with the model's numbers where a callback (TerminateOnNaN) ended training, as "stopped", at a loss that is not
- * finite: the step, and the number of the batch or of the weights that is not finite. NULL: nothing; also where EarlyStopping put
- * the weights of the best epoch back. Borrowed from the history. */
+/* The error of a run that failed; and what is wrong with the model's numbers where a callback (TerminateOnNaN) ended training, as
+ * "stopped", at a loss that is not finite: the step, and the number of the batch or of the weights that is not finite. NULL:
+ * nothing; also where EarlyStopping put the weights of the best epoch back. Borrowed from the history. */
 QUERN_API const quern_error *quern_history_error(const quern_history *h);
 QUERN_API void quern_history_free(quern_history *h);
 
@@ -84,9 +85,11 @@ QUERN_API void quern_history_free(quern_history *h);
  * written there beside, synced and renamed, the file of before being kept as checkpoint.previous; with `resume` the run goes on
  * from the newest good one to the same bits as if it had not ended, with other workers, queues or threads too. Another model, other
  * data (told by how many records there are and 16 batches of them) or other options that change numbers are refused. The
- * history then has the epochs of before too. Returns the history, NULL on failure. On failure the weights are as the last step that
- * was made left them. A loss that is not finite is a failure after the step that shows it, and so are weights that are not at the
- * end: the model is spoilt then, and what `checkpoint` holds is the last good one, which is never replaced by another. */
+ * history then has the epochs of before too. Returns the history. Where the run fails the error is filled (its code is 0 after a
+ * run that did not), and the history has the epochs that were completed before, with the reason "failed": NULL when there is none.
+ * On failure the weights are as the last step that was made left them. A loss that is not finite is a failure after the step that
+ * shows it, and so are weights that are not at the end: the model is spoilt then, and what `checkpoint` holds is the last good one,
+ * which is never replaced by another. */
 QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err);
 /* Loss and metrics over `steps` batches (0: until the data ends), weighted by records; `logs` has room for quern_model_logs
  * numbers. Returns how many records there were, or a negative status. Order is kept; nothing is shuffled. */

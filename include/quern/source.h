@@ -1,6 +1,7 @@
 /* Generators: where batches come from, one at a time. A generator is made here, given to quern_fit_generator and its family, and
- * freed by its maker. It belongs to one run at a time. A run tells it what the model wants (quern_batch_spec) before the first
- * batch. */
+ * freed by its maker. It belongs to one run at a time: another one at once, on any thread, is QUERN_INVALID. A run tells it what
+ * the model wants (quern_batch_spec) before the first batch, and begins it at its start, unless it was told to go elsewhere
+ * (quern_generator_restore) or cannot begin anew. */
 #ifndef QUERN_SOURCE_H
 #define QUERN_SOURCE_H
 
@@ -68,11 +69,12 @@ QUERN_API int quern_batch_put_string(quern_batch *b, int array, int64_t at, cons
 #define QUERN_MAX_STATE 4096
 
 /* A pull callback: `next` fills the batch and returns QUERN_OK, QUERN_END for StopIteration, or a negative status with `err`
- * filled. One thread at a time calls it. `reset` starts the data anew (for validation, and for on_exhausted restart); it may be
- * NULL: then the stream carries on. `save` and `restore` (both, or NULL) make quern_generator_save and quern_generator_restore
- * work: save writes at most `room` bytes to `state` (NULL: nothing) and tells in *size how many there are, at most QUERN_MAX_STATE;
- * it is called behind every next, on the same thread, so that a run can be saved while batches stand ready; restore goes to where
- * save was called. Copies `ops`, borrows `user`. Returns new, NULL when there is no memory. */
+ * filled; any other positive number is an error. One thread at a time calls it. `reset` starts the data anew: for a further run,
+ * for each validation, and for on_exhausted restart; it may be NULL: then the stream carries on from run to run until it ends.
+ * `save` and `restore` (both, or NULL) make quern_generator_save and quern_generator_restore work: save writes at most `room` bytes
+ * to `state` (NULL: nothing) and tells in *size how many there are, at most QUERN_MAX_STATE; it is called behind every next, on the
+ * same thread, so that a run can be saved while batches stand ready; restore goes to where save was called. Copies `ops`, borrows
+ * `user`. Returns new, NULL when there is no memory. */
 typedef struct quern_callback_ops {
     int (*next)(void *user, quern_batch *batch, quern_error *err);
     int (*reset)(void *user, quern_error *err);
@@ -90,7 +92,9 @@ QUERN_API quern_generator *quern_indexed_generator(quern_read *read, void *user,
 
 /* A C function with an endless loop, on a thread of its own: quern_next_batch, fill, quern_yield. quern_yield waits while the last
  * batch has not been taken; NULL and QUERN_CLOSED mean that the trainer has gone: return. Returning QUERN_OK means StopIteration, a
- * negative status an error (fill quern_yielder_error). Borrows `arg`. */
+ * negative status an error (fill quern_yielder_error), any other number is one too. It begins anew by being called anew, once it
+ * has returned: for a further run, each validation, and on_exhausted restart; no thread of it is left when a run has ended. Borrows
+ * `arg`. */
 typedef struct quern_yielder quern_yielder;
 typedef int quern_function(quern_yielder *yielder, void *arg);
 QUERN_API quern_generator *quern_function_generator(quern_function *fn, void *arg);

@@ -107,6 +107,21 @@ static quern_history *cut_short(quern__fitting *f, quern_error *err)
     return h;
 }
 
+/* What fit returns: of a run that failed the epochs that ran, if there are any. */
+static quern_history *result(quern_history *h, int status, quern_error *err)
+{
+    if (status >= 0)
+        return h;
+    quern__fail(err, status, NULL, "%s", quern_status_text(status));
+    if (h && h->n > 0) {
+        h->reason = "failed";
+        h->broken = *err;
+        return h;
+    }
+    quern_history_free(h);
+    return NULL;
+}
+
 quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "model", m, "train", train);
@@ -169,8 +184,5 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     quern__free(f);
     if (!refused)
         m->runs--, m->trains = m->sums = false;
-    if (status >= 0)
-        return h;
-    quern_history_free(h);
-    return NULL;
+    return result(h, status, err);
 }

@@ -22,6 +22,24 @@ int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err)
     return QUERN_OK;
 }
 
+/* Whether validation data can be what it has to be: another generator, which begins anew where there is more than one validation.
+ */
+static int check_validation(const quern_generator *train, const quern_fit_opts *o, quern_error *err)
+{
+    const quern_generator *g = o->validation_data;
+    int64_t freq = o->validation_freq ? o->validation_freq : 1, epochs = o->epochs ? o->epochs : 1;
+    int64_t times = epochs / freq - o->initial_epoch / freq;
+    if (g == train)
+        return quern__fail(err, QUERN_INVALID, "validation_data", "is the generator that is trained on");
+    if (g->finite || g->restarts || o->validation_steps || times < 2)
+        return QUERN_OK;
+    int status =
+        quern__fail(err, QUERN_INVALID, "validation_data", "%s ends with the first of %lld validations and cannot begin anew",
+                    g->where ? g->where : "the generator", (long long)times);
+    quern__hint(err, "a pull generator begins anew by `reset`; with validation_steps it goes on and on");
+    return status;
+}
+
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const struct {
@@ -51,6 +69,9 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
     if ((o->validation_steps || o->validation_freq) && !o->validation_data)
         return quern__fail(err, QUERN_INVALID, o->validation_steps ? "validation_steps" : "validation_freq",
                            "there is no validation data");
+    int valid = o->validation_data ? check_validation(train, o, err) : QUERN_OK;
+    if (valid < 0)
+        return valid;
     if (o->class_weight && m->n_out > 1)
         return refuse_class_weight(m, err);
     if (o->workers > 1 && (!train->ops->read || o->no_workers))

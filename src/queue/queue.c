@@ -226,20 +226,28 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     pthread_cond_init(&q->changed, &clock);
     pthread_condattr_destroy(&clock);
     int status = can_run(g, opts, err);
-    for (int i = 0; i < q->opts.spec.n_inputs && !g->strings; i++)
+    bool taken = status >= 0 && !__atomic_test_and_set(&g->taken, __ATOMIC_ACQUIRE);
+    if (status >= 0 && !taken)
+        status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "is in another run: one at a time");
+    for (int i = 0; i < q->opts.spec.n_inputs && status >= 0 && !g->strings; i++)
         if (q->opts.spec.dtypes[i] == QUERN_STRING)
             status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "gives numbers, input '%s' wants text",
                                  q->opts.spec.names[i] ? q->opts.spec.names[i] : "?");
-    q->g = g;
-    g->interrupt = opts->workers ? NULL : opts->interrupt; /* else it is the wait for a worker that ends */
-    g->bad.epoch = g->bad.all = 0;
+    if (taken) {
+        q->g = g;
+        g->interrupt = opts->workers ? NULL : opts->interrupt; /* else it is the wait for a worker that ends */
+        g->bad.epoch = g->bad.all = 0;
+    }
     status = status < 0 ? status : allocate(q, g->saves, err);
     if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
         status = quern__fail_memory(err, QUERN_MAX_STATE);
     status = status < 0 ? status : g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
     if (status < 0)
         q->g = NULL;
-    g->position.going = status >= 0;
+    if (taken)
+        g->position.going = status >= 0;
+    if (taken && status < 0)
+        __atomic_clear(&g->taken, __ATOMIC_RELEASE);
     status = status < 0 ? status : start_readers(q, g->ops->read ? opts->workers : opts->workers > 0, err);
     if (status < 0) {
         quern__queue_close(q);

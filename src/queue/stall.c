@@ -93,6 +93,7 @@ void quern__queue_end(quern__queue *q)
         q->g->interrupt = NULL;
         if (!q->g->finite) /* whoever carries on does so where it is */
             q->g->position.size = 0;
+        __atomic_clear(&q->g->taken, __ATOMIC_RELEASE);
     }
     for (int k = 0; q->ring && k < q->slots; k++) {
         quern__free(q->ring[k].batch.weights);

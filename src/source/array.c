@@ -76,26 +76,44 @@ int quern__weights_kind(const quern_batch_spec *spec, int target, const quern_sh
 typedef struct pull {
     quern_callback_ops ops;
     void *user;
+    bool begun, had; /* it is not at its start; a batch has come */
 } pull;
-
-static int pull_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
-{
-    (void)shuffle, (void)seed, (void)err;
-    g->spec = spec;
-    return QUERN_OK;
-}
 
 static int pull_next(quern_generator *g, quern_batch *batch, quern_error *err)
 {
     pull *p = g->self;
-    return p->ops.next(p->user, batch, err);
+    p->begun = true;
+    int status = p->ops.next(p->user, batch, err);
+    p->had = p->had || status == QUERN_OK;
+    return status <= 0 || status == QUERN_END
+               ? status
+               : quern__fail(err, QUERN_INVALID, "generator", "next returned %d, neither QUERN_OK nor QUERN_END", status);
 }
 
 static int pull_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     pull *p = g->self;
     (void)epoch;
+    p->begun = p->begun && !p->ops.reset;
     return p->ops.reset ? p->ops.reset(p->user, err) : QUERN_OK;
+}
+
+static int pull_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    pull *p = g->self;
+    (void)shuffle, (void)seed;
+    g->spec = spec;
+    return p->begun && p->ops.reset && !g->position.restored ? pull_reset(g, 0, err) : QUERN_OK;
+}
+
+static int pull_empty(const quern_generator *g, quern_error *err)
+{
+    const pull *p = g->self;
+    if (!p->had || p->ops.reset)
+        return quern__fail(err, QUERN_INVALID, "generator", "the generator is empty");
+    int status = quern__fail(err, QUERN_INVALID, "generator", "has ended, and cannot begin anew");
+    quern__hint(err, "quern_callback_ops.reset begins it anew");
+    return status;
 }
 
 static int pull_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
@@ -116,9 +134,13 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
 {
     if (!ops || !ops->next)
         return NULL;
-    static const quern__source_ops kind = {
-        .open = pull_open, .next = pull_next, .reset = pull_reset, .free = self_free, .save = pull_save, .restore = pull_restore
-    };
+    static const quern__source_ops kind = { .open = pull_open,
+                                            .next = pull_next,
+                                            .reset = pull_reset,
+                                            .free = self_free,
+                                            .save = pull_save,
+                                            .restore = pull_restore,
+                                            .empty = pull_empty };
     pull *p = quern__zalloc(1, sizeof *p);
     if (p)
         *p = (pull){ *ops, user };

@@ -7,7 +7,7 @@ struct quern_yielder {
     quern_function *fn;
     void *arg;
     pthread_t thread;
-    bool running, closed, ended;
+    bool running, closed, ended, left; /* left: the run is over, whatever begins now ends at once */
     int status;
     int64_t n; /* batches that were asked of it */
     quern_error error;
@@ -58,19 +58,52 @@ static void *body(void *arg)
     return NULL;
 }
 
-static int function_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+/* The function on a new thread. */
+static int start(quern_yielder *y, quern_error *err)
 {
-    quern_yielder *y = g->self;
-    (void)shuffle, (void)seed;
-    g->spec = spec;
-    y->closed = y->ended = false;
+    pthread_mutex_lock(&y->lock);
+    y->closed = y->left;
+    y->ended = false;
     y->wanted = y->given = NULL;
+    pthread_mutex_unlock(&y->lock);
     y->n = 0;
     y->error = (quern_error){ 0 };
     if (pthread_create(&y->thread, NULL, body, y))
         return quern__fail(err, QUERN_NOMEM, "generator", "cannot start its thread");
     y->running = true;
     return QUERN_OK;
+}
+
+/* The function returns, and its thread is gone. */
+static void finish(quern_yielder *y)
+{
+    pthread_mutex_lock(&y->lock);
+    y->closed = true;
+    pthread_cond_broadcast(&y->changed);
+    pthread_mutex_unlock(&y->lock);
+    if (y->running)
+        pthread_join(y->thread, NULL);
+    y->running = false;
+}
+
+static int function_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    quern_yielder *y = g->self;
+    (void)shuffle, (void)seed;
+    g->spec = spec;
+    y->left = false;
+    return start(y, err);
+}
+
+/* It begins anew, unless it has not been asked for a batch yet. */
+static int function_reset(quern_generator *g, int64_t epoch, quern_error *err)
+{
+    quern_yielder *y = g->self;
+    (void)epoch;
+    if (y->running && y->n == 0)
+        return QUERN_OK;
+    finish(y);
+    return start(y, err);
 }
 
 static int function_next(quern_generator *g, quern_batch *batch, quern_error *err)
@@ -82,9 +115,11 @@ static int function_next(quern_generator *g, quern_batch *batch, quern_error *er
     pthread_cond_broadcast(&y->changed);
     while (!y->given && !y->ended && !y->closed)
         pthread_cond_wait(&y->changed, &y->lock);
-    int status = y->given ? QUERN_OK : y->closed ? QUERN_CLOSED : y->status < 0 ? y->status : QUERN_END;
+    int status = y->given ? QUERN_OK : y->closed ? QUERN_CLOSED : y->status < 0 || y->status > QUERN_END ? y->status : QUERN_END;
     y->wanted = y->given = NULL;
     pthread_mutex_unlock(&y->lock);
+    if (status > QUERN_END)
+        return quern__fail(err, QUERN_INVALID, "generator", "the function returned %d, neither QUERN_OK nor QUERN_END", status);
     if (status < 0 && status != QUERN_CLOSED) {
         if (y->error.code && err && !err->code)
             *err = y->error;
@@ -97,19 +132,12 @@ static void function_cancel(quern_generator *g)
 {
     quern_yielder *y = g->self;
     pthread_mutex_lock(&y->lock);
-    y->closed = true;
+    y->closed = y->left = true;
     pthread_cond_broadcast(&y->changed);
     pthread_mutex_unlock(&y->lock);
 }
 
-static void function_close(quern_generator *g)
-{
-    quern_yielder *y = g->self;
-    function_cancel(g);
-    if (y->running)
-        pthread_join(y->thread, NULL);
-    y->running = false;
-}
+static void function_close(quern_generator *g) { finish(g->self); }
 
 static void function_free(quern_generator *g)
 {
@@ -123,9 +151,12 @@ quern_generator *quern_function_generator(quern_function *fn, void *arg)
 {
     if (!fn)
         return NULL;
-    static const quern__source_ops kind = {
-        .open = function_open, .next = function_next, .cancel = function_cancel, .close = function_close, .free = function_free
-    };
+    static const quern__source_ops kind = { .open = function_open,
+                                            .next = function_next,
+                                            .reset = function_reset,
+                                            .cancel = function_cancel,
+                                            .close = function_close,
+                                            .free = function_free };
     quern_yielder *y = quern__zalloc(1, sizeof *y);
     if (!y)
         return NULL;
@@ -135,7 +166,7 @@ quern_generator *quern_function_generator(quern_function *fn, void *arg)
     pthread_cond_init(&y->changed, NULL);
     quern_generator *g = quern__generator_new(&kind, y);
     if (g)
-        g->where = "function", g->strings = true;
+        g->where = "function", g->strings = g->restarts = true;
     else
         function_free(&(quern_generator){ .self = y });
     return g;

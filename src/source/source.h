@@ -118,6 +118,7 @@ struct quern_generator {
     double stall_timeout;          /* seconds that the trainer waits for a batch; 0: as long as it takes */
     bool watches;                  /* it sees to that itself */
     const volatile int *interrupt; /* not 0: who waits for others on the trainer's own thread returns QUERN_CANCELED; NULL: never */
+    bool taken;                    /* by a run that is on (atomic) */
     int runs;                      /* that have been left to themselves: quern__generator_keep */
 };
 

@@ -152,8 +152,10 @@ expect 0 "warning: epoch 2 ended after 0 of 5 steps: the generator is exhausted,
     "$quern" fit n.keras --generator "$five" --steps-per-epoch 5 --epochs 3
 expect 0 "completed" "$quern" fit n.keras --generator "$five" --steps-per-epoch 5
 unsaid warning
+cp n.keras before.keras
 expect 1 "epoch 2 ended after 2 of 3 steps: the generator is exhausted" \
     "$quern" fit n.keras --generator "$five" --steps-per-epoch 3 --epochs 3 --on-exhausted error
+expect 0 "" cmp n.keras before.keras # the epoch that was completed is not written
 expect 0 "warning: validation ended after 5 of 50 steps: the data is exhausted" \
     "$quern" fit n.keras --generator "$five" --validation-generator "$five" --validation-steps 50 --epochs 1
 expect 1 "validation: ended after 5 of 50 steps" \

@@ -36,6 +36,14 @@ static int zeros(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
+static int odd(void *user, quern_batch *b, quern_error *err) { return zeros(user, b, err), 77; }
+
+static int odd_function(quern_yielder *yielder, void *arg)
+{
+    (void)yielder, (void)arg;
+    return 77;
+}
+
 static int read_none(void *user, quern_batch *b, quern_error *err) { return zeros(user, b, err); }
 static int give(void *user, const float *const *out, int64_t n) { return (void)user, (void)out, (void)n, 0; }
 
@@ -114,6 +122,13 @@ static call wrong_model(int i, quern_error *err)
     STATUS("learning_rate", quern_model_set_learning_rate(ready(), -1, err))
     STATUS(NULL, quern_model_set_profile(NULL, 1))
     STATUS(NULL, quern_model_set_watch(NULL, 1))
+    return (call){ .none = true };
+}
+
+static call wrong_getter(int i, quern_error *err)
+{
+    int n = 0;
+    (void)err;
     GETTER(quern_model_inputs(NULL))
     GETTER(quern_model_outputs(NULL))
     GETTER(quern_model_input_shape(ready(), 5).rank)
@@ -152,6 +167,8 @@ static call wrong_run(int i, quern_error *err)
     MAKER("model", quern_fit_generator(NULL, generator(zeros), NULL, err))
     MAKER("train", FIT(NULL, .epochs = 1))
     MAKER("model", quern_fit_generator(fresh(), generator(zeros), NULL, err))
+    MAKER("generator", FIT(generator(odd), .epochs = 1))
+    MAKER("generator", FIT(quern_function_generator(odd_function, NULL), .epochs = 1))
     MAKER("epochs", FIT(generator(zeros), .epochs = -1))
     MAKER("batch_size", FIT(generator(zeros), .batch_size = -1))
     MAKER("workers", FIT(generator(zeros), .workers = 1000))
@@ -340,7 +357,7 @@ static bool is_right(const call *c, const quern_error *err)
 
 static void wrong_calls_are_refused(void **state)
 {
-    call (*const tables[])(int, quern_error *) = { wrong_model, wrong_run, wrong_source, wrong_file, wrong_text };
+    call (*const tables[])(int, quern_error *) = { wrong_model, wrong_getter, wrong_run, wrong_source, wrong_file, wrong_text };
     bool good = true;
     (void)state;
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
