@@ -43,7 +43,7 @@ static quern_history *fit(quern_model *m, quern_fit_opts o, quern_callback *cons
     o.callbacks = callbacks;
     o.n_callbacks = n;
     quern_history *h = quern_fit(m, &input, &target, NULL, &o, &err);
-    if (!h)
+    if (!h || err.code)
         fail_msg("%s: %s", err.where, err.text);
     return h;
 }

@@ -239,7 +239,7 @@ void check_training(model_case *k, int64_t first)
         o.steps_per_epoch = 0;
     }
     quern_history *h = quern_fit_generator(k->m, g, &o, &err);
-    if (!h)
+    if (!h || err.code)
         case_error(k->c, &err);
     else {
         check_history(k, h, first, json_object_get(k->c->spec, "history"), "");

@@ -133,7 +133,7 @@ static void check_model(const char *path, const char *name, json_t *one, bool ke
     check_logs(m, logs, json_object_get(one, "logs"), keras_2, name);
     quern_history *h =
         quern_fit(m, &x, y, n > 1 ? NULL : w, &(quern_fit_opts){ .epochs = 1, .batch_size = 6, .no_shuffle = true }, &err);
-    if (!h)
+    if (!h || err.code)
         fail_msg("%s: %s: %s", name, err.where, err.text);
     quern_history_free(h);
     check_weights(m, json_object_get(one, "after"), name);

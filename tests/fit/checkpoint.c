@@ -224,7 +224,7 @@ static void a_run_goes_on_to_the_same_bits(void **state)
                                   .max_queue_size = 1 + (int32_t)(step % 3),
                                   .workers = k <= STEPS || k == BAD_NUMBERS || k == BAD_STEPS ? 1 + (int32_t)(step % 4) : 1 };
             h = run(m, k, o, &rest, &err);
-            if (!h)
+            if (!h || err.code)
                 fail_msg("kind %d, step %lld: %s: %s", k, (long long)step, err.where, err.text);
             assert_int_equal(end.done + rest.done, none.done);
             check_same(straight, m);
@@ -259,7 +259,7 @@ static void epochs_of_several_runs_are_those_of_one(void **state)
                 quern_model_free(m);
                 m = everything();
                 h = run(m, k, (quern_fit_opts){ .epochs = e, .resume = 1, .checkpoint_steps = every }, &none, &err);
-                if (!h)
+                if (!h || err.code)
                     fail_msg("kind %d, epoch %d: %s: %s", k, e, err.where, err.text);
             }
             check_history(whole, h);
@@ -296,7 +296,7 @@ static void goes_on(quern_model *straight, int64_t steps_left)
     ending rest = { 0 };
     quern_model *m = everything();
     quern_history *h = run(m, ARRAY, (quern_fit_opts){ .resume = 1 }, &rest, &err);
-    if (!h)
+    if (!h || err.code)
         fail_msg("%s: %s", err.where, err.text);
     assert_int_equal(rest.done, steps_left);
     check_same(straight, m);
@@ -397,8 +397,8 @@ static void a_full_disk_loses_nothing(void **state)
             ending none = { 0 };
             signal(SIGXFSZ, SIG_IGN);
             setrlimit(RLIMIT_FSIZE, &limit);
-            quern_history *h = run(everything(), ARRAY, (quern_fit_opts){ .resume = 1, .checkpoint_steps = 2 }, &none, &err);
-            _exit(h ? 0 : err.code == QUERN_IO ? 1 : 2);
+            run(everything(), ARRAY, (quern_fit_opts){ .resume = 1, .checkpoint_steps = 2 }, &none, &err);
+            _exit(!err.code ? 0 : err.code == QUERN_IO ? 1 : 2);
         }
         int status;
         assert_int_equal(waitpid(child, &status, 0), child);
@@ -429,7 +429,7 @@ static void a_killed_run_goes_on(void **state)
             ending rest = { 0 };
             quern_model *m = everything();
             quern_history *h = run(m, ARRAY, (quern_fit_opts){ .resume = 1, .checkpoint_steps = 1 }, &rest, &err);
-            _exit(h ? 0 : 1);
+            _exit(h && !err.code ? 0 : 1);
         }
         usleep((useconds_t)((k * 7919) % 23 * 400));
         kill(child, SIGKILL);
@@ -443,7 +443,7 @@ static void a_killed_run_goes_on(void **state)
     quern_model *m = everything();
     ending rest = { 0 };
     quern_history *h = run(m, ARRAY, (quern_fit_opts){ .resume = 1 }, &rest, &err);
-    if (!h)
+    if (!h || err.code)
         fail_msg("%s: %s", err.where, err.text);
     check_same(straight, m);
     quern_history_free(h);

@@ -43,7 +43,7 @@ static inline quern_history *fit(quern_model *m, quern_generator *g, quern_fit_o
 {
     quern_error err = { 0 };
     quern_history *h = quern_fit_generator(m, g, &o, &err);
-    if (!h)
+    if (!h || err.code)
         fail_msg("%s: %s", err.where, err.text);
     return h;
 }

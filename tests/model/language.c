@@ -59,7 +59,7 @@ static float *trained(const char *model, int threads, size_t *n)
                  ty = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = y };
     quern_model *m = made(model, threads);
     quern_history *h = quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 2, .batch_size = batch }, &err);
-    if (!h)
+    if (!h || err.code)
         fail_msg("%s: %s: %s", model, err.where, err.text);
     assert_true(quern_history_value(h, "loss", 1) < quern_history_value(h, "loss", 0));
     quern_history_free(h);

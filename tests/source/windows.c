@@ -260,7 +260,7 @@ static void models_train_on_it(void **state)
             quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST, .memory = 4000 }, &err);
         quern_fit_opts o = { .epochs = 3, .max_queue_size = k == 3 ? 100 : k, .no_workers = k == 0, .steps_per_epoch = 50 };
         quern_history *h = quern_fit_generator(m, g, &o, &err);
-        if (!h)
+        if (!h || err.code)
             fail_msg("%s: %s", err.where, err.text);
         assert_true(quern_history_value(h, "accuracy", 2) > 0.9);
         quern_history_free(h);
