@@ -42,7 +42,8 @@ QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, in
                                        quern_error *err);
 /* A model in words: "input 28 28 1 | flatten | dense 10 softmax". "as NAME" behind a layer names its value; "@NAME" among the words
  * of a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a
- * last "output @A @B" tells several outputs. Returns new, NULL on failure. */
+ * last "output @A @B" tells several outputs, or one that is an input itself; without it a layer stands last. Returns new, NULL on
+ * failure. */
 QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
 /* NULL is fine. A model in a run is not freed: a warning says so (quern_set_log). */
 QUERN_API void quern_model_free(quern_model *m);

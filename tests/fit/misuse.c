@@ -82,6 +82,8 @@ static call wrong_model(int i, quern_error *err)
     int n = 0;
     MAKER("pipeline", quern_model_from_words(NULL, 1, err))
     MAKER("pipeline", quern_model_from_words("", 1, err))
+    MAKER("pipeline", quern_model_from_words("input 4", 1, err))
+    MAKER("pipeline", quern_model_from_words("input 4 as a | input 4", 1, err))
     MAKER("blueprint", quern_model_new(NULL, (int[]){ 0 }, 1, (int[]){ 0 }, 1, err))
     MAKER("inputs", quern_model_new(quern_blueprint_new(1), NULL, 1, (int[]){ 0 }, 1, err))
     MAKER("outputs", quern_model_new(quern_blueprint_new(1), (int[]){ 0 }, 1, NULL, 1, err))
