@@ -40,6 +40,7 @@ typedef struct quern_hooks {
     quern_hook *on_predict_begin, *on_predict_end, *on_predict_batch_begin, *on_predict_batch_end;
 } quern_hooks;
 
+/* Threads: in one run at a time, on whose thread its hooks are called. */
 typedef struct quern_callback quern_callback;
 
 /* A callback of one's own. Copies `hooks`, borrows `user`. Returns new, NULL when there is no memory. */

@@ -22,6 +22,7 @@
 extern "C" {
 #endif
 
+/* Threads: a graph, its nodes and a custom object are there for the call that is given them, on its thread. */
 typedef struct quern__graph quern_graph;
 typedef int32_t quern_node;
 typedef struct quern_custom quern_custom;

@@ -64,7 +64,8 @@ typedef struct quern_checkpoint {
 /* Reads it from the newest good file: `path`, or the one before it (path.previous). QUERN_NOTFOUND: there is none. */
 QUERN_API int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err);
 
-/* Logs of every epoch that ran. Returned new by fit; freed with quern_history_free. */
+/* Logs of every epoch that ran. Returned new by fit; freed with quern_history_free. Threads: it changes no more; any number of them
+ * may read it. */
 typedef struct quern_history quern_history;
 QUERN_API int64_t quern_history_epochs(const quern_history *h);
 /* The number that `name` ("loss", "val_accuracy") had in the i-th epoch that ran; NaN where it has none. */

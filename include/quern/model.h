@@ -17,7 +17,10 @@
 extern "C" {
 #endif
 
+/* Threads: one at a time. */
 typedef struct quern_blueprint quern_blueprint;
+/* Threads: one at a time, for predicting too; it computes on threads of its own (quern_model_set_threads). Hooks of its run are on
+ * the thread that trains, and may do what <quern/callbacks.h> says. */
 typedef struct quern_model quern_model;
 
 /* An empty blueprint. All that is random in the model follows from `seed`. Returns new, NULL when there is no memory. */

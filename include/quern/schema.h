@@ -10,6 +10,7 @@
 extern "C" {
 #endif
 
+/* Threads: any number of them may read it. */
 typedef struct quern_schema quern_schema;
 
 /* What the numbers of a target mean to its loss: numbers (regression); one whole number that is a class; 0 or 1, or between; -1 or

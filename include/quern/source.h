@@ -15,6 +15,7 @@ extern "C" {
 
 #define QUERN_MAX_ARRAYS 16
 
+/* Threads: one at a time, which runs it; what of it reads on others is said by each kind. */
 typedef struct quern_generator quern_generator;
 
 /* What the model wants: inputs, then targets; shapes begin with the open record axis. */
@@ -95,6 +96,7 @@ QUERN_API quern_generator *quern_indexed_generator(quern_read *read, void *user,
  * negative status an error (fill quern_yielder_error), any other number is one too. It begins anew by being called anew, once it
  * has returned: for a further run, each validation, and on_exhausted restart; no thread of it is left when a run has ended. Borrows
  * `arg`. */
+/* Threads: only the one that the function was called on. */
 typedef struct quern_yielder quern_yielder;
 typedef int quern_function(quern_yielder *yielder, void *arg);
 QUERN_API quern_generator *quern_function_generator(quern_function *fn, void *arg);
@@ -230,6 +232,7 @@ QUERN_API quern_generator *quern_text_generator(const char *paths, const quern_t
 
 /* The text of such files, read forward, for quern_tokenizer_train: quern_text_reader_read is a quern_text_read, and a reader its
  * `user`. Returns new, NULL on failure; a reader of NULL may be closed. */
+/* Threads: one at a time. */
 typedef struct quern_text_reader quern_text_reader;
 QUERN_API quern_text_reader *quern_text_reader_open(const char *paths, quern_error *err);
 QUERN_API int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error *err);

@@ -19,7 +19,7 @@ extern "C" {
 
 /* What a model keeps while it reads a text: recurrent states, keys and values of attention. All memory is taken when it is made.
  * A model is asked step by step where each of its layers can be (recurrent, causal, or working on each step alone); any other is
- * computed over its whole window again for each token. */
+ * computed over its whole window again for each token. Threads: one at a time, and that of its model. */
 typedef struct quern_speaker quern_speaker;
 
 /* What happens when the text is longer than the model's context: the newer half of the context is read anew and the text goes on,

@@ -12,7 +12,9 @@
  * the argument. What has no error to fill says it by what it returns: getters 0, NULL or NaN, makers NULL; nothing dies. NULL is
  * allowed where a header says what it means, and in every function that frees.
  *
- * Threads: functions may be called from any thread, those of one object from one thread at a time, unless its header says more.
+ * Threads: any thread may call a function; each type of object says below its name what threads may do with one. Different objects
+ * may be used at once, but what is written as HDF5 (.keras and .h5 files, checkpoints) is written by one thread of the process at a
+ * time.
  */
 #ifndef QUERN_STATUS_H
 #define QUERN_STATUS_H

@@ -23,7 +23,7 @@ extern "C" {
  * All 256 bytes have ids, so every sequence of bytes comes back as it was, whether it is UTF-8 or not.
  *
  * A piece (a character, a word, a piece of GPT-2's) has at most QUERN_PIECE_BYTES bytes: longer ones are cut there, always at the
- * same place. */
+ * same place. Threads: any number of them may use one. */
 typedef struct quern_tokenizer quern_tokenizer;
 
 #define QUERN_PIECE_BYTES 4096
@@ -107,6 +107,7 @@ typedef struct quern_sampling {
         1, 1, 0, 1, 1, 0, 0, NULL, 0, 0 \
     }
 
+/* Threads: one at a time. */
 typedef struct quern_sampler quern_sampler;
 
 /* A sampler for logits of `vocabulary` tokens (at most 2^24). All memory is taken here. Copies `s` (NULL: the defaults). Returns
