@@ -137,7 +137,7 @@ expect 0 "" bash -c "bash gen.sh | '$quern' predict m.keras - --format npy --arr
 expect 0 "completed" "$quern" fit m.keras stream.npy --format npy --validation stream.npy --epochs 2 --steps-per-epoch 2 --output out.keras
 mkfifo pipe && (bash gen.sh > pipe &) && expect 0 '"samples":10' "$quern" evaluate m.keras pipe --format npy --json
 expect 1 "standard input: batch 6, byte" bash -c "bash gen.sh cut | '$quern' fit m.keras - --format npy --steps-per-epoch 6"
-expect 1 "cannot be read again" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
+expect 1 "cannot begin anew" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
 expect 1 "hint: arrays one behind the other are --format npy" bash -c "'$quern' fit m.keras - --target y < stream.npy"
 expect 1 "stall timeout" bash -c "(cat stream.npy; sleep 3) | '$quern' fit m.keras - --format npy --steps-per-epoch 6 --stall-timeout 1"
 rm -f pipe && mkfifo pipe && ( (head -n 40 train.csv; sleep 4) > pipe &) && expect 1 "pipe, line 41: reading takes longer than the stall timeout of 1 s; batch 1 of epoch 1" "$quern" fit m.keras pipe --target y --stall-timeout 1

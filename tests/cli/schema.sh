@@ -186,7 +186,7 @@ expect 0 "loss 0.0000" "$quern" evaluate l.keras tab.csv --target y --separator 
 printf '1,2,3\n4,5,9\n' > nohead.csv
 expect 0 "--no-header reads it" "$quern" evaluate l.keras nohead.csv --target 3
 expect 0 '"samples":2' "$quern" evaluate l.keras nohead.csv --target 3 --no-header --json
-printf 'a,b,y\n1,2,3\n' | iconv -t UTF-16 > utf16.csv
+printf 'a,b,y\n1,2,3\n' | iconv -f UTF-8 -t UTF-16 > utf16.csv
 expect 0 "loss 0.0000" "$quern" evaluate l.keras utf16.csv --target y
 printf 'a,b,gr\xf6\xdfe\n1,2,3\n' > latin.csv
 expect 1 "not UTF-8 text" "$quern" evaluate l.keras latin.csv --target größe

@@ -108,12 +108,12 @@ printf 'a,b,k\n1,2,\351\n' > latin.csv
 expect 1 "'?' is not UTF-8" "$quern" fit m.keras latin.csv --new-schema --target k --output o.keras
 
 # ---- how files are written ----
-iconv -t UTF-16LE train.csv > le.csv
+iconv -f UTF-8 -t UTF-16LE train.csv > le.csv
 expect 1 "is UTF-16 without its mark" "$quern" evaluate m.keras le.csv
 expect 1 "--encoding utf-16le" "$quern" evaluate m.keras le.csv
-iconv -t UTF-32 train.csv > u32.csv
+iconv -f UTF-8 -t UTF-32 train.csv > u32.csv
 expect 0 "loss" "$quern" evaluate m.keras u32.csv
-sed 's/bee/é/' train.csv | iconv -t latin1 > l1.csv
+sed 's/bee/é/' train.csv | iconv -f UTF-8 -t latin1 > l1.csv
 (printf '\xef\xbb\xbf' && sed 's/bee/é/' train.csv) > mark.csv
 new e.keras "$classifier" sparse_categorical_crossentropy
 expect 0 "é 2" "$quern" fit e.keras l1.csv --target k --encoding latin1
