@@ -321,7 +321,7 @@ static void *stop_soon(void *done)
     do { /* the program may not run yet */
         usleep(20000);
         quern_programs_stop();
-    } while (!*(volatile int *)done);
+    } while (!__atomic_load_n((int *)done, __ATOMIC_ACQUIRE));
     return NULL;
 }
 
@@ -330,13 +330,13 @@ static void programs_are_stopped(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    volatile int done = 0;
+    int done = 0;
     pthread_t thread;
     quern_model *m = model();
     quern_generator *g = quern_program_generator("sleep 40", NULL);
-    assert_int_equal(pthread_create(&thread, NULL, stop_soon, (void *)(size_t)&done), 0);
+    assert_int_equal(pthread_create(&thread, NULL, stop_soon, &done), 0);
     assert_null(quern_fit_generator(m, g, NULL, &err));
-    done = 1;
+    __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
     pthread_join(thread, NULL);
     assert_non_null(strstr(err.text, "ended by signal 15"));
     quern_generator_free(g);
