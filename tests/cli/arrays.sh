@@ -1,23 +1,9 @@
 #!/usr/bin/env bash
 # Arrays through the command: axes are compared for every kind of data by every command, --data-format transposes, every type of
 # .npy is read. $1: the command; $2: tests/data/field.
-set -u
 quern=$1 data=$2
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
-expect() {
-    local code=$1 text=$2 said got
-    shift 2
-    said=$("$@" 2>&1)
-    got=$?
-    if [ "$got" != "$code" ] || [[ $said != *"$text"* ]]; then
-        printf 'FAILED: %s\n  exit %s, expected %s with "%s"; said: %s\n' "$*" "$got" "$code" "$text" "$said"
-        failed=1
-    fi
-}
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 cp "$data"/channels-first/*.npy "$data"/npy-kinds/{half,big,fortran,nocolumns}.npy .
 cp "$data"/npy-kinds/y.npy targets.npy
 gzip -k first.npy
@@ -26,7 +12,7 @@ cat last.npy y.npy > last.stream
 "$quern" new m.keras 'input 4 4 3 | global_average_pooling2d | dense 2 softmax' --optimizer 'adam learning_rate=0.3' \
     --loss sparse_categorical_crossentropy --metrics accuracy --seed 1
 expect 0 "" "$quern" fit m.keras x=last.npy y=y.npy --epochs 40 --quiet
-said=$("$quern" evaluate m.keras x=last.npy y=y.npy --batch-size 60 --json)
+whole=$("$quern" evaluate m.keras x=last.npy y=y.npy --batch-size 60 --json)
 axes='axis 1 is 3, the model wants 4 (None, 4, 4, 3)'
 hint='the array is channels first; --data-format channels_first transposes it'
 for words in "x=first.npy y=y.npy --batch-size 60" "x=first.npy.gz y=y.npy --batch-size 60" "first.stream --format npy --batch-size 60" "--generator 'cat first.stream' --batch-size 60"; do
@@ -35,13 +21,13 @@ for words in "x=first.npy y=y.npy --batch-size 60" "x=first.npy.gz y=y.npy --bat
         expect 1 "$hint" bash -c "'$quern' $command $words"
         expect 0 "accuracy" bash -c "'$quern' $command $words --data-format channels_first"
     done
-    expect 0 "$said" bash -c "'$quern' evaluate m.keras $words --data-format channels_first --json"
+    expect 0 "$whole" bash -c "'$quern' evaluate m.keras $words --data-format channels_first --json"
 done
 expect 1 "$axes" "$quern" fit m.keras x=last.npy y=y.npy --validation 'x=first.npy y=y.npy' --output t.keras
 expect 1 "$axes" "$quern" fit m.keras x=last.npy y=y.npy --validation-generator 'cat first.stream' --batch-size 60 --output t.keras
 expect 1 "$axes" "$quern" predict m.keras x=first.npy --output -
 [ "$("$quern" predict m.keras x=first.npy --data-format channels_first --output -)" = "$("$quern" predict m.keras x=last.npy --output -)" ] ||
-    { echo "FAILED: predictions of what was transposed"; failed=1; }
+    fail "predictions of what was transposed"
 expect 0 "" "$quern" prepare x=first.npy y=y.npy --output first.qrec
 expect 1 "$axes" "$quern" evaluate m.keras first.qrec
 expect 0 "" "$quern" prepare x=first.npy y=y.npy --data-format channels_first --output last.qrec

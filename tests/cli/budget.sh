@@ -1,13 +1,11 @@
 # P2, P3: for models and optimizers, the smallest budget is asked for; it works, one byte less is refused before anything is read
 # (exit 3), and every budget from there up to what a run without one takes is kept (VmHWM of the process) and gives the same weights,
 # bit for bit. Below it batches go in parts, which is said; never those of a model with batch normalisation. $1: the command; $2: how many budgets.
-quern=$1 steps=$2 failed=0 runs=0 again=0 divided=0 split=never
+quern=$1 steps=$2 runs=0 again=0 divided=0 split=never
 optimizers=(sgd adam)
 [ "$steps" -lt 10 ] || optimizers+=('sgd momentum=0.9 nesterov=true' 'adam global_clipnorm=1' 'rmsprop momentum=0.5')
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-fail() { echo "FAILED: $*"; failed=1; }
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 octal() { printf '\\x%02x' $(($1 >> 24)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)); }
 # idx FILE RECORDS BYTES-OF-A-RECORD TEXT: an IDX file of TEXT over and over
 idx() {

@@ -2,12 +2,9 @@
 # P1, P2: in a real memory cgroup, on a file many times as large: neither the process nor the group's private memory goes above the
 # budget, `--memory auto` fits by itself, and a group that is too small is refused at the start (exit 3), not killed. $1: the
 # command; $2: bench, which writes rows; $3: tools/in-cgroup; $4: bytes of the file.
-set -u
-quern=$1 bench=$2 inside=$3 failed=0
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-fail() { echo "FAILED: $*"; failed=1; }
+quern=$1 bench=$2 inside=$3
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 "$inside" 64M figures true 2> said || { echo "skipped: $(cat said)"; exit 0; }
 "$bench" --csv "$4" > rows.csv
 dd of=rows.csv oflag=nocache conv=notrunc,fdatasync count=0 status=none # read from the disk, within the group

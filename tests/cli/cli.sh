@@ -1,22 +1,8 @@
 #!/usr/bin/env bash
 # The command's contract: exit codes, one line for an error, nothing half-written. $1: the command.
-set -u
 quern=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
-expect() {
-    local code=$1 text=$2 said got
-    shift 2
-    said=$("$@" 2>&1)
-    got=$?
-    if [ "$got" != "$code" ] || [[ $said != *"$text"* ]]; then
-        printf 'FAILED: %s\n  exit %s, expected %s; said: %s\n' "$*" "$got" "$code" "$said"
-        failed=1
-    fi
-}
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 {
     echo "a,b,y"
     for i in $(seq 0 199); do echo "$((i % 7)),$((i % 5)),$((i % 7 > 3))"; done
@@ -64,22 +50,22 @@ expect 0 "" "$quern" convert m.h5 m.safetensors
 expect 2 "holds weights only" "$quern" convert m.safetensors m.keras
 expect 0 "" "$quern" convert m.keras n.npz --weights m.safetensors
 expect 0 "" "$quern" convert m.keras m.npz
-cmp -s m.npz n.npz || { echo "FAILED: weights changed on their way"; failed=1; }
+cmp -s m.npz n.npz || fail "weights changed on their way"
 expect 1 "nowhere.npz" "$quern" convert m.keras n.npz --weights nowhere.npz
 expect 1 "the model has no tokenizer" "$quern" generate m.keras
 expect 2 "no such command" "$quern" fitt
 expect 1 "is not a zip archive" "$quern" summary train.csv
 expect 1 "" "$quern" summary nowhere.keras
-cmp -s m.keras before.keras || { echo "FAILED: a run that failed changed the model"; failed=1; }
+cmp -s m.keras before.keras || fail "a run that failed changed the model"
 expect 0 "" "$quern" predict m.keras train.csv --target y --output p.npy
-[ "$(stat -c %s p.npy)" = $((128 + 200 * 2 * 4)) ] || { echo "FAILED: p.npy has the wrong size"; failed=1; }
+[ "$(stat -c %s p.npy)" = $((128 + 200 * 2 * 4)) ] || fail "p.npy has the wrong size"
 expect 0 "same bits on 1 and 2 threads" "$quern" doctor
 expect 0 "Trainable params: 42 (168.00 B)" "$quern" summary m.keras
 expect 0 '"fits":true' "$quern" plan m.keras --memory 1G --json
 # P2: the smallest budget that plan names works for a file, and is refused with a byte less; limits are seen before anything is read.
 smallest=$("$quern" plan m.keras --json | sed 's/.*"smallest_bytes":\([0-9]*\).*/\1/')
 expect 0 "the largest part" "$quern" plan m.keras --memory "$smallest" --plot plan.svg
-[[ $(tail -n 1 plan.svg) == '</svg>' ]] || { echo "FAILED: plan.svg is no picture"; failed=1; }
+[[ $(tail -n 1 plan.svg) == '</svg>' ]] || fail "plan.svg is no picture"
 expect 3 "training needs $smallest bytes at least" "$quern" plan m.keras --memory $((smallest - 1))
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory "$smallest" --output small.keras
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory auto --output small.keras
@@ -96,7 +82,7 @@ for threads in 1 2 3; do
     cp before.keras t.keras
     "$quern" fit t.keras train.csv --target y --threads $threads --quiet && "$quern" predict t.keras train.csv --target y --output t$threads.npy
 done
-cmp -s t1.npy t2.npy && cmp -s t1.npy t3.npy || { echo "FAILED: the number of threads changed the weights"; failed=1; }
+cmp -s t1.npy t2.npy && cmp -s t1.npy t3.npy || fail "the number of threads changed the weights"
 # Another program as generator: arrays by hand, so that no Python is needed.
 cat > gen.sh <<'G'
 array() { # DESCR SHAPE, then numbers as escapes
@@ -133,7 +119,7 @@ expect 0 "loss" bash -c "bash gen.sh | '$quern' fit m.keras - --format npy --ste
 expect 0 '"samples":10' bash -c "bash gen.sh | '$quern' evaluate m.keras - --format npy --json"
 expect 0 '"samples":10' bash -c "bash gen.sh 9 w | '$quern' evaluate m.keras - --format npy --arrays x,y,w --json"
 expect 0 "" bash -c "bash gen.sh | '$quern' predict m.keras - --format npy --arrays x,y --output p.npy"
-[ "$(stat -c %s p.npy)" = $((128 + 10 * 2 * 4)) ] || { echo "FAILED: predictions from standard input"; failed=1; }
+[ "$(stat -c %s p.npy)" = $((128 + 10 * 2 * 4)) ] || fail "predictions from standard input"
 expect 0 "completed" "$quern" fit m.keras stream.npy --format npy --validation stream.npy --epochs 2 --steps-per-epoch 2 --output out.keras
 mkfifo pipe && (bash gen.sh > pipe &) && expect 0 '"samples":10' "$quern" evaluate m.keras pipe --format npy --json
 expect 1 "standard input: batch 6, byte" bash -c "bash gen.sh cut | '$quern' fit m.keras - --format npy --steps-per-epoch 6"
@@ -176,20 +162,20 @@ expect 0 '"samples":190' "$quern" fit rows.keras rows.csv --target b --window 4 
 expect 1 "windows of 3 rows" "$quern" fit rows.keras rows.csv --target b --window 3
 expect 2 "needs --window" "$quern" fit rows.keras rows.csv --target b --horizon 3
 expect 2 "at least 1" "$quern" fit rows.keras rows.csv --target b --window 4 --horizon 0
-pgrep -f 'gen.sh sleep' > /dev/null && { echo "FAILED: a generator outlived its run"; failed=1; }
+pgrep -f 'gen.sh sleep' > /dev/null && fail "a generator outlived its run"
 # P1: a hundred times the data, the same peak memory (within 2 %).
 (head -n 1 train.csv; for i in $(seq 300); do tail -n +2 train.csv; done) > large.csv
 peak() { "$quern" fit m.keras "$1" --target y --json --output out.keras | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
 small=$(peak train.csv) large=$(peak large.csv)
-[ $((large * 100)) -le $((small * 140)) ] || { echo "FAILED: peak memory grew from $small to $large with the data"; failed=1; }
+[ $((large * 100)) -le $((small * 140)) ] || fail "peak memory grew from $small to $large with the data"
 # And for any number of epochs, asked for or run (within 1 MB).
 peak() { "$quern" fit m.keras train.csv --target y --batch-size 200 --json --output out.keras "$@" | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
 stop='early_stopping monitor=loss min_delta=1'
 few=$(peak --epochs 2 --callback "$stop")
 for epochs in 1000000 100000000; do
     many=$(peak --epochs $epochs --callback "$stop")
-    [ $((many - few)) -lt 1000000 ] || { echo "FAILED: --epochs $epochs: the peak is $many, $few for two"; failed=1; }
+    [ $((many - few)) -lt 1000000 ] || fail "--epochs $epochs: the peak is $many, $few for two"
 done
 many=$(peak --epochs 5000 --callback 'csv_logger log.csv')
-[ $((many - few)) -lt 1000000 ] || { echo "FAILED: after 5000 epochs the peak is $many, $few after two"; failed=1; }
+[ $((many - few)) -lt 1000000 ] || fail "after 5000 epochs the peak is $many, $few after two"
 exit $failed

@@ -3,12 +3,9 @@
 # newest good checkpoint opens and goes on to the same bits as a run that was never disturbed, with the same log; the model's file is
 # the old or the new one; and the error is one line that names a file. Then the same on a small file system that fills up. $1: the
 # command; $2: fault.so; $3: every how many n (1: all).
-set -u
-quern=$1 fault=$2 by=$3 failed=0 runs=0 with=(env)
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-fail() { echo "FAILED: $*"; failed=1; }
+quern=$1 fault=$2 by=$3 runs=0 with=(env)
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 
 awk 'BEGIN { print "a,b,c,y"; for (i = 0; i < 200; i++) { a = i * 7919 % 601 / 601; b = i * 104729 % 499 / 499; c = i % 37 / 37
     printf "%.6f,%.6f,%.6f,%d\n", a, b, c, (a + b > c + 0.5) } }' > d.csv

@@ -1,23 +1,10 @@
 #!/usr/bin/env bash
 # P26: the user's files are safe. Links are followed to their target, modes stay, pipes and devices are written to, nothing is left
 # beside, two runs do not write one file, and what cannot be written is known before training. $1: the command.
-set -u
 quern=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-fail() { echo "FAILED: $*"; failed=1; }
-# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
-expect() {
-    local code=$1 text=$2 said got
-    shift 2
-    said=$(timeout 20 "$@" 2>&1)
-    got=$?
-    if [ "$got" != "$code" ] || [[ $said != *"$text"* ]]; then
-        fail "$*: exit $got, expected $code and '$text'; said: $said"
-    fi
-}
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
+under=(timeout 20)
 awk 'BEGIN { srand(1); print "a,b,c,label"; for (i = 0; i < 500; i++) { a = rand(); b = rand(); c = rand(); print a "," b "," c "," (a + b + c > 1.5) } }' > d.csv
 new() { "$quern" new "$1" 'input 3 | dense 2 softmax' --loss sparse_categorical_crossentropy --optimizer adam --force; }
 fit() { "$quern" fit "$@" --target label --quiet; }

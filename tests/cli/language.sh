@@ -1,20 +1,8 @@
 #!/usr/bin/env bash
 # Language models from the command line: a tokenizer, text as data, writing; options that do not apply, and texts of any bytes.
-set -u
 quern=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failed=0
-expect() { # exit code, words on either output, command …
-  local code=$1 words=$2 got said
-  shift 2
-  said=$("$@" 2>&1); got=$?
-  if [ $got != "$code" ] || { [ -n "$words" ] && ! grep -qF -- "$words" <<< "$said"; }; then
-    echo "FAILED: $*"; echo "  exit $got, expected $code; said: $said"; failed=1
-  fi
-}
-fail() { echo "FAILED: $*"; failed=1; }
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 for i in $(seq 400); do echo "the mill grinds a handful at a time, and never holds the harvest $((i % 7))."; done > corpus.txt
 compile=(--optimizer 'adam learning_rate=0.01' --loss 'sparse_categorical_crossentropy from_logits=true' --seed 1)
 

@@ -1,20 +1,8 @@
 #!/usr/bin/env bash
 # A run does what was asked, or says so: how it ends, and that nothing good is written over. $1: the command.
-set -u
 quern=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-fail() { echo "FAILED: $*"; failed=1; }
-# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
-expect() {
-    local code=$1 text=$2 got
-    shift 2
-    said=$("$@" 2>&1)
-    got=$?
-    [ "$got" = "$code" ] && [[ $said = *"$text"* ]] || fail "$*: exit $got, expected $code and '$text'; said: $said"
-}
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 # unsaid TEXT: what the last command must not have said
 unsaid() { [[ $said != *"$1"* ]] || fail "was not to be said: '$1' in: ${said:0:200}"; }
 # same FILE FILE

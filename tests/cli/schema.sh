@@ -1,22 +1,8 @@
 #!/usr/bin/env bash
 # P22: one model, one meaning. Names, order, classes and kinds are compared wherever two sources meet. $1: the command.
-set -u
 quern=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold ("!TEXT": must not hold)
-expect() {
-    local code=$1 text=$2 said got
-    shift 2
-    said=$("$@" 2>&1)
-    got=$?
-    if [ "$got" != "$code" ] || { [[ $text != !* ]] && [[ $said != *"$text"* ]]; } || { [[ $text == !* ]] && [[ $said == *"${text#!}"* ]]; }; then
-        printf 'FAILED: %s\n  exit %s, expected %s and "%s"; said: %s\n' "$*" "$got" "$code" "$text" "$said"
-        failed=1
-    fi
-}
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 rows() { # three classes that two numbers tell apart; $1: header, $2: awk's order of a, b, kind
     echo "$1"
     for i in $(seq 0 9); do printf '%s\n' "-3,0.$i,ant" "0,2.$i,bee" "3,0.$i,cow"; done | awk -F, -v OFS=, "{print $2}"
@@ -72,20 +58,20 @@ expect 0 "classes: bee 0, zebra 1" "$quern" fit again.keras zebra.csv --target k
 # ---- predictions ----
 expect 0 "kind:ant,kind:bee,kind:cow" "$quern" predict m.keras two.csv --output -
 "$quern" predict m.keras extra.csv --output p.csv --classes --keep id,kind 2> /dev/null
-[ "$(cut -d, -f1-3 p.csv | head -n 3)" = $'id,kind,kind:predicted\n7,bee,bee\n7,cow,cow' ] || { echo "FAILED: $(head -n 3 p.csv)"; failed=1; }
+[ "$(cut -d, -f1-3 p.csv | head -n 3)" = $'id,kind,kind:predicted\n7,bee,bee\n7,cow,cow' ] || fail "$(head -n 3 p.csv)"
 expect 0 '{"kind":"bee","kind:probability":0.' "$quern" predict m.keras two.csv --output - --json --classes
 for kind in csv tsv npy npz jsonl; do
     expect 0 "" "$quern" predict m.keras two.csv --output p.$kind
 done
 for kind in txt json parquet; do
     expect 2 "predictions are FILE.csv" "$quern" predict m.keras two.csv --output p.$kind
-    [ ! -e p.$kind ] || { echo "FAILED: p.$kind was written"; failed=1; }
+    [ ! -e p.$kind ] || fail "p.$kind was written"
 done
 expect 2 "hold no text" "$quern" predict m.keras two.csv --output p.npy --classes
 expect 1 "no column is called 'ID'" "$quern" predict m.keras extra.csv --output - --keep ID
 head -n 1 two.csv > none.csv
 expect 1 "the data has no records" "$quern" predict m.keras none.csv --output none.out.csv
-[ ! -e none.out.csv ] || { echo "FAILED: predictions of nothing were written"; failed=1; }
+[ ! -e none.out.csv ] || fail "predictions of nothing were written"
 printf 'a,b,note\n-3,0,"says ""hi"", twice"\n3,0,\n' > note.csv
 expect 0 $'note,kind,kind:probability\n"says ""hi"", twice",ant,' "$quern" predict m.keras note.csv --output - --classes --keep note
 "$quern" new s.keras 'input 2 | dense 8 relu as h | dense 1 name=price as p | @h | dense 2 softmax name=kind as k | output @p @k' \
@@ -206,8 +192,8 @@ printf 'text,y\n5" pipe,0\nplain,1\n6" pipe,0\n"a ""b"", c",1\nlast,1\n' > inche
 "$quern" new t.keras 'input 1 name=text dtype=string | text_vectorization 20 output_sequence_length=4 | embedding 20 4 | global_average_pooling1d | dense 2 softmax' \
     --optimizer adam --loss sparse_categorical_crossentropy
 expect 0 "" "$quern" fit t.keras inches.csv --target y --adapt --quiet
-"$quern" predict t.keras inches.csv --output p.csv --keep text && [ "$(wc -l < p.csv)" = 6 ] || { echo "FAILED: $(cat p.csv)"; failed=1; }
-grep -q '^"5"" pipe",' p.csv || { echo "FAILED: $(cat p.csv)"; failed=1; }
+"$quern" predict t.keras inches.csv --output p.csv --keep text && [ "$(wc -l < p.csv)" = 6 ] || fail "$(cat p.csv)"
+grep -q '^"5"" pipe",' p.csv || fail "$(cat p.csv)"
 # two files with the same columns in another order are not one table
 rows kind,b,a "\$3,\$2,\$1" > other2.csv
 expect 1 "column 1 is 'kind', in train.csv it is 'a'" "$quern" fit m.keras train.csv other2.csv --output o.keras

@@ -1,23 +1,9 @@
 #!/usr/bin/env bash
 # P22: tables as people have them. What a schema says of missing values and shared classes, how files are written, what predictions
 # are called, and which options apply. $1: the command.
-set -u
 quern=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold ("!TEXT": must not hold)
-expect() {
-    local code=$1 text=$2 said got
-    shift 2
-    said=$("$@" 2>&1)
-    got=$?
-    if [ "$got" != "$code" ] || { [[ $text != !* ]] && [[ $said != *"$text"* ]]; } || { [[ $text == !* ]] && [[ $said == *"${text#!}"* ]]; }; then
-        printf 'FAILED: %s\n  exit %s, expected %s and "%s"; said: %s\n' "$*" "$got" "$code" "$text" "$said"
-        failed=1
-    fi
-}
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 new() { # FILE PIPELINE LOSS
     "$quern" new "$1" "$2" --optimizer 'adam learning_rate=0.05' --loss "$3" --seed 1 --force
 }
@@ -159,7 +145,7 @@ done
 expect 2 "--new-schema: arrays have no names" "$quern" fit m.keras x=x.npy y=y.npy --new-schema
 expect 1 "the class has a weight already" "$quern" fit m.keras train.csv --class-weight ant:1,ant:3,bee:1,cow:1
 expect 1 "('cow'), which has no weight" "$quern" fit m.keras train.csv --class-weight ant:1,bee:3
-[ "$("$quern" fit --help | grep -c -- --data-format)" = 1 ] || { echo "FAILED: an option is told twice"; failed=1; }
+[ "$("$quern" fit --help | grep -c -- --data-format)" = 1 ] || fail "an option is told twice"
 printf 'w,k,a,b\n1,ant,1,2\n0,bee,2,3\n' > weights.csv
 expect 1 "column 'a' is one of the features of the model" "$quern" fit m.keras weights.csv --weight a
 for separator in 1 x - + '"'; do

@@ -1,23 +1,9 @@
 #!/usr/bin/env bash
 # P10: what is typed is used, or refused with what helps: options that are misspelt, abbreviated, out of range or another program's,
 # words too many, names of older Keras, texts that are too short. $1: the command.
-set -u
 quern=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-# expect CODE TEXT COMMAND…: the exit code, and a text that what was said must hold
-expect() {
-    local code=$1 text=$2 said got
-    shift 2
-    said=$("$@" 2>&1)
-    got=$?
-    if [ "$got" != "$code" ] || [[ $said != *"$text"* ]]; then
-        printf 'FAILED: %s\n  exit %s, expected %s and "%s"; said: %s\n' "$*" "$got" "$code" "$text" "$said"
-        failed=1
-    fi
-}
+# shellcheck source=tests/cli/expect.sh
+. "${BASH_SOURCE[0]%/*}/expect.sh"
 printf 'a,b,y\n1,2,3\n4,5,9\n' > two.csv
 "$quern" new m.keras 'input 2 | dense 1' --optimizer sgd --loss mse --seed 1
 cp m.keras before.keras
@@ -82,7 +68,7 @@ for file in m.keras ./m.keras link.keras; do
     expect 2 "--checkpoint: $file is MODEL" "$quern" fit m.keras two.csv --target y --checkpoint $file
 done
 expect 2 "--checkpoint: o.keras is --output too" "$quern" fit m.keras two.csv --target y --output o.keras --checkpoint o.keras
-[ "$("$quern" fit --help | grep -c -e --data-format)" = 1 ] || { echo "FAILED: --data-format stands in the help twice"; failed=1; }
+[ "$("$quern" fit --help | grep -c -e --data-format)" = 1 ] || fail "--data-format stands in the help twice"
 
 # ---- names in quoted words ----
 expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y --optimizer 'adam lr=0.1'
@@ -144,7 +130,7 @@ done
 expect 2 "--repetition-penalty: must be a number above 0, not '0'" "$quern" generate lm.keras --repetition-penalty 0
 expect 2 "--temperature: does not go with --beams" "$quern" generate lm.keras --prompt the --beams 2 --temperature 0.5
 expect 2 "vocab: stands for the size" "$quern" new new.keras 'input 2 | dense vocab'
-[[ $("$quern" new new.keras 'input 2 | dense vocab' 2>&1) != *$'\n'* ]] || { echo "FAILED: an error of two lines"; failed=1; }
+[[ $("$quern" new new.keras 'input 2 | dense vocab' 2>&1) != *$'\n'* ]] || fail "an error of two lines"
 printf 'the' > three.txt
 expect 1 "three.txt: the text has 3 tokens, a window takes 8 and the next one" "$quern" fit lm.keras three.txt
 expect 1 "three.txt: the text has 3 tokens" "$quern" evaluate lm.keras three.txt
@@ -155,5 +141,5 @@ expect 1 "empty.txt: the text is empty" "$quern" new new.keras "$lm" --text empt
 expect 1 "latin1.txt: byte 3 (0xe9) is not UTF-8 text" "$quern" new new.keras "$lm" --text latin1.txt --tokenizer char
 expect 1 "iconv -f latin1 -t utf-8" "$quern" new new.keras "$lm" --text latin1.txt --tokenizer char
 [ ! -e o.keras ] || cmp -s o.keras /dev/null || rm -f o.keras
-cmp -s m.keras before.keras || { echo "FAILED: a use that was refused changed the model"; failed=1; }
+cmp -s m.keras before.keras || fail "a use that was refused changed the model"
 exit $failed
