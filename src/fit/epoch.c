@@ -119,8 +119,7 @@ static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_erro
 /* The logs of the epoch are complete: callbacks, history. */
 static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
-    int64_t freq = f->o->validation_freq ? f->o->validation_freq : 1;
-    bool validated = f->valid && (f->epoch + 1) % freq == 0;
+    bool validated = f->valid && (f->epoch + 1) % quern__fit_validation_freq(f->o) == 0;
     quern__logs_name(&f->logs, f->m, f->val_names, validated);
     quern__logs_read(&f->logs, f->m, 0);
     f->m->sums = false;

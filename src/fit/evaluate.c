@@ -73,16 +73,14 @@ static int check_array(const quern_tensor *t, char side, int i, int64_t records,
     return t->data || !quern_shape_count(&t->shape) ? QUERN_OK : quern__fail(err, QUERN_INVALID, where, "its data is NULL");
 }
 
-/* How many records the arrays have, all of them the same; y may be NULL where no targets are `wanted`. */
-static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern_tensor *y, bool wanted, quern_error *err)
+/* How many records the arrays have, all of them the same; y is NULL where there are no targets. */
+static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern_tensor *y, quern_error *err)
 {
-    if (!m || !x || (wanted && !y))
-        return quern__fail(err, QUERN_INVALID, !m ? "model" : !x ? "x" : "y", "is NULL");
     int64_t records = x[0].shape.rank > 0 ? x[0].shape.dims[0] : 0;
     int status = QUERN_OK;
     for (int i = 0; i < m->n_in && status >= 0; i++)
         status = check_array(&x[i], 'x', i, records, err);
-    for (int i = 0; wanted && i < m->n_out && status >= 0; i++)
+    for (int i = 0; y && i < m->n_out && status >= 0; i++)
         status = check_array(&y[i], 'y', i, records, err);
     return status < 0 ? status : records;
 }
@@ -93,7 +91,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
     QUERN__ENTER(err, NULL, "model", m, "x", x, "y", y);
     quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
     double split = o.validation_split;
-    int64_t count = count_of(m, x, y, true, err), kept = count;
+    int64_t count = count_of(m, x, y, err), kept = count;
     if (count < 0)
         return NULL;
     if (!(split >= 0 && split < 1) || (split > 0 && o.validation_data)) {
@@ -122,7 +120,7 @@ int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor
                        double *logs, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "y", y);
-    int64_t count = count_of(m, x, y, true, err);
+    int64_t count = count_of(m, x, y, err);
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, y, weights, 0, count, err);
@@ -159,7 +157,7 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
     for (int i = 0; i < m->n_out; i++)
         if (!out[i])
             return quern__fail(err, QUERN_INVALID, "out", "number %d is NULL", i);
-    int64_t count = count_of(m, x, NULL, false, err);
+    int64_t count = count_of(m, x, NULL, err);
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, NULL, NULL, 0, count, err);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+static const char diverges[] = "try a lower learning rate or clipnorm; --watch finds the layer";
+
 /* Place of the first that is not finite; -1: there is none. */
 static int64_t first_of(const float *x, int64_t n)
 {
@@ -63,7 +65,7 @@ int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_erro
     if (found)
         quern__hint(err, "replace these numbers, or leave their records out");
     else if (p->mode == QUERN__TRAIN)
-        quern__hint(err, "try a lower learning rate or clipnorm; --watch finds the layer");
+        quern__hint(err, diverges);
     return status;
 }
 
@@ -74,6 +76,6 @@ int quern__weights_are_broken(const quern_model *m, int64_t epoch, int64_t step,
         return QUERN_OK;
     int status = quern__fail(err, QUERN_NUMBER, own.where, "%s after step %lld of epoch %lld", own.text, (long long)step,
                              (long long)epoch + 1);
-    quern__hint(err, "try a lower learning rate or clipnorm; --watch finds the layer");
+    quern__hint(err, diverges);
     return status;
 }

@@ -23,29 +23,27 @@ static int prepare(quern__fitting *f, quern_error *err)
 {
     const quern_fit_opts *o = f->o;
     quern_plan plan = { 0 };
-    int planned = quern__budget(f->m, f->source, o, &plan, err);
-    if (planned < 0)
-        return planned;
+    int status = quern__budget(f->m, f->source, o, &plan, err);
+    if (status < 0)
+        return status;
     quern__queue_opts q = quern__queue_opts_of(f->m, QUERN__TRAIN, o->batch_size);
-    int status = o->class_weight ? quern__check_class_weight(f->m, err) : QUERN_OK;
-    if (status < 0 || !(f->h = quern__history_new(quern__fit_epochs(o), err)))
-        return status < 0 ? status : QUERN_NOMEM;
+    if (!(f->h = quern__history_new(quern__fit_epochs(o), err)))
+        return QUERN_NOMEM;
     q.shuffle = !o->no_shuffle;
     q.depth = plan.max_queue_size ? plan.max_queue_size : o->max_queue_size ? o->max_queue_size : 10;
     q.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
     q.forever = o->steps_per_epoch > 0;
     q.restart = o->on_exhausted == QUERN_EXHAUSTED_RESTART;
     q.interrupt = o->interrupt;
-    f->train = quern__queue_open(f->source, &q, err);
-    if (f->train && (status = quern__adopt_schema(f->m, f->source, err)) < 0)
+    if (!(f->train = quern__queue_open(f->source, &q, err)))
+        return quern__leave(err, QUERN_INVALID);
+    if ((status = quern__adopt_schema(f->m, f->source, err)) < 0)
         return status;
     q.spec.schema = f->m->schema; /* validation is matched with it */
-    if (f->train && (status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
+    if ((status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
         return status;
     q.shuffle = q.forever = q.restart = false;
-    if (f->train && o->validation_data)
-        f->valid = quern__queue_open(o->validation_data, &q, err);
-    if (!f->train || (o->validation_data && !f->valid))
+    if (o->validation_data && !(f->valid = quern__queue_open(o->validation_data, &q, err)))
         return quern__leave(err, QUERN_INVALID);
     for (int i = 0; i < o->n_callbacks; i++)
         f->callbacks[f->n_callbacks++] = o->callbacks[i];

@@ -49,8 +49,6 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
 /* ---- meaning.c ---- */
 /* A model that has no schema takes that of the data, and tells the classes. */
 int quern__adopt_schema(quern_model *m, const quern_generator *data, quern_error *err);
-/* Weights by class are for a model of one output. */
-int quern__check_class_weight(const quern_model *m, quern_error *err);
 
 /* ---- pass.c ---- */
 /* A pass over batches: what it needs, and what came of it. */

@@ -31,6 +31,13 @@ typedef struct quern__fitting {
 } quern__fitting;
 
 static inline int64_t quern__fit_epochs(const quern_fit_opts *o) { return o->epochs ? o->epochs : 1; }
+static inline int64_t quern__fit_validation_freq(const quern_fit_opts *o) { return o->validation_freq ? o->validation_freq : 1; }
+/* How many epochs validation data is evaluated after. */
+static inline int64_t quern__fit_validations(const quern_fit_opts *o)
+{
+    int64_t freq = quern__fit_validation_freq(o);
+    return quern__fit_epochs(o) / freq - o->initial_epoch / freq;
+}
 
 /* ---- epoch.c ---- */
 /* Tells all callbacks, with the times so far. */

@@ -11,26 +11,15 @@ static void tell_classes(const quern_schema *s)
     for (int t = 0; t < quern_schema_targets(s); t++) {
         quern__text line = { 0 };
         int n = quern_schema_classes(s, t);
+        bool several = quern_schema_targets(s) > 1;
         for (int k = 0; k < n && k < most_told; k++)
             quern__text_add(&line, "%s%.60s %d", k ? ", " : "", quern_schema_class(s, t, k), k);
         if (n > most_told)
             quern__text_add(&line, ", … %.60s %d", quern_schema_class(s, t, n - 1), n - 1);
         if (n && !line.failed)
-            quern__note("%s%.60s%s: %s", quern_schema_targets(s) > 1 ? "classes of " : "classes",
-                        quern_schema_targets(s) > 1 ? quern_schema_target(s, t) : "", "", line.data);
+            quern__note("classes%s%.60s: %s", several ? " of " : "", several ? quern_schema_target(s, t) : "", line.data);
         quern__text_free(&line);
     }
-}
-
-int quern__check_class_weight(const quern_model *m, quern_error *err)
-{
-    if (m->n_out != 1) {
-        quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs: it does not say to which of them classes belong",
-                    m->n_out);
-        quern__hint(err, "--weight COLUMN, or w:NAME=FILE, gives each record a weight");
-        return QUERN_INVALID;
-    }
-    return QUERN_OK;
 }
 
 int quern__adopt_schema(quern_model *m, const quern_generator *data, quern_error *err)

@@ -1,5 +1,5 @@
 /* Options of a run, each applied or refused by name before anything is read. */
-#include "fit.h"
+#include "fitting.h"
 
 #include <unistd.h>
 
@@ -27,8 +27,7 @@ int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err)
 static int check_validation(const quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const quern_generator *g = o->validation_data;
-    int64_t freq = o->validation_freq ? o->validation_freq : 1, epochs = o->epochs ? o->epochs : 1;
-    int64_t times = epochs / freq - o->initial_epoch / freq;
+    int64_t times = quern__fit_validations(o);
     if (g == train)
         return quern__fail(err, QUERN_INVALID, "validation_data", "is the generator that is trained on");
     if (g->finite || g->restarts || o->validation_steps || times < 2)
@@ -109,10 +108,10 @@ int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__back
 /* Which logs there will be. */
 static quern__outlook look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o)
 {
-    int64_t freq = o->validation_freq ? o->validation_freq : 1, epochs = o->epochs ? o->epochs : 1;
+    int64_t freq = quern__fit_validation_freq(o);
     bool valid = o->validation_data != NULL;
     return (quern__outlook){ .model = m,
-                             .validates = valid && epochs / freq > o->initial_epoch / freq,
+                             .validates = valid && quern__fit_validations(o) > 0,
                              .at_first = valid && (o->initial_epoch + 1) % freq == 0,
                              .always = valid && freq == 1,
                              .bad = train->bad.policy != QUERN_BAD_FAIL,
