@@ -14,19 +14,19 @@ static void add(quern__outlook *o, const char *name)
         o->names[o->n++] = name;
 }
 
-/* The logs of an epoch with validation or without, as far as callbacks add nothing. */
-static void fill(quern__outlook *o, bool validated, char (*val_names)[100])
+/* The logs of the run's epochs, as far as callbacks add nothing. */
+static void fill(quern__outlook *o, char (*val_names)[100])
 {
     const quern_model *m = o->model;
     for (int i = 0; i < m->n_means; i++)
         add(o, m->means[i].name);
-    for (int i = 0; i < m->n_means && validated; i++) {
+    for (int i = 0; i < m->n_means && o->validates; i++) {
         snprintf(val_names[i], sizeof *val_names, "val_%.90s", m->means[i].name);
         add(o, val_names[i]);
     }
     if (o->bad)
         add(o, "bad_records");
-    if (o->val_bad && validated)
+    if (o->val_bad && o->validates)
         add(o, "val_bad_records");
 }
 
@@ -54,7 +54,7 @@ int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern_
     if (status >= 0) {
         *o = *outlook;
         o->n = 0;
-        fill(o, o->validates, val_names);
+        fill(o, val_names);
         status = check_all(callbacks, n, o, err);
     }
     quern__free(o);

@@ -92,12 +92,6 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
     return check_header(s, err);
 }
 
-static const char *number(double v, char *out, size_t size)
-{
-    quern__format(out, size, "%.17g", v);
-    return out;
-}
-
 static int logger_epoch(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;
@@ -119,10 +113,10 @@ static int logger_epoch(void *user, const quern_event *event, quern_error *err)
         int at = -1;
         for (int k = 0; k < event->n_logs; k++)
             at = strcmp(event->names[k], s->names[i]) ? at : k;
-        if (at < 0)
-            fprintf(s->file, "%sNA", separator);
-        else
-            fprintf(s->file, "%s%s", separator, number(event->logs[at], text, sizeof text));
+        snprintf(text, sizeof text, "NA");
+        if (at >= 0)
+            quern__format(text, sizeof text, "%.17g", event->logs[at]);
+        fprintf(s->file, "%s%s", separator, text);
     }
     fputc('\n', s->file);
     return fflush(s->file) == 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
