@@ -23,6 +23,12 @@ int quern__part_fail(const quern__part_file *p, int64_t record, int code, const 
     return quern__fail(err, code, where, "%s", what);
 }
 
+int quern__part_short(const quern__part_file *p, int64_t record, int64_t got, quern_error *err)
+{
+    return got < 0 ? quern__part_fail(p, record, QUERN_IO, "cannot be read", err)
+                   : quern__part_fail(p, record, QUERN_FORMAT, "the file ends early", err);
+}
+
 /* ---- bytes ---- */
 
 int64_t quern__part_bytes(quern__part_file *p, int64_t at, void *to, size_t n)
@@ -282,8 +288,7 @@ int quern__part_skip(quern__part_file *p, int64_t records, quern_error *err)
     while (p->at < end) {
         int64_t got = quern__part_bytes(p, p->at, passed, end - p->at < chunk ? (size_t)(end - p->at) : chunk);
         if (got <= 0)
-            return quern__part_fail(p, -1, got < 0 ? QUERN_IO : QUERN_FORMAT, got < 0 ? "cannot be read" : "the file ends early",
-                                    err);
+            return quern__part_short(p, -1, got, err);
     }
     return QUERN_OK;
 }
@@ -305,8 +310,7 @@ int quern__part_read(quern__part_file *p, int64_t record, int dtype, void *to, q
         int64_t got = p->held || p->fortran ? quern__part_numbers(p, number, done, n, aligned, record < 0) * (int64_t)size
                                             : quern__part_bytes(p, at, aligned, (size_t)n * size);
         if (got != n * (int64_t)size)
-            return quern__part_fail(p, number, got < 0 ? QUERN_IO : QUERN_FORMAT,
-                                    got < 0 ? "cannot be read" : "the file ends early", err);
+            return quern__part_short(p, number, got, err);
         if (p->swapped)
             quern__swap_bytes(aligned, n, size);
         int64_t good = fits < 0      ? n

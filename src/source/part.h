@@ -57,6 +57,8 @@ quern_shape quern__part_shape(const quern__part_file *p);
 /* ---- what part.c and part_order.c share ---- */
 /* An error at a record (-1: at none). */
 int quern__part_fail(const quern__part_file *p, int64_t record, int code, const char *what, quern_error *err);
+/* The same where fewer bytes came than there must be: `got`, negative where reading failed. */
+int quern__part_short(const quern__part_file *p, int64_t record, int64_t got, quern_error *err);
 /* Up to n bytes at place `at` of what is stored; fewer only at the end. Negative on failure. */
 int64_t quern__part_bytes(quern__part_file *p, int64_t at, void *to, size_t n);
 /* Once the header is read, of an array in Fortran order: decides how it is read. One that is small is held, one that is not

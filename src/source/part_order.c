@@ -16,8 +16,7 @@ static int hold(quern__part_file *p, quern_error *err)
         size_t n = all - done < sizeof some ? all - done : sizeof some;
         int64_t got = quern__part_bytes(p, p->offset + (int64_t)done, some, n);
         if (got != (int64_t)n)
-            return quern__part_fail(p, -1, got < 0 ? QUERN_IO : QUERN_FORMAT, got < 0 ? "cannot be read" : "the file ends early",
-                                    err);
+            return quern__part_short(p, -1, got, err);
         for (size_t i = 0; i < n; i += size)
             memcpy(p->held + (size_t)quern__walk_next(&walk) * size, some + i, size);
         done += n;
