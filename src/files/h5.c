@@ -95,11 +95,14 @@ int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, voi
 
 /* ---- groups ---- */
 
+/* Looks for a name, or, with `each`, meets every link. */
 typedef struct search {
     quern__h5 *h;
     const char *name;
     size_t length;
     uint64_t found;
+    quern__h5_each *each;
+    void *user;
 } search;
 
 static int link_refused(const search *s, quern_error *err)
@@ -119,9 +122,17 @@ static int in_table(search *s, uint64_t table, const uint8_t *heap, uint64_t hea
         uint64_t at = quern__h5_number(entry, 8);
         if (--s->h->steps < 0)
             return broken(s->h, "it goes round in circles", err);
+        uint64_t child = quern__h5_number(entry + 8, 8);
+        if (s->each && at < heap_size) {
+            const char *name = (const char *)heap + at;
+            int status = s->each(s->user, name, strnlen(name, (size_t)(heap_size - at)), child, err);
+            if (status)
+                return status;
+            continue;
+        }
         if (at >= heap_size || s->length >= heap_size - at || memcmp(heap + at, s->name, s->length) || heap[at + s->length])
             continue;
-        s->found = quern__h5_number(entry + 8, 8);
+        s->found = child;
         return quern__h5_number(entry + 16, 4) == 2 ? link_refused(s, err) : 1;
     }
     return QUERN_OK;
@@ -166,15 +177,16 @@ static int in_link(search *s, quern__h5_part m, quern_error *err)
     at += (size_t)bytes;
     if (at > m.size || length > m.size - at)
         return broken(s->h, "a link", err);
-    if (length != s->length || memcmp(m.data + at, s->name, s->length))
+    const char *name = (const char *)m.data + at;
+    if (!s->each && (length != s->length || memcmp(name, s->name, s->length)))
         return QUERN_OK;
     if (type != 0)
-        return link_refused(s, err);
+        return s->each ? QUERN_OK : link_refused(s, err);
     at += length;
     if (m.size - at < 8)
         return broken(s->h, "a link", err);
     s->found = quern__h5_number(m.data + at, 8);
-    return 1;
+    return s->each ? s->each(s->user, name, (size_t)length, s->found, err) : 1;
 }
 
 static int look(void *user, int type, quern__h5_part m, quern_error *err)
@@ -206,6 +218,12 @@ int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *obje
     }
     *object = s.found;
     return QUERN_OK;
+}
+
+int quern__h5_links(quern__h5 *h, uint64_t group, quern__h5_each *fn, void *user, quern_error *err)
+{
+    search s = { .h = h, .name = "", .each = fn, .user = user };
+    return quern__h5_messages(h, group, look, &s, err);
 }
 
 /* ---- attributes ---- */

@@ -75,11 +75,25 @@ int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *obje
 /* Calls `fn` with every message of an object until it returns other than 0, which is returned. */
 typedef int quern__h5_visitor(void *user, int type, quern__h5_part message, quern_error *err);
 int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, void *user, quern_error *err);
+/* Calls `fn` with every hard link of a group (none, of a dataset) until it returns other than 0, which is returned. */
+typedef int quern__h5_each(void *user, const char *name, size_t length, uint64_t object, quern_error *err);
+int quern__h5_links(quern__h5 *h, uint64_t group, quern__h5_each *fn, void *user, quern_error *err);
 /* The strings of an attribute, one or an array of them. QUERN_END when there is none. A list of `n`, freed by
  * quern__h5_strings_free.
  */
 int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***list, int *n, quern_error *err);
 void quern__h5_strings_free(char **list, int n);
+
+/* ---- unread.c ---- */
+/* Datasets that were read, by their addresses. */
+typedef struct quern__objects {
+    uint64_t *list;
+    size_t n, capacity;
+} quern__objects;
+int quern__objects_add(quern__objects *objects, uint64_t object, quern_error *err);
+void quern__objects_free(quern__objects *objects);
+/* QUERN_OK when every dataset of a file with weights was read, or need not be; else QUERN_UNSUPPORTED with its path. */
+int quern__unread(quern__h5 *h, quern__objects *read, quern_error *err);
 
 /* ---- h5_data.c ---- */
 int quern__h5_space(quern__h5_part message, quern__h5_set *set);

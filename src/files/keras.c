@@ -40,6 +40,22 @@ static int keep_members(quern_model *m, const char *path, quern_error *err)
     return status;
 }
 
+/* Files of layers that no layer here has read. */
+static int check_assets(const quern_model *m, const char *path, quern_error *err)
+{
+    quern__member *read;
+    int n, status = quern__assets_write(m, &read, &n, err);
+    for (int i = 0; status >= 0 && i < m->n_members; i++) {
+        bool found = strncmp(m->members[i].name, "assets/", 7) != 0;
+        for (int k = 0; k < n && !found; k++)
+            found = !strcmp(m->members[i].name, read[k].name);
+        if (!found)
+            status = quern__fail(err, QUERN_UNSUPPORTED, path, "no layer of this version reads %.200s", m->members[i].name);
+    }
+    quern__assets_free(read, n);
+    return status;
+}
+
 /* The names of columns and classes; what is broken is said with the way out. */
 static int read_schema(quern_model *m, const char *path, const quern__member *schema, quern_error *err)
 {
@@ -62,6 +78,7 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
     int status = quern__weights_read(m, path, weights->bytes, weights->n, err);
     status = status < 0 ? status : quern__assets_read(m, path, QUERN__MOST_BYTES, err);
     status = status < 0 ? status : keep_members(m, path, err);
+    status = status < 0 ? status : check_assets(m, path, err);
     if (status >= 0 && tokenizer->bytes && !(m->tokenizer = quern_tokenizer_from_json(tokenizer->bytes, tokenizer->n, err)))
         status = QUERN_FORMAT;
     return status < 0 || !schema->bytes ? status : read_schema(m, path, schema, err);

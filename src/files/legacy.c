@@ -190,6 +190,23 @@ static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names
 
 /* ---- reading ---- */
 
+/* Weights of the model itself, which no layer has. */
+static int check_top_level(quern__h5 *h, uint64_t group, quern_error *err)
+{
+    uint64_t object;
+    names own;
+    int status = quern__h5_find(h, group, "top_level_model_weights", &object, err);
+    if (status != QUERN_OK)
+        return status < 0 ? status : QUERN_OK;
+    status = quern__legacy_names(h, object, "weight_names", &own, err);
+    if (status != QUERN_OK)
+        return status < 0 ? status : QUERN_OK;
+    if (own.n)
+        status = quern__fail(err, QUERN_UNSUPPORTED, h->where, "the weight %.100s belongs to no layer", own.list[0]);
+    quern__legacy_names_free(&own);
+    return status;
+}
+
 int quern__legacy_weights(quern_model *m, quern__h5 *h, quern_error *err)
 {
     uint64_t group = h->root;
@@ -202,7 +219,7 @@ int quern__legacy_weights(quern_model *m, quern__h5 *h, quern_error *err)
         return status < 0 ? status : QUERN_END;
     status = read_layers(m, h, group, &layers, err);
     quern__legacy_names_free(&layers);
-    return status;
+    return status < 0 ? status : check_top_level(h, group, err);
 }
 
 quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room, quern_error *err)

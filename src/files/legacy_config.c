@@ -1,6 +1,6 @@
 /* Configs of whole-model `.h5` files, of Keras 2 (keras, tf_keras) and of Keras 3, made into those of `.keras` files: old names of
  * classes and arguments, calls as nested lists, calls of models counted from 1, metrics that hold their function. */
-#include "files.h"
+#include "legacy.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,50 +8,6 @@
 static void set_class(json_t *spec, const char *name) { json_object_set_new(spec, "class_name", json_string(name)); }
 
 /* ---- layers ---- */
-
-static void modern_layer(json_t *spec, bool old);
-
-static void rename_layer(json_t *spec, json_t *config)
-{
-    static const char *const names[][2] = { { "CuDNNLSTM", "LSTM" },
-                                            { "CuDNNGRU", "GRU" },
-                                            { "BatchNormalizationV1", "BatchNormalization" },
-                                            { "BatchNormalizationV2", "BatchNormalization" },
-                                            { "Model", "Functional" } };
-    const char *own = quern__config_text(spec, "class_name");
-    if (own && !strcmp(own, "CuDNNGRU"))
-        json_object_set_new(config, "reset_after", json_true());
-    for (size_t i = 0; own && i < sizeof names / sizeof *names; i++)
-        if (!strcmp(own, names[i][0])) {
-            set_class(spec, names[i][1]);
-            break;
-        }
-}
-
-static bool is_field(const quern__field *fields, const char *key)
-{
-    for (; fields && fields->name; fields++)
-        if (!strcmp(fields->name, key))
-            return true;
-    return false;
-}
-
-/* Takes members away that Keras 3 does not know: its constructors refuse them. */
-static void drop_unknown(const quern__class *c, json_t *config)
-{
-    static const char *const common[] = { "name", "trainable", "dtype", "activity_regularizer" };
-    const char *key;
-    json_t *v;
-    void *next;
-    json_object_foreach_safe(config, next, key, v)
-    {
-        bool known = is_field(c->fields, key);
-        for (size_t i = 0; i < sizeof common / sizeof *common; i++)
-            known = known || !strcmp(key, common[i]);
-        if (!known)
-            json_object_del(config, key);
-    }
-}
 
 static void modern_network(json_t *spec, bool old);
 
@@ -62,7 +18,6 @@ static void modern_layer(json_t *spec, bool old)
     size_t k;
     if (!json_is_object(config) && !json_is_array(config))
         return;
-    rename_layer(spec, config);
     const char *name = quern__config_text(spec, "class_name");
     const quern__class *c = name ? quern__class_find(QUERN__LAYER, name, NULL) : NULL;
     if (c && c->model) {
@@ -74,8 +29,8 @@ static void modern_layer(json_t *spec, bool old)
     for (size_t i = 0; i < sizeof inside / sizeof *inside; i++)
         modern_layer(json_object_get(config, inside[i]), old);
     json_array_foreach(json_object_get(config, "cells"), k, v) modern_layer(v, old);
-    if (c && old)
-        drop_unknown(c, config);
+    if (old)
+        quern__legacy_layer(spec);
 }
 
 /* ---- calls ---- */
@@ -187,7 +142,13 @@ static void modern_network(json_t *spec, bool old)
     json_array_foreach(layers, k, layer)
     {
         json_t *calls = json_object_get(layer, "inbound_nodes");
-        json_array_foreach(calls, i, call) if (json_is_array(call)) json_array_set_new(calls, i, modern_call(layers, call));
+        json_array_foreach(calls, i, call) if (json_is_array(call))
+        {
+            json_t *now = modern_call(layers, call);
+            if (old)
+                quern__legacy_call(layer, now);
+            json_array_set_new(calls, i, now);
+        }
     }
     json_array_foreach(layers, k, layer) modern_layer(layer, old);
 }
@@ -227,11 +188,25 @@ static void bare_name(json_t *spec)
     set_class(spec, own);
 }
 
+/* What optimizers of Keras 2 say and Keras 3 does not know: how they ran, and decays that were read before. */
+static void drop_gone(const quern__class *c, json_t *config)
+{
+    static const char *const gone[] = { "jit_compile", "is_legacy_optimizer", "decay", "lr", "schedule_decay" };
+    for (size_t i = 0; c && i < sizeof gone / sizeof *gone; i++)
+        if (!quern__is_field(c->fields, gone[i]))
+            json_object_del(config, gone[i]);
+}
+
 static json_t *modern_optimizer(json_t *given)
 {
     json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config");
     bare_name(spec);
     const char *name = quern__config_text(spec, "class_name");
+    bool before_2_11 = !json_object_get(config, "use_ema");
+    if (before_2_11 && name && !strcmp(name, "RMSprop") && json_number_value(json_object_get(config, "momentum")) == 0)
+        quern__warn(
+            "RMSprop: Keras before 2.11 adds epsilon to the root of the velocity, quern and Keras 3 add it inside the root: "
+            "weights with small gradients move less");
     const quern__class *c = name ? quern__class_find(QUERN__OPTIMIZER, name, NULL) : NULL;
     if (json_object_get(config, "lr") && !json_object_get(config, "learning_rate"))
         json_object_set(config, "learning_rate", json_object_get(config, "lr"));
@@ -244,8 +219,7 @@ static json_t *modern_optimizer(json_t *given)
         json_object_del(config, "ema_momentum");
         json_object_del(config, "ema_overwrite_frequency");
     }
-    if (c)
-        drop_unknown(c, config);
+    drop_gone(c, config);
     return spec;
 }
 
@@ -257,7 +231,7 @@ static void drop_arguments(const quern__class *c, json_t *config)
     void *next;
     json_object_foreach_safe(config, next, key, v)
     {
-        if (is_field(c->fields, key) || !strcmp(key, "name") || !strcmp(key, "dtype"))
+        if (quern__is_field(c->fields, key) || !strcmp(key, "name") || !strcmp(key, "dtype"))
             continue;
         if (!json_is_null(v))
             quern__warn("%s: the argument %s of Keras 2 is left out: Keras 3 has none of that name", c->name, key);
@@ -395,6 +369,8 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
     if (kind && !strcmp(kind, "Model"))
         set_class(root, "Functional");
     modern_network(root, old);
+    if (old)
+        quern__legacy_finish(root);
     if (!json_object_get(training, "optimizer_config"))
         return root;
     tell_unknown(training);

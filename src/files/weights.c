@@ -10,6 +10,7 @@
 typedef struct visitor {
     int (*fn)(struct visitor *visitor, const char *path, quern__variable *v, const char *name, quern_error *err);
     quern__h5 *from;
+    quern__objects read; /* of `from` */
     quern__h5_file *to;
     const char *where;
 } visitor;
@@ -121,6 +122,7 @@ static int read_one(visitor *v, const char *path, quern__variable *of, const cha
     if (status == QUERN_END)
         return of->optimizer ? QUERN_OK : quern__fail(err, QUERN_FORMAT, where, "weight %s is missing", of->path);
     status = status < 0 ? status : quern__h5_read_variable(v->from, object, where, of, err);
+    status = status < 0 ? status : quern__objects_add(&v->read, object, err);
     v->from->where = v->where;
     return status;
 }
@@ -148,5 +150,7 @@ int quern__weights_read(quern_model *m, const char *path, const char *bytes, siz
     status = status < 0 ? status : quern__model_walk(m, visit_layer, &v, err);
     if (status >= 0 && m->optimizer && keeps_as_much(m->optimizer, &h))
         status = visit_optimizer(m->optimizer, "optimizer", &v, err);
+    status = status < 0 ? status : quern__unread(&h, &v.read, err);
+    quern__objects_free(&v.read);
     return status;
 }

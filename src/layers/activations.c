@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SOFTMAX = -2, LOG_SOFTMAX = -3, GLU = -4, SPARSEMAX = -5, LINEAR = -1 };
+enum { SOFTMAX = -2, LOG_SOFTMAX = -3, GLU = -4, SPARSEMAX = -5, KERAS2_HARD_SIGMOID = -6, LINEAR = -1 };
 
 /* name and aliases; function; up to three arguments with defaults. */
 static const struct row {
@@ -28,6 +28,7 @@ static const struct row {
     { "exponential", "", QUERN__EXP, { { 0 } } },
     { "silu", "swish", QUERN__SILU, { { 0 } } },
     { "hard_sigmoid", "", QUERN__HARD_SIGMOID, { { 0 } } },
+    { "keras2_hard_sigmoid", "", KERAS2_HARD_SIGMOID, { { 0 } } }, /* clip(0.2 x + 0.5, 0, 1) */
     { "hard_silu", "hard_swish", QUERN__HARD_SILU, { { 0 } } },
     { "softplus", "", QUERN__SOFTPLUS, { { 0 } } },
     { "softsign", "", QUERN__SOFTSIGN, { { 0 } } },
@@ -66,13 +67,30 @@ static const char *name_of(json_t *spec)
                                     : quern__config_text(spec, "class_name");
 }
 
+/* Arguments of an activation that is an object; as a layer it has a layer's own too. */
+static int check_arguments(const struct row *row, json_t *config, quern_error *err)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(config, key, v)
+    {
+        bool known = !strcmp(key, "name") || !strcmp(key, "trainable") || !strcmp(key, "dtype");
+        for (int i = 0; i < 3 && row->a[i].name; i++)
+            known = known || !strcmp(key, row->a[i].name);
+        if (!known)
+            return quern__fail(err, QUERN_UNSUPPORTED, row->name, "its argument '%.60s' is not in this version", key);
+    }
+    return QUERN_OK;
+}
+
 int quern__activation_check(json_t *spec, quern_error *err)
 {
     if (json_is_null(spec))
         return QUERN_OK;
     const char *name = name_of(spec);
-    if (find(name))
-        return QUERN_OK;
+    const struct row *row = find(name);
+    if (row)
+        return check_arguments(row, json_object_get(spec, "config"), err);
     quern__fail(err, QUERN_NOTFOUND, NULL, "no activation is called '%s'", name ? name : "?");
     const char *near = name ? quern__nearest(name, rows, n_rows, sizeof *rows) : NULL;
     if (near)
@@ -117,6 +135,8 @@ quern__id quern__activation(quern__graph *g, json_t *spec, quern__id x)
     }
     if (row->function == LINEAR)
         return x;
+    if (row->function == KERAS2_HARD_SIGMOID) /* hard_sigmoid is clip(x / 6 + 0.5, 0, 1) */
+        return quern__unary(g, QUERN__HARD_SIGMOID, quern__scale(g, x, 1.2), 0, 0, 0);
     if (row->function < 0)
         return over_axis(g, row->function, x, (int)a[0]);
     if (row->function == QUERN__GELU && a[0] != 0)

@@ -196,7 +196,8 @@ static int rescaling_build(quern__layer *l, const quern_shape *in, int n, quern_
     json_t *scale = json_object_get(l->config, "scale"), *offset = json_object_get(l->config, "offset");
     if (json_is_number(scale) && json_is_number(offset))
         return QUERN_OK;
-    return quern__layer_constant(l, scale, err) && quern__layer_constant(l, offset, err) ? QUERN_OK : QUERN_INVALID;
+    return quern__layer_constant(l, l->name, scale, err) && quern__layer_constant(l, l->name, offset, err) ? QUERN_OK
+                                                                                                           : QUERN_INVALID;
 }
 
 static const quern__field rescaling_fields[] = { { "scale", QUERN__F_ANY, NULL }, { "offset", QUERN__F_ANY, "0.0" }, { 0 } };
@@ -247,8 +248,6 @@ extern const quern__class quern__layer_embedding, quern__layer_simple_rnn, quern
     quern__layer_bidirectional, quern__layer_time_distributed;
 /* model/nested.c */
 extern const quern__class quern__layer_sequential, quern__layer_functional;
-/* operations.c */
-extern const quern__class quern__layer_not_equal, quern__layer_logical_or, quern__layer_logical_and, quern__layer_any;
 /* simple.c */
 extern const quern__class quern__layer_subtract, quern__layer_multiply, quern__layer_average, quern__layer_maximum,
     quern__layer_minimum, quern__layer_softmax, quern__layer_re_lu, quern__layer_leaky_re_lu, quern__layer_elu,
@@ -344,10 +343,6 @@ const quern__class *const quern__layer_classes[] = { &input_class,
                                                      &quern__layer_stacked_rnn_cells,
                                                      &quern__layer_bidirectional,
                                                      &quern__layer_time_distributed,
-                                                     &quern__layer_not_equal,
-                                                     &quern__layer_logical_or,
-                                                     &quern__layer_logical_and,
-                                                     &quern__layer_any,
                                                      &quern__layer_layer_normalization,
                                                      &quern__layer_rms_normalization,
                                                      &quern__layer_multi_head_attention,

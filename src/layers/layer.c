@@ -204,7 +204,7 @@ static int64_t flatten(json_t *v, float *out, quern_shape *shape, int depth)
     return n;
 }
 
-quern__variable *quern__layer_constant(quern__layer *l, json_t *numbers, quern_error *err)
+quern__variable *quern__layer_constant(quern__layer *l, const char *path, json_t *numbers, quern_error *err)
 {
     quern_shape shape = { 0 };
     int64_t n = flatten(numbers, NULL, &shape, 0);
@@ -212,7 +212,7 @@ quern__variable *quern__layer_constant(quern__layer *l, json_t *numbers, quern_e
         quern__fail(err, QUERN_INVALID, l->name, "expected a number or a list of numbers");
         return NULL;
     }
-    quern__variable *v = quern__variable_new(l->name, QUERN_FLOAT32, &shape, false, err);
+    quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, &shape, false, err);
     if (v)
         flatten(numbers, v->data, &shape, 0);
     return v ? l->constants[l->n_constants++] = v : NULL;
@@ -340,8 +340,23 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, con
     return at ? *at : NULL;
 }
 
+bool quern__layer_masks_all(const quern__layer *l) { return json_is_true(json_object_get(l->config, "mask_all")); }
+
+/* Where every mask looks; an input without one is looked at everywhere. */
+static quern__id common_mask(const quern__layer *l, quern__graph *g, int n)
+{
+    quern__id all = 0;
+    for (int i = 0; i < n; i++) {
+        quern__id own = quern__layer_mask(l, i);
+        all = !own || own == all ? all : !all ? own : quern__binary(g, QUERN__MINIMUM, all, own);
+    }
+    return all;
+}
+
 quern__id quern__layer_merged_mask(const quern__layer *l, quern__graph *g, int n_in)
 {
+    if (quern__layer_masks_all(l))
+        return common_mask(l, g, n_in);
     quern__id any = n_in ? quern__layer_mask(l, 0) : 0;
     for (int i = 1; i < n_in && any; i++) {
         quern__id own = quern__layer_mask(l, i);

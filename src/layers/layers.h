@@ -18,7 +18,8 @@ typedef enum quern__group {
     QUERN__REGULARIZER,
     QUERN__CONSTRAINT,
     QUERN__SCHEDULE,
-    QUERN__CALLBACK, /* its rows are in the room callbacks */
+    QUERN__OPERATION, /* of keras.ops, as layers of a functional model */
+    QUERN__CALLBACK,  /* its rows are in the room callbacks */
     QUERN__GROUPS
 } quern__group;
 
@@ -143,6 +144,11 @@ int quern__field_group(const quern__field *field);
 /* A full config: what is given, and defaults for the rest. Keys that the class does not know are an error when `strict`, else kept.
  * Returns new. */
 json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_error *err);
+/* understood.c: QUERN_OK when every member of a config from a file is a field of the class, one of `common`, or known to change
+ * nothing; else QUERN_UNSUPPORTED with the name of the first that is none of these. */
+int quern__understood(const quern__class *c, const quern__field *common, json_t *given, quern_error *err);
+/* Whether a field of that name is among them. */
+bool quern__is_field(const quern__field *fields, const char *name);
 /* An object of a group from JSON: a name, {"class_name", "config"}; its row and full config (new). */
 const quern__class *quern__object(quern__group group, json_t *spec, json_t **config, quern_error *err);
 /* {"module", "class_name", "config", "registered_name"} of an object. Returns new. */
@@ -261,8 +267,8 @@ int quern__layer_build_inside(quern__layer *layer, quern__layer *inner, const qu
 /* During a call of the wrapper: calls the inner layer. Its penalties on outputs join; those on weights are the wrapper's to add. */
 quern__id quern__layer_call_inside(quern__layer *layer, quern__layer *inner, quern__graph *g, const quern__id *in, int n_in,
                                    quern__context *context);
-/* Adds a constant: a number or a (nested) list of them. */
-quern__variable *quern__layer_constant(quern__layer *layer, json_t *numbers, quern_error *err);
+/* Adds a constant of that path: a number or a (nested) list of them. */
+quern__variable *quern__layer_constant(quern__layer *layer, const char *path, json_t *numbers, quern_error *err);
 /* config[role_suffix] of a weight: its "regularizer", its "constraint". Borrowed, NULL for none. */
 json_t *quern__layer_option(const quern__layer *layer, int weight, const char *suffix);
 /* Adds the penalty of a regularizer on an output, by the record, to layer->penalty. */
@@ -278,6 +284,8 @@ int quern__layer_place_of(const quern__layer *layer, int n_in, const char *name)
 quern__id quern__layer_mask(const quern__layer *layer, int i);
 /* During a call: where any mask of the inputs looks, as Keras merges them; 0: an input has none. */
 quern__id quern__layer_merged_mask(const quern__layer *layer, quern__graph *g, int n_in);
+/* Whether masks are merged as Keras 2 does: where all of them look. Its files say so by "mask_all" (files/legacy_layers.c). */
+bool quern__layer_masks_all(const quern__layer *layer);
 /* During a call: an option of it that is true or false. */
 bool quern__layer_flag(const quern__layer *layer, const char *name);
 /* During a call of a layer that is stateful, or computed step by step: the variable of its k-th state, (records, …) with the

@@ -54,7 +54,8 @@ static int normalization_build(quern__layer *l, const quern_shape *in, int n, qu
     if (!json_is_null(mean) && json_array_size(mean) != json_array_size(variance))
         return quern__fail(err, QUERN_SHAPE, l->name, "mean and variance must have the same shape");
     if (!json_is_null(mean))
-        return quern__layer_constant(l, mean, err) && quern__layer_constant(l, variance, err) ? QUERN_OK : QUERN_INVALID;
+        return quern__layer_constant(l, l->name, mean, err) && quern__layer_constant(l, l->name, variance, err) ? QUERN_OK
+                                                                                                                : QUERN_INVALID;
     l->trainable = false;
     quern__variable *weights[2] = { quern__layer_weight(l, "mean", &shape, "mean_initializer", err),
                                     quern__layer_weight(l, "variance", &shape, "variance_initializer", err) };

@@ -11,7 +11,8 @@ extern const quern__class *const quern__constraint_classes[],
                                                                          *const quern__metric_classes[],
                                                                              *const quern__optimizer_classes[],
                                                                                  *const quern__initializer_classes[],
-                                                                                     *const quern__regularizer_classes[];
+                                                                                     *const quern__regularizer_classes[],
+                                                                                         *const quern__operation_classes[];
 
 static const struct {
     const char *name;
@@ -25,6 +26,7 @@ static const struct {
     [QUERN__REGULARIZER] = { "regularizer", quern__regularizer_classes },
     [QUERN__CONSTRAINT] = { "constraint", quern__constraint_classes },
     [QUERN__SCHEDULE] = { "learning rate schedule", quern__schedule_classes },
+    [QUERN__OPERATION] = { "operation of keras.ops", quern__operation_classes },
 };
 
 enum { most_near = 256 };
@@ -93,7 +95,7 @@ const quern__class *quern__class_among(const quern__class *const *rows, const ch
         quern__snake_case(own, snake, sizeof snake);
         quern__hint(err, "arguments stand behind the name, between blanks: '%s %.*s'", snake, (int)strcspn(name + call + 1, ",)"),
                     name + call + 1);
-    } else if (near)
+    } else if (near && rows != quern__operation_classes)
         quern__hint(err, "did you mean '%s'?", near);
     return NULL;
 }
@@ -222,6 +224,7 @@ static const quern__field common_layer[] = { { "name", QUERN__F_TEXT, "null" },
                                              { "activity_regularizer", QUERN__F_REGULARIZER, "null" },
                                              { 0 } };
 static const quern__field common_named[] = { { "name", QUERN__F_TEXT, "null" }, { "dtype", QUERN__F_ANY, "\"float32\"" }, { 0 } };
+static const quern__field common_operation[] = { { "name", QUERN__F_TEXT, "null" }, { 0 } };
 static const quern__field common_none[] = { { 0 } };
 
 static int fill(const quern__class *c, const quern__field *fields, json_t *given, json_t *out, quern_error *err)
@@ -299,14 +302,6 @@ static const char *name_now(const quern__class *c, const char *key)
     return NULL;
 }
 
-static bool among(const quern__field *fields, const char *key)
-{
-    for (int i = 0; fields && fields[i].name; i++)
-        if (!strcmp(fields[i].name, key))
-            return true;
-    return false;
-}
-
 /* Every argument is one of the class; told before what is missing, which it may stand for. */
 static int check_known(const quern__class *c, const quern__field *common, json_t *given, quern_error *err)
 {
@@ -317,7 +312,7 @@ static int check_known(const quern__class *c, const quern__field *common, json_t
         names[n] = c->fields[n].name;
     json_object_foreach(given, key, v)
     {
-        if (among(c->fields, key) || among(common, key))
+        if (quern__is_field(c->fields, key) || quern__is_field(common, key))
             continue;
         const char *now = name_now(c, key), *near = now ? now : quern__nearest(key, names, (size_t)n, sizeof *names);
         int status = quern__fail(err, QUERN_INVALID, c->name, "no argument is called '%s'", key);
@@ -328,12 +323,25 @@ static int check_known(const quern__class *c, const quern__field *common, json_t
     return QUERN_OK;
 }
 
+static const quern__field *common_fields(const quern__class *c)
+{
+    switch ((int)c->group) {
+    case QUERN__LAYER:
+        return common_layer;
+    case QUERN__LOSS:
+    case QUERN__METRIC:
+        return common_named;
+    case QUERN__OPERATION:
+        return common_operation;
+    default:
+        return common_none;
+    }
+}
+
 json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_error *err)
 {
     json_t *out = json_object();
-    const quern__field *common = c->group == QUERN__LAYER                               ? common_layer
-                                 : c->group == QUERN__LOSS || c->group == QUERN__METRIC ? common_named
-                                                                                        : common_none;
+    const quern__field *common = common_fields(c);
     if ((strict && check_known(c, common, given, err) < 0) || fill(c, c->fields, given, out, err) < 0 ||
         fill(c, common, given, out, err) < 0) {
         json_decref(out);
@@ -364,7 +372,8 @@ const quern__class *quern__object(quern__group group, json_t *spec, json_t **con
         return NULL;
     }
     const quern__class *c = quern__class_find(group, name, err);
-    *config = c ? quern__config(c, given, false, err) : NULL;
+    bool understood = c && quern__understood(c, common_fields(c), given, err) >= 0;
+    *config = understood ? quern__config(c, given, false, err) : NULL;
     json_decref(own);
     return *config ? c : NULL;
 }

@@ -36,6 +36,8 @@ CALL(multiply)
     UNUSED;
     quern__id all = quern__layer_merged_mask(l, g, n), y = 0, equal[QUERN__MAX_ARGUMENTS];
     quern__equal_ranks(g, in, n, equal);
+    if (quern__layer_masks_all(l)) /* Keras 2 multiplies whatever masks say */
+        return merged(g, QUERN__MUL, in, n);
     for (int i = 0; i < n; i++) {
         quern__id x = equal[i], mask = quern__layer_mask(l, i);
         quern_shape wide = *quern__shape_of(g, x);

@@ -182,6 +182,7 @@ static int place(quern_blueprint *b, quern__applied *node, const quern__inputs *
     node->in = quern__zalloc((size_t)in->n + 1, sizeof *node->in);
     node->arguments = quern__zalloc((size_t)in->n + 1, sizeof *node->arguments);
     node->options = json_incref(in->options);
+    node->keywords = in->keywords;
     int status = node->in && node->arguments && grow(b) ? QUERN_OK : quern__fail_memory(&b->error, sizeof *node);
     for (int i = 0; status >= 0 && i < in->n; i++) {
         node->in[i] = in->values[i];

@@ -15,12 +15,13 @@ typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MOD
 /* A layer applied to values. The first application of a layer owns it; later ones share its weights. */
 typedef struct quern__applied {
     quern__layer *layer;
-    bool again;       /* not the first application of this layer                   */
-    int call;         /* which application of its layer, from 0                    */
-    int n_in, *in;    /* values                                                    */
-    int *arguments;   /* by input: place in the row's `takes`                      */
-    json_t *options;  /* arguments of the call that are no values; NULL: none      */
-    int first, n_out; /* its outputs are the values first, first + 1, …            */
+    bool again;        /* not the first application of this layer                   */
+    int call;          /* which application of its layer, from 0                    */
+    int n_in, *in;     /* values                                                    */
+    int *arguments;    /* by input: place in the row's `takes`                      */
+    json_t *options;   /* arguments of the call that are no values; NULL: none      */
+    unsigned keywords; /* the k-th bit: the k-th argument is given by its name      */
+    int first, n_out;  /* its outputs are the values first, first + 1, …            */
 } quern__applied;
 
 /* An output of a node, by the number that people hold. */
@@ -150,8 +151,21 @@ void quern__program_free(quern__program *p);
 typedef struct quern__inputs {
     const int *values, *arguments; /* arguments NULL: by the order of the values */
     int n;
-    json_t *options; /* borrowed; NULL: none */
+    json_t *options;   /* borrowed; NULL: none */
+    unsigned keywords; /* which arguments are given by their names, as a bit mask */
 } quern__inputs;
+/* read_call.c: a call of a layer as a file has it. */
+typedef struct quern__inbound {
+    int values[QUERN__MAX_ARGUMENTS], arguments[QUERN__MAX_ARGUMENTS], n;
+    json_t *options; /* owned by the caller */
+    unsigned keywords;
+    bool early; /* some input is not there yet */
+} quern__inbound;
+/* Reads a node; its options are to be freed, whatever it returns. */
+int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t *node, quern__inbound *out, const char *where,
+                        quern_error *err);
+/* The value [layer, call, output]; -1: not there (yet). */
+int quern__find_value(const quern_blueprint *b, json_t *history);
 /* Applies a layer of a class with a full config (taken). Returns the number of its first value or -1. */
 int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words);
 /* Applies a model (taken) as a layer of that config. */

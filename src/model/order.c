@@ -16,6 +16,29 @@ typedef struct walk {
     int *layers; /* by node: the node of the layer's first call */
 } walk;
 
+/* Whether Keras takes input a of a call before input b: what is given by position first, then by name in the order of names. */
+static bool taken_before(const quern__applied *node, int a, int b)
+{
+    int x = node->arguments[a], y = node->arguments[b];
+    bool named_x = x < 32 && node->keywords >> x & 1, named_y = y < 32 && node->keywords >> y & 1;
+    if (named_x != named_y)
+        return named_y;
+    if (x == y || !named_x)
+        return a < b;
+    return strcmp(node->layer->kind->takes[x].name, node->layer->kind->takes[y].name) < 0;
+}
+
+/* Inputs of a call in the order in which Keras takes them. */
+static void taken(const quern__applied *node, int *order)
+{
+    for (int i = 0; i < node->n_in; i++) {
+        int at = i;
+        for (; at > 0 && taken_before(node, i, order[at - 1]); at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+}
+
 /* From a value to all that it is made of. The depth of the recursion is that of the model. */
 static void visit(walk *w, int value)
 {
@@ -26,8 +49,10 @@ static void visit(walk *w, int value)
     w->seen[k] = true;
     if (w->met[w->layers[k]] < 0)
         w->met[w->layers[k]] = w->n_met++;
+    int order[QUERN__MAX_ARGUMENTS];
+    taken(node, order);
     for (int i = 0; i < node->n_in; i++)
-        visit(w, node->in[i]);
+        visit(w, node->in[order[i]]);
     w->finished[w->n_finished++] = k;
 }
 

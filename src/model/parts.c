@@ -35,7 +35,7 @@ void quern__parts_loss(const quern_model *m, quern__program *p, int output, quer
 /* Layers that look beyond a record, or keep something from batch to batch. */
 void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes)
 {
-    if (m->b->records)
+    if (m->b->records && quern_model_stateful(m))
         refuse(p, m->name, "has a fixed batch size");
     for (int n = 0; n < n_nodes && !m->parts.any; n++) {
         const quern__node *node = quern__graph_node_at(p->graph, n);

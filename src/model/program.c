@@ -313,7 +313,7 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, cons
     int status = quern__model_prepare(m, mode, capacity > records ? capacity : records, weighing, err);
     if (status < 0)
         return status;
-    if (m->b->records && records != m->b->records)
+    if (m->b->records && records != m->b->records && quern_model_stateful(m)) /* states are of so many records */
         return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, the model's batch size is %lld", (long long)records,
                            (long long)m->b->records);
     if (mode == QUERN__TRAIN)

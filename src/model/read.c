@@ -5,89 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The value [layer, call, output]; -1: not there (yet). */
-static int find_value(const quern_blueprint *b, json_t *history)
-{
-    const char *name = json_string_value(json_array_get(history, 0));
-    json_int_t call = json_integer_value(json_array_get(history, 1)), output = json_integer_value(json_array_get(history, 2));
-    for (int i = 0; name && i < b->n; i++)
-        if (!strcmp(b->nodes[i].layer->name, name) && b->nodes[i].call == call)
-            return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output : -1;
-    return -1;
-}
-
-/* What a call is given, as it is read. */
-typedef struct reading {
-    int values[QUERN__MAX_ARGUMENTS], arguments[QUERN__MAX_ARGUMENTS], n;
-    json_t *options;
-    bool early; /* some input is not there yet */
-} reading;
-
-static bool is_tensor(json_t *v)
-{
-    const char *name = quern__config_text(v, "class_name");
-    return name && !strcmp(name, "__keras_tensor__");
-}
-
-/* Every __keras_tensor__ in what is given for an argument. */
-static void collect(const quern_blueprint *b, json_t *given, int argument, reading *r)
-{
-    json_t *item;
-    const char *key;
-    size_t k;
-    if (is_tensor(given)) {
-        int value = find_value(b, json_object_get(json_object_get(given, "config"), "keras_history"));
-        r->early = r->early || value < 0;
-        if (r->n < QUERN__MAX_ARGUMENTS) {
-            r->values[r->n] = value;
-            r->arguments[r->n] = argument;
-        }
-        r->n++;
-    } else if (json_is_array(given))
-        json_array_foreach(given, k, item) collect(b, item, argument, r);
-    else if (json_is_object(given))
-        json_object_foreach(given, key, item) collect(b, item, argument, r);
-}
-
-static int argument_named(const quern__class *c, const char *name)
-{
-    for (int i = 0; c->takes && c->takes[i].name; i++)
-        if (!strcmp(c->takes[i].name, name))
-            return i;
-    return -1;
-}
-
-/* One inbound node: values by argument, and what else the call is told. */
-static int read_call(const quern_blueprint *b, const quern__class *c, json_t *node, reading *r, const char *where, quern_error *err)
-{
-    json_t *item, *args = json_object_get(node, "args");
-    const char *key;
-    size_t k;
-    int n_takes = 1;
-    while (c->takes && c->takes[n_takes].name)
-        n_takes++;
-    *r = (reading){ .options = json_object() };
-    json_array_foreach(args, k, item)
-    {
-        int argument = c->takes && (int)k < n_takes ? (int)k : 0;
-        collect(b, item, argument, r);
-        if (c->takes && json_is_number(item)) /* a number that stands for a value */
-            json_object_set(r->options, c->takes[argument].name, item);
-    }
-    json_object_foreach(json_object_get(node, "kwargs"), key, item)
-    {
-        int before = r->n, argument = argument_named(c, key);
-        collect(b, item, argument < 0 ? 0 : argument, r);
-        if (r->n > before && argument < 0)
-            return quern__fail(err, QUERN_UNSUPPORTED, where, "the argument '%.60s' of its call is not in this version", key);
-        if (r->n == before && !json_is_null(item))
-            json_object_set(r->options, key, item);
-    }
-    if (r->n > QUERN__MAX_ARGUMENTS)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "more than %d inputs", QUERN__MAX_ARGUMENTS);
-    return QUERN_OK;
-}
-
 /* What holds code of Python: nothing of it is ever run. What the program has registered itself is not Python's. */
 static bool is_python(json_t *spec, const char *kind)
 {
@@ -99,11 +16,59 @@ static bool is_python(json_t *spec, const char *kind)
            (module && strncmp(module, "keras", 5));
 }
 
+/* Operations and layers may have one name: the module says which it is. */
+static bool is_operation(json_t *spec)
+{
+    const char *module = quern__config_text(spec, "module");
+    return module && (!strncmp(module, "keras.src.ops", 13) || !strncmp(module, "keras.ops", 9));
+}
+
+/* Members of an object of the file beside those that are known are an error. */
+static int check_members(json_t *object, const char *const *known, size_t n, const char *where, const char *what, quern_error *err)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(object, key, v)
+    {
+        bool found = false;
+        for (size_t i = 0; i < n && !found; i++)
+            found = !strcmp(key, known[i]);
+        if (!found)
+            return quern__fail(err, QUERN_UNSUPPORTED, where, "%s has the member '%.60s', which is not in this version", what, key);
+    }
+    return QUERN_OK;
+}
+
+static int check_object(json_t *spec, const char *where, quern_error *err)
+{
+    static const char *const known[] = { "module", "class_name",    "config",           "registered_name", "build_config",
+                                         "name",   "inbound_nodes", "shared_object_id", "compile_config" };
+    return check_members(spec, known, sizeof known / sizeof *known, where, "its object", err);
+}
+
+static int check_model(json_t *root, quern_error *err)
+{
+    static const char *const network[] = { "layers", "input_layers", "output_layers", "build_input_shape",
+                                           "name",   "trainable",    "dtype" };
+    static const char *const compile[] = { "optimizer",        "loss",        "loss_weights", "metrics",
+                                           "weighted_metrics", "run_eagerly", "jit_compile",  "steps_per_execution",
+                                           "auto_scale_loss",  "keras_2" };
+    int status = check_object(root, "config.json", err);
+    if (status >= 0)
+        status = check_members(json_object_get(root, "config"), network, sizeof network / sizeof *network, "config.json",
+                               "the model's config", err);
+    return status < 0 ? status
+                      : check_members(json_object_get(root, "compile_config"), compile, sizeof compile / sizeof *compile,
+                                      "config.json", "compile_config", err);
+}
+
 /* The row and the config of a layer of the file, and what it is called in messages. */
 static const quern__class *layer_object(json_t *spec, json_t **config, char *where, size_t size, quern_error *err)
 {
-    const char *own = quern__config_text(json_object_get(spec, "config"), "name"), *kind = quern__config_text(spec, "class_name");
-    snprintf(where, size, "layer %.80s", own ? own : "?");
+    const char *name = quern__config_text(json_object_get(spec, "config"), "name"), *kind = quern__config_text(spec, "class_name");
+    snprintf(where, size, "layer %.80s", name ? name : "?");
+    if (check_object(spec, where, err) < 0)
+        return NULL;
     if (kind && is_python(spec, kind)) {
         const char *registered = quern__config_text(spec, "registered_name");
         quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s is code of Python, which is not run", kind);
@@ -111,10 +76,15 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
             quern__hint(err, "a program that registers %.80s (<quern/custom.h>) can open the file", registered);
         return NULL;
     }
-    const quern__class *c = quern__object(QUERN__LAYER, spec, config, err);
-    if (!c)
-        quern__fail(err, QUERN_UNSUPPORTED, where, "no such layer in this version");
-    return c;
+    quern_error own = { 0 };
+    const quern__class *c = quern__object(is_operation(spec) ? QUERN__OPERATION : QUERN__LAYER, spec, config, &own);
+    if (c)
+        return c;
+    bool named = own.where[0] && !strstr(where, own.where);
+    quern__fail(err, own.code ? own.code : QUERN_UNSUPPORTED, where, named ? "%s: %s" : "%s%s", named ? own.where : "", own.text);
+    if (own.hint[0])
+        quern__hint(err, "%s", own.hint);
+    return NULL;
 }
 
 /* A layer of a functional model as far as it was read: calls may come before those whose values they need. */
@@ -133,12 +103,12 @@ static int advance(quern_blueprint *b, pending *p, quern_error *err)
     int n = 0, calls = (int)json_array_size(nodes);
     bool input = calls == 0;
     char where[128];
-    reading r;
+    quern__inbound r;
     snprintf(where, sizeof where, "layer %.80s", own ? own : p->kind->name);
     for (; p->done < calls + input; p->done++, n++) {
-        int status = read_call(b, p->kind, input ? NULL : json_array_get(nodes, (size_t)p->done), &r, where, err);
+        int status = quern__inbound_read(b, p->kind, input ? NULL : json_array_get(nodes, (size_t)p->done), &r, where, err);
         if (status >= 0 && !r.early) {
-            quern__inputs in = { r.values, r.arguments, r.n, json_object_size(r.options) ? r.options : NULL };
+            quern__inputs in = { r.values, r.arguments, r.n, json_object_size(r.options) ? r.options : NULL, r.keywords };
             status = p->config ? quern__blueprint_add(b, p->kind, json_incref(p->config), &in, where)
                                : quern__blueprint_again(b, p->node, &in, where);
             if (status >= 0 && p->config) {
@@ -170,7 +140,7 @@ static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
         all[k].spec = spec;
         all[k].kind = layer_object(spec, &all[k].config, where, sizeof where, err);
         if (!all[k].kind)
-            status = QUERN_UNSUPPORTED;
+            status = err && err->code < 0 ? err->code : QUERN_UNSUPPORTED;
     }
     while (status >= 0 && left && moved) {
         left = 0;
@@ -254,7 +224,7 @@ static int end_value(const quern_blueprint *b, json_t *end)
             break;
         }
     json_t *own = json_pack("[O,I,O]", json_array_get(end, 0), call, json_array_get(end, 2));
-    int value = own ? find_value(b, own) : -1;
+    int value = own ? quern__find_value(b, own) : -1;
     json_decref(own);
     return value;
 }
@@ -333,6 +303,8 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
         quern__fail(err, QUERN_UNSUPPORTED, "config.json", "a model of class '%.60s' is not in this version", kind ? kind : "?");
         return NULL;
     }
+    if (check_model(root, err) < 0)
+        return NULL;
     quern_model *m = quern__network_read(config, sequential, &(quern__network_env){ .room = room, .unfilled = true }, err);
     if (m && !sequential && json_is_false(json_object_get(config, "trainable"))) /* Keras then trains nothing of it */
         for (int k = 0; k < m->b->n; k++)

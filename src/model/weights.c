@@ -172,7 +172,8 @@ static int walk(const quern_model *m, const char *before, quern__layer_visitor *
     for (int k = 0; status >= 0 && k < m->b->n; k++) {
         quern__layer *l = m->b->nodes[k].layer;
         char group[160], path[320];
-        if (m->b->nodes[k].again || (m->sequential && m->b->nodes[k].n_in == 0))
+        bool operation = l->kind->group == QUERN__OPERATION; /* is no layer to Keras's files */
+        if (m->b->nodes[k].again || operation || (m->sequential && m->b->nodes[k].n_in == 0))
             continue;
         quern__layer_group(m, k, group, sizeof group);
         if ((size_t)snprintf(path, sizeof path, "%s%s", before, group) >= sizeof path)

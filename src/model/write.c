@@ -46,7 +46,7 @@ static json_t *layer_json(const quern__layer *l)
     if (l->kind->model)
         return nested_json(l);
     json_t *config = json_deep_copy(l->config), *out;
-    bool operation = l->kind->module && !strncmp(l->kind->module, "keras.src.ops", 13);
+    bool operation = l->kind->group == QUERN__OPERATION;
     if (quern__layer_looks_up(l))
         quern__layer_inline_vocabulary(l, config);
     if (json_is_null(json_object_get(config, "activity_regularizer")))
@@ -55,9 +55,9 @@ static json_t *layer_json(const quern__layer *l)
         json_object_del(config, "trainable");
         json_object_del(config, "batch_size");
     }
-    if (!takes_trainable(l) || operation)
+    if (!takes_trainable(l))
         json_object_del(config, "trainable");
-    if (operation || !strcmp(l->kind->name, "Pipeline"))
+    if (!strcmp(l->kind->name, "Pipeline"))
         json_object_del(config, "dtype");
     out = quern__serialize(l->kind, config);
     if (operation)
@@ -77,23 +77,40 @@ static json_t *tensor_json(const quern_model *m, int value)
                      a->layer->name, a->call, m->b->values[value].output);
 }
 
-/* Where the inputs of a call stand in Python: {"args": [...], "kwargs": {...}}. Leading arguments go by position. */
+/* The values of one argument from input `i` on, which moves behind them: one, or a list of them. */
+static json_t *given_values(const quern_model *m, const quern__applied *a, bool many, int *i)
+{
+    int own = a->arguments[*i];
+    if (!many)
+        return tensor_json(m, a->in[(*i)++]);
+    json_t *list = json_array();
+    for (; *i < a->n_in && a->arguments[*i] == own; ++*i)
+        json_array_append_new(list, tensor_json(m, a->in[*i]));
+    return list;
+}
+
+/* Where the inputs of a call stand in Python: {"args": [...], "kwargs": {...}}. Leading arguments go by position, unless they were
+ * given by name. */
 static json_t *inbound_node(const quern_model *m, const quern__applied *a)
 {
     const quern__class *c = a->layer->kind;
     json_t *args = json_array(), *kwargs = a->options ? json_deep_copy(a->options) : json_object();
-    bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate"), single = c->model && a->n_in == 1;
-    for (int i = 0, next = 0; i < a->n_in; next++) {
-        int own = a->arguments[i];
-        bool many = c->takes ? c->takes[own].many && !single : list;
-        json_t *given = many ? json_array() : tensor_json(m, a->in[i]);
-        for (; many && i < a->n_in && a->arguments[i] == own; i++)
-            json_array_append_new(given, tensor_json(m, a->in[i]));
-        i += !many;
-        if (own == next && json_object_size(kwargs) == json_object_size(a->options))
+    bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate"), single = c->model && a->n_in == 1,
+         leading = true;
+    for (int i = 0, own = 0; i < a->n_in; own++) {
+        const char *name = c->takes ? c->takes[own].name : NULL;
+        json_t *constant = name ? json_object_get(kwargs, name) : NULL;
+        bool values = a->arguments[i] == own, many = c->takes ? c->takes[own].many && !single : list;
+        leading = leading && (values || constant) && !(own < 32 && a->keywords >> own & 1);
+        if (!values && !(leading && constant))
+            continue;
+        json_t *given = values ? given_values(m, a, many, &i) : json_incref(constant);
+        if (!leading)
+            json_object_set_new(kwargs, name, given);
+        else {
             json_array_append_new(args, given);
-        else
-            json_object_set_new(kwargs, c->takes[own].name, given);
+            json_object_del(kwargs, name ? name : "");
+        }
     }
     return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
 }

@@ -31,7 +31,7 @@ typedef struct test_case {
 } test_case;
 
 /* ---- npz.c ---- */
-/* Reads every member of the file; "spec" becomes the JSON. Only little-endian arrays in C order. */
+/* Reads every member of the file; "spec" becomes the JSON, which cases of field have not. Only little-endian arrays in C order. */
 int case_read(test_case *c, const char *path, quern_error *err);
 void case_free(test_case *c);
 /* Reads a case that is one JSON document. */
@@ -91,6 +91,7 @@ void run_optimizer(test_case *c);
 void run_layer(test_case *c);
 void run_model(test_case *c);
 void run_legacy(test_case *c);
+void run_field(test_case *c);
 /* Files of many cases: called for each, with c->one. */
 void run_preprocessing(test_case *c);
 void run_sampling(test_case *c);

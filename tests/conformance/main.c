@@ -26,6 +26,7 @@ static const struct {
     { "constraints", run_constraint, false, false },
     { "schedules", run_schedule, false, false },
     { "models", run_model, true, false },
+    { "field", run_field, true, false },
     { "h5_legacy", run_legacy, false, false },
     { "preprocessing", run_preprocessing, false, true },
     { "sampling", run_sampling, false, true },
@@ -104,9 +105,9 @@ static void run_group(const char *folder, const char *group, const char *only)
         const char *entry = entries[i]->d_name, *dot = strrchr(entry, '.');
         snprintf(path, sizeof path, "%.400s/%.250s", folder, entry);
         snprintf(io, sizeof io, "%s/io.npz", path);
-        snprintf(name, sizeof name, "%.*s", (int)(dot ? dot - entry : (long)strlen(entry)), entry);
         bool model = *entry != '.' && is_folder(path) && access(io, R_OK) == 0,
              file = dot && (!strcmp(dot, ".npz") || !strcmp(dot, ".json"));
+        snprintf(name, sizeof name, "%.*s", (int)(dot && !model ? dot - entry : (long)strlen(entry)), entry);
         if (!strcmp(entry, "h5_legacy") && is_folder(path))
             run_group(path, entry, only); /* a group among the models */
         else if ((model || file) && (!only || !strcmp(only, name)))

@@ -1,0 +1,158 @@
+/* One call of a layer in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it. What is a value goes to the argument
+ * that it is for; what is a constant is an option of the call; what the layer cannot take is an error. */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int quern__find_value(const quern_blueprint *b, json_t *history)
+{
+    const char *name = json_string_value(json_array_get(history, 0));
+    json_int_t call = json_integer_value(json_array_get(history, 1)), output = json_integer_value(json_array_get(history, 2));
+    for (int i = 0; name && i < b->n; i++)
+        if (!strcmp(b->nodes[i].layer->name, name) && b->nodes[i].call == call)
+            return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output : -1;
+    return -1;
+}
+
+static bool is_tensor(json_t *v)
+{
+    const char *name = quern__config_text(v, "class_name");
+    return name && !strcmp(name, "__keras_tensor__");
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* The names of an object in their order: so Keras takes what stands in dictionaries. How many; -1: more than there may be. */
+static int sorted_names(json_t *object, const char **names)
+{
+    const char *name;
+    json_t *v;
+    int n = 0;
+    if (json_object_size(object) > QUERN__MAX_ARGUMENTS)
+        return -1;
+    json_object_foreach(object, name, v) names[n++] = name;
+    qsort(names, (size_t)n, sizeof *names, by_name);
+    return n;
+}
+
+/* Every value in what is given for an argument, in Keras's order; `others` counts what is no value and not null. */
+static void collect(const quern_blueprint *b, json_t *given, int argument, quern__inbound *r, int *others)
+{
+    const char *names[QUERN__MAX_ARGUMENTS];
+    json_t *item;
+    size_t k;
+    if (is_tensor(given)) {
+        int value = quern__find_value(b, json_object_get(json_object_get(given, "config"), "keras_history"));
+        r->early = r->early || value < 0;
+        if (r->n < QUERN__MAX_ARGUMENTS) {
+            r->values[r->n] = value;
+            r->arguments[r->n] = argument;
+        }
+        r->n++;
+    } else if (json_is_array(given)) {
+        json_array_foreach(given, k, item) collect(b, item, argument, r, others);
+    } else if (json_is_object(given)) {
+        int n = sorted_names(given, names);
+        *others += n < 0;
+        for (int i = 0; i < n; i++)
+            collect(b, json_object_get(given, names[i]), argument, r, others);
+    } else
+        *others += !json_is_null(given);
+}
+
+static int argument_named(const quern__class *c, const char *name)
+{
+    static const char *const single[] = { "inputs", "x", "data", "sequences", "sequence" };
+    for (int i = 0; c->takes && c->takes[i].name; i++)
+        if (!strcmp(c->takes[i].name, name))
+            return i;
+    for (size_t i = 0; !c->takes && i < sizeof single / sizeof *single; i++)
+        if (!strcmp(single[i], name))
+            return 0;
+    return -1;
+}
+
+/* Arguments of calls that change nothing here: whether a call is one of training is what the run says, as in Keras. */
+static bool is_passed_over(const char *name, json_t *given, int others)
+{
+    return !others || (!strcmp(name, "training") && json_is_boolean(given));
+}
+
+static bool is_told(const quern__class *c, const char *name) { return quern__is_field(c->told, name); }
+
+/* What is given for one argument: values, or a constant, which operations take, and options that the row knows. */
+static int take(const quern_blueprint *b, const quern__class *c, int argument, const char *name, json_t *given, quern__inbound *r,
+                const char *where, quern_error *err)
+{
+    int before = r->n, others = 0;
+    collect(b, given, argument < 0 ? 0 : argument, r, &others);
+    bool values = r->n > before, operation = c->group == QUERN__OPERATION;
+    if (!values && (is_told(c, name) || (operation && argument >= 0 && !json_is_null(given)))) {
+        json_object_set(r->options, name, given);
+        return QUERN_OK;
+    }
+    if (values && argument >= 0 && r->n - before > 1 && c->takes && !c->takes[argument].many)
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "%d values for the argument '%.60s' of its call, which takes one",
+                           r->n - before, name);
+    if (values ? argument >= 0 && !others : is_passed_over(name, given, others))
+        return QUERN_OK;
+    if (values && argument >= 0)
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "the argument '%.60s' of its call mixes values and constants", name);
+    return quern__fail(err, QUERN_UNSUPPORTED, where, "the argument '%.60s' of its call is not in this version", name);
+}
+
+/* Values in the order of the row's arguments; those of one argument keep theirs. */
+static void sort_values(quern__inbound *r)
+{
+    for (int i = 1; i < r->n; i++)
+        for (int k = i; k > 0 && r->arguments[k - 1] > r->arguments[k]; k--) {
+            int value = r->values[k], argument = r->arguments[k];
+            r->values[k] = r->values[k - 1];
+            r->arguments[k] = r->arguments[k - 1];
+            r->values[k - 1] = value;
+            r->arguments[k - 1] = argument;
+        }
+}
+
+/* Members of a node beside these two are none of Keras's. */
+static int check_members(json_t *node, const char *where, quern_error *err)
+{
+    const char *name;
+    json_t *v;
+    json_object_foreach(node, name, v) if (strcmp(name, "args") && strcmp(name, "kwargs")) return quern__fail(
+        err, QUERN_UNSUPPORTED, where, "its call has '%.60s', which is not in this version", name);
+    return QUERN_OK;
+}
+
+int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t *node, quern__inbound *r, const char *where,
+                        quern_error *err)
+{
+    json_t *item, *kwargs = json_object_get(node, "kwargs");
+    const char *names[QUERN__MAX_ARGUMENTS];
+    int n_takes = c->takes ? 0 : 1, n = sorted_names(kwargs, names), status;
+    size_t k;
+    while (c->takes && c->takes[n_takes].name)
+        n_takes++;
+    *r = (quern__inbound){ .options = json_object() };
+    status = check_members(node, where, err);
+    json_array_foreach(json_object_get(node, "args"), k, item)
+    {
+        char place[32];
+        snprintf(place, sizeof place, "%zu", k + 1);
+        const char *name = !c->takes ? "inputs" : (int)k < n_takes ? c->takes[k].name : place;
+        if (status >= 0)
+            status = take(b, c, (int)k < n_takes ? (int)k : -1, (int)k < n_takes ? name : place, item, r, where, err);
+    }
+    for (int i = 0; i < n && status >= 0; i++) {
+        int argument = argument_named(c, names[i]);
+        r->keywords |= c->takes && argument >= 0 && argument < 32 ? 1u << argument : 0;
+        status = take(b, c, argument, names[i], json_object_get(kwargs, names[i]), r, where, err);
+    }
+    if (status >= 0 && (r->n > QUERN__MAX_ARGUMENTS || n < 0))
+        status = quern__fail(err, QUERN_UNSUPPORTED, where, "more than %d inputs", QUERN__MAX_ARGUMENTS);
+    if (status >= 0)
+        sort_values(r);
+    return status;
+}
