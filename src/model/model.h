@@ -3,7 +3,7 @@
 #define QUERN__MODEL_H
 
 #include "grad/grad.h"
-#include "layers/layers.h"
+#include "keras/keras.h"
 #include "step/step.h"
 #include <quern/model.h>
 #include <quern/source.h>

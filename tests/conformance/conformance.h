@@ -4,7 +4,7 @@
 #define QUERN_CONFORMANCE_H
 
 #include "grad/grad.h"
-#include "layers/layers.h"
+#include "keras/keras.h"
 #include "step/step.h"
 
 enum { MOST_MEMBERS = 1700, MOST_OUTPUTS = 64 };

@@ -2,7 +2,7 @@
 #ifndef QUERN_WORDS_H
 #define QUERN_WORDS_H
 
-#include "layers/layers.h"
+#include "keras/keras.h"
 
 /* A group as Keras has it. */
 typedef struct words_module {

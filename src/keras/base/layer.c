@@ -1,0 +1,431 @@
+/* What every layer does: it is made from a config, gets its weights when its input shapes are known, and adds nodes when called. */
+#include "keras/keras.h"
+
+#include <stdio.h>
+#include <string.h>
+
+quern__layer *quern__layer_new(const quern__class *kind, json_t *config, quern_error *err)
+{
+    const char *name = quern__config_text(config, "name");
+    quern__layer *l = quern__zalloc(1, sizeof *l);
+    if (!l || !(l->name = quern__strdup(name ? name : ""))) {
+        quern__free(l);
+        json_decref(config);
+        quern__fail_memory(err, sizeof *l);
+        return NULL;
+    }
+    l->kind = kind;
+    l->config = config;
+    l->trainable = quern__config_bool(config, "trainable");
+    return l;
+}
+
+void quern__layer_free(quern__layer *l)
+{
+    if (!l)
+        return;
+    if (l->kind->drop)
+        l->kind->drop(l);
+    for (int i = 0; i < l->n_inner; i++)
+        quern__layer_free(l->inner[i]);
+    for (int i = 0; i < l->n_weights && !l->lent; i++)
+        quern__variable_free(l->weights[i]);
+    for (int i = 0; i < l->n_constants; i++)
+        quern__variable_free(l->constants[i]);
+    for (int i = 0; i < l->n_states; i++)
+        quern__variable_free(l->states[i]);
+    quern__free(l->inner);
+    quern__free(l->weights);
+    quern__free(l->roles);
+    quern__free(l->places);
+    quern__free(l->options);
+    quern__free(l->scratch);
+    json_decref(l->config);
+    quern__free(l->name);
+    quern__free(l);
+}
+
+/* Room for `more` weights. */
+static bool grow_weights(quern__layer *l, int more)
+{
+    int capacity = l->weight_capacity ? l->weight_capacity : 4;
+    while (capacity < l->n_weights + more)
+        capacity *= 2;
+    if (capacity == l->weight_capacity)
+        return true;
+    quern__variable **weights = quern__realloc(l->weights, (size_t)capacity * sizeof *weights);
+    l->weights = weights ? weights : l->weights;
+    void *roles = quern__realloc(l->roles, (size_t)capacity * sizeof *l->roles);
+    l->roles = roles ? roles : l->roles;
+    void *places = quern__realloc(l->places, (size_t)capacity * sizeof *l->places);
+    l->places = places ? places : l->places;
+    json_t **options = quern__realloc(l->options, (size_t)capacity * sizeof *options);
+    l->options = options ? options : l->options;
+    bool ok = weights && roles && places && options;
+    l->weight_capacity = ok ? capacity : l->weight_capacity;
+    return ok;
+}
+
+static bool grow_inner(quern__layer *l)
+{
+    quern__layer **inner = quern__realloc(l->inner, ((size_t)l->n_inner + 1) * sizeof *inner);
+    l->inner = inner ? inner : l->inner;
+    return inner != NULL;
+}
+
+quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape, const char *initializer,
+                                     quern_error *err)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", l->name, name);
+    size_t bytes;
+    if (l->room && (!quern__shape_bytes(shape, QUERN_FLOAT32, &bytes) || bytes > *l->room)) {
+        quern__fail(err, QUERN_FORMAT, path, "this weight is larger than all there may be");
+        return NULL;
+    }
+    if (l->room)
+        *l->room -= bytes;
+    quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
+    json_t *spec = json_object_get(l->config, initializer);
+    if (v && spec && !l->unfilled && quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
+        quern__variable_free(v);
+        return NULL;
+    }
+    if (v && !grow_weights(l, 1)) {
+        quern__fail_memory(err, sizeof *l->places);
+        quern__variable_free(v);
+        return NULL;
+    }
+    if (v)
+        snprintf(l->places[l->n_weights], sizeof *l->places, "vars/%d", l->n_weights);
+    if (v) {
+        l->options[l->n_weights] = l->config;
+        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%.*s", (int)strcspn(initializer, "_"), initializer);
+    }
+    return v ? l->weights[l->n_weights++] = v : NULL;
+}
+
+quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *name, quern_error *err)
+{
+    json_t *config = NULL;
+    char path[256];
+    const quern__class *c = quern__object(QUERN__LAYER, spec, &config, err);
+    if (!c)
+        return NULL;
+    if (l->n_inner == QUERN__MAX_INNER) {
+        json_decref(config);
+        quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d layers inside it", QUERN__MAX_INNER);
+        return NULL;
+    }
+    if (l->depth == QUERN__MAX_DEPTH) {
+        json_decref(config);
+        quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d layers in each other", QUERN__MAX_DEPTH);
+        return NULL;
+    }
+    quern__layer *inner = quern__layer_new(c, config, err);
+    if (!inner || !grow_inner(l)) {
+        quern__layer_free(inner);
+        return NULL;
+    }
+    snprintf(path, sizeof path, "%s/%s", l->name, name);
+    quern__free(inner->name);
+    inner->name = quern__strdup(path);
+    inner->lent = true;
+    inner->depth = l->depth + 1;
+    inner->room = l->room;
+    inner->unfilled = l->unfilled;
+    return l->inner[l->n_inner++] = inner;
+}
+
+/* The weights of an inner layer as weights of the wrapper too, which frees them from now on; only without memory it does not. */
+static int join_weights(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
+{
+    int status = QUERN_OK;
+    inner->lent = grow_weights(l, inner->n_weights);
+    if (!inner->lent)
+        return quern__fail_memory(err, (size_t)inner->n_weights * sizeof *l->places);
+    for (int i = 0; i < inner->n_weights; i++) {
+        int k = l->n_weights++;
+        l->weights[k] = inner->weights[i];
+        l->options[k] = inner->options[i];
+        memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
+        if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part, inner->places[i]) >= sizeof *l->places)
+            status = quern__fail(err, QUERN_UNSUPPORTED, l->name, "its weights lie too deep");
+    }
+    return status;
+}
+
+int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_shape *in, int n_in, const char *part,
+                              quern_error *err)
+{
+    int status = quern__layer_build(inner, in, n_in, l->seed + 0x9e3779b9u * (uint64_t)(l->n_weights + 1), err);
+    int joined = join_weights(l, inner, part, err);
+    return status < 0 ? status : joined;
+}
+
+int quern__layer_adopt(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
+{
+    if (!grow_inner(l))
+        return quern__fail_memory(err, sizeof *l->inner);
+    int status = join_weights(l, inner, part, err);
+    if (inner->lent)
+        l->inner[l->n_inner++] = inner;
+    return status;
+}
+
+void quern__layer_place(quern__layer *l, int n, const char *part)
+{
+    for (int i = 0; i < n; i++)
+        snprintf(l->places[l->n_weights - n + i], sizeof *l->places, "%s%svars/%d", part ? part : "", part ? "/" : "", i);
+}
+
+/* Numbers of a nested list, and its shape along the first of each. */
+static int64_t flatten(json_t *v, float *out, quern_shape *shape, int depth)
+{
+    int64_t n = 0;
+    json_t *item;
+    size_t k;
+    if (!json_is_array(v)) {
+        if (out)
+            *out = (float)json_number_value(v);
+        return json_is_number(v) ? 1 : -1;
+    }
+    if (depth >= QUERN_MAX_RANK)
+        return -1;
+    shape->rank = depth + 1 > shape->rank ? depth + 1 : shape->rank;
+    shape->dims[depth] = (int64_t)json_array_size(v);
+    json_array_foreach(v, k, item)
+    {
+        int64_t more = flatten(item, out ? out + n : NULL, shape, depth + 1);
+        if (more < 0)
+            return -1;
+        n += more;
+    }
+    return n;
+}
+
+quern__variable *quern__layer_constant(quern__layer *l, const char *path, json_t *numbers, quern_error *err)
+{
+    quern_shape shape = { 0 };
+    int64_t n = flatten(numbers, NULL, &shape, 0);
+    if (n < 1 || n != quern_shape_count(&shape) || l->n_constants == (int)(sizeof l->constants / sizeof *l->constants)) {
+        quern__fail(err, QUERN_INVALID, l->name, "expected a number or a list of numbers");
+        return NULL;
+    }
+    quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, &shape, false, err);
+    if (v)
+        flatten(numbers, v->data, &shape, 0);
+    return v ? l->constants[l->n_constants++] = v : NULL;
+}
+
+/* What of the weights is trained: what its layer and every layer around it let be. A model inside a model has no say of its own. */
+static void settle(quern__layer *l, bool on)
+{
+    bool own = on && (l->trainable || l->kind->model);
+    for (int i = 0; i < l->n_weights; i++)
+        l->weights[i]->trainable = l->weights[i]->learned && own;
+    for (int i = 0; i < l->n_inner; i++)
+        settle(l->inner[i], own);
+}
+
+int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_t seed, quern_error *err)
+{
+    bool trainable = l->trainable;
+    if (l->built)
+        return QUERN_OK;
+    l->seed = quern__hash64(seed);
+    l->built = true;
+    l->n_in = n_in < QUERN_MAX_RANK ? n_in : QUERN_MAX_RANK;
+    for (int i = 0; i < l->n_in; i++)
+        l->in[i] = in[i];
+    l->trainable = true; /* weights tell whether they are ever trained */
+    int status = l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
+    l->trainable = trainable;
+    for (int i = 0; i < l->n_weights; i++)
+        if (l->options[i] == l->config) /* its own, not of a layer inside */
+            l->weights[i]->learned = l->weights[i]->trainable;
+    settle(l, true);
+    return status;
+}
+
+static void tell_trainable(quern__layer *l, bool on)
+{
+    l->trainable = on;
+    if (json_object_get(l->config, "trainable"))
+        json_object_set_new(l->config, "trainable", json_boolean(on));
+    for (int i = 0; i < l->n_inner; i++)
+        tell_trainable(l->inner[i], on);
+}
+
+void quern__layer_set_trainable(quern__layer *l, bool on)
+{
+    tell_trainable(l, on);
+    settle(l, true);
+}
+
+/* The key of a weight's regularizer or constraint: what stands before "_initializer" in the key it was filled by. */
+json_t *quern__layer_option(const quern__layer *l, int weight, const char *suffix)
+{
+    char key[96];
+    snprintf(key, sizeof key, "%s_%s", l->roles[weight], suffix);
+    return json_object_get(l->options[weight], key);
+}
+
+/* `by_record`: the penalty of an output counts by the record (Keras divides by the batch). */
+static void add_penalty(quern__layer *l, quern__graph *g, json_t *spec, quern__id x, bool by_record)
+{
+    quern__id p = quern__penalty(g, spec, x);
+    const quern_shape open = { .rank = 1, .dims = { by_record ? quern__shape_of(g, x)->dims[0] : 1 } };
+    if (p && by_record) {
+        quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), &open);
+        p = quern__div2(g, p, quern__reduce(g, QUERN__SUM, ones, ~0u, false));
+    }
+    if (p)
+        l->penalty = l->penalty ? quern__add2(g, l->penalty, p) : p;
+}
+
+void quern__layer_penalise(quern__layer *l, quern__graph *g, json_t *spec, quern__id x)
+{
+    add_penalty(l, g, spec, x, quern__shape_of(g, x)->rank > 0);
+}
+
+quern__id quern__layer_argument(const quern__layer *l, const quern__id *in, int n_in, const char *name, int k)
+{
+    for (int i = 0; i < n_in; i++) {
+        int own = l->context->arguments ? l->context->arguments[i] : 0;
+        if (!strcmp(l->kind->takes ? l->kind->takes[own].name : "inputs", name) && k-- == 0)
+            return in[i];
+    }
+    return 0;
+}
+
+int quern__layer_place_of(const quern__layer *l, int n_in, const char *name)
+{
+    const int *arguments = l->context ? l->context->arguments : l->arguments;
+    for (int i = 0; i < n_in; i++)
+        if (!strcmp(l->kind->takes ? l->kind->takes[arguments ? arguments[i] : 0].name : "inputs", name))
+            return i;
+    return -1;
+}
+
+quern__id quern__layer_mask(const quern__layer *l, int i) { return l->context->masks ? l->context->masks[i] : 0; }
+
+bool quern__layer_flag(const quern__layer *l, const char *name) { return json_is_true(json_object_get(l->context->options, name)); }
+
+void quern__layer_result(quern__layer *l, quern__id value, quern__id mask)
+{
+    quern__context *p = l->context;
+    if (p->n_out < QUERN__MAX_RESULTS) {
+        p->out[p->n_out] = value;
+        p->mask_out[p->n_out++] = mask;
+    }
+}
+
+quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, const quern_shape *shape)
+{
+    quern__stepping *s = l->context->stepping;
+    quern__variable **at = s && s->asked < QUERN__MAX_STATES    ? &s->states[s->asked++]
+                           : !s && k < QUERN__MAX_STATES_OF_ONE ? &l->states[k]
+                                                                : NULL;
+    int *n = s ? &s->n_states : &l->n_states;
+    quern_shape closed = *shape;
+    closed.dims[0] = s ? s->texts : l->records;
+    if (at && !*at) {
+        quern_error err = { 0 };
+        *at = quern__variable_new(l->name, QUERN_FLOAT32, &closed, false, &err);
+        *n += *at != NULL;
+    }
+    if (!at || !*at)
+        quern__graph_fail(g, QUERN_NOMEM, "no memory for its states");
+    return at ? *at : NULL;
+}
+
+bool quern__layer_masks_all(const quern__layer *l) { return json_is_true(json_object_get(l->config, "mask_all")); }
+
+/* Where every mask looks; an input without one is looked at everywhere. */
+static quern__id common_mask(const quern__layer *l, quern__graph *g, int n)
+{
+    quern__id all = 0;
+    for (int i = 0; i < n; i++) {
+        quern__id own = quern__layer_mask(l, i);
+        all = !own || own == all ? all : !all ? own : quern__binary(g, QUERN__MINIMUM, all, own);
+    }
+    return all;
+}
+
+quern__id quern__layer_merged_mask(const quern__layer *l, quern__graph *g, int n_in)
+{
+    if (quern__layer_masks_all(l))
+        return common_mask(l, g, n_in);
+    quern__id any = n_in ? quern__layer_mask(l, 0) : 0;
+    for (int i = 1; i < n_in && any; i++) {
+        quern__id own = quern__layer_mask(l, i);
+        any = !own ? 0 : own == any ? any : quern__binary(g, QUERN__MAXIMUM, any, own);
+    }
+    return any;
+}
+
+/* The mask of the output by the row's rule, where the layer gave none itself. */
+static void pass_masks(quern__layer *l, quern__graph *g, int n_in)
+{
+    if (l->kind->masks == QUERN__MASK_PASSES && !l->context->mask_out[0])
+        l->context->mask_out[0] = quern__layer_merged_mask(l, g, n_in);
+}
+
+/* Its inputs in the types that it takes; false when there is none, told as a failure of the graph. */
+static bool take_all(const quern__layer *l, quern__graph *g, const quern__id *in, int n_in, quern__id *taken)
+{
+    for (int i = 0; i < n_in; i++) {
+        int dtype = in[i] ? quern__graph_value(g, in[i])->dtype : 0;
+        bool whole = dtype == QUERN_INT32 || dtype == QUERN_INT64;
+        if (dtype == QUERN_STRING && !l->kind->strings)
+            return quern__graph_fail(g, QUERN_INVALID, "its input is text, %s takes numbers", l->kind->name);
+        taken[i] = whole && !l->kind->whole && !l->kind->model ? quern__cast(g, in[i], QUERN_FLOAT32) : in[i];
+    }
+    return true;
+}
+
+/* What the class makes of its inputs. */
+static quern__id call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
+{
+    quern__id taken[QUERN__MAX_ARGUMENTS];
+    return n_in <= QUERN__MAX_ARGUMENTS && take_all(l, g, in, n_in, taken) ? l->kind->call(l, g, taken, n_in, training) : 0;
+}
+
+quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__graph *g, const quern__id *in, int n_in,
+                                   quern__context *context)
+{
+    inner->context = context;
+    inner->penalty = 0;
+    inner->records = l->records;
+    context->stepping = l->context->stepping;
+    context->n_out = 1;
+    memset(context->mask_out, 0, sizeof context->mask_out);
+    quern__id y = call(inner, g, in, n_in, context->training);
+    context->out[0] = y;
+    pass_masks(inner, g, n_in);
+    if (y)
+        add_penalty(inner, g, json_object_get(inner->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
+    if (inner->penalty)
+        l->penalty = l->penalty ? quern__add2(g, l->penalty, inner->penalty) : inner->penalty;
+    inner->context = NULL;
+    return y;
+}
+
+quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, quern__context *context)
+{
+    quern__graph_scope(g, l->name);
+    l->context = context;
+    context->n_out = 1;
+    memset(context->mask_out, 0, sizeof context->mask_out);
+    quern__id y = call(l, g, in, n_in, context->training);
+    context->out[0] = y;
+    pass_masks(l, g, n_in);
+    for (int i = 0; y && i < l->n_weights && !context->again; i++)
+        if (l->weights[i]->trainable) /* what is frozen costs nothing */
+            add_penalty(l, g, quern__layer_option(l, i, "regularizer"), quern__graph_variable(g, l->weights[i]), false);
+    if (y)
+        add_penalty(l, g, json_object_get(l->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
+    l->context = NULL;
+    return y;
+}

@@ -1,0 +1,26 @@
+/* Pictures as layers see them: which axes of a record are height, width and channels. */
+#include "image.h"
+
+#include <string.h>
+
+quern__picture quern__picture_of(const quern__layer *l, const quern_shape *s)
+{
+    const int64_t *d = s->dims;
+    if (quern__channels_first(l))
+        return (quern__picture){ d[2], d[3], d[1], d[3], 1, d[2] * d[3] };
+    return (quern__picture){ d[1], d[2], d[3], d[2] * d[3], d[3], 1 };
+}
+
+int quern__picture_check(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    char text[96];
+    const char *format = quern__config_text(l->config, "data_format");
+    bool fits = n == 1 && in->rank == 4;
+    for (int i = 1; i < 4 && fits; i++)
+        fits = in->dims[i] > 0;
+    if (format && strcmp(format, "channels_first") && strcmp(format, "channels_last"))
+        return quern__fail(err, QUERN_INVALID, l->name, "data_format '%.40s' is neither channels_last nor channels_first", format);
+    return fits ? QUERN_OK
+                : quern__fail(err, QUERN_SHAPE, l->name, "takes pictures of fixed size, (None, height, width, channels), not %s",
+                              quern_shape_text(in, text, sizeof text));
+}

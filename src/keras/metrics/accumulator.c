@@ -1,0 +1,89 @@
+/* A metric over many batches: what it adds up, the nodes that add one batch, and the results. Most metrics are means of values
+ * (losses.c); the others count, and their rows say what. */
+#include "keras/keras.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { most_counts = 1 << 23 };
+
+void quern__measure_free(quern__measure *m)
+{
+    if (!m)
+        return;
+    json_decref(m->config);
+    quern__variable_free(m->total);
+    quern__variable_free(m->count);
+    quern__variable_free(m->given[0]);
+    quern__variable_free(m->given[1]);
+    quern__free(m);
+}
+
+int quern__measure_total(quern__measure *m, const quern_shape *shape, quern_error *err)
+{
+    if (quern_shape_count(shape) > most_counts) /* a file may ask for it */
+        return quern__fail(err, QUERN_UNSUPPORTED, m->row ? m->row->name : NULL, "more than %d counts", most_counts);
+    m->total = quern__variable_new("total", QUERN_FLOAT64, shape, false, err);
+    return m->total ? QUERN_OK : QUERN_NOMEM;
+}
+
+int quern__measure_given(quern__measure *m, int which, const float *numbers, int64_t n, quern_error *err)
+{
+    m->given[which] = quern__variable_new("given", QUERN_FLOAT32, &(quern_shape){ .rank = 1, .dims = { n } }, false, err);
+    if (!m->given[which])
+        return QUERN_NOMEM;
+    memcpy(m->given[which]->data, numbers, (size_t)n * sizeof *numbers);
+    return QUERN_OK;
+}
+
+quern__measure *quern__measure_new(const quern__class *row, json_t *config, const char *name, const quern_shape *truth,
+                                   const quern_shape *prediction, quern_error *err)
+{
+    quern_shape scalar = { 0 };
+    quern__measure *m = quern__zalloc(1, sizeof *m);
+    if (!m) {
+        json_decref(config);
+        quern__fail_memory(err, sizeof *m);
+        return NULL;
+    }
+    *m = (quern__measure){ .row = row, .config = config, .n_results = 1 };
+    int status = row && row->counts ? row->counts(m, truth, prediction, err) : quern__measure_total(m, &scalar, err);
+    if (status >= 0 && m->n_results > QUERN__MAX_RESULTS_OF_METRIC)
+        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a metric of more than %d results", QUERN__MAX_RESULTS_OF_METRIC);
+    if (status >= 0 && (!row || !row->counts) && !(m->count = quern__variable_new("count", QUERN_FLOAT64, &scalar, false, err)))
+        status = QUERN_NOMEM;
+    if (status >= 0)
+        return m;
+    quern__measure_free(m);
+    return NULL;
+}
+
+void quern__measure_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights,
+                          quern__id mask)
+{
+    if (!m->row->counts) {
+        quern__mean_nodes(g, m->row, m->config, truth, prediction, weights, mask, m->total, m->count);
+        return;
+    }
+    quern__id counts = m->row->count(m, g, truth, prediction, weights);
+    quern__assign(g, m->total, quern__add2(g, quern__graph_variable(g, m->total), counts));
+}
+
+void quern__measure_reset(quern__measure *m)
+{
+    memset(m->total->data, 0, (size_t)quern_shape_count(&m->total->shape) * sizeof(double));
+    if (m->count)
+        *(double *)m->count->data = 0;
+}
+
+void quern__measure_results(const quern__measure *m, double *out)
+{
+    if (m->row && m->row->counts) {
+        m->row->results(m, out);
+        return;
+    }
+    double total = *(double *)m->total->data, count = *(double *)m->count->data;
+    *out = m->row && m->row->extra == QUERN__METRIC_OF_TOTALS ? total : count != 0 ? total / count : 0;
+    if (m->row && m->row->extra == QUERN__METRIC_ROOT)
+        *out = sqrt(*out);
+}

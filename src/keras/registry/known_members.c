@@ -1,0 +1,61 @@
+/* Members of a config that a file has and the class has no field for. Those that change no number stand in a table, with the
+ * value for which that is so; every other one is an error, because a member that is passed over is a wrong result. */
+#include "keras/keras.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* `of`: the class, NULL for every class of the group. `value`: JSON that changes nothing; NULL: no value changes anything. */
+static const struct {
+    int group;
+    const char *of, *name, *value;
+} harmless[] = {
+    { QUERN__LAYER, NULL, "quantization_config", "null" },
+    { QUERN__LAYER, "InputLayer", "optional", "false" },
+    { QUERN__LAYER, "Sequential", "build_input_shape", NULL }, /* read with the layers */
+    { QUERN__LAYER, "Functional", "input_layers", NULL },
+    { QUERN__LAYER, "Functional", "output_layers", NULL },
+    { QUERN__LAYER, NULL, "mask_all", "true" }, /* of Keras 2: files/legacy_layers.c */
+    { QUERN__INITIALIZER, NULL, "input_axes", "null" },
+    { QUERN__INITIALIZER, NULL, "output_axes", "null" },
+};
+
+static bool is_harmless(const quern__class *c, const char *name, json_t *v)
+{
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
+        if ((quern__group)harmless[i].group != c->group || strcmp(harmless[i].name, name) != 0 ||
+            (harmless[i].of && strcmp(harmless[i].of, c->name) != 0))
+            continue;
+        json_t *value = harmless[i].value ? json_loads(harmless[i].value, JSON_DECODE_ANY, NULL) : NULL;
+        bool same = !value || json_equal(value, v);
+        json_decref(value);
+        if (same)
+            return true;
+    }
+    return false;
+}
+
+bool quern__is_field(const quern__field *fields, const char *name)
+{
+    for (; fields && fields->name; fields++)
+        if (!strcmp(fields->name, name))
+            return true;
+    return false;
+}
+
+int quern__understood(const quern__class *c, const quern__field *common, json_t *given, quern_error *err)
+{
+    const char *name;
+    json_t *v;
+    json_object_foreach(given, name, v)
+    {
+        if (quern__is_field(c->fields, name) || quern__is_field(common, name) || is_harmless(c, name, v))
+            continue;
+        char *text = json_dumps(v, JSON_ENCODE_ANY);
+        int status = quern__fail(err, QUERN_UNSUPPORTED, c->name, "its config has %.60s=%.60s, which is not in this version", name,
+                                 text ? text : "?");
+        free(text);
+        return status;
+    }
+    return QUERN_OK;
+}
