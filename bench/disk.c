@@ -3,8 +3,8 @@
 #include "bench.h"
 
 #include "queue/queue.h"
-#include "source/direct.h"
-#include "source/qrec.h"
+#include "source/io/direct_io.h"
+#include "source/prepared/qrec.h"
 
 #include <fcntl.h>
 #include <stdio.h>

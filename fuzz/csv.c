@@ -1,7 +1,7 @@
 /* CSV by blocks: shuffled, each as small as it can be, with all records that cannot be used left out. */
 #include "target.h"
 
-#include "source/csv.h"
+#include "source/csv/csv.h"
 
 #include <quern/quern.h>
 

@@ -37,8 +37,8 @@ typedef struct quern__source_ops {
     /* Bytes that open and reading will ask for, beyond what the source holds already; NULL: next to nothing. */
     size_t (*bytes)(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
     int (*describe)(const quern_generator *g, quern__description *out, quern_error *err); /* NULL: the model says what they are */
-    /* Of sources with `next` that can say where they are, and go there (`saves` in the generator); read by number, position.c does
-     * it. save puts at most `room` bytes into `state` and tells how many in *size; state may be NULL. */
+    /* Of sources with `next` that can say where they are, and go there (`saves` in the generator); read by number,
+     * resume_position.c does it. save puts at most `room` bytes into `state` and tells how many in *size; state may be NULL. */
     int (*save)(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
     int (*restore)(quern_generator *g, const void *state, size_t size, quern_error *err);
     /* How many records the first batch has, which is not taken: of sources whose batches come as large as they are; 0 when there is
@@ -46,7 +46,7 @@ typedef struct quern__source_ops {
     int64_t (*first)(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err);
 } quern__source_ops;
 
-/* The bad records that were met while a batch was made, told when the trainer takes it (bad.c). */
+/* The bad records that were met while a batch was made, told when the trainer takes it (bad_records.c). */
 enum { QUERN__BAD_KEPT = 16 };
 typedef struct quern__bad {
     int policy; /* QUERN_BAD_SKIP or QUERN_BAD_SUBSTITUTE */
@@ -71,7 +71,7 @@ int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last
 /* At the end of a run: how many were not told one by one. */
 void quern__bad_close(const quern_generator *g);
 
-/* What a thread that makes batches does just now, for those who wait for it (doing.c). */
+/* What a thread that makes batches does just now, for those who wait for it (activity.c). */
 typedef struct quern__doing {
     pthread_mutex_t lock;
     const char *stage, *unit; /* "reading", "line" */
@@ -147,7 +147,7 @@ void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed
 void quern__generator_keep(quern_generator *g);
 quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
-/* A stream of records that stream.c makes into batches: plain reading in order, from the start after rewind. */
+/* A stream of records that shuffle_buffer.c makes into batches: plain reading in order, from the start after rewind. */
 typedef struct quern__stream {
     /* Told what the run wants before rewind: lays a record out as its inputs one behind the other, in the types that the run wants
      * (quern__slots), and its targets likewise, and says how many numbers they are. NULL: x_count and y_count never change, and

@@ -1,7 +1,7 @@
 /* Preprocessing of series: the windows of timeseries_dataset_from_array and of the older TimeseriesGenerator. */
 #include "conformance.h"
 
-#include "source/series.h"
+#include "source/memory/series.h"
 
 #include <quern/source.h>
 

@@ -3,7 +3,7 @@
  */
 #include "common.h"
 
-#include "source/csv.h"
+#include "source/csv/csv.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -4,7 +4,7 @@
 
 #include "common.h"
 
-#include "source/csv.h"
+#include "source/csv/csv.h"
 
 #include <zlib.h>
 

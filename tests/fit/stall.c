@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 #include "queue/queue.h"
-#include "source/qrec.h"
+#include "source/prepared/qrec.h"
 
 #include <pthread.h>
 #include <signal.h>

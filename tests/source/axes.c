@@ -2,7 +2,7 @@
  * added or dropped, nothing else. What is declared channels first is transposed while it is read. */
 #include "check.h"
 
-#include "source/axes.h"
+#include "source/arrays/array_axes.h"
 #include "source/source.h"
 
 #include <quern/quern.h>

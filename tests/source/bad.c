@@ -4,7 +4,7 @@
 #include "check.h"
 
 #include "queue/queue.h"
-#include "source/csv.h"
+#include "source/csv/csv.h"
 
 #include <quern/quern.h>
 #include <unistd.h>

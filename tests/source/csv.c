@@ -2,7 +2,7 @@
  * weights, and what is missing by column. */
 #include "check.h"
 
-#include "source/number.h"
+#include "source/csv/parse_number.h"
 #include "source/source.h"
 
 #include <dirent.h>

@@ -3,7 +3,7 @@
  * (P15). Files whose quotes do not pair are refused. */
 #include "shuffling.h"
 
-#include "source/csv.h"
+#include "source/csv/csv.h"
 
 #include <math.h>
 #include <quern/quern.h>

@@ -2,9 +2,9 @@
  * well shuffled as is said (P17), and every byte changed or cut off is noticed with its place (P15, P19). */
 #include "shuffling.h"
 
-#include "source/csv.h"
-#include "source/direct.h"
-#include "source/qrec.h"
+#include "source/csv/csv.h"
+#include "source/io/direct_io.h"
+#include "source/prepared/qrec.h"
 
 #include <math.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* Windows over rows: those of an array against those of the same rows as they stream by, and what is refused. */
 #include "check.h"
 
-#include "source/series.h"
+#include "source/memory/series.h"
 
 #include <quern/quern.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "check.h"
 
 #include "queue/queue.h"
-#include "source/pool.h"
+#include "source/string_pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * wrote them), and what becomes of numbers that do not fit. */
 #include "check.h"
 
-#include "source/convert.h"
+#include "source/arrays/convert_dtype.h"
 #include "source/source.h"
 
 #include <float.h>

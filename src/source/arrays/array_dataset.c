@@ -1,0 +1,393 @@
+/* Arrays in files as records: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for models of several inputs and outputs, or one NPZ
+ * that holds them. Where every file can be read by number, so are the records: shuffled exactly, by any number of workers. Else
+ * they are read forward, side by side. */
+#include "array_dataset.h"
+#include "convert_dtype.h"
+#include "source/column_map.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { places_bytes = 2 << 20 };
+
+/* ---- which part feeds which array ---- */
+
+/* The part for array k of the batch: by the name of the input or output, else the next unnamed one. */
+static int part_for(const quern__records *r, const quern_batch_spec *spec, int k)
+{
+    char role = k < spec->n_inputs ? 'x' : 'y';
+    int place = k < spec->n_inputs ? k : k - spec->n_inputs;
+    for (int i = 0; i < r->n; i++)
+        if (r->roles[i] == role && *r->names[i] && spec->names[k] && !strcmp(r->names[i], spec->names[k]))
+            return i;
+    for (int i = 0; i < r->n; i++)
+        if (r->roles[i] == role && !*r->names[i] && place-- == 0)
+            return i;
+    return -1;
+}
+
+/* Which part weighs what: one without a name all targets, one number a record, or with steps the only target. */
+static int match_weights(quern__records *r, const quern_batch_spec *spec, quern_error *err)
+{
+    r->weight = -1;
+    for (int t = 0; t < QUERN_MAX_ARRAYS; t++)
+        r->own[t] = -1;
+    for (int i = 0; i < r->n && spec->n_targets; i++) {
+        quern__part_file *p = &r->parts[i];
+        int t = 0;
+        if (r->roles[i] != 'w')
+            continue;
+        while (*r->names[i] && t < spec->n_targets && strcmp(r->names[i], spec->names[spec->n_inputs + t]))
+            t++;
+        bool all = !*r->names[i] && p->per == 1 && p->shape.rank <= 2;
+        if (t == spec->n_targets)
+            return quern__fail(err, QUERN_INVALID, p->where, "no output is called '%s'", r->names[i]);
+        if ((!all && quern__weights_kind(spec, t, &p->shape) < 0) || (!*r->names[i] && !all && spec->n_targets > 1))
+            return quern__fail(err, QUERN_SHAPE, p->where,
+                               "weights are one number a record, or one a record and step of an output%s",
+                               *r->names[i] ? "" : " that is named");
+        int *to = all ? &r->weight : &r->own[t];
+        if (*to >= 0)
+            return quern__fail(err, QUERN_SHAPE, p->where, "weights are given once");
+        *to = i;
+    }
+    return QUERN_OK;
+}
+
+static int match(quern__records *r, const quern_batch_spec *spec, quern_error *err)
+{
+    int used = 0, status = match_weights(r, spec, err);
+    if (status < 0)
+        return status;
+    for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
+        int i = r->order[k] = part_for(r, spec, k);
+        if (i < 0)
+            return quern__fail(err, QUERN_INVALID, r->parts[0].where, "no file for %s '%s'",
+                               k < spec->n_inputs ? "input" : "output", spec->names[k] ? spec->names[k] : "?");
+        used += r->roles[i] == 'x';
+        quern__part_file *p = &r->parts[i];
+        bool input = k < spec->n_inputs;
+        p->channels = r->channels_first && input && quern__has_channels(&p->shape, &spec->shapes[k]);
+        quern_shape have = quern__part_shape(p);
+        if ((status = quern__deal_axes(spec, k, p->where, &have, err)) < 0)
+            return status;
+    }
+    for (int i = 0; i < r->n; i++)
+        used -= r->roles[i] == 'x';
+    return used ? quern__fail(err, QUERN_INVALID, r->parts[0].where, "the model has %d inputs", spec->n_inputs) : QUERN_OK;
+}
+
+/* What records are by themselves: inputs, then targets, in the order in which they were named. */
+static int describe(quern__records *r, quern__description *out, quern_error *err)
+{
+    *out = (quern__description){ 0 };
+    for (int side = 0; side < 2; side++)
+        for (int i = 0; i < r->n; i++) {
+            quern__part_file *p = &r->parts[i];
+            int k = out->n_x + out->n_y;
+            if (r->roles[i] == 'w' && side == 0) {
+                if (*r->names[i] || p->per != 1)
+                    return quern__fail(err, QUERN_UNSUPPORTED, p->where, "weights by output or step cannot be prepared");
+                out->weighted = true;
+            }
+            if (r->roles[i] != (side ? 'y' : 'x'))
+                continue;
+            p->channels = r->channels_first && side == 0 && quern__has_channels(&p->shape, &p->shape);
+            out->shapes[k] = quern__part_shape(p);
+            out->shapes[k].dims[0] = -1;
+            out->dtypes[k] = p->dtype;
+            snprintf(out->names[k], sizeof out->names[k], "%s", r->names[i]);
+            *(side ? &out->n_y : &out->n_x) += 1;
+        }
+    return QUERN_OK;
+}
+
+static int numbered_describe(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    return describe(g->self, out, err);
+}
+static int forward_describe(const void *self, quern__description *out, quern_error *err)
+{
+    return describe((quern__records *)(uintptr_t)self, out, err);
+}
+
+/* ---- by number ---- */
+
+static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    quern__records *r = g->self;
+    g->spec = spec;
+    r->shuffle = shuffle;
+    r->seed = seed;
+    return match(r, spec, err);
+}
+
+/* Record `record` into place `at` of the batch, its weights too. */
+static int read_record(quern__records *r, quern_batch *b, int64_t record, int64_t at, quern_error *err)
+{
+    const quern_batch_spec *s = b->spec;
+    int status = QUERN_OK;
+    for (int k = 0; k < s->n_inputs + s->n_targets && status >= 0; k++) {
+        char *to = (char *)b->arrays[k] + (size_t)(at * quern__per_record(&s->shapes[k])) * quern_dtype_size(s->dtypes[k]);
+        status = quern__part_read(&r->parts[r->order[k]], record, s->dtypes[k], to, err);
+    }
+    if (r->weight >= 0 && status >= 0)
+        status = quern__part_read(&r->parts[r->weight], record, QUERN_FLOAT32, b->weights + at, err);
+    for (int t = 0; t < s->n_targets && status >= 0; t++) {
+        quern__part_file *p = r->own[t] < 0 ? NULL : &r->parts[r->own[t]];
+        status = p ? quern__part_read(p, record, QUERN_FLOAT32, b->target_weights[t] + at * p->per, err) : QUERN_OK;
+    }
+    return status;
+}
+
+/* The nearest good record before a bad one in its place; where there is none, the nearest behind it. */
+static int read_other(quern_generator *g, quern_batch *b, int64_t record, int64_t at, quern_error *err)
+{
+    for (int64_t k = 1; k <= b->bad->most && record - k >= g->from; k++)
+        if (read_record(g->self, b, record - k, at, NULL) >= 0)
+            return QUERN_OK;
+    for (int64_t k = 1; k <= b->bad->most && record + k < g->from + g->count; k++)
+        if (read_record(g->self, b, record + k, at, NULL) >= 0)
+            return QUERN_OK;
+    return quern__fail(err, QUERN_FORMAT, g->where, "record %lld: no good record is near that could stand in its place",
+                       (long long)record + 1);
+}
+
+static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+{
+    quern__records *r = g->self;
+    int64_t good = 0;
+    quern__begin("reading", g->where, "record", 0);
+    quern__number_records(g, r->shuffle, r->seed, pass, first, b);
+    for (int64_t i = 0; i < b->size; i++) {
+        quern_error own = { 0 };
+        b->indices[good] = b->indices[i];
+        quern__begin_next(b->indices[i] + 1);
+        int status = read_record(r, b, b->indices[good], good, &own);
+        bool bad = status < 0, replace = bad && b->bad && b->bad->policy == QUERN_BAD_SUBSTITUTE;
+        if (bad && (status = quern__bad_record(b->bad, status, &own, err)) < 0)
+            return status;
+        if (replace && (status = read_other(g, b, b->indices[good], good, err)) < 0)
+            return status;
+        good += !bad || replace;
+    }
+    b->size = good;
+    b->has_weights = r->weight >= 0;
+    for (int t = 0; t < b->spec->n_targets; t++)
+        b->weighs[t] = r->own[t] < 0 ? QUERN_WEIGHTS_COMMON : quern__weights_kind(b->spec, t, &r->parts[r->own[t]].shape);
+    return QUERN_OK;
+}
+
+static const char *file_of(const quern_generator *g, int array)
+{
+    const quern__records *r = g->self;
+    return r->parts[r->order[array]].where;
+}
+static void numbered_free(quern_generator *g) { quern__records_free(g->self); }
+
+/* ---- forward ---- */
+
+/* Blocks as many as their places have room for. */
+static void cut_into_blocks(quern__records *r)
+{
+    int zipped = 0, places = 1;
+    for (int i = 0; i < r->n; i++) {
+        zipped += r->parts[i].gz != NULL;
+        places = places && quern__part_has_places(&r->parts[i]);
+    }
+    int64_t most = zipped ? (int64_t)(places_bytes / ((size_t)zipped * quern__gunzip_mark_bytes())) : QUERN__RECORDS_BLOCKS;
+    most = !places || most < 1 ? 1 : most > QUERN__RECORDS_BLOCKS ? QUERN__RECORDS_BLOCKS : most;
+    r->block = (r->parts[0].records + most - 1) / most;
+    r->block = r->block > 0 ? r->block : 1;
+    r->n_blocks = (int)((r->parts[0].records + r->block - 1) / r->block);
+    r->in_order = true;
+}
+
+static void forward_order(void *self, const quern__random_key *key, int64_t epoch)
+{
+    quern__records *r = self;
+    r->in_order = !key || epoch == 0 || r->n_blocks == 1; /* the first epoch finds the places */
+    if (key)
+        r->key = *key;
+}
+
+/* Only what the run wants is read; places are known for what was read in the pass that found them. */
+static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
+{
+    quern__records *r = self;
+    int read[QUERN__RECORDS_PARTS], n = spec->n_inputs + spec->n_targets, status = match(r, spec, err);
+    if (status < 0)
+        return status;
+    for (int t = 0; t < spec->n_targets; t++)
+        if (r->own[t] >= 0)
+            return quern__fail(err, QUERN_UNSUPPORTED, r->parts[r->own[t]].where,
+                               "weights by output or step need files that are not compressed");
+    memcpy(read, r->order, (size_t)n * sizeof *read);
+    memset(r->types, 0, sizeof r->types);
+    if (r->weight >= 0)
+        read[n++] = r->weight;
+    if (n != r->n_read || memcmp(read, r->read, (size_t)n * sizeof *read))
+        quern__records_forget(r);
+    memcpy(r->read, read, (size_t)n * sizeof *read);
+    r->n_read = n;
+    *x_count = *y_count = 0;
+    for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
+        *(k < spec->n_inputs ? x_count : y_count) += r->parts[r->order[k]].per;
+        r->types[k] = spec->dtypes[k];
+    }
+    return QUERN_OK;
+}
+
+static int rewind_parts(quern__records *r, quern_error *err)
+{
+    int status = QUERN_OK;
+    for (int i = 0; i < r->n && status >= 0; i++)
+        status = quern__part_rewind(&r->parts[i], err);
+    return status;
+}
+
+/* Keeps the places where a block begins. */
+static int keep_places(quern__records *r, int k, quern_error *err)
+{
+    int status = QUERN_OK;
+    memset(r->places[k], 0, sizeof r->places[k]);
+    r->kept++;
+    for (int i = 0; i < r->n && status >= 0; i++)
+        status = quern__part_keep(&r->parts[i], &r->places[k][i], err);
+    return status;
+}
+
+static int64_t size_of(const quern__records *r, int k)
+{
+    int64_t rest = r->parts[0].records - k * r->block;
+    return rest < r->block ? rest : r->block;
+}
+
+/* A pass that finds the places and gives nothing: of a run that goes on behind the first epoch. */
+static int find_places(quern__records *r, quern_error *err)
+{
+    quern__records_forget(r);
+    int status = rewind_parts(r, err);
+    for (int k = 0; k < r->n_blocks && status >= 0; k++) {
+        quern__begin("looking for places in", r->parts[0].where, "record", k * r->block + 1);
+        status = keep_places(r, k, err);
+        for (int i = 0; i < r->n_read && status >= 0; i++)
+            status = quern__part_skip(&r->parts[r->read[i]], size_of(r, k), err);
+    }
+    if (status < 0)
+        quern__records_forget(r);
+    return status;
+}
+
+/* Begins the next block of the pass; QUERN_END behind the last. */
+static int next_block(quern__records *r, quern_error *err)
+{
+    int status = QUERN_OK, k = r->visited;
+    if (k == r->n_blocks)
+        return QUERN_END;
+    if (!r->in_order) {
+        k = (int)quern__random_permute(r->key, (uint64_t)r->n_blocks, (uint64_t)k);
+        for (int i = 0; i < r->n && status >= 0; i++)
+            status = quern__part_go(&r->parts[i], &r->places[k][i], err);
+    } else if (r->kept == k && r->n_blocks > 1)
+        status = keep_places(r, k, err);
+    r->left = size_of(r, k);
+    r->visited++;
+    return status;
+}
+
+static int forward_rewind(void *self, quern_error *err)
+{
+    quern__records *r = self;
+    r->left = 0;
+    r->visited = 0;
+    return r->in_order ? rewind_parts(r, err) : r->kept < r->n_blocks ? find_places(r, err) : QUERN_OK;
+}
+
+/* Whether the numbers of a target that part k gave last are whole, where they must be. */
+static int check_whole(const quern__records *r, int k, const double *y, quern_error *err)
+{
+    const quern__part_file *p = &r->parts[r->read[k]];
+    char why[128];
+    int32_t label;
+    for (int64_t i = 0; r->types[k] == QUERN_INT32 && i < p->per; i++)
+        if (!quern__convert(y + i, QUERN_FLOAT64, 1, &label, QUERN_INT32, 0))
+            return quern__part_fail(p, (p->at - p->offset) / (p->per * (int64_t)quern_dtype_size(p->dtype)) - 1, QUERN_INVALID,
+                                    quern__convert_why(y + i, QUERN_FLOAT64, 0, QUERN_INT32, why), err);
+    return QUERN_OK;
+}
+
+/* A number that does not fit leaves the record behind: the parts of it are read all the same. */
+static int forward_read(void *self, float *x, double *y, quern_error *err)
+{
+    quern__records *r = self;
+    int status = r->left > 0 ? QUERN_OK : next_block(r, err), fits = QUERN_OK;
+    r->passed = false;
+    if (status != QUERN_OK)
+        return status;
+    r->left--;
+    for (int k = 0; k < r->n_read && status >= 0; k++) {
+        quern__part_file *p = &r->parts[r->read[k]];
+        bool input = r->roles[r->read[k]] == 'x';
+        quern_error *own = fits < 0 ? NULL : err;
+        status = quern__part_read(p, -1, input ? r->types[k] : QUERN_FLOAT64, input ? (void *)x : (void *)y, own);
+        int misfit = status == QUERN_INVALID ? status : status >= 0 && !input ? check_whole(r, k, y, own) : QUERN_OK;
+        fits = fits < 0 ? fits : misfit;
+        status = status == QUERN_INVALID ? QUERN_OK : status;
+        x += input ? p->per * (r->types[k] == QUERN_INT64 ? 2 : 1) : 0;
+        y += input ? 0 : p->per;
+    }
+    r->passed = status >= 0;
+    return status < 0 ? status : fits;
+}
+
+static bool forward_passed(void *self) { return ((quern__records *)self)->passed; }
+
+static quern_generator *forward(quern__records *r, quern_error *err)
+{
+    quern__stream s = { .match = forward_match,
+                        .describe = forward_describe,
+                        .rewind = forward_rewind,
+                        .order = forward_order,
+                        .read = forward_read,
+                        .passed = forward_passed,
+                        .free = quern__records_free,
+                        .self = r,
+                        .bytes = places_bytes + (1 << 20),
+                        .where = r->parts[0].where };
+    for (int i = 0; i < r->n; i++) {
+        s.x_count += r->roles[i] == 'x' ? r->parts[i].per : 0;
+        s.y_count += r->roles[i] == 'y' ? r->parts[i].per : 0;
+        s.weighted = s.weighted || r->roles[i] == 'w';
+        s.bytes += quern__part_block_bytes(&r->parts[i]);
+    }
+    cut_into_blocks(r);
+    return quern__stream_generator(&s, err);
+}
+
+quern_generator *quern__records_open(const char *words, const char *format, bool channels_first, quern_error *err)
+{
+    static const quern__source_ops kind = {
+        .open = numbered_open, .read = numbered_read, .free = numbered_free, .describe = numbered_describe
+    };
+    quern__records *r = quern__records_words(words, format, err);
+    bool by_number = true;
+    if (r)
+        r->channels_first = channels_first;
+    for (int i = 0; r && i < r->n; i++)
+        by_number = by_number && r->parts[i].by_number;
+    if (!r || !by_number)
+        return r ? forward(r, err) : NULL;
+    quern_generator *g = quern__generator_new(&kind, r);
+    if (!g) {
+        quern__records_free(r);
+        quern__fail_memory(err, sizeof *g);
+        return NULL;
+    }
+    g->finite = true;
+    g->file_of = file_of;
+    g->bad.can = 1u << QUERN_BAD_SKIP | 1u << QUERN_BAD_SUBSTITUTE;
+    g->count = r->parts[0].records;
+    g->where = r->parts[0].where;
+    return g;
+}

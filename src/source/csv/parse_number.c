@@ -1,0 +1,112 @@
+/* Most numbers have few digits: the whole mantissa and a power of ten are exact, and one operation rounds correctly (Clinger, "How
+ * to read floating point numbers accurately", PLDI 1990). A float is rounded from such a double unless that lies exactly between
+ * two floats, where the digits that it lost decide. All else goes to the C library. */
+#include "parse_number.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct decimal {
+    uint64_t mantissa;
+    int exponent;         /* of ten */
+    bool negative, exact; /* exact: all digits are in the mantissa */
+} decimal;
+
+static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+
+static inline unsigned digit(char c) { return (unsigned)((unsigned char)c - '0'); }
+
+static inline const char *scan(const char *p, decimal *d)
+{
+    const char *start;
+    uint64_t m = 0;
+    d->negative = *p == '-';
+    p += *p == '-' || *p == '+';
+    start = p;
+    while (digit(*p) <= 9)
+        m = m * 10 + digit(*p++);
+    ptrdiff_t digits = p - start;
+    d->exponent = 0;
+    if (*p == '.') {
+        const char *point = ++p;
+        while (digit(*p) <= 9)
+            m = m * 10 + digit(*p++);
+        d->exponent = (int)(point - p);
+        digits += p - point;
+    }
+    if (digits == 0)
+        return NULL;
+    if (*p == 'e' || *p == 'E') {
+        const char *e = p + 1;
+        bool down = *e == '-';
+        int power = 0;
+        e += *e == '-' || *e == '+';
+        if (digit(*e) > 9)
+            return NULL;
+        for (; digit(*e) <= 9; e++)
+            power = power < 100000 ? power * 10 + (int)digit(*e) : power;
+        d->exponent += down ? -power : power;
+        p = e;
+    }
+    d->mantissa = m;
+    d->exact = digits <= 19;
+    return p;
+}
+
+/* The double nearest to the number; false when one operation does not give it. */
+static inline bool simple(const decimal *d, double *out)
+{
+    if (!d->exact || d->mantissa > (uint64_t)1 << 53 || d->exponent < -22 || d->exponent > 22)
+        return false;
+    double m = (double)d->mantissa;
+    *out = d->exponent < 0 ? m / powers[-d->exponent] : m * powers[d->exponent];
+    return true;
+}
+
+const char *quern__read_double(const char *p, double *out)
+{
+    decimal d;
+    const char *end = scan(p, &d);
+    if (!end)
+        return NULL;
+    if (simple(&d, out))
+        *out = d.negative ? -*out : *out;
+    else
+        *out = quern__strtod(p, NULL);
+    return end;
+}
+
+const char *quern__read_float(const char *p, float *out)
+{
+    decimal d;
+    double v;
+    uint64_t bits;
+    const char *end = scan(p, &d);
+    if (!end)
+        return NULL;
+    if (simple(&d, &v)) {
+        memcpy(&bits, &v, sizeof bits);
+        bool between = (bits & 0x1fffffff) == 0x10000000, normal = v >= 1.17549435e-38 || v == 0;
+        if (!between && normal) {
+            *out = d.negative ? -(float)v : (float)v;
+            return end;
+        }
+    }
+    *out = quern__strtof(p, NULL);
+    return end;
+}
+
+const char *quern__read_whole(const char *p, int64_t *out)
+{
+    bool negative = *p == '-';
+    int64_t v = 0;
+    p += *p == '-' || *p == '+';
+    const char *start = p;
+    for (; digit(*p) <= 9; p++)
+        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, negative ? -(int)digit(*p) : (int)digit(*p), &v))
+            return NULL;
+    *out = v;
+    return p > start ? p : NULL;
+}

@@ -1,0 +1,350 @@
+/* Generators that call the user, and arrays in memory. */
+#include "source/arrays/array_axes.h"
+#include "source/arrays/convert_dtype.h"
+#include "source/column_map.h"
+#include "source/source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+quern_generator *quern__generator_new(const quern__source_ops *ops, void *self)
+{
+    quern_generator *g = quern__zalloc(1, sizeof *g);
+    if (g) {
+        g->ops = ops;
+        g->self = self;
+    }
+    return g;
+}
+
+void quern__generator_keep(quern_generator *g) { __atomic_add_fetch(&g->runs, 1, __ATOMIC_ACQ_REL); }
+
+void quern_generator_free(quern_generator *g)
+{
+    if (!g || __atomic_sub_fetch(&g->runs, 1, __ATOMIC_ACQ_REL) >= 0)
+        return;
+    g->ops->free(g);
+    quern__free(g->position.state);
+    quern__free(g->bad.places);
+    quern__free(g);
+}
+
+int quern_generator_features(const quern_generator *g) { return g ? g->features : 0; }
+int64_t quern_generator_count(const quern_generator *g) { return g && g->ops->read ? g->count : -1; }
+
+int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err)
+{
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g);
+    if (!g->ops->read || from < 0 || to < from || to > g->count)
+        return quern__fail(err, QUERN_INVALID, "slice", "%lld … %lld of %lld records", (long long)from, (long long)to,
+                           (long long)quern_generator_count(g));
+    g->from += from;
+    g->count = to - from;
+    return QUERN_OK;
+}
+
+/* How a run wants its records. */
+typedef struct order {
+    bool shuffle;
+    uint64_t seed;
+} order;
+
+int64_t quern__per_record(const quern_shape *s)
+{
+    int64_t n = 1;
+    for (int i = 1; i < s->rank; i++)
+        n *= s->dims[i];
+    return n;
+}
+
+int64_t quern__slots(const quern_batch_spec *spec, int i)
+{
+    return quern__per_record(&spec->shapes[i]) * (spec->dtypes[i] == QUERN_INT64 ? 2 : 1);
+}
+
+int quern__weights_kind(const quern_batch_spec *spec, int target, const quern_shape *have)
+{
+    static const quern_shape records = { .rank = 1, .dims = { -1 } };
+    const quern_shape *steps = &spec->weights[target];
+    if (quern__axes_fit(have, &records))
+        return QUERN_WEIGHTS_RECORDS;
+    return steps->rank == 2 && quern__axes_fit(have, steps) ? QUERN_WEIGHTS_STEPS : -1;
+}
+
+/* ---- a pull callback ---- */
+
+typedef struct pull {
+    quern_callback_ops ops;
+    void *user;
+    bool begun, had; /* it is not at its start; a batch has come */
+} pull;
+
+static int pull_next(quern_generator *g, quern_batch *batch, quern_error *err)
+{
+    pull *p = g->self;
+    p->begun = true;
+    int status = p->ops.next(p->user, batch, err);
+    p->had = p->had || status == QUERN_OK;
+    return status <= 0 || status == QUERN_END
+               ? status
+               : quern__fail(err, QUERN_INVALID, "generator", "next returned %d, neither QUERN_OK nor QUERN_END", status);
+}
+
+static int pull_reset(quern_generator *g, int64_t epoch, quern_error *err)
+{
+    pull *p = g->self;
+    (void)epoch;
+    p->begun = p->begun && !p->ops.reset;
+    return p->ops.reset ? p->ops.reset(p->user, err) : QUERN_OK;
+}
+
+static int pull_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    pull *p = g->self;
+    (void)shuffle, (void)seed;
+    g->spec = spec;
+    return p->begun && p->ops.reset && !g->position.restored ? pull_reset(g, 0, err) : QUERN_OK;
+}
+
+static int pull_empty(const quern_generator *g, quern_error *err)
+{
+    const pull *p = g->self;
+    if (!p->had || p->ops.reset)
+        return quern__fail(err, QUERN_INVALID, "generator", "the generator is empty");
+    int status = quern__fail(err, QUERN_INVALID, "generator", "has ended, and cannot begin anew");
+    quern__hint(err, "quern_callback_ops.reset begins it anew");
+    return status;
+}
+
+static int pull_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
+{
+    pull *p = g->self;
+    return p->ops.save(p->user, state, room, size, err);
+}
+
+static int pull_restore(quern_generator *g, const void *state, size_t size, quern_error *err)
+{
+    pull *p = g->self;
+    return p->ops.restore(p->user, state, size, err);
+}
+
+static void self_free(quern_generator *g) { quern__free(g->self); }
+
+quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user)
+{
+    if (!ops || !ops->next)
+        return NULL;
+    static const quern__source_ops kind = { .open = pull_open,
+                                            .next = pull_next,
+                                            .reset = pull_reset,
+                                            .free = self_free,
+                                            .save = pull_save,
+                                            .restore = pull_restore,
+                                            .empty = pull_empty };
+    pull *p = quern__zalloc(1, sizeof *p);
+    if (p)
+        *p = (pull){ *ops, user };
+    quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;
+    if (g) {
+        g->strings = true;
+        g->restarts = ops->reset != NULL;
+        g->saves = ops->save && ops->restore;
+    } else
+        quern__free(p);
+    return g;
+}
+
+/* ---- records by number ---- */
+
+void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b)
+{
+    quern__random_key key = quern__random_key_of(seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)pass);
+    for (int64_t r = 0; r < b->size; r++)
+        b->indices[r] =
+            g->from + (shuffle ? (int64_t)quern__random_permute(key, (uint64_t)g->count, (uint64_t)(first + r)) : first + r);
+}
+
+typedef struct numbered {
+    quern_read *read;
+    void *user;
+    order order;
+} numbered;
+
+static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    (void)err;
+    g->spec = spec;
+    ((numbered *)g->self)->order = (order){ shuffle, seed };
+    return QUERN_OK;
+}
+
+static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+{
+    numbered *n = g->self;
+    int64_t size = b->size;
+    quern__number_records(g, n->order.shuffle, n->order.seed, pass, first, b);
+    quern__begin("waiting for the callback", "generator", b->size > 1 ? "records from number" : "record number", b->indices[0]);
+    int status = n->read(n->user, b, err);
+    if (status >= 0 && b->size != size)
+        return quern__fail(err, QUERN_INVALID, "generator", "a batch of %lld records was asked for, %lld came", (long long)size,
+                           (long long)b->size);
+    return status > 0 ? quern__fail(err, QUERN_INVALID, "generator", "ended before its %lld records", (long long)g->count) : status;
+}
+
+quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t count)
+{
+    if (!read)
+        return NULL;
+    static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = self_free };
+    numbered *n = count >= 0 ? quern__zalloc(1, sizeof *n) : NULL;
+    quern_generator *g = n ? quern__generator_new(&kind, n) : NULL;
+    if (!g) {
+        quern__free(n);
+        return NULL;
+    }
+    *n = (numbered){ .read = read, .user = user };
+    g->strings = true;
+    g->finite = true;
+    g->count = count;
+    return g;
+}
+
+/* ---- arrays ---- */
+
+typedef struct arrays {
+    int n_x, n_y;
+    quern_tensor t[2 * QUERN_MAX_ARRAYS];
+    const float *weights;
+    quern_tensor own[QUERN_MAX_ARRAYS]; /* weights by target; data NULL: none */
+    order order;
+} arrays;
+
+/* "x", or "x, array 1" where there are several. */
+static const char *where_of(const arrays *a, int i, char where[32])
+{
+    bool x = i < a->n_x;
+    int n = x ? a->n_x : a->n_y, at = x ? i : i - a->n_x;
+    snprintf(where, 32, n > 1 ? "%s, array %d" : "%s", x ? "x" : "y", at);
+    return where;
+}
+
+static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    arrays *a = g->self;
+    char have[96], want[96], where[32];
+    if (a->n_x != spec->n_inputs || (spec->n_targets && a->n_y != spec->n_targets))
+        return quern__fail(err, QUERN_SHAPE, "arrays", "%d inputs and %d targets, the model has %d and %d", a->n_x, a->n_y,
+                           spec->n_inputs, spec->n_targets);
+    for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
+        const quern_tensor *t = &a->t[i];
+        int status = quern__deal_axes(spec, i, where_of(a, i, where), &t->shape, err);
+        if (status < 0)
+            return status;
+        if (!quern__convertible(t->dtype, spec->dtypes[i]))
+            return quern__fail(err, QUERN_INVALID, where, "is of type %s, the model wants %s", quern_dtype_name(t->dtype),
+                               quern_dtype_name(spec->dtypes[i]));
+    }
+    for (int i = 0; i < spec->n_targets; i++)
+        if (a->own[i].data && quern__weights_kind(spec, i, &a->own[i].shape) < 0)
+            return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d have shape %s, the model wants (None,) or %s", i,
+                               quern_shape_text(&a->own[i].shape, have, sizeof have),
+                               quern_shape_text(&spec->weights[i], want, sizeof want));
+    g->spec = spec;
+    a->order = (order){ shuffle, seed };
+    return QUERN_OK;
+}
+
+/* One record of one array into the batch, in the dtype that the model wants. */
+static int copy_record(const quern_tensor *from, int64_t record, int64_t count, void *to, int dtype, int64_t place,
+                       const char *where, quern_error *err)
+{
+    char why[128];
+    const char *first = (const char *)from->data + (size_t)(record * count) * quern_dtype_size(from->dtype);
+    int64_t good = quern__convert(first, from->dtype, count, to, dtype, place * count);
+    return good == count ? QUERN_OK
+                         : quern__fail(err, QUERN_INVALID, where, "record %lld: %s", (long long)record,
+                                       quern__convert_why(first, from->dtype, good, dtype, why));
+}
+
+static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err)
+{
+    const arrays *a = g->self;
+    const quern_batch_spec *s = g->spec;
+    char where[32];
+    int status;
+    quern__number_records(g, a->order.shuffle, a->order.seed, pass, first, batch);
+    for (int i = 0; i < s->n_inputs + s->n_targets; i++)
+        for (int64_t r = 0, per = quern__per_record(&a->t[i].shape); r < batch->size; r++)
+            if ((status = copy_record(&a->t[i], batch->indices[r], per, batch->arrays[i], s->dtypes[i], r, where_of(a, i, where),
+                                      err)) < 0)
+                return status;
+    for (int i = 0; i < s->n_inputs; i++)
+        for (int64_t k = 0, per = quern__per_record(&a->t[i].shape); a->t[i].dtype == QUERN_STRING && k < batch->size * per; k++)
+            if (((quern_string *)batch->arrays[i])[k].size > QUERN_MOST_STRING || ((quern_string *)batch->arrays[i])[k].size < 0)
+                return quern__fail(err, QUERN_INVALID, "x", "record %lld: a string of %lld bytes, at most %d",
+                                   (long long)batch->indices[k / per], (long long)((quern_string *)batch->arrays[i])[k].size,
+                                   QUERN_MOST_STRING);
+    for (int64_t r = 0; a->weights && r < batch->size; r++)
+        batch->weights[r] = a->weights[batch->indices[r]];
+    batch->has_weights = a->weights != NULL;
+    for (int i = 0; i < s->n_targets; i++) {
+        const quern_tensor *w = &a->own[i];
+        int64_t per = w->data ? quern__per_record(&w->shape) : 0;
+        batch->weighs[i] = w->data ? quern__weights_kind(s, i, &w->shape) : QUERN_WEIGHTS_COMMON;
+        for (int64_t r = 0; w->data && r < batch->size; r++)
+            copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r, "weights", NULL);
+    }
+    return QUERN_OK;
+}
+
+static const quern__source_ops array_kind = { .open = array_open, .read = array_read, .free = self_free };
+
+int quern_array_generator_weights(quern_generator *g, int target, const quern_tensor *weights, quern_error *err)
+{
+    QUERN__ENTER(err, QUERN_INVALID, "generator", g, "weights", weights);
+    arrays *a = g->self;
+    if (g->ops != &array_kind || target < 0 || target >= a->n_y)
+        return quern__fail(err, QUERN_INVALID, "weights", g->ops == &array_kind ? "there is no target %d" : "no arrays in memory",
+                           target);
+    if (quern__missing(err, "weights", weights->data, NULL))
+        return QUERN_INVALID;
+    if (weights->shape.rank < 1 || weights->shape.rank > 2 || weights->shape.dims[0] != a->t[0].shape.dims[0] ||
+        quern_shape_count(&weights->shape) < 0)
+        return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d are not (records) or (records, steps)", target);
+    a->own[target] = *weights;
+    return QUERN_OK;
+}
+
+quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y, const float *weights,
+                                       quern_error *err)
+{
+    QUERN__ENTER(err, NULL, "x", x);
+    char where[32];
+    arrays *a = n_x >= 1 && n_x <= QUERN_MAX_ARRAYS && n_y >= 0 && n_y <= QUERN_MAX_ARRAYS ? quern__zalloc(1, sizeof *a) : NULL;
+    bool fits = a != NULL;
+    if (a)
+        a->n_x = n_x, a->n_y = n_y;
+    if (n_y > 0 && quern__missing(err, "y", y, NULL))
+        fits = false;
+    for (int i = 0; fits && i < n_x + n_y; i++) {
+        a->t[i] = i < n_x ? x[i] : y[i - n_x];
+        a->t[i].dtype = a->t[i].dtype ? a->t[i].dtype : QUERN_FLOAT32;
+        fits = a->t[i].shape.rank >= 1 && quern_dtype_size(a->t[i].dtype) && quern_shape_count(&a->t[i].shape) >= 0 &&
+               a->t[i].shape.dims[0] == a->t[0].shape.dims[0];
+        if (fits && quern_shape_count(&a->t[i].shape) > 0 && quern__missing(err, where_of(a, i, where), a->t[i].data, NULL))
+            fits = false;
+    }
+    if (!fits) {
+        quern__free(a);
+        quern__fail(err, QUERN_SHAPE, "arrays", "all arrays must have the same number of records");
+        return NULL;
+    }
+    a->weights = weights;
+    quern_generator *g = quern__generator_new(&array_kind, a);
+    if (g) {
+        g->strings = g->finite = true;
+        g->count = a->t[0].shape.dims[0];
+    } else
+        quern__free(a);
+    return g;
+}

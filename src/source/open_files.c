@@ -1,0 +1,233 @@
+/* Files by the words that name them. What kind a file is follows from --format, else from its name, else from its first bytes. */
+#include "source/arrays/array_axes.h"
+#include "source/prepared/qrec.h"
+
+#include <fcntl.h>
+#include <glob.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef enum kind { UNKNOWN, TABLE, TABS, ARRAY, ZIPPED, TEXT, PREPARED, LATER } kind;
+
+/* Formats: the word of --format, how names end, how content begins. */
+static const struct {
+    const char *word, *ends;
+    kind kind;
+    int n;
+    const char *begins;
+} formats[] = {
+    { "csv", ".csv", TABLE, 0, NULL },        { "tsv", ".tsv", TABS, 0, NULL },
+    { "npy", ".npy", ARRAY, 6, "\x93NUMPY" }, { "idx", "-ubyte", ARRAY, 3, "\0\0\10" },
+    { "npz", ".npz", ZIPPED, 4, "PK\3\4" },   { "text", ".txt", TEXT, 0, NULL },
+    { "qrec", ".qrec", PREPARED, 4, "QREC" }, { "hdf5", ".h5", LATER, 4, "\x89HDF" },
+    { "hdf5", ".hdf5", LATER, 0, NULL },      { "tfrecord", ".tfrecord", LATER, 0, NULL },
+    { "tar", ".tar", LATER, 0, NULL },        { "sqlite", ".sqlite", LATER, 6, "SQLite" },
+    { "images", "/", LATER, 0, NULL },
+};
+enum { n_formats = sizeof formats / sizeof *formats };
+
+const char *quern_generator_class(const quern_generator *g, int target, int i)
+{
+    return g && g->class_name ? g->class_name(g, target, i) : NULL;
+}
+
+const quern_schema *quern_generator_schema(const quern_generator *g) { return g && g->schema ? g->schema(g) : NULL; }
+
+/* Options that other files have no use for. */
+static int refuse(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
+{
+    const char *of_tables = table               ? NULL
+                            : o->target         ? "--target"
+                            : o->features       ? "--features"
+                            : o->weight         ? "--weight"
+                            : o->missing        ? "--missing"
+                            : o->missing_values ? "--missing-values"
+                            : o->classes        ? "--classes"
+                            : o->separator      ? "--separator"
+                            : o->decimal        ? "--decimal"
+                            : o->no_header      ? "--no-header"
+                            : o->encoding       ? "--encoding"
+                            : o->unknown_class  ? "--unknown-class"
+                                                : NULL;
+    if (o->data_format && (table || prepared))
+        return quern__fail(err, QUERN_INVALID, "--data-format",
+                           prepared ? "applies to arrays: give it to prepare" : "applies to arrays; columns have no channels");
+    const char *of_streams = !protocol && o->arrays ? "--arrays" : NULL;
+    return of_tables    ? quern__fail(err, QUERN_INVALID, of_tables, "applies to CSV only")
+           : of_streams ? quern__fail(err, QUERN_INVALID, of_streams, "applies to a generator and to --format npy only")
+                        : QUERN_OK;
+}
+
+/* ---- which kind ---- */
+
+/* The row of the format that --format names. */
+static int row_of_word(const char *word, quern_error *err)
+{
+    for (int i = 0; i < n_formats; i++)
+        if (!strcmp(formats[i].word, word))
+            return i;
+    quern__fail(err, QUERN_INVALID, "--format", "'%.40s' is no format", word);
+    const char *near = quern__nearest(word, &formats[0].word, n_formats, sizeof *formats);
+    if (near)
+        quern__hint(err, "did you mean '%s'?", near);
+    return QUERN_INVALID;
+}
+
+/* By the end of a name (".gz" aside), else by how the file begins; -1: nothing is known of it. */
+static int row_of_file(const char *path)
+{
+    char head[8] = { 0 };
+    size_t n = strlen(path), end = n > 3 && !strcmp(path + n - 3, ".gz") ? n - 3 : n;
+    const char *query = strstr(path, ".sqlite?");
+    end = query ? (size_t)(query - path) + 7 : end;
+    for (int i = 0; i < n_formats; i++)
+        if (end > strlen(formats[i].ends) &&
+            !strncmp(path + end - strlen(formats[i].ends), formats[i].ends, strlen(formats[i].ends)))
+            return i;
+    struct stat st; /* a pipe is left alone: who writes to it would see a reader come and go */
+    int fd = !stat(path, &st) && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t got = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1;
+    if (fd >= 0)
+        close(fd);
+    for (int i = 0; i < n_formats; i++)
+        if (formats[i].n && got >= formats[i].n && !memcmp(head, formats[i].begins, (size_t)formats[i].n))
+            return i;
+    return -1;
+}
+
+/* "x=FILE …" */
+static bool has_roles(const char *words)
+{
+    return *words && strchr("xyw", *words) && (words[1] == '=' || (words[1] == ':' && strchr(words, '=')));
+}
+
+/* ---- opening ---- */
+
+void quern__paths_free(char **paths, int n)
+{
+    for (int i = 0; paths && i < n; i++)
+        quern__free(paths[i]);
+    quern__free(paths);
+}
+
+typedef struct path_list {
+    char **list;
+    int n;
+} path_list;
+
+static int add_path(path_list *all, const char *path, quern_error *err)
+{
+    char **grown = quern__realloc(all->list, ((size_t)all->n + 1) * sizeof *grown);
+    all->list = grown ? grown : all->list;
+    if (!grown || !(grown[all->n] = quern__strdup(path)))
+        return quern__fail_memory(err, strlen(path));
+    all->n++;
+    return QUERN_OK;
+}
+
+/* The files of one word: that of its name, where there is one, else those of the pattern. */
+static int add_word(path_list *all, char *word, quern_error *err)
+{
+    char plain[QUERN__WORD];
+    glob_t found;
+    struct stat is;
+    strcpy(plain, word);
+    quern__word_plain(plain);
+    if (!strcmp(plain, "-") || lstat(plain, &is) == 0)
+        return add_path(all, plain, err);
+    int none = glob(word, 0, NULL, &found), status = QUERN_OK;
+    if (none && none != GLOB_NOMATCH)
+        return quern__fail(err, QUERN_NOTFOUND, plain, "cannot be looked for");
+    for (size_t i = 0; !none && i < found.gl_pathc && status >= 0; i++)
+        status = add_path(all, found.gl_pathv[i], err);
+    if (!none)
+        globfree(&found);
+    return none ? add_path(all, plain, err) : status;
+}
+
+int quern__paths_find(const char *words, char ***list, int *n_paths, quern_error *err)
+{
+    path_list all = { 0 };
+    char word[QUERN__WORD];
+    int status = QUERN_OK;
+    *list = NULL;
+    for (const char *p = words; status >= 0 && *(p += strspn(p, " "));) {
+        size_t n = quern__word_length(p);
+        snprintf(word, sizeof word, "%.*s", (int)n, p);
+        p += n;
+        if (n >= sizeof word || (!strcmp(word, "-") && quern__word_length(words) != strlen(words)))
+            status = quern__fail(err, QUERN_INVALID, word, n >= sizeof word ? "is too long" : "standard input stands alone");
+        else
+            status = add_word(&all, word, err);
+    }
+    if (status >= 0 && all.n == 0)
+        status = quern__fail(err, QUERN_INVALID, "data", "no file is named");
+    if (status < 0) {
+        quern__paths_free(all.list, all.n);
+        return status;
+    }
+    *list = all.list;
+    *n_paths = all.n;
+    return QUERN_OK;
+}
+
+static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
+{
+    char **paths;
+    int n, status = quern__paths_find(words, &paths, &n, err);
+    if (status < 0)
+        return status;
+    status = quern__csv_open(paths, n, tabs ? '\t' : ',', o, s, err);
+    quern__paths_free(paths, n);
+    return status;
+}
+
+static quern_generator *open_kind(const char *words, const char *first, kind is, const char *word, const quern_file_opts *o,
+                                  quern_error *err)
+{
+    quern__stream s = { 0 };
+    bool one = quern__word_length(words) == strlen(words);
+    bool table = is == UNKNOWN || is == TABLE || is == TABS, stream = is == ARRAY && o->format && !has_roles(words), first_channel;
+    if (quern__data_format(o->data_format, &first_channel, err) < 0)
+        return NULL;
+    if (is == LATER || is == TEXT)
+        quern__fail(err, QUERN_UNSUPPORTED, first,
+                    is == TEXT ? "is text, which needs a tokenizer" : "%s is not read in this version", word);
+    else if (refuse(o, table, stream, is == PREPARED, err) < 0)
+        return NULL;
+    else if (is == PREPARED && one)
+        return quern__qrec_open(first, err);
+    else if (is == PREPARED)
+        quern__fail(err, QUERN_INVALID, first, "prepared records are one file");
+    else if (table)
+        return csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
+    else if (is == ZIPPED || has_roles(words))
+        return quern__records_open(words, o->format ? word : NULL, first_channel, err);
+    else if (stream && !strcmp(word, "npy") && one)
+        return quern__input_open(first, o, err);
+    else
+        quern__fail(err, QUERN_INVALID, first, "is an array: say what of, as x=FILE or y=FILE");
+    return NULL;
+}
+
+quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err)
+{
+    QUERN__ENTER(err, NULL, "words", words);
+    static const quern_file_opts none;
+    char first[QUERN__WORD];
+    const quern_file_opts *o = opts ? opts : &none;
+    words += strspn(words, " ");
+    snprintf(first, sizeof first, "%.*s", (int)quern__word_length(words), words);
+    quern__word_plain(first);
+    int row = o->format ? row_of_word(o->format, err) : has_roles(words) ? 2 : !strcmp(first, "-") ? -1 : row_of_file(first);
+    if (o->format && row < 0)
+        return NULL;
+    quern_generator *g = open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind, row < 0 ? "" : formats[row].word, o, err);
+    if (g && quern_generator_set_stall_timeout(g, o->stall_timeout, err) < 0) {
+        quern_generator_free(g);
+        return NULL;
+    }
+    return g;
+}

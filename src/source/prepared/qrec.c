@@ -1,0 +1,374 @@
+/* Prepared records as a source: records are known by number, lie in windows in memory (qrec_windows.c), are checked against their
+ * sums and dealt out to the arrays of a batch. */
+#include "qrec_windows.h"
+#include "source/arrays/array_axes.h"
+#include "source/arrays/convert_dtype.h"
+#include "source/column_map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct prepared {
+    quern__qrec q;
+    char *path;
+    bool told;
+    int order[2 * QUERN_MAX_ARRAYS]; /* array of a record that feeds an array of the batch, -1: dealt out in their order */
+    size_t at[2 * QUERN_MAX_ARRAYS]; /* byte of a record at which an array begins */
+    int *places[2];                  /* of inputs and targets: the column at a place of the run; NULL: as they stand */
+    int counts[2];                   /* places of them */
+    int **maps;                      /* by target of the run: its classes as the model numbers them; NULL: as they stand */
+    int n_maps;
+    quern_schema *schema; /* of the run */
+    quern__blocks windows;
+} prepared;
+
+/* ---- a run ---- */
+
+/* Which array feeds which; one array of all numbers is dealt out. */
+static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
+{
+    const quern__description *d = &p->q.what;
+    char have[96], want[96];
+    for (int side = 0; side < 1 + (spec->n_targets > 0); side++) {
+        int n = side ? spec->n_targets : spec->n_inputs, own = side ? d->n_y : d->n_x, first = side ? spec->n_inputs : 0;
+        int64_t all = 0, per = own ? quern__per_record(&d->shapes[side ? d->n_x : 0]) : 0;
+        for (int i = 0; i < n; i++)
+            all += quern__per_record(&spec->shapes[first + i]);
+        if (p->places[side]) {
+            for (int i = 0; i < n; i++)
+                p->order[first + i] = -1;
+            if (p->counts[side] != all)
+                return quern__fail(err, QUERN_SHAPE, p->path, "%d %s a record, the model wants %lld", p->counts[side],
+                                   side ? "targets" : "inputs", (long long)all);
+            continue;
+        }
+        for (int i = 0; i < n; i++) {
+            int k = own == n ? i : -1;
+            for (int j = 0; own == n && spec->names[first + i] && j < own; j++)
+                k = !strcmp(d->names[(side ? d->n_x : 0) + j], spec->names[first + i]) ? j : k;
+            k = k < 0 ? -1 : (side ? d->n_x : 0) + k;
+            p->order[first + i] = k;
+            if (spec->dtypes[first + i] == QUERN_STRING)
+                return quern__fail(err, QUERN_UNSUPPORTED, p->path, "the model wants strings, prepared records are numbers");
+            int status =
+                k >= 0 && d->axes[k] == QUERN__AXES_OWN ? quern__deal_axes(spec, first + i, p->path, &d->shapes[k], err) : QUERN_OK;
+            if (status < 0)
+                return status;
+            if (k >= 0 ? quern__per_record(&d->shapes[k]) != quern__per_record(&spec->shapes[first + i]) && d->axes[k]
+                       : own != 1 || per != all || !d->axes[side ? d->n_x : 0])
+                return quern__fail(
+                    err, QUERN_SHAPE, p->path, "%s %s a record, the model wants %s for '%s'", side ? "targets of" : "inputs of",
+                    own ? quern_shape_text(&d->shapes[k < 0 ? (side ? d->n_x : 0) : k], have, sizeof have) : "nothing",
+                    quern_shape_text(&spec->shapes[first + i], want, sizeof want),
+                    spec->names[first + i] ? spec->names[first + i] : "?");
+            if (k >= 0 && d->axes[k] == QUERN__AXES_LOST && !quern__axes_fit(&d->shapes[k], &spec->shapes[first + i]))
+                quern__warn("%s: was prepared by an earlier version, which kept no shapes: that '%s' is %s is not checked", p->path,
+                            spec->names[first + i] ? spec->names[first + i] : "?",
+                            quern_shape_text(&spec->shapes[first + i], want, sizeof want));
+        }
+    }
+    return QUERN_OK;
+}
+
+static void forget_names(prepared *p)
+{
+    for (int i = 0; i < p->n_maps; i++)
+        quern__free(p->maps[i]);
+    quern__free(p->maps);
+    quern__free(p->places[0]);
+    quern__free(p->places[1]);
+    quern_schema_free(p->schema);
+    p->maps = NULL;
+    p->n_maps = 0;
+    p->places[0] = p->places[1] = NULL;
+    p->schema = NULL;
+}
+
+/* The columns of a side in the order of the run: that of the model's schema, or else by names of inputs and outputs. */
+static int order_side(prepared *p, const quern_batch_spec *spec, bool target, quern_error *err)
+{
+    const quern_schema *own = p->q.schema;
+    const quern_schema *model = spec->schema;
+    int n = target ? own->n_targets : own->n_features, wanted = !model ? n : target ? model->n_targets : model->n_features, status;
+    int *order = p->places[target] = quern__alloc(((size_t)(n > wanted ? n : wanted) + 1) * sizeof *order);
+    const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);
+    for (int i = 0; order && names && i < n; i++) {
+        order[i] = i;
+        names[i] = quern__schema_at(own, target, i)->name;
+    }
+    if (!order || !names)
+        status = quern__fail_memory(err, (size_t)n * sizeof *order);
+    else
+        status = model ? quern__schema_order(model, own, target, p->path, order, err)
+                       : quern__deal_by_name(spec, target, names, n, order, err);
+    quern__free(names);
+    p->counts[target] = wanted;
+    return status;
+}
+
+/* Classes of the targets as the model numbers them. */
+static int map_classes(prepared *p, const quern_batch_spec *spec, quern_error *err)
+{
+    const quern_schema *now = p->schema;
+    if (!(p->maps = quern__zalloc((size_t)now->n_targets + 1, sizeof *p->maps)))
+        return quern__fail_memory(err, (size_t)now->n_targets);
+    for (int t = 0, status; t < now->n_targets; t++) {
+        const quern__schema_column *own = quern__schema_at(p->q.schema, true, p->places[1][t]);
+        status = quern__schema_class_map(quern__schema_at(now, true, t), own, p->path, &p->maps[t], err);
+        p->n_maps = t + 1;
+        if (status >= 0)
+            status = quern__deal_classes(spec, quern__deal_output(spec, t), own->name, &quern__schema_at(now, true, t)->classes,
+                                         p->path, err);
+        if (status < 0)
+            return status;
+    }
+    return QUERN_OK;
+}
+
+/* What would change nothing goes: records are then copied as they lie. */
+static void drop_identity(prepared *p, bool target)
+{
+    bool same = p->counts[target] == (target ? p->q.schema->n_targets : p->q.schema->n_features);
+    for (int i = 0; p->places[target] && i < p->counts[target]; i++)
+        same = same && p->places[target][i] == i && !(target && p->maps[i]);
+    if (same) {
+        quern__free(p->places[target]);
+        p->places[target] = NULL;
+    }
+}
+
+/* Columns are put in the order of the run by their names. */
+static int match_names(prepared *p, const quern_batch_spec *spec, quern_error *err)
+{
+    forget_names(p);
+    if (!p->q.schema)
+        return QUERN_OK;
+    int status = order_side(p, spec, false, err);
+    if (status >= 0 && spec->n_targets)
+        status = order_side(p, spec, true, err);
+    if (status < 0)
+        return status;
+    p->schema =
+        spec->schema ? quern__schema_copy(spec->schema, err) : quern__schema_pick(p->q.schema, p->places[0], p->places[1], err);
+    if (!p->schema)
+        return QUERN_NOMEM;
+    for (int t = 0; t < p->schema->n_targets && !spec->schema && spec->n_targets; t++)
+        p->schema->columns[p->schema->n_features + t].output = quern__deal_output(spec, t);
+    status = spec->schema ? QUERN_OK : quern__deal_share(spec, p->schema, err);
+    status = status < 0 || !spec->n_targets ? status : map_classes(p, spec, err);
+    for (int side = 0; side < 2; side++)
+        drop_identity(p, side);
+    return status;
+}
+
+static size_t prepared_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
+{
+    quern__blocks sized = { .q = &((const prepared *)g->self)->q };
+    (void)spec, (void)shuffle;
+    return QUERN__WINDOWS * quern__blocks_size(&sized) + QUERN__DIRECT_BYTES;
+}
+
+static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    prepared *p = g->self;
+    int status = match_names(p, spec, err);
+    status = status < 0 ? status : match(p, spec, err);
+    status = status < 0 ? status : quern__blocks_open(&p->windows, shuffle, seed, err);
+    if (status < 0)
+        return status;
+    g->spec = spec;
+    quern__cut c = quern__blocks_cut(&p->windows, g->from, g->count, 0);
+    if (shuffle && !p->told && c.windows > 1)
+        quern__note("%s: records are uniformly shuffled; drawn from %lld places at once, two meet in a batch again %.2f times as "
+                    "often as by chance",
+                    p->path, (long long)p->windows.blocks, 1 + (double)(c.windows - 1) / (double)p->windows.blocks);
+    p->told = true;
+    return QUERN_OK;
+}
+
+static void prepared_close(quern_generator *g) { quern__blocks_close(&((prepared *)g->self)->windows); }
+
+/* Whether a record is what was written. */
+static int check_sum(const prepared *p, const char *record, int64_t number, quern_error *err)
+{
+    uint32_t sum;
+    size_t n = (size_t)p->q.bytes - QUERN__QREC_SUM;
+    memcpy(&sum, record + n, sizeof sum);
+    if (quern__qrec_sum(record, n) == sum)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_FORMAT, p->path, "record %lld, byte %lld: is damaged, its check sum is another one",
+                       (long long)number + 1, (long long)(p->q.first + number * p->q.bytes));
+}
+
+/* The numbers of columns at places of the run, from `dealt` on; classes as the model numbers them. Returns how many fit. */
+static int64_t take_columns(const prepared *p, const quern_batch *b, int array, int64_t place, int64_t per, int64_t dealt,
+                            const char *numbers)
+{
+    bool target = array >= b->spec->n_inputs;
+    int have = p->q.what.dtypes[target ? p->q.what.n_x : 0], want = b->spec->dtypes[array];
+    for (int64_t i = 0; i < per; i++) {
+        int64_t at = dealt + i, k = p->places[target][at];
+        const char *one = numbers + (size_t)k * quern_dtype_size(have);
+        const int *map = target && at < p->n_maps ? p->maps[at] : NULL;
+        double v = -1;
+        if (map && quern__convert(one, have, 1, &v, QUERN_FLOAT64, 0) == 1 && v >= 0 &&
+            v < quern__schema_at(p->q.schema, true, (int)k)->classes.n)
+            v = map[(int)v];
+        if (quern__convert(map ? (const char *)&v : one, map ? QUERN_FLOAT64 : have, 1, b->arrays[array], want, place * per + i) <
+            1)
+            return i;
+    }
+    return per;
+}
+
+/* A number of a table is kept as float32: from 2^24 on it may have been its neighbour. */
+static int check_exact(const prepared *p, const char *number, int64_t record, quern_error *err)
+{
+    float v;
+    memcpy(&v, number, sizeof v);
+    if (fabsf(v) < 1 << 24 || isnan(v))
+        return QUERN_OK;
+    quern__fail(err, QUERN_INVALID, p->path, "record %lld: %.0f may be another whole number: a prepared table has float32",
+                (long long)record + 1, (double)v);
+    quern__hint(err, "read the table itself, or prepare an array of int64 (x=ids.npy)");
+    return QUERN_INVALID;
+}
+
+static int take(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
+{
+    const quern_batch_spec *spec = b->spec;
+    const quern__description *d = &p->q.what;
+    char why[128];
+    int64_t dealt = 0;
+    int status = QUERN_OK;
+    for (int a = 0; a < spec->n_inputs + spec->n_targets && status >= 0; a++) {
+        int64_t per = quern__per_record(&spec->shapes[a]);
+        int k = p->order[a] >= 0 ? p->order[a] : a < spec->n_inputs ? 0 : d->n_x;
+        dealt = a == spec->n_inputs ? 0 : dealt;
+        int64_t from = p->order[a] >= 0 ? 0 : dealt;
+        bool named = p->places[a >= spec->n_inputs];
+        const char *numbers = record + p->at[k] + (named ? 0 : (size_t)from * quern_dtype_size(d->dtypes[k]));
+        dealt += per;
+        bool whole = a < spec->n_inputs && spec->dtypes[a] != QUERN_FLOAT32, table = d->dtypes[k] == QUERN_FLOAT32 && d->axes[k];
+        for (int64_t i = 0; whole && table && i < per && status >= 0; i++)
+            status =
+                check_exact(p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float), b->indices[place], err);
+        if (status < 0)
+            return status;
+        int64_t good = named ? take_columns(p, b, a, place, per, from, numbers)
+                             : quern__convert(numbers, d->dtypes[k], per, b->arrays[a], spec->dtypes[a], place * per);
+        if (good < per)
+            status =
+                quern__fail(err, QUERN_INVALID, p->path, "record %lld: %s", (long long)b->indices[place] + 1,
+                            quern__convert_why(numbers, d->dtypes[k], named ? p->places[a >= spec->n_inputs][from + good] : good,
+                                               spec->dtypes[a], why));
+    }
+    if (d->weighted)
+        memcpy(b->weights + place, record + p->q.bytes - QUERN__QREC_SUM - (int64_t)sizeof(float), sizeof(float));
+    return status;
+}
+
+static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+{
+    prepared *p = g->self;
+    quern__blocks *all = &p->windows;
+    quern__cut c = quern__blocks_cut(all, g->from, g->count, pass);
+    quern__window *s = NULL;
+    int64_t good = 0, place = 0;
+    int status = QUERN_OK;
+    for (int64_t r = 0; r < b->size && status >= 0; r++) {
+        int64_t w = (first + r) / c.per;
+        w = w < c.windows ? w : c.windows - 1;
+        if (!s || w != s->number) {
+            if (s)
+                quern__window_return(all, s, s->n);
+            s = quern__window_borrow(all, &c, w, err);
+        }
+        if (!s)
+            return err && err->code ? err->code : QUERN_IO;
+        quern__random_key key = c.within;
+        key.k[0] ^= (uint32_t)quern__hash64((uint64_t)w + 1);
+        place = first + r - w * c.per;
+        int64_t from = all->shuffle ? (int64_t)quern__random_permute(key, (uint64_t)s->n, (uint64_t)place) : place;
+        quern_error own = { 0 };
+        const char *record = quern__window_record(all, s, from, &b->indices[good]);
+        status = check_sum(p, record, b->indices[good], &own);
+        status = status < 0 ? status : take(p, record, b, good, &own);
+        if (status >= 0)
+            good++;
+        else
+            status = quern__bad_record(b->bad, status, &own, err);
+    }
+    b->size = good;
+    if (s)
+        quern__window_return(all, s, place + 1);
+    b->has_weights = p->q.what.weighted;
+    return status;
+}
+
+static void prepared_free(quern_generator *g)
+{
+    prepared *p = g->self;
+    prepared_close(g);
+    forget_names(p);
+    pthread_mutex_destroy(&p->windows.lock);
+    pthread_cond_destroy(&p->windows.changed);
+    quern__qrec_free(&p->q);
+    close(p->windows.fd);
+    quern__free(p->path);
+    quern__free(p);
+}
+
+static const char *class_name(const quern_generator *g, int target, int i)
+{
+    const prepared *p = g->self;
+    if (p->schema)
+        return quern_schema_class(p->schema, target, i);
+    return target >= 0 && target < QUERN_MAX_ARRAYS && i >= 0 && i < p->q.n_classes[target] ? p->q.classes[target][i] : NULL;
+}
+
+static const quern_schema *prepared_schema(const quern_generator *g) { return ((const prepared *)g->self)->schema; }
+
+quern_generator *quern__qrec_open(const char *path, quern_error *err)
+{
+    static const quern__source_ops kind = {
+        .open = prepared_open, .read = prepared_read, .close = prepared_close, .free = prepared_free, .bytes = prepared_bytes
+    };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    prepared *p = fd >= 0 ? quern__zalloc(1, sizeof *p) : NULL;
+    if (!p) {
+        if (fd >= 0)
+            close(fd);
+        quern__fail(err, fd < 0 ? QUERN_IO : QUERN_NOMEM, path, "%s", fd < 0 ? strerror(errno) : "no memory");
+        return NULL;
+    }
+    int status = quern__qrec_head_read(fd, path, &p->q, err);
+    p->path = status < 0 ? NULL : quern__strdup(path);
+    quern_generator *g = p->path ? quern__generator_new(&kind, p) : NULL;
+    if (!g) {
+        quern__qrec_free(&p->q);
+        quern__free(p->path);
+        quern__free(p);
+        close(fd);
+        return NULL;
+    }
+    p->windows = (quern__blocks){ .q = &p->q, .path = p->path, .fd = fd, .direct = { .fd = -1 } };
+    pthread_mutex_init(&p->windows.lock, NULL);
+    pthread_cond_init(&p->windows.changed, NULL);
+    size_t at = 0;
+    for (int i = 0; i < p->q.what.n_x + p->q.what.n_y; i++) {
+        p->at[i] = at;
+        at += (size_t)quern__per_record(&p->q.what.shapes[i]) * quern_dtype_size(p->q.what.dtypes[i]);
+    }
+    g->finite = true;
+    g->count = p->q.count;
+    g->class_name = class_name;
+    g->schema = prepared_schema;
+    g->features = (int)quern__per_record(&p->q.what.shapes[0]);
+    g->where = p->path;
+    g->bad.can = 1u << QUERN_BAD_SKIP;
+    return g;
+}

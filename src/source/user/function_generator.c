@@ -1,0 +1,173 @@
+/* A generator that is a C function with an endless loop: it runs on its own thread, one batch ahead of whoever asks. */
+#include "source/source.h"
+
+#include <pthread.h>
+
+struct quern_yielder {
+    quern_function *fn;
+    void *arg;
+    pthread_t thread;
+    bool running, closed, ended, left; /* left: the run is over, whatever begins now ends at once */
+    int status;
+    int64_t n; /* batches that were asked of it */
+    quern_error error;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    quern_batch *wanted; /* the buffer that the taker waits to have filled */
+    quern_batch *given;  /* the same once it is filled                     */
+};
+
+quern_error *quern_yielder_error(quern_yielder *y) { return y ? &y->error : NULL; }
+
+quern_batch *quern_next_batch(quern_yielder *y)
+{
+    if (!y)
+        return NULL;
+    pthread_mutex_lock(&y->lock);
+    while (!y->wanted && !y->closed)
+        pthread_cond_wait(&y->changed, &y->lock);
+    quern_batch *b = y->closed ? NULL : y->wanted;
+    pthread_mutex_unlock(&y->lock);
+    return b;
+}
+
+int quern_yield(quern_yielder *y, quern_batch *batch)
+{
+    if (!y || !batch)
+        return QUERN_INVALID;
+    pthread_mutex_lock(&y->lock);
+    if (!y->closed && batch == y->wanted) {
+        y->given = batch;
+        y->wanted = NULL;
+        pthread_cond_broadcast(&y->changed);
+    }
+    bool closed = y->closed;
+    pthread_mutex_unlock(&y->lock);
+    return closed ? QUERN_CLOSED : QUERN_OK;
+}
+
+static void *body(void *arg)
+{
+    quern_yielder *y = arg;
+    int status = y->fn(y, y->arg);
+    pthread_mutex_lock(&y->lock);
+    y->ended = true;
+    y->status = status;
+    pthread_cond_broadcast(&y->changed);
+    pthread_mutex_unlock(&y->lock);
+    return NULL;
+}
+
+/* The function on a new thread. */
+static int start(quern_yielder *y, quern_error *err)
+{
+    pthread_mutex_lock(&y->lock);
+    y->closed = y->left;
+    y->ended = false;
+    y->wanted = y->given = NULL;
+    pthread_mutex_unlock(&y->lock);
+    y->n = 0;
+    y->error = (quern_error){ 0 };
+    if (pthread_create(&y->thread, NULL, body, y))
+        return quern__fail(err, QUERN_NOMEM, "generator", "cannot start its thread");
+    y->running = true;
+    return QUERN_OK;
+}
+
+/* The function returns, and its thread is gone. */
+static void finish(quern_yielder *y)
+{
+    pthread_mutex_lock(&y->lock);
+    y->closed = true;
+    pthread_cond_broadcast(&y->changed);
+    pthread_mutex_unlock(&y->lock);
+    if (y->running)
+        pthread_join(y->thread, NULL);
+    y->running = false;
+}
+
+static int function_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+{
+    quern_yielder *y = g->self;
+    (void)shuffle, (void)seed;
+    g->spec = spec;
+    y->left = false;
+    return start(y, err);
+}
+
+/* It begins anew, unless it has not been asked for a batch yet. */
+static int function_reset(quern_generator *g, int64_t epoch, quern_error *err)
+{
+    quern_yielder *y = g->self;
+    (void)epoch;
+    if (y->running && y->n == 0)
+        return QUERN_OK;
+    finish(y);
+    return start(y, err);
+}
+
+static int function_next(quern_generator *g, quern_batch *batch, quern_error *err)
+{
+    quern_yielder *y = g->self;
+    quern__begin("waiting for the function", "generator", "batch", ++y->n);
+    pthread_mutex_lock(&y->lock);
+    y->wanted = batch;
+    pthread_cond_broadcast(&y->changed);
+    while (!y->given && !y->ended && !y->closed)
+        pthread_cond_wait(&y->changed, &y->lock);
+    int status = y->given ? QUERN_OK : y->closed ? QUERN_CLOSED : y->status < 0 || y->status > QUERN_END ? y->status : QUERN_END;
+    y->wanted = y->given = NULL;
+    pthread_mutex_unlock(&y->lock);
+    if (status > QUERN_END)
+        return quern__fail(err, QUERN_INVALID, "generator", "the function returned %d, neither QUERN_OK nor QUERN_END", status);
+    if (status < 0 && status != QUERN_CLOSED) {
+        if (y->error.code && err && !err->code)
+            *err = y->error;
+        quern__fail(err, status, "generator", "the function returned %d (%s)", status, quern_status_text(status));
+    }
+    return status;
+}
+
+static void function_cancel(quern_generator *g)
+{
+    quern_yielder *y = g->self;
+    pthread_mutex_lock(&y->lock);
+    y->closed = y->left = true;
+    pthread_cond_broadcast(&y->changed);
+    pthread_mutex_unlock(&y->lock);
+}
+
+static void function_close(quern_generator *g) { finish(g->self); }
+
+static void function_free(quern_generator *g)
+{
+    quern_yielder *y = g->self;
+    pthread_mutex_destroy(&y->lock);
+    pthread_cond_destroy(&y->changed);
+    quern__free(y);
+}
+
+quern_generator *quern_function_generator(quern_function *fn, void *arg)
+{
+    if (!fn)
+        return NULL;
+    static const quern__source_ops kind = { .open = function_open,
+                                            .next = function_next,
+                                            .reset = function_reset,
+                                            .cancel = function_cancel,
+                                            .close = function_close,
+                                            .free = function_free };
+    quern_yielder *y = quern__zalloc(1, sizeof *y);
+    if (!y)
+        return NULL;
+    y->fn = fn;
+    y->arg = arg;
+    pthread_mutex_init(&y->lock, NULL);
+    pthread_cond_init(&y->changed, NULL);
+    quern_generator *g = quern__generator_new(&kind, y);
+    if (g)
+        g->where = "function", g->strings = g->restarts = true;
+    else
+        function_free(&(quern_generator){ .self = y });
+    return g;
+}
