@@ -1,7 +1,7 @@
 /* Preprocessing of text: TextVectorization, StringLookup and IntegerLookup. */
 #include "conformance.h"
 
-#include "text/vectorize.h"
+#include "text/keras/text_vectorization.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Vocabularies and vectorizing: what the cases of Keras in the conformance group `preprocessing` do not reach. */
-#include "text/farmhash.h"
+#include "text/keras/farmhash.h"
+#include "text/keras/text_vectorization.h"
 #include "text/tokens.h"
-#include "text/vectorize.h"
 
 static quern__vocabulary *vocabulary(const char *config, bool integers, quern_error *err)
 {

@@ -2,8 +2,8 @@
  * marks in them. https://keras.io/api/layers/preprocessing_layers/categorical/ */
 #include "keras/keras.h"
 
-#include "text/farmhash.h"
-#include "text/siphash.h"
+#include "text/keras/farmhash.h"
+#include "text/keras/siphash.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * stream (adapt), or read from a file. https://keras.io/api/layers/preprocessing_layers/ */
 #include "keras/keras.h"
 
-#include "text/vectorize.h"
+#include "text/keras/text_vectorization.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Vocabularies of Keras's lookup layers. */
-#include "text/vocabulary.h"
+#include "vocabulary.h"
 
-#include "text/farmhash.h"
+#include "farmhash.h"
 
 #include <math.h>
 #include <stdio.h>

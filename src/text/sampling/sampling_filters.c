@@ -1,6 +1,6 @@
 /* Filters of a sampler. All but temperature and min-p keep a prefix of some order: a heap gives it up one token at a time, so that
  * of a large vocabulary only what is kept gets sorted. */
-#include "text/sampler.h"
+#include "sampler.h"
 
 #include <math.h>
 #include <string.h>

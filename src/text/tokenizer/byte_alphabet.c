@@ -1,5 +1,5 @@
 /* The alphabet of GPT-2's files: bytes that can be seen stand for themselves, the others for the characters from U+0100 on. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 static bool is_seen(int byte) { return (byte > 32 && byte < 127) || (byte > 160 && byte != 173); }
 

@@ -1,5 +1,5 @@
 /* Tokenizers: what all kinds have in common. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <string.h>
 

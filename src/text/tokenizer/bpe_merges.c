@@ -1,7 +1,7 @@
 /* Learning merges. Every pair of neighbours has its count and the pieces that hold it; a merge walks through those pieces only and
  * tells its neighbours' counts what changed. The heap holds every pair at least once with a count it once had, never less than now:
  * what comes up with an old count goes back with the new one. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <string.h>
 

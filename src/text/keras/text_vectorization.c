@@ -1,7 +1,7 @@
 /* A text becomes tokens: ASCII rules for case and punctuation, as TensorFlow has them, then words or characters, then n-grams. */
-#include "text/vectorize.h"
+#include "text_vectorization.h"
 
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include <string.h>
 

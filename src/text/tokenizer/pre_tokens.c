@@ -3,7 +3,7 @@
  * or those of the later one that models since GPT-4 share, but for how many digits stay together.
  * Bytes that are no UTF-8 count as signs. A run ends where the next character would take it over QUERN_PIECE_BYTES, and before a
  * token that is looked for first. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <string.h>
 #include <utf8proc.h>

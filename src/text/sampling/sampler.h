@@ -29,7 +29,7 @@ struct quern_sampler {
     uint32_t draw;
 };
 
-/* ---- filters.c ---- */
+/* ---- sampling_filters.c ---- */
 /* The penalty for the tokens of the window. A token that is none is QUERN_INVALID. */
 int quern__sample_penalty(quern_sampler *s, const int32_t *window, int64_t n, quern_error *err);
 /* Leaves the tokens that are not forbidden (-infinity); the largest only, where the temperature is 0. */

@@ -1,5 +1,5 @@
 /* Distinct strings in one block of bytes, found by an open hash table that is at most half full. */
-#include "text/strings.h"
+#include "string_table.h"
 
 #include <stdlib.h>
 #include <string.h>

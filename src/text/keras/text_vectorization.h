@@ -2,7 +2,7 @@
 #ifndef QUERN__VECTORIZE_H
 #define QUERN__VECTORIZE_H
 
-#include "text/vocabulary.h"
+#include "vocabulary.h"
 
 enum {
     QUERN__MOST_GRAMS = 16,

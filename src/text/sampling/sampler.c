@@ -1,5 +1,5 @@
 /* Samplers: options, memory, and the draw itself. */
-#include "text/sampler.h"
+#include "sampler.h"
 
 #include <math.h>
 #include <string.h>

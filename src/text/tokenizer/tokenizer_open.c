@@ -1,5 +1,5 @@
 /* Opening tokenizers by path. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <errno.h>
 #include <stdio.h>

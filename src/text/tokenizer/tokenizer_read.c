@@ -1,6 +1,6 @@
 /* Reading tokenizers: tokenizer.json as Hugging Face's library writes it, and GPT-2's pair of vocab.json and merges.txt. Whatever
  * would change how a text is cut is either done or refused by name. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Keras 2's text_to_word_sequence and Tokenizer: words between separators, numbered by falling count, those of one count in the
  * order in which they came. */
 #include "base/utf8.h"
-#include "text/strings.h"
+#include "string_table.h"
 
 #include <math.h>
 #include <quern/text.h>

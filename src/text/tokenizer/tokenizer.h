@@ -1,10 +1,10 @@
-/* What the files of tokenizers share. A tokenizer is filled by its trainer (train.c, learn.c) or its reader (read.c), finished
- * once, and never changed again. */
+/* What the files of tokenizers share. A tokenizer is filled by its trainer (tokenizer_train.c, bpe_merges.c) or its reader
+ * (tokenizer_read.c), finished once, and never changed again. */
 #ifndef QUERN__TOKENIZER_H
 #define QUERN__TOKENIZER_H
 
 #include "base/utf8.h"
-#include "text/strings.h"
+#include "text/keras/string_table.h"
 
 #include <jansson.h>
 #include <quern/text.h>
@@ -78,12 +78,12 @@ void quern__bpe_add_merge(quern_tokenizer *t, int32_t left, int32_t right, int32
 /* Sees that every byte has a token, and sorts what `added` holds. */
 int quern__bpe_finish(quern_tokenizer *t, quern_error *err);
 
-/* ---- pieces.c ---- */
+/* ---- pre_tokens.c ---- */
 /* Length of GPT-2's piece at the start of the text (n > 0); 0: its end is not here yet. *added gets the id of a token of `t` (NULL:
  * has none) that is looked for before, or -1. */
 size_t quern__piece(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *added);
 
-/* ---- read.c ---- */
+/* ---- tokenizer_read.c ---- */
 /* What a tokenizer.json says. Borrows `root`. Returns new, NULL on failure. */
 quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err);
 /* The later pattern of pieces as files have it, with "%s" for the digits: "{1,3}" or "". */
@@ -93,11 +93,11 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err);
 /* The pattern that files have for ASCII punctuation. */
 #define QUERN__PUNCTUATION "[!-/:-@\\[-`{-~]"
 
-/* ---- learn.c ---- */
+/* ---- bpe_merges.c ---- */
 /* Merges learned from counted pieces, by falling count, ties by the lowest pair of ids. Takes nothing. */
 quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_size, int64_t min_count, quern_error *err);
 
-/* ---- alphabet.c ---- */
+/* ---- byte_alphabet.c ---- */
 /* Tokens of "bpe" are written with a character for each byte, as GPT-2 does: which, and which byte a character stands for (-1:
  * none). */
 uint32_t quern__byte_character(int byte);

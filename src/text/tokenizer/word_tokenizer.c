@@ -1,5 +1,5 @@
 /* Words, as Keras's TextVectorization makes them by default: ASCII rules only, so "Über" and "über" stay two words. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 /* The 32 signs of ASCII, whatever the locale says. */
 static bool is_sign(char c)

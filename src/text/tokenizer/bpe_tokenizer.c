@@ -1,7 +1,7 @@
 /* Byte pairs: a piece starts as the ids of its bytes; of all neighbours that may merge, those of the lowest rank do, the leftmost
  * first, until none may. The neighbours' ranks lie in blocks of 64, each with its least: a merge looks at one block or two and at
  * the least of the others, so that a piece of 4096 bytes takes no longer for each byte than a word nearly. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef QUERN__VOCABULARY_H
 #define QUERN__VOCABULARY_H
 
-#include "text/strings.h"
+#include "string_table.h"
 
 #include <jansson.h>
 

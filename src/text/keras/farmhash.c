@@ -1,5 +1,5 @@
 /* FarmHash64's fingerprint, as its authors define it: one way for each range of lengths. Numbers are read little-endian. */
-#include "text/farmhash.h"
+#include "farmhash.h"
 
 #include <string.h>
 

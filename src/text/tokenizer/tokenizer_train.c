@@ -1,5 +1,5 @@
 /* Training: the words that ask for it, one pass over the text, and what becomes of the counts. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

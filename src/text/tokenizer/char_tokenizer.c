@@ -1,5 +1,5 @@
 /* Characters: code points find their ids in two steps, through pages of 256. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <string.h>
 #include <utf8proc.h>

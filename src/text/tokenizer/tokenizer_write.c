@@ -1,5 +1,5 @@
 /* Writing tokenizers in the format of Hugging Face's library. */
-#include "text/tokenizer.h"
+#include "tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

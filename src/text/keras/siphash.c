@@ -1,5 +1,5 @@
 /* SipHash-2-4, as its authors define it: two rounds for each eight bytes, four at the end. */
-#include "text/siphash.h"
+#include "siphash.h"
 
 static uint64_t turn(uint64_t x, int bits) { return x << bits | x >> (64 - bits); }
 
