@@ -1,5 +1,5 @@
 /* Makes the plan: live nodes, views, division, order in phases, lifetimes, places. */
-#include "making.h"
+#include "planner.h"
 
 #include <string.h>
 

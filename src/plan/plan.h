@@ -60,10 +60,11 @@ void *quern__plan_address(const quern__plan *p, quern__id id, void *slab, void *
 
 /* Which nodes an output or a variable's update needs, by node. */
 void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_outputs, bool *live);
-/* Seconds that a node takes two threads, estimated by what it multiplies, reads and writes (cost.c). */
+/* Seconds that a node takes two threads, estimated by what it multiplies, reads and writes (plan_cost.c). */
 double quern__plan_seconds(const quern__graph *g, int node, int64_t capacity);
 
-/* The parts of planning, each its own file. divide.c: axis and grain of a node's blocks, and where an input is read by a block. */
+/* The parts of planning, each its own file. partition.c: axis and grain of a node's blocks, and where an input is read by a block.
+ */
 enum { QUERN__PANEL = 64, QUERN__SLICE = 32 };
 typedef struct quern__split {
     int32_t axis; /* of the value; -1: one block */
@@ -73,11 +74,11 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
                                 const quern__split *splits);
 /* The axis of input i along which a block of the node reads only its own part; -1: it reads all. */
 int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity);
-/* panels.c: which matrices lie in panels (p->panels), with room for them. */
+/* weight_layout.c: which matrices lie in panels (p->panels), with room for them. */
 int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs, const quern__split *splits,
                        quern__plan *p, quern_error *err);
-/* place.c: offsets of values that live from one phase to another (both belong to it), so that no two overlap; `live` gets the bytes
- * that live in each phase. */
+/* arena_layout.c: offsets of values that live from one phase to another (both belong to it), so that no two overlap; `live` gets
+ * the bytes that live in each phase. */
 typedef struct quern__piece {
     quern__id id;
     int32_t born, dies;

@@ -44,7 +44,7 @@ static int run_block(running *r, quern__entry *e, int64_t begin, int64_t end, do
 static int64_t length_of(const quern__entry *e) { return e->call.out[0].shape.dims[e->call.axis]; }
 
 /* The end of the calls from `i` on that are divided alike and wait for nobody: each block of them may go through all before the
- * next, while it is near, because none reads another block of what is written there (plan/divide.c). */
+ * next, while it is near, because none reads another block of what is written there (plan/partition.c). */
 static int end_of_group(const running *r, int i)
 {
     const quern__entry *e = &r->plan->entries[i];

@@ -1,4 +1,4 @@
-/* A plan while it is made: for plan.c, order.c and thrift.c only. */
+/* A plan while it is made: for plan.c, schedule_fast.c and schedule_low_memory.c only. */
 #ifndef QUERN__PLAN_MAKING_H
 #define QUERN__PLAN_MAKING_H
 

@@ -1,10 +1,10 @@
-/* Recomputing: a graph in which values of the way forward are made again on the way back instead of being kept. chain.c sees the
- * way forward as a chain of stages, schedule.c finds the fastest way through them within some memory, recompute.c writes the graph.
- * For these three only; plan.h has what others call. */
+/* Recomputing: a graph in which values of the way forward are made again on the way back instead of being kept. recompute_stages.c
+ * sees the way forward as a chain of stages, recompute_dp.c finds the fastest way through them within some memory,
+ * recompute_rewrite.c writes the graph. For these three only; plan.h has what others call. */
 #ifndef QUERN__PLAN_RECOMPUTE_H
 #define QUERN__PLAN_RECOMPUTE_H
 
-#include "plan.h"
+#include "plan/plan.h"
 
 enum { QUERN__STAGES = 48 };
 

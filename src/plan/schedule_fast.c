@@ -1,6 +1,6 @@
-/* The order in which nodes run, and where threads wait for each other: for speed. thrift.c has
+/* The order in which nodes run, and where threads wait for each other: for speed. schedule_low_memory.c has
  * the other order, for memory. Neither changes a number. */
-#include "making.h"
+#include "planner.h"
 
 quern_shape quern__making_shape(const quern__making *m, quern__id id)
 {

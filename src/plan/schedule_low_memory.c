@@ -1,7 +1,7 @@
 /* The order of nodes that goes by memory: what sets memory free runs first, else what stands first. Each entry is a phase of its
  * own then; afterwards entries that need not wait for each other become one phase again where that takes no more than the most that
  * lives at a time anyway, so that threads wait less often. */
-#include "making.h"
+#include "planner.h"
 
 #include <string.h>
 
