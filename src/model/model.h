@@ -131,7 +131,7 @@ typedef struct quern__network_env {
 } quern__network_env;
 /* A model without compile settings from its config. Returns new. */
 quern_model *quern__network_read(json_t *config, bool sequential, const quern__network_env *env, quern_error *err);
-/* compiled.c: what compile was given, as Keras 3 reads it, with the rate of now. Returns new. */
+/* compile_config.c: what compile was given, as Keras 3 reads it, with the rate of now. Returns new. */
 json_t *quern__compiled_json(const quern_model *m);
 /* config.json of a model, with compile_config. Returns new. */
 json_t *quern__config_write(const quern_model *m);
@@ -154,7 +154,7 @@ typedef struct quern__inputs {
     json_t *options;   /* borrowed; NULL: none */
     unsigned keywords; /* which arguments are given by their names, as a bit mask */
 } quern__inputs;
-/* read_call.c: a call of a layer as a file has it. */
+/* call_read.c: a call of a layer as a file has it. */
 typedef struct quern__inbound {
     int values[QUERN__MAX_ARGUMENTS], arguments[QUERN__MAX_ARGUMENTS], n;
     json_t *options; /* owned by the caller */
@@ -208,7 +208,7 @@ void quern__model_set_thrift(quern_model *m, int thrift);
 /* Trains batches in n parts from here on (1: whole). `any`: even where layers look at the whole batch (BatchNormalization) or keep
  * a state; what has no meaning then is refused by planning (program->whole). Plans of training made otherwise are dropped. */
 int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err);
-/* parts.c: what the sums of gradients take; whether a batch can be divided, as far as losses, layers and the optimizer say
+/* micro_batches.c: what the sums of gradients take; whether a batch can be divided, as far as losses, layers and the optimizer say
  * (program->whole); the nodes that add and make the step; and a batch, part by part. */
 size_t quern__parts_bytes(const quern_model *m);
 void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss);

@@ -246,7 +246,7 @@ extern const quern__class quern__normalization_class;
 extern const quern__class quern__layer_embedding, quern__layer_simple_rnn, quern__layer_lstm, quern__layer_gru, quern__layer_rnn,
     quern__layer_simple_rnn_cell, quern__layer_lstm_cell, quern__layer_gru_cell, quern__layer_stacked_rnn_cells,
     quern__layer_bidirectional, quern__layer_time_distributed;
-/* model/nested.c */
+/* model/nested_model.c */
 extern const quern__class quern__layer_sequential, quern__layer_functional;
 /* simple.c */
 extern const quern__class quern__layer_subtract, quern__layer_multiply, quern__layer_average, quern__layer_maximum,
