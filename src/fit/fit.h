@@ -2,8 +2,8 @@
 #ifndef QUERN__FIT_H
 #define QUERN__FIT_H
 
-#include "batch/batch.h"
 #include "callbacks/callbacks.h"
+#include "class_weights.h"
 #include "queue/queue.h"
 #include <quern/fit.h>
 
@@ -29,7 +29,7 @@ void quern__history_add(quern_history *h, const quern__logs *logs);
 /* Copies the places of the run's bad records. */
 void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 
-/* ---- options.c ---- */
+/* ---- fit_options.c ---- */
 /* Whether a run can be as its options ask. */
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
 /* Whether all callbacks are there. */
@@ -46,11 +46,11 @@ int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, co
 /* quern_plan_fit, where something limits the process or asks for the plan; then the model is set to it. */
 int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err);
 
-/* ---- meaning.c ---- */
+/* ---- learn_schema.c ---- */
 /* A model that has no schema takes that of the data, and tells the classes. */
 int quern__adopt_schema(quern_model *m, const quern_generator *data, quern_error *err);
 
-/* ---- pass.c ---- */
+/* ---- batch_pass.c ---- */
 /* A pass over batches: what it needs, and what came of it. */
 typedef struct quern__pass {
     quern_model *m;
@@ -77,7 +77,8 @@ int quern__pass_run(quern__pass *p, quern_error *err);
 void quern__pass_shortfall(const quern__pass *p, char *out, size_t size);
 /* Warns where a pass that is no epoch had fewer steps than asked for. */
 void quern__pass_told_short(const quern__pass *p, int status, const char *what);
-/* finite.c: the error of a batch whose loss is not finite, which names the first such number of the batch where it has one. */
+/* finite_batches.c: the error of a batch whose loss is not finite, which names the first such number of the batch where it has one.
+ */
 int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_error *err);
 /* An error where the model's numbers are not all finite after that step. */
 int quern__weights_are_broken(const quern_model *m, int64_t epoch, int64_t step, quern_error *err);

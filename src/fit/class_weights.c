@@ -1,6 +1,6 @@
 /* Class weights: "0:1,1:4", or by the names of classes. A class is a label, or the place of the largest number of a one-hot target.
  */
-#include "batch.h"
+#include "class_weights.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Targets are checked against what they can mean to their loss: labels are classes that there are, binary targets lie between 0 and
  * 1, numbers for each class do too. What is outside is named by its record. */
-#include "batch.h"
+#include "class_weights.h"
 
 #include <stdio.h>
 
