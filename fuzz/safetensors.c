@@ -1,7 +1,7 @@
 /* A file of safetensors: every array of it that has few numbers. */
 #include "target.h"
 
-#include "files/named.h"
+#include "files/named_weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {

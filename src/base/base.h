@@ -66,7 +66,7 @@ void quern__memory_fail_at(size_t nth);
 static inline bool quern__mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 static inline bool quern__add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
 
-/* ---- strings (text.c) ---- */
+/* ---- strings (strbuf.c) ---- */
 
 /* A string that grows. Zero it before use; a failed allocation is remembered in `failed` and later calls do nothing. */
 typedef struct quern__text {
@@ -133,7 +133,7 @@ void quern__note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Seconds of a clock that only goes forward. */
 double quern__now(void);
 
-/* ---- files that are written whole (replace.c) ---- */
+/* ---- files that are written whole (atomic_file.c) ---- */
 
 /* The file that is meant by a path: what stands at the end of its symbolic links, there or not; room for 4096. */
 int quern__file_target(const char *path, char *out, quern_error *err);
@@ -150,7 +150,7 @@ int quern__file_replace(const char *beside, const char *path, quern_error *err);
 /* Whether a file can be written there, as far as that can be known before. */
 int quern__file_check(const char *path, quern_error *err);
 
-/* ---- bytes at a place of a file (transfer.c) ---- */
+/* ---- bytes at a place of a file (pread_full.c) ---- */
 
 /* How many of n bytes were read; fewer at the end of the file (errno is 0 then), or where reading failed (errno says why). */
 size_t quern__read_at(int fd, void *to, size_t n, int64_t at);

@@ -49,7 +49,7 @@ int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, q
 /* Whether anybody listens: logs need not be read for nobody. */
 bool quern__listens(quern_callback *const *callbacks, int n, quern__moment moment);
 
-/* What is known of a run before its first batch, for callbacks that need something of it (check.c). */
+/* What is known of a run before its first batch, for callbacks that need something of it (callback_checks.c). */
 typedef struct quern__outlook {
     const quern_model *model;
     bool validates, at_first, always; /* some epoch is validated; the first; each */
@@ -109,8 +109,9 @@ double quern__json_bits_read(json_t *v);
 extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
     quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback, quern__backup_and_restore;
 
-/* What BackupAndRestore among callbacks wants of a run (backup.c): where its checkpoints are, every how many steps (0: an epoch),
- * whether only the newest is kept, and whether it goes when the run has come to its end. An empty path: there is none. */
+/* What BackupAndRestore among callbacks wants of a run (backup_and_restore.c): where its checkpoints are, every how many steps (0:
+ * an epoch), whether only the newest is kept, and whether it goes when the run has come to its end. An empty path: there is none.
+ */
 typedef struct quern__backup {
     char path[1024];
     int64_t steps;

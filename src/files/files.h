@@ -1,4 +1,4 @@
-/* files: `.keras` archives. A zip (archive.c) of JSON (config.c) and HDF5 (weights.c). See <quern/files.h>. */
+/* files: `.keras` archives. A zip (zip_read.c) of JSON (config.c) and HDF5 (keras_weights.c). See <quern/files.h>. */
 #ifndef QUERN__FILES_H
 #define QUERN__FILES_H
 
@@ -80,7 +80,7 @@ int quern__h5_read_variable(struct quern__h5 *h, uint64_t object, const char *wh
 int quern__weights_write(const quern_model *m, const char *beside, quern__image *image, quern_error *err);
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err);
 
-/* ---- legacy.c, legacy_config.c: whole-model `.h5` ---- */
+/* ---- legacy_h5.c, legacy_config.c: whole-model `.h5` ---- */
 bool quern__is_legacy_name(const char *path);
 /* The config of such a file (`training` NULL: none) as that of a `.keras` file; `old`: of Keras 2. Returns new. */
 json_t *quern__legacy_config(json_t *model, json_t *training, bool old);

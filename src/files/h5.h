@@ -84,7 +84,7 @@ int quern__h5_links(quern__h5 *h, uint64_t group, quern__h5_each *fn, void *user
 int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***list, int *n, quern_error *err);
 void quern__h5_strings_free(char **list, int n);
 
-/* ---- unread.c ---- */
+/* ---- unread_weights.c ---- */
 /* Datasets that were read, by their addresses. */
 typedef struct quern__objects {
     uint64_t *list;

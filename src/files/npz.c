@@ -1,5 +1,5 @@
 /* `.npz` for weights: a zip with an array of NumPy for each name. */
-#include "named.h"
+#include "named_weights.h"
 #include "tensor/npy.h"
 
 #include <stdio.h>

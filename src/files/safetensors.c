@@ -1,5 +1,5 @@
 /* `.safetensors`: eight bytes that say how long a JSON is, the JSON (name: type, shape, place), the numbers. */
-#include "named.h"
+#include "named_weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* ring: the queue from inside, for queue.c and stall.c. */
+/* ring: the queue from inside, for queue.c and stall_report.c. */
 #ifndef QUERN__RING_H
 #define QUERN__RING_H
 

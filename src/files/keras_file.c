@@ -1,5 +1,5 @@
 /* Model files. `.keras`: config.json and model.weights.h5 as Keras has them, tokenizer.json for language models, schema.json
- * of the data, and what else somebody put there, which is kept. Whole-model `.h5`: legacy.c. */
+ * of the data, and what else somebody put there, which is kept. Whole-model `.h5`: legacy_h5.c. */
 #include "files.h"
 
 #include <stdio.h>

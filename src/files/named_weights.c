@@ -1,6 +1,6 @@
 /* Weights in files of any kind, read into a model and written: HDF5 as Keras lays it out, and by name in `.safetensors` and `.npz`,
  * where a map may tell other names: lines "weight = name in the file", and behind it "transposed" for a matrix that lies so. */
-#include "named.h"
+#include "named_weights.h"
 
 #include <stdio.h>
 #include <string.h>
