@@ -20,14 +20,14 @@ double bench_gpt(void); /* tokens/s; the others the same */
 double bench_lstm(void);
 double bench_gru(void);
 double bench_char_lstm(void);
-double bench_speak_lstm(void);
-double bench_speak_gpt(void);  /* within its context */
-double bench_speak_long(void); /* beyond it, sliding */
-double bench_overhead(void);   /* microseconds a batch */
-double bench_csv(void);        /* MB/s of one core */
-double bench_gzip(void);       /* share of an epoch that waits for data, gzipped Fashion-MNIST; NaN where it is not installed */
-double bench_pipe(void);       /* GB/s of payload */
-double bench_start(void);      /* milliseconds from the start of `quern fit` to the end of its first step */
+double bench_generate_lstm(void);
+double bench_generate_gpt(void);  /* within its context */
+double bench_generate_long(void); /* beyond it, sliding */
+double bench_overhead(void);      /* microseconds a batch */
+double bench_csv(void);           /* MB/s of one core */
+double bench_gzip(void);          /* share of an epoch that waits for data, gzipped Fashion-MNIST; NaN where it is not installed */
+double bench_pipe(void);          /* GB/s of payload */
+double bench_start(void);         /* milliseconds from the start of `quern fit` to the end of its first step */
 
 double
 bench_planning(void); /* milliseconds to plan training, the slower of a GPT of 12 blocks and a residual network of 50 layers */

@@ -101,7 +101,7 @@ static double speak(const char *words, int64_t length, int64_t again)
     quern_model *m = model(words, NULL, NULL);
     quern_sampling sampling = QUERN_SAMPLING_DEFAULTS;
     sampling.temperature = 0.6;
-    quern_speaker *s = quern_speaker_new(m, 1, QUERN_CONTEXT_SLIDE, &err);
+    quern_decoder *s = quern_decoder_new(m, 1, QUERN_CONTEXT_SLIDE, &err);
     quern_sampler *sampler = quern_sampler_new(&sampling, symbols, &err);
     double best = 1e9;
     if (!s || !sampler)
@@ -110,21 +110,21 @@ static double speak(const char *words, int64_t length, int64_t again)
         const float *logits;
         int32_t id = 1;
         double start = bench_now();
-        quern_speaker_reset(s);
+        quern_decoder_reset(s);
         for (int64_t i = 0; i < length; i++) {
-            if (quern_speaker_feed(s, &id, 1, &logits, &err) < 0 ||
+            if (quern_decoder_feed(s, &id, 1, &logits, &err) < 0 ||
                 (id = quern_sampler_draw(sampler, logits, NULL, 0, quern_sampling_uniform(1, 0, (uint64_t)i), &err)) < 0)
                 bench_fail(&err);
         }
         double seconds = bench_now() - start;
         best = seconds < best ? seconds : best;
     }
-    quern_speaker_free(s);
+    quern_decoder_free(s);
     quern_sampler_free(sampler);
     quern_model_free(m);
     return (double)length / best;
 }
 
-double bench_speak_lstm(void) { return speak(lstm_words, 2000, 20); }
-double bench_speak_gpt(void) { return speak(gpt_words, steps, 400); }
-double bench_speak_long(void) { return speak(gpt_words, 40 * steps, 10); }
+double bench_generate_lstm(void) { return speak(lstm_words, 2000, 20); }
+double bench_generate_gpt(void) { return speak(gpt_words, steps, 400); }
+double bench_generate_long(void) { return speak(gpt_words, 40 * steps, 10); }

@@ -52,15 +52,15 @@ int main(void)
     quern_history *h = NULL;
     if (m && quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy from_logits=true", NULL, &err) >= 0)
         h = quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 300, .batch_size = 32 }, &err);
-    quern_speaker *s = h && !err.code ? quern_speaker_new(m, 1, QUERN_CONTEXT_SLIDE, &err) : NULL;
+    quern_decoder *s = h && !err.code ? quern_decoder_new(m, 1, QUERN_CONTEXT_SLIDE, &err) : NULL;
     for (double temperature = 0.2; s && temperature < 1.7; temperature += 0.7) {
         printf("temperature %.1f: t", temperature);
-        quern_speaker_reset(s);
+        quern_decoder_reset(s);
         id = 20;
         char last[4] = "  t"; /* cold, it writes what it learned */
         for (int i = 0; i < 60; i++) {
             const float *logits;
-            if (quern_speaker_feed(s, &id, 1, &logits, &err) < 0)
+            if (quern_decoder_feed(s, &id, 1, &logits, &err) < 0)
                 break;
             id = draw(logits, temperature, quern_sampling_uniform(1, 0, (uint64_t)i));
             memmove(last, last + 1, 2);
@@ -72,7 +72,7 @@ int main(void)
     }
     if (!s || err.code)
         fprintf(stderr, "%s: %s\n", err.where, err.text);
-    quern_speaker_free(s);
+    quern_decoder_free(s);
     quern_history_free(h);
     quern_generator_free(g);
     quern_model_free(m);

@@ -8,11 +8,11 @@
 #include <quern/custom.h>
 #include <quern/files.h>
 #include <quern/fit.h>
+#include <quern/generate.h>
 #include <quern/model.h>
 #include <quern/output.h>
 #include <quern/schema.h>
 #include <quern/source.h>
-#include <quern/speak.h>
 #include <quern/status.h>
 #include <quern/tensor.h>
 #include <quern/text.h>

@@ -2,7 +2,7 @@
  * does. */
 #include "callbacks.h"
 
-#include <quern/speak.h>
+#include <quern/generate.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

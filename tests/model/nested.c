@@ -138,7 +138,7 @@ static void shapes_must_fit(void **state)
 }
 
 /* A language model whose body is a model speaks as the same layers in one line do, step by step. */
-static void bodies_speak(void **state)
+static void nested_model_generates(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -153,17 +153,17 @@ static void bodies_speak(void **state)
     assert_non_null(m);
     assert_int_equal(quern_model_get_weights(line, NULL, w, 6, &err), 6);
     CHECK_OK(quern_model_set_weights(m, NULL, w, 6, &err), err);
-    quern_speaker *a = quern_speaker_new(line, 1, 0, &err), *c = quern_speaker_new(m, 1, 0, &err);
+    quern_decoder *a = quern_decoder_new(line, 1, 0, &err), *c = quern_decoder_new(m, 1, 0, &err);
     assert_true(a && c);
-    assert_null(quern_speaker_hindrance(c));
+    assert_null(quern_decoder_blocking_layer(c));
     for (int i = 0; i < 4; i += 2) {
-        CHECK_OK(quern_speaker_feed(a, ids + i, 2, &want, &err), err);
-        CHECK_OK(quern_speaker_feed(c, ids + i, 2, &got, &err), err);
+        CHECK_OK(quern_decoder_feed(a, ids + i, 2, &want, &err), err);
+        CHECK_OK(quern_decoder_feed(c, ids + i, 2, &got, &err), err);
         for (int k = 0; k < 5; k++)
             CHECK_NEAR(got[k], want[k], 1e-6, 1e-7);
     }
-    quern_speaker_free(a);
-    quern_speaker_free(c);
+    quern_decoder_free(a);
+    quern_decoder_free(c);
     quern_model_free(line);
     quern_model_free(m);
 }
@@ -171,11 +171,9 @@ static void bodies_speak(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(calls_share_their_weights),
-        cmocka_unit_test(what_is_frozen_stays),
-        cmocka_unit_test(summaries_are_those_of_keras),
-        cmocka_unit_test(shapes_must_fit),
-        cmocka_unit_test(bodies_speak),
+        cmocka_unit_test(calls_share_their_weights),    cmocka_unit_test(what_is_frozen_stays),
+        cmocka_unit_test(summaries_are_those_of_keras), cmocka_unit_test(shapes_must_fit),
+        cmocka_unit_test(nested_model_generates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,12 +3,12 @@
  * run again for every token. A softmax at the end is left out: logits are what is wanted. */
 #include "model/model.h"
 
-#include <quern/speak.h>
+#include <quern/generate.h>
 #include <string.h>
 
 enum { chunk_steps = 32 };
 
-struct quern_speaker {
+struct quern_decoder {
     quern_model *m;
     int64_t texts, vocabulary, window, width; /* window: steps of the model's input; width: numbers a token is given by */
     int tokens, positions;                    /* which input they are; -1: none                                         */
@@ -48,7 +48,7 @@ static quern__id last_step(quern__graph *g, quern__id y)
     return quern__reshape(g, quern__slice(g, y, 1, s.dims[1] - 1, 1), &one);
 }
 
-static int make(quern_speaker *s, quern__program *p, int64_t steps, quern_error *err)
+static int make(quern_decoder *s, quern__program *p, int64_t steps, quern_error *err)
 {
     quern_model *m = s->m;
     quern__id penalty = 0, *ids = quern__zalloc(2 * (size_t)m->b->n_values, sizeof *ids);
@@ -78,7 +78,7 @@ static int make(quern_speaker *s, quern__program *p, int64_t steps, quern_error 
 }
 
 /* Whether a graph reads how many steps were done before. */
-static bool reads_position(const quern_speaker *s)
+static bool reads_position(const quern_decoder *s)
 {
     const quern__graph *g = s->step.graph;
     for (int k = 0; k < quern__graph_nodes(g); k++) {
@@ -90,7 +90,7 @@ static bool reads_position(const quern_speaker *s)
     return false;
 }
 
-static int make_programs(quern_speaker *s, quern_error *err)
+static int make_programs(quern_decoder *s, quern_error *err)
 {
     int status = make(s, &s->step, 1, err);
     if (status == QUERN_OK && s->window >= chunk_steps)
@@ -110,7 +110,7 @@ static int make_programs(quern_speaker *s, quern_error *err)
 /* ---- making ---- */
 
 /* Which inputs are tokens and positions, and the sizes. */
-static int look_at(quern_speaker *s, quern_error *err)
+static int look_at(quern_decoder *s, quern_error *err)
 {
     const quern_model *m = s->m;
     char text[96];
@@ -131,10 +131,10 @@ static int look_at(quern_speaker *s, quern_error *err)
                               quern_shape_text(&in, text, sizeof text));
 }
 
-quern_speaker *quern_speaker_new(quern_model *m, int64_t texts, int on_full, quern_error *err)
+quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "model", m);
-    quern_speaker *s = quern__zalloc(1, sizeof *s);
+    quern_decoder *s = quern__zalloc(1, sizeof *s);
     quern_shape scalar = { 0 };
     int status = s ? QUERN_OK : quern__fail_memory(err, sizeof *s);
     if (status >= 0 && (texts < 1 || texts > 1 << 16))
@@ -162,11 +162,11 @@ quern_speaker *quern_speaker_new(quern_model *m, int64_t texts, int on_full, que
         status = make_programs(s, err);
     if (status >= 0)
         return s;
-    quern_speaker_free(s);
+    quern_decoder_free(s);
     return NULL;
 }
 
-void quern_speaker_free(quern_speaker *s)
+void quern_decoder_free(quern_decoder *s)
 {
     if (!s)
         return;
@@ -184,9 +184,9 @@ void quern_speaker_free(quern_speaker *s)
     quern__free(s);
 }
 
-int64_t quern_speaker_vocabulary(const quern_speaker *s) { return s ? s->vocabulary : 0; }
-int64_t quern_speaker_context(const quern_speaker *s) { return s && s->limited ? s->window : 0; }
-const char *quern_speaker_hindrance(const quern_speaker *s) { return s ? s->hindrance : NULL; }
+int64_t quern_decoder_vocabulary(const quern_decoder *s) { return s ? s->vocabulary : 0; }
+int64_t quern_decoder_context(const quern_decoder *s) { return s && s->limited ? s->window : 0; }
+const char *quern_decoder_blocking_layer(const quern_decoder *s) { return s ? s->hindrance : NULL; }
 
 /* ---- reading ---- */
 
@@ -195,14 +195,14 @@ static size_t row_bytes(const quern__variable *v, int64_t texts)
     return (size_t)(quern_shape_count(&v->shape) / texts) * sizeof(float);
 }
 
-static void forget_states(quern_speaker *s)
+static void forget_states(quern_decoder *s)
 {
     for (int i = 0; i < s->stepping.n_states; i++)
         memset(s->stepping.states[i]->data, 0, row_bytes(s->stepping.states[i], s->texts) * (size_t)s->texts);
     s->position = 0;
 }
 
-void quern_speaker_reset(quern_speaker *s)
+void quern_decoder_reset(quern_decoder *s)
 {
     if (!s)
         return;
@@ -210,9 +210,9 @@ void quern_speaker_reset(quern_speaker *s)
     s->n_past = 0;
 }
 
-int quern_speaker_reorder(quern_speaker *s, const int32_t *from, quern_error *err)
+int quern_decoder_reorder(quern_decoder *s, const int32_t *from, quern_error *err)
 {
-    QUERN__ENTER(err, QUERN_INVALID, "speaker", s, "from", from);
+    QUERN__ENTER(err, QUERN_INVALID, "decoder", s, "from", from);
     size_t most = (size_t)s->window * sizeof *s->past;
     for (int i = 0; i < s->stepping.n_states; i++)
         most = row_bytes(s->stepping.states[i], s->texts) > most ? row_bytes(s->stepping.states[i], s->texts) : most;
@@ -229,7 +229,7 @@ int quern_speaker_reorder(quern_speaker *s, const int32_t *from, quern_error *er
 }
 
 /* Keeps the token of each text; the oldest goes when there is no room. */
-static void keep(quern_speaker *s, const int32_t *ids, int64_t stride)
+static void keep(quern_decoder *s, const int32_t *ids, int64_t stride)
 {
     if (s->n_past == s->window)
         for (int64_t t = 0; t < s->texts; t++)
@@ -240,7 +240,7 @@ static void keep(quern_speaker *s, const int32_t *ids, int64_t stride)
     s->n_past++;
 }
 
-static void put_number(const quern_speaker *s, int input, void *array, int64_t at, int64_t number)
+static void put_number(const quern_decoder *s, int input, void *array, int64_t at, int64_t number)
 {
     int dtype = quern__made_dtype(s->m->b, s->m->in[input]);
     if (dtype == QUERN_INT64)
@@ -252,7 +252,7 @@ static void put_number(const quern_speaker *s, int input, void *array, int64_t a
 }
 
 /* The inputs of a run of `steps`: token k of text t is ids[t * stride + k], and stands at place first + k. */
-static int put(quern_speaker *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first, quern_error *err)
+static int put(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first, quern_error *err)
 {
     if (s->width > 1)
         memset(s->x, 0, (size_t)(s->texts * steps * s->width) * sizeof(int64_t));
@@ -271,7 +271,7 @@ static int put(quern_speaker *s, const int32_t *ids, int64_t stride, int64_t ste
     return QUERN_OK;
 }
 
-static int run(quern_speaker *s, quern__program *p, const float **logits, quern_error *err)
+static int run(quern_decoder *s, quern__program *p, const float **logits, quern_error *err)
 {
     void *arrays[QUERN__MAX_IO] = { 0 };
     arrays[s->tokens] = s->x;
@@ -285,7 +285,7 @@ static int run(quern_speaker *s, quern__program *p, const float **logits, quern_
 }
 
 /* The whole window for what is kept of the texts. */
-static int run_whole(quern_speaker *s, const float **logits, quern_error *err)
+static int run_whole(quern_decoder *s, const float **logits, quern_error *err)
 {
     const quern_shape *out = quern__shape_of(s->whole.graph, s->whole.outputs[0]);
     if (out->rank == 2 && s->n_past < s->window)
@@ -303,7 +303,7 @@ static int run_whole(quern_speaker *s, const float **logits, quern_error *err)
 }
 
 /* As many steps as fit, of tokens that are kept already where `kept`. */
-static int read_steps(quern_speaker *s, const int32_t *ids, int64_t stride, int64_t n, bool kept, const float **logits,
+static int read_steps(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t n, bool kept, const float **logits,
                       quern_error *err)
 {
     int status = QUERN_OK;
@@ -320,9 +320,9 @@ static int read_steps(quern_speaker *s, const int32_t *ids, int64_t stride, int6
     return status;
 }
 
-int quern_speaker_feed(quern_speaker *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err)
+int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err)
 {
-    QUERN__ENTER(err, QUERN_INVALID, "speaker", s, "ids", ids, "logits", logits);
+    QUERN__ENTER(err, QUERN_INVALID, "decoder", s, "ids", ids, "logits", logits);
     if (n < 1)
         return quern__fail(err, QUERN_INVALID, "tokens", "there must be one at least");
     if (s->whole.plan) {

@@ -2,7 +2,7 @@
 #include "model/model.h"
 
 #include <math.h>
-#include <quern/speak.h>
+#include <quern/generate.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +19,7 @@ typedef struct session {
     quern_model *m;
     const quern_generate_opts *o;
     const quern_tokenizer *t;
-    quern_speaker *speaker;
+    quern_decoder *decoder;
     quern_sampler *sampler;
     int64_t count, length, prompt, vocabulary;
     int32_t *next; /* the last token of each text, to be read */
@@ -166,7 +166,7 @@ static int draw_all(session *s, const float *logits, quern_error *err)
             left += !s->texts[t].ended;
         }
         if (status >= 0 && left)
-            status = quern_speaker_feed(s->speaker, s->next, 1, &logits, err);
+            status = quern_decoder_feed(s->decoder, s->next, 1, &logits, err);
         if (status < 0)
             return status;
         if (status == QUERN_END)
@@ -242,8 +242,8 @@ static int search(session *s, const float *logits, quern_error *err)
         memcpy(beams, best, (size_t)n * sizeof *beams);
         if (!alive || step + 1 == s->length)
             break;
-        status = quern_speaker_reorder(s->speaker, from, err);
-        status = status < 0 ? status : quern_speaker_feed(s->speaker, s->next, 1, &logits, err);
+        status = quern_decoder_reorder(s->decoder, from, err);
+        status = status < 0 ? status : quern_decoder_feed(s->decoder, s->next, 1, &logits, err);
     }
     for (int64_t t = 0; status >= 0 && t < n; t++)
         for (int64_t k = prompt; k < s->texts[t].n_ids && status >= 0; k++, s->texts[t].tokens++)
@@ -262,12 +262,12 @@ static int prepare(session *s, const char *prompt, quern_error *err)
     quern_sampling sampling = QUERN_SAMPLING_DEFAULTS;
     if (!s->t)
         return quern__fail(err, QUERN_INVALID, s->m->name, "the model has no tokenizer");
-    s->speaker = quern_speaker_new(s->m, s->count, s->o->on_full, err);
-    s->vocabulary = s->speaker ? quern_speaker_vocabulary(s->speaker) : 0;
-    if (s->speaker && quern_tokenizer_size(s->t) > s->vocabulary)
+    s->decoder = quern_decoder_new(s->m, s->count, s->o->on_full, err);
+    s->vocabulary = s->decoder ? quern_decoder_vocabulary(s->decoder) : 0;
+    if (s->decoder && quern_tokenizer_size(s->t) > s->vocabulary)
         return quern__fail(err, QUERN_SHAPE, s->m->name, "%lld logits, the tokenizer has %lld tokens", (long long)s->vocabulary,
                            (long long)quern_tokenizer_size(s->t));
-    s->sampler = s->speaker ? quern_sampler_new(s->o->sampling ? s->o->sampling : &sampling, s->vocabulary, err) : NULL;
+    s->sampler = s->decoder ? quern_sampler_new(s->o->sampling ? s->o->sampling : &sampling, s->vocabulary, err) : NULL;
     s->next = quern__zalloc((size_t)s->count, sizeof *s->next);
     s->texts = quern__zalloc((size_t)s->count, sizeof *s->texts);
     if (!s->sampler)
@@ -296,10 +296,10 @@ static int read_prompt(session *s, const float **logits, quern_error *err)
         return quern__fail_memory(err, (size_t)(s->count * s->prompt) * sizeof *ids);
     for (int64_t t = 0; t < s->count; t++)
         memcpy(ids + t * s->prompt, s->texts[t].ids, (size_t)s->prompt * sizeof *ids);
-    int status = quern_speaker_feed(s->speaker, ids, s->prompt, logits, err);
+    int status = quern_decoder_feed(s->decoder, ids, s->prompt, logits, err);
     quern__free(ids);
     return status == QUERN_END ? quern__fail(err, QUERN_INVALID, "prompt", "is longer than the model's context of %lld tokens",
-                                             (long long)quern_speaker_context(s->speaker))
+                                             (long long)quern_decoder_context(s->decoder))
                                : status;
 }
 
@@ -331,6 +331,6 @@ int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts
     quern__free(s.texts);
     quern__free(s.next);
     quern_sampler_free(s.sampler);
-    quern_speaker_free(s.speaker);
+    quern_decoder_free(s.decoder);
     return status < 0 ? status : QUERN_OK;
 }

@@ -5,8 +5,8 @@
  *     s.temperature = 0.6;
  *     quern_generate(m, "In the beginning", &(quern_generate_opts){ .length = 400, .sampling = &s }, &out, &err);
  */
-#ifndef QUERN_SPEAK_H
-#define QUERN_SPEAK_H
+#ifndef QUERN_GENERATE_H
+#define QUERN_GENERATE_H
 
 #include <quern/model.h>
 #include <quern/text.h>
@@ -20,7 +20,7 @@ extern "C" {
 /* What a model keeps while it reads a text: recurrent states, keys and values of attention. All memory is taken when it is made.
  * A model is asked step by step where each of its layers can be (recurrent, causal, or working on each step alone); any other is
  * computed over its whole window again for each token. Threads: one at a time, and that of its model. */
-typedef struct quern_speaker quern_speaker;
+typedef struct quern_decoder quern_decoder;
 
 /* What happens when the text is longer than the model's context: the newer half of the context is read anew and the text goes on,
  * or it ends. Models whose layers keep only states (LSTM, GRU) have no limit. */
@@ -30,22 +30,22 @@ enum { QUERN_CONTEXT_SLIDE = 0, QUERN_CONTEXT_STOP = 1 };
  * vocabulary), perhaps a second one with "position" in its name, which gets 0, 1, …; its output is logits or probabilities of the
  * next token, for every step or behind the last. `on_full` is a QUERN_CONTEXT_…. Borrows the model, which may be used between
  * calls, but not trained: states would be those of other weights. Returns new, NULL on failure. */
-QUERN_API quern_speaker *quern_speaker_new(quern_model *m, int64_t texts, int on_full, quern_error *err);
+QUERN_API quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, quern_error *err);
 /* Reads `n` more tokens of each text: ids has n of the first text, then n of the second, … `*logits` gets (texts, vocabulary): what
  * the model says of the token behind them; borrowed, until the model's next run. QUERN_END when the context is full and stops. */
-QUERN_API int quern_speaker_feed(quern_speaker *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err);
+QUERN_API int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err);
 /* Begins anew: no token has been read. */
-QUERN_API void quern_speaker_reset(quern_speaker *s);
+QUERN_API void quern_decoder_reset(quern_decoder *s);
 /* Text i goes on as text from[i] was (beam search). */
-QUERN_API int quern_speaker_reorder(quern_speaker *s, const int32_t *from, quern_error *err);
+QUERN_API int quern_decoder_reorder(quern_decoder *s, const int32_t *from, quern_error *err);
 /* How many numbers the model gives for a token. */
-QUERN_API int64_t quern_speaker_vocabulary(const quern_speaker *s);
+QUERN_API int64_t quern_decoder_vocabulary(const quern_decoder *s);
 /* Tokens that it can look back on; 0: no limit. */
-QUERN_API int64_t quern_speaker_context(const quern_speaker *s);
+QUERN_API int64_t quern_decoder_context(const quern_decoder *s);
 /* NULL when it goes step by step, else the layer that cannot, so that each token costs a whole window. Borrowed from the model. */
-QUERN_API const char *quern_speaker_hindrance(const quern_speaker *s);
+QUERN_API const char *quern_decoder_blocking_layer(const quern_decoder *s);
 /* NULL is fine. */
-QUERN_API void quern_speaker_free(quern_speaker *s);
+QUERN_API void quern_decoder_free(quern_decoder *s);
 
 /* ---- texts ---- */
 

@@ -64,7 +64,7 @@ static void predicted(quern_model *m, int first, int n, double *out)
         out[i] = probabilities ? log((double)y[i]) : y[i] - log(sum);
 }
 
-static void compare(const char *words, quern_model *m, quern_speaker *s, int first, int n, const float *logits)
+static void compare(const char *words, quern_model *m, quern_decoder *s, int first, int n, const float *logits)
 {
     double want[symbols], sum = 0;
     float kept[symbols];
@@ -84,27 +84,27 @@ static void steps_say_what_windows_say(void **state)
     quern_error err = { 0 };
     for (size_t k = 0; k < sizeof stepping / sizeof *stepping; k++) {
         quern_model *m = model(stepping[k]);
-        quern_speaker *s = quern_speaker_new(m, 1, QUERN_CONTEXT_SLIDE, &err);
+        quern_decoder *s = quern_decoder_new(m, 1, QUERN_CONTEXT_SLIDE, &err);
         if (!s)
             fail_msg("%s: %s", stepping[k], err.text);
-        assert_null(quern_speaker_hindrance(s));
-        assert_int_equal(quern_speaker_vocabulary(s), symbols);
-        assert_int_equal(quern_speaker_context(s), k >= 4 ? window : 0);
+        assert_null(quern_decoder_blocking_layer(s));
+        assert_int_equal(quern_decoder_vocabulary(s), symbols);
+        assert_int_equal(quern_decoder_context(s), k >= 4 ? window : 0);
         const float *logits;
         for (int n = 1; n <= window; n++) { /* one by one */
             int32_t id = token(n - 1);
-            CHECK_OK(quern_speaker_feed(s, &id, 1, &logits, &err), err);
+            CHECK_OK(quern_decoder_feed(s, &id, 1, &logits, &err), err);
             compare(stepping[k], m, s, 0, n, logits);
         }
         for (int n = 33; n <= window; n += 7) { /* many at once */
             int32_t ids[window];
             for (int i = 0; i < n; i++)
                 ids[i] = token(i);
-            quern_speaker_reset(s);
-            CHECK_OK(quern_speaker_feed(s, ids, n, &logits, &err), err);
+            quern_decoder_reset(s);
+            CHECK_OK(quern_decoder_feed(s, ids, n, &logits, &err), err);
             compare(stepping[k], m, s, 0, n, logits);
         }
-        quern_speaker_free(s);
+        quern_decoder_free(s);
         quern_model_free(m);
     }
 }
@@ -116,14 +116,14 @@ static void a_full_context_slides_or_stops(void **state)
     quern_model *m = model(gpt);
     const float *logits = NULL;
     for (int policy = 0; policy < 2; policy++) {
-        quern_speaker *s = quern_speaker_new(m, 1, policy ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE, &err);
+        quern_decoder *s = quern_decoder_new(m, 1, policy ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE, &err);
         for (int n = 0; n < window; n++)
-            CHECK_OK(quern_speaker_feed(s, &(int32_t){ token(n) }, 1, &logits, &err), err);
-        int status = quern_speaker_feed(s, &(int32_t){ token(window) }, 1, &logits, &err);
+            CHECK_OK(quern_decoder_feed(s, &(int32_t){ token(n) }, 1, &logits, &err), err);
+        int status = quern_decoder_feed(s, &(int32_t){ token(window) }, 1, &logits, &err);
         assert_int_equal(status, policy ? QUERN_END : QUERN_OK);
         if (!policy) /* the newer half, and the token behind it */
             compare(gpt, m, s, window / 2, window / 2 + 1, logits);
-        quern_speaker_free(s);
+        quern_decoder_free(s);
     }
     quern_model_free(m);
 }
@@ -136,22 +136,22 @@ static void what_cannot_step_takes_whole_windows(void **state)
                                          "input 40 | embedding 23 8 as x | multi_head_attention 2 4 | flatten | dense 23" };
     for (int k = 0; k < 2; k++) {
         quern_model *m = model(words[k]);
-        quern_speaker *s = quern_speaker_new(m, 1, QUERN_CONTEXT_SLIDE, &err);
+        quern_decoder *s = quern_decoder_new(m, 1, QUERN_CONTEXT_SLIDE, &err);
         const float *logits;
         int32_t ids[window + 1];
         for (int i = 0; i <= window; i++)
             ids[i] = token(i);
         assert_non_null(s);
-        assert_non_null(quern_speaker_hindrance(s));
-        assert_int_equal(quern_speaker_feed(s, ids, 3, &logits, &err), QUERN_INVALID);
+        assert_non_null(quern_decoder_blocking_layer(s));
+        assert_int_equal(quern_decoder_feed(s, ids, 3, &logits, &err), QUERN_INVALID);
         assert_non_null(strstr(err.text, "needs 40"));
         err = (quern_error){ 0 };
-        quern_speaker_reset(s);
-        CHECK_OK(quern_speaker_feed(s, ids, window, &logits, &err), err);
+        quern_decoder_reset(s);
+        CHECK_OK(quern_decoder_feed(s, ids, window, &logits, &err), err);
         compare(words[k], m, s, 0, window, logits);
-        CHECK_OK(quern_speaker_feed(s, ids + window, 1, &logits, &err), err);
+        CHECK_OK(quern_decoder_feed(s, ids + window, 1, &logits, &err), err);
         compare(words[k], m, s, 1, window, logits);
-        quern_speaker_free(s);
+        quern_decoder_free(s);
         quern_model_free(m);
     }
 }
@@ -162,25 +162,25 @@ static void texts_at_once_are_texts_alone(void **state)
     quern_error err = { 0 };
     for (size_t k = 0; k < sizeof stepping / sizeof *stepping; k++) {
         quern_model *m = model(stepping[k]);
-        quern_speaker *three = quern_speaker_new(m, 3, QUERN_CONTEXT_SLIDE, &err), *one = quern_speaker_new(m, 1, 0, &err);
+        quern_decoder *three = quern_decoder_new(m, 3, QUERN_CONTEXT_SLIDE, &err), *one = quern_decoder_new(m, 1, 0, &err);
         const float *logits;
         float kept[3 * symbols];
         int32_t ids[3 * 5];
         for (int i = 0; i < 15; i++)
             ids[i] = token(i * 3);
-        CHECK_OK(quern_speaker_feed(three, ids, 5, &logits, &err), err);
-        CHECK_OK(quern_speaker_reorder(three, (int32_t[]){ 2, 0, 2 }, &err), err);
-        CHECK_OK(quern_speaker_feed(three, (int32_t[]){ 1, 2, 3 }, 1, &logits, &err), err);
+        CHECK_OK(quern_decoder_feed(three, ids, 5, &logits, &err), err);
+        CHECK_OK(quern_decoder_reorder(three, (int32_t[]){ 2, 0, 2 }, &err), err);
+        CHECK_OK(quern_decoder_feed(three, (int32_t[]){ 1, 2, 3 }, 1, &logits, &err), err);
         memcpy(kept, logits, sizeof kept);
         for (int t = 0; t < 3; t++) {
-            quern_speaker_reset(one);
-            CHECK_OK(quern_speaker_feed(one, ids + (t == 1 ? 0 : 10), 5, &logits, &err), err);
-            CHECK_OK(quern_speaker_feed(one, &(int32_t){ t + 1 }, 1, &logits, &err), err);
+            quern_decoder_reset(one);
+            CHECK_OK(quern_decoder_feed(one, ids + (t == 1 ? 0 : 10), 5, &logits, &err), err);
+            CHECK_OK(quern_decoder_feed(one, &(int32_t){ t + 1 }, 1, &logits, &err), err);
             for (int i = 0; i < symbols; i++)
                 CHECK_NEAR(kept[t * symbols + i], logits[i], 1e-4, 1e-5);
         }
-        quern_speaker_free(three);
-        quern_speaker_free(one);
+        quern_decoder_free(three);
+        quern_decoder_free(one);
         quern_model_free(m);
     }
 }
@@ -332,7 +332,7 @@ static void stop_strings_end_a_text(void **state)
 static double log_probability(quern_model *m, const char *text)
 {
     quern_error err = { 0 };
-    quern_speaker *s = quern_speaker_new(m, 1, 0, &err);
+    quern_decoder *s = quern_decoder_new(m, 1, 0, &err);
     int32_t ids[256];
     size_t used;
     char all[300];
@@ -341,15 +341,15 @@ static double log_probability(quern_model *m, const char *text)
     snprintf(all, sizeof all, "the mill%s", text);
     int64_t prompt = quern_tokenizer_encode(quern_model_tokenizer(m), "the mill", 8, 1, ids, 256, &used, &err),
             n = quern_tokenizer_encode(quern_model_tokenizer(m), all, strlen(all), 1, ids, 256, &used, &err);
-    CHECK_OK(quern_speaker_feed(s, ids, prompt, &logits, &err), err);
+    CHECK_OK(quern_decoder_feed(s, ids, prompt, &logits, &err), err);
     for (int64_t i = prompt; i < n; i++) {
         double total = 0;
-        for (int64_t k = 0; k < quern_speaker_vocabulary(s); k++)
+        for (int64_t k = 0; k < quern_decoder_vocabulary(s); k++)
             total += exp((double)logits[k]);
         sum += logits[ids[i]] - log(total);
-        CHECK_OK(quern_speaker_feed(s, &ids[i], 1, &logits, &err), err);
+        CHECK_OK(quern_decoder_feed(s, &ids[i], 1, &logits, &err), err);
     }
-    quern_speaker_free(s);
+    quern_decoder_free(s);
     return sum;
 }
 
@@ -384,7 +384,7 @@ static void faults_are_named(void **state)
     err = (quern_error){ 0 };
     assert_true(quern_generate(m, "Q", NULL, &out, &err) < 0); /* no such character */
     err = (quern_error){ 0 };
-    assert_null(quern_speaker_new(image, 1, 0, &err));
+    assert_null(quern_decoder_new(image, 1, 0, &err));
     err = (quern_error){ 0 };
     quern_tensor kernel = quern_model_weight(m, 1, NULL);
     ((float *)kernel.data)[0] = NAN;
