@@ -169,7 +169,7 @@ static const quern__field normalization_fields[] = { { "axis", QUERN__F_ANY, "-1
                                                      { "variance", QUERN__F_ANY, "null" },
                                                      { "invert", QUERN__F_BOOL, "false" },
                                                      { 0 } };
-const quern__class quern__normalization_class = { .group = QUERN__LAYER,
+const quern__class quern__layer_normalization = { .group = QUERN__LAYER,
                                                   .name = "Normalization",
                                                   .aliases = "",
                                                   .module = "keras.layers",

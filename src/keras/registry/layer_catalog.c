@@ -1,0 +1,12 @@
+/* The table of every layer, made from layer_catalog.def, which declares their rows too. */
+#include "keras/keras.h"
+
+#define LAYER(ID) extern const quern__class quern__layer_##ID;
+#include "layer_catalog.def"
+#undef LAYER
+
+#define LAYER(ID) &quern__layer_##ID,
+const quern__class *const quern__layer_classes[] = {
+#include "layer_catalog.def"
+    NULL
+};
