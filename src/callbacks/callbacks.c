@@ -231,7 +231,7 @@ quern_callback *quern_callback_from_words(const char *words, quern_error *err)
     json_t *config = NULL;
     for (int i = 0; i < n_ready; i++)
         rows[i] = &ready[i]->row;
-    const quern__class *row = quern__words_among(rows, "callback", words, &config, err);
+    const quern__class *row = quern__parse_spec_among(rows, "callback", words, &config, err);
     if (!row)
         return NULL;
     const quern__ready *kind = NULL;

@@ -21,7 +21,7 @@ static int visit_layer(void *user, quern__layer *l, const char *group, quern_err
     char path[512];
     snprintf(path, sizeof path, "%s/vars", group);
     int status = v->fn(v, path, NULL, l->name, err);
-    if (status >= 0 && l->twice) {
+    if (status >= 0 && l->weight_written_twice) {
         snprintf(path, sizeof path, "%s/vars/0", group);
         status = v->fn(v, path, l->weights[0], NULL, err);
     }

@@ -156,8 +156,8 @@ void quern__legacy_layer(json_t *spec)
 
 static bool takes_states(const quern__class *c)
 {
-    for (int i = 0; c && c->takes && c->takes[i].name; i++)
-        if (!strcmp(c->takes[i].name, "initial_state"))
+    for (int i = 0; c && c->call_args && c->call_args[i].name; i++)
+        if (!strcmp(c->call_args[i].name, "initial_state"))
             return true;
     return false;
 }

@@ -23,11 +23,11 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
     o.spec.batch_size = batch_size ? batch_size : m->b->records ? m->b->records : 32;
     for (int i = 0; i < m->n_in; i++) {
         o.spec.shapes[i] = quern_model_input_shape(m, i);
-        o.spec.dtypes[i] = quern__made_dtype(m->b, m->in[i]);
-        o.spec.names[i] = quern__maker(m->b, m->in[i])->layer->name;
+        o.spec.dtypes[i] = quern__tensor_dtype(m->b, m->in[i]);
+        o.spec.names[i] = quern__producer(m->b, m->in[i])->layer->name;
     }
     for (int i = 0; i < o.spec.n_targets; i++)
-        o.spec.names[m->n_in + i] = quern__maker(m->b, m->out[i])->layer->name;
+        o.spec.names[m->n_in + i] = quern__producer(m->b, m->out[i])->layer->name;
     for (int i = 0; i < o.spec.n_targets; i++)
         o.spec.dtypes[m->n_in + i] = quern_model_target(m, i, &o.spec.shapes[m->n_in + i]);
     for (int i = 0; i < o.spec.n_targets; i++) {

@@ -247,7 +247,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
     status = status < 0 ? status : begin_batches(f, &p, first, err);
     if (first && f->place.epoch >= 0)
-        quern__queue_had_bad(f->train, f->place.bad);
+        quern__queue_restore_bad_count(f->train, f->place.bad);
     status = status < 0 ? status : quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
     if (cut_off(f, status)) { /* while it waited for a batch */

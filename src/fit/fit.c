@@ -175,7 +175,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     quern__history_keep_bad(f->h, train);
     quern__queue_close(f->train);
     quern__queue_close(f->valid);
-    quern__model_rest(m);
+    quern__model_release_arena(m);
     quern__free(f->classes.weight);
     quern_callback_free(f->progress);
     quern_history *h = f->h;

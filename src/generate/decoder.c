@@ -116,7 +116,7 @@ static int look_at(quern_decoder *s, quern_error *err)
     char text[96];
     s->tokens = s->positions = -1;
     for (int i = 0; i < m->n_in; i++)
-        *(strstr(quern__maker(m->b, m->in[i])->layer->name, "position") ? &s->positions : &s->tokens) = i;
+        *(strstr(quern__producer(m->b, m->in[i])->layer->name, "position") ? &s->positions : &s->tokens) = i;
     if (m->n_in > 2 || m->n_out != 1 || s->tokens < 0 || (m->n_in == 2 && s->positions < 0))
         return quern__fail(err, QUERN_UNSUPPORTED, m->name,
                            "a model that writes has one input of tokens, perhaps one of positions, and one output");
@@ -242,7 +242,7 @@ static void keep(quern_decoder *s, const int32_t *ids, int64_t stride)
 
 static void put_number(const quern_decoder *s, int input, void *array, int64_t at, int64_t number)
 {
-    int dtype = quern__made_dtype(s->m->b, s->m->in[input]);
+    int dtype = quern__tensor_dtype(s->m->b, s->m->in[input]);
     if (dtype == QUERN_INT64)
         ((int64_t *)array)[at] = number;
     else if (dtype == QUERN_INT32)

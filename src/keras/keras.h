@@ -61,14 +61,14 @@ typedef struct quern__field {
 enum { QUERN__MASK_ENDS, QUERN__MASK_PASSES, QUERN__MASK_OWN };
 
 /* An argument of a layer's call that takes values, in Keras's order; `many`: a list of them. */
-typedef struct quern__takes {
+typedef struct quern__call_arg {
     const char *name;
     bool many;
-} quern__takes;
+} quern__call_arg;
 
 struct quern__layer;
 struct quern__optimizer;
-struct quern__measure;
+struct quern__accumulator;
 typedef struct quern__class {
     quern__group group;
     const char *name;       /* Keras's class name                                  */
@@ -80,14 +80,14 @@ typedef struct quern__class {
     /* Layers: makes weights for input shapes (batch open) / adds nodes. */
     int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
     quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, bool training);
-    const quern__takes *takes; /* layers: arguments of the call that take values; NULL: "inputs" alone */
-    bool list;                 /* layers: these inputs are a list; else, without `takes`, they are one value */
-    const quern__field *told;  /* layers: arguments of the call that are true or false; words give them beside the others */
-    int masks;                 /* layers: QUERN__MASK_… */
-    bool model;                /* layers: a model as a layer of another */
-    bool strings;              /* layers: inputs of text are what it takes */
-    bool whole;                /* layers: int32 and int64 are taken as they are; all others are given float32 */
-    void (*drop)(struct quern__layer *layer); /* layers: frees layer->object */
+    const quern__call_arg *call_args; /* layers: arguments of the call that take values; NULL: "inputs" alone */
+    bool list;                        /* layers: these inputs are a list; else, without `takes`, they are one value */
+    const quern__field *call_flags;   /* layers: arguments of the call that are true or false; words give them beside the others */
+    int masks;                        /* layers: QUERN__MASK_… */
+    bool model;                       /* layers: a model as a layer of another */
+    bool strings;                     /* layers: inputs of text are what it takes */
+    bool whole;                       /* layers: int32 and int64 are taken as they are; all others are given float32 */
+    void (*destroy_state)(struct quern__layer *layer); /* layers: frees layer->object */
     bool by_step; /* layers: steps of a sequence may come one after another: each is computed alone, or the layer keeps
                      what later steps need (context->stepping) */
     /* Layers with a state that is learned by looking at data (Keras: adapt): one batch of inputs, `seen` numbers by place before.
@@ -103,18 +103,19 @@ typedef struct quern__class {
     quern__id (*valid)(quern__graph *g, json_t *config, quern__id truth, quern__id values);
     /* Metrics that are no means of values: checks the config, makes what is counted and what is given for such truths and
      * predictions, and says how many results there are / adds the nodes of what one batch adds to it / computes the results. */
-    int (*counts)(struct quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err);
-    quern__id (*count)(const struct quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights);
-    void (*results)(const struct quern__measure *m, double *out);
-    bool rises;    /* metrics: more is better */
-    bool function; /* metrics that Keras has as functions alone: files have them in a MeanMetricWrapper */
+    int (*counts)(struct quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err);
+    quern__id (*count)(const struct quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction,
+                       quern__id weights);
+    void (*results)(const struct quern__accumulator *m, double *out);
+    bool higher_is_better; /* metrics: more is better */
+    bool function;         /* metrics that Keras has as functions alone: files have them in a MeanMetricWrapper */
     /* Optimizers: slots of the variables (called once); nodes that all steps share (NULL: none); the nodes of one variable's step.
      */
     int (*slots)(struct quern__optimizer *o, quern_error *err);
     void (*begin)(struct quern__optimizer *o, quern__graph *g, quern__id iteration);
     quern__id (*step)(struct quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
-                      double decay);           /* the variable's new content */
-    void (*fresh)(struct quern__optimizer *o); /* before the very first step: what is no zero; NULL: nothing */
+                      double decay);                /* the variable's new content */
+    void (*init_slots)(struct quern__optimizer *o); /* before the very first step: what is no zero; NULL: nothing */
     /* Optimizers around others: the loss as it is wanted (NULL: as it is), and the nodes instead of steps. */
     quern__id (*scale)(const struct quern__optimizer *o, quern__graph *g, quern__id loss);
     void (*wrap)(struct quern__optimizer *o, quern__graph *g, quern__id *gradients);
@@ -169,11 +170,11 @@ void quern__snake_case(const char *name, char *out, size_t size);
 /* The row named by the first word and the config of the others; what the call of a layer is told stands in its member "call".
  * Returns the row; `config` new. `base` is the text's place for
  * messages. */
-const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err);
+const quern__class *quern__parse_spec(quern__group group, const char *text, json_t **config, quern_error *err);
 
 /* The same among given rows (NULL at the end). */
-const quern__class *quern__words_among(const quern__class *const *rows, const char *what, const char *text, json_t **config,
-                                       quern_error *err);
+const quern__class *quern__parse_spec_among(const quern__class *const *rows, const char *what, const char *text, json_t **config,
+                                            quern_error *err);
 
 /* ---- activations.c ---- */
 quern__id quern__activation(quern__graph *g, json_t *spec, quern__id x); /* null: linear */
@@ -227,8 +228,8 @@ typedef struct quern__layer {
     json_t **options;            /* where its regularizer and constraint stand; borrowed */
     int n_inner, depth;          /* depth: layers around it */
     struct quern__layer **inner; /* layers inside a wrapper or a model; their weights are in its list and are its own */
-    bool lent;                   /* it is an inner layer: its weights belong to the wrapper            */
-    bool twice;                  /* files have its first weight, which is that of a layer inside, as its own vars/0 too */
+    bool owned_by_wrapper;       /* it is an inner layer: its weights belong to the wrapper            */
+    bool weight_written_twice;   /* files have its first weight, which is that of a layer inside, as its own vars/0 too */
     int n_states;
     quern__variable *states[QUERN__MAX_STATES_OF_ONE]; /* of stateful layers: what is kept between batches; no weights */
     int n_constants;
@@ -308,7 +309,7 @@ int quern__layer_read_vocabulary(quern__layer *layer, const char *lines, size_t 
 
 /* ---- core.c ---- */
 /* Values to be merged: those of lower rank get axes of 1 behind the records, as Keras gives them. `out` has room for n. */
-void quern__equal_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out);
+void quern__match_input_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out);
 /* Axes along which config.noise_shape has 1: they share a draw. */
 uint32_t quern__shared_axes(const quern__layer *layer);
 
@@ -343,29 +344,29 @@ void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, q
 bool quern__metric_rises(const quern__class *c);
 
 /* ---- accumulator.c ---- */
-enum { QUERN__MAX_RESULTS_OF_METRIC = 200 };
+enum { QUERN__MAX_METRIC_RESULTS = 200 };
 /* What one metric adds up over batches, until it is reset. */
-typedef struct quern__measure {
+typedef struct quern__accumulator {
     const quern__class *row; /* NULL: a mean of numbers that others add */
     json_t *config;
     quern__variable *total, *count; /* float64; of a row that counts, total is all it counts and count is NULL */
     quern__variable *given[2];      /* numbers that its nodes read; NULL: none */
     int how;                        /* what the row notes of them */
     int n_results;
-} quern__measure;
+} quern__accumulator;
 /* A metric for truths and predictions of these shapes (of a batch, open or not). `config` is taken. Returns new. */
-quern__measure *quern__measure_new(const quern__class *row, json_t *config, const char *name, const quern_shape *truth,
-                                   const quern_shape *prediction, quern_error *err);
-void quern__measure_free(quern__measure *m);
+quern__accumulator *quern__accumulator_new(const quern__class *row, json_t *config, const char *name, const quern_shape *truth,
+                                           const quern_shape *prediction, quern_error *err);
+void quern__accumulator_free(quern__accumulator *m);
 /* Adds the nodes that add a batch. `weights`, `mask`: 0 for none. */
-void quern__measure_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights,
-                          quern__id mask);
-void quern__measure_reset(quern__measure *m);
+void quern__accumulator_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction,
+                              quern__id weights, quern__id mask);
+void quern__accumulator_reset(quern__accumulator *m);
 /* The n_results results of now. */
-void quern__measure_results(const quern__measure *m, double *out);
+void quern__accumulator_results(const quern__accumulator *m, double *out);
 /* For rows: makes what is counted, of that shape, zeros; a list of numbers that the nodes read. */
-int quern__measure_total(quern__measure *m, const quern_shape *shape, quern_error *err);
-int quern__measure_given(quern__measure *m, int which, const float *numbers, int64_t n, quern_error *err);
+int quern__accumulator_total(quern__accumulator *m, const quern_shape *shape, quern_error *err);
+int quern__accumulator_given(quern__accumulator *m, int which, const float *numbers, int64_t n, quern_error *err);
 
 /* ---- sgd_rmsprop_adam.c ---- */
 enum { QUERN__SLOTS = 3 };

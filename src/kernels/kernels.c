@@ -102,8 +102,8 @@ size_t quern__kernel_stack(const quern__call *call)
     static const struct {
         const char *op;
         size_t bytes;
-    } large[] = { { "attention_slope", 656 << 10 }, { "attention", 256 << 10 }, { "convolve", 320 << 10 },
-                  { "matmul", 96 << 10 },           { "batched_", 96 << 10 },   { "recurrence", 96 << 10 } };
+    } large[] = { { "attention_grad", 656 << 10 }, { "attention", 256 << 10 }, { "convolve", 320 << 10 },
+                  { "matmul", 96 << 10 },          { "batched_", 96 << 10 },   { "recurrence", 96 << 10 } };
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
         if (!strncmp(call->op->name, large[i].op, strlen(large[i].op)))
             return large[i].bytes;

@@ -15,7 +15,7 @@ quern_blueprint *quern_blueprint_new(uint64_t seed)
     return b;
 }
 
-static void free_node(quern__applied *node)
+static void free_node(quern__call_node *node)
 {
     quern__free(node->in);
     quern__free(node->arguments);
@@ -25,7 +25,7 @@ static void free_node(quern__applied *node)
 void quern_blueprint_free(quern_blueprint *b)
 {
     for (int i = 0; b && i < b->n; i++) {
-        if (!b->nodes[i].again && !b->nodes[i].layer->lent) /* a model in a model: its layers are another's */
+        if (!b->nodes[i].again && !b->nodes[i].layer->owned_by_wrapper) /* a model in a model: its layers are another's */
             quern__layer_free(b->nodes[i].layer);
         free_node(&b->nodes[i]);
     }
@@ -83,16 +83,16 @@ static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern
     return QUERN_OK;
 }
 
-int quern__made_dtype(const quern_blueprint *b, int value)
+int quern__tensor_dtype(const quern_blueprint *b, int value)
 {
-    const quern__applied *a = quern__maker(b, value);
+    const quern__call_node *a = quern__producer(b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
     int type = dtype ? quern_dtype_from_name(dtype) : 0;
     return type == QUERN_STRING || type == QUERN_INT32 || type == QUERN_INT64 ? type : QUERN_FLOAT32;
 }
 
 /* Shapes and number of a node's outputs, found by building its nodes. */
-static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, quern_error *err)
+static int infer(quern_blueprint *b, quern__call_node *node, quern_shape *out, quern_error *err)
 {
     quern_shape in[QUERN__MAX_ARGUMENTS];
     quern__id ids[QUERN__MAX_ARGUMENTS];
@@ -100,7 +100,7 @@ static int infer(quern_blueprint *b, quern__applied *node, quern_shape *out, que
     quern__graph *g = quern__graph_new();
     for (int i = 0; i < node->n_in; i++) {
         in[i] = b->values[node->in[i]].shape;
-        ids[i] = g ? quern__graph_batch(g, i, quern__made_dtype(b, node->in[i]), &in[i]) : 0;
+        ids[i] = g ? quern__graph_batch(g, i, quern__tensor_dtype(b, node->in[i]), &in[i]) : 0;
     }
     node->layer->records = b->records;
     node->layer->arguments = node->arguments;
@@ -121,7 +121,7 @@ static bool grow(quern_blueprint *b)
         return false;
     if (b->n == b->capacity) {
         int capacity = b->capacity ? 2 * b->capacity : 16;
-        quern__applied *grown = quern__realloc(b->nodes, (size_t)capacity * sizeof *grown);
+        quern__call_node *grown = quern__realloc(b->nodes, (size_t)capacity * sizeof *grown);
         if (!grown)
             return false;
         b->nodes = grown;
@@ -129,7 +129,7 @@ static bool grow(quern_blueprint *b)
     }
     if (b->n_values + QUERN__MAX_RESULTS > b->value_capacity) {
         int capacity = 2 * b->value_capacity + QUERN__MAX_RESULTS;
-        quern__made *grown = quern__realloc(b->values, (size_t)capacity * sizeof *grown);
+        quern__symbolic_tensor *grown = quern__realloc(b->values, (size_t)capacity * sizeof *grown);
         if (!grown)
             return false;
         b->values = grown;
@@ -143,7 +143,7 @@ static bool grow(quern_blueprint *b)
 static int argument_by_order(const quern__class *c, int i)
 {
     int k = 0;
-    while (c->takes && k < i && !c->takes[k].many && c->takes[k + 1].name)
+    while (c->call_args && k < i && !c->call_args[k].many && c->call_args[k + 1].name)
         k++;
     return k;
 }
@@ -155,8 +155,8 @@ static int most_inputs(const quern__class *c)
     int n = 1;
     if (c->list || c->model || own)
         return QUERN__MAX_ARGUMENTS;
-    for (n = c->takes ? 0 : 1; c->takes && c->takes[n].name; n++)
-        if (c->takes[n].many)
+    for (n = c->call_args ? 0 : 1; c->call_args && c->call_args[n].name; n++)
+        if (c->call_args[n].many)
             return QUERN__MAX_ARGUMENTS;
     return n;
 }
@@ -174,7 +174,7 @@ static int check_count(const quern__layer *l, int n, const char *words, quern_er
 }
 
 /* Adds the node of a layer. */
-static int place(quern_blueprint *b, quern__applied *node, const quern__inputs *in, const quern_shape *input, const char *words)
+static int place(quern_blueprint *b, quern__call_node *node, const quern__inputs *in, const quern_shape *input, const char *words)
 {
     quern_shape shapes[QUERN__MAX_RESULTS];
     const quern__class *c = node->layer->kind;
@@ -200,7 +200,7 @@ static int place(quern_blueprint *b, quern__applied *node, const quern__inputs *
     }
     node->first = b->n_values;
     for (int i = 0; i < node->n_out; i++)
-        b->values[b->n_values++] = (quern__made){ .node = b->n, .output = i, .shape = shapes[i] };
+        b->values[b->n_values++] = (quern__symbolic_tensor){ .node = b->n, .output = i, .shape = shapes[i] };
     b->nodes[b->n++] = *node;
     return node->first;
 }
@@ -230,7 +230,7 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     quern_shape shape = { 0 };
     name_layer(b, c, config);
     int status = in->n ? QUERN_OK : input_shape(config, &shape, &b->records, &b->error);
-    quern__applied node = { .layer = quern__layer_new(c, config, &b->error) };
+    quern__call_node node = { .layer = quern__layer_new(c, config, &b->error) };
     if (node.layer) {
         node.layer->room = &b->room;
         node.layer->unfilled = b->unfilled;
@@ -262,7 +262,7 @@ int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in
 {
     if (!values_fit(b, in) || in->n == 0)
         return quern__fail(&b->error, QUERN_INVALID, words, "its input is no value of the blueprint"), -1;
-    quern__applied again = { .layer = b->nodes[node].layer, .again = true };
+    quern__call_node again = { .layer = b->nodes[node].layer, .again = true };
     for (int k = 0; k < b->n; k++)
         again.call += b->nodes[k].layer == again.layer;
     int value = place(b, &again, in, &(quern_shape){ 0 }, words);
@@ -276,14 +276,14 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
     if (!b || b->error.code || quern__missing(&b->error, "words", words, "values", n > 0 ? (const void *)values : "", NULL))
         return -1;
     snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
-    const quern__class *c = quern__words(QUERN__LAYER, text, &config, &b->error);
+    const quern__class *c = quern__parse_spec(QUERN__LAYER, text, &config, &b->error);
     if (!c)
         return -1;
     json_t *call = json_incref(json_object_get(config, "call"));
     if (call)
         json_object_del(config, "call");
     int twice[2] = { n > 0 ? values[0] : 0, n > 0 ? values[0] : 0 };
-    bool itself = n == 1 && c->takes && !strcmp(c->takes[0].name, "query"); /* attention to what is asked itself */
+    bool itself = n == 1 && c->call_args && !strcmp(c->call_args[0].name, "query"); /* attention to what is asked itself */
     quern__inputs in = { .values = itself ? twice : values, .n = itself ? 2 : n, .options = call };
     int value = quern__blueprint_add(b, c, config, &in, text);
     json_decref(call);
@@ -307,9 +307,9 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
     }
     bool fits = n_inputs >= 1 && n_outputs >= 1 && n_inputs <= QUERN__MAX_IO && n_outputs <= QUERN__MAX_IO;
     for (int i = 0; fits && i < n_inputs; i++)
-        fits = inputs[i] >= 0 && inputs[i] < b->n_values && quern__maker(b, inputs[i])->n_in == 0;
+        fits = inputs[i] >= 0 && inputs[i] < b->n_values && quern__producer(b, inputs[i])->n_in == 0;
     for (int i = 0; fits && i < n_outputs; i++)
-        fits = outputs[i] >= 0 && outputs[i] < b->n_values && quern__made_dtype(b, outputs[i]) != QUERN_STRING;
+        fits = outputs[i] >= 0 && outputs[i] < b->n_values && quern__tensor_dtype(b, outputs[i]) != QUERN_STRING;
     if (fits && quern__blueprint_order(b, outputs, n_outputs) < 0)
         quern__fail_memory(err, 1);
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {

@@ -65,10 +65,10 @@ static void collect(const quern_blueprint *b, json_t *given, int argument, quern
 static int argument_named(const quern__class *c, const char *name)
 {
     static const char *const single[] = { "inputs", "x", "data", "sequences", "sequence" };
-    for (int i = 0; c->takes && c->takes[i].name; i++)
-        if (!strcmp(c->takes[i].name, name))
+    for (int i = 0; c->call_args && c->call_args[i].name; i++)
+        if (!strcmp(c->call_args[i].name, name))
             return i;
-    for (size_t i = 0; !c->takes && i < sizeof single / sizeof *single; i++)
+    for (size_t i = 0; !c->call_args && i < sizeof single / sizeof *single; i++)
         if (!strcmp(single[i], name))
             return 0;
     return -1;
@@ -80,7 +80,7 @@ static bool is_passed_over(const char *name, json_t *given, int others)
     return !others || (!strcmp(name, "training") && json_is_boolean(given));
 }
 
-static bool is_told(const quern__class *c, const char *name) { return quern__is_field(c->told, name); }
+static bool is_told(const quern__class *c, const char *name) { return quern__is_field(c->call_flags, name); }
 
 /* What is given for one argument: values, or a constant, which operations take, and options that the row knows. */
 static int take(const quern_blueprint *b, const quern__class *c, int argument, const char *name, json_t *given, quern__inbound *r,
@@ -93,7 +93,7 @@ static int take(const quern_blueprint *b, const quern__class *c, int argument, c
         json_object_set(r->options, name, given);
         return QUERN_OK;
     }
-    if (values && argument >= 0 && r->n - before > 1 && c->takes && !c->takes[argument].many)
+    if (values && argument >= 0 && r->n - before > 1 && c->call_args && !c->call_args[argument].many)
         return quern__fail(err, QUERN_UNSUPPORTED, where, "%d values for the argument '%.60s' of its call, which takes one",
                            r->n - before, name);
     if (values ? argument >= 0 && !others : is_passed_over(name, given, others))
@@ -131,9 +131,9 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
 {
     json_t *item, *kwargs = json_object_get(node, "kwargs");
     const char *names[QUERN__MAX_ARGUMENTS];
-    int n_takes = c->takes ? 0 : 1, n = sorted_names(kwargs, names), status;
+    int n_takes = c->call_args ? 0 : 1, n = sorted_names(kwargs, names), status;
     size_t k;
-    while (c->takes && c->takes[n_takes].name)
+    while (c->call_args && c->call_args[n_takes].name)
         n_takes++;
     *r = (quern__inbound){ .options = json_object() };
     status = check_members(node, where, err);
@@ -141,13 +141,13 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
     {
         char place[32];
         snprintf(place, sizeof place, "%zu", k + 1);
-        const char *name = !c->takes ? "inputs" : (int)k < n_takes ? c->takes[k].name : place;
+        const char *name = !c->call_args ? "inputs" : (int)k < n_takes ? c->call_args[k].name : place;
         if (status >= 0)
             status = take(b, c, (int)k < n_takes ? (int)k : -1, (int)k < n_takes ? name : place, item, r, where, err);
     }
     for (int i = 0; i < n && status >= 0; i++) {
         int argument = argument_named(c, names[i]);
-        r->keywords |= c->takes && argument >= 0 && argument < 32 ? 1u << argument : 0;
+        r->keywords |= c->call_args && argument >= 0 && argument < 32 ? 1u << argument : 0;
         status = take(b, c, argument, names[i], json_object_get(kwargs, names[i]), r, where, err);
     }
     if (status >= 0 && (r->n > QUERN__MAX_ARGUMENTS || n < 0))

@@ -14,7 +14,7 @@ void quern__uncompile(quern_model *m)
         quern__program_free(&m->programs[i]);
     for (int i = 0; i < m->n_means; i++) {
         quern__free(m->means[i].name);
-        quern__measure_free(m->means[i].measure);
+        quern__accumulator_free(m->means[i].measure);
     }
     for (int i = 0; i < QUERN__MAX_IO; i++) {
         json_decref(m->loss_configs[i]);
@@ -29,7 +29,7 @@ void quern__uncompile(quern_model *m)
     m->n_means = 0;
 }
 
-static const char *output_name(const quern_model *m, int output) { return quern__maker(m->b, m->out[output])->layer->name; }
+static const char *output_name(const quern_model *m, int output) { return quern__producer(m->b, m->out[output])->layer->name; }
 
 /* What `spec` says of one output: a list by place, an object by name, or one thing for all. NULL for nothing. */
 static json_t *of_output(const quern_model *m, json_t *spec, int output)
@@ -83,11 +83,11 @@ static void unique_name(const quern_model *m, const char *wanted, char *out, siz
 }
 
 /* Takes `measure`, which may be NULL. */
-static quern__mean *add_mean(quern_model *m, const char *name, quern__measure *measure, quern_error *err)
+static quern__mean *add_mean(quern_model *m, const char *name, quern__accumulator *measure, quern_error *err)
 {
     char own[160];
     if (m->n_means == QUERN__MAX_MEANS) {
-        quern__measure_free(measure);
+        quern__accumulator_free(measure);
         quern__fail(err, QUERN_UNSUPPORTED, "metrics", "more than %d numbers to report", QUERN__MAX_MEANS);
         return NULL;
     }
@@ -103,7 +103,7 @@ static quern__mean *add_mean(quern_model *m, const char *name, quern__measure *m
 static int add_loss(quern_model *m, const char *name, int output, quern_error *err)
 {
     quern_shape scalar = { 0 };
-    quern__measure *measure = quern__measure_new(NULL, NULL, name, &scalar, &scalar, err);
+    quern__accumulator *measure = quern__accumulator_new(NULL, NULL, name, &scalar, &scalar, err);
     quern__mean *mean = measure ? add_mean(m, name, measure, err) : NULL;
     if (mean)
         mean->output = output;
@@ -148,7 +148,7 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
         if (!weighted || !taken(m, full))
             break;
     }
-    quern__measure *measure = quern__measure_new(row, config, full, &truth, &prediction, err);
+    quern__accumulator *measure = quern__accumulator_new(row, config, full, &truth, &prediction, err);
     int results = measure ? measure->n_results : -1;
     for (int k = 0; k <= results && (k == 0 || results > 1); k++) {
         quern__mean *mean = add_mean(m, full, k ? NULL : measure, err);
@@ -309,7 +309,7 @@ static json_t *object_of(quern__group group, const char *words, quern_error *err
     for (size_t i = group == QUERN__METRIC ? 0 : group == QUERN__LOSS ? 2 : 4; i < sizeof shapes / sizeof *shapes; i++)
         if (quern__same_name(words, shapes[i]))
             return json_string(words);
-    const quern__class *c = quern__words(group, words, &config, err);
+    const quern__class *c = quern__parse_spec(group, words, &config, err);
     if (!c)
         return NULL;
     if (!strpbrk(words, " (") && (group == QUERN__METRIC || group == QUERN__LOSS)) { /* a name alone stays one */

@@ -70,15 +70,15 @@ static json_t *layer_json(const quern__layer *l)
 
 static json_t *tensor_json(const quern_model *m, int value)
 {
-    const quern__applied *a = quern__maker(m->b, value);
+    const quern__call_node *a = quern__producer(m->b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
     return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config", "shape",
-                     shape_json(quern__made_shape(m->b, value), m->b->records), "dtype", dtype ? dtype : "float32", "keras_history",
-                     a->layer->name, a->call, m->b->values[value].output);
+                     shape_json(quern__tensor_shape(m->b, value), m->b->records), "dtype", dtype ? dtype : "float32",
+                     "keras_history", a->layer->name, a->call, m->b->values[value].output);
 }
 
 /* The values of one argument from input `i` on, which moves behind them: one, or a list of them. */
-static json_t *given_values(const quern_model *m, const quern__applied *a, bool many, int *i)
+static json_t *given_values(const quern_model *m, const quern__call_node *a, bool many, int *i)
 {
     int own = a->arguments[*i];
     if (!many)
@@ -91,16 +91,16 @@ static json_t *given_values(const quern_model *m, const quern__applied *a, bool 
 
 /* Where the inputs of a call stand in Python: {"args": [...], "kwargs": {...}}. Leading arguments go by position, unless they were
  * given by name. */
-static json_t *inbound_node(const quern_model *m, const quern__applied *a)
+static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
 {
     const quern__class *c = a->layer->kind;
     json_t *args = json_array(), *kwargs = a->options ? json_deep_copy(a->options) : json_object();
     bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate"), single = c->model && a->n_in == 1,
          leading = true;
     for (int i = 0, own = 0; i < a->n_in; own++) {
-        const char *name = c->takes ? c->takes[own].name : NULL;
+        const char *name = c->call_args ? c->call_args[own].name : NULL;
         json_t *constant = name ? json_object_get(kwargs, name) : NULL;
-        bool values = a->arguments[i] == own, many = c->takes ? c->takes[own].many && !single : list;
+        bool values = a->arguments[i] == own, many = c->call_args ? c->call_args[own].many && !single : list;
         leading = leading && (values || constant) && !(own < 32 && a->keywords >> own & 1);
         if (!values && !(leading && constant))
             continue;
@@ -117,7 +117,7 @@ static json_t *inbound_node(const quern_model *m, const quern__applied *a)
 
 static json_t *functional_layer(const quern_model *m, int k)
 {
-    const quern__applied *a = &m->b->nodes[k];
+    const quern__call_node *a = &m->b->nodes[k];
     json_t *out = layer_json(a->layer), *nodes = json_array();
     for (int call = 0, found = a->n_in > 0; found; call++) {
         found = false;
@@ -137,7 +137,7 @@ static json_t *ends_json(const quern_model *m, const int *values, int n)
 {
     json_t *out = json_array();
     for (int i = 0; i < n; i++) {
-        const quern__applied *a = quern__maker(m->b, values[i]);
+        const quern__call_node *a = quern__producer(m->b, values[i]);
         bool functional = a->layer->kind->model && !((const quern_model *)a->layer->object)->sequential;
         json_array_append_new(out, json_pack("[s,i,i]", a->layer->name, a->call + functional, m->b->values[values[i]].output));
     }
@@ -155,7 +155,7 @@ static json_t *network_json(const quern_model *m, json_t *kept)
     json_object_foreach(kept, key, v) if (strcmp(key, "name")) json_object_set(config, key, v);
     json_object_set_new(config, "layers", layers);
     if (m->sequential)
-        json_object_set_new(config, "build_input_shape", shape_json(quern__made_shape(m->b, m->in[0]), m->b->records));
+        json_object_set_new(config, "build_input_shape", shape_json(quern__tensor_shape(m->b, m->in[0]), m->b->records));
     else {
         json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in));
         json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out));

@@ -17,7 +17,7 @@ typedef struct walk {
 } walk;
 
 /* Whether Keras takes input a of a call before input b: what is given by position first, then by name in the order of names. */
-static bool taken_before(const quern__applied *node, int a, int b)
+static bool taken_before(const quern__call_node *node, int a, int b)
 {
     int x = node->arguments[a], y = node->arguments[b];
     bool named_x = x < 32 && node->keywords >> x & 1, named_y = y < 32 && node->keywords >> y & 1;
@@ -25,11 +25,11 @@ static bool taken_before(const quern__applied *node, int a, int b)
         return named_y;
     if (x == y || !named_x)
         return a < b;
-    return strcmp(node->layer->kind->takes[x].name, node->layer->kind->takes[y].name) < 0;
+    return strcmp(node->layer->kind->call_args[x].name, node->layer->kind->call_args[y].name) < 0;
 }
 
 /* Inputs of a call in the order in which Keras takes them. */
-static void taken(const quern__applied *node, int *order)
+static void taken(const quern__call_node *node, int *order)
 {
     for (int i = 0; i < node->n_in; i++) {
         int at = i;
@@ -43,7 +43,7 @@ static void taken(const quern__applied *node, int *order)
 static void visit(walk *w, int value)
 {
     int k = w->b->values[value].node;
-    const quern__applied *node = &w->b->nodes[k];
+    const quern__call_node *node = &w->b->nodes[k];
     if (w->seen[k])
         return;
     w->seen[k] = true;
@@ -60,7 +60,7 @@ static void find_depths(walk *w)
 {
     for (int at = w->n_finished - 1; at >= 0; at--) {
         int k = w->finished[at], *of_layer = &w->depth[w->b->n + w->layers[k]];
-        const quern__applied *node = &w->b->nodes[k];
+        const quern__call_node *node = &w->b->nodes[k];
         int depth = w->depth[k] > *of_layer ? w->depth[k] : *of_layer;
         w->depth[k] = *of_layer = depth;
         for (int i = 0; i < node->n_in; i++) {
@@ -83,7 +83,7 @@ static bool before(const walk *w, int a, int b)
 }
 
 /* Puts the nodes into that order; the first call of a layer in it owns the layer. */
-static void rearrange(quern_blueprint *b, const walk *w, int *order, quern__applied *nodes)
+static void rearrange(quern_blueprint *b, const walk *w, int *order, quern__call_node *nodes)
 {
     for (int k = 0; k < b->n; k++) {
         int at = k;
@@ -107,7 +107,7 @@ int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs
     size_t n = (size_t)b->n;
     walk w = { .b = b };
     int *order = quern__zalloc(n + 1, sizeof *order);
-    quern__applied *nodes = quern__zalloc(n + 1, sizeof *nodes);
+    quern__call_node *nodes = quern__zalloc(n + 1, sizeof *nodes);
     w.finished = quern__zalloc(n + 1, sizeof *w.finished);
     w.met = quern__zalloc(n + 1, sizeof *w.met);
     w.depth = quern__zalloc(2 * n + 1, sizeof *w.depth);

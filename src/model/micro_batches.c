@@ -59,14 +59,14 @@ void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes)
 
 static void forget(quern_model *m)
 {
-    quern__parts *p = &m->parts;
+    quern__micro_batches *p = &m->parts;
     for (int k = 0; p->sums && k < 2 * p->n_sums; k++)
         quern__variable_free(p->sums[k]);
     quern__free(p->sums);
     quern__variable_free(p->share);
     quern__variable_free(p->first);
     quern__variable_free(p->last);
-    *p = (quern__parts){ .any = p->any };
+    *p = (quern__micro_batches){ .any = p->any };
 }
 
 static quern__variable *sum_of(const quern__variable *trained, const char *what, quern_error *err)
@@ -78,7 +78,7 @@ static quern__variable *sum_of(const quern__variable *trained, const char *what,
 
 int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err)
 {
-    quern__parts *p = &m->parts;
+    quern__micro_batches *p = &m->parts;
     quern_shape scalar = { 0 };
     if ((p->n ? p->n : 1) == n && p->any == any)
         return QUERN_OK;
@@ -119,7 +119,7 @@ static quern__id added(const quern_model *m, quern__graph *g, quern__variable *s
 
 int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err)
 {
-    quern__parts *p = &m->parts;
+    quern__micro_batches *p = &m->parts;
     quern__optimizer *o = m->optimizer;
     quern__graph_scope(g, "parts");
     for (int k = 0; k < o->n; k++) {
@@ -160,8 +160,8 @@ static void move_on(const quern_model *m, const quern__program *p, void *const *
     memset(out, 0, 3 * QUERN__MAX_IO * sizeof *out);
     for (int i = 0; i < n; i++) {
         quern_shape s;
-        int dtype = i < m->n_in ? quern__made_dtype(m->b, m->in[i]) : quern_model_target(m, i - m->n_in, &s);
-        s = i < m->n_in ? *quern__made_shape(m->b, m->in[i]) : s;
+        int dtype = i < m->n_in ? quern__tensor_dtype(m->b, m->in[i]) : quern_model_target(m, i - m->n_in, &s);
+        s = i < m->n_in ? *quern__tensor_shape(m->b, m->in[i]) : s;
         s.dims[0] = 1;
         out[i] = (char *)arrays[i] + (size_t)first * (size_t)quern_shape_count(&s) * quern_dtype_size(dtype);
     }

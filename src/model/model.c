@@ -135,17 +135,17 @@ int quern_model_inputs(const quern_model *m) { return m ? m->n_in : 0; }
 int quern_model_outputs(const quern_model *m) { return m ? m->n_out : 0; }
 quern_shape quern_model_input_shape(const quern_model *m, int i)
 {
-    return m && i >= 0 && i < m->n_in ? *quern__made_shape(m->b, m->in[i]) : (quern_shape){ 0 };
+    return m && i >= 0 && i < m->n_in ? *quern__tensor_shape(m->b, m->in[i]) : (quern_shape){ 0 };
 }
 
 int quern_model_input_dtype(const quern_model *m, int i)
 {
-    return m && i >= 0 && i < m->n_in ? quern__made_dtype(m->b, m->in[i]) : QUERN_DTYPE_DEFAULT;
+    return m && i >= 0 && i < m->n_in ? quern__tensor_dtype(m->b, m->in[i]) : QUERN_DTYPE_DEFAULT;
 }
 
 quern_shape quern_model_output_shape(const quern_model *m, int i)
 {
-    return m && i >= 0 && i < m->n_out ? *quern__made_shape(m->b, m->out[i]) : (quern_shape){ 0 };
+    return m && i >= 0 && i < m->n_out ? *quern__tensor_shape(m->b, m->out[i]) : (quern_shape){ 0 };
 }
 
 int quern_model_target(const quern_model *m, int i, quern_shape *shape)
@@ -154,11 +154,11 @@ int quern_model_target(const quern_model *m, int i, quern_shape *shape)
         *shape = (quern_shape){ 0 };
     if (!m || !shape || i < 0 || i >= m->n_out)
         return QUERN_DTYPE_DEFAULT;
-    return quern__loss_target(m->loss_rows[i], quern__made_shape(m->b, m->out[i]), shape);
+    return quern__loss_target(m->loss_rows[i], quern__tensor_shape(m->b, m->out[i]), shape);
 }
 const char *quern_model_output_name(const quern_model *m, int i)
 {
-    return m && i >= 0 && i < m->n_out ? quern__maker(m->b, m->out[i])->layer->name : NULL;
+    return m && i >= 0 && i < m->n_out ? quern__producer(m->b, m->out[i])->layer->name : NULL;
 }
 
 int quern_model_output_logits(const quern_model *m, int i)
@@ -215,7 +215,7 @@ static quern__variable *state_of(quern__layer *l, int *left)
 quern__variable *quern__model_run_variable(quern_model *m, int i)
 {
     for (int k = 0; k < m->n_means; k++) {
-        quern__measure *own = m->means[k].measure;
+        quern__accumulator *own = m->means[k].measure;
         quern__variable *both[2] = { own ? own->total : NULL, own ? own->count : NULL };
         for (int which = 0; which < 2; which++)
             if (both[which] && i-- == 0)

@@ -13,7 +13,7 @@ enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 256, QUERN__MAX_NODES = 1 << 14 };
 typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
 
 /* A layer applied to values. The first application of a layer owns it; later ones share its weights. */
-typedef struct quern__applied {
+typedef struct quern__call_node {
     quern__layer *layer;
     bool again;        /* not the first application of this layer                   */
     int call;          /* which application of its layer, from 0                    */
@@ -22,13 +22,13 @@ typedef struct quern__applied {
     json_t *options;   /* arguments of the call that are no values; NULL: none      */
     unsigned keywords; /* the k-th bit: the k-th argument is given by its name      */
     int first, n_out;  /* its outputs are the values first, first + 1, …            */
-} quern__applied;
+} quern__call_node;
 
 /* An output of a node, by the number that people hold. */
-typedef struct quern__made {
+typedef struct quern__symbolic_tensor {
     int node, output;
     quern_shape shape;
-} quern__made;
+} quern__symbolic_tensor;
 
 struct quern_blueprint {
     uint64_t seed;
@@ -38,20 +38,20 @@ struct quern_blueprint {
     bool unfilled;   /* weights are read from a file next: no initializer runs */
     int64_t records; /* in every batch, of a model with a fixed batch size; 0: open */
     int n, capacity;
-    quern__applied *nodes;
+    quern__call_node *nodes;
     int n_values, value_capacity;
-    quern__made *values;
+    quern__symbolic_tensor *values;
 };
 
 /* Type of a value: that of an input, else float32. */
-int quern__made_dtype(const quern_blueprint *b, int value);
+int quern__tensor_dtype(const quern_blueprint *b, int value);
 
 /* A number that is reported of an epoch: a metric, or (without a row) the loss of an output, or of all (output -1). A metric of
  * several results is their mean, as Keras shows it, and behind it each of them by itself. */
 typedef struct quern__mean {
     char *name;
-    quern__measure *measure; /* the parts of a metric have none: they are of the last that has one */
-    int part;                /* 0: the metric itself; k: its k-th result */
+    quern__accumulator *measure; /* the parts of a metric have none: they are of the last that has one */
+    int part;                    /* 0: the metric itself; k: its k-th result */
     int output;
     bool weighted; /* by sample weights */
 } quern__mean;
@@ -73,14 +73,14 @@ typedef struct quern__program {
 } quern__program;
 
 /* What a batch that is trained in parts needs. Variables are NULL where batches go whole. */
-typedef struct quern__parts {
+typedef struct quern__micro_batches {
     int64_t n;                             /* parts; 0: batches go whole */
     bool any;                              /* even where layers look at the whole batch, or keep a state */
     quern__variable *share, *first, *last; /* of the part that runs: its part of the records, whether it is the first, the last */
     quern__variable *
         *sums; /* by trained variable: gradients so far; behind them, where rows of a table are squared, their squares */
     int n_sums;
-} quern__parts;
+} quern__micro_batches;
 
 /* A member of a model's file that is none of quern's. */
 typedef struct quern__kept_member {
@@ -107,7 +107,7 @@ struct quern_model {
     void *slab;
     size_t slab_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
     int thrift;                    /* how much memory goes before time in plans: a QUERN__THRIFT_… */
-    quern__parts parts;
+    quern__micro_batches parts;
     int threads;
     quern__team *team;
     json_t *kept;  /* members of its config in the file that are no part of it; NULL: none */
@@ -180,8 +180,11 @@ int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in
 /* Puts the nodes into the order that Keras gives the layers of a functional model. */
 int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs);
 /* The node that makes a value, and its shape. */
-static inline const quern__applied *quern__maker(const quern_blueprint *b, int value) { return &b->nodes[b->values[value].node]; }
-static inline const quern_shape *quern__made_shape(const quern_blueprint *b, int value) { return &b->values[value].shape; }
+static inline const quern__call_node *quern__producer(const quern_blueprint *b, int value)
+{
+    return &b->nodes[b->values[value].node];
+}
+static inline const quern_shape *quern__tensor_shape(const quern_blueprint *b, int value) { return &b->values[value].shape; }
 /* The shape of the weights of an output: QUERN_WEIGHTS_RECORDS, or _STEPS, which is the same where it has none. */
 quern_shape quern__model_weights_shape(const quern_model *m, int output, int kind);
 /* Runs one batch; arrays: inputs, targets, weights (of outputs that are weighted). Metrics add up until quern__model_reset. */
@@ -232,7 +235,7 @@ typedef struct quern__model_size {
 } quern__model_size;
 quern__model_size quern__model_bytes(const quern_model *m);
 /* Gives the pages of the slab back; predictions that lie there are gone. The next run has them again. */
-void quern__model_rest(quern_model *m);
+void quern__model_release_arena(quern_model *m);
 /* Where the time of training steps is noted; NULL while nobody asked. */
 quern__profile *quern__model_profile(quern_model *m);
 /* Loss and metrics so far. */

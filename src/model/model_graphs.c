@@ -11,7 +11,7 @@ void quern__program_free(quern__program *p)
 }
 
 /* What a node is applied to, and whether any of it has steps. */
-static bool gather_inputs(const quern__applied *node, const quern__id *ids, const quern__id *masks, const bool *timed,
+static bool gather_inputs(const quern__call_node *node, const quern__id *ids, const quern__id *masks, const bool *timed,
                           quern__id *in, quern__id *in_masks)
 {
     bool any = false;
@@ -29,7 +29,7 @@ void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, co
     quern_blueprint *b = m->b;
     quern__id in[QUERN__MAX_ARGUMENTS], in_masks[QUERN__MAX_ARGUMENTS];
     for (int k = 0; k < b->n && !quern__graph_status(g); k++) {
-        quern__applied *node = &b->nodes[k];
+        quern__call_node *node = &b->nodes[k];
         quern__context context = { .training = call->training,
                                    .again = call->again || node->again,
                                    .masks = in_masks,
@@ -63,12 +63,12 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
     if (stepping && !timed)
         quern__graph_fail(g, QUERN_NOMEM, "no memory");
     for (int i = 0; i < m->n_in; i++) {
-        quern_shape shape = *quern__made_shape(b, m->in[i]);
+        quern_shape shape = *quern__tensor_shape(b, m->in[i]);
         if (stepping)
             shape.dims[1] = stepping->steps;
         if (timed)
             timed[m->in[i]] = true;
-        ids[m->in[i]] = quern__graph_batch(g, i, quern__made_dtype(b, m->in[i]), &shape);
+        ids[m->in[i]] = quern__graph_batch(g, i, quern__tensor_dtype(b, m->in[i]), &shape);
     }
     for (int k = 0; k < b->n; k++)
         b->nodes[k].layer->penalty = 0;
@@ -83,7 +83,7 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
 
 quern_shape quern__model_weights_shape(const quern_model *m, int output, int kind)
 {
-    const quern_shape *s = quern__made_shape(m->b, m->out[output]);
+    const quern_shape *s = quern__tensor_shape(m->b, m->out[output]);
     bool steps = kind == QUERN_WEIGHTS_STEPS && s->rank > 2 && s->dims[1] > 0;
     return (quern_shape){ .rank = 1 + steps, .dims = { -1, steps ? s->dims[1] : 0 } };
 }
@@ -121,10 +121,10 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
               rows = quern__reduce(g, QUERN__SUM, ones, ~0u, false);
     for (int i = 0; i < m->n_means; i++) {
         quern__mean *mean = &m->means[i];
-        quern__measure *own_sum = mean->measure;
+        quern__accumulator *own_sum = mean->measure;
         int o = mean->output;
         if (own_sum && own_sum->row)
-            quern__measure_nodes(own_sum, g, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o]);
+            quern__accumulator_nodes(own_sum, g, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o]);
         if (!own_sum || own_sum->row)
             continue;
         /* Keras 3 asks for the records of a batch before there is one, where it compiles: losses of outputs are means by the batch,
@@ -335,16 +335,16 @@ void quern__model_reset(quern_model *m)
 {
     for (int i = 0; i < m->n_means; i++)
         if (m->means[i].measure)
-            quern__measure_reset(m->means[i].measure);
+            quern__accumulator_reset(m->means[i].measure);
 }
 
 void quern__model_read_logs(const quern_model *m, double *logs)
 {
-    double results[QUERN__MAX_RESULTS_OF_METRIC] = { 0 };
+    double results[QUERN__MAX_METRIC_RESULTS] = { 0 };
     for (int i = 0; i < m->n_means; i++) {
-        const quern__measure *measure = m->means[i].measure;
+        const quern__accumulator *measure = m->means[i].measure;
         if (measure)
-            quern__measure_results(measure, results);
+            quern__accumulator_results(measure, results);
         logs[i] = measure ? 0 : results[m->means[i].part - 1];
         for (int k = 0; measure && k < measure->n_results; k++)
             logs[i] += results[k] / measure->n_results;

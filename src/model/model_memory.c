@@ -33,7 +33,7 @@ quern__model_size quern__model_bytes(const quern_model *m)
     return s;
 }
 
-void quern__model_rest(quern_model *m)
+void quern__model_release_arena(quern_model *m)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), from = ((size_t)(uintptr_t)m->slab + page - 1) / page * page,
            to = ((size_t)(uintptr_t)m->slab + m->slab_bytes) / page * page;

@@ -13,7 +13,7 @@ static int check_shapes(const quern__layer *l, const quern_model *m, const quern
     if (n_in != m->n_in)
         return quern__fail(err, QUERN_SHAPE, l->name, "%d inputs, it takes %d", n_in, m->n_in);
     for (int i = 0; i < n_in; i++) {
-        quern_shape own = *quern__made_shape(m->b, m->in[i]), given = in[i];
+        quern_shape own = *quern__tensor_shape(m->b, m->in[i]), given = in[i];
         own.dims[0] = given.dims[0] = -1;
         if (!quern_shape_equal(&own, &given))
             return quern__fail(err, QUERN_SHAPE, l->name, "input %d has shape %s, it takes %s", i,
@@ -85,7 +85,7 @@ static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *
         if (l->context->arguments && l->context->arguments[i] != 0)
             continue; /* a mask */
         given = quern__layer_argument(l, in, n_in, "mask", k);
-        ids[m->in[k]] = quern__cast(g, in[i], quern__made_dtype(m->b, m->in[k]));
+        ids[m->in[k]] = quern__cast(g, in[i], quern__tensor_dtype(m->b, m->in[k]));
         masks[m->in[k]] = given ? quern__cast(g, given, QUERN_FLOAT32) : quern__layer_mask(l, i);
         timed[m->in[k++]] = l->context->stepping != NULL;
     }
@@ -111,20 +111,20 @@ static void nested_drop(quern__layer *l)
 }
 
 static const quern__field nested_fields[] = { { "layers", QUERN__F_ANY, NULL }, { 0 } };
-static const quern__takes nested_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
-#define NESTED(ID, NAME, ALIASES, MODULE)               \
-    const quern__class ID = { .group = QUERN__LAYER,    \
-                              .name = NAME,             \
-                              .aliases = ALIASES,       \
-                              .module = MODULE,         \
-                              .fields = nested_fields,  \
-                              .build = nested_build,    \
-                              .call = nested_call,      \
-                              .takes = nested_takes,    \
-                              .masks = QUERN__MASK_OWN, \
-                              .model = true,            \
-                              .strings = true,          \
-                              .drop = nested_drop,      \
+static const quern__call_arg nested_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
+#define NESTED(ID, NAME, ALIASES, MODULE)                   \
+    const quern__class ID = { .group = QUERN__LAYER,        \
+                              .name = NAME,                 \
+                              .aliases = ALIASES,           \
+                              .module = MODULE,             \
+                              .fields = nested_fields,      \
+                              .build = nested_build,        \
+                              .call = nested_call,          \
+                              .call_args = nested_takes,    \
+                              .masks = QUERN__MASK_OWN,     \
+                              .model = true,                \
+                              .strings = true,              \
+                              .destroy_state = nested_drop, \
                               .by_step = true }
 NESTED(quern__layer_sequential, "Sequential", "", "keras");
 NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functional");
@@ -161,7 +161,7 @@ int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n)
 {
     if (!b || b->error.code || quern__missing(&b->error, "values", values, NULL))
         return -1;
-    if (layer < 0 || layer >= b->n_values || quern__maker(b, layer)->n_in == 0)
+    if (layer < 0 || layer >= b->n_values || quern__producer(b, layer)->n_in == 0)
         return quern__fail(&b->error, QUERN_INVALID, "again", "%d is no value that a layer made", layer), -1;
     return quern__blueprint_again(b, b->values[layer].node, &(quern__inputs){ .values = values, .n = n }, "again");
 }

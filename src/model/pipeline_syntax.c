@@ -181,7 +181,7 @@ quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_e
     }
     bool several = n.n_out > 0;
     if (n.b && !n.b->error.code && !several && n.value >= 0 &&
-        quern__maker(n.b, n.value)->n_in == 0) { /* Keras's Sequential cannot be used so */
+        quern__producer(n.b, n.value)->n_in == 0) { /* Keras's Sequential cannot be used so */
         quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "ends with an input: no layer follows it");
         quern__hint(&n.b->error, "'input 784 | dense 10'; what gives back what it is given says so: 'input 4 as x | output @x'");
     }

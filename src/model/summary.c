@@ -142,16 +142,16 @@ static void row(quern__text *t, const table *of, const char *const *cells, const
 static void add_connections(const quern_model *m, const quern__layer *l, quern__text *out)
 {
     for (int k = 0; k < m->b->n; k++) {
-        const quern__applied *node = &m->b->nodes[k];
+        const quern__call_node *node = &m->b->nodes[k];
         for (int i = 0; node->layer == l && i < node->n_in; i++) {
-            const quern__applied *from = quern__maker(m->b, node->in[i]);
+            const quern__call_node *from = quern__producer(m->b, node->in[i]);
             quern__text_add(out, "%s%s[%d][%d]", out->length ? ", " : "", from->layer->name, from->call,
                             m->b->values[node->in[i]].output);
         }
     }
 }
 
-static void add_shapes(const quern_model *m, const quern__applied *node, quern__text *out)
+static void add_shapes(const quern_model *m, const quern__call_node *node, quern__text *out)
 {
     char shape[200];
     for (int i = 0; i < node->n_out; i++)
@@ -159,14 +159,14 @@ static void add_shapes(const quern_model *m, const quern__applied *node, quern__
                         i                 ? ", "
                         : node->n_out > 1 ? "["
                                           : "",
-                        quern_shape_text(quern__made_shape(m->b, node->first + i), shape, sizeof shape));
+                        quern_shape_text(quern__tensor_shape(m->b, node->first + i), shape, sizeof shape));
     quern__text_add(out, node->n_out > 1 ? "]" : "");
 }
 
 /* The row of a layer, at a depth of models. */
 static void layer_row(quern__text *t, const quern_model *m, int k, const table *of, int depth)
 {
-    const quern__applied *node = &m->b->nodes[k];
+    const quern__call_node *node = &m->b->nodes[k];
     const quern__layer *l = node->layer;
     counts c = { 0 };
     char number[32];
@@ -194,7 +194,7 @@ static void layer_row(quern__text *t, const quern_model *m, int k, const table *
 static void layer_rows(quern__text *t, const quern_model *m, const table *of, int depth, bool *first)
 {
     for (int k = 0; k < m->b->n; k++) {
-        const quern__applied *node = &m->b->nodes[k];
+        const quern__call_node *node = &m->b->nodes[k];
         if (node->again || (m->sequential && node->n_in == 0))
             continue;
         if (!*first)
@@ -210,7 +210,7 @@ static void layer_rows(quern__text *t, const quern_model *m, const table *of, in
 static bool one_path(const quern_model *m)
 {
     for (int k = 1; k < m->b->n; k++) {
-        const quern__applied *node = &m->b->nodes[k];
+        const quern__call_node *node = &m->b->nodes[k];
         if (node->again || node->n_in != 1 || m->b->values[node->in[0]].node != k - 1)
             return false;
     }
@@ -274,10 +274,10 @@ char *quern_model_summary_json(const quern_model *m)
     json_t *layers = json_array(), *root;
     counts all = { 0 };
     for (int k = 0; k < m->b->n; k++) {
-        const quern__applied *node = &m->b->nodes[k];
+        const quern__call_node *node = &m->b->nodes[k];
         counts own = { 0 };
         json_t *shape = json_array();
-        const quern_shape *made = quern__made_shape(m->b, node->first);
+        const quern_shape *made = quern__tensor_shape(m->b, node->first);
         if (node->again) {
             json_decref(shape);
             continue;

@@ -167,8 +167,8 @@ static double slope_work(const quern__attr *attr, const quern_shape *in, const q
     return 2.5 * attention_work(attr, in, out);
 }
 
-const quern__op quern__op_attention_slope = {
-    .name = "attention_slope", .ways = quern__ways_rows, .reference = attention_slope_reference, .work = slope_work
+const quern__op quern__op_attention_grad = {
+    .name = "attention_grad", .ways = quern__ways_rows, .reference = attention_slope_reference, .work = slope_work
 };
 
 static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
@@ -188,7 +188,7 @@ static void attention_gradient(quern__graph *g, const quern__node *node, const q
         shapes[i] = *quern__shape_of(g, in[i]);
         dtypes[i] = quern__dtype_of(g, in[i]);
     }
-    if (quern__graph_node(g, &quern__op_attention_slope, "attention_slope", in, n + 3, &copy.attr, shapes, dtypes, 3, out))
+    if (quern__graph_node(g, &quern__op_attention_grad, "attention_grad", in, n + 3, &copy.attr, shapes, dtypes, 3, out))
         for (int i = 0; i < 3; i++)
             dx[i] = out[i];
 }

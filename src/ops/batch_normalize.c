@@ -109,8 +109,8 @@ static int slope_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 const quern__op quern__op_batch_sums = { .name = "batch_sums", .ways = quern__ways_rows, .reference = sums_reference, .whole = 2 };
-const quern__op quern__op_batch_slope = {
-    .name = "batch_slope", .ways = quern__ways_rows, .reference = slope_reference, .whole = 2 | 4 | 16
+const quern__op quern__op_batch_grad = {
+    .name = "batch_grad", .ways = quern__ways_rows, .reference = slope_reference, .whole = 2 | 4 | 16
 };
 
 static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
@@ -123,7 +123,7 @@ static void normalize_gradient(quern__graph *g, const quern__node *node, const q
     quern__id sums = quern__build(g, &quern__op_batch_sums, (quern__id[]){ n.in[0], n.in[1], dy[0] }, 3, &n.attr, &each, dtype);
     sums = quern__reduce(g, QUERN__SUM, sums, 1, false);
     quern__id in[5] = { n.in[0], n.in[1], sums, dy[0], gamma ? n.in[gamma] : 0 };
-    dx[0] = quern__build(g, &quern__op_batch_slope, in, gamma ? 5 : 4, &n.attr, &s, dtype);
+    dx[0] = quern__build(g, &quern__op_batch_grad, in, gamma ? 5 : 4, &n.attr, &s, dtype);
     if (gamma)
         dx[gamma] = quern__reshape(g, quern__slice(g, sums, 0, 0, 1), &own);
     if (beta)

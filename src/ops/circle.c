@@ -98,13 +98,13 @@ static int circle_slope_reference(const quern__call *c, int64_t begin, int64_t e
     return 0;
 }
 
-const quern__op quern__op_circle_slope = { .name = "circle_slope", .ways = quern__ways_whole, .reference = circle_slope_reference };
+const quern__op quern__op_circle_grad = { .name = "circle_grad", .ways = quern__ways_whole, .reference = circle_slope_reference };
 
 static void circle_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     quern__attr attr = node->attr;
     quern__id in[3] = { node->in[0], node->in[1], dy[0] };
-    dx[1] = quern__build(g, &quern__op_circle_slope, in, 3, &attr, quern__shape_of(g, in[1]), quern__dtype_of(g, in[1]));
+    dx[1] = quern__build(g, &quern__op_circle_grad, in, 3, &attr, quern__shape_of(g, in[1]), quern__dtype_of(g, in[1]));
 }
 
 const quern__op quern__op_circle = {

@@ -129,7 +129,7 @@ static double work_of(const quern_shape *made, const quern_shape *kernel)
     return (double)quern_shape_count(made) * (double)quern_shape_count(kernel) / (double)made->dims[made->rank - 1];
 }
 
-double quern__work_forth(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+double quern__work_forward(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     (void)attr;
     return work_of(out, &in[1]);
@@ -266,7 +266,7 @@ const quern__op quern__op_convolve = { .name = "convolve",
                                        .ways = quern__ways_rows,
                                        .gradient = convolve_gradient,
                                        .reference = convolve_reference,
-                                       .work = quern__work_forth,
+                                       .work = quern__work_forward,
                                        .whole = 6 };
 const quern__op quern__op_convolve_back = { .name = "convolve_back",
                                             .ways = quern__ways_rows,

@@ -82,7 +82,7 @@ quern__frame quern__frame_of(const quern__graph *g, const quern__attr *attr, que
 /* (records, space, last), the records as of `x`. */
 quern_shape quern__image_shape(const quern_shape *x, int axes, const int64_t *space, int64_t last);
 /* How much the ops of images multiply: for each number of what windows made, all of the kernel that one filter has. */
-double quern__work_forth(const quern__attr *attr, const quern_shape *in, const quern_shape *out);
+double quern__work_forward(const quern__attr *attr, const quern_shape *in, const quern_shape *out);
 double quern__work_back(const quern__attr *attr, const quern_shape *in, const quern_shape *out);
 double quern__work_weights(const quern__attr *attr, const quern_shape *in, const quern_shape *out);
 int quern__ways_eighths(const quern__graph *g, const quern__node *node);

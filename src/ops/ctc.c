@@ -134,9 +134,7 @@ static int ctc_slope_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_ctc_slope = {
-    .name = "ctc_slope", .ways = quern__ways_rows, .reference = ctc_slope_reference, .inner = 2
-};
+const quern__op quern__op_ctc_grad = { .name = "ctc_grad", .ways = quern__ways_rows, .reference = ctc_slope_reference, .inner = 2 };
 
 static void ctc_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
@@ -145,7 +143,7 @@ static void ctc_gradient(quern__graph *g, const quern__node *node, const quern__
     quern__id in[4] = { node->in[0], node->in[1], node->out[1], dy[0] }, out[2];
     shapes[1].dims[1] = 2;
     if (dy[0])
-        dx[1] = quern__graph_node(g, &quern__op_ctc_slope, "ctc_slope", in, 4, NULL, shapes, dtypes, 2, out);
+        dx[1] = quern__graph_node(g, &quern__op_ctc_grad, "ctc_grad", in, 4, NULL, shapes, dtypes, 2, out);
 }
 
 const quern__op quern__op_ctc = {

@@ -98,7 +98,7 @@ const quern__op quern__op_depthwise = { .name = "depthwise",
                                         .ways = quern__ways_rows,
                                         .gradient = depthwise_gradient,
                                         .reference = depthwise_reference,
-                                        .work = quern__work_forth,
+                                        .work = quern__work_forward,
                                         .whole = 2 };
 const quern__op quern__op_depthwise_back = { .name = "depthwise_back",
                                              .ways = quern__ways_rows,

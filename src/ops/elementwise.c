@@ -22,7 +22,7 @@ static double below(double x, double e)
     (void)e; /* exp(-x x / 2), of which the fast one is made */
     return 0.5 * (1 + erf(x * 0.7071067811865476));
 }
-#include "slopes.h"
+#include "gradients_of_functions.h"
 
 static const char *const unary_names[] = {
 #define UNARY(NAME, text, ...) text,
@@ -56,7 +56,7 @@ static double unary_value(int function, double x, double a, double b, double c)
     return NAN;
 }
 
-static double unary_slope(int function, double x, double y, double a, double b, double c)
+static double unary_grad(int function, double x, double y, double a, double b, double c)
 {
     (void)y, (void)a, (void)b, (void)c;
     switch (function) {
@@ -110,13 +110,13 @@ static int unary_slope_reference(const quern__call *c, int64_t begin, int64_t en
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
-            double slope = unary_slope((int)c->attr->i[0], quern__get(&c->in[0], i), quern__get(&c->in[1], i), f[0], f[1], f[2]);
+            double slope = unary_grad((int)c->attr->i[0], quern__get(&c->in[0], i), quern__get(&c->in[1], i), f[0], f[1], f[2]);
             quern__set(&c->out[0], i, slope * quern__get(&c->in[2], i));
         }
     return 0;
 }
 
-const quern__op quern__op_unary_slope = { .name = "unary_slope", .ways = ways_elements, .reference = unary_slope_reference };
+const quern__op quern__op_unary_grad = { .name = "unary_grad", .ways = ways_elements, .reference = unary_slope_reference };
 
 static void unary_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
@@ -127,7 +127,7 @@ static void unary_gradient(quern__graph *g, const quern__node *node, const quern
         dx[0] = quern__scale(g, dy[0], copy.attr.f[0]);
         return;
     }
-    dx[0] = quern__build(g, &quern__op_unary_slope, (quern__id[]){ copy.in[0], copy.out[0], dy[0] }, 3, &copy.attr,
+    dx[0] = quern__build(g, &quern__op_unary_grad, (quern__id[]){ copy.in[0], copy.out[0], dy[0] }, 3, &copy.attr,
                          quern__shape_of(g, copy.in[0]), quern__dtype_of(g, copy.in[0]));
 }
 

@@ -117,9 +117,9 @@ static int normalize_sums_reference(const quern__call *c, int64_t begin, int64_t
     return 0;
 }
 
-const quern__op quern__op_normalize_slope = { .name = "normalize_slope",
-                                              .ways = quern__ways_rows,
-                                              .reference = normalize_slope_reference };
+const quern__op quern__op_normalize_grad = { .name = "normalize_grad",
+                                             .ways = quern__ways_rows,
+                                             .reference = normalize_slope_reference };
 const quern__op quern__op_normalize_sums = { .name = "normalize_sums",
                                              .ways = ways_columns,
                                              .reference = normalize_sums_reference };
@@ -136,7 +136,7 @@ static void normalize_gradient(quern__graph *g, const quern__node *node, const q
     bool learned = gamma || beta, joined = learned && shape.rank > 2;
     if (!dy[0])
         return;
-    dx[0] = quern__graph_node(g, &quern__op_normalize_slope, "normalize_slope", in, n_in, &copy.attr,
+    dx[0] = quern__graph_node(g, &quern__op_normalize_grad, "normalize_grad", in, n_in, &copy.attr,
                               (quern_shape[]){ shape, by_record, by_record }, (int[]){ dtype, dtype, dtype }, joined ? 3 : 1, out);
     if (joined)
         for (int k = 0; k < 2; k++)

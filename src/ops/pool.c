@@ -78,13 +78,13 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
     return 0;
 }
 
-const quern__op quern__op_pool_slope = { .name = "pool_slope", .ways = quern__ways_rows, .reference = pool_slope_reference };
+const quern__op quern__op_pool_grad = { .name = "pool_grad", .ways = quern__ways_rows, .reference = pool_slope_reference };
 
 static void pool_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     quern__node n = *node;
     quern__id in[3] = { dy[0], n.in[0], n.out[0] };
-    dx[0] = quern__build(g, &quern__op_pool_slope, in, n.attr.i[13] ? 1 : 3, &n.attr, quern__shape_of(g, n.in[0]),
+    dx[0] = quern__build(g, &quern__op_pool_grad, in, n.attr.i[13] ? 1 : 3, &n.attr, quern__shape_of(g, n.in[0]),
                          quern__dtype_of(g, n.in[0]));
 }
 

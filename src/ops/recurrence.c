@@ -54,7 +54,7 @@ static double simple(int function, double x)
     return function == QUERN__TANH ? tanh(x) : function == QUERN__RELU0 && x < 0 ? 0 : x;
 }
 
-static double simple_slope(int function, double y)
+static double simple_grad(int function, double y)
 {
     return function == QUERN__TANH ? 1 - y * y : function == QUERN__RELU0 && y <= 0 ? 0 : 1;
 }
@@ -148,7 +148,7 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
     for (int k = 0; k < r->kept && r->left; k++)
         a[k] = quern__get(r->left, kept + k * n);
     if (r->cell == QUERN__CELL_SIMPLE) {
-        quern__set(f->dz, z, dh * simple_slope(r->function, quern__get(r->h, at)));
+        quern__set(f->dz, z, dh * simple_grad(r->function, quern__get(r->h, at)));
         quern__set(f->dh, b * n + u, 0);
     } else if (r->cell == QUERN__CELL_LSTM) {
         double y = tanh(quern__get(r->c, at)), dc = quern__get(f->dc, b * n + u) + dh * a[3] * (1 - y * y);

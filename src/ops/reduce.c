@@ -93,7 +93,7 @@ static int ways_elements(const quern__graph *g, const quern__node *node)
     return QUERN__WAY_ELEMENTS;
 }
 
-const quern__op quern__op_mean_slope = { .name = "mean_slope", .ways = ways_elements, .reference = mean_slope_reference };
+const quern__op quern__op_mean_grad = { .name = "mean_grad", .ways = ways_elements, .reference = mean_slope_reference };
 
 /* The gradient of a max or min, shared by equals: inputs x, y (axes kept), dy (kept). */
 static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t end)
@@ -115,7 +115,7 @@ static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t e
     return 0;
 }
 
-const quern__op quern__op_reduce_slope = { .name = "reduce_slope", .ways = quern__ways_whole, .reference = reduce_slope_reference };
+const quern__op quern__op_reduce_grad = { .name = "reduce_grad", .ways = quern__ways_whole, .reference = reduce_slope_reference };
 
 static quern_shape kept_shape(const quern_shape *s, uint32_t axes)
 {
@@ -134,9 +134,9 @@ static void reduce_gradient(quern__graph *g, const quern__node *node, const quer
     if (copy.attr.i[0] == QUERN__SUM)
         dx[0] = quern__broadcast(g, dy, &whole);
     else if (copy.attr.i[0] == QUERN__MEAN)
-        dx[0] = quern__build(g, &quern__op_mean_slope, &dy, 1, NULL, &whole, quern__dtype_of(g, dy));
+        dx[0] = quern__build(g, &quern__op_mean_grad, &dy, 1, NULL, &whole, quern__dtype_of(g, dy));
     else
-        dx[0] = quern__build(g, &quern__op_reduce_slope, (quern__id[]){ copy.in[0], y, dy }, 3, &copy.attr, &whole,
+        dx[0] = quern__build(g, &quern__op_reduce_grad, (quern__id[]){ copy.in[0], y, dy }, 3, &copy.attr, &whole,
                              quern__dtype_of(g, dy));
 }
 

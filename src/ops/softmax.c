@@ -86,12 +86,10 @@ static int log_softmax_slope_reference(const quern__call *c, int64_t begin, int6
     return 0;
 }
 
-const quern__op quern__op_softmax_slope = { .name = "softmax_slope",
-                                            .ways = quern__ways_rows,
-                                            .reference = softmax_slope_reference };
-const quern__op quern__op_log_softmax_slope = { .name = "log_softmax_slope",
-                                                .ways = quern__ways_rows,
-                                                .reference = log_softmax_slope_reference };
+const quern__op quern__op_softmax_grad = { .name = "softmax_grad", .ways = quern__ways_rows, .reference = softmax_slope_reference };
+const quern__op quern__op_log_softmax_grad = { .name = "log_softmax_grad",
+                                               .ways = quern__ways_rows,
+                                               .reference = log_softmax_slope_reference };
 
 static quern__id slope(quern__graph *g, const quern__op *op, quern__id y, quern__id dy)
 {
@@ -100,12 +98,12 @@ static quern__id slope(quern__graph *g, const quern__op *op, quern__id y, quern_
 
 static void softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
-    dx[0] = slope(g, &quern__op_softmax_slope, node->out[0], dy[0]);
+    dx[0] = slope(g, &quern__op_softmax_grad, node->out[0], dy[0]);
 }
 
 static void log_softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
-    dx[0] = slope(g, &quern__op_log_softmax_slope, node->out[0], dy[0]);
+    dx[0] = slope(g, &quern__op_log_softmax_grad, node->out[0], dy[0]);
 }
 
 const quern__op quern__op_softmax = {
@@ -181,13 +179,13 @@ static int sparsemax_slope_reference(const quern__call *c, int64_t begin, int64_
     return 0;
 }
 
-const quern__op quern__op_sparsemax_slope = { .name = "sparsemax_slope",
-                                              .ways = quern__ways_rows,
-                                              .reference = sparsemax_slope_reference };
+const quern__op quern__op_sparsemax_grad = { .name = "sparsemax_grad",
+                                             .ways = quern__ways_rows,
+                                             .reference = sparsemax_slope_reference };
 
 static void sparsemax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
-    dx[0] = slope(g, &quern__op_sparsemax_slope, node->in[0], dy[0]);
+    dx[0] = slope(g, &quern__op_sparsemax_grad, node->in[0], dy[0]);
 }
 
 const quern__op quern__op_sparsemax = {
@@ -261,15 +259,15 @@ static int sparse_crossentropy_slope_reference(const quern__call *c, int64_t beg
     return 0;
 }
 
-const quern__op quern__op_sparse_crossentropy_slope = { .name = "sparse_crossentropy_slope",
-                                                        .ways = quern__ways_rows,
-                                                        .reference = sparse_crossentropy_slope_reference };
+const quern__op quern__op_sparse_crossentropy_grad = { .name = "sparse_crossentropy_grad",
+                                                       .ways = quern__ways_rows,
+                                                       .reference = sparse_crossentropy_slope_reference };
 
 static void sparse_crossentropy_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     quern__attr attr = node->attr;
     quern__id labels = node->in[0], logits = node->in[1];
-    dx[1] = quern__build(g, &quern__op_sparse_crossentropy_slope, (quern__id[]){ labels, logits, dy[0] }, 3, &attr,
+    dx[1] = quern__build(g, &quern__op_sparse_crossentropy_grad, (quern__id[]){ labels, logits, dy[0] }, 3, &attr,
                          quern__shape_of(g, logits), quern__dtype_of(g, logits));
 }
 
@@ -322,15 +320,15 @@ static int crossentropy_slope_reference(const quern__call *c, int64_t begin, int
     return 0;
 }
 
-const quern__op quern__op_crossentropy_slope = { .name = "crossentropy_slope",
-                                                 .ways = quern__ways_rows,
-                                                 .reference = crossentropy_slope_reference };
+const quern__op quern__op_crossentropy_grad = { .name = "crossentropy_grad",
+                                                .ways = quern__ways_rows,
+                                                .reference = crossentropy_slope_reference };
 
 static void crossentropy_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
 {
     quern__id targets = node->in[0], logits = node->in[1], dy = dys[0];
     quern_shape kept = *quern__shape_of(g, logits);
-    dx[1] = quern__build(g, &quern__op_crossentropy_slope, (quern__id[]){ targets, logits, dy }, 3, NULL, &kept,
+    dx[1] = quern__build(g, &quern__op_crossentropy_grad, (quern__id[]){ targets, logits, dy }, 3, NULL, &kept,
                          quern__dtype_of(g, logits));
     if (quern__graph_value(g, targets)->kind == QUERN__VALUE_BATCH)
         return;

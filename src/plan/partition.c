@@ -9,7 +9,7 @@ static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
     return quern__shape_close(*quern__shape_of(g, id), capacity);
 }
 
-bool quern__plan_aligned(const quern_shape *from, quern__split split, const quern_shape *to, quern__split read)
+bool quern__plan_aligned(const quern_shape *from, quern__partition split, const quern_shape *to, quern__partition read)
 {
     if (split.axis < 0 || read.axis < 0)
         return split.axis < 0 && read.axis < 0;
@@ -18,56 +18,56 @@ bool quern__plan_aligned(const quern_shape *from, quern__split split, const quer
 }
 
 /* The split in which input i lies, in the input's own shape; -1 when it has none. */
-static quern__split split_of_input(const quern__graph *g, quern__id id, const quern__id *root, const quern__split *splits,
-                                   int64_t capacity)
+static quern__partition split_of_input(const quern__graph *g, quern__id id, const quern__id *root, const quern__partition *splits,
+                                       int64_t capacity)
 {
-    quern__split none = { -1, 0 }, s = splits[root[id]];
+    quern__partition none = { -1, 0 }, s = splits[root[id]];
     if (s.axis < 0)
         return none;
     quern_shape from = closed(g, root[id], capacity), to = closed(g, id, capacity);
     if (s.axis == 0 && to.rank && to.dims[0] == from.dims[0])
         return s;
     if (s.axis == from.rank - 1 && to.rank && to.dims[to.rank - 1] == from.dims[from.rank - 1])
-        return (quern__split){ to.rank - 1, s.grain };
+        return (quern__partition){ to.rank - 1, s.grain };
     return none;
 }
 
 /* Slices of 32 records, or as many as the op says; of a few records that are large each, as many as make eight slices. */
-static quern__split rows(const quern_shape *s, bool open, int64_t own)
+static quern__partition rows(const quern_shape *s, bool open, int64_t own)
 {
     int64_t grain = own ? own : open ? slice : panel;
     if (open && !own && s->rank && s->dims[0] < 2 * grain && quern_shape_count(s) >= s->dims[0] * large)
         grain = (s->dims[0] + 7) / 8;
     while (open && !own && s->rank > 3 && grain > 1 && quern_shape_count(s) / s->dims[0] * grain > near)
         grain /= 2;
-    return s->rank && s->dims[0] >= 2 * grain ? (quern__split){ 0, grain } : (quern__split){ -1, 0 };
+    return s->rank && s->dims[0] >= 2 * grain ? (quern__partition){ 0, grain } : (quern__partition){ -1, 0 };
 }
 
 /* A product of so few rows (one text that is written) takes as long as its matrix takes to be read: more blocks than usual. */
 static bool few_rows(const quern_shape *s) { return quern_shape_count(s) <= 4 * s->dims[s->rank - 1]; }
 
-quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
-                                const quern__split *splits)
+quern__partition quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
+                                    const quern__partition *splits)
 {
     quern_shape out = closed(g, node->out[0], capacity);
     bool open = out.rank && quern__shape_of(g, node->out[0])->dims[0] < 0;
     int ways = node->op->ways(g, node), last = out.rank - 1;
     if (ways == QUERN__WAY_WHOLE || out.rank == 0)
-        return (quern__split){ -1, 0 };
+        return (quern__partition){ -1, 0 };
     if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few && rows(&out, open, 0).axis == 0)
         return rows(&out, open, 0); /* sequences: a record has many rows, and what follows is by record too */
     if (ways == QUERN__WAY_PRODUCT && !open && quern__shape_of(g, node->in[0])->rank > 2 && out.dims[0] > out.dims[last])
         return rows(&out, false, 0); /* the gradient of a weight of sequences: less of what lies far away is read twice */
     if (ways == QUERN__WAY_PRODUCT && few_rows(&out) && last > 0 && out.dims[last] >= panel && out.dims[last] < 2 * panel)
-        return (quern__split){ last, panel / 2 };
+        return (quern__partition){ last, panel / 2 };
     if (ways == QUERN__WAY_PRODUCT)
-        return out.dims[last] >= 2 * panel && last > 0 ? (quern__split){ last, panel } : rows(&out, open, 0);
+        return out.dims[last] >= 2 * panel && last > 0 ? (quern__partition){ last, panel } : rows(&out, open, 0);
     if (ways == QUERN__WAY_EIGHTHS)
-        return (quern__split){ 0, (out.dims[0] + 7) / 8 };
+        return (quern__partition){ 0, (out.dims[0] + 7) / 8 };
     if (node->op->slice)
         return rows(&out, open, node->op->slice);
     for (int i = node->n_in - 1; i >= 0; i--) { /* as an input of the same shape lies; gradients come last */
-        quern__split s = split_of_input(g, node->in[i], root, splits, capacity);
+        quern__partition s = split_of_input(g, node->in[i], root, splits, capacity);
         quern_shape in = closed(g, node->in[i], capacity);
         if (node->op->whole >> i & 1 || s.axis < 0 ||
             (ways != QUERN__WAY_ELEMENTS && s.axis != (ways == QUERN__WAY_ROWS ? 0 : in.rank - 1)))
@@ -76,11 +76,11 @@ quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, 
         bool same =
             ways == QUERN__WAY_ELEMENTS ? in.rank == out.rank && quern_shape_equal(&in, &out) : in.dims[s.axis] == out.dims[axis];
         if (same)
-            return (quern__split){ axis, s.grain };
+            return (quern__partition){ axis, s.grain };
     }
     if (ways == QUERN__WAY_COLUMNS)
-        return out.dims[last] >= 2 * panel ? (quern__split){ last, panel } : (quern__split){ -1, 0 };
-    return open || quern_shape_count(&out) >= 1 << 14 ? rows(&out, open, 0) : (quern__split){ -1, 0 };
+        return out.dims[last] >= 2 * panel ? (quern__partition){ last, panel } : (quern__partition){ -1, 0 };
+    return open || quern_shape_count(&out) >= 1 << 14 ? rows(&out, open, 0) : (quern__partition){ -1, 0 };
 }
 
 int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity)

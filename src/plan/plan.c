@@ -21,7 +21,7 @@ void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_out
 }
 
 /* Views share memory with what they view; new contents lie in their variable. */
-static void find_roots(quern__making *m)
+static void find_roots(quern__planner *m)
 {
     quern__id *root = m->p->root;
     for (int id = 0; id <= m->n_values; id++)
@@ -30,9 +30,9 @@ static void find_roots(quern__making *m)
         const quern__node *node = quern__graph_node_at(m->g, n);
         if (node->op->view)
             root[node->out[0]] = root[node->in[0]];
-        m->splits[node->out[0]] = (quern__split){ -1, 0 };
+        m->splits[node->out[0]] = (quern__partition){ -1, 0 };
         if (m->live[n] && !node->op->view) {
-            quern__split s = quern__plan_divide(m->g, node, m->p->capacity, root, m->splits);
+            quern__partition s = quern__plan_divide(m->g, node, m->p->capacity, root, m->splits);
             for (int k = 0; k < node->n_out; k++)
                 m->splits[node->out[k]] = s;
             for (int i = 0; i < node->n_in; i++)
@@ -60,7 +60,7 @@ void quern__lists_done(quern__lists *l, int n)
     l->first[0] = 0;
 }
 
-static int find_readers(quern__making *m, quern_error *err)
+static int find_readers(quern__planner *m, quern_error *err)
 {
     for (int pass = 0; pass < 2; pass++) {
         for (int n = 0; n < m->n_nodes; n++) {
@@ -81,7 +81,7 @@ static int find_readers(quern__making *m, quern_error *err)
 }
 
 /* Whether what each thread writes of output 0 is what it has read of input 0, or the maker of that is done before. */
-static bool lies_alike(const quern__making *m, const quern__node *node, int phase, quern__id root)
+static bool lies_alike(const quern__planner *m, const quern__node *node, int phase, quern__id root)
 {
     int axis = m->splits[node->out[0]].axis;
     quern_shape out = quern__making_shape(m, node->out[0]), in = quern__making_shape(m, root);
@@ -92,7 +92,7 @@ static bool lies_alike(const quern__making *m, const quern__node *node, int phas
 }
 
 /* An op that may work in place takes over its input's memory when nobody else reads it. */
-static void share_in_place(quern__making *m)
+static void share_in_place(quern__planner *m)
 {
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
@@ -111,7 +111,7 @@ static void share_in_place(quern__making *m)
     }
 }
 
-static void lifetimes(quern__making *m)
+static void lifetimes(quern__planner *m)
 {
     for (int id = 0; id <= m->n_values; id++)
         m->born[id] = m->dies[id] = -1;
@@ -133,7 +133,7 @@ static void lifetimes(quern__making *m)
 }
 
 /* Gradients: what an update reads beside the variable, in its shape. */
-static void mark_gradients(const quern__making *m, bool *gradient)
+static void mark_gradients(const quern__planner *m, bool *gradient)
 {
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
@@ -144,7 +144,7 @@ static void mark_gradients(const quern__making *m, bool *gradient)
 }
 
 /* What lies in the slab, by root value. */
-static int gather(const quern__making *m, quern__piece *pieces, quern_error *err)
+static int gather(const quern__planner *m, quern__piece *pieces, quern_error *err)
 {
     int n = 0;
     for (int id = 1; id <= m->n_values; id++) {
@@ -170,7 +170,7 @@ static void count_gradients(quern__plan *p, const quern__piece *pieces, int n, c
             p->gradient_bytes += pieces[k].bytes;
 }
 
-static int place(quern__making *m, quern_error *err)
+static int place(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
     quern__piece *pieces = quern__alloc(((size_t)m->n_values + 1) * sizeof *pieces);
@@ -193,7 +193,7 @@ static int place(quern__making *m, quern_error *err)
 }
 
 /* The calls: tensors, kernels. */
-static int make_calls(quern__making *m, quern_error *err)
+static int make_calls(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
     size_t count = 0;
@@ -206,7 +206,7 @@ static int make_calls(quern__making *m, quern_error *err)
     for (int e = 0; e < p->n_entries; e++) {
         quern__entry *entry = &p->entries[e];
         const quern__node *node = entry->node;
-        quern__split s = m->splits[node->out[0]];
+        quern__partition s = m->splits[node->out[0]];
         entry->grain = s.grain;
         entry->call = (quern__call){ .op = node->op,
                                      .attr = &node->attr,
@@ -243,13 +243,13 @@ static int make_calls(quern__making *m, quern_error *err)
     return QUERN_OK;
 }
 
-static int make(quern__making *m, quern_error *err)
+static int make(quern__planner *m, quern_error *err)
 {
     quern__plan_mark(m->g, m->outputs, m->n_outputs, m->live);
     find_roots(m);
     int status = find_readers(m, err);
     if (status >= 0)
-        status = m->thrift ? quern__making_order_thrifty(m, err) : quern__making_order(m, err);
+        status = m->thrift ? quern__schedule_low_memory(m, err) : quern__schedule_fast(m, err);
     if (status < 0)
         return status;
     status = quern__plan_panels(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
@@ -271,7 +271,7 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
     int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
     size_t v = (size_t)values + 1, n = (size_t)nodes + 1;
     quern__plan *p = quern__zalloc(1, sizeof *p);
-    quern__making m = {
+    quern__planner m = {
         .g = g, .p = p, .outputs = outputs, .n_outputs = n_outputs, .n_values = values, .n_nodes = nodes, .thrift = thrift
     };
     m.splits = quern__alloc(v * sizeof *m.splits);
@@ -297,7 +297,7 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
         m.uses = m.dies + v;
         for (size_t i = 0; i < v; i++) {
             p->offset[i] = -1;
-            m.splits[i] = (quern__split){ -1, 0 };
+            m.splits[i] = (quern__partition){ -1, 0 };
         }
         status = make(&m, err);
     }

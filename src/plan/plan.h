@@ -66,17 +66,17 @@ double quern__plan_seconds(const quern__graph *g, int node, int64_t capacity);
 /* The parts of planning, each its own file. partition.c: axis and grain of a node's blocks, and where an input is read by a block.
  */
 enum { QUERN__PANEL = 64, QUERN__SLICE = 32 };
-typedef struct quern__split {
+typedef struct quern__partition {
     int32_t axis; /* of the value; -1: one block */
     int64_t grain;
-} quern__split;
-quern__split quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
-                                const quern__split *splits);
+} quern__partition;
+quern__partition quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
+                                    const quern__partition *splits);
 /* The axis of input i along which a block of the node reads only its own part; -1: it reads all. */
 int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity);
 /* weight_layout.c: which matrices lie in panels (p->panels), with room for them. */
-int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs, const quern__split *splits,
-                       quern__plan *p, quern_error *err);
+int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs,
+                       const quern__partition *splits, quern__plan *p, quern_error *err);
 /* arena_layout.c: offsets of values that live from one phase to another (both belong to it), so that no two overlap; `live` gets
  * the bytes that live in each phase. */
 typedef struct quern__piece {
@@ -90,6 +90,6 @@ typedef struct quern__placement {
 } quern__placement;
 int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, quern__placement *out, quern_error *err);
 /* Whether blocks written as `split` of `from` are those read along `axis` of `to` with `grain`. */
-bool quern__plan_aligned(const quern_shape *from, quern__split split, const quern_shape *to, quern__split read);
+bool quern__plan_aligned(const quern_shape *from, quern__partition split, const quern_shape *to, quern__partition read);
 
 #endif

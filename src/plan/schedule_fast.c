@@ -2,22 +2,22 @@
  * the other order, for memory. Neither changes a number. */
 #include "planner.h"
 
-quern_shape quern__making_shape(const quern__making *m, quern__id id)
+quern_shape quern__making_shape(const quern__planner *m, quern__id id)
 {
     return quern__shape_close(*quern__shape_of(m->g, id), m->p->capacity);
 }
 
-bool quern__making_own_part(const quern__making *m, const quern__node *node, int i, quern__id r)
+bool quern__making_own_part(const quern__planner *m, const quern__node *node, int i, quern__id r)
 {
-    quern__split own = m->splits[node->out[0]];
-    quern__split read = { quern__plan_access(m->g, node, own.axis, i, m->p->capacity), own.grain };
+    quern__partition own = m->splits[node->out[0]];
+    quern__partition read = { quern__plan_access(m->g, node, own.axis, i, m->p->capacity), own.grain };
     if (own.axis >= 0 && read.axis < 0)
         return false;
     quern_shape from = quern__making_shape(m, r), to = quern__making_shape(m, node->in[i]);
     return quern__plan_aligned(&from, m->splits[r], &to, read);
 }
 
-int quern__making_ready(const quern__making *m, int n, int phase)
+int quern__making_ready(const quern__planner *m, int n, int phase)
 {
     const quern__node *node = quern__graph_node_at(m->g, n);
     int state = 1, gate = node->gate ? quern__graph_value(m->g, m->views[node->gate])->node : -1;
@@ -50,7 +50,7 @@ int quern__making_ready(const quern__making *m, int n, int phase)
     return state;
 }
 
-int quern__making_order(quern__making *m, quern_error *err)
+int quern__schedule_fast(quern__planner *m, quern_error *err)
 {
     int left = 0, phase = 0, placed = 0;
     for (int n = 0; n < m->n_nodes; n++) {
@@ -81,13 +81,13 @@ int quern__making_order(quern__making *m, quern_error *err)
     return QUERN_OK;
 }
 
-bool quern__making_in_slab(const quern__making *m, quern__id id)
+bool quern__making_in_slab(const quern__planner *m, quern__id id)
 {
     const quern__value *v = quern__graph_value(m->g, id);
     return m->p->root[id] == id && v->kind == QUERN__VALUE_NODE && !v->variable;
 }
 
-int64_t quern__making_bytes(const quern__making *m, quern__id id)
+int64_t quern__making_bytes(const quern__planner *m, quern__id id)
 {
     size_t bytes;
     quern_shape s = quern__making_shape(m, id);

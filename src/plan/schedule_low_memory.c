@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct thrifty {
-    quern__making *m;
+    quern__planner *m;
     quern__lists later; /* by node: those that wait for it                   */
     int32_t *waits;     /* by node: how many it still waits for              */
     int32_t *left;      /* by root value: how many inputs still read it      */
@@ -17,7 +17,7 @@ typedef struct thrifty {
     int64_t *more;  /* by node that is ready: its growth                 */
 } thrifty;
 
-static bool runs(const quern__making *m, int n) { return m->live[n] && !quern__graph_node_at(m->g, n)->op->view; }
+static bool runs(const quern__planner *m, int n) { return m->live[n] && !quern__graph_node_at(m->g, n)->op->view; }
 
 /* Notes that node n waits for node k, once. */
 static void wait_for(thrifty *t, int n, int k, int pass)
@@ -35,7 +35,7 @@ static void wait_for(thrifty *t, int n, int k, int pass)
 /* What makes its inputs and its gate, and for an update all who read the old content. */
 static void find_waits(thrifty *t, int n, int pass)
 {
-    quern__making *m = t->m;
+    quern__planner *m = t->m;
     const quern__node *node = quern__graph_node_at(m->g, n);
     for (int i = 0; i <= node->n_in; i++) {
         quern__id id = i < node->n_in ? node->in[i] : node->gate;
@@ -52,7 +52,7 @@ static void find_waits(thrifty *t, int n, int pass)
 
 static bool find_order(thrifty *t)
 {
-    quern__making *m = t->m;
+    quern__planner *m = t->m;
     for (int pass = 0; pass < 2; pass++) {
         for (int n = 0; n < m->n_nodes; n++)
             t->seen[n] = -1;
@@ -113,7 +113,7 @@ static int next_of(thrifty *t)
 
 static void finish(thrifty *t, int n)
 {
-    quern__making *m = t->m;
+    quern__planner *m = t->m;
     const quern__node *node = quern__graph_node_at(m->g, n);
     m->done[n] = true;
     for (int i = 0; i < node->n_in; i++)
@@ -133,7 +133,7 @@ static void finish(thrifty *t, int n)
 
 static void look(thrifty *t)
 {
-    quern__making *m = t->m;
+    quern__planner *m = t->m;
     for (int id = 1; id <= m->n_values; id++) {
         int64_t bytes = quern__making_bytes(m, id);
         t->left[id] = m->uses[id];
@@ -146,7 +146,7 @@ static void look(thrifty *t)
     }
 }
 
-int quern__making_order_thrifty(quern__making *m, quern_error *err)
+int quern__schedule_low_memory(quern__planner *m, quern_error *err)
 {
     size_t values = (size_t)m->n_values + 2, nodes = (size_t)m->n_nodes + 2;
     thrifty t = { .m = m, .bytes = quern__zalloc(values + nodes, sizeof *t.bytes) };
@@ -184,7 +184,7 @@ int quern__making_order_thrifty(quern__making *m, quern_error *err)
 /* ---- phases ---- */
 
 /* Bytes that live while each entry runs into `live`, and those of values made there into `made`; the most is returned. */
-static int64_t count_living(const quern__making *m, int64_t *live, int64_t *made)
+static int64_t count_living(const quern__planner *m, int64_t *live, int64_t *made)
 {
     int64_t most = 0, now = 0;
     for (int id = 1; id <= m->n_values; id++) {
@@ -203,7 +203,7 @@ static int64_t count_living(const quern__making *m, int64_t *live, int64_t *made
     return most;
 }
 
-int quern__making_merge(quern__making *m, quern_error *err)
+int quern__making_merge(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
     size_t n = (size_t)p->n_entries + 1;

@@ -12,13 +12,13 @@ typedef struct looking {
     const bool *live;
     const quern__id *root, *outputs;
     int n_outputs, n_nodes;
-    const quern__split *splits;
+    const quern__partition *splits;
     int64_t capacity;
 } looking;
 
 static bool divided_by_columns(const looking *l, const quern__node *node)
 {
-    quern__split s = l->splits[node->out[0]];
+    quern__partition s = l->splits[node->out[0]];
     return s.axis == 1 && quern__shape_of(l->g, node->out[0])->rank == 2;
 }
 
@@ -31,7 +31,7 @@ typedef struct family {
 
 static bool product_reads(const looking *l, const quern__node *node, int i)
 {
-    quern__split s = l->splits[node->out[0]];
+    quern__partition s = l->splits[node->out[0]];
     int rank = quern__shape_of(l->g, node->out[0])->rank;
     return !strcmp(node->op->name, "matmul") && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
 }
@@ -111,8 +111,8 @@ static void mark(const looking *l, const family *f, int64_t width, int64_t *pane
         panels[node->out[k]] = width;
 }
 
-int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs, const quern__split *splits,
-                       quern__plan *p, quern_error *err)
+int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs,
+                       const quern__partition *splits, quern__plan *p, quern_error *err)
 {
     looking l = { .g = g,
                   .live = live,

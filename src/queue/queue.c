@@ -93,7 +93,7 @@ static int make(quern__queue *q, quern__slot *s, int64_t ticket)
     memset(b->weighs, 0, sizeof b->weighs);
     b->epoch = q->epoch;
     s->error = (quern_error){ 0 };
-    quern__begin("reading", q->g->where ? q->g->where : "generator", "batch", ticket + 1);
+    quern__activity_set("reading", q->g->where ? q->g->where : "generator", "batch", ticket + 1);
     if (b->bad)
         b->bad->count = 0;
     int status = indexed(q) ? make_indexed(q, b, ticket, &s->error) : make_plain(q, b, &s->error);
@@ -366,7 +366,7 @@ int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err)
 }
 
 int64_t quern__queue_bad(const quern__queue *q) { return q->g->bad.epoch; }
-void quern__queue_had_bad(quern__queue *q, int64_t n) { q->g->bad.epoch = n; }
+void quern__queue_restore_bad_count(quern__queue *q, int64_t n) { q->g->bad.epoch = n; }
 
 void quern__queue_release(quern__queue *q)
 {
@@ -385,7 +385,7 @@ void quern__queue_close(quern__queue *q)
     if (!q)
         return;
     if (q->stalled)
-        quern__queue_leave(q);
+        quern__queue_abandon(q);
     else
         quern__queue_end(q);
 }

@@ -38,7 +38,7 @@ void quern__queue_release(quern__queue *q);
 int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err);
 /* Bad records of the epoch up to the last batch that was taken; what the run that goes on has had of them. */
 int64_t quern__queue_bad(const quern__queue *q);
-void quern__queue_had_bad(quern__queue *q, int64_t n);
+void quern__queue_restore_bad_count(quern__queue *q, int64_t n);
 /* Leaves out the next `n` batches of the epoch, or as many as there are. */
 int quern__queue_skip(quern__queue *q, int64_t n, quern_error *err);
 /* The source behind it. */

@@ -20,7 +20,7 @@ typedef struct quern__slot {
 typedef struct quern__reader {
     quern__queue *queue;
     pthread_t thread;
-    quern__doing doing;
+    quern__activity doing;
 } quern__reader;
 
 struct quern__queue {
@@ -47,6 +47,6 @@ int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err);
 /* Ends the threads, the source's run and the queue, waiting for all of them; of a queue that stalled by a thread that nobody waits
  * for. */
 void quern__queue_end(quern__queue *q);
-void quern__queue_leave(quern__queue *q);
+void quern__queue_abandon(quern__queue *q);
 
 #endif

@@ -121,7 +121,7 @@ static void *end(void *queue)
     return NULL;
 }
 
-void quern__queue_leave(quern__queue *q)
+void quern__queue_abandon(quern__queue *q)
 {
     pthread_t thread;
     quern__generator_keep(q->g);

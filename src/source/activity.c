@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local quern__doing *here;
+static _Thread_local quern__activity *here;
 
-void quern__doing_here(quern__doing *d) { here = d; }
+void quern__doing_here(quern__activity *d) { here = d; }
 
-void quern__begin(const char *stage, const char *where, const char *unit, int64_t n)
+void quern__activity_set(const char *stage, const char *where, const char *unit, int64_t n)
 {
-    quern__doing *d = here;
+    quern__activity *d = here;
     if (!d)
         return;
     size_t length = strnlen(where, sizeof d->where - 1);
@@ -26,7 +26,7 @@ void quern__begin(const char *stage, const char *where, const char *unit, int64_
 
 void quern__begin_next(int64_t n)
 {
-    quern__doing *d = here;
+    quern__activity *d = here;
     if (!d)
         return;
     pthread_mutex_lock(&d->lock);
@@ -34,7 +34,7 @@ void quern__begin_next(int64_t n)
     pthread_mutex_unlock(&d->lock);
 }
 
-const char *quern__doing_text(quern__doing *d, char *where, size_t room)
+const char *quern__doing_text(quern__activity *d, char *where, size_t room)
 {
     pthread_mutex_lock(&d->lock);
     const char *stage = d->stage ? d->stage : "reading";

@@ -72,20 +72,20 @@ int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last
 void quern__bad_close(const quern_generator *g);
 
 /* What a thread that makes batches does just now, for those who wait for it (activity.c). */
-typedef struct quern__doing {
+typedef struct quern__activity {
     pthread_mutex_t lock;
     const char *stage, *unit; /* "reading", "line" */
     int64_t n;
     char where[160];
-} quern__doing;
+} quern__activity;
 /* The calling thread tells it there from now on; NULL: nowhere. */
-void quern__doing_here(quern__doing *d);
+void quern__doing_here(quern__activity *d);
 /* Says what it begins to do, which may take long: reading `where`, its line 41. `stage` and `unit` live for ever. */
-void quern__begin(const char *stage, const char *where, const char *unit, int64_t n);
+void quern__activity_set(const char *stage, const char *where, const char *unit, int64_t n);
 /* The same of the next one, with all else as it was. */
 void quern__begin_next(int64_t n);
 /* "train.csv, line 41" and the stage. */
-const char *quern__doing_text(quern__doing *d, char *where, size_t room);
+const char *quern__doing_text(quern__activity *d, char *where, size_t room);
 
 /* Where a generator is: behind the batch that the trainer was given last. The queue keeps it up to date. */
 typedef struct quern__position {

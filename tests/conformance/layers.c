@@ -25,8 +25,8 @@ typedef struct layer_case {
 static int argument_of(const quern__class *row, const char *name)
 {
     size_t n = strcspn(name, "[");
-    for (int i = 0; row->takes && row->takes[i].name; i++)
-        if (strlen(row->takes[i].name) == n && !strncmp(row->takes[i].name, name, n))
+    for (int i = 0; row->call_args && row->call_args[i].name; i++)
+        if (strlen(row->call_args[i].name) == n && !strncmp(row->call_args[i].name, name, n))
             return i;
     return (n == 6 && !strncmp(name, "inputs", n)) || (n == 9 && !strncmp(name, "sequences", n)) ? 0 : -1;
 }

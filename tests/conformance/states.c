@@ -26,7 +26,7 @@ static bool update_inputs(test_case *c, int update, updating *u)
     return u->truth && u->prediction;
 }
 
-static void update_metric(test_case *c, const quern__measure *m, const updating *u)
+static void update_metric(test_case *c, const quern__accumulator *m, const updating *u)
 {
     evaluation e;
     quern_error err = { 0 };
@@ -38,7 +38,7 @@ static void update_metric(test_case *c, const quern__measure *m, const updating 
     }
     quern__id truth = evaluation_leaf(&e, u->truth), prediction = evaluation_leaf(&e, u->prediction);
     quern__id weight = u->weight ? evaluation_leaf(&e, u->weight) : 0, mask = u->mask ? evaluation_leaf(&e, u->mask) : 0;
-    quern__measure_nodes(m, e.graph, truth, prediction, weight, mask);
+    quern__accumulator_nodes(m, e.graph, truth, prediction, weight, mask);
     if (evaluation_run(&e, NULL, 0, NULL, &err) < 0)
         case_error(c, &err);
     evaluation_end(&e);
@@ -48,15 +48,15 @@ void run_metric(test_case *c)
 {
     quern_error err = { 0 };
     updating u;
-    double results[QUERN__MAX_RESULTS_OF_METRIC];
+    double results[QUERN__MAX_METRIC_RESULTS];
     const quern__class *row = quern__class_find(QUERN__METRIC, c->class_name, &err);
     json_t *config = row ? quern__config(row, c->config, false, &err) : NULL;
-    quern__measure *m = NULL;
+    quern__accumulator *m = NULL;
     int updates = (int)json_integer_value(json_object_get(c->spec, "updates"));
     if (!config)
         case_error(c, &err);
     else if (update_inputs(c, 0, &u) &&
-             !(m = quern__measure_new(row, config, c->class_name, &u.truth->shape, &u.prediction->shape, &err)))
+             !(m = quern__accumulator_new(row, config, c->class_name, &u.truth->shape, &u.prediction->shape, &err)))
         case_error(c, &err);
     for (int k = 0; c->result == PASSED && k < updates; k++) {
         char name[16];
@@ -64,14 +64,14 @@ void run_metric(test_case *c)
         const quern_tensor *want = case_numbered(c, "r", k);
         if (update_inputs(c, k, &u))
             update_metric(c, m, &u);
-        quern__measure_results(m, results);
+        quern__accumulator_results(m, results);
         quern_tensor got = { .dtype = QUERN_FLOAT64, .data = results };
         if (m->n_results > 1 || (want && want->shape.rank == 1)) /* Keras's vector of one class */
             got.shape = (quern_shape){ .rank = 1, .dims = { m->n_results } };
         if (c->result == PASSED && want)
             case_compare(c, name, &got, want);
     }
-    quern__measure_free(m);
+    quern__accumulator_free(m);
 }
 
 /* ---- optimizers ---- */

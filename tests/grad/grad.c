@@ -211,12 +211,12 @@ static void kernels_agree(void **state)
     for (int f = 0; f < 64; f += f == 31 ? 5 : 1) {
         compare(attended, f, "attention", -0.3, 5e-5);
         forward = attended;
-        compare(way_back, f, "attention_slope", -0.3, 5e-5);
+        compare(way_back, f, "attention_grad", -0.3, 5e-5);
     }
     for (int f = 0; f < 16; f++) {
         compare(normalized, f, "normalize", -1.3, 1e-4);
         forward = normalized;
-        compare(way_back, f, "normalize_slope", -1.3, 1e-4);
+        compare(way_back, f, "normalize_grad", -1.3, 1e-4);
     }
     for (int f = 0; f < 3; f++)
         compare(pairs, f, "batched_matmul", -1.3, 1e-4);

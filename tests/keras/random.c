@@ -27,7 +27,7 @@ static quern__layer *layer(const char *words, const quern_shape *in)
 {
     quern_error err = { 0 };
     json_t *config = NULL;
-    const quern__class *row = quern__words(QUERN__LAYER, words, &config, &err);
+    const quern__class *row = quern__parse_spec(QUERN__LAYER, words, &config, &err);
     quern__layer *l = row ? quern__layer_new(row, config, &err) : NULL;
     if (!l || quern__layer_build(l, in, 1, 7, &err) < 0)
         fail_msg("%s: %s: %s", words, err.where, err.text);
@@ -372,7 +372,7 @@ static void nonsense_is_refused(void **state)
         quern_error err = { 0 };
         json_t *config = NULL;
         const char *own = k < sizeof words / sizeof *words ? words[k] : "random_hue 0.1";
-        const quern__class *row = quern__words(QUERN__LAYER, own, &config, &err);
+        const quern__class *row = quern__parse_spec(QUERN__LAYER, own, &config, &err);
         quern__layer *l = row ? quern__layer_new(row, config, &err) : NULL;
         const quern_shape *in = k < sizeof words / sizeof *words ? &picture : k == sizeof words / sizeof *words ? &two : &flat;
         if (l && quern__layer_build(l, in, 1, 7, &err) >= 0)

@@ -12,7 +12,7 @@ static void kernels_begin_as_keras_has_them(void **state)
     quern_error err = { 0 };
     json_t *config = NULL;
     (void)state;
-    const quern__class *row = quern__words(QUERN__LAYER, "stft_spectrogram stft 4 periodic=false", &config, &err);
+    const quern__class *row = quern__parse_spec(QUERN__LAYER, "stft_spectrogram stft 4 periodic=false", &config, &err);
     quern__layer *l = row ? quern__layer_new(row, config, &err) : NULL;
     assert_non_null(l);
     CHECK_OK(quern__layer_build(l, &in, 1, 7, &err), err);
@@ -39,7 +39,7 @@ static void nonsense_is_refused(void **state)
         const quern_shape in = { .rank = mel ? 2 : 3, .dims = { -1, 32, 1 } };
         quern_error err = { 0 };
         json_t *config = NULL;
-        const quern__class *row = quern__words(QUERN__LAYER, words[k], &config, &err);
+        const quern__class *row = quern__parse_spec(QUERN__LAYER, words[k], &config, &err);
         quern__layer *l = row ? quern__layer_new(row, config, &err) : NULL;
         assert_non_null(l);
         assert_true(quern__layer_build(l, &in, 1, 7, &err) < 0);

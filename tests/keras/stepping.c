@@ -46,7 +46,7 @@ static void same_as_whole(const char *words, const int *pieces, int n)
 {
     quern_error err = { 0 };
     json_t *config = NULL;
-    const quern__class *row = quern__words(QUERN__LAYER, words, &config, &err);
+    const quern__class *row = quern__parse_spec(QUERN__LAYER, words, &config, &err);
     assert_non_null(row);
     quern__layer *l = quern__layer_new(row, config, &err);
     quern_shape in = { .rank = 3, .dims = { -1, context, width } }, scalar = { 0 };

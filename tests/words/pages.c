@@ -47,10 +47,10 @@ static void tell_class(quern__text *out, words_names *all, const words_module *m
     for (int i = 0; c->fields && c->fields[i].name && n_held < 16; i++)
         if (c->fields[i].kind == QUERN__F_ONLY_DEFAULT)
             held[n_held++] = c->fields[i].name;
-    for (int i = 0; c->takes && c->takes[i].name && n_takes < 16; i++)
-        takes[n_takes++] = c->takes[i].name;
-    for (int i = 0; c->told && c->told[i].name && n_told < 16; i++)
-        told[n_told++] = c->told[i].name;
+    for (int i = 0; c->call_args && c->call_args[i].name && n_takes < 16; i++)
+        takes[n_takes++] = c->call_args[i].name;
+    for (int i = 0; c->call_flags && c->call_flags[i].name && n_told < 16; i++)
+        told[n_told++] = c->call_flags[i].name;
     quern__text_add(out, "\n### %s\n\n", c->name);
     tell_aliases(out, c);
     words_phrase(out, c);

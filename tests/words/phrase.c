@@ -60,7 +60,7 @@ static void check(const quern__class *c, const char *text)
 {
     quern_error err = { 0 };
     json_t *config = NULL;
-    if (quern__words(c->group, text, &config, &err) != c)
+    if (quern__parse_spec(c->group, text, &config, &err) != c)
         words_mistake("%s: '%s' is not read: %s: %s", c->name, text, err.where, err.text);
     for (int i = 0; config && c->fields && c->fields[i].name; i++) {
         if (!c->fields[i].fallback || (is_input(c) && !i))

@@ -24,11 +24,11 @@ void quern__layer_free(quern__layer *l)
 {
     if (!l)
         return;
-    if (l->kind->drop)
-        l->kind->drop(l);
+    if (l->kind->destroy_state)
+        l->kind->destroy_state(l);
     for (int i = 0; i < l->n_inner; i++)
         quern__layer_free(l->inner[i]);
-    for (int i = 0; i < l->n_weights && !l->lent; i++)
+    for (int i = 0; i < l->n_weights && !l->owned_by_wrapper; i++)
         quern__variable_free(l->weights[i]);
     for (int i = 0; i < l->n_constants; i++)
         quern__variable_free(l->constants[i]);
@@ -130,7 +130,7 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     snprintf(path, sizeof path, "%s/%s", l->name, name);
     quern__free(inner->name);
     inner->name = quern__strdup(path);
-    inner->lent = true;
+    inner->owned_by_wrapper = true;
     inner->depth = l->depth + 1;
     inner->room = l->room;
     inner->unfilled = l->unfilled;
@@ -141,8 +141,8 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
 static int join_weights(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
 {
     int status = QUERN_OK;
-    inner->lent = grow_weights(l, inner->n_weights);
-    if (!inner->lent)
+    inner->owned_by_wrapper = grow_weights(l, inner->n_weights);
+    if (!inner->owned_by_wrapper)
         return quern__fail_memory(err, (size_t)inner->n_weights * sizeof *l->places);
     for (int i = 0; i < inner->n_weights; i++) {
         int k = l->n_weights++;
@@ -168,7 +168,7 @@ int quern__layer_adopt(quern__layer *l, quern__layer *inner, const char *part, q
     if (!grow_inner(l))
         return quern__fail_memory(err, sizeof *l->inner);
     int status = join_weights(l, inner, part, err);
-    if (inner->lent)
+    if (inner->owned_by_wrapper)
         l->inner[l->n_inner++] = inner;
     return status;
 }
@@ -293,7 +293,7 @@ quern__id quern__layer_argument(const quern__layer *l, const quern__id *in, int 
 {
     for (int i = 0; i < n_in; i++) {
         int own = l->context->arguments ? l->context->arguments[i] : 0;
-        if (!strcmp(l->kind->takes ? l->kind->takes[own].name : "inputs", name) && k-- == 0)
+        if (!strcmp(l->kind->call_args ? l->kind->call_args[own].name : "inputs", name) && k-- == 0)
             return in[i];
     }
     return 0;
@@ -303,7 +303,7 @@ int quern__layer_place_of(const quern__layer *l, int n_in, const char *name)
 {
     const int *arguments = l->context ? l->context->arguments : l->arguments;
     for (int i = 0; i < n_in; i++)
-        if (!strcmp(l->kind->takes ? l->kind->takes[arguments ? arguments[i] : 0].name : "inputs", name))
+        if (!strcmp(l->kind->call_args ? l->kind->call_args[arguments ? arguments[i] : 0].name : "inputs", name))
             return i;
     return -1;
 }

@@ -412,5 +412,6 @@ void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, q
 
 bool quern__metric_rises(const quern__class *c)
 {
-    return c->rises || strstr(c->name, "Accuracy") || strstr(c->name, "CosineSimilarity") || strstr(c->name, "Correlation");
+    return c->higher_is_better || strstr(c->name, "Accuracy") || strstr(c->name, "CosineSimilarity") ||
+           strstr(c->name, "Correlation");
 }

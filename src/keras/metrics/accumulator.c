@@ -7,7 +7,7 @@
 
 enum { most_counts = 1 << 23 };
 
-void quern__measure_free(quern__measure *m)
+void quern__accumulator_free(quern__accumulator *m)
 {
     if (!m)
         return;
@@ -19,7 +19,7 @@ void quern__measure_free(quern__measure *m)
     quern__free(m);
 }
 
-int quern__measure_total(quern__measure *m, const quern_shape *shape, quern_error *err)
+int quern__accumulator_total(quern__accumulator *m, const quern_shape *shape, quern_error *err)
 {
     if (quern_shape_count(shape) > most_counts) /* a file may ask for it */
         return quern__fail(err, QUERN_UNSUPPORTED, m->row ? m->row->name : NULL, "more than %d counts", most_counts);
@@ -27,7 +27,7 @@ int quern__measure_total(quern__measure *m, const quern_shape *shape, quern_erro
     return m->total ? QUERN_OK : QUERN_NOMEM;
 }
 
-int quern__measure_given(quern__measure *m, int which, const float *numbers, int64_t n, quern_error *err)
+int quern__accumulator_given(quern__accumulator *m, int which, const float *numbers, int64_t n, quern_error *err)
 {
     m->given[which] = quern__variable_new("given", QUERN_FLOAT32, &(quern_shape){ .rank = 1, .dims = { n } }, false, err);
     if (!m->given[which])
@@ -36,30 +36,30 @@ int quern__measure_given(quern__measure *m, int which, const float *numbers, int
     return QUERN_OK;
 }
 
-quern__measure *quern__measure_new(const quern__class *row, json_t *config, const char *name, const quern_shape *truth,
-                                   const quern_shape *prediction, quern_error *err)
+quern__accumulator *quern__accumulator_new(const quern__class *row, json_t *config, const char *name, const quern_shape *truth,
+                                           const quern_shape *prediction, quern_error *err)
 {
     quern_shape scalar = { 0 };
-    quern__measure *m = quern__zalloc(1, sizeof *m);
+    quern__accumulator *m = quern__zalloc(1, sizeof *m);
     if (!m) {
         json_decref(config);
         quern__fail_memory(err, sizeof *m);
         return NULL;
     }
-    *m = (quern__measure){ .row = row, .config = config, .n_results = 1 };
-    int status = row && row->counts ? row->counts(m, truth, prediction, err) : quern__measure_total(m, &scalar, err);
-    if (status >= 0 && m->n_results > QUERN__MAX_RESULTS_OF_METRIC)
-        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a metric of more than %d results", QUERN__MAX_RESULTS_OF_METRIC);
+    *m = (quern__accumulator){ .row = row, .config = config, .n_results = 1 };
+    int status = row && row->counts ? row->counts(m, truth, prediction, err) : quern__accumulator_total(m, &scalar, err);
+    if (status >= 0 && m->n_results > QUERN__MAX_METRIC_RESULTS)
+        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a metric of more than %d results", QUERN__MAX_METRIC_RESULTS);
     if (status >= 0 && (!row || !row->counts) && !(m->count = quern__variable_new("count", QUERN_FLOAT64, &scalar, false, err)))
         status = QUERN_NOMEM;
     if (status >= 0)
         return m;
-    quern__measure_free(m);
+    quern__accumulator_free(m);
     return NULL;
 }
 
-void quern__measure_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights,
-                          quern__id mask)
+void quern__accumulator_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction,
+                              quern__id weights, quern__id mask)
 {
     if (!m->row->counts) {
         quern__mean_nodes(g, m->row, m->config, truth, prediction, weights, mask, m->total, m->count);
@@ -69,14 +69,14 @@ void quern__measure_nodes(const quern__measure *m, quern__graph *g, quern__id tr
     quern__assign(g, m->total, quern__add2(g, quern__graph_variable(g, m->total), counts));
 }
 
-void quern__measure_reset(quern__measure *m)
+void quern__accumulator_reset(quern__accumulator *m)
 {
     memset(m->total->data, 0, (size_t)quern_shape_count(&m->total->shape) * sizeof(double));
     if (m->count)
         *(double *)m->count->data = 0;
 }
 
-void quern__measure_results(const quern__measure *m, double *out)
+void quern__accumulator_results(const quern__accumulator *m, double *out)
 {
     if (m->row && m->row->counts) {
         m->row->results(m, out);

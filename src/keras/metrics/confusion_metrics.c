@@ -50,16 +50,16 @@ static void spread(float *x, int64_t n)
         x[i] = (float)((double)i / (double)(n - 1));
 }
 
-static int make_counts(quern__measure *m, const float *x, int64_t n, int64_t labels, int how, quern_error *err)
+static int make_counts(quern__accumulator *m, const float *x, int64_t n, int64_t labels, int how, quern_error *err)
 {
     quern_shape shape = { .rank = 3, .dims = { 4, n, labels } };
     m->how = how;
-    int status = quern__measure_given(m, 0, x, n, err);
-    return status < 0 ? status : quern__measure_total(m, &shape, err);
+    int status = quern__accumulator_given(m, 0, x, n, err);
+    return status < 0 ? status : quern__accumulator_total(m, &shape, err);
 }
 
 /* The class that is looked at alone, counted from the end when negative; and k of the largest: both must be there. */
-static int check_classes(const quern__measure *m, const quern_shape *prediction, quern_error *err)
+static int check_classes(const quern__accumulator *m, const quern_shape *prediction, quern_error *err)
 {
     static const char *const keys[] = { "class_id", "top_k" };
     for (int i = 0; i < 2; i++) {
@@ -75,7 +75,7 @@ static int check_classes(const quern__measure *m, const quern_shape *prediction,
     return QUERN_OK;
 }
 
-static int listed_counts(quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
+static int listed_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     (void)truth;
     json_t *top = json_object_get(m->config, "top_k"), *given = json_object_get(m->config, "thresholds");
@@ -114,7 +114,7 @@ static quern__id fitted(quern__graph *g, quern__id weights, quern__id truth)
     return quern__reshape(g, weights, &w);
 }
 
-static quern__id tally(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
+static quern__id tally(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     json_t *class_id = json_object_get(m->config, "class_id"), *top = json_object_get(m->config, "top_k");
     bool by_label = quern__config_bool(m->config, "multi_label");
@@ -138,7 +138,7 @@ static quern__id tally(const quern__measure *m, quern__graph *g, quern__id truth
 
 /* ---- results ---- */
 
-static const double *counts_of(const quern__measure *m, counted which)
+static const double *counts_of(const quern__accumulator *m, counted which)
 {
     const quern_shape *s = &m->total->shape;
     return (const double *)m->total->data + which * s->dims[1] * s->dims[2];
@@ -146,13 +146,13 @@ static const double *counts_of(const quern__measure *m, counted which)
 
 static double share(double part, double rest) { return part + rest != 0 ? part / (part + rest) : 0; }
 
-static void plain_results(const quern__measure *m, double *out)
+static void plain_results(const quern__accumulator *m, double *out)
 {
     memcpy(out, counts_of(m, (counted)m->row->extra), (size_t)m->n_results * sizeof *out);
 }
 
 /* Precision and recall: true positives beside what the row names. */
-static void share_results(const quern__measure *m, double *out)
+static void share_results(const quern__accumulator *m, double *out)
 {
     const double *tp = counts_of(m, TP), *rest = counts_of(m, (counted)m->row->extra);
     for (int i = 0; i < m->n_results; i++)
@@ -163,13 +163,13 @@ static void share_results(const quern__measure *m, double *out)
 
 typedef enum kind { SENSITIVITY, SPECIFICITY, PRECISION } kind; /* recall is sensitivity */
 
-static double rate(const quern__measure *m, int what, int64_t i)
+static double rate(const quern__accumulator *m, int what, int64_t i)
 {
     counted hit = what == SPECIFICITY ? TN : TP, miss = what == SENSITIVITY ? FN : FP;
     return share(counts_of(m, hit)[i], counts_of(m, miss)[i]);
 }
 
-static int at_counts(quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
+static int at_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     (void)truth;
     int64_t n = quern__config_int(m->config, "num_thresholds");
@@ -191,7 +191,7 @@ static int at_counts(quern__measure *m, const quern_shape *truth, const quern_sh
     return status;
 }
 
-static void at_results(const quern__measure *m, double *out)
+static void at_results(const quern__accumulator *m, double *out)
 {
     int held = m->row->extra % 4, wanted = m->row->extra / 4;
     double least = quern__config_number(m->config, m->row->fields[0].name);
@@ -217,7 +217,7 @@ static bool is_one_of(const char *word, const char *const *words)
     return false;
 }
 
-static int check_area(const quern__measure *m, const quern_shape *prediction, int64_t *labels, quern_error *err)
+static int check_area(const quern__accumulator *m, const quern_shape *prediction, int64_t *labels, quern_error *err)
 {
     static const char *const curves[] = { "ROC", "PR", "PRGAIN", NULL };
     static const char *const sums[] = { "interpolation", "minoring", "majoring", NULL };
@@ -242,7 +242,7 @@ static int check_area(const quern__measure *m, const quern_shape *prediction, in
 }
 
 /* Weights of labels, where all labels count together. */
-static int give_label_weights(quern__measure *m, quern_error *err)
+static int give_label_weights(quern__accumulator *m, quern_error *err)
 {
     json_t *weights = json_object_get(m->config, "label_weights");
     size_t n = json_array_size(weights);
@@ -251,12 +251,12 @@ static int give_label_weights(quern__measure *m, quern_error *err)
     float *x = quern__zalloc(n, sizeof *x);
     for (size_t i = 0; x && i < n; i++)
         x[i] = (float)json_number_value(json_array_get(weights, i));
-    int status = x ? quern__measure_given(m, 1, x, (int64_t)n, err) : quern__fail_memory(err, n * sizeof *x);
+    int status = x ? quern__accumulator_given(m, 1, x, (int64_t)n, err) : quern__fail_memory(err, n * sizeof *x);
     quern__free(x);
     return status;
 }
 
-static int area_counts(quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
+static int area_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     json_t *given = json_object_get(m->config, "thresholds");
     int64_t labels = 1, n = quern__config_int(m->config, "num_thresholds");
@@ -283,7 +283,7 @@ static int area_counts(quern__measure *m, const quern_shape *truth, const quern_
     return status < 0 ? status : give_label_weights(m, err);
 }
 
-static quern__id area_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
+static quern__id area_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     if (quern__config_bool(m->config, "from_logits"))
         prediction = quern__unary(g, QUERN__SIGMOID, prediction, 0, 0, 0);
@@ -293,7 +293,7 @@ static quern__id area_nodes(const quern__measure *m, quern__graph *g, quern__id 
 static double divided(double a, double b) { return b != 0 ? a / b : 0; }
 
 /* A point of the curve: ROC, PR, or their gains (PRGAIN), which Keras sets where they diverge. */
-static void point(const quern__measure *m, char curve, int64_t i, double *x, double *y)
+static void point(const quern__accumulator *m, char curve, int64_t i, double *x, double *y)
 {
     double tp = counts_of(m, TP)[i], fp = counts_of(m, FP)[i], tn = counts_of(m, TN)[i], fn = counts_of(m, FN)[i];
     double scale = divided(tp + fn, tn + fp);
@@ -305,7 +305,7 @@ static void point(const quern__measure *m, char curve, int64_t i, double *x, dou
     }
 }
 
-static double trapezium(const quern__measure *m, char curve, const char *method, int64_t i, int64_t next)
+static double trapezium(const quern__accumulator *m, char curve, const char *method, int64_t i, int64_t next)
 {
     double x, y, below, to;
     point(m, curve, i, &x, &y);
@@ -317,7 +317,7 @@ static double trapezium(const quern__measure *m, char curve, const char *method,
 }
 
 /* Davis & Goadrich 2006: counts between two points are interpolated, not precision. */
-static double precise_part(const quern__measure *m, int64_t i, int64_t next)
+static double precise_part(const quern__accumulator *m, int64_t i, int64_t next)
 {
     const double *tp = counts_of(m, TP), *fp = counts_of(m, FP), *fn = counts_of(m, FN);
     double p = tp[i] + fp[i], q = tp[next] + fp[next], dtp = tp[i] - tp[next];
@@ -325,7 +325,7 @@ static double precise_part(const quern__measure *m, int64_t i, int64_t next)
     return divided(slope * (dtp + intercept * log(ratio)), fmax(tp[next] + fn[next], 0));
 }
 
-static void area_results(const quern__measure *m, double *out)
+static void area_results(const quern__accumulator *m, double *out)
 {
     const char *name = quern__config_text(m->config, "curve"), *method = quern__config_text(m->config, "summation_method");
     char curve = quern__same_name(name, "ROC") ? 'O' : quern__same_name(name, "PR") ? 'P' : 'G';
@@ -375,7 +375,7 @@ static const quern__field area_fields[] = { { "num_thresholds", QUERN__F_INT, "2
                                               .counts = COUNTS,          \
                                               .count = NODES,            \
                                               .results = RESULTS,        \
-                                              .rises = RISES,            \
+                                              .higher_is_better = RISES, \
                                               .extra = EXTRA }
 METRIC(tp, "TruePositives", thresholds_fields, listed_counts, tally, plain_results, false, TP);
 METRIC(fp, "FalsePositives", thresholds_fields, listed_counts, tally, plain_results, false, FP);

@@ -8,19 +8,19 @@
 static const double epsilon = 1e-7;
 enum { most_classes = 1 << 12 };
 
-static bool flag(const quern__measure *m, const char *key) { return quern__config_bool(m->config, key); }
+static bool flag(const quern__accumulator *m, const char *key) { return quern__config_bool(m->config, key); }
 
 /* ---- intersections over unions ---- */
 
 typedef enum overlap { OF_LABELS, OF_BINARY, OF_ONE_HOT } overlap;
 
-static int64_t classes_of(const quern__measure *m)
+static int64_t classes_of(const quern__accumulator *m)
 {
     return m->row->extra == OF_BINARY ? 2 : quern__config_int(m->config, "num_classes");
 }
 
 /* Keras counts in whole numbers unless told otherwise. */
-static bool counts_whole(const quern__measure *m)
+static bool counts_whole(const quern__accumulator *m)
 {
     const char *dtype = quern__config_text(m->config, "dtype");
     json_t *policy = json_object_get(json_object_get(m->config, "dtype"), "config");
@@ -28,7 +28,7 @@ static bool counts_whole(const quern__measure *m)
     return !dtype || !strncmp(dtype, "int", 3) || !strncmp(dtype, "uint", 4);
 }
 
-static int matrix_counts(quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
+static int matrix_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     json_t *ids = json_object_get(m->config, "target_class_ids"), *id;
     int64_t n = classes_of(m);
@@ -43,15 +43,16 @@ static int matrix_counts(quern__measure *m, const quern_shape *truth, const quer
                                json_integer_value(id) < -n) return quern__fail(err, QUERN_INVALID, m->row->name,
                                                                                "a class of target_class_ids is outside 0 … %lld",
                                                                                (long long)n - 1);
-    return quern__measure_total(m, &(quern_shape){ .rank = 2, .dims = { n, n } }, err);
+    return quern__accumulator_total(m, &(quern_shape){ .rank = 2, .dims = { n, n } }, err);
 }
 
-static quern__id labels(const quern__measure *m, quern__graph *g, quern__id x, bool sparse)
+static quern__id labels(const quern__accumulator *m, quern__graph *g, quern__id x, bool sparse)
 {
     return sparse ? x : quern__argmax(g, quern__axis_last(g, m->config, x));
 }
 
-static quern__id matrix_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
+static quern__id matrix_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction,
+                              quern__id weights)
 {
     json_t *ignore = json_object_get(m->config, "ignore_class");
     bool whole = counts_whole(m);
@@ -67,7 +68,7 @@ static quern__id matrix_nodes(const quern__measure *m, quern__graph *g, quern__i
 }
 
 /* Of the classes that are asked for, those that occur at all. */
-static void matrix_results(const quern__measure *m, double *out)
+static void matrix_results(const quern__accumulator *m, double *out)
 {
     json_t *ids = json_object_get(m->config, "target_class_ids");
     int64_t n = m->total->shape.dims[0], asked = ids ? (int64_t)json_array_size(ids) : n;
@@ -89,14 +90,14 @@ static void matrix_results(const quern__measure *m, double *out)
 
 /* ---- F scores: counts (4, classes): true positives, false positives, false negatives, truths ---- */
 
-static int matched(const quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
+static int matched(const quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     if (truth->rank == 2 && prediction->rank == 2 && prediction->dims[1] > 0 && truth->dims[1] == prediction->dims[1])
         return QUERN_OK;
     return quern__fail(err, QUERN_SHAPE, m->row->name, "targets and predictions must have the same rank 2");
 }
 
-static int f_counts(quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
+static int f_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     const char *average = quern__config_text(m->config, "average"), *const known[] = { "micro", "macro", "weighted" };
     double beta = m->row->extra ? 1 : quern__config_number(m->config, "beta"),
@@ -113,11 +114,11 @@ static int f_counts(quern__measure *m, const quern_shape *truth, const quern_sha
     int status = matched(m, truth, prediction, err);
     m->n_results = average ? 1 : (int)(prediction->dims[1] < INT32_MAX ? prediction->dims[1] : INT32_MAX);
     quern_shape shape = { .rank = 2, .dims = { 4, average && !strcmp(average, "micro") ? 1 : prediction->dims[1] } };
-    return status < 0 ? status : quern__measure_total(m, &shape, err);
+    return status < 0 ? status : quern__accumulator_total(m, &shape, err);
 }
 
 /* Sums over the records (and the classes, when all are one) as a row. */
-static quern__id row_of(const quern__measure *m, quern__graph *g, quern__id x, quern__id weights)
+static quern__id row_of(const quern__accumulator *m, quern__graph *g, quern__id x, quern__id weights)
 {
     quern_shape row = { .rank = 2, .dims = { 1, m->total->shape.dims[1] } };
     x = quern__cast(g, x, QUERN_FLOAT64);
@@ -136,7 +137,7 @@ static quern__id column(quern__graph *g, quern__id weights)
     return quern__cast(g, quern__reshape(g, weights, &s), QUERN_FLOAT64);
 }
 
-static quern__id f_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
+static quern__id f_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     double threshold = quern__config_number(m->config, "threshold");
     if (!truth || !prediction)
@@ -158,7 +159,7 @@ static quern__id f_nodes(const quern__measure *m, quern__graph *g, quern__id tru
     return quern__concat(g, rows, 4, 0);
 }
 
-static void f_results(const quern__measure *m, double *out)
+static void f_results(const quern__accumulator *m, double *out)
 {
     const char *average = quern__config_text(m->config, "average");
     double beta = m->row->extra ? 1 : quern__config_number(m->config, "beta"), sum = 0, all = 0;
@@ -180,7 +181,7 @@ static void f_results(const quern__measure *m, double *out)
 
 /* ---- R²: counts (5, columns): sums, squares, residuals, weights, numbers seen (of all columns, in the first) ---- */
 
-static int r2_counts(quern__measure *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
+static int r2_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     const char *how = quern__config_text(m->config, "class_aggregation");
     int status = matched(m, truth, prediction, err);
@@ -190,10 +191,10 @@ static int r2_counts(quern__measure *m, const quern_shape *truth, const quern_sh
     if (quern__config_int(m->config, "num_regressors") < 0)
         return quern__fail(err, QUERN_INVALID, m->row->name, "num_regressors is below 0");
     m->n_results = how ? 1 : (int)(prediction->dims[1] < INT32_MAX ? prediction->dims[1] : INT32_MAX);
-    return status < 0 ? status : quern__measure_total(m, &(quern_shape){ .rank = 2, .dims = { 5, prediction->dims[1] } }, err);
+    return status < 0 ? status : quern__accumulator_total(m, &(quern_shape){ .rank = 2, .dims = { 5, prediction->dims[1] } }, err);
 }
 
-static quern__id r2_nodes(const quern__measure *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
+static quern__id r2_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     if (!truth || !prediction)
         return 0;
@@ -210,13 +211,13 @@ static quern__id r2_nodes(const quern__measure *m, quern__graph *g, quern__id tr
 }
 
 /* Adjusted for the number of regressors, where there are more numbers than they. */
-static double adjusted(const quern__measure *m, double r2, double seen)
+static double adjusted(const quern__accumulator *m, double r2, double seen)
 {
     double p = quern__config_number(m->config, "num_regressors");
     return p == 0 || p >= seen - 1 ? r2 : 1 - (1 - r2) * (seen - 1) / (seen - p - 1);
 }
 
-static void r2_results(const quern__measure *m, double *out)
+static void r2_results(const quern__accumulator *m, double *out)
 {
     const char *how = quern__config_text(m->config, "class_aggregation");
     int64_t n = m->total->shape.dims[1];
@@ -290,7 +291,7 @@ static const quern__field r2_fields[] = { { "class_aggregation", QUERN__F_TEXT, 
                                               .counts = FAMILY##_counts,   \
                                               .count = FAMILY##_nodes,     \
                                               .results = FAMILY##_results, \
-                                              .rises = true,               \
+                                              .higher_is_better = true,    \
                                               .extra = EXTRA }
 METRIC(iou, "IoU", iou_fields, matrix, OF_LABELS);
 METRIC(binary_iou, "BinaryIoU", binary_iou_fields, matrix, OF_BINARY);

@@ -100,9 +100,9 @@ CALL(concatenate)
     return quern__concat(g, in, n, axis);
 }
 
-static const quern__takes two[] = { { "x1", false }, { "x2", false }, { 0 } };
-static const quern__takes one[] = { { "x", false }, { 0 } };
-static const quern__takes list[] = { { "xs", true }, { 0 } };
+static const quern__call_arg two[] = { { "x1", false }, { "x2", false }, { 0 } };
+static const quern__call_arg one[] = { { "x", false }, { 0 } };
+static const quern__call_arg list[] = { { "xs", true }, { 0 } };
 static const quern__field any_fields[] = { { "axis", QUERN__F_ANY, "null" }, { "keepdims", QUERN__F_BOOL, "false" }, { 0 } };
 static const quern__field elu_fields[] = { { "alpha", QUERN__F_NUMBER, "1.0" }, { 0 } };
 static const quern__field leaky_fields[] = { { "negative_slope", QUERN__F_NUMBER, "0.2" }, { 0 } };
@@ -116,7 +116,7 @@ static const quern__field first_axis[] = { { "axis", QUERN__F_INT, "0" }, { 0 } 
                                      .module = "keras.src.ops." MODULE, \
                                      .fields = FIELDS,                  \
                                      .call = CALL_,                     \
-                                     .takes = TAKES,                    \
+                                     .call_args = TAKES,                \
                                      .extra = EXTRA,                    \
                                      .by_step = true }
 OPERATION(op_add, "Add", "numpy", NULL, of_two, two, QUERN__ADD);

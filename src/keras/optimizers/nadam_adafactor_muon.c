@@ -304,6 +304,6 @@ static const quern__field schedule_free_fields[] = { RATE("0.0025"),
 const quern__class quern__nadam = { QUERN__OPTIMIZER_ROW("Nadam", nadam_fields, nadam_slots, nadam_step), .begin = nadam_begin };
 const quern__class quern__adafactor = { QUERN__OPTIMIZER_ROW("Adafactor", adafactor_fields, adafactor_slots, adafactor_step) };
 const quern__class quern__muon = { QUERN__OPTIMIZER_ROW("Muon", muon_fields, muon_slots, muon_step) };
-const quern__class quern__schedule_free_adamw = {
-    QUERN__OPTIMIZER_ROW("ScheduleFreeAdamW", schedule_free_fields, two_slots, schedule_free_step), .fresh = schedule_free_fresh
-};
+const quern__class quern__schedule_free_adamw = { QUERN__OPTIMIZER_ROW("ScheduleFreeAdamW", schedule_free_fields, two_slots,
+                                                                       schedule_free_step),
+                                                  .init_slots = schedule_free_fresh };

@@ -234,8 +234,8 @@ void quern__optimizer_prepare(quern__optimizer *o)
         quern__optimizer_prepare(o->inner[i]);
     if (o->schedule)
         *(float *)o->rate->data = (float)quern__schedule_rate(o->schedule, (double)*(int64_t *)o->iteration->data);
-    if (o->kind->fresh && *(int64_t *)o->iteration->data == 0)
-        o->kind->fresh(o);
+    if (o->kind->init_slots && *(int64_t *)o->iteration->data == 0)
+        o->kind->init_slots(o);
 }
 
 void quern__optimizer_finalize(quern__optimizer *o)

@@ -223,7 +223,7 @@ int quern_add_weight(quern_custom *self, const char *name, const quern_shape *sh
         return QUERN_INVALID;
     quern__layer *l = self->layer;
     json_t *config = NULL;
-    const quern__class *c = l ? quern__words(QUERN__INITIALIZER, initializer, &config, err) : NULL;
+    const quern__class *c = l ? quern__parse_spec(QUERN__INITIALIZER, initializer, &config, err) : NULL;
     if (!c)
         return l ? QUERN_INVALID : quern__fail(err, QUERN_INVALID, "custom", "only layers have weights");
     quern__variable *v = quern__layer_weight(l, name, shape, name, err);

@@ -193,8 +193,8 @@ static bool has_field(const quern__class *c, const char *name)
 
 static bool is_told(const quern__class *c, const char *name)
 {
-    for (int i = 0; c->told && c->told[i].name; i++)
-        if (!strcmp(c->told[i].name, name))
+    for (int i = 0; c->call_flags && c->call_flags[i].name; i++)
+        if (!strcmp(c->call_flags[i].name, name))
             return true;
     return false;
 }
@@ -253,27 +253,27 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
 static json_t *told(const quern__class *c, json_t *given, quern_error *err)
 {
     json_t *call = json_object();
-    for (int i = 0; c->told && c->told[i].name; i++) {
-        json_t *v = json_object_get(given, c->told[i].name);
+    for (int i = 0; c->call_flags && c->call_flags[i].name; i++) {
+        json_t *v = json_object_get(given, c->call_flags[i].name);
         if (v && !json_is_boolean(v)) {
-            quern__fail(err, QUERN_INVALID, c->name, "%s is true or false", c->told[i].name);
+            quern__fail(err, QUERN_INVALID, c->name, "%s is true or false", c->call_flags[i].name);
             json_decref(call);
             return NULL;
         }
         if (v)
-            json_object_set(call, c->told[i].name, v);
-        json_object_del(given, c->told[i].name);
+            json_object_set(call, c->call_flags[i].name, v);
+        json_object_del(given, c->call_flags[i].name);
     }
     return call;
 }
 
-const quern__class *quern__words(quern__group group, const char *text, json_t **config, quern_error *err)
+const quern__class *quern__parse_spec(quern__group group, const char *text, json_t **config, quern_error *err)
 {
-    return quern__words_among(quern__classes(group), quern__group_name(group), text, config, err);
+    return quern__parse_spec_among(quern__classes(group), quern__group_name(group), text, config, err);
 }
 
-const quern__class *quern__words_among(const quern__class *const *rows, const char *what, const char *text, json_t **config,
-                                       quern_error *err)
+const quern__class *quern__parse_spec_among(const quern__class *const *rows, const char *what, const char *text, json_t **config,
+                                            quern_error *err)
 {
     bool layer = rows == quern__classes(QUERN__LAYER);
     reader r = { .text = text, .at = text, .err = err };

@@ -220,6 +220,6 @@ quern__kernel *quern__plain_batch_normalize(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
                                                { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
-                                               { "batch_slope", slope_kernel },         { 0 } };
+                                               { "batch_grad", slope_kernel },          { 0 } };
     return quern__kernel_among(c, all);
 }

@@ -106,7 +106,7 @@ quern__kernel *quern__plain_classes(const quern__call *c)
         return c->in[0].dtype == QUERN_FLOAT32 ? softmax_kernel : NULL;
     if (!strcmp(c->op->name, "sparse_crossentropy"))
         return c->in[1].dtype == QUERN_FLOAT32 ? sparse_kernel : NULL;
-    if (!strcmp(c->op->name, "sparse_crossentropy_slope"))
+    if (!strcmp(c->op->name, "sparse_crossentropy_grad"))
         return c->in[1].dtype == QUERN_FLOAT32 && c->in[2].dtype == QUERN_FLOAT32 ? sparse_slope_kernel : NULL;
     return NULL;
 }

@@ -29,7 +29,7 @@ static inline __attribute__((always_inline)) float below(float x, float e)
     float half = 0.5f * t * q * e;
     return x < 0 ? half : 1 - half;
 }
-#include "ops/slopes.h"
+#include "ops/gradients_of_functions.h"
 
 /* ---- functions of one number ---- */
 
@@ -219,7 +219,7 @@ quern__kernel *quern__plain_elementwise(const quern__call *c)
         return NULL;
     if (!strcmp(c->op->name, "unary"))
         return unary_kernel;
-    if (!strcmp(c->op->name, "unary_slope"))
+    if (!strcmp(c->op->name, "unary_grad"))
         return unary_slope_kernel;
     if (strcmp(c->op->name, "binary") || layout(&c->in[0].shape, &c->out[0].shape) == OTHER ||
         layout(&c->in[1].shape, &c->out[0].shape) == OTHER)

@@ -158,7 +158,7 @@ static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 quern__kernel *quern__plain_normalize(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "normalize", normalize_kernel },
-                                               { "normalize_slope", normalize_slope_kernel },
+                                               { "normalize_grad", normalize_slope_kernel },
                                                { "normalize_sums", normalize_sums_kernel },
                                                { 0 } };
     return c->out[0].dtype == QUERN_FLOAT32 ? quern__kernel_among(c, all) : NULL;

@@ -340,7 +340,7 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
 quern__kernel *quern__plain_pool(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "pool", pool_kernel },
-                                               { "pool_slope", pool_slope_kernel },
+                                               { "pool_grad", pool_slope_kernel },
                                                { "depthwise", depthwise_kernel },
                                                { "depthwise_back", depthwise_kernel },
                                                { "depthwise_weights", depthwise_weights_kernel },

@@ -84,8 +84,8 @@ QUERN__CLONES static void add_to(int64_t n, const float *restrict a, float *rest
 /* ---- cells, forth ---- */
 
 /* a: z + b + h R, becomes the gates */
-QUERN__CLONES static void lstm_forth(int64_t n, float *restrict a, const float *restrict before, float *restrict c,
-                                     float *restrict h)
+QUERN__CLONES static void lstm_forward(int64_t n, float *restrict a, const float *restrict before, float *restrict c,
+                                       float *restrict h)
 {
     float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
@@ -99,8 +99,8 @@ QUERN__CLONES static void lstm_forth(int64_t n, float *restrict a, const float *
 }
 
 /* a: h R + b', becomes z, r, n' and n; x: z + b */
-QUERN__CLONES static void gru_forth(int64_t n, float *restrict a, const float *restrict x, const float *restrict before,
-                                    float *restrict h)
+QUERN__CLONES static void gru_forward(int64_t n, float *restrict a, const float *restrict x, const float *restrict before,
+                                      float *restrict h)
 {
     float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
@@ -111,13 +111,13 @@ QUERN__CLONES static void gru_forth(int64_t n, float *restrict a, const float *r
     }
 }
 
-QUERN__CLONES static void tanh_forth(int64_t n, const float *restrict a, float *restrict h)
+QUERN__CLONES static void tanh_forward(int64_t n, const float *restrict a, float *restrict h)
 {
     for (int64_t u = 0; u < n; u++)
         h[u] = tanhf(a[u]);
 }
 
-QUERN__CLONES static void relu_forth(int64_t n, const float *restrict a, float *restrict h)
+QUERN__CLONES static void relu_forward(int64_t n, const float *restrict a, float *restrict h)
 {
     for (int64_t u = 0; u < n; u++)
         h[u] = a[u] > 0 ? a[u] : a[u] * 0;
@@ -165,7 +165,7 @@ static const float *with_bias(const running *k, int64_t b, int64_t t, float *x)
     return x;
 }
 
-static void cell_forth(const running *k, int64_t b, int64_t t, float *x)
+static void cell_forward(const running *k, int64_t b, int64_t t, float *x)
 {
     int64_t n = k->r.units, at = ((k->first + b) * k->r.steps + t) * n;
     const float *h = state_before(k, k->h, k->h0, b, t), *c = k->c ? state_before(k, k->c, k->c0, b, t) : NULL;
@@ -175,18 +175,18 @@ static void cell_forth(const running *k, int64_t b, int64_t t, float *x)
         if (c)
             memcpy(k->c + at, c, (size_t)n * sizeof *c);
     } else if (k->r.cell == QUERN__CELL_LSTM)
-        lstm_forth(n, a, c, k->c + at, k->h + at);
+        lstm_forward(n, a, c, k->c + at, k->h + at);
     else if (k->r.cell == QUERN__CELL_GRU)
-        gru_forth(n, a, with_bias(k, b, t, x), h, k->h + at);
+        gru_forward(n, a, with_bias(k, b, t, x), h, k->h + at);
     else if (k->r.function == QUERN__TANH)
-        tanh_forth(n, a, k->h + at);
+        tanh_forward(n, a, k->h + at);
     else if (k->r.function == QUERN__RELU0)
-        relu_forth(n, a, k->h + at);
+        relu_forward(n, a, k->h + at);
     else
         memcpy(k->h + at, a, (size_t)n * sizeof *a);
 }
 
-static void group_forth(running *k)
+static void group_forward(running *k)
 {
     int64_t n = k->r.units, kept = k->r.kept * n;
     float *tiles = k->work + k->first * k->room, *x = tiles + k->n * n;
@@ -199,7 +199,7 @@ static void group_forth(running *k)
         if (!k->own)
             product(k, k->packed, tiles, n, k->r.gates * n, left_row(k, 0, t), kept);
         for (int64_t b = 0; b < k->n; b++) {
-            cell_forth(k, b, t, x);
+            cell_forward(k, b, t, x);
             if (!k->own)
                 put_tiled(tiles, k, b, n, k->h + ((k->first + b) * k->r.steps + t) * n);
         }
@@ -289,9 +289,9 @@ static void gates_again(const running *k, int64_t t, float *states)
         if (!is_on(k, b, t))
             continue;
         if (k->r.cell == QUERN__CELL_LSTM)
-            lstm_forth(n, left_row(k, b, t), state_before(k, k->c, k->c0, b, t), x, x + n);
+            lstm_forward(n, left_row(k, b, t), state_before(k, k->c, k->c0, b, t), x, x + n);
         else
-            gru_forth(n, left_row(k, b, t), with_bias(k, b, t, x), state_before(k, k->h, k->h0, b, t), x + wide);
+            gru_forward(n, left_row(k, b, t), with_bias(k, b, t, x), state_before(k, k->h, k->h0, b, t), x + wide);
     }
 }
 
@@ -338,7 +338,7 @@ static running running_of(const quern__call *c)
     return k;
 }
 
-static int forth_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int forward_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     running k = running_of(c);
     k.h = c->out[QUERN__FORTH_H].data;
@@ -346,7 +346,7 @@ static int forth_kernel(const quern__call *c, int64_t begin, int64_t end)
     k.work = c->out[QUERN__FORTH_WORK].data;
     k.room = c->out[QUERN__FORTH_WORK].shape.dims[1];
     k.c = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__FORTH_C].data : NULL;
-    return each_group(&k, c, begin, end, group_forth);
+    return each_group(&k, c, begin, end, group_forward);
 }
 
 static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
@@ -387,7 +387,7 @@ quern__kernel *quern__plain_recurrence(const quern__call *c)
 {
     if (c->in[0].dtype != QUERN_FLOAT32)
         return NULL;
-    return c->op == &quern__op_recurrence                                                ? forth_kernel
+    return c->op == &quern__op_recurrence                                                ? forward_kernel
            : c->op == &quern__op_recurrence_back || c->op == &quern__op_recurrence_again ? back_kernel
            : c->op == &quern__op_pack                                                    ? pack_kernel
                                                                                          : NULL;

@@ -21,10 +21,10 @@ typedef struct quern__stage {
 typedef struct quern__chain {
     const quern__graph *g;
     int64_t capacity;
-    int n_nodes, n_forth; /* nodes from 0 to n_forth - 1 are the way forward */
-    bool *live, *again;   /* by node: it runs at all; it may run again       */
-    quern__id *root;      /* by value: whose numbers it shows                */
-    int32_t *stage;       /* by node: its own, or that of the node whose gradient it is part of; -1: none */
+    int n_nodes, n_forward; /* nodes from 0 to n_forward - 1 are the way forward */
+    bool *live, *again;     /* by node: it runs at all; it may run again       */
+    quern__id *root;        /* by value: whose numbers it shows                */
+    int32_t *stage;         /* by node: its own, or that of the node whose gradient it is part of; -1: none */
     int n;
     quern__stage stages[QUERN__STAGES];
     int64_t across[QUERN__STAGES][QUERN__STAGES + 1]; /* [i][j]: what stages i … j-1 make and stages from j on read */

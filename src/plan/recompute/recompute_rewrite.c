@@ -68,7 +68,7 @@ static void make_slight(void *user, int stage) { make_nodes(user, stage, true); 
 static void back(void *user, int stage)
 {
     writing *w = user;
-    for (int n = w->c->n_forth; n < w->c->n_nodes; n++)
+    for (int n = w->c->n_forward; n < w->c->n_nodes; n++)
         if (w->c->live[n] && w->c->stage[n] == stage)
             copy_node(w, n);
 }
@@ -84,7 +84,7 @@ quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outp
     int status = !c->n ? quern__fail(err, QUERN_NOTFOUND, "plan", "nothing in the graph can be computed again")
                  : w.to && quern__schedule(c, level, &steps) >= 0 ? QUERN_OK
                                                                   : quern__fail_memory(err, sizeof *c);
-    for (int n = c->n_forth; status >= 0 && n < c->n_nodes; n++)
+    for (int n = c->n_forward; status >= 0 && n < c->n_nodes; n++)
         if (c->live[n] && c->stage[n] < 0)
             copy_node(&w, n);
     if (status >= 0 && quern__graph_status(w.to))

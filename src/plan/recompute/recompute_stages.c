@@ -18,20 +18,20 @@ static bool slight(const quern__chain *c, int n) { return c->again[n] && !quern_
 
 /* Where the way forward ends; which of its nodes may run again: they write no variable, read none that is written meanwhile, and
  * have no gate. */
-static bool find_forth(quern__chain *c)
+static bool find_forward(quern__chain *c)
 {
     bool *changed = quern__zalloc((size_t)quern__graph_values(c->g) + 1, sizeof *changed);
     if (!changed)
         return false;
-    while (c->n_forth < c->n_nodes && quern__graph_node_at(c->g, c->n_forth)->of < 0)
-        c->n_forth++;
-    c->n_forth = c->n_forth == c->n_nodes ? 0 : c->n_forth;
-    for (int n = 0; n < c->n_forth; n++) {
+    while (c->n_forward < c->n_nodes && quern__graph_node_at(c->g, c->n_forward)->of < 0)
+        c->n_forward++;
+    c->n_forward = c->n_forward == c->n_nodes ? 0 : c->n_forward;
+    for (int n = 0; n < c->n_forward; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
         for (int u = 0; c->live[n] && u < node->op->updates; u++)
             changed[c->root[node->in[u]]] = true;
     }
-    for (int n = 0; n < c->n_forth; n++) {
+    for (int n = 0; n < c->n_forward; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
         c->again[n] = c->live[n] && !node->gate && !node->op->updates;
         for (int i = 0; i < node->n_in; i++)
@@ -46,7 +46,7 @@ static void read_values(looking *l)
     quern__chain *c = l->c;
     for (int n = 0; n < c->n_nodes; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
-        for (int k = 0; c->live[n] && n < c->n_forth && !node->op->view && k < node->n_out; k++) {
+        for (int k = 0; c->live[n] && n < c->n_forward && !node->op->view && k < node->n_out; k++) {
             quern_shape s = quern__shape_close(*quern__shape_of(c->g, node->out[k]), c->capacity);
             const quern__value *v = quern__graph_value(c->g, node->out[k]);
             size_t bytes = 0;
@@ -56,7 +56,7 @@ static void read_values(looking *l)
         }
         for (int i = 0; runs(c, n) && i < node->n_in; i++) {
             quern__id r = c->root[node->in[i]];
-            if (n < c->n_forth)
+            if (n < c->n_forward)
                 l->last[r] = n;
             else
                 l->back[r] = true;
@@ -72,7 +72,7 @@ static void find_across(const looking *l, int64_t *across)
             across[l->born[id] + 1] += l->bytes[id];
             across[l->last[id] + 1] -= l->bytes[id];
         }
-    for (int n = 1; n <= l->c->n_forth; n++)
+    for (int n = 1; n <= l->c->n_forward; n++)
         across[n] += across[n - 1];
 }
 
@@ -82,16 +82,16 @@ static void cut(quern__chain *c, const int64_t *across)
     double all = 0, now = 0;
     int before = -1, best[QUERN__STAGES], n_cuts = 0;
     memset(best, -1, sizeof best);
-    for (int n = 0; n < c->n_forth; n++)
+    for (int n = 0; n < c->n_forward; n++)
         all += runs(c, n) ? quern__plan_seconds(c->g, n, c->capacity) : 0;
-    for (int n = 0; n < c->n_forth; n++) {
+    for (int n = 0; n < c->n_forward; n++) {
         if (!runs(c, n))
             continue;
         int next = n + 1, part = (int)(now / all * QUERN__STAGES);
-        while (next < c->n_forth && !runs(c, next))
+        while (next < c->n_forward && !runs(c, next))
             next++;
         part = part < QUERN__STAGES ? part : QUERN__STAGES - 1;
-        bool low = before >= 0 && next < c->n_forth && across[n] <= across[before] && across[n] <= across[next];
+        bool low = before >= 0 && next < c->n_forward && across[n] <= across[before] && across[n] <= across[next];
         if (low && (best[part] < 0 || across[n] < across[best[part]]))
             best[part] = n;
         now += quern__plan_seconds(c->g, n, c->capacity);
@@ -104,13 +104,13 @@ static void cut(quern__chain *c, const int64_t *across)
             first = best[part];
         }
         if (part == QUERN__STAGES - 1)
-            c->stages[c->n++] = (quern__stage){ .first = first, .end = c->n_forth };
+            c->stages[c->n++] = (quern__stage){ .first = first, .end = c->n_forward };
     }
     c->n = n_cuts ? c->n : 0;
     for (int s = 0; s < c->n; s++)
         for (int n = c->stages[s].first; n < c->stages[s].end; n++)
             c->stage[n] = s;
-    for (int n = c->n_forth; n < c->n_nodes; n++) {
+    for (int n = c->n_forward; n < c->n_nodes; n++) {
         int of = quern__graph_node_at(c->g, n)->of;
         c->stage[n] = of >= 0 && c->n ? c->stage[of] : -1;
     }
@@ -175,10 +175,10 @@ static bool weigh_gradients(looking *l)
     int64_t now = 0;
     if (!left)
         return false;
-    for (int n = c->n_forth; n < c->n_nodes; n++)
+    for (int n = c->n_forward; n < c->n_nodes; n++)
         for (int i = 0; runs(c, n) && c->stage[n] >= 0 && i < quern__graph_node_at(c->g, n)->n_in; i++)
             left[c->root[quern__graph_node_at(c->g, n)->in[i]]]++;
-    for (int n = c->n_forth; n < c->n_nodes; n++) {
+    for (int n = c->n_forward; n < c->n_nodes; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
         int64_t gone = 0;
         if (!runs(c, n) || c->stage[n] < 0)
@@ -188,7 +188,7 @@ static bool weigh_gradients(looking *l)
             quern_shape s = quern__shape_close(*quern__shape_of(c->g, id), c->capacity);
             const quern__value *v = quern__graph_value(c->g, id);
             size_t bytes = 0;
-            if (v->kind != QUERN__VALUE_NODE || v->node < c->n_forth || !quern__shape_bytes(&s, v->dtype, &bytes))
+            if (v->kind != QUERN__VALUE_NODE || v->node < c->n_forward || !quern__shape_bytes(&s, v->dtype, &bytes))
                 continue;
             now += k < node->n_out ? (int64_t)bytes : 0;
             gone += k < node->n_out ? (left[id] ? 0 : (int64_t)bytes) : --left[id] ? 0 : (int64_t)bytes;
@@ -204,11 +204,11 @@ static bool weigh_gradients(looking *l)
 static bool look(looking *l, int64_t *across)
 {
     quern__chain *c = l->c;
-    if (!find_forth(c))
+    if (!find_forward(c))
         return false;
     read_values(l);
     find_across(l, across);
-    if (c->n_forth)
+    if (c->n_forward)
         cut(c, across);
     if (!c->n)
         return true;

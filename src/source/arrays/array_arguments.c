@@ -17,7 +17,7 @@ void quern__records_free(void *self)
 {
     quern__records *r = self;
     for (int i = 0; i < r->n; i++)
-        quern__part_close(&r->parts[i]);
+        quern__array_file_close(&r->parts[i]);
     quern__records_forget(r);
     quern__free(r);
 }
@@ -26,7 +26,7 @@ static int add(quern__records *r, char role, const char *name, const char *file,
 {
     if (r->n == QUERN__RECORDS_PARTS)
         return quern__fail(err, QUERN_INVALID, file, "more than %d arrays", QUERN__RECORDS_PARTS);
-    int status = quern__part_open(&r->parts[r->n], file, member, err);
+    int status = quern__array_file_open(&r->parts[r->n], file, member, err);
     r->roles[r->n] = role;
     snprintf(r->names[r->n], sizeof *r->names, "%s", name);
     r->n++;
@@ -58,7 +58,7 @@ static int add_npz(quern__records *r, const char *path, quern_error *err)
         snprintf(file, sizeof file, "%s:/%c", path, roles[i]);
         int status = add(r, roles[i], "", file, "", &own);
         if (status == QUERN_NOTFOUND && i > 0)
-            quern__part_close(&r->parts[--r->n]);
+            quern__array_file_close(&r->parts[--r->n]);
         else if (status < 0) {
             if (err)
                 *err = own;
@@ -69,7 +69,7 @@ static int add_npz(quern__records *r, const char *path, quern_error *err)
 }
 
 /* A file is what the format says it is. */
-static int check_format(const quern__part_file *p, const char *format, quern_error *err)
+static int check_format(const quern__array_file *p, const char *format, quern_error *err)
 {
     const char *is = p->zip ? "npz" : p->idx ? "idx" : "npy";
     return !format || !strcmp(format, is) ? QUERN_OK

@@ -33,7 +33,7 @@ static int match_weights(quern__records *r, const quern_batch_spec *spec, quern_
     for (int t = 0; t < QUERN_MAX_ARRAYS; t++)
         r->own[t] = -1;
     for (int i = 0; i < r->n && spec->n_targets; i++) {
-        quern__part_file *p = &r->parts[i];
+        quern__array_file *p = &r->parts[i];
         int t = 0;
         if (r->roles[i] != 'w')
             continue;
@@ -65,10 +65,10 @@ static int match(quern__records *r, const quern_batch_spec *spec, quern_error *e
             return quern__fail(err, QUERN_INVALID, r->parts[0].where, "no file for %s '%s'",
                                k < spec->n_inputs ? "input" : "output", spec->names[k] ? spec->names[k] : "?");
         used += r->roles[i] == 'x';
-        quern__part_file *p = &r->parts[i];
+        quern__array_file *p = &r->parts[i];
         bool input = k < spec->n_inputs;
         p->channels = r->channels_first && input && quern__has_channels(&p->shape, &spec->shapes[k]);
-        quern_shape have = quern__part_shape(p);
+        quern_shape have = quern__array_file_shape(p);
         if ((status = quern__deal_axes(spec, k, p->where, &have, err)) < 0)
             return status;
     }
@@ -83,7 +83,7 @@ static int describe(quern__records *r, quern__description *out, quern_error *err
     *out = (quern__description){ 0 };
     for (int side = 0; side < 2; side++)
         for (int i = 0; i < r->n; i++) {
-            quern__part_file *p = &r->parts[i];
+            quern__array_file *p = &r->parts[i];
             int k = out->n_x + out->n_y;
             if (r->roles[i] == 'w' && side == 0) {
                 if (*r->names[i] || p->per != 1)
@@ -93,7 +93,7 @@ static int describe(quern__records *r, quern__description *out, quern_error *err
             if (r->roles[i] != (side ? 'y' : 'x'))
                 continue;
             p->channels = r->channels_first && side == 0 && quern__has_channels(&p->shape, &p->shape);
-            out->shapes[k] = quern__part_shape(p);
+            out->shapes[k] = quern__array_file_shape(p);
             out->shapes[k].dims[0] = -1;
             out->dtypes[k] = p->dtype;
             snprintf(out->names[k], sizeof out->names[k], "%s", r->names[i]);
@@ -129,13 +129,13 @@ static int read_record(quern__records *r, quern_batch *b, int64_t record, int64_
     int status = QUERN_OK;
     for (int k = 0; k < s->n_inputs + s->n_targets && status >= 0; k++) {
         char *to = (char *)b->arrays[k] + (size_t)(at * quern__per_record(&s->shapes[k])) * quern_dtype_size(s->dtypes[k]);
-        status = quern__part_read(&r->parts[r->order[k]], record, s->dtypes[k], to, err);
+        status = quern__array_file_read(&r->parts[r->order[k]], record, s->dtypes[k], to, err);
     }
     if (r->weight >= 0 && status >= 0)
-        status = quern__part_read(&r->parts[r->weight], record, QUERN_FLOAT32, b->weights + at, err);
+        status = quern__array_file_read(&r->parts[r->weight], record, QUERN_FLOAT32, b->weights + at, err);
     for (int t = 0; t < s->n_targets && status >= 0; t++) {
-        quern__part_file *p = r->own[t] < 0 ? NULL : &r->parts[r->own[t]];
-        status = p ? quern__part_read(p, record, QUERN_FLOAT32, b->target_weights[t] + at * p->per, err) : QUERN_OK;
+        quern__array_file *p = r->own[t] < 0 ? NULL : &r->parts[r->own[t]];
+        status = p ? quern__array_file_read(p, record, QUERN_FLOAT32, b->target_weights[t] + at * p->per, err) : QUERN_OK;
     }
     return status;
 }
@@ -157,7 +157,7 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
 {
     quern__records *r = g->self;
     int64_t good = 0;
-    quern__begin("reading", g->where, "record", 0);
+    quern__activity_set("reading", g->where, "record", 0);
     quern__number_records(g, r->shuffle, r->seed, pass, first, b);
     for (int64_t i = 0; i < b->size; i++) {
         quern_error own = { 0 };
@@ -193,7 +193,7 @@ static void cut_into_blocks(quern__records *r)
     int zipped = 0, places = 1;
     for (int i = 0; i < r->n; i++) {
         zipped += r->parts[i].gz != NULL;
-        places = places && quern__part_has_places(&r->parts[i]);
+        places = places && quern__array_file_has_places(&r->parts[i]);
     }
     int64_t most = zipped ? (int64_t)(places_bytes / ((size_t)zipped * quern__gunzip_mark_bytes())) : QUERN__RECORDS_BLOCKS;
     most = !places || most < 1 ? 1 : most > QUERN__RECORDS_BLOCKS ? QUERN__RECORDS_BLOCKS : most;
@@ -242,7 +242,7 @@ static int rewind_parts(quern__records *r, quern_error *err)
 {
     int status = QUERN_OK;
     for (int i = 0; i < r->n && status >= 0; i++)
-        status = quern__part_rewind(&r->parts[i], err);
+        status = quern__array_file_rewind(&r->parts[i], err);
     return status;
 }
 
@@ -253,7 +253,7 @@ static int keep_places(quern__records *r, int k, quern_error *err)
     memset(r->places[k], 0, sizeof r->places[k]);
     r->kept++;
     for (int i = 0; i < r->n && status >= 0; i++)
-        status = quern__part_keep(&r->parts[i], &r->places[k][i], err);
+        status = quern__array_file_keep(&r->parts[i], &r->places[k][i], err);
     return status;
 }
 
@@ -269,10 +269,10 @@ static int find_places(quern__records *r, quern_error *err)
     quern__records_forget(r);
     int status = rewind_parts(r, err);
     for (int k = 0; k < r->n_blocks && status >= 0; k++) {
-        quern__begin("looking for places in", r->parts[0].where, "record", k * r->block + 1);
+        quern__activity_set("looking for places in", r->parts[0].where, "record", k * r->block + 1);
         status = keep_places(r, k, err);
         for (int i = 0; i < r->n_read && status >= 0; i++)
-            status = quern__part_skip(&r->parts[r->read[i]], size_of(r, k), err);
+            status = quern__array_file_skip(&r->parts[r->read[i]], size_of(r, k), err);
     }
     if (status < 0)
         quern__records_forget(r);
@@ -288,7 +288,7 @@ static int next_block(quern__records *r, quern_error *err)
     if (!r->in_order) {
         k = (int)quern__random_permute(r->key, (uint64_t)r->n_blocks, (uint64_t)k);
         for (int i = 0; i < r->n && status >= 0; i++)
-            status = quern__part_go(&r->parts[i], &r->places[k][i], err);
+            status = quern__array_file_go(&r->parts[i], &r->places[k][i], err);
     } else if (r->kept == k && r->n_blocks > 1)
         status = keep_places(r, k, err);
     r->left = size_of(r, k);
@@ -307,13 +307,13 @@ static int forward_rewind(void *self, quern_error *err)
 /* Whether the numbers of a target that part k gave last are whole, where they must be. */
 static int check_whole(const quern__records *r, int k, const double *y, quern_error *err)
 {
-    const quern__part_file *p = &r->parts[r->read[k]];
+    const quern__array_file *p = &r->parts[r->read[k]];
     char why[128];
     int32_t label;
     for (int64_t i = 0; r->types[k] == QUERN_INT32 && i < p->per; i++)
         if (!quern__convert(y + i, QUERN_FLOAT64, 1, &label, QUERN_INT32, 0))
-            return quern__part_fail(p, (p->at - p->offset) / (p->per * (int64_t)quern_dtype_size(p->dtype)) - 1, QUERN_INVALID,
-                                    quern__convert_why(y + i, QUERN_FLOAT64, 0, QUERN_INT32, why), err);
+            return quern__array_file_fail(p, (p->at - p->offset) / (p->per * (int64_t)quern_dtype_size(p->dtype)) - 1,
+                                          QUERN_INVALID, quern__convert_why(y + i, QUERN_FLOAT64, 0, QUERN_INT32, why), err);
     return QUERN_OK;
 }
 
@@ -327,10 +327,10 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
         return status;
     r->left--;
     for (int k = 0; k < r->n_read && status >= 0; k++) {
-        quern__part_file *p = &r->parts[r->read[k]];
+        quern__array_file *p = &r->parts[r->read[k]];
         bool input = r->roles[r->read[k]] == 'x';
         quern_error *own = fits < 0 ? NULL : err;
-        status = quern__part_read(p, -1, input ? r->types[k] : QUERN_FLOAT64, input ? (void *)x : (void *)y, own);
+        status = quern__array_file_read(p, -1, input ? r->types[k] : QUERN_FLOAT64, input ? (void *)x : (void *)y, own);
         int misfit = status == QUERN_INVALID ? status : status >= 0 && !input ? check_whole(r, k, y, own) : QUERN_OK;
         fits = fits < 0 ? fits : misfit;
         status = status == QUERN_INVALID ? QUERN_OK : status;
@@ -359,7 +359,7 @@ static quern_generator *forward(quern__records *r, quern_error *err)
         s.x_count += r->roles[i] == 'x' ? r->parts[i].per : 0;
         s.y_count += r->roles[i] == 'y' ? r->parts[i].per : 0;
         s.weighted = s.weighted || r->roles[i] == 'w';
-        s.bytes += quern__part_block_bytes(&r->parts[i]);
+        s.bytes += quern__array_file_block_bytes(&r->parts[i]);
     }
     cut_into_blocks(r);
     return quern__stream_generator(&s, err);

@@ -9,7 +9,7 @@ enum { QUERN__RECORDS_PARTS = 3 * QUERN_MAX_ARRAYS + 1, QUERN__RECORDS_BLOCKS = 
 
 typedef struct quern__records {
     int n;
-    quern__part_file parts[QUERN__RECORDS_PARTS];
+    quern__array_file parts[QUERN__RECORDS_PARTS];
     char roles[QUERN__RECORDS_PARTS];     /* 'x', 'y', 'w' */
     char names[QUERN__RECORDS_PARTS][64]; /* of an input or output; empty: the next one */
     int order[2 * QUERN_MAX_ARRAYS];      /* part that feeds an array of the batch */

@@ -16,22 +16,22 @@
 enum { PLAIN, GZIP, STORED, DEFLATED }; /* GZIP: whatever is inflated here, not by libzip */
 enum { most_per_record = 1 << 24, chunk = 4096 };
 
-int quern__part_fail(const quern__part_file *p, int64_t record, int code, const char *what, quern_error *err)
+int quern__array_file_fail(const quern__array_file *p, int64_t record, int code, const char *what, quern_error *err)
 {
     char where[256];
     snprintf(where, sizeof where, record >= 0 ? "%.200s: record %lld" : "%.200s", p->where, (long long)record + 1);
     return quern__fail(err, code, where, "%s", what);
 }
 
-int quern__part_short(const quern__part_file *p, int64_t record, int64_t got, quern_error *err)
+int quern__array_file_short(const quern__array_file *p, int64_t record, int64_t got, quern_error *err)
 {
-    return got < 0 ? quern__part_fail(p, record, QUERN_IO, "cannot be read", err)
-                   : quern__part_fail(p, record, QUERN_FORMAT, "the file ends early", err);
+    return got < 0 ? quern__array_file_fail(p, record, QUERN_IO, "cannot be read", err)
+                   : quern__array_file_fail(p, record, QUERN_FORMAT, "the file ends early", err);
 }
 
 /* ---- bytes ---- */
 
-int64_t quern__part_bytes(quern__part_file *p, int64_t at, void *to, size_t n)
+int64_t quern__array_file_bytes(quern__array_file *p, int64_t at, void *to, size_t n)
 {
     if (p->kind == PLAIN) {
         size_t got = quern__read_at(p->fd, to, n, at);
@@ -54,16 +54,16 @@ int64_t quern__part_bytes(quern__part_file *p, int64_t at, void *to, size_t n)
 
 /* ---- opening ---- */
 
-static int open_gzip(quern__part_file *p, quern_error *err)
+static int open_gzip(quern__array_file *p, quern_error *err)
 {
     int own = dup(p->fd);
     p->kind = GZIP;
     p->gz = own >= 0 && lseek(own, 0, SEEK_SET) == 0 ? quern__gunzip_new(own) : NULL;
-    return p->gz ? QUERN_OK : quern__part_fail(p, -1, QUERN_IO, "cannot be opened", err);
+    return p->gz ? QUERN_OK : quern__array_file_fail(p, -1, QUERN_IO, "cannot be opened", err);
 }
 
 /* Inflates a member here, as gzip: faster, and reading can go on from places in it. False where its bytes are not found. */
-static bool inflate_member(quern__part_file *p, const zip_stat_t *st)
+static bool inflate_member(quern__array_file *p, const zip_stat_t *st)
 {
     const zip_uint64_t known = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_CRC | ZIP_STAT_ENCRYPTION_METHOD;
     bool whole = (st->valid & known) == known;
@@ -96,18 +96,18 @@ static const char *members(zip_t *z, char *text, size_t room)
     return text;
 }
 
-static int open_zip(quern__part_file *p, const char *path, const char *member, quern_error *err)
+static int open_zip(quern__array_file *p, const char *path, const char *member, quern_error *err)
 {
     int code = 0;
     zip_stat_t st;
     char message[400], names[256];
     p->zip = zip_open(path, ZIP_RDONLY, &code);
     if (!p->zip)
-        return quern__part_fail(p, -1, QUERN_FORMAT, "is no zip file", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT, "is no zip file", err);
     snprintf(p->name, sizeof p->name, "%.250s.npy", member);
     if (zip_stat(p->zip, p->name, 0, &st) || !(st.valid & ZIP_STAT_COMP_METHOD)) {
         snprintf(message, sizeof message, "has no array '%.60s'; %s", member, members(p->zip, names, sizeof names));
-        return quern__part_fail(p, -1, QUERN_NOTFOUND, message, err);
+        return quern__array_file_fail(p, -1, QUERN_NOTFOUND, message, err);
     }
     p->kind = st.comp_method == ZIP_CM_STORE ? STORED : DEFLATED;
     if (st.comp_method == ZIP_CM_DEFLATE && inflate_member(p, &st))
@@ -115,11 +115,12 @@ static int open_zip(quern__part_file *p, const char *path, const char *member, q
     p->member = zip_fopen(p->zip, p->name, 0);
     if (p->kind == STORED && (p->lock = quern__zalloc(1, sizeof(pthread_mutex_t))))
         pthread_mutex_init(p->lock, NULL);
-    return p->member && (p->lock || p->kind == DEFLATED) ? QUERN_OK : quern__part_fail(p, -1, QUERN_IO, "cannot be read", err);
+    return p->member && (p->lock || p->kind == DEFLATED) ? QUERN_OK
+                                                         : quern__array_file_fail(p, -1, QUERN_IO, "cannot be read", err);
 }
 
 /* Records, and numbers of each, from the shape. */
-static int take_shape(quern__part_file *p, quern_error *err)
+static int take_shape(quern__array_file *p, quern_error *err)
 {
     char text[96], message[200];
     const char *wrong = NULL;
@@ -133,18 +134,18 @@ static int take_shape(quern__part_file *p, quern_error *err)
     if (!wrong)
         return QUERN_OK;
     snprintf(message, sizeof message, "shape %s %s", quern_shape_text(&p->shape, text, sizeof text), wrong);
-    return quern__part_fail(p, -1, QUERN_FORMAT, message, err);
+    return quern__array_file_fail(p, -1, QUERN_FORMAT, message, err);
 }
 
 /* Magic number (its third byte is the type), dimensions and numbers, big-endian. */
-static int idx_header(quern__part_file *p, const uint8_t *head, int64_t n, quern_error *err)
+static int idx_header(quern__array_file *p, const uint8_t *head, int64_t n, quern_error *err)
 {
     static const int types[] = { QUERN_UINT8, QUERN_INT8, 0, QUERN_INT16, QUERN_INT32, QUERN_FLOAT32, QUERN_FLOAT64 };
     int rank = head[3];
     p->dtype = head[2] >= 8 && head[2] <= 14 ? types[head[2] - 8] : 0;
     if (!p->dtype || rank < 1 || rank > QUERN_MAX_RANK || n < 4 + 4 * rank)
-        return quern__part_fail(p, -1, QUERN_FORMAT,
-                                !p->dtype ? "an IDX file of a type that is none" : "an IDX file that ends early", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT,
+                                      !p->dtype ? "an IDX file of a type that is none" : "an IDX file that ends early", err);
     p->swapped = quern_dtype_size(p->dtype) > 1;
     p->idx = true;
     p->offset = 4 + 4 * rank;
@@ -156,14 +157,14 @@ static int idx_header(quern__part_file *p, const uint8_t *head, int64_t n, quern
     return take_shape(p, err);
 }
 
-static int npy_header(quern__part_file *p, const uint8_t *head, int64_t n, quern_error *err)
+static int npy_header(quern__array_file *p, const uint8_t *head, int64_t n, quern_error *err)
 {
     quern__npy npy;
     int status = quern__npy_parse(head, (size_t)n, &npy, p->where, err);
     if (status < 0)
         return status;
     if (npy.shape.rank < 1)
-        return quern__part_fail(p, -1, QUERN_UNSUPPORTED, "is a scalar, one number without records", err);
+        return quern__array_file_fail(p, -1, QUERN_UNSUPPORTED, "is a scalar, one number without records", err);
     p->dtype = npy.dtype;
     p->swapped = npy.swapped;
     p->fortran = npy.fortran && npy.shape.rank > 1;
@@ -173,10 +174,10 @@ static int npy_header(quern__part_file *p, const uint8_t *head, int64_t n, quern
 }
 
 /* The header, and whether all that it promises is there where that is quickly known. */
-static int read_header(quern__part_file *p, quern_error *err)
+static int read_header(quern__array_file *p, quern_error *err)
 {
     uint8_t head[QUERN__NPY_HEADER_LIMIT];
-    int64_t n = quern__part_bytes(p, 0, head, sizeof head);
+    int64_t n = quern__array_file_bytes(p, 0, head, sizeof head);
     int status;
     p->per = 1;
     if (n >= 8 && !memcmp(head, "\x93NUMPY", 6))
@@ -184,10 +185,10 @@ static int read_header(quern__part_file *p, quern_error *err)
     else if (n >= 4 && !head[0] && !head[1])
         status = idx_header(p, head, n, err);
     else
-        return quern__part_fail(p, -1, QUERN_FORMAT, n < 0 ? "cannot be read" : "is neither an IDX nor a NumPy file", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT, n < 0 ? "cannot be read" : "is neither an IDX nor a NumPy file", err);
     p->by_number = p->kind == PLAIN || p->kind == STORED;
-    status = status < 0 ? status : quern__part_rewind(p, err);
-    status = status < 0 || !p->fortran ? status : quern__part_order(p, err);
+    status = status < 0 ? status : quern__array_file_rewind(p, err);
+    status = status < 0 || !p->fortran ? status : quern__array_file_order(p, err);
     if (p->held) { /* nothing is read any more */
         quern__gunzip_free(p->gz);
         p->gz = NULL;
@@ -196,7 +197,7 @@ static int read_header(quern__part_file *p, quern_error *err)
     return status;
 }
 
-int quern__part_open(quern__part_file *p, const char *name, const char *member, quern_error *err)
+int quern__array_file_open(quern__array_file *p, const char *name, const char *member, quern_error *err)
 {
     uint8_t head[4] = { 0 };
     char path[1024], own[256];
@@ -206,7 +207,7 @@ int quern__part_open(quern__part_file *p, const char *name, const char *member, 
         colon = last;
     snprintf(path, sizeof path, "%.*s", (int)(colon ? colon - name : (long)strlen(name)), name);
     snprintf(own, sizeof own, "%s", !colon ? member : colon[1] == '/' ? colon + 2 : colon + 1);
-    *p = (quern__part_file){ .where = quern__strdup(name), .fd = open(path, O_RDONLY | O_CLOEXEC) };
+    *p = (quern__array_file){ .where = quern__strdup(name), .fd = open(path, O_RDONLY | O_CLOEXEC) };
     if (!p->where || p->fd < 0)
         return quern__fail(err, p->where ? QUERN_IO : QUERN_NOMEM, path, "%s", strerror(errno));
     ssize_t got = pread(p->fd, head, 4, 0);
@@ -221,7 +222,7 @@ int quern__part_open(quern__part_file *p, const char *name, const char *member, 
     return status < 0 ? status : read_header(p, err);
 }
 
-void quern__part_close(quern__part_file *p)
+void quern__array_file_close(quern__array_file *p)
 {
     quern__gunzip_free(p->gz);
     if (p->member)
@@ -236,12 +237,12 @@ void quern__part_close(quern__part_file *p)
     quern__free(p->held);
     quern__free(p->block);
     quern__free(p->where);
-    *p = (quern__part_file){ .fd = -1 };
+    *p = (quern__array_file){ .fd = -1 };
 }
 
 /* ---- reading ---- */
 
-int quern__part_rewind(quern__part_file *p, quern_error *err)
+int quern__array_file_rewind(quern__array_file *p, quern_error *err)
 {
     bool ok = true;
     char skipped[QUERN__NPY_HEADER_LIMIT];
@@ -255,45 +256,45 @@ int quern__part_rewind(quern__part_file *p, quern_error *err)
     if (p->kind == GZIP || p->kind == DEFLATED)
         p->at = 0;
     if (ok && (p->kind == GZIP || p->kind == DEFLATED))
-        ok = quern__part_bytes(p, 0, skipped, (size_t)p->offset) == p->offset;
+        ok = quern__array_file_bytes(p, 0, skipped, (size_t)p->offset) == p->offset;
     if (p->kind == PLAIN || p->kind == STORED)
         p->at = p->offset;
-    return ok ? QUERN_OK : quern__part_fail(p, -1, QUERN_IO, "cannot go back to its start", err);
+    return ok ? QUERN_OK : quern__array_file_fail(p, -1, QUERN_IO, "cannot go back to its start", err);
 }
 
-bool quern__part_has_places(const quern__part_file *p) { return p->kind != DEFLATED; }
+bool quern__array_file_has_places(const quern__array_file *p) { return p->kind != DEFLATED; }
 
-int quern__part_keep(quern__part_file *p, quern__place *place, quern_error *err)
+int quern__array_file_keep(quern__array_file *p, quern__place *place, quern_error *err)
 {
     *place = (quern__place){ .at = p->at, .mark = p->kind == GZIP ? quern__gunzip_mark_new(p->gz) : NULL };
     return p->kind == GZIP && !place->mark ? quern__fail_memory(err, quern__gunzip_mark_bytes()) : QUERN_OK;
 }
 
-int quern__part_go(quern__part_file *p, const quern__place *place, quern_error *err)
+int quern__array_file_go(quern__array_file *p, const quern__place *place, quern_error *err)
 {
     if (place->mark && !quern__gunzip_go(p->gz, place->mark))
-        return quern__part_fail(p, -1, QUERN_NOMEM, "cannot go back to a place", err);
+        return quern__array_file_fail(p, -1, QUERN_NOMEM, "cannot go back to a place", err);
     p->at = place->at;
     return QUERN_OK;
 }
 
-quern_shape quern__part_shape(const quern__part_file *p) { return p->channels ? quern__axes_turned(&p->shape) : p->shape; }
+quern_shape quern__array_file_shape(const quern__array_file *p) { return p->channels ? quern__axes_turned(&p->shape) : p->shape; }
 
-int quern__part_skip(quern__part_file *p, int64_t records, quern_error *err)
+int quern__array_file_skip(quern__array_file *p, int64_t records, quern_error *err)
 {
     char passed[chunk];
     int64_t end = p->at + records * p->per * (int64_t)quern_dtype_size(p->dtype);
     if (p->kind == PLAIN || p->kind == STORED)
         p->at = end;
     while (p->at < end) {
-        int64_t got = quern__part_bytes(p, p->at, passed, end - p->at < chunk ? (size_t)(end - p->at) : chunk);
+        int64_t got = quern__array_file_bytes(p, p->at, passed, end - p->at < chunk ? (size_t)(end - p->at) : chunk);
         if (got <= 0)
-            return quern__part_short(p, -1, got, err);
+            return quern__array_file_short(p, -1, got, err);
     }
     return QUERN_OK;
 }
 
-int quern__part_read(quern__part_file *p, int64_t record, int dtype, void *to, quern_error *err)
+int quern__array_file_read(quern__array_file *p, int64_t record, int dtype, void *to, quern_error *err)
 {
     double aligned[chunk / sizeof(double)];
     size_t size = quern_dtype_size(p->dtype);
@@ -307,17 +308,17 @@ int quern__part_read(quern__part_file *p, int64_t record, int dtype, void *to, q
         number = (at - p->offset) / bytes;
     for (int64_t done = 0; done < p->per;) {
         int64_t n = p->per - done < (int64_t)(chunk / size) ? p->per - done : (int64_t)(chunk / size);
-        int64_t got = p->held || p->fortran ? quern__part_numbers(p, number, done, n, aligned, record < 0) * (int64_t)size
-                                            : quern__part_bytes(p, at, aligned, (size_t)n * size);
+        int64_t got = p->held || p->fortran ? quern__array_file_numbers(p, number, done, n, aligned, record < 0) * (int64_t)size
+                                            : quern__array_file_bytes(p, at, aligned, (size_t)n * size);
         if (got != n * (int64_t)size)
-            return quern__part_short(p, number, got, err);
+            return quern__array_file_short(p, number, got, err);
         if (p->swapped)
             quern__swap_bytes(aligned, n, size);
         int64_t good = fits < 0      ? n
                        : p->channels ? quern__convert_walk(aligned, p->dtype, n, to, dtype, &walk)
                                      : quern__convert(aligned, p->dtype, n, to, dtype, done);
         if (good < n)
-            fits = quern__part_fail(p, number, QUERN_INVALID, quern__convert_why(aligned, p->dtype, good, dtype, why), err);
+            fits = quern__array_file_fail(p, number, QUERN_INVALID, quern__convert_why(aligned, p->dtype, good, dtype, why), err);
         done += n;
         at += got;
     }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* All of a small array, in C order, in memory. */
-static int hold(quern__part_file *p, quern_error *err)
+static int hold(quern__array_file *p, quern_error *err)
 {
     char some[4096];
     size_t size = quern_dtype_size(p->dtype), all = (size_t)(p->records * p->per) * size;
@@ -14,24 +14,24 @@ static int hold(quern__part_file *p, quern_error *err)
         return quern__fail_memory(err, all);
     for (size_t done = 0; done < all;) {
         size_t n = all - done < sizeof some ? all - done : sizeof some;
-        int64_t got = quern__part_bytes(p, p->offset + (int64_t)done, some, n);
+        int64_t got = quern__array_file_bytes(p, p->offset + (int64_t)done, some, n);
         if (got != (int64_t)n)
-            return quern__part_short(p, -1, got, err);
+            return quern__array_file_short(p, -1, got, err);
         for (size_t i = 0; i < n; i += size)
             memcpy(p->held + (size_t)quern__walk_next(&walk) * size, some + i, size);
         done += n;
     }
     /* behind the last number stands the check sum of what is compressed */
-    return quern__part_bytes(p, p->offset + (int64_t)all, some, 1) < 0
-               ? quern__part_fail(p, -1, QUERN_FORMAT, "cannot be read", err)
+    return quern__array_file_bytes(p, p->offset + (int64_t)all, some, 1) < 0
+               ? quern__array_file_fail(p, -1, QUERN_FORMAT, "cannot be read", err)
                : QUERN_OK;
 }
 
-int quern__part_order(quern__part_file *p, quern_error *err)
+int quern__array_file_order(quern__array_file *p, quern_error *err)
 {
     int64_t bytes = p->records * (int64_t)quern_dtype_size(p->dtype);
     if (__builtin_mul_overflow(bytes, p->per, &bytes))
-        return quern__part_fail(p, -1, QUERN_FORMAT, "is larger than any file", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT, "is larger than any file", err);
     if (bytes <= QUERN__PART_HELD) {
         int status = hold(p, err);
         p->by_number = true;
@@ -40,7 +40,7 @@ int quern__part_order(quern__part_file *p, quern_error *err)
         return status;
     }
     if (!p->by_number) {
-        quern__part_fail(p, -1, QUERN_UNSUPPORTED, "is in Fortran order and compressed, and larger than 4 MiB", err);
+        quern__array_file_fail(p, -1, QUERN_UNSUPPORTED, "is in Fortran order and compressed, and larger than 4 MiB", err);
         quern__hint(err, "save np.ascontiguousarray(x), or do not compress it");
         return QUERN_UNSUPPORTED;
     }
@@ -49,24 +49,24 @@ int quern__part_order(quern__part_file *p, quern_error *err)
 }
 
 /* Records of a block. */
-static int64_t block_room(const quern__part_file *p)
+static int64_t block_room(const quern__array_file *p)
 {
     int64_t room = QUERN__PART_BLOCK / (p->per * (int64_t)quern_dtype_size(p->dtype));
     return room < 1 ? 1 : room < p->records ? room : p->records;
 }
 
 /* And one number of each beside it. */
-size_t quern__part_block_bytes(const quern__part_file *p)
+size_t quern__array_file_block_bytes(const quern__array_file *p)
 {
     return p->fortran ? (size_t)block_room(p) * (size_t)(p->per + 1) * quern_dtype_size(p->dtype) : 0;
 }
 
 /* The records from `first` on, as many as a block has room for: a run of numbers for each place of a record. */
-static bool read_block(quern__part_file *p, int64_t first)
+static bool read_block(quern__array_file *p, int64_t first)
 {
     size_t size = quern_dtype_size(p->dtype);
     int64_t room = block_room(p);
-    if (!p->block && !(p->block = quern__alloc(quern__part_block_bytes(p))))
+    if (!p->block && !(p->block = quern__alloc(quern__array_file_block_bytes(p))))
         return false;
     char *run = p->block + (size_t)(room * p->per) * size;
     int64_t n = p->records - first < room ? p->records - first : room;
@@ -74,7 +74,7 @@ static bool read_block(quern__part_file *p, int64_t first)
     p->block_n = 0;
     for (int64_t k = 0; k < p->per; k++) {
         int64_t at = p->offset + (k * p->records + first) * (int64_t)size, place = quern__walk_next(&walk);
-        if (quern__part_bytes(p, at, run, (size_t)n * size) != n * (int64_t)size)
+        if (quern__array_file_bytes(p, at, run, (size_t)n * size) != n * (int64_t)size)
             return false;
         for (int64_t r = 0; r < n; r++)
             memcpy(p->block + (size_t)(r * p->per + place) * size, run + (size_t)r * size, size);
@@ -84,7 +84,7 @@ static bool read_block(quern__part_file *p, int64_t first)
     return true;
 }
 
-int64_t quern__part_numbers(quern__part_file *p, int64_t record, int64_t first, int64_t n, void *to, bool forward)
+int64_t quern__array_file_numbers(quern__array_file *p, int64_t record, int64_t first, int64_t n, void *to, bool forward)
 {
     size_t size = quern_dtype_size(p->dtype);
     if (record >= p->records)
@@ -103,7 +103,7 @@ int64_t quern__part_numbers(quern__part_file *p, int64_t record, int64_t first, 
     quern__walk walk = quern__walk_of(&p->shape, 1, true, -1);
     for (int64_t k = 0; k < p->per; k++) {
         int64_t at = p->offset + (k * p->records + record) * (int64_t)size, place = quern__walk_next(&walk) - first;
-        if (place >= 0 && place < n && quern__part_bytes(p, at, (char *)to + (size_t)place * size, size) != (int64_t)size)
+        if (place >= 0 && place < n && quern__array_file_bytes(p, at, (char *)to + (size_t)place * size, size) != (int64_t)size)
             return 0;
     }
     return n;

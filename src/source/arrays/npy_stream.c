@@ -127,7 +127,7 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
         *npy = p->npy;
         return QUERN_OK;
     }
-    quern__begin(p->hear ? "waiting for the program" : "waiting for input", p->where, "batch", p->batch + 1);
+    quern__activity_set(p->hear ? "waiting for the program" : "waiting for input", p->where, "batch", p->batch + 1);
     ssize_t got = read_some(p, head, have, err);
     if (got < 0)
         return (int)got;

@@ -66,7 +66,7 @@ int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error
         }
         if (b->ended)
             return start < end ? quern__csv_fail(f, -1, QUERN_FORMAT, err, "the file ends inside quotes") : QUERN_END;
-        quern__begin("reading", b->path, f->blocks.on ? "byte" : "line", f->blocks.on ? quern__bytes_place(b) : f->line);
+        quern__activity_set("reading", b->path, f->blocks.on ? "byte" : "line", f->blocks.on ? quern__bytes_place(b) : f->line);
         int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
         if (got < 0)
             return (int)got;

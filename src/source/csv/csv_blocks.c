@@ -346,7 +346,7 @@ int quern__csv_next_block(quern__csv *f, quern_error *err)
     b->limit = b->number + 1 == blocks ? INT64_MAX : at + b->size;
     f->used = 0;
     f->inner = 0;
-    quern__begin("reading", f->bytes.path, "byte", at);
+    quern__activity_set("reading", f->bytes.path, "byte", at);
     quern__bytes_seek(&f->bytes, from_of(f, at), stop_of(f, at));
     if (b->past)
         quern__bytes_put(&f->bytes, quern__ahead_take(&b->next, from_of(f, at), f->bytes.buffer, f->bytes.capacity));

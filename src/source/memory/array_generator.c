@@ -183,7 +183,8 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
     numbered *n = g->self;
     int64_t size = b->size;
     quern__number_records(g, n->order.shuffle, n->order.seed, pass, first, b);
-    quern__begin("waiting for the callback", "generator", b->size > 1 ? "records from number" : "record number", b->indices[0]);
+    quern__activity_set("waiting for the callback", "generator", b->size > 1 ? "records from number" : "record number",
+                        b->indices[0]);
     int status = n->read(n->user, b, err);
     if (status >= 0 && b->size != size)
         return quern__fail(err, QUERN_INVALID, "generator", "a batch of %lld records was asked for, %lld came", (long long)size,

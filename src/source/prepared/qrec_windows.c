@@ -83,7 +83,7 @@ static int read_block(const quern__blocks *p, const quern__window *s, int64_t bl
     for (int64_t i = 0; i < n; i += many, to += many * p->q->bytes) {
         int64_t record = run_of(p, &s->cut, s->number, from + i, &many), at = byte_of(p, record);
         many = many > n - i ? n - i : many;
-        quern__begin("reading", p->path, "record", record + 1);
+        quern__activity_set("reading", p->path, "record", record + 1);
         size_t bytes = (size_t)(many * p->q->bytes), got = quern__read_at(p->fd, to, bytes, at);
         if (got < bytes)
             return quern__fail(err, QUERN_IO, p->path, "record %lld, byte %lld: %s", (long long)record + 1,
@@ -215,7 +215,7 @@ quern__window *quern__window_borrow(quern__blocks *p, const quern__cut *c, int64
 {
     quern__window *s;
     int64_t many;
-    quern__begin("reading", p->path, "record", run_of(p, c, w, 0, &many) + 1);
+    quern__activity_set("reading", p->path, "record", run_of(p, c, w, 0, &many) + 1);
     pthread_mutex_lock(&p->lock);
     while (!(s = find(p, c, w, NULL)))
         wait_for_change(p);

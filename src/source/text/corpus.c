@@ -82,7 +82,7 @@ static int bytes_at(quern__corpus *c, int64_t at, char *to, size_t n, quern_erro
     }
     for (int i = low; n > 0; i++) {
         int64_t begins = i ? c->ends[i - 1] : 0, left = c->ends[i] - at;
-        quern__begin("reading", c->paths[i], "byte", at - begins + 1);
+        quern__activity_set("reading", c->paths[i], "byte", at - begins + 1);
         int fd = left > 0 ? descriptor(c, i, err) : 0;
         if (fd < 0)
             return fd;

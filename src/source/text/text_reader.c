@@ -48,7 +48,7 @@ int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error
     quern__bytes *b = &r->bytes;
     r->fresh = false;
     while (b->begin == b->end) {
-        quern__begin("reading", r->paths[r->at], "byte", r->given - r->starts[r->at] + 1);
+        quern__activity_set("reading", r->paths[r->at], "byte", r->given - r->starts[r->at] + 1);
         int64_t got = quern__bytes_more(b, buffer_bytes, err);
         if (got < 0 || (got == 0 && r->at + 1 == r->n))
             return got;

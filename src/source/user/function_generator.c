@@ -109,7 +109,7 @@ static int function_reset(quern_generator *g, int64_t epoch, quern_error *err)
 static int function_next(quern_generator *g, quern_batch *batch, quern_error *err)
 {
     quern_yielder *y = g->self;
-    quern__begin("waiting for the function", "generator", "batch", ++y->n);
+    quern__activity_set("waiting for the function", "generator", "batch", ++y->n);
     pthread_mutex_lock(&y->lock);
     y->wanted = batch;
     pthread_cond_broadcast(&y->changed);

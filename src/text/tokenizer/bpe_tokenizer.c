@@ -158,7 +158,7 @@ int64_t quern__bpe_encode(const quern_tokenizer *t, const char *text, size_t n, 
     int64_t count = 0, needed = 0;
     size_t at = 0, length;
     int32_t added;
-    while (at < n && (length = quern__piece(t, text + at, n - at, final, &added)) > 0) {
+    while (at < n && (length = quern__pre_token_length(t, text + at, n - at, final, &added)) > 0) {
         int more = 1;
         if (added >= 0)
             p.ids[0] = added;

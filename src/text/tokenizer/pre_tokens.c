@@ -212,7 +212,7 @@ static size_t later_piece(const view *v)
     return later_space(v);
 }
 
-size_t quern__piece(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *added)
+size_t quern__pre_token_length(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *added)
 {
     view v = { t, text, n, final };
     bool later = t && t->digits;

@@ -81,7 +81,7 @@ int quern__bpe_finish(quern_tokenizer *t, quern_error *err);
 /* ---- pre_tokens.c ---- */
 /* Length of GPT-2's piece at the start of the text (n > 0); 0: its end is not here yet. *added gets the id of a token of `t` (NULL:
  * has none) that is looked for before, or -1. */
-size_t quern__piece(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *added);
+size_t quern__pre_token_length(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *added);
 
 /* ---- tokenizer_read.c ---- */
 /* What a tokenizer.json says. Borrows `root`. Returns new, NULL on failure. */

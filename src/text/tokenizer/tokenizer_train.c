@@ -143,7 +143,7 @@ static int64_t count_pieces(tally *all, const char *text, size_t n, bool final, 
 {
     size_t at = 0, length;
     int32_t added;
-    while (at < n && (length = quern__piece(NULL, text + at, n - at, final, &added)) > 0) {
+    while (at < n && (length = quern__pre_token_length(NULL, text + at, n - at, final, &added)) > 0) {
         int64_t status = quern__strings_count(&all->pieces, text + at, length, err);
         if (status < 0)
             return status;

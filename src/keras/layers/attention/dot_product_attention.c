@@ -185,7 +185,7 @@ static const quern__field masking_fields[] = { { "mask_value", QUERN__F_NUMBER, 
 static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },
                                      { "return_attention_scores", QUERN__F_BOOL, "false" },
                                      { 0 } };
-static const quern__takes list_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
+static const quern__call_arg list_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
 
 const quern__class quern__layer_attention = { .group = QUERN__LAYER,
                                               .name = "Attention",
@@ -194,8 +194,8 @@ const quern__class quern__layer_attention = { .group = QUERN__LAYER,
                                               .fields = attention_fields,
                                               .build = attention_build,
                                               .call = attention_call,
-                                              .takes = list_takes,
-                                              .told = told,
+                                              .call_args = list_takes,
+                                              .call_flags = told,
                                               .masks = QUERN__MASK_OWN };
 const quern__class quern__layer_additive_attention = { .group = QUERN__LAYER,
                                                        .name = "AdditiveAttention",
@@ -204,8 +204,8 @@ const quern__class quern__layer_additive_attention = { .group = QUERN__LAYER,
                                                        .fields = additive_fields,
                                                        .build = attention_build,
                                                        .call = attention_call,
-                                                       .takes = list_takes,
-                                                       .told = told,
+                                                       .call_args = list_takes,
+                                                       .call_flags = told,
                                                        .masks = QUERN__MASK_OWN,
                                                        .extra = 1 };
 const quern__class quern__layer_masking = { .group = QUERN__LAYER,

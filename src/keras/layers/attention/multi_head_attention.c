@@ -331,8 +331,8 @@ static const quern__field grouped_fields[] = { { "head_dim", QUERN__F_INT, NULL 
 static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },
                                      { "return_attention_scores", QUERN__F_BOOL, "false" },
                                      { 0 } };
-static const quern__takes heads_takes[] = { { "query" },    { "value" },          { "key" }, { "query_mask" }, { "value_mask" },
-                                            { "key_mask" }, { "attention_mask" }, { 0 } };
+static const quern__call_arg heads_takes[] = { { "query" },    { "value" },          { "key" }, { "query_mask" }, { "value_mask" },
+                                               { "key_mask" }, { "attention_mask" }, { 0 } };
 
 #define LAYER(ID, NAME, ALIASES, WRITTEN, FIELDS, EXTRA)               \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,    \
@@ -343,8 +343,8 @@ static const quern__takes heads_takes[] = { { "query" },    { "value" },        
                                              .fields = FIELDS,         \
                                              .build = heads_build,     \
                                              .call = heads_call,       \
-                                             .takes = heads_takes,     \
-                                             .told = told,             \
+                                             .call_args = heads_takes, \
+                                             .call_flags = told,       \
                                              .masks = QUERN__MASK_OWN, \
                                              .by_step = true,          \
                                              .extra = EXTRA }

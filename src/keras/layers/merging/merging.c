@@ -2,7 +2,7 @@
  * merge. */
 #include "keras/layers/layer_rows.h"
 
-void quern__equal_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out)
+void quern__match_input_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out)
 {
     int most = 0;
     for (int i = 0; i < n; i++)
@@ -18,7 +18,7 @@ void quern__equal_ranks(quern__graph *g, const quern__id *in, int n, quern__id *
 static quern__id merged(quern__graph *g, int function, const quern__id *in, int n)
 {
     quern__id x[QUERN__MAX_ARGUMENTS], y;
-    quern__equal_ranks(g, in, n, x);
+    quern__match_input_ranks(g, in, n, x);
     y = x[0];
     for (int i = 1; i < n; i++)
         y = quern__binary(g, function, y, x[i]);
@@ -29,7 +29,7 @@ static quern__id add_call(quern__layer *l, quern__graph *g, const quern__id *in,
 {
     quern__id x[QUERN__MAX_ARGUMENTS], y;
     (void)l, (void)training;
-    quern__equal_ranks(g, in, n, x);
+    quern__match_input_ranks(g, in, n, x);
     y = x[0];
     for (int i = 1; i < n; i++)
         y = quern__add2(g, y, x[i]);
@@ -47,7 +47,7 @@ static quern__id multiply_call(quern__layer *l, quern__graph *g, const quern__id
 {
     (void)training;
     quern__id all = quern__layer_merged_mask(l, g, n), y = 0, equal[QUERN__MAX_ARGUMENTS];
-    quern__equal_ranks(g, in, n, equal);
+    quern__match_input_ranks(g, in, n, equal);
     if (quern__layer_masks_all(l)) /* Keras 2 multiplies whatever masks say */
         return merged(g, QUERN__MUL, in, n);
     for (int i = 0; i < n; i++) {

@@ -199,7 +199,7 @@ static const quern__field batch_fields[] = { { "axis", QUERN__F_ANY, "-1" },
 static const quern__field group_fields[] = { { "groups", QUERN__F_INT, "32" },
                                              { "axis", QUERN__F_ANY, "-1" },
                                              BEGINNING LIMITS{ 0 } };
-static const quern__takes batch_takes[] = { { "inputs", false }, { "mask", false }, { 0 } };
+static const quern__call_arg batch_takes[] = { { "inputs", false }, { "mask", false }, { 0 } };
 
 const quern__class quern__layer_batch_normalization = { .group = QUERN__LAYER,
                                                         .name = "BatchNormalization",
@@ -208,7 +208,7 @@ const quern__class quern__layer_batch_normalization = { .group = QUERN__LAYER,
                                                         .fields = batch_fields,
                                                         .build = batch_build,
                                                         .call = batch_call,
-                                                        .takes = batch_takes,
+                                                        .call_args = batch_takes,
                                                         .masks = QUERN__MASK_PASSES,
                                                         .by_step = true };
 const quern__class quern__layer_group_normalization = { .group = QUERN__LAYER,

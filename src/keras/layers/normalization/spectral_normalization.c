@@ -49,7 +49,7 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
         return QUERN_NOMEM;
     u->trainable = false;
     snprintf(l->places[l->n_weights - 1], sizeof *l->places, "vars/1");
-    l->twice = true;
+    l->weight_written_twice = true;
     own_second(l);
     json_t *normal = json_pack("{s:s, s:{s:f}}", "class_name", "TruncatedNormal", "config", "stddev", 0.02);
     status = l->unfilled ? QUERN_OK : quern__initialize(normal, u, l->seed + 17, err);

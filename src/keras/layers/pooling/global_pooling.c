@@ -40,7 +40,7 @@ static quern__id global_max_call(quern__layer *l, quern__graph *g, const quern__
 }
 
 static const quern__field pool_fields[] = { QUERN__DATA_FORMAT_FIELD, { "keepdims", QUERN__F_BOOL, "false" }, { 0 } };
-static const quern__takes masked_takes[] = { { "inputs", false }, { "mask", false }, { 0 } };
+static const quern__call_arg masked_takes[] = { { "inputs", false }, { "mask", false }, { 0 } };
 
 const quern__class quern__layer_global_average_pooling1d = { .group = QUERN__LAYER,
                                                              .name = "GlobalAveragePooling1D",
@@ -48,7 +48,7 @@ const quern__class quern__layer_global_average_pooling1d = { .group = QUERN__LAY
                                                              .module = "keras.layers",
                                                              .fields = pool_fields,
                                                              .call = global_average_call,
-                                                             .takes = masked_takes };
+                                                             .call_args = masked_takes };
 
 QUERN__LAYER_ROW(global_average_pooling2d, "GlobalAveragePooling2D", "GlobalAvgPool2D", pool_fields, NULL, global_average_call,
                  ENDS);

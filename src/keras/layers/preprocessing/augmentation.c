@@ -367,7 +367,7 @@ static void augmentation_drop(quern__layer *l) { augmentation_free(l->object); }
                                              .fields = ID##_fields,       \
                                              .build = augmentation_build, \
                                              .call = augmentation_call,   \
-                                             .drop = augmentation_drop }
+                                             .destroy_state = augmentation_drop }
 LAYER(random_flip, "RandomFlip", F("mode", TEXT, "\"horizontal_and_vertical\""), SEED, FORMAT);
 LAYER(random_rotation, "RandomRotation", FACTOR, MODE, WAY, SEED, FILL, FORMAT);
 LAYER(random_zoom, "RandomZoom", F("height_factor", ANY, NULL), F("width_factor", ANY, "null"), MODE, WAY, SEED, FILL, FORMAT);
@@ -458,5 +458,5 @@ const quern__class quern__layer_random_crop = { .group = QUERN__LAYER,
                                                 .fields = crop_fields,
                                                 .build = crop_build,
                                                 .call = crop_call,
-                                                .drop = crop_drop,
+                                                .destroy_state = crop_drop,
                                                 .extra = QUERN__CUT };

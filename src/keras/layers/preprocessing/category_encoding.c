@@ -262,7 +262,7 @@ static const quern__field crossing_fields[] = { { "num_bins", QUERN__F_INT, NULL
                                                 { "output_mode", QUERN__F_TEXT, "\"int\"" },
                                                 { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
                                                 { 0 } };
-static const quern__takes encoding_takes[] = { { "inputs", false }, { "count_weights", false }, { 0 } };
+static const quern__call_arg encoding_takes[] = { { "inputs", false }, { "count_weights", false }, { 0 } };
 
 const quern__class quern__layer_category_encoding = { .group = QUERN__LAYER,
                                                       .name = "CategoryEncoding",
@@ -272,7 +272,7 @@ const quern__class quern__layer_category_encoding = { .group = QUERN__LAYER,
                                                       .build = encoding_build,
                                                       .call = encoding_call,
                                                       .whole = true,
-                                                      .takes = encoding_takes };
+                                                      .call_args = encoding_takes };
 const quern__class quern__layer_hashing = { .group = QUERN__LAYER,
                                             .name = "Hashing",
                                             .aliases = "",
@@ -282,7 +282,7 @@ const quern__class quern__layer_hashing = { .group = QUERN__LAYER,
                                             .call = hashing_call,
                                             .strings = true,
                                             .whole = true,
-                                            .drop = hashing_drop };
+                                            .destroy_state = hashing_drop };
 const quern__class quern__layer_hashed_crossing = { .group = QUERN__LAYER,
                                                     .name = "HashedCrossing",
                                                     .aliases = "",
@@ -293,4 +293,4 @@ const quern__class quern__layer_hashed_crossing = { .group = QUERN__LAYER,
                                                     .list = true,
                                                     .strings = true,
                                                     .whole = true,
-                                                    .drop = hashing_drop };
+                                                    .destroy_state = hashing_drop };

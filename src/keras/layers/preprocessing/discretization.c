@@ -240,4 +240,4 @@ const quern__class quern__layer_discretization = { .group = QUERN__LAYER,
                                                    .call = discretization_call,
                                                    .adapt = discretization_adapt,
                                                    .adapted = discretization_adapted,
-                                                   .drop = discretization_drop };
+                                                   .destroy_state = discretization_drop };

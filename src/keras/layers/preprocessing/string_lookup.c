@@ -242,7 +242,7 @@ static int lookup_adapted(quern__layer *l, quern_error *err)
 
 /* ---- files ---- */
 
-bool quern__layer_looks_up(const quern__layer *l) { return l->kind->drop == lookup_drop && l->object; }
+bool quern__layer_looks_up(const quern__layer *l) { return l->kind->destroy_state == lookup_drop && l->object; }
 quern__variable *quern__layer_idf(const quern__layer *l) { return quern__layer_looks_up(l) ? ((lookup *)l->object)->idf : NULL; }
 
 bool quern__layer_is_text(const quern__layer *l) { return l->kind->extra == text; }
@@ -359,20 +359,20 @@ static const quern__field integer_fields[] = { { "max_tokens", QUERN__F_ANY, "nu
                                                { "vocabulary_size", QUERN__F_ANY, "null" },
                                                { 0 } };
 
-#define LOOKUP(ID, NAME, KIND, FIELDS)                   \
-    const quern__class ID = { .group = QUERN__LAYER,     \
-                              .name = NAME,              \
-                              .aliases = "",             \
-                              .module = "keras.layers",  \
-                              .fields = FIELDS,          \
-                              .build = lookup_build,     \
-                              .call = lookup_call,       \
-                              .masks = QUERN__MASK_ENDS, \
-                              .strings = true,           \
-                              .whole = true,             \
-                              .drop = lookup_drop,       \
-                              .adapt = lookup_adapt,     \
-                              .adapted = lookup_adapted, \
+#define LOOKUP(ID, NAME, KIND, FIELDS)                      \
+    const quern__class ID = { .group = QUERN__LAYER,        \
+                              .name = NAME,                 \
+                              .aliases = "",                \
+                              .module = "keras.layers",     \
+                              .fields = FIELDS,             \
+                              .build = lookup_build,        \
+                              .call = lookup_call,          \
+                              .masks = QUERN__MASK_ENDS,    \
+                              .strings = true,              \
+                              .whole = true,                \
+                              .destroy_state = lookup_drop, \
+                              .adapt = lookup_adapt,        \
+                              .adapted = lookup_adapted,    \
                               .extra = KIND }
 LOOKUP(quern__layer_text_vectorization, "TextVectorization", text, text_fields);
 LOOKUP(quern__layer_string_lookup, "StringLookup", strings, string_fields);

@@ -131,16 +131,16 @@ static const quern__field fields[] = { { "filters", QUERN__F_INT, NULL },
                                        QUERN__SEQUENCE_ZEROS,
                                        { 0 } };
 
-#define LAYER(N)                                                                        \
-    const quern__class quern__layer_conv_lstm##N##d = { .group = QUERN__LAYER,          \
-                                                        .name = "ConvLSTM" #N "D",      \
-                                                        .aliases = "",                  \
-                                                        .module = "keras.layers",       \
-                                                        .fields = fields,               \
-                                                        .build = conv_lstm_build,       \
-                                                        .call = conv_lstm_call,         \
-                                                        .takes = quern__sequence_takes, \
-                                                        .masks = QUERN__MASK_OWN,       \
+#define LAYER(N)                                                                            \
+    const quern__class quern__layer_conv_lstm##N##d = { .group = QUERN__LAYER,              \
+                                                        .name = "ConvLSTM" #N "D",          \
+                                                        .aliases = "",                      \
+                                                        .module = "keras.layers",           \
+                                                        .fields = fields,                   \
+                                                        .build = conv_lstm_build,           \
+                                                        .call = conv_lstm_call,             \
+                                                        .call_args = quern__sequence_takes, \
+                                                        .masks = QUERN__MASK_OWN,           \
                                                         .extra = N }
 LAYER(1);
 LAYER(2);

@@ -297,19 +297,19 @@ static const quern__field gru_fields[] = { QUERN__CELL_UNITS,
                                            QUERN__SEQUENCE_ZEROS,
                                            { 0 } };
 static const quern__field rnn_fields[] = { { "cell", QUERN__F_ANY, NULL }, QUERN__SEQUENCE_FIELDS, QUERN__SEQUENCE_ZEROS, { 0 } };
-const quern__takes quern__sequence_takes[] = { { "sequences", false }, { "initial_state", true }, { "mask", false }, { 0 } };
+const quern__call_arg quern__sequence_takes[] = { { "sequences", false }, { "initial_state", true }, { "mask", false }, { 0 } };
 
-#define RECURRENT(ID, NAME, FIELDS, BUILD, CALL, EXTRA)                      \
-    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,          \
-                                             .name = NAME,                   \
-                                             .aliases = "",                  \
-                                             .module = "keras.layers",       \
-                                             .fields = FIELDS,               \
-                                             .build = BUILD,                 \
-                                             .call = CALL,                   \
-                                             .takes = quern__sequence_takes, \
-                                             .masks = QUERN__MASK_OWN,       \
-                                             .by_step = true,                \
+#define RECURRENT(ID, NAME, FIELDS, BUILD, CALL, EXTRA)                          \
+    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,              \
+                                             .name = NAME,                       \
+                                             .aliases = "",                      \
+                                             .module = "keras.layers",           \
+                                             .fields = FIELDS,                   \
+                                             .build = BUILD,                     \
+                                             .call = CALL,                       \
+                                             .call_args = quern__sequence_takes, \
+                                             .masks = QUERN__MASK_OWN,           \
+                                             .by_step = true,                    \
                                              .extra = EXTRA }
 RECURRENT(simple_rnn, "SimpleRNN", simple_fields, layer_build, layer_call, QUERN__CELL_SIMPLE);
 RECURRENT(lstm, "LSTM", lstm_fields, layer_build, layer_call, QUERN__CELL_LSTM);

@@ -55,7 +55,7 @@ void quern__cell_step(quern__layer *l, quern__graph *g, quern__id x, quern__id *
     }
 
 /* What a call of a recurrent layer, or of one around it, takes. */
-extern const quern__takes quern__sequence_takes[];
+extern const quern__call_arg quern__sequence_takes[];
 
 /* A sequence as a layer sees it: inputs, their mask, the states it begins with. */
 typedef struct quern__sequence {

@@ -22,7 +22,7 @@ static int bidirectional_build(quern__layer *l, const quern_shape *in, int n, qu
         quern__layer *inner = quern__layer_inside(l, k && !copied ? other : own, path, err);
         if (!inner)
             return QUERN_UNSUPPORTED;
-        if (!inner->kind->takes || !json_object_get(inner->config, "go_backwards"))
+        if (!inner->kind->call_args || !json_object_get(inner->config, "go_backwards"))
             return quern__fail(err, QUERN_INVALID, l->name, "%s is no recurrent layer", inner->kind->name);
         if (copied)
             json_object_set_new(inner->config, "go_backwards",
@@ -173,7 +173,7 @@ const quern__class quern__layer_bidirectional = { .group = QUERN__LAYER,
                                                   .fields = bidirectional_fields,
                                                   .build = bidirectional_build,
                                                   .call = bidirectional_call,
-                                                  .takes = quern__sequence_takes,
+                                                  .call_args = quern__sequence_takes,
                                                   .masks = QUERN__MASK_OWN };
 const quern__class quern__layer_time_distributed = { .group = QUERN__LAYER,
                                                      .name = "TimeDistributed",
