@@ -31,7 +31,7 @@ double bench_start(void);         /* milliseconds from the start of `quern fit` 
 
 double
 bench_planning(void); /* milliseconds to plan training, the slower of a GPT of 12 blocks and a residual network of 50 layers */
-double bench_packing(void); /* the slab over the largest sum of values that live at a time, the worst of four models */
+double bench_packing(void); /* the arena over the largest sum of values that live at a time, the worst of four models */
 
 /* The words of a residual network of three stages of `blocks` blocks: 6 * blocks + 2 layers. */
 void bench_resnet_words(int blocks, char *words, size_t size);

@@ -60,7 +60,7 @@ double bench_packing(void)
     for (int i = 0; i < 4; i++) {
         quern_plan p;
         plan(words[i], &p);
-        double share = (double)p.slab / (double)p.bound;
+        double share = (double)p.arena / (double)p.bound;
         worst = share > worst ? share : worst;
     }
     return worst;

@@ -81,7 +81,7 @@ void cli_plan_json(const quern_plan *p, bool event)
         printf(",\"batch in %lld parts\"", (long long)p->parts);
     printf("],\"slower\":%.3f", p->slower);
     if (!event)
-        printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest, p->bound ? (double)p->slab / (double)p->bound : 1,
+        printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest, p->bound ? (double)p->arena / (double)p->bound : 1,
                p->fits ? "true" : "false");
     printf("}\n");
     fflush(stdout);
@@ -140,7 +140,7 @@ static void table(const quern_plan *p)
     printf(
         "a step takes %.2f times as long as with the fastest plan, by estimate; values are packed into %.1f %% of what lives at a "
         "time\n",
-        p->slower, p->bound ? 100.0 * (double)p->slab / (double)p->bound : 100.0);
+        p->slower, p->bound ? 100.0 * (double)p->arena / (double)p->bound : 100.0);
 }
 
 /* The same picture for a file. */

@@ -58,11 +58,11 @@ typedef struct budgeting {
     quern_plan *plan;
 } budgeting;
 
-/* Plans the programs of a run; the slab that the larger of them needs. */
-static int plan_programs(budgeting *b, int thrift, int64_t parts, quern_error *err)
+/* Plans the programs of a run; the arena that the larger of them needs. */
+static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_error *err)
 {
     quern_model *m = b->m;
-    quern__model_set_thrift(m, thrift);
+    quern__model_set_thrift(m, low_memory);
     int64_t size = b->queue.spec.batch_size;
     int status = quern__model_set_parts(m, parts, b->o->split_batch == QUERN_SPLIT_ANY, err);
     status = status < 0 ? status : quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
@@ -72,18 +72,18 @@ static int plan_programs(budgeting *b, int thrift, int64_t parts, quern_error *e
         return status;
     const quern__plan *train = m->programs[QUERN__TRAIN].plan, *test = m->programs[QUERN__TEST].plan;
     quern_plan *p = b->plan;
-    size_t slab = train->slab_bytes, stack = train->stack_bytes;
-    if (b->o->validation_data && test->slab_bytes > slab)
-        slab = test->slab_bytes;
-    p->slab = train->slab_bytes;
-    p->bound = train->bound_bytes;
+    size_t arena = train->arena_bytes, stack = train->stack_bytes;
+    if (b->o->validation_data && test->arena_bytes > arena)
+        arena = test->arena_bytes;
+    p->arena = train->arena_bytes;
+    p->bound = train->lower_bound_bytes;
     p->gradients = train->gradient_bytes + quern__parts_bytes(m);
-    p->activations = slab - train->gradient_bytes + weighing_bytes(m, size) + 128;
+    p->activations = arena - train->gradient_bytes + weighing_bytes(m, size) + 128;
     p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
     p->parts = parts;
     p->seconds = train->seconds * (double)parts;
-    p->frugal = thrift != QUERN__THRIFT_NONE;
-    p->recompute = m->programs[QUERN__TRAIN].recomputed ? thrift - QUERN__THRIFT_RECOMPUTE + 1 : 0;
+    p->frugal = low_memory != QUERN__THRIFT_NONE;
+    p->recompute = m->programs[QUERN__TRAIN].recomputed ? low_memory - QUERN__THRIFT_RECOMPUTE + 1 : 0;
     return QUERN_OK;
 }
 
@@ -132,25 +132,25 @@ static bool shorten_queue(budgeting *b, int wanted)
 
 /* How plans go on from one to the next: less memory each time, as a rule, and more time; batches in parts at last. */
 typedef struct measure {
-    int thrift;
+    int low_memory;
     int64_t parts;
 } measure;
 
 static bool next_measure(const budgeting *b, measure *m)
 {
-    bool undone = m->thrift >= QUERN__THRIFT_RECOMPUTE && !b->plan->recompute; /* there is nothing to compute again */
-    if (m->parts == 1 && m->thrift < QUERN__THRIFT_MOST && !undone) {
-        m->thrift++;
+    bool undone = m->low_memory >= QUERN__THRIFT_RECOMPUTE && !b->plan->recompute; /* there is nothing to compute again */
+    if (m->parts == 1 && m->low_memory < QUERN__THRIFT_MOST && !undone) {
+        m->low_memory++;
         return true;
     }
     if (b->o->split_batch == QUERN_SPLIT_NEVER || *b->m->programs[QUERN__TRAIN].whole)
         return false;
-    if (m->parts > 1 && m->thrift == QUERN__THRIFT_FRUGAL) {
-        m->thrift = QUERN__THRIFT_MOST;
+    if (m->parts > 1 && m->low_memory == QUERN__THRIFT_FRUGAL) {
+        m->low_memory = QUERN__THRIFT_MOST;
         return true;
     }
     m->parts *= 2;
-    m->thrift = QUERN__THRIFT_FRUGAL;
+    m->low_memory = QUERN__THRIFT_FRUGAL;
     return m->parts <= b->queue.spec.batch_size;
 }
 
@@ -165,10 +165,10 @@ static int choose(budgeting *b, bool all, quern_error *err)
     double fastest = 0;
     int vain = 0; /* measures one after the other that gave nothing */
     do {
-        int status = plan_programs(b, now.thrift, now.parts, err);
+        int status = plan_programs(b, now.low_memory, now.parts, err);
         if (status < 0)
             return status;
-        fastest = now.thrift == QUERN__THRIFT_NONE ? p->seconds : fastest;
+        fastest = now.low_memory == QUERN__THRIFT_NONE ? p->seconds : fastest;
         p->fits = shorten_queue(b, wanted);
         quern_plan found = *p;
         add_up(b, 1);
@@ -179,7 +179,7 @@ static int choose(budgeting *b, bool all, quern_error *err)
         vain = p->total < least ? 0 : vain + 1;
         least = p->total < least ? p->total : least;
     } while ((all || !chosen.fits) && !(now.parts > 1 && vain > 7) && next_measure(b, &now));
-    int status = plan_programs(b, own.thrift, own.parts, err);
+    int status = plan_programs(b, own.low_memory, own.parts, err);
     *p = chosen;
     p->smallest = all || !p->fits ? least : 0;
     p->slower = fastest > 0 ? p->seconds / fastest : 1;
@@ -216,7 +216,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     b->size = quern__model_bytes(b->m);
     p->weights = b->size.weights;
     p->optimizer = b->size.optimizer;
-    b->now.heap -= b->now.heap > b->m->slab_bytes ? b->m->slab_bytes : 0; /* of a run before: it is used again */
+    b->now.heap -= b->now.heap > b->m->arena_bytes ? b->m->arena_bytes : 0; /* of a run before: it is used again */
     b->runtime = runtime_of(&b->now, &b->size);
     p->readers = quern__source_bytes(b->train, &b->queue.spec, !o->no_shuffle);
     if (o->validation_data)

@@ -278,9 +278,9 @@ static int run(quern_decoder *s, quern__program *p, const float **logits, quern_
     if (s->positions >= 0)
         arrays[s->positions] = s->p;
     *(float *)s->stepping.position->data = (float)s->position;
-    quern__step_run r = { .slab = s->m->slab, .arrays = arrays, .records = s->texts, .seed = s->m->b->seed };
+    quern__step_run r = { .arena = s->m->arena, .arrays = arrays, .records = s->texts, .seed = s->m->b->seed };
     int status = quern__step(s->m->team, p->plan, &r, err);
-    *logits = quern__plan_address(p->plan, p->outputs[0], s->m->slab, arrays);
+    *logits = quern__plan_address(p->plan, p->outputs[0], s->m->arena, arrays);
     return status;
 }
 

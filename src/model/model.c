@@ -18,7 +18,7 @@ void quern_model_free(quern_model *m)
     quern__program_free(&m->inner);
     quern__team_free(m->team);
     quern__free(m->profile.seconds);
-    quern__free_aligned(m->slab);
+    quern__free_aligned(m->arena);
     quern_blueprint_free(m->b);
     quern_tokenizer_free(m->tokenizer);
     quern_schema_free(m->schema);

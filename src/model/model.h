@@ -104,9 +104,9 @@ struct quern_model {
     quern__program programs[QUERN__MODES], inner; /* inner: of one value, for quern__model_value */
     int inner_value;
     bool inner_whole; /* it is given as it is */
-    void *slab;
-    size_t slab_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
-    int thrift;                    /* how much memory goes before time in plans: a QUERN__THRIFT_… */
+    void *arena;
+    size_t arena_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
+    int low_memory;                 /* how much memory goes before time in plans: a QUERN__THRIFT_… */
     quern__micro_batches parts;
     int threads;
     quern__team *team;
@@ -198,7 +198,7 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
  * steps. With `outer` the model is that layer, and its context that of the call. */
 void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, const quern__context *call, quern__id *ids,
                         quern__id *masks, bool *timed);
-/* Room in the model's slab for a plan. */
+/* Room in the model's arena for a plan. */
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
 /* Plans the program of a mode without memory for its values. */
 int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err);
@@ -207,7 +207,7 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const 
 enum { QUERN__THRIFT_NONE, QUERN__THRIFT_FRUGAL, QUERN__THRIFT_RECOMPUTE };
 enum { QUERN__THRIFT_MOST = QUERN__THRIFT_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
 /* Sets it; plans made otherwise are dropped. */
-void quern__model_set_thrift(quern_model *m, int thrift);
+void quern__model_set_thrift(quern_model *m, int low_memory);
 /* Trains batches in n parts from here on (1: whole). `any`: even where layers look at the whole batch (BatchNormalization) or keep
  * a state; what has no meaning then is refused by planning (program->whole). Plans of training made otherwise are dropped. */
 int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err);
@@ -234,7 +234,7 @@ typedef struct quern__model_size {
     size_t weights, optimizer, snapshot, writing, image;
 } quern__model_size;
 quern__model_size quern__model_bytes(const quern_model *m);
-/* Gives the pages of the slab back; predictions that lie there are gone. The next run has them again. */
+/* Gives the pages of the arena back; predictions that lie there are gone. The next run has them again. */
 void quern__model_release_arena(quern_model *m);
 /* Where the time of training steps is noted; NULL while nobody asked. */
 quern__profile *quern__model_profile(quern_model *m);

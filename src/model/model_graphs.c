@@ -165,7 +165,8 @@ static int recompute(const quern_model *m, quern__program *p, quern__id *outputs
     quern_error why = { 0 };
     if (!id)
         return quern__fail_memory(err, values * sizeof *id);
-    quern__graph *g = quern__plan_recompute(p->graph, outputs, n, p->capacity, m->thrift - QUERN__THRIFT_RECOMPUTE + 1, id, &why);
+    quern__graph *g =
+        quern__plan_recompute(p->graph, outputs, n, p->capacity, m->low_memory - QUERN__THRIFT_RECOMPUTE + 1, id, &why);
     if (g) {
         for (int i = 0; i < n; i++)
             outputs[i] = id[outputs[i]];
@@ -195,7 +196,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     p->graph = ids ? quern__graph_new() : NULL;
     int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
     if (status >= 0)
-        quern__graph_lean(p->graph, mode != QUERN__TRAIN || m->thrift >= QUERN__THRIFT_RECOMPUTE);
+        quern__graph_lean(p->graph, mode != QUERN__TRAIN || m->low_memory >= QUERN__THRIFT_RECOMPUTE);
     if (status >= 0)
         quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
     if (status >= 0)
@@ -217,26 +218,26 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
         outputs[n++] = p->outputs[i];
     if (p->loss)
         outputs[n++] = p->loss;
-    status = mode == QUERN__TRAIN && m->thrift >= QUERN__THRIFT_RECOMPUTE ? recompute(m, p, outputs, n, err) : QUERN_OK;
+    status = mode == QUERN__TRAIN && m->low_memory >= QUERN__THRIFT_RECOMPUTE ? recompute(m, p, outputs, n, err) : QUERN_OK;
     if (status < 0)
         return status;
-    p->plan = quern__plan_made(p->graph, outputs, n, p->capacity, m->thrift != QUERN__THRIFT_NONE, err);
+    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, m->low_memory != QUERN__THRIFT_NONE, err);
     return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
 }
 
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err)
 {
-    if (plan->slab_bytes + 64 <= m->slab_bytes)
+    if (plan->arena_bytes + 64 <= m->arena_bytes)
         return QUERN_OK;
-    if (m->slab_limit && plan->slab_bytes > m->slab_limit)
+    if (m->slab_limit && plan->arena_bytes > m->slab_limit)
         return quern__fail(err, QUERN_BUDGET, "memory", "a batch with other weights needs %zu bytes, the plan has %zu",
-                           plan->slab_bytes, m->slab_limit);
-    void *slab = quern__alloc_large((plan->slab_bytes + 127) / 64 * 64);
-    if (!slab)
-        return quern__fail_memory(err, plan->slab_bytes);
-    quern__free_aligned(m->slab);
-    m->slab = slab;
-    m->slab_bytes = plan->slab_bytes + 64;
+                           plan->arena_bytes, m->slab_limit);
+    void *arena = quern__alloc_large((plan->arena_bytes + 127) / 64 * 64);
+    if (!arena)
+        return quern__fail_memory(err, plan->arena_bytes);
+    quern__free_aligned(m->arena);
+    m->arena = arena;
+    m->arena_bytes = plan->arena_bytes + 64;
     return QUERN_OK;
 }
 
@@ -276,11 +277,11 @@ int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, con
     return status < 0 ? status : quern__model_make_room(m, m->programs[mode].plan, err);
 }
 
-void quern__model_set_thrift(quern_model *m, int thrift)
+void quern__model_set_thrift(quern_model *m, int low_memory)
 {
-    for (int i = 0; i < QUERN__MODES && m->thrift != thrift; i++)
+    for (int i = 0; i < QUERN__MODES && m->low_memory != low_memory; i++)
         quern__program_free(&m->programs[i]);
-    m->thrift = thrift;
+    m->low_memory = low_memory;
 }
 
 int quern__model_value(quern_model *m, int value, bool whole, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
@@ -294,14 +295,14 @@ int quern__model_value(quern_model *m, int value, bool whole, void *const *x, in
         status = plan_program(m, QUERN__PREDICT, p, capacity, NULL, err);
         status = status < 0 ? status : quern__model_make_room(m, p->plan, err);
     }
-    quern__step_run run = { .slab = m->slab, .arrays = x, .records = records, .seed = m->b->seed };
+    quern__step_run run = { .arena = m->arena, .arrays = x, .records = records, .seed = m->b->seed };
     status = status < 0 ? status : quern__step(m->team, p->plan, &run, err);
     if (status < 0)
         return status;
     const quern__value *v = quern__graph_value(p->graph, p->outputs[0]);
     *out = (quern_tensor){ .dtype = v->dtype,
                            .shape = quern__shape_close(v->shape, records),
-                           .data = quern__plan_address(p->plan, p->outputs[0], m->slab, x) };
+                           .data = quern__plan_address(p->plan, p->outputs[0], m->arena, x) };
     return QUERN_OK;
 }
 
@@ -318,7 +319,7 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, cons
                            (long long)m->b->records);
     if (mode == QUERN__TRAIN)
         quern__optimizer_prepare(m->optimizer);
-    quern__step_run run = { .slab = m->slab,
+    quern__step_run run = { .arena = m->arena,
                             .arrays = arrays,
                             .records = records,
                             .epoch = epoch,
@@ -411,6 +412,6 @@ int quern_predict_on_batch(quern_model *m, void *const *x, int64_t records, cons
     status = status < 0 ? status : quern__model_run(m, QUERN__PREDICT, x, NULL, records, records, 0, 0, err);
     const quern__program *p = &m->programs[QUERN__PREDICT];
     for (int i = 0; status >= 0 && i < m->n_out; i++)
-        out[i] = quern__plan_address(p->plan, p->outputs[i], m->slab, x);
+        out[i] = quern__plan_address(p->plan, p->outputs[i], m->arena, x);
     return status;
 }

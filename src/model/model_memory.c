@@ -35,8 +35,8 @@ quern__model_size quern__model_bytes(const quern_model *m)
 
 void quern__model_release_arena(quern_model *m)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), from = ((size_t)(uintptr_t)m->slab + page - 1) / page * page,
-           to = ((size_t)(uintptr_t)m->slab + m->slab_bytes) / page * page;
-    if (m->slab && to > from)
-        madvise((char *)m->slab + (from - (size_t)(uintptr_t)m->slab), to - from, MADV_DONTNEED);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), from = ((size_t)(uintptr_t)m->arena + page - 1) / page * page,
+           to = ((size_t)(uintptr_t)m->arena + m->arena_bytes) / page * page;
+    if (m->arena && to > from)
+        madvise((char *)m->arena + (from - (size_t)(uintptr_t)m->arena), to - from, MADV_DONTNEED);
 }

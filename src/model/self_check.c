@@ -187,8 +187,8 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
             kept[n++] = id + 1;
     quern__plan *p = n && !quern__graph_status(g) ? quern__plan_new(g, kept, n, 1, &err) : NULL;
     quern__free(kept);
-    void *slab = p ? quern__alloc_aligned((p->slab_bytes + 127) / 64 * 64, 64) : NULL;
-    int status = slab ? quern__step(team, p, &(quern__step_run){ .slab = slab, .records = 1 }, &err) : QUERN_NOMEM;
+    void *arena = p ? quern__alloc_aligned((p->arena_bytes + 127) / 64 * 64, 64) : NULL;
+    int status = arena ? quern__step(team, p, &(quern__step_run){ .arena = arena, .records = 1 }, &err) : QUERN_NOMEM;
     for (int e = 0; status >= 0 && e < p->n_entries; e++) {
         double gap = distance(&p->entries[e]);
         if (gap > worst || isnan(gap)) {
@@ -198,7 +198,7 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
         }
     }
     tell(c, name, status >= 0 && worst <= tolerance, *err.text ? err.text : detail);
-    quern__free_aligned(slab);
+    quern__free_aligned(arena);
     quern__plan_free(p);
     quern__graph_free(g);
     quern__team_free(team);

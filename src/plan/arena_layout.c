@@ -1,6 +1,7 @@
-/* Where values lie in the slab: intervals of phases and sizes become offsets, so that what lives at the same time does not overlap.
- * How low that can be is known beforehand, the largest sum of what lives in one phase; several orders are tried until one comes
- * near. */
+/* Arena layout: live ranges with sizes become offsets such that values that are live at the same time do not overlap (dynamic
+ * storage allocation). First fit is run over several orders of the ranges, until the height is within 1 % of the lower bound: the
+ * largest sum of live values in one phase. After the four sorted orders, local search moves one range to the front of the best
+ * order. */
 #include "plan.h"
 
 #include <string.h>
@@ -8,25 +9,24 @@
 enum { alignment = 64, most_tries = 400, enough_percent = 1, most_work = 40000000 };
 
 typedef struct placing {
-    quern__piece *pieces;
+    quern__live_range *ranges;
     int n;
     int *order, *placed, *best_order;
     int64_t *best;
 } placing;
 
-static bool together(const quern__piece *a, const quern__piece *b) { return a->born <= b->dies && b->born <= a->dies; }
+static bool together(const quern__live_range *a, const quern__live_range *b) { return a->start <= b->end && b->start <= a->end; }
 
-/* Each in turn at the lowest place where it fits among those of its time. Returns the height; as soon as that is not below `best`,
- * no more is placed. */
+/* First fit: each range in turn at the lowest free offset. Returns the height; stops as soon as the height reaches `best`. */
 static size_t fill(placing *p, size_t best)
 {
     size_t height = 0;
     int n_placed = 0;
     for (int k = 0; k < p->n && height < best; k++) {
-        quern__piece *next = &p->pieces[p->order[k]];
+        quern__live_range *next = &p->ranges[p->order[k]];
         size_t at = 0;
-        for (int i = 0; i < n_placed; i++) { /* by place */
-            const quern__piece *other = &p->pieces[p->placed[i]];
+        for (int i = 0; i < n_placed; i++) { /* in order of offsets */
+            const quern__live_range *other = &p->ranges[p->placed[i]];
             if ((size_t)other->offset >= at + next->bytes)
                 break;
             if (together(other, next) && (size_t)other->offset + other->bytes > at)
@@ -34,7 +34,7 @@ static size_t fill(placing *p, size_t best)
         }
         next->offset = (int64_t)at;
         int i = n_placed++;
-        for (; i > 0 && p->pieces[p->placed[i - 1]].offset > next->offset; i--)
+        for (; i > 0 && p->ranges[p->placed[i - 1]].offset > next->offset; i--)
             p->placed[i] = p->placed[i - 1];
         p->placed[i] = p->order[k];
         height = at + next->bytes > height ? at + next->bytes : height;
@@ -42,24 +42,24 @@ static size_t fill(placing *p, size_t best)
     return height;
 }
 
-/* What an order goes by; the larger first, then as the pieces stand. */
-static double weight(const quern__piece *x, int by)
+/* Sort keys, largest first: size, size × length, length, start. Ties keep their order. */
+static double weight(const quern__live_range *x, int by)
 {
-    double length = (double)x->dies - (double)x->born + 1;
-    return by == 0 ? (double)x->bytes : by == 1 ? (double)x->bytes * length : by == 2 ? length : -(double)x->born;
+    double length = (double)x->end - (double)x->start + 1;
+    return by == 0 ? (double)x->bytes : by == 1 ? (double)x->bytes * length : by == 2 ? length : -(double)x->start;
 }
 
 static void sort(placing *p, int by)
 {
     for (int k = 0; k < p->n; k++)
         p->order[k] = k;
-    for (int gap = p->n / 2; gap > 0; gap /= 2) /* Shell's: no function with a context is needed */
+    for (int gap = p->n / 2; gap > 0; gap /= 2) /* Shell sort: qsort passes no context */
         for (int k = gap; k < p->n; k++) {
             int own = p->order[k], i = k;
-            double w = weight(&p->pieces[own], by);
+            double w = weight(&p->ranges[own], by);
             for (; i >= gap; i -= gap) {
                 int other = p->order[i - gap];
-                double v = weight(&p->pieces[other], by);
+                double v = weight(&p->ranges[other], by);
                 if (v > w || (v == w && other < own))
                     break;
                 p->order[i] = other;
@@ -75,17 +75,17 @@ static void keep(placing *p, size_t height, size_t *best)
     *best = height;
     memcpy(p->best_order, p->order, (size_t)p->n * sizeof *p->order);
     for (int k = 0; k < p->n; k++)
-        p->best[k] = p->pieces[k].offset;
+        p->best[k] = p->ranges[k].offset;
 }
 
-/* Who lies at the top goes to the front of the order: the usual reason for a high place is having come late. Where that has been
- * tried, another does, by the number of the try. */
+/* Local search: the topmost range moves to the front of the order, because a late range gets a high offset. Every second try moves
+ * a pseudo-random range instead. */
 static void promote(placing *p, size_t best, int64_t number)
 {
     int at = 0;
     memcpy(p->order, p->best_order, (size_t)p->n * sizeof *p->order);
     for (int k = 0; k < p->n; k++)
-        if ((size_t)p->best[p->order[k]] + p->pieces[p->order[k]].bytes == best)
+        if ((size_t)p->best[p->order[k]] + p->ranges[p->order[k]].bytes == best)
             at = k;
     if (number % 2 || !at)
         at = (int)(quern__hash64((uint64_t)number) % (uint64_t)p->n);
@@ -94,14 +94,14 @@ static void promote(placing *p, size_t best, int64_t number)
     p->order[to] = own;
 }
 
-static size_t lower_bound(const quern__piece *pieces, int n, int n_phases, size_t *live)
+static size_t lower_bound(const quern__live_range *ranges, int n, int n_phases, size_t *live)
 {
     size_t most = 0, now = 0;
     memset(live, 0, ((size_t)n_phases + 1) * sizeof *live);
     for (int k = 0; k < n; k++) {
-        live[pieces[k].born] += pieces[k].bytes;
-        if (pieces[k].dies + 1 < n_phases)
-            live[pieces[k].dies + 1] -= pieces[k].bytes; /* modulo 2^64; the running sum is right */
+        live[ranges[k].start] += ranges[k].bytes;
+        if (ranges[k].end + 1 < n_phases)
+            live[ranges[k].end + 1] -= ranges[k].bytes; /* modulo 2^64; the running sum is right */
     }
     for (int i = 0; i < n_phases; i++) {
         now += live[i];
@@ -111,17 +111,17 @@ static size_t lower_bound(const quern__piece *pieces, int n, int n_phases, size_
     return most;
 }
 
-int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, quern__placement *out, quern_error *err)
+int quern__plan_arena_layout(quern__live_range *ranges, int n, int n_phases, size_t *live, quern__arena *out, quern_error *err)
 {
     size_t count = (size_t)n + 1, best = SIZE_MAX;
-    placing p = { .pieces = pieces, .n = n };
+    placing p = { .ranges = ranges, .n = n };
     p.order = quern__alloc(3 * count * sizeof *p.order);
     p.best = quern__alloc(count * sizeof *p.best);
     int status = p.order && p.best ? QUERN_OK : quern__fail_memory(err, count * 20);
     if (status >= 0) {
         p.placed = p.order + count;
         p.best_order = p.placed + count;
-        out->bound = lower_bound(pieces, n, n_phases, live);
+        out->bound = lower_bound(ranges, n, n_phases, live);
         size_t enough = out->bound + out->bound / 100 * enough_percent;
         int64_t tries = most_work / (1 + (int64_t)n * n);
         tries = tries < 4 ? 4 : tries > most_tries ? most_tries : tries;
@@ -134,7 +134,7 @@ int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, q
                 keep(&p, fill(&p, best), &best);
             else {
                 size_t height = fill(&p, best);
-                if (height >= best) { /* the promoted order is kept to go on from, the places are not */
+                if (height >= best) { /* search goes on from the new order; the offsets are not kept */
                     memcpy(p.best_order, p.order, (size_t)n * sizeof *p.order);
                     continue;
                 }
@@ -142,7 +142,7 @@ int quern__plan_place(quern__piece *pieces, int n, int n_phases, size_t *live, q
             }
         }
         for (int k = 0; k < n; k++)
-            pieces[k].offset = p.best[k];
+            ranges[k].offset = p.best[k];
         out->height = n ? best : 0;
     }
     quern__free(p.order);

@@ -1,15 +1,22 @@
-/* How a node is divided: the ways its row allows, the blocks its inputs were written in, and the shapes decide; threads do not. */
+/* Partitioning: the axis along which a node is divided and the size of its blocks. The ways that the op's row allows, the blocks of
+ * its inputs, and the shapes decide; the number of threads does not, so results do not depend on it. A node takes over the blocks
+ * of an input where it can: then no barrier is needed between the two. */
 #include "plan.h"
 
-/* large: numbers of a record; few: steps; near: numbers of a slice of images that stay in the second cache with what they become */
-enum { panel = QUERN__PANEL, slice = QUERN__SLICE, large = 512, few = 8, near = 1 << 16 };
+enum {
+    panel = QUERN__PANEL, /* columns of a block */
+    slice = QUERN__SLICE, /* records of a block */
+    large = 512,          /* elements of a record that is worth a block of its own */
+    few = 8,              /* steps from which a product over sequences is divided by records */
+    near = 1 << 16        /* elements of a block of images that stay in L2 together with their results */
+};
 
 static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
 {
     return quern__shape_close(*quern__shape_of(g, id), capacity);
 }
 
-bool quern__plan_aligned(const quern_shape *from, quern__partition split, const quern_shape *to, quern__partition read)
+bool quern__plan_same_blocks(const quern_shape *from, quern__partition split, const quern_shape *to, quern__partition read)
 {
     if (split.axis < 0 || read.axis < 0)
         return split.axis < 0 && read.axis < 0;
@@ -17,7 +24,7 @@ bool quern__plan_aligned(const quern_shape *from, quern__partition split, const 
     return (first || last) && split.grain == read.grain && from->dims[split.axis] == to->dims[read.axis];
 }
 
-/* The split in which input i lies, in the input's own shape; -1 when it has none. */
+/* The partition of input `id`, in terms of its own shape; axis -1: it has none. */
 static quern__partition split_of_input(const quern__graph *g, quern__id id, const quern__id *root, const quern__partition *splits,
                                        int64_t capacity)
 {
@@ -32,7 +39,7 @@ static quern__partition split_of_input(const quern__graph *g, quern__id id, cons
     return none;
 }
 
-/* Slices of 32 records, or as many as the op says; of a few records that are large each, as many as make eight slices. */
+/* Blocks of 32 records, or of as many as the op asks for. A few large records make eight blocks. */
 static quern__partition rows(const quern_shape *s, bool open, int64_t own)
 {
     int64_t grain = own ? own : open ? slice : panel;
@@ -43,11 +50,11 @@ static quern__partition rows(const quern_shape *s, bool open, int64_t own)
     return s->rank && s->dims[0] >= 2 * grain ? (quern__partition){ 0, grain } : (quern__partition){ -1, 0 };
 }
 
-/* A product of so few rows (one text that is written) takes as long as its matrix takes to be read: more blocks than usual. */
+/* A product with at most four rows (generation of one sequence) is bound by reading its matrix: it gets smaller blocks. */
 static bool few_rows(const quern_shape *s) { return quern_shape_count(s) <= 4 * s->dims[s->rank - 1]; }
 
-quern__partition quern__plan_divide(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
-                                    const quern__partition *splits)
+quern__partition quern__plan_partition(const quern__graph *g, const quern__node *node, int64_t capacity, const quern__id *root,
+                                       const quern__partition *splits)
 {
     quern_shape out = closed(g, node->out[0], capacity);
     bool open = out.rank && quern__shape_of(g, node->out[0])->dims[0] < 0;
@@ -55,9 +62,9 @@ quern__partition quern__plan_divide(const quern__graph *g, const quern__node *no
     if (ways == QUERN__WAY_WHOLE || out.rank == 0)
         return (quern__partition){ -1, 0 };
     if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few && rows(&out, open, 0).axis == 0)
-        return rows(&out, open, 0); /* sequences: a record has many rows, and what follows is by record too */
+        return rows(&out, open, 0); /* sequences: a record has many rows, and the ops that follow are divided by records */
     if (ways == QUERN__WAY_PRODUCT && !open && quern__shape_of(g, node->in[0])->rank > 2 && out.dims[0] > out.dims[last])
-        return rows(&out, false, 0); /* the gradient of a weight of sequences: less of what lies far away is read twice */
+        return rows(&out, false, 0); /* a weight's gradient over sequences: fewer distant rows are read twice */
     if (ways == QUERN__WAY_PRODUCT && few_rows(&out) && last > 0 && out.dims[last] >= panel && out.dims[last] < 2 * panel)
         return (quern__partition){ last, panel / 2 };
     if (ways == QUERN__WAY_PRODUCT)
@@ -66,7 +73,7 @@ quern__partition quern__plan_divide(const quern__graph *g, const quern__node *no
         return (quern__partition){ 0, (out.dims[0] + 7) / 8 };
     if (node->op->slice)
         return rows(&out, open, node->op->slice);
-    for (int i = node->n_in - 1; i >= 0; i--) { /* as an input of the same shape lies; gradients come last */
+    for (int i = node->n_in - 1; i >= 0; i--) { /* take over an input's blocks; gradients are the last inputs */
         quern__partition s = split_of_input(g, node->in[i], root, splits, capacity);
         quern_shape in = closed(g, node->in[i], capacity);
         if (node->op->whole >> i & 1 || s.axis < 0 ||

@@ -1,4 +1,5 @@
-/* Makes the plan: live nodes, views, division, order in phases, lifetimes, places. */
+/* Makes the plan in passes: dead-node elimination, views, partitioning, scheduling, weight layout, in-place ops, live ranges, arena
+ * layout, and the list of calls that a step executes. */
 #include "planner.h"
 
 #include <string.h>
@@ -20,7 +21,7 @@ void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_out
     }
 }
 
-/* Views share memory with what they view; new contents lie in their variable. */
+/* Finds the owner of each value's memory: a view has that of its input. Partitions the nodes in graph order. */
 static void find_roots(quern__planner *m)
 {
     quern__id *root = m->p->root;
@@ -32,7 +33,7 @@ static void find_roots(quern__planner *m)
             root[node->out[0]] = root[node->in[0]];
         m->splits[node->out[0]] = (quern__partition){ -1, 0 };
         if (m->live[n] && !node->op->view) {
-            quern__partition s = quern__plan_divide(m->g, node, m->p->capacity, root, m->splits);
+            quern__partition s = quern__plan_partition(m->g, node, m->p->capacity, root, m->splits);
             for (int k = 0; k < node->n_out; k++)
                 m->splits[node->out[k]] = s;
             for (int i = 0; i < node->n_in; i++)
@@ -80,31 +81,31 @@ static int find_readers(quern__planner *m, quern_error *err)
     return QUERN_OK;
 }
 
-/* Whether what each thread writes of output 0 is what it has read of input 0, or the maker of that is done before. */
+/* Whether each thread writes the part of output 0 that it read of input 0, or the input's producer ran in an earlier phase. */
 static bool lies_alike(const quern__planner *m, const quern__node *node, int phase, quern__id root)
 {
     int axis = m->splits[node->out[0]].axis;
-    quern_shape out = quern__making_shape(m, node->out[0]), in = quern__making_shape(m, root);
-    if (quern__making_own_part(m, node, 0, root))
+    quern_shape out = quern__planner_shape(m, node->out[0]), in = quern__planner_shape(m, root);
+    if (quern__planner_own_part(m, node, 0, root))
         return true;
     return m->phase[quern__graph_value(m->g, m->views[node->in[0]])->node] < phase && quern_shape_equal(&out, &in) &&
            quern__plan_access(m->g, node, axis, 0, m->p->capacity) == axis;
 }
 
-/* An op that may work in place takes over its input's memory when nobody else reads it. */
+/* An op that may work in place takes over the memory of input 0 when no other node reads it. */
 static void share_in_place(quern__planner *m)
 {
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
         quern__id out = node->out[0], in = node->n_in ? m->p->root[node->in[0]] : 0;
         size_t a, b;
-        quern_shape so = quern__making_shape(m, out), si = quern__making_shape(m, in);
-        if (!in || !node->op->in_place || !quern__making_in_slab(m, in) || m->uses[in] != 1 ||
+        quern_shape so = quern__planner_shape(m, out), si = quern__planner_shape(m, in);
+        if (!in || !node->op->in_place || !quern__planner_in_slab(m, in) || m->uses[in] != 1 ||
             !quern__shape_bytes(&so, quern__graph_value(m->g, out)->dtype, &a) ||
             !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b ||
             !lies_alike(m, node, m->p->entries[e].phase, in))
             continue;
-        for (int id = out; id <= m->n_values; id++) /* it and its views */
+        for (int id = out; id <= m->n_values; id++) /* the value and its views */
             if (m->p->root[id] == out)
                 m->p->root[id] = in;
         m->uses[in] = m->uses[out];
@@ -114,25 +115,25 @@ static void share_in_place(quern__planner *m)
 static void lifetimes(quern__planner *m)
 {
     for (int id = 0; id <= m->n_values; id++)
-        m->born[id] = m->dies[id] = -1;
+        m->start[id] = m->end[id] = -1;
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
         int phase = m->p->entries[e].phase;
         for (int k = 0; k < node->n_in + node->n_out; k++) {
             quern__id r = m->p->root[k < node->n_in ? node->in[k] : node->out[k - node->n_in]];
-            if (m->born[r] < 0)
-                m->born[r] = phase;
-            if (m->dies[r] < phase)
-                m->dies[r] = phase;
+            if (m->start[r] < 0)
+                m->start[r] = phase;
+            if (m->end[r] < phase)
+                m->end[r] = phase;
         }
-        if (node->gate && m->dies[m->p->root[node->gate]] < phase)
-            m->dies[m->p->root[node->gate]] = phase;
+        if (node->gate && m->end[m->p->root[node->gate]] < phase)
+            m->end[m->p->root[node->gate]] = phase;
     }
     for (int k = 0; k < m->n_outputs; k++)
-        m->dies[m->p->root[m->outputs[k]]] = INT32_MAX;
+        m->end[m->p->root[m->outputs[k]]] = INT32_MAX;
 }
 
-/* Gradients: what an update reads beside the variable, in its shape. */
+/* Gradients: the inputs of an update that have the shape of its variable. */
 static void mark_gradients(const quern__planner *m, bool *gradient)
 {
     for (int e = 0; e < m->p->n_entries; e++) {
@@ -143,56 +144,56 @@ static void mark_gradients(const quern__planner *m, bool *gradient)
     }
 }
 
-/* What lies in the slab, by root value. */
-static int gather(const quern__planner *m, quern__piece *pieces, quern_error *err)
+/* The live ranges of the root values in the arena. */
+static int gather(const quern__planner *m, quern__live_range *ranges, quern_error *err)
 {
     int n = 0;
     for (int id = 1; id <= m->n_values; id++) {
-        if (m->born[id] < 0 || !quern__making_in_slab(m, id))
+        if (m->start[id] < 0 || !quern__planner_in_slab(m, id))
             continue;
-        int64_t bytes = quern__making_bytes(m, id);
+        int64_t bytes = quern__planner_bytes(m, id);
         if (bytes < 0)
             return quern__fail(err, QUERN_SHAPE, "plan", "a value of the model is too large");
-        int32_t last = m->dies[id] < m->p->n_phases ? m->dies[id] : m->p->n_phases - 1;
-        pieces[n++] = (quern__piece){ .id = id, .born = m->born[id], .dies = last, .bytes = (size_t)bytes };
+        int32_t last = m->end[id] < m->p->n_phases ? m->end[id] : m->p->n_phases - 1;
+        ranges[n++] = (quern__live_range){ .id = id, .start = m->start[id], .end = last, .bytes = (size_t)bytes };
     }
     return n;
 }
 
-/* Of what lives where most does: what is gradients. */
-static void count_gradients(quern__plan *p, const quern__piece *pieces, int n, const bool *gradient)
+/* Bytes of gradients in the fullest phase. */
+static void count_gradients(quern__plan *p, const quern__live_range *ranges, int n, const bool *gradient)
 {
     int most = 0;
     for (int i = 1; i < p->n_phases; i++)
         most = p->live[i] > p->live[most] ? i : most;
     for (int k = 0; k < n; k++)
-        if (gradient[pieces[k].id] && pieces[k].born <= most && most <= pieces[k].dies)
-            p->gradient_bytes += pieces[k].bytes;
+        if (gradient[ranges[k].id] && ranges[k].start <= most && most <= ranges[k].end)
+            p->gradient_bytes += ranges[k].bytes;
 }
 
 static int place(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
-    quern__piece *pieces = quern__alloc(((size_t)m->n_values + 1) * sizeof *pieces);
+    quern__live_range *ranges = quern__alloc(((size_t)m->n_values + 1) * sizeof *ranges);
     bool *gradient = quern__zalloc((size_t)m->n_values + 1, sizeof *gradient);
     p->live = quern__zalloc((size_t)p->n_phases + 1, sizeof *p->live);
-    int n = pieces && gradient && p->live ? gather(m, pieces, err) : quern__fail_memory(err, (size_t)m->n_values * sizeof *pieces);
-    quern__placement done = { 0 };
-    int status = n < 0 ? n : quern__plan_place(pieces, n, p->n_phases, p->live, &done, err);
+    int n = ranges && gradient && p->live ? gather(m, ranges, err) : quern__fail_memory(err, (size_t)m->n_values * sizeof *ranges);
+    quern__arena done = { 0 };
+    int status = n < 0 ? n : quern__plan_arena_layout(ranges, n, p->n_phases, p->live, &done, err);
     if (status >= 0) {
         for (int k = 0; k < n; k++)
-            p->offset[pieces[k].id] = pieces[k].offset;
-        p->slab_bytes = done.height;
-        p->bound_bytes = done.bound;
+            p->offset[ranges[k].id] = ranges[k].offset;
+        p->arena_bytes = done.height;
+        p->lower_bound_bytes = done.bound;
         mark_gradients(m, gradient);
-        count_gradients(p, pieces, n, gradient);
+        count_gradients(p, ranges, n, gradient);
     }
-    quern__free(pieces);
+    quern__free(ranges);
     quern__free(gradient);
     return status;
 }
 
-/* The calls: tensors, kernels. */
+/* The calls that a step executes: tensors, kernel, block size and gate of each entry. */
 static int make_calls(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
@@ -223,7 +224,7 @@ static int make_calls(quern__planner *m, quern_error *err)
         for (int k = 0; k < node->n_in + node->n_out; k++) {
             quern__id id = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
             entry->call.in[k].dtype = quern__graph_value(m->g, id)->dtype;
-            entry->call.in[k].shape = quern__making_shape(m, id);
+            entry->call.in[k].shape = quern__planner_shape(m, id);
             if (p->panels[id]) {
                 entry->call.panel = p->panels[id];
                 entry->call.panelled |= 1u << (k < node->n_in ? k : 16 + k - node->n_in);
@@ -249,38 +250,38 @@ static int make(quern__planner *m, quern_error *err)
     find_roots(m);
     int status = find_readers(m, err);
     if (status >= 0)
-        status = m->thrift ? quern__schedule_low_memory(m, err) : quern__schedule_fast(m, err);
+        status = m->low_memory ? quern__schedule_low_memory(m, err) : quern__schedule_fast(m, err);
     if (status < 0)
         return status;
-    status = quern__plan_panels(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
+    status = quern__plan_weight_layout(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
     if (status < 0)
         return status;
     share_in_place(m);
     lifetimes(m);
-    if (m->thrift) {
-        status = quern__making_merge(m, err);
+    if (m->low_memory) {
+        status = quern__planner_merge(m, err);
         lifetimes(m);
     }
     status = status < 0 ? status : place(m, err);
     return status < 0 ? status : make_calls(m, err);
 }
 
-quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, bool thrift,
-                              quern_error *err)
+quern__plan *quern__plan_new_with(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, bool low_memory,
+                                  quern_error *err)
 {
     int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
     size_t v = (size_t)values + 1, n = (size_t)nodes + 1;
     quern__plan *p = quern__zalloc(1, sizeof *p);
     quern__planner m = {
-        .g = g, .p = p, .outputs = outputs, .n_outputs = n_outputs, .n_values = values, .n_nodes = nodes, .thrift = thrift
+        .g = g, .p = p, .outputs = outputs, .n_outputs = n_outputs, .n_values = values, .n_nodes = nodes, .low_memory = low_memory
     };
     m.splits = quern__alloc(v * sizeof *m.splits);
     m.views = quern__alloc(v * sizeof *m.views);
     m.readers.first = quern__zalloc(v + 1, sizeof *m.readers.first);
     m.live = quern__zalloc(2 * n, sizeof *m.live);
     m.phase = quern__zalloc(n, sizeof *m.phase);
-    m.born = quern__zalloc(3 * v, sizeof *m.born);
-    bool ok = p && m.splits && m.views && m.readers.first && m.live && m.phase && m.born;
+    m.start = quern__zalloc(3 * v, sizeof *m.start);
+    bool ok = p && m.splits && m.views && m.readers.first && m.live && m.phase && m.start;
     if (ok) {
         *p = (quern__plan){ .graph = g, .capacity = capacity, .batch = capacity };
         p->entries = quern__zalloc(n, sizeof *p->entries);
@@ -293,8 +294,8 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
     int status = ok ? QUERN_OK : quern__fail_memory(err, v * 64);
     if (ok) {
         m.done = m.live + n;
-        m.dies = m.born + v;
-        m.uses = m.dies + v;
+        m.end = m.start + v;
+        m.uses = m.end + v;
         for (size_t i = 0; i < v; i++) {
             p->offset[i] = -1;
             m.splits[i] = (quern__partition){ -1, 0 };
@@ -307,7 +308,7 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
     quern__free(m.readers.list);
     quern__free(m.live);
     quern__free(m.phase);
-    quern__free(m.born);
+    quern__free(m.start);
     if (status < 0) {
         quern__plan_free(p);
         return NULL;
@@ -317,7 +318,7 @@ quern__plan *quern__plan_made(const quern__graph *g, const quern__id *outputs, i
 
 quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err)
 {
-    return quern__plan_made(g, outputs, n_outputs, capacity, false, err);
+    return quern__plan_new_with(g, outputs, n_outputs, capacity, false, err);
 }
 
 void quern__plan_free(quern__plan *p)
@@ -348,7 +349,7 @@ void quern__plan_batch(quern__plan *p, int64_t records)
     }
 }
 
-void *quern__plan_address(const quern__plan *p, quern__id id, void *slab, void *const *arrays)
+void *quern__plan_address(const quern__plan *p, quern__id id, void *arena, void *const *arrays)
 {
     quern__id r = p->root[id];
     const quern__value *v = quern__graph_value(p->graph, r);
@@ -358,18 +359,18 @@ void *quern__plan_address(const quern__plan *p, quern__id id, void *slab, void *
         return &p->constants[r];
     if (v->kind == QUERN__VALUE_BATCH)
         return arrays[v->slot];
-    return (char *)slab + p->offset[r];
+    return (char *)arena + p->offset[r];
 }
 
-void quern__plan_bind(quern__plan *p, void *slab, void *const *arrays)
+void quern__plan_bind(quern__plan *p, void *arena, void *const *arrays)
 {
     for (int e = 0; e < p->n_entries; e++) {
         const quern__node *node = p->entries[e].node;
         for (int k = 0; k < node->n_in + node->n_out; k++)
             p->entries[e].call.in[k].data =
-                quern__plan_address(p, k < node->n_in ? node->in[k] : node->out[k - node->n_in], slab, arrays);
+                quern__plan_address(p, k < node->n_in ? node->in[k] : node->out[k - node->n_in], arena, arrays);
         if (node->gate)
-            p->entries[e].gate.data = quern__plan_address(p, node->gate, slab, arrays);
+            p->entries[e].gate.data = quern__plan_address(p, node->gate, arena, arrays);
     }
     for (int e = 0; e < p->n_entries; e++)
         for (int k = 0; k < p->entries[e].call.n_out; k++) {

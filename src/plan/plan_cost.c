@@ -1,10 +1,10 @@
-/* How long a node takes, roughly: plans are compared by it, nothing else is. A node either multiplies or waits for memory. */
+/* A rough cost model (roofline): a node is bound by its products or by memory. Plans are compared by it; nothing else uses it. */
 #include "plan.h"
 
 enum { most_values = 24 };
 
-/* Of two threads of a present processor: products a second of kernels that multiply, bytes a second of values that do not stay in a
- * cache, and seconds that any call takes. */
+/* Two threads of a present processor: multiply-adds a second, bytes a second from memory, and the fixed time of a call in seconds.
+ */
 static const double products = 7e10, bytes_read = 1.2e10, call = 1e-6;
 
 double quern__plan_seconds(const quern__graph *g, int n, int64_t capacity)

@@ -1,26 +1,26 @@
-/* The order of nodes that goes by memory: what sets memory free runs first, else what stands first. Each entry is a phase of its
- * own then; afterwards entries that need not wait for each other become one phase again where that takes no more than the most that
- * lives at a time anyway, so that threads wait less often. */
+/* The low-memory schedule: list scheduling in which the ready node that frees most bytes runs first, else the first in graph order.
+ * Every entry is a phase of its own, so live ranges are minimal. Afterwards consecutive entries that need no barrier are merged
+ * into one phase where that does not raise the peak, so that threads meet less often. */
 #include "planner.h"
 
 #include <string.h>
 
-typedef struct thrifty {
+typedef struct scheduler {
     quern__planner *m;
-    quern__lists later; /* by node: those that wait for it                   */
-    int32_t *waits;     /* by node: how many it still waits for              */
-    int32_t *left;      /* by root value: how many inputs still read it      */
-    int32_t *seen;      /* by node: the last for which it was noted          */
-    int32_t *ready;     /* nodes that wait for nobody, as they stand         */
+    quern__lists later; /* by node: its successors */
+    int32_t *waits;     /* by node: predecessors that have not run */
+    int32_t *left;      /* by root value: inputs that have not read it yet */
+    int32_t *seen;      /* by node: the last successor that was noted */
+    int32_t *ready;     /* nodes whose predecessors have run, in graph order */
     int n_ready;
-    int64_t *bytes; /* by root value: what it takes in the slab          */
-    int64_t *more;  /* by node that is ready: its growth                 */
-} thrifty;
+    int64_t *bytes; /* by root value: bytes in the arena */
+    int64_t *more;  /* by ready node: its growth */
+} scheduler;
 
 static bool runs(const quern__planner *m, int n) { return m->live[n] && !quern__graph_node_at(m->g, n)->op->view; }
 
-/* Notes that node n waits for node k, once. */
-static void wait_for(thrifty *t, int n, int k, int pass)
+/* Notes once that node k precedes node n. */
+static void wait_for(scheduler *t, int n, int k, int pass)
 {
     if (k == n || t->seen[k] == n || !runs(t->m, k))
         return;
@@ -32,8 +32,8 @@ static void wait_for(thrifty *t, int n, int k, int pass)
         t->later.list[t->later.first[k]++] = n;
 }
 
-/* What makes its inputs and its gate, and for an update all who read the old content. */
-static void find_waits(thrifty *t, int n, int pass)
+/* Predecessors: the producers of the inputs and the gate; for an update also all readers of the old content. */
+static void find_waits(scheduler *t, int n, int pass)
 {
     quern__planner *m = t->m;
     const quern__node *node = quern__graph_node_at(m->g, n);
@@ -50,7 +50,7 @@ static void find_waits(thrifty *t, int n, int pass)
     }
 }
 
-static bool find_order(thrifty *t)
+static bool find_order(scheduler *t)
 {
     quern__planner *m = t->m;
     for (int pass = 0; pass < 2; pass++) {
@@ -66,8 +66,8 @@ static bool find_order(thrifty *t)
     return true;
 }
 
-/* Bytes more that live behind a node: what it makes, less what it reads last. */
-static int64_t growth(const thrifty *t, const quern__node *node)
+/* The change of live bytes by a node: its outputs less the inputs that it reads last. */
+static int64_t growth(const scheduler *t, const quern__node *node)
 {
     const quern__id *root = t->m->p->root;
     int64_t more = 0;
@@ -86,7 +86,7 @@ static int64_t growth(const thrifty *t, const quern__node *node)
     return more;
 }
 
-static void insert(thrifty *t, int n)
+static void insert(scheduler *t, int n)
 {
     t->more[n] = growth(t, quern__graph_node_at(t->m->g, n));
     int i = t->n_ready++;
@@ -95,8 +95,8 @@ static void insert(thrifty *t, int n)
     t->ready[i] = n;
 }
 
-/* Of the nodes that are ready: the one that sets most memory free, else the first. */
-static int next_of(thrifty *t)
+/* The ready node that frees most bytes, else the first. */
+static int next_of(scheduler *t)
 {
     int best = 0;
     int64_t least = 0;
@@ -111,14 +111,14 @@ static int next_of(thrifty *t)
     return n;
 }
 
-static void finish(thrifty *t, int n)
+static void finish(scheduler *t, int n)
 {
     quern__planner *m = t->m;
     const quern__node *node = quern__graph_node_at(m->g, n);
     m->done[n] = true;
     for (int i = 0; i < node->n_in; i++)
         t->left[m->p->root[node->in[i]]]--;
-    for (int i = 0; i < node->n_in; i++) { /* who may be the last to read it now */
+    for (int i = 0; i < node->n_in; i++) { /* a reader may have become the last one */
         quern__id r = m->p->root[node->in[i]];
         for (int k = m->readers.first[r]; t->bytes[r] && k < m->readers.first[r + 1]; k++) {
             int other = m->readers.list[k];
@@ -131,11 +131,11 @@ static void finish(thrifty *t, int n)
             insert(t, t->later.list[i]);
 }
 
-static void look(thrifty *t)
+static void look(scheduler *t)
 {
     quern__planner *m = t->m;
     for (int id = 1; id <= m->n_values; id++) {
-        int64_t bytes = quern__making_bytes(m, id);
+        int64_t bytes = quern__planner_bytes(m, id);
         t->left[id] = m->uses[id];
         t->bytes[id] = bytes > 0 && bytes < INT64_MAX / 1024 ? bytes : 0;
     }
@@ -149,7 +149,7 @@ static void look(thrifty *t)
 int quern__schedule_low_memory(quern__planner *m, quern_error *err)
 {
     size_t values = (size_t)m->n_values + 2, nodes = (size_t)m->n_nodes + 2;
-    thrifty t = { .m = m, .bytes = quern__zalloc(values + nodes, sizeof *t.bytes) };
+    scheduler t = { .m = m, .bytes = quern__zalloc(values + nodes, sizeof *t.bytes) };
     int32_t *room = quern__zalloc(values + 4 * nodes, sizeof *room);
     int placed = 0, wanted = 0, status = QUERN_OK;
     if (room && t.bytes) {
@@ -183,18 +183,18 @@ int quern__schedule_low_memory(quern__planner *m, quern_error *err)
 
 /* ---- phases ---- */
 
-/* Bytes that live while each entry runs into `live`, and those of values made there into `made`; the most is returned. */
+/* By entry: bytes of live values into `live`, bytes of its outputs into `made`. Returns the peak. */
 static int64_t count_living(const quern__planner *m, int64_t *live, int64_t *made)
 {
     int64_t most = 0, now = 0;
     for (int id = 1; id <= m->n_values; id++) {
-        int64_t bytes = quern__making_bytes(m, id);
-        if (bytes <= 0 || m->born[id] < 0)
+        int64_t bytes = quern__planner_bytes(m, id);
+        if (bytes <= 0 || m->start[id] < 0)
             continue;
-        live[m->born[id]] += bytes;
-        made[m->born[id]] += bytes;
-        if (m->dies[id] < m->p->n_entries - 1)
-            live[m->dies[id] + 1] -= bytes;
+        live[m->start[id]] += bytes;
+        made[m->start[id]] += bytes;
+        if (m->end[id] < m->p->n_entries - 1)
+            live[m->end[id] + 1] -= bytes;
     }
     for (int e = 0; e < m->p->n_entries; e++) {
         live[e] = now += live[e];
@@ -203,7 +203,7 @@ static int64_t count_living(const quern__planner *m, int64_t *live, int64_t *mad
     return most;
 }
 
-int quern__making_merge(quern__planner *m, quern_error *err)
+int quern__planner_merge(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
     size_t n = (size_t)p->n_entries + 1;
@@ -216,7 +216,7 @@ int quern__making_merge(quern__planner *m, quern_error *err)
         m->done[i] = !runs(m, i);
     for (int e = 0; e < p->n_entries; e++) {
         int node = quern__graph_value(m->g, p->entries[e].node->out[0])->node;
-        bool apart = phase < 0 || within + made[e] > most || quern__making_ready(m, node, phase) != 1;
+        bool apart = phase < 0 || within + made[e] > most || quern__planner_ready(m, node, phase) != 1;
         phase += apart;
         within = apart ? live[e] : within + made[e];
         p->entries[e].barrier = apart && phase > 0;

@@ -1,43 +1,44 @@
-/* Which matrices lie in panels while a plan runs. The columns of a weight are divided among owners; in C order their parts of a row
- * lie side by side, and what one core fetches ahead is what another is writing. A weight that is only multiplied by, and changed by
- * the optimizer, lies in panels instead, and so do its slots and its gradient. */
+/* The blocked layout of weights. The columns of a weight (K, N) are divided among owner threads. In C order their parts of a row
+ * are neighbours, and the hardware prefetcher of one core fetches lines that another core writes (false sharing). A weight that
+ * only products read and only the optimizer updates therefore uses a blocked layout: N / 64 panels of (K, 64). Its optimizer slots
+ * and its gradient, its weight group, use the same layout. */
 #include "plan.h"
 
 #include <string.h>
 
 enum { smallest = 1 << 12 };
 
-typedef struct looking {
+typedef struct search {
     const quern__graph *g;
     const bool *live;
     const quern__id *root, *outputs;
     int n_outputs, n_nodes;
     const quern__partition *splits;
     int64_t capacity;
-} looking;
+} search;
 
-static bool divided_by_columns(const looking *l, const quern__node *node)
+static bool divided_by_columns(const search *l, const quern__node *node)
 {
     quern__partition s = l->splits[node->out[0]];
     return s.axis == 1 && quern__shape_of(l->g, node->out[0])->rank == 2;
 }
 
-/* The matrix in question, and what is found of its kin: the update that changes it. */
-typedef struct family {
+/* A candidate weight and the optimizer update that writes it. */
+typedef struct weight_group {
     quern__id weight;
-    int update; /* node; -1: none */
+    int update; /* node; -1: the weight is not updated */
     bool fits;
-} family;
+} weight_group;
 
-static bool product_reads(const looking *l, const quern__node *node, int i)
+static bool product_reads(const search *l, const quern__node *node, int i)
 {
     quern__partition s = l->splits[node->out[0]];
     int rank = quern__shape_of(l->g, node->out[0])->rank;
     return !strcmp(node->op->name, "matmul") && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
 }
 
-/* How many live nodes read root r, and through which node last; a view of it spoils all. */
-static int readers(const looking *l, quern__id r, bool *viewed)
+/* The number of live nodes that read root value r. A view or an output of the plan disqualifies it. */
+static int readers(const search *l, quern__id r, bool *viewed)
 {
     int n = 0;
     for (int k = 0; k < l->n_nodes; k++) {
@@ -53,9 +54,9 @@ static int readers(const looking *l, quern__id r, bool *viewed)
     return n;
 }
 
-/* Whether the other matrices of an update may lie in panels too: slots that nobody else reads, and a gradient that a product made
+/* Whether the other matrices of an update may use the layout: slots that only the update reads, and a gradient that a product makes
  * for it alone. */
-static bool update_fits(const looking *l, const quern__node *node)
+static bool update_fits(const search *l, const quern__node *node)
 {
     const quern_shape *shape = quern__shape_of(l->g, node->out[0]);
     for (int i = 0; i < node->n_in; i++) {
@@ -76,9 +77,9 @@ static bool update_fits(const looking *l, const quern__node *node)
     return divided_by_columns(l, node);
 }
 
-static family look(const looking *l, quern__id weight)
+static weight_group look(const search *l, quern__id weight)
 {
-    family f = { .weight = weight, .update = -1, .fits = true };
+    weight_group f = { .weight = weight, .update = -1, .fits = true };
     bool viewed = false;
     int n = readers(l, weight, &viewed);
     f.fits = n > 0 && !viewed;
@@ -97,8 +98,8 @@ static family look(const looking *l, quern__id weight)
     return f;
 }
 
-/* Marks root values; `panels` gets the width by value id. */
-static void mark(const looking *l, const family *f, int64_t width, int64_t *panels)
+/* Sets the layout of the weight group: `panels` gets the columns of a panel by value id. */
+static void mark(const search *l, const weight_group *f, int64_t width, int64_t *panels)
 {
     panels[f->weight] = width;
     if (f->update < 0)
@@ -111,24 +112,24 @@ static void mark(const looking *l, const family *f, int64_t width, int64_t *pane
         panels[node->out[k]] = width;
 }
 
-int quern__plan_panels(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs,
-                       const quern__partition *splits, quern__plan *p, quern_error *err)
+int quern__plan_weight_layout(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs,
+                              const quern__partition *splits, quern__plan *p, quern_error *err)
 {
-    looking l = { .g = g,
-                  .live = live,
-                  .root = p->root,
-                  .outputs = outputs,
-                  .n_outputs = n_outputs,
-                  .n_nodes = quern__graph_nodes(g),
-                  .splits = splits,
-                  .capacity = p->capacity };
+    search l = { .g = g,
+                 .live = live,
+                 .root = p->root,
+                 .outputs = outputs,
+                 .n_outputs = n_outputs,
+                 .n_nodes = quern__graph_nodes(g),
+                 .splits = splits,
+                 .capacity = p->capacity };
     for (quern__id id = 1; id <= quern__graph_values(g); id++) {
         const quern__value *v = quern__graph_value(g, id);
         const int64_t width = QUERN__PANEL;
         if (v->kind != QUERN__VALUE_VARIABLE || v->dtype != QUERN_FLOAT32 || v->shape.rank != 2 || v->shape.dims[1] % width ||
             v->shape.dims[1] <= width || quern_shape_count(&v->shape) < smallest)
             continue;
-        family f = look(&l, id);
+        weight_group f = look(&l, id);
         if (f.fits)
             mark(&l, &f, width, p->panels);
     }

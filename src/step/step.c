@@ -125,7 +125,7 @@ int quern__step(quern__team *team, quern__plan *plan, const quern__step_run *run
     r.shared =
         (quern__run){ .batch = run->records, .epoch = run->epoch, .first = run->first, .seed = run->seed, .fault = &r.fault };
     quern__plan_batch(plan, run->records);
-    quern__plan_bind(plan, run->slab, run->arrays);
+    quern__plan_bind(plan, run->arena, run->arrays);
     for (int i = 0; i < plan->n_entries; i++)
         plan->entries[i].call.run = &r.shared;
     if (run->profile)

@@ -19,7 +19,7 @@ typedef struct quern__profile {
 } quern__profile;
 
 typedef struct quern__step_run {
-    void *slab;
+    void *arena;
     void *const *arrays; /* of the batch, by slot */
     int64_t records, epoch, first;
     uint64_t seed;

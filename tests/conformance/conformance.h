@@ -63,7 +63,7 @@ typedef struct evaluation {
     int64_t records; /* of arrays whose first axis is open; 0: all are closed */
     quern__team *team;
     quern__plan *plan;
-    void *slab;
+    void *arena;
 } evaluation;
 /* All of them empty; `records` 0 when the first axis is no batch. */
 int evaluation_begin(evaluation *e, int64_t records, quern_error *err);

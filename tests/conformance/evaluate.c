@@ -64,17 +64,17 @@ int evaluation_run(evaluation *e, const quern__id *ids, int n, quern_tensor *out
         if (ids[i])
             wanted[count++] = ids[i];
     e->plan = quern__plan_new(e->graph, wanted, count, records, err);
-    e->slab = e->plan ? quern__alloc_aligned((e->plan->slab_bytes + 127) / 64 * 64, 64) : NULL;
-    if (!e->slab)
+    e->arena = e->plan ? quern__alloc_aligned((e->plan->arena_bytes + 127) / 64 * 64, 64) : NULL;
+    if (!e->arena)
         return quern__fail_memory(err, 1);
-    quern__step_run run = { .slab = e->slab, .arrays = e->arrays, .records = records };
+    quern__step_run run = { .arena = e->arena, .arrays = e->arrays, .records = records };
     int status = quern__step(e->team, e->plan, &run, err);
     for (int i = 0; status >= 0 && i < n; i++)
         if (ids[i]) {
             const quern__value *v = quern__graph_value(e->graph, ids[i]);
             out[i] = (quern_tensor){ .dtype = v->dtype,
                                      .shape = quern__shape_close(v->shape, records),
-                                     .data = quern__plan_address(e->plan, ids[i], e->slab, e->arrays) };
+                                     .data = quern__plan_address(e->plan, ids[i], e->arena, e->arrays) };
         }
     return status;
 }
@@ -83,7 +83,7 @@ void evaluation_end(evaluation *e)
 {
     quern__plan_free(e->plan);
     quern__graph_free(e->graph);
-    quern__free_aligned(e->slab);
+    quern__free_aligned(e->arena);
     quern__team_free(e->team);
     for (int i = 0; i < e->n_variables; i++)
         quern__variable_free(e->variables[i]);

@@ -1,4 +1,4 @@
-/* Plans: training under every measure of thrift, values computed again on the way back among them, gives the weights that the
+/* Plans: training under every measure of low_memory, values computed again on the way back among them, gives the weights that the
  * fastest plan gives, bit for bit (P3), and batches in parts the same but for
  * rounding. The models and the batches are those of the cases. */
 #include "fit/fit.h"
@@ -38,7 +38,7 @@ static void free_batch(quern_batch *b)
 }
 
 /* Trains some steps without weights of records, batches in so many parts. Whether there was anything that ran. */
-static bool train(model_case *k, int thrift, int64_t parts, bool *recomputed)
+static bool train(model_case *k, int low_memory, int64_t parts, bool *recomputed)
 {
     quern_error err = { 0 };
     feed f;
@@ -51,7 +51,7 @@ static bool train(model_case *k, int thrift, int64_t parts, bool *recomputed)
     quern__queue_opts q = quern__queue_opts_of(k->m, QUERN__TRAIN, k->batch_size);
     quern__weighing none = { 0 };
     int status = make_batch(&q.spec, &b) ? quern__model_set_parts(k->m, parts, false, &err) : QUERN_END;
-    quern__model_set_thrift(k->m, thrift);
+    quern__model_set_thrift(k->m, low_memory);
     int64_t first = 0, steps = 0;
     for (; status == QUERN_OK && steps < most_steps && feed_next(&f, &b, &err) == QUERN_OK; steps++, first += b.size)
         status = quern__model_run(k->m, QUERN__TRAIN, b.arrays, &none, b.size, k->batch_size, 0, first, &err);
@@ -109,12 +109,13 @@ void check_plans(model_case *k)
         !train(k, QUERN__THRIFT_NONE, 1, &recomputed))
         return;
     char *want = state_of(k->m, &size);
-    for (int thrift = QUERN__THRIFT_FRUGAL; thrift <= QUERN__THRIFT_MOST && train(k, thrift, 1, &recomputed); thrift++) {
+    for (int low_memory = QUERN__THRIFT_FRUGAL; low_memory <= QUERN__THRIFT_MOST && train(k, low_memory, 1, &recomputed);
+         low_memory++) {
         char *got = state_of(k->m, &other_size);
         if (size != other_size || memcmp(want, got, size) != 0)
-            case_fail(k->c, "with thrift %d training gives other weights", thrift);
+            case_fail(k->c, "with low_memory %d training gives other weights", low_memory);
         free(got);
-        if (thrift >= QUERN__THRIFT_RECOMPUTE && !recomputed)
+        if (low_memory >= QUERN__THRIFT_RECOMPUTE && !recomputed)
             break;
     }
     free(want);

@@ -53,7 +53,7 @@ static void parts_add_up(void **state)
     quern_fit_opts o = run;
     CHECK_OK(quern_plan_fit(m, NULL, &o, &p, &err), err);
     assert_true(p.fits && p.total == sum(&p) && p.smallest < p.total && p.max_queue_size == 10 && !p.frugal);
-    assert_true(p.bound <= p.slab && p.slab <= p.bound + p.bound / 33 && p.readers >= 4 << 20);
+    assert_true(p.bound <= p.arena && p.arena <= p.bound + p.bound / 33 && p.readers >= 4 << 20);
     /* 1.6 million numbers between the layers, a quarter of which is kept twice at least */
     assert_true(p.activations > 4 * batch * 512 * sizeof(float));
     int n = quern_plan_live(m, NULL, 0);
@@ -117,7 +117,7 @@ static void choices_change_no_number(void **state)
     enum { room = 8 << 20, budgets = 12 };
     char *first = malloc(room), *other = malloc(room);
     size_t size, n;
-    int32_t thrift = INT32_MAX, queue = 1, computed_again = 0;
+    int32_t low_memory = INT32_MAX, queue = 1, computed_again = 0;
     size_t large = quern__peak_bytes() + ((size_t)1 << 30);
     under(large, QUERN_SPLIT_NEVER, first, &size); /* the process has been as high as it gets */
     quern_plan free_plan = under(large, QUERN_SPLIT_NEVER, first, &size), p;
@@ -130,13 +130,13 @@ static void choices_change_no_number(void **state)
         p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, QUERN_SPLIT_NEVER, other, &n);
         assert_true(p.fits && n == size && !memcmp(first, other, size));
         int32_t own = p.frugal + p.recompute; /* more is never used for less */
-        assert_true(own < thrift || (own == thrift && p.max_queue_size >= queue));
+        assert_true(own < low_memory || (own == low_memory && p.max_queue_size >= queue));
         assert_true(p.recompute ? p.frugal && p.slower > 1 && p.slower < 2.5 : p.slower == 1);
         computed_again += p.recompute > 0;
-        thrift = own;
+        low_memory = own;
         queue = p.max_queue_size;
     }
-    assert_true(computed_again > 2 && thrift == 0);
+    assert_true(computed_again > 2 && low_memory == 0);
     free(first);
     free(other);
 }
@@ -288,34 +288,34 @@ static void places_do_not_overlap(void **state)
 {
     (void)state;
     enum { most = 300, phases = 60 };
-    quern__piece p[most];
+    quern__live_range p[most];
     size_t live[phases + 1];
     quern__random_key key = quern__random_key_of(5, QUERN__RANDOM_NOISE, 0);
     quern_error err = { 0 };
     for (int t = 0; t < 60; t++) {
         int n = t < 2 ? t : (int)(quern__random_uniform(key, (uint64_t)t, 0) * most);
-        quern__placement done;
+        quern__arena done;
         for (int i = 0; i < n; i++) {
             int a = (int)(quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 1)) * phases),
                 b = (int)(quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 2)) * phases);
             double size = quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 3));
-            p[i] = (quern__piece){
-                .id = i + 1, .born = a < b ? a : b, .dies = a < b ? b : a, .bytes = (1 + (size_t)(size * 999)) * 64
+            p[i] = (quern__live_range){
+                .id = i + 1, .start = a < b ? a : b, .end = a < b ? b : a, .bytes = (1 + (size_t)(size * 999)) * 64
             };
         }
-        CHECK_OK(quern__plan_place(p, n, phases, live, &done, &err), err);
+        CHECK_OK(quern__plan_arena_layout(p, n, phases, live, &done, &err), err);
         size_t height = 0, bound = 0;
         for (int k = 0; k < phases; k++) {
             size_t now = 0;
             for (int i = 0; i < n; i++)
-                now += p[i].born <= k && k <= p[i].dies ? p[i].bytes : 0;
+                now += p[i].start <= k && k <= p[i].end ? p[i].bytes : 0;
             assert_int_equal(live[k], now);
             bound = now > bound ? now : bound;
         }
         for (int i = 0; i < n; i++) {
             height = (size_t)p[i].offset + p[i].bytes > height ? (size_t)p[i].offset + p[i].bytes : height;
             for (int k = 0; k < i; k++)
-                assert_true(p[i].born > p[k].dies || p[k].born > p[i].dies || p[i].offset >= p[k].offset + (int64_t)p[k].bytes ||
+                assert_true(p[i].start > p[k].end || p[k].start > p[i].end || p[i].offset >= p[k].offset + (int64_t)p[k].bytes ||
                             p[k].offset >= p[i].offset + (int64_t)p[i].bytes);
         }
         assert_true(done.height == height && done.bound == bound && height >= bound);

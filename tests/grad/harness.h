@@ -28,13 +28,13 @@ static quern__variable variable(int dtype, int rank, int64_t rows, int64_t colum
 static double run(quern__team *team, quern__plan *p, quern__id loss)
 {
     quern_error err = { 0 };
-    void *slab = quern__alloc_aligned(p->slab_bytes + 64, 64);
-    quern__step_run r = { .slab = slab, .records = 1 };
+    void *arena = quern__alloc_aligned(p->arena_bytes + 64, 64);
+    quern__step_run r = { .arena = arena, .records = 1 };
     CHECK_OK(quern__step(team, p, &r, &err), err);
     const quern__value *v = quern__graph_value(p->graph, loss);
-    quern_tensor t = { .dtype = v->dtype, .data = quern__plan_address(p, loss, slab, NULL) };
+    quern_tensor t = { .dtype = v->dtype, .data = quern__plan_address(p, loss, arena, NULL) };
     double out = quern__get(&t, 0);
-    quern__free_aligned(slab);
+    quern__free_aligned(arena);
     return out;
 }
 
@@ -103,11 +103,11 @@ static void compare(builder *build, int function, const char *name, double first
     quern__team *team = quern__team_new(2, &err);
     size_t n = (size_t)quern_shape_count(quern__shape_of(g, y));
     float *got = quern__alloc(n * sizeof *got);
-    void *slab = quern__alloc_aligned(p->slab_bytes + 64, 64);
-    quern__step_run r = { .slab = slab, .records = 1 };
+    void *arena = quern__alloc_aligned(p->arena_bytes + 64, 64);
+    quern__step_run r = { .arena = arena, .records = 1 };
     for (int pass = 0; pass < 2; pass++) {
         CHECK_OK(quern__step(team, p, &r, &err), err);
-        const float *out = quern__plan_address(p, y, slab, NULL);
+        const float *out = quern__plan_address(p, y, arena, NULL);
         for (size_t i = 0; i < n; i++)
             if (pass == 0)
                 got[i] = out[i];
@@ -117,7 +117,7 @@ static void compare(builder *build, int function, const char *name, double first
             p->entries[e].kernel = p->entries[e].call.op->reference;
     }
     quern__free(got);
-    quern__free_aligned(slab);
+    quern__free_aligned(arena);
     quern__team_free(team);
     quern__plan_free(p);
     quern__graph_free(g);

@@ -55,13 +55,14 @@ static int64_t run(quern__layer *l, const quern_shape *in, const float *x, int64
     if (!p)
         fail_msg("%s: %s %s", l->name, quern__graph_error(g)->text, err.text);
     int64_t per = numbers_of(quern__shape_of(g, y)), given = numbers_of(in);
-    void *slab = quern__alloc_aligned((p->slab_bytes + 127) / 64 * 64, 64), *arrays[1] = { (void *)(uintptr_t)(x + first * given) };
+    void *arena = quern__alloc_aligned((p->arena_bytes + 127) / 64 * 64, 64),
+         *arrays[1] = { (void *)(uintptr_t)(x + first * given) };
     quern__team *team = quern__team_new(2, &err);
-    quern__step_run r = { .slab = slab, .arrays = arrays, .records = n, .first = first, .epoch = epoch, .seed = 3 };
+    quern__step_run r = { .arena = arena, .arrays = arrays, .records = n, .first = first, .epoch = epoch, .seed = 3 };
     CHECK_OK(quern__step(team, p, &r, &err), err);
-    memcpy(out, quern__plan_address(p, y, slab, arrays), (size_t)(n * per) * sizeof *out);
+    memcpy(out, quern__plan_address(p, y, arena, arrays), (size_t)(n * per) * sizeof *out);
     quern__team_free(team);
-    quern__free_aligned(slab);
+    quern__free_aligned(arena);
     quern__plan_free(p);
     quern__graph_free(g);
     return per;

@@ -30,13 +30,13 @@ static void run(quern__layer *l, quern__stepping *s, int64_t first, int64_t step
         memcpy(part + r * steps * width, sequence + (r * context + first) * width, sizeof(float) * (size_t)(steps * width));
     quern__plan *p = quern__plan_new(g, &y, 1, texts, err);
     assert_non_null(p);
-    void *slab = quern__alloc_aligned((p->slab_bytes + 127) / 64 * 64, 64), *arrays[1] = { part };
+    void *arena = quern__alloc_aligned((p->arena_bytes + 127) / 64 * 64, 64), *arrays[1] = { part };
     quern__team *team = quern__team_new(2, err);
-    quern__step_run r = { .slab = slab, .arrays = arrays, .records = texts };
+    quern__step_run r = { .arena = arena, .arrays = arrays, .records = texts };
     if (quern__step(team, p, &r, err) >= 0)
-        memcpy(out, quern__plan_address(p, y, slab, arrays), sizeof(float) * (size_t)(texts * steps * width));
+        memcpy(out, quern__plan_address(p, y, arena, arrays), sizeof(float) * (size_t)(texts * steps * width));
     quern__team_free(team);
-    quern__free_aligned(slab);
+    quern__free_aligned(arena);
     quern__plan_free(p);
     quern__graph_free(g);
     json_decref(options);

@@ -77,17 +77,17 @@ static int make_texts(void **state)
 }
 
 /* The weights after some batches with as much computed again; new. Also what values took. */
-static float *trained_thriftily(const char *model, int thrift, size_t *n, size_t *bytes)
+static float *trained_thriftily(const char *model, int low_memory, size_t *n, size_t *bytes)
 {
     quern_error err = { 0 };
     quern_model *m = made(model, 2);
-    quern__model_set_thrift(m, thrift);
+    quern__model_set_thrift(m, low_memory);
     for (int k = 0; k < 6; k++) {
         int from = k % 3 * batch;
         int64_t size = from + batch < records ? batch : records - from;
         CHECK_OK(quern_train_on_batch(m, (void *[]){ x + from * steps }, (void *[]){ y + from }, NULL, size, NULL, &err), err);
     }
-    *bytes = m->programs[QUERN__TRAIN].plan->slab_bytes;
+    *bytes = m->programs[QUERN__TRAIN].plan->arena_bytes;
     return weights_of(m, n);
 }
 
@@ -97,11 +97,11 @@ static void computing_again_changes_no_bit(void **state)
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
         size_t n, other, all, less;
         float *kept = trained_thriftily(words[k], QUERN__THRIFT_FRUGAL, &n, &all);
-        for (int thrift = QUERN__THRIFT_RECOMPUTE; thrift <= QUERN__THRIFT_MOST; thrift += 4) {
-            float *again = trained_thriftily(words[k], thrift, &other, &less);
+        for (int low_memory = QUERN__THRIFT_RECOMPUTE; low_memory <= QUERN__THRIFT_MOST; low_memory += 4) {
+            float *again = trained_thriftily(words[k], low_memory, &other, &less);
             assert_int_equal(n, other);
             if (memcmp(kept, again, n * sizeof *kept))
-                fail_msg("%s: computed again (%d) it has other weights", words[k], thrift);
+                fail_msg("%s: computed again (%d) it has other weights", words[k], low_memory);
             free(again);
         }
         if (less >= all)

@@ -12,7 +12,7 @@ typedef struct net {
     quern__plan *plan;
     quern__id loss;
     quern__variable v[14];
-    void *slab;
+    void *arena;
     float x[capacity * inputs];
     int32_t y[capacity];
 } net;
@@ -69,7 +69,7 @@ static net *net_made(bool plain)
     n->plan = quern__plan_new(n->g, outputs, 1 + plain, capacity, &err);
     if (!n->plan)
         fail_msg("%s: %s", err.where, err.text);
-    n->slab = quern__alloc_aligned(n->plan->slab_bytes + 64, 64);
+    n->arena = quern__alloc_aligned(n->plan->arena_bytes + 64, 64);
     return n;
 }
 
@@ -81,7 +81,7 @@ static void net_free(net *n)
         quern__free_aligned(n->v[k].data);
         quern__free_aligned(n->v[k].panels);
     }
-    quern__free_aligned(n->slab);
+    quern__free_aligned(n->arena);
     quern__plan_free(n->plan);
     quern__graph_free(n->g);
     free(n);
@@ -90,7 +90,7 @@ static void net_free(net *n)
 static int step(net *n, quern__team *team, int64_t records, int64_t first, quern_error *err)
 {
     void *arrays[] = { n->x, n->y };
-    quern__step_run r = { .slab = n->slab, .arrays = arrays, .records = records, .first = first, .seed = 5 };
+    quern__step_run r = { .arena = n->arena, .arrays = arrays, .records = records, .first = first, .seed = 5 };
     return quern__step(team, n->plan, &r, err);
 }
 
@@ -153,12 +153,12 @@ static void it_learns_and_allocates_nothing(void **state)
     net *n = net_new();
     quern__team *team = quern__team_new(2, &err);
     CHECK_OK(step(n, team, capacity, 0, &err), err);
-    float before = *(float *)quern__plan_address(n->plan, n->loss, n->slab, (void *[]){ n->x, n->y });
+    float before = *(float *)quern__plan_address(n->plan, n->loss, n->arena, (void *[]){ n->x, n->y });
     size_t allocations = quern__memory().allocations;
     for (int s = 0; s < 200; s++)
         CHECK_OK(step(n, team, capacity, 0, &err), err);
     assert_true(quern__memory().allocations == allocations);
-    float after = *(float *)quern__plan_address(n->plan, n->loss, n->slab, (void *[]){ n->x, n->y });
+    float after = *(float *)quern__plan_address(n->plan, n->loss, n->arena, (void *[]){ n->x, n->y });
     CHECK_NEAR(before, 2.3, 0, 0.3);
     assert_true(after < before / 2);
     quern__team_free(team);
@@ -208,12 +208,13 @@ static void gates_leave_out(void **state)
         CHECK_OK(quern__graph_verify(n->g, &err), err);
         n->plan = quern__plan_new(n->g, NULL, 0, 1, &err);
         assert_non_null(n->plan);
-        n->slab = quern__alloc_aligned(n->plan->slab_bytes + 64, 64);
+        n->arena = quern__alloc_aligned(n->plan->arena_bytes + 64, 64);
         quern__team *team = quern__team_new(threads, &err);
         float gate[5] = { 1, 0, 0, 1, 0 }, wanted[5] = { 1, 1, 1, 5, 5 }; /* calls 1 and 4 add 1 and 4 */
         for (int k = 0; k < 5; k++) {
             void *arrays[1] = { &gate[k] };
-            CHECK_OK(quern__step(team, n->plan, &(quern__step_run){ .slab = n->slab, .arrays = arrays, .records = 1 }, &err), err);
+            CHECK_OK(quern__step(team, n->plan, &(quern__step_run){ .arena = n->arena, .arrays = arrays, .records = 1 }, &err),
+                     err);
             const float *a = quern__variable_numbers(sum), *b = quern__variable_numbers(twice);
             for (int i = 0; i < rows * columns; i++)
                 assert_true(a[i] == wanted[k] && b[i] == 2 * wanted[k]);

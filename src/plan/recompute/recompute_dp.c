@@ -1,19 +1,21 @@
-/* The fastest way through a chain of stages, there and back, within some memory: what is kept, and what runs again. Exact dynamic
- * programming over (first stage, last stage, memory), as in Beaumont, Herrmann, Pallez and Shilova, "Optimal memory-aware
- * backpropagation of deep join networks" (2020), with three ways to begin a part of the chain whose inputs are there:
+/* The fastest schedule of a chain of stages, forward and backward, within some memory: which activations are kept, and which are
+ * recomputed. Exact dynamic programming over (first stage, last stage, memory), as in Beaumont, Herrmann, Pallez and Shilova,
+ * "Optimal memory-aware backpropagation of deep join networks" (2020). A part of the chain whose inputs are available begins in one
+ * of three ways:
  *
- *   keep     the first stage runs and keeps all that its way back reads; the rest of the part; its way back
- *   lighten  it keeps only what takes long to make, or is read later; the rest; what only reads and writes again; its way back
- *   pass     stages up to another run and keep only what goes on from there; the rest from there; then the stages before, anew
+ *   keep     store all: run the first stage and keep what its backward pass reads; the rest of the part; its backward pass
+ *   lighten  store heavy ops only: keep products and what later stages read; the rest; recompute the cheap nodes; backward pass
+ *   pass     checkpoint: run the stages before `upto` and keep only what goes across; the part from `upto`; the stages before it
+ * again
  *
- * Memory is counted in units; what a plan really takes is measured afterwards. */
+ * Memory is counted in `units`. The arena of the rewritten graph is measured afterwards. */
 #include "recompute.h"
 
 #include <math.h>
 
 enum { units = 160 };
 
-/* A stage in units of memory; the names are those of quern__stage. */
+/* The sizes of a stage in units of memory; the names are those of quern__stage. */
 typedef struct sizes {
     int kept, light, passing, keeping, back;
 } sizes;
@@ -23,12 +25,12 @@ typedef struct table {
     int n;
     sizes sizes[QUERN__STAGES];
     int across[QUERN__STAGES][QUERN__STAGES + 1];
-    float *least; /* [first][last][memory]: seconds of all that runs forward, INFINITY: does not fit */
+    float *least; /* [first][last][memory]: seconds of all forward runs; INFINITY: it does not fit */
 } table;
 
 typedef struct choice {
     enum { keep, lighten, pass } how;
-    int upto; /* pass: the stage from which it goes on */
+    int upto; /* pass: the first stage after the checkpoint */
     float seconds;
 } choice;
 
@@ -42,7 +44,7 @@ static float rest(const table *t, int first, int last, int memory)
     return memory < 0 ? INFINITY : first > last ? 0 : row(t, first, last)[memory];
 }
 
-/* The better of the two ways in which a part begins with its first stage alone. */
+/* The better of keep and lighten. */
 static choice begin_alone(const table *t, int first, int last, int memory)
 {
     const quern__stage *s = &t->c->stages[first];
@@ -59,7 +61,7 @@ static choice begin_alone(const table *t, int first, int last, int memory)
     return best;
 }
 
-/* What passing the stages up to another takes while they run; `before`: what those before the last of them take. */
+/* The peak of running stages first … upto - 1 without keeping; `before`: the peak of all but the last of them. */
 static int passing(const table *t, int first, int upto, int before)
 {
     int own = (upto - 1 > first ? t->across[first][upto - 1] : 0) + t->sizes[upto - 1].passing;
@@ -120,7 +122,7 @@ static void follow(const table *t, int first, int last, int memory, const quern_
     steps->back(steps->user, first);
 }
 
-/* What keeping everything takes. */
+/* The peak when every activation is kept. */
 static int64_t all_kept(const quern__chain *c)
 {
     int64_t before = 0, most = 1;

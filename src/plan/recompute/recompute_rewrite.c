@@ -1,11 +1,11 @@
-/* Writes a graph in which values are made again: the stages' nodes are copied in the order of a schedule, as often as it runs them,
- * and each reads what was made last. Everything else follows as it stood; copies that nobody reads are left out by planning. */
+/* Writes the graph of a schedule: nodes are copied in the order of the schedule, as often as it runs them, and each copy reads the
+ * most recent copy of its inputs. All other nodes follow in their order. Planning removes copies that no node reads. */
 #include "recompute.h"
 
 typedef struct writing {
     const quern__chain *c;
     quern__graph *to;
-    quern__id *id; /* by old value: the copy made last; 0: none yet */
+    quern__id *id; /* by old value: its most recent copy; 0: none yet */
 } writing;
 
 static quern__id copy_of(writing *w, quern__id old)

@@ -1,23 +1,24 @@
-/* The way forward of a training graph as a chain of stages. It is cut where little goes across, at articulation points of the graph
- * or next to them; what goes around a stage (a skip connection) is counted for every cut that it goes across. */
+/* The forward pass of a training graph as a chain of stages. Cuts are at local minima of the bytes that cross them: articulation
+ * points of the graph or nodes near them. A value that bypasses a stage (a skip connection) counts for every cut that it crosses.
+ */
 #include "recompute.h"
 
 #include <string.h>
 
-/* What is known of the root values while the chain is made. */
+/* The root values while the chain is made. */
 typedef struct looking {
     quern__chain *c;
     int n_values;
-    int64_t *bytes;       /* 0: lies elsewhere, or is always kept                         */
-    int32_t *born, *last; /* node that makes it; the last on the way forward that reads it */
-    bool *back;           /* read on the way back                                         */
+    int64_t *bytes;        /* 0: the value is elsewhere, or is always kept */
+    int32_t *start, *last; /* the node that makes it; its last reader in the forward pass */
+    bool *back;            /* the backward pass reads it */
 } looking;
 
 static bool runs(const quern__chain *c, int n) { return c->live[n] && !quern__graph_node_at(c->g, n)->op->view; }
 static bool slight(const quern__chain *c, int n) { return c->again[n] && !quern__graph_node_at(c->g, n)->op->work; }
 
-/* Where the way forward ends; which of its nodes may run again: they write no variable, read none that is written meanwhile, and
- * have no gate. */
+/* Finds the end of the forward pass and its recomputable nodes: these write no variable, read none that the pass writes, and have
+ * no gate. */
 static bool find_forward(quern__chain *c)
 {
     bool *changed = quern__zalloc((size_t)quern__graph_values(c->g) + 1, sizeof *changed);
@@ -52,7 +53,7 @@ static void read_values(looking *l)
             size_t bytes = 0;
             if (c->again[n] && !v->variable && quern__shape_bytes(&s, v->dtype, &bytes) && bytes < INT64_MAX >> 16)
                 l->bytes[node->out[k]] = (int64_t)bytes;
-            l->born[node->out[k]] = l->last[node->out[k]] = n;
+            l->start[node->out[k]] = l->last[node->out[k]] = n;
         }
         for (int i = 0; runs(c, n) && i < node->n_in; i++) {
             quern__id r = c->root[node->in[i]];
@@ -64,19 +65,19 @@ static void read_values(looking *l)
     }
 }
 
-/* What goes from the nodes before each node to those from it on. */
+/* By node: bytes of values that cross the cut before it. */
 static void find_across(const looking *l, int64_t *across)
 {
     for (int id = 1; id <= l->n_values; id++)
-        if (l->bytes[id] && l->last[id] > l->born[id]) {
-            across[l->born[id] + 1] += l->bytes[id];
+        if (l->bytes[id] && l->last[id] > l->start[id]) {
+            across[l->start[id] + 1] += l->bytes[id];
             across[l->last[id] + 1] -= l->bytes[id];
         }
     for (int n = 1; n <= l->c->n_forward; n++)
         across[n] += across[n - 1];
 }
 
-/* Cuts where no less goes across a node further on either side; of many, the least in each of equal parts of the time. */
+/* Cuts at local minima; of many, the smallest in each of QUERN__STAGES equal parts of the estimated time. */
 static void cut(quern__chain *c, const int64_t *across)
 {
     double all = 0, now = 0;
@@ -116,7 +117,7 @@ static void cut(quern__chain *c, const int64_t *across)
     }
 }
 
-/* Whether a node that only reads and writes reads the value in the stage that makes it. */
+/* Whether a cheap node reads the value in the stage that makes it. */
 static bool read_slightly(const quern__chain *c, const quern__stage *s, quern__id id)
 {
     for (int n = s->first; n < s->end; n++) {
@@ -134,11 +135,11 @@ static void weigh_values(looking *l)
     for (int id = 1; id <= l->n_values; id++) {
         if (!l->bytes[id])
             continue;
-        int own = c->stage[l->born[id]], upto = c->stage[l->last[id]];
+        int own = c->stage[l->start[id]], upto = c->stage[l->last[id]];
         quern__stage *s = &c->stages[own];
         bool later = upto > own;
         s->kept += later || l->back[id] ? l->bytes[id] : 0;
-        if (later || (!slight(c, l->born[id]) && (l->back[id] || read_slightly(c, s, id))))
+        if (later || (!slight(c, l->start[id]) && (l->back[id] || read_slightly(c, s, id))))
             s->light += l->bytes[id];
         for (int j = own + 1; j <= upto; j++)
             for (int i = 0; i <= own; i++)
@@ -146,7 +147,7 @@ static void weigh_values(looking *l)
     }
 }
 
-/* The most that lives of what a stage makes, while it runs: all that the way back reads is kept, or not. */
+/* The peak of a stage's own results while it runs. `keeping`: what the backward pass reads stays live. */
 static int64_t most_living(const looking *l, const quern__stage *s, bool keeping)
 {
     int64_t now = 0, most = 0;
@@ -160,14 +161,14 @@ static int64_t most_living(const looking *l, const quern__stage *s, bool keeping
             bool again = false;
             for (int k = 0; k < i; k++)
                 again = again || l->c->root[k < node->n_in ? node->in[k] : node->out[k - node->n_in]] == r;
-            if (!again && l->last[r] == n && l->born[r] >= s->first && !(keeping && l->back[r]))
+            if (!again && l->last[r] == n && l->start[r] >= s->first && !(keeping && l->back[r]))
                 now -= l->bytes[r];
         }
     }
     return most;
 }
 
-/* The most gradients that live on the way back of each stage. What an optimizer reads is gone with its node. */
+/* The peak of gradients in the backward pass of each stage. A gradient is free after its optimizer update. */
 static bool weigh_gradients(looking *l)
 {
     quern__chain *c = l->c;
@@ -232,9 +233,9 @@ quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, 
     size_t v = (size_t)values + 1, n = (size_t)nodes + 2;
     quern__chain *c = quern__zalloc(1, sizeof *c);
     looking l = { .c = c, .n_values = values, .bytes = quern__zalloc(v + n, sizeof *l.bytes) };
-    l.born = quern__zalloc(2 * v, sizeof *l.born);
+    l.start = quern__zalloc(2 * v, sizeof *l.start);
     l.back = quern__zalloc(v, sizeof *l.back);
-    bool ok = c && l.bytes && l.born && l.back;
+    bool ok = c && l.bytes && l.start && l.back;
     if (ok) {
         *c = (quern__chain){ .g = g, .capacity = capacity, .n_nodes = nodes };
         c->live = quern__zalloc(2 * n, sizeof *c->live);
@@ -244,7 +245,7 @@ quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, 
     }
     if (ok) {
         c->again = c->live + n;
-        l.last = l.born + v;
+        l.last = l.start + v;
         quern__plan_mark(g, outputs, n_outputs, c->live);
         for (int id = 0; id <= values; id++)
             c->root[id] = id;
@@ -254,7 +255,7 @@ quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, 
         ok = look(&l, l.bytes + v);
     }
     quern__free(l.bytes);
-    quern__free(l.born);
+    quern__free(l.start);
     quern__free(l.back);
     if (ok)
         return c;
