@@ -222,7 +222,7 @@ static void tell_name(quern__text *out, words_names *all, const words_module *m,
             check_order(n, row);
             tell_arguments(out, n, row);
         }
-        quern__text_add(out, but ? "; but %s |\n" : "%s |\n", but ? but : "");
+        quern__text_add(out, but ? "; limit: %s |\n" : "%s |\n", but ? but : "");
     }
 }
 
@@ -241,16 +241,17 @@ static void check_rows(const words_names *all, const words_module *m)
 void words_page_of_names(quern__text *out, words_names *all)
 {
     quern__text_add(
-        out,
-        "# Keras's names\n\n"
-        "Every public name of Keras 3.15 in nine of its modules: it works here, it is another name of one that does, or why it\n"
-        "is not here. What an argument may be is on the pages of the classes: "
-        "[layers](layers.md), [losses](losses.md), [metrics](metrics.md), [optimizers and schedules](optimizers.md),\n"
-        "[initializers, regularizers, constraints](weights.md). A word that is not here, or an argument at another value than "
-        "those that are, is an\nerror that names it.\n\nWritten by `make docs`; `make check` compares.\n");
+        out, "# Keras's names\n\n"
+             "This page lists every public name of nine modules of Keras 3.15.\n"
+             "A name works, is another name of one that works, or has a reason why it is not supported.\n"
+             "These pages describe the arguments:\n\n"
+             "- [layers](layers.md)\n- [losses](losses.md)\n- [metrics](metrics.md)\n- [optimizers and schedules](optimizers.md)\n"
+             "- [initializers, regularizers, constraints](weights.md)\n\n"
+             "An unknown name, or an argument value that is not supported, is an error that names it.\n\n"
+             "`make docs` writes this page, and `make check` compares it with the registry.\n");
     for (int k = 0; k < words_n_modules; k++) {
         const words_module *m = &words_modules[k];
-        quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/)\n\n| name | here |\n|---|---|\n", m->module,
+        quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/)\n\n| name | in quern |\n|---|---|\n", m->module,
                         m->link);
         for (int i = 0; i < all->n; i++)
             if (all->names[i].module && !strcmp(all->names[i].module, m->module))

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* What every class of the group takes besides: "`name`, `trainable=true`". */
+/* What every class of the group takes in addition: "`name`, `trainable=true`". */
 static void tell_common(quern__text *out, quern__group group)
 {
     json_t *common = words_common(group), *v;
@@ -13,7 +13,7 @@ static void tell_common(quern__text *out, quern__group group)
     int n = 0;
     json_object_foreach(common, key, v)
     {
-        quern__text_add(out, n++ ? ", `%s=" : " Beside its own, each takes `%s=", key);
+        quern__text_add(out, n++ ? ", `%s=" : " In addition, each class takes `%s=", key);
         words_value(out, v);
         quern__text_add(out, "`");
     }
@@ -26,7 +26,7 @@ static void tell_aliases(quern__text *out, const quern__class *c)
     int n = 0;
     for (const char *p = c->aliases ? c->aliases : ""; *p; p += strspn(p, " ")) {
         size_t length = strcspn(p, " ");
-        quern__text_add(out, "%s`%.*s`", n++ ? ", " : "Also ", (int)length, p);
+        quern__text_add(out, "%s`%.*s`", n++ ? ", " : "Other names: ", (int)length, p);
         p += length;
     }
     quern__text_add(out, n ? ".\n\n" : "");
@@ -56,16 +56,16 @@ static void tell_class(quern__text *out, words_names *all, const words_module *m
     words_phrase(out, c);
     size_t before = out->length;
     quern__text_add(out, "\n");
-    tell_list(out, "Only at the default: ", held, n_held);
-    tell_list(out, "The call takes ", takes, n_takes);
-    tell_list(out, "Words of the call, true or false: ", told, n_told);
-    quern__text_add(out, c->strings ? "Takes text. " : "");
-    quern__text_add(out, c->adapt ? "Learns by `--adapt`. " : "");
-    quern__text_add(out, c->function ? "In Keras a function. " : "");
+    tell_list(out, "Only the default is supported: ", held, n_held);
+    tell_list(out, "Call arguments: ", takes, n_takes);
+    tell_list(out, "Call flags (true or false): ", told, n_told);
+    quern__text_add(out, c->strings ? "Accepts text. " : "");
+    quern__text_add(out, c->adapt ? "`--adapt` learns its state. " : "");
+    quern__text_add(out, c->function ? "Keras has it as a function. " : "");
     if (c->written)
-        quern__text_add(out, "Files call it `%s`. ", c->written);
+        quern__text_add(out, "Its name in files is `%s`. ", c->written);
     if (but)
-        quern__text_add(out, "But %s. ", but);
+        quern__text_add(out, "Limit: %s. ", but);
     if (out->length == before + 1)
         out->length = before;
     else
@@ -97,21 +97,22 @@ static void tell_group(quern__text *out, words_names *all, const words_module *m
     for (int i = 0; i < n; i++)
         if (!words_belongs(sorted[i], m)) {
             if (!strangers++)
-                quern__text_add(out, "\n## Elsewhere in Keras\n\nWhat Keras writes into files by itself.\n");
+                quern__text_add(out, "\n## Names in files only\n\nKeras writes these into files by itself.\n");
             tell_class(out, all, m, sorted[i]);
         }
 }
 
 void words_page_of_classes(quern__text *out, words_names *all, const char *title, const char *page)
 {
-    quern__text_add(
-        out,
-        "# %s\n\n"
-        "Each class as the words that name it, arguments in the order in which they stand without their names; in CAPITALS what\n"
-        "must be given, else what it is when it is not. From a shell, from C and in a file it is the same. Words are compared "
-        "without\n"
-        "case and underscores.\n\nWritten by `make docs`; `make check` compares.\n",
-        title);
+    quern__text_add(out,
+                    "# %s\n\n"
+                    "This page has the spec string of each class.\n"
+                    "Arguments are positional in this order, or have their names.\n"
+                    "CAPITALS mark a required argument; other values are the defaults.\n"
+                    "The command line, C and files use the same names.\n"
+                    "Names are compared without case and underscores.\n\n"
+                    "`make docs` writes this page, and `make check` compares it with the registry.\n",
+                    title);
     for (int i = 0; i < words_n_modules; i++)
         if (words_modules[i].page && !strcmp(words_modules[i].page, page))
             tell_group(out, all, &words_modules[i]);
