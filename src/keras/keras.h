@@ -60,7 +60,8 @@ typedef struct quern__field {
 /* What becomes of the mask of a layer's inputs: it ends there, goes on with the outputs, or the layer says (context->mask_out). */
 enum { QUERN__MASK_ENDS, QUERN__MASK_PASSES, QUERN__MASK_OWN };
 
-/* An argument of a layer's call that takes values, in Keras's order; `many`: a list of them. */
+/* An argument of a layer's call that takes values, in Keras's order; `many`: a list of them. A name that begins with '*' is
+ * Python's *args: its values are arguments by position. */
 typedef struct quern__call_arg {
     const char *name;
     bool many;

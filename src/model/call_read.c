@@ -88,8 +88,8 @@ static int take(const quern_blueprint *b, const quern__class *c, int argument, c
 {
     int before = r->n, others = 0;
     collect(b, given, argument < 0 ? 0 : argument, r, &others);
-    bool values = r->n > before, operation = c->group == QUERN__OPERATION;
-    if (!values && (is_told(c, name) || (operation && argument >= 0 && !json_is_null(given)))) {
+    bool values = r->n > before, operation = c->group == QUERN__OPERATION && argument >= 0 && !c->call_args[argument].many;
+    if (!values && (is_told(c, name) || (operation && !json_is_null(given)))) {
         json_object_set(r->options, name, given);
         return QUERN_OK;
     }
@@ -140,10 +140,12 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
     json_array_foreach(json_object_get(node, "args"), k, item)
     {
         char place[32];
+        int last = n_takes - 1, argument = (int)k < n_takes ? (int)k : c->call_args && *c->call_args[last].name == '*' ? last : -1;
         snprintf(place, sizeof place, "%zu", k + 1);
-        const char *name = !c->call_args ? "inputs" : (int)k < n_takes ? c->call_args[k].name : place;
+        bool by_place = argument < 0 || (c->call_args && *c->call_args[argument].name == '*');
+        const char *name = by_place ? place : c->call_args ? c->call_args[argument].name : "inputs";
         if (status >= 0)
-            status = take(b, c, (int)k < n_takes ? (int)k : -1, (int)k < n_takes ? name : place, item, r, where, err);
+            status = take(b, c, argument, name, item, r, where, err);
     }
     for (int i = 0; i < n && status >= 0; i++) {
         int argument = argument_named(c, names[i]);

@@ -104,6 +104,11 @@ static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
         leading = leading && (values || constant) && !(own < 32 && a->keywords >> own & 1);
         if (!values && !(leading && constant))
             continue;
+        if (values && name && *name == '*') { /* *args of Python: one by one */
+            while (i < a->n_in)
+                json_array_append_new(args, tensor_json(m, a->in[i++]));
+            break;
+        }
         json_t *given = values ? given_values(m, a, many, &i) : json_incref(constant);
         if (!leading)
             json_object_set_new(kwargs, name, given);

@@ -15,6 +15,13 @@
 #define ABS         fabs
 #define POW         pow
 #define RINT        rint
+#define FLOOR       floor
+#define CEIL        ceil
+#define TRUNC       trunc
+#define SIN         sin
+#define COS         cos
+#define LOG1P_OF    log1p
+#define ERF         erf
 
 /* Share of the normal distribution below x. */
 static double below(double x, double e)

@@ -224,12 +224,32 @@ static void spare_assets_are_named(void **state)
     quern_model_free(m);
 }
 
+/* docs/files.md names every operation that is read. */
+static void operations_are_documented(void **state)
+{
+    (void)state;
+    static char text[1 << 16];
+    FILE *f = fopen(QUERN_SOURCE_DIR "/docs/files.md", "rb");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    fclose(f);
+    for (const quern__class *const *c = quern__classes(QUERN__OPERATION); *c; c++) {
+        const char *at = text;
+        size_t n = strlen((*c)->name);
+        while ((at = strstr(at, (*c)->name)) && (at[-1] != ' ' || (at[n] != ',' && at[n] != ' ')))
+            at++;
+        if (!at)
+            fail_msg("docs/files.md does not name the operation %s", (*c)->name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_keys_are_named),           cmocka_unit_test(unknown_arguments_are_named),
         cmocka_unit_test(unknown_members_are_named),        cmocka_unit_test(spare_weights_are_named),
         cmocka_unit_test(every_layer_names_a_spare_weight), cmocka_unit_test(spare_assets_are_named),
+        cmocka_unit_test(operations_are_documented),
     };
     snprintf(folder, sizeof folder, "/tmp/quern-unread-%d", (int)getpid());
     mkdir(folder, 0700);

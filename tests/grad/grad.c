@@ -158,7 +158,7 @@ static void gradients_are_right(void **state)
 {
     (void)state;
     for (int f = 0; f < QUERN__UNARY_COUNT; f++) {
-        bool positive = f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG || f == QUERN__RECIPROCAL;
+        bool positive = f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG || f == QUERN__LOG1P || f == QUERN__RECIPROCAL;
         if (f != QUERN__SIGN && f != QUERN__ROUND && f != QUERN__FINITE)
             check_gradient(quern__unary_name(f), unary, f, positive ? 0.6 : -2.23, 0.371);
     }
@@ -196,7 +196,8 @@ static void kernels_agree(void **state)
     (void)state;
     for (int f = 0; f < QUERN__UNARY_COUNT; f++)
         compare(unary, f, quern__unary_name(f),
-                f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG || f == QUERN__RECIPROCAL ? 0.5 : -4, 1e-3);
+                f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG || f == QUERN__LOG1P || f == QUERN__RECIPROCAL ? 0.5 : -4,
+                1e-3);
     for (int f = 0; f < QUERN__BINARY_COUNT; f++) {
         compare(binary, f, quern__binary_name(f), 0.5, 1e-4);
         compare(row_broadcast, f, quern__binary_name(f), 0.5, 1e-4);

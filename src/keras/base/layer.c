@@ -187,8 +187,8 @@ static int64_t flatten(json_t *v, float *out, quern_shape *shape, int depth)
     size_t k;
     if (!json_is_array(v)) {
         if (out)
-            *out = (float)json_number_value(v);
-        return json_is_number(v) ? 1 : -1;
+            *out = json_is_boolean(v) ? (float)json_is_true(v) : (float)json_number_value(v);
+        return json_is_number(v) || json_is_boolean(v) ? 1 : -1;
     }
     if (depth >= QUERN_MAX_RANK)
         return -1;

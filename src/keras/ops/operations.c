@@ -1,9 +1,19 @@
-/* Operations of keras.ops that a functional model holds: what Python's operators and functions made of its values, and what Keras
- * writes by itself where masks are made. They have no weights and pass no masks on; an argument may be a constant. */
+/* Operations of keras.ops that a functional model holds: what Python's operators and functions made of its tensors, and what Keras
+ * writes by itself where masks are made. Shared parts: operands, axes, and the table of all rows. */
 #include "operations.h"
 
 #include <stdio.h>
 #include <string.h>
+
+const quern__call_arg quern__args_x[] = { { "x", false }, { 0 } };
+const quern__call_arg quern__args_x1_x2[] = { { "x1", false }, { "x2", false }, { 0 } };
+const quern__call_arg quern__args_xs[] = { { "xs", true }, { 0 } };
+const quern__field quern__fields_axis_keepdims[] = { { "axis", QUERN__F_ANY, "null" },
+                                                     { "keepdims", QUERN__F_BOOL, "false" },
+                                                     { 0 } };
+const quern__field quern__fields_last_axis[] = { { "axis", QUERN__F_INT, "-1" }, { 0 } };
+
+/* ---- operands ---- */
 
 /* The numbers of a constant: a number, a list, or {"class_name": "__numpy__" or "__tensor__", "config": {"value": …}}. */
 static json_t *numbers_of(json_t *given)
@@ -13,7 +23,7 @@ static json_t *numbers_of(json_t *given)
     return array ? json_object_get(json_object_get(given, "config"), "value") : given;
 }
 
-/* A constant array is a variable of the layer; its path tells which argument of which call it is. */
+/* A constant array is a variable of the layer. Its path tells which argument of which call it is. */
 static quern__id constant_array(quern__layer *l, quern__graph *g, const char *name, json_t *numbers)
 {
     char path[64];
@@ -22,123 +32,113 @@ static quern__id constant_array(quern__layer *l, quern__graph *g, const char *na
     quern__variable *v = NULL;
     for (int k = 0; k < l->n_constants; k++)
         v = !strcmp(l->constants[k]->path, path) ? l->constants[k] : v;
-    v = v ? v : quern__layer_constant(l, path, numbers, &err);
+    if (!v)
+        v = quern__layer_constant(l, path, numbers, &err);
     return v ? quern__graph_variable(g, v) : quern__graph_fail(g, err.code, "the constant %s: %s", name, err.text);
+}
+
+quern__id quern__op_number(quern__graph *g, double number) { return quern__graph_constant(g, number, QUERN_FLOAT32); }
+
+quern__id quern__operand_or_none(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
+{
+    quern__id x = quern__layer_argument(l, in, n, name, 0);
+    json_t *numbers = numbers_of(json_object_get(l->context->options, name));
+    if (x || !numbers || json_is_null(numbers))
+        return x;
+    if (json_is_number(numbers))
+        return quern__op_number(g, json_number_value(numbers));
+    if (json_is_boolean(numbers))
+        return quern__op_number(g, json_is_true(numbers));
+    if (json_is_array(numbers))
+        return constant_array(l, g, name, numbers);
+    return quern__graph_fail(g, QUERN_UNSUPPORTED, "the argument %s is neither a tensor nor a constant of numbers", name);
 }
 
 quern__id quern__operand(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
 {
-    quern__id x = quern__layer_argument(l, in, n, name, 0);
-    json_t *numbers = numbers_of(json_object_get(l->context->options, name));
-    if (x)
-        return x;
-    if (json_is_number(numbers))
-        return quern__graph_constant(g, json_number_value(numbers), QUERN_FLOAT32);
-    if (json_is_boolean(numbers))
-        return quern__graph_constant(g, json_is_true(numbers), QUERN_FLOAT32);
-    if (json_is_array(numbers))
-        return constant_array(l, g, name, numbers);
-    return quern__graph_fail(g, QUERN_UNSUPPORTED, "its argument %s is neither a value nor a constant of numbers", name);
+    quern__id x = quern__operand_or_none(l, g, in, n, name);
+    return x ? x : quern__graph_fail(g, QUERN_INVALID, "the argument %s is missing", name);
 }
 
-static quern__id truth(quern__graph *g, quern__id x)
-{
-    return quern__binary(g, QUERN__NOT_EQUAL, x, quern__graph_constant(g, 0, QUERN_FLOAT32));
-}
+/* ---- axes ---- */
 
-#define CALL(NAME) static quern__id NAME(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
-#define X(NAME)    quern__operand(l, g, in, n, NAME)
-
-/* row->extra: the function. */
-CALL(of_two)
+int quern__op_axis(const quern__layer *l, quern__graph *g, const char *key, int rank)
 {
-    (void)training;
-    return quern__binary(g, l->kind->extra, X("x1"), X("x2"));
-}
-
-/* The activation of that name, with the arguments of the config. */
-CALL(of_one)
-{
-    (void)training;
-    quern__id x = X("x");
-    json_t *spec = json_pack("{s:s, s:O}", "class_name", l->kind->name, "config", l->config);
-    quern__id y = x ? quern__activation(g, spec, x) : 0;
-    json_decref(spec);
-    return y;
-}
-
-CALL(logical_or)
-{
-    (void)training;
-    return quern__binary(g, QUERN__MAXIMUM, truth(g, X("x1")), truth(g, X("x2")));
-}
-
-CALL(logical_and)
-{
-    (void)training;
-    return quern__mul2(g, truth(g, X("x1")), truth(g, X("x2")));
-}
-
-CALL(any)
-{
-    (void)n, (void)training;
-    int rank = quern__shape_of(g, in[0])->rank;
-    json_t *axis = json_object_get(l->config, "axis");
-    uint32_t axes = json_is_null(axis) ? ~0u : quern__config_axes(l->config, "axis", rank);
-    if (axes & 1)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "any over the records is not in this version");
-    return quern__reduce(g, QUERN__REDUCE_MAX, truth(g, in[0]), axes, quern__config_bool(l->config, "keepdims"));
-}
-
-CALL(concatenate)
-{
-    (void)training;
-    int rank = quern__shape_of(g, in[0])->rank, axis = (int)quern__config_int(l->config, "axis");
+    json_t *given = json_object_get(l->config, key);
+    int64_t axis = json_integer_value(given);
     axis += axis < 0 ? rank : 0;
-    if (axis < 1 || axis >= rank)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "axis %d of values of %d axes is not in this version", axis, rank);
-    return quern__concat(g, in, n, axis);
+    if (json_is_integer(given) && axis >= 0 && axis < rank)
+        return (int)axis;
+    quern__graph_fail(g, QUERN_SHAPE, "%s=%lld of a tensor of %d axes", key, (long long)json_integer_value(given), rank);
+    return -1;
 }
 
-static const quern__call_arg two[] = { { "x1", false }, { "x2", false }, { 0 } };
-static const quern__call_arg one[] = { { "x", false }, { 0 } };
-static const quern__call_arg list[] = { { "xs", true }, { 0 } };
-static const quern__field any_fields[] = { { "axis", QUERN__F_ANY, "null" }, { "keepdims", QUERN__F_BOOL, "false" }, { 0 } };
-static const quern__field elu_fields[] = { { "alpha", QUERN__F_NUMBER, "1.0" }, { 0 } };
-static const quern__field leaky_fields[] = { { "negative_slope", QUERN__F_NUMBER, "0.2" }, { 0 } };
-static const quern__field last_axis[] = { { "axis", QUERN__F_INT, "-1" }, { 0 } };
-static const quern__field first_axis[] = { { "axis", QUERN__F_INT, "0" }, { 0 } };
+uint32_t quern__op_axes(const quern__layer *l, quern__graph *g, const char *key, int rank)
+{
+    json_t *given = json_object_get(l->config, key), *axis;
+    size_t k;
+    bool fits = json_is_null(given) || json_is_integer(given) || json_is_array(given);
+    json_array_foreach(given, k, axis) fits =
+        fits && json_is_integer(axis) && json_integer_value(axis) >= -rank && json_integer_value(axis) < rank;
+    if (json_is_integer(given))
+        fits = json_integer_value(given) >= -rank && json_integer_value(given) < rank;
+    if (!fits)
+        quern__graph_fail(g, QUERN_SHAPE, "%s does not fit a tensor of %d axes", key, rank);
+    if (!fits || json_is_null(given))
+        return fits ? ~0u : 0;
+    return quern__config_axes(l->config, key, rank);
+}
 
-#define OPERATION(ID, NAME, MODULE, FIELDS, CALL_, TAKES, EXTRA)        \
-    static const quern__class ID = { .group = QUERN__OPERATION,         \
-                                     .name = NAME,                      \
-                                     .aliases = "",                     \
-                                     .module = "keras.src.ops." MODULE, \
-                                     .fields = FIELDS,                  \
-                                     .call = CALL_,                     \
-                                     .call_args = TAKES,                \
-                                     .extra = EXTRA,                    \
-                                     .by_step = true }
-OPERATION(op_add, "Add", "numpy", NULL, of_two, two, QUERN__ADD);
-OPERATION(op_subtract, "Subtract", "numpy", NULL, of_two, two, QUERN__SUB);
-OPERATION(op_multiply, "Multiply", "numpy", NULL, of_two, two, QUERN__MUL);
-OPERATION(op_divide, "Divide", "numpy", NULL, of_two, two, QUERN__DIV);
-OPERATION(op_true_divide, "TrueDivide", "numpy", NULL, of_two, two, QUERN__DIV);
-OPERATION(op_maximum, "Maximum", "numpy", NULL, of_two, two, QUERN__MAXIMUM);
-OPERATION(op_minimum, "Minimum", "numpy", NULL, of_two, two, QUERN__MINIMUM);
-OPERATION(op_not_equal, "NotEqual", "numpy", NULL, of_two, two, QUERN__NOT_EQUAL);
-OPERATION(op_logical_or, "LogicalOr", "numpy", NULL, logical_or, two, 0);
-OPERATION(op_logical_and, "LogicalAnd", "numpy", NULL, logical_and, two, 0);
-OPERATION(op_any, "Any", "numpy", any_fields, any, one, 0);
-OPERATION(op_concatenate, "Concatenate", "numpy", first_axis, concatenate, list, 0);
-OPERATION(op_relu, "Relu", "nn", NULL, of_one, one, 0);
-OPERATION(op_relu6, "Relu6", "nn", NULL, of_one, one, 0);
-OPERATION(op_elu, "Elu", "nn", elu_fields, of_one, one, 0);
-OPERATION(op_leaky_relu, "LeakyRelu", "nn", leaky_fields, of_one, one, 0);
-OPERATION(op_softmax, "Softmax", "nn", last_axis, of_one, one, 0);
+bool quern__op_closed(quern__graph *g, quern__id x, int axis, const char *what)
+{
+    if (x && axis >= 0 && quern__shape_of(g, x)->dims[axis] >= 0)
+        return true;
+    if (x && axis >= 0)
+        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s over the records of a batch is not in this version", what);
+    return false;
+}
 
+/* ---- small graphs ---- */
+
+quern__id quern__op_truth(quern__graph *g, quern__id x) { return quern__binary(g, QUERN__NOT_EQUAL, x, quern__op_number(g, 0)); }
+
+quern__id quern__op_expand(quern__graph *g, quern__id x, int axis)
+{
+    if (!x)
+        return 0;
+    quern_shape s = *quern__shape_of(g, x);
+    if (s.rank == QUERN_MAX_RANK || axis > s.rank)
+        return quern__graph_fail(g, QUERN_SHAPE, "a tensor has at most %d axes", QUERN_MAX_RANK);
+    memmove(s.dims + axis + 1, s.dims + axis, (size_t)(s.rank - axis) * sizeof *s.dims);
+    s.dims[axis] = 1;
+    s.rank++;
+    return quern__reshape(g, x, &s);
+}
+
+quern__id quern__op_move_axis(quern__graph *g, quern__id x, int from, int to)
+{
+    int order[QUERN_MAX_RANK], n = 0, rank = x ? quern__shape_of(g, x)->rank : 0;
+    if (!x || from == to)
+        return x;
+    for (int i = 0; i < rank; i++) {
+        if (n == to)
+            order[n++] = from;
+        if (i != from)
+            order[n++] = i;
+    }
+    if (n < rank)
+        order[n] = from;
+    return quern__transpose(g, x, order);
+}
+
+/* ---- the table ---- */
+
+#define OPERATION(ID) extern const quern__class quern__operation_##ID;
+#include "operation_catalog.def"
+#undef OPERATION
+
+#define OPERATION(ID) &quern__operation_##ID,
 const quern__class *const quern__operation_classes[] = {
-    &op_add,     &op_subtract,  &op_multiply,   &op_divide,      &op_true_divide, &op_maximum,
-    &op_minimum, &op_not_equal, &op_logical_or, &op_logical_and, &op_any,         &op_concatenate,
-    &op_relu,    &op_relu6,     &op_elu,        &op_leaky_relu,  &op_softmax,     NULL
+#include "operation_catalog.def"
+    NULL
 };

@@ -17,6 +17,13 @@
 #define ABS         fabsf
 #define POW         powf
 #define RINT        rintf
+#define FLOOR       floorf
+#define CEIL        ceilf
+#define TRUNC       truncf
+#define SIN         sinf
+#define COS         cosf
+#define LOG1P_OF    log1pf
+#define ERF         erff
 
 /* Share of the normal distribution below x, e being exp(-x x / 2). erfc(z) = t q(t) exp(-z z), t = 1 / (1 + 0.4 z), with a
  * polynomial fitted to a relative 1.3e-7 over all z >= 0: the derivative of gelu needs the same exponential. */

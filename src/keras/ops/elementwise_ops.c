@@ -1,0 +1,346 @@
+/* Operations element by element: arithmetic, comparisons, logic, powers, casts, where. Comparisons and logic give 1 and 0.
+ * Formulas: keras.src.ops.numpy, keras.src.backend.tensorflow.numpy of Keras 3.15. */
+#include "operations.h"
+
+#include <math.h>
+#include <string.h>
+
+#define X(NAME) quern__operand(l, g, in, n, NAME)
+
+static quern__id unary(quern__graph *g, int function, quern__id x) { return quern__unary(g, function, x, 0, 0, 0); }
+
+/* row->extra: a function of two numbers. */
+static quern__id of_two(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return quern__binary(g, l->kind->extra, X("x1"), X("x2"));
+}
+
+/* row->extra: a function of one number. */
+static quern__id of_one(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return unary(g, l->kind->extra, X("x"));
+}
+
+/* keras.ops.nn: the activation of that name, with the arguments of the config. */
+static quern__id activation(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id x = X("x");
+    json_t *spec = json_pack("{s:s, s:O}", "class_name", l->kind->name, "config", l->config);
+    quern__id y = x ? quern__activation(g, spec, x) : 0;
+    json_decref(spec);
+    return y;
+}
+
+static quern__id logical_or(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return quern__binary(g, QUERN__MAXIMUM, quern__op_truth(g, X("x1")), quern__op_truth(g, X("x2")));
+}
+
+static quern__id logical_and(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return quern__mul2(g, quern__op_truth(g, X("x1")), quern__op_truth(g, X("x2")));
+}
+
+static quern__id logical_xor(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return quern__binary(g, QUERN__NOT_EQUAL, quern__op_truth(g, X("x1")), quern__op_truth(g, X("x2")));
+}
+
+static quern__id logical_not(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return quern__binary(g, QUERN__EQUAL, X("x"), quern__op_number(g, 0));
+}
+
+static quern__id where(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id condition = quern__op_truth(g, X("condition"));
+    return quern__select(g, condition, X("x1"), X("x2"));
+}
+
+/* |x1 - x2| <= atol + rtol |x2| */
+static quern__id isclose(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id a = X("x1"), b = X("x2"), rtol = quern__operand_or_none(l, g, in, n, "rtol"),
+              atol = quern__operand_or_none(l, g, in, n, "atol");
+    rtol = rtol ? rtol : quern__op_number(g, 1e-5);
+    atol = atol ? atol : quern__op_number(g, 1e-8);
+    quern__id gap = unary(g, QUERN__ABS, quern__sub2(g, a, b));
+    return quern__binary(g, QUERN__LESS_EQUAL, gap, quern__add2(g, atol, quern__mul2(g, rtol, unary(g, QUERN__ABS, b))));
+}
+
+/* A constant whole exponent is a product, which has a gradient for negative bases too. */
+static quern__id power(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    json_t *exponent = json_object_get(l->context->options, "x2");
+    double p = json_number_value(exponent);
+    quern__id x = X("x1"), y = x;
+    if (json_is_number(exponent) && p == 2)
+        return unary(g, QUERN__SQUARE, x);
+    if (json_is_number(exponent) && p == 0.5)
+        return unary(g, QUERN__SQRT, x);
+    if (!json_is_number(exponent) || p != floor(p) || p < 1 || p > 16)
+        return quern__binary(g, QUERN__POW, x, X("x2"));
+    for (int k = 1; k < (int)p; k++)
+        y = quern__mul2(g, y, x);
+    return y;
+}
+
+static quern__id clip(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    json_t *least = json_object_get(l->config, "x_min"), *most = json_object_get(l->config, "x_max");
+    if (!(json_is_number(least) || json_is_null(least)) || !(json_is_number(most) || json_is_null(most)))
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "bounds that are no numbers are not in this version");
+    double low = json_is_number(least) ? json_number_value(least) : -(double)INFINITY;
+    return quern__unary(g, QUERN__CLIP, X("x"), low, json_is_number(most) ? json_number_value(most) : (double)INFINITY, 0);
+}
+
+/* 0 where the divisor is 0. */
+static quern__id divide_no_nan(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id a = X("x1"), b = X("x2"), zero = quern__op_number(g, 0), safe = quern__op_truth(g, b);
+    return quern__select(g, safe, quern__div2(g, a, quern__select(g, safe, b, quern__op_number(g, 1))), zero);
+}
+
+static quern__id squared_difference(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return unary(g, QUERN__SQUARE, quern__sub2(g, X("x1"), X("x2")));
+}
+
+/* The value as it is; of a copy. */
+static quern__id same(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return X("x");
+}
+
+static quern__id stop_gradient(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return quern__stop_gradient(g, X("variable"));
+}
+
+/* row->extra: the number that fills the shape of x. */
+static quern__id constant_like(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id x = X("x");
+    return x ? quern__broadcast(g, quern__op_number(g, l->kind->extra), quern__shape_of(g, x)) : 0;
+}
+
+static quern__id full_like(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id x = X("x");
+    return x ? quern__broadcast(g, X("fill_value"), quern__shape_of(g, x)) : 0;
+}
+
+/* Values are kept as float32: a cast to bool is a comparison with 0, one to a floating type changes nothing. One to a whole type
+ * drops the fraction. */
+static quern__id cast(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    const char *dtype = quern__config_text(l->config, "dtype");
+    quern__id x = X("x");
+    if (!dtype || !strncmp(dtype, "float", 5))
+        return !dtype || !strcmp(dtype, "float32") || !strcmp(dtype, "float64")
+                   ? x
+                   : quern__graph_fail(g, QUERN_UNSUPPORTED, "a cast to %.20s is not in this version", dtype);
+    if (!strcmp(dtype, "bool"))
+        return quern__op_truth(g, x);
+    if (!strncmp(dtype, "int", 3) || !strncmp(dtype, "uint", 4))
+        return quern__stop_gradient(g, unary(g, QUERN__TRUNC, x));
+    return quern__graph_fail(g, QUERN_UNSUPPORTED, "a cast to %.20s is not in this version", dtype);
+}
+
+/* a - b floor(a / b) */
+static quern__id mod(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id a = X("x1"), b = X("x2");
+    return quern__sub2(g, a, quern__mul2(g, b, unary(g, QUERN__FLOOR, quern__div2(g, a, b))));
+}
+
+static quern__id floor_divide(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return unary(g, QUERN__FLOOR, quern__div2(g, X("x1"), X("x2")));
+}
+
+/* Round half to even at a decimal place. */
+static quern__id round_to(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    double factor = pow(10, (double)quern__config_int(l->config, "decimals"));
+    quern__id x = X("x");
+    return factor == 1 ? unary(g, QUERN__ROUND, x)
+                       : quern__scale(g, unary(g, QUERN__ROUND, quern__scale(g, x, factor)), 1 / factor);
+}
+
+/* log(exp(a) + exp(b)) = max + softplus(-|a - b|) */
+static quern__id logaddexp(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id a = X("x1"), b = X("x2"), gap = unary(g, QUERN__ABS, quern__sub2(g, a, b));
+    return quern__add2(g, quern__binary(g, QUERN__MAXIMUM, a, b), unary(g, QUERN__SOFTPLUS, quern__scale(g, gap, -1)));
+}
+
+/* row->extra: the base of a logarithm. */
+static quern__id logarithm(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return quern__scale(g, unary(g, QUERN__LOG, X("x")), 1 / log(l->kind->extra));
+}
+
+static quern__id isnan_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    quern__id x = X("x");
+    return quern__binary(g, QUERN__NOT_EQUAL, x, x);
+}
+
+static quern__id isfinite_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return unary(g, QUERN__FINITE, X("x"));
+}
+
+static quern__id hypot_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    return unary(g, QUERN__SQRT, quern__add2(g, unary(g, QUERN__SQUARE, X("x1")), unary(g, QUERN__SQUARE, X("x2"))));
+}
+
+/* row->extra 1: degrees to radians; 0: back. */
+static quern__id degrees(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    (void)training;
+    const double radian = 3.14159265358979323846 / 180;
+    return quern__scale(g, X("x"), l->kind->extra ? radian : 1 / radian);
+}
+
+static const quern__call_arg where_args[] = { { "condition", false }, { "x1", false }, { "x2", false }, { 0 } };
+static const quern__call_arg close_args[] = { { "x1", false }, { "x2", false }, { "rtol", false }, { "atol", false }, { 0 } };
+static const quern__call_arg full_args[] = { { "x", false }, { "fill_value", false }, { 0 } };
+static const quern__call_arg variable_args[] = { { "variable", false }, { 0 } };
+static const quern__field close_fields[] = { { "equal_nan", QUERN__F_ONLY_DEFAULT, "false" }, { 0 } };
+static const quern__field clip_fields[] = { { "x_min", QUERN__F_ANY, NULL }, { "x_max", QUERN__F_ANY, NULL }, { 0 } };
+static const quern__field dtype_fields[] = { { "dtype", QUERN__F_ANY, "null" }, { 0 } };
+static const quern__field convert_fields[] = { { "dtype", QUERN__F_ANY, "null" },
+                                               { "sparse", QUERN__F_ONLY_DEFAULT, "null" },
+                                               { "ragged", QUERN__F_ONLY_DEFAULT, "null" },
+                                               { 0 } };
+static const quern__field decimals_fields[] = { { "decimals", QUERN__F_INT, "0" }, { 0 } };
+static const quern__field alpha_fields[] = { { "alpha", QUERN__F_NUMBER, "1.0" }, { 0 } };
+static const quern__field leaky_fields[] = { { "negative_slope", QUERN__F_NUMBER, "0.2" }, { 0 } };
+static const quern__field gelu_fields[] = { { "approximate", QUERN__F_BOOL, "true" }, { 0 } };
+static const quern__field half_fields[] = { { "threshold", QUERN__F_NUMBER, "0.5" }, { 0 } };
+static const quern__field squareplus_fields[] = { { "b", QUERN__F_NUMBER, "4" }, { 0 } };
+static const quern__field threshold_fields[] = { { "threshold", QUERN__F_NUMBER, NULL },
+                                                 { "default_value", QUERN__F_NUMBER, NULL },
+                                                 { 0 } };
+
+#define TWO(ID, NAME, FUNCTION)  QUERN__OPERATION_ROW(ID, NAME, "numpy", NULL, of_two, quern__args_x1_x2, FUNCTION)
+#define ONE(ID, NAME, MODULE, F) QUERN__OPERATION_ROW(ID, NAME, MODULE, NULL, of_one, quern__args_x, F)
+#define NN(ID, NAME, FIELDS)     QUERN__OPERATION_ROW(ID, NAME, "nn", FIELDS, activation, quern__args_x, 0)
+TWO(add, "Add", QUERN__ADD);
+TWO(subtract, "Subtract", QUERN__SUB);
+TWO(multiply, "Multiply", QUERN__MUL);
+TWO(divide, "Divide", QUERN__DIV);
+TWO(true_divide, "TrueDivide", QUERN__DIV);
+TWO(maximum, "Maximum", QUERN__MAXIMUM);
+TWO(minimum, "Minimum", QUERN__MINIMUM);
+TWO(fmax, "Fmax", QUERN__MAXIMUM);
+TWO(fmin, "Fmin", QUERN__MINIMUM);
+TWO(equal, "Equal", QUERN__EQUAL);
+TWO(not_equal, "NotEqual", QUERN__NOT_EQUAL);
+TWO(less, "Less", QUERN__LESS);
+TWO(less_equal, "LessEqual", QUERN__LESS_EQUAL);
+TWO(greater, "Greater", QUERN__GREATER);
+TWO(greater_equal, "GreaterEqual", QUERN__GREATER_EQUAL);
+ONE(negative, "Negative", "numpy", QUERN__NEG);
+ONE(absolute, "Absolute", "numpy", QUERN__ABS);
+ONE(fabs, "Fabs", "numpy", QUERN__ABS);
+ONE(sign, "Sign", "numpy", QUERN__SIGN);
+ONE(square, "Square", "numpy", QUERN__SQUARE);
+ONE(sqrt, "Sqrt", "numpy", QUERN__SQRT);
+ONE(rsqrt, "Rsqrt", "math", QUERN__RSQRT);
+ONE(reciprocal, "Reciprocal", "numpy", QUERN__RECIPROCAL);
+ONE(exp, "Exp", "numpy", QUERN__EXP);
+ONE(log, "Log", "numpy", QUERN__LOG);
+ONE(tanh, "Tanh", "numpy", QUERN__TANH);
+ONE(floor, "Floor", "numpy", QUERN__FLOOR);
+ONE(ceil, "Ceil", "numpy", QUERN__CEIL);
+ONE(trunc, "Trunc", "numpy", QUERN__TRUNC);
+ONE(sin, "Sin", "numpy", QUERN__SIN);
+ONE(cos, "Cos", "numpy", QUERN__COS);
+ONE(log1p, "Log1p", "numpy", QUERN__LOG1P);
+ONE(expm1, "Expm1", "numpy", QUERN__EXPM1);
+ONE(erf, "Erf", "math", QUERN__ERF);
+NN(relu, "Relu", NULL);
+NN(relu6, "Relu6", NULL);
+NN(sigmoid, "Sigmoid", NULL);
+NN(softplus, "Softplus", NULL);
+NN(softsign, "Softsign", NULL);
+NN(silu, "Silu", NULL);
+NN(log_sigmoid, "LogSigmoid", NULL);
+NN(leaky_relu, "LeakyRelu", leaky_fields);
+NN(hard_sigmoid, "HardSigmoid", NULL);
+NN(hard_silu, "HardSilu", NULL);
+NN(elu, "Elu", alpha_fields);
+NN(selu, "Selu", NULL);
+NN(celu, "Celu", alpha_fields);
+NN(gelu, "Gelu", gelu_fields);
+NN(glu, "Glu", quern__fields_last_axis);
+NN(hard_tanh, "HardTanh", NULL);
+NN(tanh_shrink, "TanhShrink", NULL);
+NN(soft_shrink, "SoftShrink", half_fields);
+NN(hard_shrink, "HardShrink", half_fields);
+NN(squareplus, "Squareplus", squareplus_fields);
+NN(sparse_plus, "SparsePlus", NULL);
+NN(sparse_sigmoid, "SparseSigmoid", NULL);
+NN(threshold, "Threshold", threshold_fields);
+NN(softmax, "Softmax", quern__fields_last_axis);
+NN(log_softmax, "LogSoftmax", quern__fields_last_axis);
+NN(sparsemax, "Sparsemax", quern__fields_last_axis);
+QUERN__OPERATION_ROW(logical_or, "LogicalOr", "numpy", NULL, logical_or, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(logical_and, "LogicalAnd", "numpy", NULL, logical_and, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(logical_xor, "LogicalXor", "numpy", NULL, logical_xor, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(logical_not, "LogicalNot", "numpy", NULL, logical_not, quern__args_x, 0);
+QUERN__OPERATION_ROW(where, "Where", "numpy", NULL, where, where_args, 0);
+QUERN__OPERATION_ROW(isclose, "Isclose", "numpy", close_fields, isclose, close_args, 0);
+QUERN__OPERATION_ROW(power, "Power", "numpy", NULL, power, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(clip, "Clip", "numpy", clip_fields, clip, quern__args_x, 0);
+QUERN__OPERATION_ROW(divide_no_nan, "DivideNoNan", "numpy", NULL, divide_no_nan, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(squared_difference, "SquaredDifference", "math", NULL, squared_difference, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(copy, "Copy", "numpy", NULL, same, quern__args_x, 0);
+QUERN__OPERATION_ROW(stop_gradient, "StopGradient", "core", NULL, stop_gradient, variable_args, 0);
+QUERN__OPERATION_ROW(zeros_like, "ZerosLike", "numpy", dtype_fields, constant_like, quern__args_x, 0);
+QUERN__OPERATION_ROW(ones_like, "OnesLike", "numpy", dtype_fields, constant_like, quern__args_x, 1);
+QUERN__OPERATION_ROW(full_like, "FullLike", "numpy", dtype_fields, full_like, full_args, 0);
+QUERN__OPERATION_ROW(cast, "Cast", "core", dtype_fields, cast, quern__args_x, 0);
+QUERN__OPERATION_ROW(convert_to_tensor, "ConvertToTensor", "core", convert_fields, cast, quern__args_x, 0);
+QUERN__OPERATION_ROW(array, "Array", "numpy", dtype_fields, cast, quern__args_x, 0);
+QUERN__OPERATION_ROW(mod, "Mod", "numpy", NULL, mod, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(floor_divide, "FloorDivide", "numpy", NULL, floor_divide, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(round, "Round", "numpy", decimals_fields, round_to, quern__args_x, 0);
+QUERN__OPERATION_ROW(logaddexp, "Logaddexp", "numpy", NULL, logaddexp, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(log2, "Log2", "numpy", NULL, logarithm, quern__args_x, 2);
+QUERN__OPERATION_ROW(log10, "Log10", "numpy", NULL, logarithm, quern__args_x, 10);
+QUERN__OPERATION_ROW(isnan, "Isnan", "numpy", NULL, isnan_of, quern__args_x, 0);
+QUERN__OPERATION_ROW(isfinite, "Isfinite", "numpy", NULL, isfinite_of, quern__args_x, 0);
+QUERN__OPERATION_ROW(hypot, "Hypot", "numpy", NULL, hypot_of, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(deg2rad, "Deg2rad", "numpy", NULL, degrees, quern__args_x, 1);
+QUERN__OPERATION_ROW(rad2deg, "Rad2deg", "numpy", NULL, degrees, quern__args_x, 0);
