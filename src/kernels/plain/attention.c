@@ -128,8 +128,8 @@ static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chan
 }
 
 /* Scores become exponentials; the largest and the sum of each row go on, `factor` scales what was summed before. */
-QUERN__CLONES static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *most,
-                                 float *sum, float *factor)
+static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *most, float *sum,
+                   float *factor)
 {
     for (int64_t i = 0; i < rows; i++, s += tile) {
         int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n);
@@ -261,8 +261,7 @@ static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float a
 }
 
 /* Scores become shares, slopes of shares become slopes of scores. */
-QUERN__CLONES static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s,
-                                 float *slope)
+static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *slope)
 {
     for (int64_t i = 0; i < rows; i++, s += tile, slope += tile) {
         const float *y = b->y + (t + i) * h->ldy, *dy = b->dy + (t + i) * h->ldy, *kept = b->kept + (t + i) * b->stride;

@@ -33,8 +33,8 @@ static void spread(const stripe *s, const float *row, float *to)
 }
 
 /* Sums of `count` times `wide` numbers: of x - shift and of its square, or of dy times it and of dy. */
-QUERN__CLONES static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift, const float *dy,
-                                 double *restrict first, double *restrict second)
+static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift, const float *dy,
+                   double *restrict first, double *restrict second)
 {
     for (int64_t i = 0; i < count; i += block) {
         float a[width] = { 0 }, b[width] = { 0 };
@@ -96,8 +96,8 @@ static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-QUERN__CLONES static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const float *x, const float *scale,
-                                          const float *shift, float *restrict y)
+static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const float *x, const float *scale, const float *shift,
+                            float *restrict y)
 {
     for (int64_t i = 0; i < count; i++, x += stride, y += stride)
         for (int64_t j = 0; j < wide; j++)
@@ -156,8 +156,8 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-QUERN__CLONES static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, const float *dy, const float *scale,
-                                 const float *along, const float *shift, float *restrict dx)
+static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, const float *dy, const float *scale,
+                   const float *along, const float *shift, float *restrict dx)
 {
     for (int64_t i = 0; i < count; i++, x += stride, dy += stride, dx += stride)
         for (int64_t j = 0; j < wide; j++)

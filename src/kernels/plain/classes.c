@@ -5,7 +5,7 @@
 
 enum { stretch = 256 }; /* numbers whose exponentials lie on the stack at a time */
 
-QUERN__CLONES static void exponentials(int64_t n, const float *x, float shift, float *y)
+static void exponentials(int64_t n, const float *x, float shift, float *y)
 {
     for (int64_t k = 0; k < n; k++)
         y[k] = quern__exp_falling(x[k] - shift);

@@ -357,8 +357,7 @@ static int pieces_of(const quern__space *s, int64_t at, int64_t columns, piece *
 }
 
 /* Adds a piece of `count` windows in C order, of which `m` is the first. */
-QUERN__CLONES static void add_piece(const quern__space *s, const piece *p, int64_t m, int64_t count, const float *z, int64_t ld,
-                                    float *dx)
+static void add_piece(const quern__space *s, const piece *p, int64_t m, int64_t count, const float *z, int64_t ld, float *dx)
 {
     int64_t o[3] = { m / s->out[2] / s->out[1], m / s->out[2] % s->out[1], m % s->out[2] }, length = p->to - p->from;
     for (int64_t i = 0; i < count; i++, z += ld) {

@@ -6,7 +6,7 @@
 enum { lanes = 16 };
 
 /* quern__random4 of `lanes` addresses from `low` on, one behind the other. */
-QUERN__CLONES static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
+static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
 {
     uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes], k0 = key.k[0], k1 = key.k[1];
     for (int i = 0; i < lanes; i++) {
@@ -27,7 +27,7 @@ QUERN__CLONES static void draw(quern__random_key key, uint64_t high, uint64_t lo
         out[4 * i] = c0[i], out[4 * i + 1] = c1[i], out[4 * i + 2] = c2[i], out[4 * i + 3] = c3[i];
 }
 
-QUERN__CLONES static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale, float *restrict y)
+static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale, float *restrict y)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] = bits[j] > most ? x[j] * scale : 0;

@@ -42,26 +42,25 @@ static inline __attribute__((always_inline)) float below(float x, float e)
 
 typedef void slope_loop(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs, float a, float b, float c);
 
-#define UNARY(NAME, text, value, slope)                                                                                        \
-    QUERN__CLONES static void value_##NAME(int64_t n, const float *xs, float *ys, float a, float b, float c)                   \
-    {                                                                                                                          \
-        (void)a, (void)b, (void)c;                                                                                             \
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++)                                                                   \
-        {                                                                                                                      \
-            float x = xs[i];                                                                                                   \
-            ys[i] = value;                                                                                                     \
-        }                                                                                                                      \
-    }                                                                                                                          \
-    QUERN__CLONES static void slope_##NAME(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs, float a, \
-                                           float b, float c)                                                                   \
-    {                                                                                                                          \
-        (void)a, (void)b, (void)c;                                                                                             \
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++)                                                                   \
-        {                                                                                                                      \
-            float x = xs[i], y = ys[i];                                                                                        \
-            (void)x, (void)y;                                                                                                  \
-            dxs[i] = dys[i] * (slope);                                                                                         \
-        }                                                                                                                      \
+#define UNARY(NAME, text, value, slope)                                                                                            \
+    static void value_##NAME(int64_t n, const float *xs, float *ys, float a, float b, float c)                                     \
+    {                                                                                                                              \
+        (void)a, (void)b, (void)c;                                                                                                 \
+        QUERN__APART for (int64_t i = 0; i < n; i++)                                                                               \
+        {                                                                                                                          \
+            float x = xs[i];                                                                                                       \
+            ys[i] = value;                                                                                                         \
+        }                                                                                                                          \
+    }                                                                                                                              \
+    static void slope_##NAME(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs, float a, float b, float c) \
+    {                                                                                                                              \
+        (void)a, (void)b, (void)c;                                                                                                 \
+        QUERN__APART for (int64_t i = 0; i < n; i++)                                                                               \
+        {                                                                                                                          \
+            float x = xs[i], y = ys[i];                                                                                            \
+            (void)x, (void)y;                                                                                                      \
+            dxs[i] = dys[i] * (slope);                                                                                             \
+        }                                                                                                                          \
     }
 #define BINARY(...)
 #include "ops/functions.def"
@@ -110,19 +109,19 @@ static int unary_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
 typedef void pair_loop(int64_t n, const float *as, int sa, const float *bs, int sb, float *ys);
 
 #define UNARY(...)
-#define BINARY(NAME, text, value)                                                                                 \
-    QUERN__CLONES static void pair_##NAME(int64_t n, const float *as, int sa, const float *bs, int sb, float *ys) \
-    {                                                                                                             \
-        float a = n ? as[0] : 0, b = n ? bs[0] : 0;                                                               \
-        if (sa && sb)                                                                                             \
-            _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) a = as[i], b = bs[i], ys[i] = value;             \
-        else if (sa)                                                                                              \
-            _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) a = as[i], ys[i] = value;                        \
-        else if (sb)                                                                                              \
-            _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) b = bs[i], ys[i] = value;                        \
-        else                                                                                                      \
-            for (int64_t i = 0; i < n; i++)                                                                       \
-                ys[i] = value;                                                                                    \
+#define BINARY(NAME, text, value)                                                                   \
+    static void pair_##NAME(int64_t n, const float *as, int sa, const float *bs, int sb, float *ys) \
+    {                                                                                               \
+        float a = n ? as[0] : 0, b = n ? bs[0] : 0;                                                 \
+        if (sa && sb)                                                                               \
+            QUERN__APART for (int64_t i = 0; i < n; i++) a = as[i], b = bs[i], ys[i] = value;       \
+        else if (sa)                                                                                \
+            QUERN__APART for (int64_t i = 0; i < n; i++) a = as[i], ys[i] = value;                  \
+        else if (sb)                                                                                \
+            QUERN__APART for (int64_t i = 0; i < n; i++) b = bs[i], ys[i] = value;                  \
+        else                                                                                        \
+            for (int64_t i = 0; i < n; i++)                                                         \
+                ys[i] = value;                                                                      \
     }
 #include "ops/functions.def"
 #undef UNARY

@@ -16,7 +16,7 @@ static int gather_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-QUERN__CLONES static void add_row(int64_t n, const float *restrict x, float *restrict to)
+static void add_row(int64_t n, const float *restrict x, float *restrict to)
 {
     for (int64_t i = 0; i < n; i++)
         to[i] += x[i];

@@ -24,8 +24,9 @@ static int64_t vector_by_matrix(int64_t n, int64_t k, quern__left a, const float
     return whole;
 }
 
-int quern__gemm_plain(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
-                      float *c, int64_t ldc)
+/* C[m,n] = A'[m,k] B'[k,n], row-major: A' = ta ? Aᵀ : A, each with its leading dimension. */
+static void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                 float *c, int64_t ldc)
 {
     float packed[tile_columns * most_depth] __attribute__((aligned(64)));
     quern__left left = { a, ta ? 1 : lda, ta ? lda : 1 };
@@ -48,5 +49,61 @@ int quern__gemm_plain(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const f
                               columns);
         }
     }
+}
+
+/* The part of a product that is rows or columns [begin, end) of the result. */
+static int product(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool ta = c->attr->i[0], tb = c->attr->i[1];
+    int64_t ra, ca, rb, cb, m, n;
+    quern__as_matrix(&c->in[0].shape, &ra, &ca);
+    quern__as_matrix(&c->in[1].shape, &rb, &cb);
+    quern__as_matrix(&c->out[0].shape, &m, &n);
+    const float *a = c->in[0].data, *b = c->in[1].data;
+    float *out = c->out[0].data;
+    int64_t ldc = n, k = ta ? ra : ca;
+    if (c->axis >= 0 && c->axis == c->out[0].shape.rank - 1) {
+        bool panel_b = c->panel && (c->panelled & 2), panel_out = c->panel && c->panelled >> 16;
+        n = end - begin;
+        b += panel_b ? begin * rb : tb ? begin * cb : begin;
+        out += panel_out ? begin * m : begin;
+        cb = panel_b ? n : cb;
+        ldc = panel_out ? n : ldc;
+    } else if (c->axis >= 0) {
+        int64_t per = m / c->out[0].shape.dims[0];
+        a += ta ? begin * per : begin * per * ca;
+        out += begin * per * ldc;
+        m = (end - begin) * per;
+    }
+    if (c->n_in == 3 && k) { /* b is packed: its panels of 32 columns, of which a block has whole ones */
+        int64_t from = c->axis == c->out[0].shape.rank - 1 ? begin : 0;
+        quern__tile_product(m, n, k, (quern__left){ a, ca, 1 }, (const float *)c->in[2].data + from * k, out, ldc, false);
+        return 0;
+    }
+    gemm(ta, tb, m, n, k, a, ca, b, cb, out, ldc);
     return 0;
+}
+
+/* Pair by pair: records [begin, end), each with as many pairs as its other leading axes count. */
+static int batched(const quern__call *c, int64_t begin, int64_t end)
+{
+    bool ta = c->attr->i[0], tb = c->attr->i[1];
+    const quern_shape *sa = &c->in[0].shape, *so = &c->out[0].shape;
+    int64_t m = so->dims[so->rank - 2], n = so->dims[so->rank - 1], k = sa->dims[sa->rank - (ta ? 2 : 1)];
+    quern__part p = quern__call_part(c, so, begin, end);
+    for (int64_t at = p.start; at < p.start + p.length; at += m * n) {
+        int64_t pair = at / (m * n);
+        gemm(ta, tb, m, n, k, (const float *)c->in[0].data + pair * m * k, ta ? m : k, (const float *)c->in[1].data + pair * n * k,
+             tb ? k : n, (float *)c->out[0].data + at, n);
+    }
+    return 0;
+}
+
+quern__kernel *quern__plain_product(const quern__call *c)
+{
+    bool pairs = !strcmp(c->op->name, "batched_matmul");
+    for (int i = 0; i < 2; i++)
+        if ((strcmp(c->op->name, "matmul") && !pairs) || c->in[i].dtype != QUERN_FLOAT32)
+            return NULL;
+    return pairs ? batched : product;
 }

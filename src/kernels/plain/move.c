@@ -31,7 +31,7 @@ static void next(walk *w)
     }
 }
 
-QUERN__CLONES static void copy_row(int64_t n, const float *x, int64_t stride, float factor, float *restrict y)
+static void copy_row(int64_t n, const float *x, int64_t stride, float factor, float *restrict y)
 {
     if (stride == 1)
         for (int64_t i = 0; i < n; i++)

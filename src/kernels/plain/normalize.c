@@ -20,7 +20,7 @@ typedef struct row {
     double epsilon;
 } row;
 
-QUERN__CLONES static void forward_row(const row *r, float *y, float *statistic)
+static void forward_row(const row *r, float *y, float *statistic)
 {
     const float *x = r->x;
     int64_t n = r->n, whole = n / lanes * lanes;
@@ -63,7 +63,7 @@ static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* beta is not read; `statistic` as forward left it. */
-QUERN__CLONES static void backward_row(const row *r, const float *statistic, const float *dy, float *dx)
+static void backward_row(const row *r, const float *statistic, const float *dy, float *dx)
 {
     const float *x = r->x, *gamma = r->gamma;
     int64_t n = r->n, whole = n / lanes * lanes;
@@ -93,8 +93,8 @@ QUERN__CLONES static void backward_row(const row *r, const float *statistic, con
 }
 
 /* Sums of up to `width` neighbouring columns over up to `block` rows. */
-QUERN__CLONES static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float *x, const float *statistic,
-                                    const float *dy, float *restrict gamma, float *restrict beta)
+static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float *x, const float *statistic, const float *dy,
+                      float *restrict gamma, float *restrict beta)
 {
     for (int64_t j = 0; j < columns; j++)
         gamma[j] = beta[j] = 0;

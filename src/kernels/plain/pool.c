@@ -61,7 +61,7 @@ static bool tiled(const quern__space *s)
         for (int64_t j_ = (W)->from[1]; j_ < (W)->to[1]; j_++) \
             for (int64_t k_ = (W)->from[2], at = place(S, i_, j_, k_); k_ < (W)->to[2]; k_++, at += (S)->channels)
 
-QUERN__CLONES static void most_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
+static void most_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
 {
     for (int64_t q = 0; q < n; q++)
         y[q] = -INFINITY;
@@ -94,7 +94,7 @@ static stretch stretch_of(const quern__space *s, const window *w, int64_t window
     return r;
 }
 
-QUERN__CLONES static void most_row(const stretch *r, const float *x, float *y)
+static void most_row(const stretch *r, const float *x, float *y)
 {
     for (int64_t k = 0; k < r->count; k++, x += r->step, y += r->down) {
         lane most = *(const lane *)x;
@@ -107,7 +107,7 @@ QUERN__CLONES static void most_row(const stretch *r, const float *x, float *y)
     }
 }
 
-QUERN__CLONES static void back_row(const stretch *r, const float *x, const float *y, const float *dy, float *dx)
+static void back_row(const stretch *r, const float *x, const float *y, const float *dy, float *dx)
 {
     for (int64_t k = 0; k < r->count; k++, x += r->step, dx += r->step, y += r->down, dy += r->down) {
         lane left = *(const lane *)dy, most = *(const lane *)y, none = { 0 };
@@ -120,7 +120,7 @@ QUERN__CLONES static void back_row(const stretch *r, const float *x, const float
     }
 }
 
-QUERN__CLONES static void mean_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
+static void mean_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
 {
     float share = 1 / (float)w->count;
     for (int64_t q = 0; q < n; q++)
@@ -162,8 +162,8 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* The first of the largest gets all: what is `left` of dy goes to the first place that has y. `once`: dx holds nothing yet. */
-QUERN__CLONES static void back_to_most(const quern__space *s, const window *w, bool once, const float *x, const float *y,
-                                       const float *dy, float *restrict dx, int64_t n)
+static void back_to_most(const quern__space *s, const window *w, bool once, const float *x, const float *y, const float *dy,
+                         float *restrict dx, int64_t n)
 {
     float left[width];
     for (int64_t q = 0; q < n; q++)
@@ -183,7 +183,7 @@ QUERN__CLONES static void back_to_most(const quern__space *s, const window *w, b
     }
 }
 
-QUERN__CLONES static void back_to_all(const quern__space *s, const window *w, const float *dy, float *restrict dx, int64_t n)
+static void back_to_all(const quern__space *s, const window *w, const float *dy, float *restrict dx, int64_t n)
 {
     float share = 1 / (float)w->count;
     EACH_PLACE(s, w)
@@ -247,8 +247,7 @@ static void inside(const quern__space *s, const int64_t *o, int64_t *lowest, int
         quern__space_inside(s, a, o[a], &lowest[a], &beyond[a]);
 }
 
-QUERN__CLONES static void forward_channels(const quern__space *s, const int64_t *o, const float *x, const float *w,
-                                           float *restrict y, int64_t n)
+static void forward_channels(const quern__space *s, const int64_t *o, const float *x, const float *w, float *restrict y, int64_t n)
 {
     int64_t lowest[3], beyond[3];
     inside(s, o, lowest, beyond);
@@ -259,8 +258,7 @@ QUERN__CLONES static void forward_channels(const quern__space *s, const int64_t 
         y[q] += x[at + q] * w[k * s->channels + q];
 }
 
-QUERN__CLONES static void back_channels(const quern__space *s, const int64_t *o, const float *y, const float *w, float *restrict dx,
-                                        int64_t n)
+static void back_channels(const quern__space *s, const int64_t *o, const float *y, const float *w, float *restrict dx, int64_t n)
 {
     int64_t lowest[3], beyond[3];
     inside(s, o, lowest, beyond);
@@ -295,8 +293,7 @@ static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* Row k of the gradient over some records: sums of a record in float, over records in double. */
-QUERN__CLONES static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy, double *sums,
-                                    int64_t n)
+static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy, double *sums, int64_t n)
 {
     int64_t windows = quern__space_numbers(s->out, s->channels), image = quern__space_numbers(s->in, s->channels), at[3];
     for (int64_t q = 0; q < n; q++)

@@ -69,13 +69,13 @@ static void product(const running *k, const float *packed, float *tiles, int64_t
         }
 }
 
-QUERN__CLONES static void sum_of(int64_t n, const float *restrict a, const float *restrict b, float *restrict to)
+static void sum_of(int64_t n, const float *restrict a, const float *restrict b, float *restrict to)
 {
     for (int64_t i = 0; i < n; i++)
         to[i] = a[i] + b[i];
 }
 
-QUERN__CLONES static void add_to(int64_t n, const float *restrict a, float *restrict to)
+static void add_to(int64_t n, const float *restrict a, float *restrict to)
 {
     for (int64_t i = 0; i < n; i++)
         to[i] += a[i];
@@ -84,8 +84,7 @@ QUERN__CLONES static void add_to(int64_t n, const float *restrict a, float *rest
 /* ---- cells, forth ---- */
 
 /* a: z + b + h R, becomes the gates */
-QUERN__CLONES static void lstm_forward(int64_t n, float *restrict a, const float *restrict before, float *restrict c,
-                                       float *restrict h)
+static void lstm_forward(int64_t n, float *restrict a, const float *restrict before, float *restrict c, float *restrict h)
 {
     float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
@@ -99,8 +98,7 @@ QUERN__CLONES static void lstm_forward(int64_t n, float *restrict a, const float
 }
 
 /* a: h R + b', becomes z, r, n' and n; x: z + b */
-QUERN__CLONES static void gru_forward(int64_t n, float *restrict a, const float *restrict x, const float *restrict before,
-                                      float *restrict h)
+static void gru_forward(int64_t n, float *restrict a, const float *restrict x, const float *restrict before, float *restrict h)
 {
     float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
@@ -111,13 +109,13 @@ QUERN__CLONES static void gru_forward(int64_t n, float *restrict a, const float 
     }
 }
 
-QUERN__CLONES static void tanh_forward(int64_t n, const float *restrict a, float *restrict h)
+static void tanh_forward(int64_t n, const float *restrict a, float *restrict h)
 {
     for (int64_t u = 0; u < n; u++)
         h[u] = tanhf(a[u]);
 }
 
-QUERN__CLONES static void relu_forward(int64_t n, const float *restrict a, float *restrict h)
+static void relu_forward(int64_t n, const float *restrict a, float *restrict h)
 {
     for (int64_t u = 0; u < n; u++)
         h[u] = a[u] > 0 ? a[u] : a[u] * 0;
@@ -209,8 +207,8 @@ static void group_forward(running *k)
 /* ---- cells, back ---- */
 
 /* dc holds what comes from the step behind and gets what goes to the one before; dz the slopes of the gates. */
-QUERN__CLONES static void lstm_back(int64_t n, const float *restrict a, const float *restrict c, const float *restrict before,
-                                    const float *restrict dh, float *restrict dc, float *restrict dz)
+static void lstm_back(int64_t n, const float *restrict a, const float *restrict c, const float *restrict before,
+                      const float *restrict dh, float *restrict dc, float *restrict dz)
 {
     const float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
@@ -223,8 +221,8 @@ QUERN__CLONES static void lstm_back(int64_t n, const float *restrict a, const fl
     }
 }
 
-QUERN__CLONES static void gru_back(int64_t n, const float *restrict a, const float *restrict before, float *restrict dh,
-                                   float *restrict dz, float *restrict down)
+static void gru_back(int64_t n, const float *restrict a, const float *restrict before, float *restrict dh, float *restrict dz,
+                     float *restrict down)
 {
     const float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
@@ -237,8 +235,7 @@ QUERN__CLONES static void gru_back(int64_t n, const float *restrict a, const flo
     }
 }
 
-QUERN__CLONES static void simple_back(int64_t n, int function, const float *restrict h, const float *restrict dh,
-                                      float *restrict dz)
+static void simple_back(int64_t n, int function, const float *restrict h, const float *restrict dh, float *restrict dz)
 {
     if (function == QUERN__TANH)
         for (int64_t u = 0; u < n; u++)

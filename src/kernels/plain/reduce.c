@@ -7,7 +7,7 @@
 enum { width = 64, block = 32 };
 
 /* Sums of up to `width` neighbouring columns over `rows` rows. */
-QUERN__CLONES static void column_sums(int64_t rows, int64_t columns, int64_t stride, const float *x, double *sums)
+static void column_sums(int64_t rows, int64_t columns, int64_t stride, const float *x, double *sums)
 {
     for (int64_t j = 0; j < columns; j++)
         sums[j] = 0;

@@ -3,7 +3,7 @@
 #ifndef QUERN__KERNELS_RUNS_H
 #define QUERN__KERNELS_RUNS_H
 
-#include "kernels/kernels.h"
+#include "plain.h"
 
 #include "tile.h"
 

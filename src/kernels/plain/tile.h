@@ -4,7 +4,20 @@
 #ifndef QUERN__KERNELS_TILE_H
 #define QUERN__KERNELS_TILE_H
 
-#include "kernels/kernels.h"
+#include "plain.h"
+
+/* A vector as wide as the registers; and how many rows a part of a tile has that stays in them, with two vectors of columns. */
+#if defined(__AVX512F__)
+typedef float quern__vector __attribute__((vector_size(64), aligned(4)));
+enum { QUERN__PART_ROWS = 8 };
+#elif defined(__AVX__)
+typedef float quern__vector __attribute__((vector_size(32), aligned(4)));
+enum { QUERN__PART_ROWS = 4 };
+#else
+typedef float quern__vector __attribute__((vector_size(16), aligned(4)));
+enum { QUERN__PART_ROWS = 4 };
+#endif
+enum { QUERN__VECTOR_NUMBERS = sizeof(quern__vector) / sizeof(float) };
 
 enum { QUERN__TILE_ROWS = 8, QUERN__TILE_COLUMNS = 32, QUERN__TILE_DEPTH = 512 };
 

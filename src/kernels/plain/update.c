@@ -8,8 +8,7 @@ typedef struct coefficients {
 } coefficients;
 
 /* a: 1 - beta_1, b: 1 - beta_2, c: epsilon; rate: alpha, the corrected learning rate; decay: learning rate times weight decay */
-QUERN__CLONES static void adam_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s,
-                                    const float *restrict d)
+static void adam_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s, const float *restrict d)
 {
     for (int64_t i = 0; i < n; i++) {
         float g = d[i];
@@ -20,8 +19,8 @@ QUERN__CLONES static void adam_loop(int64_t n, coefficients k, float *restrict v
 }
 
 /* The same where the squares of the gradient are given. */
-QUERN__CLONES static void adam_squares_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s,
-                                            const float *restrict d, const float *restrict squares)
+static void adam_squares_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s,
+                              const float *restrict d, const float *restrict squares)
 {
     for (int64_t i = 0; i < n; i++) {
         m[i] += (d[i] - m[i]) * k.a;
@@ -31,7 +30,7 @@ QUERN__CLONES static void adam_squares_loop(int64_t n, coefficients k, float *re
 }
 
 /* a: rho, b: epsilon */
-QUERN__CLONES static void rmsprop_loop(int64_t n, coefficients k, float *restrict v, float *restrict s, const float *restrict d)
+static void rmsprop_loop(int64_t n, coefficients k, float *restrict v, float *restrict s, const float *restrict d)
 {
     for (int64_t i = 0; i < n; i++) {
         s[i] = k.a * s[i] + (1 - k.a) * d[i] * d[i];
@@ -39,15 +38,14 @@ QUERN__CLONES static void rmsprop_loop(int64_t n, coefficients k, float *restric
     }
 }
 
-QUERN__CLONES static void sgd_loop(int64_t n, coefficients k, float *restrict v, const float *restrict d)
+static void sgd_loop(int64_t n, coefficients k, float *restrict v, const float *restrict d)
 {
     for (int64_t i = 0; i < n; i++)
         v[i] -= v[i] * k.decay + k.rate * d[i];
 }
 
 /* a: momentum */
-QUERN__CLONES static void momentum_loop(int64_t n, coefficients k, bool nesterov, float *restrict v, float *restrict m,
-                                        const float *restrict d)
+static void momentum_loop(int64_t n, coefficients k, bool nesterov, float *restrict v, float *restrict m, const float *restrict d)
 {
     for (int64_t i = 0; i < n; i++) {
         float step = k.rate * d[i];

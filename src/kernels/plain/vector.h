@@ -1,16 +1,14 @@
-/* What the plain kernels share: the compiler is told to make each for several processors, and to call the vector forms of the C
- * library's functions (libmvec, at most 4 ulp). No -ffast-math: NaN and infinity stay what they are. */
+/* Functions of numbers in loops that the compiler vectorises: it is told to call the vector forms of the C library's functions
+ * (libmvec, at most 4 ulp). No -ffast-math: NaN and infinity stay what they are. */
 #ifndef QUERN__KERNELS_VECTOR_H
 #define QUERN__KERNELS_VECTOR_H
 
-#include "kernels/kernels.h"
+#include "plain.h"
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__GNUC__) && \
     !defined(__clang__)
-#define QUERN__CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#define QUERN__SIMD   __attribute__((simd("notinbranch")))
+#define QUERN__SIMD __attribute__((simd("notinbranch")))
 #else
-#define QUERN__CLONES
 #define QUERN__SIMD
 #endif
 
