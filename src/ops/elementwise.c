@@ -3,25 +3,26 @@
 
 #include <math.h>
 
-#define R           double
-#define EXP         exp
-#define EXPM1       expm1
-#define LOG         log
-#define LOG1P       log1p
-#define SQRT        sqrt
-#define TANH        tanh
-#define BELOW       below
-#define EXP_FALLING exp
-#define ABS         fabs
-#define POW         pow
-#define RINT        rint
-#define FLOOR       floor
-#define CEIL        ceil
-#define TRUNC       trunc
-#define SIN         sin
-#define COS         cos
-#define LOG1P_OF    log1p
-#define ERF         erf
+#define R            double
+#define EXP          exp
+#define EXPM1        expm1
+#define LOG          log
+#define LOG1P_EXP(x) log1p(exp(x))
+#define SIGMOID(x)   (1 / (1 + exp(-(x))))
+#define SQRT         sqrt
+#define TANH         tanh
+#define BELOW        below
+#define EXP_FALLING  exp
+#define ABS          fabs
+#define POW          pow
+#define RINT         rint
+#define FLOOR        floor
+#define CEIL         ceil
+#define TRUNC        trunc
+#define SIN          sin
+#define COS          cos
+#define LOG1P_OF     log1p
+#define ERF          erf
 
 /* Share of the normal distribution below x. */
 static double below(double x, double e)

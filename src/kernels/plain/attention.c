@@ -136,7 +136,7 @@ static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_
         for (int64_t j = n; j < whole; j++)
             s[j] = NOWHERE;
         float now = largest(s, whole, most[i]);
-        factor[i] = first && most[i] != now ? expf(most[i] - now) : 1;
+        factor[i] = first && most[i] != now ? quern__exp_falling(most[i] - now) : 1;
         most[i] = now;
         exponentials(s, whole, now, 1);
         for (int64_t j = n; j < tile; j++)

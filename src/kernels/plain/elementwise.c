@@ -5,25 +5,26 @@
 
 #include <string.h>
 
-#define R           float
-#define EXP         expf
-#define EXPM1       expm1f
-#define LOG         logf
-#define LOG1P       log1pf
-#define SQRT        sqrtf
-#define TANH        tanhf
-#define BELOW       below
-#define EXP_FALLING quern__exp_falling
-#define ABS         fabsf
-#define POW         powf
-#define RINT        rintf
-#define FLOOR       floorf
-#define CEIL        ceilf
-#define TRUNC       truncf
-#define SIN         sinf
-#define COS         cosf
-#define LOG1P_OF    log1pf
-#define ERF         erff
+#define R            float
+#define EXP          quern__exp
+#define EXPM1        quern__expm1
+#define LOG          quern__log
+#define LOG1P_EXP(x) quern__log1p_of_share(quern__exp_falling(x))
+#define SIGMOID      quern__sigmoid
+#define SQRT         sqrtf
+#define TANH         quern__tanh
+#define BELOW        below
+#define EXP_FALLING  quern__exp_falling
+#define ABS          fabsf
+#define POW          quern__pow
+#define RINT         rintf
+#define FLOOR        floorf
+#define CEIL         ceilf
+#define TRUNC        truncf
+#define SIN          sinf
+#define COS          cosf
+#define LOG1P_OF     log1pf
+#define ERF          erff
 
 /* Share of the normal distribution below x, e being exp(-x x / 2). erfc(z) = t q(t) exp(-z z), t = 1 / (1 + 0.4 z), with a
  * polynomial fitted to a relative 1.3e-7 over all z >= 0: the derivative of gelu needs the same exponential. */

@@ -88,12 +88,12 @@ static void lstm_forward(int64_t n, float *restrict a, const float *restrict bef
 {
     float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
-        i[u] = 1 / (1 + expf(-i[u]));
-        f[u] = 1 / (1 + expf(-f[u]));
-        g[u] = tanhf(g[u]);
-        o[u] = 1 / (1 + expf(-o[u]));
+        i[u] = quern__sigmoid(i[u]);
+        f[u] = quern__sigmoid(f[u]);
+        g[u] = quern__tanh(g[u]);
+        o[u] = quern__sigmoid(o[u]);
         c[u] = f[u] * before[u] + i[u] * g[u];
-        h[u] = o[u] * tanhf(c[u]);
+        h[u] = o[u] * quern__tanh(c[u]);
     }
 }
 
@@ -102,9 +102,9 @@ static void gru_forward(int64_t n, float *restrict a, const float *restrict x, c
 {
     float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
-        z[u] = 1 / (1 + expf(-z[u] - x[u]));
-        r[u] = 1 / (1 + expf(-r[u] - x[n + u]));
-        new[u] = tanhf(x[2 * n + u] + r[u] * own[u]);
+        z[u] = quern__sigmoid(z[u] + x[u]);
+        r[u] = quern__sigmoid(r[u] + x[n + u]);
+        new[u] = quern__tanh(x[2 * n + u] + r[u] * own[u]);
         h[u] = z[u] * before[u] + (1 - z[u]) * new[u];
     }
 }
@@ -112,7 +112,7 @@ static void gru_forward(int64_t n, float *restrict a, const float *restrict x, c
 static void tanh_forward(int64_t n, const float *restrict a, float *restrict h)
 {
     for (int64_t u = 0; u < n; u++)
-        h[u] = tanhf(a[u]);
+        h[u] = quern__tanh(a[u]);
 }
 
 static void relu_forward(int64_t n, const float *restrict a, float *restrict h)
@@ -212,7 +212,7 @@ static void lstm_back(int64_t n, const float *restrict a, const float *restrict 
 {
     const float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
-        float y = tanhf(c[u]), d = dc[u] + dh[u] * o[u] * (1 - y * y);
+        float y = quern__tanh(c[u]), d = dc[u] + dh[u] * o[u] * (1 - y * y);
         dz[u] = d * g[u] * i[u] * (1 - i[u]);
         dz[n + u] = d * before[u] * f[u] * (1 - f[u]);
         dz[2 * n + u] = d * i[u] * (1 - g[u] * g[u]);
