@@ -119,7 +119,9 @@ static int run(int which, int argc, char **argv)
             fprintf(stderr, "quern: word %d is empty: quern %s %s\n", i + 1, a.command, commands[which].usage);
             return 2;
         }
-    return commands[which].run(&a);
+    quern_error err = { 0 };
+    int status = quern_set_isa(cli_option(&a, "isa"), &err);
+    return status < 0 ? (cli_fail(status, &err), 2) : commands[which].run(&a);
 }
 
 /* A command that is none; prints, with the nearest name. */

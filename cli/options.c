@@ -95,6 +95,8 @@ static const struct {
     { "budgets", "SIZE,SIZE...", L, "predicted time against memory: a line for each budget" },
     { "output", "FILE", F | P | Q, "instead of MODEL; predictions: .csv, .tsv, .npy, .npz, .jsonl or -; prepared records: .qrec" },
     { "threads", "N", F | E | P | G, "that compute" },
+    { "isa", "KIND", F | E | P | G | D,
+      "kind of processor whose kernels compute (avx512, avx2, sse2, neon): the widest when not given" },
     { "weights", "FILE", C, "read into the model first: .weights.h5, .h5, .keras, .safetensors, .npz" },
     { "map", "FILE", C, "other names in .safetensors and .npz: lines \"dense/kernel = fc1.weight transposed\"" },
     { "expand-nested", NULL, S, "layers of models in the model too" },

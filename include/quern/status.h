@@ -81,6 +81,18 @@ QUERN_API const char *quern_status_text(int status);
 /* The library's version, "MAJOR.MINOR.PATCH". Returns borrowed: valid for ever. */
 QUERN_API const char *quern_version(void);
 
+/* Kinds of processor for which the library has kernels: avx512, avx2, sse2; neon; portable. The kind that computes decides the bits
+ * of results (docs/bits.md); avx512 and avx2 give the same ones. The widest that the processor has is chosen, or the one that the
+ * environment variable QUERN_ISA names.
+ *
+ * Chooses another from now on; NULL: as at the start. What was planned before stays as it is: call it before anything else. A name
+ * that is no kind is QUERN_INVALID, one that this processor has not QUERN_UNSUPPORTED. */
+QUERN_API int quern_set_isa(const char *name, quern_error *err);
+/* The name of the kind that is chosen; NULL: QUERN_ISA names none that is here. Returns borrowed: valid for ever. */
+QUERN_API const char *quern_isa(void);
+/* The name of the i-th kind that this processor has, the widest first; NULL behind the last. Returns borrowed. */
+QUERN_API const char *quern_isa_name(int i);
+
 /* Receives every line the library has to say that is not an error: warnings (level 1) and notes (level 2).
  * `text` has no newline and is borrowed for the call. May be called on any thread, one at a time. */
 typedef void quern_log_fn(void *user, int level, const char *text);

@@ -1,8 +1,11 @@
-/* Kinds of processor: the kernels of plain/ are compiled for each, and the widest that this processor has is chosen. */
-#include "kernels.h"
+/* Kinds of processor: which of them this one is, and which is chosen. */
+#include "isa.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #if defined(__x86_64__)
-#define EACH_ISA(X) X(avx512) X(avx2) X(sse2)
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
@@ -15,29 +18,83 @@ static bool has_avx512(void)
 }
 static bool has_sse2(void) { return true; }
 #elif defined(__aarch64__)
-#define EACH_ISA(X) X(neon)
 static bool has_neon(void) { return true; }
 #else
-#define EACH_ISA(X) X(portable)
 static bool has_portable(void) { return true; }
 #endif
-
-#define DECLARED(NAME) quern__kernel *quern__kernel_of_##NAME(const quern__call *call);
-EACH_ISA(DECLARED)
 
 static const struct {
     const char *name;
     bool (*is_here)(void);
-    quern__kernel *(*kernel_of)(const quern__call *call);
 } all[] = {
-#define ROW(NAME) { #NAME, has_##NAME, quern__kernel_of_##NAME },
-    EACH_ISA(ROW) /* the widest first */
+#define ROW(NAME) { #NAME, has_##NAME },
+    QUERN__EACH_ISA(ROW)
 };
+enum { count = sizeof all / sizeof *all, none = -1 };
 
-quern__kernel *quern__isa_kernel(const quern__call *call)
+static int chosen = none;
+
+const char *quern_isa_name(int i)
+{
+    for (int k = 0; k < count; k++)
+        if (all[k].is_here() && i-- == 0)
+            return all[k].name;
+    return NULL;
+}
+
+/* The names of those that are here, between commas. */
+static const char *names_here(char *to, size_t size)
+{
+    const char *name;
+    size_t n = 0;
+    *to = 0;
+    for (int i = 0; (name = quern_isa_name(i)) && n < size; i++)
+        n += (size_t)snprintf(to + n, size - n, "%s%s", i ? ", " : "", name);
+    return to;
+}
+
+/* The place of a kind by its name; or a negative status. */
+static int place_of(const char *name, const char *where, quern_error *err)
 {
     int k = 0;
-    while (!all[k].is_here())
+    char here[64];
+    while (k < count && strcmp(all[k].name, name))
         k++;
-    return all[k].kernel_of(call);
+    if (k < count && all[k].is_here())
+        return k;
+    int status = k < count ? quern__fail(err, QUERN_UNSUPPORTED, where, "this processor has no %s", name)
+                           : quern__fail(err, QUERN_INVALID, where, "'%s' is no kind of processor of this build", name);
+    quern__hint(err, "those that this processor has: %s", names_here(here, sizeof here));
+    return status;
 }
+
+int quern_set_isa(const char *name, quern_error *err)
+{
+    QUERN__ENTER_ANY(err);
+    const char *wanted = name ? name : getenv("QUERN_ISA");
+    int k = place_of(wanted && (name || *wanted) ? wanted : quern_isa_name(0), name ? "--isa" : "QUERN_ISA", err);
+    if (k < 0)
+        return k;
+    __atomic_store_n(&chosen, k, __ATOMIC_RELAXED);
+    return QUERN_OK;
+}
+
+int quern__isa(quern_error *err)
+{
+    int k = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
+    if (k != none)
+        return k;
+    int status = quern_set_isa(NULL, err);
+    return status < 0 ? status : __atomic_load_n(&chosen, __ATOMIC_RELAXED);
+}
+
+const char *quern_isa(void)
+{
+    int k = quern__isa(NULL);
+    return k < 0 ? NULL : all[k].name;
+}
+
+/* Kernels of both add and multiply in the same order and in one rounding. */
+static bool is_wide(const char *name) { return !strcmp(name, "avx512") || !strcmp(name, "avx2"); }
+
+bool quern__isa_same_bits(const char *a, const char *b) { return !strcmp(a, b) || (is_wide(a) && is_wide(b)); }

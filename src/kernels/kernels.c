@@ -1,5 +1,7 @@
-/* What a call is computed with: a kernel of plain/ for the processors of isa.c, or the reference. */
+/* What a call is computed with: a kernel of plain/ for the kind of processor that is chosen, or the reference. */
 #include "kernels.h"
+
+#include "base/isa.h"
 
 #include <string.h>
 
@@ -19,9 +21,17 @@ quern__kernel *quern__kernel_among(const quern__call *call, const quern__named_k
     return NULL;
 }
 
+#define DECLARED(NAME) quern__kernel *quern__kernel_of_##NAME(const quern__call *call);
+QUERN__EACH_ISA(DECLARED)
+
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
 {
-    quern__kernel *kernel = quern__isa_kernel(call);
+    static quern__kernel *(*const plain[])(const quern__call *) = {
+#define ROW(NAME) quern__kernel_of_##NAME,
+        QUERN__EACH_ISA(ROW)
+    };
+    int isa = quern__isa(NULL);
+    quern__kernel *kernel = isa < 0 ? NULL : plain[isa](call);
     *name = kernel ? "plain" : "reference";
     return kernel ? kernel : call->op->reference;
 }

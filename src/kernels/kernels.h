@@ -8,11 +8,6 @@
  * reports. */
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name);
 
-/* ---- isa.c ---- */
-/* The kernel of plain/ for a call, of the kind of processor that is chosen; NULL: there is none. */
-quern__kernel *quern__isa_kernel(const quern__call *call);
-
-/* ---- kernels.c ---- */
 /* Bytes of stack that the fast kernel of an op may use: its packed copies and tiles lie there, so that nothing allocates. */
 size_t quern__kernel_stack(const quern__call *call);
 

@@ -242,6 +242,17 @@ static void check_training(checking *c, const char *what, const char *words, con
     quern_model_free(b);
 }
 
+/* The kind of processor that is used, and those that are here. */
+static void tell_isa(checking *c)
+{
+    char detail[128];
+    const char *used = quern_isa(), *name;
+    int n = snprintf(detail, sizeof detail, "%s of", used ? used : "unknown QUERN_ISA; one");
+    for (int k = 0; (name = quern_isa_name(k)) && n < (int)sizeof detail; k++)
+        n += snprintf(detail + n, sizeof detail - (size_t)n, "%s %s", k ? "," : "", name);
+    tell(c, "kind of processor", used != NULL, detail);
+}
+
 int quern_self_check(quern_check_fn *report, void *user)
 {
     checking c = { .report = report, .user = user, .ok = true };
@@ -251,6 +262,7 @@ int quern_self_check(quern_check_fn *report, void *user)
 #else
     tell(&c, "gzip by", true, "zlib");
 #endif
+    tell_isa(&c);
     check_kernels(&c, "functions of one number", unary, 2e-6);
     check_kernels(&c, "functions of two numbers", binary, 2e-6);
     check_kernels(&c, "matrix products", products, 2e-5);

@@ -2,6 +2,8 @@
  * layout, and the list of calls that a step executes. */
 #include "planner.h"
 
+#include "base/isa.h"
+
 #include <string.h>
 
 void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_outputs, bool *live)
@@ -246,9 +248,12 @@ static int make_calls(quern__planner *m, quern_error *err)
 
 static int make(quern__planner *m, quern_error *err)
 {
+    int status = quern__isa(err); /* before kernels are asked for, where it is known what is wrong */
+    if (status < 0)
+        return status;
     quern__plan_mark(m->g, m->outputs, m->n_outputs, m->live);
     find_roots(m);
-    int status = find_readers(m, err);
+    status = find_readers(m, err);
     if (status >= 0)
         status = m->low_memory ? quern__schedule_low_memory(m, err) : quern__schedule_fast(m, err);
     if (status < 0)

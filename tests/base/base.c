@@ -1,10 +1,12 @@
 /* base: errors are filled once, memory is counted, random numbers are those of the paper and depend on their address alone. */
 #include "base/base.h"
+#include "base/isa.h"
 #include "check.h"
 #include "tensor/tensor.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static void first_failure_wins(void **state)
@@ -180,6 +182,38 @@ static void files_are_replaced_whole(void **state)
     assert_int_equal(rmdir(folder), 0); /* nothing is left beside */
 }
 
+static void kinds_of_processor(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    int n = 0;
+    while (quern_isa_name(n))
+        n++;
+    assert_true(n > 0);
+    unsetenv("QUERN_ISA");
+    CHECK_OK(quern_set_isa(NULL, &err), err);
+    assert_string_equal(quern_isa(), quern_isa_name(0));
+    for (int k = 0; k < n; k++) {
+        CHECK_OK(quern_set_isa(quern_isa_name(k), &err), err);
+        assert_string_equal(quern_isa(), quern_isa_name(k));
+    }
+    assert_int_equal(quern_set_isa("avx1024", &err), QUERN_INVALID);
+    assert_string_equal(err.text, "'avx1024' is no kind of processor of this build");
+    assert_string_equal(quern_isa(), quern_isa_name(n - 1)); /* what is wrong changes nothing */
+    setenv("QUERN_ISA", "", 1);
+    CHECK_OK(quern_set_isa(NULL, &err), err);
+    assert_string_equal(quern_isa(), quern_isa_name(0));
+    setenv("QUERN_ISA", quern_isa_name(n - 1), 1);
+    CHECK_OK(quern_set_isa(NULL, &err), err);
+    assert_string_equal(quern_isa(), quern_isa_name(n - 1));
+    setenv("QUERN_ISA", "none", 1);
+    assert_int_equal(quern_set_isa(NULL, &err), QUERN_INVALID);
+    assert_string_equal(err.where, "QUERN_ISA");
+    unsetenv("QUERN_ISA");
+    assert_true(quern__isa_same_bits("avx512", "avx2") && !quern__isa_same_bits("avx2", "sse2"));
+    assert_true(quern__isa_same_bits("neon", "neon"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,7 +221,7 @@ int main(void)
         cmocka_unit_test(philox_known_answers),       cmocka_unit_test(permutation_is_one),
         cmocka_unit_test(normal_has_its_moments),     cmocka_unit_test(names_and_numbers),
         cmocka_unit_test(files_are_replaced_whole),   cmocka_unit_test(shapes),
-        cmocka_unit_test(bytes_go_where_they_belong),
+        cmocka_unit_test(bytes_go_where_they_belong), cmocka_unit_test(kinds_of_processor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

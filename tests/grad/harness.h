@@ -5,10 +5,12 @@
 
 #include "check.h"
 
+#include "base/isa.h"
 #include "grad/grad.h"
 #include "step/step.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef quern__id builder(quern__graph *g, quern__id x, quern__id other, int function);
 
@@ -92,34 +94,53 @@ static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
     return d[1] ? quern__concat(g, d, 2, 0) : d[0];
 }
 
-/* Every float32 kernel that is not the reference, on its own call against the reference. */
+/* The numbers of y, by the kernels of the kind of processor that is chosen (and where `reference`, by references). */
+static void compute(quern__graph *g, quern__id y, bool reference, float *out, size_t n)
+{
+    quern_error err = { 0 };
+    quern__plan *p = quern__plan_new(g, &y, 1, 1, &err);
+    quern__team *team = quern__team_new(2, &err);
+    assert_true(p && team);
+    void *arena = quern__alloc_aligned(p->arena_bytes + 64, 64);
+    quern__step_run r = { .arena = arena, .records = 1 };
+    for (int e = 0; reference && e < p->n_entries; e++)
+        p->entries[e].kernel = p->entries[e].call.op->reference;
+    CHECK_OK(quern__step(team, p, &r, &err), err);
+    memcpy(out, quern__plan_address(p, y, arena, NULL), n * sizeof *out);
+    quern__free_aligned(arena);
+    quern__team_free(team);
+    quern__plan_free(p);
+}
+
+/* Every float32 kernel that is not the reference, of every kind of processor that is here, against the reference; and those that
+ * are said to give the same bits against each other. */
 static void compare(builder *build, int function, const char *name, double first, double by)
 {
     quern_error err = { 0 };
     quern__variable x = variable(QUERN_FLOAT32, 2, 70, 130, first, by), other = variable(QUERN_FLOAT32, 2, 70, 130, 0.7, 1e-4);
     quern__graph *g = quern__graph_new();
     quern__id y = build(g, quern__graph_variable(g, &x), quern__graph_variable(g, &other), function);
-    quern__plan *p = quern__plan_new(g, &y, 1, 1, &err);
-    quern__team *team = quern__team_new(2, &err);
     size_t n = (size_t)quern_shape_count(quern__shape_of(g, y));
-    float *got = quern__alloc(n * sizeof *got);
-    void *arena = quern__alloc_aligned(p->arena_bytes + 64, 64);
-    quern__step_run r = { .arena = arena, .records = 1 };
-    for (int pass = 0; pass < 2; pass++) {
-        CHECK_OK(quern__step(team, p, &r, &err), err);
-        const float *out = quern__plan_address(p, y, arena, NULL);
-        for (size_t i = 0; i < n; i++)
-            if (pass == 0)
-                got[i] = out[i];
-            else if (!(fabs((double)got[i] - out[i]) <= 2e-5 * (1 + fabs((double)out[i]))))
-                fail_msg("%s %d: element %zu is %.9g, reference %.9g", name, function, i, (double)got[i], (double)out[i]);
-        for (int e = 0; e < p->n_entries; e++)
-            p->entries[e].kernel = p->entries[e].call.op->reference;
+    float *want = quern__alloc(n * sizeof *want), *got = quern__alloc(n * sizeof *got), *before = quern__alloc(n * sizeof *before);
+    const char *isa;
+    compute(g, y, true, want, n);
+    for (int k = 0; (isa = quern_isa_name(k)); k++) {
+        CHECK_OK(quern_set_isa(isa, &err), err);
+        compute(g, y, false, got, n);
+        bool same = k && quern__isa_same_bits(isa, quern_isa_name(k - 1));
+        for (size_t i = 0; i < n; i++) {
+            if (!(fabs((double)got[i] - want[i]) <= 2e-5 * (1 + fabs((double)want[i]))))
+                fail_msg("%s %d, %s: element %zu is %.9g, reference %.9g", name, function, isa, i, (double)got[i], (double)want[i]);
+            if (same && memcmp(&got[i], &before[i], sizeof *got))
+                fail_msg("%s %d: element %zu is %.9g by %s, %.9g by %s", name, function, i, (double)got[i], isa, (double)before[i],
+                         quern_isa_name(k - 1));
+        }
+        memcpy(before, got, n * sizeof *got);
     }
+    CHECK_OK(quern_set_isa(NULL, &err), err);
+    quern__free(before);
+    quern__free(want);
     quern__free(got);
-    quern__free_aligned(arena);
-    quern__team_free(team);
-    quern__plan_free(p);
     quern__graph_free(g);
     quern__free_aligned(x.data);
     quern__free_aligned(other.data);
