@@ -107,36 +107,6 @@ static json_t *asked(const quern__checkpointing *c)
     return all;
 }
 
-static json_t *history_json(const quern_history *h)
-{
-    json_t *names = json_array(), *epochs = json_array();
-    for (int k = 0; k < h->n_names; k++)
-        json_array_append_new(names, json_string(h->names[k]));
-    for (int64_t e = 0; e < h->n; e++) {
-        json_t *row = json_array();
-        for (int k = 0; k < h->n_names; k++)
-            json_array_append_new(row, quern__json_bits(quern_history_value(h, h->names[k], e)));
-        json_array_append_new(epochs, row);
-    }
-    return json_pack("{s:o, s:o}", "names", names, "epochs", epochs);
-}
-
-static void history_read(quern_history *h, json_t *kept)
-{
-    json_t *names = json_object_get(kept, "names"), *row;
-    size_t e, k;
-    json_array_foreach(json_object_get(kept, "epochs"), e, row)
-    {
-        quern__logs logs = { 0 };
-        for (k = 0; k < json_array_size(names) && k < sizeof logs.names / sizeof *logs.names; k++) {
-            logs.names[logs.n] = json_string_value(json_array_get(names, k));
-            logs.values[logs.n] = quern__json_bits_read(json_array_get(row, k));
-            logs.n += logs.names[logs.n] != NULL && !isnan(logs.values[logs.n]);
-        }
-        quern__history_add(h, &logs);
-    }
-}
-
 static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
 {
     uint8_t state[QUERN_MAX_STATE];
@@ -147,7 +117,7 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
     return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", format_now, "ended", (int)p->ended,
                      "epoch", (json_int_t)p->epoch, "step", (json_int_t)p->step, "records", (json_int_t)p->records, "batches",
                      (json_int_t)p->batches, "bad_records", (json_int_t)p->bad, "position", position, "asked", asked(c), "history",
-                     history_json(c->h), "callbacks", quern__callbacks_save(c->callbacks, c->n_callbacks));
+                     quern__history_json(c->h), "callbacks", quern__callbacks_save(c->callbacks, c->n_callbacks));
 }
 
 /* ---- writing ---- */
@@ -417,7 +387,7 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
         c->source->position.going = true;
     }
     if (status >= 0)
-        history_read(c->h, json_object_get(t->run, "history"));
+        quern__history_read(c->h, json_object_get(t->run, "history"));
     return status;
 }
 

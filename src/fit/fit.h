@@ -26,6 +26,9 @@ quern_history *quern__history_new(int64_t epochs, quern_error *err);
 size_t quern__history_bytes(const quern_model *m);
 /* Appends the logs of an epoch. */
 void quern__history_add(quern_history *h, const quern__logs *logs);
+/* All of it as JSON that gives the same bits (new), and read into one that is empty. */
+json_t *quern__history_json(const quern_history *h);
+void quern__history_read(quern_history *h, json_t *kept);
 /* Copies the places of the run's bad records. */
 void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 

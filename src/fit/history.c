@@ -139,3 +139,33 @@ void quern__history_keep_bad(quern_history *h, const quern_generator *train)
     for (const quern_error *e; (e = quern_generator_bad_record(train, h->n_bad)); h->n_bad++)
         h->bad[h->n_bad] = *e;
 }
+
+json_t *quern__history_json(const quern_history *h)
+{
+    json_t *names = json_array(), *epochs = json_array();
+    for (int k = 0; k < h->n_names; k++)
+        json_array_append_new(names, json_string(h->names[k]));
+    for (int64_t e = 0; e < h->n; e++) {
+        json_t *row = json_array();
+        for (int k = 0; k < h->n_names; k++)
+            json_array_append_new(row, quern__json_bits(quern_history_value(h, h->names[k], e)));
+        json_array_append_new(epochs, row);
+    }
+    return json_pack("{s:o, s:o}", "names", names, "epochs", epochs);
+}
+
+void quern__history_read(quern_history *h, json_t *kept)
+{
+    json_t *names = json_object_get(kept, "names"), *row;
+    size_t e, k;
+    json_array_foreach(json_object_get(kept, "epochs"), e, row)
+    {
+        quern__logs logs = { 0 };
+        for (k = 0; k < json_array_size(names) && k < sizeof logs.names / sizeof *logs.names; k++) {
+            logs.names[logs.n] = json_string_value(json_array_get(names, k));
+            logs.values[logs.n] = quern__json_bits_read(json_array_get(row, k));
+            logs.n += logs.names[logs.n] != NULL && !isnan(logs.values[logs.n]);
+        }
+        quern__history_add(h, &logs);
+    }
+}
