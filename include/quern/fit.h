@@ -85,12 +85,12 @@ QUERN_API void quern_history_free(quern_history *h);
 /* Trains. With `checkpoint`, the model, its optimizer, the sums of metrics, the callbacks' knowledge and the place in the data are
  * written there beside, synced and renamed, the file of before being kept as checkpoint.previous; with `resume` the run goes on
  * from the newest good one to the same bits as if it had not ended, with other workers, queues or threads too. Another model, other
- * data (told by how many records there are and 16 batches of them) or other options that change numbers are refused. The
- * history then has the epochs of before too. Returns the history. Where the run fails the error is filled (its code is 0 after a
- * run that did not), and the history has the epochs that were completed before, with the reason "failed": NULL when there is none.
- * On failure the weights are as the last step that was made left them. A loss that is not finite is a failure after the step that
- * shows it, and so are weights that are not at the end: the model is spoilt then, and what `checkpoint` holds is the last good one,
- * which is never replaced by another. */
+ * data (told by how many records there are and 16 batches of them) or other options that change numbers are refused; another kind
+ * of processor whose bits differ (quern_set_isa) is a warning. The history then has the epochs of before too. Returns the history.
+ * Where the run fails the error is filled (its code is 0 after a run that did not), and the history has the epochs that were
+ * completed before, with the reason "failed": NULL when there is none. On failure the weights are as the last step that was made
+ * left them. A loss that is not finite is a failure after the step that shows it, and so are weights that are not at the end: the
+ * model is spoilt then, and what `checkpoint` holds is the last good one, which is never replaced by another. */
 QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err);
 /* Loss and metrics over `steps` batches (0: until the data ends), weighted by records; `logs` has room for quern_model_logs
  * numbers. Returns how many records there were, or a negative status. Order is kept; nothing is shuffled. */

@@ -2,6 +2,8 @@
  * its callbacks know; run.bin has the sums of metrics, the states of layers and the bytes of callbacks. A run goes on from it to
  * the same bits. The file is written beside, synced and renamed; the one before it is kept as FILE.previous. */
 #include "checkpoint.h"
+
+#include "base/isa.h"
 #include "schema/schema.h"
 
 #include <errno.h>
@@ -114,10 +116,11 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
     json_t *position = NULL;
     if (quern_generator_save(c->source, state, sizeof state, &size, NULL) >= 0)
         position = hex(state, size);
-    return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", format_now, "ended", (int)p->ended,
-                     "epoch", (json_int_t)p->epoch, "step", (json_int_t)p->step, "records", (json_int_t)p->records, "batches",
-                     (json_int_t)p->batches, "bad_records", (json_int_t)p->bad, "position", position, "asked", asked(c), "history",
-                     quern__history_json(c->h), "callbacks", quern__callbacks_save(c->callbacks, c->n_callbacks));
+    return json_pack("{s:i, s:s?, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", format_now, "isa", quern_isa(),
+                     "ended", (int)p->ended, "epoch", (json_int_t)p->epoch, "step", (json_int_t)p->step, "records",
+                     (json_int_t)p->records, "batches", (json_int_t)p->batches, "bad_records", (json_int_t)p->bad, "position",
+                     position, "asked", asked(c), "history", quern__history_json(c->h), "callbacks",
+                     quern__callbacks_save(c->callbacks, c->n_callbacks));
 }
 
 /* ---- writing ---- */
@@ -364,6 +367,19 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
     return status;
 }
 
+/* Says where the kernels of the run were of another kind, whose bits differ. A file of before kinds were kept says nothing. */
+static void tell_isa(const taken *t, const char *path)
+{
+    const char *then = json_string_value(json_object_get(t->run, "isa")), *now = quern_isa(), *same;
+    int k = 0;
+    if (!then || !now || quern__isa_same_bits(then, now))
+        return;
+    while ((same = quern_isa_name(k)) && !quern__isa_same_bits(then, same))
+        k++;
+    quern__warn("%s: the run was computed by %s, this one goes on by %s, which rounds otherwise; %s%s%s", path, then, now,
+                same ? "--isa " : "this processor has no kind of its bits", same ? same : "", same ? " gives the same bits" : "");
+}
+
 static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p, quern_error *err)
 {
     uint8_t state[QUERN_MAX_STATE];
@@ -416,6 +432,8 @@ int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error
     status = go_on(c, t, path, p, err);
     if (status < 0)
         quern__checkpoint_forget(c);
+    else
+        tell_isa(t, path);
     return status;
 }
 
@@ -436,11 +454,23 @@ void quern__checkpoint_forget(quern__checkpointing *c)
     c->found = NULL;
 }
 
-int64_t quern__checkpoint_batch_size(const char *path)
+/* The newest good file: that of `path`, or the one before it. */
+static int take_newest(const char *path, taken *t, quern_error *err)
 {
     char previous[4096];
+    quern_error first = { 0 };
+    int status = previous_path(path, previous, sizeof previous, err);
+    if (status < 0 || take(path, t, &first) >= 0 || take(previous, t, NULL) >= 0)
+        return status;
+    *err = first;
+    return first.code;
+}
+
+int64_t quern__checkpoint_batch_size(const char *path)
+{
+    quern_error err = { 0 };
     taken t;
-    if (previous_path(path, previous, sizeof previous, NULL) < 0 || (take(path, &t, NULL) < 0 && take(previous, &t, NULL) < 0))
+    if (take_newest(path, &t, &err) < 0)
         return 0;
     int64_t size = quern__config_int(json_object_get(t.run, "asked"), "batch_size");
     taken_free(&t);
@@ -450,17 +480,10 @@ int64_t quern__checkpoint_batch_size(const char *path)
 int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "path", path, "out", out);
-    char previous[4096];
-    quern_error first = { 0 };
     taken t;
-    int status = previous_path(path, previous, sizeof previous, err);
+    int status = take_newest(path, &t, err);
     if (status < 0)
         return status;
-    if (take(path, &t, &first) < 0 && take(previous, &t, NULL) < 0) {
-        if (err && !err->code)
-            *err = first;
-        return first.code;
-    }
     *out = (quern_checkpoint){ .epoch = quern__config_int(t.run, "epoch"),
                                .step = quern__config_int(t.run, "step"),
                                .batches = quern__config_int(t.run, "batches") };

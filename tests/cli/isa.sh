@@ -34,4 +34,13 @@ fi
 if [ -e avx2.npy ]; then
     cmp -s avx2.npy sse2.npy && fail "AVX2 and SSE2 give the same bits: the choice has no effect"
 fi
+
+# A checkpoint keeps the kind; one whose bits differ is a warning that names both.
+resume() { cp m.keras run.keras; "$quern" fit run.keras d.csv --target y --checkpoint c.keras "$@"; }
+expect 0 "" resume --isa "$narrowest"
+expect 0 "!was computed by" resume --isa "$narrowest" --resume --epochs 2
+if [ "$narrowest" != "$widest" ]; then
+    expect 0 "warning: c.keras: the run was computed by $narrowest, this one goes on by $widest, which rounds otherwise; --isa $narrowest gives the same bits" \
+        resume --resume --epochs 3
+fi
 exit $failed
