@@ -3,6 +3,8 @@
 #ifndef QUERN_BASE_H
 #define QUERN_BASE_H
 
+#include "machine.h"
+
 #include <quern/output.h>
 #include <quern/status.h>
 #include <stdarg.h>
