@@ -51,6 +51,7 @@ docs build check
 asan build check
 tsan build check
 min build check
+clang build check clang
 fuzz build fuzz
 bench build bench
 check-keras build keras

@@ -46,7 +46,7 @@ static void fields_stand_as_they_are(void **state)
     fclose(f);
     quern_generator *g = quern_file_generator(path, &(quern_file_opts){ .features = "title,n,a,b" }, &err);
     quern__queue *q = g ? open_queue(g, false, &err) : NULL;
-    quern_batch *b;
+    quern_batch *b = NULL;
     if (!q || quern__queue_begin(q, 0, -1, false, &err) < 0 || quern__queue_take(q, &b, &err) != QUERN_OK)
         fail_msg("%s: %s", err.where, err.text);
     const quern_string *title = b->arrays[0], *rest = b->arrays[2];

@@ -55,7 +55,7 @@ quern__kernel *quern__plain_attention(const quern__call *call);
 /* What stands before a loop: it is unrolled N times whole, or its passes do not wait for each other. */
 #define QUERN__PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#define QUERN__UNROLL(n) QUERN__PRAGMA(clang loop unroll_count(n))
+#define QUERN__UNROLL(n) QUERN__PRAGMA(clang loop unroll(full))
 #define QUERN__APART     QUERN__PRAGMA(clang loop vectorize(assume_safety))
 #else
 #define QUERN__UNROLL(n) QUERN__PRAGMA(GCC unroll n)

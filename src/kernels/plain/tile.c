@@ -110,6 +110,12 @@ void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int6
 /* Eight numbers of each of eight rows, turned: number q of row j goes to place j of row q. */
 #if defined(__AVX__)
 typedef float eight __attribute__((vector_size(32), aligned(4)));
+#if defined(__clang__)
+#define PAIR(A, B, ...) __builtin_shufflevector(A, B, __VA_ARGS__)
+#else
+typedef int places __attribute__((vector_size(32)));
+#define PAIR(A, B, ...) __builtin_shuffle(A, B, (places){ __VA_ARGS__ })
+#endif
 
 static void turn(const float *b, int64_t ldb, float *to)
 {
@@ -117,17 +123,17 @@ static void turn(const float *b, int64_t ldb, float *to)
     for (int j = 0; j < 8; j++)
         r[j] = *(const eight *)(b + j * ldb);
     for (int j = 0; j < 8; j += 2) { /* numbers of two rows side by side, then of four, then of eight */
-        s[j] = __builtin_shufflevector(r[j], r[j + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        s[j + 1] = __builtin_shufflevector(r[j], r[j + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+        s[j] = PAIR(r[j], r[j + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        s[j + 1] = PAIR(r[j], r[j + 1], 2, 10, 3, 11, 6, 14, 7, 15);
     }
     for (int j = 0; j < 8; j += 4)
         for (int k = 0; k < 2; k++) {
-            r[j + 2 * k] = __builtin_shufflevector(s[j + k], s[j + k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-            r[j + 2 * k + 1] = __builtin_shufflevector(s[j + k], s[j + k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+            r[j + 2 * k] = PAIR(s[j + k], s[j + k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            r[j + 2 * k + 1] = PAIR(s[j + k], s[j + k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         }
     for (int k = 0; k < 4; k++) {
-        *(eight *)(to + k * columns_of_tile) = __builtin_shufflevector(r[k], r[k + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        *(eight *)(to + (k + 4) * columns_of_tile) = __builtin_shufflevector(r[k], r[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        *(eight *)(to + k * columns_of_tile) = PAIR(r[k], r[k + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        *(eight *)(to + (k + 4) * columns_of_tile) = PAIR(r[k], r[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
 #else
