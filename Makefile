@@ -11,7 +11,7 @@ CTEST := ctest --no-tests=error --output-on-failure -j $(JOBS)
 # Memory that is given back is overwritten, so that what still reads it fails, in libraries too that no sanitizer sees.
 PERTURB := MALLOC_PERTURB_=165 MALLOC_ARENA_MAX=1
 
-.PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min clang fuzz check-keras bench fresh install clean
+.PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min clang arm64 fuzz check-keras bench fresh install clean
 
 all: build
 
@@ -37,7 +37,7 @@ demo:
 check: dev
 	$(PERTURB) $(CTEST) --test-dir build -LE slow
 
-check-all: check check-style asan tsan min clang check-slow fuzz fresh
+check-all: check check-style asan tsan min clang arm64 check-slow fuzz fresh
 
 # What README.md tells a reader to do, on bare Debian systems: demo, check, install, and by a user who is not root. Needs root.
 fresh:
@@ -81,6 +81,12 @@ clang:
 	cmake --preset clang
 	cmake --build build/clang -j $(JOBS)
 	$(PERTURB) $(CTEST) --test-dir build/clang -LE 'slow|native'
+
+# For ARM64, the quick tests under qemu. QUERN_TEST_TIMEOUT_FACTOR: how many times as long a test may take, 20 when not given. Needs
+# root.
+arm64:
+	tools/packages build check arm64
+	tools/check-arm64 $(JOBS)
 
 # Every fuzz target for some time, from its corpus; what it finds is left in build/fuzz. Needs clang.
 FUZZ_SECONDS ?= 60

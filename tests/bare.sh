@@ -52,6 +52,7 @@ asan build check
 tsan build check
 min build check
 clang build check clang
+arm64 build check arm64
 fuzz build fuzz
 bench build bench
 check-keras build keras
