@@ -35,6 +35,13 @@ int cli_wrong(const char *where, const char *what);
 /* Prints that the value of an option is wrong, and the value; returns 2. */
 int cli_wrong_value(const arguments *a, const char *name, const char *what);
 double cli_start_time(void);
+/* ---- output.c ---- */
+/* Standard streams that are closed are opened in a way in which they fail, so that no file of the user takes their place. */
+void cli_output_begin(void);
+/* What was written so far appears; false where it could not be written. */
+bool cli_output_flush(void);
+/* Ends standard output. Returns the exit code: 1, after printing, where it could not be written and `code` is 0. */
+int cli_output_end(int code);
 
 int cli_new(const arguments *a);
 int cli_fit(const arguments *a);

@@ -135,14 +135,9 @@ static int unknown(const char *name)
     return fprintf(stderr, near ? "did you mean quern %s?\n" : "quern --help lists the commands\n", near), 2;
 }
 
-int main(int argc, char **argv)
+/* What the first word asks for. */
+static int command(int argc, char **argv)
 {
-    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what is given back is gone: malloc would keep more and more for itself, */
-    mallopt(M_TRIM_THRESHOLD, 128 << 10); /* which a plan of the memory cannot know                                   */
-    static bool quiet;
-    for (int i = 2; i < argc; i++)
-        quiet = quiet || !strcmp(argv[i], "--quiet");
-    quern_set_log(log_line, &quiet);
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))
         return usage(argc < 2 ? stderr : stdout, 0), argc < 2 ? 2 : 0;
     if (!strcmp(argv[1], "--version"))
@@ -151,4 +146,16 @@ int main(int argc, char **argv)
         if (!strcmp(argv[1], commands[i].name))
             return run(i, argc - 1, argv + 1);
     return unknown(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what is given back is gone: malloc would keep more and more for itself, */
+    mallopt(M_TRIM_THRESHOLD, 128 << 10); /* which a plan of the memory cannot know                                   */
+    static bool quiet;
+    for (int i = 2; i < argc; i++)
+        quiet = quiet || !strcmp(argv[i], "--quiet");
+    cli_output_begin();
+    quern_set_log(log_line, &quiet);
+    return cli_output_end(command(argc, argv));
 }

@@ -84,7 +84,7 @@ void cli_plan_json(const quern_plan *p, bool event)
         printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest, p->bound ? (double)p->arena / (double)p->bound : 1,
                p->fits ? "true" : "false");
     printf("}\n");
-    fflush(stdout);
+    cli_output_flush();
 }
 
 /* What lives in each phase, the highest of those that share a column. */

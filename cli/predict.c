@@ -126,10 +126,11 @@ static int pack_arrays(const writing *w, const char *path)
     return quern_npz_pack(path, names, files, w->n_outputs, &err) < 0 ? cli_fail(err.code, &err) : 0;
 }
 
+/* Standard output is left to the end of the command. */
 static bool close_text(writing *w, bool standard)
 {
-    bool good = !ferror(w->to);
-    return (standard ? fflush(w->to) : fclose(w->to)) == 0 && good;
+    bool good = standard || !ferror(w->to);
+    return (standard || fclose(w->to) == 0) && good;
 }
 
 /* ---- the command ---- */

@@ -223,8 +223,7 @@ static int print_piece(void *user, int64_t text, int32_t id, const char *bytes, 
         fputs(p->prompt, stdout);
     p->begun = true;
     fwrite(bytes, 1, size, stdout);
-    fflush(stdout);
-    return ferror(stdout);
+    return !cli_output_flush();
 }
 
 static void print_all(const arguments *a, const char *prompt, const quern_generate_opts *o, quern_generated *texts, double seconds)

@@ -32,7 +32,7 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
         if (!strcmp(e->names[i], "bad_records") && !strncmp(cli_option(user, "bad-records"), "skip", 4))
             printf(",\"skipped\":%.0f", e->logs[i]);
     printf("}\n");
-    fflush(stdout);
+    cli_output_flush();
     return QUERN_OK;
 }
 

@@ -15,6 +15,12 @@ typedef struct logger {
     char names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS][100];
 } logger;
 
+static int not_written(const logger *s, quern_error *err)
+{
+    return quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s",
+                       strerror(errno ? errno : EIO));
+}
+
 static int logger_begin(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;
@@ -23,7 +29,7 @@ static int logger_begin(void *user, const quern_event *event, quern_error *err)
         fclose(s->file);
     s->n = 0;
     s->file = fopen(path, quern__event_resumed(event) ? "r+" : quern__config_bool(s->config, "append") ? "a" : "w");
-    return s->file ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
+    return s->file ? QUERN_OK : not_written(s, err);
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }
@@ -95,7 +101,8 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
 static int logger_epoch(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;
-    const char *separator = quern__config_text(s->config, "separator"), *path = quern__config_text(s->config, "filename");
+    const char *separator = quern__config_text(s->config, "separator");
+    errno = 0;
     if (s->n == 0) {
         name_columns(s, event->names, event->n_logs);
         fseek(s->file, 0, SEEK_END);
@@ -119,7 +126,7 @@ static int logger_epoch(void *user, const quern_event *event, quern_error *err)
         fprintf(s->file, "%s%s", separator, text);
     }
     fputc('\n', s->file);
-    return fflush(s->file) == 0 ? QUERN_OK : quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
+    return fflush(s->file) == 0 && !ferror(s->file) ? QUERN_OK : not_written(s, err);
 }
 
 /* Some disks say only now what they could not write. */
@@ -129,8 +136,7 @@ static int logger_train_end(void *user, const quern_event *event, quern_error *e
     (void)event;
     int failed = s->file ? fclose(s->file) : 0;
     s->file = NULL;
-    return failed ? quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s", strerror(errno))
-                  : QUERN_OK;
+    return failed ? not_written(s, err) : QUERN_OK;
 }
 
 /* How long the file is, and its columns: lines of epochs that are run again are cut off. */
@@ -147,9 +153,7 @@ static json_t *logger_save(const void *user)
 static int logger_sync(void *user, quern_error *err)
 {
     const logger *s = user;
-    return !s->file || fsync(fileno(s->file)) == 0
-               ? QUERN_OK
-               : quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s", strerror(errno));
+    return !s->file || fsync(fileno(s->file)) == 0 ? QUERN_OK : not_written(s, err);
 }
 
 static int logger_restore(void *user, json_t *kept, quern_error *err)

@@ -2,6 +2,7 @@
  * does. */
 #include "callbacks.h"
 
+#include <errno.h>
 #include <quern/generate.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ static int sampling_start(void *state, quern_error *err)
     if (quern__config_int(s->config, "length") < 1 || quern__config_int(s->config, "every") < 1)
         return quern__fail(err, QUERN_INVALID, "generate", "length and every must be at least 1");
     if (path && !(s->to = fopen(path, "ab")))
-        return quern__fail(err, QUERN_IO, path, "cannot be written");
+        return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
     return QUERN_OK;
 }
 
@@ -52,6 +53,12 @@ static void sampling_end(void *state)
         fclose(s->to);
 }
 
+static int not_written(const sampling *s, quern_error *err)
+{
+    return quern__fail(err, QUERN_IO, s->to ? quern__config_text(s->config, "filepath") : "standard output",
+                       "cannot be written: %s", strerror(errno ? errno : EIO));
+}
+
 static int write_one(sampling *s, const quern_event *event, double temperature, quern_error *err)
 {
     const char *prompt = quern__config_text(s->config, "prompt");
@@ -70,9 +77,9 @@ static int write_one(sampling *s, const quern_event *event, double temperature, 
     fprintf(to, "%s%s", head, prompt ? prompt : "");
     fwrite(out.text, 1, out.size, to);
     fprintf(to, "\n");
-    fflush(to);
     free(out.text);
-    return QUERN_OK;
+    errno = 0;
+    return fflush(to) == 0 && !ferror(to) ? QUERN_OK : not_written(s, err);
 }
 
 static int sampling_epoch(void *user, const quern_event *event, quern_error *err)
