@@ -1,5 +1,6 @@
 /* Model files. `.keras`: config.json and model.weights.h5 as Keras has them, tokenizer.json for language models, schema.json
  * of the data, and what else somebody put there, which is kept. Whole-model `.h5`: legacy_h5.c. */
+#include "base/json.h"
 #include "files.h"
 
 #include <stdio.h>
@@ -91,14 +92,11 @@ static quern_model *open_archive(const char *path, quern_error *err)
                                 { .name = "tokenizer.json", .optional = true },
                                 { .name = "schema.json", .limit = QUERN__MOST_JSON, .optional = true } };
     enum { n = sizeof members / sizeof *members };
-    json_error_t why;
     quern_model *m = NULL;
     if (quern__archive_read(path, members, n, QUERN__MOST_BYTES, err) < 0)
         return NULL;
-    json_t *root = json_loadb(members[0].bytes, members[0].n, JSON_REJECT_DUPLICATES, &why);
-    if (!root)
-        quern__fail(err, QUERN_FORMAT, path, "config.json, line %d: %s", why.line, why.text);
-    else
+    json_t *root = quern__json_read(members[0].bytes, members[0].n, path, "config.json", err);
+    if (root)
         m = quern__config_read(root, room_for(members[1].n), err);
     if (m && read_parts(m, path, &members[1], &members[2], &members[3], err) < 0) {
         quern_model_free(m);

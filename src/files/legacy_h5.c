@@ -1,5 +1,6 @@
 /* Whole-model `.h5` files and the weights that Keras 2 saves alone: model_weights/<layer>/<names as its weight_names say>, and
  * optimizer_weights. Read from Keras 2 and 3, written as Keras 3 does (keras.src.legacy.saving.legacy_h5_format). */
+#include "base/json.h"
 #include "legacy.h"
 
 #include <stdio.h>
@@ -38,10 +39,9 @@ int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, names *
 static json_t *read_json(quern__h5 *h, const char *name, quern_error *err)
 {
     names text;
-    json_error_t why;
     int status = quern__h5_strings(h, h->root, name, &text.list, &text.n, err);
     bool fits = status == QUERN_OK && text.n == 1 && strlen(text.list[0]) <= QUERN__MOST_JSON;
-    json_t *out = fits ? json_loads(text.list[0], 0, &why) : NULL;
+    json_t *out = fits ? quern__json_read(text.list[0], strlen(text.list[0]), h->where, name, err) : NULL;
     if (status == QUERN_OK && !out)
         quern__fail(err, QUERN_FORMAT, h->where, "%s is no JSON", name);
     if (status == QUERN_OK)

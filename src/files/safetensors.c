@@ -1,4 +1,5 @@
 /* `.safetensors`: eight bytes that say how long a JSON is, the JSON (name: type, shape, place), the numbers. */
+#include "base/json.h"
 #include "named_weights.h"
 
 #include <stdio.h>
@@ -36,7 +37,6 @@ int quern__safetensors_open(quern__safetensors **out, const char *bytes, size_t 
 {
     quern__safetensors *s = quern__zalloc(1, sizeof *s);
     uint64_t length = n >= 8 ? quern__h5_number((const uint8_t *)bytes, 8) : 0;
-    json_error_t why;
     *out = s;
     if (!s)
         return quern__fail_memory(err, sizeof *s);
@@ -46,10 +46,10 @@ int quern__safetensors_open(quern__safetensors **out, const char *bytes, size_t 
     s->where = where;
     s->data = (const uint8_t *)bytes + 8 + length;
     s->size = n - 8 - (size_t)length;
-    s->header = json_loadb(bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &why);
+    s->header = quern__json_read(bytes + 8, (size_t)length, where, "the header of safetensors", err);
     if (!json_is_object(s->header))
-        return quern__fail(err, QUERN_FORMAT, where, "the header of safetensors: %s", s->header ? "no object" : why.text);
-    return QUERN_OK;
+        quern__fail(err, QUERN_FORMAT, where, "the header of safetensors: no object");
+    return json_is_object(s->header) ? QUERN_OK : err->code;
 }
 
 void quern__safetensors_close(quern__safetensors *s)

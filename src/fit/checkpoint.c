@@ -4,6 +4,7 @@
 #include "checkpoint.h"
 
 #include "base/isa.h"
+#include "base/json.h"
 #include "schema/schema.h"
 
 #include <errno.h>
@@ -312,9 +313,9 @@ static int take(const char *path, taken *t, quern_error *err)
                                { .name = QUERN__RUN_BYTES, .limit = most_run_bytes } } };
     int status = quern__archive_read(path, t->members, 4, QUERN__MOST_BYTES, err);
     if (status >= 0) {
-        t->config = json_loadb(t->members[0].bytes, t->members[0].n, JSON_REJECT_DUPLICATES, NULL);
-        t->run = json_loadb(t->members[2].bytes, t->members[2].n, JSON_REJECT_DUPLICATES, NULL);
-        if (!t->config || quern__config_int(t->run, "format") != format_now)
+        t->config = quern__json_read(t->members[0].bytes, t->members[0].n, path, t->members[0].name, err);
+        t->run = t->config ? quern__json_read(t->members[2].bytes, t->members[2].n, path, t->members[2].name, err) : NULL;
+        if (!t->run || quern__config_int(t->run, "format") != format_now)
             status = quern__fail(err, QUERN_FORMAT, path, "is no checkpoint of this version");
     }
     if (status < 0)

@@ -1,4 +1,5 @@
 /* Classes that the program registers: rows like all others, whose functions call what they were given. */
+#include "base/json.h"
 #include "keras/losses/losses.h"
 #include "keras/optimizers/optimizers.h"
 
@@ -94,10 +95,13 @@ static int take_arguments(registered *r, const quern_argument *arguments, const 
     for (; arguments && arguments[n].name; n++) {
         if (n == most_arguments)
             return quern__fail(err, QUERN_INVALID, r->name, "more than %d arguments", most_arguments);
-        json_t *fallback = arguments[n].fallback ? json_loads(arguments[n].fallback, JSON_DECODE_ANY, NULL) : NULL;
-        if (arguments[n].fallback && !fallback)
-            return quern__fail(err, QUERN_INVALID, r->name, "the default of %s is no JSON: %s", arguments[n].name,
-                               arguments[n].fallback);
+        const char *text = arguments[n].fallback;
+        quern_error why = { 0 };
+        json_t *fallback = text ? quern__json_read(text, strlen(text), NULL, NULL, &why) : NULL;
+        if (why.code == QUERN_NOMEM)
+            return quern__fail(err, QUERN_NOMEM, r->name, "%s", why.text);
+        if (why.code)
+            return quern__fail(err, QUERN_INVALID, r->name, "the default of %s is no JSON: %s", arguments[n].name, text);
         json_decref(fallback);
         r->fields[n] = (quern__field){ quern__strdup(arguments[n].name), QUERN__F_ANY,
                                        arguments[n].fallback ? quern__strdup(arguments[n].fallback) : NULL };

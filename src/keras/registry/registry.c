@@ -1,4 +1,5 @@
 /* Finding classes by name, and configs with Keras's defaults. */
+#include "base/json.h"
 #include "keras/keras.h"
 
 #include <ctype.h>
@@ -231,7 +232,10 @@ static int fill(const quern__class *c, const quern__field *fields, json_t *given
 {
     for (int i = 0; fields && fields[i].name; i++) {
         json_t *v = json_object_get(given, fields[i].name),
-               *fallback = fields[i].fallback ? json_loads(fields[i].fallback, JSON_DECODE_ANY, NULL) : NULL;
+               *fallback =
+                   fields[i].fallback ? quern__json_read(fields[i].fallback, strlen(fields[i].fallback), NULL, NULL, NULL) : NULL;
+        if (fields[i].fallback && !fallback)
+            return quern__fail_memory(err, sizeof *fallback);
         if (json_object_get(out, fields[i].name)) {
             json_decref(fallback);
             continue;

@@ -1,5 +1,6 @@
 /* The head of a prepared file: "QREC", a version, the length and check sum of a JSON object, and that object, with zeros up to a
  * multiple of 4096 bytes, at which the records begin. The file is hostile until all of it fits together. */
+#include "base/json.h"
 #include "qrec.h"
 
 #include <errno.h>
@@ -216,7 +217,6 @@ static int take(json_t *root, const char *path, int64_t size, quern__qrec *q, qu
 int quern__qrec_head_read(int fd, const char *path, quern__qrec *q, quern_error *err)
 {
     preamble p;
-    json_error_t why;
     int64_t size = lseek(fd, 0, SEEK_END);
     *q = (quern__qrec){ 0 };
     if (pread(fd, &p, sizeof p, 0) != (ssize_t)sizeof p || memcmp(p.magic, "QREC", 4))
@@ -229,7 +229,7 @@ int quern__qrec_head_read(int fd, const char *path, quern__qrec *q, quern_error 
     if (!text)
         return quern__fail_memory(err, p.length);
     bool whole = pread(fd, text, p.length, sizeof p) == (ssize_t)p.length && quern__qrec_sum(text, p.length) == p.sum;
-    json_t *root = whole ? json_loadb(text, p.length, JSON_REJECT_DUPLICATES, &why) : NULL;
+    json_t *root = whole ? quern__json_read(text, p.length, path, NULL, err) : NULL;
     quern__free(text);
     /* the room for it was found before its numbers were known, with some to spare */
     int64_t least = ((int64_t)(sizeof p + p.length) + QUERN__QREC_ALIGN - 1) / QUERN__QREC_ALIGN * QUERN__QREC_ALIGN;

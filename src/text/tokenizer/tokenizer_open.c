@@ -1,4 +1,5 @@
 /* Opening tokenizers by path. */
+#include "base/json.h"
 #include "tokenizer.h"
 
 #include <errno.h>
@@ -47,8 +48,7 @@ static quern_tokenizer *open_pair(const char *vocab_path, const char *merges_pat
     static const char end[] = "<|endoftext|>";
     size_t n = 0, m = 0;
     char *vocab = slurp(vocab_path, &n, err), *merges = vocab ? slurp(merges_path, &m, err) : NULL;
-    json_error_t why;
-    json_t *tokens = merges ? json_loadb(vocab, n, JSON_REJECT_DUPLICATES, &why) : NULL, *added = json_array();
+    json_t *tokens = merges ? quern__json_read(vocab, n, vocab_path, NULL, err) : NULL, *added = json_array();
     quern_tokenizer *t = NULL;
     if (merges && !json_is_object(tokens))
         quern__fail(err, QUERN_FORMAT, vocab_path, "is no JSON object");

@@ -1,5 +1,6 @@
 /* Reading tokenizers: tokenizer.json as Hugging Face's library writes it, and GPT-2's pair of vocab.json and merges.txt. Whatever
  * would change how a text is cut is either done or refused by name. */
+#include "base/json.h"
 #include "tokenizer.h"
 
 #include <stdio.h>
@@ -323,17 +324,12 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err)
 quern_tokenizer *quern_tokenizer_from_json(const char *json, size_t size, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "json", json);
-    json_error_t why;
     if (size > QUERN__FILE_BYTES) {
         quern__fail(err, QUERN_NOMEM, NULL, "a tokenizer of %zu bytes, at most %d", size, QUERN__FILE_BYTES);
         return NULL;
     }
-    json_t *root = json_loadb(json, size, JSON_REJECT_DUPLICATES, &why);
-    if (!root) {
-        quern__fail(err, QUERN_FORMAT, NULL, "line %d: %s", why.line, why.text);
-        return NULL;
-    }
-    quern_tokenizer *t = quern__tokenizer_read(root, err);
+    json_t *root = quern__json_read(json, size, NULL, NULL, err);
+    quern_tokenizer *t = root ? quern__tokenizer_read(root, err) : NULL;
     json_decref(root);
     return t;
 }

@@ -1,0 +1,250 @@
+/* Text becomes values: one function for each kind of value, each of which leaves `p` behind it. */
+#include "json.h"
+#include "utf8.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { most_depth = 2048 };
+
+typedef struct reader {
+    const char *p, *end;
+    int line, depth;
+    const char *why;     /* what is wrong; NULL with no value: out of memory */
+    quern__text scratch; /* a string or a number */
+} reader;
+
+static json_t *read_value(reader *r);
+
+/* The first thing that is wrong is told. */
+static bool wrong(reader *r, const char *why)
+{
+    r->why = r->why ? r->why : why;
+    return false;
+}
+
+static void skip_blanks(reader *r)
+{
+    for (; r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\n' || *r->p == '\r'); r->p++)
+        r->line += *r->p == '\n';
+}
+
+/* Goes behind byte c, which stands there after blanks. */
+static bool take(reader *r, char c)
+{
+    skip_blanks(r);
+    bool there = r->p < r->end && *r->p == c;
+    r->p += there;
+    return there;
+}
+
+/* Four hexadecimal digits; -1: they are none. */
+static int32_t four_digits(reader *r)
+{
+    int32_t value = 0;
+    for (int i = 0; i < 4; i++, r->p++) {
+        const char *digits = "0123456789abcdefABCDEF", *at = r->p < r->end && *r->p ? strchr(digits, *r->p) : NULL;
+        if (!at)
+            return -1;
+        value = value << 4 | (int32_t)(at - digits > 15 ? at - digits - 6 : at - digits);
+    }
+    return value;
+}
+
+/* The character behind "\u"; two of them where they are a pair. */
+static bool read_unicode(reader *r)
+{
+    char bytes[4];
+    int32_t c = four_digits(r);
+    if (c >= 0xd800 && c < 0xdc00 && r->end - r->p > 2 && r->p[0] == '\\' && r->p[1] == 'u') {
+        r->p += 2;
+        int32_t low = four_digits(r);
+        c = low >= 0xdc00 && low < 0xe000 ? 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00) : -1;
+    }
+    if (c < 0 || (c >= 0xd800 && c < 0xe000))
+        return wrong(r, "\\u is followed by no character");
+    if (c == 0)
+        return wrong(r, "\\u0000 is not allowed");
+    quern__text_add_bytes(&r->scratch, bytes, (size_t)quern__utf8_write((uint32_t)c, bytes));
+    return true;
+}
+
+static bool read_escape(reader *r)
+{
+    static const char named[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    char c = ++r->p < r->end ? *r->p : 0;
+    const char *at = c ? strchr(named, c) : NULL;
+    r->p += r->p < r->end;
+    if (c == 'u')
+        return read_unicode(r);
+    if (!at)
+        return wrong(r, "a backslash is followed by no escape");
+    quern__text_add_bytes(&r->scratch, meant + (at - named), 1);
+    return true;
+}
+
+/* A string, behind its first quote, into the scratch. */
+static bool read_text(reader *r)
+{
+    r->scratch.length = 0;
+    quern__text_add_bytes(&r->scratch, "", 0);
+    while (!r->scratch.failed) {
+        const char *from = r->p;
+        while (r->p < r->end && *r->p != '"' && *r->p != '\\' && (unsigned char)*r->p >= 0x20)
+            r->p++;
+        quern__text_add_bytes(&r->scratch, from, (size_t)(r->p - from));
+        if (r->p == r->end)
+            return wrong(r, "it ends within a string");
+        if (*r->p == '"')
+            break;
+        if (*r->p != '\\')
+            return wrong(r, "a string holds a control character");
+        if (!read_escape(r))
+            return false;
+    }
+    r->p++;
+    if (!r->scratch.failed && !quern__utf8_valid(r->scratch.data, r->scratch.length))
+        return wrong(r, "a string is not UTF-8");
+    return !r->scratch.failed;
+}
+
+static size_t digits(reader *r)
+{
+    const char *from = r->p;
+    while (r->p < r->end && *r->p >= '0' && *r->p <= '9')
+        r->p++;
+    return (size_t)(r->p - from);
+}
+
+/* Goes behind a number. Returns whether it is one; `real`: it has a point or an exponent. */
+static bool number_form(reader *r, bool *real)
+{
+    r->p += *r->p == '-';
+    bool zero = r->p < r->end && *r->p == '0';
+    size_t whole = digits(r);
+    bool good = whole == 1 || (whole && !zero);
+    if (r->p < r->end && *r->p == '.') {
+        r->p++;
+        *real = true;
+        good = digits(r) > 0 && good;
+    }
+    if (r->p < r->end && (*r->p == 'e' || *r->p == 'E')) {
+        r->p++;
+        r->p += r->p < r->end && (*r->p == '-' || *r->p == '+');
+        *real = true;
+        good = digits(r) > 0 && good;
+    }
+    return good;
+}
+
+static json_t *read_number(reader *r)
+{
+    const char *from = r->p;
+    bool real = false, good = number_form(r, &real);
+    r->scratch.length = 0;
+    quern__text_add_bytes(&r->scratch, from, (size_t)(r->p - from));
+    if (!good)
+        wrong(r, "a number has another form");
+    if (!good || r->scratch.failed)
+        return NULL;
+    errno = 0;
+    double v = real ? quern__strtod(r->scratch.data, NULL) : 0;
+    long long whole = real ? 0 : strtoll(r->scratch.data, NULL, 10);
+    if (real ? v - v != 0 : errno == ERANGE)
+        return wrong(r, real ? "a number is larger than a double" : "a whole number has more than 64 bits"), NULL;
+    return real ? json_real(v) : json_integer(whole);
+}
+
+static json_t *read_word(reader *r)
+{
+    static const struct {
+        const char *name;
+        size_t n;
+        json_t *(*make)(void);
+    } words[] = { { "true", 4, json_true }, { "false", 5, json_false }, { "null", 4, json_null } };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if ((size_t)(r->end - r->p) >= words[i].n && !memcmp(r->p, words[i].name, words[i].n)) {
+            r->p += words[i].n;
+            return words[i].make();
+        }
+    return wrong(r, r->p < r->end ? "a value is expected" : "it ends where a value is expected"), NULL;
+}
+
+/* A key and its value; false where there is none. */
+static bool read_member(reader *r, json_t *object)
+{
+    if (!take(r, '"'))
+        return wrong(r, "a key in quotes is expected");
+    char *key = read_text(r) ? quern__strdup(r->scratch.data) : NULL;
+    json_t *value = NULL;
+    if (key && json_object_get(object, key))
+        wrong(r, "a key stands twice in an object");
+    else if (key && !take(r, ':'))
+        wrong(r, "':' is expected behind a key");
+    else if (key)
+        value = read_value(r);
+    bool good = value && json_object_set_new_nocheck(object, key, value) == 0;
+    quern__free(key);
+    return good;
+}
+
+static bool read_element(reader *r, json_t *array)
+{
+    json_t *value = read_value(r);
+    return value && json_array_append_new(array, value) == 0;
+}
+
+/* What stands between brackets, with commas between. Takes `into`; returns it, or NULL. */
+static json_t *read_many(reader *r, json_t *into, char end, bool (*one)(reader *r, json_t *into))
+{
+    bool good = into != NULL;
+    if (good && !take(r, end)) {
+        do
+            good = one(r, into);
+        while (good && take(r, ','));
+        if (good && !take(r, end))
+            good = wrong(r, end == '}' ? "',' or '}' is expected" : "',' or ']' is expected");
+    }
+    if (good)
+        return into;
+    json_decref(into);
+    return NULL;
+}
+
+static json_t *read_value(reader *r)
+{
+    json_t *out = NULL;
+    skip_blanks(r);
+    char c = r->p < r->end ? *r->p : 0;
+    if (++r->depth > most_depth)
+        wrong(r, "values lie deeper in each other than 2048");
+    else if (c == '{' || c == '[') {
+        r->p++;
+        out = c == '{' ? read_many(r, json_object(), '}', read_member) : read_many(r, json_array(), ']', read_element);
+    } else if (c == '"') {
+        r->p++;
+        out = read_text(r) ? json_string_nocheck(r->scratch.data) : NULL;
+    } else
+        out = c == '-' || (c >= '0' && c <= '9') ? read_number(r) : read_word(r);
+    r->depth--;
+    return out;
+}
+
+json_t *quern__json_read(const char *text, size_t n, const char *where, const char *what, quern_error *err)
+{
+    reader r = { .p = text, .end = text + n, .line = 1 };
+    json_t *out = read_value(&r);
+    skip_blanks(&r);
+    if (out && r.p < r.end) {
+        wrong(&r, "something stands behind the value");
+        json_decref(out);
+        out = NULL;
+    }
+    quern__text_free(&r.scratch);
+    if (!out && r.why)
+        quern__fail(err, QUERN_FORMAT, where, "%s%sline %d: %s", what ? what : "", what ? ", " : "", r.line, r.why);
+    else if (!out)
+        quern__fail(err, QUERN_NOMEM, where, "out of memory");
+    return out;
+}

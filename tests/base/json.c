@@ -1,0 +1,139 @@
+/* JSON as RFC 8259 has it: what is a text of it and what is none, and memory that runs out at any allocation. */
+#include "base/json.h"
+#include "check.h"
+
+static json_t *read_all(const char *text, quern_error *err) { return quern__json_read(text, strlen(text), "here", "it", err); }
+
+/* Texts, and the same in jansson's canonical form. */
+static void values(void **state)
+{
+    static const char *const cases[][2] = {
+        { "null", "null" },
+        { " true\n", "true" },
+        { "false", "false" },
+        { "0", "0" },
+        { "-0", "0" },
+        { "-12", "-12" },
+        { "9223372036854775807", "9223372036854775807" },
+        { "-9223372036854775808", "-9223372036854775808" },
+        { "0.5", "0.5" },
+        { "-1.5e3", "-1500.0" },
+        { "1E+2", "100.0" },
+        { "2e-1", "0.20000000000000001" },
+        { "\"\"", "\"\"" },
+        { "\"a\\\"\\\\\\/\\b\\f\\n\\r\\tz\"", "\"a\\\"\\\\/\\b\\f\\n\\r\\tz\"" },
+        { "\"\\u00e9\\uD834\\uDD1E\"", "\"\xc3\xa9\xf0\x9d\x84\x9e\"" },
+        { "\"\xc3\xa9\x7f\"", "\"\xc3\xa9\x7f\"" },
+        { "[]", "[]" },
+        { "[1,\r\n [2\t, 3] ]", "[1,[2,3]]" },
+        { "{}", "{}" },
+        { "{\"b\" : {\"\":null}, \"a\":[{}]}", "{\"a\":[{}],\"b\":{\"\":null}}" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        quern_error err = { 0 };
+        json_t *got = read_all(cases[i][0], &err);
+        if (!got)
+            fail_msg("%s: %s", cases[i][0], err.text);
+        char *text = json_dumps(got, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+        assert_string_equal(text, cases[i][1]);
+        free(text);
+        json_decref(got);
+    }
+}
+
+static void no_values(void **state)
+{
+    static const char *const cases[][2] = {
+        { "", "it, line 1: it ends where a value is expected" },
+        { "\n\n tru", "it, line 3: a value is expected" },
+        { "nul", "value is expected" },
+        { "NaN", "value is expected" },
+        { "Infinity", "value is expected" },
+        { "+1", "value is expected" },
+        { ".5", "value is expected" },
+        { "01", "another form" },
+        { "-", "another form" },
+        { "1.", "another form" },
+        { "1.e2", "another form" },
+        { "1e", "another form" },
+        { "1e+", "another form" },
+        { "9223372036854775808", "64 bits" },
+        { "1e999", "larger than a double" },
+        { "1 2", "behind the value" },
+        { "[1]]", "behind the value" },
+        { "\"", "within a string" },
+        { "\"a\\", "no escape" },
+        { "\"\\x\"", "no escape" },
+        { "\"\\u12\"", "no character" },
+        { "\"\\uD800\"", "no character" },
+        { "\"\\uD800\\u0041\"", "no character" },
+        { "\"\\uDC00\"", "no character" },
+        { "\"\\u0000\"", "u0000" },
+        { "\"a\nb\"", "control character" },
+        { "\"\xff\"", "UTF-8" },
+        { "\"\xed\xa0\x80\"", "UTF-8" },
+        { "[1", "',' or ']'" },
+        { "[1,]", "value is expected" },
+        { "[,1]", "value is expected" },
+        { "[1 2]", "',' or ']'" },
+        { "{", "key in quotes" },
+        { "{1:2}", "key in quotes" },
+        { "{\"a\"}", "':' is expected" },
+        { "{\"a\":1,}", "key in quotes" },
+        { "{\"a\":1 \"b\":2}", "',' or '}'" },
+        { "{\"a\":1,\"a\":2}", "twice" },
+        { "{\"a\\u0000\":1}", "u0000" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        quern_error err = { 0 };
+        assert_null(read_all(cases[i][0], &err));
+        if (err.code != QUERN_FORMAT || strcmp(err.where, "here") || !strstr(err.text, cases[i][1]))
+            fail_msg("%s: %d %s: %s", cases[i][0], err.code, err.where, err.text);
+    }
+    assert_null(quern__json_read("1", 0, NULL, NULL, NULL)); /* no byte of it is looked at */
+    assert_null(quern__json_read("\"\0\"", 3, NULL, NULL, NULL));
+}
+
+/* Depth is bounded, so that no file takes the stack. */
+static void depth(void **state)
+{
+    enum { most = 2048 };
+    static char text[4 * most];
+    (void)state;
+    for (int n = most; n <= most + 1; n++) {
+        quern_error err = { 0 };
+        memset(text, '[', (size_t)n);
+        memset(text + n, ']', (size_t)n);
+        json_t *got = quern__json_read(text, 2 * (size_t)n, "here", NULL, &err);
+        assert_int_equal(got == NULL, n > most);
+        assert_int_equal(err.code, n > most ? QUERN_FORMAT : QUERN_OK);
+        json_decref(got);
+    }
+}
+
+static void no_memory(void **state)
+{
+    size_t before = quern__memory().live_blocks;
+    json_t *got = NULL;
+    int n = 0;
+    (void)state;
+    while (!got) {
+        quern_error err = { 0 };
+        quern__memory_fail_at((size_t)++n);
+        got = read_all("{\"a long key, longer than any room\": [\"and \\u00e9 a long string behind it\", 1.5e10, 12]}", &err);
+        quern__memory_fail_at(0);
+        assert_int_equal(err.code, got ? QUERN_OK : QUERN_NOMEM);
+        assert_int_equal(quern__memory().live_blocks, before);
+    }
+    assert_true(n > 3);
+    json_decref(got);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(no_values), cmocka_unit_test(depth),
+                                        cmocka_unit_test(no_memory) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
