@@ -13,8 +13,7 @@
  * allowed where a header says what it means, and in every function that frees.
  *
  * Threads: any thread may call a function; each type of object says below its name what threads may do with one. Different objects
- * may be used at once, but what is written as HDF5 (.keras and .h5 files, checkpoints) is written by one thread of the process at a
- * time.
+ * may be used at once.
  */
 #ifndef QUERN_STATUS_H
 #define QUERN_STATUS_H

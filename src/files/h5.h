@@ -1,7 +1,7 @@
 /* h5: reading HDF5 files in memory, as much of the format as Keras and h5py write for weights: groups of either kind, plain and
  * chunked datasets of numbers (deflate, shuffle, fletcher32), attributes of strings. What else there may be is refused: links that
  * are not hard, external and virtual data, filters that others must be loaded for. The format is that of the HDF5 File Format
- * Specification 3.0; libhdf5 writes, but does not read here, because files are hostile until parsed. */
+ * Specification 3.0; h5_write.c writes what is read here. */
 #ifndef QUERN__H5_H
 #define QUERN__H5_H
 

@@ -1,126 +1,242 @@
-/* HDF5 files are written by libhdf5, in memory or to the disk: groups, plain datasets, attributes of strings, as h5py writes them
- * for Keras. */
-#include "files.h"
-#include "h5_driver.h"
+/* HDF5 files are made in memory or at a path, in the form that h5py writes for Keras by default and every reader knows (superblock
+ * 0, objects of version 1): numbers as they come, groups and what else tells where they are at the end. Nothing depends on time or
+ * place: the same model gives the same bytes. */
+#include "h5.h"
+#include "h5_out.h"
 
 #include <errno.h>
-#include <hdf5.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { superblock = 96, heap_bytes = 4096 };
+
 struct quern__h5_file {
-    hid_t file, links; /* links: groups on the way are made */
-    char *path;        /* NULL: in memory */
-    int why;           /* errno of the first write that failed */
+    quern__h5_out out;
+    quern__h5_node root;
+    char *path; /* NULL: in memory */
+    /* strings of any length: a heap that is not full, its place, and how many it has */
+    quern__text heap;
+    uint64_t heap_at;
+    int n_heap;
 };
 
 quern__h5_file *quern__h5_create(const char *path, quern__image *image, quern_error *err)
 {
-    static const char *const in_memory = "weights";
     quern__h5_file *f = quern__zalloc(1, sizeof *f);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    bool ready = f && (image || (f->path = quern__strdup(path))) && quern__h5_driver_set(access, image, &f->why);
+    bool ready = f && (image || (f->path = quern__strdup(path)));
     if (image)
         image->n = 0;
-    hid_t file = ready ? H5Fcreate(image ? in_memory : path, H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
-    H5Pclose(access);
-    if (file < 0) {
-        int why = f && f->why ? f->why : ENOMEM;
+    int fd = ready && !image ? quern__file_create(path) : -1;
+    if (!ready || (!image && fd < 0)) {
+        quern__fail(err, ready ? QUERN_IO : QUERN_NOMEM, image ? "weights" : path, "cannot be written: %s",
+                    strerror(ready ? errno : ENOMEM));
         quern__free(f ? f->path : NULL);
         quern__free(f);
-        quern__fail(err, image ? QUERN_NOMEM : QUERN_IO, image ? in_memory : path, "cannot be written: %s", strerror(why));
         return NULL;
     }
-    f->file = file;
-    f->links = H5Pcreate(H5P_LINK_CREATE);
-    H5Pset_create_intermediate_group(f->links, 1);
+    f->root.group = true;
+    f->out = (quern__h5_out){ .fd = fd, .image = image, .end = superblock };
     return f;
 }
 
-/* Whether all of it could be written. */
-static bool shut(quern__h5_file *f)
+/* ---- the tree of what is in the file ---- */
+
+/* Frees what is in a group. */
+static void free_nodes(quern__h5_node *group)
 {
-    H5Pclose(f->links);
-    return H5Fclose(f->file) >= 0 && !f->why;
+    for (quern__h5_node *c = group->first, *next; c; c = next) {
+        next = c->next;
+        free_nodes(c);
+        quern__free(c->name);
+        quern__free(c);
+    }
+    quern__text_free(&group->messages);
 }
 
-static void forget(quern__h5_file *f, bool keep)
+static int no_memory(quern__h5_file *f, quern_error *err)
 {
-    if (f->path && !keep)
-        unlink(f->path);
-    quern__free(f->path);
-    quern__free(f);
+    f->out.why = ENOMEM;
+    return quern__fail_memory(err, sizeof(quern__h5_node));
 }
 
-void quern__h5_close(quern__h5_file *f)
+/* The object of that name in a group, made where there is none (then `group` says what); NULL: there is no memory. */
+static quern__h5_node *child(quern__h5_node *in, const char *name, size_t n, bool group)
 {
-    if (!f)
+    for (quern__h5_node *c = in->first; c; c = c->next)
+        if (!strncmp(c->name, name, n) && !c->name[n])
+            return c;
+    quern__h5_node *made = quern__zalloc(1, sizeof *made);
+    if (!made || !(made->name = quern__strndup(name, n))) {
+        quern__free(made);
+        return NULL;
+    }
+    made->group = group;
+    if (in->last)
+        in->last->next = made;
+    else
+        in->first = made;
+    in->last = made;
+    return made;
+}
+
+/* The object at a path, made with the groups on the way where there is none; NULL with an error. */
+static quern__h5_node *at_path(quern__h5_file *f, const char *path, bool group, quern_error *err)
+{
+    quern__h5_node *node = &f->root;
+    for (const char *p = path, *end; *p; p = end + (*end == '/')) {
+        end = p + strcspn(p, "/");
+        node = node->group ? child(node, p, (size_t)(end - p), *end || group) : NULL;
+        if (!node) {
+            no_memory(f, err);
+            return NULL;
+        }
+    }
+    return node;
+}
+
+/* ---- types and shapes ---- */
+
+static void add_type(quern__text *t, int class, uint64_t bits, size_t size)
+{
+    quern__h5_add(t, (uint64_t)(0x10 | class), 1);
+    quern__h5_add(t, bits, 3);
+    quern__h5_add(t, size, 4);
+}
+
+static void add_integer(quern__text *t, size_t bytes, bool is_signed)
+{
+    add_type(t, 0, is_signed ? 8 : 0, bytes);
+    quern__h5_add(t, 0, 2);
+    quern__h5_add(t, 8 * bytes, 2);
+}
+
+/* IEEE 754 of 32 bits: where exponent and mantissa are, and the bias. */
+static void add_float(quern__text *t)
+{
+    static const char bits[] = { 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0 };
+    add_type(t, 1, 0x1f20, 4);
+    quern__text_add_bytes(t, bits, sizeof bits);
+}
+
+/* Strings of one length, filled with zeros, in UTF-8. */
+static void add_string(quern__text *t, size_t size) { add_type(t, 3, 0x11, size); }
+
+/* Strings of any length, in UTF-8: a length, the address of a heap, and a number there. */
+static void add_any_string(quern__text *t)
+{
+    add_type(t, 9, 0x101, 16);
+    add_integer(t, 1, false);
+}
+
+static void add_space(quern__text *t, int rank, const int64_t *dims)
+{
+    quern__h5_add(t, 1, 1);
+    quern__h5_add(t, (uint64_t)rank, 7);
+    for (int i = 0; i < rank; i++)
+        quern__h5_add(t, (uint64_t)dims[i], 8);
+}
+
+/* ---- attributes ---- */
+
+/* Ends the heap of strings with what is free in it. */
+static void end_heap(quern__h5_file *f)
+{
+    size_t size = f->heap.length > heap_bytes ? f->heap.length : heap_bytes, free_bytes = size - f->heap.length;
+    if (!f->n_heap)
         return;
-    shut(f);
-    forget(f, false);
+    if (free_bytes >= 16) {
+        quern__h5_add(&f->heap, 0, 8);
+        quern__h5_add(&f->heap, free_bytes, 8);
+    }
+    quern__h5_fill(&f->heap, size);
+    quern__h5_put_text(&f->out, f->heap_at, &f->heap);
+    f->n_heap = 0;
 }
 
-int quern__h5_finish(quern__h5_file *f, quern_error *err)
+/* Begins a heap that has room for a string of `takes` bytes at least. */
+static void begin_heap(quern__h5_file *f, size_t takes)
 {
-    bool ok = shut(f);
-    if (!ok)
-        quern__fail(err, f->path ? QUERN_IO : QUERN_NOMEM, f->path ? f->path : "weights", "cannot be written: %s",
-                    strerror(f->why ? f->why : EIO));
-    int status = ok ? QUERN_OK : f->path ? QUERN_IO : QUERN_NOMEM;
-    forget(f, ok);
-    return status;
+    size_t size = 16 + takes > heap_bytes ? 16 + takes : heap_bytes;
+    f->heap_at = quern__h5_place(&f->out, size);
+    quern__text_add_bytes(&f->heap, "GCOL\1\0\0\0", 8);
+    quern__h5_add(&f->heap, size, 8);
 }
 
-static int not_written(const char *path, quern_error *err) { return quern__fail(err, QUERN_IO, path, "cannot be written"); }
-
-/* An object at a path; the file itself for "". */
-static hid_t open_object(quern__h5_file *f, const char *path)
+/* A string goes to the heap; where it is, is added to an attribute. */
+static void add_to_heap(quern__h5_file *f, const char *text, quern__text *attribute)
 {
-    return *path ? H5Oopen(f->file, path, H5P_DEFAULT) : H5Gopen2(f->file, "/", H5P_DEFAULT);
+    size_t n = strlen(text), takes = 16 + (n + 7) / 8 * 8;
+    if (f->heap.length + takes > heap_bytes)
+        end_heap(f);
+    if (!f->n_heap)
+        begin_heap(f, takes);
+    quern__h5_add(&f->heap, (uint64_t)++f->n_heap, 2);
+    quern__h5_add(&f->heap, 1, 6); /* one reference leads there */
+    quern__h5_add(&f->heap, n, 8);
+    size_t end = f->heap.length + takes - 16;
+    quern__text_add_bytes(&f->heap, text, n);
+    quern__h5_fill(&f->heap, end);
+    quern__h5_add(attribute, n, 4);
+    quern__h5_add(attribute, f->heap_at, 8);
+    quern__h5_add(attribute, (uint64_t)f->n_heap, 4);
 }
 
-static hid_t string_type(size_t size)
+/* The head of an attribute, before its content: its name, and the sizes of its type and its space, which go. */
+static void add_head(quern__text *t, const char *name, quern__text *type, quern__text *space)
 {
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, size);
-    H5Tset_cset(type, H5T_CSET_UTF8);
-    return type;
+    const quern__text *parts[] = { type, space };
+    quern__h5_add(t, 1, 2);
+    quern__h5_add(t, strlen(name) + 1, 2);
+    quern__h5_add(t, type->length, 2);
+    quern__h5_add(t, space->length, 2);
+    quern__text_add_bytes(t, name, strlen(name) + 1);
+    quern__h5_fill(t, (t->length + 7) / 8 * 8);
+    for (int i = 0; i < 2; i++) {
+        t->failed = t->failed || parts[i]->failed;
+        quern__text_add_bytes(t, parts[i]->data ? parts[i]->data : "", parts[i]->length);
+        quern__h5_fill(t, (t->length + 7) / 8 * 8);
+    }
+    quern__text_free(type);
+    quern__text_free(space);
+}
+
+/* An attribute becomes a message of a group; it goes. */
+static int take_attribute(quern__h5_file *f, quern__h5_node *node, quern__text *attribute, quern_error *err)
+{
+    quern__h5_add_message(&node->messages, QUERN__H5_ATTRIBUTE, 0, attribute);
+    node->n_messages++;
+    quern__text_free(attribute);
+    return node->messages.failed ? no_memory(f, err) : QUERN_OK;
 }
 
 int quern__h5_write_text(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err)
 {
-    hid_t object = open_object(f, path), type = string_type(H5T_VARIABLE), space = H5Screate(H5S_SCALAR);
-    hid_t a = object >= 0 ? H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT) : -1;
-    bool ok = a >= 0 && H5Awrite(a, type, &text) >= 0;
-    if (a >= 0)
-        H5Aclose(a);
-    if (object >= 0)
-        H5Oclose(object);
-    H5Sclose(space);
-    H5Tclose(type);
-    return ok ? QUERN_OK : not_written(name, err);
+    quern__text type = { 0 }, space = { 0 }, attribute = { 0 };
+    quern__h5_node *node = at_path(f, path, true, err);
+    if (!node)
+        return QUERN_NOMEM;
+    add_any_string(&type);
+    add_space(&space, 0, NULL);
+    add_head(&attribute, name, &type, &space);
+    add_to_heap(f, text, &attribute);
+    return take_attribute(f, node, &attribute, err);
 }
 
 /* One attribute with a part of a list: strings of one length. */
-static int write_part(hid_t object, const char *name, const char *const *list, int n, size_t longest, quern_error *err)
+static int write_part(quern__h5_file *f, quern__h5_node *node, const char *name, const char *const *list, int n, size_t longest,
+                      quern_error *err)
 {
-    hsize_t count = (hsize_t)n;
-    char *packed = quern__zalloc((size_t)n + 1, longest);
-    if (!packed)
-        return quern__fail_memory(err, (size_t)n * longest);
-    for (int i = 0; i < n; i++)
-        memcpy(packed + (size_t)i * longest, list[i], strlen(list[i]));
-    hid_t type = string_type(longest), space = H5Screate_simple(1, &count, NULL);
-    hid_t a = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = a >= 0 && (n == 0 || H5Awrite(a, type, packed) >= 0);
-    if (a >= 0)
-        H5Aclose(a);
-    H5Sclose(space);
-    H5Tclose(type);
-    quern__free(packed);
-    return ok ? QUERN_OK : not_written(name, err);
+    quern__text type = { 0 }, space = { 0 }, attribute = { 0 };
+    add_string(&type, longest);
+    add_space(&space, 1, &(int64_t){ n });
+    add_head(&attribute, name, &type, &space);
+    for (int i = 0; i < n; i++) {
+        size_t end = attribute.length + longest;
+        quern__text_add_bytes(&attribute, list[i], strlen(list[i]));
+        quern__h5_fill(&attribute, end);
+    }
+    return take_attribute(f, node, &attribute, err);
 }
 
 int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name, const char *const *list, int n, quern_error *err)
@@ -130,42 +246,118 @@ int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
     char own[64];
     for (int i = 0; i < n; i++)
         longest = strlen(list[i]) > longest ? strlen(list[i]) : longest;
-    hid_t object = open_object(f, path);
-    int per = (int)(most / longest), status = object < 0 ? not_written(name, err) : QUERN_OK;
+    quern__h5_node *node = at_path(f, path, true, err);
+    int per = (int)(most / longest), status = node ? QUERN_OK : QUERN_NOMEM;
     if (status >= 0 && per < 1)
-        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a name of %zu bytes", longest);
-    else if (status >= 0 && n <= per)
-        status = write_part(object, name, list, n, longest, err);
-    else
-        for (int k = 0; status >= 0 && k * per < n; k++) {
-            snprintf(own, sizeof own, "%.40s%d", name, k);
-            status = write_part(object, own, list + k * per, n - k * per < per ? n - k * per : per, longest, err);
-        }
-    if (object >= 0)
-        H5Oclose(object);
+        return quern__fail(err, QUERN_UNSUPPORTED, name, "a name of %zu bytes", longest);
+    if (status >= 0 && n <= per)
+        return write_part(f, node, name, list, n, longest, err);
+    for (int k = 0; status >= 0 && k * per < n; k++) {
+        snprintf(own, sizeof own, "%.40s%d", name, k);
+        status = write_part(f, node, own, list + k * per, n - k * per < per ? n - k * per : per, longest, err);
+    }
     return status;
 }
 
+/* ---- groups, and numbers ---- */
+
 int quern__h5_write_group(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err)
 {
-    hid_t g = H5Gcreate2(f->file, path, f->links, H5P_DEFAULT, H5P_DEFAULT);
-    if (g < 0)
-        return not_written(path, err);
-    H5Gclose(g);
-    return name ? quern__h5_write_text(f, path, name, text, err) : QUERN_OK;
+    if (name)
+        return quern__h5_write_text(f, path, name, text, err);
+    return at_path(f, path, true, err) ? QUERN_OK : QUERN_NOMEM;
 }
 
 int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variable *v, quern_error *err)
 {
-    hsize_t dims[QUERN_MAX_RANK];
-    hid_t type = v->dtype == QUERN_INT64 ? H5T_NATIVE_INT64 : v->dtype == QUERN_INT32 ? H5T_NATIVE_INT32 : H5T_NATIVE_FLOAT;
-    for (int i = 0; i < v->shape.rank; i++)
-        dims[i] = (hsize_t)v->shape.dims[i];
-    hid_t space = v->shape.rank ? H5Screate_simple(v->shape.rank, dims, NULL) : H5Screate(H5S_SCALAR);
-    hid_t set = H5Dcreate2(f->file, path, type, space, f->links, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = set >= 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, quern__variable_numbers(v)) >= 0;
-    if (set >= 0)
-        H5Dclose(set);
-    H5Sclose(space);
-    return ok ? QUERN_OK : not_written(path, err);
+    enum { fill_value = 0x05 };
+    size_t bytes = 0;
+    quern__text space = { 0 }, type = { 0 }, fill = { 0 }, layout = { 0 }, all = { 0 };
+    quern__h5_node *node = at_path(f, path, false, err);
+    if (!node)
+        return QUERN_NOMEM;
+    quern__shape_bytes(&v->shape, v->dtype, &bytes);
+    uint64_t at = bytes ? quern__h5_place(&f->out, bytes) : UINT64_MAX;
+    if (bytes)
+        quern__h5_put(&f->out, at, quern__variable_numbers(v), bytes);
+    add_space(&space, v->shape.rank, v->shape.dims);
+    if (v->dtype == QUERN_FLOAT32)
+        add_float(&type);
+    else
+        add_integer(&type, v->dtype == QUERN_INT64 ? 8 : 4, true);
+    quern__h5_add(&fill, 0x01020202, 8); /* zeros, told when it is made */
+    quern__h5_add(&layout, 0x0103, 2);   /* all at one place */
+    quern__h5_add(&layout, at, 8);
+    quern__h5_add(&layout, bytes, 8);
+    quern__h5_add_message(&all, QUERN__H5_SPACE, 0, &space);
+    quern__h5_add_message(&all, QUERN__H5_TYPE, 1, &type);
+    quern__h5_add_message(&all, fill_value, 1, &fill);
+    quern__h5_add_message(&all, QUERN__H5_LAYOUT, 0, &layout);
+    node->object = quern__h5_put_object(&f->out, &all, 4);
+    quern__text_free(&space);
+    quern__text_free(&type);
+    quern__text_free(&fill);
+    quern__text_free(&layout);
+    return QUERN_OK;
+}
+
+/* ---- the end ---- */
+
+/* Groups, then what a file begins with. */
+static void put_rest(quern__h5_file *f)
+{
+    uint64_t tree = 0, heap = 0, nowhere = UINT64_MAX;
+    quern__text t = { 0 };
+    end_heap(f);
+    quern__h5_put_group(&f->out, &f->root, &tree, &heap);
+    quern__text_add_bytes(&t, "\x89HDF\r\n\x1a\n", 8);
+    quern__h5_add(&t, 0, 5);
+    quern__h5_add(&t, 0x0808, 3);     /* addresses and sizes have eight bytes */
+    quern__h5_add(&t, 0x00100004, 8); /* halves of what leaves and nodes of trees have (h5_group.c) */
+    quern__h5_add(&t, 0, 8);
+    quern__h5_add(&t, nowhere, 8);
+    quern__h5_add(&t, f->out.end, 8);
+    quern__h5_add(&t, nowhere, 8);
+    quern__h5_add(&t, 0, 8);
+    quern__h5_add(&t, f->root.object, 8);
+    quern__h5_add(&t, 1, 8); /* the root is a group, of this tree and this heap */
+    quern__h5_add(&t, tree, 8);
+    quern__h5_add(&t, heap, 8);
+    quern__h5_put_text(&f->out, 0, &t);
+    quern__h5_end(&f->out);
+}
+
+static void forget(quern__h5_file *f, bool keep)
+{
+    if (f->path && close(f->out.fd) && !f->out.why)
+        f->out.why = errno ? errno : EIO;
+    if (f->path && (!keep || f->out.why))
+        unlink(f->path);
+}
+
+static void free_file(quern__h5_file *f)
+{
+    free_nodes(&f->root);
+    quern__text_free(&f->heap);
+    quern__free(f->path);
+    quern__free(f);
+}
+
+void quern__h5_close(quern__h5_file *f)
+{
+    if (!f)
+        return;
+    forget(f, false);
+    free_file(f);
+}
+
+int quern__h5_finish(quern__h5_file *f, quern_error *err)
+{
+    put_rest(f);
+    forget(f, true);
+    int why = f->out.why, status = !why ? QUERN_OK : f->path && why != ENOMEM ? QUERN_IO : QUERN_NOMEM;
+    if (status < 0)
+        quern__fail(err, status, f->path ? f->path : "weights", "cannot be written: %s", strerror(why));
+    free_file(f);
+    return status;
 }

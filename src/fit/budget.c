@@ -23,11 +23,11 @@ static size_t steady(size_t held)
 }
 
 /* What is there already, without the model's numbers. The same in every run of a program: not what happens to be resident, but what
- * is mapped and given out. Where more is resident than that leaves room for, all that is mapped counts. */
+ * is mapped and given out. All of it counts, but for a program of which not a quarter is resident: then it is half. */
 static size_t runtime_of(const quern__process *now, const quern__model_size *model)
 {
     size_t files = now->files / 2, own = model->weights + model->optimizer, held = now->heap > own ? now->heap - own : 0;
-    if (now->resident_files > now->files / 16 * 7)
+    if (now->resident_files > now->files / 4)
         files = now->files;
     size_t heap = steady(held), least = now->anonymous > own ? now->anonymous - own : 0;
     if (now->heap == 0) /* malloc does not tell */
