@@ -30,6 +30,10 @@ bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most
 bool cli_seed(const arguments *a, uint64_t *out);
 /* Prints an error of the library; returns the exit code. */
 int cli_fail(int status, const quern_error *err);
+/* The same where words of the command line are wrong: returns 2, or 1 where there was no memory for them. */
+int cli_fail_words(int status, const quern_error *err);
+/* Prints that memory has run out; returns 1. */
+int cli_no_memory(void);
 /* Prints a wrong use; returns 2. */
 int cli_wrong(const char *where, const char *what);
 /* Prints that the value of an option is wrong, and the value; returns 2. */

@@ -123,7 +123,7 @@ static quern_generator *program(const arguments *a, const char *option, const ch
                              .validation = !strcmp(option, "validation-generator") };
     quern_generator *g = quern_program_generator(command, &o);
     if (!g)
-        *code = cli_wrong(command, "out of memory"), *code = 1;
+        *code = cli_no_memory();
     return g;
 }
 
@@ -192,7 +192,7 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
     if (policy < 0 || (end && (*end || end == text + n + 1 || most < 1)))
         *code = cli_wrong_value(a, "bad-records", "is fail, skip, skip:MAX, substitute or substitute:MAX");
     else if (quern_generator_set_bad_records(g, policy, most, err) < 0)
-        *code = (cli_fail(err->code, err), 2);
+        *code = cli_fail_words(err->code, err);
     else
         return g;
     quern_generator_free(g);
@@ -340,7 +340,7 @@ int cli_new(const arguments *a)
         return 2;
     int code;
     quern_tokenizer *tokenizer = cli_tokenizer(a, &err, &code);
-    char *pipeline = code ? NULL : cli_with_vocabulary(a->words[1], tokenizer);
+    char *pipeline = code ? NULL : cli_with_vocabulary(a->words[1], tokenizer, &code);
     quern_model *m = pipeline ? quern_model_from_words(pipeline, seed, &err) : NULL;
     if (m && tokenizer && quern_model_set_tokenizer(m, tokenizer, &err) < 0) {
         quern_model_free(m);
@@ -349,9 +349,9 @@ int cli_new(const arguments *a)
     quern_tokenizer_free(tokenizer);
     free(pipeline);
     if (!m)
-        return code ? code : err.code ? (cli_fail(err.code, &err), 2) : 2;
+        return code ? code : cli_fail_words(err.code, &err);
     int status = optimizer ? quern_compile(m, optimizer, loss, cli_option(a, "metrics"), &err) : QUERN_OK;
-    code = status < 0 ? (cli_fail(status, &err), 2) : 0;
+    code = status < 0 ? cli_fail_words(status, &err) : 0;
     if (!code && (status = quern_model_save(m, a->words[0], &err)) < 0)
         code = cli_fail(status, &err);
     quern_model_free(m);
@@ -368,10 +368,13 @@ int cli_summary(const arguments *a)
     quern_summary_opts o = { .expand_nested = cli_option(a, "expand-nested") != NULL,
                              .show_trainable = cli_option(a, "show-trainable") != NULL };
     char *text = a->json ? quern_model_summary_json(m) : quern_model_summary_with(m, &o);
-    printf(a->json ? "%s\n" : "%s", text ? text : "");
+    if (text)
+        printf(a->json ? "%s\n" : "%s", text);
+    else
+        code = cli_no_memory();
     free(text);
     quern_model_free(m);
-    return 0;
+    return code;
 }
 
 static void report_check(void *user, const char *check, int ok, const char *detail)

@@ -38,7 +38,7 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words);
 quern_generator *cli_text(const arguments *a, const quern_model *m, const char *words, quern_error *err, int *code);
 /* The tokenizer of --tokenizer, --text and --vocab-size; NULL without one, or (*code not 0) after printing why there is none. */
 quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code);
-/* The pipeline with the tokenizer's size for each word "vocab". Returns new; NULL after printing. */
-char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t);
+/* The pipeline with the tokenizer's size for each word "vocab". Returns new; NULL with the exit code set. */
+char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t, int *code);
 
 #endif

@@ -38,6 +38,18 @@ int cli_fail(int status, const quern_error *err)
     return status == QUERN_BUDGET ? 3 : 1;
 }
 
+int cli_fail_words(int status, const quern_error *err)
+{
+    cli_fail(status, err);
+    return status == QUERN_NOMEM ? 1 : 2;
+}
+
+int cli_no_memory(void)
+{
+    fprintf(stderr, "quern: out of memory\n");
+    return 1;
+}
+
 int cli_wrong(const char *where, const char *what)
 {
     fprintf(stderr, "quern: %s: %s\n", where, what);

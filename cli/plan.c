@@ -181,7 +181,7 @@ static int pictures(const arguments *a, const quern_model *m)
         quern_plan_live(m, live, n);
     if (live && n && !a->json)
         blocks(live, n);
-    int code = live && n && path ? plot(path, live, n) : 0;
+    int code = !live ? cli_no_memory() : n && path ? plot(path, live, n) : 0;
     free(live);
     return code;
 }

@@ -2,6 +2,7 @@
  * kind of file is what its name says. */
 #include "predict.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,8 +82,10 @@ static FILE *create(const char *path, char *beside)
     if (can)
         cli_leave_nothing(beside);
     FILE *to = can ? fopen(beside, "wbx") : NULL;
-    if (!to && !err.code)
-        cli_wrong(path, "cannot be written");
+    if (!to && !err.code && errno == ENOMEM)
+        cli_no_memory();
+    else if (!to && !err.code)
+        cli_wrong(path, strerror(errno));
     else if (!to)
         cli_fail(err.code, &err);
     return to;
@@ -168,9 +171,8 @@ static char *next_name(char **rest)
 }
 
 /* Columns that are kept; false after printing. */
-static bool name_kept(writing *w, const char *keep)
+static bool name_kept(writing *w)
 {
-    w->kept_names = keep ? strdup(keep) : NULL;
     for (char *rest = w->kept_names; rest && *rest;) {
         if (w->n_kept == most_kept)
             return cli_wrong("--keep", "is more than 8 columns"), false;
@@ -180,7 +182,7 @@ static bool name_kept(writing *w, const char *keep)
                 return cli_wrong("--keep", "names a column twice"), false;
         w->kept[w->n_kept++] = name;
     }
-    return !keep || w->kept_names;
+    return true;
 }
 
 /* What cannot be written so; false after printing. */
@@ -213,8 +215,10 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
     for (int i = 0; i < w->n_outputs; i++)
         widest = w->outputs[i].width > widest ? w->outputs[i].width : widest;
     w->row = malloc((size_t)widest * sizeof *w->row);
+    if (!w->row)
+        return cli_no_memory();
     w->to = arrays ? NULL : standard ? stdout : create(path, beside);
-    if (!w->row || (arrays ? !open_arrays(w, path) : !w->to))
+    if (arrays ? !open_arrays(w, path) : !w->to)
         return cli_left(), 1;
     int64_t records = quern_predict_with(m, data, &o, write_batch, w, &err);
     bool good = arrays ? close_arrays(w, records < 0 ? 0 : records) : close_text(w, standard);
@@ -237,7 +241,7 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
 int cli_predict(const arguments *a)
 {
     quern_error err = { 0 };
-    const char *path = cli_option(a, "output");
+    const char *path = cli_option(a, "output"), *keep = cli_option(a, "keep");
     writing w = { .winner = cli_option(a, "classes") != NULL };
     int64_t number = 0;
     int code = 0;
@@ -248,7 +252,14 @@ int cli_predict(const arguments *a)
     quern_model *m = cli_open(a, 1, &err, &code);
     if (m && quern_model_outputs(m) <= most_outputs)
         name_outputs(&w, m);
-    if (m && (!name_kept(&w, cli_option(a, "keep")) || !cli_parts_make(&w, m) || !check(&w)))
+    w.kept_names = keep ? strdup(keep) : NULL;
+    if (m && keep && !w.kept_names)
+        code = cli_no_memory();
+    else if (m && !name_kept(&w))
+        code = 2;
+    else if (m && !cli_parts_make(&w, m))
+        code = cli_no_memory();
+    else if (m && !check(&w))
         code = 2;
     quern_generator *data = m && !code ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     if (data)

@@ -2,6 +2,7 @@
 #include "commands.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -119,7 +120,7 @@ quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code)
     return t;
 }
 
-char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t)
+char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t, int *code)
 {
     size_t room = strlen(pipeline) * 4 + 32, n = 0;
     char *out = malloc(room);
@@ -127,7 +128,7 @@ char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t)
         bool begins = p == pipeline || !(isalnum((unsigned char)p[-1]) || p[-1] == '_'),
              ends = !strncmp(p, "vocab", 5) && !(isalnum((unsigned char)p[5]) || p[5] == '_' || p[5] == '=');
         if (begins && ends && !t) {
-            cli_wrong("vocab", "stands for the size of a vocabulary: give --tokenizer");
+            *code = cli_wrong("vocab", "stands for the size of a vocabulary: give --tokenizer");
             free(out);
             return NULL;
         }
@@ -139,6 +140,8 @@ char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t)
     }
     if (out)
         out[n] = 0;
+    else
+        *code = cli_no_memory();
     return out;
 }
 
@@ -267,8 +270,10 @@ int cli_generate(const arguments *a)
     char *read = m && path ? file_text(path) : NULL;
     const char *prompt = read ? read : cli_option(a, "prompt") ? cli_option(a, "prompt") : "";
     if (m && path && !read)
-        code = cli_wrong(path, "cannot be read, or is longer than 64 MiB"), code = 1;
+        code = errno == ENOMEM ? cli_no_memory() : (cli_wrong(path, "cannot be read, or is longer than 64 MiB"), 1);
     quern_generated *texts = m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
+    if (m && !code && !texts)
+        code = cli_no_memory();
     if (!a->json && (!o.count || o.count == 1) && !o.beams && texts) {
         o.token = print_piece;
         o.user = &p;

@@ -58,8 +58,8 @@ static int on_train_batch_end(void *user, const quern_event *e, quern_error *err
 
 enum { most_callbacks = 32 };
 
-/* Those of --callback, and those that print. Returns how many, or -1 after printing. */
-static int make_callbacks(const arguments *a, quern_callback **out, quern_error *err)
+/* Those of --callback, and those that print. Returns how many, or -1 with the exit code set. */
+static int make_callbacks(const arguments *a, quern_callback **out, quern_error *err, int *code)
 {
     static const quern_hooks json = { .on_train_begin = on_train_begin, .on_epoch_end = on_epoch_end },
                              first = { .on_train_batch_end = on_train_batch_end };
@@ -67,7 +67,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     int n = 0;
     for (int i = 0; i < a->n_callbacks; i++)
         if (!(out[n++] = quern_callback_from_words(a->callbacks[i], err))) {
-            cli_fail(err->code, err);
+            *code = cli_fail_words(err->code, err);
             return -1;
         }
     out[n++] = quern_callback_new(&first, (void *)(size_t)a);
@@ -75,6 +75,9 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
         out[n++] = quern_callback_new(&json, (void *)(size_t)a);
     else if (!quiet)
         out[n++] = quern_progress_callback(STDERR_FILENO, terminal ? 1 : 3, terminal && !getenv("NO_COLOR"));
+    for (int i = 0; i < n; i++)
+        if (!out[i])
+            return *code = cli_no_memory(), -1;
     return n;
 }
 
@@ -100,8 +103,6 @@ static bool read_every(const arguments *a, quern_fit_opts *o)
 static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
 {
     const char *every = cli_option(a, "checkpoint-every");
-    quern_checkpoint at;
-    char step[24];
     o->checkpoint = cli_option(a, "checkpoint");
     o->resume = cli_option(a, "resume") != NULL;
     o->no_replay = cli_option(a, "generator-resumes") != NULL;
@@ -113,10 +114,17 @@ static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
                false;
     if (o->no_replay && !cli_option(a, "generator"))
         return cli_wrong("--generator-resumes", "applies to --generator"), false;
+    return !every || read_every(a, o);
+}
+
+/* Programs that generate are told where they go on. Returns the exit code after printing, or 0. */
+static int tell_resume_step(const quern_fit_opts *o)
+{
+    quern_checkpoint at;
+    char step[24];
     bool found = o->resume && quern_checkpoint_read(o->checkpoint, &at, NULL) >= 0;
     snprintf(step, sizeof step, "%lld", found ? (long long)at.batches : 0LL);
-    setenv("QUERN_RESUME_STEP", step, 1);
-    return !every || read_every(a, o);
+    return setenv("QUERN_RESUME_STEP", step, 1) ? cli_no_memory() : 0;
 }
 
 /* Numbers of the options of fit; false after printing. */
@@ -188,7 +196,7 @@ static void report_end(const arguments *a, const quern_history *h)
 static void print_profile(const quern_model *m)
 {
     char *text = quern_model_profile(m);
-    fputs(text ? text : "", stderr);
+    fputs(text ? text : "quern: warning: no memory for the profile\n", stderr);
     free(text);
 }
 
@@ -216,7 +224,8 @@ static int fit(const arguments *a)
     if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed) || !can_learn_names(a))
         return 2;
     const char *output = cli_option(a, "output");
-    quern_model *m = cli_open(a, 1, &err, &code);
+    code = tell_resume_step(&o);
+    quern_model *m = code ? NULL : cli_open(a, 1, &err, &code);
     if (!m)
         return code;
     output = output ? output : a->words[0];
@@ -227,8 +236,8 @@ static int fit(const arguments *a)
     }
     char *validation = (char *)(size_t)cli_option(a, "validation");
     if (cli_option(a, "new-schema") && quern_model_set_schema(m, NULL, &err) < 0)
-        return cli_fail(err.code, &err);
-    quern_generator *data = cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code);
+        code = cli_fail(err.code, &err);
+    quern_generator *data = code ? NULL : cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code);
     if (data && (validation || cli_option(a, "validation-generator")))
         o.validation_data = cli_data(a, m, "validation-generator", &validation, validation != NULL, &err, &code);
     if (!code && cli_option(a, "validation-split"))
@@ -236,8 +245,7 @@ static int fit(const arguments *a)
                                  : cli_split(a, m, data, &o.validation_data, &err);
     if (!code && cli_option(a, "seed"))
         quern_model_set_seed(m, seed);
-    int n = code ? 0 : make_callbacks(a, callbacks, &err);
-    code = n < 0 ? 2 : code;
+    int n = code ? 0 : make_callbacks(a, callbacks, &err, &code);
     o.callbacks = callbacks;
     o.n_callbacks = n < 0 ? 0 : n;
     o.plan = plan;
@@ -305,6 +313,8 @@ int cli_evaluate(const arguments *a)
     cli_leave_nothing(NULL);
     quern_model *m = cli_open(a, 1, &err, &code);
     double *logs = m ? calloc((size_t)quern_model_logs(m) + 1, sizeof *logs) : NULL;
+    if (m && !logs)
+        code = cli_no_memory();
     quern_generator *data = logs ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     int64_t samples = data ? quern_evaluate_generator(m, data, batch_size, steps, logs, &err) : 0;
     if (data && samples < 0)

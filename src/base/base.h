@@ -13,7 +13,8 @@
 /* ---- errors (error.c) ---- */
 
 /* Fills `err` (NULL is fine) unless it already holds a failure; returns `code`, so that `return quern__fail(…)` reads well.
- * `where` may be NULL; then it keeps what it has. */
+ * `where` may be NULL; then it keeps what it has. Where memory has run out, what followed from it (something is missing, a file
+ * cannot be read) is told as QUERN_NOMEM, and that is returned. */
 int quern__fail(quern_error *err, int code, const char *where, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The same for an allocation of `bytes` that failed. */
 int quern__fail_memory(quern_error *err, size_t bytes);
@@ -63,6 +64,11 @@ typedef struct quern__memory_account {
 quern__memory_account quern__memory(void);
 /* Makes the nth allocation from now fail (1: the next), and every one after it; 0 turns that off. For tests. */
 void quern__memory_fail_at(size_t nth);
+
+/* Whether an allocation of this thread has failed since quern__memory_watch, or since the public function began: of any library,
+ * for each sets errno to ENOMEM, and what succeeds leaves errno as it is. */
+void quern__memory_watch(void);
+bool quern__memory_short(void);
 
 /* Checked arithmetic: false when the result does not fit. */
 static inline bool quern__mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }

@@ -2,6 +2,7 @@
 #include "base.h"
 #include "utf8.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,6 +51,7 @@ quern_error *quern__enter(quern_error *given, quern_error *own)
 {
     quern_error *err = given ? given : own;
     quern_error_clear(err);
+    quern__memory_watch();
     return err;
 }
 
@@ -76,6 +78,8 @@ int quern__leave_file(quern_error *err, const char *path, int status)
 
 int quern__fail(quern_error *err, int code, const char *where, const char *format, ...)
 {
+    bool starved = quern__memory_short() && code != QUERN_BUDGET;
+    code = starved ? QUERN_NOMEM : code;
     if (!err || err->code < 0)
         return code;
     err->code = code;
@@ -83,7 +87,8 @@ int quern__fail(quern_error *err, int code, const char *where, const char *forma
         snprintf(err->where, sizeof err->where, "%s", where);
     va_list args;
     va_start(args, format);
-    quern__vformat(err->text, sizeof err->text, format, args);
+    quern__vformat(err->text, sizeof err->text, starved && strncmp(format, "out of memory", 13) != 0 ? "out of memory" : format,
+                   args);
     va_end(args);
     quern__one_line(err->text);
     quern__one_line(err->where);

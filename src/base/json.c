@@ -148,10 +148,13 @@ static json_t *read_number(reader *r)
         wrong(r, "a number has another form");
     if (!good || r->scratch.failed)
         return NULL;
+    int before = errno;
     errno = 0;
     double v = real ? quern__strtod(r->scratch.data, NULL) : 0;
     long long whole = real ? 0 : strtoll(r->scratch.data, NULL, 10);
-    if (real ? v - v != 0 : errno == ERANGE)
+    bool fits = real ? v - v == 0 : errno != ERANGE;
+    errno = before;
+    if (!fits)
         return wrong(r, real ? "a number is larger than a double" : "a whole number has more than 64 bits"), NULL;
     return real ? json_real(v) : json_integer(whole);
 }
@@ -247,4 +250,13 @@ json_t *quern__json_read(const char *text, size_t n, const char *where, const ch
     else if (!out)
         quern__fail(err, QUERN_NOMEM, where, "out of memory");
     return out;
+}
+
+char *quern__json_text(const json_t *value, size_t flags)
+{
+    char *text = value && !quern__memory_short() ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
+    if (!text || !quern__memory_short())
+        return text;
+    free(text); /* jansson leaves out a key for which it has no room */
+    return NULL;
 }

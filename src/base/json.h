@@ -12,4 +12,8 @@
  * or QUERN_NOMEM. */
 json_t *quern__json_read(const char *text, size_t n, const char *where, const char *what, quern_error *err);
 
+/* A value as text, by jansson's flags. NULL where there is no memory for it, or was none for a part of it while it was made: a part
+ * that is missing is no error of jansson's. The caller frees it with free. */
+char *quern__json_text(const json_t *value, size_t flags);
+
 #endif

@@ -2,6 +2,7 @@
  * (allocations made, blocks alive) cost two atomic additions. Tests make the nth allocation fail. */
 #include "base.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,11 +41,15 @@ static bool refused(void)
     return limit && now >= limit;
 }
 
+void quern__memory_watch(void) { errno = 0; }
+
+bool quern__memory_short(void) { return errno == ENOMEM; }
+
 void *quern__realloc(void *old, size_t bytes)
 {
-    if (refused())
-        return NULL;
-    void *p = door(door_context, old, bytes ? bytes : 1);
+    void *p = refused() ? NULL : door(door_context, old, bytes ? bytes : 1);
+    if (!p)
+        errno = ENOMEM;
     if (p && !old)
         atomic_fetch_add(&live_blocks, 1);
     return p;
@@ -90,8 +95,10 @@ void *quern__alloc_large(size_t bytes)
     const size_t page = (size_t)2 << 20;
     bool large = bytes >= 2 * page;
     void *memory = quern__alloc_aligned(bytes, large ? page : 64);
+    int before = errno;
     if (memory && large)
         madvise(memory, bytes / page * page, MADV_HUGEPAGE); /* a wish: what it answers changes nothing */
+    errno = memory ? before : ENOMEM;
     return memory;
 }
 

@@ -356,8 +356,10 @@ int quern__h5_finish(quern__h5_file *f, quern_error *err)
     put_rest(f);
     forget(f, true);
     int why = f->out.why, status = !why ? QUERN_OK : f->path && why != ENOMEM ? QUERN_IO : QUERN_NOMEM;
-    if (status < 0)
-        quern__fail(err, status, f->path ? f->path : "weights", "cannot be written: %s", strerror(why));
+    if (status == QUERN_NOMEM)
+        quern__fail(err, status, f->path ? f->path : "weights", "out of memory");
+    else if (status < 0)
+        quern__fail(err, status, f->path, "cannot be written: %s", strerror(why));
     free_file(f);
     return status;
 }

@@ -119,18 +119,28 @@ static bool is_hdf5(const char *path)
     return is;
 }
 
+/* A model of which no part is missing because memory has run out. Takes `m`; returns it, or NULL with an error. */
+static quern_model *whole(quern_model *m, const char *path, quern_error *err)
+{
+    if (m && !quern__memory_short())
+        return m;
+    quern__fail(err, QUERN_NOMEM, path, "out of memory");
+    quern_model_free(m);
+    return NULL;
+}
+
 quern_model *quern_model_open(const char *path, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "path", path);
     char *bytes;
     size_t n;
     if (!is_hdf5(path))
-        return open_archive(path, err);
+        return whole(open_archive(path, err), path, err);
     if (quern__file_read(path, QUERN__MOST_BYTES, &bytes, &n, err) < 0)
         return NULL;
     quern_model *m = quern__legacy_read(path, bytes, n, room_for(n), err);
     quern__free(bytes);
-    return m;
+    return whole(m, path, err);
 }
 
 /* ---- writing ---- */
@@ -173,7 +183,7 @@ static int add_config(quern__members *all, const quern_model *m, quern_error *er
     strftime(date, sizeof date, "%Y-%m-%d@%H:%M:%S", gmtime_r(&now, &tm));
     snprintf(metadata, sizeof metadata, "{\"keras_version\": \"" QUERN__KERAS_VERSION "\", \"date_saved\": \"%s\"}", date);
     json_t *root = quern__config_write(m);
-    char *text = json_dumps(root, 0);
+    char *text = quern__json_text(root, 0);
     int status = add_text(all, "metadata.json", metadata, err);
     status = status < 0 ? status : add_text(all, "config.json", text, err);
     free(text);
@@ -221,6 +231,8 @@ int quern__model_members(const quern_model *m, const char *beside, quern__image 
     for (int i = 0; status >= 0 && i < m->n_members; i++)
         if (!among(out, m->members[i].name))
             status = add_member(out, m->members[i].name, m->members[i].bytes, m->members[i].n, true, err);
+    if (status < 0 && beside)
+        unlink(beside);
     return status;
 }
 

@@ -334,7 +334,7 @@ static int write_optimizer(quern__h5_file *f, const quern__optimizer *o, quern_e
 /* An object of JSON as an attribute of the file. */
 static int write_json(quern__h5_file *f, const char *name, json_t *v, quern_error *err)
 {
-    char *text = json_dumps(v, 0);
+    char *text = quern__json_text(v, 0);
     int status = text ? quern__h5_write_text(f, "", name, text, err) : quern__fail_memory(err, 1);
     free(text);
     return status;

@@ -108,7 +108,7 @@ int quern__safetensors_write(const char *path, quern__variable *const *v, const 
                                       "data_offsets", (json_int_t)at, (json_int_t)(at + bytes)));
         at += bytes;
     }
-    char *text = json_dumps(header, JSON_COMPACT), *all;
+    char *text = quern__json_text(header, JSON_COMPACT), *all;
     length = text ? (strlen(text) + 7) / 8 * 8 : 0; /* numbers begin at a multiple of eight */
     all = text ? quern__alloc(8 + length + at) : NULL;
     int status = all ? QUERN_OK : quern__fail_memory(err, 8 + length + at);

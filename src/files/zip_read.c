@@ -32,13 +32,15 @@ static int read_member(zip_t *z, const char *path, quern__member *m, size_t limi
                            (unsigned long long)st.size, (unsigned long long)st.comp_size);
     m->n = (size_t)st.size;
     m->bytes = quern__alloc(m->n + 1);
-    zip_file_t *f = m->bytes ? zip_fopen(z, m->name, 0) : NULL;
+    if (!m->bytes)
+        return quern__fail_memory(err, m->n + 1);
+    zip_file_t *f = zip_fopen(z, m->name, 0);
     zip_int64_t got = f ? zip_fread(f, m->bytes, m->n) : -1;
     bool whole = f && got == (zip_int64_t)m->n && zip_fread(f, where, 1) == 0; /* the last read checks the sum */
     if (f && zip_fclose(f))
         whole = false;
     if (!whole)
-        return quern__fail(err, m->bytes ? QUERN_FORMAT : QUERN_NOMEM, path, "%s cannot be read whole", m->name);
+        return quern__fail(err, QUERN_FORMAT, path, "%s cannot be read whole", m->name);
     m->bytes[m->n] = 0;
     return QUERN_OK;
 }

@@ -213,6 +213,8 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     if (status < 0)
         return status;
     b->now = quern__process_now();
+    if (quern__memory_short()) /* what could not be read of it would be 0 */
+        return quern__fail(err, QUERN_NOMEM, "plan", "out of memory");
     b->size = quern__model_bytes(b->m);
     p->weights = b->size.weights;
     p->optimizer = b->size.optimizer;

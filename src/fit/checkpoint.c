@@ -259,7 +259,7 @@ static int add_run(const quern__checkpointing *c, const quern__place *p, quern__
 {
     size_t n;
     json_t *run = run_json(c, p);
-    char *text = run ? json_dumps(run, 0) : NULL, *own = text ? quern__strdup(text) : NULL;
+    char *text = quern__json_text(run, 0), *own = text ? quern__strdup(text) : NULL;
     int status = quern__members_add(all, QUERN__RUN_JSON, own, own ? strlen(own) : 0, err);
     char *bytes = status < 0 ? NULL : pack(c, &n, err);
     status = status < 0 ? status : bytes ? quern__members_add(all, QUERN__RUN_BYTES, bytes, n, err) : QUERN_NOMEM;

@@ -32,7 +32,7 @@ static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gra
     if (!any || !wanted || !node.op->gradient)
         return;
     if (node.n_in > 64 && !(dx = quern__zalloc((size_t)node.n_in, sizeof *dx))) {
-        quern__graph_fail(g, QUERN_NOMEM, "%s: no memory for the gradients of %d inputs", node.name, node.n_in);
+        quern__graph_fail(g, QUERN_NOMEM, "%s: out of memory for the gradients of %d inputs", node.name, node.n_in);
         return;
     }
     node.op->gradient(g, &node, dy, dx);

@@ -154,7 +154,7 @@ quern__id quern__graph_variable(quern__graph *g, quern__variable *v)
     if (leaf)
         return leaf->slot ? leaf->slot : id;
     if (!grow((void **)&g->leaves, g->n_leaves, &g->cap_leaves, sizeof *g->leaves))
-        return quern__graph_fail(g, QUERN_NOMEM, "no memory for a graph of %d variables", g->n_leaves);
+        return quern__graph_fail(g, QUERN_NOMEM, "out of memory for a graph of %d variables", g->n_leaves);
     id = add_value(
         g, (quern__value){ .kind = QUERN__VALUE_VARIABLE, .dtype = v->dtype, .shape = v->shape, .node = -1, .variable = v });
     if (id)

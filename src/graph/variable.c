@@ -14,7 +14,7 @@ quern__variable *quern__variable_new(const char *path, int dtype, const quern_sh
             return memset(v->data, 0, bytes), v;
     }
     quern__variable_free(v);
-    quern__fail(err, QUERN_NOMEM, path, "no memory for this weight");
+    quern__fail(err, QUERN_NOMEM, path, "out of memory for this weight");
     return NULL;
 }
 

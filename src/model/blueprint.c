@@ -245,6 +245,8 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
         quern__layer_free(node.layer);
         return -1;
     }
+    if (quern__memory_short()) /* a part of its config is missing */
+        return quern__fail(&b->error, QUERN_NOMEM, words, "out of memory"), -1;
     return status;
 }
 
@@ -273,6 +275,7 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
 {
     json_t *config = NULL;
     char text[512];
+    quern__memory_watch();
     if (!b || b->error.code || quern__missing(&b->error, "words", words, "values", n > 0 ? (const void *)values : "", NULL))
         return -1;
     snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
@@ -311,7 +314,7 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
     for (int i = 0; fits && i < n_outputs; i++)
         fits = outputs[i] >= 0 && outputs[i] < b->n_values && quern__tensor_dtype(b, outputs[i]) != QUERN_STRING;
     if (fits && quern__blueprint_order(b, outputs, n_outputs) < 0)
-        quern__fail_memory(err, 1);
+        fits = quern__fail_memory(err, 1) >= 0;
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {
         quern__fail(err, QUERN_INVALID, "model",
                     "a model has 1 to %d inputs and outputs, values of its blueprint, no text comes out", QUERN__MAX_IO);

@@ -274,8 +274,10 @@ int quern__compile(quern_model *m, json_t *compile, quern_error *err)
     m->compile = compile;
     m->keras_2 = json_is_true(json_object_get(compile, "keras_2"));
     if (set_losses(m, err) >= 0 && set_optimizer(m, err) >= 0 && set_metrics(m, "metrics", false, err) >= 0 &&
-        set_metrics(m, "weighted_metrics", true, err) >= 0)
+        set_metrics(m, "weighted_metrics", true, err) >= 0 && !quern__memory_short())
         return QUERN_OK;
+    if (quern__memory_short())
+        quern__fail(err, QUERN_NOMEM, "compile", "out of memory");
     quern__uncompile(m);
     return err && err->code ? err->code : QUERN_INVALID;
 }
@@ -412,5 +414,8 @@ int quern_compile(quern_model *m, const char *optimizer, const char *loss, const
     json_decref(o);
     json_decref(l);
     json_decref(t);
-    return config ? quern__compile(m, config, err) : err->code;
+    if (config)
+        return quern__compile(m, config, err);
+    quern__fail(err, QUERN_NOMEM, "compile", "out of memory");
+    return err->code;
 }

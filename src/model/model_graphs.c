@@ -61,7 +61,7 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
     quern__context call = { .training = training, .stepping = stepping };
     bool *timed = stepping ? quern__zalloc((size_t)b->n_values, sizeof *timed) : NULL;
     if (stepping && !timed)
-        quern__graph_fail(g, QUERN_NOMEM, "no memory");
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory");
     for (int i = 0; i < m->n_in; i++) {
         quern_shape shape = *quern__tensor_shape(b, m->in[i]);
         if (stepping)

@@ -80,7 +80,7 @@ static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *
     bool *timed = quern__zalloc(n + 1, sizeof *timed);
     (void)training;
     if (!ids || !timed)
-        quern__graph_fail(g, QUERN_NOMEM, "no memory");
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory");
     for (int i = 0, k = 0; ids && timed && i < n_in; i++) {
         if (l->context->arguments && l->context->arguments[i] != 0)
             continue; /* a mask */
@@ -133,6 +133,7 @@ NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functio
 
 int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values, int n)
 {
+    quern__memory_watch();
     if (!m || quern__model_waits(m, "becoming a layer", b ? &b->error : NULL) < 0)
         return b && !m ? quern__missing(&b->error, "model", m, NULL), -1 : -1;
     if (n < 0 || (n > 0 && !values)) {
@@ -159,6 +160,7 @@ int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, cons
 
 int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n)
 {
+    quern__memory_watch();
     if (!b || b->error.code || quern__missing(&b->error, "values", values, NULL))
         return -1;
     if (layer < 0 || layer >= b->n_values || quern__producer(b, layer)->n_in == 0)

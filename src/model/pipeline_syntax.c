@@ -163,9 +163,11 @@ quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_e
     QUERN__ENTER(err, NULL, "pipeline", pipeline);
     naming n = { .b = quern_blueprint_new(seed), .value = -1, .plain = true };
     char words[most_words];
-    if (n.b && !pipeline[strspn(pipeline, " \t\n")])
+    if (!n.b)
+        return quern__fail_memory(err, sizeof *n.b), NULL;
+    if (!pipeline[strspn(pipeline, " \t\n")])
         quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "is empty: a model begins with an input, as in 'input 784 | dense 10'");
-    for (const char *p = pipeline; n.b && !n.b->error.code; p++) {
+    for (const char *p = pipeline; !n.b->error.code; p++) {
         size_t length = strcspn(p, "|");
         if (length >= sizeof words) {
             quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "a layer's words are longer than %d characters", most_words - 1);
@@ -180,7 +182,7 @@ quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_e
             break;
     }
     bool several = n.n_out > 0;
-    if (n.b && !n.b->error.code && !several && n.value >= 0 &&
+    if (!n.b->error.code && !several && n.value >= 0 &&
         quern__producer(n.b, n.value)->n_in == 0) { /* Keras's Sequential cannot be used so */
         quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "ends with an input: no layer follows it");
         quern__hint(&n.b->error, "'input 784 | dense 10'; what gives back what it is given says so: 'input 4 as x | output @x'");

@@ -1,4 +1,5 @@
 /* Keras's summary: the table of layers and what they hold (keras.src.utils.summary_utils). */
+#include "base/json.h"
 #include "model.h"
 
 #include <stdio.h>
@@ -271,6 +272,7 @@ char *quern_model_summary_json(const quern_model *m)
 {
     if (!m)
         return NULL;
+    quern__memory_watch();
     json_t *layers = json_array(), *root;
     counts all = { 0 };
     for (int k = 0; k < m->b->n; k++) {
@@ -291,8 +293,7 @@ char *quern_model_summary_json(const quern_model *m)
     }
     root = json_pack("{s:s, s:o, s:I, s:I}", "name", m->name, "layers", layers, "params", (json_int_t)all.all, "trainable",
                      (json_int_t)all.trained);
-    char *text = json_dumps(root, JSON_COMPACT), *out = text ? strdup(text) : NULL;
+    char *out = quern__json_text(root, JSON_COMPACT);
     json_decref(root);
-    free(text);
     return out;
 }

@@ -64,7 +64,7 @@ char *quern_schema_json(const quern_schema *s, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "schema", s);
     json_t *root = quern__schema_write(s);
-    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    char *text = quern__json_text(root, JSON_INDENT(1));
     json_decref(root);
     if (!text)
         quern__fail(err, QUERN_NOMEM, "schema", "cannot be written as JSON: out of memory, or a name is not UTF-8 text");

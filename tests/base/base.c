@@ -214,14 +214,41 @@ static void kinds_of_processor(void **state)
     assert_true(quern__isa_same_bits("neon", "neon"));
 }
 
+/* What follows from an allocation that failed is told as that, until the next function begins; a budget that is too small is not.
+ */
+static void memory_that_ran_out_is_told(void **state)
+{
+    quern_error errs[4] = { 0 };
+    (void)state;
+    quern__memory_watch();
+    assert_int_equal(quern__fail(&errs[0], QUERN_INVALID, "x", "is missing"), QUERN_INVALID);
+    quern__memory_fail_at(1);
+    assert_null(quern__alloc(8));
+    quern__memory_fail_at(0);
+    assert_true(quern__memory_short());
+    assert_int_equal(quern__fail(&errs[1], QUERN_INVALID, "x", "is missing"), QUERN_NOMEM);
+    assert_string_equal(errs[1].text, "out of memory");
+    assert_string_equal(errs[1].where, "x");
+    assert_int_equal(quern__fail(&errs[2], QUERN_BUDGET, "x", "needs more"), QUERN_BUDGET);
+    quern__memory_watch();
+    assert_int_equal(quern__fail(&errs[3], QUERN_INVALID, "x", "is missing"), QUERN_INVALID);
+    assert_string_equal(errs[3].text, "is missing");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_failure_wins),         cmocka_unit_test(memory_is_counted_and_can_fail),
-        cmocka_unit_test(philox_known_answers),       cmocka_unit_test(permutation_is_one),
-        cmocka_unit_test(normal_has_its_moments),     cmocka_unit_test(names_and_numbers),
-        cmocka_unit_test(files_are_replaced_whole),   cmocka_unit_test(shapes),
-        cmocka_unit_test(bytes_go_where_they_belong), cmocka_unit_test(kinds_of_processor),
+        cmocka_unit_test(memory_that_ran_out_is_told),
+        cmocka_unit_test(first_failure_wins),
+        cmocka_unit_test(memory_is_counted_and_can_fail),
+        cmocka_unit_test(philox_known_answers),
+        cmocka_unit_test(permutation_is_one),
+        cmocka_unit_test(normal_has_its_moments),
+        cmocka_unit_test(names_and_numbers),
+        cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(bytes_go_where_they_belong),
+        cmocka_unit_test(kinds_of_processor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -336,7 +336,7 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, con
         *n += *at != NULL;
     }
     if (!at || !*at)
-        quern__graph_fail(g, QUERN_NOMEM, "no memory for its states");
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory for its states");
     return at ? *at : NULL;
 }
 

@@ -402,7 +402,7 @@ void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gra
     if (contents)
         apply(o, g, gradients, contents);
     else
-        quern__graph_fail(g, QUERN_NOMEM, "no memory");
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory");
     quern__free(contents);
 }
 

@@ -162,7 +162,7 @@ static void multi_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradient
 {
     quern__id *own = quern__zalloc((size_t)o->n + 1, sizeof *own);
     if (!own) {
-        quern__graph_fail(g, QUERN_NOMEM, "no memory");
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory");
         return;
     }
     for (int i = 0; i < o->n_inner; i++) {

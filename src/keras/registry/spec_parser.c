@@ -35,9 +35,12 @@ static json_t *atom(const char *word)
     double number;
     if (quern__parse_number(word, &number)) {
         char *behind;
+        int before = errno;
         errno = 0;
         long long whole = strtoll(word, &behind, 10);
-        return *behind || errno ? json_real(number) : json_integer(whole);
+        bool fits = !*behind && !errno;
+        errno = before;
+        return !fits ? json_real(number) : json_integer(whole);
     }
     if (isdigit((unsigned char)*word) && strchr(word, 'x')) {
         json_t *tuple = json_array();
@@ -294,5 +297,10 @@ const quern__class *quern__parse_spec_among(const quern__class *const *rows, con
         json_object_set(*config, "call", call);
     json_decref(call);
     json_decref(given);
-    return *config ? c : NULL;
+    if (*config && !quern__memory_short()) /* a value that is missing would be a default */
+        return c;
+    json_decref(*config);
+    *config = NULL;
+    quern__fail(err, QUERN_NOMEM, what, "out of memory");
+    return NULL;
 }

@@ -30,7 +30,7 @@ static void copy_node(writing *w, int n)
     quern_shape shapes[16];
     int dtypes[16];
     if (!in || node->n_out > 16) {
-        quern__graph_fail(w->to, QUERN_NOMEM, "no memory for a copy of %s", node->name);
+        quern__graph_fail(w->to, QUERN_NOMEM, "out of memory for a copy of %s", node->name);
         return;
     }
     for (int i = 0; i < node->n_in; i++)

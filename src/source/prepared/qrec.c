@@ -342,7 +342,7 @@ quern_generator *quern__qrec_open(const char *path, quern_error *err)
     if (!p) {
         if (fd >= 0)
             close(fd);
-        quern__fail(err, fd < 0 ? QUERN_IO : QUERN_NOMEM, path, "%s", fd < 0 ? strerror(errno) : "no memory");
+        quern__fail(err, fd < 0 ? QUERN_IO : QUERN_NOMEM, path, "%s", fd < 0 ? strerror(errno) : "out of memory");
         return NULL;
     }
     int status = quern__qrec_head_read(fd, path, &p->q, err);

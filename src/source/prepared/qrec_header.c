@@ -91,7 +91,7 @@ static json_t *json_of(const quern__qrec *q)
 static char *text_of(const quern__qrec *q, size_t *n)
 {
     json_t *root = json_of(q);
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    char *text = quern__json_text(root, JSON_COMPACT);
     json_decref(root);
     *n = text ? strlen(text) : 0;
     return text;

@@ -1,4 +1,5 @@
 /* Writing tokenizers in the format of Hugging Face's library. */
+#include "base/json.h"
 #include "tokenizer.h"
 
 #include <stdio.h>
@@ -148,7 +149,7 @@ char *quern_tokenizer_json(const quern_tokenizer *t, size_t *size, quern_error *
         if (t->kind != QUERN__WORD)
             json_object_set(model, "merges", merges);
         json_object_set(root, "model", model);
-        if (!(out = json_dumps(root, JSON_COMPACT)))
+        if (!(out = quern__json_text(root, JSON_COMPACT)))
             quern__fail(err, QUERN_NOMEM, NULL, "out of memory");
     }
     json_decref(merges);

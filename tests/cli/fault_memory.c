@@ -1,0 +1,96 @@
+/* Memory that runs out, loaded before a program (LD_PRELOAD): the n-th allocation fails, that of libraries too. What is asked for
+ * comes from the environment:
+ *   FAULT_MEMORY       n, from 1; 0: none, they are only counted
+ *   FAULT_MEMORY_FROM  whether all of them fail from there on
+ *   FAULT_SAID         a file that gets their number when the program ends, or where it crashed: a line for each function */
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What glibc's own functions are called beside their standard names. */
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t n);
+void *__libc_memalign(size_t alignment, size_t n);
+
+static atomic_long allocations;
+static long at = -1; /* -1: not yet told */
+static bool from;
+
+static int said(void)
+{
+    const char *path = getenv("FAULT_SAID");
+    return path ? open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666) : -1;
+}
+
+static void tell_crash(int number)
+{
+    void *frames[32];
+    int fd = said();
+    at = 0;
+    backtrace_symbols_fd(frames, backtrace(frames, 32), fd);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void tell_count(void)
+{
+    int fd = said();
+    at = 0;
+    dprintf(fd, "%ld\n", atomic_load(&allocations));
+    close(fd);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    void *frame;
+    const char *n = getenv("FAULT_MEMORY");
+    if (!n)
+        return;
+    backtrace(&frame, 1); /* opens its library now */
+    signal(SIGSEGV, tell_crash);
+    signal(SIGABRT, tell_crash);
+    signal(SIGFPE, tell_crash);
+    signal(SIGBUS, tell_crash);
+    atexit(tell_count);
+    from = getenv("FAULT_MEMORY_FROM");
+    atomic_store(&allocations, 0);
+    at = atol(n);
+}
+
+/* A debugger stops here. */
+void fault_memory_now(void);
+__attribute__((noinline)) void fault_memory_now(void) { errno = ENOMEM; }
+
+static bool fails(void)
+{
+    if (at < 0)
+        return false;
+    long now = atomic_fetch_add(&allocations, 1) + 1;
+    bool due = at > 0 && (from ? now >= at : now == at);
+    if (due)
+        fault_memory_now();
+    return due;
+}
+
+void *malloc(size_t n) { return fails() ? NULL : __libc_malloc(n); }
+
+void *calloc(size_t count, size_t size) { return fails() ? NULL : __libc_calloc(count, size); }
+
+void *realloc(void *old, size_t n) { return fails() ? NULL : __libc_realloc(old, n); }
+
+void *aligned_alloc(size_t alignment, size_t n) { return fails() ? NULL : __libc_memalign(alignment, n); }
+
+int posix_memalign(void **out, size_t alignment, size_t n)
+{
+    void *p = fails() ? NULL : __libc_memalign(alignment, n);
+    if (p)
+        *out = p;
+    return p ? 0 : ENOMEM;
+}
