@@ -44,6 +44,7 @@ fresh:
 	tools/fresh
 
 check-slow: dev
+	tools/packages slow
 	$(CTEST) --test-dir build -L slow
 
 # What the structure of the house promises: rooms, headers, format, budgets, documented and tested symbols.
