@@ -1,5 +1,5 @@
-/* What a thread that makes batches is at. It is told before whatever may wait for others, and read by the trainer when that takes
- * too long. */
+/* The current operation of a reader thread. The reader sets it before each operation that may
+ * block; the trainer reads it when a wait exceeds the limit. */
 #include "source.h"
 
 #include <stdio.h>

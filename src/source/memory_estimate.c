@@ -1,4 +1,5 @@
-/* What a source will ask for when a run begins. */
+/* Estimates the bytes that a source allocates when a run begins. `quern plan` and the memory
+ * budget use them. */
 #include "source.h"
 
 size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)

@@ -244,11 +244,11 @@ expect 0 '"samples":132' "$quern" evaluate b.keras - --format npy --json < <(eva
 expect 0 "" "$quern" predict b.keras --generator "cat x96.npy x64.npy" --arrays x --output p.csv
 [ "$(wc -l < p.csv)" = 161 ] || fail "predict: $(wc -l < p.csv) lines, a header and 160 rows are expected"
 expect 0 "val_loss" "$quern" fit b.keras --generator "$sizes" --validation-generator 'cat x96.npy y96.npy'
-expect 1 "batch 2, byte 1152: 96 records, there is room for 64"$'\n'"hint: give --batch-size 96" \
+expect 1 "batch 2, byte 1152: 96 records exceed the batch size 64"$'\n'"hint: set --batch-size 96" \
     "$quern" fit b.keras --generator 'cat x64.npy y64.npy x96.npy y96.npy'
-expect 1 "64 records, there is room for 32"$'\n'"hint: give --batch-size 64" "$quern" fit b.keras --generator "$sizes" --batch-size 32
+expect 1 "64 records exceed the batch size 32"$'\n'"hint: set --batch-size 64" "$quern" fit b.keras --generator "$sizes" --batch-size 32
 npy huge.npy '(1000000000000, 2)'
-expect 1 "1000000000000 records, there is room for 65536" "$quern" fit b.keras --generator 'cat huge.npy'
+expect 1 "1000000000000 records exceed the batch size 65536" "$quern" fit b.keras --generator 'cat huge.npy'
 # Records of arrays are still trained on by 32, whatever the batches of validation are.
 expect 0 '"steps":2,"samples":64' "$quern" fit b.keras x=x64.npy y=y64.npy --validation-generator 'cat good.npy y.npy' --json
 # A run that goes on has the room that it had.
@@ -264,19 +264,19 @@ env --default-signal timeout 0.3 "$quern" fit b.keras --generator 'sleep 60' --q
 [ $? = 124 ] && grep -q "interrupted; b.keras is as it was" said || fail "a silent program: $(cat said)"
 
 # ---- a program that writes what is no array, or leaves its pipe to a child (P13) ----
-expect 1 "quern: echo Loading data ...; cat 1.npy: batch 1, byte 0: not a .npy array: 'Loading data ...\\n" \
+expect 1 "quern: echo Loading data ...; cat 1.npy: batch 1, byte 0: not a .npy array: found 'Loading data ...\\n" \
     "$quern" fit n.keras --generator 'echo Loading data ...; cat 1.npy'
-[[ $said = *$'\n'"hint: what is no array has to be printed to standard error" ]] || fail "no hint: $said"
-expect 1 "batch 2, byte 304: not a .npy array: 'done\\n' stands" "$quern" fit n.keras --generator 'cat 1.npy; echo done'
+[[ $said = *$'\n'"hint: print other output to standard error" ]] || fail "no hint: $said"
+expect 1 "batch 2, byte 304: not a .npy array: found 'done\\n', expected" "$quern" fit n.keras --generator 'cat 1.npy; echo done'
 expect 1 "batch 2, byte 304: .npy " "$quern" fit n.keras --generator 'cat 1.npy; head -c 100 good.npy | tr "<{" "??"; cat good.npy'
-expect 1 "batch 1, byte 0: not a .npy array: 'x\\n'" "$quern" evaluate n.keras - --format npy < <(echo x)
+expect 1 "batch 1, byte 0: not a .npy array: found 'x\\n'" "$quern" evaluate n.keras - --format npy < <(echo x)
 # seconds COMMAND…: how long it takes, at most
 time_of() { local start=$SECONDS; "$@" > said 2>&1; code=$?; took=$((SECONDS - start)) said=$(cat said); }
 time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 &'
-[ $code = 0 ] && [ $took -lt 9 ] && [[ $said = *"a child of it held its standard output"* ]] || fail "a child holds the pipe: $code, $took s, $said"
+[ $code = 0 ] && [ $took -lt 9 ] && [[ $said = *"its child holds the standard output"* ]] || fail "a child holds the pipe: $code, $took s, $said"
 pgrep -f '^sleep 41$' > pids && fail "the child outlived the run"
 time_of "$quern" fit n.keras --generator 'cat good.npy; sleep 41 &'
-[ $code = 1 ] && [ $took -lt 9 ] && [[ $said = *"the stream ends between the arrays of a batch"*"a child of it holds"* ]] ||
+[ $code = 1 ] && [ $took -lt 9 ] && [[ $said = *"the stream ends between the arrays of a batch"*"the program itself has ended"* ]] ||
     fail "a child holds the pipe within a batch: $code, $took s, $said"
 time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 & exit 3'
 [ $code = 1 ] && [[ $said = *"ended with exit status 3"* ]] || fail "a child holds the pipe of one that failed: $code, $said"

@@ -152,7 +152,7 @@ static void a_callback_begins_each_run(void **state)
     assert_int_equal(quern_evaluate_generator(m, g, 2, 3, logs, &err), 6);
     assert_int_equal(quern_evaluate_generator(m, g, 2, 0, logs, &err), 4);
     assert_int_equal(quern_evaluate_generator(m, g, 2, 0, logs, &err), QUERN_INVALID);
-    assert_string_equal(err.text, "has ended, and cannot begin anew");
+    assert_string_equal(err.text, "has ended and cannot restart");
     assert_non_null(strstr(err.hint, "reset"));
     quern_generator_free(g);
     quern_model_free(m);

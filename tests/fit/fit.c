@@ -338,7 +338,7 @@ static void programs_are_stopped(void **state)
     assert_null(quern_fit_generator(m, g, NULL, &err));
     __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
     pthread_join(thread, NULL);
-    assert_non_null(strstr(err.text, "ended by signal 15"));
+    assert_non_null(strstr(err.text, "terminated by signal 15"));
     quern_generator_free(g);
     quern_model_free(m);
 }

@@ -183,14 +183,14 @@ static void mistakes_are_named(void **state)
     (void)state;
     const char *const words[][2] = { { "x=%s/x.npy y=%s/no.npy", "No such file" },
                                      { "x=%s/fortran.npy y=%s/y.npy",
-                                       "has shape (7, 3), the model wants (None, 2, 3) for 'image'" },
-                                     { "x=%s/y.npy y=%s/y.npy", "has shape (7,), the model wants (None, 2, 3)" },
+                                       "has shape (7, 3), the model expects (None, 2, 3) for 'image'" },
+                                     { "x=%s/y.npy y=%s/y.npy", "has shape (7,), the model expects (None, 2, 3)" },
                                      { "x=%s/stored.npz:/z y=%s/y.npy", "has no array 'z'" },
-                                     { "x=%s/x.npy:/x y=%s/y.npy", "no NPZ file" },
+                                     { "x=%s/x.npy:/x y=%s/y.npy", "not an NPZ file" },
                                      { "x=%s/x.npy", "no file for output 'kind'" },
                                      { "x=%s/x.npy x:other=%s/x.npy y=%s/y.npy", "the model has 1 inputs" },
-                                     { "x=%s/x.npy y=%s/x.npy", "has shape (7, 2, 3), the model wants (None,) for 'kind'" },
-                                     { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "weights are one number a record" },
+                                     { "x=%s/x.npy y=%s/x.npy", "has shape (7, 2, 3), the model expects (None,) for 'kind'" },
+                                     { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "expected weights with one number per record" },
                                      { "x=%s/x.npy y=%s/y.npy w:mind=%s/y.npy", "no output is called 'mind'" },
                                      { "x=%s y=%s/y.npy", "Is a directory" } };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {

@@ -129,22 +129,22 @@ static void axes_are_compared_everywhere(void **state)
         { "4 5 6", "4", "-1 5 6 1", "-1 1", NULL, NULL },
         { "4 5 6 1", "4 1", "-1 5 6", "-1", NULL, NULL },
         { "4", "4", "-1 1", "-1", NULL, NULL },
-        { "4 5 6", "4", "-1 30", "-1", "has shape (4, 5, 6), the model wants (None, 30) for 'image'",
+        { "4 5 6", "4", "-1 30", "-1", "has shape (4, 5, 6), the model expects (None, 30) for 'image'",
           "add flatten to the model, or save x.reshape(-1, 30)" },
-        { "4 30", "4", "-1 5 6", "-1", "has shape (4, 30), the model wants (None, 5, 6)", "save x.reshape(-1, 5, 6)" },
+        { "4 30", "4", "-1 5 6", "-1", "has shape (4, 30), the model expects (None, 5, 6)", "save x.reshape(-1, 5, 6)" },
         { "4 5 6 1 1", "4", "-1 5 6", "-1", "has shape (4, 5, 6, 1, 1)", "save x.reshape(-1, 5, 6)" },
-        { "4 3 6 6", "4", "-1 6 6 3", "-1", "axis 1 is 3, the model wants 6 (None, 6, 6, 3)",
-          "the array is channels first; --data-format channels_first transposes it" },
-        { "4 3 5 6", "4", "-1 5 6 3", "-1", "axis 1 is 3, the model wants 5",
-          "the array is channels first; --data-format channels_first transposes it" },
-        { "4 2 20", "4", "-1 20 2", "-1", "axis 1 is 2, the model wants 20",
-          "the array is channels first; --data-format channels_first transposes it" },
-        { "4 6 5 3", "4", "-1 5 6 3", "-1", "axis 1 is 6, the model wants 5",
-          "its axes are in another order: save np.transpose(x, (0, 2, 1, 3))" },
-        { "4 5 7", "4", "-1 5 6", "-1", "axis 2 is 7, the model wants 6", "" },
-        { "4 5", "4 2 3", "-1 5", "-1 3 2", "axis 1 is 2, the model wants 3 (None, 3, 2) for 'kind'",
-          "its axes are in another order: save np.transpose(y, (0, 2, 1))" },
-        { "4 5", "4 2 3", "-1 5", "-1 6", "has shape (4, 2, 3), the model wants (None, 6) for 'kind'", "save y.reshape(-1, 6)" },
+        { "4 3 6 6", "4", "-1 6 6 3", "-1", "axis 1 is 3, the model expects 6 (None, 6, 6, 3)",
+          "add --data-format channels_first: the channels are on axis 1" },
+        { "4 3 5 6", "4", "-1 5 6 3", "-1", "axis 1 is 3, the model expects 5",
+          "add --data-format channels_first: the channels are on axis 1" },
+        { "4 2 20", "4", "-1 20 2", "-1", "axis 1 is 2, the model expects 20",
+          "add --data-format channels_first: the channels are on axis 1" },
+        { "4 6 5 3", "4", "-1 5 6 3", "-1", "axis 1 is 6, the model expects 5",
+          "reorder the axes: save np.transpose(x, (0, 2, 1, 3))" },
+        { "4 5 7", "4", "-1 5 6", "-1", "axis 2 is 7, the model expects 6", "" },
+        { "4 5", "4 2 3", "-1 5", "-1 3 2", "axis 1 is 2, the model expects 3 (None, 3, 2) for 'kind'",
+          "reorder the axes: save np.transpose(y, (0, 2, 1))" },
+        { "4 5", "4 2 3", "-1 5", "-1 6", "has shape (4, 2, 3), the model expects (None, 6) for 'kind'", "save y.reshape(-1, 6)" },
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         for (int way = 0; way < WAYS; way++) {
@@ -289,7 +289,7 @@ static void files_without_shapes_are_read(void **state)
     CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &flat, &err), err);
     assert_string_equal(warned, "");
     CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &spec, &err), err);
-    assert_non_null(strstr(warned, "was prepared by an earlier version, which kept no shapes: that 'image' is (None, 2, 3)"));
+    assert_non_null(strstr(warned, "an earlier version prepared the file without shapes; the shape of 'image', (None, 2, 3)"));
     assert_int_equal(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &other, &err), QUERN_SHAPE);
     quern_set_log(NULL, NULL);
 }

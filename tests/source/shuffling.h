@@ -29,9 +29,9 @@ static int warnings;
 static inline void hear(void *user, int level, const char *text)
 {
     (void)user;
-    const char *number = strstr(text, "dispersion of batches ");
+    const char *number = strstr(text, "index of dispersion is ");
     if (number) {
-        said = atof(number + strlen("dispersion of batches "));
+        said = atof(number + strlen("index of dispersion is "));
         warnings += level == 1;
     }
 }

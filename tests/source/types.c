@@ -154,13 +154,13 @@ static void what_does_not_fit_is_named(void **state)
             uint16_t f2;
         } v;
         const char *said;
-    } cases[] = { { QUERN_FLOAT64, QUERN_INT32, { .f8 = 1.5 }, "1.5 is no whole number" },
-                  { QUERN_FLOAT64, QUERN_INT64, { .f8 = NAN }, "nan is no whole number" },
+    } cases[] = { { QUERN_FLOAT64, QUERN_INT32, { .f8 = 1.5 }, "1.5 is not an integer" },
+                  { QUERN_FLOAT64, QUERN_INT64, { .f8 = NAN }, "nan is not an integer" },
                   { QUERN_FLOAT32, QUERN_INT32, { .f4 = 0x1p31f }, "2147483648 is outside int32 (-2147483648 to 2147483647)" },
                   { QUERN_FLOAT64, QUERN_INT64, { .f8 = 0x1p63 }, "9223372036854775808 is outside int64" },
                   { QUERN_INT64, QUERN_INT32, { .i8 = -2147483649 }, "-2147483649 is outside int32" },
                   { QUERN_UINT64, QUERN_INT64, { .u8 = 1ull << 63 }, "9223372036854775808 is outside int64" },
-                  { QUERN_FLOAT16, QUERN_INT32, { .f2 = 0x3800 }, "0.5 is no whole number" } };
+                  { QUERN_FLOAT16, QUERN_INT32, { .f2 = 0x3800 }, "0.5 is not an integer" } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         int64_t to;
         char text[128];
@@ -202,11 +202,11 @@ static void messages_are_whole(void **state)
                   { "'<U12'", "(7, 2, 3)", ".npy array of type '<U12'; numbers" },
                   { "'|O'", "(7, 2, 3)", ".npy array of type '|O'; numbers" },
                   { "[('a', '<f4')]", "(7, 2, 3)", "a structured type" },
-                  { "'<f4'", "(7, 0)", "shape (7, 0) has no numbers" },
+                  { "'<f4'", "(7, 0)", "shape (7, 0) has no elements" },
                   { "'<f4'", "(0, 6)", "shape (0, 6) has no records" },
-                  { "'<f4'", "(7, 0, 3)", "shape (7, 0, 3) has no numbers" },
-                  { "'<f4'", "(7, 4096, 8192)", "shape (7, 4096, 8192) makes a record larger than 16777216 numbers" },
-                  { "'<f4'", "()", "is a scalar, one number without records" } };
+                  { "'<f4'", "(7, 0, 3)", "shape (7, 0, 3) has no elements" },
+                  { "'<f4'", "(7, 4096, 8192)", "shape (7, 4096, 8192) gives records of more than 16777216 elements" },
+                  { "'<f4'", "()", "is a scalar; an array of records is expected" } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float x[42];
         char words[100];
@@ -275,7 +275,7 @@ static void a_number_that_does_not_fit_names_its_record(void **state)
     err = (quern_error){ 0 };
     write_array("'<f8'", "False", "(7, 2)", fractions, sizeof fractions, sizeof fractions);
     assert_int_equal(read_as(path, &(quern_file_opts){ .format = "npy" }, &whole, x, &err), QUERN_INVALID);
-    assert_non_null(strstr(err.text, "record 2: 2.5 is no whole number"));
+    assert_non_null(strstr(err.text, "record 2: 2.5 is not an integer"));
 }
 
 /* Arrays in memory, of the types that only reading knows. */
@@ -306,7 +306,7 @@ static void memory_has_every_type(void **state)
     CHECK_OK(g ? g->ops->open(g, &spec, false, 1, &err) : err.code, err);
     assert_int_equal(g->ops->read(g, 0, 0, &b, &err), QUERN_INVALID);
     assert_string_equal(err.where, "y");
-    assert_non_null(strstr(err.text, "record 2: 0.5 is no whole number"));
+    assert_non_null(strstr(err.text, "record 2: 0.5 is not an integer"));
     assert_true(x[0] == 1 && x[2] == 3 && x[3] == 0.333251953125f && second[3] == 0x1p63f);
     quern_generator_free(g);
 }
@@ -361,7 +361,7 @@ static void large_fortran_order(void **state)
         gzwrite(z, all, (unsigned)((size_t)(n * per) * sizeof *all));
         gzclose(z);
         assert_null(quern_file_generator(words, NULL, &err));
-        assert_non_null(strstr(err.text, "is in Fortran order and compressed"));
+        assert_non_null(strstr(err.text, "a compressed Fortran-order array exceeds 4 MiB"));
         assert_non_null(strstr(err.hint, "np.ascontiguousarray"));
         free(all);
         free(x);

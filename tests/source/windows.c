@@ -129,10 +129,10 @@ static void mistakes_are_named(void **state)
         { "/nowhere.txt", "/nowhere.txt", "cannot be opened", { 0 } },
         { folder, folder, "is a directory", { 0 } },
         { good, "memory", "bytes", { .memory = 600 } },
-        { good, "window", "out of its range", { .window = -1 } },
-        { good, "targets", "out of its range", { .targets = 7 } },
-        { good, "good.txt", "windows of 9 tokens, the model wants (None, 8)", { .window = 9 } },
-        { good, "good.txt", "targets of 1 tokens, the model wants (None, 8)", { .targets = QUERN_TARGETS_LAST } },
+        { good, "window", "out of range", { .window = -1 } },
+        { good, "targets", "out of range", { .targets = 7 } },
+        { good, "good.txt", "windows of 9 tokens, the model expects (None, 8)", { .window = 9 } },
+        { good, "good.txt", "targets of 1 tokens, the model expects (None, 8)", { .targets = QUERN_TARGETS_LAST } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         r.err = (quern_error){ 0 };

@@ -1,16 +1,17 @@
-/* Shapes are compared axis by axis: as many numbers in another order are another array. */
+/* Compares shapes axis by axis. Arrays with equal sizes in another order of axes do not match;
+ * the hint says how to reorder them. */
 #include "array_axes.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static bool same(const int64_t *a, const int64_t *b, int n) { return n <= 0 || !memcmp(a, b, (size_t)n * sizeof *a); }
+static bool same_dims(const int64_t *a, const int64_t *b, int n) { return n <= 0 || !memcmp(a, b, (size_t)n * sizeof *a); }
 
 bool quern__axes_fit(const quern_shape *have, const quern_shape *want)
 {
     int least = have->rank < want->rank ? have->rank : want->rank;
     const quern_shape *more = have->rank > want->rank ? have : want;
-    return least >= 1 && same(have->dims + 1, want->dims + 1, least - 1) &&
+    return least >= 1 && same_dims(have->dims + 1, want->dims + 1, least - 1) &&
            (more->rank == least || (more->rank == least + 1 && more->dims[least] == 1));
 }
 
@@ -34,9 +35,9 @@ int quern__data_format(const char *word, bool *first, quern_error *err)
     return quern__fail(err, QUERN_INVALID, "data_format", "'%.40s' is neither channels_first nor channels_last", word);
 }
 
-/* ---- what helps ---- */
+/* ---- hints ---- */
 
-static int64_t count(const quern_shape *s)
+static int64_t record_size(const quern_shape *s)
 {
     int64_t n = 1;
     for (int i = 1; i < s->rank; i++)
@@ -45,8 +46,9 @@ static int64_t count(const quern_shape *s)
     return n;
 }
 
-/* Finds the axis of `have` that is axis i of `want`, for all of them: places[i]; false where there is none. */
-static bool permuted(const quern_shape *have, const quern_shape *want, int *places)
+/* Finds the permutation of axes from `have` to `want`: places[i] is the axis of `have`. False:
+ * it does not exist. */
+static bool axes_permuted(const quern_shape *have, const quern_shape *want, int *places)
 {
     unsigned used = 0;
     bool all = have->rank == want->rank;
@@ -61,8 +63,8 @@ static bool permuted(const quern_shape *have, const quern_shape *want, int *plac
     return all;
 }
 
-/* "(-1, 28, 28)": what NumPy's reshape takes. */
-static const char *reshaped(const quern_shape *want, char *text, size_t size)
+/* The arguments of NumPy's reshape: "-1, 28, 28". */
+static const char *reshape_text(const quern_shape *want, char *text, size_t size)
 {
     size_t n = (size_t)snprintf(text, size, "-1");
     for (int i = 1; i < want->rank && n < size; i++)
@@ -70,7 +72,7 @@ static const char *reshaped(const quern_shape *want, char *text, size_t size)
     return text;
 }
 
-static void help(const quern_shape *have, const quern_shape *want, bool input, quern_error *err)
+static void axes_hint(const quern_shape *have, const quern_shape *want, bool input, quern_error *err)
 {
     char text[160] = "0";
     int places[QUERN_MAX_RANK];
@@ -79,16 +81,16 @@ static void help(const quern_shape *have, const quern_shape *want, bool input, q
     if (have->rank < 1 || have->rank > QUERN_MAX_RANK)
         return;
     if (have->rank >= 3 && input && quern__axes_fit(&last, want))
-        quern__hint(err, "the array is channels first; --data-format channels_first transposes it");
-    else if (permuted(have, want, places)) {
+        quern__hint(err, "add --data-format channels_first: the channels are on axis 1");
+    else if (axes_permuted(have, want, places)) {
         size_t n = 1;
         for (int i = 1; i < want->rank; i++)
             n += (size_t)snprintf(text + n, sizeof text - n, ", %d", places[i]);
-        quern__hint(err, "its axes are in another order: save np.transpose(%s, (%s))", array, text);
-    } else if (count(have) == count(want) && want->rank == 2 && input)
-        quern__hint(err, "add flatten to the model, or save x.reshape(%s)", reshaped(want, text, sizeof text));
-    else if (count(have) == count(want))
-        quern__hint(err, "save %s.reshape(%s)", array, reshaped(want, text, sizeof text));
+        quern__hint(err, "reorder the axes: save np.transpose(%s, (%s))", array, text);
+    } else if (record_size(have) == record_size(want) && want->rank == 2 && input)
+        quern__hint(err, "add flatten to the model, or save x.reshape(%s)", reshape_text(want, text, sizeof text));
+    else if (record_size(have) == record_size(want))
+        quern__hint(err, "save %s.reshape(%s)", array, reshape_text(want, text, sizeof text));
 }
 
 int quern__axes_check(const char *where, const quern_shape *have, const quern_shape *want, const char *name, bool input,
@@ -105,15 +107,15 @@ int quern__axes_check(const char *where, const quern_shape *have, const quern_sh
     while (axis < have->rank && axis < want->rank && have->dims[axis] == want->dims[axis])
         axis++;
     if (have->rank == want->rank && axis < have->rank)
-        quern__fail(err, QUERN_SHAPE, where, "has shape %s: axis %d is %lld, the model wants %lld %s%s", has, axis,
+        quern__fail(err, QUERN_SHAPE, where, "has shape %s: axis %d is %lld, the model expects %lld %s%s", has, axis,
                     (long long)have->dims[axis], (long long)want->dims[axis], wants, of);
     else
-        quern__fail(err, QUERN_SHAPE, where, "has shape %s, the model wants %s%s", has, wants, of);
-    help(have, want, input, err);
+        quern__fail(err, QUERN_SHAPE, where, "has shape %s, the model expects %s%s", has, wants, of);
+    axes_hint(have, want, input, err);
     return QUERN_SHAPE;
 }
 
-/* ---- order ---- */
+/* ---- order of elements ---- */
 
 quern__walk quern__walk_of(const quern_shape *s, int from, bool fortran, int channel)
 {

@@ -1,4 +1,5 @@
-/* Numbers of one type as those of another. Each pair of types has a loop of its own, which the compiler sees whole. */
+/* Converts elements between types. Each pair of types has its own loop, so that the compiler can
+ * vectorise it. */
 #include "convert_dtype.h"
 
 #include <math.h>
@@ -31,7 +32,7 @@ void quern__swap_bytes(void *numbers, int64_t n, size_t size)
 
 bool quern__convertible(int have, int want) { return (have == QUERN_STRING) == (want == QUERN_STRING); }
 
-/* The loop over numbers v of type T; BODY puts v into place at + i, or returns i. */
+/* Loop over the elements v of type T; BODY stores v or returns i. */
 #define EACH(T, BODY)                                                    \
     for (int64_t i = 0; i < n; i++) {                                    \
         T v;                                                             \
@@ -58,7 +59,7 @@ bool quern__convertible(int have, int want) { return (have == QUERN_STRING) == (
     case QUERN_UINT64:        \
         EACH(uint64_t, BODY)
 
-/* Into a floating type: everything, rounded once. */
+/* To a floating type: every value, rounded once. */
 #define INTO_REAL(NAME, TO)                                            \
     static int64_t NAME(const void *from, int have, int64_t n, TO *to) \
     {                                                                  \
@@ -73,7 +74,7 @@ bool quern__convertible(int have, int want) { return (have == QUERN_STRING) == (
         }                                                              \
         return 0;                                                      \
     }
-/* Into a whole one, whose largest number is 2^(BITS - 1) - 1: what it can hold. */
+/* To an integer type with maximum 2^(BITS - 1) - 1: values that fit exactly. */
 #define INTO_WHOLE(NAME, TO, BITS)                                                      \
     static bool NAME##_real(double v, TO *to)                                           \
     {                                                                                   \
@@ -153,7 +154,7 @@ const char *quern__convert_why(const void *from, int have, int64_t i, int want, 
     else
         quern__format(number, sizeof number, fabs(v) < 1e20 ? "%.0f" : "%g", v);
     if (!(v == floor(v)) || isinf(v))
-        quern__format(text, 128, "%g is no whole number", v);
+        quern__format(text, 128, "%g is not an integer", v);
     else
         snprintf(text, 128, "%.39s is outside %.8s (%s)", number, quern_dtype_name(want),
                  want == QUERN_INT32 ? "-2147483648 to 2147483647" : "-9223372036854775808 to 9223372036854775807");
