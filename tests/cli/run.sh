@@ -315,7 +315,7 @@ for workers in 0 1; do
 done
 same w0.csv w1.csv
 expect 0 "completed" "$quern" fit w.keras --generator "$five" --workers 0 --stall-timeout 5
-expect 1 "stall_timeout: nobody can watch a reader on the trainer's own thread"$'\n'"hint: workers=1" \
+expect 1 "stall_timeout: it needs a reader thread, but workers is 0"$'\n'"hint: set workers=1" \
     "$quern" fit w.keras d.csv --target y --workers 0 --stall-timeout 5
 expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers 00x
 expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers -1

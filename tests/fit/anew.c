@@ -195,7 +195,7 @@ static int use_again(void *user, const quern_event *e, quern_error *err)
     (void)e, (void)err;
     inner = (int)quern_evaluate_generator(other, user, 2, 1, logs, &own);
     inner_code = own.code;
-    assert_string_equal(own.text, "is in another run: one at a time");
+    assert_string_equal(own.text, "is in use by another run");
     quern_model_free(other);
     return QUERN_OK;
 }
