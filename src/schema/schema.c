@@ -1,4 +1,4 @@
-/* The schema as an object: what callers ask it, copies, and the end of it. */
+/* Schema objects: accessors, copy and destruction. */
 #include "schema.h"
 
 #include <string.h>

@@ -87,7 +87,7 @@ expect 0 '"x,1","the ""y"", really"' "$quern" predict r.keras comma.csv --output
 sed 's/^a,b/ A ,b/' train.csv > upper.csv
 expect 1 "did you mean ' A '?" "$quern" evaluate m.keras upper.csv
 sed 's/^a,b/b,q/' train.csv > gone.csv
-expect 1 "its columns are 'b', 'q', 'k'" "$quern" evaluate m.keras gone.csv
+expect 1 "use one of its columns: 'b', 'q', 'k'" "$quern" evaluate m.keras gone.csv
 printf 'a,b,k\n1,2,"q\nr"\n' > lines.csv
 expect 1 "'q r' is not a class" "$quern" evaluate m.keras lines.csv
 printf 'a,b,k\n1,2,\351\n' > latin.csv
