@@ -216,13 +216,8 @@ quern_schema *quern__schema_read(json_t *root, quern_error *err)
 quern_schema *quern_schema_from_json(const char *bytes, size_t size, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "bytes", bytes);
-    json_error_t why;
-    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &why);
-    if (!root) {
-        quern__fail(err, QUERN_FORMAT, "schema", "line %d: %s", why.line, why.text);
-        return NULL;
-    }
-    quern_schema *s = quern__schema_read(root, err);
+    json_t *root = quern__json_read(bytes, size, "schema", NULL, err);
+    quern_schema *s = root ? quern__schema_read(root, err) : NULL;
     json_decref(root);
     return s;
 }

@@ -330,7 +330,7 @@ static void without_a_limit_it_is_told_once(void **state)
     (void)state;
     static const char *const told[] = {
         [NUMBERED] = ("generator, records from number 50: waiting for the callback takes longer than %g s; batch 6 "
-                     "of epoch 1, from record 51, is pending; "),
+                      "of epoch 1, from record 51, is pending; "),
         [PULLED] = "generator, batch 6: reading takes longer than %g s; batch 6 of epoch 1, from record 51",
         [YIELDED] = "generator, batch 6: waiting for the function takes longer than %g s; batch 6",
         [TABLE] = ", line 59: reading takes longer than %g s; batch 1 of epoch 1, from record 1"
