@@ -84,6 +84,8 @@ int quern__weights_read(quern_model *m, const char *path, const char *bytes, siz
 bool quern__is_legacy_name(const char *path);
 /* The config of such a file (`training` NULL: none) as that of a `.keras` file; `old`: of Keras 2. Returns new. */
 json_t *quern__legacy_config(json_t *model, json_t *training, bool old);
+/* The same for config.json of a `.keras` file of Keras 2. Returns new. */
+json_t *quern__legacy_archive_config(json_t *root);
 /* The model of an image, whose weights may take `room` bytes. */
 quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room, quern_error *err);
 /* Its weights alone, into a model; QUERN_END when the file is laid out otherwise. */

@@ -389,3 +389,19 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
     json_object_set_new(root, "compile_config", compile);
     return root;
 }
+
+json_t *quern__legacy_archive_config(json_t *root)
+{
+    json_t *model = json_copy(root), *training = json_deep_copy(json_object_get(root, "compile_config")), *out;
+    json_object_del(model, "compile_config");
+    json_t *optimizer = json_object_get(training, "optimizer");
+    if (json_is_string(optimizer)) /* by its name alone: with its defaults */
+        json_object_set_new(training, "optimizer_config", json_pack("{s:O, s:{}}", "class_name", optimizer, "config"));
+    else if (optimizer)
+        json_object_set(training, "optimizer_config", optimizer);
+    json_object_del(training, "optimizer");
+    out = quern__legacy_config(model, training, true);
+    json_decref(model);
+    json_decref(training);
+    return out;
+}

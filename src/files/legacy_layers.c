@@ -141,6 +141,10 @@ void quern__legacy_layer(json_t *spec)
 {
     json_t *config = json_object_get(spec, "config");
     rename_class(spec, config);
+    if (is_class(spec, "ThresholdedReLU")) { /* x where x > theta, else 0 */
+        json_object_set_new(spec, "class_name", json_string("ReLU"));
+        rename_member(config, "theta", "threshold");
+    }
     const char *name = quern__config_text(spec, "class_name");
     const quern__class *c = name ? quern__class_find(QUERN__LAYER, name, NULL) : NULL;
     if (!c || c->model || !c->module || c->registered)

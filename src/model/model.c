@@ -28,6 +28,8 @@ void quern_model_free(quern_model *m)
     }
     quern__free(m->members);
     json_decref(m->kept);
+    json_decref(m->in_keys);
+    json_decref(m->out_keys);
     quern__free(m->name);
     quern__free(m);
 }
@@ -158,7 +160,10 @@ int quern_model_target(const quern_model *m, int i, quern_shape *shape)
 }
 const char *quern_model_output_name(const quern_model *m, int i)
 {
-    return m && i >= 0 && i < m->n_out ? quern__producer(m->b, m->out[i])->layer->name : NULL;
+    if (!m || i < 0 || i >= m->n_out)
+        return NULL;
+    const char *key = json_string_value(json_array_get(m->out_keys, (size_t)i));
+    return key ? key : quern__producer(m->b, m->out[i])->layer->name;
 }
 
 int quern_model_output_logits(const quern_model *m, int i)

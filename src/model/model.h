@@ -93,6 +93,7 @@ struct quern_model {
     char *name;
     bool sequential;
     int n_in, n_out, in[QUERN__MAX_IO], out[QUERN__MAX_IO];
+    json_t *in_keys, *out_keys; /* names of inputs and outputs that Keras holds in a dictionary, sorted; NULL: they are a list */
     quern__optimizer *optimizer;
     const quern__class *loss_rows[QUERN__MAX_IO];
     json_t *loss_configs[QUERN__MAX_IO];
