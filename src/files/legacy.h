@@ -14,6 +14,10 @@ typedef struct quern__names {
 /* QUERN_END when there is none. */
 int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, quern__names *out, quern_error *err);
 void quern__legacy_names_free(quern__names *names);
+/* legacy_config.c: [layer, call, output, …] as a __keras_tensor__. Returns new; NULL when it is none. */
+json_t *quern__legacy_tensor(json_t *layers, json_t *list);
+/* legacy_ops.c: a layer that is a function of TensorFlow made into an operation of keras.ops; false: it is none that is known. */
+bool quern__legacy_operation(json_t *layers, json_t *spec);
 /* legacy_layers.c: a layer of Keras 2, and one of its calls {"args", "kwargs"}, made into those of Keras 3. */
 void quern__legacy_layer(json_t *spec);
 void quern__legacy_call(json_t *spec, json_t *call);

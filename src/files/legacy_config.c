@@ -51,7 +51,7 @@ static bool counts_from_1(json_t *layers, const char *name)
 }
 
 /* [layer, call, output, …] as a __keras_tensor__; NULL when it is none. */
-static json_t *tensor_of(json_t *layers, json_t *list)
+json_t *quern__legacy_tensor(json_t *layers, json_t *list)
 {
     json_t *name = json_array_get(list, 0), *call = json_array_get(list, 1), *output = json_array_get(list, 2);
     if (!json_is_string(name) || !json_is_integer(call) || !json_is_integer(output))
@@ -72,12 +72,12 @@ static json_t *modern_call(json_t *layers, json_t *call)
         one = NULL;
     json_array_foreach(call, k, v)
     {
-        json_t *tensor = tensor_of(layers, v), *told;
+        json_t *tensor = quern__legacy_tensor(layers, v), *told;
         if (tensor)
             json_array_append_new(given, tensor);
         json_object_foreach(json_array_get(v, 3), key, told)
         {
-            tensor = json_is_array(told) ? tensor_of(layers, told) : NULL;
+            tensor = json_is_array(told) ? quern__legacy_tensor(layers, told) : NULL;
             if (tensor)
                 json_object_set_new(kwargs, key, tensor);
             else
@@ -142,7 +142,8 @@ static void modern_network(json_t *spec, bool old)
     json_array_foreach(layers, k, layer)
     {
         json_t *calls = json_object_get(layer, "inbound_nodes");
-        json_array_foreach(calls, i, call) if (json_is_array(call))
+        bool operation = old && quern__legacy_operation(layers, layer);
+        json_array_foreach(calls, i, call) if (json_is_array(call) && !operation)
         {
             json_t *now = modern_call(layers, call);
             if (old)

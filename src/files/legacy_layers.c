@@ -187,8 +187,10 @@ void quern__legacy_call(json_t *spec, json_t *call)
 static bool merges(json_t *spec)
 {
     static const char *const rows[] = { "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate" };
+    const char *module = quern__config_text(spec, "module");
+    bool operation = module && !strncmp(module, "keras.src.ops", 13);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (is_class(spec, rows[i]))
+        if (!operation && is_class(spec, rows[i]))
             return true;
     return false;
 }

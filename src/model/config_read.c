@@ -64,6 +64,11 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
     snprintf(where, size, "layer %.80s", name ? name : "?");
     if (check_object(spec, where, err) < 0)
         return NULL;
+    const char *function = quern__config_text(json_object_get(spec, "config"), "function");
+    if (kind && function && (!strcmp(kind, "TFOpLambda") || !strcmp(kind, "SlicingOpLambda"))) {
+        quern__fail(err, QUERN_UNSUPPORTED, where, "TensorFlow's function %.60s is not in this version", function);
+        return NULL;
+    }
     if (kind && is_python(spec, kind)) {
         const char *registered = quern__config_text(spec, "registered_name");
         quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s is code of Python, which is not run", kind);
