@@ -1,6 +1,6 @@
 /* Maps named columns to the elements of inputs and outputs; the contract is in column_map.h. */
 #include "column_map.h"
-#include "source/arrays/array_axes.h"
+#include "tensor/array_axes.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* Opens files by the words of DATA. The kind of a file is determined by --format, else by the
  * end of its name, else by its first bytes. */
-#include "source/arrays/array_axes.h"
 #include "source/prepared/qrec.h"
+#include "tensor/array_axes.h"
 
 #include <fcntl.h>
 #include <glob.h>

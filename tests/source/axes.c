@@ -2,8 +2,8 @@
  * added or dropped, nothing else. What is declared channels first is transposed while it is read. */
 #include "check.h"
 
-#include "source/arrays/array_axes.h"
 #include "source/source.h"
+#include "tensor/array_axes.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>

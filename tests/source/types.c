@@ -2,8 +2,8 @@
  * wrote them), and what becomes of numbers that do not fit. */
 #include "check.h"
 
-#include "source/arrays/convert_dtype.h"
 #include "source/source.h"
+#include "tensor/convert_dtype.h"
 
 #include <float.h>
 #include <math.h>

@@ -6,8 +6,8 @@
  * epoch records the inflate state at up to 64 block starts; later epochs visit the blocks in a
  * random order. */
 #include "array_dataset.h"
-#include "convert_dtype.h"
 #include "source/column_map.h"
+#include "tensor/convert_dtype.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* One array in a file: IDX or NPY, plain or gzipped, or a member of an NPZ. The format is
  * determined by the first bytes. Headers are hostile: every size is checked before use. */
 #include "array_file.h"
-#include "convert_dtype.h"
+#include "tensor/convert_dtype.h"
 
 #include "tensor/npy.h"
 

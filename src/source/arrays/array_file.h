@@ -3,9 +3,9 @@
 #ifndef QUERN__PART_H
 #define QUERN__PART_H
 
-#include "array_axes.h"
 #include "source/io/gunzip.h"
 #include "source/source.h"
+#include "tensor/array_axes.h"
 
 typedef struct quern__array_file {
     char *where;    /* file name, with the member */

@@ -1,9 +1,9 @@
 /* Reads concatenated .npy arrays: the header of each array, then its elements, directly into the
  * batch if type and order match. */
 #include "npy_stream.h"
-#include "array_axes.h"
-#include "convert_dtype.h"
 #include "source/column_map.h"
+#include "tensor/array_axes.h"
+#include "tensor/convert_dtype.h"
 
 #include <errno.h>
 #include <poll.h>

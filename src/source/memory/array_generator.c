@@ -1,9 +1,9 @@
 /* Generators from user callbacks (pull and random access) and from arrays in memory. Also
  * functions that all random-access sources share. */
-#include "source/arrays/array_axes.h"
-#include "source/arrays/convert_dtype.h"
 #include "source/column_map.h"
 #include "source/source.h"
+#include "tensor/array_axes.h"
+#include "tensor/convert_dtype.h"
 
 #include <stdio.h>
 #include <string.h>

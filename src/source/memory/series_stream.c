@@ -2,7 +2,7 @@
  * ring holds only the rows that a window spans. Each window is a record of a stream, which
  * shuffle_buffer.c shuffles and batches. */
 #include "series.h"
-#include "source/arrays/convert_dtype.h"
+#include "tensor/convert_dtype.h"
 
 #include <string.h>
 

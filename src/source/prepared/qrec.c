@@ -2,9 +2,9 @@
  * windows of them in memory. This file verifies the checksum of each record and distributes its
  * elements to the arrays of a batch. */
 #include "qrec_windows.h"
-#include "source/arrays/array_axes.h"
-#include "source/arrays/convert_dtype.h"
 #include "source/column_map.h"
+#include "tensor/array_axes.h"
+#include "tensor/convert_dtype.h"
 
 #include <errno.h>
 #include <fcntl.h>

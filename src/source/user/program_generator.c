@@ -1,8 +1,8 @@
 /* A generator from another program, whose standard output is a stream of `.npy` arrays
  * (npy_stream.h). The program runs in its own process group, which is terminated at the end of
  * the run. posix_spawn avoids a copy of the trainer's address space. */
-#include "source/arrays/array_axes.h"
 #include "source/arrays/npy_stream.h"
+#include "tensor/array_axes.h"
 
 #include <errno.h>
 #include <fcntl.h>
