@@ -82,6 +82,12 @@ typedef struct quern__micro_batches {
     int n_sums;
 } quern__micro_batches;
 
+/* Memory for an array of a batch whose numbers have another type than the model's. */
+typedef struct quern__converted {
+    void *numbers;
+    size_t bytes;
+} quern__converted;
+
 /* A member of a model's file that is none of quern's. */
 typedef struct quern__kept_member {
     char *name, *bytes;
@@ -109,6 +115,7 @@ struct quern_model {
     size_t arena_bytes, slab_limit; /* limit: what a budget leaves it; 0: no budget */
     int low_memory;                 /* how much memory goes before time in plans: a QUERN__THRIFT_… */
     quern__micro_batches parts;
+    quern__converted converted[3 * QUERN__MAX_IO]; /* by array of a batch: inputs, targets, weights */
     int threads;
     quern__team *team;
     json_t *kept;  /* members of its config in the file that are no part of it; NULL: none */
@@ -191,6 +198,10 @@ quern_shape quern__model_weights_shape(const quern_model *m, int output, int kin
 /* Runs one batch; arrays: inputs, targets, weights (of outputs that are weighted). Metrics add up until quern__model_reset. */
 int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, const quern__weighing *weighing, int64_t records,
                      int64_t capacity, int64_t epoch, int64_t first, quern_error *err);
+/* Predicts one batch: `out` gets for each output its numbers, valid until the next run. */
+int quern__model_predict(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err);
+/* Checks that an array can be read: a known type, closed axes, so many records as x[0], and data. */
+int quern__array_check(const quern_tensor *t, const char *where, int64_t records, quern_error *err);
 /* The layers' nodes: the value of each value of the blueprint into `ids`, and its mask (0: none), room for n_values each; `penalty`
  * gets the sum of what regularizers add, 0 for none. With `stepping` the second axis of the inputs has its number of steps. */
 void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping, quern__id *ids,

@@ -1,6 +1,7 @@
 /* A model that writes: step by step it says what it says of whole windows; texts depend on the seed alone (P5, P18); what cannot be
  * done is an error that says so. Expected logits are those of predicting, which is held against Keras elsewhere. */
 #include "check.h"
+#include "tensors.h"
 
 #include <math.h>
 #include <quern/quern.h>
@@ -51,7 +52,9 @@ static void predicted(quern_model *m, int first, int n, double *out)
             x[k] = (float)id;
         places[k] = (float)k;
     }
-    CHECK_OK(quern_predict_on_batch(m, (void *[]){ x, places }, 1, &y, &err), err);
+    quern_tensor inputs[2] = { { .dtype = QUERN_FLOAT32, .shape = in, .data = x }, FLOATS(places, 1, window) };
+    inputs[0].shape.dims[0] = 1;
+    CHECK_OK(quern_predict_on_batch(m, inputs, &y, &err), err);
     y += shape.rank == 3 ? (n - 1) * symbols : 0;
     double sum = 0;
     for (int i = 0; i < symbols; i++)
