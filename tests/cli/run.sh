@@ -185,20 +185,20 @@ refused() {
     same e.keras before.keras
 }
 valid=(--validation 'x=good.npy y=y.npy')
-refused "early_stopping: monitor: there is no 'val_acc' in the logs of an epoch, which are loss, mae, val_loss, val_mae" "did you mean 'val_mae'?" \
+refused "early_stopping: monitor: 'val_acc' is not in the logs of an epoch: loss, mae, val_loss, val_mae" "did you mean 'val_mae'?" \
     "${valid[@]}" --callback 'early_stopping monitor=val_acc'
-refused "there is no 'val_loss' in the logs of an epoch, which are loss, mae" "give validation data, or monitor=loss" --callback early_stopping
-refused "there is no 'val_loss'" "" "${valid[@]}" --validation-freq 4 --callback early_stopping
-refused "there is no 'mea' in" "did you mean 'mae'?" --callback 'reduce_lr_on_plateau monitor=mea'
-refused "there is no 'val_loss' in" "" --callback 'model_checkpoint b.keras save_best_only=true'
-refused "there is no 'val_loss' in the logs of a batch" "save_freq=epoch, or monitor=loss" "${valid[@]}" \
+refused "'val_loss' is not in the logs of an epoch: loss, mae" "add validation data, or set monitor=loss" --callback early_stopping
+refused "'val_loss' is not in" "" "${valid[@]}" --validation-freq 4 --callback early_stopping
+refused "'mea' is not in" "did you mean 'mae'?" --callback 'reduce_lr_on_plateau monitor=mea'
+refused "'val_loss' is not in" "" --callback 'model_checkpoint b.keras save_best_only=true'
+refused "'val_loss' is not in the logs of a batch" "set save_freq=epoch, or monitor=loss" "${valid[@]}" \
     --callback 'model_checkpoint b.keras save_best_only=true save_freq=1'
-refused "'{acc}' is no epoch" "" --callback 'model_checkpoint b-{acc}.keras'
-refused "'{val_loss}' is no epoch, batch or log" "there are epoch, batch, loss, mae" --callback 'model_checkpoint b-{val_loss}.keras'
-refused "filepath: '{epoch.keras' has no '}'" "" --callback 'model_checkpoint {epoch.keras'
+refused "'{acc}' is not epoch" "" --callback 'model_checkpoint b-{acc}.keras'
+refused "'{val_loss}' is not epoch, batch or a log" "use one of epoch, batch, loss, mae" --callback 'model_checkpoint b-{val_loss}.keras'
+refused "filepath: '}' is missing after '{epoch.keras'" "" --callback 'model_checkpoint {epoch.keras'
 refused "'{epoch:99999d}' is no" "" --callback 'model_checkpoint {epoch:99999d}.keras'
-refused "csv_logger: separator is one character, not ''" "" --callback 'csv_logger log.csv separator=""'
-refused "csv_logger: separator is one character, not ', '" "" --callback 'csv_logger log.csv separator=", "'
+refused "csv_logger: separator must be one character, not ''" "" --callback 'csv_logger log.csv separator=""'
+refused "csv_logger: separator must be one character, not ', '" "" --callback 'csv_logger log.csv separator=", "'
 for argument in patience start_from_epoch; do
     expect 2 "early_stopping: $argument must be at least 0, not -1" "$quern" fit e.keras d.csv --target y --callback "early_stopping $argument=-1"
 done
@@ -214,7 +214,7 @@ mkdir -p folder.keras
 refused "folder.keras: cannot be written: Is a directory" "" --output folder.keras
 refused "folder.keras: cannot be written: Is a directory" "" --callback 'model_checkpoint folder.keras'
 for callback in 'reduce_lr_on_plateau monitor=loss patience=4' 'learning_rate_scheduler exponential_decay(0.1,1,0.5)'; do
-    expect 1 "${callback%% *}: the learning rate cannot be set: it follows a schedule" \
+    expect 1 "${callback%% *}: the learning rate cannot be set: the optimizer has a schedule" \
         "$quern" fit schedule.keras d.csv --target y --epochs 9 --callback "$callback"
     unsaid Epoch
 done
@@ -224,7 +224,7 @@ expect 0 "Epoch 2/2" "$quern" fit e.keras x=good.npy y=y.npy --epochs 2 "${valid
 log() { "$quern" fit "$1" x=good.npy y=y.npy --callback 'csv_logger log.csv append=true' --quiet "${@:2}"; }
 expect 0 "" log schedule.keras
 cp log.csv before.csv
-expect 1 "log.csv: its columns are epoch,loss,val_loss; those of this run are epoch,loss,mae,val_loss,val_mae" log e.keras
+expect 1 "log.csv: the file has columns epoch,loss,val_loss, this run has epoch,loss,mae,val_loss,val_mae" log e.keras
 same log.csv before.csv
 expect 0 "" log schedule.keras --initial-epoch 1 --epochs 2
 [ "$(wc -l < log.csv)" = 3 ] || fail "log.csv: $(cat log.csv)"
