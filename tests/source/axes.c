@@ -1,5 +1,6 @@
-/* Shapes are compared axis by axis wherever arrays meet a model (Keras 3, Functional._adjust_input_rank): a last axis of 1 may be
- * added or dropped, nothing else. What is declared channels first is transposed while it is read. */
+/* Shapes are compared axis by axis wherever arrays meet a model (Keras 3,
+ * Functional._adjust_input_rank): only a last axis of 1 may be added or dropped. Channels-first
+ * inputs are transposed during reading. */
 #include "check.h"
 
 #include "source/source.h"
@@ -77,7 +78,7 @@ static quern_batch_spec spec_of(const char *x, const char *y)
 
 static float room[4096], labels[64];
 
-/* Reads a batch of at most four. */
+/* Reads a batch of at most 4 records. */
 static int take(quern_generator *g, const quern_batch_spec *spec, quern_error *err)
 {
     int64_t indices[4];
@@ -95,7 +96,7 @@ static int take(quern_generator *g, const quern_batch_spec *spec, quern_error *e
 enum { FILES, GZIPPED, PROTOCOL, MEMORY, PREPARED, WAYS };
 static const char *const ways[] = { "files", "gzipped", "protocol", "memory", "prepared" };
 
-/* The arrays x and y of those shapes, in one of the ways in which they come. */
+/* Arrays x and y of the given shapes, from one of the kinds of sources. */
 static quern_generator *open_way(int way, const char *x, const char *y, const char *data_format, quern_error *err)
 {
     static float numbers[4096];
@@ -119,7 +120,7 @@ static quern_generator *open_way(int way, const char *x, const char *y, const ch
     return n < 0 ? NULL : quern_file_generator(qrec_path, NULL, err);
 }
 
-static void axes_are_compared_everywhere(void **state)
+static void all_sources_compare_axes(void **state)
 {
     (void)state;
     const struct {
@@ -154,14 +155,14 @@ static void axes_are_compared_everywhere(void **state)
             char said[200] = "";
             if (cases[k].said)
                 snprintf(said, sizeof said, "%s", cases[k].said);
-            if (way == PREPARED && strchr(said, '(')) /* how many there are is no part of a record */
+            if (way == PREPARED && strchr(said, '(')) /* the number of records is not part of a record */
                 *strchr(said, '(') = 0;
             if (cases[k].said ? status != QUERN_SHAPE || !strstr(err.text, said) || strcmp(err.hint, cases[k].hint) : status < 0)
                 fail_msg("%s, case %zu: %d: %s: %s (%s)", ways[way], k, status, err.where, err.text, err.hint);
         }
 }
 
-/* np.moveaxis(np.arange(4 * 3 * 2 * 5).reshape(4, 3, 2, 5), 1, -1), read in every way. */
+/* np.moveaxis(np.arange(4 * 3 * 2 * 5).reshape(4, 3, 2, 5), 1, -1), from every kind of source. */
 static void channels_first_is_transposed(void **state)
 {
     (void)state;
@@ -173,7 +174,7 @@ static void channels_first_is_transposed(void **state)
             continue;
         CHECK_OK(take(open_way(way, "4 3 2 5", "4", "channels_first", &err), &spec, &err), err);
         for (int r = 0; r < 4; r++) {
-            int record = (int)labels[r]; /* prepared, they come in another order */
+            int record = (int)labels[r]; /* prepared records are shuffled */
             assert_true(record >= 0 && record < 4 && !seen[record]);
             seen[record] = true;
             for (int h = 0; h < 2; h++)
@@ -183,7 +184,7 @@ static void channels_first_is_transposed(void **state)
         }
     }
     quern_error err = { 0 };
-    quern_batch_spec flat = spec_of("-1 2 5 1", "-1"); /* an array that lacks the channels has none that could come first */
+    quern_batch_spec flat = spec_of("-1 2 5 1", "-1"); /* an array without a channel axis cannot be channels first */
     CHECK_OK(take(open_way(FILES, "4 2 5", "4", "channels_first", &err), &flat, &err), err);
     assert_true(room[1] == 1 && room[9] == 9);
     CHECK_OK(take(open_way(FILES, "4 1 2 5", "4", "channels_first", &err), &flat, &err), err);
@@ -191,8 +192,8 @@ static void channels_first_is_transposed(void **state)
     assert_non_null(strstr(err.text, "'channels' is neither channels_first nor channels_last"));
 }
 
-/* Windows over rows in memory are (length, and the axes of a row). */
-static void windows_have_axes(void **state)
+/* Windows over rows in memory have shape (length, axes of a row). */
+static void windows_are_compared_by_axes(void **state)
 {
     (void)state;
     static float rows[40 * 6];
@@ -213,8 +214,8 @@ static void windows_have_axes(void **state)
     }
 }
 
-/* Weights are (records) or (records, steps); as many numbers in other axes are none. */
-static void weights_have_axes(void **state)
+/* Weights are (records) or (records, steps); other axes with equal size are rejected. */
+static void weights_are_compared_by_axes(void **state)
 {
     (void)state;
     const struct {
@@ -235,8 +236,8 @@ static void weights_have_axes(void **state)
     }
 }
 
-/* Windows of text: (records, tokens), or rows of the vocabulary; not as many numbers in other axes. */
-static void windows_of_text_have_axes(void **state)
+/* Windows of text are (records, tokens) or one-hot; other axes with equal size are rejected. */
+static void text_windows_are_compared_by_axes(void **state)
 {
     (void)state;
     const struct {
@@ -278,9 +279,9 @@ static void keep_warning(void *user, int level, const char *text)
         snprintf(warned, sizeof warned, "%s", text);
 }
 
-/* A file that quern 0.1.0 prepared from x (7, 2, 3): the numbers of a record are counted, and a warning says that no more is known.
- */
-static void files_without_shapes_are_read(void **state)
+/* A file that quern 0.1.0 prepared from x (7, 2, 3): only the size of a record is checked, and a
+ * warning says so. */
+static void files_without_shapes_are_read_with_a_warning(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -296,11 +297,10 @@ static void files_without_shapes_are_read(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(axes_are_compared_everywhere),
-                                        cmocka_unit_test(channels_first_is_transposed),
-                                        cmocka_unit_test(windows_have_axes),
-                                        cmocka_unit_test(weights_have_axes),
-                                        cmocka_unit_test(windows_of_text_have_axes),
-                                        cmocka_unit_test(files_without_shapes_are_read) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_sources_compare_axes),          cmocka_unit_test(channels_first_is_transposed),
+        cmocka_unit_test(windows_are_compared_by_axes),      cmocka_unit_test(weights_are_compared_by_axes),
+        cmocka_unit_test(text_windows_are_compared_by_axes), cmocka_unit_test(files_without_shapes_are_read_with_a_warning)
+    };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

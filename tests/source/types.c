@@ -1,5 +1,5 @@
-/* Arrays of every type, order of bytes and order of axes, from everywhere that arrays come from (tests/data/numpy/types, as NumPy
- * wrote them), and what becomes of numbers that do not fit. */
+/* Arrays of every type, byte order and memory order, from all kinds of sources
+ * (tests/data/numpy/types, as NumPy wrote them), and numbers that do not fit. */
 #include "check.h"
 
 #include "source/source.h"
@@ -32,7 +32,7 @@ static int remove_path(void **state)
     return unlink(path);
 }
 
-/* Number i of an array, as the README of the files says. */
+/* Element i of an array, as defined in the README of the files. */
 static double number(const char *name, int i)
 {
     int bits = 8 * (name[1] - '0');
@@ -45,7 +45,7 @@ static double number(const char *name, int i)
                             : (double)(float)(ldexp(1, name[0] == 'i' ? bits - 1 : bits) - 1);
 }
 
-/* The first batch of what `words` name: a status, and the numbers. */
+/* Reads the first batch of `words`: returns a status, and the numbers. */
 static int read_as(const char *words, const quern_file_opts *o, const quern_batch_spec *spec, void *x, quern_error *err)
 {
     int64_t indices[16];
@@ -76,7 +76,7 @@ static void gzip_copy(const char *from)
     gzclose(z);
 }
 
-static void every_type_is_read_from_everywhere(void **state)
+static void all_sources_read_all_types(void **state)
 {
     (void)state;
     for (int k = 0; k < n_names; k++)
@@ -104,7 +104,7 @@ static void every_type_is_read_from_everywhere(void **state)
         }
 }
 
-/* IEEE 754 binary16: exactly what the bits say. */
+/* IEEE 754 binary16 is converted exactly. */
 static void halves_are_exact(void **state)
 {
     (void)state;
@@ -125,8 +125,8 @@ static void halves_are_exact(void **state)
     assert_true(isnan(quern__half(0x7e00)) && signbit(quern__half(0x8000)));
 }
 
-/* To the nearest float at once, not by way of a double; numbers between two floats go to the nearer. */
-static void whole_numbers_are_rounded_once(void **state)
+/* Integers are rounded to the nearest float in one step, not through a double. */
+static void integers_are_rounded_once(void **state)
 {
     (void)state;
     const int64_t i[] = { 16777217, (1ll << 60) + (1ll << 36) + 1, -16777219 };
@@ -141,7 +141,7 @@ static void whole_numbers_are_rounded_once(void **state)
     }
 }
 
-static void what_does_not_fit_is_named(void **state)
+static void values_out_of_range_are_named(void **state)
 {
     (void)state;
     const struct {
@@ -176,7 +176,7 @@ static void what_does_not_fit_is_named(void **state)
     assert_int_equal(least, INT32_MIN);
 }
 
-/* A file that holds one array of zeros but for its first numbers. */
+/* Writes a file with an array of zeros except its first elements. */
 static void write_array(const char *descr, const char *order, const char *shape, const void *numbers, size_t n, int64_t size)
 {
     char head[129];
@@ -192,7 +192,7 @@ static void write_array(const char *descr, const char *order, const char *shape,
     assert_int_equal(truncate(path, 128 + size), 0);
 }
 
-static void messages_are_whole(void **state)
+static void messages_name_shape_and_limit(void **state)
 {
     (void)state;
     const struct {
@@ -219,8 +219,8 @@ static void messages_are_whole(void **state)
     }
 }
 
-/* IDX files of every type (its numbers are big-endian). */
-static void idx_has_every_type(void **state)
+/* IDX files of every type (big-endian). */
+static void idx_files_have_all_types(void **state)
 {
     (void)state;
     static const uint8_t types[] = { 8, 9, 11, 12, 13, 14 };
@@ -255,8 +255,8 @@ static void idx_has_every_type(void **state)
         }
 }
 
-/* Whole inputs: the record is named. */
-static void a_number_that_does_not_fit_names_its_record(void **state)
+/* Integer inputs: the error names the record. */
+static void values_out_of_range_name_their_record(void **state)
 {
     (void)state;
     quern_batch_spec whole = {
@@ -278,8 +278,8 @@ static void a_number_that_does_not_fit_names_its_record(void **state)
     assert_non_null(strstr(err.text, "record 2: 2.5 is not an integer"));
 }
 
-/* Arrays in memory, of the types that only reading knows. */
-static void memory_has_every_type(void **state)
+/* Arrays in memory of types that only sources support. */
+static void arrays_in_memory_have_all_types(void **state)
 {
     (void)state;
     uint16_t half[4] = { 0x3c00, 0x4000, 0x4200, 0x3555 };
@@ -311,8 +311,9 @@ static void memory_has_every_type(void **state)
     quern_generator_free(g);
 }
 
-/* Large arrays in Fortran order: few numbers a record are read by number, many by blocks, compressed ones not at all. */
-static void large_fortran_order(void **state)
+/* Large arrays in Fortran order: few elements per record are random access, many are read by
+ * blocks, compressed ones are errors. */
+static void large_fortran_arrays_are_read_or_rejected(void **state)
 {
     (void)state;
     const struct {
@@ -368,8 +369,8 @@ static void large_fortran_order(void **state)
     }
 }
 
-/* A member of an archive: what it lacks, and what it has. */
-static void members_are_named(void **state)
+/* The error of a missing member lists the members of the archive. */
+static void missing_members_are_named(void **state)
 {
     (void)state;
     const struct {
@@ -393,15 +394,15 @@ static void members_are_named(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_type_is_read_from_everywhere),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all_sources_read_all_types),
                                         cmocka_unit_test(halves_are_exact),
-                                        cmocka_unit_test(whole_numbers_are_rounded_once),
-                                        cmocka_unit_test(what_does_not_fit_is_named),
-                                        cmocka_unit_test(messages_are_whole),
-                                        cmocka_unit_test(idx_has_every_type),
-                                        cmocka_unit_test(a_number_that_does_not_fit_names_its_record),
-                                        cmocka_unit_test(memory_has_every_type),
-                                        cmocka_unit_test(large_fortran_order),
-                                        cmocka_unit_test(members_are_named) };
+                                        cmocka_unit_test(integers_are_rounded_once),
+                                        cmocka_unit_test(values_out_of_range_are_named),
+                                        cmocka_unit_test(messages_name_shape_and_limit),
+                                        cmocka_unit_test(idx_files_have_all_types),
+                                        cmocka_unit_test(values_out_of_range_name_their_record),
+                                        cmocka_unit_test(arrays_in_memory_have_all_types),
+                                        cmocka_unit_test(large_fortran_arrays_are_read_or_rejected),
+                                        cmocka_unit_test(missing_members_are_named) };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }
