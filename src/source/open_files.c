@@ -39,27 +39,30 @@ const quern_schema *quern_generator_schema(const quern_generator *g) { return g 
 /* Rejects options that the kind of file does not use. */
 static int reject_options(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
 {
-    const char *of_tables = table               ? NULL
-                            : o->target         ? "--target"
-                            : o->features       ? "--features"
-                            : o->weight         ? "--weight"
-                            : o->missing        ? "--missing"
-                            : o->missing_values ? "--missing-values"
-                            : o->classes        ? "--classes"
-                            : o->separator      ? "--separator"
-                            : o->decimal        ? "--decimal"
-                            : o->no_header      ? "--no-header"
-                            : o->encoding       ? "--encoding"
-                            : o->unknown_class  ? "--unknown-class"
-                                                : NULL;
+    const struct {
+        bool given;
+        const char *name;
+    } of_tables[] = { { o->target, "--target" },
+                      { o->features, "--features" },
+                      { o->weight, "--weight" },
+                      { o->missing, "--missing" },
+                      { o->missing_values, "--missing-values" },
+                      { o->classes, "--classes" },
+                      { o->separator, "--separator" },
+                      { o->decimal, "--decimal" },
+                      { o->no_header, "--no-header" },
+                      { o->encoding, "--encoding" },
+                      { o->unknown_class, "--unknown-class" } };
     if (o->data_format && (table || prepared))
         return quern__fail(err, QUERN_INVALID, "--data-format",
                            prepared ? "applies to arrays; pass it to 'quern prepare'"
                                     : "applies to arrays; columns have no channels");
-    const char *of_streams = !protocol && o->arrays ? "--arrays" : NULL;
-    return of_tables    ? quern__fail(err, QUERN_INVALID, of_tables, "applies to CSV only")
-           : of_streams ? quern__fail(err, QUERN_INVALID, of_streams, "applies to a generator and to --format npy only")
-                        : QUERN_OK;
+    for (size_t i = 0; i < sizeof of_tables / sizeof *of_tables; i++)
+        if (of_tables[i].given && !table)
+            return quern__fail(err, QUERN_INVALID, of_tables[i].name, "applies to CSV only");
+    if (!protocol && o->arrays)
+        return quern__fail(err, QUERN_INVALID, "--arrays", "applies to a generator and to --format npy only");
+    return QUERN_OK;
 }
 
 /* ---- the kind of a file ---- */
@@ -225,7 +228,13 @@ quern_generator *quern_file_generator(const char *words, const quern_file_opts *
     words += strspn(words, " ");
     snprintf(first, sizeof first, "%.*s", (int)quern__word_length(words), words);
     quern__word_plain(first);
-    int row = o->format ? row_of_word(o->format, err) : has_roles(words) ? 2 : !strcmp(first, "-") ? -1 : row_of_file(first);
+    int row = -1;
+    if (o->format)
+        row = row_of_word(o->format, err);
+    else if (has_roles(words))
+        row = 2;
+    else if (strcmp(first, "-"))
+        row = row_of_file(first);
     if (o->format && row < 0)
         return NULL;
     quern_generator *g = open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind, row < 0 ? "" : formats[row].word, o, err);

@@ -1,8 +1,8 @@
-/* Makes batches of a record stream. With shuffling, records pass through a buffer of 4 MiB: the
- * buffer is filled, each output record is drawn from it, and the last record of the buffer
- * replaces the drawn one. The draw is counter-based: key (seed, epoch), counter = number of
- * records drawn in the epoch. Therefore the same seed gives the same order. A stream that
- * supports random starts (`order`) also permutes its file blocks.
+/* Makes batches of a record stream. With shuffling, records pass through a buffer of 4 MiB. Each
+ * output record is drawn from the full buffer, and the last record of the buffer replaces the
+ * drawn one. The draw is counter-based: key (seed, epoch), counter = number of records drawn in
+ * the epoch. Therefore the same seed gives the same order. A stream that supports random starts
+ * (`order`) also permutes its file blocks.
  * Without shuffling the buffer is a queue that read_many fills.
  * Layout: x has capacity + 1 rows of `slots` floats, y the same number of rows of doubles. The
  * additional row keeps the last good record, which substitutes bad ones. */
@@ -227,6 +227,7 @@ static int buffer_fill(streaming *w, quern_error *err)
         return QUERN_OK;
     w->head = w->held ? w->head : 0;
     while (!w->ended && w->held < w->capacity && (!w->pool || quern__pool_has(w->pool, w->n_strings, QUERN_MOST_STRING))) {
+        /* substitute a bad record by the last good one */
         if (w->owed && w->has_good) {
             copy_record(w, w->held++, w->capacity);
             w->owed--;
@@ -300,6 +301,7 @@ static int buffer_take(streaming *w, const quern_batch_spec *spec, quern_batch *
     w->taken++;
     if (!w->shuffle)
         return QUERN_OK;
+    /* the last record of the buffer replaces the drawn one */
     memmove(w->x + k * nx, w->x + w->held * nx, (size_t)nx * sizeof(float));
     memmove(w->y + k * all, w->y + w->held * all, (size_t)all * sizeof(double));
     if (w->n_strings)

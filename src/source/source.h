@@ -150,8 +150,8 @@ size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *s
 /* Random access: checks that a run with these options can resume at the restored position. */
 int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err);
 
-/* Units of 4 bytes that input i occupies in a record of a stream: 1 for an element of type
- * float32, int32 or string, 2 for int64. */
+/* Units of 4 bytes that input i occupies in a record of a stream. An element of type float32,
+ * int32 or string has 1 unit, of type int64 2. */
 int64_t quern__slots(const quern_batch_spec *spec, int i);
 /* Elements of one record: the product of all dimensions except the first. */
 int64_t quern__per_record(const quern_shape *s);
@@ -165,6 +165,7 @@ void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed
 /* Reference count of a generator: keep adds a reference, quern_generator_free drops one. The
  * last one frees it. */
 void quern__generator_keep(quern_generator *g);
+/* A generator with these functions. Takes `self` on success. Returns new; NULL: out of memory. */
 quern_generator *quern__generator_new(const quern__source_ops *ops, void *self);
 
 /* A record stream: a sequential source of single records, which shuffle_buffer.c makes into
@@ -215,9 +216,8 @@ typedef struct quern__stream {
 /* Makes a generator of a stream. Takes s->self, also on failure. Returns new. */
 quern_generator *quern__stream_generator(const quern__stream *s, quern_error *err);
 /* Logs the index of dispersion of a shuffle that draws `what` from `places` of `all` places of
- * the data (all 0: very many). For data sorted by class, counts in a batch vary by 1 + (batch -
- * 1) (1 / places - 1 / all) relative to a perfect shuffle. A value above 1.1 is a warning with
- * the advice. */
+ * the data (all 0: very many). For data sorted by class it is 1 + (batch - 1) (1 / places - 1 /
+ * all); a perfect shuffle has 1. A value above 1.1 is a warning with the advice. */
 void quern__tell_dispersion(const char *where, const char *what, double places, double all, int64_t batch, const char *advice);
 enum { QUERN__WORD = 4096 }; /* bytes of a word of DATA, with the terminator */
 /* Expands words to paths: each word is a path or a glob pattern, whose files come in byte order.
@@ -230,6 +230,7 @@ void quern__paths_free(char **paths, int n);
 quern_generator *quern__records_open(const char *words, const char *format, bool channels_first, quern_error *err);
 /* Concatenated arrays; "-" is standard input. Returns new. */
 quern_generator *quern__input_open(const char *path, const quern_file_opts *o, quern_error *err);
+/* CSV files as a record stream in *out. Copies the paths. */
 int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err);
 extern size_t quern__csv_buffer; /* initial size of a CSV buffer in bytes; tests reduce it */
 

@@ -5,8 +5,8 @@
 
 #include "tensor/tensor.h"
 
-/* Whether records of shape `have` (axis 0: the records) fit `want`: equal axes, except that a
- * last axis of 1 may be added or dropped, as Keras models do. */
+/* Whether records of shape `have` (axis 0: the records) fit `want`. The axes must be equal,
+ * except that a last axis of 1 may be added or dropped, as in Keras. */
 bool quern__axes_fit(const quern_shape *have, const quern_shape *want);
 /* The same as a check: fails with QUERN_SHAPE at `where`. The error has both shapes and the
  * axis; the hint says how to convert. `name` (may be NULL) is the input or output of the model.

@@ -1,5 +1,5 @@
-/* CSV (P16): numbers compared with the C library, every buffer boundary compared with the plain
- * file, class names, several files, weights, and missing values by column. */
+/* CSV (P16): numbers equal those of the C library, and buffer boundaries have no effect. Also
+ * class names, several files, weights, and missing values by column. */
 #include "check.h"
 
 #include "source/csv/parse_number.h"

@@ -1,5 +1,5 @@
-/* Parses the words of a DATA of arrays: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for
- * several inputs and outputs, or one NPZ with members x, y, w. */
+/* Parses the words of a DATA of arrays: x=FILE y=FILE [w=FILE], or one NPZ with members x, y, w.
+ * Several inputs and outputs have x:NAME= and y:NAME=. */
 #include "array_dataset.h"
 
 #include <stdio.h>

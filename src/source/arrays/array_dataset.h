@@ -33,6 +33,7 @@ typedef struct quern__records {
 
 /* Parses the words and opens the files. Returns new. */
 quern__records *quern__records_words(const char *words, const char *format, quern_error *err);
+/* Closes the files and frees the dataset. */
 void quern__records_free(void *self);
 void quern__records_forget(quern__records *r); /* frees the block starts */
 

@@ -35,6 +35,7 @@ enum { QUERN__PART_HELD = 4 << 20, QUERN__PART_BLOCK = 1 << 20, QUERN__PART_COLU
 /* Opens "FILE", "FILE:/member" or, if no such file exists, "FILE:member". `member` is the
  * default member of a zip; QUERN_NOTFOUND if it does not exist. */
 int quern__array_file_open(quern__array_file *p, const char *name, const char *member, quern_error *err);
+/* Closes the file and resets *p; also after a failed open. */
 void quern__array_file_close(quern__array_file *p);
 /* Converts one record to `dtype` (float32, float64, int32 or int64). record -1: the next one; it
  * counts as read also if an element does not fit (QUERN_INVALID). */
@@ -48,6 +49,7 @@ typedef struct quern__place {
 } quern__place;
 /* Whether positions can be kept: not for a member that only libzip can find. */
 bool quern__array_file_has_places(const quern__array_file *p);
+/* Stores the current position in *place, and moves to a stored one. */
 int quern__array_file_keep(quern__array_file *p, quern__place *place, quern_error *err);
 int quern__array_file_go(quern__array_file *p, const quern__place *place, quern_error *err);
 /* Restarts sequential reading. */

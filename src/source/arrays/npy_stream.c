@@ -62,6 +62,7 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
         int some = poll(fds, 2, 50);
         if (some < 0 && errno == EINTR)
             continue; /* revents are undefined */
+        /* copy the program's standard error, also while no data arrives */
         if (fds[1].revents)
             p->hear(p);
         if (fds[1].revents & POLLHUP && !(fds[1].revents & POLLIN)) {
@@ -150,6 +151,7 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
     int status = got < 0 ? (int)got : quern__npy_header_bytes(head, have, &total, where, err);
     if (status < 0)
         return status;
+    /* the header must fit the buffer */
     if (total < have || total > sizeof head)
         return quern__protocol_fail(p, QUERN_FORMAT, err, "an array's header is longer than 4096 bytes");
     got = read_some(p, head + have, total - have, err);
@@ -232,6 +234,7 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
         return status;
     }
     int64_t records = npy->shape.dims[0], all = quern_shape_count(&npy->shape);
+    /* without conversion the elements go directly to the batch */
     bool fortran = npy->fortran && npy->shape.rank > 1, direct = npy->dtype == dtype && !npy->swapped && !fortran && !channels;
     b->size = records;
     status = direct ? QUERN_OK : make_scratch(p, npy->data_bytes, err);
@@ -309,8 +312,11 @@ static int array_named(const quern__protocol *p, const quern_batch_spec *spec, c
         inputs += p->order[i] >= 0 && p->order[i] < spec->n_inputs;
         targets += p->order[i] >= spec->n_inputs;
     }
-    bool x = n == 1 && *name == 'x' && inputs < spec->n_inputs, y = n == 1 && *name == 'y' && targets < spec->n_targets;
-    return x ? inputs : y ? spec->n_inputs + targets : n == 1 && *name == 'y' && !spec->n_targets ? IGNORED : all;
+    if (n == 1 && *name == 'x' && inputs < spec->n_inputs)
+        return inputs;
+    if (n == 1 && *name == 'y' && targets < spec->n_targets)
+        return spec->n_inputs + targets;
+    return n == 1 && *name == 'y' && !spec->n_targets ? IGNORED : all;
 }
 
 /* Sets the order of the arrays: all inputs and targets, or those that `arrays` names. */

@@ -1,7 +1,7 @@
 /* The interface between the files of the CSV reader. csv_header.c reads the header, csv.c finds
- * records, csv_values.c converts fields, csv_roles.c applies the options, csv_columns.c maps
- * columns to a run, csv_classes.c learns class names, csv_blocks.c shuffles file blocks,
- * csv_parallel.c uses a second thread. */
+ * records, and csv_values.c converts fields. csv_roles.c applies the options, csv_columns.c maps
+ * columns to a run, and csv_classes.c learns class names. csv_blocks.c and csv_marks.c shuffle
+ * file blocks. csv_parallel.c uses a second thread. */
 #ifndef QUERN__CSV_H
 #define QUERN__CSV_H
 
@@ -134,6 +134,7 @@ int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error
 int quern__csv_take(quern__csv *f, char **p, const char *e, quern_error *err);
 /* Copies column k of the next complete record to f->field as text; QUERN_END at the end. */
 int quern__csv_text(quern__csv *f, int k, quern_error *err);
+/* `rewind` of the stream: the first record in file order, or the first block. */
 int quern__csv_rewind(void *self, quern_error *err);
 /* Opens file k and reads its header. */
 int quern__csv_open_file(quern__csv *f, int k, quern_error *err);
@@ -162,12 +163,14 @@ char *quern__csv_trim(char *text);
 /* Reads up to `most` records, on two threads if there are enough. Returns their number, 0 at the
  * end, or a negative status. */
 int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_error *err);
+/* Stops and frees the second thread; NULL is valid. */
 void quern__csv_twin_free(struct quern__csv_twin *twin);
 
 /* ---- csv_blocks.c ---- */
 /* Divides regular files of sufficient size into blocks. Called after the first header, before
  * any record. */
 int quern__csv_cut(quern__csv *f, quern_error *err);
+/* Frees the division and the read-ahead. */
 void quern__csv_cut_free(quern__csv *f);
 /* Bytes that reading by blocks allocates. */
 size_t quern__csv_blocks_size(const quern__csv *f);

@@ -2,9 +2,9 @@
  * records are those that begin in them. The epoch visits blocks in the order of a counter-based
  * permutation.
  * The start of the first record is inferred from the bytes after the block's start: it follows a
- * newline outside quotes. Whether a byte is inside quotes is decided by parsing both ways: the
- * reading in which a quote occurs that RFC 4180 does not allow is wrong. If both readings have
- * such quotes, the number of fields per record decides.
+ * newline outside quotes. The reader parses both ways, inside and outside quotes. The reading
+ * with a quote that RFC 4180 does not allow is wrong. If both readings have such quotes, the
+ * number of fields per record decides.
  * At the end of an epoch the sums of hashes of all block starts and all block ends must be
  * equal; else a record was lost or read twice. */
 #include "csv.h"
@@ -57,7 +57,9 @@ static int64_t csv_block_size(const quern__csv *f)
         lines++;
     int64_t record = bytes / lines, wanted = record * records_wanted, most = record * least_records;
     most = most > most_block ? most : most_block;
-    return quern__csv_block ? quern__csv_block : wanted < least_block ? least_block : wanted > most ? most : wanted;
+    if (quern__csv_block)
+        return quern__csv_block;
+    return wanted < least_block ? least_block : wanted > most ? most : wanted;
 }
 
 /* Whether records in the buffer have quotes inside unquoted fields, which RFC 4180 does not
@@ -184,6 +186,7 @@ static bool enclosed(const quern__csv *f, const char *p, const char *end)
 {
     if (!memchr(p + 1, '"', (size_t)(end - p - 1)))
         return false;
+    /* the earlier invalid quote decides, unless the file is known to have such quotes */
     reading in = read_as(f, p, end, true), out = read_as(f, p, end, false);
     if (in.wrong != out.wrong && (!f->blocks.literal || in.wrong < out.wrong))
         return out.wrong < in.wrong;
@@ -204,10 +207,12 @@ static char *first_record(const quern__csv *f, int64_t at)
         const char *first = quern__csv_first(f->blocks.marks[block], last + 1, end, f->separator);
         return first ? start + (first - start) : b->ended ? end : NULL;
     }
+    /* begin the parse before a run of quotes, which must not be divided */
     while (p > start && *p == '"')
         p--;
     quern__csv_state s = { .inside = enclosed(f, p, end) };
     s.fresh = !s.inside && (*p == f->separator || *p == '\n');
+    /* the block begins directly after a record */
     if (p == last && *p == '\n' && !s.inside)
         return p + 1;
     for (const char *q = p + 1; q < end;) {
@@ -339,6 +344,7 @@ int quern__csv_next_block(quern__csv *f, quern_error *err)
     quern__csv_blocks *b = &f->blocks;
     end_block(f);
     if (b->place == b->n) {
+        /* all blocks were read: their boundaries must agree */
         if (b->begins == b->ended)
             return QUERN_END;
         b->begins = b->ended;

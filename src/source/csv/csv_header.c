@@ -174,6 +174,7 @@ static int header_check(const quern__csv *f, const char *p, const char *e, quern
 {
     const char *name = f->columns[0].name, *other = f->n == 1 ? strpbrk(name, ";\t") : NULL;
     int numbers = 0;
+    /* no newline was found: old Mac files */
     if (memchr(p, '\r', (size_t)(e - p))) {
         quern__fail(err, QUERN_FORMAT, f->bytes.path, "lines end in CR only, as in old Mac files");
         quern__hint(err, "run tr '\\r' '\\n' < FILE | quern … -");

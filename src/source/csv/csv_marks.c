@@ -1,6 +1,6 @@
-/* Marks the start of each CSV block in one pass over the files. It is needed for files with
- * quotes inside unquoted fields: RFC 4180 does not allow them, so the state of a block cannot be
- * inferred from the bytes around it. */
+/* Marks the start of each CSV block in one pass over the files. Files with quotes inside
+ * unquoted fields need it. RFC 4180 does not allow these quotes, so the bytes around a block do
+ * not determine its state. */
 #include "csv.h"
 
 #include <errno.h>

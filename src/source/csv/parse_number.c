@@ -1,8 +1,8 @@
-/* Decimal text to float or double, correctly rounded. If the mantissa fits 53 bits and the power
- * of ten is at most 10^22, both are exact and one operation rounds correctly (Clinger, "How to
- * read floating point numbers accurately", PLDI 1990). A float is rounded from this double,
- * unless the double is exactly between two floats: then the digits that it lost decide. All
- * other numbers go to the C library. */
+/* Decimal text to float or double, correctly rounded. A mantissa of 53 bits and a power of ten
+ * up to 10^22 are exact, so one operation rounds correctly (Clinger, "How to read floating point
+ * numbers accurately", PLDI 1990). A float is rounded from this double, unless the double is
+ * exactly between two floats: then the digits that it lost decide. All other numbers go to the C
+ * library. */
 #include "parse_number.h"
 
 #include <math.h>

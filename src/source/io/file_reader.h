@@ -32,7 +32,9 @@ int quern__bytes_decode(quern__bytes *b, const char *encoding, quern_error *err)
 void quern__bytes_seek(quern__bytes *b, int64_t at, int64_t stop);
 /* Adds n bytes that the caller has written to the empty buffer. */
 void quern__bytes_put(quern__bytes *b, size_t n);
+/* Restarts at offset 0; fails for a pipe. */
 int quern__bytes_rewind(quern__bytes *b, quern_error *err);
+/* Closes the file and frees the buffer. */
 void quern__bytes_close(quern__bytes *b);
 
 #endif

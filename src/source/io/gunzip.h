@@ -1,6 +1,6 @@
-/* gunzip: sequential inflate of a gzip file or of a deflated zip member, by ISA-L if the build
- * has it (three times as fast), else by zlib. A mark stores the inflate state, so that reading
- * can resume at its position without the data before it. */
+/* gunzip: sequential inflate of a gzip file or of a deflated zip member. It uses ISA-L if the
+ * build has it (three times as fast), else zlib. A mark stores the inflate state, so that
+ * reading can resume at its position without the data before it. */
 #ifndef QUERN__GUNZIP_H
 #define QUERN__GUNZIP_H
 
@@ -18,6 +18,7 @@ quern__gunzip *quern__gunzip_new(int fd);
 quern__gunzip *quern__inflate_new(int fd, int64_t from, int64_t size, int64_t bytes, uint32_t crc);
 /* Reads up to n bytes; fewer only at the end. -1: the data is corrupt or incomplete. */
 int64_t quern__gunzip_read(quern__gunzip *g, void *to, size_t n);
+/* Restarts at the first byte. False: out of memory. */
 bool quern__gunzip_rewind(quern__gunzip *g);
 void quern__gunzip_free(quern__gunzip *g);
 

@@ -17,8 +17,10 @@ struct quern__decoder {
 quern__decoder *quern__decoder_new(const char *encoding, const char *path, const char *raw, size_t n, quern_error *err)
 {
     quern__decoder *d = quern__zalloc(1, sizeof *d);
-    if (!d)
-        return quern__fail_memory(err, sizeof *d), NULL;
+    if (!d) {
+        quern__fail_memory(err, sizeof *d);
+        return NULL;
+    }
     d->room = n > QUERN__DECODE_BYTES ? n : QUERN__DECODE_BYTES;
     d->raw = quern__alloc(d->room);
     d->to_utf8 = iconv_open("UTF-8", encoding);

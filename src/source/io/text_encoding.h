@@ -12,6 +12,7 @@ typedef struct quern__decoder quern__decoder;
 quern__decoder *quern__decoder_new(const char *encoding, const char *path, const char *raw, size_t n, quern_error *err);
 /* The free part of the buffer, and its size. */
 char *quern__decoder_room(quern__decoder *d, size_t *n);
+/* Reports that the caller wrote n bytes to the free part. */
 void quern__decoder_put(quern__decoder *d, size_t n);
 /* Converts buffered bytes to up to n bytes of UTF-8. Returns their number; 0: more input is
  * needed; a negative status: invalid text. `last`: no more input follows. */

@@ -1,5 +1,5 @@
-/* Finds the compressed bytes of a zip member: the directory at the end of the file gives the
- * local header, which precedes the bytes (APPNOTE.TXT, 4.3). */
+/* Finds the compressed bytes of a zip member. The directory at the end of the file has the
+ * offset of the local header, which precedes the bytes (APPNOTE.TXT, 4.3). */
 #include "gunzip.h"
 
 #include <string.h>

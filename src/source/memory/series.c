@@ -39,6 +39,7 @@ int64_t quern__series_count(const quern__series *s, int64_t rows, int64_t target
             starts = end - s->start - span + 1;
     if (span < 0)
         return 0;
+    /* the last windows may lack a target */
     if (targets >= 0 && starts > targets - s->start - s->target)
         starts = targets - s->start - s->target;
     return starts > 0 ? (starts + s->stride - 1) / s->stride : 0;

@@ -197,7 +197,11 @@ static int stored_dtype(int dtype, bool input)
     bool small =
         dtype == QUERN_UINT8 || dtype == QUERN_INT8 || dtype == QUERN_UINT16 || dtype == QUERN_INT16 || dtype == QUERN_BOOL;
     bool large = dtype == QUERN_INT64 || dtype == QUERN_UINT32 || dtype == QUERN_UINT64;
-    return small ? dtype : large && input ? QUERN_INT64 : large || dtype == QUERN_INT32 ? QUERN_INT32 : QUERN_FLOAT32;
+    if (small)
+        return dtype;
+    if (large && input)
+        return QUERN_INT64;
+    return large || dtype == QUERN_INT32 ? QUERN_INT32 : QUERN_FLOAT32;
 }
 
 /* The type of a stored type in a batch: small integers become float32. */
@@ -371,16 +375,20 @@ static int shuffle_all(preparing *p, sink *piles, int n, quern_error *err)
 
 static int write_all(preparing *p, const char *temporary, quern_error *err)
 {
+    /* piles of a third of the memory on average; a random access source has a known size */
     int64_t known = p->from->count * (int64_t)p->bytes;
     int n = p->from->count ? (int)(known / (int64_t)(p->memory / 3)) + 1 : quern__qrec_piles;
     n = n < most_piles ? n : most_piles;
     p->out = (sink){ .fd = quern__file_create(temporary), .room = p->memory / 16 + (size_t)p->q.bytes };
     p->out.buffer = quern__alloc(p->out.room);
     sink *piles = p->out.fd < 0 || !p->out.buffer ? NULL : make_piles(p, n, err);
-    int status = p->out.fd < 0    ? write_error(p, err)
-                 : !p->out.buffer ? quern__fail_memory(err, p->out.room)
-                 : !piles         ? QUERN_IO
-                                  : shuffle_all(p, piles, n, err);
+    int status = QUERN_IO;
+    if (p->out.fd < 0)
+        status = write_error(p, err);
+    else if (!p->out.buffer)
+        status = quern__fail_memory(err, p->out.room);
+    else if (piles)
+        status = shuffle_all(p, piles, n, err);
     if (status >= 0)
         status = sink_flush(p, &p->out, err);
     if (status >= 0)

@@ -60,8 +60,10 @@ static int prepared_match(prepared *p, const quern_batch_spec *spec, quern_error
                 k >= 0 && d->axes[k] == QUERN__AXES_OWN ? quern__deal_axes(spec, first + i, p->path, &d->shapes[k], err) : QUERN_OK;
             if (status < 0)
                 return status;
-            if (k >= 0 ? quern__per_record(&d->shapes[k]) != quern__per_record(&spec->shapes[first + i]) && d->axes[k]
-                       : own != 1 || per != all || !d->axes[side ? d->n_x : 0])
+            bool fits = own == 1 && per == all && d->axes[side ? d->n_x : 0]; /* elements in order */
+            if (k >= 0)
+                fits = quern__per_record(&d->shapes[k]) == quern__per_record(&spec->shapes[first + i]) || !d->axes[k];
+            if (!fits)
                 return quern__fail(err, QUERN_SHAPE, p->path, "%s of shape %s per record, the model expects %s for '%s'",
                                    side ? "targets" : "inputs",
                                    own ? quern_shape_text(&d->shapes[k < 0 ? (side ? d->n_x : 0) : k], have, sizeof have) : "()",
@@ -96,7 +98,9 @@ static int order_side(prepared *p, const quern_batch_spec *spec, bool target, qu
 {
     const quern_schema *own = p->q.schema;
     const quern_schema *model = spec->schema;
-    int n = target ? own->n_targets : own->n_features, wanted = !model ? n : target ? model->n_targets : model->n_features, status;
+    int n = target ? own->n_targets : own->n_features, wanted = n, status;
+    if (model)
+        wanted = target ? model->n_targets : model->n_features;
     int *order = quern__alloc(((size_t)(n > wanted ? n : wanted) + 1) * sizeof *order);
     p->places[target] = order;
     const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);

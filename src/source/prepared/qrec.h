@@ -24,6 +24,7 @@ typedef struct quern__qrec {
 
 /* Bytes of a record; 0: more than 1 GiB. */
 int64_t quern__qrec_record_bytes(const quern__description *d);
+/* The CRC-32 checksum of a record. */
 uint32_t quern__qrec_sum(const void *record, size_t bytes);
 /* The fingerprint after one more checksum. */
 static inline uint64_t quern__qrec_print(uint64_t before, uint32_t sum) { return quern__hash64(before ^ sum); }

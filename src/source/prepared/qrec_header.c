@@ -1,5 +1,5 @@
-/* The header of a prepared file: "QREC", version, length and checksum of a JSON object, the
- * object, and zeros up to a multiple of 4096 bytes. The records follow. The file is hostile
+/* The header of a prepared file: "QREC", version, length and checksum of a JSON object, then the
+ * object. Zeros pad it to a multiple of 4096 bytes. The records follow. The file is hostile
  * until all of it is consistent. */
 #include "base/json.h"
 #include "qrec.h"

@@ -4,7 +4,7 @@
  * incomplete block is not always the same. A window is a pure function of seed, epoch and its
  * index. Therefore a resumed run reads one window again, and any thread can read any record.
  *
- * Two windows are in memory. While threads take records from one, they fill the next: a batch
+ * Two windows are in memory. While threads take records from one, they fill the next. A batch
  * that takes a fraction of the current window reads the same fraction of the next. A file that
  * exceeds the memory is read with O_DIRECT, because page cache entries would be evicted before
  * their next use. */
@@ -47,6 +47,7 @@ static int64_t run_start(const quern__blocks *p, const quern__cut *c, int64_t w,
         at = c->full * p->block + (w * c->per + i - c->full * p->block);
         left = c->count - at;
     }
+    /* rotate the file; a block at its end continues at the start */
     at = (at + c->turn) % c->count;
     *many = at + left > c->count ? c->count - at : left;
     return c->from + at;
@@ -172,6 +173,7 @@ static void window_fill(quern__blocks *p, quern__window *s, int64_t upto)
             break;
         quern_error why = { 0 };
         int64_t block = s->given / p->block;
+        /* claim the block under the lock, read it without the lock */
         s->given += block_records(p, s, block);
         pthread_mutex_unlock(&p->lock);
         bool comes = begin_direct(p, s, block);

@@ -48,9 +48,12 @@ typedef struct quern__blocks {
 
 /* Sets the sizes of blocks and windows from q. Returns the bytes of one window. */
 size_t quern__blocks_size(quern__blocks *p);
+/* Allocates the windows for a run, and opens the file with O_DIRECT if it exceeds the memory. */
 int quern__blocks_open(quern__blocks *p, bool shuffle, uint64_t seed, quern_error *err);
+/* Waits for reads in flight and frees the windows. */
 void quern__blocks_close(quern__blocks *p);
 
+/* The division of records [from, from + count) in pass `pass`; a pure function of the seed. */
 quern__cut quern__blocks_cut(const quern__blocks *p, int64_t from, int64_t count, int64_t pass);
 /* Records of window w. The last one includes those after the last complete block. */
 int64_t quern__window_size(const quern__cut *c, int64_t w);

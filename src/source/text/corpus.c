@@ -128,6 +128,7 @@ static int read_at_index(quern__corpus *c, int64_t k, const char **text, size_t 
     int status = bytes_at(c, from, c->text, have, err);
     if (status < 0)
         return status;
+    /* both borders are searched with the same rule, so that neighbouring blocks agree */
     size_t first = k == 0 ? 0 : block_border(c->text, 1, 1 + quarter < have ? 1 + quarter : have);
     size_t end = have <= next ? have : block_border(c->text, next, have);
     *text = c->text + first;
@@ -143,6 +144,7 @@ static int read_sequential(quern__corpus *c, const char **text, size_t *n, int64
     c->at += (int64_t)c->begin;
     c->end -= c->begin;
     c->begin = 0;
+    /* read a quarter of a block after the nominal end, to find the border */
     size_t next = (size_t)((c->next + 1) * c->block - c->at), wanted = next + (size_t)c->block / 4;
     while (!c->ended && c->end < wanted) {
         int64_t got = quern_text_reader_read(c->reader, c->text + c->end, (int64_t)(wanted - c->end), err);

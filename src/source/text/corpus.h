@@ -1,8 +1,8 @@
 /* corpus: a text in blocks. All files are concatenated. Block k begins at the first start of
- * white space in the quarter of a block after byte k × `block`, so that no pre-token is cut;
- * without white space it begins between two characters. The blocks are the same with random
- * access and sequential reading, and each is tokenized on its own. Therefore the tokens of a
- * corpus do not depend on the order of reading. */
+ * white space after byte k × `block`, within a quarter of a block. Therefore it does not divide
+ * a pre-token. Without white space it begins between two characters. The blocks are the same
+ * with random access and sequential reading, and each is tokenized on its own. Therefore the
+ * tokens of a corpus do not depend on the order of reading. */
 #ifndef QUERN__CORPUS_H
 #define QUERN__CORPUS_H
 
@@ -28,6 +28,7 @@ typedef struct quern__corpus {
     quern__bad *bad; /* and noted here when a block is read as a whole; NULL: not noted */
 } quern__corpus;
 
+/* Finds the files of the words, and selects random access or sequential reading. */
 int quern__corpus_open(quern__corpus *c, const char *words, quern_error *err);
 /* Divides the text into blocks of about `block` bytes. Called before the first read. */
 int quern__corpus_cut(quern__corpus *c, int64_t block, quern_error *err);
@@ -40,9 +41,11 @@ int quern__corpus_read(quern__corpus *c, int64_t k, const char **text, size_t *n
 int quern__corpus_rewind(quern__corpus *c, quern_error *err);
 /* Formats an offset of the corpus: "corpus.txt: byte 123". */
 void quern__corpus_where(const quern__corpus *c, int64_t at, char *where, size_t room);
+/* Closes all files; also after a failed open. */
 void quern__corpus_close(quern__corpus *c);
 
 /* ---- text_reader.c ---- */
+/* Whether the text cannot be read a second time. */
 bool quern__text_reader_once(const quern_text_reader *r);
 int quern__text_reader_rewind(quern_text_reader *r, quern_error *err);
 /* The file that contains byte `at` of all bytes read since the start; *in_file is the offset in

@@ -296,6 +296,7 @@ static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
         if (!w->o.contiguous || n == size)
             status = prepare_next(w, &w->error);
     }
+    /* an error of the read-ahead belongs to the next batch */
     if (status < 0 && n == size) { /* this batch is complete */
         w->failed = status;
         status = QUERN_OK;
@@ -377,13 +378,18 @@ static void text_free(quern_generator *g)
 static int check_options(const quern_text_opts *o, quern_error *err)
 {
     enum { most = 1 << 24 };
-    const char *what = o->window < 0 || o->window > most                                      ? "window"
-                       : o->stride < 0 || o->stride > most                                    ? "stride"
-                       : o->targets != QUERN_TARGETS_NEXT && o->targets != QUERN_TARGETS_LAST ? "targets"
-                       : o->contiguous != 0 && o->contiguous != 1                             ? "contiguous"
-                       : o->memory > SIZE_MAX / 4                                             ? "memory"
-                                                                                              : NULL;
-    return what ? quern__fail(err, QUERN_INVALID, what, "is out of range") : QUERN_OK;
+    const struct {
+        bool valid;
+        const char *name;
+    } checks[] = { { o->window >= 0 && o->window <= most, "window" },
+                   { o->stride >= 0 && o->stride <= most, "stride" },
+                   { o->targets == QUERN_TARGETS_NEXT || o->targets == QUERN_TARGETS_LAST, "targets" },
+                   { o->contiguous == 0 || o->contiguous == 1, "contiguous" },
+                   { o->memory <= SIZE_MAX / 4, "memory" } };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (!checks[i].valid)
+            return quern__fail(err, QUERN_INVALID, checks[i].name, "is out of range");
+    return QUERN_OK;
 }
 
 quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts, quern_error *err)

@@ -146,6 +146,7 @@ static int fill_at_index(quern__windows *w, const quern__random_key *key, int64_
         int64_t k = key ? (int64_t)quern__random_permute(*key, (uint64_t)blocks, (uint64_t)*place) : *place;
         int64_t first = w->n, count, more = 0;
         int status = add_block(w, k, INT64_MAX, &count, err);
+        /* the last window of the block needs tokens of the next blocks */
         for (int64_t next = k + 1; status == QUERN_OK && count && more < w->length; next++) {
             int64_t some;
             status = add_block(w, next, w->length - more, &some, err);
@@ -186,6 +187,7 @@ static int fill_sequential(quern__windows *w, quern_error *err)
     w->n_windows = 0;
     for (w->complete = 0; w->complete < w->n_segments; w->complete++) {
         quern__segment *s = &w->segments[w->complete];
+        /* windows that need tokens after the buffer wait for the next group */
         if (!w->ended && s->first + s->count + w->length > w->n)
             break;
         s->before = w->n_windows;

@@ -39,6 +39,7 @@ int quern__windows_open(quern__windows *w, size_t memory, quern_error *err);
 int quern__windows_fill(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err);
 /* Copies window i of the group and the token after it. */
 void quern__windows_copy(const quern__windows *w, int64_t i, int32_t *to);
+/* Discards the group, for a restart. */
 void quern__windows_forget(quern__windows *w);
 void quern__windows_close(quern__windows *w);
 
@@ -67,6 +68,7 @@ typedef struct quern__lanes {
 /* Divides the corpus and allocates at most `memory` bytes. The caller sets corpus, t, length and
  * n first. */
 int quern__lanes_open(quern__lanes *l, size_t memory, quern_error *err);
+/* Moves all lanes to the start of their ranges. */
 void quern__lanes_start(quern__lanes *l);
 /* Reads until every lane has one more window; QUERN_END: one of them has not. */
 int quern__lanes_ready(quern__lanes *l, quern_error *err);

@@ -116,7 +116,11 @@ static int function_next(quern_generator *g, quern_batch *batch, quern_error *er
     pthread_cond_broadcast(&y->changed);
     while (!y->given && !y->ended && !y->closed)
         pthread_cond_wait(&y->changed, &y->lock);
-    int status = y->given ? QUERN_OK : y->closed ? QUERN_CLOSED : y->status < 0 || y->status > QUERN_END ? y->status : QUERN_END;
+    int status = y->status < 0 || y->status > QUERN_END ? y->status : QUERN_END;
+    if (y->given)
+        status = QUERN_OK;
+    else if (y->closed)
+        status = QUERN_CLOSED;
     y->wanted = y->given = NULL;
     pthread_mutex_unlock(&y->lock);
     if (status > QUERN_END)
