@@ -176,7 +176,10 @@ static double norm(const quern_tensor *x, int64_t at, int64_t n, int64_t stride,
     double sum = isinf(order) && order < 0 ? INFINITY : 0;
     for (int64_t i = 0; i < n; i++) {
         double size = fabs(as_double(load_number(x, at + i * stride)));
-        sum = isinf(order) ? (order > 0 ? fmax(sum, size) : fmin(sum, size)) : sum + (order == 0 ? size != 0 : pow(size, order));
+        if (isinf(order))
+            sum = order > 0 ? fmax(sum, size) : fmin(sum, size);
+        else
+            sum += order == 0 ? size != 0 : pow(size, order);
     }
     return isinf(order) || order == 0 ? sum : pow(sum, 1 / order);
 }

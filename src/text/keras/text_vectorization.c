@@ -29,7 +29,11 @@ static int read_grams(quern__vectorizer *z, const json_t *grams, quern_error *er
 static const char *string_argument(const json_t *config, const char *key, const char *otherwise)
 {
     const json_t *value = json_object_get(config, key);
-    return !value ? otherwise : json_is_null(value) ? "" : json_is_string(value) ? json_string_value(value) : "a function";
+    if (!value)
+        return otherwise;
+    if (json_is_null(value))
+        return "";
+    return json_is_string(value) ? json_string_value(value) : "a function";
 }
 
 static int read_config(quern__vectorizer *z, const json_t *config, quern_error *err)

@@ -58,6 +58,7 @@ int64_t quern__vocabulary_depth(const quern__vocabulary *v);
 int64_t quern__vocabulary_find(const quern__vocabulary *v, const char *token, size_t n, quern_error *err);
 /* The token of an index, for `invert`; the unknown token if the index is out of range. Borrowed. */
 const char *quern__vocabulary_token(const quern__vocabulary *v, int64_t index, size_t *n);
+/* The integer of a key. */
 int64_t quern__vocabulary_value(const char *key);
 
 /* Marks an index in a row of quern__vocabulary_depth elements, initially zero: sets 1 (one_hot,

@@ -286,6 +286,7 @@ int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t 
         if (!(row[j] > 0) || m == 1)
             continue;
         quern_word_index_word(w, j, NULL, NULL, &texts);
+        /* tfidf = (1 + log tf) log(1 + N / (1 + df)) */
         row[j] = m == 2 ? (1 + log(row[j])) * log(1 + (double)w->texts / (1 + (double)texts)) : m == 3 ? row[j] / (double)n : 1;
     }
     return QUERN_OK;

@@ -1,6 +1,6 @@
-/* Samplers: options, memory, and the draw. A draw applies the repetition penalty to the logits,
- * runs the filters in order, and selects a token by inversion of the cumulative distribution at
- * u. */
+/* Samplers: options, memory, and the draw. A draw applies the repetition penalty to the logits
+ * and runs the filters in order. Then it selects a token by inversion of the cumulative
+ * distribution at u. */
 #include "sampler.h"
 
 #include <math.h>
@@ -41,27 +41,23 @@ static bool filter_enabled(const quern_sampling *how, int filter)
 
 static int check_options(const quern_sampling *how, quern_error *err)
 {
-    const char *bad = !(how->temperature >= 0 && how->temperature < INFINITY)                       ? "temperature"
-                      : !(how->top_p >= 0 && how->top_p <= 1)                                       ? "top_p"
-                      : !(how->min_p >= 0 && how->min_p <= 1)                                       ? "min_p"
-                      : !(how->typical >= 0 && how->typical <= 1)                                   ? "typical"
-                      : !(how->repetition_penalty > 0 && how->repetition_penalty < INFINITY)        ? "repetition_penalty"
-                      : how->top_k < 0                                                              ? "top_k"
-                      : how->repetition_window < 0                                                  ? "repetition_window"
-                      : how->from_probabilities < 0 || how->from_probabilities > 1 || how->reserved ? "from_probabilities"
-                                                                                                    : NULL;
-    static const struct {
+    const struct {
+        bool valid;
         const char *name, *range;
-    } ranges[] = { { "temperature", "a finite number of at least 0" },
-                   { "top_p", "between 0 and 1; 1 is off" },
-                   { "min_p", "between 0 and 1; 0 is off" },
-                   { "typical", "between 0 and 1; 1 is off" },
-                   { "repetition_penalty", "a finite number above 0" },
-                   { "top_k", "at least 0; 0 is off" } };
-    for (size_t i = 0; bad && i < sizeof ranges / sizeof *ranges; i++)
-        if (!strcmp(bad, ranges[i].name))
-            return quern__fail(err, QUERN_INVALID, "sampling", "%s must be %s", bad, ranges[i].range);
-    return bad ? quern__fail(err, QUERN_INVALID, "sampling", "%s is out of range", bad) : QUERN_OK;
+    } checks[] = {
+        { how->temperature >= 0 && how->temperature < INFINITY, "temperature", "a finite number of at least 0" },
+        { how->top_p >= 0 && how->top_p <= 1, "top_p", "between 0 and 1; 1 is off" },
+        { how->min_p >= 0 && how->min_p <= 1, "min_p", "between 0 and 1; 0 is off" },
+        { how->typical >= 0 && how->typical <= 1, "typical", "between 0 and 1; 1 is off" },
+        { how->repetition_penalty > 0 && how->repetition_penalty < INFINITY, "repetition_penalty", "a finite number above 0" },
+        { how->top_k >= 0, "top_k", "at least 0; 0 is off" },
+        { how->repetition_window >= 0, "repetition_window", "at least 0; 0 is the whole window" },
+        { how->from_probabilities >= 0 && how->from_probabilities <= 1 && !how->reserved, "from_probabilities", "0 or 1" },
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (!checks[i].valid)
+            return quern__fail(err, QUERN_INVALID, "sampling", "%s must be %s", checks[i].name, checks[i].range);
+    return QUERN_OK;
 }
 
 /* Adds the enabled filters in the given order. */

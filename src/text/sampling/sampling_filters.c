@@ -161,6 +161,7 @@ static void filter_typical(quern_sampler *s)
 {
     double entropy = 0, sum = 0, most = largest(s);
     quern__sample_weights(s);
+    /* surprise = -log p; typical tokens have a surprise near the entropy */
     double log_total = log(s->total);
     for (int64_t i = 0; i < s->n_kept; i++) {
         double surprise = log_total - (s->logits[s->kept[i]] - most), p = s->weights[i] / s->total;

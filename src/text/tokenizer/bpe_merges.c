@@ -199,10 +199,12 @@ static void merge_in(learner *l, uint32_t piece, const candidate *c, int32_t pro
             ids[to++] = ids[i];
             continue;
         }
+        /* the pair with the left neighbour is replaced */
         if (to > 0) {
             change_count(l, ids[to - 1], ids[i], -count, piece);
             change_count(l, ids[to - 1], product, count, piece);
         }
+        /* the pair with the right neighbour is replaced */
         if (i + 2 < n) {
             change_count(l, ids[i + 1], ids[i + 2], -count, piece);
             change_count(l, product, ids[i + 2], count, piece);

@@ -2,7 +2,7 @@
  * with a merge, the one of the lowest rank merges, the leftmost first, until no pair has a
  * merge.
  * The ranks are stored in blocks of 64 with the minimum of each block. A merge updates one or
- * two blocks and then compares the minima, so that the cost per byte is nearly independent of
+ * two blocks and then compares the minima. Therefore the cost per byte is nearly independent of
  * the length (at most 4096 bytes). */
 #include "tokenizer.h"
 

@@ -17,11 +17,19 @@ int quern__character_byte(uint32_t c)
     if (c < 256)
         return is_printable((int)c) ? (int)c : -1;
     c -= 256;
-    return c <= 32 ? (int)c : c <= 66 ? (int)c - 33 + 127 : c == 67 ? 173 : -1;
+    if (c <= 32)
+        return (int)c;
+    if (c <= 66)
+        return (int)c - 33 + 127;
+    return c == 67 ? 173 : -1;
 }
 
 int quern__byte_at(int i)
 {
     /* printable bytes ascending, then unprintable bytes ascending */
-    return i < 94 ? i + 33 : i < 106 ? i - 94 + 161 : i < 188 ? i - 106 + 174 : quern__character_byte((uint32_t)(i - 188 + 256));
+    if (i < 94)
+        return i + 33;
+    if (i < 106)
+        return i - 94 + 161;
+    return i < 188 ? i - 106 + 174 : quern__character_byte((uint32_t)(i - 188 + 256));
 }

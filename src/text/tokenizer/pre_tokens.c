@@ -13,8 +13,13 @@ enum { SIGN, LETTER, NUMBER, SPACE, CUT, END }; /* CUT: more text is needed. END
 
 static int class_of(uint32_t c)
 {
-    if (c < 0x80)
-        return (c | 32) - 'a' < 26 ? LETTER : c - '0' < 10 ? NUMBER : c == ' ' || c - 9 < 5 ? SPACE : SIGN;
+    if (c < 0x80) { /* unsigned differences: one comparison tests a range */
+        if ((c | 32) - 'a' < 26)
+            return LETTER;
+        if (c - '0' < 10)
+            return NUMBER;
+        return c == ' ' || c - 9 < 5 ? SPACE : SIGN;
+    }
     switch (utf8proc_category((utf8proc_int32_t)c)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
@@ -209,6 +214,7 @@ static size_t later_piece(const view *v)
         size_t end = class_run(v, class == LETTER ? 0 : length, LETTER, &next, &last);
         return next == CUT ? 0 : end;
     }
+    /* a space before signs belongs to them */
     if (class == SIGN || (*v->text == ' ' && next == SIGN))
         return later_signs(v, class == SIGN ? 0 : 1);
     return later_space(v);

@@ -102,8 +102,8 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err);
 quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_size, int64_t min_count, quern_error *err);
 
 /* ---- byte_alphabet.c ---- */
-/* Files of kind "bpe" write a character for each byte, as GPT-2 does: the character of a byte,
- * and the byte of a character (-1: none). */
+/* Files of kind "bpe" have a character for each byte, as in GPT-2. The functions convert a byte
+ * to its character and back (-1: none). */
 uint32_t quern__byte_character(int byte);
 int quern__character_byte(uint32_t c);
 /* Byte i in the order of these characters. */

@@ -80,7 +80,7 @@ static int read_words(train_options *w, const char *words, quern_error *err)
         if (status < 0)
             return status;
     }
-    int64_t least = k == QUERN__BPE ? 256 : k == QUERN__WORD ? 2 : w->bytes ? 256 : 0;
+    int64_t least = k == QUERN__WORD ? 2 : k == QUERN__BPE || w->bytes ? 256 : 0;
     if (w->vocab_size ? w->vocab_size < least : k == QUERN__BPE)
         return quern__fail(err, QUERN_INVALID, "tokenizer", "vocab_size=%lld is below %lld, the minimum for kind %s",
                            (long long)w->vocab_size, (long long)least, names[k]);
