@@ -234,6 +234,7 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     pthread_cond_init(&q->changed, &clock);
     pthread_condattr_destroy(&clock);
     int status = can_run(g, opts, err);
+    /* a generator takes part in one run at a time */
     bool taken = status >= 0 && !__atomic_test_and_set(&g->taken, __ATOMIC_ACQUIRE);
     if (status >= 0 && !taken)
         status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "is in use by another run");
@@ -340,6 +341,7 @@ static int take_ticket(quern__queue *q, quern_batch **out, quern_error *err)
     *out = &s->batch;
     double start = 0;
     int waited = QUERN_OK;
+    /* without readers the trainer fills the slot itself */
     if (!q->running) {
         start = quern__now();
         s->status = q->taken < q->ended ? fill_slot(q, s, q->next++) : QUERN_END;
@@ -441,6 +443,7 @@ int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err)
     *out = hash_bytes(1, name, indexed(q) ? 0 : strlen(name));
     int64_t batches = indexed(q) && q->g->count > 0 ? per_pass(q) : 0, sampled = batches < most_sampled ? batches : most_sampled;
     for (int64_t k = 0; k < sampled; k++) {
+        /* evenly spaced batches, the first and the last included */
         int64_t at = sampled > 1 ? k * (batches - 1) / (sampled - 1) : 0, first = at * q->opts.spec.batch_size,
                 left = q->g->count - first;
         b->size = left < q->opts.spec.batch_size ? left : q->opts.spec.batch_size;

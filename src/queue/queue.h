@@ -24,6 +24,8 @@ typedef struct quern__queue_opts {
     bool forever;                  /* a finite source restarts when it ends inside an epoch */
 } quern__queue_opts;
 
+/* Allocates all slots, opens the generator for a run, and starts the reader threads. Borrows g;
+ * copies opts. Returns new; NULL on failure, such as a generator that another run uses. */
 quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts, quern_error *err);
 /* Begins an epoch of at most `steps` batches (-1: until the source ends). `restart`: from the
  * start of the data. */
@@ -35,6 +37,7 @@ extern double quern__queue_patience;
  * the epoch or source. QUERN_CANCELED (without an error text) after an interruption. Trainer
  * thread only, like all functions of the queue. */
 int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err);
+/* Returns the batch of the last take; its slot gets a later ticket. */
 void quern__queue_release(quern__queue *q);
 /* A fingerprint of the data. Random access: a hash of the number of records and of 16 batches of
  * the first pass, evenly spaced (all, if there are fewer). Sequential: a hash of the source's
@@ -49,7 +52,10 @@ int quern__queue_skip(quern__queue *q, int64_t n, quern_error *err);
 /* The source of the queue; borrowed. */
 const quern_generator *quern__queue_source(const quern__queue *q);
 double quern__queue_waited(const quern__queue *q); /* total seconds that take has waited */
+/* Bytes of all slots, for the memory budget. */
 size_t quern__queue_bytes(const quern__queue_opts *opts);
+/* Ends the run: stops the readers, closes the generator and frees the queue. After a stall it
+ * does not wait. */
 void quern__queue_close(quern__queue *q);
 
 #endif

@@ -21,7 +21,9 @@ int quern__names_find(const quern__names *s, const char *name);
 int quern__names_add(quern__names *s, const char *name, quern_error *err);
 /* Inserts all names of `from`. */
 int quern__names_join(quern__names *s, const quern__names *from, quern_error *err);
+/* Copies a list to *to, which is not initialised. */
 int quern__names_copy(quern__names *to, const quern__names *from, quern_error *err);
+/* Frees the list and makes it empty. */
 void quern__names_free(quern__names *s);
 
 /* Kinds of the values of a column. */
@@ -48,6 +50,7 @@ struct quern_schema {
 
 /* A schema with empty columns. Returns new; NULL: out of memory. */
 quern_schema *quern__schema_new(int n_features, int n_targets, quern_error *err);
+/* A deep copy. Returns new. */
 quern_schema *quern__schema_copy(const quern_schema *s, quern_error *err);
 /* A copy whose i-th feature is features[i] of s, and likewise for targets (NULL: the same
  * order). Returns new. */
@@ -60,6 +63,7 @@ static inline const quern__schema_column *quern__schema_at(const quern_schema *s
 }
 /* The schema as JSON. Returns new; NULL: out of memory, or a name is not UTF-8. */
 json_t *quern__schema_write(const quern_schema *s);
+/* Reads a schema from JSON. Borrows root. Returns new; NULL if it is invalid. */
 quern_schema *quern__schema_read(json_t *root, quern_error *err);
 /* Maps the columns of the data to those of the model. order[i] is the data's index of the
  * model's i-th feature or target. map[k] is the model's class of class k of a data column; *map
