@@ -95,12 +95,17 @@ int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m);
     quern__optimizer *o = quern__optimizer_leader(m->optimizer);
-    if (!o || o->schedule || o->n_inner || !(rate >= 0))
-        return quern__fail(err, QUERN_INVALID, "learning_rate",
-                           !o            ? "the model is not compiled"
-                           : o->n_inner  ? "each of the optimizers has its own rate"
-                           : o->schedule ? "the optimizer has a schedule"
-                                         : "must be at least 0");
+    const char *wrong = NULL;
+    if (!o)
+        wrong = "the model is not compiled";
+    else if (o->n_inner)
+        wrong = "each of the optimizers has its own rate";
+    else if (o->schedule)
+        wrong = "the optimizer has a schedule";
+    else if (!(rate >= 0))
+        wrong = "must be at least 0";
+    if (wrong)
+        return quern__fail(err, QUERN_INVALID, "learning_rate", "%s", wrong);
     *(float *)o->rate->data = (float)rate;
     return QUERN_OK;
 }

@@ -100,7 +100,9 @@ const quern__ready *quern__ready_kind(const quern_callback *c);
  * buffer, NULL after the last. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
 int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
+/* Flushes the files of all callbacks to the disk. */
 int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err);
+/* The k-th additional buffer of the states, in place; NULL after the last. */
 void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, size_t *size);
 /* Whether a callback restores the weights of the best epoch at the end of training. */
 bool quern__best_is_restored(quern_callback *const *callbacks, int n);
@@ -114,14 +116,15 @@ double quern__json_bits_read(json_t *v);
 extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
     quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback, quern__backup_and_restore;
 
-/* The backup that BackupAndRestore requests (backup_and_restore.c): path of its checkpoints,
- * steps between them (0: one epoch), whether only the newest is kept, and whether it is removed
- * at the end of the run. An empty path: no backup. */
+/* The backup that BackupAndRestore requests (backup_and_restore.c). path: of its checkpoints;
+ * steps: between two of them, 0: one epoch. single: only the newest is kept. remove: the backup
+ * is removed at the end of the run. An empty path: no backup. */
 typedef struct quern__backup {
     char path[1024];
     int64_t steps;
     bool single, remove;
 } quern__backup;
+/* Reads the request from the callbacks; fails if there are two. */
 int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out, quern_error *err);
 /* Removes the backup, and its folder if it is empty. */
 void quern__backup_remove(const quern__backup *b);

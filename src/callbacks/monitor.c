@@ -276,6 +276,7 @@ static int plateau_epoch(void *user, const quern_event *event, quern_error *err)
         s->wait = 0;
         return QUERN_OK;
     }
+    /* no improvement: wait for `patience` epochs, not below min_lr */
     if (s->cooldown > 0 || ++s->wait < quern__config_int(s->config, "patience") || !((float)rate > (float)least))
         return QUERN_OK;
     double lower = fmax(rate * quern__config_number(s->config, "factor"), least);

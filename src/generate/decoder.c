@@ -1,9 +1,9 @@
 /* Incremental decoding: feeds a model token by token and keeps its states (B texts, T steps of
  * the window, V tokens of the vocabulary).
- * Two programs share the states: one of 32 steps for prompts, and one of a single step. If a
- * layer of the model needs later steps or its whole window, there is one program over the window
- * (B, T) instead, which runs again for every token. A final softmax is removed, because the
- * caller needs logits. */
+ * Two programs share the states: one of 32 steps for prompts, and one of a single step. A model
+ * with a layer that needs later steps or its whole window has one program over the window (B, T)
+ * instead. It runs again for every token. A final softmax is removed, because the caller needs
+ * logits. */
 #include "model/model.h"
 
 #include <quern/generate.h>
@@ -258,8 +258,8 @@ static void put_number(const quern_decoder *s, int input, void *array, int64_t a
         ((float *)array)[at] = (float)number;
 }
 
-/* Sets the inputs of a run of `steps`: token k of text t is ids[t * stride + k] (0 for k >=
- * known), at position first + k. */
+/* Sets the inputs of a run of `steps`. Token k of text t is ids[t * stride + k] at position
+ * first + k; it is 0 for k >= known. */
 static int decoder_set_inputs(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first,
                               quern_error *err)
 {
@@ -346,6 +346,7 @@ int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const fl
     }
     int status = QUERN_OK;
     for (int64_t at = 0; status == QUERN_OK && at < n;) {
+        /* feed up to the limit of the context */
         int64_t room = s->limited ? s->window - s->position : n - at, take = n - at < room ? n - at : room;
         if (take == 0 && s->on_full == QUERN_CONTEXT_STOP)
             return QUERN_END;

@@ -62,8 +62,10 @@ static size_t incomplete_bytes(const char *bytes, size_t n)
 {
     for (size_t back = 1; back <= 3 && back <= n; back++) {
         unsigned char c = (unsigned char)bytes[n - back];
-        if (c >= 0xc0)
-            return (size_t)(c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2) > back ? back : 0;
+        if (c >= 0xc0) { /* the first byte of a character gives its length */
+            size_t length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+            return length > back ? back : 0;
+        }
         if (c < 0x80)
             return 0;
     }
@@ -221,6 +223,7 @@ static int beam_search(session *s, const float *logits, quern_error *err)
         memcpy(rows, logits, (size_t)(n * s->vocabulary) * sizeof *rows);
         for (int64_t b = 0; b < have; b++)
             log_probabilities(rows + b * s->vocabulary, s->vocabulary);
+        /* rank all continuations of all beams, keep the best n */
         have = quern_beam_step(beams, have, rows, s->vocabulary, end, s->o->length_penalty, best, n, err);
         if (have < 0) {
             status = (int)have;
