@@ -112,8 +112,9 @@ static bool has_roles(const char *words)
 
 void quern__paths_free(char **paths, int n)
 {
-    for (int i = 0; paths && i < n; i++)
-        quern__free(paths[i]);
+    if (paths)
+        for (int i = 0; i < n; i++)
+            quern__free(paths[i]);
     quern__free(paths);
 }
 
@@ -191,6 +192,7 @@ static int open_csv(const char *words, const quern_file_opts *o, bool tabs, quer
     return status;
 }
 
+/* Opens files of one kind. `first`: the first path; `word`: the name of the format. */
 static quern_generator *open_kind(const char *words, const char *first, kind is, const char *word, const quern_file_opts *o,
                                   quern_error *err)
 {

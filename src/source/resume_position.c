@@ -61,6 +61,7 @@ int quern_generator_save(const quern_generator *g, void *state, size_t room, siz
     return QUERN_OK;
 }
 
+/* Restores a position with random access; the number of records must be equal. */
 static int restore_index(quern_generator *g, const void *state, size_t size, quern_error *err)
 {
     kept k;

@@ -133,6 +133,7 @@ static size_t stream_bytes(const quern_generator *g, const quern_batch_spec *spe
            (strings ? window_bytes + strings * QUERN_MOST_STRING + window_most * strings * sizeof(quern__pooled) : 0);
 }
 
+/* Matches the stream, and sizes and allocates the buffer. */
 static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     streaming *w = g->self;
@@ -243,8 +244,9 @@ static int buffer_fill(streaming *w, quern_error *err)
         }
         w->ended = n == 0;
         const quern_string *s = w->n_strings && !w->ended ? w->s.strings(w->s.self) : NULL;
-        for (int i = 0; s && i < w->n_strings; i++)
-            w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
+        if (s)
+            for (int i = 0; i < w->n_strings; i++)
+                w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
         w->held += n;
         w->has_good = w->has_good || n > 0;
         if (n > 0)
@@ -309,6 +311,7 @@ static int buffer_take(streaming *w, const quern_batch_spec *spec, quern_batch *
     return QUERN_OK;
 }
 
+/* Fills a batch from the buffer; fewer records only at the end of the epoch. */
 static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
     streaming *w = g->self;

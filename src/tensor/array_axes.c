@@ -72,6 +72,7 @@ static const char *reshape_text(const quern_shape *want, char *text, size_t size
     return text;
 }
 
+/* Adds the hint: transpose, permute or reshape, whichever gives the wanted shape. */
 static void axes_hint(const quern_shape *have, const quern_shape *want, bool input, quern_error *err)
 {
     char text[160] = "0";

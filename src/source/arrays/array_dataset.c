@@ -59,6 +59,8 @@ static int match_weights(quern__records *r, const quern_batch_spec *spec, quern_
     return QUERN_OK;
 }
 
+/* Maps files to the arrays of the batch and compares their axes. Every file of role x must be
+ * used. */
 static int dataset_match(quern__records *r, const quern_batch_spec *spec, quern_error *err)
 {
     int used = 0, status = match_weights(r, spec, err);
@@ -159,6 +161,8 @@ static int read_substitute(quern_generator *g, quern_batch *b, int64_t record, i
     return quern__fail(err, QUERN_FORMAT, g->where, "record %lld: no good record near it can substitute it", (long long)record + 1);
 }
 
+/* Reads the records of a batch. A bad record is skipped or substituted, so the batch may become
+ * smaller. */
 static int indexed_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     quern__records *r = g->self;
@@ -353,6 +357,7 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
 
 static bool forward_passed(void *self) { return ((quern__records *)self)->passed; }
 
+/* Makes a record stream of the files. Takes r. */
 static quern_generator *sequential_new(quern__records *r, quern_error *err)
 {
     quern__stream s = { .match = forward_match,
@@ -384,8 +389,9 @@ quern_generator *quern__records_open(const char *words, const char *format, bool
     bool by_number = true;
     if (r)
         r->channels_first = channels_first;
-    for (int i = 0; r && i < r->n; i++)
-        by_number = by_number && r->parts[i].by_number;
+    if (r)
+        for (int i = 0; i < r->n; i++)
+            by_number = by_number && r->parts[i].by_number;
     if (!r || !by_number)
         return r ? sequential_new(r, err) : NULL;
     quern_generator *g = quern__generator_new(&kind, r);

@@ -97,6 +97,7 @@ static const char *member_list(zip_t *z, char *text, size_t room)
     return text;
 }
 
+/* Opens a member of an NPZ: with gunzip.c if possible, else with libzip. */
 static int open_zip(quern__array_file *p, const char *path, const char *member, quern_error *err)
 {
     int code = 0;

@@ -153,6 +153,7 @@ typedef struct reading {
         *wrong;
 } reading;
 
+/* Parses the bytes after p to the end of the buffer under one assumption. */
 static reading read_as(const quern__csv *f, const char *p, const char *end, bool inside)
 {
     reading r = { .wrong = end };

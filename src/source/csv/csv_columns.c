@@ -49,10 +49,11 @@ static int by_names(const quern__csv *f, const quern_batch_spec *spec, bool targ
     int n = c->n[target];
     const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);
     int *order = quern__alloc(((size_t)n + 1) * sizeof *order);
-    for (int i = 0; names && order && i < n; i++) {
-        names[i] = f->columns[c->columns[target][i]].name;
-        order[i] = c->columns[target][i];
-    }
+    if (names && order)
+        for (int i = 0; i < n; i++) {
+            names[i] = f->columns[c->columns[target][i]].name;
+            order[i] = c->columns[target][i];
+        }
     int status = names && order ? quern__deal_by_name(spec, target, names, n, order, err) : quern__fail_memory(err, (size_t)n);
     if (status >= 0)
         memcpy(c->columns[target], order, (size_t)n * sizeof *order);

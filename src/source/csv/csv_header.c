@@ -51,6 +51,7 @@ static int header_fill(quern__csv *f, quern_error *err)
     return QUERN_OK;
 }
 
+/* Whether the file begins with n given bytes. */
 static bool begins(const quern__csv *f, const char *with, size_t n)
 {
     const quern__bytes *b = &f->bytes;
@@ -113,6 +114,7 @@ static int header_begin(quern__csv *f, quern_error *err)
 
 /* ---- columns ---- */
 
+/* Adds a column with a valid, new name. */
 static int add_column(quern__csv *f, const char *name, quern_error *err)
 {
     if (f->n == QUERN__MOST_COLUMNS)

@@ -42,6 +42,7 @@ static void mark_step(walk *w, char byte, char separator)
     w->fresh = byte == separator || byte == '\n';
 }
 
+/* Marks the starts of the n blocks of file k. */
 static int mark_file(const quern__csv *f, int k, unsigned char *marks, int64_t n, quern_error *err)
 {
     char *bytes = quern__alloc(piece);

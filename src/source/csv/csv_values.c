@@ -116,6 +116,7 @@ static int csv_value(quern__csv *f, int k, double *out, float *narrow, quern_err
     return QUERN_OK;
 }
 
+/* Checks that a number is finite as float32. */
 static int fits(const quern__csv *f, int k, double v, const char *text, quern_error *err)
 {
     return isfinite(v) && fabs(v) <= 3.4028235677973366e38

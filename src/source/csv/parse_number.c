@@ -20,6 +20,7 @@ static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7, 
 
 static inline unsigned digit(char c) { return (unsigned)((unsigned char)c - '0'); }
 
+/* Splits a number into mantissa and power of ten. Returns its end; NULL: no number. */
 static inline const char *decimal_scan(const char *p, decimal *d)
 {
     const char *start;

@@ -230,6 +230,7 @@ static const char *where_of(const arrays *a, int i, char where[32])
     return where;
 }
 
+/* Compares the arrays with the spec: number, axes and types. */
 static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     arrays *a = g->self;
@@ -268,6 +269,7 @@ static int copy_record(const quern_tensor *from, int64_t record, int64_t count, 
                                        quern__convert_why(first, from->dtype, good, dtype, why));
 }
 
+/* Copies the records of a batch, with their weights. */
 static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err)
 {
     const arrays *a = g->self;
@@ -286,15 +288,17 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
                 return quern__fail(err, QUERN_INVALID, "x", "record %lld: a string of %lld bytes exceeds %d",
                                    (long long)batch->indices[k / per], (long long)((quern_string *)batch->arrays[i])[k].size,
                                    QUERN_MOST_STRING);
-    for (int64_t r = 0; a->weights && r < batch->size; r++)
-        batch->weights[r] = a->weights[batch->indices[r]];
+    if (a->weights)
+        for (int64_t r = 0; r < batch->size; r++)
+            batch->weights[r] = a->weights[batch->indices[r]];
     batch->has_weights = a->weights != NULL;
     for (int i = 0; i < s->n_targets; i++) {
         const quern_tensor *w = &a->own[i];
         int64_t per = w->data ? quern__per_record(&w->shape) : 0;
         batch->weighs[i] = w->data ? quern__weights_kind(s, i, &w->shape) : QUERN_WEIGHTS_COMMON;
-        for (int64_t r = 0; w->data && r < batch->size; r++)
-            copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r, "weights", NULL);
+        if (w->data)
+            for (int64_t r = 0; r < batch->size; r++)
+                copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r, "weights", NULL);
     }
     return QUERN_OK;
 }

@@ -52,6 +52,7 @@ typedef struct series {
     uint64_t seed;
 } series;
 
+/* Compares the windows with the input, and the targets with the output. */
 static int series_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     series *s = g->self;
@@ -88,6 +89,7 @@ static int copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, 
                                      quern__convert_why(first, from->dtype, good, dtype, why));
 }
 
+/* Copies the rows of each window. */
 static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     const series *s = g->self;

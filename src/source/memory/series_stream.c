@@ -74,6 +74,7 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
                              most_bytes);
 }
 
+/* Allocates the batch of rows and the rings. */
 static int make_buffers(rolling *r, quern_error *err)
 {
     bool made = true;
@@ -170,6 +171,7 @@ static int take_row(rolling *r, quern_error *err)
     return QUERN_OK;
 }
 
+/* Reads rows until the ring holds the next window, then copies the window. */
 static int rolling_read(void *self, float *x, double *y, quern_error *err)
 {
     rolling *r = self;

@@ -85,27 +85,29 @@ static sink *make_piles(const preparing *p, int n, quern_error *err)
     sink *piles = quern__zalloc((size_t)n, sizeof *piles);
     char name[4096];
     size_t room = p->memory / 4 / (size_t)n;
-    for (int i = 0; piles && i < n; i++)
-        piles[i].fd = -1;
+    if (piles)
+        for (int i = 0; i < n; i++)
+            piles[i].fd = -1;
     if ((size_t)snprintf(name, sizeof name, "%s.pile-XXXXXX", p->path) >= sizeof name) {
         quern__free(piles);
         quern__fail(err, QUERN_INVALID, p->path, "the name is too long");
         return NULL;
     }
-    for (int i = 0; piles && i < n; i++) {
-        snprintf(name, sizeof name, "%s.pile-XXXXXX", p->path);
-        piles[i].room = room > p->bytes ? room : p->bytes;
-        piles[i].buffer = quern__alloc(piles[i].room);
-        piles[i].fd = piles[i].buffer ? mkstemp(name) : -1;
-        if (piles[i].fd >= 0) {
-            unlink(name);
-            continue;
+    if (piles)
+        for (int i = 0; i < n; i++) {
+            snprintf(name, sizeof name, "%s.pile-XXXXXX", p->path);
+            piles[i].room = room > p->bytes ? room : p->bytes;
+            piles[i].buffer = quern__alloc(piles[i].room);
+            piles[i].fd = piles[i].buffer ? mkstemp(name) : -1;
+            if (piles[i].fd >= 0) {
+                unlink(name);
+                continue;
+            }
+            int status = piles[i].buffer ? write_error(p, err) : quern__fail_memory(err, room);
+            (void)status;
+            free_piles(piles, n);
+            return NULL;
         }
-        int status = piles[i].buffer ? write_error(p, err) : quern__fail_memory(err, room);
-        (void)status;
-        free_piles(piles, n);
-        return NULL;
-    }
     if (!piles)
         quern__fail_memory(err, (size_t)n * sizeof *piles);
     return piles;
@@ -207,6 +209,7 @@ static int stored_dtype(int dtype, bool input)
 /* The type of a stored type in a batch: small integers become float32. */
 static int batch_dtype(int kept) { return kept == QUERN_INT32 || kept == QUERN_INT64 ? kept : QUERN_FLOAT32; }
 
+/* Stores a small integer and advances *to. */
 static void pack_number(char **to, int dtype, double v)
 {
     size_t n = quern_dtype_size(dtype);
@@ -258,6 +261,7 @@ static int next_batch(preparing *p, int64_t first, quern_batch *b, quern_error *
     return p->from->ops->read(p->from, 0, first, b, err);
 }
 
+/* Pass 1: reads all records and appends each to its pile. */
 static int distribute(preparing *p, quern_batch *b, sink *piles, int n, quern_error *err)
 {
     char *record = quern__alloc(p->bytes);
@@ -350,6 +354,7 @@ static int set_layout(preparing *p, quern_error *err)
     return status;
 }
 
+/* Runs both passes. The class names must be known before the header's size. */
 static int shuffle_all(preparing *p, sink *piles, int n, quern_error *err)
 {
     quern_batch b = { 0 };
@@ -373,6 +378,7 @@ static int shuffle_all(preparing *p, sink *piles, int n, quern_error *err)
     return p->q.first < 0 ? quern__fail_memory(err, 1) : put_piles(p, piles, n, err);
 }
 
+/* Writes the file atomically: to a temporary name, then renamed. */
 static int write_all(preparing *p, const char *temporary, quern_error *err)
 {
     /* piles of a third of the memory on average; a random access source has a known size */

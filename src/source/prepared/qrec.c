@@ -104,10 +104,11 @@ static int order_side(prepared *p, const quern_batch_spec *spec, bool target, qu
     int *order = quern__alloc(((size_t)(n > wanted ? n : wanted) + 1) * sizeof *order);
     p->places[target] = order;
     const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);
-    for (int i = 0; order && names && i < n; i++) {
-        order[i] = i;
-        names[i] = quern__schema_at(own, target, i)->name;
-    }
+    if (order && names)
+        for (int i = 0; i < n; i++) {
+            order[i] = i;
+            names[i] = quern__schema_at(own, target, i)->name;
+        }
     if (!order || !names)
         status = quern__fail_memory(err, (size_t)n * sizeof *order);
     else
@@ -252,6 +253,7 @@ static int check_exact(const prepared *p, const char *number, int64_t record, qu
     return QUERN_INVALID;
 }
 
+/* Converts a verified record to row `place` of the batch. */
 static int copy_record(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
 {
     const quern_batch_spec *spec = b->spec;
@@ -268,9 +270,10 @@ static int copy_record(const prepared *p, const char *record, quern_batch *b, in
         const char *numbers = record + p->at[k] + (named ? 0 : (size_t)from * quern_dtype_size(d->dtypes[k]));
         dealt += per;
         bool whole = a < spec->n_inputs && spec->dtypes[a] != QUERN_FLOAT32, table = d->dtypes[k] == QUERN_FLOAT32 && d->axes[k];
-        for (int64_t i = 0; whole && table && i < per && status >= 0; i++)
-            status =
-                check_exact(p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float), b->indices[place], err);
+        if (whole && table)
+            for (int64_t i = 0; i < per && status >= 0; i++)
+                status =
+                    check_exact(p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float), b->indices[place], err);
         if (status < 0)
             return status;
         int64_t good = named ? copy_columns(p, b, a, place, per, from, numbers)
@@ -286,6 +289,7 @@ static int copy_record(const prepared *p, const char *record, quern_batch *b, in
     return status;
 }
 
+/* Reads a batch: borrows each window that it needs, and verifies and copies the records. */
 static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     prepared *p = g->self;

@@ -59,6 +59,7 @@ void quern__qrec_free(quern__qrec *q)
 
 /* ---- writing ---- */
 
+/* The header as JSON. Returns new; NULL: out of memory. */
 static json_t *json_of(const quern__qrec *q)
 {
     json_t *arrays = json_array(), *classes = json_array();
@@ -185,6 +186,7 @@ static bool schema_fits(const quern__qrec *q)
     return q->what.n_x == 1 && q->what.n_y <= 1 && counts[0] == q->schema->n_features && counts[1] == q->schema->n_targets;
 }
 
+/* Reads the JSON of a header and checks it against the file size. */
 static int header_parse(json_t *root, const char *path, int64_t size, quern__qrec *q, quern_error *err)
 {
     json_t *arrays = json_object_get(root, "arrays");

@@ -57,6 +57,7 @@ int quern__corpus_cut(quern__corpus *c, int64_t block, quern_error *err)
     return c->text ? QUERN_OK : quern__fail_memory(err, c->room);
 }
 
+/* The descriptor of file i; opens it and closes the file of the same entry. */
 static int descriptor(quern__corpus *c, int i, quern_error *err)
 {
     int k = i % QUERN__CORPUS_FILES;

@@ -43,6 +43,7 @@ typedef struct text {
 
 /* ---- the arrays of the model ---- */
 
+/* Determines how an array stores tokens: as ids, or one-hot in its last axis. */
 static int set_layout(const text *w, const quern_batch_spec *s, int array, int64_t tokens, layout *l, quern_error *err)
 {
     const quern_shape *shape = &s->shapes[array];
@@ -175,6 +176,7 @@ static int text_begin(text *w, int64_t epoch, quern_error *err)
     return QUERN_OK;
 }
 
+/* A hash of the options and the text sizes; a resume position is valid for equal values only. */
 static uint64_t fingerprint(const text *w)
 {
     const int64_t about[] = { w->windows.length,   w->windows.stride, w->o.targets,   w->o.contiguous ? w->lanes.n : 0,
@@ -274,6 +276,8 @@ static void text_take(text *w, const quern_batch_spec *spec, quern_batch *b, int
         put_tokens(&w->p, w->window, b->arrays[w->positions], r);
 }
 
+/* Fills a batch. The next window is prepared in advance, so that `ended` is known with the last
+ * batch. */
 static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
     text *w = g->self;
@@ -327,6 +331,7 @@ static int text_reset(quern_generator *g, int64_t epoch, quern_error *err)
     return text_begin(w, epoch, err);
 }
 
+/* Writes the position of the next window (stateful: batch). */
 static int text_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
 {
     const text *w = g->self;

@@ -136,6 +136,7 @@ static int64_t count_windows(const quern__windows *w, int64_t count, int64_t all
     return last < 0 ? 0 : last / w->stride + 1;
 }
 
+/* Random access: fills the group with blocks from position *place of the order. */
 static int fill_at_index(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err)
 {
     int64_t blocks = w->corpus->n_blocks, most = quern__corpus_most(w->corpus) + w->length;
@@ -165,6 +166,7 @@ static int fill_at_index(quern__windows *w, const quern__random_key *key, int64_
     return QUERN_OK;
 }
 
+/* Sequential: drops the drawn segments, then reads blocks until the buffer is full. */
 static int fill_sequential(quern__windows *w, quern_error *err)
 {
     size_t size = w->narrow ? sizeof(uint16_t) : sizeof(int32_t);

@@ -107,6 +107,7 @@ static int function_reset(quern_generator *g, int64_t epoch, quern_error *err)
     return function_start(y, err);
 }
 
+/* Passes the batch to the function's thread and waits until it is filled. */
 static int function_next(quern_generator *g, quern_batch *batch, quern_error *err)
 {
     quern_yielder *y = g->self;

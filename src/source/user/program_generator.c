@@ -145,6 +145,8 @@ static void stop_program(program *p)
     p->pid = 0;
 }
 
+/* Starts the program with /bin/sh, with pipes for its output and errors. Epoch, seed and phase
+ * are environment variables. */
 static int start_program(program *p, int64_t epoch, quern_error *err)
 {
     int ends[2], errors[2];
