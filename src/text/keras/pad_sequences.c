@@ -18,6 +18,7 @@ static bool is_known(int dtype)
     return dtype == QUERN_FLOAT32 || dtype == QUERN_FLOAT64 || dtype == QUERN_INT32 || dtype == QUERN_INT64;
 }
 
+/* Element `at` of an array. */
 static number load_number(const quern_tensor *t, int64_t at)
 {
     switch (t->dtype) {
@@ -154,15 +155,16 @@ int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *o
     if (quern_shape_count(&out->shape) < 0)
         return quern__fail(err, QUERN_SHAPE, "to_categorical", "%lld classes of %lld numbers exceed the size limit",
                            (long long)classes, (long long)n);
-    for (int64_t i = 0; out->data && i < n; i++) {
-        to_integer(load_number(x, i), &class);
-        class += class < 0 ? classes : 0;
-        if (class < 0 || class >= classes)
-            return quern__fail(err, QUERN_NUMBER, "to_categorical", "number %lld is class %lld, outside the %lld classes",
-                               (long long)i, (long long)class, (long long)classes);
-        for (int64_t k = 0; k < classes; k++)
-            store_number(out, i * classes + k, (number){ true, k == class, 0 });
-    }
+    if (out->data)
+        for (int64_t i = 0; i < n; i++) {
+            to_integer(load_number(x, i), &class);
+            class += class < 0 ? classes : 0;
+            if (class < 0 || class >= classes)
+                return quern__fail(err, QUERN_NUMBER, "to_categorical", "number %lld is class %lld, outside the %lld classes",
+                                   (long long)i, (long long)class, (long long)classes);
+            for (int64_t k = 0; k < classes; k++)
+                store_number(out, i * classes + k, (number){ true, k == class, 0 });
+        }
     return QUERN_OK;
 }
 
@@ -202,13 +204,14 @@ int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor 
     out->shape = x->shape;
     if (rank == 1)
         out->shape = (quern_shape){ .rank = 2, .dims = { 1, n } };
-    for (int64_t row = 0; out->data && row < outer * inner; row++) {
-        int64_t at = row / inner * n * inner + row % inner;
-        double length = norm(x, at, n, inner, order);
-        for (int64_t i = 0; i < n; i++)
-            store_number(out, at + i * inner,
-                         (number){ false, 0, as_double(load_number(x, at + i * inner)) / (length == 0 ? 1 : length) });
-    }
+    if (out->data)
+        for (int64_t row = 0; row < outer * inner; row++) {
+            int64_t at = row / inner * n * inner + row % inner;
+            double length = norm(x, at, n, inner, order);
+            for (int64_t i = 0; i < n; i++)
+                store_number(out, at + i * inner,
+                             (number){ false, 0, as_double(load_number(x, at + i * inner)) / (length == 0 ? 1 : length) });
+        }
     return QUERN_OK;
 }
 

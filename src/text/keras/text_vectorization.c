@@ -36,6 +36,7 @@ static const char *string_argument(const json_t *config, const char *key, const 
     return json_is_string(value) ? json_string_value(value) : "a function";
 }
 
+/* Reads standardize, split, ngrams and the output options. */
 static int read_config(quern__vectorizer *z, const json_t *config, quern_error *err)
 {
     const char *standard = string_argument(config, "standardize", "lower_and_strip_punctuation"),
@@ -103,11 +104,13 @@ static bool next_token(walk *w, char *to, size_t *length)
     *length = 0;
     while (w->at < w->n && z->split && !*length) {
         size_t from, skip = z->split == ' ';
-        for (; skip && w->at < w->n && quern__is_space(w->text[w->at]); w->at++)
-            ;
+        if (skip)
+            for (; w->at < w->n && quern__is_space(w->text[w->at]); w->at++)
+                ;
         from = w->at;
-        for (; skip && w->at < w->n && !quern__is_space(w->text[w->at]); w->at++)
-            ;
+        if (skip)
+            for (; w->at < w->n && !quern__is_space(w->text[w->at]); w->at++)
+                ;
         if (z->split == 'c') {
             uint32_t c;
             int bytes = quern__utf8_read(w->text + from, w->n - from, &c);

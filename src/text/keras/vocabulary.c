@@ -45,8 +45,9 @@ static int read_mode(quern__vocabulary *v, const json_t *config, quern_error *er
                                  QUERN__TF_IDF, QUERN__MULTI_HOT, QUERN__TF_IDF };
     const char *mode = json_string_value(json_object_get(config, "output_mode"));
     v->mode = mode ? -1 : QUERN__INT;
-    for (int i = 0; mode && i < 7; i++)
-        v->mode = strcmp(mode, names[i]) ? v->mode : modes[i];
+    if (mode)
+        for (int i = 0; i < 7; i++)
+            v->mode = strcmp(mode, names[i]) ? v->mode : modes[i];
     return v->mode < 0 ? quern__fail(err, QUERN_INVALID, NULL, "output_mode '%.40s' is unknown", mode) : QUERN_OK;
 }
 
@@ -90,6 +91,7 @@ static int reject_unsupported(const json_t *config, quern_error *err)
     return QUERN_OK;
 }
 
+/* Reads all arguments, and the vocabulary if the config has one. */
 static int read_config(quern__vocabulary *v, const json_t *config, quern_error *err)
 {
     const json_t *most = json_object_get(config, "max_tokens"), *unknown = json_object_get(config, "num_oov_indices");
@@ -378,6 +380,7 @@ void quern__vocabulary_mark(const quern__vocabulary *v, int64_t index, float *ro
 
 void quern__vocabulary_weigh(const quern__vocabulary *v, float *row)
 {
-    for (int64_t i = 0; v->idf && i < quern__vocabulary_depth(v); i++)
-        row[i] *= v->idf[i];
+    if (v->idf)
+        for (int64_t i = 0; i < quern__vocabulary_depth(v); i++)
+            row[i] *= v->idf[i];
 }

@@ -48,6 +48,7 @@ static int clean_text(const char *text, size_t n, const quern_word_opts *o, bool
     return out->failed ? quern__fail_memory(err, n) : QUERN_OK;
 }
 
+/* Calls `word` for each word or character of a text. Returns their number, or a negative status. */
 static int64_t each_word(const char *text, size_t n, const quern_word_opts *o, quern_word *word, void *user, quern_error *err)
 {
     quern__text t = { 0 };

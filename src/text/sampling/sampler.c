@@ -39,6 +39,7 @@ static bool filter_enabled(const quern_sampling *how, int filter)
     }
 }
 
+/* Checks the range of every option. */
 static int check_options(const quern_sampling *how, quern_error *err)
 {
     const struct {

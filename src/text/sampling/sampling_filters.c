@@ -53,6 +53,7 @@ static void keep_marked(quern_sampler *s)
 
 /* ---- weights ---- */
 
+/* The largest logit of the kept tokens. */
 static double largest(const quern_sampler *s)
 {
     double most = -INFINITY;
@@ -133,6 +134,8 @@ static void filter_top_k(quern_sampler *s)
     keep_marked(s);
 }
 
+/* Nucleus sampling (Holtzman et al., 2020): keeps the most probable tokens up to a total of
+ * top_p. */
 static void filter_top_p(quern_sampler *s)
 {
     double sum = 0;
@@ -157,6 +160,8 @@ static void filter_min_p(quern_sampler *s)
     keep_marked(s);
 }
 
+/* Locally typical sampling (Meister et al., 2022): keeps the tokens with a surprise nearest to
+ * the entropy. */
 static void filter_typical(quern_sampler *s)
 {
     double entropy = 0, sum = 0, most = largest(s);

@@ -189,6 +189,7 @@ static bool best_pair(learner *l, int64_t least, candidate *out)
 
 /* ---- merging ---- */
 
+/* Merges a pair in one pre-token, in place, and updates the counts of its neighbours. */
 static void merge_in(learner *l, uint32_t piece, const candidate *c, int32_t product)
 {
     int32_t *ids = l->ids + l->starts[piece];
@@ -230,6 +231,7 @@ static void merge_everywhere(learner *l, const candidate *c, int32_t product)
 
 /* ---- training ---- */
 
+/* Converts all pre-tokens to ids of bytes and counts their pairs. False: out of memory. */
 static bool learner_begin(learner *l)
 {
     const quern__strings *s = l->pieces;

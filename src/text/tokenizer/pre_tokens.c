@@ -11,6 +11,7 @@
 
 enum { SIGN, LETTER, NUMBER, SPACE, CUT, END }; /* CUT: more text is needed. END: the end of the text, or an added token */
 
+/* The class of a code point. */
 static int class_of(uint32_t c)
 {
     if (c < 0x80) { /* unsigned differences: one comparison tests a range */
@@ -137,6 +138,7 @@ static size_t class_run(const view *v, size_t at, int class, int *next, size_t *
 
 /* ---- GPT-2's pattern, after contractions ---- */
 
+/* The length of the pre-token at the start; 0: more text is needed. */
 static size_t gpt2_piece(const view *v)
 {
     size_t length = 0, last = 0, at = 0;
@@ -197,6 +199,7 @@ static size_t later_numbers(const view *v)
     return class == CUT ? 0 : at;
 }
 
+/* The same for the later pattern. */
 static size_t later_piece(const view *v)
 {
     size_t length = 0, ignored = 0, last;

@@ -164,6 +164,7 @@ static int read_merge(quern_tokenizer *t, json_t *merge, quern_error *err)
 
 /* ---- kinds ---- */
 
+/* Reads vocabulary, merges and added tokens of a BPE model. */
 static int read_bpe(quern_tokenizer *t, json_t *model, json_t *added, quern_error *err)
 {
     static const char *const others[] = { "dropout", "continuing_subword_prefix", "end_of_word_suffix" };

@@ -59,6 +59,7 @@ static int read_option(train_options *w, const char *word, size_t length, quern_
     return QUERN_OK;
 }
 
+/* Parses a spec string: the kind, then its options. */
 static int read_words(train_options *w, const char *words, quern_error *err)
 {
     static const train_options kinds[] = { { .kind = QUERN__CHAR },
@@ -216,6 +217,7 @@ static int64_t rarest_kept(const int64_t *counts, int64_t most, int64_t *ties)
     return low;
 }
 
+/* Builds the vocabulary of characters by code point, then 256 bytes if requested. */
 static quern_tokenizer *make_characters(const train_options *w, int64_t *counts, quern_error *err)
 {
     int64_t seen = 0, least = 1, ties = INT64_MAX, id = 0, most = w->vocab_size ? w->vocab_size - 256 * w->bytes : INT64_MAX;
@@ -232,8 +234,9 @@ static quern_tokenizer *make_characters(const train_options *w, int64_t *counts,
         if (counts[c] > least || (counts[c] == least && ties-- > 0))
             status = quern__tokenizer_set(t, id++, bytes, (size_t)quern__utf8_write((uint32_t)c, bytes), err);
     }
-    for (int b = 0; w->bytes && status >= 0 && b < 256; b++)
-        status = quern__tokenizer_set(t, id++, &(char){ (char)b }, 1, err);
+    if (w->bytes)
+        for (int b = 0; status >= 0 && b < 256; b++)
+            status = quern__tokenizer_set(t, id++, &(char){ (char)b }, 1, err);
     if (status >= 0) {
         t->lower = w->lower;
         t->first_byte = w->bytes ? (int32_t)seen : -1;
@@ -245,6 +248,7 @@ static quern_tokenizer *make_characters(const train_options *w, int64_t *counts,
     return NULL;
 }
 
+/* Builds the vocabulary of words by descending count, after "" and "[UNK]". */
 static quern_tokenizer *make_words(const train_options *w, const quern__strings *pieces, quern_error *err)
 {
     int64_t n = 0, most = w->vocab_size ? w->vocab_size - 2 : QUERN__MOST_TOKENS - 2;
