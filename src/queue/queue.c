@@ -122,6 +122,8 @@ static bool ticket_available(const quern__queue *q)
            (indexed(q) || !q->advancing);
 }
 
+/* A reader thread: fills slots until the queue stops. A failed ticket ends the epoch at that
+ * ticket. */
 static void *queue_reader(void *arg)
 {
     quern__reader *me = arg;
@@ -153,11 +155,14 @@ static void *queue_reader(void *arg)
     return NULL;
 }
 
+/* Allocates the ring and the buffers of all its slots; `saves`: with a resume position each. */
 static int allocate(quern__queue *q, bool saves, quern_error *err)
 {
     const quern_batch_spec *s = &q->opts.spec;
     q->ring = quern__zalloc((size_t)q->slots, sizeof *q->ring);
-    for (int k = 0; q->ring && k < q->slots; k++) {
+    if (!q->ring)
+        return quern__fail_memory(err, (size_t)q->slots * sizeof *q->ring);
+    for (int k = 0; k < q->slots; k++) {
         quern_batch *b = &q->ring[k].batch;
         b->spec = s;
         b->weights = quern__zalloc((size_t)s->batch_size, sizeof *b->weights);
@@ -172,7 +177,7 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
         b->text_room = room;
         if (room && !(b->text = room > 0 ? quern__alloc((size_t)room) : NULL))
             return quern__fail_memory(err, (size_t)room);
-        for (int i = 0; room && i < s->n_inputs; i++) /* string elements stay valid if a source does not set them */
+        for (int i = 0; i < s->n_inputs; i++) /* string elements stay valid if a source does not set them */
             if (s->dtypes[i] == QUERN_STRING)
                 memset(b->arrays[i], 0, array_bytes(s, i));
         if (q->g->bad.policy && !(b->bad = quern__zalloc(1, sizeof *b->bad)))
@@ -186,7 +191,7 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
         if (!b->weights || !b->indices)
             return quern__fail_memory(err, (size_t)s->batch_size * 12);
     }
-    return q->ring ? QUERN_OK : quern__fail_memory(err, (size_t)q->slots * sizeof *q->ring);
+    return QUERN_OK;
 }
 
 /* Whether a generator can take part in a run with these options. */

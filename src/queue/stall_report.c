@@ -96,17 +96,18 @@ void quern__queue_end(quern__queue *q)
             q->g->position.size = 0;
         __atomic_clear(&q->g->taken, __ATOMIC_RELEASE);
     }
-    for (int k = 0; q->ring && k < q->slots; k++) {
-        quern__free(q->ring[k].batch.weights);
-        quern__free(q->ring[k].batch.indices);
-        quern__free(q->ring[k].state);
-        quern__free(q->ring[k].batch.text);
-        quern__free(q->ring[k].batch.bad);
-        for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
-            quern__free_aligned(q->ring[k].batch.arrays[i]);
-        for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
-            quern__free_aligned(q->ring[k].batch.target_weights[i]);
-    }
+    if (q->ring)
+        for (int k = 0; k < q->slots; k++) {
+            quern__free(q->ring[k].batch.weights);
+            quern__free(q->ring[k].batch.indices);
+            quern__free(q->ring[k].state);
+            quern__free(q->ring[k].batch.text);
+            quern__free(q->ring[k].batch.bad);
+            for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
+                quern__free_aligned(q->ring[k].batch.arrays[i]);
+            for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
+                quern__free_aligned(q->ring[k].batch.target_weights[i]);
+        }
     quern__free(q->ring);
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->changed);
