@@ -75,6 +75,7 @@ char *quern_schema_json(const quern_schema *s, quern_error *err)
 
 static int schema_error(const char *what, quern_error *err) { return quern__fail(err, QUERN_FORMAT, "schema", "%s", what); }
 
+/* Checks that an object has only the given keys (NULL-terminated). */
 static bool known(json_t *object, const char *const *keys, quern_error *err)
 {
     const char *key;
@@ -98,6 +99,7 @@ static int by_name(const void *a, const void *b, void *list)
     return strcmp(names[*(const int *)a], names[*(const int *)b]);
 }
 
+/* Reads a list of distinct names and sorts an index of it. */
 static int read_names(json_t *list, quern__names *out, quern_error *err)
 {
     size_t n = json_array_size(list), i;
@@ -126,6 +128,7 @@ static int read_names(json_t *list, quern__names *out, quern_error *err)
     return QUERN_OK;
 }
 
+/* Reads a feature or target. */
 static int read_column(json_t *one, bool target, quern__schema_column *c, quern_error *err)
 {
     static const char *const keys[] = { "name", "kind", "output", "fill", "classes", NULL };
@@ -163,6 +166,7 @@ static bool read_byte(json_t *root, const char *key, char *out)
     return text && strlen(text) == 1;
 }
 
+/* Reads all members into a schema with columns. */
 static int read_all(json_t *root, quern_schema *s, quern_error *err)
 {
     const char *encoding = json_string_value(json_object_get(root, "encoding"));
