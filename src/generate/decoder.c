@@ -51,6 +51,8 @@ static quern__id last_step(quern__graph *g, quern__id y)
     return quern__reshape(g, quern__slice(g, y, 1, s.dims[1] - 1, 1), &one);
 }
 
+/* Builds and plans the program for `steps` steps (0: the whole window). QUERN_END: a layer
+ * cannot run in steps; its name is in stepping.refused. */
 static int make_program(quern_decoder *s, quern__program *p, int64_t steps, quern_error *err)
 {
     quern_model *m = s->m;

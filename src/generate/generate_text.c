@@ -102,6 +102,7 @@ static bool cut_at_stop(const session *s, writing *w)
     return false;
 }
 
+/* Appends the bytes of a token to the text; words get a space before them. */
 static int append_token(const session *s, writing *w, int32_t id, quern_error *err)
 {
     size_t n = 0;
@@ -141,6 +142,7 @@ static void report_bytes(const session *s, int64_t text, int32_t id, bool all)
 
 /* ---- drawing ---- */
 
+/* Draws the next token of a text. The draw is a pure function of seed, text and position. */
 static int generate_token(session *s, int64_t text, const float *logits, quern_error *err)
 {
     writing *w = &s->texts[text];
@@ -160,6 +162,7 @@ static int generate_token(session *s, int64_t text, const float *logits, quern_e
     return QUERN_OK;
 }
 
+/* Draws tokens for all texts until each has ended or the context is full. */
 static int draw_all(session *s, const float *logits, quern_error *err)
 {
     for (int64_t step = 0, left = s->count; step < s->length && left; step++) {
@@ -264,6 +267,7 @@ static int beam_search(session *s, const float *logits, quern_error *err)
 
 /* ---- the whole run ---- */
 
+/* Creates decoder, sampler and texts. All texts begin with the tokens of the prompt. */
 static int session_prepare(session *s, const char *prompt, quern_error *err)
 {
     quern_sampling sampling = QUERN_SAMPLING_DEFAULTS;
@@ -330,14 +334,15 @@ int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts
         status = feed_prompt(&s, &logits, err);
     if (status >= 0)
         status = o->beams ? beam_search(&s, logits, err) : draw_all(&s, logits, err);
-    for (int64_t t = 0; s.texts && t < s.count; t++) {
-        writing *w = &s.texts[t];
-        if (status >= 0 && t < wanted)
-            out[t] = (quern_generated){ w->bytes, w->n_bytes, w->tokens };
-        else
-            free(w->bytes);
-        quern__free(w->ids);
-    }
+    if (s.texts)
+        for (int64_t t = 0; t < s.count; t++) {
+            writing *w = &s.texts[t];
+            if (status >= 0 && t < wanted)
+                out[t] = (quern_generated){ w->bytes, w->n_bytes, w->tokens };
+            else
+                free(w->bytes);
+            quern__free(w->ids);
+        }
     quern__free(s.texts);
     quern__free(s.next);
     quern_sampler_free(s.sampler);
