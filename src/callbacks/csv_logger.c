@@ -100,6 +100,7 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
     return check_header(s, err);
 }
 
+/* Writes the line of an epoch; a column without a log is NA. The first line is the header. */
 static int logger_epoch(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;

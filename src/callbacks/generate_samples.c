@@ -33,6 +33,7 @@ static int sampling_start(void *state, quern_error *err)
     return QUERN_OK;
 }
 
+/* Checks that the model has a tokenizer that can encode the prompt. */
 static int sampling_check(void *state, const quern__outlook *o, quern_error *err)
 {
     const char *prompt = quern__config_text(((sampling *)state)->config, "prompt");
@@ -55,12 +56,14 @@ static void sampling_end(void *state)
         fclose(s->to);
 }
 
+/* Fails with the reason why the sample could not be written. */
 static int not_written(const sampling *s, quern_error *err)
 {
     return quern__fail(err, QUERN_IO, s->to ? quern__config_text(s->config, "filepath") : "standard output",
                        "cannot be written: %s", strerror(errno ? errno : EIO));
 }
 
+/* Generates and writes one sample; the seed depends on the epoch. */
 static int write_sample(sampling *s, const quern_event *event, double temperature, quern_error *err)
 {
     const char *prompt = quern__config_text(s->config, "prompt");

@@ -88,6 +88,7 @@ static int field_error(const char *from, const char *end, const quern_event *eve
     return status;
 }
 
+/* Formats the file name with the logs of the event. */
 static int file_name(const checkpoint *s, const quern_event *event, char *out, size_t size, quern_error *err)
 {
     const char *p = quern__config_text(s->config, "filepath");
@@ -108,6 +109,8 @@ static int file_name(const checkpoint *s, const quern_event *event, char *out, s
     return *p ? quern__fail(err, QUERN_INVALID, "model_checkpoint", "the file name is too long") : QUERN_OK;
 }
 
+/* Saves the model under its formatted name. A model with values that are not finite is not
+ * saved. */
 static int checkpoint_write(checkpoint *s, const quern_event *event, quern_error *err)
 {
     char path[1024];

@@ -102,6 +102,7 @@ static void copy_weights(const quern_model *m, char *snapshot, bool restore)
     }
 }
 
+/* Resets the state and allocates the snapshot of the best weights. */
 static int stopping_begin(void *user, const quern_event *event, quern_error *err)
 {
     stopping *s = user;
@@ -125,6 +126,7 @@ static int stopping_begin(void *user, const quern_event *event, quern_error *err
     return QUERN_OK;
 }
 
+/* Counts epochs without improvement. Returns QUERN_END after `patience` of them. */
 static int stopping_epoch(void *user, const quern_event *event, quern_error *err)
 {
     stopping *s = user;
@@ -260,6 +262,7 @@ static int plateau_begin(void *user, const quern_event *event, quern_error *err)
     return QUERN_OK;
 }
 
+/* Multiplies the learning rate by `factor` after `patience` epochs without improvement. */
 static int plateau_epoch(void *user, const quern_event *event, quern_error *err)
 {
     plateau *s = user;

@@ -57,6 +57,7 @@ static void progress_write(const progress *p, const char *bytes, size_t n)
     }
 }
 
+/* Adds a duration in Keras's format. */
 static void add_time(line *l, double seconds)
 {
     long long s = (long long)seconds;
@@ -107,6 +108,7 @@ static double per_step(const progress *p, const quern_event *e, double now)
     return e->batch ? (now - p->start) / (double)e->batch : 0;
 }
 
+/* Adds step number and bar; `of` is the number of steps, at most 0: unknown. */
 static void add_bar(line *l, int64_t at, int64_t of)
 {
     char number[24];
