@@ -13,7 +13,7 @@ int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most
     QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     const char *where = g->where ? g->where : "generator";
     if (policy < QUERN_BAD_FAIL || policy > QUERN_BAD_SUBSTITUTE || most < 0)
-        return quern__fail(err, QUERN_INVALID, "bad_records", "policy %d with at most %lld", policy, (long long)most);
+        return quern__fail(err, QUERN_INVALID, "bad_records", "policy %d or limit %lld is invalid", policy, (long long)most);
     if (policy != QUERN_BAD_FAIL && !(g->bad.can >> policy & 1))
         return quern__fail(err, QUERN_INVALID, "bad_records", "'%s' does not apply to %s%s", words[policy], where,
                            g->bad.can >> QUERN_BAD_SKIP & 1         ? ": no record can substitute a bad one"

@@ -32,7 +32,7 @@ int quern__data_format(const char *word, bool *first, quern_error *err)
     *first = word && !strcmp(word, "channels_first");
     if (!word || *first || !strcmp(word, "channels_last"))
         return QUERN_OK;
-    return quern__fail(err, QUERN_INVALID, "data_format", "'%.40s' is neither channels_first nor channels_last", word);
+    return quern__fail(err, QUERN_INVALID, "data_format", "'%.40s' is not channels_first or channels_last", word);
 }
 
 /* ---- hints ---- */

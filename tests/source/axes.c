@@ -189,7 +189,7 @@ static void channels_first_is_transposed(void **state)
     assert_true(room[1] == 1 && room[9] == 9);
     CHECK_OK(take(open_way(FILES, "4 1 2 5", "4", "channels_first", &err), &flat, &err), err);
     assert_null(open_way(FILES, "4 2 5", "4", "channels", &err));
-    assert_non_null(strstr(err.text, "'channels' is neither channels_first nor channels_last"));
+    assert_non_null(strstr(err.text, "'channels' is not channels_first or channels_last"));
 }
 
 /* Windows over rows in memory have shape (length, axes of a row). */

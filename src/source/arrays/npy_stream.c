@@ -153,7 +153,7 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
         return status;
     /* the header must fit the buffer */
     if (total < have || total > sizeof head)
-        return quern__protocol_fail(p, QUERN_FORMAT, err, "an array's header is longer than 4096 bytes");
+        return quern__protocol_fail(p, QUERN_FORMAT, err, "an array header exceeds 4096 bytes");
     got = read_some(p, head + have, total - have, err);
     if (got < 0 || (size_t)got != total - have)
         return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array header");

@@ -109,7 +109,7 @@ int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
         size_t capacity = b->capacity < limit / 2 ? 2 * b->capacity : limit;
         char *grown = capacity > b->capacity ? quern__realloc(b->buffer, capacity + 1) : NULL;
         if (!grown)
-            return quern__fail(err, QUERN_NOMEM, b->path, "a record is longer than %zu bytes", b->capacity);
+            return quern__fail(err, QUERN_NOMEM, b->path, "a record exceeds %zu bytes", b->capacity);
         b->buffer = grown;
         b->capacity = capacity;
     }

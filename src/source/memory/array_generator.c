@@ -37,8 +37,8 @@ int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_er
 {
     QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     if (!g->ops->read || from < 0 || to < from || to > g->count)
-        return quern__fail(err, QUERN_INVALID, "slice", "%lld … %lld of %lld records", (long long)from, (long long)to,
-                           (long long)quern_generator_count(g));
+        return quern__fail(err, QUERN_INVALID, "slice", "range %lld … %lld is outside the %lld records", (long long)from,
+                           (long long)to, (long long)quern_generator_count(g));
     g->from += from;
     g->count = to - from;
     return QUERN_OK;

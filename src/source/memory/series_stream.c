@@ -57,7 +57,7 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
         int64_t steps = s->rank > 1 ? s->dims[1] : 0;
         r->now.length = r->now.length ? r->now.length : steps;
         if (steps < 1 || steps != r->now.length || spec->dtypes[i] == QUERN_STRING)
-            return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows for input %d, which has %lld steps",
+            return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows do not fit input %d with %lld steps",
                                (long long)r->now.length, i, (long long)steps);
         memmove(s->dims + 1, s->dims + 2, (size_t)(s->rank - 2) * sizeof *s->dims);
         s->rank--;

@@ -73,7 +73,7 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
     int status = quern__corpus_read(c, k, &text, &n, &at, err);
     if (status != QUERN_OK)
         return status;
-    quern__activity_set("turning into tokens", c->paths[0], "block", k + 1);
+    quern__activity_set("tokenizing", c->paths[0], "block", k + 1);
     /* if few tokens are wanted, encode the start of the block first */
     size_t some = most < (int64_t)(n / 16) ? (size_t)most * 8 + 64 : n;
     while (done < n && *count < most) {
