@@ -142,7 +142,7 @@ int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *o
     if (rank > 1 && x->shape.dims[rank - 1] == 1)
         rank--;
     if (n < 0 || rank >= QUERN_MAX_RANK || classes < 0)
-        return quern__fail(err, QUERN_SHAPE, "to_categorical", "%lld classes of an array of rank %d", (long long)classes, rank);
+        return quern__fail(err, QUERN_SHAPE, "to_categorical", "%lld classes or rank %d is out of range", (long long)classes, rank);
     for (int64_t i = 0; i < n; i++) {
         if (!to_integer(load_number(x, i), &class) || class == INT64_MAX)
             return quern__fail(err, QUERN_NUMBER, "to_categorical", "number %lld is not a class index", (long long)i);
@@ -195,7 +195,7 @@ int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor 
     if (!is_known(x->dtype) || (out->dtype != QUERN_FLOAT32 && out->dtype != QUERN_FLOAT64))
         return quern__fail(err, QUERN_DTYPE, "normalize", "x must be int32, int64, float32 or float64, out float32 or float64");
     if (quern_shape_count(&x->shape) < 0 || axis < 0 || axis >= rank || isnan(order))
-        return quern__fail(err, QUERN_SHAPE, "normalize", "axis %d of an array of rank %d", axis, rank);
+        return quern__fail(err, QUERN_SHAPE, "normalize", "axis %d is out of range for rank %d", axis, rank);
     int64_t n = x->shape.dims[axis];
     for (int k = 0; k < rank; k++) {
         inner *= k > axis ? x->shape.dims[k] : 1;
@@ -220,7 +220,7 @@ int quern_make_sampling_table(int64_t size, double factor, double *out, quern_er
     QUERN__ENTER(err, QUERN_INVALID, "out", out);
     const double gamma = 0.577; /* Keras's value of Euler's constant */
     if (!(factor > 0) || size < 0)
-        return quern__fail(err, QUERN_INVALID, "sampling table", "%lld words at a factor of %g", (long long)size, factor);
+        return quern__fail(err, QUERN_INVALID, "sampling table", "size %lld or factor %g is out of range", (long long)size, factor);
     for (int64_t i = 0; i < size; i++) {
         double rank = i ? (double)i : 1, f = factor * (rank * (log(rank) + gamma) + 0.5 - 1 / (12 * rank));
         out[i] = fmin(1, f / sqrt(f));

@@ -19,10 +19,10 @@ static int read_grams(quern__vectorizer *z, const json_t *grams, quern_error *er
     for (int i = 0; i < (int)n; i++) {
         int64_t width = list ? json_integer_value(json_array_get(grams, (size_t)i)) : i + 1;
         if (width < 1 || width > 1000)
-            return quern__fail(err, QUERN_INVALID, NULL, "ngrams of %lld tokens", (long long)width);
+            return quern__fail(err, QUERN_INVALID, NULL, "ngrams of %lld tokens are out of range: 1 to 1000", (long long)width);
         z->grams[z->n_grams++] = (int)width;
     }
-    return z->split ? QUERN_OK : quern__fail(err, QUERN_UNSUPPORTED, NULL, "ngrams without split");
+    return z->split ? QUERN_OK : quern__fail(err, QUERN_UNSUPPORTED, NULL, "ngrams need split");
 }
 
 /* A string argument; null: ""; missing: `otherwise`; else (a Python function): "a function". */
@@ -53,8 +53,7 @@ static int read_config(quern__vectorizer *z, const json_t *config, quern_error *
     if (*split && !z->split)
         return quern__fail(err, QUERN_UNSUPPORTED, NULL, "split: %.40s", split);
     if (z->vocabulary->mode != QUERN__INT && (z->length >= 0 || z->ragged))
-        return quern__fail(err, QUERN_INVALID, NULL, "%s with an output_mode other than int",
-                           z->ragged ? "ragged" : "output_sequence_length");
+        return quern__fail(err, QUERN_INVALID, NULL, "%s needs output_mode int", z->ragged ? "ragged" : "output_sequence_length");
     if (length && !json_is_null(length) && z->length < 0)
         return quern__fail(err, QUERN_INVALID, NULL, "output_sequence_length is not an integer of at least 0");
     return read_grams(z, json_object_get(config, "ngrams"), err);

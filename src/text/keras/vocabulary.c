@@ -111,7 +111,7 @@ static int read_config(quern__vocabulary *v, const json_t *config, quern_error *
                            (long long)v->max_tokens, (long long)v->n_oov);
     if ((v->pad && !v->max_tokens) || (v->invert && v->mode != QUERN__INT))
         return quern__fail(err, QUERN_INVALID, NULL,
-                           v->pad ? "pad_to_max_tokens without max_tokens" : "invert with an output_mode other than int");
+                           v->pad ? "pad_to_max_tokens needs max_tokens" : "invert needs output_mode int");
     status = read_special(v, config, "mask_token", NULL, &v->mask, &v->mask_length, err);
     if (status >= 0)
         status = read_special(v, config, "oov_token", "[UNK]", &v->oov, &v->oov_length, err);
