@@ -27,9 +27,11 @@ typedef struct quern__description {
 } quern__description;
 
 typedef struct quern__source_ops {
-    /* ^Begins a run: checks that the data fits `spec` and allocates. `spec` is borrowed until
+    /* Begins a run: checks that the data fits `spec` and allocates. `spec` is borrowed until
      * close. */
     int (*open)(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err);
+    /* Sequential: fills the next batch. Returns QUERN_OK, QUERN_END or an error. One thread at a
+     * time. */
     int (*next)(quern_generator *g, quern_batch *batch, quern_error *err);
     /* Random access, instead of next: fills batch->size records from index `first` of a pass.
      * Any thread may call it, several at a time. `reset` is not called. */
@@ -205,12 +207,12 @@ typedef struct quern__stream {
     /* Name of class i of a target; NULL, or function NULL: the target has no classes. */
     const char *(*class_name)(void *self, int target, int i);
     const quern_schema *(*schema)(void *self); /* schema of its columns after `match`; NULL: columns have no names */
-    int (*describe)(const void *self, quern__description *out,
-                    quern_error *err); /* NULL: one array of x_count inputs, one of y_count targets */
-    int64_t x_count, y_count;          /* elements of a record */
-    size_t bytes;                      /* bytes that reading allocates later: threads, and buffers that usually grow */
-    bool weighted;                     /* a record has one more double after the targets: its weight */
-    bool once;                         /* cannot be read a second time */
+    /* Describes the records. NULL: one array of x_count inputs, one of y_count targets. */
+    int (*describe)(const void *self, quern__description *out, quern_error *err);
+    int64_t x_count, y_count; /* elements of a record */
+    size_t bytes;             /* bytes that reading allocates later: threads, and buffers that usually grow */
+    bool weighted;            /* a record has one more double after the targets: its weight */
+    bool once;                /* cannot be read a second time */
     const char *where;
 } quern__stream;
 /* Makes a generator of a stream. Takes s->self, also on failure. Returns new. */

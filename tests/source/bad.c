@@ -26,10 +26,9 @@ typedef struct outcome {
 typedef struct format {
     const char *name, *words; /* of the first and of the second file */
     size_t (*write)(char *to, int which);
-    bool lines, gzipped, protocol,
-        /* lines: records are lines, so a changed byte other than a newline does not move the
-         * others; blocks: shuffled by blocks */
-        blocks;
+    /* lines: records are lines, so a changed byte other than a newline does not move the others;
+     * blocks: shuffled by blocks */
+    bool lines, gzipped, protocol, blocks;
     int files;
 } format;
 

@@ -11,12 +11,9 @@
 #include "source/source.h"
 
 enum { QUERN__CSV_RECORD = 4 << 20, QUERN__CSV_TWIN_BYTES = 256 << 10 };
-enum {
-    QUERN__IGNORED = -1,
-    QUERN__FIRST_TARGET = -2
-    /* `place` of a column: features count from 0 up, targets from -2 down, the weight follows the
-     * last target. */
-};
+/* `place` of a column: features count from 0 up, targets from -2 down, the weight follows the
+ * last target. */
+enum { QUERN__IGNORED = -1, QUERN__FIRST_TARGET = -2 };
 /* The role that the options give a column. REST: a feature if no features are named. */
 enum { QUERN__ROLE_REST = 0, QUERN__ROLE_FEATURE, QUERN__ROLE_TARGET, QUERN__ROLE_WEIGHT };
 

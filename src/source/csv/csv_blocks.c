@@ -147,10 +147,9 @@ int64_t quern__csv_line(const quern__csv *f)
 /* The result of parsing the bytes after p with a given assumption: inside quotes or not. */
 typedef struct reading {
     int well; /* records with the expected number of fields minus the others */
-    const char
-        /* The first quote that RFC 4180 does not allow: inside an unquoted field, or closing a
-         * field that continues; or the end. */
-        *wrong;
+    /* The first quote that RFC 4180 does not allow: inside an unquoted field, or closing a field
+     * that continues; or the end. */
+    const char *wrong;
 } reading;
 
 /* Parses the bytes after p to the end of the buffer under one assumption. */
