@@ -83,9 +83,7 @@ typedef struct quern__ready {
     json_t *(*save)(const void *state);
     int (*restore)(void *state, json_t *kept, quern_error *err);
     void *(*bytes)(void *state, size_t *size);
-    int (*sync)(void *state,
-                /* flushes written data to the disk; NULL: no files */
-                quern_error *err);
+    int (*sync)(void *state, quern_error *err);               /* flushes written data to the disk; NULL: no files */
     size_t (*takes)(const void *state, const quern_model *m); /* as `bytes` of quern_callback */
 } quern__ready;
 #define QUERN__CALLBACK_ROW(NAME, FIELDS)                                                                    \
@@ -96,8 +94,7 @@ typedef struct quern__ready {
 void *quern__ready_state(const quern_callback *c, const quern__ready *kind);
 /* The kind of a callback; NULL: user-defined. */
 const quern__ready *quern__ready_kind(const quern_callback *c);
-/* Saves the states of all callbacks as a list (new), and restores them. bytes returns the k-th
- * buffer, NULL after the last. */
+/* Saves the states of all callbacks as a list (new), and restores them. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
 int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
 /* Flushes the files of all callbacks to the disk. */
