@@ -11,7 +11,7 @@ typedef struct batch {
     quern__weighing weighing;
 } batch;
 
-/* What the model wants as one array of a batch. */
+/* What the model expects as one array of a batch. */
 typedef struct wanted {
     char where[8]; /* x[0] */
     int number;
@@ -102,7 +102,7 @@ static int weights_kind(const quern_model *m, const quern_tensor *t, const wante
         return QUERN_WEIGHTS_RECORDS;
     if (quern__axes_fit(&t->shape, &w->shape))
         return QUERN_WEIGHTS_STEPS;
-    return quern__fail(err, QUERN_SHAPE, w->where, "has shape %s, the model wants %s%s for '%.60s'",
+    return quern__fail(err, QUERN_SHAPE, w->where, "has shape %s, the model expects %s%s for '%.60s'",
                        quern_shape_text(&t->shape, have, sizeof have), w->shape.rank > 1 ? "(None,) or " : "",
                        quern_shape_text(&w->shape, want, sizeof want), w->name);
 }
@@ -117,7 +117,7 @@ static int check_array(const quern_model *m, const quern_tensor *t, int number, 
         return quern__fail(err, QUERN_INVALID, w.where, "has no records");
     status = w.weights ? weights_kind(m, t, &w, err) : quern__axes_check(w.where, &t->shape, &w.shape, w.name, w.output < 0, err);
     if (status >= 0 && !quern__convertible(t->dtype, w.dtype))
-        status = quern__fail(err, QUERN_INVALID, w.where, "is of type %s, the model wants %s", quern_dtype_name(t->dtype),
+        status = quern__fail(err, QUERN_INVALID, w.where, "is of type %s, the model expects %s", quern_dtype_name(t->dtype),
                              quern_dtype_name(w.dtype));
     if (status > 0)
         b->weighing.of[w.output] = (uint8_t)status;
