@@ -143,6 +143,7 @@ QUERN_API const char *quern_model_log_name(const quern_model *m, int i);
 QUERN_API char *quern_model_summary(const quern_model *m);
 /* What a summary shows beside; 0: not. */
 typedef struct quern_summary_opts {
+    size_t size;        /* sizeof (quern_summary_opts); 0: the layout of version 0.1 (docs/abi.md) */
     int expand_nested;  /* the layers of models in the model, below them */
     int show_trainable; /* Y or N for each layer with weights */
 } quern_summary_opts;

@@ -187,9 +187,11 @@ quern__limit quern__process_limit(const quern__process *now, size_t resident, in
 size_t quern__memory_for_files(void);
 extern const char *quern__proc, *quern__cgroups; /* where they are read; tests have others */
 
-/* ---- options described once (options.c) ----
- * An options struct begins with `size_t size` (set by the macro) and `by_name` (left NULL). The library copies what the
- * caller has into its own full struct; bytes beyond what the library knows must be zero. */
-int quern__take_options(void *own, size_t own_size, const void *given, const char *function, quern_error *err);
+/* ---- options structs (options.c) ----
+ * An options struct begins with `size_t size`: its size where the caller was compiled, or 0: the layout of version 0.1,
+ * which has `first` bytes. QUERN__OPTIONS copies it into `own`, the layout of this library, and sets own.size; NULL gives
+ * zeros. A byte that is set beyond the library's layout is an error: it is an option of a newer version. */
+int quern__take_options(void *own, size_t own_size, size_t first, const void *given, const char *function, quern_error *err);
+#define QUERN__OPTIONS(own, first, given, err) quern__take_options(&(own), sizeof(own), first, given, __func__, err)
 
 #endif

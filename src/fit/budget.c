@@ -240,9 +240,10 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
 int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
-    quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
+    quern_fit_opts o;
     quern__backup backup = { 0 }; /* it writes checkpoints */
-    int status = quern__fit_callbacks_given(&o, err);
+    int status = QUERN__OPTIONS(o, QUERN__FIT_OPTS_0_1, opts, err);
+    status = status < 0 ? status : quern__fit_callbacks_given(&o, err);
     status = status < 0 ? status : quern__model_waits(m, "another plan", err);
     if (status >= 0 && !m->optimizer)
         status = quern__not_compiled(m, err);
