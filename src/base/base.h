@@ -5,6 +5,7 @@
 
 #include "machine.h"
 
+#include <pthread.h>
 #include <quern/output.h>
 #include <quern/status.h>
 #include <stdarg.h>
@@ -186,6 +187,17 @@ quern__limit quern__process_limit(const quern__process *now, size_t resident, in
 /* Bytes of files that the system could keep in memory for this process; SIZE_MAX: unknown. */
 size_t quern__memory_for_files(void);
 extern const char *quern__proc, *quern__cgroups; /* where they are read; tests have others */
+
+/* ---- threads (thread.c) ---- */
+
+/* A thread of the library has at least this much stack, whatever the limit (ulimit -s) and the C library's default. */
+enum { QUERN__LEAST_STACK = 1 << 20 };
+/* The stack that a thread of the library gets, in bytes. */
+size_t quern__thread_stack(void);
+/* As pthread_create, with that stack. */
+int quern__thread_start(pthread_t *thread, void *(*body)(void *), void *argument);
+/* Bytes that the stack of the calling thread has left; SIZE_MAX: unknown. */
+size_t quern__stack_left(void);
 
 /* ---- options structs (options.c) ----
  * An options struct begins with `size_t size`: its size where the caller was compiled, or 0: the layout of version 0.1,
