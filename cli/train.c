@@ -20,9 +20,10 @@ static void number(FILE *to, double v, bool json)
 static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
 {
     (void)err;
-    printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,\"peak_"
-           "bytes\":%zu,\"logs\":{",
-           (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds, e->wait_seconds, cli_peak());
+    printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,",
+           (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds, e->wait_seconds);
+    cli_json_size(stdout, "peak_bytes", cli_peak());
+    fputs(",\"logs\":{", stdout);
     for (int i = 0; i < e->n_logs; i++) {
         printf("%s\"%s\":", i ? "," : "", e->names[i]);
         number(stdout, e->logs[i], true);
@@ -185,12 +186,19 @@ static int own_checkpoint(const arguments *a, const char *output)
 /* The last line: why it ended, and what it took. */
 static void report_end(const arguments *a, const quern_history *h)
 {
-    if (a->json)
-        printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,\"peak_bytes\":%zu,\"first_step_seconds\":%.6f}\n",
-               quern_history_reason(h), (long long)quern_history_epochs(h), cli_peak(), *a->first_step);
-    else if (!cli_option(a, "quiet"))
-        fprintf(stderr, "%s; peak memory %.1f MB; first step after %.3f s, the end after %.2f s\n", quern_history_reason(h),
-                (double)cli_peak() / 1e6, *a->first_step, cli_now() - a->started);
+    char peak[32] = "unknown";
+    if (a->json) {
+        printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,", quern_history_reason(h),
+               (long long)quern_history_epochs(h));
+        cli_json_size(stdout, "peak_bytes", cli_peak());
+        printf(",\"first_step_seconds\":%.6f}\n", *a->first_step);
+        return;
+    }
+    if (cli_peak())
+        snprintf(peak, sizeof peak, "%.1f MB", (double)cli_peak() / 1e6);
+    if (!cli_option(a, "quiet"))
+        fprintf(stderr, "%s; peak memory %s; first step after %.3f s, the end after %.2f s\n", quern_history_reason(h), peak,
+                *a->first_step, cli_now() - a->started);
 }
 
 static void print_profile(const quern_model *m)

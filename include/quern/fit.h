@@ -155,7 +155,7 @@ typedef struct quern_plan {
     size_t readers;         /* windows and buffers of sources                                                     */
     size_t callbacks;       /* copies of weights, files and checkpoints written meanwhile, the history's block      */
     size_t files;           /* by which writing the model's file afterwards takes more than training did          */
-    size_t runtime;         /* the program, libraries, what it holds already                                      */
+    size_t runtime;         /* the program, libraries, what it holds already; 0: unknown, for lack of /proc, and not in the total */
     size_t arena, bound;    /* what values within a step take, and the largest sum of those that live at a time */
     int32_t max_queue_size; /* chosen: at most what was asked for                                           */
     int32_t frugal; /* true: memory goes before time; threads wait after every call, weights are updated as soon as their gradients
