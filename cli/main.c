@@ -32,8 +32,17 @@ static const struct {
 };
 enum { n_commands = sizeof commands / sizeof *commands };
 
+bool cli_bar;
+
+void cli_clear_bar(void)
+{
+    if (cli_bar)
+        fputs("\r\033[K", stderr);
+}
+
 int cli_fail(int status, const quern_error *err)
 {
+    cli_clear_bar();
     fprintf(stderr, "quern: %s%s%s\n", err->where, *err->where ? ": " : "", *err->text ? err->text : quern_status_text(status));
     if (*err->hint)
         fprintf(stderr, "hint: %s\n", err->hint);
@@ -109,8 +118,10 @@ static void usage(FILE *to, int letter)
 
 static void log_line(void *user, int level, const char *text)
 {
-    if (!*(bool *)user)
-        fprintf(stderr, level <= 1 ? "quern: warning: %s\n" : "quern: %s\n", text);
+    if (*(bool *)user)
+        return;
+    cli_clear_bar();
+    fprintf(stderr, level <= 1 ? "quern: warning: %s\n" : "quern: %s\n", text);
 }
 
 static int run(int which, int argc, char **argv)

@@ -57,6 +57,13 @@ static int on_train_batch_end(void *user, const quern_event *e, quern_error *err
     return QUERN_OK;
 }
 
+/* Whether standard error is a terminal that can draw a line again. */
+static bool can_draw(const arguments *a)
+{
+    const char *kind = getenv("TERM");
+    return !a->json && isatty(STDERR_FILENO) && kind && *kind && strcmp(kind, "dumb");
+}
+
 enum { most_callbacks = 32 };
 
 /* Those of --callback, and those that print. Returns how many, or -1 with the exit code set. */
@@ -64,7 +71,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
 {
     static const quern_hooks json = { .on_train_begin = on_train_begin, .on_epoch_end = on_epoch_end },
                              first = { .on_train_batch_end = on_train_batch_end };
-    bool quiet = cli_option(a, "quiet") != NULL, terminal = isatty(STDERR_FILENO) && !a->json;
+    bool quiet = cli_option(a, "quiet") != NULL, draws = can_draw(a);
     int n = 0;
     for (int i = 0; i < a->n_callbacks; i++)
         if (!(out[n++] = quern_callback_from_words(a->callbacks[i], err))) {
@@ -75,7 +82,8 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     if (a->json)
         out[n++] = quern_callback_new(&json, (void *)(size_t)a);
     else if (!quiet)
-        out[n++] = quern_progress_callback(STDERR_FILENO, terminal ? 1 : 3, terminal && !getenv("NO_COLOR"));
+        out[n++] = quern_progress_callback(STDERR_FILENO, draws ? 1 : 3, draws && !getenv("NO_COLOR"));
+    cli_bar = draws && !quiet;
     for (int i = 0; i < n; i++)
         if (!out[i])
             return *code = cli_no_memory(), -1;
