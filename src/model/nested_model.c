@@ -54,7 +54,7 @@ static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_
 {
     size_t unbounded = (size_t)1 << 40;
     if (l->depth >= QUERN__MAX_DEPTH)
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d models in each other", QUERN__MAX_DEPTH);
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "models are nested more than %d deep", QUERN__MAX_DEPTH);
     quern__network_env env = { .room = l->room ? *l->room : unbounded,
                                .seed = l->seed,
                                .depth = l->depth + 1,

@@ -72,9 +72,9 @@ expect 2 "--checkpoint: o.keras is --output too" "$quern" fit m.keras two.csv --
 
 # ---- names in quoted words ----
 expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y --optimizer 'adam lr=0.1'
-expect 1 "a decaying rate is a schedule" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
+expect 1 "use a schedule: learning_rate=" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
 expect 2 "'early_stopping patience=1'" "$quern" fit m.keras two.csv --target y --callback 'EarlyStopping(patience=1)'
-expect 2 "the input stands before the layer" "$quern" new new.keras 'input 2 | dense 3 input_shape=(2)'
+expect 2 "add an input before the layer" "$quern" new new.keras 'input 2 | dense 3 input_shape=(2)'
 expect 2 "did you mean 'units'?" "$quern" new new.keras 'input 2 | dense output_dim=3'
 expect 2 "did you mean 'rate'?" "$quern" new new.keras 'input 2 | dropout p=0.5'
 expect 2 "did you mean 'recurrent_activation'?" "$quern" new new.keras 'input 8 2 | lstm 3 inner_activation=relu'

@@ -126,7 +126,7 @@ static void a_lying_config_is_refused(void **state)
                               0, NULL);
     assert_non_null(root);
     assert_null(quern__config_read(root, limit, &err));
-    assert_non_null(strstr(err.text, "larger than all there may be"));
+    assert_non_null(strstr(err.text, "exceeds the memory limit for weights"));
     json_decref(root);
 }
 

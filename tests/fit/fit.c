@@ -237,7 +237,7 @@ static void options_are_refused_by_name(void **state)
     assert_string_equal(err.hint, "did you mean 'dense'?");
     err = (quern_error){ 0 };
     assert_null(quern_model_from_words("input 6 | dropout 0.5 seed=half", 0, &err));
-    assert_non_null(strstr(err.text, "seed=\"half\" is not a whole number"));
+    assert_non_null(strstr(err.text, "seed=\"half\" is not an integer"));
     /* Sizes by axis: what is no number, and what has another number of axes, is refused, as Keras does. */
     static const char *const sizes[][2] = {
         { "conv2d 2 3 sam", "strides=\"sam\" is not a whole number" },

@@ -225,7 +225,7 @@ static void mistakes_are_told(void **state)
     }
     err = (quern_error){ 0 };
     assert_int_equal(quern_register_metric("test>Bad", bad, squared, &err), QUERN_INVALID);
-    assert_non_null(strstr(err.text, "no JSON"));
+    assert_non_null(strstr(err.text, "not JSON"));
     err = (quern_error){ 0 };
     assert_null(quern_model_from_words("input 6 | wrong", 1, &err));
     assert_non_null(strstr(err.text, "tanq"));

@@ -1,5 +1,5 @@
-/* Keras's random initializers and constants. Every number has an address (seed, place), so that a seed gives the same weights
- * everywhere. Regularizers stand here too: both say something of a weight. Formulas: https://keras.io/api/layers/initializers/ */
+/* initializers: Keras's initializers and regularizers. Each random number is a function of the seed and the element's index
+ * (counter-based), so a seed gives the same weights on every machine. Formulas: https://keras.io/api/layers/initializers/ */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -114,8 +114,8 @@ FILL(variance_scaling)
     return scaled(shape, data, seed, quern__config_number(config, "scale"), fan, distribution);
 }
 
-/* Orthonormal columns from normal ones, by Gram and Schmidt twice over, so that they are orthogonal to rounding. `q` holds `n`
- * vectors of `length`, one after the other. */
+/* Orthonormalises n vectors of `length` elements, stored in sequence in `q`, by the Gram-Schmidt method. The method runs twice so
+ * that the result is orthogonal up to rounding. */
 static void orthonormalise(double *q, int64_t n, int64_t length)
 {
     for (int64_t a = 0; a < n; a++) {
@@ -136,11 +136,11 @@ static void orthonormalise(double *q, int64_t n, int64_t length)
     }
 }
 
-/* Saxe et al., ICLR 2014: on the shape flattened to (all but the last, last). */
+/* Saxe et al., ICLR 2014, on the shape flattened to a matrix (all axes but the last, last axis). */
 FILL(orthogonal)
 {
     if (shape->rank < 2)
-        return quern__fail(err, QUERN_SHAPE, "Orthogonal", "needs a shape of at least two axes");
+        return quern__fail(err, QUERN_SHAPE, "Orthogonal", "needs a shape with at least two axes");
     int64_t columns = shape->dims[shape->rank - 1], rows = quern_shape_count(shape) / columns;
     int64_t n = rows < columns ? rows : columns, length = rows < columns ? columns : rows;
     double *q = quern__alloc((size_t)(n * length) * sizeof *q), gain = quern__config_number(config, "gain");
