@@ -154,8 +154,10 @@ static json_t *read_number(reader *r)
     long long whole = real ? 0 : strtoll(r->scratch.data, NULL, 10);
     bool fits = real ? v - v == 0 : errno != ERANGE;
     errno = before;
-    if (!fits)
-        return wrong(r, real ? "a number is larger than a double" : "a whole number has more than 64 bits"), NULL;
+    if (!fits) {
+        wrong(r, real ? "a number is larger than a double" : "a whole number has more than 64 bits");
+        return NULL;
+    }
     return real ? json_real(v) : json_integer(whole);
 }
 
@@ -171,7 +173,8 @@ static json_t *read_word(reader *r)
             r->p += words[i].n;
             return words[i].make();
         }
-    return wrong(r, r->p < r->end ? "a value is expected" : "it ends where a value is expected"), NULL;
+    wrong(r, r->p < r->end ? "a value is expected" : "it ends where a value is expected");
+    return NULL;
 }
 
 /* A key and its value; false where there is none. */

@@ -10,7 +10,8 @@ int64_t quern__call_row(const quern__call *c, const quern_tensor *ids, int64_t i
         return (int64_t)id;
     const quern_shape *s = &ids->shape;
     int64_t count = quern_shape_count(s), per = s->rank && s->dims[0] ? count / s->dims[0] : 1;
-    return quern__call_fault(c, QUERN_INVALID, i / per, id, (double)rows - 1, "index"), -1;
+    quern__call_fault(c, QUERN_INVALID, i / per, id, (double)rows - 1, "index");
+    return -1;
 }
 
 /* ---- gather: a table (rows, width), numbers (…) of any type: (…, width) ---- */

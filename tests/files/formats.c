@@ -234,7 +234,7 @@ static void code_of_python_is_refused(void **state)
         assert_null(quern__config_read(root, 1 << 20, &err));
         assert_string_equal(err.where, "layer l");
         assert_non_null(strstr(err.text, layers[i][1]));
-        assert_non_null(strstr(err.text, "code of Python"));
+        assert_non_null(strstr(err.text, "Python code"));
         json_decref(root);
     }
 }

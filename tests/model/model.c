@@ -48,10 +48,10 @@ static void logs_are_named_as_keras_names_them(void **state)
     check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", "price_mae", NULL });
     CHECK_NEAR(quern_model_learning_rate(m), 0.001, 1e-6, 0);
     const char *const wrong[][3] = { { "prise:mse", NULL, "no output is called 'prise'" },
-                                     { "mse,mse,mse", NULL, "3 given for 2 outputs" },
-                                     { "price:mse,mse", NULL, "before all or none" },
+                                     { "mse,mse,mse", NULL, "3 entries for 2 outputs" },
+                                     { "price:mse,mse", NULL, "either all or none must have a name" },
                                      { "mse,sparse_categorical_crossentropy", "kin:mae", "no output is called 'kin'" },
-                                     { "mse,sparse_categorical_crossentropy", "mean", "is no metric of targets" } };
+                                     { "mse,sparse_categorical_crossentropy", "mean", "as a metric of targets" } };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         err = (quern_error){ 0 };
         assert_true(quern_compile(m, "sgd", wrong[i][0], wrong[i][1], &err) < 0);

@@ -134,7 +134,7 @@ static void shapes_must_fit(void **state)
     assert_int_equal(quern_apply_model(b, tower, NULL, &in, 1), -1);
     assert_int_equal(quern_apply_again(b, in, &in, 1), -1);
     assert_null(quern_model_new(b, &in, 1, &in, 1, &err));
-    assert_string_equal(err.text, "input 0 has shape (None, 4), it takes (None, 2)");
+    assert_string_equal(err.text, "input 0 has shape (None, 4), expected (None, 2)");
 }
 
 /* A language model whose body is a model speaks as the same layers in one line do, step by step. */

@@ -31,8 +31,10 @@ static bool evenly(const float *x, int64_t n)
 static int64_t read_thresholds(json_t *given, float otherwise, float *x, const char *where, quern_error *err)
 {
     size_t n = json_is_array(given) ? json_array_size(given) : 1;
-    if (json_is_null(given))
-        return x[0] = otherwise, 1;
+    if (json_is_null(given)) {
+        x[0] = otherwise;
+        return 1;
+    }
     if (n < 1 || n > most_thresholds)
         return quern__fail(err, QUERN_INVALID, where, "%zu thresholds, expected 1 … %d", n, most_thresholds);
     for (size_t i = 0; i < n; i++) {

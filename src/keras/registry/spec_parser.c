@@ -284,8 +284,10 @@ const quern__class *quern__parse_spec_among(const quern__class *const *rows, con
     char name[96];
     blanks(&r);
     size_t n = strcspn(r.at, " \t");
-    if (!n || n >= sizeof name)
-        return fail(&r, "expected a name"), NULL;
+    if (!n || n >= sizeof name) {
+        fail(&r, "expected a name");
+        return NULL;
+    }
     memcpy(name, r.at, n);
     name[n] = 0;
     r.at += n;
