@@ -90,9 +90,9 @@ static void strings_of_every_kind(void **state)
 static void what_leads_elsewhere_is_refused(void **state)
 {
     (void)state;
-    static const char *const refused[][2] = { { "soft", "leads elsewhere" },
-                                              { "outside", "leads elsewhere" },
-                                              { "elsewhere", "other files" },
+    static const char *const refused[][2] = { { "soft", "is not a hard link" },
+                                              { "outside", "is not a hard link" },
+                                              { "elsewhere", "external files" },
                                               { "virtual", "virtual" },
                                               { "g/lzf", "filter 32000" } };
     quern__h5 h = opened("kinds.h5");
