@@ -1,4 +1,4 @@
-/* Options structs that can grow: an older caller has a shorter struct, a newer one a longer one. */
+/* options: option structs of different versions: an older program has a shorter struct, a newer one a longer struct. */
 #include "base.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@ int quern__take_options(void *own, size_t own_size, const void *given, const cha
         return QUERN_OK;
     memcpy(&size, given, sizeof size);
     if (size < sizeof(size_t) + sizeof(void *) || size > 1 << 16)
-        return quern__fail(err, QUERN_INVALID, function, "the options have size %zu; write them with the macro", size);
+        return quern__fail(err, QUERN_INVALID, function, "the options have size %zu; initialise them with the macro", size);
     memcpy(own, given, size < own_size ? size : own_size);
     for (size_t i = own_size; i < size; i++)
         if (((const char *)given)[i])

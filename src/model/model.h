@@ -1,4 +1,5 @@
 /* model: models of layers, with the graphs and plans for training, evaluation and prediction. See <quern/model.h>.
+ *
  * Life of a model: a blueprint collects layer calls; a model is created from values of the blueprint; compile adds an optimizer,
  * losses and log entries; each mode gets a program (graph and plan) when it is first used. Threads: one caller at a time. */
 #ifndef QUERN__MODEL_H

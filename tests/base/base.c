@@ -198,7 +198,7 @@ static void kinds_of_processor(void **state)
         assert_string_equal(quern_isa(), quern_isa_name(k));
     }
     assert_int_equal(quern_set_isa("avx1024", &err), QUERN_INVALID);
-    assert_string_equal(err.text, "'avx1024' is no kind of processor of this build");
+    assert_string_equal(err.text, "'avx1024' is not a kind of processor of this build");
     assert_string_equal(quern_isa(), quern_isa_name(n - 1)); /* what is wrong changes nothing */
     setenv("QUERN_ISA", "", 1);
     CHECK_OK(quern_set_isa(NULL, &err), err);

@@ -1,6 +1,8 @@
 /* spec_parser: parses spec strings: "dense 128 relu kernel_regularizer=l2(0.01)".
+ *
  * Grammar: spec = name {value | name '=' value};  value = number | number 'x' number … | '(' value {',' value} ')' | quoted text
  * | name ['(' arguments ')'].
+ *
  * A word without '=' is an activation where the class has one and the word names one, otherwise the next argument in Keras's
  * order. */
 #include "keras/keras.h"
