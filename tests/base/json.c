@@ -1,10 +1,10 @@
-/* JSON as RFC 8259 has it: what is a text of it and what is none, and memory that runs out at any allocation. */
+/* JSON of RFC 8259: valid and invalid texts, and failures of any allocation. */
 #include "base/json.h"
 #include "check.h"
 
 static json_t *read_all(const char *text, quern_error *err) { return quern__json_read(text, strlen(text), "here", "it", err); }
 
-/* Texts, and the same in jansson's canonical form. */
+/* Texts and their canonical form in jansson. */
 static void values(void **state)
 {
     static const char *const cases[][2] = {
@@ -42,7 +42,7 @@ static void values(void **state)
     }
 }
 
-static void no_values(void **state)
+static void invalid_texts_are_errors(void **state)
 {
     static const char *const cases[][2] = {
         { "", "it, line 1: the text ends where a value is expected" },
@@ -92,11 +92,11 @@ static void no_values(void **state)
         if (err.code != QUERN_FORMAT || strcmp(err.where, "here") || !strstr(err.text, cases[i][1]))
             fail_msg("%s: %d %s: %s", cases[i][0], err.code, err.where, err.text);
     }
-    assert_null(quern__json_read("1", 0, NULL, NULL, NULL)); /* no byte of it is looked at */
+    assert_null(quern__json_read("1", 0, NULL, NULL, NULL)); /* the parser reads no byte */
     assert_null(quern__json_read("\"\0\"", 3, NULL, NULL, NULL));
 }
 
-/* Depth is bounded, so that no file takes the stack. */
+/* Nesting is limited, so that no file exhausts the stack. */
 static void depth(void **state)
 {
     enum { most = 2048 };
@@ -122,7 +122,7 @@ static void no_memory(void **state)
     while (!got) {
         quern_error err = { 0 };
         quern__memory_fail_at((size_t)++n);
-        got = read_all("{\"a long key, longer than any room\": [\"and \\u00e9 a long string behind it\", 1.5e10, 12]}", &err);
+        got = read_all("{\"a long key, longer than a buffer\": [\"and \\u00e9 a long string after it\", 1.5e10, 12]}", &err);
         quern__memory_fail_at(0);
         assert_int_equal(err.code, got ? QUERN_OK : QUERN_NOMEM);
         assert_int_equal(quern__memory().live_blocks, before);
@@ -133,7 +133,7 @@ static void no_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(no_values), cmocka_unit_test(depth),
-                                        cmocka_unit_test(no_memory) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(invalid_texts_are_errors),
+                                        cmocka_unit_test(depth), cmocka_unit_test(no_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
