@@ -7,6 +7,9 @@
 double bench_now(void);
 /* Prints what failed and ends the program. */
 void bench_fail(const quern_error *err);
+/* A batch of n records for input i of a model, in float32, and the targets of its output 0. */
+quern_tensor bench_inputs(const quern_model *m, int i, const float *numbers, int64_t n);
+quern_tensor bench_labels(const quern_model *m, const int32_t *labels, int64_t n);
 /* Where the programs of this build are: the folder of bench itself. */
 const char *bench_folder(void);
 

@@ -37,13 +37,24 @@ void bench_resnet_words(int blocks, char *words, size_t size)
     snprintf(words, (size_t)(end - words), " | global_average_pooling2d | dense 10");
 }
 
+static void train_epoch(quern_model *m, const float *x, int64_t per, const int32_t *y, int64_t records, int64_t batch)
+{
+    quern_error err = { 0 };
+    double logs[1];
+    for (int64_t r = 0; r < records; r += batch) {
+        quern_tensor in = bench_inputs(m, 0, x + r * per, batch), labels = bench_labels(m, y + r, batch);
+        if (quern_train_on_batch(m, &in, &labels, NULL, logs, &err) < 0)
+            bench_fail(&err);
+    }
+}
+
 /* The best of `epochs` epochs, in images a second. */
 static double train(const char *words, int64_t per, int64_t records, int64_t batch, int epochs)
 {
     quern_error err = { 0 };
     float *x = malloc(sizeof(float) * (size_t)(records * per));
     int32_t *y = malloc(sizeof(int32_t) * (size_t)records);
-    double best = 1e9, logs[1];
+    double best = 1e9;
     quern_model *m = quern_model_from_words(words, 1, &err);
     if (!x || !y || !m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
         bench_fail(&err);
@@ -53,15 +64,12 @@ static double train(const char *words, int64_t per, int64_t records, int64_t bat
         y[i] = (int32_t)(((uint32_t)i * 2654435761u >> 8) % 10);
     for (int e = 0; e < epochs; e++) {
         double start = bench_now();
-        for (int64_t r = 0; r < records; r += batch)
-            if (quern_train_on_batch(m, (void *[]){ x + r * per }, (void *[]){ y + r }, NULL, batch, logs, &err) < 0)
-                bench_fail(&err);
+        train_epoch(m, x, per, y, records, batch);
         double seconds = bench_now() - start;
         best = seconds < best ? seconds : best;
     }
     if (getenv("QUERN_BENCH_PROFILE") && quern_model_set_profile(m, 1) >= 0) {
-        for (int64_t r = 0; r < records; r += batch)
-            quern_train_on_batch(m, (void *[]){ x + r * per }, (void *[]){ y + r }, NULL, batch, logs, &err);
+        train_epoch(m, x, per, y, records, batch);
         char *table = quern_model_profile(m);
         fputs(table ? table : "", stderr);
         free(table);

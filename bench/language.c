@@ -46,10 +46,12 @@ static double train(quern_model *m, float *x, int64_t per, int32_t *y, int64_t a
         places[i] = (float)(i % steps);
     for (int e = 0; places && e < epochs; e++) {
         double start = bench_now();
-        for (int64_t r = 0; r < records; r += batch)
-            if (quern_train_on_batch(m, (void *[]){ x + r * per, places }, (void *[]){ y + r * answers }, NULL, batch, logs, &err) <
-                0)
+        for (int64_t r = 0; r < records; r += batch) {
+            quern_tensor in[2] = { bench_inputs(m, 0, x + r * per, batch), bench_inputs(m, 1, places, batch) },
+                         labels = bench_labels(m, y + r * answers, batch);
+            if (quern_train_on_batch(m, in, &labels, NULL, logs, &err) < 0)
                 bench_fail(&err);
+        }
         double seconds = bench_now() - start;
         best = seconds < best ? seconds : best;
     }

@@ -45,6 +45,21 @@ double bench_limit(void)
 double bench_limit(void) { return 0; }
 #endif
 
+quern_tensor bench_inputs(const quern_model *m, int i, const float *numbers, int64_t n)
+{
+    quern_tensor t = { .dtype = QUERN_FLOAT32, .shape = quern_model_input_shape(m, i), .const_data = numbers };
+    t.shape.dims[0] = n;
+    return t;
+}
+
+quern_tensor bench_labels(const quern_model *m, const int32_t *labels, int64_t n)
+{
+    quern_tensor t = { .const_data = labels };
+    t.dtype = quern_model_target(m, 0, &t.shape);
+    t.shape.dims[0] = n;
+    return t;
+}
+
 double bench_mlp(void)
 {
     quern_error err = { 0 };
@@ -60,9 +75,11 @@ double bench_mlp(void)
         y[i] = i % 10;
     for (int e = 0; e < 20; e++) {
         double start = bench_now();
-        for (int r = 0; r < records; r += batch)
-            if (quern_train_on_batch(m, (void *[]){ x + (size_t)r * width }, (void *[]){ y + r }, NULL, batch, logs, &err) < 0)
+        for (int r = 0; r < records; r += batch) {
+            quern_tensor in = bench_inputs(m, 0, x + (size_t)r * width, batch), labels = bench_labels(m, y + r, batch);
+            if (quern_train_on_batch(m, &in, &labels, NULL, logs, &err) < 0)
                 bench_fail(&err);
+        }
         double seconds = bench_now() - start;
         best = seconds < best ? seconds : best;
     }
@@ -89,6 +106,7 @@ double bench_overhead(void)
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ no_work, NULL }, NULL);
     double best = 1e9, logs[1];
     float one[1] = { 0 };
+    quern_tensor number = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 1, 1 } }, .data = one };
     if (!m || !g || quern_compile(m, "sgd", "mse", NULL, &err) < 0 || quern_model_set_threads(m, 1, &err) < 0)
         bench_fail(&err);
     for (int k = 0; k < 3; k++) {
@@ -100,7 +118,7 @@ double bench_overhead(void)
         double through = bench_now() - start;
         start = bench_now();
         for (int i = 0; i < batches; i++)
-            quern_train_on_batch(m, (void *[]){ one }, (void *[]){ one }, NULL, 1, logs, &err);
+            quern_train_on_batch(m, &number, &number, NULL, logs, &err);
         double direct = bench_now() - start;
         best = through - direct < best ? through - direct : best;
     }

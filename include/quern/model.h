@@ -85,7 +85,10 @@ QUERN_API quern_shape quern_model_output_shape(const quern_model *m, int i);
  * dtype. Whole numbers go as they are into the layers that take them (Embedding, the lookups, Hashing, HashedCrossing,
  * CategoryEncoding, Flatten, Reshape, Identity); other layers are given the nearest float32. */
 QUERN_API int quern_model_input_dtype(const quern_model *m, int i);
-/* The name of the i-th output: that of its layer. NULL: there are not so many. Borrowed from the model. */
+/* The type of the numbers of output i: QUERN_FLOAT32, whatever the dtype of its layer; 0 where there are not so many outputs. */
+QUERN_API int quern_model_output_dtype(const quern_model *m, int i);
+/* The name of the i-th input or output: that of its layer. NULL: there are not so many. Borrowed from the model. */
+QUERN_API const char *quern_model_input_name(const quern_model *m, int i);
 QUERN_API const char *quern_model_output_name(const quern_model *m, int i);
 /* Whether the i-th output is logits (its loss has from_logits=true): of what function it becomes probabilities. */
 enum { QUERN_LOGITS_NONE = 0, QUERN_LOGITS_SOFTMAX = 1, QUERN_LOGITS_SIGMOID = 2 };
@@ -116,15 +119,21 @@ QUERN_API int quern_model_trainable(const quern_model *m, const char *layer, que
  * optimizer's state begins anew. */
 QUERN_API int quern_model_set_trainable(quern_model *m, const char *layer, int on, quern_error *err);
 
-/* One batch of `records`: x of each input, y of each target, w per target (one number a record; NULL: none). Arrays are
- * borrowed for the call, in the types and shapes the model wants. train_on_batch and test_on_batch begin metrics anew; `logs` gets
- * the loss, then the metrics (quern_model_log_name), room for quern_model_logs numbers. */
-QUERN_API int quern_train_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
-                                   quern_error *err);
-QUERN_API int quern_test_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
+/* One batch. `x` has an array for each input and `y` one for each output; the first axis is the record. `w` (NULL: none) has the
+ * sample weights of each output, of shape (records) or (records, steps); data NULL: that output has none. The target of an output
+ * without a loss may have data NULL. The functions borrow the arrays for the call.
+ * Before anything runs, each array is checked: its shape, its number of records, its type and its numbers. Numbers of another type
+ * become those of the model (quern_model_input_dtype, quern_model_target) as in quern_fit. An integer input or target takes whole
+ * numbers in its range only; QUERN_INVALID names the first record that has another one. The model keeps the memory for converted
+ * arrays: no batch allocates, unless it has more records than all batches before.
+ * train_on_batch and test_on_batch reset the metrics. `logs` (NULL: none) gets the loss, then the metrics (quern_model_log_name);
+ * it has room for quern_model_logs numbers. */
+QUERN_API int quern_train_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y, const quern_tensor *w,
+                                   double *logs, quern_error *err);
+QUERN_API int quern_test_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y, const quern_tensor *w, double *logs,
                                   quern_error *err);
 /* Predictions of a batch: `out` gets for each output a pointer into the model's memory, valid until its next run. */
-QUERN_API int quern_predict_on_batch(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err);
+QUERN_API int quern_predict_on_batch(quern_model *m, const quern_tensor *x, const float **out, quern_error *err);
 /* Names of the logs: "loss", then the metrics as they were given. A metric of several results (f1_score) is logged as their mean,
  * and behind it each by itself: f1_score[0], f1_score[1], … */
 QUERN_API int quern_model_logs(const quern_model *m);

@@ -101,9 +101,9 @@ QUERN_API void quern_set_log(quern_log_fn *fn, void *user);
 
 /* Sets where memory of the library comes from: `alloc(context, old, bytes)` allocates (old NULL), resizes,
  * or frees (bytes 0), as realloc does. NULL goes back to the C library. Call it before anything else; what was
- * allocated through one door must be freed through it. The C library gives, as before: stacks of threads, buffers of
- * its streams, texts that the caller frees with free, and what jansson (configs of layers), libzip, zlib and utf8proc
- * ask for, whose allocators are the process's or none. */
+ * allocated through one door must be freed through it. The C library gives, as before: stacks of threads, what its own
+ * functions ask for (streams, folders, sorting, iconv), texts that the caller frees with free, and what jansson (configs
+ * of layers), libzip, zlib and utf8proc ask for, whose allocators are the process's or none. */
 typedef void *quern_alloc_fn(void *context, void *old, size_t bytes);
 QUERN_API void quern_set_memory(quern_alloc_fn *alloc, void *context);
 

@@ -49,7 +49,10 @@ typedef struct quern_tensor {
     int32_t dtype; /* a quern_dtype */
     int32_t reserved;
     quern_shape shape;
-    void *data;
+    union {
+        void *data;
+        const void *const_data; /* the same address, for an array that functions only read */
+    };
 } quern_tensor;
 
 /* Bytes of one number of that type; 0 for a type that is none. */

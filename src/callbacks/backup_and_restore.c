@@ -1,6 +1,7 @@
-/* BackupAndRestore: a run that was cut off goes on where its last backup was (keras.src.callbacks.backup_and_restore). It only says
- * what is wanted: checkpoints are written and read by the room above, so that the run goes on to the same bits, where Keras begins
- * the data anew. */
+/* BackupAndRestore: an interrupted run resumes from its last backup
+ * (keras.src.callbacks.backup_and_restore). The callback only describes the backup. The module
+ * fit writes and reads the checkpoints, so that the resumed run is bit-identical; Keras restarts
+ * the data instead. */
 #include "callbacks.h"
 
 #include <dirent.h>
@@ -13,7 +14,7 @@ typedef struct backup {
     const quern__ready *kind;
 } backup;
 
-static int start(void *user, quern_error *err)
+static int backup_start(void *user, quern_error *err)
 {
     const backup *s = user;
     const char *folder = quern__config_text(s->config, "backup_dir");
@@ -22,7 +23,7 @@ static int start(void *user, quern_error *err)
     if (!folder || !*folder || strlen(folder) > 900)
         return quern__fail(err, QUERN_INVALID, "backup_and_restore", "backup_dir is missing");
     if (!by_epoch && !(json_is_integer(freq) && json_integer_value(freq) > 0))
-        return quern__fail(err, QUERN_INVALID, "backup_and_restore", "save_freq is epoch or a number of batches");
+        return quern__fail(err, QUERN_INVALID, "backup_and_restore", "save_freq must be epoch or a number of batches");
     return QUERN_OK;
 }
 
@@ -34,7 +35,7 @@ static const quern__field fields[] = { { "backup_dir", QUERN__F_TEXT, NULL },
 
 const quern__ready quern__backup_and_restore = { .row = QUERN__CALLBACK_ROW("BackupAndRestore", fields),
                                                  .state_bytes = sizeof(backup),
-                                                 .start = start };
+                                                 .start = backup_start };
 
 int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out, quern_error *err)
 {
@@ -55,18 +56,19 @@ int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup 
     return QUERN_OK;
 }
 
-/* What begins with its name: the one before it too, and what a run that was killed left of one that it was writing. */
+/* Removes all files with this prefix: the backup, the previous one, and temporary files of a
+ * killed run. */
 void quern__backup_remove(const quern__backup *b)
 {
     const char *own = strrchr(b->path, '/') + 1;
     char folder[sizeof b->path], name[sizeof b->path + 300];
     snprintf(folder, sizeof folder, "%.*s", (int)(own - 1 - b->path), b->path);
     DIR *all = opendir(folder);
-    for (struct dirent *one; all && (one = readdir(all));)
+    for (struct dirent *one = all ? readdir(all) : NULL; one; one = readdir(all))
         if ((!strncmp(one->d_name, own, strlen(own)) || !strncmp(one->d_name, ".quern-", 7)) &&
             snprintf(name, sizeof name, "%s/%s", folder, one->d_name) < (int)sizeof name)
             unlink(name);
     if (all)
         closedir(all);
-    rmdir(folder); /* where nothing else is in it */
+    rmdir(folder); /* fails if the folder has other files */
 }

@@ -1,11 +1,11 @@
-/* What callbacks need of a run, known before its first batch: a number that they watch is in the logs, a rate can be set, a file
- * can be written. */
+/* Checks the requirements of callbacks before the first batch: a monitored log exists, the
+ * learning rate can be set, a file can be written. */
 #include "callbacks.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static void add(quern__outlook *o, const char *name)
+static void add_log(quern__outlook *o, const char *name)
 {
     for (int i = 0; i < o->n; i++)
         if (!strcmp(o->names[i], name))
@@ -14,20 +14,20 @@ static void add(quern__outlook *o, const char *name)
         o->names[o->n++] = name;
 }
 
-/* The logs of the run's epochs, as far as callbacks add nothing. */
-static void fill(quern__outlook *o, char (*val_names)[100])
+/* Adds the logs of the run's epochs, without those that callbacks add. */
+static void fill_logs(quern__outlook *o, char (*val_names)[100])
 {
     const quern_model *m = o->model;
     for (int i = 0; i < m->n_means; i++)
-        add(o, m->means[i].name);
+        add_log(o, m->means[i].name);
     for (int i = 0; i < m->n_means && o->validates; i++) {
         snprintf(val_names[i], sizeof *val_names, "val_%.90s", m->means[i].name);
-        add(o, val_names[i]);
+        add_log(o, val_names[i]);
     }
     if (o->bad)
-        add(o, "bad_records");
+        add_log(o, "bad_records");
     if (o->val_bad && o->validates)
-        add(o, "val_bad_records");
+        add_log(o, "val_bad_records");
 }
 
 static int check_all(quern_callback *const *callbacks, int n, quern__outlook *o, quern_error *err)
@@ -40,7 +40,7 @@ static int check_all(quern_callback *const *callbacks, int n, quern__outlook *o,
             continue;
         }
         if (kind == &quern__reduce_lr_on_plateau || kind == &quern__learning_rate_scheduler)
-            add(o, "learning_rate");
+            add_log(o, "learning_rate");
         status = kind->check ? kind->check(callbacks[i]->user, o, err) : QUERN_OK;
     }
     return status;
@@ -54,7 +54,7 @@ int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern_
     if (status >= 0) {
         *o = *outlook;
         o->n = 0;
-        fill(o, val_names);
+        fill_logs(o, val_names);
         status = check_all(callbacks, n, o, err);
     }
     quern__free(o);
@@ -79,14 +79,14 @@ int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool 
         return QUERN_OK;
     for (; shown < n && at + strlen(o->names[shown]) + 8 < sizeof all; shown++)
         at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", shown ? ", " : "", o->names[shown]);
-    int status = quern__fail(err, QUERN_INVALID, callback, "monitor: there is no '%.60s' in the logs of %s, which are %s%s",
-                             m->name, batches ? "a batch" : "an epoch", all, shown < n ? ", …" : "");
+    int status = quern__fail(err, QUERN_INVALID, callback, "monitor: '%.60s' is not in the logs of %s: %s%s", m->name,
+                             batches ? "a batch" : "an epoch", all, shown < n ? ", …" : "");
     bool val = !strncmp(m->name, "val_", 4) && quern__outlook_has(o, m->name + 4, true);
     const char *near = quern__nearest(m->name, o->names, (size_t)n, sizeof *o->names);
     if (val && !batches)
-        quern__hint(err, "give validation data, or monitor=%.60s", m->name + 4);
+        quern__hint(err, "add validation data, or set monitor=%.60s", m->name + 4);
     else if (val)
-        quern__hint(err, "save_freq=epoch, or monitor=%.60s", m->name + 4);
+        quern__hint(err, "set save_freq=epoch, or monitor=%.60s", m->name + 4);
     else if (near)
         quern__hint(err, "did you mean '%s'?", near);
     return status;
@@ -98,8 +98,7 @@ int quern__rate_check(const quern_model *m, const char *callback, quern_error *e
     if (!o || (!o->schedule && !o->n_inner))
         return QUERN_OK;
     int status = quern__fail(err, QUERN_INVALID, callback, "the learning rate cannot be set: %s",
-                             o->n_inner ? "each of the optimizers has its own" : "it follows a schedule");
-    quern__hint(err, o->n_inner ? "leave the callback out"
-                                : "give the optimizer a number as its learning_rate, or leave the callback out");
+                             o->n_inner ? "each of the optimizers has its own rate" : "the optimizer has a schedule");
+    quern__hint(err, o->n_inner ? "remove the callback" : "set learning_rate of the optimizer to a number, or remove the callback");
     return status;
 }

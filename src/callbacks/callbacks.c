@@ -1,4 +1,4 @@
-/* Making callbacks and telling them. */
+/* Creates callbacks, calls their hooks, and saves and restores their states. */
 #include "callbacks.h"
 
 #include <errno.h>
@@ -54,7 +54,7 @@ int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, q
         logs->event.n_logs = logs->n;
         int status = hook ? hook(callbacks[i]->user, &logs->event, err ? err : &own) : QUERN_OK;
         if (status < 0 && err && !err->code)
-            quern__fail(err, status, "callback", "number %d failed", i + 1);
+            quern__fail(err, status, "callback", "callback %d failed", i + 1);
         result = status < 0 ? status : status == QUERN_END ? QUERN_END : result;
     }
     logs->open = false;
@@ -95,12 +95,17 @@ int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m);
     quern__optimizer *o = quern__optimizer_leader(m->optimizer);
-    if (!o || o->schedule || o->n_inner || !(rate >= 0))
-        return quern__fail(err, QUERN_INVALID, "learning_rate",
-                           !o            ? "the model is not compiled"
-                           : o->n_inner  ? "each of the optimizers has its own"
-                           : o->schedule ? "it follows a schedule"
-                                         : "must be at least 0");
+    const char *wrong = NULL;
+    if (!o)
+        wrong = "the model is not compiled";
+    else if (o->n_inner)
+        wrong = "each of the optimizers has its own rate";
+    else if (o->schedule)
+        wrong = "the optimizer has a schedule";
+    else if (!(rate >= 0))
+        wrong = "must be at least 0";
+    if (wrong)
+        return quern__fail(err, QUERN_INVALID, "learning_rate", "%s", wrong);
     *(float *)o->rate->data = (float)rate;
     return QUERN_OK;
 }
@@ -113,13 +118,13 @@ int quern__make_folders(const char *path, quern_error *err)
     for (char *slash = folder; (slash = strchr(slash + 1, '/'));) {
         *slash = 0;
         if (access(folder, F_OK) && mkdir(folder, 0777) && errno != EEXIST)
-            return quern__fail(err, QUERN_IO, path, "its folder cannot be made: %s", strerror(errno));
+            return quern__fail(err, QUERN_IO, path, "its folder cannot be created: %s", strerror(errno));
         *slash = '/';
     }
     return QUERN_OK;
 }
 
-/* ---- ready-made ---- */
+/* ---- built-in callbacks ---- */
 
 static const quern__ready *const ready[] = {
     &quern__csv_logger,        &quern__early_stopping,          &quern__model_checkpoint,
@@ -128,7 +133,7 @@ static const quern__ready *const ready[] = {
 };
 enum { n_ready = sizeof ready / sizeof *ready };
 
-/* A state begins with what ends it. */
+/* The common first members of all states. */
 typedef struct state {
     json_t *config;
     const quern__ready *kind;
@@ -158,7 +163,7 @@ double quern__json_bits_read(json_t *v)
     return text ? quern__strtod(text, NULL) : (double)NAN;
 }
 
-/* The ready-made callback behind one; NULL: it is the caller's own. */
+/* The state of a built-in callback; NULL: a user-defined one. */
 static state *ready_state(const quern_callback *c) { return c->free == state_free ? c->user : NULL; }
 
 void *quern__ready_state(const quern_callback *c, const quern__ready *kind)
@@ -194,13 +199,13 @@ int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *ke
         json_t *own = json_array_get(kept, at++);
         const char *name = quern__config_text(own, "name");
         if (!name || strcmp(name, s->kind->row.name))
-            return quern__fail(err, QUERN_INVALID, "resume", "the run had %s where there is %s now", name ? name : "no callback",
+            return quern__fail(err, QUERN_INVALID, "resume", "the run had %s, this run has %s instead", name ? name : "no callback",
                                s->kind->row.name);
         int status = s->kind->restore(s, json_object_get(own, "state"), err);
         if (status < 0)
             return status;
     }
-    return at == json_array_size(kept) ? QUERN_OK : quern__fail(err, QUERN_INVALID, "resume", "the run had more callbacks");
+    return at == json_array_size(kept) ? QUERN_OK : quern__fail(err, QUERN_INVALID, "resume", "this run has fewer callbacks");
 }
 
 int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err)

@@ -1,4 +1,5 @@
-/* callbacks: the hook interface between fit and those who listen, and the ready-made callbacks. See <quern/callbacks.h>. */
+/* callbacks: the hooks between fit and callbacks, and the built-in callbacks. The public
+ * interface is <quern/callbacks.h>. */
 #ifndef QUERN__CALLBACKS_H
 #define QUERN__CALLBACKS_H
 
@@ -12,14 +13,14 @@ struct quern_callback {
     quern_hooks hooks;
     void *user;
     void (*free)(void *user);
-    size_t (*bytes)(const void *user, const quern_model *m); /* that it will hold while training; NULL: next to nothing */
+    size_t (*bytes)(const void *user, const quern_model *m); /* bytes that it allocates during training; NULL: almost 0 */
 };
 
-/* The logs behind an event: what hooks are told and may add to. */
+/* The logs of an event: hooks read them and may add to them. */
 typedef struct quern__logs {
-    quern_event event; /* first: an event that is told is always one of these */
-    bool open;         /* on_epoch_end is running */
-    bool resumed;      /* a run that goes on: callbacks keep what they know */
+    quern_event event; /* first member: every event that hooks receive is part of a quern__logs */
+    bool open;         /* on_epoch_end is running: hooks may add logs */
+    bool resumed;      /* the run is resumed: callbacks keep their states */
     int n;
     const char *names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
     double values[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
@@ -27,7 +28,7 @@ typedef struct quern__logs {
     int n_own;
 } quern__logs;
 
-/* Which hook: its place in quern_hooks. */
+/* A hook, by its index in quern_hooks. */
 typedef enum quern__moment {
     QUERN__TRAIN_BEGIN,
     QUERN__TRAIN_END,
@@ -44,84 +45,88 @@ typedef enum quern__moment {
     QUERN__PREDICT_BATCH_BEGIN,
     QUERN__PREDICT_BATCH_END
 } quern__moment;
-/* Tells all of them in order. QUERN_END when one asks to stop; a negative status ends it at once. */
+/* Calls the hook of all callbacks in order. Returns QUERN_END if one requests a stop. A negative
+ * status ends the loop at once. Trainer thread only. */
 int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs, quern_error *err);
-/* Whether anybody listens: logs need not be read for nobody. */
+/* Whether a callback has this hook; else the logs need not be read. */
 bool quern__listens(quern_callback *const *callbacks, int n, quern__moment moment);
 
-/* What is known of a run before its first batch, for callbacks that need something of it (callback_checks.c). */
+/* Properties of a run before its first batch, for the checks of callbacks (callback_checks.c). */
 typedef struct quern__outlook {
     const quern_model *model;
-    bool validates, at_first, always; /* some epoch is validated; the first; each */
+    bool validates, at_first, always; /* some epoch has a validation; the first one has; each has */
     bool bad, val_bad;                /* bad records are counted */
-    bool resumed;                     /* the run may go on from a checkpoint */
-    bool open;                        /* a callback of the caller's, told before, may add logs */
+    bool resumed;                     /* the run may resume from a checkpoint */
+    bool open;                        /* an earlier user-defined callback may add logs */
     int n;
-    const char *names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS]; /* logs that come in some epoch; first loss and metrics */
+    const char *names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS]; /* logs of some epoch; loss and metrics first */
 } quern__outlook;
-/* Refuses the first callback that cannot do in such a run what it is for. */
+/* Fails for the first callback that cannot work in this run. */
 int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern__outlook *outlook, quern_error *err);
-/* Whether a log is of that name: of epochs, or of batches. */
+/* Whether there is a log with this name, of epochs or of batches. */
 bool quern__outlook_has(const quern__outlook *o, const char *name, bool batches);
-/* Whether the learning rate can be set while training. */
+/* Checks that the learning rate can be set during training. */
 int quern__rate_check(const quern_model *m, const char *callback, quern_error *err);
 
-/* A ready-made callback: a row with fields as every class has them, hooks, and the bytes of its state, which begins with its
- * config. */
+/* A built-in callback: a descriptor row, hooks, and the size of its state, which begins with
+ * config and kind. */
 typedef struct quern__ready {
     quern__class row;
     quern_hooks hooks;
     size_t state_bytes;
-    int (*start)(void *state, quern_error *err);                          /* checks the config; NULL: nothing to check */
-    void (*end)(void *state);                                             /* NULL: nothing to free */
-    int (*check)(void *state, const quern__outlook *o, quern_error *err); /* before a run; NULL: it needs nothing of it */
-    /* What must go on with a resumed run: as an object (new), from it after on_train_begin, and bytes beside it that are saved and
-     * filled where they lie; NULL: nothing. */
+    int (*start)(void *state, quern_error *err); /* checks the config; NULL: nothing to check */
+    void (*end)(void *state);                    /* frees the state's members; NULL: nothing to free */
+    int (*check)(void *state, const quern__outlook *o,
+                 quern_error *err); /* checks the run before it begins; NULL: no requirements */
+    /* The state of a resumed run: save returns a new object; restore reads it after
+     * on_train_begin; bytes is an additional buffer, saved and filled in place. NULL: no state. */
     json_t *(*save)(const void *state);
     int (*restore)(void *state, json_t *kept, quern_error *err);
     void *(*bytes)(void *state, size_t *size);
-    int (*sync)(void *state,
-                quern_error *err); /* what it has written so far is on the disk; NULL: it wrote nothing to go on with */
-    size_t (*takes)(const void *state, const quern_model *m); /* as in quern_callback */
+    int (*sync)(void *state, quern_error *err);               /* flushes written data to the disk; NULL: no files */
+    size_t (*takes)(const void *state, const quern_model *m); /* as `bytes` of quern_callback */
 } quern__ready;
 #define QUERN__CALLBACK_ROW(NAME, FIELDS)                                                                    \
     {                                                                                                        \
         .group = QUERN__CALLBACK, .name = NAME, .aliases = "", .module = "keras.callbacks", .fields = FIELDS \
     }
-/* The state behind a callback of that kind; NULL: it is another. */
+/* The state of a callback of this kind; NULL: another kind. */
 void *quern__ready_state(const quern_callback *c, const quern__ready *kind);
-/* Its kind; NULL: it is the caller's own. */
+/* The kind of a callback; NULL: user-defined. */
 const quern__ready *quern__ready_kind(const quern_callback *c);
-/* What all of them must keep, as a list, and back; the k-th piece of bytes, NULL at the end. */
+/* Saves the states of all callbacks as a list (new), and restores them. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
 int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
+/* Flushes the files of all callbacks to the disk. */
 int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err);
+/* The k-th additional buffer of the states, in place; NULL after the last. */
 void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, size_t *size);
-/* Whether one of them puts the weights of the best epoch back when training ends. */
+/* Whether a callback restores the weights of the best epoch at the end of training. */
 bool quern__best_is_restored(quern_callback *const *callbacks, int n);
-/* Makes the folders that a file is to lie in. */
+/* Creates the folders of a path. */
 int quern__make_folders(const char *path, quern_error *err);
-/* Whether the event is of a run that goes on. */
+/* Whether the event belongs to a resumed run. */
 bool quern__event_resumed(const quern_event *event);
-/* A double as text that gives the same bits again ("0x1.8p+1", "nan"), and back. */
+/* Converts a double to text that represents it exactly ("0x1.8p+1", "nan"), and back. */
 json_t *quern__json_bits(double v);
 double quern__json_bits_read(json_t *v);
 extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
     quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback, quern__backup_and_restore;
 
-/* What BackupAndRestore among callbacks wants of a run (backup_and_restore.c): where its checkpoints are, every how many steps (0:
- * an epoch), whether only the newest is kept, and whether it goes when the run has come to its end. An empty path: there is none.
- */
+/* The backup that BackupAndRestore requests (backup_and_restore.c). path: of its checkpoints;
+ * steps: between two of them, 0: one epoch. single: only the newest is kept. remove: the backup
+ * is removed at the end of the run. An empty path: no backup. */
 typedef struct quern__backup {
     char path[1024];
     int64_t steps;
     bool single, remove;
 } quern__backup;
+/* Reads the request from the callbacks; fails if there are two. */
 int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out, quern_error *err);
-/* Removes it, and its folder where nothing else is in it. */
+/* Removes the backup, and its folder if it is empty. */
 void quern__backup_remove(const quern__backup *b);
 
-/* What callbacks that watch a number share (monitor.c). */
+/* The common part of callbacks that monitor a log (monitor.c). */
 typedef struct quern__monitor {
     const char *name;
     bool rises, resolved;
@@ -129,13 +134,14 @@ typedef struct quern__monitor {
 } quern__monitor;
 /* Reads `monitor` and `mode` of the config. */
 int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback, quern_error *err);
-/* Refused where no log of epochs (or of batches) is of that name. */
+/* Fails if no log of epochs (or batches) has the name. */
 int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool batches, const char *callback, quern_error *err);
-/* The number in the logs, its direction found; false with a warning when it is not there. */
+/* Reads the log and determines its direction. False, with a warning: the log is missing. */
 bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback, double *value);
-/* Whether `value` is better than `than` by more than delta. */
+/* Saves the monitor as JSON (new), and restores it. */
 json_t *quern__monitor_save(const quern__monitor *m);
 void quern__monitor_restore(quern__monitor *m, json_t *kept);
+/* Whether `value` is better than `than` by more than `delta`. */
 bool quern__monitor_better(const quern__monitor *m, double value, double than, double delta);
 
 #endif

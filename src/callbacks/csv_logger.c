@@ -1,4 +1,4 @@
-/* CSVLogger: a line of logs for each epoch. https://keras.io/api/callbacks/csv_logger/ */
+/* CSVLogger: one line of logs per epoch. https://keras.io/api/callbacks/csv_logger/ */
 #include "callbacks.h"
 
 #include <errno.h>
@@ -34,7 +34,8 @@ static int logger_begin(void *user, const quern_event *event, quern_error *err)
 
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }
 
-/* Columns are the sorted names of the first epoch; where nothing was validated yet, those with val_ too. */
+/* Sets the columns: the sorted names of the first epoch. If that epoch has no validation, names
+ * with val_ are added. */
 static void name_columns(logger *s, const char *const *names, int n_names)
 {
     bool validated = false;
@@ -48,7 +49,7 @@ static void name_columns(logger *s, const char *const *names, int n_names)
         snprintf(s->names[s->n++], sizeof *s->names, "val_%.90s", s->names[i]);
 }
 
-/* The first line of the file as it would be. */
+/* Writes the header line of this run to `out`. */
 static void header_text(const logger *s, quern__text *out)
 {
     quern__text_add(out, "epoch");
@@ -56,7 +57,7 @@ static void header_text(const logger *s, quern__text *out)
         quern__text_add(out, "%s%s", quern__config_text(s->config, "separator"), s->names[i]);
 }
 
-/* A file that is appended to has the same columns: numbers under other names would be false. */
+/* Checks that a file that is appended to has the same columns. */
 static int check_header(const logger *s, quern_error *err)
 {
     const char *path = quern__config_text(s->config, "filename");
@@ -70,8 +71,8 @@ static int check_header(const logger *s, quern_error *err)
         line[--n] = 0;
     int status = QUERN_OK;
     if (n > 0 && own.data && strcmp(line, own.data)) {
-        status = quern__fail(err, QUERN_INVALID, path, "its columns are %.150s; those of this run are %.150s", line, own.data);
-        quern__hint(err, "append=false begins the file anew");
+        status = quern__fail(err, QUERN_INVALID, path, "the file has columns %.150s, this run has %.150s", line, own.data);
+        quern__hint(err, "set append=false to overwrite the file");
     }
     quern__text_free(&own);
     free(line);
@@ -87,7 +88,8 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
     int n = 0;
     const char *separator = quern__config_text(s->config, "separator");
     if (!separator || strlen(separator) != 1 || strchr("\n\r\"", *separator))
-        return quern__fail(err, QUERN_INVALID, "csv_logger", "separator is one character, not '%s'", separator ? separator : "");
+        return quern__fail(err, QUERN_INVALID, "csv_logger", "separator must be one character, not '%s'",
+                           separator ? separator : "");
     int status = quern__file_check(quern__config_text(s->config, "filename"), err);
     if (status < 0 || o->resumed || o->open || !quern__config_bool(s->config, "append"))
         return status;
@@ -98,6 +100,7 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
     return check_header(s, err);
 }
 
+/* Writes the line of an epoch; a column without a log is NA. The first line is the header. */
 static int logger_epoch(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;
@@ -129,7 +132,7 @@ static int logger_epoch(void *user, const quern_event *event, quern_error *err)
     return fflush(s->file) == 0 && !ferror(s->file) ? QUERN_OK : not_written(s, err);
 }
 
-/* Some disks say only now what they could not write. */
+/* some disks report write errors only on close */
 static int logger_train_end(void *user, const quern_event *event, quern_error *err)
 {
     logger *s = user;
@@ -139,7 +142,8 @@ static int logger_train_end(void *user, const quern_event *event, quern_error *e
     return failed ? not_written(s, err) : QUERN_OK;
 }
 
-/* How long the file is, and its columns: lines of epochs that are run again are cut off. */
+/* Saves the length of the file and its columns. restore truncates the file, because its last
+ * epochs run again. */
 static json_t *logger_save(const void *user)
 {
     const logger *s = user;
@@ -149,7 +153,7 @@ static json_t *logger_save(const void *user)
     return json_pack("{s:I, s:o}", "bytes", (json_int_t)(s->file ? ftell(s->file) : 0), "names", names);
 }
 
-/* A checkpoint that remembers its lines must not outlive them. */
+/* The lines that a checkpoint refers to must be on the disk before it. */
 static int logger_sync(void *user, quern_error *err)
 {
     const logger *s = user;
@@ -167,9 +171,9 @@ static int logger_restore(void *user, json_t *kept, quern_error *err)
         snprintf(s->names[s->n++], sizeof *s->names, "%s", json_string_value(json_array_get(names, i)));
     fseek(s->file, 0, SEEK_END);
     if (bytes < 0 || ftell(s->file) < bytes)
-        return quern__fail(err, QUERN_INVALID, path, "is shorter than the run had left it");
+        return quern__fail(err, QUERN_INVALID, path, "is shorter than at the checkpoint");
     if (ftruncate(fileno(s->file), (off_t)bytes) || fseek(s->file, (long)bytes, SEEK_SET))
-        return quern__fail(err, QUERN_IO, path, "cannot be cut: %s", strerror(errno));
+        return quern__fail(err, QUERN_IO, path, "cannot be truncated: %s", strerror(errno));
     return QUERN_OK;
 }
 

@@ -1,5 +1,5 @@
-/* The generate callback: after epochs the model writes a few samples, one for each temperature, as Keras's lstm_text_generation
- * does. */
+/* The generate callback: after an epoch the model generates a sample for each temperature, as in
+ * Keras's lstm_text_generation example. */
 #include "callbacks.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 typedef struct sampling {
     json_t *config;
     const quern__ready *kind;
-    FILE *to; /* of `filepath`; NULL: standard output */
+    FILE *to; /* the file `filepath`; NULL: standard output */
 } sampling;
 
 static int sampling_start(void *state, quern_error *err)
@@ -21,16 +21,19 @@ static int sampling_start(void *state, quern_error *err)
     const char *path = quern__config_text(s->config, "filepath");
     size_t k;
     if (!json_is_number(temperatures) && json_array_size(temperatures) == 0)
-        return quern__fail(err, QUERN_INVALID, "generate", "temperatures must be a number or a tuple of them");
+        return quern__fail(err, QUERN_INVALID, "generate", "temperatures must be a number or a tuple of numbers");
     json_array_foreach(temperatures, k, t) if (!json_is_number(t) || json_number_value(t) < 0) return quern__fail(
-        err, QUERN_INVALID, "generate", "a temperature is a number of at least 0");
+        err, QUERN_INVALID, "generate", "a temperature must be a number of at least 0");
     if (quern__config_int(s->config, "length") < 1 || quern__config_int(s->config, "every") < 1)
         return quern__fail(err, QUERN_INVALID, "generate", "length and every must be at least 1");
-    if (path && !(s->to = fopen(path, "ab")))
+    if (path)
+        s->to = fopen(path, "ab");
+    if (path && !s->to)
         return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
     return QUERN_OK;
 }
 
+/* Checks that the model has a tokenizer that can encode the prompt. */
 static int sampling_check(void *state, const quern__outlook *o, quern_error *err)
 {
     const char *prompt = quern__config_text(((sampling *)state)->config, "prompt");
@@ -53,13 +56,15 @@ static void sampling_end(void *state)
         fclose(s->to);
 }
 
+/* Fails with the reason why the sample could not be written. */
 static int not_written(const sampling *s, quern_error *err)
 {
     return quern__fail(err, QUERN_IO, s->to ? quern__config_text(s->config, "filepath") : "standard output",
                        "cannot be written: %s", strerror(errno ? errno : EIO));
 }
 
-static int write_one(sampling *s, const quern_event *event, double temperature, quern_error *err)
+/* Generates and writes one sample; the seed depends on the epoch. */
+static int write_sample(sampling *s, const quern_event *event, double temperature, quern_error *err)
 {
     const char *prompt = quern__config_text(s->config, "prompt");
     quern_sampling how = QUERN_SAMPLING_DEFAULTS;
@@ -91,8 +96,8 @@ static int sampling_epoch(void *user, const quern_event *event, quern_error *err
     if ((event->epoch + 1) % quern__config_int(s->config, "every"))
         return QUERN_OK;
     if (json_is_number(temperatures))
-        return write_one(s, event, json_number_value(temperatures), err);
-    json_array_foreach(temperatures, k, t) if (status >= 0) status = write_one(s, event, json_number_value(t), err);
+        return write_sample(s, event, json_number_value(temperatures), err);
+    json_array_foreach(temperatures, k, t) if (status >= 0) status = write_sample(s, event, json_number_value(t), err);
     return status;
 }
 
@@ -103,7 +108,7 @@ static const quern__field sampling_fields[] = { { "prompt", QUERN__F_TEXT, "null
                                                 { "seed", QUERN__F_INT, "0" },
                                                 { "filepath", QUERN__F_TEXT, "null" },
                                                 { 0 } };
-/* A copy of what it keeps between steps, and room for the values of one. */
+/* The decoder's states, and the arena of one step. */
 static size_t sampling_bytes(const void *state, const quern_model *m)
 {
     enum { values = 4 << 20 };

@@ -1,4 +1,4 @@
-/* ModelCheckpoint, which writes models, and TerminateOnNaN. https://keras.io/api/callbacks/ */
+/* ModelCheckpoint, which saves models, and TerminateOnNaN. https://keras.io/api/callbacks/ */
 #include "callbacks.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@ typedef struct checkpoint {
     json_t *config;
     const quern__ready *kind;
     quern__monitor m;
-    int64_t batches; /* since it last saved */
+    int64_t batches; /* batches since the last save */
 } checkpoint;
 
 static int checkpoint_start(void *user, quern_error *err)
@@ -28,11 +28,12 @@ static int checkpoint_start(void *user, quern_error *err)
     } else if (!dot || (strcmp(dot, ".keras") && strcmp(dot, ".h5")))
         return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath must end in .keras or .h5");
     if (!by_epoch && !(json_is_integer(freq) && json_integer_value(freq) > 0))
-        return quern__fail(err, QUERN_INVALID, "model_checkpoint", "save_freq is epoch or a number of batches");
+        return quern__fail(err, QUERN_INVALID, "model_checkpoint", "save_freq must be epoch or a number of batches");
     return quern__monitor_start(&s->m, s->config, "model_checkpoint", err);
 }
 
-/* As Python writes a float: the shortest digits that give it again, with an exponent only where it is very small or large. */
+/* Formats a float as Python's repr: the shortest digits that represent it, with an exponent only
+ * for very small or large values. */
 static void shortest(double v, char *out, size_t size)
 {
     bool plain = v == 0 || (fabs(v) >= 1e-4 && fabs(v) < 1e16);
@@ -42,15 +43,15 @@ static void shortest(double v, char *out, size_t size)
         digits++;
 }
 
-/* One field "{name}" or "{name:format}" of a file name; false when nothing is so called, or the format is none: digits, a point and
- * d, f, e or g. */
+/* Formats one field "{name}" or "{name:format}" of a file name. False: no log has the name, or
+ * the format is not digits, a point and d, f, e or g. */
 static bool format_field(const char *field, size_t n, const quern_event *event, char *out, size_t size)
 {
     size_t name = 0;
     char format[16] = "", full[32];
     while (name < n && field[name] != ':')
         name++;
-    if (n > name + sizeof format || n - name > 6) /* digits enough for any number: the file name has 64 bytes for it */
+    if (n > name + sizeof format || n - name > 6) /* limits the width: a field has 64 bytes */
         return false;
     if (name < n)
         snprintf(format, sizeof format, "%.*s", (int)(n - name - 1), field + name + 1);
@@ -74,19 +75,20 @@ static bool format_field(const char *field, size_t n, const quern_event *event, 
     return true;
 }
 
-/* A field of a file name that is none: what could stand there. */
-static int no_field(const char *from, const char *end, const quern_event *event, quern_error *err)
+/* Fails because of an invalid field; the hint lists the valid names. */
+static int field_error(const char *from, const char *end, const quern_event *event, quern_error *err)
 {
     char all[200] = "epoch, batch";
     size_t at = strlen(all);
     for (int i = 0; i < event->n_logs && at + strlen(event->names[i]) + 3 < sizeof all; i++)
         at += (size_t)snprintf(all + at, sizeof all - at, ", %s", event->names[i]);
-    int status = quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath: '%.*s' is no epoch, batch or log in digits",
-                             (int)(end - from + 1), from);
-    quern__hint(err, "there are %s, as in {epoch:02d} or {loss:.3f}", all);
+    int status = quern__fail(err, QUERN_INVALID, "model_checkpoint",
+                             "filepath: '%.*s' is not epoch, batch or a log with a numeric format", (int)(end - from + 1), from);
+    quern__hint(err, "use one of %s, as in {epoch:02d} or {loss:.3f}", all);
     return status;
 }
 
+/* Formats the file name with the logs of the event. */
 static int file_name(const checkpoint *s, const quern_event *event, char *out, size_t size, quern_error *err)
 {
     const char *p = quern__config_text(s->config, "filepath");
@@ -94,20 +96,22 @@ static int file_name(const checkpoint *s, const quern_event *event, char *out, s
     while (*p && at + 64 < size) {
         const char *end = *p == '{' ? strchr(p, '}') : NULL;
         if (*p == '{' && !end)
-            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath: '%s' has no '}'", p);
+            return quern__fail(err, QUERN_INVALID, "model_checkpoint", "filepath: '}' is missing after '%s'", p);
         if (!end)
             out[at++] = *p++;
         else if (format_field(p + 1, (size_t)(end - p - 1), event, out + at, 64)) {
             at += strlen(out + at);
             p = end + 1;
         } else
-            return no_field(p, end, event, err);
+            return field_error(p, end, event, err);
     }
     out[at] = 0;
     return *p ? quern__fail(err, QUERN_INVALID, "model_checkpoint", "the file name is too long") : QUERN_OK;
 }
 
-static int save(checkpoint *s, const quern_event *event, quern_error *err)
+/* Saves the model under its formatted name. A model with values that are not finite is not
+ * saved. */
+static int checkpoint_write(checkpoint *s, const quern_event *event, quern_error *err)
 {
     char path[1024];
     double value = NAN;
@@ -115,7 +119,7 @@ static int save(checkpoint *s, const quern_event *event, quern_error *err)
     quern_error broken = { 0 };
     s->batches = 0;
     if (!quern__model_finite(event->model, &broken)) {
-        quern__warn("model_checkpoint: nothing is saved in epoch %lld: %s: %s", (long long)event->epoch + 1, broken.where,
+        quern__warn("model_checkpoint: the model of epoch %lld is not saved: %s: %s", (long long)event->epoch + 1, broken.where,
                     broken.text);
         return QUERN_OK;
     }
@@ -131,16 +135,17 @@ static int save(checkpoint *s, const quern_event *event, quern_error *err)
     }
     int status = file_name(s, event, path, sizeof path, err);
     bool weights = quern__config_bool(s->config, "save_weights_only");
-    status = status < 0 ? status : quern__make_folders(path, err);
-    status = status < 0 ? status
-             : weights  ? quern_model_save_weights(event->model, path, NULL, err)
-                        : quern_model_save(event->model, path, err);
+    if (status >= 0)
+        status = quern__make_folders(path, err);
+    if (status >= 0)
+        status = weights ? quern_model_save_weights(event->model, path, NULL, err) : quern_model_save(event->model, path, err);
     if (status >= 0 && verbose)
         quern__note("epoch %lld: saved to %s", (long long)event->epoch + 1, path);
     return status;
 }
 
-/* Its name can be made of the logs of any epoch (or batch), and its folders are there. */
+/* Checks that the file name can be formatted with the logs of any epoch (or batch), and creates
+ * its folders. */
 static int checkpoint_check(void *user, const quern__outlook *o, quern_error *err)
 {
     checkpoint *s = user;
@@ -167,14 +172,14 @@ static int checkpoint_check(void *user, const quern__outlook *o, quern_error *er
 static int checkpoint_epoch(void *user, const quern_event *event, quern_error *err)
 {
     checkpoint *s = user;
-    return json_is_string(json_object_get(s->config, "save_freq")) ? save(s, event, err) : QUERN_OK;
+    return json_is_string(json_object_get(s->config, "save_freq")) ? checkpoint_write(s, event, err) : QUERN_OK;
 }
 
 static int checkpoint_batch(void *user, const quern_event *event, quern_error *err)
 {
     checkpoint *s = user;
     json_t *freq = json_object_get(s->config, "save_freq");
-    return json_is_integer(freq) && ++s->batches >= json_integer_value(freq) ? save(s, event, err) : QUERN_OK;
+    return json_is_integer(freq) && ++s->batches >= json_integer_value(freq) ? checkpoint_write(s, event, err) : QUERN_OK;
 }
 
 static json_t *checkpoint_save(const void *user)
@@ -218,7 +223,7 @@ const quern__ready quern__model_checkpoint = {
     .restore = checkpoint_restore,
 };
 
-/* ---- TerminateOnNaN: an invalid loss ends training, and is no error ---- */
+/* ---- TerminateOnNaN: an invalid loss ends training without an error ---- */
 
 typedef struct terminator {
     json_t *config;
@@ -232,7 +237,7 @@ static int terminator_batch(void *user, const quern_event *event, quern_error *e
         return QUERN_OK;
     if (raise)
         return quern__fail(err, QUERN_NUMBER, "loss", "is not finite in batch %lld", (long long)event->batch + 1);
-    quern__warn("batch %lld: invalid loss, training ends", (long long)event->batch + 1);
+    quern__warn("batch %lld: the loss is not finite; training stops", (long long)event->batch + 1);
     return QUERN_END;
 }
 

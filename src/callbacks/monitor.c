@@ -1,5 +1,5 @@
-/* Callbacks that watch a number of the logs: early stopping, a lower rate on a plateau, and what they share.
- * https://keras.io/api/callbacks/ */
+/* Callbacks that monitor a log: EarlyStopping and ReduceLROnPlateau, with their common part, and
+ * LearningRateScheduler. https://keras.io/api/callbacks/ */
 #include "callbacks.h"
 
 #include <math.h>
@@ -15,14 +15,14 @@ int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback
                                quern__config_number(config, least_0[i]));
     *m = (quern__monitor){ .name = quern__config_text(config, "monitor"), .best = NAN };
     if (!m->name || !mode || (strcmp(mode, "auto") && strcmp(mode, "min") && strcmp(mode, "max")))
-        return quern__fail(err, QUERN_INVALID, callback, "mode is auto, min or max, not '%s'", mode ? mode : "");
+        return quern__fail(err, QUERN_INVALID, callback, "mode must be auto, min or max, not '%s'", mode ? mode : "");
     m->resolved = strcmp(mode, "auto") != 0;
     m->rises = !strcmp(mode, "max");
     return QUERN_OK;
 }
 
-/* The direction of a metric is that of its class; a loss falls. */
-static void resolve(quern__monitor *m, const quern_event *event)
+/* Determines the direction: that of the metric's class; a loss decreases. */
+static void monitor_resolve(quern__monitor *m, const quern_event *event)
 {
     const char *name = strncmp(m->name, "val_", 4) ? m->name : m->name + 4;
     for (int i = 0; i < event->model->n_means; i++)
@@ -36,17 +36,17 @@ bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char
     for (int i = 0; i < event->n_logs; i++)
         if (!strcmp(event->names[i], m->name) && !isnan(event->logs[i])) {
             if (!m->resolved)
-                resolve(m, event);
+                monitor_resolve(m, event);
             *value = event->logs[i];
             return true;
         }
-    quern__warn("%s: there is no '%s' in the logs of epoch %lld", callback, m->name, (long long)event->epoch + 1);
+    quern__warn("%s: '%s' is not in the logs of epoch %lld", callback, m->name, (long long)event->epoch + 1);
     return false;
 }
 
 bool quern__monitor_better(const quern__monitor *m, double value, double than, double delta)
 {
-    than = isnan(than) ? (m->rises ? -INFINITY : INFINITY) : than; /* nothing yet */
+    than = isnan(than) ? (m->rises ? -INFINITY : INFINITY) : than; /* no value yet */
     return m->rises ? value - delta > than : value + delta < than;
 }
 
@@ -72,7 +72,7 @@ typedef struct stopping {
     quern__monitor m;
     int64_t wait, best_epoch, stopped;
     size_t weight_bytes;
-    char *weights; /* of the best epoch; NULL: not asked for */
+    char *weights; /* of the best epoch; NULL: restore_best_weights is false */
 } stopping;
 
 static int stopping_start(void *user, quern_error *err)
@@ -102,6 +102,7 @@ static void copy_weights(const quern_model *m, char *snapshot, bool restore)
     }
 }
 
+/* Resets the state and allocates the snapshot of the best weights. */
 static int stopping_begin(void *user, const quern_event *event, quern_error *err)
 {
     stopping *s = user;
@@ -125,6 +126,7 @@ static int stopping_begin(void *user, const quern_event *event, quern_error *err
     return QUERN_OK;
 }
 
+/* Counts epochs without improvement. Returns QUERN_END after `patience` of them. */
 static int stopping_epoch(void *user, const quern_event *event, quern_error *err)
 {
     stopping *s = user;
@@ -158,7 +160,7 @@ static int stopping_end(void *user, const quern_event *event, quern_error *err)
     if (s->stopped >= 0 && verbose)
         quern__note("epoch %lld: early stopping", (long long)s->stopped + 1);
     if (s->weights && verbose)
-        quern__note("the weights are again those of the end of epoch %lld, the best", (long long)s->best_epoch + 1);
+        quern__note("restored the weights of the end of epoch %lld, the best epoch", (long long)s->best_epoch + 1);
     if (s->weights)
         copy_weights(event->model, s->weights, true);
     return QUERN_OK;
@@ -260,6 +262,7 @@ static int plateau_begin(void *user, const quern_event *event, quern_error *err)
     return QUERN_OK;
 }
 
+/* Multiplies the learning rate by `factor` after `patience` epochs without improvement. */
 static int plateau_epoch(void *user, const quern_event *event, quern_error *err)
 {
     plateau *s = user;
@@ -276,6 +279,7 @@ static int plateau_epoch(void *user, const quern_event *event, quern_error *err)
         s->wait = 0;
         return QUERN_OK;
     }
+    /* no improvement: wait for `patience` epochs, not below min_lr */
     if (s->cooldown > 0 || ++s->wait < quern__config_int(s->config, "patience") || !((float)rate > (float)least))
         return QUERN_OK;
     double lower = fmax(rate * quern__config_number(s->config, "factor"), least);
@@ -322,7 +326,7 @@ const quern__ready quern__reduce_lr_on_plateau = {
     .restore = plateau_restore,
 };
 
-/* ---- LearningRateScheduler: a schedule of the epoch ---- */
+/* ---- LearningRateScheduler: a schedule by epoch ---- */
 
 typedef struct scheduler {
     json_t *config;
@@ -332,9 +336,9 @@ typedef struct scheduler {
 static int scheduler_start(void *user, quern_error *err)
 {
     json_t *schedule = json_object_get(((scheduler *)user)->config, "schedule");
-    return json_is_number(schedule)
-               ? quern__fail(err, QUERN_INVALID, "learning_rate_scheduler", "expected a schedule: exponential_decay(1e-3, 10, 0.5)")
-               : QUERN_OK;
+    return json_is_number(schedule) ? quern__fail(err, QUERN_INVALID, "learning_rate_scheduler",
+                                                  "expected a schedule such as exponential_decay(1e-3, 10, 0.5)")
+                                    : QUERN_OK;
 }
 
 static int scheduler_check(void *user, const quern__outlook *o, quern_error *err)

@@ -1,4 +1,5 @@
-/* Keras's progress bar, and its line an epoch (keras.src.utils.progbar: width 20, drawn at most twenty times a second). */
+/* Keras's progress bar, and its line per epoch (keras.src.utils.progbar: width 20, at most 20
+ * updates per second). */
 #include "callbacks.h"
 
 #include <math.h>
@@ -13,18 +14,18 @@ typedef struct progress {
     int fd, verbose;
     bool colour;
     double start, after_first, drawn;
-    size_t visible; /* characters on the line now */
+    size_t visible; /* visible characters of the current line */
 } progress;
 
-/* A line being made: its bytes, and how many of them are seen. */
+/* A line in construction: its bytes, and the number of visible characters. */
 typedef struct line {
     char text[4096];
     size_t n, visible;
     bool colour;
 } line;
 
-static void add(line *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void add(line *l, const char *format, ...)
+static void line_add(line *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void line_add(line *l, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -36,45 +37,46 @@ static void add(line *l, const char *format, ...)
     l->n += added;
 }
 
-/* An escape sequence: seen by nobody. */
-static void paint(line *l, const char *code)
+/* Adds an escape sequence, which is not visible. */
+static void line_colour(line *l, const char *code)
 {
     size_t seen = l->visible;
     if (l->colour)
-        add(l, "\033[%sm", code);
+        line_add(l, "\033[%sm", code);
     l->visible = seen;
 }
 
-static void put(const progress *p, const char *bytes, size_t n)
+static void progress_write(const progress *p, const char *bytes, size_t n)
 {
     while (n) {
         ssize_t wrote = write(p->fd, bytes, n);
         if (wrote <= 0)
-            return; /* nobody reads: training goes on */
+            return; /* a write error does not stop training */
         bytes += wrote;
         n -= (size_t)wrote;
     }
 }
 
+/* Adds a duration in Keras's format. */
 static void add_time(line *l, double seconds)
 {
     long long s = (long long)seconds;
     if (s > 3600)
-        add(l, "%lld:%02lld:%02lld", s / 3600, s % 3600 / 60, s % 60);
+        line_add(l, "%lld:%02lld:%02lld", s / 3600, s % 3600 / 60, s % 60);
     else if (s > 60)
-        add(l, "%lld:%02lld", s / 60, s % 60);
+        line_add(l, "%lld:%02lld", s / 60, s % 60);
     else
-        add(l, "%llds", s);
+        line_add(l, "%llds", s);
 }
 
 static void add_per_step(line *l, double seconds)
 {
     if (seconds >= 1 || seconds == 0)
-        add(l, " %.0fs/step", seconds);
+        line_add(l, " %.0fs/step", seconds);
     else if (seconds >= 1e-3)
-        add(l, " %.0fms/step", seconds * 1e3);
+        line_add(l, " %.0fms/step", seconds * 1e3);
     else
-        add(l, " %.0fus/step", seconds * 1e6);
+        line_add(l, " %.0fus/step", seconds * 1e6);
 }
 
 static int by_name(const void *a, const void *b)
@@ -82,7 +84,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(**(const char *const *const *)a, **(const char *const *const *)b);
 }
 
-/* Names in alphabetical order; those of validation only at the end. Of a metric of several results the mean alone, as Keras. */
+/* Adds the logs in alphabetical order, those of validation only at the end. A metric with
+ * several results shows its mean only, as in Keras. */
 static void add_values(line *l, const quern_event *e, bool absolute)
 {
     const char *const *order[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS];
@@ -93,11 +96,11 @@ static void add_values(line *l, const quern_event *e, bool absolute)
         double v = e->logs[order[i] - e->names];
         if ((isnan(v) && !strncmp(*order[i], "val_", 4)) || strchr(*order[i], '['))
             continue;
-        add(l, (absolute ? fabs(v) : v) > 1e-3 ? " - %s: %.4f" : " - %s: %.4e", *order[i], v);
+        line_add(l, (absolute ? fabs(v) : v) > 1e-3 ? " - %s: %.4f" : " - %s: %.4e", *order[i], v);
     }
 }
 
-/* The mean time of a step; the first, which makes plans, is left out once there are two. */
+/* Mean time of a step. The first step, which builds plans, is not counted if there are others. */
 static double per_step(const progress *p, const quern_event *e, double now)
 {
     if (e->batch >= 2 && p->after_first > 0)
@@ -105,57 +108,58 @@ static double per_step(const progress *p, const quern_event *e, double now)
     return e->batch ? (now - p->start) / (double)e->batch : 0;
 }
 
-static void bar(line *l, int64_t at, int64_t of)
+/* Adds step number and bar; `of` is the number of steps, at most 0: unknown. */
+static void add_bar(line *l, int64_t at, int64_t of)
 {
     char number[24];
     int digits = snprintf(number, sizeof number, "%lld", (long long)of), filled = of > 0 ? (int)(width * at / of) : 0;
-    paint(l, "1");
+    line_colour(l, "1");
     if (of > 0)
-        add(l, "%*lld/%lld", digits, (long long)at, (long long)of);
+        line_add(l, "%*lld/%lld", digits, (long long)at, (long long)of);
     else
-        add(l, "%7lld/Unknown", (long long)at);
-    paint(l, "0");
-    add(l, " ");
+        line_add(l, "%7lld/Unknown", (long long)at);
+    line_colour(l, "0");
+    line_add(l, " ");
     for (int i = 0; i < width && of > 0; i++) {
         if (i == 0 && filled)
-            paint(l, "32");
+            line_colour(l, "32");
         if (i == filled) {
-            paint(l, "0");
-            paint(l, "37");
+            line_colour(l, "0");
+            line_colour(l, "37");
         }
-        add(l, "━");
+        line_add(l, "━");
     }
-    paint(l, "0");
+    line_colour(l, "0");
     if (of > 0)
-        add(l, " ");
+        line_add(l, " ");
 }
 
-/* Draws the line again in place; `last` ends it. */
-static void draw(progress *p, const quern_event *e, bool last)
+/* Redraws the line in place; `last` ends it. */
+static void progress_draw(progress *p, const quern_event *e, bool last)
 {
     double now = quern__now();
     line l = { .colour = p->colour };
     int64_t of = last ? e->batch : e->steps;
     if (p->visible)
-        add(&l, "\r");
+        line_add(&l, "\r");
     l.visible = 0;
-    bar(&l, e->batch, of);
-    paint(&l, "1");
+    add_bar(&l, e->batch, of);
+    line_colour(&l, "1");
     add_time(&l, last || of <= 0 ? now - p->start : per_step(p, e, now) * (double)(of - e->batch));
-    paint(&l, "0");
+    line_colour(&l, "0");
     add_per_step(&l, per_step(p, e, now));
     add_values(&l, e, true);
     size_t seen = l.visible;
     while (l.visible < p->visible && l.n + 2 < sizeof l.text)
-        add(&l, " ");
+        line_add(&l, " ");
     if (last)
-        add(&l, "\n");
-    put(p, l.text, l.n);
+        line_add(&l, "\n");
+    progress_write(p, l.text, l.n);
     p->visible = last ? 0 : seen;
     p->drawn = now;
 }
 
-static void begin(progress *p)
+static void progress_start(progress *p)
 {
     p->start = quern__now();
     p->after_first = p->drawn = 0;
@@ -167,10 +171,10 @@ static int on_epoch_begin(void *user, const quern_event *e, quern_error *err)
     progress *p = user;
     line l = { .n = 0 };
     (void)err;
-    begin(p);
+    progress_start(p);
     if (e->epochs > 1 && p->verbose < 3) {
-        add(&l, "Epoch %lld/%lld\n", (long long)e->epoch + 1, (long long)e->epochs);
-        put(p, l.text, l.n);
+        line_add(&l, "Epoch %lld/%lld\n", (long long)e->epoch + 1, (long long)e->epochs);
+        progress_write(p, l.text, l.n);
     }
     return QUERN_OK;
 }
@@ -186,7 +190,7 @@ static int on_batch(void *user, const quern_event *e, quern_error *err)
     if (now.batch == 1)
         p->after_first = quern__now();
     if (p->verbose == 1 && quern__now() - p->drawn >= 0.05)
-        draw(p, &now, false);
+        progress_draw(p, &now, false);
     return QUERN_OK;
 }
 
@@ -195,20 +199,20 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
     progress *p = user;
     (void)err;
     if (p->verbose == 1) {
-        draw(p, e, true);
+        progress_draw(p, e, true);
         return QUERN_OK;
     }
     line l = { .n = 0 };
     double now = quern__now();
     if (p->verbose == 3 && e->epochs > 1)
-        add(&l, "Epoch %lld/%lld - ", (long long)e->epoch + 1, (long long)e->epochs);
-    add(&l, "%lld/%lld - ", (long long)e->batch, (long long)e->batch);
+        line_add(&l, "Epoch %lld/%lld - ", (long long)e->epoch + 1, (long long)e->epochs);
+    line_add(&l, "%lld/%lld - ", (long long)e->batch, (long long)e->batch);
     add_time(&l, now - p->start);
-    add(&l, " -");
+    line_add(&l, " -");
     add_per_step(&l, per_step(p, e, now));
     add_values(&l, e, false);
-    add(&l, "\n");
-    put(p, l.text, l.n);
+    line_add(&l, "\n");
+    progress_write(p, l.text, l.n);
     return QUERN_OK;
 }
 
@@ -216,7 +220,7 @@ static int on_test_begin(void *user, const quern_event *e, quern_error *err)
 {
     (void)err;
     if (!e->validating)
-        begin(user);
+        progress_start(user);
     return QUERN_OK;
 }
 

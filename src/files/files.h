@@ -88,6 +88,8 @@ bool quern__is_legacy_name(const char *path);
 /* Converts the config of a whole-model `.h5` file (`training` NULL: none) to that of a `.keras` file. `old`: written by Keras 2.
  * Returns new. */
 json_t *quern__legacy_config(json_t *model, json_t *training, bool old);
+/* The same for config.json of a `.keras` file of Keras 2. Returns new. */
+json_t *quern__legacy_archive_config(json_t *root);
 /* The model of a file in memory; its weights may have `room` bytes. Returns new. */
 quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room, quern_error *err);
 /* Reads the weights of such a file into a model. Returns QUERN_END when the file has another layout. */

@@ -38,6 +38,11 @@ int quern__h5_type_of(quern__h5_part m, quern__h5_type *t)
     if (t->class == 8) /* an enumeration, which h5py uses for bool, is read as its base type */
         return m.size >= 16 && (m.data[8] & 15) == 0 ? quern__h5_type_of((quern__h5_part){ m.data + 8, m.size - 8 }, t)
                                                      : QUERN_FORMAT;
+    if (t->class == 5 && t->size == 2) { /* opaque: as h5py stores bfloat16 */
+        t->class = 1;
+        t->brain = true;
+        return QUERN_OK;
+    }
     if (t->class > 1)
         return (t->class == 9 && (m.data[1] & 15) == 1) || t->class == 3 ? QUERN_OK : QUERN_UNSUPPORTED;
     t->big = m.data[1] & 1;

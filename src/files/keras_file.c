@@ -88,17 +88,33 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
     return status < 0 || !schema->bytes ? status : read_schema(m, path, schema, err);
 }
 
+/* Whether Keras 2 wrote the file; its `.keras` files have the same configs as its `.h5` files. */
+static bool is_keras_2(const quern__member *metadata)
+{
+    json_t *root = metadata->bytes ? json_loadb(metadata->bytes, metadata->n, 0, NULL) : NULL;
+    const char *version = quern__config_text(root, "keras_version");
+    bool old = version && *version == '2';
+    json_decref(root);
+    return old;
+}
+
 static quern_model *open_archive(const char *path, quern_error *err)
 {
     quern__member members[] = { { .name = "config.json", .limit = QUERN__MOST_JSON },
                                 { .name = "model.weights.h5" },
                                 { .name = "tokenizer.json", .optional = true },
-                                { .name = "schema.json", .limit = QUERN__MOST_JSON, .optional = true } };
+                                { .name = "schema.json", .limit = QUERN__MOST_JSON, .optional = true },
+                                { .name = "metadata.json", .limit = 1 << 16, .optional = true } };
     enum { n = sizeof members / sizeof *members };
     quern_model *m = NULL;
     if (quern__archive_read(path, members, n, QUERN__MOST_BYTES, err) < 0)
         return NULL;
     json_t *root = quern__json_read(members[0].bytes, members[0].n, path, "config.json", err);
+    if (root && is_keras_2(&members[4])) {
+        json_t *now = quern__legacy_archive_config(root);
+        json_decref(root);
+        root = now;
+    }
     if (root)
         m = quern__config_read(root, room_for(members[1].n), err);
     if (m && read_parts(m, path, &members[1], &members[2], &members[3], err) < 0) {

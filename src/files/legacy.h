@@ -14,6 +14,11 @@ typedef struct quern__names {
 /* Reads a list of names. Returns QUERN_END when it does not exist. The caller frees it. */
 int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, quern__names *out, quern_error *err);
 void quern__legacy_names_free(quern__names *names);
+/* legacy_config.c: [layer, call, output, …] as a __keras_tensor__. Returns new; NULL: it is not a tensor. */
+json_t *quern__legacy_tensor(json_t *layers, json_t *list);
+/* legacy_ops.c: converts a layer that is a function of TensorFlow to an operation of keras.ops. Returns false for an unknown one.
+ */
+bool quern__legacy_operation(json_t *layers, json_t *spec);
 /* legacy_layers.c: converts a layer of Keras 2, and one of its calls {"args", "kwargs"}, to Keras 3. */
 void quern__legacy_layer(json_t *spec);
 void quern__legacy_call(json_t *spec, json_t *call);

@@ -51,8 +51,7 @@ static bool counts_from_1(json_t *layers, const char *name)
     return false;
 }
 
-/* [layer, call, output, …] as a __keras_tensor__. Returns new; NULL: it is not a tensor. */
-static json_t *tensor_of(json_t *layers, json_t *list)
+json_t *quern__legacy_tensor(json_t *layers, json_t *list)
 {
     json_t *name = json_array_get(list, 0), *call = json_array_get(list, 1), *output = json_array_get(list, 2);
     if (!json_is_string(name) || !json_is_integer(call) || !json_is_integer(output))
@@ -73,12 +72,12 @@ static json_t *modern_call(json_t *layers, json_t *call)
         one = NULL;
     json_array_foreach(call, k, v)
     {
-        json_t *tensor = tensor_of(layers, v), *told;
+        json_t *tensor = quern__legacy_tensor(layers, v), *told;
         if (tensor)
             json_array_append_new(given, tensor);
         json_object_foreach(json_array_get(v, 3), key, told)
         {
-            tensor = json_is_array(told) ? tensor_of(layers, told) : NULL;
+            tensor = json_is_array(told) ? quern__legacy_tensor(layers, told) : NULL;
             if (tensor)
                 json_object_set_new(kwargs, key, tensor);
             else
@@ -143,7 +142,8 @@ static void modern_network(json_t *spec, bool old)
     json_array_foreach(layers, k, layer)
     {
         json_t *calls = json_object_get(layer, "inbound_nodes");
-        json_array_foreach(calls, i, call) if (json_is_array(call))
+        bool operation = old && quern__legacy_operation(layers, layer);
+        json_array_foreach(calls, i, call) if (json_is_array(call) && !operation)
         {
             json_t *now = modern_call(layers, call);
             if (old)
@@ -391,4 +391,20 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
         json_object_set_new(compile, "keras_2", json_true());
     json_object_set_new(root, "compile_config", compile);
     return root;
+}
+
+json_t *quern__legacy_archive_config(json_t *root)
+{
+    json_t *model = json_copy(root), *training = json_deep_copy(json_object_get(root, "compile_config")), *out;
+    json_object_del(model, "compile_config");
+    json_t *optimizer = json_object_get(training, "optimizer");
+    if (json_is_string(optimizer)) /* a name means the default arguments */
+        json_object_set_new(training, "optimizer_config", json_pack("{s:O, s:{}}", "class_name", optimizer, "config"));
+    else if (optimizer)
+        json_object_set(training, "optimizer_config", optimizer);
+    json_object_del(training, "optimizer");
+    out = quern__legacy_config(model, training, true);
+    json_decref(model);
+    json_decref(training);
+    return out;
 }

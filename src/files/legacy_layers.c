@@ -142,6 +142,10 @@ void quern__legacy_layer(json_t *spec)
 {
     json_t *config = json_object_get(spec, "config");
     rename_class(spec, config);
+    if (is_class(spec, "ThresholdedReLU")) { /* x where x > theta, otherwise 0 */
+        json_object_set_new(spec, "class_name", json_string("ReLU"));
+        rename_member(config, "theta", "threshold");
+    }
     const char *name = quern__config_text(spec, "class_name");
     const quern__class *c = name ? quern__class_find(QUERN__LAYER, name, NULL) : NULL;
     if (!c || c->model || !c->module || c->registered)
@@ -184,8 +188,10 @@ void quern__legacy_call(json_t *spec, json_t *call)
 static bool merges(json_t *spec)
 {
     static const char *const rows[] = { "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate" };
+    const char *module = quern__config_text(spec, "module");
+    bool operation = module && !strncmp(module, "keras.src.ops", 13);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (is_class(spec, rows[i]))
+        if (!operation && is_class(spec, rows[i]))
             return true;
     return false;
 }

@@ -55,33 +55,18 @@ static quern_generator *part_generator(const quern_model *m, const quern_tensor 
     return quern_array_generator(xs, m->n_in, ys, y ? m->n_out : 0, weights ? weights + from : NULL, err);
 }
 
-/* Whether array i of x or y can be read: numbers that are there, and as many records as the first. */
-static int check_array(const quern_tensor *t, char side, int i, int64_t records, quern_error *err)
-{
-    char where[16];
-    snprintf(where, sizeof where, "%c[%d]", side, i);
-    if (t->shape.rank < 1 || t->shape.rank > QUERN_MAX_RANK)
-        return quern__fail(err, QUERN_SHAPE, where, "has rank %d, records need 1 to %d", t->shape.rank, QUERN_MAX_RANK);
-    for (int k = 0; k < t->shape.rank; k++)
-        if (t->shape.dims[k] < 0)
-            return quern__fail(err, QUERN_SHAPE, where, "axis %d is %lld", k, (long long)t->shape.dims[k]);
-    if (t->shape.dims[0] != records)
-        return quern__fail(err, QUERN_SHAPE, where, "has %lld records, x[0] has %lld", (long long)t->shape.dims[0],
-                           (long long)records);
-    if (t->dtype != QUERN_STRING && !quern_dtype_name(t->dtype))
-        return quern__fail(err, QUERN_DTYPE, where, "has no type that is known (%d)", t->dtype);
-    return t->data || !quern_shape_count(&t->shape) ? QUERN_OK : quern__fail(err, QUERN_INVALID, where, "its data is NULL");
-}
-
 /* How many records the arrays have, all of them the same; y is NULL where there are no targets. */
 static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern_tensor *y, quern_error *err)
 {
     int64_t records = x[0].shape.rank > 0 ? x[0].shape.dims[0] : 0;
     int status = QUERN_OK;
-    for (int i = 0; i < m->n_in && status >= 0; i++)
-        status = check_array(&x[i], 'x', i, records, err);
-    for (int i = 0; y && i < m->n_out && status >= 0; i++)
-        status = check_array(&y[i], 'y', i, records, err);
+    char where[16];
+    for (int i = 0; i < m->n_in + (y ? m->n_out : 0) && status >= 0; i++) {
+        bool input = i < m->n_in;
+        int k = input ? i : i - m->n_in;
+        snprintf(where, sizeof where, "%c[%d]", input ? 'x' : 'y', k);
+        status = quern__array_check(input ? &x[k] : &y[k], where, records, err);
+    }
     return status < 0 ? status : records;
 }
 

@@ -1,6 +1,9 @@
-/* A model that reads a text token after token. Two programs share what is kept: one of 32 steps, for prompts, and one of a single
- * step. Where a layer of the model looks at later steps or needs its whole window, there is one program over the window instead,
- * run again for every token. A softmax at the end is left out: logits are what is wanted. */
+/* Incremental decoding: feeds a model token by token and keeps its states (B texts, T steps of
+ * the window, V tokens of the vocabulary).
+ * Two programs share the states: one of 32 steps for prompts, and one of a single step. A model
+ * with a layer that needs later steps or its whole window has one program over the window (B, T)
+ * instead. It runs again for every token. A final softmax is removed, because the caller needs
+ * logits. */
 #include "model/model.h"
 
 #include <quern/generate.h>
@@ -10,23 +13,23 @@ enum { chunk_steps = 32 };
 
 struct quern_decoder {
     quern_model *m;
-    int64_t texts, vocabulary, window, width; /* window: steps of the model's input; width: numbers a token is given by */
-    int tokens, positions;                    /* which input they are; -1: none                                         */
+    int64_t texts, vocabulary, window, width; /* window: steps of the model's input; width: numbers per token, 1 or V (one-hot) */
+    int tokens, positions;                    /* indices of the inputs; -1: none */
     int on_full;
-    bool limited; /* the model can look back on `window` tokens, not more */
+    bool limited; /* the context is limited to `window` tokens */
     const char *hindrance;
     quern__stepping stepping;
     quern__program step, chunk, whole;
-    int64_t position, n_past; /* steps done since the states were zero; tokens in past */
+    int64_t position, n_past; /* steps since the states were reset; tokens in `past` */
     int32_t *past;            /* (texts, window): the last tokens */
-    void *x, *p;              /* inputs of a run, in the types that the model wants */
-    float *logits;            /* of the whole window's last token */
-    char *scratch;            /* of reorder */
+    void *x, *p;              /* inputs of a run, in the types of the model */
+    float *logits;            /* (texts, V): logits of the last token, for a whole window */
+    char *scratch;            /* buffer of quern_decoder_reorder */
 };
 
 /* ---- programs ---- */
 
-/* A softmax gives way to what it was made of. */
+/* The input of a final softmax, across reshapes; 0: the model does not end with a softmax. */
 static quern__id without_softmax(const quern__graph *g, quern__id y)
 {
     for (const quern__value *v = y ? quern__graph_value(g, y) : NULL; v && v->kind == QUERN__VALUE_NODE;
@@ -41,14 +44,16 @@ static quern__id without_softmax(const quern__graph *g, quern__id y)
     return 0;
 }
 
-/* The last step of (records, steps, vocabulary). */
+/* (B, T, V) to (B, V): the last step. */
 static quern__id last_step(quern__graph *g, quern__id y)
 {
     quern_shape s = *quern__shape_of(g, y), one = { .rank = 2, .dims = { s.dims[0], s.dims[2] } };
     return quern__reshape(g, quern__slice(g, y, 1, s.dims[1] - 1, 1), &one);
 }
 
-static int make(quern_decoder *s, quern__program *p, int64_t steps, quern_error *err)
+/* Builds and plans the program for `steps` steps (0: the whole window). QUERN_END: a layer
+ * cannot run in steps; its name is in stepping.refused. */
+static int make_program(quern_decoder *s, quern__program *p, int64_t steps, quern_error *err)
 {
     quern_model *m = s->m;
     quern__id penalty = 0, *ids = quern__zalloc(2 * (size_t)m->b->n_values, sizeof *ids);
@@ -68,7 +73,7 @@ static int make(quern_decoder *s, quern__program *p, int64_t steps, quern_error 
     p->outputs[0] = y;
     p->capacity = s->texts;
     quern__free(ids);
-    if (steps && s->stepping.refused) /* what stands behind that layer need not fit */
+    if (steps && s->stepping.refused) /* the graph after that layer may be invalid */
         return QUERN_END;
     if (quern__graph_status(p->graph))
         return quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where, "%s",
@@ -77,7 +82,7 @@ static int make(quern_decoder *s, quern__program *p, int64_t steps, quern_error 
     return p->plan ? quern__model_make_room(m, p->plan, err) : QUERN_NOMEM;
 }
 
-/* Whether a graph reads how many steps were done before. */
+/* Whether the graph of the single step reads the number of previous steps. */
 static bool reads_position(const quern_decoder *s)
 {
     const quern__graph *g = s->step.graph;
@@ -92,9 +97,9 @@ static bool reads_position(const quern_decoder *s)
 
 static int make_programs(quern_decoder *s, quern_error *err)
 {
-    int status = make(s, &s->step, 1, err);
+    int status = make_program(s, &s->step, 1, err);
     if (status == QUERN_OK && s->window >= chunk_steps)
-        status = make(s, &s->chunk, chunk_steps, err);
+        status = make_program(s, &s->chunk, chunk_steps, err);
     if (status < 0)
         return status;
     if (status == QUERN_OK) {
@@ -104,22 +109,26 @@ static int make_programs(quern_decoder *s, quern_error *err)
     s->hindrance = s->stepping.refused;
     s->limited = true;
     quern__program_free(&s->step);
-    return make(s, &s->whole, 0, err);
+    return make_program(s, &s->whole, 0, err);
 }
 
-/* ---- making ---- */
+/* ---- creation ---- */
 
-/* Which inputs are tokens and positions, and the sizes. */
-static int look_at(quern_decoder *s, quern_error *err)
+/* Determines the inputs of tokens and positions, and the sizes. */
+static int decoder_read_model(quern_decoder *s, quern_error *err)
 {
     const quern_model *m = s->m;
     char text[96];
     s->tokens = s->positions = -1;
-    for (int i = 0; i < m->n_in; i++)
-        *(strstr(quern__producer(m->b, m->in[i])->layer->name, "position") ? &s->positions : &s->tokens) = i;
+    for (int i = 0; i < m->n_in; i++) {
+        if (strstr(quern__producer(m->b, m->in[i])->layer->name, "position"))
+            s->positions = i;
+        else
+            s->tokens = i;
+    }
     if (m->n_in > 2 || m->n_out != 1 || s->tokens < 0 || (m->n_in == 2 && s->positions < 0))
         return quern__fail(err, QUERN_UNSUPPORTED, m->name,
-                           "a model that writes has one input of tokens, perhaps one of positions, and one output");
+                           "a language model needs one input of tokens (optionally one of positions) and one output");
     quern_shape in = quern_model_input_shape(m, s->tokens), out = quern_model_output_shape(m, 0);
     s->vocabulary = out.dims[out.rank - 1];
     s->window = in.dims[1];
@@ -127,7 +136,7 @@ static int look_at(quern_decoder *s, quern_error *err)
     bool fits = (in.rank == 2 || (in.rank == 3 && in.dims[2] == s->vocabulary)) && in.dims[1] > 0 && out.rank >= 2 &&
                 out.rank <= 3 && (out.rank == 2 || out.dims[1] == in.dims[1]);
     return fits ? QUERN_OK
-                : quern__fail(err, QUERN_SHAPE, m->name, "inputs %s are no tokens of a language model",
+                : quern__fail(err, QUERN_SHAPE, m->name, "input shape %s does not fit tokens of a language model",
                               quern_shape_text(&in, text, sizeof text));
 }
 
@@ -143,7 +152,7 @@ quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, que
         s->m = m;
         s->texts = texts;
         s->on_full = on_full;
-        status = look_at(s, err);
+        status = decoder_read_model(s, err);
     }
     if (status >= 0) {
         size_t most = (size_t)(s->window > chunk_steps ? s->window : chunk_steps), rows = (size_t)texts * most;
@@ -188,7 +197,7 @@ int64_t quern_decoder_vocabulary(const quern_decoder *s) { return s ? s->vocabul
 int64_t quern_decoder_context(const quern_decoder *s) { return s && s->limited ? s->window : 0; }
 const char *quern_decoder_blocking_layer(const quern_decoder *s) { return s ? s->hindrance : NULL; }
 
-/* ---- reading ---- */
+/* ---- feeding ---- */
 
 static size_t row_bytes(const quern__variable *v, int64_t texts)
 {
@@ -228,8 +237,8 @@ int quern_decoder_reorder(quern_decoder *s, const int32_t *from, quern_error *er
     return QUERN_OK;
 }
 
-/* Keeps the token of each text; the oldest goes when there is no room. */
-static void keep(quern_decoder *s, const int32_t *ids, int64_t stride)
+/* Appends one token per text to `past`; drops the oldest if `past` is full. */
+static void past_append(quern_decoder *s, const int32_t *ids, int64_t stride)
 {
     if (s->n_past == s->window)
         for (int64_t t = 0; t < s->texts; t++)
@@ -251,8 +260,10 @@ static void put_number(const quern_decoder *s, int input, void *array, int64_t a
         ((float *)array)[at] = (float)number;
 }
 
-/* The inputs of a run of `steps`: token k of text t is ids[t * stride + k], and stands at place first + k. */
-static int put(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first, quern_error *err)
+/* Sets the inputs of a run of `steps`. Token k of text t is ids[t * stride + k] at position
+ * first + k; it is 0 for k >= known. */
+static int decoder_set_inputs(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first,
+                              quern_error *err)
 {
     if (s->width > 1)
         memset(s->x, 0, (size_t)(s->texts * steps * s->width) * sizeof(int64_t));
@@ -271,7 +282,7 @@ static int put(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t ste
     return QUERN_OK;
 }
 
-static int run(quern_decoder *s, quern__program *p, const float **logits, quern_error *err)
+static int decoder_run(quern_decoder *s, quern__program *p, const float **logits, quern_error *err)
 {
     void *arrays[QUERN__MAX_IO] = { 0 };
     arrays[s->tokens] = s->x;
@@ -284,15 +295,16 @@ static int run(quern_decoder *s, quern__program *p, const float **logits, quern_
     return status;
 }
 
-/* The whole window for what is kept of the texts. */
+/* Runs the whole window for the kept tokens. */
 static int run_whole(quern_decoder *s, const float **logits, quern_error *err)
 {
     const quern_shape *out = quern__shape_of(s->whole.graph, s->whole.outputs[0]);
     if (out->rank == 2 && s->n_past < s->window)
-        return quern__fail(err, QUERN_INVALID, "prompt", "%lld tokens, the model needs %lld (layer %s takes a whole window)",
+        return quern__fail(err, QUERN_INVALID, "prompt", "%lld tokens, the model needs %lld (layer %s uses a whole window)",
                            (long long)s->n_past, (long long)s->window, s->hindrance);
-    int status = put(s, s->past, s->window, s->window, s->n_past, 0, err);
-    status = status < 0 ? status : run(s, &s->whole, logits, err);
+    int status = decoder_set_inputs(s, s->past, s->window, s->window, s->n_past, 0, err);
+    if (status >= 0)
+        status = decoder_run(s, &s->whole, logits, err);
     if (status < 0 || out->rank == 2)
         return status;
     for (int64_t t = 0; t < s->texts; t++)
@@ -302,7 +314,8 @@ static int run_whole(quern_decoder *s, const float **logits, quern_error *err)
     return QUERN_OK;
 }
 
-/* As many steps as fit, of tokens that are kept already where `kept`. */
+/* Feeds n tokens in chunks of 32 steps, then single steps. `kept`: the tokens are in `past`
+ * already. */
 static int read_steps(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t n, bool kept, const float **logits,
                       quern_error *err)
 {
@@ -310,11 +323,12 @@ static int read_steps(quern_decoder *s, const int32_t *ids, int64_t stride, int6
     for (int64_t at = 0; status >= 0 && at < n;) {
         bool many = s->chunk.plan && n - at >= chunk_steps;
         int64_t steps = many ? chunk_steps : 1;
-        status = put(s, ids + at, stride, steps, steps, s->position, err);
-        status = status < 0 ? status : run(s, many ? &s->chunk : &s->step, logits, err);
+        status = decoder_set_inputs(s, ids + at, stride, steps, steps, s->position, err);
+        if (status >= 0)
+            status = decoder_run(s, many ? &s->chunk : &s->step, logits, err);
         s->position += steps;
         for (int64_t k = 0; !kept && k < steps; k++)
-            keep(s, ids + at + k, stride);
+            past_append(s, ids + at + k, stride);
         at += steps;
     }
     return status;
@@ -324,20 +338,21 @@ int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const fl
 {
     QUERN__ENTER(err, QUERN_INVALID, "decoder", s, "ids", ids, "logits", logits);
     if (n < 1)
-        return quern__fail(err, QUERN_INVALID, "tokens", "there must be one at least");
+        return quern__fail(err, QUERN_INVALID, "tokens", "at least 1 token is required");
     if (s->whole.plan) {
         if (s->on_full == QUERN_CONTEXT_STOP && s->n_past + n > s->window)
             return QUERN_END;
         for (int64_t k = 0; k < n; k++)
-            keep(s, ids + k, n);
+            past_append(s, ids + k, n);
         return run_whole(s, logits, err);
     }
     int status = QUERN_OK;
     for (int64_t at = 0; status == QUERN_OK && at < n;) {
+        /* feed up to the limit of the context */
         int64_t room = s->limited ? s->window - s->position : n - at, take = n - at < room ? n - at : room;
         if (take == 0 && s->on_full == QUERN_CONTEXT_STOP)
             return QUERN_END;
-        if (take == 0) { /* the newer half is read anew */
+        if (take == 0) { /* the context is full: its newer half is fed again */
             int64_t again = s->window / 2;
             forget_states(s);
             status = again ? read_steps(s, s->past + s->window - again, s->window, again, true, logits, err) : QUERN_OK;

@@ -1,4 +1,6 @@
-/* Texts from a prompt: tokens are drawn, or searched for with beams, and become bytes as they are certain. */
+/* Generates texts from a prompt: draws tokens, or searches with beams, and reports bytes as soon
+ * as they are final. A byte is not final while it may belong to an incomplete UTF-8 character or
+ * to a stop string. */
 #include "model/model.h"
 
 #include <math.h>
@@ -6,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One text as it grows. */
+/* One text during generation. */
 typedef struct writing {
-    int32_t *ids; /* prompt, then what was written */
+    int32_t *ids; /* prompt, then generated tokens */
     int64_t n_ids, tokens;
     char *bytes;
-    size_t n_bytes, room, told; /* told: bytes that the caller knows */
+    size_t n_bytes, room, told; /* told: bytes reported to the caller */
     bool ended;
 } writing;
 
@@ -22,14 +24,15 @@ typedef struct session {
     quern_decoder *decoder;
     quern_sampler *sampler;
     int64_t count, length, prompt, vocabulary;
-    int32_t *next; /* the last token of each text, to be read */
+    int32_t *next; /* last token of each text, the next input */
     writing *texts;
 } session;
 
 /* ---- the prompt ---- */
 
-/* Its tokens (new), `*n` of them. A prompt of nothing is a line that begins, where that has a token. */
-static int32_t *encode(const session *s, const char *prompt, int64_t *n, quern_error *err)
+/* Encodes the prompt; returns new ids, *n of them. An empty prompt is encoded as a newline, if
+ * the tokenizer has one. */
+static int32_t *encode_prompt(const session *s, const char *prompt, int64_t *n, quern_error *err)
 {
     const char *text = prompt && *prompt ? prompt : "\n";
     size_t bytes = strlen(text), used = 0;
@@ -45,7 +48,7 @@ static int32_t *encode(const session *s, const char *prompt, int64_t *n, quern_e
         quern__free(ids);
         return NULL;
     }
-    if (*n < 1) { /* the first token stands for it */
+    if (*n < 1) { /* else as token 0 */
         ids[0] = 0;
         *n = 1;
     }
@@ -54,21 +57,23 @@ static int32_t *encode(const session *s, const char *prompt, int64_t *n, quern_e
 
 /* ---- bytes ---- */
 
-/* How many bytes at the end are the beginning of a character that is not whole. */
-static size_t unfinished(const char *bytes, size_t n)
+/* Bytes at the end that begin an incomplete UTF-8 character. */
+static size_t incomplete_bytes(const char *bytes, size_t n)
 {
     for (size_t back = 1; back <= 3 && back <= n; back++) {
         unsigned char c = (unsigned char)bytes[n - back];
-        if (c >= 0xc0)
-            return (size_t)(c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2) > back ? back : 0;
+        if (c >= 0xc0) { /* the first byte of a character gives its length */
+            size_t length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+            return length > back ? back : 0;
+        }
         if (c < 0x80)
             return 0;
     }
     return 0;
 }
 
-/* How many bytes at the end may be the beginning of a stop string. */
-static size_t suspended(const session *s, const writing *w)
+/* Bytes at the end that may begin a stop string. */
+static size_t stop_prefix_bytes(const session *s, const writing *w)
 {
     size_t most = 0;
     for (int i = 0; i < s->o->n_stop; i++) {
@@ -82,8 +87,8 @@ static size_t suspended(const session *s, const writing *w)
     return most;
 }
 
-/* Cuts the text at the first stop string, if one is there now. */
-static bool meets_stop(const session *s, writing *w)
+/* Truncates the text at the first stop string, if it contains one. */
+static bool cut_at_stop(const session *s, writing *w)
 {
     for (size_t at = w->told; at < w->n_bytes; at++)
         for (int i = 0; i < s->o->n_stop; i++) {
@@ -97,7 +102,8 @@ static bool meets_stop(const session *s, writing *w)
     return false;
 }
 
-static int append(const session *s, writing *w, int32_t id, quern_error *err)
+/* Appends the bytes of a token to the text; words get a space before them. */
+static int append_token(const session *s, writing *w, int32_t id, quern_error *err)
 {
     size_t n = 0;
     const char *bytes = quern_tokenizer_token(s->t, id, &n);
@@ -120,23 +126,24 @@ static int append(const session *s, writing *w, int32_t id, quern_error *err)
     return QUERN_OK;
 }
 
-/* Tells what became certain with a token; all of it at the end of a text. */
-static void tell(const session *s, int64_t text, int32_t id, bool all)
+/* Reports the bytes that are final after a token. `all`: the text has ended, all bytes are
+ * final. */
+static void report_bytes(const session *s, int64_t text, int32_t id, bool all)
 {
     writing *w = &s->texts[text];
-    size_t back = unfinished(w->bytes, w->n_bytes), stop = suspended(s, w),
-           certain = w->n_bytes - (all           ? 0
-                                   : back > stop ? back
-                                                 : stop);
-    certain = certain < w->told ? w->told : certain;
-    if (s->o->token && s->o->token(s->o->user, text, id, w->bytes + w->told, certain - w->told))
+    size_t character = incomplete_bytes(w->bytes, w->n_bytes), stop = stop_prefix_bytes(s, w);
+    size_t pending = character > stop ? character : stop;
+    size_t final = all ? w->n_bytes : w->n_bytes - pending;
+    final = final < w->told ? w->told : final;
+    if (s->o->token && s->o->token(s->o->user, text, id, w->bytes + w->told, final - w->told))
         w->ended = true;
-    w->told = certain;
+    w->told = final;
 }
 
 /* ---- drawing ---- */
 
-static int write_token(session *s, int64_t text, const float *logits, quern_error *err)
+/* Draws the next token of a text. The draw is a pure function of seed, text and position. */
+static int generate_token(session *s, int64_t text, const float *logits, quern_error *err)
 {
     writing *w = &s->texts[text];
     double u = quern_sampling_uniform(s->o->seed, (uint64_t)text, (uint64_t)w->tokens);
@@ -147,14 +154,15 @@ static int write_token(session *s, int64_t text, const float *logits, quern_erro
                            own.text);
     w->ids[w->n_ids++] = s->next[text] = id;
     w->tokens++;
-    int status = append(s, w, id, err);
+    int status = append_token(s, w, id, err);
     if (status < 0)
         return status;
-    w->ended = meets_stop(s, w) || w->tokens == s->length;
-    tell(s, text, id, w->ended);
+    w->ended = cut_at_stop(s, w) || w->tokens == s->length;
+    report_bytes(s, text, id, w->ended);
     return QUERN_OK;
 }
 
+/* Draws tokens for all texts until each has ended or the context is full. */
 static int draw_all(session *s, const float *logits, quern_error *err)
 {
     for (int64_t step = 0, left = s->count; step < s->length && left; step++) {
@@ -162,7 +170,7 @@ static int draw_all(session *s, const float *logits, quern_error *err)
         left = 0;
         for (int64_t t = 0; t < s->count && status >= 0; t++) {
             if (!s->texts[t].ended)
-                status = write_token(s, t, logits + t * s->vocabulary, err);
+                status = generate_token(s, t, logits + t * s->vocabulary, err);
             left += !s->texts[t].ended;
         }
         if (status >= 0 && left)
@@ -174,7 +182,7 @@ static int draw_all(session *s, const float *logits, quern_error *err)
     }
     for (int64_t t = 0; t < s->count; t++)
         if (!s->texts[t].ended)
-            tell(s, t, s->next[t], true);
+            report_bytes(s, t, s->next[t], true);
     return QUERN_OK;
 }
 
@@ -191,7 +199,7 @@ static void log_probabilities(float *row, int64_t n)
         row[i] = (float)((double)row[i] - most - log(sum));
 }
 
-/* The token that the first stop string is; -1: it is none. */
+/* The token that equals the first stop string; -1: no such token. */
 static int32_t end_token(const session *s)
 {
     int32_t id = -1;
@@ -204,8 +212,8 @@ static int32_t end_token(const session *s)
     return id;
 }
 
-/* Every text is a beam; they are `n` until the end, best first. */
-static int search(session *s, const float *logits, quern_error *err)
+/* Beam search: every text is a beam; at the end the beams are in descending order of value. */
+static int beam_search(session *s, const float *logits, quern_error *err)
 {
     int64_t n = s->count, have = 1, prompt = s->texts[0].n_ids, room = prompt + s->length;
     quern_beam *beams = quern__zalloc(2 * (size_t)n, sizeof *beams), *best = beams + n;
@@ -218,6 +226,7 @@ static int search(session *s, const float *logits, quern_error *err)
         memcpy(rows, logits, (size_t)(n * s->vocabulary) * sizeof *rows);
         for (int64_t b = 0; b < have; b++)
             log_probabilities(rows + b * s->vocabulary, s->vocabulary);
+        /* rank all continuations of all beams, keep the best n */
         have = quern_beam_step(beams, have, rows, s->vocabulary, end, s->o->length_penalty, best, n, err);
         if (have < 0) {
             status = (int)have;
@@ -243,11 +252,12 @@ static int search(session *s, const float *logits, quern_error *err)
         if (!alive || step + 1 == s->length)
             break;
         status = quern_decoder_reorder(s->decoder, from, err);
-        status = status < 0 ? status : quern_decoder_feed(s->decoder, s->next, 1, &logits, err);
+        if (status >= 0)
+            status = quern_decoder_feed(s->decoder, s->next, 1, &logits, err);
     }
     for (int64_t t = 0; status >= 0 && t < n; t++)
         for (int64_t k = prompt; k < s->texts[t].n_ids && status >= 0; k++, s->texts[t].tokens++)
-            status = append(s, &s->texts[t], s->texts[t].ids[k], err);
+            status = append_token(s, &s->texts[t], s->texts[t].ids[k], err);
     quern__free(beams);
     quern__free(rows);
     quern__free(ids);
@@ -255,9 +265,10 @@ static int search(session *s, const float *logits, quern_error *err)
     return status < 0 ? status : QUERN_OK;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole run ---- */
 
-static int prepare(session *s, const char *prompt, quern_error *err)
+/* Creates decoder, sampler and texts. All texts begin with the tokens of the prompt. */
+static int session_prepare(session *s, const char *prompt, quern_error *err)
 {
     quern_sampling sampling = QUERN_SAMPLING_DEFAULTS;
     if (!s->t)
@@ -265,8 +276,8 @@ static int prepare(session *s, const char *prompt, quern_error *err)
     s->decoder = quern_decoder_new(s->m, s->count, s->o->on_full, err);
     s->vocabulary = s->decoder ? quern_decoder_vocabulary(s->decoder) : 0;
     if (s->decoder && quern_tokenizer_size(s->t) > s->vocabulary)
-        return quern__fail(err, QUERN_SHAPE, s->m->name, "%lld logits, the tokenizer has %lld tokens", (long long)s->vocabulary,
-                           (long long)quern_tokenizer_size(s->t));
+        return quern__fail(err, QUERN_SHAPE, s->m->name, "the model has %lld logits, the tokenizer %lld tokens",
+                           (long long)s->vocabulary, (long long)quern_tokenizer_size(s->t));
     s->sampler = s->decoder ? quern_sampler_new(s->o->sampling ? s->o->sampling : &sampling, s->vocabulary, err) : NULL;
     s->next = quern__zalloc((size_t)s->count, sizeof *s->next);
     s->texts = quern__zalloc((size_t)s->count, sizeof *s->texts);
@@ -277,8 +288,9 @@ static int prepare(session *s, const char *prompt, quern_error *err)
     for (int64_t t = 0; t < s->count; t++) {
         writing *w = &s->texts[t];
         size_t room = (size_t)(s->prompt + s->length) * sizeof *w->ids;
-        w->ids = t ? quern__zalloc(1, room) : encode(s, prompt, &s->prompt, err);
-        w->bytes = calloc(1, w->room = 256);
+        w->ids = t ? quern__zalloc(1, room) : encode_prompt(s, prompt, &s->prompt, err);
+        w->room = 256;
+        w->bytes = calloc(1, w->room);
         if (!w->ids || !w->bytes)
             return err && err->code ? err->code : quern__fail_memory(err, room);
         w->n_ids = s->prompt;
@@ -288,8 +300,8 @@ static int prepare(session *s, const char *prompt, quern_error *err)
     return QUERN_OK;
 }
 
-/* Reads the prompt: the same for every text. */
-static int read_prompt(session *s, const float **logits, quern_error *err)
+/* Feeds the prompt, which is equal for all texts. */
+static int feed_prompt(session *s, const float **logits, quern_error *err)
 {
     int32_t *ids = quern__zalloc((size_t)s->count, (size_t)s->prompt * sizeof *ids);
     if (!ids)
@@ -298,7 +310,7 @@ static int read_prompt(session *s, const float **logits, quern_error *err)
         memcpy(ids + t * s->prompt, s->texts[t].ids, (size_t)s->prompt * sizeof *ids);
     int status = quern_decoder_feed(s->decoder, ids, s->prompt, logits, err);
     quern__free(ids);
-    return status == QUERN_END ? quern__fail(err, QUERN_INVALID, "prompt", "is longer than the model's context of %lld tokens",
+    return status == QUERN_END ? quern__fail(err, QUERN_INVALID, "prompt", "exceeds the model's context of %lld tokens",
                                              (long long)quern_decoder_context(s->decoder))
                                : status;
 }
@@ -313,21 +325,24 @@ int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts
     const float *logits = NULL;
     s.count = o->beams > wanted ? o->beams : wanted;
     if (wanted < 1 || (o->n_stop > 0 && quern__missing(err, "stop", o->stop, NULL)))
-        return quern__fail(err, QUERN_INVALID, "count", "%lld texts, it must be at least 1", (long long)wanted);
+        return quern__fail(err, QUERN_INVALID, "count", "%lld texts, expected at least 1", (long long)wanted);
     memset(out, 0, (size_t)wanted * sizeof *out);
     int status = s.length < 1 || s.count < 1 || s.length > INT32_MAX
                      ? quern__fail(err, QUERN_INVALID, "generate", "length and count must be at least 1")
-                     : prepare(&s, prompt, err);
-    status = status < 0 ? status : read_prompt(&s, &logits, err);
-    status = status < 0 ? status : o->beams ? search(&s, logits, err) : draw_all(&s, logits, err);
-    for (int64_t t = 0; s.texts && t < s.count; t++) {
-        writing *w = &s.texts[t];
-        if (status >= 0 && t < wanted)
-            out[t] = (quern_generated){ w->bytes, w->n_bytes, w->tokens };
-        else
-            free(w->bytes);
-        quern__free(w->ids);
-    }
+                     : session_prepare(&s, prompt, err);
+    if (status >= 0)
+        status = feed_prompt(&s, &logits, err);
+    if (status >= 0)
+        status = o->beams ? beam_search(&s, logits, err) : draw_all(&s, logits, err);
+    if (s.texts)
+        for (int64_t t = 0; t < s.count; t++) {
+            writing *w = &s.texts[t];
+            if (status >= 0 && t < wanted)
+                out[t] = (quern_generated){ w->bytes, w->n_bytes, w->tokens };
+            else
+                free(w->bytes);
+            quern__free(w->ids);
+        }
     quern__free(s.texts);
     quern__free(s.next);
     quern_sampler_free(s.sampler);

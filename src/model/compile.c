@@ -29,8 +29,6 @@ void quern__uncompile(quern_model *m)
     m->n_means = 0;
 }
 
-static const char *output_name(const quern_model *m, int output) { return quern__producer(m->b, m->out[output])->layer->name; }
-
 /* The part of `spec` for one output: a list by index, an object by name, or one value for all. NULL: nothing. */
 static json_t *of_output(const quern_model *m, json_t *spec, int output)
 {
@@ -38,7 +36,7 @@ static json_t *of_output(const quern_model *m, json_t *spec, int output)
     if (json_is_array(spec) && (json_array_size(spec) == (size_t)m->n_out || m->n_out == 1))
         own = json_array_get(spec, (size_t)output);
     else if (json_is_object(spec) && !json_object_get(spec, "class_name"))
-        own = json_object_get(spec, output_name(m, output));
+        own = json_object_get(spec, quern_model_output_name(m, output));
     return json_is_null(own) ? NULL : own;
 }
 
@@ -48,7 +46,7 @@ static int check_names(const quern_model *m, json_t *spec, const char *what, que
     const char *key, *names[QUERN__MAX_IO];
     json_t *v;
     for (int i = 0; i < m->n_out; i++)
-        names[i] = output_name(m, i);
+        names[i] = quern_model_output_name(m, i);
     if (json_array_size(spec) > 0 && m->n_out > 1 && json_array_size(spec) != (size_t)m->n_out)
         return quern__fail(err, QUERN_INVALID, what, "%zu entries for %d outputs", json_array_size(spec), m->n_out);
     if (!json_is_object(spec) || json_object_get(spec, "class_name"))
@@ -144,7 +142,7 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     for (int again = 0; again < 2; again++) {
         const char *prefix = again ? "weighted_" : "";
         if (m->n_out > 1)
-            snprintf(full, sizeof full, "%s_%s%s", output_name(m, output), prefix, name);
+            snprintf(full, sizeof full, "%s_%s%s", quern_model_output_name(m, output), prefix, name);
         else
             snprintf(full, sizeof full, "%s%s", prefix, name);
         if (!weighted || !taken(m, full))
@@ -235,7 +233,7 @@ static int set_losses(quern_model *m, quern_error *err)
     if (status >= 0)
         status = add_loss(m, "loss", -1, err);
     for (int i = 0; i < m->n_out && status >= 0 && (n > 1 || (m->keras_2 && m->n_out > 1)); i++) {
-        snprintf(name, sizeof name, "%s_loss", output_name(m, i));
+        snprintf(name, sizeof name, "%s_loss", quern_model_output_name(m, i));
         if (m->loss_rows[i])
             status = add_loss(m, name, i, err);
     }

@@ -50,17 +50,11 @@ static int check_model(json_t *root, quern_error *err)
 {
     static const char *const network[] = { "layers", "input_layers", "output_layers", "build_input_shape",
                                            "name",   "trainable",    "dtype" };
-    static const char *const compile[] = { "optimizer",        "loss",        "loss_weights", "metrics",
-                                           "weighted_metrics", "run_eagerly", "jit_compile",  "steps_per_execution",
-                                           "auto_scale_loss",  "keras_2" };
     int status = check_object(root, "config.json", err);
     if (status >= 0)
         status = check_members(json_object_get(root, "config"), network, sizeof network / sizeof *network, "config.json",
                                "the model's config", err);
-    if (status < 0)
-        return status;
-    return check_members(json_object_get(root, "compile_config"), compile, sizeof compile / sizeof *compile, "config.json",
-                         "compile_config", err);
+    return status;
 }
 
 /* The row and config of a layer object; `where` gets its name for messages. */
@@ -70,6 +64,11 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
     snprintf(where, size, "layer %.80s", name ? name : "?");
     if (check_object(spec, where, err) < 0)
         return NULL;
+    const char *function = quern__config_text(json_object_get(spec, "config"), "function");
+    if (kind && function && (!strcmp(kind, "TFOpLambda") || !strcmp(kind, "SlicingOpLambda"))) {
+        quern__fail(err, QUERN_UNSUPPORTED, where, "TensorFlow's function %.60s is not in this version", function);
+        return NULL;
+    }
     if (kind && is_python(spec, kind)) {
         const char *registered = quern__config_text(spec, "registered_name");
         quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s contains Python code, which quern does not run", kind);
@@ -259,6 +258,22 @@ static int ends(const quern_blueprint *b, json_t *list, int *out)
     return n;
 }
 
+/* The sorted keys of a dictionary of inputs or outputs. Returns new; NULL: it is a list. */
+static json_t *keys_of(json_t *list)
+{
+    const char *key, *keys[QUERN__MAX_IO];
+    json_t *v, *out;
+    size_t n = 0;
+    if (!json_is_object(list) || json_object_size(list) > QUERN__MAX_IO)
+        return NULL;
+    json_object_foreach(list, key, v) keys[n++] = key;
+    qsort(keys, n, sizeof *keys, by_key);
+    out = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(out, json_string(keys[i]));
+    return out;
+}
+
 /* Members of a model's config that quern does not use; files keep them. Returns new. */
 static json_t *kept_members(json_t *config)
 {
@@ -297,8 +312,36 @@ quern_model *quern__network_read(json_t *config, bool sequential, const quern__n
     if (m) {
         m->sequential = sequential;
         m->kept = kept_members(config);
+        m->in_keys = sequential ? NULL : keys_of(json_object_get(config, "input_layers"));
+        m->out_keys = sequential ? NULL : keys_of(json_object_get(config, "output_layers"));
     }
     return m;
+}
+
+/* Whether a subclass of Model has the config of a functional model: named layers, inputs and outputs. */
+static bool is_functional_config(json_t *config)
+{
+    return json_is_array(json_object_get(config, "layers")) && json_object_get(config, "input_layers") &&
+           json_object_get(config, "output_layers");
+}
+
+/* Compiles with the settings of the file. Where they name an unknown class, the model opens uncompiled with a warning. */
+static int compile_from(quern_model *m, json_t *compile, quern_error *err)
+{
+    static const char *const known[] = { "optimizer",   "loss",        "loss_weights",        "metrics",         "weighted_metrics",
+                                         "run_eagerly", "jit_compile", "steps_per_execution", "auto_scale_loss", "keras_2" };
+    quern_error own = { 0 };
+    if (!json_object_get(compile, "optimizer"))
+        return QUERN_OK;
+    if (check_members(compile, known, sizeof known / sizeof *known, "config.json", "compile_config", &own) >= 0 &&
+        quern__compile(m, json_deep_copy(compile), &own) >= 0)
+        return QUERN_OK;
+    if (own.code != QUERN_NOTFOUND && own.code != QUERN_UNSUPPORTED)
+        return quern__fail(err, own.code, own.where, "%s", own.text);
+    quern__uncompile(m);
+    quern__warn("the model opens uncompiled: %s%s%s; --optimizer and --loss, or quern_compile, compile it", own.where,
+                own.where[0] ? ": " : "", own.text);
+    return QUERN_OK;
 }
 
 quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
@@ -306,10 +349,14 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
     const char *kind = quern__config_text(root, "class_name");
     json_t *config = json_object_get(root, "config");
     bool sequential = kind && !strcmp(kind, "Sequential");
-    if (!sequential && (!kind || (strcmp(kind, "Functional") && strcmp(kind, "Model")))) {
+    bool functional = kind && (!strcmp(kind, "Functional") || !strcmp(kind, "Model"));
+    if (!sequential && !functional && !is_functional_config(config)) {
         quern__fail(err, QUERN_UNSUPPORTED, "config.json", "a model of class '%.60s' is not in this version", kind ? kind : "?");
         return NULL;
     }
+    if (!sequential && !functional)
+        quern__warn("the class '%.60s' opens as the Functional model of its config; its Python methods do not run",
+                    kind ? kind : "?");
     if (check_model(root, err) < 0)
         return NULL;
     quern_model *m = quern__network_read(config, sequential, &(quern__network_env){ .room = room, .unfilled = true }, err);
@@ -317,8 +364,7 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
     if (m && !sequential && json_is_false(json_object_get(config, "trainable")))
         for (int k = 0; k < m->b->n; k++)
             quern__layer_set_trainable(m->b->nodes[k].layer, false);
-    json_t *compile = json_object_get(root, "compile_config");
-    if (m && json_object_get(compile, "optimizer") && quern__compile(m, json_deep_copy(compile), err) < 0) {
+    if (m && compile_from(m, json_object_get(root, "compile_config"), err) < 0) {
         quern_model_free(m);
         return NULL;
     }

@@ -138,13 +138,17 @@ static json_t *functional_layer(const quern_model *m, int k)
 }
 
 /* Keras counts the calls of functional models from 1, because call 0 is the model itself. */
-static json_t *ends_json(const quern_model *m, const int *values, int n)
+static json_t *ends_json(const quern_model *m, const int *values, int n, json_t *keys)
 {
-    json_t *out = json_array();
+    json_t *out = keys ? json_object() : json_array();
     for (int i = 0; i < n; i++) {
         const quern__call_node *a = quern__producer(m->b, values[i]);
         bool functional = a->layer->kind->model && !((const quern_model *)a->layer->object)->sequential;
-        json_array_append_new(out, json_pack("[s,i,i]", a->layer->name, a->call + functional, m->b->values[values[i]].output));
+        json_t *end = json_pack("[s,i,i]", a->layer->name, a->call + functional, m->b->values[values[i]].output);
+        if (keys)
+            json_object_set_new(out, json_string_value(json_array_get(keys, (size_t)i)), end);
+        else
+            json_array_append_new(out, end);
     }
     return out;
 }
@@ -162,8 +166,8 @@ static json_t *network_json(const quern_model *m, json_t *kept)
     if (m->sequential)
         json_object_set_new(config, "build_input_shape", shape_json(quern__tensor_shape(m->b, m->in[0]), m->b->records));
     else {
-        json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in));
-        json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out));
+        json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in, m->in_keys));
+        json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out, m->out_keys));
     }
     return json_pack("{s:s, s:s, s:o, s:o}", "module", m->sequential ? "keras" : "keras.src.models.functional", "class_name",
                      m->sequential ? "Sequential" : "Functional", "config", config, "registered_name",

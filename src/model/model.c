@@ -19,6 +19,8 @@ void quern_model_free(quern_model *m)
     quern__team_free(m->team);
     quern__free(m->profile.seconds);
     quern__free_aligned(m->arena);
+    for (int i = 0; i < 3 * QUERN__MAX_IO; i++)
+        quern__free(m->converted[i].numbers);
     quern_blueprint_free(m->b);
     quern_tokenizer_free(m->tokenizer);
     quern_schema_free(m->schema);
@@ -28,6 +30,8 @@ void quern_model_free(quern_model *m)
     }
     quern__free(m->members);
     json_decref(m->kept);
+    json_decref(m->in_keys);
+    json_decref(m->out_keys);
     quern__free(m->name);
     quern__free(m);
 }
@@ -156,9 +160,20 @@ int quern_model_target(const quern_model *m, int i, quern_shape *shape)
         return QUERN_DTYPE_DEFAULT;
     return quern__loss_target(m->loss_rows[i], quern__tensor_shape(m->b, m->out[i]), shape);
 }
+
+int quern_model_output_dtype(const quern_model *m, int i) { return m && i >= 0 && i < m->n_out ? QUERN_FLOAT32 : 0; }
+
+const char *quern_model_input_name(const quern_model *m, int i)
+{
+    return m && i >= 0 && i < m->n_in ? quern__producer(m->b, m->in[i])->layer->name : NULL;
+}
+
 const char *quern_model_output_name(const quern_model *m, int i)
 {
-    return m && i >= 0 && i < m->n_out ? quern__producer(m->b, m->out[i])->layer->name : NULL;
+    if (!m || i < 0 || i >= m->n_out)
+        return NULL;
+    const char *key = json_string_value(json_array_get(m->out_keys, (size_t)i));
+    return key ? key : quern__producer(m->b, m->out[i])->layer->name;
 }
 
 int quern_model_output_logits(const quern_model *m, int i)

@@ -85,6 +85,12 @@ typedef struct quern__micro_batches {
     int n_sums;
 } quern__micro_batches;
 
+/* Memory for an array of a batch whose elements have another dtype than the model's. */
+typedef struct quern__converted {
+    void *numbers;
+    size_t bytes;
+} quern__converted;
+
 /* A member of a model's file that quern does not use; it is written back. */
 typedef struct quern__kept_member {
     char *name, *bytes;
@@ -96,6 +102,7 @@ struct quern_model {
     char *name;
     bool sequential;
     int n_in, n_out, in[QUERN__MAX_IO], out[QUERN__MAX_IO];
+    json_t *in_keys, *out_keys; /* names of inputs and outputs that Keras holds in a dictionary, sorted; NULL: they are a list */
     quern__optimizer *optimizer;
     const quern__class *loss_rows[QUERN__MAX_IO];
     json_t *loss_configs[QUERN__MAX_IO];
@@ -111,6 +118,7 @@ struct quern_model {
     size_t arena_bytes, slab_limit; /* limit: the memory budget of the arena; 0: no budget */
     int low_memory;                 /* QUERN__THRIFT_…: how much time plans may spend to save memory */
     quern__micro_batches parts;
+    quern__converted converted[3 * QUERN__MAX_IO]; /* by array of a batch: inputs, targets, weights */
     int threads;
     quern__team *team;
     json_t *kept;  /* unknown members of its config; NULL: none */
@@ -195,6 +203,10 @@ quern_shape quern__model_weights_shape(const quern_model *m, int output, int kin
 /* Runs one batch. arrays: inputs, targets, weights (of outputs with weights). Metrics accumulate until quern__model_reset. */
 int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, const quern__weighing *weighing, int64_t records,
                      int64_t capacity, int64_t epoch, int64_t first, quern_error *err);
+/* Predicts one batch. `out` gets the address of each output, valid until the next run. */
+int quern__model_predict(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err);
+/* Checks that an array can be read: a known dtype, fixed dimensions, as many records as x[0], and data. */
+int quern__array_check(const quern_tensor *t, const char *where, int64_t records, quern_error *err);
 /* Adds the nodes of all layers. `ids` and `masks` get each value of the blueprint and its mask (0: none), n_values each;
  * `penalty` gets the sum of the penalties (0: none). With `stepping`, the size of the second axis of the inputs is
  * stepping->steps. */

@@ -359,66 +359,9 @@ void quern__model_read_logs(const quern_model *m, double *logs)
     }
 }
 
-/* Checks that the batch has all arrays that the mode needs. */
-static int arrays_given(const quern_model *m, void *const *x, void *const *y, quern_error *err)
+int quern__model_predict(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err)
 {
-    char name[16];
-    for (int i = 0; i < m->n_in + (y ? m->n_out : 0); i++) {
-        bool input = i < m->n_in;
-        int k = input ? i : i - m->n_in;
-        snprintf(name, sizeof name, "%c[%d]", input ? 'x' : 'y', k);
-        if ((input || m->loss_rows[k]) && quern__missing(err, name, input ? x[k] : y[k], NULL))
-            return QUERN_INVALID;
-    }
-    return QUERN_OK;
-}
-
-static int on_batch(quern_model *m, quern__mode mode, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
-                    quern_error *err)
-{
-    void *arrays[3 * QUERN__MAX_IO];
-    quern__weighing how = { 0 };
-    int status = arrays_given(m, x, y, err);
-    if (status < 0)
-        return status;
-    memcpy(arrays, x, (size_t)m->n_in * sizeof *x);
-    memcpy(arrays + m->n_in, y, (size_t)m->n_out * sizeof *y);
-    if (w)
-        memcpy(arrays + m->n_in + m->n_out, w, (size_t)m->n_out * sizeof *w);
-    if (w)
-        for (int i = 0; i < m->n_out; i++)
-            how.of[i] = w[i] ? QUERN_WEIGHTS_RECORDS : QUERN_WEIGHTS_COMMON;
-    quern__model_reset(m);
-    status = quern__model_run(m, mode, arrays, &how, records, records, 0, 0, err);
-    if (status >= 0 && logs)
-        quern__model_read_logs(m, logs);
-    return status;
-}
-
-int quern_train_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
-                         quern_error *err)
-{
-    QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "y", y);
-    if (quern__model_waits(m, "train_on_batch", err) < 0)
-        return QUERN_INVALID;
-    return on_batch(m, QUERN__TRAIN, x, y, w, records, logs, err);
-}
-
-int quern_test_on_batch(quern_model *m, void *const *x, void *const *y, void *const *w, int64_t records, double *logs,
-                        quern_error *err)
-{
-    QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "y", y);
-    if (m->sums && quern__model_waits(m, "test_on_batch within an epoch", err) < 0)
-        return QUERN_INVALID;
-    return on_batch(m, QUERN__TEST, x, y, w, records, logs, err);
-}
-
-int quern_predict_on_batch(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err)
-{
-    QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "out", out);
-    int status = arrays_given(m, x, NULL, err);
-    if (status >= 0)
-        status = quern__model_run(m, QUERN__PREDICT, x, NULL, records, records, 0, 0, err);
+    int status = quern__model_run(m, QUERN__PREDICT, x, NULL, records, records, 0, 0, err);
     const quern__program *p = &m->programs[QUERN__PREDICT];
     for (int i = 0; status >= 0 && i < m->n_out; i++)
         out[i] = quern__plan_address(p->plan, p->outputs[i], m->arena, x);

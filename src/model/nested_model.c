@@ -10,8 +10,12 @@
 static int check_shapes(const quern__layer *l, const quern_model *m, const quern_shape *in, int n_in, quern_error *err)
 {
     char want[96], got[96];
-    if (n_in != m->n_in)
-        return quern__fail(err, QUERN_SHAPE, l->name, "%d inputs, expected %d", n_in, m->n_in);
+    int values = 0; /* the other inputs are masks */
+    for (int i = 0; i < n_in; i++)
+        values += !l->arguments || l->arguments[i] == 0;
+    if (values != m->n_in)
+        return quern__fail(err, QUERN_SHAPE, l->name, "%d inputs, expected %d", values, m->n_in);
+    n_in = values;
     for (int i = 0; i < n_in; i++) {
         quern_shape own = *quern__tensor_shape(m->b, m->in[i]), given = in[i];
         own.dims[0] = given.dims[0] = -1;
@@ -59,7 +63,7 @@ static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_
                                .seed = l->seed,
                                .depth = l->depth + 1,
                                .unfilled = l->unfilled,
-                               .shape = n_in == 1 ? in : NULL };
+                               .shape = n_in == 1 || (l->arguments && l->arguments[1] != 0) ? in : NULL };
     quern_model *m = l->object;
     if (!m)
         l->object = m = quern__network_read(l->config, !strcmp(l->kind->name, "Sequential"), &env, err);

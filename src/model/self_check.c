@@ -224,8 +224,11 @@ static quern_model *trained(const char *words, const char *optimizer, int thread
     if (!m || quern_compile(m, optimizer, "sparse_categorical_crossentropy from_logits=true", "accuracy", err) < 0 ||
         quern_model_set_threads(m, threads, err) < 0)
         return m;
+    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = quern_model_input_shape(m, 0), .data = sample },
+                 y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { 64 } }, .data = labels };
+    x.shape.dims[0] = 64;
     for (int s = 0; s < 5 && !err->code; s++)
-        quern_train_on_batch(m, (void *[]){ sample }, (void *[]){ labels }, NULL, 64, logs, err);
+        quern_train_on_batch(m, &x, &y, NULL, logs, err);
     return m;
 }
 

@@ -1,5 +1,10 @@
-/* The ring: ticket t lies in slot t mod slots, from when a worker takes the ticket until the trainer releases the batch. One lock;
- * the source is never called while it is held. */
+/* The ring: ticket t uses slot t mod `slots`, from the moment a reader takes the ticket until
+ * the trainer releases the batch.
+ * A reader thread takes the next ticket under the lock, fills the slot without the lock, and
+ * marks it `made`. The trainer waits for the slot of its next ticket. One lock protects all
+ * fields; the source is never called while it is held.
+ * Random access: any reader fills any ticket. Sequential: `advancing` admits one reader at a
+ * time, so tickets are filled in order. */
 #include "ring.h"
 
 #include <string.h>
@@ -33,16 +38,16 @@ size_t quern__queue_bytes(const quern__queue_opts *o)
 
 static bool indexed(const quern__queue *q) { return q->g->ops->read != NULL; }
 
-/* Indexed: tickets of a pass. */
+/* Random access: tickets of one pass. */
 static int64_t per_pass(const quern__queue *q) { return (q->g->count + q->opts.spec.batch_size - 1) / q->opts.spec.batch_size; }
 
-/* Indexed: records of all tickets before `ticket`, counted from the last restart. */
+/* Random access: records of all tickets before `ticket`, counted from the last restart. */
 static int64_t records_before(const quern__queue *q, int64_t ticket)
 {
     return ticket / per_pass(q) * q->g->count + ticket % per_pass(q) * q->opts.spec.batch_size;
 }
 
-static int make_indexed(quern__queue *q, quern_batch *b, int64_t ticket, quern_error *err)
+static int fill_indexed(quern__queue *q, quern_batch *b, int64_t ticket, quern_error *err)
 {
     int64_t size = q->opts.spec.batch_size, count = q->g->count, all = q->base + ticket;
     if (count < 1 || (!q->opts.forever && all >= per_pass(q)))
@@ -53,20 +58,21 @@ static int make_indexed(quern__queue *q, quern_batch *b, int64_t ticket, quern_e
     return q->g->ops->read(q->g, q->pass + all / per_pass(q), first, b, err);
 }
 
-/* Whether a source that ends within an epoch begins anew. */
-static bool goes_on(const quern__queue *q)
+/* Whether a source that ends inside an epoch restarts. */
+static bool restarts_in_epoch(const quern__queue *q)
 {
     return q->opts.forever && q->g->ops->reset && (q->g->finite || (q->opts.restart && q->g->restarts));
 }
 
-static int make_plain(quern__queue *q, quern_batch *b, quern_error *err)
+static int fill_sequential(quern__queue *q, quern_batch *b, quern_error *err)
 {
     int status = q->g->ops->next(q->g, b, err);
-    if (status == QUERN_END && goes_on(q)) {
+    if (status == QUERN_END && restarts_in_epoch(q)) {
         status = q->g->ops->reset(q->g, ++q->pass, err);
         b->size = q->opts.spec.batch_size;
-        status = status < 0 ? status : q->g->ops->next(q->g, b, err);
-        if (status == QUERN_END && !q->g->finite) /* else it would begin for ever */
+        if (status >= 0)
+            status = q->g->ops->next(q->g, b, err);
+        if (status == QUERN_END && !q->g->finite) /* an empty generator would restart endlessly */
             status = quern__fail(err, QUERN_INVALID, q->g->where ? q->g->where : "generator", "the generator is empty");
     }
     b->first = q->first;
@@ -74,17 +80,18 @@ static int make_plain(quern__queue *q, quern_batch *b, quern_error *err)
     return status;
 }
 
-/* Where a source that says so is. */
-static int ask(const quern__queue *q, uint8_t *state, size_t *size, quern_error *err)
+/* Reads the resume position of a source that saves itself. */
+static int save_position(const quern__queue *q, uint8_t *state, size_t *size, quern_error *err)
 {
     int status = q->g->ops->save(q->g, state, QUERN_MAX_STATE, size, err);
     return status >= 0 && *size > QUERN_MAX_STATE
-               ? quern__fail(err, QUERN_INVALID, "generator", "a state of %zu bytes, at most %d", *size, QUERN_MAX_STATE)
+               ? quern__fail(err, QUERN_INVALID, "generator", "a state of %zu bytes exceeds %d", *size, QUERN_MAX_STATE)
                : status;
 }
 
-/* The batch of a ticket into its slot. */
-static int make(quern__queue *q, quern__slot *s, int64_t ticket)
+/* Fills a slot with the batch of a ticket. Returns QUERN_OK, QUERN_END or an error, which is in
+ * s->error. */
+static int fill_slot(quern__queue *q, quern__slot *s, int64_t ticket)
 {
     quern_batch *b = &s->batch;
     b->size = q->opts.spec.batch_size;
@@ -96,34 +103,35 @@ static int make(quern__queue *q, quern__slot *s, int64_t ticket)
     quern__activity_set("reading", q->g->where ? q->g->where : "generator", "batch", ticket + 1);
     if (b->bad)
         b->bad->count = 0;
-    int status = indexed(q) ? make_indexed(q, b, ticket, &s->error) : make_plain(q, b, &s->error);
+    int status = indexed(q) ? fill_indexed(q, b, ticket, &s->error) : fill_sequential(q, b, &s->error);
     bool none = b->size == 0 && indexed(q) && b->bad && b->bad->count; /* all its records are bad */
     if (status == QUERN_OK && ((b->size < 1 && !none) || b->size > q->opts.spec.batch_size))
-        return quern__fail(&s->error, QUERN_INVALID, "generator",
-                           "a batch of %lld records, there is room for 1 … %lld (batch_size)", (long long)b->size,
-                           (long long)q->opts.spec.batch_size);
+        return quern__fail(&s->error, QUERN_INVALID, "generator", "a batch of %lld records, expected 1 to %lld (batch_size)",
+                           (long long)b->size, (long long)q->opts.spec.batch_size);
     if (status == QUERN_OK && s->state)
-        status = ask(q, s->state, &s->state_size, &s->error);
+        status = save_position(q, s->state, &s->state_size, &s->error);
     if (status < 0 && status != QUERN_CANCELED && !s->error.code)
         quern__fail(&s->error, status, "generator", "failed: %s", quern_status_text(status));
     return status;
 }
 
-/* Whether a ticket may be given out now. */
-static bool wanted(const quern__queue *q)
+/* Whether a reader may take a ticket now: within the epoch's limit, with a free slot. */
+static bool ticket_available(const quern__queue *q)
 {
     return (q->limit < 0 || q->next < q->limit) && q->next < q->ended && q->next - q->taken < q->slots &&
            (indexed(q) || !q->advancing);
 }
 
-static void *reader(void *arg)
+/* A reader thread: fills slots until the queue stops. A failed ticket ends the epoch at that
+ * ticket. */
+static void *queue_reader(void *arg)
 {
     quern__reader *me = arg;
     quern__queue *q = me->queue;
     quern__doing_here(&me->doing);
     pthread_mutex_lock(&q->lock);
     while (!q->stop) {
-        if (!wanted(q)) {
+        if (!ticket_available(q)) {
             pthread_cond_wait(&q->changed, &q->lock);
             continue;
         }
@@ -133,7 +141,7 @@ static void *reader(void *arg)
         q->working++;
         q->advancing = true;
         pthread_mutex_unlock(&q->lock);
-        int status = make(q, s, ticket);
+        int status = fill_slot(q, s, ticket);
         pthread_mutex_lock(&q->lock);
         s->status = status;
         s->made = true;
@@ -147,11 +155,14 @@ static void *reader(void *arg)
     return NULL;
 }
 
+/* Allocates the ring and the buffers of all its slots; `saves`: with a resume position each. */
 static int allocate(quern__queue *q, bool saves, quern_error *err)
 {
     const quern_batch_spec *s = &q->opts.spec;
     q->ring = quern__zalloc((size_t)q->slots, sizeof *q->ring);
-    for (int k = 0; q->ring && k < q->slots; k++) {
+    if (!q->ring)
+        return quern__fail_memory(err, (size_t)q->slots * sizeof *q->ring);
+    for (int k = 0; k < q->slots; k++) {
         quern_batch *b = &q->ring[k].batch;
         b->spec = s;
         b->weights = quern__zalloc((size_t)s->batch_size, sizeof *b->weights);
@@ -166,30 +177,32 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
         b->text_room = room;
         if (room && !(b->text = room > 0 ? quern__alloc((size_t)room) : NULL))
             return quern__fail_memory(err, (size_t)room);
-        for (int i = 0; room && i < s->n_inputs; i++) /* no element points nowhere, whatever a source leaves out */
+        for (int i = 0; i < s->n_inputs; i++) /* string elements stay valid if a source does not set them */
             if (s->dtypes[i] == QUERN_STRING)
                 memset(b->arrays[i], 0, array_bytes(s, i));
         if (q->g->bad.policy && !(b->bad = quern__zalloc(1, sizeof *b->bad)))
             return quern__fail_memory(err, sizeof *b->bad);
-        if (b->bad)
-            b->bad->policy = q->g->bad.policy, b->bad->most = q->g->bad.most;
+        if (b->bad) {
+            b->bad->policy = q->g->bad.policy;
+            b->bad->most = q->g->bad.most;
+        }
         if (saves && !(q->ring[k].state = quern__alloc(QUERN_MAX_STATE)))
             return quern__fail_memory(err, QUERN_MAX_STATE);
         if (!b->weights || !b->indices)
             return quern__fail_memory(err, (size_t)s->batch_size * 12);
     }
-    return q->ring ? QUERN_OK : quern__fail_memory(err, (size_t)q->slots * sizeof *q->ring);
+    return QUERN_OK;
 }
 
-/* Whether a generator may be in a run like this. */
+/* Whether a generator can take part in a run with these options. */
 static int can_run(const quern_generator *g, const quern__queue_opts *o, quern_error *err)
 {
     if (__atomic_load_n(&g->runs, __ATOMIC_ACQUIRE) > 0)
-        return quern__fail(err, QUERN_STALLED, g->where ? g->where : "generator", "an earlier run still waits for it");
+        return quern__fail(err, QUERN_STALLED, g->where ? g->where : "generator", "an earlier run still uses it");
     if (g->stall_timeout <= 0 || g->watches || o->workers)
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_INVALID, "stall_timeout", "nobody can watch a reader on the trainer's own thread");
-    quern__hint(err, "workers=1 reads on a thread that is watched");
+    int status = quern__fail(err, QUERN_INVALID, "stall_timeout", "it needs a reader thread, but workers is 0");
+    quern__hint(err, "set workers=1");
     return status;
 }
 
@@ -202,8 +215,8 @@ static int start_readers(quern__queue *q, int n, quern_error *err)
         quern__reader *r = &q->readers[q->running];
         r->queue = q;
         pthread_mutex_init(&r->doing.lock, NULL);
-        if (pthread_create(&r->thread, NULL, reader, r))
-            return quern__fail(err, QUERN_NOMEM, "queue", "cannot start its threads");
+        if (pthread_create(&r->thread, NULL, queue_reader, r))
+            return quern__fail(err, QUERN_NOMEM, "queue", "cannot start a thread");
     }
     return QUERN_OK;
 }
@@ -226,29 +239,33 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     pthread_cond_init(&q->changed, &clock);
     pthread_condattr_destroy(&clock);
     int status = can_run(g, opts, err);
+    /* a generator takes part in one run at a time */
     bool taken = status >= 0 && !__atomic_test_and_set(&g->taken, __ATOMIC_ACQUIRE);
     if (status >= 0 && !taken)
-        status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "is in another run: one at a time");
+        status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "is in use by another run");
     for (int i = 0; i < q->opts.spec.n_inputs && status >= 0 && !g->strings; i++)
         if (q->opts.spec.dtypes[i] == QUERN_STRING)
-            status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "gives numbers, input '%s' wants text",
+            status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "provides numbers, input '%s' expects text",
                                  q->opts.spec.names[i] ? q->opts.spec.names[i] : "?");
     if (taken) {
         q->g = g;
-        g->interrupt = opts->workers ? NULL : opts->interrupt; /* else it is the wait for a worker that ends */
+        g->interrupt = opts->workers ? NULL : opts->interrupt; /* with workers, the wait for a reader ends instead */
         g->bad.epoch = g->bad.all = 0;
     }
-    status = status < 0 ? status : allocate(q, g->saves, err);
+    if (status >= 0)
+        status = allocate(q, g->saves, err);
     if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
         status = quern__fail_memory(err, QUERN_MAX_STATE);
-    status = status < 0 ? status : g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
+    if (status >= 0)
+        status = g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
     if (status < 0)
         q->g = NULL;
     if (taken)
         g->position.going = status >= 0;
     if (taken && status < 0)
         __atomic_clear(&g->taken, __ATOMIC_RELEASE);
-    status = status < 0 ? status : start_readers(q, g->ops->read ? opts->workers : opts->workers > 0, err);
+    if (status >= 0)
+        status = start_readers(q, g->ops->read ? opts->workers : opts->workers > 0, err);
     if (status < 0) {
         quern__queue_close(q);
         return NULL;
@@ -256,8 +273,9 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     return q;
 }
 
-/* The source is where ticket `ticket` of the epoch begins; `s`: behind this slot, NULL: where it says. */
-static int locate(quern__queue *q, int64_t ticket, const quern__slot *s, quern_error *err)
+/* Sets the resume position to the start of ticket `ticket` of the epoch. Sequential sources: the
+ * state after slot `s`; NULL: the source's current state. */
+static int set_position(quern__queue *q, int64_t ticket, const quern__slot *s, quern_error *err)
 {
     quern__position *p = &q->g->position;
     const quern__queue_opts *o = &q->opts;
@@ -276,13 +294,13 @@ static int locate(quern__queue *q, int64_t ticket, const quern__slot *s, quern_e
         return QUERN_OK;
     p->restored = false;
     if (!s)
-        return ask(q, p->state, &p->size, err);
+        return save_position(q, p->state, &p->size, err);
     memcpy(p->state, s->state, s->state_size);
     p->size = s->state_size;
     return QUERN_OK;
 }
 
-/* The start of a pass, or where the source was told to go. */
+/* Moves the source to the start of a pass, or to the restored position. */
 static int go_to_start(quern__queue *q, int64_t epoch, bool restart, quern_error *err)
 {
     quern__position *p = &q->g->position;
@@ -305,7 +323,8 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
     while (q->working)
         pthread_cond_wait(&q->changed, &q->lock);
     int status = go_to_start(q, epoch, restart, err);
-    status = status < 0 ? status : locate(q, 0, NULL, err);
+    if (status >= 0)
+        status = set_position(q, 0, NULL, err);
     q->next = q->taken = q->first = q->given = 0;
     q->g->bad.epoch = 0;
     q->limit = status < 0 ? 0 : steps;
@@ -318,8 +337,8 @@ int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool resta
     return status;
 }
 
-/* The next ticket's batch, which may have no record when all of them are bad. */
-static int take(quern__queue *q, quern_batch **out, quern_error *err)
+/* Takes the batch of the next ticket. It has no records if all of them are bad. */
+static int take_ticket(quern__queue *q, quern_batch **out, quern_error *err)
 {
     quern__slot *s = &q->ring[q->taken % q->slots];
     if (q->limit >= 0 && q->taken >= q->limit)
@@ -327,9 +346,10 @@ static int take(quern__queue *q, quern_batch **out, quern_error *err)
     *out = &s->batch;
     double start = 0;
     int waited = QUERN_OK;
+    /* without readers the trainer fills the slot itself */
     if (!q->running) {
         start = quern__now();
-        s->status = q->taken < q->ended ? make(q, s, q->next++) : QUERN_END;
+        s->status = q->taken < q->ended ? fill_slot(q, s, q->next++) : QUERN_END;
         q->ended = s->status == QUERN_OK ? q->ended : q->taken;
     } else {
         pthread_mutex_lock(&q->lock);
@@ -347,19 +367,19 @@ static int take(quern__queue *q, quern_batch **out, quern_error *err)
     if (status < 0 && err && !err->code)
         *err = s->error;
     q->given += status == QUERN_OK ? s->batch.size : 0;
-    return status == QUERN_OK ? locate(q, q->taken + 1, s, err) : status;
+    return status == QUERN_OK ? set_position(q, q->taken + 1, s, err) : status;
 }
 
 int quern__queue_take(quern__queue *q, quern_batch **out, quern_error *err)
 {
     for (int64_t empty = 0;;) {
-        int status = take(q, out, err);
+        int status = take_ticket(q, out, err);
         if (status != QUERN_OK || (*out)->size > 0)
             return status;
         if (++empty > per_pass(q))
-            return quern__fail(err, QUERN_FORMAT, q->g->where, "none of its records can be used");
+            return quern__fail(err, QUERN_FORMAT, q->g->where, "all records of a pass are bad");
         pthread_mutex_lock(&q->lock);
-        q->limit += q->limit >= 0; /* the epoch has its steps all the same */
+        q->limit += q->limit >= 0; /* an empty batch does not count as a step of the epoch */
         pthread_mutex_unlock(&q->lock);
         quern__queue_release(q);
     }
@@ -390,6 +410,7 @@ void quern__queue_close(quern__queue *q)
         quern__queue_end(q);
 }
 
+/* Extends the hash h by n bytes, 8 at a time. */
 static uint64_t hash_bytes(uint64_t h, const void *bytes, size_t n)
 {
     const uint8_t *p = bytes;
@@ -418,16 +439,17 @@ static uint64_t hash_batch(uint64_t h, const quern_batch *b)
     return h;
 }
 
-enum { most_looked = 16 };
+enum { most_sampled = 16 };
 
 int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err)
 {
     quern_batch *b = &q->ring[0].batch;
     const char *name = q->g->where ? q->g->where : "generator";
     *out = hash_bytes(1, name, indexed(q) ? 0 : strlen(name));
-    int64_t batches = indexed(q) && q->g->count > 0 ? per_pass(q) : 0, looked = batches < most_looked ? batches : most_looked;
-    for (int64_t k = 0; k < looked; k++) {
-        int64_t at = looked > 1 ? k * (batches - 1) / (looked - 1) : 0, first = at * q->opts.spec.batch_size,
+    int64_t batches = indexed(q) && q->g->count > 0 ? per_pass(q) : 0, sampled = batches < most_sampled ? batches : most_sampled;
+    for (int64_t k = 0; k < sampled; k++) {
+        /* evenly spaced batches, the first and the last included */
+        int64_t at = sampled > 1 ? k * (batches - 1) / (sampled - 1) : 0, first = at * q->opts.spec.batch_size,
                 left = q->g->count - first;
         b->size = left < q->opts.spec.batch_size ? left : q->opts.spec.batch_size;
         b->text_used = 0;

@@ -1,4 +1,4 @@
-/* ring: the queue from inside, for queue.c and stall_report.c. */
+/* ring: the internals of the queue, for queue.c and stall_report.c. */
 #ifndef QUERN__RING_H
 #define QUERN__RING_H
 
@@ -9,14 +9,14 @@
 typedef struct quern__slot {
     quern_batch batch;
     bool made;
-    int reader; /* who makes it */
+    int reader; /* index of the reader that fills it */
     int status;
     quern_error error;
-    uint8_t *state; /* where the source is behind the batch, of sources that say so */
+    uint8_t *state; /* resume position after the batch, of sources that save themselves */
     size_t state_size;
 } quern__slot;
 
-/* A thread that reads. */
+/* A reader thread. */
 typedef struct quern__reader {
     quern__queue *queue;
     pthread_t thread;
@@ -29,23 +29,24 @@ struct quern__queue {
     int slots;
     quern__slot *ring;
     quern__reader *readers;
-    int running, working;              /* threads; those that make a batch now */
-    bool stop, advancing;              /* advancing: a plain source is being read */
-    int64_t next, taken, limit, ended; /* tickets: next to give out, released, at most, first that cannot be made */
-    int64_t base, pass;                /* indexed: tickets before this epoch since the last restart, and the pass it began with */
-    int64_t epoch, first;              /* plain: records so far in the epoch */
+    int running, working; /* reader threads; readers that fill a batch now */
+    bool stop, advancing; /* advancing: a sequential source is being read */
+    int64_t next, taken, limit,
+        ended;          /* tickets: next to issue; next to take; limit of the epoch (-1: none); first that the source cannot fill */
+    int64_t base, pass; /* random access: tickets before this epoch since the last restart; the pass at that restart */
+    int64_t epoch, first; /* first: sequential: records so far in the epoch */
     double waited;
-    int64_t given; /* records of the epoch that the trainer has had */
-    bool stalled;  /* a wait took longer than it may: closing does not wait either */
+    int64_t given; /* records of the epoch that the trainer took */
+    bool stalled;  /* a wait exceeded stall_timeout: closing does not wait either */
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
 
-/* Waits, with the lock held, until the slot of the next ticket is made or none will be. QUERN_STALLED when that takes too long,
- * QUERN_CANCELED when it is interrupted. */
+/* Waits, with the lock held, until slot `s` is filled or cannot be filled. Returns QUERN_STALLED
+ * after stall_timeout, QUERN_CANCELED after an interruption. */
 int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err);
-/* Ends the threads, the source's run and the queue, waiting for all of them; of a queue that stalled by a thread that nobody waits
- * for. */
+/* Ends threads, run and queue. _end waits for all of them; _abandon, after a stall, passes that
+ * wait to a detached thread. */
 void quern__queue_end(quern__queue *q);
 void quern__queue_abandon(quern__queue *q);
 

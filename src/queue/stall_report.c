@@ -1,5 +1,5 @@
-/* Waiting for a batch, and what is done when it takes too long: what is waited for is told, and, where it is an error, the run ends
- * without the reader, whom nobody can make to return. */
+/* Waits for a batch and reports stalls. A wait that exceeds quern__queue_patience is logged. A
+ * wait that exceeds stall_timeout is an error: the run ends, and the stuck reader is detached. */
 #include "ring.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 
 double quern__queue_patience = 30;
 
-static struct timespec after(double seconds)
+static struct timespec deadline_after(double seconds)
 {
     struct timespec t;
     double whole = floor(seconds);
@@ -19,8 +19,9 @@ static struct timespec after(double seconds)
     return t;
 }
 
-/* What is waited for, and how many batches there are. */
-static void say(const quern__queue *q, const quern__slot *s, double seconds, quern_error *out)
+/* Fills the error that describes the wait: the reader's current operation, and the number of
+ * prefetched batches. */
+static void describe_wait(const quern__queue *q, const quern__slot *s, double seconds, quern_error *out)
 {
     char where[256];
     int ready = 0;
@@ -29,19 +30,19 @@ static void say(const quern__queue *q, const quern__slot *s, double seconds, que
         ready += q->ring[k].made && q->ring[k].status == QUERN_OK;
     const char *stage = quern__doing_text(&q->readers[begun ? s->reader : 0].doing, where, sizeof where);
     quern__fail(out, QUERN_STALLED, where,
-                "%s takes longer than %s%g s; batch %lld of epoch %lld, from record %lld on, is waited for; %d of %d batches stand "
-                "ready, %d in the making",
+                "%s takes longer than %s%g s; batch %lld of epoch %lld, from record %lld, is pending; %d of %d batches "
+                "prefetched, %d in progress",
                 stage, q->g->stall_timeout > 0 && !q->g->watches ? "the stall timeout of " : "", seconds, (long long)q->taken + 1,
                 (long long)q->epoch + 1, (long long)q->given + 1, ready, q->opts.depth, q->working);
 }
 
-/* Until something changes, for so many seconds at most; where an interruption is looked for, not long without a look. */
+/* Waits for a change, at most `seconds`; with an interrupt flag at most 1/20 s. */
 static void wait_once(quern__queue *q, double seconds)
 {
-    enum { looks = 20 }; /* a second */
-    if (q->opts.interrupt && seconds > 1.0 / looks)
-        seconds = 1.0 / looks;
-    struct timespec until = after(seconds < 0 ? 0 : seconds > 1e9 ? 1e9 : seconds);
+    enum { polls = 20 }; /* per second */
+    if (q->opts.interrupt && seconds > 1.0 / polls)
+        seconds = 1.0 / polls;
+    struct timespec until = deadline_after(seconds < 0 ? 0 : seconds > 1e9 ? 1e9 : seconds);
     pthread_cond_timedwait(&q->changed, &q->lock, &until);
 }
 
@@ -58,14 +59,14 @@ int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err)
         if (told || s->made || q->taken >= q->ended || quern__now() - since < patience)
             continue;
         told = true;
-        say(q, s, patience, &what);
+        describe_wait(q, s, patience, &what);
         if (fatal) {
             q->stalled = true;
             if (err && !err->code)
                 *err = what;
             return QUERN_STALLED;
         }
-        pthread_mutex_unlock(&q->lock); /* the log is the caller's */
+        pthread_mutex_unlock(&q->lock); /* the log callback may take long */
         quern__warn("%s: %s", what.where, what.text);
         pthread_mutex_lock(&q->lock);
     }
@@ -91,28 +92,29 @@ void quern__queue_end(quern__queue *q)
         quern__bad_close(q->g);
         q->g->position.going = false;
         q->g->interrupt = NULL;
-        if (!q->g->finite) /* whoever carries on does so where it is */
+        if (!q->g->finite) /* a later run continues at the generator's own position */
             q->g->position.size = 0;
         __atomic_clear(&q->g->taken, __ATOMIC_RELEASE);
     }
-    for (int k = 0; q->ring && k < q->slots; k++) {
-        quern__free(q->ring[k].batch.weights);
-        quern__free(q->ring[k].batch.indices);
-        quern__free(q->ring[k].state);
-        quern__free(q->ring[k].batch.text);
-        quern__free(q->ring[k].batch.bad);
-        for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
-            quern__free_aligned(q->ring[k].batch.arrays[i]);
-        for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
-            quern__free_aligned(q->ring[k].batch.target_weights[i]);
-    }
+    if (q->ring)
+        for (int k = 0; k < q->slots; k++) {
+            quern__free(q->ring[k].batch.weights);
+            quern__free(q->ring[k].batch.indices);
+            quern__free(q->ring[k].state);
+            quern__free(q->ring[k].batch.text);
+            quern__free(q->ring[k].batch.bad);
+            for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
+                quern__free_aligned(q->ring[k].batch.arrays[i]);
+            for (int i = 0; i < QUERN_MAX_ARRAYS; i++)
+                quern__free_aligned(q->ring[k].batch.target_weights[i]);
+        }
     quern__free(q->ring);
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->changed);
     quern__free(q);
 }
 
-static void *end(void *queue)
+static void *abandon_thread(void *queue)
 {
     quern__queue *q = queue;
     quern_generator *g = q->g;
@@ -125,8 +127,8 @@ void quern__queue_abandon(quern__queue *q)
 {
     pthread_t thread;
     quern__generator_keep(q->g);
-    if (pthread_create(&thread, NULL, end, q))
-        end(q);
+    if (pthread_create(&thread, NULL, abandon_thread, q))
+        abandon_thread(q);
     else
         pthread_detach(thread);
 }

@@ -1,12 +1,13 @@
-/* Names of classes, each once. Names that are learned stand in byte order, which is then the order of the classes; names from a
- * file stand as the file has them, with an index in byte order beside. */
+/* Sorted sets of class names. Learned names are in byte order, which is the order of the
+ * classes. Names from a file keep the order of the file and have an additional index in byte
+ * order, for binary search. */
 #include "base/utf8.h"
 #include "schema.h"
 
 #include <string.h>
 
-/* The place in byte order at which a name stands, or belongs. */
-static int place_of(const quern__names *s, const char *name, bool *found)
+/* The position of a name in byte order, or the position at which it would be inserted. */
+static int names_search(const quern__names *s, const char *name, bool *found)
 {
     int low = 0, high = s->n;
     *found = false;
@@ -28,23 +29,23 @@ static int place_of(const quern__names *s, const char *name, bool *found)
 int quern__names_find(const quern__names *s, const char *name)
 {
     bool found;
-    int at = place_of(s, name, &found);
+    int at = names_search(s, name, &found);
     return !found ? -1 : s->sorted ? s->sorted[at] : at;
 }
 
 int quern__names_add(quern__names *s, const char *name, quern_error *err)
 {
     bool found;
-    int at = place_of(s, name, &found);
+    int at = names_search(s, name, &found);
     if (found)
         return QUERN_OK;
     if (s->n == QUERN__MOST_CLASSES)
         return quern__fail(err, QUERN_INVALID, NULL, "more than %d different names", QUERN__MOST_CLASSES);
     if (strlen(name) > QUERN__MOST_NAME)
-        return quern__fail(err, QUERN_INVALID, NULL, "the name '%.40s…' has more than %d bytes", name, QUERN__MOST_NAME);
+        return quern__fail(err, QUERN_INVALID, NULL, "the name '%.40s…' exceeds %d bytes", name, QUERN__MOST_NAME);
     if (!quern__utf8_valid(name, strlen(name))) {
         quern__fail(err, QUERN_FORMAT, NULL, "the name '%.40s' is not UTF-8 text", name);
-        quern__hint(err, "--encoding latin1 (or the file's own encoding) reads it");
+        quern__hint(err, "set the encoding of the file, such as --encoding latin1");
         return QUERN_FORMAT;
     }
     if (s->n == s->room) {
@@ -78,11 +79,12 @@ int quern__names_copy(quern__names *to, const quern__names *from, quern_error *e
     if (from->sorted)
         to->sorted = quern__zalloc((size_t)from->n + 1, sizeof *to->sorted);
     bool whole = to->list && (to->sorted || !from->sorted);
-    for (; whole && to->n < from->n; to->n++)
-        if (!(to->list[to->n] = quern__strdup(from->list[to->n])))
-            whole = false;
-        else if (to->sorted)
+    for (; whole && to->n < from->n; to->n += whole) {
+        to->list[to->n] = quern__strdup(from->list[to->n]);
+        whole = to->list[to->n] != NULL;
+        if (whole && to->sorted)
             to->sorted[to->n] = from->sorted[to->n];
+    }
     return whole ? QUERN_OK : quern__fail_memory(err, (size_t)from->n * sizeof *to->list);
 }
 

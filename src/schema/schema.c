@@ -1,4 +1,4 @@
-/* The schema as an object: what callers ask it, copies, and the end of it. */
+/* Schema objects: accessors, copy and destruction. */
 #include "schema.h"
 
 #include <string.h>
@@ -83,11 +83,12 @@ quern_schema *quern__schema_pick(const quern_schema *from, const int *features, 
 
 void quern_schema_free(quern_schema *s)
 {
-    for (int i = 0; s && s->columns && i < s->n_features + s->n_targets; i++) {
-        quern__free(s->columns[i].name);
-        quern__free(s->columns[i].fill_class);
-        quern__names_free(&s->columns[i].classes);
-    }
+    if (s)
+        for (int i = 0; s->columns && i < s->n_features + s->n_targets; i++) {
+            quern__free(s->columns[i].name);
+            quern__free(s->columns[i].fill_class);
+            quern__names_free(&s->columns[i].classes);
+        }
     if (s) {
         quern__free(s->columns);
         quern__names_free(&s->missing);

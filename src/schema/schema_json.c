@@ -1,5 +1,5 @@
-/* The schema as JSON, which is how a model's file and prepared records hold it (docs/schema.md). What is read is hostile until all
- * of it fits together: a key that is not known is an error. */
+/* Reads and writes the schema as JSON, the form in model files and prepared files
+ * (docs/schema.md). Input is hostile until all of it is consistent; an unknown key is an error. */
 #include "base/json.h"
 #include "schema.h"
 
@@ -73,8 +73,9 @@ char *quern_schema_json(const quern_schema *s, quern_error *err)
 
 /* ---- reading ---- */
 
-static int broken(const char *what, quern_error *err) { return quern__fail(err, QUERN_FORMAT, "schema", "%s", what); }
+static int schema_error(const char *what, quern_error *err) { return quern__fail(err, QUERN_FORMAT, "schema", "%s", what); }
 
+/* Checks that an object has only the given keys (NULL-terminated). */
 static bool known(json_t *object, const char *const *keys, quern_error *err)
 {
     const char *key;
@@ -84,8 +85,10 @@ static bool known(json_t *object, const char *const *keys, quern_error *err)
         int k = 0;
         while (keys[k] && strcmp(keys[k], key))
             k++;
-        if (!keys[k])
-            return quern__fail(err, QUERN_FORMAT, "schema", "the key '%.40s' is not known", key), false;
+        if (!keys[k]) {
+            quern__fail(err, QUERN_FORMAT, "schema", "unknown key '%.40s'", key);
+            return false;
+        }
     }
     return true;
 }
@@ -96,12 +99,13 @@ static int by_name(const void *a, const void *b, void *list)
     return strcmp(names[*(const int *)a], names[*(const int *)b]);
 }
 
+/* Reads a list of distinct names and sorts an index of it. */
 static int read_names(json_t *list, quern__names *out, quern_error *err)
 {
     size_t n = json_array_size(list), i;
     json_t *one;
     if (!json_is_array(list) || n > QUERN__MOST_CLASSES)
-        return broken("a list of names is none, or is too long", err);
+        return schema_error("a list of names is not an array, or is too long", err);
     out->room = (int)n + 1;
     out->list = quern__zalloc(n + 1, sizeof *out->list);
     out->sorted = quern__zalloc(n + 1, sizeof *out->sorted);
@@ -111,7 +115,7 @@ static int read_names(json_t *list, quern__names *out, quern_error *err)
     {
         const char *name = json_string_value(one);
         if (!name || strlen(name) != json_string_length(one) || strlen(name) > QUERN__MOST_NAME)
-            return broken("a name is no text, or is too long", err);
+            return schema_error("a name is not a string, or is too long", err);
         if (!(out->list[i] = quern__strdup(name)))
             return quern__fail_memory(err, strlen(name));
         out->sorted[out->n] = out->n;
@@ -120,30 +124,31 @@ static int read_names(json_t *list, quern__names *out, quern_error *err)
     qsort_r(out->sorted, n, sizeof *out->sorted, by_name, out->list);
     for (int k = 1; k < out->n; k++)
         if (!strcmp(out->list[out->sorted[k - 1]], out->list[out->sorted[k]]))
-            return broken("a name stands there twice", err);
+            return schema_error("a name occurs twice", err);
     return QUERN_OK;
 }
 
+/* Reads a feature or target. */
 static int read_column(json_t *one, bool target, quern__schema_column *c, quern_error *err)
 {
     static const char *const keys[] = { "name", "kind", "output", "fill", "classes", NULL };
     const char *name = json_string_value(json_object_get(one, "name")), *kind = json_string_value(json_object_get(one, "kind"));
     json_t *fill = json_object_get(one, "fill"), *output = json_object_get(one, "output");
     if (!json_is_object(one) || !known(one, keys, err))
-        return broken("a column is no object", err);
+        return schema_error("a column is not an object", err);
     if (!name || !kind || strlen(name) > QUERN__MOST_NAME)
-        return broken("a column has no name or kind", err);
+        return schema_error("a column without name or kind", err);
     for (c->kind = 0; c->kind < n_kinds && strcmp(kinds[c->kind], kind); c->kind++)
         ;
     bool class = c->kind == QUERN__COLUMN_CLASS;
     if (c->kind == n_kinds || class != (json_array_size(json_object_get(one, "classes")) > 0) ||
         c->kind == (target ? QUERN__COLUMN_TEXT : QUERN__COLUMN_CLASS))
-        return broken("a column is of no kind that is known", err);
+        return schema_error("the kind of a column is invalid", err);
     if (fill && (class ? !json_is_string(fill) : !json_is_number(fill)))
-        return broken("what is filled in is not of the column's kind", err);
+        return schema_error("the fill value does not have the column's kind", err);
     if (target != (output != NULL) || (target && (!json_is_integer(output) || json_integer_value(output) < 0 ||
                                                   json_integer_value(output) > QUERN__MOST_COLUMNS)))
-        return broken("a target has no output", err);
+        return schema_error("a target has an invalid output, or a feature has one", err);
     c->output = (int)json_integer_value(output);
     c->fills = fill && !class;
     c->fill = json_number_value(fill);
@@ -153,7 +158,7 @@ static int read_column(json_t *one, bool target, quern__schema_column *c, quern_
     return class ? read_names(json_object_get(one, "classes"), &c->classes, err) : QUERN_OK;
 }
 
-/* A member that is one byte of text. */
+/* Reads a member that is a string of one byte. */
 static bool read_byte(json_t *root, const char *key, char *out)
 {
     const char *text = json_string_value(json_object_get(root, key));
@@ -161,6 +166,7 @@ static bool read_byte(json_t *root, const char *key, char *out)
     return text && strlen(text) == 1;
 }
 
+/* Reads all members into a schema with columns. */
 static int read_all(json_t *root, quern_schema *s, quern_error *err)
 {
     const char *encoding = json_string_value(json_object_get(root, "encoding"));
@@ -175,13 +181,13 @@ static int read_all(json_t *root, quern_schema *s, quern_error *err)
         for (int side = 0; side < 2 && status >= 0; side++) {
             int found = quern__schema_find(s, side, s->columns[i].name);
             if (found >= 0 && i != (side ? s->n_features : 0) + found)
-                status = broken("a column stands there twice", err);
+                status = schema_error("a column occurs twice", err);
         }
     if (status < 0)
         return status;
     if (!read_byte(root, "separator", &s->separator) || !read_byte(root, "decimal", &s->decimal) || !json_is_boolean(header) ||
         (json_object_get(root, "encoding") && !encoding) || (encoding && strlen(encoding) >= sizeof s->encoding))
-        return broken("it does not say how the file is written", err);
+        return schema_error("separator, decimal, header or encoding is invalid", err);
     s->no_header = json_is_false(header);
     strcpy(s->encoding, encoding ? encoding : "");
     s->missing_given = json_object_get(root, "missing") != NULL;
@@ -193,13 +199,17 @@ quern_schema *quern__schema_read(json_t *root, quern_error *err)
     static const char *const keys[] = { "version", "separator", "decimal", "header", "encoding",
                                         "missing", "features",  "targets", NULL };
     json_t *features = json_object_get(root, "features"), *targets = json_object_get(root, "targets");
-    if (json_integer_value(json_object_get(root, "version")) != version_now)
-        return quern__fail(err, QUERN_UNSUPPORTED, "schema", "is not of version %d", version_now), NULL;
+    if (json_integer_value(json_object_get(root, "version")) != version_now) {
+        quern__fail(err, QUERN_UNSUPPORTED, "schema", "the version is not %d", version_now);
+        return NULL;
+    }
     if (!known(root, keys, err))
         return NULL;
     if (!json_is_array(features) || !json_is_array(targets) || json_array_size(features) > QUERN__MOST_COLUMNS ||
-        json_array_size(targets) > QUERN__MOST_COLUMNS)
-        return broken("it has no columns, or too many", err), NULL;
+        json_array_size(targets) > QUERN__MOST_COLUMNS) {
+        schema_error("features or targets are missing, or too many", err);
+        return NULL;
+    }
     quern_schema *s = quern__schema_new((int)json_array_size(features), (int)json_array_size(targets), err);
     if (!s || read_all(root, s, err) >= 0)
         return s;

@@ -1,4 +1,4 @@
-/* Two schemas meet: columns and classes are found by name, and what is missing is named. */
+/* Matches two schemas: columns and classes correspond by name; an error names what is missing. */
 #include "schema.h"
 
 #include <string.h>
@@ -26,8 +26,8 @@ char *quern__next_name(char **rest, const char *stops, char *stop)
     return name;
 }
 
-/* Whether two names differ in case and in blanks around them alone. */
-static bool alike(const char *a, const char *b)
+/* Whether two names differ only in case and surrounding blanks. */
+static bool names_similar(const char *a, const char *b)
 {
     size_t n, m;
     a += strspn(a, " \t");
@@ -46,14 +46,14 @@ int quern__schema_missing(const char *where, const char *name, const void *names
     quern__text all = { 0 };
     for (size_t i = 0; i < n; i++) {
         const char *one = *(char *const *)((const char *)names + i * stride);
-        near = alike(name, one) ? one : near;
+        near = names_similar(name, one) ? one : near;
         if (i < most_listed)
             quern__text_add(&all, "%s'%.20s'", i ? ", " : "", one);
     }
     if (near && *near)
         quern__hint(err, "did you mean '%.100s'?", near);
     else if (n && !all.failed)
-        quern__hint(err, "its columns are %s%s", all.data, n > most_listed ? ", …" : "");
+        quern__hint(err, "use one of its columns: %s%s", all.data, n > most_listed ? ", …" : "");
     quern__text_free(&all);
     return status;
 }
@@ -78,9 +78,9 @@ int quern__schema_class_map(const quern__schema_column *model, const quern__sche
     bool same = model->classes.n == data->classes.n;
     *map = NULL;
     if ((model->kind == QUERN__COLUMN_CLASS) != (data->kind == QUERN__COLUMN_CLASS))
-        return quern__fail(err, QUERN_INVALID, where, "column '%.100s' holds %s, the model learned %s", data->name,
-                           data->kind == QUERN__COLUMN_CLASS ? "names of classes" : "numbers",
-                           model->kind == QUERN__COLUMN_CLASS ? "names of classes" : "numbers");
+        return quern__fail(err, QUERN_INVALID, where, "column '%.100s' contains %s, the model learned %s", data->name,
+                           data->kind == QUERN__COLUMN_CLASS ? "class names" : "numbers",
+                           model->kind == QUERN__COLUMN_CLASS ? "class names" : "numbers");
     for (int k = 0; k < data->classes.n; k++) {
         int class = quern__names_find(&model->classes, data->classes.list[k]);
         same = same && class == k;

@@ -1,5 +1,5 @@
-/* What a thread that makes batches is at. It is told before whatever may wait for others, and read by the trainer when that takes
- * too long. */
+/* The current operation of a reader thread. The reader sets it before each operation that may
+ * block; the trainer reads it when a wait exceeds the limit. */
 #include "source.h"
 
 #include <stdio.h>
@@ -47,7 +47,7 @@ int quern_generator_set_stall_timeout(quern_generator *g, double seconds, quern_
 {
     QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     if (!(seconds >= 0 && seconds <= 1e9))
-        return quern__fail(err, QUERN_INVALID, "stall_timeout", "%g seconds", seconds);
+        return quern__fail(err, QUERN_INVALID, "stall_timeout", "%g seconds is outside 0 … 1e9", seconds);
     g->stall_timeout = seconds;
     return QUERN_OK;
 }

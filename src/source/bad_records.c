@@ -1,11 +1,11 @@
-/* Bad records: left out, replaced, or the end of the run. A source notes them in the list of the batch that it makes, on whatever
- * thread; they count, and are told, when the trainer takes the batch, so that which of them is one too many follows from the order
- * of batches alone. */
+/* Bad records: skipped, substituted, or the end of the run. A reader thread adds them to the
+ * list of its batch. The trainer counts and logs them when it takes the batch. Therefore the
+ * record that exceeds the limit depends on the order of batches only, not on threads. */
 #include "source.h"
 
 #include <string.h>
 
-enum { usual_most = 100, told_singly = 10 };
+enum { usual_most = 100, most_logged = 10 };
 static const char *const words[] = { "fail", "skip", "substitute" };
 
 int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most, quern_error *err)
@@ -13,12 +13,12 @@ int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most
     QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     const char *where = g->where ? g->where : "generator";
     if (policy < QUERN_BAD_FAIL || policy > QUERN_BAD_SUBSTITUTE || most < 0)
-        return quern__fail(err, QUERN_INVALID, "bad_records", "policy %d with at most %lld", policy, (long long)most);
+        return quern__fail(err, QUERN_INVALID, "bad_records", "policy %d or limit %lld is invalid", policy, (long long)most);
     if (policy != QUERN_BAD_FAIL && !(g->bad.can >> policy & 1))
         return quern__fail(err, QUERN_INVALID, "bad_records", "'%s' does not apply to %s%s", words[policy], where,
-                           g->bad.can >> QUERN_BAD_SKIP & 1         ? ": it has no record to put in a bad one's place"
-                           : g->bad.can >> QUERN_BAD_SUBSTITUTE & 1 ? ": rows that follow each other would no longer do so"
-                                                                    : ": it has no records that can be left out");
+                           g->bad.can >> QUERN_BAD_SKIP & 1         ? ": no record can substitute a bad one"
+                           : g->bad.can >> QUERN_BAD_SUBSTITUTE & 1 ? ": the rows of a window must be consecutive"
+                                                                    : ": no record can be skipped");
     if (policy != QUERN_BAD_FAIL && !g->bad.places && !(g->bad.places = quern__zalloc(QUERN__BAD_KEPT, sizeof *g->bad.places)))
         return quern__fail_memory(err, QUERN__BAD_KEPT * sizeof *g->bad.places);
     g->bad.policy = policy;
@@ -51,8 +51,8 @@ int quern__bad_record(quern__bad *bad, int status, const quern_error *own, quern
     return status;
 }
 
-/* The error of the record that is one too many. */
-static int too_many(const quern__bad_records *r, const quern__bad *bad, const quern_error *last, quern_error *err)
+/* Fills the error of the record that exceeds the limit. */
+static int bad_limit_error(const quern__bad_records *r, const quern__bad *bad, const quern_error *last, quern_error *err)
 {
     int64_t at = r->most - (r->epoch - bad->count), noted = bad->count < QUERN__BAD_KEPT ? bad->count : QUERN__BAD_KEPT;
     const quern_error *e = at < noted ? &bad->places[at] : last ? last : &bad->places[noted - 1];
@@ -71,19 +71,19 @@ int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last
         const quern_error *e = &bad->places[i];
         if (r->all + i < QUERN__BAD_KEPT)
             r->places[r->all + i] = *e;
-        if (r->all + i < told_singly)
-            quern__warn("%s: %s; the record is %s", e->where, e->text, bad->policy == QUERN_BAD_SKIP ? "left out" : "replaced");
+        if (r->all + i < most_logged)
+            quern__warn("%s: %s; the record is %s", e->where, e->text, bad->policy == QUERN_BAD_SKIP ? "skipped" : "substituted");
     }
     r->all += bad->count;
     r->epoch += bad->count;
-    int status = r->epoch > r->most ? too_many(r, bad, last, err) : QUERN_OK;
+    int status = r->epoch > r->most ? bad_limit_error(r, bad, last, err) : QUERN_OK;
     bad->count = 0;
     return status;
 }
 
 void quern__bad_close(const quern_generator *g)
 {
-    if (g->bad.all > told_singly)
-        quern__warn("%s: %lld bad records were %s in all", g->where ? g->where : "generator", (long long)g->bad.all,
-                    g->bad.policy == QUERN_BAD_SKIP ? "left out" : "replaced");
+    if (g->bad.all > most_logged)
+        quern__warn("%s: %lld bad records were %s in total", g->where ? g->where : "generator", (long long)g->bad.all,
+                    g->bad.policy == QUERN_BAD_SKIP ? "skipped" : "substituted");
 }

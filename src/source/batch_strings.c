@@ -1,4 +1,4 @@
-/* Strings of a batch: their bytes lie in room that the batch has for them. */
+/* Strings of a batch. The batch owns one buffer for the bytes of all its strings. */
 #include "source.h"
 
 #include <string.h>
@@ -19,8 +19,8 @@ int quern_batch_put_string(quern_batch *b, int array, int64_t at, const char *by
 {
     QUERN__ENTER(err, QUERN_INVALID, "batch", b, "bytes", size > 0 ? bytes : "");
     if (array < 0 || array >= b->spec->n_inputs || at < 0)
-        return quern__fail(err, QUERN_INVALID, "batch", "place %lld of array %d: there are %d inputs", (long long)at, array,
-                           b->spec->n_inputs);
+        return quern__fail(err, QUERN_INVALID, "batch", "index %lld of array %d is out of range: there are %d inputs",
+                           (long long)at, array, b->spec->n_inputs);
     int64_t per = 1;
     for (int i = 1; i < b->spec->shapes[array].rank; i++)
         per *= b->spec->shapes[array].dims[i];
@@ -28,11 +28,10 @@ int quern_batch_put_string(quern_batch *b, int array, int64_t at, const char *by
         return quern__fail(err, QUERN_INVALID, "batch", "array %d is of type %s", array, quern_dtype_name(b->spec->dtypes[array]));
     if (size < 0 || size > QUERN_MOST_STRING || size > b->text_room - b->text_used)
         return quern__fail(err, QUERN_INVALID, "batch",
-                           "record %lld of the batch: a string of %lld bytes, at most %d, and %lld are left "
-                           "of those for all",
+                           "record %lld of the batch: a string of %lld bytes exceeds %d, or the %lld that the batch has left",
                            (long long)(at / per), (long long)size, QUERN_MOST_STRING, (long long)(b->text_room - b->text_used));
     if (at / per >= b->spec->batch_size)
-        return quern__fail(err, QUERN_INVALID, "batch", "record %lld: there is room for %lld", (long long)(at / per),
+        return quern__fail(err, QUERN_INVALID, "batch", "record %lld exceeds the batch size %lld", (long long)(at / per),
                            (long long)b->spec->batch_size);
     char *to = b->text + b->text_used;
     if (size)

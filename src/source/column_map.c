@@ -1,11 +1,12 @@
-/* Columns are dealt out to inputs and outputs: see column_map.h. */
+/* Maps named columns to the elements of inputs and outputs; the contract is in column_map.h. */
 #include "column_map.h"
-#include "source/arrays/array_axes.h"
+#include "tensor/array_axes.h"
 
 #include <string.h>
 
-/* Takes the columns whose names are those of inputs or outputs; now[place] is -1 where none is. */
-static void take_named(const quern_batch_spec *spec, bool target, const char *const *names, int n, int *left, int *now)
+/* Assigns to each input or output of one element the column with its name. now[position] is -1
+ * if no name matches. */
+static void map_named(const quern_batch_spec *spec, bool target, const char *const *names, int n, int *left, int *now)
 {
     int first = target ? spec->n_inputs : 0, arrays = target ? spec->n_targets : spec->n_inputs - spec->n_kept;
     for (int i = 0, at = 0; i < arrays; at += (int)quern__per_record(&spec->shapes[first + i++]))
@@ -30,7 +31,7 @@ int quern__deal_by_name(const quern_batch_spec *spec, bool target, const char *c
         return quern__fail_memory(err, (size_t)n * sizeof *now);
     for (int i = 0; i < n; i++)
         now[i] = -1;
-    take_named(spec, target, names, n, order, now);
+    map_named(spec, target, names, n, order, now);
     for (int at = 0; at < n; at++) {
         while (now[at] < 0 && order[next] < 0)
             next++;
@@ -89,17 +90,17 @@ int quern__deal_classes(const quern_batch_spec *spec, int output, const char *co
         return QUERN_OK;
     quern__fail(err, QUERN_INVALID, where, "column '%.60s' has %d classes ('%.30s', '%.30s', …), the model has %lld", column,
                 classes->n, classes->list[0], classes->list[1], (long long)most);
-    quern__hint(err, binary ? "more than two classes need a unit for each and sparse_categorical_crossentropy"
-                            : "the last layer needs a unit for each class");
+    quern__hint(err, binary ? "for more than two classes use one unit per class and sparse_categorical_crossentropy"
+                            : "give the last layer one unit per class");
     return QUERN_INVALID;
 }
 
 void quern__deal_hint(const quern_batch_spec *spec, int output, int64_t per, quern_error *err)
 {
     if (spec->means[output] == QUERN_MEANS_ONE_HOT && per == 1)
-        quern__hint(err, "categorical losses take one number for each class; labels need sparse_categorical_crossentropy");
+        quern__hint(err, "categorical losses take one number per class; use sparse_categorical_crossentropy for labels");
     if (spec->means[output] == QUERN_MEANS_CLASS && per > 1 && per == spec->classes[output])
-        quern__hint(err, "sparse losses take one label a record; one-hot targets need categorical_crossentropy");
+        quern__hint(err, "sparse losses take one label per record; use categorical_crossentropy for one-hot targets");
 }
 
 int quern__deal_axes(const quern_batch_spec *spec, int array, const char *where, const quern_shape *have, quern_error *err)

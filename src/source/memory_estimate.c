@@ -1,4 +1,5 @@
-/* What a source will ask for when a run begins. */
+/* Estimates the bytes that a source allocates when a run begins. `quern plan` and the memory
+ * budget use them. */
 #include "source.h"
 
 size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
@@ -22,7 +23,8 @@ size_t quern__source_bytes(const quern_generator *g, const quern_batch_spec *spe
 
 int quern__source_empty(const quern_generator *g, quern_error *err)
 {
-    return g->ops->empty ? g->ops->empty(g, err)
-                         : quern__fail(err, QUERN_INVALID, g->where ? g->where : "data",
-                                       g->finite ? "the data has no records" : "the generator is empty");
+    if (g->ops->empty)
+        return g->ops->empty(g, err);
+    return quern__fail(err, QUERN_INVALID, g->where ? g->where : "data",
+                       g->finite ? "the data has no records" : "the generator is empty");
 }

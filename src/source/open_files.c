@@ -1,6 +1,7 @@
-/* Files by the words that name them. What kind a file is follows from --format, else from its name, else from its first bytes. */
-#include "source/arrays/array_axes.h"
+/* Opens files by the words of DATA. The kind of a file is determined by --format, else by the
+ * end of its name, else by its first bytes. */
 #include "source/prepared/qrec.h"
+#include "tensor/array_axes.h"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -11,7 +12,7 @@
 
 typedef enum kind { UNKNOWN, TABLE, TABS, ARRAY, ZIPPED, TEXT, PREPARED, LATER } kind;
 
-/* Formats: the word of --format, how names end, how content begins. */
+/* Formats: the word of --format, the end of names, and the first n bytes of the content. */
 static const struct {
     const char *word, *ends;
     kind kind;
@@ -35,32 +36,36 @@ const char *quern_generator_class(const quern_generator *g, int target, int i)
 
 const quern_schema *quern_generator_schema(const quern_generator *g) { return g && g->schema ? g->schema(g) : NULL; }
 
-/* Options that other files have no use for. */
-static int refuse(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
+/* Rejects options that the kind of file does not use. */
+static int reject_options(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
 {
-    const char *of_tables = table               ? NULL
-                            : o->target         ? "--target"
-                            : o->features       ? "--features"
-                            : o->weight         ? "--weight"
-                            : o->missing        ? "--missing"
-                            : o->missing_values ? "--missing-values"
-                            : o->classes        ? "--classes"
-                            : o->separator      ? "--separator"
-                            : o->decimal        ? "--decimal"
-                            : o->no_header      ? "--no-header"
-                            : o->encoding       ? "--encoding"
-                            : o->unknown_class  ? "--unknown-class"
-                                                : NULL;
+    const struct {
+        bool given;
+        const char *name;
+    } of_tables[] = { { o->target, "--target" },
+                      { o->features, "--features" },
+                      { o->weight, "--weight" },
+                      { o->missing, "--missing" },
+                      { o->missing_values, "--missing-values" },
+                      { o->classes, "--classes" },
+                      { o->separator, "--separator" },
+                      { o->decimal, "--decimal" },
+                      { o->no_header, "--no-header" },
+                      { o->encoding, "--encoding" },
+                      { o->unknown_class, "--unknown-class" } };
     if (o->data_format && (table || prepared))
         return quern__fail(err, QUERN_INVALID, "--data-format",
-                           prepared ? "applies to arrays: give it to prepare" : "applies to arrays; columns have no channels");
-    const char *of_streams = !protocol && o->arrays ? "--arrays" : NULL;
-    return of_tables    ? quern__fail(err, QUERN_INVALID, of_tables, "applies to CSV only")
-           : of_streams ? quern__fail(err, QUERN_INVALID, of_streams, "applies to a generator and to --format npy only")
-                        : QUERN_OK;
+                           prepared ? "applies to arrays; pass it to 'quern prepare'"
+                                    : "applies to arrays; columns have no channels");
+    for (size_t i = 0; i < sizeof of_tables / sizeof *of_tables; i++)
+        if (of_tables[i].given && !table)
+            return quern__fail(err, QUERN_INVALID, of_tables[i].name, "applies to CSV only");
+    if (!protocol && o->arrays)
+        return quern__fail(err, QUERN_INVALID, "--arrays", "applies to a generator and to --format npy only");
+    return QUERN_OK;
 }
 
-/* ---- which kind ---- */
+/* ---- the kind of a file ---- */
 
 /* The row of the format that --format names. */
 static int row_of_word(const char *word, quern_error *err)
@@ -68,14 +73,14 @@ static int row_of_word(const char *word, quern_error *err)
     for (int i = 0; i < n_formats; i++)
         if (!strcmp(formats[i].word, word))
             return i;
-    quern__fail(err, QUERN_INVALID, "--format", "'%.40s' is no format", word);
+    quern__fail(err, QUERN_INVALID, "--format", "'%.40s' is not a format", word);
     const char *near = quern__nearest(word, &formats[0].word, n_formats, sizeof *formats);
     if (near)
         quern__hint(err, "did you mean '%s'?", near);
     return QUERN_INVALID;
 }
 
-/* By the end of a name (".gz" aside), else by how the file begins; -1: nothing is known of it. */
+/* The row by the end of a name (without ".gz"), else by the first bytes; -1: unknown. */
 static int row_of_file(const char *path)
 {
     char head[8] = { 0 };
@@ -86,7 +91,7 @@ static int row_of_file(const char *path)
         if (end > strlen(formats[i].ends) &&
             !strncmp(path + end - strlen(formats[i].ends), formats[i].ends, strlen(formats[i].ends)))
             return i;
-    struct stat st; /* a pipe is left alone: who writes to it would see a reader come and go */
+    struct stat st; /* a pipe is not opened: its writer would see a reader open and close it */
     int fd = !stat(path, &st) && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     ssize_t got = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1;
     if (fd >= 0)
@@ -97,7 +102,7 @@ static int row_of_file(const char *path)
     return -1;
 }
 
-/* "x=FILE …" */
+/* Whether the words are of the form "x=FILE …". */
 static bool has_roles(const char *words)
 {
     return *words && strchr("xyw", *words) && (words[1] == '=' || (words[1] == ':' && strchr(words, '=')));
@@ -107,8 +112,9 @@ static bool has_roles(const char *words)
 
 void quern__paths_free(char **paths, int n)
 {
-    for (int i = 0; paths && i < n; i++)
-        quern__free(paths[i]);
+    if (paths)
+        for (int i = 0; i < n; i++)
+            quern__free(paths[i]);
     quern__free(paths);
 }
 
@@ -127,7 +133,8 @@ static int add_path(path_list *all, const char *path, quern_error *err)
     return QUERN_OK;
 }
 
-/* The files of one word: that of its name, where there is one, else those of the pattern. */
+/* Adds the files of one word: the file of that name if it exists, else the matches of the
+ * pattern. */
 static int add_word(path_list *all, char *word, quern_error *err)
 {
     char plain[QUERN__WORD];
@@ -139,7 +146,7 @@ static int add_word(path_list *all, char *word, quern_error *err)
         return add_path(all, plain, err);
     int none = glob(word, 0, NULL, &found), status = QUERN_OK;
     if (none && none != GLOB_NOMATCH)
-        return quern__fail(err, QUERN_NOTFOUND, plain, "cannot be looked for");
+        return quern__fail(err, QUERN_NOTFOUND, plain, "the search for its files failed");
     for (size_t i = 0; !none && i < found.gl_pathc && status >= 0; i++)
         status = add_path(all, found.gl_pathv[i], err);
     if (!none)
@@ -158,12 +165,13 @@ int quern__paths_find(const char *words, char ***list, int *n_paths, quern_error
         snprintf(word, sizeof word, "%.*s", (int)n, p);
         p += n;
         if (n >= sizeof word || (!strcmp(word, "-") && quern__word_length(words) != strlen(words)))
-            status = quern__fail(err, QUERN_INVALID, word, n >= sizeof word ? "is too long" : "standard input stands alone");
+            status = quern__fail(err, QUERN_INVALID, word,
+                                 n >= sizeof word ? "is too long" : "standard input cannot be combined with files");
         else
             status = add_word(&all, word, err);
     }
     if (status >= 0 && all.n == 0)
-        status = quern__fail(err, QUERN_INVALID, "data", "no file is named");
+        status = quern__fail(err, QUERN_INVALID, "data", "no file is given");
     if (status < 0) {
         quern__paths_free(all.list, all.n);
         return status;
@@ -173,7 +181,7 @@ int quern__paths_find(const char *words, char ***list, int *n_paths, quern_error
     return QUERN_OK;
 }
 
-static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
+static int open_csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
 {
     char **paths;
     int n, status = quern__paths_find(words, &paths, &n, err);
@@ -184,6 +192,7 @@ static int csv(const char *words, const quern_file_opts *o, bool tabs, quern__st
     return status;
 }
 
+/* Opens files of one kind. `first`: the first path; `word`: the name of the format. */
 static quern_generator *open_kind(const char *words, const char *first, kind is, const char *word, const quern_file_opts *o,
                                   quern_error *err)
 {
@@ -194,21 +203,21 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
         return NULL;
     if (is == LATER || is == TEXT)
         quern__fail(err, QUERN_UNSUPPORTED, first,
-                    is == TEXT ? "is text, which needs a tokenizer" : "%s is not read in this version", word);
-    else if (refuse(o, table, stream, is == PREPARED, err) < 0)
+                    is == TEXT ? "is text; text needs a tokenizer" : "%s is not supported in this version", word);
+    else if (reject_options(o, table, stream, is == PREPARED, err) < 0)
         return NULL;
     else if (is == PREPARED && one)
         return quern__qrec_open(first, err);
     else if (is == PREPARED)
-        quern__fail(err, QUERN_INVALID, first, "prepared records are one file");
+        quern__fail(err, QUERN_INVALID, first, "a .qrec file must be the only file");
     else if (table)
-        return csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
+        return open_csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
     else if (is == ZIPPED || has_roles(words))
         return quern__records_open(words, o->format ? word : NULL, first_channel, err);
     else if (stream && !strcmp(word, "npy") && one)
         return quern__input_open(first, o, err);
     else
-        quern__fail(err, QUERN_INVALID, first, "is an array: say what of, as x=FILE or y=FILE");
+        quern__fail(err, QUERN_INVALID, first, "is an array without a role: write x=FILE or y=FILE");
     return NULL;
 }
 
@@ -221,7 +230,13 @@ quern_generator *quern_file_generator(const char *words, const quern_file_opts *
     words += strspn(words, " ");
     snprintf(first, sizeof first, "%.*s", (int)quern__word_length(words), words);
     quern__word_plain(first);
-    int row = o->format ? row_of_word(o->format, err) : has_roles(words) ? 2 : !strcmp(first, "-") ? -1 : row_of_file(first);
+    int row = -1;
+    if (o->format)
+        row = row_of_word(o->format, err);
+    else if (has_roles(words))
+        row = 2;
+    else if (strcmp(first, "-"))
+        row = row_of_file(first);
     if (o->format && row < 0)
         return NULL;
     quern_generator *g = open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind, row < 0 ? "" : formats[row].word, o, err);

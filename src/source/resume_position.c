@@ -1,17 +1,18 @@
-/* Where a generator is, as bytes. Of records that are known by number it is a pass and a place in it, with what the order follows
- * from; other sources say it themselves (ops->save), or cannot. */
+/* Saves and restores the resume position of a generator as bytes. With random access it is a
+ * pass, an index in it, and the parameters of the order. Sequential sources provide their own
+ * state (ops->save), or do not support it. */
 #include "source.h"
 
 #include <string.h>
 
-/* As it is kept, little-endian like all that quern writes. */
+/* The format of the state with random access, little-endian like all files of quern. */
 typedef struct kept {
     char magic[4];
     uint32_t flags;
-    int64_t from, count; /* the data it was */
+    int64_t from, count; /* identifies the data */
     int64_t pass, first; /* the next record */
     uint64_t seed;
-    int64_t batch_size; /* of the run; places are multiples of it */
+    int64_t batch_size; /* of the run; `first` is a multiple of it */
 } kept;
 enum { KNOWN = 1, SHUFFLED = 2 }; /* KNOWN: a run has begun */
 
@@ -19,10 +20,10 @@ static const char *where(const quern_generator *g) { return g->where ? g->where 
 
 static int too_small(const quern_generator *g, size_t room, size_t size, quern_error *err)
 {
-    return quern__fail(err, QUERN_INVALID, where(g), "its state takes %zu bytes, there is room for %zu", size, room);
+    return quern__fail(err, QUERN_INVALID, where(g), "its state has %zu bytes, the buffer %zu", size, room);
 }
 
-static int save_number(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
+static int save_index(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
 {
     const quern__position *p = &g->position;
     kept k = { .magic = "qpos",
@@ -47,10 +48,10 @@ int quern_generator_save(const quern_generator *g, void *state, size_t room, siz
     const quern__position *p = &g->position;
     *size = 0;
     if (g->ops->read)
-        return save_number(g, state, room, size, err);
+        return save_index(g, state, room, size, err);
     if (!g->saves)
-        return quern__fail(err, QUERN_UNSUPPORTED, where(g), "cannot tell where it is");
-    if (!p->size) /* it is where it says */
+        return quern__fail(err, QUERN_UNSUPPORTED, where(g), "cannot save its position");
+    if (!p->size) /* before the first batch: the source's own state */
         return g->ops->save(g, state, room, size, err);
     *size = p->size;
     if (state && room < p->size)
@@ -60,18 +61,19 @@ int quern_generator_save(const quern_generator *g, void *state, size_t room, siz
     return QUERN_OK;
 }
 
-static int restore_number(quern_generator *g, const void *state, size_t size, quern_error *err)
+/* Restores a position with random access; the number of records must be equal. */
+static int restore_index(quern_generator *g, const void *state, size_t size, quern_error *err)
 {
     kept k;
     if (size != sizeof k || memcmp(state, "qpos", 4))
-        return quern__fail(err, QUERN_FORMAT, where(g), "these bytes are no state of records that are known by number");
+        return quern__fail(err, QUERN_FORMAT, where(g), "the bytes are not a state of a random-access generator");
     memcpy(&k, state, sizeof k);
     if (k.from != g->from || k.count != g->count)
         return quern__fail(err, QUERN_INVALID, where(g),
-                           "the state is of other data: %lld records from %lld, here are %lld from %lld", (long long)k.count,
+                           "the state belongs to other data: %lld records from %lld, expected %lld from %lld", (long long)k.count,
                            (long long)k.from, (long long)g->count, (long long)g->from);
     if (k.pass < 0 || k.pass > (int64_t)1 << 48 || k.first < 0 || k.first > k.count || (k.flags & KNOWN && k.batch_size < 1))
-        return quern__fail(err, QUERN_FORMAT, where(g), "the state is broken");
+        return quern__fail(err, QUERN_FORMAT, where(g), "the state is invalid");
     g->position = (quern__position){ .known = k.flags & KNOWN,
                                      .restored = k.flags & KNOWN,
                                      .shuffle = k.flags & SHUFFLED,
@@ -86,11 +88,11 @@ int quern_generator_restore(quern_generator *g, const void *state, size_t size, 
 {
     QUERN__ENTER(err, QUERN_INVALID, "generator", g, "state", state);
     if (g->position.going)
-        return quern__fail(err, QUERN_INVALID, where(g), "a run is reading it");
+        return quern__fail(err, QUERN_INVALID, where(g), "it is in use by a run");
     if (g->ops->read)
-        return restore_number(g, state, size, err);
+        return restore_index(g, state, size, err);
     if (!g->saves)
-        return quern__fail(err, QUERN_UNSUPPORTED, where(g), "cannot go to a place");
+        return quern__fail(err, QUERN_UNSUPPORTED, where(g), "cannot restore a position");
     g->position.size = 0;
     int status = g->ops->restore(g, state, size, err);
     g->position.restored = status >= 0;
@@ -101,10 +103,10 @@ int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed,
 {
     const quern__position *p = &g->position;
     if (shuffle != p->shuffle || (shuffle && seed != p->seed))
-        return quern__fail(err, QUERN_INVALID, where(g), "the state is of a run with %s: the order was another one",
+        return quern__fail(err, QUERN_INVALID, where(g), "the state belongs to a run with %s, which has another order",
                            shuffle != p->shuffle ? (p->shuffle ? "shuffling" : "no shuffling") : "another seed");
     if (batch_size != p->batch_size && p->first % batch_size)
-        return quern__fail(err, QUERN_INVALID, where(g), "the state is at record %lld, which begins no batch of %lld",
+        return quern__fail(err, QUERN_INVALID, where(g), "the state is at record %lld, which is not the first of a batch of %lld",
                            (long long)p->first + 1, (long long)batch_size);
     return QUERN_OK;
 }

@@ -1,6 +1,11 @@
-/* Records that come one after the other become batches. Shuffled, they pass through a window: it is filled, and each record that
- * leaves is drawn from it by an address of (seed, epoch, place), so that the same seed gives the same order. Sources that can begin
- * in the middle (array_dataset.c) give their blocks in an order of the epoch's own too. */
+/* Makes batches of a record stream. With shuffling, records pass through a buffer of 4 MiB. Each
+ * output record is drawn from the full buffer, and the last record of the buffer replaces the
+ * drawn one. The draw is counter-based: key (seed, epoch), counter = number of records drawn in
+ * the epoch. Therefore the same seed gives the same order. A stream that supports random starts
+ * (`order`) also permutes its file blocks.
+ * Without shuffling the buffer is a queue that read_many fills.
+ * Layout: x has capacity + 1 rows of `slots` floats, y the same number of rows of doubles. The
+ * additional row keeps the last good record, which substitutes bad ones. */
 #include "column_map.h"
 #include "source.h"
 #include "string_pool.h"
@@ -16,23 +21,23 @@ typedef struct streaming {
     bool shuffle, ended, told;
     uint64_t seed;
     quern__random_key key;
-    int64_t capacity, chunk;   /* records of the window; how many must have left before it is filled again */
-    int64_t held, taken, head; /* how many it holds; how many have left in this epoch; where the first lies that is not shuffled */
-    int64_t per[2 * QUERN_MAX_ARRAYS]; /* numbers of a record in each array of the batch */
-    int64_t slots;                     /* of the inputs of a record */
-    float *x;                          /* slots: what they hold is of the inputs' types */
+    int64_t capacity, chunk;           /* records of the buffer; free rows that trigger a refill */
+    int64_t held, taken, head;         /* records in the buffer; drawn in this epoch; index of the first (not shuffled) */
+    int64_t per[2 * QUERN_MAX_ARRAYS]; /* elements of a record in each array of the batch */
+    int64_t slots;                     /* 4-byte units of the inputs of a record */
+    float *x;                          /* (capacity + 1, slots); elements have the types of the inputs */
     double *y;
-    bool many;              /* read_many is what is called */
-    quern__bad *bad;        /* of the batch that is made */
-    bool has_good;          /* the last good record lies behind the window's room, */
-    int64_t owed;           /* and so many more are to come of it */
+    bool many;              /* read_many is used */
+    quern__bad *bad;        /* list of the current batch */
+    bool has_good;          /* row `capacity` holds the last good record */
+    int64_t owed;           /* copies of it that substitute bad records and are not yet in the buffer */
     int n_strings;          /* of a record */
-    quern__pooled *strings; /* by record */
-    quern__pool *pool;      /* their bytes; NULL: there are no strings */
-    char *string;           /* room for one */
+    quern__pooled *strings; /* (capacity, n_strings) */
+    quern__pool *pool;      /* bytes of the strings; NULL: no strings */
+    char *string;           /* buffer of one string */
 } streaming;
 
-/* Doubles of a record: targets, and the weight. */
+/* Doubles of a record: targets and the weight. */
 static int64_t doubles(const streaming *w) { return w->s.y_count + w->s.weighted; }
 
 static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
@@ -48,8 +53,8 @@ static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
     return w->s.rewind(w->s.self, err);
 }
 
-/* Whether a record has what the model wants. */
-static int match(streaming *w, const quern_batch_spec *spec, quern_error *err)
+/* Matches the stream to the spec and checks the sizes of a record. */
+static int stream_match(streaming *w, const quern_batch_spec *spec, quern_error *err)
 {
     char want[96];
     int64_t all[2] = { 0, 0 };
@@ -66,19 +71,19 @@ static int match(streaming *w, const quern_batch_spec *spec, quern_error *err)
         if (arrays > 1)
             snprintf(want, sizeof want, "%lld in %lld", (long long)all[i], (long long)arrays);
         if (count != all[i])
-            status = quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s a record, the model wants %s", (long long)count,
+            status = quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s per record, the model expects %s", (long long)count,
                                  i ? "targets" : "inputs", want);
         if (status < 0 && w->s.schema && spec->n_targets && !w->s.y_count)
-            quern__hint(err, "--target names the columns that are predicted");
+            quern__hint(err, "name the predicted columns with --target");
         else if (status < 0 && w->s.schema && !i)
-            quern__hint(err, "--features names the columns that the model takes");
+            quern__hint(err, "name the columns of the inputs with --features");
         else if (status < 0 && i && arrays == 1)
             quern__deal_hint(spec, 0, count, err);
     }
     return status;
 }
 
-/* Slots and strings of a record: without strings, many records may be read at once. */
+/* Counts slots and strings of a record. Records with strings are read one at a time. */
 static void count_slots(streaming *w, const quern_batch_spec *spec)
 {
     w->n_strings = 0;
@@ -110,7 +115,7 @@ static int make_pool(streaming *w, quern_error *err)
     return w->pool && w->strings && w->string ? QUERN_OK : quern__fail_memory(err, bytes);
 }
 
-/* What stream_open asks for, at most, and what the stream itself will. */
+/* Upper bound of the bytes that stream_open and the stream allocate. */
 static size_t stream_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
 {
     const streaming *w = g->self;
@@ -128,10 +133,11 @@ static size_t stream_bytes(const quern_generator *g, const quern_batch_spec *spe
            (strings ? window_bytes + strings * QUERN_MOST_STRING + window_most * strings * sizeof(quern__pooled) : 0);
 }
 
+/* Matches the stream, and sizes and allocates the buffer. */
 static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     streaming *w = g->self;
-    int status = match(w, spec, err);
+    int status = stream_match(w, spec, err);
     if (status < 0)
         return status;
     count_slots(w, spec);
@@ -147,8 +153,11 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     if (!w->x || !w->y)
         return quern__fail_memory(err, (size_t)w->capacity * record);
     if (w->n_strings && g->bad.policy == QUERN_BAD_SUBSTITUTE)
-        return quern__fail(err, QUERN_UNSUPPORTED, "bad_records", "'substitute' is for numbers; '%s' wants text", spec->names[0]);
-    if (w->n_strings && (status = make_pool(w, err)) < 0)
+        return quern__fail(err, QUERN_UNSUPPORTED, "bad_records", "'substitute' applies to numbers; input '%s' is text",
+                           spec->names[0]);
+    if (w->n_strings)
+        status = make_pool(w, err);
+    if (status < 0)
         return status;
     w->shuffle = shuffle;
     w->seed = seed;
@@ -158,9 +167,8 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
 
 void quern__tell_dispersion(const char *where, const char *what, double places, double all, int64_t batch, const char *advice)
 {
-    static const char text[] =
-        "%s: %s are drawn from %.0f place%s of the data at once; where like stands beside like, dispersion of "
-        "batches %.2f (1 is a perfect shuffle)%s%s";
+    static const char text[] = "%s: the shuffle draws %s from %.0f place%s of the data; for data sorted by class, the index of "
+                               "dispersion is %.2f (1 is a perfect shuffle)%s%s";
     places = places < 1 ? 1 : all > 0 && places > all ? all : places;
     double dispersion = 1 + (double)(batch - 1) * (1 / places - (all > 0 ? 1 / all : 0));
     bool weak = dispersion > 1.1;
@@ -168,38 +176,40 @@ void quern__tell_dispersion(const char *where, const char *what, double places, 
                                        weak ? advice : "");
 }
 
-/* Says how good the shuffling is, once it is known that the window does not hold all. What is filled by quarters holds, beside what
- * came last, the rest of what came before: 7/4 times as many places as were needed to fill it. */
-static void tell_dispersion(streaming *w, int64_t batch)
+/* Logs the quality of the shuffle once, as soon as the buffer is known to hold only a part of
+ * the data. A buffer that is refilled by quarters also holds the rest of earlier
+ * refills: its records come from 7/4 times the places that fill it. */
+static void log_dispersion(streaming *w, int64_t batch)
 {
     if (!w->shuffle || w->ended || w->told)
         return;
     w->told = true;
     int64_t all = 0, filled = w->s.places ? w->s.places(w->s.self, &all) : 1;
     double places = (double)filled * (filled > 1 ? 1.75 : 1);
-    quern__tell_dispersion(w->s.where, "records", places, (double)all, batch, "quern prepare shuffles all of them");
+    quern__tell_dispersion(w->s.where, "records", places, (double)all, batch, "'quern prepare' shuffles all records");
 }
 
-/* A record of the window, from or to the room behind it where the last good one is kept. */
+/* Copies a record between rows of the buffer, to or from the row of the last good one. */
 static void copy_record(streaming *w, int64_t to, int64_t from)
 {
     memcpy(w->x + to * w->slots, w->x + from * w->slots, (size_t)w->slots * sizeof *w->x);
     memcpy(w->y + to * doubles(w), w->y + from * doubles(w), (size_t)doubles(w) * sizeof *w->y);
 }
 
-/* What follows from reading failing with `own`: another record in place of a bad one, none, or the error. */
-static int failed(streaming *w, int status, const quern_error *own, quern_error *err)
+/* Handles a failed read: applies the policy for bad records, or returns the error. */
+static int stream_failed(streaming *w, int status, const quern_error *own, quern_error *err)
 {
     bool passed = w->s.passed && w->s.passed(w->s.self);
     status = quern__bad_record(passed ? w->bad : NULL, status, own, err);
     if (status < 0 && w->bad && !passed)
-        quern__hint(err, "nothing can be read behind it: no policy for bad records helps");
+        quern__hint(err, "repair the data: reading cannot continue after this error");
     if (status >= 0)
         w->owed += w->bad->policy == QUERN_BAD_SUBSTITUTE;
     return status;
 }
 
-/* Up to `most` records into the window: how many, 0 at the end, or negative. */
+/* Reads up to `most` records into the buffer. Returns their number, 0 at the end, or a negative
+ * status. */
 static int64_t read_some(streaming *w, int64_t most, quern_error *err)
 {
     float *x = w->x + w->held * w->slots;
@@ -210,13 +220,15 @@ static int64_t read_some(streaming *w, int64_t most, quern_error *err)
     return status < 0 ? status : status == QUERN_OK;
 }
 
-/* Reads until the window is full or the stream has ended; many records at once where the source can. */
-static int fill(streaming *w, quern_error *err)
+/* Fills the buffer, or reads until the stream ends. Substitutes owed copies of the last good
+ * record first. */
+static int buffer_fill(streaming *w, quern_error *err)
 {
     if (w->ended || (w->held && w->capacity - w->held < w->chunk))
         return QUERN_OK;
     w->head = w->held ? w->head : 0;
     while (!w->ended && w->held < w->capacity && (!w->pool || quern__pool_has(w->pool, w->n_strings, QUERN_MOST_STRING))) {
+        /* substitute a bad record by the last good one */
         if (w->owed && w->has_good) {
             copy_record(w, w->held++, w->capacity);
             w->owed--;
@@ -225,15 +237,16 @@ static int fill(streaming *w, quern_error *err)
         quern_error own = { 0 };
         int64_t n = read_some(w, w->capacity - w->held, &own);
         if (n < 0) {
-            int status = failed(w, (int)n, &own, err);
+            int status = stream_failed(w, (int)n, &own, err);
             if (status < 0)
                 return status;
             continue;
         }
         w->ended = n == 0;
         const quern_string *s = w->n_strings && !w->ended ? w->s.strings(w->s.self) : NULL;
-        for (int i = 0; s && i < w->n_strings; i++)
-            w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
+        if (s)
+            for (int i = 0; i < w->n_strings; i++)
+                w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
         w->held += n;
         w->has_good = w->has_good || n > 0;
         if (n > 0)
@@ -242,24 +255,25 @@ static int fill(streaming *w, quern_error *err)
     return QUERN_OK;
 }
 
-/* One number of a target into the batch, in the type that the model wants. */
-static int put(const streaming *w, const quern_batch_spec *spec, const quern_batch *b, int array, int64_t at, double v,
-               quern_error *err)
+/* Stores one target element in the type of the spec. */
+static int batch_put_target(const streaming *w, const quern_batch_spec *spec, const quern_batch *b, int array, int64_t at, double v,
+                            quern_error *err)
 {
     if (spec->dtypes[array] != QUERN_INT32)
         ((float *)b->arrays[array])[at] = (float)v;
     else if (v == floor(v) && fabs(v) <= INT32_MAX)
         ((int32_t *)b->arrays[array])[at] = (int32_t)v;
     else
-        return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: label %g is no whole number",
+        return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: label %g is not an integer",
                            (long long)w->taken + 1, v);
     return QUERN_OK;
 }
 
-/* One record out of the window into place `at` of the batch; the last takes its place. */
-static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
+/* Moves one record from the buffer to row `at` of the batch. The last record of the buffer
+ * replaces it. */
+static int buffer_take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
 {
-    int64_t nx = w->slots, ny = w->s.y_count, all = doubles(w), k = 0;
+    int64_t nx = w->slots, ny = w->s.y_count, all = doubles(w), k;
     k = w->shuffle ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held) : w->head++;
     const float *x = w->x + k * nx;
     const double *y = w->y + k * all;
@@ -277,7 +291,7 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
                    (size_t)per * quern_dtype_size(spec->dtypes[a]));
         else
             for (int64_t i = 0; i < per && status >= 0; i++)
-                status = put(w, spec, b, a, at * per + i, y[i], err);
+                status = batch_put_target(w, spec, b, a, at * per + i, y[i], err);
         if (status < 0)
             return status;
         x += a < spec->n_inputs ? quern__slots(spec, a) : 0;
@@ -289,6 +303,7 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
     w->taken++;
     if (!w->shuffle)
         return QUERN_OK;
+    /* the last record of the buffer replaces the drawn one */
     memmove(w->x + k * nx, w->x + w->held * nx, (size_t)nx * sizeof(float));
     memmove(w->y + k * all, w->y + w->held * all, (size_t)all * sizeof(double));
     if (w->n_strings)
@@ -296,6 +311,7 @@ static int take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int6
     return QUERN_OK;
 }
 
+/* Fills a batch from the buffer; fewer records only at the end of the epoch. */
 static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
     streaming *w = g->self;
@@ -304,12 +320,13 @@ static int stream_next(quern_generator *g, quern_batch *b, quern_error *err)
     if (w->s.note)
         w->s.note(w->s.self, b->bad);
     for (; n < g->spec->batch_size; n++) {
-        int status = fill(w, err);
+        int status = buffer_fill(w, err);
         if (status >= 0)
-            tell_dispersion(w, g->spec->batch_size);
+            log_dispersion(w, g->spec->batch_size);
         if (status >= 0 && !w->held)
             break;
-        status = status < 0 ? status : take(w, g->spec, b, n, err);
+        if (status >= 0)
+            status = buffer_take(w, g->spec, b, n, err);
         if (status < 0)
             return status;
     }

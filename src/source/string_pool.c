@@ -1,4 +1,5 @@
-/* Strings in chunks of one block: see string_pool.h. */
+/* String pool: one allocation of fixed-size chunks with a free list; the contract is in
+ * string_pool.h. */
 #include "string_pool.h"
 
 #include <string.h>
@@ -11,7 +12,7 @@ typedef struct chunk {
 } chunk;
 
 struct quern__pool {
-    int32_t n, unused, free, n_free; /* unused: chunks from there on were never given out; free: the first that came back */
+    int32_t n, unused, free, n_free; /* unused: index of the first chunk never used; free: head of the free list */
     chunk chunks[];
 };
 

@@ -1,5 +1,6 @@
-/* pool: strings in memory of a fixed size, put and taken in any order. Each lies in chunks that are chained, so that what one
- * leaves any other can use. */
+/* string_pool: strings in a fixed amount of memory, stored and removed in any order. A string
+ * occupies a chain of chunks, so any string can use the chunks that another released: there is
+ * no fragmentation. */
 #ifndef QUERN__POOL_H
 #define QUERN__POOL_H
 
@@ -7,20 +8,20 @@
 
 typedef struct quern__pool quern__pool;
 typedef struct quern__pooled {
-    int32_t first; /* chunk; -1: none, of an empty string */
+    int32_t first; /* index of the first chunk; -1: the empty string */
     int32_t size;
 } quern__pooled;
 
-/* Room for strings of `bytes` together, at least. Returns new, NULL when there is no memory. */
+/* A pool for strings of at least `bytes` bytes in total. Returns new; NULL: out of memory. */
 quern__pool *quern__pool_new(size_t bytes);
 void quern__pool_free(quern__pool *p);
-/* Empties it. */
+/* Removes all strings. */
 void quern__pool_reset(quern__pool *p);
-/* Whether `n` strings of up to `size` bytes each have room still. */
+/* Whether n strings of up to `size` bytes each fit. */
 bool quern__pool_has(const quern__pool *p, int n, size_t size);
-/* Puts a string for which there is room. */
+/* Stores a string that fits. Copies the bytes. */
 quern__pooled quern__pool_put(quern__pool *p, const char *bytes, size_t n);
-/* Copies it out and gives its room back. */
+/* Copies a string to `to` and releases its chunks. */
 void quern__pool_take(quern__pool *p, quern__pooled s, char *to);
 
 #endif

@@ -1,4 +1,4 @@
-/* Hooks in Keras's order, and the ready-made callbacks by Keras's rules (keras.src.callbacks). */
+/* Hooks in Keras's order, and the built-in callbacks by Keras's rules (keras.src.callbacks). */
 #include "check.h"
 
 #include <math.h>
@@ -52,7 +52,7 @@ static quern_history *fit(quern_model *m, quern_fit_opts o, quern_callback *cons
 
 typedef struct heard {
     char text[600];
-    int stop_at; /* train batch (counted over the run) whose end asks to stop; -1: none */
+    int stop_at; /* train batch (counted over the run) whose end requests a stop; -1: none */
     int batches;
 } heard;
 
@@ -117,7 +117,7 @@ static void hooks_come_in_order(void **state)
         heard h = { .stop_at = runs[k].stop_at };
         quern_model *m = model("sgd");
         quern_callback *c = quern_callback_new(&hooks, &h);
-        /* 10 records, of which 2 validate; batches of 4 */
+        /* 10 records, 2 of them for validation; batches of 4 */
         quern_history *history = fit(m, (quern_fit_opts){ .epochs = 2, .batch_size = 4, .validation_split = 0.2 }, &c, 1);
         assert_string_equal(h.text, runs[k].want);
         assert_string_equal(quern_history_reason(history), runs[k].reason);
@@ -129,7 +129,7 @@ static void hooks_come_in_order(void **state)
     }
 }
 
-/* ---- ready-made ---- */
+/* ---- built-in callbacks ---- */
 
 static quern_callback *made(const char *words)
 {
@@ -140,8 +140,9 @@ static quern_callback *made(const char *words)
     return c;
 }
 
-/* A rate of 0 never improves after the first epoch: it stops after `patience` more. */
-static void early_stopping(void **state)
+/* With learning rate 0 nothing improves after the first epoch: training stops after `patience`
+ * more. */
+static void early_stopping_waits_and_restores(void **state)
 {
     (void)state;
     quern_callback *c = made("early_stopping monitor=loss patience=2 restore_best_weights=true");
@@ -152,7 +153,8 @@ static void early_stopping(void **state)
     quern_history_free(h);
     quern_callback_free(c);
     quern_model_free(m);
-    /* mode max: a loss that falls never improves; the weights go back to the end of the first epoch */
+    /* mode max: a decreasing loss never improves; the weights of the end of the first epoch are
+     * restored */
     float after[2][width];
     for (int k = 0; k < 2; k++) {
         m = model("sgd learning_rate=0.1");
@@ -167,14 +169,15 @@ static void early_stopping(void **state)
     assert_memory_equal(after[0], after[1], sizeof *after);
 }
 
-static void rates(void **state)
+static void learning_rate_callbacks_follow_keras(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     quern_callback *c = made("reduce_lr_on_plateau monitor=loss factor=0.5 patience=2 min_lr=0.02 mode=max");
     quern_model *m = model("sgd learning_rate=0.1");
     quern_history *h = fit(m, (quern_fit_opts){ .epochs = 8 }, &c, 1);
-    /* the loss falls, max wants it to rise: waits in epochs 2, 3 -> 0.05 after epoch 3, 0.025 after 5, 0.02 after 7 */
+    /* the loss decreases but mode max expects an increase: epochs 2, 3 wait -> 0.05 after epoch
+     * 3, 0.025 after 5, 0.02 after 7 */
     const double want[] = { 0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.02 };
     for (int e = 0; e < 8; e++)
         CHECK_NEAR(quern_history_value(h, "learning_rate", e), want[e], 1e-6, 0);
@@ -191,7 +194,7 @@ static void rates(void **state)
     quern_history_free(h);
     quern_callback_free(c);
     quern_model_free(m);
-    /* the optimizer's own schedule cannot be set over */
+    /* the rate of an optimizer with a schedule cannot be set */
     m = model("sgd learning_rate=exponential_decay(0.1, 10, 0.5)");
     assert_int_equal(quern_model_set_learning_rate(m, 1, &err), QUERN_INVALID);
     quern_model_free(m);
@@ -223,7 +226,7 @@ static void invalid_loss_ends_training(void **state)
     quern_model_free(m);
 }
 
-static void files_are_written(void **state)
+static void loggers_and_checkpoints_write_files(void **state)
 {
     (void)state;
     char csv[64], path[64], words[200], line[300];
@@ -272,8 +275,9 @@ static int log_numbers(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
-/* File names as Python's str.format makes them; folders are made; without the number to watch every epoch is saved, as in Keras. */
-static void file_names_are_pythons(void **state)
+/* File names as Python's str.format gives them. Folders are created. Without the monitored log
+ * every epoch is saved, as in Keras. */
+static void file_names_follow_python_format(void **state)
 {
     (void)state;
     static const char *const names[][2] = { { "{epoch:02d}-{v:.2f}.keras", "01-0.12.keras" },
@@ -282,7 +286,7 @@ static void file_names_are_pythons(void **state)
                                             { "{v:g}.h5", "0.123457.h5" },
                                             { "{v:8.3f}.keras", "   0.123.keras" },
                                             { "{epoch:4d}.keras", "   1.keras" },
-                                            { "{two}-{small}-{million}.keras save_best_only=true monitor=nobody",
+                                            { "{two}-{small}-{million}.keras save_best_only=true monitor=unknown",
                                               "2.0-1e-07-1000000.0.keras" },
                                             { "{epoch}.weights.h5 save_weights_only=true", "1.weights.h5" } };
     char folder[] = "/tmp/quern-callbacks-XXXXXX", words[200], path[200];
@@ -297,12 +301,12 @@ static void file_names_are_pythons(void **state)
         quern_history_free(fit(m, (quern_fit_opts){ 0 }, c, 2));
         snprintf(path, sizeof path, "%s/a/b/%s", folder, names[i][1]);
         if (access(path, F_OK))
-            fail_msg("%s: there is no %s", words, path);
+            fail_msg("%s: %s does not exist", words, path);
         unlink(path);
         quern_callback_free(c[1]);
         quern_model_free(m);
     }
-    const char *const wrong[] = { "{epoch:02f}", "{v:d}", "{v:.2fx}", "{nobody}", "{v:.2%}" };
+    const char *const wrong[] = { "{epoch:02f}", "{v:d}", "{v:.2fx}", "{unknown}", "{v:.2%}" };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         quern_error err = { 0 };
         quern_tensor input = x(), target = y();
@@ -323,7 +327,7 @@ static void file_names_are_pythons(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
-static void mistakes_are_named(void **state)
+static void errors_name_their_cause(void **state)
 {
     (void)state;
     const char *const words[][2] = { { "early_stoping", "early_stopping" },
@@ -341,8 +345,8 @@ static void mistakes_are_named(void **state)
     }
 }
 
-/* The line of verbose 2, as Keras writes it. */
-static void progress_is_keras(void **state)
+/* The line of verbose 2 as Keras writes it. */
+static void progress_equals_keras(void **state)
 {
     (void)state;
     int ends[2];
@@ -376,9 +380,14 @@ int main(void)
 {
     fill();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hooks_come_in_order),        cmocka_unit_test(early_stopping),    cmocka_unit_test(rates),
-        cmocka_unit_test(invalid_loss_ends_training), cmocka_unit_test(files_are_written), cmocka_unit_test(file_names_are_pythons),
-        cmocka_unit_test(mistakes_are_named),         cmocka_unit_test(progress_is_keras),
+        cmocka_unit_test(hooks_come_in_order),
+        cmocka_unit_test(early_stopping_waits_and_restores),
+        cmocka_unit_test(learning_rate_callbacks_follow_keras),
+        cmocka_unit_test(invalid_loss_ends_training),
+        cmocka_unit_test(loggers_and_checkpoints_write_files),
+        cmocka_unit_test(file_names_follow_python_format),
+        cmocka_unit_test(errors_name_their_cause),
+        cmocka_unit_test(progress_equals_keras),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,8 +13,8 @@ cat last.npy y.npy > last.stream
     --loss sparse_categorical_crossentropy --metrics accuracy --seed 1
 expect 0 "" "$quern" fit m.keras x=last.npy y=y.npy --epochs 40 --quiet
 whole=$("$quern" evaluate m.keras x=last.npy y=y.npy --batch-size 60 --json)
-axes='axis 1 is 3, the model wants 4 (None, 4, 4, 3)'
-hint='the array is channels first; --data-format channels_first transposes it'
+axes='axis 1 is 3, the model expects 4 (None, 4, 4, 3)'
+hint='add --data-format channels_first: the channels are on axis 1'
 for words in "x=first.npy y=y.npy --batch-size 60" "x=first.npy.gz y=y.npy --batch-size 60" "first.stream --format npy --batch-size 60" "--generator 'cat first.stream' --batch-size 60"; do
     for command in "fit m.keras --output t.keras" "evaluate m.keras"; do
         expect 1 "$axes" bash -c "'$quern' $command $words"
@@ -32,7 +32,7 @@ expect 0 "" "$quern" prepare x=first.npy y=y.npy --output first.qrec
 expect 1 "$axes" "$quern" evaluate m.keras first.qrec
 expect 0 "" "$quern" prepare x=first.npy y=y.npy --data-format channels_first --output last.qrec
 expect 0 "accuracy" "$quern" evaluate m.keras last.qrec
-expect 1 "--data-format: applies to arrays: give it to prepare" "$quern" evaluate m.keras last.qrec --data-format channels_first
+expect 1 "--data-format: applies to arrays; pass it to 'quern prepare'" "$quern" evaluate m.keras last.qrec --data-format channels_first
 printf 'a,b\n1,2\n' > t.csv
 expect 1 "--data-format: applies to arrays" "$quern" fit m.keras t.csv --target b --data-format channels_last
 expect 2 "--data-format: is channels_first or channels_last" "$quern" fit m.keras x=first.npy y=y.npy --data-format first
@@ -47,5 +47,5 @@ for kind in half big fortran; do
     expect 0 "$("$quern" evaluate sum.keras x=$kind.npy y=targets.npy --json)" \
         "$quern" evaluate sum.keras --generator "cat $kind.npy targets.npy" --json
 done
-expect 1 "shape (6, 0) has no numbers" "$quern" evaluate sum.keras x=nocolumns.npy y=targets.npy
+expect 1 "shape (6, 0) has no elements" "$quern" evaluate sum.keras x=nocolumns.npy y=targets.npy
 exit $failed

@@ -107,8 +107,8 @@ expect 1 "exit status 3" "$quern" fit m.keras --generator 'bash gen.sh 3' --step
 expect 1 "exit status 3: no more train data" "$quern" fit m.keras --generator 'bash gen.sh 3' --steps-per-epoch 5
 expect 1 "no more validation data" "$quern" fit m.keras --generator 'bash gen.sh' --validation-generator 'bash gen.sh 3' --output out.keras
 expect 0 "loss" "$quern" fit m.keras --generator 'bash gen.sh 9 w' --arrays x,y,w --steps-per-epoch 5 --output out.keras
-expect 1 "nothing is said of" "$quern" fit m.keras --generator 'bash gen.sh' --arrays x --steps-per-epoch 5
-expect 1 "'q' is no input or output" "$quern" fit m.keras --generator 'bash gen.sh' --arrays x,q --steps-per-epoch 5
+expect 1 "'dense_1' is missing from the list" "$quern" fit m.keras --generator 'bash gen.sh' --arrays x --steps-per-epoch 5
+expect 1 "'q' is not an input or output" "$quern" fit m.keras --generator 'bash gen.sh' --arrays x,q --steps-per-epoch 5
 expect 1 "batch 6, byte" "$quern" fit m.keras --generator 'bash gen.sh cut' --steps-per-epoch 6
 expect 1 "(1, 3)" "$quern" fit m.keras --generator 'bash gen.sh wide' --steps-per-epoch 6
 expect 1 "the generator is empty" "$quern" fit m.keras --generator true
@@ -124,7 +124,7 @@ expect 0 "completed" "$quern" fit m.keras stream.npy --format npy --validation s
 mkfifo pipe && (bash gen.sh > pipe &) && expect 0 '"samples":10' "$quern" evaluate m.keras pipe --format npy --json
 expect 1 "standard input: batch 6, byte" bash -c "bash gen.sh cut | '$quern' fit m.keras - --format npy --steps-per-epoch 6"
 expect 1 "cannot begin anew" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
-expect 1 "hint: arrays one behind the other are --format npy" bash -c "'$quern' fit m.keras - --target y < stream.npy"
+expect 1 "hint: add --format npy for concatenated arrays" bash -c "'$quern' fit m.keras - --target y < stream.npy"
 expect 1 "stall timeout" bash -c "(cat stream.npy; sleep 3) | '$quern' fit m.keras - --format npy --steps-per-epoch 6 --stall-timeout 1"
 rm -f pipe && mkfifo pipe && ( (head -n 40 train.csv; sleep 4) > pipe &) && expect 1 "pipe, line 41: reading takes longer than the stall timeout of 1 s; batch 1 of epoch 1" "$quern" fit m.keras pipe --target y --stall-timeout 1
 # Kinds: by --format, by name, by content; options that do not apply.
@@ -132,13 +132,13 @@ cp train.csv train.dat
 tr , '\t' < train.csv > tabs.csv
 expect 0 '"samples":200' "$quern" evaluate m.keras train.dat --target y --json
 expect 0 '"samples":200' "$quern" evaluate m.keras tabs.csv --target y --format tsv --json
-expect 1 "say what of" "$quern" evaluate m.keras out.npy
+expect 1 "is an array without a role" "$quern" evaluate m.keras out.npy
 cp stream.npy named-otherwise
-expect 1 "say what of" "$quern" evaluate m.keras named-otherwise
-expect 1 "is npy, the format was to be idx" "$quern" evaluate m.keras x=stream.npy y=stream.npy --format idx
+expect 1 "is an array without a role" "$quern" evaluate m.keras named-otherwise
+expect 1 "is npy, expected idx" "$quern" evaluate m.keras x=stream.npy y=stream.npy --format idx
 expect 1 "did you mean 'npz'?" "$quern" evaluate m.keras train.csv --format npzz
-expect 1 "tfrecord is not read in this version" "$quern" evaluate m.keras train.csv --format tfrecord
-expect 1 "hdf5 is not read in this version" "$quern" evaluate m.keras data.h5
+expect 1 "tfrecord is not supported in this version" "$quern" evaluate m.keras train.csv --format tfrecord
+expect 1 "hdf5 is not supported in this version" "$quern" evaluate m.keras data.h5
 expect 2 "is text, and the model has no tokenizer" "$quern" evaluate m.keras corpus.txt
 expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
 expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y

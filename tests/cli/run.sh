@@ -185,20 +185,20 @@ refused() {
     same e.keras before.keras
 }
 valid=(--validation 'x=good.npy y=y.npy')
-refused "early_stopping: monitor: there is no 'val_acc' in the logs of an epoch, which are loss, mae, val_loss, val_mae" "did you mean 'val_mae'?" \
+refused "early_stopping: monitor: 'val_acc' is not in the logs of an epoch: loss, mae, val_loss, val_mae" "did you mean 'val_mae'?" \
     "${valid[@]}" --callback 'early_stopping monitor=val_acc'
-refused "there is no 'val_loss' in the logs of an epoch, which are loss, mae" "give validation data, or monitor=loss" --callback early_stopping
-refused "there is no 'val_loss'" "" "${valid[@]}" --validation-freq 4 --callback early_stopping
-refused "there is no 'mea' in" "did you mean 'mae'?" --callback 'reduce_lr_on_plateau monitor=mea'
-refused "there is no 'val_loss' in" "" --callback 'model_checkpoint b.keras save_best_only=true'
-refused "there is no 'val_loss' in the logs of a batch" "save_freq=epoch, or monitor=loss" "${valid[@]}" \
+refused "'val_loss' is not in the logs of an epoch: loss, mae" "add validation data, or set monitor=loss" --callback early_stopping
+refused "'val_loss' is not in" "" "${valid[@]}" --validation-freq 4 --callback early_stopping
+refused "'mea' is not in" "did you mean 'mae'?" --callback 'reduce_lr_on_plateau monitor=mea'
+refused "'val_loss' is not in" "" --callback 'model_checkpoint b.keras save_best_only=true'
+refused "'val_loss' is not in the logs of a batch" "set save_freq=epoch, or monitor=loss" "${valid[@]}" \
     --callback 'model_checkpoint b.keras save_best_only=true save_freq=1'
-refused "'{acc}' is no epoch" "" --callback 'model_checkpoint b-{acc}.keras'
-refused "'{val_loss}' is no epoch, batch or log" "there are epoch, batch, loss, mae" --callback 'model_checkpoint b-{val_loss}.keras'
-refused "filepath: '{epoch.keras' has no '}'" "" --callback 'model_checkpoint {epoch.keras'
+refused "'{acc}' is not epoch" "" --callback 'model_checkpoint b-{acc}.keras'
+refused "'{val_loss}' is not epoch, batch or a log" "use one of epoch, batch, loss, mae" --callback 'model_checkpoint b-{val_loss}.keras'
+refused "filepath: '}' is missing after '{epoch.keras'" "" --callback 'model_checkpoint {epoch.keras'
 refused "'{epoch:99999d}' is no" "" --callback 'model_checkpoint {epoch:99999d}.keras'
-refused "csv_logger: separator is one character, not ''" "" --callback 'csv_logger log.csv separator=""'
-refused "csv_logger: separator is one character, not ', '" "" --callback 'csv_logger log.csv separator=", "'
+refused "csv_logger: separator must be one character, not ''" "" --callback 'csv_logger log.csv separator=""'
+refused "csv_logger: separator must be one character, not ', '" "" --callback 'csv_logger log.csv separator=", "'
 for argument in patience start_from_epoch; do
     expect 2 "early_stopping: $argument must be at least 0, not -1" "$quern" fit e.keras d.csv --target y --callback "early_stopping $argument=-1"
 done
@@ -214,7 +214,7 @@ mkdir -p folder.keras
 refused "folder.keras: cannot be written: Is a directory" "" --output folder.keras
 refused "folder.keras: cannot be written: Is a directory" "" --callback 'model_checkpoint folder.keras'
 for callback in 'reduce_lr_on_plateau monitor=loss patience=4' 'learning_rate_scheduler exponential_decay(0.1,1,0.5)'; do
-    expect 1 "${callback%% *}: the learning rate cannot be set: it follows a schedule" \
+    expect 1 "${callback%% *}: the learning rate cannot be set: the optimizer has a schedule" \
         "$quern" fit schedule.keras d.csv --target y --epochs 9 --callback "$callback"
     unsaid Epoch
 done
@@ -224,7 +224,7 @@ expect 0 "Epoch 2/2" "$quern" fit e.keras x=good.npy y=y.npy --epochs 2 "${valid
 log() { "$quern" fit "$1" x=good.npy y=y.npy --callback 'csv_logger log.csv append=true' --quiet "${@:2}"; }
 expect 0 "" log schedule.keras
 cp log.csv before.csv
-expect 1 "log.csv: its columns are epoch,loss,val_loss; those of this run are epoch,loss,mae,val_loss,val_mae" log e.keras
+expect 1 "log.csv: the file has columns epoch,loss,val_loss, this run has epoch,loss,mae,val_loss,val_mae" log e.keras
 same log.csv before.csv
 expect 0 "" log schedule.keras --initial-epoch 1 --epochs 2
 [ "$(wc -l < log.csv)" = 3 ] || fail "log.csv: $(cat log.csv)"
@@ -244,11 +244,11 @@ expect 0 '"samples":132' "$quern" evaluate b.keras - --format npy --json < <(eva
 expect 0 "" "$quern" predict b.keras --generator "cat x96.npy x64.npy" --arrays x --output p.csv
 [ "$(wc -l < p.csv)" = 161 ] || fail "predict: $(wc -l < p.csv) lines, a header and 160 rows are expected"
 expect 0 "val_loss" "$quern" fit b.keras --generator "$sizes" --validation-generator 'cat x96.npy y96.npy'
-expect 1 "batch 2, byte 1152: 96 records, there is room for 64"$'\n'"hint: give --batch-size 96" \
+expect 1 "batch 2, byte 1152: 96 records exceed the batch size 64"$'\n'"hint: set --batch-size 96" \
     "$quern" fit b.keras --generator 'cat x64.npy y64.npy x96.npy y96.npy'
-expect 1 "64 records, there is room for 32"$'\n'"hint: give --batch-size 64" "$quern" fit b.keras --generator "$sizes" --batch-size 32
+expect 1 "64 records exceed the batch size 32"$'\n'"hint: set --batch-size 64" "$quern" fit b.keras --generator "$sizes" --batch-size 32
 npy huge.npy '(1000000000000, 2)'
-expect 1 "1000000000000 records, there is room for 65536" "$quern" fit b.keras --generator 'cat huge.npy'
+expect 1 "1000000000000 records exceed the batch size 65536" "$quern" fit b.keras --generator 'cat huge.npy'
 # Records of arrays are still trained on by 32, whatever the batches of validation are.
 expect 0 '"steps":2,"samples":64' "$quern" fit b.keras x=x64.npy y=y64.npy --validation-generator 'cat good.npy y.npy' --json
 # A run that goes on has the room that it had.
@@ -264,19 +264,19 @@ env --default-signal timeout 0.3 "$quern" fit b.keras --generator 'sleep 60' --q
 [ $? = 124 ] && grep -q "interrupted; b.keras is as it was" said || fail "a silent program: $(cat said)"
 
 # ---- a program that writes what is no array, or leaves its pipe to a child (P13) ----
-expect 1 "quern: echo Loading data ...; cat 1.npy: batch 1, byte 0: not a .npy array: 'Loading data ...\\n" \
+expect 1 "quern: echo Loading data ...; cat 1.npy: batch 1, byte 0: not a .npy array: found 'Loading data ...\\n" \
     "$quern" fit n.keras --generator 'echo Loading data ...; cat 1.npy'
-[[ $said = *$'\n'"hint: what is no array has to be printed to standard error" ]] || fail "no hint: $said"
-expect 1 "batch 2, byte 304: not a .npy array: 'done\\n' stands" "$quern" fit n.keras --generator 'cat 1.npy; echo done'
+[[ $said = *$'\n'"hint: print other output to standard error" ]] || fail "no hint: $said"
+expect 1 "batch 2, byte 304: not a .npy array: found 'done\\n', expected" "$quern" fit n.keras --generator 'cat 1.npy; echo done'
 expect 1 "batch 2, byte 304: .npy " "$quern" fit n.keras --generator 'cat 1.npy; head -c 100 good.npy | tr "<{" "??"; cat good.npy'
-expect 1 "batch 1, byte 0: not a .npy array: 'x\\n'" "$quern" evaluate n.keras - --format npy < <(echo x)
+expect 1 "batch 1, byte 0: not a .npy array: found 'x\\n'" "$quern" evaluate n.keras - --format npy < <(echo x)
 # seconds COMMAND…: how long it takes, at most
 time_of() { local start=$SECONDS; "$@" > said 2>&1; code=$?; took=$((SECONDS - start)) said=$(cat said); }
 time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 &'
-[ $code = 0 ] && [ $took -lt 9 ] && [[ $said = *"a child of it held its standard output"* ]] || fail "a child holds the pipe: $code, $took s, $said"
+[ $code = 0 ] && [ $took -lt 9 ] && [[ $said = *"its child holds the standard output"* ]] || fail "a child holds the pipe: $code, $took s, $said"
 pgrep -f '^sleep 41$' > pids && fail "the child outlived the run"
 time_of "$quern" fit n.keras --generator 'cat good.npy; sleep 41 &'
-[ $code = 1 ] && [ $took -lt 9 ] && [[ $said = *"the stream ends between the arrays of a batch"*"a child of it holds"* ]] ||
+[ $code = 1 ] && [ $took -lt 9 ] && [[ $said = *"the stream ends between the arrays of a batch"*"the program itself has ended"* ]] ||
     fail "a child holds the pipe within a batch: $code, $took s, $said"
 time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 & exit 3'
 [ $code = 1 ] && [[ $said = *"ended with exit status 3"* ]] || fail "a child holds the pipe of one that failed: $code, $said"
@@ -315,7 +315,7 @@ for workers in 0 1; do
 done
 same w0.csv w1.csv
 expect 0 "completed" "$quern" fit w.keras --generator "$five" --workers 0 --stall-timeout 5
-expect 1 "stall_timeout: nobody can watch a reader on the trainer's own thread"$'\n'"hint: workers=1" \
+expect 1 "stall_timeout: it needs a reader thread, but workers is 0"$'\n'"hint: set workers=1" \
     "$quern" fit w.keras d.csv --target y --workers 0 --stall-timeout 5
 expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers 00x
 expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers -1

@@ -37,7 +37,7 @@ expect 1 "zebra.csv:3: column 'kind': 'zebra' is not a class of the model" "$que
 expect 1 "zebra.csv:3" "$quern" fit m.keras train.csv --validation zebra.csv
 expect 1 "zebra.csv:3" "$quern" fit m.keras zebra.csv
 expect 0 '"samples":10' "$quern" evaluate m.keras zebra.csv --unknown-class skip --json
-expect 0 "10 records were left out" "$quern" evaluate m.keras zebra.csv --unknown-class skip
+expect 0 "10 records were skipped" "$quern" evaluate m.keras zebra.csv --unknown-class skip
 expect 2 "is skip or error" "$quern" evaluate m.keras zebra.csv --unknown-class keep
 expect 0 "" "$quern" prepare zebra.csv --target kind --classes kind --output zebra.qrec
 expect 1 "'zebra' is not a class of the model" "$quern" evaluate m.keras zebra.qrec
@@ -114,7 +114,7 @@ expect 0 "classes: DE 0, FR 1" "$quern" fit c.keras na.csv --target country --mi
 printf 'a,b,y\n1,2,1\n4,5,2\n4,5,3\n' > from1.csv
 printf 'a,b,y\n1,2,cat\n4,5,dog\n4,5,eel\n4,5,fox\n' > four.csv
 expect 1 "from1.csv:4: column 'y': label 3 is outside 0 … 2" "$quern" fit c.keras from1.csv --target y
-expect 1 "labels begin at 0" "$quern" fit c.keras from1.csv --target y
+expect 1 "number labels from 0" "$quern" fit c.keras from1.csv --target y
 expect 0 "classes: 1 0, 2 1, 3 2" "$quern" fit c.keras from1.csv --target y --classes y --output o.keras
 expect 1 "column 'y' has 4 classes ('cat', 'dog', …), the model has 3" "$quern" fit c.keras four.csv --target y
 new b.keras 'input 2 | dense 1 sigmoid' binary_crossentropy
@@ -124,10 +124,10 @@ head -n 3 four.csv > pair.csv
 expect 0 "classes: cat 0, dog 1" "$quern" fit b.keras pair.csv --target y
 expect 0 "y:dog" "$quern" predict b.keras pair.csv --output -
 new h.keras 'input 2 | dense 3 softmax' categorical_crossentropy
-expect 1 "labels need sparse_categorical_crossentropy" "$quern" fit h.keras from1.csv --target y
+expect 1 "use sparse_categorical_crossentropy for labels" "$quern" fit h.keras from1.csv --target y
 printf 'a,b,y,z,w\n1,2,0,1,0\n' > hot.csv
-expect 1 "one-hot targets need categorical_crossentropy" "$quern" fit c.keras hot.csv --target y,z,w
-expect 1 "--target names the columns that are predicted" "$quern" fit c.keras from1.csv
+expect 1 "use categorical_crossentropy for one-hot targets" "$quern" fit c.keras hot.csv --target y,z,w
+expect 1 "name the predicted columns with --target" "$quern" fit c.keras from1.csv
 printf 'a,b\n0.5,1\n0.25,2\n' > real.csv
 "$quern" new w.keras 'input 1 | dense 1' --optimizer sgd --loss mse
 expect 1 "which is not a class" "$quern" fit w.keras real.csv --target a --class-weight 0:1,1:4
@@ -149,8 +149,8 @@ npy hot.npy '3, 3' 1 0 0 0 1 0 0 0 1
 for y in l hot; do
     loss=$([ $y = l ] && echo sparse_categorical_crossentropy || echo categorical_crossentropy)
     model=$([ $y = l ] && echo h.keras || echo c.keras)
-    expect 1 "need $loss" "$quern" fit $model x=x.npy y=$y.npy
-    expect 1 "need $loss" "$quern" fit $model --generator "cat x.npy $y.npy"
+    expect 1 "use $loss" "$quern" fit $model x=x.npy y=$y.npy
+    expect 1 "use $loss" "$quern" fit $model --generator "cat x.npy $y.npy"
 done
 expect 1 "l1.npy: record 3: label 3 is outside 0 … 2" "$quern" fit c.keras x=x.npy y=l1.npy --no-shuffle
 expect 1 "l.npy: record 3: target 2 of output 'dense' is outside 0 … 1" "$quern" fit b.keras x=x.npy y=l.npy --no-shuffle
@@ -160,7 +160,7 @@ expect 1 "l.npy: record 3: target 2 of output 'dense' is outside 0 … 1" "$quer
 printf 'a,y,y\n1,2,3\n' > twice.csv
 expect 1 "twice.csv:1: columns 2 and 3 are both called 'y'" "$quern" evaluate l.keras twice.csv --target y
 printf 'a,b,y\n1,2\0009,3\n' > nul.csv
-expect 1 "nul.csv:2: column 'b': the field holds a NUL byte" "$quern" evaluate l.keras nul.csv --target y
+expect 1 "nul.csv:2: column 'b': the field contains a NUL byte" "$quern" evaluate l.keras nul.csv --target y
 printf 'a;b;y\n1,5;2;3\n' > semicolon.csv
 expect 1 "--separator ';'" "$quern" evaluate l.keras semicolon.csv --target y
 expect 1 "'1,5' is not a number" "$quern" evaluate l.keras semicolon.csv --target y --separator ';'
@@ -170,7 +170,7 @@ expect 1 "--format tsv" "$quern" evaluate l.keras tab.csv --target y
 expect 0 "loss 0.0000" "$quern" evaluate l.keras tab.csv --target y --format tsv
 expect 0 "loss 0.0000" "$quern" evaluate l.keras tab.csv --target y --separator tab
 printf '1,2,3\n4,5,9\n' > nohead.csv
-expect 0 "--no-header reads it" "$quern" evaluate l.keras nohead.csv --target 3
+expect 0 "add --no-header" "$quern" evaluate l.keras nohead.csv --target 3
 expect 0 '"samples":2' "$quern" evaluate l.keras nohead.csv --target 3 --no-header --json
 printf 'a,b,y\n1,2,3\n' | iconv -f UTF-8 -t UTF-16 > utf16.csv
 expect 0 "loss 0.0000" "$quern" evaluate l.keras utf16.csv --target y
@@ -179,7 +179,7 @@ expect 1 "not UTF-8 text" "$quern" evaluate l.keras latin.csv --target größe
 expect 0 "loss 0.0000" "$quern" evaluate l.keras latin.csv --target größe --encoding latin1
 expect 1 "not an encoding" "$quern" evaluate l.keras latin.csv --target y --encoding rot13
 printf 'a,b,y\r1,2,3\r' > oldmac.csv
-expect 1 "end in CR alone" "$quern" evaluate l.keras oldmac.csv --target y
+expect 1 "end in CR only" "$quern" evaluate l.keras oldmac.csv --target y
 printf '# made\na,b,y\n1,2,3\n' > comment.csv
 expect 1 "is a comment" "$quern" evaluate l.keras comment.csv --target y
 printf '{"a":1}\n' > lines.csv

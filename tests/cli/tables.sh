@@ -36,23 +36,23 @@ expect 0 "x:N,x:V,y:N,y:V,z:N,z:V" "$quern" predict s.keras words.csv --output -
 sed 's/V,V/V,A/' words.csv > three.csv
 expect 1 "column 'x' has 3 classes" "$quern" fit s.keras three.csv --target x,y,z --new-schema
 printf 'a,b,c,x,y,z\n1,2,3,N,V,0\n' > both.csv
-expect 1 "column 'z' holds numbers" "$quern" fit s.keras both.csv --target x,y,z --new-schema
+expect 1 "column 'z' contains numbers" "$quern" fit s.keras both.csv --target x,y,z --new-schema
 
 # ---- a word among numbers is an error wherever it stands ----
 new b.keras 'input 2 | dense 1 sigmoid' binary_crossentropy
 printf 'a,b,y\n1,2,maybe\n3,4,0\n' > first.csv
 printf 'a,b,y\n1,2,0\n3,4,maybe\n' > later.csv
 expect 1 "first.csv:2: column 'y': 'maybe' is not a number" "$quern" fit b.keras first.csv --target y
-expect 1 "--classes y takes all as names" "$quern" fit b.keras first.csv --target y
+expect 1 "--classes y to read all values as names" "$quern" fit b.keras first.csv --target y
 expect 1 "later.csv:3: column 'y': 'maybe' is not a number" "$quern" fit b.keras later.csv --target y
-expect 1 "--classes y takes all as names" "$quern" fit b.keras later.csv --target y
+expect 1 "--classes y to read all values as names" "$quern" fit b.keras later.csv --target y
 expect 0 "classes: 0 0, maybe 1" "$quern" fit b.keras first.csv --target y --classes y --output o.keras
 printf 'a,b,y\n1,2,NA\n1,2,US\n1,2,Inf\n' > inf.csv
 new i.keras "$classifier" sparse_categorical_crossentropy
 expect 0 "classes: Inf 0, NA 1, US 2" "$quern" fit i.keras inf.csv --target y
 printf 'a,b,y\n1,2,1.5\n' > half.csv
-expect 1 "label 1.5 is no whole number" "$quern" fit i.keras half.csv --target y --new-schema
-expect 1 "a pipe has but one" bash -c "cat train.csv | '$quern' fit i.keras - --target k --new-schema"
+expect 1 "label 1.5 is not an integer" "$quern" fit i.keras half.csv --target y --new-schema
+expect 1 "a pipe allows one" bash -c "cat train.csv | '$quern' fit i.keras - --target k --new-schema"
 
 # ---- what predictions are called ----
 printf 'a,b,y\n1,2,yes\n2,3,yes\n' > one.csv
@@ -87,7 +87,7 @@ expect 0 '"x,1","the ""y"", really"' "$quern" predict r.keras comma.csv --output
 sed 's/^a,b/ A ,b/' train.csv > upper.csv
 expect 1 "did you mean ' A '?" "$quern" evaluate m.keras upper.csv
 sed 's/^a,b/b,q/' train.csv > gone.csv
-expect 1 "its columns are 'b', 'q', 'k'" "$quern" evaluate m.keras gone.csv
+expect 1 "use one of its columns: 'b', 'q', 'k'" "$quern" evaluate m.keras gone.csv
 printf 'a,b,k\n1,2,"q\nr"\n' > lines.csv
 expect 1 "'q r' is not a class" "$quern" evaluate m.keras lines.csv
 printf 'a,b,k\n1,2,\351\n' > latin.csv
@@ -95,7 +95,7 @@ expect 1 "'?' is not UTF-8" "$quern" fit m.keras latin.csv --new-schema --target
 
 # ---- how files are written ----
 iconv -f UTF-8 -t UTF-16LE train.csv > le.csv
-expect 1 "is UTF-16 without its mark" "$quern" evaluate m.keras le.csv
+expect 1 "is UTF-16 without a byte order mark" "$quern" evaluate m.keras le.csv
 expect 1 "--encoding utf-16le" "$quern" evaluate m.keras le.csv
 iconv -f UTF-8 -t UTF-32 train.csv > u32.csv
 expect 0 "loss" "$quern" evaluate m.keras u32.csv
@@ -110,17 +110,17 @@ expect 2 "--format tsv" "$quern" evaluate m.keras tabs.txt
 tail -n +2 train.csv > rows.csv
 new n.keras "$classifier" sparse_categorical_crossentropy
 "$quern" fit n.keras rows.csv --no-header --target 3 --quiet
-expect 1 "the first line is read as a record" "$quern" evaluate n.keras train.csv
+expect 1 "remove --no-header if the first line is a header" "$quern" evaluate n.keras train.csv
 for begin in 'version https://git-lfs' '%%PDF-1.4' 'ORC' 'Obj\001' '\200\004\225' '\004"M\030'; do
     printf "$begin\n1,2\n" > other.csv
     expect 1 "other.csv: is " "$quern" evaluate m.keras other.csv
 done
 printf 'sep=;\na;b;k\n1;2;ant\n' > sheet.csv
-expect 1 "tail -n +2 FILE | quern … - --separator ';' reads it" "$quern" evaluate m.keras sheet.csv
+expect 1 "tail -n +2 FILE | quern … - --separator ';'" "$quern" evaluate m.keras sheet.csv
 printf '\na,b,k\n1,2,ant\n' > blank.csv
 expect 1 "the first line is empty" "$quern" evaluate m.keras blank.csv
 printf 'a;b;k\n1.5;2;ant\n' > point.csv
-expect 1 "--decimal . changes that" "$quern" evaluate m.keras point.csv --separator ';' --decimal ,
+expect 1 "add --decimal . if numbers have a decimal point" "$quern" evaluate m.keras point.csv --separator ';' --decimal ,
 # quotes within fields, and newlines within quotes, in a file that is shuffled by blocks
 for i in $(seq 0 999); do printf '5" pipe,1,1\n"a ""b"", c",2,2\n"1,2\n3,4\n",3,3\n'; done > part
 (printf 'note,x,y\n' && for i in $(seq 70); do cat part; done) > big.csv
@@ -132,9 +132,9 @@ expect 1 "column 'a' is not a target" "$quern" evaluate m.keras train.csv --clas
 printf 'a,b,y\n-3,0,0\n0,2,1\n3,0,2\n' > labels.csv
 new y.keras "$classifier" sparse_categorical_crossentropy
 "$quern" fit y.keras labels.csv --target y --quiet
-expect 1 "holds numbers, as the model learned it" "$quern" evaluate y.keras labels.csv --classes y
+expect 1 "contains numbers in the model's schema" "$quern" evaluate y.keras labels.csv --classes y
 sed 's/k$/y/' train.csv > names.csv
-expect 1 "the model learned numbers; fit --new-schema" "$quern" fit y.keras names.csv --target y
+expect 1 "learn class names with fit --new-schema" "$quern" fit y.keras names.csv --target y
 expect 1 "column 'k' is not a target" "$quern" prepare train.csv --classes k --output x.qrec
 for option in --target --features --weight --missing --missing-values --separator --decimal --encoding --unknown-class --classes; do
     value=k
@@ -152,9 +152,9 @@ for separator in 1 x - + '"'; do
     expect 1 "cannot separate columns" "$quern" evaluate m.keras train.csv --separator "$separator"
 done
 tr , ' ' < train.csv > blanks.csv
-expect 1 "the header is one column, 'a b k'" "$quern" evaluate m.keras blanks.csv
+expect 1 "the header has one column, 'a b k'" "$quern" evaluate m.keras blanks.csv
 sed 's/bee/elk/' train.csv > elk.csv
-expect 0 "1 record was left out: the model does not know its class" "$quern" evaluate m.keras elk.csv --unknown-class skip
+expect 0 "1 record was skipped: the model does not know its class" "$quern" evaluate m.keras elk.csv --unknown-class skip
 # a run goes on with the columns that it began with
 new z.keras "$classifier" sparse_categorical_crossentropy
 expect 0 "" "$quern" fit z.keras train.csv --target k --features a,b --epochs 2 --checkpoint z.checkpoint --quiet --output o.keras

@@ -132,7 +132,7 @@ expect 2 "--temperature: does not go with --beams" "$quern" generate lm.keras --
 expect 2 "vocab: stands for the size" "$quern" new new.keras 'input 2 | dense vocab'
 [[ $("$quern" new new.keras 'input 2 | dense vocab' 2>&1) != *$'\n'* ]] || fail "an error of two lines"
 printf 'the' > three.txt
-expect 1 "three.txt: the text has 3 tokens, a window takes 8 and the next one" "$quern" fit lm.keras three.txt
+expect 1 "three.txt: the text has 3 tokens, a window needs 8 and one more" "$quern" fit lm.keras three.txt
 expect 1 "three.txt: the text has 3 tokens" "$quern" evaluate lm.keras three.txt
 expect 1 "three.txt: the text has 3 tokens" "$quern" fit lm.keras text.txt --validation three.txt --output o.keras
 expect 1 "empty.txt: the text has 0 tokens" "$quern" fit lm.keras empty.txt

@@ -1,5 +1,6 @@
 /* .keras files: a round trip is bit-identical, training resumes, and broken files are errors (P19). */
 #include "check.h"
+#include "tensors.h"
 
 #include "files/files.h"
 
@@ -38,7 +39,9 @@ static void train(quern_model *m)
     for (int i = 0; i < 8; i++)
         y[i] = (float)i / 8, k[i] = i % 3;
     for (int s = 0; s < 5; s++)
-        CHECK_OK(quern_train_on_batch(m, (void *[]){ a, b }, (void *[]){ y, k }, NULL, 8, logs, &err), err);
+        CHECK_OK(quern_train_on_batch(m, (quern_tensor[]){ FLOATS(a, 8, 4), FLOATS(b, 8, 3) },
+                                      (quern_tensor[]){ FLOATS(y, 8), INTS(k, 8) }, NULL, logs, &err),
+                 err);
 }
 
 static void a_round_trip_keeps_everything(void **state)

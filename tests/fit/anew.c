@@ -152,7 +152,7 @@ static void a_callback_begins_each_run(void **state)
     assert_int_equal(quern_evaluate_generator(m, g, 2, 3, logs, &err), 6);
     assert_int_equal(quern_evaluate_generator(m, g, 2, 0, logs, &err), 4);
     assert_int_equal(quern_evaluate_generator(m, g, 2, 0, logs, &err), QUERN_INVALID);
-    assert_string_equal(err.text, "has ended, and cannot begin anew");
+    assert_string_equal(err.text, "has ended and cannot restart");
     assert_non_null(strstr(err.hint, "reset"));
     quern_generator_free(g);
     quern_model_free(m);
@@ -195,7 +195,7 @@ static int use_again(void *user, const quern_event *e, quern_error *err)
     (void)e, (void)err;
     inner = (int)quern_evaluate_generator(other, user, 2, 1, logs, &own);
     inner_code = own.code;
-    assert_string_equal(own.text, "is in another run: one at a time");
+    assert_string_equal(own.text, "is in use by another run");
     quern_model_free(other);
     return QUERN_OK;
 }

@@ -20,7 +20,7 @@ typedef struct broken {
 
 static const broken table[] = {
     { READ, "the reader", "record 37 cannot be read", 5 },
-    { SIZE, "generator", "asked for", 5 },
+    { SIZE, "generator", "returned 7 records, expected 8", 5 },
     { LABEL, "record 38", "label 9 is outside 0 … 2", 5 },
     { CLASS, "class_weight", "class 2", 5 },
     { NOT_FINITE, "dense", "record 5 of the batch", 5 },

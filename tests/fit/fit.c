@@ -2,6 +2,7 @@
  * (P8), order (P9), options (P10), arrays against streams bit for bit (P11), with and without a queue (P5), one run against real
  * Keras. */
 #include "common.h"
+#include "tensors.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -196,9 +197,9 @@ static void predict_keeps_order(void **state)
     assert_int_equal(quern_predict_generator(m, g, 10, 0, in_order, m, NULL), records);
     assert_int_equal(seen, records);
     const float *all, *one;
-    assert_true(quern_predict_on_batch(m, (void *[]){ xs }, records, &all, NULL) >= 0);
+    assert_true(quern_predict_on_batch(m, &FLOATS(xs, records, width), &all, NULL) >= 0);
     for (int i = 0; i < records; i += 17) {
-        assert_true(quern_predict_on_batch(twin, (void *[]){ xs + i * width }, 1, &one, NULL) >= 0);
+        assert_true(quern_predict_on_batch(twin, &FLOATS(xs + i * width, 1, width), &one, NULL) >= 0);
         for (int k = 0; k < 3; k++)
             CHECK_NEAR(all[3 * i + k], one[k], 1e-5, 1e-6);
     }
@@ -338,7 +339,7 @@ static void programs_are_stopped(void **state)
     assert_null(quern_fit_generator(m, g, NULL, &err));
     __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
     pthread_join(thread, NULL);
-    assert_non_null(strstr(err.text, "ended by signal 15"));
+    assert_non_null(strstr(err.text, "terminated by signal 15"));
     quern_generator_free(g);
     quern_model_free(m);
 }
@@ -385,7 +386,7 @@ static void memory_is_flat(void **state)
     double logs[2];
     assert_true(quern_model_target(m, 0, &shape) == QUERN_INT32 && shape.rank == 1);
     assert_int_equal(quern_model_output_shape(m, 0).dims[1], 3);
-    assert_true(quern_test_on_batch(m, (void *[]){ xs }, (void *[]){ ys }, NULL, records, logs, NULL) >= 0);
+    assert_true(quern_test_on_batch(m, &FLOATS(xs, records, width), &INTS(ys, records), NULL, logs, NULL) >= 0);
     assert_true(logs[0] > 0 && logs[1] >= 0 && logs[1] <= 1);
     quern_generator_free(g);
     quern_model_free(m);
@@ -426,11 +427,8 @@ static void trains_as_keras_does(void **state)
     long rows = nx / shape.dims[1];
     quern_tensor tx = { .dtype = QUERN_FLOAT64, .shape = { .rank = 2, .dims = { rows, shape.dims[1] } }, .data = x };
     quern_tensor ty = { .dtype = QUERN_FLOAT64, .shape = { .rank = 2, .dims = { rows, nt / rows } }, .data = t };
-    float *x32 = calloc((size_t)nx, sizeof *x32);
-    for (long i = 0; i < nx; i++)
-        x32[i] = (float)x[i];
     const float *p;
-    assert_true(quern_predict_on_batch(m, (void *[]){ x32 }, rows, &p, &err) >= 0);
+    assert_true(quern_predict_on_batch(m, &tx, &p, &err) >= 0);
     for (long i = 0; i < ny; i++)
         CHECK_NEAR(p[i], y[i], 1e-4, 1e-5);
     quern_generator *g = quern_array_generator(&tx, 1, &ty, 1, NULL, &err);
@@ -448,7 +446,7 @@ static void trains_as_keras_does(void **state)
     quern_history_free(h);
     quern_generator_free(g);
     quern_model_free(m);
-    free(x), free(t), free(loss), free(y), free(x32);
+    free(x), free(t), free(loss), free(y);
 }
 
 int main(void)

@@ -206,7 +206,7 @@ static void what_does_not_fit_is_refused(void **state)
         assert_true(quern_generator_restore(g, bad, i, NULL) < 0);
     }
     const quern_fit_opts others[] = { { .batch_size = 7 }, { .batch_size = batch, .no_shuffle = 1 }, { .batch_size = batch } };
-    const char *const words[] = { "begins no batch of 7", "with shuffling", "another seed" };
+    const char *const words[] = { "is not the first of a batch of 7", "with shuffling", "another seed" };
     for (int i = 0; i < 3; i++) {
         quern_model *m = model();
         quern_model_set_seed(m, i == 2 ? 99 : 7);

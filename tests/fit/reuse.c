@@ -85,10 +85,10 @@ static int meddle(void *user, const quern_event *e, quern_error *err)
     d->fit = h ? 0 : own.code;
     quern_history_free(h);
     d->compile = quern_compile(m, "sgd", NULL, NULL, &own);
-    d->train = quern_train_on_batch(m, (void *[]){ x }, (void *[]){ y }, NULL, 8, logs, &own);
-    d->test = quern_test_on_batch(m, (void *[]){ x }, (void *[]){ y }, NULL, 8, logs, &own);
+    d->train = quern_train_on_batch(m, &array, &labels, NULL, logs, &own);
+    d->test = quern_test_on_batch(m, &array, &labels, NULL, logs, &own);
     d->evaluate = (int)quern_evaluate(m, &array, &labels, NULL, 4, logs, &own);
-    d->predict = quern_predict_on_batch(m, (void *[]){ x }, 8, outputs, &own);
+    d->predict = quern_predict_on_batch(m, &array, outputs, &own);
     d->schema = quern_model_set_schema(m, NULL, &own);
     quern_model_free(m); /* it is not */
     return QUERN_OK;

@@ -218,7 +218,7 @@ static void a_stall_is_an_error_that_names_it(void **state)
         int step;
     } told[KINDS] = { [NUMBERED] = { "generator, records from number 50",
                                      "waiting for the callback takes longer than the stall timeout of 0.3 s; batch 6 of epoch 1, "
-                                     "from record 51 on, is waited for; ",
+                                     "from record 51, is pending; ",
                                      6 },
                       [PULLED] = { "generator, batch 6", "reading takes longer than", 6 },
                       [YIELDED] = { "generator, batch 6", "waiting for the function takes longer than", 6 },
@@ -259,13 +259,13 @@ static void a_stall_is_an_error_that_names_it(void **state)
                 assert_non_null(strstr(err.where, ", line 59"));
             if (k == NUMBERED) /* eleven batches, five of them trained on */
                 assert_non_null(
-                    strstr(err.text, workers == 1 ? " 0 of 10 batches stand ready, 1 in" : " 5 of 10 batches stand ready, 1 in"));
+                    strstr(err.text, workers == 1 ? " 0 of 10 batches prefetched, 1 in" : " 5 of 10 batches prefetched, 1 in"));
             if (k == TEXT)
                 assert_non_null(strstr(err.where, ", byte 571"));
             if (k != PROGRAM) { /* the reader is not back */
                 quern_error other = { 0 };
                 assert_null(quern_fit_generator(m, g, &o, &other));
-                assert_true(other.code == QUERN_STALLED && strstr(other.text, "an earlier run still waits"));
+                assert_true(other.code == QUERN_STALLED && strstr(other.text, "an earlier run still uses"));
             }
             quern_model_free(m);
             quern_generator_free(g);
@@ -330,10 +330,10 @@ static void without_a_limit_it_is_told_once(void **state)
     (void)state;
     static const char *const told[] = {
         [NUMBERED] = ("generator, records from number 50: waiting for the callback takes longer than %g s; batch 6 "
-                      "of epoch 1, from record 51 on, is waited for; "),
-        [PULLED] = "generator, batch 6: reading takes longer than %g s; batch 6 of epoch 1, from record 51 on",
+                      "of epoch 1, from record 51, is pending; "),
+        [PULLED] = "generator, batch 6: reading takes longer than %g s; batch 6 of epoch 1, from record 51",
         [YIELDED] = "generator, batch 6: waiting for the function takes longer than %g s; batch 6",
-        [TABLE] = ", line 59: reading takes longer than %g s; batch 1 of epoch 1, from record 1 on"
+        [TABLE] = ", line 59: reading takes longer than %g s; batch 1 of epoch 1, from record 1"
     };
     double before = quern__queue_patience;
     char expected[200];

@@ -161,7 +161,7 @@ static void mistakes_are_named(void **state)
     err = (quern_error){ 0 };
     quern_tensor n = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { 1 } }, .data = &number };
     assert_true(quern_predict(m, &n, 2, (float *[]){ out }, &err) < 0);
-    assert_non_null(strstr(err.text, "is of type float32, the model wants string"));
+    assert_non_null(strstr(err.text, "has type float32, the model expects string"));
     err = (quern_error){ 0 };
     quern_generator *g = quern_array_generator(&k, 1, NULL, 0, NULL, &err);
     assert_int_equal(quern_adapt(m, NULL, g, 2, 0, &err), 1);

@@ -123,7 +123,7 @@ static void what_does_not_fit_is_refused(void **state)
     err = (quern_error){ 0 };
     assert_int_equal(quern_array_generator_weights(g, 1, &two, &err), QUERN_OK);
     assert_true(quern_evaluate_generator(m, g, 32, 0, logs, &err) < 0);
-    assert_non_null(strstr(err.text, "the model wants (None,)"));
+    assert_non_null(strstr(err.text, "the model expects (None,)"));
     quern_generator_free(g);
     quern_model_free(m);
 }

@@ -1,5 +1,6 @@
 /* Reading by several threads (P5, P13), arrays by their own calls (P11), and layers that learn by looking at a stream. */
 #include "common.h"
+#include "tensors.h"
 
 #include "base/base.h"
 
@@ -144,7 +145,7 @@ static void arrays_have_their_own_calls(void **state)
     float *const outs[] = { out };
     const float *one;
     assert_int_equal(quern_predict(b, &x, 7, outs, &err), records);
-    assert_true(quern_predict_on_batch(b, (void *[]){ xs + 100 * width }, 3, &one, &err) >= 0);
+    assert_true(quern_predict_on_batch(b, &FLOATS(xs + 100 * width, 3, width), &one, &err) >= 0);
     for (int i = 0; i < 9; i++) /* another number of rows may round a product differently */
         CHECK_NEAR(one[i], out[100 * 3 + i], 1e-5, 0);
     assert_null(quern_fit_generator(a, train, &(quern_fit_opts){ .validation_split = 0.25 }, &err));

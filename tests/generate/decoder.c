@@ -1,6 +1,8 @@
-/* A model that writes: step by step it says what it says of whole windows; texts depend on the seed alone (P5, P18); what cannot be
- * done is an error that says so. Expected logits are those of predicting, which is held against Keras elsewhere. */
+/* Text generation: incremental steps equal predictions of whole windows; generated texts depend
+ * on the seed only (P5, P18); unsupported models are errors. Expected logits come from predict,
+ * which other tests compare with Keras. */
 #include "check.h"
+#include "tensors.h"
 
 #include <math.h>
 #include <quern/quern.h>
@@ -35,7 +37,8 @@ static quern_model *model(const char *words)
 
 static int32_t token(int i) { return (int32_t)((i * 7919u + 13u) % symbols); }
 
-/* What predicting says of the token behind `n` tokens from `first` on, the rest of the window zeros: log probabilities. */
+/* Log-probabilities that predict gives for the token after `n` tokens from `first` on; the rest
+ * of the window is zero. */
 static void predicted(quern_model *m, int first, int n, double *out)
 {
     quern_error err = { 0 };
@@ -51,7 +54,9 @@ static void predicted(quern_model *m, int first, int n, double *out)
             x[k] = (float)id;
         places[k] = (float)k;
     }
-    CHECK_OK(quern_predict_on_batch(m, (void *[]){ x, places }, 1, &y, &err), err);
+    quern_tensor inputs[2] = { { .dtype = QUERN_FLOAT32, .shape = in, .data = x }, FLOATS(places, 1, window) };
+    inputs[0].shape.dims[0] = 1;
+    CHECK_OK(quern_predict_on_batch(m, inputs, &y, &err), err);
     y += shape.rank == 3 ? (n - 1) * symbols : 0;
     double sum = 0;
     for (int i = 0; i < symbols; i++)
@@ -68,7 +73,7 @@ static void compare(const char *words, quern_model *m, quern_decoder *s, int fir
 {
     double want[symbols], sum = 0;
     float kept[symbols];
-    memcpy(kept, logits, sizeof kept); /* predicting is another run */
+    memcpy(kept, logits, sizeof kept); /* predict overwrites the logits */
     predicted(m, first, n, want);
     for (int i = 0; i < symbols; i++)
         sum += exp((double)kept[i]);
@@ -78,7 +83,7 @@ static void compare(const char *words, quern_model *m, quern_decoder *s, int fir
     (void)s;
 }
 
-static void steps_say_what_windows_say(void **state)
+static void steps_equal_whole_windows(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -91,12 +96,12 @@ static void steps_say_what_windows_say(void **state)
         assert_int_equal(quern_decoder_vocabulary(s), symbols);
         assert_int_equal(quern_decoder_context(s), k >= 4 ? window : 0);
         const float *logits;
-        for (int n = 1; n <= window; n++) { /* one by one */
+        for (int n = 1; n <= window; n++) { /* single steps */
             int32_t id = token(n - 1);
             CHECK_OK(quern_decoder_feed(s, &id, 1, &logits, &err), err);
             compare(stepping[k], m, s, 0, n, logits);
         }
-        for (int n = 33; n <= window; n += 7) { /* many at once */
+        for (int n = 33; n <= window; n += 7) { /* chunks */
             int32_t ids[window];
             for (int i = 0; i < n; i++)
                 ids[i] = token(i);
@@ -121,14 +126,14 @@ static void a_full_context_slides_or_stops(void **state)
             CHECK_OK(quern_decoder_feed(s, &(int32_t){ token(n) }, 1, &logits, &err), err);
         int status = quern_decoder_feed(s, &(int32_t){ token(window) }, 1, &logits, &err);
         assert_int_equal(status, policy ? QUERN_END : QUERN_OK);
-        if (!policy) /* the newer half, and the token behind it */
+        if (!policy) /* the newer half, and the next token */
             compare(gpt, m, s, window / 2, window / 2 + 1, logits);
         quern_decoder_free(s);
     }
     quern_model_free(m);
 }
 
-static void what_cannot_step_takes_whole_windows(void **state)
+static void models_without_steps_use_whole_windows(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -156,7 +161,7 @@ static void what_cannot_step_takes_whole_windows(void **state)
     }
 }
 
-static void texts_at_once_are_texts_alone(void **state)
+static void a_batch_of_texts_equals_single_texts(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -214,7 +219,7 @@ static quern_tokenizer *tokenizer(const char *words)
     return t;
 }
 
-static quern_model *speaking(const char *kind, const char *end)
+static quern_model *language_model(const char *kind, const char *end)
 {
     quern_error err = { 0 };
     char words[200];
@@ -227,16 +232,16 @@ static quern_model *speaking(const char *kind, const char *end)
     return m;
 }
 
-typedef struct told {
+typedef struct collected {
     char text[4096];
     size_t n;
     int calls;
-} told;
+} collected;
 
-/* No character is told in parts: no piece begins with what follows the first byte of one. */
-static int tell(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
+/* Collects the text and checks that no call splits a UTF-8 character. */
+static int collect_whole_characters(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
 {
-    told *w = user;
+    collected *w = user;
     (void)text, (void)id;
     assert_false(size && w->n && (unsigned char)w->text[w->n - 1] >= 0xc2 && (unsigned char)w->text[w->n - 1] < 0xf5 &&
                  ((unsigned char)bytes[0] & 0xc0) == 0x80);
@@ -246,16 +251,16 @@ static int tell(void *user, int64_t text, int32_t id, const char *bytes, size_t 
     return 0;
 }
 
-static int keep(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
+static int collect(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
 {
-    told *w = user;
+    collected *w = user;
     (void)text, (void)id;
     memcpy(w->text + w->n, bytes, size);
     w->n += size;
     return 0;
 }
 
-static char *written(quern_model *m, const quern_generate_opts *o)
+static char *generated_text(quern_model *m, const quern_generate_opts *o)
 {
     quern_error err = { 0 };
     quern_generated out;
@@ -264,30 +269,30 @@ static char *written(quern_model *m, const quern_generate_opts *o)
     return out.text;
 }
 
-static void the_same_seed_writes_the_same_text(void **state)
+static void equal_seeds_give_equal_texts(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = speaking("char", ""), *inside = speaking("char", " softmax");
+    quern_model *m = language_model("char", ""), *inside = language_model("char", " softmax");
     quern_sampling s = QUERN_SAMPLING_DEFAULTS;
     s.temperature = 0.8;
-    told w = { .n = 0 };
-    quern_generate_opts o = { .length = 120, .sampling = &s, .seed = 4, .token = tell, .user = &w };
-    char *first = written(m, &o);
+    collected w = { .n = 0 };
+    quern_generate_opts o = { .length = 120, .sampling = &s, .seed = 4, .token = collect_whole_characters, .user = &w };
+    char *first = generated_text(m, &o);
     assert_int_equal(w.calls, 120);
     assert_int_equal(w.n, strlen(first));
     assert_memory_equal(w.text, first, w.n);
     o.token = NULL;
     for (int threads = 1; threads <= 3; threads++) {
         CHECK_OK(quern_model_set_threads(m, threads, &err), err);
-        char *again = written(m, &o);
+        char *again = generated_text(m, &o);
         assert_string_equal(first, again);
         free(again);
     }
-    char *softmax = written(inside, &o);
+    char *softmax = generated_text(inside, &o);
     assert_string_equal(first, softmax);
     o.seed = 5;
-    char *other = written(m, &o);
+    char *other = generated_text(m, &o);
     assert_string_not_equal(first, other);
     quern_generated both[2];
     o.seed = 4;
@@ -307,10 +312,10 @@ static void the_same_seed_writes_the_same_text(void **state)
 static void stop_strings_end_a_text(void **state)
 {
     (void)state;
-    quern_model *m = speaking("bpe vocab_size=270", "");
-    told all = { .n = 0 }, w = { .n = 0 };
-    quern_generate_opts o = { .length = 200, .seed = 2, .token = tell, .user = &all };
-    char *whole = written(m, &o);
+    quern_model *m = language_model("bpe vocab_size=270", "");
+    collected all = { .n = 0 }, w = { .n = 0 };
+    quern_generate_opts o = { .length = 200, .seed = 2, .token = collect_whole_characters, .user = &all };
+    char *whole = generated_text(m, &o);
     assert_true(strlen(whole) > 40 && all.calls == 200);
     char stop[4] = { 0 };
     size_t at = 20;
@@ -318,9 +323,9 @@ static void stop_strings_end_a_text(void **state)
     at = (size_t)(strstr(whole, stop) - whole);
     o.stop = (const char *[]){ "no such string", stop };
     o.n_stop = 2;
-    o.token = keep;
+    o.token = collect;
     o.user = &w;
-    char *cut = written(m, &o);
+    char *cut = generated_text(m, &o);
     assert_int_equal(strlen(cut), at);
     assert_memory_equal(cut, whole, at);
     assert_int_equal(w.n, at);
@@ -353,15 +358,15 @@ static double log_probability(quern_model *m, const char *text)
     return sum;
 }
 
-static void beams_find_likelier_texts(void **state)
+static void beam_search_finds_more_probable_texts(void **state)
 {
     (void)state;
-    quern_model *m = speaking("char", "");
+    quern_model *m = language_model("char", "");
     quern_sampling s = QUERN_SAMPLING_DEFAULTS;
     s.temperature = 0;
-    char *greedy = written(m, &(quern_generate_opts){ .length = 12, .sampling = &s });
-    char *one = written(m, &(quern_generate_opts){ .length = 12, .beams = 1 });
-    char *many = written(m, &(quern_generate_opts){ .length = 12, .beams = 8 });
+    char *greedy = generated_text(m, &(quern_generate_opts){ .length = 12, .sampling = &s });
+    char *one = generated_text(m, &(quern_generate_opts){ .length = 12, .beams = 1 });
+    char *many = generated_text(m, &(quern_generate_opts){ .length = 12, .beams = 8 });
     assert_string_equal(greedy, one);
     assert_true(log_probability(m, many) >= log_probability(m, greedy) - 1e-6);
     free(greedy);
@@ -370,19 +375,19 @@ static void beams_find_likelier_texts(void **state)
     quern_model_free(m);
 }
 
-static void faults_are_named(void **state)
+static void errors_name_their_cause(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     quern_generated out;
-    quern_model *bare = model(stepping[0]), *m = speaking("char", ""), *image = model("input 8 8 3 | flatten | dense 4");
+    quern_model *bare = model(stepping[0]), *m = language_model("char", ""), *image = model("input 8 8 3 | flatten | dense 4");
     assert_int_equal(quern_generate(bare, "x", NULL, &out, &err), QUERN_INVALID);
     assert_non_null(strstr(err.text, "no tokenizer"));
     err = (quern_error){ 0 };
     quern_tokenizer *large = tokenizer("bpe vocab_size=270");
     assert_int_equal(quern_generate(bare, "x", &(quern_generate_opts){ .tokenizer = large }, &out, &err), QUERN_SHAPE);
     err = (quern_error){ 0 };
-    assert_true(quern_generate(m, "Q", NULL, &out, &err) < 0); /* no such character */
+    assert_true(quern_generate(m, "Q", NULL, &out, &err) < 0); /* the character is not in the vocabulary */
     err = (quern_error){ 0 };
     assert_null(quern_decoder_new(image, 1, 0, &err));
     err = (quern_error){ 0 };
@@ -396,18 +401,19 @@ static void faults_are_named(void **state)
     quern_model_free(image);
 }
 
-static void the_tokenizer_travels_in_the_file(void **state)
+static void model_files_contain_the_tokenizer(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     char path[] = "/tmp/quern-speak-XXXXXX";
     int fd = mkstemp(path);
-    quern_model *m = speaking("bpe vocab_size=300", "");
+    quern_model *m = language_model("bpe vocab_size=300", "");
     CHECK_OK(quern_model_save(m, path, &err), err);
     quern_model *n = quern_model_open(path, &err);
     if (!n || !quern_model_tokenizer(n))
         fail_msg("%s: %s", err.where, err.text);
-    char *a = written(m, &(quern_generate_opts){ .length = 50 }), *b = written(n, &(quern_generate_opts){ .length = 50 });
+    char *a = generated_text(m, &(quern_generate_opts){ .length = 50 }),
+         *b = generated_text(n, &(quern_generate_opts){ .length = 50 });
     assert_string_equal(a, b);
     CHECK_OK(quern_model_set_tokenizer(n, NULL, &err), err);
     assert_null(quern_model_tokenizer(n));
@@ -422,15 +428,15 @@ static void the_tokenizer_travels_in_the_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(steps_say_what_windows_say),
+        cmocka_unit_test(steps_equal_whole_windows),
         cmocka_unit_test(a_full_context_slides_or_stops),
-        cmocka_unit_test(what_cannot_step_takes_whole_windows),
-        cmocka_unit_test(texts_at_once_are_texts_alone),
-        cmocka_unit_test(the_same_seed_writes_the_same_text),
+        cmocka_unit_test(models_without_steps_use_whole_windows),
+        cmocka_unit_test(a_batch_of_texts_equals_single_texts),
+        cmocka_unit_test(equal_seeds_give_equal_texts),
         cmocka_unit_test(stop_strings_end_a_text),
-        cmocka_unit_test(beams_find_likelier_texts),
-        cmocka_unit_test(faults_are_named),
-        cmocka_unit_test(the_tokenizer_travels_in_the_file),
+        cmocka_unit_test(beam_search_finds_more_probable_texts),
+        cmocka_unit_test(errors_name_their_cause),
+        cmocka_unit_test(model_files_contain_the_tokenizer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Custom classes: results equal those of Keras's classes with the same function, files store them, and errors name their
  * mistakes. */
 #include "check.h"
+#include "tensors.h"
 
 #include <quern/quern.h>
 
@@ -110,7 +111,7 @@ static quern_model *trained(const char *words, const char *optimizer, const char
     if (!m || quern_compile(m, optimizer, loss, metric, &err) < 0)
         fail_msg("%s: %s: %s", words, err.where, err.text);
     for (int step = 0; step < 6; step++)
-        CHECK_OK(quern_train_on_batch(m, (void *[]){ x }, (void *[]){ y }, NULL, records, logs, &err), err);
+        CHECK_OK(quern_train_on_batch(m, &FLOATS(x, records, width), &FLOATS(y, records, 2), NULL, logs, &err), err);
     return m;
 }
 
@@ -157,7 +158,8 @@ static void files_hold_them(void **state)
         fail_msg("%s: %s", err.where, err.text);
     same_weights(a, b, 0);
     for (int k = 0; k < 2; k++)
-        CHECK_OK(quern_train_on_batch(k ? b : a, (void *[]){ x }, (void *[]){ y }, NULL, records, k ? again : logs, &err), err);
+        CHECK_OK(quern_train_on_batch(k ? b : a, &FLOATS(x, records, width), &FLOATS(y, records, 2), NULL, k ? again : logs, &err),
+                 err);
     same_weights(a, b, 0);
     assert_true(logs[0] == again[0] && logs[1] == again[1]);
     quern_model_free(a);
@@ -194,7 +196,7 @@ static void every_op_is_reached(void **state)
     quern_model *m = quern_model_from_words("input 6 | shapes", 1, &err);
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
-    CHECK_OK(quern_predict_on_batch(m, (void *[]){ x }, 2, &out, &err), err);
+    CHECK_OK(quern_predict_on_batch(m, &FLOATS(x, 2, width), &out, &err), err);
     for (int r = 0; r < 2; r++) {
         double e[6], sum = 0;
         for (int k = 0; k < 3; k++) {

@@ -1,6 +1,7 @@
 /* Recurrent and attention models train bit-identically for any number of threads (P5) and any level of activation recomputation
  * (P2), with masks, dropout and a short last batch. Pipelines can branch. */
 #include "check.h"
+#include "tensors.h"
 
 #include "model/model.h"
 
@@ -85,7 +86,7 @@ static float *trained_thriftily(const char *model, int low_memory, size_t *n, si
     for (int k = 0; k < 6; k++) {
         int from = k % 3 * batch;
         int64_t size = from + batch < records ? batch : records - from;
-        CHECK_OK(quern_train_on_batch(m, (void *[]){ x + from * steps }, (void *[]){ y + from }, NULL, size, NULL, &err), err);
+        CHECK_OK(quern_train_on_batch(m, &FLOATS(x + from * steps, size, steps), &INTS(y + from, size), NULL, NULL, &err), err);
     }
     *bytes = m->programs[QUERN__TRAIN].plan->arena_bytes;
     return weights_of(m, n);
@@ -163,15 +164,15 @@ static void states_are_kept_and_reset(void **state)
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
     assert_true(quern_model_stateful(m));
-    CHECK_OK(quern_predict_on_batch(m, (void *[]){ in }, 2, &out, &err), err);
+    CHECK_OK(quern_predict_on_batch(m, &FLOATS(in, 2, 3, 2), &out, &err), err);
     memcpy(first, out, sizeof first);
-    CHECK_OK(quern_predict_on_batch(m, (void *[]){ in }, 2, &out, &err), err);
+    CHECK_OK(quern_predict_on_batch(m, &FLOATS(in, 2, 3, 2), &out, &err), err);
     memcpy(second, out, sizeof second);
     assert_memory_not_equal(first, second, sizeof first);
     quern_model_reset_states(m);
-    CHECK_OK(quern_predict_on_batch(m, (void *[]){ in }, 2, &out, &err), err);
+    CHECK_OK(quern_predict_on_batch(m, &FLOATS(in, 2, 3, 2), &out, &err), err);
     assert_memory_equal(first, out, sizeof first);
-    assert_int_equal(quern_predict_on_batch(m, (void *[]){ in }, 1, &out, &err), QUERN_SHAPE);
+    assert_int_equal(quern_predict_on_batch(m, &FLOATS(in, 1, 3, 2), &out, &err), QUERN_SHAPE);
     quern_model_free(m);
     err = (quern_error){ 0 };
     m = quern_model_from_words("input 3 2 | gru 4 stateful=true", 1, &err);

@@ -1,6 +1,7 @@
 /* Models: compile per output, Keras's names of logs, constraints, schedules, values that are not finite, the profile, the
  * summary, the self-check. */
 #include "check.h"
+#include "tensors.h"
 
 #include <math.h>
 #include <quern/quern.h>
@@ -36,7 +37,8 @@ static void logs_are_named_as_keras_names_them(void **state)
     float x[8] = { 1, 2, 3, 4, 4, 3, 2, 1 }, price[2] = { 1, 2 };
     int32_t kind[2] = { 0, 2 };
     double logs[8];
-    CHECK_OK(quern_test_on_batch(m, (void *[]){ x }, (void *[]){ price, kind }, NULL, 2, logs, &err), err);
+    CHECK_OK(quern_test_on_batch(m, &FLOATS(x, 2, 4), (quern_tensor[]){ FLOATS(price, 2, 1), INTS(kind, 2) }, NULL, logs, &err),
+             err);
     CHECK_NEAR(logs[0], logs[1] + logs[2], 1e-6, 0);
     CHECK_NEAR(logs[4] * logs[4], logs[1], 1e-5, 0); /* rmse of one output, and its mse */
     CHECK_OK(quern_compile(m, "sgd", "mse,sparse_categorical_crossentropy", "", &err), err);
@@ -81,7 +83,7 @@ static void train(quern_model *m, int steps)
     quern_error err = { 0 };
     double logs[4];
     for (int s = 0; s < steps; s++)
-        CHECK_OK(quern_train_on_batch(m, (void *[]){ xs }, (void *[]){ ys }, NULL, 64, logs, &err), err);
+        CHECK_OK(quern_train_on_batch(m, &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL, logs, &err), err);
 }
 
 /* Objects in spec strings have positional arguments. The penalty of an output is factor * sum of squares / batch size. */
@@ -95,13 +97,13 @@ static void penalties_are_added_to_the_loss(void **state)
                           line("input 3 | dense 2 | dense 1 activity_regularizer=l2(0.5)", "sgd"),
                           line("input 3 | dense 2 | dense 1 kernel_regularizer=l1_l2(0.0,0.25)", "sgd") };
     for (int k = 0; k < 3; k++)
-        CHECK_OK(quern_test_on_batch(m[k], (void *[]){ xs }, (void *[]){ ys }, NULL, 64,
+        CHECK_OK(quern_test_on_batch(m[k], &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL,
                                      k == 0   ? plain
                                      : k == 1 ? more
                                               : half,
                                      &err),
                  err);
-    CHECK_OK(quern_predict_on_batch(m[0], (void *[]){ xs }, 64, &out, &err), err);
+    CHECK_OK(quern_predict_on_batch(m[0], &FLOATS(xs, 64, 3), &out, &err), err);
     double squares = 0;
     for (int i = 0; i < 64; i++)
         squares += (double)out[i] * out[i];
@@ -159,7 +161,7 @@ static void values_that_are_not_finite_are_named(void **state)
     quern_model *m = line("input 3 | dense 4 name=first | dense 1 exponential name=second", "sgd");
     xs[3 * 17] = NAN;
     assert_int_equal(quern_model_set_watch(m, 1), QUERN_OK);
-    assert_int_equal(quern_train_on_batch(m, (void *[]){ xs }, (void *[]){ ys }, NULL, 64, logs, &err), QUERN_NUMBER);
+    assert_int_equal(quern_train_on_batch(m, &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL, logs, &err), QUERN_NUMBER);
     assert_string_equal(err.where, "first");
     assert_non_null(strstr(err.text, "record 17 of the batch"));
     quern_model_set_watch(m, 0);
@@ -209,7 +211,7 @@ static void several_results_are_logged(void **state)
     float x[12] = { 1, 0, 0, 0, 1, 0, 0, 0.5F, 0.2F, 0, 0.25F, 0 }, y[12] = { 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0 },
           w[4] = { 1, 1, 1, 0 };
     double logs[10];
-    CHECK_OK(quern_test_on_batch(m, (void *[]){ x }, (void *[]){ y }, (void *[]){ w }, 4, logs, &err), err);
+    CHECK_OK(quern_test_on_batch(m, &FLOATS(x, 4, 3), &FLOATS(y, 4, 3), &FLOATS(w, 4), logs, &err), err);
     CHECK_NEAR(logs[2], 1, 1e-6, 0);
     CHECK_NEAR(logs[3], 0.8, 1e-6, 0); /* two of three found, no false positives */
     CHECK_NEAR(logs[4], 0, 0, 1e-9);
@@ -269,7 +271,7 @@ static void normalised_kernels_are_trained(void **state)
     for (int i = 0; i < 2; i++) {
         quern_model *m = i ? b : a;
         CHECK_OK(quern_compile(m, "sgd learning_rate=0.5", "mse", NULL, &err), err);
-        CHECK_OK(quern_train_on_batch(m, (void *[]){ x }, (void *[]){ y }, NULL, 8, logs, &err), err);
+        CHECK_OK(quern_train_on_batch(m, &FLOATS(x, 8, 5), &FLOATS(y, 8, 4), NULL, logs, &err), err);
     }
     const float *own = quern_model_weight(a, 0, NULL).data, *plain = quern_model_weight(b, 0, NULL).data;
     for (int i = 0; i < 20; i++) {

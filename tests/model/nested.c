@@ -1,5 +1,6 @@
 /* Nested models made in C: shared weights, names, freezing, summaries. Conformance tests nested models that Keras made. */
 #include "check.h"
+#include "tensors.h"
 
 #include <quern/quern.h>
 
@@ -25,7 +26,7 @@ static double step(quern_model *m)
     float a[4] = { 1, 2, 3, -1 }, b[4] = { 0, 1, 0.5f, 2 }, y[2] = { 1, -1 };
     double logs[4];
     quern_error err = { 0 };
-    CHECK_OK(quern_train_on_batch(m, (void *[]){ a, b }, (void *[]){ y }, NULL, 2, logs, &err), err);
+    CHECK_OK(quern_train_on_batch(m, (quern_tensor[]){ FLOATS(a, 2, 2), FLOATS(b, 2, 2) }, &FLOATS(y, 2), NULL, logs, &err), err);
     return logs[0];
 }
 
@@ -58,7 +59,7 @@ static void calls_share_their_weights(void **state)
     assert_int_equal(w[0].shape.dims[0], 3);
     quern_model_weight(m, 1, &path);
     assert_string_equal(path, "tower/wide/bias");
-    CHECK_OK(quern_predict_on_batch(m, (void *[]){ a, b }, 1, &y, &err), err);
+    CHECK_OK(quern_predict_on_batch(m, (quern_tensor[]){ FLOATS(a, 1, 2), FLOATS(b, 1, 2) }, &y, &err), err);
     /* (a - b) wide thin = (1 1) (1 0 2; -1 1 0.5) = (0 1 2.5); times (1 -2 0.5) = -0.75 */
     CHECK_NEAR(y[0], -0.75, 1e-6, 0);
     /* The kernel's penalty counts once for two calls of the layer: 0.5 * (1 + 4 + 1 + 1 + 0.25). The errors are those of (-0.75 -

@@ -1,4 +1,4 @@
-/* P22: the schema as JSON and back, and what is no schema. */
+/* P22: the JSON form of a schema, and the rejection of invalid schemas. */
 #include "check.h"
 
 #include "schema/schema.h"
@@ -10,7 +10,7 @@ static const char whole[] =
     "\"features\":[{\"name\":\"a\",\"kind\":\"number\",\"fill\":2.5},{\"name\":\"t\",\"kind\":\"text\"}],"
     "\"targets\":[{\"name\":\"k\",\"kind\":\"class\",\"output\":1,\"fill\":\"a\",\"classes\":[\"b\",\"a\",\"c\"]}]}";
 
-static void json_and_back(void **state)
+static void json_round_trip_is_identical(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -22,7 +22,7 @@ static void json_and_back(void **state)
     assert_string_equal(quern_schema_target(s, 0), "k");
     assert_int_equal(quern_schema_target_output(s, 0), 1);
     assert_int_equal(quern_schema_classes(s, 0), 3);
-    assert_string_equal(quern_schema_class(s, 0, 1), "a"); /* as the file has them, sorted or not */
+    assert_string_equal(quern_schema_class(s, 0, 1), "a"); /* in the order of the file */
     assert_int_equal(quern_schema_find_class(s, 0, "a"), 1);
     assert_int_equal(quern_schema_find_class(s, 0, "c"), 2);
     assert_int_equal(quern_schema_find_class(s, 0, "d"), -1);
@@ -41,8 +41,8 @@ static void json_and_back(void **state)
     quern_schema_free(s);
 }
 
-/* Each change of one thing in a good schema. */
-static void what_is_no_schema_is_refused(void **state)
+/* Each change makes the schema invalid. */
+static void invalid_schemas_are_rejected(void **state)
 {
     (void)state;
     static const struct {
@@ -75,13 +75,13 @@ static void what_is_no_schema_is_refused(void **state)
         snprintf(text, sizeof text, "%.*s%s%s", (int)(at - whole), whole, changes[i].to, at + strlen(changes[i].from));
         quern_schema *s = quern_schema_from_json(text, strlen(text), &err);
         if (s || !err.code || !*err.text)
-            fail_msg("change %zu was taken: %s", i, text);
+            fail_msg("change %zu is accepted: %s", i, text);
     }
     for (size_t n = 0; n < strlen(whole); n++)
         assert_null(quern_schema_from_json(whole, n, NULL));
 }
 
-static void names_between_commas(void **state)
+static void comma_separated_names_are_parsed(void **state)
 {
     (void)state;
     char text[] = "a,\"b,\"\"c\"\"\",,d=\"e,f\"", *rest = text, stop;
@@ -98,7 +98,8 @@ static void names_between_commas(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(json_and_back), cmocka_unit_test(what_is_no_schema_is_refused),
-                                        cmocka_unit_test(names_between_commas) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(json_round_trip_is_identical),
+                                        cmocka_unit_test(invalid_schemas_are_rejected),
+                                        cmocka_unit_test(comma_separated_names_are_parsed) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Arrays in files as NumPy writes them: x (7, 2, 3) = 0, 1/4, 2/4, …; y = 0 1 2 0 1 2 0; w from 0.5 to 2 (tests/data/numpy). */
+/* Arrays in files that NumPy wrote: x (7, 2, 3) = 0, 1/4, 2/4, …; y = 0 1 2 0 1 2 0; w from 0.5
+ * to 2 (tests/data/numpy). */
 #include "check.h"
 
 #include "source/source.h"
@@ -23,7 +24,7 @@ typedef struct seen {
     quern_batch b;
 } seen;
 
-/* The first batch, read by number or forward, as the source can. */
+/* Reads the first batch by random access or sequentially, as the source supports. */
 static int take(const char *format, bool shuffle, seen *s, quern_error *err)
 {
     char words[800];
@@ -42,7 +43,7 @@ static int take(const char *format, bool shuffle, seen *s, quern_error *err)
     return status;
 }
 
-static void numbers_are_numpys(void **state)
+static void values_equal_numpy(void **state)
 {
     (void)state;
     const struct {
@@ -73,8 +74,8 @@ static void numbers_are_numpys(void **state)
     }
 }
 
-/* Shuffled by number: every record once, x with its own y. */
-static void shuffled_records_stay_together(void **state)
+/* Shuffled random access: every record comes once, x with its own y. */
+static void shuffled_records_keep_their_labels(void **state)
 {
     (void)state;
     seen s;
@@ -93,10 +94,10 @@ static void shuffled_records_stay_together(void **state)
     assert_true(moved > 0);
 }
 
-/* A gzipped IDX of 3,000 records in the order of their classes: every pass has every record once with its own label; from the
- * second on the blocks come in another order, so that a batch is no longer of one class (P17). A pass is the same when none was
- * read before it (P12). */
-static void gzip_is_read_in_blocks(void **state)
+/* A gzipped IDX of 3,000 records sorted by class. Every pass has each record once with its own
+ * label. From the second pass on the blocks are in a random order, so that a batch has several
+ * classes (P17). A pass does not depend on previous passes (P12). */
+static void gzip_is_shuffled_by_blocks(void **state)
 {
     (void)state;
     enum { n = 3000, per = 600 };
@@ -160,7 +161,7 @@ static void gzip_is_read_in_blocks(void **state)
     unlink(path[1]);
 }
 
-static void a_slice_is_the_records_it_names(void **state)
+static void slices_have_the_given_records(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -178,19 +179,19 @@ static void a_slice_is_the_records_it_names(void **state)
     quern_generator_free(g);
 }
 
-static void mistakes_are_named(void **state)
+static void errors_name_their_cause(void **state)
 {
     (void)state;
     const char *const words[][2] = { { "x=%s/x.npy y=%s/no.npy", "No such file" },
                                      { "x=%s/fortran.npy y=%s/y.npy",
-                                       "has shape (7, 3), the model wants (None, 2, 3) for 'image'" },
-                                     { "x=%s/y.npy y=%s/y.npy", "has shape (7,), the model wants (None, 2, 3)" },
+                                       "has shape (7, 3), the model expects (None, 2, 3) for 'image'" },
+                                     { "x=%s/y.npy y=%s/y.npy", "has shape (7,), the model expects (None, 2, 3)" },
                                      { "x=%s/stored.npz:/z y=%s/y.npy", "has no array 'z'" },
-                                     { "x=%s/x.npy:/x y=%s/y.npy", "no NPZ file" },
+                                     { "x=%s/x.npy:/x y=%s/y.npy", "not an NPZ file" },
                                      { "x=%s/x.npy", "no file for output 'kind'" },
                                      { "x=%s/x.npy x:other=%s/x.npy y=%s/y.npy", "the model has 1 inputs" },
-                                     { "x=%s/x.npy y=%s/x.npy", "has shape (7, 2, 3), the model wants (None,) for 'kind'" },
-                                     { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "weights are one number a record" },
+                                     { "x=%s/x.npy y=%s/x.npy", "has shape (7, 2, 3), the model expects (None,) for 'kind'" },
+                                     { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "expected weights with one number per record" },
                                      { "x=%s/x.npy y=%s/y.npy w:mind=%s/y.npy", "no output is called 'mind'" },
                                      { "x=%s y=%s/y.npy", "Is a directory" } };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -202,8 +203,8 @@ static void mistakes_are_named(void **state)
     }
 }
 
-/* P19: every byte changed and every truncation of an NPY, a stored and a deflated NPZ. */
-static void any_bytes_are_safe(void **state)
+/* P19: every changed byte and every truncation of an NPY, a stored and a deflated NPZ. */
+static void corrupt_files_do_not_crash(void **state)
 {
     (void)state;
     const char *const files[] = { "x.npy", "stored.npz", "deflated.npz" };
@@ -230,7 +231,7 @@ static void any_bytes_are_safe(void **state)
             quern_error err = { 0 };
             int status = take(words, false, &s, &err);
             assert_true(status >= 0 || (err.code < 0 && *err.text));
-            for (int k = 0; k < 42 && f == 2 && status >= 0; k++) /* a check sum is held against all that is inflated */
+            for (int k = 0; k < 42 && f == 2 && status >= 0; k++) /* the checksum covers all inflated bytes */
                 assert_true(s.b.size == 7 && s.x[k] == (float)(k / 4) && s.y[k / 6] == k / 6 % 3);
         }
     }
@@ -239,11 +240,11 @@ static void any_bytes_are_safe(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_numpys),
-                                        cmocka_unit_test(shuffled_records_stay_together),
-                                        cmocka_unit_test(a_slice_is_the_records_it_names),
-                                        cmocka_unit_test(gzip_is_read_in_blocks),
-                                        cmocka_unit_test(mistakes_are_named),
-                                        cmocka_unit_test(any_bytes_are_safe) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(values_equal_numpy),
+                                        cmocka_unit_test(shuffled_records_keep_their_labels),
+                                        cmocka_unit_test(slices_have_the_given_records),
+                                        cmocka_unit_test(gzip_is_shuffled_by_blocks),
+                                        cmocka_unit_test(errors_name_their_cause),
+                                        cmocka_unit_test(corrupt_files_do_not_crash) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

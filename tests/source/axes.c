@@ -1,9 +1,10 @@
-/* Shapes are compared axis by axis wherever arrays meet a model (Keras 3, Functional._adjust_input_rank): a last axis of 1 may be
- * added or dropped, nothing else. What is declared channels first is transposed while it is read. */
+/* Shapes are compared axis by axis wherever arrays meet a model (Keras 3,
+ * Functional._adjust_input_rank): only a last axis of 1 may be added or dropped. Channels-first
+ * inputs are transposed during reading. */
 #include "check.h"
 
-#include "source/arrays/array_axes.h"
 #include "source/source.h"
+#include "tensor/array_axes.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>
@@ -77,7 +78,7 @@ static quern_batch_spec spec_of(const char *x, const char *y)
 
 static float room[4096], labels[64];
 
-/* Reads a batch of at most four. */
+/* Reads a batch of at most 4 records. */
 static int take(quern_generator *g, const quern_batch_spec *spec, quern_error *err)
 {
     int64_t indices[4];
@@ -95,7 +96,7 @@ static int take(quern_generator *g, const quern_batch_spec *spec, quern_error *e
 enum { FILES, GZIPPED, PROTOCOL, MEMORY, PREPARED, WAYS };
 static const char *const ways[] = { "files", "gzipped", "protocol", "memory", "prepared" };
 
-/* The arrays x and y of those shapes, in one of the ways in which they come. */
+/* Arrays x and y of the given shapes, from one of the kinds of sources. */
 static quern_generator *open_way(int way, const char *x, const char *y, const char *data_format, quern_error *err)
 {
     static float numbers[4096];
@@ -119,7 +120,7 @@ static quern_generator *open_way(int way, const char *x, const char *y, const ch
     return n < 0 ? NULL : quern_file_generator(qrec_path, NULL, err);
 }
 
-static void axes_are_compared_everywhere(void **state)
+static void all_sources_compare_axes(void **state)
 {
     (void)state;
     const struct {
@@ -129,22 +130,22 @@ static void axes_are_compared_everywhere(void **state)
         { "4 5 6", "4", "-1 5 6 1", "-1 1", NULL, NULL },
         { "4 5 6 1", "4 1", "-1 5 6", "-1", NULL, NULL },
         { "4", "4", "-1 1", "-1", NULL, NULL },
-        { "4 5 6", "4", "-1 30", "-1", "has shape (4, 5, 6), the model wants (None, 30) for 'image'",
+        { "4 5 6", "4", "-1 30", "-1", "has shape (4, 5, 6), the model expects (None, 30) for 'image'",
           "add flatten to the model, or save x.reshape(-1, 30)" },
-        { "4 30", "4", "-1 5 6", "-1", "has shape (4, 30), the model wants (None, 5, 6)", "save x.reshape(-1, 5, 6)" },
+        { "4 30", "4", "-1 5 6", "-1", "has shape (4, 30), the model expects (None, 5, 6)", "save x.reshape(-1, 5, 6)" },
         { "4 5 6 1 1", "4", "-1 5 6", "-1", "has shape (4, 5, 6, 1, 1)", "save x.reshape(-1, 5, 6)" },
-        { "4 3 6 6", "4", "-1 6 6 3", "-1", "axis 1 is 3, the model wants 6 (None, 6, 6, 3)",
-          "the array is channels first; --data-format channels_first transposes it" },
-        { "4 3 5 6", "4", "-1 5 6 3", "-1", "axis 1 is 3, the model wants 5",
-          "the array is channels first; --data-format channels_first transposes it" },
-        { "4 2 20", "4", "-1 20 2", "-1", "axis 1 is 2, the model wants 20",
-          "the array is channels first; --data-format channels_first transposes it" },
-        { "4 6 5 3", "4", "-1 5 6 3", "-1", "axis 1 is 6, the model wants 5",
-          "its axes are in another order: save np.transpose(x, (0, 2, 1, 3))" },
-        { "4 5 7", "4", "-1 5 6", "-1", "axis 2 is 7, the model wants 6", "" },
-        { "4 5", "4 2 3", "-1 5", "-1 3 2", "axis 1 is 2, the model wants 3 (None, 3, 2) for 'kind'",
-          "its axes are in another order: save np.transpose(y, (0, 2, 1))" },
-        { "4 5", "4 2 3", "-1 5", "-1 6", "has shape (4, 2, 3), the model wants (None, 6) for 'kind'", "save y.reshape(-1, 6)" },
+        { "4 3 6 6", "4", "-1 6 6 3", "-1", "axis 1 is 3, the model expects 6 (None, 6, 6, 3)",
+          "add --data-format channels_first: the channels are on axis 1" },
+        { "4 3 5 6", "4", "-1 5 6 3", "-1", "axis 1 is 3, the model expects 5",
+          "add --data-format channels_first: the channels are on axis 1" },
+        { "4 2 20", "4", "-1 20 2", "-1", "axis 1 is 2, the model expects 20",
+          "add --data-format channels_first: the channels are on axis 1" },
+        { "4 6 5 3", "4", "-1 5 6 3", "-1", "axis 1 is 6, the model expects 5",
+          "reorder the axes: save np.transpose(x, (0, 2, 1, 3))" },
+        { "4 5 7", "4", "-1 5 6", "-1", "axis 2 is 7, the model expects 6", "" },
+        { "4 5", "4 2 3", "-1 5", "-1 3 2", "axis 1 is 2, the model expects 3 (None, 3, 2) for 'kind'",
+          "reorder the axes: save np.transpose(y, (0, 2, 1))" },
+        { "4 5", "4 2 3", "-1 5", "-1 6", "has shape (4, 2, 3), the model expects (None, 6) for 'kind'", "save y.reshape(-1, 6)" },
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         for (int way = 0; way < WAYS; way++) {
@@ -154,14 +155,14 @@ static void axes_are_compared_everywhere(void **state)
             char said[200] = "";
             if (cases[k].said)
                 snprintf(said, sizeof said, "%s", cases[k].said);
-            if (way == PREPARED && strchr(said, '(')) /* how many there are is no part of a record */
+            if (way == PREPARED && strchr(said, '(')) /* the number of records is not part of a record */
                 *strchr(said, '(') = 0;
             if (cases[k].said ? status != QUERN_SHAPE || !strstr(err.text, said) || strcmp(err.hint, cases[k].hint) : status < 0)
                 fail_msg("%s, case %zu: %d: %s: %s (%s)", ways[way], k, status, err.where, err.text, err.hint);
         }
 }
 
-/* np.moveaxis(np.arange(4 * 3 * 2 * 5).reshape(4, 3, 2, 5), 1, -1), read in every way. */
+/* np.moveaxis(np.arange(4 * 3 * 2 * 5).reshape(4, 3, 2, 5), 1, -1), from every kind of source. */
 static void channels_first_is_transposed(void **state)
 {
     (void)state;
@@ -173,7 +174,7 @@ static void channels_first_is_transposed(void **state)
             continue;
         CHECK_OK(take(open_way(way, "4 3 2 5", "4", "channels_first", &err), &spec, &err), err);
         for (int r = 0; r < 4; r++) {
-            int record = (int)labels[r]; /* prepared, they come in another order */
+            int record = (int)labels[r]; /* prepared records are shuffled */
             assert_true(record >= 0 && record < 4 && !seen[record]);
             seen[record] = true;
             for (int h = 0; h < 2; h++)
@@ -183,16 +184,16 @@ static void channels_first_is_transposed(void **state)
         }
     }
     quern_error err = { 0 };
-    quern_batch_spec flat = spec_of("-1 2 5 1", "-1"); /* an array that lacks the channels has none that could come first */
+    quern_batch_spec flat = spec_of("-1 2 5 1", "-1"); /* an array without a channel axis cannot be channels first */
     CHECK_OK(take(open_way(FILES, "4 2 5", "4", "channels_first", &err), &flat, &err), err);
     assert_true(room[1] == 1 && room[9] == 9);
     CHECK_OK(take(open_way(FILES, "4 1 2 5", "4", "channels_first", &err), &flat, &err), err);
     assert_null(open_way(FILES, "4 2 5", "4", "channels", &err));
-    assert_non_null(strstr(err.text, "'channels' is neither channels_first nor channels_last"));
+    assert_non_null(strstr(err.text, "'channels' is not channels_first or channels_last"));
 }
 
-/* Windows over rows in memory are (length, and the axes of a row). */
-static void windows_have_axes(void **state)
+/* Windows over rows in memory have shape (length, axes of a row). */
+static void windows_are_compared_by_axes(void **state)
 {
     (void)state;
     static float rows[40 * 6];
@@ -213,8 +214,8 @@ static void windows_have_axes(void **state)
     }
 }
 
-/* Weights are (records) or (records, steps); as many numbers in other axes are none. */
-static void weights_have_axes(void **state)
+/* Weights are (records) or (records, steps); other axes with equal size are rejected. */
+static void weights_are_compared_by_axes(void **state)
 {
     (void)state;
     const struct {
@@ -235,8 +236,8 @@ static void weights_have_axes(void **state)
     }
 }
 
-/* Windows of text: (records, tokens), or rows of the vocabulary; not as many numbers in other axes. */
-static void windows_of_text_have_axes(void **state)
+/* Windows of text are (records, tokens) or one-hot; other axes with equal size are rejected. */
+static void text_windows_are_compared_by_axes(void **state)
 {
     (void)state;
     const struct {
@@ -278,9 +279,9 @@ static void keep_warning(void *user, int level, const char *text)
         snprintf(warned, sizeof warned, "%s", text);
 }
 
-/* A file that quern 0.1.0 prepared from x (7, 2, 3): the numbers of a record are counted, and a warning says that no more is known.
- */
-static void files_without_shapes_are_read(void **state)
+/* A file that quern 0.1.0 prepared from x (7, 2, 3): only the size of a record is checked, and a
+ * warning says so. */
+static void files_without_shapes_are_read_with_a_warning(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -289,18 +290,17 @@ static void files_without_shapes_are_read(void **state)
     CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &flat, &err), err);
     assert_string_equal(warned, "");
     CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &spec, &err), err);
-    assert_non_null(strstr(warned, "was prepared by an earlier version, which kept no shapes: that 'image' is (None, 2, 3)"));
+    assert_non_null(strstr(warned, "an earlier version prepared the file without shapes; the shape of 'image', (None, 2, 3)"));
     assert_int_equal(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &other, &err), QUERN_SHAPE);
     quern_set_log(NULL, NULL);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(axes_are_compared_everywhere),
-                                        cmocka_unit_test(channels_first_is_transposed),
-                                        cmocka_unit_test(windows_have_axes),
-                                        cmocka_unit_test(weights_have_axes),
-                                        cmocka_unit_test(windows_of_text_have_axes),
-                                        cmocka_unit_test(files_without_shapes_are_read) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_sources_compare_axes),          cmocka_unit_test(channels_first_is_transposed),
+        cmocka_unit_test(windows_are_compared_by_axes),      cmocka_unit_test(weights_are_compared_by_axes),
+        cmocka_unit_test(text_windows_are_compared_by_axes), cmocka_unit_test(files_without_shapes_are_read_with_a_warning)
+    };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,6 +1,6 @@
-/* P15: every byte of small files changed and every length they could be cut to, by every policy for bad records, read on the
- * trainer's thread and by two workers: the run ends well, with what was not touched delivered, or with an error that has a place;
- * what comes is the same for any number of workers. */
+/* P15: every changed byte and every truncation of small files, under every policy for bad
+ * records, read on the trainer's thread and by two workers. The run ends with all unchanged
+ * records, or with an error that has a place. The result is equal for all numbers of workers. */
 #include "check.h"
 
 #include "queue/queue.h"
@@ -14,7 +14,7 @@ enum { n_records = 7, width = 2, most_out = 64, room = 4096 };
 static const int policies[] = { QUERN_BAD_FAIL, QUERN_BAD_SKIP, QUERN_BAD_SUBSTITUTE };
 static char path[2][80];
 
-/* What a run gave. */
+/* The result of a run. */
 typedef struct outcome {
     int status, batches;
     int64_t records, bad;
@@ -24,10 +24,11 @@ typedef struct outcome {
 } outcome;
 
 typedef struct format {
-    const char *name, *words; /* of a first and a second file */
+    const char *name, *words; /* of the first and of the second file */
     size_t (*write)(char *to, int which);
-    bool lines, gzipped, protocol,
-        blocks; /* lines: records are lines, which a byte that ends none does not move; blocks: shuffled */
+    /* lines: records are lines, so a changed byte other than a newline does not move the others;
+     * blocks: shuffled by blocks */
+    bool lines, gzipped, protocol, blocks;
     int files;
 } format;
 
@@ -41,7 +42,8 @@ static size_t lines(char *to, char separator)
 static size_t write_csv(char *to, int which) { return (void)which, lines(to, ','); }
 static size_t write_tsv(char *to, int which) { return (void)which, lines(to, '\t'); }
 
-/* An array in version 1.0: float32 of two columns, or labels as float64, of which a bit makes a fraction. */
+/* An array in format version 1.0: two columns of float32, or labels as float64, in which a
+ * changed bit makes a fraction. */
 static size_t npy(char *to, bool labels, int from, int n)
 {
     npy_head(to, labels ? "<f8" : "<f4", n, labels ? 0 : 2);
@@ -75,7 +77,7 @@ static size_t write_idx(char *to, int which)
     return head + n_records * per;
 }
 
-/* A zip of stored members, by its definition. */
+/* A zip of stored members, written by the definition of the format. */
 static size_t write_npz(char *to, int which)
 {
     char array[300], central[300];
@@ -172,7 +174,7 @@ static void drain(quern_generator *g, bool shuffle, int workers, outcome *o)
             memcpy(o->x[o->records], (float *)b->arrays[0] + r * width, sizeof *o->x);
             o->y[o->records] = ((int32_t *)b->arrays[1])[r];
         }
-        assert_true(o->batches < most_out); /* it gets on */
+        assert_true(o->batches < most_out); /* no endless loop */
         quern__queue_release(q);
     }
     quern__queue_close(q);
@@ -195,8 +197,8 @@ static bool run(const format *f, int policy, int workers, outcome *o)
     return applies;
 }
 
-/* Whether the inputs of record k of the clean file are among those that came, at or behind *at. (A label that is no number makes
- * classes of all of them.) */
+/* Whether the inputs of record k of the clean file are in the result, at or after *at. (A label
+ * that is not a number turns all labels into classes.) */
 static bool came(const outcome *o, const outcome *clean, int64_t k, int64_t *at)
 {
     for (; *at < o->records; ++*at)
@@ -214,7 +216,7 @@ static int line_of(const char *bytes, size_t at)
     return line;
 }
 
-/* One changed file under every policy. `touched`: the record that was, -1: it cannot be told. */
+/* Reads a changed file under every policy. `touched`: the changed record, -1: unknown. */
 static void try(const format *f, const outcome *clean, int touched)
 {
     static outcome of[3], other;
@@ -236,13 +238,13 @@ static void try(const format *f, const outcome *clean, int touched)
         assert_true(o->status == QUERN_END || o->status < 0);
         if (o->status < 0) {
             assert_true(*o->err.where && *o->err.text);
-            if (touched >= 0 && p > 0) /* one bad record is no reason to end */
+            if (touched >= 0 && p > 0) /* one bad record must not end the run */
                 fail_msg("%s: %s: %s", f->name, o->err.where, o->err.text);
         }
         if (o->bad)
             assert_true(p > 0 && strstr(o->first.where, "/tmp/quern-bad") && *o->first.text);
     }
-    if (of[0].status == QUERN_END) { /* without a bad record, a policy changes nothing */
+    if (of[0].status == QUERN_END) { /* without bad records the policy has no effect */
         assert_int_equal(of[1].bad, 0);
         assert_memory_equal(of[1].x, of[0].x, sizeof of->x);
     } else if (of[1].status == QUERN_END)
@@ -260,7 +262,7 @@ static void try(const format *f, const outcome *clean, int touched)
     assert_int_equal(of[2].bad, of[1].bad);
 }
 
-static void every_byte_and_every_length(void **state)
+static void any_changed_byte_or_length_is_handled(void **state)
 {
     static char bytes[2][room];
     static const int changes[] = { 0xff, 0x01, 0x80, 0x10 };
@@ -297,8 +299,8 @@ static void every_byte_and_every_length(void **state)
     }
 }
 
-/* As many as are allowed, and one more; the place of the first. */
-static void only_so_many(void **state)
+/* The allowed number of bad records, and one more; the error has the place of the first. */
+static void the_limit_of_bad_records_is_exact(void **state)
 {
     (void)state;
     snprintf(path[0], sizeof path[0], "/tmp/quern-bad-%d.csv", (int)getpid());
@@ -329,8 +331,9 @@ static void only_so_many(void **state)
     unlink(path[0]);
 }
 
-/* A byte of a text that is no UTF-8 is left out: what comes is what comes of the text without it. */
-static void text_goes_on_without(void **state)
+/* An invalid UTF-8 byte of a text is skipped: the result equals that of the text without the
+ * byte. */
+static void text_continues_without_invalid_bytes(void **state)
 {
     static const char clean[] = "to be or not to be that is the question whether it is nobler";
     enum { length = sizeof clean - 1, window = 4 };
@@ -346,7 +349,7 @@ static void text_goes_on_without(void **state)
     for (int at = 0; at <= length; at++) {
         int32_t got[3][2 * length * window];
         int64_t n[3] = { 0 };
-        for (int k = 0; k < 3; k++) { /* without the byte; with a broken one, by no worker and by one */
+        for (int k = 0; k < 3; k++) { /* without the byte; with an invalid one, 0 workers and 1 worker */
             memcpy(bytes, clean, (size_t)at);
             bytes[at] = (char)0xfe;
             memcpy(bytes + at + (k > 0), clean + at, (size_t)(length - at));
@@ -387,8 +390,8 @@ static void text_goes_on_without(void **state)
 
 static int nothing(void *user, quern_batch *b, quern_error *err) { return (void)user, (void)b, (void)err, QUERN_END; }
 
-/* A policy that cannot apply is refused by name (P10). */
-static void what_does_not_apply_is_refused(void **state)
+/* A policy that does not apply is an error with its name (P10). */
+static void inapplicable_policies_are_errors(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -406,7 +409,9 @@ static void what_does_not_apply_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_byte_and_every_length), cmocka_unit_test(only_so_many),
-                                        cmocka_unit_test(text_goes_on_without), cmocka_unit_test(what_does_not_apply_is_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(any_changed_byte_or_length_is_handled),
+                                        cmocka_unit_test(the_limit_of_bad_records_is_exact),
+                                        cmocka_unit_test(text_continues_without_invalid_bytes),
+                                        cmocka_unit_test(inapplicable_policies_are_errors) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* What the tests of text share: files, tokenizers, and a generator driven as the queue drives it. */
+/* Helpers of the tests of text: files, tokenizers, and a generator called as by the queue. */
 #ifndef QUERN_TESTS_SOURCE_CORPORA_H
 #define QUERN_TESTS_SOURCE_CORPORA_H
 
@@ -28,7 +28,7 @@ static inline int drop_folder(void **state)
     return system(command);
 }
 
-/* Writes a file of the folder; its path, kept until eight more are written. */
+/* Writes a file to the folder. Returns its path, valid until eight more are written. */
 static inline const char *file(const char *name, const char *text, size_t n)
 {
     static char paths[8][100];
@@ -72,7 +72,7 @@ static inline quern_tokenizer *tokenizer(const char *words, const char *text, si
     return t;
 }
 
-/* A run of its own: a generator that is opened with what a model wants, and its batch. */
+/* A run without a queue: an open generator and its batch. */
 enum { most_numbers = 1 << 16 };
 typedef struct reading {
     quern_generator *g;
@@ -82,7 +82,7 @@ typedef struct reading {
     quern_error err;
 } reading;
 
-/* Integer windows of `length` and their targets. Returns a status. */
+/* Opens the generator for integer windows of `length` and their targets. Returns a status. */
 static inline int begin(reading *r, quern_generator *g, int64_t length, bool last, int64_t batch, bool shuffle, uint64_t seed)
 {
     r->g = g;

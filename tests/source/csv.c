@@ -1,5 +1,5 @@
-/* CSV (P16): numbers against the C library's, every seam of the buffer against the plain file, names as classes, several files,
- * weights, and what is missing by column. */
+/* CSV (P16): numbers equal those of the C library, and buffer boundaries have no effect. Also
+ * class names, several files, weights, and missing values by column. */
 #include "check.h"
 
 #include "source/csv/parse_number.h"
@@ -21,33 +21,20 @@ static void write_file(const char *name, const char *text)
     fclose(f);
 }
 
-/* Rounded as strtof and strtod round, which are correct in glibc. */
+/* Numbers are rounded as by strtof and strtod of glibc, which are correct. */
 static void numbers_are_rounded_once(void **state)
 {
     (void)state;
     char text[80];
     uint64_t seed = 1;
-    const char *const hard[] = { "0.1",
-                                 "16777217",
-                                 "1.00000017881393421514957253748434595763683319091796875001",
-                                 "9007199254740993",
-                                 "1e-45",
-                                 "7.0064923216240853546186479164495806564013097093825788e-46",
-                                 "3.4028235e38",
-                                 "3.40282357e38",
-                                 "1e23",
-                                 "-0",
-                                 "5e-324",
-                                 "123456789012345678901234567890",
-                                 ".5",
-                                 "5.",
-                                 "1e400",
-                                 /* as doubles halfway between two floats, in truth below and above */ "8.000001430511474",
-                                 "8.000001430511475",
-                                 "8.000003337860107",
-                                 "8.000003337860108",
-                                 "8388608.5000000000000000001",
-                                 "0.000000000000000000000000000000000001" };
+    const char *const hard[] = { "0.1", "16777217", "1.00000017881393421514957253748434595763683319091796875001",
+                                 "9007199254740993", "1e-45", "7.0064923216240853546186479164495806564013097093825788e-46",
+                                 "3.4028235e38", "3.40282357e38", "1e23", "-0", "5e-324", "123456789012345678901234567890", ".5",
+                                 "5.", "1e400",
+                                 /* as doubles halfway between two floats, exactly below and
+                                  * above */
+                                 "8.000001430511474", "8.000001430511475", "8.000003337860107", "8.000003337860108",
+                                 "8388608.5000000000000000001", "0.000000000000000000000000000000000001" };
     for (size_t i = 0; i < 400000 + sizeof hard / sizeof *hard; i++) {
         float f = -1, want_f;
         double d = -1, want_d;
@@ -95,8 +82,9 @@ static int64_t read_all(const char *words, const quern_file_opts *o, kept *k, qu
     return n;
 }
 
-/* Whatever the size of the buffer, so wherever its seams are, plain and gzipped: the same rows. */
-static void seams_change_nothing(void **state)
+/* Every buffer size, and so every position of its boundaries, plain and gzipped, gives the same
+ * rows. */
+static void buffer_boundaries_have_no_effect(void **state)
 {
     (void)state;
     static const char text[] = "\xef\xbb\xbf"
@@ -124,7 +112,7 @@ static void seams_change_nothing(void **state)
                 fail_msg("buffer of %zu: %s: %s", quern__csv_buffer, err.where, err.text);
             assert_memory_equal(k.rows, want.rows, sizeof rows);
         }
-    /* an error is at the same line too */
+    /* an error has the same line too */
     write_file(path, text);
     for (quern__csv_buffer = 1; quern__csv_buffer < sizeof text; quern__csv_buffer++) {
         err = (quern_error){ 0 };
@@ -135,7 +123,7 @@ static void seams_change_nothing(void **state)
     quern__csv_buffer = usual;
 }
 
-/* Labels, weights and inputs as a model is given them. */
+/* Labels, weights and inputs as the model gets them. */
 typedef struct seen {
     int n;
     float x[16], w[16];
@@ -164,7 +152,7 @@ static void take(const char *words, const quern_file_opts *o, seen *s, quern_err
     quern_generator_free(g);
 }
 
-static void columns_have_their_places(void **state)
+static void columns_map_to_inputs_targets_and_weights(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -180,7 +168,7 @@ static void columns_have_their_places(void **state)
     assert_memory_equal(s.x, x, sizeof x);
     assert_memory_equal(s.w, w, sizeof w);
     assert_memory_equal(s.y, y, sizeof y);
-    /* another header, a column named twice, one that is not there */
+    /* a different header, a column named twice, an unknown column */
     write_file(other, "id,kind,sise,w\nx3,bee,7,2\n");
     err = (quern_error){ 0 };
     quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .target = "kind", .features = "size" }, &err);
@@ -192,7 +180,7 @@ static void columns_have_their_places(void **state)
     err = (quern_error){ 0 };
     assert_null(quern_file_generator(path, &(quern_file_opts){ .weight = "v" }, &err));
     assert_non_null(strstr(err.text, "no column is called 'v'"));
-    /* what is missing, by column */
+    /* missing values by column */
     write_file(path, "a,b,c\n,?,3\n");
     kept k;
     assert_int_equal(read_all(path, &(quern_file_opts){ .missing = "a=7,b=-2" }, &k, &err), 1);
@@ -205,7 +193,7 @@ static void columns_have_their_places(void **state)
     assert_string_equal(err.where, "--missing");
 }
 
-/* P4: no descriptor is left when a file is done with, at its end, before it, or after an error. */
+/* P4: no descriptor stays open, at the end of a file, before it, or after an error. */
 static void files_are_closed(void **state)
 {
     (void)state;
@@ -239,8 +227,8 @@ static quern__stream open_stream(void)
     return s;
 }
 
-/* Two threads give what one gives: rows, the end, and the first bad record whichever thread meets it. */
-static void two_threads_are_one(void **state)
+/* Two threads give the results of one: rows, the end, and the first bad record on either thread. */
+static void two_threads_equal_one(void **state)
 {
     (void)state;
     enum { n = 5000 };
@@ -275,8 +263,8 @@ static void two_threads_are_one(void **state)
     }
 }
 
-/* P19: every byte changed, every truncation, plain and gzipped. */
-static void any_bytes_are_safe(void **state)
+/* P19: every changed byte and every truncation, plain and gzipped. */
+static void corrupt_files_do_not_crash(void **state)
 {
     (void)state;
     static const char text[] = "a,b,c\n1,2,3\n\"4\",\"5\n\",6\n7,8,9\n";
@@ -308,9 +296,12 @@ int main(void)
 {
     snprintf(path, sizeof path, "/tmp/quern-csv-%d.csv", (int)getpid());
     snprintf(other, sizeof other, "/tmp/quern-csv-%d-2.csv", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_rounded_once),  cmocka_unit_test(seams_change_nothing),
-                                        cmocka_unit_test(columns_have_their_places), cmocka_unit_test(two_threads_are_one),
-                                        cmocka_unit_test(files_are_closed),          cmocka_unit_test(any_bytes_are_safe) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_are_rounded_once),
+                                        cmocka_unit_test(buffer_boundaries_have_no_effect),
+                                        cmocka_unit_test(columns_map_to_inputs_targets_and_weights),
+                                        cmocka_unit_test(two_threads_equal_one),
+                                        cmocka_unit_test(files_are_closed),
+                                        cmocka_unit_test(corrupt_files_do_not_crash) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path), unlink(other);
     return failed;

@@ -1,6 +1,7 @@
-/* CSV by blocks: wherever blocks begin, each record comes once an epoch, in an order of the epoch's own (P5), shuffled as well as
- * is said (P17); quotes, newlines within them and several files are no matter, and a record that is bad is told with its line
- * (P15). Files whose quotes do not pair are refused. */
+/* File blocks of a CSV. For any block size each record comes once per epoch, in an order of the
+ * epoch (P5), with the reported shuffle quality (P17). Quotes, newlines inside them and several
+ * files are supported. A bad record has its line (P15). Files whose quotes do not pair are
+ * rejected. */
 #include "shuffling.h"
 
 #include "source/csv/csv.h"
@@ -30,17 +31,17 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
-/* Texts that a place within may be taken for something else. */
+/* Fields whose inside looks like records. */
 static const char *const texts[] = {
     "plain",  "",         "\"\"",          "\"a,b\"",        "\"7,8\n9,\"\"x\"\"\n10,11\"", "\",\"",
     "\"\n\"", "\"\"\"\"", "\"\"\",\"\"\"", "\" \"\"\"\",\"", "\"\n\n1,2,3\n\n4,5,6\n\""
 };
 
-/* Those, and quotes that RFC 4180 does not allow within fields. */
+/* The same, with quotes inside unquoted fields, which RFC 4180 does not allow. */
 static const char *const stray[] = { "5\" pipe", "\"7,8\n9,\"\"x\"\"\n10,11\"", "a\"b\"c", "\"\n\"", "\"ab\"cd\"", "\"\"\",\"\"\"",
                                      "6\"" };
 
-enum { PLAIN, ALL, COMMAS, STRAY, KINDS }; /* what texts there are */
+enum { PLAIN, ALL, COMMAS, STRAY, KINDS }; /* kinds of fields */
 
 static void write_records(const char *path, int from, int to, int what, const char *newline)
 {
@@ -89,7 +90,7 @@ static quern_generator *opened(const char *words, int64_t block, int64_t batch, 
     return g;
 }
 
-/* The numbers of an epoch, in their order; how many, or the error. */
+/* The numbers of an epoch in their order; returns their count, or the error. */
 static int read_epoch(quern_generator *g, int64_t epoch, quern_error *err)
 {
     int n = 0, status = g->ops->reset(g, epoch, err);
@@ -101,7 +102,7 @@ static int read_epoch(quern_generator *g, int64_t epoch, quern_error *err)
     return status < 0 ? status : n;
 }
 
-static void every_record_once(void **state)
+static void every_record_comes_once(void **state)
 {
     (void)state;
     enum { n = 240 };
@@ -118,7 +119,7 @@ static void every_record_once(void **state)
             for (int epoch = 0; epoch < 3; epoch++) {
                 size_t asked = quern__memory().allocations;
                 int got = read_epoch(g, epoch % 2, &err);
-                assert_true(epoch == 0 || quern__memory().allocations == asked); /* whichever files blocks come from */
+                assert_true(epoch == 0 || quern__memory().allocations == asked); /* for blocks of any file */
                 if (got != n)
                     fail_msg("blocks of %d bytes, texts %d: %d %s: %s", (int)block, what, got, err.where, err.text);
                 if (!each_once(order, n))
@@ -129,7 +130,7 @@ static void every_record_once(void **state)
                     memcpy(before, order, sizeof before);
                 else if (epoch == 1)
                     assert_memory_not_equal(before, order, n * sizeof *order);
-                if (epoch == 1 && block % 2) { /* as it stands, in between */
+                if (epoch == 1 && block % 2) { /* in file order, in between */
                     CHECK_OK(g->ops->open(g, &r.spec, false, 7, &err), err);
                     assert_int_equal(read_epoch(g, 0, &err), n);
                     for (int i = 0; i < n; i++)
@@ -142,8 +143,8 @@ static void every_record_once(void **state)
     }
 }
 
-/* Blocks as they are for a real file, on two threads; by way of the system's cache and past it. */
-static void a_large_file(void **state)
+/* Blocks of the default size, on two threads; through the page cache and with O_DIRECT. */
+static void large_files_are_read_with_and_without_page_cache(void **state)
 {
     (void)state;
     static int32_t before[most];
@@ -164,8 +165,9 @@ static void a_large_file(void **state)
     quern__direct_always = -1;
 }
 
-/* P17: records sorted by number, in classes by it: the counts of a batch vary as much as was said, over a uniform shuffle. */
-static void shuffling_is_as_good_as_it_says(void **state)
+/* P17: records sorted by class. The variance of the class counts of a batch, relative to a
+ * uniform shuffle, is the reported index of dispersion. */
+static void shuffle_quality_equals_the_report(void **state)
 {
     (void)state;
     enum { classes = 100 };
@@ -186,14 +188,14 @@ static void shuffling_is_as_good_as_it_says(void **state)
                 }
             double own = sum / (most / batch * classes) / (batch * (1.0 / classes) * (1 - 1.0 / classes));
             if (fabs(own / said - 1) > 0.15 || (warnings == 1) != (said > 1.1))
-                fail_msg("dispersion %g with blocks of %d bytes, batches of %d; %g was said", own, (int)block, batch, said);
+                fail_msg("dispersion %g with blocks of %d bytes, batches of %d; reported %g", own, (int)block, batch, said);
             quern_generator_free(g);
         }
     quern_set_log(NULL, NULL);
 }
 
-/* A bad record has its file and line, however it was come to. */
-static void bad_records_have_their_lines(void **state)
+/* A bad record has its file and line, in any order of reading. */
+static void bad_records_have_file_and_line(void **state)
 {
     (void)state;
     enum { n = 3000 };
@@ -210,7 +212,7 @@ static void bad_records_have_their_lines(void **state)
         assert_true(read_epoch(g, 0, &lines[shuffle]) == QUERN_FORMAT);
         r.bad = (quern__bad){ .policy = QUERN_BAD_SKIP, .most = 4 };
         r.b.bad = &r.bad;
-        assert_int_equal(read_epoch(g, 0, &err), n + 999); /* and it can be left out */
+        assert_int_equal(read_epoch(g, 0, &err), n + 999); /* the record can be skipped */
         assert_int_equal(r.bad.count, 1);
         assert_string_equal(r.bad.places[0].where, lines[shuffle].where);
         quern_generator_free(g);
@@ -220,8 +222,8 @@ static void bad_records_have_their_lines(void **state)
     assert_non_null(strstr(lines[0].where, "1.csv:"));
 }
 
-/* A text longer than what is looked through for quotes, made of what looks like records; a quote too many. */
-static void what_cannot_be_told_is_refused(void **state)
+/* A field longer than the search range that contains text like records; a quote too many. */
+static void ambiguous_files_are_errors(void **state)
 {
     (void)state;
     for (int how = 0; how < 2; how++) {
@@ -241,7 +243,7 @@ static void what_cannot_be_told_is_refused(void **state)
         assert_true(strstr(err.where, first) != NULL);
         r.bad = (quern__bad){ .policy = QUERN_BAD_SKIP, .most = most };
         r.b.bad = &r.bad;
-        int n = read_epoch(g, 0, &(quern_error){ 0 }); /* a file that ends inside quotes is never read to its end */
+        int n = read_epoch(g, 0, &(quern_error){ 0 }); /* a file that ends inside quotes is an error */
         assert_true(how ? n == QUERN_FORMAT : n >= 20000 && r.bad.count > 0);
         quern_generator_free(g);
     }
@@ -249,9 +251,10 @@ static void what_cannot_be_told_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_once), cmocka_unit_test(a_large_file),
-                                        cmocka_unit_test(shuffling_is_as_good_as_it_says),
-                                        cmocka_unit_test(bad_records_have_their_lines),
-                                        cmocka_unit_test(what_cannot_be_told_is_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_comes_once),
+                                        cmocka_unit_test(large_files_are_read_with_and_without_page_cache),
+                                        cmocka_unit_test(shuffle_quality_equals_the_report),
+                                        cmocka_unit_test(bad_records_have_file_and_line),
+                                        cmocka_unit_test(ambiguous_files_are_errors) };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,5 +1,6 @@
-/* Prepared records: what was prepared comes out, each record once an epoch whatever reads it (P5), another order each epoch, as
- * well shuffled as is said (P17), and every byte changed or cut off is noticed with its place (P15, P19). */
+/* Prepared records: each record comes once per epoch unchanged, for any reader (P5), in a
+ * different order per epoch, with the reported shuffle quality (P17). Every changed or missing
+ * byte is detected, with its place (P15, P19). */
 #include "shuffling.h"
 
 #include "source/csv/csv.h"
@@ -29,10 +30,10 @@ static int remove_folder(void **state)
     (void)state;
     unlink(csv);
     unlink(qrec);
-    return rmdir(folder); /* fails where anything was left */
+    return rmdir(folder); /* fails if files are left */
 }
 
-/* Records 0 … n-1, sorted by class. */
+/* Writes records 0 … n-1, sorted by class. */
 static void write_csv(int n, int classes)
 {
     FILE *f = fopen(csv, "w");
@@ -52,7 +53,7 @@ static void prepare(uint64_t seed)
     quern_generator_free(g);
 }
 
-/* A batch to read into. */
+/* A batch with its buffers. */
 typedef struct room {
     quern_batch_spec spec;
     quern_batch b;
@@ -84,7 +85,8 @@ static quern_generator *open_prepared(const room *r, bool shuffle, uint64_t seed
     return g;
 }
 
-/* The numbers of the records of a pass, in their order, read in batches of `batch`; each record is what it was. */
+/* Reads the numbers of the records of a pass in order, in batches of `batch`, and checks each
+ * record. */
 static void read_pass(quern_generator *g, room *r, int64_t pass, int64_t batch, int32_t *out)
 {
     quern_error err = { 0 };
@@ -100,7 +102,7 @@ static void read_pass(quern_generator *g, room *r, int64_t pass, int64_t batch, 
     }
 }
 
-static void every_record_once(void **state)
+static void every_record_comes_once(void **state)
 {
     (void)state;
     static const int sizes[] = { 1, 2, 97, 1009 };
@@ -119,11 +121,11 @@ static void every_record_once(void **state)
             for (int64_t pass = 0; pass < 3; pass++) {
                 read_pass(g, r, pass, 16, a);
                 assert_true(each_once(a, n));
-                read_pass(g, r, pass, pass + 1, b); /* in other batches the order is the same */
+                read_pass(g, r, pass, pass + 1, b); /* the order does not depend on the batch size */
                 assert_memory_equal(a, b, (size_t)n * sizeof *a);
             }
             read_pass(g, r, 1, 16, b);
-            assert_true(n < 97 || memcmp(a, b, (size_t)n * sizeof *a) != 0); /* another epoch, another order */
+            assert_true(n < 97 || memcmp(a, b, (size_t)n * sizeof *a) != 0); /* epochs have different orders */
             g->ops->close(g);
             quern_generator_free(g);
             g = open_prepared(r, false, 0);
@@ -140,7 +142,7 @@ static void every_record_once(void **state)
     quern__direct_always = -1;
 }
 
-/* Several threads take batches in turn, more of them than there are windows in memory. */
+/* Several threads take batches in turn; there are more threads than windows in memory. */
 typedef struct reading {
     quern_generator *g;
     int64_t next;
@@ -163,7 +165,7 @@ static void *read_some(void *arg)
     return NULL;
 }
 
-static void threads_change_no_order(void **state)
+static void the_order_is_independent_of_threads(void **state)
 {
     (void)state;
     enum { n = 1009, threads = 8 };
@@ -176,7 +178,7 @@ static void threads_change_no_order(void **state)
     read_pass(g, r, 2, 8, one);
     for (int k = 0; k < 40; k++) {
         pthread_t t[threads];
-        if (k == 20) { /* the same past the system's cache */
+        if (k == 20) { /* the same with O_DIRECT */
             g->ops->close(g);
             quern__direct_always = 1;
             CHECK_OK(g->ops->open(g, &r->spec, true, 9, &(quern_error){ 0 }), (quern_error){ 0 });
@@ -196,7 +198,7 @@ static void threads_change_no_order(void **state)
     free(r);
 }
 
-/* Variance of the counts of each class in batches, over that of a uniform shuffle. */
+/* The variance of class counts in batches, relative to a uniform shuffle. */
 static double dispersion(const int32_t *numbers, int n, int classes, int batch)
 {
     double sum = 0;
@@ -213,8 +215,9 @@ static double dispersion(const int32_t *numbers, int n, int classes, int batch)
     return sum / (batches * classes) / expected;
 }
 
-/* A file sorted by class: prepared it is uniformly shuffled in every epoch; read as it is, that it is not is said. */
-static void shuffling_is_as_good_as_it_says(void **state)
+/* A file sorted by class: prepared, it is uniformly shuffled in every epoch; unprepared, the log
+ * reports the weak shuffle. */
+static void shuffle_quality_equals_the_report(void **state)
 {
     (void)state;
     enum { n = 100000, classes = 10, batch = 100 };
@@ -233,7 +236,7 @@ static void shuffling_is_as_good_as_it_says(void **state)
     quern__qrec_window = 4 << 20;
     hear_dispersion();
     quern_error err = { 0 };
-    quern__csv_block = 1 << 30; /* one: it is read in its order */
+    quern__csv_block = 1 << 30; /* one block: file order */
     g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
     quern__csv_block = 0;
     CHECK_OK(g->ops->open(g, &r->spec, true, 5, &err), err);
@@ -246,14 +249,14 @@ static void shuffling_is_as_good_as_it_says(void **state)
     }
     quern_set_log(NULL, NULL);
     double own = dispersion(order, n, classes, batch);
-    assert_true(each_once(order, n) && own > 1.1 && own <= batch); /* as weak as was said */
+    assert_true(each_once(order, n) && own > 1.1 && own <= batch); /* as weak as reported */
     assert_int_equal(warnings, 1);
     quern_generator_free(g);
     free(r);
 }
 
-/* Seeds and epochs are hashed, never added. */
-static void seeds_are_no_epochs(void **state)
+/* Seed and epoch are hashed, not added. */
+static void seed_and_epoch_are_independent(void **state)
 {
     (void)state;
     enum { n = 1009 };
@@ -275,9 +278,9 @@ static void seeds_are_no_epochs(void **state)
     free(r);
 }
 
-/* Every record is at every place equally often: chi-square with 9 degrees of freedom, below 33.7 but once in ten thousand. With
- * piles that are divided again, too. */
-static void every_order_is_as_likely(void **state)
+/* Every record is equally often at every position: chi-square with 9 degrees of freedom, below
+ * 33.7 except once in ten thousand. Also with piles that are divided. */
+static void all_orders_are_equally_likely(void **state)
 {
     (void)state;
     enum { n = 4, seeds = 150 };
@@ -303,7 +306,7 @@ static void every_order_is_as_likely(void **state)
         assert_true(chi < 33.7);
         free(r);
     }
-    /* one pile, too large for the memory: it is divided */
+    /* one pile that exceeds the memory is divided */
     enum { many = 300000 };
     static int32_t order[many];
     quern__qrec_piles = 1;
@@ -340,7 +343,7 @@ static void put_file(const char *bytes, size_t n)
     fclose(f);
 }
 
-/* Reads all of the file; what is wrong with it has the file and a place. */
+/* Reads the whole file; an error has the file and a place. */
 static int read_all(quern_error *err)
 {
     room *r = make_room(16);
@@ -358,7 +361,7 @@ static int read_all(quern_error *err)
     return status;
 }
 
-static void every_byte_counts(void **state)
+static void any_flipped_byte_is_detected(void **state)
 {
     (void)state;
     quern_error err;
@@ -381,8 +384,8 @@ static void every_byte_counts(void **state)
         }
         bytes[i] = (char)(bytes[i] ^ 0x5a);
     }
-    assert_true(found > 5 * 20 + 100); /* zeros behind the head are nothing */
-    bytes[first + 2 * 20 + 3] ^= 1;    /* the third record, which may be left out */
+    assert_true(found > 5 * 20 + 100); /* the zeros after the header are not checked */
+    bytes[first + 2 * 20 + 3] ^= 1;    /* the third record, which can be skipped */
     put_file(bytes, n);
     room *r = make_room(16);
     quern_generator *g = open_prepared(r, false, 0);
@@ -405,9 +408,9 @@ static void every_byte_counts(void **state)
     free(bytes);
 }
 
-/* A file that is cut off while it is read: by way of the cache or past it, the error says from which record on. Reads that are on
- * their way when the run ends are waited for. */
-static void a_file_becomes_shorter(void **state)
+/* A file that is truncated during reading: through the page cache or with O_DIRECT, the error
+ * names the first missing record. Reads in flight at the end of the run are waited for. */
+static void truncation_during_reading_is_an_error(void **state)
 {
     (void)state;
     enum { n = 20000, left = 15000, bytes = width * 4 + 4 + 4 };
@@ -440,8 +443,8 @@ static void a_file_becomes_shorter(void **state)
     quern__direct_always = -1;
 }
 
-/* What cannot be prepared is refused, and nothing is left in the folder, which the end of the tests sees. */
-static void refusals_leave_nothing(void **state)
+/* Unsupported sources are errors and leave no files; the end of the tests checks the folder. */
+static void rejected_sources_leave_no_files(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -466,13 +469,13 @@ static void refusals_leave_nothing(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_once),
-                                        cmocka_unit_test(threads_change_no_order),
-                                        cmocka_unit_test(shuffling_is_as_good_as_it_says),
-                                        cmocka_unit_test(seeds_are_no_epochs),
-                                        cmocka_unit_test(every_order_is_as_likely),
-                                        cmocka_unit_test(every_byte_counts),
-                                        cmocka_unit_test(a_file_becomes_shorter),
-                                        cmocka_unit_test(refusals_leave_nothing) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_comes_once),
+                                        cmocka_unit_test(the_order_is_independent_of_threads),
+                                        cmocka_unit_test(shuffle_quality_equals_the_report),
+                                        cmocka_unit_test(seed_and_epoch_are_independent),
+                                        cmocka_unit_test(all_orders_are_equally_likely),
+                                        cmocka_unit_test(any_flipped_byte_is_detected),
+                                        cmocka_unit_test(truncation_during_reading_is_an_error),
+                                        cmocka_unit_test(rejected_sources_leave_no_files) };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,4 +1,5 @@
-/* Windows over rows: those of an array against those of the same rows as they stream by, and what is refused. */
+/* Time-series windows over rows: windows of an array equal those of the same rows as a stream;
+ * invalid options are errors. */
 #include "check.h"
 
 #include "source/memory/series.h"
@@ -34,7 +35,7 @@ static void fill(void)
         targets[i] = (float)(1000 + i);
 }
 
-/* All records of a pass; how many. */
+/* Reads all records of a pass; returns their number. */
 static int64_t take(quern_generator *g, bool shuffle, seen *s)
 {
     quern_error err = { 0 };
@@ -50,8 +51,9 @@ static int64_t take(quern_generator *g, bool shuffle, seen *s)
     return s->b.size;
 }
 
-/* By definition: window k has rows start + k * stride + i * rate, and the target `offset` behind its first. */
-static void windows_are_by_definition(void **state)
+/* The definition: window k has rows start + k * stride + i * rate, and the target `offset` after
+ * its first row. */
+static void windows_match_the_definition(void **state)
 {
     static const quern_series_opts options[] = { { .sequence_length = length },
                                                  { .sequence_length = length, .target_offset = length },
@@ -79,7 +81,7 @@ static void windows_are_by_definition(void **state)
     }
 }
 
-/* Shuffled, each window comes once, with its own target; another pass has another order. */
+/* Shuffled, each window comes once with its own target; a second pass has another order. */
 static void shuffled_windows_come_once(void **state)
 {
     static seen s;
@@ -104,8 +106,8 @@ static void shuffled_windows_come_once(void **state)
     }
 }
 
-/* A table, read twice: the second pass begins anew. */
-static void tables_are_series(void **state)
+/* A table, read twice: the second pass restarts it. */
+static void tables_give_windows(void **state)
 {
     static seen s;
     char path[] = "/tmp/quern-series-XXXXXX";
@@ -131,7 +133,7 @@ static void tables_are_series(void **state)
     unlink(path);
 }
 
-static void nonsense_is_refused(void **state)
+static void invalid_options_are_errors(void **state)
 {
     quern_error err = { 0 };
     const quern_series_opts wrong[] = { { .sequence_length = 0 },
@@ -160,7 +162,8 @@ static void nonsense_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(windows_are_by_definition), cmocka_unit_test(shuffled_windows_come_once),
-                                        cmocka_unit_test(tables_are_series), cmocka_unit_test(nonsense_is_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(windows_match_the_definition),
+                                        cmocka_unit_test(shuffled_windows_come_once), cmocka_unit_test(tables_give_windows),
+                                        cmocka_unit_test(invalid_options_are_errors) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

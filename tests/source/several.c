@@ -1,4 +1,5 @@
-/* Files for models of several inputs and outputs: gzipped arrays side by side, columns of a CSV dealt out in their order. */
+/* Files for models with several inputs and outputs: gzipped arrays read in parallel, columns of
+ * a CSV in order. */
 #include "check.h"
 
 #include "source/source.h"
@@ -36,7 +37,7 @@ static void write_gzipped(void)
     snprintf(words, sizeof words, "y:second=%s x:small=%s y:first=%s x:large=%s", path[3], path[1], path[2], path[0]);
 }
 
-/* The same as deflated members of an NPZ, in front of a comment. */
+/* The same as deflated members of an NPZ, after a comment. */
 static void write_npz(void)
 {
     static uint8_t arrays[4][128 + n * per];
@@ -71,7 +72,8 @@ static quern_batch_spec spec = { .n_inputs = 2,
                                  .dtypes = { QUERN_FLOAT32, QUERN_INT32, QUERN_INT32, QUERN_FLOAT32 },
                                  .names = { "large", "small", "first", "second" } };
 
-/* A pass: every record once, with all that belongs to it. Returns how many records are not where they stand in the file. */
+/* Reads a pass and checks that every record comes once with all its parts. Returns the number of
+ * records that are not at their position in the file. */
 static int pass(quern_generator *g, int targets)
 {
     static float x[batch * per];
@@ -99,7 +101,7 @@ static int pass(quern_generator *g, int targets)
     return moved;
 }
 
-static void arrays_stay_together(void (*write)(void))
+static void arrays_stay_aligned(void (*write)(void))
 {
     quern_error err = { 0 };
     write();
@@ -107,7 +109,7 @@ static void arrays_stay_together(void (*write)(void))
     quern_generator *g = quern_file_generator(words, NULL, &err);
     if (!g)
         fail_msg("%s: %s", err.where, err.text);
-    for (int round = 0; round < 3; round++) { /* predicting (without targets), training, evaluating, in turns */
+    for (int round = 0; round < 3; round++) { /* predict (without targets), fit, evaluate, in turns */
         spec.n_targets = 0;
         CHECK_OK(g->ops->open(g, &spec, false, 1, &err), err);
         assert_int_equal(pass(g, 0), 0);
@@ -129,20 +131,20 @@ static void arrays_stay_together(void (*write)(void))
         unlink(path[f]);
 }
 
-static void gzipped_arrays_stay_together(void **state)
+static void gzipped_arrays_stay_aligned(void **state)
 {
     (void)state;
-    arrays_stay_together(write_gzipped);
+    arrays_stay_aligned(write_gzipped);
 }
 
-static void members_stay_together(void **state)
+static void zip_members_stay_aligned(void **state)
 {
     (void)state;
-    arrays_stay_together(write_npz);
+    arrays_stay_aligned(write_npz);
 }
 
-/* Columns in their order: three of the first input, one of the second; two targets. */
-static void columns_are_dealt_out(void **state)
+/* Columns in order: three of the first input, one of the second; two targets. */
+static void columns_fill_inputs_and_targets_in_order(void **state)
 {
     (void)state;
     quern_batch_spec s = { .n_inputs = 2,
@@ -176,7 +178,7 @@ static void columns_are_dealt_out(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(gzipped_arrays_stay_together), cmocka_unit_test(members_stay_together),
-                                        cmocka_unit_test(columns_are_dealt_out) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(gzipped_arrays_stay_aligned), cmocka_unit_test(zip_members_stay_aligned),
+                                        cmocka_unit_test(columns_fill_inputs_and_targets_in_order) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* What tests of shuffled records share: whether each came once, and how good the shuffling was said to be. */
+/* Helpers of the tests of shuffled records: whether each came once, and the reported shuffle
+ * quality. */
 #ifndef QUERN_TESTS_SHUFFLING_H
 #define QUERN_TESTS_SHUFFLING_H
 
@@ -8,7 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* Whether these are the numbers 0 … n-1 in some order. */
+/* Whether the numbers are a permutation of 0 … n-1. */
 static inline bool each_once(const int32_t *numbers, int n)
 {
     char *seen = calloc((size_t)n + 1, 1);
@@ -22,21 +23,21 @@ static inline bool each_once(const int32_t *numbers, int n)
     return once;
 }
 
-/* The dispersion that was said, and how often as a warning; 0: nothing was said. */
+/* The reported index of dispersion (0: no report), and the number of warnings. */
 static double said;
 static int warnings;
 
 static inline void hear(void *user, int level, const char *text)
 {
     (void)user;
-    const char *number = strstr(text, "dispersion of batches ");
+    const char *number = strstr(text, "index of dispersion is ");
     if (number) {
-        said = atof(number + strlen("dispersion of batches "));
+        said = atof(number + strlen("index of dispersion is "));
         warnings += level == 1;
     }
 }
 
-/* Listens from now on. */
+/* Resets both and starts to listen. */
 static inline void hear_dispersion(void)
 {
     said = warnings = 0;

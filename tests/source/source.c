@@ -1,5 +1,5 @@
-/* Files read as streams: values, places in messages (P13), CSV in its odd forms (P16), every byte flipped and every truncation
- * (P19). */
+/* Files as streams: values, places in messages (P13), unusual forms of CSV (P16), every flipped
+ * byte and every truncation (P19). */
 #include "check.h"
 
 #include <math.h>
@@ -29,7 +29,7 @@ static int keep(void *user, const float *const *out, int64_t n)
     return 0;
 }
 
-/* Reads a CSV of three columns through a model that changes nothing. */
+/* Reads a CSV of three columns through a model that returns its input. */
 static int64_t read_csv(const char *text, const char *missing, kept *k, quern_error *err)
 {
     write_file(csv_path, text, strlen(text));
@@ -42,7 +42,7 @@ static int64_t read_csv(const char *text, const char *missing, kept *k, quern_er
     return n;
 }
 
-static void csv_is_read_right(void **state)
+static void csv_forms_are_read_correctly(void **state)
 {
     (void)state;
     const struct {
@@ -78,7 +78,7 @@ static void csv_is_read_right(void **state)
     }
 }
 
-static void csv_target_is_found_or_named(void **state)
+static void missing_targets_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -90,8 +90,8 @@ static void csv_target_is_found_or_named(void **state)
     assert_string_equal(err.hint, "did you mean 'label'?");
 }
 
-/* P19: whatever byte is changed or missing, an answer or an error, never a crash. */
-static void broken_files_are_errors(void **state)
+/* P19: any changed or missing byte gives a result or an error, never a crash. */
+static void corrupt_files_are_errors(void **state)
 {
     (void)state;
     uint8_t images[16 + 5 * 4] = { 0, 0, 8, 3, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0, 2 },
@@ -118,10 +118,10 @@ static void broken_files_are_errors(void **state)
         quern_generator_free(g);
         quern_model_free(m);
     }
-    assert_true(good >= 20 && bad >= 40); /* pixels may be anything; heads and ends may not */
+    assert_true(good >= 20 && bad >= 40); /* pixels may have any value; headers and ends may not */
 }
 
-static void label_outside_is_named(void **state)
+static void labels_out_of_range_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -141,8 +141,9 @@ int main(void)
     snprintf(csv_path, sizeof csv_path, "/tmp/quern-%d.csv", (int)getpid());
     snprintf(x_path, sizeof x_path, "/tmp/quern-%d-idx3-ubyte", (int)getpid());
     snprintf(y_path, sizeof y_path, "/tmp/quern-%d-idx1-ubyte", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(csv_is_read_right), cmocka_unit_test(csv_target_is_found_or_named),
-                                        cmocka_unit_test(broken_files_are_errors), cmocka_unit_test(label_outside_is_named) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(csv_forms_are_read_correctly), cmocka_unit_test(missing_targets_are_named),
+                                        cmocka_unit_test(corrupt_files_are_errors),
+                                        cmocka_unit_test(labels_out_of_range_are_named) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(csv_path), unlink(x_path), unlink(y_path);
     return failed;

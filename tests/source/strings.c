@@ -1,4 +1,5 @@
-/* Text columns of a CSV: fields as they stand, beside numbers, shuffled through memory of a fixed size; and that memory itself. */
+/* Text columns of a CSV: unchanged fields next to numbers, shuffled through a fixed amount of
+ * memory; and the string pool. */
 #include "check.h"
 
 #include "queue/queue.h"
@@ -32,7 +33,7 @@ static void is(quern_string s, const char *want)
         fail_msg("'%.*s' is not '%s'", (int)s.size, s.data, want);
 }
 
-static void fields_stand_as_they_are(void **state)
+static void text_fields_are_unchanged(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -67,8 +68,9 @@ static void fields_stand_as_they_are(void **state)
     quern_generator_free(g);
 }
 
-/* Every record comes once an epoch with its own texts, shuffled, though all of them do not fit into the window. */
-static void shuffled_records_stay_whole(void **state)
+/* Every record comes once per epoch with its own texts, although the shuffle buffer does not
+ * hold all of them. */
+static void shuffled_records_keep_their_texts(void **state)
 {
     (void)state;
     enum { records = 3000 };
@@ -117,7 +119,7 @@ static void shuffled_records_stay_whole(void **state)
     quern_generator_free(g);
 }
 
-static void long_texts_are_named(void **state)
+static void long_texts_are_errors(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -138,8 +140,8 @@ static void long_texts_are_named(void **state)
     quern_generator_free(g);
 }
 
-/* Strings of all sizes put and taken in any order keep their bytes; what is taken makes room. */
-static void a_pool_keeps_what_it_was_given(void **state)
+/* Strings of all sizes keep their bytes in any order of put and take; take releases memory. */
+static void string_pool_keeps_its_strings(void **state)
 {
     (void)state;
     enum { most = 1000, held = 40 };
@@ -174,10 +176,10 @@ static void a_pool_keeps_what_it_was_given(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields_stand_as_they_are),
-        cmocka_unit_test(shuffled_records_stay_whole),
-        cmocka_unit_test(long_texts_are_named),
-        cmocka_unit_test(a_pool_keeps_what_it_was_given),
+        cmocka_unit_test(text_fields_are_unchanged),
+        cmocka_unit_test(shuffled_records_keep_their_texts),
+        cmocka_unit_test(long_texts_are_errors),
+        cmocka_unit_test(string_pool_keeps_its_strings),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path);

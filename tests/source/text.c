@@ -1,5 +1,6 @@
-/* Windows of text: every one once an epoch whatever the files are and the order is (P5), where the generator is (P12), how well it
- * is shuffled (P17), any bytes (P19). The corpus of most tests is numbers, of which a window tells where it begins. */
+/* Token windows of a text: each comes once per epoch for any files and order (P5), resume
+ * position (P12), shuffle quality (P17), any bytes (P19). The corpus of most tests consists of
+ * numbers, from which the start of a window is known. */
 #include "corpora.h"
 #include "shuffling.h"
 
@@ -25,7 +26,7 @@ static int clean_up(void **state)
     return drop_folder(state);
 }
 
-/* Where a window begins; its targets are one further. */
+/* The start of a window; its targets are one token further. */
 static int place_of(const int32_t *x, const int32_t *y, bool last)
 {
     int at = 0, number = 0;
@@ -41,7 +42,7 @@ static int place_of(const int32_t *x, const int32_t *y, bool last)
     return place;
 }
 
-/* The places of an epoch, in order; how many. */
+/* The starts of the windows of an epoch, in order; returns their number. */
 static int places(reading *run, bool last, int *out)
 {
     int n = 0, status;
@@ -55,7 +56,8 @@ static int places(reading *run, bool last, int *out)
 
 static int by_number(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
-/* Files of all kinds, a memory that holds all or a part, every stride: the same windows, each once, in order or not. */
+/* All kinds of files, memory for all or a part of the windows, every stride: the same windows,
+ * each once, in order or not. */
 static void every_window_comes_once(void **state)
 {
     (void)state;
@@ -94,13 +96,13 @@ static void every_window_comes_once(void **state)
                     int same = 0;
                     for (int i = 0; i < n; i++)
                         same += order[0][i] == order[1][i];
-                    assert_true(shuffle ? same < n / 20 + 3 : same == n); /* another order in each epoch */
+                    assert_true(shuffle ? same < n / 20 + 3 : same == n); /* epochs have different orders */
                     quern_generator_free(g);
                 }
 }
 
-/* The state behind any batch: the rest of the epoch, and the next, are the same. */
-static void the_rest_of_an_epoch_is_the_same(void **state)
+/* A state after any batch gives the same rest of the epoch, and the same next epoch. */
+static void restored_positions_give_the_same_rest(void **state)
 {
     (void)state;
     static int all[2 * bytes], rest[2 * bytes];
@@ -142,7 +144,7 @@ static void the_rest_of_an_epoch_is_the_same(void **state)
             quern_generator_free(g);
         }
         g = quern_text_generator(path, digits, &o, &r.err);
-        for (size_t i = 0; i < at[3].size; i++) { /* any bytes: refused, or some place */
+        for (size_t i = 0; i < at[3].size; i++) { /* random bytes are rejected, or are a valid position */
             uint8_t bad[128];
             memcpy(bad, at[3].state, sizeof bad);
             bad[i] ^= 0x41;
@@ -157,8 +159,9 @@ static void the_rest_of_an_epoch_is_the_same(void **state)
     }
 }
 
-/* Record k of a batch goes on where record k of the one before it ended, and hardly anything is left out. */
-static void lanes_go_on(void **state)
+/* Record k of a batch continues record k of the previous batch, and few windows are left at the
+ * ends. */
+static void lanes_continue_across_batches(void **state)
 {
     (void)state;
     enum { lanes = 7 };
@@ -189,9 +192,9 @@ static void lanes_go_on(void **state)
     quern_generator_free(g);
 }
 
-/* P17: a text whose letters are sorted. The variance of the letters of a batch, over that of drawing each by itself, is near
- * what was said at the start; above 1.1 that is a warning. */
-static void shuffling_is_as_good_as_it_says(void **state)
+/* P17: a text of sorted letters. The variance of the letters of a batch, relative to independent
+ * draws, is near the reported value; a value above 1.1 is a warning. */
+static void shuffle_quality_equals_the_report(void **state)
 {
     (void)state;
     enum { letters = 8, each = 1 << 17, batch = 64, length = 4 };
@@ -214,9 +217,9 @@ static void shuffling_is_as_good_as_it_says(void **state)
                 sum += (count[k] - batch / letters) * (count[k] - batch / letters);
         }
         double d = sum / batches / (batch * (1.0 / letters) * (1 - 1.0 / letters));
-        assert_true(c == 0 ? said == 0 : said > 1); /* all is held at once: nothing is said */
+        assert_true(c == 0 ? said == 0 : said > 1); /* all windows are in memory: no report */
         if (fabs(d / (c ? said : 1) - 1) > 0.15 || warnings != (said > 1.1))
-            fail_msg("dispersion %g with %zu bytes, %g was promised", d, memories[c], said);
+            fail_msg("dispersion %g with %zu bytes, reported %g", d, memories[c], said);
         quern_generator_free(g);
     }
     quern_set_log(NULL, NULL);
@@ -227,7 +230,8 @@ static void shuffling_is_as_good_as_it_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(every_window_comes_once),
-                                        cmocka_unit_test(the_rest_of_an_epoch_is_the_same), cmocka_unit_test(lanes_go_on),
-                                        cmocka_unit_test(shuffling_is_as_good_as_it_says) };
+                                        cmocka_unit_test(restored_positions_give_the_same_rest),
+                                        cmocka_unit_test(lanes_continue_across_batches),
+                                        cmocka_unit_test(shuffle_quality_equals_the_report) };
     return cmocka_run_group_tests(tests, prepare, clean_up);
 }

@@ -1,9 +1,9 @@
-/* Arrays of every type, order of bytes and order of axes, from everywhere that arrays come from (tests/data/numpy/types, as NumPy
- * wrote them), and what becomes of numbers that do not fit. */
+/* Arrays of every type, byte order and memory order, from all kinds of sources
+ * (tests/data/numpy/types, as NumPy wrote them), and numbers that do not fit. */
 #include "check.h"
 
-#include "source/arrays/convert_dtype.h"
 #include "source/source.h"
+#include "tensor/convert_dtype.h"
 
 #include <float.h>
 #include <math.h>
@@ -32,7 +32,7 @@ static int remove_path(void **state)
     return unlink(path);
 }
 
-/* Number i of an array, as the README of the files says. */
+/* Element i of an array, as defined in the README of the files. */
 static double number(const char *name, int i)
 {
     int bits = 8 * (name[1] - '0');
@@ -45,7 +45,7 @@ static double number(const char *name, int i)
                             : (double)(float)(ldexp(1, name[0] == 'i' ? bits - 1 : bits) - 1);
 }
 
-/* The first batch of what `words` name: a status, and the numbers. */
+/* Reads the first batch of `words`: returns a status, and the numbers. */
 static int read_as(const char *words, const quern_file_opts *o, const quern_batch_spec *spec, void *x, quern_error *err)
 {
     int64_t indices[16];
@@ -76,7 +76,7 @@ static void gzip_copy(const char *from)
     gzclose(z);
 }
 
-static void every_type_is_read_from_everywhere(void **state)
+static void all_sources_read_all_types(void **state)
 {
     (void)state;
     for (int k = 0; k < n_names; k++)
@@ -104,7 +104,7 @@ static void every_type_is_read_from_everywhere(void **state)
         }
 }
 
-/* IEEE 754 binary16: exactly what the bits say. */
+/* IEEE 754 binary16 is converted exactly. */
 static void halves_are_exact(void **state)
 {
     (void)state;
@@ -125,8 +125,8 @@ static void halves_are_exact(void **state)
     assert_true(isnan(quern__half(0x7e00)) && signbit(quern__half(0x8000)));
 }
 
-/* To the nearest float at once, not by way of a double; numbers between two floats go to the nearer. */
-static void whole_numbers_are_rounded_once(void **state)
+/* Integers are rounded to the nearest float in one step, not through a double. */
+static void integers_are_rounded_once(void **state)
 {
     (void)state;
     const int64_t i[] = { 16777217, (1ll << 60) + (1ll << 36) + 1, -16777219 };
@@ -141,7 +141,7 @@ static void whole_numbers_are_rounded_once(void **state)
     }
 }
 
-static void what_does_not_fit_is_named(void **state)
+static void values_out_of_range_are_named(void **state)
 {
     (void)state;
     const struct {
@@ -154,13 +154,13 @@ static void what_does_not_fit_is_named(void **state)
             uint16_t f2;
         } v;
         const char *said;
-    } cases[] = { { QUERN_FLOAT64, QUERN_INT32, { .f8 = 1.5 }, "1.5 is no whole number" },
-                  { QUERN_FLOAT64, QUERN_INT64, { .f8 = NAN }, "nan is no whole number" },
+    } cases[] = { { QUERN_FLOAT64, QUERN_INT32, { .f8 = 1.5 }, "1.5 is not an integer" },
+                  { QUERN_FLOAT64, QUERN_INT64, { .f8 = NAN }, "nan is not an integer" },
                   { QUERN_FLOAT32, QUERN_INT32, { .f4 = 0x1p31f }, "2147483648 is outside int32 (-2147483648 to 2147483647)" },
                   { QUERN_FLOAT64, QUERN_INT64, { .f8 = 0x1p63 }, "9223372036854775808 is outside int64" },
                   { QUERN_INT64, QUERN_INT32, { .i8 = -2147483649 }, "-2147483649 is outside int32" },
                   { QUERN_UINT64, QUERN_INT64, { .u8 = 1ull << 63 }, "9223372036854775808 is outside int64" },
-                  { QUERN_FLOAT16, QUERN_INT32, { .f2 = 0x3800 }, "0.5 is no whole number" } };
+                  { QUERN_FLOAT16, QUERN_INT32, { .f2 = 0x3800 }, "0.5 is not an integer" } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         int64_t to;
         char text[128];
@@ -176,7 +176,7 @@ static void what_does_not_fit_is_named(void **state)
     assert_int_equal(least, INT32_MIN);
 }
 
-/* A file that holds one array of zeros but for its first numbers. */
+/* Writes a file with an array of zeros except its first elements. */
 static void write_array(const char *descr, const char *order, const char *shape, const void *numbers, size_t n, int64_t size)
 {
     char head[129];
@@ -192,7 +192,7 @@ static void write_array(const char *descr, const char *order, const char *shape,
     assert_int_equal(truncate(path, 128 + size), 0);
 }
 
-static void messages_are_whole(void **state)
+static void messages_name_shape_and_limit(void **state)
 {
     (void)state;
     const struct {
@@ -202,11 +202,11 @@ static void messages_are_whole(void **state)
                   { "'<U12'", "(7, 2, 3)", ".npy array of dtype '<U12'; supported" },
                   { "'|O'", "(7, 2, 3)", ".npy array of dtype '|O'; supported" },
                   { "[('a', '<f4')]", "(7, 2, 3)", "a structured dtype" },
-                  { "'<f4'", "(7, 0)", "shape (7, 0) has no numbers" },
+                  { "'<f4'", "(7, 0)", "shape (7, 0) has no elements" },
                   { "'<f4'", "(0, 6)", "shape (0, 6) has no records" },
-                  { "'<f4'", "(7, 0, 3)", "shape (7, 0, 3) has no numbers" },
-                  { "'<f4'", "(7, 4096, 8192)", "shape (7, 4096, 8192) makes a record larger than 16777216 numbers" },
-                  { "'<f4'", "()", "is a scalar, one number without records" } };
+                  { "'<f4'", "(7, 0, 3)", "shape (7, 0, 3) has no elements" },
+                  { "'<f4'", "(7, 4096, 8192)", "shape (7, 4096, 8192) gives records of more than 16777216 elements" },
+                  { "'<f4'", "()", "is a scalar; an array of records is expected" } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float x[42];
         char words[100];
@@ -219,8 +219,8 @@ static void messages_are_whole(void **state)
     }
 }
 
-/* IDX files of every type (its numbers are big-endian). */
-static void idx_has_every_type(void **state)
+/* IDX files of every type (big-endian). */
+static void idx_files_have_all_types(void **state)
 {
     (void)state;
     static const uint8_t types[] = { 8, 9, 11, 12, 13, 14 };
@@ -255,8 +255,8 @@ static void idx_has_every_type(void **state)
         }
 }
 
-/* Whole inputs: the record is named. */
-static void a_number_that_does_not_fit_names_its_record(void **state)
+/* Integer inputs: the error names the record. */
+static void values_out_of_range_name_their_record(void **state)
 {
     (void)state;
     quern_batch_spec whole = {
@@ -275,11 +275,11 @@ static void a_number_that_does_not_fit_names_its_record(void **state)
     err = (quern_error){ 0 };
     write_array("'<f8'", "False", "(7, 2)", fractions, sizeof fractions, sizeof fractions);
     assert_int_equal(read_as(path, &(quern_file_opts){ .format = "npy" }, &whole, x, &err), QUERN_INVALID);
-    assert_non_null(strstr(err.text, "record 2: 2.5 is no whole number"));
+    assert_non_null(strstr(err.text, "record 2: 2.5 is not an integer"));
 }
 
-/* Arrays in memory, of the types that only reading knows. */
-static void memory_has_every_type(void **state)
+/* Arrays in memory of types that only sources support. */
+static void arrays_in_memory_have_all_types(void **state)
 {
     (void)state;
     uint16_t half[4] = { 0x3c00, 0x4000, 0x4200, 0x3555 };
@@ -306,13 +306,14 @@ static void memory_has_every_type(void **state)
     CHECK_OK(g ? g->ops->open(g, &spec, false, 1, &err) : err.code, err);
     assert_int_equal(g->ops->read(g, 0, 0, &b, &err), QUERN_INVALID);
     assert_string_equal(err.where, "y");
-    assert_non_null(strstr(err.text, "record 2: 0.5 is no whole number"));
+    assert_non_null(strstr(err.text, "record 2: 0.5 is not an integer"));
     assert_true(x[0] == 1 && x[2] == 3 && x[3] == 0.333251953125f && second[3] == 0x1p63f);
     quern_generator_free(g);
 }
 
-/* Large arrays in Fortran order: few numbers a record are read by number, many by blocks, compressed ones not at all. */
-static void large_fortran_order(void **state)
+/* Large arrays in Fortran order: few elements per record are random access, many are read by
+ * blocks, compressed ones are errors. */
+static void large_fortran_arrays_are_read_or_rejected(void **state)
 {
     (void)state;
     const struct {
@@ -361,15 +362,15 @@ static void large_fortran_order(void **state)
         gzwrite(z, all, (unsigned)((size_t)(n * per) * sizeof *all));
         gzclose(z);
         assert_null(quern_file_generator(words, NULL, &err));
-        assert_non_null(strstr(err.text, "is in Fortran order and compressed"));
+        assert_non_null(strstr(err.text, "a compressed Fortran-order array exceeds 4 MiB"));
         assert_non_null(strstr(err.hint, "np.ascontiguousarray"));
         free(all);
         free(x);
     }
 }
 
-/* A member of an archive: what it lacks, and what it has. */
-static void members_are_named(void **state)
+/* The error of a missing member lists the members of the archive. */
+static void missing_members_are_named(void **state)
 {
     (void)state;
     const struct {
@@ -393,15 +394,15 @@ static void members_are_named(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_type_is_read_from_everywhere),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all_sources_read_all_types),
                                         cmocka_unit_test(halves_are_exact),
-                                        cmocka_unit_test(whole_numbers_are_rounded_once),
-                                        cmocka_unit_test(what_does_not_fit_is_named),
-                                        cmocka_unit_test(messages_are_whole),
-                                        cmocka_unit_test(idx_has_every_type),
-                                        cmocka_unit_test(a_number_that_does_not_fit_names_its_record),
-                                        cmocka_unit_test(memory_has_every_type),
-                                        cmocka_unit_test(large_fortran_order),
-                                        cmocka_unit_test(members_are_named) };
+                                        cmocka_unit_test(integers_are_rounded_once),
+                                        cmocka_unit_test(values_out_of_range_are_named),
+                                        cmocka_unit_test(messages_name_shape_and_limit),
+                                        cmocka_unit_test(idx_files_have_all_types),
+                                        cmocka_unit_test(values_out_of_range_name_their_record),
+                                        cmocka_unit_test(arrays_in_memory_have_all_types),
+                                        cmocka_unit_test(large_fortran_arrays_are_read_or_rejected),
+                                        cmocka_unit_test(missing_members_are_named) };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }

@@ -1,5 +1,5 @@
-/* Text as models want it: layouts, tokenizers of words and byte pairs, mistakes and broken text by name, any bytes (P19), training,
- * flat memory (P1). */
+/* Text as models use it: layouts, tokenizers of words and byte pairs, errors by name, any bytes
+ * (P19), training, flat memory (P1). */
 #include "corpora.h"
 
 #include <malloc.h>
@@ -7,7 +7,7 @@
 
 static reading r;
 
-/* What is allocated now and was at most; on any thread. */
+/* Allocated bytes: current and peak, of all threads. */
 static _Atomic size_t now, most;
 static void *count_bytes(void *context, void *old, size_t n)
 {
@@ -25,7 +25,7 @@ static void *count_bytes(void *context, void *old, size_t n)
     return new;
 }
 
-static void arrays_are_what_the_model_wants(void **state)
+static void arrays_have_the_layout_of_the_model(void **state)
 {
     (void)state;
     static float fx[400], fy[400];
@@ -52,7 +52,7 @@ static void arrays_are_what_the_model_wants(void **state)
             assert_true(fy[9 * i + k] == (k == y[i]));
     }
     quern_generator_free(g);
-    /* the token behind the window, one-hot windows; 3 is the stride that Keras's example has */
+    /* the token after the window, one-hot windows; stride 3 is that of Keras's example */
     r.g = g = quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST }, &r.err);
     r.spec.shapes[0] = (quern_shape){ .rank = 3, .dims = { -1, 4, 8 } };
     r.spec.shapes[1] = (quern_shape){ .rank = 1, .dims = { -1 } };
@@ -68,7 +68,7 @@ static void arrays_are_what_the_model_wants(void **state)
     quern_tokenizer_free(t);
 }
 
-/* Words between spaces, some of them many, and letters of two bytes. */
+/* Words with spaces, some of them several, and letters of two bytes. */
 static size_t write_words(char *text, size_t n)
 {
     size_t at = 0;
@@ -81,8 +81,8 @@ static size_t write_words(char *text, size_t n)
     return at;
 }
 
-/* The first tokens of windows one token apart are the tokens of the text, whichever tokenizer it is. */
-static void blocks_do_not_change_the_tokens(void **state)
+/* The first tokens of windows with stride 1 are the tokens of the text, for any tokenizer. */
+static void tokens_are_independent_of_blocks(void **state)
 {
     (void)state;
     enum { n = 30000 };
@@ -111,7 +111,7 @@ static void blocks_do_not_change_the_tokens(void **state)
     }
 }
 
-static void mistakes_are_named(void **state)
+static void errors_name_their_cause(void **state)
 {
     (void)state;
     static char text[20000];
@@ -129,10 +129,10 @@ static void mistakes_are_named(void **state)
         { "/nowhere.txt", "/nowhere.txt", "cannot be opened", { 0 } },
         { folder, folder, "is a directory", { 0 } },
         { good, "memory", "bytes", { .memory = 600 } },
-        { good, "window", "out of its range", { .window = -1 } },
-        { good, "targets", "out of its range", { .targets = 7 } },
-        { good, "good.txt", "windows of 9 tokens, the model wants (None, 8)", { .window = 9 } },
-        { good, "good.txt", "targets of 1 tokens, the model wants (None, 8)", { .targets = QUERN_TARGETS_LAST } },
+        { good, "window", "out of range", { .window = -1 } },
+        { good, "targets", "out of range", { .targets = 7 } },
+        { good, "good.txt", "windows of 9 tokens, the model expects (None, 8)", { .window = 9 } },
+        { good, "good.txt", "targets of 1 tokens, the model expects (None, 8)", { .targets = QUERN_TARGETS_LAST } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         r.err = (quern_error){ 0 };
@@ -160,8 +160,9 @@ static void mistakes_are_named(void **state)
     quern_tokenizer_free(t);
 }
 
-/* P19: noise, of every length, gives windows whose tokens are its bytes, or nothing; and never more than once. */
-static void any_bytes_are_safe(void **state)
+/* P19: random bytes of any length give windows whose tokens are the bytes, or no windows, each
+ * at most once. */
+static void random_bytes_do_not_crash(void **state)
 {
     (void)state;
     static char noise[5000], back[64];
@@ -192,8 +193,8 @@ static void any_bytes_are_safe(void **state)
         quern_tokenizer_free(kinds[k]);
 }
 
-/* Standard input that is a pipe is read once, forward, every window of it. */
-static void a_pipe_is_read_once(void **state)
+/* A pipe as standard input is read once, sequentially, with all windows. */
+static void pipes_are_read_once(void **state)
 {
     (void)state;
     enum { n = 20000 };
@@ -219,7 +220,7 @@ static void a_pipe_is_read_once(void **state)
     close(kept);
 }
 
-static void a_reader_reads_all_files(void **state)
+static void text_readers_read_all_files(void **state)
 {
     (void)state;
     char words[300], got[64] = "", part[4];
@@ -242,8 +243,8 @@ static void a_reader_reads_all_files(void **state)
     quern_text_reader_close(reader);
 }
 
-/* A model that learns what follows: any queue gives the same weights, and a state restored in the middle the rest of an epoch. */
-static void models_train_on_it(void **state)
+/* Any queue gives bit-identical weights, and a state restored inside an epoch gives its rest. */
+static void training_is_independent_of_the_queue(void **state)
 {
     (void)state;
     static char text[4000];
@@ -281,7 +282,8 @@ static void models_train_on_it(void **state)
     quern_tokenizer_free(t);
 }
 
-/* P1: the same memory for a long text as for one a fiftieth of it (QUERN_SLOW: a two-hundredth, 200 MB), and within its limit. */
+/* P1: a long text needs the same memory as a fiftieth of it (QUERN_SLOW: a two-hundredth, 200
+ * MB), within its limit. */
 static void memory_is_flat(void **state)
 {
     (void)state;
@@ -311,7 +313,7 @@ static void memory_is_flat(void **state)
         quern_generator_free(g);
         peaks[k] = most - before;
     }
-    size_t gap = peaks[0] > peaks[1] ? peaks[0] - peaks[1] : peaks[1] - peaks[0]; /* what malloc hands out is rounded as it likes */
+    size_t gap = peaks[0] > peaks[1] ? peaks[0] - peaks[1] : peaks[1] - peaks[0]; /* malloc rounds sizes */
     assert_true(gap <= 4096 && peaks[1] < 5 << 20);
     printf("%zu bytes for %d MiB and for %d\n", peaks[1], parts[0], parts[1]);
     quern_tokenizer_free(t);
@@ -322,14 +324,14 @@ int main(void)
 {
     quern_set_memory(count_bytes, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arrays_are_what_the_model_wants),
-        cmocka_unit_test(blocks_do_not_change_the_tokens),
-        cmocka_unit_test(mistakes_are_named),
-        cmocka_unit_test(any_bytes_are_safe),
-        cmocka_unit_test(a_reader_reads_all_files),
-        cmocka_unit_test(models_train_on_it),
+        cmocka_unit_test(arrays_have_the_layout_of_the_model),
+        cmocka_unit_test(tokens_are_independent_of_blocks),
+        cmocka_unit_test(errors_name_their_cause),
+        cmocka_unit_test(random_bytes_do_not_crash),
+        cmocka_unit_test(text_readers_read_all_files),
+        cmocka_unit_test(training_is_independent_of_the_queue),
         cmocka_unit_test(memory_is_flat),
-        cmocka_unit_test(a_pipe_is_read_once),
+        cmocka_unit_test(pipes_are_read_once),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

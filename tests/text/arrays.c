@@ -1,10 +1,11 @@
-/* pad_sequences, to_categorical and normalize beyond Keras's cases, which the conformance group `preprocessing` runs. */
+/* pad_sequences, to_categorical and normalize, except Keras's cases, which the conformance group
+ * `preprocessing` runs. */
 #include "check.h"
 
 #include <math.h>
 #include <quern/text.h>
 
-static void integers_stay_exact_and_must_fit(void **state)
+static void integers_are_exact_and_checked_for_range(void **state)
 {
     int64_t big[] = { ((int64_t)1 << 53) + 1, 2 }, got[4];
     int32_t narrow[4];
@@ -25,7 +26,7 @@ static void integers_stay_exact_and_must_fit(void **state)
     assert_int_equal(quern_pad_sequences(&row, 1, NULL, "left", 0, &out, NULL), QUERN_INVALID);
 }
 
-static void shapes_are_told_before_there_is_room(void **state)
+static void shapes_are_reported_without_data(void **state)
 {
     float rows[] = { 1, 2, 3, 4, 5, 6 };
     quern_tensor two[] = { { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = rows },
@@ -45,10 +46,11 @@ static void shapes_are_told_before_there_is_room(void **state)
     assert_int_equal(quern_to_categorical(&two[0], 0, &classes, NULL), QUERN_DTYPE);
 }
 
-/* The largest size, the least, and how many there are: of 3, -4, 0 they are 4, 0 and 2. */
-static void norms_of_every_order(void **state)
+/* Norms of order inf, -inf and 0: the largest size, the smallest, and the number of nonzero
+ * elements; of 3, -4, 0 they are 4, 0 and 2. */
+static void norms_of_every_order_match_the_definition(void **state)
 {
-    const double orders[] = { INFINITY, -INFINITY, 0, 1, 2 }, norms[] = { 4, 1, 2, 7, 5 }; /* by a norm of 0 nothing is divided */
+    const double orders[] = { INFINITY, -INFINITY, 0, 1, 2 }, norms[] = { 4, 1, 2, 7, 5 }; /* a norm of 0 does not divide */
     int32_t x_data[] = { 3, -4, 0 };
     float got[3];
     quern_tensor x = { .dtype = QUERN_INT32, .shape = { .rank = 2, .dims = { 1, 3 } }, .data = x_data },
@@ -66,8 +68,8 @@ static void norms_of_every_order(void **state)
     assert_int_equal(quern_make_sampling_table(3, 0, (double[3]){ 0 }, NULL), QUERN_INVALID);
 }
 
-/* What Keras 2's cases do not show: what is refused, and a word of the texts that is called as the unknown is. */
-static void word_indices_refuse_nonsense(void **state)
+/* Invalid arguments, and a word equal to oov_token, which Keras 2's cases do not cover. */
+static void word_index_rejects_invalid_arguments(void **state)
 {
     quern_error err = { 0 };
     int64_t ids[4], negative = -1;
@@ -101,10 +103,10 @@ static void word_indices_refuse_nonsense(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(integers_stay_exact_and_must_fit),
-        cmocka_unit_test(shapes_are_told_before_there_is_room),
-        cmocka_unit_test(norms_of_every_order),
-        cmocka_unit_test(word_indices_refuse_nonsense),
+        cmocka_unit_test(integers_are_exact_and_checked_for_range),
+        cmocka_unit_test(shapes_are_reported_without_data),
+        cmocka_unit_test(norms_of_every_order_match_the_definition),
+        cmocka_unit_test(word_index_rejects_invalid_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

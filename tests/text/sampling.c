@@ -1,4 +1,5 @@
-/* Drawing: laws that every vocabulary must obey. The golden cases are those of the conformance group `sampling`. */
+/* Samplers: properties that hold for every vocabulary. The conformance group `sampling` has the
+ * golden cases. */
 #include "base/base.h"
 #include "check.h"
 
@@ -34,19 +35,19 @@ static int32_t draw(quern_sampler *s, double u)
     return id;
 }
 
-static void small_temperatures_take_the_largest(void **state)
+static void low_temperature_selects_the_largest_logit(void **state)
 {
     (void)state;
     quern_sampler *s = sampler(with_temperature(0), N);
     for (int i = 0; i < 100; i++)
-        assert_int_equal(draw(s, i / 100.0), 2); /* of 2, 3 and 11 the lowest */
+        assert_int_equal(draw(s, i / 100.0), 2); /* the lowest of 2, 3 and 11 */
     quern_sampler_free(s);
     static const double tiny[] = { 1e-300, 1e-8, 1e-3 };
     for (int k = 0; k < 3; k++) {
         const int32_t *ids;
         const double *p;
         s = sampler(with_temperature(tiny[k]), N);
-        assert_int_equal(draw(s, 0.1), 2); /* those tied share the probability */
+        assert_int_equal(draw(s, 0.1), 2); /* tied tokens have equal probabilities */
         assert_int_equal(draw(s, 0.5), 3);
         assert_int_equal(draw(s, 0.9), 11);
         assert_int_equal(quern_sampler_kept(s, &ids, &p), N - 2);
@@ -55,7 +56,7 @@ static void small_temperatures_take_the_largest(void **state)
     }
 }
 
-static void large_temperatures_know_no_difference(void **state)
+static void high_temperature_is_uniform(void **state)
 {
     const int32_t *ids;
     const double *p;
@@ -71,8 +72,9 @@ static void large_temperatures_know_no_difference(void **state)
     quern_sampler_free(s);
 }
 
-/* A million draws against the probabilities of the definition; the limit is met by chance once in a million. */
-static void draws_have_the_probabilities(void **state)
+/* A million draws against the probabilities of the definition. A correct sampler fails the limit
+ * once in a million runs. */
+static void draws_follow_the_distribution(void **state)
 {
     enum { DRAWS = 1000000 };
     static int64_t counts[N];
@@ -92,8 +94,8 @@ static void draws_have_the_probabilities(void **state)
     quern_sampler_free(s);
 }
 
-/* The example with top-p 0.8 and T 0.5 that two orders answer differently. */
-static void the_order_matters(void **state)
+/* With top-p 0.8 and temperature 0.5 the two orders keep different tokens. */
+static void filter_order_changes_the_result(void **state)
 {
     static const float three[] = { 3, 2, 1 };
     static const char *const orders[] = {
@@ -113,7 +115,7 @@ static void the_order_matters(void **state)
     }
 }
 
-static void the_penalty_looks_at_the_window(void **state)
+static void penalty_applies_to_the_window(void **state)
 {
     static const float two[] = { 2, 1.5f };
     quern_sampling how = with_temperature(0);
@@ -124,13 +126,13 @@ static void the_penalty_looks_at_the_window(void **state)
     quern_sampler *s = sampler(how, 2);
     assert_int_equal(quern_sampler_draw(s, two, NULL, 0, 0, &err), 0);
     assert_int_equal(quern_sampler_draw(s, two, window, 1, 0, &err), 1);
-    assert_int_equal(quern_sampler_draw(s, two, window, 4, 0, &err), 0); /* both, once */
+    assert_int_equal(quern_sampler_draw(s, two, window, 4, 0, &err), 0); /* both tokens, once each */
     window[2] = 2;
     assert_int_equal(quern_sampler_draw(s, two, window, 4, 0, &err), QUERN_INVALID);
     quern_sampler_free(s);
     how.repetition_window = 1;
     s = sampler(how, 2);
-    assert_int_equal(quern_sampler_draw(s, two, window, 2, 0, NULL), 0); /* the last is 1 */
+    assert_int_equal(quern_sampler_draw(s, two, window, 2, 0, NULL), 0); /* the window is the last token, 1 */
     quern_sampler_free(s);
     how.repetition_penalty = 1e-3;
     s = sampler(how, 2);
@@ -138,13 +140,13 @@ static void the_penalty_looks_at_the_window(void **state)
     quern_sampler_free(s);
 }
 
-static void numbers_that_are_none_are_errors(void **state)
+static void invalid_logits_are_errors(void **state)
 {
     static const float bad[][3] = { { 0, NAN, 1 }, { 0, 1, INFINITY }, { -INFINITY, -INFINITY, -INFINITY } };
     quern_sampling how = QUERN_SAMPLING_DEFAULTS;
     (void)state;
     quern_sampler *s = sampler(how, 3);
-    const char *const says[] = { "logit 1", "logit 2", "nothing" };
+    const char *const says[] = { "logit 1", "logit 2", "allows a token" };
     for (int i = 0; i < 3; i++) {
         quern_error err = { 0 };
         assert_int_equal(quern_sampler_draw(s, bad[i], NULL, 0, 0.5, &err), QUERN_NUMBER);
@@ -163,7 +165,7 @@ static void numbers_that_are_none_are_errors(void **state)
     quern_sampler_free(NULL);
 }
 
-static void options_are_checked(void **state)
+static void invalid_options_are_errors(void **state)
 {
     quern_sampling bad[9];
     (void)state;
@@ -176,7 +178,7 @@ static void options_are_checked(void **state)
     bad[4].top_k = -1;
     bad[5].order = "temperature,heat";
     bad[6].order = "top_k,top_k";
-    bad[7].order = "top_k"; /* temperature is on and not there */
+    bad[7].order = "top_k"; /* temperature is enabled but not in the order */
     bad[7].temperature = 0.5;
     bad[8].top_p = NAN;
     for (int i = 0; i < 9; i++) {
@@ -192,7 +194,7 @@ static void options_are_checked(void **state)
     quern_sampler_free(s);
 }
 
-static void uniform_numbers_have_addresses(void **state)
+static void uniform_numbers_depend_on_the_counter_only(void **state)
 {
     (void)state;
     double a = quern_sampling_uniform(1, 2, 3);
@@ -206,7 +208,7 @@ static void uniform_numbers_have_addresses(void **state)
 
 enum { V = 4, STEPS = 5 };
 
-static float table[STEPS][V]; /* log-probabilities by step: the best text of all can be found by trying them all */
+static float table[STEPS][V]; /* log-probabilities by step; exhaustive search finds the best text */
 
 static void fill_table(uint64_t seed)
 {
@@ -215,7 +217,7 @@ static void fill_table(uint64_t seed)
             table[i][v] = (float)(-3 * quern__random_uniform(quern__random_key_of(seed, 99, 0), (uint64_t)i, (uint64_t)v));
 }
 
-/* The best value of all texts that end with token 0, or have all the steps. */
+/* The best value of all texts that end with token 0 or have all steps, by exhaustive search. */
 static double best_of_all(int step, double score, double length_penalty)
 {
     double best = -INFINITY;
@@ -229,7 +231,7 @@ static double best_of_all(int step, double score, double length_penalty)
     return best;
 }
 
-static void wide_beams_find_the_best_text(void **state)
+static void wide_beams_equal_exhaustive_search(void **state)
 {
     static quern_beam beams[2000], next[2000];
     static float log_probs[2000 * V];
@@ -243,14 +245,14 @@ static void wide_beams_find_the_best_text(void **state)
         for (int step = 0; step < STEPS; step++) {
             for (int64_t b = 0; b < n; b++)
                 memcpy(log_probs + b * V, table[step], sizeof table[step]);
-            n = quern_beam_step(beams, n, log_probs, V, 0, penalty, next, 2000, NULL); /* wide enough for all */
+            n = quern_beam_step(beams, n, log_probs, V, 0, penalty, next, 2000, NULL); /* no beam is dropped */
             memcpy(beams, next, (size_t)n * sizeof *beams);
         }
         CHECK_NEAR(beams[0].score / pow((double)beams[0].length, penalty), best_of_all(0, 0, penalty), 1e-12, 0);
     }
 }
 
-static void beams_are_in_order_and_ties_are_settled(void **state)
+static void beams_are_sorted_and_ties_are_deterministic(void **state)
 {
     static const quern_beam beams[] = { { .score = -1, .length = 2 },
                                         { .score = -0.5, .length = 3, .ended = 1 },
@@ -275,16 +277,16 @@ static void beams_are_in_order_and_ties_are_settled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small_temperatures_take_the_largest),
-        cmocka_unit_test(large_temperatures_know_no_difference),
-        cmocka_unit_test(draws_have_the_probabilities),
-        cmocka_unit_test(the_order_matters),
-        cmocka_unit_test(the_penalty_looks_at_the_window),
-        cmocka_unit_test(numbers_that_are_none_are_errors),
-        cmocka_unit_test(options_are_checked),
-        cmocka_unit_test(uniform_numbers_have_addresses),
-        cmocka_unit_test(wide_beams_find_the_best_text),
-        cmocka_unit_test(beams_are_in_order_and_ties_are_settled),
+        cmocka_unit_test(low_temperature_selects_the_largest_logit),
+        cmocka_unit_test(high_temperature_is_uniform),
+        cmocka_unit_test(draws_follow_the_distribution),
+        cmocka_unit_test(filter_order_changes_the_result),
+        cmocka_unit_test(penalty_applies_to_the_window),
+        cmocka_unit_test(invalid_logits_are_errors),
+        cmocka_unit_test(invalid_options_are_errors),
+        cmocka_unit_test(uniform_numbers_depend_on_the_counter_only),
+        cmocka_unit_test(wide_beams_equal_exhaustive_search),
+        cmocka_unit_test(beams_are_sorted_and_ties_are_deterministic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* Tokenizers: what they learn, and that text comes back, however it is divided. */
+/* Tokenizers: the learned vocabulary, and the identity of decode(encode(text)) for any chunks. */
 #include "text/tokens.h"
 
 enum { MOST = 1 << 16 };
@@ -19,7 +19,8 @@ static int64_t encode(const quern_tokenizer *t, const char *text, size_t n)
     return got;
 }
 
-/* Whole and in chunks the same ids, and from them the same bytes. */
+/* Checks that the text as a whole and in chunks has the same ids, and that they decode to the
+ * same bytes. */
 static void check_inverse(const quern_tokenizer *t, const char *text, size_t n, uint64_t seed)
 {
     quern_error err = { 0 };
@@ -31,7 +32,7 @@ static void check_inverse(const quern_tokenizer *t, const char *text, size_t n, 
     assert_memory_equal(ids, again, (size_t)count * sizeof *ids);
 }
 
-/* Random bytes that often are UTF-8, spaces and quotes. */
+/* Random bytes with frequent UTF-8 characters, spaces and quotes. */
 static size_t random_text(char *text, size_t most, uint64_t *seed)
 {
     static const char *const parts[] = { " ",  "  ", "\n", "'s",       "'ll",      "the",  "mill",     "42",   "ü",
@@ -50,7 +51,7 @@ static size_t random_text(char *text, size_t most, uint64_t *seed)
     return n;
 }
 
-static void every_sequence_of_bytes_comes_back(void **state)
+static void every_byte_sequence_is_decoded_exactly(void **state)
 {
     static char text[9000];
     uint64_t seed = 1;
@@ -68,7 +69,7 @@ static void every_sequence_of_bytes_comes_back(void **state)
     }
 }
 
-static void long_runs_are_cut_at_one_place(void **state)
+static void long_runs_are_divided_at_a_fixed_length(void **state)
 {
     static const char *const units[] = { "a", " ", "é", "東", "!", "7", "\xff", "\n" };
     static char text[20000];
@@ -92,7 +93,7 @@ static void long_runs_are_cut_at_one_place(void **state)
         }
 }
 
-static void characters_have_ids_in_order(void **state)
+static void characters_are_numbered_in_order(void **state)
 {
     quern_error err = { 0 };
     quern_tokenizer *t = train_on("char", "banana bär");
@@ -114,7 +115,7 @@ static void characters_have_ids_in_order(void **state)
     assert_non_null(strstr(err.text, "byte 2"));
     quern_tokenizer_free(t);
 
-    t = train_on("char vocab_size=2", "bbbaacdd"); /* of a and d, twice each, the lower one */
+    t = train_on("char vocab_size=2", "bbbaacdd"); /* a and d occur twice each: the lower one is kept */
     assert_int_equal(quern_tokenizer_size(t), 2);
     assert_string_equal(quern_tokenizer_token(t, 0, NULL), "a");
     assert_string_equal(quern_tokenizer_token(t, 1, NULL), "b");
@@ -127,8 +128,9 @@ static void characters_have_ids_in_order(void **state)
     quern_tokenizer_free(t);
 }
 
-/* Keras's own vocabulary for these texts; adapt saw them one by one, which a newline between them does to words. */
-static void words_are_those_of_text_vectorization(void **state)
+/* Keras's vocabulary for these texts. Keras's adapt had separate texts; newlines separate words
+ * in the same way. */
+static void words_match_text_vectorization(void **state)
 {
     size_t n, k;
     char *bytes = file_of("keras/preprocessing/text_vectorization.json", &n), text[2000] = "";
@@ -167,8 +169,8 @@ static void words_are_those_of_text_vectorization(void **state)
     free(bytes);
 }
 
-/* The tokenizers library learned from the same file. */
-static void merges_are_learned_as_elsewhere(void **state)
+/* The tokenizers library was trained on the same file. */
+static void merges_match_the_tokenizers_library(void **state)
 {
     size_t n, m, size;
     char *text = file_of("text/learn.txt", &n), *other = file_of("text/learned.json", &m);
@@ -193,7 +195,7 @@ static void merges_are_learned_as_elsewhere(void **state)
     free(other);
 }
 
-static void reading_does_not_depend_on_steps(void **state)
+static void training_does_not_depend_on_read_sizes(void **state)
 {
     static const char *const words[] = { "char", "char bytes=true lower=true", "word", "bpe vocab_size=400" };
     size_t n;
@@ -220,7 +222,7 @@ static void reading_does_not_depend_on_steps(void **state)
     free(text);
 }
 
-static void room_and_words_are_checked(void **state)
+static void buffer_sizes_and_options_are_checked(void **state)
 {
     static const char *const wrong[] = { "",
                                          "chars",
@@ -239,7 +241,7 @@ static void room_and_words_are_checked(void **state)
     size_t used;
     (void)state;
     assert_int_equal(quern_tokenizer_encode(t, "abc def", 7, 1, ids, 2, &used, &err), QUERN_INVALID);
-    assert_int_equal(quern_tokenizer_encode(t, "abc def", 7, 1, ids, 5, &used, NULL), 3); /* " def" needs four */
+    assert_int_equal(quern_tokenizer_encode(t, "abc def", 7, 1, ids, 5, &used, NULL), 3); /* " def" needs 4 ids */
     assert_int_equal(used, 3);
     assert_int_equal(quern_tokenizer_encode(t, "", 0, 1, ids, 0, &used, NULL), 0);
     assert_int_equal(quern_tokenizer_decode(t, ids, 3, out, 2, NULL), QUERN_INVALID);
@@ -257,8 +259,8 @@ static void room_and_words_are_checked(void **state)
     assert_non_null(strstr(err.text, "byte 2"));
 }
 
-/* A million different words: more than are counted, and what was frequent before stays. */
-static void counting_is_bounded(void **state)
+/* A million distinct words exceed the limit of counted words; frequent words are kept. */
+static void counting_has_bounded_memory(void **state)
 {
     size_t n = 0;
     char *text = malloc(12 << 20);
@@ -273,7 +275,7 @@ static void counting_is_bounded(void **state)
     free(text);
 }
 
-static void encoding_allocates_nothing_and_failing_memory_is_an_error(void **state)
+static void encoding_does_not_allocate_and_out_of_memory_is_an_error(void **state)
 {
     size_t n;
     char *text = file_of("text/learn.txt", &n);
@@ -303,15 +305,15 @@ static void encoding_allocates_nothing_and_failing_memory_is_an_error(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_sequence_of_bytes_comes_back),
-        cmocka_unit_test(long_runs_are_cut_at_one_place),
-        cmocka_unit_test(characters_have_ids_in_order),
-        cmocka_unit_test(words_are_those_of_text_vectorization),
-        cmocka_unit_test(merges_are_learned_as_elsewhere),
-        cmocka_unit_test(reading_does_not_depend_on_steps),
-        cmocka_unit_test(room_and_words_are_checked),
-        cmocka_unit_test(counting_is_bounded),
-        cmocka_unit_test(encoding_allocates_nothing_and_failing_memory_is_an_error),
+        cmocka_unit_test(every_byte_sequence_is_decoded_exactly),
+        cmocka_unit_test(long_runs_are_divided_at_a_fixed_length),
+        cmocka_unit_test(characters_are_numbered_in_order),
+        cmocka_unit_test(words_match_text_vectorization),
+        cmocka_unit_test(merges_match_the_tokenizers_library),
+        cmocka_unit_test(training_does_not_depend_on_read_sizes),
+        cmocka_unit_test(buffer_sizes_and_options_are_checked),
+        cmocka_unit_test(counting_has_bounded_memory),
+        cmocka_unit_test(encoding_does_not_allocate_and_out_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

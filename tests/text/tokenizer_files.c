@@ -1,4 +1,5 @@
-/* Files of tokenizers: those of the tokenizers library mean the same here, and broken ones are errors. */
+/* Tokenizer files: files of the tokenizers library give the same ids, and invalid files are
+ * errors. */
 #include "text/tokens.h"
 
 enum { MOST = 1 << 14 };
@@ -12,7 +13,7 @@ static quern_tokenizer *open_data(const char *name, quern_error *err)
     return quern_tokenizer_open(path, err);
 }
 
-/* Every text of `texts`, whole and in chunks. */
+/* Compares every text of `texts`, as a whole and in chunks. */
 static void compare_with_library(const char *tokenizer, const char *texts, int64_t size)
 {
     quern_error err = { 0 };
@@ -40,7 +41,7 @@ static void compare_with_library(const char *tokenizer, const char *texts, int64
     free(bytes);
 }
 
-static void ids_are_those_of_the_library(void **state)
+static void ids_match_the_tokenizers_library(void **state)
 {
     (void)state;
     compare_with_library("added.json", "text/encoded.json", 483);
@@ -48,8 +49,8 @@ static void ids_are_those_of_the_library(void **state)
     compare_with_library("later1.json", "text/later1_encoded.json", 481);
 }
 
-/* Longer than a piece, of one kind or with another at the end. */
-static void long_runs_do_not_depend_on_chunks(void **state)
+/* Runs longer than a pre-token, of one class, or with another class at the end. */
+static void long_runs_are_independent_of_chunks(void **state)
 {
     static const char *const units[] = { "a", " ", "7", "!", "\n", "é", " \n", "!\n", "\xff" };
     static char text[12000];
@@ -76,7 +77,7 @@ static void long_runs_do_not_depend_on_chunks(void **state)
     quern_tokenizer_free(t);
 }
 
-static void the_pair_is_the_same_tokenizer(void **state)
+static void vocab_and_merges_equal_tokenizer_json(void **state)
 {
     quern_error err = { 0 };
     quern_tokenizer *a = open_data("learned.json", &err), *b = open_data("pair", &err), *c = open_data("pair/vocab.json", &err);
@@ -98,12 +99,12 @@ static void the_pair_is_the_same_tokenizer(void **state)
     assert_int_equal(err.code, QUERN_NOTFOUND);
     assert_non_null(strstr(err.where, "nowhere.json"));
     err = (quern_error){ 0 };
-    assert_null(open_data("..", &err)); /* a folder without any */
+    assert_null(open_data("..", &err)); /* a folder without tokenizer files */
     assert_int_equal(err.code, QUERN_NOTFOUND);
 }
 
-/* What is written reads back, also with tokens that are looked for first. */
-static void what_is_written_reads_back(void **state)
+/* A written tokenizer equals the original after reading, also with added tokens. */
+static void written_tokenizers_are_read_identically(void **state)
 {
     static const char *const names[] = { "added.json", "later3.json", "later1.json" };
     (void)state;
@@ -136,7 +137,7 @@ static int code_of(const char *json)
 #define PAIRS(rest)  "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":" rest "}"
 #define CHARS(vocab) "{\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":[],\"byte_fallback\":false}}"
 
-static void what_is_not_understood_is_refused(void **state)
+static void unsupported_settings_are_rejected(void **state)
 {
     static const struct {
         const char *json;
@@ -173,12 +174,12 @@ static void what_is_not_understood_is_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (code_of(cases[i].json) != cases[i].code)
             fail_msg("%s: %d, expected %d", cases[i].json, code_of(cases[i].json), cases[i].code);
-    char *deep = malloc(200001); /* brackets without end */
+    char *deep = malloc(200001); /* unclosed brackets */
     memset(deep, '[', 200000);
     deep[200000] = 0;
     assert_int_equal(code_of(deep), QUERN_FORMAT);
     free(deep);
-    quern_tokenizer *t = train_on("char bytes=true", "ab"); /* and one of the bytes is not there */
+    quern_tokenizer *t = train_on("char bytes=true", "ab"); /* the token of one byte is missing */
     char *json = quern_tokenizer_json(t, NULL, NULL), *byte = strstr(json, "\"<0x41>\"");
     assert_non_null(byte);
     memset(byte, ' ', strcspn(byte, ",") + 1);
@@ -187,13 +188,13 @@ static void what_is_not_understood_is_refused(void **state)
     free(json);
 }
 
-/* Encodes a little with whatever was made of broken bytes. */
+/* Encodes a short text with the tokenizer read from corrupt bytes. */
 static void try_bytes(const char *bytes, size_t n)
 {
     static const char text[] = "the mill's  東京\xff <|endoftext|> 42\n";
     quern_error err = { 0 };
     size_t used;
-    char *own = malloc(n + 1); /* exactly as long, so that a sanitizer sees the end */
+    char *own = malloc(n + 1); /* exact size, so that a sanitizer detects reads past the end */
     memcpy(own, bytes, n);
     quern_tokenizer *t = quern_tokenizer_from_json(own, n, &err);
     if (t) {
@@ -206,7 +207,7 @@ static void try_bytes(const char *bytes, size_t n)
     free(own);
 }
 
-static void broken_files_are_errors(void **state)
+static void corrupt_files_are_errors(void **state)
 {
     static const char *const words[] = { "char", "char bytes=true", "word", NULL };
     size_t n;
@@ -230,7 +231,7 @@ static void broken_files_are_errors(void **state)
     }
 }
 
-static void failing_memory_is_an_error(void **state)
+static void out_of_memory_is_an_error(void **state)
 {
     size_t n;
     char *json = file_of("text/added.json", &n);
@@ -252,10 +253,13 @@ static void failing_memory_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_are_those_of_the_library),      cmocka_unit_test(long_runs_do_not_depend_on_chunks),
-        cmocka_unit_test(the_pair_is_the_same_tokenizer),    cmocka_unit_test(what_is_written_reads_back),
-        cmocka_unit_test(what_is_not_understood_is_refused), cmocka_unit_test(broken_files_are_errors),
-        cmocka_unit_test(failing_memory_is_an_error),
+        cmocka_unit_test(ids_match_the_tokenizers_library),
+        cmocka_unit_test(long_runs_are_independent_of_chunks),
+        cmocka_unit_test(vocab_and_merges_equal_tokenizer_json),
+        cmocka_unit_test(written_tokenizers_are_read_identically),
+        cmocka_unit_test(unsupported_settings_are_rejected),
+        cmocka_unit_test(corrupt_files_are_errors),
+        cmocka_unit_test(out_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

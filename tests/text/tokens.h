@@ -1,4 +1,4 @@
-/* What the tests of tokenizers share: texts from memory, and encoding a text in chunks. */
+/* Helpers of the tokenizer tests: text readers in memory, and encoding in chunks. */
 #ifndef QUERN_TESTS_TOKENS_H
 #define QUERN_TESTS_TOKENS_H
 
@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <quern/text.h>
 
-/* A text, given `step` bytes at a time (0: as many as are asked for). */
+/* A text that is read `step` bytes at a time (0: as many as requested). */
 typedef struct given_text {
     const char *bytes;
     size_t n, at, step;
@@ -41,7 +41,7 @@ static inline quern_tokenizer *train_on(const char *words, const char *text)
     return t;
 }
 
-/* The file, terminated. free() it. */
+/* Reads a file and terminates it with 0. The caller calls free(). */
 static inline char *file_of(const char *name, size_t *n)
 {
     char path[500];
@@ -56,8 +56,8 @@ static inline char *file_of(const char *name, size_t *n)
 
 static inline uint64_t next_random(uint64_t *state) { return quern__hash64(++*state); }
 
-/* Encodes in chunks of random lengths up to `most` and random room; what a chunk leaves over stands in front of the next. Returns
- * the number of ids. */
+/* Encodes in chunks of random lengths up to `most`, with random buffer sizes; the rest of a
+ * chunk moves to the start of the next. Returns the number of ids. */
 static inline int64_t encode_chunked(const quern_tokenizer *t, const char *text, size_t n, int32_t *ids, size_t most, uint64_t seed)
 {
     quern_error err = { 0 };

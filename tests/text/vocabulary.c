@@ -1,4 +1,4 @@
-/* Vocabularies and vectorizing: what the cases of Keras in the conformance group `preprocessing` do not reach. */
+/* Vocabularies and TextVectorization, except the cases of the conformance group `preprocessing`. */
 #include "text/keras/farmhash.h"
 #include "text/keras/text_vectorization.h"
 #include "text/tokens.h"
@@ -21,8 +21,8 @@ static quern__vectorizer *vectorizer(const char *config, quern_error *err)
     return z;
 }
 
-/* TensorFlow's buckets for strings of every length from 0 to 299. */
-static void fingerprints_are_those_of_tensorflow(void **state)
+/* TensorFlow's fingerprints of strings of length 0 to 299. */
+static void fingerprints_match_tensorflow(void **state)
 {
     size_t n, k;
     char *bytes = file_of("text/fingerprints.json", &n), text[300];
@@ -39,7 +39,7 @@ static void fingerprints_are_those_of_tensorflow(void **state)
     free(bytes);
 }
 
-static void integers_keep_their_order_as_keys(void **state)
+static void integer_keys_keep_the_order(void **state)
 {
     static const int64_t values[] = { INT64_MIN, -256, -2, -1, 0, 1, 255, 256, INT64_MAX };
     char key[8], last[8];
@@ -52,7 +52,7 @@ static void integers_keep_their_order_as_keys(void **state)
     }
 }
 
-static void what_keras_refuses_is_refused(void **state)
+static void arguments_that_keras_rejects_are_rejected(void **state)
 {
     static const struct {
         const char *config;
@@ -97,8 +97,9 @@ static void what_keras_refuses_is_refused(void **state)
     assert_int_equal(err.code, QUERN_INVALID);
 }
 
-/* A list with the special tokens in front is the one without them, and what is listed can be set again. */
-static void lists_go_in_and_out(void **state)
+/* Lists with and without the special tokens are equivalent, and get_vocabulary() can be set
+ * again. */
+static void vocabulary_lists_round_trip(void **state)
 {
     static const char *const lists[] = { "[\"b\",\"a\"]", "[\"\",\"[UNK]\",\"b\",\"a\"]" };
     (void)state;
@@ -120,7 +121,7 @@ static void lists_go_in_and_out(void **state)
     }
 }
 
-static void given_vocabularies_cannot_be_learned(void **state)
+static void vocabularies_of_the_config_cannot_adapt(void **state)
 {
     quern_error err = { 0 };
     quern__vocabulary *v = vocabulary("{\"vocabulary\":[\"a\"],\"num_oov_indices\":0}", false, &err);
@@ -133,8 +134,8 @@ static void given_vocabularies_cannot_be_learned(void **state)
     quern__vocabulary_free(NULL);
 }
 
-/* A second pass starts anew, and what was learned before serves until it is finished. */
-static void learning_starts_anew(void **state)
+/* A second adapt starts from zero; the previous vocabulary is valid until it finishes. */
+static void adapt_starts_from_zero(void **state)
 {
     quern_error err = { 0 };
     quern__vectorizer *z = vectorizer("{}", &err);
@@ -147,13 +148,13 @@ static void learning_starts_anew(void **state)
         assert_int_equal(quern__vectorize_ids(z, "A b, c", 6, ids, 4, &err), 3);
         assert_memory_equal(ids, ((int64_t[]){ pass ? 3 : 2, pass ? 2 : 3, 1 }), sizeof(int64_t) * 3);
     }
-    assert_int_equal(quern__vectorize_ids(z, "a b c d", 7, ids, 2, &err), 4); /* as many as there are, two written */
+    assert_int_equal(quern__vectorize_ids(z, "a b c d", 7, ids, 2, &err), 4); /* returns 4 indices, writes 2 */
     assert_int_equal(quern__vectorize_ids(z, "", 0, ids, 2, &err), 0);
     quern__vectorizer_free(z);
     quern__vectorizer_free(NULL);
 }
 
-static void failing_memory_is_an_error(void **state)
+static void out_of_memory_is_an_error(void **state)
 {
     static const char config[] = "{\"ngrams\":2,\"output_mode\":\"tf_idf\"}", text[] = "the mill grinds the grain";
     size_t live = quern__memory().live_blocks;
@@ -175,10 +176,13 @@ static void failing_memory_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fingerprints_are_those_of_tensorflow), cmocka_unit_test(integers_keep_their_order_as_keys),
-        cmocka_unit_test(what_keras_refuses_is_refused),        cmocka_unit_test(lists_go_in_and_out),
-        cmocka_unit_test(given_vocabularies_cannot_be_learned), cmocka_unit_test(learning_starts_anew),
-        cmocka_unit_test(failing_memory_is_an_error),
+        cmocka_unit_test(fingerprints_match_tensorflow),
+        cmocka_unit_test(integer_keys_keep_the_order),
+        cmocka_unit_test(arguments_that_keras_rejects_are_rejected),
+        cmocka_unit_test(vocabulary_lists_round_trip),
+        cmocka_unit_test(vocabularies_of_the_config_cannot_adapt),
+        cmocka_unit_test(adapt_starts_from_zero),
+        cmocka_unit_test(out_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,10 +51,37 @@ FILL(ones)
     UNUSED;
     return draw(shape, data, 0, UNIFORM, 1, 1);
 }
+/* Copies the numbers of nested lists in order, at most `most`. */
+static bool copy_numbers(json_t *list, float *data, int64_t *at, int64_t most)
+{
+    json_t *v;
+    size_t k;
+    bool fits = true;
+    json_array_foreach(list, k, v)
+    {
+        if (json_is_array(v))
+            fits = fits && copy_numbers(v, data, at, most);
+        else if (!json_is_number(v) || *at >= most)
+            return false;
+        else
+            data[(*at)++] = (float)json_number_value(v);
+    }
+    return fits;
+}
+
 FILL(constant)
 {
     UNUSED;
+    json_t *value = json_object_get(config, "value"), *array = json_object_get(json_object_get(value, "config"), "value");
+    int64_t at = 0;
+    if (json_is_array(array))
+        return copy_numbers(array, data, &at, quern_shape_count(shape)) && at == quern_shape_count(shape)
+                   ? QUERN_OK
+                   : quern__fail(err, QUERN_SHAPE, "Constant", "the array does not have the %lld elements of the weight",
+                                 (long long)quern_shape_count(shape));
     double v = quern__config_number(config, "value");
+    if (isnan(v))
+        return quern__fail(err, QUERN_INVALID, "Constant", "value must be a number or an array");
     return draw(shape, data, 0, UNIFORM, v, v);
 }
 FILL(random_normal)
@@ -172,7 +199,7 @@ FILL(identity)
         "seed", QUERN__F_INT, "null" \
     }
 static const quern__field seed_fields[] = { SEED, { 0 } };
-static const quern__field constant_fields[] = { { "value", QUERN__F_NUMBER, "0.0" }, { 0 } };
+static const quern__field constant_fields[] = { { "value", QUERN__F_ANY, "0.0" }, { 0 } };
 static const quern__field normal_fields[] = {
     { "mean", QUERN__F_NUMBER, "0.0" }, { "stddev", QUERN__F_NUMBER, "0.05" }, SEED, { 0 }
 };

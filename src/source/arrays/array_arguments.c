@@ -1,5 +1,5 @@
-/* What the words of a DATA of arrays name: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for models of several inputs and
- * outputs, or one NPZ that holds them. */
+/* Parses the words of a DATA of arrays: x=FILE y=FILE [w=FILE], or one NPZ with members x, y, w.
+ * Several inputs and outputs have x:NAME= and y:NAME=. */
 #include "array_dataset.h"
 
 #include <stdio.h>
@@ -22,7 +22,7 @@ void quern__records_free(void *self)
     quern__free(r);
 }
 
-static int add(quern__records *r, char role, const char *name, const char *file, const char *member, quern_error *err)
+static int add_array(quern__records *r, char role, const char *name, const char *file, const char *member, quern_error *err)
 {
     if (r->n == QUERN__RECORDS_PARTS)
         return quern__fail(err, QUERN_INVALID, file, "more than %d arrays", QUERN__RECORDS_PARTS);
@@ -45,10 +45,10 @@ static int add_word(quern__records *r, const char *word, quern_error *err)
         return quern__fail(err, QUERN_INVALID, word, "expected x=FILE, y=FILE or w=FILE (x:NAME=FILE)");
     if (word[1] == ':')
         snprintf(name, sizeof name, "%.*s", (int)(equals - word - 2), word + 2);
-    return add(r, *word, name, equals + 1, *name ? name : member, err);
+    return add_array(r, *word, name, equals + 1, *name ? name : member, err);
 }
 
-/* An NPZ with members x, y and perhaps w. */
+/* Adds the members of an NPZ: x, and y and w if they exist. */
 static int add_npz(quern__records *r, const char *path, quern_error *err)
 {
     char file[QUERN__WORD + 8];
@@ -56,7 +56,7 @@ static int add_npz(quern__records *r, const char *path, quern_error *err)
     for (int i = 0; i < 3; i++) {
         quern_error own = { 0 };
         snprintf(file, sizeof file, "%s:/%c", path, roles[i]);
-        int status = add(r, roles[i], "", file, "", &own);
+        int status = add_array(r, roles[i], "", file, "", &own);
         if (status == QUERN_NOTFOUND && i > 0)
             quern__array_file_close(&r->parts[--r->n]);
         else if (status < 0) {
@@ -68,12 +68,13 @@ static int add_npz(quern__records *r, const char *path, quern_error *err)
     return QUERN_OK;
 }
 
-/* A file is what the format says it is. */
+/* Checks that a file has the format of --format. */
 static int check_format(const quern__array_file *p, const char *format, quern_error *err)
 {
     const char *is = p->zip ? "npz" : p->idx ? "idx" : "npy";
-    return !format || !strcmp(format, is) ? QUERN_OK
-                                          : quern__fail(err, QUERN_FORMAT, p->where, "is %s, the format was to be %s", is, format);
+    return !format || !strcmp(format, is)
+               ? QUERN_OK
+               : quern__fail(err, QUERN_FORMAT, p->where, "is %s, expected %s as --format says", is, format);
 }
 
 quern__records *quern__records_words(const char *words, const char *format, quern_error *err)

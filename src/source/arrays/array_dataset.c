@@ -1,18 +1,23 @@
-/* Arrays in files as records: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for models of several inputs and outputs, or one NPZ
- * that holds them. Where every file can be read by number, so are the records: shuffled exactly, by any number of workers. Else
- * they are read forward, side by side. */
+/* Arrays in files as records: x=FILE y=FILE [w=FILE], with x:NAME= and y:NAME= for several
+ * inputs and outputs, or one NPZ.
+ * If all files support random access, so does the source: the shuffle is exact, and any number
+ * of workers reads.
+ * Otherwise (gzip, deflated members) the files are read sequentially in parallel. The first
+ * epoch records the inflate state at up to 64 block starts; later epochs visit the blocks in a
+ * random order. */
 #include "array_dataset.h"
-#include "convert_dtype.h"
 #include "source/column_map.h"
+#include "tensor/convert_dtype.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum { places_bytes = 2 << 20 };
 
-/* ---- which part feeds which array ---- */
+/* ---- mapping of files to arrays ---- */
 
-/* The part for array k of the batch: by the name of the input or output, else the next unnamed one. */
+/* The file for array k of the batch: by the name of the input or output, else the next file
+ * without a name. */
 static int part_for(const quern__records *r, const quern_batch_spec *spec, int k)
 {
     char role = k < spec->n_inputs ? 'x' : 'y';
@@ -26,7 +31,8 @@ static int part_for(const quern__records *r, const quern_batch_spec *spec, int k
     return -1;
 }
 
-/* Which part weighs what: one without a name all targets, one number a record, or with steps the only target. */
+/* Maps weight files. A file without a name has one weight per record for all targets, or weights
+ * per step for the only target. */
 static int match_weights(quern__records *r, const quern_batch_spec *spec, quern_error *err)
 {
     r->weight = -1;
@@ -43,24 +49,26 @@ static int match_weights(quern__records *r, const quern_batch_spec *spec, quern_
         if (t == spec->n_targets)
             return quern__fail(err, QUERN_INVALID, p->where, "no output is called '%s'", r->names[i]);
         if ((!all && quern__weights_kind(spec, t, &p->shape) < 0) || (!*r->names[i] && !all && spec->n_targets > 1))
-            return quern__fail(err, QUERN_SHAPE, p->where,
-                               "weights are one number a record, or one a record and step of an output%s",
-                               *r->names[i] ? "" : " that is named");
+            return quern__fail(err, QUERN_SHAPE, p->where, "expected weights with one number per record, or per record and step%s",
+                               *r->names[i] ? "" : " with w:OUTPUT=");
         int *to = all ? &r->weight : &r->own[t];
         if (*to >= 0)
-            return quern__fail(err, QUERN_SHAPE, p->where, "weights are given once");
+            return quern__fail(err, QUERN_SHAPE, p->where, "these weights are given twice");
         *to = i;
     }
     return QUERN_OK;
 }
 
-static int match(quern__records *r, const quern_batch_spec *spec, quern_error *err)
+/* Maps files to the arrays of the batch and compares their axes. Every file of role x must be
+ * used. */
+static int dataset_match(quern__records *r, const quern_batch_spec *spec, quern_error *err)
 {
     int used = 0, status = match_weights(r, spec, err);
     if (status < 0)
         return status;
     for (int k = 0; k < spec->n_inputs + spec->n_targets; k++) {
-        int i = r->order[k] = part_for(r, spec, k);
+        int i = part_for(r, spec, k);
+        r->order[k] = i;
         if (i < 0)
             return quern__fail(err, QUERN_INVALID, r->parts[0].where, "no file for %s '%s'",
                                k < spec->n_inputs ? "input" : "output", spec->names[k] ? spec->names[k] : "?");
@@ -69,7 +77,8 @@ static int match(quern__records *r, const quern_batch_spec *spec, quern_error *e
         bool input = k < spec->n_inputs;
         p->channels = r->channels_first && input && quern__has_channels(&p->shape, &spec->shapes[k]);
         quern_shape have = quern__array_file_shape(p);
-        if ((status = quern__deal_axes(spec, k, p->where, &have, err)) < 0)
+        status = quern__deal_axes(spec, k, p->where, &have, err);
+        if (status < 0)
             return status;
     }
     for (int i = 0; i < r->n; i++)
@@ -77,8 +86,8 @@ static int match(quern__records *r, const quern_batch_spec *spec, quern_error *e
     return used ? quern__fail(err, QUERN_INVALID, r->parts[0].where, "the model has %d inputs", spec->n_inputs) : QUERN_OK;
 }
 
-/* What records are by themselves: inputs, then targets, in the order in which they were named. */
-static int describe(quern__records *r, quern__description *out, quern_error *err)
+/* Describes records without a model: inputs, then targets, in the order of the words. */
+static int dataset_describe(quern__records *r, quern__description *out, quern_error *err)
 {
     *out = (quern__description){ 0 };
     for (int side = 0; side < 2; side++)
@@ -87,7 +96,7 @@ static int describe(quern__records *r, quern__description *out, quern_error *err
             int k = out->n_x + out->n_y;
             if (r->roles[i] == 'w' && side == 0) {
                 if (*r->names[i] || p->per != 1)
-                    return quern__fail(err, QUERN_UNSUPPORTED, p->where, "weights by output or step cannot be prepared");
+                    return quern__fail(err, QUERN_UNSUPPORTED, p->where, "weights per output or step cannot be prepared");
                 out->weighted = true;
             }
             if (r->roles[i] != (side ? 'y' : 'x'))
@@ -102,27 +111,27 @@ static int describe(quern__records *r, quern__description *out, quern_error *err
     return QUERN_OK;
 }
 
-static int numbered_describe(const quern_generator *g, quern__description *out, quern_error *err)
+static int indexed_describe(const quern_generator *g, quern__description *out, quern_error *err)
 {
-    return describe(g->self, out, err);
+    return dataset_describe(g->self, out, err);
 }
 static int forward_describe(const void *self, quern__description *out, quern_error *err)
 {
-    return describe((quern__records *)(uintptr_t)self, out, err);
+    return dataset_describe((quern__records *)(uintptr_t)self, out, err);
 }
 
-/* ---- by number ---- */
+/* ---- random access ---- */
 
-static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int indexed_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     quern__records *r = g->self;
     g->spec = spec;
     r->shuffle = shuffle;
     r->seed = seed;
-    return match(r, spec, err);
+    return dataset_match(r, spec, err);
 }
 
-/* Record `record` into place `at` of the batch, its weights too. */
+/* Reads record `record` into row `at` of the batch, with its weights. */
 static int read_record(quern__records *r, quern_batch *b, int64_t record, int64_t at, quern_error *err)
 {
     const quern_batch_spec *s = b->spec;
@@ -140,8 +149,8 @@ static int read_record(quern__records *r, quern_batch *b, int64_t record, int64_
     return status;
 }
 
-/* The nearest good record before a bad one in its place; where there is none, the nearest behind it. */
-static int read_other(quern_generator *g, quern_batch *b, int64_t record, int64_t at, quern_error *err)
+/* Substitutes a bad record: the nearest good record before it, else the nearest after it. */
+static int read_substitute(quern_generator *g, quern_batch *b, int64_t record, int64_t at, quern_error *err)
 {
     for (int64_t k = 1; k <= b->bad->most && record - k >= g->from; k++)
         if (read_record(g->self, b, record - k, at, NULL) >= 0)
@@ -149,11 +158,12 @@ static int read_other(quern_generator *g, quern_batch *b, int64_t record, int64_
     for (int64_t k = 1; k <= b->bad->most && record + k < g->from + g->count; k++)
         if (read_record(g->self, b, record + k, at, NULL) >= 0)
             return QUERN_OK;
-    return quern__fail(err, QUERN_FORMAT, g->where, "record %lld: no good record is near that could stand in its place",
-                       (long long)record + 1);
+    return quern__fail(err, QUERN_FORMAT, g->where, "record %lld: no good record near it can substitute it", (long long)record + 1);
 }
 
-static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+/* Reads the records of a batch. A bad record is skipped or substituted, so the batch may become
+ * smaller. */
+static int indexed_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     quern__records *r = g->self;
     int64_t good = 0;
@@ -165,9 +175,11 @@ static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_
         quern__begin_next(b->indices[i] + 1);
         int status = read_record(r, b, b->indices[good], good, &own);
         bool bad = status < 0, replace = bad && b->bad && b->bad->policy == QUERN_BAD_SUBSTITUTE;
-        if (bad && (status = quern__bad_record(b->bad, status, &own, err)) < 0)
-            return status;
-        if (replace && (status = read_other(g, b, b->indices[good], good, err)) < 0)
+        if (bad)
+            status = quern__bad_record(b->bad, status, &own, err);
+        if (replace && status >= 0)
+            status = read_substitute(g, b, b->indices[good], good, err);
+        if (status < 0)
             return status;
         good += !bad || replace;
     }
@@ -183,12 +195,12 @@ static const char *file_of(const quern_generator *g, int array)
     const quern__records *r = g->self;
     return r->parts[r->order[array]].where;
 }
-static void numbered_free(quern_generator *g) { quern__records_free(g->self); }
+static void indexed_free(quern_generator *g) { quern__records_free(g->self); }
 
-/* ---- forward ---- */
+/* ---- sequential ---- */
 
-/* Blocks as many as their places have room for. */
-static void cut_into_blocks(quern__records *r)
+/* Divides the records into as many blocks as the memory for their inflate states allows. */
+static void divide_into_blocks(quern__records *r)
 {
     int zipped = 0, places = 1;
     for (int i = 0; i < r->n; i++) {
@@ -206,22 +218,23 @@ static void cut_into_blocks(quern__records *r)
 static void forward_order(void *self, const quern__random_key *key, int64_t epoch)
 {
     quern__records *r = self;
-    r->in_order = !key || epoch == 0 || r->n_blocks == 1; /* the first epoch finds the places */
+    r->in_order = !key || epoch == 0 || r->n_blocks == 1; /* the first epoch records the block starts */
     if (key)
         r->key = *key;
 }
 
-/* Only what the run wants is read; places are known for what was read in the pass that found them. */
+/* Selects the files that the run reads. Block starts are valid only for the files of the pass
+ * that recorded them. */
 static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
 {
     quern__records *r = self;
-    int read[QUERN__RECORDS_PARTS], n = spec->n_inputs + spec->n_targets, status = match(r, spec, err);
+    int read[QUERN__RECORDS_PARTS], n = spec->n_inputs + spec->n_targets, status = dataset_match(r, spec, err);
     if (status < 0)
         return status;
     for (int t = 0; t < spec->n_targets; t++)
         if (r->own[t] >= 0)
             return quern__fail(err, QUERN_UNSUPPORTED, r->parts[r->own[t]].where,
-                               "weights by output or step need files that are not compressed");
+                               "weights per output or step need uncompressed files");
     memcpy(read, r->order, (size_t)n * sizeof *read);
     memset(r->types, 0, sizeof r->types);
     if (r->weight >= 0)
@@ -246,7 +259,7 @@ static int rewind_parts(quern__records *r, quern_error *err)
     return status;
 }
 
-/* Keeps the places where a block begins. */
+/* Records the start of block k. */
 static int keep_places(quern__records *r, int k, quern_error *err)
 {
     int status = QUERN_OK;
@@ -257,30 +270,30 @@ static int keep_places(quern__records *r, int k, quern_error *err)
     return status;
 }
 
-static int64_t size_of(const quern__records *r, int k)
+static int64_t block_size(const quern__records *r, int k)
 {
     int64_t rest = r->parts[0].records - k * r->block;
     return rest < r->block ? rest : r->block;
 }
 
-/* A pass that finds the places and gives nothing: of a run that goes on behind the first epoch. */
+/* Reads all files once to record the block starts, for a run that resumes after the first epoch. */
 static int find_places(quern__records *r, quern_error *err)
 {
     quern__records_forget(r);
     int status = rewind_parts(r, err);
     for (int k = 0; k < r->n_blocks && status >= 0; k++) {
-        quern__activity_set("looking for places in", r->parts[0].where, "record", k * r->block + 1);
+        quern__activity_set("indexing", r->parts[0].where, "record", k * r->block + 1);
         status = keep_places(r, k, err);
         for (int i = 0; i < r->n_read && status >= 0; i++)
-            status = quern__array_file_skip(&r->parts[r->read[i]], size_of(r, k), err);
+            status = quern__array_file_skip(&r->parts[r->read[i]], block_size(r, k), err);
     }
     if (status < 0)
         quern__records_forget(r);
     return status;
 }
 
-/* Begins the next block of the pass; QUERN_END behind the last. */
-static int next_block(quern__records *r, quern_error *err)
+/* Starts the next block of the pass; QUERN_END after the last. */
+static int dataset_next_block(quern__records *r, quern_error *err)
 {
     int status = QUERN_OK, k = r->visited;
     if (k == r->n_blocks)
@@ -291,7 +304,7 @@ static int next_block(quern__records *r, quern_error *err)
             status = quern__array_file_go(&r->parts[i], &r->places[k][i], err);
     } else if (r->kept == k && r->n_blocks > 1)
         status = keep_places(r, k, err);
-    r->left = size_of(r, k);
+    r->left = block_size(r, k);
     r->visited++;
     return status;
 }
@@ -304,7 +317,7 @@ static int forward_rewind(void *self, quern_error *err)
     return r->in_order ? rewind_parts(r, err) : r->kept < r->n_blocks ? find_places(r, err) : QUERN_OK;
 }
 
-/* Whether the numbers of a target that part k gave last are whole, where they must be. */
+/* Checks that the target elements of part k are integers if the type requires it. */
 static int check_whole(const quern__records *r, int k, const double *y, quern_error *err)
 {
     const quern__array_file *p = &r->parts[r->read[k]];
@@ -317,11 +330,12 @@ static int check_whole(const quern__records *r, int k, const double *y, quern_er
     return QUERN_OK;
 }
 
-/* A number that does not fit leaves the record behind: the parts of it are read all the same. */
+/* Reads all parts of a record, also after an element that does not fit; reading can continue
+ * after it. */
 static int forward_read(void *self, float *x, double *y, quern_error *err)
 {
     quern__records *r = self;
-    int status = r->left > 0 ? QUERN_OK : next_block(r, err), fits = QUERN_OK;
+    int status = r->left > 0 ? QUERN_OK : dataset_next_block(r, err), fits = QUERN_OK;
     r->passed = false;
     if (status != QUERN_OK)
         return status;
@@ -343,7 +357,8 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
 
 static bool forward_passed(void *self) { return ((quern__records *)self)->passed; }
 
-static quern_generator *forward(quern__records *r, quern_error *err)
+/* Makes a record stream of the files. Takes r. */
+static quern_generator *sequential_new(quern__records *r, quern_error *err)
 {
     quern__stream s = { .match = forward_match,
                         .describe = forward_describe,
@@ -361,23 +376,24 @@ static quern_generator *forward(quern__records *r, quern_error *err)
         s.weighted = s.weighted || r->roles[i] == 'w';
         s.bytes += quern__array_file_block_bytes(&r->parts[i]);
     }
-    cut_into_blocks(r);
+    divide_into_blocks(r);
     return quern__stream_generator(&s, err);
 }
 
 quern_generator *quern__records_open(const char *words, const char *format, bool channels_first, quern_error *err)
 {
     static const quern__source_ops kind = {
-        .open = numbered_open, .read = numbered_read, .free = numbered_free, .describe = numbered_describe
+        .open = indexed_open, .read = indexed_read, .free = indexed_free, .describe = indexed_describe
     };
     quern__records *r = quern__records_words(words, format, err);
     bool by_number = true;
     if (r)
         r->channels_first = channels_first;
-    for (int i = 0; r && i < r->n; i++)
-        by_number = by_number && r->parts[i].by_number;
+    if (r)
+        for (int i = 0; i < r->n; i++)
+            by_number = by_number && r->parts[i].by_number;
     if (!r || !by_number)
-        return r ? forward(r, err) : NULL;
+        return r ? sequential_new(r, err) : NULL;
     quern_generator *g = quern__generator_new(&kind, r);
     if (!g) {
         quern__records_free(r);

@@ -1,7 +1,7 @@
-/* One array in a file. Files are known by their first bytes. Headers are read with limits; nothing they say is believed before it
- * is checked. */
+/* One array in a file: IDX or NPY, plain or gzipped, or a member of an NPZ. The format is
+ * determined by the first bytes. Headers are hostile: every size is checked before use. */
 #include "array_file.h"
-#include "convert_dtype.h"
+#include "tensor/convert_dtype.h"
 
 #include "tensor/npy.h"
 
@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <zip.h>
 
-enum { PLAIN, GZIP, STORED, DEFLATED }; /* GZIP: whatever is inflated here, not by libzip */
+enum { PLAIN, GZIP, STORED, DEFLATED }; /* GZIP: all that gunzip.c inflates, deflated zip members too */
 enum { most_per_record = 1 << 24, chunk = 4096 };
 
 int quern__array_file_fail(const quern__array_file *p, int64_t record, int code, const char *what, quern_error *err)
@@ -62,7 +62,8 @@ static int open_gzip(quern__array_file *p, quern_error *err)
     return p->gz ? QUERN_OK : quern__array_file_fail(p, -1, QUERN_IO, "cannot be opened", err);
 }
 
-/* Inflates a member here, as gzip: faster, and reading can go on from places in it. False where its bytes are not found. */
+/* Inflates a zip member with gunzip.c: it is faster than libzip and can save its state. False:
+ * the offset of the member is unknown. */
 static bool inflate_member(quern__array_file *p, const zip_stat_t *st)
 {
     const zip_uint64_t known = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_CRC | ZIP_STAT_ENCRYPTION_METHOD;
@@ -76,8 +77,8 @@ static bool inflate_member(quern__array_file *p, const zip_stat_t *st)
     return p->gz != NULL;
 }
 
-/* "it has 'a', 'b' and 'c'": of the arrays in an archive, as many as there is room for. */
-static const char *members(zip_t *z, char *text, size_t room)
+/* "it has 'a', 'b' and 'c'": the arrays of an archive, as many as fit `text`. */
+static const char *member_list(zip_t *z, char *text, size_t room)
 {
     zip_int64_t n = zip_get_num_entries(z, 0), found = 0;
     size_t used = (size_t)snprintf(text, room, "it has");
@@ -96,6 +97,7 @@ static const char *members(zip_t *z, char *text, size_t room)
     return text;
 }
 
+/* Opens a member of an NPZ: with gunzip.c if possible, else with libzip. */
 static int open_zip(quern__array_file *p, const char *path, const char *member, quern_error *err)
 {
     int code = 0;
@@ -103,33 +105,35 @@ static int open_zip(quern__array_file *p, const char *path, const char *member, 
     char message[400], names[256];
     p->zip = zip_open(path, ZIP_RDONLY, &code);
     if (!p->zip)
-        return quern__array_file_fail(p, -1, QUERN_FORMAT, "is no zip file", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT, "is not a zip file", err);
     snprintf(p->name, sizeof p->name, "%.250s.npy", member);
     if (zip_stat(p->zip, p->name, 0, &st) || !(st.valid & ZIP_STAT_COMP_METHOD)) {
-        snprintf(message, sizeof message, "has no array '%.60s'; %s", member, members(p->zip, names, sizeof names));
+        snprintf(message, sizeof message, "has no array '%.60s'; %s", member, member_list(p->zip, names, sizeof names));
         return quern__array_file_fail(p, -1, QUERN_NOTFOUND, message, err);
     }
     p->kind = st.comp_method == ZIP_CM_STORE ? STORED : DEFLATED;
     if (st.comp_method == ZIP_CM_DEFLATE && inflate_member(p, &st))
         return QUERN_OK;
     p->member = zip_fopen(p->zip, p->name, 0);
-    if (p->kind == STORED && (p->lock = quern__zalloc(1, sizeof(pthread_mutex_t))))
+    if (p->kind == STORED)
+        p->lock = quern__zalloc(1, sizeof(pthread_mutex_t));
+    if (p->lock)
         pthread_mutex_init(p->lock, NULL);
     return p->member && (p->lock || p->kind == DEFLATED) ? QUERN_OK
                                                          : quern__array_file_fail(p, -1, QUERN_IO, "cannot be read", err);
 }
 
-/* Records, and numbers of each, from the shape. */
-static int take_shape(quern__array_file *p, quern_error *err)
+/* Sets the number of records and of elements per record from the shape. */
+static int set_shape(quern__array_file *p, quern_error *err)
 {
     char text[96], message[200];
     const char *wrong = NULL;
     p->records = p->shape.dims[0];
     for (int i = 1; i < p->shape.rank && !wrong; i++)
-        wrong = p->shape.dims[i] < 1 ? "has no numbers" : NULL;
+        wrong = p->shape.dims[i] < 1 ? "has no elements" : NULL;
     for (int i = 1; i < p->shape.rank && !wrong; i++)
         if (__builtin_mul_overflow(p->per, p->shape.dims[i], &p->per) || p->per > most_per_record)
-            wrong = "makes a record larger than 16777216 numbers";
+            wrong = "gives records of more than 16777216 elements";
     wrong = wrong ? wrong : p->records < 1 ? "has no records" : NULL;
     if (!wrong)
         return QUERN_OK;
@@ -137,7 +141,7 @@ static int take_shape(quern__array_file *p, quern_error *err)
     return quern__array_file_fail(p, -1, QUERN_FORMAT, message, err);
 }
 
-/* Magic number (its third byte is the type), dimensions and numbers, big-endian. */
+/* IDX header, big-endian: magic number (byte 2: type, byte 3: rank), then the dimensions. */
 static int idx_header(quern__array_file *p, const uint8_t *head, int64_t n, quern_error *err)
 {
     static const int types[] = { QUERN_UINT8, QUERN_INT8, 0, QUERN_INT16, QUERN_INT32, QUERN_FLOAT32, QUERN_FLOAT64 };
@@ -145,7 +149,7 @@ static int idx_header(quern__array_file *p, const uint8_t *head, int64_t n, quer
     p->dtype = head[2] >= 8 && head[2] <= 14 ? types[head[2] - 8] : 0;
     if (!p->dtype || rank < 1 || rank > QUERN_MAX_RANK || n < 4 + 4 * rank)
         return quern__array_file_fail(p, -1, QUERN_FORMAT,
-                                      !p->dtype ? "an IDX file of a type that is none" : "an IDX file that ends early", err);
+                                      !p->dtype ? "unknown element type in the IDX header" : "the IDX header is incomplete", err);
     p->swapped = quern_dtype_size(p->dtype) > 1;
     p->idx = true;
     p->offset = 4 + 4 * rank;
@@ -154,7 +158,7 @@ static int idx_header(quern__array_file *p, const uint8_t *head, int64_t n, quer
         const uint8_t *b = head + 4 + 4 * i;
         p->shape.dims[i] = (int64_t)b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
     }
-    return take_shape(p, err);
+    return set_shape(p, err);
 }
 
 static int npy_header(quern__array_file *p, const uint8_t *head, int64_t n, quern_error *err)
@@ -164,16 +168,16 @@ static int npy_header(quern__array_file *p, const uint8_t *head, int64_t n, quer
     if (status < 0)
         return status;
     if (npy.shape.rank < 1)
-        return quern__array_file_fail(p, -1, QUERN_UNSUPPORTED, "is a scalar, one number without records", err);
+        return quern__array_file_fail(p, -1, QUERN_UNSUPPORTED, "is a scalar; an array of records is expected", err);
     p->dtype = npy.dtype;
     p->swapped = npy.swapped;
     p->fortran = npy.fortran && npy.shape.rank > 1;
     p->shape = npy.shape;
     p->offset = (int64_t)npy.header_bytes;
-    return take_shape(p, err);
+    return set_shape(p, err);
 }
 
-/* The header, and whether all that it promises is there where that is quickly known. */
+/* Reads the header, and checks the size of the data where that is cheap. */
 static int read_header(quern__array_file *p, quern_error *err)
 {
     uint8_t head[QUERN__NPY_HEADER_LIMIT];
@@ -185,11 +189,13 @@ static int read_header(quern__array_file *p, quern_error *err)
     else if (n >= 4 && !head[0] && !head[1])
         status = idx_header(p, head, n, err);
     else
-        return quern__array_file_fail(p, -1, QUERN_FORMAT, n < 0 ? "cannot be read" : "is neither an IDX nor a NumPy file", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT, n < 0 ? "cannot be read" : "is not an IDX or NumPy file", err);
     p->by_number = p->kind == PLAIN || p->kind == STORED;
-    status = status < 0 ? status : quern__array_file_rewind(p, err);
-    status = status < 0 || !p->fortran ? status : quern__array_file_order(p, err);
-    if (p->held) { /* nothing is read any more */
+    if (status >= 0)
+        status = quern__array_file_rewind(p, err);
+    if (status >= 0 && p->fortran)
+        status = quern__array_file_order(p, err);
+    if (p->held) { /* all data is in memory */
         quern__gunzip_free(p->gz);
         p->gz = NULL;
         p->kind = PLAIN;
@@ -214,7 +220,7 @@ int quern__array_file_open(quern__array_file *p, const char *name, const char *m
     int status = got < 0 ? quern__fail(err, QUERN_IO, path, "%s", strerror(errno)) : QUERN_OK;
     bool zipped = got == 4 && !memcmp(head, "PK\x03\x04", 4);
     if (status >= 0 && colon && !zipped)
-        status = quern__fail(err, QUERN_INVALID, path, "is no NPZ file, so it has no '%s'", own);
+        status = quern__fail(err, QUERN_INVALID, path, "is not an NPZ file and has no array '%s'", own);
     else if (status >= 0 && zipped)
         status = open_zip(p, path, own, err);
     else if (status >= 0 && quern__is_gzip(p->fd, 0))
@@ -248,7 +254,7 @@ int quern__array_file_rewind(quern__array_file *p, quern_error *err)
     char skipped[QUERN__NPY_HEADER_LIMIT];
     if (p->kind == GZIP)
         ok = quern__gunzip_rewind(p->gz);
-    else if (p->kind == DEFLATED) { /* a member has no way back: it is opened again */
+    else if (p->kind == DEFLATED) { /* libzip cannot seek in a deflated member: it is opened again */
         zip_fclose(p->member);
         p->member = zip_fopen(p->zip, p->name, 0);
         ok = p->member != NULL;
@@ -259,7 +265,7 @@ int quern__array_file_rewind(quern__array_file *p, quern_error *err)
         ok = quern__array_file_bytes(p, 0, skipped, (size_t)p->offset) == p->offset;
     if (p->kind == PLAIN || p->kind == STORED)
         p->at = p->offset;
-    return ok ? QUERN_OK : quern__array_file_fail(p, -1, QUERN_IO, "cannot go back to its start", err);
+    return ok ? QUERN_OK : quern__array_file_fail(p, -1, QUERN_IO, "cannot rewind", err);
 }
 
 bool quern__array_file_has_places(const quern__array_file *p) { return p->kind != DEFLATED; }
@@ -273,7 +279,7 @@ int quern__array_file_keep(quern__array_file *p, quern__place *place, quern_erro
 int quern__array_file_go(quern__array_file *p, const quern__place *place, quern_error *err)
 {
     if (place->mark && !quern__gunzip_go(p->gz, place->mark))
-        return quern__array_file_fail(p, -1, QUERN_NOMEM, "cannot go back to a place", err);
+        return quern__array_file_fail(p, -1, QUERN_NOMEM, "cannot restore the inflate state", err);
     p->at = place->at;
     return QUERN_OK;
 }

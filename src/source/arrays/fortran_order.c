@@ -1,11 +1,12 @@
-/* Arrays in Fortran order, in which the numbers of a record lie apart: those of all records for the first place, then those for the
- * second. */
+/* Arrays in Fortran order (N records of P elements): the file has P runs of N elements, one run
+ * per element position. A small array is transposed in memory. A large one is transposed in
+ * blocks of consecutive records, or read element by element. */
 #include "array_file.h"
 
 #include <string.h>
 
-/* All of a small array, in C order, in memory. */
-static int hold(quern__array_file *p, quern_error *err)
+/* Reads a small array and stores it in C order. */
+static int fortran_load(quern__array_file *p, quern_error *err)
 {
     char some[4096];
     size_t size = quern_dtype_size(p->dtype), all = (size_t)(p->records * p->per) * size;
@@ -21,7 +22,7 @@ static int hold(quern__array_file *p, quern_error *err)
             memcpy(p->held + (size_t)quern__walk_next(&walk) * size, some + i, size);
         done += n;
     }
-    /* behind the last number stands the check sum of what is compressed */
+    /* for compressed data, this read verifies the checksum after the last element */
     return quern__array_file_bytes(p, p->offset + (int64_t)all, some, 1) < 0
                ? quern__array_file_fail(p, -1, QUERN_FORMAT, "cannot be read", err)
                : QUERN_OK;
@@ -31,17 +32,17 @@ int quern__array_file_order(quern__array_file *p, quern_error *err)
 {
     int64_t bytes = p->records * (int64_t)quern_dtype_size(p->dtype);
     if (__builtin_mul_overflow(bytes, p->per, &bytes))
-        return quern__array_file_fail(p, -1, QUERN_FORMAT, "is larger than any file", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT, "has a size that overflows 64 bits", err);
     if (bytes <= QUERN__PART_HELD) {
-        int status = hold(p, err);
+        int status = fortran_load(p, err);
         p->by_number = true;
         p->fortran = false;
         p->at = p->offset;
         return status;
     }
     if (!p->by_number) {
-        quern__array_file_fail(p, -1, QUERN_UNSUPPORTED, "is in Fortran order and compressed, and larger than 4 MiB", err);
-        quern__hint(err, "save np.ascontiguousarray(x), or do not compress it");
+        quern__array_file_fail(p, -1, QUERN_UNSUPPORTED, "a compressed Fortran-order array exceeds 4 MiB", err);
+        quern__hint(err, "save np.ascontiguousarray(x), or save it uncompressed");
         return QUERN_UNSUPPORTED;
     }
     p->by_number = p->per <= QUERN__PART_COLUMNS;
@@ -55,18 +56,20 @@ static int64_t block_room(const quern__array_file *p)
     return room < 1 ? 1 : room < p->records ? room : p->records;
 }
 
-/* And one number of each beside it. */
+/* The block, and one run of the file. */
 size_t quern__array_file_block_bytes(const quern__array_file *p)
 {
     return p->fortran ? (size_t)block_room(p) * (size_t)(p->per + 1) * quern_dtype_size(p->dtype) : 0;
 }
 
-/* The records from `first` on, as many as a block has room for: a run of numbers for each place of a record. */
+/* Reads the block that begins at record `first`: one run per element position. */
 static bool read_block(quern__array_file *p, int64_t first)
 {
     size_t size = quern_dtype_size(p->dtype);
     int64_t room = block_room(p);
-    if (!p->block && !(p->block = quern__alloc(quern__array_file_block_bytes(p))))
+    if (!p->block)
+        p->block = quern__alloc(quern__array_file_block_bytes(p));
+    if (!p->block)
         return false;
     char *run = p->block + (size_t)(room * p->per) * size;
     int64_t n = p->records - first < room ? p->records - first : room;

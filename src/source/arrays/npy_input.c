@@ -1,7 +1,7 @@
-/* Arrays that come on standard input, or out of a file or named pipe that holds them one behind the other (npy_stream.h). What can
- * be sought begins anew for a validation; what cannot is read once. */
-#include "array_axes.h"
+/* Concatenated .npy arrays from standard input, a file or a named pipe (npy_stream.h). A regular
+ * file restarts for each epoch and validation; a pipe is read once. */
 #include "npy_stream.h"
+#include "tensor/array_axes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 typedef struct input {
-    quern__protocol in; /* the descriptor is there from the start to the end */
+    quern__protocol in; /* its descriptor is open for the life of the generator */
     char *path, *arrays;
-    off_t start; /* -1: it cannot be sought */
+    off_t start; /* offset at open; -1: not seekable */
 } input;
 
 static int input_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
@@ -81,7 +81,7 @@ quern_generator *quern__input_open(const char *path, const quern_file_opts *o, q
     p->path = quern__strdup(standard ? "standard input" : path);
     p->arrays = o->arrays ? quern__strdup(o->arrays) : NULL;
     p->in = (quern__protocol){ .where = p->path, .arrays = p->arrays, .timeout = o->stall_timeout, .said = -1 };
-    quern__data_format(o->data_format, &p->in.channels_first, NULL); /* it was looked at before */
+    quern__data_format(o->data_format, &p->in.channels_first, NULL); /* opening checked the word */
     p->in.fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     p->start = p->in.fd >= 0 ? lseek(p->in.fd, 0, SEEK_CUR) : -1;
     g->watches = true;

@@ -1,8 +1,9 @@
-/* Arrays one behind the other: the header of each is read, then its numbers, straight into the batch where their type is right. */
+/* Reads concatenated .npy arrays: the header of each array, then its elements, directly into the
+ * batch if type and order match. */
 #include "npy_stream.h"
-#include "array_axes.h"
-#include "convert_dtype.h"
 #include "source/column_map.h"
+#include "tensor/array_axes.h"
+#include "tensor/convert_dtype.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,7 +13,7 @@
 
 enum { WEIGHTS = -1, IGNORED = -2, patience = 30, grace = 2 };
 
-static void place(const quern__protocol *p, int64_t byte, char *where, size_t size)
+static void format_place(const quern__protocol *p, int64_t byte, char *where, size_t size)
 {
     snprintf(where, size, "%.120s: batch %lld, byte %lld", p->where, (long long)p->batch + 1, (long long)byte);
 }
@@ -20,15 +21,16 @@ static void place(const quern__protocol *p, int64_t byte, char *where, size_t si
 int quern__protocol_fail(const quern__protocol *p, int code, quern_error *err, const char *what)
 {
     char where[256];
-    place(p, p->bytes, where, sizeof where);
+    format_place(p, p->bytes, where, sizeof where);
     int status = quern__fail(err, code, where, "%s", what);
     if (p->held)
-        quern__hint(err, "the program has ended while a child of it holds its standard output");
+        quern__hint(err, "close the standard output of the program's child: the program itself has ended");
     return status;
 }
 
-/* Nothing has come for a while: what that means. QUERN_OK to wait on, QUERN_END where nothing will come. */
-static int nothing_came(quern__protocol *p, double since, double *gone, quern_error *err)
+/* Handles a timeout of poll. Returns QUERN_OK to wait on, QUERN_END if the writer has ended, or
+ * an error after the stall timeout. */
+static int stream_idle(quern__protocol *p, double since, double *gone, quern_error *err)
 {
     double now = quern__now();
     if (p->alone && now - since > patience) {
@@ -41,11 +43,12 @@ static int nothing_came(quern__protocol *p, double since, double *gone, quern_er
     if (p->held)
         return QUERN_END;
     return p->timeout > 0 && now - since > p->timeout
-               ? quern__protocol_fail(p, QUERN_STALLED, err, "nothing has come for longer than the stall timeout")
+               ? quern__protocol_fail(p, QUERN_STALLED, err, "no data for longer than the stall timeout")
                : QUERN_OK;
 }
 
-/* Reads n bytes, or fewer at the end of the stream; negative on failure or when the run is over. */
+/* Reads n bytes, or fewer at the end of the stream. Negative on failure, or when the run is
+ * over. */
 static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *err)
 {
     size_t got = 0;
@@ -58,7 +61,8 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
             return QUERN_CANCELED;
         int some = poll(fds, 2, 50);
         if (some < 0 && errno == EINTR)
-            continue; /* nothing is told of what can be read */
+            continue; /* revents are undefined */
+        /* copy the program's standard error, also while no data arrives */
         if (fds[1].revents)
             p->hear(p);
         if (fds[1].revents & POLLHUP && !(fds[1].revents & POLLIN)) {
@@ -68,7 +72,7 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
         if (some > 0 && !fds[0].revents)
             continue;
         if (some == 0) {
-            int status = nothing_came(p, since, &gone, err);
+            int status = stream_idle(p, since, &gone, err);
             if (status != QUERN_OK)
                 return status < 0 ? status : (ssize_t)got;
             continue;
@@ -87,7 +91,7 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
     return (ssize_t)got;
 }
 
-/* Bytes as a person can read them. */
+/* Formats bytes as printable text. */
 static void printable(const uint8_t *bytes, size_t n, char *out, size_t size)
 {
     size_t at = 0;
@@ -99,8 +103,9 @@ static void printable(const uint8_t *bytes, size_t n, char *out, size_t size)
                                bytes[i]);
 }
 
-/* What stands where an array was to begin is none: `n` bytes of it, and what more of them is there already. */
-static int no_array(quern__protocol *p, const uint8_t *head, size_t n, int64_t begin, quern_error *err)
+/* Fails because the next bytes do not start an array. The message contains the n bytes of `head`
+ * and those that can be read at once. */
+static int not_an_array(quern__protocol *p, const uint8_t *head, size_t n, int64_t begin, quern_error *err)
 {
     uint8_t bytes[40];
     char where[256], text[170] = "";
@@ -109,13 +114,13 @@ static int no_array(quern__protocol *p, const uint8_t *head, size_t n, int64_t b
     ssize_t k = poll(&more, 1, 20) > 0 ? read(p->fd, bytes + n, sizeof bytes - n) : 0;
     n += k > 0 ? (size_t)k : 0;
     printable(bytes, n, text, sizeof text);
-    place(p, begin, where, sizeof where);
-    int status = quern__fail(err, QUERN_FORMAT, where, "not a .npy array: '%s' stands where \\x93NUMPY begins one", text);
-    quern__hint(err, "what is no array has to be printed to standard error");
+    format_place(p, begin, where, sizeof where);
+    int status = quern__fail(err, QUERN_FORMAT, where, "not a .npy array: found '%s', expected \\x93NUMPY", text);
+    quern__hint(err, "print other output to standard error");
     return status;
 }
 
-/* The header of the next array. QUERN_END at the end of the stream before its first byte. */
+/* Reads the header of the next array. QUERN_END if the stream ends before its first byte. */
 static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
 {
     uint8_t head[QUERN__NPY_HEADER_LIMIT + 16];
@@ -134,28 +139,29 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
     if (got == 0)
         return QUERN_END;
     if (memcmp(head, "\x93NUMPY", got < 6 ? (size_t)got : 6))
-        return no_array(p, head, (size_t)got, begin, err);
+        return not_an_array(p, head, (size_t)got, begin, err);
     if ((size_t)got == have && head[6] > 1) {
         ssize_t more = read_some(p, head + have, 2, err);
         got = more < 0 ? more : got + more;
         have += 2;
     }
     if (got >= 0 && (size_t)got < have)
-        return quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array's header");
-    place(p, begin, where, sizeof where);
+        return quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array header");
+    format_place(p, begin, where, sizeof where);
     int status = got < 0 ? (int)got : quern__npy_header_bytes(head, have, &total, where, err);
     if (status < 0)
         return status;
+    /* the header must fit the buffer */
     if (total < have || total > sizeof head)
-        return quern__protocol_fail(p, QUERN_FORMAT, err, "an array's header is longer than 4096 bytes");
+        return quern__protocol_fail(p, QUERN_FORMAT, err, "an array header exceeds 4096 bytes");
     got = read_some(p, head + have, total - have, err);
     if (got < 0 || (size_t)got != total - have)
-        return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array's header");
+        return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array header");
     return quern__npy_parse(head, total, npy, where, err);
 }
 
-/* Targets that come while predicting are passed over. */
-static int pass_over(quern__protocol *p, size_t bytes, quern_error *err)
+/* Skips the elements of an array, such as targets during prediction. */
+static int skip_bytes(quern__protocol *p, size_t bytes, quern_error *err)
 {
     char passed[4096];
     while (bytes) {
@@ -168,17 +174,18 @@ static int pass_over(quern__protocol *p, size_t bytes, quern_error *err)
     return QUERN_OK;
 }
 
-/* The array's records are more than a batch has room for. */
+/* Fails because an array has more records than the batch size. */
 static int too_large(const quern__protocol *p, int64_t records, int64_t room, quern_error *err)
 {
     char what[100];
-    snprintf(what, sizeof what, "%lld records, there is room for %lld", (long long)records, (long long)room);
+    snprintf(what, sizeof what, "%lld records exceed the batch size %lld", (long long)records, (long long)room);
     int status = quern__protocol_fail(p, QUERN_SHAPE, err, what);
-    quern__hint(err, "give --batch-size %lld (without it the first batch decides)", (long long)records);
+    quern__hint(err, "set --batch-size %lld, or remove the option: the first batch then sets the size", (long long)records);
     return status;
 }
 
-/* Whether the array is one for its place: the axes that the model has, and as many records as a batch may have. */
+/* Checks the array at position `at` of a batch: the axes of the model, and the number of
+ * records. */
 static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, const quern_batch *b,
                        bool channels, quern_error *err)
 {
@@ -191,7 +198,7 @@ static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_ba
     if (records > s->batch_size && quern__axes_fit(&have, want))
         return too_large(p, records, s->batch_size, err);
     if (records < 1 || records > s->batch_size || (at > 0 && records != b->size)) {
-        snprintf(what, sizeof what, "array %d has shape %s; the model wants %s with 1 to %lld records, the same in each array",
+        snprintf(what, sizeof what, "array %d has shape %s; the model expects %s with 1 to %lld records, equal in all arrays",
                  at + 1, quern_shape_text(&have, has, sizeof has), quern_shape_text(want, wants, sizeof wants),
                  (long long)s->batch_size);
         return quern__protocol_fail(p, QUERN_SHAPE, err, what);
@@ -201,7 +208,7 @@ static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_ba
     return i == WEIGHTS ? quern__axes_check(where, &have, want, "w", false, err) : quern__deal_axes(s, i, where, &have, err);
 }
 
-/* Room for an array that does not go straight into the batch: asked for only while batches grow. */
+/* Grows the conversion buffer; it allocates only while batches grow. */
 static int make_scratch(quern__protocol *p, size_t bytes, quern_error *err)
 {
     if (bytes <= p->scratch_bytes)
@@ -212,8 +219,8 @@ static int make_scratch(quern__protocol *p, size_t bytes, quern_error *err)
     return p->scratch ? QUERN_OK : quern__fail_memory(err, bytes);
 }
 
-/* One array into its place in the batch (place `at` of those that come): straight from the pipe when its numbers lie as they do
- * there. */
+/* Reads the array at position `at` into the batch: directly if type, byte order and memory order
+ * match. */
 static int read_array(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, quern_batch *b,
                       quern_error *err)
 {
@@ -223,10 +230,11 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
     char why[128], what[160];
     int status = check_shape(p, npy, s, at, b, channels, err);
     if (status < 0) {
-        p->passed = !b->bad || pass_over(p, npy->data_bytes, NULL) >= 0;
+        p->passed = !b->bad || skip_bytes(p, npy->data_bytes, NULL) >= 0;
         return status;
     }
     int64_t records = npy->shape.dims[0], all = quern_shape_count(&npy->shape);
+    /* without conversion the elements go directly to the batch */
     bool fortran = npy->fortran && npy->shape.rank > 1, direct = npy->dtype == dtype && !npy->swapped && !fortran && !channels;
     b->size = records;
     status = direct ? QUERN_OK : make_scratch(p, npy->data_bytes, err);
@@ -250,7 +258,7 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
     return quern__protocol_fail(p, QUERN_INVALID, err, what);
 }
 
-/* One batch. Where it is refused but all of it has been read, p->passed. */
+/* Reads one batch. p->passed: it was refused, but all its bytes were read. */
 static int read_batch(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err)
 {
     int refused = QUERN_OK;
@@ -264,7 +272,7 @@ static int read_batch(quern__protocol *p, const quern_batch_spec *spec, quern_ba
                 i == 0 ? QUERN_END : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends between the arrays of a batch");
         else if (status >= 0)
             status =
-                p->order[i] == IGNORED || refused < 0 ? pass_over(p, npy.data_bytes, err) : read_array(p, &npy, spec, i, b, err);
+                p->order[i] == IGNORED || refused < 0 ? skip_bytes(p, npy.data_bytes, err) : read_array(p, &npy, spec, i, b, err);
         if (status < 0 && p->passed && b->bad)
             refused = status;
         else if (status != QUERN_OK)
@@ -283,13 +291,15 @@ int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern
         int status = read_batch(p, spec, b, &own);
         if (status == QUERN_OK || status == QUERN_END)
             return status;
-        if ((status = quern__bad_record(p->passed ? b->bad : NULL, status, &own, err)) < 0)
+        status = quern__bad_record(p->passed ? b->bad : NULL, status, &own, err);
+        if (status < 0)
             return status;
         b->size = spec->batch_size;
     }
 }
 
-/* The array that a name stands for: x and y the next input and target, w the weights, else an input or output of the model. */
+/* The array of a name: x and y are the next input and target, w the weights; other names are
+ * inputs and outputs of the model. */
 static int array_named(const quern__protocol *p, const quern_batch_spec *spec, const char *name, size_t n)
 {
     int inputs = 0, targets = 0, all = spec->n_inputs + spec->n_targets;
@@ -302,11 +312,14 @@ static int array_named(const quern__protocol *p, const quern_batch_spec *spec, c
         inputs += p->order[i] >= 0 && p->order[i] < spec->n_inputs;
         targets += p->order[i] >= spec->n_inputs;
     }
-    bool x = n == 1 && *name == 'x' && inputs < spec->n_inputs, y = n == 1 && *name == 'y' && targets < spec->n_targets;
-    return x ? inputs : y ? spec->n_inputs + targets : n == 1 && *name == 'y' && !spec->n_targets ? IGNORED : all;
+    if (n == 1 && *name == 'x' && inputs < spec->n_inputs)
+        return inputs;
+    if (n == 1 && *name == 'y' && targets < spec->n_targets)
+        return spec->n_inputs + targets;
+    return n == 1 && *name == 'y' && !spec->n_targets ? IGNORED : all;
 }
 
-/* What comes, and in which order: all inputs and targets unless `arrays` names them. */
+/* Sets the order of the arrays: all inputs and targets, or those that `arrays` names. */
 int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern_error *err)
 {
     bool seen[QUERN__PROTOCOL_ARRAYS] = { false };
@@ -317,8 +330,8 @@ int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern
         size_t n = strcspn(at, ",");
         int i = p->n < QUERN__PROTOCOL_ARRAYS ? array_named(p, spec, at, n) : all;
         if (i == all || (i != IGNORED && seen[i + 1]))
-            return quern__fail(err, QUERN_INVALID, "arrays", "'%.*s' is no input or output of the model, or named twice", (int)n,
-                               at);
+            return quern__fail(err, QUERN_INVALID, "arrays", "'%.*s' is not an input or output of the model, or is named twice",
+                               (int)n, at);
         if (i != IGNORED)
             seen[i + 1] = true;
         p->order[p->n++] = i;
@@ -326,7 +339,8 @@ int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern
     }
     for (int i = 0; i < all && p->arrays; i++)
         if (!seen[i + 1])
-            return quern__fail(err, QUERN_INVALID, "arrays", "nothing is said of '%s'", spec->names[i] ? spec->names[i] : "?");
+            return quern__fail(err, QUERN_INVALID, "arrays", "'%s' is missing from the list",
+                               spec->names[i] ? spec->names[i] : "?");
     return QUERN_OK;
 }
 
@@ -342,7 +356,7 @@ int64_t quern__protocol_first(quern__protocol *p, const volatile int *interrupt,
 {
     enum { most = 1 << 16 };
     if (!p->ahead && p->batch > 0)
-        return 0; /* a run has read from it: where it goes on is no beginning */
+        return 0; /* a run has read from the stream: its position is not the start */
     p->interrupt = interrupt;
     p->alone = true;
     int status = p->ahead ? QUERN_OK : read_header(p, &p->npy, err);

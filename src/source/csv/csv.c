@@ -1,6 +1,9 @@
-/* CSV and TSV with a header, gzipped or not, one file or several with the same header, read forward in bounded memory (RFC 4180:
- * quoted fields may hold separators, newlines and doubled quotes). A record is found whole in the buffer; where it holds no quote,
- * numbers are read where they stand. Features are numbers; a target that is none is a class: its place among the sorted names. */
+/* Reads CSV and TSV (RFC 4180: a quoted field may contain separators, newlines and doubled
+ * quotes), plain or gzipped. Several files with the same header are one sequence of records.
+ * Memory is bounded: the buffer grows to the longest record, at most QUERN__CSV_RECORD.
+ * The reader finds a complete record in the buffer, then converts its fields. A field that is a
+ * plain number is converted in place (quern__csv_plain); all others go through quern__csv_put. A
+ * target that is not a number is a class: its index in the sorted names. */
 #include "csv.h"
 #include "parse_number.h"
 
@@ -16,7 +19,7 @@ int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err,
 {
     char where[256], what[300];
     va_list args;
-    if (!err) /* another thread may have met it, which must not count lines */
+    if (!err) /* speculative reads pass NULL, so that no thread counts lines for an error that is discarded */
         return code;
     va_start(args, format);
     quern__vformat(what, sizeof what, format, args);
@@ -28,9 +31,9 @@ int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err,
 
 /* ---- records ---- */
 
-/* Where the record at the buffer's beginning ends, by quotes; `lines` gets the newlines within it. NULL: it goes on behind the
- * buffer. */
-static char *end_of_quoted(const quern__csv *f, char *p, const char *end, bool at_end, int *lines)
+/* The end of the record at p, outside quotes; *lines is the number of newlines in it. NULL: the
+ * record continues after the buffer. */
+static char *csv_quoted_end(const quern__csv *f, char *p, const char *end, bool at_end, int *lines)
 {
     quern__csv_state s = { .fresh = true };
     const char *at = p;
@@ -54,7 +57,7 @@ int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error
         int lines = 0;
         *quoted = memchr(start, '"', (size_t)((newline ? newline : end) - start)) != NULL;
         if (*quoted)
-            newline = end_of_quoted(f, start, end, b->ended, &lines);
+            newline = csv_quoted_end(f, start, end, b->ended, &lines);
         else if (!newline && b->ended && start < end)
             newline = end;
         if (newline) {
@@ -98,7 +101,7 @@ int quern__csv_take(quern__csv *f, char **p, const char *e, quern_error *err)
     }
     f->field[n] = 0;
     f->field_length = n;
-    return memchr(f->field, 0, n) ? quern__csv_fail(f, f->column, QUERN_FORMAT, err, "the field holds a NUL byte") : QUERN_OK;
+    return memchr(f->field, 0, n) ? quern__csv_fail(f, f->column, QUERN_FORMAT, err, "the field contains a NUL byte") : QUERN_OK;
 }
 
 /* ---- files ---- */
@@ -108,28 +111,31 @@ int quern__csv_open_file(quern__csv *f, int k, quern_error *err)
     bool first = f->columns == NULL;
     f->at = k;
     int status = quern__bytes_open(&f->bytes, f->paths[k], quern__csv_buffer, err);
-    f->bytes.stop = f->blocks.on || f->checking; /* no more than the header is wanted */
+    f->bytes.stop = f->blocks.on || f->checking; /* only the header is wanted */
     return status < 0 ? status : quern__csv_header(f, first, err);
 }
 
 /* ---- records over all files ---- */
 
-/* The next record over all files or blocks, without empty lines; QUERN_END at the end of the last. */
-static int next_anywhere(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
+/* The next record over all files or blocks, without empty lines; QUERN_END after the last. */
+static int csv_next_of_all(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err)
 {
     f->fresh = false;
     for (bool over = f->blocks.on && !f->blocks.open;;) {
         int status = QUERN_OK;
-        for (; over || quern__csv_left(f) <= 0; over = false)
-            if ((status = quern__csv_next_block(f, err)) != QUERN_OK)
+        for (; over || quern__csv_left(f) <= 0; over = false) {
+            status = quern__csv_next_block(f, err);
+            if (status != QUERN_OK)
                 return status;
+        }
         status = quern__csv_next(f, p, e, quoted, err);
         over = f->blocks.on && status == QUERN_END;
         if (over || (status == QUERN_OK && *p == *e && f->n > 1))
             continue;
         if (status != QUERN_END || f->at + 1 == f->n_paths)
             return status;
-        if ((status = quern__csv_open_file(f, f->at + 1, err)) < 0)
+        status = quern__csv_open_file(f, f->at + 1, err);
+        if (status < 0)
             return status;
     }
 }
@@ -139,7 +145,7 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
     char *p, *e;
     bool quoted;
     for (;;) {
-        int status = next_anywhere(f, &p, &e, &quoted, err), fields = 0;
+        int status = csv_next_of_all(f, &p, &e, &quoted, err), fields = 0;
         char *start = p;
         for (; status == QUERN_OK && fields <= f->n; p++) {
             f->column = fields < f->n ? fields : -1;
@@ -151,7 +157,7 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
         if (status != QUERN_OK)
             return status;
         if (fields != f->n)
-            continue; /* reading it will tell */
+            continue; /* the conversion reports it */
         p = start;
         for (int i = 0; i <= k && status == QUERN_OK; i++, p++) {
             f->column = i;
@@ -161,8 +167,10 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
     }
 }
 
-/* A field that is plainly a number, into its place: where it ends; NULL: it is none, or not to be taken so. */
-static inline const char *put_plain(const quern__csv_plain *c, char separator, const char *p, const char *e, float *x, double *y)
+/* Converts a plain number and stores it. Returns the end of the field; NULL: the field needs
+ * quern__csv_put. */
+static inline const char *csv_put_plain(const quern__csv_plain *c, char separator, const char *p, const char *e, float *x,
+                                        double *y)
 {
     float narrow;
     double v;
@@ -185,7 +193,7 @@ int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y
 {
     f->text_used = 0;
     for (int k = 0; k < f->n; k++, p++) {
-        const char *end = put_plain(&f->plain[k], f->separator, p, e, x, y);
+        const char *end = csv_put_plain(&f->plain[k], f->separator, p, e, x, y);
         int status = end ? QUERN_OK : quern__csv_put(f, k, &p, e, x, y, err);
         p += end ? end - p : 0;
         if (status < 0)
@@ -195,8 +203,12 @@ int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y
         if (p >= e && k + 1 == f->n)
             break;
         int fields = k + 1;
-        while (p < e && quern__csv_take(f, (p++, &p), e, err) >= 0)
+        while (p < e) {
+            p++;
+            if (quern__csv_take(f, &p, e, err) < 0)
+                break;
             fields++;
+        }
         return quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d fields, expected %d", fields, f->n);
     }
     return QUERN_OK;
@@ -209,11 +221,11 @@ int quern__csv_read(void *self, float *x, double *y, quern_error *err)
     bool quoted;
     f->passed = false;
     for (;;) {
-        int status = next_anywhere(f, &p, &e, &quoted, err);
+        int status = csv_next_of_all(f, &p, &e, &quoted, err);
         f->passed = f->passed || status == QUERN_OK;
         f->unknown = false;
         if (status == QUERN_END && f->skipped) {
-            quern__note("%s: %lld %s left out: the model does not know %s", f->paths[0], (long long)f->skipped,
+            quern__note("%s: %lld %s skipped: the model does not know %s", f->paths[0], (long long)f->skipped,
                         f->skipped == 1 ? "record was" : "records were", f->skipped == 1 ? "its class" : "their classes");
             f->skipped = 0;
         }
@@ -269,7 +281,8 @@ static const quern_schema *csv_schema(void *self) { return ((quern__csv *)self)-
 static bool csv_passed(void *self) { return ((quern__csv *)self)->passed; }
 static const quern_string *csv_strings(void *self) { return ((quern__csv *)self)->texts; }
 
-/* How the file is written, as the options say, or else the schema. */
+/* Takes separator, decimal mark, encoding and missing words from the options, else from the
+ * schema. */
 static int read_options(quern__csv *f, char separator, const quern_file_opts *o, quern_error *err)
 {
     const char *encoding = o->encoding ? o->encoding : o->schema ? o->schema->encoding : "";
@@ -288,7 +301,7 @@ static int read_options(quern__csv *f, char separator, const quern_file_opts *o,
         quern__fail(err, QUERN_INVALID, "separator", "'%c' cannot separate columns%s", f->separator,
                     f->separator == f->decimal ? ": it is the decimal mark" : "");
         if (f->separator == ',' && f->decimal == ',')
-            quern__hint(err, "--decimal . says that numbers have a point");
+            quern__hint(err, "add --decimal . if numbers have a decimal point");
         return QUERN_INVALID;
     }
     if (f->decimal != '.' && f->decimal != ',')
@@ -306,7 +319,7 @@ static int read_options(quern__csv *f, char separator, const quern_file_opts *o,
     return status;
 }
 
-/* The other files have the same columns; then the first is open again. */
+/* Checks that the other files have the same columns, then opens the first file again. */
 static int check_headers(quern__csv *f, quern_error *err)
 {
     int status = QUERN_OK;
@@ -330,10 +343,14 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
     for (; f->n_paths < n && status >= 0; f->n_paths++)
         if (!(f->paths[f->n_paths] = quern__strdup(paths[f->n_paths])))
             status = quern__fail_memory(err, 1);
-    status = status < 0 ? status : quern__csv_open_file(f, 0, err);
-    status = status < 0 ? status : quern__csv_columns(f, o, err);
-    status = status < 0 ? status : check_headers(f, err);
-    status = status < 0 ? status : quern__csv_cut(f, err);
+    if (status >= 0)
+        status = quern__csv_open_file(f, 0, err);
+    if (status >= 0)
+        status = quern__csv_columns(f, o, err);
+    if (status >= 0)
+        status = check_headers(f, err);
+    if (status >= 0)
+        status = quern__csv_cut(f, err);
     if (status < 0) {
         csv_free(f);
         return status;

@@ -1,7 +1,12 @@
-/* The blocks of CSV files, which a shuffled epoch visits in an order of its own. A block is so many bytes of a file, and its
- * records are those that begin in them. Where its first one begins is found from the bytes behind its beginning: behind a newline
- * that no quotes enclose. Whether quotes enclose a place is told by the first run of quotes behind it that can only open a field,
- * or only close one. When all blocks have been read, it is seen whether each ended where the next one began. */
+/* Random order of CSV file blocks in a shuffled epoch. A block is a fixed number of bytes; its
+ * records are those that begin in them. The epoch visits blocks in the order of a counter-based
+ * permutation.
+ * The start of the first record is inferred from the bytes after the block's start: it follows a
+ * newline outside quotes. The reader parses both ways, inside and outside quotes. The reading
+ * with a quote that RFC 4180 does not allow is wrong. If both readings have such quotes, the
+ * number of fields per record decides.
+ * At the end of an epoch the sums of hashes of all block starts and all block ends must be
+ * equal; else a record was lost or read twice. */
 #include "csv.h"
 
 #include <fcntl.h>
@@ -13,27 +18,27 @@
 enum {
     least_block = 16 << 10,
     most_block = 64 << 10,
-    records_wanted = 512, /* of a block: a window of 65,536 holds 128 blocks, */
-    least_records = 8,    /* and at least: to find where one begins, all of it is read */
-    worth = 64,           /* blocks: less is shuffled by the window alone */
-    around = 64,          /* bytes before a block that are looked at, */
-    beyond = 4 << 10,     /* and behind it, where its last record ends */
-    far = 64 << 10,       /* how far is looked for quotes where there are some */
-    ahead = 16,           /* blocks that the disk is told of */
+    records_wanted = 512, /* per block: a shuffle buffer of 65,536 records holds 128 blocks */
+    least_records = 8,    /* minimum per block: the search for the first record reads the block */
+    worth = 64,           /* blocks; the shuffle buffer is sufficient for fewer */
+    around = 64,          /* bytes before a block that the search uses */
+    beyond = 4 << 10,     /* bytes after a block, for its last record */
+    far = 64 << 10,       /* bytes that the search uses in files with quotes */
+    ahead = 16,           /* blocks that posix_fadvise announces */
     stripes = 1024
 };
 int64_t quern__csv_block = 0;
 
 struct quern__csv_lines {
-    int file, known;     /* stripes of it whose first line is known */
-    int64_t stripe;      /* bytes of one */
-    int64_t at[stripes]; /* the line in which it begins */
+    int file, known;     /* stripes of the file whose first line number is known */
+    int64_t stripe;      /* bytes of a stripe */
+    int64_t at[stripes]; /* line number at the start of a stripe */
 };
 
-/* ---- how files are cut ---- */
+/* ---- division into blocks ---- */
 
-/* Bytes of a file that can be read from anywhere; -1: it cannot. */
-static int64_t size_of(const char *path)
+/* Bytes of a regular file without compression; -1: not such a file. */
+static int64_t csv_regular_size(const char *path)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -43,8 +48,8 @@ static int64_t size_of(const char *path)
     return plain ? (int64_t)st.st_size : -1;
 }
 
-/* Bytes of a block, from the records that are in the buffer. */
-static int64_t block_for(const quern__csv *f)
+/* Bytes of a block, from the mean record size in the buffer. */
+static int64_t csv_block_size(const quern__csv *f)
 {
     const char *p = f->bytes.buffer + f->bytes.begin, *end = f->bytes.buffer + f->bytes.end;
     int64_t bytes = end - p, lines = 1;
@@ -52,10 +57,13 @@ static int64_t block_for(const quern__csv *f)
         lines++;
     int64_t record = bytes / lines, wanted = record * records_wanted, most = record * least_records;
     most = most > most_block ? most : most_block;
-    return quern__csv_block ? quern__csv_block : wanted < least_block ? least_block : wanted > most ? most : wanted;
+    if (quern__csv_block)
+        return quern__csv_block;
+    return wanted < least_block ? least_block : wanted > most ? most : wanted;
 }
 
-/* Whether the records in the buffer have quotes within fields, which RFC 4180 does not allow. */
+/* Whether records in the buffer have quotes inside unquoted fields, which RFC 4180 does not
+ * allow. */
 static bool has_literal(const quern__csv *f)
 {
     const char *p = f->bytes.buffer + f->bytes.begin, *end = f->bytes.buffer + f->bytes.end;
@@ -73,7 +81,7 @@ int quern__csv_cut(quern__csv *f, quern_error *err)
     quern__csv_blocks *b = &f->blocks;
     if (f->bytes.gz || f->bytes.offset < 0 || f->bytes.decoder)
         return QUERN_OK;
-    b->size = block_for(f);
+    b->size = csv_block_size(f);
     b->quoted = memchr(f->bytes.buffer, '"', f->bytes.end) != NULL;
     b->literal = b->quoted && has_literal(f);
     b->ends = quern__zalloc((size_t)f->n_paths, sizeof *b->ends);
@@ -81,7 +89,7 @@ int quern__csv_cut(quern__csv *f, quern_error *err)
     if (!b->ends || !b->lines)
         return quern__fail_memory(err, sizeof *b->lines);
     for (int k = 0; k < f->n_paths; k++) {
-        int64_t bytes = size_of(f->paths[k]);
+        int64_t bytes = csv_regular_size(f->paths[k]);
         if (bytes < 0) {
             b->n = 0;
             return QUERN_OK;
@@ -102,9 +110,9 @@ void quern__csv_cut_free(quern__csv *f)
     quern__free(f->blocks.marks);
 }
 
-/* ---- lines ---- */
+/* ---- line numbers ---- */
 
-/* Newlines among bytes [from, to) of the file that is open. */
+/* Newlines in bytes [from, to) of the open file. */
 static int64_t newlines(const quern__csv *f, int64_t from, int64_t to)
 {
     char bytes[4096];
@@ -134,20 +142,22 @@ int64_t quern__csv_line(const quern__csv *f)
     return l->at[stripe] + newlines(f, stripe * l->stripe, place);
 }
 
-/* ---- where a block begins ---- */
+/* ---- the start of a block ---- */
 
-/* How the bytes behind the one at p read when quotes enclose them, or not. */
+/* The result of parsing the bytes after p with a given assumption: inside quotes or not. */
 typedef struct reading {
-    int well; /* how many more records have as many fields as the header than have not */
-    const char
-        *wrong; /* the first quote that no file of RFC 4180 has so: within a field, or closing one that goes on; or the end */
+    int well; /* records with the expected number of fields minus the others */
+    /* The first quote that RFC 4180 does not allow: inside an unquoted field, or closing a field
+     * that continues; or the end. */
+    const char *wrong;
 } reading;
 
+/* Parses the bytes after p to the end of the buffer under one assumption. */
 static reading read_as(const quern__csv *f, const char *p, const char *end, bool inside)
 {
     reading r = { .wrong = end };
     quern__csv_state s = { .inside = inside, .fresh = !inside && (*p == f->separator || *p == '\n') };
-    const char *begin = NULL; /* of a record that is seen whole */
+    const char *begin = NULL; /* start of a record that is complete */
     int separators = 0;
     for (const char *at = p + 1, *next; at < end; at = next) {
         bool was = s.inside, literal = *at == '"' && !s.inside && !s.fresh;
@@ -163,30 +173,33 @@ static reading read_as(const quern__csv *f, const char *p, const char *end, bool
         begin = at + 1;
     }
     if (f->bytes.ended && s.inside)
-        r.well = INT_MIN; /* no file ends so */
+        r.well = INT_MIN; /* a file cannot end inside quotes */
     else if (f->bytes.ended && begin && begin < end)
         r.well += separators + 1 == f->n ? 1 : -1;
     return r;
 }
 
-/* Whether quotes enclose what follows the byte at p. The reading that meets a quote which RFC 4180 does not have is the wrong one;
- * where both do, or the file is known to have such quotes, records that have their fields tell. */
+/* Whether the bytes after p are inside quotes. The reading with an earlier invalid quote is
+ * wrong. If both readings are valid, or the file is known to have such quotes, the number of
+ * fields decides. */
 static bool enclosed(const quern__csv *f, const char *p, const char *end)
 {
     if (!memchr(p + 1, '"', (size_t)(end - p - 1)))
         return false;
+    /* the earlier invalid quote decides, unless the file is known to have such quotes */
     reading in = read_as(f, p, end, true), out = read_as(f, p, end, false);
     if (in.wrong != out.wrong && (!f->blocks.literal || in.wrong < out.wrong))
         return out.wrong < in.wrong;
     return in.well > out.well;
 }
 
-/* The first record that begins at byte `at` of the file or behind it, in a buffer that begins before it; NULL: it needs more. */
+/* The first record that begins at byte `at` of the file or later. The buffer begins before it.
+ * NULL: more bytes are needed. */
 static char *first_record(const quern__csv *f, int64_t at)
 {
     const quern__bytes *b = &f->bytes;
     char *start = b->buffer + b->begin, *end = b->buffer + b->end;
-    char *last = start + (at - 1 - quern__bytes_place(b)), *p = last; /* the byte before it */
+    char *last = start + (at - 1 - quern__bytes_place(b)), *p = last; /* the byte before `at` */
     if (last >= end)
         return b->ended ? end : NULL;
     if (f->blocks.marks) {
@@ -194,10 +207,12 @@ static char *first_record(const quern__csv *f, int64_t at)
         const char *first = quern__csv_first(f->blocks.marks[block], last + 1, end, f->separator);
         return first ? start + (first - start) : b->ended ? end : NULL;
     }
+    /* begin the parse before a run of quotes, which must not be divided */
     while (p > start && *p == '"')
         p--;
     quern__csv_state s = { .inside = enclosed(f, p, end) };
     s.fresh = !s.inside && (*p == f->separator || *p == '\n');
+    /* the block begins directly after a record */
     if (p == last && *p == '\n' && !s.inside)
         return p + 1;
     for (const char *q = p + 1; q < end;) {
@@ -208,23 +223,23 @@ static char *first_record(const quern__csv *f, int64_t at)
     return b->ended ? end : NULL;
 }
 
-/* Where reading of a block begins: far enough before it to see what its first byte is. */
-static int64_t from_of(const quern__csv *f, int64_t at) { return at - around > f->first_byte ? at - around : f->first_byte; }
+/* The offset at which the read of a block begins: `around` bytes before it. */
+static int64_t csv_read_start(const quern__csv *f, int64_t at) { return at - around > f->first_byte ? at - around : f->first_byte; }
 
-/* How far quotes must be looked for, and what is read at once. */
-static int64_t enough_of(const quern__csv *f, int64_t at) { return at + (f->blocks.quoted ? far : 0); }
-static int64_t stop_of(const quern__csv *f, int64_t at)
+/* The offset up to which the search needs bytes, and the end of the read. */
+static int64_t csv_search_end(const quern__csv *f, int64_t at) { return at + (f->blocks.quoted ? far : 0); }
+static int64_t csv_read_end(const quern__csv *f, int64_t at)
 {
-    int64_t stop = at + f->blocks.size + beyond, enough = enough_of(f, at);
+    int64_t stop = at + f->blocks.size + beyond, enough = csv_search_end(f, at);
     return stop > enough ? stop : enough;
 }
 
-/* Reads on until the first record is found. */
+/* Reads until the first record of the block is found. */
 static int find_first(quern__csv *f, int64_t at, quern_error *err)
 {
     quern__bytes *b = &f->bytes;
     char *p;
-    while (!(p = b->offset < enough_of(f, at) && !b->ended ? NULL : first_record(f, at))) {
+    while (!(p = b->offset < csv_search_end(f, at) && !b->ended ? NULL : first_record(f, at))) {
         int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
         if (got < 0)
             return (int)got;
@@ -238,7 +253,7 @@ static int find_first(quern__csv *f, int64_t at, quern_error *err)
 void quern__csv_order(void *self, const quern__random_key *key, int64_t epoch)
 {
     quern__csv *f = self;
-    (void)epoch; /* the key is that of the epoch */
+    (void)epoch; /* the key already depends on the epoch */
     f->blocks.on = key && f->blocks.n;
     if (key)
         f->blocks.key = *key;
@@ -260,7 +275,7 @@ int64_t quern__csv_places(void *self, int64_t *all)
     return f->blocks.on ? f->blocks.place : 1;
 }
 
-/* The block at a place of the epoch's order: its file, and its number in it. */
+/* The block at a position of the epoch's order: returns its file and sets its index in the file. */
 static int block_at(const quern__csv *f, int64_t place, int64_t *number)
 {
     const quern__csv_blocks *b = &f->blocks;
@@ -277,37 +292,40 @@ static int block_at(const quern__csv *f, int64_t place, int64_t *number)
     return low;
 }
 
-/* Most bytes of what is read of a block at once. */
-static size_t piece_of(const quern__csv *f) { return (size_t)(stop_of(f, 0) + around); }
+/* Maximum bytes that one read of a block takes. */
+static size_t csv_read_size(const quern__csv *f) { return (size_t)(csv_read_end(f, 0) + around); }
 
-/* Whether blocks can be read ahead, if that is wanted: of one file, and small against the buffer. */
-static bool can_be_ahead(const quern__csv *f) { return f->blocks.n && f->blocks.bytes && piece_of(f) <= quern__csv_buffer / 2; }
+/* Whether blocks can use read-ahead: one file, and blocks small relative to the buffer. */
+static bool csv_can_read_ahead(const quern__csv *f)
+{
+    return f->blocks.n && f->blocks.bytes && csv_read_size(f) <= quern__csv_buffer / 2;
+}
 
 size_t quern__csv_blocks_size(const quern__csv *f)
 {
-    return (can_be_ahead(f) ? quern__ahead_size(piece_of(f)) : 0) + (f->blocks.literal ? (size_t)f->blocks.n : 0);
+    return (csv_can_read_ahead(f) ? quern__ahead_size(csv_read_size(f)) : 0) + (f->blocks.literal ? (size_t)f->blocks.n : 0);
 }
 
-/* Blocks that come soon are on their way, or the disk is told of them. */
-static void look_ahead(quern__csv *f)
+/* Starts the reads of the next blocks, or announces them to the system. */
+static void csv_read_ahead(quern__csv *f)
 {
     quern__csv_blocks *b = &f->blocks;
     int64_t number;
-    if (b->place == 0 && !b->past && can_be_ahead(f) && quern__direct_wanted(b->bytes)) {
-        quern__ahead_open(&b->next, f->bytes.path, f->bytes.fd, piece_of(f));
+    if (b->place == 0 && !b->past && csv_can_read_ahead(f) && quern__direct_wanted(b->bytes)) {
+        quern__ahead_open(&b->next, f->bytes.path, f->bytes.fd, csv_read_size(f));
         b->past = b->next.memory != NULL;
     }
     while (b->past && b->next.asked < b->place + QUERN__AHEAD && b->next.asked < b->n) {
         block_at(f, b->next.asked, &number);
-        int64_t from = from_of(f, number * b->size);
-        quern__ahead_ask(&b->next, from, (size_t)(stop_of(f, number * b->size) - from));
+        int64_t from = csv_read_start(f, number * b->size);
+        quern__ahead_ask(&b->next, from, (size_t)(csv_read_end(f, number * b->size) - from));
     }
     for (int64_t place = b->place ? b->place + ahead - 1 : 0; !b->past && place < b->place + ahead && place < b->n; place++)
         if (block_at(f, place, &number) == f->at)
-            posix_fadvise(f->bytes.fd, (off_t)from_of(f, number * b->size), (off_t)piece_of(f), POSIX_FADV_WILLNEED);
+            posix_fadvise(f->bytes.fd, (off_t)csv_read_start(f, number * b->size), (off_t)csv_read_size(f), POSIX_FADV_WILLNEED);
 }
 
-/* What stands for a boundary of blocks in the sums that are compared when all have been read. */
+/* The hash of a block boundary, a term of the two sums. */
 static uint64_t boundary(int file, int64_t number, int64_t place)
 {
     return quern__hash64(quern__hash64((uint64_t)place ^ (uint64_t)file << 48) + (uint64_t)number);
@@ -326,31 +344,35 @@ int quern__csv_next_block(quern__csv *f, quern_error *err)
     quern__csv_blocks *b = &f->blocks;
     end_block(f);
     if (b->place == b->n) {
+        /* all blocks were read: their boundaries must agree */
         if (b->begins == b->ended)
             return QUERN_END;
         b->begins = b->ended;
-        f->passed = true; /* whoever leaves out bad records leaves out this too */
-        quern__fail(err, QUERN_FORMAT, f->paths[0],
-                    "where records begin in the middle of a file cannot be told: quotes do not pair");
-        quern__hint(err, "--no-shuffle reads it from its beginning, quern prepare shuffles it once");
+        f->passed = true; /* a policy that skips bad records also skips this error */
+        quern__fail(err, QUERN_FORMAT, f->paths[0], "the start of records inside the file is ambiguous: quotes do not pair");
+        quern__hint(err, "read it in order with --no-shuffle, or shuffle it once with 'quern prepare'");
         return QUERN_FORMAT;
     }
     int file = block_at(f, b->place, &b->number), status = b->literal && !b->marks ? quern__csv_mark(f, err) : QUERN_OK;
     if (status < 0)
         return status;
-    if (file != f->at && (status = quern__csv_open_file(f, file, err)) < 0)
+    if (file != f->at)
+        status = quern__csv_open_file(f, file, err);
+    if (status < 0)
         return status;
     int64_t at = b->number * b->size, blocks = b->ends[file] - (file ? b->ends[file - 1] : 0);
-    look_ahead(f);
+    csv_read_ahead(f);
     b->place++;
     b->limit = b->number + 1 == blocks ? INT64_MAX : at + b->size;
     f->used = 0;
     f->inner = 0;
     quern__activity_set("reading", f->bytes.path, "byte", at);
-    quern__bytes_seek(&f->bytes, from_of(f, at), stop_of(f, at));
+    quern__bytes_seek(&f->bytes, csv_read_start(f, at), csv_read_end(f, at));
     if (b->past)
-        quern__bytes_put(&f->bytes, quern__ahead_take(&b->next, from_of(f, at), f->bytes.buffer, f->bytes.capacity));
-    if (at > f->first_byte && (status = find_first(f, at, err)) < 0)
+        quern__bytes_put(&f->bytes, quern__ahead_take(&b->next, csv_read_start(f, at), f->bytes.buffer, f->bytes.capacity));
+    if (at > f->first_byte)
+        status = find_first(f, at, err);
+    if (status < 0)
         return status;
     b->open = true;
     if (b->number)

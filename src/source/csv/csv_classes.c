@@ -1,5 +1,6 @@
-/* Targets that are names: a pass over the data finds them all, unless the model knows them. The first value that is not missing
- * decides whether a column holds names; a word among numbers is an error where it stands. And the schema of what a run takes. */
+/* Class names of targets. A pass over the data collects the names of a column, unless the model
+ * knows them. The first value that is not missing decides whether a column contains names; a
+ * word among numbers is an error at its line. This file also builds the schema of a run. */
 #include "csv.h"
 #include "parse_number.h"
 #include "source/column_map.h"
@@ -21,14 +22,14 @@ static bool is_number(const quern__csv *f, const char *text)
     return end && !*end;
 }
 
-/* Back to the first record, in the order of the files. */
+/* Restarts at the first record, in file order. */
 static int from_start(quern__csv *f, quern_error *err)
 {
     f->blocks.on = false;
     return quern__csv_rewind(f, err);
 }
 
-/* Whether the first value that is not missing is a word; QUERN_END: there is none. */
+/* Sets *word if the first value that is not missing is a word. */
 static int begins_with_word(quern__csv *f, int k, bool *word, quern_error *err)
 {
     int status;
@@ -39,8 +40,9 @@ static int begins_with_word(quern__csv *f, int k, bool *word, quern_error *err)
     return status < 0 ? status : QUERN_OK;
 }
 
-/* All names of a column; where it was not asked for, the first word among numbers is an error. */
-static int collect(quern__csv *f, int k, quern_error *err)
+/* Collects all names of a column. Unless --classes names the column, the first word among
+ * numbers is an error. */
+static int csv_collect_names(quern__csv *f, int k, quern_error *err)
 {
     quern__column *c = &f->columns[k];
     quern_error word = { 0 };
@@ -76,13 +78,14 @@ static int find_names(quern__csv *f, int k, quern_error *err)
     int status = from_start(f, err);
     if (status >= 0 && !word) {
         status = begins_with_word(f, k, &word, err);
-        status = status < 0 ? status : from_start(f, err);
+        if (status >= 0)
+            status = from_start(f, err);
     }
     if (status < 0 || !word)
         return status;
     c->classifies = true;
-    c->named = true; /* from here on only nothing at all is missing */
-    status = collect(f, k, err);
+    c->named = true; /* from here on only an empty field is missing */
+    status = csv_collect_names(f, k, err);
     return status < 0 ? status : from_start(f, err);
 }
 
@@ -90,7 +93,7 @@ int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, in
 {
     quern__column *c = &f->columns[k];
     bool classifies = means == QUERN_MEANS_CLASS || means == QUERN_MEANS_BINARY || means == QUERN_MEANS_SIGN;
-    bool once = f->bytes.offset < 0 && !f->bytes.gz; /* names need a pass of their own */
+    bool once = f->bytes.offset < 0 && !f->bytes.gz; /* a pass for the names needs a file that can be read twice */
     if (known) {
         quern__names_free(&c->classes);
         c->named = known->kind == QUERN__COLUMN_CLASS;
@@ -99,9 +102,9 @@ int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, in
         return quern__names_copy(&c->classes, &known->classes, err);
     }
     if (c->learned || once || !(c->named || classifies))
-        return c->named && once && !c->classes.n ? quern__fail(err, QUERN_UNSUPPORTED, f->paths[0],
-                                                               "names of classes need a pass of their own, a pipe has but one")
-                                                 : QUERN_OK;
+        return c->named && once && !c->classes.n
+                   ? quern__fail(err, QUERN_UNSUPPORTED, f->paths[0], "class names need two passes, a pipe allows one")
+                   : QUERN_OK;
     c->learned = true;
     return find_names(f, k, err);
 }
@@ -118,8 +121,8 @@ int quern__csv_share(quern__csv *f, const int *columns, int n, quern_error *err)
     }
     if (status >= 0 && named && plain) {
         status = quern__fail(err, QUERN_INVALID, f->paths[0],
-                             "column '%.60s' holds numbers, '%.60s' of the same output names of classes", plain, named);
-        quern__hint(err, "--classes %.60s takes its values as names", plain);
+                             "column '%.60s' contains numbers, but '%.60s' of the same output contains class names", plain, named);
+        quern__hint(err, "use --classes %.60s to read its values as names", plain);
     }
     for (int i = 0; i < n && named && status >= 0; i++) {
         quern__names_free(&f->columns[columns[i]].classes);

@@ -1,6 +1,6 @@
-/* What each column of a CSV is in a run: a feature, a target, the weights, or nothing. Names decide wherever they are known: those
- * of the schema that the model keeps, of its inputs and outputs, and of the options. Columns that only their order tells apart are
- * dealt out in that order. */
+/* Maps the columns of a CSV to a run: each is a feature, a target, the weight, or ignored. Names
+ * decide where they are known, in this order: the model's schema, names of inputs and outputs,
+ * options. Columns without names map by order. */
 #include "csv.h"
 #include "source/column_map.h"
 
@@ -18,13 +18,13 @@ int quern__csv_find(const quern__csv *f, const char *name, quern_error *err)
         return quern__schema_missing(f->paths[0], name, &f->columns[0].name, (size_t)f->n, sizeof *f->columns, err);
     quern__fail(err, QUERN_NOTFOUND, f->paths[0], "no column is called '%.100s'", name);
     if (one)
-        quern__hint(err, "the header is one column, '%.60s': --separator names what stands between columns", f->columns[0].name);
+        quern__hint(err, "the header has one column, '%.60s': set the separator with --separator", f->columns[0].name);
     else
-        quern__hint(err, "without a header columns are called 1 to %d", f->n);
+        quern__hint(err, "use 1 to %d: without a header, columns have numbers as names", f->n);
     return QUERN_NOTFOUND;
 }
 
-/* ---- which columns a run takes ---- */
+/* ---- the columns of a run ---- */
 
 /* Columns in the order of their places. */
 typedef struct chosen {
@@ -32,25 +32,28 @@ typedef struct chosen {
     int *columns[2];
 } chosen;
 
-/* Those of a role, in the order in which the options name them or in that of the file. */
+/* Selects the columns of a role, in the order of the options, else of the file. */
 static void by_role(const quern__csv *f, bool target, chosen *c)
 {
     int role = target ? QUERN__ROLE_TARGET : f->features_named ? QUERN__ROLE_FEATURE : QUERN__ROLE_REST;
     for (int k = 0; k < f->n; k++)
-        if (f->columns[k].role == role)
-            c->columns[target][role == QUERN__ROLE_REST ? c->n[target] : f->columns[k].order] = k, c->n[target]++;
+        if (f->columns[k].role == role) {
+            c->columns[target][role == QUERN__ROLE_REST ? c->n[target] : f->columns[k].order] = k;
+            c->n[target]++;
+        }
 }
 
-/* The same, with inputs and outputs that are called as columns are put first. */
+/* Moves columns with the name of an input or output to its position. */
 static int by_names(const quern__csv *f, const quern_batch_spec *spec, bool target, chosen *c, quern_error *err)
 {
     int n = c->n[target];
     const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);
     int *order = quern__alloc(((size_t)n + 1) * sizeof *order);
-    for (int i = 0; names && order && i < n; i++) {
-        names[i] = f->columns[c->columns[target][i]].name;
-        order[i] = c->columns[target][i];
-    }
+    if (names && order)
+        for (int i = 0; i < n; i++) {
+            names[i] = f->columns[c->columns[target][i]].name;
+            order[i] = c->columns[target][i];
+        }
     int status = names && order ? quern__deal_by_name(spec, target, names, n, order, err) : quern__fail_memory(err, (size_t)n);
     if (status >= 0)
         memcpy(c->columns[target], order, (size_t)n * sizeof *order);
@@ -59,7 +62,7 @@ static int by_names(const quern__csv *f, const quern_batch_spec *spec, bool targ
     return status;
 }
 
-/* Columns that options name must be those of the schema. */
+/* Checks that the columns of an option are those of the schema. */
 static int check_named(const quern__csv *f, const quern_schema *known, bool target, quern_error *err)
 {
     int role = target ? QUERN__ROLE_TARGET : QUERN__ROLE_FEATURE, named = 0;
@@ -77,30 +80,31 @@ static int check_named(const quern__csv *f, const quern_schema *known, bool targ
     else
         quern__fail(err, QUERN_INVALID, option, "%d columns, the model has %d %s", named,
                     target ? known->n_targets : known->n_features, what);
-    quern__hint(err, "the model knows its columns by name: leave the option out, or fit --new-schema learns them anew");
+    quern__hint(err, "remove the option (the model stores its columns), or learn new ones with fit --new-schema");
     return QUERN_INVALID;
 }
 
-/* Those of the schema, by name. */
+/* Selects the columns of the schema by name. */
 static int by_schema(const quern__csv *f, const quern_schema *known, bool target, chosen *c, quern_error *err)
 {
     bool named = target ? f->targets_named : f->features_named;
     int status = named ? check_named(f, known, target, err) : QUERN_OK;
     for (int i = 0; i < (target ? known->n_targets : known->n_features) && status >= 0; i++) {
         const char *name = quern__schema_at(known, target, i)->name;
-        int k = status = quern__csv_find(f, name, err);
+        int k = quern__csv_find(f, name, err);
+        status = k;
         if (k >= 0 && f->columns[k].role == QUERN__ROLE_WEIGHT)
             return quern__fail(err, QUERN_INVALID, "--weight", "column '%.100s' is one of the %s of the model", name,
                                target ? "targets" : "features");
         if (i == f->n)
-            return quern__fail(err, QUERN_INVALID, f->paths[0], "%d columns, the model wants more", f->n);
+            return quern__fail(err, QUERN_INVALID, f->paths[0], "%d columns, the model expects more", f->n);
         c->columns[target][c->n[target]++] = k;
     }
     return status < 0 ? status : QUERN_OK;
 }
 
-/* Columns that nothing takes are said, once: it may be that one was meant to be taken. */
-static void tell_unused(quern__csv *f, const quern_schema *known)
+/* Logs once the columns that nothing uses. */
+static void log_unused(quern__csv *f, const quern_schema *known)
 {
     quern__text names = { 0 };
     int n = 0;
@@ -115,7 +119,7 @@ static void tell_unused(quern__csv *f, const quern_schema *known)
     quern__text_free(&names);
 }
 
-/* ---- what a run makes of them ---- */
+/* ---- kinds of columns in a run ---- */
 
 static int set_kept(quern__csv *f, const quern_batch_spec *spec, quern_error *err)
 {
@@ -124,20 +128,20 @@ static int set_kept(quern__csv *f, const quern_batch_spec *spec, quern_error *er
         if (k < 0)
             return k;
         if (f->columns[k].kept)
-            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is kept twice");
+            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "the column is named twice by --keep");
         f->columns[k].kept = ++f->n_texts;
         f->n_features++;
     }
     return QUERN_OK;
 }
 
-/* What the model knows of the column at a place; NULL: nothing. */
+/* The schema of the column at a place; NULL: unknown. */
 static const quern__schema_column *known_at(const quern_schema *known, bool target, int place)
 {
     return known && place < (target ? known->n_targets : known->n_features) ? quern__schema_at(known, target, place) : NULL;
 }
 
-/* What stands in for a missing value: as the options say, or else as the model learned it. */
+/* Sets the substitute for a missing value: from the options, else from the model. */
 static int set_fill(quern__column *c, const quern__schema_column *known, quern_error *err)
 {
     if (c->fills || c->fill_class || !known)
@@ -149,7 +153,7 @@ static int set_fill(quern__column *c, const quern__schema_column *known, quern_e
     return QUERN_OK;
 }
 
-/* One target of an output: what its values mean. */
+/* Sets the fill and the class names of one target. */
 static int set_target(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, int output, int place, int k,
                       quern_error *err)
 {
@@ -157,7 +161,7 @@ static int set_target(quern__csv *f, const quern_batch_spec *spec, const quern_s
     return status < 0 ? status : quern__csv_learn(f, k, known_at(known, true, place), spec->means[output], err);
 }
 
-/* The targets of an output, when the names of all are known: one numbering of classes, which its units are enough for. */
+/* Sets the classes of all targets of an output: one numbering that its units can represent. */
 static int set_classes(quern__csv *f, const quern_batch_spec *spec, bool learned, int output, const int *columns, int n,
                        quern_error *err)
 {
@@ -172,7 +176,7 @@ static int set_classes(quern__csv *f, const quern_batch_spec *spec, bool learned
     return status;
 }
 
-/* Arrays take their columns: which are texts, whole numbers, classes. */
+/* Sets the kinds of columns from the types of the arrays: text, integer, class. */
 static int set_kinds(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, const chosen *c, quern_error *err)
 {
     int places[2] = { 0 };
@@ -200,7 +204,7 @@ static int set_kinds(quern__csv *f, const quern_batch_spec *spec, const quern_sc
     return QUERN_OK;
 }
 
-/* Where features lie in a row: a whole number of 64 bits takes two slots, a text that is kept one behind them. */
+/* Sets the offset of each feature in a row: int64 has 2 units, kept texts follow all features. */
 static void set_slots(quern__csv *f, const chosen *c, int n_kept)
 {
     f->n_slots = 0;
@@ -232,7 +236,7 @@ static void set_places(quern__csv *f, const chosen *c)
     f->n_texts = 0;
 }
 
-/* Room for the strings of a record. */
+/* Allocates the strings of a record. */
 static int make_texts(quern__csv *f, quern_error *err)
 {
     if (!f->n_texts)
@@ -244,7 +248,7 @@ static int make_texts(quern__csv *f, quern_error *err)
     return f->texts && f->text ? QUERN_OK : quern__fail_memory(err, QUERN__CSV_RECORD);
 }
 
-static int choose(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, chosen *c, quern_error *err)
+static int choose_columns(quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, chosen *c, quern_error *err)
 {
     int status = QUERN_OK;
     for (int side = 0; side < 1 + (spec->n_targets > 0) && status >= 0; side++)
@@ -257,7 +261,7 @@ static int choose(quern__csv *f, const quern_batch_spec *spec, const quern_schem
     return status;
 }
 
-/* A missing number cannot become a word, nor a missing name something that is no class. */
+/* Checks that the substitute for a missing value fits its column: a number, or a known class. */
 static int check_fills(const quern__csv *f, quern_error *err)
 {
     for (int k = 0; k < f->n; k++) {
@@ -271,7 +275,7 @@ static int check_fills(const quern__csv *f, quern_error *err)
     return QUERN_OK;
 }
 
-/* --classes names targets, and what the model has learned of them stays. */
+/* Checks that --classes names targets, and agrees with the schema. */
 static int check_asked(const quern__csv *f, const quern_batch_spec *spec, const quern_schema *known, quern_error *err)
 {
     for (int k = 0; k < f->n; k++) {
@@ -280,9 +284,9 @@ static int check_asked(const quern__csv *f, const quern_batch_spec *spec, const 
         if (!c->asked || (target && (c->named || !spec->n_targets)))
             continue;
         quern__fail(err, QUERN_INVALID, "--classes", "column '%.60s' %s", c->name,
-                    target ? "holds numbers, as the model learned it" : "is not a target");
+                    target ? "contains numbers in the model's schema" : "is not a target");
         if (target)
-            quern__hint(err, "fit --new-schema --classes %.60s learns its values as names", c->name);
+            quern__hint(err, "use fit --new-schema --classes %.60s to learn its values as names", c->name);
         return QUERN_INVALID;
     }
     return QUERN_OK;
@@ -294,20 +298,25 @@ int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
     const quern_schema *known = spec->schema ? spec->schema : f->given;
     size_t room = ((size_t)f->n + 1) * sizeof(int);
     chosen c = { .columns = { quern__alloc(room), quern__alloc(room) } };
-    int status = c.columns[0] && c.columns[1] ? choose(f, spec, known, &c, err) : quern__fail_memory(err, room);
+    int status = c.columns[0] && c.columns[1] ? choose_columns(f, spec, known, &c, err) : quern__fail_memory(err, room);
     if (status >= 0) {
         set_places(f, &c);
         status = set_kinds(f, spec, known, &c, err);
-        status = status < 0 ? status : check_asked(f, spec, known, err);
-        status = status < 0 ? status : check_fills(f, err);
-        status = status < 0 ? status : set_kept(f, spec, err);
-        status = status < 0 ? status : make_texts(f, err);
+        if (status >= 0)
+            status = check_asked(f, spec, known, err);
+        if (status >= 0)
+            status = check_fills(f, err);
+        if (status >= 0)
+            status = set_kept(f, spec, err);
+        if (status >= 0)
+            status = make_texts(f, err);
         set_slots(f, &c, spec->n_kept);
         quern__csv_set_plain(f);
-        status = status < 0 ? status : quern__csv_schema(f, spec, err);
+        if (status >= 0)
+            status = quern__csv_schema(f, spec, err);
     }
     if (status >= 0)
-        tell_unused(f, known);
+        log_unused(f, known);
     quern__free(c.columns[0]);
     quern__free(c.columns[1]);
     *x_count = f->n_features;

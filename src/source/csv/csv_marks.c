@@ -1,5 +1,6 @@
-/* How the blocks of a CSV begin, found by a pass over the files: where quotes stand within fields, which RFC 4180 does not allow,
- * the bytes around a place do not tell whether quotes enclose it. */
+/* Marks the start of each CSV block in one pass over the files. Files with quotes inside
+ * unquoted fields need it. RFC 4180 does not allow these quotes, so the bytes around a block do
+ * not determine its state. */
 #include "csv.h"
 
 #include <errno.h>
@@ -9,9 +10,9 @@
 
 enum { piece = 64 << 10 };
 
-/* Where a reader is: what it has seen, and the byte that comes next. */
+/* The state of the automaton, and the offset of the next byte. */
 typedef struct walk {
-    bool inside, fresh, two; /* two: the byte before may be the first of two quotes */
+    bool inside, fresh, two; /* two: the previous byte may be the first of two quotes */
     bool begins;             /* a record begins here */
     int64_t at;
 } walk;
@@ -22,12 +23,12 @@ static unsigned char mark_of(const walk *w)
                            (w->two ? QUERN__MARK_TWO : 0) | (w->begins ? QUERN__MARK_RECORD : 0));
 }
 
-/* The same automaton as quern__csv_step, a byte at a time. */
-static void step(walk *w, char byte, char separator)
+/* The automaton of quern__csv_step, one byte per step. */
+static void mark_step(walk *w, char byte, char separator)
 {
     w->at++;
     w->begins = false;
-    if (w->two && byte == '"') { /* two are one, within quotes */
+    if (w->two && byte == '"') { /* two quotes are one, inside quotes */
         w->two = false;
         return;
     }
@@ -41,6 +42,7 @@ static void step(walk *w, char byte, char separator)
     w->fresh = byte == separator || byte == '\n';
 }
 
+/* Marks the starts of the n blocks of file k. */
 static int mark_file(const quern__csv *f, int k, unsigned char *marks, int64_t n, quern_error *err)
 {
     char *bytes = quern__alloc(piece);
@@ -53,13 +55,16 @@ static int mark_file(const quern__csv *f, int k, unsigned char *marks, int64_t n
         for (; i < got; i++) {
             if (w.at % f->blocks.size == 0 && w.at / f->blocks.size < n)
                 marks[w.at / f->blocks.size] = mark_of(&w);
-            step(&w, bytes[i], f->separator);
+            mark_step(&w, bytes[i], f->separator);
         }
     }
     quern__free(bytes);
     if (!bytes)
         return quern__fail_memory(err, piece);
-    return fd >= 0 ? (close(fd), QUERN_OK) : quern__fail(err, QUERN_IO, f->paths[k], "cannot be opened: %s", strerror(errno));
+    if (fd < 0)
+        return quern__fail(err, QUERN_IO, f->paths[k], "cannot be opened: %s", strerror(errno));
+    close(fd);
+    return QUERN_OK;
 }
 
 int quern__csv_mark(quern__csv *f, quern_error *err)
@@ -81,6 +86,6 @@ const char *quern__csv_first(unsigned char mark, const char *p, const char *end,
     if (mark & QUERN__MARK_RECORD)
         return p;
     while (p < end && !w.begins)
-        step(&w, *p++, separator);
+        mark_step(&w, *p++, separator);
     return w.begins ? p : NULL;
 }

@@ -1,6 +1,6 @@
-/* Many records of a CSV at once: those that lie whole in the buffer and hold no quote are found first, then read on two threads,
- * each its half. What comes out is what reading one after the other gives, errors too: a bad record is left to the
- * next call. */
+/* Reads many CSV records in one call. The caller's thread finds complete records without quotes
+ * in the buffer. Two threads convert one half each. The results equal those of sequential
+ * reading, errors included: the first bad record is left to the next call. */
 #include "csv.h"
 
 #include <pthread.h>
@@ -9,17 +9,17 @@
 
 enum { most_together = 4096, worth = 64 };
 
-/* Where a record lies, and its line. */
+/* A record in the buffer, and its line. */
 typedef struct span {
     char *p, *e;
     int64_t line;
 } span;
 
-/* What one thread does: records [from, to) of the spans. */
+/* The work of one thread: records [from, to) of the spans. */
 typedef struct half {
-    quern__csv csv; /* a copy that has a field of its own */
+    quern__csv csv; /* a copy with its own `field` */
     const span *spans;
-    int from, to, failed; /* failed: the first that is bad, or `to` */
+    int from, to, failed; /* failed: the first bad record, or `to` */
     float *x;
     double *y;
 } half;
@@ -46,7 +46,7 @@ static void read_half(half *h)
     }
 }
 
-static void *work(void *arg)
+static void *twin_work(void *arg)
 {
     struct quern__csv_twin *t = arg;
     pthread_mutex_lock(&t->lock);
@@ -72,7 +72,7 @@ static struct quern__csv_twin *twin_new(void)
         return NULL;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->changed, NULL);
-    t->running = sysconf(_SC_NPROCESSORS_ONLN) > 1 && !pthread_create(&t->thread, NULL, work, t);
+    t->running = sysconf(_SC_NPROCESSORS_ONLN) > 1 && !pthread_create(&t->thread, NULL, twin_work, t);
     return t;
 }
 
@@ -93,7 +93,7 @@ void quern__csv_twin_free(struct quern__csv_twin *t)
     quern__free(t);
 }
 
-/* The records behind the present one that lie whole in the buffer; the buffer moves behind them. */
+/* Finds up to `most` complete records after the current one and moves the buffer past them. */
 static int find_spans(quern__csv *f, span *spans, int most)
 {
     quern__bytes *b = &f->bytes;
@@ -120,7 +120,7 @@ static int find_spans(quern__csv *f, span *spans, int most)
     return n;
 }
 
-static void give(half *h, const quern__csv *f, const span *spans, int from, int to, float *x, double *y)
+static void half_set(half *h, const quern__csv *f, const span *spans, int from, int to, float *x, double *y)
 {
     char *field = h->csv.field;
     size_t room = h->csv.field_room;
@@ -134,15 +134,15 @@ static void give(half *h, const quern__csv *f, const span *spans, int from, int 
     h->y = y;
 }
 
-/* Reads n spans: how many are good before the first that is bad. */
+/* Converts n spans. Returns the number of good records before the first bad one. */
 static int read_spans(quern__csv *f, int n, float *x, double *y)
 {
     struct quern__csv_twin *t = f->twin;
     bool together = t->running && n >= worth;
-    give(&t->mine, f, t->spans, 0, together ? n / 2 : n, x, y);
+    half_set(&t->mine, f, t->spans, 0, together ? n / 2 : n, x, y);
     if (together) {
         pthread_mutex_lock(&t->lock);
-        give(&t->other, f, t->spans, n / 2, n, x, y);
+        half_set(&t->other, f, t->spans, n / 2, n, x, y);
         t->asked = true;
         pthread_cond_broadcast(&t->changed);
         pthread_mutex_unlock(&t->lock);
@@ -157,7 +157,7 @@ static int read_spans(quern__csv *f, int n, float *x, double *y)
     return t->mine.failed < t->mine.to || !together ? t->mine.failed : t->other.failed;
 }
 
-/* The record of a span is the next one again. */
+/* Makes the record of a span the next one. */
 static void go_back(quern__csv *f, const span *to)
 {
     f->bytes.begin = (size_t)(to->p - f->bytes.buffer);
@@ -170,11 +170,13 @@ int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_err
     int status = quern__csv_read(f, x, y, err);
     if (status != QUERN_OK)
         return status < 0 ? status : 0;
-    if (most < 2 || (!f->twin && !(f->twin = twin_new())))
+    if (most > 1 && !f->twin)
+        f->twin = twin_new();
+    if (most < 2 || !f->twin)
         return 1;
     int n = find_spans(f, f->twin->spans, most - 1 < most_together ? (int)(most - 1) : most_together);
     int good = n ? read_spans(f, n, x + f->n_slots, y + doubles(f)) : 0;
-    if (good < n) /* it fails when its turn comes */
+    if (good < n) /* the next call reports the error */
         go_back(f, &f->twin->spans[good]);
     return 1 + good;
 }

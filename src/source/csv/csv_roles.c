@@ -1,10 +1,10 @@
-/* What the options make of the columns of a CSV: their roles, which values are names of classes, what stands in for a missing
- * value. */
+/* Applies the options to the columns of a CSV: roles, columns of class names, and substitutes
+ * for missing values. */
 #include "csv.h"
 
 #include <string.h>
 
-/* Gives the columns named between commas a role. */
+/* Sets the role of the columns in a list of names. */
 static int give_role(quern__csv *f, char *names, int role, int *count, quern_error *err)
 {
     static const char *const words[] = { "", "--features", "--target", "--weight" };
@@ -14,7 +14,7 @@ static int give_role(quern__csv *f, char *names, int role, int *count, quern_err
         if (k < 0)
             return k;
         if (f->columns[k].role)
-            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "this column is named twice, by %s and by %s",
+            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "the column is named twice, by %s and by %s",
                                words[f->columns[k].role], words[role]);
         f->columns[k].role = role;
         f->columns[k].order = (*count)++;
@@ -22,8 +22,8 @@ static int give_role(quern__csv *f, char *names, int role, int *count, quern_err
     return QUERN_OK;
 }
 
-/* Gives columns their names of classes. */
-static int ask_classes(quern__csv *f, char *names, quern_error *err)
+/* Marks the columns in a list of names as class names. */
+static int mark_classes(quern__csv *f, char *names, quern_error *err)
 {
     char stop;
     for (char *name; (name = quern__next_name(&names, ",", &stop));) {
@@ -35,21 +35,23 @@ static int ask_classes(quern__csv *f, char *names, quern_error *err)
     return QUERN_OK;
 }
 
-/* ---- what is missing ---- */
+/* ---- missing values ---- */
 
-/* "7" for all columns of numbers, or "age=7,kind=cat". */
+/* Reads --missing: "7" for all columns of numbers, or "age=7,kind=cat". */
 static int set_missing(quern__csv *f, char *text, quern_error *err)
 {
     double v;
     char *rest = text, stop;
     if (text && quern__parse_number(text, &v)) {
-        for (int k = 0; k < f->n; k++)
-            f->columns[k].fills = true, f->columns[k].fill = v;
+        for (int k = 0; k < f->n; k++) {
+            f->columns[k].fills = true;
+            f->columns[k].fill = v;
+        }
         return QUERN_OK;
     }
     for (char *name; (name = quern__next_name(&rest, "=,", &stop));) {
         if (stop != '=')
-            return quern__fail(err, QUERN_INVALID, "--missing", "'%s' is no number, nor COLUMN=VALUE,…", name);
+            return quern__fail(err, QUERN_INVALID, "--missing", "'%s' is not a number and not COLUMN=VALUE,…", name);
         int k = quern__csv_find(f, name, err);
         if (k < 0)
             return k;
@@ -63,7 +65,7 @@ static int set_missing(quern__csv *f, char *text, quern_error *err)
     return QUERN_OK;
 }
 
-/* Reads an option of names from a copy, which it may cut. */
+/* Calls `read` with a copy of an option, which it may change. */
 static int with_copy(quern__csv *f, const char *text, int (*read)(quern__csv *f, char *own, quern_error *err), quern_error *err)
 {
     char *own = text ? quern__strdup(text) : NULL;
@@ -94,12 +96,15 @@ int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err
     if (!(f->plain = quern__zalloc((size_t)f->n + 1, sizeof *f->plain)))
         return quern__fail_memory(err, (size_t)f->n * sizeof *f->plain);
     int status = with_copy(f, o->target, read_targets, err);
-    status = status < 0 ? status : with_copy(f, o->weight, read_weight, err);
-    status = status < 0 ? status : with_copy(f, o->features, read_features, err);
+    if (status >= 0)
+        status = with_copy(f, o->weight, read_weight, err);
+    if (status >= 0)
+        status = with_copy(f, o->features, read_features, err);
     f->features_named = o->features != NULL;
     f->targets_named = o->target != NULL;
     if (!o->features)
         f->n_features = f->n - f->n_targets - f->weighted;
-    status = status < 0 ? status : with_copy(f, o->classes, ask_classes, err);
+    if (status >= 0)
+        status = with_copy(f, o->classes, mark_classes, err);
     return status < 0 ? status : with_copy(f, o->missing, set_missing, err);
 }

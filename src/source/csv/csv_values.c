@@ -1,5 +1,6 @@
-/* The fields of a CSV's records: numbers, rounded once, names of classes, texts, and what stands for a missing value. A number that
- * stands plainly between separators is read where it is (quern__csv_record); all else goes by way of the field as text. */
+/* Converts the fields of CSV records: numbers, rounded once, class names, texts, and missing
+ * values. quern__csv_record handles plain numbers itself; all other fields come here as text in
+ * f->field. */
 #include "csv.h"
 #include "parse_number.h"
 
@@ -27,7 +28,7 @@ bool quern__csv_missing(const quern__csv *f, const quern__column *c, const char 
     return !c->classes.n && !c->named && (!strcmp(text, "?") || !strcasecmp(text, "na") || !strcasecmp(text, "nan"));
 }
 
-static int missing(const quern__csv *f, int k, const char *text, double *out, quern_error *err)
+static int put_missing(const quern__csv *f, int k, const char *text, double *out, quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     if (c->classes.n && c->fill_class) {
@@ -39,8 +40,8 @@ static int missing(const quern__csv *f, int k, const char *text, double *out, qu
         return QUERN_OK;
     quern__csv_fail(f, k, QUERN_NUMBER, err, "a value is missing ('%.40s')", text);
     if (*text && c->classifies && !c->named)
-        quern__hint(err, "--classes %.60s takes '%.40s' as a name; --bad-records skip leaves the record out", c->name, text);
-    quern__hint(err, "--missing %.60s=%s fills it in; --bad-records skip leaves the record out", c->name,
+        quern__hint(err, "use --classes %.60s to read '%.40s' as a name, or --bad-records skip to skip the record", c->name, text);
+    quern__hint(err, "substitute it with --missing %.60s=%s, or skip the record with --bad-records skip", c->name,
                 c->classes.n ? "CLASS" : "NUMBER");
     return QUERN_NUMBER;
 }
@@ -49,12 +50,13 @@ static int unknown_class(quern__csv *f, int k, const char *text, quern_error *er
 {
     f->unknown = true;
     quern__csv_fail(f, k, QUERN_INVALID, err, "'%.60s' is not a class of the model", text);
-    quern__hint(err, "--unknown-class skip leaves such records out");
+    quern__hint(err, "skip these records with --unknown-class skip");
     return QUERN_INVALID;
 }
 
-/* Another mark before the fraction becomes a point. A point is no part of such a number. */
-static bool point(const quern__csv *f, char *text)
+/* Replaces the decimal mark with a point. False: the text contains a point although the mark is
+ * another one. */
+static bool normalise_decimal(const quern__csv *f, char *text)
 {
     char *mark = f->decimal == '.' ? NULL : strchr(text, f->decimal);
     if (f->decimal != '.' && strchr(text, '.'))
@@ -70,35 +72,35 @@ int quern__csv_no_number(const quern__csv *f, int k, const char *text, quern_err
     bool target = c->place <= QUERN__FIRST_TARGET && c->place > QUERN__FIRST_TARGET - f->n_targets;
     quern__csv_fail(f, k, QUERN_FORMAT, err, "'%.40s' is not a number", text);
     if (f->no_header && f->line == 1 && !f->blocks.on)
-        quern__hint(err, "the first line is read as a record, as --no-header or the model's schema says");
+        quern__hint(err, "remove --no-header if the first line is a header (the model's schema may also set it)");
     else if (f->decimal == ',' && strspn(text, "+-0123456789") && strchr(text, '.'))
-        quern__hint(err, "numbers have ',' before the fraction, as --decimal or the model's schema says; --decimal . changes that");
+        quern__hint(err, "add --decimal . if numbers have a decimal point (--decimal or the model's schema sets ',')");
     else if (strspn(text, "+-0123456789") && strchr(text, ',') && f->decimal == '.')
-        quern__hint(err, "where ',' is the decimal mark: --decimal ,; where it groups digits: leave it out of the file");
+        quern__hint(err, "add --decimal , if ',' is the decimal mark; remove it from the file if it groups digits");
     else if (c->classifies && c->numbers)
-        quern__hint(err, "the model learned numbers; fit --new-schema learns the names of the classes instead");
+        quern__hint(err, "learn class names with fit --new-schema (the model learned numbers)");
     else if (c->classifies && f->bytes.offset < 0 && !f->bytes.gz)
-        quern__hint(err, "names of classes take a pass of their own, a pipe has but one: give a file, or a model that knows them");
+        quern__hint(err, "use a file, or a model with class names: learning them needs two passes, a pipe allows one");
     else if (c->classifies)
-        quern__hint(err, "other values are numbers: --classes %.40s takes all as names; --missing-values '%.30s' makes it missing",
+        quern__hint(err, "use --classes %.40s to read all values as names, or --missing-values '%.30s' for a missing value",
                     c->name, text);
     else if (target)
         quern__hint(err,
-                    "names of classes need a loss that classifies, or --classes %.60s; --missing-values '%.30s' makes it a "
+                    "use a classification loss or --classes %.60s for class names, or --missing-values '%.30s' for a "
                     "missing value",
                     c->name, text);
     else
-        quern__hint(err, "--missing-values '%.40s' makes it a missing value", text);
+        quern__hint(err, "add --missing-values '%.40s' if it is a missing value", text);
     return QUERN_FORMAT;
 }
 
-/* The field in f->field, which is not plainly a number: blanks, quotes, words, names of classes. */
-static int value_of(quern__csv *f, int k, double *out, float *narrow, quern_error *err)
+/* Converts f->field if it is not a plain number: blanks, quotes, words, class names. */
+static int csv_value(quern__csv *f, int k, double *out, float *narrow, quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     char *text = quern__csv_trim(f->field);
     if (quern__csv_missing(f, c, text)) {
-        int status = missing(f, k, text, out, err);
+        int status = put_missing(f, k, text, out, err);
         *narrow = (float)*out;
         return status;
     }
@@ -107,13 +109,14 @@ static int value_of(quern__csv *f, int k, double *out, float *narrow, quern_erro
         *out = class;
         return class >= 0 ? QUERN_OK : unknown_class(f, k, text, err);
     }
-    const char *end = point(f, text) ? quern__read_double(text, out) : NULL;
+    const char *end = normalise_decimal(f, text) ? quern__read_double(text, out) : NULL;
     if (!end || *end)
         return quern__csv_no_number(f, k, text, err);
     quern__read_float(text, narrow);
     return QUERN_OK;
 }
 
+/* Checks that a number is finite as float32. */
 static int fits(const quern__csv *f, int k, double v, const char *text, quern_error *err)
 {
     return isfinite(v) && fabs(v) <= 3.4028235677973366e38
@@ -121,30 +124,30 @@ static int fits(const quern__csv *f, int k, double v, const char *text, quern_er
                : quern__csv_fail(f, k, QUERN_NUMBER, err, "'%.*s' does not fit float32", (int)strcspn(text, ",\t\r\n "), text);
 }
 
-/* A label that the loss has no class for. */
+/* Checks that a label is one of the classes of the loss. */
 static int check_label(const quern__csv *f, int k, double v, quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     if ((v >= 0 && v < (double)c->labels && v == floor(v)) || v == (double)c->ignored)
         return QUERN_OK;
     if (v != floor(v))
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "label %g is no whole number", v);
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "label %g is not an integer", v);
     quern__csv_fail(f, k, QUERN_INVALID, err, "label %g is outside 0 … %lld: the model has %lld classes", v,
                     (long long)c->labels - 1, (long long)c->labels);
-    quern__hint(err, "labels begin at 0; --classes %.60s takes the values as names of classes", c->name);
+    quern__hint(err, "number labels from 0, or use --classes %.60s to read the values as class names", c->name);
     return QUERN_INVALID;
 }
 
-/* A field of text as it stands: blanks, and nothing at all, are text too. */
+/* Stores a text field unchanged: blanks and the empty string are texts too. */
 static int put_text(quern__csv *f, int k, char **p, const char *e, quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     int status = quern__csv_take(f, p, e, err);
     if (status >= 0 && f->field_length > QUERN_MOST_STRING)
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "a text of %zu bytes, at most %d", f->field_length, QUERN_MOST_STRING);
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "a text of %zu bytes exceeds %d", f->field_length, QUERN_MOST_STRING);
     if (status < 0)
         return status;
-    char *to = f->text + f->text_used; /* no longer than the record, for which there is room */
+    char *to = f->text + f->text_used; /* f->text has the size of the longest record */
     memcpy(to, f->field, f->field_length);
     if (c->text)
         f->texts[c->text - 1] = (quern_string){ to, (int64_t)f->field_length };
@@ -154,21 +157,21 @@ static int put_text(quern__csv *f, int k, char **p, const char *e, quern_error *
     return QUERN_OK;
 }
 
-/* A whole number as it stands, exactly. */
+/* Stores an integer exactly. */
 static int put_whole(quern__csv *f, int k, char **p, const char *e, float *x, quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     int64_t v = 0;
     const char *end = quern__read_whole(*p, &v), *rest = end;
-    if (!end || (end < e && *end != f->separator)) { /* not plainly one */
+    if (!end || (end < e && *end != f->separator)) { /* not a plain integer */
         double real;
         float narrow;
         int status = quern__csv_take(f, p, e, err);
-        if (status < 0 || (status = value_of(f, k, &real, &narrow, err)) < 0)
+        if (status < 0 || (status = csv_value(f, k, &real, &narrow, err)) < 0)
             return status;
         rest = quern__read_whole(quern__csv_trim(f->field), &v);
         if ((!rest || *rest) && !(real == floor(real)))
-            return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is no whole number", real);
+            return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is not an integer", real);
         if ((!rest || *rest) && !(fabs(real) < 0x1p63))
             return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is outside int64", real);
         v = rest && !*rest ? v : (int64_t)real;
@@ -216,12 +219,12 @@ int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, doub
     int status = quern__csv_take(f, p, e, err);
     if (status < 0 || c->place == QUERN__IGNORED)
         return status;
-    if ((status = value_of(f, k, &v, &narrow, err)) < 0 || (status = fits(f, k, v, f->field, err)) < 0)
+    if ((status = csv_value(f, k, &v, &narrow, err)) < 0 || (status = fits(f, k, v, f->field, err)) < 0)
         return status;
     if (c->labels && check_label(f, k, v, err) < 0)
         return QUERN_INVALID;
     if (c->whole && !(v == floor(v) && fabs(v) <= INT32_MAX))
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is no whole number", v);
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "%g is not an integer", v);
     if (c->place >= 0)
         x[c->slot] = narrow;
     else if (c->place != QUERN__IGNORED)

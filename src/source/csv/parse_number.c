@@ -1,6 +1,8 @@
-/* Most numbers have few digits: the whole mantissa and a power of ten are exact, and one operation rounds correctly (Clinger, "How
- * to read floating point numbers accurately", PLDI 1990). A float is rounded from such a double unless that lies exactly between
- * two floats, where the digits that it lost decide. All else goes to the C library. */
+/* Decimal text to float or double, correctly rounded. A mantissa of 53 bits and a power of ten
+ * up to 10^22 are exact, so one operation rounds correctly (Clinger, "How to read floating point
+ * numbers accurately", PLDI 1990). A float is rounded from this double, unless the double is
+ * exactly between two floats: then the digits that it lost decide. All other numbers go to the C
+ * library. */
 #include "parse_number.h"
 
 #include <math.h>
@@ -9,8 +11,8 @@
 
 typedef struct decimal {
     uint64_t mantissa;
-    int exponent;         /* of ten */
-    bool negative, exact; /* exact: all digits are in the mantissa */
+    int exponent;         /* power of ten */
+    bool negative, exact; /* exact: the mantissa contains all digits */
 } decimal;
 
 static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
@@ -18,7 +20,8 @@ static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7, 
 
 static inline unsigned digit(char c) { return (unsigned)((unsigned char)c - '0'); }
 
-static inline const char *scan(const char *p, decimal *d)
+/* Splits a number into mantissa and power of ten. Returns its end; NULL: no number. */
+static inline const char *decimal_scan(const char *p, decimal *d)
 {
     const char *start;
     uint64_t m = 0;
@@ -55,8 +58,8 @@ static inline const char *scan(const char *p, decimal *d)
     return p;
 }
 
-/* The double nearest to the number; false when one operation does not give it. */
-static inline bool simple(const decimal *d, double *out)
+/* The nearest double by one operation; false: not applicable. */
+static inline bool decimal_to_double(const decimal *d, double *out)
 {
     if (!d->exact || d->mantissa > (uint64_t)1 << 53 || d->exponent < -22 || d->exponent > 22)
         return false;
@@ -68,10 +71,10 @@ static inline bool simple(const decimal *d, double *out)
 const char *quern__read_double(const char *p, double *out)
 {
     decimal d;
-    const char *end = scan(p, &d);
+    const char *end = decimal_scan(p, &d);
     if (!end)
         return NULL;
-    if (simple(&d, out))
+    if (decimal_to_double(&d, out))
         *out = d.negative ? -*out : *out;
     else
         *out = quern__strtod(p, NULL);
@@ -83,10 +86,10 @@ const char *quern__read_float(const char *p, float *out)
     decimal d;
     double v;
     uint64_t bits;
-    const char *end = scan(p, &d);
+    const char *end = decimal_scan(p, &d);
     if (!end)
         return NULL;
-    if (simple(&d, &v)) {
+    if (decimal_to_double(&d, &v)) {
         memcpy(&bits, &v, sizeof bits);
         bool between = (bits & 0x1fffffff) == 0x10000000, normal = v >= 1.17549435e-38 || v == 0;
         if (!between && normal) {

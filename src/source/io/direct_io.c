@@ -1,5 +1,5 @@
-/* Linux's asynchronous reads (io_submit(2)) of a file opened with O_DIRECT. They need no thread, unlike aio_read(3), and are
- * allowed where io_uring is not. */
+/* Asynchronous reads of Linux (io_submit(2)) with O_DIRECT. They need no thread, unlike
+ * aio_read(3), and are permitted where io_uring is not. */
 #include "direct_io.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* Reading forward through a buffer. */
+/* Sequential reads through one growing buffer, with inflate (gunzip.c) and decoding
+ * (text_encoding.c) as needed. */
 #include "file_reader.h"
 #include "text_encoding.h"
 
@@ -30,7 +31,9 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
     bool standard = !strcmp(path, "-");
     close_file(b);
     *b = (quern__bytes){ .path = path, .fd = -1, .buffer = b->buffer, .capacity = b->buffer ? b->capacity : capacity };
-    if (!b->buffer && !(b->buffer = quern__alloc(capacity + 1)))
+    if (!b->buffer)
+        b->buffer = quern__alloc(capacity + 1);
+    if (!b->buffer)
         return quern__fail_memory(err, capacity);
     b->buffer[0] = 0;
     b->fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
@@ -42,7 +45,7 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
     if (b->offset >= 0 && quern__is_gzip(b->fd, b->offset)) {
         if (!(b->gz = quern__gunzip_new(b->fd)))
             return quern__fail_memory(err, capacity);
-        b->fd = -1; /* it closes it */
+        b->fd = -1; /* gz owns the descriptor */
     }
     return QUERN_OK;
 }
@@ -52,7 +55,7 @@ static int64_t read_raw(quern__bytes *b, char *to, size_t n, quern_error *err)
     if (b->gz) {
         int64_t got = quern__gunzip_read(b->gz, to, n);
         if (got < 0)
-            return quern__fail(err, QUERN_FORMAT, b->path, "the compressed data is broken or cut off");
+            return quern__fail(err, QUERN_FORMAT, b->path, "the compressed data is corrupt or incomplete");
         return got;
     }
     ssize_t got;
@@ -65,7 +68,7 @@ static int64_t read_raw(quern__bytes *b, char *to, size_t n, quern_error *err)
     return got;
 }
 
-/* Bytes as the reader wants them: those of the file, or UTF-8. */
+/* Reads bytes, decoded to UTF-8 if there is a decoder. */
 static int64_t read_some(quern__bytes *b, char *to, size_t n, quern_error *err)
 {
     if (!b->decoder)
@@ -106,7 +109,7 @@ int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
         size_t capacity = b->capacity < limit / 2 ? 2 * b->capacity : limit;
         char *grown = capacity > b->capacity ? quern__realloc(b->buffer, capacity + 1) : NULL;
         if (!grown)
-            return quern__fail(err, QUERN_NOMEM, b->path, "a record is longer than %zu bytes", b->capacity);
+            return quern__fail(err, QUERN_NOMEM, b->path, "a record exceeds %zu bytes", b->capacity);
         b->buffer = grown;
         b->capacity = capacity;
     }

@@ -1,5 +1,5 @@
-/* Inflating forward, by either library: both are told where input and output are, and keep all else in a state that can be copied.
- */
+/* Sequential inflate with ISA-L or zlib. Both have a state with pointers to input and output
+ * that can be copied, so a mark is a copy of the state. */
 #include "gunzip.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ static bool engine_begin(engine *e, bool raw)
     return true;
 }
 
-/* Inflates what it can. False when the data is broken. */
+/* Inflates as much as possible. False: the data is corrupt. */
 static bool engine_run(engine *e, bool *finished)
 {
     bool ok = isal_inflate(e) >= 0;
@@ -43,7 +43,7 @@ typedef z_stream engine;
 static bool engine_begin(engine *e, bool raw)
 {
     memset(e, 0, sizeof *e);
-    return inflateInit2(e, raw ? -15 : 15 + 16) == Z_OK; /* gzip, its check sum too */
+    return inflateInit2(e, raw ? -15 : 15 + 16) == Z_OK; /* gzip, with its checksum */
 }
 
 static bool engine_run(engine *e, bool *finished)
@@ -60,11 +60,11 @@ static size_t engine_bytes(void) { return 1 << 16; }
 
 struct quern__gunzip {
     int fd;
-    int64_t offset;      /* in the file, of the byte behind the input */
-    bool ended, between; /* between: a member has ended, and no other has begun */
-    bool begun;          /* the engine is there */
-    /* Of a deflated member: where it lies in the file, how much comes out, and its check sum; how much has come out, and its check
-     * sum as long as all was read from the start. */
+    int64_t offset;      /* file offset of the byte after the input buffer */
+    bool ended, between; /* between: a member has ended and the next has not begun */
+    bool begun;          /* `e` is initialised */
+    /* Deflated zip member: its range in the file, its inflated size and checksum; bytes so far,
+     * and their checksum if all were read from the start (whole). */
     bool raw, whole;
     int64_t from, to, bytes, given;
     uint32_t crc, sum;
@@ -73,7 +73,7 @@ struct quern__gunzip {
 };
 
 struct quern__gunzip_mark {
-    int64_t offset; /* in the file, of the next byte of input */
+    int64_t offset; /* file offset of the next input byte */
     int64_t given;
     bool between;
     engine e;
@@ -122,7 +122,7 @@ bool quern__gunzip_rewind(quern__gunzip *g)
     return g->begun;
 }
 
-/* More of the file behind an empty input. False when it cannot be read; at its end nothing comes. */
+/* Refills the empty input buffer; it stays empty at the end of the file. False: read error. */
 static bool refill(quern__gunzip *g)
 {
     size_t n = g->raw && g->to - g->offset < room ? (size_t)(g->to - g->offset) : room;
@@ -133,7 +133,8 @@ static bool refill(quern__gunzip *g)
     return got > 0 || !errno;
 }
 
-/* A file may hold several compressed members, one behind the other, and zeros behind the last. */
+/* Starts the next gzip member. A file can have several concatenated members, and zeros after the
+ * last. */
 static bool next_member(quern__gunzip *g)
 {
     while (g->e.avail_in && *g->e.next_in == 0) {
@@ -152,7 +153,8 @@ static bool next_member(quern__gunzip *g)
     return g->begun;
 }
 
-/* A deflated member: neither header nor end, so its bytes and their check sum are held against what the zip says of them. */
+/* Inflates a zip member, which has no header or trailer: its size and checksum are compared with
+ * the zip directory. */
 static int64_t inflate_some(quern__gunzip *g, void *to, uint32_t wanted)
 {
     g->e.next_out = to;
@@ -161,7 +163,7 @@ static int64_t inflate_some(quern__gunzip *g, void *to, uint32_t wanted)
         uint32_t before = g->e.avail_out;
         if (g->e.avail_in == 0 && !refill(g))
             return -1;
-        bool dry = g->e.avail_in == 0; /* the engine may hold some still */
+        bool dry = g->e.avail_in == 0; /* the engine may still hold output */
         if (!engine_run(&g->e, &g->ended) || (dry && !g->ended && g->e.avail_out == before))
             return -1;
     }
@@ -195,7 +197,7 @@ int64_t quern__gunzip_read(quern__gunzip *g, void *to, size_t n)
         if (!engine_run(&g->e, &g->between))
             return -1;
         if (dry && !g->between && g->e.avail_out == left)
-            return -1; /* the engine held no more: within a member something is missing */
+            return -1; /* the engine holds no more output: the member is incomplete */
         left = g->e.avail_out;
     }
     return wanted - left;

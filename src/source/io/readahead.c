@@ -1,20 +1,21 @@
-/* A ring of rooms, each for a piece, aligned as direct reading wants it. */
+/* Ring of read-ahead buffers, aligned for O_DIRECT. */
 #include "readahead.h"
 
 #include <string.h>
 
-static int64_t down(int64_t at) { return at / QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN; }
+static int64_t align_down(int64_t at) { return at / QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN; }
 
-static size_t room_for(size_t most) { return (size_t)down((int64_t)most + 2 * QUERN__DIRECT_ALIGN - 2); }
+static size_t buffer_bytes(size_t most) { return (size_t)align_down((int64_t)most + 2 * QUERN__DIRECT_ALIGN - 2); }
 
-size_t quern__ahead_size(size_t most) { return QUERN__AHEAD * room_for(most) + QUERN__DIRECT_ALIGN + QUERN__DIRECT_BYTES; }
+size_t quern__ahead_size(size_t most) { return QUERN__AHEAD * buffer_bytes(most) + QUERN__DIRECT_ALIGN + QUERN__DIRECT_BYTES; }
 
 void quern__ahead_open(quern__ahead *a, const char *path, int same, size_t most)
 {
-    *a = (quern__ahead){ .direct = quern__direct_open(path, same), .most = most, .place = room_for(most) };
+    *a = (quern__ahead){ .direct = quern__direct_open(path, same), .most = most, .place = buffer_bytes(most) };
     if (a->direct.fd < 0)
         return;
-    if (!(a->memory = quern__alloc_large(QUERN__AHEAD * a->place + QUERN__DIRECT_ALIGN)))
+    a->memory = quern__alloc_large(QUERN__AHEAD * a->place + QUERN__DIRECT_ALIGN);
+    if (!a->memory)
         quern__direct_close(&a->direct);
     else
         a->places = a->memory + -(uintptr_t)a->memory % QUERN__DIRECT_ALIGN;
@@ -23,14 +24,14 @@ void quern__ahead_open(quern__ahead *a, const char *path, int same, size_t most)
 void quern__ahead_ask(quern__ahead *a, int64_t at, size_t bytes)
 {
     int64_t i = a->asked++ % QUERN__AHEAD, end = at + (int64_t)(bytes < a->most ? bytes : a->most);
-    a->pieces[i].at = down(at);
-    bool comes =
-        a->direct.fd >= 0 && quern__direct_begin(&a->direct, a->places + (size_t)i * a->place,
-                                                 (size_t)(down(end + QUERN__DIRECT_ALIGN - 1) - down(at)), down(at), (uint64_t)i);
+    a->pieces[i].at = align_down(at);
+    bool comes = a->direct.fd >= 0 && quern__direct_begin(&a->direct, a->places + (size_t)i * a->place,
+                                                          (size_t)(align_down(end + QUERN__DIRECT_ALIGN - 1) - align_down(at)),
+                                                          align_down(at), (uint64_t)i);
     a->pieces[i].bytes = comes ? -1 : 0;
 }
 
-/* Waits for the oldest. */
+/* Waits for the oldest read. */
 static void wait_for_oldest(quern__ahead *a)
 {
     quern__direct_done done[QUERN__DIRECT_MOST];

@@ -1,31 +1,32 @@
-/* ahead: pieces of one file in an order that is known beforehand, on their way past the system's cache before they are wanted. */
+/* readahead: reads pieces of one file in a known order, in advance, with O_DIRECT. */
 #ifndef QUERN__AHEAD_H
 #define QUERN__AHEAD_H
 
 #include "direct_io.h"
 
-enum { QUERN__AHEAD = 8 }; /* pieces on their way */
+enum { QUERN__AHEAD = 8 }; /* pieces in flight */
 
 typedef struct quern__ahead {
     quern__direct direct;
-    char *memory, *places; /* memory: what was asked for */
-    size_t most, place;    /* bytes of a piece, and of the room for one */
-    int64_t asked, taken;  /* pieces */
+    char *memory, *places; /* memory: the allocation; places: the aligned buffers in it */
+    size_t most, place;    /* bytes of the largest piece; bytes of a buffer */
+    int64_t asked, taken;  /* numbers of pieces requested and taken */
     struct {
-        int64_t at, bytes; /* where it begins, and how much of it is there; -1: it is on its way */
+        int64_t at, bytes; /* file offset; bytes read, -1: in flight */
     } pieces[QUERN__AHEAD];
 } quern__ahead;
 
-/* Bytes of memory for pieces of at most so many. */
+/* Bytes of memory for pieces of at most `most` bytes. */
 size_t quern__ahead_size(size_t most);
-/* Opens the file once more; where that cannot be, or there is no memory, all pieces are empty. */
+/* Opens the file with O_DIRECT. Without support or memory all pieces are empty. */
 void quern__ahead_open(quern__ahead *a, const char *path, int same, size_t most);
-/* Asks for the next piece; room for it is where fewer than QUERN__AHEAD are asked for and not taken. */
+/* Requests the next piece. The caller keeps at most QUERN__AHEAD requested pieces that are not
+ * taken. */
 void quern__ahead_ask(quern__ahead *a, int64_t at, size_t bytes);
-/* Takes the oldest: copies up to n bytes of it, those at byte `at` of the file first. Returns how many; 0: it must be read as
- * usual. */
+/* Takes the oldest piece: copies up to n bytes from file offset `at`. Returns their number; 0:
+ * use a normal read. */
 size_t quern__ahead_take(quern__ahead *a, int64_t at, void *to, size_t n);
-/* Waits for what is on its way and forgets it. */
+/* Waits for reads in flight and discards them. */
 void quern__ahead_forget(quern__ahead *a);
 void quern__ahead_close(quern__ahead *a);
 

@@ -1,4 +1,4 @@
-/* Decoding by iconv: see text_encoding.h. */
+/* Converts text to UTF-8 with iconv; the contract is in text_encoding.h. */
 #include "text_encoding.h"
 
 #include <errno.h>
@@ -11,14 +11,16 @@ struct quern__decoder {
     char name[32];
     char *raw;
     size_t begin, end, room;
-    int64_t done; /* bytes of the file that were turned */
+    int64_t done; /* file bytes converted so far */
 };
 
 quern__decoder *quern__decoder_new(const char *encoding, const char *path, const char *raw, size_t n, quern_error *err)
 {
     quern__decoder *d = quern__zalloc(1, sizeof *d);
-    if (!d)
-        return quern__fail_memory(err, sizeof *d), NULL;
+    if (!d) {
+        quern__fail_memory(err, sizeof *d);
+        return NULL;
+    }
     d->room = n > QUERN__DECODE_BYTES ? n : QUERN__DECODE_BYTES;
     d->raw = quern__alloc(d->room);
     d->to_utf8 = iconv_open("UTF-8", encoding);
@@ -32,8 +34,8 @@ quern__decoder *quern__decoder_new(const char *encoding, const char *path, const
     if (!d->raw)
         quern__fail_memory(err, d->room);
     else {
-        quern__fail(err, QUERN_INVALID, "encoding", "'%.60s' is not an encoding that this system knows", encoding);
-        quern__hint(err, "iconv -l lists those that it knows");
+        quern__fail(err, QUERN_INVALID, "encoding", "'%.60s' is not an encoding of this system", encoding);
+        quern__hint(err, "list the encodings with iconv -l");
     }
     quern__decoder_free(d);
     return NULL;

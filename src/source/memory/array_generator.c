@@ -1,8 +1,9 @@
-/* Generators that call the user, and arrays in memory. */
-#include "source/arrays/array_axes.h"
-#include "source/arrays/convert_dtype.h"
+/* Generators from user callbacks (pull and random access) and from arrays in memory. Also
+ * functions that all random-access sources share. */
 #include "source/column_map.h"
 #include "source/source.h"
+#include "tensor/array_axes.h"
+#include "tensor/convert_dtype.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,14 +37,14 @@ int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_er
 {
     QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     if (!g->ops->read || from < 0 || to < from || to > g->count)
-        return quern__fail(err, QUERN_INVALID, "slice", "%lld … %lld of %lld records", (long long)from, (long long)to,
-                           (long long)quern_generator_count(g));
+        return quern__fail(err, QUERN_INVALID, "slice", "range %lld … %lld is outside the %lld records", (long long)from,
+                           (long long)to, (long long)quern_generator_count(g));
     g->from += from;
     g->count = to - from;
     return QUERN_OK;
 }
 
-/* How a run wants its records. */
+/* The order of a run's records. */
 typedef struct order {
     bool shuffle;
     uint64_t seed;
@@ -71,12 +72,12 @@ int quern__weights_kind(const quern_batch_spec *spec, int target, const quern_sh
     return steps->rank == 2 && quern__axes_fit(have, steps) ? QUERN_WEIGHTS_STEPS : -1;
 }
 
-/* ---- a pull callback ---- */
+/* ---- pull callbacks ---- */
 
 typedef struct pull {
     quern_callback_ops ops;
     void *user;
-    bool begun, had; /* it is not at its start; a batch has come */
+    bool begun, had; /* begun: not at the start; had: a batch came */
 } pull;
 
 static int pull_next(quern_generator *g, quern_batch *batch, quern_error *err)
@@ -87,7 +88,7 @@ static int pull_next(quern_generator *g, quern_batch *batch, quern_error *err)
     p->had = p->had || status == QUERN_OK;
     return status <= 0 || status == QUERN_END
                ? status
-               : quern__fail(err, QUERN_INVALID, "generator", "next returned %d, neither QUERN_OK nor QUERN_END", status);
+               : quern__fail(err, QUERN_INVALID, "generator", "next returned %d, expected QUERN_OK or QUERN_END", status);
 }
 
 static int pull_reset(quern_generator *g, int64_t epoch, quern_error *err)
@@ -111,8 +112,8 @@ static int pull_empty(const quern_generator *g, quern_error *err)
     const pull *p = g->self;
     if (!p->had || p->ops.reset)
         return quern__fail(err, QUERN_INVALID, "generator", "the generator is empty");
-    int status = quern__fail(err, QUERN_INVALID, "generator", "has ended, and cannot begin anew");
-    quern__hint(err, "quern_callback_ops.reset begins it anew");
+    int status = quern__fail(err, QUERN_INVALID, "generator", "has ended and cannot restart");
+    quern__hint(err, "set quern_callback_ops.reset to restart it");
     return status;
 }
 
@@ -154,7 +155,7 @@ quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *u
     return g;
 }
 
-/* ---- records by number ---- */
+/* ---- random access ---- */
 
 void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b)
 {
@@ -164,46 +165,46 @@ void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed
             g->from + (shuffle ? (int64_t)quern__random_permute(key, (uint64_t)g->count, (uint64_t)(first + r)) : first + r);
 }
 
-typedef struct numbered {
+typedef struct indexed {
     quern_read *read;
     void *user;
     order order;
-} numbered;
+} indexed;
 
-static int numbered_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int indexed_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     (void)err;
     g->spec = spec;
-    ((numbered *)g->self)->order = (order){ shuffle, seed };
+    ((indexed *)g->self)->order = (order){ shuffle, seed };
     return QUERN_OK;
 }
 
-static int numbered_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+static int indexed_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
-    numbered *n = g->self;
+    indexed *n = g->self;
     int64_t size = b->size;
     quern__number_records(g, n->order.shuffle, n->order.seed, pass, first, b);
     quern__activity_set("waiting for the callback", "generator", b->size > 1 ? "records from number" : "record number",
                         b->indices[0]);
     int status = n->read(n->user, b, err);
     if (status >= 0 && b->size != size)
-        return quern__fail(err, QUERN_INVALID, "generator", "a batch of %lld records was asked for, %lld came", (long long)size,
-                           (long long)b->size);
-    return status > 0 ? quern__fail(err, QUERN_INVALID, "generator", "ended before its %lld records", (long long)g->count) : status;
+        return quern__fail(err, QUERN_INVALID, "generator", "returned %lld records, expected %lld", (long long)b->size,
+                           (long long)size);
+    return status > 0 ? quern__fail(err, QUERN_INVALID, "generator", "ended before record %lld", (long long)g->count) : status;
 }
 
 quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t count)
 {
     if (!read)
         return NULL;
-    static const quern__source_ops kind = { .open = numbered_open, .read = numbered_read, .free = self_free };
-    numbered *n = count >= 0 ? quern__zalloc(1, sizeof *n) : NULL;
+    static const quern__source_ops kind = { .open = indexed_open, .read = indexed_read, .free = self_free };
+    indexed *n = count >= 0 ? quern__zalloc(1, sizeof *n) : NULL;
     quern_generator *g = n ? quern__generator_new(&kind, n) : NULL;
     if (!g) {
         quern__free(n);
         return NULL;
     }
-    *n = (numbered){ .read = read, .user = user };
+    *n = (indexed){ .read = read, .user = user };
     g->strings = true;
     g->finite = true;
     g->count = count;
@@ -220,7 +221,7 @@ typedef struct arrays {
     order order;
 } arrays;
 
-/* "x", or "x, array 1" where there are several. */
+/* "x", or "x, array 1" if there are several. */
 static const char *where_of(const arrays *a, int i, char where[32])
 {
     bool x = i < a->n_x;
@@ -229,6 +230,7 @@ static const char *where_of(const arrays *a, int i, char where[32])
     return where;
 }
 
+/* Compares the arrays with the spec: number, axes and types. */
 static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     arrays *a = g->self;
@@ -242,20 +244,20 @@ static int array_open(quern_generator *g, const quern_batch_spec *spec, bool shu
         if (status < 0)
             return status;
         if (!quern__convertible(t->dtype, spec->dtypes[i]))
-            return quern__fail(err, QUERN_INVALID, where, "is of type %s, the model wants %s", quern_dtype_name(t->dtype),
+            return quern__fail(err, QUERN_INVALID, where, "has type %s, the model expects %s", quern_dtype_name(t->dtype),
                                quern_dtype_name(spec->dtypes[i]));
     }
     for (int i = 0; i < spec->n_targets; i++)
         if (a->own[i].data && quern__weights_kind(spec, i, &a->own[i].shape) < 0)
-            return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d have shape %s, the model wants (None,) or %s", i,
-                               quern_shape_text(&a->own[i].shape, have, sizeof have),
+            return quern__fail(err, QUERN_SHAPE, "weights", "weights of target %d have shape %s, the model expects (None,) or %s",
+                               i, quern_shape_text(&a->own[i].shape, have, sizeof have),
                                quern_shape_text(&spec->weights[i], want, sizeof want));
     g->spec = spec;
     a->order = (order){ shuffle, seed };
     return QUERN_OK;
 }
 
-/* One record of one array into the batch, in the dtype that the model wants. */
+/* Converts one record of an array and stores it at row `place` of the batch. */
 static int copy_record(const quern_tensor *from, int64_t record, int64_t count, void *to, int dtype, int64_t place,
                        const char *where, quern_error *err)
 {
@@ -267,6 +269,7 @@ static int copy_record(const quern_tensor *from, int64_t record, int64_t count, 
                                        quern__convert_why(first, from->dtype, good, dtype, why));
 }
 
+/* Copies the records of a batch, with their weights. */
 static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err)
 {
     const arrays *a = g->self;
@@ -282,18 +285,20 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
     for (int i = 0; i < s->n_inputs; i++)
         for (int64_t k = 0, per = quern__per_record(&a->t[i].shape); a->t[i].dtype == QUERN_STRING && k < batch->size * per; k++)
             if (((quern_string *)batch->arrays[i])[k].size > QUERN_MOST_STRING || ((quern_string *)batch->arrays[i])[k].size < 0)
-                return quern__fail(err, QUERN_INVALID, "x", "record %lld: a string of %lld bytes, at most %d",
+                return quern__fail(err, QUERN_INVALID, "x", "record %lld: a string of %lld bytes exceeds %d",
                                    (long long)batch->indices[k / per], (long long)((quern_string *)batch->arrays[i])[k].size,
                                    QUERN_MOST_STRING);
-    for (int64_t r = 0; a->weights && r < batch->size; r++)
-        batch->weights[r] = a->weights[batch->indices[r]];
+    if (a->weights)
+        for (int64_t r = 0; r < batch->size; r++)
+            batch->weights[r] = a->weights[batch->indices[r]];
     batch->has_weights = a->weights != NULL;
     for (int i = 0; i < s->n_targets; i++) {
         const quern_tensor *w = &a->own[i];
         int64_t per = w->data ? quern__per_record(&w->shape) : 0;
         batch->weighs[i] = w->data ? quern__weights_kind(s, i, &w->shape) : QUERN_WEIGHTS_COMMON;
-        for (int64_t r = 0; w->data && r < batch->size; r++)
-            copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r, "weights", NULL);
+        if (w->data)
+            for (int64_t r = 0; r < batch->size; r++)
+                copy_record(w, batch->indices[r], per, batch->target_weights[i], QUERN_FLOAT32, r, "weights", NULL);
     }
     return QUERN_OK;
 }
@@ -305,13 +310,14 @@ int quern_array_generator_weights(quern_generator *g, int target, const quern_te
     QUERN__ENTER(err, QUERN_INVALID, "generator", g, "weights", weights);
     arrays *a = g->self;
     if (g->ops != &array_kind || target < 0 || target >= a->n_y)
-        return quern__fail(err, QUERN_INVALID, "weights", g->ops == &array_kind ? "there is no target %d" : "no arrays in memory",
-                           target);
+        return quern__fail(err, QUERN_INVALID, "weights",
+                           g->ops == &array_kind ? "target %d does not exist" : "the generator has no arrays in memory", target);
     if (quern__missing(err, "weights", weights->data, NULL))
         return QUERN_INVALID;
     if (weights->shape.rank < 1 || weights->shape.rank > 2 || weights->shape.dims[0] != a->t[0].shape.dims[0] ||
         quern_shape_count(&weights->shape) < 0)
-        return quern__fail(err, QUERN_SHAPE, "weights", "those of target %d are not (records) or (records, steps)", target);
+        return quern__fail(err, QUERN_SHAPE, "weights", "weights of target %d do not have shape (records) or (records, steps)",
+                           target);
     a->own[target] = *weights;
     return QUERN_OK;
 }
@@ -324,7 +330,7 @@ quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const que
     arrays *a = n_x >= 1 && n_x <= QUERN_MAX_ARRAYS && n_y >= 0 && n_y <= QUERN_MAX_ARRAYS ? quern__zalloc(1, sizeof *a) : NULL;
     bool fits = a != NULL;
     if (a)
-        a->n_x = n_x, a->n_y = n_y;
+        *a = (arrays){ .n_x = n_x, .n_y = n_y };
     if (n_y > 0 && quern__missing(err, "y", y, NULL))
         fits = false;
     for (int i = 0; fits && i < n_x + n_y; i++) {

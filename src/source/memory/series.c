@@ -1,7 +1,8 @@
-/* Windows over an array in memory, known by number: Keras's timeseries_dataset_from_array and TimeseriesGenerator. */
+/* Random-access windows over an array in memory, as Keras's timeseries_dataset_from_array and
+ * TimeseriesGenerator. Also the arithmetic of windows that series_stream.c shares. */
 #include "series.h"
-#include "source/arrays/array_axes.h"
-#include "source/arrays/convert_dtype.h"
+#include "tensor/array_axes.h"
+#include "tensor/convert_dtype.h"
 
 #include <string.h>
 
@@ -15,12 +16,12 @@ int quern__series_plan(const quern_series_opts *o, quern__series *out, quern_err
                             .target = o->target_offset,
                             .reverse = o->reverse };
     if (out->start < 0 || o->end_index < 0 || (o->end_index && o->end_index <= out->start))
-        return quern__fail(err, QUERN_INVALID, "time series", "rows %lld to %lld are none", (long long)o->start_index,
-                           (long long)o->end_index);
+        return quern__fail(err, QUERN_INVALID, "time series", "start_index %lld and end_index %lld select no rows",
+                           (long long)o->start_index, (long long)o->end_index);
     if (out->start > INT64_MAX / 4 || out->stride > INT64_MAX / 4)
         return quern__fail(err, QUERN_INVALID, "time series", "start_index or sequence_stride is too large");
     if (out->stride < 1 || out->rate < 1 || out->length < 0 || out->target < 0)
-        return quern__fail(err, QUERN_INVALID, "time series", "length, stride, rate and target offset cannot be negative");
+        return quern__fail(err, QUERN_INVALID, "time series", "length, stride, rate and target offset must not be negative");
     return QUERN_OK;
 }
 
@@ -38,6 +39,7 @@ int64_t quern__series_count(const quern__series *s, int64_t rows, int64_t target
             starts = end - s->start - span + 1;
     if (span < 0)
         return 0;
+    /* the last windows may lack a target */
     if (targets >= 0 && starts > targets - s->start - s->target)
         starts = targets - s->start - s->target;
     return starts > 0 ? (starts + s->stride - 1) / s->stride : 0;
@@ -45,21 +47,22 @@ int64_t quern__series_count(const quern__series *s, int64_t rows, int64_t target
 
 typedef struct series {
     quern__series plan;
-    quern_tensor x, y; /* y: data NULL for none */
+    quern_tensor x, y; /* y: data NULL: no targets */
     bool shuffle;
     uint64_t seed;
 } series;
 
+/* Compares the windows with the input, and the targets with the output. */
 static int series_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
 {
     series *s = g->self;
     char have[96], want[96];
     int64_t steps = spec->shapes[0].rank > 1 ? spec->shapes[0].dims[1] : 1;
     if (spec->n_inputs != 1 || spec->n_targets > 1 || (spec->n_targets && !s->y.data))
-        return quern__fail(err, QUERN_SHAPE, "time series", "one input%s, the model has %d and %d targets",
+        return quern__fail(err, QUERN_SHAPE, "time series", "has one input%s, the model has %d inputs and %d targets",
                            s->y.data ? " and one target" : "", spec->n_inputs, spec->n_targets);
     if (spec->dtypes[0] == QUERN_STRING || steps != s->plan.length || s->x.shape.rank == QUERN_MAX_RANK)
-        return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows of %s, the model wants %s",
+        return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows of %s, the model expects %s",
                            (long long)s->plan.length, quern_shape_text(&s->x.shape, have, sizeof have),
                            quern_shape_text(&spec->shapes[0], want, sizeof want));
     quern_shape windows = { .rank = s->x.shape.rank + 1, .dims = { -1, s->plan.length } };
@@ -86,6 +89,7 @@ static int copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, 
                                      quern__convert_why(first, from->dtype, good, dtype, why));
 }
 
+/* Copies the rows of each window. */
 static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     const series *s = g->self;
@@ -122,14 +126,13 @@ quern_generator *quern_series_array_generator(const quern_tensor *x, const quern
     if (quern__missing(err, "x", x->data, "y", y ? y->data : "", NULL))
         return NULL;
     if (plan.end >= x->shape.dims[0]) {
-        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld is not below the %lld rows", (long long)plan.end,
+        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld is not below %lld, the number of rows", (long long)plan.end,
                     (long long)x->shape.dims[0]);
         return NULL;
     }
     if (plan.end >= 0 && y &&
         quern__series_count(&plan, x->shape.dims[0], y->shape.dims[0]) < quern__series_count(&plan, x->shape.dims[0], -1)) {
-        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld asks for more windows than have targets",
-                    (long long)plan.end);
+        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld selects windows without targets", (long long)plan.end);
         return NULL;
     }
     series *s = quern__zalloc(1, sizeof *s);

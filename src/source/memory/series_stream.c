@@ -1,7 +1,8 @@
-/* Windows over rows that another generator gives in their order, of which no more is held than a window needs: the rows of a CSV,
- * of arrays in files, of a program. They become records of a stream, which shuffle_buffer.c shuffles and makes into batches. */
+/* Time-series windows over the rows of another generator: a CSV, arrays in files, a program. A
+ * ring holds only the rows that a window spans. Each window is a record of a stream, which
+ * shuffle_buffer.c shuffles and batches. */
 #include "series.h"
-#include "source/arrays/convert_dtype.h"
+#include "tensor/convert_dtype.h"
 
 #include <string.h>
 
@@ -10,16 +11,16 @@ enum { rows_at_once = 64, most_bytes = 1 << 30 };
 typedef struct rolling {
     quern__series plan, now; /* as given; with the length of the model's input */
     quern_generator *rows;
-    quern_batch_spec spec; /* what is asked of them */
+    quern_batch_spec spec; /* spec of the rows */
     quern_batch batch;
     int64_t indices[rows_at_once];
-    int64_t at, place;                   /* the next row of the batch; of those read by number, the first of the next batch */
-    int64_t seen, next;                  /* rows that have come; where the next window begins */
-    int64_t span, numbers, x_per, y_per; /* rows held; numbers of a row's inputs, their slots, and numbers of its targets */
-    float *x;                            /* rings of rows */
+    int64_t at, place;                   /* next row in the batch; random access: first row of the next batch */
+    int64_t seen, next;                  /* rows read; first row of the next window */
+    int64_t span, numbers, x_per, y_per; /* rows in the ring; input elements of a row, their slots, and its target elements */
+    float *x;                            /* rings: (span, x_per) and (span, y_per) */
     double *y;
     bool touched, ended;
-    quern__bad *bad; /* where bad rows are noted */
+    quern__bad *bad; /* list for bad rows */
 } rolling;
 
 static void drop_buffers(rolling *r)
@@ -44,7 +45,7 @@ static void rolling_free(void *self)
     quern__free(r);
 }
 
-/* What a row must be, so that windows of it are what the model wants. */
+/* Derives the spec of a row from the spec of windows: removes axis 1. */
 static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
 {
     r->spec = *spec;
@@ -56,7 +57,7 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
         int64_t steps = s->rank > 1 ? s->dims[1] : 0;
         r->now.length = r->now.length ? r->now.length : steps;
         if (steps < 1 || steps != r->now.length || spec->dtypes[i] == QUERN_STRING)
-            return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows for input %d, which has %lld steps",
+            return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows do not fit input %d with %lld steps",
                                (long long)r->now.length, i, (long long)steps);
         memmove(s->dims + 1, s->dims + 2, (size_t)(s->rank - 2) * sizeof *s->dims);
         s->rank--;
@@ -69,10 +70,11 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
     double bytes = (double)r->span * ((double)r->x_per * sizeof(float) + (double)r->y_per * sizeof(double));
     return r->span > 0 && bytes <= most_bytes
                ? QUERN_OK
-               : quern__fail(err, QUERN_INVALID, "time series", "a window spans %lld rows, more than %d bytes", (long long)r->span,
+               : quern__fail(err, QUERN_INVALID, "time series", "a window of %lld rows exceeds %d bytes", (long long)r->span,
                              most_bytes);
 }
 
+/* Allocates the batch of rows and the rings. */
 static int make_buffers(rolling *r, quern_error *err)
 {
     bool made = true;
@@ -99,8 +101,10 @@ static int rolling_match(void *self, const quern_batch_spec *spec, int64_t *x_co
 {
     rolling *r = self;
     int status = row_spec(r, spec, err);
-    status = status < 0 ? status : make_buffers(r, err);
-    status = status < 0 ? status : r->rows->ops->open(r->rows, &r->spec, false, 0, err);
+    if (status >= 0)
+        status = make_buffers(r, err);
+    if (status >= 0)
+        status = r->rows->ops->open(r->rows, &r->spec, false, 0, err);
     r->touched = false;
     *x_count = r->now.length * r->numbers;
     *y_count = r->y_per;
@@ -117,11 +121,11 @@ static int rolling_rewind(void *self, quern_error *err)
         return QUERN_OK;
     r->touched = false;
     return r->rows->ops->reset ? r->rows->ops->reset(r->rows, 0, err)
-                               : quern__fail(err, QUERN_UNSUPPORTED, "time series", "its rows cannot be read again");
+                               : quern__fail(err, QUERN_UNSUPPORTED, "time series", "its rows cannot be read a second time");
 }
 
-/* The next batch of rows. */
-static int fetch(rolling *r, quern_error *err)
+/* Reads the next batch of rows. */
+static int fetch_rows(rolling *r, quern_error *err)
 {
     quern_generator *g = r->rows;
     int64_t left = g->ops->read ? g->count - r->place : rows_at_once;
@@ -139,14 +143,14 @@ static int fetch(rolling *r, quern_error *err)
     for (int i = 0; i < r->spec.n_targets; i++)
         weighted = weighted || r->batch.weighs[i];
     return status == QUERN_OK && weighted
-               ? quern__fail(err, QUERN_UNSUPPORTED, "time series", "sample weights of rows are not in this version")
+               ? quern__fail(err, QUERN_UNSUPPORTED, "time series", "sample weights of rows are not supported")
                : status;
 }
 
-/* One row into the rings. */
+/* Copies one row to the rings. */
 static int take_row(rolling *r, quern_error *err)
 {
-    int status = r->at < r->batch.size ? QUERN_OK : fetch(r, err);
+    int status = r->at < r->batch.size ? QUERN_OK : fetch_rows(r, err);
     if (status != QUERN_OK)
         return status;
     int64_t to = r->seen % r->span, x = to * r->x_per, y = to * r->y_per;
@@ -167,6 +171,7 @@ static int take_row(rolling *r, quern_error *err)
     return QUERN_OK;
 }
 
+/* Reads rows until the ring holds the next window, then copies the window. */
 static int rolling_read(void *self, float *x, double *y, quern_error *err)
 {
     rolling *r = self;
@@ -208,7 +213,7 @@ static void rolling_close(void *self)
         r->rows->ops->close(r->rows);
 }
 
-/* Classes are those of the rows. */
+/* class names are those of the rows */
 static const char *rolling_class(void *self, int target, int i)
 {
     rolling *r = self;
@@ -243,7 +248,7 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
                         .bytes = 4 << 20,
                         .once = !rows->ops->read && !rows->finite && !rows->restarts,
                         .where = "time series" };
-    unsigned can = rows->bad.can & 1u << QUERN_BAD_SUBSTITUTE; /* without a row, windows would hold what does not follow */
+    unsigned can = rows->bad.can & 1u << QUERN_BAD_SUBSTITUTE; /* skipping a row would join rows that are not consecutive */
     quern_generator *g = quern__stream_generator(&s, err);
     if (g) {
         g->bad.can = can;

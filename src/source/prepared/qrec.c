@@ -1,9 +1,10 @@
-/* Prepared records as a source: records are known by number, lie in windows in memory (qrec_windows.c), are checked against their
- * sums and dealt out to the arrays of a batch. */
+/* The source of prepared records (.qrec). Records are random access; qrec_windows.c keeps two
+ * windows of them in memory. This file verifies the checksum of each record and distributes its
+ * elements to the arrays of a batch. */
 #include "qrec_windows.h"
-#include "source/arrays/array_axes.h"
-#include "source/arrays/convert_dtype.h"
 #include "source/column_map.h"
+#include "tensor/array_axes.h"
+#include "tensor/convert_dtype.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,11 +16,11 @@ typedef struct prepared {
     quern__qrec q;
     char *path;
     bool told;
-    int order[2 * QUERN_MAX_ARRAYS]; /* array of a record that feeds an array of the batch, -1: dealt out in their order */
-    size_t at[2 * QUERN_MAX_ARRAYS]; /* byte of a record at which an array begins */
-    int *places[2];                  /* of inputs and targets: the column at a place of the run; NULL: as they stand */
-    int counts[2];                   /* places of them */
-    int **maps;                      /* by target of the run: its classes as the model numbers them; NULL: as they stand */
+    int order[2 * QUERN_MAX_ARRAYS]; /* by array of the batch: array of the record; -1: elements in order */
+    size_t at[2 * QUERN_MAX_ARRAYS]; /* by array of the record: its byte offset */
+    int *places[2];                  /* inputs, targets: by position in the run the column of the file; NULL: identity */
+    int counts[2];                   /* positions of inputs, of targets */
+    int **maps;                      /* by target of the run: model class of each class of the file; NULL: identity */
     int n_maps;
     quern_schema *schema; /* of the run */
     quern__blocks windows;
@@ -27,8 +28,9 @@ typedef struct prepared {
 
 /* ---- a run ---- */
 
-/* Which array feeds which; one array of all numbers is dealt out. */
-static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
+/* Maps arrays of the record to arrays of the batch. A single array may fill several arrays in
+ * order. */
+static int prepared_match(prepared *p, const quern_batch_spec *spec, quern_error *err)
 {
     const quern__description *d = &p->q.what;
     char have[96], want[96];
@@ -41,7 +43,7 @@ static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
             for (int i = 0; i < n; i++)
                 p->order[first + i] = -1;
             if (p->counts[side] != all)
-                return quern__fail(err, QUERN_SHAPE, p->path, "%d %s a record, the model wants %lld", p->counts[side],
+                return quern__fail(err, QUERN_SHAPE, p->path, "%d %s per record, the model expects %lld", p->counts[side],
                                    side ? "targets" : "inputs", (long long)all);
             continue;
         }
@@ -52,21 +54,24 @@ static int match(prepared *p, const quern_batch_spec *spec, quern_error *err)
             k = k < 0 ? -1 : (side ? d->n_x : 0) + k;
             p->order[first + i] = k;
             if (spec->dtypes[first + i] == QUERN_STRING)
-                return quern__fail(err, QUERN_UNSUPPORTED, p->path, "the model wants strings, prepared records are numbers");
+                return quern__fail(err, QUERN_UNSUPPORTED, p->path,
+                                   "the model expects strings, prepared records contain numbers only");
             int status =
                 k >= 0 && d->axes[k] == QUERN__AXES_OWN ? quern__deal_axes(spec, first + i, p->path, &d->shapes[k], err) : QUERN_OK;
             if (status < 0)
                 return status;
-            if (k >= 0 ? quern__per_record(&d->shapes[k]) != quern__per_record(&spec->shapes[first + i]) && d->axes[k]
-                       : own != 1 || per != all || !d->axes[side ? d->n_x : 0])
-                return quern__fail(
-                    err, QUERN_SHAPE, p->path, "%s %s a record, the model wants %s for '%s'", side ? "targets of" : "inputs of",
-                    own ? quern_shape_text(&d->shapes[k < 0 ? (side ? d->n_x : 0) : k], have, sizeof have) : "nothing",
-                    quern_shape_text(&spec->shapes[first + i], want, sizeof want),
-                    spec->names[first + i] ? spec->names[first + i] : "?");
+            bool fits = own == 1 && per == all && d->axes[side ? d->n_x : 0]; /* elements in order */
+            if (k >= 0)
+                fits = quern__per_record(&d->shapes[k]) == quern__per_record(&spec->shapes[first + i]) || !d->axes[k];
+            if (!fits)
+                return quern__fail(err, QUERN_SHAPE, p->path, "%s of shape %s per record, the model expects %s for '%s'",
+                                   side ? "targets" : "inputs",
+                                   own ? quern_shape_text(&d->shapes[k < 0 ? (side ? d->n_x : 0) : k], have, sizeof have) : "()",
+                                   quern_shape_text(&spec->shapes[first + i], want, sizeof want),
+                                   spec->names[first + i] ? spec->names[first + i] : "?");
             if (k >= 0 && d->axes[k] == QUERN__AXES_LOST && !quern__axes_fit(&d->shapes[k], &spec->shapes[first + i]))
-                quern__warn("%s: was prepared by an earlier version, which kept no shapes: that '%s' is %s is not checked", p->path,
-                            spec->names[first + i] ? spec->names[first + i] : "?",
+                quern__warn("%s: an earlier version prepared the file without shapes; the shape of '%s', %s, is not checked",
+                            p->path, spec->names[first + i] ? spec->names[first + i] : "?",
                             quern_shape_text(&spec->shapes[first + i], want, sizeof want));
         }
     }
@@ -87,18 +92,23 @@ static void forget_names(prepared *p)
     p->schema = NULL;
 }
 
-/* The columns of a side in the order of the run: that of the model's schema, or else by names of inputs and outputs. */
+/* Sets the columns of inputs or targets for a run: by the model's schema, else by the names of
+ * inputs and outputs. */
 static int order_side(prepared *p, const quern_batch_spec *spec, bool target, quern_error *err)
 {
     const quern_schema *own = p->q.schema;
     const quern_schema *model = spec->schema;
-    int n = target ? own->n_targets : own->n_features, wanted = !model ? n : target ? model->n_targets : model->n_features, status;
-    int *order = p->places[target] = quern__alloc(((size_t)(n > wanted ? n : wanted) + 1) * sizeof *order);
+    int n = target ? own->n_targets : own->n_features, wanted = n, status;
+    if (model)
+        wanted = target ? model->n_targets : model->n_features;
+    int *order = quern__alloc(((size_t)(n > wanted ? n : wanted) + 1) * sizeof *order);
+    p->places[target] = order;
     const char **names = quern__alloc(((size_t)n + 1) * sizeof *names);
-    for (int i = 0; order && names && i < n; i++) {
-        order[i] = i;
-        names[i] = quern__schema_at(own, target, i)->name;
-    }
+    if (order && names)
+        for (int i = 0; i < n; i++) {
+            order[i] = i;
+            names[i] = quern__schema_at(own, target, i)->name;
+        }
     if (!order || !names)
         status = quern__fail_memory(err, (size_t)n * sizeof *order);
     else
@@ -109,7 +119,7 @@ static int order_side(prepared *p, const quern_batch_spec *spec, bool target, qu
     return status;
 }
 
-/* Classes of the targets as the model numbers them. */
+/* Maps the classes of the file's targets to those of the model. */
 static int map_classes(prepared *p, const quern_batch_spec *spec, quern_error *err)
 {
     const quern_schema *now = p->schema;
@@ -128,7 +138,7 @@ static int map_classes(prepared *p, const quern_batch_spec *spec, quern_error *e
     return QUERN_OK;
 }
 
-/* What would change nothing goes: records are then copied as they lie. */
+/* Removes an identity mapping, so that records are copied as they are. */
 static void drop_identity(prepared *p, bool target)
 {
     bool same = p->counts[target] == (target ? p->q.schema->n_targets : p->q.schema->n_features);
@@ -140,7 +150,7 @@ static void drop_identity(prepared *p, bool target)
     }
 }
 
-/* Columns are put in the order of the run by their names. */
+/* Maps columns by name. */
 static int match_names(prepared *p, const quern_batch_spec *spec, quern_error *err)
 {
     forget_names(p);
@@ -158,7 +168,8 @@ static int match_names(prepared *p, const quern_batch_spec *spec, quern_error *e
     for (int t = 0; t < p->schema->n_targets && !spec->schema && spec->n_targets; t++)
         p->schema->columns[p->schema->n_features + t].output = quern__deal_output(spec, t);
     status = spec->schema ? QUERN_OK : quern__deal_share(spec, p->schema, err);
-    status = status < 0 || !spec->n_targets ? status : map_classes(p, spec, err);
+    if (status >= 0 && spec->n_targets)
+        status = map_classes(p, spec, err);
     for (int side = 0; side < 2; side++)
         drop_identity(p, side);
     return status;
@@ -175,15 +186,17 @@ static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool 
 {
     prepared *p = g->self;
     int status = match_names(p, spec, err);
-    status = status < 0 ? status : match(p, spec, err);
-    status = status < 0 ? status : quern__blocks_open(&p->windows, shuffle, seed, err);
+    if (status >= 0)
+        status = prepared_match(p, spec, err);
+    if (status >= 0)
+        status = quern__blocks_open(&p->windows, shuffle, seed, err);
     if (status < 0)
         return status;
     g->spec = spec;
     quern__cut c = quern__blocks_cut(&p->windows, g->from, g->count, 0);
     if (shuffle && !p->told && c.windows > 1)
-        quern__note("%s: records are uniformly shuffled; drawn from %lld places at once, two meet in a batch again %.2f times as "
-                    "often as by chance",
+        quern__note("%s: records are uniformly shuffled; a window of %lld blocks makes two records share a batch again %.2f "
+                    "times as often as a perfect shuffle",
                     p->path, (long long)p->windows.blocks, 1 + (double)(c.windows - 1) / (double)p->windows.blocks);
     p->told = true;
     return QUERN_OK;
@@ -191,20 +204,22 @@ static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool 
 
 static void prepared_close(quern_generator *g) { quern__blocks_close(&((prepared *)g->self)->windows); }
 
-/* Whether a record is what was written. */
-static int check_sum(const prepared *p, const char *record, int64_t number, quern_error *err)
+/* Verifies the checksum of a record. */
+static int verify_checksum(const prepared *p, const char *record, int64_t number, quern_error *err)
 {
     uint32_t sum;
     size_t n = (size_t)p->q.bytes - QUERN__QREC_SUM;
     memcpy(&sum, record + n, sizeof sum);
     if (quern__qrec_sum(record, n) == sum)
         return QUERN_OK;
-    return quern__fail(err, QUERN_FORMAT, p->path, "record %lld, byte %lld: is damaged, its check sum is another one",
-                       (long long)number + 1, (long long)(p->q.first + number * p->q.bytes));
+    return quern__fail(err, QUERN_FORMAT, p->path, "record %lld, byte %lld: the checksum does not match", (long long)number + 1,
+                       (long long)(p->q.first + number * p->q.bytes));
 }
 
-/* The numbers of columns at places of the run, from `dealt` on; classes as the model numbers them. Returns how many fit. */
-static int64_t take_columns(const prepared *p, const quern_batch *b, int array, int64_t place, int64_t per, int64_t dealt,
+/* Copies `per` elements by column mapping, from position `dealt` of the run on; classes are
+ * mapped to those of the model. Returns the number of elements before the first that does not
+ * fit. */
+static int64_t copy_columns(const prepared *p, const quern_batch *b, int array, int64_t place, int64_t per, int64_t dealt,
                             const char *numbers)
 {
     bool target = array >= b->spec->n_inputs;
@@ -224,20 +239,22 @@ static int64_t take_columns(const prepared *p, const quern_batch *b, int array, 
     return per;
 }
 
-/* A number of a table is kept as float32: from 2^24 on it may have been its neighbour. */
+/* Rejects a table value for an integer input if it may have been rounded: float32 is exact below
+ * 2^24 only. */
 static int check_exact(const prepared *p, const char *number, int64_t record, quern_error *err)
 {
     float v;
     memcpy(&v, number, sizeof v);
     if (fabsf(v) < 1 << 24 || isnan(v))
         return QUERN_OK;
-    quern__fail(err, QUERN_INVALID, p->path, "record %lld: %.0f may be another whole number: a prepared table has float32",
+    quern__fail(err, QUERN_INVALID, p->path, "record %lld: %.0f may be rounded: a prepared table stores float32, exact below 2^24",
                 (long long)record + 1, (double)v);
-    quern__hint(err, "read the table itself, or prepare an array of int64 (x=ids.npy)");
+    quern__hint(err, "use the table itself, or prepare an array of int64 (x=ids.npy)");
     return QUERN_INVALID;
 }
 
-static int take(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
+/* Converts a verified record to row `place` of the batch. */
+static int copy_record(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
 {
     const quern_batch_spec *spec = b->spec;
     const quern__description *d = &p->q.what;
@@ -253,12 +270,13 @@ static int take(const prepared *p, const char *record, quern_batch *b, int64_t p
         const char *numbers = record + p->at[k] + (named ? 0 : (size_t)from * quern_dtype_size(d->dtypes[k]));
         dealt += per;
         bool whole = a < spec->n_inputs && spec->dtypes[a] != QUERN_FLOAT32, table = d->dtypes[k] == QUERN_FLOAT32 && d->axes[k];
-        for (int64_t i = 0; whole && table && i < per && status >= 0; i++)
-            status =
-                check_exact(p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float), b->indices[place], err);
+        if (whole && table)
+            for (int64_t i = 0; i < per && status >= 0; i++)
+                status =
+                    check_exact(p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float), b->indices[place], err);
         if (status < 0)
             return status;
-        int64_t good = named ? take_columns(p, b, a, place, per, from, numbers)
+        int64_t good = named ? copy_columns(p, b, a, place, per, from, numbers)
                              : quern__convert(numbers, d->dtypes[k], per, b->arrays[a], spec->dtypes[a], place * per);
         if (good < per)
             status =
@@ -271,6 +289,7 @@ static int take(const prepared *p, const char *record, quern_batch *b, int64_t p
     return status;
 }
 
+/* Reads a batch: borrows each window that it needs, and verifies and copies the records. */
 static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
 {
     prepared *p = g->self;
@@ -295,8 +314,9 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
         int64_t from = all->shuffle ? (int64_t)quern__random_permute(key, (uint64_t)s->n, (uint64_t)place) : place;
         quern_error own = { 0 };
         const char *record = quern__window_record(all, s, from, &b->indices[good]);
-        status = check_sum(p, record, b->indices[good], &own);
-        status = status < 0 ? status : take(p, record, b, good, &own);
+        status = verify_checksum(p, record, b->indices[good], &own);
+        if (status >= 0)
+            status = copy_record(p, record, b, good, &own);
         if (status >= 0)
             good++;
         else

@@ -1,5 +1,6 @@
-/* The head of a prepared file: "QREC", a version, the length and check sum of a JSON object, and that object, with zeros up to a
- * multiple of 4096 bytes, at which the records begin. The file is hostile until all of it fits together. */
+/* The header of a prepared file: "QREC", version, length and checksum of a JSON object, then the
+ * object. Zeros pad it to a multiple of 4096 bytes. The records follow. The file is hostile
+ * until all of it is consistent. */
 #include "base/json.h"
 #include "qrec.h"
 
@@ -20,7 +21,7 @@ typedef struct preamble {
 } preamble;
 enum { version_now = 1, spare = 256 };
 
-/* CRC-32 as zlib has it; ISA-L's is some times as fast. */
+/* CRC-32 as in zlib; ISA-L is several times as fast. */
 uint32_t quern__qrec_sum(const void *record, size_t bytes)
 {
 #ifdef QUERN_HAVE_ISAL
@@ -58,6 +59,7 @@ void quern__qrec_free(quern__qrec *q)
 
 /* ---- writing ---- */
 
+/* The header as JSON. Returns new; NULL: out of memory. */
 static json_t *json_of(const quern__qrec *q)
 {
     json_t *arrays = json_array(), *classes = json_array();
@@ -103,7 +105,7 @@ int64_t quern__qrec_head_room(const quern__qrec *q)
     char *text = text_of(q, &n);
     bool ok = text != NULL;
     free(text);
-    n += sizeof(preamble) + spare; /* numbers may grow */
+    n += sizeof(preamble) + spare; /* the numbers in the header are not final */
     return ok ? (int64_t)((n + QUERN__QREC_ALIGN - 1) / QUERN__QREC_ALIGN * QUERN__QREC_ALIGN) : -1;
 }
 
@@ -128,9 +130,9 @@ int quern__qrec_head_write(int fd, const char *path, const quern__qrec *q, quern
 
 /* ---- reading ---- */
 
-static int broken(const char *path, const char *what, quern_error *err)
+static int header_error(const char *path, const char *what, quern_error *err)
 {
-    return quern__fail(err, QUERN_FORMAT, path, "byte 0: the head is broken: %s", what);
+    return quern__fail(err, QUERN_FORMAT, path, "byte 0: invalid header: %s", what);
 }
 
 static bool dtype_of(const char *name, int *out)
@@ -175,7 +177,7 @@ static bool classes_of(json_t *all, quern__qrec *q)
     return true;
 }
 
-/* Whether the schema names the numbers of the record's inputs and of its targets. */
+/* Whether the schema has one column per element of inputs and targets. */
 static bool schema_fits(const quern__qrec *q)
 {
     int64_t counts[2] = { 0 };
@@ -184,33 +186,34 @@ static bool schema_fits(const quern__qrec *q)
     return q->what.n_x == 1 && q->what.n_y <= 1 && counts[0] == q->schema->n_features && counts[1] == q->schema->n_targets;
 }
 
-static int take(json_t *root, const char *path, int64_t size, quern__qrec *q, quern_error *err)
+/* Reads the JSON of a header and checks it against the file size. */
+static int header_parse(json_t *root, const char *path, int64_t size, quern__qrec *q, quern_error *err)
 {
     json_t *arrays = json_object_get(root, "arrays");
     size_t n = json_array_size(arrays);
     const char *print = json_string_value(json_object_get(root, "fingerprint")),
                *seed = json_string_value(json_object_get(root, "seed"));
     if (n < 1 || n > 2 * QUERN_MAX_ARRAYS || !print || !seed)
-        return broken(path, "it does not say what a record is", err);
+        return header_error(path, "the description of a record is missing", err);
     for (size_t i = 0; i < n; i++)
         if (!array_of(json_array_get(arrays, i), &q->what, (int)i) || q->what.n_x > QUERN_MAX_ARRAYS ||
             q->what.n_y > QUERN_MAX_ARRAYS)
-            return broken(path, "an array of a record", err);
+            return header_error(path, "an array description is invalid", err);
     q->what.weighted = json_is_true(json_object_get(root, "weighted"));
     q->fingerprint = strtoull(print, NULL, 16);
     q->seed = strtoull(seed, NULL, 10);
     q->count = json_integer_value(json_object_get(root, "records"));
     q->bytes = json_integer_value(json_object_get(root, "record_bytes"));
     if (!q->what.n_x || q->bytes < 1 || q->bytes != quern__qrec_record_bytes(&q->what))
-        return broken(path, "the size of a record", err);
+        return header_error(path, "the record size does not match the arrays", err);
     if (q->count < 0 || q->count > (size - q->first) / q->bytes || q->first + q->count * q->bytes != size)
-        return quern__fail(err, QUERN_FORMAT, path, "%lld records of %lld bytes end elsewhere than the file of %lld",
+        return quern__fail(err, QUERN_FORMAT, path, "%lld records of %lld bytes do not match the file size %lld",
                            (long long)q->count, (long long)q->bytes, (long long)size);
     if (!classes_of(json_object_get(root, "classes"), q))
-        return broken(path, "names of classes", err);
+        return header_error(path, "the class names are invalid", err);
     json_t *schema = json_object_get(root, "schema");
     if (schema && (!(q->schema = quern__schema_read(schema, NULL)) || !schema_fits(q)))
-        return broken(path, "names of columns", err);
+        return header_error(path, "the schema does not match the arrays", err);
     return QUERN_OK;
 }
 
@@ -220,26 +223,26 @@ int quern__qrec_head_read(int fd, const char *path, quern__qrec *q, quern_error 
     int64_t size = lseek(fd, 0, SEEK_END);
     *q = (quern__qrec){ 0 };
     if (pread(fd, &p, sizeof p, 0) != (ssize_t)sizeof p || memcmp(p.magic, "QREC", 4))
-        return quern__fail(err, QUERN_FORMAT, path, "is no file of prepared records");
+        return quern__fail(err, QUERN_FORMAT, path, "is not a file of prepared records");
     if (p.version != version_now)
-        return quern__fail(err, QUERN_UNSUPPORTED, path, "is of version %u, %d is read here", p.version, version_now);
+        return quern__fail(err, QUERN_UNSUPPORTED, path, "has version %u, expected %d", p.version, version_now);
     if (p.length < 2 || p.length > QUERN__QREC_MOST_HEAD || (int64_t)p.length > size)
-        return broken(path, "its length", err);
+        return header_error(path, "the length is invalid", err);
     char *text = quern__alloc(p.length);
     if (!text)
         return quern__fail_memory(err, p.length);
     bool whole = pread(fd, text, p.length, sizeof p) == (ssize_t)p.length && quern__qrec_sum(text, p.length) == p.sum;
     json_t *root = whole ? quern__json_read(text, p.length, path, NULL, err) : NULL;
     quern__free(text);
-    /* the room for it was found before its numbers were known, with some to spare */
+    /* the reserved size was chosen before the final numbers, with spare bytes */
     int64_t least = ((int64_t)(sizeof p + p.length) + QUERN__QREC_ALIGN - 1) / QUERN__QREC_ALIGN * QUERN__QREC_ALIGN;
     int64_t record = json_integer_value(json_object_get(root, "record_bytes")),
             count = json_integer_value(json_object_get(root, "records"));
     q->first = root && record > 0 && count >= 0 && count <= size / record ? size - count * record : -1;
     int status =
-        root && (q->first == least || q->first == least + QUERN__QREC_ALIGN) ? take(root, path, size, q, err)
-        : root ? quern__fail(err, QUERN_FORMAT, path, "byte %lld: the file is cut off, or something was added", (long long)size)
-               : broken(path, "its check sum", err);
+        root && (q->first == least || q->first == least + QUERN__QREC_ALIGN) ? header_parse(root, path, size, q, err)
+        : root ? quern__fail(err, QUERN_FORMAT, path, "byte %lld: the file is truncated, or has additional bytes", (long long)size)
+               : header_error(path, "the checksum does not match", err);
     json_decref(root);
     if (status < 0)
         quern__qrec_free(q);

@@ -1,4 +1,4 @@
-/* Blocks of a text, read by number with pread, or forward through a buffer. */
+/* Reads a corpus in blocks: with pread by block index, or sequentially through a buffer. */
 #include "corpus.h"
 
 #include <errno.h>
@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- files by number ---- */
+/* ---- random access ---- */
 
-/* Adds a file to the whole; QUERN_END when it has to be read forward. */
+/* Adds a file to the corpus. QUERN_END: the corpus must be read sequentially. */
 static int add_file(quern__corpus *c, int i, quern_error *err)
 {
     struct stat st;
@@ -18,7 +18,7 @@ static int add_file(quern__corpus *c, int i, quern_error *err)
         return QUERN_END;
     bool there = !stat(c->paths[i], &st);
     if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-        return QUERN_END; /* a pipe is opened once: who writes to it would see a reader come and go */
+        return QUERN_END; /* a pipe is opened only once: its writer would see a reader open and close it */
     int fd = there ? open(c->paths[i], O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return quern__fail(err, QUERN_IO, c->paths[i], "cannot be opened: %s", strerror(errno));
@@ -57,6 +57,7 @@ int quern__corpus_cut(quern__corpus *c, int64_t block, quern_error *err)
     return c->text ? QUERN_OK : quern__fail_memory(err, c->room);
 }
 
+/* The descriptor of file i; opens it and closes the file of the same entry. */
 static int descriptor(quern__corpus *c, int i, quern_error *err)
 {
     int k = i % QUERN__CORPUS_FILES;
@@ -69,11 +70,11 @@ static int descriptor(quern__corpus *c, int i, quern_error *err)
     return c->fds[k] >= 0 ? c->fds[k] : quern__fail(err, QUERN_IO, c->paths[i], "cannot be opened: %s", strerror(errno));
 }
 
-/* n bytes at a place of the whole, across files; they are known to be there. */
+/* Reads n bytes at an offset of the corpus, across files. The range is within the corpus. */
 static int bytes_at(quern__corpus *c, int64_t at, char *to, size_t n, quern_error *err)
 {
     int low = 0, high = c->n_paths - 1;
-    while (low < high) { /* the first file that ends behind the place */
+    while (low < high) { /* the first file that ends after the offset */
         int middle = (low + high) / 2;
         if (c->ends[middle] > at)
             high = middle;
@@ -91,8 +92,7 @@ static int bytes_at(quern__corpus *c, int64_t at, char *to, size_t n, quern_erro
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
-                return quern__fail(err, QUERN_IO, c->paths[i], "cannot be read: %s",
-                                   got ? strerror(errno) : "it has become shorter");
+                return quern__fail(err, QUERN_IO, c->paths[i], "cannot be read: %s", got ? strerror(errno) : "it became shorter");
             at += got;
             to += got;
             n -= (size_t)got;
@@ -106,8 +106,9 @@ static int bytes_at(quern__corpus *c, int64_t at, char *to, size_t n, quern_erro
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
-/* Where a block begins that would begin at `nominal`, of a text of which `limit` bytes are looked at; one byte before is there. */
-static size_t border(const char *text, size_t nominal, size_t limit)
+/* The start of a block near `nominal`: the next start of white space before `limit`, else the
+ * next character. text[nominal - 1] is valid. */
+static size_t block_border(const char *text, size_t nominal, size_t limit)
 {
     for (size_t i = nominal; i < limit; i++)
         if (is_blank(text[i]) && !is_blank(text[i - 1]))
@@ -118,7 +119,7 @@ static size_t border(const char *text, size_t nominal, size_t limit)
     return i;
 }
 
-static int read_by_number(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at, quern_error *err)
+static int read_at_index(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at, quern_error *err)
 {
     size_t before = k > 0, quarter = (size_t)c->block / 4, next = before + (size_t)c->block;
     int64_t from = k * c->block - (int64_t)before, left = c->size - from;
@@ -128,21 +129,23 @@ static int read_by_number(quern__corpus *c, int64_t k, const char **text, size_t
     int status = bytes_at(c, from, c->text, have, err);
     if (status < 0)
         return status;
-    size_t first = k == 0 ? 0 : border(c->text, 1, 1 + quarter < have ? 1 + quarter : have);
-    size_t end = have <= next ? have : border(c->text, next, have);
+    /* both borders are searched with the same rule, so that neighbouring blocks agree */
+    size_t first = k == 0 ? 0 : block_border(c->text, 1, 1 + quarter < have ? 1 + quarter : have);
+    size_t end = have <= next ? have : block_border(c->text, next, have);
     *text = c->text + first;
     *n = end - first;
     *at = from + (int64_t)first;
     return QUERN_OK;
 }
 
-/* Forward: the buffer begins where block `next` begins. */
-static int read_forward(quern__corpus *c, const char **text, size_t *n, int64_t *at, quern_error *err)
+/* Sequential: the buffer begins at the start of block `next`. */
+static int read_sequential(quern__corpus *c, const char **text, size_t *n, int64_t *at, quern_error *err)
 {
     memmove(c->text, c->text + c->begin, c->end - c->begin);
     c->at += (int64_t)c->begin;
     c->end -= c->begin;
     c->begin = 0;
+    /* read a quarter of a block after the nominal end, to find the border */
     size_t next = (size_t)((c->next + 1) * c->block - c->at), wanted = next + (size_t)c->block / 4;
     while (!c->ended && c->end < wanted) {
         int64_t got = quern_text_reader_read(c->reader, c->text + c->end, (int64_t)(wanted - c->end), err);
@@ -153,7 +156,7 @@ static int read_forward(quern__corpus *c, const char **text, size_t *n, int64_t 
     }
     if (c->end == 0)
         return QUERN_END;
-    c->begin = c->end <= next ? c->end : border(c->text, next, c->end < wanted ? c->end : wanted);
+    c->begin = c->end <= next ? c->end : block_border(c->text, next, c->end < wanted ? c->end : wanted);
     c->next++;
     *text = c->text;
     *n = c->begin;
@@ -163,7 +166,7 @@ static int read_forward(quern__corpus *c, const char **text, size_t *n, int64_t 
 
 int quern__corpus_read(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at, quern_error *err)
 {
-    return c->reader ? read_forward(c, text, n, at, err) : read_by_number(c, k, text, n, at, err);
+    return c->reader ? read_sequential(c, text, n, at, err) : read_at_index(c, k, text, n, at, err);
 }
 
 int quern__corpus_rewind(quern__corpus *c, quern_error *err)

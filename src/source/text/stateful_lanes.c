@@ -1,26 +1,28 @@
-/* A corpus in lanes, for models that remember: record r of a batch goes on where record r of the batch before it ended. Lanes are
- * runs of blocks, as even as they can be; a pass ends when the first of them has no whole window left. */
+/* Reads a corpus in B lanes for stateful models (B = batch size): record r of a batch continues
+ * record r of the previous batch. A lane is a range of consecutive blocks; the ranges are of
+ * nearly equal size. A pass ends when one lane has no complete window. */
 #include "token_windows.h"
 
 #include <string.h>
 
 enum { least_block = 256, usual_block = 4096, blocks_a_lane = 64 };
 
-/* Tokens that a lane holds. */
-static int64_t room_of(const quern__lanes *l, int64_t block) { return l->length + 1 + block + block / 4 + QUERN_PIECE_BYTES; }
+/* Maximum tokens that a lane holds. */
+static int64_t lane_capacity(const quern__lanes *l, int64_t block) { return l->length + 1 + block + block / 4 + QUERN_PIECE_BYTES; }
 
 int quern__lanes_open(quern__lanes *l, size_t memory, quern_error *err)
 {
     int64_t block = usual_block;
     size_t bytes;
     if (l->corpus->reader)
-        return quern__fail(err, QUERN_UNSUPPORTED, "contiguous", "needs files that are not compressed, and no pipe");
+        return quern__fail(err, QUERN_UNSUPPORTED, "contiguous", "needs uncompressed regular files");
     while (block > least_block && block > l->corpus->size / l->n / blocks_a_lane)
         block /= 2;
-    while (block > least_block && (size_t)l->n * (size_t)room_of(l, block) * sizeof *l->ids > memory)
+    while (block > least_block && (size_t)l->n * (size_t)lane_capacity(l, block) * sizeof *l->ids > memory)
         block /= 2;
-    if (!quern__mul((size_t)l->n, (size_t)room_of(l, block) * sizeof *l->ids, &bytes) || bytes > memory)
-        return quern__fail(err, QUERN_BUDGET, "memory", "%lld lanes need %zu bytes, there are %zu", (long long)l->n, bytes, memory);
+    if (!quern__mul((size_t)l->n, (size_t)lane_capacity(l, block) * sizeof *l->ids, &bytes) || bytes > memory)
+        return quern__fail(err, QUERN_BUDGET, "memory", "%lld lanes need %zu bytes, the limit is %zu", (long long)l->n, bytes,
+                           memory);
     int status = quern__corpus_cut(l->corpus, block, err);
     if (status < 0)
         return status;
@@ -33,7 +35,7 @@ int quern__lanes_open(quern__lanes *l, size_t memory, quern_error *err)
     if (!l->ids || !l->lanes)
         return quern__fail_memory(err, bytes);
     for (int64_t r = 0; r < l->n; r++)
-        l->lanes[r].ids = l->ids + r * room_of(l, block);
+        l->lanes[r].ids = l->ids + r * lane_capacity(l, block);
     quern__lanes_start(l);
     return QUERN_OK;
 }

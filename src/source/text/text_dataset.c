@@ -1,23 +1,25 @@
-/* Windows of a corpus as batches for language models: what the model wants of them, their order, and where the generator is. */
-#include "source/arrays/array_axes.h"
+/* Token windows of a corpus as batches for language models: layout of the arrays, order of the
+ * windows, and resume position. */
+#include "tensor/array_axes.h"
 #include "token_windows.h"
 
 #include <string.h>
 
 enum { default_memory = 4 << 20, keras_step = 3 };
 
-/* How one array of the batch holds tokens. */
+/* How an array of the batch stores tokens. */
 typedef struct layout {
     int dtype;
-    int64_t tokens, width; /* of a record; numbers of a token: 1, or as many as there are classes (one-hot) */
+    int64_t tokens, width; /* tokens of a record; elements of a token: 1, or the number of classes (one-hot) */
 } layout;
 
-/* Where the generator is, as it is saved. */
+/* The resume position as bytes. */
 typedef struct kept {
     char magic[4];
     uint32_t flags;
     uint64_t fingerprint, seed;
-    int64_t epoch, group, drawn; /* the block with which the group begins, in the order of the epoch; windows or batches drawn */
+    int64_t epoch, group,
+        drawn; /* position of the group's first block in the order of the epoch; windows (stateful: batches) drawn */
 } kept;
 enum { SHUFFLED = 1, UNREAD = 2 }; /* UNREAD: no run has begun */
 
@@ -28,77 +30,78 @@ typedef struct text {
     quern__windows windows;
     quern__lanes lanes;
     layout x, y, p;
-    int tokens, positions; /* which inputs they are; -1: none */
-    int32_t *window;       /* the tokens of one record        */
+    int tokens, positions; /* indices of the inputs; -1: none */
+    int32_t *window;       /* the tokens of one record */
     bool shuffle, begun, ended, restored, told;
     uint64_t seed;
     int64_t epoch, group, place, drawn;
     quern__random_key blocks_key, draw_key;
-    kept at;    /* restored */
-    int failed; /* what came while looking ahead; told with the next batch */
+    kept at;    /* the restored position */
+    int failed; /* status of a failed read-ahead, which the next batch reports */
     quern_error error;
 } text;
 
-/* ---- what the model wants ---- */
+/* ---- the arrays of the model ---- */
 
-static int lay_out(const text *w, const quern_batch_spec *s, int array, int64_t tokens, layout *l, quern_error *err)
+/* Determines how an array stores tokens: as ids, or one-hot in its last axis. */
+static int set_layout(const text *w, const quern_batch_spec *s, int array, int64_t tokens, layout *l, quern_error *err)
 {
     const quern_shape *shape = &s->shapes[array];
     int64_t size = quern_tokenizer_size(w->t);
     char want[96];
     int64_t last = shape->rank > 1 ? shape->dims[shape->rank - 1] : 1;
     quern_shape plain = { .rank = 2, .dims = { -1, tokens } }, rows = { .rank = 3, .dims = { -1, tokens, last } },
-                row = { .rank = 2, .dims = { -1, last } }; /* of one token, without an axis of steps */
+                row = { .rank = 2, .dims = { -1, last } }; /* of one token, without a time axis */
     bool input = array < s->n_inputs, fits = quern__axes_fit(&plain, shape),
          one_hot = !fits && s->dtypes[array] == QUERN_FLOAT32 &&
                    (quern__axes_fit(&rows, shape) || (tokens == 1 && quern__axes_fit(&row, shape)));
     *l = (layout){ s->dtypes[array], tokens, one_hot ? last : 1 };
     quern_shape_text(shape, want, sizeof want);
     if (!fits && !one_hot)
-        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "%s of %lld tokens, the model wants %s",
+        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "%s of %lld tokens, the model expects %s",
                            input ? "windows" : "targets", (long long)tokens, want);
     if (one_hot && last < size)
-        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the tokenizer has %lld tokens, the model wants %s",
+        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the tokenizer has %lld tokens, the model expects %s",
                            (long long)size, want);
     if (l->dtype != QUERN_FLOAT32 && l->dtype != QUERN_INT32 && l->dtype != QUERN_INT64)
-        return quern__fail(err, QUERN_DTYPE, w->corpus.paths[0], "tokens are whole numbers or float32, the model wants %s",
+        return quern__fail(err, QUERN_DTYPE, w->corpus.paths[0], "tokens are integers or float32, the model expects %s",
                            quern_dtype_name(l->dtype));
     return QUERN_OK;
 }
 
 static bool names_positions(const quern_batch_spec *s, int input) { return s->names[input] && strstr(s->names[input], "position"); }
 
-/* Window, stride, and how inputs and targets hold tokens. */
-static int match(text *w, const quern_batch_spec *s, quern_error *err)
+/* Sets window, stride, and the layout of inputs and targets. */
+static int text_match(text *w, const quern_batch_spec *s, quern_error *err)
 {
     w->tokens = s->n_inputs == 2 && names_positions(s, 0);
     w->positions = s->n_inputs == 2 && names_positions(s, !w->tokens) ? !w->tokens : -1;
     const quern_shape *in = &s->shapes[w->tokens];
     if (s->n_inputs > 2 || (s->n_inputs == 2 && w->positions < 0) || s->n_targets > 1)
         return quern__fail(err, QUERN_UNSUPPORTED, w->corpus.paths[0],
-                           "text feeds models of one input (and one of positions) and one output, this has %d and %d", s->n_inputs,
-                           s->n_targets);
+                           "the model has %d inputs and %d outputs; text needs 1 input (2 with positions) and 1 output",
+                           s->n_inputs, s->n_targets);
     int64_t length = w->o.window ? w->o.window : in->rank > 1 ? in->dims[1] : 1;
     if (length < 1)
-        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the model's input has no length of its own: give the window's");
+        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the model's input has no fixed length; set the window length");
     int64_t stride = w->o.stride ? w->o.stride : w->o.targets == QUERN_TARGETS_LAST && !w->o.contiguous ? keras_step : length;
     if (w->o.contiguous && stride != length)
-        return quern__fail(err, QUERN_INVALID, "stride", "contiguous windows follow each other: it is %lld, not %lld",
-                           (long long)length, (long long)stride);
+        return quern__fail(err, QUERN_INVALID, "stride", "contiguous windows need stride %lld, not %lld", (long long)length,
+                           (long long)stride);
     w->windows.length = w->lanes.length = length;
     w->windows.stride = stride;
-    int status = lay_out(w, s, w->tokens, length, &w->x, err);
+    int status = set_layout(w, s, w->tokens, length, &w->x, err);
     if (status >= 0 && w->positions >= 0)
-        status = lay_out(w, s, w->positions, length, &w->p, err);
+        status = set_layout(w, s, w->positions, length, &w->p, err);
     if (status >= 0 && w->positions >= 0 && w->p.width > 1)
-        status = quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "positions are one number each");
+        status = quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "positions must have one element per token");
     if (status >= 0 && s->n_targets)
-        status = lay_out(w, s, s->n_inputs, w->o.targets == QUERN_TARGETS_LAST ? 1 : length, &w->y, err);
+        status = set_layout(w, s, s->n_inputs, w->o.targets == QUERN_TARGETS_LAST ? 1 : length, &w->y, err);
     return status;
 }
 
-/* Tokens as the model wants them, into record r of an array. */
-static void put(const layout *l, const int32_t *tokens, void *array, int64_t r)
+/* Stores the tokens of record r in an array. */
+static void put_tokens(const layout *l, const int32_t *tokens, void *array, int64_t r)
 {
     float *f = (float *)array + r * l->tokens * l->width;
     if (l->dtype == QUERN_INT32)
@@ -118,16 +121,16 @@ static void put(const layout *l, const int32_t *tokens, void *array, int64_t r)
 
 /* ---- order ---- */
 
-/* Says how good the shuffling is where not all windows are held at once. */
-static void tell_dispersion(text *w, int64_t batch)
+/* Logs the quality of the shuffle once, if memory does not hold all windows. */
+static void log_dispersion(text *w, int64_t batch)
 {
     if (w->told || !w->shuffle || w->corpus.reader || w->place >= w->corpus.n_blocks)
         return;
     w->told = true;
-    quern__tell_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch, "more memory for windows lowers it");
+    quern__tell_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch, "more memory lowers it");
 }
 
-/* The next group of windows that is not empty. */
+/* Fills the next group of windows that is not empty. */
 static int next_group(text *w, quern_error *err)
 {
     int status = QUERN_OK;
@@ -141,8 +144,8 @@ static int next_group(text *w, quern_error *err)
     return status;
 }
 
-/* Makes sure of one more window (contiguous: batch), or knows that there is none. */
-static int look_ahead(text *w, quern_error *err)
+/* Prepares the next window (stateful: batch), or sets `ended`. */
+static int prepare_next(text *w, quern_error *err)
 {
     int status = QUERN_OK;
     if (w->o.contiguous)
@@ -153,7 +156,7 @@ static int look_ahead(text *w, quern_error *err)
     return status < 0 ? status : QUERN_OK;
 }
 
-static int begin(text *w, int64_t epoch, quern_error *err)
+static int text_begin(text *w, int64_t epoch, quern_error *err)
 {
     w->epoch = epoch;
     w->group = w->corpus.reader ? -1 : 0;
@@ -173,6 +176,7 @@ static int begin(text *w, int64_t epoch, quern_error *err)
     return QUERN_OK;
 }
 
+/* A hash of the options and the text sizes; a resume position is valid for equal values only. */
 static uint64_t fingerprint(const text *w)
 {
     const int64_t about[] = { w->windows.length,   w->windows.stride, w->o.targets,   w->o.contiguous ? w->lanes.n : 0,
@@ -185,21 +189,24 @@ static uint64_t fingerprint(const text *w)
     return h;
 }
 
-/* Goes to the place that was restored. */
-static int go(text *w, quern_error *err)
+/* Moves to the restored position: fills its group again, or skips the batches of the lanes. */
+static int text_seek(text *w, quern_error *err)
 {
     const kept *k = &w->at;
     w->restored = false;
     if (k->flags & UNREAD)
-        return begin(w, 0, err);
+        return text_begin(w, 0, err);
     if (k->fingerprint != fingerprint(w))
-        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state is of another text, tokenizer or other options");
+        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state belongs to another text, tokenizer or options");
     if (!!(k->flags & SHUFFLED) != w->shuffle || (w->shuffle && k->seed != w->seed))
-        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state is of a run with another order or seed");
+        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state belongs to a run with another order or seed");
     quern__bad *bad = w->corpus.bad;
-    w->corpus.bad = NULL; /* what is read again was noted before */
-    int status = begin(w, k->epoch, err);
-    while (w->o.contiguous && w->drawn < k->drawn && !w->ended && (status = look_ahead(w, err)) >= 0) {
+    w->corpus.bad = NULL; /* bad records before the position were counted */
+    int status = text_begin(w, k->epoch, err);
+    while (w->o.contiguous && w->drawn < k->drawn && !w->ended) {
+        status = prepare_next(w, err);
+        if (status < 0)
+            break;
         for (int64_t r = 0; r < w->lanes.n && !w->ended; r++)
             quern__lanes_take(&w->lanes, r, NULL);
         w->drawn++;
@@ -207,20 +214,20 @@ static int go(text *w, quern_error *err)
     bool there = w->o.contiguous || status < 0 || (k->group == 0 && k->drawn == 0);
     if (!there) {
         w->place = k->group;
-        status = look_ahead(w, err);
+        status = prepare_next(w, err);
     }
     w->corpus.bad = bad;
     if (there)
         return status;
     if (status >= 0 && (w->ended || w->group != k->group || k->drawn > w->windows.n_windows))
-        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the state is broken");
+        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the state is invalid");
     w->drawn = k->drawn;
     return status;
 }
 
 /* ---- the generator ---- */
 
-/* Ids of the window, what a block becomes, and what tokenizing it takes. */
+/* Token ids, one block, and the memory of the tokenizer. */
 static size_t text_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
 {
     const text *w = g->self;
@@ -233,7 +240,7 @@ static int text_open(quern_generator *g, const quern_batch_spec *spec, bool shuf
 {
     text *w = g->self;
     size_t memory = w->o.memory ? w->o.memory : default_memory;
-    int status = match(w, spec, err);
+    int status = text_match(w, spec, err);
     w->lanes.n = spec->batch_size;
     if (status >= 0)
         status = w->o.contiguous ? quern__lanes_open(&w->lanes, memory, err) : quern__windows_open(&w->windows, memory, err);
@@ -249,8 +256,8 @@ static int text_open(quern_generator *g, const quern_batch_spec *spec, bool shuf
     return QUERN_OK;
 }
 
-/* Record r of the batch. */
-static void take(text *w, const quern_batch_spec *spec, quern_batch *b, int64_t r)
+/* Copies record r to the batch. */
+static void text_take(text *w, const quern_batch_spec *spec, quern_batch *b, int64_t r)
 {
     int64_t n = w->windows.n_windows;
     if (w->o.contiguous)
@@ -260,38 +267,41 @@ static void take(text *w, const quern_batch_spec *spec, quern_batch *b, int64_t 
                             w->shuffle ? (int64_t)quern__random_permute(w->draw_key, (uint64_t)n, (uint64_t)w->drawn) : w->drawn,
                             w->window);
     w->drawn += w->o.contiguous ? r + 1 == b->spec->batch_size : 1;
-    put(&w->x, w->window, b->arrays[w->tokens], r);
+    put_tokens(&w->x, w->window, b->arrays[w->tokens], r);
     if (spec->n_targets)
-        put(&w->y, w->window + (w->o.targets == QUERN_TARGETS_LAST ? w->windows.length : 1), b->arrays[spec->n_inputs], r);
+        put_tokens(&w->y, w->window + (w->o.targets == QUERN_TARGETS_LAST ? w->windows.length : 1), b->arrays[spec->n_inputs], r);
     for (int64_t k = 0; w->positions >= 0 && k < w->windows.length; k++)
         w->window[k] = (int32_t)k;
     if (w->positions >= 0)
-        put(&w->p, w->window, b->arrays[w->positions], r);
+        put_tokens(&w->p, w->window, b->arrays[w->positions], r);
 }
 
+/* Fills a batch. The next window is prepared in advance, so that `ended` is known with the last
+ * batch. */
 static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
 {
     text *w = g->self;
     int64_t n = 0, size = g->spec->batch_size;
     w->corpus.bad = b->bad;
     w->corpus.drops = b->bad != NULL;
-    int status = w->begun ? QUERN_OK : w->restored ? go(w, err) : begin(w, 0, err);
+    int status = w->begun ? QUERN_OK : w->restored ? text_seek(w, err) : text_begin(w, 0, err);
     if (w->failed && err && !err->code)
         *err = w->error;
     status = w->failed ? w->failed : status;
     w->failed = 0;
     b->has_weights = false;
     if (status >= 0 && !w->ended)
-        status = look_ahead(w, err);
+        status = prepare_next(w, err);
     if (status >= 0 && !w->o.contiguous)
-        tell_dispersion(w, size);
+        log_dispersion(w, size);
     while (status >= 0 && n < size && !w->ended) {
-        take(w, g->spec, b, n++);
+        text_take(w, g->spec, b, n++);
         w->error = (quern_error){ 0 };
         if (!w->o.contiguous || n == size)
-            status = look_ahead(w, &w->error);
+            status = prepare_next(w, &w->error);
     }
-    if (status < 0 && n == size) { /* this batch is whole */
+    /* an error of the read-ahead belongs to the next batch */
+    if (status < 0 && n == size) { /* this batch is complete */
         w->failed = status;
         status = QUERN_OK;
     } else if (status < 0 && n && err && !err->code)
@@ -300,7 +310,7 @@ static int text_next(quern_generator *g, quern_batch *b, quern_error *err)
     return status < 0 ? status : n ? QUERN_OK : QUERN_END;
 }
 
-/* No window has come: the text is shorter than one. */
+/* Fails because the text is shorter than one window. */
 static int text_empty(const quern_generator *g, quern_error *err)
 {
     const text *w = g->self;
@@ -308,9 +318,9 @@ static int text_empty(const quern_generator *g, quern_error *err)
     if (w->o.contiguous)
         return quern__fail(err, QUERN_INVALID, path, "the text is too short for %lld lanes of windows of %lld tokens each",
                            (long long)w->lanes.n, (long long)w->windows.length + 1);
-    quern__fail(err, QUERN_INVALID, path, "the text has %lld tokens, a window takes %lld and the next one",
-                (long long)w->windows.seen, (long long)w->windows.length);
-    quern__hint(err, "a longer text, or a model with a shorter input");
+    quern__fail(err, QUERN_INVALID, path, "the text has %lld tokens, a window needs %lld and one more", (long long)w->windows.seen,
+                (long long)w->windows.length);
+    quern__hint(err, "use a longer text, or a model with a shorter input");
     return QUERN_INVALID;
 }
 
@@ -318,9 +328,10 @@ static int text_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     text *w = g->self;
     w->restored = false;
-    return begin(w, epoch, err);
+    return text_begin(w, epoch, err);
 }
 
+/* Writes the position of the next window (stateful: batch). */
 static int text_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
 {
     const text *w = g->self;
@@ -337,8 +348,7 @@ static int text_save(const quern_generator *g, void *state, size_t room, size_t 
         k.flags |= UNREAD;
     *size = sizeof k;
     if (state && room < sizeof k)
-        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "its state takes %zu bytes, there is room for %zu", sizeof k,
-                           room);
+        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "its state has %zu bytes, the buffer %zu", sizeof k, room);
     if (state)
         memcpy(state, &k, sizeof k);
     return QUERN_OK;
@@ -349,10 +359,10 @@ static int text_restore(quern_generator *g, const void *state, size_t size, quer
     text *w = g->self;
     kept k;
     if (size != sizeof k || memcmp(state, "qtxt", 4))
-        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "these bytes are no state of a text");
+        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the bytes are not a state of a text generator");
     memcpy(&k, state, sizeof k);
     if (k.epoch < 0 || k.epoch > (int64_t)1 << 48 || k.group < 0 || k.drawn < 0)
-        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the state is broken");
+        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the state is invalid");
     w->at = k;
     w->restored = true;
     w->begun = false;
@@ -373,13 +383,18 @@ static void text_free(quern_generator *g)
 static int check_options(const quern_text_opts *o, quern_error *err)
 {
     enum { most = 1 << 24 };
-    const char *what = o->window < 0 || o->window > most                                      ? "window"
-                       : o->stride < 0 || o->stride > most                                    ? "stride"
-                       : o->targets != QUERN_TARGETS_NEXT && o->targets != QUERN_TARGETS_LAST ? "targets"
-                       : o->contiguous != 0 && o->contiguous != 1                             ? "contiguous"
-                       : o->memory > SIZE_MAX / 4                                             ? "memory"
-                                                                                              : NULL;
-    return what ? quern__fail(err, QUERN_INVALID, what, "is out of its range") : QUERN_OK;
+    const struct {
+        bool valid;
+        const char *name;
+    } checks[] = { { o->window >= 0 && o->window <= most, "window" },
+                   { o->stride >= 0 && o->stride <= most, "stride" },
+                   { o->targets == QUERN_TARGETS_NEXT || o->targets == QUERN_TARGETS_LAST, "targets" },
+                   { o->contiguous == 0 || o->contiguous == 1, "contiguous" },
+                   { o->memory <= SIZE_MAX / 4, "memory" } };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (!checks[i].valid)
+            return quern__fail(err, QUERN_INVALID, checks[i].name, "is out of range");
+    return QUERN_OK;
 }
 
 quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts, quern_error *err)

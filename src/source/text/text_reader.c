@@ -1,4 +1,4 @@
-/* The text of files, one behind the other, read forward: plain, gzipped, or standard input. */
+/* Sequential reader of the concatenated text of files: plain, gzipped, or standard input. */
 #include "corpus.h"
 
 #include <stdio.h>
@@ -8,10 +8,10 @@ enum { buffer_bytes = 1 << 16 };
 
 struct quern_text_reader {
     char **paths;
-    int n, at; /* files; the one that is open */
+    int n, at; /* number of files; index of the open one */
     bool fresh;
     quern__bytes bytes;
-    int64_t given, *starts; /* bytes read so far; how many those before each file are */
+    int64_t given, *starts; /* bytes read so far; by file: offset of its first byte */
 };
 
 static int open_file(quern_text_reader *r, int k, quern_error *err)

@@ -1,5 +1,6 @@
-/* Groups of windows. All tokens lie in one array: by number each block with as much of what is behind it as its last window needs;
- * forward one behind the other, where what is not complete moves to the front of the next group. */
+/* Groups of token windows. All tokens of a group are in one array. With random access, each
+ * block is followed by the tokens of the next blocks that its last window needs. Sequentially,
+ * blocks are concatenated, and the incomplete end moves to the front of the next group. */
 #include "token_windows.h"
 
 #include <stdio.h>
@@ -9,8 +10,8 @@ enum { least_block = 256, most_block = 1 << 16, long_block = 1 << 20, places = 5
 
 /* ---- tokens ---- */
 
-/* From the start of a text, character by character, to the first that the tokenizer refuses: its place (`n`: it refuses none) and
- * the error. */
+/* Encodes character by character. Returns the offset of the first character that the tokenizer
+ * rejects, and its error; n: none. */
 static size_t first_refused(const quern_tokenizer *t, const char *text, size_t n, quern_error *own)
 {
     int32_t ids[8];
@@ -26,8 +27,8 @@ static size_t first_refused(const quern_tokenizer *t, const char *text, size_t n
     return n;
 }
 
-/* The tokenizer's error, with file and byte in front: of the character at `at` of the whole. */
-static int refused(const quern__corpus *c, int64_t at, const quern_error *own, quern_error *err)
+/* Copies the tokenizer's error with file and byte: the character at offset `at` of the corpus. */
+static int token_error(const quern__corpus *c, int64_t at, const quern_error *own, quern_error *err)
 {
     char where[256];
     quern__corpus_where(c, at, where, sizeof where);
@@ -37,26 +38,26 @@ static int refused(const quern__corpus *c, int64_t at, const quern_error *own, q
     return own->code;
 }
 
-/* Leaves out of a text the characters that the tokenizer refuses: its length without them, or negative. Where `bad` is NULL they
- * are not noted. */
-static int64_t leave_out(const quern__corpus *c, const quern_tokenizer *t, char *text, size_t n, int64_t at, quern__bad *bad,
-                         quern_error *err)
+/* Removes the characters that the tokenizer rejects and notes them in `bad` (NULL: not noted).
+ * Returns the new length, or a negative status. */
+static int64_t remove_rejected(const quern__corpus *c, const quern_tokenizer *t, char *text, size_t n, int64_t at, quern__bad *bad,
+                               quern_error *err)
 {
     size_t kept = 0;
     for (size_t from = 0; from < n;) {
         quern_error own, told = { 0 };
-        size_t good = first_refused(t, text + from, n - from, &own), behind = from + good + 1;
+        size_t good = first_refused(t, text + from, n - from, &own), next = from + good + 1;
         memmove(text + kept, text + from, good);
         kept += good;
         if (from + good == n)
             break;
-        refused(c, at + (int64_t)(from + good), &own, &told);
+        token_error(c, at + (int64_t)(from + good), &own, &told);
         int status = bad ? quern__bad_record(bad, told.code, &told, err) : QUERN_OK;
         if (status < 0)
             return status;
-        while (behind < n && ((unsigned char)text[behind] & 0xc0) == 0x80)
-            behind++;
-        from = behind;
+        while (next < n && ((unsigned char)text[next] & 0xc0) == 0x80)
+            next++;
+        from = next;
     }
     return (int64_t)kept;
 }
@@ -72,16 +73,16 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
     int status = quern__corpus_read(c, k, &text, &n, &at, err);
     if (status != QUERN_OK)
         return status;
-    quern__activity_set("turning into tokens", c->paths[0], "block", k + 1);
-    /* of a block of which little is wanted little is looked at first */
+    quern__activity_set("tokenizing", c->paths[0], "block", k + 1);
+    /* if few tokens are wanted, encode the start of the block first */
     size_t some = most < (int64_t)(n / 16) ? (size_t)most * 8 + 64 : n;
     while (done < n && *count < most) {
         quern_error own = { 0 };
         size_t left = done < some ? some - done : n - done;
         int64_t got = quern_tokenizer_encode(t, text + done, left, done + left == n, to + *count, room - *count, &used, &own);
-        if (got < 0 && c->drops && !clean) { /* once: then it refuses nothing */
+        if (got < 0 && c->drops && !clean) { /* at most once: then the text is clean */
             char *own_text = c->text + (text - c->text);
-            int64_t left_over = leave_out(c, t, own_text, n, at, most == INT64_MAX ? c->bad : NULL, err);
+            int64_t left_over = remove_rejected(c, t, own_text, n, at, most == INT64_MAX ? c->bad : NULL, err);
             if (left_over < 0)
                 return (int)left_over;
             n = (size_t)left_over;
@@ -93,10 +94,10 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
         }
         if (got < 0) {
             size_t place = first_refused(t, text + done, n - done, &own);
-            return refused(c, at + (int64_t)(done + (done + place < n ? place : 0)), &own, err);
+            return token_error(c, at + (int64_t)(done + (done + place < n ? place : 0)), &own, err);
         }
         if (used == 0 && some == n)
-            return quern__fail(err, QUERN_INTERNAL, "text", "the tokenizer does not get on at byte %lld", (long long)at);
+            return quern__fail(err, QUERN_INTERNAL, "text", "the tokenizer makes no progress at byte %lld", (long long)at);
         some = used == 0 || *count + got < most ? n : some;
         *count += got;
         done += used;
@@ -105,7 +106,7 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
     return QUERN_OK;
 }
 
-static int put(quern__windows *w, int64_t n, quern_error *err)
+static int append_tokens(quern__windows *w, int64_t n, quern_error *err)
 {
     if (n > w->capacity - w->n)
         return quern__fail(err, QUERN_INTERNAL, "text", "a block has more tokens than bytes");
@@ -119,23 +120,24 @@ static int put(quern__windows *w, int64_t n, quern_error *err)
     return QUERN_OK;
 }
 
-/* Block k, or its first tokens, behind what is held. */
+/* Appends block k, or its first tokens. */
 static int add_block(quern__windows *w, int64_t k, int64_t most, int64_t *count, quern_error *err)
 {
     int status = quern__corpus_tokens(w->corpus, w->t, k, most, w->scratch, count, err);
-    return status == QUERN_OK ? put(w, *count, err) : status;
+    return status == QUERN_OK ? append_tokens(w, *count, err) : status;
 }
 
 /* ---- groups ---- */
 
-/* Windows that begin at the first `count` of `all` tokens. */
-static int64_t windows_of(const quern__windows *w, int64_t count, int64_t all)
+/* Number of windows that begin in the first `count` of `all` tokens. */
+static int64_t count_windows(const quern__windows *w, int64_t count, int64_t all)
 {
     int64_t last = count - 1 < all - w->length - 1 ? count - 1 : all - w->length - 1;
     return last < 0 ? 0 : last / w->stride + 1;
 }
 
-static int fill_by_number(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err)
+/* Random access: fills the group with blocks from position *place of the order. */
+static int fill_at_index(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err)
 {
     int64_t blocks = w->corpus->n_blocks, most = quern__corpus_most(w->corpus) + w->length;
     quern__windows_forget(w);
@@ -145,14 +147,15 @@ static int fill_by_number(quern__windows *w, const quern__random_key *key, int64
         int64_t k = key ? (int64_t)quern__random_permute(*key, (uint64_t)blocks, (uint64_t)*place) : *place;
         int64_t first = w->n, count, more = 0;
         int status = add_block(w, k, INT64_MAX, &count, err);
-        for (int64_t behind = k + 1; status == QUERN_OK && count && more < w->length; behind++) {
+        /* the last window of the block needs tokens of the next blocks */
+        for (int64_t next = k + 1; status == QUERN_OK && count && more < w->length; next++) {
             int64_t some;
-            status = add_block(w, behind, w->length - more, &some, err);
+            status = add_block(w, next, w->length - more, &some, err);
             more += some;
         }
         if (status < 0)
             return status;
-        int64_t windows = windows_of(w, count, count + more);
+        int64_t windows = count_windows(w, count, count + more);
         if (windows)
             w->segments[w->n_segments++] = (quern__segment){ first, count, w->n_windows };
         else
@@ -163,7 +166,8 @@ static int fill_by_number(quern__windows *w, const quern__random_key *key, int64
     return QUERN_OK;
 }
 
-static int fill_forward(quern__windows *w, quern_error *err)
+/* Sequential: drops the drawn segments, then reads blocks until the buffer is full. */
+static int fill_sequential(quern__windows *w, quern_error *err)
 {
     size_t size = w->narrow ? sizeof(uint16_t) : sizeof(int32_t);
     int64_t gone = w->complete < w->n_segments ? w->segments[w->complete].first : w->n;
@@ -185,23 +189,24 @@ static int fill_forward(quern__windows *w, quern_error *err)
     w->n_windows = 0;
     for (w->complete = 0; w->complete < w->n_segments; w->complete++) {
         quern__segment *s = &w->segments[w->complete];
+        /* windows that need tokens after the buffer wait for the next group */
         if (!w->ended && s->first + s->count + w->length > w->n)
             break;
         s->before = w->n_windows;
-        w->n_windows += windows_of(w, s->count, w->n - s->first);
+        w->n_windows += count_windows(w, s->count, w->n - s->first);
     }
     return w->ended && !w->n_segments ? QUERN_END : QUERN_OK;
 }
 
 int quern__windows_fill(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err)
 {
-    return w->corpus->reader ? fill_forward(w, err) : fill_by_number(w, key, place, err);
+    return w->corpus->reader ? fill_sequential(w, err) : fill_at_index(w, key, place, err);
 }
 
 void quern__windows_copy(const quern__windows *w, int64_t i, int32_t *to)
 {
     int low = 0, high = w->complete - 1;
-    while (low < high) { /* the last segment with no more than i windows before it; those without windows of their own lie before */
+    while (low < high) { /* the last segment with at most i windows before it; empty segments are before it */
         int middle = (low + high + 1) / 2;
         if (w->segments[middle].before <= i)
             low = middle;
@@ -233,7 +238,7 @@ static int64_t power_of_two_to(int64_t n)
     return p;
 }
 
-/* Bytes of a block: small, so that a group has many places of the text, but long against a window. */
+/* Bytes of a block: small, so that a group has many, but several times a window. */
 static int64_t block_for(const quern__windows *w)
 {
     int64_t block = power_of_two_to(w->capacity / places);
@@ -252,7 +257,7 @@ int quern__windows_open(quern__windows *w, size_t memory, quern_error *err)
     w->capacity = (int64_t)(memory / size);
     int64_t block = block_for(w), least = 2 * (block + block / 4) + w->length;
     if (least > w->capacity)
-        return quern__fail(err, QUERN_BUDGET, "memory", "windows of %lld tokens need %lld bytes, there are %zu",
+        return quern__fail(err, QUERN_BUDGET, "memory", "windows of %lld tokens need %lld bytes, the limit is %zu",
                            (long long)w->length, (long long)least * (long long)size, memory);
     int status = quern__corpus_cut(w->corpus, block, err);
     if (status < 0)

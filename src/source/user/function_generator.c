@@ -1,4 +1,5 @@
-/* A generator that is a C function with an endless loop: it runs on its own thread, one batch ahead of whoever asks. */
+/* A generator from a C function with an endless loop, as in Keras a Python generator. The
+ * function runs on its own thread and exchanges one batch at a time with the caller. */
 #include "source/source.h"
 
 #include <pthread.h>
@@ -7,14 +8,14 @@ struct quern_yielder {
     quern_function *fn;
     void *arg;
     pthread_t thread;
-    bool running, closed, ended, left; /* left: the run is over, whatever begins now ends at once */
+    bool running, closed, ended, left; /* left: the run is over; a new call ends at once */
     int status;
-    int64_t n; /* batches that were asked of it */
+    int64_t n; /* batches requested */
     quern_error error;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    quern_batch *wanted; /* the buffer that the taker waits to have filled */
-    quern_batch *given;  /* the same once it is filled                     */
+    quern_batch *wanted; /* the buffer that the caller waits for */
+    quern_batch *given;  /* the same buffer once it is filled */
 };
 
 quern_error *quern_yielder_error(quern_yielder *y) { return y ? &y->error : NULL; }
@@ -46,7 +47,7 @@ int quern_yield(quern_yielder *y, quern_batch *batch)
     return closed ? QUERN_CLOSED : QUERN_OK;
 }
 
-static void *body(void *arg)
+static void *function_thread(void *arg)
 {
     quern_yielder *y = arg;
     int status = y->fn(y, y->arg);
@@ -58,8 +59,8 @@ static void *body(void *arg)
     return NULL;
 }
 
-/* The function on a new thread. */
-static int start(quern_yielder *y, quern_error *err)
+/* Starts the function on a new thread. */
+static int function_start(quern_yielder *y, quern_error *err)
 {
     pthread_mutex_lock(&y->lock);
     y->closed = y->left;
@@ -68,14 +69,14 @@ static int start(quern_yielder *y, quern_error *err)
     pthread_mutex_unlock(&y->lock);
     y->n = 0;
     y->error = (quern_error){ 0 };
-    if (pthread_create(&y->thread, NULL, body, y))
+    if (pthread_create(&y->thread, NULL, function_thread, y))
         return quern__fail(err, QUERN_NOMEM, "generator", "cannot start its thread");
     y->running = true;
     return QUERN_OK;
 }
 
-/* The function returns, and its thread is gone. */
-static void finish(quern_yielder *y)
+/* Makes the function return and joins its thread. */
+static void function_finish(quern_yielder *y)
 {
     pthread_mutex_lock(&y->lock);
     y->closed = true;
@@ -92,20 +93,21 @@ static int function_open(quern_generator *g, const quern_batch_spec *spec, bool 
     (void)shuffle, (void)seed;
     g->spec = spec;
     y->left = false;
-    return start(y, err);
+    return function_start(y, err);
 }
 
-/* It begins anew, unless it has not been asked for a batch yet. */
+/* Restarts the function, unless no batch was requested yet. */
 static int function_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     quern_yielder *y = g->self;
     (void)epoch;
     if (y->running && y->n == 0)
         return QUERN_OK;
-    finish(y);
-    return start(y, err);
+    function_finish(y);
+    return function_start(y, err);
 }
 
+/* Passes the batch to the function's thread and waits until it is filled. */
 static int function_next(quern_generator *g, quern_batch *batch, quern_error *err)
 {
     quern_yielder *y = g->self;
@@ -115,11 +117,15 @@ static int function_next(quern_generator *g, quern_batch *batch, quern_error *er
     pthread_cond_broadcast(&y->changed);
     while (!y->given && !y->ended && !y->closed)
         pthread_cond_wait(&y->changed, &y->lock);
-    int status = y->given ? QUERN_OK : y->closed ? QUERN_CLOSED : y->status < 0 || y->status > QUERN_END ? y->status : QUERN_END;
+    int status = y->status < 0 || y->status > QUERN_END ? y->status : QUERN_END;
+    if (y->given)
+        status = QUERN_OK;
+    else if (y->closed)
+        status = QUERN_CLOSED;
     y->wanted = y->given = NULL;
     pthread_mutex_unlock(&y->lock);
     if (status > QUERN_END)
-        return quern__fail(err, QUERN_INVALID, "generator", "the function returned %d, neither QUERN_OK nor QUERN_END", status);
+        return quern__fail(err, QUERN_INVALID, "generator", "the function returned %d, expected QUERN_OK or QUERN_END", status);
     if (status < 0 && status != QUERN_CLOSED) {
         if (y->error.code && err && !err->code)
             *err = y->error;
@@ -137,7 +143,7 @@ static void function_cancel(quern_generator *g)
     pthread_mutex_unlock(&y->lock);
 }
 
-static void function_close(quern_generator *g) { finish(g->self); }
+static void function_close(quern_generator *g) { function_finish(g->self); }
 
 static void function_free(quern_generator *g)
 {
@@ -165,9 +171,10 @@ quern_generator *quern_function_generator(quern_function *fn, void *arg)
     pthread_mutex_init(&y->lock, NULL);
     pthread_cond_init(&y->changed, NULL);
     quern_generator *g = quern__generator_new(&kind, y);
-    if (g)
-        g->where = "function", g->strings = g->restarts = true;
-    else
+    if (g) {
+        g->where = "function";
+        g->strings = g->restarts = true;
+    } else
         function_free(&(quern_generator){ .self = y });
     return g;
 }

@@ -1,7 +1,8 @@
-/* A generator that is another program: its standard output is a stream of `.npy` arrays (npy_stream.h). It runs in a process group
- * of its own, which is gone when the run ends. posix_spawn, so that the trainer is never copied. */
-#include "source/arrays/array_axes.h"
+/* A generator from another program, whose standard output is a stream of `.npy` arrays
+ * (npy_stream.h). The program runs in its own process group, which is terminated at the end of
+ * the run. posix_spawn avoids a copy of the trainer's address space. */
 #include "source/arrays/npy_stream.h"
+#include "tensor/array_axes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@ extern char **environ;
 
 enum { kept_words = 400, most_groups = 64 };
 
-/* The process groups of programs that run, for quern_programs_stop; 0: a free place. */
+/* Process groups of running programs, for quern_programs_stop (async-signal-safe); 0: free. */
 static atomic_int groups[most_groups];
 
 static void note_group(pid_t from, pid_t to)
@@ -41,15 +42,15 @@ void quern_programs_stop(void)
 }
 
 typedef struct program {
-    quern__protocol in;                           /* first: hear finds the program by it */
-    char *command, *arrays, *phase, *data_format; /* data_format: a word that is none, for the run's error */
+    quern__protocol in;                           /* first member: hear casts it to the program */
+    char *command, *arrays, *phase, *data_format; /* data_format: an invalid word, which the run reports */
     pid_t pid;                                    /* 0: not running */
-    char words[kept_words + 1];                   /* the last it said on standard error */
+    char words[kept_words + 1];                   /* the end of its standard error */
     uint64_t seed;
 } program;
 
-/* What it says on standard error goes on to ours; the end of it is kept for the message should it fail. */
-static void hear(quern__protocol *in)
+/* Copies the program's standard error to ours and keeps its end for an error message. */
+static void program_hear(quern__protocol *in)
 {
     program *p = (program *)in;
     char said[1024];
@@ -66,15 +67,15 @@ static void hear(quern__protocol *in)
     }
 }
 
-/* Whether it has ended; that it has is asked for later. */
-static bool gone(quern__protocol *in)
+/* Whether the program has exited; its status is not consumed. */
+static bool program_gone(quern__protocol *in)
 {
     siginfo_t is = { 0 };
     pid_t pid = ((program *)in)->pid;
     return pid && waitid(P_PID, (id_t)pid, &is, WEXITED | WNOHANG | WNOWAIT) == 0 && is.si_pid == pid;
 }
 
-/* It has ended, and what it has started holds its output: that is told to stop too, while the group still has its name. */
+/* Terminates the children of a program that has exited; its process group still exists. */
 static void end_children(const program *p)
 {
     kill(-p->pid, SIGTERM);
@@ -82,7 +83,7 @@ static void end_children(const program *p)
     kill(-p->pid, SIGKILL);
 }
 
-/* The last lines it said, on one line. */
+/* The kept standard error on one line. */
 static const char *last_words(program *p)
 {
     size_t n = strlen(p->words);
@@ -93,8 +94,8 @@ static const char *last_words(program *p)
     return p->words;
 }
 
-/* Waits for the program, which closed its output; a status other than 0 is an error. */
-static int ended(program *p, quern_error *err)
+/* Waits for the program after the end of its output. A status other than 0 is an error. */
+static int program_wait(program *p, quern_error *err)
 {
     int status = 0;
     char what[560];
@@ -105,13 +106,13 @@ static int ended(program *p, quern_error *err)
         waitpid(p->pid, &status, 0);
     }
     p->pid = 0;
-    hear(&p->in);
+    program_hear(&p->in);
     if (status == 0 && p->in.held)
-        quern__warn("%.120s: the program has ended, a child of it held its standard output: that is the end of the data",
-                    p->command);
+        quern__warn("%.120s: the program has ended while its child holds the standard output; the data ends here", p->command);
     if (status == 0)
         return QUERN_END;
-    snprintf(what, sizeof what, "the program %s %d%s%s", WIFSIGNALED(status) ? "was ended by signal" : "ended with exit status",
+    snprintf(what, sizeof what, "the program %s %d%s%s",
+             WIFSIGNALED(status) ? "was terminated by signal" : "ended with exit status",
              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), *p->words ? ": " : "", last_words(p));
     return quern__protocol_fail(&p->in, QUERN_USER, err, what);
 }
@@ -121,10 +122,10 @@ static int program_next(quern_generator *g, quern_batch *b, quern_error *err)
     program *p = g->self;
     p->in.interrupt = g->interrupt;
     int status = p->pid ? quern__protocol_next(&p->in, g->spec, b, err) : QUERN_END;
-    return status == QUERN_END && p->pid ? ended(p, err) : status;
+    return status == QUERN_END && p->pid ? program_wait(p, err) : status;
 }
 
-/* Its group is told to stop, and killed after half a second. */
+/* Sends SIGTERM to the process group, and SIGKILL after half a second. */
 static void stop_program(program *p)
 {
     int status;
@@ -144,7 +145,9 @@ static void stop_program(program *p)
     p->pid = 0;
 }
 
-static int start(program *p, int64_t epoch, quern_error *err)
+/* Starts the program with /bin/sh, with pipes for its output and errors. Epoch, seed and phase
+ * are environment variables. */
+static int start_program(program *p, int64_t epoch, quern_error *err)
 {
     int ends[2], errors[2];
     char text[200];
@@ -157,7 +160,7 @@ static int start(program *p, int64_t epoch, quern_error *err)
         return quern__fail(err, QUERN_IO, p->command, "%s", strerror(errno));
     }
     *p->words = 0;
-    (void)fcntl(ends[0], F_SETPIPE_SZ, 1 << 20); /* fewer changes between the two programs */
+    (void)fcntl(ends[0], F_SETPIPE_SZ, 1 << 20); /* fewer context switches between the two programs */
     snprintf(text, sizeof text, "QUERN_EPOCH=%lld QUERN_SEED=%llu QUERN_PHASE=%s; export QUERN_EPOCH QUERN_SEED QUERN_PHASE; ",
              (long long)epoch + 1, (unsigned long long)p->seed, p->phase);
     quern__text line = { 0 };
@@ -188,7 +191,7 @@ static int start(program *p, int64_t epoch, quern_error *err)
     return QUERN_OK;
 }
 
-/* Whether it runs and nothing of it has been taken. */
+/* Whether the program runs with this seed and nothing was taken from it. */
 static bool is_begun(program *p, uint64_t seed)
 {
     bool begun = p->pid && quern__protocol_fresh(&p->in) && p->seed == seed;
@@ -204,20 +207,20 @@ static int program_open(quern_generator *g, const quern_batch_spec *spec, bool s
     int status = quern__protocol_open(&p->in, spec, err);
     if (status >= 0 && p->data_format)
         status = quern__data_format(p->data_format, &p->in.channels_first, err);
-    return status < 0 || is_begun(p, seed) ? status : start(p, 0, err);
+    return status < 0 || is_begun(p, seed) ? status : start_program(p, 0, err);
 }
 
-/* Started anew, unless it has not been read from. */
+/* Starts the program again, unless nothing was read from it. */
 static int program_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     program *p = g->self;
-    return epoch == 0 && is_begun(p, p->seed) ? QUERN_OK : start(p, epoch, err);
+    return epoch == 0 && is_begun(p, p->seed) ? QUERN_OK : start_program(p, epoch, err);
 }
 
 static int64_t program_first(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err)
 {
     program *p = g->self;
-    int status = is_begun(p, seed) ? QUERN_OK : start(p, 0, err);
+    int status = is_begun(p, seed) ? QUERN_OK : start_program(p, 0, err);
     return status < 0 ? status : quern__protocol_first(&p->in, interrupt, err);
 }
 
@@ -259,9 +262,13 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
     p->command = quern__strdup(command);
     p->phase = quern__strdup(o->validation ? "validation" : "train");
     p->arrays = o->arrays ? quern__strdup(o->arrays) : NULL;
-    p->in = (quern__protocol){
-        .where = p->command, .arrays = p->arrays, .fd = -1, .said = -1, .hear = hear, .gone = gone, .timeout = o->stall_timeout
-    };
+    p->in = (quern__protocol){ .where = p->command,
+                               .arrays = p->arrays,
+                               .fd = -1,
+                               .said = -1,
+                               .hear = program_hear,
+                               .gone = program_gone,
+                               .timeout = o->stall_timeout };
     if (quern__data_format(o->data_format, &p->in.channels_first, NULL) < 0)
         p->data_format = quern__strdup(o->data_format);
     g->stall_timeout = o->stall_timeout;

@@ -1,4 +1,5 @@
-/* FarmHash64's fingerprint, as its authors define it: one way for each range of lengths. Numbers are read little-endian. */
+/* FarmHash64 fingerprint, after the reference implementation: one function per range of lengths.
+ * Integers are little-endian. */
 #include "farmhash.h"
 
 #include <string.h>
@@ -23,7 +24,7 @@ static uint64_t load32(const char *s)
     return out;
 }
 
-static uint64_t turn(uint64_t x, int bits) { return x >> bits | x << (64 - bits); }
+static uint64_t rotate_right(uint64_t x, int bits) { return x >> bits | x << (64 - bits); }
 static uint64_t shift_mix(uint64_t x) { return x ^ (x >> 47); }
 
 static uint64_t mix(uint64_t u, uint64_t v, uint64_t by)
@@ -36,7 +37,7 @@ static uint64_t hash_to_16(const char *s, size_t n)
 {
     uint64_t by = k2 + n * 2;
     if (n >= 8) {
-        uint64_t a = load(s) + k2, b = load(s + n - 8), c = turn(b, 37) * by + a, d = (turn(a, 25) + b) * by;
+        uint64_t a = load(s) + k2, b = load(s + n - 8), c = rotate_right(b, 37) * by + a, d = (rotate_right(a, 25) + b) * by;
         return mix(c, d, by);
     }
     if (n >= 4)
@@ -50,36 +51,37 @@ static uint64_t hash_to_16(const char *s, size_t n)
 static uint64_t hash_to_32(const char *s, size_t n)
 {
     uint64_t by = k2 + n * 2, a = load(s) * k1, b = load(s + 8), c = load(s + n - 8) * by, d = load(s + n - 16) * k2;
-    return mix(turn(a + b, 43) + turn(c, 30) + d, a + turn(b + k2, 18) + c, by);
+    return mix(rotate_right(a + b, 43) + rotate_right(c, 30) + d, a + rotate_right(b + k2, 18) + c, by);
 }
 
 static uint64_t hash_to_64(const char *s, size_t n)
 {
     uint64_t by = k2 + n * 2, a = load(s) * k2, b = load(s + 8), c = load(s + n - 8) * by, d = load(s + n - 16) * k2;
-    uint64_t y = turn(a + b, 43) + turn(c, 30) + d, z = mix(y, a + turn(b + k2, 18) + c, by);
+    uint64_t y = rotate_right(a + b, 43) + rotate_right(c, 30) + d, z = mix(y, a + rotate_right(b + k2, 18) + c, by);
     uint64_t e = load(s + 16) * by, f = load(s + 24), g = (y + load(s + n - 32)) * by, h = (z + load(s + n - 24)) * by;
-    return mix(turn(e + f, 43) + turn(g, 30) + h, e + turn(f + a, 18) + g, by);
+    return mix(rotate_right(e + f, 43) + rotate_right(g, 30) + h, e + rotate_right(f + a, 18) + g, by);
 }
 
 static two hash_32_with(const char *s, uint64_t a, uint64_t b)
 {
     uint64_t w = load(s), x = load(s + 8), y = load(s + 16), z = load(s + 24), c;
     a += w;
-    b = turn(b + a + z, 21);
+    b = rotate_right(b + a + z, 21);
     c = a;
     a += x + y;
-    b += turn(a, 44);
+    b += rotate_right(a, 44);
     return (two){ a + z, b + c };
 }
 
-/* One block of 64 bytes goes into x, y, z, v and w. `by` is k1 but for the last, which also has `nine` for 1. */
+/* Mixes a block of 64 bytes into x, y, z, v and w. `by` is k1, except for the last block; `nine`
+ * is 9 for the last block, else 1. */
 static void add_block(const char *s, uint64_t *x, uint64_t *y, uint64_t *z, two *v, two *w, uint64_t by, uint64_t nine)
 {
-    *x = turn(*x + *y + v->first + load(s + 8), 37) * by;
-    *y = turn(*y + v->second + load(s + 48), 42) * by;
+    *x = rotate_right(*x + *y + v->first + load(s + 8), 37) * by;
+    *y = rotate_right(*y + v->second + load(s + 48), 42) * by;
     *x ^= w->second * nine;
     *y += v->first * nine + load(s + 40);
-    *z = turn(*z + w->first, 33) * by;
+    *z = rotate_right(*z + w->first, 33) * by;
     *v = hash_32_with(s, v->second * by, *x + w->first);
     *w = hash_32_with(s + 32, *z + w->second, *y + load(s + 16));
     uint64_t swap = *z;

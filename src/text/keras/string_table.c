@@ -1,11 +1,13 @@
-/* Distinct strings in one block of bytes, found by an open hash table that is at most half full. */
+/* Set of distinct strings: the bytes are in one buffer, and an open-addressing hash table with
+ * linear probing finds them. The table is at most half full. */
 #include "string_table.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Eight bytes at a time, each mixed well: strings come from files. */
-static uint32_t hash_of(const char *bytes, size_t n)
+/* Multiply-xorshift hash, eight bytes per step. It is mixed well because strings come from
+ * hostile files. */
+static uint32_t string_hash(const char *bytes, size_t n)
 {
     uint64_t h = n * 0x9e3779b97f4a7c15u, word;
     for (; n >= 8; bytes += 8, n -= 8) {
@@ -20,8 +22,8 @@ static uint32_t hash_of(const char *bytes, size_t n)
     return (uint32_t)(h ^ (h >> 33));
 }
 
-/* The slot that holds the string, or the free one in which it belongs. */
-static size_t slot_of(const quern__strings *s, const char *bytes, size_t n, uint32_t hash)
+/* The slot of the string, or the free slot for it. */
+static size_t string_slot(const quern__strings *s, const char *bytes, size_t n, uint32_t hash)
 {
     for (size_t at = hash & (s->n_slots - 1);; at = (at + 1) & (s->n_slots - 1)) {
         if (!s->slots[at])
@@ -34,10 +36,10 @@ static size_t slot_of(const quern__strings *s, const char *bytes, size_t n, uint
 
 int64_t quern__strings_find(const quern__strings *s, const char *bytes, size_t n)
 {
-    return s->n ? (int64_t)s->slots[slot_of(s, bytes, n, hash_of(bytes, n))] - 1 : -1;
+    return s->n ? (int64_t)s->slots[string_slot(s, bytes, n, string_hash(bytes, n))] - 1 : -1;
 }
 
-/* Puts every string into the empty slots. */
+/* Inserts all strings into the empty slots. */
 static void fill_slots(quern__strings *s)
 {
     for (int64_t i = 0; i < s->n; i++) {
@@ -48,8 +50,8 @@ static void fill_slots(quern__strings *s)
     }
 }
 
-/* Makes room for one more string of n bytes; false when there is no memory. */
-static bool reserve(quern__strings *s, size_t n)
+/* Grows the arrays for one more string of n bytes. False: out of memory. */
+static bool strings_reserve(quern__strings *s, size_t n)
 {
     if (s->room - s->used <= n) {
         size_t room = (s->used + n + 1) * 2;
@@ -83,11 +85,11 @@ static bool reserve(quern__strings *s, size_t n)
 int64_t quern__strings_add(quern__strings *s, const char *bytes, size_t n, quern_error *err)
 {
     if (n > INT32_MAX || s->n == INT32_MAX)
-        return quern__fail(err, QUERN_NOMEM, NULL, "more strings, or longer ones, than can be numbered");
-    if (!reserve(s, n))
+        return quern__fail(err, QUERN_NOMEM, NULL, "the number or length of strings exceeds 2^31 - 1");
+    if (!strings_reserve(s, n))
         return quern__fail_memory(err, s->used + n);
-    uint32_t hash = hash_of(bytes, n);
-    size_t at = slot_of(s, bytes, n, hash);
+    uint32_t hash = string_hash(bytes, n);
+    size_t at = string_slot(s, bytes, n, hash);
     if (s->slots[at])
         return (int64_t)s->slots[at] - 1;
     s->items[s->n] = (quern__string){ .start = s->used, .length = (uint32_t)n, .hash = hash };
@@ -98,7 +100,7 @@ int64_t quern__strings_add(quern__strings *s, const char *bytes, size_t n, quern
     return s->n - 1;
 }
 
-/* The smallest count up to which at least half of the strings lie, by halving the range in which it must be. */
+/* The smallest count that at least half of the strings do not exceed, by bisection. */
 static int64_t median_count(const quern__strings *s)
 {
     int64_t low = 0, high = INT64_MAX;
@@ -137,7 +139,7 @@ void quern__strings_prune(quern__strings *s)
 int64_t quern__strings_count(quern__strings *s, const char *bytes, size_t n, quern_error *err)
 {
     if (n > QUERN__COUNTED_BYTES / 2)
-        return quern__fail(err, QUERN_NOMEM, NULL, "a word of %zu bytes, at most %d", n, QUERN__COUNTED_BYTES / 2);
+        return quern__fail(err, QUERN_NOMEM, NULL, "a word of %zu bytes exceeds %d", n, QUERN__COUNTED_BYTES / 2);
     if (s->n >= QUERN__MOST_COUNTED || s->used + n >= QUERN__COUNTED_BYTES)
         quern__strings_prune(s);
     int64_t number = quern__strings_add(s, bytes, n, err);

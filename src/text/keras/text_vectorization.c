@@ -1,4 +1,5 @@
-/* A text becomes tokens: ASCII rules for case and punctuation, as TensorFlow has them, then words or characters, then n-grams. */
+/* TextVectorization: standardises a text with TensorFlow's ASCII rules for case and punctuation,
+ * splits it into words or characters, and forms n-grams. */
 #include "text_vectorization.h"
 
 #include "text/tokenizer/tokenizer.h"
@@ -14,27 +15,32 @@ static int read_grams(quern__vectorizer *z, const json_t *grams, quern_error *er
     if (!grams || json_is_null(grams))
         return QUERN_OK;
     if (n < 1 || n > QUERN__MOST_GRAMS)
-        return quern__fail(err, QUERN_INVALID, NULL, "ngrams: from 1 to %d", QUERN__MOST_GRAMS);
+        return quern__fail(err, QUERN_INVALID, NULL, "ngrams is out of range: 1 to %d", QUERN__MOST_GRAMS);
     for (int i = 0; i < (int)n; i++) {
         int64_t width = list ? json_integer_value(json_array_get(grams, (size_t)i)) : i + 1;
         if (width < 1 || width > 1000)
-            return quern__fail(err, QUERN_INVALID, NULL, "ngrams of %lld tokens", (long long)width);
+            return quern__fail(err, QUERN_INVALID, NULL, "ngrams of %lld tokens are out of range: 1 to 1000", (long long)width);
         z->grams[z->n_grams++] = (int)width;
     }
-    return z->split ? QUERN_OK : quern__fail(err, QUERN_UNSUPPORTED, NULL, "ngrams without split");
+    return z->split ? QUERN_OK : quern__fail(err, QUERN_UNSUPPORTED, NULL, "ngrams need split");
 }
 
-/* A name, null, or nothing (then `otherwise`); a function of Python's has no name. */
-static const char *word_of(const json_t *config, const char *key, const char *otherwise)
+/* A string argument; null: ""; missing: `otherwise`; else (a Python function): "a function". */
+static const char *string_argument(const json_t *config, const char *key, const char *otherwise)
 {
     const json_t *value = json_object_get(config, key);
-    return !value ? otherwise : json_is_null(value) ? "" : json_is_string(value) ? json_string_value(value) : "a function";
+    if (!value)
+        return otherwise;
+    if (json_is_null(value))
+        return "";
+    return json_is_string(value) ? json_string_value(value) : "a function";
 }
 
+/* Reads standardize, split, ngrams and the output options. */
 static int read_config(quern__vectorizer *z, const json_t *config, quern_error *err)
 {
-    const char *standard = word_of(config, "standardize", "lower_and_strip_punctuation"),
-               *split = word_of(config, "split", "whitespace");
+    const char *standard = string_argument(config, "standardize", "lower_and_strip_punctuation"),
+               *split = string_argument(config, "split", "whitespace");
     const json_t *length = json_object_get(config, "output_sequence_length");
     z->lower = !strncmp(standard, "lower", 5);
     z->strip = strstr(standard, "strip_punctuation") != NULL;
@@ -47,17 +53,16 @@ static int read_config(quern__vectorizer *z, const json_t *config, quern_error *
     if (*split && !z->split)
         return quern__fail(err, QUERN_UNSUPPORTED, NULL, "split: %.40s", split);
     if (z->vocabulary->mode != QUERN__INT && (z->length >= 0 || z->ragged))
-        return quern__fail(err, QUERN_INVALID, NULL, "%s with an output_mode other than int",
-                           z->ragged ? "ragged" : "output_sequence_length");
+        return quern__fail(err, QUERN_INVALID, NULL, "%s needs output_mode int", z->ragged ? "ragged" : "output_sequence_length");
     if (length && !json_is_null(length) && z->length < 0)
-        return quern__fail(err, QUERN_INVALID, NULL, "output_sequence_length");
+        return quern__fail(err, QUERN_INVALID, NULL, "output_sequence_length is not an integer of at least 0");
     return read_grams(z, json_object_get(config, "ngrams"), err);
 }
 
 quern__vectorizer *quern__vectorizer_new(const json_t *config, quern_error *err)
 {
     quern__vectorizer *z = quern__zalloc(1, sizeof *z);
-    json_t *own = json_copy((json_t *)(uintptr_t)config); /* one level: it gets the mask that StringLookup has here */
+    json_t *own = json_copy((json_t *)(uintptr_t)config); /* shallow copy, which gets the mask token of the inner StringLookup */
     if (!z || !own)
         quern__fail_memory(err, sizeof *z);
     else {
@@ -80,28 +85,31 @@ void quern__vectorizer_free(quern__vectorizer *z)
 
 /* ---- tokens ---- */
 
-/* Whoever gets the tokens of a text, one by one. */
+/* Receives the tokens of a text, one at a time. */
 typedef int token_sink(void *user, const char *token, size_t n, quern_error *err);
 
-/* A text on its way: case and punctuation are seen to token by token, so that no copy of the whole is needed. */
+/* Position in a text. Standardisation is per token, so that the text is not copied. */
 typedef struct walk {
     const quern__vectorizer *z;
     const char *text;
     size_t n, at;
 } walk;
 
-/* The next token, cleaned, into `to` (room for what is left of the text); false at the end. */
+/* Writes the next token, standardised, to `to` (capacity: the rest of the text). False at the
+ * end. */
 static bool next_token(walk *w, char *to, size_t *length)
 {
     const quern__vectorizer *z = w->z;
     *length = 0;
     while (w->at < w->n && z->split && !*length) {
         size_t from, skip = z->split == ' ';
-        for (; skip && w->at < w->n && quern__is_space(w->text[w->at]); w->at++)
-            ;
+        if (skip)
+            for (; w->at < w->n && quern__is_space(w->text[w->at]); w->at++)
+                ;
         from = w->at;
-        for (; skip && w->at < w->n && !quern__is_space(w->text[w->at]); w->at++)
-            ;
+        if (skip)
+            for (; w->at < w->n && !quern__is_space(w->text[w->at]); w->at++)
+                ;
         if (z->split == 'c') {
             uint32_t c;
             int bytes = quern__utf8_read(w->text + from, w->n - from, &c);
@@ -117,8 +125,8 @@ static bool next_token(walk *w, char *to, size_t *length)
     return *length > 0;
 }
 
-/* All runs of `width` tokens, joined by spaces. */
-static int give_grams(walk w, size_t width, char *joined, token_sink *sink, void *user, quern_error *err)
+/* Passes all n-grams of `width` tokens, joined by spaces, to the sink. */
+static int emit_ngrams(walk w, size_t width, char *joined, token_sink *sink, void *user, quern_error *err)
 {
     size_t length, used = 1;
     int status = QUERN_OK;
@@ -137,37 +145,37 @@ static int give_grams(walk w, size_t width, char *joined, token_sink *sink, void
     return status;
 }
 
-static int give_tokens(walk w, char *token, token_sink *sink, void *user, quern_error *err)
+static int emit_tokens(walk w, char *token, token_sink *sink, void *user, quern_error *err)
 {
     size_t length;
     uint32_t c;
     int status = QUERN_OK;
     while (status >= 0 && next_token(&w, token, &length)) {
-        /* a byte that is no UTF-8 is U+FFFD where characters are split, as in TensorFlow */
+        /* with split="character" TensorFlow replaces an invalid byte with U+FFFD */
         bool broken = w.z->split == 'c' && length == 1 && quern__utf8_read(token, 1, &c) <= 0;
         status = broken ? sink(user, "\xef\xbf\xbd", 3, err) : sink(user, token, length, err);
     }
     return status;
 }
 
-/* Long texts need memory; those of a batch do not. */
+/* Passes all tokens to the sink. Only texts longer than QUERN__VECTORIZE_BYTES allocate memory. */
 static int for_each_token(const quern__vectorizer *z, const char *text, size_t n, token_sink *sink, void *user, quern_error *err)
 {
     char own[QUERN__VECTORIZE_BYTES + QUERN__VECTORIZE_BYTES / 2];
-    size_t room = 2 * n + 16; /* characters of one byte and the spaces between them */
+    size_t room = 2 * n + 16; /* one-byte characters with spaces between them */
     char *token = room <= sizeof own || (n <= QUERN__VECTORIZE_BYTES && z->split != 'c') ? own : quern__alloc(room);
     walk w = { .z = z, .text = text, .n = n };
     int status = token ? QUERN_OK : quern__fail_memory(err, room);
     if (status >= 0 && !z->n_grams)
-        status = give_tokens(w, token, sink, user, err);
+        status = emit_tokens(w, token, sink, user, err);
     for (int g = 0; status >= 0 && g < z->n_grams; g++)
-        status = give_grams(w, (size_t)z->grams[g], token, sink, user, err);
+        status = emit_ngrams(w, (size_t)z->grams[g], token, sink, user, err);
     if (token != own)
         quern__free(token);
     return status;
 }
 
-/* ---- what becomes of them ---- */
+/* ---- sinks ---- */
 
 static int sink_count(void *user, const char *token, size_t n, quern_error *err)
 {
@@ -184,7 +192,7 @@ int quern__vectorize_adapt(quern__vectorizer *z, const char *text, size_t n, que
 typedef struct output {
     const quern__vocabulary *vocabulary;
     int64_t *ids, room, n;
-    float *places, *row; /* places: ids as numbers */
+    float *places, *row; /* places: ids as float32 */
 } output;
 
 static int sink_find(void *user, const char *token, size_t n, quern_error *err)

@@ -1,4 +1,4 @@
-/* Vocabularies of Keras's lookup layers. */
+/* Vocabularies of Keras's StringLookup and IntegerLookup. */
 #include "vocabulary.h"
 
 #include "farmhash.h"
@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- integers as keys ---- */
+/* ---- integer keys ---- */
 
 const char *quern__vocabulary_key(int64_t value, char key[8])
 {
-    uint64_t bits = (uint64_t)value ^ (uint64_t)1 << 63; /* negative numbers come first then */
+    uint64_t bits = (uint64_t)value ^ (uint64_t)1 << 63; /* order of the keys = order of the integers */
     for (int i = 7; i >= 0; i--, bits >>= 8)
         key[i] = (char)bits;
     return key;
@@ -25,8 +25,9 @@ int64_t quern__vocabulary_value(const char *key)
     return (int64_t)(bits ^ (uint64_t)1 << 63);
 }
 
-/* A token of a config or list as bytes; false when it has the wrong type. `key` holds an integer's. */
-static bool bytes_of(const quern__vocabulary *v, const json_t *token, char key[8], const char **bytes, size_t *n)
+/* The bytes of a token in a JSON list. False: wrong type. `key` is the buffer of an integer's
+ * key. */
+static bool token_bytes(const quern__vocabulary *v, const json_t *token, char key[8], const char **bytes, size_t *n)
 {
     if (v->integers ? !json_is_integer(token) : !json_is_string(token))
         return false;
@@ -44,12 +45,14 @@ static int read_mode(quern__vocabulary *v, const json_t *config, quern_error *er
                                  QUERN__TF_IDF, QUERN__MULTI_HOT, QUERN__TF_IDF };
     const char *mode = json_string_value(json_object_get(config, "output_mode"));
     v->mode = mode ? -1 : QUERN__INT;
-    for (int i = 0; mode && i < 7; i++)
-        v->mode = strcmp(mode, names[i]) ? v->mode : modes[i];
-    return v->mode < 0 ? quern__fail(err, QUERN_INVALID, NULL, "output_mode '%.40s' is none", mode) : QUERN_OK;
+    if (mode)
+        for (int i = 0; i < 7; i++)
+            v->mode = strcmp(mode, names[i]) ? v->mode : modes[i];
+    return v->mode < 0 ? quern__fail(err, QUERN_INVALID, NULL, "output_mode '%.40s' is unknown", mode) : QUERN_OK;
 }
 
-/* Mask or unknown: text, integer, or null. Absent: `otherwise` as text, or -1 for an integer; NULL: none. */
+/* Reads mask_token or oov_token: text, integer or null. If it is missing: `otherwise` as text,
+ * -1 as an integer; NULL: none. */
 static int read_special(const quern__vocabulary *v, const json_t *config, const char *name, const char *otherwise, char **out,
                         size_t *length, quern_error *err)
 {
@@ -63,37 +66,40 @@ static int read_special(const quern__vocabulary *v, const json_t *config, const 
     }
     if (given && json_is_null(given))
         bytes = NULL;
-    else if (given && !bytes_of(v, given, key, &bytes, length))
-        return quern__fail(err, QUERN_INVALID, NULL, "%s is not of the type of the vocabulary", name);
+    else if (given && !token_bytes(v, given, key, &bytes, length))
+        return quern__fail(err, QUERN_INVALID, NULL, "%s does not have the type of the vocabulary", name);
     if (!bytes)
         return QUERN_OK;
-    *out = quern__zalloc(*length + 1, 1); /* a key may hold zeros */
+    *out = quern__zalloc(*length + 1, 1); /* a key may contain zero bytes */
     if (*out)
         memcpy(*out, bytes, *length);
     return *out ? QUERN_OK : quern__fail_memory(err, *length);
 }
 
-static int refuse_others(const json_t *config, quern_error *err)
+static int reject_unsupported(const json_t *config, quern_error *err)
 {
     const char *encoding = json_string_value(json_object_get(config, "encoding"));
     const json_t *salt = json_object_get(config, "salt");
     if (json_is_true(json_object_get(config, "sparse")))
-        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "sparse=True");
+        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "sparse=True is not supported");
     if (salt && !json_is_null(salt))
-        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "salt");
+        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "salt is not supported");
     if (encoding && strcmp(encoding, "utf-8") && strcmp(encoding, "UTF-8"))
-        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "encoding '%.40s'", encoding);
+        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "encoding '%.40s' is not supported", encoding);
     if (json_is_string(json_object_get(config, "vocabulary")))
-        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "a vocabulary that is a path");
+        return quern__fail(err, QUERN_UNSUPPORTED, NULL, "a path as vocabulary is not supported");
     return QUERN_OK;
 }
 
+/* Reads all arguments, and the vocabulary if the config has one. */
 static int read_config(quern__vocabulary *v, const json_t *config, quern_error *err)
 {
     const json_t *most = json_object_get(config, "max_tokens"), *unknown = json_object_get(config, "num_oov_indices");
     const char *method = json_string_value(json_object_get(config, "oov_method"));
-    int status = refuse_others(config, err);
-    if (status < 0 || (status = read_mode(v, config, err)) < 0)
+    int status = reject_unsupported(config, err);
+    if (status >= 0)
+        status = read_mode(v, config, err);
+    if (status < 0)
         return status;
     v->max_tokens = json_integer_value(most);
     v->n_oov = unknown ? json_integer_value(unknown) : 1;
@@ -101,11 +107,11 @@ static int read_config(quern__vocabulary *v, const json_t *config, quern_error *
     v->pad = json_is_true(json_object_get(config, "pad_to_max_tokens"));
     v->farmhash = !v->integers || (method && !strcmp(method, "farmhash"));
     if ((most && !json_is_null(most) && (v->max_tokens < 2 || v->max_tokens > INT32_MAX)) || v->n_oov < 0 || v->n_oov > INT32_MAX)
-        return quern__fail(err, QUERN_INVALID, NULL, "max_tokens %lld, num_oov_indices %lld", (long long)v->max_tokens,
-                           (long long)v->n_oov);
+        return quern__fail(err, QUERN_INVALID, NULL, "max_tokens %lld or num_oov_indices %lld is out of range",
+                           (long long)v->max_tokens, (long long)v->n_oov);
     if ((v->pad && !v->max_tokens) || (v->invert && v->mode != QUERN__INT))
         return quern__fail(err, QUERN_INVALID, NULL,
-                           v->pad ? "pad_to_max_tokens without max_tokens" : "invert with another output_mode");
+                           v->pad ? "pad_to_max_tokens needs max_tokens" : "invert needs output_mode int");
     status = read_special(v, config, "mask_token", NULL, &v->mask, &v->mask_length, err);
     if (status >= 0)
         status = read_special(v, config, "oov_token", "[UNK]", &v->oov, &v->oov_length, err);
@@ -143,23 +149,23 @@ void quern__vocabulary_free(quern__vocabulary *v)
     quern__free(v);
 }
 
-/* ---- learning ---- */
+/* ---- adapt ---- */
 
 int quern__vocabulary_reset(quern__vocabulary *v, quern_error *err)
 {
     if (v->fixed)
-        return quern__fail(err, QUERN_INVALID, NULL, "the vocabulary is given: it cannot be learned");
+        return quern__fail(err, QUERN_INVALID, NULL, "adapt is not possible: the vocabulary is an argument of the layer");
     quern__strings_free(&v->counted);
     v->texts = 0;
     return QUERN_OK;
 }
 
-static bool same(const char *a, size_t n, const char *b, size_t m) { return b && n == m && !memcmp(a, b, n); }
+static bool same_bytes(const char *a, size_t n, const char *b, size_t m) { return b && n == m && !memcmp(a, b, n); }
 
 int quern__vocabulary_count(quern__vocabulary *v, const char *token, size_t n, quern_error *err)
 {
-    if (same(token, n, v->mask, v->mask_length) || same(token, n, v->oov, v->oov_length))
-        return QUERN_OK; /* they have their places already */
+    if (same_bytes(token, n, v->mask, v->mask_length) || same_bytes(token, n, v->oov, v->oov_length))
+        return QUERN_OK; /* they have fixed indices */
     int64_t number = quern__strings_count(&v->counted, token, n, err);
     if (number < 0)
         return (int)number;
@@ -171,8 +177,8 @@ int quern__vocabulary_count(quern__vocabulary *v, const char *token, size_t n, q
 
 void quern__vocabulary_end_text(quern__vocabulary *v) { v->texts++; }
 
-/* Weights by column: of the unknown the mean of the others, 0 where pad_to_max_tokens has no token. `own` are those of the tokens.
- */
+/* Sets the idf weight of each column. `own`: weights of the tokens. Unknown tokens get their
+ * mean; columns without a token (pad_to_max_tokens) get 0. */
 static int set_idf(quern__vocabulary *v, const double *own, quern_error *err)
 {
     int64_t n = v->tokens.n, start = quern__vocabulary_start(v), depth = quern__vocabulary_depth(v);
@@ -191,8 +197,8 @@ static int set_idf(quern__vocabulary *v, const double *own, quern_error *err)
     return QUERN_OK;
 }
 
-/* The learned tokens in Keras's order, at most as many as there is room for. */
-static int take_tokens(quern__vocabulary *v, const int32_t *order, int64_t n, double *idf, quern_error *err)
+/* Stores the first n counted tokens in `order` as the vocabulary. */
+static int store_tokens(quern__vocabulary *v, const int32_t *order, int64_t n, double *idf, quern_error *err)
 {
     quern__strings_free(&v->tokens);
     for (int64_t i = 0; i < n; i++) {
@@ -215,7 +221,7 @@ int quern__vocabulary_finish(quern__vocabulary *v, quern_error *err)
     int status = order && idf ? QUERN_OK : quern__fail_memory(err, (size_t)n * sizeof *idf);
     if (status >= 0) {
         quern__strings_sort(&v->counted, order);
-        status = take_tokens(v, order, room < 0 ? 0 : room < n ? room : n, idf, err);
+        status = store_tokens(v, order, room < 0 ? 0 : room < n ? room : n, idf, err);
     }
     quern__free(order);
     quern__free(idf);
@@ -224,7 +230,7 @@ int quern__vocabulary_finish(quern__vocabulary *v, quern_error *err)
     return status;
 }
 
-/* ---- given and asked for ---- */
+/* ---- set and get ---- */
 
 /* Whether the list begins with the special tokens. */
 static bool has_specials(const quern__vocabulary *v, const json_t *list)
@@ -236,8 +242,8 @@ static bool has_specials(const quern__vocabulary *v, const json_t *list)
         char key[8];
         const char *bytes, *want = i < oov ? v->mask : v->oov;
         size_t n;
-        if (!bytes_of(v, json_array_get(list, (size_t)i), key, &bytes, &n) ||
-            !same(bytes, n, want, i < oov ? v->mask_length : v->oov_length))
+        if (!token_bytes(v, json_array_get(list, (size_t)i), key, &bytes, &n) ||
+            !same_bytes(bytes, n, want, i < oov ? v->mask_length : v->oov_length))
             return false;
     }
     return start > 0;
@@ -247,7 +253,7 @@ static int set_weights(quern__vocabulary *v, const json_t *list, const json_t *i
 {
     int64_t n = v->tokens.n;
     if (json_array_size(idf) != json_array_size(list))
-        return quern__fail(err, QUERN_INVALID, NULL, "%zu idf_weights for a vocabulary of %zu", json_array_size(idf),
+        return quern__fail(err, QUERN_INVALID, NULL, "%zu idf_weights for a vocabulary of size %zu", json_array_size(idf),
                            json_array_size(list));
     double *own = quern__alloc((size_t)n * sizeof *own);
     if (!own)
@@ -255,7 +261,7 @@ static int set_weights(quern__vocabulary *v, const json_t *list, const json_t *i
     for (int64_t i = 0; i < n; i++)
         own[i] = json_number_value(json_array_get(idf, (size_t)(i + from)));
     int status = set_idf(v, own, err);
-    for (int64_t i = 0; i < from && status >= 0; i++) /* given for the special tokens too */
+    for (int64_t i = 0; i < from && status >= 0; i++) /* the list has weights for the special tokens too */
         v->idf[i] = (float)json_number_value(json_array_get(idf, (size_t)i));
     quern__free(own);
     return status;
@@ -266,27 +272,27 @@ int quern__vocabulary_set(quern__vocabulary *v, const json_t *list, const json_t
     int64_t size = (int64_t)json_array_size(list), from = has_specials(v, list) ? quern__vocabulary_start(v) : 0;
     bool weighs = v->mode == QUERN__TF_IDF, weighed = json_is_array(idf);
     if (size == from)
-        return quern__fail(err, QUERN_INVALID, NULL, "a vocabulary must be a list of tokens, and not empty");
+        return quern__fail(err, QUERN_INVALID, NULL, "the vocabulary is not a list of tokens, or is empty");
     if (weighs != weighed)
-        return quern__fail(err, QUERN_INVALID, NULL, "idf_weights belong to output_mode tf_idf, and only there");
+        return quern__fail(err, QUERN_INVALID, NULL, "output_mode tf_idf needs idf_weights, other modes do not allow them");
     if (v->max_tokens && size - from + quern__vocabulary_start(v) > v->max_tokens)
-        return quern__fail(err, QUERN_INVALID, NULL, "a vocabulary of %lld for max_tokens %lld",
+        return quern__fail(err, QUERN_INVALID, NULL, "the vocabulary size %lld exceeds max_tokens %lld",
                            (long long)(size - from + quern__vocabulary_start(v)), (long long)v->max_tokens);
     quern__strings_free(&v->tokens);
     for (int64_t i = from; i < size; i++) {
         char key[8];
         const char *bytes = "";
         size_t n = 0;
-        bool right = bytes_of(v, json_array_get(list, (size_t)i), key, &bytes, &n);
+        bool right = token_bytes(v, json_array_get(list, (size_t)i), key, &bytes, &n);
         int64_t number = right ? quern__strings_add(&v->tokens, bytes, n, err) : 0;
         if (number < 0)
             return (int)number;
-        if (!right || number != i - from || same(bytes, n, v->mask, v->mask_length) ||
-            (v->invert && same(bytes, n, v->oov, v->oov_length)))
+        if (!right || number != i - from || same_bytes(bytes, n, v->mask, v->mask_length) ||
+            (v->invert && same_bytes(bytes, n, v->oov, v->oov_length)))
             return quern__fail(err, QUERN_INVALID, NULL, "token %lld of the vocabulary %s", (long long)i,
-                               !right               ? "is not of its type"
-                               : number != i - from ? "was there before"
-                                                    : "has its place in front");
+                               !right               ? "has the wrong type"
+                               : number != i - from ? "occurs twice"
+                                                    : "is a special token");
     }
     return weighs ? set_weights(v, list, idf, from, err) : QUERN_OK;
 }
@@ -330,9 +336,9 @@ const char *quern__vocabulary_token(const quern__vocabulary *v, int64_t index, s
     return masked ? v->mask : v->oov;
 }
 
-/* ---- looking up ---- */
+/* ---- lookup ---- */
 
-/* Which of several indices for the unknown. */
+/* The bucket of an unknown token among several indices. */
 static int64_t bucket_of(const quern__vocabulary *v, const char *token, size_t n)
 {
     char decimal[24];
@@ -351,7 +357,7 @@ static int64_t bucket_of(const quern__vocabulary *v, const char *token, size_t n
 
 int64_t quern__vocabulary_find(const quern__vocabulary *v, const char *token, size_t n, quern_error *err)
 {
-    if (same(token, n, v->mask, v->mask_length))
+    if (same_bytes(token, n, v->mask, v->mask_length))
         return v->mode == QUERN__INT ? 0 : QUERN__MASKED;
     int64_t number = quern__strings_find(&v->tokens, token, n), start = quern__vocabulary_start(v);
     if (number >= 0)
@@ -362,7 +368,7 @@ int64_t quern__vocabulary_find(const quern__vocabulary *v, const char *token, si
         quern__fail(err, QUERN_NUMBER, NULL, "%lld is not in the vocabulary", (long long)quern__vocabulary_value(token));
     else
         quern__fail(err, QUERN_NUMBER, NULL, "'%.*s' is not in the vocabulary", (int)(n < 60 ? n : 60), token);
-    quern__hint(err, "num_oov_indices=1 has an index for what is unknown");
+    quern__hint(err, "set num_oov_indices=1 for unknown values");
     return QUERN_NUMBER;
 }
 
@@ -374,6 +380,7 @@ void quern__vocabulary_mark(const quern__vocabulary *v, int64_t index, float *ro
 
 void quern__vocabulary_weigh(const quern__vocabulary *v, float *row)
 {
-    for (int64_t i = 0; v->idf && i < quern__vocabulary_depth(v); i++)
-        row[i] *= v->idf[i];
+    if (v->idf)
+        for (int64_t i = 0; i < quern__vocabulary_depth(v); i++)
+            row[i] *= v->idf[i];
 }

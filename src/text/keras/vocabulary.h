@@ -1,6 +1,7 @@
-/* Keras's StringLookup and IntegerLookup as objects: a vocabulary that is given or learned, and what a token of it becomes.
- * Integers are held as strings of eight bytes whose order is that of the numbers, so there is one way for both. A vocabulary that
- * is not being adapted may be used by any number of threads. */
+/* vocabulary: Keras's StringLookup and IntegerLookup: a vocabulary from the config or from
+ * adapt, and the index or row of a token. Integers are stored as strings of eight bytes with the
+ * same order. Lookups do not change the vocabulary: any number of threads may look up
+ * concurrently, but not during adapt. */
 #ifndef QUERN__VOCABULARY_H
 #define QUERN__VOCABULARY_H
 
@@ -9,53 +10,60 @@
 #include <jansson.h>
 
 enum { QUERN__INT, QUERN__ONE_HOT, QUERN__MULTI_HOT, QUERN__COUNT, QUERN__TF_IDF };
-/* What quern__vocabulary_find gives for the mask where only `int` output has a place for it. */
+/* The result of quern__vocabulary_find for the mask token if output_mode is not int. */
 #define QUERN__MASKED INT64_MAX
 
 typedef struct quern__vocabulary {
-    bool integers, invert, pad, fixed, farmhash; /* fixed: given, so it cannot be learned */
+    bool integers, invert, pad, fixed, farmhash; /* fixed: the config contains the vocabulary, adapt fails */
     int mode;
     int64_t max_tokens, n_oov; /* max_tokens 0: no limit */
-    char *mask, *oov;          /* NULL: none. Of integers: keys */
+    char *mask, *oov;          /* NULL: none; keys if integers */
     size_t mask_length, oov_length;
-    quern__strings tokens; /* without mask and unknown */
-    float *idf;            /* tf_idf: by column, from the unknown on; NULL until there is a vocabulary */
+    quern__strings tokens; /* without the special tokens */
+    float *idf;            /* tf_idf: by column, unknown tokens first; NULL: no vocabulary yet */
     quern__strings counted;
-    int64_t texts; /* whole ones that adapt has seen */
+    int64_t texts; /* number of complete texts during adapt */
 } quern__vocabulary;
 
-/* From the config of the layer. Options of Keras that are not here are QUERN_UNSUPPORTED, named. Returns new, NULL on failure. */
+/* Creates it from the config of the layer. An unsupported option is QUERN_UNSUPPORTED with its
+ * name. Returns new; NULL on failure. */
 quern__vocabulary *quern__vocabulary_new(const json_t *config, bool integers, quern_error *err);
 void quern__vocabulary_free(quern__vocabulary *v);
 
-/* The key of an integer. */
+/* Writes the key of an integer. Returns `key`. */
 const char *quern__vocabulary_key(int64_t value, char key[8]);
 
-/* Learning: forget what was counted, count each token of a text, end the text (tf_idf counts texts), and make the vocabulary.
- * Memory is bounded (quern__strings_count), which Keras's is not: beyond that many words the rarest are forgotten. */
+/* Adapt: reset the counts, count each token of a text, end the text (tf_idf counts texts), and
+ * finish. Memory is bounded (quern__strings_count), unlike in Keras: beyond the limit the rarest
+ * tokens are removed. */
 int quern__vocabulary_reset(quern__vocabulary *v, quern_error *err);
 int quern__vocabulary_count(quern__vocabulary *v, const char *token, size_t n, quern_error *err);
 void quern__vocabulary_end_text(quern__vocabulary *v);
 int quern__vocabulary_finish(quern__vocabulary *v, quern_error *err);
 
-/* set_vocabulary(list, idf): strings or integers, with the special tokens in front or without any. `idf` NULL: none. */
+/* set_vocabulary(list, idf): strings or integers, with or without the special tokens at the
+ * start. `idf` NULL: none. */
 int quern__vocabulary_set(quern__vocabulary *v, const json_t *list, const json_t *idf, quern_error *err);
-/* get_vocabulary(). Returns new; NULL when there is no memory. */
+/* get_vocabulary(). Returns new; NULL: out of memory. */
 json_t *quern__vocabulary_list(const quern__vocabulary *v);
 
-/* Where learned tokens begin, how many indices there are, and columns of an output that is not `int`. */
+/* The index of the first learned token; the number of indices; the columns of an output that is
+ * not int. */
 int64_t quern__vocabulary_start(const quern__vocabulary *v);
 int64_t quern__vocabulary_size(const quern__vocabulary *v);
 int64_t quern__vocabulary_depth(const quern__vocabulary *v);
 
-/* Index of a token, QUERN__MASKED, or QUERN_NUMBER when it is unknown and there is no index for that. */
+/* The index of a token, QUERN__MASKED, or QUERN_NUMBER if the token is unknown and
+ * num_oov_indices is 0. */
 int64_t quern__vocabulary_find(const quern__vocabulary *v, const char *token, size_t n, quern_error *err);
-/* Index to token, for `invert`: the unknown where there is none. Borrowed. */
+/* The token of an index, for `invert`; the unknown token if the index is out of range. Borrowed. */
 const char *quern__vocabulary_token(const quern__vocabulary *v, int64_t index, size_t *n);
+/* The integer of a key. */
 int64_t quern__vocabulary_value(const char *key);
 
-/* Marks an index in a row of quern__vocabulary_depth numbers, which begins as zeros: 1 (one_hot, multi_hot), or one more (count,
- * tf_idf). The row of tf_idf then wants quern__vocabulary_weigh, once. */
+/* Marks an index in a row of quern__vocabulary_depth elements, initially zero: sets 1 (one_hot,
+ * multi_hot) or adds 1 (count, tf_idf). For tf_idf quern__vocabulary_weigh then multiplies the
+ * row by the idf weights, once. */
 void quern__vocabulary_mark(const quern__vocabulary *v, int64_t index, float *row);
 void quern__vocabulary_weigh(const quern__vocabulary *v, float *row);
 

@@ -1,5 +1,5 @@
-/* Keras 2's text_to_word_sequence and Tokenizer: words between separators, numbered by falling count, those of one count in the
- * order in which they came. */
+/* Keras 2's text_to_word_sequence and Tokenizer: words between separators, with indices by
+ * descending count; words of equal count are in order of first occurrence. */
 #include "base/utf8.h"
 #include "string_table.h"
 
@@ -15,14 +15,15 @@ struct quern_word_index {
     char *filters, *split, *oov;
     quern_word_opts o;
     quern__strings words;
-    int32_t *order, *place; /* number of the k-th word; and back. NULL until finished */
+    int32_t *order, *place; /* words by index; index of each word; NULL until finish */
     int64_t texts, oov_index;
 };
 
 /* ---- words of a text ---- */
 
-/* The text in lower case, with the separator for each character of the filters. */
-static int clean(const char *text, size_t n, const quern_word_opts *o, bool whole, quern__text *out, quern_error *err)
+/* Copies the text in lower case and replaces each character of `filters` with the separator.
+ * `whole`: no filters. */
+static int clean_text(const char *text, size_t n, const quern_word_opts *o, bool whole, quern__text *out, quern_error *err)
 {
     const char *filters = o->filters ? o->filters : FILTERS, *split = o->split ? o->split : " ";
     for (size_t at = 0; at < n;) {
@@ -30,9 +31,9 @@ static int clean(const char *text, size_t n, const quern_word_opts *o, bool whol
         char bytes[8], as_it_was[8] = { 0 };
         int length = quern__utf8_read(text + at, n - at, &c);
         if (length < 1)
-            return quern__fail(err, QUERN_FORMAT, "text", "byte %zu belongs to no character of UTF-8", at);
+            return quern__fail(err, QUERN_FORMAT, "text", "byte %zu is not valid UTF-8", at);
         at += (size_t)length;
-        if (!o->keep_case && c == 0x130) { /* the one character whose small form is two */
+        if (!o->keep_case && c == 0x130) { /* the only character whose lower case has two characters */
             quern__text_add_bytes(out, "i\xcc\x87", 3);
             continue;
         }
@@ -47,13 +48,14 @@ static int clean(const char *text, size_t n, const quern_word_opts *o, bool whol
     return out->failed ? quern__fail_memory(err, n) : QUERN_OK;
 }
 
+/* Calls `word` for each word or character of a text. Returns their number, or a negative status. */
 static int64_t each_word(const char *text, size_t n, const quern_word_opts *o, quern_word *word, void *user, quern_error *err)
 {
     quern__text t = { 0 };
     const char *split = o->split ? o->split : " ";
     size_t width = strlen(split), from = 0;
     int64_t words = 0;
-    int status = width ? clean(text, n, o, o->char_level, &t, err) : quern__fail(err, QUERN_INVALID, "split", "is empty");
+    int status = width ? clean_text(text, n, o, o->char_level, &t, err) : quern__fail(err, QUERN_INVALID, "split", "is empty");
     while (status >= 0 && from < t.length) {
         uint32_t c;
         const char *found = o->char_level ? NULL : memmem(t.data + from, t.length - from, split, width);
@@ -78,7 +80,7 @@ int64_t quern_text_to_word_sequence(const char *text, size_t n, const quern_word
     return each_word(text, n, opts ? opts : &none, word, user, err);
 }
 
-/* ---- learning ---- */
+/* ---- fit ---- */
 
 void quern_word_index_free(quern_word_index *w)
 {
@@ -93,7 +95,7 @@ void quern_word_index_free(quern_word_index *w)
     quern__free(w);
 }
 
-/* A copy of a text that may be none; false when there is no memory for it. */
+/* Copies a text that may be NULL. False: out of memory. */
 static bool copied(const char *text, char **out)
 {
     *out = text ? quern__strdup(text) : NULL;
@@ -175,11 +177,11 @@ int quern_word_index_finish(quern_word_index *w, quern_error *err)
     for (size_t i = 0; i < n; i++)
         w->place[w->order[i]] = (int32_t)i;
     int64_t own = w->oov ? quern__strings_find(&w->words, w->oov, strlen(w->oov)) : -1;
-    w->oov_index = !w->oov ? 0 : own < 0 ? 1 : w->place[own] + 2; /* a word of the texts that is called so takes its place */
+    w->oov_index = !w->oov ? 0 : own < 0 ? 1 : w->place[own] + 2; /* a word equal to oov_token takes its index */
     return QUERN_OK;
 }
 
-/* ---- what was learned ---- */
+/* ---- results ---- */
 
 int64_t quern_word_index_size(const quern_word_index *w) { return w && w->order ? w->words.n + (w->oov != NULL) : 0; }
 int64_t quern_word_index_texts(const quern_word_index *w) { return w ? w->texts : 0; }
@@ -221,7 +223,7 @@ static int take_index(void *user, const char *word, size_t n, quern_error *err)
 
 static int finished(const quern_word_index *w, quern_error *err)
 {
-    return w->order ? QUERN_OK : quern__fail(err, QUERN_INVALID, "word index", "is not finished");
+    return w->order ? QUERN_OK : quern__fail(err, QUERN_INVALID, "word index", "quern_word_index_finish was not called");
 }
 
 int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, size_t n, int64_t *ids, int64_t room,
@@ -230,7 +232,8 @@ int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, s
     QUERN__ENTER(err, QUERN_INVALID, "word index", w, "text", n ? text : "", "ids", room > 0 ? (const void *)ids : "");
     sequence s = { w, ids, room, 0 };
     int64_t status = finished(w, err);
-    status = status < 0 ? status : each_word(text, n, &w->o, take_index, &s, err);
+    if (status >= 0)
+        status = each_word(text, n, &w->o, take_index, &s, err);
     return status < 0 ? status : s.n;
 }
 
@@ -246,7 +249,7 @@ int64_t quern_word_index_text(const quern_word_index *w, const int64_t *ids, int
         if (!word)
             continue;
         if (room - used < length + (used > 0))
-            return quern__fail(err, QUERN_INVALID, "word index", "the text does not fit into %zu bytes", room);
+            return quern__fail(err, QUERN_INVALID, "word index", "the text exceeds %zu bytes", room);
         if (used)
             out[used++] = ' ';
         memcpy(out + used, word, length);
@@ -272,7 +275,7 @@ int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t 
     if (status < 0)
         return status;
     if (m == 4)
-        return quern__fail(err, QUERN_INVALID, "mode", "'%.40s' is none of binary, count, tfidf, freq", mode);
+        return quern__fail(err, QUERN_INVALID, "mode", "'%.40s' is not binary, count, tfidf or freq", mode);
     memset(row, 0, (size_t)columns * sizeof *row);
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0)
@@ -284,6 +287,7 @@ int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t 
         if (!(row[j] > 0) || m == 1)
             continue;
         quern_word_index_word(w, j, NULL, NULL, &texts);
+        /* tfidf = (1 + log tf) log(1 + N / (1 + df)) */
         row[j] = m == 2 ? (1 + log(row[j])) * log(1 + (double)w->texts / (1 + (double)texts)) : m == 3 ? row[j] / (double)n : 1;
     }
     return QUERN_OK;

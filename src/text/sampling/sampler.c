@@ -1,4 +1,6 @@
-/* Samplers: options, memory, and the draw itself. */
+/* Samplers: options, memory, and the draw. A draw applies the repetition penalty to the logits
+ * and runs the filters in order. Then it selects a token by inversion of the cumulative
+ * distribution at u. */
 #include "sampler.h"
 
 #include <math.h>
@@ -19,7 +21,7 @@ static const struct {
 
 /* ---- options ---- */
 
-static bool is_on(const quern_sampling *how, int filter)
+static bool filter_enabled(const quern_sampling *how, int filter)
 {
     switch (filter) {
     case QUERN__PENALTY:
@@ -37,32 +39,29 @@ static bool is_on(const quern_sampling *how, int filter)
     }
 }
 
+/* Checks the range of every option. */
 static int check_options(const quern_sampling *how, quern_error *err)
 {
-    const char *bad = !(how->temperature >= 0 && how->temperature < INFINITY)                       ? "temperature"
-                      : !(how->top_p >= 0 && how->top_p <= 1)                                       ? "top_p"
-                      : !(how->min_p >= 0 && how->min_p <= 1)                                       ? "min_p"
-                      : !(how->typical >= 0 && how->typical <= 1)                                   ? "typical"
-                      : !(how->repetition_penalty > 0 && how->repetition_penalty < INFINITY)        ? "repetition_penalty"
-                      : how->top_k < 0                                                              ? "top_k"
-                      : how->repetition_window < 0                                                  ? "repetition_window"
-                      : how->from_probabilities < 0 || how->from_probabilities > 1 || how->reserved ? "from_probabilities"
-                                                                                                    : NULL;
-    static const struct {
+    const struct {
+        bool valid;
         const char *name, *range;
-    } ranges[] = { { "temperature", "a finite number of at least 0" },
-                   { "top_p", "between 0 and 1; 1 is off" },
-                   { "min_p", "between 0 and 1; 0 is off" },
-                   { "typical", "between 0 and 1; 1 is off" },
-                   { "repetition_penalty", "a finite number above 0" },
-                   { "top_k", "at least 0; 0 is off" } };
-    for (size_t i = 0; bad && i < sizeof ranges / sizeof *ranges; i++)
-        if (!strcmp(bad, ranges[i].name))
-            return quern__fail(err, QUERN_INVALID, "sampling", "%s must be %s", bad, ranges[i].range);
-    return bad ? quern__fail(err, QUERN_INVALID, "sampling", "%s is out of its range", bad) : QUERN_OK;
+    } checks[] = {
+        { how->temperature >= 0 && how->temperature < INFINITY, "temperature", "a finite number of at least 0" },
+        { how->top_p >= 0 && how->top_p <= 1, "top_p", "between 0 and 1; 1 is off" },
+        { how->min_p >= 0 && how->min_p <= 1, "min_p", "between 0 and 1; 0 is off" },
+        { how->typical >= 0 && how->typical <= 1, "typical", "between 0 and 1; 1 is off" },
+        { how->repetition_penalty > 0 && how->repetition_penalty < INFINITY, "repetition_penalty", "a finite number above 0" },
+        { how->top_k >= 0, "top_k", "at least 0; 0 is off" },
+        { how->repetition_window >= 0, "repetition_window", "at least 0; 0 is the whole window" },
+        { how->from_probabilities >= 0 && how->from_probabilities <= 1 && !how->reserved, "from_probabilities", "0 or 1" },
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (!checks[i].valid)
+            return quern__fail(err, QUERN_INVALID, "sampling", "%s must be %s", checks[i].name, checks[i].range);
+    return QUERN_OK;
 }
 
-/* Puts the filters that are on in the order of the words. */
+/* Adds the enabled filters in the given order. */
 static int read_order(quern_sampler *s, const char *order, quern_error *err)
 {
     bool named[QUERN__FILTERS] = { false };
@@ -76,20 +75,20 @@ static int read_order(quern_sampler *s, const char *order, quern_error *err)
             filter++;
         if (filter == QUERN__FILTERS || named[filter])
             return quern__fail(err, QUERN_INVALID, "sampling", "order: '%.*s' is %s", (int)length, order,
-                               filter == QUERN__FILTERS ? "no filter" : "there twice");
+                               filter == QUERN__FILTERS ? "not a filter" : "named twice");
         named[filter] = true;
-        if (is_on(&s->how, filter))
+        if (filter_enabled(&s->how, filter))
             s->filters[s->n_filters++] = filter;
     }
     for (int filter = 0; filter < QUERN__FILTERS; filter++)
-        if (is_on(&s->how, filter) && !named[filter])
-            return quern__fail(err, QUERN_INVALID, "sampling", "order: %s is on, but not there", names[filter]);
+        if (filter_enabled(&s->how, filter) && !named[filter])
+            return quern__fail(err, QUERN_INVALID, "sampling", "order: %s is enabled but not in the order", names[filter]);
     return QUERN_OK;
 }
 
-/* ---- life ---- */
+/* ---- creation and destruction ---- */
 
-static bool take_memory(quern_sampler *s)
+static bool sampler_allocate(quern_sampler *s)
 {
     size_t n = (size_t)s->vocabulary;
     bool sorts = s->how.top_k > 0 || s->how.top_p < 1 || s->how.typical < 1;
@@ -98,8 +97,9 @@ static bool take_memory(quern_sampler *s)
     s->kept = quern__alloc(n * sizeof *s->kept);
     s->marks = quern__zalloc(n, 1);
     s->heap = sorts ? quern__alloc(n * sizeof *s->heap) : NULL;
-    s->seen = is_on(&s->how, QUERN__PENALTY) ? quern__zalloc(n, sizeof *s->seen) : NULL;
-    return s->logits && s->weights && s->kept && s->marks && (s->heap || !sorts) && (s->seen || !is_on(&s->how, QUERN__PENALTY));
+    s->seen = filter_enabled(&s->how, QUERN__PENALTY) ? quern__zalloc(n, sizeof *s->seen) : NULL;
+    return s->logits && s->weights && s->kept && s->marks && (s->heap || !sorts) &&
+           (s->seen || !filter_enabled(&s->how, QUERN__PENALTY));
 }
 
 quern_sampler *quern_sampler_new(const quern_sampling *given, int64_t vocabulary, quern_error *err)
@@ -110,11 +110,11 @@ quern_sampler *quern_sampler_new(const quern_sampling *given, int64_t vocabulary
         how = *given;
     if (check_options(&how, err) < 0) {
         if (!how.repetition_penalty && !how.top_p && !how.typical)
-            quern__hint(err, "0 is not the default of every member: begin with QUERN_SAMPLING_DEFAULTS");
+            quern__hint(err, "initialise with QUERN_SAMPLING_DEFAULTS: 0 is not the default of every member");
         return NULL;
     }
     if (vocabulary < 1 || vocabulary > MOST_TOKENS) {
-        quern__fail(err, QUERN_INVALID, "sampling", "%lld tokens: from 1 to %d", (long long)vocabulary, MOST_TOKENS);
+        quern__fail(err, QUERN_INVALID, "sampling", "%lld tokens are out of range: 1 to %d", (long long)vocabulary, MOST_TOKENS);
         return NULL;
     }
     quern_sampler *s = quern__zalloc(1, sizeof *s);
@@ -123,10 +123,10 @@ quern_sampler *quern_sampler_new(const quern_sampling *given, int64_t vocabulary
         return NULL;
     }
     s->how = how;
-    s->how.order = NULL; /* the caller's; read here and never again */
+    s->how.order = NULL; /* the caller owns it; it is not read again */
     s->vocabulary = vocabulary;
     int status = read_order(s, how.order, err);
-    if (status >= 0 && !take_memory(s))
+    if (status >= 0 && !sampler_allocate(s))
         status = quern__fail_memory(err, (size_t)vocabulary * 2 * sizeof(double));
     if (status >= 0)
         return s;
@@ -149,7 +149,7 @@ void quern_sampler_free(quern_sampler *s)
 
 /* ---- drawing ---- */
 
-/* Checks what was given, and makes logits of probabilities. */
+/* Checks the logits, and converts probabilities to logits. */
 static int check_logits(quern_sampler *s, quern_error *err)
 {
     double *l = s->logits, most = -INFINITY;
@@ -162,13 +162,13 @@ static int check_logits(quern_sampler *s, quern_error *err)
         most = l[i] > most ? l[i] : most;
     }
     if (most == -INFINITY)
-        return quern__fail(err, QUERN_NUMBER, NULL, "no %s of %lld allows a token: nothing can be drawn", what,
-                           (long long)s->vocabulary);
+        return quern__fail(err, QUERN_NUMBER, NULL, "no %s of %lld allows a token", what, (long long)s->vocabulary);
     return QUERN_OK;
 }
 
-/* The first token whose running sum is greater than u of the total; one with weight even where rounding would pass them all. */
-static int32_t choose(const quern_sampler *s, double u)
+/* The first token whose cumulative weight exceeds u of the total. If rounding lets none exceed
+ * it: the last token with a weight above 0. */
+static int32_t invert_cumulative(const quern_sampler *s, double u)
 {
     double target = u * s->total, sum = 0;
     int32_t last = s->kept[0];
@@ -182,13 +182,13 @@ static int32_t choose(const quern_sampler *s, double u)
     return last;
 }
 
-static int32_t draw(quern_sampler *s, const int32_t *window, int64_t n_window, double u, quern_error *err)
+static int32_t sampler_draw(quern_sampler *s, const int32_t *window, int64_t n_window, double u, quern_error *err)
 {
     s->n_kept = 0;
     if (n_window < 0 || (n_window > 0 && quern__missing(err, "window", window, NULL)))
-        return quern__fail(err, QUERN_INVALID, "window", "%lld tokens", (long long)n_window);
+        return quern__fail(err, QUERN_INVALID, "window", "it has %lld tokens or is NULL", (long long)n_window);
     if (!(u >= 0 && u < 1))
-        return quern__fail(err, QUERN_INVALID, NULL, "u is %g, not in [0, 1)", u);
+        return quern__fail(err, QUERN_INVALID, NULL, "u is %g, outside [0, 1)", u);
     int status = check_logits(s, err);
     if (status >= 0 && s->seen)
         status = quern__sample_penalty(s, window, n_window, err);
@@ -199,7 +199,7 @@ static int32_t draw(quern_sampler *s, const int32_t *window, int64_t n_window, d
         if (s->filters[i] != QUERN__PENALTY)
             quern__sample_filter(s, s->filters[i]);
     quern__sample_weights(s);
-    return choose(s, u);
+    return invert_cumulative(s, u);
 }
 
 int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t *window, int64_t n_window, double u,
@@ -208,7 +208,7 @@ int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t 
     QUERN__ENTER(err, QUERN_INVALID, "sampler", s, "logits", logits);
     for (int64_t i = 0; i < s->vocabulary; i++)
         s->logits[i] = (double)logits[i];
-    return draw(s, window, n_window, u, err);
+    return sampler_draw(s, window, n_window, u, err);
 }
 
 int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits, const int32_t *window, int64_t n_window, double u,
@@ -216,7 +216,7 @@ int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits, const 
 {
     QUERN__ENTER(err, QUERN_INVALID, "sampler", s, "logits", logits);
     memcpy(s->logits, logits, (size_t)s->vocabulary * sizeof *logits);
-    return draw(s, window, n_window, u, err);
+    return sampler_draw(s, window, n_window, u, err);
 }
 
 int64_t quern_sampler_kept(quern_sampler *s, const int32_t **ids, const double **probabilities)

@@ -1,15 +1,16 @@
-/* Filters of a sampler. All but temperature and min-p keep a prefix of some order: a heap gives it up one token at a time, so that
- * of a large vocabulary only what is kept gets sorted. */
+/* Filters of a sampler. All except temperature and min-p keep a prefix of a sorted order. A heap
+ * provides the order one token at a time, so that only the kept tokens of a large vocabulary are
+ * sorted. */
 #include "sampler.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- the order ---- */
+/* ---- the heap ---- */
 
 static bool comes_before(quern__choice a, quern__choice b) { return a.key != b.key ? a.key > b.key : a.id < b.id; }
 
-static void sink(quern__choice *heap, int64_t n, int64_t at)
+static void heap_sift_down(quern__choice *heap, int64_t n, int64_t at)
 {
     quern__choice own = heap[at];
     for (int64_t child; (child = 2 * at + 1) < n; at = child) {
@@ -25,19 +26,19 @@ static void sink(quern__choice *heap, int64_t n, int64_t at)
 static void make_heap(quern__choice *heap, int64_t n)
 {
     for (int64_t at = n / 2 - 1; at >= 0; at--)
-        sink(heap, n, at);
+        heap_sift_down(heap, n, at);
 }
 
-/* Takes the first of n off. */
-static quern__choice take(quern__choice *heap, int64_t n)
+/* Removes the first of n entries. */
+static quern__choice heap_take(quern__choice *heap, int64_t n)
 {
     quern__choice first = heap[0];
     heap[0] = heap[n - 1];
-    sink(heap, n - 1, 0);
+    heap_sift_down(heap, n - 1, 0);
     return first;
 }
 
-/* Leaves the tokens that are marked, and their marks clear. */
+/* Keeps the marked tokens and clears the marks. */
 static void keep_marked(quern_sampler *s)
 {
     int64_t n = 0;
@@ -50,8 +51,9 @@ static void keep_marked(quern_sampler *s)
     s->n_kept = n;
 }
 
-/* ---- what the tokens left weigh ---- */
+/* ---- weights ---- */
 
+/* The largest logit of the kept tokens. */
 static double largest(const quern_sampler *s)
 {
     double most = -INFINITY;
@@ -60,7 +62,8 @@ static double largest(const quern_sampler *s)
     return most;
 }
 
-/* A logit of -infinity among those left has underflowed at a small temperature; if all have, they are one as good as another. */
+/* A kept logit may be -infinity by underflow at a small temperature. If all are, all tokens get
+ * the same weight. */
 void quern__sample_weights(quern_sampler *s)
 {
     double most = largest(s);
@@ -77,14 +80,14 @@ int quern__sample_penalty(quern_sampler *s, const int32_t *window, int64_t n, qu
 {
     double r = s->how.repetition_penalty;
     int64_t from = s->how.repetition_window && n > s->how.repetition_window ? n - s->how.repetition_window : 0;
-    if (!++s->draw) { /* after 2^32 draws the old marks would speak of this one */
+    if (!++s->draw) { /* the counter has overflowed: old entries could equal new ones */
         memset(s->seen, 0, (size_t)s->vocabulary * sizeof *s->seen);
         s->draw = 1;
     }
     for (int64_t i = from; i < n; i++) {
         if (window[i] < 0 || window[i] >= s->vocabulary)
-            return quern__fail(err, QUERN_INVALID, NULL, "token %d at place %lld of the window is none of %lld", window[i],
-                               (long long)i, (long long)s->vocabulary);
+            return quern__fail(err, QUERN_INVALID, NULL, "token %d at index %lld of the window is outside the %lld tokens",
+                               window[i], (long long)i, (long long)s->vocabulary);
         if (s->seen[window[i]] == s->draw)
             continue;
         s->seen[window[i]] = s->draw;
@@ -115,7 +118,7 @@ void quern__sample_begin(quern_sampler *s)
 static void filter_temperature(quern_sampler *s)
 {
     double most = largest(s), t = s->how.temperature;
-    for (int64_t i = 0; i < s->n_kept; i++) /* the difference first: then neither large logits nor a small T overflow into NaN */
+    for (int64_t i = 0; i < s->n_kept; i++) /* the difference first: large logits or a small temperature cannot give NaN */
         s->logits[s->kept[i]] = (s->logits[s->kept[i]] - most) / t;
 }
 
@@ -127,10 +130,12 @@ static void filter_top_k(quern_sampler *s)
         s->heap[i] = (quern__choice){ s->logits[s->kept[i]], s->kept[i] };
     make_heap(s->heap, s->n_kept);
     for (int64_t i = 0; i < s->how.top_k; i++)
-        s->marks[take(s->heap, s->n_kept - i).id] = 1;
+        s->marks[heap_take(s->heap, s->n_kept - i).id] = 1;
     keep_marked(s);
 }
 
+/* Nucleus sampling (Holtzman et al., 2020): keeps the most probable tokens up to a total of
+ * top_p. */
 static void filter_top_p(quern_sampler *s)
 {
     double sum = 0;
@@ -140,7 +145,7 @@ static void filter_top_p(quern_sampler *s)
     make_heap(s->heap, s->n_kept);
     double most = s->heap[0].key;
     for (int64_t i = 0; i < s->n_kept && (i == 0 || sum < s->how.top_p); i++) {
-        quern__choice next = take(s->heap, s->n_kept - i);
+        quern__choice next = heap_take(s->heap, s->n_kept - i);
         s->marks[next.id] = 1;
         sum += (next.key == most ? 1 : exp(next.key - most)) / s->total;
     }
@@ -149,16 +154,19 @@ static void filter_top_p(quern_sampler *s)
 
 static void filter_min_p(quern_sampler *s)
 {
-    quern__sample_weights(s); /* the most probable weighs 1 */
+    quern__sample_weights(s); /* the most probable token has weight 1 */
     for (int64_t i = 0; i < s->n_kept; i++)
         s->marks[s->kept[i]] = s->weights[i] >= s->how.min_p;
     keep_marked(s);
 }
 
+/* Locally typical sampling (Meister et al., 2022): keeps the tokens with a surprise nearest to
+ * the entropy. */
 static void filter_typical(quern_sampler *s)
 {
     double entropy = 0, sum = 0, most = largest(s);
     quern__sample_weights(s);
+    /* surprise = -log p; typical tokens have a surprise near the entropy */
     double log_total = log(s->total);
     for (int64_t i = 0; i < s->n_kept; i++) {
         double surprise = log_total - (s->logits[s->kept[i]] - most), p = s->weights[i] / s->total;
@@ -170,7 +178,7 @@ static void filter_typical(quern_sampler *s)
         s->heap[i].key = -fabs(s->heap[i].key - entropy);
     make_heap(s->heap, s->n_kept);
     for (int64_t i = 0; i < s->n_kept && (i == 0 || sum <= s->how.typical); i++) {
-        int32_t id = take(s->heap, s->n_kept - i).id;
+        int32_t id = heap_take(s->heap, s->n_kept - i).id;
         s->marks[id] = 1;
         sum += exp(s->logits[id] - most) / s->total;
     }

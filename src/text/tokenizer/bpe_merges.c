@@ -1,6 +1,10 @@
-/* Learning merges. Every pair of neighbours has its count and the pieces that hold it; a merge walks through those pieces only and
- * tells its neighbours' counts what changed. The heap holds every pair at least once with a count it once had, never less than now:
- * what comes up with an old count goes back with the new one. */
+/* Learns byte-pair merges from counted pre-tokens (Sennrich et al., "Neural machine translation
+ * of rare words with subword units", 2016). Each adjacent pair has its count and the list of
+ * pre-tokens that contain it. A merge visits only these pre-tokens and updates the counts of the
+ * neighbouring pairs.
+ * A heap yields the most frequent pair. It contains each pair at least once, with a count that
+ * is current or was higher before. A popped entry with an old count is pushed again with the
+ * current count (lazy update). */
 #include "tokenizer.h"
 
 #include <string.h>
@@ -8,9 +12,9 @@
 typedef struct pair {
     int32_t left, right; /* left -1: a free slot */
     int64_t count;
-    uint32_t *pieces; /* numbers, rising where the pair was there from the start; some may hold it no longer */
+    uint32_t *pieces; /* indices of pre-tokens, ascending for pairs of the initial text; some may no longer contain the pair */
     uint32_t n, room;
-    bool touched; /* its count rose in this merge */
+    bool touched; /* its count increased in this merge */
 } pair;
 
 typedef struct candidate {
@@ -20,21 +24,21 @@ typedef struct candidate {
 
 typedef struct learner {
     const quern__strings *pieces;
-    int32_t *ids; /* of all pieces, each at `starts`, `lengths` long */
+    int32_t *ids; /* token ids of all pre-tokens; pre-token k has lengths[k] ids from starts[k] */
     size_t *starts;
     uint32_t *lengths;
     pair *pairs;
     size_t n_pairs, n_slots;
     candidate *heap;
     size_t n_heap, heap_room;
-    size_t *touched; /* slots */
+    size_t *touched; /* slots of touched pairs */
     size_t n_touched, touched_room;
-    bool failed; /* there was no memory */
+    bool failed; /* out of memory */
 } learner;
 
 /* ---- pairs ---- */
 
-static size_t slot_of(const learner *l, int32_t left, int32_t right)
+static size_t pair_slot(const learner *l, int32_t left, int32_t right)
 {
     uint64_t h = quern__hash64((uint64_t)(uint32_t)left << 32 | (uint32_t)right);
     size_t at = (size_t)h & (l->n_slots - 1);
@@ -43,7 +47,7 @@ static size_t slot_of(const learner *l, int32_t left, int32_t right)
     return at;
 }
 
-/* Twice the slots. Between merges only: slots are remembered in `touched`. */
+/* Doubles the table and moves `touched` to the new slots. */
 static void grow_pairs(learner *l, size_t n_slots)
 {
     pair *old = l->pairs;
@@ -59,14 +63,14 @@ static void grow_pairs(learner *l, size_t n_slots)
     l->n_slots = n_slots;
     for (size_t i = 0; i < n_old; i++)
         if (old[i].left >= 0)
-            l->pairs[slot_of(l, old[i].left, old[i].right)] = old[i];
-    for (size_t i = 0; i < l->n_touched; i++) /* they have moved */
-        l->touched[i] = slot_of(l, old[l->touched[i]].left, old[l->touched[i]].right);
+            l->pairs[pair_slot(l, old[i].left, old[i].right)] = old[i];
+    for (size_t i = 0; i < l->n_touched; i++) /* their slots have changed */
+        l->touched[i] = pair_slot(l, old[l->touched[i]].left, old[l->touched[i]].right);
     quern__free(old);
 }
 
-/* Room for one more in an array that grows; false when there is no memory. */
-static bool reserve(learner *l, void **data, size_t n, size_t *room, size_t size)
+/* Grows an array for one more element. False: out of memory. */
+static bool learner_reserve(learner *l, void **data, size_t n, size_t *room, size_t size)
 {
     if (n < *room)
         return true;
@@ -95,14 +99,15 @@ static bool reserve_piece(learner *l, pair *p)
     return true;
 }
 
-/* A pair of that piece, whose count is `by`, came (by > 0) or went. */
-static void change(learner *l, int32_t left, int32_t right, int64_t by, uint32_t piece)
+/* Adds `by`, the count of a pre-token with its sign, to the count of a pair; by > 0: the
+ * pre-token now contains the pair. */
+static void change_count(learner *l, int32_t left, int32_t right, int64_t by, uint32_t piece)
 {
     if (2 * l->n_pairs >= l->n_slots)
         grow_pairs(l, 2 * l->n_slots);
     if (l->failed)
         return;
-    size_t slot = slot_of(l, left, right);
+    size_t slot = pair_slot(l, left, right);
     pair *p = &l->pairs[slot];
     if (p->left < 0) {
         *p = (pair){ .left = left, .right = right };
@@ -113,7 +118,7 @@ static void change(learner *l, int32_t left, int32_t right, int64_t by, uint32_t
         return;
     if ((p->n == 0 || p->pieces[p->n - 1] != piece) && reserve_piece(l, p))
         p->pieces[p->n++] = piece;
-    if (!p->touched && reserve(l, (void **)&l->touched, l->n_touched, &l->touched_room, sizeof *l->touched)) {
+    if (!p->touched && learner_reserve(l, (void **)&l->touched, l->n_touched, &l->touched_room, sizeof *l->touched)) {
         p->touched = true;
         l->touched[l->n_touched++] = slot;
     }
@@ -126,9 +131,9 @@ static bool comes_before(const candidate *a, const candidate *b)
     return a->count != b->count ? a->count > b->count : a->left != b->left ? a->left < b->left : a->right < b->right;
 }
 
-static void push(learner *l, candidate c)
+static void heap_push(learner *l, candidate c)
 {
-    if (!reserve(l, (void **)&l->heap, l->n_heap, &l->heap_room, sizeof *l->heap))
+    if (!learner_reserve(l, (void **)&l->heap, l->n_heap, &l->heap_room, sizeof *l->heap))
         return;
     size_t at = l->n_heap++;
     while (at > 0 && comes_before(&c, &l->heap[(at - 1) / 2])) {
@@ -138,7 +143,7 @@ static void push(learner *l, candidate c)
     l->heap[at] = c;
 }
 
-static candidate pop(learner *l)
+static candidate heap_pop(learner *l)
 {
     candidate top = l->heap[0], last = l->heap[--l->n_heap];
     size_t at = 0, child;
@@ -154,35 +159,37 @@ static candidate pop(learner *l)
     return top;
 }
 
-/* Every pair whose count rose becomes a candidate. */
+/* Pushes every pair whose count increased. */
 static void push_touched(learner *l)
 {
     for (size_t i = 0; i < l->n_touched; i++) {
         pair *p = &l->pairs[l->touched[i]];
         p->touched = false;
         if (p->count > 0)
-            push(l, (candidate){ p->count, p->left, p->right });
+            heap_push(l, (candidate){ p->count, p->left, p->right });
     }
     l->n_touched = 0;
 }
 
-/* The pair with the highest count, of those the lowest ids; false when none has at least `least`. */
+/* Pops the pair with the highest count; ties by the lowest ids. False: no pair has a count of at
+ * least `least`. */
 static bool best_pair(learner *l, int64_t least, candidate *out)
 {
     while (l->n_heap && !l->failed) {
-        *out = pop(l);
-        int64_t now = l->pairs[slot_of(l, out->left, out->right)].count;
+        *out = heap_pop(l);
+        int64_t now = l->pairs[pair_slot(l, out->left, out->right)].count;
         if (now == out->count)
             return now >= least && now > 0;
         out->count = now;
         if (now > 0)
-            push(l, *out);
+            heap_push(l, *out);
     }
     return false;
 }
 
 /* ---- merging ---- */
 
+/* Merges a pair in one pre-token, in place, and updates the counts of its neighbours. */
 static void merge_in(learner *l, uint32_t piece, const candidate *c, int32_t product)
 {
     int32_t *ids = l->ids + l->starts[piece];
@@ -193,13 +200,15 @@ static void merge_in(learner *l, uint32_t piece, const candidate *c, int32_t pro
             ids[to++] = ids[i];
             continue;
         }
+        /* the pair with the left neighbour is replaced */
         if (to > 0) {
-            change(l, ids[to - 1], ids[i], -count, piece);
-            change(l, ids[to - 1], product, count, piece);
+            change_count(l, ids[to - 1], ids[i], -count, piece);
+            change_count(l, ids[to - 1], product, count, piece);
         }
+        /* the pair with the right neighbour is replaced */
         if (i + 2 < n) {
-            change(l, ids[i + 1], ids[i + 2], -count, piece);
-            change(l, product, ids[i + 2], count, piece);
+            change_count(l, ids[i + 1], ids[i + 2], -count, piece);
+            change_count(l, product, ids[i + 2], count, piece);
         }
         ids[to++] = product;
         i++;
@@ -209,20 +218,21 @@ static void merge_in(learner *l, uint32_t piece, const candidate *c, int32_t pro
 
 static void merge_everywhere(learner *l, const candidate *c, int32_t product)
 {
-    pair *p = &l->pairs[slot_of(l, c->left, c->right)];
+    pair *p = &l->pairs[pair_slot(l, c->left, c->right)];
     uint32_t n = p->n, *pieces = p->pieces;
-    p->pieces = NULL; /* the table may move while we walk */
+    p->pieces = NULL; /* the table may be reallocated during the loop */
     p->n = p->room = 0;
     for (uint32_t i = 0; i < n && !l->failed; i++)
         merge_in(l, pieces[i], c, product);
     quern__free(pieces);
-    l->pairs[slot_of(l, c->left, c->right)].count = 0;
+    l->pairs[pair_slot(l, c->left, c->right)].count = 0;
     push_touched(l);
 }
 
-/* ---- the whole ---- */
+/* ---- training ---- */
 
-static bool begin(learner *l)
+/* Converts all pre-tokens to ids of bytes and counts their pairs. False: out of memory. */
+static bool learner_begin(learner *l)
 {
     const quern__strings *s = l->pieces;
     int32_t byte_ids[256];
@@ -242,13 +252,13 @@ static bool begin(learner *l)
         for (uint32_t i = 0; i < l->lengths[k]; i++)
             ids[i] = byte_ids[bytes[i]];
         for (uint32_t i = 0; i + 1 < l->lengths[k]; i++)
-            change(l, ids[i], ids[i + 1], s->items[k].count, (uint32_t)k);
+            change_count(l, ids[i], ids[i + 1], s->items[k].count, (uint32_t)k);
     }
     push_touched(l);
     return !l->failed;
 }
 
-static void end(learner *l)
+static void learner_end(learner *l)
 {
     for (size_t i = 0; i < l->n_slots; i++)
         if (l->pairs[i].left >= 0)
@@ -261,8 +271,9 @@ static void end(learner *l)
     quern__free(l->touched);
 }
 
-/* The id of the two put together: a new one at t->size, or that of a token which says the same. */
-static int64_t product_of(quern_tokenizer *t, const candidate *c, quern_error *err)
+/* The id of the concatenated pair: the existing token with these bytes, else a new one at
+ * t->size. */
+static int64_t merge_product(quern_tokenizer *t, const candidate *c, quern_error *err)
 {
     char bytes[QUERN_PIECE_BYTES];
     size_t n, m;
@@ -276,15 +287,16 @@ static int64_t product_of(quern_tokenizer *t, const candidate *c, quern_error *e
     return status < 0 ? status : t->size - 1;
 }
 
-/* Merges until the vocabulary is full; `t->size` counts those that are there. */
+/* Merges until the vocabulary has vocab_size tokens; t->size is the current number. */
 static int learn_merges(quern_tokenizer *t, learner *l, int64_t vocab_size, int64_t min_count, quern_error *err)
 {
     candidate c;
     while (t->size < vocab_size && best_pair(l, min_count, &c)) {
-        int64_t product = product_of(t, &c, err);
+        int64_t product = merge_product(t, &c, err);
         if (product < 0)
             return (int)product;
-        if (t->n_merges == (uint32_t)vocab_size) /* different ways to the same tokens: a table twice as long would hold them */
+        if (t->n_merges ==
+            (uint32_t)vocab_size) /* several merges can give the same token, so the merge table can fill before the vocabulary */
             break;
         quern__bpe_add_merge(t, c.left, c.right, (int32_t)product);
         merge_everywhere(l, &c, (int32_t)product);
@@ -299,7 +311,7 @@ quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_si
     int status = t ? quern__bpe_reserve(t, (size_t)vocab_size, err) : QUERN_NOMEM;
     for (int i = 0; status >= 0 && i < 256; i++)
         status = quern__tokenizer_set(t, i, &(char){ (char)quern__byte_at(i) }, 1, err);
-    if (status >= 0 && !begin(&l))
+    if (status >= 0 && !learner_begin(&l))
         status = quern__fail_memory(err, pieces->used * sizeof *l.ids);
     if (status >= 0) {
         t->size = 256;
@@ -307,7 +319,7 @@ quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_si
     }
     if (status >= 0)
         status = quern__bpe_finish(t, err);
-    end(&l);
+    learner_end(&l);
     if (status >= 0)
         return t;
     quern_tokenizer_free(t);

@@ -1,6 +1,9 @@
-/* Byte pairs: a piece starts as the ids of its bytes; of all neighbours that may merge, those of the lowest rank do, the leftmost
- * first, until none may. The neighbours' ranks lie in blocks of 64, each with its least: a merge looks at one block or two and at
- * the least of the others, so that a piece of 4096 bytes takes no longer for each byte than a word nearly. */
+/* Byte-pair encoding of a pre-token: it starts as the ids of its bytes; of all adjacent pairs
+ * with a merge, the one of the lowest rank merges, the leftmost first, until no pair has a
+ * merge.
+ * The ranks are stored in blocks of 64 with the minimum of each block. A merge updates one or
+ * two blocks and then compares the minima. Therefore the cost per byte is nearly independent of
+ * the length (at most 4096 bytes). */
 #include "tokenizer.h"
 
 #include <stdlib.h>
@@ -9,9 +12,9 @@
 enum { BLOCK = 64, BLOCKS = QUERN_PIECE_BYTES / BLOCK };
 #define NONE UINT32_MAX
 
-/* ---- the table ---- */
+/* ---- the merge table ---- */
 
-static size_t slot_of(const quern_tokenizer *t, int32_t left, int32_t right)
+static size_t merge_slot(const quern_tokenizer *t, int32_t left, int32_t right)
 {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
     size_t at = (size_t)((h ^ (h >> 29)) * 0xbf58476d1ce4e5b9u >> 32) & (t->n_slots - 1);
@@ -23,7 +26,7 @@ static size_t slot_of(const quern_tokenizer *t, int32_t left, int32_t right)
 int quern__bpe_reserve(quern_tokenizer *t, size_t n_merges, quern_error *err)
 {
     if (n_merges > QUERN__MOST_TOKENS)
-        return quern__fail(err, QUERN_NOMEM, NULL, "%zu merges, at most %d", n_merges, QUERN__MOST_TOKENS);
+        return quern__fail(err, QUERN_NOMEM, NULL, "%zu merges exceed %d", n_merges, QUERN__MOST_TOKENS);
     t->n_slots = 16;
     while (t->n_slots < 2 * n_merges)
         t->n_slots *= 2;
@@ -37,7 +40,7 @@ int quern__bpe_reserve(quern_tokenizer *t, size_t n_merges, quern_error *err)
 
 void quern__bpe_add_merge(quern_tokenizer *t, int32_t left, int32_t right, int32_t product)
 {
-    t->merges[slot_of(t, left, right)] = (quern__merge){ left, right, t->n_merges };
+    t->merges[merge_slot(t, left, right)] = (quern__merge){ left, right, t->n_merges };
     t->products[t->n_merges++] = product;
 }
 
@@ -56,7 +59,7 @@ int quern__bpe_finish(quern_tokenizer *t, quern_error *err)
         char byte = (char)b;
         int64_t found = quern__strings_find(&t->tokens, &byte, 1);
         if (found < 0)
-            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "no token for byte 0x%02x: not every text could be written", b);
+            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "no token for byte 0x%02x: not every text can be encoded", b);
         t->byte_ids[b] = (int32_t)t->tokens.items[found].count;
     }
     if (t->n_added)
@@ -69,19 +72,19 @@ int quern__bpe_finish(quern_tokenizer *t, quern_error *err)
     return QUERN_OK;
 }
 
-/* ---- one piece ---- */
+/* ---- one pre-token ---- */
 
 typedef struct piece {
     int n;
-    int32_t ids[QUERN_PIECE_BYTES];    /* of tokens, at the place of their first byte */
-    uint32_t ranks[QUERN_PIECE_BYTES]; /* of the merge with the token behind; NONE where there is none or no token begins */
+    int32_t ids[QUERN_PIECE_BYTES];    /* token id, at the index of its first byte */
+    uint32_t ranks[QUERN_PIECE_BYTES]; /* rank of the merge with the next token; NONE: no merge, or no token begins here */
     uint16_t next[QUERN_PIECE_BYTES + 1], previous[QUERN_PIECE_BYTES + 1];
     uint32_t least[BLOCKS];
 } piece;
 
 static uint32_t rank_at(const quern_tokenizer *t, const piece *p, int i)
 {
-    return p->next[i] < p->n ? t->merges[slot_of(t, p->ids[i], p->ids[p->next[i]])].rank : NONE;
+    return p->next[i] < p->n ? t->merges[merge_slot(t, p->ids[i], p->ids[p->next[i]])].rank : NONE;
 }
 
 static void find_least(piece *p, int block)
@@ -93,7 +96,7 @@ static void find_least(piece *p, int block)
     p->least[block] = least;
 }
 
-/* Merges the token at i with the one behind it. */
+/* Merges the token at i with the next one. */
 static void merge_at(const quern_tokenizer *t, piece *p, int i)
 {
     int gone = p->next[i], before = p->previous[i];
@@ -111,7 +114,7 @@ static void merge_at(const quern_tokenizer *t, piece *p, int i)
     }
 }
 
-/* Leaves the ids of the piece, side by side, in p->ids; how many. */
+/* Encodes n bytes. Leaves the ids at the start of p->ids and returns their number. */
 static int merge_all(const quern_tokenizer *t, piece *p, const char *text, int n)
 {
     int count = 0, blocks = (n + BLOCK - 1) / BLOCK;
@@ -141,7 +144,7 @@ static int merge_all(const quern_tokenizer *t, piece *p, const char *text, int n
     return count;
 }
 
-/* The ids of one piece in p->ids; how many. */
+/* Encodes one pre-token into p->ids. Returns the number of ids. */
 static int encode_piece(const quern_tokenizer *t, piece *p, const char *text, size_t n)
 {
     int64_t whole = t->ignore_merges ? quern__strings_find(&t->tokens, text, n) : -1;

@@ -1,4 +1,4 @@
-/* Characters: code points find their ids in two steps, through pages of 256. */
+/* Character tokenizer: a two-level table maps code points to ids, through pages of 256. */
 #include "tokenizer.h"
 
 #include <string.h>
@@ -7,9 +7,10 @@
 enum { PAGES = 0x1100, PAGE = 256 };
 
 /* The id of a character; -1: none. */
-static int32_t id_of(const quern_tokenizer *t, uint32_t c) { return t->ids[t->pages[c / PAGE] * PAGE + c % PAGE]; }
+static int32_t char_id(const quern_tokenizer *t, uint32_t c) { return t->ids[t->pages[c / PAGE] * PAGE + c % PAGE]; }
 
-/* Puts an id in the place of a character, on a new page if need be. Page 0 is for what has no ids. */
+/* Sets the id of a character, on a new page if necessary. Page 0 is shared by all code points
+ * without ids. */
 static int set_id(quern_tokenizer *t, uint32_t c, int32_t id, int *n_pages, quern_error *err)
 {
     if (!t->pages[c / PAGE]) {
@@ -24,14 +25,15 @@ static int set_id(quern_tokenizer *t, uint32_t c, int32_t id, int *n_pages, quer
     return QUERN_OK;
 }
 
-/* With `lower`, capital letters have the ids of the small ones: encoding then need not know of them. */
+/* With `lower`, capital letters get the ids of the small ones, so that encoding needs no
+ * conversion. */
 static int add_capitals(quern_tokenizer *t, int *n_pages, quern_error *err)
 {
     int status = QUERN_OK;
     for (uint32_t c = 0; status >= 0 && c < PAGES * PAGE; c++) {
         uint32_t small = (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
-        if (small != c && id_of(t, small) >= 0)
-            status = set_id(t, c, id_of(t, small), n_pages, err);
+        if (small != c && char_id(t, small) >= 0)
+            status = set_id(t, c, char_id(t, small), n_pages, err);
     }
     return status;
 }
@@ -53,20 +55,20 @@ int quern__char_finish(quern_tokenizer *t, quern_error *err)
         uint32_t c = 0;
         const char *token = quern_tokenizer_token(t, (int32_t)id, &length);
         if (!token || !length || quern__utf8_read(token, length, &c) != (int)length)
-            status = quern__fail(err, QUERN_FORMAT, NULL, "token %lld is no character", (long long)id);
+            status = quern__fail(err, QUERN_FORMAT, NULL, "token %lld is not a single character", (long long)id);
         else
             status = set_id(t, c, (int32_t)id, &n_pages, err);
     }
     return status >= 0 && t->lower ? add_capitals(t, &n_pages, err) : status;
 }
 
-static int refuse(const char *text, size_t at, int length, uint32_t c, quern_error *err)
+static int char_error(const char *text, size_t at, int length, uint32_t c, quern_error *err)
 {
     if (length < 0)
         quern__fail(err, QUERN_FORMAT, NULL, "byte %zu (0x%02x) is not UTF-8", at, (uint8_t)text[at]);
     else
         quern__fail(err, QUERN_NUMBER, NULL, "the character U+%04X at byte %zu is not in the vocabulary", c, at);
-    quern__hint(err, "a tokenizer of kind \"char bytes=true\" spells such text in bytes");
+    quern__hint(err, "use a tokenizer of kind \"char bytes=true\" to encode such text as bytes");
     return length < 0 ? QUERN_FORMAT : QUERN_NUMBER;
 }
 
@@ -80,10 +82,10 @@ int64_t quern__char_encode(const quern_tokenizer *t, const char *text, size_t n,
         int length = quern__utf8_read(text + at, n - at, &c);
         if (length == 0 && !final)
             break;
-        int32_t id = length > 0 ? id_of(t, c) : -1;
+        int32_t id = length > 0 ? char_id(t, c) : -1;
         int bytes = id >= 0 ? 0 : length > 0 ? length : 1;
         if (bytes && t->first_byte < 0)
-            return refuse(text, at, length > 0 ? length : -1, c, err);
+            return char_error(text, at, length > 0 ? length : -1, c, err);
         if (room - count < (bytes ? bytes : 1)) {
             needed = bytes ? bytes : 1;
         } else if (id >= 0) {

@@ -1,19 +1,26 @@
-/* The pieces into which a text is cut before bytes merge: those of GPT-2's pattern,
- *   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
- * or those of the later one that models since GPT-4 share, but for how many digits stay together.
- * Bytes that are no UTF-8 count as signs. A run ends where the next character would take it over QUERN_PIECE_BYTES, and before a
- * token that is looked for first. */
+/* Splits a text into pre-tokens, by GPT-2's pattern,
+ *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+ * or by the later pattern of models since GPT-4 (QUERN__LATER_PATTERN), which limits the digits
+ * of a number.
+ * Invalid UTF-8 bytes count as signs. A run ends before it exceeds QUERN_PIECE_BYTES, and before
+ * an added token. */
 #include "tokenizer.h"
 
 #include <string.h>
 #include <utf8proc.h>
 
-enum { SIGN, LETTER, NUMBER, SPACE, CUT, END }; /* CUT: not all here yet. END: of the text, or a token that is looked for first */
+enum { SIGN, LETTER, NUMBER, SPACE, CUT, END }; /* CUT: more text is needed. END: the end of the text, or an added token */
 
+/* The class of a code point. */
 static int class_of(uint32_t c)
 {
-    if (c < 0x80)
-        return (c | 32) - 'a' < 26 ? LETTER : c - '0' < 10 ? NUMBER : c == ' ' || c - 9 < 5 ? SPACE : SIGN;
+    if (c < 0x80) { /* unsigned differences: one comparison tests a range */
+        if ((c | 32) - 'a' < 26)
+            return LETTER;
+        if (c - '0' < 10)
+            return NUMBER;
+        return c == ' ' || c - 9 < 5 ? SPACE : SIGN;
+    }
     switch (utf8proc_category((utf8proc_int32_t)c)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
@@ -30,12 +37,12 @@ static int class_of(uint32_t c)
     case UTF8PROC_CATEGORY_ZP:
         return SPACE;
     default:
-        return c == 0x85 ? SPACE : SIGN; /* "next line", a control that the pattern counts as space */
+        return c == 0x85 ? SPACE : SIGN; /* "next line" is a control character that the pattern counts as space */
     }
 }
 
-/* Looks for a token that goes before all pieces: its id, -1 for none, -2 when the text ends within what may be one. The longest
- * wins. */
+/* Finds the longest added token at the start of the text. Returns its id; -1: none; -2: more
+ * text is needed. */
 static int32_t added_at(const quern_tokenizer *t, const char *text, size_t n, bool final)
 {
     int32_t found = -1;
@@ -55,15 +62,15 @@ static int32_t added_at(const quern_tokenizer *t, const char *text, size_t n, bo
     return found;
 }
 
-/* What a piece is cut from. */
+/* The text at which a pre-token begins. */
 typedef struct view {
-    const quern_tokenizer *t; /* NULL: no tokens are looked for first */
+    const quern_tokenizer *t; /* NULL: without added tokens */
     const char *text;
     size_t n;
     bool final;
 } view;
 
-/* The class of the character at `at`, and its length. */
+/* The class of the character at `at`, and its length in bytes. */
 static int class_at(const view *v, size_t at, size_t *length)
 {
     const char *text = v->text + at;
@@ -80,8 +87,8 @@ static int class_at(const view *v, size_t at, size_t *length)
     return got > 0 ? class_of(c) : got == 0 && !v->final ? CUT : SIGN;
 }
 
-/* Whether the ASCII letters `end` stand at `at`, in either case where `fold` says so: U+017F is an s then. *length: how many bytes.
- */
+/* Whether the ASCII letters `end` are at `at`. `fold`: in either case; U+017F is then an s.
+ * *length: bytes of the match. */
 static bool ends_with(const view *v, size_t at, const char *end, bool fold, size_t *length)
 {
     size_t from = at;
@@ -95,7 +102,7 @@ static bool ends_with(const view *v, size_t at, const char *end, bool fold, size
     return true;
 }
 
-/* Length of a contraction ('s, 're …) at the start, 0 for none, 1 when it is not all here. */
+/* The length of a contraction ('s, 're …) at the start; 0: none; 1: more text is needed. */
 static size_t contraction(const view *v, bool fold)
 {
     static const char *const ends[] = { "s", "t", "m", "d", "re", "ve", "ll" };
@@ -117,9 +124,9 @@ static size_t contraction(const view *v, bool fold)
     return 0;
 }
 
-/* The run of one class from `at` on: where it ends. *next gets the class behind it, which is that of the run itself where it had to
- * be cut, and *last the length of its last character. */
-static size_t run_of(const view *v, size_t at, int class, int *next, size_t *last)
+/* The end of a run of one class from `at` on. *next is the class after it (the same class if the
+ * run exceeds the limit), *last the length of its last character. */
+static size_t class_run(const view *v, size_t at, int class, int *next, size_t *last)
 {
     size_t length = 0;
     while ((*next = class_at(v, at, &length)) == class && at + length <= QUERN_PIECE_BYTES) {
@@ -129,13 +136,14 @@ static size_t run_of(const view *v, size_t at, int class, int *next, size_t *las
     return at;
 }
 
-/* ---- GPT-2's pattern, the contractions of which have been looked for ---- */
+/* ---- GPT-2's pattern, after contractions ---- */
 
-static size_t piece_of_gpt2(const view *v)
+/* The length of the pre-token at the start; 0: more text is needed. */
+static size_t gpt2_piece(const view *v)
 {
     size_t length = 0, last = 0, at = 0;
     int next, class = class_at(v, 0, &length);
-    if (class == SPACE && *v->text == ' ') { /* it goes with what follows, unless that is more space, or nothing */
+    if (class == SPACE && *v->text == ' ') { /* a space belongs to the following run, unless that is white space or the end */
         next = class_at(v, 1, &length);
         if (next == CUT)
             return 0;
@@ -146,10 +154,10 @@ static size_t piece_of_gpt2(const view *v)
     }
     if (class == CUT)
         return 0;
-    at = run_of(v, at, class, &next, &last);
+    at = class_run(v, at, class, &next, &last);
     if (next == CUT)
         return 0;
-    /* the last of several spaces goes with the word behind them */
+    /* the last of several spaces belongs to the following word */
     return class == SPACE && next < SPACE && at > last ? at - last : at;
 }
 
@@ -157,12 +165,13 @@ static size_t piece_of_gpt2(const view *v)
 
 static bool is_line_end(char c) { return c == '\r' || c == '\n'; }
 
-/* White space from the start: up to its last line end, or without the last space if something follows. */
+/* White space at the start: up to its last line end, else without its last space if a word
+ * follows. */
 static size_t later_space(const view *v)
 {
     size_t last = 0;
     int next;
-    size_t end = run_of(v, 0, SPACE, &next, &last), line = end;
+    size_t end = class_run(v, 0, SPACE, &next, &last), line = end;
     if (next == CUT)
         return 0;
     while (line > 0 && !is_line_end(v->text[line - 1]))
@@ -170,12 +179,12 @@ static size_t later_space(const view *v)
     return line ? line : next < SPACE && end > last ? end - last : end;
 }
 
-/* Signs from `at` on, and the line ends behind them. */
+/* Signs from `at` on, with the line ends after them. */
 static size_t later_signs(const view *v, size_t at)
 {
     size_t last, length = 0;
     int next;
-    at = run_of(v, at, SIGN, &next, &last);
+    at = class_run(v, at, SIGN, &next, &last);
     while (next == SPACE && is_line_end(v->text[at]) && at < QUERN_PIECE_BYTES)
         next = class_at(v, ++at, &length);
     return next == CUT ? 0 : at;
@@ -190,6 +199,7 @@ static size_t later_numbers(const view *v)
     return class == CUT ? 0 : at;
 }
 
+/* The same for the later pattern. */
 static size_t later_piece(const view *v)
 {
     size_t length = 0, ignored = 0, last;
@@ -198,15 +208,16 @@ static size_t later_piece(const view *v)
         return later_numbers(v);
     if (class == CUT)
         return 0;
-    if (class != LETTER) { /* any one character but a number or a line end goes with the letters behind it */
+    if (class != LETTER) { /* one character that is not a number or line end belongs to the following letters */
         next = is_line_end(*v->text) ? SPACE : class_at(v, length, &ignored);
         if (next == CUT)
             return 0;
     }
     if (next == LETTER) {
-        size_t end = run_of(v, class == LETTER ? 0 : length, LETTER, &next, &last);
+        size_t end = class_run(v, class == LETTER ? 0 : length, LETTER, &next, &last);
         return next == CUT ? 0 : end;
     }
+    /* a space before signs belongs to them */
     if (class == SIGN || (*v->text == ' ' && next == SIGN))
         return later_signs(v, class == SIGN ? 0 : 1);
     return later_space(v);
@@ -226,5 +237,5 @@ size_t quern__pre_token_length(const quern_tokenizer *t, const char *text, size_
     size_t short_form = contraction(&v, later);
     if (short_form)
         return short_form > 1 ? short_form : 0;
-    return later ? later_piece(&v) : piece_of_gpt2(&v);
+    return later ? later_piece(&v) : gpt2_piece(&v);
 }

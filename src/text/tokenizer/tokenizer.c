@@ -1,4 +1,4 @@
-/* Tokenizers: what all kinds have in common. */
+/* The functions that all kinds of tokenizers share. */
 #include "tokenizer.h"
 
 #include <string.h>
@@ -6,7 +6,7 @@
 quern_tokenizer *quern__tokenizer_new(int kind, int64_t size, quern_error *err)
 {
     if (size < 0 || size > QUERN__MOST_TOKENS) {
-        quern__fail(err, QUERN_NOMEM, NULL, "%lld tokens, at most %d", (long long)size, QUERN__MOST_TOKENS);
+        quern__fail(err, QUERN_NOMEM, NULL, "%lld tokens exceed %d", (long long)size, QUERN__MOST_TOKENS);
         return NULL;
     }
     quern_tokenizer *t = quern__zalloc(1, sizeof *t);
@@ -28,11 +28,11 @@ quern_tokenizer *quern__tokenizer_new(int kind, int64_t size, quern_error *err)
 int quern__tokenizer_set(quern_tokenizer *t, int64_t id, const char *bytes, size_t n, quern_error *err)
 {
     if (id < 0 || id >= t->size || t->string_of[id] >= 0)
-        return quern__fail(err, QUERN_FORMAT, NULL, "id %lld stands for two tokens, or is out of range", (long long)id);
+        return quern__fail(err, QUERN_FORMAT, NULL, "id %lld has two tokens, or is out of range", (long long)id);
     int64_t before = t->tokens.n, number = quern__strings_add(&t->tokens, bytes, n, err);
     if (number < 0)
         return (int)number;
-    if (number == before) /* of several ids with the same bytes the first counts */
+    if (number == before) /* of several ids with the same bytes the first is used */
         t->tokens.items[number].count = id;
     t->string_of[id] = (int32_t)number;
     return QUERN_OK;
@@ -74,7 +74,7 @@ int64_t quern_tokenizer_encode(const quern_tokenizer *t, const char *text, size_
 int64_t quern__encoded(int64_t count, size_t at, size_t *used, int64_t needed, int64_t room, quern_error *err)
 {
     if (at == 0 && needed > room)
-        return quern__fail(err, QUERN_INVALID, NULL, "room for %lld ids is too little for a piece of %lld", (long long)room,
+        return quern__fail(err, QUERN_INVALID, NULL, "a buffer of %lld ids is too small for a pre-token of %lld", (long long)room,
                            (long long)needed);
     *used = at;
     return count;
@@ -101,11 +101,11 @@ int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int
         size_t length;
         const char *token = quern_tokenizer_token(t, ids[i], &length);
         if (!token)
-            return quern__fail(err, QUERN_NUMBER, NULL, "id %d at place %lld is none of %lld tokens", ids[i], (long long)i,
+            return quern__fail(err, QUERN_NUMBER, NULL, "id %d at index %lld is outside the %lld tokens", ids[i], (long long)i,
                                (long long)t->size);
         bool space = t->kind == QUERN__WORD && at && length;
         if (room - at < length + space)
-            return quern__fail(err, QUERN_INVALID, NULL, "room for %zu bytes is too little for %lld ids", room, (long long)n);
+            return quern__fail(err, QUERN_INVALID, NULL, "a buffer of %zu bytes is too small for %lld ids", room, (long long)n);
         if (space)
             out[at++] = ' ';
         memcpy(out + at, token, length);

@@ -1,44 +1,45 @@
-/* Training: the words that ask for it, one pass over the text, and what becomes of the counts. */
+/* Trains tokenizers: parses the spec string, counts in one pass over the text, and builds the
+ * vocabulary from the counts. */
 #include "tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-typedef struct wish {
+typedef struct train_options {
     int kind;
     int64_t vocab_size, min_count;
     bool bytes, lower, strip;
-} wish;
+} train_options;
 
-/* What the pass fills. */
+/* The counts of the pass. */
 typedef struct tally {
-    const wish *w;
-    quern__strings pieces; /* word and bpe */
+    const train_options *w;
+    quern__strings pieces; /* word, bpe: by word or pre-token */
     int64_t *characters;   /* char: by code point */
 } tally;
 
 enum { CODE_POINTS = 0x110000, CHUNK = 1 << 16 };
 
-/* ---- words ---- */
+/* ---- the spec string ---- */
 
-static int refuse(quern_error *err, const char *word, size_t length)
+static int option_error(quern_error *err, const char *word, size_t length)
 {
-    quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is no option of this kind", (int)length, word);
+    quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is not an option of this kind", (int)length, word);
     quern__hint(err,
-                "char [vocab_size=N bytes=true lower=true], word [vocab_size=N min_count=N …], bpe [vocab_size=N min_count=N]");
+                "use char [vocab_size=N bytes=true lower=true], word [vocab_size=N min_count=N …], bpe [vocab_size=N min_count=N]");
     return QUERN_INVALID;
 }
 
-/* One "name=value"; which names there are depends on the kind. */
-static int read_option(wish *w, const char *word, size_t length, quern_error *err)
+/* Reads one "name=value"; the valid names depend on the kind. */
+static int read_option(train_options *w, const char *word, size_t length, quern_error *err)
 {
     char value[32];
     double number;
     size_t name = strcspn(word, "= ");
     bool is_char = w->kind == QUERN__CHAR, is_word = w->kind == QUERN__WORD;
     if (name + 1 >= length || length - name - 1 >= sizeof value)
-        return refuse(err, word, length);
+        return option_error(err, word, length);
     memcpy(value, word + name + 1, length - name - 1);
     value[length - name - 1] = 0;
     bool yes = !strcmp(value, "true"), truth = yes || !strcmp(value, "false");
@@ -54,15 +55,16 @@ static int read_option(wish *w, const char *word, size_t length, quern_error *er
     else if (is_word && !strncmp(word, "punctuation=", 12) && (!strcmp(value, "keep") || !strcmp(value, "strip")))
         w->strip = !strcmp(value, "strip");
     else
-        return refuse(err, word, length);
+        return option_error(err, word, length);
     return QUERN_OK;
 }
 
-static int read_words(wish *w, const char *words, quern_error *err)
+/* Parses a spec string: the kind, then its options. */
+static int read_words(train_options *w, const char *words, quern_error *err)
 {
-    static const wish kinds[] = { { .kind = QUERN__CHAR },
-                                  { .kind = QUERN__WORD, .min_count = 1, .lower = true, .strip = true },
-                                  { .kind = QUERN__BPE, .vocab_size = 1000, .min_count = 2 } };
+    static const train_options kinds[] = { { .kind = QUERN__CHAR },
+                                           { .kind = QUERN__WORD, .min_count = 1, .lower = true, .strip = true },
+                                           { .kind = QUERN__BPE, .vocab_size = 1000, .min_count = 2 } };
     static const char *const names[] = { "char", "word", "bpe" };
     size_t length;
     int k = 0;
@@ -71,7 +73,7 @@ static int read_words(wish *w, const char *words, quern_error *err)
     while (k < 3 && (strlen(names[k]) != length || strncmp(words, names[k], length)))
         k++;
     if (k == 3)
-        return quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is no kind: char, word, bpe", (int)length, words);
+        return quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is not char, word or bpe", (int)length, words);
     *w = kinds[k];
     for (words += length; *(words += strspn(words, " ")); words += length) {
         length = strcspn(words, " ");
@@ -79,16 +81,17 @@ static int read_words(wish *w, const char *words, quern_error *err)
         if (status < 0)
             return status;
     }
-    int64_t least = k == QUERN__BPE ? 256 : k == QUERN__WORD ? 2 : w->bytes ? 256 : 0;
+    int64_t least = k == QUERN__WORD ? 2 : k == QUERN__BPE || w->bytes ? 256 : 0;
     if (w->vocab_size ? w->vocab_size < least : k == QUERN__BPE)
-        return quern__fail(err, QUERN_INVALID, "tokenizer", "vocab_size=%lld, at least %lld for kind %s", (long long)w->vocab_size,
-                           (long long)least, names[k]);
+        return quern__fail(err, QUERN_INVALID, "tokenizer", "vocab_size=%lld is below %lld, the minimum for kind %s",
+                           (long long)w->vocab_size, (long long)least, names[k]);
     return QUERN_OK;
 }
 
 /* ---- the pass ---- */
 
-/* Each of these takes what is whole at the start of the text: bytes taken, or a negative status. `before`: bytes taken so far. */
+/* The count_ functions count the complete items at the start of the text. They return the number
+ * of bytes counted, or a negative status. `before`: bytes counted before. */
 static int64_t count_characters(tally *all, const char *text, size_t n, bool final, int64_t before, quern_error *err)
 {
     size_t at = 0;
@@ -97,14 +100,12 @@ static int64_t count_characters(tally *all, const char *text, size_t n, bool fin
         int length = quern__utf8_read(text + at, n - at, &c);
         if (length == 0 && !final)
             break;
-        if (length > 0 && c) /* U+0000 is no text: files of vocabularies cannot hold it */
+        if (length > 0 && c) /* U+0000 is not counted: vocabulary files cannot contain it */
             all->characters[all->w->lower ? (uint32_t)utf8proc_tolower((utf8proc_int32_t)c) : c]++;
         else if (!all->w->bytes) {
             quern__fail(err, QUERN_FORMAT, "tokenizer", "byte %lld (0x%02x) is not UTF-8 text", (long long)before + (long long)at,
                         (uint8_t)text[at]);
-            quern__hint(
-                err,
-                "iconv -f latin1 -t utf-8 FILE turns Latin-1 into UTF-8; --tokenizer 'char bytes=true' has ids for such bytes");
+            quern__hint(err, "convert Latin-1 with iconv -f latin1 -t utf-8 FILE, or use --tokenizer 'char bytes=true'");
             return QUERN_FORMAT;
         }
         at += length > 0 ? (size_t)length : 1;
@@ -112,7 +113,7 @@ static int64_t count_characters(tally *all, const char *text, size_t n, bool fin
     return (int64_t)at;
 }
 
-/* Whether a file of vocabularies can hold the word; others stay unknown. */
+/* Whether a vocabulary file can contain the word; other words stay unknown. */
 static bool is_text(const char *word, size_t n)
 {
     for (size_t at = 0; at < n;) {
@@ -164,7 +165,7 @@ static int64_t count_text(tally *all, const char *text, size_t n, bool final, in
     }
 }
 
-/* The whole text, a chunk at a time; what a chunk leaves over stands in front of the next. */
+/* Reads the whole text in chunks; the incomplete end of a chunk moves to the start of the next. */
 static int read_all(tally *all, quern_text_read *read, void *user, quern_error *err)
 {
     char *chunk = quern__alloc(CHUNK);
@@ -176,7 +177,7 @@ static int read_all(tally *all, quern_text_read *read, void *user, quern_error *
         got = read(user, chunk + held, (int64_t)(CHUNK - held), err);
         if (got < 0 || got > (int64_t)(CHUNK - held)) {
             taken =
-                quern__fail(err, got < 0 && got >= QUERN_STALLED ? (int)got : QUERN_USER, "tokenizer", "reading the text failed");
+                quern__fail(err, got < 0 && got >= QUERN_STALLED ? (int)got : QUERN_USER, "tokenizer", "the text cannot be read");
             break;
         }
         held += (size_t)got;
@@ -193,9 +194,10 @@ static int read_all(tally *all, quern_text_read *read, void *user, quern_error *
     return taken < 0 ? (int)taken : QUERN_OK;
 }
 
-/* ---- what becomes of the counts ---- */
+/* ---- the vocabulary ---- */
 
-/* The least count of the `most` most frequent characters, and in *ties how many of those with just that count are among them. */
+/* The lowest count among the `most` most frequent characters; *ties: how many of the characters
+ * with that count are among them. */
 static int64_t rarest_kept(const int64_t *counts, int64_t most, int64_t *ties)
 {
     int64_t low = 1, high = INT64_MAX, above;
@@ -215,7 +217,8 @@ static int64_t rarest_kept(const int64_t *counts, int64_t most, int64_t *ties)
     return low;
 }
 
-static quern_tokenizer *make_characters(const wish *w, int64_t *counts, quern_error *err)
+/* Builds the vocabulary of characters by code point, then 256 bytes if requested. */
+static quern_tokenizer *make_characters(const train_options *w, int64_t *counts, quern_error *err)
 {
     int64_t seen = 0, least = 1, ties = INT64_MAX, id = 0, most = w->vocab_size ? w->vocab_size - 256 * w->bytes : INT64_MAX;
     for (int c = 0; c < CODE_POINTS; c++)
@@ -231,8 +234,9 @@ static quern_tokenizer *make_characters(const wish *w, int64_t *counts, quern_er
         if (counts[c] > least || (counts[c] == least && ties-- > 0))
             status = quern__tokenizer_set(t, id++, bytes, (size_t)quern__utf8_write((uint32_t)c, bytes), err);
     }
-    for (int b = 0; w->bytes && status >= 0 && b < 256; b++)
-        status = quern__tokenizer_set(t, id++, &(char){ (char)b }, 1, err);
+    if (w->bytes)
+        for (int b = 0; status >= 0 && b < 256; b++)
+            status = quern__tokenizer_set(t, id++, &(char){ (char)b }, 1, err);
     if (status >= 0) {
         t->lower = w->lower;
         t->first_byte = w->bytes ? (int32_t)seen : -1;
@@ -244,7 +248,8 @@ static quern_tokenizer *make_characters(const wish *w, int64_t *counts, quern_er
     return NULL;
 }
 
-static quern_tokenizer *make_words(const wish *w, const quern__strings *pieces, quern_error *err)
+/* Builds the vocabulary of words by descending count, after "" and "[UNK]". */
+static quern_tokenizer *make_words(const train_options *w, const quern__strings *pieces, quern_error *err)
 {
     int64_t n = 0, most = w->vocab_size ? w->vocab_size - 2 : QUERN__MOST_TOKENS - 2;
     int32_t *order = quern__alloc((size_t)pieces->n * sizeof *order);
@@ -274,12 +279,14 @@ static quern_tokenizer *make_words(const wish *w, const quern__strings *pieces, 
 quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read, void *user, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "words", words, "read", read);
-    wish w;
+    train_options w;
     tally all = { .w = &w };
     quern_tokenizer *t = NULL;
     if (read_words(&w, words, err) < 0)
         return NULL;
-    if (w.kind == QUERN__CHAR && !(all.characters = quern__zalloc(CODE_POINTS, sizeof *all.characters))) {
+    if (w.kind == QUERN__CHAR)
+        all.characters = quern__zalloc(CODE_POINTS, sizeof *all.characters);
+    if (w.kind == QUERN__CHAR && !all.characters) {
         quern__fail_memory(err, CODE_POINTS * sizeof *all.characters);
         return NULL;
     }

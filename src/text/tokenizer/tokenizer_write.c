@@ -1,4 +1,4 @@
-/* Writing tokenizers in the format of Hugging Face's library. */
+/* Writes tokenizers as tokenizer.json of the Hugging Face library. */
 #include "base/json.h"
 #include "tokenizer.h"
 
@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A token as the file has it: in GPT-2's alphabet, as text, or as <0x..>. `out` holds twice the token and a little. */
-static size_t spell(const quern_tokenizer *t, int32_t id, char *out)
+/* Writes the spelling of a token in a file: in GPT-2's alphabet, as text, or as <0x..>. `out`
+ * has twice the token's length and 8 bytes. Returns the length. */
+static size_t token_spelling(const quern_tokenizer *t, int32_t id, char *out)
 {
     size_t n, length = 0;
     const char *token = quern_tokenizer_token(t, id, &n);
@@ -16,8 +17,10 @@ static size_t spell(const quern_tokenizer *t, int32_t id, char *out)
         raw = raw || t->added[i] == id;
     if (t->kind == QUERN__CHAR && t->first_byte >= 0 && id >= t->first_byte)
         return (size_t)sprintf(out, "<0x%02X>", (uint8_t)*token);
-    if (raw)
-        memcpy(out, token, length = n);
+    if (raw) {
+        length = n;
+        memcpy(out, token, n);
+    }
     for (size_t i = 0; !raw && i < n; i++)
         length += (size_t)quern__utf8_write(quern__byte_character((uint8_t)token[i]), out + length);
     out[length] = 0;
@@ -27,11 +30,12 @@ static size_t spell(const quern_tokenizer *t, int32_t id, char *out)
 static json_t *token_json(const quern_tokenizer *t, int32_t id)
 {
     char text[2 * QUERN_PIECE_BYTES + 8];
-    size_t n = spell(t, id, text);
+    size_t n = token_spelling(t, id, text);
     return json_stringn(text, n);
 }
 
-/* Words may be any bytes; a file holds UTF-8 only, so others cannot be kept. */
+/* Fills the vocabulary. A word may have any bytes, but JSON holds only UTF-8: other words are an
+ * error. */
 static int add_vocab(const quern_tokenizer *t, json_t *vocab, quern_error *err)
 {
     char text[2 * QUERN_PIECE_BYTES + 8];
@@ -39,9 +43,9 @@ static int add_vocab(const quern_tokenizer *t, json_t *vocab, quern_error *err)
         size_t n;
         if (!quern_tokenizer_token(t, id, NULL))
             continue;
-        n = spell(t, id, text);
+        n = token_spelling(t, id, text);
         if (strlen(text) != n || json_object_set_new(vocab, text, json_integer(id)) < 0)
-            return quern__fail(err, QUERN_FORMAT, NULL, "token %d is no text that JSON can hold", id);
+            return quern__fail(err, QUERN_FORMAT, NULL, "token %d cannot be written as JSON: it is not UTF-8 text", id);
     }
     return QUERN_OK;
 }
@@ -115,7 +119,7 @@ static json_t *decoder_json(const quern_tokenizer *t)
                : json_pack("{s:s, s:[{s:s}, {s:s}]}", "type", "Sequence", "decoders", "type", "ByteFallback", "type", "Fuse");
 }
 
-/* Model, pre-tokenizer and decoder of the kind. */
+/* Adds model, pre-tokenizer and decoder of the kind. */
 static void add_kind(const quern_tokenizer *t, json_t *root, json_t *model)
 {
     json_object_set_new(root, "pre_tokenizer", cutter_json(t));

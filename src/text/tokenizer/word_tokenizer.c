@@ -1,7 +1,8 @@
-/* Words, as Keras's TextVectorization makes them by default: ASCII rules only, so "Über" and "über" stay two words. */
+/* Words, as in Keras's TextVectorization by default: only ASCII rules, so "Über" and "über" are
+ * two words. */
 #include "tokenizer.h"
 
-/* The 32 signs of ASCII, whatever the locale says. */
+/* The 32 ASCII punctuation characters, independent of the locale. */
 static bool is_sign(char c)
 {
     return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c < 0x7f);
@@ -46,6 +47,6 @@ int64_t quern__word_encode(const quern_tokenizer *t, const char *text, size_t n,
         int64_t found = quern__strings_find(&t->tokens, clean, kept);
         ids[count++] = found >= 0 ? (int32_t)t->tokens.items[found].count : 1;
     }
-    /* white space is behind us even where the word after it is not whole */
+    /* white space is consumed even if the word after it is incomplete */
     return quern__encoded(count, at + skip, used, 0, room, err);
 }

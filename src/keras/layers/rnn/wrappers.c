@@ -143,13 +143,25 @@ static quern__id each_step(quern__layer *l, quern__graph *g, quern__id x)
     return quern__concat(g, steps, (int)s.dims[1], 1);
 }
 
+/* Whether a class has the call argument `mask`. */
+static bool takes_mask(const quern__class *c)
+{
+    for (int i = 0; c->call_args && c->call_args[i].name; i++)
+        if (!strcmp(c->call_args[i].name, "mask"))
+            return true;
+    return false;
+}
+
 static quern__id distributed_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern_shape s = *quern__shape_of(g, in[0]), many = folded(&s);
     quern__id x = quern__reshape(g, in[0], &many);
     quern__context context = { .training = training };
-    (void)n;
-    l->context->mask_out[0] = quern__layer_mask(l, 0);
+    quern__id given = quern__layer_argument(l, in, n, "mask", 0);
+    if (given && takes_mask(l->inner[0]->kind))
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a mask for each step of %s is not in this version",
+                                 l->inner[0]->kind->name);
+    l->context->mask_out[0] = given ? given : quern__layer_mask(l, 0);
     if (training && !strcmp(l->inner[0]->kind->name, "BatchNormalization"))
         return each_step(l, g, in[0]);
     quern__id y = quern__layer_call_inside(l, l->inner[0], g, &x, 1, &context);
@@ -164,6 +176,7 @@ static const quern__field bidirectional_fields[] = { { "layer", QUERN__F_LAYER, 
                                                      { "weights", QUERN__F_ONLY_DEFAULT, "null" },
                                                      { "backward_layer", QUERN__F_LAYER, "null" },
                                                      { 0 } };
+static const quern__call_arg distributed_args[] = { { "inputs", false }, { "mask", false }, { 0 } };
 static const quern__field distributed_fields[] = { { "layer", QUERN__F_LAYER, NULL }, { 0 } };
 
 const quern__class quern__layer_bidirectional = { .group = QUERN__LAYER,
@@ -182,5 +195,6 @@ const quern__class quern__layer_time_distributed = { .group = QUERN__LAYER,
                                                      .fields = distributed_fields,
                                                      .build = distributed_build,
                                                      .call = distributed_call,
+                                                     .call_args = distributed_args,
                                                      .masks = QUERN__MASK_OWN,
                                                      .by_step = true };
