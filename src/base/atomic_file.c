@@ -1,6 +1,6 @@
-/* Files that are written whole: beside, synced, and only then under their name. The file beside has a name that nobody can foresee,
- * in the folder of the file that is meant: behind a symbolic link that is its target. Mode and owner of a file that is there stay.
- * What is no regular file (a device, a pipe) is written to and never replaced. */
+/* atomic_file: atomic writes of files: a temporary file in the folder of the target, fsync, rename, fsync of the folder. The
+ * temporary name is unpredictable. The target of a symbolic link is replaced, not the link. Mode and owner of an existing file
+ * stay. A device or pipe is written to and not replaced. */
 #include "base.h"
 
 #include <errno.h>
@@ -20,19 +20,19 @@ static int not_written(const char *path, int why, quern_error *err)
     return quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(why));
 }
 
-/* The folder of a path: "." for a name alone, with its slash else. */
+/* The folder of a path, with its slash; "." for a bare name. */
 static void folder_of(const char *path, char *out)
 {
     const char *slash = strrchr(path, '/');
     snprintf(out, room, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
 }
 
-/* The file that is meant: what stands at the end of symbolic links, there or not. */
+/* Follows symbolic links to the final path, which need not exist. */
 int quern__file_target(const char *path, char *out, quern_error *err)
 {
     char link[room], folder[room];
     if ((size_t)snprintf(out, room, "%s", path) >= room)
-        return quern__fail(err, QUERN_INVALID, path, "the name is longer than %d bytes", room - 1);
+        return quern__fail(err, QUERN_INVALID, path, "the name exceeds %d bytes", room - 1);
     for (int i = 0; i < most_links; i++) {
         ssize_t n = readlink(out, link, sizeof link - 1);
         if (n < 0)
@@ -41,12 +41,12 @@ int quern__file_target(const char *path, char *out, quern_error *err)
         folder_of(out, folder);
         bool here = link[0] == '/' || !strchr(out, '/');
         if ((size_t)snprintf(out, room, "%s%s", here ? "" : folder, link) >= room)
-            return quern__fail(err, QUERN_INVALID, path, "the name behind its link is longer than %d bytes", room - 1);
+            return quern__fail(err, QUERN_INVALID, path, "the target of the link exceeds %d bytes", room - 1);
     }
     return not_written(path, ELOOP, err);
 }
 
-/* Whether a path is something else than a regular file: then it is written to. */
+/* Whether a path exists and is not a regular file: then it is written to. */
 static bool is_special(const char *path)
 {
     struct stat is;
@@ -68,7 +68,7 @@ int quern__file_beside(const char *path, const char *ending, char *out, quern_er
         return not_written(path, errno, err);
     bool fits = snprintf(out, room, "%s%s.quern-%016llx%s", folder, folder[strlen(folder) - 1] == '/' ? "" : "/",
                          (unsigned long long)name, ending) < room;
-    return fits ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the name is longer than %d bytes", room - 1);
+    return fits ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the name exceeds %d bytes", room - 1);
 }
 
 void quern__file_place(quern_error *err, const char *beside, const char *path)
@@ -80,7 +80,7 @@ void quern__file_place(quern_error *err, const char *beside, const char *path)
 
 int quern__file_create(const char *beside) { return open(beside, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666); }
 
-/* The data is on the disk, not only in its cache. */
+/* Whether fsync of the file succeeds. */
 static bool synced(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -90,7 +90,7 @@ static bool synced(const char *path)
     return ok;
 }
 
-/* What was written beside goes where a device, a pipe or the like takes it. */
+/* Copies the temporary file to a device or pipe. */
 static bool poured(const char *beside, const char *target)
 {
     char bytes[1 << 14];
@@ -116,7 +116,7 @@ static bool poured(const char *beside, const char *target)
     return ok;
 }
 
-/* Mode and owner are those of the file that it replaces; an owner that may not be given stays ours. */
+/* Copies mode and owner of the replaced file; a failure to change the owner is ignored. */
 static void keep_mode(const char *beside, const char *target)
 {
     struct stat is;
@@ -142,7 +142,7 @@ int quern__file_replace(const char *beside, const char *path, quern_error *err)
         return status < 0 ? status : not_written(path, why, err);
     }
     folder_of(target, folder);
-    (void)synced(folder); /* some file systems cannot; the file itself is safe */
+    (void)synced(folder); /* some file systems do not support it; the file itself is safe */
     return QUERN_OK;
 }
 

@@ -1,4 +1,4 @@
-/* Errors: filled once, by whoever meets the failure first, and carried to the caller untouched. */
+/* error: the first failure fills the error; later ones do not change it. */
 #include "base.h"
 #include "utf8.h"
 
@@ -97,7 +97,7 @@ int quern__fail(quern_error *err, int code, const char *where, const char *forma
 
 int quern__fail_memory(quern_error *err, size_t bytes)
 {
-    return quern__fail(err, QUERN_NOMEM, NULL, "out of memory: %zu bytes were asked for", bytes);
+    return quern__fail(err, QUERN_NOMEM, NULL, "out of memory: an allocation of %zu bytes failed", bytes);
 }
 
 void quern__hint(quern_error *err, const char *format, ...)

@@ -1,4 +1,4 @@
-/* Kinds of processor: which of them this one is, and which is chosen. */
+/* isa: kinds of processor: which of them this processor has, and which one is in use. */
 #include "isa.h"
 
 #include <stdio.h>
@@ -42,7 +42,7 @@ const char *quern_isa_name(int i)
     return NULL;
 }
 
-/* The names of those that are here, between commas. */
+/* The names of the kinds that this processor has, separated by commas. */
 static const char *names_here(char *to, size_t size)
 {
     const char *name;
@@ -53,7 +53,7 @@ static const char *names_here(char *to, size_t size)
     return to;
 }
 
-/* The place of a kind by its name; or a negative status. */
+/* The index of a kind by its name, or a negative status. */
 static int place_of(const char *name, const char *where, quern_error *err)
 {
     int k = 0;
@@ -62,9 +62,9 @@ static int place_of(const char *name, const char *where, quern_error *err)
         k++;
     if (k < count && all[k].is_here())
         return k;
-    int status = k < count ? quern__fail(err, QUERN_UNSUPPORTED, where, "this processor has no %s", name)
-                           : quern__fail(err, QUERN_INVALID, where, "'%s' is no kind of processor of this build", name);
-    quern__hint(err, "those that this processor has: %s", names_here(here, sizeof here));
+    int status = k < count ? quern__fail(err, QUERN_UNSUPPORTED, where, "this processor does not have %s", name)
+                           : quern__fail(err, QUERN_INVALID, where, "'%s' is not a kind of processor of this build", name);
+    quern__hint(err, "use one of: %s", names_here(here, sizeof here));
     return status;
 }
 
@@ -94,7 +94,7 @@ const char *quern_isa(void)
     return k < 0 ? NULL : all[k].name;
 }
 
-/* Kernels of both add and multiply in the same order and in one rounding. */
+/* Both use fused multiply-add in the same order. */
 static bool is_wide(const char *name) { return !strcmp(name, "avx512") || !strcmp(name, "avx2"); }
 
 bool quern__isa_same_bits(const char *a, const char *b) { return !strcmp(a, b) || (is_wide(a) && is_wide(b)); }

@@ -1,11 +1,11 @@
-/* Kinds of processor for which this build has kernels. Which of them computes decides the bits of results, with what docs/bits.md
- * lists. */
+/* isa: the kinds of processor for which this build has kernels. The choice affects the bits of the results listed in
+ * docs/bits.md. */
 #ifndef QUERN__BASE_ISA_H
 #define QUERN__BASE_ISA_H
 
 #include "base.h"
 
-/* X(NAME), the widest first; the last one runs on every processor of the build. */
+/* X(NAME), the widest first; the last one runs on every processor of the build's architecture. */
 #if defined(__x86_64__)
 #define QUERN__EACH_ISA(X) X(avx512) X(avx2) X(sse2)
 #elif defined(__aarch64__)
@@ -14,9 +14,9 @@
 #define QUERN__EACH_ISA(X) X(portable)
 #endif
 
-/* The place among them of the kind that is chosen; the first call takes QUERN_ISA or else the widest. Or a negative status. */
+/* The index of the kind in use; the first call chooses QUERN_ISA or the widest. Returns a negative status on failure. */
 int quern__isa(quern_error *err);
-/* Whether two kinds give the same bits. */
+/* Whether results of two kinds are bit-identical. */
 bool quern__isa_same_bits(const char *a, const char *b);
 
 #endif

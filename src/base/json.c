@@ -1,4 +1,4 @@
-/* Text becomes values: one function for each kind of value, each of which leaves `p` behind it. */
+/* json: a recursive-descent parser: one function per kind of value, which moves `p` after the value. */
 #include "json.h"
 #include "utf8.h"
 
@@ -11,13 +11,13 @@ enum { most_depth = 2048 };
 typedef struct reader {
     const char *p, *end;
     int line, depth;
-    const char *why;     /* what is wrong; NULL with no value: out of memory */
-    quern__text scratch; /* a string or a number */
+    const char *why;     /* the error; NULL without a value: out of memory */
+    quern__text scratch; /* for a string or a number */
 } reader;
 
 static json_t *read_value(reader *r);
 
-/* The first thing that is wrong is told. */
+/* Sets the error unless there is one. */
 static bool wrong(reader *r, const char *why)
 {
     r->why = r->why ? r->why : why;
@@ -30,7 +30,7 @@ static void skip_blanks(reader *r)
         r->line += *r->p == '\n';
 }
 
-/* Goes behind byte c, which stands there after blanks. */
+/* Skips blanks and the byte c. Returns false when another byte follows. */
 static bool take(reader *r, char c)
 {
     skip_blanks(r);
@@ -39,7 +39,7 @@ static bool take(reader *r, char c)
     return there;
 }
 
-/* Four hexadecimal digits; -1: they are none. */
+/* Four hexadecimal digits; -1: other characters. */
 static int32_t four_digits(reader *r)
 {
     int32_t value = 0;
@@ -52,7 +52,7 @@ static int32_t four_digits(reader *r)
     return value;
 }
 
-/* The character behind "\u"; two of them where they are a pair. */
+/* Reads the character after "\u", with a second one for a surrogate pair. */
 static bool read_unicode(reader *r)
 {
     char bytes[4];
@@ -63,7 +63,7 @@ static bool read_unicode(reader *r)
         c = low >= 0xdc00 && low < 0xe000 ? 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00) : -1;
     }
     if (c < 0 || (c >= 0xd800 && c < 0xe000))
-        return wrong(r, "\\u is followed by no character");
+        return wrong(r, "\\u without a valid character");
     if (c == 0)
         return wrong(r, "\\u0000 is not allowed");
     quern__text_add_bytes(&r->scratch, bytes, (size_t)quern__utf8_write((uint32_t)c, bytes));
@@ -79,12 +79,12 @@ static bool read_escape(reader *r)
     if (c == 'u')
         return read_unicode(r);
     if (!at)
-        return wrong(r, "a backslash is followed by no escape");
+        return wrong(r, "a backslash without a valid escape");
     quern__text_add_bytes(&r->scratch, meant + (at - named), 1);
     return true;
 }
 
-/* A string, behind its first quote, into the scratch. */
+/* Reads a string after its opening quote into the scratch buffer. */
 static bool read_text(reader *r)
 {
     r->scratch.length = 0;
@@ -95,17 +95,17 @@ static bool read_text(reader *r)
             r->p++;
         quern__text_add_bytes(&r->scratch, from, (size_t)(r->p - from));
         if (r->p == r->end)
-            return wrong(r, "it ends within a string");
+            return wrong(r, "the text ends inside a string");
         if (*r->p == '"')
             break;
         if (*r->p != '\\')
-            return wrong(r, "a string holds a control character");
+            return wrong(r, "a control character in a string");
         if (!read_escape(r))
             return false;
     }
     r->p++;
     if (!r->scratch.failed && !quern__utf8_valid(r->scratch.data, r->scratch.length))
-        return wrong(r, "a string is not UTF-8");
+        return wrong(r, "invalid UTF-8 in a string");
     return !r->scratch.failed;
 }
 
@@ -117,7 +117,7 @@ static size_t digits(reader *r)
     return (size_t)(r->p - from);
 }
 
-/* Goes behind a number. Returns whether it is one; `real`: it has a point or an exponent. */
+/* Skips a number. Returns whether it is valid; `real`: it has a point or an exponent. */
 static bool number_form(reader *r, bool *real)
 {
     r->p += *r->p == '-';
@@ -145,7 +145,7 @@ static json_t *read_number(reader *r)
     r->scratch.length = 0;
     quern__text_add_bytes(&r->scratch, from, (size_t)(r->p - from));
     if (!good)
-        wrong(r, "a number has another form");
+        wrong(r, "an invalid number");
     if (!good || r->scratch.failed)
         return NULL;
     int before = errno;
@@ -154,8 +154,10 @@ static json_t *read_number(reader *r)
     long long whole = real ? 0 : strtoll(r->scratch.data, NULL, 10);
     bool fits = real ? v - v == 0 : errno != ERANGE;
     errno = before;
-    if (!fits)
-        return wrong(r, real ? "a number is larger than a double" : "a whole number has more than 64 bits"), NULL;
+    if (!fits) {
+        wrong(r, real ? "a number exceeds the range of double" : "an integer exceeds 64 bits");
+        return NULL;
+    }
     return real ? json_real(v) : json_integer(whole);
 }
 
@@ -171,20 +173,21 @@ static json_t *read_word(reader *r)
             r->p += words[i].n;
             return words[i].make();
         }
-    return wrong(r, r->p < r->end ? "a value is expected" : "it ends where a value is expected"), NULL;
+    wrong(r, r->p < r->end ? "expected a value" : "the text ends where a value is expected");
+    return NULL;
 }
 
-/* A key and its value; false where there is none. */
+/* Reads a key and its value. */
 static bool read_member(reader *r, json_t *object)
 {
     if (!take(r, '"'))
-        return wrong(r, "a key in quotes is expected");
+        return wrong(r, "expected a key in quotes");
     char *key = read_text(r) ? quern__strdup(r->scratch.data) : NULL;
     json_t *value = NULL;
     if (key && json_object_get(object, key))
-        wrong(r, "a key stands twice in an object");
+        wrong(r, "a key occurs twice in an object");
     else if (key && !take(r, ':'))
-        wrong(r, "':' is expected behind a key");
+        wrong(r, "expected ':' after a key");
     else if (key)
         value = read_value(r);
     bool good = value && json_object_set_new_nocheck(object, key, value) == 0;
@@ -198,7 +201,7 @@ static bool read_element(reader *r, json_t *array)
     return value && json_array_append_new(array, value) == 0;
 }
 
-/* What stands between brackets, with commas between. Takes `into`; returns it, or NULL. */
+/* Reads the elements of an array or object after its opening bracket. Takes `into`; returns it, or NULL. */
 static json_t *read_many(reader *r, json_t *into, char end, bool (*one)(reader *r, json_t *into))
 {
     bool good = into != NULL;
@@ -207,7 +210,7 @@ static json_t *read_many(reader *r, json_t *into, char end, bool (*one)(reader *
             good = one(r, into);
         while (good && take(r, ','));
         if (good && !take(r, end))
-            good = wrong(r, end == '}' ? "',' or '}' is expected" : "',' or ']' is expected");
+            good = wrong(r, end == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
     }
     if (good)
         return into;
@@ -221,7 +224,7 @@ static json_t *read_value(reader *r)
     skip_blanks(r);
     char c = r->p < r->end ? *r->p : 0;
     if (++r->depth > most_depth)
-        wrong(r, "values lie deeper in each other than 2048");
+        wrong(r, "values are nested more than 2048 deep");
     else if (c == '{' || c == '[') {
         r->p++;
         out = c == '{' ? read_many(r, json_object(), '}', read_member) : read_many(r, json_array(), ']', read_element);
@@ -240,7 +243,7 @@ json_t *quern__json_read(const char *text, size_t n, const char *where, const ch
     json_t *out = read_value(&r);
     skip_blanks(&r);
     if (out && r.p < r.end) {
-        wrong(&r, "something stands behind the value");
+        wrong(&r, "unexpected text after the value");
         json_decref(out);
         out = NULL;
     }
@@ -257,6 +260,6 @@ char *quern__json_text(const json_t *value, size_t flags)
     char *text = value && !quern__memory_short() ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
     if (!text || !quern__memory_short())
         return text;
-    free(text); /* jansson leaves out a key for which it has no room */
+    free(text); /* jansson omits a key when memory runs out */
     return NULL;
 }

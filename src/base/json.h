@@ -1,5 +1,4 @@
-/* JSON that is read into jansson's values. Its own parser writes past its memory where an allocation fails in the middle of a
- * string. */
+/* json: reads JSON into jansson's values. jansson's own parser writes out of bounds when an allocation fails inside a string. */
 #ifndef QUERN__JSON_H
 #define QUERN__JSON_H
 
@@ -7,13 +6,12 @@
 
 #include <jansson.h>
 
-/* The value that n bytes hold, and nothing behind it but blanks (RFC 8259). Keys are unique, there is no character U+0000, nothing
- * lies deeper than 2048. Returns new; NULL with an error at `where`: QUERN_FORMAT that names the line behind `what` (may be NULL),
- * or QUERN_NOMEM. */
+/* Parses n bytes with one value (RFC 8259). Keys must be unique, U+0000 is not allowed, and nesting is limited to 2048. Returns
+ * new; NULL with an error at `where`: QUERN_FORMAT with the line number after `what` (may be NULL), or QUERN_NOMEM. */
 json_t *quern__json_read(const char *text, size_t n, const char *where, const char *what, quern_error *err);
 
-/* A value as text, by jansson's flags. NULL where there is no memory for it, or was none for a part of it while it was made: a part
- * that is missing is no error of jansson's. The caller frees it with free. */
+/* Writes a value as text with jansson's flags. Returns NULL when memory ran out now or while the value was built, because jansson
+ * omits parts silently. The caller frees the text with free. */
 char *quern__json_text(const json_t *value, size_t flags);
 
 #endif

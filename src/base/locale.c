@@ -1,4 +1,4 @@
-/* Numbers as text, in and out, by the C locale: a host that has set another (a comma before the fraction) changes nothing here. */
+/* locale: numbers as text in the C locale, so that a program's locale with a decimal comma has no effect. */
 #include "base.h"
 
 #include <locale.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static locale_t c_locale; /* for ever; 0: there was no memory for it, and the host's is used */
+static locale_t c_locale; /* lives until the program ends; 0: creation failed, and the program's locale is used */
 
 static void make(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
 

@@ -1,5 +1,5 @@
-/* Locks on files that a run writes, between processes: a file beside, ".NAME.lock", that the kernel locks (flock) and that says who
- * holds it. A process that dies gives its lock back; the file that it leaves is used again by the next. */
+/* lock: locks between processes on files that a run writes. A file ".NAME.lock" next to the target is locked with flock and names
+ * its holder. The kernel releases the lock of a process that ends; the next process reuses the file. */
 #include "base.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ static int name_of(const char *path, char *out, size_t size, quern_error *err)
     char real[4096], *slash;
     struct stat is;
     if (stat(path, &is) == 0 && !S_ISREG(is.st_mode))
-        return QUERN_END; /* a device or a pipe is nobody's alone */
+        return QUERN_END; /* a device or a pipe is not locked */
     int status = quern__file_target(path, real, err);
     if (status < 0)
         return status;
@@ -29,7 +29,7 @@ static int name_of(const char *path, char *out, size_t size, quern_error *err)
     return n > 0 && (size_t)n < size ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the name is too long");
 }
 
-/* The lock's file, locked; -1: somebody holds it (*held), or it cannot be made. */
+/* Opens and locks the lock file. Returns its descriptor; -1: another process holds it (*held), or it cannot be created. */
 static int take(const char *path, bool *held)
 {
     for (;;) {
@@ -44,7 +44,7 @@ static int take(const char *path, bool *held)
         }
         if (fstat(fd, &own) == 0 && stat(path, &there) == 0 && own.st_ino == there.st_ino && own.st_dev == there.st_dev)
             return fd;
-        close(fd); /* its holder removed it in between */
+        close(fd); /* its holder removed it before the lock */
     }
 }
 
@@ -74,7 +74,7 @@ int quern_lock_take(const char *path, quern_lock **out, quern_error *err)
             status = quern__fail(err, QUERN_INVALID, path, "is being written by %s", holder);
             quern__hint(err, "wait for it, or write to another file with --output");
         }
-        quern__free(l); /* where no lock can be made, the file itself will tell what is wrong */
+        quern__free(l); /* without a lock file, the write itself will report the problem */
         return status < 0 ? status : QUERN_OK;
     }
     gethostname(host, sizeof host - 1);

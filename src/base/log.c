@@ -1,4 +1,4 @@
-/* The log and the clock. The library itself never prints. */
+/* log: the log callback and the clock. The library itself never prints. */
 #include "base.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* The one door for memory. Every block has a small head that holds nothing but its alignment's offset, so that accounts
- * (allocations made, blocks alive) cost two atomic additions. Tests make the nth allocation fail. */
+/* memory: the allocation functions. They call the allocator hook, count allocations and live blocks with two atomic additions,
+ * and can fail at the nth call for tests. An aligned block stores its offset in front of it. */
 #include "base.h"
 
 #include <errno.h>
@@ -97,7 +97,7 @@ void *quern__alloc_large(size_t bytes)
     void *memory = quern__alloc_aligned(bytes, large ? page : 64);
     int before = errno;
     if (memory && large)
-        madvise(memory, bytes / page * page, MADV_HUGEPAGE); /* a wish: what it answers changes nothing */
+        madvise(memory, bytes / page * page, MADV_HUGEPAGE); /* advice only: a failure has no effect */
     errno = memory ? before : ENOMEM;
     return memory;
 }

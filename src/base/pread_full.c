@@ -1,4 +1,4 @@
-/* Bytes at a place of a file, all of them: the system may take or give fewer at a time, or be interrupted. */
+/* pread_full: complete reads and writes at an offset, with repetition after partial transfers and interrupts. */
 #include "base.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* What the process holds in memory, and what it may: for the plan, which is made before anything else is asked for. Linux's files
- * are read; where they are not there nothing is known, and nothing limits. */
+/* process: the memory of the process and its limits, for the planner. It reads files of Linux; a missing file means unknown and
+ * no limit. */
 #include "base.h"
 
 #include <malloc.h>
@@ -10,7 +10,7 @@
 
 const char *quern__proc = "/proc/self", *quern__cgroups = "/sys/fs/cgroup";
 
-/* The number behind `key` in a file of lines "key number"; SIZE_MAX when it is not there. An empty key: the first number. */
+/* The number after `key` in a file of lines "key number"; SIZE_MAX when it is missing. An empty key: the first number. */
 static size_t number_in(const char *path, const char *key)
 {
     FILE *f = fopen(path, "re");
@@ -20,7 +20,7 @@ static size_t number_in(const char *path, const char *key)
         if (strncmp(line, key, n))
             continue;
         unsigned long long number = strtoull(line + n, &end, 10);
-        found = end == line + n ? SIZE_MAX : (size_t)number; /* "max" is no number */
+        found = end == line + n ? SIZE_MAX : (size_t)number; /* "max" is not a number */
         if (!n)
             break;
     }
@@ -39,7 +39,7 @@ static size_t status_bytes(const char *key)
 
 size_t quern__peak_bytes(void) { return status_bytes("VmHWM:"); }
 
-/* Bytes of files that are mapped: the program and its libraries, as far as they can ever be resident. */
+/* Bytes of mapped files: the program and its libraries, an upper bound of their resident part. */
 static size_t mapped_files(void)
 {
     char path[512], line[4096], inode[32];
@@ -78,7 +78,7 @@ static void least(quern__limit *l, size_t bytes, const char *name)
         *l = (quern__limit){ bytes, name };
 }
 
-/* What one group leaves to this process, which holds `own` bytes in it: cached files can be thrown out. */
+/* The limit of one cgroup, minus the memory of others in it; the page cache does not count, because the kernel can drop it. */
 static void group(quern__limit *l, const char *folder, bool second, size_t own)
 {
     char path[1200];
@@ -97,7 +97,7 @@ static void group(quern__limit *l, const char *folder, bool second, size_t own)
     least(l, limit > others ? limit - others : 0, "memory cgroup");
 }
 
-/* Every group from the process's own up to the root: each may limit. */
+/* Visits the process's cgroup and its parents up to the root, because each can limit. */
 static void groups(quern__limit *l, size_t own)
 {
     char path[512], line[600], folder[1100];
@@ -122,7 +122,7 @@ static void groups(quern__limit *l, size_t own)
                 break;
             slash[slash == name] = 0;
         }
-        if (first) { /* in a container the group that is mounted is its own, whatever the name says */
+        if (first) { /* in a container, the mounted cgroup is that of the process */
             snprintf(folder, sizeof folder, "%s/memory", quern__cgroups);
             group(l, folder, false, own);
         }

@@ -1,4 +1,4 @@
-/* Random numbers with addresses: Philox 4x32-10 as a pure function of (key, counter), and permutations made from it. */
+/* random: Philox 4x32-10 as a pure function of key and counter, and permutations built on it. */
 #include "base.h"
 
 #include <math.h>
@@ -43,7 +43,7 @@ double quern__random_uniform(quern__random_key key, uint64_t high, uint64_t low)
     return unit(r[0], r[1]);
 }
 
-/* Box and Muller, "A note on the generation of random normal deviates", 1958; one of the pair. */
+/* Box and Muller, "A note on the generation of random normal deviates", 1958; one number of the pair. */
 double quern__random_normal(quern__random_key key, uint64_t high, uint64_t low)
 {
     uint32_t r[4];
@@ -58,7 +58,7 @@ uint64_t quern__random_permute(quern__random_key key, uint64_t n, uint64_t i)
         return i;
     int bits = 64 - __builtin_clzll(n - 1), half = (bits + 1) / 2;
     uint64_t mask = ((uint64_t)1 << half) - 1;
-    do { /* the network permutes 2^(2·half) ≥ n numbers; walk on until one of ours comes out */
+    do { /* the network permutes 2^(2·half) >= n numbers; iterate until the result is below n */
         uint64_t left = i >> half, right = i & mask;
         for (uint64_t round = 0; round < 8; round++) {
             uint64_t mix = quern__hash64(right ^ (round << 56) ^ (((uint64_t)key.k[1] << 32) | key.k[0]));

@@ -1,4 +1,4 @@
-/* Strings that grow, names that are nearly right, and numbers as people write them. */
+/* strbuf: growing strings, nearest names, and numbers in text. */
 #include "base.h"
 
 #include <ctype.h>
@@ -91,7 +91,7 @@ bool quern__same_name(const char *a, const char *b)
     }
 }
 
-/* Levenshtein distance without case, for names of at most 63 letters. */
+/* Levenshtein distance without case, for names of at most 63 characters. */
 static size_t distance(const char *a, const char *b)
 {
     size_t n = strlen(a), m = strlen(b), row[64];

@@ -1,12 +1,11 @@
-/* UTF-8, strictly: no long forms, no surrogates, nothing beyond U+10FFFF. */
+/* utf8: strict UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF. */
 #ifndef QUERN__UTF8_H
 #define QUERN__UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* The character at the start of n > 0 bytes: its length, 0 when they end in the middle of what may be one, -1 when the first byte
- * belongs to none. */
+/* Reads the character at the start of n > 0 bytes. Returns its bytes; 0: it is incomplete; -1: the first byte is invalid. */
 static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
 {
     const uint8_t *s = (const uint8_t *)text;
@@ -18,7 +17,7 @@ static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
     int length = c < 0xc2 ? -1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : -1;
     if (length < 0)
         return -1;
-    /* the second byte also tells long forms, surrogates and what is too large */
+    /* the range of the second byte excludes overlong forms, surrogates and too large values */
     uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
     c &= 0x7fu >> length;
     for (int i = 1; i < length; i++, low = 0x80, high = 0xbf) {
@@ -42,7 +41,7 @@ static inline int quern__utf8_valid(const char *text, size_t n)
     return 1;
 }
 
-/* Writes a character (1 to 4 bytes, and no end); its length. */
+/* Writes a character without a terminating 0. Returns its 1 to 4 bytes. */
 static inline int quern__utf8_write(uint32_t c, char *out)
 {
     int length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;

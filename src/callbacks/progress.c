@@ -243,7 +243,7 @@ static int on_train_end(void *user, const quern_event *e, quern_error *err)
     progress *p = user;
     (void)e, (void)err;
     if (p->visible)
-        put(p, "\n", 1);
+        progress_write(p, "\n", 1);
     p->visible = 0;
     return QUERN_OK;
 }

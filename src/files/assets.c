@@ -1,5 +1,5 @@
-/* assets/: the vocabularies of layers that look up, one token a line, where Keras has them. TextVectorization's stands there twice:
- * Keras writes it for the layer and for the one inside. */
+/* assets: vocabularies of lookup layers in assets/, one token per line, at Keras's paths. The vocabulary of TextVectorization is
+ * stored twice: Keras writes it for the layer and for its inner StringLookup. */
 #include "files.h"
 
 #include <stdio.h>
@@ -14,10 +14,11 @@ static void name_of(const char *group, const char *place, char *out, size_t size
 
 void quern__assets_free(quern__member *list, int n)
 {
-    for (int i = 0; list && i < n; i++) {
-        quern__free((void *)(uintptr_t)list[i].name);
-        quern__free(list[i].bytes);
-    }
+    if (list)
+        for (int i = 0; i < n; i++) {
+            quern__free((void *)(uintptr_t)list[i].name);
+            quern__free(list[i].bytes);
+        }
     quern__free(list);
 }
 
@@ -30,21 +31,22 @@ static int collect(void *user, quern__layer *l, const char *group, quern_error *
 {
     collecting *c = user;
     char name[400];
-    for (int p = 0; quern__layer_looks_up(l) && p < 1 + quern__layer_is_text(l); p++) {
-        quern__text lines = { 0 };
-        if (!quern__layer_vocabulary_text(l, &lines))
-            break;
-        quern__member *grown = quern__realloc(c->list, ((size_t)c->n + 1) * sizeof *grown);
-        name_of(group, places[p], name, sizeof name);
-        c->list = grown ? grown : c->list;
-        if (!grown || lines.failed || !(grown[c->n].name = quern__strdup(name))) {
-            quern__text_free(&lines);
-            return quern__fail_memory(err, lines.capacity);
+    if (quern__layer_looks_up(l))
+        for (int p = 0; p < 1 + quern__layer_is_text(l); p++) {
+            quern__text lines = { 0 };
+            if (!quern__layer_vocabulary_text(l, &lines))
+                break;
+            quern__member *grown = quern__realloc(c->list, ((size_t)c->n + 1) * sizeof *grown);
+            name_of(group, places[p], name, sizeof name);
+            c->list = grown ? grown : c->list;
+            if (!grown || lines.failed || !(grown[c->n].name = quern__strdup(name))) {
+                quern__text_free(&lines);
+                return quern__fail_memory(err, lines.capacity);
+            }
+            grown[c->n].bytes = lines.data;
+            grown[c->n].n = lines.length;
+            grown[c->n++].optional = false;
         }
-        grown[c->n].bytes = lines.data;
-        grown[c->n].n = lines.length;
-        grown[c->n++].optional = false;
-    }
     return QUERN_OK;
 }
 

@@ -1,7 +1,7 @@
-/* h5: reading HDF5 files in memory, as much of the format as Keras and h5py write for weights: groups of either kind, plain and
- * chunked datasets of numbers (deflate, shuffle, fletcher32), attributes of strings. What else there may be is refused: links that
- * are not hard, external and virtual data, filters that others must be loaded for. The format is that of the HDF5 File Format
- * Specification 3.0; h5_write.c writes what is read here. */
+/* h5: reads HDF5 files in memory, in the subset that Keras and h5py write for weights: groups of both formats, compact,
+ * contiguous and chunked datasets of numbers (deflate, shuffle, fletcher32), attributes of strings. Other features are errors:
+ * soft and external links, external and virtual data, plugin filters. Format: HDF5 File Format Specification 3.0. h5_write.c
+ * writes a part of the subset. */
 #ifndef QUERN__H5_H
 #define QUERN__H5_H
 
@@ -11,11 +11,11 @@ typedef struct quern__h5 {
     const uint8_t *data;
     size_t size;
     uint64_t root;
-    int64_t steps; /* that walking through the file may still take: loops of addresses end */
+    int64_t steps; /* remaining work; it bounds reads of files with cyclic addresses */
     const char *where;
 } quern__h5;
 
-/* Where a message of an object lies. */
+/* The bytes of a message. */
 typedef struct quern__h5_part {
     const uint8_t *data;
     size_t size;
@@ -35,26 +35,27 @@ enum {
     QUERN__H5_ATTRIBUTES = 0x15
 };
 
-/* A type of numbers or strings. */
+/* The datatype of numbers or strings. */
 typedef struct quern__h5_type {
-    int class;                  /* 0 whole numbers, 1 floating, 3 strings, 9 strings of any length */
+    /* class of the specification: 0 integers, 1 floating point, 3 strings of fixed size, 9 of variable size */
+    int class;
     size_t size;                /* bytes of an element */
-    bool big, is_signed, brain; /* brain: bfloat16 */
+    bool big, is_signed, brain; /* big: big-endian; brain: bfloat16 */
 } quern__h5_type;
 
-/* A dataset, or the content of an attribute. */
+/* A dataset or the content of an attribute. */
 typedef struct quern__h5_set {
     quern_shape shape;
     quern__h5_type type;
     int64_t count;
-    int layout;           /* 0 here, 1 at one place, 2 in chunks */
-    quern__h5_part bytes; /* of layouts 0 and 1; none: zeros */
-    uint64_t tree;        /* of chunks */
+    int layout;           /* 0 compact, 1 contiguous, 2 chunked */
+    quern__h5_part bytes; /* of layouts 0 and 1; empty: all elements are 0 */
+    uint64_t tree;        /* address of the B-tree of chunks */
     int64_t chunk[QUERN_MAX_RANK];
     int n_filters, filters[4];
 } quern__h5_set;
 
-/* A number of `bytes` bytes, the lowest first. */
+/* A little-endian number of `bytes` bytes. */
 static inline uint64_t quern__h5_number(const uint8_t *p, int bytes)
 {
     uint64_t v = 0;
@@ -62,45 +63,45 @@ static inline uint64_t quern__h5_number(const uint8_t *p, int bytes)
         v = v << 8 | p[i];
     return v;
 }
-/* `n` bytes at an address; NULL when they are not in the file. */
+/* The n bytes at an address; NULL: they are not all in the file. */
 static inline const uint8_t *quern__h5_at(const quern__h5 *h, uint64_t address, uint64_t n)
 {
     return address <= h->size && n <= h->size - address ? h->data + address : NULL;
 }
 
-/* Opens an image (borrowed). `where` is borrowed for messages. */
+/* Opens a file in memory. Borrows `bytes`, and `where` for messages. */
 int quern__h5_open(quern__h5 *h, const char *bytes, size_t n, const char *where, quern_error *err);
-/* The object at a path of hard links below `from`. QUERN_END when there is none. */
+/* Searches the object at a path of hard links from the object `from`. Returns QUERN_END when it does not exist. */
 int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *object, quern_error *err);
-/* Calls `fn` with every message of an object until it returns other than 0, which is returned. */
+/* Calls `fn` for each message of an object until it returns nonzero. Returns that result. */
 typedef int quern__h5_visitor(void *user, int type, quern__h5_part message, quern_error *err);
 int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, void *user, quern_error *err);
-/* Calls `fn` with every hard link of a group (none, of a dataset) until it returns other than 0, which is returned. */
+/* Calls `fn` for each hard link of a group (a dataset has none) until it returns nonzero. Returns that result. */
 typedef int quern__h5_each(void *user, const char *name, size_t length, uint64_t object, quern_error *err);
 int quern__h5_links(quern__h5 *h, uint64_t group, quern__h5_each *fn, void *user, quern_error *err);
-/* The strings of an attribute, one or an array of them. QUERN_END when there is none. A list of `n`, freed by
- * quern__h5_strings_free.
- */
+/* Reads a string attribute or an array of strings as a new list of n, which the caller frees with quern__h5_strings_free. Returns
+ * QUERN_END when the attribute does not exist. */
 int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***list, int *n, quern_error *err);
 void quern__h5_strings_free(char **list, int n);
 
 /* ---- unread_weights.c ---- */
-/* Datasets that were read, by their addresses. */
+/* Addresses of the datasets that were read. */
 typedef struct quern__objects {
     uint64_t *list;
     size_t n, capacity;
 } quern__objects;
 int quern__objects_add(quern__objects *objects, uint64_t object, quern_error *err);
 void quern__objects_free(quern__objects *objects);
-/* QUERN_OK when every dataset of a file with weights was read, or need not be; else QUERN_UNSUPPORTED with its path. */
+/* Checks that every dataset of weights in the file was read. Otherwise returns QUERN_UNSUPPORTED with the path of the first other
+ * one. */
 int quern__unread(quern__h5 *h, quern__objects *read, quern_error *err);
 
 /* ---- h5_data.c ---- */
 int quern__h5_space(quern__h5_part message, quern__h5_set *set);
 int quern__h5_type_of(quern__h5_part message, quern__h5_type *type);
-/* The dataset at an object. */
+/* Describes the dataset at an object. */
 int quern__h5_dataset(quern__h5 *h, uint64_t object, quern__h5_set *set, quern_error *err);
-/* Its numbers, as the type of `out`, which has its shape. */
+/* Reads the numbers with a conversion to the dtype of `out`, which has the shape of the dataset. */
 int quern__h5_read(quern__h5 *h, const quern__h5_set *set, quern_tensor *out, quern_error *err);
 
 #endif

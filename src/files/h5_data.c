@@ -1,4 +1,4 @@
-/* Datasets of an HDF5 file: spaces, types, layouts, filters, and their numbers. */
+/* h5_data: reads the datasets of an HDF5 file: dataspaces, datatypes, layouts, filters, and numbers. */
 #include "h5.h"
 
 #include "ops/ops.h"
@@ -9,7 +9,7 @@
 
 static int broken(const quern__h5 *h, const char *what, quern_error *err)
 {
-    return quern__fail(err, QUERN_FORMAT, h->where, "no HDF5 file that can be read: %s", what);
+    return quern__fail(err, QUERN_FORMAT, h->where, "is not an HDF5 file that quern reads: %s", what);
 }
 
 int quern__h5_space(quern__h5_part m, quern__h5_set *set)
@@ -26,7 +26,7 @@ int quern__h5_space(quern__h5_part m, quern__h5_set *set)
             return QUERN_FORMAT;
         set->shape.dims[i] = (int64_t)d;
     }
-    set->count = m.data[0] == 2 && m.data[3] == 2 ? 0 : quern_shape_count(&set->shape); /* 2: a space of nothing */
+    set->count = m.data[0] == 2 && m.data[3] == 2 ? 0 : quern_shape_count(&set->shape); /* 2: a null dataspace */
     return set->count < 0 ? QUERN_FORMAT : QUERN_OK;
 }
 
@@ -35,7 +35,7 @@ int quern__h5_type_of(quern__h5_part m, quern__h5_type *t)
     if (m.size < 8)
         return QUERN_FORMAT;
     *t = (quern__h5_type){ .class = m.data[0] & 15, .size = (size_t)quern__h5_number(m.data + 4, 4) };
-    if (t->class == 8) /* an enumeration, as h5py has for bool: as its numbers */
+    if (t->class == 8) /* an enumeration, which h5py uses for bool, is read as its base type */
         return m.size >= 16 && (m.data[8] & 15) == 0 ? quern__h5_type_of((quern__h5_part){ m.data + 8, m.size - 8 }, t)
                                                      : QUERN_FORMAT;
     if (t->class == 5 && t->size == 2) { /* opaque: as h5py stores bfloat16 */
@@ -57,7 +57,7 @@ int quern__h5_type_of(quern__h5_part m, quern__h5_type *t)
     return whole || floating ? QUERN_OK : QUERN_UNSUPPORTED;
 }
 
-/* ---- what a dataset is ---- */
+/* ---- messages of a dataset ---- */
 
 typedef struct description {
     quern__h5 *h;
@@ -69,7 +69,7 @@ static int take_layout(description *d, quern__h5_part m, quern_error *err)
 {
     quern__h5_set *s = d->set;
     if (m.size < 2 || (m.data[0] != 3 && m.data[0] != 4))
-        return broken(d->h, "a layout", err);
+        return broken(d->h, "a data layout message", err);
     s->layout = m.data[1];
     if (s->layout > 2 || (s->layout == 2 && m.data[0] == 4))
         return quern__fail(err, QUERN_UNSUPPORTED, d->h->where,
@@ -82,16 +82,16 @@ static int take_layout(description *d, quern__h5_part m, quern_error *err)
         n = quern__h5_number(m.data + 10, 8);
         const uint8_t *p = address == UINT64_MAX ? NULL : quern__h5_at(d->h, address, n);
         if (!p && address != UINT64_MAX)
-            return broken(d->h, "data lies outside", err);
+            return broken(d->h, "a data address is outside of the file", err);
         s->bytes = (quern__h5_part){ p, p ? (size_t)n : 0 };
     } else if (s->layout == 2 && m.size >= 11 && m.data[2] >= 1 && m.data[2] <= QUERN_MAX_RANK + 1 &&
                m.size >= 11 + 4 * (size_t)m.data[2]) {
         s->tree = quern__h5_number(m.data + 3, 8);
-        s->shape.reserved = m.data[2] - 1; /* rank of chunks, held against that of the data below */
+        s->shape.reserved = m.data[2] - 1; /* the rank of the chunks, compared later with that of the dataspace */
         for (int i = 0; i + 1 < m.data[2]; i++)
             s->chunk[i] = (int64_t)quern__h5_number(m.data + 11 + 4 * i, 4);
     } else
-        return broken(d->h, "a layout", err);
+        return broken(d->h, "a data layout message", err);
     d->layout = true;
     return QUERN_OK;
 }
@@ -108,7 +108,7 @@ static int take_filters(description *d, quern__h5_part m, quern_error *err)
             return broken(d->h, "filters", err);
         int id = (int)quern__h5_number(m.data + at, 2);
         if (id < 1 || id > 3) /* 1 deflate, 2 shuffle, 3 fletcher32 */
-            return quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "data behind filter %d, which would have to be loaded", id);
+            return quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "data with filter %d, which needs a plugin", id);
         size_t name = old ? (size_t)quern__h5_number(m.data + at + 2, 2) : 0;
         size_t values = (size_t)quern__h5_number(m.data + at + (old ? 6 : 4), 2);
         at += (old ? 8 : 6) + (name + 7) / 8 * 8 + 4 * values + (old && values % 2 ? 4 : 0);
@@ -123,18 +123,19 @@ static int describe(void *user, int type, quern__h5_part m, quern_error *err)
 {
     description *d = user;
     if (type == QUERN__H5_EXTERNAL)
-        return quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "data that lies in other files");
+        return quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "data in external files");
     if (type == QUERN__H5_SPACE) {
         int32_t chunks = d->set->shape.reserved;
         d->space = true;
         int status = quern__h5_space(m, d->set);
         d->set->shape.reserved = chunks;
-        return status < 0 ? broken(d->h, "a shape", err) : QUERN_OK;
+        return status < 0 ? broken(d->h, "a dataspace message", err) : QUERN_OK;
     }
     if (type == QUERN__H5_TYPE) {
         d->type = true;
-        return quern__h5_type_of(m, &d->set->type) < 0 ? quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "a type of no numbers")
-                                                       : QUERN_OK;
+        return quern__h5_type_of(m, &d->set->type) < 0
+                   ? quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "a datatype that is not numeric")
+                   : QUERN_OK;
     }
     if (type == QUERN__H5_LAYOUT)
         return take_layout(d, m, err);
@@ -149,14 +150,14 @@ int quern__h5_dataset(quern__h5 *h, uint64_t object, quern__h5_set *set, quern_e
     if (status < 0)
         return status;
     if (!d.space || !d.type || !d.layout || set->type.class > 1)
-        return broken(h, "an object is no dataset of numbers", err);
+        return broken(h, "an object is not a dataset of numbers", err);
     int chunk_rank = set->shape.reserved;
     set->shape.reserved = 0;
     if (set->layout == 2 && chunk_rank != set->shape.rank)
         return broken(h, "chunks of another rank", err);
     bool plain = set->layout < 2 && set->bytes.data;
     if (plain && ((size_t)set->count > set->bytes.size / set->type.size || set->n_filters))
-        return broken(h, "data is cut off", err);
+        return broken(h, "truncated data", err);
     return QUERN_OK;
 }
 
@@ -213,7 +214,7 @@ typedef struct chunks {
     quern__h5 *h;
     const quern__h5_set *set;
     quern_tensor *out;
-    size_t bytes; /* of one */
+    size_t bytes; /* bytes of a chunk */
     uint8_t *raw, *plain;
 } chunks;
 
@@ -223,12 +224,12 @@ static bool unfilter(chunks *c, const uint8_t *p, size_t n, uint64_t mask)
     size_t size = c->set->type.size, elements = c->bytes / size;
     if (n > c->bytes + 4096 && !c->set->n_filters)
         return false;
-    bool there = false; /* now holds the data; before: p */
+    bool there = false; /* the buffer with the present data; otherwise p */
     for (int i = c->set->n_filters - 1; i >= 0; i--) {
         if (mask >> i & 1)
             continue;
         const uint8_t *from = there ? now : p;
-        if (c->set->filters[i] == 3) { /* a sum behind the data */
+        if (c->set->filters[i] == 3) { /* the checksum follows the data */
             if (n < 4)
                 return false;
             n -= 4;
@@ -261,7 +262,7 @@ static bool unfilter(chunks *c, const uint8_t *p, size_t n, uint64_t mask)
     return true;
 }
 
-/* A chunk's numbers to where they belong; those outside the data are left out. */
+/* Copies the elements of a chunk to their positions; ignores those outside of the dataset. */
 static void scatter(chunks *c, const uint64_t *offsets)
 {
     const quern__h5_set *s = c->set;
@@ -289,13 +290,13 @@ static int chunk_tree(chunks *c, uint64_t node, int depth, quern_error *err)
     const uint8_t *p = quern__h5_at(c->h, node, 24);
     uint64_t n = p ? quern__h5_number(p + 6, 2) : 0;
     if (!p || memcmp(p, "TREE", 4) || p[4] != 1 || p[5] >= depth || !quern__h5_at(c->h, node + 24, n * (key + 8) + key))
-        return broken(c->h, "a tree of chunks", err);
+        return broken(c->h, "a B-tree of chunks", err);
     for (uint64_t i = 0; i < n; i++) {
         const uint8_t *k = p + 24 + i * (key + 8);
         uint64_t child = quern__h5_number(k + key, 8), size = quern__h5_number(k, 4);
-        c->h->steps -= 1 + (int64_t)(p[5] ? 0 : c->bytes / 64); /* as long as the data is read once or twice there are enough */
+        c->h->steps -= 1 + (int64_t)(p[5] ? 0 : c->bytes / 64); /* the limit is sufficient for two reads of the data */
         if (c->h->steps < 0)
-            return broken(c->h, "it goes round in circles", err);
+            return broken(c->h, "too many objects or a cycle", err);
         if (p[5]) {
             int status = chunk_tree(c, child, p[5], err);
             if (status < 0)
@@ -324,7 +325,7 @@ static int read_chunks(quern__h5 *h, const quern__h5_set *set, quern_tensor *out
     memset(out->data, 0, (size_t)set->count * quern_dtype_size(out->dtype));
     if (set->tree == UINT64_MAX)
         return QUERN_OK;
-    if (c.bytes / 1100 > h->size) /* deflate makes nothing 1,100 times as short */
+    if (c.bytes / 1100 > h->size) /* deflate compresses by less than a factor of 1,100 */
         return broken(h, "a chunk is too large", err);
     uint8_t *one = c.raw = quern__alloc(c.bytes + 8), *two = c.plain = quern__alloc(c.bytes + 8);
     int status = one && two ? chunk_tree(&c, set->tree, 32, err) : quern__fail_memory(err, c.bytes);
@@ -333,7 +334,7 @@ static int read_chunks(quern__h5 *h, const quern__h5_set *set, quern_tensor *out
     return status;
 }
 
-/* Whether the file has the numbers as memory has them. */
+/* Whether the file has the numbers in the format of memory. */
 static bool as_in_memory(const quern__h5_type *t, quern_dtype dtype)
 {
     int class = dtype == QUERN_FLOAT32 ? 1 : dtype == QUERN_INT32 || dtype == QUERN_INT64 ? 0 : -1;

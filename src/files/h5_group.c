@@ -1,5 +1,5 @@
-/* Groups as HDF5 has had them from the first: a heap of names, leaves of up to eight objects in the order of their names, and a
- * tree above the leaves. */
+/* h5_group: writes groups in the old format of HDF5: a local heap of names, symbol table nodes of up to eight objects sorted by
+ * name, and a B-tree above the nodes. */
 #include "h5_out.h"
 
 #include "h5.h"
@@ -8,14 +8,14 @@
 #include <string.h>
 
 enum {
-    leaf_k = 4, /* half of what a leaf, and a node of the tree, may have */
+    leaf_k = 4, /* half of the capacity of a symbol table node, and of a B-tree node */
     tree_k = 16,
     leaf_bytes = 8 + 2 * leaf_k * 40,
     tree_bytes = 24 + 2 * tree_k * 8 + (2 * tree_k + 1) * 8
 };
 static const uint64_t nowhere = UINT64_MAX;
 
-/* A leaf or a node of the tree: its address, and where the last of its names lies in the heap. */
+/* A symbol table node or B-tree node: its address, and the heap offset of its last name. */
 typedef struct block {
     uint64_t at, last;
 } block;
@@ -25,7 +25,8 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(const quern__h5_node *const *)a)->name, (*(const quern__h5_node *const *)b)->name);
 }
 
-/* Names one behind the other, at multiples of eight behind an empty one; where they are goes to `places`. */
+/* Writes the names in sequence, at multiples of eight after an empty name. `places` gets their heap offsets. Returns the heap's
+ * address. */
 static uint64_t put_heap(quern__h5_out *o, quern__h5_node *const *nodes, size_t n, uint64_t *places)
 {
     enum { head = 32 };
@@ -39,7 +40,7 @@ static uint64_t put_heap(quern__h5_out *o, quern__h5_node *const *nodes, size_t 
     uint64_t at = quern__h5_place(o, head + names.length);
     quern__text_add_bytes(&t, "HEAP\0\0\0\0", 8);
     quern__h5_add(&t, names.length, 8);
-    quern__h5_add(&t, 1, 8); /* no room is free */
+    quern__h5_add(&t, 1, 8); /* the heap has no free block */
     quern__h5_add(&t, at + head, 8);
     t.failed = t.failed || names.failed;
     quern__text_add_bytes(&t, names.data ? names.data : "", names.length);
@@ -48,7 +49,8 @@ static uint64_t put_heap(quern__h5_out *o, quern__h5_node *const *nodes, size_t 
     return at;
 }
 
-/* An object of a leaf. Of a group, its tree and its heap could stand here too; who looks for them finds them by its message. */
+/* Appends a symbol table entry. The optional cache of a group's B-tree and heap addresses is not used; readers find them in the
+ * group's message. */
 static void add_entry(quern__text *t, const quern__h5_node *node, uint64_t name)
 {
     quern__h5_add(t, name, 8);
@@ -73,7 +75,7 @@ static size_t put_leaves(quern__h5_out *o, quern__h5_node *const *nodes, size_t 
     return made;
 }
 
-/* Nodes of the tree above n blocks, which they take the place of; how many they are. */
+/* Writes the B-tree nodes above n blocks and replaces the blocks by them. Returns the new number. */
 static size_t put_level(quern__h5_out *o, block *blocks, size_t n, int level)
 {
     size_t many = n ? (n + 2 * tree_k - 1) / (2 * tree_k) : 1;
@@ -98,7 +100,7 @@ static size_t put_level(quern__h5_out *o, block *blocks, size_t n, int level)
     return many;
 }
 
-/* The tree of a group's objects; its address. */
+/* Writes the B-tree of a group's objects. Returns its address. */
 static uint64_t put_tree(quern__h5_out *o, quern__h5_node *const *nodes, size_t n, const uint64_t *names, block *blocks)
 {
     int level = 0;

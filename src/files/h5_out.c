@@ -1,4 +1,4 @@
-/* Bytes at places, to the disk or into an image. The first error of writing is noted, and told when the file is finished. */
+/* h5_out: writes bytes at offsets of a file or image. The first write error is kept and reported when the file is finished. */
 #include "h5_out.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ uint64_t quern__h5_place(quern__h5_out *o, size_t n)
     return at;
 }
 
-/* Room for so many bytes: a little more, so that not every small piece asks for its own. */
+/* Ensures capacity, with a reserve so that small writes do not reallocate each time. */
 static bool make_room(quern__image *image, size_t n)
 {
     enum { step = 64 << 10 };
@@ -33,7 +33,7 @@ static bool make_room(quern__image *image, size_t n)
     return true;
 }
 
-/* Bytes at a place of the image; zeros between its end and there. */
+/* Writes bytes at an offset of the image; a gap before them becomes zeros. */
 static void keep(quern__h5_out *o, size_t to, const void *bytes, size_t n)
 {
     quern__image *image = o->image;
@@ -96,7 +96,7 @@ void quern__h5_add_message(quern__text *t, int type, int flags, const quern__tex
     t->failed = t->failed || message->failed;
     quern__h5_add(t, (uint64_t)type, 2);
     quern__h5_add(t, n, 2);
-    quern__h5_add(t, (uint64_t)flags, 4); /* and three bytes that are nothing */
+    quern__h5_add(t, (uint64_t)flags, 4); /* and three reserved bytes */
     quern__text_add_bytes(t, message->data ? message->data : "", message->length);
     quern__h5_fill(t, t->length + n - message->length);
 }
@@ -105,9 +105,9 @@ uint64_t quern__h5_put_object(quern__h5_out *o, quern__text *messages, int n_mes
 {
     enum { head = 16 };
     quern__text t = { .failed = messages->failed };
-    quern__h5_add(&t, 1, 2); /* the version */
+    quern__h5_add(&t, 1, 2); /* version */
     quern__h5_add(&t, (uint64_t)n_messages, 2);
-    quern__h5_add(&t, 1, 4); /* one link leads here */
+    quern__h5_add(&t, 1, 4); /* reference count */
     quern__h5_add(&t, messages->length, 8);
     quern__text_add_bytes(&t, messages->data ? messages->data : "", messages->length);
     uint64_t at = quern__h5_place(o, head + messages->length);

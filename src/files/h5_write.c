@@ -1,6 +1,6 @@
-/* HDF5 files are made in memory or at a path, in the form that h5py writes for Keras by default and every reader knows (superblock
- * 0, objects of version 1): numbers as they come, groups and what else tells where they are at the end. Nothing depends on time or
- * place: the same model gives the same bytes. */
+/* h5_write: writes HDF5 files to a path or into memory, in the form that h5py uses for Keras by default (superblock 0, object
+ * headers of version 1). Numbers are written at once, groups and the superblock at the end. The bytes depend on the model only,
+ * so equal models give equal files. */
 #include "h5.h"
 #include "h5_out.h"
 
@@ -15,7 +15,7 @@ struct quern__h5_file {
     quern__h5_out out;
     quern__h5_node root;
     char *path; /* NULL: in memory */
-    /* strings of any length: a heap that is not full, its place, and how many it has */
+    /* strings of variable size: the open global heap collection, its address, and the number of its objects */
     quern__text heap;
     uint64_t heap_at;
     int n_heap;
@@ -40,9 +40,9 @@ quern__h5_file *quern__h5_create(const char *path, quern__image *image, quern_er
     return f;
 }
 
-/* ---- the tree of what is in the file ---- */
+/* ---- the tree of objects ---- */
 
-/* Frees what is in a group. */
+/* Frees the children of a group. */
 static void free_nodes(quern__h5_node *group)
 {
     for (quern__h5_node *c = group->first, *next; c; c = next) {
@@ -60,7 +60,7 @@ static int no_memory(quern__h5_file *f, quern_error *err)
     return quern__fail_memory(err, sizeof(quern__h5_node));
 }
 
-/* The object of that name in a group, made where there is none (then `group` says what); NULL: there is no memory. */
+/* The child `name` of a group. It is created as a group or dataset when it does not exist. Returns borrowed; NULL: no memory. */
 static quern__h5_node *child(quern__h5_node *in, const char *name, size_t n, bool group)
 {
     for (quern__h5_node *c = in->first; c; c = c->next)
@@ -80,7 +80,7 @@ static quern__h5_node *child(quern__h5_node *in, const char *name, size_t n, boo
     return made;
 }
 
-/* The object at a path, made with the groups on the way where there is none; NULL with an error. */
+/* The object at a path; it and missing parent groups are created. Returns borrowed; NULL with an error. */
 static quern__h5_node *at_path(quern__h5_file *f, const char *path, bool group, quern_error *err)
 {
     quern__h5_node *node = &f->root;
@@ -95,7 +95,7 @@ static quern__h5_node *at_path(quern__h5_file *f, const char *path, bool group, 
     return node;
 }
 
-/* ---- types and shapes ---- */
+/* ---- datatypes and dataspaces ---- */
 
 static void add_type(quern__text *t, int class, uint64_t bits, size_t size)
 {
@@ -111,7 +111,7 @@ static void add_integer(quern__text *t, size_t bytes, bool is_signed)
     quern__h5_add(t, 8 * bytes, 2);
 }
 
-/* IEEE 754 of 32 bits: where exponent and mantissa are, and the bias. */
+/* IEEE 754 binary32: positions of exponent and mantissa, and the bias. */
 static void add_float(quern__text *t)
 {
     static const char bits[] = { 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0 };
@@ -119,10 +119,10 @@ static void add_float(quern__text *t)
     quern__text_add_bytes(t, bits, sizeof bits);
 }
 
-/* Strings of one length, filled with zeros, in UTF-8. */
+/* Strings of a fixed size in UTF-8, padded with zeros. */
 static void add_string(quern__text *t, size_t size) { add_type(t, 3, 0x11, size); }
 
-/* Strings of any length, in UTF-8: a length, the address of a heap, and a number there. */
+/* Strings of variable size in UTF-8: a size, the address of a global heap collection, and an index in it. */
 static void add_any_string(quern__text *t)
 {
     add_type(t, 9, 0x101, 16);
@@ -139,7 +139,7 @@ static void add_space(quern__text *t, int rank, const int64_t *dims)
 
 /* ---- attributes ---- */
 
-/* Ends the heap of strings with what is free in it. */
+/* Closes the heap collection with an object for its free space. */
 static void end_heap(quern__h5_file *f)
 {
     size_t size = f->heap.length > heap_bytes ? f->heap.length : heap_bytes, free_bytes = size - f->heap.length;
@@ -154,7 +154,7 @@ static void end_heap(quern__h5_file *f)
     f->n_heap = 0;
 }
 
-/* Begins a heap that has room for a string of `takes` bytes at least. */
+/* Starts a heap collection with capacity for a string of `takes` bytes. */
 static void begin_heap(quern__h5_file *f, size_t takes)
 {
     size_t size = 16 + takes > heap_bytes ? 16 + takes : heap_bytes;
@@ -163,7 +163,7 @@ static void begin_heap(quern__h5_file *f, size_t takes)
     quern__h5_add(&f->heap, size, 8);
 }
 
-/* A string goes to the heap; where it is, is added to an attribute. */
+/* Adds a string to the heap collection and its reference to an attribute. */
 static void add_to_heap(quern__h5_file *f, const char *text, quern__text *attribute)
 {
     size_t n = strlen(text), takes = 16 + (n + 7) / 8 * 8;
@@ -172,7 +172,7 @@ static void add_to_heap(quern__h5_file *f, const char *text, quern__text *attrib
     if (!f->n_heap)
         begin_heap(f, takes);
     quern__h5_add(&f->heap, (uint64_t)++f->n_heap, 2);
-    quern__h5_add(&f->heap, 1, 6); /* one reference leads there */
+    quern__h5_add(&f->heap, 1, 6); /* reference count */
     quern__h5_add(&f->heap, n, 8);
     size_t end = f->heap.length + takes - 16;
     quern__text_add_bytes(&f->heap, text, n);
@@ -182,7 +182,7 @@ static void add_to_heap(quern__h5_file *f, const char *text, quern__text *attrib
     quern__h5_add(attribute, (uint64_t)f->n_heap, 4);
 }
 
-/* The head of an attribute, before its content: its name, and the sizes of its type and its space, which go. */
+/* Appends the header of an attribute: its name, datatype and dataspace; frees the last two. */
 static void add_head(quern__text *t, const char *name, quern__text *type, quern__text *space)
 {
     const quern__text *parts[] = { type, space };
@@ -201,7 +201,7 @@ static void add_head(quern__text *t, const char *name, quern__text *type, quern_
     quern__text_free(space);
 }
 
-/* An attribute becomes a message of a group; it goes. */
+/* Adds an attribute to a group as a message and frees it. */
 static int take_attribute(quern__h5_file *f, quern__h5_node *node, quern__text *attribute, quern_error *err)
 {
     quern__h5_add_message(&node->messages, QUERN__H5_ATTRIBUTE, 0, attribute);
@@ -223,7 +223,7 @@ int quern__h5_write_text(quern__h5_file *f, const char *path, const char *name, 
     return take_attribute(f, node, &attribute, err);
 }
 
-/* One attribute with a part of a list: strings of one length. */
+/* Writes one attribute with a part of a list: strings of the same size. */
 static int write_part(quern__h5_file *f, quern__h5_node *node, const char *name, const char *const *list, int n, size_t longest,
                       quern_error *err)
 {
@@ -241,7 +241,7 @@ static int write_part(quern__h5_file *f, quern__h5_node *node, const char *name,
 
 int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name, const char *const *list, int n, quern_error *err)
 {
-    enum { most = 64512 }; /* bytes of an attribute: Keras's limit, above which it makes several */
+    enum { most = 64512 }; /* limit of Keras on the bytes of an attribute; a longer list is split */
     size_t longest = 1;
     char own[64];
     for (int i = 0; i < n; i++)
@@ -259,7 +259,7 @@ int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
     return status;
 }
 
-/* ---- groups, and numbers ---- */
+/* ---- groups and datasets ---- */
 
 int quern__h5_write_group(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err)
 {
@@ -285,8 +285,8 @@ int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variabl
         add_float(&type);
     else
         add_integer(&type, v->dtype == QUERN_INT64 ? 8 : 4, true);
-    quern__h5_add(&fill, 0x01020202, 8); /* zeros, told when it is made */
-    quern__h5_add(&layout, 0x0103, 2);   /* all at one place */
+    quern__h5_add(&fill, 0x01020202, 8); /* fill value: zeros, allocated at creation */
+    quern__h5_add(&layout, 0x0103, 2);   /* contiguous layout */
     quern__h5_add(&layout, at, 8);
     quern__h5_add(&layout, bytes, 8);
     quern__h5_add_message(&all, QUERN__H5_SPACE, 0, &space);
@@ -301,9 +301,9 @@ int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variabl
     return QUERN_OK;
 }
 
-/* ---- the end ---- */
+/* ---- superblock ---- */
 
-/* Groups, then what a file begins with. */
+/* Writes the groups, then the superblock. */
 static void put_rest(quern__h5_file *f)
 {
     uint64_t tree = 0, heap = 0, nowhere = UINT64_MAX;
@@ -313,14 +313,14 @@ static void put_rest(quern__h5_file *f)
     quern__text_add_bytes(&t, "\x89HDF\r\n\x1a\n", 8);
     quern__h5_add(&t, 0, 5);
     quern__h5_add(&t, 0x0808, 3);     /* addresses and sizes have eight bytes */
-    quern__h5_add(&t, 0x00100004, 8); /* halves of what leaves and nodes of trees have (h5_group.c) */
+    quern__h5_add(&t, 0x00100004, 8); /* half capacities of symbol table and B-tree nodes (h5_group.c) */
     quern__h5_add(&t, 0, 8);
     quern__h5_add(&t, nowhere, 8);
     quern__h5_add(&t, f->out.end, 8);
     quern__h5_add(&t, nowhere, 8);
     quern__h5_add(&t, 0, 8);
     quern__h5_add(&t, f->root.object, 8);
-    quern__h5_add(&t, 1, 8); /* the root is a group, of this tree and this heap */
+    quern__h5_add(&t, 1, 8); /* the root entry caches the addresses of its B-tree and heap */
     quern__h5_add(&t, tree, 8);
     quern__h5_add(&t, heap, 8);
     quern__h5_put_text(&f->out, 0, &t);

@@ -1,5 +1,5 @@
-/* Model files. `.keras`: config.json and model.weights.h5 as Keras has them, tokenizer.json for language models, schema.json
- * of the data, and what else somebody put there, which is kept. Whole-model `.h5`: legacy_h5.c. */
+/* keras_file: model files. `.keras`: config.json and model.weights.h5 as in Keras, tokenizer.json of language models, schema.json
+ * of the data; unknown members are kept. Whole-model `.h5` files: legacy_h5.c. */
 #include "base/json.h"
 #include "files.h"
 
@@ -9,12 +9,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What weights may take in memory is bounded by what their file holds, which may be compressed. */
+/* The memory for weights is bounded by the size of their file times a factor, because the file can be compressed. */
 static const size_t expansion = 64, least_room = 1 << 20, most_kept = 256 << 20;
 
 static size_t room_for(size_t bytes) { return expansion * bytes + least_room; }
 
-/* Members that quern writes itself. */
+/* Members that quern writes. */
 static bool ours(const char *name)
 {
     static const char *const own[] = { "config.json", "metadata.json", "model.weights.h5", "tokenizer.json",
@@ -41,7 +41,7 @@ static int keep_members(quern_model *m, const char *path, quern_error *err)
     return status;
 }
 
-/* Files of layers that no layer here has read. */
+/* Checks that a layer has read each member of assets/. */
 static int check_assets(const quern_model *m, const char *path, quern_error *err)
 {
     quern__member *read;
@@ -51,25 +51,25 @@ static int check_assets(const quern_model *m, const char *path, quern_error *err
         for (int k = 0; k < n && !found; k++)
             found = !strcmp(m->members[i].name, read[k].name);
         if (!found)
-            status = quern__fail(err, QUERN_UNSUPPORTED, path, "no layer of this version reads %.200s", m->members[i].name);
+            status = quern__fail(err, QUERN_UNSUPPORTED, path, "no layer reads %.200s in this version", m->members[i].name);
     }
     quern__assets_free(read, n);
     return status;
 }
 
-/* The names of columns and classes; what is broken is said with the way out. */
+/* Reads the names of columns and classes. The hint for an invalid schema says how to remove it. */
 static int read_schema(quern_model *m, const char *path, const quern__member *schema, quern_error *err)
 {
     quern_error own = { 0 };
     m->schema = quern_schema_from_json(schema->bytes, schema->n, &own);
     for (int t = 0; t < quern_schema_targets(m->schema); t++)
         if (quern_schema_target_output(m->schema, t) >= m->n_out)
-            quern__fail(&own, QUERN_FORMAT, "schema", "target %d belongs to output %d, the model has %d", t + 1,
+            quern__fail(&own, QUERN_FORMAT, "schema", "target %d belongs to output %d, the model has %d outputs", t + 1,
                         quern_schema_target_output(m->schema, t), m->n_out);
     if (!own.code)
         return QUERN_OK;
     quern__fail(err, own.code, path, "schema.json: %s", own.text);
-    quern__hint(err, "zip -d FILE schema.json takes it out; fit learns it again");
+    quern__hint(err, "remove it with zip -d FILE schema.json; fit learns it again");
     return own.code;
 }
 
@@ -77,15 +77,18 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
                       const quern__member *schema, quern_error *err)
 {
     int status = quern__weights_read(m, path, weights->bytes, weights->n, err);
-    status = status < 0 ? status : quern__assets_read(m, path, QUERN__MOST_BYTES, err);
-    status = status < 0 ? status : keep_members(m, path, err);
-    status = status < 0 ? status : check_assets(m, path, err);
+    if (status >= 0)
+        status = quern__assets_read(m, path, QUERN__MOST_BYTES, err);
+    if (status >= 0)
+        status = keep_members(m, path, err);
+    if (status >= 0)
+        status = check_assets(m, path, err);
     if (status >= 0 && tokenizer->bytes && !(m->tokenizer = quern_tokenizer_from_json(tokenizer->bytes, tokenizer->n, err)))
         status = QUERN_FORMAT;
     return status < 0 || !schema->bytes ? status : read_schema(m, path, schema, err);
 }
 
-/* Whether the file is of Keras 2, whose `.keras` files have the configs of its `.h5` files. */
+/* Whether Keras 2 wrote the file; its `.keras` files have the same configs as its `.h5` files. */
 static bool is_keras_2(const quern__member *metadata)
 {
     json_t *root = metadata->bytes ? json_loadb(metadata->bytes, metadata->n, 0, NULL) : NULL;
@@ -124,7 +127,7 @@ static quern_model *open_archive(const char *path, quern_error *err)
     return m;
 }
 
-/* Whether a file begins as HDF5 does. */
+/* Whether a file starts with the signature of HDF5. */
 static bool is_hdf5(const char *path)
 {
     char head[8] = { 0 };
@@ -135,7 +138,7 @@ static bool is_hdf5(const char *path)
     return is;
 }
 
-/* A model of which no part is missing because memory has run out. Takes `m`; returns it, or NULL with an error. */
+/* Checks that memory did not run out while the model was read. Takes `m`; returns it, or NULL with an error. */
 static quern_model *whole(quern_model *m, const char *path, quern_error *err)
 {
     if (m && !quern__memory_short())
@@ -169,7 +172,7 @@ static bool among(const quern__members *all, const char *name)
     return false;
 }
 
-/* Takes `bytes` (quern__free), unless they are borrowed like the name. */
+/* Takes `bytes` (quern__free); a borrowed member borrows name and bytes. */
 static int add_member(quern__members *all, const char *name, char *bytes, size_t n, bool borrowed, quern_error *err)
 {
     quern__member *grown = quern__realloc(all->list, ((size_t)all->n + 1) * sizeof *grown);
@@ -201,7 +204,8 @@ static int add_config(quern__members *all, const quern_model *m, quern_error *er
     json_t *root = quern__config_write(m);
     char *text = quern__json_text(root, 0);
     int status = add_text(all, "metadata.json", metadata, err);
-    status = status < 0 ? status : add_text(all, "config.json", text, err);
+    if (status >= 0)
+        status = add_text(all, "config.json", text, err);
     free(text);
     json_decref(root);
     return status;
@@ -224,12 +228,13 @@ static int add_schema(quern__members *all, const quern_model *m, quern_error *er
     return status;
 }
 
-/* Members of ours, those of the caller, vocabularies, then those that were there and are neither. */
+/* Members that quern writes, those of the caller, vocabularies, and unknown members that were read. */
 int quern__model_members(const quern_model *m, const char *beside, quern__image *image, quern__members *out, quern_error *err)
 {
     quern__members assets = { 0 };
     int status = add_config(out, m, err);
-    status = status < 0 ? status : quern__weights_write(m, beside, image, err);
+    if (status >= 0)
+        status = quern__weights_write(m, beside, image, err);
     if (status >= 0 && beside)
         status = add_member(out, "model.weights.h5", quern__strdup(""), 0, false, err);
     else if (status >= 0)
@@ -238,7 +243,8 @@ int quern__model_members(const quern_model *m, const char *beside, quern__image 
         status = quern__fail_memory(err, strlen(beside));
     status = status < 0 || !m->tokenizer ? status : add_tokenizer(out, m, err);
     status = status < 0 || !m->schema ? status : add_schema(out, m, err);
-    status = status < 0 ? status : quern__assets_write(m, &assets.list, &assets.n, err);
+    if (status >= 0)
+        status = quern__assets_write(m, &assets.list, &assets.n, err);
     for (int i = 0; status >= 0 && i < assets.n; i++) {
         status = add_member(out, assets.list[i].name, assets.list[i].bytes, assets.list[i].n, false, err);
         assets.list[i].bytes = NULL;
@@ -276,11 +282,14 @@ static int save_legacy(const quern_model *m, const char *path, quern_error *err)
 {
     char beside[4096];
     if (m->schema)
-        quern__warn("%s: an .h5 file does not keep the names of columns and classes; a .keras file does", path);
+        quern__warn("%s: an .h5 file cannot store the names of columns and classes; use a .keras file", path);
     int status = quern__file_beside(path, "", beside, err);
-    status = status < 0 ? status : quern__legacy_write(m, beside, err);
+    if (status >= 0)
+        status = quern__legacy_write(m, beside, err);
     quern__file_place(err, beside, path);
-    return status < 0 ? status : quern__file_replace(beside, path, err);
+    if (status < 0)
+        return status;
+    return quern__file_replace(beside, path, err);
 }
 
 int quern_model_save(const quern_model *m, const char *path, quern_error *err)
@@ -291,9 +300,11 @@ int quern_model_save(const quern_model *m, const char *path, quern_error *err)
     if (quern__is_legacy_name(path))
         return quern__leave_file(err, path, save_legacy(m, path, err));
     int status = quern__file_beside(path, ".h5", beside, err);
-    status = status < 0 ? status : quern__model_members(m, beside, NULL, &all, err);
+    if (status >= 0)
+        status = quern__model_members(m, beside, NULL, &all, err);
     quern__file_place(err, beside, path);
-    status = status < 0 ? status : quern__archive_write(path, all.list, all.n, err);
+    if (status >= 0)
+        status = quern__archive_write(path, all.list, all.n, err);
     quern__members_free(&all);
     return quern__leave_file(err, path, status);
 }

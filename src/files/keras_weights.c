@@ -1,16 +1,17 @@
-/* Weights in HDF5 as Keras 3 has them, in model.weights.h5 and `.weights.h5`: layers/<class>[_k]/vars/<i>, models in models below
- * theirs, and optimizer/vars/<i>. */
+/* keras_weights: weights in HDF5 in the layout of Keras 3, in model.weights.h5 and `.weights.h5`: layers/<class>[_k]/vars/<i>,
+ * nested models with their layers below them, and optimizer/vars/<i>. */
 #include "files.h"
 #include "h5.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Called with each variable and its place, and with the groups of layers (v NULL; `name` is then the layer's). Negative stops. */
+/* Called for each variable with its path, and for the group of each layer (v NULL, `name`: of the layer). A negative result
+ * stops. */
 typedef struct visitor {
     int (*fn)(struct visitor *visitor, const char *path, quern__variable *v, const char *name, quern_error *err);
     quern__h5 *from;
-    quern__objects read; /* of `from` */
+    quern__objects read; /* datasets of `from` that were read */
     quern__h5_file *to;
     const char *where;
 } visitor;
@@ -36,7 +37,7 @@ static int visit_layer(void *user, quern__layer *l, const char *group, quern_err
     return status;
 }
 
-/* What an optimizer keeps, below `group`. */
+/* Visits the variables of an optimizer below `group`. */
 static int visit_optimizer(const quern__optimizer *o, const char *group, visitor *v, quern_error *err)
 {
     char path[256];
@@ -58,7 +59,8 @@ static int write_one(visitor *v, const char *path, quern__variable *of, const ch
     return quern__h5_write_group(v->to, path, "name", name, err);
 }
 
-/* Keras writes an optimizer inside another a second time, by itself: the one that a loss is scaled for, or each of several. */
+/* Keras writes an inner optimizer a second time in a group of its own: that of a LossScaleOptimizer, or each of a MultiOptimizer.
+ */
 static int write_inner(const quern__optimizer *o, visitor *v, quern_error *err)
 {
     char group[192], name[64];
@@ -86,7 +88,8 @@ int quern__weights_write(const quern_model *m, const char *beside, quern__image 
         status = visit_optimizer(m->optimizer, "optimizer", &v, err);
     if (status >= 0 && m->optimizer)
         status = write_inner(m->optimizer, &v, err);
-    status = status < 0 ? status : quern__h5_write_group(v.to, "vars", "name", m->name, err);
+    if (status >= 0)
+        status = quern__h5_write_group(v.to, "vars", "name", m->name, err);
     if (status >= 0)
         return quern__h5_finish(v.to, err);
     quern__h5_close(v.to);
@@ -103,7 +106,7 @@ int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, qu
     if (status < 0)
         return status;
     if (!quern_shape_equal(&set.shape, &v->shape))
-        return quern__fail(err, QUERN_SHAPE, where, "weight %s has shape %s, it must be %s", v->path,
+        return quern__fail(err, QUERN_SHAPE, where, "weight %s has shape %s, expected %s", v->path,
                            quern_shape_text(&set.shape, got, sizeof got), quern_shape_text(&v->shape, want, sizeof want));
     quern_tensor out = { .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
     return quern__h5_read(h, &set, &out, err);
@@ -121,14 +124,16 @@ static int read_one(visitor *v, const char *path, quern__variable *of, const cha
     int status = quern__h5_find(v->from, v->from->root, path, &object, err);
     if (status == QUERN_END)
         return of->optimizer ? QUERN_OK : quern__fail(err, QUERN_FORMAT, where, "weight %s is missing", of->path);
-    status = status < 0 ? status : quern__h5_read_variable(v->from, object, where, of, err);
-    status = status < 0 ? status : quern__objects_add(&v->read, object, err);
+    if (status >= 0)
+        status = quern__h5_read_variable(v->from, object, where, of, err);
+    if (status >= 0)
+        status = quern__objects_add(&v->read, object, err);
     v->from->where = v->where;
     return status;
 }
 
-/* Whether the file has as many numbers of the optimizer as it keeps; else they are left out, as Keras does, with a warning unless
- * it was never used. */
+/* Whether the file has all variables of the optimizer. Otherwise they are ignored, as in Keras, with a warning unless the
+ * optimizer never made a step. */
 static bool keeps_as_much(const quern__optimizer *o, quern__h5 *h)
 {
     char path[64] = "optimizer/vars/0";
@@ -137,7 +142,7 @@ static bool keeps_as_much(const quern__optimizer *o, quern__h5 *h)
     while (found < 1 << 20 && quern__h5_find(h, h->root, path, &object, &(quern_error){ 0 }) == QUERN_OK)
         snprintf(path, sizeof path, "optimizer/vars/%d", ++found);
     if (found && found != quern__optimizer_count(o, false) && found != quern__optimizer_count(o, true))
-        quern__warn("%s: the optimizer begins anew: the file has %d of its variables, not %d", h->where, found,
+        quern__warn("%s: the optimizer starts from the beginning: the file has %d of its variables, expected %d", h->where, found,
                     quern__optimizer_count(o, false));
     return found == quern__optimizer_count(o, false);
 }
@@ -147,10 +152,12 @@ int quern__weights_read(quern_model *m, const char *path, const char *bytes, siz
     quern__h5 h;
     visitor v = { .fn = read_one, .from = &h, .where = path };
     int status = quern__h5_open(&h, bytes, n, path, err);
-    status = status < 0 ? status : quern__model_walk(m, visit_layer, &v, err);
+    if (status >= 0)
+        status = quern__model_walk(m, visit_layer, &v, err);
     if (status >= 0 && m->optimizer && keeps_as_much(m->optimizer, &h))
         status = visit_optimizer(m->optimizer, "optimizer", &v, err);
-    status = status < 0 ? status : quern__unread(&h, &v.read, err);
+    if (status >= 0)
+        status = quern__unread(&h, &v.read, err);
     quern__objects_free(&v.read);
     return status;
 }

@@ -1,5 +1,6 @@
-/* Configs of whole-model `.h5` files, of Keras 2 (keras, tf_keras) and of Keras 3, made into those of `.keras` files: old names of
- * classes and arguments, calls as nested lists, calls of models counted from 1, metrics that hold their function. */
+/* legacy_config: converts configs of whole-model `.h5` files of Keras 2 (keras, tf_keras) and Keras 3 to those of `.keras` files:
+ * old names of classes and arguments, calls as nested lists, calls of models that count from 1, metrics that wrap their function.
+ */
 #include "legacy.h"
 
 #include <stdio.h>
@@ -35,7 +36,7 @@ static void modern_layer(json_t *spec, bool old)
 
 /* ---- calls ---- */
 
-/* Whether calls of this layer are counted from 1: a model, of which one call stands for itself. */
+/* Whether calls of this layer count from 1: it is a model, for which call 0 is the model itself. */
 static bool counts_from_1(json_t *layers, const char *name)
 {
     json_t *layer;
@@ -50,7 +51,6 @@ static bool counts_from_1(json_t *layers, const char *name)
     return false;
 }
 
-/* [layer, call, output, …] as a __keras_tensor__; NULL when it is none. */
 json_t *quern__legacy_tensor(json_t *layers, json_t *list)
 {
     json_t *name = json_array_get(list, 0), *call = json_array_get(list, 1), *output = json_array_get(list, 2);
@@ -90,7 +90,7 @@ static json_t *modern_call(json_t *layers, json_t *call)
     return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
 }
 
-/* One end [layer, call, output], or a list of them, counted as Keras 3 does: functional models from 1. */
+/* One [layer, call, output] or a list of them; in Keras 3, functional models count from 1. */
 static void modern_end(json_t *layers, json_t *end)
 {
     json_t *layer, *v;
@@ -110,7 +110,7 @@ static void modern_end(json_t *layers, json_t *end)
     json_array_set_new(end, 1, json_integer(call));
 }
 
-/* A sequential model of Keras 2 may tell its input's shape in its first layer. */
+/* The first layer of a sequential model of Keras 2 can have the input shape instead of an InputLayer. */
 static void insert_input(json_t *layers)
 {
     json_t *first = json_object_get(json_array_get(layers, 0), "config"), *shape = json_object_get(first, "batch_input_shape");
@@ -127,7 +127,7 @@ static void modern_network(json_t *spec, bool old)
 {
     json_t *config = json_object_get(spec, "config"), *layers, *layer, *call;
     size_t k, i;
-    if (json_is_array(config)) { /* before 2.2 a list of layers was the config */
+    if (json_is_array(config)) { /* before 2.2, the config was a list of layers */
         config = json_pack("{s:O}", "layers", config);
         json_object_set_new(spec, "config", config);
     }
@@ -154,9 +154,9 @@ static void modern_network(json_t *spec, bool old)
     json_array_foreach(layers, k, layer) modern_layer(layer, old);
 }
 
-/* ---- what it was compiled with ---- */
+/* ---- compile settings ---- */
 
-/* Learning rates that fall by `decay`: 1 / (1 + decay * step), which is a schedule now. */
+/* The argument `decay`: the rate is 1 / (1 + decay * step), which is a schedule in Keras 3. */
 static void modern_decay(json_t *config)
 {
     double decay = json_number_value(json_object_get(config, "decay"));
@@ -168,7 +168,7 @@ static void modern_decay(json_t *config)
                                       "decay_rate", decay, "staircase", 0, "registered_name"));
 }
 
-/* A schedule as files of Keras 3 have it: with its module, and without a name that nobody gave. */
+/* A schedule in the format of Keras 3: with its module, and without an empty name. */
 static void modern_rate(json_t *config)
 {
     json_t *rate = json_object_get(config, "learning_rate");
@@ -178,7 +178,7 @@ static void modern_rate(json_t *config)
         json_object_set_new(config, "learning_rate", quern__serialize(c, json_object_get(rate, "config")));
 }
 
-/* What Keras 2 calls "Custom>Adam" is its own, unless the program registered such a class. */
+/* Keras 2 writes "Custom>Adam" for its own Adam; a registered custom class with that name takes precedence. */
 static void bare_name(json_t *spec)
 {
     const char *name = quern__config_text(spec, "class_name");
@@ -189,13 +189,14 @@ static void bare_name(json_t *spec)
     set_class(spec, own);
 }
 
-/* What optimizers of Keras 2 say and Keras 3 does not know: how they ran, and decays that were read before. */
+/* Removes arguments of Keras 2 optimizers that Keras 3 does not have: execution options, and decays that were read before. */
 static void drop_gone(const quern__class *c, json_t *config)
 {
     static const char *const gone[] = { "jit_compile", "is_legacy_optimizer", "decay", "lr", "schedule_decay" };
-    for (size_t i = 0; c && i < sizeof gone / sizeof *gone; i++)
-        if (!quern__is_field(c->fields, gone[i]))
-            json_object_del(config, gone[i]);
+    if (c)
+        for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+            if (!quern__is_field(c->fields, gone[i]))
+                json_object_del(config, gone[i]);
 }
 
 static json_t *modern_optimizer(json_t *given)
@@ -214,9 +215,9 @@ static json_t *modern_optimizer(json_t *given)
     if (!c || strcmp(c->name, "Nadam") != 0)
         modern_decay(config);
     else if (json_number_value(json_object_get(config, "decay")) > 0 || json_object_get(config, "schedule_decay"))
-        quern__warn("Nadam: the decay of its momentum in Keras 2 is left out: Keras 3 lets it grow as 0.96^step");
+        quern__warn("Nadam: schedule_decay of Keras 2 is ignored: Keras 3 uses 0.96^step");
     modern_rate(config);
-    if (!json_is_true(json_object_get(config, "use_ema"))) { /* defaults of averages that nobody asked for */
+    if (!json_is_true(json_object_get(config, "use_ema"))) { /* defaults of moving averages without use_ema */
         json_object_del(config, "ema_momentum");
         json_object_del(config, "ema_overwrite_frequency");
     }
@@ -224,7 +225,7 @@ static json_t *modern_optimizer(json_t *given)
     return spec;
 }
 
-/* Arguments that Keras 3 does not know are told: what they did is gone. */
+/* Removes arguments that Keras 3 does not know, with a warning that their effect is lost. */
 static void drop_arguments(const quern__class *c, json_t *config)
 {
     const char *key;
@@ -235,12 +236,12 @@ static void drop_arguments(const quern__class *c, json_t *config)
         if (quern__is_field(c->fields, key) || !strcmp(key, "name") || !strcmp(key, "dtype"))
             continue;
         if (!json_is_null(v))
-            quern__warn("%s: the argument %s of Keras 2 is left out: Keras 3 has none of that name", c->name, key);
+            quern__warn("%s: the argument %s of Keras 2 is ignored: Keras 3 does not have it", c->name, key);
         json_object_del(config, key);
     }
 }
 
-/* A loss or metric that holds its function (`wrapper`) is that function, with the arguments beside it. Returns new. */
+/* Replaces a loss or metric that wraps its function (`wrapper`) by the function with its arguments. Returns new. */
 static json_t *unwrapped(quern__group group, json_t *given, const char *wrapper)
 {
     json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config"), *fn = json_object_get(config, "fn");
@@ -255,7 +256,7 @@ static json_t *unwrapped(quern__group group, json_t *given, const char *wrapper)
     return spec;
 }
 
-/* One metric, or a list of one output's, whose name may have that of its output in front. Returns new. */
+/* Converts one metric, or the list of one output, whose name may have the output's name as a prefix. Returns new. */
 static json_t *modern_metric(json_t *given, const char *output)
 {
     json_t *list, *v;
@@ -274,7 +275,7 @@ static json_t *modern_metric(json_t *given, const char *output)
     return spec;
 }
 
-/* Whether a list of metrics is meant for every output: Keras 2 takes one without lists in it so. */
+/* Whether a list of metrics applies to every output: in Keras 2, a list without inner lists does. */
 static bool for_every_output(json_t *given)
 {
     json_t *v;
@@ -304,7 +305,7 @@ static json_t *modern_metrics(json_t *given, const char *const *outputs, int n)
     return out;
 }
 
-/* Returns new. */
+/* Converts losses. Returns new. */
 static json_t *modern_losses(json_t *loss)
 {
     json_t *out, *v;
@@ -330,7 +331,7 @@ static json_t *modern_losses(json_t *loss)
     return out;
 }
 
-/* Names of the model's outputs, as far as there is room. */
+/* The names of the model's outputs, at most `room`. Returns their number. */
 static int output_names(json_t *config, const char **names, int room)
 {
     json_t *ends = json_object_get(config, "output_layers"), *v;
@@ -341,8 +342,8 @@ static int output_names(json_t *config, const char **names, int room)
     return n;
 }
 
-/* Members of the training config that nobody here knows are told. sample_weight_mode is none of them: weights by step are taken
- * wherever the targets have steps. */
+/* Warns about unknown members of the training config. sample_weight_mode is known: weights per step are used wherever the targets
+ * have steps. */
 static void tell_unknown(json_t *training)
 {
     static const char *const known[] = {
@@ -357,7 +358,7 @@ static void tell_unknown(json_t *training)
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
             told = told || !strcmp(key, known[i]);
         if (!told)
-            quern__warn("the model was compiled with %s, which is left out", key);
+            quern__warn("the model was compiled with %s, which is ignored", key);
     }
 }
 
@@ -382,9 +383,10 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
                         "loss", old ? modern_losses(loss) : json_deep_copy(loss), "metrics",
                         old ? modern_metrics(metrics, outputs, n) : json_deep_copy(metrics), "weighted_metrics",
                         old ? modern_metrics(weighted, outputs, n) : json_deep_copy(weighted));
-    for (size_t i = 0; compile && i < sizeof same / sizeof *same; i++)
-        if (json_object_get(training, same[i]))
-            json_object_set(compile, same[i], json_object_get(training, same[i]));
+    if (compile)
+        for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+            if (json_object_get(training, same[i]))
+                json_object_set(compile, same[i], json_object_get(training, same[i]));
     if (old)
         json_object_set_new(compile, "keras_2", json_true());
     json_object_set_new(root, "compile_config", compile);
@@ -396,7 +398,7 @@ json_t *quern__legacy_archive_config(json_t *root)
     json_t *model = json_copy(root), *training = json_deep_copy(json_object_get(root, "compile_config")), *out;
     json_object_del(model, "compile_config");
     json_t *optimizer = json_object_get(training, "optimizer");
-    if (json_is_string(optimizer)) /* by its name alone: with its defaults */
+    if (json_is_string(optimizer)) /* a name means the default arguments */
         json_object_set_new(training, "optimizer_config", json_pack("{s:O, s:{}}", "class_name", optimizer, "config"));
     else if (optimizer)
         json_object_set(training, "optimizer_config", optimizer);

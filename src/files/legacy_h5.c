@@ -1,5 +1,5 @@
-/* Whole-model `.h5` files and the weights that Keras 2 saves alone: model_weights/<layer>/<names as its weight_names say>, and
- * optimizer_weights. Read from Keras 2 and 3, written as Keras 3 does (keras.src.legacy.saving.legacy_h5_format). */
+/* legacy_h5: whole-model `.h5` files, and weights that Keras 2 saves alone: model_weights/<layer>/<names in weight_names>, and
+ * optimizer_weights. Reads files of Keras 2 and 3; writes those of Keras 3 (keras.src.legacy.saving.legacy_h5_format). */
 #include "base/json.h"
 #include "legacy.h"
 
@@ -25,7 +25,9 @@ int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, names *
         char **grown = got < 0 ? NULL : quern__realloc(out->list, ((size_t)out->n + (size_t)more.n + 1) * sizeof *grown);
         if (!grown) {
             quern__legacy_names_free(&more);
-            return got < 0 ? got : quern__fail_memory(err, (size_t)more.n * sizeof *grown);
+            if (got < 0)
+                return got;
+            return quern__fail_memory(err, (size_t)more.n * sizeof *grown);
         }
         for (int i = 0; i < more.n; i++)
             grown[out->n++] = more.list[i];
@@ -35,7 +37,7 @@ int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, names *
     return status;
 }
 
-/* The JSON of an attribute; NULL when there is none, or with an error. */
+/* The JSON of an attribute. Returns new; NULL: it does not exist, or there is an error. */
 static json_t *read_json(quern__h5 *h, const char *name, quern_error *err)
 {
     names text;
@@ -43,13 +45,13 @@ static json_t *read_json(quern__h5 *h, const char *name, quern_error *err)
     bool fits = status == QUERN_OK && text.n == 1 && strlen(text.list[0]) <= QUERN__MOST_JSON;
     json_t *out = fits ? quern__json_read(text.list[0], strlen(text.list[0]), h->where, name, err) : NULL;
     if (status == QUERN_OK && !out)
-        quern__fail(err, QUERN_FORMAT, h->where, "%s is no JSON", name);
+        quern__fail(err, QUERN_FORMAT, h->where, "%s is not JSON", name);
     if (status == QUERN_OK)
         quern__legacy_names_free(&text);
     return out;
 }
 
-/* ---- weights, read ---- */
+/* ---- reading weights ---- */
 
 /* The weights of a layer in the order of these files: trained ones first. The caller frees the list. */
 static quern__variable **ordered(const quern__layer *l)
@@ -63,21 +65,23 @@ static quern__variable **ordered(const quern__layer *l)
     return out;
 }
 
-/* Weights of CuDNN's layers: gates turned, two biases. `raw` holds the file's numbers. */
+/* Converts weights of CuDNN layers, whose gates are transposed and which have two biases. `raw` has the file's numbers. */
 static void from_cudnn(float *out, const float *raw, const quern_shape *s, int gates, bool recurrent, bool bias)
 {
     int64_t columns = s->dims[s->rank - 1] / gates, rows = s->rank > 1 ? s->dims[0] : 1, all = columns * gates;
-    for (int64_t k = 0; bias && k < all; k++)
-        out[k] = gates == 4 ? raw[k] + raw[all + k] : raw[k];
+    if (bias)
+        for (int64_t k = 0; k < all; k++)
+            out[k] = gates == 4 ? raw[k] + raw[all + k] : raw[k];
     if (bias)
         memcpy(out + all, raw + all, gates == 3 ? (size_t)all * sizeof *out : 0);
-    for (int64_t g = 0; !bias && g < gates; g++)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < columns; j++) {
-                /* A gate of the inputs was laid out by columns; one of the states was turned. */
-                int64_t at = recurrent ? j * columns + i : j * rows + i;
-                out[i * all + g * columns + j] = raw[at / columns * all + g * columns + at % columns];
-            }
+    if (!bias)
+        for (int64_t g = 0; g < gates; g++)
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = 0; j < columns; j++) {
+                    /* input kernels are stored by columns; recurrent kernels are transposed */
+                    int64_t at = recurrent ? j * columns + i : j * rows + i;
+                    out[i * all + g * columns + j] = raw[at / columns * all + g * columns + at % columns];
+                }
 }
 
 typedef struct layer_weights {
@@ -90,11 +94,12 @@ typedef struct layer_weights {
 static int find_weight(const layer_weights *w, int i, uint64_t *object, quern_error *err)
 {
     int status = quern__h5_find(w->h, w->group, w->paths->list[i], object, err);
-    return status == QUERN_END ? quern__fail(err, QUERN_FORMAT, w->h->where, "%s has no weight %.100s", w->layer, w->paths->list[i])
-                               : status;
+    return status == QUERN_END
+               ? quern__fail(err, QUERN_FORMAT, w->h->where, "layer %s does not have a weight %.100s", w->layer, w->paths->list[i])
+               : status;
 }
 
-/* Gates of a layer that CuDNN computed, by the size of its bias, which holds twice as much; 0: it is none. */
+/* The number of gates of a layer that CuDNN computed, recognised by its bias of double size; 0: it is another layer. */
 static int cudnn_gates(const layer_weights *w, const quern__layer *l, quern_error *err)
 {
     int gates = !strcmp(l->kind->name, "LSTM") ? 4 : !strcmp(l->kind->name, "GRU") ? 3 : 0;
@@ -117,10 +122,12 @@ static int read_cudnn(const layer_weights *w, const quern__layer *l, int gates, 
         float *raw = quern__zalloc((size_t)count + 1, sizeof *raw);
         quern_tensor out = { .dtype = QUERN_FLOAT32, .data = raw };
         int status = raw ? find_weight(w, i, &object, err) : quern__fail_memory(err, (size_t)count * sizeof *raw);
-        status = status < 0 ? status : quern__h5_dataset(w->h, object, &set, err);
+        if (status >= 0)
+            status = quern__h5_dataset(w->h, object, &set, err);
         if (status >= 0 && (set.count != count || (i == 2 && gates == 3 && v->shape.rank != 2)))
-            status = quern__fail(err, QUERN_SHAPE, w->h->where, "%s: its weights are not those of such a layer", w->layer);
-        status = status < 0 ? status : quern__h5_read(w->h, &set, &out, err);
+            status = quern__fail(err, QUERN_SHAPE, w->h->where, "%s: the weights do not match a CuDNN layer", w->layer);
+        if (status >= 0)
+            status = quern__h5_read(w->h, &set, &out, err);
         if (status >= 0)
             from_cudnn(quern__variable_numbers(v), raw, &v->shape, gates, i == 1, i == 2);
         quern__free(raw);
@@ -144,13 +151,14 @@ static int read_layer(const layer_weights *w, const quern__layer *l, quern_error
     for (int i = 0; i < l->n_weights && status >= 0; i++) {
         uint64_t object;
         status = find_weight(w, i, &object, err);
-        status = status < 0 ? status : quern__h5_read_variable(w->h, object, w->h->where, own[i], err);
+        if (status >= 0)
+            status = quern__h5_read_variable(w->h, object, w->h->where, own[i], err);
     }
     quern__free(own);
     return status;
 }
 
-/* The k-th layer with weights, or that of a name. */
+/* The layer `name`, or (name NULL) the k-th layer with weights. */
 static const quern__layer *layer_with_weights(const quern_model *m, int k, const char *name)
 {
     for (int i = 0; i < m->b->n; i++) {
@@ -161,7 +169,7 @@ static const quern__layer *layer_with_weights(const quern_model *m, int k, const
     return NULL;
 }
 
-/* Layers by their names where the model has all of them, else by their order, as Keras does. */
+/* Matches layers by name when the model has all names, otherwise by order, as Keras does. */
 static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names *layers, quern_error *err)
 {
     bool named = true;
@@ -173,14 +181,16 @@ static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names
             status = quern__h5_find(h, group, layers->list[k], &w.group, err);
             if (status == QUERN_OK)
                 status = quern__legacy_names(h, w.group, "weight_names", &paths, err);
-            if (status < 0 || status == QUERN_END)
-                return status < 0 ? status : quern__fail(err, QUERN_FORMAT, h->where, "layer %s is missing", layers->list[k]);
+            if (status < 0)
+                return status;
+            if (status == QUERN_END)
+                return quern__fail(err, QUERN_FORMAT, h->where, "layer %s is missing", layers->list[k]);
             const quern__layer *l = paths.n ? layer_with_weights(m, place++, named ? layers->list[k] : NULL) : NULL;
             with += pass == 0 && paths.n > 0;
             named = named && (pass || !paths.n || l);
             if (pass == 1 && paths.n)
-                status =
-                    l ? read_layer(&w, l, err) : quern__fail(err, QUERN_SHAPE, h->where, "more layers with weights than the model");
+                status = l ? read_layer(&w, l, err)
+                           : quern__fail(err, QUERN_SHAPE, h->where, "more layers with weights than the model has");
             quern__legacy_names_free(&paths);
         }
     return status >= 0 && layer_with_weights(m, with, NULL)
@@ -188,21 +198,25 @@ static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names
                : status;
 }
 
-/* ---- reading ---- */
+/* ---- reading models ---- */
 
-/* Weights of the model itself, which no layer has. */
+/* Checks for weights of the model itself, which do not belong to a layer. */
 static int check_top_level(quern__h5 *h, uint64_t group, quern_error *err)
 {
     uint64_t object;
     names own;
     int status = quern__h5_find(h, group, "top_level_model_weights", &object, err);
+    if (status < 0)
+        return status;
     if (status != QUERN_OK)
-        return status < 0 ? status : QUERN_OK;
+        return QUERN_OK;
     status = quern__legacy_names(h, object, "weight_names", &own, err);
+    if (status < 0)
+        return status;
     if (status != QUERN_OK)
-        return status < 0 ? status : QUERN_OK;
+        return QUERN_OK;
     if (own.n)
-        status = quern__fail(err, QUERN_UNSUPPORTED, h->where, "the weight %.100s belongs to no layer", own.list[0]);
+        status = quern__fail(err, QUERN_UNSUPPORTED, h->where, "the weight %.100s does not belong to a layer", own.list[0]);
     quern__legacy_names_free(&own);
     return status;
 }
@@ -214,12 +228,17 @@ int quern__legacy_weights(quern_model *m, quern__h5 *h, quern_error *err)
     int status = quern__h5_find(h, h->root, "model_weights", &group, err);
     if (status == QUERN_END)
         group = h->root;
-    status = status < 0 ? status : quern__legacy_names(h, group, "layer_names", &layers, err);
-    if (status < 0 || status == QUERN_END)
-        return status < 0 ? status : QUERN_END;
+    if (status >= 0)
+        status = quern__legacy_names(h, group, "layer_names", &layers, err);
+    if (status < 0)
+        return status;
+    if (status == QUERN_END)
+        return QUERN_END;
     status = read_layers(m, h, group, &layers, err);
     quern__legacy_names_free(&layers);
-    return status < 0 ? status : check_top_level(h, group, err);
+    if (status < 0)
+        return status;
+    return check_top_level(h, group, err);
 }
 
 quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room, quern_error *err)
@@ -232,7 +251,7 @@ quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, s
         return NULL;
     json_t *config = read_json(&h, "model_config", err), *training = config ? read_json(&h, "training_config", &none) : NULL;
     if (!config) {
-        quern__fail(err, QUERN_FORMAT, path, "holds no model: weights alone are read into one");
+        quern__fail(err, QUERN_FORMAT, path, "contains weights only; load them into a model");
         return NULL;
     }
     bool known = quern__h5_strings(&h, h.root, "keras_version", &version.list, &version.n, &none) == QUERN_OK && version.n == 1;
@@ -254,13 +273,14 @@ quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, s
 
 /* ---- writing ---- */
 
-/* A group with variables and the list of their names. */
+/* Writes a group with variables and the list of their names. */
 static int write_group(quern__h5_file *f, const char *group, quern__variable *const *own, const char *const *called, int n,
                        quern_error *err)
 {
     char path[700];
     int status = quern__h5_write_group(f, group, NULL, NULL, err);
-    status = status < 0 ? status : quern__h5_write_texts(f, group, "weight_names", called, n, err);
+    if (status >= 0)
+        status = quern__h5_write_texts(f, group, "weight_names", called, n, err);
     for (int i = 0; i < n && status >= 0; i++) {
         snprintf(path, sizeof path, "%s/%s", group, called[i]);
         status = quern__h5_write_variable(f, path, own[i], err);
@@ -277,7 +297,8 @@ static int write_layer(quern__h5_file *f, const quern__layer *l, quern_error *er
     int status = own && called ? QUERN_OK : quern__fail_memory(err, (size_t)l->n_weights * sizeof *own);
     for (int i = 0; status >= 0 && i < l->n_weights; i++)
         called[i] = own[i]->path;
-    status = status < 0 ? status : write_group(f, group, own, called, l->n_weights, err);
+    if (status >= 0)
+        status = write_group(f, group, own, called, l->n_weights, err);
     quern__free(own);
     quern__free(called);
     return status;
@@ -292,46 +313,52 @@ static int write_layers(quern__h5_file *f, const quern_model *m, quern_error *er
             layers[n++] = m->b->nodes[k].layer->name;
             status = write_layer(f, m->b->nodes[k].layer, err);
         }
-    status = status < 0 ? status : quern__h5_write_texts(f, "model_weights", "layer_names", layers, n, err);
-    status = status < 0 ? status : quern__h5_write_text(f, "model_weights", "backend", "tensorflow", err);
-    status = status < 0 ? status : quern__h5_write_text(f, "model_weights", "keras_version", QUERN__KERAS_VERSION, err);
-    status = status < 0 ? status : write_group(f, "model_weights/top_level_model_weights", NULL, NULL, 0, err);
+    if (status >= 0)
+        status = quern__h5_write_texts(f, "model_weights", "layer_names", layers, n, err);
+    if (status >= 0)
+        status = quern__h5_write_text(f, "model_weights", "backend", "tensorflow", err);
+    if (status >= 0)
+        status = quern__h5_write_text(f, "model_weights", "keras_version", QUERN__KERAS_VERSION, err);
+    if (status >= 0)
+        status = write_group(f, "model_weights/top_level_model_weights", NULL, NULL, 0, err);
     quern__free(layers);
     return status;
 }
 
-/* Names like Keras's: "adam/iteration", "adam/dense_kernel_momentum"; a number keeps them apart where they are the same. */
+/* Names like those of Keras: "adam/iteration", "adam/dense_kernel_momentum"; a number makes equal names unique. */
 static int write_optimizer(quern__h5_file *f, const quern__optimizer *o, quern_error *err)
 {
     int n = quern__optimizer_count(o, false), status = QUERN_OK;
     quern__variable **own = quern__zalloc((size_t)n, sizeof *own);
     char **called = quern__zalloc((size_t)n, sizeof *called), kind[64], name[512];
     quern__snake_case(o->kind->name, kind, sizeof kind);
-    for (int i = 0; own && called && i < n; i++) {
-        own[i] = quern__optimizer_variable(o, i);
-        const char *path = own[i]->path;
-        path += !strncmp(path, "optimizer/", 10) ? 10 : 0;
-        int length = snprintf(name, sizeof name, "%s/", kind);
-        snprintf(name + length, sizeof name - (size_t)length, "%.400s", path);
-        for (char *p = name + length; *p; p++)
-            *p = *p == '/' ? '_' : *p;
-        for (int k = 0; k < i; k++)
-            if (!strcmp(called[k], name))
-                snprintf(name + strlen(name), sizeof name - strlen(name), "_%d", i);
-        if (!(called[i] = quern__strdup(name)))
-            status = quern__fail_memory(err, sizeof name);
-        if (status < 0)
-            break;
-    }
+    if (own && called)
+        for (int i = 0; i < n; i++) {
+            own[i] = quern__optimizer_variable(o, i);
+            const char *path = own[i]->path;
+            path += !strncmp(path, "optimizer/", 10) ? 10 : 0;
+            int length = snprintf(name, sizeof name, "%s/", kind);
+            snprintf(name + length, sizeof name - (size_t)length, "%.400s", path);
+            for (char *p = name + length; *p; p++)
+                *p = *p == '/' ? '_' : *p;
+            for (int k = 0; k < i; k++)
+                if (!strcmp(called[k], name))
+                    snprintf(name + strlen(name), sizeof name - strlen(name), "_%d", i);
+            if (!(called[i] = quern__strdup(name)))
+                status = quern__fail_memory(err, sizeof name);
+            if (status < 0)
+                break;
+        }
     if (!own || !called)
         status = quern__fail_memory(err, (size_t)n * sizeof *own);
-    status = status < 0 ? status : write_group(f, "optimizer_weights", own, (const char *const *)called, n, err);
+    if (status >= 0)
+        status = write_group(f, "optimizer_weights", own, (const char *const *)called, n, err);
     quern__h5_strings_free(called, called ? n : 0);
     quern__free(own);
     return status;
 }
 
-/* An object of JSON as an attribute of the file. */
+/* Writes JSON as an attribute of the file. */
 static int write_json(quern__h5_file *f, const char *name, json_t *v, quern_error *err)
 {
     char *text = quern__json_text(v, 0);
@@ -340,7 +367,7 @@ static int write_json(quern__h5_file *f, const char *name, json_t *v, quern_erro
     return status;
 }
 
-/* Losses by their whole names: Keras reads no short ones ("mse") from these files. */
+/* Full names of losses: Keras does not accept abbreviations such as "mse" in these files. */
 static json_t *whole_names(json_t *loss)
 {
     char name[96];
@@ -364,7 +391,7 @@ static json_t *whole_names(json_t *loss)
     return out;
 }
 
-/* compile_config as these files have it. */
+/* compile_config in the format of these files. */
 static json_t *training_config(json_t *compile)
 {
     json_t *out = json_copy(compile);
@@ -382,15 +409,19 @@ int quern__legacy_write(const quern_model *m, const char *path, quern_error *err
     json_t *root = quern__config_write(m), *compile = json_incref(json_object_get(root, "compile_config"));
     json_object_del(root, "compile_config");
     int status = f && root ? QUERN_OK : f ? quern__fail_memory(err, 1) : QUERN_IO;
-    status = status < 0 ? status : quern__h5_write_text(f, "", "backend", "tensorflow", err);
-    status = status < 0 ? status : quern__h5_write_text(f, "", "keras_version", QUERN__KERAS_VERSION, err);
-    status = status < 0 ? status : write_json(f, "model_config", root, err);
+    if (status >= 0)
+        status = quern__h5_write_text(f, "", "backend", "tensorflow", err);
+    if (status >= 0)
+        status = quern__h5_write_text(f, "", "keras_version", QUERN__KERAS_VERSION, err);
+    if (status >= 0)
+        status = write_json(f, "model_config", root, err);
     if (status >= 0 && compile) {
         json_t *training = training_config(compile);
         status = write_json(f, "training_config", training, err);
         json_decref(training);
     }
-    status = status < 0 ? status : write_layers(f, m, err);
+    if (status >= 0)
+        status = write_layers(f, m, err);
     if (status >= 0 && m->optimizer)
         status = write_optimizer(f, m->optimizer, err);
     if (status >= 0)

@@ -1,6 +1,6 @@
-/* Layers of Keras 2 made into those of Keras 3: old names of classes and arguments, arguments that have gone, and activations and
- * masks that Keras 3 computes in another way. What changes numbers and has no counterpart stays in the config, so that the model's
- * reader refuses it by name. The tables come from get_config of tf_keras 2.21 and Keras 2.4. */
+/* legacy_layers: converts layers of Keras 2 to those of Keras 3: old names of classes and arguments, removed arguments, and
+ * activations and masks with other semantics. An argument that affects results and has no counterpart stays in the config, so
+ * that the reader of the model rejects it by name. The tables come from get_config of tf_keras 2.21 and Keras 2.4. */
 #include "legacy.h"
 
 #include <string.h>
@@ -13,11 +13,11 @@ static const struct {
                 { "BatchNormalizationV2", "BatchNormalization" },
                 { "Model", "Functional" } };
 
-/* Arguments that change no number where they have that value (JSON; NULL: whatever they say). `of`: NULL for every class. */
+/* Arguments without effect when they have that value (JSON; NULL: any value). `of`: NULL for every class. */
 static const struct {
     const char *of, *name, *value;
 } gone[] = {
-    { NULL, "batch_input_shape", NULL }, /* that of the first layer is read before */
+    { NULL, "batch_input_shape", NULL }, /* the shape of the first layer is read before */
     { NULL, "batch_size", NULL },
     { NULL, "input_dtype", NULL },
     { NULL, "input_shape", NULL },
@@ -40,7 +40,7 @@ static const struct {
     { "BatchNormalization", "adjustment", "null" },
     { "BatchNormalization", "fused", NULL },
     { "BatchNormalization", "mode", "0" },
-    { "SeparableConv1D", "kernel_initializer", NULL }, /* of a base class: there is no such kernel */
+    { "SeparableConv1D", "kernel_initializer", NULL }, /* inherited from a base class; the layer does not have such a kernel */
     { "SeparableConv1D", "kernel_regularizer", "null" },
     { "SeparableConv1D", "kernel_constraint", "null" },
     { "SeparableConv2D", "kernel_initializer", NULL },
@@ -49,7 +49,7 @@ static const struct {
     { "SpatialDropout1D", "noise_shape", "null" },
     { "SpatialDropout2D", "noise_shape", "null" },
     { "SpatialDropout3D", "noise_shape", "null" },
-    { "MultiHeadAttention", "query_shape", NULL }, /* what it was built with */
+    { "MultiHeadAttention", "query_shape", NULL }, /* recorded at build time */
     { "MultiHeadAttention", "key_shape", NULL },
     { "MultiHeadAttention", "value_shape", NULL },
     { "MultiHeadAttention", "softmax_robust_masking", "false" },
@@ -83,7 +83,7 @@ static void rename_class(json_t *spec, json_t *config)
         }
 }
 
-/* Members that Keras 3's constructors refuse and that change nothing. */
+/* Removes members that Keras 3's constructors reject and that have no effect. */
 static void drop_gone(const quern__class *c, json_t *config)
 {
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
@@ -97,7 +97,7 @@ static void drop_gone(const quern__class *c, json_t *config)
     }
 }
 
-/* Where Keras 3 looks for the class of an object that stands in another's config. */
+/* Adds the module that Keras 3 needs for the class of an object inside a config. */
 static void name_module(json_t *spec)
 {
     if (json_object_get(spec, "module"))
@@ -114,7 +114,8 @@ static void rename_member(json_t *config, const char *old, const char *now)
     json_object_del(config, old);
 }
 
-/* An activation: Keras 2's hard_sigmoid is clip(0.2 x + 0.5), Keras 3's relu6(x + 3) / 6. A layer may stand for a function. */
+/* Converts an activation: Keras 2's hard_sigmoid is clip(0.2 x + 0.5, 0, 1), Keras 3's relu6(x + 3) / 6. A layer can replace a
+ * function. */
 static void modern_activation(json_t *config, const char *name)
 {
     json_t *v = json_object_get(config, name);
@@ -126,7 +127,7 @@ static void modern_activation(json_t *config, const char *name)
         name_module(v);
 }
 
-/* What classes have by another name, or do by a default that is another now. */
+/* Converts arguments with a new name, and sets old defaults that are different now. */
 static void modern_arguments(const quern__class *c, json_t *config)
 {
     modern_activation(config, "activation");
@@ -141,7 +142,7 @@ void quern__legacy_layer(json_t *spec)
 {
     json_t *config = json_object_get(spec, "config");
     rename_class(spec, config);
-    if (is_class(spec, "ThresholdedReLU")) { /* x where x > theta, else 0 */
+    if (is_class(spec, "ThresholdedReLU")) { /* x where x > theta, otherwise 0 */
         json_object_set_new(spec, "class_name", json_string("ReLU"));
         rename_member(config, "theta", "threshold");
     }
@@ -151,7 +152,7 @@ void quern__legacy_layer(json_t *spec)
         return;
     name_module(spec);
     modern_arguments(c, config);
-    if (attends(spec) && json_object_get(spec, "inbound_nodes")) /* its calls say it now */
+    if (attends(spec) && json_object_get(spec, "inbound_nodes")) /* the call has it in Keras 3 */
         json_object_del(config, "causal");
     drop_gone(c, config);
 }
@@ -166,7 +167,7 @@ static bool takes_states(const quern__class *c)
     return false;
 }
 
-/* Keras 2 writes a recurrent layer's inputs and initial states as one list; an attention that is causal says so in its config. */
+/* Keras 2 writes inputs and initial states of a recurrent layer as one list, and a causal mask of attention in the config. */
 void quern__legacy_call(json_t *spec, json_t *call)
 {
     const char *name = quern__config_text(spec, "class_name");
@@ -195,7 +196,7 @@ static bool merges(json_t *spec)
     return false;
 }
 
-/* What a model of Keras 2 has, anywhere in it. */
+/* What occurs anywhere in a model of Keras 2. */
 typedef struct found {
     bool masks, merges, hard_sigmoid;
 } found;
@@ -223,16 +224,17 @@ static void mark_merges(json_t *v)
     json_object_foreach(v, key, item) mark_merges(item);
 }
 
-/* Layers that merge values look where all masks do in Keras 2, where any does in Keras 3, which has no argument for it. */
+/* Layers that merge values use the intersection of masks in Keras 2 and their union in Keras 3, which does not have an argument
+ * for it. */
 void quern__legacy_finish(json_t *model)
 {
     found f = { 0 };
     look(model, &f);
     if (f.masks && f.merges) {
         mark_merges(model);
-        quern__warn("layers that merge masked values do so as Keras 2 does; Keras 3 does not open the model when it is saved here");
+        quern__warn("layers that merge masked values follow Keras 2; Keras 3 cannot open the model when it is saved here");
     }
     if (f.hard_sigmoid)
-        quern__warn("hard_sigmoid is that of Keras 2, clip(0.2 x + 0.5, 0, 1); Keras 3 opens the model when it is saved here only "
-                    "with custom_objects={'keras2_hard_sigmoid': ...}");
+        quern__warn("hard_sigmoid is that of Keras 2, clip(0.2 x + 0.5, 0, 1); when the model is saved here, Keras 3 opens "
+                    "it only with custom_objects={'keras2_hard_sigmoid': ...}");
 }

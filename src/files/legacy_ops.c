@@ -1,6 +1,6 @@
-/* Operations of TensorFlow that functional models of Keras 2 hold (TFOpLambda, SlicingOpLambda), made into those of keras.ops. A
- * row of the table names the function, the operation, and what becomes of each argument; an argument that the row does not name
- * stays in the call, where the reader refuses it by name. */
+/* legacy_ops: converts TensorFlow functions in functional models of Keras 2 (TFOpLambda, SlicingOpLambda) to operations of
+ * keras.ops. A row of the table has the function, the operation, and the new name of each argument. An argument that the row does
+ * not have stays in the call, and the reader of the model rejects it by name. */
 #include "legacy.h"
 
 #include <stdio.h>
@@ -106,13 +106,13 @@ static const struct {
 
 /* ---- calls ---- */
 
-/* A tensor [layer, call, output] (with arguments behind it, or not), or a constant [_CONSTANT_VALUE, -1, value]. */
+/* Whether v is a tensor [layer, call, output, …] or a constant [_CONSTANT_VALUE, -1, value]. */
 static bool is_end(json_t *v)
 {
     return json_is_string(json_array_get(v, 0)) && json_is_integer(json_array_get(v, 1)) && json_array_size(v) >= 3;
 }
 
-/* What a call says of an operand: a tensor, a constant, or a list of either. Returns new. */
+/* An operand of a call: a tensor, a constant, or a list of them. Returns new. */
 static json_t *operand(json_t *layers, json_t *v)
 {
     if (is_end(v) && !strcmp(json_string_value(json_array_get(v, 0)), "_CONSTANT_VALUE"))
@@ -127,7 +127,7 @@ static json_t *operand(json_t *layers, json_t *v)
     return out;
 }
 
-/* The arguments that stand behind the first end of a call. Borrowed. */
+/* The arguments after the first tensor of a call. Borrowed. */
 static json_t *arguments_of(json_t *call)
 {
     while (json_is_array(call) && !is_end(call))
@@ -135,7 +135,8 @@ static json_t *arguments_of(json_t *call)
     return json_array_get(call, 3);
 }
 
-/* The name that `map` ("tf=keras tf=keras") has for an argument, into `out`; false: none. `first`: the first of all, NULL name. */
+/* Looks up the new name of an argument in `map` ("tf=keras tf=keras"). Returns false when `map` does not have it. name NULL: the
+ * first entry. */
 static bool mapped(const char *map, const char *name, char *out, size_t size)
 {
     for (const char *p = map; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
@@ -167,7 +168,7 @@ static json_t *slices(json_t *spec)
     return out;
 }
 
-/* Sizes of parts as the indices at which they begin. Returns new. */
+/* Converts sizes of parts to the indices at which they start. Returns new. */
 static json_t *indices_of_sizes(json_t *sizes)
 {
     json_t *out = json_array();
@@ -194,7 +195,7 @@ static json_t *config_value(const char *name, json_t *v)
     return json_deep_copy(v);
 }
 
-/* Arguments that change nothing where they have that value. */
+/* Whether an argument has no effect with that value. */
 static bool is_without_effect(const char *name, json_t *v)
 {
     static const char *const whatever[] = { "name", "validate_indices", "conjugate" }, *const off[] = { "transpose_a",
@@ -210,7 +211,7 @@ static bool is_without_effect(const char *name, json_t *v)
            (!strcmp(name, "data_format") && json_is_string(v) && !strcmp(json_string_value(v), "NHWC"));
 }
 
-/* One call as Keras 3 has it; arguments of the class go to the config. Returns new. */
+/* Converts one call to Keras 3; arguments of the class move to the config. Returns new. */
 static json_t *call_of(json_t *layers, json_t *call, const char *args, const char *to_config, json_t *config)
 {
     char name[64];

@@ -1,5 +1,5 @@
-/* The state of optimizers in `.h5` files: of Keras 3 in its order; of Keras 2 by the names of slots, before TensorFlow 2.11
- * "Adam/dense/kernel/m:0", slot after slot, since then "Adam/m/dense/kernel:0", variable after variable. */
+/* legacy_optimizer: the state of optimizers in `.h5` files. Keras 3 writes it in its order. Keras 2 writes names of slots: before
+ * TensorFlow 2.11 "Adam/dense/kernel/m:0", slot by slot; since then "Adam/m/dense/kernel:0", variable by variable. */
 #include "legacy.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@ enum { SLOTS = 3, AVERAGE = SLOTS, PRODUCT, NO_SLOT = -1 };
 
 static bool is_kind(const quern__optimizer *o, const char *name) { return !strcmp(o->kind->name, name); }
 
-/* The slot that a word of Keras 2 means. */
+/* The slot for a word of Keras 2; -1: none. */
 static int slot_called(const quern__optimizer *o, const char *word, size_t n)
 {
     static const struct {
@@ -40,7 +40,7 @@ static int slot_called(const quern__optimizer *o, const char *word, size_t n)
     return NO_SLOT;
 }
 
-/* The slot of a whole name: its last word, or since TensorFlow 2.11 its second. */
+/* The slot for a full name: for its last word, or (`second`, since TensorFlow 2.11) for its second. */
 static int slot_of(const quern__optimizer *o, const char *name, bool second)
 {
     const char *slash = second ? strchr(name, '/') : strrchr(name, '/');
@@ -53,7 +53,7 @@ static bool is_rate(const char *name)
     return !strncmp(last, "learning_rate", 13) || !strncmp(last, "current_learning_rate", 21);
 }
 
-/* Whether every name but the first two tells its slot so. */
+/* Whether each name except the first two has a word for a slot. */
 static bool by_slots(const quern__optimizer *o, const quern__names *file, bool second)
 {
     for (int i = 1; i < file->n; i++)
@@ -62,7 +62,7 @@ static bool by_slots(const quern__optimizer *o, const quern__names *file, bool s
     return file->n > 1;
 }
 
-/* The next variable whose slot it is: Keras 2 has factors of matrices alone. */
+/* The next variable with that slot: Keras 2 has factored moments of matrices only. */
 static quern__variable *next_slot(const quern__optimizer *o, int which, int *counts)
 {
     int k = counts[which]++;
@@ -76,7 +76,7 @@ static quern__variable *next_slot(const quern__optimizer *o, int which, int *cou
     return o->place[k][which] < 0 ? NULL : o->slots[o->place[k][which]];
 }
 
-/* The variable that each name of Keras 2 is. SGD without momentum has one there that is not read. */
+/* Matches the names of Keras 2 with variables. SGD without momentum has slots there that are not read. */
 static bool match_slots(const quern__optimizer *o, const quern__names *file, bool second, quern__variable **out)
 {
     int counts[AVERAGE + 1] = { 0 };
@@ -94,7 +94,7 @@ static bool match_slots(const quern__optimizer *o, const quern__names *file, boo
     return true;
 }
 
-/* The same in the order of Keras 3; without a rate where Keras 2 wrote none. */
+/* Matches by Keras 3's order; Keras 2 may omit the rate. */
 static bool match_order(const quern__optimizer *o, const quern__names *file, quern__variable **out)
 {
     int n = quern__optimizer_count(o, false), first = o->schedule ? 1 : 2;
@@ -117,15 +117,17 @@ static int read_state(quern_model *m, quern__h5 *h, uint64_t group, const quern_
     bool fits = late || early ? match_slots(o, file, late, own) : match_order(o, file, own), product = false;
     int status = QUERN_OK;
     uint64_t object;
-    if (!fits && file->n > 2) /* no more than the count and the rate: it never made a step */
-        quern__warn("%s: the optimizer's state is not that of %s here; it begins anew", h->where, o->kind->name);
+    if (!fits && file->n > 2) /* otherwise the optimizer only has its count and rate: it never made a step */
+        quern__warn("%s: the optimizer starts from the beginning: its state in the file is not that of %s", h->where,
+                    o->kind->name);
     for (int i = 0; i < file->n && status >= 0 && fits; i++) {
         if (!own[i])
             continue;
         status = quern__h5_find(h, group, file->list[i], &object, err);
         if (status == QUERN_END)
             status = quern__fail(err, QUERN_FORMAT, h->where, "optimizer weight %.100s is missing", file->list[i]);
-        status = status < 0 ? status : quern__h5_read_variable(h, object, h->where, own[i], err);
+        if (status >= 0)
+            status = quern__h5_read_variable(h, object, h->where, own[i], err);
         product = product || (o->n_slots && own[i] == o->slots[o->n_slots - 1]);
     }
     if (fits && late && !product && is_kind(o, "Nadam"))
@@ -139,11 +141,15 @@ int quern__legacy_optimizer(quern_model *m, quern__h5 *h, quern_error *err)
     uint64_t group;
     quern__names file;
     int status = quern__h5_find(h, h->root, "optimizer_weights", &group, err);
+    if (status < 0)
+        return status;
     if (!m->optimizer || status != QUERN_OK)
-        return status < 0 ? status : QUERN_OK;
+        return QUERN_OK;
     status = quern__legacy_names(h, group, "weight_names", &file, err);
+    if (status < 0)
+        return status;
     if (status != QUERN_OK || file.n == 0)
-        return status < 0 ? status : QUERN_OK;
+        return QUERN_OK;
     status = read_state(m, h, group, &file, err);
     quern__legacy_names_free(&file);
     return status;

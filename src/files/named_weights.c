@@ -1,5 +1,5 @@
-/* Weights in files of any kind, read into a model and written: HDF5 as Keras lays it out, and by name in `.safetensors` and `.npz`,
- * where a map may tell other names: lines "weight = name in the file", and behind it "transposed" for a matrix that lies so. */
+/* named_weights: reads and writes weights in files of any kind: HDF5 in Keras's layout, and `.safetensors` and `.npz` by name. A
+ * map renames weights: lines "weight = name in the file", followed by "transposed" for a transposed matrix. */
 #include "named_weights.h"
 
 #include <stdio.h>
@@ -28,7 +28,7 @@ static int kind_of(const char *path)
 
 static int no_such_kind(const char *path, const char *kinds, quern_error *err)
 {
-    return quern__fail(err, QUERN_UNSUPPORTED, path, "what it is to be is told by the end of its name: %s", kinds);
+    return quern__fail(err, QUERN_UNSUPPORTED, path, "unknown extension; expected one of %s", kinds);
 }
 
 /* ---- maps ---- */
@@ -48,7 +48,7 @@ static void drop_mapping(mapping *m)
     quern__free(m->entries);
 }
 
-/* A word ends at a blank; the rest begins behind it. */
+/* Cuts the first word off at a blank. Returns it; *rest moves after it. */
 static char *word(char **rest)
 {
     char *p = *rest + strspn(*rest, " \t\r"), *end = p + strcspn(p, " \t\r");
@@ -65,7 +65,7 @@ static int read_mapping(const char *path, mapping *m, quern_error *err)
         return QUERN_OK;
     int status = quern__file_read(path, 1 << 26, &m->text, &n, err), line = 0, room = 1;
     if (status >= 0 && memchr(m->text, 0, n))
-        status = quern__fail(err, QUERN_FORMAT, path, "is no text");
+        status = quern__fail(err, QUERN_FORMAT, path, "is not text");
     for (size_t i = 0; status >= 0 && i < n; i++)
         room += m->text[i] == '\n';
     if (status >= 0 && !(m->entries = quern__zalloc((size_t)room, sizeof *m->entries)))
@@ -88,7 +88,7 @@ static int read_mapping(const char *path, mapping *m, quern_error *err)
     return status;
 }
 
-/* What a weight is called in the file. */
+/* The name of a weight in the file. */
 static const char *name_in_file(mapping *m, const char *weight, bool *transposed)
 {
     *transposed = false;
@@ -101,15 +101,16 @@ static const char *name_in_file(mapping *m, const char *weight, bool *transposed
     return weight;
 }
 
-/* Entries of weights that the model does not have are mistakes. */
+/* Checks that the map names weights of the model only. */
 static int check_mapping(const mapping *m, const char *path, quern__variable *const *v, int n, quern_error *err)
 {
     for (int i = 0; i < m->n; i++) {
         if (m->entries[i].used)
             continue;
         const char **names = quern__zalloc((size_t)n + 1, sizeof *names);
-        for (int k = 0; names && k < n; k++)
-            names[k] = v[k]->path;
+        if (names)
+            for (int k = 0; k < n; k++)
+                names[k] = v[k]->path;
         const char *near = names ? quern__nearest(m->entries[i].weight, names, (size_t)n, sizeof *names) : NULL;
         int status = quern__fail(err, QUERN_NOTFOUND, path, "no weight is called '%.100s'", m->entries[i].weight);
         if (near)
@@ -127,13 +128,14 @@ static void transpose(float *out, const float *in, int64_t rows, int64_t columns
             out[j * rows + i] = in[i * columns + j];
 }
 
-/* All weights of a model; the caller frees the list. */
+/* All weights of a model as a list, which the caller frees. */
 static quern__variable **all_weights(const quern_model *m, int *n)
 {
     *n = quern_model_weights(m);
     quern__variable **v = quern__zalloc((size_t)*n + 1, sizeof *v);
-    for (int i = 0; v && i < *n; i++)
-        v[i] = quern__model_variable(m, i);
+    if (v)
+        for (int i = 0; i < *n; i++)
+            v[i] = quern__model_variable(m, i);
     return v;
 }
 
@@ -159,9 +161,9 @@ static int missing(const named_file *f, const char *name, quern_error *err)
     json_object_foreach(f->tensors ? quern__safetensors_names(f->tensors) : NULL, key, v) if (n < 512) names[n++] = key;
     const char *near = quern__nearest(name, names, (size_t)n, sizeof *names);
     if (near)
-        quern__hint(err, "did you mean '%.100s'? A map tells other names.", near);
+        quern__hint(err, "did you mean '%.100s'? Use a map for other names.", near);
     else
-        quern__hint(err, "a map tells names that are others in the file");
+        quern__hint(err, "use a map for names that differ in the file");
     return status;
 }
 
@@ -176,13 +178,13 @@ static int read_named(const named_file *f, quern__variable *v, const char *name,
     if (status == QUERN_END)
         return missing(f, name, err);
     if (status >= 0 && transposed && (shape.rank != 2 || v->dtype != QUERN_FLOAT32))
-        status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s is no matrix that could be transposed", v->path);
+        status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s is not a matrix that can be transposed", v->path);
     if (transposed) {
         shape.dims[0] = v->shape.dims[1];
         shape.dims[1] = v->shape.dims[0];
     }
     if (status >= 0 && !quern_shape_equal(&set.shape, &shape))
-        status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s has shape %s, it must be %s", name,
+        status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s has shape %s, expected %s", name,
                              quern_shape_text(&set.shape, got, sizeof got), quern_shape_text(&shape, want, sizeof want));
     void *to = quern__variable_numbers(v),
          *turned = status >= 0 && transposed ? quern__alloc((size_t)set.count * sizeof(float) + 1) : NULL;
@@ -190,7 +192,8 @@ static int read_named(const named_file *f, quern__variable *v, const char *name,
         status = quern__fail_memory(err, (size_t)set.count * sizeof(float));
     quern_tensor out = { .dtype = v->dtype, .shape = shape, .data = turned ? turned : to };
     quern__h5 h = { .where = f->path };
-    status = status < 0 ? status : quern__h5_read(&h, &set, &out, err);
+    if (status >= 0)
+        status = quern__h5_read(&h, &set, &out, err);
     if (status >= 0 && turned)
         transpose(to, turned, shape.dims[0], shape.dims[1]);
     quern__free(turned);
@@ -210,19 +213,21 @@ static int read_all(quern_model *m, const named_file *f, const char *map, quern_
         const char *name = name_in_file(&names, v[i]->path, &transposed);
         status = read_named(f, v[i], name, transposed, err);
     }
-    status = status < 0 ? status : check_mapping(&names, map, v, n, err);
+    if (status >= 0)
+        status = check_mapping(&names, map, v, n, err);
     quern__free(v);
     drop_mapping(&names);
     return status;
 }
 
-/* ---- public ---- */
+/* ---- module functions ---- */
 
 static int from_hdf5(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err)
 {
     quern__h5 h;
     int status = quern__h5_open(&h, bytes, n, path, err);
-    status = status < 0 ? status : quern__legacy_weights(m, &h, err);
+    if (status >= 0)
+        status = quern__legacy_weights(m, &h, err);
     return status == QUERN_END ? quern__weights_read(m, path, bytes, n, err) : status;
 }
 
@@ -235,14 +240,15 @@ int quern_model_load_weights(quern_model *m, const char *path, const char *map, 
     if (kind == OTHER)
         return no_such_kind(path, ".weights.h5, .h5, .keras, .safetensors, .npz", err);
     if (map && kind != SAFETENSORS && kind != NPZ)
-        return quern__fail(err, QUERN_INVALID, map, "a map is for .safetensors and .npz: weights in HDF5 have places, not names");
+        return quern__fail(err, QUERN_INVALID, map, "a map needs .safetensors or .npz: weights in HDF5 are found by path");
     if (kind == NPZ)
         return read_all(m, &f, map, err);
     status = kind == KERAS ? quern__archive_read(path, &weights, 1, QUERN__MOST_BYTES, err)
                            : quern__file_read(path, QUERN__MOST_BYTES, &weights.bytes, &weights.n, err);
     if (status >= 0 && kind == SAFETENSORS) {
         status = quern__safetensors_open(&f.tensors, weights.bytes, weights.n, path, err);
-        status = status < 0 ? status : read_all(m, &f, map, err);
+        if (status >= 0)
+            status = read_all(m, &f, map, err);
         quern__safetensors_close(f.tensors);
     } else if (status >= 0)
         status = kind == KERAS ? quern__weights_read(m, path, weights.bytes, weights.n, err)
@@ -251,7 +257,7 @@ int quern_model_load_weights(quern_model *m, const char *path, const char *map, 
     return status;
 }
 
-/* Turned matrices stand in variables of their own while they are written; `own` of them are freed. */
+/* Transposed matrices are written from temporary variables; `own` of them are freed. */
 static int write_all(const quern_model *m, const char *path, int kind, const char *map, quern_error *err)
 {
     mapping names;
@@ -270,7 +276,7 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
             continue;
         quern_shape shape = { .rank = 2, .dims = { v[i]->shape.dims[1], v[i]->shape.dims[0] } };
         if (v[i]->shape.rank != 2 || v[i]->dtype != QUERN_FLOAT32)
-            status = quern__fail(err, QUERN_SHAPE, map, "%.100s is no matrix that could be transposed", v[i]->path);
+            status = quern__fail(err, QUERN_SHAPE, map, "%.100s is not a matrix that can be transposed", v[i]->path);
         else if (!(turned[i] = quern__variable_new(v[i]->path, QUERN_FLOAT32, &shape, false, err)))
             status = QUERN_NOMEM;
         else {
@@ -278,11 +284,13 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
             v[i] = turned[i];
         }
     }
-    status = status < 0 ? status : check_mapping(&names, map, v, n, err);
+    if (status >= 0)
+        status = check_mapping(&names, map, v, n, err);
     if (status >= 0)
         status = kind == NPZ ? quern__npz_write(path, v, called, n, err) : quern__safetensors_write(path, v, called, n, err);
-    for (int i = 0; turned && i < n; i++)
-        quern__variable_free(turned[i]);
+    if (turned)
+        for (int i = 0; i < n; i++)
+            quern__variable_free(turned[i]);
     quern__free(turned);
     quern__free(v);
     quern__free(called);
@@ -300,11 +308,13 @@ int quern_model_save_weights(const quern_model *m, const char *path, const char 
     if (kind != WEIGHTS_H5)
         return no_such_kind(path, ".weights.h5, .safetensors, .npz", err);
     if (map)
-        return quern__fail(err, QUERN_INVALID, map, "a map is for .safetensors and .npz: weights in HDF5 have places, not names");
+        return quern__fail(err, QUERN_INVALID, map, "a map needs .safetensors or .npz: weights in HDF5 are found by path");
     status = quern__file_beside(path, "", beside, err);
-    status = status < 0 ? status : quern__weights_write(m, beside, NULL, err);
+    if (status >= 0)
+        status = quern__weights_write(m, beside, NULL, err);
     quern__file_place(err, beside, path);
-    status = status < 0 ? status : quern__file_replace(beside, path, err);
+    if (status >= 0)
+        status = quern__file_replace(beside, path, err);
     return quern__leave_file(err, path, status);
 }
 

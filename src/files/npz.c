@@ -1,11 +1,11 @@
-/* `.npz` for weights: a zip with an array of NumPy for each name. */
+/* npz: weights in `.npz`: a zip with a NumPy array per name. */
 #include "named_weights.h"
 #include "tensor/npy.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* One array as a dataset at one place. */
+/* Describes an array as a contiguous dataset. */
 static int describe(const quern__member *m, const char *where, quern__h5_set *set, quern_error *err)
 {
     quern__npy npy;
@@ -13,9 +13,9 @@ static int describe(const quern__member *m, const char *where, quern__h5_set *se
     if (status < 0)
         return status;
     if (npy.data_bytes > m->n - npy.header_bytes)
-        return quern__fail(err, QUERN_FORMAT, where, "the array is cut off");
+        return quern__fail(err, QUERN_FORMAT, where, "truncated array");
     if (npy.fortran && npy.shape.rank > 1)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "the array has its columns first (fortran_order)");
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "the array has column-major order (fortran_order)");
     bool floating = npy.dtype == QUERN_FLOAT32 || npy.dtype == QUERN_FLOAT64 || npy.dtype == QUERN_FLOAT16,
          has_sign = npy.dtype == QUERN_INT8 || npy.dtype == QUERN_INT16 || npy.dtype == QUERN_INT32 || npy.dtype == QUERN_INT64;
     *set = (quern__h5_set){
@@ -35,8 +35,10 @@ int quern__npz_find(const char *path, const char *name, size_t limit, quern__h5_
     quern__member m = { .name = own, .optional = true };
     int status = quern__archive_read(path, &m, 1, limit, err);
     *bytes = m.bytes;
-    if (status < 0 || !m.bytes)
-        return status < 0 ? status : QUERN_END;
+    if (status < 0)
+        return status;
+    if (!m.bytes)
+        return QUERN_END;
     return describe(&m, path, set, err);
 }
 
@@ -58,7 +60,8 @@ int quern__npz_write(const char *path, quern__variable *const *v, const char *co
         memcpy(all[i].bytes, head, length);
         memcpy(all[i].bytes + length, quern__variable_numbers(v[i]), bytes);
     }
-    status = status < 0 ? status : quern__archive_write(path, all, n, err);
+    if (status >= 0)
+        status = quern__archive_write(path, all, n, err);
     quern__assets_free(all, n);
     return status;
 }
@@ -79,11 +82,13 @@ int quern_npz_pack(const char *path, const char *const *names, const char *const
         list[i] = (quern__member){ .name = name.data, .file = quern__strdup(files[i]) };
         status = name.failed || !list[i].file ? quern__fail_memory(err, strlen(names[i])) : QUERN_OK;
     }
-    status = status < 0 ? status : quern__archive_write(path, list, n, err);
-    for (int i = 0; list && i < n; i++) {
-        quern__free((void *)(uintptr_t)list[i].name);
-        quern__free(list[i].file);
-    }
+    if (status >= 0)
+        status = quern__archive_write(path, list, n, err);
+    if (list)
+        for (int i = 0; i < n; i++) {
+            quern__free((void *)(uintptr_t)list[i].name);
+            quern__free(list[i].file);
+        }
     quern__free(list);
     return quern__leave_file(err, path, status);
 }

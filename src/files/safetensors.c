@@ -1,4 +1,5 @@
-/* `.safetensors`: eight bytes that say how long a JSON is, the JSON (name: type, shape, place), the numbers. */
+/* safetensors: weights in `.safetensors`: the size of a JSON header in eight bytes, the header (name: dtype, shape, offsets),
+ * numbers. */
 #include "base/json.h"
 #include "named_weights.h"
 
@@ -6,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Types as HDF5 tells them too: one reader of numbers is enough. */
+/* Dtypes in the terms of HDF5, for the same conversion. */
 static const struct {
     const char *name;
     quern__h5_type type;
@@ -31,7 +32,7 @@ struct quern__safetensors {
     size_t size;
 };
 
-enum { header_limit = 100 << 20 }; /* that of the format */
+enum { header_limit = 100 << 20 }; /* limit of the format */
 
 int quern__safetensors_open(quern__safetensors **out, const char *bytes, size_t n, const char *where, quern_error *err)
 {
@@ -41,14 +42,14 @@ int quern__safetensors_open(quern__safetensors **out, const char *bytes, size_t 
     if (!s)
         return quern__fail_memory(err, sizeof *s);
     if (length < 2 || length > n - 8 || length > header_limit)
-        return quern__fail(err, QUERN_FORMAT, where, "no safetensors file: its header would have %llu bytes",
+        return quern__fail(err, QUERN_FORMAT, where, "is not a safetensors file: its header would have %llu bytes",
                            (unsigned long long)length);
     s->where = where;
     s->data = (const uint8_t *)bytes + 8 + length;
     s->size = n - 8 - (size_t)length;
-    s->header = quern__json_read(bytes + 8, (size_t)length, where, "the header of safetensors", err);
+    s->header = quern__json_read(bytes + 8, (size_t)length, where, "the safetensors header", err);
     if (!json_is_object(s->header))
-        quern__fail(err, QUERN_FORMAT, where, "the header of safetensors: no object");
+        quern__fail(err, QUERN_FORMAT, where, "the safetensors header is not an object");
     return json_is_object(s->header) ? QUERN_OK : err->code;
 }
 
@@ -61,7 +62,7 @@ void quern__safetensors_close(quern__safetensors *s)
 
 json_t *quern__safetensors_names(const quern__safetensors *s) { return s->header; }
 
-/* An array as a dataset at one place. */
+/* Describes an array as a contiguous dataset. */
 static int describe(const quern__safetensors *s, json_t *spec, const char *name, quern__h5_set *set, quern_error *err)
 {
     json_t *shape = json_object_get(spec, "shape"), *offsets = json_object_get(spec, "data_offsets"), *d;
@@ -69,11 +70,12 @@ static int describe(const quern__safetensors *s, json_t *spec, const char *name,
     size_t k, bytes;
     json_int_t from = json_integer_value(json_array_get(offsets, 0)), to = json_integer_value(json_array_get(offsets, 1));
     *set = (quern__h5_set){ .layout = 1, .shape = { .rank = (int32_t)json_array_size(shape) } };
-    for (size_t i = 0; type && i < sizeof types / sizeof *types; i++)
-        if (!strcmp(types[i].name, type))
-            set->type = types[i].type;
+    if (type)
+        for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+            if (!strcmp(types[i].name, type))
+                set->type = types[i].type;
     if (!set->type.size)
-        return quern__fail(err, QUERN_UNSUPPORTED, s->where, "%.100s: the type %.20s is not read here", name, type ? type : "?");
+        return quern__fail(err, QUERN_UNSUPPORTED, s->where, "%.100s: dtype %.20s is not in this version", name, type ? type : "?");
     bool fits = json_is_array(shape) && json_array_size(shape) <= QUERN_MAX_RANK;
     json_array_foreach(shape, k, d) if (fits)
     {
@@ -83,7 +85,7 @@ static int describe(const quern__safetensors *s, json_t *spec, const char *name,
     set->count = fits ? quern_shape_count(&set->shape) : -1;
     if (set->count < 0 || !quern__mul((size_t)set->count, set->type.size, &bytes) || from < 0 || to < from ||
         (uint64_t)to > s->size || (size_t)(to - from) != bytes)
-        return quern__fail(err, QUERN_FORMAT, s->where, "%.100s: its shape and place do not fit the file", name);
+        return quern__fail(err, QUERN_FORMAT, s->where, "%.100s: shape and offsets do not fit the file", name);
     set->bytes = (quern__h5_part){ s->data + from, bytes };
     return QUERN_OK;
 }
@@ -109,21 +111,24 @@ int quern__safetensors_write(const char *path, quern__variable *const *v, const 
         at += bytes;
     }
     char *text = quern__json_text(header, JSON_COMPACT), *all;
-    length = text ? (strlen(text) + 7) / 8 * 8 : 0; /* numbers begin at a multiple of eight */
+    length = text ? (strlen(text) + 7) / 8 * 8 : 0; /* the numbers start at a multiple of eight */
     all = text ? quern__alloc(8 + length + at) : NULL;
     int status = all ? QUERN_OK : quern__fail_memory(err, 8 + length + at);
-    for (int i = 0; all && i < 8; i++)
-        all[i] = (char)(length >> 8 * i & 255);
+    if (all)
+        for (int i = 0; i < 8; i++)
+            all[i] = (char)(length >> 8 * i & 255);
     if (all) {
         memset(all + 8, ' ', length);
         memcpy(all + 8, text, strlen(text));
     }
-    for (int i = 0; all && i < n; i++) {
-        json_t *place = json_object_get(json_object_get(header, names[i]), "data_offsets");
-        quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
-        memcpy(all + 8 + length + json_integer_value(json_array_get(place, 0)), quern__variable_numbers(v[i]), bytes);
-    }
-    status = status < 0 ? status : quern__file_write(path, all, 8 + length + at, err);
+    if (all)
+        for (int i = 0; i < n; i++) {
+            json_t *place = json_object_get(json_object_get(header, names[i]), "data_offsets");
+            quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
+            memcpy(all + 8 + length + json_integer_value(json_array_get(place, 0)), quern__variable_numbers(v[i]), bytes);
+        }
+    if (status >= 0)
+        status = quern__file_write(path, all, 8 + length + at, err);
     quern__free(all);
     free(text);
     json_decref(header);

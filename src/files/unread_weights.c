@@ -1,6 +1,6 @@
-/* Weights that a file has and nobody read: each is an error that names it, because a model without them computes something else.
- * State that changes no result of a model may stay: the optimizer's, that of metrics, and that of random numbers, whose draws are
- * quern's own. */
+/* unread_weights: weights in a file that no layer has read. Each is an error with its path, because a model without them computes
+ * something else. Exceptions are states without effect on results: of the optimizer, of metrics, and of random number generators.
+ */
 #include "files.h"
 #include "h5.h"
 
@@ -32,7 +32,7 @@ int quern__objects_add(quern__objects *o, uint64_t object, quern_error *err)
 
 void quern__objects_free(quern__objects *o) { quern__free(o->list); }
 
-/* A group on the way down. */
+/* A group on the path to the present one. */
 typedef struct place {
     quern__h5 *h;
     const quern__objects *read;
@@ -57,16 +57,18 @@ static int check(void *user, const char *name, size_t length, uint64_t object, q
     place own = { .h = above->h, .read = above->read, .depth = above->depth + 1 };
     if (own.depth > most_depth || --own.h->steps < 0 ||
         (size_t)snprintf(own.path, sizeof own.path, "%s/%.*s", above->path, (int)length, name) >= sizeof own.path)
-        return quern__fail(err, QUERN_FORMAT, own.h->where, "groups lie too deep in each other");
+        return quern__fail(err, QUERN_FORMAT, own.h->where, "groups are nested too deep");
     if (may_stay(own.path))
         return QUERN_OK;
     int dataset = quern__h5_messages(own.h, object, is_dataset, NULL, err);
-    if (dataset <= 0)
-        return dataset < 0 ? dataset : quern__h5_links(own.h, object, check, &own, err);
+    if (dataset < 0)
+        return dataset;
+    if (dataset == 0)
+        return quern__h5_links(own.h, object, check, &own, err);
     if (own.read->n && bsearch(&object, own.read->list, own.read->n, sizeof object, by_address))
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_UNSUPPORTED, own.h->where, "the weight %.200s is none of the model's", own.path + 1);
-    quern__hint(err, "the model that the file describes has no such weight in this version");
+    int status = quern__fail(err, QUERN_UNSUPPORTED, own.h->where, "the weight %.200s does not belong to the model", own.path + 1);
+    quern__hint(err, "the model of the file does not have this weight in this version");
     return status;
 }
 

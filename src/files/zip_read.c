@@ -1,5 +1,5 @@
-/* Reading the zip of a `.keras` file, and files whole. Sizes are checked before memory is asked for; a file is written beside,
- * synced and renamed. */
+/* zip_read: reads the zip of a `.keras` file, and whole files. Sizes are checked before memory is allocated. Writing a whole file
+ * is here too and is atomic. */
 #include "files.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <zip.h>
 
-/* Deflate makes nothing 1,032 times as short. Nobody's model has so many members. */
+/* Deflate compresses by less than a factor of 1,032. No model has that many members. */
 enum { most_times = 1100, most_members = 1 << 16 };
 
 static int read_member(zip_t *z, const char *path, quern__member *m, size_t limit, quern_error *err)
@@ -26,9 +26,9 @@ static int read_member(zip_t *z, const char *path, quern__member *m, size_t limi
         return quern__fail(err, QUERN_FORMAT, path, "no member %s: not a .keras file", m->name);
     limit = m->limit && m->limit < limit ? m->limit : limit;
     if (st.size > limit)
-        return quern__fail(err, QUERN_FORMAT, where, "%llu bytes, at most %zu are read", (unsigned long long)st.size, limit);
+        return quern__fail(err, QUERN_FORMAT, where, "%llu bytes, expected at most %zu", (unsigned long long)st.size, limit);
     if ((st.valid & ZIP_STAT_COMP_SIZE) && st.size / most_times > st.comp_size)
-        return quern__fail(err, QUERN_FORMAT, where, "%llu bytes out of %llu: nothing is compressed so well",
+        return quern__fail(err, QUERN_FORMAT, where, "%llu bytes from %llu compressed ones: impossible",
                            (unsigned long long)st.size, (unsigned long long)st.comp_size);
     m->n = (size_t)st.size;
     m->bytes = quern__alloc(m->n + 1);
@@ -36,11 +36,11 @@ static int read_member(zip_t *z, const char *path, quern__member *m, size_t limi
         return quern__fail_memory(err, m->n + 1);
     zip_file_t *f = zip_fopen(z, m->name, 0);
     zip_int64_t got = f ? zip_fread(f, m->bytes, m->n) : -1;
-    bool whole = f && got == (zip_int64_t)m->n && zip_fread(f, where, 1) == 0; /* the last read checks the sum */
+    bool whole = f && got == (zip_int64_t)m->n && zip_fread(f, where, 1) == 0; /* the last read verifies the checksum */
     if (f && zip_fclose(f))
         whole = false;
     if (!whole)
-        return quern__fail(err, QUERN_FORMAT, path, "%s cannot be read whole", m->name);
+        return quern__fail(err, QUERN_FORMAT, path, "%s cannot be read completely", m->name);
     m->bytes[m->n] = 0;
     return QUERN_OK;
 }
@@ -83,7 +83,7 @@ int quern__archive_read(const char *path, quern__member *members, int n, size_t 
     return status;
 }
 
-/* Members that are none of ours, as far as they fit into `room` bytes all together. */
+/* Reads the members for which `ours` is false, as far as they fit into `room` bytes in total. */
 static int read_others(zip_t *z, const char *path, bool (*ours)(const char *name), size_t room, quern__member **list, int *n,
                        quern_error *err)
 {
@@ -133,9 +133,9 @@ int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, qu
     if (fd < 0)
         return quern__fail(err, errno == ENOENT ? QUERN_NOTFOUND : QUERN_IO, path, "%s", strerror(errno));
     if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-        status = quern__fail(err, QUERN_IO, path, "is no file");
+        status = quern__fail(err, QUERN_IO, path, "is not a regular file");
     else if ((uint64_t)st.st_size > limit)
-        status = quern__fail(err, QUERN_FORMAT, path, "%lld bytes, at most %zu are read", (long long)st.st_size, limit);
+        status = quern__fail(err, QUERN_FORMAT, path, "%lld bytes, expected at most %zu", (long long)st.st_size, limit);
     *n = status < 0 ? 0 : (size_t)st.st_size;
     if (status >= 0 && !(*bytes = quern__alloc(*n + 1)))
         status = quern__fail_memory(err, *n);
@@ -144,7 +144,7 @@ int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, qu
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            status = quern__fail(err, QUERN_IO, path, "%s", got ? strerror(errno) : "it became shorter while it was read");
+            status = quern__fail(err, QUERN_IO, path, "%s", got ? strerror(errno) : "the file became shorter during the read");
         at += got > 0 ? (size_t)got : 0;
     }
     close(fd);

@@ -1,5 +1,4 @@
-/* Writing the zip of a `.keras` file. libzip makes it and hands over small pieces; they go to the disk in large ones, to a file
- * beside, which is synced and renamed. */
+/* zip_write: writes the zip of a `.keras` file atomically. libzip produces small pieces; a buffer turns them into large writes. */
 #include "files.h"
 
 #include <errno.h>
@@ -9,10 +8,10 @@
 #include <unistd.h>
 #include <zip.h>
 
-/* Where the archive goes: `held` bytes wait for their place, which begins at `at`. */
+/* The target of an archive: a buffer of `held` bytes that belongs to offset `at` of the file. */
 typedef struct sink {
     int fd;
-    char *bytes; /* most_held of them */
+    char *bytes; /* capacity: most_held */
     uint64_t held, at, end;
     zip_error_t error;
 } sink;
@@ -53,7 +52,7 @@ static zip_int64_t seek(sink *s, void *where, uint64_t n)
     return to < 0 ? -1 : 0;
 }
 
-/* What libzip asks of the file it writes. It is never read: there is nothing in it before. */
+/* The callback of libzip for the output file. It never reads, because the archive starts empty. */
 static zip_int64_t serve(void *user, void *data, zip_uint64_t n, zip_source_cmd_t what)
 {
     sink *s = user;
@@ -96,7 +95,7 @@ static bool add_all(zip_t *z, const quern__member *members, int n)
     return true;
 }
 
-/* The archive into the sink; the file is the caller's. */
+/* Writes the archive to the sink. The caller owns the file. */
 static int write_all(sink *s, const char *path, const quern__member *members, int n, quern_error *err)
 {
     zip_error_t why;
@@ -127,7 +126,8 @@ int quern__archive_write(const char *path, const quern__member *members, int n, 
     if (s.fd < 0 || !s.bytes)
         status = s.fd < 0 ? quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno))
                           : quern__fail_memory(err, most_held);
-    status = status < 0 ? status : write_all(&s, path, members, n, err);
+    if (status >= 0)
+        status = write_all(&s, path, members, n, err);
     if (s.fd >= 0 && close(s.fd) && status >= 0)
         status = quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno));
     zip_error_fini(&s.error);

@@ -1,8 +1,8 @@
-/* The reverse walk: from the loss back to what it was made of, each node's rule adds the nodes of its part, and parts that meet are
- * added. Only nodes between `wrt` and the loss are visited. */
+/* grad: reverse-mode differentiation. From the loss backward, the rule of each op adds the nodes of its gradient, and gradients
+ * of a value with several users are summed. Only nodes between `wrt` and the loss are visited. */
 #include "grad.h"
 
-/* Which values depend on any of `wrt`. */
+/* Marks the values that depend on any of `wrt`. */
 static void mark(const quern__graph *g, const quern__id *wrt, int n, bool *needed)
 {
     for (int i = 0; i < n; i++)
@@ -17,10 +17,10 @@ static void mark(const quern__graph *g, const quern__id *wrt, int n, bool *neede
     }
 }
 
-/* Adds the parts that flow from one node into the gradients of its inputs. */
+/* Adds the gradients that flow from one node to its inputs. */
 static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gradient)
 {
-    quern__node node = *quern__graph_node_at(g, k); /* a copy: the graph grows under it */
+    quern__node node = *quern__graph_node_at(g, k); /* a copy, because the graph grows */
     quern__id dy[4] = { 0 }, few[64] = { 0 }, *dx = few;
     bool any = false, wanted = false;
     for (int i = 0; i < node.n_out; i++) {

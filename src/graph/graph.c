@@ -1,4 +1,4 @@
-/* The graph's values and nodes, and the builder with its sticky error. Everything lives as long as the graph. */
+/* graph: values and nodes, and the builder with its sticky error. The graph owns everything in it. */
 #include "graph.h"
 
 #include <stdio.h>
@@ -7,21 +7,21 @@
 struct quern__graph {
     quern_error error;
     int n_values, cap_values;
-    quern__value **values; /* each by itself, so that it stays where it is while the graph grows */
+    quern__value **values; /* separate allocations, so that addresses stay while the graph grows */
     quern__value none;     /* of id 0 */
     int n_leaves, cap_leaves;
     quern__id *leaves; /* of variables */
     int n_nodes, cap_nodes;
     quern__node **nodes;
     int n_scopes, cap_scopes;
-    char **scopes; /* every scope name seen, the last is the present one */
+    char **scopes; /* all scope names; the last is the present one */
     const char *scope;
-    quern__id gate; /* of the nodes that come; so are `of` and `lean` */
+    quern__id gate; /* of the next nodes, like `of` and `lean` */
     int32_t of;
     bool lean;
 };
 
-/* Room for one more element of an array that doubles. */
+/* Ensures capacity for one more element; the array doubles. */
 static bool grow(void **array, int count, int *capacity, size_t size)
 {
     if (count < *capacity)
@@ -87,7 +87,7 @@ quern__id quern__graph_fail(quern__graph *g, int code, const char *format, ...)
 
 void quern__graph_scope(quern__graph *g, const char *scope)
 {
-    for (int i = g->n_scopes - 1; i >= 0; i--) /* mostly the last */
+    for (int i = g->n_scopes - 1; i >= 0; i--) /* usually the last */
         if (!strcmp(g->scopes[i], scope)) {
             g->scope = g->scopes[i];
             return;
@@ -105,7 +105,7 @@ quern__id quern__graph_gate(quern__graph *g, quern__id gate)
 {
     quern__id before = g->gate;
     if (gate && g->values[gate]->kind != QUERN__VALUE_NODE)
-        quern__graph_fail(g, QUERN_INTERNAL, "a gate that no node makes");
+        quern__graph_fail(g, QUERN_INTERNAL, "the gate is not the output of a node");
     g->gate = gate;
     return before;
 }
@@ -138,7 +138,7 @@ quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_s
     return add_value(g, (quern__value){ .kind = QUERN__VALUE_BATCH, .dtype = dtype, .shape = *shape, .node = -1, .slot = slot });
 }
 
-/* The leaf of a variable; NULL: nobody asked for it. */
+/* The leaf of a variable and its id. Returns borrowed; NULL: the graph does not use the variable. */
 static quern__value *leaf_of(const quern__graph *g, const quern__variable *v, quern__id *id)
 {
     for (int i = 0; i < g->n_leaves; i++)
@@ -182,7 +182,7 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
         out[i] = 0;
     for (int i = 0; i < n_in; i++)
         if (in[i] < 1 || in[i] > g->n_values)
-            return quern__graph_fail(g, QUERN_INTERNAL, "%s: input %d is none", name, i);
+            return quern__graph_fail(g, QUERN_INTERNAL, "%s: input %d is missing", name, i);
     if (g->error.code)
         return 0;
     quern__id *ids = quern__zalloc((size_t)n_in + (size_t)n_out, sizeof *ids);
@@ -225,12 +225,12 @@ int quern__graph_verify(const quern__graph *g, quern_error *err)
         for (int i = 0; i < node->n_in; i++) {
             quern__id id = node->in[i];
             if (id < 1 || id > g->n_values)
-                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %d is no value", n, i);
+                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %d is not a value", n, i);
             if (g->values[id]->kind == QUERN__VALUE_NODE && g->values[id]->node >= n)
-                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %%%d is made later", n, id);
+                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %%%d is computed later", n, id);
         }
         if (node->gate && g->values[node->gate]->node >= n)
-            return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: its gate %%%d is made later", n, node->gate);
+            return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: its gate %%%d is computed later", n, node->gate);
         for (int i = 0; i < node->n_out; i++) {
             const quern__value *v = g->values[node->out[i]];
             if (v->kind != QUERN__VALUE_NODE || v->node != n || v->slot != i)

@@ -1,4 +1,4 @@
-/* The graph as text for people, and as DOT for Graphviz. */
+/* graph_print: the graph as text, and in the DOT language of Graphviz. */
 #include "graph.h"
 
 static void print_id(const quern__graph *g, quern__id id, quern__text *out)

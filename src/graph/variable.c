@@ -1,4 +1,4 @@
-/* Variables: numbers that outlive a step, and the second form in which a plan may keep them. */
+/* variable: arrays that persist between steps, and their blocked layout. */
 #include "graph.h"
 
 #include <string.h>
@@ -10,11 +10,13 @@ quern__variable *quern__variable_new(const char *path, int dtype, const quern_sh
     if (v) {
         *v = (quern__variable){ .path = quern__strdup(path), .dtype = dtype, .trainable = trainable, .shape = *shape };
         v->data = quern__alloc_aligned((bytes + 63) / 64 * 64 + 64, 64);
-        if (v->path && v->data)
-            return memset(v->data, 0, bytes), v;
+        if (v->path && v->data) {
+            memset(v->data, 0, bytes);
+            return v;
+        }
     }
     quern__variable_free(v);
-    quern__fail(err, QUERN_NOMEM, path, "out of memory for this weight");
+    quern__fail(err, QUERN_NOMEM, path, "out of memory for the weight");
     return NULL;
 }
 
@@ -28,7 +30,7 @@ void quern__variable_free(quern__variable *v)
     quern__free(v);
 }
 
-/* Rows of all panels, one panel after the other, from the rows of the matrix, or back. */
+/* Copies the matrix in C order to the blocked layout, or back. */
 static void repack(quern__variable *v, bool to_panels)
 {
     int64_t rows = v->shape.dims[0], columns = v->shape.dims[1], w = v->panel;
@@ -55,7 +57,7 @@ void *quern__variable_numbers(quern__variable *v)
 {
     if (v->panels_newer)
         repack(v, false);
-    v->plain_newer = v->panels != NULL; /* who asks may write */
+    v->plain_newer = v->panels != NULL; /* the caller may write */
     return v->data;
 }
 

@@ -1,9 +1,9 @@
-/* The arrays of one batch: checked against the model, converted to its types, and run. */
+/* batch_arrays: the arrays of one batch: checks them against the model, converts them to its dtypes, and runs the batch. */
 #include "model.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 
-/* A batch: arrays by number, inputs, then targets, then weights. */
+/* A batch; arrays are numbered: inputs, then targets, then weights. */
 typedef struct batch {
     const quern_tensor *x, *y, *w; /* as the caller gives them; y and w may be NULL */
     int64_t records;
@@ -13,16 +13,16 @@ typedef struct batch {
 
 /* What the model expects as one array of a batch. */
 typedef struct wanted {
-    char where[8]; /* x[0] */
+    char where[8]; /* such as "x[0]" */
     int number;
     int output;       /* of targets and weights; -1: an input */
-    bool weights;     /* `shape` is that of weights by steps, or by records where the output has none */
+    bool weights;     /* `shape` is that of weights per step, or per record where the output has no time axis */
     const char *name; /* of the input or output */
     int dtype;
     quern_shape shape;
 } wanted;
 
-/* Writes x[0]; without snprintf, which would take longer than all checks. */
+/* Writes "x[0]" without snprintf, which is slower than all checks together. */
 static void write_where(char where[8], char side, int i)
 {
     *where++ = side;
@@ -65,7 +65,7 @@ static bool reads_target(const quern_model *m, int output)
     return reads;
 }
 
-/* Array `number` as the caller gives it; NULL: there is none, and the batch needs none. */
+/* Array `number` of the caller; NULL: it is missing, and the batch does not need it. */
 static const quern_tensor *given(const quern_model *m, const batch *b, int number)
 {
     int target = number - m->n_in, weights = target - m->n_out;
@@ -89,8 +89,8 @@ int quern__array_check(const quern_tensor *t, const char *where, int64_t records
         return quern__fail(err, QUERN_SHAPE, where, "has %lld records, x[0] has %lld", (long long)t->shape.dims[0],
                            (long long)records);
     if (!quern_dtype_name(t->dtype))
-        return quern__fail(err, QUERN_DTYPE, where, "has no type that is known (%d)", t->dtype);
-    return t->data || !quern_shape_count(&t->shape) ? QUERN_OK : quern__fail(err, QUERN_INVALID, where, "its data is NULL");
+        return quern__fail(err, QUERN_DTYPE, where, "has an unknown dtype (%d)", t->dtype);
+    return t->data || !quern_shape_count(&t->shape) ? QUERN_OK : quern__fail(err, QUERN_INVALID, where, "data is NULL");
 }
 
 /* Returns the QUERN_WEIGHTS_… of an array of weights, or QUERN_SHAPE. */
@@ -117,7 +117,7 @@ static int check_array(const quern_model *m, const quern_tensor *t, int number, 
         return quern__fail(err, QUERN_INVALID, w.where, "has no records");
     status = w.weights ? weights_kind(m, t, &w, err) : quern__axes_check(w.where, &t->shape, &w.shape, w.name, w.output < 0, err);
     if (status >= 0 && !quern__convertible(t->dtype, w.dtype))
-        status = quern__fail(err, QUERN_INVALID, w.where, "is of type %s, the model expects %s", quern_dtype_name(t->dtype),
+        status = quern__fail(err, QUERN_INVALID, w.where, "has dtype %s, the model expects %s", quern_dtype_name(t->dtype),
                              quern_dtype_name(w.dtype));
     if (status > 0)
         b->weighing.of[w.output] = (uint8_t)status;
@@ -131,12 +131,12 @@ static int check_strings(const quern_tensor *t, const wanted *w, int64_t per, qu
     const quern_string *s = t->const_data;
     for (int64_t i = 0; i < quern_shape_count(&t->shape); i++)
         if (s[i].size < 0 || s[i].size > QUERN_MOST_STRING)
-            return quern__fail(err, QUERN_INVALID, w->where, "record %lld: a string of %lld bytes, at most %d",
+            return quern__fail(err, QUERN_INVALID, w->where, "record %lld: a string of %lld bytes, expected at most %d",
                                (long long)(i / per), (long long)s[i].size, QUERN_MOST_STRING);
     return QUERN_OK;
 }
 
-/* Memory for the array in the type that is wanted; it grows only. */
+/* Ensures memory for the array in the model's dtype; it never shrinks. */
 static void *converted_room(quern_model *m, const quern_tensor *t, const wanted *w, quern_error *err)
 {
     quern__converted *c = &m->converted[w->number];
@@ -154,7 +154,7 @@ static void *converted_room(quern_model *m, const quern_tensor *t, const wanted 
     return numbers;
 }
 
-/* Sets the address of an array in the batch: its own numbers, or those of the model's type. */
+/* Sets the address of an array in the batch: the caller's elements, or converted ones. */
 static int convert_array(quern_model *m, const quern_tensor *t, int number, batch *b, quern_error *err)
 {
     char why[128];
@@ -174,7 +174,7 @@ static int convert_array(quern_model *m, const quern_tensor *t, int number, batc
                                    quern__convert_why(t->const_data, t->dtype, good, w.dtype, why));
 }
 
-/* Checks all arrays, then converts those of other types. */
+/* Checks all arrays, then converts those of other dtypes. */
 static int batch_read(quern_model *m, batch *b, quern_error *err)
 {
     const quern_tensor *t;

@@ -1,4 +1,5 @@
-/* From words to layers with weights: the blueprint, and the model made of it. */
+/* blueprint: a model under construction: layer calls and their values. Each call builds its layer for the shapes of its inputs,
+ * so that errors name the layer. */
 #include "model.h"
 
 #include <stdio.h>
@@ -24,11 +25,13 @@ static void free_node(quern__call_node *node)
 
 void quern_blueprint_free(quern_blueprint *b)
 {
-    for (int i = 0; b && i < b->n; i++) {
-        if (!b->nodes[i].again && !b->nodes[i].layer->owned_by_wrapper) /* a model in a model: its layers are another's */
-            quern__layer_free(b->nodes[i].layer);
-        free_node(&b->nodes[i]);
-    }
+    if (b)
+        for (int i = 0; i < b->n; i++) {
+            if (!b->nodes[i].again &&
+                !b->nodes[i].layer->owned_by_wrapper) /* a nested model borrows the layers that its parent owns */
+                quern__layer_free(b->nodes[i].layer);
+            free_node(&b->nodes[i]);
+        }
     if (b) {
         quern__free(b->nodes);
         quern__free(b->values);
@@ -36,7 +39,7 @@ void quern_blueprint_free(quern_blueprint *b)
     quern__free(b);
 }
 
-/* A layer without a name gets Keras's: the class in snake case, numbered from the second on. */
+/* Names a layer without a name as Keras does: the class in snake case, with a number from the second on. */
 static int name_layer(quern_blueprint *b, const quern__class *c, json_t *config)
 {
     char base[64], name[96];
@@ -53,7 +56,7 @@ static int name_layer(quern_blueprint *b, const quern__class *c, json_t *config)
     }
 }
 
-/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}; `records` gets a batch size that is given. */
+/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}. `records` gets a fixed batch size. */
 static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern_error *err)
 {
     json_t *shape = json_object_get(config, "shape"), *batch = json_object_get(config, "batch_shape"), *d;
@@ -61,7 +64,7 @@ static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern
     size_t k, n = json_array_size(whole ? batch : shape);
     *out = (quern_shape){ .rank = 1, .dims = { -1 } };
     if (n + !whole > QUERN_MAX_RANK || (whole && n < 1))
-        return quern__fail(err, QUERN_SHAPE, "input", "a shape has 1 to %d axes", QUERN_MAX_RANK);
+        return quern__fail(err, QUERN_SHAPE, "input", "a shape must have 1 to %d axes", QUERN_MAX_RANK);
     json_array_foreach(whole ? batch : shape, k, d)
     {
         if (whole && k == 0)
@@ -71,8 +74,10 @@ static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern
         out->dims[out->rank++] = json_integer_value(d);
     }
     json_t *full = json_array(), *first = whole ? json_array_get(batch, 0) : json_object_get(config, "batch_size");
-    if (json_is_integer(first) && json_integer_value(first) < 1)
-        return json_decref(full), quern__fail(err, QUERN_SHAPE, "input", "a batch has at least 1 record");
+    if (json_is_integer(first) && json_integer_value(first) < 1) {
+        json_decref(full);
+        return quern__fail(err, QUERN_SHAPE, "input", "batch_size must be at least 1");
+    }
     if (json_is_integer(first))
         *records = json_integer_value(first);
     json_array_append(full, json_is_integer(first) ? first : json_null());
@@ -91,7 +96,7 @@ int quern__tensor_dtype(const quern_blueprint *b, int value)
     return type == QUERN_STRING || type == QUERN_INT32 || type == QUERN_INT64 ? type : QUERN_FLOAT32;
 }
 
-/* Shapes and number of a node's outputs, found by building its nodes. */
+/* Sets the number and shapes of a node's outputs, by building its nodes in a temporary graph. */
 static int infer(quern_blueprint *b, quern__call_node *node, quern_shape *out, quern_error *err)
 {
     quern_shape in[QUERN__MAX_ARGUMENTS];
@@ -114,7 +119,7 @@ static int infer(quern_blueprint *b, quern__call_node *node, quern_shape *out, q
     return status;
 }
 
-/* Room for one more node and its values. There is a limit, because models are walked by recursion. */
+/* Ensures capacity for one more node and its values. The number is limited, because recursive functions visit models. */
 static bool grow(quern_blueprint *b)
 {
     if (b->n == QUERN__MAX_NODES)
@@ -138,8 +143,7 @@ static bool grow(quern_blueprint *b)
     return true;
 }
 
-/* Which argument input i is for, when only their order is told: one each, and as many as there are for the first that takes many.
- */
+/* The argument of input i, when only the order is known: one input per argument; the first argument with `many` takes the rest. */
 static int argument_by_order(const quern__class *c, int i)
 {
     int k = 0;
@@ -148,10 +152,10 @@ static int argument_by_order(const quern__class *c, int i)
     return k;
 }
 
-/* How many values a layer can be applied to at most. */
+/* The largest number of values that a layer accepts. */
 static int most_inputs(const quern__class *c)
 {
-    bool own = c->registered || !c->module; /* of the program's own: it says itself */
+    bool own = c->registered || !c->module; /* a custom class checks the number itself */
     int n = 1;
     if (c->list || c->model || own)
         return QUERN__MAX_ARGUMENTS;
@@ -161,7 +165,7 @@ static int most_inputs(const quern__class *c)
     return n;
 }
 
-/* Nothing that is given is left out. */
+/* Checks that the layer accepts this number of inputs. */
 static int check_count(const quern__layer *l, int n, const char *words, quern_error *err)
 {
     int most = most_inputs(l->kind);
@@ -169,11 +173,11 @@ static int check_count(const quern__layer *l, int n, const char *words, quern_er
         return QUERN_OK;
     int status = quern__fail(err, QUERN_INVALID, words, "layer '%.60s' expects %d input%s, but it received %d", l->name, most,
                              most == 1 ? "" : "s", n);
-    quern__hint(err, "'| @NAME |' alone goes on from that value; concatenate, add, … join several");
+    quern__hint(err, "use '| @NAME |' alone to continue from that value; concatenate, add, … merge several");
     return status;
 }
 
-/* Adds the node of a layer. */
+/* Adds a node to the blueprint. */
 static int place(quern_blueprint *b, quern__call_node *node, const quern__inputs *in, const quern_shape *input, const char *words)
 {
     quern_shape shapes[QUERN__MAX_RESULTS];
@@ -190,11 +194,12 @@ static int place(quern_blueprint *b, quern__call_node *node, const quern__inputs
     }
     node->n_out = 1;
     shapes[0] = *input;
-    status = status < 0 ? status : check_count(node->layer, in->n, words, &b->error);
+    if (status >= 0)
+        status = check_count(node->layer, in->n, words, &b->error);
     if (status >= 0 && in->n)
         status = infer(b, node, shapes, &b->error);
     if (status < 0) {
-        quern__fail(&b->error, status, words, "cannot make this layer");
+        quern__fail(&b->error, status, words, "cannot create this layer");
         free_node(node);
         return status;
     }
@@ -213,7 +218,7 @@ static bool values_fit(const quern_blueprint *b, const quern__inputs *in)
     return fits;
 }
 
-/* Adds a layer; `object` is what it is made around (taken), NULL for none. */
+/* Adds a layer. Takes `object`, the nested model (NULL: none). */
 static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, void *object, const quern__inputs *in,
                      const char *words)
 {
@@ -221,11 +226,11 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     if (input != (in->n == 0) || !fits) {
         json_decref(config);
         quern_model_free(object);
-        return quern__fail(&b->error, QUERN_INVALID, words, "%s",
-                           !fits   ? "its input is no value of the blueprint"
-                           : in->n ? "an input stands first"
-                                   : "the first layer must be an input"),
-               -1;
+        quern__fail(&b->error, QUERN_INVALID, words, "%s",
+                    !fits   ? "the input is not a value of the blueprint"
+                    : in->n ? "an input must be the first layer"
+                            : "the first layer must be an input");
+        return -1;
     }
     quern_shape shape = { 0 };
     name_layer(b, c, config);
@@ -241,12 +246,14 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     if (node.layer && status >= 0)
         status = place(b, &node, in, &shape, words);
     if (!node.layer || status < 0) {
-        quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, words, "cannot make this layer");
+        quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, words, "cannot create this layer");
         quern__layer_free(node.layer);
         return -1;
     }
-    if (quern__memory_short()) /* a part of its config is missing */
-        return quern__fail(&b->error, QUERN_NOMEM, words, "out of memory"), -1;
+    if (quern__memory_short()) { /* the config may be incomplete */
+        quern__fail(&b->error, QUERN_NOMEM, words, "out of memory");
+        return -1;
+    }
     return status;
 }
 
@@ -262,8 +269,10 @@ int quern__blueprint_add_model(quern_blueprint *b, const quern__class *c, json_t
 
 int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in, const char *words)
 {
-    if (!values_fit(b, in) || in->n == 0)
-        return quern__fail(&b->error, QUERN_INVALID, words, "its input is no value of the blueprint"), -1;
+    if (!values_fit(b, in) || in->n == 0) {
+        quern__fail(&b->error, QUERN_INVALID, words, "the input is not a value of the blueprint");
+        return -1;
+    }
     quern__call_node again = { .layer = b->nodes[node].layer, .again = true };
     for (int k = 0; k < b->n; k++)
         again.call += b->nodes[k].layer == again.layer;
@@ -286,7 +295,7 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
     if (call)
         json_object_del(config, "call");
     int twice[2] = { n > 0 ? values[0] : 0, n > 0 ? values[0] : 0 };
-    bool itself = n == 1 && c->call_args && !strcmp(c->call_args[0].name, "query"); /* attention to what is asked itself */
+    bool itself = n == 1 && c->call_args && !strcmp(c->call_args[0].name, "query"); /* self-attention: the value is the query */
     quern__inputs in = { .values = itself ? twice : values, .n = itself ? 2 : n, .options = call };
     int value = quern__blueprint_add(b, c, config, &in, text);
     json_decref(call);
@@ -317,7 +326,8 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
         fits = quern__fail_memory(err, 1) >= 0;
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {
         quern__fail(err, QUERN_INVALID, "model",
-                    "a model has 1 to %d inputs and outputs, values of its blueprint, no text comes out", QUERN__MAX_IO);
+                    "a model needs 1 to %d inputs and outputs, which are values of its blueprint, and outputs without strings",
+                    QUERN__MAX_IO);
         quern_blueprint_free(b);
         quern__free(m);
         return NULL;

@@ -1,5 +1,5 @@
-/* One call of a layer in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it. What is a value goes to the argument
- * that it is for; what is a constant is an option of the call; what the layer cannot take is an error. */
+/* call_read: one layer call in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it. Values are assigned to the call
+ * arguments of the row, constants become options of the call, and anything else is an error. */
 #include "model.h"
 
 #include <stdio.h>
@@ -10,9 +10,10 @@ int quern__find_value(const quern_blueprint *b, json_t *history)
 {
     const char *name = json_string_value(json_array_get(history, 0));
     json_int_t call = json_integer_value(json_array_get(history, 1)), output = json_integer_value(json_array_get(history, 2));
-    for (int i = 0; name && i < b->n; i++)
-        if (!strcmp(b->nodes[i].layer->name, name) && b->nodes[i].call == call)
-            return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output : -1;
+    if (name)
+        for (int i = 0; i < b->n; i++)
+            if (!strcmp(b->nodes[i].layer->name, name) && b->nodes[i].call == call)
+                return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output : -1;
     return -1;
 }
 
@@ -24,7 +25,7 @@ static bool is_tensor(json_t *v)
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* The names of an object in their order: so Keras takes what stands in dictionaries. How many; -1: more than there may be. */
+/* The keys of an object in sorted order, which is Keras's order of dictionaries. Returns their number; -1: too many. */
 static int sorted_names(json_t *object, const char **names)
 {
     const char *name;
@@ -37,7 +38,7 @@ static int sorted_names(json_t *object, const char **names)
     return n;
 }
 
-/* Every value in what is given for an argument, in Keras's order; `others` counts what is no value and not null. */
+/* Collects all values in the JSON of one argument, in Keras's order. `others` counts elements that are neither values nor null. */
 static void collect(const quern_blueprint *b, json_t *given, int argument, quern__inbound *r, int *others)
 {
     const char *names[QUERN__MAX_ARGUMENTS];
@@ -74,7 +75,7 @@ static int argument_named(const quern__class *c, const char *name)
     return -1;
 }
 
-/* Arguments of calls that change nothing here: whether a call is one of training is what the run says, as in Keras. */
+/* Arguments without effect: the run decides whether a call is a training call. */
 static bool is_passed_over(const char *name, json_t *given, int others)
 {
     return !others || (!strcmp(name, "training") && json_is_boolean(given));
@@ -82,7 +83,7 @@ static bool is_passed_over(const char *name, json_t *given, int others)
 
 static bool is_told(const quern__class *c, const char *name) { return quern__is_field(c->call_flags, name); }
 
-/* What is given for one argument: values, or a constant, which operations take, and options that the row knows. */
+/* Reads one argument: values, a constant for an operation, or a flag that the row has. */
 static int take(const quern_blueprint *b, const quern__class *c, int argument, const char *name, json_t *given, quern__inbound *r,
                 const char *where, quern_error *err)
 {
@@ -94,16 +95,16 @@ static int take(const quern_blueprint *b, const quern__class *c, int argument, c
         return QUERN_OK;
     }
     if (values && argument >= 0 && r->n - before > 1 && c->call_args && !c->call_args[argument].many)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "%d values for the argument '%.60s' of its call, which takes one",
-                           r->n - before, name);
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "%d values for the call argument '%.60s', expected 1", r->n - before,
+                           name);
     if (values ? argument >= 0 && !others : is_passed_over(name, given, others))
         return QUERN_OK;
     if (values && argument >= 0)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "the argument '%.60s' of its call mixes values and constants", name);
-    return quern__fail(err, QUERN_UNSUPPORTED, where, "the argument '%.60s' of its call is not in this version", name);
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "the call argument '%.60s' mixes values and constants", name);
+    return quern__fail(err, QUERN_UNSUPPORTED, where, "the call argument '%.60s' is not in this version", name);
 }
 
-/* Values in the order of the row's arguments; those of one argument keep theirs. */
+/* Sorts values by the arguments of the row; the order within an argument stays. */
 static void sort_values(quern__inbound *r)
 {
     for (int i = 1; i < r->n; i++)
@@ -116,13 +117,13 @@ static void sort_values(quern__inbound *r)
         }
 }
 
-/* Members of a node beside these two are none of Keras's. */
+/* Checks that a node has no members other than these two. */
 static int check_members(json_t *node, const char *where, quern_error *err)
 {
     const char *name;
     json_t *v;
     json_object_foreach(node, name, v) if (strcmp(name, "args") && strcmp(name, "kwargs")) return quern__fail(
-        err, QUERN_UNSUPPORTED, where, "its call has '%.60s', which is not in this version", name);
+        err, QUERN_UNSUPPORTED, where, "the call has '%.60s', which is not in this version", name);
     return QUERN_OK;
 }
 

@@ -1,5 +1,5 @@
-/* Compile: from Keras's compile_config, which a file holds and which words are made into, to an optimizer, a loss for each output,
- * and the means that are reported: the loss, the losses of several outputs, metrics, weighted metrics. Names as Keras gives them
+/* compile: creates an optimizer, a loss per output, and the log entries from a compile_config, which comes from a file or from
+ * spec strings. Log entries are the loss, the losses of several outputs, metrics and weighted metrics, with Keras's names
  * (keras.src.trainers.compile_utils). */
 #include "model.h"
 
@@ -29,7 +29,7 @@ void quern__uncompile(quern_model *m)
     m->n_means = 0;
 }
 
-/* What `spec` says of one output: a list by place, an object by name, or one thing for all. NULL for nothing. */
+/* The part of `spec` for one output: a list by index, an object by name, or one value for all. NULL: nothing. */
 static json_t *of_output(const quern_model *m, json_t *spec, int output)
 {
     json_t *own = spec;
@@ -40,7 +40,7 @@ static json_t *of_output(const quern_model *m, json_t *spec, int output)
     return json_is_null(own) ? NULL : own;
 }
 
-/* Names in an object that are no outputs are mistakes. */
+/* Checks that the keys of an object are names of outputs. */
 static int check_names(const quern_model *m, json_t *spec, const char *what, quern_error *err)
 {
     const char *key, *names[QUERN__MAX_IO];
@@ -48,7 +48,7 @@ static int check_names(const quern_model *m, json_t *spec, const char *what, que
     for (int i = 0; i < m->n_out; i++)
         names[i] = quern_model_output_name(m, i);
     if (json_array_size(spec) > 0 && m->n_out > 1 && json_array_size(spec) != (size_t)m->n_out)
-        return quern__fail(err, QUERN_INVALID, what, "%zu given for %d outputs", json_array_size(spec), m->n_out);
+        return quern__fail(err, QUERN_INVALID, what, "%zu entries for %d outputs", json_array_size(spec), m->n_out);
     if (!json_is_object(spec) || json_object_get(spec, "class_name"))
         return QUERN_OK;
     json_object_foreach(spec, key, v)
@@ -67,9 +67,9 @@ static int check_names(const quern_model *m, json_t *spec, const char *what, que
     return QUERN_OK;
 }
 
-/* ---- means ---- */
+/* ---- log entries ---- */
 
-/* The name, with a number behind it while it is taken. */
+/* Appends a number to the name when it is in use. */
 static void unique_name(const quern_model *m, const char *wanted, char *out, size_t size)
 {
     snprintf(out, size, "%s", wanted);
@@ -80,13 +80,13 @@ static void unique_name(const quern_model *m, const char *wanted, char *out, siz
         }
 }
 
-/* Takes `measure`, which may be NULL. */
+/* Adds a log entry. Takes `measure`, which may be NULL. */
 static quern__mean *add_mean(quern_model *m, const char *name, quern__accumulator *measure, quern_error *err)
 {
     char own[160];
     if (m->n_means == QUERN__MAX_MEANS) {
         quern__accumulator_free(measure);
-        quern__fail(err, QUERN_UNSUPPORTED, "metrics", "more than %d numbers to report", QUERN__MAX_MEANS);
+        quern__fail(err, QUERN_UNSUPPORTED, "metrics", "more than %d log entries", QUERN__MAX_MEANS);
         return NULL;
     }
     unique_name(m, name, own, sizeof own);
@@ -97,7 +97,7 @@ static quern__mean *add_mean(quern_model *m, const char *name, quern__accumulato
     return mean->name ? mean : NULL;
 }
 
-/* The mean of a loss: of an output, or of all (-1). */
+/* Adds the loss of an output as a log entry; output -1: the total loss. */
 static int add_loss(quern_model *m, const char *name, int output, quern_error *err)
 {
     quern_shape scalar = { 0 };
@@ -116,7 +116,7 @@ static bool taken(const quern_model *m, const char *name)
     return false;
 }
 
-/* One metric of one output: a name ("accuracy" means what its shapes say) or an object. */
+/* Adds one metric of one output, from a name ("accuracy" depends on the shapes) or an object. */
 static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, quern_error *err)
 {
     quern_shape truth, prediction = quern_model_output_shape(m, output);
@@ -131,8 +131,10 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     json_decref(meant);
     if (!row)
         return QUERN_NOTFOUND;
-    if (row->value && row->extra >= QUERN__METRIC_OF_VALUES)
-        return json_decref(config), quern__fail(err, QUERN_INVALID, row->name, "is no metric of targets and predictions");
+    if (row->value && row->extra >= QUERN__METRIC_OF_VALUES) {
+        json_decref(config);
+        return quern__fail(err, QUERN_INVALID, row->name, "cannot be used as a metric of targets and predictions");
+    }
     if (own || given)
         snprintf(name, sizeof name, "%s", own ? own : given);
     else
@@ -163,7 +165,7 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     return measure ? QUERN_OK : QUERN_INVALID;
 }
 
-/* Lists may hold lists; one output takes them all. */
+/* Adds the metrics of one output; lists can be nested. */
 static int add_metrics(quern_model *m, json_t *specs, int output, bool weighted, quern_error *err)
 {
     json_t *spec;
@@ -194,8 +196,8 @@ static int set_metrics(quern_model *m, const char *key, bool weighted, quern_err
 
 /* ---- losses and the optimizer ---- */
 
-/* "crossentropy" is the binary one for outputs of one number. For more Keras looks at the targets, which nobody has seen here: the
- * loss says what they must be. Returns new; NULL, told. */
+/* "crossentropy" is binary for outputs with one element. Otherwise Keras decides by the targets, which are unknown here, so the
+ * name is ambiguous. Returns new; NULL on failure. */
 static json_t *loss_meant(const quern_model *m, json_t *own, int output, quern_error *err)
 {
     const char *name = json_string_value(own);
@@ -204,7 +206,8 @@ static json_t *loss_meant(const quern_model *m, json_t *own, int output, quern_e
         return json_incref(own);
     if (s.rank && s.dims[s.rank - 1] == 1)
         return json_string("binary_crossentropy");
-    quern__fail(err, QUERN_INVALID, "loss", "'%s' may be sparse_categorical_crossentropy or categorical_crossentropy here", name);
+    quern__fail(err, QUERN_INVALID, "loss", "use sparse_categorical_crossentropy or categorical_crossentropy instead of '%s'",
+                name);
     return NULL;
 }
 
@@ -213,7 +216,8 @@ static int set_losses(quern_model *m, quern_error *err)
     json_t *losses = json_object_get(m->compile, "loss"), *weights = json_object_get(m->compile, "loss_weights");
     char name[160];
     int n = 0, status = check_names(m, losses, "loss", err);
-    status = status < 0 ? status : check_names(m, weights, "loss_weights", err);
+    if (status >= 0)
+        status = check_names(m, weights, "loss_weights", err);
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         json_t *own = of_output(m, losses, i), *weight = of_output(m, weights, i);
         m->loss_weights[i] = weight ? json_number_value(weight) : 1;
@@ -225,8 +229,9 @@ static int set_losses(quern_model *m, quern_error *err)
         n += own != NULL;
     }
     if (status >= 0 && n == 0)
-        return quern__fail(err, QUERN_INVALID, "loss", "no output has one");
-    status = status < 0 ? status : add_loss(m, "loss", -1, err);
+        return quern__fail(err, QUERN_INVALID, "loss", "no output has a loss");
+    if (status >= 0)
+        status = add_loss(m, "loss", -1, err);
     for (int i = 0; i < m->n_out && status >= 0 && (n > 1 || (m->keras_2 && m->n_out > 1)); i++) {
         snprintf(name, sizeof name, "%s_loss", quern_model_output_name(m, i));
         if (m->loss_rows[i])
@@ -242,14 +247,16 @@ static int set_optimizer(quern_model *m, quern_error *err)
     int n = 0, all = quern_model_weights(m);
     quern__variable **trained = quern__zalloc((size_t)all + 1, sizeof *trained);
     json_t **constraints = quern__zalloc((size_t)all + 1, sizeof *constraints);
-    for (int k = 0; trained && constraints && k < m->b->n; k++) {
-        const quern__layer *l = m->b->nodes[k].layer;
-        for (int i = 0; i < l->n_weights && !m->b->nodes[k].again; i++)
-            if (l->weights[i]->trainable) {
-                constraints[n] = quern__layer_option(l, i, "constraint");
-                trained[n++] = l->weights[i];
-            }
-    }
+    if (trained && constraints)
+        for (int k = 0; k < m->b->n; k++) {
+            const quern__layer *l = m->b->nodes[k].layer;
+            if (!m->b->nodes[k].again)
+                for (int i = 0; i < l->n_weights; i++)
+                    if (l->weights[i]->trainable) {
+                        constraints[n] = quern__layer_option(l, i, "constraint");
+                        trained[n++] = l->weights[i];
+                    }
+        }
     if (row && trained && constraints)
         m->optimizer = quern__optimizer_new(row, config, trained, constraints, n, m->sequential ? m->name : "", err);
     if (m->optimizer)
@@ -262,7 +269,7 @@ static int set_optimizer(quern_model *m, quern_error *err)
 int quern__not_compiled(const quern_model *m, quern_error *err)
 {
     quern__fail(err, QUERN_INVALID, m->name, "the model is not compiled");
-    quern__hint(err, "--optimizer and --loss (quern_compile) compile it");
+    quern__hint(err, "compile it with --optimizer and --loss (quern_compile)");
     return QUERN_INVALID;
 }
 
@@ -280,9 +287,9 @@ int quern__compile(quern_model *m, json_t *compile, quern_error *err)
     return err && err->code ? err->code : QUERN_INVALID;
 }
 
-/* ---- words ---- */
+/* ---- spec strings ---- */
 
-/* The k-th piece between commas that stand outside parentheses; false when there is none. */
+/* Copies the k-th part between commas outside of parentheses. Returns false when it does not exist. */
 static bool piece(const char *text, int k, char *out, size_t size)
 {
     const char *start = text;
@@ -301,7 +308,7 @@ static bool piece(const char *text, int k, char *out, size_t size)
     }
 }
 
-/* An object of words; "accuracy" and its like, which mean something only beside shapes, stay a name. */
+/* The object of a spec string. "accuracy" and similar names, whose meaning depends on shapes, stay strings. */
 static json_t *object_of(quern__group group, const char *words, quern_error *err)
 {
     json_t *config = NULL;
@@ -312,7 +319,7 @@ static json_t *object_of(quern__group group, const char *words, quern_error *err
     const quern__class *c = quern__parse_spec(group, words, &config, err);
     if (!c)
         return NULL;
-    if (!strpbrk(words, " (") && (group == QUERN__METRIC || group == QUERN__LOSS)) { /* a name alone stays one */
+    if (!strpbrk(words, " (") && (group == QUERN__METRIC || group == QUERN__LOSS)) { /* a name without arguments stays a string */
         json_decref(config);
         return c->function ? quern__serialize_function(c) : json_string(words);
     }
@@ -321,12 +328,12 @@ static json_t *object_of(quern__group group, const char *words, quern_error *err
     return spec;
 }
 
-/* Metrics that look at sample weights are written with this before them. */
+/* Prefix of metrics that use sample weights. */
 static const char weighted_word[] = "weighted ";
 typedef enum which { ONE, PLAIN_METRICS, WEIGHTED_METRICS } which;
 
-/* "mse", "mse,mae" or "price:mse,kind:bce" as one object, a list, or an object by name of output; of metrics always lists, of those
- * that are asked for. */
+/* Parses "mse", "mse,mae" or "price:mse,kind:bce" into one object, a list, or an object by name of output. Metrics are always
+ * lists; `asked` selects weighted or unweighted ones. */
 static json_t *objects_of(quern__group group, const char *words, which asked, quern_error *err)
 {
     char one[300];
@@ -341,8 +348,11 @@ static json_t *objects_of(quern__group group, const char *words, which asked, qu
             continue;
         json_t *spec = object_of(group, weighted ? own + sizeof weighted_word - 1 : own, err);
         one[n] = by_name ? 0 : one[n];
-        if (!spec)
-            return json_decref(list), json_decref(named), NULL;
+        if (!spec) {
+            json_decref(list);
+            json_decref(named);
+            return NULL;
+        }
         if (!by_name)
             json_array_append_new(list, spec);
         else if (!listed)
@@ -354,7 +364,7 @@ static json_t *objects_of(quern__group group, const char *words, which asked, qu
         }
     }
     if (json_object_size(named) && json_array_size(list)) {
-        quern__fail(err, QUERN_INVALID, words, "names of outputs must stand before all or none");
+        quern__fail(err, QUERN_INVALID, words, "either all or none must have a name of an output");
         out = NULL;
     } else if (json_object_size(named))
         out = json_incref(named);
@@ -365,13 +375,13 @@ static json_t *objects_of(quern__group group, const char *words, which asked, qu
     return out;
 }
 
-/* What is given, else what the model was compiled with. */
+/* The given value, otherwise the present one of the model. */
 static json_t *given_or_kept(quern_model *m, const char *words, const char *key, json_t *made)
 {
     return words ? made : json_incref(json_object_get(m->compile, key));
 }
 
-/* Metrics of words; of several outputs each gets all that name none. NULL, told, on failure. */
+/* Metrics of a spec string. With several outputs, each output gets all metrics without a name. Returns new; NULL on failure. */
 static json_t *metrics_of(const quern_model *m, const char *words, which asked, quern_error *err)
 {
     json_t *t = objects_of(QUERN__METRIC, words, asked, err), *each;
@@ -391,7 +401,7 @@ int quern_compile(quern_model *m, const char *optimizer, const char *loss, const
         return QUERN_INVALID;
     const char *missing = !m->compile && !optimizer ? "optimizer" : !m->compile && !loss ? "loss" : NULL;
     if (missing)
-        return quern__fail(err, QUERN_INVALID, missing, "is missing: the model was not compiled before");
+        return quern__fail(err, QUERN_INVALID, missing, "is missing: the model is not compiled yet");
     json_t *o = given_or_kept(m, optimizer, "optimizer", optimizer ? object_of(QUERN__OPTIMIZER, optimizer, err) : NULL);
     json_t *l = o ? given_or_kept(m, loss, "loss", loss ? objects_of(QUERN__LOSS, loss, ONE, err) : NULL) : NULL;
     json_t *t = metrics && l ? metrics_of(m, metrics, PLAIN_METRICS, err) : NULL;

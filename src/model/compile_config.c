@@ -1,17 +1,17 @@
-/* What a model was compiled with, as Keras 3 reads it from a file: every object with its module, names that Keras does not know as
- * objects, no empty places among the metrics of an output. */
+/* compile_config: the compile settings of a model in the form that Keras 3 reads: every object has its module, names that Keras
+ * does not know become objects, and lists of metrics have no null entries. */
 #include "model.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Whether Keras finds a loss or metric of the row `c` by this name. It knows fewer names than quern. */
+/* Whether Keras finds a loss or metric of row `c` by this name. Keras knows fewer names than quern. */
 static bool keras_knows(const quern__class *c, const char *name)
 {
     static const char *const known[] = { "mse", "mae", "mape", "msle", "bce", "MSE", "MAE", "MAPE", "MSLE", "BCE", "kld", "KLD" };
     static const char *const objects[] = { "FBetaScore", "CategoricalGeneralizedCrossEntropy" };
     char snake[96];
-    size_t n = sizeof known / sizeof *known - (c->group == QUERN__METRIC ? 2 : 0); /* the last two are losses alone */
+    size_t n = sizeof known / sizeof *known - (c->group == QUERN__METRIC ? 2 : 0); /* the last two are losses only */
     for (size_t i = 0; i < n; i++)
         if (!strcmp(name, known[i]))
             return true;
@@ -22,7 +22,7 @@ static bool keras_knows(const quern__class *c, const char *name)
     return !c->function && (!strcmp(name, c->name) || !strcmp(name, snake));
 }
 
-/* Where a loss or metric stands; of metrics, the output says what "crossentropy" means. */
+/* The position of a loss or metric; the output of a metric decides the meaning of "crossentropy". */
 typedef struct place {
     const quern_model *m;
     quern__group group;
@@ -37,13 +37,13 @@ static json_t *object(const quern__class *c, const char *name)
     return out;
 }
 
-/* A name stays one where Keras knows it. A metric that becomes an object keeps the name that it is reported by. */
+/* A name that Keras knows stays a string. A metric that becomes an object keeps its name in the logs. */
 static json_t *named(const place *at, json_t *given)
 {
     const char *name = json_string_value(given), *meant = name;
     quern_shape truth, prediction = quern_model_output_shape(at->m, at->output);
     if (at->group == QUERN__METRIC && (quern__same_name(name, "accuracy") || quern__same_name(name, "acc")))
-        return json_incref(given); /* both tell this one by their shapes */
+        return json_incref(given); /* Keras resolves this name by shapes too */
     quern_model_target(at->m, at->output, &truth);
     if (at->group == QUERN__METRIC)
         meant = quern__metric_meaning(name, &truth, &prediction);
@@ -51,7 +51,7 @@ static json_t *named(const place *at, json_t *given)
     return c && (meant != name || !keras_knows(c, name)) ? object(c, name) : json_incref(given);
 }
 
-/* An object: as it is where it tells its module, or where nobody here knows it. */
+/* Adds the module to an object, unless it has one or its class is unknown. */
 static json_t *with_module(quern__group group, json_t *given)
 {
     json_t *config = json_object_get(given, "config"), *module = json_object_get(given, "module");
@@ -82,7 +82,7 @@ static json_t *written(const place *at, json_t *given)
     json_array_foreach(given, k, v) if (!json_is_null(v)) json_array_append_new(out, written(at, v));
     if (json_array_size(out) || !json_array_size(given))
         return out;
-    json_decref(out); /* nothing but empty places, which Keras 3 refuses */
+    json_decref(out); /* only null entries, which Keras 3 rejects */
     return json_null();
 }
 
@@ -94,7 +94,7 @@ static int output_of(const quern_model *m, const char *name)
     return 0;
 }
 
-/* A list by output, an object by name of output, or one thing for all. */
+/* A list by output, an object by name of output, or one value for all. */
 static json_t *by_output(const quern_model *m, quern__group group, json_t *given)
 {
     place at = { m, group, 0 };
@@ -115,7 +115,7 @@ static json_t *by_output(const quern_model *m, quern__group group, json_t *given
         at.output = output_of(m, key);
         json_object_set_new(out, key, written(&at, v));
     }
-    /* Keras 3 wants a loss, if none, by every name. */
+    /* Keras 3 requires an entry for every name, null where an output has no loss */
     for (int i = 0; i < m->n_out && group == QUERN__LOSS && !listed; i++)
         if (!json_object_get(out, quern_model_output_name(m, i)))
             json_object_set_new(out, quern_model_output_name(m, i), json_null());
@@ -132,7 +132,7 @@ json_t *quern__compiled_json(const quern_model *m)
 {
     json_t *out = json_deep_copy(m->compile), *optimizer = json_object_get(out, "optimizer");
     json_t *config = quern__optimizer_config(m->optimizer), *own = quern__serialize(m->optimizer->kind, config);
-    json_object_del(out, "keras_2"); /* files are of Keras 3 */
+    json_object_del(out, "keras_2"); /* the file is written in the format of Keras 3 */
     if (json_is_object(optimizer))
         json_object_update(optimizer, own);
     else

@@ -1,11 +1,11 @@
-/* From the config of a model, as Keras serialises it, to the model: layers and their calls, models in models among them. */
+/* config_read: creates a model from its config, as Keras serialises it: layers, their calls, and nested models. */
 #include "model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What holds code of Python: nothing of it is ever run. What the program has registered itself is not Python's. */
+/* Whether an object contains Python code, which quern never runs. A registered custom class does not count. */
 static bool is_python(json_t *spec, const char *kind)
 {
     const char *registered = quern__config_text(spec, "registered_name"), *module = quern__config_text(spec, "module");
@@ -16,14 +16,14 @@ static bool is_python(json_t *spec, const char *kind)
            (module && strncmp(module, "keras", 5));
 }
 
-/* Operations and layers may have one name: the module says which it is. */
+/* An operation and a layer can have the same class name; the module decides. */
 static bool is_operation(json_t *spec)
 {
     const char *module = quern__config_text(spec, "module");
     return module && (!strncmp(module, "keras.src.ops", 13) || !strncmp(module, "keras.ops", 9));
 }
 
-/* Members of an object of the file beside those that are known are an error. */
+/* Checks that an object does not have members other than the known ones. */
 static int check_members(json_t *object, const char *const *known, size_t n, const char *where, const char *what, quern_error *err)
 {
     const char *key;
@@ -57,7 +57,7 @@ static int check_model(json_t *root, quern_error *err)
     return status;
 }
 
-/* The row and the config of a layer of the file, and what it is called in messages. */
+/* The row and config of a layer object; `where` gets its name for messages. */
 static const quern__class *layer_object(json_t *spec, json_t **config, char *where, size_t size, quern_error *err)
 {
     const char *name = quern__config_text(json_object_get(spec, "config"), "name"), *kind = quern__config_text(spec, "class_name");
@@ -71,9 +71,9 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
     }
     if (kind && is_python(spec, kind)) {
         const char *registered = quern__config_text(spec, "registered_name");
-        quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s is code of Python, which is not run", kind);
+        quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s contains Python code, which quern does not run", kind);
         if (registered && strchr(registered, '>'))
-            quern__hint(err, "a program that registers %.80s (<quern/custom.h>) can open the file", registered);
+            quern__hint(err, "open the file in a program that registers %.80s (<quern/custom.h>)", registered);
         return NULL;
     }
     quern_error own = { 0 };
@@ -87,15 +87,15 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
     return NULL;
 }
 
-/* A layer of a functional model as far as it was read: calls may come before those whose values they need. */
+/* A layer of a functional model that is read in part: a call waits until the values of its inputs exist. */
 typedef struct pending {
     json_t *spec;
     const quern__class *kind;
-    json_t *config; /* NULL once the layer is made */
-    int node, done; /* its first node; calls made */
+    json_t *config; /* NULL after the layer is created */
+    int node, done; /* its first node; the number of finished calls */
 } pending;
 
-/* Makes the calls of one layer whose inputs are there. How many, or a negative status. */
+/* Adds the calls of a layer whose inputs exist. Returns their number or a negative status. */
 static int advance(quern_blueprint *b, pending *p, quern_error *err)
 {
     json_t *nodes = json_object_get(p->spec, "inbound_nodes");
@@ -128,7 +128,7 @@ static int advance(quern_blueprint *b, pending *p, quern_error *err)
     return n;
 }
 
-/* Layers by their calls, in an order in which all that is needed comes first. */
+/* Reads layers by their calls, in rounds, until every call has its inputs. */
 static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
 {
     size_t n = json_array_size(layers), left = n;
@@ -154,14 +154,17 @@ static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
         }
     }
     if (status >= 0 && left)
-        status = quern__fail(err, QUERN_FORMAT, "config.json", "%zu layers need values that nothing makes", left);
-    for (size_t k = 0; all && k < n; k++)
-        json_decref(all[k].config);
+        status = quern__fail(err, QUERN_FORMAT, "config.json", "%zu layers need values that no layer computes", left);
+    if (all)
+        for (size_t k = 0; k < n; k++)
+            json_decref(all[k].config);
     quern__free(all);
-    return status < 0 ? status : QUERN_OK;
+    if (status < 0)
+        return status;
+    return QUERN_OK;
 }
 
-/* The batch shape that a sequential model begins with: that of its input, or what stands elsewhere where it has none. */
+/* The batch shape at the start of a sequential model: of its input layer, otherwise of its config, its first layer or `env`. */
 static json_t *first_shape(json_t *config, json_t *spec, const quern__network_env *env)
 {
     json_t *own = json_object_get(json_object_get(spec, "config"), "batch_shape"), *shape;
@@ -181,7 +184,7 @@ static int add_input(quern_blueprint *b, json_t *shape, quern_error *err)
     json_t *config = shape && c ? quern__config(c, given, false, err) : NULL;
     json_decref(given);
     if (!shape)
-        return quern__fail(err, QUERN_UNSUPPORTED, "config.json", "a model that does not tell the shape of its input");
+        return quern__fail(err, QUERN_UNSUPPORTED, "config.json", "the model has no input shape");
     if (!config || quern__blueprint_add(b, c, config, &(quern__inputs){ 0 }, "input") < 0)
         return quern__fail(err, b->error.code ? b->error.code : QUERN_INVALID, b->error.where, "%s", b->error.text);
     return QUERN_OK;
@@ -202,8 +205,10 @@ static int read_sequential(quern_blueprint *b, json_t *model, const quern__netwo
             json_t *shape = first_shape(model, spec, env);
             int status = add_input(b, shape, err);
             json_decref(shape);
-            if (status < 0)
-                return json_decref(config), status;
+            if (status < 0) {
+                json_decref(config);
+                return status;
+            }
         }
         int value = b->n ? b->nodes[b->n - 1].first : -1;
         if (quern__blueprint_add(b, c, config, &(quern__inputs){ .values = &value, .n = b->n > 0 }, where) < 0)
@@ -212,17 +217,18 @@ static int read_sequential(quern_blueprint *b, json_t *model, const quern__netwo
     return QUERN_OK;
 }
 
-/* One end [layer, call, output]; calls of functional models are counted from 1 here. */
+/* The value of [layer, call, output]. Keras counts the calls of functional models from 1. */
 static int end_value(const quern_blueprint *b, json_t *end)
 {
     json_int_t call = json_integer_value(json_array_get(end, 1));
     const char *name = json_string_value(json_array_get(end, 0));
-    for (int i = 0; name && i < b->n; i++)
-        if (!strcmp(b->nodes[i].layer->name, name)) {
-            const quern__layer *l = b->nodes[i].layer;
-            call -= l->kind->model && !((const quern_model *)l->object)->sequential;
-            break;
-        }
+    if (name)
+        for (int i = 0; i < b->n; i++)
+            if (!strcmp(b->nodes[i].layer->name, name)) {
+                const quern__layer *l = b->nodes[i].layer;
+                call -= l->kind->model && !((const quern_model *)l->object)->sequential;
+                break;
+            }
     json_t *own = json_pack("[O,I,O]", json_array_get(end, 0), call, json_array_get(end, 2));
     int value = own ? quern__find_value(b, own) : -1;
     json_decref(own);
@@ -231,7 +237,7 @@ static int end_value(const quern_blueprint *b, json_t *end)
 
 static int by_key(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* One end, a list of them, or an object, which counts in the order of its keys. How many there are. */
+/* Reads one value, a list, or an object in the order of its keys. Returns the number of values. */
 static int ends(const quern_blueprint *b, json_t *list, int *out)
 {
     const char *key, *keys[QUERN__MAX_IO];
@@ -252,7 +258,7 @@ static int ends(const quern_blueprint *b, json_t *list, int *out)
     return n;
 }
 
-/* The sorted keys of a dictionary of ends. Returns new; NULL: the ends are a list. */
+/* The sorted keys of a dictionary of inputs or outputs. Returns new; NULL: it is a list. */
 static json_t *keys_of(json_t *list)
 {
     const char *key, *keys[QUERN__MAX_IO];
@@ -268,7 +274,7 @@ static json_t *keys_of(json_t *list)
     return out;
 }
 
-/* Members of a model's config that are no part of it, for when it is written again. */
+/* Members of a model's config that quern does not use; files keep them. Returns new. */
 static json_t *kept_members(json_t *config)
 {
     static const char *const known[] = { "layers", "input_layers", "output_layers", "build_input_shape", "name" };
@@ -312,14 +318,14 @@ quern_model *quern__network_read(json_t *config, bool sequential, const quern__n
     return m;
 }
 
-/* A subclass of Model whose config is that of a Functional one: layers with names, inputs and outputs. */
+/* Whether a subclass of Model has the config of a functional model: named layers, inputs and outputs. */
 static bool is_functional_config(json_t *config)
 {
     return json_is_array(json_object_get(config, "layers")) && json_object_get(config, "input_layers") &&
            json_object_get(config, "output_layers");
 }
 
-/* Compiles from the file. What names a class that is not here is no reason to refuse the model: it opens uncompiled. */
+/* Compiles with the settings of the file. Where they name an unknown class, the model opens uncompiled with a warning. */
 static int compile_from(quern_model *m, json_t *compile, quern_error *err)
 {
     static const char *const known[] = { "optimizer",   "loss",        "loss_weights",        "metrics",         "weighted_metrics",
@@ -354,7 +360,8 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
     if (check_model(root, err) < 0)
         return NULL;
     quern_model *m = quern__network_read(config, sequential, &(quern__network_env){ .room = room, .unfilled = true }, err);
-    if (m && !sequential && json_is_false(json_object_get(config, "trainable"))) /* Keras then trains nothing of it */
+    /* in Keras, no layer of the model is trained then */
+    if (m && !sequential && json_is_false(json_object_get(config, "trainable")))
         for (int k = 0; k < m->b->n; k++)
             quern__layer_set_trainable(m->b->nodes[k].layer, false);
     if (m && compile_from(m, json_object_get(root, "compile_config"), err) < 0) {

@@ -1,10 +1,10 @@
-/* config.json of a model: what Keras serialises (keras.src.saving.serialization_lib), models in models among it. */
+/* config_write: writes config.json of a model, as Keras serialises it (keras.src.saving.serialization_lib), with nested models. */
 #include "model.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* `records`: in every batch, where that is fixed; 0: open. */
+/* `records`: the batch size when it is fixed; 0: dynamic. */
 static json_t *shape_json(const quern_shape *s, int64_t records)
 {
     json_t *a = json_array();
@@ -17,7 +17,7 @@ static json_t *shape_json(const quern_shape *s, int64_t records)
 
 static json_t *network_json(const quern_model *m, json_t *kept);
 
-/* Keras's constructors of these do not take `trainable`. */
+/* Keras's constructors of these classes do not accept `trainable`. */
 static bool takes_trainable(const quern__layer *l)
 {
     static const char *const rows[] = { "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Discretization", "Pipeline" };
@@ -27,12 +27,12 @@ static bool takes_trainable(const quern__layer *l)
     return true;
 }
 
-/* A model as a layer: what its config says now, and what it held else. */
+/* The config of a nested model: its present state, and the unknown members from its file. */
 static json_t *nested_json(const quern__layer *l)
 {
     const quern_model *m = l->object;
     json_t *kept = json_deep_copy(l->config), *out;
-    json_object_del(kept, "activity_regularizer"); /* fields of every layer, which Keras's constructor does not take here */
+    json_object_del(kept, "activity_regularizer"); /* common fields, which Keras's constructor does not accept here */
     if (!m->sequential)
         json_object_del(kept, "dtype");
     json_object_set_new(kept, "trainable", json_boolean(l->trainable));
@@ -77,7 +77,7 @@ static json_t *tensor_json(const quern_model *m, int value)
                      "keras_history", a->layer->name, a->call, m->b->values[value].output);
 }
 
-/* The values of one argument from input `i` on, which moves behind them: one, or a list of them. */
+/* The values of one argument, a single one or a list, from input `*i` on; moves `*i` after them. */
 static json_t *given_values(const quern_model *m, const quern__call_node *a, bool many, int *i)
 {
     int own = a->arguments[*i];
@@ -89,8 +89,8 @@ static json_t *given_values(const quern_model *m, const quern__call_node *a, boo
     return list;
 }
 
-/* Where the inputs of a call stand in Python: {"args": [...], "kwargs": {...}}. Leading arguments go by position, unless they were
- * given by name. */
+/* The arguments of a call in Python: {"args": [...], "kwargs": {...}}. Leading arguments are positional, unless the file had them
+ * as keywords. */
 static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
 {
     const quern__class *c = a->layer->kind;
@@ -104,7 +104,7 @@ static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
         leading = leading && (values || constant) && !(own < 32 && a->keywords >> own & 1);
         if (!values && !(leading && constant))
             continue;
-        if (values && name && *name == '*') { /* *args of Python: one by one */
+        if (values && name && *name == '*') { /* Python's *args: separate arguments */
             while (i < a->n_in)
                 json_array_append_new(args, tensor_json(m, a->in[i++]));
             break;
@@ -137,7 +137,7 @@ static json_t *functional_layer(const quern_model *m, int k)
     return out;
 }
 
-/* Keras counts calls of functional models from 1 here, because one stands for the model itself. */
+/* Keras counts the calls of functional models from 1, because call 0 is the model itself. */
 static json_t *ends_json(const quern_model *m, const int *values, int n, json_t *keys)
 {
     json_t *out = keys ? json_object() : json_array();
@@ -153,7 +153,7 @@ static json_t *ends_json(const quern_model *m, const int *values, int n, json_t 
     return out;
 }
 
-/* The object of a model without compile_config; `kept` has members of its config that are no part of it. */
+/* The object of a model without compile_config. `kept` has the unknown members of its config. */
 static json_t *network_json(const quern_model *m, json_t *kept)
 {
     json_t *layers = json_array(), *config = json_pack("{s:s, s:b}", "name", m->name, "trainable", 1), *v;

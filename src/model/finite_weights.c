@@ -1,4 +1,4 @@
-/* Whether a model's numbers can still be used. */
+/* finite_weights: checks that all variables of a model are finite. */
 #include "model.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ static bool is_finite(quern__variable *v, quern_error *err)
         k++;
     if (!x || k == n)
         return true;
-    quern__fail(err, QUERN_NUMBER, v->path, "number %lld is %s", (long long)k + 1, isnan(x[k]) ? "nan" : "infinite");
+    quern__fail(err, QUERN_NUMBER, v->path, "element %lld is %s", (long long)k + 1, isnan(x[k]) ? "nan" : "infinite");
     return false;
 }
 

@@ -1,6 +1,6 @@
-/* The order of a functional model's layers. Keras finds it anew whenever it opens a file, and weights lie in files in that order:
- * layers by their depth above the outputs, those of one depth as a walk from the outputs meets them
- * (keras.src.ops.function.map_graph). */
+/* layer_order: the order of a functional model's layers in files. Keras computes it when it opens a file, and weights are stored
+ * in that order: by depth above the outputs, and within one depth in the order in which a depth-first walk from the outputs meets
+ * the layers (keras.src.ops.function.map_graph). */
 #include "model.h"
 
 #include <stdlib.h>
@@ -8,15 +8,15 @@
 
 typedef struct walk {
     const quern_blueprint *b;
-    int *finished, n_finished; /* nodes, inputs before those that use them */
-    int *met;                  /* by node of a layer's first call: when the layer was met; -1: never */
+    int *finished, n_finished; /* nodes, each after the nodes of its inputs */
+    int *met;                  /* by node of a layer's first call: the rank at which the walk met the layer; -1: not yet */
     int n_met;
     int *depth;  /* by node */
     bool *seen;  /* by node */
     int *layers; /* by node: the node of the layer's first call */
 } walk;
 
-/* Whether Keras takes input a of a call before input b: what is given by position first, then by name in the order of names. */
+/* Whether Keras visits input a of a call before input b: positional arguments first, then keywords in sorted order. */
 static bool taken_before(const quern__call_node *node, int a, int b)
 {
     int x = node->arguments[a], y = node->arguments[b];
@@ -28,7 +28,7 @@ static bool taken_before(const quern__call_node *node, int a, int b)
     return strcmp(node->layer->kind->call_args[x].name, node->layer->kind->call_args[y].name) < 0;
 }
 
-/* Inputs of a call in the order in which Keras takes them. */
+/* The inputs of a call in the order in which Keras visits them. */
 static void taken(const quern__call_node *node, int *order)
 {
     for (int i = 0; i < node->n_in; i++) {
@@ -39,7 +39,7 @@ static void taken(const quern__call_node *node, int *order)
     }
 }
 
-/* From a value to all that it is made of. The depth of the recursion is that of the model. */
+/* Visits a value and everything that it depends on. The depth of the recursion is the depth of the model. */
 static void visit(walk *w, int value)
 {
     int k = w->b->values[value].node;
@@ -70,7 +70,7 @@ static void find_depths(walk *w)
     }
 }
 
-/* Whether node a comes before node b. Inputs that lead nowhere come first of depth 0, all else that does last of all. */
+/* Whether node a comes before node b. Depth 0 starts with unused inputs; other unused nodes are last. */
 static bool before(const walk *w, int a, int b)
 {
     bool unused_a = !w->seen[a] && w->b->nodes[a].n_in, unused_b = !w->seen[b] && w->b->nodes[b].n_in;
@@ -82,7 +82,7 @@ static bool before(const walk *w, int a, int b)
     return met_a != met_b ? met_a < met_b : a < b;
 }
 
-/* Puts the nodes into that order; the first call of a layer in it owns the layer. */
+/* Reorders the nodes. The first call of a layer in the new order owns the layer. */
 static void rearrange(quern_blueprint *b, const walk *w, int *order, quern__call_node *nodes)
 {
     for (int k = 0; k < b->n; k++) {

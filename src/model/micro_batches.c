@@ -1,7 +1,7 @@
-/* A batch in parts: the last way to need less memory. Each part goes forward and back by itself, its gradients are added to those
- * of the parts before, in their order, and after the last one the optimizer makes its step. The loss of a batch is the mean over
- * its records, so a part counts by its share of them, and the sums differ from those of the whole batch by rounding only. Where a
- * batch is more than its records one by one, it is not divided. */
+/* micro_batches: gradient accumulation over micro-batches, the last measure against a memory limit. Each micro-batch runs through
+ * the forward and backward pass, its gradients are added to the sums in a fixed order, and the optimizer runs after the last one.
+ * The loss of a batch is the mean over its records, so a micro-batch counts by its share of the records, and results differ by
+ * rounding only. A model in which the batch is more than independent records is not divided. */
 #include "model.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@ static void refuse(quern__program *p, const char *who, const char *why)
         snprintf(p->whole, sizeof p->whole, "%s %s", who, why);
 }
 
-/* Whether the loss of an output is the mean of what its records give. */
+/* Refuses a loss that is not the mean over the records of the batch. */
 void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss)
 {
     const char *reduction = quern__config_text(m->loss_configs[output], "reduction");
@@ -27,41 +27,43 @@ void quern__parts_loss(const quern_model *m, quern__program *p, int output, quer
     json_t *ignored = json_object_get(m->loss_configs[output], "ignore_class");
     bool leaves_out = m->loss_rows[output]->valid && !json_is_null(ignored);
     if (p->masks[output] || leaves_out)
-        refuse(p, m->loss_rows[output]->name, "counts what a mask leaves of the whole batch");
+        refuse(p, m->loss_rows[output]->name, "counts unmasked values of the whole batch");
     else if (!mean || !records)
-        refuse(p, m->loss_rows[output]->name, "is no mean over records");
+        refuse(p, m->loss_rows[output]->name, "is not a mean over records");
 }
 
-/* Layers that look beyond a record, or keep something from batch to batch. */
+/* Refuses layers that read several records, or keep a state between batches. */
 void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes)
 {
     if (m->b->records && quern_model_stateful(m))
         refuse(p, m->name, "has a fixed batch size");
-    for (int n = 0; n < n_nodes && !m->parts.any; n++) {
-        const quern__node *node = quern__graph_node_at(p->graph, n);
-        bool open = false, closed = false;
-        for (int i = 0; i < node->n_in; i++) {
-            const quern_shape *s = quern__shape_of(p->graph, node->in[i]);
-            open = open || (s->rank && s->dims[0] < 0);
+    if (!m->parts.any)
+        for (int n = 0; n < n_nodes; n++) {
+            const quern__node *node = quern__graph_node_at(p->graph, n);
+            bool open = false, closed = false;
+            for (int i = 0; i < node->n_in; i++) {
+                const quern_shape *s = quern__shape_of(p->graph, node->in[i]);
+                open = open || (s->rank && s->dims[0] < 0);
+            }
+            for (int k = 0; k < node->n_out; k++) {
+                const quern_shape *s = quern__shape_of(p->graph, node->out[k]);
+                closed = closed || !s->rank || s->dims[0] >= 0;
+            }
+            if (open && closed)
+                refuse(p, node->scope, "reads all records of a batch together");
+            else if (node->op->updates)
+                refuse(p, node->scope, "updates its state with every batch");
         }
-        for (int k = 0; k < node->n_out; k++) {
-            const quern_shape *s = quern__shape_of(p->graph, node->out[k]);
-            closed = closed || !s->rank || s->dims[0] >= 0;
-        }
-        if (open && closed)
-            refuse(p, node->scope, "looks at all records of a batch together");
-        else if (node->op->updates)
-            refuse(p, node->scope, "changes its state with every batch");
-    }
 }
 
-/* ---- what it keeps ---- */
+/* ---- variables ---- */
 
 static void forget(quern_model *m)
 {
     quern__micro_batches *p = &m->parts;
-    for (int k = 0; p->sums && k < 2 * p->n_sums; k++)
-        quern__variable_free(p->sums[k]);
+    if (p->sums)
+        for (int k = 0; k < 2 * p->n_sums; k++)
+            quern__variable_free(p->sums[k]);
     quern__free(p->sums);
     quern__variable_free(p->share);
     quern__variable_free(p->first);
@@ -110,7 +112,7 @@ size_t quern__parts_bytes(const quern_model *m)
 
 /* ---- nodes ---- */
 
-/* What there is of the parts before, and this one's, written back. */
+/* Adds this micro-batch's gradient to the sum; the first micro-batch sets it. */
 static quern__id added(const quern_model *m, quern__graph *g, quern__variable *sum, quern__id one)
 {
     quern__id before = quern__graph_variable(g, sum);
@@ -139,21 +141,22 @@ int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quer
     return QUERN_OK;
 }
 
-/* Optimizers whose gradients are changed by more than their sum. */
+/* Refuses optimizers that need more of the gradients than their sum. */
 void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern__id *gradients)
 {
     const quern__optimizer *o = m->optimizer;
     bool clips = quern__optimizer_clips(o);
     if (o->kind->wrap)
-        refuse(p, o->kind->name, "has optimizers of its own");
-    for (int k = 0; k < o->n && clips; k++)
-        if (gradients[k] && quern__scattered(p->graph, gradients[k]))
-            refuse(p, o->kind->name, "clips the rows of an embedding one by one");
+        refuse(p, o->kind->name, "has inner optimizers");
+    if (clips)
+        for (int k = 0; k < o->n; k++)
+            if (gradients[k] && quern__scattered(p->graph, gradients[k]))
+                refuse(p, o->kind->name, "clips the rows of an embedding one by one");
 }
 
 /* ---- running ---- */
 
-/* Addresses of the records from `first` on. */
+/* The addresses of the arrays from record `first` on. */
 static void move_on(const quern_model *m, const quern__program *p, void *const *arrays, int64_t first, void **out)
 {
     int n = m->n_in + m->n_out;

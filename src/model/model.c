@@ -1,4 +1,4 @@
-/* A model as a thing: what it has, its threads, its summary, its end. */
+/* model: accessors of a model, its threads and its destruction. */
 #include "model.h"
 #include "schema/schema.h"
 
@@ -11,7 +11,7 @@ void quern_model_free(quern_model *m)
     if (!m)
         return;
     if (m->runs) {
-        quern__warn("model '%s': is in a run, and cannot be freed before its end", m->name);
+        quern__warn("model '%s': is in use by a run and cannot be freed", m->name);
         return;
     }
     quern__uncompile(m);
@@ -40,8 +40,8 @@ int quern__model_waits(const quern_model *m, const char *what, quern_error *err)
 {
     if (!m->trains)
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_INVALID, m->name, "%s cannot be while the model is in a run that trains it", what);
-    quern__hint(err, "wait until quern_fit_generator has returned");
+    int status = quern__fail(err, QUERN_INVALID, m->name, "%s is impossible while a run trains the model", what);
+    quern__hint(err, "wait until quern_fit_generator returns");
     return status;
 }
 
@@ -133,7 +133,7 @@ int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_er
     return QUERN_OK;
 }
 
-/* ---- what it has ---- */
+/* ---- accessors ---- */
 
 int quern_model_inputs(const quern_model *m) { return m ? m->n_in : 0; }
 int quern_model_outputs(const quern_model *m) { return m ? m->n_out : 0; }
@@ -215,7 +215,7 @@ void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
     snprintf(out, size, same ? "layers/%s_%d" : "layers/%s", base, same);
 }
 
-/* The next of the states of a layer, counted down. */
+/* Counts `left` down over the states of a layer and its inner layers; returns the state at which it reaches 0. */
 static quern__variable *state_of(quern__layer *l, int *left)
 {
     quern__variable *v = NULL;

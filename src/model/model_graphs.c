@@ -1,4 +1,4 @@
-/* The graphs of a model, one each for training, testing and predicting, planned when first needed, and running them. */
+/* model_graphs: one graph per mode (training, evaluation, prediction), planned at first use, and their execution. */
 #include "model.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@ void quern__program_free(quern__program *p)
     *p = (quern__program){ 0 };
 }
 
-/* What a node is applied to, and whether any of it has steps. */
+/* Collects the inputs and masks of a node. Returns whether an input has a time axis. */
 static bool gather_inputs(const quern__call_node *node, const quern__id *ids, const quern__id *masks, const bool *timed,
                           quern__id *in, quern__id *in_masks)
 {
@@ -90,7 +90,7 @@ quern_shape quern__model_weights_shape(const quern_model *m, int output, int kin
 
 enum { most_trained = 4096 };
 
-/* Loss, metrics, and when training gradients and the optimizer's step. */
+/* Adds the loss and metrics; in training also gradients and the optimizer. */
 static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty, quern_error *err)
 {
     quern__graph *g = p->graph;
@@ -107,7 +107,7 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         quern__graph_scope(g, "loss");
         own[i] = quern__loss(g, m->loss_rows[i], m->loss_configs[i], truth[i], p->outputs[i], weights[i], p->masks[i]);
         if (own[i] && quern__shape_of(g, own[i])->rank)
-            quern__graph_fail(g, QUERN_UNSUPPORTED, "reduction none cannot train");
+            quern__graph_fail(g, QUERN_UNSUPPORTED, "reduction none cannot be used in training");
         quern__id part = m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
         loss = loss ? quern__add2(g, loss, part) : part;
         quern__parts_loss(m, p, i, own[i]);
@@ -127,8 +127,8 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
             quern__accumulator_nodes(own_sum, g, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o]);
         if (!own_sum || own_sum->row)
             continue;
-        /* Keras 3 asks for the records of a batch before there is one, where it compiles: losses of outputs are means by the batch,
-         * the whole loss is by the record. */
+        /* Keras 3 does not know the batch size at compile time: the mean loss of an output weights all batches equally, the total
+         * loss weights them by their size. */
         quern__id part = quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64);
         bool by_record = o < 0 || m->keras_2;
         quern__id counts = by_record ? rows
@@ -157,7 +157,7 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
     return QUERN_OK;
 }
 
-/* Puts a graph in place of the program's in which values are computed again; leaves it where nothing can be. */
+/* Replaces the graph by one with activation recomputation; keeps it when no node can be recomputed. */
 static int recompute(const quern_model *m, quern__program *p, quern__id *outputs, int n, quern_error *err)
 {
     size_t values = (size_t)quern__graph_values(p->graph) + 1;
@@ -181,7 +181,7 @@ static int recompute(const quern_model *m, quern__program *p, quern__id *outputs
     return g || why.code == QUERN_NOTFOUND ? QUERN_OK : quern__fail(err, why.code, why.where, "%s", why.text);
 }
 
-/* Outputs, and what flows into most layers: whole numbers as float32. */
+/* Outputs and inputs of most layers: integers become float32. */
 static quern__id as_floats(quern__graph *g, quern__id x)
 {
     int dtype = x ? quern__graph_value(g, x)->dtype : 0;
@@ -214,8 +214,9 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
                              quern__graph_error(p->graph)->text);
     if (status < 0)
         return status;
-    for (int i = 0; mode == QUERN__PREDICT && i < m->n_out; i++)
-        outputs[n++] = p->outputs[i];
+    if (mode == QUERN__PREDICT)
+        for (int i = 0; i < m->n_out; i++)
+            outputs[n++] = p->outputs[i];
     if (p->loss)
         outputs[n++] = p->loss;
     status = mode == QUERN__TRAIN && m->low_memory >= QUERN__THRIFT_RECOMPUTE ? recompute(m, p, outputs, n, err) : QUERN_OK;
@@ -230,7 +231,7 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
     if (plan->arena_bytes + 64 <= m->arena_bytes)
         return QUERN_OK;
     if (m->slab_limit && plan->arena_bytes > m->slab_limit)
-        return quern__fail(err, QUERN_BUDGET, "memory", "a batch with other weights needs %zu bytes, the plan has %zu",
+        return quern__fail(err, QUERN_BUDGET, "memory", "a batch with these sample weights needs %zu bytes, the plan has %zu",
                            plan->arena_bytes, m->slab_limit);
     void *arena = quern__alloc_large((plan->arena_bytes + 127) / 64 * 64);
     if (!arena)
@@ -274,13 +275,16 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const 
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err)
 {
     int status = quern__model_plan(m, mode, capacity, weighing, err);
-    return status < 0 ? status : quern__model_make_room(m, m->programs[mode].plan, err);
+    if (status < 0)
+        return status;
+    return quern__model_make_room(m, m->programs[mode].plan, err);
 }
 
 void quern__model_set_thrift(quern_model *m, int low_memory)
 {
-    for (int i = 0; i < QUERN__MODES && m->low_memory != low_memory; i++)
-        quern__program_free(&m->programs[i]);
+    if (m->low_memory != low_memory)
+        for (int i = 0; i < QUERN__MODES; i++)
+            quern__program_free(&m->programs[i]);
     m->low_memory = low_memory;
 }
 
@@ -293,10 +297,12 @@ int quern__model_value(quern_model *m, int value, bool whole, void *const *x, in
         m->inner_value = value;
         m->inner_whole = whole;
         status = plan_program(m, QUERN__PREDICT, p, capacity, NULL, err);
-        status = status < 0 ? status : quern__model_make_room(m, p->plan, err);
+        if (status >= 0)
+            status = quern__model_make_room(m, p->plan, err);
     }
     quern__step_run run = { .arena = m->arena, .arrays = x, .records = records, .seed = m->b->seed };
-    status = status < 0 ? status : quern__step(m->team, p->plan, &run, err);
+    if (status >= 0)
+        status = quern__step(m->team, p->plan, &run, err);
     if (status < 0)
         return status;
     const quern__value *v = quern__graph_value(p->graph, p->outputs[0]);
@@ -314,8 +320,8 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, cons
     int status = quern__model_prepare(m, mode, capacity > records ? capacity : records, weighing, err);
     if (status < 0)
         return status;
-    if (m->b->records && records != m->b->records && quern_model_stateful(m)) /* states are of so many records */
-        return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, the model's batch size is %lld", (long long)records,
+    if (m->b->records && records != m->b->records && quern_model_stateful(m)) /* the states have a fixed batch size */
+        return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, expected %lld", (long long)records,
                            (long long)m->b->records);
     if (mode == QUERN__TRAIN)
         quern__optimizer_prepare(m->optimizer);
@@ -347,8 +353,9 @@ void quern__model_read_logs(const quern_model *m, double *logs)
         if (measure)
             quern__accumulator_results(measure, results);
         logs[i] = measure ? 0 : results[m->means[i].part - 1];
-        for (int k = 0; measure && k < measure->n_results; k++)
-            logs[i] += results[k] / measure->n_results;
+        if (measure)
+            for (int k = 0; k < measure->n_results; k++)
+                logs[i] += results[k] / measure->n_results;
     }
 }
 

@@ -1,4 +1,4 @@
-/* What a model holds in memory, and giving back what it does not need between runs. */
+/* model_memory: the memory of a model, and the release of its arena between runs. */
 #include "model.h"
 
 #include <sys/mman.h>
@@ -13,7 +13,7 @@ static size_t variable_bytes(const quern__variable *v)
 
 quern__model_size quern__model_bytes(const quern_model *m)
 {
-    /* Each dataset has pages of its own, and libraries their heaps; a quarter of all code is touched by nothing else. */
+    /* Estimates for reading a file: each dataset has pages of its own, and libraries have their heaps. */
     enum { of_libraries = 6 << 18, of_variable = 16 << 10 };
     quern__model_size s = { 0 };
     const quern__variable *v;

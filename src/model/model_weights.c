@@ -1,5 +1,5 @@
-/* Layers of a model by name: their weights, got and set, and whether they are trained. A layer of a model inside the model is
- * called "encoder/dense". */
+/* model_weights: access to layers by name: their weights and their `trainable` flag. "encoder/dense" is a layer of the nested
+ * model "encoder". */
 #include "model.h"
 
 #include <stdio.h>
@@ -63,7 +63,7 @@ const char *quern_model_layer(const quern_model *m, int i)
     return NULL;
 }
 
-/* The layer of the name's first part, and in it the layer of the rest. */
+/* Searches the layer of the name's first part, and in it the layer of the rest. */
 static quern__layer *find(const quern_model *m, const char *name)
 {
     for (int k = 0; k < m->b->n; k++) {
@@ -113,12 +113,12 @@ static int check_weight(const quern__variable *v, const quern_tensor *from, quer
     if (quern_shape_equal(&v->shape, &from->shape) && from->dtype != QUERN_STRING && quern_dtype_size(from->dtype))
         return QUERN_OK;
     if (from->dtype == QUERN_STRING || !quern_dtype_size(from->dtype))
-        return quern__fail(err, QUERN_DTYPE, v->path, "its type is none of numbers (%d)", from->dtype);
-    return quern__fail(err, QUERN_SHAPE, v->path, "shape %s, it has %s", quern_shape_text(&from->shape, got, sizeof got),
+        return quern__fail(err, QUERN_DTYPE, v->path, "dtype %d is not numeric", from->dtype);
+    return quern__fail(err, QUERN_SHAPE, v->path, "shape %s, expected %s", quern_shape_text(&from->shape, got, sizeof got),
                        quern_shape_text(&v->shape, want, sizeof want));
 }
 
-/* Numbers of any type into a weight. */
+/* Copies numbers of any dtype to a weight. */
 static void set_weight(quern__variable *v, const quern_tensor *from)
 {
     quern_tensor to = view_of(v);
@@ -134,7 +134,7 @@ int quern_model_set_weights(quern_model *m, const char *layer, const quern_tenso
         return QUERN_NOTFOUND;
     int have = l ? l->n_weights : quern_model_weights(m), status = QUERN_OK;
     if (n != have)
-        return quern__fail(err, QUERN_INVALID, layer ? layer : m->name, "%d weights, it has %d", n, have);
+        return quern__fail(err, QUERN_INVALID, layer ? layer : m->name, "%d weights, expected %d", n, have);
     if (n > 0 && quern__missing(err, "weights", weights, NULL))
         return QUERN_INVALID;
     for (int i = 0; i < n && status >= 0; i++)
@@ -172,12 +172,12 @@ static int walk(const quern_model *m, const char *before, quern__layer_visitor *
     for (int k = 0; status >= 0 && k < m->b->n; k++) {
         quern__layer *l = m->b->nodes[k].layer;
         char group[160], path[320];
-        bool operation = l->kind->group == QUERN__OPERATION; /* is no layer to Keras's files */
+        bool operation = l->kind->group == QUERN__OPERATION; /* files do not have an operation as a layer */
         if (m->b->nodes[k].again || operation || (m->sequential && m->b->nodes[k].n_in == 0))
             continue;
         quern__layer_group(m, k, group, sizeof group);
         if ((size_t)snprintf(path, sizeof path, "%s%s", before, group) >= sizeof path)
-            return quern__fail(err, QUERN_UNSUPPORTED, l->name, "lies too deep in the file");
+            return quern__fail(err, QUERN_UNSUPPORTED, l->name, "its path in the file is too long");
         status = fn(user, l, path, err);
         snprintf(path, sizeof path, "%s%s/", before, group);
         if (status >= 0 && l->kind->model)

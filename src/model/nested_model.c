@@ -1,32 +1,32 @@
-/* Models in models: rows of the layers Sequential and Functional, whose object is a model that was not compiled. Its layers keep
- * their places in its blueprint; their weights stand, in Keras's order, in the list of the layer that the model has become. */
+/* nested_model: models as layers: the rows of Sequential and Functional, whose object is a model without compile settings. The
+ * inner model keeps its blueprint; its weights are, in Keras's order, in the list of the outer layer. */
 #include "model.h"
 
 #include <string.h>
 
 /* ---- the layer ---- */
 
-/* Shapes that it is called with must be those of its inputs. */
+/* Checks that a call has the shapes of the model's inputs. */
 static int check_shapes(const quern__layer *l, const quern_model *m, const quern_shape *in, int n_in, quern_error *err)
 {
     char want[96], got[96];
-    int values = 0; /* the others are masks */
+    int values = 0; /* the other inputs are masks */
     for (int i = 0; i < n_in; i++)
         values += !l->arguments || l->arguments[i] == 0;
     if (values != m->n_in)
-        return quern__fail(err, QUERN_SHAPE, l->name, "%d inputs, it takes %d", values, m->n_in);
+        return quern__fail(err, QUERN_SHAPE, l->name, "%d inputs, expected %d", values, m->n_in);
     n_in = values;
     for (int i = 0; i < n_in; i++) {
         quern_shape own = *quern__tensor_shape(m->b, m->in[i]), given = in[i];
         own.dims[0] = given.dims[0] = -1;
         if (!quern_shape_equal(&own, &given))
-            return quern__fail(err, QUERN_SHAPE, l->name, "input %d has shape %s, it takes %s", i,
+            return quern__fail(err, QUERN_SHAPE, l->name, "input %d has shape %s, expected %s", i,
                                quern_shape_text(&given, got, sizeof got), quern_shape_text(&own, want, sizeof want));
     }
     return QUERN_OK;
 }
 
-/* The layers of the model become its own. */
+/* Moves the ownership of the model's layers to the outer layer. */
 static int adopt(quern__layer *l, quern_model *m, quern_error *err)
 {
     char part[160];
@@ -40,7 +40,7 @@ static int adopt(quern__layer *l, quern_model *m, quern_error *err)
     return status;
 }
 
-/* Weights are called after all that they stand in. */
+/* The path of a weight begins with the names of all layers that enclose it. */
 static int rename_weights(quern__layer *l, quern_error *err)
 {
     for (int i = 0; i < l->n_weights; i++) {
@@ -58,7 +58,7 @@ static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_
 {
     size_t unbounded = (size_t)1 << 40;
     if (l->depth >= QUERN__MAX_DEPTH)
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d models in each other", QUERN__MAX_DEPTH);
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "models are nested more than %d deep", QUERN__MAX_DEPTH);
     quern__network_env env = { .room = l->room ? *l->room : unbounded,
                                .seed = l->seed,
                                .depth = l->depth + 1,
@@ -72,8 +72,11 @@ static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_
     if (l->room)
         *l->room = m->b->room;
     int status = check_shapes(l, m, in, n_in, err);
-    status = status < 0 ? status : adopt(l, m, err);
-    return status < 0 ? status : rename_weights(l, err);
+    if (status >= 0)
+        status = adopt(l, m, err);
+    if (status < 0)
+        return status;
+    return rename_weights(l, err);
 }
 
 static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
@@ -85,14 +88,15 @@ static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *
     (void)training;
     if (!ids || !timed)
         quern__graph_fail(g, QUERN_NOMEM, "out of memory");
-    for (int i = 0, k = 0; ids && timed && i < n_in; i++) {
-        if (l->context->arguments && l->context->arguments[i] != 0)
-            continue; /* a mask */
-        given = quern__layer_argument(l, in, n_in, "mask", k);
-        ids[m->in[k]] = quern__cast(g, in[i], quern__tensor_dtype(m->b, m->in[k]));
-        masks[m->in[k]] = given ? quern__cast(g, given, QUERN_FLOAT32) : quern__layer_mask(l, i);
-        timed[m->in[k++]] = l->context->stepping != NULL;
-    }
+    if (ids && timed)
+        for (int i = 0, k = 0; i < n_in; i++) {
+            if (l->context->arguments && l->context->arguments[i] != 0)
+                continue; /* a mask */
+            given = quern__layer_argument(l, in, n_in, "mask", k);
+            ids[m->in[k]] = quern__cast(g, in[i], quern__tensor_dtype(m->b, m->in[k]));
+            masks[m->in[k]] = given ? quern__cast(g, given, QUERN_FLOAT32) : quern__layer_mask(l, i);
+            timed[m->in[k++]] = l->context->stepping != NULL;
+        }
     if (!quern__graph_status(g))
         quern__model_nodes(m, l, g, l->context, ids, masks, timed);
     first = quern__graph_status(g) ? 0 : ids[m->out[0]];
@@ -100,14 +104,15 @@ static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *
         l->context->mask_out[0] = masks[m->out[0]];
         l->context->ended = l->context->stepping && !timed[m->out[0]];
     }
-    for (int i = 1; first && i < m->n_out; i++)
-        quern__layer_result(l, ids[m->out[i]], masks[m->out[i]]);
+    if (first)
+        for (int i = 1; i < m->n_out; i++)
+            quern__layer_result(l, ids[m->out[i]], masks[m->out[i]]);
     quern__free(ids);
     quern__free(timed);
     return first;
 }
 
-/* Before the layer frees those that it has adopted. */
+/* Runs before the layer frees the layers that it has adopted. */
 static void nested_drop(quern__layer *l)
 {
     quern_model_free(l->object);
@@ -138,11 +143,16 @@ NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functio
 int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values, int n)
 {
     quern__memory_watch();
-    if (!m || quern__model_waits(m, "becoming a layer", b ? &b->error : NULL) < 0)
-        return b && !m ? quern__missing(&b->error, "model", m, NULL), -1 : -1;
+    if (!m || quern__model_waits(m, "becoming a layer", b ? &b->error : NULL) < 0) {
+        if (b && !m)
+            quern__missing(&b->error, "model", m, NULL);
+        return -1;
+    }
     if (n < 0 || (n > 0 && !values)) {
         quern_model_free(m);
-        return b ? quern__fail(&b->error, QUERN_INVALID, "values", n < 0 ? "%d of them" : "is NULL", n), -1 : -1;
+        if (b)
+            quern__fail(&b->error, QUERN_INVALID, "values", n < 0 ? "the number is %d" : "is NULL", n);
+        return -1;
     }
     quern__uncompile(m);
     quern__program_free(&m->inner);
@@ -150,7 +160,7 @@ int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, cons
     json_t *given = json_deep_copy(m->kept), *config;
     given = given ? given : json_object();
     json_object_set_new(given, "name", json_string(name ? name : m->name));
-    json_object_set_new(given, "layers", json_array()); /* told anew by the model when it is written */
+    json_object_set_new(given, "layers", json_array()); /* the writer adds the layers */
     config = b && !b->error.code ? quern__config(c, given, false, &b->error) : NULL;
     json_decref(given);
     if (!config) {
@@ -167,7 +177,9 @@ int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n)
     quern__memory_watch();
     if (!b || b->error.code || quern__missing(&b->error, "values", values, NULL))
         return -1;
-    if (layer < 0 || layer >= b->n_values || quern__producer(b, layer)->n_in == 0)
-        return quern__fail(&b->error, QUERN_INVALID, "again", "%d is no value that a layer made", layer), -1;
+    if (layer < 0 || layer >= b->n_values || quern__producer(b, layer)->n_in == 0) {
+        quern__fail(&b->error, QUERN_INVALID, "again", "%d is not the output of a layer", layer);
+        return -1;
+    }
     return quern__blueprint_again(b, b->values[layer].node, &(quern__inputs){ .values = values, .n = n }, "again");
 }

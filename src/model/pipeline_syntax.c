@@ -1,6 +1,6 @@
-/* Models in words: layers between '|', each applied to the value before it. "as NAME" behind a layer names its value; "@NAME" among
- * the words of a layer adds that value to what it is applied to, and alone goes on from it; a second "input" begins another input,
- * and a last "output @A @B" names several outputs. */
+/* pipeline_syntax: parses models in pipeline syntax: layers between '|', each applied to the previous value. "as NAME" names the
+ * value of a layer. "@NAME" adds a value to the inputs of a layer, and alone continues from that value. A second "input" starts
+ * another branch, and a final "output @A @B" names several outputs. */
 #include "model.h"
 
 #include <ctype.h>
@@ -12,13 +12,13 @@ enum { most_names = 64, most_words = 400 };
 typedef struct naming {
     quern_blueprint *b;
     int n_in, in[QUERN__MAX_IO], n_names, values[most_names];
-    int n_out, out[QUERN__MAX_IO]; /* of "output" */
+    int n_out, out[QUERN__MAX_IO]; /* of a final "output" */
     char names[most_names][48];
-    int value;  /* of the layer before */
-    bool plain; /* nothing was named: one line of layers */
+    int value;  /* of the previous layer */
+    bool plain; /* a plain chain of layers without names */
 } naming;
 
-/* Puts the place in the pipeline before what was said. */
+/* Puts the position in the pipeline in front of the error's place. */
 static void say_place(quern_error *err, int layer, int character)
 {
     char text[sizeof err->text];
@@ -42,7 +42,7 @@ static int named(naming *n, const char *name)
     return -1;
 }
 
-/* Takes "as NAME" off the end; `name` is empty when there is none. */
+/* Removes "as NAME" from the end; `name` is empty when it does not exist. */
 static void take_name(char *words, char *name, size_t size)
 {
     char *last = words + strlen(words);
@@ -62,7 +62,7 @@ static void take_name(char *words, char *name, size_t size)
     }
 }
 
-/* Takes every @NAME out of the words; their values go behind the `have` that are there. How many there are then, or -1. */
+/* Removes every @NAME from the text and appends its value to `values`, which has `have`. Returns the new number, or -1. */
 static int take_values(naming *n, char *words, int *values, int have)
 {
     char *to = words;
@@ -96,13 +96,13 @@ static bool first_word_is(const char *words, const char *word)
 static int set_outputs(naming *n, const int *values, int count)
 {
     if (count < 2)
-        return quern__fail(&n->b->error, QUERN_INVALID, "output", "names no value: output @A @B");
+        return quern__fail(&n->b->error, QUERN_INVALID, "output", "needs values, such as: output @A @B");
     for (int i = 1; i < count && n->n_out < QUERN__MAX_IO; i++)
         n->out[n->n_out++] = values[i];
     return QUERN_OK;
 }
 
-/* A layer that joins values is given more than the one before it, as in Keras, where it takes a list. */
+/* As in Keras, a layer that takes a list of inputs needs more than the previous value. */
 static int check_joined(naming *n, const char *words, int count)
 {
     char own[48];
@@ -111,12 +111,12 @@ static int check_joined(naming *n, const char *words, int count)
     const quern__class *c = count == 1 ? quern__class_find(QUERN__LAYER, own, &none) : NULL;
     if (!c || !c->list || c->registered || !c->module)
         return QUERN_OK;
-    int status = quern__fail(&n->b->error, QUERN_INVALID, NULL, "'%s' joins several values, but it received 1", own);
-    quern__hint(&n->b->error, "'dense 8 as a | dense 8 | %s @a' gives it two", own);
+    int status = quern__fail(&n->b->error, QUERN_INVALID, NULL, "'%s' merges several values, but it received 1", own);
+    quern__hint(&n->b->error, "name a value and add it: 'dense 8 as a | dense 8 | %s @a'", own);
     return status;
 }
 
-/* One piece between bars. */
+/* Parses one layer between bars. */
 static int take_piece(naming *n, char *words)
 {
     int values[QUERN__MAX_ARGUMENTS] = { n->value }, count;
@@ -124,16 +124,16 @@ static int take_piece(naming *n, char *words)
     take_name(words, name, sizeof name);
     words += strspn(words, " \t\n");
     if (!words[strspn(words, " \t\n")])
-        return quern__fail(&n->b->error, QUERN_INVALID, NULL, "no layer stands here");
+        return quern__fail(&n->b->error, QUERN_INVALID, NULL, "a layer is missing here");
     bool input = n->b->n == 0 || first_word_is(words, "input") || first_word_is(words, "InputLayer");
     count = take_values(n, words, values, 1);
     n->plain = n->plain && !*name && count == 1 && !(input && n->n_in);
     if (count < 0)
         return -1;
     if (input && isalpha((unsigned char)*words) && !first_word_is(words, "input") && !first_word_is(words, "InputLayer")) {
-        quern__fail(&n->b->error, QUERN_INVALID, NULL, "the pipeline begins with '%.*s', not with an input",
+        quern__fail(&n->b->error, QUERN_INVALID, NULL, "the pipeline starts with '%.*s', expected an input",
                     (int)strcspn(words, " \t\n"), words);
-        quern__hint(&n->b->error, "the shape of a record comes first: 'input 4 | %.60s | ...'", words);
+        quern__hint(&n->b->error, "add the shape of a record: 'input 4 | %.60s | ...'", words);
         return -1;
     }
     if (input) {
@@ -163,14 +163,16 @@ quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_e
     QUERN__ENTER(err, NULL, "pipeline", pipeline);
     naming n = { .b = quern_blueprint_new(seed), .value = -1, .plain = true };
     char words[most_words];
-    if (!n.b)
-        return quern__fail_memory(err, sizeof *n.b), NULL;
+    if (!n.b) {
+        quern__fail_memory(err, sizeof *n.b);
+        return NULL;
+    }
     if (!pipeline[strspn(pipeline, " \t\n")])
-        quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "is empty: a model begins with an input, as in 'input 784 | dense 10'");
+        quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "is empty; start with an input, as in 'input 784 | dense 10'");
     for (const char *p = pipeline; !n.b->error.code; p++) {
         size_t length = strcspn(p, "|");
         if (length >= sizeof words) {
-            quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "a layer's words are longer than %d characters", most_words - 1);
+            quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "the text of a layer is longer than %d characters", most_words - 1);
             break;
         }
         snprintf(words, sizeof words, "%.*s", (int)length, p);
@@ -183,9 +185,9 @@ quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_e
     }
     bool several = n.n_out > 0;
     if (!n.b->error.code && !several && n.value >= 0 &&
-        quern__producer(n.b, n.value)->n_in == 0) { /* Keras's Sequential cannot be used so */
-        quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "ends with an input: no layer follows it");
-        quern__hint(&n.b->error, "'input 784 | dense 10'; what gives back what it is given says so: 'input 4 as x | output @x'");
+        quern__producer(n.b, n.value)->n_in == 0) { /* Keras's Sequential does not support it */
+        quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "ends with an input; a layer must follow");
+        quern__hint(&n.b->error, "write 'input 784 | dense 10', or 'input 4 as x | output @x' to return the input");
     }
     quern_model *m = quern_model_new(n.b, n.in, n.n_in, several ? n.out : &n.value, several ? n.n_out : 1, err);
     if (m)

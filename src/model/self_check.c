@@ -1,4 +1,5 @@
-/* The self-check: every fast kernel that small graphs reach against its reference, and one training on one and on two threads. */
+/* self_check: compares every fast kernel that small graphs reach with its reference kernel, and a training run on one thread with
+ * one on two threads. */
 #include "grad/grad.h"
 #include "model.h"
 #include "ops/recurrence.h"
@@ -19,7 +20,7 @@ static void tell(checking *c, const char *name, bool ok, const char *detail)
     c->report(c->user, name, ok, detail);
 }
 
-/* The call again by its reference, into memory of its own; the largest distance relative to 1 + |value|. */
+/* Runs the call with its reference kernel into separate memory. Returns the largest error relative to 1 + |value|. */
 static double distance(const quern__entry *e)
 {
     quern_tensor out[4];
@@ -38,10 +39,11 @@ static double distance(const quern__entry *e)
     if (again.op->reference(&again, 0, 0) < 0)
         worst = NAN;
     for (int k = 0; k < again.n_out; k++) {
-        for (int64_t i = 0; i < quern_shape_count(&out[k].shape) && !(again.op->inner >> k & 1); i++) {
-            double a = quern__get(&e->call.out[k], i), b = quern__get(&out[k], i), gap = fabs(a - b) / (1 + fabs(b));
-            worst = gap > worst || isnan(gap) ? gap : worst;
-        }
+        if (!(again.op->inner >> k & 1))
+            for (int64_t i = 0; i < quern_shape_count(&out[k].shape); i++) {
+                double a = quern__get(&e->call.out[k], i), b = quern__get(&out[k], i), gap = fabs(a - b) / (1 + fabs(b));
+                worst = gap > worst || isnan(gap) ? gap : worst;
+            }
         quern__free(out[k].data);
     }
     return worst;
@@ -49,7 +51,7 @@ static double distance(const quern__entry *e)
 
 enum { rows = 67, columns = 130, most_values = 128 };
 
-/* Builds values from two matrices; returns how many. */
+/* Adds values that depend on two matrices. Returns their number. */
 typedef int builder(quern__graph *g, quern__id a, quern__id b, quern__id *ids);
 
 static int unary(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
@@ -92,7 +94,7 @@ static int classes(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     return 8;
 }
 
-/* One long record, forth and back, through LSTM and GRU. */
+/* Forward and backward pass of LSTM and GRU over one long record. */
 static int recurrences(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 {
     int n = 0;
@@ -116,7 +118,7 @@ static int recurrences(quern__graph *g, quern__id a, quern__id b, quern__id *ids
     return n;
 }
 
-/* Attention among the rows, and rows made alike; forth and back. */
+/* Forward and backward pass of attention and normalization. */
 static int sequences(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 {
     quern_error err = { 0 };
@@ -131,7 +133,7 @@ static int sequences(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     return 5;
 }
 
-/* Three images of 10 channels, and what becomes of them both ways. */
+/* Forward and backward pass of convolution and pooling on three images with 10 channels. */
 static int images(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 {
     quern_shape all = { .rank = 1, .dims = { rows * columns } }, image = { .rank = 4, .dims = { 3, 28, 10, 10 } };
@@ -162,7 +164,7 @@ static int images(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     return n;
 }
 
-/* Runs what `build` makes, all of it kept; each node is held against its reference. */
+/* Runs the graph of `build`, keeps all values, and compares each node with its reference kernel. */
 static void check_kernels(checking *c, const char *name, builder *build, double tolerance)
 {
     quern_error err = { 0 };
@@ -174,14 +176,15 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
     quern__team *team = quern__team_new(2, &err);
     quern__graph *g = v[0] && v[1] && team ? quern__graph_new() : NULL;
     quern__id ids[most_values];
-    for (int i = 0; g && i < rows * columns; i++) {
-        ((float *)v[0]->data)[i] = (float)(0.1 + 3 * fabs(sin(i)));
-        ((float *)v[1]->data)[i] = (float)(0.2 + 2 * fabs(cos(3.0 * i)));
-    }
+    if (g)
+        for (int i = 0; i < rows * columns; i++) {
+            ((float *)v[0]->data)[i] = (float)(0.1 + 3 * fabs(sin(i)));
+            ((float *)v[1]->data)[i] = (float)(0.2 + 2 * fabs(cos(3.0 * i)));
+        }
     int n = g ? build(g, quern__graph_variable(g, v[0]), quern__graph_variable(g, v[1]), ids) : 0;
     int all = g ? quern__graph_values(g) : 0;
     quern__id *kept =
-        quern__zalloc((size_t)all + 1, sizeof *kept); /* every value: inputs are still there when they are looked at */
+        quern__zalloc((size_t)all + 1, sizeof *kept); /* all values are outputs, so that the arena keeps the inputs of every node */
     for (int id = n = 0; kept && id < all; id++)
         if (quern__graph_value(g, id + 1)->kind == QUERN__VALUE_NODE)
             kept[n++] = id + 1;
@@ -209,7 +212,7 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
 static float sample[64 * 200];
 static int32_t labels[64];
 
-/* A few steps of a network. */
+/* Trains a small network for a few steps. */
 static quern_model *trained(const char *words, const char *optimizer, int threads, quern_error *err)
 {
     double logs[4];
@@ -239,13 +242,13 @@ static void check_training(checking *c, const char *what, const char *words, con
         quern_tensor u = quern_model_weight(a, i, NULL), v = quern_model_weight(b, i, NULL);
         same = !memcmp(u.data, v.data, (size_t)quern_shape_count(&u.shape) * sizeof(float));
     }
-    snprintf(name, sizeof name, "%s: same bits on 1 and 2 threads", what);
+    snprintf(name, sizeof name, "%s: bit-identical on 1 and 2 threads", what);
     tell(c, name, same, err.text);
     quern_model_free(a);
     quern_model_free(b);
 }
 
-/* The kind of processor that is used, and those that are here. */
+/* Reports the kind of processor that is in use and those that are available. */
 static void tell_isa(checking *c)
 {
     char detail[128];
@@ -266,8 +269,8 @@ int quern_self_check(quern_check_fn *report, void *user)
     tell(&c, "gzip by", true, "zlib");
 #endif
     tell_isa(&c);
-    check_kernels(&c, "functions of one number", unary, 2e-6);
-    check_kernels(&c, "functions of two numbers", binary, 2e-6);
+    check_kernels(&c, "unary functions", unary, 2e-6);
+    check_kernels(&c, "binary functions", binary, 2e-6);
     check_kernels(&c, "matrix products", products, 2e-5);
     check_kernels(&c, "classes and sums", classes, 2e-6);
     check_kernels(&c, "recurrence", recurrences, 2e-5);

@@ -1,4 +1,4 @@
-/* Where the time of training steps goes, by node of the plan. */
+/* step_profile: the time of training steps by node of the plan. */
 #include "model.h"
 
 #include <stdio.h>
@@ -23,7 +23,7 @@ int quern_model_set_watch(quern_model *m, int on)
     return QUERN_OK;
 }
 
-/* Room for the entries of the training plan; NULL while nobody asked. */
+/* Ensures capacity for the entries of the training plan. Returns NULL when profiling is off. */
 quern__profile *quern__model_profile(quern_model *m)
 {
     const quern__plan *p = m->programs[QUERN__TRAIN].plan;
@@ -52,12 +52,13 @@ char *quern_model_profile(const quern_model *m)
     double all = 0;
     char shape[96];
     if (!p || !m->profile.seconds || !m->profile.steps)
-        return strdup("nothing was profiled\n");
+        return strdup("no steps were profiled\n");
     line *lines = quern__zalloc((size_t)p->n_entries + 1, sizeof *lines);
-    for (int i = 0; lines && i < p->n_entries; i++) {
-        lines[i] = (line){ &p->entries[i], m->profile.seconds[i] };
-        all += m->profile.seconds[i];
-    }
+    if (lines)
+        for (int i = 0; i < p->n_entries; i++) {
+            lines[i] = (line){ &p->entries[i], m->profile.seconds[i] };
+            all += m->profile.seconds[i];
+        }
     if (lines)
         qsort(lines, (size_t)p->n_entries, sizeof *lines, slowest_first);
     quern__text_add(&t, "%-18s %-20s %-14s %-18s %9s %6s\n", "layer", "node", "kernel", "shape", "us/step", "share");
@@ -65,7 +66,7 @@ char *quern_model_profile(const quern_model *m)
         quern__text_add(&t, "%-18s %-20s %-14s %-18s %9.2f %5.1f%%\n", lines[i].entry->node->scope, lines[i].entry->node->name,
                         lines[i].entry->kernel_name, quern_shape_text(&lines[i].entry->call.out[0].shape, shape, sizeof shape),
                         lines[i].seconds / (double)m->profile.steps * 1e6, all > 0 ? 100 * lines[i].seconds / all : 0);
-    quern__text_add(&t, "%lld steps, %.2f us each on the first thread, waiting for the others among them\n",
+    quern__text_add(&t, "%lld steps, %.2f us each on the first thread, including waits for other threads\n",
                     (long long)m->profile.steps, all / (double)m->profile.steps * 1e6);
     quern__free(lines);
     char *out = t.failed ? NULL : strdup(t.data);

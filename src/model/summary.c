@@ -1,4 +1,4 @@
-/* Keras's summary: the table of layers and what they hold (keras.src.utils.summary_utils). */
+/* summary: Keras's model summary: the table of layers and the numbers of parameters (keras.src.utils.summary_utils). */
 #include "base/json.h"
 #include "model.h"
 
@@ -24,7 +24,7 @@ static void count(const quern__layer *l, counts *c)
     }
 }
 
-/* 1234567 as "1,234,567". */
+/* Formats 1234567 as "1,234,567". */
 static const char *grouped(long long n, char out[32])
 {
     char digits[24];
@@ -54,7 +54,7 @@ static void repeat(quern__text *t, const char *what, int n)
         quern__text_add(t, "%s", what);
 }
 
-/* A line of the frame: left end, filling, joints, right end. */
+/* A line of the frame: left end, fill, joints, right end. */
 static void rule(quern__text *t, const int *widths, int n, const char *left, const char *fill, const char *joint, const char *right)
 {
     quern__text_add(t, "%s", left);
@@ -65,7 +65,7 @@ static void rule(quern__text *t, const int *widths, int n, const char *left, con
     quern__text_add(t, "\n");
 }
 
-/* Bytes of the character at p. */
+/* Bytes of the UTF-8 character at p. */
 static size_t character(const char *p)
 {
     size_t n = 1;
@@ -74,7 +74,8 @@ static size_t character(const char *p)
     return n;
 }
 
-/* Bytes and characters of the next line of a cell of `room` characters: up to the last blank that fits, or one word. */
+/* The next line of a cell with `room` columns, up to the last blank that fits, or one word. Returns its bytes; sets its
+ * characters. */
 static size_t line_of(const char *text, int room, int *characters)
 {
     size_t at = 0, end = 0;
@@ -87,7 +88,7 @@ static size_t line_of(const char *text, int room, int *characters)
     }
     if (!text[at] && n <= room)
         end = at, fits = n;
-    else if (!end || fits > room) { /* one word, too long */
+    else if (!end || fits > room) { /* one word that is too long */
         end = at = strspn(text, " ");
         end += strcspn(text + at, " ");
         fits = room + 1;
@@ -99,7 +100,7 @@ static size_t line_of(const char *text, int room, int *characters)
 static void cell(quern__text *t, const char *text, size_t bytes, int characters, int room, bool right, bool centred)
 {
     int before = right ? room - characters : centred ? (room - characters) / 2 : 0, k = 0;
-    if (characters > room) { /* cut off */
+    if (characters > room) { /* truncated */
         size_t at = 0;
         for (; k < room - 1; k++)
             at += character(text + at);
@@ -111,7 +112,7 @@ static void cell(quern__text *t, const char *text, size_t bytes, int characters,
 
 enum { most_columns = 5, name_column = 0, shape_column, count_column, connections_column };
 
-/* The columns of a table: Keras's for a terminal of 80. */
+/* The columns of a table; the widths are those of Keras for a terminal of 80 columns. */
 typedef struct table {
     const int *widths;
     int n;
@@ -119,7 +120,7 @@ typedef struct table {
     const quern_summary_opts *o;
 } table;
 
-/* Cells go on below where they are too narrow; counts stand to the right. */
+/* Writes a row; long cells continue on further lines, numbers are right-aligned. */
 static void row(quern__text *t, const table *of, const char *const *cells, const char *bar)
 {
     const char *rest[most_columns];
@@ -144,11 +145,12 @@ static void add_connections(const quern_model *m, const quern__layer *l, quern__
 {
     for (int k = 0; k < m->b->n; k++) {
         const quern__call_node *node = &m->b->nodes[k];
-        for (int i = 0; node->layer == l && i < node->n_in; i++) {
-            const quern__call_node *from = quern__producer(m->b, node->in[i]);
-            quern__text_add(out, "%s%s[%d][%d]", out->length ? ", " : "", from->layer->name, from->call,
-                            m->b->values[node->in[i]].output);
-        }
+        if (node->layer == l)
+            for (int i = 0; i < node->n_in; i++) {
+                const quern__call_node *from = quern__producer(m->b, node->in[i]);
+                quern__text_add(out, "%s%s[%d][%d]", out->length ? ", " : "", from->layer->name, from->call,
+                                m->b->values[node->in[i]].output);
+            }
     }
 }
 
@@ -164,7 +166,7 @@ static void add_shapes(const quern_model *m, const quern__call_node *node, quern
     quern__text_add(out, node->n_out > 1 ? "]" : "");
 }
 
-/* The row of a layer, at a depth of models. */
+/* The row of a layer; `depth` is the number of enclosing models. */
 static void layer_row(quern__text *t, const quern_model *m, int k, const table *of, int depth)
 {
     const quern__call_node *node = &m->b->nodes[k];
@@ -207,7 +209,7 @@ static void layer_rows(quern__text *t, const quern_model *m, const table *of, in
     }
 }
 
-/* Whether each layer is applied once, to what the one before gives. */
+/* Whether the model is a chain: each layer is called once, with the output of the previous one. */
 static bool one_path(const quern_model *m)
 {
     for (int k = 1; k < m->b->n; k++) {

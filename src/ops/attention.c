@@ -1,21 +1,22 @@
-/* Attention of many heads as one op: y = softmax(scale q kᵀ, where the mask looks) v, by record and head. Scores are made a few at
- * a time and never kept; what is kept is the largest score of a query and 1 / the sum of its exponentials, from which the way back
- * makes the scores again. Heads lie side by side in the last axis, as a projection leaves them; several heads of q may share one of
- * k and v. A query that may look nowhere takes the mean of all values, or gives zeros: Keras has both.
+/* attention: multi-head attention as one op: y = softmax(scale q kᵀ) v with a mask, for each record and head.
  *
- * Inputs: q (records, steps, heads · d), k (records, keys, shared · d), v (records, keys, shared · e), [mask], [offset].
- * The mask has four axes, (records, heads, steps, keys), each that or 1. Causal: query i sees keys up to offset + i.
- * i[0] heads, i[1] heads of k and v, i[2] causal, i[3] place of the mask among the inputs, i[4] of the offset (0: none); f[0]
- * scale. */
+ * Scores are computed a few at a time and not stored. The forward pass stores the maximum score of each query and 1 / the sum of
+ * its exponentials; the backward pass recomputes the scores from them. Heads are adjacent in the last axis, as a projection
+ * writes them; several heads of q can share one of k and v. A query whose keys are all masked gets the mean of all values or
+ * zeros; Keras has both.
+ *
+ * Inputs: q (B, T, heads * d), k (B, S, shared * d), v (B, S, shared * e), [mask], [offset]. The mask has the axes (B, heads, T,
+ * S), each of that size or 1. Causal: query i sees keys up to offset + i. Attributes: i[0] heads, i[1] heads of k and v, i[2]
+ * causal, i[3] index of the mask among the inputs, i[4] of the offset (0: none); f[0] scale. */
 #include "build.h"
 
 #include <math.h>
 
-/* Far below every score, finite, and the same in every type. */
+/* A masked score: far below every score, finite, and exact in every dtype. */
 #define NOWHERE -0x1p100
 
 typedef struct sizes {
-    int64_t steps, keys, heads, shared, d, e; /* d, e: numbers of a head of k, of v */
+    int64_t steps, keys, heads, shared, d, e; /* d, e: size of a head of k, of v */
 } sizes;
 
 static sizes sizes_of(const quern__call *c)
@@ -29,7 +30,7 @@ static sizes sizes_of(const quern__call *c)
                     .e = c->in[2].shape.dims[2] / a->i[1] };
 }
 
-/* Places of the first number of a query, of a key and of a value, of head h of a record. */
+/* Indices of the first element of a query, a key and a value, for head h of a record. */
 static int64_t query_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return ((r * s->steps + t) * s->heads + h) * s->d; }
 static int64_t key_at(const sizes *s, int64_t r, int64_t h, int64_t t)
 {
@@ -63,7 +64,7 @@ static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, 
     return sum * c->attr->f[0];
 }
 
-/* What dropout makes of a share: 0, or 1 / (1 - rate). */
+/* The factor of dropout: 0 or 1 / (1 - rate). */
 static double chance(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t, int64_t key)
 {
     double rate = c->attr->f[1];
@@ -113,11 +114,11 @@ static int attention_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- the way back: inputs as above, then y, what was kept, dy; outputs dq, dk, dv ---- */
+/* ---- backward pass: the inputs of the forward pass, then y, the statistics, dy; outputs dq, dk, dv ---- */
 
 static void add(quern_tensor *to, int64_t at, double term) { quern__set(to, at, quern__get(to, at) + term); }
 
-/* One query: its own gradient, and its part in those of the keys and values. */
+/* One query: its gradient, and its part of the gradients of keys and values. */
 static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t)
 {
     const quern_tensor *y = &c->in[c->n_in - 3], *kept = y + 1, *dy = y + 2;
@@ -155,7 +156,7 @@ static int attention_slope_reference(const quern__call *c, int64_t begin, int64_
     return 0;
 }
 
-/* Products of every query with the keys and of its shares with the values; on the way back the scores again, and four more. */
+/* Two products per pair of query and key; the backward pass recomputes the scores and adds four more. */
 static double attention_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     (void)attr, (void)out;
@@ -199,7 +200,7 @@ const quern__op quern__op_attention = { .name = "attention",
                                         .reference = attention_reference,
                                         .work = attention_work };
 
-/* Whether the arrays belong together. */
+/* Whether the shapes match. */
 static bool fits(const quern_shape *q, const quern_shape *k, const quern_shape *v, const quern_shape *mask, int heads, int shared)
 {
     if (q->rank != 3 || k->rank != 3 || v->rank != 3 || heads < 1 || shared < 1 || heads % shared || q->dims[2] % heads ||

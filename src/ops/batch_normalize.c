@@ -1,6 +1,9 @@
-/* Normalisation by channel over a batch (Ioffe and Szegedy, "Batch Normalization", 2015): y = (x - mean) inverse gamma + beta with
- * inverse = 1 / sqrt(variance + epsilon). Each record gives its own mean and variance by channel, while it is near; they are merged
- * in order, so that no sum depends on threads. The way back goes the same way: sums of dy and of dy h by record, then dx. */
+/* batch_normalize: batch normalization by channel (Ioffe and Szegedy, "Batch Normalization", 2015): y = (x - mean) inverse gamma
+ * + beta with inverse = 1 / sqrt(variance + epsilon).
+ *
+ * Each record gives its own mean and variance per channel while it is in the cache; a second op merges them in the order of
+ * records, so that no sum depends on threads. The backward pass has the same structure: sums of dy and dy h per record, then dx,
+ * where h = (x - mean) inverse. */
 #include "build.h"
 
 #include <math.h>
@@ -11,7 +14,7 @@ static int64_t rows_of(const quern_tensor *t)
     return quern_shape_count(&t->shape) / (t->shape.dims[0] ? t->shape.dims[0] : 1) / channels_of(t);
 }
 
-/* ---- x gives (records, 2, channels): mean and variance of each record ---- */
+/* ---- moments: x to (B, 2, C): mean and variance of each record ---- */
 
 static int moments_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -31,7 +34,7 @@ static int moments_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- (records, 2, channels) gives (2, channels) of all. All records count alike ---- */
+/* ---- merge: (B, 2, C) to (2, C); all records have the same weight ---- */
 
 static int merge_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -55,7 +58,7 @@ static int merge_reference(const quern__call *c, int64_t begin, int64_t end)
 const quern__op quern__op_batch_moments = { .name = "batch_moments", .ways = quern__ways_rows, .reference = moments_reference };
 const quern__op quern__op_batch_merge = { .name = "batch_merge", .ways = quern__ways_whole, .reference = merge_reference };
 
-/* ---- y: inputs x, (2, channels), [gamma], [beta]. i[0] place of gamma among the inputs, i[1] of beta; f[0] epsilon ---- */
+/* ---- y: inputs x, (2, C), [gamma], [beta]. i[0] index of gamma among the inputs, i[1] of beta; f[0] epsilon ---- */
 
 static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -70,7 +73,7 @@ static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- x, (2, channels), dy give (records, 2, channels): sums of dy h and of dy over each record. f[0] epsilon ---- */
+/* ---- x, (2, C), dy to (B, 2, C): sums of dy h and of dy over each record. f[0] epsilon ---- */
 
 static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -90,8 +93,7 @@ static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- dx: x, (2, channels), sums (2, channels) of all, dy, [gamma]:
- * dx = gamma inverse (dy - mean(dy) - h mean(dy h)). f[0] epsilon ---- */
+/* ---- dx: x, (2, C), sums (2, C), dy, [gamma]: dx = gamma inverse (dy - mean(dy) - h mean(dy h)). f[0] epsilon ---- */
 
 static int slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -145,7 +147,7 @@ quern__id quern__batch_normalize(quern__graph *g, quern__id x, quern__id gamma, 
     int dtype = quern__dtype_of(g, x), n_in = 2;
     quern__attr attr = { .f = { epsilon } };
     if (s.rank < 2 || each.dims[2] < 1)
-        return quern__graph_fail(g, QUERN_SHAPE, "there is no axis of channels");
+        return quern__graph_fail(g, QUERN_SHAPE, "the axis of channels is missing");
     quern__id own = quern__build(g, &quern__op_batch_moments, &x, 1, &attr, &each, dtype);
     *moments = quern__build(g, &quern__op_batch_merge, &own, 1, &attr, &all, dtype);
     quern__id in[4] = { x, *moments };

@@ -1,4 +1,4 @@
-/* Products of many pairs of matrices: the leading axes number the pairs. i[0]: a is transposed, i[1]: b is transposed. */
+/* batched: batched matrix products; the leading axes are batch axes. i[0]: a is transposed, i[1]: b is transposed. */
 #include "build.h"
 
 static int batched_reference(const quern__call *c, int64_t begin, int64_t end)
@@ -48,9 +48,8 @@ quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool 
         fits = sa.dims[i] == sb.dims[i];
     char left[96], right[96];
     if (!fits || sa.dims[ta ? last - 1 : last] != sb.dims[tb ? last : last - 1])
-        return quern__graph_fail(g, QUERN_SHAPE, "cannot multiply %s%s by %s%s, pair by pair",
-                                 quern_shape_text(&sa, left, sizeof left), ta ? "ᵀ" : "",
-                                 quern_shape_text(&sb, right, sizeof right), tb ? "ᵀ" : "");
+        return quern__graph_fail(g, QUERN_SHAPE, "batched: cannot multiply %s%s by %s%s", quern_shape_text(&sa, left, sizeof left),
+                                 ta ? "ᵀ" : "", quern_shape_text(&sb, right, sizeof right), tb ? "ᵀ" : "");
     out.dims[last - 1] = sa.dims[ta ? last : last - 1];
     out.dims[last] = sb.dims[tb ? last - 1 : last];
     quern__attr attr = { .i = { ta, tb } };

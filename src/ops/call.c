@@ -1,4 +1,4 @@
-/* What reference kernels share: a number of any dtype by its place, the part of an output that a call computes, and faults. */
+/* call: functions for reference kernels: elements of any dtype by index, the part of an output that a call computes, and faults. */
 #include "ops.h"
 
 #include <math.h>
@@ -81,7 +81,7 @@ quern__part quern__call_part(const quern__call *call, const quern_shape *shape, 
 {
     if (call->axis < 0)
         return (quern__part){ .outer = 1, .length = quern_shape_count(shape) };
-    if (call->panel && call->panelled >> 16) { /* its blocks are the panels of all that it reads and writes */
+    if (call->panel && call->panelled >> 16) { /* the blocks are the column blocks of all inputs and outputs */
         int64_t rows = quern_shape_count(shape) / shape->dims[call->axis];
         return (quern__part){ .outer = 1, .length = (end - begin) * rows, .start = begin * rows };
     }

@@ -1,5 +1,5 @@
-/* The circle loss of each record of a batch among all its records: embeddings of one label are drawn together, others apart. Sun
- * and others, 2020, as keras.losses.circle has it. Each record meets every other, so the op is not divided. */
+/* circle: the circle loss of each record among all records of the batch: embeddings with the same label attract each other,
+ * others repel (Sun et al., 2020, as in keras.losses.circle). Each record needs all others, so the op is not partitioned. */
 #include "build.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@ typedef struct pairs {
     const quern_tensor *labels, *embeddings;
     int64_t n, width;
     double gamma, margin;
-    bool alone; /* a record is no pair with itself */
+    bool alone; /* a record does not form a pair with itself */
 } pairs;
 
 static pairs pairs_of(const quern__call *c)
@@ -25,7 +25,7 @@ static pairs pairs_of(const quern__call *c)
 static bool alike(const pairs *p, int64_t i, int64_t j) { return quern__get(p->labels, i) == quern__get(p->labels, j); }
 static bool counts(const pairs *p, int64_t i, int64_t j) { return i != j || !p->alone; }
 
-/* 1 - cosine, before it is cut at 0. */
+/* 1 - cosine, before it is clipped at 0. */
 static double distance(const pairs *p, int64_t i, int64_t j)
 {
     double dot = 0;
@@ -34,7 +34,7 @@ static double distance(const pairs *p, int64_t i, int64_t j)
     return 1 - dot;
 }
 
-/* The weighted distance of a pair, and its slope by the distance. */
+/* The weighted distance of a pair, and its derivative by the distance. */
 static double pull(const pairs *p, bool same, double d, double *slope)
 {
     double cut = fmax(d, 0), weight = fmax(same ? p->margin + cut : 1 + p->margin - cut, 0);
@@ -43,7 +43,7 @@ static double pull(const pairs *p, bool same, double d, double *slope)
     return sign * weight * rest;
 }
 
-/* The logarithms of the sums of exponentials over those of a record's label, and over the others; -infinity for none. */
+/* Logarithms of the sums of exponentials over the records with the same label, and over the others; -infinity without any. */
 static void log_sums(const pairs *p, int64_t i, double sums[2])
 {
     double most[2] = { -INFINITY, -INFINITY }, slope;

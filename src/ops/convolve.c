@@ -1,5 +1,5 @@
-/* Convolution of images of one to three axes, channels last: forward, the way back to the image (which is what transposed
- * convolutions compute), and the gradient of the kernel. Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
+/* convolve: convolution over one to three spatial axes, channels last: the forward pass, the input gradient (which transposed
+ * convolutions compute), and the kernel gradient. Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
  * 2016; https://keras.io/api/layers/convolution_layers/ */
 #include "convolve.h"
 
@@ -78,7 +78,7 @@ static int convolve_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- the way back to the image: inputs y, w, and w packed with filters as rows ---- */
+/* ---- input gradient: inputs y, w, and w packed with filters as rows ---- */
 
 static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -101,8 +101,7 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- the kernel's gradient: inputs x, dy; parts of the records below each other, (parts * places * channels, filters).
- * i[13]: parts ---- */
+/* ---- kernel gradient: inputs x, dy; one sum per part of the records, (parts * positions * C, filters). i[13]: parts ---- */
 
 static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -164,12 +163,12 @@ quern__id quern__add_parts(quern__graph *g, quern__id parts, int64_t count, cons
     return quern__reshape(g, parts, kernel);
 }
 
-/* dw of a convolution of x that gave what dy belongs to. */
+/* dw of a convolution with input x and output gradient dy. */
 static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__id w, const quern__frame *f)
 {
     const quern_shape kernel = *quern__shape_of(g, w);
     int64_t columns = kernel.dims[kernel.rank - 1], rows = quern_shape_count(&kernel) / columns;
-    /* small kernels are summed by parts of the records, large ones by parts of the kernel: both keep all threads busy */
+    /* a small kernel is summed by parts of the records, a large one by parts of the kernel: both use all threads */
     int64_t parts = rows * columns <= 1 << 17 ? QUERN__CONVOLVE_PARTS : 1;
     quern__attr attr = quern__frame_attr(f);
     attr.i[13] = parts;
@@ -179,7 +178,7 @@ static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__i
     return quern__add_parts(g, dw, parts, &kernel);
 }
 
-/* ---- a kernel turned: its places from behind, channels and filters exchanged ---- */
+/* ---- flipped kernel: positions reversed, channels and filters exchanged ---- */
 
 static int turn_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -217,8 +216,8 @@ static quern__id turned(quern__graph *g, quern__id w)
 
 static bool ones(const int64_t *v) { return v[0] == 1 && v[1] == 1 && v[2] == 1; }
 
-/* Whether the way back is sooner done as a convolution with the turned kernel than as a product whose columns are added into the
- * image. Counted in numbers by which one is multiplied; adding one costs about as much as eight of them. */
+/* Whether the input gradient is faster as a convolution with the flipped kernel than as a product whose columns are added to the
+ * image. The estimate counts multiplications; adding an element costs about as much as eight. */
 static bool sooner_turned(const quern__space *s)
 {
     int64_t image = quern__space_numbers(s->in, 1), windows = quern__space_numbers(s->out, 1), k = s->places * s->channels;
@@ -275,7 +274,7 @@ const quern__op quern__op_convolve_back = { .name = "convolve_back",
                                             .work = quern__work_back,
                                             .whole = 6 };
 
-/* Whether w is a kernel of the frame, and x has as many axes and `own` channels. */
+/* Whether w is a kernel of the frame, and x has its number of axes and `own` channels. */
 static bool fits(quern__graph *g, quern__id x, quern__id w, const quern__frame *f, int own)
 {
     quern_shape s = *quern__shape_of(g, x), k = *quern__shape_of(g, w);

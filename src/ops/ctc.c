@@ -1,10 +1,11 @@
-/* Connectionist temporal classification: minus the logarithm of what softmax gives to all ways in which a record's labels may be
- * spread over its steps, with blanks (class 0) between them. Graves and others, 2006; sums in double, of logarithms. */
+/* ctc: connectionist temporal classification: the negative log-probability of a record's labels, summed over all alignments with
+ * its steps, where blanks (class 0) separate labels (Graves et al., 2006). The forward-backward algorithm works on logarithms in
+ * double. */
 #include "build.h"
 
 #include <math.h>
 
-/* One record: its labels with blanks around them are `states`. */
+/* One record: `states` counts its labels and the blanks around them. */
 typedef struct record {
     const quern_tensor *labels, *logits;
     int64_t first_label, n, states, first_logit, steps, classes;
@@ -13,10 +14,10 @@ typedef struct record {
 /* The class of a state. */
 static int64_t class_of(const record *r, int64_t s) { return s % 2 ? (int64_t)quern__get(r->labels, r->first_label + s / 2) : 0; }
 
-/* Whether state s may come right after state s - 2: a label after another one. */
+/* Whether state s can follow state s - 2 directly: it is a label that differs from the previous one. */
 static bool may_skip(const record *r, int64_t s) { return s % 2 && s > 1 && class_of(r, s) != class_of(r, s - 2); }
 
-/* The record; its labels end where as many were read as are not 0. A fault when one is no class. */
+/* Reads a record; label 0 ends its labels. Reports a fault for a label that is not a class. */
 static int read_record(const quern__call *c, int64_t i, record *r)
 {
     const quern_shape *l = &c->in[0].shape, *z = &c->in[1].shape;
@@ -43,7 +44,7 @@ static double either(double a, double b)
     return less == -INFINITY ? more : more + log1p(exp(less - more));
 }
 
-/* The logarithm of the sum of the exponentials of a step's logits. */
+/* log(sum(exp(logits))) of a step. */
 static double log_sum(const record *r, int64_t t)
 {
     double most = -INFINITY, sum = 0;
@@ -59,7 +60,7 @@ static double chance(const record *r, int64_t t, int64_t s, double all)
     return quern__get(r->logits, r->first_logit + t * r->classes + class_of(r, s)) - all;
 }
 
-/* What all ways to each state at each step come to, that step counted: `row` states apart. Returns what all ways come to. */
+/* Sets alpha[t * row + s]: the log-probability of all alignments that end in state s at step t. Returns that of all alignments. */
 static double forward(const record *r, double *alpha, int64_t row)
 {
     for (int64_t t = 0; t < r->steps; t++) {
@@ -91,7 +92,7 @@ static int ctc_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* What all ways from each state at step t on come to, that step left out, from the same of the step after (`next`). */
+/* Sets now[s]: the log-probability of all continuations after state s at step t, from those of the next step (`next`). */
 static void backward(const record *r, int64_t t, const double *next, double *now)
 {
     double all = t + 1 < r->steps ? log_sum(r, t + 1) : 0;
@@ -107,7 +108,7 @@ static void backward(const record *r, int64_t t, const double *next, double *now
     }
 }
 
-/* Inputs labels, logits, the ways of the forward pass, dy; output 1 is room for two steps of the way back. */
+/* Inputs labels, logits, alpha of the forward pass, dy; output 1 is scratch for two steps. */
 static int ctc_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t row = c->in[2].shape.dims[2], first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? c->out[0].shape.dims[0] : end;
@@ -123,7 +124,7 @@ static int ctc_slope_reference(const quern__call *c, int64_t begin, int64_t end)
             double *now = room + t % 2 * row, all = log_sum(&r, t);
             int64_t at = r.first_logit + t * r.classes;
             backward(&r, t, room + (t + 1) % 2 * row, now);
-            for (int64_t k = 0; k < r.classes; k++) /* nothing flows where there is no way at all */
+            for (int64_t k = 0; k < r.classes; k++) /* without an alignment, the gradient is 0 */
                 quern__set(&c->out[0], at + k, total == -INFINITY ? 0 : dy * exp(quern__get(r.logits, at + k) - all));
             for (int64_t s = 0; s < r.states && total > -INFINITY; s++) {
                 int64_t k = at + class_of(&r, s);

@@ -1,4 +1,4 @@
-/* Convolution of each channel by itself: forward, the way back to the image, the gradient of the kernel, as in convolve.c. */
+/* depthwise: depthwise convolution: the forward pass, the input gradient, and the kernel gradient, as in convolve.c. */
 #include "convolve.h"
 
 #include "build.h"
@@ -40,7 +40,7 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* (parts * places, channels); i[13]: parts. */
+/* (parts * positions, C); i[13]: parts. */
 static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
@@ -114,7 +114,7 @@ quern__id quern__depthwise(quern__graph *g, quern__id x, quern__id w, const quer
     quern_shape s = *quern__shape_of(g, x);
     const quern_shape *k = quern__shape_of(g, w);
     if (s.rank != f->axes + 2 || k->rank != f->axes + 1 || k->dims[k->rank - 1] != s.dims[s.rank - 1])
-        return quern__graph_fail(g, QUERN_SHAPE, "a kernel by channel does not fit its image");
+        return quern__graph_fail(g, QUERN_SHAPE, "a depthwise kernel does not fit its image");
     quern_shape out = quern__image_shape(&s, f->axes, f->out, s.dims[s.rank - 1]);
     quern__attr attr = quern__frame_attr(f);
     return quern__build(g, &quern__op_depthwise, (quern__id[]){ x, w }, 2, &attr, &out, quern__dtype_of(g, x));

@@ -1,4 +1,4 @@
-/* Records changed one by one by an object outside the graph, with draws at addresses: augmentation. Output 1 is room for each
+/* each: an object outside the graph maps each record, with counter-based random numbers: augmentation. Output 1 is scratch per
  * record. */
 #include "build.h"
 
@@ -16,12 +16,11 @@ static int each_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* What stands behind trained variables would need a way back. */
+/* Trained variables before this op would need its gradient. */
 static void each_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     (void)dy;
-    dx[0] = quern__graph_fail(g, QUERN_UNSUPPORTED, "%s: no gradient flows through it: it must stand before what is trained",
-                              node->scope);
+    dx[0] = quern__graph_fail(g, QUERN_UNSUPPORTED, "%s: has no gradient; put it before the trained layers", node->scope);
 }
 
 const quern__op quern__op_each = {

@@ -1,4 +1,4 @@
-/* Ops that take each number by itself: functions of one (unary), of two (binary, with NumPy's broadcasting), select and cast. */
+/* elementwise: elementwise ops: unary functions, binary functions with NumPy's broadcasting, select and cast. */
 #include "build.h"
 
 #include <math.h>
@@ -24,10 +24,10 @@
 #define LOG1P_OF     log1p
 #define ERF          erf
 
-/* Share of the normal distribution below x. */
+/* The standard normal distribution function. */
 static double below(double x, double e)
 {
-    (void)e; /* exp(-x x / 2), of which the fast one is made */
+    (void)e; /* exp(-x x / 2), which the fast version uses */
     return 0.5 * (1 + erf(x * 0.7071067811865476));
 }
 #include "gradients_of_functions.h"
@@ -128,7 +128,7 @@ const quern__op quern__op_unary_grad = { .name = "unary_grad", .ways = ways_elem
 
 static void unary_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
-    quern__node copy = *node; /* building may move the node */
+    quern__node copy = *node; /* adding nodes can move the node */
     if (copy.attr.i[0] == QUERN__SIGN || copy.attr.i[0] == QUERN__ROUND || copy.attr.i[0] == QUERN__FINITE)
         return;
     if (copy.attr.i[0] == QUERN__AFFINE) {
@@ -162,7 +162,7 @@ quern__id quern__shift(quern__graph *g, quern__id x, double term)
 
 /* ---- broadcasting ---- */
 
-/* The shape of two that meet; false when they do not. */
+/* The broadcast shape of two shapes. Returns false when they do not fit. */
 static bool broadcast_shape(const quern_shape *a, const quern_shape *b, quern_shape *out)
 {
     int rank = a->rank > b->rank ? a->rank : b->rank;
@@ -202,7 +202,8 @@ quern__id quern__unbroadcast(quern__graph *g, quern__id x, const quern_shape *sh
         if (k < 0 || (to.dims[k] == 1 && from.dims[i] != 1))
             axes |= 1u << i;
     }
-    if (from.rank > 2 && from.dims[0] < 0 && axes & 1 && axes & ~1u) { /* record by record, while each is near; then the records */
+    /* first within each record while it is in the cache, then over the records */
+    if (from.rank > 2 && from.dims[0] < 0 && axes & 1 && axes & ~1u) {
         x = quern__reduce(g, QUERN__SUM, x, axes & ~1u, false);
         axes = 1;
     }
@@ -244,7 +245,7 @@ static void binary_gradient(quern__graph *g, const quern__node *node, const quer
         da = quern__mul2(g, dy, quern__mul2(g, b, quern__binary(g, QUERN__POW, a, quern__shift(g, b, -1))));
         db = quern__mul2(g, dy, quern__mul2(g, y, quern__unary(g, QUERN__LOG, a, 0, 0, 0)));
         break;
-    case QUERN__MAXIMUM: /* TensorFlow: equal numbers pass the gradient to a */
+    case QUERN__MAXIMUM: /* TensorFlow: for equal elements, the gradient flows to a */
         da = quern__mul2(g, dy, quern__binary(g, QUERN__GREATER_EQUAL, a, b));
         db = quern__mul2(g, dy, quern__binary(g, QUERN__LESS, a, b));
         break;
@@ -337,7 +338,7 @@ quern__id quern__select(quern__graph *g, quern__id condition, quern__id a, quern
 static int cast_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    bool rounds = c->in[0].dtype == QUERN_INT64 && c->out[0].dtype == QUERN_FLOAT32; /* once, not by way of a double */
+    bool rounds = c->in[0].dtype == QUERN_INT64 && c->out[0].dtype == QUERN_FLOAT32; /* one conversion, not through double */
     for (int64_t o = 0; o < p.outer && rounds; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
             ((float *)c->out[0].data)[i] = (float)((const int64_t *)c->in[0].data)[i];

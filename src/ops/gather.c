@@ -1,4 +1,4 @@
-/* Rows of a table by their numbers, and the gradient: rows added into the table's places, in the order of the numbers. */
+/* gather: table rows by index, and the gradient: rows are added at their indices, in the order of the indices. */
 #include "build.h"
 
 #include <string.h>
@@ -10,10 +10,11 @@ int64_t quern__call_row(const quern__call *c, const quern_tensor *ids, int64_t i
         return (int64_t)id;
     const quern_shape *s = &ids->shape;
     int64_t count = quern_shape_count(s), per = s->rank && s->dims[0] ? count / s->dims[0] : 1;
-    return quern__call_fault(c, QUERN_INVALID, i / per, id, (double)rows - 1, "index"), -1;
+    quern__call_fault(c, QUERN_INVALID, i / per, id, (double)rows - 1, "index");
+    return -1;
 }
 
-/* ---- gather: a table (rows, width), numbers (…) of any type: (…, width) ---- */
+/* ---- gather: a table (rows, C), indices (…) of any dtype: (…, C) ---- */
 
 static int gather_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -47,12 +48,12 @@ quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids)
         return 0;
     quern_shape t = *quern__shape_of(g, table), out = *quern__shape_of(g, ids);
     if (t.rank != 2 || out.rank == QUERN_MAX_RANK)
-        return quern__graph_fail(g, QUERN_SHAPE, "rows are taken from a matrix");
+        return quern__graph_fail(g, QUERN_SHAPE, "the table must be a matrix");
     out.dims[out.rank++] = t.dims[1];
     return quern__build(g, &quern__op_gather, (quern__id[]){ table, ids }, 2, NULL, &out, quern__dtype_of(g, table));
 }
 
-/* ---- scatter: numbers, rows (…, width): the table of their sums; divided by columns ---- */
+/* ---- scatter: indices, rows (…, C): the table of their sums; partitioned by columns ---- */
 
 static int ways_columns(const quern__graph *g, const quern__node *node)
 {
@@ -81,7 +82,7 @@ static int scatter_reference(const quern__call *c, int64_t begin, int64_t end)
 
 const quern__op quern__op_scatter = { .name = "scatter", .ways = ways_columns, .reference = scatter_reference };
 
-/* ---- a gradient that is a sum of rows ---- */
+/* ---- sparse gradients: tables of added rows ---- */
 
 static const quern__node *maker(const quern__graph *g, quern__id x)
 {
@@ -97,7 +98,7 @@ bool quern__scattered(const quern__graph *g, quern__id x)
     return n && (n->op == &quern__op_scatter || (is_sum(n) && quern__scattered(g, n->in[0]) && quern__scattered(g, n->in[1])));
 }
 
-/* What becomes of rows, or of a whole gradient that is not made of rows. */
+/* A function of the added rows, or of a dense gradient. */
 typedef quern__id changer(quern__graph *g, quern__id x, const void *how);
 
 static quern__id changed(quern__graph *g, quern__id x, changer *change, const void *how)

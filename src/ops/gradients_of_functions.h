@@ -1,4 +1,4 @@
-/* Derivatives in functions.def that use a part of the value twice; R is the type in which they are computed. */
+/* gradients_of_functions: derivatives in functions.def that use a common subexpression. R is the type of the computation. */
 static inline R GELU_TANH_SLOPE(R x, R t)
 {
     return (R)0.5 * (1 + t) + (R)0.5 * x * (1 - t * t) * (R)0.7978845608028654 * (1 + 3 * (R)0.044715 * x * x);

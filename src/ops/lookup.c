@@ -1,4 +1,4 @@
-/* Looking up: an object outside the graph turns each record's elements, numbers or strings, into numbers. */
+/* lookup: an object outside the graph maps the elements of each record, numbers or strings, to numbers. */
 #include "build.h"
 
 static int lookup_reference(const quern__call *c, int64_t begin, int64_t end)

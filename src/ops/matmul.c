@@ -1,5 +1,5 @@
-/* The matrix product, and matrices packed for it. i[0]: a is transposed, i[1]: b is transposed. All axes but the last count as
- * rows. A third input is b packed. */
+/* matmul: the matrix product, and packing of matrices for it. i[0]: a is transposed, i[1]: b is transposed. All axes but the last
+ * count as rows. An optional third input is b packed. */
 #include "build.h"
 
 enum { few_steps = 8 };
@@ -37,7 +37,7 @@ static double matmul_work(const quern__attr *attr, const quern_shape *in, const 
     return (double)quern_shape_count(out) * (double)(attr->i[0] ? rows : columns);
 }
 
-/* ---- a matrix as panels, for kernels that read it often. i[0]: its transpose; f: none ---- */
+/* ---- packed B blocks, for kernels that read a matrix often. i[0]: of its transpose ---- */
 
 static int pack_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -98,7 +98,7 @@ quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool
     if (ta)
         out = (quern_shape){ .rank = 2, .dims = { ca } };
     out.dims[out.rank - 1] = tb ? rb : cb;
-    /* of sequences, which go slice by slice, the matrix is packed once for all of them */
+    /* products over sequences run per record, so one packed matrix serves all of them */
     bool sequences = sa.rank > 2 && sa.dims[1] >= few_steps && !ta && sb.rank == 2;
     quern__attr attr = { .i = { ta, tb } };
     quern__id in[3] = { a, b, sequences ? quern__pack(g, b, tb) : 0 };

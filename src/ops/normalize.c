@@ -1,21 +1,22 @@
-/* Normalisation of rows (the last axis), as LayerNormalization and RMSNormalization do it: y = (x - mean) inverse gamma + beta with
- * inverse = 1 / sqrt(variance + epsilon); not centred, the mean counts as 0. The mean and the inverse of each row are kept for the
- * way back, where rows give dx, and columns, each summed by one owner in a fixed order, give the gradients of gamma and beta. */
+/* normalize: normalization of rows (the last axis), as in LayerNormalization and RMSNormalization: y = (x - mean) inverse gamma +
+ * beta with inverse = 1 / sqrt(variance + epsilon); not centered, the mean counts as 0. The forward pass stores mean and inverse
+ * of each row. In the backward pass, rows give dx; columns give the gradients of gamma and beta, each summed by one thread in a
+ * fixed order. */
 #include "build.h"
 
 #include <math.h>
 
 static int64_t width_of(const quern_tensor *t) { return t->shape.dims[t->shape.rank - 1]; }
 
-/* First and last row of a call divided by rows. */
+/* The rows of a call that is partitioned by rows. */
 static quern__part rows_of(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     return (quern__part){ .start = p.start / width_of(&c->out[0]), .length = p.length / width_of(&c->out[0]) };
 }
 
-/* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse. i[0] place of gamma among the inputs, i[1] of beta
- * (0: none), i[2] centred; f[0] epsilon ---- */
+/* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse. i[0] index of gamma among the inputs, i[1] of beta
+ * (0: none), i[2] centered; f[0] epsilon ---- */
 
 static void statistics(const quern_tensor *x, int64_t row, int64_t n, bool centred, double epsilon, double *mean, double *inverse)
 {
@@ -46,9 +47,9 @@ static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- dx: inputs x, statistics, dy, [gamma]. With h = (x - mean) inverse and d = dy gamma:
- * dx = inverse (d - mean(d) - h mean(d h)); not centred, mean(d) is left out. Where a record has several rows, outputs 1 and 2 are
- * the sums over them of dy h and of dy, (records, n) ---- */
+/* ---- dx: inputs x, statistics, dy, [gamma]. With h = (x - mean) inverse and d = dy gamma: dx = inverse (d - mean(d) - h mean(d
+ * h)); not centered, without mean(d). Where a record has several rows, outputs 1 and 2 are the sums over them of dy h and of dy,
+ * (B, n) ---- */
 
 /* Sums of column k over rows [first, last). */
 static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last, int64_t k, double *gamma, double *beta)
@@ -95,7 +96,7 @@ static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_
     return 0;
 }
 
-/* ---- gradients of gamma and beta where a record is a row: inputs x, statistics, dy; sums over all of dy h and of dy ---- */
+/* ---- gradients of gamma and beta where a record is a row: inputs x, statistics, dy; sums of dy h and of dy over all rows ---- */
 
 static int ways_columns(const quern__graph *g, const quern__node *node)
 {
@@ -173,7 +174,7 @@ quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern_
         in[n_in++] = own;
     }
     if (n < 1)
-        return quern__graph_fail(g, QUERN_SHAPE, "normalize: no fixed last axis");
+        return quern__graph_fail(g, QUERN_SHAPE, "normalize: the last axis is not fixed");
     statistic.dims[shape.rank - 1] = 2;
     return quern__graph_node(g, &quern__op_normalize, "normalize", in, n_in, &attr, (quern_shape[]){ shape, statistic },
                              (int[]){ dtype, dtype }, 2, out);

@@ -1,4 +1,4 @@
-/* The table of all rows, and how builders add nodes. */
+/* ops: the table of all rows, and the functions with which builders add nodes. */
 #include "build.h"
 
 extern const quern__op quern__op_unary, quern__op_unary_grad, quern__op_binary, quern__op_select, quern__op_cast, quern__op_reshape,
@@ -105,7 +105,7 @@ quern__id quern__build(quern__graph *g, const quern__op *op, const quern__id *in
         if (!in[i])
             return 0;
     quern__id out;
-    quern_shape own = *shape; /* growing the graph may move what `shape` points into */
+    quern_shape own = *shape; /* a copy, because the growing graph can move what `shape` points to */
     return quern__graph_node(g, op, op->name, in, n_in, attr, &own, &dtype, 1, &out);
 }
 

@@ -1,7 +1,6 @@
-/* Pooling of images, channel by channel: the largest number of each window, or the mean of those it has inside the image (padding
- * is not counted). i[13]: a mean. What is
- * not a number counts only where it comes first, as in std::max. Way back: the first of the largest gets all, as on TensorFlow; of
- * a mean each gets its share. */
+/* pool: pooling of images per channel: the maximum of each window, or the mean of its elements inside the image (padding does not
+ * count). i[13]: mean. NaN counts only where it comes first, as in std::max. Backward: the first maximum gets the whole gradient,
+ * as in TensorFlow; with a mean, all elements get equal parts. */
 #include "convolve.h"
 
 #include "build.h"
@@ -24,7 +23,7 @@ static window window_of(const quern__space *s, const int64_t *o)
     return w;
 }
 
-/* Place n of a window. */
+/* The index of element n of a window. */
 static int64_t place(const quern__space *s, const window *w, int64_t record, int64_t n)
 {
     int64_t at[3];
@@ -92,8 +91,8 @@ const quern__op quern__op_pool = {
     .name = "pool", .ways = quern__ways_rows, .gradient = pool_gradient, .reference = pool_reference
 };
 
-/* The largest of rising numbers is what the largest becomes: relu and a term by channel are left until fewer numbers are there, and
- * the way back is shorter too. */
+/* The maximum commutes with increasing functions: relu and an addition per channel are moved after the pooling, where fewer
+ * elements remain. The backward pass becomes shorter too. */
 static quern__id later(quern__graph *g, quern__id x, const quern__frame *f)
 {
     const quern__op *op = quern__op_of(g, x);
@@ -114,7 +113,7 @@ quern__id quern__pool(quern__graph *g, quern__id x, bool mean, const quern__fram
         return sooner;
     quern_shape s = *quern__shape_of(g, x);
     if (s.rank != f->axes + 2)
-        return quern__graph_fail(g, QUERN_SHAPE, "an image has %d axes of space, not %d", f->axes, s.rank - 2);
+        return quern__graph_fail(g, QUERN_SHAPE, "an image has %d spatial axes, expected %d", f->axes, s.rank - 2);
     quern_shape out = quern__image_shape(&s, f->axes, f->out, s.dims[s.rank - 1]);
     quern__attr attr = quern__frame_attr(f);
     attr.i[13] = mean;

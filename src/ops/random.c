@@ -1,14 +1,15 @@
-/* Dropout and noise. Every draw has an address (seed, epoch, record of the epoch, element), so that another batch size, a
- * recomputation or another thread draws the same. i[0] seed; of dropout, i[1] axes that share a draw as bits, f[0] rate. */
+/* random: dropout and noise. Random numbers are functions of a counter (seed, epoch, record of the epoch, element), so they do
+ * not depend on batch size, recomputation or threads. i[0] seed; dropout: i[1] axes that share a random number as bits, f[0]
+ * rate. */
 #include "build.h"
 
-/* The draws of a purpose in a run: i[0] is the seed of the op. */
+/* The key of a purpose in a run: i[0] is the seed of the op. */
 static quern__random_key key_of(const quern__call *c, uint64_t purpose)
 {
     return quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), purpose, (uint64_t)c->run->epoch);
 }
 
-/* Whether element `at` of a record stays: four draws of 32 bits to an address. */
+/* Whether dropout keeps element `at` of a record; a counter gives four numbers of 32 bits. */
 static bool stays(quern__random_key key, uint64_t record, uint64_t at, double rate)
 {
     uint32_t bits[4];
@@ -21,7 +22,7 @@ static int dropout_reference(const quern__call *c, int64_t begin, int64_t end)
     const quern_shape *s = &c->out[0].shape;
     double rate = c->attr->f[0], scale = rate < 1 ? 1 / (1 - rate) : 0;
     quern__random_key key = key_of(c, QUERN__RANDOM_DROPOUT);
-    quern_shape drawn = *s; /* the shape of the draws: axes that share one count 1 */
+    quern_shape drawn = *s; /* the shape of the random numbers: size 1 along shared axes */
     for (int k = 0; k < s->rank; k++)
         if (c->attr->i[1] >> k & 1)
             drawn.dims[k] = 1;

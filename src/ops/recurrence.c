@@ -1,4 +1,4 @@
-/* Recurrence: rows, reference kernels and the gradient. See recurrence.h. */
+/* recurrence: rows, reference kernels and the gradient of recurrent ops. See recurrence.h. */
 #include "recurrence.h"
 
 #include "build.h"
@@ -6,9 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Which optional inputs a node has: bits of i[2]. */
+/* Bits of i[2]: the optional inputs of a node. */
 enum { HAS_C = 1, HAS_BIAS = 2, HAS_OWN_BIAS = 4, HAS_MASK = 8, HAS_DC = 16, HAS_OWN = 32 };
-enum { AT_C, AT_BIAS, AT_OWN_BIAS, AT_MASK }; /* the bits of those that have a place among the inputs forth */
+enum { AT_C, AT_BIAS, AT_OWN_BIAS, AT_MASK }; /* the indices of optional inputs of the forward op */
 
 static int gates_of(int cell) { return cell == QUERN__CELL_LSTM ? 4 : cell == QUERN__CELL_GRU ? 3 : 1; }
 static int kept_of(int cell) { return cell == QUERN__CELL_SIMPLE ? 1 : 4; }
@@ -75,7 +75,7 @@ static double recurrent_product(const quern__recurring *r, const quern_tensor *h
     return sum;
 }
 
-/* What a step makes of a unit: the state, that of LSTM, and what the way back needs, `kept` numbers. */
+/* The results of a step for one unit: the state h, the state c of LSTM, and `kept` numbers for the backward pass. */
 typedef struct made {
     double h, c, kept[4];
 } made;
@@ -133,7 +133,7 @@ static int recurrence_reference(const quern__call *c, int64_t begin, int64_t end
     return 0;
 }
 
-/* ---- back: dh and dc flow from step to step in the outputs dh0 and dc0 ---- */
+/* ---- backward pass: dh and dc are carried from step to step in the outputs dh0 and dc0 ---- */
 
 typedef struct flowing {
     quern_tensor *dz, *down, *dh, *dc;
@@ -178,7 +178,7 @@ static void step_back(const quern__recurring *r, const flowing *f, int64_t b, in
         if (r->dc)
             quern__set(f->dc, b * n + u, quern__get(f->dc, b * n + u) + quern__get(r->dc, step * n + u));
     }
-    if (at_or(r->mask, step, 1) == 0) { /* what comes passes by */
+    if (at_or(r->mask, step, 1) == 0) { /* a masked step passes the gradients on */
         for (int64_t k = 0; k < columns; k++) {
             quern__set(f->dz, step * columns + k, 0);
             if (f->down)
@@ -222,7 +222,7 @@ static quern__id zeros(quern__graph *g, const quern_shape *shape, int dtype)
     return quern__broadcast(g, quern__graph_constant(g, 0, dtype), shape);
 }
 
-/* The state before each step: (records, steps, units). */
+/* The state before each step: (B, T, units). */
 static quern__id states_before(quern__graph *g, quern__id first, quern__id all)
 {
     quern_shape s = *quern__shape_of(g, all), one = s;
@@ -231,7 +231,7 @@ static quern__id states_before(quern__graph *g, quern__id first, quern__id all)
     return s.dims[1] > 1 ? quern__concat(g, parts, 2, 1) : parts[0];
 }
 
-/* The value made a second time, where that is a product; the value itself, where it is not. */
+/* A second node for a product, so that it is recomputed; another value is returned as it is. */
 static quern__id made_again(quern__graph *g, quern__id id)
 {
     const quern__value *v = quern__graph_value(g, id);
@@ -241,7 +241,7 @@ static quern__id made_again(quern__graph *g, quern__id id)
     return quern__graph_node(g, node->op, node->name, node->in, node->n_in, &node->attr, &v->shape, &v->dtype, 1, &id);
 }
 
-/* The inputs of the node that goes back over `node`, which has its optional ones at `at`; how many. */
+/* Collects the inputs of the backward node of `node`, whose optional inputs are at `at`. Returns their number. */
 static int inputs_back(quern__graph *g, const quern__node *node, const int *at, const quern__id *dy, quern__id *in)
 {
     bool lstm = node->attr.i[0] == QUERN__CELL_LSTM, lean = node->attr.i[3], again = lean && node->attr.i[0] != QUERN__CELL_SIMPLE;
@@ -298,7 +298,7 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
         dx[at[AT_OWN_BIAS]] = quern__unbroadcast(g, through, quern__shape_of(g, node->in[at[AT_OWN_BIAS]]));
 }
 
-/* The product of the state at each step, and on the way back of what flows to it. */
+/* The product with the state at each step; in the backward pass also that with its gradient. */
 static double recurrence_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     (void)in;

@@ -1,10 +1,9 @@
-/* Ops that make many numbers into one: sums, means, extremes, the place of the largest. Sums are in double and in C order, so that
- * they do not depend on who computes them. */
+/* reduce: reductions: sums, means, extrema, argmax. Sums are in double and in C order, so that they do not depend on threads. */
 #include "build.h"
 
 #include <math.h>
 
-/* ---- reduce: i[0] what, i[1] axes as bits, i[2] keepdims ---- */
+/* ---- reduce: i[0] function, i[1] axes as bits, i[2] keepdims ---- */
 
 static int ways_reduce(const quern__graph *g, const quern__node *node)
 {
@@ -17,7 +16,7 @@ static int ways_reduce(const quern__graph *g, const quern__node *node)
     return QUERN__WAY_WHOLE;
 }
 
-/* How x is walked: kept dimensions outside, reduced ones inside, with their strides in x. */
+/* The loops over x: kept dimensions outside, reduced ones inside, with their strides in x. */
 typedef struct walk {
     int kept, reduced;
     int64_t kept_dims[QUERN_MAX_RANK], kept_strides[QUERN_MAX_RANK], dims[QUERN_MAX_RANK], strides[QUERN_MAX_RANK], count;
@@ -74,7 +73,7 @@ static int reduce_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* The gradient of a mean: dy (axes kept), divided among all that were averaged. */
+/* The gradient of a mean: dy (with the axes kept) divided by the number of elements. */
 static int mean_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape, *kept = &c->in[0].shape;
@@ -95,7 +94,7 @@ static int ways_elements(const quern__graph *g, const quern__node *node)
 
 const quern__op quern__op_mean_grad = { .name = "mean_grad", .ways = ways_elements, .reference = mean_slope_reference };
 
-/* The gradient of a max or min, shared by equals: inputs x, y (axes kept), dy (kept). */
+/* The gradient of a max or min, divided among equal elements: inputs x, y, dy, both with the axes kept. */
 static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     (void)begin, (void)end;
@@ -161,9 +160,9 @@ quern__id quern__reduce(quern__graph *g, int what, quern__id x, uint32_t axes, b
     return quern__build(g, &quern__op_reduce, &x, 1, &attr, &out, quern__dtype_of(g, x));
 }
 
-/* ---- places ---- */
+/* ---- indices ---- */
 
-/* The shape without its last axis. */
+/* The shape without the last axis. */
 static quern_shape rows_of(const quern_shape *s)
 {
     quern_shape out = *s;

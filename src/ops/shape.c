@@ -1,9 +1,10 @@
-/* Ops that move numbers and change none: reshape (a view), broadcast, transpose, concat, slice and its gradient pad. */
+/* shape: ops that move elements without computing: reshape (a view), broadcast, transpose, concat, reverse, iota, slice and its
+ * gradient pad. */
 #include "build.h"
 
 #include <string.h>
 
-/* The product of the dimensions, the open ones' factor kept negative; 0 when it does not fit. */
+/* The product of the dimensions, negative when one is dynamic; 0 on overflow. */
 static int64_t open_count(const quern_shape *s)
 {
     int64_t count = 1;
@@ -115,7 +116,7 @@ quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shap
     return quern__build(g, &quern__op_broadcast, &x, 1, NULL, shape, quern__dtype_of(g, x));
 }
 
-/* ---- transpose: i[k] is the axis of x that becomes axis k ---- */
+/* ---- transpose: axis i[k] of x becomes axis k ---- */
 
 static int ways_transpose(const quern__graph *g, const quern__node *node)
 {
@@ -172,7 +173,7 @@ static int ways_concat(const quern__graph *g, const quern__node *node)
     return node->attr.i[0] > 0 ? QUERN__WAY_ROWS : QUERN__WAY_WHOLE;
 }
 
-/* Elements before and after an axis: a block of `inner` numbers for each index of it. */
+/* The number of elements before an axis, and of elements per index of it. */
 static void around(const quern_shape *s, int64_t axis, int64_t *outer, int64_t *inner)
 {
     *outer = *inner = 1;
@@ -270,7 +271,7 @@ quern__id quern__reverse(quern__graph *g, quern__id x, int axis)
     if (!x)
         return 0;
     if (axis < 1 || axis >= quern__shape_of(g, x)->rank)
-        return quern__graph_fail(g, QUERN_SHAPE, "there is no axis %d to reverse", axis);
+        return quern__graph_fail(g, QUERN_SHAPE, "axis %d to reverse does not exist", axis);
     return quern__build(g, &quern__op_reverse, &x, 1, &(quern__attr){ .i = { axis } }, quern__shape_of(g, x),
                         quern__dtype_of(g, x));
 }

@@ -1,5 +1,5 @@
-/* Ops over classes, the last axis: softmax, log softmax, cross-entropy from logits (fused, so that it is exact where softmax
- * saturates), one-hot. Each row stands alone. */
+/* softmax: ops over classes, the last axis: softmax, log softmax, sparsemax, one-hot, and cross-entropy from logits, which is
+ * fused so that it is exact where softmax saturates. Rows are independent. */
 #include "build.h"
 
 #include <math.h>
@@ -20,7 +20,7 @@ static void log_sum(const quern_tensor *x, int64_t row, int64_t n, double *max, 
     *log_sum_out = log(sum);
 }
 
-/* First and last row of a call that is divided by rows: leading axes beyond the first belong to their record. */
+/* The rows of a call that is partitioned by records; axes between the first and the last belong to their record. */
 static quern__part rows_of(const quern__call *c, int64_t begin, int64_t end, bool keeps_classes)
 {
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
@@ -113,10 +113,11 @@ const quern__op quern__op_log_softmax = {
     .name = "log_softmax", .ways = quern__ways_rows, .gradient = log_softmax_gradient, .reference = log_softmax_reference
 };
 
-/* ---- sparsemax, as Keras 3.15 computes it: sorted downwards, the support is where z_j > (z_1 + … + z_j - 1) / j, k numbers, and
- * the threshold (sum of the partial sums of the support - 1) / k. (Martins and Astudillo, ICML 2016, take the k-th partial sum.) */
+/* ---- sparsemax, as Keras 3.15 computes it: sorted in descending order, the support is where z_j > (z_1 + … + z_j - 1) / j, k
+ * elements, and the threshold is (sum of the partial sums of the support - 1) / k. (Martins and Astudillo, ICML 2016, use the
+ * k-th partial sum.) */
 
-/* Place from 1 of number i in its row, sorted downwards, and the sum of all up to it. */
+/* The rank, from 1, of element i in its row in descending order, and the sum of all elements up to it. */
 static int64_t place_of(const quern_tensor *x, int64_t row, int64_t n, int64_t i, double *partial)
 {
     double own = quern__get(x, row * n + i);
@@ -160,7 +161,7 @@ static int sparsemax_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* dx = dy where x > t, less (k + 1 - place) / k of their sum in the support: inputs x, dy */
+/* dx = dy where x > t, minus (k + 1 - rank) / k of the sum of dy over the support: inputs x, dy */
 static int sparsemax_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = classes_of(&c->in[0]), size;
@@ -192,7 +193,7 @@ const quern__op quern__op_sparsemax = {
     .name = "sparsemax", .ways = quern__ways_rows, .gradient = sparsemax_gradient, .reference = sparsemax_reference
 };
 
-/* A vector is one row. */
+/* A vector counts as one row. */
 static quern__id over_rows(quern__graph *g, const quern__op *op, quern__id x)
 {
     if (!x)
@@ -213,7 +214,7 @@ quern__id quern__log_softmax(quern__graph *g, quern__id x) { return over_rows(g,
 
 /* ---- cross-entropy of labels: i[0] the label to ignore, or QUERN__NO_LABEL ---- */
 
-/* The label of a row; -1 for one that is ignored; a fault when it is none. */
+/* The label of a row; -1 for an ignored one; a fault when it is out of range. */
 static int64_t label_of(const quern__call *c, const quern_tensor *labels, int64_t row, int64_t n, int64_t ignore)
 {
     double label = quern__get(labels, row);
@@ -353,7 +354,7 @@ quern__id quern__crossentropy(quern__graph *g, quern__id targets, quern__id logi
     return quern__build(g, &quern__op_crossentropy, (quern__id[]){ targets, logits }, 2, NULL, &rows, quern__dtype_of(g, logits));
 }
 
-/* ---- one-hot: i[0] depth, i[1] whether a label outside is a fault ---- */
+/* ---- one-hot: i[0] depth, i[1] whether a label out of range is a fault ---- */
 
 static int one_hot_reference(const quern__call *c, int64_t begin, int64_t end)
 {

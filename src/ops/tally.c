@@ -1,14 +1,14 @@
-/* Counting what was right: predictions above thresholds beside truths, and labels beside predicted labels. Counts are in double, in
- * the order of the records, and no gradient flows. Formulas: keras-team/keras 3, keras.src.metrics.metrics_utils. */
+/* tally: counts for metrics: predictions above thresholds against truths, and confusion matrices. Counts are in double, in the
+ * order of the records, and have no gradient. Formulas: keras-team/keras 3, keras.src.metrics.metrics_utils. */
 #include "build.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- tally: inputs truth, prediction, thresholds, [weights]; i[0] how thresholds lie; out (4, thresholds, labels) ---- */
+/* ---- tally: inputs truth, prediction, thresholds, [weights]; i[0] kind of thresholds; output (4, thresholds, labels) ---- */
 
-/* The counts at thresholds i / (n - 1): each prediction goes into the last bucket whose threshold lies below it, in float32 as
- * Keras finds it; then a threshold's counts are the sums of the buckets from its own on. */
+/* Counts for thresholds i / (n - 1) with buckets: each prediction goes to the last bucket whose threshold is below it, in float32
+ * as in Keras. The counts of a threshold are the sums of its bucket and all later ones. */
 static void tally_evenly(const quern__call *c, int64_t n, int64_t labels, bool first_below, double *out)
 {
     double *positive = out, *negative = out + n * labels, *tn = negative + n * labels, *fn = tn + n * labels;
@@ -17,7 +17,7 @@ static void tally_evenly(const quern__call *c, int64_t n, int64_t labels, bool f
         double w = c->n_in > 3 ? quern__get(&c->in[3], i) : 1;
         bool truth = quern__get(&c->in[0], i) != 0;
         int64_t at = (int64_t)ceilf((p > 0 ? fminf(p, 1) : 0) * (float)(n - 1)) - 1, label = i % labels;
-        (truth ? fn : tn)[label] += w; /* all there are, in the row of the first threshold until the end */
+        (truth ? fn : tn)[label] += w; /* totals, stored in the row of the first threshold until the end */
         if (at >= 0 || first_below)
             (truth ? positive : negative)[(at > 0 ? at : 0) * labels + label] += w;
     }
@@ -39,7 +39,8 @@ static void tally_each(const quern__call *c, int64_t n, int64_t labels, double *
         bool truth = quern__get(&c->in[0], i) != 0;
         for (int64_t t = 0; t < n; t++) {
             bool above = p > (float)quern__get(&c->in[2], t);
-            int which = above ? !truth : truth ? 3 : 2; /* true and false positives, true and false negatives */
+            /* index of true positives, false positives, true negatives, false negatives */
+            int which = above ? !truth : truth ? 3 : 2;
             out[(which * n + t) * labels + i % labels] += w;
         }
     }
@@ -72,9 +73,10 @@ quern__id quern__tally(quern__graph *g, quern__id truth, quern__id prediction, q
     return quern__build(g, &quern__op_tally, in, weights ? 4 : 3, &attr, &out, QUERN_FLOAT64);
 }
 
-/* ---- confusion: inputs truth, prediction, [weights]; i[0] has a label to leave out, i[1] which, i[2] whole numbers ---- */
+/* ---- confusion: inputs truth, prediction, [weights]; i[0] whether a label is ignored, i[1] which, i[2] truncate to integers
+ * ---- */
 
-/* The row or column of a label; -1 when it is none. Whole: what stands behind the point is dropped first. */
+/* The row or column of a label; -1 when it is out of range. Whole: the label is truncated first. */
 static int64_t label_of(const quern_tensor *t, int64_t i, int64_t classes, bool whole)
 {
     double label = whole ? trunc(quern__get(t, i)) : quern__get(t, i);
@@ -121,7 +123,7 @@ static int keep_top_reference(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t r = p.start / n; r < (p.start + p.length) / n; r++) {
         for (int64_t k = 0; k < n; k++)
             quern__set(&c->out[0], r * n + k, -1e10);
-        double last = INFINITY; /* what was kept last, and where: the next is smaller, or equal and further on */
+        double last = INFINITY; /* value and index of the last kept element: the next is smaller, or equal with a higher index */
         for (int64_t kept = 0, from = -1; kept < most; kept++) {
             int64_t best = -1;
             for (int64_t k = 0; k < n; k++) {

@@ -1,5 +1,5 @@
-/* Ops that change variables: assign, and one step of each optimizer for one variable. Their first inputs are the variables' old
- * contents, their first outputs the new ones, in the same place. Formulas: keras-team/keras 3, keras.src.optimizers. */
+/* update: ops that change variables: assign, append, and one step of each basic optimizer. The first inputs are the old contents
+ * of the variables, the first outputs the new contents, in the same memory. Formulas: keras-team/keras 3, keras.src.optimizers. */
 #include "build.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ static int ways_elements(const quern__graph *g, const quern__node *node)
     return QUERN__WAY_ELEMENTS;
 }
 
-/* Adds a node that changes `n` variables (those that are NULL are left out); the other inputs follow. */
+/* Adds a node that changes `n` variables (NULL entries are skipped); the other inputs follow. */
 static quern__id change(quern__graph *g, const quern__op *op, quern__variable *const *variables, int n, const quern__id *others,
                         int n_others, const quern__attr *attr)
 {
@@ -99,7 +99,7 @@ quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position,
     for (int i = 2; fits && i < part->rank; i++)
         fits = part->dims[i] == v->shape.dims[i];
     if (!fits)
-        return quern__graph_fail(g, QUERN_SHAPE, "append: steps do not fit what is kept");
+        return quern__graph_fail(g, QUERN_SHAPE, "append: the steps exceed the capacity");
     return change(g, &quern__op_append, &v, 1, (quern__id[]){ position, x }, 2, NULL);
 }
 

@@ -1,4 +1,4 @@
-/* The header of a `.npy` array: a Python dictionary literal of three known keys, and nothing else is believed. */
+/* npy: the header of a `.npy` array: a Python dictionary literal with three known keys. Everything in it is checked. */
 #include "npy.h"
 
 #include <stdio.h>
@@ -17,20 +17,20 @@ enum { n_types = sizeof types / sizeof *types };
 int quern__npy_header_bytes(const uint8_t *b, size_t n, size_t *out, const char *where, quern_error *err)
 {
     if (n < 10 || memcmp(b, "\x93NUMPY", 6))
-        return quern__fail(err, QUERN_FORMAT, where, "not a .npy array: it does not begin with \\x93NUMPY");
+        return quern__fail(err, QUERN_FORMAT, where, "not a .npy array: it does not start with \\x93NUMPY");
     size_t prologue = b[6] == 1 ? 10 : 12, length = (size_t)b[8] | (size_t)b[9] << 8;
     if (b[6] < 1 || b[6] > 3)
-        return quern__fail(err, QUERN_FORMAT, where, ".npy version %d.%d, known are 1 to 3", b[6], b[7]);
+        return quern__fail(err, QUERN_FORMAT, where, ".npy version %d.%d, expected 1 to 3", b[6], b[7]);
     if (b[6] > 1 && n >= 12)
         length |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
     if (length > QUERN__NPY_HEADER_LIMIT)
-        return quern__fail(err, QUERN_FORMAT, where, ".npy header of %zu bytes, at most %d are read", length,
+        return quern__fail(err, QUERN_FORMAT, where, ".npy header of %zu bytes, expected at most %d", length,
                            QUERN__NPY_HEADER_LIMIT);
     *out = prologue + length;
     return QUERN_OK;
 }
 
-/* The text after `'key':`, or NULL. */
+/* The text after `'key':`; NULL: it is missing. */
 static const char *value_of(const char *header, const char *key)
 {
     char quoted[24];
@@ -48,10 +48,10 @@ static const char *value_of(const char *header, const char *key)
     return NULL;
 }
 
-/* "'<f4'": order of bytes ('=': that of the machine, which is little-endian), kind, size. */
+/* Parses "'<f4'": byte order ('=': native, which is little-endian), kind, size. */
 static int parse_type(const char *descr, quern__npy *out, const char *where, quern_error *err)
 {
-    static const char read[] = "numbers of float16 to float64, int8 to int64, uint8 to uint64, and bool are read";
+    static const char read[] = "supported: float16 to float64, int8 to int64, uint8 to uint64, bool";
     bool quoted = *descr == '\'' || *descr == '"';
     size_t n = quoted ? strcspn(descr + 1, "'\",}\n") : 0;
     for (int i = 0; i < n_types && quoted; i++)
@@ -61,8 +61,8 @@ static int parse_type(const char *descr, quern__npy *out, const char *where, que
             return QUERN_OK;
         }
     if (!quoted)
-        return quern__fail(err, QUERN_DTYPE, where, ".npy array of records (a structured type); %s", read);
-    return quern__fail(err, QUERN_DTYPE, where, ".npy array of type '%.*s'; %s", n < 40 ? (int)n : 40, descr + 1, read);
+        return quern__fail(err, QUERN_DTYPE, where, ".npy array of records (a structured dtype); %s", read);
+    return quern__fail(err, QUERN_DTYPE, where, ".npy array of dtype '%.*s'; %s", n < 40 ? (int)n : 40, descr + 1, read);
 }
 
 static int parse_shape(const char *p, quern_shape *shape, const char *where, quern_error *err)
@@ -78,16 +78,16 @@ static int parse_shape(const char *p, quern_shape *shape, const char *where, que
             return quern__fail(err, QUERN_SHAPE, where, "more than %d dimensions", QUERN_MAX_RANK);
         int64_t d = 0;
         if (*p < '0' || *p > '9')
-            return quern__fail(err, QUERN_FORMAT, where, ".npy header with a shape that is not of numbers");
+            return quern__fail(err, QUERN_FORMAT, where, ".npy header with a shape that is not numeric");
         for (; *p >= '0' && *p <= '9'; p++)
             if (__builtin_mul_overflow(d, 10, &d) || __builtin_add_overflow(d, *p - '0', &d))
-                return quern__fail(err, QUERN_FORMAT, where, ".npy header with a dimension that does not fit");
+                return quern__fail(err, QUERN_FORMAT, where, ".npy header with a dimension that is too large");
         shape->dims[shape->rank++] = d;
         p += strspn(p, "L ");
         if (*p == ',')
             p++;
         else if (*p != ')')
-            return quern__fail(err, QUERN_FORMAT, where, ".npy header with a shape that does not end");
+            return quern__fail(err, QUERN_FORMAT, where, ".npy header with a shape without an end");
     }
 }
 
@@ -100,7 +100,7 @@ int quern__npy_parse(const uint8_t *bytes, size_t n, quern__npy *out, const char
         return code;
     size_t prologue = bytes[6] == 1 ? 10 : 12;
     if (n < a.header_bytes || a.header_bytes < prologue)
-        return quern__fail(err, QUERN_FORMAT, where, ".npy header cut short");
+        return quern__fail(err, QUERN_FORMAT, where, "truncated .npy header");
     memcpy(header, bytes + prologue, a.header_bytes - prologue);
     header[a.header_bytes - prologue] = 0;
     const char *descr = value_of(header, "descr"), *order = value_of(header, "fortran_order"), *shape = value_of(header, "shape");
@@ -112,7 +112,7 @@ int quern__npy_parse(const uint8_t *bytes, size_t n, quern__npy *out, const char
     if ((code = parse_shape(shape, &a.shape, where, err)) < 0)
         return code;
     if (!quern__shape_bytes(&a.shape, a.dtype, &a.data_bytes))
-        return quern__fail(err, QUERN_FORMAT, where, ".npy array of more bytes than there can be");
+        return quern__fail(err, QUERN_FORMAT, where, ".npy array with more bytes than the address space");
     *out = a;
     return QUERN_OK;
 }

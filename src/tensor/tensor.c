@@ -1,4 +1,4 @@
-/* Types, shapes and views. No arithmetic but that of sizes, and all of it checked. */
+/* tensor: dtypes, shapes and views. All arithmetic is on sizes and is checked. */
 #include "tensor.h"
 
 #include <stdio.h>

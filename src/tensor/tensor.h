@@ -1,4 +1,4 @@
-/* tensor: types, shapes and views, for the rooms. See <quern/tensor.h>. */
+/* tensor: module functions on dtypes, shapes and views. See <quern/tensor.h>. */
 #ifndef QUERN__TENSOR_H
 #define QUERN__TENSOR_H
 
@@ -6,9 +6,9 @@
 #include <quern/tensor.h>
 
 quern_shape quern__shape(int rank, const int64_t *dims);
-/* The shape with `batch` records put where dimensions are open. */
+/* The shape for `batch` records: dynamic dimensions become fixed. */
 quern_shape quern__shape_close(quern_shape shape, int64_t batch);
-/* Bytes of a closed shape; false if it is open or the product does not fit. */
+/* Bytes of a shape with fixed dimensions. Returns false when a dimension is dynamic or the product overflows. */
 bool quern__shape_bytes(const quern_shape *shape, int dtype, size_t *out);
 
 #endif

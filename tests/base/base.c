@@ -1,4 +1,5 @@
-/* base: errors are filled once, memory is counted, random numbers are those of the paper and depend on their address alone. */
+/* base: the first failure fills an error, allocations are counted, and random numbers equal the known answers and depend on their
+ * counter only. */
 #include "base/base.h"
 #include "base/isa.h"
 #include "check.h"
@@ -20,7 +21,7 @@ static void first_failure_wins(void **state)
     char text[] = "a\tb\x7f\xc3\xa9\xff";
     quern__one_line(text);
     assert_string_equal(text, "a b \xc3\xa9?");
-    assert_int_equal(quern__fail(NULL, QUERN_SHAPE, "b", "nobody cares"), QUERN_SHAPE);
+    assert_int_equal(quern__fail(NULL, QUERN_SHAPE, "b", "ignored"), QUERN_SHAPE);
     assert_string_equal(quern_status_text(QUERN_END), "no further batch");
     assert_string_equal(quern_version(), "0.1.0");
 }
@@ -122,8 +123,8 @@ static void shapes(void **state)
     assert_string_equal(quern_dtype_name(QUERN_BOOL), "bool");
 }
 
-/* All bytes, or how many there were and why: errno 0 is the end of the file. */
-static void bytes_go_where_they_belong(void **state)
+/* Complete reads and writes, or a partial count with the reason: errno 0 is the end of the file. */
+static void reads_and_writes_are_complete(void **state)
 {
     (void)state;
     char name[] = "/tmp/quern-base-XXXXXX", got[8] = "";
@@ -142,7 +143,7 @@ static void bytes_go_where_they_belong(void **state)
     assert_int_equal(errno, EBADF);
 }
 
-/* P26: a file beside has a name of its own, takes the place of a link's target, and is nobody else's while it is locked. */
+/* P26: a temporary file has a unique name and replaces the target of a link; a lock is exclusive. */
 static void files_are_replaced_whole(void **state)
 {
     (void)state;
@@ -179,7 +180,7 @@ static void files_are_replaced_whole(void **state)
     assert_true(quern_file_check("/nowhere/file", &err) < 0);
     unlink(link);
     unlink(path);
-    assert_int_equal(rmdir(folder), 0); /* nothing is left beside */
+    assert_int_equal(rmdir(folder), 0); /* no temporary file remains */
 }
 
 static void kinds_of_processor(void **state)
@@ -198,8 +199,8 @@ static void kinds_of_processor(void **state)
         assert_string_equal(quern_isa(), quern_isa_name(k));
     }
     assert_int_equal(quern_set_isa("avx1024", &err), QUERN_INVALID);
-    assert_string_equal(err.text, "'avx1024' is no kind of processor of this build");
-    assert_string_equal(quern_isa(), quern_isa_name(n - 1)); /* what is wrong changes nothing */
+    assert_string_equal(err.text, "'avx1024' is not a kind of processor of this build");
+    assert_string_equal(quern_isa(), quern_isa_name(n - 1)); /* a failed choice changes nothing */
     setenv("QUERN_ISA", "", 1);
     CHECK_OK(quern_set_isa(NULL, &err), err);
     assert_string_equal(quern_isa(), quern_isa_name(0));
@@ -214,8 +215,7 @@ static void kinds_of_processor(void **state)
     assert_true(quern__isa_same_bits("neon", "neon"));
 }
 
-/* What follows from an allocation that failed is told as that, until the next function begins; a budget that is too small is not.
- */
+/* A consequence of a failed allocation is reported as one, until the next function begins. A too small budget is not. */
 static void memory_that_ran_out_is_told(void **state)
 {
     quern_error errs[4] = { 0 };
@@ -247,7 +247,7 @@ int main(void)
         cmocka_unit_test(names_and_numbers),
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(shapes),
-        cmocka_unit_test(bytes_go_where_they_belong),
+        cmocka_unit_test(reads_and_writes_are_complete),
         cmocka_unit_test(kinds_of_processor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,10 @@
-/* JSON as RFC 8259 has it: what is a text of it and what is none, and memory that runs out at any allocation. */
+/* JSON of RFC 8259: valid and invalid texts, and failures of any allocation. */
 #include "base/json.h"
 #include "check.h"
 
 static json_t *read_all(const char *text, quern_error *err) { return quern__json_read(text, strlen(text), "here", "it", err); }
 
-/* Texts, and the same in jansson's canonical form. */
+/* Texts and their canonical form in jansson. */
 static void values(void **state)
 {
     static const char *const cases[][2] = {
@@ -42,44 +42,44 @@ static void values(void **state)
     }
 }
 
-static void no_values(void **state)
+static void invalid_texts_are_errors(void **state)
 {
     static const char *const cases[][2] = {
-        { "", "it, line 1: it ends where a value is expected" },
-        { "\n\n tru", "it, line 3: a value is expected" },
-        { "nul", "value is expected" },
-        { "NaN", "value is expected" },
-        { "Infinity", "value is expected" },
-        { "+1", "value is expected" },
-        { ".5", "value is expected" },
-        { "01", "another form" },
-        { "-", "another form" },
-        { "1.", "another form" },
-        { "1.e2", "another form" },
-        { "1e", "another form" },
-        { "1e+", "another form" },
+        { "", "it, line 1: the text ends where a value is expected" },
+        { "\n\n tru", "it, line 3: expected a value" },
+        { "nul", "expected a value" },
+        { "NaN", "expected a value" },
+        { "Infinity", "expected a value" },
+        { "+1", "expected a value" },
+        { ".5", "expected a value" },
+        { "01", "an invalid number" },
+        { "-", "an invalid number" },
+        { "1.", "an invalid number" },
+        { "1.e2", "an invalid number" },
+        { "1e", "an invalid number" },
+        { "1e+", "an invalid number" },
         { "9223372036854775808", "64 bits" },
-        { "1e999", "larger than a double" },
-        { "1 2", "behind the value" },
-        { "[1]]", "behind the value" },
-        { "\"", "within a string" },
-        { "\"a\\", "no escape" },
-        { "\"\\x\"", "no escape" },
-        { "\"\\u12\"", "no character" },
-        { "\"\\uD800\"", "no character" },
-        { "\"\\uD800\\u0041\"", "no character" },
-        { "\"\\uDC00\"", "no character" },
+        { "1e999", "exceeds the range of double" },
+        { "1 2", "after the value" },
+        { "[1]]", "after the value" },
+        { "\"", "inside a string" },
+        { "\"a\\", "without a valid escape" },
+        { "\"\\x\"", "without a valid escape" },
+        { "\"\\u12\"", "without a valid character" },
+        { "\"\\uD800\"", "without a valid character" },
+        { "\"\\uD800\\u0041\"", "without a valid character" },
+        { "\"\\uDC00\"", "without a valid character" },
         { "\"\\u0000\"", "u0000" },
         { "\"a\nb\"", "control character" },
         { "\"\xff\"", "UTF-8" },
         { "\"\xed\xa0\x80\"", "UTF-8" },
         { "[1", "',' or ']'" },
-        { "[1,]", "value is expected" },
-        { "[,1]", "value is expected" },
+        { "[1,]", "expected a value" },
+        { "[,1]", "expected a value" },
         { "[1 2]", "',' or ']'" },
         { "{", "key in quotes" },
         { "{1:2}", "key in quotes" },
-        { "{\"a\"}", "':' is expected" },
+        { "{\"a\"}", "expected ':'" },
         { "{\"a\":1,}", "key in quotes" },
         { "{\"a\":1 \"b\":2}", "',' or '}'" },
         { "{\"a\":1,\"a\":2}", "twice" },
@@ -92,11 +92,11 @@ static void no_values(void **state)
         if (err.code != QUERN_FORMAT || strcmp(err.where, "here") || !strstr(err.text, cases[i][1]))
             fail_msg("%s: %d %s: %s", cases[i][0], err.code, err.where, err.text);
     }
-    assert_null(quern__json_read("1", 0, NULL, NULL, NULL)); /* no byte of it is looked at */
+    assert_null(quern__json_read("1", 0, NULL, NULL, NULL)); /* the parser reads no byte */
     assert_null(quern__json_read("\"\0\"", 3, NULL, NULL, NULL));
 }
 
-/* Depth is bounded, so that no file takes the stack. */
+/* Nesting is limited, so that no file exhausts the stack. */
 static void depth(void **state)
 {
     enum { most = 2048 };
@@ -122,7 +122,7 @@ static void no_memory(void **state)
     while (!got) {
         quern_error err = { 0 };
         quern__memory_fail_at((size_t)++n);
-        got = read_all("{\"a long key, longer than any room\": [\"and \\u00e9 a long string behind it\", 1.5e10, 12]}", &err);
+        got = read_all("{\"a long key, longer than a buffer\": [\"and \\u00e9 a long string after it\", 1.5e10, 12]}", &err);
         quern__memory_fail_at(0);
         assert_int_equal(err.code, got ? QUERN_OK : QUERN_NOMEM);
         assert_int_equal(quern__memory().live_blocks, before);
@@ -133,7 +133,7 @@ static void no_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(no_values), cmocka_unit_test(depth),
-                                        cmocka_unit_test(no_memory) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(invalid_texts_are_errors),
+                                        cmocka_unit_test(depth), cmocka_unit_test(no_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

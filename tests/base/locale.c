@@ -1,4 +1,4 @@
-/* A host whose user writes 0,5: nothing that the library reads or writes changes. The locale is made by localedef. */
+/* A program with a locale that writes 0,5: reading and writing numbers does not change. localedef creates the locale. */
 #include "check.h"
 
 #include <locale.h>
@@ -19,7 +19,7 @@ static int comma_locale(void **state)
         return -1;
     setenv("LOCPATH", folder, 1);
     if (!setlocale(LC_ALL, "de_DE.UTF-8"))
-        fail_msg("no locale with a comma could be made: localedef and the package locales are needed");
+        fail_msg("no locale with a comma: install localedef and the package locales");
     char text[16];
     snprintf(text, sizeof text, "%.1f", 0.5);
     assert_string_equal(text, "0,5");

@@ -59,7 +59,7 @@ expect 1 "" "$quern" summary nowhere.keras
 cmp -s m.keras before.keras || fail "a run that failed changed the model"
 expect 0 "" "$quern" predict m.keras train.csv --target y --output p.npy
 [ "$(stat -c %s p.npy)" = $((128 + 200 * 2 * 4)) ] || fail "p.npy has the wrong size"
-expect 0 "same bits on 1 and 2 threads" "$quern" doctor
+expect 0 "bit-identical on 1 and 2 threads" "$quern" doctor
 expect 0 "Trainable params: 42 (168.00 B)" "$quern" summary m.keras
 expect 0 '"fits":true' "$quern" plan m.keras --memory 1G --json
 # P2: the smallest budget that plan names works for a file, and is refused with a byte less; limits are seen before anything is read.

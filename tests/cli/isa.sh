@@ -14,9 +14,9 @@ done
 widest=${here%% *} narrowest=${here##* }
 expect 0 " $widest of " env QUERN_ISA= "$quern" doctor
 expect 0 " $narrowest of " env QUERN_ISA="$widest" "$quern" doctor --isa "$narrowest"
-expect 2 "quern: --isa: 'avx1024' is no kind" "$quern" doctor --isa avx1024
-expect 2 "hint: those that this processor has: $widest" "$quern" doctor --isa avx1024
-expect 2 "quern: QUERN_ISA: 'AVX2' is no kind" env QUERN_ISA=AVX2 "$quern" new x.keras 'input 2 | dense 2'
+expect 2 "quern: --isa: 'avx1024' is not a kind" "$quern" doctor --isa avx1024
+expect 2 "hint: use one of: $widest" "$quern" doctor --isa avx1024
+expect 2 "quern: QUERN_ISA: 'AVX2' is not a kind" env QUERN_ISA=AVX2 "$quern" new x.keras 'input 2 | dense 2'
 expect 2 "--isa: does not apply to new" "$quern" new x.keras 'input 2 | dense 2' --isa "$widest"
 
 # A run with everything that has a kernel of its own, by each kind: files of the same bits where that is said.

@@ -284,7 +284,7 @@ time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 & exit 3'
 # ---- a value that a layer does not take is refused (P10) ----
 for layer in 'dense 3' relu 'dropout 0.1' flatten 'unit_normalization' 'rescaling 2' identity; do
     expect 2 "expects 1 input, but it received 2" "$quern" new two.keras "input 2 | dense 8 as h | dense 8 | $layer @h"
-    [[ $said = *"hint: '| @NAME |' alone goes on"* ]] || fail "$layer: no hint: $said"
+    [[ $said = *"hint: use '| @NAME |' alone"* ]] || fail "$layer: no hint: $said"
 done
 expect 2 "expects 1 input, but it received 3" "$quern" new two.keras 'input 8 8 1 as i | conv2d 3 3 @i @i'
 expect 2 "expects 2 inputs, but it received 3" "$quern" new two.keras 'input 2 as i | batch_normalization @i @i'

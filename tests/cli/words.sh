@@ -72,9 +72,9 @@ expect 2 "--checkpoint: o.keras is --output too" "$quern" fit m.keras two.csv --
 
 # ---- names in quoted words ----
 expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y --optimizer 'adam lr=0.1'
-expect 1 "a decaying rate is a schedule" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
+expect 1 "use a schedule: learning_rate=" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
 expect 2 "'early_stopping patience=1'" "$quern" fit m.keras two.csv --target y --callback 'EarlyStopping(patience=1)'
-expect 2 "the input stands before the layer" "$quern" new new.keras 'input 2 | dense 3 input_shape=(2)'
+expect 2 "add an input before the layer" "$quern" new new.keras 'input 2 | dense 3 input_shape=(2)'
 expect 2 "did you mean 'units'?" "$quern" new new.keras 'input 2 | dense output_dim=3'
 expect 2 "did you mean 'rate'?" "$quern" new new.keras 'input 2 | dropout p=0.5'
 expect 2 "did you mean 'recurrent_activation'?" "$quern" new new.keras 'input 8 2 | lstm 3 inner_activation=relu'
@@ -88,14 +88,14 @@ done
 expect 2 "'learning_rate' is given twice" "$quern" new new.keras 'input 2 | dense 1' --optimizer 'sgd learning_rate=1 learning_rate=2' --loss mse
 expect 2 "'l2' is given twice" "$quern" new new.keras 'input 2 | dense 1 kernel_regularizer=l2(l2=1,l2=2)'
 for pipeline in '| dense 1' 'input 2 |' 'input 2 | | dense 1'; do
-    expect 2 "no layer stands here" "$quern" new new.keras "$pipeline"
+    expect 2 "a layer is missing here" "$quern" new new.keras "$pipeline"
 done
 for join in add concatenate multiply average 'dot 1'; do
-    expect 2 "'${join%% *}' joins several values, but it received 1" "$quern" new new.keras "input 2 | dense 2 | $join"
+    expect 2 "'${join%% *}' merges several values, but it received 1" "$quern" new new.keras "input 2 | dense 2 | $join"
 done
 expect 2 "two values are called 'h'" "$quern" new new.keras 'input 2 | dense 2 as h | dense 2 as h'
 expect 2 "did you mean 'padding'?" "$quern" new new.keras 'input 8 8 1 | conv2d 2 3 border_mode=same'
-expect 2 "the pipeline begins with 'dense', not with an input" "$quern" new new.keras 'dense 8 relu | dense 3'
+expect 2 "the pipeline starts with 'dense', expected an input" "$quern" new new.keras 'dense 8 relu | dense 3'
 expect 2 "'input 4 | dense 8 relu | ...'" "$quern" new new.keras 'dense 8 relu | dense 3'
 expect 1 "MODEL is the first word: quern fit m.keras two.csv" "$quern" fit two.csv m.keras --target y
 "$quern" new u.keras 'input 2 | dense 1'

@@ -1,5 +1,5 @@
-/* What models were compiled with: files of Keras 2, which tests/data/keras/compiled/make.py had tf_keras write, give its logs and
- * its steps, and come back as files in which Keras 3 finds every loss and metric. */
+/* Compile settings in files: files of Keras 2, written with tf_keras by tests/data/keras/compiled/make.py, give its logs and
+ * training steps. Written files name every loss and metric as Keras 3 finds it. */
 #include "check.h"
 
 #include "files/files.h"
@@ -40,7 +40,7 @@ static quern_model *opened(const char *path)
     return m;
 }
 
-/* Keras 3 looks for an object in the module that it names, and for a name in lists that are shorter than quern's. */
+/* Keras 3 searches an object in its module, and a name in lists that are shorter than quern's. */
 static void check_written(json_t *v, const char *what)
 {
     static const char *const unknown[] = { "ce", "crossentropy", "huber_loss", "logcosh", "cosine_proximity" };
@@ -76,7 +76,7 @@ static void check_config(const quern_model *m, const char *what)
     check_gaps(json_object_get(compile, "weighted_metrics"));
     json_t *loss = json_object_get(compile, "loss");
     if (json_is_object(loss) && !json_object_get(loss, "class_name"))
-        assert_int_equal(json_object_size(loss), m->n_out); /* Keras 3 wants every name */
+        assert_int_equal(json_object_size(loss), m->n_out); /* Keras 3 requires every name */
     json_decref(root);
 }
 
@@ -92,7 +92,7 @@ static void check_logs(const quern_model *m, const double *got, json_t *want, bo
                 found = true;
                 CHECK_NEAR(got[i], json_number_value(v), 1e-4, 1e-6);
             }
-        /* One loss of several outputs has no log of its own in Keras 3. */
+        /* Keras 3 does not log one loss for several outputs separately. */
         if (!found && (all || !strstr(key, "_loss")))
             fail_msg("%s: no log is called %s", what, key);
     }
@@ -153,7 +153,7 @@ static void files_of_keras_2(void **state)
     }
 }
 
-/* To `.keras`, and from that to `.h5` of Keras 3: the same logs, the same steps. */
+/* Converts to `.keras` and then to `.h5` of Keras 3: logs and steps stay the same. */
 static void converted_files(void **state)
 {
     (void)state;
@@ -182,8 +182,8 @@ static void converted_files(void **state)
     rmdir(folder);
 }
 
-/* Words that Keras has no loss or metric for are written as the objects that they mean. */
-static void words_of_quern(void **state)
+/* Names that Keras does not know are written as objects. */
+static void names_of_quern_become_objects(void **state)
 {
     (void)state;
     static const char *const losses[] = { "huber_loss", "logcosh", "cosine_proximity" };
@@ -196,7 +196,7 @@ static void words_of_quern(void **state)
     }
 }
 
-/* An .h5 of Keras 3 has a mean of a function without the module of the mean. */
+/* An .h5 file of Keras 3 wraps a function in a mean without a module. */
 static void means_of_functions(void **state)
 {
     (void)state;
@@ -213,7 +213,7 @@ static void means_of_functions(void **state)
     quern_model_free(m);
 }
 
-/* Files of Keras 2.0 to 2.2 know no weighted metrics; their metrics are names, for every output. */
+/* Files of Keras 2.0 to 2.2 do not have weighted metrics; their metrics are names for all outputs. */
 static void the_oldest_settings(void **state)
 {
     (void)state;
@@ -239,8 +239,11 @@ int main(void)
     json_error_t why;
     expected = json_load_file(CASES "expected.txt", 0, &why);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files_of_keras_2),   cmocka_unit_test(converted_files),     cmocka_unit_test(words_of_quern),
-        cmocka_unit_test(means_of_functions), cmocka_unit_test(the_oldest_settings),
+        cmocka_unit_test(files_of_keras_2),
+        cmocka_unit_test(converted_files),
+        cmocka_unit_test(names_of_quern_become_objects),
+        cmocka_unit_test(means_of_functions),
+        cmocka_unit_test(the_oldest_settings),
     };
     int failed = expected ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
     json_decref(expected);

@@ -1,4 +1,4 @@
-/* .keras files: a round trip keeps every bit, training goes on where it was; broken files are errors (P19). */
+/* .keras files: a round trip is bit-identical, training resumes, and broken files are errors (P19). */
 #include "check.h"
 #include "tensors.h"
 
@@ -64,7 +64,7 @@ static void a_round_trip_keeps_everything(void **state)
             const char *pm, *pn;
             quern_tensor a = quern_model_weight(m, i, &pm), b = quern_model_weight(n, i, &pn);
             assert_string_equal(pm, pn);
-            if (pass == 0) /* dropout draws from the seed, which the file does not hold */
+            if (pass == 0) /* dropout uses the seed, which the file does not contain */
                 assert_memory_equal(a.data, b.data, sizeof(float) * (size_t)quern_shape_count(&a.shape));
         }
         train(n);
@@ -117,8 +117,8 @@ static void a_failed_write_leaves_the_old_file(void **state)
     quern_model_free(m);
 }
 
-/* P19: a config that asks for more than its file can hold is refused before memory is asked for. */
-static void a_lying_config_is_refused(void **state)
+/* P19: a config that needs more memory than its file can contain is an error before the allocation. */
+static void a_config_larger_than_its_file_is_refused(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -129,11 +129,11 @@ static void a_lying_config_is_refused(void **state)
                               0, NULL);
     assert_non_null(root);
     assert_null(quern__config_read(root, limit, &err));
-    assert_non_null(strstr(err.text, "larger than all there may be"));
+    assert_non_null(strstr(err.text, "exceeds the memory limit for weights"));
     json_decref(root);
 }
 
-/* A disk that fills up while saving: an error, and the old file is as it was. */
+/* A full disk while saving: an error, and the previous file stays. */
 static void a_full_disk_keeps_the_old_file(void **state)
 {
     (void)state;
@@ -149,7 +149,7 @@ static void a_full_disk_keeps_the_old_file(void **state)
     quern_model *other = quern_model_from_words("input 30 | dense 60 | dense 2", 2, &err);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     small.rlim_max = old.rlim_max;
-    signal(SIGXFSZ, SIG_IGN); /* so that write fails, as on a full disk */
+    signal(SIGXFSZ, SIG_IGN); /* write fails as on a full disk */
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     assert_true(quern_model_save(other, own, &err) < 0);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
@@ -166,7 +166,7 @@ static void a_full_disk_keeps_the_old_file(void **state)
 int main(void)
 {
     snprintf(path, sizeof path, "/tmp/quern-%d.keras", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_lying_config_is_refused),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_config_larger_than_its_file_is_refused),
                                         cmocka_unit_test(a_full_disk_keeps_the_old_file),
                                         cmocka_unit_test(a_round_trip_keeps_everything), cmocka_unit_test(broken_files_are_errors),
                                         cmocka_unit_test(a_failed_write_leaves_the_old_file) };

@@ -1,5 +1,4 @@
-/* Models and weights from one kind of file to another: what was there comes back, bit for bit, and what quern does not know stays.
- */
+/* Conversions of models and weights between file formats are bit-identical, and unknown members are kept. */
 #include "check.h"
 
 #include "files/files.h"
@@ -99,8 +98,8 @@ static void weights_come_back(void **state)
         }
 }
 
-/* What Keras's own loader makes of the weights of layers that ran on CuDNN, told beside the file. */
-static void weights_of_cudnn_are_turned(void **state)
+/* Weights of CuDNN layers as Keras's loader converts them, which are next to the file. */
+static void weights_of_cudnn_are_transposed(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -120,7 +119,7 @@ static void write_text(const char *path, const char *text)
     fclose(f);
 }
 
-static void maps_tell_other_names(void **state)
+static void maps_rename_weights(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -140,7 +139,7 @@ static void maps_tell_other_names(void **state)
     quern_model *other = quern_model_from_words("input 3 | dense 2 name=turned", 5, &err);
     write_text(in_folder("straight"), "turned/kernel = fc.weight\nturned/bias = short");
     assert_int_equal(quern_model_load_weights(other, in_folder("fc.safetensors"), in_folder("straight"), &err), QUERN_NOTFOUND);
-    /* a matrix that was written turned is, read straight, the transposed one */
+    /* a matrix that was written transposed is read as its transpose without a map */
     quern_tensor a = quern_model_weight(m, 0, NULL), b = quern_model_weight(other, 0, NULL);
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 3; j++)
@@ -148,7 +147,7 @@ static void maps_tell_other_names(void **state)
     static const char *const wrong[][2] = { { "dense/kernle = a", "no weight is called 'dense/kernle'" },
                                             { "dense/kernel a", "expected: weight = name [transposed]" },
                                             { "dense/kernel = a twisted", "expected: weight = name [transposed]" },
-                                            { "dense/bias = a transposed", "no matrix" },
+                                            { "dense/bias = a transposed", "not a matrix" },
                                             { "dense/bias = dense/kernel", "two weights are called 'dense/kernel'" } };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         err = (quern_error){ 0 };
@@ -183,8 +182,8 @@ static void another_model_is_refused(void **state)
     quern_model_free(n);
 }
 
-/* Members of files that quern has no use for are there again in what it writes. */
-static void what_is_unknown_stays(void **state)
+/* Unknown members of a file are written back. */
+static void unknown_members_stay(void **state)
 {
     (void)state;
     static const char config[] =
@@ -217,7 +216,7 @@ static void what_is_unknown_stays(void **state)
     quern_model_free(m);
 }
 
-static void code_of_python_is_refused(void **state)
+static void python_code_is_refused(void **state)
 {
     (void)state;
     static const char *const layers[][2] = {
@@ -234,12 +233,12 @@ static void code_of_python_is_refused(void **state)
         assert_null(quern__config_read(root, 1 << 20, &err));
         assert_string_equal(err.where, "layer l");
         assert_non_null(strstr(err.text, layers[i][1]));
-        assert_non_null(strstr(err.text, "code of Python"));
+        assert_non_null(strstr(err.text, "Python code"));
         json_decref(root);
     }
 }
 
-/* Models in models have an end, before the stack has. */
+/* The nesting of models is limited, below the limit of the stack. */
 static void depth_has_a_limit(void **state)
 {
     (void)state;
@@ -249,12 +248,12 @@ static void depth_has_a_limit(void **state)
         inner = json_pack("{s:s, s:{s:s, s:[{s:s, s:{s:s, s:[n,i]}}, o]}}", "class_name", "Sequential", "config", "name", "m",
                           "layers", "class_name", "InputLayer", "config", "name", "i", "batch_shape", 1, inner);
     assert_null(quern__config_read(inner, 1 << 20, &err));
-    assert_non_null(strstr(err.text, "in each other"));
+    assert_non_null(strstr(err.text, "nested more than"));
     json_decref(inner);
 }
 
-/* P19: a header that lies about sizes, types and places. */
-static void lying_headers_are_refused(void **state)
+/* P19: a header with wrong sizes, types and offsets. */
+static void wrong_headers_are_refused(void **state)
 {
     (void)state;
     static const char *const headers[] = {
@@ -285,8 +284,8 @@ static void lying_headers_are_refused(void **state)
     quern_model_free(m);
 }
 
-/* P19: a member that says it is larger than what it is packed into can be, and more members than anybody has. */
-static void bombs_are_refused(void **state)
+/* P19: a member with an impossible compression ratio, and too many members. */
+static void zip_bombs_are_refused(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -295,7 +294,7 @@ static void bombs_are_refused(void **state)
     quern__member m = { .name = "config.json", .bytes = (char *)(uintptr_t) "{}", .n = 2 };
     CHECK_OK(quern__archive_write(in_folder("b.zip"), &m, 1, &err), err);
     CHECK_OK(quern__file_read(in_folder("b.zip"), 1 << 20, &bytes, &n, &err), err);
-    for (size_t i = 0; i + 4 < n; i++) { /* its size, in its own header and in the directory */
+    for (size_t i = 0; i + 4 < n; i++) { /* its size, in its local header and in the central directory */
         size_t at = !memcmp(bytes + i, "PK\3\4", 4) ? i + 22 : !memcmp(bytes + i, "PK\1\2", 4) ? i + 24 : 0;
         if (at)
             memcpy(bytes + at, "\0\0\0\2", 4);
@@ -304,14 +303,14 @@ static void bombs_are_refused(void **state)
     quern__free(bytes);
     m.bytes = NULL;
     assert_int_equal(quern__archive_read(in_folder("b.zip"), &m, 1, QUERN__MOST_BYTES, &err), QUERN_FORMAT);
-    assert_non_null(strstr(err.text, "compressed so well"));
+    assert_non_null(strstr(err.text, "compressed ones: impossible"));
     m.limit = 1 << 10;
     err = (quern_error){ 0 };
     assert_int_equal(quern__archive_read(in_folder("b.zip"), &m, 1, QUERN__MOST_BYTES, &err), QUERN_FORMAT);
-    assert_non_null(strstr(err.text, "at most 1024 are read"));
+    assert_non_null(strstr(err.text, "expected at most 1024"));
 }
 
-/* Keras refuses a Hashing of indices that is float32; int64 is its own default. Rows are float32. */
+/* Keras rejects a Hashing layer of indices with dtype float32; int64 is its default. Arrays of rows are float32. */
 static void hashing_is_written_as_keras_wants_it(void **state)
 {
     (void)state;
@@ -338,14 +337,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_come_back),
         cmocka_unit_test(weights_come_back),
-        cmocka_unit_test(weights_of_cudnn_are_turned),
-        cmocka_unit_test(maps_tell_other_names),
+        cmocka_unit_test(weights_of_cudnn_are_transposed),
+        cmocka_unit_test(maps_rename_weights),
         cmocka_unit_test(another_model_is_refused),
-        cmocka_unit_test(what_is_unknown_stays),
-        cmocka_unit_test(code_of_python_is_refused),
+        cmocka_unit_test(unknown_members_stay),
+        cmocka_unit_test(python_code_is_refused),
         cmocka_unit_test(depth_has_a_limit),
-        cmocka_unit_test(lying_headers_are_refused),
-        cmocka_unit_test(bombs_are_refused),
+        cmocka_unit_test(wrong_headers_are_refused),
+        cmocka_unit_test(zip_bombs_are_refused),
         cmocka_unit_test(hashing_is_written_as_keras_wants_it),
     };
     snprintf(folder, sizeof folder, "/tmp/quern-formats-%d", (int)getpid());

@@ -1,5 +1,5 @@
-/* Reading HDF5 files that h5py wrote: every layout and type that weights come in, and what must be refused. The arrays are
- * 0 … 34 in seven rows, or told beside. */
+/* Reads HDF5 files that h5py wrote: every layout and datatype of weights, and unsupported features. The arrays are 0 … 34 in
+ * seven rows, or next to the file. */
 #include "check.h"
 
 #include "files/files.h"
@@ -86,13 +86,13 @@ static void strings_of_every_kind(void **state)
     assert_int_equal(quern__h5_strings(&h, g, "nothing", &list, &n, &err), QUERN_END);
 }
 
-/* P19: nothing leads out of the file, and nothing has to be loaded. */
-static void what_leads_elsewhere_is_refused(void **state)
+/* P19: links outside of the file and filters in plugins are errors. */
+static void external_data_is_refused(void **state)
 {
     (void)state;
-    static const char *const refused[][2] = { { "soft", "leads elsewhere" },
-                                              { "outside", "leads elsewhere" },
-                                              { "elsewhere", "other files" },
+    static const char *const refused[][2] = { { "soft", "is not a hard link" },
+                                              { "outside", "is not a hard link" },
+                                              { "elsewhere", "external files" },
                                               { "virtual", "virtual" },
                                               { "g/lzf", "filter 32000" } };
     quern__h5 h = opened("kinds.h5");
@@ -126,7 +126,7 @@ static void the_newer_format(void **state)
     quern__h5_strings_free(list, n);
 }
 
-/* Everything there is in a file, whatever became of it. */
+/* Visits everything in a file, with any result. */
 static void walk(quern__h5 *h)
 {
     static const char *const paths[] = { "g/plain",  "g/half",         "g/chunks", "g/deflated",
@@ -148,8 +148,8 @@ static void walk(quern__h5 *h)
     }
 }
 
-/* P19: whatever byte is another, and wherever the file ends. The whole of it takes its time. */
-static void every_byte_may_be_wrong(void **state)
+/* P19: any wrong byte and any truncation. The full test is slow. */
+static void any_wrong_byte_is_safe(void **state)
 {
     size_t step = *state ? 1 : 41;
     quern_error err = { 0 };
@@ -179,9 +179,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_of_every_kind),
         cmocka_unit_test(strings_of_every_kind),
-        cmocka_unit_test(what_leads_elsewhere_is_refused),
+        cmocka_unit_test(external_data_is_refused),
         cmocka_unit_test(the_newer_format),
-        cmocka_unit_test_prestate(every_byte_may_be_wrong, argc > 1 ? &whole : NULL),
+        cmocka_unit_test_prestate(any_wrong_byte_is_safe, argc > 1 ? &whole : NULL),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

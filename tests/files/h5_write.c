@@ -1,5 +1,5 @@
-/* Writing HDF5 files: what was written is found again where it was put, by a reader that knows files of h5py. Expected are the
- * numbers and the names that went in, and the layout of the HDF5 File Format Specification 3.0. */
+/* Writes HDF5 files and reads them with a reader that is tested with files of h5py. Expected: the numbers and names that were
+ * written, and the layout of the HDF5 File Format Specification 3.0. */
 #include "check.h"
 
 #include "files/files.h"
@@ -25,7 +25,7 @@ static uint64_t found(quern__h5 *h, const char *path)
     return object;
 }
 
-/* A group of so many numbers, each of which is its own name: leaves, and one, two and three levels of a tree above them. */
+/* A group of that many datasets with their index as the name: one symbol table node, and B-trees of one, two and three levels. */
 static void groups_of_any_size(void **state)
 {
     static const int sizes[] = { 0, 1, 8, 9, 255, 256, 257, 8192, 8193 };
@@ -60,7 +60,7 @@ static void groups_of_any_size(void **state)
     quern__variable_free(v);
 }
 
-/* Every type, no axis to three, and none of its numbers. */
+/* Every dtype, rank 0 to 3, and empty arrays. */
 static void numbers(void **state)
 {
     static const quern_shape shapes[] = {
@@ -101,7 +101,7 @@ static void expect_text(quern__h5 *h, const char *path, const char *name, const 
     quern__h5_strings_free(list, n);
 }
 
-/* Strings shorter and longer than a heap, many of them, none, and lists that go into one attribute and that do not. */
+/* Strings shorter and longer than a heap collection, many, none, and lists that fit or do not fit into one attribute. */
 static void attributes(void **state)
 {
     enum { many = 700, longest = 100 };
@@ -130,7 +130,7 @@ static void attributes(void **state)
     memset(names[0], 'z', longest);
     CHECK_OK(quern__h5_write_texts(f, "g", "few", list, 3, &err), err);
     CHECK_OK(quern__h5_write_texts(f, "g", "none", list, 0, &err), err);
-    CHECK_OK(quern__h5_write_texts(f, "g", "many", list, many, &err), err); /* 645 of 100 bytes are what one attribute holds */
+    CHECK_OK(quern__h5_write_texts(f, "g", "many", list, many, &err), err); /* an attribute holds 645 strings of 100 bytes */
     CHECK_OK(quern__h5_finish(f, &err), err);
     CHECK_OK(quern__h5_open(&h, image.bytes, image.n, "test", &err), err);
     expect_text(&h, "", "long", long_text);
@@ -164,7 +164,7 @@ static int write_some(quern__h5_file *f, quern_error *err)
     return status;
 }
 
-/* On the disk as in memory, and the second time as the first. */
+/* The file on disk equals the one in memory, and a second write gives the same bytes. */
 static void same_bytes(void **state)
 {
     static const char path[] = "h5_write.h5";
@@ -185,13 +185,13 @@ static void same_bytes(void **state)
     assert_int_equal(n, images[1].n);
     assert_memory_equal(bytes, images[0].bytes, n);
     assert_memory_equal(bytes, images[1].bytes, n);
-    assert_int_equal(quern__h5_number((uint8_t *)bytes + 40, 8), n); /* the end of the file, as its first block tells it */
+    assert_int_equal(quern__h5_number((uint8_t *)bytes + 40, 8), n); /* the end-of-file address in the superblock */
     quern__free(bytes);
     quern__free(images[0].bytes);
     quern__free(images[1].bytes);
 }
 
-/* At any allocation: an error, no file, no block left. */
+/* A failure of any allocation: an error, no file, no leaked block. */
 static void no_memory(void **state)
 {
     static const char path[] = "h5_write_memory.h5";
@@ -200,7 +200,7 @@ static void no_memory(void **state)
     (void)state;
     while (status < 0) {
         quern_error err = { 0 };
-        quern__memory_fail_at((size_t)++n + 1); /* the variable has the first */
+        quern__memory_fail_at((size_t)++n + 1); /* the variable owns the first block */
         quern__h5_file *f = quern__h5_create(path, NULL, &err);
         quern__memory_fail_at(f ? (size_t)n + 1 : 0);
         quern__variable *v =

@@ -1,5 +1,5 @@
-/* Nothing that a model's file says is passed over: an unknown key, argument, member or weight is an error that names it, for every
- * class and for whole files; arguments may stand in any order. */
+/* Unknown parts of a model file are errors with their name: keys, arguments, members and weights, for every class and for whole
+ * files. The order of arguments does not matter. */
 #include "check.h"
 #include "files/files.h"
 #include "model/model.h"
@@ -16,7 +16,7 @@ static const char *in_folder(const char *name)
     return path;
 }
 
-/* Every class of every group with a key that it does not have. */
+/* Every class of every group, with an unknown key. */
 static void unknown_keys_are_named(void **state)
 {
     (void)state;
@@ -48,7 +48,7 @@ static void expect_call_refused(const quern__class *c, const char *node, const c
     quern_blueprint_free(b);
 }
 
-/* Every layer and operation, called with an argument too many by name and by position, and a member of the node. */
+/* Every layer and operation, with an unknown keyword argument, an extra positional argument, and an unknown member of the node. */
 static void unknown_arguments_are_named(void **state)
 {
     (void)state;
@@ -106,7 +106,7 @@ static void expect_uncompiled(const quern_model *m, json_t *root, const char *te
     free(config);
 }
 
-/* A key more at each place of a config. */
+/* An additional key at each level of a config. */
 static void unknown_members_are_named(void **state)
 {
     (void)state;
@@ -136,8 +136,8 @@ static void unknown_members_are_named(void **state)
     quern_model_free(m);
 }
 
-/* Weights of a layer that the model does not have, and of a variable too many of one that it has. */
-static void spare_weights_are_named(void **state)
+/* Weights of a layer that the model does not have, and an extra weight of a layer that it has. */
+static void extra_weights_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -157,7 +157,7 @@ static void spare_weights_are_named(void **state)
     quern_model_free(bare);
 }
 
-/* Every group of a layer in files that Keras wrote, with one dataset more. */
+/* Every layer group of Keras's files, with an additional dataset. */
 typedef struct spare {
     quern__h5_file *to;
     const char *only;
@@ -197,7 +197,7 @@ static int note_group(void *user, quern__layer *l, const char *group, quern_erro
     return QUERN_OK;
 }
 
-static void every_layer_names_a_spare_weight(void **state)
+static void extra_weights_of_every_layer_are_named(void **state)
 {
     (void)state;
     static const char *const models[] = {
@@ -219,7 +219,7 @@ static void every_layer_names_a_spare_weight(void **state)
             CHECK_OK(quern__h5_finish(s.to, &err), err);
             snprintf(want, sizeof want, "%s/vars/77", all.names[k]);
             if (quern__weights_read(m, "w.h5", image.bytes, image.n, &err) != QUERN_UNSUPPORTED || !strstr(err.text, want))
-                fail_msg("%s: %s is passed over: %s", models[i], want, err.text);
+                fail_msg("%s: %s is ignored: %s", models[i], want, err.text);
             err = (quern_error){ 0 };
             quern__free(image.bytes);
         }
@@ -227,8 +227,8 @@ static void every_layer_names_a_spare_weight(void **state)
     }
 }
 
-/* Files of layers that nothing here reads. */
-static void spare_assets_are_named(void **state)
+/* Members of assets/ that no layer reads. */
+static void extra_assets_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -249,7 +249,7 @@ static void spare_assets_are_named(void **state)
     quern_model_free(m);
 }
 
-/* docs/files.md names every operation that is read. */
+/* docs/files.md names every supported operation. */
 static void operations_are_documented(void **state)
 {
     (void)state;
@@ -271,9 +271,12 @@ static void operations_are_documented(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unknown_keys_are_named),           cmocka_unit_test(unknown_arguments_are_named),
-        cmocka_unit_test(unknown_members_are_named),        cmocka_unit_test(spare_weights_are_named),
-        cmocka_unit_test(every_layer_names_a_spare_weight), cmocka_unit_test(spare_assets_are_named),
+        cmocka_unit_test(unknown_keys_are_named),
+        cmocka_unit_test(unknown_arguments_are_named),
+        cmocka_unit_test(unknown_members_are_named),
+        cmocka_unit_test(extra_weights_are_named),
+        cmocka_unit_test(extra_weights_of_every_layer_are_named),
+        cmocka_unit_test(extra_assets_are_named),
         cmocka_unit_test(operations_are_documented),
     };
     snprintf(folder, sizeof folder, "/tmp/quern-unread-%d", (int)getpid());

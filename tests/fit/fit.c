@@ -238,20 +238,20 @@ static void options_are_refused_by_name(void **state)
     assert_string_equal(err.hint, "did you mean 'dense'?");
     err = (quern_error){ 0 };
     assert_null(quern_model_from_words("input 6 | dropout 0.5 seed=half", 0, &err));
-    assert_non_null(strstr(err.text, "seed=\"half\" is not a whole number"));
-    /* Sizes by axis: what is no number, and what has another number of axes, is refused, as Keras does. */
+    assert_non_null(strstr(err.text, "seed=\"half\" is not an integer"));
+    /* Sizes by axis: as in Keras, a value that is not a number, or a list of another length, is an error. */
     static const char *const sizes[][2] = {
-        { "conv2d 2 3 sam", "strides=\"sam\" is not a whole number" },
-        { "conv2d 2 3 strides=1.5", "strides=1.5 is not a whole number" },
-        { "conv2d 2 3 dilation_rate=(1,1,1)", "dilation_rate has 3 entries for 2 axes" },
+        { "conv2d 2 3 sam", "strides=\"sam\" is not an integer" },
+        { "conv2d 2 3 strides=1.5", "strides=1.5 is not an integer" },
+        { "conv2d 2 3 dilation_rate=(1,1,1)", "dilation_rate has 3 entries for 2 spatial axes" },
         { "conv2d_transpose 2 3 strides=(2,2,2)", "strides has 3 entries" },
         { "conv2d_transpose 2 3 strides=2 output_padding=one", "output_padding=\"one\" is not" },
-        { "separable_conv2d 2 3 strides=((1,1),1)", "is not a whole number or a tuple" },
+        { "separable_conv2d 2 3 strides=((1,1),1)", "is not an integer or a tuple" },
         { "max_pooling2d (2,2,2)", "pool_size has 3 entries" },
         { "adaptive_max_pooling2d (2,2,2)", "output_size has 3 entries" },
-        { "zero_padding2d one", "padding=\"one\" is not a whole number" },
+        { "zero_padding2d one", "padding=\"one\" is not an integer" },
         { "zero_padding2d (1,1,1)", "padding has 3 entries" },
-        { "cropping2d ((1,(1,1)),1)", "is not a whole number" },
+        { "cropping2d ((1,(1,1)),1)", "is not an integer" },
         { "up_sampling2d (2,2,2)", "size has 3 entries" },
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

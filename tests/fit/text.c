@@ -135,10 +135,10 @@ static void mistakes_are_named(void **state)
 {
     (void)state;
     static const char *const words[][2] = {
-        { "input 2 dtype=string | dense 3", "its input is text" },
-        { "input 3 | text_vectorization output_sequence_length=4", "its input must be text" },
-        { "input 3 | string_lookup", "its input must be text" },
-        { "input dtype=string | integer_lookup", "its input must be numbers" },
+        { "input 2 dtype=string | dense 3", "the input is text" },
+        { "input 3 | text_vectorization output_sequence_length=4", "the input must be text" },
+        { "input 3 | string_lookup", "the input must be text" },
+        { "input dtype=string | integer_lookup", "the input must be numbers" },
         { "input dtype=string | text_vectorization", "output_sequence_length" },
         { "input dtype=string | text_vectorization output_mode=count", "pad_to_max_tokens" },
         { "input dtype=string | string_lookup invert=true", "invert" },

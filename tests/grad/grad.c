@@ -1,4 +1,4 @@
-/* Each op's gradient against finite differences in double, and each fast kernel against its reference on float32. */
+/* The gradient of each op against finite differences in double, and each fast kernel against its reference kernel in float32. */
 #include "harness.h"
 
 #include "ops/recurrence.h"
@@ -64,8 +64,8 @@ static quern__id normalized(quern__graph *g, quern__id x, quern__id other, int f
     return quern__reshape(g, quern__normalize(g, x, f & 1 ? gamma : 0, f & 2 ? beta : 0, !(f & 4), 1e-3), &s);
 }
 
-/* f: 1 causal, 2 shared keys and values, 4 a mask with a row of nothing, 8 an offset, 16 (large arrays only) heads of 32, 32
- * dropout and zeros where nothing is seen. */
+/* f: 1 causal, 2 shared keys and values, 4 a mask with a fully masked row, 8 an offset, 16 (large arrays only) heads of 32, 32
+ * dropout and zeros where all keys are masked. */
 static quern__id attended(quern__graph *g, quern__id x, quern__id other, int f)
 {
     quern_shape s = { .rank = 3, .dims = { 1, quern__shape_of(g, x)->dims[0], quern__shape_of(g, x)->dims[1] } };
@@ -99,14 +99,14 @@ static quern__id pairs(quern__graph *g, quern__id x, quern__id other, int f)
 {
     quern_shape s = *quern__shape_of(g, x), many = { .rank = 3, .dims = { 2, s.dims[0], s.dims[1] / 2 } };
     quern__id a = quern__reshape(g, x, &many), b = quern__reshape(g, other, &many);
-    if (f == 2) { /* neither is turned */
+    if (f == 2) { /* no transpose */
         many = (quern_shape){ .rank = 3, .dims = { 2, s.dims[1] / 2, s.dims[0] } };
         return quern__batched_matmul(g, a, quern__reshape(g, other, &many), false, false);
     }
     return quern__batched_matmul(g, a, b, f == 1, f == 0);
 }
 
-/* As many rows and columns, which changes nothing. */
+/* A reshape with the same rows and columns. */
 static quern__id multiplied(quern__graph *g, quern__id z, int64_t columns)
 {
     quern_shape down = { .rank = 2, .dims = { columns, 1 } };
@@ -115,7 +115,7 @@ static quern__id multiplied(quern__graph *g, quern__id z, int64_t columns)
     return quern__matmul(g, z, quern__sub2(g, quern__graph_constant(g, 1, quern__graph_value(g, z)->dtype), same), false, false);
 }
 
-/* f: the cell, 4 biases, 8 a mask, 16 gates are made again; the states c count too. */
+/* f: the cell, 4 biases, 8 a mask, 16 recomputed gates; the states c are part of the result. */
 static quern__id recurrent(quern__graph *g, quern__id x, quern__id other, int f)
 {
     quern_shape s = *quern__shape_of(g, x);
@@ -146,7 +146,7 @@ static quern__id recurrent(quern__graph *g, quern__id x, quern__id other, int f)
     return c ? quern__concat(g, (quern__id[]){ h, c }, 2, 2) : h;
 }
 
-/* 0: rows of a table taken twice; 1: reversed. */
+/* 0: rows of a table gathered twice; 1: reversed. */
 static quern__id rows_moved(quern__graph *g, quern__id x, quern__id other, int f)
 {
     (void)other;
@@ -230,7 +230,7 @@ static void kernels_agree(void **state)
     for (int f = 0; f < 2; f++) {
         compare(rows_moved, f, "rows", -1.3, 1e-4);
         forward = rows_moved;
-        compare(way_back, f, "rows back", -1.3, 1e-4);
+        compare(way_back, f, "rows backward", -1.3, 1e-4);
     }
 }
 

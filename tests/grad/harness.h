@@ -1,5 +1,5 @@
-/* What tests of ops share: the gradient of a builder against finite differences in double, and its fast kernels against the
- * reference on float32. A builder makes a value of two matrices and a number that chooses among its forms. */
+/* Tests of ops: the gradient of a builder against finite differences in double, and its fast kernels against the reference
+ * kernels in float32. A builder makes a value from two matrices and a number that selects a variant. */
 #ifndef TEST_GRAD_HARNESS_H
 #define TEST_GRAD_HARNESS_H
 
@@ -40,7 +40,7 @@ static double run(quern__team *team, quern__plan *p, quern__id loss)
     return out;
 }
 
-/* d(sum(y * weights))/dx in one direction, by nodes and by differences. */
+/* The directional derivative of sum(y * weights) by x, from nodes and from differences. */
 static void check_gradient(const char *name, builder *build, int function, double first, double by)
 {
     quern_error err = { 0 };
@@ -83,7 +83,7 @@ static void check_gradient(const char *name, builder *build, int function, doubl
     quern__free_aligned(w.data);
 }
 
-/* The gradients of both inputs of another builder, one behind the other: for kernels of the way back. */
+/* The gradients of both inputs of another builder, concatenated: for kernels of the backward pass. */
 static builder *forward;
 static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
 {
@@ -94,7 +94,7 @@ static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
     return d[1] ? quern__concat(g, d, 2, 0) : d[0];
 }
 
-/* The numbers of y, by the kernels of the kind of processor that is chosen (and where `reference`, by references). */
+/* The elements of y, computed by the kernels of the processor kind in use (or by reference kernels). */
 static void compute(quern__graph *g, quern__id y, bool reference, float *out, size_t n)
 {
     quern_error err = { 0 };
@@ -112,8 +112,8 @@ static void compute(quern__graph *g, quern__id y, bool reference, float *out, si
     quern__plan_free(p);
 }
 
-/* Every float32 kernel that is not the reference, of every kind of processor that is here, against the reference; and those that
- * are said to give the same bits against each other. */
+/* Every fast float32 kernel of every available processor kind against the reference kernel, and kinds with bit-identical results
+ * against each other. */
 static void compare(builder *build, int function, const char *name, double first, double by)
 {
     quern_error err = { 0 };

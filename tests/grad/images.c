@@ -1,17 +1,17 @@
-/* Ops of images: convolution, pooling, batch normalisation. */
+/* Ops of images: convolution, pooling, batch normalization. */
 #include "harness.h"
 
-/* The first numbers of an array, in another shape. */
+/* The first elements of an array, in another shape. */
 static quern__id first_of(quern__graph *g, quern__id x, const quern_shape *shape)
 {
     quern_shape all = { .rank = 1, .dims = { quern_shape_count(quern__shape_of(g, x)) } };
     return quern__reshape(g, quern__slice(g, quern__reshape(g, x, &all), 0, 0, quern_shape_count(shape)), shape);
 }
 
-/* FAR: places so far apart that an image is copied piece by piece. */
+/* FAR: kernel positions so far apart that the kernel copies the image piece by piece. */
 enum { PADDED, STRIDES, DILATION, ONE_AXIS, THREE_AXES, UNEVEN, FAR, KINDS };
 
-/* An image of all numbers of x, and windows over it; `c` channels. */
+/* An image of all elements of x, and windows over it; `c` channels. */
 static void image_of(quern__graph *g, quern__id x, int kind, quern_shape *image, quern__frame *w)
 {
     bool large = quern__shape_of(g, x)->dims[0] > 3;
@@ -60,7 +60,7 @@ static quern__id convolved(quern__graph *g, quern__id x, quern__id other, int ki
     return quern__convolve(g, first_of(g, x, &image), kernel, &w);
 }
 
-/* x is what windows over a larger image made. */
+/* x is the output of windows over a larger image. */
 static quern__id transposed(quern__graph *g, quern__id x, quern__id other, int kind)
 {
     quern_shape image;
@@ -84,7 +84,7 @@ static quern__id by_channel(quern__graph *g, quern__id x, quern__id other, int k
     return quern__depthwise(g, first_of(g, x, &image), kernel_of(g, other, &w, image.dims[image.rank - 1], 0), &w);
 }
 
-/* f: the kind of windows, which pooling does not dilate; 8: the mean; 16: windows that share the image. */
+/* f: the kind of windows, which pooling does not dilate; 8: mean; 16: windows that divide the image evenly. */
 static quern__id pooled(quern__graph *g, quern__id x, quern__id other, int f)
 {
     quern_shape image;
@@ -99,7 +99,7 @@ static quern__id pooled(quern__graph *g, quern__id x, quern__id other, int f)
     return quern__pool(g, first_of(g, x, &image), f & 8, &w);
 }
 
-/* f: 1 gamma, 2 beta, 4 rows without space. */
+/* f: 1 gamma, 2 beta, 4 rows without spatial axes. */
 static quern__id batch_normalized(quern__graph *g, quern__id x, quern__id other, int f)
 {
     bool large = quern__shape_of(g, x)->dims[0] > 3;
@@ -112,8 +112,8 @@ static quern__id batch_normalized(quern__graph *g, quern__id x, quern__id other,
                                   1e-3, &moments);
 }
 
-/* f: 0 axes exchanged, 1 the records stay, 2 … 4 spread over the first, the middle, the last axis, 5 the mean over all but the
- * first axis, whose way back is spread. */
+/* f: 0 transposed axes, 1 the records stay, 2 … 4 broadcast over the first, the middle, the last axis, 5 the mean over all but
+ * the first axis, whose gradient is a broadcast. */
 static quern__id moved(quern__graph *g, quern__id x, quern__id other, int f)
 {
     bool large = quern__shape_of(g, x)->dims[0] > 3;
@@ -141,7 +141,7 @@ static void gradients_are_right(void **state)
         check_gradient("convolve", convolved, kind, -1.3, 0.21);
         check_gradient("convolve_back", transposed, kind, -1.3, 0.21);
         check_gradient("depthwise", by_channel, kind, -1.3, 0.21);
-        for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool lie inside */
+        for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool are inside the image */
             check_gradient("pool", pooled, kind | f, -1.3, 0.21);
     }
     for (int f = 0; f < 6; f++)
@@ -164,7 +164,7 @@ static void kernels_agree(void **state)
         both_ways(convolved, kind, "convolve");
         both_ways(transposed, kind, "convolve_back");
         both_ways(by_channel, kind, "depthwise");
-        for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool lie inside */
+        for (int f = 0; kind < FAR && f < 32; f += 8) /* windows of a pool are inside the image */
             both_ways(pooled, kind | f, "pool");
     }
     for (int f = 0; f < 6; f++)

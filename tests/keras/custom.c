@@ -1,5 +1,5 @@
-/* Classes of the program's own: the same numbers as Keras's where they do the same, files that hold them, mistakes that are told.
- */
+/* Custom classes: results equal those of Keras's classes with the same function, files store them, and errors name their
+ * mistakes. */
 #include "check.h"
 #include "tensors.h"
 
@@ -28,7 +28,7 @@ static quern_node product_call(quern_custom *self, quern_graph *g, const quern_n
     return quern_node_unary(g, quern_argument_text(self, "activation"), y);
 }
 
-/* What Keras's BatchNormalization keeps: a moving mean; and its square as a loss. */
+/* The moving mean of BatchNormalization, and its square as a loss. */
 static int mean_build(quern_custom *self, const quern_shape *in, int n_in, quern_error *err)
 {
     quern_shape row = { .rank = 1, .dims = { in->dims[1] } };
@@ -64,7 +64,7 @@ static quern_node momentum(quern_custom *self, quern_graph *g, quern_node weight
     return quern_node_binary(g, "add", weight, slots[0]);
 }
 
-/* Every other op once: the shape says that each does what it is called. */
+/* Calls every other op once; the output shape shows that it is the named one. */
 static quern_node shapes_call(quern_custom *self, quern_graph *g, const quern_node *in, int n_in, int training)
 {
     (void)self, (void)n_in, (void)training;
@@ -167,7 +167,7 @@ static void files_hold_them(void **state)
     remove(path);
 }
 
-/* moving = 0.75 moving + 0.25 mean of the batch, six times from 1; the loss is that of no gradient, and the mean of squares. */
+/* moving = 0.75 moving + 0.25 * batch mean, six times, starting at 1; the loss is the mean of squares and has no gradient. */
 static void weights_change_and_losses_add(void **state)
 {
     double logs[1], squares = 0, mean = 0;
@@ -227,7 +227,7 @@ static void mistakes_are_told(void **state)
     }
     err = (quern_error){ 0 };
     assert_int_equal(quern_register_metric("test>Bad", bad, squared, &err), QUERN_INVALID);
-    assert_non_null(strstr(err.text, "no JSON"));
+    assert_non_null(strstr(err.text, "not JSON"));
     err = (quern_error){ 0 };
     assert_null(quern_model_from_words("input 6 | wrong", 1, &err));
     assert_non_null(strstr(err.text, "tanq"));

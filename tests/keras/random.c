@@ -1,6 +1,5 @@
-/* Layers that draw: what is drawn follows from the seed, the epoch and the place of the record in it, whatever the batch; the
- * numbers are distributed as they should be; and what no case of Keras can hold, because its draws are others, is what it is by
- * definition. */
+/* Layers with random numbers. The numbers depend on seed, epoch and record index only, for any batch size; they have the right
+ * distribution; results are checked by definition, because Keras uses other random numbers. */
 #include "check.h"
 
 #include "keras/layers/preprocessing/augmentation.h"
@@ -42,7 +41,7 @@ static int64_t numbers_of(const quern_shape *s)
     return n;
 }
 
-/* n records from place `first` of an epoch on; how many numbers a record has then. */
+/* Runs n records from index `first` of an epoch on. Returns the number of elements of a record. */
 static int64_t run(quern__layer *l, const quern_shape *in, const float *x, int64_t first, int64_t n, int64_t epoch, bool training,
                    float *out)
 {
@@ -70,9 +69,9 @@ static int64_t run(quern__layer *l, const quern_shape *in, const float *x, int64
 
 static const quern_shape picture = { .rank = 4, .dims = { -1, height, width, channels } };
 
-/* ---- addresses ---- */
+/* ---- counters ---- */
 
-static void draws_follow_the_record(void **state)
+static void random_numbers_depend_on_the_record(void **state)
 {
     static const char *const words[] = { "gaussian_noise 0.5",
                                          "gaussian_dropout 0.3",
@@ -135,7 +134,7 @@ static void moments(const float *x, int64_t n, double *mean, double *deviation)
     *deviation = sqrt(squares / (double)n);
 }
 
-/* Of 2^16 numbers: a mean is off by less than 0.02, and a deviation by less than 2 %. */
+/* For 2^16 numbers: the mean is off by less than 0.02, the deviation by less than 2 %. */
 static void noise_has_its_moments(void **state)
 {
     enum { n = 1 << 16 };
@@ -158,7 +157,8 @@ static void noise_has_its_moments(void **state)
     CHECK_NEAR(mean, 1, 0, 0.02);
     CHECK_NEAR(deviation, 0.5, 0, 0.01); /* sqrt(0.2 / 0.8) */
     quern__layer_free(l);
-    l = layer("alpha_dropout 0.3", &flat); /* standard normal numbers keep mean and deviation; 0.3 of them are one and the same */
+    /* standard normal numbers keep mean and deviation; a fraction of 0.3 has the same value */
+    l = layer("alpha_dropout 0.3", &flat);
     run(l, &flat, numbers, 0, n / 64, 0, true, out);
     moments(out, n, &mean, &deviation);
     CHECK_NEAR(mean, 0, 0, 0.02);
@@ -171,7 +171,7 @@ static void noise_has_its_moments(void **state)
     quern__layer_free(l);
 }
 
-/* One pixel of `count` pictures of one number each, so that what a layer adds or multiplies can be seen. */
+/* `count` images of one pixel, so that the factor or term of a layer is visible. */
 static void level_of(const char *words, float value, float *out, int count)
 {
     const quern_shape dot = { .rank = 4, .dims = { -1, 1, 1, 1 } };
@@ -193,13 +193,13 @@ static void factors_are_uniform(void **state)
     moments(out, n, &mean, &deviation);
     CHECK_NEAR(mean, 100, 0, 2);
     CHECK_NEAR(deviation, 102 / sqrt(12), 0, 1.5);
-    level_of("random_invert", 55, out, n); /* with a probability that is uniform itself: half of them */
+    level_of("random_invert", 55, out, n); /* the probability is uniform itself, so half of them change */
     moments(out, n, &mean, &deviation);
     CHECK_NEAR(mean, (55 + 200) / 2.0, 0, 4);
     level_of("random_grayscale 0.5", 55, out, n);
     for (int i = 0; i < n; i++)
-        assert_true(out[i] == 55);                   /* one channel is gray already */
-    level_of("random_posterization 4", 255, out, n); /* 1, 2 or 3 bits stay: 128, 192, 224 */
+        assert_true(out[i] == 55);                   /* a single channel is gray already */
+    level_of("random_posterization 4", 255, out, n); /* 1, 2 or 3 bits remain: 128, 192, 224 */
     moments(out, n, &mean, &deviation);
     CHECK_NEAR(mean, (128 + 192 + 224) / 3.0, 0, 3);
     level_of("solarization 0.4", 10, out, n); /* 255 - (10 + uniform(0, 102)): the threshold is 0 */
@@ -259,7 +259,7 @@ static void crops_are_parts(void **state)
     quern__layer_free(l);
 }
 
-/* A sheared picture is moved by the factor times the row, one way or the other: with a factor of 1 by whole pixels. */
+/* A shear moves a row by the factor times its index in either direction; with factor 1, by whole pixels. */
 static void shears_go_both_ways(void **state)
 {
     static float out[records * size];
@@ -282,8 +282,8 @@ static void shears_go_both_ways(void **state)
     quern__layer_free(l);
 }
 
-/* A rectangle of about a quarter of each side squared is erased, in one colour by channel. */
-static void erased_is_a_rectangle(void **state)
+/* Erases a rectangle whose sides are about half of the image's, with one value per channel. */
+static void erasing_fills_a_rectangle(void **state)
 {
     static float out[records * size];
     (void)state;
@@ -311,8 +311,8 @@ static void erased_is_a_rectangle(void **state)
     quern__layer_free(l);
 }
 
-/* The projection of a perspective sends the corners where they came from. */
-static void corners_go_where_they_should(void **state)
+/* The projection maps the corners back to their origin. */
+static void perspective_maps_corners(void **state)
 {
     const double start[4][2] = { { 0, 0 }, { 7, 0 }, { 0, 5 }, { 7, 5 } },
                  end[4][2] = { { 0, 0 }, { 6.1, 0.4 }, { -0.3, 4.2 }, { 8, 6 } };
@@ -328,8 +328,8 @@ static void corners_go_where_they_should(void **state)
     assert_false(quern__homography(start, flat, t));
 }
 
-/* Numbers that are none, and such as no picture has, find no place outside of tables and pictures. */
-static void wild_numbers_do_no_harm(void **state)
+/* NaN and values outside of the value range do not cause accesses outside of tables and images. */
+static void numbers_out_of_range_are_safe(void **state)
 {
     static const char *const words[] = {
         "equalization",           "auto_contrast",        "random_posterization 5",    "random_hue 0.5",
@@ -347,9 +347,9 @@ static void wild_numbers_do_no_harm(void **state)
     }
 }
 
-/* ---- what is refused ---- */
+/* ---- invalid arguments ---- */
 
-static void nonsense_is_refused(void **state)
+static void invalid_arguments_are_refused(void **state)
 {
     static const char *const words[] = { "random_rotation 2",
                                          "random_zoom (0.1,0.2,0.3)",
@@ -383,7 +383,7 @@ static void nonsense_is_refused(void **state)
     }
 }
 
-/* Behind what is trained no gradient could flow: that is told, not left out. */
+/* A trained layer before the op would need its gradient, which is an error. */
 static void no_gradient_is_an_error(void **state)
 {
     quern_error err = { 0 };
@@ -396,18 +396,23 @@ static void no_gradient_is_an_error(void **state)
                  ty = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 1, 1 } }, .data = y };
     quern_history *h = status < 0 ? NULL : quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 1 }, &err);
     assert_null(h);
-    assert_non_null(strstr(err.text, "no gradient flows"));
+    assert_non_null(strstr(err.text, "has no gradient"));
     quern_model_free(m);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(draws_follow_the_record), cmocka_unit_test(noise_has_its_moments),
-        cmocka_unit_test(factors_are_uniform),     cmocka_unit_test(flips_are_one_of_two),
-        cmocka_unit_test(crops_are_parts),         cmocka_unit_test(shears_go_both_ways),
-        cmocka_unit_test(erased_is_a_rectangle),   cmocka_unit_test(corners_go_where_they_should),
-        cmocka_unit_test(wild_numbers_do_no_harm), cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(random_numbers_depend_on_the_record),
+        cmocka_unit_test(noise_has_its_moments),
+        cmocka_unit_test(factors_are_uniform),
+        cmocka_unit_test(flips_are_one_of_two),
+        cmocka_unit_test(crops_are_parts),
+        cmocka_unit_test(shears_go_both_ways),
+        cmocka_unit_test(erasing_fills_a_rectangle),
+        cmocka_unit_test(perspective_maps_corners),
+        cmocka_unit_test(numbers_out_of_range_are_safe),
+        cmocka_unit_test(invalid_arguments_are_refused),
         cmocka_unit_test(no_gradient_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

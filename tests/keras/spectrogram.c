@@ -1,10 +1,10 @@
-/* How the kernels of STFTSpectrogram begin, which no case shows because cases bring their weights: numbers from Keras for frames
- * of 4. */
+/* Initial kernels of STFTSpectrogram for frames of 4, compared with Keras. Conformance cases cannot show them, because they set
+ * weights. */
 #include "check.h"
 
 #include "keras/keras.h"
 
-static void kernels_begin_as_keras_has_them(void **state)
+static void initial_kernels_equal_those_of_keras(void **state)
 {
     static const double want[2][12] = { { 0, 0, 0, 0.7071068, 0, -0.7071068, 0.7071068, -0.7071068, 0.7071068, 0, 0, 0 },
                                         { 0, 0, 0, 0, -0.7071068, 0, 0, 0, 0, 0, 0, 0 } };
@@ -23,7 +23,7 @@ static void kernels_begin_as_keras_has_them(void **state)
     quern__layer_free(l);
 }
 
-static void nonsense_is_refused(void **state)
+static void invalid_arguments_are_refused(void **state)
 {
     static const char *const words[] = { "stft_spectrogram angle 4",
                                          "stft_spectrogram loud 4",
@@ -49,6 +49,7 @@ static void nonsense_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(kernels_begin_as_keras_has_them), cmocka_unit_test(nonsense_is_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(initial_kernels_equal_those_of_keras),
+                                        cmocka_unit_test(invalid_arguments_are_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* Attention step by step, with keys and values kept between runs, against the same over the whole sequence. */
+/* Incremental decoding of attention, with keys and values kept between runs, equals attention over the whole sequence. */
 #include "check.h"
 
 #include "keras/keras.h"
@@ -9,9 +9,9 @@
 
 enum { texts = 2, context = 6, width = 8 };
 
-static float sequence[(texts * context + 1) * width]; /* one step more than fits */
+static float sequence[(texts * context + 1) * width]; /* one step more than the capacity */
 
-/* What the layer makes of steps [first, first + steps) of the sequence; `s` NULL: of it all, alone. */
+/* The output of the layer for steps [first, first + steps); `s` NULL: for the whole sequence in one run. */
 static void run(quern__layer *l, quern__stepping *s, int64_t first, int64_t steps, float *out, quern_error *err)
 {
     float part[texts * context * width];
@@ -64,11 +64,11 @@ static void same_as_whole(const char *words, const int *pieces, int n)
             for (int64_t i = 0; i < pieces[k] * width; i++) {
                 float want = whole[(r * context + first) * width + i], got = part[r * pieces[k] * width + i];
                 if (!(fabsf(got - want) <= 1e-5f))
-                    fail_msg("%s: text %d, number %lld behind step %lld is %g, expected %g", words, r, (long long)i,
+                    fail_msg("%s: text %d, number %lld after step %lld is %g, expected %g", words, r, (long long)i,
                              (long long)first, (double)got, (double)want);
             }
     }
-    run(l, &s, context, 1, part, &err); /* no room for it */
+    run(l, &s, context, 1, part, &err); /* the capacity is exceeded */
     assert_int_equal(err.code, QUERN_INVALID);
     for (int k = 0; k < s.n_states; k++)
         quern__variable_free(s.states[k]);
@@ -76,7 +76,7 @@ static void same_as_whole(const char *words, const int *pieces, int n)
     quern__layer_free(l);
 }
 
-static void steps_are_kept(void **state)
+static void states_keep_earlier_steps(void **state)
 {
     (void)state;
     for (int i = 0; i < texts * context * width; i++)
@@ -88,6 +88,6 @@ static void steps_are_kept(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(steps_are_kept) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(states_keep_earlier_steps) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Arrays of one batch: numbers of every type, shapes and sample weights, what is refused, and that no later batch allocates.
- * Expected values follow from definitions: a row of the table, NumPy's astype, the mean of squares. */
+/* Arrays of one batch: all dtypes, shapes and sample weights, invalid arrays, and no allocation after the first batch. Expected
+ * values follow from definitions: a row of the table, NumPy's astype, the mean of squares. */
 #include "check.h"
 #include "tensors.h"
 
@@ -115,10 +115,10 @@ static void what_does_not_fit_is_refused(void **state)
         { FLOATS(x, 8), good_y, { 0 }, "x[0]", "has shape (8,), the model expects (None, 4) for 'input'" },
         { FLOATS(x, 2, 3), good_y, { 0 }, "x[0]", "has shape (2, 3): axis 1 is 3, the model expects 4 (None, 4) for 'input'" },
         { FLOATS(x, 2, -4), good_y, { 0 }, "x[0]", "axis 1 is -4" },
-        { FLOATS(NULL, 2, 4), good_y, { 0 }, "x[0]", "its data is NULL" },
+        { FLOATS(NULL, 2, 4), good_y, { 0 }, "x[0]", "data is NULL" },
         { FLOATS(x, 0, 4), FLOATS(x, 0), { 0 }, "x[0]", "has no records" },
-        { TENSOR(99, x, 2, 4), good_y, { 0 }, "x[0]", "has no type that is known (99)" },
-        { TENSOR(QUERN_STRING, texts, 1, 4), FLOATS(x, 1), { 0 }, "x[0]", "is of type string, the model expects float32" },
+        { TENSOR(99, x, 2, 4), good_y, { 0 }, "x[0]", "has an unknown dtype (99)" },
+        { TENSOR(QUERN_STRING, texts, 1, 4), FLOATS(x, 1), { 0 }, "x[0]", "has dtype string, the model expects float32" },
         { good_x, FLOATS(x, 3), { 0 }, "y[0]", "has 3 records, x[0] has 2" },
         { good_x, FLOATS(x, 2, 2), { 0 }, "y[0]", "has shape (2, 2), the model expects (None,) for 'd'" },
         { good_x, FLOATS(y, 2), { 0 }, "y[0]", "record 1: 1.5 is not an integer" },
@@ -129,7 +129,7 @@ static void what_does_not_fit_is_refused(void **state)
           "record 1: 3000000000 is outside int32 (-2147483648 to 2147483647)" },
         { good_x, good_y, FLOATS(x, 3), "w[0]", "has 3 records, x[0] has 2" },
         { good_x, good_y, FLOATS(x, 2, 2), "w[0]", "has shape (2, 2), the model expects (None,) for 'd'" },
-        { good_x, good_y, TENSOR(QUERN_STRING, texts, 2), "w[0]", "is of type string, the model expects float32" },
+        { good_x, good_y, TENSOR(QUERN_STRING, texts, 2), "w[0]", "has dtype string, the model expects float32" },
     };
     float before[12];
     (void)state;

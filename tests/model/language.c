@@ -1,5 +1,5 @@
-/* Recurrent and attending models train to the same bits whatever the number of threads (P5) and however much is computed again
- * (P2), with masks, dropout and a short last batch; pipelines that branch are the models that they say. */
+/* Recurrent and attention models train bit-identically for any number of threads (P5) and any level of activation recomputation
+ * (P2), with masks, dropout and a short last batch. Pipelines can branch. */
 #include "check.h"
 #include "tensors.h"
 
@@ -36,7 +36,7 @@ static quern_model *made(const char *model, int threads)
     return m;
 }
 
-/* All weights behind each other, new; the model is freed. */
+/* All weights in sequence, new; frees the model. */
 static float *weights_of(quern_model *m, size_t *n)
 {
     float *all = NULL;
@@ -52,7 +52,7 @@ static float *weights_of(quern_model *m, size_t *n)
     return all;
 }
 
-/* The weights after two passes; new. */
+/* The weights after two epochs, new. */
 static float *trained(const char *model, int threads, size_t *n)
 {
     quern_error err = { 0 };
@@ -77,7 +77,7 @@ static int make_texts(void **state)
     return 0;
 }
 
-/* The weights after some batches with as much computed again; new. Also what values took. */
+/* The weights after some batches at a recomputation level, new; also the size of the arena. */
 static float *trained_thriftily(const char *model, int low_memory, size_t *n, size_t *bytes)
 {
     quern_error err = { 0 };
@@ -92,7 +92,7 @@ static float *trained_thriftily(const char *model, int low_memory, size_t *n, si
     return weights_of(m, n);
 }
 
-static void computing_again_changes_no_bit(void **state)
+static void recomputation_is_bit_identical(void **state)
 {
     (void)state;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
@@ -102,16 +102,16 @@ static void computing_again_changes_no_bit(void **state)
             float *again = trained_thriftily(words[k], low_memory, &other, &less);
             assert_int_equal(n, other);
             if (memcmp(kept, again, n * sizeof *kept))
-                fail_msg("%s: computed again (%d) it has other weights", words[k], low_memory);
+                fail_msg("%s: recomputation level %d gives other weights", words[k], low_memory);
             free(again);
         }
         if (less >= all)
-            fail_msg("%s: computing again saves nothing: %zu bytes, %zu before", words[k], less, all);
+            fail_msg("%s: recomputation saves nothing: %zu bytes, %zu without", words[k], less, all);
         free(kept);
     }
 }
 
-static void threads_change_no_bit(void **state)
+static void threads_are_bit_identical(void **state)
 {
     (void)state;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
@@ -143,7 +143,7 @@ static void pipelines_branch(void **state)
     assert_int_equal(quern_model_output_shape(m, 0).dims[1], 2);
     assert_int_equal(quern_model_output_shape(m, 1).dims[1], 1);
     quern_model_free(m);
-    static const char *const wrong[] = { "input 3 | dense 2 | add @nobody", "input 3 | output", "input 3 | dense 2 as",
+    static const char *const wrong[] = { "input 3 | dense 2 | add @missing", "input 3 | output", "input 3 | dense 2 as",
                                          "input 3 as x | concatenate @x @" };
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         err = (quern_error){ 0 };
@@ -185,7 +185,8 @@ static void states_are_kept_and_reset(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(threads_change_no_bit), cmocka_unit_test(computing_again_changes_no_bit),
-                                        cmocka_unit_test(pipelines_branch), cmocka_unit_test(states_are_kept_and_reset) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(threads_are_bit_identical),
+                                        cmocka_unit_test(recomputation_is_bit_identical), cmocka_unit_test(pipelines_branch),
+                                        cmocka_unit_test(states_are_kept_and_reset) };
     return cmocka_run_group_tests(tests, make_texts, NULL);
 }

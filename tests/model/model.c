@@ -1,5 +1,5 @@
-/* Models as things: compile by output, names of logs as Keras gives them, constraints, schedules, what is not finite, the profile,
- * the summary, the self-check. */
+/* Models: compile per output, Keras's names of logs, constraints, schedules, values that are not finite, the profile, the
+ * summary, the self-check. */
 #include "check.h"
 #include "tensors.h"
 
@@ -26,7 +26,7 @@ static void check_names(const quern_model *m, const char *const *names)
     assert_int_equal(quern_model_logs(m), n);
 }
 
-/* keras.src.trainers.compile_utils: a loss for each output, and metrics by output; names carry the output's. */
+/* keras.src.trainers.compile_utils: a loss and metrics per output; names start with the name of the output. */
 static void logs_are_named_as_keras_names_them(void **state)
 {
     (void)state;
@@ -44,17 +44,17 @@ static void logs_are_named_as_keras_names_them(void **state)
     CHECK_NEAR(logs[4] * logs[4], logs[1], 1e-5, 0); /* rmse of one output, and its mse */
     CHECK_OK(quern_compile(m, "sgd", "mse,sparse_categorical_crossentropy", "", &err), err);
     check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", NULL });
-    /* NULL leaves what there was */
+    /* NULL keeps the present setting */
     quern_model_set_seed(m, 9);
     CHECK_OK(quern_compile(m, "adam", NULL, "price:mae", &err), err);
     CHECK_OK(quern_compile(m, NULL, NULL, NULL, &err), err);
     check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", "price_mae", NULL });
     CHECK_NEAR(quern_model_learning_rate(m), 0.001, 1e-6, 0);
     const char *const wrong[][3] = { { "prise:mse", NULL, "no output is called 'prise'" },
-                                     { "mse,mse,mse", NULL, "3 given for 2 outputs" },
-                                     { "price:mse,mse", NULL, "before all or none" },
-                                     { "mse,sparse_categorical_crossentropy", "kin:mae", "no output is called 'kin'" },
-                                     { "mse,sparse_categorical_crossentropy", "mean", "is no metric of targets" } };
+                                     { "mse,mse,mse", NULL, "3 entries for 2 outputs" },
+                                     { "price:mse,mse", NULL, "either all or none must have a name" },
+                                     { "mse,sparse_categorical_crossentropy", "kid:mae", "no output is called 'kid'" },
+                                     { "mse,sparse_categorical_crossentropy", "mean", "as a metric of targets" } };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         err = (quern_error){ 0 };
         assert_true(quern_compile(m, "sgd", wrong[i][0], wrong[i][1], &err) < 0);
@@ -87,8 +87,8 @@ static void train(quern_model *m, int steps)
         CHECK_OK(quern_train_on_batch(m, &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL, logs, &err), err);
 }
 
-/* Every object in words takes arguments by position: the penalty of an output is factor * sum of squares / records. */
-static void penalties_count(void **state)
+/* Objects in spec strings have positional arguments. The penalty of an output is factor * sum of squares / batch size. */
+static void penalties_are_added_to_the_loss(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -136,7 +136,7 @@ static void constraints_hold_after_each_step(void **state)
     quern_model_free(m);
 }
 
-/* initial * rate^(steps / decay_steps), the step's own rate: 0.5, 0.25, 0.125 */
+/* initial * rate^(steps / decay_steps) with the rate of each step: 0.5, 0.25, 0.125 */
 static void schedules_set_the_rate_of_each_step(void **state)
 {
     (void)state;
@@ -153,8 +153,8 @@ static void schedules_set_the_rate_of_each_step(void **state)
     quern_model_free(m);
 }
 
-/* P13: watched, the first number that is not finite is named with its layer and record. */
-static void what_is_not_finite_is_named(void **state)
+/* P13: with `watch`, the error names the first value that is not finite with its layer and record. */
+static void values_that_are_not_finite_are_named(void **state)
 {
     (void)state;
     double logs[1];
@@ -183,7 +183,7 @@ static void steps_are_profiled(void **state)
     quern_model_free(m);
 }
 
-static void summaries_tell_the_layers(void **state)
+static void summaries_list_the_layers(void **state)
 {
     (void)state;
     quern_model *m = line("input 3 | dense 1000 | dense 1", "adam");
@@ -198,8 +198,8 @@ static void summaries_tell_the_layers(void **state)
     quern_model_free(m);
 }
 
-/* A metric of several results: their mean, as Keras's bar shows, then each. Truths and predictions are such that the scores of the
- * three classes are 1, 4/5 and 0; the last record does not weigh. */
+/* A metric with several results: their mean, as in Keras's progress bar, then each. The scores of the three classes are 1, 4/5
+ * and 0; the last record has weight 0. */
 static void several_results_are_logged(void **state)
 {
     (void)state;
@@ -214,12 +214,12 @@ static void several_results_are_logged(void **state)
     double logs[10];
     CHECK_OK(quern_test_on_batch(m, &FLOATS(x, 4, 3), &FLOATS(y, 4, 3), &FLOATS(w, 4), logs, &err), err);
     CHECK_NEAR(logs[2], 1, 1e-6, 0);
-    CHECK_NEAR(logs[3], 0.8, 1e-6, 0); /* two of three found, no truth missed */
+    CHECK_NEAR(logs[3], 0.8, 1e-6, 0); /* two of three found, no false positives */
     CHECK_NEAR(logs[4], 0, 0, 1e-9);
     CHECK_NEAR(logs[1], (logs[2] + logs[3] + logs[4]) / 3, 1e-12, 0);
     CHECK_NEAR(logs[6], 2.0 / 3, 1e-12, 0); /* above 0.3: two truths and the 0.5 */
     CHECK_NEAR(logs[7], 1, 1e-12, 0);
-    CHECK_NEAR(logs[9], 2.0 / 3, 1e-12, 0); /* of three weighted truths two lie above 0.5 */
+    CHECK_NEAR(logs[9], 2.0 / 3, 1e-12, 0); /* of three weighted truths, two are above 0.5 */
     quern_model_free(m);
 }
 
@@ -238,8 +238,8 @@ static void the_library_checks_itself(void **state)
     assert_true(n >= 10);
 }
 
-/* A step of a normalised kernel is that of a plain layer whose kernel is k / sigma, with sigma estimated from u (Miyato et al.,
- * 2018). */
+/* A step with SpectralNormalization equals that of a plain layer with the kernel k / sigma, where sigma is estimated from u
+ * (Miyato et al., 2018). */
 static void normalised_kernels_are_trained(void **state)
 {
     static float x[8 * 5], y[8 * 4];
@@ -317,13 +317,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logs_are_named_as_keras_names_them),
         cmocka_unit_test(constraints_hold_after_each_step),
-        cmocka_unit_test(penalties_count),
+        cmocka_unit_test(penalties_are_added_to_the_loss),
         cmocka_unit_test(a_stack_that_is_too_small_is_refused),
         cmocka_unit_test(schedules_set_the_rate_of_each_step),
         cmocka_unit_test(normalised_kernels_are_trained),
-        cmocka_unit_test(what_is_not_finite_is_named),
+        cmocka_unit_test(values_that_are_not_finite_are_named),
         cmocka_unit_test(steps_are_profiled),
-        cmocka_unit_test(summaries_tell_the_layers),
+        cmocka_unit_test(summaries_list_the_layers),
         cmocka_unit_test(several_results_are_logged),
         cmocka_unit_test(the_library_checks_itself),
     };

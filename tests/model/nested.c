@@ -1,4 +1,4 @@
-/* Models in models, made in C: shared weights, names, freezing, summaries. Models that Keras made are cases of conformance. */
+/* Nested models made in C: shared weights, names, freezing, summaries. Conformance tests nested models that Keras made. */
 #include "check.h"
 #include "tensors.h"
 
@@ -62,8 +62,8 @@ static void calls_share_their_weights(void **state)
     CHECK_OK(quern_predict_on_batch(m, (quern_tensor[]){ FLOATS(a, 1, 2), FLOATS(b, 1, 2) }, &y, &err), err);
     /* (a - b) wide thin = (1 1) (1 0 2; -1 1 0.5) = (0 1 2.5); times (1 -2 0.5) = -0.75 */
     CHECK_NEAR(y[0], -0.75, 1e-6, 0);
-    /* The penalty of the kernel counts once, though the layer is called twice: 0.5 * (1 + 4 + 1 + 1 + 0.25), and the errors
-     * are those of (-0.75 - 1) and ((2.5 -3) wide thin - -1) = (5.5 -3 3.5) thin + 1 = 14.25. */
+    /* The kernel's penalty counts once for two calls of the layer: 0.5 * (1 + 4 + 1 + 1 + 0.25). The errors are those of (-0.75 -
+     * 1) and ((2.5 -3) wide thin - -1) = (5.5 -3 3.5) thin + 1 = 14.25. */
     CHECK_NEAR(step(m), 0.5 * 7.25 + (1.75 * 1.75 + 14.25 * 14.25) / 2, 1e-6, 0);
     assert_int_equal(quern_model_layers(m), 4);
     assert_string_equal(quern_model_layer(m, 2), "tower");
@@ -71,7 +71,7 @@ static void calls_share_their_weights(void **state)
     quern_model_free(m);
 }
 
-static void what_is_frozen_stays(void **state)
+static void frozen_weights_do_not_change(void **state)
 {
     (void)state;
     quern_model *m = twins();
@@ -81,7 +81,7 @@ static void what_is_frozen_stays(void **state)
     assert_int_equal(quern_model_trainable(m, "tower/wide", &err), 1);
     CHECK_OK(quern_model_set_trainable(m, "tower/wide", 0, &err), err);
     assert_int_equal(quern_model_trainable(m, "tower/wide", &err), 0);
-    CHECK_NEAR(step(m), (1.75 * 1.75 + 14.25 * 14.25) / 2, 1e-6, 0); /* what is frozen costs nothing */
+    CHECK_NEAR(step(m), (1.75 * 1.75 + 14.25 * 14.25) / 2, 1e-6, 0); /* frozen weights do not have a penalty */
     quern_model_get_weights(m, "tower", w, 4, &err);
     assert_true(((float *)w[0].data)[2] == 2.0f);
     assert_true(((float *)w[2].data)[0] != 1.0f);
@@ -103,7 +103,7 @@ static void what_is_frozen_stays(void **state)
     quern_model_free(m);
 }
 
-/* Byte for byte what Keras prints of the same file. */
+/* Compares the summary with Keras's output for the same file, byte by byte. */
 static void summaries_are_those_of_keras(void **state)
 {
     (void)state;
@@ -135,10 +135,10 @@ static void shapes_must_fit(void **state)
     assert_int_equal(quern_apply_model(b, tower, NULL, &in, 1), -1);
     assert_int_equal(quern_apply_again(b, in, &in, 1), -1);
     assert_null(quern_model_new(b, &in, 1, &in, 1, &err));
-    assert_string_equal(err.text, "input 0 has shape (None, 4), it takes (None, 2)");
+    assert_string_equal(err.text, "input 0 has shape (None, 4), expected (None, 2)");
 }
 
-/* A language model whose body is a model speaks as the same layers in one line do, step by step. */
+/* A language model with a nested model generates the same text as one without, step by step. */
 static void nested_model_generates(void **state)
 {
     (void)state;
@@ -172,7 +172,7 @@ static void nested_model_generates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(calls_share_their_weights),    cmocka_unit_test(what_is_frozen_stays),
+        cmocka_unit_test(calls_share_their_weights),    cmocka_unit_test(frozen_weights_do_not_change),
         cmocka_unit_test(summaries_are_those_of_keras), cmocka_unit_test(shapes_must_fit),
         cmocka_unit_test(nested_model_generates),
     };

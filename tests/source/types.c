@@ -198,10 +198,10 @@ static void messages_name_shape_and_limit(void **state)
     const struct {
         const char *descr, *shape, *said;
     } cases[] = { { "'<c8'", "(7, 2, 3)",
-                    ".npy array of type '<c8'; numbers of float16 to float64, int8 to int64, uint8 to uint64, and bool are read" },
-                  { "'<U12'", "(7, 2, 3)", ".npy array of type '<U12'; numbers" },
-                  { "'|O'", "(7, 2, 3)", ".npy array of type '|O'; numbers" },
-                  { "[('a', '<f4')]", "(7, 2, 3)", "a structured type" },
+                    ".npy array of dtype '<c8'; supported: float16 to float64, int8 to int64, uint8 to uint64, bool" },
+                  { "'<U12'", "(7, 2, 3)", ".npy array of dtype '<U12'; supported" },
+                  { "'|O'", "(7, 2, 3)", ".npy array of dtype '|O'; supported" },
+                  { "[('a', '<f4')]", "(7, 2, 3)", "a structured dtype" },
                   { "'<f4'", "(7, 0)", "shape (7, 0) has no elements" },
                   { "'<f4'", "(0, 6)", "shape (0, 6) has no records" },
                   { "'<f4'", "(7, 0, 3)", "shape (7, 0, 3) has no elements" },

@@ -1,4 +1,4 @@
-/* Keras's activations by name: functions of one number, and those over the last axis. */
+/* activations: Keras's activations by name. Most are functions of one element; softmax and its variants work along an axis. */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 
 enum { SOFTMAX = -2, LOG_SOFTMAX = -3, GLU = -4, SPARSEMAX = -5, KERAS2_HARD_SIGMOID = -6, LINEAR = -1 };
 
-/* name and aliases; function; up to three arguments with defaults. */
+/* Each row: name, aliases, function, and up to three arguments with defaults. */
 static const struct row {
     const char *name, *alias;
     int function;
@@ -51,9 +51,10 @@ enum { n_rows = sizeof rows / sizeof *rows };
 
 static const struct row *find(const char *name)
 {
-    for (int i = 0; name && i < n_rows; i++)
-        if (quern__same_name(rows[i].name, name) || (*rows[i].alias && quern__same_name(rows[i].alias, name)))
-            return &rows[i];
+    if (name)
+        for (int i = 0; i < n_rows; i++)
+            if (quern__same_name(rows[i].name, name) || (*rows[i].alias && quern__same_name(rows[i].alias, name)))
+                return &rows[i];
     return NULL;
 }
 
@@ -67,7 +68,7 @@ static const char *name_of(json_t *spec)
                                     : quern__config_text(spec, "class_name");
 }
 
-/* Arguments of an activation that is an object; as a layer it has a layer's own too. */
+/* Checks the arguments of an activation object. An activation layer also has the arguments that all layers have. */
 static int check_arguments(const struct row *row, json_t *config, quern_error *err)
 {
     const char *key;
@@ -98,7 +99,7 @@ int quern__activation_check(json_t *spec, quern_error *err)
     return QUERN_NOTFOUND;
 }
 
-/* Softmax and its like over an axis that need not be the last. */
+/* Applies softmax or a variant along any axis: the axis moves to the end and back. */
 static quern__id over_axis(quern__graph *g, int function, quern__id x, int axis)
 {
     int rank = quern__shape_of(g, x)->rank, swap[QUERN_MAX_RANK];
@@ -126,7 +127,7 @@ quern__id quern__activation(quern__graph *g, json_t *spec, quern__id x)
     json_t *config = json_is_object(spec) ? json_object_get(spec, "config") : NULL;
     double a[3] = { 0 };
     if (!row || !x)
-        return row ? 0 : quern__graph_fail(g, QUERN_NOTFOUND, "no such activation");
+        return row ? 0 : quern__graph_fail(g, QUERN_NOTFOUND, "unknown activation");
     for (int i = 0; i < 3 && row->a[i].name; i++) {
         double given = json_is_object(config) ? quern__config_number(config, row->a[i].name) : NAN;
         a[i] = isnan(given) ? row->a[i].fallback : given;

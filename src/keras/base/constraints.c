@@ -1,9 +1,9 @@
-/* Constraints: what a weight is made to be after each step of the optimizer. https://keras.io/api/layers/constraints/ */
+/* constraints: projections of a weight after each optimizer step. https://keras.io/api/layers/constraints/ */
 #include "keras/keras.h"
 
 #include <math.h>
 
-/* sqrt(sum of squares) over the axes of the config, axes kept */
+/* sqrt(sum of squares) over the axes of the config, which stay as axes of size 1 */
 static quern__id norms(quern__graph *g, json_t *config, quern__id x)
 {
     uint32_t axes = quern__config_axes(config, "axis", quern__shape_of(g, x)->rank);

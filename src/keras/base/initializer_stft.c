@@ -1,12 +1,12 @@
-/* STFT, the initializer of a convolution that takes short Fourier transforms: cosines or sines under a window. Windows as
- * scipy.signal.get_window makes them. */
+/* initializer_stft: fills the kernel of a convolution that computes short-time Fourier transforms: cosines or sines times a
+ * window. The windows follow scipy.signal.get_window. */
 #include "keras/keras.h"
 
 #include <math.h>
 
 static const double pi = 3.14159265358979323846;
 
-/* A sum of cosines: a0 + a1 cos x + a2 cos 2x …, x from -pi to pi. */
+/* A sum of cosines: a0 + a1 cos x + a2 cos 2x + …, with x from -pi to pi. */
 static double cosines(const double *a, int n, double x)
 {
     double sum = 0;
@@ -26,7 +26,8 @@ static const struct {
              { "blackmanharris", 4, { 0.35875, 0.48829, 0.14128, 0.01168 } },
              { "flattop", 5, { 0.21557895, 0.41663158, 0.277263158, 0.083578947, 0.006947368 } } };
 
-/* The windows that are none: at place i of n > 1, at t = 2 i / (n - 1) - 1 from the middle. */
+/* Windows that are not sums of cosines: the value at index i of n > 1, where t = 2 i / (n - 1) - 1 is the distance from the
+ * center. */
 static double boxcar(double i, double n, double t) { return (void)i, (void)n, (void)t, 1; }
 static double bartlett(double i, double n, double t) { return (void)i, (void)n, 1 - fabs(t); }
 static double cosine(double i, double n, double t) { return (void)t, sin(pi / n * (i + 0.5)); }
@@ -50,7 +51,7 @@ static double parzen(double i, double n, double t)
     (void)t;
     return fabs(i - (n - 1) / 2) > (n - 1) / 4 ? 2 * pow(1 - x, 3) : 1 - 6 * x * x + 6 * x * x * x;
 }
-/* A quarter of the width at either end is half a cosine. */
+/* A half cosine covers a quarter of the width at each end. */
 static double tukey(double i, double n, double t)
 {
     double width = floor((n - 1) / 4), x = 4 * i / (n - 1);
@@ -65,7 +66,7 @@ static const struct {
                { "bohman", bohman }, { "lanczos", lanczos },   { "triang", triang }, { "exponential", exponential },
                { "parzen", parzen }, { "tukey", tukey } };
 
-/* Number i of a window of that name, which has n; NaN when there is none of that name. */
+/* Element i of the window `name` of size n; NaN for an unknown name. */
 static double window_at(const char *name, double i, double n)
 {
     double t = n > 1 ? 2 * i / (n - 1) - 1 : 0;
@@ -78,13 +79,13 @@ static double window_at(const char *name, double i, double n)
     return (double)NAN;
 }
 
-/* The window's number for each step of the frame. */
+/* Computes the window for each step of the frame. */
 static int windowed(json_t *config, int64_t frame, double *out, quern_error *err)
 {
     json_t *window = json_object_get(config, "window");
     bool periodic = quern__config_bool(config, "periodic");
     if (json_is_array(window) && (int64_t)json_array_size(window) != frame)
-        return quern__fail(err, QUERN_SHAPE, "STFT", "a window of %zu numbers for a frame of %lld", json_array_size(window),
+        return quern__fail(err, QUERN_SHAPE, "STFT", "window has %zu numbers, the frame has %lld", json_array_size(window),
                            (long long)frame);
     for (int64_t i = 0; i < frame; i++) {
         out[i] = 1;
@@ -98,7 +99,7 @@ static int windowed(json_t *config, int64_t frame, double *out, quern_error *err
     return QUERN_OK;
 }
 
-/* What the window is divided by. */
+/* The divisor of the window for the config's scaling. */
 static double scale_of(json_t *config, const double *window, int64_t n)
 {
     const char *scaling = quern__config_text(config, "scaling");
@@ -118,15 +119,15 @@ static int stft(json_t *config, const quern_shape *shape, float *data, uint64_t 
     bool real = side && quern__same_name(side, "real");
     (void)seed;
     if (shape->rank != 3 || shape->dims[2] < 2)
-        return quern__fail(err, QUERN_SHAPE, "STFT", "needs a kernel of rank 3: frame, channels, two bands or more");
+        return quern__fail(err, QUERN_SHAPE, "STFT", "the kernel needs rank 3: frame, channels, at least two bands");
     if (!real && !(side && quern__same_name(side, "imag")))
-        return quern__fail(err, QUERN_INVALID, "STFT", "side is real or imag");
+        return quern__fail(err, QUERN_INVALID, "STFT", "side must be real or imag");
     int64_t frame = shape->dims[0], channels = shape->dims[1], bands = shape->dims[2];
     double *window = quern__zalloc((size_t)frame + 1, sizeof *window);
     int status = window ? windowed(config, frame, window, err) : quern__fail_memory(err, (size_t)frame * sizeof *window);
     double scale = status < 0 ? 1 : scale_of(config, window, frame);
     if (isnan(scale))
-        status = quern__fail(err, QUERN_INVALID, "STFT", "scaling is none, density or spectrum");
+        status = quern__fail(err, QUERN_INVALID, "STFT", "scaling must be none, density or spectrum");
     for (int64_t t = 0; t < frame && status >= 0; t++)
         for (int64_t i = 0; i < channels * bands; i++) {
             double angle = -2 * pi * (double)t * (double)(i % bands) / ((double)(bands - 1) * 2);

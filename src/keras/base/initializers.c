@@ -1,5 +1,5 @@
-/* Keras's random initializers and constants. Every number has an address (seed, place), so that a seed gives the same weights
- * everywhere. Regularizers stand here too: both say something of a weight. Formulas: https://keras.io/api/layers/initializers/ */
+/* initializers: Keras's initializers and regularizers. Each random number is a function of the seed and the element's index
+ * (counter-based), so a seed gives the same weights on every machine. Formulas: https://keras.io/api/layers/initializers/ */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -51,7 +51,7 @@ FILL(ones)
     UNUSED;
     return draw(shape, data, 0, UNIFORM, 1, 1);
 }
-/* The numbers of nested lists, in order, at most `most`. */
+/* Copies the numbers of nested lists in order, at most `most`. */
 static bool copy_numbers(json_t *list, float *data, int64_t *at, int64_t most)
 {
     json_t *v;
@@ -77,11 +77,11 @@ FILL(constant)
     if (json_is_array(array))
         return copy_numbers(array, data, &at, quern_shape_count(shape)) && at == quern_shape_count(shape)
                    ? QUERN_OK
-                   : quern__fail(err, QUERN_SHAPE, "Constant", "its array does not have the %lld numbers of the weight",
+                   : quern__fail(err, QUERN_SHAPE, "Constant", "the array does not have the %lld elements of the weight",
                                  (long long)quern_shape_count(shape));
     double v = quern__config_number(config, "value");
     if (isnan(v))
-        return quern__fail(err, QUERN_INVALID, "Constant", "value is neither a number nor an array");
+        return quern__fail(err, QUERN_INVALID, "Constant", "value must be a number or an array");
     return draw(shape, data, 0, UNIFORM, v, v);
 }
 FILL(random_normal)
@@ -141,8 +141,8 @@ FILL(variance_scaling)
     return scaled(shape, data, seed, quern__config_number(config, "scale"), fan, distribution);
 }
 
-/* Orthonormal columns from normal ones, by Gram and Schmidt twice over, so that they are orthogonal to rounding. `q` holds `n`
- * vectors of `length`, one after the other. */
+/* Orthonormalises n vectors of `length` elements, stored in sequence in `q`, by the Gram-Schmidt method. The method runs twice so
+ * that the result is orthogonal up to rounding. */
 static void orthonormalise(double *q, int64_t n, int64_t length)
 {
     for (int64_t a = 0; a < n; a++) {
@@ -163,11 +163,11 @@ static void orthonormalise(double *q, int64_t n, int64_t length)
     }
 }
 
-/* Saxe et al., ICLR 2014: on the shape flattened to (all but the last, last). */
+/* Saxe et al., ICLR 2014, on the shape flattened to a matrix (all axes but the last, last axis). */
 FILL(orthogonal)
 {
     if (shape->rank < 2)
-        return quern__fail(err, QUERN_SHAPE, "Orthogonal", "needs a shape of at least two axes");
+        return quern__fail(err, QUERN_SHAPE, "Orthogonal", "needs a shape with at least two axes");
     int64_t columns = shape->dims[shape->rank - 1], rows = quern_shape_count(shape) / columns;
     int64_t n = rows < columns ? rows : columns, length = rows < columns ? columns : rows;
     double *q = quern__alloc((size_t)(n * length) * sizeof *q), gain = quern__config_number(config, "gain");

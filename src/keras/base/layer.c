@@ -1,4 +1,5 @@
-/* What every layer does: it is made from a config, gets its weights when its input shapes are known, and adds nodes when called. */
+/* layer: creates a layer from its config, builds its weights for input shapes, and calls it. The call sets the layer's context,
+ * converts the inputs, and adds the penalties and masks that all classes have in common. */
 #include "keras/keras.h"
 
 #include <stdio.h>
@@ -28,8 +29,9 @@ void quern__layer_free(quern__layer *l)
         l->kind->destroy_state(l);
     for (int i = 0; i < l->n_inner; i++)
         quern__layer_free(l->inner[i]);
-    for (int i = 0; i < l->n_weights && !l->owned_by_wrapper; i++)
-        quern__variable_free(l->weights[i]);
+    if (!l->owned_by_wrapper)
+        for (int i = 0; i < l->n_weights; i++)
+            quern__variable_free(l->weights[i]);
     for (int i = 0; i < l->n_constants; i++)
         quern__variable_free(l->constants[i]);
     for (int i = 0; i < l->n_states; i++)
@@ -45,7 +47,7 @@ void quern__layer_free(quern__layer *l)
     quern__free(l);
 }
 
-/* Room for `more` weights. */
+/* Ensures capacity for `more` weights. */
 static bool grow_weights(quern__layer *l, int more)
 {
     int capacity = l->weight_capacity ? l->weight_capacity : 4;
@@ -80,7 +82,7 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
     snprintf(path, sizeof path, "%s/%s", l->name, name);
     size_t bytes;
     if (l->room && (!quern__shape_bytes(shape, QUERN_FLOAT32, &bytes) || bytes > *l->room)) {
-        quern__fail(err, QUERN_FORMAT, path, "this weight is larger than all there may be");
+        quern__fail(err, QUERN_FORMAT, path, "the weight exceeds the memory limit for weights");
         return NULL;
     }
     if (l->room)
@@ -114,12 +116,12 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
         return NULL;
     if (l->n_inner == QUERN__MAX_INNER) {
         json_decref(config);
-        quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d layers inside it", QUERN__MAX_INNER);
+        quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d inner layers", QUERN__MAX_INNER);
         return NULL;
     }
     if (l->depth == QUERN__MAX_DEPTH) {
         json_decref(config);
-        quern__fail(err, QUERN_UNSUPPORTED, l->name, "more than %d layers in each other", QUERN__MAX_DEPTH);
+        quern__fail(err, QUERN_UNSUPPORTED, l->name, "layers are nested more than %d deep", QUERN__MAX_DEPTH);
         return NULL;
     }
     quern__layer *inner = quern__layer_new(c, config, err);
@@ -137,7 +139,7 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     return l->inner[l->n_inner++] = inner;
 }
 
-/* The weights of an inner layer as weights of the wrapper too, which frees them from now on; only without memory it does not. */
+/* Appends the weights of an inner layer to the list of the wrapper, which takes the inner layer. Fails without memory only. */
 static int join_weights(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
 {
     int status = QUERN_OK;
@@ -150,7 +152,7 @@ static int join_weights(quern__layer *l, quern__layer *inner, const char *part, 
         l->options[k] = inner->options[i];
         memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
         if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part, inner->places[i]) >= sizeof *l->places)
-            status = quern__fail(err, QUERN_UNSUPPORTED, l->name, "its weights lie too deep");
+            status = quern__fail(err, QUERN_UNSUPPORTED, l->name, "the paths of its weights are too long");
     }
     return status;
 }
@@ -160,7 +162,9 @@ int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_
 {
     int status = quern__layer_build(inner, in, n_in, l->seed + 0x9e3779b9u * (uint64_t)(l->n_weights + 1), err);
     int joined = join_weights(l, inner, part, err);
-    return status < 0 ? status : joined;
+    if (status < 0)
+        return status;
+    return joined;
 }
 
 int quern__layer_adopt(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
@@ -179,7 +183,7 @@ void quern__layer_place(quern__layer *l, int n, const char *part)
         snprintf(l->places[l->n_weights - n + i], sizeof *l->places, "%s%svars/%d", part ? part : "", part ? "/" : "", i);
 }
 
-/* Numbers of a nested list, and its shape along the first of each. */
+/* Writes the numbers of a nested list to `out` in C order; the shape comes from the first element of each list. */
 static int64_t flatten(json_t *v, float *out, quern_shape *shape, int depth)
 {
     int64_t n = 0;
@@ -218,7 +222,8 @@ quern__variable *quern__layer_constant(quern__layer *l, const char *path, json_t
     return v ? l->constants[l->n_constants++] = v : NULL;
 }
 
-/* What of the weights is trained: what its layer and every layer around it let be. A model inside a model has no say of its own. */
+/* Sets which weights are trained: a weight is trained when its layer and all enclosing layers are trainable. The flag of a nested
+ * model applies to its layers. */
 static void settle(quern__layer *l, bool on)
 {
     bool own = on && (l->trainable || l->kind->model);
@@ -238,11 +243,11 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
     l->n_in = n_in < QUERN_MAX_RANK ? n_in : QUERN_MAX_RANK;
     for (int i = 0; i < l->n_in; i++)
         l->in[i] = in[i];
-    l->trainable = true; /* weights tell whether they are ever trained */
+    l->trainable = true; /* moving statistics are marked when they are created */
     int status = l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
     l->trainable = trainable;
     for (int i = 0; i < l->n_weights; i++)
-        if (l->options[i] == l->config) /* its own, not of a layer inside */
+        if (l->options[i] == l->config) /* a weight of this layer, not of an inner layer */
             l->weights[i]->learned = l->weights[i]->trainable;
     settle(l, true);
     return status;
@@ -263,7 +268,7 @@ void quern__layer_set_trainable(quern__layer *l, bool on)
     settle(l, true);
 }
 
-/* The key of a weight's regularizer or constraint: what stands before "_initializer" in the key it was filled by. */
+/* The key of the regularizer or constraint is the role, which is the initializer's key without "_initializer", and the suffix. */
 json_t *quern__layer_option(const quern__layer *l, int weight, const char *suffix)
 {
     char key[96];
@@ -271,7 +276,7 @@ json_t *quern__layer_option(const quern__layer *l, int weight, const char *suffi
     return json_object_get(l->options[weight], key);
 }
 
-/* `by_record`: the penalty of an output counts by the record (Keras divides by the batch). */
+/* Adds a penalty. `by_record`: a penalty on an output is divided by the batch size, as in Keras. */
 static void add_penalty(quern__layer *l, quern__graph *g, json_t *spec, quern__id x, bool by_record)
 {
     quern__id p = quern__penalty(g, spec, x);
@@ -336,13 +341,13 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, con
         *n += *at != NULL;
     }
     if (!at || !*at)
-        quern__graph_fail(g, QUERN_NOMEM, "out of memory for its states");
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory for the states of the layer");
     return at ? *at : NULL;
 }
 
 bool quern__layer_masks_all(const quern__layer *l) { return json_is_true(json_object_get(l->config, "mask_all")); }
 
-/* Where every mask looks; an input without one is looked at everywhere. */
+/* The intersection of the masks; an input without a mask counts everywhere. */
 static quern__id common_mask(const quern__layer *l, quern__graph *g, int n)
 {
     quern__id all = 0;
@@ -365,27 +370,27 @@ quern__id quern__layer_merged_mask(const quern__layer *l, quern__graph *g, int n
     return any;
 }
 
-/* The mask of the output by the row's rule, where the layer gave none itself. */
+/* Sets the mask of the first output by the rule of the row, unless the layer has set it. */
 static void pass_masks(quern__layer *l, quern__graph *g, int n_in)
 {
     if (l->kind->masks == QUERN__MASK_PASSES && !l->context->mask_out[0])
         l->context->mask_out[0] = quern__layer_merged_mask(l, g, n_in);
 }
 
-/* Its inputs in the types that it takes; false when there is none, told as a failure of the graph. */
+/* Converts the inputs to types that the layer accepts. Returns false and fails the graph when it accepts none. */
 static bool take_all(const quern__layer *l, quern__graph *g, const quern__id *in, int n_in, quern__id *taken)
 {
     for (int i = 0; i < n_in; i++) {
         int dtype = in[i] ? quern__graph_value(g, in[i])->dtype : 0;
         bool whole = dtype == QUERN_INT32 || dtype == QUERN_INT64;
         if (dtype == QUERN_STRING && !l->kind->strings)
-            return quern__graph_fail(g, QUERN_INVALID, "its input is text, %s takes numbers", l->kind->name);
+            return quern__graph_fail(g, QUERN_INVALID, "the input is text, %s needs numbers", l->kind->name);
         taken[i] = whole && !l->kind->whole && !l->kind->model ? quern__cast(g, in[i], QUERN_FLOAT32) : in[i];
     }
     return true;
 }
 
-/* What the class makes of its inputs. */
+/* Calls the class. */
 static quern__id call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
 {
     quern__id taken[QUERN__MAX_ARGUMENTS];
@@ -422,7 +427,7 @@ quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     context->out[0] = y;
     pass_masks(l, g, n_in);
     for (int i = 0; y && i < l->n_weights && !context->again; i++)
-        if (l->weights[i]->trainable) /* what is frozen costs nothing */
+        if (l->weights[i]->trainable) /* a frozen weight does not have a penalty */
             add_penalty(l, g, quern__layer_option(l, i, "regularizer"), quern__graph_variable(g, l->weights[i]), false);
     if (y)
         add_penalty(l, g, json_object_get(l->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);

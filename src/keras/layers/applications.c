@@ -1,10 +1,10 @@
-/* Layers that keras.applications defines for itself: LayerScale and StochasticDepth of ConvNeXt, CustomScaleLayer of
+/* applications: layers that keras.applications defines: LayerScale and StochasticDepth of ConvNeXt, CustomScaleLayer of
  * InceptionResNetV2. Formulas: keras.src.applications of Keras 3.15. */
 #include "layer_rows.h"
 
 #include <string.h>
 
-/* gamma (projection_dim), which begins as init_values. */
+/* gamma (projection_dim), initialised with init_values. */
 static int layer_scale_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     quern_shape shape = { .rank = 1, .dims = { quern__config_int(l->config, "projection_dim") } };
@@ -24,7 +24,7 @@ static quern__id layer_scale_call(quern__layer *l, quern__graph *g, const quern_
     return quern__mul2(g, in[0], quern__graph_variable(g, l->weights[0]));
 }
 
-/* Drops whole records while training: all axes but the first share one draw. */
+/* Drops whole records in training: all axes except the first share one random number. */
 static quern__id stochastic_depth_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     double rate = quern__config_number(l->config, "drop_path_rate");
@@ -37,7 +37,7 @@ static quern__id custom_scale_call(quern__layer *l, quern__graph *g, const quern
 {
     (void)training;
     return n == 2 ? quern__add2(g, in[0], quern__scale(g, in[1], quern__config_number(l->config, "scale")))
-                  : quern__graph_fail(g, QUERN_INVALID, "takes two inputs");
+                  : quern__graph_fail(g, QUERN_INVALID, "needs two inputs");
 }
 
 static const quern__field layer_scale_fields[] = { { "init_values", QUERN__F_NUMBER, NULL },

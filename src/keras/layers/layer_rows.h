@@ -1,10 +1,10 @@
-/* How the files of layers write their rows: a class of keras.layers with the functions that most layers have. */
+/* layer_rows: macros for the rows of keras.layers, with the functions that most layers have. */
 #ifndef QUERN__LAYER_ROWS_H
 #define QUERN__LAYER_ROWS_H
 
 #include "keras/keras.h"
 
-/* WHOLE: int32 and int64 inputs are taken as they are. */
+/* WHOLE: the layer accepts int32 and int64 inputs without a cast. */
 #define QUERN__LAYER_ROW_OF(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS, WHOLE) \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,               \
                                              .name = NAME,                        \
@@ -19,7 +19,7 @@
 #define QUERN__LAYER_ROW(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS) \
     QUERN__LAYER_ROW_OF(ID, NAME, ALIASES, FIELDS, BUILD, CALL, MASKS, false)
 
-/* The argument that layers over space share. */
+/* The argument of layers with spatial axes. */
 #define QUERN__DATA_FORMAT_FIELD                          \
     {                                                     \
         "data_format", QUERN__F_TEXT, "\"channels_last\"" \

@@ -1,5 +1,5 @@
-/* Cross-entropies: of logits where there are any, else of probabilities clipped to [1e-7, 1 - 1e-7]; and losses that are an op
- * each. Formulas: https://keras.io/api/losses/probabilistic_losses/ */
+/* crossentropy: cross-entropy losses. They use logits where the prediction has them, otherwise probabilities clipped to [1e-7, 1
+ * - 1e-7]. Losses that are a single op are here too. Formulas: https://keras.io/api/losses/probabilistic_losses/ */
 #include "losses.h"
 
 #include <string.h>
@@ -26,15 +26,14 @@ static quern__id smoothed(quern__graph *g, json_t *config, quern__id t, int64_t 
     return a > 0 ? quern__unary(g, QUERN__AFFINE, t, 1 - a, a / (double)n, 0) : t;
 }
 
-/* Keras counts the classes along the last axis, whichever the loss is along. */
+/* Keras takes the number of classes from the last axis, for any axis of the loss. */
 static quern__id smoothed_by_last(quern__graph *g, json_t *config, quern__id t)
 {
     const quern_shape *s = t ? quern__shape_of(g, t) : NULL;
     return s && s->rank ? smoothed(g, config, t, s->dims[s->rank - 1]) : t;
 }
 
-/* The logits behind a prediction: itself, or what a softmax or sigmoid was made from (as Keras keeps them); 0 when there are none.
- */
+/* The logits of a prediction: the prediction itself, or the input of its softmax or sigmoid (Keras keeps these too); 0: none. */
 static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const char *op, int function)
 {
     if (quern__config_bool(config, "from_logits"))
@@ -44,7 +43,7 @@ static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const c
     return node && !strcmp(row->name, op) && (function < 0 || node->attr.i[0] == function) ? node->in[0] : 0;
 }
 
-/* -t log p - (1 - t) log(1 - p), element by element */
+/* -t log p - (1 - t) log(1 - p), elementwise */
 static quern__id of_probabilities(quern__graph *g, quern__id t, quern__id p)
 {
     p = clipped(g, p);
@@ -84,7 +83,7 @@ VALUE(quern__binary_focal)
     return quern__last_mean(g, quern__axis_last(g, config, each));
 }
 
-/* Probabilities made to sum to 1. */
+/* Scales probabilities to the sum 1. */
 static quern__id normalised(quern__graph *g, quern__id p) { return quern__div2(g, p, sum_last(g, p, true)); }
 
 VALUE(quern__categorical_crossentropy)
@@ -114,7 +113,7 @@ VALUE(quern__categorical_focal)
     return sum_last(g, quern__mul2(g, weight, quern__mul2(g, t, logarithm(g, p))), false);
 }
 
-/* Labels in the shape of the scores without their last axis. */
+/* Reshapes labels to the shape of the scores without the last axis. */
 static quern__id labels_for(quern__graph *g, quern__id t, quern__id p)
 {
     quern_shape rows = *quern__shape_of(g, p);
@@ -136,7 +135,7 @@ VALUE(quern__sparse_categorical_crossentropy)
     p = quern__axis_last(g, config, p);
     if (!p)
         return 0;
-    /* as Keras: clipped, and normalised again by a softmax of their logarithms */
+    /* Keras clips the probabilities, and its softmax of their logarithms normalises them again */
     return quern__sparse_crossentropy(g, labels_for(g, t, p), logarithm(g, clipped(g, p)), ignored);
 }
 

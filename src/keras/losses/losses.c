@@ -1,5 +1,5 @@
-/* Losses and the metrics that are means of the same values: their rows, and what is done with the values: weights, masks,
- * reductions (keras.src.losses.loss, keras.src.metrics.reduction_metrics). */
+/* losses: the rows of losses and of metrics that are means of the same values, with weights, masks and reductions
+ * (keras.src.losses.loss, keras.src.metrics.reduction_metrics). */
 #include "losses.h"
 
 #include <math.h>
@@ -34,7 +34,7 @@ static quern__id not_ignored(quern__graph *g, json_t *config, quern__id truth, q
     return quern__binary(g, QUERN__NOT_EQUAL, labels, quern__graph_constant(g, (double)json_integer_value(ignore), QUERN_FLOAT32));
 }
 
-/* Keras takes a circle of 0 as one that is masked. */
+/* Keras treats a circle loss of 0 as masked. */
 static quern__id above_zero(quern__graph *g, json_t *config, quern__id truth, quern__id values)
 {
     (void)config, (void)truth;
@@ -250,17 +250,18 @@ const quern__class *const quern__metric_classes[] = { &mse_metric,
                                                       &quern__metric_r2,
                                                       NULL };
 
-/* ---- what is done with the values ---- */
+/* ---- weights, masks and reductions ---- */
 
 static quern__id sum(quern__graph *g, quern__id x) { return quern__reduce(g, QUERN__SUM, x, ~0u, false); }
 
-/* How many values there are, as a value: open axes are known only when it runs. */
+/* The number of elements as a value, because dynamic dimensions are known at run time only. */
 static quern__id count_of(quern__graph *g, quern__id x)
 {
     return sum(g, quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, x)));
 }
 
-/* Weights made to fit values: Keras squeezes or expands a last axis of 1; weights by record weigh all that the record has. */
+/* Matches the ranks of values and weights: Keras squeezes or expands a last axis of size 1. Weights per record apply to all
+ * elements of the record. */
 static void fit_weights(quern__graph *g, quern__id *values, quern__id *weights)
 {
     quern__match_ranks(g, values, weights);
@@ -283,7 +284,7 @@ static quern__id multiplied(quern__graph *g, quern__id a, quern__id b)
     return quern__mul2(g, a, b);
 }
 
-/* The mask as weights: under a mean, the values it leaves are taken up so that the mean is theirs. */
+/* The mask as weights. For a mean, they are scaled so that the mean counts unmasked values only. */
 static quern__id mask_weights(quern__graph *g, quern__id mask, bool mean)
 {
     quern__id m =
@@ -377,7 +378,7 @@ static quern__id reduced_from(quern__graph *g, int what, quern__id x, int first)
     return axes ? quern__reduce(g, what, x, axes, false) : x;
 }
 
-/* keras.src.metrics.reduction_metrics.reduce_to_samplewise_values: one value and one weight a record. */
+/* keras.src.metrics.reduction_metrics.reduce_to_samplewise_values: one value and one weight per record. */
 static void samplewise(quern__graph *g, int what, quern__id *values, quern__id *weights)
 {
     if (*weights) {
@@ -398,7 +399,7 @@ void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, q
     quern__id values = values_of(g, c, config, truth, prediction);
     if (!values)
         return;
-    if (mask && c->extra != QUERN__METRIC_ROOT) /* Keras's takes squares as values that have none */
+    if (mask && c->extra != QUERN__METRIC_ROOT) /* the squares of RootMeanSquaredError do not have a mask in Keras */
         weights = multiplied(g, weights, mask_weights(g, mask, false));
     if (weights && c->valid)
         weights = multiplied(g, weights, c->valid(g, config, truth, values));

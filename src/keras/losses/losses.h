@@ -1,5 +1,5 @@
-/* What the files of losses share: value functions, each a number per record (or per element before the last axis) from truth and
- * prediction. Not for other rooms. */
+/* losses: value functions of losses, internal to src/keras/losses and metrics. Each computes one value per record, or per element
+ * of all axes but the last, from truth and prediction. */
 #ifndef QUERN__LOSSES_H
 #define QUERN__LOSSES_H
 
@@ -20,12 +20,12 @@ quern__value_fn quern__values, quern__equal, quern__argmax_equal, quern__sparse_
 
 /* The mean over the last axis. */
 quern__id quern__last_mean(quern__graph *g, quern__id x);
-/* x with the axis that the config names (null: -1) moved to the end. */
+/* Moves the axis that the config names (null: -1) to the end. */
 quern__id quern__axis_last(quern__graph *g, json_t *config, quern__id x);
-/* The truth in the prediction's type, both in the same rank. */
+/* Casts the truth to the prediction's type and gives both the same rank. */
 void quern__match(quern__graph *g, quern__id *truth, quern__id *prediction);
 
-/* Rows of metrics that count: confusion_metrics.c, iou_fscore_r2.c */
+/* Rows of metrics with `counts`: confusion_metrics.c, iou_fscore_r2.c. */
 extern const quern__class quern__metric_tp, quern__metric_fp, quern__metric_tn, quern__metric_fn, quern__metric_precision,
     quern__metric_recall, quern__metric_sensitivity_at, quern__metric_specificity_at, quern__metric_precision_at,
     quern__metric_recall_at, quern__metric_auc, quern__metric_iou, quern__metric_binary_iou, quern__metric_mean_iou,

@@ -1,4 +1,4 @@
-/* Distances between numbers, hinges, and overlaps. Formulas: https://keras.io/api/losses/, epsilon 1e-7. */
+/* regression_losses: distances, hinge losses, correlations and overlaps. Formulas: https://keras.io/api/losses/, epsilon 1e-7. */
 #include "losses.h"
 
 #include <math.h>
@@ -95,7 +95,7 @@ VALUE(quern__huber)
     return quern__last_mean(g, quern__select(g, inside, small, large));
 }
 
-/* log(cosh(x)) = x + softplus(-2x) - log 2, which overflows nowhere */
+/* log(cosh(x)) = x + softplus(-2x) - log 2, which does not overflow */
 VALUE(quern__log_cosh)
 {
     (void)config;
@@ -128,7 +128,7 @@ static quern__id normalised(quern__graph *g, quern__id x)
     return quern__mul2(g, x, quern__unary(g, QUERN__CLIP, inverse, -INFINITY, 1 / epsilon, 0));
 }
 
-/* A loss falls as the vectors agree (extra of the row -1); a metric rises. */
+/* The loss is the negative similarity (`extra` of its row is -1); the metric is the similarity. */
 VALUE(quern__cosine)
 {
     quern__match(g, &t, &p);
@@ -137,7 +137,7 @@ VALUE(quern__cosine)
     return last(g, QUERN__SUM, quern__mul2(g, t, p), false);
 }
 
-/* Labels of 0 and 1 become -1 and 1; a batch that has any other stays as it is. */
+/* Maps labels 0 and 1 to -1 and 1. A batch with any other label does not change. */
 static quern__id hinge_labels(quern__graph *g, quern__id t)
 {
     if (!t)
@@ -181,7 +181,7 @@ VALUE(quern__categorical_hinge)
 static quern__id mean_kept(quern__graph *g, quern__id x) { return last(g, QUERN__MEAN, x, true); }
 static quern__id centred(quern__graph *g, quern__id x) { return quern__sub2(g, x, mean_kept(g, x)); }
 
-/* keras.ops.var of what is centred already, which takes the mean off once more. */
+/* keras.ops.var of centred values; Keras subtracts the mean a second time. */
 static quern__id variance(quern__graph *g, quern__id x) { return mean_kept(g, one(g, QUERN__SQUARE, centred(g, x))); }
 
 VALUE(quern__pearson)
@@ -194,7 +194,7 @@ VALUE(quern__pearson)
     return quern__last_mean(g, quern__mul2(g, t, p));
 }
 
-/* As Keras has it: both are taken from the mean of the predictions. */
+/* Keras subtracts the mean of the predictions from both. */
 VALUE(quern__concordance)
 {
     quern__match(g, &t, &p);
@@ -207,7 +207,7 @@ VALUE(quern__concordance)
     return quern__last_mean(g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, below, epsilon)));
 }
 
-/* ---- overlaps: sums over the axes that the config names, all when it names none ---- */
+/* ---- overlaps: sums over the axes that the config names; without names, over all ---- */
 
 static uint32_t axes_of(quern__graph *g, json_t *config, quern__id x)
 {

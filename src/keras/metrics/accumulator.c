@@ -1,5 +1,5 @@
-/* A metric over many batches: what it adds up, the nodes that add one batch, and the results. Most metrics are means of values
- * (losses.c); the others count, and their rows say what. */
+/* accumulator: the totals of a metric, the nodes that add one batch, and the results. Most metrics are means of values
+ * (losses.c); the rows of the others have `counts`, `count` and `results`. */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ void quern__accumulator_free(quern__accumulator *m)
 
 int quern__accumulator_total(quern__accumulator *m, const quern_shape *shape, quern_error *err)
 {
-    if (quern_shape_count(shape) > most_counts) /* a file may ask for it */
+    if (quern_shape_count(shape) > most_counts) /* a file can request any size */
         return quern__fail(err, QUERN_UNSUPPORTED, m->row ? m->row->name : NULL, "more than %d counts", most_counts);
     m->total = quern__variable_new("total", QUERN_FLOAT64, shape, false, err);
     return m->total ? QUERN_OK : QUERN_NOMEM;
@@ -49,7 +49,7 @@ quern__accumulator *quern__accumulator_new(const quern__class *row, json_t *conf
     *m = (quern__accumulator){ .row = row, .config = config, .n_results = 1 };
     int status = row && row->counts ? row->counts(m, truth, prediction, err) : quern__accumulator_total(m, &scalar, err);
     if (status >= 0 && m->n_results > QUERN__MAX_METRIC_RESULTS)
-        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a metric of more than %d results", QUERN__MAX_METRIC_RESULTS);
+        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a metric with more than %d results", QUERN__MAX_METRIC_RESULTS);
     if (status >= 0 && (!row || !row->counts) && !(m->count = quern__variable_new("count", QUERN_FLOAT64, &scalar, false, err)))
         status = QUERN_NOMEM;
     if (status >= 0)

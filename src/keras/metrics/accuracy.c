@@ -1,7 +1,7 @@
-/* Accuracies: 1 where the prediction is right. Formulas: https://keras.io/api/metrics/accuracy_metrics/ */
+/* accuracy: accuracies, whose value is 1 where the prediction is right. Formulas: https://keras.io/api/metrics/accuracy_metrics/ */
 #include "keras/losses/losses.h"
 
-/* Mean and Sum take values as they are. */
+/* Mean and Sum use the values as they are. */
 quern__id quern__values(quern__graph *g, json_t *config, quern__id t, quern__id p)
 {
     (void)g, (void)config, (void)t;
@@ -17,7 +17,7 @@ VALUE(quern__equal)
     return quern__binary(g, QUERN__EQUAL, t, p);
 }
 
-/* Labels that Keras 2 took for one-hot ones (it asked for the shapes before there were any) are a column to it. */
+/* Keras 2 treats labels without a known shape as one-hot; they get a last axis of size 1 here. */
 static quern__id column(quern__graph *g, quern__id t, quern__id p)
 {
     if (!t || !p || quern__shape_of(g, t)->rank + 1 != quern__shape_of(g, p)->rank)
@@ -59,7 +59,7 @@ VALUE(quern__sparse_top_k)
         return 0;
     quern_shape rows = *quern__shape_of(g, p);
     int last = --rows.rank;
-    if (quern__config_bool(config, "from_sorted_ids")) { /* predictions are labels, the likeliest first */
+    if (quern__config_bool(config, "from_sorted_ids")) { /* predictions are label ids, the most probable first */
         quern_shape column = rows;
         column.dims[column.rank++] = 1;
         int64_t k = quern__config_int(config, "k"), all = quern__shape_of(g, p)->dims[last];

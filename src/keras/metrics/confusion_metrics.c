@@ -1,5 +1,6 @@
-/* Metrics that count what lies above thresholds: true and false positives and negatives, precision, recall, one of them at a value
- * of the other, and areas under curves. Formulas: keras-team/keras 3, keras.src.metrics.confusion_metrics. */
+/* confusion_metrics: metrics that count predictions above thresholds: true and false positives and negatives, precision, recall,
+ * one of these at a value of the other, and areas under curves. Formulas: keras-team/keras 3,
+ * keras.src.metrics.confusion_metrics. */
 #include "keras/losses/losses.h"
 
 #include <math.h>
@@ -7,14 +8,14 @@
 #include <string.h>
 
 static const double epsilon = 1e-7;
-static const float far_below = -1e10F; /* Keras's NEG_INF */
+static const float far_below = -1e10F; /* NEG_INF of Keras */
 enum { most_thresholds = 1 << 20 };
 
 typedef enum counted { TP, FP, TN, FN } counted;
 
-/* ---- what is given ---- */
+/* ---- thresholds ---- */
 
-/* Whether the numbers are i / (n - 1), as near as numpy.allclose asks. */
+/* Whether the numbers equal i / (n - 1) within the tolerance of numpy.allclose. */
 static bool evenly(const float *x, int64_t n)
 {
     bool even = n >= 3;
@@ -25,25 +26,28 @@ static bool evenly(const float *x, int64_t n)
     return even;
 }
 
-/* The thresholds of a config: a number, a list, or null for `otherwise`; `x` has room for them. How many, or a status. */
+/* Reads the thresholds of a config: a number, a list, or null for `otherwise`. `x` has the capacity of all. Returns their number
+ * or a negative status. */
 static int64_t read_thresholds(json_t *given, float otherwise, float *x, const char *where, quern_error *err)
 {
     size_t n = json_is_array(given) ? json_array_size(given) : 1;
-    if (json_is_null(given))
-        return x[0] = otherwise, 1;
+    if (json_is_null(given)) {
+        x[0] = otherwise;
+        return 1;
+    }
     if (n < 1 || n > most_thresholds)
-        return quern__fail(err, QUERN_INVALID, where, "%zu thresholds are not 1 … %d", n, most_thresholds);
+        return quern__fail(err, QUERN_INVALID, where, "%zu thresholds, expected 1 … %d", n, most_thresholds);
     for (size_t i = 0; i < n; i++) {
         json_t *one = json_is_array(given) ? json_array_get(given, i) : given;
         double v = json_number_value(one);
         if (!json_is_number(one) || !(v >= 0 && v <= 1))
-            return quern__fail(err, QUERN_INVALID, where, "thresholds are numbers in 0 … 1");
+            return quern__fail(err, QUERN_INVALID, where, "thresholds must be numbers in 0 … 1");
         x[i] = (float)v;
     }
     return (int64_t)n;
 }
 
-/* i / (n - 1) for all from the first. */
+/* Sets element i to i / (n - 1). */
 static void spread(float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -55,10 +59,12 @@ static int make_counts(quern__accumulator *m, const float *x, int64_t n, int64_t
     quern_shape shape = { .rank = 3, .dims = { 4, n, labels } };
     m->how = how;
     int status = quern__accumulator_given(m, 0, x, n, err);
-    return status < 0 ? status : quern__accumulator_total(m, &shape, err);
+    if (status < 0)
+        return status;
+    return quern__accumulator_total(m, &shape, err);
 }
 
-/* The class that is looked at alone, counted from the end when negative; and k of the largest: both must be there. */
+/* Checks class_id (a negative id counts from the end) and top_k against the number of classes. */
 static int check_classes(const quern__accumulator *m, const quern_shape *prediction, quern_error *err)
 {
     static const char *const keys[] = { "class_id", "top_k" };
@@ -70,7 +76,7 @@ static int check_classes(const quern__accumulator *m, const quern_shape *predict
         if (prediction->rank < 2)
             return quern__fail(err, QUERN_SHAPE, m->row->name, "%s needs predictions of classes", keys[i]);
         if (!json_is_integer(given) || v > last - (i == 0) || v < (i == 0 ? -last : 1))
-            return quern__fail(err, QUERN_INVALID, m->row->name, "%s is none of %lld classes", keys[i], (long long)last);
+            return quern__fail(err, QUERN_INVALID, m->row->name, "%s is not among %lld classes", keys[i], (long long)last);
     }
     return QUERN_OK;
 }
@@ -99,7 +105,7 @@ static quern__id last_axis(quern__graph *g, quern__id x, int64_t at)
     return x ? quern__slice(g, x, axis, at < 0 ? at + quern__shape_of(g, x)->dims[axis] : at, 1) : 0;
 }
 
-/* Weights beside predictions: one for each, or for each record (or step) before the last axis. */
+/* Expands weights to the predictions: they are per prediction, or per record (or step) without the last axis. */
 static quern__id fitted(quern__graph *g, quern__id weights, quern__id truth)
 {
     if (!weights || !truth)
@@ -125,7 +131,7 @@ static quern__id tally(const quern__accumulator *m, quern__graph *g, quern__id t
     if (json_is_integer(class_id)) {
         bool each = weights && quern__shape_of(g, weights)->dims[quern__shape_of(g, weights)->rank - 1] != 1;
         if (each)
-            return quern__graph_fail(g, QUERN_SHAPE, "weights of classes beside class_id");
+            return quern__graph_fail(g, QUERN_SHAPE, "weights per class cannot be combined with class_id");
         truth = last_axis(g, truth, json_integer_value(class_id));
         prediction = last_axis(g, prediction, json_integer_value(class_id));
     }
@@ -151,7 +157,7 @@ static void plain_results(const quern__accumulator *m, double *out)
     memcpy(out, counts_of(m, (counted)m->row->extra), (size_t)m->n_results * sizeof *out);
 }
 
-/* Precision and recall: true positives beside what the row names. */
+/* Precision and recall: true positives divided by their sum with the counts that the row names. */
 static void share_results(const quern__accumulator *m, double *out)
 {
     const double *tp = counts_of(m, TP), *rest = counts_of(m, (counted)m->row->extra);
@@ -159,9 +165,9 @@ static void share_results(const quern__accumulator *m, double *out)
         out[i] = share(tp[i], rest[i]);
 }
 
-/* ---- the best of one at a value of another ---- */
+/* ---- sensitivity, specificity, precision and recall at a value of another ---- */
 
-typedef enum kind { SENSITIVITY, SPECIFICITY, PRECISION } kind; /* recall is sensitivity */
+typedef enum kind { SENSITIVITY, SPECIFICITY, PRECISION } kind; /* recall is the same as sensitivity */
 
 static double rate(const quern__accumulator *m, int what, int64_t i)
 {
@@ -176,7 +182,7 @@ static int at_counts(quern__accumulator *m, const quern_shape *truth, const quer
     const char *key = m->row->fields[0].name;
     double value = quern__config_number(m->config, key);
     if (n < 1 || n > most_thresholds)
-        return quern__fail(err, QUERN_INVALID, m->row->name, "num_thresholds=%lld is not 1 … %d", (long long)n, most_thresholds);
+        return quern__fail(err, QUERN_INVALID, m->row->name, "num_thresholds=%lld, expected 1 … %d", (long long)n, most_thresholds);
     if (!(value >= 0 && value <= 1))
         return quern__fail(err, QUERN_INVALID, m->row->name, "%s=%g is outside 0 … 1", key, value);
     float half = 0.5F, *x = n == 1 ? &half : quern__zalloc((size_t)n, sizeof *x);
@@ -201,7 +207,7 @@ static void at_results(const quern__accumulator *m, double *out)
             *out = fmax(*out, rate(m, wanted, i));
 }
 
-/* ---- areas ---- */
+/* ---- areas under curves ---- */
 
 static int compare(const void *a, const void *b)
 {
@@ -224,15 +230,15 @@ static int check_area(const quern__accumulator *m, const quern_shape *prediction
     bool multi = quern__config_bool(m->config, "multi_label");
     json_t *n = json_object_get(m->config, "num_labels"), *weights = json_object_get(m->config, "label_weights");
     if (!is_one_of(quern__config_text(m->config, "curve"), curves))
-        return quern__fail(err, QUERN_INVALID, m->row->name, "curve is ROC, PR or PRGAIN");
+        return quern__fail(err, QUERN_INVALID, m->row->name, "curve must be ROC, PR or PRGAIN");
     if (!is_one_of(quern__config_text(m->config, "summation_method"), sums))
-        return quern__fail(err, QUERN_INVALID, m->row->name, "summation_method is interpolation, minoring or majoring");
+        return quern__fail(err, QUERN_INVALID, m->row->name, "summation_method must be interpolation, minoring or majoring");
     if (multi && prediction->rank != 2)
-        return quern__fail(err, QUERN_SHAPE, m->row->name, "multi_label needs predictions of rank 2, not %d", prediction->rank);
+        return quern__fail(err, QUERN_SHAPE, m->row->name, "multi_label needs predictions of rank 2, got %d", prediction->rank);
     *labels = multi ? prediction->dims[1] : 1;
     if (json_is_integer(n) && json_integer_value(n) && (!multi || json_integer_value(n) != *labels))
         return quern__fail(err, QUERN_INVALID, m->row->name,
-                           multi ? "num_labels=%lld, there are %lld" : "num_labels is for multi_label alone",
+                           multi ? "num_labels=%lld, the predictions have %lld" : "num_labels needs multi_label=true",
                            (long long)json_integer_value(n), (long long)*labels);
     int64_t last = prediction->rank ? prediction->dims[prediction->rank - 1] : 1;
     if (json_is_array(weights) && (int64_t)json_array_size(weights) != last)
@@ -241,7 +247,7 @@ static int check_area(const quern__accumulator *m, const quern_shape *prediction
     return QUERN_OK;
 }
 
-/* Weights of labels, where all labels count together. */
+/* Stores the label weights for predictions whose labels are counted together. */
 static int give_label_weights(quern__accumulator *m, quern_error *err)
 {
     json_t *weights = json_object_get(m->config, "label_weights");
@@ -249,8 +255,9 @@ static int give_label_weights(quern__accumulator *m, quern_error *err)
     if (!n || quern__config_bool(m->config, "multi_label"))
         return QUERN_OK;
     float *x = quern__zalloc(n, sizeof *x);
-    for (size_t i = 0; x && i < n; i++)
-        x[i] = (float)json_number_value(json_array_get(weights, i));
+    if (x)
+        for (size_t i = 0; i < n; i++)
+            x[i] = (float)json_number_value(json_array_get(weights, i));
     int status = x ? quern__accumulator_given(m, 1, x, (int64_t)n, err) : quern__fail_memory(err, n * sizeof *x);
     quern__free(x);
     return status;
@@ -264,10 +271,12 @@ static int area_counts(quern__accumulator *m, const quern_shape *truth, const qu
     (void)truth;
     n = json_is_array(given) ? (int64_t)json_array_size(given) + 2 : n;
     if (status >= 0 && (n < 2 || n > most_thresholds))
-        return quern__fail(err, QUERN_INVALID, m->row->name, "num_thresholds=%lld is not 2 … %d", (long long)n, most_thresholds);
+        return quern__fail(err, QUERN_INVALID, m->row->name, "num_thresholds=%lld, expected 2 … %d", (long long)n, most_thresholds);
     float *x = status < 0 ? NULL : quern__zalloc((size_t)n, sizeof *x);
+    if (status < 0)
+        return status;
     if (!x)
-        return status < 0 ? status : quern__fail_memory(err, (size_t)n * sizeof *x);
+        return quern__fail_memory(err, (size_t)n * sizeof *x);
     spread(x, n);
     bool even = true;
     if (json_is_array(given) && n > 2) {
@@ -280,7 +289,9 @@ static int area_counts(quern__accumulator *m, const quern_shape *truth, const qu
     x[n - 1] = (float)(1 + epsilon);
     status = status < 0 ? status : make_counts(m, x, n, labels, even ? QUERN__THRESHOLDS_OPEN : QUERN__THRESHOLDS_ANY, err);
     quern__free(x);
-    return status < 0 ? status : give_label_weights(m, err);
+    if (status < 0)
+        return status;
+    return give_label_weights(m, err);
 }
 
 static quern__id area_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
@@ -292,7 +303,7 @@ static quern__id area_nodes(const quern__accumulator *m, quern__graph *g, quern_
 
 static double divided(double a, double b) { return b != 0 ? a / b : 0; }
 
-/* A point of the curve: ROC, PR, or their gains (PRGAIN), which Keras sets where they diverge. */
+/* Computes a point of the ROC, PR or PRGAIN curve; where a gain diverges, it has the value that Keras sets. */
 static void point(const quern__accumulator *m, char curve, int64_t i, double *x, double *y)
 {
     double tp = counts_of(m, TP)[i], fp = counts_of(m, FP)[i], tn = counts_of(m, TN)[i], fn = counts_of(m, FN)[i];
@@ -316,7 +327,7 @@ static double trapezium(const quern__accumulator *m, char curve, const char *met
     return (x - to) * height;
 }
 
-/* Davis & Goadrich 2006: counts between two points are interpolated, not precision. */
+/* Davis & Goadrich 2006: between two points, counts are interpolated, not precision. */
 static double precise_part(const quern__accumulator *m, int64_t i, int64_t next)
 {
     const double *tp = counts_of(m, TP), *fp = counts_of(m, FP), *fn = counts_of(m, FN);

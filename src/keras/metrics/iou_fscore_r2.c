@@ -1,5 +1,5 @@
-/* Metrics of overlap and fit: intersections over unions from a matrix of labels, F scores, and the coefficient of determination.
- * Formulas: keras-team/keras 3, keras.src.metrics.iou_metrics, f_score_metrics, regression_metrics. */
+/* iou_fscore_r2: intersection over union from a confusion matrix, F scores, and the coefficient of determination. Formulas:
+ * keras-team/keras 3, keras.src.metrics.iou_metrics, f_score_metrics, regression_metrics. */
 #include "keras/losses/losses.h"
 
 #include <math.h>
@@ -10,7 +10,7 @@ enum { most_classes = 1 << 12 };
 
 static bool flag(const quern__accumulator *m, const char *key) { return quern__config_bool(m->config, key); }
 
-/* ---- intersections over unions ---- */
+/* ---- intersection over union ---- */
 
 typedef enum overlap { OF_LABELS, OF_BINARY, OF_ONE_HOT } overlap;
 
@@ -19,7 +19,7 @@ static int64_t classes_of(const quern__accumulator *m)
     return m->row->extra == OF_BINARY ? 2 : quern__config_int(m->config, "num_classes");
 }
 
-/* Keras counts in whole numbers unless told otherwise. */
+/* Keras counts in integers unless the config has another dtype. */
 static bool counts_whole(const quern__accumulator *m)
 {
     const char *dtype = quern__config_text(m->config, "dtype");
@@ -35,13 +35,13 @@ static int matrix_counts(quern__accumulator *m, const quern_shape *truth, const 
     size_t k;
     (void)truth, (void)prediction;
     if (n < 1 || n > most_classes)
-        return quern__fail(err, QUERN_INVALID, m->row->name, "num_classes=%lld is not 1 … %d", (long long)n, most_classes);
+        return quern__fail(err, QUERN_INVALID, m->row->name, "num_classes=%lld, expected 1 … %d", (long long)n, most_classes);
     if (ids && (!json_is_array(ids) || !json_array_size(ids)))
-        return quern__fail(err, QUERN_INVALID, m->row->name, "target_class_ids is a list of classes");
+        return quern__fail(err, QUERN_INVALID, m->row->name, "target_class_ids must be a list of classes");
     json_array_foreach(ids, k,
                        id) if (!json_is_integer(id) || json_integer_value(id) >= n ||
                                json_integer_value(id) < -n) return quern__fail(err, QUERN_INVALID, m->row->name,
-                                                                               "a class of target_class_ids is outside 0 … %lld",
+                                                                               "target_class_ids has a class outside 0 … %lld",
                                                                                (long long)n - 1);
     return quern__accumulator_total(m, &(quern_shape){ .rank = 2, .dims = { n, n } }, err);
 }
@@ -67,7 +67,7 @@ static quern__id matrix_nodes(const quern__accumulator *m, quern__graph *g, quer
                             json_is_integer(ignore) ? json_integer_value(ignore) : QUERN__NO_LABEL, whole);
 }
 
-/* Of the classes that are asked for, those that occur at all. */
+/* The mean over the requested classes that occur. */
 static void matrix_results(const quern__accumulator *m, double *out)
 {
     json_t *ids = json_object_get(m->config, "target_class_ids");
@@ -94,7 +94,7 @@ static int matched(const quern__accumulator *m, const quern_shape *truth, const 
 {
     if (truth->rank == 2 && prediction->rank == 2 && prediction->dims[1] > 0 && truth->dims[1] == prediction->dims[1])
         return QUERN_OK;
-    return quern__fail(err, QUERN_SHAPE, m->row->name, "targets and predictions must have the same rank 2");
+    return quern__fail(err, QUERN_SHAPE, m->row->name, "targets and predictions must both have rank 2");
 }
 
 static int f_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
@@ -103,21 +103,24 @@ static int f_counts(quern__accumulator *m, const quern_shape *truth, const quern
     double beta = m->row->extra ? 1 : quern__config_number(m->config, "beta"),
            threshold = quern__config_number(m->config, "threshold");
     bool ok = !average;
-    for (int i = 0; average && i < 3; i++)
-        ok = ok || !strcmp(average, known[i]);
+    if (average)
+        for (int i = 0; i < 3; i++)
+            ok = ok || !strcmp(average, known[i]);
     if (!ok)
-        return quern__fail(err, QUERN_INVALID, m->row->name, "average is none, micro, macro or weighted");
+        return quern__fail(err, QUERN_INVALID, m->row->name, "average must be none, micro, macro or weighted");
     if (!(beta > 0))
-        return quern__fail(err, QUERN_INVALID, m->row->name, "beta=%g is not above 0", beta);
+        return quern__fail(err, QUERN_INVALID, m->row->name, "beta=%g, expected more than 0", beta);
     if (!isnan(threshold) && !(threshold > 0 && threshold <= 1))
-        return quern__fail(err, QUERN_INVALID, m->row->name, "threshold=%g is not above 0 and at most 1", threshold);
+        return quern__fail(err, QUERN_INVALID, m->row->name, "threshold=%g, expected more than 0 and at most 1", threshold);
     int status = matched(m, truth, prediction, err);
     m->n_results = average ? 1 : (int)(prediction->dims[1] < INT32_MAX ? prediction->dims[1] : INT32_MAX);
     quern_shape shape = { .rank = 2, .dims = { 4, average && !strcmp(average, "micro") ? 1 : prediction->dims[1] } };
-    return status < 0 ? status : quern__accumulator_total(m, &shape, err);
+    if (status < 0)
+        return status;
+    return quern__accumulator_total(m, &shape, err);
 }
 
-/* Sums over the records (and the classes, when all are one) as a row. */
+/* Sums over the records as a row; for average "micro" over the classes too. */
 static quern__id row_of(const quern__accumulator *m, quern__graph *g, quern__id x, quern__id weights)
 {
     quern_shape row = { .rank = 2, .dims = { 1, m->total->shape.dims[1] } };
@@ -144,7 +147,7 @@ static quern__id f_nodes(const quern__accumulator *m, quern__graph *g, quern__id
         return 0;
     if (!isnan(threshold))
         prediction = quern__binary(g, QUERN__GREATER, prediction, quern__graph_constant(g, threshold, QUERN_FLOAT32));
-    else { /* the largest of each record, unless that is 0 */
+    else { /* without a threshold: the largest of each record, unless it is 0 */
         quern__id most = quern__reduce(g, QUERN__REDUCE_MAX, prediction, 2, true);
         quern__id size = quern__unary(g, QUERN__ABS, prediction, 0, 0, 0);
         prediction = quern__mul2(g, quern__binary(g, QUERN__GREATER_EQUAL, prediction, most),
@@ -179,7 +182,7 @@ static void f_results(const quern__accumulator *m, double *out)
         *out = sum;
 }
 
-/* ---- R²: counts (5, columns): sums, squares, residuals, weights, numbers seen (of all columns, in the first) ---- */
+/* ---- R²: counts (5, columns): sums, squares, residuals, weights, elements of all columns (in the first column) ---- */
 
 static int r2_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
@@ -187,11 +190,13 @@ static int r2_counts(quern__accumulator *m, const quern_shape *truth, const quer
     int status = matched(m, truth, prediction, err);
     if (how && strcmp(how, "uniform_average") && strcmp(how, "variance_weighted_average"))
         return quern__fail(err, QUERN_INVALID, m->row->name,
-                           "class_aggregation is none, uniform_average or variance_weighted_average");
+                           "class_aggregation must be none, uniform_average or variance_weighted_average");
     if (quern__config_int(m->config, "num_regressors") < 0)
-        return quern__fail(err, QUERN_INVALID, m->row->name, "num_regressors is below 0");
+        return quern__fail(err, QUERN_INVALID, m->row->name, "num_regressors is negative");
     m->n_results = how ? 1 : (int)(prediction->dims[1] < INT32_MAX ? prediction->dims[1] : INT32_MAX);
-    return status < 0 ? status : quern__accumulator_total(m, &(quern_shape){ .rank = 2, .dims = { 5, prediction->dims[1] } }, err);
+    if (status < 0)
+        return status;
+    return quern__accumulator_total(m, &(quern_shape){ .rank = 2, .dims = { 5, prediction->dims[1] } }, err);
 }
 
 static quern__id r2_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
@@ -210,7 +215,7 @@ static quern__id r2_nodes(const quern__accumulator *m, quern__graph *g, quern__i
     return quern__concat(g, rows, 5, 0);
 }
 
-/* Adjusted for the number of regressors, where there are more numbers than they. */
+/* Adjusts for the number of regressors where there are more elements than regressors. */
 static double adjusted(const quern__accumulator *m, double r2, double seen)
 {
     double p = quern__config_number(m->config, "num_regressors");

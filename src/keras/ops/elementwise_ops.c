@@ -1,5 +1,5 @@
-/* Operations element by element: arithmetic, comparisons, logic, powers, casts, where. Comparisons and logic give 1 and 0.
- * Formulas: keras.src.ops.numpy, keras.src.backend.tensorflow.numpy of Keras 3.15. */
+/* elementwise_ops: elementwise operations: arithmetic, comparisons, logic, powers, casts, where. Comparisons and logic return 1
+ * and 0. Formulas: keras.src.ops.numpy, keras.src.backend.tensorflow.numpy of Keras 3.15. */
 #include "operations.h"
 
 #include <math.h>
@@ -9,14 +9,14 @@
 
 static quern__id unary(quern__graph *g, int function, quern__id x) { return quern__unary(g, function, x, 0, 0, 0); }
 
-/* row->extra: a function of two numbers. */
+/* row->extra: a binary function. */
 static quern__id of_two(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
     return quern__binary(g, l->kind->extra, X("x1"), X("x2"));
 }
 
-/* row->extra: a function of one number. */
+/* row->extra: a unary function. */
 static quern__id of_one(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
@@ -77,7 +77,7 @@ static quern__id isclose(quern__layer *l, quern__graph *g, const quern__id *in, 
     return quern__binary(g, QUERN__LESS_EQUAL, gap, quern__add2(g, atol, quern__mul2(g, rtol, unary(g, QUERN__ABS, b))));
 }
 
-/* A constant whole exponent is a product, which has a gradient for negative bases too. */
+/* A constant integer exponent becomes a product, which has a gradient for negative bases too. */
 static quern__id power(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
@@ -100,7 +100,7 @@ static quern__id clip(quern__layer *l, quern__graph *g, const quern__id *in, int
     (void)training;
     json_t *least = json_object_get(l->config, "x_min"), *most = json_object_get(l->config, "x_max");
     if (!(json_is_number(least) || json_is_null(least)) || !(json_is_number(most) || json_is_null(most)))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "bounds that are no numbers are not in this version");
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "bounds that are not numbers are not in this version");
     double low = json_is_number(least) ? json_number_value(least) : -(double)INFINITY;
     return quern__unary(g, QUERN__CLIP, X("x"), low, json_is_number(most) ? json_number_value(most) : (double)INFINITY, 0);
 }
@@ -119,7 +119,7 @@ static quern__id squared_difference(quern__layer *l, quern__graph *g, const quer
     return unary(g, QUERN__SQUARE, quern__sub2(g, X("x1"), X("x2")));
 }
 
-/* The value as it is; of a copy. */
+/* Returns x, for operations that copy. */
 static quern__id same(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
@@ -147,8 +147,8 @@ static quern__id full_like(quern__layer *l, quern__graph *g, const quern__id *in
     return x ? quern__broadcast(g, X("fill_value"), quern__shape_of(g, x)) : 0;
 }
 
-/* Values are kept as float32: a cast to bool is a comparison with 0, one to a floating type changes nothing. One to a whole type
- * drops the fraction. */
+/* Values are float32: a cast to bool is a comparison with 0, a cast to a floating type does nothing, a cast to an integer type
+ * truncates. */
 static quern__id cast(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
@@ -179,7 +179,7 @@ static quern__id floor_divide(quern__layer *l, quern__graph *g, const quern__id 
     return unary(g, QUERN__FLOOR, quern__div2(g, X("x1"), X("x2")));
 }
 
-/* Round half to even at a decimal place. */
+/* Rounds half to even at a decimal place. */
 static quern__id round_to(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
@@ -223,7 +223,7 @@ static quern__id hypot_of(quern__layer *l, quern__graph *g, const quern__id *in,
     return unary(g, QUERN__SQRT, quern__add2(g, unary(g, QUERN__SQUARE, X("x1")), unary(g, QUERN__SQUARE, X("x2"))));
 }
 
-/* row->extra 1: degrees to radians; 0: back. */
+/* row->extra 1: degrees to radians; 0: radians to degrees. */
 static quern__id degrees(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;

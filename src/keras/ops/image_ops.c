@@ -1,5 +1,5 @@
-/* Operations on images (B, H, W, C) or (B, C, H, W): resizing, patches, depth and space. Semantics: keras.src.ops.image and nn of
- * Keras 3.15, on TensorFlow. */
+/* image_ops: operations on images (B, H, W, C) or (B, C, H, W): resizing, patches, depth and space. Semantics:
+ * keras.src.ops.image and nn of Keras 3.15 on TensorFlow. */
 #include "keras/layers/preprocessing/image.h"
 #include "operations.h"
 
@@ -13,13 +13,12 @@ static bool channels_first(const quern__layer *l)
     return format && !strcmp(format, "channels_first");
 }
 
-/* The image with channels last; 0: it has not four axes. */
+/* The image with channels last; 0: it does not have four axes. */
 static quern__id image_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
 {
     quern__id x = quern__operand(l, g, in, n, name);
     if (x && quern__shape_of(g, x)->rank != 4)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a tensor of %d axes, where images of 4 are taken",
-                                 quern__shape_of(g, x)->rank);
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a tensor of %d axes, expected an image of 4", quern__shape_of(g, x)->rank);
     return x && channels_first(l) ? quern__transpose(g, x, (const int[]){ 0, 2, 3, 1 }) : x;
 }
 
@@ -28,7 +27,7 @@ static quern__id back(const quern__layer *l, quern__graph *g, quern__id y)
     return y && channels_first(l) ? quern__transpose(g, y, (const int[]){ 0, 3, 1, 2 }) : y;
 }
 
-/* One or two whole numbers of config[key]. */
+/* One or two integers of config[key]. */
 static void pair(const quern__layer *l, const char *key, int64_t out[2])
 {
     json_t *v = json_object_get(l->config, key);
@@ -36,7 +35,7 @@ static void pair(const quern__layer *l, const char *key, int64_t out[2])
     out[1] = json_integer_value(json_is_array(v) ? json_array_get(v, 1) : v);
 }
 
-/* A product with a matrix of weights along each axis; the matrices are constants of the layer. */
+/* A product with a matrix of weights along each axis. The matrices are constants of the layer. */
 static quern__id resize(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = image_of(l, g, in, n, "images");
@@ -57,7 +56,7 @@ static quern__id resize(quern__layer *l, quern__graph *g, const quern__id *in, i
     return back(l, g, x);
 }
 
-/* (B, H, W, b b C) to (B, H b, W b, C), row->extra 1: the other way. */
+/* (B, H, W, b b C) to (B, H b, W b, C); row->extra 1: the inverse. */
 static quern__id depth_to_space(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = image_of(l, g, in, n, "x");
@@ -80,7 +79,7 @@ static quern__id depth_to_space(quern__layer *l, quern__graph *g, const quern__i
     return back(l, g, quern__reshape(g, x, &to));
 }
 
-/* Zeros around an axis. */
+/* Pads an axis with zeros. */
 static quern__id padded(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after)
 {
     quern_shape s = *quern__shape_of(g, x);
@@ -96,7 +95,7 @@ static quern__id padded(quern__graph *g, quern__id x, int axis, int64_t before, 
     return count > 1 ? quern__concat(g, with, count, axis) : x;
 }
 
-/* (B, H, W, C) to (B, rows, columns, h w C): the elements of each window, its channels last. */
+/* (B, H, W, C) to (B, rows, columns, h w C): the elements of each window, channels last. */
 static quern__id extract_patches(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = image_of(l, g, in, n, "images"), parts[most_patch];

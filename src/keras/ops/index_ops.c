@@ -1,5 +1,5 @@
-/* Operations that pick elements: Python's indexing, take, one_hot. An index is a constant; the batch dimension is taken whole.
- * Semantics: NumPy's basic indexing, keras.src.ops.numpy of Keras 3.15. */
+/* index_ops: operations that select elements: Python's indexing, take, one_hot. Indices are constants, and the batch dimension
+ * must be selected as a whole. Semantics: NumPy's basic indexing, keras.src.ops.numpy of Keras 3.15. */
 #include "operations.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin
     quern_shape s = *quern__shape_of(g, x), rows = s, one = s;
     int64_t length = count * step, left = s.dims[axis] - begin;
     quern__id own = quern__slice(g, x, axis, begin, length < left ? length : left);
-    if (length > left) { /* zeros after the last element make whole rows of `step` */
+    if (length > left) { /* pad with zeros to a multiple of `step` */
         quern_shape rest = s;
         rest.dims[axis] = length - left;
         own = quern__concat(g, (quern__id[]){ own, quern__broadcast(g, quern__op_number(g, 0), &rest) }, 2, axis);
@@ -34,7 +34,7 @@ static bool is_kind(json_t *v, const char *name)
     return kind && !strcmp(kind, name);
 }
 
-/* A slice's start or stop as an index from `low` to `high`. */
+/* The start or stop of a slice as an index from `low` to `high`. */
 static int64_t bound(json_t *config, const char *key, int64_t size, int64_t missing, int64_t low, int64_t high)
 {
     json_t *given = json_object_get(config, key);
@@ -42,7 +42,7 @@ static int64_t bound(json_t *config, const char *key, int64_t size, int64_t miss
     return at < low ? low : at > high ? high : at;
 }
 
-/* x[start:stop:step] of one axis. */
+/* x[start:stop:step] along one axis. */
 static quern__id sliced(quern__graph *g, quern__id x, int axis, json_t *slice)
 {
     json_t *config = json_object_get(slice, "config"), *given = json_object_get(config, "step");
@@ -60,7 +60,7 @@ static quern__id sliced(quern__graph *g, quern__id x, int axis, json_t *slice)
         stop = -1;
     int64_t count = step > 0 ? (stop - start + step - 1) / step : (start - stop - step - 1) / -step;
     if (count < 1)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "an index that leaves nothing of axis %d is not in this version", axis);
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "an index that selects nothing of axis %d is not in this version", axis);
     if (step > 0)
         return quern__op_stride(g, x, axis, start, step, count);
     return quern__op_stride(g, quern__reverse(g, x, axis), axis, size - 1 - start, -step, count);
@@ -77,7 +77,7 @@ static quern__id dropped(quern__graph *g, quern__id x, int axis)
     return quern__reshape(g, x, &s);
 }
 
-/* The part of an axis at one index; the axis goes. */
+/* Selects one index of an axis and removes the axis. */
 static quern__id at_index(quern__graph *g, quern__id x, int axis, int64_t index)
 {
     int64_t size = quern__shape_of(g, x)->dims[axis];
@@ -113,13 +113,13 @@ static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in,
         else if (is_kind(v, "__slice__"))
             x = sliced(g, x, axis++, v);
         else
-            x = quern__graph_fail(g, QUERN_UNSUPPORTED, "an index that is no number, slice, None or ... is not in this version");
+            x = quern__graph_fail(g, QUERN_UNSUPPORTED, "an index that is not a number, slice, None or ... is not in this version");
     }
     json_decref(list);
     return x;
 }
 
-/* Parts of an axis by constant indices; of a table by an index tensor (rows of an embedding). */
+/* Selects parts of an axis by constant indices, or rows of a table by an index tensor. */
 static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = quern__operand(l, g, in, n, "x"), ids = quern__layer_argument(l, in, n, "indices", 0), parts[most_picked];
@@ -150,7 +150,7 @@ static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int
     return json_array_size(given) == 1 ? parts[0] : quern__concat(g, parts, (int)json_array_size(given), axis);
 }
 
-/* An index outside gives a row of zeros. */
+/* An index out of range gives a row of zeros. */
 static quern__id one_hot(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = quern__operand(l, g, in, n, "x");

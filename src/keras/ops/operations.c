@@ -1,5 +1,5 @@
-/* Operations of keras.ops that a functional model holds: what Python's operators and functions made of its tensors, and what Keras
- * writes by itself where masks are made. Shared parts: operands, axes, and the table of all rows. */
+/* operations: operations of keras.ops in a functional model: those that the program writes with Python's operators and functions,
+ * and those that Keras inserts for masks. This file has operands, axes, and the table of all rows. */
 #include "operations.h"
 
 #include <stdio.h>
@@ -23,7 +23,7 @@ static json_t *numbers_of(json_t *given)
     return array ? json_object_get(json_object_get(given, "config"), "value") : given;
 }
 
-/* A constant array is a variable of the layer. Its path tells which argument of which call it is. */
+/* A constant array becomes a variable of the layer. Its path names the argument and the call. */
 static quern__id constant_array(quern__layer *l, quern__graph *g, const char *name, json_t *numbers)
 {
     char path[64];

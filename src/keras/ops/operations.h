@@ -1,5 +1,5 @@
-/* What the rows of keras.ops share. An operation is a layer without weights: its config holds the arguments of Keras's Operation
- * class, its call takes tensors and constants by the names of that class's `call`. */
+/* operations: functions that rows of keras.ops share. An operation is a layer without weights. Its config has the arguments of
+ * Keras's Operation class; its call takes tensors and constants by the argument names of that class's `call`. */
 #ifndef QUERN__OPERATIONS_H
 #define QUERN__OPERATIONS_H
 
@@ -22,24 +22,25 @@ extern const quern__call_arg quern__args_x[], quern__args_x1_x2[], quern__args_x
 /* Fields of configs: axis and keepdims; an axis that is -1 by default. */
 extern const quern__field quern__fields_axis_keepdims[], quern__fields_last_axis[];
 
-/* During a call: the argument of that name, a tensor or a constant that the call was given. 0: the graph has failed. */
+/* During a call: the argument `name`, a tensor or a constant. 0: the graph has an error. */
 quern__id quern__operand(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, const char *name);
-/* The same; 0 without a failure where the call has no such argument, or null. */
+/* The same for an optional argument; 0 without an error: it is missing or null. */
 quern__id quern__operand_or_none(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, const char *name);
-/* config[key] as an axis of `rank` axes, counted from the end when negative; -1: the graph has failed. */
+/* config[key] as an axis of `rank` axes; a negative axis counts from the end. -1: the graph has an error. */
 int quern__op_axis(const quern__layer *layer, quern__graph *g, const char *key, int rank);
-/* config[key] as a bit mask of axes; null: all axes. 0: the graph has failed. */
+/* config[key] as a bit mask of axes; null: all axes. 0: the graph has an error. */
 uint32_t quern__op_axes(const quern__layer *layer, quern__graph *g, const char *key, int rank);
-/* x as 1 where it is not 0, else 0. */
+/* 1 where x is not 0, otherwise 0. */
 quern__id quern__op_truth(quern__graph *g, quern__id x);
 quern__id quern__op_number(quern__graph *g, double number);
 /* x with an axis of size 1 before `axis` (0 … rank). */
 quern__id quern__op_expand(quern__graph *g, quern__id x, int axis);
-/* x with axis `from` moved to place `to`. */
+/* x with axis `from` moved to index `to`. */
 quern__id quern__op_move_axis(quern__graph *g, quern__id x, int from, int to);
-/* `count` elements of an axis from `begin` on, each `step` >= 1 after the one before (index_ops.c). */
+/* index_ops.c: `count` elements of an axis: begin, begin + step, … with step >= 1. */
 quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t step, int64_t count);
-/* Whether operands may change axis 0: its size is fixed. Else the graph fails: `what` is not in this version over the batch. */
+/* Checks that axis 0 has a fixed size, so that operands may change it. Otherwise the graph fails: `what` is not in this version
+ * over the batch. */
 bool quern__op_closed(quern__graph *g, quern__id x, int axis, const char *what);
 
 #endif

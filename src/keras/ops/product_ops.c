@@ -1,5 +1,5 @@
-/* Operations that are matrix products: matmul, dot, tensordot, inner, outer, einsum. Each becomes one product of (batch, M, K) and
- * (batch, K, N), with axes put in order before and after it. Semantics: keras.src.ops.numpy of Keras 3.15. */
+/* product_ops: matrix products: matmul, dot, tensordot, inner, outer, einsum. Each becomes one product of (batch, M, K) and
+ * (batch, K, N), with transposes before and after it. Semantics: keras.src.ops.numpy of Keras 3.15. */
 #include "operations.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@ enum { most = QUERN_MAX_RANK };
 
 static int rank_of(quern__graph *g, quern__id x) { return x ? quern__shape_of(g, x)->rank : 0; }
 
-/* Labels of the axes of both operands and of the result; the size of each label, negative for the dynamic batch dimension. */
+/* Labels of the axes of both operands and of the result, and the size of each label, negative for the dynamic batch dimension. */
 typedef struct contraction {
     char a[most + 1], b[most + 1], out[most + 1];
     int64_t size[128];
@@ -22,7 +22,7 @@ static quern_shape shape_of(const contraction *c, const char *labels)
     return s;
 }
 
-/* x, whose axes have the labels `from`, with axes in the order of `to`. */
+/* Transposes x, whose axes have the labels `from`, to the order of `to`. */
 static quern__id ordered(quern__graph *g, quern__id x, const char *from, const char *to)
 {
     int order[most];
@@ -31,7 +31,7 @@ static quern__id ordered(quern__graph *g, quern__id x, const char *from, const c
     return strcmp(from, to) ? quern__transpose(g, x, order) : x;
 }
 
-/* Sums the axes of x whose labels are in neither `other` nor `out`; the labels go. */
+/* Sums the axes of x whose labels are in neither `other` nor `out`, and removes the labels. */
 static quern__id summed(quern__graph *g, quern__id x, char *labels, const char *other, const char *out)
 {
     uint32_t axes = 0;
@@ -75,7 +75,7 @@ static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern_
     collect(c->a, c->b, false, c->out, true, m);
     collect(c->a, c->b, true, c->out, false, k);
     collect(c->b, c->a, false, c->out, true, n);
-    if (count_of(c, n) < 0) /* the batch dimension belongs to the left operand */
+    if (count_of(c, n) < 0) /* the left operand has the batch dimension */
     {
         contraction turned = *c;
         memcpy(turned.a, c->b, sizeof turned.a);
@@ -100,7 +100,7 @@ static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern_
     return ordered(g, quern__reshape(g, y, &out), ly, c->out);
 }
 
-/* Sizes of the labels from an operand; a size of 1 gives way to another. False: two sizes differ. */
+/* Sets the sizes of labels from an operand; size 1 broadcasts. Returns false when two sizes differ. */
 static bool sizes(contraction *c, const char *labels, const quern_shape *s)
 {
     for (int i = 0; labels[i]; i++) {
@@ -112,7 +112,7 @@ static bool sizes(contraction *c, const char *labels, const quern_shape *s)
     return true;
 }
 
-/* x widened to the sizes of its labels. */
+/* Broadcasts x to the sizes of its labels. */
 static quern__id widened(quern__graph *g, const contraction *c, quern__id x, const char *labels)
 {
     quern_shape s = shape_of(c, labels);
@@ -130,7 +130,7 @@ static quern__id contract(quern__graph *g, contraction *c, quern__id a, quern__i
     return contracted(g, c, a, b);
 }
 
-/* Labels first, first + 1, … of `count` axes, appended. */
+/* Appends `count` labels: first, first + 1, … */
 static void label(char *out, char first, int count)
 {
     size_t n = strlen(out);
@@ -147,7 +147,7 @@ static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, i
     contraction c = { .a = "" };
     (void)training;
     if (!a || !b || ra < 1 || rb < 1)
-        return a && b ? quern__graph_fail(g, QUERN_SHAPE, "a product of a number") : 0;
+        return a && b ? quern__graph_fail(g, QUERN_SHAPE, "a product with a scalar") : 0;
     lead = lead < 0 ? 0 : lead;
     label(c.a, (char)('a' + lead - (ra > 2 ? ra - 2 : 0)), ra > 2 ? ra - 2 : 0);
     label(c.b, (char)('a' + lead - (rb > 2 ? rb - 2 : 0)), rb > 2 ? rb - 2 : 0);
@@ -159,7 +159,7 @@ static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, i
     return contract(g, &c, a, b);
 }
 
-/* The last axis of x1 with the last but one of x2 (row->extra 0), or with its last (1). */
+/* Contracts the last axis of x1 with the last but one of x2 (row->extra 0), or with its last (1). */
 static quern__id dot(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
@@ -189,7 +189,7 @@ static quern__id outer(quern__layer *l, quern__graph *g, const quern__id *in, in
     return quern__mul2(g, quern__op_expand(g, a, 1), quern__op_expand(g, b, 0));
 }
 
-/* axes: how many last axes of x1 and first of x2; or two lists of axes. */
+/* axes: the number of last axes of x1 and first axes of x2, or two lists of axes. */
 static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
@@ -219,7 +219,7 @@ static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in
     return contract(g, &c, a, b);
 }
 
-/* One term of the subscripts; an ellipsis becomes as many labels 'A', 'B', … as axes are left. */
+/* Reads one term of the subscripts. An ellipsis becomes the labels 'A', 'B', …, one for each remaining axis. */
 static bool read_term(const char **at, int rank, char *out)
 {
     int letters = 0, count = 0;

@@ -1,11 +1,11 @@
-/* Operations over axes: sums, means, extremes, products, norms, arguments of extremes, cumulative sums. Sums are in double, in a
- * fixed order (ops/reduce.c). Formulas: keras.src.ops.numpy, math, linalg and nn of Keras 3.15. */
+/* reduce_ops: operations along axes: sums, means, extrema, products, norms, argmax, cumulative sums. Sums use double precision in
+ * a fixed order (ops/reduce.c). Formulas: keras.src.ops.numpy, math, linalg and nn of Keras 3.15. */
 #include "operations.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { unrolled = 512 }; /* elements of an axis that a product, or a cumulative sum, may have */
+enum { unrolled = 512 }; /* the largest axis of a product or a cumulative function, which become one node per element */
 
 #define X quern__operand(l, g, in, n, "x")
 
@@ -13,7 +13,7 @@ static int rank_of(quern__graph *g, quern__id x) { return x ? quern__shape_of(g,
 static bool keeps(const quern__layer *l) { return quern__config_bool(l->config, "keepdims"); }
 static quern__id unary(quern__graph *g, int function, quern__id x) { return quern__unary(g, function, x, 0, 0, 0); }
 
-/* row->extra: what of the elements. */
+/* row->extra: the reduction. */
 static quern__id reduced(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
@@ -22,7 +22,7 @@ static quern__id reduced(quern__layer *l, quern__graph *g, const quern__id *in, 
     return axes ? quern__reduce(g, l->kind->extra, x, axes, keeps(l)) : 0;
 }
 
-/* The extreme of the elements and of config.initial. */
+/* The extremum of the elements and config.initial. */
 static quern__id extreme(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id y = reduced(l, g, in, n, training);
@@ -31,7 +31,7 @@ static quern__id extreme(quern__layer *l, quern__graph *g, const quern__id *in, 
     return json_is_number(initial) ? quern__binary(g, function, y, quern__op_number(g, json_number_value(initial))) : y;
 }
 
-/* row->extra: QUERN__REDUCE_MAX for any, QUERN__REDUCE_MIN for all, QUERN__SUM to count. */
+/* row->extra: QUERN__REDUCE_MAX for any, QUERN__REDUCE_MIN for all, QUERN__SUM for count_nonzero. */
 static quern__id of_truth(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = quern__op_truth(g, X);
@@ -47,7 +47,7 @@ static quern__id variance(quern__graph *g, quern__id x, uint32_t axes, bool keep
     return quern__reduce(g, QUERN__MEAN, unary(g, QUERN__SQUARE, quern__sub2(g, x, mean)), axes, keep);
 }
 
-/* row->extra 1: its root. */
+/* row->extra 1: the square root. */
 static quern__id variance_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, y;
@@ -92,7 +92,7 @@ static quern__id logsumexp(quern__layer *l, quern__graph *g, const quern__id *in
     return quern__add2(g, unary(g, QUERN__LOG, sum), same);
 }
 
-/* sum(w x) / sum(w); weights of one axis are along config.axis. */
+/* sum(w x) / sum(w). Weights with one axis belong to config.axis. */
 static quern__id average(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, w = quern__operand_or_none(l, g, in, n, "weights");
@@ -112,7 +112,7 @@ static quern__id average(quern__layer *l, quern__graph *g, const quern__id *in, 
                        quern__reduce(g, QUERN__SUM, ones, axes, false));
 }
 
-/* ---- products and running sums of an axis: its elements one after the other ---- */
+/* ---- products and cumulative functions: one node per element of the axis ---- */
 
 /* The product of all elements of an axis, which stays with size 1. */
 static quern__id product(quern__graph *g, quern__id x, int axis)
@@ -147,7 +147,7 @@ static quern__id prod(quern__layer *l, quern__graph *g, const quern__id *in, int
     return quern__reshape(g, x, &to);
 }
 
-/* row->extra: the function of what came before and the next element. */
+/* row->extra: the function of the previous result and the next element. */
 static quern__id cumulative(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, parts[unrolled], now = 0;
@@ -176,15 +176,15 @@ static quern__id diff(quern__layer *l, quern__graph *g, const quern__id *in, int
         return 0;
     for (int64_t k = quern__config_int(l->config, "n"); k > 0 && x; k--) {
         int64_t size = quern__shape_of(g, x)->dims[axis] - 1;
-        x = size < 1 ? quern__graph_fail(g, QUERN_SHAPE, "nothing is left of axis %d", axis)
+        x = size < 1 ? quern__graph_fail(g, QUERN_SHAPE, "the result has no elements along axis %d", axis)
                      : quern__sub2(g, quern__slice(g, x, axis, 1, size), quern__slice(g, x, axis, 0, size));
     }
     return x;
 }
 
-/* ---- indices of extremes ---- */
+/* ---- argmax and argmin ---- */
 
-/* row->extra -1: of the smallest. The first of equals. */
+/* row->extra -1: argmin. Of equal elements, the first counts. */
 static quern__id arg_extreme(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
@@ -201,7 +201,7 @@ static quern__id arg_extreme(quern__layer *l, quern__graph *g, const quern__id *
 
 /* ---- norms ---- */
 
-/* sum(|x|^p)^(1/p) over axes; infinity: the largest. */
+/* sum(|x|^p)^(1/p) over axes; p = infinity: the maximum. */
 static quern__id vector_norm(quern__graph *g, quern__id x, double p, uint32_t axes, bool keep)
 {
     quern__id size = unary(g, QUERN__ABS, x);
@@ -251,7 +251,7 @@ static quern__id normalize(quern__layer *l, quern__graph *g, const quern__id *in
     (void)training;
     if (!axes)
         return 0;
-    if (p == 2) { /* as Keras: x * rsqrt(max(sum(x^2), epsilon^2)) */
+    if (p == 2) { /* Keras computes this one as x * rsqrt(max(sum(x^2), epsilon^2)) */
         quern__id squares = quern__reduce(g, QUERN__SUM, unary(g, QUERN__SQUARE, x), axes, true);
         return quern__mul2(g, x,
                            unary(g, QUERN__RSQRT, quern__binary(g, QUERN__MAXIMUM, squares, quern__op_number(g, least * least))));

@@ -1,5 +1,5 @@
-/* Operations that move numbers and compute none: reshaping, transposing, joining, splitting, repeating, padding. Axis 0 of a tensor
- * of records is the dynamic batch dimension; an operation that would divide or reorder it is an error. Semantics:
+/* shape_ops: operations that move elements and compute nothing: reshaping, transposing, concatenating, splitting, repeating,
+ * padding. Axis 0 is the dynamic batch dimension; an operation that would split or reorder it is an error. Semantics:
  * keras.src.ops.numpy of Keras 3.15. */
 #include "operations.h"
 
@@ -9,7 +9,7 @@
 
 static int rank_of(quern__graph *g, quern__id x) { return x ? quern__shape_of(g, x)->rank : 0; }
 
-/* The whole numbers of config[key], a number or a list. How many; -1: the graph has failed. */
+/* Reads the integers of config[key], a number or a list. Returns their number; -1: the graph has an error. */
 static int whole_numbers(const quern__layer *l, quern__graph *g, const char *key, int64_t *out, int most)
 {
     json_t *given = json_object_get(l->config, key), *v;
@@ -20,15 +20,15 @@ static int whole_numbers(const quern__layer *l, quern__graph *g, const char *key
         return 1;
     }
     if (!json_is_array(given) || json_array_size(given) > (size_t)most) {
-        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s is not a whole number or a list of at most %d of them", key, most);
+        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s is not an integer or a list of at most %d integers", key, most);
         return -1;
     }
     json_array_foreach(given, k, v) out[count++] = json_integer_value(v);
     return count;
 }
 
-/* The sizes of a new shape; one of them may be -1. A leading -1, or the fixed batch, keeps the records where the other sizes take
- * as many numbers as a record has; else records are folded: (B, T, C) to (B T, C). */
+/* The new shape can have one -1. A leading -1 or the fixed batch size keeps the records when the other sizes match one record;
+ * otherwise the batch axis is merged: (B, T, C) to (B T, C). */
 static quern__id reshape(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
@@ -49,9 +49,9 @@ static quern__id reshape(quern__layer *l, quern__graph *g, const quern__id *in, 
         known *= sizes[i] < 0 ? 1 : sizes[i];
     }
     if (open && guess != 0)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a reshape that does not keep the batch in front is not in this version");
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a reshape that moves the batch axis is not in this version");
     if (guess >= 0 && (known < 1 || count % known))
-        return quern__graph_fail(g, QUERN_SHAPE, "%lld numbers of a record do not fill the new shape", (long long)count);
+        return quern__graph_fail(g, QUERN_SHAPE, "%lld elements of a record do not fill the new shape", (long long)count);
     if (guess >= 0)
         to.dims[guess] = open ? -(count / known) : count / known;
     return quern__reshape(g, x, &to);
@@ -120,7 +120,7 @@ static quern__id expand_dims(quern__layer *l, quern__graph *g, const quern__id *
     (void)training;
     for (int i = 0; i < count; i++)
         axes[i] += axes[i] < 0 ? rank : 0;
-    for (int i = 0; i < count && x; i++) { /* smallest first, in terms of the result */
+    for (int i = 0; i < count && x; i++) { /* in ascending order, because each axis is an index of the result */
         int least = i;
         for (int k = i + 1; k < count; k++)
             least = axes[k] < axes[least] ? k : least;
@@ -175,9 +175,9 @@ static quern__id broadcast_to(quern__layer *l, quern__graph *g, const quern__id 
     return rank < 0 ? 0 : quern__broadcast(g, x, &to);
 }
 
-/* ---- joining ---- */
+/* ---- concatenating ---- */
 
-/* Axis 0 of records cannot grow. */
+/* The batch axis cannot grow. */
 static quern__id joined(quern__graph *g, const quern__id *in, int n, int axis)
 {
     if (n == 1)
@@ -225,7 +225,7 @@ static quern__id append(quern__layer *l, quern__graph *g, const quern__id *in, i
     return axis < 0 ? 0 : joined(g, both, 2, axis);
 }
 
-/* ---- splitting: the first part is returned, the others are results ---- */
+/* ---- splitting: the call returns the first part; the others are further results ---- */
 
 static quern__id parts(quern__layer *l, quern__graph *g, quern__id x, int axis, const int64_t *ends, int count)
 {
@@ -245,7 +245,7 @@ static quern__id parts(quern__layer *l, quern__graph *g, quern__id x, int axis, 
     return first;
 }
 
-/* A number of equal parts (split), of nearly equal ones (array_split), or the indices at which parts begin. */
+/* Splits into equal parts (split), nearly equal parts (array_split), or at given indices. */
 static quern__id split_at(quern__layer *l, quern__graph *g, quern__id x, int axis, bool uneven)
 {
     int64_t ends[QUERN__MAX_RESULTS + 1], size = x && axis >= 0 ? quern__shape_of(g, x)->dims[axis] : 0;
@@ -305,9 +305,9 @@ static quern__id unstack(quern__layer *l, quern__graph *g, const quern__id *in, 
     return first;
 }
 
-/* ---- repeating and turning ---- */
+/* ---- repeating, flipping, rolling ---- */
 
-/* Every element of an axis `times` times, in place ([a a b b]). */
+/* Repeats every element of an axis `times` times: [a b] to [a a b b]. */
 static quern__id repeated(quern__graph *g, quern__id x, int axis, int64_t times)
 {
     if (!x || axis < 0 || (axis == 0 && !quern__op_closed(g, x, 0, "repeat")))
@@ -335,7 +335,7 @@ static quern__id repeat(quern__layer *l, quern__graph *g, const quern__id *in, i
     return x ? repeated(g, x, quern__op_axis(l, g, "axis", rank_of(g, x)), json_integer_value(times)) : 0;
 }
 
-/* Copies of the whole along each axis ([a b a b]). */
+/* Repeats the whole along each axis: [a b] to [a b a b]. */
 static quern__id tile(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, copies[QUERN__MAX_ARGUMENTS];
@@ -360,7 +360,7 @@ static quern__id reversed(quern__graph *g, quern__id x, int axis)
     return axis > 0 || quern__op_closed(g, x, 0, "flip") ? quern__reverse(g, x, axis) : 0;
 }
 
-/* row->extra: one more than the axis where that is fixed; 0: the config's. */
+/* row->extra: the axis plus 1; 0: config.axis. */
 static quern__id flip(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
@@ -403,7 +403,7 @@ static quern__id roll(quern__layer *l, quern__graph *g, const quern__id *in, int
 
 /* ---- padding ---- */
 
-/* `size` elements of an axis before its first (or after its last): a constant, or mirrored with or without the edge. */
+/* `size` elements before (or after) an axis: a constant, or mirrored with or without the edge. */
 static quern__id margin(quern__graph *g, quern__id x, int axis, int64_t size, bool before, const char *mode, quern__id value)
 {
     quern_shape s = *quern__shape_of(g, x);

@@ -1,4 +1,5 @@
-/* Optimizers written from ops: Adagrad, Adadelta, Adamax, Lion, Lamb, Ftrl. Formulas: keras.src.optimizers of Keras 3. */
+/* adagrad_family: optimizers written from ops: Adagrad, Adadelta, Adamax, Lion, Lamb, Ftrl. Formulas: keras.src.optimizers of
+ * Keras 3. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -14,7 +15,7 @@ static quern__id power(quern__graph *g, quern__id x, double exponent)
     return quern__binary(g, QUERN__POW, x, quern__graph_constant(g, exponent, QUERN_FLOAT32));
 }
 
-/* ---- parts ---- */
+/* ---- functions that several updates use ---- */
 
 double quern__option(const quern__optimizer *o, const char *key) { return quern__config_number(o->config, key); }
 
@@ -59,8 +60,9 @@ quern__id quern__correction(quern__graph *g, double beta, quern__id iteration)
 
 static void fill(quern__variable *v, double with)
 {
-    for (int64_t i = 0; v && i < quern_shape_count(&v->shape); i++)
-        ((float *)v->data)[i] = (float)with;
+    if (v)
+        for (int64_t i = 0; i < quern_shape_count(&v->shape); i++)
+            ((float *)v->data)[i] = (float)with;
 }
 
 #define STEP(NAME)                                                                                                              \

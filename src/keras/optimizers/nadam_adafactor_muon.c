@@ -1,4 +1,5 @@
-/* Optimizers written from ops: Nadam, Adafactor, Muon, ScheduleFreeAdamW. Formulas: keras.src.optimizers of Keras 3. */
+/* nadam_adafactor_muon: optimizers written from ops: Nadam, Adafactor, Muon, ScheduleFreeAdamW. Formulas: keras.src.optimizers of
+ * Keras 3. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -28,7 +29,7 @@ static int two_slots(quern__optimizer *o, quern_error *err)
 
 /* ---- Nadam ---- */
 
-/* The product of all u_t, the last of the slots. */
+/* The last slot is the product of all u_t. */
 static int nadam_slots(quern__optimizer *o, quern_error *err)
 {
     quern_shape scalar = { 0 };
@@ -77,7 +78,7 @@ STEP(nadam_step)
 
 /* ---- Adafactor ---- */
 
-/* Rows and columns of matrices have a mean each; of what is none Keras keeps two numbers that nobody uses. */
+/* A matrix has a mean per row and per column. For other variables, Keras stores two placeholders that it does not use. */
 static int adafactor_slots(quern__optimizer *o, quern_error *err)
 {
     for (int k = 0; k < o->n; k++) {
@@ -111,13 +112,13 @@ static quern__id rms(quern__graph *g, quern__id x)
     return root(g, quern__reduce(g, QUERN__MEAN, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), ~0u, false));
 }
 
-/* old beta + new (1 - beta), beta a value */
+/* old * beta + new * (1 - beta), where beta is a value */
 static quern__id blended(quern__graph *g, quern__id old, quern__id beta, quern__id x)
 {
     return add(g, mul(g, old, beta), mul(g, x, one_less(g, beta)));
 }
 
-/* The second moment of a matrix, from those of its rows and columns. */
+/* The second moment of a matrix, from the moments of its rows and columns. */
 static quern__id factored(quern__optimizer *o, quern__graph *g, int k, quern__id beta, quern__id squares)
 {
     quern_shape s = o->trained[k]->shape, column = s, row = s;
@@ -128,7 +129,7 @@ static quern__id factored(quern__optimizer *o, quern__graph *g, int k, quern__id
     return mul(g, quern__reshape(g, share, &column), quern__reshape(g, c, &row));
 }
 
-/* relative_step changes nothing in Keras: the rate is held below 1 / sqrt(t) with it and without. */
+/* relative_step has no effect in Keras: the rate is at most 1 / sqrt(t) with and without it. */
 STEP(adafactor_step)
 {
     quern__id t = quern__step_number(g, iteration), w = quern__decayed(o, g, k, rate, decay);
@@ -148,7 +149,8 @@ STEP(adafactor_step)
 
 /* ---- Muon ---- */
 
-/* Whether a variable is for Adam: what is no matrix, embeddings, layers that are left out. A negative status for a bad pattern. */
+/* Whether Adam updates variable k: it is not a matrix, it is an embedding, or its layer is excluded. Returns a negative status
+ * for an invalid pattern. */
 static int for_adam(const quern__optimizer *o, int k, quern_error *err)
 {
     char path[512];
@@ -162,7 +164,7 @@ static int for_adam(const quern__optimizer *o, int k, quern_error *err)
     json_array_foreach(patterns, i, one)
     {
         int fits = json_is_string(one) ? quern__pattern_fits(json_string_value(one), path, false, err)
-                                       : quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_layers holds no patterns");
+                                       : quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_layers must have patterns");
         if (fits)
             return fits;
     }
@@ -185,7 +187,7 @@ static int muon_slots(quern__optimizer *o, quern_error *err)
     return QUERN_OK;
 }
 
-/* keras's _adamw_update_step */
+/* _adamw_update_step of Keras */
 static quern__id adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration)
 {
     double beta_1 = number(o, "adam_beta_1"), beta_2 = number(o, "adam_beta_2");
@@ -196,7 +198,8 @@ static quern__id adam_step(quern__optimizer *o, quern__graph *g, int k, quern__i
     return divide(g, mul(g, m, mul(g, alpha, quern__scale(g, rate, number(o, "adam_lr_ratio")))), below);
 }
 
-/* Newton and Schulz: a matrix with the same directions, whose singular values come near 1. It is turned so that it is wide. */
+/* Newton-Schulz iteration: a matrix with the same singular vectors, whose singular values approach 1. A tall matrix is transposed
+ * first. */
 static quern__id orthogonal(const quern__optimizer *o, quern__graph *g, quern__id x)
 {
     const quern_shape *s = x ? quern__shape_of(g, x) : NULL;
@@ -229,7 +232,7 @@ STEP(muon_step)
 
 /* ---- ScheduleFreeAdamW ---- */
 
-/* Its momentum is where the weights would be without averaging: it begins as they do. */
+/* The momentum is the weight without averaging; it starts as a copy of the weight. */
 static void schedule_free_fresh(quern__optimizer *o)
 {
     for (int k = 0; k < o->n; k++)
@@ -237,7 +240,7 @@ static void schedule_free_fresh(quern__optimizer *o)
                (size_t)quern_shape_count(&o->trained[k]->shape) * sizeof(float));
 }
 
-/* As on TensorFlow, where what Keras holds as the momentum of before is the variable itself, which has the new one by then. */
+/* As Keras on TensorFlow: the variable that Keras names the old momentum already has the new one when it is read. */
 STEP(schedule_free_step)
 {
     double beta_1 = number(o, "beta_1"), beta_2 = number(o, "beta_2"), warm = number(o, "warmup_steps");

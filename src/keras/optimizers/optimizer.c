@@ -1,6 +1,6 @@
-/* An optimizer as an object: what it keeps, in Keras's order, and the nodes of one call of it: gradients scaled back, accumulated
- * and clipped, the step of each variable, moving averages, constraints (keras.src.optimizers.base_optimizer). Parts that some calls
- * leave out are behind a gate. */
+/* optimizer: the variables of an optimizer in Keras's order, and the nodes of one call: loss unscaling, gradient accumulation,
+ * clipping, the update of each variable, moving averages, constraints (keras.src.optimizers.base_optimizer). Nodes that only some
+ * calls execute have a gate. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -38,13 +38,14 @@ quern__variable *quern__slot_of(const quern__optimizer *o, int k, int which)
 
 int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool wanted, quern_error *err)
 {
-    for (int k = 0; wanted && k < o->n; k++)
-        if (!quern__slot(o, k, which, name, err))
-            return QUERN_NOMEM;
+    if (wanted)
+        for (int k = 0; k < o->n; k++)
+            if (!quern__slot(o, k, which, name, err))
+                return QUERN_NOMEM;
     return QUERN_OK;
 }
 
-/* One more number for each element of each variable, beside the slots of the steps. */
+/* Adds a slot to each variable for the base optimizer, next to the slots of the class. */
 static int beside(quern__optimizer *o, const char *name, quern__variable **of, quern_error *err)
 {
     char path[256];
@@ -56,7 +57,7 @@ static int beside(quern__optimizer *o, const char *name, quern__variable **of, q
     return QUERN_OK;
 }
 
-/* ---- making ---- */
+/* ---- creation ---- */
 
 static int clippings(const quern__optimizer *o)
 {
@@ -104,19 +105,19 @@ static bool make_room(quern__optimizer *o)
 
 static const char *last_part(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
 
-/* Which variables decay leaves out: their names hold one of the patterns. */
+/* Sets undecayed[k] for variables whose names contain one of the patterns. */
 static int exclude(quern__optimizer *o, quern_error *err)
 {
     json_t *given = json_object_get(o->config, "exclude_from_weight_decay"), *one;
     size_t i, n = json_is_array(given) ? json_array_size(given) : json_is_string(given);
     if (given && !json_is_null(given) && !json_is_array(given) && !json_is_string(given))
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_from_weight_decay is a pattern, or a list of them");
+        return quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_from_weight_decay must be a pattern or a list of patterns");
     for (i = 0; i < n; i++) {
         one = json_is_array(given) ? json_array_get(given, i) : given;
         for (int k = 0; k < o->n; k++) {
             const char *pattern = json_string_value(one);
             int fits = pattern ? quern__pattern_fits(pattern, last_part(o->trained[k]->path), false, err)
-                               : quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_from_weight_decay holds no patterns");
+                               : quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_from_weight_decay must have patterns");
             if (fits < 0)
                 return fits;
             o->undecayed[k] = o->undecayed[k] || fits;
@@ -139,7 +140,9 @@ static int make_variables(quern__optimizer *o, quern_error *err)
     int status = quern__config_bool(o->config, "use_ema") ? beside(o, "average", o->averages, err) : QUERN_OK;
     if (status >= 0 && quern__config_int(o->config, "gradient_accumulation_steps"))
         status = beside(o, "gradient_accumulator", o->sums, err);
-    return status < 0 ? status : o->kind->slots(o, err);
+    if (status < 0)
+        return status;
+    return o->kind->slots(o, err);
 }
 
 quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config, quern__variable *const *trained,
@@ -159,8 +162,10 @@ quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config,
         for (int i = 0; i < QUERN__SLOTS; i++)
             o->place[k][i] = -1;
     }
-    status = status < 0 ? status : exclude(o, err);
-    status = status < 0 ? status : make_variables(o, err);
+    if (status >= 0)
+        status = exclude(o, err);
+    if (status >= 0)
+        status = make_variables(o, err);
     if (status >= 0)
         return o;
     quern__optimizer_free(o);
@@ -192,11 +197,11 @@ void quern__optimizer_free(quern__optimizer *o)
     quern__free(o);
 }
 
-/* ---- what it keeps ---- */
+/* ---- variables ---- */
 
 quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i)
 {
-    int first = o->schedule ? 1 : 2, own = first; /* a schedule has no rate to keep */
+    int first = o->schedule ? 1 : 2, own = first; /* with a schedule, Keras does not save the rate */
     if (i < first)
         return i == 0 ? o->iteration : o->rate;
     for (int k = 0; k < o->n_slots; k++)
@@ -216,8 +221,9 @@ quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i)
 int quern__optimizer_count(const quern__optimizer *o, bool unused)
 {
     int n = o->schedule ? 1 : 2;
-    for (int k = 0; k < o->n_slots && !unused; k++)
-        n += !(o->inside && o->automatic[k]);
+    if (!unused)
+        for (int k = 0; k < o->n_slots; k++)
+            n += !(o->inside && o->automatic[k]);
     for (int i = 0; i < o->n_inner; i++)
         n += quern__optimizer_count(o->inner[i], unused);
     return n;
@@ -262,7 +268,8 @@ static quern__id square_sum(quern__graph *g, quern__id x)
     return quern__reduce(g, QUERN__SUM, quern__each_row(g, x, QUERN__SQUARE, 0, 0), ~0u, false);
 }
 
-/* x * c / max(norm, c). A table of rows stays one, but under the norm of all (Keras on TensorFlow multiplies the sum then). */
+/* x * c / max(norm, c). The gradient of a table stays sparse, except for the global norm (Keras on TensorFlow multiplies the
+ * sum). */
 static quern__id to_norm(quern__graph *g, quern__id x, quern__id squares, double c, bool rows)
 {
     quern__id norm = quern__unary(g, QUERN__SQRT, squares, 0, 0, 0);
@@ -275,9 +282,10 @@ static void clip(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
     double norm = quern__option(o, "clipnorm"), value = quern__option(o, "clipvalue"), global = quern__option(o, "global_clipnorm");
     quern__id all = 0;
-    for (int k = 0; k < o->n && global > 0; k++)
-        if (gradients[k])
-            all = all ? quern__add2(g, all, square_sum(g, gradients[k])) : square_sum(g, gradients[k]);
+    if (global > 0)
+        for (int k = 0; k < o->n; k++)
+            if (gradients[k])
+                all = all ? quern__add2(g, all, square_sum(g, gradients[k])) : square_sum(g, gradients[k]);
     for (int k = 0; k < o->n; k++) {
         if (!gradients[k])
             continue;
@@ -290,9 +298,9 @@ static void clip(quern__optimizer *o, quern__graph *g, quern__id *gradients)
     }
 }
 
-/* ---- what only some calls do ---- */
+/* ---- conditional nodes ---- */
 
-/* Closes the gate that is open, too, where this one is; returns the one before, which is to be set again. */
+/* Combines the current gate with this one. Returns the previous gate, which the caller restores. */
 static quern__id narrow(quern__graph *g, quern__id gate)
 {
     quern__id before = quern__graph_gate(g, 0);
@@ -300,19 +308,19 @@ static quern__id narrow(quern__graph *g, quern__id gate)
     return before;
 }
 
-/* floor(count / n) of whole numbers: rounded from below the middle. */
+/* floor(count / n) for integers, computed with an offset against rounding. */
 static quern__id whole_parts(quern__graph *g, quern__id count, double n)
 {
     return quern__unary(g, QUERN__ROUND, quern__unary(g, QUERN__AFFINE, count, 1 / n, 0.5 / n - 0.5, 0), 0, 0, 0);
 }
 
-/* 1 where the count is a multiple of n. */
+/* 1 where the count is a multiple of n, otherwise 0. */
 static quern__id divides(quern__graph *g, double n, quern__id count)
 {
     return quern__binary(g, QUERN__EQUAL, quern__scale(g, whole_parts(g, count, n), n), count);
 }
 
-/* Adds the gradients to those of the calls before; they become the means of all where a step is due. Returns whether it is. */
+/* Adds the gradients to those of earlier calls. When a step is due, `gradients` gets the mean of all. Returns whether it is due. */
 static quern__id accumulate(quern__optimizer *o, quern__graph *g, quern__id *gradients, double steps, quern__id calls)
 {
     quern__id due = divides(g, steps, quern__shift(g, calls, 1)), none = quern__graph_constant(g, 0, QUERN_FLOAT32);
@@ -326,7 +334,7 @@ static quern__id accumulate(quern__optimizer *o, quern__graph *g, quern__id *gra
     return due;
 }
 
-/* The moving average of each variable, which begins with the first content, and the variable made it where that is due. */
+/* Updates the moving average of each variable, which starts as the first content; copies it to the variable when that is due. */
 static void average(quern__optimizer *o, quern__graph *g, quern__id *contents, quern__id steps)
 {
     double every = quern__option(o, "ema_overwrite_frequency");
@@ -346,7 +354,7 @@ static void average(quern__optimizer *o, quern__graph *g, quern__id *contents, q
     }
 }
 
-/* ---- a call ---- */
+/* ---- one call ---- */
 
 static void steps_of(quern__optimizer *o, quern__graph *g, const quern__id *gradients, quern__id *contents, quern__id iteration)
 {
@@ -363,9 +371,10 @@ static void apply(quern__optimizer *o, quern__graph *g, quern__id *gradients, qu
 {
     double steps = quern__option(o, "gradient_accumulation_steps"), scale = quern__option(o, "loss_scale_factor");
     quern__id iteration = quern__graph_variable(g, o->iteration), calls = quern__cast(g, iteration, QUERN_FLOAT64), due = 0;
-    for (int k = 0; k < o->n && !isnan(scale); k++)
-        if (gradients[k])
-            gradients[k] = quern__scaled_rows(g, gradients[k], quern__graph_constant(g, 1 / scale, QUERN_FLOAT32));
+    if (!isnan(scale))
+        for (int k = 0; k < o->n; k++)
+            if (gradients[k])
+                gradients[k] = quern__scaled_rows(g, gradients[k], quern__graph_constant(g, 1 / scale, QUERN_FLOAT32));
     if (steps >= 2) {
         due = accumulate(o, g, gradients, steps, calls);
         calls = whole_parts(g, calls, steps);
@@ -389,9 +398,10 @@ static void apply(quern__optimizer *o, quern__graph *g, quern__id *gradients, qu
 void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
     char scope[64];
-    for (int k = 0; k < o->n && o->sums_rows; k++)
-        if (gradients[k] && quern__scattered(g, gradients[k]))
-            gradients[k] = quern__unary(g, QUERN__AFFINE, gradients[k], 1, 0, 0);
+    if (o->sums_rows)
+        for (int k = 0; k < o->n; k++)
+            if (gradients[k] && quern__scattered(g, gradients[k]))
+                gradients[k] = quern__unary(g, QUERN__AFFINE, gradients[k], 1, 0, 0);
     if (o->kind->wrap) {
         o->kind->wrap(o, g, gradients);
         return;

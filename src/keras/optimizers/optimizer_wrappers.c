@@ -1,5 +1,5 @@
-/* Optimizers around others: LossScaleOptimizer, which makes the loss large before its gradients and leaves out steps whose
- * gradients are not finite; and MultiOptimizer, which gives each variable to one of several. Formulas: keras-team/keras 3. */
+/* optimizer_wrappers: LossScaleOptimizer scales the loss up before differentiation and skips steps with gradients that are not
+ * finite. MultiOptimizer assigns each variable to one of several optimizers. Formulas: keras-team/keras 3. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 
 enum { most_inner = 64 };
 
-/* An optimizer of a config, for some of the variables of `o` (those with which[k] == mine; NULL: all). */
+/* Creates an inner optimizer from its config, for the variables of `o` with mine[k] (NULL: all). */
 static int add_inner(quern__optimizer *o, json_t *spec, const bool *mine, quern_error *err)
 {
     json_t *config = NULL;
@@ -16,7 +16,7 @@ static int add_inner(quern__optimizer *o, json_t *spec, const bool *mine, quern_
     quern__variable **trained = quern__zalloc((size_t)o->n + 1, sizeof *trained);
     json_t **constraints = quern__zalloc((size_t)o->n + 1, sizeof *constraints);
     if (row && row->wrap)
-        status = quern__fail(err, QUERN_INVALID, o->kind->name, "%s cannot be inside it", row->name);
+        status = quern__fail(err, QUERN_INVALID, o->kind->name, "%s cannot be an inner optimizer", row->name);
     else if (row && (!trained || !constraints))
         status = quern__fail_memory(err, (size_t)o->n * sizeof *trained);
     for (int k = 0; status >= 0 && k < o->n; k++)
@@ -25,7 +25,7 @@ static int add_inner(quern__optimizer *o, json_t *spec, const bool *mine, quern_
             constraints[n] = o->constraints[k];
             trained[n++] = o->trained[k];
         }
-    if (status >= 0) /* scaling is the outer one's */
+    if (status >= 0) /* the wrapper does the scaling */
         json_object_set(config, "loss_scale_factor", mine ? json_object_get(o->config, "loss_scale_factor") : json_null());
     o->inner[o->n_inner] = status < 0 ? NULL : quern__optimizer_new(row, config, trained, constraints, n, o->within, err);
     if (status < 0)
@@ -69,7 +69,8 @@ static int scaling_slots(quern__optimizer *o, quern_error *err)
         return QUERN_NOMEM;
     *(float *)scale->data = (float)initial;
     int status = room_for(o, 1, err);
-    status = status < 0 ? status : add_inner(o, json_object_get(o->config, "inner_optimizer"), NULL, err);
+    if (status >= 0)
+        status = add_inner(o, json_object_get(o->config, "inner_optimizer"), NULL, err);
     if (status >= 0)
         o->inner[0]->inside = true;
     return status;
@@ -80,7 +81,7 @@ static quern__id scaling_scale(const quern__optimizer *o, quern__graph *g, quern
     return quern__mul2(g, loss, quern__graph_variable(g, o->slots[SCALE]));
 }
 
-/* 1 where every number of every gradient is finite. */
+/* 1 where every element of every gradient is finite, otherwise 0. */
 static quern__id all_finite(quern__graph *g, const quern__id *gradients, int n)
 {
     quern__id all = 0;
@@ -116,7 +117,7 @@ static void scaling_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradie
 
 /* ---- MultiOptimizer ---- */
 
-/* Which variables a pattern is for: by its very path, else as a whole. */
+/* Marks the variables that a pattern selects: the one with exactly this path, otherwise those whose whole path matches. */
 static int claimed(const quern__optimizer *o, json_t *map, const char *key, bool *mine, quern_error *err)
 {
     char path[512];
@@ -127,7 +128,7 @@ static int claimed(const quern__optimizer *o, json_t *map, const char *key, bool
         if (fits < 0)
             return fits;
         if (fits && o->inner_of[k] >= 0)
-            return quern__fail(err, QUERN_INVALID, o->kind->name, "several optimizers are for %s", path);
+            return quern__fail(err, QUERN_INVALID, o->kind->name, "several optimizers match %s", path);
         mine[k] = fits;
     }
     return QUERN_OK;
@@ -141,19 +142,23 @@ static int multi_slots(quern__optimizer *o, quern_error *err)
     bool *mine = quern__zalloc((size_t)o->n + 1, sizeof *mine);
     if (!rest) {
         quern__free(mine);
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "optimizer_map is no OptimizerMap");
+        return quern__fail(err, QUERN_INVALID, o->kind->name, "optimizer_map is not an OptimizerMap");
     }
     int status = mine ? room_for(o, json_object_size(map) + 1, err) : quern__fail_memory(err, (size_t)o->n);
     for (int k = 0; k < o->n; k++)
         o->inner_of[k] = -1;
     json_object_foreach(map, key, one)
     {
-        status = status < 0 ? status : claimed(o, map, key, mine, err);
-        status = status < 0 ? status : add_inner(o, one, mine, err);
+        if (status >= 0)
+            status = claimed(o, map, key, mine, err);
+        if (status >= 0)
+            status = add_inner(o, one, mine, err);
     }
-    for (int k = 0; mine && k < o->n; k++)
-        mine[k] = o->inner_of[k] < 0;
-    status = status < 0 ? status : add_inner(o, rest, mine, err);
+    if (mine)
+        for (int k = 0; k < o->n; k++)
+            mine[k] = o->inner_of[k] < 0;
+    if (status >= 0)
+        status = add_inner(o, rest, mine, err);
     quern__free(mine);
     return status;
 }
@@ -179,7 +184,7 @@ static void multi_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradient
 
 /* ---- files ---- */
 
-/* What stands for an optimizer in a config, with the rates of now. */
+/* The object of an optimizer in a config, with the current rates. Returns new. */
 static json_t *spec_of(const quern__optimizer *o)
 {
     json_t *config = quern__optimizer_config(o), *spec = quern__serialize(o->kind, config);

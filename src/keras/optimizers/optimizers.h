@@ -1,29 +1,29 @@
-/* What the files of optimizers share: slots, and the arguments that every optimizer takes. Not for other rooms. */
+/* optimizers: slots, and the arguments that all optimizers have; internal to src/keras/optimizers. */
 #ifndef QUERN__OPTIMIZERS_H
 #define QUERN__OPTIMIZERS_H
 
 #include "keras/keras.h"
 
-/* A slot of variable k, zeros of its shape. */
+/* Adds slot `which` of variable k: zeros of its shape. Returns borrowed. */
 quern__variable *quern__slot(quern__optimizer *o, int k, int which, const char *name, quern_error *err);
-/* The same with a path, type and shape of its own. `k` < 0: it is no variable's. */
+/* The same with another path, dtype and shape. `k` < 0: the slot does not belong to a variable. */
 quern__variable *quern__slot_made(quern__optimizer *o, int k, int which, const char *path, int dtype, const quern_shape *shape,
                                   quern_error *err);
-/* Marks the last slot: see `automatic`. */
+/* Sets `automatic` of the last slot. */
 void quern__slot_automatic(quern__optimizer *o);
-/* NULL when it has none. */
+/* Slot `which` of variable k. Returns borrowed; NULL: it does not exist. */
 quern__variable *quern__slot_of(const quern__optimizer *o, int k, int which);
-/* One slot of every variable when `wanted`. */
+/* Adds slot `which` to every variable when `wanted`. */
 int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool wanted, quern_error *err);
 
-/* ---- adagrad_family.c: parts of steps that are written from ops ---- */
+/* ---- adagrad_family.c: nodes that several updates use ---- */
 double quern__option(const quern__optimizer *o, const char *key);
 /* a x + b y */
 quern__id quern__mixed(quern__graph *g, quern__id x, double a, quern__id y, double b);
-/* The slot's content before the step; writes the new one and returns it. */
+/* The content of a slot before the step; the second function writes the new content and returns it. */
 quern__id quern__before(const quern__optimizer *o, quern__graph *g, int k, int which);
 quern__id quern__keep(const quern__optimizer *o, quern__graph *g, int k, int which, quern__id x);
-/* The variable, decayed: v - rate decay v; and that less a step, written. */
+/* The variable after weight decay: v - rate decay v. The second function subtracts the step and writes the result. */
 quern__id quern__decayed(const quern__optimizer *o, quern__graph *g, int k, quern__id rate, double decay);
 quern__id quern__moved(const quern__optimizer *o, quern__graph *g, int k, quern__id rate, double decay, quern__id step);
 /* iterations + 1 as float32, and 1 - beta^(iterations + 1). */
@@ -31,9 +31,10 @@ quern__id quern__step_number(quern__graph *g, quern__id iteration);
 quern__id quern__correction(quern__graph *g, double beta, quern__id iteration);
 
 /* ---- variable_patterns.c ---- */
-/* Whether a pattern is found in a text, or (`whole`) is all of it: 1 or 0; a negative status for a pattern that is none. */
+/* Matches a regular expression with a part of a text, or (`whole`) with all of it. Returns 1 or 0, or a negative status for an
+ * invalid pattern. */
 int quern__pattern_fits(const char *pattern, const char *text, bool whole, quern_error *err);
-/* The path of variable k as Keras has it. */
+/* Keras's path of variable k. */
 void quern__keras_path(const quern__optimizer *o, int k, char *out, size_t size);
 
 #define QUERN__OPTIMIZER_DECAY(DECAY)          \
@@ -48,13 +49,13 @@ void quern__keras_path(const quern__optimizer *o, int k, char *out, size_t size)
     {                                                                                                              \
         "name", QUERN__F_TEXT, "null"                                                                              \
     }
-/* Most optimizers have weight decay in front of what is common to all. */
+/* Most optimizers have weight decay before the common arguments. */
 #define QUERN__OPTIMIZER_FIELDS(DECAY) QUERN__OPTIMIZER_DECAY(DECAY), QUERN__OPTIMIZER_COMMON
-/* Patterns of names that weight decay leaves out: what Keras calls a method for, and no file holds. */
+/* Patterns of names without weight decay. Keras sets them by a method, and files do not store them. */
 #define QUERN__OPTIMIZER_FIELDS_END \
     { "exclude_from_weight_decay", QUERN__F_ANY, "null" }, { 0 }
 
-/* What every optimizer's row begins with. */
+/* The first members of every optimizer's row. */
 #define QUERN__OPTIMIZER_ROW(NAME, FIELDS, SLOTS, STEP)                                                                     \
     .group = QUERN__OPTIMIZER, .name = NAME, .aliases = "", .module = "keras.optimizers", .fields = FIELDS, .slots = SLOTS, \
     .step = STEP

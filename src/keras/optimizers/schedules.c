@@ -1,12 +1,12 @@
-/* Learning rate schedules: the rate as a function of the steps done. They are computed between steps, in double; the optimizer's
- * rate is a variable that the step reads. Formulas: https://keras.io/api/optimizers/learning_rate_schedules/ */
+/* schedules: learning rate schedules, the rate as a function of the number of steps. They run between steps in double precision;
+ * the graph reads the rate from a variable. Formulas: https://keras.io/api/optimizers/learning_rate_schedules/ */
 #include "keras/keras.h"
 
 #include <math.h>
 
 static double number(json_t *config, const char *key) { return quern__config_number(config, key); }
 
-/* steps / decay_steps, in whole numbers when staircase */
+/* steps / decay_steps, rounded down when staircase */
 static double progress(json_t *config, double step)
 {
     double p = step / number(config, "decay_steps");

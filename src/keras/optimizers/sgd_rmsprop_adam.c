@@ -1,4 +1,5 @@
-/* SGD, RMSprop, Adam, AdamW: their slots in the order in which Keras saves them, and a step of each as one op; and all rows. */
+/* sgd_rmsprop_adam: SGD, RMSprop, Adam, AdamW: their slots in the order in which Keras saves them, and their updates, each a
+ * single op. The table of all optimizers is here too. */
 #include "optimizers.h"
 
 static int sgd_slots(quern__optimizer *o, quern_error *err)
@@ -17,8 +18,11 @@ static quern__id sgd_step(quern__optimizer *o, quern__graph *g, int k, quern__id
 static int rmsprop_slots(quern__optimizer *o, quern_error *err)
 {
     int status = quern__slots_of_all(o, 0, "velocity", true, err);
-    status = status < 0 ? status : quern__slots_of_all(o, 1, "momentum", quern__config_number(o->config, "momentum") > 0, err);
-    return status < 0 ? status : quern__slots_of_all(o, 2, "average_gradient", quern__config_bool(o->config, "centered"), err);
+    if (status >= 0)
+        status = quern__slots_of_all(o, 1, "momentum", quern__config_number(o->config, "momentum") > 0, err);
+    if (status < 0)
+        return status;
+    return quern__slots_of_all(o, 2, "average_gradient", quern__config_bool(o->config, "centered"), err);
 }
 
 static quern__id rmsprop_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,

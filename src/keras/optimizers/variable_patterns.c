@@ -1,5 +1,5 @@
-/* Patterns in the configs of optimizers, which Python reads as regular expressions: what both it and POSIX mean alike. Files hold
- * them, so they are short and repeat nothing by number. */
+/* variable_patterns: patterns in the configs of optimizers. Keras reads them as Python regular expressions; quern supports the
+ * syntax that has the same meaning in POSIX. Files can contain any pattern, so length and back references are limited. */
 #include "optimizers.h"
 
 #include <ctype.h>
@@ -15,7 +15,7 @@ static const char *unfit(const char *pattern)
         return "is too long";
     for (const char *p = pattern; *p; p++)
         if (*p == '{' || (p[0] == '\\' && isalnum((unsigned char)p[1])) || (p[0] == '(' && p[1] == '?'))
-            return "holds {, an escaped letter or (?, which are not in this version";
+            return "has {, an escaped letter or (?, which are not in this version";
     return NULL;
 }
 
@@ -29,7 +29,7 @@ int quern__pattern_fits(const char *pattern, const char *text, bool whole, quern
     char framed[longest + 8];
     snprintf(framed, sizeof framed, whole ? "^(%s)$" : "%s", pattern);
     if (regcomp(&expression, framed, REG_EXTENDED))
-        return quern__fail(err, QUERN_INVALID, NULL, "'%.60s' is no pattern", pattern);
+        return quern__fail(err, QUERN_INVALID, NULL, "'%.60s' is not a pattern", pattern);
     int found = regexec(&expression, text, 1, &match, 0) == 0;
     regfree(&expression);
     return found;

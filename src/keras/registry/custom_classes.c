@@ -1,4 +1,4 @@
-/* Classes that the program registers: rows like all others, whose functions call what they were given. */
+/* custom_classes: classes that the program registers. Each gets a descriptor row whose functions call the program's functions. */
 #include "base/json.h"
 #include "keras/losses/losses.h"
 #include "keras/optimizers/optimizers.h"
@@ -41,7 +41,7 @@ const quern__class *quern__registered(quern__group group, const char *name)
 
 static const registered *registered_of(const quern__class *row) { return (const registered *)row; }
 
-/* ---- what rows call ---- */
+/* ---- functions of the rows ---- */
 
 static int build_layer(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
@@ -86,9 +86,9 @@ static quern__id own_step(quern__optimizer *o, quern__graph *g, int k, quern__id
     return quern__assign(g, o->trained[k], next);
 }
 
-/* ---- registering ---- */
+/* ---- registration ---- */
 
-/* Own arguments, then those of the group. */
+/* Appends the arguments of the class and then those of the group. */
 static int take_arguments(registered *r, const quern_argument *arguments, const quern__field *rest, quern_error *err)
 {
     int n = 0;
@@ -101,7 +101,7 @@ static int take_arguments(registered *r, const quern_argument *arguments, const 
         if (why.code == QUERN_NOMEM)
             return quern__fail(err, QUERN_NOMEM, r->name, "%s", why.text);
         if (why.code)
-            return quern__fail(err, QUERN_INVALID, r->name, "the default of %s is no JSON: %s", arguments[n].name, text);
+            return quern__fail(err, QUERN_INVALID, r->name, "the default of %s is not JSON: %s", arguments[n].name, text);
         json_decref(fallback);
         r->fields[n] = (quern__field){ quern__strdup(arguments[n].name), QUERN__F_ANY,
                                        arguments[n].fallback ? quern__strdup(arguments[n].fallback) : NULL };
@@ -113,7 +113,7 @@ static int take_arguments(registered *r, const quern_argument *arguments, const 
     return QUERN_OK;
 }
 
-/* A new row that stays; NULL on failure. */
+/* Adds a row that lives until the program ends. Returns borrowed; NULL on failure. */
 static registered *add_class(quern__group group, const char *name, const quern_argument *arguments, const quern__field *rest,
                              quern_error *err)
 {
@@ -124,7 +124,7 @@ static registered *add_class(quern__group group, const char *name, const quern_a
         return NULL;
     }
     if (quern__class_find(group, own + 1, &none)) {
-        quern__fail(err, QUERN_INVALID, "register", "there is a %s called '%s' already", quern__group_name(group), own + 1);
+        quern__fail(err, QUERN_INVALID, "register", "a %s called '%s' exists already", quern__group_name(group), own + 1);
         return NULL;
     }
     registered *r = n_all < most_classes ? quern__zalloc(1, sizeof *r) : NULL;
@@ -209,7 +209,7 @@ int quern_register_optimizer(const char *name, const quern_argument *arguments, 
     return QUERN_OK;
 }
 
-/* ---- what those functions may ask ---- */
+/* ---- functions for use within those functions ---- */
 
 double quern_argument_number(const quern_custom *self, const char *name)
 {
@@ -248,7 +248,7 @@ quern_node quern_weight(quern_custom *self, quern_graph *g, int k)
         return 0;
     quern__layer *l = self->layer;
     return l && k >= 0 && k < l->n_weights ? quern__graph_variable(g, l->weights[k])
-                                           : quern__graph_fail(g, QUERN_INVALID, "there is no weight %d", k);
+                                           : quern__graph_fail(g, QUERN_INVALID, "weight %d does not exist", k);
 }
 
 void quern_weight_becomes(quern_custom *self, quern_graph *g, int k, quern_node x)
@@ -257,7 +257,7 @@ void quern_weight_becomes(quern_custom *self, quern_graph *g, int k, quern_node 
         return;
     quern__layer *l = self->layer;
     if (!l || k < 0 || k >= l->n_weights || x < 0 || x > quern__graph_values(g))
-        quern__graph_fail(g, QUERN_INVALID, "there is no weight %d, or no value %d", k, x);
+        quern__graph_fail(g, QUERN_INVALID, "weight %d or value %d does not exist", k, x);
     else
         quern__assign(g, l->weights[k], quern__stop_gradient(g, x));
 }

@@ -1,11 +1,11 @@
-/* Ops by name, for classes that the program registers: the builders of ops with their mistakes caught here. */
+/* custom_ops: ops by name for custom classes. They call the builders of ops and check the program's arguments first. */
 #include "keras/keras.h"
 
 #include <quern/custom.h>
 
 #include <string.h>
 
-/* Whether there is a graph, what must not be NULL is there, and nodes are values of the graph, or none. */
+/* Checks that the graph exists, that `pointer` is not NULL, and that each node is a value of the graph or 0. */
 static bool given(quern_graph *g, const char *name, const void *pointer, const quern_node *x, int n)
 {
     if (g && !pointer)
@@ -13,7 +13,7 @@ static bool given(quern_graph *g, const char *name, const void *pointer, const q
     bool fits = g && pointer;
     for (int i = 0; fits && i < n; i++)
         if (x[i] < 0 || x[i] > quern__graph_values(g)) {
-            quern__graph_fail(g, QUERN_INVALID, "there is no value %d", x[i]);
+            quern__graph_fail(g, QUERN_INVALID, "value %d does not exist", x[i]);
             fits = false;
         }
     return fits;
@@ -33,7 +33,7 @@ quern_node quern_node_constant(quern_graph *g, double number)
     return quern__graph_constant(g, number, QUERN_FLOAT32);
 }
 
-/* Functions with arguments have those of Keras's activation of that name, so it is asked first. */
+/* An activation of Keras with that name takes precedence, because it has arguments with defaults. */
 quern_node quern_node_unary(quern_graph *g, const char *function, quern_node x)
 {
     if (!given(g, "function", function, (quern_node[]){ x }, 1))
@@ -49,7 +49,7 @@ quern_node quern_node_unary(quern_graph *g, const char *function, quern_node x)
     for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
         if (quern__same_name(quern__unary_name(bare[i]), function))
             return quern__unary(g, bare[i], x, 0, 0, 0);
-    return quern__graph_fail(g, QUERN_NOTFOUND, "no function of one number is called '%s'", function);
+    return quern__graph_fail(g, QUERN_NOTFOUND, "no unary function is called '%s'", function);
 }
 
 quern_node quern_node_binary(quern_graph *g, const char *function, quern_node a, quern_node b)
@@ -59,7 +59,7 @@ quern_node quern_node_binary(quern_graph *g, const char *function, quern_node a,
     for (int f = 0; f < QUERN__BINARY_COUNT; f++)
         if (quern__same_name(quern__binary_name(f), function))
             return quern__binary(g, f, a, b);
-    return quern__graph_fail(g, QUERN_NOTFOUND, "no function of two numbers is called '%s'", function);
+    return quern__graph_fail(g, QUERN_NOTFOUND, "no binary function is called '%s'", function);
 }
 
 quern_node quern_node_select(quern_graph *g, quern_node condition, quern_node a, quern_node b)
@@ -76,14 +76,14 @@ quern_node quern_node_matmul(quern_graph *g, quern_node x, quern_node matrix)
     return quern__matmul(g, x, matrix, false, false);
 }
 
-/* An axis counted from the end when negative; -1: there is none such. */
+/* Converts an axis, which counts from the end when negative, to an index; -1: it is out of range. */
 static int axis_of(quern_graph *g, quern_node x, int axis)
 {
     int rank = quern__shape_of(g, x)->rank;
     axis += axis < 0 ? rank : 0;
     if (axis >= 0 && axis < rank)
         return axis;
-    quern__graph_fail(g, QUERN_SHAPE, "there is no axis %d among %d", axis, rank);
+    quern__graph_fail(g, QUERN_SHAPE, "axis %d is out of range for rank %d", axis, rank);
     return -1;
 }
 
@@ -104,7 +104,7 @@ quern_node quern_node_reduce(quern_graph *g, const char *what, quern_node x, con
     for (int k = 0; k < (int)(sizeof names / sizeof *names); k++)
         if (what && !strcmp(names[k], what))
             return x ? quern__reduce(g, k, x, mask, keepdims) : 0;
-    return quern__graph_fail(g, QUERN_NOTFOUND, "'%s' is none of sum, mean, max, min", what ? what : "NULL");
+    return quern__graph_fail(g, QUERN_NOTFOUND, "'%s' is not sum, mean, max or min", what ? what : "NULL");
 }
 
 quern_node quern_node_softmax(quern_graph *g, quern_node x)
@@ -130,7 +130,7 @@ quern_node quern_node_transpose(quern_graph *g, quern_node x, const int *axes)
     for (int i = 0; i < rank; i++)
         seen |= axes[i] >= 0 && axes[i] < rank ? 1u << axes[i] : 0;
     if (x && (seen != (1u << rank) - 1 || axes[0] != 0))
-        return quern__graph_fail(g, QUERN_SHAPE, "axes do not name every axis once, the records first");
+        return quern__graph_fail(g, QUERN_SHAPE, "axes must be a permutation that keeps the batch axis first");
     return x ? quern__transpose(g, x, axes) : 0;
 }
 
@@ -142,7 +142,7 @@ quern_node quern_node_concat(quern_graph *g, const quern_node *x, int n, int axi
         if (!x[i])
             return 0;
     axis = n > 0 ? axis_of(g, x[0], axis) : -1;
-    return axis > 0 ? quern__concat(g, x, n, axis) : quern__graph_fail(g, QUERN_SHAPE, "records cannot be joined");
+    return axis > 0 ? quern__concat(g, x, n, axis) : quern__graph_fail(g, QUERN_SHAPE, "the batch axis cannot be concatenated");
 }
 
 quern_node quern_node_slice(quern_graph *g, quern_node x, int axis, int64_t begin, int64_t size)
@@ -154,7 +154,7 @@ quern_node quern_node_slice(quern_graph *g, quern_node x, int axis, int64_t begi
         return 0;
     const quern_shape *s = quern__shape_of(g, x);
     if (begin < 0 || size < 1 || s->dims[axis] < 0 || begin > s->dims[axis] - size)
-        return quern__graph_fail(g, QUERN_SHAPE, "%lld numbers from %lld on are not in axis %d of %lld", (long long)size,
+        return quern__graph_fail(g, QUERN_SHAPE, "%lld elements from index %lld exceed axis %d of size %lld", (long long)size,
                                  (long long)begin, axis, (long long)s->dims[axis]);
     return quern__slice(g, x, axis, begin, size);
 }

@@ -1,21 +1,21 @@
-/* Members of a config that a file has and the class has no field for. Those that change no number stand in a table, with the
- * value for which that is so; every other one is an error, because a member that is passed over is a wrong result. */
+/* known_members: members of a file's config that the class does not have as fields. The table has the members without effect on
+ * results, with the value for which that holds. Any other member is an error, because ignoring it could give wrong results. */
 #include "keras/keras.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* `of`: the class, NULL for every class of the group. `value`: JSON that changes nothing; NULL: no value changes anything. */
+/* `of`: the class; NULL: every class of the group. `value`: the JSON without effect; NULL: no value has an effect. */
 static const struct {
     int group;
     const char *of, *name, *value;
 } harmless[] = {
     { QUERN__LAYER, NULL, "quantization_config", "null" },
     { QUERN__LAYER, "InputLayer", "optional", "false" },
-    { QUERN__LAYER, "Sequential", "build_input_shape", NULL }, /* read with the layers */
+    { QUERN__LAYER, "Sequential", "build_input_shape", NULL }, /* read together with the layers */
     { QUERN__LAYER, "Functional", "input_layers", NULL },
     { QUERN__LAYER, "Functional", "output_layers", NULL },
-    { QUERN__LAYER, NULL, "mask_all", "true" }, /* of Keras 2: files/legacy_layers.c */
+    { QUERN__LAYER, NULL, "mask_all", "true" }, /* Keras 2: see files/legacy_layers.c */
     { QUERN__INITIALIZER, NULL, "input_axes", "null" },
     { QUERN__INITIALIZER, NULL, "output_axes", "null" },
 };

@@ -1,4 +1,4 @@
-/* Finding classes by name, and configs with Keras's defaults. */
+/* registry: searches classes by name, and completes configs with Keras's defaults. */
 #include "base/json.h"
 #include "keras/keras.h"
 
@@ -53,7 +53,7 @@ const quern__class *quern__class_find(quern__group group, const char *name, quer
     return quern__class_among(groups[group].rows, groups[group].name, name, err);
 }
 
-/* The names of a class that are near what is looked for: its own, and its aliases. How many there are then. */
+/* Appends the names of a class, in snake case, that are near the searched one: its own and its aliases. Returns the new number. */
 static int add_names(const quern__class *c, char (*snakes)[48], const char **names, int n)
 {
     quern__snake_case(c->name, snakes[n], sizeof snakes[n]);
@@ -90,11 +90,11 @@ const quern__class *quern__class_among(const quern__class *const *rows, const ch
     const char *near = quern__nearest(snake, names, (size_t)n, sizeof *names);
     quern__fail(err, QUERN_NOTFOUND, NULL, "no %s is called '%s'", what, name);
     size_t call = strcspn(name, "(");
-    if (name[call]) { /* as a call in Python */
+    if (name[call]) { /* the text looks like a Python call */
         char own[48];
         snprintf(own, sizeof own, "%.*s", (int)(call < sizeof own ? call : sizeof own - 1), name);
         quern__snake_case(own, snake, sizeof snake);
-        quern__hint(err, "arguments stand behind the name, between blanks: '%s %.*s'", snake, (int)strcspn(name + call + 1, ",)"),
+        quern__hint(err, "put arguments after the name, separated by blanks: '%s %.*s'", snake, (int)strcspn(name + call + 1, ",)"),
                     name + call + 1);
     } else if (near && rows != quern__operation_classes)
         quern__hint(err, "did you mean '%s'?", near);
@@ -119,7 +119,9 @@ void quern__snake_case(const char *name, char *out, size_t size)
 double quern__config_number(json_t *config, const char *key)
 {
     json_t *v = json_object_get(config, key);
-    return json_is_true(v) ? 1 : json_is_false(v) ? 0 : json_is_number(v) ? json_number_value(v) : (double)NAN;
+    if (json_is_boolean(v))
+        return json_is_true(v) ? 1 : 0;
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
 }
 
 int64_t quern__config_int(json_t *config, const char *key)
@@ -148,7 +150,7 @@ const char *quern__config_text(json_t *config, const char *key) { return json_st
 
 static bool whole(json_t *v) { return json_is_number(v) && json_number_value(v) == floor(json_number_value(v)); }
 
-/* A whole number, or an array of such; arrays may stand in each other as deep as that. */
+/* Whether v is an integer or an array of integers, nested at most `depth` deep. */
 static bool sizes(json_t *v, int depth)
 {
     size_t k;
@@ -194,11 +196,11 @@ int quern__field_group(const quern__field *f)
 static int check_field(const quern__class *c, const quern__field *f, json_t *v, json_t *fallback, quern_error *err)
 {
     static const char *const kinds[] = { "a number",
-                                         "a whole number",
+                                         "an integer",
                                          "true or false",
-                                         "a word",
-                                         "a whole number or a tuple of them",
-                                         "a whole number, or a tuple of them or of pairs" };
+                                         "a name",
+                                         "an integer or a tuple of integers",
+                                         "an integer, or a tuple of integers or of pairs" };
     if (!kind_fits(f->kind, v)) {
         char *text = json_dumps(v, JSON_ENCODE_ANY);
         int status = quern__fail(err, QUERN_INVALID, c->name, "%s=%s is not %s", f->name, text ? text : "?", kinds[f->kind]);
@@ -218,7 +220,7 @@ static int check_field(const quern__class *c, const quern__field *f, json_t *v, 
     return QUERN_OK;
 }
 
-/* Every class of a group takes these too. */
+/* Arguments of every class of a group. */
 static const quern__field common_layer[] = { { "name", QUERN__F_TEXT, "null" },
                                              { "trainable", QUERN__F_BOOL, "true" },
                                              { "dtype", QUERN__F_ANY, "\"float32\"" },
@@ -254,12 +256,12 @@ static int fill(const quern__class *c, const quern__field *fields, json_t *given
     return QUERN_OK;
 }
 
-/* Names of arguments that older Keras had, and what they are now. */
+/* Argument names of older Keras versions with their present names. */
 static const struct {
     const char *old, *now;
 } renamed[] = {
     { "lr", "learning_rate" },
-    { "decay", "a decaying rate is a schedule: learning_rate=inverse_time_decay(1e-3, 1, 1e-4)" },
+    { "decay", "use a schedule: learning_rate=inverse_time_decay(1e-3, 1, 1e-4)" },
     { "nb_filter", "filters" },
     { "nb_row", "kernel_size" },
     { "border_mode", "padding" },
@@ -274,7 +276,7 @@ static const struct {
     { "dropout_W", "dropout" },
     { "dropout_U", "recurrent_dropout" },
     { "alpha", "negative_slope" },
-    { "input_length", "the input says it: input 4 | embedding 100 8" },
+    { "input_length", "set it in the input: input 4 | embedding 100 8" },
     { "init", "kernel_initializer" },
     { "W_regularizer", "kernel_regularizer" },
     { "b_regularizer", "bias_regularizer" },
@@ -287,12 +289,12 @@ static const struct {
     { "sigma", "stddev" },
     { "epsilon", "min_delta" },
     { "period", "save_freq" },
-    { "input_shape", "the input stands before the layer: input 4 | dense 8" },
-    { "batch_input_shape", "the input stands before the layer: input 4 batch_size=32 | dense 8" },
-    { "input_dim", "the input stands before the layer: input 4 | dense 8" },
+    { "input_shape", "add an input before the layer: input 4 | dense 8" },
+    { "batch_input_shape", "add an input before the layer: input 4 batch_size=32 | dense 8" },
+    { "input_dim", "add an input before the layer: input 4 | dense 8" },
 };
 
-/* The present name of an argument, where the class has it, or a hint; NULL: it never had another. */
+/* The present name of an old argument that the class has, or a hint; NULL: the argument is unknown. */
 static const char *name_now(const quern__class *c, const char *key)
 {
     for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
@@ -306,7 +308,7 @@ static const char *name_now(const quern__class *c, const char *key)
     return NULL;
 }
 
-/* Every argument is one of the class; told before what is missing, which it may stand for. */
+/* Checks that every argument is known, before the check for missing ones: the unknown argument can be a misspelled one. */
 static int check_known(const quern__class *c, const quern__field *common, json_t *given, quern_error *err)
 {
     const char *key, *names[64];
@@ -351,7 +353,7 @@ json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_e
         json_decref(out);
         return NULL;
     }
-    json_object_update_missing(out, given); /* what a file says beside */
+    json_object_update_missing(out, given); /* unknown members from a file stay */
     return out;
 }
 
@@ -364,7 +366,7 @@ const quern__class *quern__object(quern__group group, json_t *spec, json_t **con
         given = NULL;
     }
     json_t *fn = json_object_get(given, "fn"), *own = NULL;
-    if (name && fn && quern__same_name(name, "MeanMetricWrapper")) { /* a mean of a function: its arguments are beside it */
+    if (name && fn && quern__same_name(name, "MeanMetricWrapper")) { /* the arguments of the function are next to its name */
         name = json_is_string(fn) ? json_string_value(fn) : quern__config_text(fn, "config");
         own = json_copy(given);
         json_object_del(own, "fn");
@@ -372,7 +374,7 @@ const quern__class *quern__object(quern__group group, json_t *spec, json_t **con
     }
     if (!name) {
         json_decref(own);
-        quern__fail(err, QUERN_FORMAT, NULL, "a %s is neither a name nor an object", groups[group].name);
+        quern__fail(err, QUERN_FORMAT, NULL, "a %s must be a name or an object", groups[group].name);
         return NULL;
     }
     const quern__class *c = quern__class_find(group, name, err);
@@ -391,7 +393,7 @@ json_t *quern__serialize_function(const quern__class *c)
 json_t *quern__serialize(const quern__class *c, json_t *config)
 {
     json_t *own = json_copy(config);
-    if (json_is_null(json_object_get(own, "name"))) /* Keras then gives one; it does not take null everywhere */
+    if (json_is_null(json_object_get(own, "name"))) /* Keras generates a name then; not every class accepts null */
         json_object_del(own, "name");
     if (c->function) {
         if (!json_object_get(own, "name"))

@@ -1,7 +1,10 @@
-/* The words in which people name a class and its arguments: "dense 128 relu kernel_regularizer=l2(0.01)". Grammar:
- * words = name {value | name '=' value};  value = number | number 'x' number … | '(' value {',' value} ')' | a text in quotes |
- * name ['(' arguments ')']. A word without '=' is an activation where the class has one and the word names one, else the next
- * argument in Keras's order. */
+/* spec_parser: parses spec strings: "dense 128 relu kernel_regularizer=l2(0.01)".
+ *
+ * Grammar: spec = name {value | name '=' value};  value = number | number 'x' number … | '(' value {',' value} ')' | quoted text
+ * | name ['(' arguments ')'].
+ *
+ * A word without '=' is an activation where the class has one and the word names one, otherwise the next argument in Keras's
+ * order. */
 #include "keras/keras.h"
 
 #include <ctype.h>
@@ -62,7 +65,7 @@ static json_t *atom(const char *word)
     return !strcmp(word, "none") || !strcmp(word, "None") || !strcmp(word, "null") ? json_null() : json_string(word);
 }
 
-/* Sets an argument that must not be there yet; false after saying so. */
+/* Sets an argument; fails and returns false when the argument is set already. */
 static bool set_once(reader *r, json_t *given, const char *key, json_t *v)
 {
     if (!json_object_get(given, key))
@@ -71,7 +74,7 @@ static bool set_once(reader *r, json_t *given, const char *key, json_t *v)
     return false;
 }
 
-/* Items up to ')': plain ones to `list`, name=value to `named`. */
+/* Parses items up to ')': positional values into `list`, name=value into `named`. */
 static bool items(reader *r, json_t *list, json_t *named)
 {
     for (blanks(r); *r->at != ')'; blanks(r)) {
@@ -108,7 +111,7 @@ static json_t *value(reader *r)
     json_t *out = NULL;
     if (*r->at == '(' || *r->at == '[') {
         if (*r->at == '[')
-            return fail(r, "write a tuple with ( )");
+            return fail(r, "use parentheses for a tuple");
         r->at++;
         out = json_array();
         if (!items(r, out, NULL)) {
@@ -119,7 +122,7 @@ static json_t *value(reader *r)
         char word[256], quote = *r->at == '"' || *r->at == '\'' ? *r->at : 0, end[2] = { quote, 0 };
         size_t n = quote ? strcspn(r->at + 1, end) : strcspn(r->at, " \t,()=");
         if ((!n && !quote) || n >= sizeof word || (quote && r->at[n + 1] != quote))
-            return fail(r, quote ? "a quote is not closed" : "expected a value");
+            return fail(r, quote ? "missing closing quote" : "expected a value");
         memcpy(word, r->at + (quote != 0), n);
         word[n] = 0;
         r->at += n + 2 * (quote != 0);
@@ -141,7 +144,7 @@ static json_t *value(reader *r)
     return out;
 }
 
-/* Arguments by position become config keys. */
+/* Assigns a positional argument to the next config key. */
 static bool place(const quern__class *c, json_t *config, int *next, json_t *v, quern_error *err)
 {
     while (c->fields && c->fields[*next].name && json_object_get(config, c->fields[*next].name))
@@ -156,7 +159,7 @@ static bool place(const quern__class *c, json_t *config, int *next, json_t *v, q
     return true;
 }
 
-/* An object that was written with arguments by position ("l2(0.01)") gets their names. */
+/* Names the positional arguments of an object ("l2(0.01)"). */
 static bool name_object(json_t *config, const char *key, int group, quern_error *err)
 {
     json_t *v = json_object_get(config, key), *args = json_object_get(v, "args"), *a;
@@ -202,7 +205,7 @@ static bool is_told(const quern__class *c, const char *name)
     return false;
 }
 
-/* Words that say what they are for: "same", "valid" and "causal" (padding, or a causal mask), "sequences" (return_sequences). */
+/* Words with a fixed meaning: "same", "valid" and "causal" (padding, or a causal mask), "sequences" (return_sequences). */
 static bool bare_word(const quern__class *c, json_t *given, const char *word)
 {
     bool causal = word && !strcmp(word, "causal");
@@ -217,7 +220,7 @@ static bool bare_word(const quern__class *c, json_t *given, const char *word)
     return false;
 }
 
-/* The words after the class name. */
+/* Parses the words after the class name. */
 static bool arguments(reader *r, const quern__class *c, json_t *given)
 {
     int next = 0;
@@ -252,14 +255,14 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
     return true;
 }
 
-/* What the call is told, out of what was given; NULL on failure. */
+/* Moves the call flags from the arguments to an object of their own. Returns new; NULL on failure. */
 static json_t *told(const quern__class *c, json_t *given, quern_error *err)
 {
     json_t *call = json_object();
     for (int i = 0; c->call_flags && c->call_flags[i].name; i++) {
         json_t *v = json_object_get(given, c->call_flags[i].name);
         if (v && !json_is_boolean(v)) {
-            quern__fail(err, QUERN_INVALID, c->name, "%s is true or false", c->call_flags[i].name);
+            quern__fail(err, QUERN_INVALID, c->name, "%s must be true or false", c->call_flags[i].name);
             json_decref(call);
             return NULL;
         }
@@ -283,8 +286,10 @@ const quern__class *quern__parse_spec_among(const quern__class *const *rows, con
     char name[96];
     blanks(&r);
     size_t n = strcspn(r.at, " \t");
-    if (!n || n >= sizeof name)
-        return fail(&r, "expected a name"), NULL;
+    if (!n || n >= sizeof name) {
+        fail(&r, "expected a name");
+        return NULL;
+    }
     memcpy(name, r.at, n);
     name[n] = 0;
     r.at += n;
@@ -297,7 +302,7 @@ const quern__class *quern__parse_spec_among(const quern__class *const *rows, con
         json_object_set(*config, "call", call);
     json_decref(call);
     json_decref(given);
-    if (*config && !quern__memory_short()) /* a value that is missing would be a default */
+    if (*config && !quern__memory_short()) /* without memory, a missing value would become a default */
         return c;
     json_decref(*config);
     *config = NULL;

@@ -1,4 +1,5 @@
-/* Activation, and activations that are layers because they have arguments or weights: Softmax, ReLU, LeakyReLU, ELU, PReLU. */
+/* activation_layers: Activation, and the activations that are layers because they have arguments or weights: Softmax, ReLU,
+ * LeakyReLU, ELU, PReLU. */
 #include "keras/layers/layer_rows.h"
 
 #include <math.h>
@@ -19,7 +20,7 @@ static quern__id activation_call(quern__layer *l, quern__graph *g, const quern__
 static const quern__field activation_fields[] = { { "activation", QUERN__F_ACTIVATION, NULL }, { 0 } };
 QUERN__LAYER_ROW(activation, "Activation", "", activation_fields, NULL, activation_call, PASSES);
 
-/* Over several axes at once. */
+/* Softmax over several axes together. */
 static quern__id softmax_over(quern__graph *g, quern__id x, uint32_t mask)
 {
     quern__id most = quern__stop_gradient(g, quern__reduce(g, QUERN__REDUCE_MAX, x, mask, true));
@@ -27,7 +28,7 @@ static quern__id softmax_over(quern__graph *g, quern__id x, uint32_t mask)
     return quern__div2(g, e, quern__reduce(g, QUERN__SUM, e, mask, true));
 }
 
-/* Where the mask does not look: -1e9 before, and zero after, in case it looks nowhere. */
+/* Softmax with a mask: -1e9 is added to masked elements, and their results become 0, in case all are masked. */
 static quern__id softmax_masked(quern__layer *l, quern__graph *g, quern__id x, quern__id mask)
 {
     quern__context *pass = l->context, bare = { 0 };
@@ -70,7 +71,7 @@ static quern__id elu_call(quern__layer *l, quern__graph *g, const quern__id *in,
     return quern__unary(g, QUERN__ELU, in[0], number(l, "alpha", 1), 0, 0);
 }
 
-/* A slope for each number of a record, or one along the shared axes. */
+/* The slope has the shape of a record, with size 1 along the shared axes. */
 static int prelu_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     quern_shape shape = { .rank = in->rank - 1 };
@@ -83,7 +84,7 @@ static int prelu_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     {
         int64_t at = json_integer_value(axis);
         if (at < 1 || at >= in->rank)
-            return quern__fail(err, QUERN_SHAPE, l->name, "shared_axes: there is no axis %lld", (long long)at);
+            return quern__fail(err, QUERN_SHAPE, l->name, "shared_axes: axis %lld does not exist", (long long)at);
         shape.dims[at - 1] = 1;
     }
     return quern__layer_weight(l, "alpha", &shape, "alpha_initializer", err) ? QUERN_OK : QUERN_NOMEM;

@@ -1,16 +1,17 @@
-/* Attention and AdditiveAttention on [query, value, key]: one head, nothing projected. Dot products without wanted scores are one
- * op; the rest is small ops, whose scores take memory for every pair of steps. And Masking, from which masks come. */
+/* dot_product_attention: Attention and AdditiveAttention on [query, value, key], with one head and without projections, and
+ * Masking. Dot-product attention is one fused op unless the call returns scores. Other variants use small ops, whose scores need
+ * memory for each pair of steps, (B, Tq, Tk). */
 #include "keras/keras.h"
 
 #include <string.h>
 
 #define ID quern__id
 
-enum { widest = 256 }; /* numbers of a key for which the op is quick */
+enum { widest = 256 }; /* largest size of a key for which the fused op is fast */
 
-/* What a call is given, in order. */
+/* The arguments of a call. */
 typedef struct given {
-    ID q, v, k, q_mask, v_mask, scale, weight; /* weight: of concatenated scores */
+    ID q, v, k, q_mask, v_mask, scale, weight; /* weight: the scale of score_mode "concat" */
 } given;
 
 static given given_of(const quern__layer *l, quern__graph *g, const ID *in, int n)
@@ -29,7 +30,7 @@ static given given_of(const quern__layer *l, quern__graph *g, const ID *in, int 
     return a;
 }
 
-/* An axis of size 1 put in. */
+/* Inserts an axis of size 1. */
 static ID with_axis(quern__graph *g, ID x, int axis)
 {
     quern_shape s = *quern__shape_of(g, x), to = { .rank = s.rank + 1 };
@@ -38,7 +39,8 @@ static ID with_axis(quern__graph *g, ID x, int axis)
     return quern__reshape(g, x, &to);
 }
 
-/* sum(tanh(q + k)) over the numbers of each pair, each weighed by `inside` (additive) or scaled before the tanh. */
+/* sum(tanh(q + k)) over the last axis for each pair of steps. `inside` weights each term (additive) or scales before tanh
+ * (concat). */
 static ID pair_scores(quern__graph *g, const given *a, bool additive)
 {
     ID both = quern__add2(g, with_axis(g, a->q, 2), with_axis(g, a->k, 1));
@@ -51,7 +53,7 @@ static ID pair_scores(quern__graph *g, const given *a, bool additive)
     return a->weight ? quern__mul2(g, sum, a->weight) : sum;
 }
 
-/* 1 where the key is not behind the query: (1, queries, keys). */
+/* 1 where the key is at or before the query, otherwise 0: (1, Tq, Tk). */
 static ID past_mask(quern__graph *g, int64_t queries, int64_t keys)
 {
     quern_shape row = { .rank = 3, .dims = { 1, queries, 1 } }, column = { .rank = 3, .dims = { 1, 1, keys } };
@@ -59,7 +61,7 @@ static ID past_mask(quern__graph *g, int64_t queries, int64_t keys)
                          quern__reshape(g, quern__iota(g, keys), &column));
 }
 
-/* Scores that are masked (1e9 less), made into shares and applied. */
+/* Subtracts 1e9 from masked scores, applies softmax and dropout, and multiplies with the values. */
 static ID applied(quern__layer *l, quern__graph *g, const given *a, ID scores, double dropout, uint64_t seed)
 {
     if (!scores)
@@ -78,7 +80,7 @@ static ID applied(quern__layer *l, quern__graph *g, const given *a, ID scores, d
     return y;
 }
 
-/* Dot products as one op. */
+/* Dot-product attention as the fused op. */
 static ID fused(quern__layer *l, quern__graph *g, const given *a, double dropout, uint64_t seed)
 {
     quern_shape mask = { .rank = 4, .dims = { 1, 1, 1, quern__shape_of(g, a->k)->dims[1] } };
@@ -106,9 +108,9 @@ static ID attention_call(quern__layer *l, quern__graph *g, const ID *in, int n, 
     uint64_t seed = quern__config_seed(l->config, l->seed);
     (void)training;
     if (!a.q || !a.v)
-        return quern__graph_fail(g, QUERN_INVALID, "takes a list of query, value and perhaps key");
+        return quern__graph_fail(g, QUERN_INVALID, "needs a list of query, value and optionally key");
     if (quern__shape_of(g, a.q)->rank != 3 || quern__shape_of(g, a.v)->rank != 3 || quern__shape_of(g, a.k)->rank != 3)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "only (records, steps, width) in this version");
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "only inputs (records, steps, width) are in this version");
     bool narrow = quern__shape_of(g, a.q)->dims[2] <= widest && quern__shape_of(g, a.v)->dims[2] <= widest;
     ID y, scores;
     if (dots && !wanted && narrow)
@@ -134,11 +136,11 @@ static int attention_build(quern__layer *l, const quern_shape *in, int n, quern_
     quern_shape scalar = { 0 }, row = { .rank = 1, .dims = { in[0].dims[in[0].rank - 1] } };
     double rate = quern__config_number(l->config, "dropout");
     if (n < 2)
-        return quern__fail(err, QUERN_INVALID, l->name, "takes a list of query, value and perhaps key");
+        return quern__fail(err, QUERN_INVALID, l->name, "needs a list of query, value and optionally key");
     if (!(rate >= 0 && rate <= 1))
         return quern__fail(err, QUERN_INVALID, l->name, "dropout %g is outside 0 … 1", rate);
     if (mode && strcmp(mode, "dot") && strcmp(mode, "concat"))
-        return quern__fail(err, QUERN_INVALID, l->name, "score_mode '%s' is neither dot nor concat", mode);
+        return quern__fail(err, QUERN_INVALID, l->name, "score_mode '%s' is not dot or concat", mode);
     if (quern__config_bool(l->config, "use_scale")) {
         json_t *spec = json_string("glorot_uniform");
         quern__variable *v = quern__layer_weight(l, "scale", additive ? &row : &scalar, "", err);
@@ -158,7 +160,7 @@ static int attention_build(quern__layer *l, const quern_shape *in, int n, quern_
     return QUERN_OK;
 }
 
-/* ---- Masking: a step whose numbers all equal mask_value is not to be looked at, and zero ---- */
+/* ---- Masking: steps whose elements all equal mask_value are masked and become 0 ---- */
 
 static ID masking_call(quern__layer *l, quern__graph *g, const ID *in, int n, bool training)
 {
@@ -181,7 +183,7 @@ static const quern__field additive_fields[] = {
     { "use_scale", QUERN__F_BOOL, "true" }, { "dropout", QUERN__F_NUMBER, "0.0" }, { "seed", QUERN__F_INT, "null" }, { 0 }
 };
 static const quern__field masking_fields[] = { { "mask_value", QUERN__F_NUMBER, "0.0" }, { 0 } };
-/* What a call may be told. */
+/* Call flags. */
 static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },
                                      { "return_attention_scores", QUERN__F_BOOL, "false" },
                                      { 0 } };

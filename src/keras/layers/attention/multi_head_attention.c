@@ -1,17 +1,17 @@
-/* MultiHeadAttention and GroupQueryAttention: projections of queries, keys and values, attention of each head, a projection back.
- * Kernels have Keras's shapes, (width, heads, numbers of a head), and are multiplied by as matrices: heads lie side by side in the
- * last axis and nothing is moved. Masks are put together as keras.src.layers.attention does it. */
+/* multi_head_attention: MultiHeadAttention and GroupQueryAttention: projections of queries, keys and values, attention per head,
+ * output projection. Kernels have Keras's shapes, (C, heads, D), and are used as matrices (C, heads * D). Heads are adjacent in
+ * the last axis, so no transpose is needed. Masks are combined as in keras.src.layers.attention. */
 #include "keras/keras.h"
 
 #include <math.h>
 #include <stdio.h>
 
 typedef struct form {
-    int heads, shared;      /* of queries; of keys and values                  */
-    int64_t dim, value_dim; /* numbers of a head                               */
+    int heads, shared;      /* query heads; key and value heads */
+    int64_t dim, value_dim; /* size of a head: D */
     bool bias, gate;
-    bool grouped; /* GroupQueryAttention, which differs in its masks */
-    int at[4];    /* weights: where those of query, key, gate, value begin; the output's come last */
+    bool grouped; /* GroupQueryAttention, which combines masks differently */
+    int at[4];    /* index of the first weight of query, key, gate, value; the output's are last */
 } form;
 
 enum { QUERY, KEY, GATE, VALUE };
@@ -35,7 +35,7 @@ static form form_of(const quern__layer *l)
 
 /* ---- weights ---- */
 
-/* A kernel (and bias) that turns `from` numbers into `to`: filled as a matrix, kept in Keras's shapes. */
+/* A kernel and optional bias that map `from` to `to`. The initializer sees a matrix; the weight has Keras's shape. */
 static int projection(quern__layer *l, const char *name, const char *place, const quern_shape *from, const quern_shape *to,
                       bool bias, quern_error *err)
 {
@@ -56,7 +56,7 @@ static int projection(quern__layer *l, const char *name, const char *place, cons
     return QUERN_OK;
 }
 
-/* What the last projection gives: the width of the queries, or output_shape. */
+/* The shape of the output projection: the width of the queries, or output_shape. */
 static int output_of(const quern__layer *l, int64_t width, quern_shape *out, quern_error *err)
 {
     json_t *shape = json_object_get(l->config, "output_shape"), *d;
@@ -80,23 +80,23 @@ static int check(const quern__layer *l, const form *f, const quern_shape *q, con
     double rate = quern__config_number(l->config, "dropout");
     char a[96], b[96];
     if (f->heads < 1 || f->shared < 1 || f->dim < 1 || f->value_dim < 1 || f->heads > 1 << 20 || f->heads % f->shared)
-        return quern__fail(err, QUERN_INVALID, l->name, "%d heads of %lld numbers, %d of keys and values", f->heads,
+        return quern__fail(err, QUERN_INVALID, l->name, "%d heads of size %lld, %d heads of keys and values", f->heads,
                            (long long)f->dim, f->shared);
     if (!(rate >= 0 && rate <= 1))
         return quern__fail(err, QUERN_INVALID, l->name, "dropout %g is outside 0 … 1", rate);
     if (json_array_size(axes) > 1 || (json_is_integer(only) && json_integer_value(only) != 1 && json_integer_value(only) != -2))
         return quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                           "attention_axes: attention along other axes than 1 is not in this version");
+                           "attention_axes: attention along axes other than 1 is not in this version");
     if (q->rank != 3 || k->rank != 3 || v->rank != 3)
         return quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                           "queries %s and values %s: only (records, steps, width) in this version",
+                           "queries %s and values %s: only (records, steps, width) is in this version",
                            quern_shape_text(q, a, sizeof a), quern_shape_text(v, b, sizeof b));
     if (k->dims[1] != v->dims[1])
         return quern__fail(err, QUERN_SHAPE, l->name, "%lld keys for %lld values", (long long)k->dims[1], (long long)v->dims[1]);
     return QUERN_OK;
 }
 
-/* The inputs that are query, key and value, by place. */
+/* The indices of the inputs that are query, key and value. */
 static void places(const quern__layer *l, int n, int *query, int *key, int *value)
 {
     *query = quern__layer_place_of(l, n, "query");
@@ -137,7 +137,7 @@ static int heads_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     return status;
 }
 
-/* x by the kernel that is weight number `at`, as a matrix whose rows are the first `inner` axes of the kernel. */
+/* x times weight `at`, used as a matrix: the first `inner` axes of the kernel are its rows. */
 static quern__id projected(const quern__layer *l, quern__graph *g, quern__id x, int at, int inner, bool bias)
 {
     const quern_shape *kernel = &l->weights[at]->shape;
@@ -151,15 +151,15 @@ static quern__id projected(const quern__layer *l, quern__graph *g, quern__id x, 
 
 /* ---- masks ---- */
 
-/* A mask with axes of size 1 put in, so that it has four: (records, heads, queries, keys). */
+/* Inserts axes of size 1 into a mask, so that it becomes (B, heads, Tq, Tk). */
 static quern__id four_axes(quern__graph *g, quern__id mask, bool of_queries)
 {
     quern_shape s = mask ? *quern__shape_of(g, mask) : (quern_shape){ 0 }, to = { .rank = 4, .dims = { 1, 1, 1, 1 } };
     if (!mask || s.rank == 4)
         return mask;
     if (s.rank > 4 || s.rank < 2)
-        return quern__graph_fail(g, QUERN_SHAPE, "a mask has two to four axes");
-    if (s.rank == 3) /* (records, queries, keys) */
+        return quern__graph_fail(g, QUERN_SHAPE, "a mask must have two to four axes");
+    if (s.rank == 3) /* (B, Tq, Tk) */
         to = (quern_shape){ .rank = 4, .dims = { s.dims[0], 1, s.dims[1], s.dims[2] } };
     else
         to = (quern_shape){ .rank = 4, .dims = { s.dims[0], 1, of_queries ? s.dims[1] : 1, of_queries ? 1 : s.dims[1] } };
@@ -182,8 +182,8 @@ static quern__id window_mask(quern__graph *g, int64_t queries, int64_t keys, int
                          quern__graph_constant(g, (double)window, QUERN_FLOAT32));
 }
 
-/* Where to look but for the past: masks of the queries, values and keys, and the one that is given. MultiHeadAttention knows only
- * the mask that comes with its queries; a mask of keys counts when keys are given. */
+/* Combines the masks of queries, values and keys with the attention mask; the causal mask is separate. MultiHeadAttention knows
+ * only the mask of its query input; the mask of keys counts when keys are given. */
 static quern__id mask_of(const quern__layer *l, quern__graph *g, const quern__id *in, int n, const form *f)
 {
     int query, key, value;
@@ -204,11 +204,11 @@ static quern__id mask_of(const quern__layer *l, quern__graph *g, const quern__id
     return both(g, mask, four_axes(g, as_float(g, quern__layer_argument(l, in, n, "attention_mask", 0)), false));
 }
 
-/* ---- where the scores are wanted, or heads are wider than the op is quick for: the same from small ops ---- */
+/* ---- small ops, for calls that return scores, or heads too large for the fused op ---- */
 
 enum { widest = 256 };
 
-/* (records, steps, heads · d) as (records, times · heads, steps, d), each head `times` times. */
+/* (B, T, heads * D) to (B, heads * times, T, D); each head occurs `times` times. */
 static quern__id by_head(quern__graph *g, quern__id x, int heads, int times)
 {
     quern_shape s = *quern__shape_of(g, x), apart = { .rank = 5, .dims = { s.dims[0], s.dims[1], heads, 1, s.dims[2] / heads } },
@@ -218,7 +218,7 @@ static quern__id by_head(quern__graph *g, quern__id x, int heads, int times)
     return quern__transpose(g, x, (int[]){ 0, 2, 1, 3 });
 }
 
-/* 1 where the key is not behind the query. */
+/* 1 where the key is at or before the query, otherwise 0. */
 static quern__id past_mask(quern__graph *g, int64_t queries, int64_t keys)
 {
     quern_shape row = { .rank = 4, .dims = { 1, 1, queries, 1 } }, column = { .rank = 4, .dims = { 1, 1, 1, keys } };
@@ -250,7 +250,7 @@ static quern__id with_scores(quern__layer *l, quern__graph *g, const quern__atte
 
 /* ---- calls ---- */
 
-/* Steps come one after the other: keys and values of those before are kept. Only a text that looks at its own past can be. */
+/* Incremental decoding: appends keys and values to those of earlier steps. Only causal self-attention supports it. */
 static void keep_past(quern__layer *l, quern__graph *g, quern__attended *a, bool own)
 {
     quern__stepping *s = l->context->stepping;
@@ -282,7 +282,7 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
                           .heads = f.heads,
                           .shared = f.shared,
                           .causal = quern__layer_flag(l, "use_causal_mask"),
-                          .zeros = dropout > 0, /* Keras takes its other way then */
+                          .zeros = dropout > 0, /* Keras uses the variant without the fused op then */
                           .scale = 1 / sqrt((double)f.dim),
                           .dropout = training ? dropout : 0,
                           .seed = quern__config_seed(l->config, l->seed) };
@@ -327,7 +327,7 @@ static const quern__field grouped_fields[] = { { "head_dim", QUERN__F_INT, NULL 
                                                { "num_key_value_heads", QUERN__F_INT, NULL },
                                                COMMON,
                                                WEIGHTS };
-/* What a call may be told. */
+/* Call flags. */
 static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },
                                      { "return_attention_scores", QUERN__F_BOOL, "false" },
                                      { 0 } };

@@ -1,19 +1,19 @@
-/* Conv1D, Conv2D, Conv3D and their transposes. https://keras.io/api/layers/convolution_layers/ */
+/* convolution: Conv1D, Conv2D, Conv3D and their transposes. https://keras.io/api/layers/convolution_layers/ */
 #include "spatial.h"
 
 enum { most_groups = 1024 };
 
-/* Filters and channels of a kernel (places, channels by group, filters), or of a transposed one (places, filters, channels). */
+/* Kernels have the shape (positions, channels of a group, filters); transposed ones (positions, filters, channels). */
 static bool transposed(const quern__layer *l) { return strstr(l->kind->name, "Transpose"); }
 
 static int check_input(const quern__layer *l, const quern_shape *in, int axes, quern_error *err)
 {
     char text[96];
     if (in->rank != axes + 2)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, %d axes of space, channels)",
+        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, %d spatial axes, channels)",
                            quern_shape_text(in, text, sizeof text), axes);
     if (quern__channels_of(l, in) < 1)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s have no fixed number of channels",
+        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s do not have a fixed number of channels",
                            quern_shape_text(in, text, sizeof text));
     return QUERN_OK;
 }
@@ -27,8 +27,8 @@ static int convolution_build(quern__layer *l, const quern_shape *in, int n, quer
     int64_t filters = quern__config_int(l->config, "filters"), width = quern__channels_of(l, in),
             groups = transposed(l) ? 1 : quern__config_int(l->config, "groups");
     if (filters < 1 || groups < 1 || groups > most_groups || filters % groups || width % groups)
-        return quern__fail(err, QUERN_INVALID, l->name, "%lld filters over %lld channels in %lld groups", (long long)filters,
-                           (long long)width, (long long)groups);
+        return quern__fail(err, QUERN_INVALID, l->name, "%lld filters, %lld channels and %lld groups do not divide",
+                           (long long)filters, (long long)width, (long long)groups);
     quern_shape shape = { .rank = axes + 2 }, bias = { .rank = 1, .dims = { filters } };
     for (int a = 0; a < axes; a++)
         if ((shape.dims[a] = quern__by_axis(l, "kernel_size", a, 0)) < 1)
@@ -42,7 +42,7 @@ static int convolution_build(quern__layer *l, const quern_shape *in, int n, quer
     return QUERN_OK;
 }
 
-/* With the bias, as the layer was asked to put channels, and activated. */
+/* Adds the bias, restores the data format, and applies the activation. */
 static quern__id finished(const quern__layer *l, quern__graph *g, quern__id y)
 {
     if (l->n_weights > 1)
@@ -50,7 +50,7 @@ static quern__id finished(const quern__layer *l, quern__graph *g, quern__id y)
     return quern__activation(g, json_object_get(l->config, "activation"), quern__channels_back(l, g, y));
 }
 
-/* Group by group: its channels by its part of the kernel. */
+/* Convolves each group of channels with its part of the kernel. */
 static quern__id grouped(quern__graph *g, quern__id x, quern__id w, const quern__frame *f, int64_t groups)
 {
     const quern_shape kernel = *quern__shape_of(g, w);
@@ -75,9 +75,9 @@ static quern__id convolution_call(quern__layer *l, quern__graph *g, const quern_
     return finished(l, g, groups > 1 ? grouped(g, x, w, &f, groups) : quern__convolve(g, x, w, &f));
 }
 
-/* ---- transposed: the way back of a convolution whose image has the size of the output ---- */
+/* ---- transposed convolution: the input gradient of a convolution whose image has the size of the output ---- */
 
-/* What an axis of n becomes (keras.src.backend.common.backend_utils). 0: output_padding does not fit. */
+/* The output size of an axis of size n (keras.src.backend.common.backend_utils). 0: output_padding does not fit. */
 static int64_t transposed_size(const quern__layer *l, int64_t n, int axis, int64_t kernel, int64_t stride, int64_t dilation)
 {
     int64_t reach = (kernel - 1) * dilation + 1, more = quern__by_axis(l, "output_padding", axis, -1);
@@ -103,7 +103,7 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
         f.stride[a] = quern__by_axis(l, "strides", i, 1);
         f.dilation[a] = quern__by_axis(l, "dilation_rate", i, 1);
         if (f.stride[a] < 1 || f.dilation[a] < 1 || f.out[a] < 1)
-            return quern__graph_fail(g, QUERN_INVALID, "strides, dilation_rate and space must be at least 1");
+            return quern__graph_fail(g, QUERN_INVALID, "strides, dilation_rate and spatial sizes must be at least 1");
         size[a] = transposed_size(l, f.out[a], i, f.kernel[a], f.stride[a], f.dilation[a]);
         int64_t lacking = (f.out[a] - 1) * f.stride[a] + (f.kernel[a] - 1) * f.dilation[a] + 1 - size[a];
         f.before[a] = quern__config_is(l, "padding", "same") && lacking > 0 ? lacking / 2 : 0;
@@ -123,7 +123,7 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
     { "activation", QUERN__F_ACTIVATION, "\"linear\"" }, { "use_bias", QUERN__F_BOOL, "true" }, QUERN__KERNEL_AND_BIAS_FIELDS, { 0 }
 static const quern__field conv_fields[] = { FIRST_FIELDS FORMAT DILATION{ "groups", QUERN__F_INT, "1" }, LAST_FIELDS };
 static const quern__field transpose_fields[] = { FIRST_FIELDS OUTPUT_PADDING FORMAT DILATION LAST_FIELDS };
-/* Keras has these two the other way round in three dimensions. */
+/* Keras swaps these two arguments in three dimensions. */
 static const quern__field transpose3_fields[] = { FIRST_FIELDS FORMAT OUTPUT_PADDING DILATION LAST_FIELDS };
 
 #define LAYER(ID_, NAME, ALIASES, FIELDS_, CALL, AXES)                    \

@@ -1,5 +1,5 @@
-/* DepthwiseConv1D and 2D: each channel by `depth_multiplier` kernels of its own. SeparableConv1D and 2D: the same, then a
- * convolution of single places over all channels. https://keras.io/api/layers/convolution_layers/ */
+/* depthwise_convolution: DepthwiseConv1D and 2D apply `depth_multiplier` kernels to each channel. SeparableConv1D and 2D add a
+ * pointwise convolution over all channels. https://keras.io/api/layers/convolution_layers/ */
 #include "spatial.h"
 
 static bool separable(const quern__layer *l) { return !strncmp(l->kind->name, "Separable", 9); }
@@ -10,7 +10,7 @@ static int depthwise_build(quern__layer *l, const quern_shape *in, int n, quern_
     char text[96];
     (void)n;
     if (in->rank != axes + 2 || quern__channels_of(l, in) < 1)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, %d axes of space, channels)",
+        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, %d spatial axes, channels)",
                            quern_shape_text(in, text, sizeof text), axes);
     int64_t many = quern__config_int(l->config, "depth_multiplier"), width = quern__channels_of(l, in),
             filters = separable(l) ? quern__config_int(l->config, "filters") : width * many;
@@ -36,7 +36,7 @@ static int depthwise_build(quern__layer *l, const quern_shape *in, int n, quern_
     return QUERN_OK;
 }
 
-/* x with each channel `many` times, one beside the other. */
+/* Repeats each channel `many` times: [a b] to [a a b b]. */
 static quern__id repeated(quern__graph *g, quern__id x, int64_t many)
 {
     quern_shape s = *quern__shape_of(g, x), one = s, out = s;

@@ -1,5 +1,5 @@
-/* Windows as Keras lays them over space. Padding is TensorFlow's: "same" gives ceil(size / stride) windows with what is lacking
- * shared, the larger half behind; "causal" looks at the past alone. */
+/* spatial: windows over spatial axes. Padding follows TensorFlow: "same" gives ceil(size / stride) windows, with the larger half
+ * of an odd padding at the end; "causal" pads at the start only. */
 #include "spatial.h"
 
 #include <stdio.h>
@@ -29,12 +29,12 @@ bool quern__sizes_fit(const quern__layer *l, quern__graph *g, int axes)
     for (const quern__field *f = l->kind->fields; f && f->name; f++) {
         size_t n = json_array_size(json_object_get(l->config, f->name));
         if ((f->kind == QUERN__F_SIZES || f->kind == QUERN__F_EDGES) && n > 1 && n != (size_t)axes)
-            return quern__graph_fail(g, QUERN_INVALID, "%s has %zu entries for %d axes of space", f->name, n, axes);
+            return quern__graph_fail(g, QUERN_INVALID, "%s has %zu entries for %d spatial axes", f->name, n, axes);
     }
     return true;
 }
 
-/* One axis: kernel, stride and dilation are set. */
+/* Computes the windows of one axis; kernel, stride and dilation are set. */
 static bool axis_frame(const quern__layer *l, quern__frame *f, int a, int64_t size)
 {
     int64_t reach = (f->kernel[a] - 1) * f->dilation[a] + 1, lacking;
@@ -57,7 +57,7 @@ bool quern__layer_frame(const quern__layer *l, quern__graph *g, const char *kern
     *f = (quern__frame){ axes, { 1, 1, 1 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0 }, { 1, 1, 1 } };
     const char *padding = quern__config_text(l->config, "padding");
     if (padding && strcmp(padding, "same") && strcmp(padding, "valid") && (axes > 1 || strcmp(padding, "causal")))
-        return quern__graph_fail(g, QUERN_INVALID, "padding '%s' is none of %s", padding,
+        return quern__graph_fail(g, QUERN_INVALID, "padding '%s' is not one of %s", padding,
                                  axes > 1 ? "same, valid" : "same, valid, causal");
     if (!quern__sizes_fit(l, g, axes))
         return false;
@@ -70,7 +70,7 @@ bool quern__layer_frame(const quern__layer *l, quern__graph *g, const char *kern
             f->stride[a] > largest)
             return quern__graph_fail(g, QUERN_INVALID, "%s, strides and dilation_rate must be from 1 to %d", kernel, (int)largest);
         if (size[i] < 1 || !axis_frame(l, f, a, size[i]))
-            return quern__graph_fail(g, QUERN_SHAPE, "no window of %lld fits into %lld along axis %d of space",
+            return quern__graph_fail(g, QUERN_SHAPE, "no window of %lld fits into %lld along spatial axis %d",
                                      (long long)((f->kernel[a] - 1) * f->dilation[a] + 1), (long long)size[i], i);
     }
     return true;

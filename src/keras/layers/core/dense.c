@@ -1,4 +1,4 @@
-/* Dense: y = activation(x W + b), x (B, ..., C), W (C, units), b (units). */
+/* dense: Dense: y = activation(x W + b), x (B, …, C), W (C, units), b (units). */
 #include "keras/layers/layer_rows.h"
 
 static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
@@ -9,7 +9,8 @@ static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     if (units < 1)
         return quern__fail(err, QUERN_INVALID, l->name, "units must be at least 1");
     if (width < 1)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s have no fixed last axis", quern_shape_text(in, text, sizeof text));
+        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s do not have a fixed last axis",
+                           quern_shape_text(in, text, sizeof text));
     quern_shape kernel = { .rank = 2, .dims = { width, units } }, bias = { .rank = 1, .dims = { units } };
     if (!quern__layer_weight(l, "kernel", &kernel, "kernel_initializer", err))
         return QUERN_NOMEM;

@@ -1,4 +1,4 @@
-/* EinsumDense and Dot: products along axes that a letter or a number names, done as one matrix product between axes put in order.
+/* einsum_dense: EinsumDense and Dot. Each is one matrix product with transposes before and after it.
  * https://keras.io/api/layers/core_layers/einsum_dense/ */
 #include "keras/keras.h"
 
@@ -12,15 +12,15 @@
 
 enum { most = QUERN_MAX_RANK };
 
-/* "ab,bc->ac" with letters for what an ellipsis stands for, and the size of each letter. */
+/* An equation such as "ab,bc->ac": digits replace an ellipsis; `size` is by letter. */
 typedef struct equation {
     char x[most + 1], w[most + 1], y[most + 1];
     int64_t size[256];
-    bool left, right; /* where an ellipsis stood */
+    bool left, right; /* where the ellipsis is */
     int elided;
 } equation;
 
-/* One term; an ellipsis becomes `elided` digits. */
+/* Reads one term; an ellipsis becomes `elided` digits. */
 static bool read_term(equation *e, const char **at, const char *stop, char *out)
 {
     int n = 0;
@@ -42,7 +42,7 @@ static bool read_term(equation *e, const char **at, const char *stop, char *out)
     return n > 0;
 }
 
-/* Sizes of the letters from the input and from output_shape. */
+/* Sets the sizes of letters from the input and from output_shape. */
 static bool read_sizes(equation *e, const quern_shape *in, json_t *shape)
 {
     size_t n = strlen(e->y), k = 0;
@@ -71,8 +71,9 @@ static int read_equation(const quern__layer *l, const quern_shape *in, equation 
     int letters = 0;
     *e = (equation){ .left = dots && comma && !strncmp(at, "...", 3) };
     e->right = dots && !e->left;
-    for (const char *c = at; comma && c < comma; c++)
-        letters += *c != '.' && *c != ' ';
+    if (comma)
+        for (const char *c = at; c < comma; c++)
+            letters += *c != '.' && *c != ' ';
     e->elided = dots ? in->rank - letters : 0;
     bool fits = comma && e->elided >= 0 && read_term(e, &at, ",", e->x) && *at++ == ',' && read_term(e, &at, "-", e->w) &&
                 !strncmp(at, "->", 2);
@@ -82,26 +83,30 @@ static int read_equation(const quern__layer *l, const quern_shape *in, equation 
         return quern__fail(err, QUERN_INVALID, l->name, "equation '%s' does not fit an input of %d axes", text ? text : "",
                            in->rank);
     if (e->x[0] != e->y[0] || strchr(e->w, e->x[0]))
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                           "equation '%s': records that do not stay in front are not in this version", text);
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "equation '%s' moves the batch axis, which is not in this version",
+                           text);
     if (!read_sizes(e, in, json_object_get(l->config, "output_shape")))
         return quern__fail(err, QUERN_SHAPE, l->name, "output_shape does not fit the equation '%s'", text);
     for (const char *c = e->w; *c; c++) {
         if (strchr(e->x, *c) && strchr(e->y, *c))
             return quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                               "equation '%s': '%c' is kept by input and kernel, which is not in this version", text, *c);
+                               "equation '%s': '%c' is in input, kernel and output, which is not in this version", text, *c);
         if (!strchr(e->x, *c) == !strchr(e->y, *c))
-            return quern__fail(err, QUERN_UNSUPPORTED, l->name, "equation '%s': '%c' is only summed, which is not in this version",
+            return quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                               "equation '%s': '%c' is summed in one operand only, which "
+                               "is not in this version",
                                text, *c);
     }
     for (const char *c = e->x; *c; c++)
         if (!strchr(e->w, *c) && !strchr(e->y, *c))
-            return quern__fail(err, QUERN_UNSUPPORTED, l->name, "equation '%s': '%c' is only summed, which is not in this version",
+            return quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                               "equation '%s': '%c' is summed in one operand only, which "
+                               "is not in this version",
                                text, *c);
     return QUERN_OK;
 }
 
-/* The letters of `from` that are (or are not) in `of`, behind those of `out`; their product. */
+/* Appends the letters of `from` that are (or are not) in `of`; returns the product of their sizes. */
 static int64_t gather(const equation *e, const char *from, const char *of, bool in, char *out)
 {
     int64_t count = 1;
@@ -123,7 +128,7 @@ static quern_shape shape_of(const equation *e, const char *letters)
     return s;
 }
 
-/* Axes in another order; none is moved when it is the same. */
+/* Transposes x; does nothing when the order is the same. */
 static ID ordered(quern__graph *g, ID x, const char *from, const char *to)
 {
     int order[most];
@@ -148,7 +153,7 @@ static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_err
     quern__variable *v = quern__layer_weight(l, "kernel", &matrix, "kernel_initializer", err);
     if (!v)
         return QUERN_NOMEM;
-    v->shape = shape_of(&e, e.w); /* filled as the matrix that it is */
+    v->shape = shape_of(&e, e.w); /* the initializer sees a matrix */
     if (!axes)
         return QUERN_OK;
     size_t first = strcspn(e.y, axes);
@@ -170,7 +175,7 @@ static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, boo
     if (read_equation(l, &s, &e, &err) < 0)
         return quern__graph_fail(g, err.code, "%s", err.text);
     if (l->context->stepping && (s.rank < 3 || strchr(e.w, e.x[1]) || e.y[1] != e.x[1]))
-        l->context->stepping->refused = l->name; /* the steps are mixed */
+        l->context->stepping->refused = l->name; /* the layer mixes time steps */
     gather(&e, e.x, e.w, false, x);
     strcpy(y, x);
     int64_t inner = gather(&e, e.w, e.x, true, w);
@@ -191,7 +196,7 @@ static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, boo
 
 /* ---- Dot ---- */
 
-/* x with `axis` moved to the end, and all axes between it and the records joined: (records, others, axis). */
+/* Moves `axis` to the end and merges the axes between it and the batch axis: (B, others, axis). */
 static ID with_last(quern__graph *g, ID x, int axis, quern_shape *others)
 {
     quern_shape s = *quern__shape_of(g, x), to = { .rank = 3, .dims = { s.dims[0], 1, s.dims[axis] } };
@@ -207,7 +212,7 @@ static ID with_last(quern__graph *g, ID x, int axis, quern_shape *others)
     return quern__reshape(g, axis == s.rank - 1 ? x : quern__transpose(g, x, order), &to);
 }
 
-/* x / max(length, 1e-7) along an axis. */
+/* x / max(norm, 1e-7) along an axis. */
 static ID of_length_one(quern__graph *g, ID x, int axis)
 {
     ID squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), 1u << axis, true);
@@ -221,13 +226,13 @@ static ID dot_call(quern__layer *l, quern__graph *g, const ID *in, int n, bool t
     ID x[2];
     (void)training;
     if (n != 2)
-        return quern__graph_fail(g, QUERN_INVALID, "takes two inputs");
+        return quern__graph_fail(g, QUERN_INVALID, "needs two inputs");
     for (int k = 0; k < 2; k++) {
         int rank = quern__shape_of(g, in[k])->rank;
         int64_t axis = json_integer_value(json_is_array(axes) ? json_array_get(axes, (size_t)k) : axes);
         axis += axis < 0 ? rank : 0;
         if (axis < 1 || axis >= rank)
-            return quern__graph_fail(g, QUERN_SHAPE, "axes: there is no axis %lld to multiply along", (long long)axis);
+            return quern__graph_fail(g, QUERN_SHAPE, "axes: axis %lld does not exist or cannot be contracted", (long long)axis);
         x[k] = quern__config_bool(l->config, "normalize") ? of_length_one(g, in[k], (int)axis) : in[k];
         x[k] = with_last(g, x[k], (int)axis, &others[k]);
     }

@@ -1,4 +1,4 @@
-/* Embedding: a row of a table for each number (keras.src.layers.core.embedding). Numbers may come as float32, int32 or int64. */
+/* embedding: Embedding: a table row for each index (keras.src.layers.core.embedding). Indices are float32, int32 or int64. */
 #include "keras/keras.h"
 
 static int embedding_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)

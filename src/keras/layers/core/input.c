@@ -1,4 +1,4 @@
-/* InputLayer and Identity: values as they are. */
+/* input: InputLayer and Identity, which return their input. */
 #include "keras/layers/layer_rows.h"
 
 static quern__id same_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)

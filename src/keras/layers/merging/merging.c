@@ -1,5 +1,5 @@
-/* Layers that make one value of several: Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate; and how their masks
- * merge. */
+/* merging: layers that merge several values into one: Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate; and the
+ * union of their masks. */
 #include "keras/layers/layer_rows.h"
 
 void quern__match_input_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out)
@@ -39,16 +39,16 @@ static quern__id add_call(quern__layer *l, quern__graph *g, const quern__id *in,
 static quern__id subtract_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)l, (void)training;
-    return n == 2 ? merged(g, QUERN__SUB, in, n) : quern__graph_fail(g, QUERN_INVALID, "takes two inputs");
+    return n == 2 ? merged(g, QUERN__SUB, in, n) : quern__graph_fail(g, QUERN_INVALID, "needs two inputs");
 }
 
-/* Where a mask does not look a factor counts as 1, and where none of them looks the product is 0, as Keras has it. */
+/* As in Keras, a masked factor counts as 1, and the product is 0 where all factors are masked. */
 static quern__id multiply_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
     quern__id all = quern__layer_merged_mask(l, g, n), y = 0, equal[QUERN__MAX_ARGUMENTS];
     quern__match_input_ranks(g, in, n, equal);
-    if (quern__layer_masks_all(l)) /* Keras 2 multiplies whatever masks say */
+    if (quern__layer_masks_all(l)) /* Keras 2 ignores masks here */
         return merged(g, QUERN__MUL, in, n);
     for (int i = 0; i < n; i++) {
         quern__id x = equal[i], mask = quern__layer_mask(l, i);
@@ -82,7 +82,7 @@ static quern__id minimum_call(quern__layer *l, quern__graph *g, const quern__id 
     return merged(g, QUERN__MINIMUM, in, n);
 }
 
-/* Masks of arrays that are put behind each other along the steps; 0 when none has one. */
+/* The masks of inputs that are concatenated along time; 0 when none has a mask. */
 static quern__id steps_mask(quern__layer *l, quern__graph *g, const quern__id *in, int n)
 {
     quern__id masks[QUERN__MAX_ARGUMENTS];
@@ -104,7 +104,7 @@ static quern__id concatenate_call(quern__layer *l, quern__graph *g, const quern_
     int axis = (int)quern__config_int(l->config, "axis"), rank = quern__shape_of(g, in[0])->rank;
     axis = axis < 0 ? axis + rank : axis;
     if (axis < 1 || axis >= rank)
-        return quern__graph_fail(g, QUERN_SHAPE, "axis %d does not fit", axis);
+        return quern__graph_fail(g, QUERN_SHAPE, "axis %d is out of range or the shapes differ", axis);
     l->context->mask_out[0] = axis == 1 ? steps_mask(l, g, in, n) : quern__layer_merged_mask(l, g, n);
     return quern__concat(g, in, n, axis);
 }

@@ -1,11 +1,11 @@
-/* BatchNormalization, GroupNormalization, SpectralNormalization. https://keras.io/api/layers/normalization_layers/ */
+/* batch_normalization: BatchNormalization and GroupNormalization. https://keras.io/api/layers/normalization_layers/ */
 #include "keras/keras.h"
 
 #include <math.h>
 
 typedef quern__id id;
 
-/* The only axis that `axis` names; -1: there is no such axis, or it has no fixed size. */
+/* The single axis that `axis` names; -1: it does not exist, or its size is not fixed. */
 static int axis_of(const quern__layer *l, const quern_shape *s)
 {
     json_t *v = json_object_get(l->config, "axis");
@@ -15,7 +15,7 @@ static int axis_of(const quern__layer *l, const quern_shape *s)
     return axis < 1 || axis >= s->rank || s->dims[axis] < 1 ? -1 : (int)axis;
 }
 
-/* gamma and beta, as scale and center ask for them. */
+/* Adds gamma and beta when scale and center are set. */
 static int scale_and_center(quern__layer *l, int64_t width, quern_error *err)
 {
     quern_shape shape = { .rank = 1, .dims = { width } };
@@ -37,7 +37,7 @@ static id beta_of(const quern__layer *l, quern__graph *g)
     return quern__config_bool(l->config, "center") ? quern__graph_variable(g, l->weights[scale]) : 0;
 }
 
-/* A row along `axis` of arrays of that shape. */
+/* Broadcasts a row along `axis` to that shape. */
 static id along(quern__graph *g, id row, const quern_shape *s, int axis)
 {
     quern_shape spread = { .rank = s->rank };
@@ -53,18 +53,20 @@ static int batch_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     int axis = axis_of(l, in);
     (void)n;
     if (axis < 0)
-        return quern__fail(err, QUERN_SHAPE, l->name, "axis is no axis of a fixed size among the %d of its input", in->rank);
+        return quern__fail(err, QUERN_SHAPE, l->name, "axis does not name one of the %d input axes, with a fixed size", in->rank);
     int status = scale_and_center(l, in->dims[axis], err);
     quern_shape shape = { .rank = 1, .dims = { in->dims[axis] } };
     quern__variable *mean = status < 0 ? NULL : quern__layer_weight(l, "moving_mean", &shape, "moving_mean_initializer", err);
     quern__variable *variance = mean ? quern__layer_weight(l, "moving_variance", &shape, "moving_variance_initializer", err) : NULL;
+    if (status < 0)
+        return status;
     if (!variance)
-        return status < 0 ? status : QUERN_NOMEM;
+        return QUERN_NOMEM;
     mean->trainable = variance->trainable = false;
     return QUERN_OK;
 }
 
-/* moving = moving * momentum + batch * (1 - momentum), after what an earlier call of the layer in this graph made of it. */
+/* moving = moving * momentum + batch * (1 - momentum), after the update by an earlier call of the layer in this graph. */
 static void move(quern__layer *l, quern__graph *g, quern__variable *v, id batch)
 {
     double momentum = quern__config_number(l->config, "momentum");
@@ -74,7 +76,7 @@ static void move(quern__layer *l, quern__graph *g, quern__variable *v, id batch)
     quern__assign(g, v, x);
 }
 
-/* (x - mean) / sqrt(variance + epsilon) * gamma + beta, all along the axis. */
+/* (x - mean) / sqrt(variance + epsilon) * gamma + beta, along the axis. */
 static id normalised(quern__layer *l, quern__graph *g, id x, id mean, id variance, const quern_shape *s, int axis)
 {
     id gamma = along(g, gamma_of(l, g), s, axis), beta = along(g, beta_of(l, g), s, axis);
@@ -85,7 +87,7 @@ static id normalised(quern__layer *l, quern__graph *g, id x, id mean, id varianc
     return quern__add2(g, quern__mul2(g, x, factor), term);
 }
 
-/* Mean and variance of what the mask, or all of it where there is none, leaves. */
+/* Mean and variance of the unmasked elements (mask 0: of all). */
 static void moments(quern__graph *g, id x, id mask, int axis, id *mean, id *variance)
 {
     quern_shape s = *quern__shape_of(g, x), one = s;
@@ -108,12 +110,12 @@ static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
     id given = quern__layer_argument(l, in, n, "mask", 0), mask = given ? given : quern__layer_mask(l, 0), mean, variance, y;
     quern__variable *moving_mean = l->weights[l->n_weights - 2], *moving_variance = l->weights[l->n_weights - 1];
     if (axis < 0)
-        return quern__graph_fail(g, QUERN_SHAPE, "axis is no axis of its input");
+        return quern__graph_fail(g, QUERN_SHAPE, "axis does not name an input axis");
     if (!training || !l->trainable)
         return normalised(l, g, in[0], along(g, quern__graph_variable(g, moving_mean), &s, axis),
                           along(g, quern__graph_variable(g, moving_variance), &s, axis), &s, axis);
     if (mask && quern__shape_of(g, mask)->rank != s.rank - 1)
-        return quern__graph_fail(g, QUERN_SHAPE, "its mask must have one axis less than its input");
+        return quern__graph_fail(g, QUERN_SHAPE, "the mask must have one axis less than the input");
     if (axis == s.rank - 1 && !mask) {
         id both;
         y = quern__batch_normalize(g, in[0], gamma_of(l, g), beta_of(l, g), quern__config_number(l->config, "epsilon"), &both);
@@ -143,15 +145,15 @@ static int group_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     int axis = axis_of(l, in);
     (void)n;
     if (axis < 0)
-        return quern__fail(err, QUERN_SHAPE, l->name, "axis is no axis of a fixed size among the %d of its input", in->rank);
+        return quern__fail(err, QUERN_SHAPE, l->name, "axis does not name one of the %d input axes, with a fixed size", in->rank);
     int64_t groups = groups_of(l, in->dims[axis]);
     if (groups < 1 || in->dims[axis] % groups || in->rank + 1 > QUERN_MAX_RANK)
-        return quern__fail(err, QUERN_INVALID, l->name, "%lld channels in %lld groups", (long long)in->dims[axis],
+        return quern__fail(err, QUERN_INVALID, l->name, "%lld channels do not divide into %lld groups", (long long)in->dims[axis],
                            (long long)groups);
     return scale_and_center(l, in->dims[axis], err);
 }
 
-/* The mean over all but records and groups, in two parts that lie side by side. */
+/* The mean over all axes except batch and groups, in two reductions over adjacent axes. */
 static id group_mean(quern__graph *g, id x, int axis)
 {
     int rank = quern__shape_of(g, x)->rank;
@@ -166,10 +168,13 @@ static id group_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
     int axis = axis_of(l, &s);
     (void)n, (void)training;
     if (axis < 0)
-        return quern__graph_fail(g, QUERN_SHAPE, "axis is no axis of its input");
+        return quern__graph_fail(g, QUERN_SHAPE, "axis does not name an input axis");
     int64_t groups = groups_of(l, s.dims[axis]);
     for (int i = 0; i < apart.rank; i++) {
-        apart.dims[i] = i < axis ? s.dims[i] : i == axis ? groups : i == axis + 1 ? s.dims[axis] / groups : s.dims[i - 1];
+        if (i == axis)
+            apart.dims[i] = groups;
+        else
+            apart.dims[i] = i == axis + 1 ? s.dims[axis] / groups : s.dims[i < axis ? i : i - 1];
         spread.dims[i] = i == axis || i == axis + 1 ? apart.dims[i] : 1;
     }
     id x = quern__reshape(g, in[0], &apart), gap = quern__sub2(g, x, group_mean(g, x, axis));

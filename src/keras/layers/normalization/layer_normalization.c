@@ -1,10 +1,11 @@
-/* LayerNormalization and RMSNormalization. Over the last axes they are one op; over others, and with rms_scaling, small ones. */
+/* layer_normalization: LayerNormalization and RMSNormalization. Over the last axes they are one op. Over other axes, and with
+ * rms_scaling, they are small ops. */
 #include "keras/keras.h"
 
 #define ID  quern__id
 #define ARG const ID *in, int n, bool training
 
-/* The shape of gamma and beta: the normalised axes in order; `spread` has 1 on the others. */
+/* The shape of gamma and beta: the normalised axes in order; `spread` has size 1 on the other axes. */
 static int weight_shape(const quern__layer *l, const quern_shape *in, quern_shape *shape, quern_shape *spread, quern_error *err)
 {
     uint32_t axes = quern__config_axes(l->config, "axis", in->rank);
@@ -13,22 +14,22 @@ static int weight_shape(const quern__layer *l, const quern_shape *in, quern_shap
     for (int i = 0; i < in->rank; i++) {
         bool own = axes >> i & 1;
         if (own && in->dims[i] < 1)
-            return quern__fail(err, QUERN_SHAPE, l->name, "axis %d has no fixed size", i);
+            return quern__fail(err, QUERN_SHAPE, l->name, "axis %d does not have a fixed size", i);
         spread->dims[i] = own ? in->dims[i] : 1;
         if (own)
             shape->dims[shape->rank++] = in->dims[i];
     }
-    return shape->rank ? QUERN_OK : quern__fail(err, QUERN_SHAPE, l->name, "no axis to normalise");
+    return shape->rank ? QUERN_OK : quern__fail(err, QUERN_SHAPE, l->name, "axis is empty");
 }
 
-/* Whether the axes are the last ones, all in a row. */
+/* Whether the axes are the last ones, without a gap. */
 static bool are_last(uint32_t axes, int rank)
 {
     uint32_t all = (1u << rank) - 1, lowest = axes & -axes;
     return axes == (all & ~(lowest - 1));
 }
 
-/* The last axes as one: (…, their product). */
+/* Merges the last axes: (…, their product). */
 static quern_shape joined(const quern_shape *s, int axes)
 {
     quern_shape out = { .rank = s->rank - axes + 1 };
@@ -40,7 +41,7 @@ static quern_shape joined(const quern_shape *s, int axes)
     return out;
 }
 
-/* Over any axes, from small ops; gamma and beta have the shape of `spread`. */
+/* Normalises over any axes with small ops; gamma and beta have the shape `spread`. */
 static ID over_axes(quern__graph *g, ID x, uint32_t axes, ID gamma, ID beta, bool centred, bool by_variance, double epsilon)
 {
     ID d = centred || by_variance ? quern__sub2(g, x, quern__reduce(g, QUERN__MEAN, x, axes, true)) : x;
@@ -104,8 +105,9 @@ static int rms_normalization_build(quern__layer *l, const quern_shape *in, int n
     (void)n;
     int status = weight_shape(l, in, &shape, &spread, err);
     quern__variable *scale = status < 0 ? NULL : quern__layer_weight(l, "scale", &shape, "", err);
-    for (int64_t i = 0; scale && i < quern_shape_count(&shape); i++)
-        ((float *)scale->data)[i] = 1;
+    if (scale)
+        for (int64_t i = 0; i < quern_shape_count(&shape); i++)
+            ((float *)scale->data)[i] = 1;
     return scale ? QUERN_OK : status < 0 ? status : QUERN_NOMEM;
 }
 

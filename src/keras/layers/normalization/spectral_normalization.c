@@ -1,14 +1,14 @@
-/* SpectralNormalization: while training, the kernel of the layer inside is divided by an estimate of its largest singular value
- * before it is used, and stays so (Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018;
- * keras.src.layers.normalization.spectral_normalization). */
+/* spectral_normalization: SpectralNormalization: in training, the kernel of the inner layer is divided by an estimate of its
+ * largest singular value, and the result is stored (Miyato et al., "Spectral Normalization for Generative Adversarial Networks",
+ * 2018; keras.src.layers.normalization.spectral_normalization). */
 #include "keras/keras.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* The last weight becomes the second: Keras counts a layer's own weights before those of the layer inside, and the kernel, which
- * both hold, as its own. */
+/* Moves the last weight to index 1: Keras counts a layer's own weights, among them the shared kernel, before those of inner
+ * layers. */
 static void own_second(quern__layer *l)
 {
     size_t rest = (size_t)l->n_weights - 2;
@@ -41,7 +41,7 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
         return status;
     const char *last = inner->n_weights ? strrchr(inner->weights[0]->path, '/') : NULL;
     if (!last || (strcmp(last, "/kernel") && strcmp(last, "/embeddings")))
-        return quern__fail(err, QUERN_INVALID, l->name, "%s has no kernel", inner->kind->name);
+        return quern__fail(err, QUERN_INVALID, l->name, "%s does not have a kernel", inner->kind->name);
     const quern_shape *kernel = &inner->weights[0]->shape;
     quern_shape row = { .rank = 2, .dims = { 1, kernel->dims[kernel->rank - 1] } };
     quern__variable *u = quern__layer_weight(l, "vector_u", &row, "", err);
@@ -57,7 +57,7 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
     return status;
 }
 
-/* x over its length, which counts as at least 1e-7. */
+/* x / max(norm, 1e-7) */
 static quern__id unit(quern__graph *g, quern__id x)
 {
     quern__id squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), ~0u, false);
@@ -65,7 +65,7 @@ static quern__id unit(quern__graph *g, quern__id x)
     return quern__mul2(g, x, inverse);
 }
 
-/* Makes the kernel what the rest of the step sees. A kernel of zeros stays as it is. */
+/* Updates the kernel before the rest of the step reads it. A kernel of zeros does not change. */
 static void normalise(quern__layer *l, quern__graph *g)
 {
     quern__variable *kernel = l->inner[0]->weights[0], *vector = l->weights[1];
@@ -89,7 +89,7 @@ static quern__id spectral_call(quern__layer *l, quern__graph *g, const quern__id
     quern__context context = *l->context;
     context.n_out = 0;
     if (training && quern__assigned(g, l->inner[0]->weights[0]))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a layer called twice cannot be normalised before each call");
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a layer that is called twice cannot be normalised before each call");
     if (training)
         normalise(l, g);
     quern__id y = quern__layer_call_inside(l, l->inner[0], g, in, n, &context);

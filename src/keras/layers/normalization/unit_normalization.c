@@ -1,4 +1,4 @@
-/* UnitNormalization: x / max(|x|, 1e-6) along axes. */
+/* unit_normalization: UnitNormalization: x / max(norm, 1e-6) along axes. */
 #include "keras/layers/layer_rows.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* GlobalAveragePooling and GlobalMaxPooling: one number a channel, over all axes of space. */
+/* global_pooling: GlobalAveragePooling and GlobalMaxPooling: one value per channel, over all spatial axes. */
 #include "keras/layers/convolutional/spatial.h"
 #include "keras/layers/layer_rows.h"
 
@@ -11,7 +11,7 @@ static quern__id over_space(quern__layer *l, quern__graph *g, quern__id x, int w
     return quern__reduce(g, what, x, axes, quern__config_bool(l->config, "keepdims"));
 }
 
-/* The mean of the steps that a mask (records, steps) leaves. */
+/* The mean of the steps that a mask (B, T) selects. */
 static quern__id masked_average(quern__layer *l, quern__graph *g, quern__id x, quern__id mask)
 {
     quern_shape s = *quern__shape_of(g, x), spread = s;

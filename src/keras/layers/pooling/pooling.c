@@ -1,8 +1,7 @@
-/* Pooling: windows of a fixed size, or as many windows as the output is asked to have (adaptive).
- * https://keras.io/api/layers/pooling_layers/ */
+/* pooling: windows of a fixed size, or adaptive pooling with a fixed output size. https://keras.io/api/layers/pooling_layers/ */
 #include "keras/layers/convolutional/spatial.h"
 
-enum { AVERAGE = 8, ADAPTIVE = 16, AXES = 7 }; /* parts of a row's `extra`, beside the axes of space */
+enum { AVERAGE = 8, ADAPTIVE = 16, AXES = 7 }; /* bits of a row's `extra`; the low bits are the number of spatial axes */
 
 static bool check(const quern__layer *l, quern__graph *g, quern__id x)
 {
@@ -10,7 +9,7 @@ static bool check(const quern__layer *l, quern__graph *g, quern__id x)
     char text[96];
     if (!x || quern__shape_of(g, x)->rank == axes + 2)
         return x != 0;
-    return quern__graph_fail(g, QUERN_SHAPE, "inputs %s are not (records, %d axes of space, channels)",
+    return quern__graph_fail(g, QUERN_SHAPE, "inputs %s are not (records, %d spatial axes, channels)",
                              quern_shape_text(quern__shape_of(g, x), text, sizeof text), axes);
 }
 

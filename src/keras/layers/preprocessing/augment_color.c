@@ -1,4 +1,4 @@
-/* What becomes of the values of a picture: light, contrast, colours, sharpness, and what is erased. */
+/* augment_color: augmentations that change pixel values: brightness, contrast, colors, sharpness, blur, erasing. */
 #include "augmentation.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 
 #define EACH_NUMBER(Q) for (int64_t i = 0, n_ = quern__picture_size(Q); i < n_; i++)
 
-/* Values from a range to another, in float32. */
+/* Maps a value from one range to another, in float32. */
 static float moved(float x, double low, double high, double to_low, double to_high)
 {
     if (low == to_low && high == to_high)
@@ -14,13 +14,13 @@ static float moved(float x, double low, double high, double to_low, double to_hi
     return (x - (float)low) / (float)(high - low) * (float)(to_high - to_low) + (float)to_low;
 }
 
-/* Every pixel, by its first channel. */
+/* The first channel of pixel i. */
 static float *pixel(const quern__picture *q, float *p, int64_t i)
 {
     return p + i / q->width * q->y_step + i % q->width * q->x_step;
 }
 
-/* ---- light ---- */
+/* ---- brightness and contrast ---- */
 
 void quern__contrast(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
@@ -70,7 +70,7 @@ void quern__posterize(const quern__augmentation *a, const quern__draws *d, float
     }
 }
 
-/* The ranges of what is added and of the threshold begin where the factors do and end at 255 times them, as in Keras. */
+/* As in Keras, the ranges of addition and threshold start at the lower factors and end at 255 times the upper factors. */
 void quern__solarize(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     double part[2];
@@ -84,7 +84,7 @@ void quern__solarize(const quern__augmentation *a, const quern__draws *d, float 
     }
 }
 
-/* Keras takes the extremes over the second and third axis, whatever the format of the data: by number of the last. */
+/* Keras takes the extrema over the second and third axis, for any data format. */
 void quern__auto_contrast(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     const quern__picture *q = &a->picture;
@@ -98,17 +98,18 @@ void quern__auto_contrast(const quern__augmentation *a, const quern__draws *d, f
             high = x > high ? x : high;
         }
         float scale = 255 / (high - low), offset = -low * scale;
-        for (int64_t i = k; i < size && high > low; i += last) {
-            float x = moved(p[i], a->low, a->high, 0, 255) * scale + offset;
-            p[i] = moved(quern__clip((double)x, 0, 255), 0, 255, a->low, a->high);
-        }
+        if (high > low)
+            for (int64_t i = k; i < size; i += last) {
+                float x = moved(p[i], a->low, a->high, 0, 255) * scale + offset;
+                p[i] = moved(quern__clip((double)x, 0, 255), 0, 255, a->low, a->high);
+            }
     }
 }
 
-/* The bin of a place among 0 … top; of what is no number, the first. */
+/* The bin of a value among 0 … top; NaN is in bin 0. */
 static int64_t bin_of(float place, float top) { return place > 0 ? (int64_t)(place < top ? place : top) : 0; }
 
-/* By a table of what share of the channel is darker. Keras counts over the batch, here it is the picture. */
+/* Maps each value by the cumulative histogram of its channel. Keras uses the histogram of the batch; here it is of the image. */
 void quern__equalize(const quern__augmentation *a, const quern__draws *d, float *p, float *table)
 {
     const quern__picture *q = &a->picture;
@@ -129,16 +130,17 @@ void quern__equalize(const quern__augmentation *a, const quern__draws *d, float 
             first = first > 0 ? first : sum;
             table[k] = (float)sum;
         }
-        for (int64_t i = 0; i < n && filled > 1; i++) {
-            float *x = pixel(q, p, i) + c * q->c_step;
-            float place = (*x - low) * scale / 255 * most;
-            double share = ((double)table[bin_of(place, most)] - first) * 255 / (sum - first);
-            *x = low + quern__clip(rint(share), 0, 255) / scale;
-        }
+        if (filled > 1)
+            for (int64_t i = 0; i < n; i++) {
+                float *x = pixel(q, p, i) + c * q->c_step;
+                float place = (*x - low) * scale / 255 * most;
+                double share = ((double)table[bin_of(place, most)] - first) * 255 / (sum - first);
+                *x = low + quern__clip(rint(share), 0, 255) / scale;
+            }
     }
 }
 
-/* ---- colours ---- */
+/* ---- colors ---- */
 
 static float gray(const quern__picture *q, const float *p)
 {
@@ -149,11 +151,12 @@ void quern__grayscale(const quern__augmentation *a, const quern__draws *d, float
 {
     const quern__picture *q = &a->picture;
     (void)scratch;
-    for (int64_t i = 0; i < q->height * q->width && quern__drawn(d, 0) < a->range[0][0]; i++) {
-        float *x = pixel(q, p, i), level = gray(q, x);
-        for (int64_t c = 0; c < q->channels; c++)
-            x[c * q->c_step] = level;
-    }
+    if (quern__drawn(d, 0) < a->range[0][0])
+        for (int64_t i = 0; i < q->height * q->width; i++) {
+            float *x = pixel(q, p, i), level = gray(q, x);
+            for (int64_t c = 0; c < q->channels; c++)
+                x[c * q->c_step] = level;
+        }
 }
 
 void quern__degenerate(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
@@ -205,7 +208,7 @@ void quern__hue(const quern__augmentation *a, const quern__draws *d, float *p, f
     p[i] = moved(quern__clip((double)p[i], 0, 1), 0, 1, a->low, a->high);
 }
 
-/* Keras clips the saturation, which is 0 … 1, to the range of the values. */
+/* Keras clips the saturation factor (0 … 1) to the value range. */
 void quern__saturation(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     const quern__picture *q = &a->picture;
@@ -218,7 +221,7 @@ void quern__saturation(const quern__augmentation *a, const quern__draws *d, floa
     }
 }
 
-/* ---- neighbours ---- */
+/* ---- neighborhoods ---- */
 
 void quern__weigh_around(const quern__picture *q, const float *kernel, const int64_t size[2], const float *from, float *to)
 {
@@ -255,7 +258,7 @@ void quern__gaussian_curve(int64_t size, double sigma, float *out)
         }
 }
 
-/* Keras lays the product of two curves, columns of the first by rows of the second, out as size[0] × size[1]. */
+/* Keras multiplies columns of the first curve by rows of the second, and reshapes the result to size[0] × size[1]. */
 void quern__blur(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     float curves[2][QUERN__MOST_KERNEL], kernel[QUERN__MOST_KERNEL * QUERN__MOST_KERNEL];
@@ -272,7 +275,7 @@ void quern__blur(const quern__augmentation *a, const quern__draws *d, float *p, 
     p[i] = quern__clip((double)p[i], a->low, a->high);
 }
 
-/* A rectangle whose sides are roots of parts of those of the picture. */
+/* Erases a rectangle whose sides are square roots of fractions of the image's sides. */
 void quern__erase(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     const quern__picture *q = &a->picture;
@@ -283,14 +286,15 @@ void quern__erase(const quern__augmentation *a, const quern__draws *d, float *p,
         from[k] = quern__drawn(d, 4 + (uint64_t)k) * (sides[k] - length);
         to[k] = from[k] + length;
     }
-    for (int64_t i = 0; i < q->height * q->width && quern__happens(a, d, 0); i++) {
-        double x = (double)(i % q->width), y = (double)(i / q->width);
-        if (x < from[0] || x >= to[0] || y < from[1] || y >= to[1])
-            continue;
-        for (int64_t c = 0; c < q->channels; c++) {
-            uint64_t at = d->base + QUERN__DRAWS_BY_PIXEL + (uint64_t)(i * q->channels + c);
-            double value = a->n_fill ? a->fill[a->n_fill > 1 ? c : 0] : quern__random_normal(d->key, d->record, at) * a->high;
-            pixel(q, p, i)[c * q->c_step] = quern__clip(value, a->low, a->high);
+    if (quern__happens(a, d, 0))
+        for (int64_t i = 0; i < q->height * q->width; i++) {
+            double x = (double)(i % q->width), y = (double)(i / q->width);
+            if (x < from[0] || x >= to[0] || y < from[1] || y >= to[1])
+                continue;
+            for (int64_t c = 0; c < q->channels; c++) {
+                uint64_t at = d->base + QUERN__DRAWS_BY_PIXEL + (uint64_t)(i * q->channels + c);
+                double value = a->n_fill ? a->fill[a->n_fill > 1 ? c : 0] : quern__random_normal(d->key, d->record, at) * a->high;
+                pixel(q, p, i)[c * q->c_step] = quern__clip(value, a->low, a->high);
+            }
         }
-    }
 }

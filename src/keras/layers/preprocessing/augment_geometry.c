@@ -1,13 +1,13 @@
-/* Where the pixels of a changed picture come from: flips, turns, zooms, shifts, shears, perspectives and elastic bends. Coordinates
- * are float32, and what lies outside is read, as in TensorFlow. */
+/* augment_geometry: augmentations that move pixels: flips, rotations, zooms, translations, shears, perspective and elastic
+ * transforms. Coordinates are float32, and reads outside follow TensorFlow's fill modes. */
 #include "augmentation.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- reading between pixels ---- */
+/* ---- interpolation ---- */
 
-/* A coordinate within 0 … n - 1, by the fill mode; constant: as it is. */
+/* Maps a coordinate to 0 … n - 1 by the fill mode; "constant" returns it as it is. */
 static float mapped(float x, int64_t n, int mode)
 {
     float size = (float)n;
@@ -35,7 +35,7 @@ static float read_at(const quern__augmentation *a, const float *from, float y, f
     return inside ? from[(int64_t)y * q->y_step + (int64_t)x * q->x_step + c * q->c_step] : (float)a->fill[0];
 }
 
-/* All channels of place (y, x) of `to`, read at (from_y, from_x). */
+/* Writes all channels of position (y, x) of `to`, interpolated at (from_y, from_x). */
 static void read_between(const quern__augmentation *a, const float *from, float from_y, float from_x, float *to)
 {
     const quern__picture *q = &a->picture;
@@ -62,7 +62,7 @@ void quern__project(const quern__augmentation *a, const double t[8], int mode, c
             float *place = to + y * q->y_step + x * q->x_step, across = (float)x, down = (float)y;
             float depth = m[6] * across + m[7] * down + 1;
             float from_y = (m[3] * across + m[4] * down + m[5]) / depth, from_x = (m[0] * across + m[1] * down + m[2]) / depth;
-            if (!isfinite(from_y) || !isfinite(from_x)) /* it lies at no place */
+            if (!isfinite(from_y) || !isfinite(from_x)) /* not a position */
                 for (int64_t c = 0; c < q->channels; c++)
                     place[c * q->c_step] = (float)a->fill[0];
             else
@@ -76,7 +76,7 @@ static void changed(const quern__augmentation *a, const double t[8], float *p, f
     quern__project(a, t, a->fill_mode, scratch, p);
 }
 
-/* ---- flat changes ---- */
+/* ---- affine transforms ---- */
 
 static void exchange(float *a, float *b)
 {
@@ -85,25 +85,27 @@ static void exchange(float *a, float *b)
     *b = held;
 }
 
-/* One draw turns both ways, as in Keras. */
+/* One random number decides both directions, as in Keras. */
 void quern__flip(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     const quern__picture *q = &a->picture;
     (void)scratch;
     if (quern__drawn(d, 0) > 0.5)
         return;
-    for (int64_t y = 0; y < q->height && a->mode & 1; y++)
-        for (int64_t x = 0; x < q->width / 2; x++)
-            for (int64_t c = 0; c < q->channels; c++) {
-                float *row = p + y * q->y_step + c * q->c_step;
-                exchange(row + x * q->x_step, row + (q->width - 1 - x) * q->x_step);
-            }
-    for (int64_t y = 0; y < q->height / 2 && a->mode & 2; y++)
-        for (int64_t x = 0; x < q->width; x++)
-            for (int64_t c = 0; c < q->channels; c++) {
-                float *column = p + x * q->x_step + c * q->c_step;
-                exchange(column + y * q->y_step, column + (q->height - 1 - y) * q->y_step);
-            }
+    if (a->mode & 1)
+        for (int64_t y = 0; y < q->height; y++)
+            for (int64_t x = 0; x < q->width / 2; x++)
+                for (int64_t c = 0; c < q->channels; c++) {
+                    float *row = p + y * q->y_step + c * q->c_step;
+                    exchange(row + x * q->x_step, row + (q->width - 1 - x) * q->x_step);
+                }
+    if (a->mode & 2)
+        for (int64_t y = 0; y < q->height / 2; y++)
+            for (int64_t x = 0; x < q->width; x++)
+                for (int64_t c = 0; c < q->channels; c++) {
+                    float *column = p + x * q->x_step + c * q->c_step;
+                    exchange(column + y * q->y_step, column + (q->height - 1 - y) * q->y_step);
+                }
 }
 
 void quern__rotate(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
@@ -113,7 +115,7 @@ void quern__rotate(const quern__augmentation *a, const quern__draws *d, float *p
     changed(a, (double[8]){ c, -s, x - x * c + y * s, s, c, y - x * s - y * c }, p, scratch);
 }
 
-/* A width_factor that is not given is that of the height. */
+/* A missing width_factor equals the height_factor. */
 void quern__zoom(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     double high = 1 + quern__factor(a, d, 0, 0), wide = isnan(a->range[1][0]) ? high : 1 + quern__factor(a, d, 1, 1);
@@ -128,7 +130,7 @@ void quern__translate(const quern__augmentation *a, const quern__draws *d, float
     changed(a, (double[8]){ 1, 0, -right, 0, 1, -down }, p, scratch);
 }
 
-/* One draw gives the sign of both. */
+/* One random number gives the sign of both factors. */
 void quern__shear(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     double sign = quern__drawn(d, 0) > 0.5 ? -1 : 1, y = quern__factor(a, d, 1, 1), x = quern__factor(a, d, 0, 2);
@@ -140,7 +142,7 @@ void quern__shear(const quern__augmentation *a, const quern__draws *d, float *p,
 bool quern__homography(const double start[4][2], const double end[4][2], double t[8])
 {
     double m[8][9];
-    for (int k = 0; k < 8; k++) { /* x of each corner, then y */
+    for (int k = 0; k < 8; k++) { /* two equations per corner: x of all corners, then y */
         double x = end[k / 2][0], y = end[k / 2][1], to = start[k / 2][k % 2];
         double row[9] = { 0, 0, 0, 0, 0, 0, -to * x, -to * y, to };
         row[k % 2 * 3] = x;
@@ -148,7 +150,7 @@ bool quern__homography(const double start[4][2], const double end[4][2], double 
         row[k % 2 * 3 + 2] = 1;
         memcpy(m[k], row, sizeof row);
     }
-    for (int k = 0; k < 8; k++) { /* Gauss and Jordan, with the largest number below as the pivot */
+    for (int k = 0; k < 8; k++) { /* Gauss-Jordan elimination with partial pivoting */
         int best = k;
         for (int i = k + 1; i < 8; i++)
             best = fabs(m[i][k]) > fabs(m[best][k]) ? i : best;
@@ -160,15 +162,16 @@ bool quern__homography(const double start[4][2], const double end[4][2], double 
             m[best][j] = held;
         }
         for (int i = 0; i < 8; i++)
-            for (int j = 8; i != k && j >= k; j--)
-                m[i][j] -= m[i][k] / m[k][k] * m[k][j];
+            if (i != k)
+                for (int j = 8; j >= k; j--)
+                    m[i][j] -= m[i][k] / m[k][k] * m[k][j];
     }
     for (int k = 0; k < 8; k++)
         t[k] = m[k][8] / m[k][k];
     return true;
 }
 
-/* Corners go inwards or outwards by a part of their distance from the first. */
+/* Each corner moves inwards or outwards by a fraction of the side length. */
 void quern__skew(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     double right = (double)(a->picture.width - 1), below = (double)(a->picture.height - 1), t[8];
@@ -180,9 +183,9 @@ void quern__skew(const quern__augmentation *a, const quern__draws *d, float *p, 
         changed(a, t, p, scratch);
 }
 
-/* ---- elastic bends ---- */
+/* ---- elastic transform ---- */
 
-/* A whole coordinate within the picture, as Keras's map_coordinates has it; -1: it is filled. */
+/* Maps an integer coordinate into the image, as Keras's map_coordinates does; -1: the fill value. */
 static int64_t bent(int64_t i, int64_t n, int mode)
 {
     if (mode == QUERN__FILL_CONSTANT)
@@ -195,7 +198,7 @@ static int64_t bent(int64_t i, int64_t n, int mode)
     return i < n ? i : 2 * n - i - 1;
 }
 
-/* The value at (y, x) of a channel between its four neighbours. */
+/* Bilinear interpolation of a channel at (y, x). */
 static float bent_value(const quern__augmentation *a, const float *from, float y, float x, int64_t c)
 {
     const quern__picture *q = &a->picture;
@@ -210,7 +213,7 @@ static float bent_value(const quern__augmentation *a, const float *from, float y
     return sum;
 }
 
-/* Keras draws both fields with one seed, so that what goes right goes down as far. The room: a picture, the field and its blur. */
+/* Keras uses one seed for both displacement fields, so dx equals dy. `scratch` holds an image, the field and its blur. */
 void quern__bend(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     const quern__picture *q = &a->picture, field = { q->height, q->width, 1, q->width, 1, 1 };
@@ -234,6 +237,7 @@ void quern__bend(const quern__augmentation *a, const quern__draws *d, float *p, 
                     bent_value(a, scratch, (float)(i / q->width) + by, (float)(i % q->width) + by, c);
             }
     }
-    for (int64_t i = 0; i < size && a->range[0][1] > 0 && a->range[1][1] > 0; i++)
-        p[i] = quern__clip((double)p[i], a->low, a->high);
+    if (a->range[0][1] > 0 && a->range[1][1] > 0)
+        for (int64_t i = 0; i < size; i++)
+            p[i] = quern__clip((double)p[i], a->low, a->high);
 }

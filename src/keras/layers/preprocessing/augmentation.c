@@ -1,5 +1,5 @@
-/* Keras's augmentation layers: rows of changes, what their configs say, and the layers. While predicting they give what they get.
- * https://keras.io/api/layers/preprocessing_layers/image_augmentation/ */
+/* augmentation: Keras's augmentation layers: the rows of augmentations, their configs, and the layers. In prediction they return
+ * their input. https://keras.io/api/layers/preprocessing_layers/image_augmentation/ */
 #include "augmentation.h"
 
 #include <math.h>
@@ -63,9 +63,9 @@ static const quern__change *change_of(const char *name)
     return &changes[k];
 }
 
-/* ---- changes made of others ---- */
+/* ---- composed augmentations ---- */
 
-/* Draws of the k-th part lie apart from all others. */
+/* The counters of part k, separate from those of all other parts. */
 static quern__draws of_part(const quern__draws *d, int64_t k)
 {
     return (quern__draws){ d->key, d->record, d->base + QUERN__DRAWS_OF_PART * (uint64_t)(k + 1) };
@@ -79,7 +79,7 @@ static void jitter(const quern__augmentation *a, const quern__draws *d, float *p
     }
 }
 
-/* So many parts, any of them, one behind the other; one that is drawn twice makes the same change twice, as in Keras. */
+/* Applies `chosen` random parts in sequence. As in Keras, a part can occur twice with the same result. */
 static void rand_augment(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     for (int64_t i = 0; i < a->chosen; i++) {
@@ -89,8 +89,8 @@ static void rand_augment(const quern__augmentation *a, const quern__draws *d, fl
     }
 }
 
-/* A number of the gamma distribution with that shape (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000);
- * draws from k on, fewer than 2^10. */
+/* A gamma-distributed number (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000). It uses counters from
+ * k on, fewer than 2^10. */
 static double gamma_drawn(const quern__draws *d, double shape, uint64_t k)
 {
     double more = shape < 1 ? shape + 1 : shape, third = more - 1.0 / 3, c = 1 / sqrt(9 * third), v = 1;
@@ -103,8 +103,8 @@ static double gamma_drawn(const quern__draws *d, double shape, uint64_t k)
     return third * v * (shape < 1 ? pow(1 - quern__drawn(d, k), 1 / shape) : 1);
 }
 
-/* Chains of changes, each on the picture as it was, mixed by Dirichlet's shares; the whole with the picture by a share of the beta
- * distribution. The room: a chain, the mixture, then that of the parts. */
+/* AugMix: chains of parts, each applied to the original image, are mixed with Dirichlet weights; the mixture is blended with the
+ * image by a beta-distributed weight. `scratch` holds a chain, the mixture, and the scratch of the parts. */
 static void aug_mix(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     int64_t size = quern__picture_size(&a->picture);
@@ -120,7 +120,7 @@ static void aug_mix(const quern__augmentation *a, const quern__draws *d, float *
         for (int64_t j = 0; j < a->depth; j++) {
             int64_t place = i * a->depth + j, k = (int64_t)(quern__drawn(d, (uint64_t)place) * (a->n_parts + 1));
             quern__draws own = of_part(d, place);
-            if (k < a->n_parts) /* else the picture stays at this step */
+            if (k < a->n_parts) /* otherwise the image does not change in this step */
                 a->parts[k]->change->make(a->parts[k], &own, chain, room);
         }
         for (int64_t n = 0; n < size; n++)
@@ -132,26 +132,31 @@ static void aug_mix(const quern__augmentation *a, const quern__draws *d, float *
 
 /* ---- configs ---- */
 
-/* A factor is a number f, or the two ends of a range. */
+/* A factor is a number f or a range. */
 static int take_factor(quern__augmentation *a, int k, json_t *v, const char *where, quern_error *err)
 {
     double low = a->change->factors[k].low, high = a->change->factors[k].high, *range = a->range[k];
     int style = a->change->factors[k].style;
-    if (json_is_null(v) || !v) { /* as Keras has it: none, or that of the height */
+    if (json_is_null(v) || !v) { /* as in Keras: 0, or the factor of the height */
         range[0] = range[1] = strcmp(a->change->factors[k].key, "width_factor") ? 0 : NAN;
         return QUERN_OK;
     }
     bool pair = json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) && json_is_number(json_array_get(v, 1));
     double one = pair ? json_number_value(json_array_get(v, 0)) : json_number_value(v),
            two = json_number_value(json_array_get(v, 1));
-    range[0] = pair ? fmin(one, two) : style == QUERN__MIRRORED ? -fabs(one) : style == QUERN__POINT ? one : fmax(-fabs(one), low);
+    if (pair)
+        range[0] = fmin(one, two);
+    else if (style == QUERN__POINT)
+        range[0] = one;
+    else
+        range[0] = style == QUERN__MIRRORED ? -fabs(one) : fmax(-fabs(one), low);
     range[1] = pair ? fmax(one, two) : fabs(one);
     bool fits =
         pair ? one <= high && two >= low && range[1] <= fmax(high, 1) && range[0] >= fmin(low, -1) : one >= low && one <= high;
     return fits && (pair || json_is_number(v)) && !(pair && style == QUERN__POINT)
                ? QUERN_OK
-               : quern__fail(err, QUERN_INVALID, where, "%s is a number, or a list of two, in %g … %g", a->change->factors[k].key,
-                             low, high);
+               : quern__fail(err, QUERN_INVALID, where, "%s must be a number or a list of two, in %g … %g",
+                             a->change->factors[k].key, low, high);
 }
 
 static int take_values(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
@@ -163,11 +168,11 @@ static int take_values(quern__augmentation *a, json_t *config, const char *where
     a->low = fmin(one, two);
     a->high = fmax(one, two);
     if (range && (json_array_size(range) != 2 || !(a->low < a->high)))
-        return quern__fail(err, QUERN_INVALID, where, "value_range is a list of two numbers");
+        return quern__fail(err, QUERN_INVALID, where, "value_range must be a list of two numbers");
     a->n_fill = json_is_number(fill);
     a->fill[0] = json_number_value(fill);
     if (json_is_array(fill) && (json_array_size(fill) != 3 || a->picture.channels != 3))
-        return quern__fail(err, QUERN_INVALID, where, "fill_value is a number, or three for three channels");
+        return quern__fail(err, QUERN_INVALID, where, "fill_value must be a number, or three for three channels");
     json_array_foreach(fill, k, v)
     {
         a->fill[k] = json_number_value(v);
@@ -176,13 +181,14 @@ static int take_values(quern__augmentation *a, json_t *config, const char *where
     return QUERN_OK;
 }
 
-/* Which of some words a key says; 0 where there is no such key, -1 when it is none of them. */
+/* The index of the word that a key has; 0: the key is missing, -1: it is another word. */
 static int word_of(json_t *config, const char *key, const char *const *words, int n)
 {
     const char *word = quern__config_text(config, key);
-    for (int k = 0; k < n && word; k++)
-        if (!strcmp(word, words[k]))
-            return k;
+    if (word)
+        for (int k = 0; k < n; k++)
+            if (!strcmp(word, words[k]))
+                return k;
     return word ? -1 : 0;
 }
 
@@ -195,7 +201,7 @@ static int take_words(quern__augmentation *a, json_t *config, const char *where,
     a->mode = word_of(config, "mode", modes, 4);
     a->nearest = way == 1;
     return way < 0 || a->fill_mode < 0 || a->mode < 0
-               ? quern__fail(err, QUERN_INVALID, where, "%s is none of those that Keras has here",
+               ? quern__fail(err, QUERN_INVALID, where, "%s is not a value that Keras has here",
                              way < 0       ? "interpolation"
                              : a->mode < 0 ? "mode"
                                            : "fill_mode")
@@ -215,10 +221,10 @@ static int take_sizes(quern__augmentation *a, json_t *config, const char *where,
     for (int k = 0; k < 2; k++) {
         a->kernel[k] = json_integer_value(json_is_array(kernel) ? json_array_get(kernel, (size_t)k) : kernel);
         if (kernel && (a->kernel[k] < 1 || a->kernel[k] > QUERN__MOST_KERNEL || a->kernel[k] % 2 == 0))
-            return quern__fail(err, QUERN_INVALID, where, "kernel_size is odd, at most %d", QUERN__MOST_KERNEL);
+            return quern__fail(err, QUERN_INVALID, where, "kernel_size must be odd, at most %d", QUERN__MOST_KERNEL);
     }
     if (!strcmp(a->change->name, "RandomElasticTransform") && 6 * side * 0.05 * a->range[1][1] >= QUERN__MOST_CURVE)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "pictures of %g pixels are too large for it in this version", side);
+        return quern__fail(err, QUERN_UNSUPPORTED, where, "images of %g pixels are too large in this version", side);
     a->bins = whole_of(config, "bins", 256);
     a->chosen = whole_of(config, "num_ops", 2);
     a->chains = whole_of(config, "num_chains", 3);
@@ -239,7 +245,7 @@ static void augmentation_free(quern__augmentation *a)
 
 static int take_parts(quern__augmentation *a, json_t *config, const char *where, quern_error *err);
 
-/* A change as its config says; keys that are not there have Keras's defaults. */
+/* An augmentation from its config; missing keys have Keras's defaults. Returns new. */
 static quern__augmentation *augmentation_new(const quern__change *change, json_t *config, const quern__picture *picture,
                                              const char *where, quern_error *err)
 {
@@ -249,14 +255,18 @@ static quern__augmentation *augmentation_new(const quern__change *change, json_t
         return NULL;
     *a = (quern__augmentation){ .change = change, .picture = *picture };
     if (change->colours && picture->channels != 3 && picture->channels != change->colours)
-        status = quern__fail(err, QUERN_SHAPE, where, "needs pictures of three channels, red, green and blue");
+        status = quern__fail(err, QUERN_SHAPE, where, "needs images with three channels: red, green, blue");
     for (int k = 0; k < 3 && change->factors[k].key && status >= 0; k++)
         status = take_factor(a, k, json_object_get(config, change->factors[k].key), where, err);
-    status = status < 0 ? status : take_values(a, config, where, err);
-    status = status < 0 ? status : take_words(a, config, where, err);
-    status = status < 0 ? status : take_sizes(a, config, where, err);
+    if (status >= 0)
+        status = take_values(a, config, where, err);
+    if (status >= 0)
+        status = take_words(a, config, where, err);
+    if (status >= 0)
+        status = take_sizes(a, config, where, err);
     a->each.scratch = change->copies * quern__picture_size(picture) + (change->make == quern__equalize ? a->bins : 0);
-    status = status < 0 ? status : take_parts(a, config, where, err);
+    if (status >= 0)
+        status = take_parts(a, config, where, err);
     if (status < 0) {
         augmentation_free(a);
         return NULL;
@@ -264,7 +274,7 @@ static quern__augmentation *augmentation_new(const quern__change *change, json_t
     return a;
 }
 
-/* The config of part k: of RandomColorJitter a factor of its own (NULL: it has none), else the factor of the whole for all. */
+/* The config of part k: RandomColorJitter has a factor for each part (NULL: the part is off), other layers one factor for all. */
 static json_t *part_config(const quern__augmentation *a, json_t *config, int k)
 {
     static const char *const own[] = { "brightness_factor", "contrast_factor", "saturation_factor", "hue_factor" };
@@ -420,8 +430,10 @@ static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error
 {
     int status = quern__resizing_build(l, in, n, err);
     crop *k = status < 0 ? NULL : quern__zalloc(1, sizeof *k);
-    if (status < 0 || !k)
-        return status < 0 ? status : quern__fail_memory(err, sizeof *k);
+    if (status < 0)
+        return status;
+    if (!k)
+        return quern__fail_memory(err, sizeof *k);
     quern_shape out = *in;
     int first = quern__channels_first(l) ? 2 : 1;
     out.dims[first] = quern__config_int(l->config, "height");
@@ -433,8 +445,8 @@ static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error
     return QUERN_OK;
 }
 
-/* A picture that is no larger is resized, as in Keras; while predicting it is the centre, as Keras 2 has it (Keras 3 promises that
- * shape, but gives the picture as it is). */
+/* As in Keras, an image that is not larger than the target is resized. In prediction the centre is cropped, as in Keras 2 (Keras
+ * 3 documents this, but returns the image as it is). */
 static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     const crop *k = l->object;

@@ -1,5 +1,5 @@
-/* CategoryEncoding, Hashing and HashedCrossing: numbers and text become categories, and categories become indices or rows with
- * marks in them. https://keras.io/api/layers/preprocessing_layers/categorical/ */
+/* category_encoding: CategoryEncoding, Hashing and HashedCrossing: numbers and strings become categories; categories become
+ * indices, one-hot or multi-hot rows. https://keras.io/api/layers/preprocessing_layers/categorical/ */
 #include "keras/keras.h"
 
 #include "text/keras/farmhash.h"
@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { most_bins = 1 << 24 }; /* as far as float32 holds every integer */
+enum { most_bins = 1 << 24 }; /* the largest integer range that float32 represents exactly */
 
-/* ---- indices and rows ---- */
+/* ---- encoding ---- */
 
 static const char *const modes[] = { "int", "one_hot", "multi_hot", "count" };
 enum { AS_INT, AS_ONE_HOT, AS_MULTI_HOT, AS_COUNT, n_modes };
@@ -29,9 +29,9 @@ int quern__check_output_mode(quern__layer *l, int first, int n, quern_error *err
 {
     const char *mode = quern__config_text(l->config, "output_mode");
     int k = mode_of(l);
-    return k >= first && k < n
-               ? QUERN_OK
-               : quern__fail(err, QUERN_INVALID, l->name, "output_mode '%.40s' is none of its", mode ? mode : "null");
+    return k >= first && k < n ? QUERN_OK
+                               : quern__fail(err, QUERN_INVALID, l->name, "output_mode '%.40s' is not supported by this layer",
+                                             mode ? mode : "null");
 }
 
 quern__id quern__encode_categories(quern__layer *l, quern__graph *g, quern__id indices, int64_t depth, quern__id weights)
@@ -41,7 +41,7 @@ quern__id quern__encode_categories(quern__layer *l, quern__graph *g, quern__id i
     if (mode == AS_INT || !indices)
         return indices;
     if (mode != AS_ONE_HOT && rank < 2)
-        return quern__graph_fail(g, QUERN_SHAPE, "output_mode %s takes (None, categories)", modes[mode]);
+        return quern__graph_fail(g, QUERN_SHAPE, "output_mode %s needs inputs (None, categories)", modes[mode]);
     if (mode == AS_ONE_HOT && rank > 1 && s.dims[rank - 1] == 1) {
         s.rank--;
         indices = quern__reshape(g, indices, &s);
@@ -62,8 +62,8 @@ static int encoding_build(quern__layer *l, const quern_shape *in, int n, quern_e
     const char *mode = quern__config_text(l->config, "output_mode");
     (void)in, (void)n;
     if (tokens < 1 || tokens > most_bins)
-        return quern__fail(err, QUERN_INVALID, l->name, "num_tokens must be 1 … %d", most_bins);
-    if (mode && !strcmp(mode, "binary")) /* an old word for it */
+        return quern__fail(err, QUERN_INVALID, l->name, "num_tokens must be in 1 … %d", most_bins);
+    if (mode && !strcmp(mode, "binary")) /* old name of multi_hot */
         json_object_set_new(l->config, "output_mode", json_string("multi_hot"));
     return quern__check_output_mode(l, AS_ONE_HOT, n_modes, err);
 }
@@ -75,7 +75,7 @@ static quern__id encoding_call(quern__layer *l, quern__graph *g, const quern__id
     if (weights && mode_of(l) != AS_COUNT)
         return quern__graph_fail(g, QUERN_INVALID, "count_weights need output_mode count");
     if (weights && !quern_shape_equal(quern__shape_of(g, weights), quern__shape_of(g, in[0])))
-        return quern__graph_fail(g, QUERN_SHAPE, "count_weights need the shape of the categories");
+        return quern__graph_fail(g, QUERN_SHAPE, "count_weights must have the shape of the categories");
     return quern__encode_categories(l, g, in[0], quern__config_int(l->config, "num_tokens"), weights);
 }
 
@@ -85,15 +85,15 @@ typedef struct hashing {
     quern__look look;
     int64_t bins;
     bool salted, masked;
-    int arrays; /* that are crossed */
+    int arrays; /* that HashedCrossing combines */
     uint64_t key[2];
-    const char *mask; /* of text; NULL: a number. Borrowed from the config */
+    const char *mask; /* as a string; NULL: the mask is a number. Borrowed from the config */
     double number;
-    bool whole; /* it is the number `integer` */
+    bool whole; /* the mask is the number `integer` */
     int64_t integer;
 } hashing;
 
-/* The bytes of element i: text as it is, numbers cut to integers in decimal digits. NULL: a number whose integer is lost. */
+/* The bytes of element i: a string as it is, a number truncated to an integer in decimal. NULL: the integer is not exact. */
 static const char *bytes_of(const quern_tensor *t, int64_t i, char digits[24], size_t *n)
 {
     if (t->dtype == QUERN_STRING) {
@@ -129,17 +129,17 @@ static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_
     size_t length;
     const char *bytes = bytes_of(in, at, digits, &length);
     (void)n;
-    *why = "a number is not finite, or above 2^24, as far as float32 has them all: dtype=int64 of the input has more";
+    *why = "a number is not finite or exceeds 2^24, the exact range of float32; use dtype=int64 for the input";
     if (!bytes)
         return QUERN_NOTFOUND;
-    bool apart = h->masked && h->bins > 1; /* bin 0 is the mask's own */
+    bool apart = h->masked && h->bins > 1; /* bin 0 is reserved for the mask */
     uint64_t bins = (uint64_t)(h->bins - apart),
              hash = h->salted ? quern__siphash(h->key, bytes, length) : quern__fingerprint64(bytes, length);
     *out = apart && is_mask(h, in, at, bytes, length) ? 0 : (float)(hash % bins + apart);
     return QUERN_OK;
 }
 
-/* A salt is a number, or two. */
+/* A salt is one number or two. */
 static int take_salt(quern__layer *l, hashing *h, quern_error *err)
 {
     json_t *salt = json_object_get(l->config, "salt"), *one = salt, *two = salt;
@@ -150,7 +150,7 @@ static int take_salt(quern__layer *l, hashing *h, quern_error *err)
         two = json_array_get(salt, 1);
     }
     if (!json_is_integer(one) || !json_is_integer(two))
-        return quern__fail(err, QUERN_INVALID, l->name, "salt is an integer, or two in a list");
+        return quern__fail(err, QUERN_INVALID, l->name, "salt must be an integer or a list of two");
     h->salted = true;
     h->key[0] = (uint64_t)json_integer_value(one);
     h->key[1] = (uint64_t)json_integer_value(two);
@@ -161,13 +161,13 @@ static hashing *hashing_new(quern__layer *l, int modes_known, quern_error *err)
 {
     int64_t bins = quern__config_int(l->config, "num_bins");
     if (bins < 1 || bins > most_bins) {
-        quern__fail(err, QUERN_INVALID, l->name, "num_bins must be 1 … %d", most_bins);
+        quern__fail(err, QUERN_INVALID, l->name, "num_bins must be in 1 … %d", most_bins);
         return NULL;
     }
     if (quern__check_output_mode(l, AS_INT, modes_known, err) < 0)
         return NULL;
     const char *dtype = quern__config_text(l->config, "dtype");
-    if (mode_of(l) == AS_INT && dtype && !strcmp(dtype, "float32")) /* Keras's default for indices; it refuses float32 */
+    if (mode_of(l) == AS_INT && dtype && !strcmp(dtype, "float32")) /* Keras's default for indices, which does not accept float32 */
         json_object_set_new(l->config, "dtype", json_string("int64"));
     hashing *h = l->object = quern__zalloc(1, sizeof *h);
     if (!h)
@@ -191,7 +191,7 @@ static int hashing_build(quern__layer *l, const quern_shape *in, int n, quern_er
     h->whole = json_is_integer(mask);
     h->integer = json_integer_value(mask);
     if (h->masked && !h->mask && !json_is_number(mask))
-        return quern__fail(err, QUERN_INVALID, l->name, "mask_value is a number or a text");
+        return quern__fail(err, QUERN_INVALID, l->name, "mask_value must be a number or a string");
     return take_salt(l, h, err);
 }
 
@@ -201,7 +201,7 @@ static quern__id hashing_call(quern__layer *l, quern__graph *g, const quern__id 
     bool text = quern__graph_value(g, in[0])->dtype == QUERN_STRING;
     (void)n, (void)training;
     if (h->masked && text != (h->mask != NULL))
-        return quern__graph_fail(g, QUERN_INVALID, "mask_value must be of the type of its input");
+        return quern__graph_fail(g, QUERN_INVALID, "mask_value must have the type of the input");
     quern_shape s = *quern__shape_of(g, in[0]);
     return quern__encode_categories(l, g, quern__lookup(g, in, 1, &h->look, 1, 1, &s), h->bins, 0);
 }
@@ -211,11 +211,11 @@ static quern__id hashing_call(quern__layer *l, quern__graph *g, const quern__id 
 static int look_crossed(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
 {
     const hashing *h = self;
-    uint64_t hash = 0xDECAFCAFFE; /* TensorFlow begins with it */
+    uint64_t hash = 0xDECAFCAFFE; /* the start value of TensorFlow */
     char digits[24];
     size_t length;
     (void)n;
-    *why = "a number is not whole, or above 2^24, as far as float32 has them all: dtype=int64 of the input has more";
+    *why = "a number is not an integer or exceeds 2^24, the exact range of float32; use dtype=int64 for the input";
     for (int k = 0; k < h->arrays; k++) {
         const char *bytes = bytes_of(&in[k], at, digits, &length);
         int64_t x = 0;
@@ -231,7 +231,7 @@ static int crossing_build(quern__layer *l, const quern_shape *in, int n, quern_e
 {
     for (int i = 0; i < n; i++)
         if (n < 2 || in[i].rank > 2 || !quern_shape_equal(&in[i], &in[0]) || (in[i].rank == 2 && in[i].dims[1] != 1))
-            return quern__fail(err, QUERN_SHAPE, l->name, "takes two inputs or more, all (None, 1) or all (None,)");
+            return quern__fail(err, QUERN_SHAPE, l->name, "needs at least two inputs, all (None, 1) or all (None,)");
     hashing *h = hashing_new(l, AS_ONE_HOT + 1, err);
     if (!h)
         return err && err->code ? err->code : QUERN_INVALID;

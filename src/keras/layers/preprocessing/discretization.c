@@ -1,5 +1,5 @@
-/* Discretization: numbers become the bins that they fall into. The boundaries are given, or learned as quantiles of a stream
- * (adapt) from a summary of bounded size, as Keras does it: values with weights, of which as many are kept as epsilon asks for.
+/* discretization: Discretization: numbers become the indices of bins. The boundaries are given, or adapt learns them as quantiles
+ * of a stream. As in Keras, the state is a summary of bounded size: weighted values, whose number epsilon determines.
  * https://keras.io/api/layers/preprocessing_layers/numerical/discretization/ */
 #include "keras/keras.h"
 
@@ -9,7 +9,7 @@
 
 enum { most_boundaries = 1 << 20 };
 
-/* Values in rising order, and how many numbers each stands for; float32, as Keras has them. */
+/* A value and its weight. A summary has them in ascending order, in float32 as in Keras. */
 typedef struct point {
     float value, weight;
 } point;
@@ -33,10 +33,10 @@ static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_
     int64_t low = 0, high = d->n;
     double x = quern__get(in, at);
     (void)n;
-    *why = "the boundaries of the bins are not learned";
+    *why = "the boundaries of the bins are not learned; adapt the layer first";
     if (!d->known)
         return QUERN_NOTFOUND;
-    while (low < high) { /* a number on a boundary belongs to its right */
+    while (low < high) { /* a number equal to a boundary belongs to the bin on its right */
         int64_t middle = (low + high) / 2;
         if (x < (double)d->boundaries[middle])
             high = middle;
@@ -55,7 +55,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Every step-th of the batch's numbers in their order, so that 1 / epsilon are left; their places from *at on. */
+/* Keeps every step-th of the sorted numbers of a batch, 1 / epsilon numbers in all. */
 static int64_t summarise(point *p, int64_t n, double epsilon)
 {
     double step = (double)n * epsilon > 1 ? (double)n * epsilon : 1;
@@ -66,7 +66,7 @@ static int64_t summarise(point *p, int64_t n, double epsilon)
     return kept;
 }
 
-/* The value at `x` of the line through (from[i], to[i]); beyond its ends theirs. */
+/* Piecewise linear interpolation at x through (from[i], to[i]); constant outside. */
 static double interpolate(double x, const double *from, const double *to, int64_t n)
 {
     int64_t low = 0, high = n - 1;
@@ -84,7 +84,7 @@ static double interpolate(double x, const double *from, const double *to, int64_
     return (to[high] - to[low]) / (from[high] - from[low]) * (x - from[low]) + to[low];
 }
 
-/* Of a summary, values at every epsilon-th part of the weight; it stays as it is while it is smaller than that. */
+/* Replaces a summary by its values at multiples of epsilon of the total weight. A summary that is smaller does not change. */
 static int compress(summary *s, double epsilon, quern_error *err)
 {
     int64_t n = s->n, kept = (int64_t)ceil(1 / epsilon);
@@ -132,8 +132,7 @@ static int discretization_adapt(quern__layer *l, const quern_tensor *batch, int6
         all[i].value = (float)quern__get(batch, i);
         if (!isfinite(all[i].value)) {
             quern__free(all);
-            return quern__fail(err, QUERN_NUMBER, l->name, "number %lld of a batch is not finite: it has no place among quantiles",
-                               (long long)i);
+            return quern__fail(err, QUERN_NUMBER, l->name, "number %lld of a batch is not finite", (long long)i);
         }
     }
     n = summarise(all, n, epsilon);
@@ -145,14 +144,14 @@ static int discretization_adapt(quern__layer *l, const quern_tensor *batch, int6
     return compress(&d->seen, epsilon, err);
 }
 
-/* Takes the boundaries of the config, where they are given, learned, or read from a file. */
+/* Reads the boundaries of the config: given, learned, or from a file. */
 static int take_boundaries(quern__layer *l, quern_error *err)
 {
     discretization *d = l->object;
     json_t *list = json_object_get(l->config, "bin_boundaries"), *v;
     size_t k, n = json_array_size(list);
     if (!json_is_array(list) || n > most_boundaries)
-        return quern__fail(err, QUERN_INVALID, l->name, "bin_boundaries is no list of at most %d numbers", most_boundaries);
+        return quern__fail(err, QUERN_INVALID, l->name, "bin_boundaries must be a list of at most %d numbers", most_boundaries);
     float *own = quern__zalloc(n + 1, sizeof *own);
     if (!own)
         return quern__fail_memory(err, n * sizeof *own);
@@ -163,7 +162,7 @@ static int take_boundaries(quern__layer *l, quern_error *err)
     {
         own[k] = (float)json_number_value(v);
         if (!json_is_number(v) || (k && own[k] < own[k - 1]))
-            return quern__fail(err, QUERN_INVALID, l->name, "bin_boundaries are no numbers in rising order");
+            return quern__fail(err, QUERN_INVALID, l->name, "bin_boundaries must be numbers in ascending order");
     }
     d->known = true;
     return QUERN_OK;
@@ -179,10 +178,12 @@ static int discretization_adapted(quern__layer *l, quern_error *err)
     for (int64_t i = 0; i + 1 < d->seen.n; i++)
         json_array_append_new(list, json_real((double)d->seen.points[i].value));
     if (status >= 0 && strcmp(mode, "int") && d->seen.n != bins)
-        status = quern__fail(err, QUERN_SHAPE, l->name, "the data gives %lld bins for outputs of %lld", (long long)d->seen.n,
+        status = quern__fail(err, QUERN_SHAPE, l->name, "the data gives %lld bins, the output has %lld", (long long)d->seen.n,
                              (long long)bins);
     json_object_set_new(l->config, "bin_boundaries", list);
-    return status < 0 ? status : take_boundaries(l, err);
+    if (status < 0)
+        return status;
+    return take_boundaries(l, err);
 }
 
 /* ---- the layer ---- */
@@ -198,9 +199,9 @@ static int discretization_build(quern__layer *l, const quern_shape *in, int n, q
     if (json_is_null(list) && json_is_null(bins))
         return quern__fail(err, QUERN_INVALID, l->name, "needs num_bins or bin_boundaries");
     if (!json_is_null(bins) && !(json_integer_value(bins) >= 1 && json_integer_value(bins) <= most_boundaries))
-        return quern__fail(err, QUERN_INVALID, l->name, "num_bins must be 1 … %d", most_boundaries);
+        return quern__fail(err, QUERN_INVALID, l->name, "num_bins must be in 1 … %d", most_boundaries);
     if (!(epsilon >= 1e-6 && epsilon <= 1))
-        return quern__fail(err, QUERN_INVALID, l->name, "epsilon must be 1e-6 … 1");
+        return quern__fail(err, QUERN_INVALID, l->name, "epsilon must be in 1e-6 … 1");
     discretization *d = l->object = quern__zalloc(1, sizeof *d);
     if (!d)
         return quern__fail_memory(err, sizeof *d);

@@ -1,11 +1,11 @@
-/* Normalization: (x - mean) / sqrt(variance) by place along the kept axes, with numbers given or learned from a stream (adapt).
- * https://keras.io/api/layers/preprocessing_layers/numerical/normalization/ */
+/* normalization: Normalization: (x - mean) / sqrt(variance) per index of the kept axes. The config has mean and variance, or
+ * adapt learns them from a stream. https://keras.io/api/layers/preprocessing_layers/numerical/normalization/ */
 #include "keras/keras.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Which axes are kept, as a bit mask. */
+/* The kept axes as a bit mask. Returns false when an axis is out of range. */
 static bool kept(json_t *config, int rank, uint32_t *out)
 {
     json_t *axis = json_object_get(config, "axis"), *a;
@@ -23,17 +23,17 @@ static bool kept(json_t *config, int rank, uint32_t *out)
     return true;
 }
 
-/* The shape of mean and variance: the kept axes; `spread` has 1 on the others. */
+/* The shape of mean and variance: the kept axes; `spread` has size 1 on the other axes. */
 static int state_shape(const quern__layer *l, const quern_shape *in, quern_shape *shape, quern_shape *spread, quern_error *err)
 {
     uint32_t keep;
     *shape = *spread = (quern_shape){ 0 };
     if (!kept(l->config, in->rank, &keep))
-        return quern__fail(err, QUERN_SHAPE, l->name, "axis is outside the %d axes of its input", in->rank);
+        return quern__fail(err, QUERN_SHAPE, l->name, "axis is outside the %d axes of the input", in->rank);
     for (int i = 0; i < in->rank; i++) {
         bool own = keep >> i & 1;
         if (own && in->dims[i] < 0)
-            return quern__fail(err, QUERN_SHAPE, l->name, "axis %d has no fixed size", i);
+            return quern__fail(err, QUERN_SHAPE, l->name, "axis %d does not have a fixed size", i);
         spread->dims[spread->rank++] = own ? in->dims[i] : 1;
         if (own)
             shape->dims[shape->rank++] = in->dims[i];
@@ -66,11 +66,11 @@ static int normalization_build(quern__layer *l, const quern_shape *in, int n, qu
     quern__variable *count = quern__layer_weight(l, "count", &scalar, "count_initializer", err);
     if (!count)
         return QUERN_NOMEM;
-    count->dtype = QUERN_INT64; /* kept by Keras for older files; always 0 */
+    count->dtype = QUERN_INT64; /* Keras saves this count for compatibility; it is always 0 */
     return QUERN_OK;
 }
 
-/* Given numbers stand for the kept axes from right to left; learned ones have them all. */
+/* Given statistics align with the kept axes from the right; learned ones have all kept axes. */
 static quern__id spread_over(quern__graph *g, quern__variable *v, const quern_shape *spread, uint32_t keep)
 {
     quern_shape to = *spread;
@@ -97,7 +97,7 @@ static quern__id normalization_call(quern__layer *l, quern__graph *g, const quer
     return quern__div2(g, quern__sub2(g, in[0], mean), deviation);
 }
 
-/* What a pass over the data keeps, in double: means and variances so far, sums of a batch, and the place of each number of a
+/* The state of adapt in double precision: means and variances so far, sums of a batch, and the statistic of each element of a
  * record. */
 typedef struct learning {
     double *mean, *variance, *sum, *squares;
@@ -110,7 +110,7 @@ static learning learning_in(quern__layer *l, int64_t places)
     return (learning){ d, d + places, d + 2 * places, d + 3 * places, (int32_t *)(d + 4 * places) };
 }
 
-/* Room for it, at the first batch; the first axis, of records, is never kept. */
+/* Allocates the state at the first batch. The batch axis is never kept. */
 static int begin_learning(quern__layer *l, const quern_tensor *batch, int64_t places, quern_error *err)
 {
     int64_t per = quern_shape_count(&batch->shape) / batch->shape.dims[0], stride[QUERN_MAX_RANK], step = 1;
@@ -131,7 +131,7 @@ static int begin_learning(quern__layer *l, const quern_tensor *batch, int64_t pl
     return QUERN_OK;
 }
 
-/* Means and variances of all seen so far and of a batch, merged (Chan, Golub, LeVeque: "Updating formulae …", 1979). */
+/* Merges mean and variance of earlier batches with those of one batch (Chan, Golub, LeVeque: "Updating formulae …", 1979). */
 static int normalization_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen, quern_error *err)
 {
     quern_shape shape, spread;

@@ -1,10 +1,10 @@
-/* Pipeline: layers one behind the other as one layer, which Keras has for preprocessing. */
+/* pipeline: Pipeline: a sequence of layers as one layer. */
 #include "keras/keras.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* The shape that a layer inside gives for one: it is called in a graph that is thrown away. */
+/* The output shape of an inner layer, found by a call in a temporary graph. */
 static int shape_behind(quern__layer *l, quern__layer *inner, quern_shape *shape, quern_error *err)
 {
     quern__graph *g = quern__graph_new();
@@ -24,7 +24,7 @@ static int shape_behind(quern__layer *l, quern__layer *inner, quern_shape *shape
     return status;
 }
 
-/* In a file a layer is called by its class, and a number where its class was met before. */
+/* The name of inner layer k in files: its class in snake case, with a number from the second of a class on. */
 static void place_of(const quern__layer *l, int k, char *out, size_t size)
 {
     char name[48];
@@ -43,17 +43,20 @@ static int pipeline_build(quern__layer *l, const quern_shape *in, int n, quern_e
     int status =
         n == 1 && json_is_array(list) && json_array_size(list) <= QUERN__MAX_INNER
             ? QUERN_OK
-            : quern__fail(err, QUERN_INVALID, l->name, "takes one input, and a list of at most %d layers", QUERN__MAX_INNER);
+            : quern__fail(err, QUERN_INVALID, l->name, "needs one input and a list of at most %d layers", QUERN__MAX_INNER);
     json_array_foreach(list, k, spec)
     {
         const char *name = quern__config_text(json_object_get(spec, "config"), "name");
         char place[64];
         quern__layer *inner = status < 0 ? NULL : quern__layer_inside(l, spec, name ? name : "layer", err);
+        if (status < 0)
+            return status;
         if (!inner)
-            return status < 0 ? status : QUERN_UNSUPPORTED;
+            return QUERN_UNSUPPORTED;
         place_of(l, (int)k, place, sizeof place);
         status = quern__layer_build_inside(l, inner, &shape, 1, place, err);
-        status = status < 0 ? status : shape_behind(l, inner, &shape, err);
+        if (status >= 0)
+            status = shape_behind(l, inner, &shape, err);
     }
     return status;
 }

@@ -1,4 +1,4 @@
-/* Rescaling: x * scale + offset, one number for all or one a channel. */
+/* rescaling: Rescaling: x * scale + offset, with a scalar or one number per channel. */
 #include "keras/layers/layer_rows.h"
 
 static quern__id rescaling_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -11,7 +11,7 @@ static quern__id rescaling_call(quern__layer *l, quern__graph *g, const quern__i
     return quern__add2(g, quern__mul2(g, in[0], factor), term);
 }
 
-/* One number for all, or one a channel. */
+/* Adds scale and offset as constants: a scalar or one number per channel. */
 static int rescaling_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     (void)in, (void)n;

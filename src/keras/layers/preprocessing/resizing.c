@@ -1,6 +1,5 @@
-/* Resizing and CenterCrop. To resize along an axis is a product with a matrix of weights, which has few numbers that are not zero
- * in a column: where they lie is what the interpolations of TensorFlow differ in.
- * https://keras.io/api/layers/preprocessing_layers/image_preprocessing/resizing/ */
+/* resizing: Resizing and CenterCrop. Resizing along an axis is a product with a sparse matrix (in, out) of weights; TensorFlow's
+ * interpolations differ in the weights only. https://keras.io/api/layers/preprocessing_layers/image_preprocessing/resizing/ */
 #include "image.h"
 
 #include <math.h>
@@ -25,12 +24,12 @@ static double lanczos(double x, double radius)
 static double lanczos3(double x) { return lanczos(x, 3); }
 static double lanczos5(double x) { return lanczos(x, 5); }
 
-/* A number of the column of place `to`, added where the matrix (from, to) has it. */
+/* Adds a weight to column `to`; ignores rows outside of the matrix. */
 static void add(float *w, int64_t out, int64_t from, int64_t to, double weight) { w[from * out + to] += (float)weight; }
 
 static int64_t within(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
-/* Weights by distance from the place, adding up to 1; smoothed where it shrinks and `antialias` asks. */
+/* Weights by distance with the sum 1. With `antialias`, the filter is wider when the axis shrinks. */
 static void by_filter(float *w, int64_t in, int64_t out, filter *f, double radius, bool antialias)
 {
     double scale = (double)in / (double)out, wide = antialias && scale > 1 ? scale : 1;
@@ -62,7 +61,7 @@ static void nearest(float *w, int64_t in, int64_t out)
         add(w, out, within((int64_t)floorf(((float)to + 0.5f) * scale), in), to, 1);
 }
 
-/* TensorFlow looks distances up in a table of 1024 places, and leaves out what lies outside. */
+/* TensorFlow reads distances from a table with 1024 entries, and ignores positions outside of the image. */
 static void bicubic(float *w, int64_t in, int64_t out)
 {
     float scale = (float)in / (float)out;
@@ -79,7 +78,7 @@ static void bicubic(float *w, int64_t in, int64_t out)
     }
 }
 
-/* The mean of what the place covers. */
+/* The mean of the interval that an output covers. */
 static void area(float *w, int64_t in, int64_t out)
 {
     double scale = (double)in / (double)out;
@@ -96,8 +95,8 @@ static int fill_weights(const char *how, bool antialias, float *w, int64_t in, i
 {
     static const struct {
         const char *name;
-        void (*plain)(float *w, int64_t in, int64_t out); /* NULL: by the filter */
-        filter *f;                                        /* when it is to be smoothed; NULL: it never is */
+        void (*plain)(float *w, int64_t in, int64_t out); /* NULL: `f` gives the weights */
+        filter *f;                                        /* for antialiasing; NULL: none */
         double radius;
     } ways[] = { { "bilinear", bilinear, triangle, 1 }, { "nearest", nearest, NULL, 0 },   { "bicubic", bicubic, keys, 2 },
                  { "lanczos3", NULL, lanczos3, 3 },     { "lanczos5", NULL, lanczos5, 5 }, { "area", area, NULL, 0 } };
@@ -112,14 +111,17 @@ static int fill_weights(const char *how, bool antialias, float *w, int64_t in, i
     return QUERN_INVALID;
 }
 
-/* ---- the part that is resized ---- */
+/* ---- the region that is resized ---- */
 
-/* The largest part with the ratio of the target, as Keras rounds it, and where it begins; with `pad` the smallest whole instead. */
+/* The largest region with the target's aspect ratio, rounded as in Keras, and its start; with `pad`, the smallest enclosing one. */
 static void part_of(const int64_t in[2], const int64_t out[2], bool pad, int64_t part[2], int64_t start[2])
 {
     for (int k = 0; k < 2; k++) {
         int64_t fits = (int64_t)((float)(in[1 - k] * out[k]) / (float)out[1 - k]);
-        part[k] = pad ? (fits > in[k] ? fits : in[k]) : fits < 1 ? 1 : fits < in[k] ? fits : in[k];
+        if (pad)
+            part[k] = fits > in[k] ? fits : in[k];
+        else
+            part[k] = fits < 1 ? 1 : fits < in[k] ? fits : in[k];
         start[k] = (pad ? part[k] - in[k] : in[k] - part[k]) / 2;
         part[k] = pad ? in[k] + 2 * start[k] : part[k];
     }
@@ -132,7 +134,7 @@ typedef struct plan {
 
 static bool flag(const quern__layer *l, const char *key) { return json_is_true(json_object_get(l->config, key)); }
 
-/* What is cut off or put on, and the size that is resized then. */
+/* The crop or padding, and the size that is resized afterwards. */
 static plan plan_of(const quern__layer *l, const quern_shape *s)
 {
     quern__picture p = quern__picture_of(l, s);
@@ -148,8 +150,9 @@ static plan plan_of(const quern__layer *l, const quern_shape *s)
         }
     else if (l->kind->extra || q.pad || flag(l, "crop_to_aspect_ratio"))
         part_of(q.in, q.out, q.pad, q.part, q.start);
-    for (int k = 0; k < 2 && l->kind->extra == QUERN__CUT; k++)
-        q.part[k] = q.out[k] < q.in[k] - q.start[k] ? q.out[k] : q.in[k] - q.start[k];
+    if (l->kind->extra == QUERN__CUT)
+        for (int k = 0; k < 2; k++)
+            q.part[k] = q.out[k] < q.in[k] - q.start[k] ? q.out[k] : q.in[k] - q.start[k];
     return q;
 }
 
@@ -163,7 +166,7 @@ int quern__resizing_weights(quern__layer *l, const char *how, bool antialias, in
     if (fill_weights(how, antialias, v->data, in, out) >= 0)
         return QUERN_OK;
     return quern__fail(err, QUERN_INVALID, l->name,
-                       "interpolation '%.40s' is none of bilinear, nearest, bicubic, lanczos3, lanczos5, area", how);
+                       "interpolation '%.40s' is not bilinear, nearest, bicubic, lanczos3, lanczos5 or area", how);
 }
 
 int quern__resizing_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
@@ -175,17 +178,17 @@ int quern__resizing_build(quern__layer *l, const quern_shape *in, int n, quern_e
         return status;
     plan q = plan_of(l, in);
     if (q.out[0] < 1 || q.out[1] < 1 || q.out[0] > most_side || q.out[1] > most_side)
-        return quern__fail(err, QUERN_INVALID, l->name, "height and width must be 1 … %d", most_side);
+        return quern__fail(err, QUERN_INVALID, l->name, "height and width must be in 1 … %d", most_side);
     if (!how || !fill || strcmp(fill, "constant"))
-        return quern__fail(err, QUERN_INVALID, l->name, "fill_mode is constant, the only one that Keras takes here");
+        return quern__fail(err, QUERN_INVALID, l->name, "fill_mode must be constant; Keras supports no other mode here");
     if (flag(l, "pad_to_aspect_ratio") && flag(l, "crop_to_aspect_ratio"))
-        return quern__fail(err, QUERN_INVALID, l->name, "crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other");
+        return quern__fail(err, QUERN_INVALID, l->name, "crop_to_aspect_ratio and pad_to_aspect_ratio are both set");
     for (int k = 0; k < 2 && status >= 0; k++)
         status = quern__resizing_weights(l, how, flag(l, "antialias"), q.part[k], q.out[k], err);
     return status;
 }
 
-/* The product of one axis with a matrix: it goes to the end, and back. */
+/* The product of one axis with a matrix; the axis moves to the end and back. */
 quern__id quern__resized_along(quern__graph *g, quern__id x, int axis, quern__variable *w)
 {
     int rank = quern__shape_of(g, x)->rank, there[QUERN_MAX_RANK];
@@ -195,7 +198,7 @@ quern__id quern__resized_along(quern__graph *g, quern__id x, int axis, quern__va
     return quern__transpose(g, x, there);
 }
 
-/* The same number on both sides of an axis. */
+/* Pads both sides of an axis with the same number of elements. */
 static quern__id between(quern__graph *g, quern__id x, int axis, int64_t wide, double value)
 {
     quern_shape edge = *quern__shape_of(g, x);

@@ -1,4 +1,4 @@
-/* STFTSpectrogram and MelSpectrogram: frames of a signal, each multiplied with matrices of cosines and sines.
+/* spectrogram: STFTSpectrogram and MelSpectrogram: frames of a signal times matrices of cosines and sines.
  * https://keras.io/api/layers/preprocessing_layers/audio_preprocessing/ */
 #include "keras/keras.h"
 
@@ -10,7 +10,7 @@ static const double pi = 3.14159265358979323846;
 
 /* ---- windows ---- */
 
-/* A window of n numbers: of that name, as in SciPy, ones for null, or the numbers themselves. */
+/* A window of n numbers: by its name in SciPy, ones for null, or the given numbers. */
 static int fill_window(quern__layer *l, int64_t n, bool periodic, double *out, quern_error *err)
 {
     static const struct {
@@ -28,20 +28,21 @@ static int fill_window(quern__layer *l, int64_t n, bool periodic, double *out, q
             out[i] = json_number_value(json_array_get(window, (size_t)i));
         return QUERN_OK;
     }
-    for (size_t k = 0; k < sizeof cosines / sizeof *cosines && name; k++)
-        if (!strcmp(name, cosines[k].name)) {
-            for (int64_t i = 0; i < n; i++) {
-                double x = (double)i * by;
-                out[i] = n == 1 ? 1 : cosines[k].a[0] - cosines[k].a[1] * cos(x) + cosines[k].a[2] * cos(2 * x);
+    if (name)
+        for (size_t k = 0; k < sizeof cosines / sizeof *cosines; k++)
+            if (!strcmp(name, cosines[k].name)) {
+                for (int64_t i = 0; i < n; i++) {
+                    double x = (double)i * by;
+                    out[i] = n == 1 ? 1 : cosines[k].a[0] - cosines[k].a[1] * cos(x) + cosines[k].a[2] * cos(2 * x);
+                }
+                return QUERN_OK;
             }
-            return QUERN_OK;
-        }
     return name ? quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                              "window '%.40s' is not in this version: hann, hamming, blackman, boxcar", name)
-                : quern__fail(err, QUERN_SHAPE, l->name, "window is a name, or a list of %lld numbers", (long long)n);
+                              "window '%.40s' is not in this version; supported: hann, hamming, blackman, boxcar", name)
+                : quern__fail(err, QUERN_SHAPE, l->name, "window must be a name or a list of %lld numbers", (long long)n);
 }
 
-/* The matrix (frame, frequencies) of cosines, or of falling sines, times a window. */
+/* The matrix (frame, frequencies) of cosines, or of negative sines, times a window. */
 static void fill_waves(float *w, int64_t frame, int64_t frequencies, int64_t period, const double *window, double scale, bool sines)
 {
     for (int64_t t = 0; t < frame; t++)
@@ -51,7 +52,7 @@ static void fill_waves(float *w, int64_t frame, int64_t frequencies, int64_t per
         }
 }
 
-/* A number of a config that may be null. */
+/* An integer of the config; `none` for null. */
 static int64_t whole_or(const quern__layer *l, const char *key, int64_t none)
 {
     json_t *v = json_object_get(l->config, key);
@@ -61,7 +62,7 @@ static int64_t whole_or(const quern__layer *l, const char *key, int64_t none)
 static quern__id square(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__SQUARE, x, 0, 0, 0); }
 static quern__id at_least(quern__graph *g, quern__id x, double low) { return quern__unary(g, QUERN__CLIP, x, low, INFINITY, 0); }
 
-/* Frames of a signal (records, steps), each multiplied with a matrix (frame, 1, frequencies): (records, frames, frequencies). */
+/* Splits signals (B, T) into frames and multiplies each with a matrix (frame, 1, frequencies): (B, frames, frequencies). */
 static quern__id waves_of(quern__graph *g, quern__id x, quern__id matrix, int64_t frames, int64_t step, int64_t before)
 {
     quern_shape s = *quern__shape_of(g, x), one = { .rank = 3, .dims = { s.dims[0], s.dims[1], 1 } };
@@ -103,10 +104,11 @@ static int stft_kernel(quern__layer *l, const char *name, bool sines, quern_erro
     int status =
         window ? fill_window(l, s.frame, quern__config_bool(l->config, "periodic"), window, err) : quern__fail_memory(err, 1);
     quern__variable *v = status < 0 ? NULL : quern__layer_weight(l, name, &shape, "", err);
-    for (int64_t i = 0; v && i < s.frame; i++)
-        scale += scaling && !strcmp(scaling, "spectrum") ? fabs(window[i]) : window[i] * window[i];
+    if (v)
+        for (int64_t i = 0; i < s.frame; i++)
+            scale += scaling && !strcmp(scaling, "spectrum") ? fabs(window[i]) : window[i] * window[i];
     scale = scaling && !strcmp(scaling, "density") ? sqrt(scale) : scale;
-    if (v && !l->unfilled) /* Keras's kernels have an even period, whatever fft_length says */
+    if (v && !l->unfilled) /* Keras's kernels have an even period for any fft_length */
         fill_waves(v->data, s.frame, s.frequencies, (s.frequencies - 1) * 2, window,
                    scaling && !json_is_null(json_object_get(l->config, "window")) ? scale : 1, sines);
     quern__free(window);
@@ -125,20 +127,20 @@ static int stft_build(quern__layer *l, const quern_shape *in, int n, quern_error
         k++;
     if (k == 6 || !mode)
         return quern__fail(err, mode && !strcmp(mode, "angle") ? QUERN_UNSUPPORTED : QUERN_INVALID, l->name,
-                           "mode '%.20s' is none of log, magnitude, psd, real, imag, stft", mode ? mode : "null");
+                           "mode '%.20s' is not log, magnitude, psd, real, imag or stft", mode ? mode : "null");
     if (s.frame < 1 || s.frame > most_frame || s.step < 1 || s.step > s.frame || s.period < s.frame || s.period > most_frame ||
         s.frequencies < 2)
-        return quern__fail(err, QUERN_INVALID, l->name, "frame_step <= frame_length <= fft_length <= %d, from 1 on", most_frame);
+        return quern__fail(err, QUERN_INVALID, l->name, "expected 1 <= frame_step <= frame_length <= fft_length <= %d", most_frame);
     if ((scaling && strcmp(scaling, "density") && strcmp(scaling, "spectrum")) || !padding ||
         (strcmp(padding, "valid") && strcmp(padding, "same")))
-        return quern__fail(err, QUERN_INVALID, l->name, "scaling is density, spectrum or null; padding valid or same");
+        return quern__fail(err, QUERN_INVALID, l->name, "scaling must be density, spectrum or null; padding must be valid or same");
     if (in->rank != 3 || in->dims[1] < 1 || in->dims[2] < 1)
-        return quern__fail(err, QUERN_SHAPE, l->name, "takes signals of fixed size, (None, steps, channels)");
+        return quern__fail(err, QUERN_SHAPE, l->name, "needs signals of fixed size, (None, steps, channels)");
     int status = is_mode(l, "imag") ? QUERN_OK : stft_kernel(l, "real_kernel", false, err);
     return status < 0 || is_mode(l, "real") ? status : stft_kernel(l, "imag_kernel", true, err);
 }
 
-/* All but the first and last frequency twice: the other half of the spectrum. */
+/* Doubles all but the first and last frequency, for the other half of the spectrum. */
 static quern__id both_sides(quern__graph *g, quern__id power, int64_t frequencies)
 {
     quern__id parts[3] = { quern__slice(g, power, 2, 0, 1), 0, quern__slice(g, power, 2, frequencies - 1, 1) };
@@ -148,7 +150,7 @@ static quern__id both_sides(quern__graph *g, quern__id power, int64_t frequencie
     return quern__concat(g, parts, 3, 2);
 }
 
-/* (records × channels, frames, frequencies) in the order that the config asks for. */
+/* (B * C, frames, frequencies) in the axis order of the config. */
 static quern__id laid_out(const quern__layer *l, quern__graph *g, quern__id y, int64_t records, int64_t channels, bool first)
 {
     static const int orders[4][4] = { { 0, 2, 1, 3 }, { 0, 2, 3, 1 }, { 0, 1, 3, 2 }, { 0, 1, 2, 3 } };
@@ -197,7 +199,7 @@ static quern__id stft_call(quern__layer *l, quern__graph *g, const quern__id *in
 
 static double mel(double hertz) { return 1127 * log(1 + hertz / 700); }
 
-/* Triangles that lie evenly over the mel scale, by frequency: (frequencies, bins). The first frequency is in none. */
+/* Triangular filters, equally spaced on the mel scale: (frequencies, bins). The first frequency is in no filter. */
 static void fill_mel(const quern__layer *l, float *w, int64_t frequencies, int64_t bins)
 {
     double rate = quern__config_number(l->config, "sampling_rate"), low = mel(quern__config_number(l->config, "min_freq")),
@@ -226,10 +228,12 @@ static int mel_build(quern__layer *l, const quern_shape *in, int n, quern_error 
             frequencies = period / 2 + 1;
     (void)n;
     if (period < 2 || period > most_frame || step < 1 || length < 1 || length > period || bins < 1 || bins > most_frame)
-        return quern__fail(err, QUERN_INVALID, l->name, "fft_length 2 … %d, sequence_length no more than it, the others at least 1",
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "expected fft_length in 2 … %d, sequence_length <= fft_length, the "
+                           "others at least 1",
                            most_frame);
     if (in->rank != 2 || in->dims[1] <= period / 2)
-        return quern__fail(err, QUERN_SHAPE, l->name, "takes signals (None, samples) of more than fft_length / 2 samples");
+        return quern__fail(err, QUERN_SHAPE, l->name, "needs signals (None, samples) with more than fft_length / 2 samples");
     quern_shape waves = { .rank = 3, .dims = { period, 1, frequencies } }, triangles = { .rank = 2, .dims = { frequencies, bins } };
     double *window = quern__zalloc((size_t)period, sizeof *window);
     int status = window ? fill_window(l, length, true, window + (period - length) / 2, err) : quern__fail_memory(err, 1);
@@ -246,7 +250,7 @@ static int mel_build(quern__layer *l, const quern_shape *in, int n, quern_error 
     return v ? QUERN_OK : status < 0 ? status : QUERN_NOMEM;
 }
 
-/* Decibels, no lower than top_db below the highest of the batch, as Keras has it. */
+/* Decibels, limited to top_db below the maximum of the batch, as in Keras. */
 static quern__id decibels(const quern__layer *l, quern__graph *g, quern__id x)
 {
     double least = quern__config_number(l->config, "min_power"), reference = fabs(quern__config_number(l->config, "ref_power"));

@@ -1,5 +1,5 @@
-/* TextVectorization, StringLookup and IntegerLookup: text and numbers become indices of a vocabulary that is given, learned from a
- * stream (adapt), or read from a file. https://keras.io/api/layers/preprocessing_layers/ */
+/* string_lookup: TextVectorization, StringLookup and IntegerLookup: strings and integers become indices of a vocabulary. The
+ * config or a file has the vocabulary, or adapt learns it from a stream. https://keras.io/api/layers/preprocessing_layers/ */
 #include "keras/keras.h"
 
 #include "text/keras/text_vectorization.h"
@@ -9,14 +9,14 @@
 #include <string.h>
 
 enum { most_depth = 1 << 24 };
-enum { text = 1, strings, integers }; /* extra of the rows */
+enum { text = 1, strings, integers }; /* `extra` of the rows */
 
 typedef struct lookup {
     quern__look look;
-    quern__vocabulary *v; /* of z, where there is one */
+    quern__vocabulary *v; /* the vocabulary of z where z exists */
     quern__vectorizer *z;
-    int64_t given;        /* numbers that come of a group */
-    quern__variable *idf; /* tf_idf: its weights as a file has them */
+    int64_t given;        /* size of the config's or file's vocabulary */
+    quern__variable *idf; /* tf_idf: the weights in the form that files have; NULL: none */
 } lookup;
 
 static int named(const quern__layer *l, int status, quern_error *err)
@@ -26,13 +26,13 @@ static int named(const quern__layer *l, int status, quern_error *err)
     return status;
 }
 
-/* ---- what is made of a record ---- */
+/* ---- records ---- */
 
-/* Whether there is a vocabulary, and rows have its columns. */
+/* Whether the vocabulary exists and fits the output; otherwise sets `why`. */
 static bool ready(const lookup *k, const char **why)
 {
     bool row = k->v->mode != QUERN__INT, empty = quern__vocabulary_size(k->v) == quern__vocabulary_start(k->v);
-    *why = empty ? "the vocabulary is not learned: adapt first" : "the vocabulary is of another size";
+    *why = empty ? "the vocabulary is not learned: adapt first" : "the size of the vocabulary differs from the size of the output";
     return !empty && (!row || quern__vocabulary_depth(k->v) == k->given);
 }
 
@@ -44,7 +44,7 @@ static int look_text(const void *self, const quern_tensor *in, int64_t at, int64
     (void)n;
     if (!ready(k, why))
         return QUERN_NOTFOUND;
-    *why = "a text is too long, or a word of it is not in the vocabulary";
+    *why = "a text is too long, or a word is not in the vocabulary";
     const char *bytes = s->data ? s->data : "";
     if (s->size < 0 || s->size > QUERN__VECTORIZE_BYTES)
         return QUERN_NOTFOUND;
@@ -53,7 +53,7 @@ static int look_text(const void *self, const quern_tensor *in, int64_t at, int64
     return status < 0 ? QUERN_NOTFOUND : QUERN_OK;
 }
 
-/* Element i as a token; false when it is a number that no integer is. */
+/* Element i as a token. Returns false when it is not an exact integer. */
 static bool token_at(const quern_tensor *in, int64_t i, char key[8], const char **bytes, size_t *n)
 {
     if (in->dtype == QUERN_STRING) {
@@ -83,7 +83,7 @@ static int look_token(const void *self, const quern_tensor *in, int64_t at, int6
         const char *bytes;
         size_t length;
         quern_error err = { 0 };
-        *why = "a number is not whole, or above 2^24, as far as float32 has them all: dtype=int64 of the input has more";
+        *why = "a number is not an integer or exceeds 2^24, the exact range of float32; use dtype=int64 for the input";
         if (!token_at(in, i, key, &bytes, &length))
             return QUERN_NOTFOUND;
         int64_t index = quern__vocabulary_find(k->v, bytes, length, &err);
@@ -100,9 +100,9 @@ static int look_token(const void *self, const quern_tensor *in, int64_t at, int6
     return QUERN_OK;
 }
 
-/* ---- as a layer ---- */
+/* ---- the layer ---- */
 
-/* Columns of outputs that are rows: those of a vocabulary that is given, else what the file or pad_to_max_tokens says. */
+/* The columns of one-hot outputs: the size of the vocabulary, or pad_to_max_tokens. */
 static int64_t depth_of(const quern__layer *l)
 {
     const lookup *k = l->object;
@@ -114,17 +114,17 @@ static int check(const quern__layer *l, quern_error *err)
 {
     const lookup *k = l->object;
     if (k->v->invert)
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "invert=True: text cannot come out of a layer");
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "invert=True is not in this version: a layer cannot return strings");
     if (k->v->mode == QUERN__INT && k->z && (k->z->length < 1 || k->z->length > most_depth))
         return quern__fail(err, QUERN_UNSUPPORTED, l->name, "output_mode int needs output_sequence_length, at least 1");
     int64_t depth = k->v->mode == QUERN__INT ? 1 : depth_of(l);
     if (depth < 1 || depth > most_depth)
         return quern__fail(err, QUERN_INVALID, l->name,
-                           "this output_mode needs a vocabulary, or max_tokens and pad_to_max_tokens, before it is built");
+                           "this output_mode needs a vocabulary, or max_tokens and pad_to_max_tokens, when the layer is built");
     return QUERN_OK;
 }
 
-/* The weights that the vocabulary has go where files are written from. */
+/* Copies the weights of the vocabulary to the variable that files store. */
 static void keep_idf(lookup *k)
 {
     if (k->idf && k->v->idf)
@@ -178,20 +178,20 @@ static quern__id lookup_call(quern__layer *l, quern__graph *g, const quern__id *
     (void)n, (void)training;
     if ((quern__graph_value(g, in[0])->dtype == QUERN_STRING) != (l->kind->extra != integers))
         return quern__graph_fail(g, QUERN_INVALID,
-                                 l->kind->extra == integers ? "its input must be numbers"
-                                                            : "its input must be text: an input with dtype=string");
+                                 l->kind->extra == integers ? "the input must be numbers"
+                                                            : "the input must be text; use an input with dtype=string");
     if ((k->z && (last != 1 || s.rank > 2)) || (row && !k->z && k->v->mode != QUERN__ONE_HOT && s.rank != 2))
-        return quern__graph_fail(g, QUERN_SHAPE, "its input is %s, it takes %s", quern_shape_text(&s, shape, sizeof shape),
+        return quern__graph_fail(g, QUERN_SHAPE, "the input is %s, expected %s", quern_shape_text(&s, shape, sizeof shape),
                                  k->z ? "(None,) or (None, 1)" : "(None, tokens) for this output_mode");
     k->given = row ? depth_of(l) : k->z ? k->z->length : 1;
-    if (k->z || (row && last == 1 && s.rank > 1)) /* Keras drops a last axis of 1 before it adds its own */
+    if (k->z || (row && last == 1 && s.rank > 1)) /* Keras removes a last axis of size 1 before it appends its own */
         out.rank = s.rank > 1 ? s.rank - 1 : 1;
     if (row && !k->z && k->v->mode != QUERN__ONE_HOT) {
         out.rank = 1;
         taken = last;
     }
     if ((row || k->z) && out.rank == QUERN_MAX_RANK)
-        return quern__graph_fail(g, QUERN_SHAPE, "its output would have too many axes");
+        return quern__graph_fail(g, QUERN_SHAPE, "the output has too many axes");
     if (row || k->z)
         out.dims[out.rank++] = k->given;
     return quern__lookup(g, in, 1, &k->look, taken, k->given, &out);
@@ -211,11 +211,11 @@ static int lookup_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen
         if (!token_at(batch, i, key, &bytes, &n))
             status = quern__fail(
                 err, QUERN_INVALID, l->name,
-                "record %lld of a batch has a number that is not whole, or above 2^24 (dtype=int64 of the input has more)",
+                "record %lld of a batch has a number that is not an integer or exceeds 2^24; use dtype=int64 for the input",
                 (long long)(i / per));
         else
             status = k->z ? quern__vectorize_adapt(k->z, bytes, n, err) : quern__vocabulary_count(k->v, bytes, n, err);
-        if (!k->z && i % per == per - 1) /* a record is a text */
+        if (!k->z && i % per == per - 1) /* a record is one text */
             quern__vocabulary_end_text(k->v);
     }
     return named(l, status, err);
@@ -226,7 +226,7 @@ static int learned(quern__layer *l, quern_error *err)
     lookup *k = l->object;
     int64_t depth = k->v->mode == QUERN__INT ? 0 : depth_of(l), size = quern__vocabulary_size(k->v);
     if (depth && quern__vocabulary_depth(k->v) != depth)
-        return quern__fail(err, QUERN_SHAPE, l->name, "a vocabulary of %lld for outputs of %lld columns",
+        return quern__fail(err, QUERN_SHAPE, l->name, "the vocabulary has %lld entries, the output %lld columns",
                            (long long)quern__vocabulary_depth(k->v), (long long)depth);
     keep_idf(k);
     json_object_set_new(l->config, "vocabulary_size", json_integer(size));
@@ -247,13 +247,14 @@ quern__variable *quern__layer_idf(const quern__layer *l) { return quern__layer_l
 
 bool quern__layer_is_text(const quern__layer *l) { return l->kind->extra == text; }
 
-/* Whether a file of lines cannot hold the vocabulary as Keras reads it: it goes into the config then. */
+/* Whether vocabulary.txt cannot hold the vocabulary as Keras reads it, so that the config gets it. */
 static bool inlined(const quern__vocabulary *v)
 {
     bool lines = v->mode != QUERN__TF_IDF;
-    for (int64_t i = 0; i < v->tokens.n && lines && !v->integers; i++)
-        for (uint32_t b = 0; b < v->tokens.items[i].length && lines; b++)
-            lines = !strchr("\n\v\f\r\x1c\x1d\x1e", quern__strings_at(&v->tokens, i)[b]);
+    if (!v->integers)
+        for (int64_t i = 0; i < v->tokens.n && lines; i++)
+            for (uint32_t b = 0; b < v->tokens.items[i].length && lines; b++)
+                lines = !strchr("\n\v\f\r\x1c\x1d\x1e", quern__strings_at(&v->tokens, i)[b]);
     return !lines;
 }
 
@@ -296,7 +297,7 @@ int quern__layer_read_vocabulary(quern__layer *l, const char *lines, size_t n, q
     lookup *k = l->object;
     json_t *list = json_array();
     int status = list ? QUERN_OK : quern__fail_memory(err, 1);
-    while (n && (lines[n - 1] == '\n' || lines[n - 1] == '\r')) /* empty lines at the end count for nothing */
+    while (n && (lines[n - 1] == '\n' || lines[n - 1] == '\r')) /* trailing empty lines do not count */
         n--;
     for (size_t at = 0, length; at < n && status >= 0; at += length + 1) {
         const char *newline = memchr(lines + at, '\n', n - at);
@@ -306,15 +307,17 @@ int quern__layer_read_vocabulary(quern__layer *l, const char *lines, size_t n, q
         snprintf(number, sizeof number, "%.*s", (int)(own < 31 ? own : 31), lines + at);
         json_t *token = k->v->integers ? json_integer(strtoll(number, &end, 10)) : json_stringn(lines + at, own);
         if (!token || (k->v->integers && (*end || end == number)) || json_array_append_new(list, token))
-            status = quern__fail(err, QUERN_FORMAT, l->name, "line %zu of its vocabulary is no token", json_array_size(list) + 1);
+            status =
+                quern__fail(err, QUERN_FORMAT, l->name, "line %zu of the vocabulary is not a token", json_array_size(list) + 1);
     }
     if (status >= 0 && (int64_t)json_array_size(list) > quern__vocabulary_start(k->v)) {
-        json_t *idf = k->idf ? json_array() : NULL; /* read before, with the weights */
+        json_t *idf = k->idf ? json_array() : NULL; /* the weights are read before */
         for (size_t i = 0; k->idf && i < json_array_size(list) && (int64_t)i < k->idf->shape.dims[0]; i++)
             json_array_append_new(idf, json_real((double)((float *)k->idf->data)[i]));
         status = named(l, quern__vocabulary_set(k->v, list, idf, err), err);
         json_decref(idf);
-        status = status < 0 ? status : learned(l, err);
+        if (status >= 0)
+            status = learned(l, err);
     }
     json_decref(list);
     return status;

@@ -1,4 +1,4 @@
-/* Dropout, SpatialDropout and ActivityRegularization. */
+/* dropout: Dropout, SpatialDropout and ActivityRegularization. */
 #include "keras/layers/convolutional/spatial.h"
 #include "keras/layers/layer_rows.h"
 
@@ -27,7 +27,7 @@ static quern__id dropout_call(quern__layer *l, quern__graph *g, const quern__id 
     return training ? quern__dropout(g, in[0], quern__config_number(l->config, "rate"), own, quern__shared_axes(l)) : in[0];
 }
 
-/* Whole channels are dropped: the axes of space share one draw. */
+/* Drops whole channels: all positions of the spatial axes share one random number. */
 static quern__id spatial_dropout_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n;
@@ -39,7 +39,7 @@ static quern__id spatial_dropout_call(quern__layer *l, quern__graph *g, const qu
     return training ? quern__dropout(g, in[0], quern__config_number(l->config, "rate"), own, shared) : in[0];
 }
 
-/* An input as it is, with a penalty on it. */
+/* Returns the input and adds a penalty on it. */
 static quern__id activity_regularization_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n, (void)training;

@@ -1,10 +1,10 @@
-/* GaussianNoise, GaussianDropout and AlphaDropout: random while training, else as it is. Each draw has an address, as those of
- * Dropout have. */
+/* noise: GaussianNoise, GaussianDropout and AlphaDropout: random in training, the identity in prediction. Random numbers are
+ * counter-based, like those of Dropout. */
 #include "keras/keras.h"
 
 #include <math.h>
 
-/* Keras takes a rate, or a deviation, from 0 to 1. GaussianDropout's deviation is infinite at 1. */
+/* The rate or deviation is in 0 … 1. The deviation of GaussianDropout is infinite for rate 1. */
 static int noise_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     const char *key = l->kind->fields[0].name;
@@ -35,8 +35,8 @@ static quern__id gaussian_dropout(quern__layer *l, quern__graph *g, const quern_
     return quern__mul2(g, in[0], noise);
 }
 
-/* What is dropped becomes the least that SELU gives; then all is scaled and shifted, so that mean and variance stay (Klambauer et
- * al., "Self-normalizing neural networks", 2017). */
+/* Dropped elements get the lower bound of SELU; then an affine map restores mean and variance (Klambauer et al.,
+ * "Self-normalizing neural networks", 2017). */
 static quern__id alpha_dropout(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     const double least = -1.6732632423543772 * 1.0507009873554805;

@@ -1,10 +1,10 @@
-/* Layers that change the axes of space: Cropping, ZeroPadding, UpSampling, each over one to three axes. */
+/* crop_pad_upsample: Cropping, ZeroPadding and UpSampling over one to three spatial axes. */
 #include "keras/layers/layer_rows.h"
 #include "keras/layers/preprocessing/image.h"
 
 #include <string.h>
 
-/* Before and behind an axis, of a config that is a number, a pair, or pairs by axis. */
+/* The sizes before and after an axis, from a config with a number, a pair, or a pair per axis. */
 static void edges(json_t *spec, int axis, int64_t *before, int64_t *behind)
 {
     json_t *own = json_is_array(spec) ? json_array_get(spec, (size_t)axis) : spec;
@@ -15,7 +15,7 @@ static void edges(json_t *spec, int axis, int64_t *before, int64_t *behind)
     }
 }
 
-/* Layers over one axis take a pair where the others take pairs by axis. */
+/* 1D layers have a pair where other layers have a list of pairs. */
 static json_t *by_axis(json_t *spec, int axes)
 {
     return axes == 1 && json_is_array(spec) ? json_pack("[O]", spec) : json_incref(spec);
@@ -70,7 +70,7 @@ static int64_t times_of(const quern__layer *l, int axis)
     return json_integer_value(json_is_array(size) ? json_array_get(size, (size_t)axis) : size);
 }
 
-/* Interpolations but the nearest are those of Resizing. */
+/* Interpolations other than nearest use the matrices of Resizing. */
 static int up_sampling_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     const char *how = quern__config_text(l->config, "interpolation");
@@ -79,13 +79,13 @@ static int up_sampling_build(quern__layer *l, const quern_shape *in, int n, quer
     for (int i = 0; how && strcmp(how, "nearest") && i < 2 && status >= 0; i++) {
         int64_t size = in->dims[(quern__channels_first(l) ? 2 : 1) + i], times = times_of(l, i);
         if (times < 1 || times > 1 << 16 || size * times > 1 << 16)
-            return quern__fail(err, QUERN_INVALID, l->name, "size must be at least 1, and give no more than %d", 1 << 16);
+            return quern__fail(err, QUERN_INVALID, l->name, "size must be at least 1, and the output size at most %d", 1 << 16);
         status = quern__resizing_weights(l, how, false, size, size * times, err);
     }
     return status;
 }
 
-/* Every number again `size` times along each axis of space. */
+/* Repeats every element `size` times along each spatial axis. */
 static quern__id up_sample_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n, (void)training;

@@ -1,4 +1,4 @@
-/* Layers that keep every number and change the shape: Flatten, Reshape, Permute, RepeatVector. */
+/* reshaping: layers that keep all elements and change the shape: Flatten, Reshape, Permute, RepeatVector. */
 #include "keras/layers/layer_rows.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@ static quern__id flatten_call(quern__layer *l, quern__graph *g, const quern__id 
     int order[QUERN_MAX_RANK] = { 0 };
     for (int i = 1; i < s.rank; i++) {
         flat.dims[1] *= s.dims[i];
-        order[i] = i + 1 < s.rank ? i + 1 : 1; /* channels go to the end */
+        order[i] = i + 1 < s.rank ? i + 1 : 1; /* move channels to the end */
     }
     bool first = format && !strcmp(format, "channels_first") && s.rank > 2;
     return quern__reshape(g, first ? quern__transpose(g, in[0], order) : in[0], &flat);
@@ -43,7 +43,7 @@ static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id 
     return quern__reshape(g, in[0], &to);
 }
 
-/* dims count from 1 behind the records. */
+/* `dims` counts from 1, after the batch axis. */
 static quern__id permute_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n, (void)training;
@@ -57,7 +57,7 @@ static quern__id permute_call(quern__layer *l, quern__graph *g, const quern__id 
     }
     return (int)json_array_size(dims) + 1 == rank && seen == (1u << rank) - 1
                ? quern__transpose(g, in[0], order)
-               : quern__graph_fail(g, QUERN_SHAPE, "dims do not name every axis once");
+               : quern__graph_fail(g, QUERN_SHAPE, "dims must be a permutation of all axes");
 }
 
 static quern__id repeat_vector_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -65,8 +65,9 @@ static quern__id repeat_vector_call(quern__layer *l, quern__graph *g, const quer
     (void)n, (void)training;
     quern_shape s = *quern__shape_of(g, in[0]), one = { .rank = 3, .dims = { s.dims[0], 1, s.dims[1] } }, many = one;
     many.dims[1] = quern__config_int(l->config, "n");
-    return s.rank == 2 && many.dims[1] > 0 ? quern__broadcast(g, quern__reshape(g, in[0], &one), &many)
-                                           : quern__graph_fail(g, QUERN_SHAPE, "takes an array of two axes, and n of at least 1");
+    return s.rank == 2 && many.dims[1] > 0
+               ? quern__broadcast(g, quern__reshape(g, in[0], &one), &many)
+               : quern__graph_fail(g, QUERN_SHAPE, "needs an input (records, features), and n of at least 1");
 }
 
 static const quern__field flatten_fields[] = { { "data_format", QUERN__F_TEXT, "\"channels_last\"" }, { 0 } };

@@ -1,11 +1,11 @@
-/* ConvLSTM1D, 2D, 3D: an LSTM whose products are convolutions (Shi et al., "Convolutional LSTM Network", 2015), step by step.
- * Gates in Keras's order: input, forget, candidate, output. */
+/* conv_lstm: ConvLSTM1D, 2D, 3D: an LSTM with convolutions instead of matrix products (Shi et al., "Convolutional LSTM Network",
+ * 2015), unrolled over time. Gates are in Keras's order: input, forget, candidate, output. */
 #include "keras/layers/convolutional/spatial.h"
 #include "rnn.h"
 
 enum { gates = 4 };
 
-/* The frame of the recurrent convolution: of stride 1, as large as the states. */
+/* The recurrent convolution has stride 1 and padding "same" over the states. */
 static quern__frame recurrent_frame(const quern__frame *f)
 {
     quern__frame r = *f;
@@ -23,7 +23,7 @@ static int conv_lstm_build(quern__layer *l, const quern_shape *in, int n, quern_
     char text[96];
     (void)n;
     if (in->rank != axes + 3)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, steps, %d axes of space, channels)",
+        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, steps, %d spatial axes, channels)",
                            quern_shape_text(in, text, sizeof text), axes);
     quern_shape own = { .rank = axes + 2 }, recurrent, bias = { .rank = 1, .dims = { gates * filters } };
     for (int a = 0; a < axes; a++)
@@ -41,8 +41,9 @@ static int conv_lstm_build(quern__layer *l, const quern_shape *in, int n, quern_
     quern__variable *b = NULL;
     if (quern__config_bool(l->config, "use_bias") && !(b = quern__layer_weight(l, "bias", &bias, "bias_initializer", err)))
         return QUERN_NOMEM;
-    for (int64_t k = filters; b && quern__config_bool(l->config, "unit_forget_bias") && k < 2 * filters; k++)
-        ((float *)b->data)[k] = 1;
+    if (b && quern__config_bool(l->config, "unit_forget_bias"))
+        for (int64_t k = filters; k < 2 * filters; k++)
+            ((float *)b->data)[k] = 1;
     quern__layer_place(l, l->n_weights, "cell");
     return QUERN_OK;
 }
@@ -53,7 +54,7 @@ typedef struct cell {
     bool training;
 } cell;
 
-/* All gates of x by the kernel; with dropout each gate sees x with a draw of its own, the same at every step. */
+/* All gates of x. With dropout, each gate has its own dropout mask, which is the same for all steps. */
 static quern__id convolved(const cell *c, quern__graph *g, quern__id x, int weight, const quern__frame *f, const char *dropout)
 {
     quern__layer *l = c->l;
@@ -77,7 +78,7 @@ static quern__id gate(const cell *c, quern__graph *g, quern__id z, int k, const 
     return quern__activation(g, json_object_get(c->l->config, activation), quern__slice(g, z, last, k * filters, filters));
 }
 
-/* States are as the layer was asked to put channels; the step itself has them last. */
+/* One step. States have the layer's data format; the computation has channels last. */
 static quern__id step(void *user, quern__graph *g, quern__id x, quern__id *states)
 {
     const cell *c = user;

@@ -1,6 +1,6 @@
-/* SimpleRNN, LSTM, GRU and RNN over any cells (keras.src.layers.rnn). Where it can, a layer is the fused op of ops/recurrence.h;
- * with other activations, recurrent dropout, GRU of the old form, or masks after states that are not zero, it is a graph step by
- * step. */
+/* rnn: SimpleRNN, LSTM, GRU and RNN over cells (keras.src.layers.rnn). A layer uses the fused op of ops/recurrence.h where it
+ * can. It is unrolled over time with other activations, recurrent dropout, GRU with reset_after=false, or masks with states that
+ * are not zero. */
 #include "rnn.h"
 
 #include <stdio.h>
@@ -17,7 +17,7 @@ void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in
     quern__id given = quern__layer_argument(l, in, n, "mask", 0);
     *s = (quern__sequence){ .x = in[0], .mask = given ? given : quern__layer_mask(l, 0), .n_states = n_states };
     if (!l->context->stepping && quern__config_bool(l->config, "stateful") && l->records < 1) {
-        quern__graph_fail(g, QUERN_SHAPE, "a stateful layer needs a fixed batch size: input … batch_size=N");
+        quern__graph_fail(g, QUERN_SHAPE, "a stateful layer needs a fixed batch size; use input … batch_size=N");
         return;
     }
     s->carried = s->mask;
@@ -56,8 +56,9 @@ quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence 
             quern__assign(g, s->kept[k], quern__rebatch(g, s->states[k], s->kept[k]->shape.dims[0]));
     l->context->mask_out[0] = all ? s->carried : 0;
     l->context->ended = !all;
-    for (int k = 0; quern__config_bool(l->config, "return_state") && k < s->n_states; k++)
-        quern__layer_result(l, s->states[k], 0);
+    if (quern__config_bool(l->config, "return_state"))
+        for (int k = 0; k < s->n_states; k++)
+            quern__layer_result(l, s->states[k], 0);
     return all ? outputs : quern__step_of(g, outputs, shape.dims[1] - 1);
 }
 
@@ -74,7 +75,7 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s, 
     enum { most = 4096 };
     int64_t steps = quern__shape_of(g, s->x)->dims[1];
     if (steps < 1 || steps > most)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "more than %d steps, one by one", most);
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "more than %d unrolled steps", most);
     quern__id *all = quern__zalloc((size_t)steps, sizeof *all), last = 0, out = 0;
     for (int64_t t = 0; all && t < steps && !quern__graph_status(g); t++) {
         quern__id before[QUERN__MAX_CELL_STATES], on = 0, y;
@@ -90,8 +91,9 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s, 
             last = last ? last : quern__broadcast(g, quern__graph_constant(g, 0, QUERN_FLOAT32), quern__shape_of(g, y));
             y = quern__select(g, on, y, last);
         }
-        for (int k = 0; on && k < s->n_states; k++)
-            s->states[k] = quern__select(g, on, s->states[k], before[k]);
+        if (on)
+            for (int k = 0; k < s->n_states; k++)
+                s->states[k] = quern__select(g, on, s->states[k], before[k]);
         quern_shape shape = y ? *quern__shape_of(g, y) : (quern_shape){ 0 };
         last = y;
         for (int i = shape.rank++; i > 1; i--)
@@ -113,12 +115,12 @@ static int layer_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     (void)n;
     char text[96];
     if (in->rank != 3)
-        return quern__fail(err, QUERN_SHAPE, l->name, "takes (records, steps, features), got %s",
+        return quern__fail(err, QUERN_SHAPE, l->name, "needs inputs (records, steps, features), got %s",
                            quern_shape_text(in, text, sizeof text));
     return quern__cell_build(l, in->dims[2], "cell", err);
 }
 
-/* The function of ops/functions.def that an activation without arguments is; -1: none of those that the fused op knows. */
+/* The function of ops/functions.def for an activation without arguments; -1: the fused op does not support it. */
 static int function_of(json_t *spec)
 {
     const char *name = json_string_value(spec);
@@ -149,7 +151,7 @@ static quern__id seeded_dropout(quern__layer *l, quern__graph *g, quern__id x, c
     return quern__dropout(g, x, quern__config_number(l->config, key), own, shared);
 }
 
-/* What multiplies the states, the same at every step; 0: nothing. */
+/* The factor of recurrent dropout for the states, the same for all steps; 0: none. */
 static quern__id state_drop(quern__layer *l, quern__graph *g, quern__id state, bool training)
 {
     if (!training || !(quern__config_number(l->config, "recurrent_dropout") > 0))
@@ -177,7 +179,7 @@ static quern__id fused_call(quern__layer *l, quern__graph *g, quern__sequence *s
         r.bias = quern__reshape(g, quern__slice(g, weights[2], 0, 0, 1), &row);
     }
     int64_t steps = quern__shape_of(g, s->x)->dims[1];
-    if (l->context->stepping && steps == 1) /* a product of its own is divided among threads */
+    if (l->context->stepping && steps == 1) /* a separate product is divided among threads */
         r.own = quern__matmul(g, r.h, r.kernel, false, false);
     quern__recur(g, &r, &y, &c);
     if (!y)
@@ -214,7 +216,7 @@ static quern__id layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     return quern__sequence_end(l, g, &s, y);
 }
 
-/* ---- RNN: a cell, or cells above each other ---- */
+/* ---- RNN: a cell, or a stack of cells ---- */
 
 static int rnn_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
@@ -222,7 +224,7 @@ static int rnn_build(quern__layer *l, const quern_shape *in, int n, quern_error 
     quern_shape step = { .rank = 2, .dims = { in->dims[0], in->dims[2] } };
     (void)n;
     if (in->rank != 3)
-        return quern__fail(err, QUERN_SHAPE, l->name, "takes (records, steps, features)");
+        return quern__fail(err, QUERN_SHAPE, l->name, "needs inputs (records, steps, features)");
     const char *name = quern__config_text(spec, "class_name");
     quern__layer *cell = name && strstr(name, "Cell") ? quern__layer_inside(l, spec, "cell", err) : NULL;
     if (!cell)
@@ -243,7 +245,7 @@ static quern__id stack_step(void *user, quern__graph *g, quern__id x, quern__id 
     for (int k = 0; k < s->n; k++) {
         quern__layer *l = s->cells[k];
         if (s->training && quern__config_number(l->config, "dropout") > 0)
-            x = seeded_dropout(l, g, x, "dropout", 0, 0); /* addressed by record: the same at every step */
+            x = seeded_dropout(l, g, x, "dropout", 0, 0); /* the counter is the record: the same mask for all steps */
         quern__cell_step(l, g, x, states, s->drops[k]);
         x = states[0];
         states += quern__cell_states(l);

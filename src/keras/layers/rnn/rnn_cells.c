@@ -1,5 +1,5 @@
-/* Recurrent cells: SimpleRNNCell, LSTMCell, GRUCell and StackedRNNCells, their weights and one step of each, written from ops
- * (keras.src.layers.rnn). Layers take the fused op instead wherever it can do the work. */
+/* rnn_cells: SimpleRNNCell, LSTMCell, GRUCell and StackedRNNCells: their weights, and one step written from ops
+ * (keras.src.layers.rnn). Layers use the fused op instead where it supports their options. */
 #include "rnn.h"
 
 #include <string.h>
@@ -22,7 +22,7 @@ int quern__cell_build(quern__layer *l, int64_t width, const char *part, quern_er
     if (units < 1 || units > 1 << 24)
         return quern__fail(err, QUERN_INVALID, l->name, "units must be at least 1");
     if (width < 1)
-        return quern__fail(err, QUERN_SHAPE, l->name, "its inputs have no fixed last axis");
+        return quern__fail(err, QUERN_SHAPE, l->name, "the inputs do not have a fixed last axis");
     quern_shape kernel = { .rank = 2, .dims = { width, wide } }, own = { .rank = 2, .dims = { units, wide } },
                 bias = { .rank = 1, .dims = { wide } };
     if (resets_after(l))
@@ -46,7 +46,7 @@ static quern__id weight(const quern__layer *l, quern__graph *g, int k)
     return k < l->n_weights ? quern__graph_variable(g, l->weights[k]) : 0;
 }
 
-/* Row k of a bias of two. */
+/* Row k of a bias with two rows. */
 static quern__id bias_row(quern__graph *g, quern__id bias, int64_t k)
 {
     const quern_shape *s = quern__shape_of(g, bias);
@@ -106,7 +106,7 @@ void quern__cell_step(quern__layer *l, quern__graph *g, quern__id x, quern__id *
         states[0] = quern__activation(g, json_object_get(l->config, "activation"), z);
 }
 
-/* ---- rows: as layers of their own they only stand inside RNN ---- */
+/* ---- rows; as layers, cells occur inside RNN only ---- */
 
 static int cell_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
@@ -114,7 +114,7 @@ static int cell_build(quern__layer *l, const quern_shape *in, int n, quern_error
     return quern__cell_build(l, in->dims[in->rank - 1], NULL, err);
 }
 
-/* The cells of a stack, one above the other. */
+/* The cells of a stack, from the input on. */
 static int stack_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     json_t *cells = json_object_get(l->config, "cells"), *spec;
@@ -136,13 +136,13 @@ static int stack_build(quern__layer *l, const quern_shape *in, int n, quern_erro
             return status;
         shape.dims[shape.rank - 1] = quern__config_int(cell->config, "units");
     }
-    return l->n_inner ? QUERN_OK : quern__fail(err, QUERN_INVALID, l->name, "has no cells");
+    return l->n_inner ? QUERN_OK : quern__fail(err, QUERN_INVALID, l->name, "the list of cells is empty");
 }
 
 static quern__id alone(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)in, (void)n, (void)training;
-    return quern__graph_fail(g, QUERN_INVALID, "%s stands inside RNN", l->kind->name);
+    return quern__graph_fail(g, QUERN_INVALID, "%s can be used inside RNN only", l->kind->name);
 }
 
 static const quern__field simple_fields[] = { QUERN__CELL_UNITS, QUERN__CELL_WEIGHTS, QUERN__CELL_LIMITS, QUERN__CELL_SEED, { 0 } };

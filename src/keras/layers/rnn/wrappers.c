@@ -1,10 +1,10 @@
-/* Bidirectional and TimeDistributed: layers around a layer (keras.src.layers.rnn). */
+/* wrappers: Bidirectional and TimeDistributed (keras.src.layers.rnn). */
 #include "rnn.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- Bidirectional: inner[0] goes forwards, inner[1] backwards ---- */
+/* ---- Bidirectional: inner[0] runs forward, inner[1] backward in time ---- */
 
 static int bidirectional_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
@@ -23,7 +23,7 @@ static int bidirectional_build(quern__layer *l, const quern_shape *in, int n, qu
         if (!inner)
             return QUERN_UNSUPPORTED;
         if (!inner->kind->call_args || !json_object_get(inner->config, "go_backwards"))
-            return quern__fail(err, QUERN_INVALID, l->name, "%s is no recurrent layer", inner->kind->name);
+            return quern__fail(err, QUERN_INVALID, l->name, "%s is not a recurrent layer", inner->kind->name);
         if (copied)
             json_object_set_new(inner->config, "go_backwards",
                                 json_boolean(!quern__config_bool(l->inner[0]->config, "go_backwards")));
@@ -33,10 +33,10 @@ static int bidirectional_build(quern__layer *l, const quern_shape *in, int n, qu
             return status;
     }
     bool same = quern__config_bool(l->inner[0]->config, "go_backwards") == quern__config_bool(l->inner[1]->config, "go_backwards");
-    return same ? quern__fail(err, QUERN_INVALID, l->name, "both layers go the same way") : QUERN_OK;
+    return same ? quern__fail(err, QUERN_INVALID, l->name, "both layers have the same direction") : QUERN_OK;
 }
 
-/* Both sequences as one output; the first of two when there is no mode. */
+/* Merges both sequences; without a mode, returns two outputs. */
 static quern__id merge(quern__layer *l, quern__graph *g, quern__id a, quern__id b)
 {
     const char *mode = quern__config_text(l->config, "merge_mode");
@@ -87,9 +87,9 @@ static quern__id bidirectional_call(quern__layer *l, quern__graph *g, const quer
     return out;
 }
 
-/* ---- TimeDistributed: the steps of all records as records of their own ---- */
+/* ---- TimeDistributed: the steps of all records become records ---- */
 
-/* (records, steps, …) as (records × steps, …), and back. */
+/* The shape (B * T, …) of (B, T, …). */
 static quern_shape folded(const quern_shape *s)
 {
     quern_shape out = { .rank = s->rank - 1, .dims = { s->dims[0] * s->dims[1] } };
@@ -114,20 +114,20 @@ static int distributed_build(quern__layer *l, const quern_shape *in, int n, quer
     if (!inner)
         return QUERN_UNSUPPORTED;
     if (in->rank < 3)
-        return quern__fail(err, QUERN_SHAPE, l->name, "takes (records, steps, …)");
+        return quern__fail(err, QUERN_SHAPE, l->name, "needs inputs (records, steps, …)");
     for (int i = 2; i < in->rank; i++)
         one.dims[i - 1] = in->dims[i];
     return quern__layer_build_inside(l, inner, &one, 1, "layer", err);
 }
 
-/* Step by step: what a layer takes from a batch (BatchNormalization), it takes from each step by itself, as Keras's loop does. */
+/* Step by step: a layer that reads the whole batch (BatchNormalization) sees one step at a time, as in Keras's loop. */
 static quern__id each_step(quern__layer *l, quern__graph *g, quern__id x)
 {
     enum { most = 1024 };
     quern_shape s = *quern__shape_of(g, x), one = { 0 };
     quern__id steps[most];
     if (s.dims[1] < 1 || s.dims[1] > most)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "more than %d steps, one by one", most);
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "more than %d unrolled steps", most);
     for (int64_t t = 0; t < s.dims[1]; t++) {
         quern__context context = { .training = l->context->training };
         quern__id in = quern__step_of(g, x, t);
@@ -143,7 +143,7 @@ static quern__id each_step(quern__layer *l, quern__graph *g, quern__id x)
     return quern__concat(g, steps, (int)s.dims[1], 1);
 }
 
-/* Whether a class takes a mask as an argument of its call. */
+/* Whether a class has the call argument `mask`. */
 static bool takes_mask(const quern__class *c)
 {
     for (int i = 0; c->call_args && c->call_args[i].name; i++)
