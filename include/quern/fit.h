@@ -138,44 +138,63 @@ QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t b
 QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps,
                           quern_error *err);
 
-/* What the process will hold in memory while it trains, in bytes: parts, their sum, and what was chosen so that it fits. What
- * cannot be known exactly is measured and counted with a margin: half of all that is mapped of the program and its libraries (all
- * of it where more than seven sixteenths are resident already; a quarter more while a file is written), what malloc has given out,
- * and 1.5 MiB. Callbacks and generators of the caller are not seen: what they hold when the plan is made is counted, what they ask
- * for later is not. */
+/* ---- the memory budget ---- */
+
+/* The memory of a training run in bytes, by part, and the choices that make it
+ * fit. Exact parts come from shapes. The rest is measured with a margin: half of
+ * the mapped bytes of the program and its libraries (all of them where more than
+ * 7/16 are resident; a quarter more while a file is written), the bytes that
+ * malloc has allocated, and 1.5 MiB. Later allocations of the caller's callbacks
+ * and generators are not included. */
 typedef struct quern_plan {
-    size_t total, smallest; /* of this plan; of the one that takes least, below which nothing trains: 0 when it was not looked for,
-                               because quern_fit_generator had found one that fits                      */
-    size_t budget;          /* SIZE_MAX: nothing limits                                                     */
+    /* Of this plan. */
+    size_t total;
+    /* Of the plan with the least memory; 0: quern_fit_generator did not need it. */
+    size_t smallest;
+    /* The memory budget; SIZE_MAX: no limit. */
+    size_t budget;
     size_t weights, gradients, optimizer, activations;
-    size_t workspace;       /* stacks: kernels keep packed copies and tiles there                                 */
-    size_t queue;           /* batches that stand ready, of validation too                                        */
-    size_t readers;         /* windows and buffers of sources                                                     */
-    size_t callbacks;       /* copies of weights, files and checkpoints written meanwhile, the history's block      */
-    size_t files;           /* by which writing the model's file afterwards takes more than training did          */
-    size_t runtime;         /* the program, libraries, what it holds already                                      */
-    size_t arena, bound;    /* what values within a step take, and the largest sum of those that live at a time */
-    int32_t max_queue_size; /* chosen: at most what was asked for                                           */
-    int32_t frugal; /* true: memory goes before time; threads wait after every call, weights are updated as soon as their gradients
-                       are there. The numbers are the same, bit for bit                                     */
-    int32_t recompute; /* of 10: how many of the values of the way forward are computed again on the way back instead of being
-                          kept, the more the less memory there is; 0: none. The numbers are the same, bit for bit */
+    size_t workspace; /* thread stacks with packed blocks and tiles */
+    size_t queue;     /* prefetched batches, of validation too */
+    size_t readers;   /* shuffle buffers and read buffers of the sources */
+    size_t callbacks; /* copies of weights, files written meanwhile, history */
+    size_t files;     /* extra bytes to save the model after training */
+    size_t runtime;   /* program, libraries, and what the process holds already */
+    /* The arena, and the lower bound: the largest sum of live values in a phase. */
+    size_t arena, arena_lower_bound;
+    /* Batches in the queue, at most the requested number. */
+    int32_t max_queue_size;
+    /* 1: the low-memory schedule, which sets a barrier after each node and updates
+     * each weight as soon as its gradient exists. Results are bit-identical. */
+    int32_t low_memory;
+    /* Tenths of the activations that the backward pass recomputes, 0 … 10. Results
+     * are bit-identical. */
+    int32_t recompute;
+    /* 1: total is at most budget. */
     int32_t fits;
-    int64_t parts; /* in which a batch is trained, their gradients added in order; 1: whole. More than one gives other numbers, by
-                      rounding (with QUERN_SPLIT_ANY by more)                                              */
-    double seconds, slower; /* of a step on two threads, roughly estimated: for comparing plans; and how many times that of the
-                               fastest plan                                                             */
-    char limit[48];         /* what sets the budget: "memory", "memory cgroup", …; empty: nothing                 */
-    char largest[16];       /* name of the largest part                                                           */
+    /* Micro-batches of each batch, with gradient accumulation; 1: the whole batch.
+     * More than 1 changes rounding, and with QUERN_SPLIT_ANY more than that. */
+    int64_t micro_batches;
+    /* Estimate of a step on two threads, for comparisons of plans. */
+    double seconds;
+    /* The same, relative to the fastest plan; 1: as fast. */
+    double relative_time;
+    char limit[48];   /* what sets the budget: "memory", "memory cgroup"; "": no limit */
+    char largest[16]; /* name of the largest part */
 } quern_plan;
-/* Plans training with these options (NULL: Keras's defaults) before anything is read, for `train` (NULL: a file that is not known
- * yet). Choices but the last change no number; they are made only as far as the budget asks for them, the cheapest first: a shorter
- * queue, a frugal plan, values that are computed again, and at last batches in parts. QUERN_OK, or QUERN_BUDGET when nothing fits;
- * `out` is filled then too. quern_fit_generator does the same by itself when there is a limit, and refuses in the same way. The
- * model keeps the plan. */
+
+/* Plans training with `opts` (NULL: Keras's defaults) before any data is read.
+ * `train` NULL: a file that is not known yet. The planner takes the cheapest
+ * choice that fits, in this order: a shorter queue, the low-memory schedule,
+ * activation recomputation, micro-batches; only the last changes results.
+ * quern_fit_generator calls it when there is a limit. The model keeps the plan.
+ * Returns 0; QUERN_BUDGET if no plan fits (`out` is filled too); or another
+ * negative status. */
 QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err);
-/* What lives within a step: bytes by phase of the training plan that was made last, from one barrier of the threads to the next,
- * into `live`, which has room for `room` of them. Returns how many there are; 0 when there is no plan. */
+
+/* Writes the live bytes of each phase of the last training plan to `live`, which
+ * has room for `room` numbers (NULL with 0: count only). Returns the number of
+ * phases; 0: there is no plan. */
 QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int room);
 
 #ifdef __cplusplus

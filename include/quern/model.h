@@ -47,7 +47,7 @@ QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, in
  * of a layer adds that value to its inputs ("dense 8 | add @x"), and alone goes on from there; another "input" is another input; a
  * last "output @A @B" tells several outputs, or one that is an input itself; without it a layer stands last. Returns new, NULL on
  * failure. */
-QUERN_API quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err);
+QUERN_API quern_model *quern_model_from_spec(const char *pipeline, uint64_t seed, quern_error *err);
 /* NULL is fine. A model in a run is not freed: a warning says so (quern_set_log). */
 QUERN_API void quern_model_free(quern_model *m);
 

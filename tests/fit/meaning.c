@@ -18,7 +18,7 @@ static void write_file(const char *path, const char *text)
 static quern_model *made(const char *words, const char *loss)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(words, 1, &err);
+    quern_model *m = quern_model_from_spec(words, 1, &err);
     CHECK_OK(m ? 0 : err.code, err);
     CHECK_OK(quern_compile(m, "adam learning_rate=0.1", loss, "accuracy", &err), err);
     return m;
