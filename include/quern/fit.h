@@ -194,7 +194,7 @@ QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern
 
 /* Writes the live bytes of each phase of the last training plan to `live`, which
  * has room for `room` numbers (NULL with 0: count only). Returns the number of
- * phases; 0: there is no plan. */
+ * phases; 0: without a plan. */
 QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int room);
 
 #ifdef __cplusplus

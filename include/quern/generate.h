@@ -97,7 +97,7 @@ typedef struct quern_generated {
 } quern_generated;
 
 /* Generates opts->count texts that continue `prompt` (NULL or "": the start of a
- * line) into `out`, which has room for them. A seed gives the same texts for any
+ * line) into `out`, an array of that size. A seed gives the same texts for any
  * number of threads. Returns 0, or a negative status with `out` empty;
  * QUERN_NUMBER: a logit is not finite, and the error names the token. */
 QUERN_API int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts, quern_generated *out,

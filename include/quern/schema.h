@@ -52,7 +52,7 @@ QUERN_API int quern_schema_classes(const quern_schema *s, int target);
  * of range. */
 QUERN_API const char *quern_schema_class(const quern_schema *s, int target, int k);
 
-/* Index of the class with that name; -1: there is no such class. */
+/* Index of the class with that name; -1: unknown name. */
 QUERN_API int quern_schema_find_class(const quern_schema *s, int target, const char *name);
 
 /* ---- JSON (docs/schema.md) ---- */

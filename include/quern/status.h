@@ -77,7 +77,7 @@ typedef enum quern_status {
 #define QUERN_STATUS_ENUM(name, number, text) QUERN_##name = number,
     QUERN_STATUS_LIST(QUERN_STATUS_ENUM)
 #undef QUERN_STATUS_ENUM
-    /* Positive, so a success: there is no further batch (StopIteration). */
+    /* Positive, so a success: the data has ended (StopIteration). */
     QUERN_END = 1
 } quern_status;
 

@@ -41,7 +41,7 @@ QUERN_API size_t quern_dtype_size(int dtype);
  * valid for ever; NULL: `dtype` is not a quern_dtype. */
 QUERN_API const char *quern_dtype_name(int dtype);
 
-/* The quern_dtype with that name; 0: there is no such type. */
+/* The quern_dtype with that name; 0: unknown name. */
 QUERN_API int quern_dtype_from_name(const char *name);
 
 /* ---- shapes ---- */
