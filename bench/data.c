@@ -33,7 +33,7 @@ double bench_csv(void)
     if (!f || fclose(f))
         return NAN;
     for (int k = 0; k < 4; k++) {
-        quern_model *m = quern_model_from_words("input 32 | flatten", 0, &err);
+        quern_model *m = quern_model_from_spec("input 32 | flatten", 0, &err);
         quern_generator *g = quern_file_generator(path, NULL, &err);
         double start = bench_now();
         if (!m || !g || quern_model_set_threads(m, 1, &err) < 0 || quern_predict_generator(m, g, 256, 0, ignore, NULL, &err) < 0)
@@ -71,7 +71,7 @@ double bench_gzip(void)
     if (!g)
         return NAN;
     quern_model *m =
-        quern_model_from_words("input 28 28 1 | rescaling 1/255 | flatten | dense 128 relu | dense 10 softmax", 1, &err);
+        quern_model_from_spec("input 28 28 1 | rescaling 1/255 | flatten | dense 128 relu | dense 10 softmax", 1, &err);
     quern_callback *c = quern_callback_new(&(quern_hooks){ .on_epoch_end = on_epoch_end }, &s);
     if (!m || !c || quern_compile(m, "adam", "sparse_categorical_crossentropy", NULL, &err) < 0)
         bench_fail(&err);
@@ -107,7 +107,7 @@ double bench_pipe(void)
     char command[600];
     quern_error err = { 0 };
     snprintf(command, sizeof command, "'%s/bench' --write %d", bench_folder(), pipe_batches);
-    quern_model *m = quern_model_from_words("input 16384 | flatten", 0, &err);
+    quern_model *m = quern_model_from_spec("input 16384 | flatten", 0, &err);
     quern_generator *g = quern_program_generator(command, NULL);
     double start = bench_now();
     if (!m || !g || quern_predict_generator(m, g, pipe_rows, 0, ignore, NULL, &err) < 0)

@@ -244,7 +244,7 @@ static int note_end(void *user, const quern_event *event, quern_error *err)
 static double train(int64_t steps, int64_t epochs, const char *checkpoint, double every, bool resume)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 1024 | dense 4096 relu | dense 4096 relu | dense 1024", 1, &err);
+    quern_model *m = quern_model_from_spec("input 1024 | dense 4096 relu | dense 4096 relu | dense 1024", 1, &err);
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = some }, NULL);
     if (!m || !g || quern_compile(m, "sgd", "mse", NULL, &err) < 0)
         bench_fail(&err);

@@ -55,7 +55,7 @@ static double train(const char *words, int64_t per, int64_t records, int64_t bat
     float *x = malloc(sizeof(float) * (size_t)(records * per));
     int32_t *y = malloc(sizeof(int32_t) * (size_t)records);
     double best = 1e9;
-    quern_model *m = quern_model_from_words(words, 1, &err);
+    quern_model *m = quern_model_from_spec(words, 1, &err);
     if (!x || !y || !m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
         bench_fail(&err);
     for (int64_t i = 0; i < records * per; i++)

@@ -30,7 +30,7 @@ static const char gru_words[] = "input 64 | embedding 96 64 | gru 512 sequences 
 static quern_model *model(const char *words, const char *optimizer, const char *loss)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(words, 1, &err);
+    quern_model *m = quern_model_from_spec(words, 1, &err);
     if (!m || (optimizer && quern_compile(m, optimizer, loss, NULL, &err) < 0))
         bench_fail(&err);
     return m;

@@ -20,7 +20,7 @@ static void gpt(int blocks, char *words, size_t size)
 static double plan(const char *words, quern_plan *out)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(words, 1, &err);
+    quern_model *m = quern_model_from_spec(words, 1, &err);
     if (!m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
         bench_fail(&err);
     double start = bench_now();
@@ -60,7 +60,7 @@ double bench_packing(void)
     for (int i = 0; i < 4; i++) {
         quern_plan p;
         plan(words[i], &p);
-        double share = (double)p.arena / (double)p.bound;
+        double share = (double)p.arena / (double)p.arena_lower_bound;
         worst = share > worst ? share : worst;
     }
     return worst;

@@ -66,7 +66,7 @@ double bench_mlp(void)
     float *x = malloc(sizeof(float) * records * width);
     int32_t *y = malloc(sizeof(int32_t) * records);
     double best = 1e9, logs[1];
-    quern_model *m = quern_model_from_words("input 784 | dense 128 relu | dense 10", 1, &err);
+    quern_model *m = quern_model_from_spec("input 784 | dense 128 relu | dense 10", 1, &err);
     if (!x || !y || !m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
         bench_fail(&err);
     for (int i = 0; i < records * width; i++)
@@ -102,7 +102,7 @@ double bench_overhead(void)
 {
     enum { batches = 20000 };
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 1 | dense 1", 1, &err);
+    quern_model *m = quern_model_from_spec("input 1 | dense 1", 1, &err);
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ no_work, NULL }, NULL);
     double best = 1e9, logs[1];
     float one[1] = { 0 };

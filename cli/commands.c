@@ -344,7 +344,7 @@ int cli_new(const arguments *a)
     int code;
     quern_tokenizer *tokenizer = cli_tokenizer(a, &err, &code);
     char *pipeline = code ? NULL : cli_with_vocabulary(a->words[1], tokenizer, &code);
-    quern_model *m = pipeline ? quern_model_from_words(pipeline, seed, &err) : NULL;
+    quern_model *m = pipeline ? quern_model_from_spec(pipeline, seed, &err) : NULL;
     if (m && tokenizer && quern_model_set_tokenizer(m, tokenizer, &err) < 0) {
         quern_model_free(m);
         m = NULL;

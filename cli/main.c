@@ -1,4 +1,4 @@
-/* The quern command: reads the words, calls the library, prints. Only public headers. The contract is man/quern.1. */
+/* The quern command: parses the arguments and runs one command. It uses public headers only; man/quern.1 is its contract. */
 #include "options.h"
 
 #include <ctype.h>
@@ -14,21 +14,21 @@
 
 static const struct {
     const char *name;
-    int letter;
+    int id; /* a CLI_… */
     int (*run)(const arguments *a);
-    int most; /* words; 0: any number of them, -1: none */
-    const char *usage;
+    int most; /* words: the largest number; 0: any number, -1: no words */
+    const char *usage, *summary;
 } commands[] = {
-    { "new", N, cli_new, 2, "MODEL 'PIPELINE'" },
-    { "fit", F, cli_fit, 0, "MODEL DATA" },
-    { "evaluate", E, cli_evaluate, 0, "MODEL DATA" },
-    { "predict", P, cli_predict, 0, "MODEL DATA" },
-    { "generate", G, cli_generate, 2, "MODEL" },
-    { "summary", S, cli_summary, 1, "MODEL" },
-    { "plan", L, cli_plan, 1, "MODEL" },
-    { "convert", C, cli_convert, 2, "IN OUT" },
-    { "prepare", Q, cli_prepare, 0, "DATA" },
-    { "doctor", D, cli_doctor, -1, "" },
+    { "new", CLI_NEW, cli_new, 2, "MODEL 'PIPELINE'", "create a model from a pipeline of layers" },
+    { "fit", CLI_FIT, cli_fit, 0, "MODEL DATA", "train a model" },
+    { "evaluate", CLI_EVALUATE, cli_evaluate, 0, "MODEL DATA", "compute loss and metrics" },
+    { "predict", CLI_PREDICT, cli_predict, 0, "MODEL DATA", "write predictions" },
+    { "generate", CLI_GENERATE, cli_generate, 2, "MODEL", "generate text with a language model" },
+    { "summary", CLI_SUMMARY, cli_summary, 1, "MODEL", "print the layers of a model" },
+    { "plan", CLI_PLAN, cli_plan, 1, "MODEL", "print the memory that training needs" },
+    { "convert", CLI_CONVERT, cli_convert, 2, "IN OUT", "convert a model or weights file" },
+    { "prepare", CLI_PREPARE, cli_prepare, 0, "DATA", "shuffle data into a .qrec file" },
+    { "doctor", CLI_DOCTOR, cli_doctor, -1, "", "check the library on this machine" },
 };
 enum { n_commands = sizeof commands / sizeof *commands };
 
@@ -105,15 +105,24 @@ bool cli_seed(const arguments *a, uint64_t *out)
     return true;
 }
 
-static void usage(FILE *to, int letter)
+/* Prints the help of a command, or of all (id 0). */
+static void print_usage(FILE *to, int id)
 {
+    if (!id)
+        fprintf(to, "Trains and runs Keras models. Usage:\n\n");
     for (int i = 0; i < n_commands; i++)
-        if (!letter || commands[i].letter == letter)
-            fprintf(to, "quern %s %s\n", commands[i].name, commands[i].usage);
-    if (letter)
-        cli_options_help(to, letter);
+        if (!id)
+            fprintf(to, "quern %-8s %-18s %s\n", commands[i].name, commands[i].usage, commands[i].summary);
+        else if (commands[i].id == id)
+            fprintf(to, "quern %s %s\n  %s\n", commands[i].name, commands[i].usage, commands[i].summary);
+    if (id == CLI_FIT)
+        fprintf(to, "\nExample:\n  quern new iris.keras 'input 4 | dense 16 relu | dense 3 softmax' --loss "
+                    "sparse_categorical_crossentropy\n"
+                    "  quern fit iris.keras iris.csv --target species --epochs 20 --validation-split 0.2\n");
+    if (id)
+        cli_options_help(to, id);
     else
-        fprintf(to, "quern COMMAND --help tells its options.\n");
+        fprintf(to, "\nquern COMMAND --help lists the options of a command.\n");
 }
 
 static void log_line(void *user, int level, const char *text)
@@ -129,18 +138,18 @@ static int run(int which, int argc, char **argv)
     double first_step = 0;
     quern_plan plan = { 0 };
     arguments a = { .command = commands[which].name, .started = cli_start_time(), .first_step = &first_step, .plan = &plan };
-    int code = cli_read(&a, commands[which].letter, argc - 1, argv + 1);
+    int code = cli_read(&a, commands[which].id, argc - 1, argv + 1);
     if (code)
         return code;
     if (cli_option(&a, "help"))
-        return usage(stdout, commands[which].letter), 0;
+        return print_usage(stdout, commands[which].id), 0;
     int most = commands[which].most < 0 ? 0 : commands[which].most;
     if (commands[which].most && a.n > most) {
-        fprintf(stderr, "quern: '%s': is a word too many: quern %s %s\n", a.words[most], a.command, commands[which].usage);
+        fprintf(stderr, "quern: '%s': unexpected word; usage: quern %s %s\n", a.words[most], a.command, commands[which].usage);
         return 2;
     }
     for (int i = 0; i < a.n; i++)
-        if (!*a.words[i] && (commands[which].letter != N || i != 1)) { /* a pipeline says more of itself */
+        if (!*a.words[i] && (commands[which].id != CLI_NEW || i != 1)) { /* a pipeline says more of itself */
             fprintf(stderr, "quern: word %d is empty: quern %s %s\n", i + 1, a.command, commands[which].usage);
             return 2;
         }
@@ -149,8 +158,8 @@ static int run(int which, int argc, char **argv)
     return status < 0 ? (cli_fail(status, &err), 2) : commands[which].run(&a);
 }
 
-/* A command that is none; prints, with the nearest name. */
-static int unknown(const char *name)
+/* Reports an unknown command, with the nearest name as a hint. Returns 2. */
+static int unknown_command(const char *name)
 {
     const char *names[n_commands];
     for (int i = 0; i < n_commands; i++)
@@ -160,55 +169,57 @@ static int unknown(const char *name)
     return fprintf(stderr, near ? "did you mean quern %s?\n" : "quern --help lists the commands\n", near), 2;
 }
 
-/* What the first word asks for. */
-static int command(int argc, char **argv)
+/* Runs the command of the first argument. Returns the exit status. */
+static int run_command(int argc, char **argv)
 {
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))
-        return usage(argc < 2 ? stderr : stdout, 0), argc < 2 ? 2 : 0;
+        return print_usage(argc < 2 ? stderr : stdout, 0), argc < 2 ? 2 : 0;
     if (!strcmp(argv[1], "--version"))
         return printf("quern %s\n", quern_version()), 0;
     for (int i = 0; i < n_commands; i++)
         if (!strcmp(argv[1], commands[i].name))
             return run(i, argc - 1, argv + 1);
-    return unknown(argv[1]);
+    return unknown_command(argv[1]);
 }
 
-typedef struct words {
-    int argc, code;
+/* The arguments and the exit status of a command that runs on a thread. */
+typedef struct invocation {
+    int argc, status;
     char **argv;
-} words;
+} invocation;
 
-static void *run_words(void *user)
+static void *run_invocation(void *user)
 {
-    words *w = user;
-    w->code = command(w->argc, w->argv);
+    invocation *i = user;
+    i->status = run_command(i->argc, i->argv);
     return NULL;
 }
 
-/* Runs the command; where the limit of the stack (ulimit -s) is small, on a thread with a stack of its own. */
+/* Runs the command. If the stack limit (ulimit -s) is small, the command runs on a thread with a larger stack. */
 static int run_with_stack(int argc, char **argv)
 {
     enum { small = 2 << 20, large = 8 << 20 };
-    words w = { .argc = argc, .argv = argv };
+    invocation i = { .argc = argc, .argv = argv };
     struct rlimit limit;
     pthread_attr_t a;
     pthread_t thread;
-    bool apart = !getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < small && !pthread_attr_init(&a);
-    if (apart) {
-        apart = !pthread_attr_setstacksize(&a, large) && !pthread_create(&thread, &a, run_words, &w);
+    bool separate = !getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < small && !pthread_attr_init(&a);
+    if (separate) {
+        separate = !pthread_attr_setstacksize(&a, large) && !pthread_create(&thread, &a, run_invocation, &i);
         pthread_attr_destroy(&a);
     }
-    if (apart)
+    if (separate)
         pthread_join(thread, NULL);
     else
-        run_words(&w);
-    return w.code;
+        run_invocation(&i);
+    return i.status;
 }
 
 int main(int argc, char **argv)
 {
-    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what is given back is gone: malloc would keep more and more for itself, */
-    mallopt(M_TRIM_THRESHOLD, 128 << 10); /* which a plan of the memory cannot know                                   */
+    /* malloc returns freed blocks to the system, so that the memory plan matches the resident bytes. */
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    mallopt(M_TRIM_THRESHOLD, 128 << 10);
     static bool quiet;
     for (int i = 2; i < argc; i++)
         quiet = quiet || !strcmp(argv[i], "--quiet");

@@ -1,16 +1,28 @@
-/* options: the table of options, and how the words of the command line are read by it. */
+/* The parser of the command line. */
 #ifndef QUERN_CLI_OPTIONS_H
 #define QUERN_CLI_OPTIONS_H
 
 #include "cli.h"
 
-/* A letter for each command: those that an option applies to. */
-enum { N = 1, F = 2, E = 4, P = 8, S = 16, L = 32, D = 64, G = 128, C = 256, Q = 512, ALL = 1023 };
+/* The commands, as bits: a row of the table names the set of commands that accept the option. */
+enum {
+    CLI_NEW = 1,
+    CLI_FIT = 2,
+    CLI_EVALUATE = 4,
+    CLI_PREDICT = 8,
+    CLI_SUMMARY = 16,
+    CLI_PLAN = 32,
+    CLI_DOCTOR = 64,
+    CLI_GENERATE = 128,
+    CLI_CONVERT = 256,
+    CLI_PREPARE = 512,
+    CLI_ALL = 1023
+};
 
-/* Reads options into the values of `a` and leaves the other words, which move to the front of argv, as its words. Returns 0, or the
- * exit code after printing. */
-int cli_read(arguments *a, int letter, int argc, char **argv);
-/* A line for each option of a command. */
-void cli_options_help(FILE *to, int letter);
+/* Parses argv for `command` (a CLI_…): options into the values of `a`, the other words into its words, which it moves to the front
+ * of argv. Returns 0, or the exit status after an error message. */
+int cli_read(arguments *a, int command, int argc, char **argv);
+/* Prints the options of `command`, in groups. */
+void cli_options_help(FILE *to, int command);
 
 #endif

@@ -1,11 +1,11 @@
-/* plan: what training takes in memory, as a table that people read, a line of JSON, and pictures of what lives within a step. */
+/* plan: prints the memory plan of training as a table or a line of JSON, and plots the live bytes of each phase. */
 #include "commands.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A size as people write it. */
+/* Parses a size such as 64M or 1.5G into bytes. */
 static bool size_of(const char *text, size_t *out)
 {
     char *end;
@@ -35,7 +35,7 @@ bool cli_memory(const arguments *a, size_t *out)
     const char *text = cli_option(a, "memory");
     if (!text || !strcmp(text, "auto") || size_of(text, out))
         return true;
-    fprintf(stderr, "quern: --memory: '%s' is no size (64M, 1.5G, auto)\n", text);
+    fprintf(stderr, "quern: --memory: '%s' is not a size (64M, 1.5G, auto)\n", text);
     return false;
 }
 
@@ -49,16 +49,16 @@ enum { n_parts = 10 };
 
 static void parts_of(const quern_plan *p, part *out)
 {
-    const part all[n_parts] = { { "weights", "and copies in another order, where training is faster so", p->weights },
-                                { "gradients", "that live when most does", p->gradients },
-                                { "optimizer", "its numbers beside each weight", p->optimizer },
-                                { "activations", "what layers give, kept for the way back", p->activations },
-                                { "workspace", "stacks of threads", p->workspace },
-                                { "queue", "batches that stand ready", p->queue },
-                                { "readers", "windows and buffers of the data", p->readers },
-                                { "callbacks", "copies of weights, files written meanwhile", p->callbacks },
-                                { "files", "more than all that for writing the model", p->files },
-                                { "runtime", "program, libraries, the model's description", p->runtime, !p->runtime } };
+    const part all[n_parts] = { { "weights", "with copies in the blocked layout", p->weights },
+                                { "gradients", "of the weights and of micro-batches", p->gradients },
+                                { "optimizer", "slots of each weight, such as moments", p->optimizer },
+                                { "activations", "outputs of layers, kept for the backward pass", p->activations },
+                                { "workspace", "thread stacks", p->workspace },
+                                { "queue", "prefetched batches", p->queue },
+                                { "readers", "shuffle buffers and read buffers", p->readers },
+                                { "callbacks", "copies of weights, checkpoints in memory", p->callbacks },
+                                { "files", "extra bytes to save the model", p->files },
+                                { "runtime", "program, libraries, the model's graphs", p->runtime, !p->runtime } };
     memcpy(out, all, sizeof all);
 }
 
@@ -81,20 +81,17 @@ void cli_plan_json(const quern_plan *p, bool event)
         else
             printf("\"%s\":%zu", parts[i].name, parts[i].bytes);
     }
-    printf("},\"choices\":[\"queue of %d\"%s", p->max_queue_size, p->frugal ? ",\"memory before time\"" : "");
-    if (p->recompute)
-        printf(",\"recompute %d of 10\"", p->recompute);
-    if (p->parts > 1)
-        printf(",\"batch in %lld parts\"", (long long)p->parts);
-    printf("],\"slower\":%.3f", p->slower);
+    printf("},\"max_queue_size\":%d,\"schedule\":\"%s\",\"recompute\":%d,\"micro_batches\":%lld", p->max_queue_size,
+           p->low_memory ? "low_memory" : "fast", p->recompute, (long long)p->micro_batches);
+    printf(",\"slower\":%.3f", p->relative_time);
     if (!event)
-        printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest, p->bound ? (double)p->arena / (double)p->bound : 1,
-               p->fits ? "true" : "false");
+        printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest,
+               p->arena_lower_bound ? (double)p->arena / (double)p->arena_lower_bound : 1, p->fits ? "true" : "false");
     printf("}\n");
     cli_output_flush();
 }
 
-/* What lives in each phase, the highest of those that share a column. */
+/* Prints the live bytes of the phases as a bar chart; a column shows the largest of its phases. */
 static void blocks(const size_t *live, int n)
 {
     static const char *const eighths[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
@@ -112,19 +109,19 @@ static void blocks(const size_t *live, int n)
             int full = (int)((double)column[i] / (double)most * 8 * height + 0.5) - 8 * row;
             fputs(eighths[full < 0 ? 0 : full > 8 ? 8 : full], stdout);
         }
-        printf("%s", row == height - 1 ? " values within a step at most " : "");
+        printf("%s", row == height - 1 ? " largest live sum of a step: " : "");
         printf(row == height - 1 ? "%.1f MiB\n" : "\n", (double)most / 1048576);
     }
 }
 
-/* What was chosen, in words. */
-static const char *chosen(const quern_plan *p, char *out, size_t size)
+/* Writes the choices of a plan as text; returns `out`. */
+static const char *plan_choices(const quern_plan *p, char *out, size_t size)
 {
-    int n = snprintf(out, size, "a queue of %d, %s", p->max_queue_size, p->frugal ? "memory before time" : "time before memory");
+    int n = snprintf(out, size, "queue of %d, %s schedule", p->max_queue_size, p->low_memory ? "low-memory" : "fast");
     if (p->recompute)
-        n += snprintf(out + n, size - (size_t)n, ", values computed again on the way back (%d of 10)", p->recompute);
-    if (p->parts > 1)
-        snprintf(out + n, size - (size_t)n, ", batches in %lld parts (other rounding)", (long long)p->parts);
+        n += snprintf(out + n, size - (size_t)n, ", recomputes %d/10 of the activations", p->recompute);
+    if (p->micro_batches > 1)
+        snprintf(out + n, size - (size_t)n, ", %lld micro-batches (changes rounding)", (long long)p->micro_batches);
     return out;
 }
 
@@ -142,19 +139,17 @@ static void table(const quern_plan *p)
                    strcmp(parts[i].name, p->largest) ? "" : " (the largest part)");
     printf("%-12s %10.2f  %12zu%s\n", "total", (double)p->total / 1048576, p->total, p->runtime ? "" : "  without the runtime");
     if (p->runtime)
-        printf("%-12s %10.2f  %12zu  the least that works: --memory %zu\n", "smallest", (double)p->smallest / 1048576, p->smallest,
-               p->smallest);
+        printf("%-12s %10.2f  %12zu  least memory that works: --memory %zu\n", "smallest", (double)p->smallest / 1048576,
+               p->smallest, p->smallest);
     if (p->budget != SIZE_MAX)
         printf("%-12s %10.2f  %12zu  %s: %s\n", "budget", (double)p->budget / 1048576, p->budget, p->limit,
                p->fits ? "fits" : "does not fit");
-    printf("chosen: %s\n", chosen(p, text, sizeof text));
-    printf(
-        "a step takes %.2f times as long as with the fastest plan, by estimate; values are packed into %.1f %% of what lives at a "
-        "time\n",
-        p->slower, p->bound ? 100.0 * (double)p->arena / (double)p->bound : 100.0);
+    printf("chosen: %s\n", plan_choices(p, text, sizeof text));
+    printf("estimated step time: %.2f times the fastest plan; arena: %.1f %% of its lower bound\n", p->relative_time,
+           p->arena_lower_bound ? 100.0 * (double)p->arena / (double)p->arena_lower_bound : 100.0);
 }
 
-/* The same picture for a file. */
+/* Writes the same chart to `path` as SVG. */
 static int plot(const char *path, const size_t *live, int n)
 {
     enum { width = 960, height = 240, border = 40 };
@@ -168,7 +163,7 @@ static int plot(const char *path, const size_t *live, int n)
         return err.code ? cli_fail(err.code, &err) : (cli_wrong(path, "cannot be written"), 1);
     fprintf(f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
-            "<text x=\"%d\" y=\"20\">bytes that live within a training step, at most %zu; %d phases</text>\n<path fill=\"#47a\" "
+            "<text x=\"%d\" y=\"20\">live bytes of a training step, at most %zu; %d phases</text>\n<path fill=\"#47a\" "
             "d=\"M%d %d",
             width + 2 * border, height + 2 * border, border, most, n, border, height + border);
     for (int i = 0; i < n; i++)
@@ -182,7 +177,7 @@ static int plot(const char *path, const size_t *live, int n)
     return quern_file_replace(beside, path, &err) < 0 ? cli_fail(err.code, &err) : 0;
 }
 
-/* Both pictures. */
+/* Prints the chart, and writes it to the file of --plot. */
 static int pictures(const arguments *a, const quern_model *m)
 {
     const char *path = cli_option(a, "plot");
@@ -197,7 +192,7 @@ static int pictures(const arguments *a, const quern_model *m)
     return code;
 }
 
-/* A budget of a list, and the rest of the list. */
+/* Takes the first size of a list between commas. */
 static bool next_budget(const char **list, size_t *out)
 {
     size_t n = strcspn(*list, ",");
@@ -207,7 +202,7 @@ static bool next_budget(const char **list, size_t *out)
     return n < sizeof text && size_of(text, out);
 }
 
-/* Time against memory: a line for each budget. */
+/* --budgets: prints one line with memory and step time for each budget. */
 static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
 {
     enum { width = 24 };
@@ -215,10 +210,10 @@ static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
     quern_plan p;
     quern_error err = { 0 };
     if (!a->json)
-        printf("%10s %10s  %s\n", "budget", "takes", "time of a step, by estimate");
+        printf("%10s %10s  %s\n", "budget", "takes", "relative step time (estimate)");
     for (const char *list = cli_option(a, "budgets"); *list;)
         if (!next_budget(&list, &o->memory))
-            return cli_wrong("--budgets", "is no list of sizes (32M,64M,1.5G)");
+            return cli_wrong("--budgets", "is not a list of sizes (32M,64M,1.5G)");
     for (const char *list = cli_option(a, "budgets"); next_budget(&list, &o->memory);) {
         int status = quern_plan_fit(m, NULL, o, &p, &err);
         if (status < 0 && status != QUERN_BUDGET)
@@ -231,10 +226,10 @@ static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
         if (!p.fits)
             printf("%10s  needs %.1fM at least: --memory %zu\n", "-", (double)p.smallest / 1048576, p.smallest);
         else {
-            printf("%9.1fM  %6.2f x  ", (double)p.total / 1048576, p.slower);
-            for (int i = 0; i < width && i < (int)(p.slower * width / 2 + 0.5); i++)
+            printf("%9.1fM  %6.2f x  ", (double)p.total / 1048576, p.relative_time);
+            for (int i = 0; i < width && i < (int)(p.relative_time * width / 2 + 0.5); i++)
                 fputs("█", stdout);
-            printf("  %s\n", chosen(&p, text, sizeof text));
+            printf("  %s\n", plan_choices(&p, text, sizeof text));
         }
     }
     return 0;

@@ -74,7 +74,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     bool quiet = cli_option(a, "quiet") != NULL, draws = can_draw(a);
     int n = 0;
     for (int i = 0; i < a->n_callbacks; i++)
-        if (!(out[n++] = quern_callback_from_words(a->callbacks[i], err))) {
+        if (!(out[n++] = quern_callback_from_spec(a->callbacks[i], err))) {
             *code = cli_fail_words(err->code, err);
             return -1;
         }

@@ -17,8 +17,8 @@ int main(void)
     quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs };
     quern_tensor y = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 1 } }, .data = ys };
 
-    quern_model *m = quern_model_from_words("input 2 | dense 32 tanh | dense 32 tanh | dense 1", 7, &err);
-    quern_callback *stop = quern_callback_from_words("early_stopping patience=10 restore_best_weights=true", &err);
+    quern_model *m = quern_model_from_spec("input 2 | dense 32 tanh | dense 32 tanh | dense 1", 7, &err);
+    quern_callback *stop = quern_callback_from_spec("early_stopping patience=10 restore_best_weights=true", &err);
     if (!m || !stop || quern_compile(m, "adam learning_rate=0.01", "mse", "mae", &err) < 0)
         return fprintf(stderr, "%s: %s\n", err.where, err.text), 1;
     quern_history *h = quern_fit(

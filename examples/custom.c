@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     quern_tensor tx = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 2 } }, .data = x },
                  ty = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 1 } }, .data = y };
     quern_history *h = NULL;
-    quern_model *m = register_all(&err) < 0 ? NULL : quern_model_from_words("input 2 | share | dense 16 relu | dense 1", 3, &err);
+    quern_model *m = register_all(&err) < 0 ? NULL : quern_model_from_spec("input 2 | share | dense 16 relu | dense 1", 3, &err);
     if (m && quern_compile(m, "sign_momentum learning_rate=0.002", "pinball 0.9", "covered", &err) >= 0)
         h = quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 20, .batch_size = 32 }, &err);
     int last = h ? quern_history_epochs(h) - 1 : 0;

@@ -32,7 +32,7 @@ static int points(quern_yielder *yielder, void *arg)
 int main(void)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 2 | dense 32 tanh | dense 1 sigmoid", 42, &err);
+    quern_model *m = quern_model_from_spec("input 2 | dense 32 tanh | dense 1 sigmoid", 42, &err);
     quern_generator *train = quern_function_generator(points, NULL);
     quern_history *h = NULL;
     if (m && train && quern_compile(m, "adam learning_rate=0.01", "binary_crossentropy", "accuracy", &err) >= 0)

@@ -71,9 +71,9 @@ static quern_node norm(quern_custom *self, quern_graph *g, const quern_node *in,
 
 static quern_model *siamese(quern_error *err)
 {
-    quern_model *encoder = quern_model_from_words("input 64 1 | conv1d 16 9 relu same | conv1d 32 9 relu same strides=2"
-                                                  " | global_average_pooling1d | dense 32 relu | dense 8",
-                                                  1, err);
+    quern_model *encoder = quern_model_from_spec("input 64 1 | conv1d 16 9 relu same | conv1d 32 9 relu same strides=2"
+                                                 " | global_average_pooling1d | dense 32 relu | dense 8",
+                                                 1, err);
     quern_blueprint *b = quern_blueprint_new(2);
     int in[] = { quern_input(b, "64 1 name=left"), quern_input(b, "64 1 name=right") };
     int left = quern_apply_model(b, encoder, "encoder", &in[0], 1);

@@ -47,7 +47,7 @@ int main(void)
     size_t at = 0;
     int32_t id = 20; /* t */
     int right = 0;
-    quern_model *m = quern_model_from_words("input 8 | embedding 27 16 | lstm 48 sequences | dense 27", 7, &err);
+    quern_model *m = quern_model_from_spec("input 8 | embedding 27 16 | lstm 48 sequences | dense 27", 7, &err);
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = windows }, &at);
     quern_history *h = NULL;
     if (m && quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy from_logits=true", NULL, &err) >= 0)

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         return 0;
     snprintf(words, sizeof words, FUZZ_WORDS, path, path);
     quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .missing = FUZZ_MISSING }, &err);
-    quern_model *m = quern_model_from_words("input 3 | flatten", 1, &err);
+    quern_model *m = quern_model_from_spec("input 3 | flatten", 1, &err);
     if (g && m)
         quern_predict_generator(m, g, 4, 100, ignore, NULL, &err);
     quern_generator_free(g);

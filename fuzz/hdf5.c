@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     static quern_model *two;
     quern_error err = { 0 };
     quern__h5 h;
-    two = two ? two : quern_model_from_words("input 2 3 | lstm 2 sequences | dense 1", 1, &err);
+    two = two ? two : quern_model_from_spec("input 2 3 | lstm 2 sequences | dense 1", 1, &err);
     quern_model_free(quern__legacy_read("fuzz", (const char *)bytes, n, 1 << 20, &err));
     if (quern__h5_open(&h, (const char *)bytes, n, "fuzz", &(quern_error){ 0 }) >= 0)
         quern__legacy_weights(two, &h, &(quern_error){ 0 });

@@ -13,10 +13,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     char *second = strchr(text, '\n');
     if (second)
         *second++ = 0;
-    quern_model *m = quern_model_from_words(text, 1, &err);
+    quern_model *m = quern_model_from_spec(text, 1, &err);
     if (m && second)
         quern_compile(m, second, "mse", "mae", &err);
     quern_model_free(m);
-    quern_callback_free(quern_callback_from_words(text, &err));
+    quern_callback_free(quern_callback_from_spec(text, &err));
     return 0;
 }

@@ -1,6 +1,8 @@
-/* Callbacks: what a run tells while it trains, evaluates or predicts, at the places where Keras tells it, and the ready-made ones.
+/* Callbacks: hooks that a run calls where Keras calls them, and the ready-made
+ * callbacks of Keras.
  *
- *     quern_callback *stop = quern_callback_from_words("early_stopping monitor=val_loss patience=3", &err);
+ *     quern_callback *stop = quern_callback_from_spec(
+ *         "early_stopping monitor=val_loss patience=3", &err);
  */
 #ifndef QUERN_CALLBACKS_H
 #define QUERN_CALLBACKS_H
@@ -11,28 +13,41 @@
 extern "C" {
 #endif
 
-/* What a hook is told. Everything is borrowed for the call. */
+/* ---- hooks ---- */
+
+/* The argument of a hook. All members are borrowed for the call. */
 typedef struct quern_event {
     quern_model *model;
-    int64_t epoch;                /* from 0                                                                     */
-    int64_t batch;                /* of the epoch, from 0; after the last batch: how many there were            */
-    int64_t records;              /* in the epoch up to now                                                     */
-    int64_t epochs, steps;        /* what the run was asked for; steps 0: until the data ends                   */
-    double seconds, wait_seconds; /* since the epoch (or the evaluation) began; of them, waiting for data       */
-    int32_t n_logs, validating;   /* validating: test hooks within an epoch                                     */
-    const char *const *names;     /* loss and metrics up to now; at the end of an epoch those with val_ too     */
+    int64_t epoch; /* index of the epoch, from 0 */
+    /* Index of the batch in the epoch, from 0; after the last batch: their number. */
+    int64_t batch;
+    int64_t records; /* records of the epoch so far */
+    /* The requested epochs and steps per epoch; steps 0: until the data ends. */
+    int64_t epochs, steps;
+    /* Seconds since the epoch or evaluation began, and the part spent waiting for
+     * data. */
+    double seconds, wait_seconds;
+    /* Number of logs; validating 1: a test hook within an epoch. */
+    int32_t n_logs, validating;
+    /* Names and values of loss and metrics so far; at the end of an epoch those
+     * with the prefix val_ too. */
+    const char *const *names;
     const double *logs;
 } quern_event;
 
-/* Returns QUERN_OK, QUERN_END to stop training after this batch (validation and the hooks of the epoch's end still run), or a
- * negative status with `err` filled, which ends the run. All hooks are called on the thread that called fit. A hook may predict
- * with the model of its run and save it, read and set its weights, and set its learning rate; evaluate it too, but not between the
- * first batch and the last of an epoch or a validation, whose sums it would spoil. What would change the model under the run
- * (training, compiling, adapting, freezing it, another schema or tokenizer, another plan) is QUERN_INVALID until the run has ended,
- * and quern_model_free does nothing then but warn. */
+/* A hook. Returns 0; QUERN_END to stop training after this batch (validation and
+ * the hooks at the end of the epoch still run); or a negative status with `err`
+ * filled, which ends the run. The thread that called fit calls all hooks.
+ *
+ * A hook may predict with the model, save it, read and set its weights, and set
+ * its learning rate. It may evaluate the model, but not between the first and the
+ * last batch of an epoch or a validation, because that resets the metrics. A
+ * function that changes the model itself (train, compile, adapt, freeze, set a
+ * schema or a tokenizer, plan) is QUERN_INVALID during a run, and
+ * quern_model_free then only logs a warning. */
 typedef int quern_hook(void *user, const quern_event *event, quern_error *err);
 
-/* Keras's hooks; NULL: not wanted. */
+/* The hooks of Keras; NULL: no hook. */
 typedef struct quern_hooks {
     quern_hook *on_train_begin, *on_train_end, *on_epoch_begin, *on_epoch_end;
     quern_hook *on_train_batch_begin, *on_train_batch_end;
@@ -40,29 +55,50 @@ typedef struct quern_hooks {
     quern_hook *on_predict_begin, *on_predict_end, *on_predict_batch_begin, *on_predict_batch_end;
 } quern_hooks;
 
-/* Threads: in one run at a time, on whose thread its hooks are called. */
-typedef struct quern_callback quern_callback;
-
-/* A callback of one's own. Copies `hooks`, borrows `user`. Returns new, NULL when there is no memory. */
-QUERN_API quern_callback *quern_callback_new(const quern_hooks *hooks, void *user);
-/* A ready-made callback in words, with Keras's names and defaults: csv_logger, early_stopping, model_checkpoint,
- * backup_and_restore, terminate_on_nan, learning_rate_scheduler (with a schedule of the epoch: "learning_rate_scheduler
- * exponential_decay(1e-3, 10, 0.5)"), reduce_lr_on_plateau; and generate, after whose epochs a language model writes samples to
- * standard output or a file: "generate prompt=... length=200 temperatures=(0.2,0.5,1.0,1.2) every=1 seed=0 filepath=...". Returns
- * new, NULL on failure. */
-QUERN_API quern_callback *quern_callback_from_words(const char *words, quern_error *err);
-/* Keras's progress on a file descriptor: verbose 1 is a bar that is drawn again at most twenty times a second, 2 a line an epoch
- * below its number, 3 the same on one line; `colour` true uses the terminal's. On a terminal the bar takes one row. Returns new,
- * NULL when there is no memory. */
-QUERN_API quern_callback *quern_progress_callback(int fd, int verbose, int colour);
-QUERN_API void quern_callback_free(quern_callback *callback);
-
-/* Adds a number to the logs of the epoch that ends; only in on_epoch_end. It reaches later callbacks and the history. The name is
- * copied. QUERN_INVALID elsewhere, or when there are more than eight. */
+/* Adds a number to the logs of the epoch; valid in on_epoch_end only. Later
+ * callbacks and the history see it. Copies `name`. Returns 0; QUERN_INVALID in
+ * another hook or after eight numbers. */
 QUERN_API int quern_event_log(const quern_event *event, const char *name, double value);
 
-/* The learning rate of the optimizer. Setting it is QUERN_INVALID when it follows a schedule. */
+/* ---- callbacks ---- */
+
+/* A callback. Threads: one run at a time, which calls its hooks on its thread. */
+typedef struct quern_callback quern_callback;
+
+/* A user-defined callback. Copies `hooks`, borrows `user`. Returns new, NULL if
+ * memory is short. */
+QUERN_API quern_callback *quern_callback_new(const quern_hooks *hooks, void *user);
+
+/* A ready-made callback from a spec string, with the names and defaults of Keras:
+ *
+ *     csv_logger               early_stopping         model_checkpoint
+ *     backup_and_restore       terminate_on_nan       reduce_lr_on_plateau
+ *     learning_rate_scheduler  with a schedule of the epoch:
+ *                              "learning_rate_scheduler
+ *                              exponential_decay(1e-3, 10, 0.5)"
+ *     generate                 writes samples of a language model after epochs:
+ *                              "generate prompt=... length=200
+ *                              temperatures=(0.2,0.5,1.0,1.2) every=1 seed=0
+ *                              filepath=..."; default: standard output
+ *
+ * Returns new, NULL on failure. */
+QUERN_API quern_callback *quern_callback_from_spec(const char *spec, quern_error *err);
+
+/* The progress output of Keras on file descriptor `fd`. `verbose` 1: a bar,
+ * redrawn in one row at most 20 times a second; 2: one line for each epoch, after
+ * its number; 3: the same on one line. `colour` 1: with colours of the terminal.
+ * Returns new, NULL if memory is short. */
+QUERN_API quern_callback *quern_progress_callback(int fd, int verbose, int colour);
+
+/* Frees a callback. NULL: does nothing. */
+QUERN_API void quern_callback_free(quern_callback *callback);
+
+/* ---- learning rate ---- */
+
+/* The learning rate of the optimizer; 0: the model is not compiled. */
 QUERN_API double quern_model_learning_rate(const quern_model *m);
+
+/* Sets the learning rate. Returns 0; QUERN_INVALID if it follows a schedule. */
 QUERN_API int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err);
 
 #ifdef __cplusplus

@@ -1,7 +1,8 @@
-/* Models in files, both ways: architecture, weights, compile settings and the optimizer's state as `.keras` (Keras 3) and
- * whole-model
- * `.h5` (Keras 2 and 3), weights alone also as `.weights.h5`, `.safetensors` and `.npz`. Files are read without running anything of
- * them, and what they may take in memory is bounded by their size. */
+/* Files of models and weights, to read and write: `.keras` (Keras 3) and
+ * whole-model `.h5` (Keras 2 and 3) with architecture, weights, compile settings
+ * and the optimizer's state; `.weights.h5`, `.safetensors` and `.npz` with weights
+ * alone. A reader executes no code of a file, and the size of the file bounds its
+ * memory. */
 #ifndef QUERN_FILES_H
 #define QUERN_FILES_H
 
@@ -11,24 +12,37 @@
 extern "C" {
 #endif
 
-/* Opens a `.keras` file or a whole-model `.h5`, which its content tells. A class that this version does not have, or that holds
- * code of Python, is an error that names it. Returns new, NULL on failure. */
+/* ---- models ---- */
+
+/* Opens a `.keras` file or a whole-model `.h5`, by its content. An unsupported
+ * class, or one that contains Python code, is an error that names it. Returns new,
+ * NULL on failure. */
 QUERN_API quern_model *quern_model_open(const char *path, quern_error *err);
-/* Writes a `.h5` (or `.hdf5`) as Keras 3 does where the name ends so, else a `.keras` file; members of that file which are not
- * Keras's are written again. Beside, synced, renamed, so that the old file stays whole when anything fails. */
+
+/* Writes a model with an atomic write: as Keras 3's `.h5` if the name ends in .h5
+ * or .hdf5, otherwise as `.keras`. Members of an opened file that do not belong to
+ * Keras are preserved. Returns 0 or a negative status. */
 QUERN_API int quern_model_save(const quern_model *m, const char *path, quern_error *err);
 
-/* Reads weights into a model, from a file whose name ends in .weights.h5, .h5, .keras, .safetensors or .npz. In HDF5 they are found
- * by their places as Keras finds them, with the optimizer's state where the file has it; in the others by their paths
- * (quern_model_weight), or by other names that the text file `map` tells (NULL: none): lines "dense/kernel = fc1.weight", with
- * "transposed" behind a matrix that lies so in the file; '#' begins a remark. All weights must be there. After an error some may
- * have been read. */
+/* ---- weights ---- */
+
+/* Reads weights from .weights.h5, .h5, .keras, .safetensors or .npz. In HDF5 and
+ * .keras it finds them by position, as Keras does, with the optimizer's state if
+ * the file has it; in .safetensors and .npz by path (quern_model_weight). `map`
+ * (NULL: not used) is a text file with other names, a line for each: "dense/kernel
+ * = fc1.weight", then "transposed" if the matrix is transposed; '#' starts a
+ * comment. The file must have all weights. Returns 0, or a negative status after
+ * which some weights may have changed. */
 QUERN_API int quern_model_load_weights(quern_model *m, const char *path, const char *map, quern_error *err);
-/* Writes the weights as .weights.h5, .safetensors or .npz, by the end of the name, with the names that `map` tells. */
+
+/* Writes the weights as .weights.h5, .safetensors or .npz, by the end of the name;
+ * `map` as quern_model_load_weights. Returns 0 or a negative status. */
 QUERN_API int quern_model_save_weights(const quern_model *m, const char *path, const char *map, quern_error *err);
 
-/* Packs `.npy` files as the arrays of an `.npz`, not compressed, under those names; the file takes the place of `path` when it is
- * whole. QUERN_OK or a negative status. */
+/* ---- arrays ---- */
+
+/* Writes `n` `.npy` files as the members `names` of an uncompressed `.npz`, with
+ * an atomic write. Returns 0 or a negative status. */
 QUERN_API int quern_npz_pack(const char *path, const char *const *names, const char *const *files, int n, quern_error *err);
 
 #ifdef __cplusplus

@@ -1,4 +1,5 @@
-/* Training, evaluating and predicting: from a generator in memory that is fixed before the first batch, or from arrays. */
+/* Training, evaluation and prediction, from a generator in bounded memory or from
+ * arrays. */
 #ifndef QUERN_FIT_H
 #define QUERN_FIT_H
 
@@ -10,174 +11,258 @@
 extern "C" {
 #endif
 
-/* What happens when a generator ends before the epochs are through: the epoch closes normally and training stops, as "exhausted"
- * and with a warning that says how many steps there were; an error, also where validation_data ends before validation_steps; it
- * begins anew (generators that can), with steps_per_epoch within an epoch, which then has all its steps. A pass without a batch is
- * an error. Arrays and files end an epoch by ending, or with steps_per_epoch go on from pass to pass; they never exhaust. */
+/* ---- options ---- */
+
+/* The policy when a generator ends before the last epoch. STOP: the epoch ends,
+ * training stops as "exhausted", and a warning gives the number of steps. ERROR:
+ * the run fails, also if validation_data ends before validation_steps. RESTART:
+ * the generator starts again, within an epoch too if steps_per_epoch is set. An
+ * epoch without a batch is an error. Arrays and files never exhaust: their end is
+ * the end of an epoch, or with steps_per_epoch the start of the next pass. */
 enum { QUERN_EXHAUSTED_STOP = 0, QUERN_EXHAUSTED_ERROR = 1, QUERN_EXHAUSTED_RESTART = 2 };
 
-/* Whether a batch may be trained in parts when a budget asks for it: where the sum over records is all that it is, which differs by
- * rounding; never; or even where layers look at all records together (BatchNormalization: each part has its own mean and variance
- * then) or change a state with every batch. */
+/* Whether the planner may split a batch into micro-batches. AUTO: if only
+ * rounding changes. NEVER: no. ANY: also if layers use the whole batch
+ * (BatchNormalization then has statistics of each micro-batch) or change a state
+ * with each batch. */
 enum { QUERN_SPLIT_AUTO = 0, QUERN_SPLIT_NEVER = 1, QUERN_SPLIT_ANY = 2 };
 
-/* Options of quern_fit and quern_fit_generator; zero means Keras's default, but for verbose: a library is silent. */
+/* Options of quern_fit and quern_fit_generator; 0 means Keras's default, except
+ * that `verbose` 0 is silent. */
 typedef struct quern_fit_opts {
-    size_t size;                      /* sizeof (quern_fit_opts); 0: the layout of version 0.1 (docs/abi.md) */
-    int64_t steps_per_epoch;          /* 0: until the data ends                                    */
-    int64_t epochs;                   /* index of the last epoch + 1, as in Keras; 0: 1            */
-    int64_t initial_epoch;            /* from 0                                                    */
-    int64_t batch_size;               /* records a batch has room for; 0: 32, but of programs and of arrays one behind the other
-                                         as many as their first batch has                          */
-    quern_generator *validation_data; /* begins anew each time; borrowed. One that cannot is refused, unless it is wanted once
-                                         only, or goes on and on with validation_steps             */
-    int64_t validation_steps;         /* 0: until it ends                                          */
-    int64_t validation_freq;          /* 0: 1                                                      */
-    double validation_split;          /* quern_fit: the last part of the arrays, 0 … 1; 0: none    */
-    const char *class_weight;         /* "0:1,1:4"; NULL: none                                     */
-    int32_t max_queue_size;           /* 0: 10                                                     */
-    int32_t workers;                  /* threads that read an indexed source, 1 … 64; 0: 1         */
-    int32_t no_workers;               /* true: read on the calling thread, without a queue         */
-    int32_t no_shuffle;               /* true: records in their own order                          */
-    int32_t on_exhausted;             /* QUERN_EXHAUSTED_…                                         */
-    int32_t verbose;                  /* 0: silent, 1: a bar, 2: a line an epoch, on standard error */
+    /* sizeof (quern_fit_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
+    int64_t steps_per_epoch; /* batches of an epoch; 0: until the data ends */
+    int64_t epochs;          /* index of the last epoch + 1, as in Keras; 0: 1 */
+    int64_t initial_epoch;   /* index of the first epoch */
+    /* Records of a batch; 0: 32, or for programs and concatenated arrays the size
+     * of their first batch. */
+    int64_t batch_size;
+    /* Borrowed. It starts again for each validation. One that cannot start again
+     * is an error, unless it is used once, or is endless with validation_steps. */
+    quern_generator *validation_data;
+    int64_t validation_steps; /* batches of a validation; 0: until the data ends */
+    int64_t validation_freq;  /* epochs between validations; 0: 1 */
+    double validation_split;  /* quern_fit: last fraction of the arrays, 0 … 1 */
+    const char *class_weight; /* "0:1,1:4"; NULL: unweighted */
+    int32_t max_queue_size;   /* prefetched batches; 0: 10 */
+    int32_t workers;          /* reader threads with random access, 1 … 64; 0: 1 */
+    int32_t no_workers;       /* 1: the calling thread reads, without a queue */
+    int32_t no_shuffle;       /* 1: records in their own order */
+    int32_t on_exhausted;     /* a QUERN_EXHAUSTED_… */
+    int32_t verbose;          /* on standard error; 0: silent, 1: bar, 2: lines */
     int32_t n_callbacks;
-    int32_t resume;                   /* true: goes on from `checkpoint` where there is one        */
-    quern_callback *const *callbacks; /* borrowed; called in order                                 */
-    const char *checkpoint;           /* a `.keras` file that the run can go on from; NULL: none   */
-    int64_t checkpoint_steps;         /* written every so many steps; 0: not                       */
-    double checkpoint_seconds;        /* and so many seconds; both 0: after every epoch            */
-    int32_t no_replay;                /* true: a generator that cannot say where it is begins there itself (quern_checkpoint_read);
-                                         else its batches up to there are read and left out        */
-    int32_t split_batch;              /* a QUERN_SPLIT_…                                              */
-    const volatile int *interrupt;    /* not 0 (set by a signal handler): the step is finished, or the wait for its batch
-                                         given up (not with no_workers), a checkpoint written, and training ends as "interrupted";
-                                         NULL: never                                               */
-    size_t memory;                    /* bytes that the process may have resident; 0: what memory  */
-                                      /* cgroups and rlimits leave it. See quern_plan_fit          */
-    struct quern_plan *plan;          /* gets the plan before training begins; NULL: not wanted    */
+    int32_t resume;                   /* 1: resume from `checkpoint` if it exists */
+    quern_callback *const *callbacks; /* borrowed; called in order */
+    const char *checkpoint;           /* path of a `.keras` file; NULL: not written */
+    int64_t checkpoint_steps;         /* steps between checkpoints; 0: not by steps */
+    double checkpoint_seconds;        /* seconds between them; both 0: each epoch */
+    /* 1: a generator without a resume position starts at that position itself
+     * (quern_checkpoint_read); 0: the run reads and discards its earlier batches. */
+    int32_t no_replay;
+    int32_t split_batch; /* a QUERN_SPLIT_… */
+    /* NULL: not used. When a signal handler sets it, the run finishes the step or
+     * gives up the wait for a batch (not with no_workers), writes a checkpoint, and
+     * ends as "interrupted". */
+    const volatile int *interrupt;
+    /* Memory budget in resident bytes of the process; 0: the limit of cgroups and
+     * rlimits. See quern_plan_fit. */
+    size_t memory;
+    struct quern_plan *plan; /* receives the plan before training; NULL: not wanted */
 } quern_fit_opts;
 
-/* Where the run of a checkpoint is: epochs that are done, steps of the next one that are, and batches in all. */
+/* ---- checkpoints ---- */
+
+/* The position of a run: completed epochs, completed steps of the next epoch, and
+ * batches in total. */
 typedef struct quern_checkpoint {
     int64_t epoch, step, batches;
 } quern_checkpoint;
-/* Reads it from the newest good file: `path`, or the one before it (path.previous). QUERN_NOTFOUND: there is none. */
+
+/* Reads the position from the newest valid checkpoint: `path` or path.previous.
+ * Returns 0; QUERN_NOTFOUND if neither exists; or another negative status. */
 QUERN_API int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err);
 
-/* Logs of every epoch that ran. Returned new by fit; freed with quern_history_free. Threads: it changes no more; any number of them
+/* ---- history ---- */
+
+/* The logs of the completed epochs of a run. Threads: it is immutable; any number
  * may read it. */
 typedef struct quern_history quern_history;
+
+/* Number of completed epochs. */
 QUERN_API int64_t quern_history_epochs(const quern_history *h);
-/* The number that `name` ("loss", "val_accuracy") had in the i-th epoch that ran; NaN where it has none. */
+
+/* The log entry `name` ("loss", "val_accuracy") of the i-th epoch of this run;
+ * NaN: the epoch does not have it. */
 QUERN_API double quern_history_value(const quern_history *h, const char *name, int64_t i);
-/* The place of the i-th bad record that training came upon, and what is wrong there; NULL behind the last, or the first sixteen.
- * How many an epoch had is its "bad_records" (and "val_bad_records"), where the generator does something with them
- * (quern_generator_set_bad_records). Borrowed from the history. */
+
+/* Place and fault of the i-th bad record of training; NULL: i is out of range, or
+ * at least 16. The log entries "bad_records" and "val_bad_records" count them by
+ * epoch (quern_generator_set_bad_records). Returns borrowed from the history. */
 QUERN_API const quern_error *quern_history_bad_record(const quern_history *h, int64_t i);
-/* Why training ended: "completed", "exhausted", "stopped", "interrupted", or "failed" behind these epochs. Borrowed: for ever. */
+
+/* Why training ended: "completed", "exhausted", "stopped", "interrupted" or
+ * "failed". Returns borrowed: valid for ever. */
 QUERN_API const char *quern_history_reason(const quern_history *h);
-/* The error of a run that failed; and what is wrong with the model's numbers where a callback (TerminateOnNaN) ended training, as
- * "stopped", at a loss that is not finite: the step, and the number of the batch or of the weights that is not finite. NULL:
- * nothing; also where EarlyStopping put the weights of the best epoch back. Borrowed from the history. */
+
+/* The error of a failed run. Also set if TerminateOnNaN stopped training at a loss
+ * that is not finite: it names the step and the batch or weights. NULL: no error,
+ * also if EarlyStopping restored the best weights. Returns borrowed from the
+ * history. */
 QUERN_API const quern_error *quern_history_error(const quern_history *h);
+
+/* Frees a history. NULL: does nothing. */
 QUERN_API void quern_history_free(quern_history *h);
 
-/* Trains. With `checkpoint`, the model, its optimizer, the sums of metrics, the callbacks' knowledge and the place in the data are
- * written there beside, synced and renamed, the file of before being kept as checkpoint.previous; with `resume` the run goes on
- * from the newest good one to the same bits as if it had not ended, with other workers, queues or threads too. Another model, other
- * data (told by how many records there are and 16 batches of them) or other options that change numbers are refused; another kind
- * of processor whose bits differ (quern_set_isa) is a warning. The history then has the epochs of before too. Returns the history.
- * Where the run fails the error is filled (its code is 0 after a run that did not), and the history has the epochs that were
- * completed before, with the reason "failed": NULL when there is none. On failure the weights are as the last step that was made
- * left them. A loss that is not finite is a failure after the step that shows it, and so are weights that are not at the end: the
- * model is spoilt then, and what `checkpoint` holds is the last good one, which is never replaced by another. */
+/* ---- generators ---- */
+
+/* Trains. Returns a new history, also of a run that failed after an epoch (reason
+ * "failed", with `err` filled); NULL if no epoch was completed. A run that
+ * succeeds sets err->code to 0. After a failure the weights are those of the last
+ * step.
+ *
+ * A loss that is not finite fails the run after its step; weights that are not
+ * finite fail it at the end. The checkpoint then stays the last valid one.
+ *
+ * With `checkpoint`, an atomic write stores the model, the optimizer, metric
+ * accumulators, the state of callbacks and the resume position; the previous file
+ * stays as path.previous. With `resume`, the run continues from the newest valid
+ * checkpoint, and its result is bit-identical to that of an uninterrupted run, for
+ * any number of workers, queue size and threads; the history includes the earlier
+ * epochs. A different model, different data (by the number of records and 16
+ * batches) and options that change results are errors. An instruction set with
+ * other bits (quern_set_isa) is a warning. */
 QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err);
-/* Loss and metrics over `steps` batches (0: until the data ends), weighted by records; `logs` has room for quern_model_logs
- * numbers. Returns how many records there were, or a negative status. Order is kept; nothing is shuffled. */
+
+/* Evaluates `steps` batches (0: until the data ends) in their order. Writes
+ * quern_model_logs numbers to `logs`: loss and metrics, weighted by records.
+ * `batch_size` 0: 32. Returns the number of records or a negative status. */
 QUERN_API int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, double *logs,
                                            quern_error *err);
-/* Predictions, batch after batch in order, are given to `sink` (borrowed for the call); non-zero stops. Returns records or a
- * status. */
+
+/* Receives the predictions of a batch: for each output `records` times its
+ * numbers, borrowed for the call. A result other than 0 stops the run. */
 typedef int quern_sink(void *user, const float *const *outputs, int64_t records);
+
+/* Predicts `steps` batches (0: until the data ends) and passes them to `sink` in
+ * order. `batch_size` 0: 32. Returns the number of records or a negative status.
+ */
 QUERN_API int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps,
                                           quern_sink *sink, void *user, quern_error *err);
 
-/* Predictions of one batch, and the texts of columns that are kept beside them; all is borrowed for the call of the sink. */
+/* The predictions of a batch with columns of its file, borrowed for the call. */
 typedef struct quern_prediction {
     int64_t records;
-    const float *const *outputs;     /* by output of the model: records × its numbers, float32, C order */
-    const quern_string *const *kept; /* by column of `keep`: a text a record, as it stands in the file   */
+    const float *const *outputs;     /* by output: records × its numbers, C order */
+    const quern_string *const *kept; /* by column of `keep`: records texts of the file */
     int32_t n_kept;
     int32_t reserved;
 } quern_prediction;
+
+/* Receives the predictions of a batch. A result other than 0 stops the run. */
 typedef int quern_prediction_sink(void *user, const quern_prediction *p);
-/* Options of predicting; NULL and zero: the default. */
+
+/* Options of quern_predict_with; NULL and 0: the defaults. */
 typedef struct quern_predict_opts {
-    size_t size;        /* sizeof (quern_predict_opts); 0: the layout of version 0.1 (docs/abi.md) */
+    /* sizeof (quern_predict_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
     int64_t batch_size; /* 0: 32                                                                                         */
     int64_t steps;      /* batches; 0: until the data ends                                                               */
-    const char *keep;   /* columns of a CSV between commas, at most 8, that are handed on with the predictions; NULL: none */
+    const char *keep;   /* at most 8 columns of a CSV between commas, for the sink */
 } quern_predict_opts;
-/* As quern_predict_generator, with options. Data without a record is QUERN_INVALID. Returns records or a status. */
+
+/* Predicts as quern_predict_generator, with options. Returns the number of
+ * records or a negative status; QUERN_INVALID: the data is empty. */
 QUERN_API int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts,
                                      quern_prediction_sink *sink, void *user, quern_error *err);
 
-/* The same from arrays in memory: `x` has an array for each input of the model, `y` for each output (types of any kind; the first
- * axis is the record), `weights` a number a record (NULL: none). The arrays are borrowed for the call. */
+/* ---- arrays ---- */
+
+/* Trains on arrays in memory. `x` has one array for each input, `y` one for each
+ * output, each (records, …) of any type; `weights` has one number for each record
+ * (NULL: unweighted). Borrows the arrays for the call. Returns as
+ * quern_fit_generator. */
 QUERN_API quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
                                    const quern_fit_opts *opts, quern_error *err);
+
+/* Evaluates arrays; arguments as quern_fit, results as quern_evaluate_generator. */
 QUERN_API int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
                                  int64_t batch_size, double *logs, quern_error *err);
-/* `out` has for each output room for all its predictions. */
+
+/* Predicts arrays into out[i], which holds all predictions of output i. Returns
+ * the number of records or a negative status. */
 QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err);
 
-/* Lets the layers that learn a state by looking at data (Normalization, Discretization, and the vocabularies of
- * TextVectorization, StringLookup and IntegerLookup that are not given) see `steps` batches of the generator (0: all of it), one
- * pass for each such layer, in the order of the model. Vocabularies are learned in bounded memory: beyond 2^19 different words the
- * rarest are forgotten. Those of models inside the model stay as they are. `layer` names one; NULL: every one. Returns how many
- * layers were adapted. */
+/* ---- adapt ---- */
+
+/* Adapts layers to `steps` batches of the generator (0: all), with one pass for
+ * each layer in model order: Normalization, Discretization, and vocabularies of
+ * TextVectorization, StringLookup and IntegerLookup that are not given. `layer`
+ * NULL: all of them; layers of nested models stay as they are. A vocabulary has
+ * bounded memory: after 2^19 different words it drops the rarest. Returns the
+ * number of adapted layers or a negative status. */
 QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps,
                           quern_error *err);
 
-/* What the process will hold in memory while it trains, in bytes: parts, their sum, and what was chosen so that it fits. What
- * cannot be known exactly is measured and counted with a margin: half of all that is mapped of the program and its libraries (all
- * of it where more than seven sixteenths are resident already; a quarter more while a file is written), what malloc has given out,
- * and 1.5 MiB. Callbacks and generators of the caller are not seen: what they hold when the plan is made is counted, what they ask
- * for later is not. */
+/* ---- the memory budget ---- */
+
+/* The memory of a training run in bytes, by part, and the choices that make it
+ * fit. Exact parts come from shapes. The rest is measured with a margin: half of
+ * the mapped bytes of the program and its libraries (all of them where more than
+ * 7/16 are resident; a quarter more while a file is written), the bytes that
+ * malloc has allocated, and 1.5 MiB. Later allocations of the caller's callbacks
+ * and generators are not included. */
 typedef struct quern_plan {
-    size_t total, smallest; /* of this plan; of the one that takes least, below which nothing trains: 0 when it was not looked for,
-                               because quern_fit_generator had found one that fits                      */
-    size_t budget;          /* SIZE_MAX: nothing limits                                                     */
+    /* Of this plan. */
+    size_t total;
+    /* Of the plan with the least memory; 0: quern_fit_generator did not need it. */
+    size_t smallest;
+    /* The memory budget; SIZE_MAX: no limit. */
+    size_t budget;
     size_t weights, gradients, optimizer, activations;
-    size_t workspace;       /* stacks: kernels keep packed copies and tiles there                                 */
-    size_t queue;           /* batches that stand ready, of validation too                                        */
-    size_t readers;         /* windows and buffers of sources                                                     */
-    size_t callbacks;       /* copies of weights, files and checkpoints written meanwhile, the history's block      */
-    size_t files;           /* by which writing the model's file afterwards takes more than training did          */
-    size_t runtime;         /* the program, libraries, what it holds already; 0: unknown, for lack of /proc, and not in the total */
-    size_t arena, bound;    /* what values within a step take, and the largest sum of those that live at a time */
-    int32_t max_queue_size; /* chosen: at most what was asked for                                           */
-    int32_t frugal; /* true: memory goes before time; threads wait after every call, weights are updated as soon as their gradients
-                       are there. The numbers are the same, bit for bit                                     */
-    int32_t recompute; /* of 10: how many of the values of the way forward are computed again on the way back instead of being
-                          kept, the more the less memory there is; 0: none. The numbers are the same, bit for bit */
+    size_t workspace; /* thread stacks with packed blocks and tiles */
+    size_t queue;     /* prefetched batches, of validation too */
+    size_t readers;   /* shuffle buffers and read buffers of the sources */
+    size_t callbacks; /* copies of weights, files written meanwhile, history */
+    size_t files;     /* extra bytes to save the model after training */
+    /* Program, libraries, and what the process holds already; 0: unknown (/proc is
+     * not mounted), and not part of total. */
+    size_t runtime;
+    /* The arena, and the lower bound: the largest sum of live values in a phase. */
+    size_t arena, arena_lower_bound;
+    /* Batches in the queue, at most the requested number. */
+    int32_t max_queue_size;
+    /* 1: the low-memory schedule, which sets a barrier after each node and updates
+     * each weight as soon as its gradient exists. Results are bit-identical. */
+    int32_t low_memory;
+    /* Tenths of the activations that the backward pass recomputes, 0 … 10. Results
+     * are bit-identical. */
+    int32_t recompute;
+    /* 1: total is at most budget. */
     int32_t fits;
-    int64_t parts; /* in which a batch is trained, their gradients added in order; 1: whole. More than one gives other numbers, by
-                      rounding (with QUERN_SPLIT_ANY by more)                                              */
-    double seconds, slower; /* of a step on two threads, roughly estimated: for comparing plans; and how many times that of the
-                               fastest plan                                                             */
-    char limit[48];         /* what sets the budget: "memory", "memory cgroup", …; empty: nothing                 */
-    char largest[16];       /* name of the largest part                                                           */
+    /* Micro-batches of each batch, with gradient accumulation; 1: the whole batch.
+     * More than 1 changes rounding, and with QUERN_SPLIT_ANY more than that. */
+    int64_t micro_batches;
+    /* Estimate of a step on two threads, for comparisons of plans. */
+    double seconds;
+    /* The same, relative to the fastest plan; 1: as fast. */
+    double relative_time;
+    char limit[48];   /* what sets the budget: "memory", "memory cgroup"; "": no limit */
+    char largest[16]; /* name of the largest part */
 } quern_plan;
-/* Plans training with these options (NULL: Keras's defaults) before anything is read, for `train` (NULL: a file that is not known
- * yet). Choices but the last change no number; they are made only as far as the budget asks for them, the cheapest first: a shorter
- * queue, a frugal plan, values that are computed again, and at last batches in parts. QUERN_OK, or QUERN_BUDGET when nothing fits;
- * `out` is filled then too. quern_fit_generator does the same by itself when there is a limit, and refuses in the same way. The
- * model keeps the plan. */
+
+/* Plans training with `opts` (NULL: Keras's defaults) before any data is read.
+ * `train` NULL: a file that is not known yet. The planner takes the cheapest
+ * choice that fits, in this order: a shorter queue, the low-memory schedule,
+ * activation recomputation, micro-batches; only the last changes results.
+ * quern_fit_generator calls it when there is a limit. The model keeps the plan.
+ * Returns 0; QUERN_BUDGET if no plan fits (`out` is filled too); or another
+ * negative status. */
 QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err);
-/* What lives within a step: bytes by phase of the training plan that was made last, from one barrier of the threads to the next,
- * into `live`, which has room for `room` of them. Returns how many there are; 0 when there is no plan. */
+
+/* Writes the live bytes of each phase of the last training plan to `live`, which
+ * has room for `room` numbers (NULL with 0: count only). Returns the number of
+ * phases; 0: without a plan. */
 QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int room);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-/* Writing files safely: whole or not at all, and by one process at a time. */
+/* Atomic writes and lock files. */
 #ifndef QUERN_OUTPUT_H
 #define QUERN_OUTPUT_H
 
@@ -8,20 +8,35 @@
 extern "C" {
 #endif
 
-/* Files that are written whole. quern_file_beside gives the name of a file in the folder of `path` that is not there yet (room for
- * 4096 bytes in `out`); once it is written, quern_file_replace syncs it and puts it in the place of `path`, or removes it when it
- * cannot. Symbolic links are followed to their target; mode and owner of a file that is there stay; devices and pipes are written
- * to. QUERN_OK or a negative status. Any thread. */
+/* ---- atomic writes ---- */
+
+/* Writes the name of a new temporary file in the folder of `path` to `out`,
+ * which has 4096 bytes. Follows symbolic links. For a device or a pipe the
+ * temporary file is in TMPDIR. Returns 0 or a negative status. Any thread. */
 QUERN_API int quern_file_beside(const char *path, char *out, quern_error *err);
+
+/* Completes an atomic write: syncs the temporary file `beside` and renames it to
+ * `path`. Keeps mode and owner of an existing file; copies the bytes to a device
+ * or a pipe. On failure it removes `beside`. Returns 0 or a negative status. Any thread. */
 QUERN_API int quern_file_replace(const char *beside, const char *path, quern_error *err);
-/* Whether a file can be written at `path`, as far as that can be known before: a folder that is there and may be written to. */
+
+/* Checks that the folder of `path` exists and is writable. Returns 0 or a
+ * negative status. Any thread. */
 QUERN_API int quern_file_check(const char *path, quern_error *err);
 
-/* A lock on a file that this process will write, against other processes that take it too: QUERN_INVALID names who holds it. *out
- * is new, and is given back with quern_lock_give; NULL where nothing can be locked (a device, a folder that cannot be written to).
- * A process that ends in whatever way gives its locks back. The same process does not take it twice. Any thread. */
+/* ---- lock files ---- */
+
+/* A lock on a file against other processes. Threads: one at a time. */
 typedef struct quern_lock quern_lock;
+
+/* Locks the file that this process will write at `path`. Sets *out to a new
+ * lock, or to NULL where a lock is not possible (a device, a read-only folder).
+ * The system releases the lock when the process ends. Returns 0 or a negative
+ * status; QUERN_INVALID names the process that holds the lock, which may be
+ * this one. Any thread. */
 QUERN_API int quern_lock_take(const char *path, quern_lock **out, quern_error *err);
+
+/* Releases a lock. NULL: does nothing. */
 QUERN_API void quern_lock_give(quern_lock *l);
 
 #ifdef __cplusplus

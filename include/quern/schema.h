@@ -1,6 +1,6 @@
-/* The schema of a model's data: the names, kinds and order of the columns that it learned from, the names of the classes of its
- * targets, and how the file was written. A model keeps it in its file, and later data is matched with it by name. A schema does not
- * change once it is made; any thread may read it. */
+/* The schema of a model's data: names, kinds and order of the columns, the names
+ * of the classes, and how the file was written. A model file contains the schema;
+ * later data is matched with it by column name. */
 #ifndef QUERN_SCHEMA_H
 #define QUERN_SCHEMA_H
 
@@ -10,38 +10,61 @@
 extern "C" {
 #endif
 
-/* Threads: any number of them may read it. */
+/* An immutable schema. Threads: any number may read it. */
 typedef struct quern_schema quern_schema;
 
-/* What the numbers of a target mean to its loss: numbers (regression); one whole number that is a class; 0 or 1, or between; -1 or
- * 1, or between; a number for each class (one-hot, or probabilities); whatever a loss of the program's own makes of them. */
+/* What the values of a target mean to its loss. */
 enum {
-    QUERN_MEANS_NUMBERS = 0,
-    QUERN_MEANS_CLASS = 1,
-    QUERN_MEANS_BINARY = 2,
-    QUERN_MEANS_SIGN = 3,
-    QUERN_MEANS_ONE_HOT = 4,
-    QUERN_MEANS_ANYTHING = 5
+    QUERN_MEANS_NUMBERS = 0, /* real numbers (regression) */
+    QUERN_MEANS_CLASS = 1,   /* one integer: the index of a class */
+    QUERN_MEANS_BINARY = 2,  /* 0 … 1 */
+    QUERN_MEANS_SIGN = 3,    /* -1 … 1 */
+    QUERN_MEANS_ONE_HOT = 4, /* one number for each class, or probabilities */
+    QUERN_MEANS_ANYTHING = 5 /* unknown: a user-defined loss */
 };
 
-/* How many features and targets there are. */
+/* ---- features ---- */
+
+/* Number of feature columns. */
 QUERN_API int quern_schema_features(const quern_schema *s);
-QUERN_API int quern_schema_targets(const quern_schema *s);
-/* The name of the i-th feature (in the order in which the model takes them) and of the i-th target. NULL: there are not so many.
- * Borrowed from the schema. */
+
+/* Name of the i-th feature, in the order of the model's inputs. Returns
+ * borrowed from the schema; NULL: i is out of range. */
 QUERN_API const char *quern_schema_feature(const quern_schema *s, int i);
+
+/* ---- targets and classes ---- */
+
+/* Number of target columns. */
+QUERN_API int quern_schema_targets(const quern_schema *s);
+
+/* Name of the i-th target. Returns borrowed from the schema; NULL: i is out of
+ * range. */
 QUERN_API const char *quern_schema_target(const quern_schema *s, int i);
-/* The output of the model (from 0) that the i-th target belongs to; -1: there are not so many targets. */
+
+/* Index of the model output that the i-th target belongs to; -1: i is out of
+ * range. */
 QUERN_API int quern_schema_target_output(const quern_schema *s, int i);
-/* How many classes the i-th target has (0: it is a number), and the name of class k; NULL: there is none. Borrowed. */
+
+/* Number of classes of a target; 0: the target is a number. */
 QUERN_API int quern_schema_classes(const quern_schema *s, int target);
+
+/* Name of class k of a target. Returns borrowed from the schema; NULL: k is out
+ * of range. */
 QUERN_API const char *quern_schema_class(const quern_schema *s, int target, int k);
-/* The class that a name stands for; -1: none. */
+
+/* Index of the class with that name; -1: unknown name. */
 QUERN_API int quern_schema_find_class(const quern_schema *s, int target, const char *name);
-/* The schema as JSON (docs/schema.md), and from JSON, which may be hostile. The text is new (free it with free()); the schema is
- * new (quern_schema_free). NULL on failure. */
+
+/* ---- JSON (docs/schema.md) ---- */
+
+/* The schema as JSON. Returns new: free it with free(); NULL on failure. */
 QUERN_API char *quern_schema_json(const quern_schema *s, quern_error *err);
+
+/* Reads a schema from `size` bytes of JSON, which may be untrusted. Returns new,
+ * NULL on failure. */
 QUERN_API quern_schema *quern_schema_from_json(const char *bytes, size_t size, quern_error *err);
+
+/* Frees a schema. NULL: does nothing. */
 QUERN_API void quern_schema_free(quern_schema *s);
 
 #ifdef __cplusplus

@@ -1,20 +1,28 @@
-/* Status codes, the error that a caller owns, and the version.
+/* Status codes, the error object, the version, logging and memory.
  *
- * Two shapes of function, no third. Makers return the object, or NULL. Everything else that can fail
- * returns int: 0 or a positive number on success, a negative quern_status otherwise. Both fill the
- * `quern_error *` they are given (the last argument, or the keyword `.error`); NULL if you do not care.
+ * Functions. A function that creates an object returns the object, or NULL.
+ * Every other function that can fail returns 0 or a positive number on
+ * success, and a negative quern_status on failure. Both kinds take
+ * `quern_error *err` as an argument; NULL: the caller wants no details.
  *
- * A function that is given an error clears it first, then fills it on failure: an error may be used again and need not be zeroed,
- * and a later failure overwrites an earlier one. `code` tells afterwards whether that call failed. The status that a function
- * returns is the error's code, also where the error is NULL. Within one call the first failure wins.
+ * Errors. A function that takes an error clears it first and fills it on
+ * failure. The caller may reuse an error and need not zero it; a later failure
+ * overwrites an earlier one. After the call, `code` is 0 if it succeeded. The
+ * status that a function returns equals `code`, also where the error is NULL.
+ * Within one call the first failure wins.
  *
- * A NULL where an object, a name or an array is needed is QUERN_INVALID, and so is a number that is out of range; the error names
- * the argument. What has no error to fill says it by what it returns: getters 0, NULL or NaN, makers NULL; nothing dies. NULL is
- * allowed where a header says what it means, and in every function that frees.
+ * Arguments. A NULL where a function needs an object, a name or an array is
+ * QUERN_INVALID, and so is a number out of range; the error names the argument.
+ * A function without an error argument returns 0, NULL or NaN instead. NULL is
+ * allowed where a header gives it a meaning, and in every `_free` function.
  *
- * Threads: any thread may call a function; each type of object says below its name what threads may do with one. Different objects
- * may be used at once.
- */
+ * Ownership. "Returns new": the caller owns the result and frees it.
+ * "Borrowed": another object owns it; the caller does not free it. "Takes": the
+ * function frees the argument, also on failure. "Copies": the argument may be
+ * freed after the call.
+ *
+ * Threads. Any thread may call a function. The comment of each type says what
+ * threads may do with one object. Different objects may be used concurrently. */
 #ifndef QUERN_STATUS_H
 #define QUERN_STATUS_H
 
@@ -31,11 +39,22 @@ extern "C" {
 #define QUERN_API
 #endif
 
+/* ---- version ---- */
+
 #define QUERN_VERSION_MAJOR 0
 #define QUERN_VERSION_MINOR 1
 #define QUERN_VERSION_PATCH 0
 
-/* Every code, its number (pinned for ever) and what it means. */
+/* The version as one number, for comparisons in the preprocessor. */
+#define QUERN_VERSION (QUERN_VERSION_MAJOR * 10000 + QUERN_VERSION_MINOR * 100 + QUERN_VERSION_PATCH)
+
+/* The version of the linked library as "MAJOR.MINOR.PATCH". Returns borrowed:
+ * valid for ever. */
+QUERN_API const char *quern_version(void);
+
+/* ---- status codes and errors ---- */
+
+/* Every code, its number, which never changes, and its meaning. */
 #define QUERN_STATUS_LIST(X)                                      \
     X(OK, 0, "done")                                              \
     X(NOMEM, -1, "out of memory, or over a stated limit")         \
@@ -58,58 +77,73 @@ typedef enum quern_status {
 #define QUERN_STATUS_ENUM(name, number, text) QUERN_##name = number,
     QUERN_STATUS_LIST(QUERN_STATUS_ENUM)
 #undef QUERN_STATUS_ENUM
-    /* Positive: success, and StopIteration: there is no further batch. */
+    /* Positive, so a success: the data has ended (StopIteration). */
     QUERN_END = 1
 } quern_status;
 
-/* What went wrong, and where. The caller owns it; one thread at a time. */
+/* A failure: what is wrong and where. The caller owns it; one thread at a
+ * time may use it. All texts end with a zero byte. */
 typedef struct quern_error {
-    int32_t code;    /* a quern_status; 0 while nothing failed                          */
-    int32_t step;    /* training step (from 1) on which it failed, 0 if on none         */
-    char where[256]; /* the place: file, record, layer … (`train.csv:812`); may be empty */
-    char text[384];  /* the fact, one line, lower case (`7 fields, expected 9`)         */
-    char hint[160];  /* what to do about it, may be empty                               */
+    int32_t code;    /* a quern_status; 0: no failure */
+    int32_t step;    /* training step of the failure, from 1; 0: not in a step */
+    char where[256]; /* the place: `train.csv:812`, a layer; may be empty */
+    char text[384];  /* the fact in one line: `7 fields, expected 9` */
+    char hint[160];  /* what to do; may be empty */
 } quern_error;
 
-/* As before any failure: code 0, no text. NULL is fine. */
+/* Resets an error to code 0 and empty texts. NULL: does nothing. */
 QUERN_API void quern_error_clear(quern_error *err);
 
-/* The meaning of a status code in a few words, for instance "out of memory …". Returns borrowed: valid for ever. */
+/* The meaning of a status code, such as "out of memory, or over a stated
+ * limit". Returns borrowed: valid for ever. */
 QUERN_API const char *quern_status_text(int status);
 
-/* The library's version, "MAJOR.MINOR.PATCH". Returns borrowed: valid for ever. */
-QUERN_API const char *quern_version(void);
+/* The entry of `names` (`count` entries) that is nearest to `name`, for a hint
+ * such as "did you mean …?". Returns borrowed from `names`; NULL: no entry is
+ * near. */
+QUERN_API const char *quern_nearest(const char *name, const char *const *names, size_t count);
 
-/* Kinds of processor for which the library has kernels: avx512, avx2, sse2; neon; portable. The kind that computes decides the bits
- * of results (docs/bits.md); avx512 and avx2 give the same ones. The widest that the processor has is chosen, or the one that the
- * environment variable QUERN_ISA names.
- *
- * Chooses another from now on; NULL: as at the start. What was planned before stays as it is: call it before anything else. A name
- * that is no kind is QUERN_INVALID, one that this processor has not QUERN_UNSUPPORTED. */
+/* ---- kernels for kinds of processor ---- */
+
+/* Selects the kernels of one instruction set: "avx512", "avx2", "sse2", "neon"
+ * or "portable". NULL: the default, which is the environment variable QUERN_ISA
+ * or the widest set that the processor has. The instruction set decides the
+ * bits of results (docs/bits.md); avx512 and avx2 give the same bits. Existing
+ * plans keep their kernels, so call it before any other function. Returns 0;
+ * QUERN_INVALID for an unknown name; QUERN_UNSUPPORTED for a set that the
+ * processor does not have. */
 QUERN_API int quern_set_isa(const char *name, quern_error *err);
-/* The name of the kind that is chosen; NULL: QUERN_ISA names none that is here. Returns borrowed: valid for ever. */
+
+/* The name of the selected instruction set. Returns borrowed: valid for ever;
+ * NULL: QUERN_ISA names a set that is not available. */
 QUERN_API const char *quern_isa(void);
-/* The name of the i-th kind that this processor has, the widest first; NULL behind the last. Returns borrowed. */
+
+/* The name of the i-th instruction set that the processor has, the widest
+ * first. Returns borrowed: valid for ever; NULL: i is out of range. */
 QUERN_API const char *quern_isa_name(int i);
 
-/* Receives every line the library has to say that is not an error: warnings (level 1) and notes (level 2).
- * `text` has no newline and is borrowed for the call. May be called on any thread, one at a time. */
+/* ---- logging and memory ---- */
+
+/* Receives one line of the log: a warning (level 1) or a note (level 2). `text`
+ * has no newline and is borrowed for the call. Any thread may call it, one at a
+ * time. */
 typedef void quern_log_fn(void *user, int level, const char *text);
 
-/* Sets where log lines go. NULL: nowhere (the start). Not thread-safe: call it before anything else. */
+/* Sets the function that receives the log; borrows `user`. NULL: the library
+ * discards the log, as it does by default. Not thread-safe: call it before any
+ * other function. */
 QUERN_API void quern_set_log(quern_log_fn *fn, void *user);
 
-/* Sets where memory of the library comes from: `alloc(context, old, bytes)` allocates (old NULL), resizes,
- * or frees (bytes 0), as realloc does. NULL goes back to the C library. Call it before anything else; what was
- * allocated through one door must be freed through it. The C library gives, as before: stacks of threads, what its own
- * functions ask for (streams, folders, sorting, iconv), texts that the caller frees with free, and what jansson (configs
- * of layers), libzip, zlib and utf8proc ask for, whose allocators are the process's or none. */
+/* Allocates `bytes` bytes (`old` NULL), resizes `old`, or frees it (`bytes` 0),
+ * as realloc does. Any thread may call it. */
 typedef void *quern_alloc_fn(void *context, void *old, size_t bytes);
-QUERN_API void quern_set_memory(quern_alloc_fn *alloc, void *context);
 
-/* Of `count` names the nearest to `name`, as hints give it ("did you mean …?"); NULL: none is near. Borrowed from `names`. Any
- * thread. */
-QUERN_API const char *quern_nearest(const char *name, const char *const *names, size_t count);
+/* Sets the allocator hook of the library; borrows `context`. NULL: the C
+ * library. Call it before any other function; the hook that allocated a block
+ * must free it. The hook does not serve thread stacks, functions of the C
+ * library (streams, folders, sorting, iconv), texts that the caller frees with
+ * free(), and the libraries jansson, libzip, zlib and utf8proc. */
+QUERN_API void quern_set_memory(quern_alloc_fn *alloc, void *context);
 
 #ifdef __cplusplus
 }

@@ -74,37 +74,51 @@ QUERN_API int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t
 /* NULL is fine. */
 QUERN_API void quern_tokenizer_free(quern_tokenizer *t);
 
-/* ---- drawing what comes next ----
+/* ---- sampling ---- */
+
+/* How a sampler draws a token from logits. The sampler applies filters in this
+ * order, then draws one of the remaining tokens with a number u in [0, 1):
  *
- * The logits of a vocabulary pass through filters, and one number u in [0, 1) chooses among what is left. All in double, the
- * maximum subtracted before every exponential; of equal logits the lowest index comes first. penalty      a logit l of a token in
- * the window becomes l / r where it is positive, l r elsewhere, once whatever its count temperature  l / T. T = 0 leaves only the
- * largest logit (after the penalty), whatever the other filters say top_k        the k largest, exactly top_p        the fewest of
- * the most probable that have p together, at least one min_p        those at least min_p times as probable as the most probable
- *   typical      the fewest, at least one, that have more than this probability together, those first whose surprise (-ln p) is
- *                nearest to the entropy
- * After each of them the probabilities are those among the tokens left. The draw adds them up by rising index: the first whose sum
- * is greater than u is drawn, so a token without probability never is. */
+ *     penalty      divides a positive logit by r and multiplies any other by r,
+ *                  once for each token in the window
+ *     temperature  divides logits by T; T = 0 keeps only the largest logit (after
+ *                  the penalty), whatever the other filters say
+ *     top_k        keeps the k largest, exactly k
+ *     top_p        keeps the fewest of the most probable whose sum reaches p, at
+ *                  least one
+ *     min_p        keeps those at least min_p times as probable as the most
+ *                  probable
+ *     typical      sorts tokens by the distance of their surprise (-ln p) from
+ *                  the entropy, and keeps the fewest whose sum exceeds the value,
+ *                  at least one
+ *
+ * Each filter sees the probabilities among the tokens that remain. The draw sums
+ * probabilities by ascending index and returns the first token whose sum exceeds
+ * u; it never returns a token of probability 0. Arithmetic is in double, with the
+ * maximum subtracted before each exponential; equal logits keep index order. */
 typedef struct quern_sampling {
-    double temperature;        /* 1: as it is; 0: always the largest                      */
-    double top_p;              /* 1: off                                                  */
-    double min_p;              /* 0: off                                                  */
-    double typical;            /* 1: off                                                  */
-    double repetition_penalty; /* r; 1: off                                               */
-    int64_t top_k;             /* 0: off                                                  */
-    int64_t repetition_window; /* the last tokens that the penalty looks at; 0: all given */
-    /* The order of the filters: names between commas, or that of another program: "llama.cpp" (penalty,top_k,typical,top_p,min_p,
-     * temperature) or "vllm" (penalty,temperature,min_p,top_k,top_p,typical). NULL, "keras" and "transformers": the order above. A
-     * filter that is on and not named is an error. */
+    double temperature;        /* T; 1: off; 0: the largest logit */
+    double top_p;              /* 1: off */
+    double min_p;              /* 0: off */
+    double typical;            /* 1: off */
+    double repetition_penalty; /* r; 1: off */
+    int64_t top_k;             /* 0: off */
+    int64_t repetition_window; /* tokens that the penalty sees, the last; 0: all */
+    /* The order of the filters: names between commas, or the order of another
+     * program: "llama.cpp" (penalty,top_k,typical,top_p,min_p,temperature) or
+     * "vllm" (penalty,temperature,min_p,top_k,top_p,typical). NULL, "keras" and
+     * "transformers": the order above. An active filter without a name in the
+     * list is an error. */
     const char *order;
-    int32_t from_probabilities; /* 1: probabilities are given, not logits; 0 is a token that is never drawn */
-    int32_t reserved;           /* 0 */
+    /* 1: the numbers are probabilities, not logits; 0 is never drawn. */
+    int32_t from_probabilities;
+    int32_t reserved; /* 0 */
 } quern_sampling;
 
-/* Everything off: draws by the probabilities of the logits. */
-#define QUERN_SAMPLING_DEFAULTS         \
-    {                                   \
-        1, 1, 0, 1, 1, 0, 0, NULL, 0, 0 \
+/* All filters off. */
+#define QUERN_SAMPLING_DEFAULTS                                                         \
+    {                                                                                   \
+        .temperature = 1, .top_p = 1, .min_p = 0, .typical = 1, .repetition_penalty = 1 \
     }
 
 /* Threads: one at a time. */

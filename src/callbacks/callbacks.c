@@ -229,7 +229,7 @@ void *quern__callbacks_bytes(quern_callback *const *callbacks, int n, int k, siz
     return NULL;
 }
 
-quern_callback *quern_callback_from_words(const char *words, quern_error *err)
+quern_callback *quern_callback_from_spec(const char *words, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "words", words);
     const quern__class *rows[n_ready + 1] = { 0 };

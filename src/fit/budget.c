@@ -76,13 +76,13 @@ static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_erro
     if (b->o->validation_data && test->arena_bytes > arena)
         arena = test->arena_bytes;
     p->arena = train->arena_bytes;
-    p->bound = train->lower_bound_bytes;
+    p->arena_lower_bound = train->lower_bound_bytes;
     p->gradients = train->gradient_bytes + quern__parts_bytes(m);
     p->activations = arena - train->gradient_bytes + weighing_bytes(m, size) + 128;
     p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
-    p->parts = parts;
+    p->micro_batches = parts;
     p->seconds = train->seconds * (double)parts;
-    p->frugal = low_memory != QUERN__THRIFT_NONE;
+    p->low_memory = low_memory != QUERN__THRIFT_NONE;
     p->recompute = m->programs[QUERN__TRAIN].recomputed ? low_memory - QUERN__THRIFT_RECOMPUTE + 1 : 0;
     return QUERN_OK;
 }
@@ -182,18 +182,17 @@ static int choose(budgeting *b, bool all, quern_error *err)
     int status = plan_programs(b, own.low_memory, own.parts, err);
     *p = chosen;
     p->smallest = all || !p->fits ? least : 0;
-    p->slower = fastest > 0 ? p->seconds / fastest : 1;
+    p->relative_time = fastest > 0 ? p->seconds / fastest : 1;
     return status;
 }
 
 static int refuse(const quern_plan *p, quern_error *err)
 {
     int status =
-        quern__fail(err, QUERN_BUDGET, p->limit, "training needs %zu bytes at least, there are %zu; the largest part is the %s",
+        quern__fail(err, QUERN_BUDGET, p->limit, "training needs %zu bytes, the budget has %zu; the largest part is the %s",
                     p->smallest, p->budget, p->largest);
     bool batch = !strcmp(p->largest, "activations") || !strcmp(p->largest, "queue");
-    quern__hint(err, batch ? "a smaller batch takes less; quern plan tells what each part takes"
-                           : "quern plan tells what each part takes");
+    quern__hint(err, batch ? "reduce --batch-size; run quern plan to list the parts" : "run quern plan to list the parts");
     return status;
 }
 
@@ -282,10 +281,10 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
     int status = plan_fit(&b, false, err);
     if (status >= 0 && plan->budget != SIZE_MAX)
         m->slab_limit = plan->gradients + plan->activations - quern__parts_bytes(m);
-    if (status >= 0 && plan->parts > 1)
-        quern__warn("the memory is enough only for batches in %lld parts: their gradients are added, which changes rounding%s",
-                    (long long)plan->parts,
-                    o->split_batch == QUERN_SPLIT_ANY ? ", and layers that look at the whole batch see one part" : "");
+    if (status >= 0 && plan->micro_batches > 1)
+        quern__warn("the memory budget fits only %lld micro-batches: gradient accumulation changes rounding%s",
+                    (long long)plan->micro_batches,
+                    o->split_batch == QUERN_SPLIT_ANY ? ", and layers that use the whole batch see one micro-batch" : "");
     if (o->plan)
         *o->plan = *plan;
     return status;

@@ -158,7 +158,7 @@ static int take_piece(naming *n, char *words)
     return n->value;
 }
 
-quern_model *quern_model_from_words(const char *pipeline, uint64_t seed, quern_error *err)
+quern_model *quern_model_from_spec(const char *pipeline, uint64_t seed, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "pipeline", pipeline);
     naming n = { .b = quern_blueprint_new(seed), .value = -1, .plain = true };

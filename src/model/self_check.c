@@ -220,7 +220,7 @@ static quern_model *trained(const char *words, const char *optimizer, int thread
         sample[i] = (float)(i * 37 % 101) / 101;
     for (int i = 0; i < 64; i++)
         labels[i] = i % 10;
-    quern_model *m = quern_model_from_words(words, 1, err);
+    quern_model *m = quern_model_from_spec(words, 1, err);
     if (!m || quern_compile(m, optimizer, "sparse_categorical_crossentropy from_logits=true", "accuracy", err) < 0 ||
         quern_model_set_threads(m, threads, err) < 0)
         return m;

@@ -24,6 +24,7 @@ static void first_failure_wins(void **state)
     assert_int_equal(quern__fail(NULL, QUERN_SHAPE, "b", "ignored"), QUERN_SHAPE);
     assert_string_equal(quern_status_text(QUERN_END), "no further batch");
     assert_string_equal(quern_version(), "0.1.0");
+    assert_int_equal(QUERN_VERSION, 100);
 }
 
 static void memory_is_counted_and_can_fail(void **state)

@@ -44,13 +44,13 @@ static void words_and_files(void **state)
     FILE *f = fopen(csv, "w");
     fputs("a,b,y\n0.5,1e-3,0.25\n1.5,16777217.5,1\n", f);
     fclose(f);
-    quern_model *m = quern_model_from_words("input 2 | dropout 0.5 | dense 1 kernel_initializer=zeros", 1, &err);
+    quern_model *m = quern_model_from_spec("input 2 | dropout 0.5 | dense 1 kernel_initializer=zeros", 1, &err);
     CHECK_OK(m ? 0 : err.code, err);
     CHECK_OK(quern_compile(m, "adam learning_rate=exponential_decay(1e-3, 1000, 0.9)", "huber delta=0.5", "mae", &err), err);
     char log[120];
     snprintf(log, sizeof log, "csv_logger %s/log.csv", folder);
-    quern_callback *c[2] = { quern_callback_from_words("early_stopping monitor=loss min_delta=0.5", &err),
-                             quern_callback_from_words(log, &err) };
+    quern_callback *c[2] = { quern_callback_from_spec("early_stopping monitor=loss min_delta=0.5", &err),
+                             quern_callback_from_spec(log, &err) };
     CHECK_OK(c[0] && c[1] ? 0 : err.code, err);
     quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "y", .missing = "0.5" }, &err);
     CHECK_OK(g ? 0 : err.code, err);
@@ -78,7 +78,7 @@ static void words_and_files(void **state)
     fclose(f);
     if (commas[0] != commas[1])
         fail_msg("%d commas in the header, %d in '%s'", commas[0], commas[1], line);
-    assert_null(quern_model_from_words("input 2 | dropout 1.5", 1, &err));
+    assert_null(quern_model_from_spec("input 2 | dropout 1.5", 1, &err));
     assert_non_null(strstr(err.text, "1.5"));
 }
 

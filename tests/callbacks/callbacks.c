@@ -21,7 +21,7 @@ static void fill(void)
 static quern_model *model(const char *optimizer)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 3 | dense 1", 3, &err);
+    quern_model *m = quern_model_from_spec("input 3 | dense 1", 3, &err);
     if (!m || quern_compile(m, optimizer, "mse", "mae", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return m;
@@ -134,7 +134,7 @@ static void hooks_come_in_order(void **state)
 static quern_callback *made(const char *words)
 {
     quern_error err = { 0 };
-    quern_callback *c = quern_callback_from_words(words, &err);
+    quern_callback *c = quern_callback_from_spec(words, &err);
     if (!c)
         fail_msg("%s: %s: %s", words, err.where, err.text);
     return c;
@@ -339,7 +339,7 @@ static void errors_name_their_cause(void **state)
                                      { "csv_logger", "filename" } };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         quern_error err = { 0 };
-        assert_null(quern_callback_from_words(words[i][0], &err));
+        assert_null(quern_callback_from_spec(words[i][0], &err));
         if (!strstr(err.text, words[i][1]) && !strstr(err.hint, words[i][1]))
             fail_msg("%s: %s (%s)", words[i][0], err.text, err.hint);
     }

@@ -28,7 +28,7 @@ train() {
         > said 2> errors
     code=$?
     peak=$(sed -n 's/.*"event":"end".*"peak_bytes":\([0-9]*\).*/\1/p' said)
-    again=$((again + $(grep -c 'recompute' said)))
+    again=$((again + $(grep -c '"recompute":[1-9]' said)))
     planned=$(sed -n 's/.*"event":"plan","bytes":\([0-9]*\).*/\1/p' said)
     [ "$code" != 0 ] || "$quern" convert out.keras out.safetensors
 }
@@ -78,7 +78,7 @@ sweep() {
             train m.keras "$budget" "$@"
             ! by_a_step "$budget" || train m.keras $((budget += step)) "$@"
             [ "$code" = 0 ] && [ "$peak" -le "$budget" ] || fail "$name $optimizer: $budget, batches in parts: exit $code, peak $peak"
-            grep -q 'only for batches in' errors || fail "$name $optimizer: that batches go in parts is not said"
+            grep -q 'micro-batches: gradient' errors || fail "$name $optimizer: that batches go in parts is not said"
         fi
         split=never
         echo "$name $optimizer: smallest $budget, batches whole $smallest, free $free"

@@ -66,13 +66,13 @@ expect 0 '"fits":true' "$quern" plan m.keras --memory 1G --json
 smallest=$("$quern" plan m.keras --json | sed 's/.*"smallest_bytes":\([0-9]*\).*/\1/')
 expect 0 "the largest part" "$quern" plan m.keras --memory "$smallest" --plot plan.svg
 [[ $(tail -n 1 plan.svg) == '</svg>' ]] || fail "plan.svg is no picture"
-expect 3 "training needs $smallest bytes at least" "$quern" plan m.keras --memory $((smallest - 1))
+expect 3 "training needs $smallest bytes" "$quern" plan m.keras --memory $((smallest - 1))
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory "$smallest" --output small.keras
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory auto --output small.keras
-expect 2 "is no size" "$quern" plan m.keras --memory 12Q
+expect 2 "is not a size" "$quern" plan m.keras --memory 12Q
 expect 0 "needs" "$quern" plan m.keras --budgets 1M,1G
 expect 0 "1024.0M" "$quern" plan m.keras --budgets 1M,1G
-expect 2 "is no list of sizes" "$quern" plan m.keras --budgets 1M,12Q
+expect 2 "is not a list of sizes" "$quern" plan m.keras --budgets 1M,12Q
 expect 2 "does not go with --budgets" "$quern" plan m.keras --budgets 1M,1G --memory 1G
 "$quern" new large.keras 'input 2 | dense 512 relu | dense 512 relu | dense 2' --optimizer sgd --loss mse
 expect 3 "limit of address space" bash -c "ulimit -v 400000 && '$quern' fit --split-batch never --threads 1 large.keras train.csv --target y,a --batch-size 65536"

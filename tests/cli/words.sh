@@ -23,12 +23,12 @@ expect 0 "loss" "$quern" fit --target=y m.keras --epochs=1 two.csv --output o.ke
 expect 0 "loss" "$quern" evaluate --target y -- m.keras two.csv
 expect 2 "did you mean quern fit?" "$quern" fitt m.keras
 expect 2 "quern --help lists the commands" "$quern" zzzzzzzzzz
-expect 2 "'three': is a word too many" "$quern" new new.keras 'input 2 | dense 1' three
+expect 2 "'three': unexpected word" "$quern" new new.keras 'input 2 | dense 1' three
 for command in summary plan; do
-    expect 2 "'two.csv': is a word too many" "$quern" $command m.keras two.csv
+    expect 2 "'two.csv': unexpected word" "$quern" $command m.keras two.csv
 done
-expect 2 "is a word too many" "$quern" convert m.keras o.keras p.keras
-expect 2 "is a word too many" "$quern" doctor m.keras
+expect 2 "unexpected word" "$quern" convert m.keras o.keras p.keras
+expect 2 "unexpected word" "$quern" doctor m.keras
 # A value that is none, is out of range or is not used: named, with the bound.
 for value in '' ' 3' '3 ' +3 1e3 0x10 3.5 -1 0; do
     text="must be a whole number of at least 1, not '$value'"
@@ -49,7 +49,7 @@ expect 0 "loss" "$quern" fit m.keras two.csv --target y --initial-epoch 0 --outp
 expect 0 "warning: --initial-epoch 3 of 2 epochs: nothing is left" "$quern" fit m.keras two.csv --target y --initial-epoch 3 --epochs 2 --output o.keras
 expect 2 "--on-exhausted: is stop, error or restart, not 'reset'" "$quern" fit m.keras two.csv --target y --on-exhausted reset
 for size in 12Q 64MB ' 64M' 0x10M -5M; do
-    expect 2 "--memory: '$size' is no size" "$quern" fit m.keras two.csv --target y --memory "$size"
+    expect 2 "--memory: '$size' is not a size" "$quern" fit m.keras two.csv --target y --memory "$size"
 done
 for option in target weight output checkpoint validation generator validation-generator callback optimizer loss class-weight format; do
     expect 2 "--$option: its value is empty" "$quern" fit m.keras two.csv --target=y "--$option" ''

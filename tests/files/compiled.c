@@ -189,7 +189,7 @@ static void names_of_quern_become_objects(void **state)
     static const char *const losses[] = { "huber_loss", "logcosh", "cosine_proximity" };
     quern_error err = { 0 };
     for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
-        quern_model *m = quern_model_from_words("input 4 | dense 3 softmax", 1, &err);
+        quern_model *m = quern_model_from_spec("input 4 | dense 3 softmax", 1, &err);
         CHECK_OK(quern_compile(m, "sgd", losses[i], "ce,crossentropy,cosine_proximity", &err), err);
         check_config(m, losses[i]);
         quern_model_free(m);
@@ -201,7 +201,7 @@ static void means_of_functions(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 4 | dense 3 softmax", 1, &err);
+    quern_model *m = quern_model_from_spec("input 4 | dense 3 softmax", 1, &err);
     json_t *compile =
         json_loads("{\"optimizer\": \"sgd\", \"loss\": \"mse\", \"metrics\": [{\"class_name\": \"MeanMetricWrapper\", "
                    "\"config\": {\"name\": \"h\", \"delta\": 0.5, \"fn\": {\"module\": \"builtins\", "

@@ -80,7 +80,7 @@ static void broken_files_are_errors(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 2 | dense 1", 0, &err);
+    quern_model *m = quern_model_from_spec("input 2 | dense 1", 0, &err);
     CHECK_OK(quern_model_save(m, path, &err), err);
     quern_model_free(m);
     FILE *f = fopen(path, "rb");
@@ -111,7 +111,7 @@ static void a_failed_write_leaves_the_old_file(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 2 | dense 1", 0, &err);
+    quern_model *m = quern_model_from_spec("input 2 | dense 1", 0, &err);
     assert_true(quern_model_save(m, "/nowhere/at/all.keras", &err) < 0);
     assert_non_null(strstr(err.text, "cannot be written"));
     quern_model_free(m);
@@ -141,12 +141,12 @@ static void a_full_disk_keeps_the_old_file(void **state)
     struct rlimit old, small = { 4096, RLIM_INFINITY };
     quern_error err = { 0 };
     snprintf(own, sizeof own, "/tmp/quern-full-%d.keras", (int)getpid());
-    quern_model *m = quern_model_from_words("input 30 | dense 60 | dense 2", 1, &err);
+    quern_model *m = quern_model_from_spec("input 30 | dense 60 | dense 2", 1, &err);
     CHECK_OK(quern_model_save(m, own, &err), err);
     FILE *f = fopen(own, "rb");
     size_t n = fread(before, 1, sizeof before, f);
     fclose(f);
-    quern_model *other = quern_model_from_words("input 30 | dense 60 | dense 2", 2, &err);
+    quern_model *other = quern_model_from_spec("input 30 | dense 60 | dense 2", 2, &err);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     small.rlim_max = old.rlim_max;
     signal(SIGXFSZ, SIG_IGN); /* write fails as on a full disk */

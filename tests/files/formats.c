@@ -123,8 +123,7 @@ static void maps_rename_weights(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 2 | dense 3", 4, &err),
-                *n = quern_model_from_words("input 2 | dense 3", 5, &err);
+    quern_model *m = quern_model_from_spec("input 2 | dense 3", 4, &err), *n = quern_model_from_spec("input 2 | dense 3", 5, &err);
     write_text(in_folder("map"), "# of another program\ndense/kernel = fc.weight transposed\n\ndense/bias  =\tfc.bias\n");
     for (int k = 0; k < 2; k++) {
         const char *file = in_folder(k ? "fc.npz" : "fc.safetensors");
@@ -136,7 +135,7 @@ static void maps_rename_weights(void **state)
         CHECK_OK(quern_model_load_weights(n, file, in_folder("map"), &err), err);
         same_weights(m, n);
     }
-    quern_model *other = quern_model_from_words("input 3 | dense 2 name=turned", 5, &err);
+    quern_model *other = quern_model_from_spec("input 3 | dense 2 name=turned", 5, &err);
     write_text(in_folder("straight"), "turned/kernel = fc.weight\nturned/bias = short");
     assert_int_equal(quern_model_load_weights(other, in_folder("fc.safetensors"), in_folder("straight"), &err), QUERN_NOTFOUND);
     /* a matrix that was written transposed is read as its transpose without a map */
@@ -169,8 +168,7 @@ static void another_model_is_refused(void **state)
     (void)state;
     static const char *const kinds[] = { "a.weights.h5", "a.safetensors", "a.npz", "a.h5" };
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 2 | dense 3", 4, &err),
-                *n = quern_model_from_words("input 2 | dense 4", 4, &err);
+    quern_model *m = quern_model_from_spec("input 2 | dense 3", 4, &err), *n = quern_model_from_spec("input 2 | dense 4", 4, &err);
     CHECK_OK(quern_model_save(m, in_folder("a.h5"), &err), err);
     for (int k = 0; k < 4; k++) {
         err = (quern_error){ 0 };
@@ -193,7 +191,7 @@ static void unknown_members_stay(void **state)
         "\"d\", "
         "\"units\": 1, \"quantization_config\": null}}]}}";
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 2 name=i | dense 1 name=d", 4, &err);
+    quern_model *m = quern_model_from_spec("input 2 name=i | dense 1 name=d", 4, &err);
     quern__image weights = { 0 };
     CHECK_OK(quern__weights_write(m, NULL, &weights, &err), err);
     quern__member members[] = { { .name = "config.json", .bytes = (char *)(uintptr_t)config, .n = strlen(config) },
@@ -268,7 +266,7 @@ static void wrong_headers_are_refused(void **state)
         "",
     };
     quern_error none = { 0 };
-    quern_model *m = quern_model_from_words("input 2 | dense 3", 4, &none);
+    quern_model *m = quern_model_from_spec("input 2 | dense 3", 4, &none);
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
         char file[400] = { 0 };
         quern_error err = { 0 };
@@ -317,7 +315,7 @@ static void hashing_is_written_as_keras_wants_it(void **state)
     const char *const words[] = { "input 1 dtype=int64 | hashing 10", "input 1 dtype=int64 | hashing 10 output_mode=one_hot" };
     for (int k = 0; k < 2; k++) {
         quern_error err = { 0 };
-        quern_model *m = quern_model_from_words(words[k], 1, &err);
+        quern_model *m = quern_model_from_spec(words[k], 1, &err);
         CHECK_OK(m ? quern_model_save(m, in_folder("h.keras"), &err) : err.code, err);
         quern__member back = { .name = "config.json" };
         CHECK_OK(quern__archive_read(in_folder("h.keras"), &back, 1, 1 << 20, &err), err);

@@ -111,7 +111,7 @@ static void unknown_members_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 4 | dense 3 kernel_initializer=random_normal(0.1) | dropout 0.5", 1, &err);
+    quern_model *m = quern_model_from_spec("input 4 | dense 3 kernel_initializer=random_normal(0.1) | dropout 0.5", 1, &err);
     assert_non_null(m);
     CHECK_OK(quern_compile(m, "adam", "mse", "", &err), err);
     json_t *root = quern__config_write(m), *config = json_object_get(root, "config"),
@@ -141,9 +141,9 @@ static void extra_weights_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *small = quern_model_from_words("input 4 | dense 3", 1, &err),
-                *large = quern_model_from_words("input 4 | dense 3 | dense 2", 1, &err),
-                *bare = quern_model_from_words("input 4 | dense 3 use_bias=false", 1, &err);
+    quern_model *small = quern_model_from_spec("input 4 | dense 3", 1, &err),
+                *large = quern_model_from_spec("input 4 | dense 3 | dense 2", 1, &err),
+                *bare = quern_model_from_spec("input 4 | dense 3 use_bias=false", 1, &err);
     assert_true(small && large && bare);
     const char *path = in_folder("w.weights.h5");
     CHECK_OK(quern_model_save_weights(large, path, NULL, &err), err);
@@ -232,7 +232,7 @@ static void extra_assets_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 4 | dense 3", 1, &err);
+    quern_model *m = quern_model_from_spec("input 4 | dense 3", 1, &err);
     json_t *root = quern__config_write(m);
     char *config = json_dumps(root, 0);
     quern__image weights = { 0 };

@@ -130,9 +130,9 @@ static void live_with_arrays(void)
     double logs[2];
     quern_error err = { 0 };
     quern_tensor in = FLOATS(x, records, width), targets = FLOATS(y, records);
-    quern_model *m = quern_model_from_words("input 256 | dense 512 relu | dropout 0.1 | dense 1", 1, &err);
+    quern_model *m = quern_model_from_spec("input 256 | dense 512 relu | dropout 0.1 | dense 1", 1, &err);
     CHECK_OK(quern_compile(m, "adam", "mse", "mae", &err), err);
-    quern_callback *c = quern_callback_from_words("csv_logger allocator.csv", &err);
+    quern_callback *c = quern_callback_from_spec("csv_logger allocator.csv", &err);
     quern_fit_opts o = { .epochs = 2,
                          .batch_size = 32,
                          .workers = 2,
@@ -166,7 +166,7 @@ static void live_with_arrays(void)
 static void live_with_a_table(void)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 2 | normalization | dense 3 softmax", 1, &err);
+    quern_model *m = quern_model_from_spec("input 2 | normalization | dense 3 softmax", 1, &err);
     CHECK_OK(quern_compile(m, "sgd", "sparse_categorical_crossentropy", "accuracy", &err), err);
     quern_generator *g = quern_file_generator("allocator.table.csv", &(quern_file_opts){ .target = "y" }, &err);
     CHECK_OK(g ? 0 : err.code, err);
@@ -248,7 +248,7 @@ static void texts_for_free_come_from_malloc(void **state)
     quern_error err = { 0 };
     (void)state;
     quern_set_memory(hosted, &blocks);
-    quern_model *m = quern_model_from_words("input 4 | dense 1", 1, &err);
+    quern_model *m = quern_model_from_spec("input 4 | dense 1", 1, &err);
     start_noting();
     char *text = quern_model_summary(m);
     stop_noting();

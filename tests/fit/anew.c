@@ -9,7 +9,7 @@
 
 static quern_model *line(void)
 {
-    quern_model *m = quern_model_from_words("input 1 | dense 1", 1, NULL);
+    quern_model *m = quern_model_from_spec("input 1 | dense 1", 1, NULL);
     assert_true(m && quern_compile(m, "sgd learning_rate=1e-4", "mse", NULL, NULL) >= 0);
     return m;
 }

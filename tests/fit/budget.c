@@ -28,9 +28,9 @@ static quern_model *wide(void)
 {
     quern_error err = { 0 };
     quern_model *m =
-        quern_model_from_words("input 6 | dense 512 relu | dense 512 relu | dropout 0.2 | dense 512 relu | dense 512 relu"
-                               " | dense 3 softmax",
-                               7, &err);
+        quern_model_from_spec("input 6 | dense 512 relu | dense 512 relu | dropout 0.2 | dense 512 relu | dense 512 relu"
+                              " | dense 3 softmax",
+                              7, &err);
     if (!m || quern_compile(m, "adam", "sparse_categorical_crossentropy", NULL, &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return m;
@@ -53,8 +53,9 @@ static void parts_add_up(void **state)
     quern_plan p, with;
     quern_fit_opts o = run;
     CHECK_OK(quern_plan_fit(m, NULL, &o, &p, &err), err);
-    assert_true(p.fits && p.total == sum(&p) && p.smallest < p.total && p.max_queue_size == 10 && !p.frugal);
-    assert_true(p.bound <= p.arena && p.arena <= p.bound + p.bound / 33 && p.readers >= 4 << 20);
+    assert_true(p.fits && p.total == sum(&p) && p.smallest < p.total && p.max_queue_size == 10 && !p.low_memory);
+    assert_true(p.arena_lower_bound <= p.arena && p.arena <= p.arena_lower_bound + p.arena_lower_bound / 33 &&
+                p.readers >= 4 << 20);
     /* 1.6 million numbers between the layers, a quarter of which is kept twice at least */
     assert_true(p.activations > 4 * batch * 512 * sizeof(float));
     int n = quern_plan_live(m, NULL, 0);
@@ -62,9 +63,9 @@ static void parts_add_up(void **state)
     assert_int_equal(quern_plan_live(m, live, n), n);
     for (int i = 0; i < n; i++)
         most = live[i] > most ? live[i] : most;
-    assert_int_equal(most, p.bound);
+    assert_int_equal(most, p.arena_lower_bound);
     free(live);
-    quern_callback *stopping = quern_callback_from_words("early_stopping monitor=loss restore_best_weights=true", &err);
+    quern_callback *stopping = quern_callback_from_spec("early_stopping monitor=loss restore_best_weights=true", &err);
     o.callbacks = &stopping;
     o.n_callbacks = 1;
     CHECK_OK(quern_plan_fit(m, NULL, &o, &with, &err), err);
@@ -122,7 +123,7 @@ static void choices_change_no_number(void **state)
     size_t large = quern__peak_bytes() + ((size_t)1 << 30);
     under(large, QUERN_SPLIT_NEVER, first, &size); /* the process has been as high as it gets */
     quern_plan free_plan = under(large, QUERN_SPLIT_NEVER, first, &size), p;
-    assert_true(size > 0 && free_plan.max_queue_size == 10 && !free_plan.frugal);
+    assert_true(size > 0 && free_plan.max_queue_size == 10 && !free_plan.low_memory);
     p = under(1, QUERN_SPLIT_NEVER, other, &n);
     assert_int_equal(n, 0);
     size_t smallest = p.smallest;
@@ -130,9 +131,9 @@ static void choices_change_no_number(void **state)
     for (int k = 0; k <= budgets; k++) {
         p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, QUERN_SPLIT_NEVER, other, &n);
         assert_true(p.fits && n == size && !memcmp(first, other, size));
-        int32_t own = p.frugal + p.recompute; /* more is never used for less */
+        int32_t own = p.low_memory + p.recompute; /* more is never used for less */
         assert_true(own < low_memory || (own == low_memory && p.max_queue_size >= queue));
-        assert_true(p.recompute ? p.frugal && p.slower > 1 && p.slower < 2.5 : p.slower == 1);
+        assert_true(p.recompute ? p.low_memory && p.relative_time > 1 && p.relative_time < 2.5 : p.relative_time == 1);
         computed_again += p.recompute > 0;
         low_memory = own;
         queue = p.max_queue_size;
@@ -152,9 +153,9 @@ static void parts_change_rounding(void **state)
     quern_plan p = under(1, QUERN_SPLIT_NEVER, whole, &n);
     size_t smallest = p.smallest;
     p = under(smallest, QUERN_SPLIT_AUTO, whole, &size);
-    assert_true(p.fits && p.parts == 1);
+    assert_true(p.fits && p.micro_batches == 1);
     p = under(smallest - 1, QUERN_SPLIT_AUTO, other, &n);
-    assert_true(p.fits && p.parts > 1 && n == size);
+    assert_true(p.fits && p.micro_batches > 1 && n == size);
     for (size_t i = 0; i < size / sizeof(float); i++) {
         float a = ((float *)whole)[i], b = ((float *)other)[i];
         assert_true(fabsf(a - b) <= 2e-4f * fabsf(a) + 1e-4f);
@@ -177,13 +178,13 @@ static void whole_batches_stay_whole(void **state)
         for (int any = 0; any < 2; any++) {
             quern_error err = { 0 };
             quern_plan p;
-            quern_model *m = quern_model_from_words(words[i][0], 1, &err);
+            quern_model *m = quern_model_from_spec(words[i][0], 1, &err);
             if (!m || quern_compile(m, "sgd", words[i][1], NULL, &err) < 0)
                 fail_msg("%s: %s: %s", words[i][0], err.where, err.text);
             quern_fit_opts o = { .batch_size = 8192, .memory = 1, .split_batch = any ? QUERN_SPLIT_ANY : QUERN_SPLIT_AUTO };
             assert_int_equal(quern_plan_fit(m, NULL, &o, &p, &err), QUERN_BUDGET);
-            if ((p.parts > 1) != (any && i < 3))
-                fail_msg("%s, %s: %d parts", words[i][0], words[i][1], (int)p.parts);
+            if ((p.micro_batches > 1) != (any && i < 3))
+                fail_msg("%s, %s: %d parts", words[i][0], words[i][1], (int)p.micro_batches);
             quern_model_free(m);
         }
 }
@@ -194,7 +195,7 @@ static void checkpoints_count(void **state)
     (void)state;
     quern_error err = { 0 };
     quern_model *m = wide();
-    quern_callback *c = quern_callback_from_words("backup_and_restore /tmp/quern-nobody-writes-here", &err);
+    quern_callback *c = quern_callback_from_spec("backup_and_restore /tmp/quern-nobody-writes-here", &err);
     assert_non_null(c);
     quern_plan none, own, backup;
     quern_fit_opts o = run;

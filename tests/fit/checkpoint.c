@@ -115,7 +115,7 @@ static quern_model *everything(void)
 {
     quern_error err = { 0 };
     quern_model *m =
-        quern_model_from_words("input 6 | dense 16 tanh | dropout 0.2 | batch_normalization | dense 3 softmax", 7, &err);
+        quern_model_from_spec("input 6 | dense 16 tanh | dropout 0.2 | batch_normalization | dense 3 softmax", 7, &err);
     if (!m || quern_compile(m, "adam learning_rate=0.01 use_ema=true ema_overwrite_frequency=5", "sparse_categorical_crossentropy",
                             "accuracy", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
@@ -146,7 +146,7 @@ static quern_history *run(quern_model *m, kind k, quern_fit_opts o, ending *end,
     quern_callback *c[4] = { quern_callback_new(&hooks, end) };
     snprintf(logger, sizeof logger, "csv_logger %s", log_path);
     for (int i = 0; i < 3; i++)
-        if (!(c[1 + i] = quern_callback_from_words(i < 2 ? words[i] : logger, err)))
+        if (!(c[1 + i] = quern_callback_from_spec(i < 2 ? words[i] : logger, err)))
             fail_msg("%s", err->text);
     quern_generator *g = source(k, &at);
     interrupt = 0;
@@ -353,7 +353,7 @@ static void what_is_another_run_is_refused(void **state)
                 { NULL, batch, 0, 0, 8, "seed", NULL } };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         quern_error err = { 0 };
-        quern_model *m = all[i].words ? quern_model_from_words(all[i].words, 7, &err) : everything();
+        quern_model *m = all[i].words ? quern_model_from_spec(all[i].words, 7, &err) : everything();
         if (all[i].words || all[i].optimizer)
             CHECK_OK(
                 quern_compile(m, all[i].optimizer ? all[i].optimizer : "adam", "sparse_categorical_crossentropy", "accuracy", &err),

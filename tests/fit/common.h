@@ -25,7 +25,7 @@ static inline void fill(void)
 static inline quern_model *model(void)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 6 | dense 16 tanh | dropout 0.2 | dense 3 softmax", 7, &err);
+    quern_model *m = quern_model_from_spec("input 6 | dense 16 tanh | dropout 0.2 | dense 3 softmax", 7, &err);
     if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return m;

@@ -79,7 +79,7 @@ static void run(const broken *k, int workers, quern_error *err)
     stage s = k->stage;
     write_csv(csv, s);
     write_csv(valid, s == VALIDATION ? PARSE : NONE);
-    quern_model *m = quern_model_from_words("input 2 | dense 4 relu | dense 3 softmax", 1, err);
+    quern_model *m = quern_model_from_spec("input 2 | dense 4 relu | dense 3 softmax", 1, err);
     assert_true(m && quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, err) >= 0);
     quern_model_set_watch(m, s == NOT_FINITE);
     quern_generator *g = table_data ? quern_file_generator(csv, &(quern_file_opts){ .target = "y", .format = "csv" }, err)

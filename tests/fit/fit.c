@@ -231,13 +231,13 @@ static void options_are_refused_by_name(void **state)
         quern_model_free(m);
     }
     quern_error err = { 0 };
-    assert_null(quern_model_from_words("input 6 | dense 16 rellu", 0, &err));
+    assert_null(quern_model_from_spec("input 6 | dense 16 rellu", 0, &err));
     assert_non_null(strstr(err.text, "rellu"));
     err = (quern_error){ 0 };
-    assert_null(quern_model_from_words("input 6 | dens 16", 0, &err));
+    assert_null(quern_model_from_spec("input 6 | dens 16", 0, &err));
     assert_string_equal(err.hint, "did you mean 'dense'?");
     err = (quern_error){ 0 };
-    assert_null(quern_model_from_words("input 6 | dropout 0.5 seed=half", 0, &err));
+    assert_null(quern_model_from_spec("input 6 | dropout 0.5 seed=half", 0, &err));
     assert_non_null(strstr(err.text, "seed=\"half\" is not an integer"));
     /* Sizes by axis: as in Keras, a value that is not a number, or a list of another length, is an error. */
     static const char *const sizes[][2] = {
@@ -258,7 +258,7 @@ static void options_are_refused_by_name(void **state)
         char words[96];
         snprintf(words, sizeof words, "input 8 8 1 | %s", sizes[i][0]);
         err = (quern_error){ 0 };
-        assert_null(quern_model_from_words(words, 0, &err));
+        assert_null(quern_model_from_spec(words, 0, &err));
         if (!strstr(err.text, sizes[i][1]))
             fail_msg("%s: %s", words, err.text);
     }

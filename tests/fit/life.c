@@ -80,7 +80,7 @@ static int take(void *user, const float *const *outputs, int64_t n)
 static quern_model *made(void)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 4 | dense 8 relu | dropout 0.2 | dense 3 softmax", 1, &err);
+    quern_model *m = quern_model_from_spec("input 4 | dense 8 relu | dropout 0.2 | dense 3 softmax", 1, &err);
     assert_non_null(m);
     CHECK_OK(quern_compile(m, "adam", "sparse_categorical_crossentropy", "accuracy", &err), err);
     return m;
@@ -93,8 +93,8 @@ static void train(quern_model *m, quern_generator *g, const char *words, int wor
     quern_error err = { 0 };
     int epochs = 0;
     assert_non_null(g);
-    quern_callback *callbacks[] = { quern_callback_new(&hooks, &epochs), quern_callback_from_words(words, &err),
-                                    quern_callback_from_words("early_stopping monitor=loss restore_best_weights=true", &err) };
+    quern_callback *callbacks[] = { quern_callback_new(&hooks, &epochs), quern_callback_from_spec(words, &err),
+                                    quern_callback_from_spec("early_stopping monitor=loss restore_best_weights=true", &err) };
     quern_fit_opts o = {
         .epochs = 2, .batch_size = batch, .steps_per_epoch = 3, .workers = workers, .callbacks = callbacks, .n_callbacks = 3
     };

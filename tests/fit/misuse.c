@@ -19,7 +19,7 @@ static quern_generated written;
 static quern_tensor array = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, 4 } }, .data = x },
                     labels = { .dtype = QUERN_INT32, .shape = { .rank = 2, .dims = { 8, 1 } }, .data = y }, none, two[2];
 
-static quern_model *fresh(void) { return quern_model_from_words("input 4 | dense 3 relu | dense 2 softmax", 1, NULL); }
+static quern_model *fresh(void) { return quern_model_from_spec("input 4 | dense 3 relu | dense 2 softmax", 1, NULL); }
 
 static quern_model *ready(void)
 {
@@ -81,10 +81,10 @@ typedef struct call {
 static call wrong_model(int i, quern_error *err)
 {
     int n = 0;
-    MAKER("pipeline", quern_model_from_words(NULL, 1, err))
-    MAKER("pipeline", quern_model_from_words("", 1, err))
-    MAKER("pipeline", quern_model_from_words("input 4", 1, err))
-    MAKER("pipeline", quern_model_from_words("input 4 as a | input 4", 1, err))
+    MAKER("pipeline", quern_model_from_spec(NULL, 1, err))
+    MAKER("pipeline", quern_model_from_spec("", 1, err))
+    MAKER("pipeline", quern_model_from_spec("input 4", 1, err))
+    MAKER("pipeline", quern_model_from_spec("input 4 as a | input 4", 1, err))
     MAKER("blueprint", quern_model_new(NULL, (int[]){ 0 }, 1, (int[]){ 0 }, 1, err))
     MAKER("inputs", quern_model_new(quern_blueprint_new(1), NULL, 1, (int[]){ 0 }, 1, err))
     MAKER("outputs", quern_model_new(quern_blueprint_new(1), (int[]){ 0 }, 1, NULL, 1, err))
@@ -202,7 +202,7 @@ static call wrong_run(int i, quern_error *err)
     STATUS("callbacks", quern_plan_fit(ready(), NULL, &(quern_fit_opts){ .n_callbacks = 1 }, &(quern_plan){ 0 }, err))
     STATUS("path", quern_checkpoint_read(NULL, &(quern_checkpoint){ 0 }, err))
     STATUS("out", quern_checkpoint_read("c.keras", NULL, err))
-    MAKER("words", quern_callback_from_words(NULL, err))
+    MAKER("words", quern_callback_from_spec(NULL, err))
     STATUS(NULL, quern_event_log(NULL, "a", 1))
     GETTER(quern_callback_new(NULL, NULL))
     GETTER(quern_history_epochs(NULL))

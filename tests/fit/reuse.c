@@ -11,7 +11,7 @@ static double logs[8];
 static quern_tensor array = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, 4 } }, .data = x },
                     labels = { .dtype = QUERN_INT32, .shape = { .rank = 2, .dims = { 8, 1 } }, .data = y };
 
-static quern_model *fresh(void) { return quern_model_from_words("input 4 | dense 3 relu | dense 2 softmax", 1, NULL); }
+static quern_model *fresh(void) { return quern_model_from_spec("input 4 | dense 3 relu | dense 2 softmax", 1, NULL); }
 
 static quern_model *ready(void)
 {
@@ -27,7 +27,7 @@ static void an_error_may_be_used_again(void **state)
     quern_error err;
     (void)state;
     memset(&err, 0x55, sizeof err);
-    assert_null(quern_model_from_words("input 2 | nonsense", 1, &err));
+    assert_null(quern_model_from_spec("input 2 | nonsense", 1, &err));
     assert_int_equal(err.code, QUERN_NOTFOUND);
     assert_null(quern_model_open("not/there.keras", &err)); /* the later failure is told */
     assert_string_equal(err.where, "not/there.keras");

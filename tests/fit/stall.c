@@ -201,8 +201,8 @@ static int64_t give(void *user, char *to, int64_t room, quern_error *err)
 static quern_model *model_for(kind k)
 {
     quern_error err = { 0 };
-    quern_model *m = k == TEXT   ? quern_model_from_words("input 6 | dense 16", 7, &err)
-                     : k == ROWS ? quern_model_from_words("input 1 6 | flatten | dense 3 softmax", 7, &err)
+    quern_model *m = k == TEXT   ? quern_model_from_spec("input 6 | dense 16", 7, &err)
+                     : k == ROWS ? quern_model_from_spec("input 1 6 | flatten | dense 3 softmax", 7, &err)
                                  : model();
     if (!m || (k != TEXT && quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err) < 0) ||
         (k == TEXT && quern_compile(m, "sgd", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0))

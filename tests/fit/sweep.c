@@ -16,7 +16,7 @@ enum { n_families = sizeof families / sizeof *families };
 static quern_model *trained(int family, const struct kind *k, int workers, int queue, bool shuffle)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(families[family], 7, &err);
+    quern_model *m = quern_model_from_spec(families[family], 7, &err);
     if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     quern_generator *g = opened(k);

@@ -79,7 +79,7 @@ static void vocabularies_are_learned(void **state)
         quern_error err = { 0 };
         float out[12], again[12];
         quern_tensor x = texts_of(learned, 4), ask = texts_of(asked, 2);
-        quern_model *m = must(quern_model_from_words(cases[k].words, 1, &err), &err);
+        quern_model *m = must(quern_model_from_spec(cases[k].words, 1, &err), &err);
         quern_generator *g = quern_array_generator(&x, 1, NULL, 0, NULL, &err);
         for (int twice = 0; twice < 2; twice++) /* learned anew, not on top */
             if (quern_adapt(m, NULL, g, 3, 0, &err) != 1)
@@ -109,9 +109,9 @@ static void numbers_and_weights(void **state)
     quern_tensor x = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 3, 2 } }, .data = seen };
     quern_tensor ask = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 1, 2 } }, .data = asked };
     for (int way = 0; way < 2; way++) {
-        quern_model *m = must(quern_model_from_words(way ? "input 2 | integer_lookup 4 output_mode=tf_idf pad_to_max_tokens=true"
-                                                         : "input 2 | integer_lookup num_oov_indices=3",
-                                                     1, &err),
+        quern_model *m = must(quern_model_from_spec(way ? "input 2 | integer_lookup 4 output_mode=tf_idf pad_to_max_tokens=true"
+                                                        : "input 2 | integer_lookup num_oov_indices=3",
+                                                    1, &err),
                               &err);
         quern_generator *g = quern_array_generator(&x, 1, NULL, 0, NULL, &err);
         if (quern_adapt(m, NULL, g, 2, 0, &err) != 1 || quern_predict(m, &ask, 1, (float *[]){ out }, &err) != 1)
@@ -146,12 +146,12 @@ static void mistakes_are_named(void **state)
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         quern_error err = { 0 };
-        quern_model *m = quern_model_from_words(words[i][0], 1, &err);
+        quern_model *m = quern_model_from_spec(words[i][0], 1, &err);
         if (m || !strstr(err.text, words[i][1]))
             fail_msg("%s: '%s: %s'", words[i][0], m ? "works" : err.where, err.text);
     }
     quern_error err = { 0 };
-    quern_model *m = must(quern_model_from_words("input dtype=string | string_lookup num_oov_indices=0", 1, &err), &err);
+    quern_model *m = must(quern_model_from_spec("input dtype=string | string_lookup num_oov_indices=0", 1, &err), &err);
     static char much[QUERN_MOST_STRING + 1];
     quern_string s[2] = { of("a"), { much, sizeof much } }, known[2] = { of("a"), of("b") }, other[2] = { of("b"), of("c") };
     quern_tensor x = texts_of(s, 2), k = texts_of(known, 2), o = texts_of(other, 2);
@@ -186,7 +186,7 @@ static void nothing_is_looked_up_before_it_is_learned(void **state)
                  numbers = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { 1 } }, .data = &number };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         quern_error err = { 0 };
-        quern_model *m = must(quern_model_from_words(words[i], 1, &err), &err);
+        quern_model *m = must(quern_model_from_spec(words[i], 1, &err), &err);
         if (quern_predict(m, i == 1 ? &numbers : &text, 1, (float *[]){ out }, &err) >= 0 || !strstr(err.text, "is not learned"))
             fail_msg("%s: '%s'", words[i], err.text);
         quern_model_free(m);

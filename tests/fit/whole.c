@@ -127,7 +127,7 @@ static void ids_are_kerass_from_everywhere(void **state)
             kept k = { .count = 0 }, want;
             quern_error err = { 0 };
             snprintf(words, sizeof words, "input 1 dtype=int64 | %s", layers[l].words);
-            quern_model *m = quern_model_from_words(words, 1, &err);
+            quern_model *m = quern_model_from_spec(words, 1, &err);
             CHECK_OK(m ? 0 : err.code, err);
             quern_generator *g = open_way(way, &err);
             CHECK_OK(g ? 0 : err.code, err);
@@ -218,7 +218,7 @@ static void what_is_not_whole_is_named(void **state)
         fputs(cases[k].csv, f);
         fclose(f);
         snprintf(words, sizeof words, "input 1 dtype=%s | hashing 10", cases[k].dtype);
-        quern_model *m = quern_model_from_words(words, 1, &err);
+        quern_model *m = quern_model_from_spec(words, 1, &err);
         quern_generator *g = quern_file_generator(file, NULL, &err);
         CHECK_OK(m && g ? 0 : err.code, err);
         assert_true(quern_predict_generator(m, g, 4, 0, keep, &out, &err) < 0);
@@ -252,7 +252,7 @@ static void prepared_tables_lose_no_id_in_silence(void **state)
         CHECK_OK(table ? quern_prepare(table, NULL, qrec, &err) : err.code, err);
         quern_generator_free(table);
         quern_generator *g = quern_file_generator(qrec, NULL, &err);
-        quern_model *m = quern_model_from_words("input 1 dtype=int64 | hashing 1000", 1, &err);
+        quern_model *m = quern_model_from_spec("input 1 dtype=int64 | hashing 1000", 1, &err);
         CHECK_OK(g && m ? 0 : err.code, err);
         assert_int_equal(quern_predict_generator(m, g, 2, 0, keep, &k, &err), cases[c].works ? 2 : QUERN_INVALID);
         assert_true(cases[c].works || strstr(err.text, "16777216 may be rounded"));
@@ -270,7 +270,7 @@ static void embeddings_take_ids(void **state)
     char file[100];
     quern_error err = { 0 };
     snprintf(file, sizeof file, "%s/m.keras", folder);
-    quern_model *made = quern_model_from_words("input 2 dtype=int64 | embedding 5 3 mask_zero=true | flatten | dense 1", 1, &err);
+    quern_model *made = quern_model_from_spec("input 2 dtype=int64 | embedding 5 3 mask_zero=true | flatten | dense 1", 1, &err);
     CHECK_OK(made ? quern_model_save(made, file, &err) : err.code, err);
     quern_model *m = quern_model_open(file, &err);
     CHECK_OK(m ? quern_compile(m, "sgd", "mse", NULL, &err) : err.code, err);
@@ -305,7 +305,7 @@ static void crossings_are_kerass(void **state)
         back[i] = ids[n - 1 - i];
     const quern_tensor x[2] = { { .dtype = QUERN_INT64, .shape = { .rank = 1, .dims = { n } }, .data = (void *)(uintptr_t)ids },
                                 { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { n, 1 } }, .data = back } };
-    quern_model *m = quern_model_from_words(
+    quern_model *m = quern_model_from_spec(
         "input 1 name=a dtype=int64 as a | input 1 name=b dtype=int64 as b | @a | hashed_crossing 1000 @b", 1, &err);
     quern_generator *g = quern_array_generator(x, 2, NULL, 0, NULL, &err);
     CHECK_OK(m && g ? quern_predict_generator(m, g, 4, 0, keep, &k, &err) : err.code, err);
@@ -334,7 +334,7 @@ static void layers_learn_from_whole_numbers(void **state)
                                  .shape = { .rank = 1, .dims = { n } },
                                  .data = (void *)(uintptr_t)(c ? two : ids) };
         snprintf(words, sizeof words, "input 1 dtype=int64 | %s", cases[c].words);
-        quern_model *m = quern_model_from_words(words, 1, &err);
+        quern_model *m = quern_model_from_spec(words, 1, &err);
         quern_generator *g = quern_array_generator(&x, 1, NULL, 0, NULL, &err);
         CHECK_OK(m && g ? quern_adapt(m, NULL, g, 4, 0, &err) : err.code, err);
         CHECK_OK(quern_predict_generator(m, g, 4, 0, keep, &k, &err), err);

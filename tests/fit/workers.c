@@ -164,7 +164,7 @@ static void layers_adapt(void **state)
     (void)state;
     quern_error err = { 0 };
     quern_model *m =
-        quern_model_from_words("input 6 | normalization | rescaling 3 1 | normalization name=second | dense 3", 1, &err);
+        quern_model_from_spec("input 6 | normalization | rescaling 3 1 | normalization name=second | dense 3", 1, &err);
     quern_generator *g = array();
     assert_non_null(m);
     assert_int_equal(quern_adapt(m, NULL, g, 10, 0, &err), 2);

@@ -29,7 +29,7 @@ static const char *const stepping[] = {
 static quern_model *model(const char *words)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(words, 5, &err);
+    quern_model *m = quern_model_from_spec(words, 5, &err);
     if (!m)
         fail_msg("%s: %s: %s", words, err.where, err.text);
     return m;

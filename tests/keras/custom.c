@@ -107,7 +107,7 @@ static int registered(void **state)
 static quern_model *trained(const char *words, const char *optimizer, const char *loss, const char *metric, double *logs)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(words, 1, &err);
+    quern_model *m = quern_model_from_spec(words, 1, &err);
     if (!m || quern_compile(m, optimizer, loss, metric, &err) < 0)
         fail_msg("%s: %s: %s", words, err.where, err.text);
     for (int step = 0; step < 6; step++)
@@ -193,7 +193,7 @@ static void every_op_is_reached(void **state)
     quern_error err = { 0 };
     const float *out;
     (void)state;
-    quern_model *m = quern_model_from_words("input 6 | shapes", 1, &err);
+    quern_model *m = quern_model_from_spec("input 6 | shapes", 1, &err);
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
     CHECK_OK(quern_predict_on_batch(m, &FLOATS(x, 2, width), &out, &err), err);
@@ -229,10 +229,10 @@ static void mistakes_are_told(void **state)
     assert_int_equal(quern_register_metric("test>Bad", bad, squared, &err), QUERN_INVALID);
     assert_non_null(strstr(err.text, "not JSON"));
     err = (quern_error){ 0 };
-    assert_null(quern_model_from_words("input 6 | wrong", 1, &err));
+    assert_null(quern_model_from_spec("input 6 | wrong", 1, &err));
     assert_non_null(strstr(err.text, "tanq"));
     err = (quern_error){ 0 };
-    assert_null(quern_model_from_words("input 6 | product", 1, &err));
+    assert_null(quern_model_from_spec("input 6 | product", 1, &err));
     assert_non_null(strstr(err.text, "units"));
 }
 

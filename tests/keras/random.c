@@ -388,7 +388,7 @@ static void no_gradient_is_an_error(void **state)
 {
     quern_error err = { 0 };
     (void)state;
-    quern_model *m = quern_model_from_words("input 4 4 1 | dense 1 | random_flip | flatten | dense 1", 0, &err);
+    quern_model *m = quern_model_from_spec("input 4 4 1 | dense 1 | random_flip | flatten | dense 1", 0, &err);
     assert_non_null(m);
     int status = quern_compile(m, "sgd", "mse", NULL, &err);
     float x[16] = { 0 }, y[1] = { 0 };

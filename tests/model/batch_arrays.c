@@ -9,7 +9,7 @@
 static quern_model *made(const char *words, const char *loss)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(words, 1, &err);
+    quern_model *m = quern_model_from_spec(words, 1, &err);
     if (!m || (loss && quern_compile(m, "sgd learning_rate=0.1", loss, "", &err) < 0))
         fail_msg("%s: %s", err.where, err.text);
     return m;

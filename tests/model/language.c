@@ -29,7 +29,7 @@ static int32_t y[records];
 static quern_model *made(const char *model, int threads)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(model, 9, &err);
+    quern_model *m = quern_model_from_spec(model, 9, &err);
     if (!m || quern_compile(m, "adam clipnorm=1", "sparse_categorical_crossentropy from_logits=true", "accuracy", &err) < 0 ||
         quern_model_set_threads(m, threads, &err) < 0)
         fail_msg("%s: %s: %s", model, err.where, err.text);
@@ -132,10 +132,10 @@ static void pipelines_branch(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(
-        "input 3 name=a as a | dense 4 relu\n   as left | input 3 name=b | dense 4 | add @left | dense 2 as p"
-        " | @left | dense 1 as q | output @p @q",
-        1, &err);
+    quern_model *m =
+        quern_model_from_spec("input 3 name=a as a | dense 4 relu\n   as left | input 3 name=b | dense 4 | add @left | dense 2 as p"
+                              " | @left | dense 1 as q | output @p @q",
+                              1, &err);
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
     assert_int_equal(quern_model_inputs(m), 2);
@@ -147,7 +147,7 @@ static void pipelines_branch(void **state)
                                          "input 3 as x | concatenate @x @" };
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         err = (quern_error){ 0 };
-        assert_null(quern_model_from_words(wrong[k], 1, &err));
+        assert_null(quern_model_from_spec(wrong[k], 1, &err));
         assert_true(err.code < 0 && *err.text);
     }
 }
@@ -160,7 +160,7 @@ static void states_are_kept_and_reset(void **state)
     float in[2 * 3 * 2], first[2 * 4], second[2 * 4];
     for (int i = 0; i < 12; i++)
         in[i] = 0.1f * (float)i;
-    quern_model *m = quern_model_from_words("input 3 2 batch_size=2 | gru 4 stateful=true", 1, &err);
+    quern_model *m = quern_model_from_spec("input 3 2 batch_size=2 | gru 4 stateful=true", 1, &err);
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
     assert_true(quern_model_stateful(m));
@@ -175,10 +175,10 @@ static void states_are_kept_and_reset(void **state)
     assert_int_equal(quern_predict_on_batch(m, &FLOATS(in, 1, 3, 2), &out, &err), QUERN_SHAPE);
     quern_model_free(m);
     err = (quern_error){ 0 };
-    m = quern_model_from_words("input 3 2 | gru 4 stateful=true", 1, &err);
+    m = quern_model_from_spec("input 3 2 | gru 4 stateful=true", 1, &err);
     assert_null(m);
     assert_non_null(strstr(err.text, "batch_size=N"));
-    m = quern_model_from_words("input 3 2 | gru 4", 1, &err);
+    m = quern_model_from_spec("input 3 2 | gru 4", 1, &err);
     assert_false(quern_model_stateful(m));
     quern_model_free(m);
 }

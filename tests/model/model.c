@@ -69,7 +69,7 @@ static float xs[64 * 3], ys[64];
 static quern_model *line(const char *pipeline, const char *optimizer)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words(pipeline, 1, &err);
+    quern_model *m = quern_model_from_spec(pipeline, 1, &err);
     if (!m || quern_compile(m, optimizer, "mse", NULL, &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     for (int i = 0; i < 64 * 3; i++)
@@ -111,9 +111,9 @@ static void penalties_are_added_to_the_loss(void **state)
     CHECK_NEAR(more[0] - plain[0], 0.5 * squares / 64, 1e-4, 1e-6);
     const float *w = quern_model_weight(m[2], 2, NULL).data;
     CHECK_NEAR(half[0] - plain[0], 0.25 * (w[0] * w[0] + w[1] * w[1]), 1e-4, 1e-6);
-    assert_null(quern_model_from_words("input 3 | normalization mean=(1,2,3) variance=1", 1, &err));
+    assert_null(quern_model_from_spec("input 3 | normalization mean=(1,2,3) variance=1", 1, &err));
     quern_error empty = { 0 };
-    assert_null(quern_model_from_words(" ", 1, &empty));
+    assert_null(quern_model_from_spec(" ", 1, &empty));
     assert_int_equal(empty.code, QUERN_INVALID);
     assert_non_null(strstr(err.text, "must have the same shape"));
     for (int k = 0; k < 3; k++)
@@ -204,7 +204,7 @@ static void several_results_are_logged(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_words("input 3 | activation linear", 1, &err);
+    quern_model *m = quern_model_from_spec("input 3 | activation linear", 1, &err);
     CHECK_OK(quern_compile(m, "sgd", "mse", "f1_score,precision thresholds=(0.3, 0.6),weighted recall,auc num_thresholds=3", &err),
              err);
     check_names(m, (const char *const[]){ "loss", "f1_score", "f1_score[0]", "f1_score[1]", "f1_score[2]", "precision",
@@ -250,8 +250,8 @@ static void normalised_kernels_are_trained(void **state)
         x[i] = (float)sin(1.3 * i);
     for (int i = 0; i < 8 * 4; i++)
         y[i] = (float)cos(0.7 * i);
-    quern_model *a = quern_model_from_words("input 5 | spectral_normalization dense(4)", 3, &err),
-                *b = quern_model_from_words("input 5 | dense 4", 3, &err);
+    quern_model *a = quern_model_from_spec("input 5 | spectral_normalization dense(4)", 3, &err),
+                *b = quern_model_from_spec("input 5 | dense 4", 3, &err);
     if (!a || !b)
         fail_msg("%s: %s", err.where, err.text);
     float *k = quern_model_weight(a, 0, NULL).data, *before = quern_model_weight(a, 1, NULL).data;
@@ -288,7 +288,7 @@ static void *predict_image(void *user)
     static const float image[28 * 28];
     const float *out;
     quern_error *err = user;
-    quern_model *m = quern_model_from_words("input 28 28 1 | conv2d 8 3", 1, err);
+    quern_model *m = quern_model_from_spec("input 28 28 1 | conv2d 8 3", 1, err);
     quern_predict_on_batch(m, &FLOATS(image, 1, 28, 28, 1), &out, err);
     quern_model_free(m);
     return NULL;

@@ -9,7 +9,7 @@ static quern_model *twins(void)
 {
     quern_error err = { 0 };
     quern_model *tower =
-        quern_model_from_words("input 2 | dense 3 name=wide kernel_regularizer=l2(0.5) | dense 1 name=thin", 3, &err);
+        quern_model_from_spec("input 2 | dense 3 name=wide kernel_regularizer=l2(0.5) | dense 1 name=thin", 3, &err);
     quern_blueprint *b = quern_blueprint_new(5);
     int in[2] = { quern_input(b, "2 name=a"), quern_input(b, "2 name=b") }, sides[2];
     sides[0] = quern_apply_model(b, tower, "tower", &in[0], 1);
@@ -129,7 +129,7 @@ static void shapes_must_fit(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *tower = quern_model_from_words("input 2 | dense 3", 3, &err);
+    quern_model *tower = quern_model_from_spec("input 2 | dense 3", 3, &err);
     quern_blueprint *b = quern_blueprint_new(5);
     int in = quern_input(b, "4");
     assert_int_equal(quern_apply_model(b, tower, NULL, &in, 1), -1);
@@ -143,8 +143,8 @@ static void nested_model_generates(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *line = quern_model_from_words("input 6 | embedding 5 4 | lstm 3 sequences | dense 5 softmax", 3, &err),
-                *body = quern_model_from_words("input 6 4 | lstm 3 sequences | dense 5 softmax", 4, &err);
+    quern_model *line = quern_model_from_spec("input 6 | embedding 5 4 | lstm 3 sequences | dense 5 softmax", 3, &err),
+                *body = quern_model_from_spec("input 6 4 | lstm 3 sequences | dense 5 softmax", 4, &err);
     quern_blueprint *b = quern_blueprint_new(5);
     int in = quern_input(b, "6"), table = quern_apply(b, "embedding 5 4", in), out = quern_apply_model(b, body, "body", &table, 1);
     quern_model *m = quern_model_new(b, &in, 1, &out, 1, &err);

@@ -74,7 +74,7 @@ static int keep(void *user, const float *const *out, int64_t n)
 static int64_t read_all(const char *words, const quern_file_opts *o, kept *k, quern_error *err)
 {
     *k = (kept){ 0 };
-    quern_model *m = quern_model_from_words("input 3 | activation linear", 0, err);
+    quern_model *m = quern_model_from_spec("input 3 | activation linear", 0, err);
     quern_generator *g = quern_file_generator(words, o, err);
     int64_t n = g ? quern_predict_generator(m, g, 4, 0, keep, k, err) : err->code;
     quern_generator_free(g);

@@ -34,7 +34,7 @@ static int64_t read_csv(const char *text, const char *missing, kept *k, quern_er
 {
     write_file(csv_path, text, strlen(text));
     *k = (kept){ 0 };
-    quern_model *m = quern_model_from_words("input 3 | activation linear", 0, err);
+    quern_model *m = quern_model_from_spec("input 3 | activation linear", 0, err);
     quern_generator *g = quern_file_generator(csv_path, &(quern_file_opts){ .missing = missing }, err);
     int64_t n = g ? quern_predict_generator(m, g, 4, 0, keep, k, err) : err->code;
     quern_generator_free(g);
@@ -108,7 +108,7 @@ static void corrupt_files_are_errors(void **state)
         if (i < sizeof images)
             copy[i] ^= 0xff;
         write_file(x_path, copy, i <= sizeof images ? sizeof images : i - sizeof images - 1);
-        quern_model *m = quern_model_from_words("input 2 2 | flatten | dense 3 softmax", 0, &err);
+        quern_model *m = quern_model_from_spec("input 2 2 | flatten | dense 3 softmax", 0, &err);
         assert_true(quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err) >= 0);
         quern_generator *g = quern_file_generator(words, NULL, &err);
         int64_t n = g ? quern_evaluate_generator(m, g, 2, 0, logs, &err) : err.code;
@@ -127,7 +127,7 @@ static void labels_out_of_range_are_named(void **state)
     quern_error err = { 0 };
     double logs[1];
     write_file(csv_path, "a,y\n1,0\n2,1\n3,9\n", 16);
-    quern_model *m = quern_model_from_words("input 1 | dense 2 softmax", 0, &err);
+    quern_model *m = quern_model_from_spec("input 1 | dense 2 softmax", 0, &err);
     assert_true(quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err) >= 0);
     quern_generator *g = quern_file_generator(csv_path, &(quern_file_opts){ .target = "y" }, &err);
     assert_int_equal(quern_evaluate_generator(m, g, 2, 0, logs, &err), QUERN_INVALID);

@@ -255,7 +255,7 @@ static void training_is_independent_of_the_queue(void **state)
     const char *path = file("cycle.txt", text, sizeof text);
     for (int k = 0; k < 4; k++) {
         quern_error err = { 0 };
-        quern_model *m = quern_model_from_words("input 4 | rescaling 1/6 | dense 32 relu | dense 7 softmax", 3, &err);
+        quern_model *m = quern_model_from_spec("input 4 | rescaling 1/6 | dense 32 relu | dense 7 softmax", 3, &err);
         assert_true(m && quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) >= 0);
         quern_generator *g =
             quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST, .memory = 4000 }, &err);
