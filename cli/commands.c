@@ -161,7 +161,7 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, bool 
     if (!cli_option(a, "window"))
         *code = cli_wrong(stray, "needs --window");
     else if (prepared)
-        *code = cli_wrong("--window", "prepared records do not follow each other in time");
+        *code = cli_wrong("--window", "prepared records have no order in time");
     else if (!cli_count(a, "window", &o.sequence_length) || !cli_count(a, "stride", &o.sequence_stride) ||
              !cli_count(a, "sampling-rate", &o.sampling_rate) || !cli_count(a, "horizon", &horizon))
         *code = 2;
@@ -282,7 +282,7 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     char joined[64 << 10] = "";
     const char *command = cli_option(a, option);
     if (command && n) {
-        *code = cli_wrong(option, "stands for DATA: give one of them");
+        *code = cli_wrong(option, "replaces DATA: use one of them");
         return NULL;
     }
     const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation") ? of_tables(a) : NULL;

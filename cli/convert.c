@@ -26,13 +26,13 @@ int cli_convert(const arguments *a)
     const char *out = a->words[1];
     int whole = holds_model(out), code;
     if (ends_with(out, ".onnx"))
-        return cli_wrong(out, "not in this version");
+        return cli_wrong(out, "is not supported in this version");
     if (whole < 0)
         return cli_wrong(out, "its name must end in .keras, .h5, .weights.h5, .safetensors or .npz");
     if (map && !weights && whole)
-        return cli_wrong("--map", "is for weights by name: with --weights, or with OUT as .safetensors or .npz");
+        return cli_wrong("--map", "needs --weights, or an OUT that ends in .safetensors or .npz");
     if (holds_model(a->words[0]) == 0)
-        return cli_wrong(a->words[0], "holds weights only: IN is the model, and this goes to --weights");
+        return cli_wrong(a->words[0], "has weights only: use a model as IN, and this file with --weights");
     quern_model *m = cli_open(a, 2, &err, &code);
     if (!m)
         return code;

@@ -248,7 +248,7 @@ int cli_plan(const arguments *a)
     o.max_queue_size = (int32_t)queue;
     for (int i = 0; i < 2 && cli_option(a, "budgets"); i++)
         if (cli_option(a, i ? "plot" : "memory"))
-            return cli_wrong(i ? "--plot" : "--memory", "does not go with --budgets");
+            return cli_wrong(i ? "--plot" : "--memory", "does not combine with --budgets");
     quern_model *m = cli_open(a, 1, &err, &code);
     if (m && cli_option(a, "budgets")) {
         code = curve(a, m, &o);

@@ -29,7 +29,7 @@ static bool kind_of(const arguments *a, const char *output, kind *out)
             *out = kinds[i].kind;
             return true;
         }
-    return cli_wrong(output, "predictions are FILE.csv, .tsv, .npy, .npz, .jsonl, or -"), false;
+    return cli_wrong(output, "must be FILE.csv, .tsv, .npy, .npz, .jsonl, or -"), false;
 }
 
 /* ---- arrays ---- */
@@ -175,7 +175,7 @@ static bool name_kept(writing *w)
 {
     for (char *rest = w->kept_names; rest && *rest;) {
         if (w->n_kept == most_kept)
-            return cli_wrong("--keep", "is more than 8 columns"), false;
+            return cli_wrong("--keep", "has more than 8 columns"), false;
         char *name = next_name(&rest);
         for (int i = 0; i < w->n_kept; i++)
             if (!strcmp(w->kept[i], name))
@@ -190,9 +190,9 @@ static bool check(const writing *w)
 {
     bool arrays = w->kind == NPY || w->kind == NPZ;
     if (w->kind == NPY && w->n_outputs > 1)
-        return cli_wrong("--output", "an .npy file holds one array, the model has several outputs: .npz holds them"), false;
+        return cli_wrong("--output", "an .npy file has one array; use .npz for several outputs"), false;
     if (arrays && (w->winner || w->n_kept))
-        return cli_wrong(w->winner ? "--classes" : "--keep", "needs .csv, .tsv or .jsonl: arrays of numbers hold no text"), false;
+        return cli_wrong(w->winner ? "--classes" : "--keep", "needs .csv, .tsv or .jsonl, because arrays cannot store text"), false;
     if (w->n_outputs > most_outputs)
         return cli_wrong("MODEL", "has more than 16 outputs"), false;
     bool classes = false;

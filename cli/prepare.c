@@ -14,13 +14,13 @@ int cli_prepare(const arguments *a)
     if (a->n < 1 || !output)
         return cli_wrong(a->n < 1 ? "DATA" : "--output", "missing (--help)");
     if (strlen(output) < 6 || strcmp(output + strlen(output) - 5, ".qrec"))
-        return cli_wrong("--output", "prepared records are a file.qrec");
+        return cli_wrong("--output", "must end in .qrec");
     if (cli_option(a, "memory") && !strcmp(cli_option(a, "memory"), "auto"))
-        return cli_wrong("--memory", "is a size here (64M)");
+        return cli_wrong("--memory", "must be a size, such as 64M");
     if (!cli_memory(a, &o.memory) || !cli_seed(a, &o.seed))
         return 2;
     if (cli_is_text(a, NULL, a->words[0]))
-        return cli_wrong(a->words[0], "is text: its windows are drawn from blocks of all of it as it is read, nothing is prepared");
+        return cli_wrong(a->words[0], "is text; fit shuffles the windows of a text while it reads, so prepare is not needed");
     quern_generator *g = cli_data(a, NULL, "generator", a->words, a->n, &err, &code);
     if (!g)
         return code;

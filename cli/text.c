@@ -111,7 +111,7 @@ quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code)
     if (file && (text || size))
         *code = cli_wrong(text ? "--text" : "--vocab-size", "does not apply to a tokenizer that is read from a file");
     else if (!file && !text)
-        *code = cli_wrong("--text", "is missing: the text from which the tokenizer is learned");
+        *code = cli_wrong("--text", "is missing: the text from which the tokenizer learns");
     if (*code)
         return NULL;
     quern_tokenizer *t = file ? quern_tokenizer_open(kind, err) : learned(a, kind, text, err);
@@ -128,7 +128,7 @@ char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t, int *c
         bool begins = p == pipeline || !(isalnum((unsigned char)p[-1]) || p[-1] == '_'),
              ends = !strncmp(p, "vocab", 5) && !(isalnum((unsigned char)p[5]) || p[5] == '_' || p[5] == '=');
         if (begins && ends && !t) {
-            *code = cli_wrong("vocab", "stands for the size of a vocabulary: give --tokenizer");
+            *code = cli_wrong("vocab", "is the size of a vocabulary: add --tokenizer");
             free(out);
             return NULL;
         }
@@ -199,11 +199,11 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
     if (context && strcmp(context, "slide") && strcmp(context, "stop"))
         return cli_wrong_value(a, "context", "is slide or stop"), false;
     if (cli_option(a, "prompt") && cli_option(a, "prompt-file"))
-        return cli_wrong("--prompt-file", "there is --prompt too"), false;
+        return cli_wrong("--prompt-file", "does not combine with --prompt"), false;
     static const char *const drawing[] = { "temperature", "top-k", "top-p", "min-p", "typical", "repetition-penalty", "order" };
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing && o->beams; i++)
         if (cli_option(a, drawing[i]))
-            return fprintf(stderr, "quern: --%s: does not go with --beams, which draw nothing\n", drawing[i]), false;
+            return fprintf(stderr, "quern: --%s: does not combine with --beams, which does not sample\n", drawing[i]), false;
     s->order = cli_option(a, "order");
     o->sampling = s;
     o->on_full = context && !strcmp(context, "stop") ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE;
@@ -261,8 +261,8 @@ int cli_generate(const arguments *a)
     if (!read_options(a, &s, &o))
         return 2;
     if (a->n > 1 && strcmp(a->words[1], "-")) {
-        fprintf(stderr, "quern: '%s': is a word too many: quern generate MODEL\nhint: --prompt '%s' goes on from it\n", a->words[1],
-                a->words[1]);
+        fprintf(stderr, "quern: '%s': unexpected word; usage: quern generate MODEL\nhint: use --prompt '%s' to continue it\n",
+                a->words[1], a->words[1]);
         return 2;
     }
     const char *path = a->n > 1 && !strcmp(a->words[1], "-") ? "-" : cli_option(a, "prompt-file");

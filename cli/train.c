@@ -1,4 +1,4 @@
-/* fit and evaluate. */
+/* The commands fit and evaluate: they read options, run the library, and report epochs and the end of the run. */
 #include "commands.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ static void number(FILE *to, double v, bool json)
         fprintf(to, json ? "null" : "%f", v);
 }
 
-/* A line of JSON for each epoch. */
+/* Prints a line of JSON for each epoch. */
 static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
 {
     (void)err;
@@ -37,7 +37,7 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
-/* The plan is made: a line of JSON. */
+/* Prints the plan as a line of JSON. */
 static int on_train_begin(void *user, const quern_event *e, quern_error *err)
 {
     const arguments *a = user;
@@ -46,7 +46,7 @@ static int on_train_begin(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
-/* When the first training step was done, in seconds since the process began. */
+/* Stores the time of the first training step, in seconds since the process started. */
 static int on_train_batch_end(void *user, const quern_event *e, quern_error *err)
 {
     const arguments *a = user;
@@ -66,7 +66,7 @@ static bool can_draw(const arguments *a)
 
 enum { most_callbacks = 32 };
 
-/* Those of --callback, and those that print. Returns how many, or -1 with the exit code set. */
+/* Creates the callbacks of --callback and the callbacks that print. Returns their number, or -1 with *code set. */
 static int make_callbacks(const arguments *a, quern_callback **out, quern_error *err, int *code)
 {
     static const quern_hooks json = { .on_train_begin = on_train_begin, .on_epoch_end = on_epoch_end },
@@ -90,7 +90,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     return n;
 }
 
-/* "500": steps; "30s", "10m", "2h": a time. */
+/* Reads --checkpoint-every: steps ("500") or a time ("30s", "10m", "2h"). Returns false after an error message. */
 static bool read_every(const arguments *a, quern_fit_opts *o)
 {
     const char *text = cli_option(a, "checkpoint-every");
@@ -108,7 +108,7 @@ static bool read_every(const arguments *a, quern_fit_opts *o)
     return true;
 }
 
-/* The checkpoint, and how a run goes on from it; false after printing. */
+/* Reads the options of checkpoints. Returns false after an error message. */
 static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
 {
     const char *every = cli_option(a, "checkpoint-every");
@@ -119,15 +119,15 @@ static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
         return cli_wrong(every       ? "--checkpoint-every"
                          : o->resume ? "--resume"
                                      : "--generator-resumes",
-                         "wants --checkpoint"),
+                         "needs --checkpoint"),
                false;
     if (o->no_replay && !cli_option(a, "generator"))
         return cli_wrong("--generator-resumes", "applies to --generator"), false;
     return !every || read_every(a, o);
 }
 
-/* Programs that generate are told where they go on. Returns the exit code after printing, or 0. */
-static int tell_resume_step(const quern_fit_opts *o)
+/* Sets QUERN_RESUME_STEP for generator programs. Returns 0, or the exit status after an error message. */
+static int export_resume_step(const quern_fit_opts *o)
 {
     quern_checkpoint at;
     char step[24];
@@ -136,7 +136,7 @@ static int tell_resume_step(const quern_fit_opts *o)
     return setenv("QUERN_RESUME_STEP", step, 1) ? cli_no_memory() : 0;
 }
 
-/* Numbers of the options of fit; false after printing. */
+/* Reads the other options of fit. Returns false after an error message. */
 static bool read_options(const arguments *a, quern_fit_opts *o)
 {
     int64_t queue = 0, workers = 0;
@@ -164,7 +164,7 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     return o->on_exhausted >= 0 || (cli_wrong_value(a, "on-exhausted", "is stop, error or restart"), false);
 }
 
-/* Whether the model can be written where it is to go, as far as can be told before training; false after printing. */
+/* Checks before training that `path` is writable. Returns false after an error message. */
 static bool can_write(const char *path)
 {
     quern_error err = { 0 };
@@ -177,21 +177,21 @@ static bool same_file(const char *a, const char *b)
     return !strcmp(a, b) || (!stat(a, &is) && !stat(b, &other) && is.st_dev == other.st_dev && is.st_ino == other.st_ino);
 }
 
-/* A checkpoint of its own: MODEL stays as it was until the run has come to a good end. Returns the exit code after printing, or 0.
- */
-static int own_checkpoint(const arguments *a, const char *output)
+/* Checks that the checkpoint is neither MODEL nor --output, so that MODEL changes only after a successful run. Returns 0, or the
+ * exit status after an error message. */
+static int check_checkpoint_path(const arguments *a, const char *output)
 {
     const char *checkpoint = cli_option(a, "checkpoint");
     for (int i = 0; checkpoint && i < 2; i++)
         if (same_file(checkpoint, i ? output : a->words[0])) {
-            fprintf(stderr, "quern: --checkpoint: %s is %s\nhint: a checkpoint is a file of its own\n", checkpoint,
+            fprintf(stderr, "quern: --checkpoint: %s is %s\nhint: use another file for the checkpoint\n", checkpoint,
                     i ? "--output too" : "MODEL");
             return 2;
         }
     return 0;
 }
 
-/* The last line: why it ended, and what it took. */
+/* Prints the last line: the reason of the end, times and peak memory. */
 static void report_end(const arguments *a, const quern_history *h)
 {
     char peak[32] = "unknown";
@@ -205,18 +205,18 @@ static void report_end(const arguments *a, const quern_history *h)
     if (cli_peak())
         snprintf(peak, sizeof peak, "%.1f MB", (double)cli_peak() / 1e6);
     if (!cli_option(a, "quiet"))
-        fprintf(stderr, "%s; peak memory %s; first step after %.3f s, the end after %.2f s\n", quern_history_reason(h), peak,
-                *a->first_step, cli_now() - a->started);
+        fprintf(stderr, "%s: total %.2f s, first step at %.3f s, peak memory %s\n", quern_history_reason(h), cli_now() - a->started,
+                *a->first_step, peak);
 }
 
 static void print_profile(const quern_model *m)
 {
     char *text = quern_model_profile(m);
-    fputs(text ? text : "quern: warning: no memory for the profile\n", stderr);
+    fputs(text ? text : "quern: warning: out of memory for the profile\n", stderr);
     free(text);
 }
 
-/* --new-schema needs data whose columns have names; false after printing. */
+/* Checks that the data of --new-schema has column names. Returns false after an error message. */
 static bool can_learn_names(const arguments *a)
 {
     const char *format = cli_option(a, "format");
@@ -226,7 +226,8 @@ static bool can_learn_names(const arguments *a)
         size_t n = strlen(a->words[i]), name = strcspn(a->words[i], "=:/.");
         arrays = arrays || a->words[i][name] == '=' || a->words[i][name] == ':' || (n > 4 && !strcmp(a->words[i] + n - 4, ".npz"));
     }
-    return !cli_option(a, "new-schema") || !arrays || (cli_wrong("--new-schema", "arrays have no names of columns"), false);
+    return !cli_option(a, "new-schema") || !arrays ||
+           (cli_wrong("--new-schema", "needs column names, which arrays do not have"), false);
 }
 
 static int fit(const arguments *a)
@@ -240,12 +241,12 @@ static int fit(const arguments *a)
     if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed) || !can_learn_names(a))
         return 2;
     const char *output = cli_option(a, "output");
-    code = tell_resume_step(&o);
+    code = export_resume_step(&o);
     quern_model *m = code ? NULL : cli_open(a, 1, &err, &code);
     if (!m)
         return code;
     output = output ? output : a->words[0];
-    code = can_write(output) ? own_checkpoint(a, output) : 1;
+    code = can_write(output) ? check_checkpoint_path(a, output) : 1;
     if (code) {
         quern_model_free(m);
         return code;
@@ -257,7 +258,7 @@ static int fit(const arguments *a)
     if (data && (validation || cli_option(a, "validation-generator")))
         o.validation_data = cli_data(a, m, "validation-generator", &validation, validation != NULL, &err, &code);
     if (!code && cli_option(a, "validation-split"))
-        code = o.validation_data ? cli_wrong("--validation-split", "there is --validation too")
+        code = o.validation_data ? cli_wrong("--validation-split", "does not combine with --validation")
                                  : cli_split(a, m, data, &o.validation_data, &err);
     if (!code && cli_option(a, "seed"))
         quern_model_set_seed(m, seed);
@@ -265,7 +266,7 @@ static int fit(const arguments *a)
     o.callbacks = callbacks;
     o.n_callbacks = n < 0 ? 0 : n;
     o.plan = plan;
-    if (!code && cli_option(a, "adapt") && quern_plan_fit(m, data, &o, plan, &err) < 0) /* before anything is read */
+    if (!code && cli_option(a, "adapt") && quern_plan_fit(m, data, &o, plan, &err) < 0) /* before it reads data */
         code = cli_fail(err.code, &err);
     if (!code && cli_option(a, "adapt") && quern_adapt(m, NULL, data, o.batch_size, o.steps_per_epoch, &err) < 0)
         code = cli_fail(err.code, &err);
@@ -286,9 +287,9 @@ static int fit(const arguments *a)
         print_profile(m);
     if (cut && !code) {
         if (o.checkpoint && access(o.checkpoint, F_OK) == 0)
-            fprintf(stderr, "quern: interrupted; --resume goes on from %s\n", o.checkpoint);
+            fprintf(stderr, "quern: interrupted; --resume continues from %s\n", o.checkpoint);
         else
-            fprintf(stderr, "quern: interrupted; %s is as it was\n", a->words[0]);
+            fprintf(stderr, "quern: interrupted; %s is unchanged\n", a->words[0]);
         code = 128 + *o.interrupt;
     }
     quern_history_free(h);
@@ -300,7 +301,7 @@ static int fit(const arguments *a)
     return code;
 }
 
-/* Two runs do not write one model, or one checkpoint: the second is refused. */
+/* Locks the files of a run, so that two runs do not write the same model or checkpoint, and runs fit. */
 int cli_fit(const arguments *a)
 {
     quern_error err = { 0 };

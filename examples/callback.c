@@ -1,4 +1,4 @@
-/* A callback of one's own, an indexed source read by two workers, and a model of two inputs. */
+/* A user-defined callback, an indexed source read by two workers, and a model of two inputs. */
 #include <quern/quern.h>
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* A layer, a loss, a metric and an optimizer of one's own, written from ops: their gradients come by themselves, they are words of
+/* A user-defined layer, loss, metric and optimizer, written from ops: their gradients come by themselves, they are words of
  * a pipeline, and the file that holds them opens wherever they are registered. */
 #include <quern/quern.h>
 

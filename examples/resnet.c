@@ -67,7 +67,7 @@ int main(int argc, char **argv)
     if (failed)
         fprintf(stderr, "resnet: %s: %s\n", err.where, err.text);
     else
-        printf("%lld pictures it has not seen: loss %.4f, accuracy %.4f\n", (long long)asked, logs[0], logs[1]);
+        printf("%lld unseen images: loss %.4f, accuracy %.4f\n", (long long)asked, logs[0], logs[1]);
     quern_history_free(h);
     quern_model_free(m);
     quern_generator_free(train);

@@ -101,7 +101,7 @@ int main(int argc, char **argv)
     if (failed)
         fprintf(stderr, "siamese: %s: %s\n", err.where, err.text);
     else
-        printf("pairs of kinds that it never saw: %.1f %% are told apart\n", 100 * logs[1]);
+        printf("pairs of unseen classes: %.1f %% are classified correctly\n", 100 * logs[1]);
     quern_history_free(h);
     quern_model_free(m);
     quern_generator_free(train);

@@ -92,7 +92,7 @@ int main(int argc, char **argv)
     if (failed)
         fprintf(stderr, "unet: %s: %s\n", err.where, err.text);
     else
-        printf("pictures it has not seen: loss %.4f, mean intersection over union %.4f\n", logs[0], logs[1]);
+        printf("unseen images: loss %.4f, mean intersection over union %.4f\n", logs[0], logs[1]);
     quern_history_free(h);
     quern_model_free(m);
     quern_generator_free(train);

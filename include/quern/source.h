@@ -1,7 +1,9 @@
-/* Generators: where batches come from, one at a time. A generator is made here, given to quern_fit_generator and its family, and
- * freed by its maker. It belongs to one run at a time: another one at once, on any thread, is QUERN_INVALID. A run tells it what
- * the model wants (quern_batch_spec) before the first batch, and begins it at its start, unless it was told to go elsewhere
- * (quern_generator_restore) or cannot begin anew. */
+/* Generators: the objects that provide batches to a run. The caller creates and
+ * frees a generator. It serves one run at a time; a second run at the same time is
+ * QUERN_INVALID. A run passes the model's shapes and types (quern_batch_spec)
+ * before the first batch, and starts the data from the beginning, unless the
+ * caller restored a position (quern_generator_restore) or the data cannot start
+ * again. */
 #ifndef QUERN_SOURCE_H
 #define QUERN_SOURCE_H
 
@@ -13,12 +15,17 @@
 extern "C" {
 #endif
 
+/* The largest number of inputs, and of outputs, of a model. */
 #define QUERN_MAX_ARRAYS 16
 
-/* Threads: one at a time, which runs it; what of it reads on others is said by each kind. */
+/* A generator. Threads: one at a time, which runs it; each kind says which other
+ * threads read its data. */
 typedef struct quern_generator quern_generator;
 
-/* What the model wants: inputs, then targets; shapes begin with the open record axis. */
+/* ---- batches ---- */
+
+/* The arrays of a batch: inputs, then targets; shapes start with the dynamic batch
+ * dimension. */
 typedef struct quern_batch_spec {
     int32_t n_inputs, n_targets; /* targets are 0 for predict */
     int64_t batch_size;          /* records a buffer has room for */
@@ -35,13 +42,15 @@ typedef struct quern_batch_spec {
     int32_t n_kept;                    /* of the inputs, the last: columns of text that the model does not take */
 } quern_batch_spec;
 
-/* How a target of a batch is weighted: as `weights` says for all targets, by one number a record, or one a record and step. */
+/* The sample weights of a target: those of all targets, one for each record, or
+ * one for each record and step. */
 enum { QUERN_WEIGHTS_COMMON = 0, QUERN_WEIGHTS_RECORDS = 1, QUERN_WEIGHTS_STEPS = 2 };
 
-/* A recycled batch. Whoever fills it writes arrays of `size` records (<= spec->batch_size, which `size` holds at first) and, if it
- * has sample weights, `weights` (one number a record, for all targets) and sets has_weights; weights of a target's own go into
- * target_weights[i], and weighs[i] says how many they are. A target whose weights were one a record stays so for
- * the run, as does one that has them by step. */
+/* A recycled batch. The generator writes arrays of `size` records; `size` starts as
+ * spec->batch_size and must not exceed it. Optional weights: one number for each
+ * record in `weights` with has_weights set, or weights of one target in
+ * target_weights[i] with their kind in weighs[i], which must stay the same in the
+ * run. */
 typedef struct quern_batch {
     const quern_batch_spec *spec; /* borrowed from the run */
     int64_t size;
@@ -57,64 +66,94 @@ typedef struct quern_batch {
     struct quern__bad *bad; /* the run's own; NULL in a batch of one's own */
 } quern_batch;
 
-/* Bytes of one string at most; and of the room that a batch has for each string of its inputs, together. */
+/* The largest string in bytes, and the average capacity for a string in a batch. */
 enum { QUERN_MOST_STRING = 1 << 16, QUERN_STRING_ROOM = 1 << 12 };
 
-/* Puts a string into place `at` (in C order) of an array of type string of the batch: its bytes are copied into the batch's room,
- * which is as large as all strings with QUERN_STRING_ROOM bytes each, and never smaller than one of QUERN_MOST_STRING. Where the
- * bytes outlive the run, the element may point to them instead. QUERN_OK, or QUERN_INVALID that names the record when the string is
- * too long or the room is full. */
+/* Copies a string into element `at` (C order) of an array of type string. The
+ * batch holds QUERN_STRING_ROOM bytes for each string, and at least one of
+ * QUERN_MOST_STRING. An element may instead point to bytes that outlive the run.
+ * Returns 0; QUERN_INVALID with the record if the string is too long or the batch
+ * is full. */
 QUERN_API int quern_batch_put_string(quern_batch *b, int array, int64_t at, const char *bytes, int64_t size, quern_error *err);
 
-/* Bytes that the state of a generator takes at most; of records that are known by number it takes no more than 128. */
+/* The largest state of a generator in bytes; with random access it has at most
+ * 128. */
 #define QUERN_MAX_STATE 4096
 
-/* A pull callback: `next` fills the batch and returns QUERN_OK, QUERN_END for StopIteration, or a negative status with `err`
- * filled; any other positive number is an error. One thread at a time calls it. `reset` starts the data anew: for a further run,
- * for each validation, and for on_exhausted restart; it may be NULL: then the stream carries on from run to run until it ends.
- * `save` and `restore` (both, or NULL) make quern_generator_save and quern_generator_restore work: save writes at most `room` bytes
- * to `state` (NULL: nothing) and tells in *size how many there are, at most QUERN_MAX_STATE; it is called behind every next, on the
- * same thread, so that a run can be saved while batches stand ready; restore goes to where save was called. Copies `ops`, borrows
- * `user`. Returns new, NULL when there is no memory. */
+/* ---- callbacks and functions ---- */
+
+/* The functions of a pull callback; one thread at a time calls them.
+ *
+ *     next     fills the batch; returns 0, QUERN_END (StopIteration), or a
+ *              negative status with `err` filled
+ *     reset    starts the data again: for another run, each validation and
+ *              QUERN_EXHAUSTED_RESTART; NULL: the stream continues between runs
+ *     save     writes at most `room` bytes of state (NULL: none) and sets *size to
+ *              its size, at most QUERN_MAX_STATE; called after each `next`, on the
+ *              same thread
+ *     restore  continues from a saved state; `save` and `restore` are both set or
+ *              both NULL */
 typedef struct quern_callback_ops {
     int (*next)(void *user, quern_batch *batch, quern_error *err);
     int (*reset)(void *user, quern_error *err);
     int (*save)(void *user, void *state, size_t room, size_t *size, quern_error *err);
     int (*restore)(void *user, const void *state, size_t size, quern_error *err);
 } quern_callback_ops;
+
+/* A generator from a pull callback. Copies `ops`, borrows `user`. Returns new, NULL
+ * if memory is short. */
 QUERN_API quern_generator *quern_callback_generator(const quern_callback_ops *ops, void *user);
 
-/* Records that are known by number, 0 … count-1: `read` fills batch->size records, those that batch->indices names. Several threads
- * (workers) may call it at once, each with a batch of its own. The run shuffles (unless told not to) by a permutation of the
- * numbers, another in each epoch; the order does not depend on the number of workers. Borrows `user`. Returns new, NULL when there
- * is no memory or count is negative. */
+/* Fills the batch->size records that batch->indices names. Several reader threads
+ * may call it at once, each with its own batch. */
 typedef int quern_read(void *user, quern_batch *batch, quern_error *err);
+
+/* A generator with random access to records 0 … count-1. The run shuffles by a
+ * permutation of the indexes, a new one in each epoch; the order does not depend on
+ * the number of workers. Borrows `user`. Returns new, NULL if memory is short or
+ * `count` is negative. */
 QUERN_API quern_generator *quern_indexed_generator(quern_read *read, void *user, int64_t count);
 
-/* A C function with an endless loop, on a thread of its own: quern_next_batch, fill, quern_yield. quern_yield waits while the last
- * batch has not been taken; NULL and QUERN_CLOSED mean that the trainer has gone: return. Returning QUERN_OK means StopIteration, a
- * negative status an error (fill quern_yielder_error), any other number is one too. It begins anew by being called anew, once it
- * has returned: for a further run, each validation, and on_exhausted restart; no thread of it is left when a run has ended. Borrows
- * `arg`. */
-/* Threads: only the one that the function was called on. */
+/* The handle of a generator function. Threads: only the thread of the function. */
 typedef struct quern_yielder quern_yielder;
+
+/* A generator function: a loop of quern_next_batch, fill, quern_yield. Returns 0
+ * for StopIteration, or a negative status with quern_yielder_error filled. */
 typedef int quern_function(quern_yielder *yielder, void *arg);
+
+/* A generator that runs `fn` on its own thread, and again for another run, each
+ * validation and QUERN_EXHAUSTED_RESTART. The thread ends with the run. Borrows
+ * `arg`. Returns new, NULL if memory is short. */
 QUERN_API quern_generator *quern_function_generator(quern_function *fn, void *arg);
+
+/* The next batch to fill. Returns borrowed; NULL: the run has ended, return. */
 QUERN_API quern_batch *quern_next_batch(quern_yielder *yielder);
+
+/* Passes a filled batch to the trainer and waits until the trainer has taken the
+ * previous one. Returns 0; QUERN_CLOSED: the run has ended, return. */
 QUERN_API int quern_yield(quern_yielder *yielder, quern_batch *batch);
+
+/* The error to fill before the function returns a negative status. Borrowed. */
 QUERN_API quern_error *quern_yielder_error(quern_yielder *yielder);
 
-/* Arrays in memory, kept alive by the caller: n_x inputs, n_y targets, weights (float32, one a record; NULL: none), all with the
- * same first axis, in any dtype; inputs of type string are quern_string, whose bytes are kept alive too. Shapes are compared axis
- * by axis when a run begins, as Keras does: a last axis of 1 may be added or dropped, any other difference is QUERN_SHAPE. Returns
- * new, NULL on failure. */
+/* ---- arrays in memory ---- */
+
+/* A generator of `n_x` inputs, `n_y` targets and `weights` (float32, one for each
+ * record; NULL: unweighted) with equal first dimensions, of any type. Borrows the
+ * arrays and the bytes of strings. A run checks shapes as Keras does: a last
+ * dimension of 1 may be missing or extra; another difference is QUERN_SHAPE.
+ * Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_array_generator(const quern_tensor *x, int n_x, const quern_tensor *y, int n_y,
                                                  const float *weights, quern_error *err);
-/* Gives target `target` of such a generator weights of its own, (records) or (records, steps), kept alive by the caller; they stand
- * in place of those for all. Before a run. QUERN_OK or a negative status: another generator, no such target, another shape. */
+
+/* Sets sample weights of one target, (records) or (records, steps), instead of the
+ * common ones. Borrows the array. Call it before a run. Returns 0 or a negative
+ * status. */
 QUERN_API int quern_array_generator_weights(quern_generator *g, int target, const quern_tensor *weights, quern_error *err);
 
-/* How files are read; NULL and zero: the default. */
+/* ---- files ---- */
+
+/* Options of quern_file_generator; NULL and 0: the defaults. */
 typedef struct quern_file_opts {
     size_t size;          /* sizeof (quern_file_opts); 0: the layout of version 0.1 (docs/abi.md) */
     const char *target;   /* columns of a CSV between commas; NULL: nothing is predicted                                 */
@@ -159,9 +198,13 @@ enum { QUERN_UNKNOWN_ERROR = 0, QUERN_UNKNOWN_SKIP = 1 };
  * fills with blocks of 16 to 64 KiB in an order of the epoch's own. How far that is from a perfect shuffle where like stands beside
  * like is said at the start, above 1.1 as a warning. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
-/* Name of class i of target `target` of a file whose targets are names; NULL where there is none. Borrowed from the generator. */
+
+/* Name of class i of a target of a file; NULL: not found. Borrowed from the
+ * generator. */
 QUERN_API const char *quern_generator_class(const quern_generator *g, int target, int i);
-/* What the columns of the data are, once a run has begun; NULL: it has no names. Borrowed from the generator until its next run. */
+
+/* The schema of the data, after a run has started; NULL: columns without names.
+ * Borrowed from the generator until its next run. */
 QUERN_API const quern_schema *quern_generator_schema(const quern_generator *g);
 
 /* How records are prepared; zero: the default. */
@@ -195,11 +238,14 @@ typedef struct quern_program_opts {
  * between batches is StopIteration; an exit status other than 0 is an error that tells the last it said on standard error. Copies
  * command and options. Returns new, NULL when there is no memory. */
 QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
-/* Tells the process groups of all such programs that run (of 64 at most) to stop. For a handler of signals that ends the process at
- * once: it is async-signal-safe. */
+
+/* Signals the process groups of all running programs (at most 64) to stop. It is
+ * async-signal-safe, for a signal handler that ends the process. */
 QUERN_API void quern_programs_stop(void);
 
-/* What the targets of text are: every next token, or only the one behind the window. */
+/* ---- text ---- */
+
+/* The targets of a token window: each next token, or the token after the window. */
 enum { QUERN_TARGETS_NEXT = 0, QUERN_TARGETS_LAST = 1 };
 
 /* How text is cut; NULL and zero: the default. */
@@ -234,12 +280,18 @@ typedef struct quern_text_opts {
 QUERN_API quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts,
                                                 quern_error *err);
 
-/* The text of such files, read forward, for quern_tokenizer_train: quern_text_reader_read is a quern_text_read, and a reader its
- * `user`. Returns new, NULL on failure; a reader of NULL may be closed. */
-/* Threads: one at a time. */
+/* A sequential reader of text files, for quern_tokenizer_train. Threads: one at a
+ * time. */
 typedef struct quern_text_reader quern_text_reader;
+
+/* Opens the text of `paths`, as quern_text_generator does. Returns new, NULL on
+ * failure. */
 QUERN_API quern_text_reader *quern_text_reader_open(const char *paths, quern_error *err);
+
+/* Reads at most `room` bytes; a quern_text_read whose `user` is the reader. */
 QUERN_API int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error *err);
+
+/* Closes a reader. NULL: does nothing. */
 QUERN_API void quern_text_reader_close(quern_text_reader *reader);
 
 /* How rows that follow each other in time are cut into windows; zero: the default. Window k has the rows start_index +
@@ -285,35 +337,49 @@ enum { QUERN_BAD_FAIL = 0, QUERN_BAD_SKIP = 1, QUERN_BAD_SUBSTITUTE = 2 };
  * have nothing to leave out, windows over rows cannot do without a row, text and the generator protocol have nothing to put in a
  * bad one's place. Not during a run. */
 QUERN_API int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most, quern_error *err);
-/* How many there were in the last run, and the place of the i-th and what is wrong there; NULL behind the first sixteen. Borrowed
- * from the generator until its next run. */
+
+/* Number of bad records in the last run. */
 QUERN_API int64_t quern_generator_bad_records(const quern_generator *g);
+
+/* Place and fault of the i-th bad record of the last run; NULL: i is out of range,
+ * or at least 16. Borrowed from the generator until its next run. */
 QUERN_API const quern_error *quern_generator_bad_record(const quern_generator *g, int64_t i);
 
-/* How long the trainer waits for a batch before that is QUERN_STALLED, an error that names what is read, where, and how many
- * batches stand ready; 0 (the start): as long as it takes, with a log line that says the same after thirty seconds. A reader on the
- * trainer's own thread (no_workers) cannot be watched, and such a run is refused. Where a run ends so, the reader is left to
- * itself: a callback that does not return keeps its thread and `user` until it does, and the generator is in no other run before
- * that; freeing it is right at any time. Not during a run. */
+/* ---- limits and positions ---- */
+
+/* Sets the longest wait of the trainer for a batch, after which the run fails with
+ * QUERN_STALLED: the error names the source, its position and the number of
+ * prefetched batches. 0 (the default): no limit, with a log line after 30 seconds.
+ * A run with no_workers is then refused. After such a failure the reader keeps its
+ * thread and `user` until its callback returns, and only then serves another run;
+ * freeing the generator is always safe. Not during a run. Returns 0 or a negative
+ * status. */
 QUERN_API int quern_generator_set_stall_timeout(quern_generator *g, double seconds, quern_error *err);
 
-/* Columns of features that a CSV has, 0 for other sources. */
+/* Number of feature columns of a CSV; 0: another source. */
 QUERN_API int quern_generator_features(const quern_generator *g);
-/* Records of a source that knows them by number; -1 for others. */
+
+/* Number of records with random access; -1: the source is sequential. */
 QUERN_API int64_t quern_generator_count(const quern_generator *g);
-/* Leaves of such a source the records [from, to) only. Before a run. */
+
+/* Limits a source with random access to the records [from, to). Call it before a
+ * run. Returns 0 or a negative status. */
 QUERN_API int quern_generator_slice(quern_generator *g, int64_t from, int64_t to, quern_error *err);
 
-/* Where the generator is: behind the last batch that was given to the trainer, whatever stands ready behind it. During a run (in a
- * callback) and after it; before the first it is the start. Writes at most `room` bytes to `state` (NULL: nothing) and tells in
- * *size how many there are. Sources of records that are known by number (arrays, files that are not compressed,
- * quern_indexed_generator) keep the pass, the place in it and what the order follows from; a pull callback what its own `save`
- * writes; other sources are QUERN_UNSUPPORTED. A pass is an epoch, but with steps_per_epoch it ends where the data does. */
+/* Saves the resume position: after the last batch that the trainer took, not the
+ * prefetched ones. Valid during a run (in a callback) and after it. Writes at most
+ * `room` bytes to `state` (NULL: none) and sets *size to its size. A source with
+ * random access stores the pass, the index in it and the key of the order; a pull
+ * callback calls `save`. A pass is an epoch; with steps_per_epoch it ends with the
+ * data. Returns 0; QUERN_UNSUPPORTED for another source. */
 QUERN_API int quern_generator_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err);
-/* Goes to a place that was saved from the same data: the next run does not begin at the start but there, and its first epoch ends
- * where that pass would have ended. The order is that of the run that was saved; a run with another seed, or shuffled where that
- * was not, is refused. Not while a run reads the generator. */
+
+/* Restores a position of the same data: the next run starts there, and its first
+ * epoch ends with that pass. A run with another seed or other shuffling is an
+ * error. Not during a run. Returns 0 or a negative status. */
 QUERN_API int quern_generator_restore(quern_generator *g, const void *state, size_t size, quern_error *err);
+
+/* Frees a generator. NULL: does nothing. */
 QUERN_API void quern_generator_free(quern_generator *g);
 
 #ifdef __cplusplus

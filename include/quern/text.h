@@ -1,5 +1,6 @@
-/* Text: tokenizers turn it into numbers and back; samplers and beams choose what comes next. A tokenizer does not change once it is
- * made, and any number of threads may use it; a sampler belongs to one thread at a time. */
+/* Tokenizers, samplers, beam search, and Keras's helpers for text and arrays. A
+ * tokenizer is immutable, and any number of threads may use it; one thread at a
+ * time may use a sampler. */
 #ifndef QUERN_TEXT_H
 #define QUERN_TEXT_H
 
@@ -52,9 +53,10 @@ QUERN_API quern_tokenizer *quern_tokenizer_from_json(const char *json, size_t si
  * Returns new, terminated, `*size` bytes without the end (`size` may be NULL): free() it. NULL when there is no memory. */
 QUERN_API char *quern_tokenizer_json(const quern_tokenizer *t, size_t *size, quern_error *err);
 
-/* How many ids there are: 0 … size-1. */
+/* Number of ids, 0 … size-1. */
 QUERN_API int64_t quern_tokenizer_size(const quern_tokenizer *t);
-/* "char", "word" or "bpe". Returns borrowed: valid for ever. */
+
+/* The kind: "char", "word" or "bpe". Returns borrowed: valid for ever. */
 QUERN_API const char *quern_tokenizer_kind(const quern_tokenizer *t);
 
 /* Writes the ids of as many whole pieces of the text as fit into `room` ids (QUERN_PIECE_BYTES always hold one). `final` says that
@@ -71,7 +73,8 @@ QUERN_API const char *quern_tokenizer_token(const quern_tokenizer *t, int32_t id
  * number that is no id is QUERN_NUMBER, too little room QUERN_INVALID. */
 QUERN_API int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int64_t n, char *out, size_t room,
                                          quern_error *err);
-/* NULL is fine. */
+
+/* Frees a tokenizer. NULL: does nothing. */
 QUERN_API void quern_tokenizer_free(quern_tokenizer *t);
 
 /* ---- sampling ---- */
@@ -124,24 +127,32 @@ typedef struct quern_sampling {
 /* Threads: one at a time. */
 typedef struct quern_sampler quern_sampler;
 
-/* A sampler for logits of `vocabulary` tokens (at most 2^24). All memory is taken here. Copies `s` (NULL: the defaults). Returns
- * new, NULL on failure: an option out of its range is QUERN_INVALID, named. */
+/* A sampler for logits of `vocabulary` tokens, at most 2^24. Allocates all memory.
+ * Copies `s` (NULL: the defaults). Returns new, NULL on failure; QUERN_INVALID
+ * names an option out of range. */
 QUERN_API quern_sampler *quern_sampler_new(const quern_sampling *s, int64_t vocabulary, quern_error *err);
-/* Draws a token. `window` are the tokens so far, the last one last (NULL and 0: none); only the penalty looks at them. Returns the
- * token, or a negative status: NaN or infinity among the logits, or nothing but -infinity, is QUERN_NUMBER (`err` names the place).
+
+/* Draws a token with a number u in [0, 1). `window` has the previous tokens, the
+ * last one at the end, for the penalty (NULL and 0: empty). Returns the token or a
+ * negative status; QUERN_NUMBER: a logit is NaN or infinity, or all are -infinity.
  */
 QUERN_API int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t *window, int64_t n_window, double u,
                                      quern_error *err);
-/* The same for logits in double. */
+
+/* As quern_sampler_draw, for logits in double. */
 QUERN_API int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits, const int32_t *window, int64_t n_window,
                                             double u, quern_error *err);
-/* What the last draw chose from: `*ids` rising, `*probabilities` of each. Returns how many, 0 before the first draw. Both are
- * borrowed: valid until the next draw. */
+
+/* The candidates of the last draw: ids in ascending order, and their
+ * probabilities, borrowed until the next draw. Returns their number; 0 before the
+ * first draw. */
 QUERN_API int64_t quern_sampler_kept(quern_sampler *s, const int32_t **ids, const double **probabilities);
-/* NULL is fine. */
+
+/* Frees a sampler. NULL: does nothing. */
 QUERN_API void quern_sampler_free(quern_sampler *s);
 
-/* The u of a token: a pure function of the seed, the number of the text and the place in it. In [0, 1), with 53 bits. */
+/* The number u of a token, in [0, 1) with 53 bits: a counter-based random number, a
+ * pure function of seed, index of the text and position in it. */
 QUERN_API double quern_sampling_uniform(uint64_t seed, uint64_t text, uint64_t position);
 
 /* ---- Keras's helpers for arrays ---- */
@@ -217,12 +228,13 @@ QUERN_API int64_t quern_word_index_text(const quern_word_index *w, const int64_t
 QUERN_API int64_t quern_word_index_columns(const quern_word_index *w);
 QUERN_API int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t n, const char *mode, double *row,
                                    quern_error *err);
-/* NULL is fine. */
+
+/* Frees a word index. NULL: does nothing. */
 QUERN_API void quern_word_index_free(quern_word_index *w);
 
 /* ---- beam search ---- */
 
-/* One text that the search holds on to. */
+/* A beam: one text of the search. */
 typedef struct quern_beam {
     double score;   /* sum of the log-probabilities of its tokens               */
     int64_t length; /* tokens, the end included                                 */
@@ -232,11 +244,13 @@ typedef struct quern_beam {
     int32_t reserved;
 } quern_beam;
 
-/* One step: of all continuations of `n` beams (token v of beam b has log-probability log_probs[b * vocabulary + v]; -infinity: not
- * allowed) writes the best `keep` to `best`, best first: by score / length^length_penalty (0: by score), ties by the lowest beam,
- * then the lowest token. `end` is the token that ends a text (-1: none); beams that have ended compete as they are. `best` must not
- * be `beams`. Allocates nothing. Returns how many there are, fewer than `keep` where there are no more, or a negative status: NaN
- * or +infinity is QUERN_NUMBER. */
+/* One step of beam search. log_probs is (n, vocabulary), the log-probability of
+ * each token after each beam; -infinity excludes it. Writes the best `keep`
+ * continuations to `best` (not `beams` itself), best first: by score /
+ * length^length_penalty (0: by score), then the lowest beam, then the lowest token.
+ * `end` is the token that ends a text (-1: not used); ended beams compete
+ * unchanged. Does not allocate. Returns the number of beams, at most `keep`, or a
+ * negative status; QUERN_NUMBER: a log-probability is NaN or +infinity. */
 QUERN_API int64_t quern_beam_step(const quern_beam *beams, int64_t n, const float *log_probs, int64_t vocabulary, int32_t end,
                                   double length_penalty, quern_beam *best, int64_t keep, quern_error *err);
 

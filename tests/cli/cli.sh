@@ -42,12 +42,12 @@ expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
 expect 2 "--seed: must be a whole number" "$quern" fit m.keras train.csv --target y --seed x
 expect 2 "--seed: must be a whole number" "$quern" new n.keras 'input 2 | dense 2' --seed -1
 expect 2 "its name must end in" "$quern" convert m.keras m.bin
-expect 2 "not in this version" "$quern" convert m.keras m.onnx
+expect 2 "not supported in this version" "$quern" convert m.keras m.onnx
 expect 2 "needs IN and OUT" "$quern" convert m.keras
-expect 2 "is for weights by name" "$quern" convert m.keras m.h5 --map map
+expect 2 "needs --weights" "$quern" convert m.keras m.h5 --map map
 expect 0 "" "$quern" convert m.keras m.h5
 expect 0 "" "$quern" convert m.h5 m.safetensors
-expect 2 "holds weights only" "$quern" convert m.safetensors m.keras
+expect 2 "has weights only" "$quern" convert m.safetensors m.keras
 expect 0 "" "$quern" convert m.keras n.npz --weights m.safetensors
 expect 0 "" "$quern" convert m.keras m.npz
 cmp -s m.npz n.npz || fail "weights changed on their way"
@@ -73,7 +73,7 @@ expect 2 "is not a size" "$quern" plan m.keras --memory 12Q
 expect 0 "needs" "$quern" plan m.keras --budgets 1M,1G
 expect 0 "1024.0M" "$quern" plan m.keras --budgets 1M,1G
 expect 2 "is not a list of sizes" "$quern" plan m.keras --budgets 1M,12Q
-expect 2 "does not go with --budgets" "$quern" plan m.keras --budgets 1M,1G --memory 1G
+expect 2 "does not combine with --budgets" "$quern" plan m.keras --budgets 1M,1G --memory 1G
 "$quern" new large.keras 'input 2 | dense 512 relu | dense 512 relu | dense 2' --optimizer sgd --loss mse
 expect 3 "limit of address space" bash -c "ulimit -v 400000 && '$quern' fit --split-batch never --threads 1 large.keras train.csv --target y,a --batch-size 65536"
 expect 2 "auto, never or any" "$quern" plan large.keras --split-batch always
@@ -142,13 +142,13 @@ expect 1 "hdf5 is not supported in this version" "$quern" evaluate m.keras data.
 expect 2 "is text, and the model has no tokenizer" "$quern" evaluate m.keras corpus.txt
 expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
 expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y
-expect 2 "stands for DATA" "$quern" fit m.keras train.csv --generator true
+expect 2 "replaces DATA" "$quern" fit m.keras train.csv --generator true
 # Prepared: the same records, in an order of their own.
 expect 0 '"records":200' "$quern" prepare train.csv --target y --output train.qrec --json
 expect 0 '"samples":200' "$quern" evaluate m.keras train.qrec --json
 expect 0 "val_loss" "$quern" fit m.keras train.qrec --workers 3 --validation-split 0.2 --output out.keras
 expect 2 "--output: missing" "$quern" prepare train.csv --target y
-expect 2 "do not follow each other" "$quern" evaluate m.keras train.qrec --window 4
+expect 2 "have no order in time" "$quern" evaluate m.keras train.qrec --window 4
 expect 2 "a file.qrec" "$quern" prepare train.csv --target y --output train.bin
 expect 2 "is text" "$quern" prepare corpus.txt --output text.qrec
 expect 3 "preparing needs" "$quern" prepare train.csv --target y --output train.qrec --memory 1M

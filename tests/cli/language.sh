@@ -7,7 +7,7 @@ for i in $(seq 400); do echo "the mill grinds a handful at a time, and never hol
 compile=(--optimizer 'adam learning_rate=0.01' --loss 'sparse_categorical_crossentropy from_logits=true' --seed 1)
 
 # new
-expect 2 "give --tokenizer" "$quern" new lm.keras 'input 16 | embedding vocab 8 | lstm 32 sequences | dense vocab'
+expect 2 'add --tokenizer' "$quern" new lm.keras 'input 16 | embedding vocab 8 | lstm 32 sequences | dense vocab'
 expect 2 "--text: is missing" "$quern" new lm.keras 'input 16 | dense vocab' --tokenizer char
 expect 2 "--tokenizer: is missing" "$quern" new lm.keras 'input 16 | dense 3' --text corpus.txt
 expect 1 "" "$quern" new lm.keras 'input 16 | dense 3' --text nowhere.txt --tokenizer char

@@ -40,7 +40,7 @@ wait $pid
 [ $? -eq 143 ] && [ -e v.ckpt.keras ]
 check "SIGTERM ends validation, after a checkpoint"
 cmp -s start.keras cut.keras
-check "the model is as it was"
+check "the model is unchanged"
 rm slow
 (validated cut 2> said)
 cmp -s whole.log cut.log
@@ -56,10 +56,10 @@ for signal in INT TERM; do
     code=$?
     [ $code -eq $((128 + $(kill -l $signal))) ]
     check "SIG$signal ends with $code"
-    grep -q 'resume goes on from c.keras' said
+    grep -q 'resume continues from c.keras' said
     check "it says how to go on"
     cmp -s start.keras cut.keras
-    check "the model is as it was"
+    check "the model is unchanged"
     fit cut.keras 60 --checkpoint c.keras --checkpoint-every 50 --resume 2> said
     grep -q 'goes on in epoch' said
     check "it says where it goes on"
@@ -125,7 +125,7 @@ fit start.keras 1 --callback 'backup_and_restore backup_dir=backup' --checkpoint
 check "a checkpoint beside it is refused"
 
 "$quern" fit start.keras d.csv --target y --resume 2> said; [ $? -eq 2 ] && grep -q -- '--checkpoint' said
-check "--resume wants --checkpoint"
+check "--resume needs --checkpoint"
 "$quern" fit start.keras d.csv --target y --checkpoint c.keras --checkpoint-every 3x 2> said; [ $? -eq 2 ]
 check "--checkpoint-every 3x is refused"
 exit $failed

@@ -64,10 +64,10 @@ for kind in csv tsv npy npz jsonl; do
     expect 0 "" "$quern" predict m.keras two.csv --output p.$kind
 done
 for kind in txt json parquet; do
-    expect 2 "predictions are FILE.csv" "$quern" predict m.keras two.csv --output p.$kind
+    expect 2 "must be FILE.csv" "$quern" predict m.keras two.csv --output p.$kind
     [ ! -e p.$kind ] || fail "p.$kind was written"
 done
-expect 2 "hold no text" "$quern" predict m.keras two.csv --output p.npy --classes
+expect 2 "cannot store text" "$quern" predict m.keras two.csv --output p.npy --classes
 expect 1 "no column is called 'ID'" "$quern" predict m.keras extra.csv --output - --keep ID
 head -n 1 two.csv > none.csv
 expect 1 "the data has no records" "$quern" predict m.keras none.csv --output none.out.csv

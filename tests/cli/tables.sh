@@ -142,7 +142,7 @@ for option in --target --features --weight --missing --missing-values --separato
     [[ $option != --separator && $option != --decimal ]] || value=,
     expect 2 "$option: applies to CSV" "$quern" fit m.keras --generator 'true' $option $value --output o.keras
 done
-expect 2 "--new-schema: arrays have no names" "$quern" fit m.keras x=x.npy y=y.npy --new-schema
+expect 2 "--new-schema: needs column names" "$quern" fit m.keras x=x.npy y=y.npy --new-schema
 expect 1 "the class has a weight already" "$quern" fit m.keras train.csv --class-weight ant:1,ant:3,bee:1,cow:1
 expect 1 "('cow'), which has no weight" "$quern" fit m.keras train.csv --class-weight ant:1,bee:3
 [ "$("$quern" fit --help | grep -c -- --data-format)" = 1 ] || fail "an option is told twice"

@@ -112,7 +112,7 @@ printf 'caf\xe9 au lait' > latin1.txt
 lm='input 8 | embedding vocab 8 | gru 8 sequences | dense vocab'
 compile=(--optimizer adam --loss 'sparse_categorical_crossentropy from_logits=true' --seed 1)
 expect 0 "" "$quern" new lm.keras "$lm" --text text.txt --tokenizer char "${compile[@]}"
-expect 2 "--prompt 'the mill' goes on from it" "$quern" generate lm.keras 'the mill' --length 5
+expect 2 "--prompt 'the mill' to continue it" "$quern" generate lm.keras 'the mill' --length 5
 expect 0 "the" bash -c "printf the | '$quern' generate lm.keras - --length 5"
 expect 2 "--top-p: must be a number from 0 to 1" "$quern" generate lm.keras --top-p 90
 expect 2 "--min-p: must be a number from 0 to 1" "$quern" generate lm.keras --min-p -0.1
@@ -128,8 +128,8 @@ for value in inf nan 0x3 ' 1' +1; do
     expect 2 "--temperature: must be a number of at least 0, not '$value'" "$quern" generate lm.keras --temperature "$value"
 done
 expect 2 "--repetition-penalty: must be a number above 0, not '0'" "$quern" generate lm.keras --repetition-penalty 0
-expect 2 "--temperature: does not go with --beams" "$quern" generate lm.keras --prompt the --beams 2 --temperature 0.5
-expect 2 "vocab: stands for the size" "$quern" new new.keras 'input 2 | dense vocab'
+expect 2 "--temperature: does not combine with --beams" "$quern" generate lm.keras --prompt the --beams 2 --temperature 0.5
+expect 2 "vocab: is the size" "$quern" new new.keras 'input 2 | dense vocab'
 [[ $("$quern" new new.keras 'input 2 | dense vocab' 2>&1) != *$'\n'* ]] || fail "an error of two lines"
 printf 'the' > three.txt
 expect 1 "three.txt: the text has 3 tokens, a window needs 8 and one more" "$quern" fit lm.keras three.txt
