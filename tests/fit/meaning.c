@@ -157,7 +157,7 @@ static void arrays_must_agree(void **state)
         int status;
         const char *where, *said;
     } cases[] = { { &x, &y, QUERN_SHAPE, "y[0]", "has 6 records, x[0] has 8" },
-                  { &none, &x, QUERN_INVALID, "x[0]", "its data is NULL" },
+                  { &none, &x, QUERN_INVALID, "x[0]", "data is NULL" },
                   { NULL, &y, QUERN_INVALID, "x", "is NULL" },
                   { &x, NULL, QUERN_INVALID, "y", "is NULL" },
                   { &(quern_tensor){ .dtype = 99, .shape = x.shape, .data = numbers }, &x, QUERN_DTYPE, "x[0]", "no type" },
