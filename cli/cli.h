@@ -38,6 +38,11 @@ int cli_no_memory(void);
 int cli_wrong(const char *where, const char *what);
 /* Prints that the value of an option is wrong, and the value; returns 2. */
 int cli_wrong_value(const arguments *a, const char *name, const char *what);
+/* Whether a progress bar may stand on the row of the cursor. */
+extern bool cli_bar;
+/* Clears the row of a progress bar, so that a message can stand there. */
+void cli_clear_bar(void);
+/* When the process began, as cli_now has it; without /proc, now. */
 double cli_start_time(void);
 /* ---- output.c ---- */
 /* Standard streams that are closed are opened in a way in which they fail, so that no file of the user takes their place. */

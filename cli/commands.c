@@ -10,12 +10,13 @@ double cli_start_time(void)
 {
     FILE *f = fopen("/proc/self/stat", "r");
     unsigned long long ticks = 0;
+    double now = cli_now();
     if (f) {
         if (fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
             ticks = 0;
         fclose(f);
     }
-    return (double)ticks / (double)sysconf(_SC_CLK_TCK);
+    return ticks ? (double)ticks / (double)sysconf(_SC_CLK_TCK) : now;
 }
 
 double cli_now(void)
@@ -37,6 +38,8 @@ size_t cli_peak(void)
         fclose(f);
     return (size_t)kib << 10;
 }
+
+void cli_json_size(FILE *to, const char *name, size_t bytes) { fprintf(to, bytes ? "\"%s\":%zu" : "\"%s\":null", name, bytes); }
 
 /* Bytes of the UTF-8 character at the start of n; 0: they are none. */
 static size_t character(const char *text, size_t n)

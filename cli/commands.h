@@ -29,7 +29,10 @@ void cli_left(void);
 
 /* A string of JSON. */
 void cli_json_text(FILE *to, const char *text, size_t n);
+/* A member of a JSON object that is a size; null where it is 0, which stands for unknown. */
+void cli_json_size(FILE *to, const char *name, size_t bytes);
 double cli_now(void);
+/* The most bytes that were resident; 0: unknown, because /proc is not mounted. */
 size_t cli_peak(void);
 
 /* ---- text.c ---- */

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <malloc.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -30,8 +32,17 @@ static const struct {
 };
 enum { n_commands = sizeof commands / sizeof *commands };
 
+bool cli_bar;
+
+void cli_clear_bar(void)
+{
+    if (cli_bar)
+        fputs("\r\033[K", stderr);
+}
+
 int cli_fail(int status, const quern_error *err)
 {
+    cli_clear_bar();
     fprintf(stderr, "quern: %s%s%s\n", err->where, *err->where ? ": " : "", *err->text ? err->text : quern_status_text(status));
     if (*err->hint)
         fprintf(stderr, "hint: %s\n", err->hint);
@@ -107,8 +118,10 @@ static void usage(FILE *to, int letter)
 
 static void log_line(void *user, int level, const char *text)
 {
-    if (!*(bool *)user)
-        fprintf(stderr, level <= 1 ? "quern: warning: %s\n" : "quern: %s\n", text);
+    if (*(bool *)user)
+        return;
+    cli_clear_bar();
+    fprintf(stderr, level <= 1 ? "quern: warning: %s\n" : "quern: %s\n", text);
 }
 
 static int run(int which, int argc, char **argv)
@@ -160,6 +173,38 @@ static int command(int argc, char **argv)
     return unknown(argv[1]);
 }
 
+typedef struct words {
+    int argc, code;
+    char **argv;
+} words;
+
+static void *run_words(void *user)
+{
+    words *w = user;
+    w->code = command(w->argc, w->argv);
+    return NULL;
+}
+
+/* Runs the command; where the limit of the stack (ulimit -s) is small, on a thread with a stack of its own. */
+static int run_with_stack(int argc, char **argv)
+{
+    enum { small = 2 << 20, large = 8 << 20 };
+    words w = { .argc = argc, .argv = argv };
+    struct rlimit limit;
+    pthread_attr_t a;
+    pthread_t thread;
+    bool apart = !getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < small && !pthread_attr_init(&a);
+    if (apart) {
+        apart = !pthread_attr_setstacksize(&a, large) && !pthread_create(&thread, &a, run_words, &w);
+        pthread_attr_destroy(&a);
+    }
+    if (apart)
+        pthread_join(thread, NULL);
+    else
+        run_words(&w);
+    return w.code;
+}
+
 int main(int argc, char **argv)
 {
     mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what is given back is gone: malloc would keep more and more for itself, */
@@ -169,5 +214,5 @@ int main(int argc, char **argv)
         quiet = quiet || !strcmp(argv[i], "--quiet");
     cli_output_begin();
     quern_set_log(log_line, &quiet);
-    return cli_output_end(command(argc, argv));
+    return cli_output_end(run_with_stack(argc, argv));
 }

@@ -42,6 +42,7 @@ bool cli_memory(const arguments *a, size_t *out)
 typedef struct part {
     const char *name, *what;
     size_t bytes;
+    bool unknown;
 } part;
 
 enum { n_parts = 10 };
@@ -57,7 +58,7 @@ static void parts_of(const quern_plan *p, part *out)
                                 { "readers", "windows and buffers of the data", p->readers },
                                 { "callbacks", "copies of weights, files written meanwhile", p->callbacks },
                                 { "files", "more than all that for writing the model", p->files },
-                                { "runtime", "program, libraries, the model's description", p->runtime } };
+                                { "runtime", "program, libraries, the model's description", p->runtime, !p->runtime } };
     memcpy(out, all, sizeof all);
 }
 
@@ -66,14 +67,20 @@ void cli_plan_json(const quern_plan *p, bool event)
     part parts[n_parts];
     parts_of(p, parts);
     printf("{%s\"bytes\":%zu,", event ? "\"event\":\"plan\"," : "", p->total);
-    if (!event)
-        printf("\"smallest_bytes\":%zu,", p->smallest);
-    else if (p->budget == SIZE_MAX)
+    if (!event) {
+        cli_json_size(stdout, "smallest_bytes", p->runtime ? p->smallest : 0);
+        putchar(',');
+    } else if (p->budget == SIZE_MAX)
         printf("\"budget\":null,");
     else
         printf("\"budget\":%zu,", p->budget);
-    for (int i = 0; i < n_parts; i++)
-        printf("%s\"%s\":%zu", i ? "," : "\"parts\":{", parts[i].name, parts[i].bytes);
+    for (int i = 0; i < n_parts; i++) {
+        fputs(i ? "," : "\"parts\":{", stdout);
+        if (parts[i].unknown)
+            cli_json_size(stdout, parts[i].name, 0);
+        else
+            printf("\"%s\":%zu", parts[i].name, parts[i].bytes);
+    }
     printf("},\"choices\":[\"queue of %d\"%s", p->max_queue_size, p->frugal ? ",\"memory before time\"" : "");
     if (p->recompute)
         printf(",\"recompute %d of 10\"", p->recompute);
@@ -128,11 +135,15 @@ static void table(const quern_plan *p)
     parts_of(p, parts);
     printf("%-12s %10s  %12s\n", "part", "MiB", "bytes");
     for (int i = 0; i < n_parts; i++)
-        printf("%-12s %10.2f  %12zu  %s%s\n", parts[i].name, (double)parts[i].bytes / 1048576, parts[i].bytes, parts[i].what,
-               strcmp(parts[i].name, p->largest) ? "" : " (the largest part)");
-    printf("%-12s %10.2f  %12zu\n", "total", (double)p->total / 1048576, p->total);
-    printf("%-12s %10.2f  %12zu  the least that works: --memory %zu\n", "smallest", (double)p->smallest / 1048576, p->smallest,
-           p->smallest);
+        if (parts[i].unknown)
+            printf("%-12s %10s  %12s  %s; /proc is not mounted\n", parts[i].name, "unknown", "", parts[i].what);
+        else
+            printf("%-12s %10.2f  %12zu  %s%s\n", parts[i].name, (double)parts[i].bytes / 1048576, parts[i].bytes, parts[i].what,
+                   strcmp(parts[i].name, p->largest) ? "" : " (the largest part)");
+    printf("%-12s %10.2f  %12zu%s\n", "total", (double)p->total / 1048576, p->total, p->runtime ? "" : "  without the runtime");
+    if (p->runtime)
+        printf("%-12s %10.2f  %12zu  the least that works: --memory %zu\n", "smallest", (double)p->smallest / 1048576, p->smallest,
+               p->smallest);
     if (p->budget != SIZE_MAX)
         printf("%-12s %10.2f  %12zu  %s: %s\n", "budget", (double)p->budget / 1048576, p->budget, p->limit,
                p->fits ? "fits" : "does not fit");

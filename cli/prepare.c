@@ -31,9 +31,11 @@ int cli_prepare(const arguments *a)
         code = cli_fail((int)n, &err);
         return n == QUERN_CANCELED && *o.interrupt ? 128 + *o.interrupt : code;
     }
-    if (a->json)
-        printf("{\"records\":%lld,\"seconds\":%.3f,\"peak_bytes\":%zu}\n", (long long)n, cli_now() - start, cli_peak());
-    else if (!cli_option(a, "quiet"))
+    if (a->json) {
+        printf("{\"records\":%lld,\"seconds\":%.3f,", (long long)n, cli_now() - start);
+        cli_json_size(stdout, "peak_bytes", cli_peak());
+        puts("}");
+    } else if (!cli_option(a, "quiet"))
         fprintf(stderr, "%lld records in %s\n", (long long)n, output);
     return 0;
 }

@@ -20,9 +20,10 @@ static void number(FILE *to, double v, bool json)
 static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
 {
     (void)err;
-    printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,\"peak_"
-           "bytes\":%zu,\"logs\":{",
-           (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds, e->wait_seconds, cli_peak());
+    printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,",
+           (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds, e->wait_seconds);
+    cli_json_size(stdout, "peak_bytes", cli_peak());
+    fputs(",\"logs\":{", stdout);
     for (int i = 0; i < e->n_logs; i++) {
         printf("%s\"%s\":", i ? "," : "", e->names[i]);
         number(stdout, e->logs[i], true);
@@ -56,6 +57,13 @@ static int on_train_batch_end(void *user, const quern_event *e, quern_error *err
     return QUERN_OK;
 }
 
+/* Whether standard error is a terminal that can draw a line again. */
+static bool can_draw(const arguments *a)
+{
+    const char *kind = getenv("TERM");
+    return !a->json && isatty(STDERR_FILENO) && kind && *kind && strcmp(kind, "dumb");
+}
+
 enum { most_callbacks = 32 };
 
 /* Those of --callback, and those that print. Returns how many, or -1 with the exit code set. */
@@ -63,7 +71,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
 {
     static const quern_hooks json = { .on_train_begin = on_train_begin, .on_epoch_end = on_epoch_end },
                              first = { .on_train_batch_end = on_train_batch_end };
-    bool quiet = cli_option(a, "quiet") != NULL, terminal = isatty(STDERR_FILENO) && !a->json;
+    bool quiet = cli_option(a, "quiet") != NULL, draws = can_draw(a);
     int n = 0;
     for (int i = 0; i < a->n_callbacks; i++)
         if (!(out[n++] = quern_callback_from_words(a->callbacks[i], err))) {
@@ -74,7 +82,8 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     if (a->json)
         out[n++] = quern_callback_new(&json, (void *)(size_t)a);
     else if (!quiet)
-        out[n++] = quern_progress_callback(STDERR_FILENO, terminal ? 1 : 3, terminal && !getenv("NO_COLOR"));
+        out[n++] = quern_progress_callback(STDERR_FILENO, draws ? 1 : 3, draws && !getenv("NO_COLOR"));
+    cli_bar = draws && !quiet;
     for (int i = 0; i < n; i++)
         if (!out[i])
             return *code = cli_no_memory(), -1;
@@ -185,12 +194,19 @@ static int own_checkpoint(const arguments *a, const char *output)
 /* The last line: why it ended, and what it took. */
 static void report_end(const arguments *a, const quern_history *h)
 {
-    if (a->json)
-        printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,\"peak_bytes\":%zu,\"first_step_seconds\":%.6f}\n",
-               quern_history_reason(h), (long long)quern_history_epochs(h), cli_peak(), *a->first_step);
-    else if (!cli_option(a, "quiet"))
-        fprintf(stderr, "%s; peak memory %.1f MB; first step after %.3f s, the end after %.2f s\n", quern_history_reason(h),
-                (double)cli_peak() / 1e6, *a->first_step, cli_now() - a->started);
+    char peak[32] = "unknown";
+    if (a->json) {
+        printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,", quern_history_reason(h),
+               (long long)quern_history_epochs(h));
+        cli_json_size(stdout, "peak_bytes", cli_peak());
+        printf(",\"first_step_seconds\":%.6f}\n", *a->first_step);
+        return;
+    }
+    if (cli_peak())
+        snprintf(peak, sizeof peak, "%.1f MB", (double)cli_peak() / 1e6);
+    if (!cli_option(a, "quiet"))
+        fprintf(stderr, "%s; peak memory %s; first step after %.3f s, the end after %.2f s\n", quern_history_reason(h), peak,
+                *a->first_step, cli_now() - a->started);
 }
 
 static void print_profile(const quern_model *m)

@@ -52,7 +52,8 @@ QUERN_API quern_callback *quern_callback_new(const quern_hooks *hooks, void *use
  * new, NULL on failure. */
 QUERN_API quern_callback *quern_callback_from_words(const char *words, quern_error *err);
 /* Keras's progress on a file descriptor: verbose 1 is a bar that is drawn again at most twenty times a second, 2 a line an epoch
- * below its number, 3 the same on one line; `colour` true uses the terminal's. Returns new, NULL when there is no memory. */
+ * below its number, 3 the same on one line; `colour` true uses the terminal's. On a terminal the bar takes one row. Returns new,
+ * NULL when there is no memory. */
 QUERN_API quern_callback *quern_progress_callback(int fd, int verbose, int colour);
 QUERN_API void quern_callback_free(quern_callback *callback);
 

@@ -23,6 +23,7 @@ enum { QUERN_SPLIT_AUTO = 0, QUERN_SPLIT_NEVER = 1, QUERN_SPLIT_ANY = 2 };
 
 /* Options of quern_fit and quern_fit_generator; zero means Keras's default, but for verbose: a library is silent. */
 typedef struct quern_fit_opts {
+    size_t size;                      /* sizeof (quern_fit_opts); 0: the layout of version 0.1 (docs/abi.md) */
     int64_t steps_per_epoch;          /* 0: until the data ends                                    */
     int64_t epochs;                   /* index of the last epoch + 1, as in Keras; 0: 1            */
     int64_t initial_epoch;            /* from 0                                                    */
@@ -113,6 +114,7 @@ typedef struct quern_prediction {
 typedef int quern_prediction_sink(void *user, const quern_prediction *p);
 /* Options of predicting; NULL and zero: the default. */
 typedef struct quern_predict_opts {
+    size_t size;        /* sizeof (quern_predict_opts); 0: the layout of version 0.1 (docs/abi.md) */
     int64_t batch_size; /* 0: 32                                                                                         */
     int64_t steps;      /* batches; 0: until the data ends                                                               */
     const char *keep;   /* columns of a CSV between commas, at most 8, that are handed on with the predictions; NULL: none */
@@ -153,7 +155,7 @@ typedef struct quern_plan {
     size_t readers;         /* windows and buffers of sources                                                     */
     size_t callbacks;       /* copies of weights, files and checkpoints written meanwhile, the history's block      */
     size_t files;           /* by which writing the model's file afterwards takes more than training did          */
-    size_t runtime;         /* the program, libraries, what it holds already                                      */
+    size_t runtime;         /* the program, libraries, what it holds already; 0: unknown, for lack of /proc, and not in the total */
     size_t arena, bound;    /* what values within a step take, and the largest sum of those that live at a time */
     int32_t max_queue_size; /* chosen: at most what was asked for                                           */
     int32_t frugal; /* true: memory goes before time; threads wait after every call, weights are updated as soon as their gradients

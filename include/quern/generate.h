@@ -55,6 +55,7 @@ typedef int quern_token_fn(void *user, int64_t text, int32_t id, const char *byt
 
 /* How texts are written; NULL and zero: the default. */
 typedef struct quern_generate_opts {
+    size_t size;                      /* sizeof (quern_generate_opts); 0: the layout of version 0.1 (docs/abi.md) */
     int64_t length;                   /* tokens; 0: 200                                                               */
     int64_t count;                    /* texts from the prompt, at once; 0: 1                                         */
     const quern_sampling *sampling;   /* NULL: QUERN_SAMPLING_DEFAULTS                                                */

@@ -20,7 +20,8 @@ extern "C" {
 /* Threads: one at a time. */
 typedef struct quern_blueprint quern_blueprint;
 /* Threads: one at a time, for predicting too; it computes on threads of its own (quern_model_set_threads). Hooks of its run are on
- * the thread that trains, and may do what <quern/callbacks.h> says. */
+ * the thread that trains, and may do what <quern/callbacks.h> says. The thread that trains or predicts executes kernels too: it
+ * needs up to 1 MiB of stack, and less than a plan needs is QUERN_UNSUPPORTED. Threads of the library have 1 MiB at least. */
 typedef struct quern_model quern_model;
 
 /* An empty blueprint. All that is random in the model follows from `seed`. Returns new, NULL when there is no memory. */
@@ -143,6 +144,7 @@ QUERN_API const char *quern_model_log_name(const quern_model *m, int i);
 QUERN_API char *quern_model_summary(const quern_model *m);
 /* What a summary shows beside; 0: not. */
 typedef struct quern_summary_opts {
+    size_t size;        /* sizeof (quern_summary_opts); 0: the layout of version 0.1 (docs/abi.md) */
     int expand_nested;  /* the layers of models in the model, below them */
     int show_trainable; /* Y or N for each layer with weights */
 } quern_summary_opts;

@@ -116,6 +116,7 @@ QUERN_API int quern_array_generator_weights(quern_generator *g, int target, cons
 
 /* How files are read; NULL and zero: the default. */
 typedef struct quern_file_opts {
+    size_t size;          /* sizeof (quern_file_opts); 0: the layout of version 0.1 (docs/abi.md) */
     const char *target;   /* columns of a CSV between commas; NULL: nothing is predicted                                 */
     const char *features; /* columns between commas; NULL: all others                                                    */
     const char *weight;   /* a column of sample weights                                                                  */
@@ -165,6 +166,7 @@ QUERN_API const quern_schema *quern_generator_schema(const quern_generator *g);
 
 /* How records are prepared; zero: the default. */
 typedef struct quern_prepare_opts {
+    size_t size;                   /* sizeof (quern_prepare_opts); 0: the layout of version 0.1 (docs/abi.md) */
     size_t memory;                 /* bytes for piles and buffers, at least 4 MiB and 8 records; 0: 64 MiB                 */
     uint64_t seed;                 /* of the order                                                                       */
     const volatile int *interrupt; /* not 0 (set by a signal handler): it stops with QUERN_CANCELED; NULL: never          */
@@ -180,6 +182,7 @@ QUERN_API int64_t quern_prepare(quern_generator *data, const quern_prepare_opts 
 
 /* How another program generates; NULL and zero: the default. */
 typedef struct quern_program_opts {
+    size_t size;          /* sizeof (quern_program_opts); 0: the layout of version 0.1 (docs/abi.md) */
     double stall_timeout; /* seconds of silence that are QUERN_STALLED; 0: it may take its time                         */
     const char *arrays;   /* what it writes: "x,y,w" (weights last or anywhere), or names of inputs and outputs; NULL: x, y */
     int32_t validation;   /* QUERN_PHASE is "validation", not "train"                                                   */
@@ -201,6 +204,7 @@ enum { QUERN_TARGETS_NEXT = 0, QUERN_TARGETS_LAST = 1 };
 
 /* How text is cut; NULL and zero: the default. */
 typedef struct quern_text_opts {
+    size_t size;     /* sizeof (quern_text_opts); 0: the layout of version 0.1 (docs/abi.md) */
     int64_t window;  /* tokens; 0: the length of the model's input                                                            */
     int64_t stride;  /* tokens from the start of a window to the next; 0: the window's length for QUERN_TARGETS_NEXT, 3 (as in
                       * Keras's example of generating text) for QUERN_TARGETS_LAST                                             */
@@ -244,6 +248,7 @@ QUERN_API void quern_text_reader_close(quern_text_reader *reader);
  * sequence_length for the row behind the window, as its older TimeseriesGenerator has it. A window whose rows or target are not
  * all there does not come. */
 typedef struct quern_series_opts {
+    size_t size;             /* sizeof (quern_series_opts); 0: the layout of version 0.1 (docs/abi.md) */
     int64_t sequence_length; /* rows of a window; 0: the length of the model's input (quern_series_generator only) */
     int64_t sequence_stride; /* rows from the start of a window to that of the next; 0: 1                           */
     int64_t sampling_rate;   /* rows from one of a window to its next; 0: 1                                         */

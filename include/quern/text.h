@@ -161,6 +161,7 @@ QUERN_API int quern_make_sampling_table(int64_t size, double factor, double *out
  * What stands between separators, once every character of `filters` has become one; characters in lower case one by one, as Unicode
  * has them (a sigma that ends a word becomes σ, where Python writes ς). Bytes that are no UTF-8 are QUERN_FORMAT. */
 typedef struct quern_word_opts {
+    size_t size;           /* sizeof (quern_word_opts); 0: the layout of version 0.1 (docs/abi.md) */
     const char *filters;   /* characters that separate; NULL: !"#$%&()*+,-./:;<=>?@[\\]^_`{|}~ tab and newline */
     const char *split;     /* the separator; NULL: " "                                                        */
     const char *oov_token; /* what stands for words that are not known, with index 1; NULL: they are left out   */

@@ -5,6 +5,7 @@
 
 #include "machine.h"
 
+#include <pthread.h>
 #include <quern/output.h>
 #include <quern/status.h>
 #include <stdarg.h>
@@ -186,8 +187,22 @@ quern__limit quern__process_limit(const quern__process *now, size_t resident, in
 size_t quern__memory_for_files(void);
 extern const char *quern__proc, *quern__cgroups; /* paths of /proc and /sys/fs/cgroup; tests set others */
 
-/* ---- options (options.c) ---- An options struct begins with `size_t size` (set by the macro) and `by_name` (NULL). The library
- * copies the caller's struct into its own; bytes beyond the size that the library knows must be zero. */
-int quern__take_options(void *own, size_t own_size, const void *given, const char *function, quern_error *err);
+/* ---- threads (thread.c) ---- */
+
+/* A thread of the library has at least this much stack, whatever the limit (ulimit -s) and the C library's default. */
+enum { QUERN__LEAST_STACK = 1 << 20 };
+/* The stack that a thread of the library gets, in bytes. */
+size_t quern__thread_stack(void);
+/* As pthread_create, with that stack. */
+int quern__thread_start(pthread_t *thread, void *(*body)(void *), void *argument);
+/* Bytes that the stack of the calling thread has left; SIZE_MAX: unknown. */
+size_t quern__stack_left(void);
+
+/* ---- options structs (options.c) ----
+ * An options struct begins with `size_t size`: its size where the caller was compiled, or 0: the layout of version 0.1,
+ * which has `first` bytes. QUERN__OPTIONS copies it into `own`, the layout of this library, and sets own.size; NULL gives
+ * zeros. A byte that is set beyond the library's layout is an error: it is an option of a newer version. */
+int quern__take_options(void *own, size_t own_size, size_t first, const void *given, const char *function, quern_error *err);
+#define QUERN__OPTIONS(own, first, given, err) quern__take_options(&(own), sizeof(own), first, given, __func__, err)
 
 #endif

@@ -3,7 +3,6 @@
 #include "base.h"
 
 #include <malloc.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,12 +142,7 @@ quern__limit quern__process_limit(const quern__process *now, size_t resident, in
                   { RLIMIT_RSS, resident, "limit of resident memory (ulimit -m)" } };
     quern__limit l = { SIZE_MAX, NULL };
     struct rlimit r;
-    pthread_attr_t a;
-    size_t stack = (size_t)8 << 20;
-    if (!pthread_getattr_default_np(&a)) {
-        pthread_attr_getstacksize(&a, &stack);
-        pthread_attr_destroy(&a);
-    }
+    size_t stack = quern__thread_stack();
     groups(&l, now->anonymous + now->resident_files);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         size_t used = kinds[i].used + (kinds[i].what == RLIMIT_RSS ? 0 : (size_t)threads * stack);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { width = 20 };
@@ -21,6 +22,7 @@ typedef struct progress {
 typedef struct line {
     char text[4096];
     size_t n, visible;
+    size_t limit; /* of `visible`: what is more is left out; 0: none */
     bool colour;
 } line;
 
@@ -32,18 +34,25 @@ static void line_add(line *l, const char *format, ...)
     int n = quern__vformat(l->text + l->n, sizeof l->text - l->n, format, args);
     va_end(args);
     size_t room = sizeof l->text - l->n - 1, added = n > 0 && (size_t)n < room ? (size_t)n : room;
-    for (size_t i = 0; i < added; i++)
-        l->visible += (l->text[l->n + i] & 0xC0) != 0x80; /* the first byte of each character */
+    for (size_t i = 0; i < added; i++) {
+        bool first = (l->text[l->n + i] & 0xC0) != 0x80; /* of the bytes of a character */
+        if (first && l->limit && l->visible == l->limit)
+            added = i;
+        else
+            l->visible += first;
+    }
     l->n += added;
 }
 
 /* Adds an escape sequence, which is not visible. */
 static void line_colour(line *l, const char *code)
 {
-    size_t seen = l->visible;
+    size_t seen = l->visible, limit = l->limit;
+    l->limit = 0;
     if (l->colour)
         line_add(l, "\033[%sm", code);
     l->visible = seen;
+    l->limit = limit;
 }
 
 static void progress_write(const progress *p, const char *bytes, size_t n)
@@ -134,15 +143,27 @@ static void add_bar(line *l, int64_t at, int64_t of)
         line_add(l, " ");
 }
 
-/* Redraws the line in place; `last` ends it. */
+/* Returns the current number of columns of the terminal; 0: unknown. */
+static size_t columns_of(int fd)
+{
+    struct winsize size = { 0 };
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+/* Redraws the line in place; `last` ends it. A carriage return returns to the start of one row, so every line but the
+ * last is cut to one row. A terminal that became too narrow for the previous line gets a new row. */
 static void progress_draw(progress *p, const quern_event *e, bool last)
 {
     double now = quern__now();
     line l = { .colour = p->colour };
     int64_t of = last ? e->batch : e->steps;
+    size_t columns = columns_of(p->fd);
+    bool narrower = columns && p->visible >= columns;
     if (p->visible)
-        line_add(&l, "\r");
+        line_add(&l, narrower ? "\n" : "\r");
+    p->visible = narrower ? 0 : p->visible;
     l.visible = 0;
+    l.limit = last || columns < 2 ? 0 : columns - 1;
     add_bar(&l, e->batch, of);
     line_colour(&l, "1");
     add_time(&l, last || of <= 0 ? now - p->start : per_step(p, e, now) * (double)(of - e->batch));
@@ -216,6 +237,17 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
+/* A run that ends within an epoch leaves its line. */
+static int on_train_end(void *user, const quern_event *e, quern_error *err)
+{
+    progress *p = user;
+    (void)e, (void)err;
+    if (p->visible)
+        progress_write(p, "\n", 1);
+    p->visible = 0;
+    return QUERN_OK;
+}
+
 static int on_test_begin(void *user, const quern_event *e, quern_error *err)
 {
     (void)err;
@@ -234,6 +266,7 @@ quern_callback *quern_progress_callback(int fd, int verbose, int colour)
     static const quern_hooks hooks = { .on_epoch_begin = on_epoch_begin,
                                        .on_train_batch_end = on_batch,
                                        .on_epoch_end = on_epoch_end,
+                                       .on_train_end = on_train_end,
                                        .on_test_begin = on_test_begin,
                                        .on_test_batch_end = on_batch,
                                        .on_test_end = on_test_end };

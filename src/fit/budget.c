@@ -197,6 +197,21 @@ static int refuse(const quern_plan *p, quern_error *err)
     return status;
 }
 
+/* What a budget needs to know is in /proc: without it there is none. */
+static int limit_unknown(const budgeting *b, quern__limit *limit, quern_error *err)
+{
+    static const char why[] = "the memory of the process is unknown: /proc/self/status cannot be read";
+    if (b->o->memory) {
+        quern__fail(err, QUERN_UNSUPPORTED, "memory", "%s", why);
+        quern__hint(err, "mount /proc, or train without a budget");
+        return QUERN_UNSUPPORTED;
+    }
+    if (limit->bytes != SIZE_MAX)
+        quern__warn("%s; the %s is not a budget", why, limit->name);
+    *limit = (quern__limit){ SIZE_MAX, NULL };
+    return QUERN_OK;
+}
+
 static int plan_fit(budgeting *b, bool always, quern_error *err)
 {
     quern_plan *p = b->plan;
@@ -219,7 +234,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     p->weights = b->size.weights;
     p->optimizer = b->size.optimizer;
     b->now.heap -= b->now.heap > b->m->arena_bytes ? b->m->arena_bytes : 0; /* of a run before: it is used again */
-    b->runtime = runtime_of(&b->now, &b->size);
+    b->runtime = b->now.peak ? runtime_of(&b->now, &b->size) : 0;
     p->readers = quern__source_bytes(b->train, &b->queue.spec, !o->no_shuffle);
     if (o->validation_data)
         p->readers += quern__source_bytes(o->validation_data, &b->queue.spec, false);
@@ -230,6 +245,8 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
         p->callbacks += p->callbacks + b->size.image;
     p->callbacks += quern__history_bytes(b->m);
     quern__limit limit = quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
+    if (!b->now.peak && (status = limit_unknown(b, &limit, err)) < 0)
+        return status;
     p->budget = o->memory && o->memory < limit.bytes ? o->memory : limit.bytes;
     snprintf(p->limit, sizeof p->limit, "%s", p->budget == SIZE_MAX ? "" : p->budget == limit.bytes ? limit.name : "memory");
     status = choose(b, always, err);
@@ -240,9 +257,10 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
 int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
-    quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
+    quern_fit_opts o;
     quern__backup backup = { 0 }; /* it writes checkpoints */
-    int status = quern__fit_callbacks_given(&o, err);
+    int status = QUERN__OPTIONS(o, QUERN__FIT_OPTS_0_1, opts, err);
+    status = status < 0 ? status : quern__fit_callbacks_given(&o, err);
     status = status < 0 ? status : quern__model_waits(m, "another plan", err);
     if (status >= 0 && !m->optimizer)
         status = quern__not_compiled(m, err);

@@ -202,7 +202,7 @@ int quern__checkpoint_open(quern__checkpointing *c, quern_error *err)
     w->single = c->single;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
-    if (pthread_create(&w->thread, NULL, writer_runs, w)) {
+    if (quern__thread_start(&w->thread, writer_runs, w)) {
         quern__free(w);
         return quern__fail(err, QUERN_NOMEM, "checkpoint", "cannot start its thread");
     }

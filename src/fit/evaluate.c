@@ -74,7 +74,9 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
                          const quern_fit_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "model", m, "x", x, "y", y);
-    quern_fit_opts o = opts ? *opts : (quern_fit_opts){ 0 };
+    quern_fit_opts o;
+    if (QUERN__OPTIONS(o, QUERN__FIT_OPTS_0_1, opts, err) < 0)
+        return NULL;
     double split = o.validation_split;
     int64_t count = count_of(m, x, y, err), kept = count;
     if (count < 0)

@@ -123,7 +123,6 @@ static quern_history *result(quern_history *h, int status, quern_error *err)
 quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "model", m, "train", train);
-    static const quern_fit_opts none;
     quern__fitting *f = quern__zalloc(1, sizeof *f);
     if (!f) {
         quern__fail_memory(err, sizeof *f);
@@ -131,7 +130,11 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     }
     f->m = m;
     f->source = train;
-    f->o = opts ? opts : &none;
+    f->o = &f->own;
+    if (QUERN__OPTIONS(f->own, QUERN__FIT_OPTS_0_1, opts, err) < 0) {
+        quern__free(f);
+        return NULL;
+    }
     int64_t count = quern__fit_epochs(f->o) > f->o->initial_epoch ? quern__fit_epochs(f->o) - f->o->initial_epoch : 0;
     int status = quern__fit_check(m, train, f->o, err);
     bool refused = status < 0;

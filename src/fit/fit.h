@@ -34,6 +34,7 @@ void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 
 /* ---- fit_options.c ---- */
 /* Whether a run can be as its options ask. */
+enum { QUERN__FIT_OPTS_0_1 = 176 }; /* bytes of quern_fit_opts in version 0.1 */
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
 /* Whether all callbacks are there. */
 int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err);

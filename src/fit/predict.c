@@ -37,18 +37,19 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
                            void *user, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data, "sink", sink);
-    static const quern_predict_opts none = { 0 };
-    const quern_predict_opts *with = opts ? opts : &none;
-    int64_t batch_size = with->batch_size;
-    int status = quern__pass_check(m, QUERN__PREDICT, batch_size, with->steps, err);
+    enum { opts_0_1 = 32 };
+    quern_predict_opts with;
+    int status = QUERN__OPTIONS(with, opts_0_1, opts, err);
+    int64_t batch_size = with.batch_size;
+    status = status < 0 ? status : quern__pass_check(m, QUERN__PREDICT, batch_size, with.steps, err);
     status = status < 0 ? status : quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
-    quern__pass p = { .m = m, .mode = QUERN__PREDICT, .steps = with->steps ? with->steps : -1, .sink = sink, .user = user };
-    char *names = with->keep ? quern__strdup(with->keep) : NULL;
+    quern__pass p = { .m = m, .mode = QUERN__PREDICT, .steps = with.steps ? with.steps : -1, .sink = sink, .user = user };
+    char *names = with.keep ? quern__strdup(with.keep) : NULL;
     o.workers = 1;
-    status = with->keep && !names ? quern__fail_memory(err, strlen(with->keep)) : add_kept(&o.spec, names, data, err);
+    status = with.keep && !names ? quern__fail_memory(err, strlen(with.keep)) : add_kept(&o.spec, names, data, err);
     m->runs++;
     status = status < 0 ? status : run(&p, &o, data, err);
     m->runs--;

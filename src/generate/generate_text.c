@@ -318,8 +318,10 @@ static int feed_prompt(session *s, const float **logits, quern_error *err)
 int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts, quern_generated *out, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
-    static const quern_generate_opts none;
-    const quern_generate_opts *o = opts ? opts : &none;
+    enum { opts_0_1 = 96 };
+    quern_generate_opts own, *o = &own;
+    if (QUERN__OPTIONS(own, opts_0_1, opts, err) < 0)
+        return quern__leave(err, QUERN_INVALID);
     int64_t wanted = o->count ? o->count : 1;
     session s = { .m = m, .o = o, .t = o->tokenizer ? o->tokenizer : m->tokenizer, .length = o->length ? o->length : 200 };
     const float *logits = NULL;

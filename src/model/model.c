@@ -188,7 +188,7 @@ int quern_model_output_logits(const quern_model *m, int i)
 int quern_model_output_means(const quern_model *m, int i)
 {
     int64_t classes, ignored;
-    if (i < 0 || i >= m->n_out || !m->loss_rows[i])
+    if (!m || i < 0 || i >= m->n_out || !m->loss_rows[i])
         return QUERN_MEANS_ANYTHING;
     quern_shape out = quern_model_output_shape(m, i);
     return quern__loss_means(m->loss_rows[i], m->loss_configs[i], &out, &classes, &ignored);

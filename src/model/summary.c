@@ -252,8 +252,10 @@ char *quern_model_summary_with(const quern_model *m, const quern_summary_opts *o
     if (!m)
         return NULL;
     static const int widths[4][most_columns] = { { 33, 24, 15 }, { 21, 19, 12, 19 }, { 29, 23, 12, 7 }, { 19, 17, 11, 16, 7 } };
-    static const quern_summary_opts plain = { 0 };
-    const quern_summary_opts *o = opts ? opts : &plain;
+    enum { opts_0_1 = 16 };
+    quern_summary_opts own, *o = &own;
+    if (QUERN__OPTIONS(own, opts_0_1, opts, NULL) < 0)
+        return NULL;
     table of = { .connected = !m->sequential && !one_path(m), .trainable = o->show_trainable != 0, .o = o };
     of.n = 3 + of.connected + of.trainable;
     of.widths = widths[2 * of.trainable + of.connected];

@@ -246,6 +246,18 @@ static int make_calls(quern__planner *m, quern_error *err)
     return QUERN_OK;
 }
 
+/* The thread that calls the library executes kernels too. */
+static int check_stack(const quern__plan *p, quern_error *err)
+{
+    enum { of_callers = 64 << 10 };
+    size_t left = quern__stack_left(), needed = p->stack_bytes + of_callers;
+    if (left >= needed)
+        return QUERN_OK;
+    int status = quern__fail(err, QUERN_UNSUPPORTED, "stack", "this thread has %zu bytes left, the kernels need %zu", left, needed);
+    quern__hint(err, "call from a thread with a larger stack (pthread_attr_setstacksize), or raise the limit (ulimit -s)");
+    return status;
+}
+
 static int make(quern__planner *m, quern_error *err)
 {
     int status = quern__isa(err); /* before kernels are asked for, where it is known what is wrong */
@@ -268,7 +280,8 @@ static int make(quern__planner *m, quern_error *err)
         lifetimes(m);
     }
     status = status < 0 ? status : place(m, err);
-    return status < 0 ? status : make_calls(m, err);
+    status = status < 0 ? status : make_calls(m, err);
+    return status < 0 ? status : check_stack(m->p, err);
 }
 
 quern__plan *quern__plan_new_with(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, bool low_memory,

@@ -215,7 +215,7 @@ static int start_readers(quern__queue *q, int n, quern_error *err)
         quern__reader *r = &q->readers[q->running];
         r->queue = q;
         pthread_mutex_init(&r->doing.lock, NULL);
-        if (pthread_create(&r->thread, NULL, queue_reader, r))
+        if (quern__thread_start(&r->thread, queue_reader, r))
             return quern__fail(err, QUERN_NOMEM, "queue", "cannot start a thread");
     }
     return QUERN_OK;

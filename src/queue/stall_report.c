@@ -127,7 +127,7 @@ void quern__queue_abandon(quern__queue *q)
 {
     pthread_t thread;
     quern__generator_keep(q->g);
-    if (pthread_create(&thread, NULL, abandon_thread, q))
+    if (quern__thread_start(&thread, abandon_thread, q))
         abandon_thread(q);
     else
         pthread_detach(thread);

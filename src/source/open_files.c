@@ -224,9 +224,11 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
 quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "words", words);
-    static const quern_file_opts none;
+    enum { opts_0_1 = 120 };
     char first[QUERN__WORD];
-    const quern_file_opts *o = opts ? opts : &none;
+    quern_file_opts own, *o = &own;
+    if (QUERN__OPTIONS(own, opts_0_1, opts, err) < 0)
+        return NULL;
     words += strspn(words, " ");
     snprintf(first, sizeof first, "%.*s", (int)quern__word_length(words), words);
     quern__word_plain(first);

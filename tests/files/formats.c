@@ -60,11 +60,11 @@ static void models_come_back(void **state)
         quern_error err = { 0 };
         snprintf(path, sizeof path, MODELS "%s/model.keras", models[i]);
         quern_model *m = opened(path);
-        char *want = quern_model_summary_with(m, &(quern_summary_opts){ 1, 1 });
+        char *want = quern_model_summary_with(m, &(quern_summary_opts){ .expand_nested = 1, .show_trainable = 1 });
         for (int k = 0; k < 2; k++) {
             CHECK_OK(quern_model_save(m, in_folder(kinds[k]), &err), err);
             quern_model *n = opened(in_folder(kinds[k]));
-            char *got = quern_model_summary_with(n, &(quern_summary_opts){ 1, 1 });
+            char *got = quern_model_summary_with(n, &(quern_summary_opts){ .expand_nested = 1, .show_trainable = 1 });
             same_weights(m, n);
             assert_string_equal(got, want);
             assert_int_equal(quern_model_logs(m), quern_model_logs(n));

@@ -6,6 +6,7 @@
 #include "plan/plan.h"
 
 #include <math.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static int n_read;
@@ -283,6 +284,43 @@ static void groups_limit(void **state)
     assert_int_equal(system(path), 0);
 }
 
+static int warnings;
+static void count_warning(void *user, int level, const char *text)
+{
+    (void)user;
+    warnings += level == 1 && strstr(text, "the memory of the process is unknown") != NULL;
+}
+
+/* Without /proc the memory of the process is unknown: a budget is refused, a limit is a warning, and no number is made up. */
+static void without_proc_nothing_is_made_up(void **state)
+{
+    (void)state;
+    const char *proc = quern__proc;
+    quern_error err = { 0 };
+    quern_plan plan;
+    struct rlimit before, limit;
+    quern_model *m = model();
+    quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = next }, NULL);
+    quern__proc = "/nowhere";
+    assert_null(quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .memory = (size_t)1 << 40 }, &err));
+    assert_int_equal(err.code, QUERN_UNSUPPORTED);
+    assert_string_equal(err.where, "memory");
+    assert_non_null(strstr(err.text, "/proc/self/status cannot be read"));
+    CHECK_OK(quern_plan_fit(m, g, NULL, &plan, &err), err);
+    assert_true(plan.runtime == 0 && plan.budget == SIZE_MAX && plan.weights > 0);
+    quern_set_log(count_warning, NULL);
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    limit = (struct rlimit){ (rlim_t)1 << 40, before.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+    CHECK_OK(quern_plan_fit(m, g, NULL, &plan, &err), err);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_true(plan.budget == SIZE_MAX && warnings == 1);
+    quern_set_log(NULL, NULL);
+    quern__proc = proc;
+    quern_generator_free(g);
+    quern_model_free(m);
+}
+
 /* No two values that live at the same time overlap, and nothing is lower than what lives at a time. */
 static void places_do_not_overlap(void **state)
 {
@@ -325,9 +363,13 @@ static void places_do_not_overlap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parts_add_up),          cmocka_unit_test(choices_change_no_number),
-        cmocka_unit_test(parts_change_rounding), cmocka_unit_test(whole_batches_stay_whole),
-        cmocka_unit_test(checkpoints_count),     cmocka_unit_test(groups_limit),
+        cmocka_unit_test(parts_add_up),
+        cmocka_unit_test(choices_change_no_number),
+        cmocka_unit_test(parts_change_rounding),
+        cmocka_unit_test(whole_batches_stay_whole),
+        cmocka_unit_test(checkpoints_count),
+        cmocka_unit_test(groups_limit),
+        cmocka_unit_test(without_proc_nothing_is_made_up),
         cmocka_unit_test(places_do_not_overlap),
     };
     fill();

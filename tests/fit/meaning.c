@@ -160,7 +160,7 @@ static void arrays_must_agree(void **state)
                   { &none, &x, QUERN_INVALID, "x[0]", "data is NULL" },
                   { NULL, &y, QUERN_INVALID, "x", "is NULL" },
                   { &x, NULL, QUERN_INVALID, "y", "is NULL" },
-                  { &(quern_tensor){ .dtype = 99, .shape = x.shape, .data = numbers }, &x, QUERN_DTYPE, "x[0]", "no type" },
+                  { &(quern_tensor){ .dtype = 99, .shape = x.shape, .data = numbers }, &x, QUERN_DTYPE, "x[0]", "unknown dtype" },
                   { &(quern_tensor){ .dtype = QUERN_FLOAT32, .data = numbers }, &x, QUERN_SHAPE, "x[0]", "has rank 0" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         quern_error err = { 0 }, again = { 0 };

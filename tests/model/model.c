@@ -4,6 +4,7 @@
 #include "tensors.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <quern/quern.h>
 
 static quern_model *two_outputs(quern_error *err)
@@ -282,12 +283,42 @@ static void normalised_kernels_are_trained(void **state)
     quern_model_free(b);
 }
 
+static void *predict_image(void *user)
+{
+    static const float image[28 * 28];
+    const float *out;
+    quern_error *err = user;
+    quern_model *m = quern_model_from_words("input 28 28 1 | conv2d 8 3", 1, err);
+    quern_predict_on_batch(m, &FLOATS(image, 1, 28, 28, 1), &out, err);
+    quern_model_free(m);
+    return NULL;
+}
+
+/* The kernel of a convolution may need 320 KiB of stack. */
+static void a_stack_that_is_too_small_is_refused(void **state)
+{
+    quern_error err = { 0 };
+    pthread_t thread;
+    pthread_attr_t a;
+    (void)state;
+    assert_int_equal(pthread_attr_init(&a), 0);
+    assert_int_equal(pthread_attr_setstacksize(&a, 256 << 10), 0);
+    assert_int_equal(pthread_create(&thread, &a, predict_image, &err), 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&a);
+    assert_int_equal(err.code, QUERN_UNSUPPORTED);
+    assert_string_equal(err.where, "stack");
+    assert_non_null(strstr(err.text, "the kernels need 393216"));
+    assert_non_null(strstr(err.hint, "ulimit -s"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logs_are_named_as_keras_names_them),
         cmocka_unit_test(constraints_hold_after_each_step),
         cmocka_unit_test(penalties_are_added_to_the_loss),
+        cmocka_unit_test(a_stack_that_is_too_small_is_refused),
         cmocka_unit_test(schedules_set_the_rate_of_each_step),
         cmocka_unit_test(normalised_kernels_are_trained),
         cmocka_unit_test(values_that_are_not_finite_are_named),

@@ -72,7 +72,7 @@ static struct quern__csv_twin *twin_new(void)
         return NULL;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->changed, NULL);
-    t->running = sysconf(_SC_NPROCESSORS_ONLN) > 1 && !pthread_create(&t->thread, NULL, twin_work, t);
+    t->running = sysconf(_SC_NPROCESSORS_ONLN) > 1 && !quern__thread_start(&t->thread, twin_work, t);
     return t;
 }
 

@@ -114,8 +114,9 @@ quern_generator *quern_series_array_generator(const quern_tensor *x, const quern
 {
     QUERN__ENTER(err, NULL, "x", x);
     static const quern__source_ops kind = { .open = series_open, .read = series_read, .free = series_free };
+    quern_series_opts o;
     quern__series plan;
-    if (quern__series_plan(opts, &plan, err) < 0)
+    if (QUERN__OPTIONS(o, QUERN__SERIES_OPTS_0_1, opts, err) < 0 || quern__series_plan(&o, &plan, err) < 0)
         return NULL;
     if (x->shape.rank < 1 || quern_shape_count(&x->shape) < 0 || x->dtype == QUERN_STRING || plan.length < 1 ||
         quern__series_span(&plan, true) < 0 ||

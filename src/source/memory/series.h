@@ -13,6 +13,7 @@ typedef struct quern__series {
     bool reverse;
 } quern__series;
 
+enum { QUERN__SERIES_OPTS_0_1 = 64 }; /* bytes of quern_series_opts in version 0.1 */
 /* Checks the options. `sequence_length` 0: the length is set later. */
 int quern__series_plan(const quern_series_opts *o, quern__series *out, quern_error *err);
 /* Rows from the first to the last that a window needs, with its target; -1: overflow. */

@@ -225,8 +225,11 @@ static const quern_schema *rolling_schema(void *self) { return quern_generator_s
 quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err)
 {
     QUERN__ENTER_ANY(err);
+    quern_series_opts o;
     quern__series plan;
-    rolling *r = rows && quern__series_plan(opts, &plan, err) >= 0 ? quern__zalloc(1, sizeof *r) : NULL;
+    int status = QUERN__OPTIONS(o, QUERN__SERIES_OPTS_0_1, opts, err);
+    status = status < 0 ? status : quern__series_plan(&o, &plan, err);
+    rolling *r = rows && status >= 0 ? quern__zalloc(1, sizeof *r) : NULL;
     if (!r) {
         if (rows)
             quern__fail_memory(err, sizeof *r);

@@ -413,15 +413,19 @@ static int write_all(preparing *p, const char *temporary, quern_error *err)
 int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "data", data, "path", path);
-    static const quern_prepare_opts none = { 0 };
+    enum { opts_0_1 = 32 };
+    quern_prepare_opts o;
     char temporary[4096];
     if (data->position.going)
         return quern__fail(err, QUERN_INVALID, data->where ? data->where : "generator", "is in use by a run");
-    preparing p = { .from = data, .o = opts ? opts : &none, .path = path };
+    int status = QUERN__OPTIONS(o, opts_0_1, opts, err);
+    if (status < 0)
+        return status;
+    preparing p = { .from = data, .o = &o, .path = path };
     p.memory = p.o->memory ? p.o->memory : usual_memory;
     p.q.seed = p.o->seed;
     p.key = quern__random_key_of(p.o->seed, QUERN__RANDOM_PREPARE, 0);
-    int status = quern__file_beside(path, "", temporary, err);
+    status = quern__file_beside(path, "", temporary, err);
     if (status >= 0)
         status = set_layout(&p, err);
     if (status >= 0)

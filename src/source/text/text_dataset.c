@@ -408,16 +408,18 @@ quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *
                                             .restore = text_restore,
                                             .bytes = text_bytes,
                                             .empty = text_empty };
-    static const quern_text_opts none;
-    opts = opts ? opts : &none;
-    text *w = check_options(opts, err) < 0 ? NULL : quern__zalloc(1, sizeof *w);
+    enum { opts_0_1 = 40 };
+    quern_text_opts o;
+    if (QUERN__OPTIONS(o, opts_0_1, opts, err) < 0)
+        return NULL;
+    text *w = check_options(&o, err) < 0 ? NULL : quern__zalloc(1, sizeof *w);
     quern_generator *g = w ? quern__generator_new(&kind, w) : NULL;
     if (!g) {
         quern__free(w);
         quern__fail_memory(err, sizeof *w);
         return NULL;
     }
-    w->o = *opts;
+    w->o = o;
     w->t = w->windows.t = w->lanes.t = t;
     w->windows.corpus = w->lanes.corpus = &w->corpus;
     if (quern__corpus_open(&w->corpus, paths, err) < 0) {

@@ -251,8 +251,10 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
                                             .free = program_free,
                                             .first = program_first,
                                             .bytes = quern__protocol_bytes };
-    static const quern_program_opts none;
-    const quern_program_opts *o = opts ? opts : &none;
+    enum { opts_0_1 = 40 };
+    quern_program_opts o;
+    if (QUERN__OPTIONS(o, opts_0_1, opts, NULL) < 0)
+        return NULL;
     program *p = quern__zalloc(1, sizeof *p);
     quern_generator *g = p ? quern__generator_new(&kind, p) : NULL;
     if (!g) {
@@ -260,23 +262,23 @@ quern_generator *quern_program_generator(const char *command, const quern_progra
         return NULL;
     }
     p->command = quern__strdup(command);
-    p->phase = quern__strdup(o->validation ? "validation" : "train");
-    p->arrays = o->arrays ? quern__strdup(o->arrays) : NULL;
+    p->phase = quern__strdup(o.validation ? "validation" : "train");
+    p->arrays = o.arrays ? quern__strdup(o.arrays) : NULL;
     p->in = (quern__protocol){ .where = p->command,
                                .arrays = p->arrays,
                                .fd = -1,
                                .said = -1,
                                .hear = program_hear,
                                .gone = program_gone,
-                               .timeout = o->stall_timeout };
-    if (quern__data_format(o->data_format, &p->in.channels_first, NULL) < 0)
-        p->data_format = quern__strdup(o->data_format);
-    g->stall_timeout = o->stall_timeout;
+                               .timeout = o.stall_timeout };
+    if (quern__data_format(o.data_format, &p->in.channels_first, NULL) < 0)
+        p->data_format = quern__strdup(o.data_format);
+    g->stall_timeout = o.stall_timeout;
     g->watches = true;
     g->bad.can = 1u << QUERN_BAD_SKIP;
     g->where = p->command;
     g->restarts = true;
-    if (p->command && p->phase && (p->arrays || !o->arrays))
+    if (p->command && p->phase && (p->arrays || !o.arrays))
         return g;
     quern_generator_free(g);
     return NULL;

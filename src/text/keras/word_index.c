@@ -11,6 +11,8 @@
 
 #define FILTERS "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n"
 
+enum { opts_0_1 = 48 }; /* bytes of quern_word_opts in version 0.1 */
+
 struct quern_word_index {
     char *filters, *split, *oov;
     quern_word_opts o;
@@ -76,8 +78,9 @@ int64_t quern_text_to_word_sequence(const char *text, size_t n, const quern_word
                                     quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "text", n ? text : "", "word", word);
-    static const quern_word_opts none;
-    return each_word(text, n, opts ? opts : &none, word, user, err);
+    quern_word_opts o;
+    int status = QUERN__OPTIONS(o, opts_0_1, opts, err);
+    return status < 0 ? status : each_word(text, n, &o, word, user, err);
 }
 
 /* ---- fit ---- */
@@ -105,15 +108,16 @@ static bool copied(const char *text, char **out)
 quern_word_index *quern_word_index_new(const quern_word_opts *opts, quern_error *err)
 {
     QUERN__ENTER_ANY(err);
-    quern_word_index *w = quern__zalloc(1, sizeof *w);
-    if (opts && (opts->num_words < 0 || (opts->split && !*opts->split))) {
-        quern__fail(err, QUERN_INVALID, opts->num_words < 0 ? "num_words" : "split",
-                    opts->num_words < 0 ? "is negative" : "is empty");
-        quern__free(w);
+    quern_word_opts o;
+    if (QUERN__OPTIONS(o, opts_0_1, opts, err) < 0)
+        return NULL;
+    if (o.num_words < 0 || (o.split && !*o.split)) {
+        quern__fail(err, QUERN_INVALID, o.num_words < 0 ? "num_words" : "split", o.num_words < 0 ? "is negative" : "is empty");
         return NULL;
     }
-    if (w && opts)
-        w->o = *opts;
+    quern_word_index *w = quern__zalloc(1, sizeof *w);
+    if (w)
+        w->o = o;
     if (!w || !copied(w->o.filters, &w->filters) || !copied(w->o.split, &w->split) || !copied(w->o.oov_token, &w->oov)) {
         quern_word_index_free(w);
         quern__fail_memory(err, sizeof *w);
