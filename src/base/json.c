@@ -18,7 +18,7 @@ typedef struct reader {
 static json_t *read_value(reader *r);
 
 /* Sets the error unless there is one. */
-static bool wrong(reader *r, const char *why)
+static bool json_fail(reader *r, const char *why)
 {
     r->why = r->why ? r->why : why;
     return false;
@@ -31,7 +31,7 @@ static void skip_blanks(reader *r)
 }
 
 /* Skips blanks and the byte c. Returns false when another byte follows. */
-static bool take(reader *r, char c)
+static bool json_skip_byte(reader *r, char c)
 {
     skip_blanks(r);
     bool there = r->p < r->end && *r->p == c;
@@ -63,13 +63,14 @@ static bool read_unicode(reader *r)
         c = low >= 0xdc00 && low < 0xe000 ? 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00) : -1;
     }
     if (c < 0 || (c >= 0xd800 && c < 0xe000))
-        return wrong(r, "\\u without a valid character");
+        return json_fail(r, "\\u without a valid character");
     if (c == 0)
-        return wrong(r, "\\u0000 is not allowed");
+        return json_fail(r, "\\u0000 is not allowed");
     quern__text_add_bytes(&r->scratch, bytes, (size_t)quern__utf8_write((uint32_t)c, bytes));
     return true;
 }
 
+/* Reads an escape sequence into the scratch buffer. */
 static bool read_escape(reader *r)
 {
     static const char named[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
@@ -79,7 +80,7 @@ static bool read_escape(reader *r)
     if (c == 'u')
         return read_unicode(r);
     if (!at)
-        return wrong(r, "a backslash without a valid escape");
+        return json_fail(r, "a backslash without a valid escape");
     quern__text_add_bytes(&r->scratch, meant + (at - named), 1);
     return true;
 }
@@ -95,17 +96,17 @@ static bool read_text(reader *r)
             r->p++;
         quern__text_add_bytes(&r->scratch, from, (size_t)(r->p - from));
         if (r->p == r->end)
-            return wrong(r, "the text ends inside a string");
+            return json_fail(r, "the text ends inside a string");
         if (*r->p == '"')
             break;
         if (*r->p != '\\')
-            return wrong(r, "a control character in a string");
+            return json_fail(r, "a control character in a string");
         if (!read_escape(r))
             return false;
     }
     r->p++;
     if (!r->scratch.failed && !quern__utf8_valid(r->scratch.data, r->scratch.length))
-        return wrong(r, "invalid UTF-8 in a string");
+        return json_fail(r, "invalid UTF-8 in a string");
     return !r->scratch.failed;
 }
 
@@ -138,6 +139,7 @@ static bool number_form(reader *r, bool *real)
     return good;
 }
 
+/* Reads an integer (64 bits) or a double, in the C locale. Returns new; NULL on failure. */
 static json_t *read_number(reader *r)
 {
     const char *from = r->p;
@@ -145,7 +147,7 @@ static json_t *read_number(reader *r)
     r->scratch.length = 0;
     quern__text_add_bytes(&r->scratch, from, (size_t)(r->p - from));
     if (!good)
-        wrong(r, "an invalid number");
+        json_fail(r, "an invalid number");
     if (!good || r->scratch.failed)
         return NULL;
     int before = errno;
@@ -155,12 +157,13 @@ static json_t *read_number(reader *r)
     bool fits = real ? v - v == 0 : errno != ERANGE;
     errno = before;
     if (!fits) {
-        wrong(r, real ? "a number exceeds the range of double" : "an integer exceeds 64 bits");
+        json_fail(r, real ? "a number exceeds the range of double" : "an integer exceeds 64 bits");
         return NULL;
     }
     return real ? json_real(v) : json_integer(whole);
 }
 
+/* Reads true, false or null. Returns new; NULL on failure. */
 static json_t *read_word(reader *r)
 {
     static const struct {
@@ -173,21 +176,21 @@ static json_t *read_word(reader *r)
             r->p += words[i].n;
             return words[i].make();
         }
-    wrong(r, r->p < r->end ? "expected a value" : "the text ends where a value is expected");
+    json_fail(r, r->p < r->end ? "expected a value" : "the text ends where a value is expected");
     return NULL;
 }
 
 /* Reads a key and its value. */
 static bool read_member(reader *r, json_t *object)
 {
-    if (!take(r, '"'))
-        return wrong(r, "expected a key in quotes");
+    if (!json_skip_byte(r, '"'))
+        return json_fail(r, "expected a key in quotes");
     char *key = read_text(r) ? quern__strdup(r->scratch.data) : NULL;
     json_t *value = NULL;
     if (key && json_object_get(object, key))
-        wrong(r, "a key occurs twice in an object");
-    else if (key && !take(r, ':'))
-        wrong(r, "expected ':' after a key");
+        json_fail(r, "a key occurs twice in an object");
+    else if (key && !json_skip_byte(r, ':'))
+        json_fail(r, "expected ':' after a key");
     else if (key)
         value = read_value(r);
     bool good = value && json_object_set_new_nocheck(object, key, value) == 0;
@@ -205,12 +208,12 @@ static bool read_element(reader *r, json_t *array)
 static json_t *read_many(reader *r, json_t *into, char end, bool (*one)(reader *r, json_t *into))
 {
     bool good = into != NULL;
-    if (good && !take(r, end)) {
+    if (good && !json_skip_byte(r, end)) {
         do
             good = one(r, into);
-        while (good && take(r, ','));
-        if (good && !take(r, end))
-            good = wrong(r, end == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+        while (good && json_skip_byte(r, ','));
+        if (good && !json_skip_byte(r, end))
+            good = json_fail(r, end == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
     }
     if (good)
         return into;
@@ -218,13 +221,14 @@ static json_t *read_many(reader *r, json_t *into, char end, bool (*one)(reader *
     return NULL;
 }
 
+/* Reads any value, within the limit of nesting. Returns new; NULL on failure. */
 static json_t *read_value(reader *r)
 {
     json_t *out = NULL;
     skip_blanks(r);
     char c = r->p < r->end ? *r->p : 0;
     if (++r->depth > most_depth)
-        wrong(r, "values are nested more than 2048 deep");
+        json_fail(r, "values are nested more than 2048 deep");
     else if (c == '{' || c == '[') {
         r->p++;
         out = c == '{' ? read_many(r, json_object(), '}', read_member) : read_many(r, json_array(), ']', read_element);
@@ -243,7 +247,7 @@ json_t *quern__json_read(const char *text, size_t n, const char *where, const ch
     json_t *out = read_value(&r);
     skip_blanks(&r);
     if (out && r.p < r.end) {
-        wrong(&r, "unexpected text after the value");
+        json_fail(&r, "unexpected text after the value");
         json_decref(out);
         out = NULL;
     }

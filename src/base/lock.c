@@ -15,6 +15,7 @@ struct quern_lock {
     char path[4096];
 };
 
+/* The path of the lock file of `path`. Returns QUERN_END for a device or pipe. */
 static int name_of(const char *path, char *out, size_t size, quern_error *err)
 {
     char real[4096], *slash;
@@ -30,7 +31,7 @@ static int name_of(const char *path, char *out, size_t size, quern_error *err)
 }
 
 /* Opens and locks the lock file. Returns its descriptor; -1: another process holds it (*held), or it cannot be created. */
-static int take(const char *path, bool *held)
+static int lock_file_take(const char *path, bool *held)
 {
     for (;;) {
         struct stat own, there;
@@ -67,7 +68,7 @@ int quern_lock_take(const char *path, quern_lock **out, quern_error *err)
     if (!l)
         return quern__fail_memory(err, sizeof *l);
     int status = name_of(path, l->path, sizeof l->path, err);
-    l->fd = status == QUERN_OK ? take(l->path, &held) : -1;
+    l->fd = status == QUERN_OK ? lock_file_take(l->path, &held) : -1;
     if (l->fd < 0) {
         if (held) {
             read_holder(l->path, holder, sizeof holder);

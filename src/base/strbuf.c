@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Ensures capacity for `more` bytes and a terminating 0. */
 static bool reserve(quern__text *t, size_t more)
 {
     size_t need = t->length + more + 1;

@@ -27,6 +27,7 @@ typedef struct collecting {
     int n;
 } collecting;
 
+/* Appends the vocabulary of a lookup layer to the list of members, once per path of Keras. */
 static int collect(void *user, quern__layer *l, const char *group, quern_error *err)
 {
     collecting *c = user;
@@ -64,6 +65,7 @@ typedef struct reading {
     size_t limit;
 } reading;
 
+/* Reads the vocabulary of a lookup layer, unless its config has it. */
 static int read_into(void *user, quern__layer *l, const char *group, quern_error *err)
 {
     const reading *r = user;

@@ -138,6 +138,7 @@ static int in_table(search *s, uint64_t table, const uint8_t *heap, uint64_t hea
     return QUERN_OK;
 }
 
+/* Searches a B-tree node of a group and its children; `depth` bounds the level. */
 static int in_tree(search *s, uint64_t node, const uint8_t *heap, uint64_t heap_size, int depth, quern_error *err)
 {
     const uint8_t *p = quern__h5_at(s->h, node, 24);
@@ -189,7 +190,8 @@ static int in_link(search *s, quern__h5_part m, quern_error *err)
     return s->each ? s->each(s->user, name, (size_t)length, s->found, err) : 1;
 }
 
-static int look(void *user, int type, quern__h5_part m, quern_error *err)
+/* Searches a message of a group: a symbol table, a link, or a heap of links, which is an error. */
+static int visit_group_message(void *user, int type, quern__h5_part m, quern_error *err)
 {
     search *s = user;
     if (type == QUERN__H5_TABLE)
@@ -212,7 +214,7 @@ int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *obje
         if (!s.length)
             break;
         path += s.length;
-        int status = quern__h5_messages(h, s.found, look, &s, err);
+        int status = quern__h5_messages(h, s.found, visit_group_message, &s, err);
         if (status < 0)
             return status;
         if (status == 0)
@@ -225,7 +227,7 @@ int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *obje
 int quern__h5_links(quern__h5 *h, uint64_t group, quern__h5_each *fn, void *user, quern_error *err)
 {
     search s = { .h = h, .name = "", .each = fn, .user = user };
-    return quern__h5_messages(h, group, look, &s, err);
+    return quern__h5_messages(h, group, visit_group_message, &s, err);
 }
 
 /* ---- attributes ---- */
@@ -236,6 +238,7 @@ typedef struct attribute {
     quern__h5_set set;
 } attribute;
 
+/* Reads a message if it is the attribute with the wanted name: its datatype, dataspace and content. Returns 1 when found. */
 static int take_attribute(void *user, int type, quern__h5_part m, quern_error *err)
 {
     attribute *a = user;

@@ -65,6 +65,7 @@ typedef struct description {
     bool space, type, layout;
 } description;
 
+/* Reads a data layout message: compact, contiguous, or chunked with a version 1 B-tree. */
 static int take_layout(description *d, quern__h5_part m, quern_error *err)
 {
     quern__h5_set *s = d->set;
@@ -96,6 +97,7 @@ static int take_layout(description *d, quern__h5_part m, quern_error *err)
     return QUERN_OK;
 }
 
+/* Reads a filter pipeline message; only deflate, shuffle and fletcher32 are accepted. */
 static int take_filters(description *d, quern__h5_part m, quern_error *err)
 {
     quern__h5_set *s = d->set;
@@ -119,6 +121,7 @@ static int take_filters(description *d, quern__h5_part m, quern_error *err)
     return QUERN_OK;
 }
 
+/* Reads a message of a dataset: dataspace, datatype, layout or filters. */
 static int describe(void *user, int type, quern__h5_part m, quern_error *err)
 {
     description *d = user;
@@ -163,7 +166,8 @@ int quern__h5_dataset(quern__h5 *h, uint64_t object, quern__h5_set *set, quern_e
 
 /* ---- numbers ---- */
 
-static double half(uint64_t bits, bool brain)
+/* The value of a float16 or bfloat16 bit pattern. */
+static double half_value(uint64_t bits, bool brain)
 {
     if (brain) {
         uint32_t wide = (uint32_t)bits << 16;
@@ -183,7 +187,8 @@ static double half(uint64_t bits, bool brain)
     return bits >> 15 ? -v : v;
 }
 
-static void put(quern_tensor *out, int64_t k, const quern__h5_type *t, const uint8_t *p)
+/* Converts an element of the file and stores it as element k. */
+static void h5_store_element(quern_tensor *out, int64_t k, const quern__h5_type *t, const uint8_t *p)
 {
     uint64_t v = 0;
     for (size_t i = 0; i < t->size; i++)
@@ -205,7 +210,7 @@ static void put(quern_tensor *out, int64_t k, const quern__h5_type *t, const uin
     if (t->size == 4 && out->dtype == QUERN_FLOAT32)
         ((float *)out->data)[k] = f;
     else
-        quern__set(out, k, t->size == 8 ? d : t->size == 4 ? (double)f : half(v, t->brain));
+        quern__set(out, k, t->size == 8 ? d : t->size == 4 ? (double)f : half_value(v, t->brain));
 }
 
 /* ---- chunks ---- */
@@ -218,6 +223,7 @@ typedef struct chunks {
     uint8_t *raw, *plain;
 } chunks;
 
+/* Applies the filters of a chunk in reverse order and verifies its checksum. Returns false when the data is invalid. */
 static bool unfilter(chunks *c, const uint8_t *p, size_t n, uint64_t mask)
 {
     uint8_t *now = c->raw, *other = c->plain;
@@ -277,12 +283,13 @@ static void scatter(chunks *c, const uint64_t *offsets)
             place = inside ? place * s->shape.dims[i] + own : 0;
         }
         if (inside)
-            put(c->out, place, &s->type, c->raw + k * s->type.size);
+            h5_store_element(c->out, place, &s->type, c->raw + k * s->type.size);
         for (int i = s->shape.rank - 1; i >= 0 && ++at[i] == s->chunk[i]; i--)
             at[i] = 0;
     }
 }
 
+/* Reads all chunks below a B-tree node. */
 static int chunk_tree(chunks *c, uint64_t node, int depth, quern_error *err)
 {
     int rank = c->set->shape.rank;
@@ -316,6 +323,7 @@ static int chunk_tree(chunks *c, uint64_t node, int depth, quern_error *err)
     return QUERN_OK;
 }
 
+/* Reads a chunked dataset; missing chunks are zeros. */
 static int read_chunks(quern__h5 *h, const quern__h5_set *set, quern_tensor *out, quern_error *err)
 {
     chunks c = { .h = h, .set = set, .out = out, .bytes = set->type.size };
@@ -351,6 +359,6 @@ int quern__h5_read(quern__h5 *h, const quern__h5_set *set, quern_tensor *out, qu
         memcpy(out->data, set->bytes.data, (size_t)set->count * set->type.size);
     else
         for (int64_t k = 0; k < set->count; k++)
-            put(out, k, &set->type, set->bytes.data + (size_t)k * set->type.size);
+            h5_store_element(out, k, &set->type, set->bytes.data + (size_t)k * set->type.size);
     return QUERN_OK;
 }

@@ -58,6 +58,7 @@ static void add_entry(quern__text *t, const quern__h5_node *node, uint64_t name)
     quern__h5_fill(t, t->length + 24);
 }
 
+/* Writes the symbol table nodes of n objects. Returns their number. */
 static size_t put_leaves(quern__h5_out *o, quern__h5_node *const *nodes, size_t n, const uint64_t *names, block *out)
 {
     size_t made = 0;

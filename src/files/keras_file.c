@@ -25,6 +25,7 @@ static bool ours(const char *name)
     return false;
 }
 
+/* Stores the unknown members of an archive in the model, which writes them back. */
 static int keep_members(quern_model *m, const char *path, quern_error *err)
 {
     quern__member *list;
@@ -73,6 +74,7 @@ static int read_schema(quern_model *m, const char *path, const quern__member *sc
     return own.code;
 }
 
+/* Reads weights, vocabularies, unknown members, tokenizer and schema into a model. */
 static int read_parts(quern_model *m, const char *path, const quern__member *weights, const quern__member *tokenizer,
                       const quern__member *schema, quern_error *err)
 {
@@ -98,6 +100,7 @@ static bool is_keras_2(const quern__member *metadata)
     return old;
 }
 
+/* Opens a `.keras` file. Returns new. */
 static quern_model *open_archive(const char *path, quern_error *err)
 {
     quern__member members[] = { { .name = "config.json", .limit = QUERN__MOST_JSON },
@@ -194,6 +197,7 @@ static int add_text(quern__members *all, const char *name, const char *text, que
     return add_member(all, name, text ? quern__strdup(text) : NULL, text ? strlen(text) : 0, false, err);
 }
 
+/* Adds metadata.json and config.json. */
 static int add_config(quern__members *all, const quern_model *m, quern_error *err)
 {
     char metadata[128], date[32];
@@ -278,6 +282,7 @@ int quern__members_add(quern__members *m, const char *name, char *bytes, size_t 
     return add_member(m, name, bytes, n, false, err);
 }
 
+/* Writes a whole-model `.h5` file atomically. */
 static int save_legacy(const quern_model *m, const char *path, quern_error *err)
 {
     char beside[4096];

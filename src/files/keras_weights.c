@@ -16,6 +16,7 @@ typedef struct visitor {
     const char *where;
 } visitor;
 
+/* Visits the group and the weights of a layer; those of a nested model belong to its layers. */
 static int visit_layer(void *user, quern__layer *l, const char *group, quern_error *err)
 {
     visitor *v = user;
@@ -112,6 +113,7 @@ int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, qu
     return quern__h5_read(h, &set, &out, err);
 }
 
+/* Reads a variable from its path; a missing one is an error. */
 static int read_one(visitor *v, const char *path, quern__variable *of, const char *name, quern_error *err)
 {
     char where[700];

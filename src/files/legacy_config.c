@@ -12,6 +12,7 @@ static void set_class(json_t *spec, const char *name) { json_object_set_new(spec
 
 static void modern_network(json_t *spec, bool old);
 
+/* Converts a layer in place, with its inner layers and nested models. */
 static void modern_layer(json_t *spec, bool old)
 {
     static const char *const inside[] = { "layer", "backward_layer", "forward_layer", "cell" };
@@ -123,6 +124,7 @@ static void insert_input(json_t *layers)
         layers, 0, json_pack("{s:s, s:{s:s, s:O}}", "class_name", "InputLayer", "config", "name", own, "batch_shape", shape));
 }
 
+/* Converts a model in place: its layers, their calls, and its inputs and outputs. */
 static void modern_network(json_t *spec, bool old)
 {
     json_t *config = json_object_get(spec, "config"), *layers, *layer, *call;
@@ -199,6 +201,7 @@ static void drop_gone(const quern__class *c, json_t *config)
                 json_object_del(config, gone[i]);
 }
 
+/* Converts an optimizer, its schedule and its arguments. Returns new. */
 static json_t *modern_optimizer(json_t *given)
 {
     json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config");
@@ -284,6 +287,7 @@ static bool for_every_output(json_t *given)
     return json_array_size(given) > 0;
 }
 
+/* Converts metrics: an object by output, a list, or a list for each of n outputs. Returns new. */
 static json_t *modern_metrics(json_t *given, const char *const *outputs, int n)
 {
     json_t *out, *v;
@@ -344,7 +348,7 @@ static int output_names(json_t *config, const char **names, int room)
 
 /* Warns about unknown members of the training config. sample_weight_mode is known: weights per step are used wherever the targets
  * have steps. */
-static void tell_unknown(json_t *training)
+static void warn_unknown(json_t *training)
 {
     static const char *const known[] = {
         "optimizer_config", "loss",        "metrics",         "weighted_metrics",   "loss_weights",
@@ -375,7 +379,7 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
         quern__legacy_finish(root);
     if (!json_object_get(training, "optimizer_config"))
         return root;
-    tell_unknown(training);
+    warn_unknown(training);
     int n = output_names(json_object_get(root, "config"), outputs, QUERN__MAX_IO);
     json_t *loss = json_object_get(training, "loss"), *metrics = json_object_get(training, "metrics"),
            *weighted = json_object_get(training, "weighted_metrics");

@@ -112,6 +112,7 @@ static int cudnn_gates(const layer_weights *w, const quern__layer *l, quern_erro
     return set.shape.rank == 1 && set.shape.dims[0] == 2 * gates * units ? gates : 0;
 }
 
+/* Reads kernel, recurrent kernel and bias of a CuDNN layer with a conversion of their layout. */
 static int read_cudnn(const layer_weights *w, const quern__layer *l, int gates, quern_error *err)
 {
     for (int i = 0; i < 3; i++) {
@@ -137,6 +138,7 @@ static int read_cudnn(const layer_weights *w, const quern__layer *l, int gates, 
     return QUERN_OK;
 }
 
+/* Reads the weights of a layer in the order of the file's names. */
 static int read_layer(const layer_weights *w, const quern__layer *l, quern_error *err)
 {
     if (w->paths->n != l->n_weights)
@@ -288,6 +290,7 @@ static int write_group(quern__h5_file *f, const char *group, quern__variable *co
     return status;
 }
 
+/* Writes the group of a layer with its weights and their names. */
 static int write_layer(quern__h5_file *f, const quern__layer *l, quern_error *err)
 {
     char group[300];
@@ -304,6 +307,7 @@ static int write_layer(quern__h5_file *f, const quern__layer *l, quern_error *er
     return status;
 }
 
+/* Writes the groups of all layers and the list of their names. */
 static int write_layers(quern__h5_file *f, const quern_model *m, quern_error *err)
 {
     const char **layers = quern__zalloc((size_t)m->b->n + 1, sizeof *layers);

@@ -107,6 +107,7 @@ static bool match_order(const quern__optimizer *o, const quern__names *file, que
     return file->n == n || (!rate && file->n + first - 1 == n);
 }
 
+/* Matches the file's variables by slot names or by order, and reads them; a mismatch is a warning. */
 static int read_state(quern_model *m, quern__h5 *h, uint64_t group, const quern__names *file, quern_error *err)
 {
     quern__optimizer *o = m->optimizer;

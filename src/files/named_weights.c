@@ -57,6 +57,7 @@ static char *word(char **rest)
     return p;
 }
 
+/* Reads a map (path NULL: an empty one). The caller frees it with drop_mapping. */
 static int read_mapping(const char *path, mapping *m, quern_error *err)
 {
     size_t n;
@@ -153,7 +154,8 @@ static int find(const named_file *f, const char *name, size_t limit, quern__h5_s
                       : quern__npz_find(f->path, name, limit, set, bytes, err);
 }
 
-static int missing(const named_file *f, const char *name, quern_error *err)
+/* Fails for an array that the file does not have, with the nearest name as a hint. */
+static int array_missing(const named_file *f, const char *name, quern_error *err)
 {
     int status = quern__fail(err, QUERN_NOTFOUND, f->path, "has no array '%.150s'", name), n = 0;
     const char *key, *names[512];
@@ -167,6 +169,7 @@ static int missing(const named_file *f, const char *name, quern_error *err)
     return status;
 }
 
+/* Reads one array into a weight, transposed where the map says so. */
 static int read_named(const named_file *f, quern__variable *v, const char *name, bool transposed, quern_error *err)
 {
     char want[96], got[96], *bytes;
@@ -176,7 +179,7 @@ static int read_named(const named_file *f, quern__variable *v, const char *name,
     quern__shape_bytes(&v->shape, QUERN_FLOAT64, &limit);
     int status = find(f, name, limit + 65536, &set, &bytes, err);
     if (status == QUERN_END)
-        return missing(f, name, err);
+        return array_missing(f, name, err);
     if (status >= 0 && transposed && (shape.rank != 2 || v->dtype != QUERN_FLOAT32))
         status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s is not a matrix that can be transposed", v->path);
     if (transposed) {
@@ -201,6 +204,7 @@ static int read_named(const named_file *f, quern__variable *v, const char *name,
     return status;
 }
 
+/* Reads all weights of a model by name. */
 static int read_all(quern_model *m, const named_file *f, const char *map, quern_error *err)
 {
     mapping names;

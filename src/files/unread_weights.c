@@ -51,7 +51,8 @@ static bool may_stay(const char *path)
     return !strncmp(path, "/optimizer/", 11) || !strncmp(path, "/metrics/", 9) || strstr(path, "/seed_generator/");
 }
 
-static int check(void *user, const char *name, size_t length, uint64_t object, quern_error *err)
+/* Visits an object: a dataset of weights must be in the list of those read; a group is searched. */
+static int check_object(void *user, const char *name, size_t length, uint64_t object, quern_error *err)
 {
     const place *above = user;
     place own = { .h = above->h, .read = above->read, .depth = above->depth + 1 };
@@ -64,7 +65,7 @@ static int check(void *user, const char *name, size_t length, uint64_t object, q
     if (dataset < 0)
         return dataset;
     if (dataset == 0)
-        return quern__h5_links(own.h, object, check, &own, err);
+        return quern__h5_links(own.h, object, check_object, &own, err);
     if (own.read->n && bsearch(&object, own.read->list, own.read->n, sizeof object, by_address))
         return QUERN_OK;
     int status = quern__fail(err, QUERN_UNSUPPORTED, own.h->where, "the weight %.200s does not belong to the model", own.path + 1);
@@ -77,5 +78,5 @@ int quern__unread(quern__h5 *h, quern__objects *read, quern_error *err)
     place root = { .h = h, .read = read };
     if (read->n)
         qsort(read->list, read->n, sizeof *read->list, by_address);
-    return quern__h5_links(h, h->root, check, &root, err);
+    return quern__h5_links(h, h->root, check_object, &root, err);
 }

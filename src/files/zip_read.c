@@ -14,6 +14,7 @@
 /* Deflate compresses by less than a factor of 1,032. No model has that many members. */
 enum { most_times = 1100, most_members = 1 << 16 };
 
+/* Reads one member with checks of its size and compression ratio. */
 static int read_member(zip_t *z, const char *path, quern__member *m, size_t limit, quern_error *err)
 {
     zip_stat_t st;
@@ -45,6 +46,7 @@ static int read_member(zip_t *z, const char *path, quern__member *m, size_t limi
     return QUERN_OK;
 }
 
+/* Opens a zip archive with a limit on its members. Returns new; NULL on failure. */
 static zip_t *open_archive(const char *path, quern_error *err)
 {
     int code = 0;

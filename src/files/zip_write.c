@@ -30,7 +30,8 @@ static bool flush(sink *s)
     return true;
 }
 
-static zip_int64_t take(sink *s, const char *from, uint64_t n)
+/* Copies bytes to the buffer and writes it when it is full. Returns n; -1 on failure. */
+static zip_int64_t sink_take(sink *s, const char *from, uint64_t n)
 {
     for (uint64_t done = 0; done < n;) {
         uint64_t now = n - done < most_held - s->held ? n - done : most_held - s->held;
@@ -60,7 +61,7 @@ static zip_int64_t serve(void *user, void *data, zip_uint64_t n, zip_source_cmd_
     case ZIP_SOURCE_SUPPORTS:
         return ZIP_SOURCE_SUPPORTS_WRITABLE;
     case ZIP_SOURCE_WRITE:
-        return take(s, data, n);
+        return sink_take(s, data, n);
     case ZIP_SOURCE_SEEK_WRITE:
         return seek(s, data, n);
     case ZIP_SOURCE_TELL_WRITE:
@@ -80,6 +81,7 @@ static zip_int64_t serve(void *user, void *data, zip_uint64_t n, zip_source_cmd_
     }
 }
 
+/* Adds the members to an archive without compression. */
 static bool add_all(zip_t *z, const quern__member *members, int n)
 {
     for (int i = 0; i < n; i++) {

@@ -116,6 +116,7 @@ bool quern__graph_is_lean(const quern__graph *g) { return g->lean; }
 
 void quern__graph_gradient_of(quern__graph *g, int node) { g->of = node; }
 
+/* Adds a copy of a value. Returns its id; 0 on failure. */
 static quern__id add_value(quern__graph *g, quern__value value)
 {
     if (g->error.code)

@@ -1,6 +1,7 @@
 /* graph_print: the graph as text, and in the DOT language of Graphviz. */
 #include "graph.h"
 
+/* Writes a variable's path, a constant, the array of a batch, or the id of a node's output. */
 static void print_id(const quern__graph *g, quern__id id, quern__text *out)
 {
     const quern__value *v = quern__graph_value(g, id);
@@ -14,6 +15,7 @@ static void print_id(const quern__graph *g, quern__id id, quern__text *out)
         quern__text_add(out, "%%%d", id);
 }
 
+/* Writes a node with outputs, inputs, shape, dtype, scope and gate. */
 static void print_node(const quern__graph *g, const quern__node *node, quern__text *out)
 {
     char shape[96];

@@ -34,6 +34,7 @@ static void write_where(char where[8], char side, int i)
     *where = 0;
 }
 
+/* Describes array `number` of a batch: an input, the target of an output, or its sample weights. */
 static wanted wanted_of(const quern_model *m, int number)
 {
     int target = number - m->n_in, weights = target - m->n_out;
@@ -107,6 +108,7 @@ static int weights_kind(const quern_model *m, const quern_tensor *t, const wante
                        quern_shape_text(&w->shape, want, sizeof want), w->name);
 }
 
+/* Checks one array: records, shape, and whether its dtype converts to that of the model. */
 static int check_array(const quern_model *m, const quern_tensor *t, int number, batch *b, quern_error *err)
 {
     wanted w = wanted_of(m, number);

@@ -178,7 +178,8 @@ static int check_count(const quern__layer *l, int n, const char *words, quern_er
 }
 
 /* Adds a node to the blueprint. */
-static int place(quern_blueprint *b, quern__call_node *node, const quern__inputs *in, const quern_shape *input, const char *words)
+static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const quern__inputs *in, const quern_shape *input,
+                              const char *words)
 {
     quern_shape shapes[QUERN__MAX_RESULTS];
     const quern__class *c = node->layer->kind;
@@ -244,7 +245,7 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     } else
         quern_model_free(object);
     if (node.layer && status >= 0)
-        status = place(b, &node, in, &shape, words);
+        status = blueprint_add_node(b, &node, in, &shape, words);
     if (!node.layer || status < 0) {
         quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, words, "cannot create this layer");
         quern__layer_free(node.layer);
@@ -276,11 +277,13 @@ int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in
     quern__call_node again = { .layer = b->nodes[node].layer, .again = true };
     for (int k = 0; k < b->n; k++)
         again.call += b->nodes[k].layer == again.layer;
-    int value = place(b, &again, in, &(quern_shape){ 0 }, words);
+    int value = blueprint_add_node(b, &again, in, &(quern_shape){ 0 }, words);
     return value < 0 ? -1 : value;
 }
 
-static int add(quern_blueprint *b, const char *words, const int *values, int n, bool input)
+/* Adds the layer of a spec string, an input or one with n values, for the public functions. Returns the first output; -1 on
+ * failure. */
+static int blueprint_add_text(quern_blueprint *b, const char *words, const int *values, int n, bool input)
 {
     json_t *config = NULL;
     char text[512];
@@ -302,9 +305,12 @@ static int add(quern_blueprint *b, const char *words, const int *values, int n, 
     return value;
 }
 
-int quern_input(quern_blueprint *b, const char *words) { return add(b, words, NULL, 0, true); }
-int quern_apply(quern_blueprint *b, const char *words, int value) { return add(b, words, &value, 1, false); }
-int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int n) { return add(b, words, values, n, false); }
+int quern_input(quern_blueprint *b, const char *words) { return blueprint_add_text(b, words, NULL, 0, true); }
+int quern_apply(quern_blueprint *b, const char *words, int value) { return blueprint_add_text(b, words, &value, 1, false); }
+int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int n)
+{
+    return blueprint_add_text(b, words, values, n, false);
+}
 
 quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
                              quern_error *err)

@@ -84,8 +84,8 @@ static bool is_passed_over(const char *name, json_t *given, int others)
 static bool is_told(const quern__class *c, const char *name) { return quern__is_field(c->call_flags, name); }
 
 /* Reads one argument: values, a constant for an operation, or a flag that the row has. */
-static int take(const quern_blueprint *b, const quern__class *c, int argument, const char *name, json_t *given, quern__inbound *r,
-                const char *where, quern_error *err)
+static int read_argument(const quern_blueprint *b, const quern__class *c, int argument, const char *name, json_t *given,
+                         quern__inbound *r, const char *where, quern_error *err)
 {
     int before = r->n, others = 0;
     collect(b, given, argument < 0 ? 0 : argument, r, &others);
@@ -146,12 +146,12 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
         bool by_place = argument < 0 || (c->call_args && *c->call_args[argument].name == '*');
         const char *name = by_place ? place : c->call_args ? c->call_args[argument].name : "inputs";
         if (status >= 0)
-            status = take(b, c, argument, name, item, r, where, err);
+            status = read_argument(b, c, argument, name, item, r, where, err);
     }
     for (int i = 0; i < n && status >= 0; i++) {
         int argument = argument_named(c, names[i]);
         r->keywords |= c->call_args && argument >= 0 && argument < 32 ? 1u << argument : 0;
-        status = take(b, c, argument, names[i], json_object_get(kwargs, names[i]), r, where, err);
+        status = read_argument(b, c, argument, names[i], json_object_get(kwargs, names[i]), r, where, err);
     }
     if (status >= 0 && (r->n > QUERN__MAX_ARGUMENTS || n < 0))
         status = quern__fail(err, QUERN_UNSUPPORTED, where, "more than %d inputs", QUERN__MAX_ARGUMENTS);

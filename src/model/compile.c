@@ -211,6 +211,7 @@ static json_t *loss_meant(const quern_model *m, json_t *own, int output, quern_e
     return NULL;
 }
 
+/* Sets the loss and loss weight of each output, and adds their log entries. At least one output needs a loss. */
 static int set_losses(quern_model *m, quern_error *err)
 {
     json_t *losses = json_object_get(m->compile, "loss"), *weights = json_object_get(m->compile, "loss_weights");
@@ -240,6 +241,7 @@ static int set_losses(quern_model *m, quern_error *err)
     return status;
 }
 
+/* Creates the optimizer for all trainable weights, with their constraints. */
 static int set_optimizer(quern_model *m, quern_error *err)
 {
     json_t *config = NULL;

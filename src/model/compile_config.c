@@ -68,7 +68,8 @@ static json_t *with_module(quern__group group, json_t *given)
     return out;
 }
 
-static json_t *written(const place *at, json_t *given)
+/* The JSON that Keras 3 reads for a loss, a metric, or a list of metrics. Returns new. */
+static json_t *config_written(const place *at, json_t *given)
 {
     json_t *out, *v;
     size_t k;
@@ -79,7 +80,7 @@ static json_t *written(const place *at, json_t *given)
     if (!json_is_array(given))
         return json_incref(given);
     out = json_array();
-    json_array_foreach(given, k, v) if (!json_is_null(v)) json_array_append_new(out, written(at, v));
+    json_array_foreach(given, k, v) if (!json_is_null(v)) json_array_append_new(out, config_written(at, v));
     if (json_array_size(out) || !json_array_size(given))
         return out;
     json_decref(out); /* only null entries, which Keras 3 rejects */
@@ -103,17 +104,17 @@ static json_t *by_output(const quern_model *m, quern__group group, json_t *given
     const char *key;
     size_t k;
     if (!listed && (!json_is_object(given) || json_object_get(given, "class_name")))
-        return given ? written(&at, given) : NULL;
+        return given ? config_written(&at, given) : NULL;
     out = listed ? json_array() : json_object();
     json_array_foreach(given, k, v)
     {
         at.output = k < (size_t)m->n_out ? (int)k : 0;
-        json_array_append_new(out, written(&at, v));
+        json_array_append_new(out, config_written(&at, v));
     }
     json_object_foreach(given, key, v)
     {
         at.output = output_of(m, key);
-        json_object_set_new(out, key, written(&at, v));
+        json_object_set_new(out, key, config_written(&at, v));
     }
     /* Keras 3 requires an entry for every name, null where an output has no loss */
     for (int i = 0; i < m->n_out && group == QUERN__LOSS && !listed; i++)

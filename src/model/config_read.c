@@ -177,6 +177,7 @@ static json_t *first_shape(json_t *config, json_t *spec, const quern__network_en
     return shape;
 }
 
+/* Adds an input layer with that batch shape (NULL is an error). */
 static int add_input(quern_blueprint *b, json_t *shape, quern_error *err)
 {
     json_t *given = json_pack("{s:O}", "batch_shape", shape ? shape : json_null());
@@ -190,6 +191,7 @@ static int add_input(quern_blueprint *b, json_t *shape, quern_error *err)
     return QUERN_OK;
 }
 
+/* Adds the layers of a sequential model, each called with the output of the previous one. */
 static int read_sequential(quern_blueprint *b, json_t *model, const quern__network_env *env, quern_error *err)
 {
     json_t *layers = json_object_get(model, "layers"), *spec, *config = NULL;

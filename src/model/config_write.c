@@ -41,6 +41,7 @@ static json_t *nested_json(const quern__layer *l)
     return out;
 }
 
+/* The object of a layer, without its calls: class, config, module and build shapes. Returns new. */
 static json_t *layer_json(const quern__layer *l)
 {
     if (l->kind->model)
@@ -120,6 +121,7 @@ static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
     return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
 }
 
+/* The object of the layer of node k in a functional model, with all its calls in order. Returns new. */
 static json_t *functional_layer(const quern_model *m, int k)
 {
     const quern__call_node *a = &m->b->nodes[k];

@@ -56,6 +56,7 @@ static void visit(walk *w, int value)
     w->finished[w->n_finished++] = k;
 }
 
+/* Sets the depth of each node and layer: one more than the largest depth of its users. Users come before inputs. */
 static void find_depths(walk *w)
 {
     for (int at = w->n_finished - 1; at >= 0; at--) {

@@ -58,7 +58,8 @@ void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes)
 
 /* ---- variables ---- */
 
-static void forget(quern_model *m)
+/* Frees the variables of gradient accumulation; `any` stays. */
+static void free_sums(quern_model *m)
 {
     quern__micro_batches *p = &m->parts;
     if (p->sums)
@@ -85,7 +86,7 @@ int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err
     if ((p->n ? p->n : 1) == n && p->any == any)
         return QUERN_OK;
     quern__program_free(&m->programs[QUERN__TRAIN]);
-    forget(m);
+    free_sums(m);
     p->any = any;
     if (n < 2)
         return QUERN_OK;
@@ -157,7 +158,7 @@ void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern
 /* ---- running ---- */
 
 /* The addresses of the arrays from record `first` on. */
-static void move_on(const quern_model *m, const quern__program *p, void *const *arrays, int64_t first, void **out)
+static void record_addresses(const quern_model *m, const quern__program *p, void *const *arrays, int64_t first, void **out)
 {
     int n = m->n_in + m->n_out;
     memset(out, 0, 3 * QUERN__MAX_IO * sizeof *out);
@@ -185,7 +186,7 @@ int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *
         run.records = whole->records - first < p->capacity ? whole->records - first : p->capacity;
         run.first = whole->first + first;
         run.arrays = arrays;
-        move_on(m, p, whole->arrays, first, arrays);
+        record_addresses(m, p, whole->arrays, first, arrays);
         *(float *)m->parts.share->data = (float)((double)run.records / (double)whole->records);
         *(float *)m->parts.first->data = first == 0;
         *(float *)m->parts.last->data = first + run.records == whole->records;

@@ -188,6 +188,7 @@ static quern__id as_floats(quern__graph *g, quern__id x)
     return dtype == QUERN_INT32 || dtype == QUERN_INT64 ? quern__cast(g, x, QUERN_FLOAT32) : x;
 }
 
+/* Builds the graph of a mode: the forward pass, then loss, metrics and, in training, the backward pass and the optimizer. */
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
 {
     quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc(2 * (size_t)m->b->n_values + 1, sizeof *ids),

@@ -77,6 +77,7 @@ static quern__layer *find(const quern_model *m, const char *name)
     return NULL;
 }
 
+/* The layer of that name, or NULL with an error that suggests the nearest name. Returns borrowed. */
 static quern__layer *find_or_fail(const quern_model *m, const char *name, quern_error *err)
 {
     quern__layer *l = find(m, name);
@@ -105,6 +106,7 @@ int quern_model_get_weights(const quern_model *m, const char *layer, quern_tenso
     return n;
 }
 
+/* Checks that an array has data, a numeric dtype, and the shape of the weight. */
 static int check_weight(const quern__variable *v, const quern_tensor *from, quern_error *err)
 {
     char want[96], got[96];
@@ -166,6 +168,7 @@ int quern_model_set_trainable(quern_model *m, const char *layer, int on, quern_e
     return m->compile ? quern__compile(m, json_deep_copy(m->compile), err) : QUERN_OK;
 }
 
+/* Visits the layers of a model below the path `before`; nested models come before their layers. */
 static int walk(const quern_model *m, const char *before, quern__layer_visitor *fn, void *user, quern_error *err)
 {
     int status = QUERN_OK;

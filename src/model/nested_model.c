@@ -54,6 +54,7 @@ static int rename_weights(quern__layer *l, quern_error *err)
     return QUERN_OK;
 }
 
+/* Creates the inner model from the config, unless quern_apply_model provided it, and adopts its layers. */
 static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_error *err)
 {
     size_t unbounded = (size_t)1 << 40;
@@ -79,6 +80,7 @@ static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_
     return rename_weights(l, err);
 }
 
+/* Calls the inner model: its inputs get the values and masks of the call, and its nodes join the graph. */
 static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
 {
     quern_model *m = l->object;

@@ -27,6 +27,7 @@ static void say_place(quern_error *err, int layer, int character)
     snprintf(err->where, sizeof err->where, "layer %d of the pipeline, character %d", layer, character);
 }
 
+/* The value of a name; -1 with an error that suggests the nearest name. */
 static int named(naming *n, const char *name)
 {
     const char *names[most_names];

@@ -77,6 +77,7 @@ static int products(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     return 3;
 }
 
+/* Forward and backward pass of softmax and cross-entropy, and reductions. */
 static int classes(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 {
     quern_error err = { 0 };
@@ -232,6 +233,7 @@ static quern_model *trained(const char *words, const char *optimizer, int thread
     return m;
 }
 
+/* Compares the weights after training on one and on two threads. */
 static void check_training(checking *c, const char *what, const char *words, const char *optimizer)
 {
     quern_error err = { 0 };
@@ -249,7 +251,7 @@ static void check_training(checking *c, const char *what, const char *words, con
 }
 
 /* Reports the kind of processor that is in use and those that are available. */
-static void tell_isa(checking *c)
+static void report_isa(checking *c)
 {
     char detail[128];
     const char *used = quern_isa(), *name;
@@ -268,7 +270,7 @@ int quern_self_check(quern_check_fn *report, void *user)
 #else
     tell(&c, "gzip by", true, "zlib");
 #endif
-    tell_isa(&c);
+    report_isa(&c);
     check_kernels(&c, "unary functions", unary, 2e-6);
     check_kernels(&c, "binary functions", binary, 2e-6);
     check_kernels(&c, "matrix products", products, 2e-5);

@@ -11,7 +11,8 @@ typedef struct counts {
     double bytes, trained_bytes;
 } counts;
 
-static void count(const quern__layer *l, counts *c)
+/* Adds the parameters and bytes of a layer's weights. */
+static void count_parameters(const quern__layer *l, counts *c)
 {
     for (int i = 0; i < l->n_weights; i++) {
         const quern__variable *v = l->weights[i];
@@ -97,7 +98,8 @@ static size_t line_of(const char *text, int room, int *characters)
     return end;
 }
 
-static void cell(quern__text *t, const char *text, size_t bytes, int characters, int room, bool right, bool centred)
+/* Writes a cell padded to `room` columns, or truncated with an ellipsis. */
+static void write_cell(quern__text *t, const char *text, size_t bytes, int characters, int room, bool right, bool centred)
 {
     int before = right ? room - characters : centred ? (room - characters) / 2 : 0, k = 0;
     if (characters > room) { /* truncated */
@@ -131,7 +133,7 @@ static void row(quern__text *t, const table *of, const char *const *cells, const
         for (int i = 0; i < of->n; i++) {
             int characters;
             size_t bytes = line_of(rest[i], of->widths[i] - 2, &characters);
-            cell(t, rest[i], bytes, characters, of->widths[i] - 2, i == count_column, of->trainable && i == of->n - 1);
+            write_cell(t, rest[i], bytes, characters, of->widths[i] - 2, i == count_column, of->trainable && i == of->n - 1);
             quern__text_add(t, "%s", bar);
             rest[i] += bytes;
             rest[i] += strspn(rest[i], " ");
@@ -141,6 +143,7 @@ static void row(quern__text *t, const table *of, const char *const *cells, const
     }
 }
 
+/* Lists the inputs of a layer as "layer[call][output]". */
 static void add_connections(const quern_model *m, const quern__layer *l, quern__text *out)
 {
     for (int k = 0; k < m->b->n; k++) {
@@ -175,7 +178,7 @@ static void layer_row(quern__text *t, const quern_model *m, int k, const table *
     char number[32];
     quern__text cells[most_columns] = { 0 };
     const char *texts[most_columns];
-    count(l, &c);
+    count_parameters(l, &c);
     quern__text_add(&cells[name_column], "%*s%s%s (%s)", 3 * depth, "", depth ? "└ " : "", l->name, l->kind->name);
     add_shapes(m, node, &cells[shape_column]);
     quern__text_add(&cells[count_column], "%s", grouped(c.all, number));
@@ -194,6 +197,7 @@ static void layer_row(quern__text *t, const quern_model *m, int k, const table *
         quern__text_free(&cells[i]);
 }
 
+/* Writes the rows of all layers, with those of nested models when `expand_nested` is set. */
 static void layer_rows(quern__text *t, const quern_model *m, const table *of, int depth, bool *first)
 {
     for (int k = 0; k < m->b->n; k++) {
@@ -220,6 +224,7 @@ static bool one_path(const quern_model *m)
     return true;
 }
 
+/* Writes the totals of parameters and, after the first step, of optimizer variables. */
 static void totals(quern__text *t, const quern_model *m)
 {
     counts all = { 0 };
@@ -227,7 +232,7 @@ static void totals(quern__text *t, const quern_model *m)
     double slot_bytes = 0;
     for (int k = 0; k < m->b->n; k++)
         if (!m->b->nodes[k].again)
-            count(m->b->nodes[k].layer, &all);
+            count_parameters(m->b->nodes[k].layer, &all);
     const quern__variable *kept;
     const quern__optimizer *leader = quern__optimizer_leader(m->optimizer);
     if (leader && *(int64_t *)leader->iteration->data > 0)
@@ -288,8 +293,8 @@ char *quern_model_summary_json(const quern_model *m)
             json_decref(shape);
             continue;
         }
-        count(node->layer, &own);
-        count(node->layer, &all);
+        count_parameters(node->layer, &own);
+        count_parameters(node->layer, &all);
         for (int i = 0; i < made->rank; i++)
             json_array_append_new(shape, made->dims[i] < 0 ? json_null() : json_integer(made->dims[i]));
         json_array_append_new(layers, json_pack("{s:s, s:s, s:o, s:I}", "name", node->layer->name, "class", node->layer->kind->name,

@@ -65,6 +65,7 @@ static int parse_type(const char *descr, quern__npy *out, const char *where, que
     return quern__fail(err, QUERN_DTYPE, where, ".npy array of dtype '%.*s'; %s", n < 40 ? (int)n : 40, descr + 1, read);
 }
 
+/* Parses "(2, 3)", "(2,)" or "()" with checked dimensions. */
 static int parse_shape(const char *p, quern_shape *shape, const char *where, quern_error *err)
 {
     shape->rank = 0;

@@ -113,6 +113,7 @@ static double scale_of(json_t *config, const double *window, int64_t n)
     return quern__same_name(scaling, "density") ? sqrt(squares) : quern__same_name(scaling, "spectrum") ? sizes : (double)NAN;
 }
 
+/* Fills the kernel (frame, 1, bands) with cosines or sines times the window, scaled. */
 static int stft(json_t *config, const quern_shape *shape, float *data, uint64_t seed, quern_error *err)
 {
     const char *side = quern__config_text(config, "side");

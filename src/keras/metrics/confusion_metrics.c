@@ -81,6 +81,7 @@ static int check_classes(const quern__accumulator *m, const quern_shape *predict
     return QUERN_OK;
 }
 
+/* `counts` of metrics with the thresholds of the config. */
 static int listed_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     (void)truth;
@@ -120,6 +121,7 @@ static quern__id fitted(quern__graph *g, quern__id weights, quern__id truth)
     return quern__reshape(g, weights, &w);
 }
 
+/* Adds the nodes that count true and false positives and negatives, after class_id and top_k. */
 static quern__id tally(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     json_t *class_id = json_object_get(m->config, "class_id"), *top = json_object_get(m->config, "top_k");
@@ -175,6 +177,7 @@ static double rate(const quern__accumulator *m, int what, int64_t i)
     return share(counts_of(m, hit)[i], counts_of(m, miss)[i]);
 }
 
+/* `counts` of metrics at a value of another: evenly spaced thresholds. */
 static int at_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     (void)truth;
@@ -223,6 +226,7 @@ static bool is_one_of(const char *word, const char *const *words)
     return false;
 }
 
+/* Checks the config of AUC; `labels` gets the number of labels that count separately. */
 static int check_area(const quern__accumulator *m, const quern_shape *prediction, int64_t *labels, quern_error *err)
 {
     static const char *const curves[] = { "ROC", "PR", "PRGAIN", NULL };
@@ -263,6 +267,7 @@ static int give_label_weights(quern__accumulator *m, quern_error *err)
     return status;
 }
 
+/* `counts` of AUC: the thresholds 0 … 1, with one below 0 and one above 1. */
 static int area_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     json_t *given = json_object_get(m->config, "thresholds");
@@ -336,6 +341,7 @@ static double precise_part(const quern__accumulator *m, int64_t i, int64_t next)
     return divided(slope * (dtp + intercept * log(ratio)), fmax(tp[next] + fn[next], 0));
 }
 
+/* The area under the curve, by Riemann sums or interpolation; with multi_label the mean over labels. */
 static void area_results(const quern__accumulator *m, double *out)
 {
     const char *name = quern__config_text(m->config, "curve"), *method = quern__config_text(m->config, "summation_method");

@@ -28,6 +28,7 @@ static bool counts_whole(const quern__accumulator *m)
     return !dtype || !strncmp(dtype, "int", 3) || !strncmp(dtype, "uint", 4);
 }
 
+/* `counts` of IoU metrics: a confusion matrix. */
 static int matrix_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     json_t *ids = json_object_get(m->config, "target_class_ids"), *id;
@@ -51,6 +52,7 @@ static quern__id labels(const quern__accumulator *m, quern__graph *g, quern__id 
     return sparse ? x : quern__argmax(g, quern__axis_last(g, m->config, x));
 }
 
+/* Adds the confusion matrix of a batch; scores become labels first. */
 static quern__id matrix_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction,
                               quern__id weights)
 {
@@ -97,6 +99,7 @@ static int matched(const quern__accumulator *m, const quern_shape *truth, const 
     return quern__fail(err, QUERN_SHAPE, m->row->name, "targets and predictions must both have rank 2");
 }
 
+/* `counts` of F scores: checks the config. */
 static int f_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     const char *average = quern__config_text(m->config, "average"), *const known[] = { "micro", "macro", "weighted" };
@@ -140,6 +143,7 @@ static quern__id column(quern__graph *g, quern__id weights)
     return quern__cast(g, quern__reshape(g, weights, &s), QUERN_FLOAT64);
 }
 
+/* Adds the counts of a batch: predictions above the threshold, or the maximum of each record. */
 static quern__id f_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     double threshold = quern__config_number(m->config, "threshold");
@@ -162,6 +166,7 @@ static quern__id f_nodes(const quern__accumulator *m, quern__graph *g, quern__id
     return quern__concat(g, rows, 4, 0);
 }
 
+/* F scores per class, or their mean. */
 static void f_results(const quern__accumulator *m, double *out)
 {
     const char *average = quern__config_text(m->config, "average");
@@ -184,6 +189,7 @@ static void f_results(const quern__accumulator *m, double *out)
 
 /* ---- R²: counts (5, columns): sums, squares, residuals, weights, elements of all columns (in the first column) ---- */
 
+/* `counts` of R2Score: checks the config. */
 static int r2_counts(quern__accumulator *m, const quern_shape *truth, const quern_shape *prediction, quern_error *err)
 {
     const char *how = quern__config_text(m->config, "class_aggregation");
@@ -199,6 +205,7 @@ static int r2_counts(quern__accumulator *m, const quern_shape *truth, const quer
     return quern__accumulator_total(m, &(quern_shape){ .rank = 2, .dims = { 5, prediction->dims[1] } }, err);
 }
 
+/* Adds the sums of a batch in float64. */
 static quern__id r2_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     if (!truth || !prediction)
@@ -222,6 +229,7 @@ static double adjusted(const quern__accumulator *m, double r2, double seen)
     return p == 0 || p >= seen - 1 ? r2 : 1 - (1 - r2) * (seen - 1) / (seen - p - 1);
 }
 
+/* The coefficient of determination per column, or aggregated. */
 static void r2_results(const quern__accumulator *m, double *out)
 {
     const char *how = quern__config_text(m->config, "class_aggregation");

@@ -89,6 +89,7 @@ static quern__id at_index(quern__graph *g, quern__id x, int axis, int64_t index)
     return dropped(g, quern__slice(g, x, axis, index, 1), axis);
 }
 
+/* Python's x[key] with integers, slices, None and an ellipsis. */
 static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = quern__operand(l, g, in, n, "x");

@@ -241,6 +241,7 @@ static bool read_term(const char **at, int rank, char *out)
     return true;
 }
 
+/* Contraction of one or two operands by subscripts. */
 static quern__id einsum(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id a = quern__layer_argument(l, in, n, "*operands", 0), b = quern__layer_argument(l, in, n, "*operands", 1);

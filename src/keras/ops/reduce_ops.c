@@ -130,6 +130,7 @@ static quern__id product(quern__graph *g, quern__id x, int axis)
     return y;
 }
 
+/* The product over one axis at a time. */
 static quern__id prod(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
@@ -167,6 +168,7 @@ static quern__id cumulative(quern__layer *l, quern__graph *g, const quern__id *i
     return quern__concat(g, parts, (int)size, axis);
 }
 
+/* x[1:] - x[:-1] along an axis, n times. */
 static quern__id diff(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
@@ -225,6 +227,7 @@ static int bits(uint32_t axes)
     return count;
 }
 
+/* Vector norms and the Frobenius norm of matrices. */
 static quern__id norm(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;

@@ -227,6 +227,7 @@ static quern__id append(quern__layer *l, quern__graph *g, const quern__id *in, i
 
 /* ---- splitting: the call returns the first part; the others are further results ---- */
 
+/* Splits an axis at `count` indices into count + 1 parts. Returns the first. */
 static quern__id parts(quern__layer *l, quern__graph *g, quern__id x, int axis, const int64_t *ends, int count)
 {
     quern__id first = 0;
@@ -282,6 +283,7 @@ static quern__id split_along(quern__layer *l, quern__graph *g, const quern__id *
     return split_at(l, g, X, l->kind->extra, false);
 }
 
+/* Splits an axis into its elements and removes it. Returns the first. */
 static quern__id unstack(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, first = 0;
@@ -383,6 +385,7 @@ static quern__id rolled(quern__graph *g, quern__id x, int axis, int64_t shift)
     return quern__concat(g, ends, 2, axis);
 }
 
+/* Rolls the elements along axes; each part that leaves one end is concatenated at the other. */
 static quern__id roll(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;

@@ -58,7 +58,7 @@ quern__id quern__correction(quern__graph *g, double beta, quern__id iteration)
 
 /* ---- optimizers ---- */
 
-static void fill(quern__variable *v, double with)
+static void fill_slot(quern__variable *v, double with)
 {
     if (v)
         for (int64_t i = 0; i < quern_shape_count(&v->shape); i++)
@@ -85,7 +85,7 @@ static int adagrad_slots(quern__optimizer *o, quern_error *err)
 {
     int status = quern__slots_of_all(o, 0, "accumulator", true, err);
     for (int k = 0; k < o->n && status >= 0; k++)
-        fill(quern__slot_of(o, k, 0), number(o, "initial_accumulator_value"));
+        fill_slot(quern__slot_of(o, k, 0), number(o, "initial_accumulator_value"));
     return status;
 }
 
@@ -93,7 +93,7 @@ static int ftrl_slots(quern__optimizer *o, quern_error *err)
 {
     int status = ftrl_zeros(o, err);
     for (int k = 0; k < o->n && status >= 0; k++)
-        fill(quern__slot_of(o, k, 0), number(o, "initial_accumulator_value"));
+        fill_slot(quern__slot_of(o, k, 0), number(o, "initial_accumulator_value"));
     return status;
 }
 

@@ -173,6 +173,7 @@ static int for_adam(const quern__optimizer *o, int k, quern_error *err)
 
 enum { most_ns_steps = 100 };
 
+/* A momentum for each variable; Adam's variables also have a velocity. */
 static int muon_slots(quern__optimizer *o, quern_error *err)
 {
     if (!(number(o, "ns_steps") >= 0 && number(o, "ns_steps") <= most_ns_steps))

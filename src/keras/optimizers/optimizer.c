@@ -46,7 +46,7 @@ int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool w
 }
 
 /* Adds a slot to each variable for the base optimizer, next to the slots of the class. */
-static int beside(quern__optimizer *o, const char *name, quern__variable **of, quern_error *err)
+static int add_base_slots(quern__optimizer *o, const char *name, quern__variable **of, quern_error *err)
 {
     char path[256];
     for (int k = 0; k < o->n; k++) {
@@ -70,7 +70,8 @@ static int clippings(const quern__optimizer *o)
 
 bool quern__optimizer_clips(const quern__optimizer *o) { return clippings(o) > 0; }
 
-static int check(const quern__optimizer *o, quern_error *err)
+/* Checks the arguments that all optimizers have. */
+static int check_options(const quern__optimizer *o, quern_error *err)
 {
     json_t *steps = json_object_get(o->config, "gradient_accumulation_steps"),
            *every = json_object_get(o->config, "ema_overwrite_frequency");
@@ -86,6 +87,7 @@ static int check(const quern__optimizer *o, quern_error *err)
     return QUERN_OK;
 }
 
+/* Allocates the arrays by variable and by slot. */
 static bool make_room(quern__optimizer *o)
 {
     size_t n = (size_t)o->n + 1;
@@ -126,6 +128,7 @@ static int exclude(quern__optimizer *o, quern_error *err)
     return QUERN_OK;
 }
 
+/* Creates iteration, learning rate, moving averages, accumulators and the slots of the class. */
 static int make_variables(quern__optimizer *o, quern_error *err)
 {
     quern_shape scalar = { 0 };
@@ -137,9 +140,9 @@ static int make_variables(quern__optimizer *o, quern_error *err)
     o->schedule = json_is_object(rate) || json_is_string(rate) ? rate : NULL;
     *(float *)o->rate->data = o->schedule ? 0 : (float)json_number_value(rate);
     o->rate->optimizer = o->iteration->optimizer = true;
-    int status = quern__config_bool(o->config, "use_ema") ? beside(o, "average", o->averages, err) : QUERN_OK;
+    int status = quern__config_bool(o->config, "use_ema") ? add_base_slots(o, "average", o->averages, err) : QUERN_OK;
     if (status >= 0 && quern__config_int(o->config, "gradient_accumulation_steps"))
-        status = beside(o, "gradient_accumulator", o->sums, err);
+        status = add_base_slots(o, "gradient_accumulator", o->sums, err);
     if (status < 0)
         return status;
     return o->kind->slots(o, err);
@@ -155,7 +158,7 @@ quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config,
         return NULL;
     }
     *o = (quern__optimizer){ .kind = kind, .config = config, .n = n, .within = within };
-    int status = make_room(o) ? check(o, err) : quern__fail_memory(err, (size_t)n * sizeof *o->slots);
+    int status = make_room(o) ? check_options(o, err) : quern__fail_memory(err, (size_t)n * sizeof *o->slots);
     for (int k = 0; status >= 0 && k < n; k++) {
         o->trained[k] = trained[k];
         o->constraints[k] = constraints ? constraints[k] : NULL;
@@ -278,6 +281,7 @@ static quern__id to_norm(quern__graph *g, quern__id x, quern__id squares, double
     return rows ? quern__scaled_rows(g, x, factor) : quern__mul2(g, x, factor);
 }
 
+/* Adds the clipping of gradients: by value, by norm, or by global norm. */
 static void clip(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
     double norm = quern__option(o, "clipnorm"), value = quern__option(o, "clipvalue"), global = quern__option(o, "global_clipnorm");
@@ -367,7 +371,8 @@ static void steps_of(quern__optimizer *o, quern__graph *g, const quern__id *grad
             contents[k] = o->kind->step(o, g, k, gradients[k], rate, iteration, isnan(decay) || o->undecayed[k] ? 0 : decay);
 }
 
-static void apply(quern__optimizer *o, quern__graph *g, quern__id *gradients, quern__id *contents)
+/* Adds the nodes of one call, from unscaling of the gradients to constraints. */
+static void add_update_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients, quern__id *contents)
 {
     double steps = quern__option(o, "gradient_accumulation_steps"), scale = quern__option(o, "loss_scale_factor");
     quern__id iteration = quern__graph_variable(g, o->iteration), calls = quern__cast(g, iteration, QUERN_FLOAT64), due = 0;
@@ -410,7 +415,7 @@ void quern__optimizer_nodes(quern__optimizer *o, quern__graph *g, quern__id *gra
     quern__graph_scope(g, scope);
     quern__id *contents = quern__zalloc((size_t)o->n + 1, sizeof *contents);
     if (contents)
-        apply(o, g, gradients, contents);
+        add_update_nodes(o, g, gradients, contents);
     else
         quern__graph_fail(g, QUERN_NOMEM, "out of memory");
     quern__free(contents);

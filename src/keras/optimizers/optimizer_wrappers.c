@@ -56,6 +56,7 @@ quern__optimizer *quern__optimizer_leader(quern__optimizer *o)
 
 enum { COUNTER, SCALE };
 
+/* Adds the step counter and the scale, and creates the inner optimizer. */
 static int scaling_slots(quern__optimizer *o, quern_error *err)
 {
     quern_shape scalar = { 0 };
@@ -94,6 +95,7 @@ static quern__id all_finite(quern__graph *g, const quern__id *gradients, int n)
     return all;
 }
 
+/* Adds the inner step with a gate on finite gradients, and the update of the scale. */
 static void scaling_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
     quern__graph_scope(g, "loss_scale_optimizer");
@@ -134,6 +136,7 @@ static int claimed(const quern__optimizer *o, json_t *map, const char *key, bool
     return QUERN_OK;
 }
 
+/* Creates the inner optimizers and assigns the variables by patterns. */
 static int multi_slots(quern__optimizer *o, quern_error *err)
 {
     json_t *spec = json_object_get(json_object_get(o->config, "optimizer_map"), "config"), *one;
@@ -163,6 +166,7 @@ static int multi_slots(quern__optimizer *o, quern_error *err)
     return status;
 }
 
+/* Runs each inner optimizer with the gradients of its variables. */
 static void multi_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
     quern__id *own = quern__zalloc((size_t)o->n + 1, sizeof *own);

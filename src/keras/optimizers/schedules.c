@@ -43,6 +43,7 @@ static double polynomial(json_t *config, double step)
     return (first - last) * pow(1 - step / steps, number(config, "power")) + last;
 }
 
+/* Linear warmup, then cosine decay to alpha times the initial rate. */
 static double cosine(json_t *config, double step)
 {
     double first = number(config, "initial_learning_rate"), steps = number(config, "decay_steps"), alpha = number(config, "alpha"),

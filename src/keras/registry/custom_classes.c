@@ -71,6 +71,7 @@ static int own_slots(quern__optimizer *o, quern_error *err)
     return QUERN_OK;
 }
 
+/* Calls the update function of a custom optimizer. */
 static quern__id own_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration,
                           double decay)
 {

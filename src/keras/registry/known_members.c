@@ -20,6 +20,7 @@ static const struct {
     { QUERN__INITIALIZER, NULL, "output_axes", "null" },
 };
 
+/* Whether the table says that a member has no effect with this value. */
 static bool is_harmless(const quern__class *c, const char *name, json_t *v)
 {
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {

@@ -160,6 +160,7 @@ static bool sizes(json_t *v, int depth)
     return fits;
 }
 
+/* Whether JSON is a possible value of a kind of argument. null fits any kind here. */
 static bool kind_fits(quern__kind_of_field kind, json_t *v)
 {
     if (json_is_null(v))
@@ -193,6 +194,7 @@ int quern__field_group(const quern__field *f)
                                              : -1;
 }
 
+/* Checks one argument: its kind, and that an unsupported one has its default. */
 static int check_field(const quern__class *c, const quern__field *f, json_t *v, json_t *fallback, quern_error *err)
 {
     static const char *const kinds[] = { "a number",
@@ -230,7 +232,8 @@ static const quern__field common_named[] = { { "name", QUERN__F_TEXT, "null" }, 
 static const quern__field common_operation[] = { { "name", QUERN__F_TEXT, "null" }, { 0 } };
 static const quern__field common_none[] = { { 0 } };
 
-static int fill(const quern__class *c, const quern__field *fields, json_t *given, json_t *out, quern_error *err)
+/* Checks the given arguments of `fields` and completes `out` with defaults. */
+static int fill_config(const quern__class *c, const quern__field *fields, json_t *given, json_t *out, quern_error *err)
 {
     for (int i = 0; fields && fields[i].name; i++) {
         json_t *v = json_object_get(given, fields[i].name),
@@ -329,6 +332,7 @@ static int check_known(const quern__class *c, const quern__field *common, json_t
     return QUERN_OK;
 }
 
+/* The arguments that all classes of the group have. */
 static const quern__field *common_fields(const quern__class *c)
 {
     switch ((int)c->group) {
@@ -348,8 +352,8 @@ json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_e
 {
     json_t *out = json_object();
     const quern__field *common = common_fields(c);
-    if ((strict && check_known(c, common, given, err) < 0) || fill(c, c->fields, given, out, err) < 0 ||
-        fill(c, common, given, out, err) < 0) {
+    if ((strict && check_known(c, common, given, err) < 0) || fill_config(c, c->fields, given, out, err) < 0 ||
+        fill_config(c, common, given, out, err) < 0) {
         json_decref(out);
         return NULL;
     }

@@ -103,6 +103,7 @@ static bool items(reader *r, json_t *list, json_t *named)
     return true;
 }
 
+/* Parses a value: a tuple, a quoted text, an object with arguments, or a word. */
 static json_t *value(reader *r)
 {
     if (++r->depth > 8)
@@ -145,7 +146,7 @@ static json_t *value(reader *r)
 }
 
 /* Assigns a positional argument to the next config key. */
-static bool place(const quern__class *c, json_t *config, int *next, json_t *v, quern_error *err)
+static bool assign_next(const quern__class *c, json_t *config, int *next, json_t *v, quern_error *err)
 {
     while (c->fields && c->fields[*next].name && json_object_get(config, c->fields[*next].name))
         (*next)++;
@@ -172,7 +173,7 @@ static bool name_object(json_t *config, const char *key, int group, quern_error 
     const quern__class *inner = quern__class_find((quern__group)group, quern__config_text(v, "class_name"), err);
     if (!inner)
         return false;
-    json_array_foreach(args, k, a) if (!place(inner, json_object_get(v, "config"), &next, a, err)) return false;
+    json_array_foreach(args, k, a) if (!assign_next(inner, json_object_get(v, "config"), &next, a, err)) return false;
     json_t *full = quern__config(inner, json_object_get(v, "config"), true, err);
     if (!full)
         return false;
@@ -243,7 +244,7 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
         else if (ok && word && has_field(c, "activation") && !json_object_get(given, "activation") && quern__is_activation(word))
             json_object_set(given, "activation", v);
         else if (ok && !bare_word(c, given, word))
-            ok = place(c, given, &next, v, r->err);
+            ok = assign_next(c, given, &next, v, r->err);
         json_decref(v);
         if (!ok) {
             json_decref(shape);

@@ -14,6 +14,7 @@ typedef struct given {
     ID q, v, k, q_mask, v_mask, scale, weight; /* weight: the scale of score_mode "concat" */
 } given;
 
+/* Collects the inputs and masks of a call. */
 static given given_of(const quern__layer *l, quern__graph *g, const ID *in, int n)
 {
     given a = { .q = quern__layer_argument(l, in, n, "inputs", 0),
@@ -98,6 +99,7 @@ static ID fused(quern__layer *l, quern__graph *g, const given *a, double dropout
                                                    .seed = seed });
 }
 
+/* Uses the fused op for dot products without returned scores, otherwise small ops. */
 static ID attention_call(quern__layer *l, quern__graph *g, const ID *in, int n, bool training)
 {
     given a = given_of(l, g, in, n);
@@ -129,6 +131,7 @@ static ID attention_call(quern__layer *l, quern__graph *g, const ID *in, int n, 
     return y;
 }
 
+/* Checks the inputs and the config; adds the weights of scaled and additive scores. */
 static int attention_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     const char *mode = quern__config_text(l->config, "score_mode");

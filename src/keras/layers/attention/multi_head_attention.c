@@ -16,6 +16,7 @@ typedef struct form {
 
 enum { QUERY, KEY, GATE, VALUE };
 
+/* Reads the config. */
 static form form_of(const quern__layer *l)
 {
     form f = { .bias = quern__config_bool(l->config, "use_bias"),
@@ -73,6 +74,7 @@ static int output_of(const quern__layer *l, int64_t width, quern_shape *out, que
     return QUERN_OK;
 }
 
+/* Checks the config and the shapes of queries, keys and values. */
 static int check(const quern__layer *l, const form *f, const quern_shape *q, const quern_shape *k, const quern_shape *v,
                  quern_error *err)
 {
@@ -106,6 +108,7 @@ static void places(const quern__layer *l, int n, int *query, int *key, int *valu
     *key = *key < 0 ? *value : *key;
 }
 
+/* Adds the kernels and biases of all projections. */
 static int heads_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     form f = form_of(l);
@@ -226,6 +229,7 @@ static quern__id past_mask(quern__graph *g, int64_t queries, int64_t keys)
                          quern__reshape(g, quern__iota(g, keys), &column));
 }
 
+/* Attention from small ops; `scores` gets the attention weights. */
 static quern__id with_scores(quern__layer *l, quern__graph *g, const quern__attended *a, quern__id *scores)
 {
     int times = a->heads / a->shared;

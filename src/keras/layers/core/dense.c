@@ -1,6 +1,7 @@
 /* dense: Dense: y = activation(x W + b), x (B, …, C), W (C, units), b (units). */
 #include "keras/layers/layer_rows.h"
 
+/* Adds kernel (C, units) and bias (units). */
 static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     (void)n;

@@ -64,6 +64,7 @@ static bool read_sizes(equation *e, const quern_shape *in, json_t *shape)
     return k == (json_is_array(shape) ? json_array_size(shape) : 1);
 }
 
+/* Parses and checks the equation, and sets the sizes of its letters. */
 static int read_equation(const quern__layer *l, const quern_shape *in, equation *e, quern_error *err)
 {
     const char *text = quern__config_text(l->config, "equation"), *at = text ? text : "", *comma = strchr(at, ','),
@@ -139,6 +140,7 @@ static ID ordered(quern__graph *g, ID x, const char *from, const char *to)
     return quern__transpose(g, x, order);
 }
 
+/* Adds the kernel, whose initializer sees a matrix, and the bias. */
 static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     equation e;
@@ -165,6 +167,7 @@ static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_err
     return quern__layer_weight(l, "bias", &bias, "bias_initializer", err) ? QUERN_OK : QUERN_NOMEM;
 }
 
+/* Transposes input and kernel to matrices, multiplies, and transposes the result. */
 static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, bool training)
 {
     equation e;
@@ -219,6 +222,7 @@ static ID of_length_one(quern__graph *g, ID x, int axis)
     return quern__mul2(g, x, quern__unary(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0), 0, 0, 0));
 }
 
+/* The dot product of two inputs along one axis each, normalised to unit length when config.normalize is set. */
 static ID dot_call(quern__layer *l, quern__graph *g, const ID *in, int n, bool training)
 {
     json_t *axes = json_object_get(l->config, "axes");

@@ -23,6 +23,7 @@ static quern__id pool_call(quern__layer *l, quern__graph *g, const quern__id *in
     return quern__channels_back(l, g, quern__pool(g, x, l->kind->extra & AVERAGE, &f));
 }
 
+/* Pooling with windows that divide each axis into output_size parts. */
 static quern__id adaptive_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     int axes = l->kind->extra & AXES;

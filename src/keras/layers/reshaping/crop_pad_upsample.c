@@ -21,6 +21,7 @@ static json_t *by_axis(json_t *spec, int axes)
     return axes == 1 && json_is_array(spec) ? json_pack("[O]", spec) : json_incref(spec);
 }
 
+/* Crops or pads each spatial axis by the sizes of config[key]. */
 static quern__id cut_or_pad(quern__layer *l, quern__graph *g, quern__id x, const char *key, bool pad)
 {
     int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1, axes = rank - 2;

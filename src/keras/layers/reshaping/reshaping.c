@@ -17,6 +17,7 @@ static quern__id flatten_call(quern__layer *l, quern__graph *g, const quern__id 
     return quern__reshape(g, first ? quern__transpose(g, in[0], order) : in[0], &flat);
 }
 
+/* Reshapes each record to target_shape, in which one size can be -1. */
 static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n, (void)training;

@@ -16,6 +16,7 @@ static quern__frame recurrent_frame(const quern__frame *f)
     return r;
 }
 
+/* Adds kernel, recurrent kernel and bias; unit_forget_bias sets the bias of the forget gate to 1. */
 static int conv_lstm_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     int axes = l->kind->extra;
@@ -98,6 +99,7 @@ static quern__id step(void *user, quern__graph *g, quern__id x, quern__id *state
     return states[0] = quern__channels_back(l, g, h);
 }
 
+/* Unrolls the sequence step by step. */
 static quern__id conv_lstm_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     int axes = l->kind->extra, first = quern__channels_first(l) ? 2 : 1;

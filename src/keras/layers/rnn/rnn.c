@@ -130,6 +130,7 @@ static int function_of(json_t *spec)
                                                      : -1;
 }
 
+/* Whether the fused op supports the layer's options and this sequence. */
 static bool fused(const quern__layer *l, const quern__sequence *s, bool training)
 {
     json_t *inner = json_object_get(l->config, "recurrent_activation");
@@ -160,6 +161,7 @@ static quern__id state_drop(quern__layer *l, quern__graph *g, quern__id state, b
     return seeded_dropout(l, g, ones, "recurrent_dropout", 1, 0);
 }
 
+/* Adds the product of the input and the fused op. */
 static quern__id fused_call(quern__layer *l, quern__graph *g, quern__sequence *s)
 {
     quern__id weights[3] = { 0 }, c, y;
@@ -202,6 +204,7 @@ static quern__id one_step(void *user, quern__graph *g, quern__id x, quern__id *s
     return states[0];
 }
 
+/* Calls a layer with a single cell: fused, or unrolled. */
 static quern__id layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern_shape state = { .rank = 2, .dims = { 0, quern__config_int(l->config, "units") } };
@@ -218,6 +221,7 @@ static quern__id layer_call(quern__layer *l, quern__graph *g, const quern__id *i
 
 /* ---- RNN: a cell, or a stack of cells ---- */
 
+/* Builds the cell or stack of cells. */
 static int rnn_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     json_t *spec = json_object_get(l->config, "cell");
@@ -239,6 +243,7 @@ typedef struct cell_stack {
     quern__id drops[QUERN__MAX_INNER];
 } cell_stack;
 
+/* One step through all cells of a stack; each gets its own states. */
 static quern__id stack_step(void *user, quern__graph *g, quern__id x, quern__id *states)
 {
     cell_stack *s = user;
@@ -253,6 +258,7 @@ static quern__id stack_step(void *user, quern__graph *g, quern__id x, quern__id 
     return x;
 }
 
+/* Calls RNN: unrolls its cells. */
 static quern__id rnn_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__layer *cell = l->inner[0];

@@ -71,6 +71,7 @@ static void lstm_step(quern__layer *l, quern__graph *g, quern__id z, quern__id *
     states[0] = quern__mul2(g, o, quern__activation(g, json_object_get(l->config, "activation"), states[1]));
 }
 
+/* One step of GRU; reset_after decides whether the reset gate applies before or after the recurrent product. */
 static void gru_step(quern__layer *l, quern__graph *g, quern__id x, quern__id h, quern__id own_bias, quern__id *states)
 {
     int64_t units = quern__config_int(l->config, "units");

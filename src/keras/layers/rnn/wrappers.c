@@ -6,6 +6,7 @@
 
 /* ---- Bidirectional: inner[0] runs forward, inner[1] backward in time ---- */
 
+/* Builds both layers; without backward_layer, the backward one is a copy of the config of `layer`. */
 static int bidirectional_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     static const char *const parts[2] = { "forward_layer", "backward_layer" };
@@ -52,6 +53,7 @@ static quern__id merge(quern__layer *l, quern__graph *g, quern__id a, quern__id 
                                 : quern__graph_fail(g, QUERN_INVALID, "no merge_mode is called '%s'", mode);
 }
 
+/* Calls both layers, the backward one on the reversed sequence, and merges their outputs. */
 static quern__id bidirectional_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__context side[2];
@@ -106,6 +108,7 @@ static quern_shape unfolded(const quern_shape *s, const quern_shape *like)
     return out;
 }
 
+/* Builds the inner layer for the shape of one step. */
 static int distributed_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     quern__layer *inner = quern__layer_inside(l, json_object_get(l->config, "layer"), "layer", err);
@@ -152,6 +155,7 @@ static bool takes_mask(const quern__class *c)
     return false;
 }
 
+/* Calls the inner layer with (B * T, …), or step by step where it reads the whole batch. */
 static quern__id distributed_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern_shape s = *quern__shape_of(g, in[0]), many = folded(&s);
