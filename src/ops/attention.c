@@ -39,7 +39,8 @@ static int64_t key_at(const sizes *s, int64_t r, int64_t h, int64_t t)
 static int64_t value_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return key_at(s, r, h, t) / s->d * s->e; }
 static int64_t result_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return query_at(s, r, h, t) / s->d * s->e; }
 
-static bool looks(const quern__call *c, int64_t r, int64_t h, int64_t t, int64_t key)
+/* Whether query t of head h attends to a key, by the causal rule and the mask. */
+static bool is_attended(const quern__call *c, int64_t r, int64_t h, int64_t t, int64_t key)
 {
     const quern__attr *a = c->attr;
     if (a->i[2] && key > t + (a->i[4] ? (int64_t)quern__get(&c->in[a->i[4]], 0) : 0))
@@ -57,7 +58,7 @@ static bool looks(const quern__call *c, int64_t r, int64_t h, int64_t t, int64_t
 static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t, int64_t key)
 {
     double sum = 0;
-    if (!looks(c, r, h, t, key))
+    if (!is_attended(c, r, h, t, key))
         return NOWHERE;
     for (int64_t i = 0; i < s->d; i++)
         sum += quern__get(&c->in[0], query_at(s, r, h, t) + i) * quern__get(&c->in[1], key_at(s, r, h, key) + i);
@@ -83,6 +84,7 @@ static quern__part records_of(const quern__call *c, int64_t begin, int64_t end)
     return (quern__part){ .start = c->axis < 0 ? 0 : begin, .length = c->axis < 0 ? c->out[0].shape.dims[0] : end - begin };
 }
 
+/* Computes one query of one head: its output, the maximum score, and 1 / the sum of exponentials. */
 static void attend(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t)
 {
     double most = NOWHERE, sum = 0;
@@ -132,7 +134,7 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
             slope += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
             add(&c->out[2], value_at(s, r, h, j) + i, share * left * quern__get(dy, from + i));
         }
-        double ds = looks(c, r, h, t, j) ? share * (slope * left - along) * c->attr->f[0] : 0;
+        double ds = is_attended(c, r, h, t, j) ? share * (slope * left - along) * c->attr->f[0] : 0;
         for (int64_t i = 0; i < s->d; i++) {
             add(&c->out[0], query_at(s, r, h, t) + i, ds * quern__get(&c->in[1], key_at(s, r, h, j) + i));
             add(&c->out[1], key_at(s, r, h, j) + i, ds * quern__get(&c->in[0], query_at(s, r, h, t) + i));
@@ -172,6 +174,7 @@ const quern__op quern__op_attention_grad = {
     .name = "attention_grad", .ways = quern__ways_rows, .reference = attention_slope_reference, .work = slope_work
 };
 
+/* Adds the backward op, whose inputs are those of the forward op, its outputs and dy. */
 static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     quern__node copy = *node;

@@ -225,6 +225,7 @@ static int binary_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* Adds the gradients of both operands, summed over the axes along which each was broadcast. */
 static void binary_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
 {
     quern__id a = node->in[0], b = node->in[1], y = node->out[0], dy = dys[0], da = 0, db = 0;

@@ -101,7 +101,8 @@ bool quern__scattered(const quern__graph *g, quern__id x)
 /* A function of the added rows, or of a dense gradient. */
 typedef quern__id changer(quern__graph *g, quern__id x, const void *how);
 
-static quern__id changed(quern__graph *g, quern__id x, changer *change, const void *how)
+/* Applies a function to each summand of a sparse gradient, or to a dense one. */
+static quern__id map_summands(quern__graph *g, quern__id x, changer *change, const void *how)
 {
     if (!quern__scattered(g, x))
         return change(g, x, how);
@@ -109,7 +110,7 @@ static quern__id changed(quern__graph *g, quern__id x, changer *change, const vo
     quern_shape shape = *quern__shape_of(g, x);
     quern__id first = n->in[0], second = n->in[1];
     if (is_sum(n))
-        return quern__add2(g, changed(g, first, change, how), changed(g, second, change, how));
+        return quern__add2(g, map_summands(g, first, change, how), map_summands(g, second, change, how));
     quern__id in[2] = { first, change(g, second, how) };
     return quern__build(g, &quern__op_scatter, in, 2, NULL, &shape, quern__dtype_of(g, x));
 }
@@ -129,7 +130,7 @@ static quern__id scale(quern__graph *g, quern__id x, const void *how) { return q
 
 quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b)
 {
-    return changed(g, x, apply, &(applied){ function, a, b });
+    return map_summands(g, x, apply, &(applied){ function, a, b });
 }
 
-quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor) { return changed(g, x, scale, &factor); }
+quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor) { return map_summands(g, x, scale, &factor); }

@@ -125,6 +125,7 @@ const quern__op quern__op_normalize_sums = { .name = "normalize_sums",
                                              .ways = ways_columns,
                                              .reference = normalize_sums_reference };
 
+/* Adds the op for dx and the sums for the gradients of gamma and beta. */
 static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     quern__node copy = *node;

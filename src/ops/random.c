@@ -17,6 +17,7 @@ static bool stays(quern__random_key key, uint64_t record, uint64_t at, double ra
     return (double)bits[at % 4] * 0x1p-32 >= rate;
 }
 
+/* y = x / (1 - rate) where the element stays, otherwise 0; shared axes use the same number. */
 static int dropout_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;

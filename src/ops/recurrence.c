@@ -80,6 +80,7 @@ typedef struct made {
     double h, c, kept[4];
 } made;
 
+/* Computes one step of one unit from the states before it. */
 static made cell_reference(const quern__recurring *r, const quern_tensor *h, const quern_tensor *c, int64_t b, int64_t t, int64_t u)
 {
     int64_t n = r->units;
@@ -139,6 +140,7 @@ typedef struct flowing {
     quern_tensor *dz, *down, *dh, *dc;
 } flowing;
 
+/* The backward pass of one unit at one step: gradients of its gates and of the state c. */
 static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, int64_t t, int64_t u)
 {
     int64_t n = r->units, step = b * r->steps + t, at = step * n + u, kept = step * r->kept * n + u, z = step * r->gates * n + u;
@@ -169,6 +171,7 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
     }
 }
 
+/* The backward pass of one step of a record: first all units, then the product with the recurrent kernel. */
 static void step_back(const quern__recurring *r, const flowing *f, int64_t b, int64_t t)
 {
     int64_t n = r->units, columns = r->gates * n, step = b * r->steps + t;
@@ -269,6 +272,7 @@ static int inputs_back(quern__graph *g, const quern__node *node, const int *at, 
     return n;
 }
 
+/* Adds the backward op, and the gradients of kernel and biases from the gradients of all steps. */
 static void recurrence_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
 {
     quern__attr attr = node->attr;

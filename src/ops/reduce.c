@@ -48,6 +48,7 @@ static int64_t place(int n, const int64_t *dims, const int64_t *strides, int64_t
     return at;
 }
 
+/* Reduces the elements of one output, in C order. */
 static double reduce_one(const quern_tensor *x, const walk *w, int64_t at, int64_t what)
 {
     double sum = what == QUERN__REDUCE_MAX ? -INFINITY : what == QUERN__REDUCE_MIN ? INFINITY : 0;

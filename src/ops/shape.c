@@ -297,6 +297,7 @@ quern__id quern__iota(quern__graph *g, int64_t n)
 
 /* ---- slice and pad: i[0] axis, i[1] begin, i[2] size of the part, i[3] size of the whole ---- */
 
+/* Copies the part of an axis out of the whole, or (pad) into zeros. */
 static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool pad)
 {
     const quern__attr *a = c->attr;
