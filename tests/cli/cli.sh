@@ -149,7 +149,7 @@ expect 0 '"samples":200' "$quern" evaluate m.keras train.qrec --json
 expect 0 "val_loss" "$quern" fit m.keras train.qrec --workers 3 --validation-split 0.2 --output out.keras
 expect 2 "--output: missing" "$quern" prepare train.csv --target y
 expect 2 "have no order in time" "$quern" evaluate m.keras train.qrec --window 4
-expect 2 "a file.qrec" "$quern" prepare train.csv --target y --output train.bin
+expect 2 "must end in .qrec" "$quern" prepare train.csv --target y --output train.bin
 expect 2 "is text" "$quern" prepare corpus.txt --output text.qrec
 expect 3 "preparing needs" "$quern" prepare train.csv --target y --output train.qrec --memory 1M
 expect 2 "does not apply to prepare" "$quern" prepare --generator 'bash gen.sh' --output g.qrec

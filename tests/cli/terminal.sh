@@ -50,13 +50,13 @@ awk 'BEGIN { print "a,b,y"; for (i = 0; i < 40; i++) print (i == 30 ? "x" : 1) "
 "$terminal" 100 none env --default-signal=TERM "$quern" fit m.keras --generator "$slow; kill -TERM \$PPID; $slow" --steps-per-epoch 40 --output o.keras >> rows
 [ $? = 143 ] || fail "SIGTERM: $(cat rows)"
 [ "$(grep -c '^quern: bad.csv:32' rows)" = 1 ] || fail "the error begins no row: $(cat rows)"
-[ "$(grep -c '^interrupted; peak memory' rows)" = 1 ] || fail "the end begins no row: $(cat rows)"
+[ "$(grep -c '^interrupted: total ' rows)" = 1 ] || fail "the end begins no row: $(cat rows)"
 [ "$(grep -c '^quern: warning: ' rows)" -ge 1 ] || fail "no warning: $(cat rows)"
 grep ━ rows | grep -q 'quern:\|peak' && fail "a message follows the bar: $(cat rows)"
 # SIGINT that is ignored at the start (nohup, trap '' INT) stays ignored.
 batches='for i in 1 2 3 4 5; do cat batch; kill -INT $PPID; done'
 (trap '' INT && "$quern" fit m.keras --generator "$batches" --output i.keras) > said 2>&1 || fail "SIGINT is ignored: exit $?: $(cat said)"
-grep -q 'exhausted;\|completed;' said || fail "SIGINT is ignored: $(cat said)"
+grep -q 'exhausted:\|completed:' said || fail "SIGINT is ignored: $(cat said)"
 env --default-signal=INT "$quern" fit m.keras --generator "kill -INT \$PPID; sleep 0.2; $slow" --output i.keras > said 2>&1
 [ $? = 130 ] || fail "SIGINT is not ignored: $(cat said)"
 exit $failed
