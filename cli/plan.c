@@ -83,7 +83,7 @@ void cli_plan_json(const quern_plan *p, bool event)
     }
     printf("},\"max_queue_size\":%d,\"schedule\":\"%s\",\"recompute\":%d,\"micro_batches\":%lld", p->max_queue_size,
            p->low_memory ? "low_memory" : "fast", p->recompute, (long long)p->micro_batches);
-    printf(",\"slower\":%.3f", p->relative_time);
+    printf(",\"relative_time\":%.3f", p->relative_time);
     if (!event)
         printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest,
                p->arena_lower_bound ? (double)p->arena / (double)p->arena_lower_bound : 1, p->fits ? "true" : "false");
