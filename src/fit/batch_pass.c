@@ -87,7 +87,8 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     int n = b->spec->n_inputs + b->spec->n_targets, status;
     if (p->mode == QUERN__PREDICT) {
         status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, NULL, err);
-        status = status < 0 ? status : quern__model_predict(p->m, b->arrays, b->size, out, err);
+        if (status >= 0)
+            status = quern__model_predict(p->m, b->arrays, b->size, out, err);
         quern_prediction made = { .records = b->size, .outputs = out, .kept = kept, .n_kept = b->spec->n_kept };
         for (int i = 0; i < b->spec->n_kept; i++)
             kept[i] = b->arrays[b->spec->n_inputs - b->spec->n_kept + i];

@@ -65,7 +65,8 @@ static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_erro
     quern__model_set_thrift(m, low_memory);
     int64_t size = b->queue.spec.batch_size;
     int status = quern__model_set_parts(m, parts, b->o->split_batch == QUERN_SPLIT_ANY, err);
-    status = status < 0 ? status : quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
+    if (status >= 0)
+        status = quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
     if (status >= 0 && b->o->validation_data)
         status = quern__model_plan(m, QUERN__TEST, size, NULL, err);
     if (status < 0)
@@ -259,11 +260,14 @@ int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts 
     quern_fit_opts o;
     quern__backup backup = { 0 }; /* it writes checkpoints */
     int status = QUERN__OPTIONS(o, QUERN__FIT_OPTS_0_1, opts, err);
-    status = status < 0 ? status : quern__fit_callbacks_given(&o, err);
-    status = status < 0 ? status : quern__model_waits(m, "another plan", err);
+    if (status >= 0)
+        status = quern__fit_callbacks_given(&o, err);
+    if (status >= 0)
+        status = quern__model_waits(m, "another plan", err);
     if (status >= 0 && !m->optimizer)
         status = quern__not_compiled(m, err);
-    status = status < 0 ? status : quern__backup_wanted(o.callbacks, o.n_callbacks, &backup, err);
+    if (status >= 0)
+        status = quern__backup_wanted(o.callbacks, o.n_callbacks, &backup, err);
     o.checkpoint = o.checkpoint || !*backup.path ? o.checkpoint : backup.path;
     budgeting b = { .m = m, .train = train, .o = &o, .plan = out };
     return status < 0 ? status : quern__leave(err, plan_fit(&b, true, err));

@@ -146,7 +146,8 @@ static int write_members(const char *path, bool single, const quern__members *al
     if ((size_t)snprintf(beside, sizeof beside, "%s.next", path) >= sizeof beside)
         return quern__fail(err, QUERN_INVALID, path, "the name is too long");
     int status = quern__archive_write(beside, all->list, all->n, err);
-    status = status < 0 ? status : keep_previous(path, err);
+    if (status >= 0)
+        status = keep_previous(path, err);
     char previous[4096];
     if (status >= 0) {
         status = quern__file_replace(beside, path, err);
@@ -262,7 +263,8 @@ static int add_run(const quern__checkpointing *c, const quern__place *p, quern__
     char *text = quern__json_text(run, 0), *own = text ? quern__strdup(text) : NULL;
     int status = quern__members_add(all, QUERN__RUN_JSON, own, own ? strlen(own) : 0, err);
     char *bytes = status < 0 ? NULL : pack(c, &n, err);
-    status = status < 0 ? status : bytes ? quern__members_add(all, QUERN__RUN_BYTES, bytes, n, err) : QUERN_NOMEM;
+    if (status >= 0)
+        status = bytes ? quern__members_add(all, QUERN__RUN_BYTES, bytes, n, err) : QUERN_NOMEM;
     json_decref(run);
     free(text);
     return status;
@@ -273,9 +275,12 @@ int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quer
     quern__checkpoint_writer *w = c->writer;
     quern__members all = { 0 };
     int status = wait_for(w, err); /* at most one is on its way */
-    status = status < 0 ? status : quern__callbacks_sync(c->callbacks, c->n_callbacks, err);
-    status = status < 0 ? status : quern__model_members(c->m, NULL, &w->image, &all, err);
-    status = status < 0 ? status : add_run(c, p, &all, err);
+    if (status >= 0)
+        status = quern__callbacks_sync(c->callbacks, c->n_callbacks, err);
+    if (status >= 0)
+        status = quern__model_members(c->m, NULL, &w->image, &all, err);
+    if (status >= 0)
+        status = add_run(c, p, &all, err);
     if (status < 0) {
         quern__members_free(&all);
         return status;
@@ -395,7 +400,8 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
                          .placed = json_is_string(position) };
     if (status >= 0 && (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step || p->bad < 0))
         status = quern__fail(err, QUERN_FORMAT, path, "%s is broken", QUERN__RUN_JSON);
-    status = status < 0 ? status : quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
+    if (status >= 0)
+        status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {
         int64_t n = unhex(position, state);
         c->source->position.going = false; /* the queue is open, but no epoch has begun */
@@ -442,7 +448,8 @@ int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err)
 {
     const taken *t = c->found;
     int status = quern__callbacks_restore(c->callbacks, c->n_callbacks, json_object_get(t->run, "callbacks"), err);
-    status = status < 0 ? status : unpack(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
+    if (status >= 0)
+        status = unpack(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
     quern__checkpoint_forget(c);
     return status;
 }

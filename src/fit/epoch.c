@@ -72,8 +72,10 @@ static int validate(quern__fitting *f, quern_error *err)
     f->test_logs.event.steps = f->o->validation_steps;
     quern__logs_name(&f->test_logs, f->m, f->val_names, false);
     int status = quern__fit_tell(f, QUERN__TEST_BEGIN, &f->test_logs, err);
-    status = status < 0 ? status : quern__queue_begin(f->valid, 0, p.steps, true, err);
-    status = status < 0 ? status : quern__pass_run(&p, err);
+    if (status >= 0)
+        status = quern__queue_begin(f->valid, 0, p.steps, true, err);
+    if (status >= 0)
+        status = quern__pass_run(&p, err);
     if (status < 0)
         return status;
     if (p.samples == 0)
@@ -163,7 +165,8 @@ static int after_batch(quern__pass *p, quern_error *err)
     bool due = (o->checkpoint_steps && f->batches % o->checkpoint_steps == 0) ||
                (o->checkpoint_seconds > 0 && quern__now() - f->written >= o->checkpoint_seconds);
     int status = due || f->interrupted ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
-    status = status < 0 ? status : quern__checkpoint_failed(&f->check, err);
+    if (status >= 0)
+        status = quern__checkpoint_failed(&f->check, err);
     return status < 0 ? status : f->interrupted ? QUERN_END : QUERN_OK;
 }
 
@@ -183,7 +186,8 @@ static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, qu
     int64_t skip = finite && !forever ? f->place.step : f->place.batches;
     int status =
         quern__queue_begin(f->train, finite && !forever ? f->epoch : o->initial_epoch, finite && !forever ? -1 : skip, finite, err);
-    status = status < 0 ? status : quern__queue_skip(f->train, skip, err);
+    if (status >= 0)
+        status = quern__queue_skip(f->train, skip, err);
     return status < 0 || (finite && !forever) ? status : quern__queue_begin(f->train, f->epoch, left, false, err);
 }
 
@@ -197,7 +201,8 @@ static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
     if (f->place.placed && f->source->ops->read && f->source->bad.policy == QUERN_BAD_SKIP)
         p->before += f->place.bad; /* records have the places that they would have without it */
     int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
-    status = status < 0 ? status : quern__checkpoint_finish(&f->check, err);
+    if (status >= 0)
+        status = quern__checkpoint_finish(&f->check, err);
     if (f->place.step == 0) /* the sums are those of the epoch before */
         quern__model_reset(f->m);
     return status;
@@ -245,10 +250,12 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     int begun = quern__fit_tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
     f->logs.n = f->m->n_means;
     int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
-    status = status < 0 ? status : begin_batches(f, &p, first, err);
+    if (status >= 0)
+        status = begin_batches(f, &p, first, err);
     if (first && f->place.epoch >= 0)
         quern__queue_restore_bad_count(f->train, f->place.bad);
-    status = status < 0 ? status : quern__pass_run(&p, err);
+    if (status >= 0)
+        status = quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
     if (cut_off(f, status)) { /* while it waited for a batch */
         f->interrupted = true;

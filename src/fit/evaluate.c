@@ -10,7 +10,8 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data);
     int status = quern__pass_check(m, QUERN__TEST, batch_size, steps, err);
-    status = status < 0 ? status : quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__TEST, batch_size);
@@ -19,7 +20,8 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     quern__model_reset(m);
     m->runs++;
     status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
-    status = status < 0 ? status : quern__pass_run(&p, err);
+    if (status >= 0)
+        status = quern__pass_run(&p, err);
     m->runs--;
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
@@ -165,7 +167,8 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
     while (status == QUERN_OK && (status = quern__queue_take(q, &b, err)) == QUERN_OK) {
         quern_tensor in;
         status = quern__model_value(m, m->b->nodes[node].in[0], l->kind->whole, b->arrays, b->size, b->spec->batch_size, &in, err);
-        status = status < 0 ? status : l->kind->adapt(l, &in, seen, err);
+        if (status >= 0)
+            status = l->kind->adapt(l, &in, seen, err);
         int64_t channels = l->n_weights ? quern_shape_count(&l->weights[0]->shape) : 1;
         if (status >= 0)
             seen += quern_shape_count(&in.shape) / (channels > 0 ? channels : 1);
@@ -183,8 +186,10 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data);
     int status = quern__pass_check(m, QUERN__PREDICT, batch_size, steps, err), n = 0;
-    status = status < 0 ? status : quern__model_waits(m, "adapting", err);
-    status = status < 0 ? status : quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__model_waits(m, "adapting", err);
+    if (status >= 0)
+        status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);

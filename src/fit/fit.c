@@ -140,13 +140,18 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     bool refused = status < 0;
     if (!refused)
         m->runs++, m->trains = true;
-    status = status < 0 ? status : quern__fit_backup(&f->o, &f->own, &f->backup, err);
-    status = status < 0 ? status : quern__fit_look_ahead(m, train, f->o, err);
-    status = status < 0 ? status : learn_batches(f, err);
+    if (status >= 0)
+        status = quern__fit_backup(&f->o, &f->own, &f->backup, err);
+    if (status >= 0)
+        status = quern__fit_look_ahead(m, train, f->o, err);
+    if (status >= 0)
+        status = learn_batches(f, err);
     if (status == QUERN_CANCELED)
         return cut_short(f, err);
-    status = status < 0 ? status : prepare(f, err);
-    status = status < 0 ? status : find_run(f, err);
+    if (status >= 0)
+        status = prepare(f, err);
+    if (status >= 0)
+        status = find_run(f, err);
     int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;
     f->start = quern__now();
     int begun = status < 0 ? status : quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
@@ -172,7 +177,8 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
         status = check_end(f, err);
     quern__checkpoint_forget(&f->check);
     int written = quern__checkpoint_close(&f->check, err);
-    status = status < 0 ? status : written;
+    if (status >= 0)
+        status = written;
     if (status >= 0 && f->backup.remove && *f->backup.path && !f->interrupted && !f->h->broken.code)
         quern__backup_remove(&f->backup);
     quern__history_keep_bad(f->h, train);

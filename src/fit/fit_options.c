@@ -141,7 +141,8 @@ int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator
     if (*batch_size || m->b->records || !g || !g->ops->first) /* batches of records are as large as the run makes them */
         return QUERN_OK;
     int status = grow(m, g, interrupt, &size, err);
-    status = status < 0 ? status : grow(m, valid, interrupt, &size, err);
+    if (status >= 0)
+        status = grow(m, valid, interrupt, &size, err);
     *batch_size = status < 0 ? 0 : size;
     return status;
 }

@@ -27,7 +27,8 @@ static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data
 {
     p->queue = quern__queue_open(data, o, err);
     int status = p->queue ? quern__queue_begin(p->queue, 0, p->steps, false, err) : QUERN_INVALID;
-    status = status < 0 ? status : quern__pass_run(p, err);
+    if (status >= 0)
+        status = quern__pass_run(p, err);
     quern__queue_close(p->queue);
     quern__pass_told_short(p, status, "prediction");
     return status >= 0 && !p->samples ? quern__source_empty(data, err) : status;
@@ -41,8 +42,10 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
     quern_predict_opts with;
     int status = QUERN__OPTIONS(with, opts_0_1, opts, err);
     int64_t batch_size = with.batch_size;
-    status = status < 0 ? status : quern__pass_check(m, QUERN__PREDICT, batch_size, with.steps, err);
-    status = status < 0 ? status : quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__pass_check(m, QUERN__PREDICT, batch_size, with.steps, err);
+    if (status >= 0)
+        status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
@@ -51,7 +54,8 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
     o.workers = 1;
     status = with.keep && !names ? quern__fail_memory(err, strlen(with.keep)) : add_kept(&o.spec, names, data, err);
     m->runs++;
-    status = status < 0 ? status : run(&p, &o, data, err);
+    if (status >= 0)
+        status = run(&p, &o, data, err);
     m->runs--;
     quern__free(names);
     return status < 0 ? quern__leave(err, status) : p.samples;

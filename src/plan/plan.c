@@ -279,8 +279,10 @@ static int make(quern__planner *m, quern_error *err)
         status = quern__planner_merge(m, err);
         lifetimes(m);
     }
-    status = status < 0 ? status : place(m, err);
-    status = status < 0 ? status : make_calls(m, err);
+    if (status >= 0)
+        status = place(m, err);
+    if (status >= 0)
+        status = make_calls(m, err);
     return status < 0 ? status : check_stack(m->p, err);
 }
 

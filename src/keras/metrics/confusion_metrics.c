@@ -194,7 +194,8 @@ static int at_counts(quern__accumulator *m, const quern_shape *truth, const quer
     if (n > 1)
         spread(x, n);
     int status = check_classes(m, prediction, err);
-    status = status < 0 ? status : make_counts(m, x, n, 1, n > 1 ? QUERN__THRESHOLDS_EVEN : QUERN__THRESHOLDS_ANY, err);
+    if (status >= 0)
+        status = make_counts(m, x, n, 1, n > 1 ? QUERN__THRESHOLDS_EVEN : QUERN__THRESHOLDS_ANY, err);
     if (n > 1)
         quern__free(x);
     return status;
@@ -292,7 +293,8 @@ static int area_counts(quern__accumulator *m, const quern_shape *truth, const qu
     }
     x[0] = (float)-epsilon;
     x[n - 1] = (float)(1 + epsilon);
-    status = status < 0 ? status : make_counts(m, x, n, labels, even ? QUERN__THRESHOLDS_OPEN : QUERN__THRESHOLDS_ANY, err);
+    if (status >= 0)
+        status = make_counts(m, x, n, labels, even ? QUERN__THRESHOLDS_OPEN : QUERN__THRESHOLDS_ANY, err);
     quern__free(x);
     if (status < 0)
         return status;

@@ -346,7 +346,8 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
         quern_error *own = fits < 0 ? NULL : err;
         status = quern__array_file_read(p, -1, input ? r->types[k] : QUERN_FLOAT64, input ? (void *)x : (void *)y, own);
         int misfit = status == QUERN_INVALID ? status : status >= 0 && !input ? check_whole(r, k, y, own) : QUERN_OK;
-        fits = fits < 0 ? fits : misfit;
+        if (fits >= 0)
+            fits = misfit;
         status = status == QUERN_INVALID ? QUERN_OK : status;
         x += input ? p->per * (r->types[k] == QUERN_INT64 ? 2 : 1) : 0;
         y += input ? 0 : p->per;

@@ -228,7 +228,8 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
     quern_series_opts o;
     quern__series plan;
     int status = QUERN__OPTIONS(o, QUERN__SERIES_OPTS_0_1, opts, err);
-    status = status < 0 ? status : quern__series_plan(&o, &plan, err);
+    if (status >= 0)
+        status = quern__series_plan(&o, &plan, err);
     rolling *r = rows && status >= 0 ? quern__zalloc(1, sizeof *r) : NULL;
     if (!r) {
         if (rows)
