@@ -11,7 +11,7 @@ quern_generator *cli_data(const arguments *a, const quern_model *m, const char *
                           int *code);
 /* Cuts --validation-split off the data. Returns the exit code. */
 int cli_split(const arguments *a, const quern_model *m, quern_generator *train, quern_generator **valid, quern_error *err);
-/* ---- plan.c ---- */
+/* ---- plan_command.c ---- */
 /* --memory; left as it is when that is not given, or auto. Prints and returns false when it is no size. */
 bool cli_memory(const arguments *a, size_t *out);
 bool cli_split_batch(const arguments *a, int32_t *out);

@@ -53,8 +53,10 @@ static int register_all(quern_error *err)
     static const quern_argument quantile[] = { { "quantile", "0.5" }, { 0 } }, beta[] = { { "beta", "0.9" }, { 0 } };
     static const char *const slots[] = { "momentum", NULL };
     int status = quern_register_layer("example>Share", NULL, share_build, share_call, err);
-    status = status < 0 ? status : quern_register_loss("example>Pinball", quantile, pinball, err);
-    status = status < 0 ? status : quern_register_metric("example>Covered", NULL, covered, err);
+    if (status >= 0)
+        status = quern_register_loss("example>Pinball", quantile, pinball, err);
+    if (status >= 0)
+        status = quern_register_metric("example>Covered", NULL, covered, err);
     return status < 0 ? status : quern_register_optimizer("example>SignMomentum", beta, slots, sign_step, err);
 }
 

@@ -90,8 +90,10 @@ int main(int argc, char **argv)
     int odd = 1, even = 0;
     quern_generator *train = quern_function_generator(pairs, &odd), *others = quern_function_generator(pairs, &even);
     int status = quern_register_loss("example>Contrastive", NULL, contrastive, &err);
-    status = status < 0 ? status : quern_register_metric("example>ToldApart", NULL, told_apart, &err);
-    status = status < 0 ? status : quern_register_layer("example>Norm", NULL, NULL, norm, &err);
+    if (status >= 0)
+        status = quern_register_metric("example>ToldApart", NULL, told_apart, &err);
+    if (status >= 0)
+        status = quern_register_layer("example>Norm", NULL, NULL, norm, &err);
     quern_model *m = status < 0 ? NULL : siamese(&err);
     if (m && quern_compile(m, "adam learning_rate=0.003", "contrastive", "told_apart", &err) >= 0)
         h = quern_fit_generator(m, train, &(quern_fit_opts){ .steps_per_epoch = 200, .epochs = 2, .verbose = 2 }, &err);

@@ -108,7 +108,7 @@ float quern__strtof(const char *text, char **end);
 int quern__vformat(char *out, size_t size, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
 int quern__format(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* ---- counter-based random numbers (random.c) ---- */
+/* ---- counter-based random numbers (philox.c) ---- */
 
 /* Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function from a key and a
  * counter to 128 random bits. It has no state, so a checkpoint saves nothing and any thread can compute any part. */
@@ -198,7 +198,7 @@ int quern__thread_start(pthread_t *thread, void *(*body)(void *), void *argument
 /* Bytes that the stack of the calling thread has left; SIZE_MAX: unknown. */
 size_t quern__stack_left(void);
 
-/* ---- options structs (options.c) ----
+/* ---- options structs (options_struct.c) ----
  * An options struct begins with `size_t size`: its size where the caller was compiled, or 0: the layout of version 0.1,
  * which has `first` bytes. QUERN__OPTIONS copies it into `own`, the layout of this library, and sets own.size; NULL gives
  * zeros. A byte that is set beyond the library's layout is an error: it is an option of a newer version. */

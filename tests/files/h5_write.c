@@ -158,8 +158,10 @@ static int write_some(quern__h5_file *f, quern_error *err)
 {
     quern__variable *v = variable(QUERN_FLOAT32, (quern_shape){ .rank = 1, .dims = { 1000 } });
     int status = quern__h5_write_group(f, "layers/a/vars", "name", "a", err);
-    status = status < 0 ? status : quern__h5_write_variable(f, "layers/a/vars/0", v, err);
-    status = status < 0 ? status : quern__h5_write_group(f, "vars", NULL, NULL, err);
+    if (status >= 0)
+        status = quern__h5_write_variable(f, "layers/a/vars/0", v, err);
+    if (status >= 0)
+        status = quern__h5_write_group(f, "vars", NULL, NULL, err);
     quern__variable_free(v);
     return status;
 }
@@ -206,7 +208,8 @@ static void no_memory(void **state)
         quern__variable *v =
             f ? quern__variable_new("v", QUERN_FLOAT32, &(quern_shape){ .rank = 1, .dims = { 4 } }, true, &err) : NULL;
         status = v ? quern__h5_write_group(f, "a/b", "name", "text", &err) : QUERN_NOMEM;
-        status = status < 0 ? status : quern__h5_write_variable(f, "a/b/0", v, &err);
+        if (status >= 0)
+            status = quern__h5_write_variable(f, "a/b/0", v, &err);
         if (status < 0)
             quern__h5_close(f);
         else

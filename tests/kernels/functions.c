@@ -1,9 +1,9 @@
-/* The functions of kernels/plain/vector.h against the C library's in double, over all floats by steps; and special values as C99
+/* The functions of kernels/cpu/vector.h against the C library's in double, over all floats by steps; and special values as C99
  * (annex F) has them. The distance is in units of the last place of the result. */
 #define QUERN__ISA tested
 #include "check.h"
 
-#include "kernels/plain/vector.h"
+#include "kernels/cpu/vector.h"
 
 #include <float.h>
 

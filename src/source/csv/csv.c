@@ -174,16 +174,16 @@ static inline const char *csv_put_plain(const quern__csv_plain *c, char separato
 {
     float narrow;
     double v;
-    const char *end = c->kind == QUERN__PLAIN_X ? quern__read_float(p, &narrow) : c->kind ? quern__read_double(p, &v) : NULL;
+    const char *end = c->kind == QUERN__CPU_X ? quern__read_float(p, &narrow) : c->kind ? quern__read_double(p, &v) : NULL;
     if (!end || (end < e && *end != separator))
         return NULL;
-    if (c->kind == QUERN__PLAIN_X) {
+    if (c->kind == QUERN__CPU_X) {
         x[c->at] = narrow;
         return fabsf(narrow) <= FLT_MAX ? end : NULL;
     }
     if (!(fabs(v) <= 3.4028235677973366e38))
         return NULL;
-    if (c->kind == QUERN__PLAIN_LABEL && (v != floor(v) || fabs(v) > INT32_MAX || (c->labels && (v < 0 || v >= c->labels))))
+    if (c->kind == QUERN__CPU_LABEL && (v != floor(v) || fabs(v) > INT32_MAX || (c->labels && (v < 0 || v >= c->labels))))
         return NULL;
     y[c->at] = v;
     return end;

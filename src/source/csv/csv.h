@@ -38,7 +38,7 @@ typedef struct quern__column {
 } quern__column;
 
 /* The fast path of a column: a number between separators that is stored as it is. */
-enum { QUERN__PLAIN_NOT = 0, QUERN__PLAIN_X, QUERN__PLAIN_Y, QUERN__PLAIN_LABEL };
+enum { QUERN__CPU_NOT = 0, QUERN__CPU_X, QUERN__CPU_Y, QUERN__CPU_LABEL };
 typedef struct quern__csv_plain {
     int kind;       /* NOT: use quern__csv_put */
     int32_t labels; /* of a label: number of classes; 0: any integer */

@@ -193,9 +193,9 @@ void quern__csv_set_plain(quern__csv *f)
         bool plain =
             !c->text && !c->kept && !c->exact && !c->classes.n && !c->named && f->decimal == '.' && c->place != QUERN__IGNORED;
         bool label = c->whole && c->labels <= INT32_MAX && (!c->labels || c->ignored == INT64_MIN);
-        int kind = c->place >= 0 ? QUERN__PLAIN_X : label ? QUERN__PLAIN_LABEL : QUERN__PLAIN_Y;
+        int kind = c->place >= 0 ? QUERN__CPU_X : label ? QUERN__CPU_LABEL : QUERN__CPU_Y;
         plain = plain && (c->place >= 0 || label || (!c->whole && !c->labels));
-        f->plain[k] = (quern__csv_plain){ .kind = plain ? kind : QUERN__PLAIN_NOT,
+        f->plain[k] = (quern__csv_plain){ .kind = plain ? kind : QUERN__CPU_NOT,
                                           .labels = (int32_t)c->labels,
                                           .at = c->place >= 0 ? c->slot : QUERN__FIRST_TARGET - c->place };
     }

@@ -74,7 +74,7 @@ static int middle_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_reduce(const quern__call *c)
+quern__kernel *quern__cpu_reduce(const quern__call *c)
 {
     int rank = c->in[0].shape.rank;
     uint32_t axes = (uint32_t)c->attr->i[1], all = (1u << rank) - 1;

@@ -334,7 +334,7 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
     return 0;
 }
 
-quern__kernel *quern__plain_pool(const quern__call *c)
+quern__kernel *quern__cpu_pool(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "pool", pool_kernel },
                                                { "pool_grad", pool_slope_kernel },

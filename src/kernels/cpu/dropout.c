@@ -54,7 +54,7 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_dropout(const quern__call *c)
+quern__kernel *quern__cpu_dropout(const quern__call *c)
 {
     return !strcmp(c->op->name, "dropout") && c->out[0].dtype == QUERN_FLOAT32 && !c->attr->i[1] ? dropout_kernel : NULL;
 }

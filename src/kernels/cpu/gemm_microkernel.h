@@ -4,7 +4,7 @@
 #ifndef QUERN__KERNELS_TILE_H
 #define QUERN__KERNELS_TILE_H
 
-#include "plain.h"
+#include "cpu.h"
 
 /* A vector as wide as the registers; and how many rows a part of a tile has that stays in them, with two vectors of columns. */
 #if defined(__AVX512F__)

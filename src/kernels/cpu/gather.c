@@ -39,7 +39,7 @@ static int scatter_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_gather(const quern__call *c)
+quern__kernel *quern__cpu_gather(const quern__call *c)
 {
     if (c->out[0].dtype != QUERN_FLOAT32)
         return NULL;

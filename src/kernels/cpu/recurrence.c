@@ -2,7 +2,7 @@
  * of its states with the packed recurrent kernel, then the cell. States are kept as tiles, eight records side by side, as the
  * product reads them. Rows of what is left for the way back lie step by step within a group of 16 records, so that those of one
  * step are neighbours. */
-#include "tile.h"
+#include "gemm_microkernel.h"
 #include "vector.h"
 
 #include "ops/recurrence.h"
@@ -380,7 +380,7 @@ static int pack_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_recurrence(const quern__call *c)
+quern__kernel *quern__cpu_recurrence(const quern__call *c)
 {
     if (c->in[0].dtype != QUERN_FLOAT32)
         return NULL;

@@ -2,7 +2,7 @@
 #ifndef QUERN__KERNELS_SMALL_H
 #define QUERN__KERNELS_SMALL_H
 
-#include "plain.h"
+#include "cpu.h"
 
 /* Which part of c = a b is computed, or of the inner axis is added up: everything; columns up to row + shift; inner places up to
  * row + shift; inner places from row - shift. Rows are taken eight at a time: what is left out is a little less than could be. */

@@ -115,7 +115,7 @@ static int assign_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_update(const quern__call *c)
+quern__kernel *quern__cpu_update(const quern__call *c)
 {
     for (int i = 0; i < c->n_out; i++)
         if (c->out[i].dtype != QUERN_FLOAT32)

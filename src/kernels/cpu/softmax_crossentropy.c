@@ -98,7 +98,7 @@ static int sparse_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_classes(const quern__call *c)
+quern__kernel *quern__cpu_softmax_crossentropy(const quern__call *c)
 {
     if (c->out[0].dtype != QUERN_FLOAT32)
         return NULL;

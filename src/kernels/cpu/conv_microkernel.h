@@ -1,11 +1,11 @@
-/* The tile of products (tile.h) for left factors whose rows lie anywhere and whose numbers come in runs, as those of a convolution
- * do: a row is a window, a run the places of one row of the kernel. */
+/* The tile of products (gemm_microkernel.h) for left factors whose rows lie anywhere and whose numbers come in runs, as those of a
+ * convolution do: a row is a window, a run the places of one row of the kernel. */
 #ifndef QUERN__KERNELS_RUNS_H
 #define QUERN__KERNELS_RUNS_H
 
-#include "plain.h"
+#include "cpu.h"
 
-#include "tile.h"
+#include "gemm_microkernel.h"
 
 /* Number p of run r of row i is at a[i] + r * a_run + p * step; row p of run r of the right factor at b + r * b_run + p * ldb. */
 typedef struct quern__runs {

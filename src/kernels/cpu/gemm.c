@@ -1,6 +1,6 @@
 /* The matrix product, around the tile: a panel of 32 columns of B, 512 deep, is packed into a block that stays in the first caches
  * (or lies well enough where it is), and all rows of A pass by it, where they lie. */
-#include "tile.h"
+#include "gemm_microkernel.h"
 
 #include <string.h>
 
@@ -99,7 +99,7 @@ static int batched(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_product(const quern__call *c)
+quern__kernel *quern__cpu_gemm(const quern__call *c)
 {
     bool pairs = !strcmp(c->op->name, "batched_matmul");
     for (int i = 0; i < 2; i++)

@@ -216,7 +216,7 @@ static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_batch_normalize(const quern__call *c)
+quern__kernel *quern__cpu_batch_normalize(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
                                                { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },

@@ -1,7 +1,7 @@
 /* Convolution of float32 images around a tile of eight windows (or eight places of the kernel) and 32 filters. An image is read
  * where it lies; where windows reach beyond it, a box of it with zeros around is copied first, in pieces that stay in the second
  * cache. */
-#include "runs.h"
+#include "conv_microkernel.h"
 #include "vector.h"
 
 #include "ops/convolve.h"
@@ -437,7 +437,7 @@ static bool fits(const quern__call *c)
     return !padded(&s) || box_size(&s, size);
 }
 
-quern__kernel *quern__plain_convolve(const quern__call *c)
+quern__kernel *quern__cpu_convolve(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "convolve", convolve_kernel },
                                                { "convolve_weights", weights_kernel },

@@ -91,7 +91,7 @@ static int transpose_kernel(const quern__call *c, int64_t begin, int64_t end)
     return move(c, &w, 1, begin, end);
 }
 
-quern__kernel *quern__plain_move(const quern__call *c)
+quern__kernel *quern__cpu_transpose_broadcast(const quern__call *c)
 {
     bool transpose = !strcmp(c->op->name, "transpose"),
          spread = !strcmp(c->op->name, "broadcast") || !strcmp(c->op->name, "mean_grad");

@@ -1,7 +1,7 @@
 /* Small products around the tile: nothing is packed, and tiles that are not wanted are left out. */
-#include "small.h"
+#include "small_gemm.h"
 
-#include "tile.h"
+#include "gemm_microkernel.h"
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 

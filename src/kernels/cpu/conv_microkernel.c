@@ -1,5 +1,5 @@
 /* Tiles over runs, in parts that fit the registers of a processor. */
-#include "runs.h"
+#include "conv_microkernel.h"
 
 #include <string.h>
 

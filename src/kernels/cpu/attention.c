@@ -1,7 +1,7 @@
 /* Attention of float32, a tile of 64 queries and 64 keys at a time: scores, exponentials and their products with the values lie on
  * the stack, in L1 and L2. A row's largest score may grow from one tile of keys to the next: what was summed before is scaled down
  * (Dao et al., "FlashAttention", 2022). Where only the past is seen, what lies in the future is not computed. */
-#include "small.h"
+#include "small_gemm.h"
 #include "vector.h"
 
 #include <string.h>
@@ -357,7 +357,7 @@ static int attention_slope_kernel(const quern__call *c, int64_t begin, int64_t e
     return 0;
 }
 
-quern__kernel *quern__plain_attention(const quern__call *c)
+quern__kernel *quern__cpu_attention(const quern__call *c)
 {
     bool forward_pass = !strcmp(c->op->name, "attention"), back_pass = !strcmp(c->op->name, "attention_grad");
     if ((!forward_pass && !back_pass) || !quern__inputs_are_floats(c))

@@ -155,7 +155,7 @@ static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t e
     return 0;
 }
 
-quern__kernel *quern__plain_normalize(const quern__call *c)
+quern__kernel *quern__cpu_normalize(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "normalize", normalize_kernel },
                                                { "normalize_grad", normalize_slope_kernel },

@@ -220,7 +220,7 @@ static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-quern__kernel *quern__plain_elementwise(const quern__call *c)
+quern__kernel *quern__cpu_elementwise(const quern__call *c)
 {
     if (!quern__inputs_are_floats(c) || c->out[0].dtype != QUERN_FLOAT32)
         return NULL;

@@ -5,7 +5,7 @@
 #ifndef QUERN__KERNELS_VECTOR_H
 #define QUERN__KERNELS_VECTOR_H
 
-#include "plain.h"
+#include "cpu.h"
 
 #include <math.h>
 #include <string.h>

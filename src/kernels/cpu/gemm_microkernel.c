@@ -1,6 +1,6 @@
 /* Tiles in GCC's vector types, as wide as the registers of the processor. Goto and van de
  * Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008. */
-#include "tile.h"
+#include "gemm_microkernel.h"
 
 #include <string.h>
 
