@@ -119,9 +119,11 @@ static void rename_member(json_t *config, const char *old, const char *now)
 static void modern_activation(json_t *config, const char *name)
 {
     json_t *v = json_object_get(config, name);
-    if (json_is_string(v) && !strcmp(json_string_value(v), "hard_sigmoid"))
-        json_object_set_new(config, name, json_string("keras2_hard_sigmoid"));
-    else if (is_class(v, "LeakyReLU"))
+    if (json_is_string(v) && !strcmp(json_string_value(v), "hard_sigmoid")) {
+        json_object_set_new(config, name, json_string("keras2_hard_sigmoid")); /* frees v */
+        return;
+    }
+    if (is_class(v, "LeakyReLU"))
         rename_member(json_object_get(v, "config"), "alpha", "negative_slope");
     if (json_is_object(v) && json_is_object(json_object_get(v, "config"))) /* a layer as an activation */
         name_module(v);

@@ -50,6 +50,9 @@ static quern__partition rows(const quern_shape *s, bool open, int64_t own)
     return s->rank && s->dims[0] >= 2 * grain ? (quern__partition){ 0, grain } : (quern__partition){ -1, 0 };
 }
 
+/* Whether every block reads all of input i. The flags of an op are for its first 32 inputs. */
+static bool reads_whole(const quern__node *node, int i) { return i < 32 && node->op->whole >> i & 1; }
+
 /* A product with at most four rows (generation of one sequence) is bound by reading its matrix: it gets smaller blocks. */
 static bool few_rows(const quern_shape *s) { return quern_shape_count(s) <= 4 * s->dims[s->rank - 1]; }
 
@@ -76,7 +79,7 @@ quern__partition quern__plan_partition(const quern__graph *g, const quern__node 
     for (int i = node->n_in - 1; i >= 0; i--) { /* take over an input's blocks; gradients are the last inputs */
         quern__partition s = split_of_input(g, node->in[i], root, splits, capacity);
         quern_shape in = closed(g, node->in[i], capacity);
-        if (node->op->whole >> i & 1 || s.axis < 0 ||
+        if (reads_whole(node, i) || s.axis < 0 ||
             (ways != QUERN__WAY_ELEMENTS && s.axis != (ways == QUERN__WAY_ROWS ? 0 : in.rank - 1)))
             continue;
         int axis = ways == QUERN__WAY_COLUMNS ? last : s.axis;
@@ -93,7 +96,7 @@ quern__partition quern__plan_partition(const quern__graph *g, const quern__node 
 int quern__plan_access(const quern__graph *g, const quern__node *node, int axis, int i, int64_t capacity)
 {
     int ways = node->op->ways(g, node);
-    if (axis < 0 || ways == QUERN__WAY_EIGHTHS || node->op->whole >> i & 1)
+    if (axis < 0 || ways == QUERN__WAY_EIGHTHS || reads_whole(node, i))
         return -1;
     quern_shape out = closed(g, node->out[0], capacity), in = closed(g, node->in[i], capacity);
     if (ways == QUERN__WAY_PRODUCT) {

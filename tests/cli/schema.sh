@@ -78,7 +78,7 @@ expect 0 $'note,kind,kind:probability\n"says ""hi"", twice",ant,' "$quern" predi
     --optimizer adam --loss 'price:mse,kind:sparse_categorical_crossentropy' --seed 1
 printf 'a,b\n1,2\n3,4\n' > ab.csv
 expect 0 "price,kind:0,kind:1" "$quern" predict s.keras ab.csv --output -
-expect 2 "holds one array" "$quern" predict s.keras ab.csv --output p.npy
+expect 2 "has one array" "$quern" predict s.keras ab.csv --output p.npy
 expect 0 "" "$quern" predict s.keras ab.csv --output p.npz
 # labels without names are classes of the column too
 printf 'a,b,y\n1,2,0\n4,5,2\n' > labels.csv

@@ -16,7 +16,7 @@ uint32_t quern__shared_axes(const quern__layer *l)
     json_t *shape = json_object_get(l->config, "noise_shape"), *d;
     uint32_t shared = 0;
     size_t k;
-    json_array_foreach(shape, k, d) shared |= json_integer_value(d) == 1 ? 1u << k : 0;
+    json_array_foreach(shape, k, d) shared |= k < QUERN_MAX_RANK && json_integer_value(d) == 1 ? 1u << k : 0;
     return shared;
 }
 
