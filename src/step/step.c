@@ -70,8 +70,7 @@ static int run_group(running *r, int first, int end, int thread)
         return thread == 0 ? run_block(r, &entries[first], 0, 0, seconds ? seconds + first : NULL) : QUERN_OK;
     int64_t dim = length_of(&entries[first]), grain = entries[first].grain, blocks = (dim + grain - 1) / grain;
     int64_t threads = r->team->threads, last = blocks * (thread + 1) / threads;
-    if (end == first + 1 &&
-        !entries[first].call.panel) { /* a single call runs its blocks as one, so that shared inputs are read once */
+    if (end == first + 1 && !entries[first].call.panel) { /* a single call: its blocks are one run, which reads inputs once */
         int64_t begin = blocks * thread / threads * grain, upto = last * grain < dim ? last * grain : dim;
         return begin < upto ? run_block(r, &entries[first], begin, upto, seconds ? seconds + first : NULL) : QUERN_OK;
     }

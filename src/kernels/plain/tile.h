@@ -38,7 +38,8 @@ void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int6
 void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, bool add);
 /* Packs k rows of 32 numbers of a matrix (`t`: of its transpose), with zeros after `columns`. */
 void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t columns, float *to);
-/* Packs a matrix (or its transpose) of k rows and n columns as consecutive panels of 32 columns. Returns the size in numbers. */
+/* Packs a matrix (or its transpose) of k rows and n columns as consecutive panels of 32 columns; and the size of the result in
+ * numbers. */
 void quern__tile_pack_all(bool t, const float *b, int64_t ldb, int64_t k, int64_t n, float *to);
 static inline int64_t quern__tile_packed(int64_t k, int64_t n)
 {
