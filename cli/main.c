@@ -16,7 +16,7 @@ static const struct {
     const char *name;
     int id; /* a CLI_… */
     int (*run)(const arguments *a);
-    int most; /* words: the largest number; 0: any number, -1: no words */
+    int most; /* words: the largest number; 0: any number, -1: the command does not take words */
     const char *usage, *summary;
 } commands[] = {
     { "new", CLI_NEW, cli_new, 2, "MODEL 'PIPELINE'", "create a model from a pipeline of layers" },

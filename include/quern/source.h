@@ -63,10 +63,12 @@ typedef struct quern_batch {
     float *weights;
     int64_t *indices; /* record indexes; a source that knows them fills it */
     int32_t has_weights;
-    int64_t epoch, first;                    /* set by the run: epoch from 0, index of the first record in it */
-    float *target_weights[QUERN_MAX_ARRAYS]; /* by target: room for spec->weights[i] */
-    int32_t weighs[QUERN_MAX_ARRAYS];        /* by target: a QUERN_WEIGHTS_…, at first COMMON */
-    char *text;                              /* bytes of inputs of type string: see quern_batch_put_string */
+    /* Set by the run: the epoch from 0, and the index of the first record in it. */
+    int64_t epoch, first;
+    float *target_weights[QUERN_MAX_ARRAYS]; /* by target, of shape spec->weights[i] */
+    /* By target: a QUERN_WEIGHTS_…; COMMON before the generator sets it. */
+    int32_t weighs[QUERN_MAX_ARRAYS];
+    char *text; /* bytes of strings (quern_batch_put_string) */
     int64_t text_room, text_used;
     struct quern__bad *bad; /* the run's bad records; NULL outside a run */
 } quern_batch;
@@ -170,7 +172,7 @@ typedef struct quern_file_opts {
     const char *missing;
     /* "csv", "tsv", "npy", "idx", "npz" or "qrec"; NULL: by name, then by content. */
     const char *format;
-    const char *arrays; /* concatenated NPY arrays: their order, as in quern_program_opts */
+    const char *arrays; /* order of concatenated NPY arrays, as in quern_program_opts */
     /* As quern_generator_set_stall_timeout, in seconds. For concatenated arrays it
      * limits each silence of the writer. 0: no limit. */
     double stall_timeout;
@@ -336,7 +338,7 @@ typedef struct quern_text_opts {
  * "position" in its name gets 0, 1, ….
  *
  * The text is split into blocks (4 KiB with the default memory) at white space, or
- * between characters if there is none. The tokenizer encodes each block separately.
+ * else between characters. The tokenizer encodes each block separately.
  * In each block a window starts at every stride-th token, and it may end in a later
  * block. An epoch has each window once, without those that exceed the end of the
  * text.

@@ -1,5 +1,5 @@
 /* The memory budget. The planner sums everything that will be resident before the run reads data. It then tries choices that
- * keep results bit-identical until the sum fits. Each room reports its own bytes (queue, source, callbacks, model); this file
+ * keep results bit-identical until the sum fits. Each module reports its own bytes (queue, source, callbacks, model); this file
  * only sums them. */
 #include "fit.h"
 
@@ -198,7 +198,7 @@ static int refuse(const quern_plan *p, quern_error *err)
     return status;
 }
 
-/* The budget reads /proc; without it there is no budget. */
+/* The budget reads /proc. Without /proc it is disabled. */
 static int limit_unknown(const budgeting *b, quern__limit *limit, quern_error *err)
 {
     static const char why[] = "the memory of the process is unknown: /proc/self/status cannot be read";

@@ -1,4 +1,4 @@
-/* checkpoint: the interface of checkpoint.c, for room fit only. */
+/* checkpoint: the interface of checkpoint.c, for module fit only. */
 #ifndef QUERN__CHECKPOINT_H
 #define QUERN__CHECKPOINT_H
 
@@ -35,7 +35,7 @@ int quern__checkpoint_close(quern__checkpointing *c, quern_error *err);
 int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quern_error *err);
 /* Returns the status of the last write without waiting. Called after each step, so that a failure is reported early. */
 int quern__checkpoint_failed(quern__checkpointing *c, quern_error *err);
-/* Restores model, history and generator from the newest valid checkpoint. QUERN_END: there is none. A different model, different
+/* Restores model, history and generator from the newest valid checkpoint. QUERN_END: no checkpoint. A different model, different
  * data or different options are errors. */
 int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err);
 /* The batch size in a checkpoint; 0: no valid checkpoint. */

@@ -1,5 +1,5 @@
-/* Class weights: "0:1,1:4", or by class name. The class of a record is its label, or the index of the largest number of a one-
- * hot target. */
+/* Class weights: "0:1,1:4", or by class name. The class of a record is its label, or the index of the largest number of a
+ * one-hot target. */
 #include "class_weights.h"
 
 #include <math.h>

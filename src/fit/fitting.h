@@ -1,4 +1,4 @@
-/* fitting: the state of a run of fit, for room fit only. */
+/* fitting: the state of a run of fit, for module fit only. */
 #ifndef QUERN__FITTING_H
 #define QUERN__FITTING_H
 

@@ -1,4 +1,4 @@
-/* kernels: fast kernels of ops. plan asks for one for each call; if there is none, the op's reference kernel runs. */
+/* kernels: fast kernels of ops. plan asks for one for each call. An op without one uses its reference kernel. */
 #ifndef QUERN__KERNELS_H
 #define QUERN__KERNELS_H
 

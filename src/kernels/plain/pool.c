@@ -36,7 +36,7 @@ typedef struct window {
     int64_t from[3], to[3], count;
 } window;
 
-/* Sets window `o`. Windows must ascend in C order: only axes that changed are computed again. */
+/* Sets window `o`. Windows must ascend in C order: only axes that changed are recomputed. */
 static void window_at(const quern__space *s, const int64_t *o, window *w)
 {
     bool moved = true;

@@ -271,8 +271,8 @@ static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
     put_tiled(tiles, k, b, wide, down);
 }
 
-/* Recomputes the gates of a step from z and the previous states. `states` has room for the states as tiles, then for a row of z
- * and the new states. */
+/* Recomputes the gates of a step from z and the previous states. `states` has the capacity for the states as tiles, then for a row
+ * of z and the new states. */
 static void gates_again(const running *k, int64_t t, float *states)
 {
     int64_t n = k->r.units, wide = k->r.gates * n;

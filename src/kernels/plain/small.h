@@ -1,4 +1,4 @@
-/* Products of matrices that fit in L1 and are only needed in part, or have zeros in a known part. For this room only. */
+/* Products of matrices that fit in L1 and are only needed in part, or have zeros in a known part. For this module only. */
 #ifndef QUERN__KERNELS_SMALL_H
 #define QUERN__KERNELS_SMALL_H
 

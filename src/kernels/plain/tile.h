@@ -1,6 +1,6 @@
 /* The core of all products: a tile of 8 rows by 32 columns in registers. Products, recurrence and attention use it. Each element
- * is a sum over k in order, in parts of 512, at any position in any tile. Another partition of a product is therefore bit-
- * identical. */
+ * is a sum over k in order, in slices of 512, at any position in any tile. Another partition of a product is therefore
+ * bit-identical. */
 #ifndef QUERN__KERNELS_TILE_H
 #define QUERN__KERNELS_TILE_H
 
