@@ -24,8 +24,8 @@ static size_t steady(size_t held)
 }
 
 /* The base: bytes that are mapped and allocated before the run, without the model's numbers. It counts mapped bytes, not
- * resident bytes, so that it is equal in every run of a program. If less than a quarter of the program is resident, half of it
- * counts. */
+ * resident bytes, so that it is equal in every run of a program. If at most a quarter of the mapped files is resident, half of
+ * their size counts. */
 static size_t runtime_of(const quern__process *now, const quern__model_size *model)
 {
     size_t files = now->files / 2, own = model->weights + model->optimizer, held = now->heap > own ? now->heap - own : 0;
@@ -198,7 +198,7 @@ static int refuse(const quern_plan *p, quern_error *err)
     return status;
 }
 
-/* The budget reads /proc. Without /proc it is disabled. */
+/* Handles a process without /proc: an error if the options set a budget; otherwise memory is not limited. */
 static int limit_unknown(const budgeting *b, quern__limit *limit, quern_error *err)
 {
     static const char why[] = "the memory of the process is unknown: /proc/self/status cannot be read";

@@ -141,7 +141,7 @@ static void tile_of_windows(const quern__space *s, const view *v, const float *c
         }
 }
 
-/* The input of window m of a block; m must ascend from call to call. */
+/* A walk over the windows of a block: the input of window m, with m ascending from call to call. */
 typedef struct walk {
     int64_t at[4];
     const float *place;
