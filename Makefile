@@ -1,14 +1,14 @@
-# The short way to everything: thin rules over CMake presets (CMakePresets.json). Each rule first installs the packages that it
-# needs, and no others, and then configures what it needs: build/ has tests, or build/bench, only after a rule that runs them. JOBS bounds the compilers and tests that run at once.
+# Rules over the CMake presets (CMakePresets.json). Each rule installs the packages that it needs, then configures and builds.
+# build/ contains tests, or build/bench, only after a rule that runs them. JOBS limits parallel compilers and tests.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 
-# Addresses of the address and thread sanitizers collide with much randomised ones; switched off where that is allowed.
+# The address and thread sanitizers conflict with strong address randomization; setarch disables it if permitted.
 FIXED := $(shell setarch -R true 2>/dev/null && echo setarch -R)
-# Labels: `slow` takes more than some seconds; `native` measures time or memory, which sanitizers distort, or trains for
-# seconds, which they turn into minutes.
+# Labels: a `slow` test takes more than some seconds. A `native` test measures time or memory, which sanitizers distort, or trains for
+# seconds, which take minutes under sanitizers.
 CTEST := ctest --no-tests=error --output-on-failure -j $(JOBS)
-# Memory that is given back is overwritten, so that what still reads it fails, in libraries too that no sanitizer sees.
+# malloc overwrites freed memory, so that a use after free fails, also in libraries without a sanitizer.
 PERTURB := MALLOC_PERTURB_=165 MALLOC_ARENA_MAX=1
 
 .PHONY: all build dev packages demo check check-all check-style check-slow docs test asan tsan min clang arm64 fuzz check-keras bench fresh install clean
@@ -33,13 +33,13 @@ demo:
 	$(MAKE) build
 	tools/demo
 
-# The quick tests, conformance among them, from a build in which warnings are errors.
+# The quick tests, with the conformance tests, of a build that treats warnings as errors.
 check: dev
 	$(PERTURB) $(CTEST) --test-dir build -LE slow
 
 check-all: check check-style asan tsan min clang arm64 check-slow fuzz fresh
 
-# What README.md tells a reader to do, on bare Debian systems: demo, check, install, and by a user who is not root. Needs root.
+# Runs the instructions of README.md on bare Debian systems: demo, check, install, and a user without root. Needs root.
 fresh:
 	tools/fresh
 
@@ -47,13 +47,13 @@ check-slow: dev
 	tools/packages slow
 	$(CTEST) --test-dir build -L slow
 
-# What the structure of the house promises: rooms, headers, format, budgets, documented and tested symbols.
+# Checks the structure of the tree: modules, headers, format, length limits, documented and tested symbols.
 check-style:
 	tools/packages build check style
 	$(MAKE) dev
 	tools/check-rooms build
 
-# Writes the pages about Keras's words (docs/keras.md and those it names) anew from the registry; `make check` compares them.
+# Writes docs/keras.md and the pages that it names from the registry; `make check` compares them.
 docs:
 	tools/packages build check
 	cmake --preset dev
@@ -69,27 +69,26 @@ asan tsan:
 	cmake --build build/$@ -j $(JOBS)
 	$(FIXED) $(CTEST) --test-dir build/$@ -LE 'slow|native'
 
-# Without what is optional.
+# Without optional libraries.
 min:
 	tools/packages build check
 	cmake --preset min
 	cmake --build build/min -j $(JOBS)
 	$(PERTURB) $(CTEST) --test-dir build/min -LE slow
 
-# By the other compiler, whose warnings are errors too.
+# With clang, also with warnings as errors.
 clang:
 	tools/packages build check clang
 	cmake --preset clang
 	cmake --build build/clang -j $(JOBS)
 	$(PERTURB) $(CTEST) --test-dir build/clang -LE 'slow|native'
 
-# For ARM64, the quick tests under qemu. QUERN_TEST_TIMEOUT_FACTOR: how many times as long a test may take, 20 when not given. Needs
-# root.
+# The quick tests for ARM64 under qemu. QUERN_TEST_TIMEOUT_FACTOR multiplies the timeout of a test; default 20. Needs root.
 arm64:
 	tools/packages build check arm64
 	tools/check-arm64 $(JOBS)
 
-# Every fuzz target for some time, from its corpus; what it finds is left in build/fuzz. Needs clang.
+# Runs each fuzz target for FUZZ_SECONDS from its corpus. Inputs that fail are written to build/fuzz. Needs clang.
 FUZZ_SECONDS ?= 60
 FUZZ := keras hdf5 config safetensors schema words npy tokenizer csv csv_blocks arrays qrec
 fuzz:
@@ -100,7 +99,7 @@ fuzz:
 	    $(FIXED) build/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=30 -print_final_stats=0 \
 	        -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$target fuzz/corpus/$$target; done
 
-# Round trips through real Keras, from the package index, in an environment of its own. KERAS_BACKEND=jax: by another backend.
+# Round trips through Keras from the Python package index, in a virtual environment. KERAS_BACKEND=jax selects another backend.
 KERAS := build/keras/bin/python
 check-keras:
 	tools/packages build keras
@@ -109,7 +108,7 @@ check-keras:
 	$(KERAS) -m pip install --quiet --disable-pip-version-check keras==3.15.1 tensorflow-cpu==2.21.0 h5py safetensors jax
 	$(KERAS) tools/check-keras build tests/data/keras
 
-# Its yardstick, the machine's limit, is measured with oneDNN's products.
+# The reference is the matrix product of oneDNN, as the limit of the machine.
 bench:
 	tools/packages build bench
 	cmake --preset bench

@@ -1,4 +1,4 @@
-/* new, summary, doctor, and what opens models and data for the others. */
+/* The commands new, summary and doctor, and the functions that open models and data for all commands. */
 #include "commands.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ size_t cli_peak(void)
 
 void cli_json_size(FILE *to, const char *name, size_t bytes) { fprintf(to, bytes ? "\"%s\":%zu" : "\"%s\":null", name, bytes); }
 
-/* Bytes of the UTF-8 character at the start of n; 0: they are none. */
+/* Bytes of the UTF-8 character at the start of n bytes; 0: not UTF-8. */
 static size_t character(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -64,7 +64,7 @@ void cli_json_text(FILE *to, const char *text, size_t n)
             fprintf(to, "\\%c", c);
         else if (c < 0x20)
             fprintf(to, "\\u%04x", c);
-        else if (!character(text + i, n - i)) /* JSON has UTF-8 alone */
+        else if (!character(text + i, n - i)) /* JSON permits UTF-8 only */
             fputs("\\ufffd", to);
         else {
             size_t length = character(text + i, n - i);
@@ -102,7 +102,7 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
     return m;
 }
 
-/* Whether --data-format is a word that there is; prints what is wrong otherwise. */
+/* Checks the value of --data-format. Returns false after an error message. */
 static bool known_format(const arguments *a)
 {
     const char *word = cli_option(a, "data-format");
@@ -112,7 +112,7 @@ static bool known_format(const arguments *a)
     return known;
 }
 
-/* A program that generates. */
+/* Opens the generator program of an option. */
 static quern_generator *program(const arguments *a, const char *option, const char *command, int *code)
 {
     int64_t timeout = 0;
@@ -130,7 +130,7 @@ static quern_generator *program(const arguments *a, const char *option, const ch
     return g;
 }
 
-/* The last part of the data for validation: the same files opened twice. */
+/* Opens the same files again for validation, and limits each generator to its part: the last part is validation data. */
 int cli_split(const arguments *a, const quern_model *m, quern_generator *train, quern_generator **valid, quern_error *err)
 {
     const char *text = cli_option(a, "validation-split");
@@ -150,7 +150,7 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train, 
     return code;
 }
 
-/* Windows over the rows of data, if they are asked for. Takes `rows`. */
+/* Applies the options of windows over rows. Takes ownership of `rows`. */
 static quern_generator *windows(const arguments *a, quern_generator *rows, bool prepared, quern_error *err, int *code)
 {
     int64_t horizon = 1;
@@ -178,7 +178,7 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, bool 
     return g;
 }
 
-/* --bad-records: "skip", "skip:10". Takes the generator. */
+/* Applies --bad-records: "skip", "skip:10". Takes ownership of the generator. */
 static quern_generator *with_policy(const arguments *a, quern_generator *g, quern_error *err, int *code)
 {
     static const char *const names[] = { "fail", "skip", "substitute" };
@@ -202,7 +202,7 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
     return NULL;
 }
 
-/* One byte, or "tab"; 0 where the option is not given, *code where it is no such thing. */
+/* Reads one byte, or "tab". Returns 0 without the option; sets *code after an error message. */
 static char byte_of(const arguments *a, const char *name, int *code)
 {
     const char *text = cli_option(a, name);
@@ -215,12 +215,13 @@ static char byte_of(const arguments *a, const char *name, int *code)
     return *text;
 }
 
-/* How files are read, as the options say; *code where one of them is wrong. */
+/* Reads the options of files; sets *code after an error message. */
 static quern_file_opts file_options(const arguments *a, const quern_model *m, int *code)
 {
     int64_t timeout = 0;
     const char *unknown = cli_option(a, "unknown-class");
-    bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator"); /* whose options they are then */
+    /* --arrays and --stall-timeout then apply to the programs. */
+    bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
     if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a))
         *code = 2;
     if (unknown && strcmp(unknown, "skip") && strcmp(unknown, "error"))
@@ -243,7 +244,7 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
                               .stall_timeout = programs ? 0 : (double)timeout };
 }
 
-/* An option of tables that is given, with its dashes; NULL: none. */
+/* The first option of tables that is given, with its dashes; NULL: none. */
 static const char *of_tables(const arguments *a)
 {
     static const char *const options[] = { "--target",    "--features", "--weight",    "--missing",  "--missing-values",
@@ -254,8 +255,8 @@ static const char *of_tables(const arguments *a)
     return cli_option(a, "classes") && strcmp(a->command, "predict") ? "--classes" : NULL;
 }
 
-/* Words of the shell as words of DATA, between blanks: those within a word are marked. A `list` is words between blanks already,
- * unless it names a file. False where there is no room. */
+/* Joins shell words to one DATA text, and escapes spaces and backslashes within a word. A `list` (spaces between words) is not
+ * escaped unless it is the name of a file. Returns false if it does not fit. */
 static bool join(char **words, int n, bool list, char *out, size_t room)
 {
     size_t used = 0;
@@ -275,7 +276,7 @@ static bool join(char **words, int n, bool list, char *out, size_t room)
     return true;
 }
 
-/* The data without a policy for what is bad in it. */
+/* Opens the data without a policy for bad records. */
 static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option, char **words, int n,
                                    quern_error *err, int *code)
 {

@@ -1,47 +1,50 @@
-/* What the commands that open models and data share. */
+/* Declarations of the commands that open models and data. */
 #ifndef QUERN_CLI_COMMANDS_H
 #define QUERN_CLI_COMMANDS_H
 
 #include "cli.h"
 
-/* The model of the first word, with --optimizer, --loss, --metrics and --threads applied. NULL with the exit code set. */
+/* Opens the model of the first word and applies --optimizer, --loss, --metrics and --threads. Returns NULL with the exit status
+ * set. */
 quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code);
-/* The data that words name, or the program of an option that stands for them. NULL with the exit code set. */
+/* Opens the data of `words`, or the generator program of an option instead. Returns NULL with the exit status set. */
 quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,
                           int *code);
-/* Cuts --validation-split off the data. Returns the exit code. */
+/* Splits the data by --validation-split. Returns the exit status. */
 int cli_split(const arguments *a, const quern_model *m, quern_generator *train, quern_generator **valid, quern_error *err);
 /* ---- plan_command.c ---- */
-/* --memory; left as it is when that is not given, or auto. Prints and returns false when it is no size. */
+/* Reads --memory; without the option, or with "auto", *out is unchanged. Returns false after an error message. */
 bool cli_memory(const arguments *a, size_t *out);
 bool cli_split_batch(const arguments *a, int32_t *out);
-/* A plan as a line of JSON: of quern plan, or the event of fit. */
+/* Prints a plan as a line of JSON: of quern plan, or the event of fit. */
 void cli_plan_json(const quern_plan *p, bool event);
 
 /* ---- signals.c ---- */
-/* Listens from now on: the signal that asks for the end (SIGTERM for SIGHUP), 0 before it comes. One that is ignored stays so. */
+/* Installs the signal handlers. Returns the signal that asked to end the run (SIGTERM also for SIGHUP), 0 before one arrives. An
+ * ignored signal stays ignored. */
 const volatile int *cli_signals(void);
-/* From now on a signal ends the process at once: its programs are told to stop, and the file (kept by the caller until cli_left;
- * may be NULL) is removed. */
+/* A signal now ends the process at once: the handler stops programs and unlinks the file. The caller keeps `path` valid until
+ * cli_left; NULL: no file. */
 void cli_leave_nothing(const char *path);
-/* No file is to be removed any more. */
+/* No signal unlinks a file any more. */
 void cli_left(void);
 
-/* A string of JSON. */
+/* Prints a JSON string. */
 void cli_json_text(FILE *to, const char *text, size_t n);
-/* A member of a JSON object that is a size; null where it is 0, which stands for unknown. */
+/* Prints a size as a member of a JSON object; 0, which means unknown, is null. */
 void cli_json_size(FILE *to, const char *name, size_t bytes);
 double cli_now(void);
-/* The most bytes that were resident; 0: unknown, because /proc is not mounted. */
+/* Peak resident bytes; 0: unknown, because /proc is not mounted. */
 size_t cli_peak(void);
 
 /* ---- text.c ---- */
-/* Whether DATA is a text: by --format, by its name, or because the model has a tokenizer and DATA is no other kind. */
+/* Whether DATA is a text: by --format, by its name, or because the model has a tokenizer and DATA has no other format. */
 bool cli_is_text(const arguments *a, const quern_model *m, const char *words);
 quern_generator *cli_text(const arguments *a, const quern_model *m, const char *words, quern_error *err, int *code);
-/* The tokenizer of --tokenizer, --text and --vocab-size; NULL without one, or (*code not 0) after printing why there is none. */
+/* The tokenizer of --tokenizer, --text and --vocab-size. Returns NULL without these options, or with *code set after an error
+ * message. */
 quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code);
-/* The pipeline with the tokenizer's size for each word "vocab". Returns new; NULL with the exit code set. */
+/* The pipeline, with each word "vocab" replaced by the size of the tokenizer. Returns new; NULL with the exit status set. */
 char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t, int *code);
 
 #endif

@@ -1,4 +1,4 @@
-/* convert: a model from one kind of file to another, or its weights alone, with weights from elsewhere when asked. */
+/* convert: writes a model, or its weights only, in another file format; optionally with weights from another file. */
 #include "commands.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@ static bool ends_with(const char *path, const char *end)
     return n >= k && !strcmp(path + n - k, end);
 }
 
-/* Whether the file is to hold a whole model; -1: its name tells no kind. */
+/* Whether the file will contain a whole model; -1: the file name does not say. */
 static int holds_model(const char *path)
 {
     if (ends_with(path, ".weights.h5") || ends_with(path, ".safetensors") || ends_with(path, ".npz"))
@@ -37,7 +37,7 @@ int cli_convert(const arguments *a)
     if (!m)
         return code;
     int status = weights ? quern_model_load_weights(m, weights, map, &err) : QUERN_OK;
-    if (status >= 0) /* the map is that of the weights read, if there are any */
+    if (status >= 0) /* the axis map of the weights that were read, if any */
         status = whole ? quern_model_save(m, out, &err) : quern_model_save_weights(m, out, weights ? NULL : map, &err);
     quern_model_free(m);
     return status < 0 ? cli_fail(status, &err) : 0;

@@ -16,7 +16,7 @@ static const struct {
     const char *name;
     int id; /* a CLI_… */
     int (*run)(const arguments *a);
-    int most; /* words: the largest number; 0: any number, -1: no words */
+    int most; /* words: the largest number; 0: any number, -1: the command does not take words */
     const char *usage, *summary;
 } commands[] = {
     { "new", CLI_NEW, cli_new, 2, "MODEL 'PIPELINE'", "create a model from a pipeline of layers" },
@@ -83,7 +83,7 @@ bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most
         return true;
     errno = 0;
     *out = strtoll(text, &end, 10);
-    bool whole = !*end && isdigit((unsigned char)text[*text == '-']); /* no blank, no '+' */
+    bool whole = !*end && isdigit((unsigned char)text[*text == '-']); /* no space, no '+' */
     if (whole && !errno && *out >= least && *out <= most)
         return true;
     bool above = whole && *out >= least;
@@ -100,7 +100,7 @@ bool cli_seed(const arguments *a, uint64_t *out)
         return true;
     errno = 0;
     *out = strtoull(text, &end, 10);
-    if (errno || *end || !isdigit((unsigned char)*text)) /* a sign would be taken modulo 2^64 */
+    if (errno || *end || !isdigit((unsigned char)*text)) /* strtoull would take a negative number modulo 2^64 */
         return cli_wrong_value(a, "seed", "must be a whole number of at most 64 bits"), false;
     return true;
 }
@@ -149,7 +149,7 @@ static int run(int which, int argc, char **argv)
         return 2;
     }
     for (int i = 0; i < a.n; i++)
-        if (!*a.words[i] && (commands[which].id != CLI_NEW || i != 1)) { /* a pipeline says more of itself */
+        if (!*a.words[i] && (commands[which].id != CLI_NEW || i != 1)) { /* pipeline reports an empty text itself */
             fprintf(stderr, "quern: word %d is empty: quern %s %s\n", i + 1, a.command, commands[which].usage);
             return 2;
         }

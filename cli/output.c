@@ -1,4 +1,4 @@
-/* Standard output, which every command writes as it likes: whether all of it went out is asked once, at the end. */
+/* Standard output. Commands write without checks; main asks once at the end whether everything was written. */
 #include "cli.h"
 
 #include <errno.h>

@@ -1,11 +1,11 @@
-/* What the numbers of a model's outputs are called: an output that predicts several columns is cut into a part for each, one of
- * several steps, when the likeliest class is wanted, into a part for each step. */
+/* The names of a model's output columns. An output that predicts several columns has a part for each. An output of several steps
+ * has a part for each step if the most probable class is printed. */
 #include "predict.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether the part's numbers tell a class. */
+/* Whether the numbers of the part are scores of classes. */
 bool cli_part_has_winner(const part *p)
 {
     if (p->means == QUERN_MEANS_NUMBERS)
@@ -18,7 +18,7 @@ const char *cli_part_class(const writing *w, const part *p, int64_t k)
     return p->one_hot ? quern_schema_target(w->schema, p->target + (int)k) : quern_schema_class(w->schema, p->target, (int)k);
 }
 
-/* "NAME", "NAME:STEP", or "NAME:predicted" where the truth is kept beside. NULL: out of memory. */
+/* "NAME", "NAME:STEP", or "NAME:predicted" if --keep prints the column NAME too. NULL: out of memory. */
 static char *name_of(const writing *w, const char *name, int64_t step)
 {
     bool kept = false;
@@ -32,7 +32,7 @@ static char *name_of(const writing *w, const char *name, int64_t step)
     return out;
 }
 
-/* The parts of output i, which predicts n columns of the schema from the `first` on. */
+/* The parts of output i, which predicts n columns of the schema from `first` on. */
 static int64_t parts_of(const writing *w, const predicted *o, int means, int n)
 {
     int64_t last = o->shape.dims[o->shape.rank - 1];

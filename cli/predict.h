@@ -1,5 +1,5 @@
-/* What the files of predict share: predict.c is the command and its files, rows.c what is written of a record as text,
- * parts.c what its numbers are called. */
+/* Declarations of the files of predict: predict.c has the command and the files, rows.c the text of a record, parts.c the names
+ * of numbers. */
 #ifndef QUERN_CLI_PREDICT_H
 #define QUERN_CLI_PREDICT_H
 
@@ -13,45 +13,45 @@ typedef struct predicted {
     const char *name;
     int64_t width;
     quern_shape shape;
-    FILE *to; /* of arrays */
+    FILE *to; /* file of an array */
     char path[4096];
 } predicted;
 
-/* Numbers of an output that have a name in common. */
+/* Numbers of an output with a common name. */
 typedef struct part {
-    char *name; /* of the column that they predict, where that is known; else of the model's output */
+    char *name; /* name of the predicted column if known, else of the output */
     int output;
-    int target; /* of the schema, whose classes they have; -1: they have none */
+    int target; /* target of the schema that has its classes; -1: none */
     int classes, means, logits;
-    int64_t from, width; /* of the output's numbers */
-    bool whole;          /* they are all numbers of the output */
-    bool one_hot;        /* class k is the column that target + k predicts */
+    int64_t from, width; /* range of the output's numbers */
+    bool whole;          /* the part is the whole output */
+    bool one_hot;        /* class k is the column of target + k */
 } part;
 
 typedef struct writing {
     kind kind;
-    bool winner; /* --classes: the likeliest alone */
+    bool winner; /* --classes: prints the most probable class only */
     const quern_schema *schema;
     int n_outputs, n_kept;
     predicted outputs[most_outputs];
     part *parts;
     int64_t n_parts;
-    bool begun; /* the header is written */
+    bool begun; /* the header was written */
     const char *kept[most_kept];
     char *kept_names;
     FILE *to;
-    double *row; /* room for the widest output */
+    double *row; /* capacity: the widest output */
 } writing;
 
-/* Cuts outputs into parts; false: out of memory. */
+/* Splits outputs into parts. Returns false if memory is short. */
 bool cli_parts_make(writing *w, const quern_model *m);
 void cli_parts_free(writing *w);
 bool cli_part_has_winner(const part *p);
 /* The name of class k; NULL: it has none. */
 const char *cli_part_class(const writing *w, const part *p, int64_t k);
-/* The names of columns. */
+/* Writes the names of columns. */
 void cli_rows_header(const writing *w);
-/* Record r as a row, or a line of JSON. */
+/* Writes record r as a row or a line of JSON. */
 void cli_rows_put(const writing *w, const quern_prediction *p, int64_t r);
 void cli_rows_json(const writing *w, const quern_prediction *p, int64_t r);
 

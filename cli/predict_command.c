@@ -1,12 +1,12 @@
-/* predict: predictions as a table (with a header, names of classes and columns that are kept), as lines of JSON, or as arrays. The
- * kind of file is what its name says. */
+/* predict: writes predictions as a table (with a header, class names and kept columns), as lines of JSON, or as arrays. The file
+ * name selects the format. */
 #include "predict.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- which file ---- */
+/* ---- file format ---- */
 
 static bool ends_with(const char *name, const char *end)
 {
@@ -14,7 +14,7 @@ static bool ends_with(const char *name, const char *end)
     return n > m && !strcmp(name + n - m, end);
 }
 
-/* The kind that the name says; false after printing. */
+/* The format by file name. Returns false after an error message. */
 static bool kind_of(const arguments *a, const char *output, kind *out)
 {
     static const struct {
@@ -43,7 +43,7 @@ static int write_batch(void *user, const quern_prediction *p)
         size_t n = (size_t)(p->records * o->width);
         failed = failed || fwrite(p->outputs[i], sizeof(float), n, o->to) < n;
     }
-    if (!w->begun && (w->kind == CSV || w->kind == TSV)) /* what fails before the first record writes nothing */
+    if (!w->begun && (w->kind == CSV || w->kind == TSV)) /* a failure before the first record writes nothing */
         cli_rows_header(w);
     w->begun = true;
     for (int64_t r = 0; r < p->records && w->to; r++)
@@ -51,7 +51,7 @@ static int write_batch(void *user, const quern_prediction *p)
     return failed || (w->to && ferror(w->to));
 }
 
-/* The dictionary of a .npy of so many records; its length. */
+/* Writes the dictionary of a .npy header for `records` records. Returns its length. */
 static int npy_dictionary(const predicted *o, int64_t records, char *out, size_t room)
 {
     int n = snprintf(out, room, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld,", (long long)records);
@@ -60,7 +60,7 @@ static int npy_dictionary(const predicted *o, int64_t records, char *out, size_t
     return n + snprintf(out + n, room - (size_t)n, "), }");
 }
 
-/* The header of a .npy, as long whatever the number of records, so that it can be written over at the end. */
+/* Writes the header of a .npy. Its length does not depend on the number of records, so it can be overwritten at the end. */
 static void npy_header(const predicted *o, int64_t records)
 {
     char text[512];
@@ -74,7 +74,7 @@ static void npy_header(const predicted *o, int64_t records)
     fwrite(text, 1, (size_t)whole, o->to);
 }
 
-/* A file beside `path`, whose name goes to `beside`; NULL after printing. */
+/* Creates a temporary file in the folder of `path` and writes its name to `beside`. Returns NULL after an error message. */
 static FILE *create(const char *path, char *beside)
 {
     quern_error err = { 0 };
@@ -91,7 +91,7 @@ static FILE *create(const char *path, char *beside)
     return to;
 }
 
-/* Files beside, one for each array; false after printing. */
+/* Creates a temporary file for each array. Returns false after an error message. */
 static bool open_arrays(writing *w, const char *path)
 {
     for (int i = 0; i < w->n_outputs; i++) {
@@ -129,7 +129,7 @@ static int pack_arrays(const writing *w, const char *path)
     return quern_npz_pack(path, names, files, w->n_outputs, &err) < 0 ? cli_fail(err.code, &err) : 0;
 }
 
-/* Standard output is left to the end of the command. */
+/* Standard output is checked at the end of the command. */
 static bool close_text(writing *w, bool standard)
 {
     bool good = standard || !ferror(w->to);
@@ -152,7 +152,7 @@ static void name_outputs(writing *w, const quern_model *m)
     }
 }
 
-/* The next name of a list between commas, in place; in quotes it may hold commas, and doubled quotes. */
+/* Takes the next name of a comma-separated list, in place. A quoted name may contain commas and doubled quotes. */
 static char *next_name(char **rest)
 {
     char *name = *rest, *to = name, *p = name;
@@ -170,7 +170,7 @@ static char *next_name(char **rest)
     return name;
 }
 
-/* Columns that are kept; false after printing. */
+/* Reads the names of --keep. Returns false after an error message. */
 static bool name_kept(writing *w)
 {
     for (char *rest = w->kept_names; rest && *rest;) {
@@ -185,7 +185,7 @@ static bool name_kept(writing *w)
     return true;
 }
 
-/* What cannot be written so; false after printing. */
+/* Checks that the format can hold the predictions. Returns false after an error message. */
 static bool check(const writing *w)
 {
     bool arrays = w->kind == NPY || w->kind == NPZ;
@@ -229,7 +229,7 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
         code = cli_fail(err.code, &err);
     if (code && *beside)
         remove(beside);
-    for (int i = 0; i < w->n_outputs && arrays; i++) /* of an .npz, or what failed */
+    for (int i = 0; i < w->n_outputs && arrays; i++) /* temporary files of an NPZ, or of a failed run */
         if (code || w->kind == NPZ)
             remove(w->outputs[i].path);
     cli_left();

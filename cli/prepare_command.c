@@ -1,4 +1,4 @@
-/* prepare: records shuffled exactly once, on the disk. */
+/* prepare: writes a file of records in a uniformly random order. */
 #include "commands.h"
 
 #include <stdlib.h>

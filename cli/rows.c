@@ -1,4 +1,4 @@
-/* Predictions as text: rows of a table, with names of classes and columns that are kept, or lines of JSON. */
+/* Predictions as text: rows of a table, with class names and kept columns, or lines of JSON. */
 #include "predict.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 
 /* ---- fields ---- */
 
-/* A field as RFC 4180 has it: in quotes where it needs them. */
+/* Writes a field as in RFC 4180, in quotes if necessary. */
 static void put_field(FILE *to, const char *text, size_t n, char separator)
 {
     bool plain = true;
@@ -27,7 +27,7 @@ static void put_field(FILE *to, const char *text, size_t n, char separator)
 
 static void put_number(FILE *to, double v, bool json) { fprintf(to, json && !isfinite(v) ? "null" : "%.9g", v); }
 
-/* "kind:ant": the name of number k of a part; that of a sigmoid is the second of two classes. */
+/* "kind:ant": the name of number k of a part. The number of a sigmoid has the name of the second class. */
 static void number_name(const writing *w, const part *t, int64_t k, char *out, size_t size)
 {
     bool sigmoid = t->width == 1 && t->classes;
@@ -40,15 +40,15 @@ static void number_name(const writing *w, const part *t, int64_t k, char *out, s
         snprintf(out, size, "%s:%lld", t->name, (long long)k);
 }
 
-/* ---- what is written of a record ---- */
+/* ---- the text of a record ---- */
 
-/* Whether the likeliest class stands for a part. */
+/* Whether a part prints its most probable class only. */
 static bool one_wins(const writing *w, const part *t) { return w->winner && cli_part_has_winner(t); }
 
-/* What stands beside the winner: hinge losses have no probabilities. */
+/* The name of the number after the class: a hinge loss has scores, not probabilities. */
 static const char *beside(const part *t) { return t->means == QUERN_MEANS_SIGN ? "score" : "probability"; }
 
-/* Numbers of a part; logits become probabilities where only the likeliest is told. */
+/* Reads the numbers of a part. Converts logits to probabilities if only the most probable class is printed. */
 static void read_row(const writing *w, const part *t, const float *from)
 {
     double most = -INFINITY, sum = 0;
@@ -64,11 +64,11 @@ static void read_row(const writing *w, const part *t, const float *from)
         w->row[k] = 1 / (1 + exp(-w->row[k]));
 }
 
-/* The likeliest class of the row, and how likely it is. */
+/* The most probable class of the row, and its probability. */
 static const char *winner(const writing *w, const part *t, char *number, size_t size, double *probability)
 {
     int best = 0;
-    if (t->width == 1) { /* of two classes */
+    if (t->width == 1) { /* two classes */
         bool sign = t->means == QUERN_MEANS_SIGN;
         best = w->row[0] >= (sign ? 0 : 0.5);
         *probability = best || sign ? w->row[0] : 1 - w->row[0];
@@ -139,7 +139,7 @@ void cli_rows_put(const writing *w, const quern_prediction *p, int64_t r)
     putc('\n', w->to);
 }
 
-/* Numbers of an output in lists as its shape has them; those of a part in one. */
+/* Writes an output as nested JSON lists of its shape; a part as one list. */
 static void put_list(const writing *w, const part *t, int axis, int64_t *at)
 {
     const quern_shape *shape = &w->outputs[t->output].shape;

@@ -1,5 +1,5 @@
-/* Signals that ask a run to end: the step is finished, a checkpoint written. Commands that keep nothing end at once, and leave no
- * file and no program behind. */
+/* Signals that end a run: training finishes the step and writes a checkpoint. A command without a checkpoint ends at once, and
+ * leaves no temporary file and no program process. */
 #include "commands.h"
 
 #include <signal.h>
@@ -8,9 +8,9 @@
 enum { most_left = 20 };
 
 static volatile int received;
-static const char *volatile left[most_left]; /* files that are gone with the process */
+static const char *volatile left[most_left]; /* files to unlink when the process ends */
 
-/* The process ends by the signal, and with it what would be left. */
+/* Ends the process by the signal, after it stopped programs and removed temporary files. */
 static void end_now(int number)
 {
     quern_programs_stop();
@@ -21,8 +21,8 @@ static void end_now(int number)
     raise(number);
 }
 
-/* SIGTERM and SIGHUP may come any number of times, as they do from timeout(1) and from a session that ends; the second SIGINT ends
- * the process at once. */
+/* SIGTERM and SIGHUP may arrive repeatedly, as from timeout(1) and from the end of a session. The second SIGINT ends the process
+ * at once. */
 static void on_signal(int number)
 {
     static volatile int interrupts;

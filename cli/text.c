@@ -1,4 +1,4 @@
-/* Language models: a tokenizer for new, text as data, and generate. */
+/* Language models: tokenizers for new, text as data, and the command generate. */
 #include "commands.h"
 
 #include <ctype.h>
@@ -30,7 +30,7 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
     return m && quern_model_tokenizer(m) && !memchr(words, '=', n);
 }
 
-/* Options of other kinds of data. */
+/* The first given option that does not apply to text; NULL: none. */
 static const char *foreign(const arguments *a)
 {
     static const char *const names[] = { "target",  "features",      "weight",   "missing",       "missing-values", "separator",
@@ -67,7 +67,7 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
     quern_shape in = quern_model_input_shape(m, 0), out = quern_model_output_shape(m, 0);
     bool each = out.rank == 3 && in.rank >= 2 && out.dims[1] == in.dims[1];
     o.targets = targets ? !strcmp(targets, "last") : !each;
-    o.contiguous = quern_model_stateful(m); /* it reads on where the batch before it ended */
+    o.contiguous = quern_model_stateful(m); /* a record continues that of the previous batch */
     int64_t timeout = 0;
     if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout)) {
         *code = 2;
@@ -147,7 +147,7 @@ char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t, int *c
 
 /* ---- generate ---- */
 
-/* A number of at least 0; false after printing. */
+/* Reads a number of at least 0. Returns false after an error message. */
 static bool read_number(const arguments *a, const char *name, double most, double *out)
 {
     const char *text = cli_option(a, name);
@@ -156,11 +156,11 @@ static bool read_number(const arguments *a, const char *name, double most, doubl
         return true;
     *out = strtod(text, &end);
     snprintf(what, sizeof what, most < INFINITY ? "must be a number from 0 to %g" : "must be a number of at least 0", most);
-    bool decimal = isdigit((unsigned char)text[*text == '.']) && !strpbrk(text, "xX"); /* no sign, no inf, no hexadecimal digits */
+    bool decimal = isdigit((unsigned char)text[*text == '.']) && !strpbrk(text, "xX"); /* not a sign, inf or hexadecimal digits */
     return (decimal && !*end && *out <= fmin(most, DBL_MAX)) || (cli_wrong_value(a, name, what), false);
 }
 
-/* All of a file (new); NULL when it cannot be read, or is longer than 64 MiB. */
+/* Reads a whole file (new). Returns NULL if it cannot be read or is longer than 64 MiB. */
 static char *file_text(const char *path)
 {
     FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
@@ -184,7 +184,7 @@ static char *file_text(const char *path)
     return NULL;
 }
 
-/* Options as the library has them; false after printing. */
+/* Reads the options of generation. Returns false after an error message. */
 static bool read_options(const arguments *a, quern_sampling *s, quern_generate_opts *o)
 {
     const char *context = cli_option(a, "context");
@@ -217,7 +217,7 @@ typedef struct printing {
     bool begun;
 } printing;
 
-/* Text appears as it is made, when there is one; the prompt before it, once there is something to go on with. */
+/* Prints a single text token by token. The prompt precedes the first token. */
 static int print_piece(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
 {
     printing *p = user;

@@ -27,19 +27,24 @@ typedef struct quern_generator quern_generator;
 /* The arrays of a batch: inputs, then targets; shapes start with the dynamic batch
  * dimension. */
 typedef struct quern_batch_spec {
-    int32_t n_inputs, n_targets; /* targets are 0 for predict */
-    int64_t batch_size;          /* records a buffer has room for */
+    int32_t n_inputs, n_targets; /* 0 targets for predict */
+    int64_t batch_size;          /* capacity of a batch in records */
     quern_shape shapes[2 * QUERN_MAX_ARRAYS];
-    int32_t dtypes[2 * QUERN_MAX_ARRAYS];    /* float32 or int32; of inputs as their dtype says, int64 and QUERN_STRING too */
+    /* float32 or int32; an input may also be int64 or QUERN_STRING. */
+    int32_t dtypes[2 * QUERN_MAX_ARRAYS];
     const char *names[2 * QUERN_MAX_ARRAYS]; /* of the model's inputs and outputs */
-    /* By target: the largest weights it takes, (records, steps) where it has steps, else (records). */
+    /* By target: the largest shape of its weights, (records, steps) if it has
+     * steps, else (records). */
     quern_shape weights[QUERN_MAX_ARRAYS];
-    /* By target: what its numbers mean to its loss (a QUERN_MEANS_…), and of classes how many there are (0: not known). */
+    /* By target: a QUERN_MEANS_…, the meaning of its numbers to the loss. */
     int32_t means[QUERN_MAX_ARRAYS];
-    int64_t classes[QUERN_MAX_ARRAYS];
-    int64_t ignored[QUERN_MAX_ARRAYS]; /* the label that stands for none (ignore_class); INT64_MIN where there is no such one */
-    const quern_schema *schema;        /* of the data that the model has learned from; NULL: none. Columns are matched by it */
-    int32_t n_kept;                    /* of the inputs, the last: columns of text that the model does not take */
+    int64_t classes[QUERN_MAX_ARRAYS]; /* by target: number of classes; 0: unknown */
+    /* By target: the label that the loss ignores (ignore_class); INT64_MIN: none. */
+    int64_t ignored[QUERN_MAX_ARRAYS];
+    /* Schema of the training data, which selects columns by name; NULL: none. */
+    const quern_schema *schema;
+    /* The last n_kept inputs are columns of text that the model does not take. */
+    int32_t n_kept;
 } quern_batch_spec;
 
 /* The sample weights of a target: those of all targets, one for each record, or
@@ -56,14 +61,16 @@ typedef struct quern_batch {
     int64_t size;
     void *arrays[2 * QUERN_MAX_ARRAYS]; /* inputs, then targets */
     float *weights;
-    int64_t *indices; /* room for the numbers of the records; sources that know them fill it */
+    int64_t *indices; /* record indexes; a source that knows them fills it */
     int32_t has_weights;
-    int64_t epoch, first;                    /* set by the run: epoch from 0, place of the first record in it */
-    float *target_weights[QUERN_MAX_ARRAYS]; /* by target: room for spec->weights[i] */
-    int32_t weighs[QUERN_MAX_ARRAYS];        /* by target: a QUERN_WEIGHTS_…, at first COMMON */
-    char *text;                              /* bytes of inputs of type string: see quern_batch_put_string */
+    /* Set by the run: the epoch from 0, and the index of the first record in it. */
+    int64_t epoch, first;
+    float *target_weights[QUERN_MAX_ARRAYS]; /* by target, of shape spec->weights[i] */
+    /* By target: a QUERN_WEIGHTS_…; COMMON before the generator sets it. */
+    int32_t weighs[QUERN_MAX_ARRAYS];
+    char *text; /* bytes of strings (quern_batch_put_string) */
     int64_t text_room, text_used;
-    struct quern__bad *bad; /* the run's own; NULL in a batch of one's own */
+    struct quern__bad *bad; /* the run's bad records; NULL outside a run */
 } quern_batch;
 
 /* The largest string in bytes, and the average capacity for a string in a batch. */
@@ -155,48 +162,83 @@ QUERN_API int quern_array_generator_weights(quern_generator *g, int target, cons
 
 /* Options of quern_file_generator; NULL and 0: the defaults. */
 typedef struct quern_file_opts {
-    size_t size;          /* sizeof (quern_file_opts); 0: the layout of version 0.1 (docs/abi.md) */
-    const char *target;   /* columns of a CSV between commas; NULL: nothing is predicted                                 */
-    const char *features; /* columns between commas; NULL: all others                                                    */
-    const char *weight;   /* a column of sample weights                                                                  */
-    const char *missing;  /* "0" or "age=30,price=0": what stands for a missing value; NULL: a missing value is an error */
-    const char *format;   /* "csv", "tsv", "npy", "idx", "npz", "qrec"; NULL: found by name, then by content                     */
-    const char *arrays;   /* npy arrays one behind the other: what comes, as quern_program_opts has it                   */
-    double stall_timeout; /* seconds of waiting that are QUERN_STALLED: quern_generator_set_stall_timeout; of arrays one
-                           * behind the other: of silence, whoever reads them                                            */
-    const char *data_format; /* "channels_first": inputs of rank 3 and more, (N, C, ...), are read as (N, ..., C); NULL or
-                              * "channels_last": as they lie                                                             */
-    /* The rest is of CSV. */
-    const quern_schema *schema; /* how files were written that the model has learned from (quern_model_schema); NULL: none.
-                                 * Kept alive by the caller as long as the generator                                     */
-    const char *classes;        /* targets between commas whose values are names of classes, whatever they look like; NULL: names
-                                 * are classes where the loss classifies                                                 */
-    const char *missing_values; /* texts between commas that stand for a missing value, beside nothing at all; NULL: "?", "NA"
-                                 * and "nan" do in columns of numbers, none does among names of classes                  */
-    const char *encoding;       /* of the file, as iconv calls it ("latin1", "utf-16le"); NULL: UTF-8, or UTF-16 by its mark */
-    char separator;             /* between columns; 0: a comma, in .tsv a tab                                            */
-    char decimal;               /* in numbers: '.' or ','; 0: '.'                                                        */
-    int32_t no_header;          /* true: the first line is a record; columns are called "1", "2", …                      */
-    int32_t unknown_class;      /* a QUERN_UNKNOWN_…                                                                     */
+    /* sizeof (quern_file_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
+    const char *target;   /* target columns of a CSV, comma-separated; NULL: none */
+    const char *features; /* feature columns, comma-separated; NULL: all others */
+    const char *weight;   /* the column of sample weights; NULL: unweighted */
+    /* Replaces missing values: "0", or by column "age=30,price=0"; NULL: a missing
+     * value is an error. */
+    const char *missing;
+    /* "csv", "tsv", "npy", "idx", "npz" or "qrec"; NULL: by name, then by content. */
+    const char *format;
+    const char *arrays; /* order of concatenated NPY arrays, as in quern_program_opts */
+    /* As quern_generator_set_stall_timeout, in seconds. For concatenated arrays it
+     * limits each silence of the writer. 0: no limit. */
+    double stall_timeout;
+    /* "channels_first": transposes inputs of rank 3 or more from (N, C, ...) to
+     * (N, ..., C). NULL or "channels_last": does not transpose. */
+    const char *data_format;
+    /* The members below apply to CSV only. */
+    /* Schema of the training data (quern_model_schema); NULL: none. Borrowed until
+     * the generator is freed. */
+    const quern_schema *schema;
+    /* Targets, comma-separated, whose values are class names even if they look like
+     * numbers; NULL: names are classes if the loss is a classification loss. */
+    const char *classes;
+    /* Texts, comma-separated, that mean a missing value; an empty field always does.
+     * NULL: "?", "NA" and "nan" in columns of numbers, and no class name. */
+    const char *missing_values;
+    /* The encoding, as iconv names it ("latin1", "utf-16le"); NULL: UTF-8, or UTF-16
+     * after its byte order mark. */
+    const char *encoding;
+    char separator;        /* between columns; 0: a comma, in .tsv a tab */
+    char decimal;          /* decimal mark, '.' or ','; 0: '.' */
+    int32_t no_header;     /* 1: the first line is a record; columns are "1", "2", … */
+    int32_t unknown_class; /* a QUERN_UNKNOWN_… */
 } quern_file_opts;
-/* What becomes of a record whose class the model does not know: an error, or it is left out. */
+
+/* The policy for a record of a class that the model does not have: an error, or
+ * the generator skips the record. */
 enum { QUERN_UNKNOWN_ERROR = 0, QUERN_UNKNOWN_SKIP = 1 };
-/* Files as the command names them, words between blanks (a backslash makes a blank, or a backslash, a part of its word): "x=FILE
- * y=FILE w=FILE" (arrays of inputs, targets and sample weights: IDX or NPY of any type and order of bytes and axes, gzipped or not,
- * or "FILE.npz:/member"; x:NAME=, y:NAME= and w:NAME= for several inputs and outputs; weights may be one a record and step of their
- * output, if the files can be read by number), "data.npz" with members x, y and w, or "data.qrec" (prepared records, quern_prepare:
- * shuffled within windows of 4 MiB whose blocks come from everywhere, read by any number of workers), or "a.csv b.csv" (tables with
- * one header, gzipped or not, ".tsv" between tabs; "-" is standard input). No file is held whole. An empty field, "?", "NA" or
- * "nan" of a CSV is missing. A target that is no number is a class: its place among the sorted names (quern_generator_class).
- * Columns fill several inputs, and several outputs, in their order, each in C order; inputs of type string take theirs as text, as
- * it stands. Arrays must have the axes of the model's input or output, but for a last axis of 1, which may be added or dropped; a
- * number that the model's type cannot hold is an error that names its record. Arrays in Fortran order are held up to 4 MiB; larger
- * ones are read by number where a record has at most 64 numbers, else forward. With the format "npy" a word without a role ("-", a
- * file, a named pipe) holds arrays one behind the other, as another program writes them (quern_program_generator); each option that
- * does not apply to the kind is refused. Arrays that are not compressed are shuffled exactly, and may be read by several workers;
- * all else is shuffled within a window of 4 MiB of records (65,536 at most), which a large CSV that is neither gzipped nor a pipe
- * fills with blocks of 16 to 64 KiB in an order of the epoch's own. How far that is from a perfect shuffle where like stands beside
- * like is said at the start, above 1.1 as a warning. Returns new, NULL on failure. */
+
+/* A generator that reads files. `words` has the syntax of the command: words with
+ * spaces between; a backslash escapes a space or a backslash.
+ *
+ *     x=FILE y=FILE w=FILE  arrays of inputs, targets and sample weights: IDX, NPY
+ *                           or "FILE.npz:/member", gzipped or not; x:NAME=,
+ *                           y:NAME= and w:NAME= for several inputs and outputs.
+ *                           Files with random access may have a weight for each
+ *                           record and step
+ *     data.npz              an NPZ file with the members x, y and w
+ *     data.qrec             prepared records (quern_prepare)
+ *     a.csv b.csv           tables with the same header, gzipped or not; ".tsv" is
+ *                           tab-separated; "-" is standard input
+ *     - or FILE or a pipe   with the format "npy": concatenated arrays, as another
+ *                           program writes them (quern_program_generator)
+ *
+ * No file is loaded as a whole. An option that does not apply to the format is an
+ * error.
+ *
+ * Tables: columns fill the inputs, then the outputs, in order, each in C order. An
+ * input of type string takes its columns as text. A target that is not a number is
+ * a class: its index among the sorted names (quern_generator_class).
+ *
+ * Arrays: any type, byte order and axis order. The axes must be those of the model;
+ * a last axis of 1 may be missing or extra. A number outside the range of the
+ * model's type is an error that names the record. An array in Fortran order of at
+ * most 4 MiB is loaded. A larger one has random access if a record has at most 64
+ * numbers; otherwise it is sequential.
+ *
+ * Shuffling: an uncompressed array has random access, so its shuffle is exact, and
+ * several workers may read it. Other files use a shuffle buffer of 4 MiB, at most
+ * 65,536 records. A large CSV that is not gzipped and not a pipe fills the buffer
+ * with blocks of 16 to 64 KiB in a new order in each epoch. Prepared records fill it
+ * with blocks of the whole file, and several workers may read them. A log line at
+ * the start of a run gives the index of dispersion of similar neighbors; above 1.1
+ * it is a warning.
+ *
+ * Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err);
 
 /* Name of class i of a target of a file; NULL: not found. Borrowed from the
@@ -207,36 +249,57 @@ QUERN_API const char *quern_generator_class(const quern_generator *g, int target
  * Borrowed from the generator until its next run. */
 QUERN_API const quern_schema *quern_generator_schema(const quern_generator *g);
 
-/* How records are prepared; zero: the default. */
+/* Options of quern_prepare; NULL and 0: the defaults. */
 typedef struct quern_prepare_opts {
-    size_t size;                   /* sizeof (quern_prepare_opts); 0: the layout of version 0.1 (docs/abi.md) */
-    size_t memory;                 /* bytes for piles and buffers, at least 4 MiB and 8 records; 0: 64 MiB                 */
-    uint64_t seed;                 /* of the order                                                                       */
-    const volatile int *interrupt; /* not 0 (set by a signal handler): it stops with QUERN_CANCELED; NULL: never          */
+    /* sizeof (quern_prepare_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
+    /* Bytes of all buffers, at least 4 MiB and 8 records; 0: 64 MiB. */
+    size_t memory;
+    uint64_t seed; /* seed of the order */
+    /* When a signal handler sets it, quern_prepare returns QUERN_CANCELED; NULL:
+     * not used. */
+    const volatile int *interrupt;
 } quern_prepare_opts;
-/* Reads all records of `data` (files of numbers; it must not be in a run) and writes them in a uniformly random order to a file of
- * prepared records (docs/qrec.md) that quern_file_generator opens: two passes, in bounded memory, with as much disk again while it
- * runs. The file takes the place of `path` when it is whole; whatever happens before, nothing is left. Small whole numbers
- * (uint8, int8, uint16, int16) are kept as they are, larger whole ones as int32, inputs of uint32 to uint64 and
- * int64 as int64, all else, columns of a table among it, as float32; names of classes and the axes
- * of arrays are kept.
- * Returns the number of records or a negative status. One thread. */
+
+/* Writes all records of `data` in a uniformly random order to a file of prepared
+ * records (docs/qrec.md), which quern_file_generator opens. `data` must read files
+ * of numbers and must not be in a run.
+ *
+ * Needs two passes, bounded memory, and temporary disk space of the size of the
+ * file. The write is atomic: after a failure `path` is unchanged and no temporary
+ * file stays. The file keeps uint8, int8, uint16 and int16; it stores larger
+ * integers as int32, inputs of uint32, uint64 and int64 as int64, and all other
+ * numbers, columns of a table too, as float32. It also keeps class names and axes.
+ *
+ * Returns the number of records or a negative status. Runs on the calling thread. */
 QUERN_API int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path, quern_error *err);
 
-/* How another program generates; NULL and zero: the default. */
+/* Options of quern_program_generator; NULL and 0: the defaults. */
 typedef struct quern_program_opts {
-    size_t size;          /* sizeof (quern_program_opts); 0: the layout of version 0.1 (docs/abi.md) */
-    double stall_timeout; /* seconds of silence that are QUERN_STALLED; 0: it may take its time                         */
-    const char *arrays;   /* what it writes: "x,y,w" (weights last or anywhere), or names of inputs and outputs; NULL: x, y */
-    int32_t validation;   /* QUERN_PHASE is "validation", not "train"                                                   */
-    int32_t reserved;
-    const char *data_format; /* as quern_file_opts has it; another word is an error when a run begins                    */
+    /* sizeof (quern_program_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
+    /* Seconds without output after which the run fails with QUERN_STALLED; 0: no
+     * limit. */
+    double stall_timeout;
+    /* Order of the arrays: "x,y,w" (w at any place), or names of inputs and outputs;
+     * NULL: x, y. */
+    const char *arrays;
+    int32_t validation; /* 1: QUERN_PHASE is "validation", not "train" */
+    int32_t reserved;   /* 0 */
+    /* As in quern_file_opts; another word is an error at the start of a run. */
+    const char *data_format;
 } quern_program_opts;
-/* Another program: `command` is run with the shell and writes `.npy` arrays to its standard output, x then y (of each input and
- * target), batch after batch, with at most as many records as the run's batch_size (where that is 0, as its first batch) and the
- * axes that the model has (as files have them). Its environment has QUERN_EPOCH (from 1), QUERN_SEED and QUERN_PHASE. End of stream
- * between batches is StopIteration; an exit status other than 0 is an error that tells the last it said on standard error. Copies
- * command and options. Returns new, NULL when there is no memory. */
+
+/* A generator that runs `command` with the shell. The program writes concatenated
+ * `.npy` arrays to its standard output: for each batch all inputs, then all targets.
+ * A batch has at most batch_size records (0: the size of the first batch), and the
+ * axes of the model, as for files.
+ *
+ * Its environment has QUERN_EPOCH (from 1), QUERN_SEED and QUERN_PHASE. The end of
+ * the stream between batches is StopIteration. An exit status other than 0 is an
+ * error with the last lines of its standard error.
+ *
+ * Copies `command` and `opts`. Returns new, NULL if memory is short. */
 QUERN_API quern_generator *quern_program_generator(const char *command, const quern_program_opts *opts);
 
 /* Signals the process groups of all running programs (at most 64) to stop. It is
@@ -248,35 +311,51 @@ QUERN_API void quern_programs_stop(void);
 /* The targets of a token window: each next token, or the token after the window. */
 enum { QUERN_TARGETS_NEXT = 0, QUERN_TARGETS_LAST = 1 };
 
-/* How text is cut; NULL and zero: the default. */
+/* Options of quern_text_generator; NULL and 0: the defaults. */
 typedef struct quern_text_opts {
-    size_t size;     /* sizeof (quern_text_opts); 0: the layout of version 0.1 (docs/abi.md) */
-    int64_t window;  /* tokens; 0: the length of the model's input                                                            */
-    int64_t stride;  /* tokens from the start of a window to the next; 0: the window's length for QUERN_TARGETS_NEXT, 3 (as in
-                      * Keras's example of generating text) for QUERN_TARGETS_LAST                                             */
-    int32_t targets; /* a QUERN_TARGETS_…                                                                                     */
-    int32_t contiguous; /* 1: record r of a batch goes on where record r of the batch before it ended, for stateful models       */
-    size_t memory;      /* bytes of tokens held at once, from which windows are drawn; 0: 4 MiB                                  */
+    /* sizeof (quern_text_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
+    int64_t window; /* tokens of a window; 0: the length of the model's input */
+    /* Tokens between the starts of two windows; 0: `window` for
+     * QUERN_TARGETS_NEXT, 3 for QUERN_TARGETS_LAST, as in Keras's example of text
+     * generation. */
+    int64_t stride;
+    int32_t targets; /* a QUERN_TARGETS_… */
+    /* 1: record r of a batch continues record r of the previous batch, for stateful
+     * models. */
+    int32_t contiguous;
+    size_t memory; /* bytes of the shuffle buffer of tokens; 0: 4 MiB */
 } quern_text_opts;
-/* Windows of a text for language models. `paths` are files or patterns with spaces between, or "-" for standard input; several
- * files are one text, one behind the other in that order (patterns: in byte order). A second input with "position" in its name gets
- * 0, 1, … Input is the ids of a window (int32, int64 or
- * float32, as the model wants them), or one-hot rows where the model's input is (records, window, classes); targets are the ids one
- * further (QUERN_TARGETS_NEXT), or the one behind the window (QUERN_TARGETS_LAST), or one-hot where the model's are so.
+
+/* A generator of token windows for language models. `paths` are files or glob
+ * patterns with spaces between, or "-" for standard input. Several files are
+ * concatenated in that order; the files of a pattern are in byte order.
  *
- * The text is cut into blocks (4 KiB with the default memory) at white space, or between characters where there is none; each is
- * turned into tokens as a text of its own, and in each a window begins at every stride-th token, and runs on into the next block.
- * Each of these windows comes once an epoch, but those that the end of the text cuts short. Shuffled, files that are not compressed
- * are read block by block in another order each epoch, as many blocks at once as the memory holds, and windows are drawn from all
- * of them; with quern_generator_save, in at most 128 bytes, and restore. Gzipped files and pipes are read forward; windows are
- * drawn from what the memory holds. A text that fits into the memory is shuffled exactly; what the shuffling of a longer one is
- * worth is said at the start of a run (quern_set_log), as a warning where it is poor.
+ * The input is the ids of a window (int32, int64 or float32, as the model has it),
+ * or one-hot rows if the model's input is (records, window, classes). Targets are
+ * the ids shifted by one (QUERN_TARGETS_NEXT) or the token after the window
+ * (QUERN_TARGETS_LAST), one-hot if the model's target is. A second input with
+ * "position" in its name gets 0, 1, ….
  *
- * Contiguous, the text is cut into as many lanes as a batch has records; nothing is shuffled, and an epoch ends when the shortest
- * lane does, so that some windows at the ends of others do not come. Only files that are not compressed can be read so.
+ * The text is split into blocks (4 KiB with the default memory) at white space, or
+ * else between characters. The tokenizer encodes each block separately.
+ * In each block a window starts at every stride-th token, and it may end in a later
+ * block. An epoch has each window once, without those that exceed the end of the
+ * text.
  *
- * What the tokenizer refuses (bytes that are no UTF-8) is its error, with file and byte in front. Borrows `t`. Returns new, NULL on
- * failure. */
+ * Shuffling: uncompressed files are read by blocks, in a new order in each epoch, as
+ * many at once as the memory holds; windows are drawn from all of them. Gzipped
+ * files and pipes are sequential, with a shuffle buffer. A text that fits in the
+ * memory has an exact shuffle. For a longer one, a log line at the start of a run
+ * (quern_set_log) gives its quality, as a warning if it is poor. The resume position
+ * has at most 128 bytes.
+ *
+ * With `contiguous` the text is split into one lane for each record of a batch,
+ * without shuffling. An epoch ends with the shortest lane, so longer lanes lose
+ * their last windows. Requires uncompressed files.
+ *
+ * An error of the tokenizer (bytes that are not UTF-8) names the file and the byte.
+ * Borrows `t`. Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts,
                                                 quern_error *err);
 
@@ -294,48 +373,68 @@ QUERN_API int64_t quern_text_reader_read(void *reader, char *to, int64_t room, q
 /* Closes a reader. NULL: does nothing. */
 QUERN_API void quern_text_reader_close(quern_text_reader *reader);
 
-/* How rows that follow each other in time are cut into windows; zero: the default. Window k has the rows start_index +
- * k sequence_stride, and from there every sampling_rate-th, sequence_length in all. Its target is that of the row target_offset
- * behind its first: 0, as Keras's timeseries_dataset_from_array has it, for targets that stand where the window begins;
- * sequence_length for the row behind the window, as its older TimeseriesGenerator has it. A window whose rows or target are not
- * all there does not come. */
+/* Options of windows over a time series; 0: the defaults. Window k has the rows
+ * start_index + k sequence_stride + i sampling_rate for i in [0, sequence_length).
+ * Its target is that of its first row + target_offset. An offset of 0 is Keras's
+ * timeseries_dataset_from_array; sequence_length is the row after the window, as in
+ * the older TimeseriesGenerator. Windows that are not complete, or whose target is
+ * missing, are left out. */
 typedef struct quern_series_opts {
-    size_t size;             /* sizeof (quern_series_opts); 0: the layout of version 0.1 (docs/abi.md) */
-    int64_t sequence_length; /* rows of a window; 0: the length of the model's input (quern_series_generator only) */
-    int64_t sequence_stride; /* rows from the start of a window to that of the next; 0: 1                           */
-    int64_t sampling_rate;   /* rows from one of a window to its next; 0: 1                                         */
-    int64_t start_index;     /* rows before it do not count                                                        */
-    int64_t end_index;       /* rows from it on are in no window; 0: all are                                       */
-    int64_t target_offset;   /* rows from the first of a window to that of its target                              */
-    int32_t reverse;         /* 1: the last row of a window comes first                                            */
-    int32_t reserved;        /* 0                                                                                  */
+    /* sizeof (quern_series_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
+    /* Rows of a window; 0: the length of the model's input (quern_series_generator
+     * only). */
+    int64_t sequence_length;
+    int64_t sequence_stride; /* rows between the starts of two windows; 0: 1 */
+    int64_t sampling_rate;   /* rows between two rows of a window; 0: 1 */
+    int64_t start_index;     /* index of the first row */
+    int64_t end_index;       /* index after the last row; 0: all rows */
+    int64_t target_offset;   /* rows from the start of a window to its target */
+    int32_t reverse;         /* 1: a window has its last row first */
+    int32_t reserved;        /* 0 */
 } quern_series_opts;
-/* Windows over an array in memory, kept alive by the caller: x (rows, …) in any dtype of numbers, and targets y (rows, …), NULL for
- * none, which may be fewer. Windows have the axes (length, …) that the model's input must have. Known by number: shuffled exactly,
- * read by several workers, saved and restored. Returns new, NULL on failure: QUERN_INVALID when end_index is not below the number
- * of rows, as in Keras, or the length is 0. */
+
+/* A generator of windows over arrays with random access: x (rows, …) of any numeric
+ * type, and targets y (rows, …), which may have fewer rows (NULL: no targets).
+ * Windows have the shape (length, …), which the model's input must have. Borrows the
+ * arrays. Returns new, NULL on failure; QUERN_INVALID if end_index is not below the
+ * number of rows, as in Keras, or sequence_length is 0. */
 QUERN_API quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y, const quern_series_opts *opts,
                                                         quern_error *err);
-/* Windows over the rows that another generator gives, each with its targets: files, tables, programs, callbacks. They are read in
- * their order, and no more are held than a window spans, at most 2^30 bytes; shuffled, windows are drawn from as many as 4 MiB
- * hold. Every input of the model has the windows' length as its first axis; rows with sample weights are QUERN_UNSUPPORTED. Takes
- * `rows` (freed on failure too; NULL gives NULL). Returns new, NULL on failure. */
+
+/* A generator of windows over the rows of another generator: files, tables,
+ * programs, callbacks. It reads `rows` sequentially and holds the rows of one
+ * window, at most 2^30 bytes; shuffled runs use a shuffle buffer of 4 MiB. The first
+ * axis of each input of the model is the length of a window. Rows with sample
+ * weights are QUERN_UNSUPPORTED. Takes ownership of `rows`, also on failure (NULL:
+ * returns NULL). Returns new, NULL on failure. */
 QUERN_API quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err);
 
-/* What becomes of a record that cannot be used: a row of a CSV with too few fields, with a word or a missing value where a number
- * belongs, a number that does not fit; a label or a whole input of an array that is no whole number, or too large for its type; a
- * record behind the end of a file that has become shorter; a batch of the generator protocol with a shape that the model does not
- * take; bytes of a text that are no UTF-8. QUERN_BAD_FAIL: it ends the run. QUERN_BAD_SKIP: it is left out; of files that are read
- * by number its batch then has one record fewer, elsewhere the next record takes its place; of a text a character is left out, of
- * the protocol a batch, which counts as one. QUERN_BAD_SUBSTITUTE: the last good record before it in the file comes once more in
- * its place (at the start, the first good one behind it), so that there are as many as before. What comes does not depend on the
- * number of workers. */
+/* The policy for bad records. A bad record is
+ *
+ *     a row of a CSV with too few fields, with text or a missing value in a column
+ *     of numbers, or with a number out of range;
+ *     a label or integer input of an array that is not an integer or is out of range;
+ *     a record after the new end of a file that was truncated;
+ *     a batch of the generator protocol with another shape than the model's;
+ *     bytes of a text that are not UTF-8.
+ *
+ * FAIL: the run fails. SKIP: the run leaves it out. With random access its batch
+ * then has one record fewer; a sequential source takes the next record instead. A
+ * text leaves out a character, and the protocol a whole batch, which counts as one.
+ * SUBSTITUTE: the previous good record of the file replaces it (at the start of the
+ * file, the next good one), so the number of records stays. The result does not
+ * depend on the number of workers. */
 enum { QUERN_BAD_FAIL = 0, QUERN_BAD_SKIP = 1, QUERN_BAD_SUBSTITUTE = 2 };
-/* Sets it for the runs that follow; more than `most` such records in an epoch are an error still (0: 100). A log line tells the
- * place of each of the first ten. What is broken behind all help stays an error: compressed data, a file that ends inside quotes,
- * a header, a file that is not there. QUERN_INVALID for what the generator cannot do: arrays in memory and functions of one's own
- * have nothing to leave out, windows over rows cannot do without a row, text and the generator protocol have nothing to put in a
- * bad one's place. Not during a run. */
+
+/* Sets the policy for later runs. More than `most` bad records in an epoch fail the
+ * run (0: 100). A log line names the place of each of the first ten. Some faults are
+ * always errors: corrupt compressed data, a file that ends inside quotes, a bad
+ * header, a missing file.
+ *
+ * Returns 0; QUERN_INVALID if the source does not support the policy: arrays in
+ * memory and functions support only FAIL; windows over rows do not support SKIP;
+ * text and the generator protocol do not support SUBSTITUTE. Not during a run. */
 QUERN_API int quern_generator_set_bad_records(quern_generator *g, int policy, int64_t most, quern_error *err);
 
 /* Number of bad records in the last run. */

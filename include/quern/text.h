@@ -12,45 +12,68 @@ extern "C" {
 
 /* ---- tokenizers ----
  *
- * "char": one id a character (code point), 0 … in the order of code points, as the examples of Keras have it. A character that the
- * training did not see is QUERN_NUMBER, bytes that are no UTF-8 are QUERN_FORMAT; with `bytes=true` there are 256 more ids, one
- * for each byte, and whatever has no id of its own is spelled in them: then every sequence of bytes comes back as it was.
+ * "char": one id for each character (code point), from 0 in code point order, as
+ * in Keras's examples. A character outside the vocabulary is QUERN_NUMBER; bytes
+ * that are not UTF-8 are QUERN_FORMAT. With `bytes=true` there are 256 more ids,
+ * one for each byte, which encode everything without an id of its own. Decoding
+ * then returns every sequence of bytes unchanged.
  *
- * "word": as Keras's TextVectorization: ASCII letters become lower case, ASCII punctuation is deleted, words stand between ASCII
- * white space. Id 0 is "" (for padding, never written), 1 is "[UNK]", then words by falling count, those of one count by falling
- * bytes.
+ * "word": as Keras's TextVectorization. ASCII letters become lower case, ASCII
+ * punctuation is deleted, and ASCII white space separates words. Id 0 is ""
+ * (padding; encoding never returns it), 1 is "[UNK]". Words follow by descending
+ * count, then in byte order.
  *
- * "bpe": byte pairs, merged within the pieces that GPT-2 cuts text into (words with the space before them, numbers, signs, spaces).
- * All 256 bytes have ids, so every sequence of bytes comes back as it was, whether it is UTF-8 or not.
+ * "bpe": byte pair encoding within the pieces of GPT-2's pre-tokenizer (words with
+ * the space before them, numbers, signs, spaces). Each of the 256 bytes has an id.
+ * Decoding returns every sequence of bytes unchanged, also if it is not UTF-8.
  *
- * A piece (a character, a word, a piece of GPT-2's) has at most QUERN_PIECE_BYTES bytes: longer ones are cut there, always at the
- * same place. Threads: any number of them may use one. */
+ * A piece (a character, a word, a pre-token) has at most QUERN_PIECE_BYTES bytes; a
+ * longer one is split after that many. */
+
+/* A tokenizer. Threads: it is immutable; any number may use it. */
 typedef struct quern_tokenizer quern_tokenizer;
 
+/* The largest piece in bytes. */
 #define QUERN_PIECE_BYTES 4096
 
-/* Text for the training: writes at most `room` bytes to `to`. Returns how many, 0 at the end, a negative quern_status (with `err`
- * filled) when it failed. */
+/* Provides the text for training: writes at most `room` bytes to `to`. Returns the
+ * number of bytes; 0 at the end; a negative status with `err` filled. */
 typedef int64_t quern_text_read(void *user, char *to, int64_t room, quern_error *err);
 
-/* Learns a tokenizer from one pass over a text. `words` is a kind and its options:
- *   char  vocab_size=N (ids in all; the rarest characters have none; 0: no limit)  bytes=true  lower=true
- *   word  vocab_size=N (ids in all, with "" and [UNK]; 0: no limit)  min_count=N (1)  lower=false  punctuation=keep
- *   bpe   vocab_size=N (ids in all, at least 256; 1000)  min_count=N (2: pairs met once are not merged)
- * `lower` of "char" is that of Unicode, character by character. Memory is bounded whatever the text: at most 2^19 different pieces
- * of 16 MiB are counted; when they are more, those with the lowest counts, at least half, are forgotten. Borrows `user`. The result
- * depends on the text alone, not on how it was read. Returns new, NULL on failure. */
+/* Trains a tokenizer in one pass over a text. `words` is a kind and its options:
+ *
+ *     char  vocab_size=N     most ids, the most frequent characters; 0: no limit
+ *           bytes=true       adds 256 ids for bytes
+ *           lower=true       converts to lower case (Unicode, by character)
+ *     word  vocab_size=N     most ids, with "" and [UNK]; 0: no limit
+ *           min_count=N      smallest count of a word; default 1
+ *           lower=false      keeps the case
+ *           punctuation=keep keeps punctuation
+ *     bpe   vocab_size=N     most ids, at least 256; default 1000
+ *           min_count=N      smallest count of a merged pair; default 2
+ *
+ * Memory is bounded: the pass counts at most 2^19 different pieces of 16 MiB in
+ * all. Above that it drops the pieces with the lowest counts, at least half of
+ * them. The result depends on the text only, not on the sizes of the reads. Borrows
+ * `user`. Returns new, NULL on failure. */
 QUERN_API quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read, void *user, quern_error *err);
 
-/* Opens a tokenizer.json (what quern_tokenizer_json wrote, or a byte-level BPE of Hugging Face's that cuts text as GPT-2 does, or
- * as GPT-4 and Llama 3 do), a folder that has one, or the pair vocab.json and merges.txt (a folder, or the path of
- * vocab.json). At most 64 MiB. Returns new, NULL on failure. */
+/* Opens a tokenizer of at most 64 MiB. `path` is a tokenizer.json, a folder with
+ * one, or the pair vocab.json and merges.txt (their folder, or the path of
+ * vocab.json). A tokenizer.json is the output of quern_tokenizer_json, or a
+ * byte-level BPE of Hugging Face with the pre-tokenizer of GPT-2, GPT-4 or Llama 3.
+ * Returns new, NULL on failure. */
 QUERN_API quern_tokenizer *quern_tokenizer_open(const char *path, quern_error *err);
-/* The same from the text of a tokenizer.json. A kind or option of that format that is not here is QUERN_UNSUPPORTED, named. What it
- * adds around whole texts (the "post_processor") is left out. Returns new, NULL on failure. */
+
+/* As quern_tokenizer_open, from the text of a tokenizer.json. Ignores the
+ * "post_processor". Returns new, NULL on failure; QUERN_UNSUPPORTED names a kind or
+ * option that quern does not support. */
 QUERN_API quern_tokenizer *quern_tokenizer_from_json(const char *json, size_t size, quern_error *err);
-/* The tokenizer as a tokenizer.json, which Hugging Face's library reads too (its lower case of words is Unicode's, not ASCII's).
- * Returns new, terminated, `*size` bytes without the end (`size` may be NULL): free() it. NULL when there is no memory. */
+
+/* The tokenizer as a tokenizer.json, which Hugging Face's library reads too (it
+ * converts words to lower case by Unicode, not ASCII). Sets *size to the bytes
+ * without the terminating zero (`size` may be NULL). Returns new, to be freed with
+ * free(); NULL if memory is short. */
 QUERN_API char *quern_tokenizer_json(const quern_tokenizer *t, size_t *size, quern_error *err);
 
 /* Number of ids, 0 … size-1. */
@@ -59,18 +82,26 @@ QUERN_API int64_t quern_tokenizer_size(const quern_tokenizer *t);
 /* The kind: "char", "word" or "bpe". Returns borrowed: valid for ever. */
 QUERN_API const char *quern_tokenizer_kind(const quern_tokenizer *t);
 
-/* Writes the ids of as many whole pieces of the text as fit into `room` ids (QUERN_PIECE_BYTES always hold one). `final` says that
- * the text ends here; otherwise what may still grow (half a character, a word at the end) stays unused. `*used` is how many bytes
- * were taken: give the rest again, with more behind it. The ids do not depend on how the text was divided. While not final, 8 KiB
- * are always enough to get on. Allocates nothing. Returns the number of ids, or a negative status: what has no id (see above; `err`
- * names the byte), or QUERN_INVALID when `room` is too small for the first piece. */
+/* Encodes as many whole pieces of a text as fit in `room` ids; QUERN_PIECE_BYTES ids
+ * hold any piece. `final` is 1 if the text ends here. Otherwise the last piece may
+ * be incomplete and stays unused; 8 KiB of text always hold a complete one.
+ *
+ * Sets *used to the number of bytes encoded; pass the rest again with more text
+ * after it. The ids do not depend on the division of the text. Does not allocate.
+ * Returns the number of ids or a negative status: an error of the kind (see above;
+ * `err` names the byte), or QUERN_INVALID if the first piece does not fit in
+ * `room`. */
 QUERN_API int64_t quern_tokenizer_encode(const quern_tokenizer *t, const char *text, size_t bytes, int final, int32_t *ids,
                                          int64_t room, size_t *used, quern_error *err);
-/* The bytes of an id, `*size` of them (`size` may be NULL), terminated, though a token may hold a zero byte. Returns borrowed:
- * valid until the tokenizer is freed; NULL for a number that is no id. */
+
+/* The bytes of an id, terminated by a zero byte; a token may contain zero bytes too.
+ * Sets *size to their number (`size` may be NULL). Borrowed from the tokenizer;
+ * NULL: not an id. */
 QUERN_API const char *quern_tokenizer_token(const quern_tokenizer *t, int32_t id, size_t *size);
-/* Writes the text of `n` ids; words are put a space apart. Writes no end. Returns the number of bytes, or a negative status: a
- * number that is no id is QUERN_NUMBER, too little room QUERN_INVALID. */
+
+/* Decodes `n` ids, words with a space between, without a terminating zero. Returns
+ * the number of bytes or a negative status: QUERN_NUMBER: not an id; QUERN_INVALID:
+ * `room` is too small. */
 QUERN_API int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int64_t n, char *out, size_t room,
                                          quern_error *err);
 
@@ -157,75 +188,112 @@ QUERN_API double quern_sampling_uniform(uint64_t seed, uint64_t text, uint64_t p
 
 /* ---- Keras's helpers for arrays ---- */
 
-/* pad_sequences: `n` rows, each steps × the same trailing shape, become out: n × maxlen × trailing shape. Rows and out are int32,
- * int64, float32 or float64; a number is cut towards zero where it has to become an integer. The caller sets out->dtype and
- * out->shape.dims[1], the maxlen (negative: the longest row); the rest of the shape is written. out->data NULL: only the shape is
- * wanted. `padding` and `truncating` are "pre" or "post"; NULL is Keras's default, "pre" both. Returns 0 or a negative status: rows
- * that do not fit together are QUERN_SHAPE, a number that its type cannot hold QUERN_NUMBER. */
+/* pad_sequences: pads or truncates `n` rows (steps, …) with the same trailing shape
+ * to out (n, maxlen, …). Rows and out are int32, int64, float32 or float64;
+ * conversion to an integer truncates.
+ *
+ * The caller sets out->dtype and out->shape.dims[1], the maxlen (negative: the
+ * longest row); the function writes the rest of the shape, and the numbers unless
+ * out->data is NULL. `padding` and `truncating` are "pre" or "post" (NULL: "pre", as
+ * in Keras). Returns 0 or a negative status: QUERN_SHAPE if trailing shapes differ,
+ * QUERN_NUMBER if the type cannot hold a number. */
 QUERN_API int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding, const char *truncating, double value,
                                   quern_tensor *out, quern_error *err);
-/* to_categorical: each class of `x` (types as above; floats are cut) becomes a row of `classes` numbers, all 0 but a 1 in its
- * place; a last axis of 1 goes away. -1 marks the last class, -2 the one before, as in Keras. The caller sets out->dtype;
- * out->shape is written, and the numbers too where out->data is not NULL. `classes` 0: the largest of x plus one. Returns 0 or a
- * negative status: a class out of range is QUERN_NUMBER. */
+
+/* to_categorical: a one-hot row of `classes` numbers for each class of `x` (types as
+ * above, floats truncate; a last axis of 1 is removed). `classes` 0: the largest
+ * class + 1. -1 is the last class and -2 the one before, as in Keras. The caller
+ * sets out->dtype; the function writes out->shape, and the numbers unless out->data
+ * is NULL. Returns 0 or a negative status; QUERN_NUMBER: a class out of range. */
 QUERN_API int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out, quern_error *err);
 
-/* normalize: each row along `axis` (negative: from the end) is divided by its norm of that order (2: Euclid's; 1, 3, 0.5, …: the
- * order-th root of the sum of powers of sizes; infinity the largest size, -infinity the least, 0 how many are not zero); a row
- * whose norm is 0 stays. x is float32, float64, int32 or int64, out float32 or float64, which the caller sets as out->dtype;
- * out->shape is that of x, (1, n) for an x (n), as in Keras, and the numbers are written where out->data is not NULL. It may be x's
- * own when both are of one type. Returns 0 or a negative status. */
+/* normalize: divides each row along `axis` (negative: from the end) by its norm. A
+ * row of norm 0 is unchanged. `order` 2 is the Euclidean norm; 1, 3, 0.5, … the
+ * order-th root of the sum of powers of magnitudes; infinity the largest magnitude,
+ * -infinity the smallest; 0 the number of elements that are not 0.
+ *
+ * x is float32, float64, int32 or int64; the caller sets out->dtype to float32 or
+ * float64. The function writes out->shape, that of x, or (1, n) for x (n), as in
+ * Keras, and the numbers unless out->data is NULL. out->data may equal x->data if
+ * the types are equal. Returns 0 or a negative status. */
 QUERN_API int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out, quern_error *err);
-/* make_sampling_table: at which probability the i-th most frequent word is kept, for `size` words whose frequencies follow Zipf's
- * law. `factor` is word2vec's (1e-5). Writes `size` numbers to `out`. Returns 0, or QUERN_INVALID when the factor is not positive.
- */
+
+/* make_sampling_table: the probability of keeping the i-th most frequent word, for
+ * `size` words whose frequencies follow Zipf's law. `factor` is that of word2vec
+ * (1e-5). Writes `size` numbers to `out`. Returns 0; QUERN_INVALID if `factor` is
+ * not positive. */
 QUERN_API int quern_make_sampling_table(int64_t size, double factor, double *out, quern_error *err);
 
-/* ---- Keras 2's words ----
- *
- * What stands between separators, once every character of `filters` has become one; characters in lower case one by one, as Unicode
- * has them (a sigma that ends a word becomes σ, where Python writes ς). Bytes that are no UTF-8 are QUERN_FORMAT. */
+/* ---- Keras 2's Tokenizer ---- */
+
+/* Options of text_to_word_sequence and Tokenizer; NULL and 0: the defaults. Each
+ * character of `filters` becomes the separator, then the separators split the text.
+ * Lower case is that of Unicode, by character (a final sigma becomes σ, where Python
+ * has ς). Bytes that are not UTF-8 are QUERN_FORMAT. */
 typedef struct quern_word_opts {
-    size_t size;           /* sizeof (quern_word_opts); 0: the layout of version 0.1 (docs/abi.md) */
-    const char *filters;   /* characters that separate; NULL: !"#$%&()*+,-./:;<=>?@[\\]^_`{|}~ tab and newline */
-    const char *split;     /* the separator; NULL: " "                                                        */
-    const char *oov_token; /* what stands for words that are not known, with index 1; NULL: they are left out   */
-    int64_t num_words;     /* only indices below it are used; 0: all                                          */
-    int32_t keep_case;     /* 1: capital letters stay                                                         */
-    int32_t char_level;    /* 1: every character is a word, and nothing is filtered                           */
+    /* sizeof (quern_word_opts); 0: the layout of version 0.1 (docs/abi.md). */
+    size_t size;
+    /* NULL: !"#$%&()*+,-./:;<=>?@[\\]^_`{|}~ tab and newline. */
+    const char *filters;
+    const char *split;     /* the separator; NULL: " " */
+    const char *oov_token; /* replaces unknown words, index 1; NULL: leaves them out */
+    int64_t num_words;     /* only indices below it are used; 0: all */
+    int32_t keep_case;     /* 1: keeps the case */
+    int32_t char_level;    /* 1: each character is a word, without filters */
 } quern_word_opts;
-/* Told each word; 0, or a negative status that ends the telling. */
+
+/* Receives a word of `n` bytes. Returns 0, or a negative status, which ends the
+ * sequence. */
 typedef int quern_word(void *user, const char *word, size_t n, quern_error *err);
-/* text_to_word_sequence: tells the words of a text of n bytes in their order. `opts` NULL: the defaults. Returns how many, or a
- * negative status. */
+
+/* text_to_word_sequence: calls `word` for each word of a text of `n` bytes, in
+ * order. `opts` NULL: the defaults. Returns the number of words or a negative
+ * status. */
 QUERN_API int64_t quern_text_to_word_sequence(const char *text, size_t n, const quern_word_opts *opts, quern_word *word, void *user,
                                               quern_error *err);
 
-/* Keras 2's Tokenizer: words are numbered from 1 by falling count, those of one count in the order in which they came. Memory is
- * bounded: beyond 2^19 different words, or 16 MiB of them, the rarest are forgotten. Finished and not fitted again, any number of
- * threads may use it. */
+/* Keras 2's Tokenizer: indices of words from 1, by descending count, then by first
+ * occurrence. Memory is bounded: above 2^19 different words, or 16 MiB of them, it
+ * drops the rarest. Threads: any number may use it after quern_word_index_finish,
+ * until the next fit. */
 typedef struct quern_word_index quern_word_index;
+
 /* Copies `opts` (NULL: the defaults). Returns new, NULL on failure. */
 QUERN_API quern_word_index *quern_word_index_new(const quern_word_opts *opts, quern_error *err);
-/* Counts the words of one more text; then, behind the last, numbers them. More texts may follow, and another finish. Returns 0 or a
- * negative status. */
+
+/* Counts the words of a text of `n` bytes. Returns 0 or a negative status. */
 QUERN_API int quern_word_index_fit(quern_word_index *w, const char *text, size_t n, quern_error *err);
+
+/* Assigns the indices, after the last text. More texts and another finish may
+ * follow. Returns 0 or a negative status. */
 QUERN_API int quern_word_index_finish(quern_word_index *w, quern_error *err);
-/* Words that have an index, the one for unknown words among them (0 before finish); texts that were counted. */
+
+/* Number of words with an index, oov_token included; 0 before finish. */
 QUERN_API int64_t quern_word_index_size(const quern_word_index *w);
+
+/* Number of counted texts. */
 QUERN_API int64_t quern_word_index_texts(const quern_word_index *w);
-/* The word of an index, its bytes, how often it came and in how many texts (each may be NULL). Returns borrowed: valid until the
- * next fit; NULL where there is none. */
+
+/* The word of an index: its bytes, its count, and the number of texts that contain
+ * it (each may be NULL). Borrowed until the next fit; NULL: index out of range. */
 QUERN_API const char *quern_word_index_word(const quern_word_index *w, int64_t index, size_t *size, int64_t *count, int64_t *texts);
-/* texts_to_sequences of one text: the first `room` indices to `ids`. Returns how many there are, or a negative status. */
+
+/* texts_to_sequences for one text: writes the first `room` indices to `ids`.
+ * Returns the number of all indices or a negative status. */
 QUERN_API int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, size_t n, int64_t *ids, int64_t room,
                                             quern_error *err);
-/* sequences_to_texts of one sequence: words a space apart, no end. Returns the bytes written, or a negative status. */
+
+/* sequences_to_texts for one sequence: words with a space between, without a
+ * terminating zero. Returns the number of bytes or a negative status. */
 QUERN_API int64_t quern_word_index_text(const quern_word_index *w, const int64_t *ids, int64_t n, char *out, size_t room,
                                         quern_error *err);
-/* sequences_to_matrix of one sequence: as many numbers as there are columns, by `mode` "binary", "count", "tfidf" or "freq".
- * Returns 0 or a negative status. */
+
+/* Number of columns of a row of sequences_to_matrix. */
 QUERN_API int64_t quern_word_index_columns(const quern_word_index *w);
+
+/* sequences_to_matrix for one sequence: writes quern_word_index_columns numbers to
+ * `row`. `mode` is "binary", "count", "tfidf" or "freq". Returns 0 or a negative
+ * status. */
 QUERN_API int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t n, const char *mode, double *row,
                                    quern_error *err);
 
@@ -236,11 +304,11 @@ QUERN_API void quern_word_index_free(quern_word_index *w);
 
 /* A beam: one text of the search. */
 typedef struct quern_beam {
-    double score;   /* sum of the log-probabilities of its tokens               */
-    int64_t length; /* tokens, the end included                                 */
-    int32_t from;   /* which of the beams before it continues                   */
-    int32_t token;  /* by which token; -1: it had ended and stays as it is      */
-    int32_t ended;  /* 1: it has met the end                                    */
+    double score;   /* sum of the log-probabilities of its tokens */
+    int64_t length; /* tokens, with the end */
+    int32_t from;   /* index of the beam that it continues */
+    int32_t token;  /* its last token; -1: it had ended before, and is unchanged */
+    int32_t ended;  /* 1: it has the end token */
     int32_t reserved;
 } quern_beam;
 

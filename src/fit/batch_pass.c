@@ -1,4 +1,5 @@
-/* A pass: batches of one epoch, of an evaluation or of a prediction, through the model, with the hooks around each. */
+/* A pass runs the batches of a training epoch, an evaluation or a prediction through the model, and calls the hooks around each
+ * batch. */
 #include "fit.h"
 
 #include <math.h>
@@ -55,8 +56,8 @@ void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)
 
 void quern__logs_read(quern__logs *logs, const quern_model *m, int at) { quern__model_read_logs(m, logs->values + at); }
 
-/* The weights of each target, and how many they are. A target that has been weighted once stays so: records of batches without
- * weights count 1. */
+/* Sets the sample weights of each target. A target that had weights once keeps them: a later batch without weights gets weight
+ * 1. */
 static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how, void **weights, quern_error *err)
 {
     *how = (quern__weighing){ 0 };
@@ -102,7 +103,7 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
                : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size, b->epoch, b->first + p->before, err);
 }
 
-/* What hooks are told of a batch. */
+/* Calls the hooks of a batch with its logs. */
 static int tell(quern__pass *p, bool end, quern_error *err)
 {
     static const quern__moment moments[QUERN__MODES][2] = {
@@ -134,7 +135,7 @@ static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
     p->stopped = began == QUERN_END || ran == QUERN_END || ended == QUERN_END;
     if (p->mode == QUERN__PREDICT || isfinite(*(double *)p->m->means[0].measure->total->data))
         return QUERN_OK;
-    return !p->stopped ? quern__loss_is_broken(p, b, err) /* the first step that broke it */
+    return !p->stopped ? quern__loss_is_broken(p, b, err) /* the first step with a bad loss */
            : p->broken ? (quern__loss_is_broken(p, b, p->broken), QUERN_OK)
                        : QUERN_OK;
 }

@@ -1,5 +1,6 @@
-/* The budget: all that will be resident is added up before anything is read, and choices that change no number are made until it
- * fits. What each part asks for is said where it asks for it (queue, source, callbacks, model); here it is only summed. */
+/* The memory budget. The planner sums everything that will be resident before the run reads data. It then tries choices that
+ * keep results bit-identical until the sum fits. Each module reports its own bytes (queue, source, callbacks, model); this file
+ * only sums them. */
 #include "fit.h"
 
 #include <stdatomic.h>
@@ -10,8 +11,8 @@ enum { margin = 3 << 19, heap_grain = 1 << 16, stack_of_reader = 96 << 10, bytes
 
 static size_t rounded(size_t bytes, size_t grain) { return (bytes + grain - 1) / grain * grain; }
 
-/* Bytes of the heap by large steps. From one plan to the next it moves by some hundreds; a plan that stood just below a
- * step is not told, the second time, that it needs one more. */
+/* The heap is rounded up to large steps. Its size varies by some hundred bytes between two plans, and rounding keeps the plans
+ * equal. */
 static size_t steady(size_t held)
 {
     static atomic_size_t before;
@@ -22,20 +23,21 @@ static size_t steady(size_t held)
     return now;
 }
 
-/* What is there already, without the model's numbers. The same in every run of a program: not what happens to be resident, but what
- * is mapped and given out. All of it counts, but for a program of which not a quarter is resident: then it is half. */
+/* The base: bytes that are mapped and allocated before the run, without the model's numbers. It counts mapped bytes, not
+ * resident bytes, so that it is equal in every run of a program. If at most a quarter of the mapped files is resident, half of
+ * their size counts. */
 static size_t runtime_of(const quern__process *now, const quern__model_size *model)
 {
     size_t files = now->files / 2, own = model->weights + model->optimizer, held = now->heap > own ? now->heap - own : 0;
     if (now->resident_files > now->files / 4)
         files = now->files;
     size_t heap = steady(held), least = now->anonymous > own ? now->anonymous - own : 0;
-    if (now->heap == 0) /* malloc does not tell */
+    if (now->heap == 0) /* malloc does not report its heap */
         heap = rounded(least, 1 << 20);
     return files + heap + margin;
 }
 
-/* Weights of records make the graph larger by some numbers a record; whether they come is known when they come. */
+/* Sample weights add some numbers per record to the graph. Whether the data has weights is known only after the first batch. */
 static size_t weighing_bytes(const quern_model *m, int64_t batch_size)
 {
     size_t bytes = 0;
@@ -58,7 +60,7 @@ typedef struct budgeting {
     quern_plan *plan;
 } budgeting;
 
-/* Plans the programs of a run; the arena that the larger of them needs. */
+/* Plans the graphs of a run. Returns the larger of their arenas. */
 static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_error *err)
 {
     quern_model *m = b->m;
@@ -94,11 +96,11 @@ static void add_up(budgeting *b, int depth)
     b->queue.depth = depth;
     p->max_queue_size = depth;
     p->queue = quern__queue_bytes(&b->queue) * (b->o->validation_data ? 2 : 1);
-    size_t given_back = p->gradients + p->activations + p->workspace + p->queue; /* before the file is written */
+    size_t given_back = p->gradients + p->activations + p->workspace + p->queue; /* freed before the file is written */
     p->files = b->size.writing > given_back ? b->size.writing - given_back : 0;
     p->runtime = b->runtime;
     p->total = p->runtime + p->weights + p->optimizer + p->callbacks + p->readers + given_back + p->files;
-    if (p->total < b->now.peak) { /* it has been so high already */
+    if (p->total < b->now.peak) { /* the process had this peak before */
         size_t more = rounded(b->now.peak - p->total, 1 << 20);
         p->runtime += more;
         p->total += more;
@@ -122,7 +124,7 @@ static void find_largest(quern_plan *p)
         }
 }
 
-/* The longest queue that fits with the programs as they are planned; the shortest, when none does. */
+/* The longest queue that fits with the present plan; the shortest if none fits. */
 static bool shorten_queue(budgeting *b, int wanted)
 {
     int depth = wanted;
@@ -131,7 +133,8 @@ static bool shorten_queue(budgeting *b, int wanted)
     return b->plan->total <= b->plan->budget;
 }
 
-/* How plans go on from one to the next: less memory each time, as a rule, and more time; batches in parts at last. */
+/* A measure against memory: the low-memory level and the number of micro-batches. The planner tries measures in order. Each
+ * usually needs less memory and more time than the one before; micro-batches come last. */
 typedef struct measure {
     int low_memory;
     int64_t parts;
@@ -139,7 +142,7 @@ typedef struct measure {
 
 static bool next_measure(const budgeting *b, measure *m)
 {
-    bool undone = m->low_memory >= QUERN__THRIFT_RECOMPUTE && !b->plan->recompute; /* there is nothing to compute again */
+    bool undone = m->low_memory >= QUERN__THRIFT_RECOMPUTE && !b->plan->recompute; /* the graph has nothing to recompute */
     if (m->parts == 1 && m->low_memory < QUERN__THRIFT_MOST && !undone) {
         m->low_memory++;
         return true;
@@ -155,8 +158,7 @@ static bool next_measure(const budgeting *b, measure *m)
     return m->parts <= b->queue.spec.batch_size;
 }
 
-/* Plans one after the other, the fastest first, until one fits; with `all`, or when none does, to the end, so that the least is
- * known. */
+/* Tries plans from the fastest on until one fits. With `all`, or if none fits, it tries each of them, to find the smallest. */
 static int choose(budgeting *b, bool all, quern_error *err)
 {
     quern_plan *p = b->plan, chosen = { 0 };
@@ -164,7 +166,7 @@ static int choose(budgeting *b, bool all, quern_error *err)
     measure now = { QUERN__THRIFT_NONE, 1 }, own = now;
     size_t least = SIZE_MAX;
     double fastest = 0;
-    int vain = 0; /* measures one after the other that gave nothing */
+    int vain = 0; /* consecutive measures that saved nothing */
     do {
         int status = plan_programs(b, now.low_memory, now.parts, err);
         if (status < 0)
@@ -197,7 +199,7 @@ static int refuse(const quern_plan *p, quern_error *err)
     return status;
 }
 
-/* What a budget needs to know is in /proc: without it there is none. */
+/* Handles a process without /proc: an error if the options set a budget; otherwise memory is not limited. */
 static int limit_unknown(const budgeting *b, quern__limit *limit, quern_error *err)
 {
     static const char why[] = "the memory of the process is unknown: /proc/self/status cannot be read";
@@ -224,16 +226,16 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; o->class_weight && i < b->m->n_out; i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
-    int status = plan_programs(b, QUERN__THRIFT_NONE, 1, err); /* its graphs lie in memory when that is measured */
+    int status = plan_programs(b, QUERN__THRIFT_NONE, 1, err); /* the measurement below includes the graphs */
     if (status < 0)
         return status;
     b->now = quern__process_now();
-    if (quern__memory_short()) /* what could not be read of it would be 0 */
+    if (quern__memory_short()) /* values that could not be read would be 0 */
         return quern__fail(err, QUERN_NOMEM, "plan", "out of memory");
     b->size = quern__model_bytes(b->m);
     p->weights = b->size.weights;
     p->optimizer = b->size.optimizer;
-    b->now.heap -= b->now.heap > b->m->arena_bytes ? b->m->arena_bytes : 0; /* of a run before: it is used again */
+    b->now.heap -= b->now.heap > b->m->arena_bytes ? b->m->arena_bytes : 0; /* an earlier run's arena, which this run reuses */
     b->runtime = b->now.peak ? runtime_of(&b->now, &b->size) : 0;
     p->readers = quern__source_bytes(b->train, &b->queue.spec, !o->no_shuffle);
     if (o->validation_data)
@@ -241,7 +243,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; i < o->n_callbacks; i++)
         if (o->callbacks[i]->bytes)
             p->callbacks += o->callbacks[i]->bytes(o->callbacks[i]->user, b->m);
-    if (o->checkpoint) /* it is made beside all values of a step, and holds what callbacks keep */
+    if (o->checkpoint) /* the checkpoint exists together with all values of a step, and holds the state of callbacks */
         p->callbacks += p->callbacks + b->size.image;
     p->callbacks += quern__history_bytes(b->m);
     quern__limit limit = quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
@@ -258,7 +260,7 @@ int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts 
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
     quern_fit_opts o;
-    quern__backup backup = { 0 }; /* it writes checkpoints */
+    quern__backup backup = { 0 }; /* writes checkpoints */
     int status = QUERN__OPTIONS(o, QUERN__FIT_OPTS_0_1, opts, err);
     if (status >= 0)
         status = quern__fit_callbacks_given(&o, err);

@@ -1,6 +1,6 @@
-/* Checkpoints: the model as a `.keras` file with two more members. run.json says where the run is, what it was asked for and what
- * its callbacks know; run.bin has the sums of metrics, the states of layers and the bytes of callbacks. A run goes on from it to
- * the same bits. The file is written beside, synced and renamed; the one before it is kept as FILE.previous. */
+/* Checkpoints. A checkpoint is a `.keras` file with two more members. run.json has the resume position, the options that change
+ * results, and the settings of callbacks. run.bin has the metric accumulators, the states of layers and the states of callbacks.
+ * A resumed run is bit-identical to an uninterrupted one. The write is atomic and keeps the previous file as FILE.previous. */
 #include "checkpoint.h"
 
 #include "base/isa.h"
@@ -23,9 +23,9 @@ static int previous_path(const char *path, char *out, size_t size, quern_error *
                                                                    : quern__fail(err, QUERN_INVALID, path, "the name is too long");
 }
 
-/* ---- run.bin: pieces, each its length and its bytes ---- */
+/* ---- run.bin: pieces, each a length and its bytes ---- */
 
-/* The k-th piece that must go on: where it lies now. */
+/* The k-th piece of state, at its present address. */
 static void *piece(const quern__checkpointing *c, int k, size_t *size)
 {
     int variables = 0;
@@ -79,7 +79,7 @@ static json_t *hex(const uint8_t *bytes, size_t n)
     return json_string(text);
 }
 
-/* How many bytes a text of hexadecimal digits is; -1 for another. */
+/* Number of bytes in a hexadecimal text; -1: not hexadecimal. */
 static int64_t unhex(json_t *v, uint8_t *out)
 {
     const char *text = json_string_value(v);
@@ -95,7 +95,7 @@ static int64_t unhex(json_t *v, uint8_t *out)
     return (int64_t)(n / 2);
 }
 
-/* What the run was asked for that changes its numbers. */
+/* The options that change the results of a run. */
 static json_t *asked(const quern__checkpointing *c)
 {
     char data[24], seed[24];
@@ -126,7 +126,7 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
 
 /* ---- writing ---- */
 
-/* The good file of before stays under another name; there is one whatever happens in between. */
+/* Renames the previous valid file. One valid file exists at every moment. */
 static int keep_previous(const char *path, quern_error *err)
 {
     char previous[4096];
@@ -134,12 +134,12 @@ static int keep_previous(const char *path, quern_error *err)
     if (status < 0 || access(path, F_OK))
         return status;
     unlink(previous);
-    if (link(path, previous) && rename(path, previous)) /* some file systems have no links */
+    if (link(path, previous) && rename(path, previous)) /* some file systems have no hard links */
         return quern__fail(err, QUERN_IO, previous, "cannot be written: %s", strerror(errno));
     return QUERN_OK;
 }
 
-/* The file of members that are not the trainer's any more. */
+/* Writes the members to a temporary file, which then replaces `path`. */
 static int write_members(const char *path, bool single, const quern__members *all, quern_error *err)
 {
     char beside[4096];
@@ -159,7 +159,7 @@ static int write_members(const char *path, bool single, const quern__members *al
     return status;
 }
 
-/* One thread for the whole run, which writes what it is given while training goes on. */
+/* The writer: one thread for the whole run, which writes a checkpoint while training continues. */
 struct quern__checkpoint_writer {
     pthread_t thread;
     pthread_mutex_t lock;
@@ -167,9 +167,9 @@ struct quern__checkpoint_writer {
     const char *path;
     bool single;
     quern__members members;
-    quern__image image; /* of the weights, for every checkpoint the same memory */
+    quern__image image; /* copy of the weights; all checkpoints reuse its memory */
     bool given, stop;
-    quern_error error; /* of the last one */
+    quern_error error; /* of the last checkpoint */
 };
 
 static void *writer_runs(void *arg)
@@ -211,7 +211,7 @@ int quern__checkpoint_open(quern__checkpointing *c, quern_error *err)
     return QUERN_OK;
 }
 
-/* Until what was given is written; what became of it. */
+/* Waits until the writer is idle. Returns the status of its last write. */
 static int wait_for(quern__checkpoint_writer *w, quern_error *err)
 {
     pthread_mutex_lock(&w->lock);
@@ -255,7 +255,7 @@ int quern__checkpoint_close(quern__checkpointing *c, quern_error *err)
     return status;
 }
 
-/* The run's own two members. */
+/* Adds run.json and run.bin. */
 static int add_run(const quern__checkpointing *c, const quern__place *p, quern__members *all, quern_error *err)
 {
     size_t n;
@@ -274,7 +274,7 @@ int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quer
 {
     quern__checkpoint_writer *w = c->writer;
     quern__members all = { 0 };
-    int status = wait_for(w, err); /* at most one is on its way */
+    int status = wait_for(w, err); /* at most one write is in progress */
     if (status >= 0)
         status = quern__callbacks_sync(c->callbacks, c->n_callbacks, err);
     if (status >= 0)
@@ -328,7 +328,7 @@ static int take(const char *path, taken *t, quern_error *err)
     return status;
 }
 
-/* The compile settings of a config but for the learning rate, which changes while a run goes on. Returns new. */
+/* The compile config without the learning rate, which may change during a run. Returns new. */
 static json_t *settings(json_t *config)
 {
     json_t *own = json_deep_copy(json_object_get(config, "compile_config"));
@@ -337,7 +337,7 @@ static json_t *settings(json_t *config)
     return own;
 }
 
-/* Whether the file is of this model and of a run that was asked for the same. */
+/* Checks that the file has this model and that its run had the same options. */
 static int same_run(const quern__checkpointing *c, const taken *t, const char *path, quern_error *err)
 {
     json_t *now = quern__config_write(c->m), *own = asked(c), *before = json_object_get(t->run, "asked"), *v;
@@ -373,7 +373,7 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
     return status;
 }
 
-/* Says where the kernels of the run were of another kind, whose bits differ. A file of before kinds were kept says nothing. */
+/* Warns if the run used kernels of another instruction set, whose results differ in bits. Older files do not record it. */
 static void tell_isa(const taken *t, const char *path)
 {
     const char *then = json_string_value(json_object_get(t->run, "isa")), *now = quern_isa(), *same;
@@ -404,7 +404,7 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
         status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {
         int64_t n = unhex(position, state);
-        c->source->position.going = false; /* the queue is open, but no epoch has begun */
+        c->source->position.going = false; /* the queue is open, but no epoch has started */
         status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the position in the data is broken")
                        : quern_generator_restore(c->source, state, (size_t)n, err);
         c->source->position.going = true;
@@ -462,7 +462,7 @@ void quern__checkpoint_forget(quern__checkpointing *c)
     c->found = NULL;
 }
 
-/* The newest good file: that of `path`, or the one before it. */
+/* Opens the newest valid file: `path` or path.previous. */
 static int take_newest(const char *path, taken *t, quern_error *err)
 {
     char previous[4096];

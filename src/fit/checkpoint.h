@@ -1,47 +1,46 @@
-/* checkpoint: what fit asks of checkpoint.c. Not for other rooms. */
+/* checkpoint: the interface of checkpoint.c, for module fit only. */
 #ifndef QUERN__CHECKPOINT_H
 #define QUERN__CHECKPOINT_H
 
 #include "fit.h"
 
-/* Where a run is: batches of the epoch that were trained on, of the whole run. */
+/* A position in a run: batches trained on in this epoch (step) and in total. */
 typedef struct quern__place {
     int64_t epoch, step, records, batches;
-    int64_t bad; /* records of the epoch that could not be used */
-    bool ended;  /* the run has come to its end: nothing is left to train */
-    bool placed; /* the generator went to its place itself; else batches must be left out */
+    int64_t bad; /* bad records of the epoch */
+    bool ended;  /* the run is complete */
+    bool placed; /* the generator started at the position itself; else the run discards earlier batches */
 } quern__place;
 
 typedef struct quern__checkpoint_writer quern__checkpoint_writer;
-/* What a checkpoint is made of; all borrowed. */
+/* The parts of a checkpoint; all borrowed. */
 typedef struct quern__checkpointing {
     quern_model *m;
     const quern_fit_opts *o;
     quern_generator *source;
     quern_history *h;
-    quern_callback *const *callbacks; /* the caller's */
+    quern_callback *const *callbacks; /* of the caller */
     int n_callbacks;
     int64_t batch_size;
-    bool single;          /* only the newest is kept */
+    bool single;          /* true: does not keep path.previous */
     uint64_t fingerprint; /* of the data */
-    void *found;          /* between find and finish */
+    void *found;          /* from find to finish */
     struct quern__checkpoint_writer *writer;
 } quern__checkpointing;
 
-/* Starts the thread that writes; waits for the last one to be written, and says what became of it. */
+/* Start the writer thread, and end it. Close waits for the last write and returns its status. */
 int quern__checkpoint_open(quern__checkpointing *c, quern_error *err);
 int quern__checkpoint_close(quern__checkpointing *c, quern_error *err);
-/* Takes a copy of all that goes into opts.checkpoint, which is written while training goes on. What became of the one before it is
- * told here. */
+/* Copies the state of the run; the writer thread then writes it to opts.checkpoint. Returns the status of the previous write. */
 int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quern_error *err);
-/* What became of the last one, where it failed; never waits. After each step, so that a run does not go on for long without one. */
+/* Returns the status of the last write without waiting. Called after each step, so that a failure is reported early. */
 int quern__checkpoint_failed(quern__checkpointing *c, quern_error *err);
-/* The newest good one: the model's weights, the history and the generator's place are as it says. QUERN_END: there is none. Another
- * model, other data or other options are refused. */
+/* Restores model, history and generator from the newest valid checkpoint. QUERN_END: no checkpoint. A different model, different
+ * data or different options are errors. */
 int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err);
-/* The batch size of a checkpoint's run; 0 where there is none that is good. */
+/* The batch size in a checkpoint; 0: no valid checkpoint. */
 int64_t quern__checkpoint_batch_size(const char *path);
-/* After on_train_begin, and after the epoch's sums have begun anew: callbacks and sums go on. */
+/* Restores callbacks and accumulators, after on_train_begin and after the accumulators were reset. */
 int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err);
 void quern__checkpoint_forget(quern__checkpointing *c);
 

@@ -1,5 +1,5 @@
-/* Class weights: "0:1,1:4", or by the names of classes. A class is a label, or the place of the largest number of a one-hot target.
- */
+/* Class weights: "0:1,1:4", or by class name. The class of a record is its label, or the index of the largest number of a
+ * one-hot target. */
 #include "class_weights.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 
 enum { most_classes = 65536, NO_CLASS = -most_classes };
 
-/* The class that a key names: by its name, or its number. */
+/* The class of a key: its name or its number. */
 static int64_t class_named(const char *key, const quern_batch_spec *spec, quern_error *err)
 {
     char *end;
@@ -25,7 +25,7 @@ static int64_t class_named(const char *key, const quern_batch_spec *spec, quern_
     return k;
 }
 
-/* One "CLASS:WEIGHT" of n bytes. */
+/* Reads one "CLASS:WEIGHT" of n bytes. */
 static int read_one(const char *p, size_t n, const quern_batch_spec *spec, int64_t *class, double *weight, quern_error *err)
 {
     char *own = quern__strndup(p, n), *colon = own ? strrchr(own, ':') : NULL, *end = NULL;
@@ -70,7 +70,7 @@ int quern__class_weights_read(const char *text, const quern_batch_spec *spec, qu
     return QUERN_OK;
 }
 
-/* The class of a record: its label, or the place of the largest of its one-hot target; NO_CLASS: a fraction. */
+/* The class of a record: its label, or the argmax of its one-hot target; NO_CLASS: a fraction. */
 static int64_t class_of(const quern_batch *b, int64_t r)
 {
     const quern_batch_spec *s = b->spec;
@@ -88,7 +88,7 @@ static int64_t class_of(const quern_batch *b, int64_t r)
     return best;
 }
 
-/* Weights of targets' own. */
+/* Multiplies the target weights of record r. */
 static void weigh_targets(quern_batch *b, int64_t r, float weight)
 {
     for (int i = 0; i < b->spec->n_targets; i++) {

@@ -10,7 +10,7 @@ int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, 
     return quern__tell(f->callbacks, f->n_callbacks, moment, logs, err);
 }
 
-/* Validation had fewer steps than asked for: said once, or an error. */
+/* Reports a validation with fewer steps than validation_steps: a warning once, or an error. */
 static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
@@ -25,7 +25,7 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
 
 static bool asked_to_end(const quern__fitting *f) { return f->o->interrupt && *f->o->interrupt; }
 
-/* Whether a wait was given up because the run is asked to end, or a program that has had the same signal failed for it. */
+/* Whether a wait for a batch ended by an interrupt. A program that received the same signal counts too. */
 static bool cut_off(const quern__fitting *f, int status)
 {
     return (status == QUERN_CANCELED || status == QUERN_USER) && asked_to_end(f);
@@ -37,7 +37,7 @@ static int after_validation_batch(quern__pass *p, quern_error *err)
     return asked_to_end(p->user) ? QUERN_CANCELED : QUERN_OK;
 }
 
-/* What training has summed up goes to, or comes from, `kept` (NULL: tells how much that is). */
+/* Saves the accumulators of training to `kept`, or restores them (NULL: returns their size). */
 static size_t copy_sums(quern_model *m, char *kept, bool back)
 {
     size_t at = 0, bytes;
@@ -53,7 +53,7 @@ static size_t copy_sums(quern_model *m, char *kept, bool back)
     return at;
 }
 
-/* Validation, between the last batch and the end of an epoch. */
+/* Runs validation, between the last batch and the end of an epoch. */
 static int validate(quern__fitting *f, quern_error *err)
 {
     quern__pass p = { .m = f->m,
@@ -88,7 +88,7 @@ static int validate(quern__fitting *f, quern_error *err)
     return quern__fit_tell(f, QUERN__TEST_END, &f->test_logs, err);
 }
 
-/* How many records could not be used, where that is no error. */
+/* Logs the number of bad records, if the policy does not fail the run. */
 static void log_bad(quern__fitting *f, bool validated)
 {
     f->logs.open = true;
@@ -98,7 +98,7 @@ static void log_bad(quern__fitting *f, bool validated)
         quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
 }
 
-/* Validation; one that is cut off is none: the run goes on with it from a checkpoint behind the epoch's last batch. */
+/* Runs validation. An interrupted validation does not count: a checkpoint after the epoch's last batch repeats it. */
 static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char *kept = f->o->interrupt && f->o->checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
@@ -118,7 +118,7 @@ static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_erro
     return status;
 }
 
-/* The logs of the epoch are complete: callbacks, history. */
+/* Completes the logs of the epoch, and passes them to callbacks and history. */
 static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     bool validated = f->valid && (f->epoch + 1) % quern__fit_validation_freq(f->o) == 0;
@@ -139,7 +139,7 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
     return status;
 }
 
-/* A checkpoint of now, where it is asked for. */
+/* Writes a checkpoint if the options ask for one. */
 int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records, bool ended, quern_error *err)
 {
     quern__place p = { .epoch = epoch,
@@ -148,7 +148,7 @@ int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_
                        .batches = f->batches,
                        .bad = step ? quern__queue_bad(f->train) : 0,
                        .ended = ended };
-    bool good = f->o->checkpoint && !f->h->broken.code && quern__model_finite(f->m, NULL); /* else the one before it stays */
+    bool good = f->o->checkpoint && !f->h->broken.code && quern__model_finite(f->m, NULL); /* else the previous file stays */
     int status = good ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
     f->written = quern__now();
     return status;
@@ -170,14 +170,14 @@ static int after_batch(quern__pass *p, quern_error *err)
     return status < 0 ? status : f->interrupted ? QUERN_END : QUERN_OK;
 }
 
-/* The batches of an epoch, from where the run goes on. */
+/* Trains on the batches of an epoch, from the resume position on. */
 static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, quern_error *err)
 {
     const quern_fit_opts *o = f->o;
     bool finite = f->source->finite, forever = p->steps >= 0, resumed = first && f->place.epoch >= 0, placed = f->place.placed;
     int64_t left = forever ? p->steps - p->done : -1, known = f->logs.event.steps;
     if (resumed && p->done && known && p->done >= known)
-        left = 0; /* all are done; validation is not */
+        left = 0; /* all batches are done; validation is not */
     if (!resumed || placed || o->no_replay) {
         if (resumed && placed && finite && !forever && !p->done)
             f->source->position.restored = false; /* a new pass */
@@ -191,24 +191,25 @@ static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, qu
     return status < 0 || (finite && !forever) ? status : quern__queue_begin(f->train, f->epoch, left, false, err);
 }
 
-/* Sums and callbacks of the epoch that a run goes on in. */
+/* Restores accumulators and callbacks in the middle of an epoch. */
 static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
 {
     p->done = f->place.step;
     p->samples = f->place.records;
-    bool counted = !f->place.placed && !f->o->no_replay && f->source->finite && p->steps < 0; /* as they are left out */
+    bool counted = !f->place.placed && !f->o->no_replay && f->source->finite &&
+                   p->steps < 0; /* the queue discards and counts the earlier batches */
     p->before = counted ? 0 : f->place.records;
     if (f->place.placed && f->source->ops->read && f->source->bad.policy == QUERN_BAD_SKIP)
-        p->before += f->place.bad; /* records have the places that they would have without it */
+        p->before += f->place.bad; /* keeps the indexes of later records */
     int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
     if (status >= 0)
         status = quern__checkpoint_finish(&f->check, err);
-    if (f->place.step == 0) /* the sums are those of the epoch before */
+    if (f->place.step == 0) /* the accumulators belong to the previous epoch */
         quern__model_reset(f->m);
     return status;
 }
 
-/* The generator ended in this epoch: QUERN_END where that ends training, or leaves the last epoch short. */
+/* Handles a generator that ended in this epoch. Returns QUERN_END if training must stop or the last epoch stays incomplete. */
 static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
@@ -223,7 +224,7 @@ static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
     return QUERN_END;
 }
 
-/* One epoch. Returns QUERN_END when training must stop. */
+/* Runs one epoch. Returns QUERN_END if training must stop. */
 int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
 {
     const quern_fit_opts *o = f->o;
@@ -246,7 +247,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     quern__logs_name(&f->logs, f->m, f->val_names, false);
     quern__model_reset(f->m);
     f->m->sums = true;
-    f->logs.n = 0; /* nothing is known yet */
+    f->logs.n = 0; /* no log values yet */
     int begun = quern__fit_tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
     f->logs.n = f->m->n_means;
     int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
@@ -257,7 +258,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     if (status >= 0)
         status = quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
-    if (cut_off(f, status)) { /* while it waited for a batch */
+    if (cut_off(f, status)) { /* during the wait for a batch */
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };

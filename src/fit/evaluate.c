@@ -1,4 +1,4 @@
-/* Evaluating and predicting; the same and fit from arrays; and layers that learn from looking. */
+/* Evaluation and prediction; fit, evaluation and prediction from arrays; adapt. */
 #include "fit.h"
 
 #include <math.h>
@@ -34,7 +34,7 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
 
 /* ---- arrays ---- */
 
-/* Records [from, to) of an array: a view. */
+/* A view of the records [from, to) of an array. */
 static quern_tensor records_of(const quern_tensor *t, int64_t from, int64_t to)
 {
     quern_tensor part = *t;
@@ -57,7 +57,7 @@ static quern_generator *part_generator(const quern_model *m, const quern_tensor 
     return quern_array_generator(xs, m->n_in, ys, y ? m->n_out : 0, weights ? weights + from : NULL, err);
 }
 
-/* How many records the arrays have, all of them the same; y is NULL where there are no targets. */
+/* The number of records, equal for all arrays; y is NULL without targets. */
 static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern_tensor *y, quern_error *err)
 {
     int64_t records = x[0].shape.rank > 0 ? x[0].shape.dims[0] : 0;
@@ -88,7 +88,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
                     split >= 0 && split < 1 ? "there is validation_data too" : "%g is outside 0 … 1", split);
         return NULL;
     }
-    if (split > 0) /* Keras: the last part, before shuffling */
+    if (split > 0) /* as Keras: the last part, before shuffling */
         kept = (int64_t)floor((double)count * (1 - split));
     if (kept < 1 || (split > 0 && kept == count)) {
         quern__fail(err, QUERN_INVALID, split > 0 ? "validation_split" : "x", "%lld of %lld records to train on", (long long)kept,
@@ -118,7 +118,7 @@ int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor
     return n;
 }
 
-/* Where predictions go. */
+/* The arrays that receive predictions. */
 typedef struct room {
     const quern_model *m;
     float *const *out;
@@ -155,9 +155,9 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
     return n;
 }
 
-/* ---- layers that learn from looking ---- */
+/* ---- adapt ---- */
 
-/* One pass for the layer at a node: what flows into it is computed, and shown to it. */
+/* Runs one pass that computes the input of the layer at a node and passes it to the layer. */
 static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, bool again, quern_error *err)
 {
     quern__layer *l = m->b->nodes[node].layer;

@@ -1,4 +1,4 @@
-/* Numbers that are not finite: in a batch, whose loss shows it, and in the weights when a run ends. */
+/* Numbers that are not finite: in a batch, after its loss is not finite, and in the weights at the end of a run. */
 #include "fit.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 
 static const char diverges[] = "try a lower learning rate or clipnorm; --watch finds the layer";
 
-/* Place of the first that is not finite; -1: there is none. */
+/* Index of the first number that is not finite; -1: all are finite. */
 static int64_t first_of(const float *x, int64_t n)
 {
     int64_t k = 0;
@@ -17,7 +17,7 @@ static int64_t first_of(const float *x, int64_t n)
 
 static const char *number_text(float v) { return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf"; }
 
-/* Names number `at` of an array whose records have `per` numbers. */
+/* Names number `at` of an array with `per` numbers per record. */
 static void name_number(const quern__pass *p, const quern_batch *b, int array, const float *x, int64_t at, int64_t per, char *where,
                         char *what, size_t size)
 {
@@ -35,7 +35,7 @@ static void name_number(const quern__pass *p, const quern_batch *b, int array, c
     snprintf(what, size, "%s%s, number %lld: %s; ", own, record, (long long)(at % per) + 1, number_text(x[at]));
 }
 
-/* Looks for a number that is not finite in all that the batch holds. */
+/* Finds a number that is not finite in the arrays and weights of the batch. */
 static bool look_through(const quern__pass *p, const quern_batch *b, char *where, char *what, size_t size)
 {
     const quern_batch_spec *s = b->spec;

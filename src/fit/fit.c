@@ -1,11 +1,11 @@
-/* A run: what it needs, the loop over epochs, and why it ends. It reads from top to bottom at the end of the file. */
+/* A run: its parts, the loop over epochs, and the reason of its end. The main function is at the end of the file. */
 #include "fitting.h"
 
 #include <string.h>
 #include <unistd.h>
 
-/* Whether an end leaves numbers that can be used. Where a hook let training end with a loss that is not finite, they are what the
- * history says they are; all else is an error. */
+/* The status at the end of a run: an error if the weights are not finite. If a hook stopped training, the status is QUERN_OK and
+ * the history has the error. */
 static int check_end(quern__fitting *f, quern_error *err)
 {
     bool restored = quern__best_is_restored(f->o->callbacks, f->o->n_callbacks), stopped = !strcmp(f->h->reason, "stopped");
@@ -18,7 +18,7 @@ static int check_end(quern__fitting *f, quern_error *err)
     return stopped ? QUERN_OK : own.code;
 }
 
-/* Queues, history, class weights, callbacks. */
+/* Creates queues, history, class weights and callbacks. */
 static int prepare(quern__fitting *f, quern_error *err)
 {
     const quern_fit_opts *o = f->o;
@@ -39,7 +39,7 @@ static int prepare(quern__fitting *f, quern_error *err)
         return quern__leave(err, QUERN_INVALID);
     if ((status = quern__adopt_schema(f->m, f->source, err)) < 0)
         return status;
-    q.spec.schema = f->m->schema; /* validation is matched with it */
+    q.spec.schema = f->m->schema; /* matches the columns of validation data */
     if ((status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
         return status;
     q.shuffle = q.forever = q.restart = false;
@@ -67,7 +67,7 @@ static int prepare(quern__fitting *f, quern_error *err)
     return status < 0 || !o->checkpoint ? status : quern__checkpoint_open(&f->check, err);
 }
 
-/* What an earlier run left, where it is asked for: 1 when there is nothing more to do. */
+/* Restores a checkpoint if the options ask for it. Returns 1 if the run is complete. */
 static int find_run(quern__fitting *f, quern_error *err)
 {
     quern__place p;
@@ -81,7 +81,7 @@ static int find_run(quern__fitting *f, quern_error *err)
     return QUERN_OK;
 }
 
-/* How large batches are, where that is the generator's own; a run that goes on has those of before. */
+/* Sets the batch size if the generator defines it. A resumed run keeps the size of its checkpoint. */
 static int learn_batches(quern__fitting *f, quern_error *err)
 {
     int64_t size = f->o->batch_size;
@@ -94,7 +94,7 @@ static int learn_batches(quern__fitting *f, quern_error *err)
     return status;
 }
 
-/* It was interrupted before there was anything to close. */
+/* Handles an interrupt before the queues are open. */
 static quern_history *cut_short(quern__fitting *f, quern_error *err)
 {
     quern_history *h = quern__history_new(1, err);
@@ -105,7 +105,7 @@ static quern_history *cut_short(quern__fitting *f, quern_error *err)
     return h;
 }
 
-/* What fit returns: of a run that failed the epochs that ran, if there are any. */
+/* The result of fit: the history, also of a failed run with at least one epoch. */
 static quern_history *result(quern_history *h, int status, quern_error *err)
 {
     if (status >= 0)
@@ -157,7 +157,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     int begun = status < 0 ? status : quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
     status = begun < 0 ? begun : QUERN_OK;
     done = f->place.epoch >= 0 && f->place.ended ? count : done;
-    if (status == QUERN_OK && f->place.epoch >= 0 && done >= count) /* nothing is left but the end */
+    if (status == QUERN_OK && f->place.epoch >= 0 && done >= count) /* all epochs are done */
         status = quern__model_prepare(m, QUERN__TRAIN, f->check.batch_size, NULL, err) < 0
                      ? quern__leave(err, QUERN_INVALID)
                      : quern__checkpoint_finish(&f->check, err);

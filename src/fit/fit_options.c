@@ -1,4 +1,4 @@
-/* Options of a run, each applied or refused by name before anything is read. */
+/* Options of a run. Each is applied, or is an error with its name, before the run reads data. */
 #include "fitting.h"
 
 #include <unistd.h>
@@ -22,8 +22,7 @@ int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err)
     return QUERN_OK;
 }
 
-/* Whether validation data can be what it has to be: another generator, which begins anew where there is more than one validation.
- */
+/* Checks validation data: another generator than `train`, which can start again if there are several validations. */
 static int check_validation(const quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const quern_generator *g = o->validation_data;
@@ -105,7 +104,7 @@ int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__back
     return QUERN_OK;
 }
 
-/* Which logs there will be. */
+/* The log entries that callbacks can expect from the run. */
 static quern__outlook look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o)
 {
     int64_t freq = quern__fit_validation_freq(o);
@@ -126,7 +125,7 @@ int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, co
     return status < 0 || !o->n_callbacks ? status : quern__callbacks_check(o->callbacks, o->n_callbacks, &outlook, err);
 }
 
-/* Into *size where the generator's own first batch is larger. */
+/* Raises *size to the size of the generator's first batch. */
 static int grow(const quern_model *m, quern_generator *g, const volatile int *interrupt, int64_t *size, quern_error *err)
 {
     int64_t records = g && g->ops->first ? g->ops->first(g, m->b->seed, interrupt, err) : 0;
@@ -138,7 +137,7 @@ int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator
                        int64_t *batch_size, quern_error *err)
 {
     int64_t size = 0;
-    if (*batch_size || m->b->records || !g || !g->ops->first) /* batches of records are as large as the run makes them */
+    if (*batch_size || m->b->records || !g || !g->ops->first) /* the run itself sets the size of batches of records */
         return QUERN_OK;
     int status = grow(m, g, interrupt, &size, err);
     if (status >= 0)

@@ -1,4 +1,4 @@
-/* fitting: a run of fit, as its files share it. Not for other rooms. */
+/* fitting: the state of a run of fit, for module fit only. */
 #ifndef QUERN__FITTING_H
 #define QUERN__FITTING_H
 
@@ -19,20 +19,20 @@ typedef struct quern__fitting {
     int64_t epoch;
     double start, waited;
     quern__checkpointing check;
-    quern__place place; /* where it goes on; epoch -1: at the start */
-    int64_t batches;    /* of the whole run                          */
-    quern_fit_opts own; /* with what callbacks want of the run       */
+    quern__place place; /* resume position; epoch -1: the start */
+    int64_t batches;    /* in total */
+    quern_fit_opts own; /* options with those that callbacks imply */
     quern__backup backup;
-    double written; /* when the last checkpoint was              */
+    double written; /* time of the last checkpoint */
     bool interrupted;
     int64_t steps;   /* of the last epoch */
-    bool fell_short; /* validation did: it is said */
-    bool trained;    /* on a batch at least */
+    bool fell_short; /* the warning about a short validation was given */
+    bool trained;    /* on at least one batch */
 } quern__fitting;
 
 static inline int64_t quern__fit_epochs(const quern_fit_opts *o) { return o->epochs ? o->epochs : 1; }
 static inline int64_t quern__fit_validation_freq(const quern_fit_opts *o) { return o->validation_freq ? o->validation_freq : 1; }
-/* How many epochs validation data is evaluated after. */
+/* Number of validations in the run. */
 static inline int64_t quern__fit_validations(const quern_fit_opts *o)
 {
     int64_t freq = quern__fit_validation_freq(o);
@@ -40,11 +40,11 @@ static inline int64_t quern__fit_validations(const quern_fit_opts *o)
 }
 
 /* ---- epoch.c ---- */
-/* Tells all callbacks, with the times so far. */
+/* Calls all callbacks, with the present times. */
 int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err);
-/* A checkpoint of now, where it is asked for and the model's numbers are good. */
+/* Writes a checkpoint if the options ask for one and the weights are finite. */
 int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records, bool ended, quern_error *err);
-/* One epoch. Returns QUERN_END when training must stop. */
+/* Runs one epoch. Returns QUERN_END if training must stop. */
 int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* History: the logs of every epoch that ran, in memory that depends neither on how many were asked for nor on how many ran: a block
- * of epochs by column; blocks that are full lie in a file without a name. */
+/* History: the logs of every completed epoch, in bounded memory. A block of epochs is in memory, by column. Full blocks go to an
+ * unlinked temporary file. */
 #include "fit.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum { per_block = 512, most_names = 2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS };
-enum { column_bytes = per_block * sizeof(double) }; /* a page: columns that nobody has are holes in the file */
+enum { column_bytes = per_block * sizeof(double) }; /* a page: a column without values is a hole in the file */
 
 int64_t quern_history_epochs(const quern_history *h) { return h ? h->n : 0; }
 const char *quern_history_reason(const quern_history *h) { return h ? h->reason : NULL; }
@@ -19,13 +19,13 @@ const quern_error *quern_history_error(const quern_history *h) { return h && h->
 
 size_t quern__history_bytes(const quern_model *m) { return (size_t)(2 * m->n_means + QUERN__EXTRA_LOGS) * column_bytes; }
 
-/* Where the file has a number of an epoch. */
+/* File offset of a number of an epoch. */
 static off_t place_of(int64_t epoch, int column)
 {
     return (off_t)(epoch / per_block * most_names + column) * column_bytes + (off_t)(epoch % per_block * (int64_t)sizeof(double));
 }
 
-/* Column `k` in the i-th epoch; a column that came later is a hole before, or lies behind the end. */
+/* Column `k` in the i-th epoch. A column that was added later is a hole before its first epoch, or is after the end of the file. */
 static double value_of(const quern_history *h, int k, int64_t i)
 {
     double v;
@@ -56,7 +56,7 @@ void quern_history_free(quern_history *h)
     quern__free(h);
 }
 
-/* A file that nobody sees, and that goes with the descriptor. */
+/* Opens a temporary file without a name, which the kernel deletes on close. */
 static int open_nameless(void)
 {
     const char *own = getenv("TMPDIR"), *const folders[] = { own ? own : "/var/tmp", "/var/tmp", "/tmp" };
@@ -74,14 +74,14 @@ quern_history *quern__history_new(int64_t epochs, quern_error *err)
     quern_history *h = quern__zalloc(1, sizeof *h);
     if (h) {
         h->reason = "completed";
-        h->fd = epochs > per_block ? open_nameless() : -1; /* now: descriptors stay as many as they are */
+        h->fd = epochs > per_block ? open_nameless() : -1; /* opened here, so that the number of descriptors stays constant */
         h->failed = h->fd < 0 ? errno : 0;
     } else
         quern__fail_memory(err, sizeof *h);
     return h;
 }
 
-/* The block is full: it goes into the file, and the next one begins. */
+/* Writes the full block to the file and starts the next one. */
 static void next_block(quern_history *h)
 {
     bool lost = h->filed < h->block * per_block, kept = !lost && h->fd >= 0;
@@ -96,7 +96,7 @@ static void next_block(quern_history *h)
     h->filed += kept ? per_block : 0;
 }
 
-/* The column of a name, new when it is not there. */
+/* The column of a name; adds it if it does not exist. */
 static int column(quern_history *h, const char *name)
 {
     for (int k = 0; k < h->n_names; k++)

@@ -1,11 +1,11 @@
-/* What the numbers of the data mean to the model: the schema that it learns the first time. */
+/* The model takes over the schema of its first training data. */
 #include "fit.h"
 
 #include <string.h>
 
 enum { most_told = 20 };
 
-/* "classes: ant 0, bee 1, cow 2", of each target that has some. */
+/* Logs the classes of each target that has some: "classes: ant 0, bee 1, cow 2". */
 static void tell_classes(const quern_schema *s)
 {
     for (int t = 0; t < quern_schema_targets(s); t++) {

@@ -1,4 +1,4 @@
-/* Predicting: batches in order, whose outputs, and the columns that are kept beside them, are handed to the caller. */
+/* Prediction: runs batches in order and passes their outputs and kept columns to the caller. */
 #include "fit.h"
 #include "schema/schema.h"
 
@@ -6,7 +6,7 @@
 
 enum { most_kept = 8 };
 
-/* Columns that are kept are further inputs of text, which the model does not look at. */
+/* Kept columns are additional text inputs, which the model does not read. */
 static int add_kept(quern_batch_spec *s, char *names, const quern_generator *data, quern_error *err)
 {
     char stop;

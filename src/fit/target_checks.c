@@ -1,10 +1,10 @@
-/* Targets are checked against what they can mean to their loss: labels are classes that there are, binary targets lie between 0 and
- * 1, numbers for each class do too. What is outside is named by its record. */
+/* Checks targets against the range that their loss accepts: labels are valid classes; binary targets and numbers per class are
+ * in [0, 1]. An error names the record. */
 #include "class_weights.h"
 
 #include <stdio.h>
 
-/* What a loss takes, by what targets mean to it. */
+/* The range of a loss, by the meaning of its targets. */
 static const struct {
     double low, high;
     const char *text, *hint;
@@ -24,7 +24,7 @@ static double number_at(const quern_batch *b, int array, int64_t i)
                                                  : (double)((const float *)b->arrays[array])[i];
 }
 
-/* The first of n numbers outside [low, high]; n: there is none. NaN is inside: the loss tells it. */
+/* Index of the first of n numbers outside [low, high]; n: none. NaN counts as inside, because the loss reports it. */
 static int64_t first_outside(const quern_batch *b, int array, int64_t from, int64_t n, double low, double high)
 {
     const int32_t *whole = b->arrays[array];

@@ -1,4 +1,4 @@
-/* What a call is computed with: a kernel of plain/ for the kind of processor that is chosen, or the reference. */
+/* Selects the kernel of a call: one of plain/ for the selected instruction set, or the op's reference kernel. */
 #include "kernels.h"
 
 #include "base/isa.h"
@@ -36,7 +36,7 @@ quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
     return kernel ? kernel : call->op->reference;
 }
 
-/* As the compiler reports them (-fstack-usage), with a fifth on top. */
+/* Stack use as the compiler reports it (-fstack-usage), plus 20 %. */
 size_t quern__kernel_stack(const quern__call *call)
 {
     static const struct {

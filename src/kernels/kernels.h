@@ -1,24 +1,24 @@
-/* kernels: fast ways to compute an op. plan asks for one; where there is none, the op's reference kernel runs. */
+/* kernels: fast kernels of ops. plan asks for one for each call. An op without one uses its reference kernel. */
 #ifndef QUERN__KERNELS_H
 #define QUERN__KERNELS_H
 
 #include "ops/ops.h"
 
-/* The fastest kernel of this build for a call whose shapes and types are set (addresses not yet); `*name` gets its name for
+/* The fastest kernel of this build for a call with shapes and types, before its addresses are set. Sets *name to its name for
  * reports. */
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name);
 
-/* Bytes of stack that the fast kernel of an op may use: its packed copies and tiles lie there, so that nothing allocates. */
+/* Stack bytes that the fast kernel of an op may use. Packed copies and tiles are on the stack, so a kernel does not allocate. */
 size_t quern__kernel_stack(const quern__call *call);
 
-/* Whether all inputs are float32, as most fast kernels want them. */
+/* Whether all inputs are float32, as most fast kernels require. */
 bool quern__inputs_are_floats(const quern__call *call);
-/* A kernel by the name of its op. */
+/* A kernel by op name. */
 typedef struct quern__named_kernel {
     const char *name;
     quern__kernel *kernel;
 } quern__named_kernel;
-/* The kernel that a table, which ends with { 0 }, names for a call with inputs of float32; NULL: none. */
+/* The kernel for a call in a table that ends with { 0 }; NULL: none, or an input is not float32. */
 quern__kernel *quern__kernel_among(const quern__call *call, const quern__named_kernel *all);
 
 #endif

@@ -1,4 +1,4 @@
-/* One batch through a plan. */
+/* step: runs a plan on one batch. Each thread walks the list of entries and computes its own blocks. */
 #include "team.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@ typedef struct running {
     quern__fault fault;
 } running;
 
-/* The first number of the outputs that is not finite, told as a fault. */
+/* Reports the first output element that is not finite as a fault. */
 static void watch(const quern__call *c, int64_t begin, int64_t end)
 {
     for (int k = 0; k < c->n_out; k++) {
@@ -43,8 +43,9 @@ static int run_block(running *r, quern__entry *e, int64_t begin, int64_t end, do
 
 static int64_t length_of(const quern__entry *e) { return e->call.out[0].shape.dims[e->call.axis]; }
 
-/* The end of the calls from `i` on that are divided alike and wait for nobody: each block of them may go through all before the
- * next, while it is near, because none reads another block of what is written there (plan/partition.c). */
+/* The end of the group of calls from `i` on: calls with the same partition and no barrier between. A thread may take each of its
+ * blocks through the whole group while the block is in cache, because no call of the group reads another block of the group's
+ * outputs (plan/partition.c). */
 static int end_of_group(const running *r, int i)
 {
     const quern__entry *e = &r->plan->entries[i];
@@ -58,8 +59,8 @@ static int end_of_group(const running *r, int i)
     return end;
 }
 
-/* The blocks of some calls that belong to this thread: a run of them, the same in every step. After a failure the calls before the
- * one that failed go on: theirs would be the earlier. */
+/* Runs this thread's blocks of a group: consecutive blocks, the same in every step. After a failure it still runs the calls
+ * before the failed one, because a fault there would be earlier. */
 static int run_group(running *r, int first, int end, int thread)
 {
     quern__entry *entries = r->plan->entries;
@@ -69,7 +70,7 @@ static int run_group(running *r, int first, int end, int thread)
         return thread == 0 ? run_block(r, &entries[first], 0, 0, seconds ? seconds + first : NULL) : QUERN_OK;
     int64_t dim = length_of(&entries[first]), grain = entries[first].grain, blocks = (dim + grain - 1) / grain;
     int64_t threads = r->team->threads, last = blocks * (thread + 1) / threads;
-    if (end == first + 1 && !entries[first].call.panel) { /* alone, its blocks are one run: what they share is read once */
+    if (end == first + 1 && !entries[first].call.panel) { /* a single call: its blocks are one run, which reads inputs once */
         int64_t begin = blocks * thread / threads * grain, upto = last * grain < dim ? last * grain : dim;
         return begin < upto ? run_block(r, &entries[first], begin, upto, seconds ? seconds + first : NULL) : QUERN_OK;
     }
@@ -82,8 +83,8 @@ static int run_group(running *r, int first, int end, int thread)
     return limit < end ? QUERN_INVALID : QUERN_OK;
 }
 
-/* Whether a call before entry `i` failed. Asked only where a barrier makes all of them known, so that every thread finishes the
- * phase in which another one failed, and the earliest record is named whichever thread was quicker. */
+/* Whether a call before entry `i` failed. It is called after a barrier only, where all earlier faults are known. All threads
+ * therefore finish the same phase, and the reported fault is the earliest, whatever the thread timing. */
 static bool failed_before(running *r, int i)
 {
     return __atomic_load_n(&r->fault.code, __ATOMIC_ACQUIRE) && __atomic_load_n(&r->fault.order, __ATOMIC_RELAXED) < i;

@@ -1,5 +1,5 @@
-/* step: runs a plan on one batch. A team of threads (the caller is the first) goes through the plan's list; each computes the
- * blocks it owns; barriers are part of the list. Nothing allocates. One team, one owner of threads: the model. */
+/* step: runs a plan on one batch. The threads of a team (the caller is the first) walk the plan's list of entries; each computes
+ * its own blocks. The list includes the barriers. A step does not allocate. A model owns one team. */
 #ifndef QUERN__STEP_H
 #define QUERN__STEP_H
 
@@ -7,28 +7,28 @@
 
 typedef struct quern__team quern__team;
 
-/* A team of `threads` (1 … 64), the caller among them. Returns new. */
+/* Creates a team of `threads` (1 … 64) with the caller as the first. Returns new. */
 quern__team *quern__team_new(int threads, quern_error *err);
 int quern__team_threads(const quern__team *t);
 void quern__team_free(quern__team *t);
 
-/* Time by entry of the plan, for --profile. */
+/* Time of each entry of the plan, for --profile. */
 typedef struct quern__profile {
-    double *seconds; /* n_entries, thread 0's share and its waiting */
+    double *seconds; /* n_entries: time of thread 0, with its waits */
     int64_t steps;
 } quern__profile;
 
 typedef struct quern__step_run {
     void *arena;
-    void *const *arrays; /* of the batch, by slot */
+    void *const *arrays; /* arrays of the batch, by slot */
     int64_t records, epoch, first;
     uint64_t seed;
-    bool watch;              /* look at every output: the first that is not finite is an error naming its layer */
-    quern__profile *profile; /* NULL: none */
+    bool watch;              /* checks every output; the first number that is not finite is an error with the layer's name */
+    quern__profile *profile; /* NULL: not used */
 } quern__step_run;
 
-/* Runs the whole plan. On a bad number in the data (a label outside the classes) the variables are as they were before the step, as
- * far as no update had begun, and `err` names layer, record within the batch and value. */
+/* Runs the whole plan. If the data has an invalid number (a label out of range), `err` names layer, record of the batch and
+ * value. Variables whose update had not started are unchanged. */
 int quern__step(quern__team *team, quern__plan *plan, const quern__step_run *run, quern_error *err);
 
 #endif

@@ -1,6 +1,6 @@
-/* The team: threads that wait for work, and barriers among them. Waiting spins for some microseconds, because a step is shorter
- * than waking a thread takes, then sleeps in the kernel, because two cores also read data. Not OpenMP: its libraries decide how
- * long to spin by an environment variable that is read before main (ARCHITECTURE.md). */
+/* The thread team: workers that wait for a job, and a barrier. A wait first spins for some microseconds, because a step is
+ * shorter than the wake-up of a thread. It then sleeps in a futex, because the data workers need the same cores. OpenMP is not
+ * used: its runtimes read the spin time from an environment variable before main (ARCHITECTURE.md). */
 #include "team.h"
 
 #include <linux/futex.h>
@@ -9,8 +9,8 @@
 
 enum { spins = 1500 };
 
-/* Numbers too small to be normal count as zero in steps, as in TensorFlow: they mean nothing, and some processors take many times
- * as long for them (Adam's first moment where no gradient flows is full of them). Returns what is to be set again afterwards. */
+/* Flushes subnormal numbers to zero during a step, as TensorFlow does. Some processors compute many times slower with them, and
+ * Adam's first moment has many where the gradient is 0. Returns the previous mode for restore(). */
 static unsigned flush_subnormals(void)
 {
 #if defined(__x86_64__)
@@ -46,7 +46,7 @@ static void wait_until_changed(quern__team *t, uint32_t *word, uint32_t old)
     __atomic_sub_fetch(&t->sleepers, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Who sleeps has counted itself before it looked at the word for the last time, so nobody is forgotten. */
+/* A sleeper increments `sleepers` before its last look at the word, so no wake-up is lost. */
 static void change(quern__team *t, uint32_t *word)
 {
     __atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);

@@ -1,6 +1,6 @@
-/* Attention of float32, a tile of 64 queries and 64 keys at a time: scores, exponentials and their products with the values lie on
- * the stack, in L1 and L2. A row's largest score may grow from one tile of keys to the next: what was summed before is scaled down
- * (Dao et al., "FlashAttention", 2022). Where only the past is seen, what lies in the future is not computed. */
+/* Attention of float32 in tiles of 64 queries by 64 keys, after Dao et al., "FlashAttention", 2022. Scores, exponentials and
+ * their products with the values are on the stack, in L1 and L2. When a later tile of keys has a larger score, the earlier sums
+ * of the row are scaled down. A causal kernel does not compute scores of future keys. */
 #include "small_gemm.h"
 #include "vector.h"
 
@@ -21,17 +21,17 @@ typedef struct head {
     bool causal, zeros;
     int64_t offset, number;
     float scale;
-    double rate; /* of dropout */
+    double rate; /* dropout rate */
     quern__random_key key;
     uint64_t record;
 } head;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t padded(int64_t n) { return (n + columns - 1) / columns * columns; }
-/* Without a mask the future is not even looked at; with one, a query that may look nowhere takes everything. */
+/* Whether to omit the future. With a mask it is not omitted: a query that may attend to no key attends to all. */
 static int part_of(const head *h, int part) { return h->causal && !h->mask ? part : QUERN__SMALL_WHOLE; }
 
-/* Columns of `rows` rows, side by side: to[p * tile + i]. Zeros up to a whole lane. */
+/* Transposes `rows` rows: to[p * tile + i]. Pads with zeros to a whole vector. */
 static void turn(const float *x, int64_t ld, int64_t rows, int64_t width, float *to)
 {
     for (int64_t i = 0; i < padded(rows); i++)
@@ -39,7 +39,7 @@ static void turn(const float *x, int64_t ld, int64_t rows, int64_t width, float 
             to[p * tile + i] = i < rows ? x[i * ld + p] : 0;
 }
 
-/* Rows whose width is whole lanes: as they lie, or copied with zeros behind. */
+/* Rows of a width of whole vectors: in place, or copied with zeros after them. */
 static const float *rows_of(const float *x, int64_t ld, int64_t rows, int64_t width, float *room, int64_t *ldx)
 {
     int64_t whole = padded(width);
@@ -52,14 +52,14 @@ static const float *rows_of(const float *x, int64_t ld, int64_t rows, int64_t wi
     return room;
 }
 
-/* Keys of a tile that query t sees; beyond them nothing is to be added. */
+/* Number of keys of a tile that query t attends to. */
 static int64_t seen(const head *h, int64_t t, int64_t first, int64_t keys)
 {
     int64_t n = h->causal ? t + h->offset + 1 - first : keys;
     return n < 0 ? 0 : least(n, keys);
 }
 
-/* Scores of a query as they count. Returns how many of the tile's. */
+/* Scales and masks the scores of a query. Returns the number of keys of the tile in use. */
 static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_t t, int64_t first, int64_t keys, float *s)
 {
     int64_t n = seen(h, t, first, keys);
@@ -73,7 +73,7 @@ static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_
     return keys;
 }
 
-/* What lanes hold, made one by folding halves. */
+/* Reduces a vector to one number by folding halves. */
 #define FOLD(each, better)                         \
     for (int half = lanes / 2; half; half /= 2)    \
         for (int j = 0; j < half; j++) {           \
@@ -81,7 +81,7 @@ static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_
             each[j] = better;                      \
         }
 
-/* Largest and sum of a row of whole lanes: lane by lane, then across. */
+/* Maximum and sum of a row of whole vectors: by lane, then across lanes. */
 static inline __attribute__((always_inline)) float largest(const float *s, int64_t n, float most)
 {
     lane best = { 0 };
@@ -107,14 +107,14 @@ static inline __attribute__((always_inline)) float total(const float *s, int64_t
     return each[0];
 }
 
-/* n exponentials, n a multiple of the lanes. */
+/* n exponentials, n a multiple of the vector width. */
 static inline __attribute__((always_inline)) void exponentials(float *s, int64_t n, float shift, float factor)
 {
     for (int64_t j = 0; j < n; j++)
         s[j] = quern__exp_falling(s[j] - shift) * factor;
 }
 
-/* What dropout makes of the shares of query t in keys first … first + n, a multiple of four places (ops/attention.c). */
+/* Applies dropout to the probabilities of query t for keys first … first + n; n is a multiple of four (ops/attention.c). */
 static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chance)
 {
     float left = h->rate < 1 ? (float)(1 / (1 - h->rate)) : 0;
@@ -127,7 +127,7 @@ static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chan
     }
 }
 
-/* Scores become exponentials; the largest and the sum of each row go on, `factor` scales what was summed before. */
+/* Converts scores to exponentials and updates the running maximum and sum of each row; `factor` scales the earlier sums. */
 static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *most, float *sum,
                    float *factor)
 {
@@ -151,7 +151,7 @@ static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_
     }
 }
 
-/* Queries t … t + rows of a head; `kept` of the first of them, `stride` apart. */
+/* Queries t … t + rows of a head. `kept` belongs to the first of them, with `stride` between queries. */
 static void forward(const head *h, int64_t t, int64_t rows, float *y, float *kept, int64_t stride)
 {
     numbers turned, room, sums;
@@ -217,7 +217,7 @@ static head head_of(const quern__call *c, int64_t r, int64_t k)
     return h;
 }
 
-/* The records of a call: first and last. */
+/* The first and last record of a call. */
 static void records_of(const quern__call *c, int64_t *begin, int64_t *end)
 {
     if (c->axis < 0)
@@ -238,9 +238,9 @@ static int attention_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- the way back ---- */
+/* ---- backward pass ---- */
 
-/* What a tile of queries reads, and what one of keys keeps while queries come by. */
+/* Inputs of a tile of queries, and accumulators of a tile of keys. */
 typedef struct back {
     const float *y, *kept, *dy; /* of the head */
     int64_t stride;             /* of kept */
@@ -249,7 +249,7 @@ typedef struct back {
     square s, slope;
 } back;
 
-/* Shares of query t, and slopes of them, under dropout. */
+/* Probabilities of query t and their gradients, under dropout. */
 static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float along, float *s, float *slope)
 {
     float chance[tile];
@@ -260,7 +260,7 @@ static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float a
     }
 }
 
-/* Scores become shares, slopes of shares become slopes of scores. */
+/* Converts scores to probabilities, and gradients of probabilities to gradients of scores. */
 static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *slope)
 {
     for (int64_t i = 0; i < rows; i++, s += tile, slope += tile) {
@@ -281,14 +281,14 @@ static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_
         else
             for (int64_t j = 0; j < whole; j++)
                 slope[j] = s[j] * (slope[j] - along) * h->scale;
-        if (most <= NOWHERE) /* where nothing may be seen, every key has a share, and none a slope */
+        if (most <= NOWHERE) /* all keys are masked: probabilities are uniform, gradients are 0 */
             memset(slope, 0, sizeof(float) * tile);
         for (int64_t j = n; j < tile; j++)
             s[j] = slope[j] = 0;
     }
 }
 
-/* Queries t … t + rows of a head against keys first … first + n: dq is written or grows, dk and dv grow. */
+/* Queries t … t + rows of a head against keys first … first + n. Writes or adds to dq; adds to dk and dv. */
 static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first, int64_t n, const float *k, int64_t ldk)
 {
     int64_t dp = padded(h->d), ep = padded(h->e), shift = t + h->offset - first, ldq, ldy;
@@ -311,14 +311,14 @@ static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first,
         }
 }
 
-/* One head of keys and values of a record, with all heads of queries that share it. */
+/* One key-value head of a record, with all query heads that share it. */
 static void backward(const quern__call *c, int64_t r, int64_t shared)
 {
     int64_t heads = c->attr->i[0], group = heads / c->attr->i[1];
     const quern_tensor *y = &c->in[c->n_in - 3];
     head h = head_of(c, r, shared * group);
     int64_t dp = padded(h.d), ep = padded(h.e), ldk;
-    back b; /* most of it is written before it is read: never cleared */
+    back b; /* not cleared: every element in use is written before it is read */
     b.stride = 2 * heads;
     for (int64_t first = 0; first < h.keys; first += tile) {
         int64_t n = least(tile, h.keys - first);

@@ -1,13 +1,13 @@
-/* Normalisation by channel of float32: few channels are taken several pixels at a time, many in stripes of 64. Sums are in float
- * over 32 steps, then in double. */
+/* Batch normalization of float32 by channel. Few channels: several pixels at a time; many channels: stripes of 64. Sums are in
+ * float over 32 steps, then in double. */
 #include "vector.h"
 
 #include <string.h>
 
 enum { width = 64, block = 32 };
 
-/* How a record is read: `count` times `wide` numbers, `stride` apart, which are `pixels` times `channels` channels; then `rest`
- * pixels. */
+/* The layout of a record: `count` runs of `wide` numbers, `stride` apart, each `pixels` pixels of `channels` channels; then
+ * `rest` pixels. */
 typedef struct stripe {
     int64_t channels, pixels, wide, stride, count, rest;
 } stripe;
@@ -25,14 +25,14 @@ static int64_t pixels_of(const quern_tensor *t)
     return records ? quern_shape_count(&t->shape) / records / channels_of(t) : 0;
 }
 
-/* A number by channel, for each pixel of a stripe. */
+/* Repeats a number per channel for each pixel of a stripe. */
 static void spread(const stripe *s, const float *row, float *to)
 {
     for (int64_t i = 0; i < s->wide; i++)
         to[i] = row[i % s->channels];
 }
 
-/* Sums of `count` times `wide` numbers: of x - shift and of its square, or of dy times it and of dy. */
+/* Sums over `count` runs of `wide` numbers: of x - shift and its square, or of dy (x - shift) and dy. */
 static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift, const float *dy,
                    double *restrict first, double *restrict second)
 {
@@ -59,7 +59,7 @@ static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, 
     }
 }
 
-/* The two sums of a record by channel; `sums` holds 2 * width numbers, the second half from `width` on. */
+/* The two sums of a record by channel. `sums` has 2 * width numbers; the second sum starts at `width`. */
 static void sums_of(const stripe *s, const float *x, const float *shift, const float *dy, double *sums)
 {
     double all[2][width] = { { 0 } };
@@ -74,7 +74,7 @@ static void sums_of(const stripe *s, const float *x, const float *shift, const f
     memcpy(sums + width, all[1], sizeof all[1]);
 }
 
-/* Each record around its first pixel, so that a large mean costs no precision. */
+/* Each record uses its first pixel as shift, so that a large mean does not lose precision. */
 static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]);
@@ -164,7 +164,7 @@ static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, 
             dx[j] = dy[j] * scale[j] - x[j] * along[j] + shift[j];
 }
 
-/* dx = dy scale - x along + shift: the formula of ops/batch_normalize.c, its numbers by channel taken together. */
+/* dx = dy scale - x along + shift: the formula of ops/batch_normalize.c with its per-channel numbers combined. */
 static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), records = c->in[0].shape.dims[0];
@@ -194,7 +194,7 @@ static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Channel by channel over the records, in double. */
+/* Combines the records of each channel, in double. */
 static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]), records = c->in[0].shape.dims[0];

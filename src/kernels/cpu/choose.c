@@ -1,4 +1,4 @@
-/* Which kernel computes a call. The order of the table is the order in which they are asked. */
+/* Selects the kernel of a call. The first entry of the table that accepts the call wins. */
 #include "cpu.h"
 
 quern__kernel *quern__kernel_of(const quern__call *call)

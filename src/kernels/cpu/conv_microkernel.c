@@ -1,4 +1,4 @@
-/* Tiles over runs, in parts that fit the registers of a processor. */
+/* Tiles over runs, split into parts that fit in the vector registers. */
 #include "conv_microkernel.h"
 
 #include <string.h>
@@ -6,10 +6,10 @@
 enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS };
 
 enum { part_rows = QUERN__PART_ROWS, width = QUERN__VECTOR_NUMBERS, columns_of_half = 16 };
-/* Vectors of columns of a part of half a tile; that of a whole one has two. */
+/* Vectors per row of a part of a half tile; a part of a whole tile has two. */
 enum { vectors_of_half = 2 * width <= columns_of_half ? 2 : 1 };
 
-/* Some rows, and `vectors` (a constant) vectors of columns. */
+/* part_rows rows by `vectors` (a constant) vectors of columns. */
 static inline __attribute__((always_inline)) void part(int vectors, const quern__runs *r, const float *const *a, const float *b,
                                                        float *c, int64_t ldc, bool add)
 {
@@ -49,7 +49,7 @@ static void full(const quern__runs *r, const float *const *a, const float *b, fl
             part(2, r, a + i, b + j, c + i * ldc + j, ldc, add);
 }
 
-/* The same of 16 columns. */
+/* As full, for 16 columns. */
 static void half(const quern__runs *r, const float *const *a, const float *b, float *c, int64_t ldc, bool add)
 {
     for (int i = 0; i < rows_of_tile; i += part_rows)
@@ -76,7 +76,7 @@ void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROW
 void quern__runs_tile_over(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc,
                            bool add, int64_t rows, int64_t columns)
 {
-    /* a row is written whole before the next one where one part has all its columns */
+    /* if one part has all columns, a row is written whole before the next */
     if (columns <= columns_of_half && vectors_of_half * width == columns_of_half)
         half(r, a, b, c, ldc, add);
     else if (columns > columns_of_half && 2 * width == columns_of_tile)

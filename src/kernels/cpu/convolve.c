@@ -1,6 +1,5 @@
-/* Convolution of float32 images around a tile of eight windows (or eight places of the kernel) and 32 filters. An image is read
- * where it lies; where windows reach beyond it, a box of it with zeros around is copied first, in pieces that stay in the second
- * cache. */
+/* Convolution of float32 images, built on a tile of eight windows (or eight kernel positions) by 32 filters. An image is read in
+ * place. If windows exceed the image, a box of it is first copied with zero padding, in pieces that fit in L2. */
 #include "conv_microkernel.h"
 #include "vector.h"
 
@@ -10,12 +9,12 @@
 
 enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS, room = 1 << 16 };
 
-/* Windows [from, to) by axis. */
+/* Windows [from, to) of each axis. */
 typedef struct box {
     int64_t from[3], to[3];
 } box;
 
-/* What those windows see: place k of the first one is at data + k * dilation * pitch. */
+/* The input of those windows: position k of the first is at data + k * dilation * pitch. */
 typedef struct view {
     const float *data;
     int64_t pitch[3];
@@ -34,8 +33,8 @@ static bool padded(const quern__space *s)
     return false;
 }
 
-/* How many windows along each axis a box has, so that what they see fits the room; the last axis is cut last. False: not even one.
- */
+/* Sets the number of windows of a box along each axis, so that their input fits the buffer; the last axis is reduced last.
+ * Returns false if not even one window fits. */
 static bool box_size(const quern__space *s, int64_t *size)
 {
     memcpy(size, s->out, 3 * sizeof *size);
@@ -53,7 +52,7 @@ static bool box_size(const quern__space *s, int64_t *size)
     return false;
 }
 
-/* The boxes of an image in order: 1 while there is another. `size` of each along the axes. */
+/* Iterates over the boxes of an image, `size` windows each. Returns 1 while there is another. */
 static bool next_box(const quern__space *s, const int64_t *size, box *b)
 {
     for (int a = 2; a >= 0; a--) {
@@ -77,7 +76,7 @@ static void first_box(const quern__space *s, const int64_t *size, box *b)
     }
 }
 
-/* What the windows of a box see of a record, copied with zeros where there is no image. */
+/* Copies the input of a box of windows, with zeros outside the image. */
 static view copied(const quern__space *s, const float *x, const box *b, float *to)
 {
     int64_t from[3], n[3], c = s->channels;
@@ -109,21 +108,21 @@ static view in_place(const quern__space *s, const float *x)
     return (view){ x, { s->in[1] * s->in[2] * s->channels, s->in[2] * s->channels, s->channels } };
 }
 
-/* ---- forward ---- */
+/* ---- forward pass ---- */
 
-/* Windows that lie in C order in the output: `n` of each axis, and of records before them. */
+/* Windows in C order of the output: `n` along records and axes. */
 typedef struct block {
     view v;
-    int64_t n[4], pitch[4]; /* records, then axes: how far the view of the next is */
+    int64_t n[4], pitch[4]; /* records, then axes: distance in the view to the next */
     float *out;
 } block;
 
-/* One tile of windows by one panel of filters: over all places of the kernel. `over`: what lies behind its numbers is written
- * later, and may be written over. */
+/* One tile of windows by one panel of filters, summed over all kernel positions. `over`: numbers after its columns may be
+ * overwritten, because later tiles write them. */
 static void tile_of_windows(const quern__space *s, const view *v, const float *const a[rows_of_tile], const float *panel, float *c,
                             int64_t rows, int64_t columns, bool over)
 {
-    bool joined = s->dilation[2] == 1; /* places of a row lie side by side */
+    bool joined = s->dilation[2] == 1; /* positions of a row are contiguous */
     int64_t k2 = joined ? 1 : s->kernel[2], length = joined ? s->kernel[2] * s->channels : s->channels;
     quern__runs r = { s->kernel[1],   length, s->dilation[1] * v->pitch[1], 1, s->kernel[2] * s->channels * columns_of_tile,
                       columns_of_tile };
@@ -142,7 +141,7 @@ static void tile_of_windows(const quern__space *s, const view *v, const float *c
         }
 }
 
-/* Where window m of a block sees the image; windows are asked for in order. */
+/* A walk over the windows of a block: the input of window m, with m ascending from call to call. */
 typedef struct walk {
     int64_t at[4];
     const float *place;
@@ -178,7 +177,7 @@ static void forward_block(const quern__space *s, const block *b, const float *pa
     }
 }
 
-/* A box of one record: its windows in as few blocks as lie together in the output. */
+/* A box of one record, in as few blocks as are contiguous in the output. */
 static void forward_box(const quern__space *s, const view *v, const box *b, float *y, const float *packed)
 {
     int64_t n[3];
@@ -226,9 +225,9 @@ static int convolve_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- the gradient of the kernel ---- */
+/* ---- gradient of the kernel ---- */
 
-/* Where place m of the kernel, of the first window of a view, is. */
+/* The input of kernel position m for the first window of a view. */
 static const float *place_of(const quern__space *s, const view *v, int64_t m)
 {
     int64_t q = m % s->channels, k = m / s->channels;
@@ -236,8 +235,8 @@ static const float *place_of(const quern__space *s, const view *v, int64_t m)
     return v->data + k0 * s->dilation[0] * v->pitch[0] + k1 * s->dilation[1] * v->pitch[1] + k2 * s->dilation[2] * v->pitch[2] + q;
 }
 
-/* The tile whose right factor ends with the array, behind which nothing may be read: windows so near to the end that more than
- * their filters would be are taken one by one, their filters copied. */
+/* The tile at the end of the right factor's array, where nothing after the end may be read. Windows too near to the end for a
+ * full-width read are computed singly, with their filters copied. */
 static void tile_at_end(const quern__runs *r, const float *const *a, const float *right, float *dw, int64_t filters, bool add,
                         int64_t rows, int64_t columns)
 {
@@ -264,8 +263,8 @@ static void tile_at_end(const quern__runs *r, const float *const *a, const float
     }
 }
 
-/* Adds what the windows of a box give to rows [begin, end) of the gradient, which start at `dw`; `dy` of the record. `last`:
- * nothing may be read behind it. */
+/* Adds the windows of a box to rows [begin, end) of the gradient, which start at `dw`; `dy` belongs to the record. `last`:
+ * nothing after it may be read. */
 static void add_box(const quern__space *s, const view *v, const box *b, const float *dy, bool last, int64_t begin, int64_t end,
                     float *dw, bool add)
 {
@@ -292,7 +291,7 @@ static void add_box(const quern__space *s, const view *v, const box *b, const fl
         }
 }
 
-/* Records [first, last) into rows [begin, end) of a part. */
+/* Adds records [first, last) to rows [begin, end). */
 static void add_records(const quern__call *c, const quern__space *s, int64_t first, int64_t last, int64_t begin, int64_t end,
                         float *dw)
 {
@@ -332,20 +331,20 @@ static int weights_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- the way back to the image: a product of the windows by the kernel, whose columns are added where they were seen ---- */
+/* ---- gradient of the image: windows times the kernel, whose columns are added at their input positions (col2im) ---- */
 
-/* Columns at once, at most as many pieces, and the numbers of some windows by them: they stay in the first caches. */
+/* Columns at a time, the most pieces, and the products of some windows with them; they fit in L1 and L2. */
 enum { columns_of_back = 512, most_pieces = columns_of_back, room_of_back = 16 * columns_of_back };
 
-/* Columns [from, to) are places of one row of the kernel from `first` on, beginning with `channel`, which lie side by
- * side in the image too (dilated ones only as far as one place). */
+/* Columns [from, to) are positions of one kernel row from `first` on, starting at `channel`. They are contiguous in the image
+ * too (if dilated, within one position only). */
 typedef struct piece {
     int64_t from, to, row[2], first, channel;
 } piece;
 
 static int pieces_of(const quern__space *s, int64_t at, int64_t columns, piece *p)
 {
-    int64_t along = s->dilation[2] == 1 ? s->kernel[2] * s->channels : s->channels; /* how far places lie side by side */
+    int64_t along = s->dilation[2] == 1 ? s->kernel[2] * s->channels : s->channels; /* contiguous numbers */
     int n = 0;
     for (int64_t j = 0; j < columns; n++) {
         int64_t q = (at + j) % s->channels, k = (at + j) / s->channels, room_left = along - (at + j) % along;
@@ -356,7 +355,7 @@ static int pieces_of(const quern__space *s, int64_t at, int64_t columns, piece *
     return n;
 }
 
-/* Adds a piece of `count` windows in C order, of which `m` is the first. */
+/* Adds a piece of `count` windows in C order from window `m` on. */
 static void add_piece(const quern__space *s, const piece *p, int64_t m, int64_t count, const float *z, int64_t ld, float *dx)
 {
     int64_t o[3] = { m / s->out[2] / s->out[1], m / s->out[2] % s->out[1], m % s->out[2] }, length = p->to - p->from;
@@ -377,7 +376,7 @@ static void add_piece(const quern__space *s, const piece *p, int64_t m, int64_t 
     }
 }
 
-/* Windows of a record by columns [from, to) of the kernel, added into the image. */
+/* Adds the windows of a record, for columns [from, to) of the kernel, to the image. */
 static void back_columns(const quern__space *s, int64_t from, int64_t to, const float *y, const float *packed, float *z, float *dx)
 {
     piece pieces[most_pieces];
@@ -409,7 +408,7 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- a kernel turned ---- */
+/* ---- transposed kernel ---- */
 
 static int turn_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -426,7 +425,7 @@ static int turn_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Whether what one window sees can be copied where it must be. */
+/* Whether the input of one window fits in the copy buffer. */
 static bool fits(const quern__call *c)
 {
     int64_t size[3];

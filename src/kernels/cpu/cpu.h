@@ -1,5 +1,5 @@
-/* What the files of cpu/ share. Each of them is compiled once for each kind of processor (CMakeLists.txt), of which QUERN__ISA is
- * the name: what they show each other has it at its end. */
+/* Declarations that the files of cpu/ share. Each file is compiled once per instruction set (CMakeLists.txt). QUERN__ISA is
+ * the name of that set, and shared symbols have it as suffix. */
 #ifndef QUERN__KERNELS_PLAIN_H
 #define QUERN__KERNELS_PLAIN_H
 
@@ -33,10 +33,10 @@
 #define quern__runs_tile_over           QUERN__OWN(quern__runs_tile_over)
 #define quern__small_product            QUERN__OWN(quern__small_product)
 
-/* The kernel of plain/ for a call; NULL: there is none. */
+/* The kernel of cpu/ for a call; NULL: none. */
 quern__kernel *quern__kernel_of(const quern__call *call);
 
-/* Kernels by op; NULL when they do not fit the call. */
+/* Kernels by op; NULL: the call is not supported. */
 quern__kernel *quern__cpu_gemm(const quern__call *call);
 quern__kernel *quern__cpu_elementwise(const quern__call *call);
 quern__kernel *quern__cpu_softmax_crossentropy(const quern__call *call);
@@ -52,7 +52,7 @@ quern__kernel *quern__cpu_gather(const quern__call *call);
 quern__kernel *quern__cpu_normalize(const quern__call *call);
 quern__kernel *quern__cpu_attention(const quern__call *call);
 
-/* What stands before a loop: it is unrolled N times whole, or its passes do not wait for each other. */
+/* Loop pragmas: unroll N times, or no dependence between iterations. */
 #define QUERN__PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define QUERN__UNROLL(n) QUERN__PRAGMA(clang loop unroll(full))

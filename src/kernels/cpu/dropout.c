@@ -1,11 +1,11 @@
-/* Dropout of float32 where every element has its own draw: four elements to one address, as ops/random.c says. */
+/* Dropout of float32 with one draw per element: four elements per counter, as in ops/random.c. */
 #include "vector.h"
 
 #include <string.h>
 
 enum { lanes = 16 };
 
-/* quern__random4 of `lanes` addresses from `low` on, one behind the other. */
+/* quern__random4 for `lanes` consecutive counters from `low` on. */
 static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
 {
     uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes], k0 = key.k[0], k1 = key.k[1];
@@ -38,7 +38,7 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
     const quern_shape *s = &c->out[0].shape;
     double rate = c->attr->f[0];
     float scale = rate < 1 ? (float)(1 / (1 - rate)) : 0;
-    double most = ceil(rate * 0x1p32) - 1; /* up to which bits are dropped */
+    double most = ceil(rate * 0x1p32) - 1; /* elements with bits up to it are dropped */
     quern__random_key key =
         quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     int64_t per = quern_shape_count(s) / s->dims[0], first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? s->dims[0] : end;

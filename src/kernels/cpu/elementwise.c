@@ -1,6 +1,6 @@
-/* Functions of one and two numbers, float32: a loop for each row of ops/functions.def, which the compiler vectorises. Broadcasting
- * is quick where it matters (same shape, a single number, a row along the last axes, a number per row); the rest is left to the
- * reference. */
+/* Unary and binary functions of float32: one loop for each row of ops/functions.def, which the compiler vectorizes. Four cases
+ * of broadcasting are fast: the same shape, a scalar, a row along the last axes, and a number per row. Other cases use the
+ * reference kernel. */
 #include "vector.h"
 
 #include <string.h>
@@ -26,8 +26,8 @@
 #define LOG1P_OF     log1pf
 #define ERF          erff
 
-/* Share of the normal distribution below x, e being exp(-x x / 2). erfc(z) = t q(t) exp(-z z), t = 1 / (1 + 0.4 z), with a
- * polynomial fitted to a relative 1.3e-7 over all z >= 0: the derivative of gelu needs the same exponential. */
+/* Normal distribution function at x, with e = exp(-x x / 2). erfc(z) = t q(t) exp(-z z), t = 1 / (1 + 0.4 z). The polynomial q
+ * has a relative error of 1.3e-7 for z >= 0. The derivative of gelu uses the same exponential. */
 static inline __attribute__((always_inline)) float below(float x, float e)
 {
     float t = 1 / (1 + 0.28284271f * fabsf(x));
@@ -39,7 +39,7 @@ static inline __attribute__((always_inline)) float below(float x, float e)
 }
 #include "ops/gradients_of_functions.h"
 
-/* ---- functions of one number ---- */
+/* ---- unary functions ---- */
 
 typedef void slope_loop(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs, float a, float b, float c);
 
@@ -105,7 +105,7 @@ static int unary_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- functions of two numbers: strides sa and sb are 0 (one number) or 1 ---- */
+/* ---- binary functions: strides sa and sb are 0 (a scalar) or 1 ---- */
 
 typedef void pair_loop(int64_t n, const float *as, int sa, const float *bs, int sb, float *ys);
 
@@ -136,7 +136,7 @@ static pair_loop *const pair_loops[] = {
 #undef BINARY
 };
 
-/* How an input is laid against the output. */
+/* How an input broadcasts to the output. */
 enum { SAME, SCALAR, TAIL, ROWS, OTHER };
 
 static int layout(const quern_shape *in, const quern_shape *out)
@@ -156,7 +156,7 @@ static int layout(const quern_shape *in, const quern_shape *out)
     return OTHER;
 }
 
-/* An input: its numbers, how it is laid, how many it has. */
+/* An input: its data, its broadcast, its size. */
 typedef struct side {
     const float *data;
     int layout;
@@ -168,7 +168,7 @@ static side side_of(const quern_tensor *t, const quern_shape *out)
     return (side){ t->data, layout(&t->shape, out), quern_shape_count(&t->shape) };
 }
 
-/* Where a side begins for output number `at`, in rows of `last`. */
+/* The address in a side for output element `at`; rows have `last` elements. */
 static const float *from(const side *s, int64_t at, int64_t last)
 {
     return s->data + (s->layout == SAME ? at : s->layout == TAIL ? at % s->count : s->layout == ROWS ? at / last : 0);
@@ -176,7 +176,7 @@ static const float *from(const side *s, int64_t at, int64_t last)
 
 static bool moves(const side *s) { return s->layout == SAME || s->layout == TAIL; }
 
-/* One run of consecutive outputs, cut so that each input is a run or one number. */
+/* A run of consecutive outputs, split so that each input is contiguous or a scalar. */
 static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last, int64_t at, int64_t n, float *y)
 {
     while (n > 0) {
@@ -193,7 +193,7 @@ static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last
     }
 }
 
-/* Whether a side lies alike for every run of the part: a whole one, a number, or the same piece of a repeated row. */
+/* Whether a side has one stride for the whole part: full shape, scalar, or the same piece of a repeated row. */
 static bool alike(const side *s, const quern__part *p)
 {
     return s->layout == SAME || s->layout == SCALAR ||

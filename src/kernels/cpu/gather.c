@@ -1,4 +1,4 @@
-/* Rows of a float32 table by their numbers, and rows added into a table. */
+/* Gather of rows of a float32 table by index, and scatter-add of rows to a table. */
 #include "vector.h"
 
 #include <string.h>

@@ -1,19 +1,19 @@
-/* The matrix product, around the tile: a panel of 32 columns of B, 512 deep, is packed into a block that stays in the first caches
- * (or lies well enough where it is), and all rows of A pass by it, where they lie. */
+/* Matrix product C = A B, built on the tile. A panel of 32 columns of B, 512 deep, is packed into a buffer that fits in L1 or L2
+ * (or is read in place where that is fast). All rows of A are multiplied by it in place. */
 #include "gemm_microkernel.h"
 
 #include <string.h>
 
 enum { tile_columns = QUERN__TILE_COLUMNS, most_depth = QUERN__TILE_DEPTH };
 
-/* Whether a panel of B can be read where it lies: its rows are not spread over too many lines of the cache that fall together, and
- * each is read often enough or only once. */
+/* Whether to read a panel of B in place: its rows do not conflict in the same cache sets, and are read either often enough or
+ * only once. */
 static bool lies_well(bool tb, int64_t m, int64_t ldb, int64_t columns)
 {
     return !tb && columns == tile_columns && (m == 1 || (ldb <= 128 && m <= 1024));
 }
 
-/* The columns of a vector by a matrix that come in runs of 64, each read once. How many that are. */
+/* Vector by matrix: computes the columns that form groups of 64, and reads each once. Returns their number. */
 static int64_t vector_by_matrix(int64_t n, int64_t k, quern__left a, const float *b, int64_t ldb, float *c)
 {
     int64_t whole = n / (2 * tile_columns) * (2 * tile_columns);
@@ -24,7 +24,7 @@ static int64_t vector_by_matrix(int64_t n, int64_t k, quern__left a, const float
     return whole;
 }
 
-/* C[m,n] = A'[m,k] B'[k,n], row-major: A' = ta ? Aᵀ : A, each with its leading dimension. */
+/* C[m,n] = A'[m,k] B'[k,n], row-major; A' = ta ? Aᵀ : A. Each has its leading dimension. */
 static void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                  float *c, int64_t ldc)
 {
@@ -51,7 +51,7 @@ static void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float 
     }
 }
 
-/* The part of a product that is rows or columns [begin, end) of the result. */
+/* The rows or columns [begin, end) of a product. */
 static int product(const quern__call *c, int64_t begin, int64_t end)
 {
     bool ta = c->attr->i[0], tb = c->attr->i[1];
@@ -75,7 +75,7 @@ static int product(const quern__call *c, int64_t begin, int64_t end)
         out += begin * per * ldc;
         m = (end - begin) * per;
     }
-    if (c->n_in == 3 && k) { /* b is packed: its panels of 32 columns, of which a block has whole ones */
+    if (c->n_in == 3 && k) { /* b is packed in panels of 32 columns; a block has whole panels */
         int64_t from = c->axis == c->out[0].shape.rank - 1 ? begin : 0;
         quern__tile_product(m, n, k, (quern__left){ a, ca, 1 }, (const float *)c->in[2].data + from * k, out, ldc, false);
         return 0;
@@ -84,7 +84,7 @@ static int product(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Pair by pair: records [begin, end), each with as many pairs as its other leading axes count. */
+/* Batched product: records [begin, end), each with a product for every index of its other leading axes. */
 static int batched(const quern__call *c, int64_t begin, int64_t end)
 {
     bool ta = c->attr->i[0], tb = c->attr->i[1];

@@ -1,5 +1,5 @@
-/* Tiles in GCC's vector types, as wide as the registers of the processor. Goto and van de
- * Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008. */
+/* Tiles in GCC's vector types, as wide as the vector registers. Goto and van de Geijn, "Anatomy of High-Performance Matrix
+ * Multiplication", 2008. */
 #include "gemm_microkernel.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@ enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS };
 
 enum { part_rows = QUERN__PART_ROWS, width = QUERN__VECTOR_NUMBERS };
 
-/* A part of a tile: some rows, and two vectors of columns. */
+/* A part of a tile: some rows by two vectors of columns. */
 static inline __attribute__((always_inline)) void part(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc,
                                                        bool add)
 {
@@ -29,7 +29,7 @@ static inline __attribute__((always_inline)) void part(int64_t k, quern__left a,
         }
 }
 
-/* Tiles below each other, one after the other. */
+/* Consecutive tiles, from top to bottom. */
 static void strip(int64_t tiles, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add)
 {
     for (int64_t i = 0; i < tiles * rows_of_tile; i += part_rows)
@@ -37,8 +37,7 @@ static void strip(int64_t tiles, int64_t k, quern__left a, const float *b, int64
             part(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b + j, ldb, c + i * ldc + j, ldc, add);
 }
 
-/* One row and `columns` columns, a constant: b is read once, where it lies; 64 columns are sums enough not to wait for each other.
- */
+/* One row by `columns` columns (a constant). b is read once, in place; 64 columns are enough independent sums to hide latency. */
 static inline __attribute__((always_inline)) void row(int columns, int64_t k, quern__left a, const float *b, int64_t ldb, float *c,
                                                       bool add)
 {
@@ -66,7 +65,8 @@ void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, floa
     row(2 * columns_of_tile, k, a, b, ldb, c, add);
 }
 
-/* Few rows are computed one by one; more as a whole tile beside, its missing rows zeros, of which the part that exists is taken. */
+/* Few rows are computed singly. More are computed as a whole tile in a buffer, padded with zero rows, and the valid part is
+ * copied. */
 static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
                    int64_t columns)
 {
@@ -107,7 +107,7 @@ void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int6
                     m - i < rows_of_tile ? m - i : rows_of_tile, columns);
 }
 
-/* Eight numbers of each of eight rows, turned: number q of row j goes to place j of row q. */
+/* Transposes 8 by 8 numbers: number q of row j becomes number j of row q. */
 #if defined(__AVX__)
 typedef float eight __attribute__((vector_size(32), aligned(4)));
 #if defined(__clang__)
@@ -122,7 +122,7 @@ static void turn(const float *b, int64_t ldb, float *to)
     eight r[8], s[8];
     for (int j = 0; j < 8; j++)
         r[j] = *(const eight *)(b + j * ldb);
-    for (int j = 0; j < 8; j += 2) { /* numbers of two rows side by side, then of four, then of eight */
+    for (int j = 0; j < 8; j += 2) { /* interleaves two rows, then four, then eight */
         s[j] = PAIR(r[j], r[j + 1], 0, 8, 1, 9, 4, 12, 5, 13);
         s[j + 1] = PAIR(r[j], r[j + 1], 2, 10, 3, 11, 6, 14, 7, 15);
     }
@@ -145,7 +145,7 @@ static void turn(const float *b, int64_t ldb, float *to)
 }
 #endif
 
-/* Eight rows of the transpose at a time, so that what is read of a line is used while it is near. */
+/* Eight rows of the transpose at a time, so that a cache line is used completely while it is in cache. */
 static void pack_transposed(const float *b, int64_t ldb, int64_t k, int64_t columns, float *to)
 {
     int64_t whole_k = k / 8 * 8, whole_j = columns / 8 * 8;
@@ -167,7 +167,7 @@ void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t co
     }
     for (int64_t p = 0; p < k; p++, b += ldb, to += columns_of_tile)
         if (columns == columns_of_tile)
-            memcpy(to, b, columns_of_tile * sizeof *to); /* of a known size: no call */
+            memcpy(to, b, columns_of_tile * sizeof *to); /* a constant size, so that the compiler inlines it */
         else
             memcpy(to, b, (size_t)columns * sizeof *to);
 }

@@ -1,12 +1,12 @@
-/* The heart of all products: a tile of 8 rows and 32 columns kept in registers. Products, recurrence and attention are written
- * around it. Each of its numbers is a sum over k in order, in parts of 512, whatever the tile it stands in, so that cutting a
- * product elsewhere changes no bit. */
+/* The core of all products: a tile of 8 rows by 32 columns in registers. Products, recurrence and attention use it. Each element
+ * is a sum over k in order, in slices of 512, at any position in any tile. Another partition of a product is therefore
+ * bit-identical. */
 #ifndef QUERN__KERNELS_TILE_H
 #define QUERN__KERNELS_TILE_H
 
 #include "cpu.h"
 
-/* A vector as wide as the registers; and how many rows a part of a tile has that stays in them, with two vectors of columns. */
+/* A vector as wide as the registers, and the rows of a part that fits in them with two vectors of columns. */
 #if defined(__AVX512F__)
 typedef float quern__vector __attribute__((vector_size(64), aligned(4)));
 enum { QUERN__PART_ROWS = 8 };
@@ -21,14 +21,14 @@ enum { QUERN__VECTOR_NUMBERS = sizeof(quern__vector) / sizeof(float) };
 
 enum { QUERN__TILE_ROWS = 8, QUERN__TILE_COLUMNS = 32, QUERN__TILE_DEPTH = 512 };
 
-/* The left factor: number (i, p) is at a[i * row + p * step]. */
+/* The left factor: element (i, p) is a[i * row + p * step]. */
 typedef struct quern__left {
     const float *a;
     int64_t row, step;
 } quern__left;
 
-/* c = a b, or c += a b, for `rows` <= 8, `columns` <= 32 and k <= 512. b has k rows of 32 numbers, `ldb` apart; beyond `columns`
- * they may be anything that can be read. */
+/* c = a b, or c += a b, for `rows` <= 8, `columns` <= 32 and k <= 512. b has k rows of 32 numbers, `ldb` apart. Numbers after
+ * `columns` may have any value but must be readable. */
 void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
                  int64_t columns);
 /* The same for any number of rows. */
@@ -36,9 +36,10 @@ void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int6
                        int64_t columns);
 /* One row by 64 columns. */
 void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, bool add);
-/* k rows of 32 numbers, zeros beyond `columns`, out of a matrix (`t`: out of its transpose). */
+/* Packs k rows of 32 numbers of a matrix (`t`: of its transpose), with zeros after `columns`. */
 void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t columns, float *to);
-/* A whole matrix (or its transpose) of k rows and n columns as panels of 32 columns, one behind the other; its size in numbers. */
+/* Packs a matrix (or its transpose) of k rows and n columns as consecutive panels of 32 columns; and the size of the result in
+ * numbers. */
 void quern__tile_pack_all(bool t, const float *b, int64_t ldb, int64_t k, int64_t n, float *to);
 static inline int64_t quern__tile_packed(int64_t k, int64_t n)
 {

@@ -1,5 +1,5 @@
-/* Normalisation of float32 rows: a row lies in L1 while its sums are taken, 16 numbers at a time in GCC's vector types. Sums of
- * columns are in float over 32 rows, then in double. */
+/* Layer normalization of float32 rows. A row stays in L1 during its sums, 16 numbers at a time in GCC's vector types. Column
+ * sums are in float over 32 rows, then in double. */
 #include "vector.h"
 
 typedef float lane __attribute__((vector_size(64), aligned(4)));
@@ -62,7 +62,7 @@ static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* beta is not read; `statistic` as forward left it. */
+/* Does not read beta; `statistic` is from the forward pass. */
 static void backward_row(const row *r, const float *statistic, const float *dy, float *dx)
 {
     const float *x = r->x, *gamma = r->gamma;
@@ -92,7 +92,7 @@ static void backward_row(const row *r, const float *statistic, const float *dy, 
             dx[k] = inverse * (dy[k] - shift - (x[k] - mean) * slope);
 }
 
-/* Sums of up to `width` neighbouring columns over up to `block` rows. */
+/* Sums of at most `width` adjacent columns over at most `block` rows. */
 static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float *x, const float *statistic, const float *dy,
                       float *restrict gamma, float *restrict beta)
 {

@@ -1,4 +1,4 @@
-/* Pooling and convolution by channel of float32 images: for each window, up to 64 channels at a time, which lie side by side. */
+/* Pooling and depthwise convolution of float32 images: for each window, up to 64 contiguous channels at a time. */
 #include "vector.h"
 
 #include "ops/convolve.h"
@@ -7,7 +7,7 @@
 
 enum { width = 64, lanes = 16 };
 
-/* The records that a call computes. */
+/* The records of a call. */
 typedef struct records {
     int64_t first, last;
 } records;
@@ -22,7 +22,7 @@ static int64_t place(const quern__space *s, int64_t i, int64_t j, int64_t k)
     return ((i * s->in[1] + j) * s->in[2] + k) * s->channels;
 }
 
-/* The next window in C order. */
+/* Advances to the next window in C order. */
 static void next(const quern__space *s, int64_t *o)
 {
     for (int a = 2; a >= 0 && ++o[a] == s->out[a]; a--)
@@ -31,12 +31,12 @@ static void next(const quern__space *s, int64_t *o)
 
 /* ---- pooling ---- */
 
-/* What a window has of the image. */
+/* The part of a window inside the image. */
 typedef struct window {
     int64_t from[3], to[3], count;
 } window;
 
-/* The window `o`, of which those before have been seen in C order: only axes that moved are looked at. */
+/* Sets window `o`. Windows must ascend in C order: only axes that changed are recomputed. */
 static void window_at(const quern__space *s, const int64_t *o, window *w)
 {
     bool moved = true;
@@ -47,7 +47,7 @@ static void window_at(const quern__space *s, const int64_t *o, window *w)
     w->count = (w->to[0] - w->from[0]) * (w->to[1] - w->from[1]) * (w->to[2] - w->from[2]);
 }
 
-/* Whether windows lie apart and leave nothing out, so that each place of the image is written once. */
+/* Whether windows neither overlap nor leave gaps, so that each image position is written once. */
 static bool tiled(const quern__space *s)
 {
     for (int a = 0; a < 3; a++)
@@ -70,14 +70,14 @@ static void most_of(const quern__space *s, const window *w, const float *x, floa
         y[q] = x[at + q] > y[q] ? x[at + q] : y[q];
 }
 
-/* Few channels go in one vector of lanes, a row of windows at a time. Lanes behind the channels are computed too, and written over
- * by the windows that follow: rows end with windows that are computed exactly. */
+/* Few channels fit in one vector, so one pass computes a row of windows. It also computes the lanes after the last channel; the
+ * next windows overwrite them. The last windows of a row are computed exactly. */
 typedef float lane __attribute__((vector_size(64), aligned(4)));
 typedef int32_t mask __attribute__((vector_size(64)));
 #define CHOSEN(M, A, B) (lane)(((M) & (mask)(A)) | (~(M) & (mask)(B)))
 
-/* Windows of a row that may be computed so, the first window's places, and the steps from place to place and from window to window.
- */
+/* The number of windows of a row for that pass, the extent of the first window, and the steps between positions and between
+ * windows. */
 typedef struct stretch {
     int64_t count, places[2], up, down, step;
 } stretch;
@@ -161,7 +161,8 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* The first of the largest gets all: what is `left` of dy goes to the first place that has y. `once`: dx holds nothing yet. */
+/* The first of equal maxima receives the whole gradient: `left` of dy goes to the first position that equals y. `once`: dx is
+ * not initialized. */
 static void back_to_most(const quern__space *s, const window *w, bool once, const float *x, const float *y, const float *dy,
                          float *restrict dx, int64_t n)
 {
@@ -229,9 +230,9 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- convolution by channel ---- */
+/* ---- depthwise convolution ---- */
 
-/* For each place of the kernel that a window has inside the image: k counts the places, `at` is where in the image. */
+/* Iterates over the kernel positions of a window inside the image: k is the index of the position, `at` the image offset. */
 #define EACH_TAP(S, O)                                                                                   \
     for (int64_t i_ = lowest[0]; i_ < beyond[0]; i_++)                                                   \
         for (int64_t j_ = lowest[1]; j_ < beyond[1]; j_++)                                               \
@@ -292,7 +293,7 @@ static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Row k of the gradient over some records: sums of a record in float, over records in double. */
+/* Row k of the gradient over some records: a record is summed in float, records in double. */
 static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy, double *sums, int64_t n)
 {
     int64_t windows = quern__space_numbers(s->out, s->channels), image = quern__space_numbers(s->in, s->channels), at[3];

@@ -1,7 +1,7 @@
-/* Recurrence on float32. A block of records goes through all steps by itself, without waiting for anybody: at each step one product
- * of its states with the packed recurrent kernel, then the cell. States are kept as tiles, eight records side by side, as the
- * product reads them. Rows of what is left for the way back lie step by step within a group of 16 records, so that those of one
- * step are neighbours. */
+/* Recurrent layers of float32. A block of records runs through all steps without a barrier. Each step is one product of its
+ * states with the packed recurrent kernel, then the cell. States are stored as tiles of eight records, as the product reads
+ * them. Values kept for the backward pass are stored by step within a group of 16 records, so that the rows of a step are
+ * contiguous. */
 #include "gemm_microkernel.h"
 #include "vector.h"
 
@@ -11,24 +11,24 @@
 
 enum { tile_rows = QUERN__TILE_ROWS, group = QUERN__RECUR_SLICE };
 
-/* A group of records, the arrays of a call as floats. */
+/* A group of records, with the arrays of a call as floats. */
 typedef struct running {
     quern__recurring r;
     int64_t first, n; /* records */
-    int64_t room;     /* numbers of `work` that a record has */
+    int64_t room;     /* numbers of `work` per record */
     const float *z, *h0, *c0, *bias, *own_bias, *own, *packed;
     float *h, *c, *left, *work;
     const float *dh_in, *dc_in, *forth;
     float *dz, *down, *dh, *dc;
-    float *rows; /* what is left of the group's steps, or of the present one */
+    float *rows; /* kept values of the group, of all steps or of the present one */
 } running;
 
 static float *floats(const quern_tensor *t) { return t ? t->data : NULL; }
 
-/* Where the group's rows begin in what is left of all. */
+/* The start of the group's rows in the kept values. */
 static float *left_rows(const running *k) { return k->left + k->first * (k->r.lean ? 1 : k->r.steps) * k->r.kept * k->r.units; }
 
-/* The row of record b of the group at step t in what is left. */
+/* The row of record b of the group at step t in the kept values. */
 static float *left_row(const running *k, int64_t b, int64_t t)
 {
     return k->rows + ((k->r.lean ? 0 : t) * k->n + b) * k->r.kept * k->r.units;
@@ -39,7 +39,7 @@ static bool is_on(const running *k, int64_t b, int64_t t)
     return !k->r.mask || quern__get(k->r.mask, (k->first + b) * k->r.steps + t) != 0;
 }
 
-/* Where record b of the group has its numbers among tiles of `width` rows: of eight records, or as many as there are. */
+/* The numbers of record b of the group in tiles of `width` rows. A tile has eight records, the last one fewer. */
 static float *tiled(float *tiles, const running *k, int64_t b, int64_t width, int64_t *step)
 {
     int64_t from = b / tile_rows * tile_rows;
@@ -81,9 +81,9 @@ static void add_to(int64_t n, const float *restrict a, float *restrict to)
         to[i] += a[i];
 }
 
-/* ---- cells, forth ---- */
+/* ---- cells, forward ---- */
 
-/* a: z + b + h R, becomes the gates */
+/* a: z + b + h R; replaced by the gates */
 static void lstm_forward(int64_t n, float *restrict a, const float *restrict before, float *restrict c, float *restrict h)
 {
     float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
@@ -97,7 +97,7 @@ static void lstm_forward(int64_t n, float *restrict a, const float *restrict bef
     }
 }
 
-/* a: h R + b', becomes z, r, n' and n; x: z + b */
+/* a: h R + b', replaced by z, r, n' and n; x: z + b */
 static void gru_forward(int64_t n, float *restrict a, const float *restrict x, const float *restrict before, float *restrict h)
 {
     float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
@@ -121,7 +121,7 @@ static void relu_forward(int64_t n, const float *restrict a, float *restrict h)
         h[u] = a[u] > 0 ? a[u] : a[u] * 0;
 }
 
-/* What a row of what is left begins with: all that is added to the product. */
+/* Initializes a kept row with the terms that the product is added to. */
 static void begin_row(const running *k, int64_t b, int64_t t)
 {
     int64_t n = k->r.units, wide = k->r.gates * n;
@@ -152,7 +152,7 @@ static const float *state_before(const running *k, const float *all, const float
     return t ? all + ((k->first + b) * k->r.steps + t - 1) * n : first + (k->first + b) * n;
 }
 
-/* z with its bias, in `x` where there is one. */
+/* z plus its bias, in `x` if there is a bias. */
 static const float *with_bias(const running *k, int64_t b, int64_t t, float *x)
 {
     int64_t wide = k->r.gates * k->r.units;
@@ -204,9 +204,9 @@ static void group_forward(running *k)
     }
 }
 
-/* ---- cells, back ---- */
+/* ---- cells, backward ---- */
 
-/* dc holds what comes from the step behind and gets what goes to the one before; dz the slopes of the gates. */
+/* dc: gradient from the next step, replaced by that for the previous step; dz: gradients of the gates. */
 static void lstm_back(int64_t n, const float *restrict a, const float *restrict c, const float *restrict before,
                       const float *restrict dh, float *restrict dc, float *restrict dz)
 {
@@ -271,8 +271,8 @@ static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
     put_tiled(tiles, k, b, wide, down);
 }
 
-/* The gates of a step once more, out of z and the states before it. `states` is room for those as tiles and, behind them, for a row
- * of z and the states that come out. */
+/* Recomputes the gates of a step from z and the previous states. `states` has the capacity for the states as tiles, then for a row
+ * of z and the new states. */
 static void gates_again(const running *k, int64_t t, float *states)
 {
     int64_t n = k->r.units, wide = k->r.gates * n;

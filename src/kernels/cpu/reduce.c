@@ -1,12 +1,12 @@
-/* Sums and means of float32 that matter for speed: over all leading axes (the gradient of a bias), and over the last axes or all.
- * Columns in float over 32 rows, then in double; else in double, in C order for each result. */
+/* Sums and means of float32 in the cases that matter for speed: over all leading axes (the gradient of a bias), and over the
+ * last axes or all. Column sums are in float over 32 rows, then in double; other sums are in double, in C order for each result. */
 #include "vector.h"
 
 #include <string.h>
 
 enum { width = 64, block = 32 };
 
-/* Sums of up to `width` neighbouring columns over `rows` rows. */
+/* Sums of at most `width` adjacent columns over `rows` rows. */
 static void column_sums(int64_t rows, int64_t columns, int64_t stride, const float *x, double *sums)
 {
     for (int64_t j = 0; j < columns; j++)
@@ -36,7 +36,7 @@ static int columns_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Each result is the sum of `per` numbers that lie side by side. */
+/* Each result is the sum of `per` contiguous numbers. */
 static int rows_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t results = quern_shape_count(&c->out[0].shape), per = results ? quern_shape_count(&c->in[0].shape) / results : 0;
@@ -51,7 +51,7 @@ static int rows_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Sums over axes between the first and the last: of each record (and what else stands before), column by column. */
+/* Sums over axes between the first and the last, for each index of the leading axes, by column. */
 static int middle_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->in[0].shape;
@@ -83,7 +83,7 @@ quern__kernel *quern__cpu_reduce(const quern__call *c)
         return NULL;
     if (rank > 1 && axes == all >> 1)
         return columns_kernel;
-    uint32_t lowest = axes & -axes; /* axes form one run that ends at the last */
+    uint32_t lowest = axes & -axes; /* the axes are contiguous and include the last */
     if (axes && axes == (all & ~(lowest - 1)))
         return rows_kernel;
     bool one_run = axes && ((axes + lowest) & axes) == 0;

@@ -1,4 +1,4 @@
-/* Small products around the tile: nothing is packed, and tiles that are not wanted are left out. */
+/* Small products built on the tile: no packing, and tiles outside the requested part are skipped. */
 #include "small_gemm.h"
 
 #include "gemm_microkernel.h"

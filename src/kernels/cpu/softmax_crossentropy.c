@@ -1,9 +1,9 @@
-/* Softmax and cross-entropy of float32 rows: the exponentials in vectors, the sum of a row in double. */
+/* Softmax and cross-entropy of float32 rows: exponentials in vectors, the sum of a row in double. */
 #include "vector.h"
 
 #include <string.h>
 
-enum { stretch = 256 }; /* numbers whose exponentials lie on the stack at a time */
+enum { stretch = 256 }; /* exponentials on the stack at a time */
 
 static void exponentials(int64_t n, const float *x, float shift, float *y)
 {
@@ -54,7 +54,7 @@ static int softmax_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* A row's label; -1: ignored; -2: a fault, told. */
+/* The label of a row; -1: ignored; -2: a fault, which is reported. */
 static int64_t label_of(const quern__call *c, int64_t row, int64_t n)
 {
     double label = quern__get(&c->in[0], row);

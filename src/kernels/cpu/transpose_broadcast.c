@@ -1,10 +1,9 @@
-/* Numbers of float32 that are put elsewhere: spread over axes, and axes exchanged. Each walks the output row by row; where a row
- * comes from is counted along, axis by axis. */
+/* Broadcast and transpose of float32. The loop goes over the output by row and updates the source offset axis by axis. */
 #include "vector.h"
 
 #include <string.h>
 
-/* How far the source moves with each axis of the output. */
+/* Source strides for each axis of the output. */
 typedef struct walk {
     int rank;
     int64_t dims[QUERN_MAX_RANK], stride[QUERN_MAX_RANK], at[QUERN_MAX_RANK], place;
@@ -44,7 +43,7 @@ static void copy_row(int64_t n, const float *x, int64_t stride, float factor, fl
             y[i] = x[i * stride] * factor;
 }
 
-/* All of a call's part, times a factor; parts of rows only where a call is divided along the last axis. */
+/* The part of a call, times a factor. Partial rows occur only if the call is partitioned along the last axis. */
 static int move(const quern__call *c, walk *w, float factor, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;

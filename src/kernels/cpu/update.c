@@ -1,10 +1,10 @@
-/* One step of an optimizer for one variable, float32: a single pass over the variable, its slots and its gradient. */
+/* One optimizer step for one variable of float32: one pass over the variable, its slots and its gradient. */
 #include "vector.h"
 
 #include <string.h>
 
 typedef struct coefficients {
-    float rate, a, b, c, decay; /* what each loop calls a, b, c is told at the loop */
+    float rate, a, b, c, decay; /* the loops below define a, b and c */
 } coefficients;
 
 /* a: 1 - beta_1, b: 1 - beta_2, c: epsilon; rate: alpha, the corrected learning rate; decay: learning rate times weight decay */
@@ -18,7 +18,7 @@ static void adam_loop(int64_t n, coefficients k, float *restrict v, float *restr
     }
 }
 
-/* The same where the squares of the gradient are given. */
+/* As above, with the squares of the gradient as an input. */
 static void adam_squares_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s,
                               const float *restrict d, const float *restrict squares)
 {

@@ -1,7 +1,7 @@
-/* Functions of numbers as plain arithmetic, so that any compiler makes vectors of a loop around them, and vectors of every width
- * (and what is left over at the end of a loop) get the same bits. At most 4 ulp; tests/kernels/functions.c has the figures. No
- * -ffast-math: NaN and infinity stay what they are. Numbers too small to be normal count as zero, as in steps. Coefficients are
- * those of Cephes (https://www.netlib.org/cephes/, single precision), or of series. */
+/* Functions in plain arithmetic, which any compiler can vectorize. Vectors of every width, and the remainder of a loop, give
+ * identical bits. The error is at most 4 ulp; tests/kernels/functions.c has the figures. Without -ffast-math, NaN and infinity
+ * propagate. Subnormal numbers count as zero, as in steps. Coefficients are those of Cephes (https://www.netlib.org/cephes/,
+ * single precision), or of series. */
 #ifndef QUERN__KERNELS_VECTOR_H
 #define QUERN__KERNELS_VECTOR_H
 
@@ -26,14 +26,14 @@ QUERN__INLINE float quern__of_bits(uint32_t bits)
     return x;
 }
 
-/* x between two bounds, or NaN. In this order of comparing it is one instruction each. */
+/* Clamps x; NaN stays NaN. This order of comparisons compiles to one instruction each. */
 QUERN__INLINE float quern__between(float least, float x, float most)
 {
     x = least > x ? least : x;
     return most < x ? most : x;
 }
 
-/* exp(x) = 2^n (1 + p): `rounded` is n above 1.5 * 2^23, which loses the fraction of what is added to it. */
+/* exp(x) = 2^n (1 + p). `rounded` is n + 1.5 * 2^23: adding that constant rounds to an integer. */
 QUERN__INLINE float quern__exp_parts(float x, float *rounded)
 {
     const float round = 12582912;
@@ -44,17 +44,17 @@ QUERN__INLINE float quern__exp_parts(float x, float *rounded)
     return ((p * r + 1.6666665459e-1f) * r + 5.0000001201e-1f) * (r * r) + r;
 }
 
-/* 2^n for -127 < n < 128, n in the last nine bits; 0 for -127. */
+/* 2^n for -127 < n < 128, n in the low nine bits; 0 for -127. */
 QUERN__INLINE float quern__power_of_two(uint32_t n) { return quern__of_bits((n << 23) + (127u << 23)); }
 
-/* exp(x) of a number of at most 88; zero below -87.7, where no float is normal. */
+/* exp(x) for x <= 88; 0 below -87.7, where the result is subnormal. */
 QUERN__INLINE float quern__exp_falling(float x)
 {
     float t, p = quern__exp_parts(-88 > x ? -88 : x, &t), power = quern__power_of_two(quern__bits(t));
     return p * power + power;
 }
 
-/* Any exponential is scaled in two steps: 2^n may be no float where the result is one. */
+/* exp(x) for any x. It scales twice, because 2^n may overflow or underflow where the result does not. */
 QUERN__INLINE float quern__exp(float x)
 {
     float t, p = quern__exp_parts(quern__between(-104, x, 89), &t);
@@ -72,10 +72,10 @@ QUERN__INLINE float quern__expm1(float x)
     return (p * a + (a - one)) * b;
 }
 
-/* 1 / (1 + exp(-x)); below -88 what it is there, where no float is normal. */
+/* 1 / (1 + exp(-x)); below -88 its value at -88, because the result is subnormal. */
 QUERN__INLINE float quern__sigmoid(float x) { return 1 / (1 + quern__exp_falling(-88 > x ? 88 : -x)); }
 
-/* t / (t + 2), t = exp(2 |x|) - 1; beyond 9.1 it is 1. */
+/* t / (t + 2), t = exp(2 |x|) - 1; 1 above 9.1. */
 QUERN__INLINE float quern__tanh(float x)
 {
     float twice = 2 * fabsf(x), t, p = quern__exp_parts(18.2f < twice ? 18.2f : twice, &t);
@@ -86,7 +86,7 @@ QUERN__INLINE float quern__tanh(float x)
 QUERN__INLINE float quern__log(float x)
 {
     const uint32_t one = 0x3f800000, root_of_half = 0x3f3504f3;
-    uint32_t bits = quern__bits(x), e = (bits + (one - root_of_half)) >> 23; /* above 127 */
+    uint32_t bits = quern__bits(x), e = (bits + (one - root_of_half)) >> 23; /* plus 127 */
     float m = quern__of_bits(bits - (e << 23) + one) - 1, n = quern__of_bits(0x4b000000 | e) - (8388608 + 127), z = m * m;
     float p = (7.0376836292e-2f * m - 1.1514610310e-1f) * m + 1.1676998740e-1f;
     p = ((p * m - 1.2420140846e-1f) * m + 1.4249322787e-1f) * m - 1.6668057665e-1f;
@@ -123,7 +123,7 @@ QUERN__INLINE double quern__double_of_bits(uint64_t bits)
 QUERN__INLINE double quern__log2(double x)
 {
     const uint64_t one = 0x3ff0000000000000, root_of_half = 0x3fe6a09e667f3bcd;
-    uint64_t bits = quern__bits_of_double(x), e = (bits + (one - root_of_half)) >> 52; /* above 1023 */
+    uint64_t bits = quern__bits_of_double(x), e = (bits + (one - root_of_half)) >> 52; /* plus 1023 */
     double m = quern__double_of_bits(bits - (e << 52) + one), n = quern__double_of_bits(0x4330000000000000 | e) - (0x1p52 + 1023);
     double s = (m - 1) / (m + 1), z = s * s;
     double p = (((1 / 11. * z + 1 / 9.) * z + 1 / 7.) * z + 1 / 5.) * z + 1 / 3.;
@@ -140,10 +140,10 @@ QUERN__INLINE double quern__exp2(double x)
     return p * quern__double_of_bits((quern__bits_of_double(t) + 1023) << 52);
 }
 
-/* a^b as C has it, by doubles. */
+/* a^b as in C, computed in double. */
 QUERN__INLINE float quern__pow(float a, float b)
 {
-    const double round = 0x1.8p52; /* whole numbers are those that it does not change */
+    const double round = 0x1.8p52; /* integers are unchanged by adding and subtracting it */
     double size = fabsf(a), power = b, half = 0.5 * power;
     bool whole = (power + round) - round == power, even = (half + round) - round == half;
     double y = power * (size == 0 ? -INFINITY : size < INFINITY ? quern__log2(size) : size);
