@@ -259,6 +259,14 @@ json_t *quern__json_read(const char *text, size_t n, const char *where, const ch
     return out;
 }
 
+bool quern__json_is(const json_t *v, const char *text)
+{
+    json_t *value = quern__json_read(text, strlen(text), "json", NULL, NULL);
+    bool same = value && json_equal(v, value);
+    json_decref(value);
+    return same;
+}
+
 char *quern__json_text(const json_t *value, size_t flags)
 {
     char *text = value && !quern__memory_short() ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;

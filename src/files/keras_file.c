@@ -93,7 +93,7 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
 /* Whether Keras 2 wrote the file; its `.keras` files have the same configs as its `.h5` files. */
 static bool is_keras_2(const quern__member *metadata)
 {
-    json_t *root = metadata->bytes ? json_loadb(metadata->bytes, metadata->n, 0, NULL) : NULL;
+    json_t *root = metadata->bytes ? quern__json_read(metadata->bytes, metadata->n, "metadata.json", NULL, NULL) : NULL;
     const char *version = quern__config_text(root, "keras_version");
     bool old = version && *version == '2';
     json_decref(root);

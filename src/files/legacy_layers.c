@@ -1,6 +1,7 @@
 /* legacy_layers: converts layers of Keras 2 to those of Keras 3: old names of classes and arguments, removed arguments, and
  * activations and masks with other semantics. An argument that affects results and has no counterpart stays in the config, so
  * that the reader of the model rejects it by name. The tables come from get_config of tf_keras 2.21 and Keras 2.4. */
+#include "base/json.h"
 #include "legacy.h"
 
 #include <string.h>
@@ -87,13 +88,11 @@ static void rename_class(json_t *spec, json_t *config)
 static void drop_gone(const quern__class *c, json_t *config)
 {
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
-        json_t *v = json_object_get(config, gone[i].name), *value;
+        json_t *v = json_object_get(config, gone[i].name);
         if (!v || (gone[i].of && strcmp(gone[i].of, c->name) != 0) || quern__is_field(c->fields, gone[i].name))
             continue;
-        value = gone[i].value ? json_loads(gone[i].value, JSON_DECODE_ANY, NULL) : NULL;
-        if (!value || json_equal(v, value))
+        if (!gone[i].value || quern__json_is(v, gone[i].value))
             json_object_del(config, gone[i].name);
-        json_decref(value);
     }
 }
 

@@ -358,7 +358,7 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
             status = quern__fail(err, QUERN_INVALID, path, "is of a run on other %s", names ? "columns or classes" : "data");
             continue;
         }
-        char *was = json_dumps(then, JSON_ENCODE_ANY), *is = json_dumps(v, JSON_ENCODE_ANY);
+        char *was = quern__json_text(then, 0), *is = quern__json_text(v, 0);
         status =
             quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s", key, was ? was : "?", is ? is : "?");
         if (!strcmp(key, "parts"))

@@ -113,6 +113,19 @@ static void depth(void **state)
     }
 }
 
+static void values_are_compared(void **state)
+{
+    json_t *one = json_integer(1);
+    (void)state;
+    assert_true(quern__json_is(one, "1"));
+    assert_false(quern__json_is(one, "1.0")); /* an integer is not a real number */
+    assert_false(quern__json_is(one, "true"));
+    assert_false(quern__json_is(one, "1 1"));
+    assert_true(quern__json_is(json_null(), " null "));
+    assert_false(quern__json_is(NULL, "null"));
+    json_decref(one);
+}
+
 static void no_memory(void **state)
 {
     size_t before = quern__memory().live_blocks;
@@ -134,6 +147,7 @@ static void no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(invalid_texts_are_errors),
-                                        cmocka_unit_test(depth), cmocka_unit_test(no_memory) };
+                                        cmocka_unit_test(depth), cmocka_unit_test(values_are_compared),
+                                        cmocka_unit_test(no_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

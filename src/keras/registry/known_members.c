@@ -1,5 +1,6 @@
 /* known_members: members of a file's config that the class does not have as fields. The table has the members without effect on
  * results, with the value for which that holds. Any other member is an error, because ignoring it could give wrong results. */
+#include "base/json.h"
 #include "keras/keras.h"
 
 #include <stdlib.h>
@@ -27,10 +28,7 @@ static bool is_harmless(const quern__class *c, const char *name, json_t *v)
         if ((quern__group)harmless[i].group != c->group || strcmp(harmless[i].name, name) != 0 ||
             (harmless[i].of && strcmp(harmless[i].of, c->name) != 0))
             continue;
-        json_t *value = harmless[i].value ? json_loads(harmless[i].value, JSON_DECODE_ANY, NULL) : NULL;
-        bool same = !value || json_equal(value, v);
-        json_decref(value);
-        if (same)
+        if (!harmless[i].value || quern__json_is(v, harmless[i].value))
             return true;
     }
     return false;
@@ -52,7 +50,7 @@ int quern__understood(const quern__class *c, const quern__field *common, json_t 
     {
         if (quern__is_field(c->fields, name) || quern__is_field(common, name) || is_harmless(c, name, v))
             continue;
-        char *text = json_dumps(v, JSON_ENCODE_ANY);
+        char *text = quern__json_text(v, 0);
         int status = quern__fail(err, QUERN_UNSUPPORTED, c->name, "its config has %.60s=%.60s, which is not in this version", name,
                                  text ? text : "?");
         free(text);

@@ -204,7 +204,7 @@ static int check_field(const quern__class *c, const quern__field *f, json_t *v, 
                                          "an integer or a tuple of integers",
                                          "an integer, or a tuple of integers or of pairs" };
     if (!kind_fits(f->kind, v)) {
-        char *text = json_dumps(v, JSON_ENCODE_ANY);
+        char *text = quern__json_text(v, 0);
         int status = quern__fail(err, QUERN_INVALID, c->name, "%s=%s is not %s", f->name, text ? text : "?", kinds[f->kind]);
         free(text);
         return status;

@@ -5,6 +5,7 @@
  *
  * A word without '=' is an activation where the class has one and the word names one, otherwise the next argument in Keras's
  * order. */
+#include "base/json.h"
 #include "keras/keras.h"
 
 #include <ctype.h>
@@ -151,7 +152,7 @@ static bool assign_next(const quern__class *c, json_t *config, int *next, json_t
     while (c->fields && c->fields[*next].name && json_object_get(config, c->fields[*next].name))
         (*next)++;
     if (!c->fields || !c->fields[*next].name) {
-        char *text = json_dumps(v, JSON_ENCODE_ANY);
+        char *text = quern__json_text(v, 0);
         quern__fail(err, QUERN_INVALID, c->name, "one argument too many: %s", text ? text : "?");
         free(text);
         return false;
