@@ -23,18 +23,17 @@ static bool is_tensor(json_t *v)
     return name && !strcmp(name, "__keras_tensor__");
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_key(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* The keys of an object in sorted order, which is Keras's order of dictionaries. Returns their number; -1: too many. */
-static int sorted_names(json_t *object, const char **names)
+int quern__sorted_keys(json_t *object, const char **keys, int most)
 {
-    const char *name;
+    const char *key;
     json_t *v;
     int n = 0;
-    if (json_object_size(object) > QUERN__MAX_ARGUMENTS)
+    if (json_object_size(object) > (size_t)most)
         return -1;
-    json_object_foreach(object, name, v) names[n++] = name;
-    qsort(names, (size_t)n, sizeof *names, by_name);
+    json_object_foreach(object, key, v) keys[n++] = key;
+    qsort(keys, (size_t)n, sizeof *keys, by_key);
     return n;
 }
 
@@ -55,7 +54,7 @@ static void collect(const quern_blueprint *b, json_t *given, int argument, quern
     } else if (json_is_array(given)) {
         json_array_foreach(given, k, item) collect(b, item, argument, r, others);
     } else if (json_is_object(given)) {
-        int n = sorted_names(given, names);
+        int n = quern__sorted_keys(given, names, QUERN__MAX_ARGUMENTS);
         *others += n < 0;
         for (int i = 0; i < n; i++)
             collect(b, json_object_get(given, names[i]), argument, r, others);
@@ -132,7 +131,7 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
 {
     json_t *item, *kwargs = json_object_get(node, "kwargs");
     const char *names[QUERN__MAX_ARGUMENTS];
-    int n_takes = c->call_args ? 0 : 1, n = sorted_names(kwargs, names), status;
+    int n_takes = c->call_args ? 0 : 1, n = quern__sorted_keys(kwargs, names, QUERN__MAX_ARGUMENTS), status;
     size_t k;
     while (c->call_args && c->call_args[n_takes].name)
         n_takes++;

@@ -2,7 +2,6 @@
 #include "model.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Whether an object contains Python code, which quern never runs. A registered custom class does not count. */
@@ -159,9 +158,7 @@ static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
         for (size_t k = 0; k < n; k++)
             json_decref(all[k].config);
     quern__free(all);
-    if (status < 0)
-        return status;
-    return QUERN_OK;
+    return status < 0 ? status : QUERN_OK;
 }
 
 /* The batch shape at the start of a sequential model: of its input layer, otherwise of its config, its first layer or `env`. */
@@ -237,12 +234,10 @@ static int end_value(const quern_blueprint *b, json_t *end)
     return value;
 }
 
-static int by_key(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
 /* Reads one value, a list, or an object in the order of its keys. Returns the number of values. */
 static int ends(const quern_blueprint *b, json_t *list, int *out)
 {
-    const char *key, *keys[QUERN__MAX_IO];
+    const char *keys[QUERN__MAX_IO];
     json_t *item;
     size_t k;
     int n = 0;
@@ -251,27 +246,21 @@ static int ends(const quern_blueprint *b, json_t *list, int *out)
         return 1;
     }
     json_array_foreach(list, k, item) if (n < QUERN__MAX_IO) out[n++] = end_value(b, item);
-    if (!json_is_object(list) || json_object_size(list) > QUERN__MAX_IO)
+    if (!json_is_object(list))
         return n;
-    json_object_foreach(list, key, item) keys[n++] = key;
-    qsort(keys, (size_t)n, sizeof *keys, by_key);
+    n = quern__sorted_keys(list, keys, QUERN__MAX_IO);
     for (int i = 0; i < n; i++)
         out[i] = end_value(b, json_object_get(list, keys[i]));
-    return n;
+    return n < 0 ? 0 : n;
 }
 
 /* The sorted keys of a dictionary of inputs or outputs. Returns new; NULL: it is a list. */
 static json_t *keys_of(json_t *list)
 {
-    const char *key, *keys[QUERN__MAX_IO];
-    json_t *v, *out;
-    size_t n = 0;
-    if (!json_is_object(list) || json_object_size(list) > QUERN__MAX_IO)
-        return NULL;
-    json_object_foreach(list, key, v) keys[n++] = key;
-    qsort(keys, n, sizeof *keys, by_key);
-    out = json_array();
-    for (size_t i = 0; i < n; i++)
+    const char *keys[QUERN__MAX_IO];
+    int n = json_is_object(list) ? quern__sorted_keys(list, keys, QUERN__MAX_IO) : -1;
+    json_t *out = n < 0 ? NULL : json_array();
+    for (int i = 0; i < n; i++)
         json_array_append_new(out, json_string(keys[i]));
     return out;
 }

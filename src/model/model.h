@@ -175,6 +175,9 @@ typedef struct quern__inbound {
 /* Reads a node. The caller frees out->options in any case. */
 int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t *node, quern__inbound *out, const char *where,
                         quern_error *err);
+/* Writes the keys of an object in sorted order, which is Keras's order of dictionaries. Returns their number; -1: more than
+ * `most`. Borrowed. */
+int quern__sorted_keys(json_t *object, const char **keys, int most);
 /* The value of [layer, call, output]; -1: it does not exist (yet). */
 int quern__find_value(const quern_blueprint *b, json_t *history);
 /* Adds a layer with a full config (taken) and its first call. `words` names it in messages. Returns the index of the first
