@@ -65,20 +65,14 @@ static const struct {
     { "RandomZoom", "rng_type", NULL },
 };
 
-static bool is_class(json_t *spec, const char *name)
-{
-    const char *own = quern__config_text(spec, "class_name");
-    return own && !strcmp(own, name);
-}
-
-static bool attends(json_t *spec) { return is_class(spec, "Attention") || is_class(spec, "AdditiveAttention"); }
+static bool attends(json_t *spec) { return quern__is_class(spec, "Attention") || quern__is_class(spec, "AdditiveAttention"); }
 
 static void rename_class(json_t *spec, json_t *config)
 {
-    if (is_class(spec, "CuDNNGRU"))
+    if (quern__is_class(spec, "CuDNNGRU"))
         json_object_set_new(config, "reset_after", json_true());
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (is_class(spec, classes[i].old)) {
+        if (quern__is_class(spec, classes[i].old)) {
             json_object_set_new(spec, "class_name", json_string(classes[i].now));
             break;
         }
@@ -122,7 +116,7 @@ static void modern_activation(json_t *config, const char *name)
         json_object_set_new(config, name, json_string("keras2_hard_sigmoid")); /* frees v */
         return;
     }
-    if (is_class(v, "LeakyReLU"))
+    if (quern__is_class(v, "LeakyReLU"))
         rename_member(json_object_get(v, "config"), "alpha", "negative_slope");
     if (json_is_object(v) && json_is_object(json_object_get(v, "config"))) /* a layer as an activation */
         name_module(v);
@@ -143,7 +137,7 @@ void quern__legacy_layer(json_t *spec)
 {
     json_t *config = json_object_get(spec, "config");
     rename_class(spec, config);
-    if (is_class(spec, "ThresholdedReLU")) { /* x where x > theta, otherwise 0 */
+    if (quern__is_class(spec, "ThresholdedReLU")) { /* x where x > theta, otherwise 0 */
         json_object_set_new(spec, "class_name", json_string("ReLU"));
         rename_member(config, "theta", "threshold");
     }
@@ -192,7 +186,7 @@ static bool merges(json_t *spec)
     const char *module = quern__config_text(spec, "module");
     bool operation = module && !strncmp(module, "keras.src.ops", 13);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (!operation && is_class(spec, rows[i]))
+        if (!operation && quern__is_class(spec, rows[i]))
             return true;
     return false;
 }
@@ -207,7 +201,7 @@ static void look(json_t *v, found *f)
     const char *key, *text = json_string_value(v);
     json_t *item;
     size_t k;
-    f->masks = f->masks || is_class(v, "Masking") || json_is_true(json_object_get(v, "mask_zero"));
+    f->masks = f->masks || quern__is_class(v, "Masking") || json_is_true(json_object_get(v, "mask_zero"));
     f->merges = f->merges || merges(v);
     f->hard_sigmoid = f->hard_sigmoid || (text && !strcmp(text, "keras2_hard_sigmoid"));
     json_array_foreach(v, k, item) look(item, f);

@@ -17,12 +17,6 @@ int quern__find_value(const quern_blueprint *b, json_t *history)
     return -1;
 }
 
-static bool is_tensor(json_t *v)
-{
-    const char *name = quern__config_text(v, "class_name");
-    return name && !strcmp(name, "__keras_tensor__");
-}
-
 static int by_key(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
 int quern__sorted_keys(json_t *object, const char **keys, int most)
@@ -43,7 +37,7 @@ static void collect(const quern_blueprint *b, json_t *given, int argument, quern
     const char *names[QUERN__MAX_ARGUMENTS];
     json_t *item;
     size_t k;
-    if (is_tensor(given)) {
+    if (quern__is_class(given, "__keras_tensor__")) {
         int value = quern__find_value(b, json_object_get(json_object_get(given, "config"), "keras_history"));
         r->early = r->early || value < 0;
         if (r->n < QUERN__MAX_ARGUMENTS) {

@@ -188,6 +188,8 @@ double quern__config_number(json_t *config, const char *key); /* NaN for null */
 int64_t quern__config_int(json_t *config, const char *key);
 bool quern__config_bool(json_t *config, const char *key);
 const char *quern__config_text(json_t *config, const char *key); /* NULL for null; borrowed */
+/* Whether an object has this class_name. */
+bool quern__is_class(json_t *spec, const char *name);
 /* config.seed, or `otherwise` where the config has no seed. */
 uint64_t quern__config_seed(json_t *config, uint64_t otherwise);
 /* The axes of a key (an integer or a list; a negative axis counts from the end) as a bit mask; 0 for null. */

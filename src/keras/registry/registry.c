@@ -148,6 +148,12 @@ uint32_t quern__config_axes(json_t *config, const char *key, int rank)
 
 const char *quern__config_text(json_t *config, const char *key) { return json_string_value(json_object_get(config, key)); }
 
+bool quern__is_class(json_t *spec, const char *name)
+{
+    const char *own = quern__config_text(spec, "class_name");
+    return own && !strcmp(own, name);
+}
+
 static bool whole(json_t *v) { return json_is_number(v) && json_number_value(v) == floor(json_number_value(v)); }
 
 /* Whether v is an integer or an array of integers, nested at most `depth` deep. */
