@@ -129,8 +129,7 @@ static int sequences(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
         quern__attention(g, &(quern__attended){ .q = q, .k = k, .v = k, .heads = 2, .shared = 2, .causal = true, .scale = 0.1 });
     ids[1] = quern__normalize(g, a, 0, 0, true, 1e-3);
     quern__gradients(g, quern__reduce(g, QUERN__SUM, ids[0], ~0u, false), 0, wrt, 2, &ids[2], &err);
-    quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, ids[1], 0, 0, 0), ~0u, false), 0, &a, 1,
-                     &ids[4], &err);
+    quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__square(g, ids[1]), ~0u, false), 0, &a, 1, &ids[4], &err);
     return 5;
 }
 
@@ -156,8 +155,8 @@ static int images(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     for (int k = 0, forward = n; k < forward; k++) {
         quern_error err = { 0 };
         quern__id d[2] = { 0 };
-        if (quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, ids[k], 0, 0, 0), ~0u, false), 0,
-                             (quern__id[]){ a, b }, 2, d, &err) >= 0)
+        if (quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__square(g, ids[k]), ~0u, false), 0, (quern__id[]){ a, b }, 2, d,
+                             &err) >= 0)
             for (int i = 0; i < 2; i++)
                 if (d[i])
                     ids[n++] = d[i];

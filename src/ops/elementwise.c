@@ -244,7 +244,7 @@ static void binary_gradient(quern__graph *g, const quern__node *node, const quer
         break;
     case QUERN__POW:
         da = quern__mul2(g, dy, quern__mul2(g, b, quern__binary(g, QUERN__POW, a, quern__shift(g, b, -1))));
-        db = quern__mul2(g, dy, quern__mul2(g, y, quern__unary(g, QUERN__LOG, a, 0, 0, 0)));
+        db = quern__mul2(g, dy, quern__mul2(g, y, quern__unary_of(g, QUERN__LOG, a)));
         break;
     case QUERN__MAXIMUM: /* TensorFlow: for equal elements, the gradient flows to a */
         da = quern__mul2(g, dy, quern__binary(g, QUERN__GREATER_EQUAL, a, b));

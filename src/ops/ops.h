@@ -126,6 +126,15 @@ enum {
 const char *quern__unary_name(int function);
 const char *quern__binary_name(int function);
 quern__id quern__unary(quern__graph *g, int function, quern__id x, double a, double b, double c);
+/* A function without parameters. */
+static inline quern__id quern__unary_of(quern__graph *g, int function, quern__id x)
+{
+    return quern__unary(g, function, x, 0, 0, 0);
+}
+static inline quern__id quern__square(quern__graph *g, quern__id x) { return quern__unary_of(g, QUERN__SQUARE, x); }
+static inline quern__id quern__sqrt(quern__graph *g, quern__id x) { return quern__unary_of(g, QUERN__SQRT, x); }
+/* 1 - x */
+static inline quern__id quern__one_minus(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__AFFINE, x, -1, 1, 0); }
 quern__id quern__binary(quern__graph *g, int function, quern__id a, quern__id b);
 /* a where `condition` is not 0, otherwise b; all three broadcast. */
 quern__id quern__select(quern__graph *g, quern__id condition, quern__id a, quern__id b);
@@ -147,6 +156,8 @@ quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shap
 quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation);
 /* axis >= 0, without the batch axis when it is dynamic */
 quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis);
+/* x with `value`, a scalar, `before` times before the elements of an axis and `after` times after them; 0 or less: none */
+quern__id quern__pad(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after, quern__id value);
 quern__id quern__slice(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t size);
 quern__id quern__reverse(quern__graph *g, quern__id x, int axis); /* axis >= 1 */
 /* The same array with another first dimension: a dynamic one becomes the fixed batch size `records`, or the other way round. */

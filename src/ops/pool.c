@@ -98,7 +98,7 @@ static quern__id later(quern__graph *g, quern__id x, const quern__frame *f)
     const quern__op *op = quern__op_of(g, x);
     const quern__node *node = op ? quern__graph_node_at(g, quern__graph_value(g, x)->node) : NULL;
     if (node && op == &quern__op_unary && node->attr.i[0] == QUERN__RELU0)
-        return quern__unary(g, QUERN__RELU0, quern__pool(g, node->in[0], false, f), 0, 0, 0);
+        return quern__unary_of(g, QUERN__RELU0, quern__pool(g, node->in[0], false, f));
     if (node && op == &quern__op_binary && node->attr.i[0] == QUERN__ADD && quern__shape_of(g, node->in[1])->rank == 1) {
         quern__id term = node->in[1];
         return quern__add2(g, quern__pool(g, node->in[0], false, f), term);

@@ -238,6 +238,21 @@ quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis)
     return n == 1 ? x[0] : quern__build(g, &quern__op_concat, x, n, &attr, &shape, quern__dtype_of(g, x[0]));
 }
 
+quern__id quern__pad(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after, quern__id value)
+{
+    quern__id parts[3], edge = 0;
+    quern_shape s = x ? *quern__shape_of(g, x) : (quern_shape){ 0 };
+    int n = 0;
+    s.dims[axis] = before;
+    if (before > 0)
+        parts[n++] = edge = quern__broadcast(g, value, &s);
+    parts[n++] = x;
+    s.dims[axis] = after;
+    if (after > 0)
+        parts[n++] = after == before ? edge : quern__broadcast(g, value, &s);
+    return quern__concat(g, parts, n, axis);
+}
+
 /* ---- reverse: i[0] axis ---- */
 
 static int reverse_reference(const quern__call *c, int64_t begin, int64_t end)

@@ -110,7 +110,7 @@ static quern__id over_axis(quern__graph *g, int function, quern__id x, int axis)
         swap[k] = k == axis ? rank - 1 : k == rank - 1 ? axis : k;
     if (function == GLU) {
         int64_t half = quern__shape_of(g, x)->dims[axis] / 2;
-        quern__id gate = quern__unary(g, QUERN__SIGMOID, quern__slice(g, x, axis, half, half), 0, 0, 0);
+        quern__id gate = quern__unary_of(g, QUERN__SIGMOID, quern__slice(g, x, axis, half, half));
         return quern__mul2(g, quern__slice(g, x, axis, 0, half), gate);
     }
     bool last = axis == rank - 1;
@@ -137,12 +137,12 @@ quern__id quern__activation(quern__graph *g, json_t *spec, quern__id x)
     if (row->function == LINEAR)
         return x;
     if (row->function == KERAS2_HARD_SIGMOID) /* hard_sigmoid is clip(x / 6 + 0.5, 0, 1) */
-        return quern__unary(g, QUERN__HARD_SIGMOID, quern__scale(g, x, 1.2), 0, 0, 0);
+        return quern__unary_of(g, QUERN__HARD_SIGMOID, quern__scale(g, x, 1.2));
     if (row->function < 0)
         return over_axis(g, row->function, x, (int)a[0]);
     if (row->function == QUERN__GELU && a[0] != 0)
-        return quern__unary(g, QUERN__GELU_TANH, x, 0, 0, 0);
+        return quern__unary_of(g, QUERN__GELU_TANH, x);
     if (row->function == QUERN__RELU && a[0] == 0 && a[1] == INFINITY && a[2] == 0)
-        return quern__unary(g, QUERN__RELU0, x, 0, 0, 0);
+        return quern__unary_of(g, QUERN__RELU0, x);
     return quern__unary(g, row->function, x, a[0], a[1], a[2]);
 }

@@ -7,8 +7,8 @@
 static quern__id norms(quern__graph *g, json_t *config, quern__id x)
 {
     uint32_t axes = quern__config_axes(config, "axis", quern__shape_of(g, x)->rank);
-    quern__id squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), axes, true);
-    return quern__unary(g, QUERN__SQRT, squares, 0, 0, 0);
+    quern__id squares = quern__reduce(g, QUERN__SUM, quern__square(g, x), axes, true);
+    return quern__sqrt(g, squares);
 }
 
 /* x * wanted / (epsilon + norm) */

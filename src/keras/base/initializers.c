@@ -257,10 +257,8 @@ int quern__initialize(json_t *spec, quern__variable *v, uint64_t seed, quern_err
 static quern__id l1_l2(quern__graph *g, json_t *config, quern__id x)
 {
     double l1 = quern__config_number(config, "l1"), l2 = quern__config_number(config, "l2");
-    quern__id a =
-        l1 > 0 ? quern__scale(g, quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__ABS, x, 0, 0, 0), ~0u, false), l1) : 0;
-    quern__id b =
-        l2 > 0 ? quern__scale(g, quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), ~0u, false), l2) : 0;
+    quern__id a = l1 > 0 ? quern__scale(g, quern__reduce(g, QUERN__SUM, quern__unary_of(g, QUERN__ABS, x), ~0u, false), l1) : 0;
+    quern__id b = l2 > 0 ? quern__scale(g, quern__reduce(g, QUERN__SUM, quern__square(g, x), ~0u, false), l2) : 0;
     return a && b ? quern__add2(g, a, b) : a ? a : b;
 }
 
@@ -274,10 +272,9 @@ static quern__id orthogonal_penalty(quern__graph *g, json_t *config, quern__id x
     int64_t n = quern__shape_of(g, x)->dims[by_rows ? 0 : 1];
     uint32_t along = by_rows ? 2u : 1u;
     quern_shape square = { .rank = 2, .dims = { n, n } };
-    quern__id length = quern__unary(g, QUERN__RSQRT,
-                                    quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), along, true), 0, 0, 0);
+    quern__id length = quern__unary_of(g, QUERN__RSQRT, quern__reduce(g, QUERN__SUM, quern__square(g, x), along, true));
     quern__id unit = quern__mul2(g, x, quern__unary(g, QUERN__CLIP, length, 0, 1e7, 0));
-    quern__id products = quern__unary(g, QUERN__ABS, quern__matmul(g, unit, unit, !by_rows, by_rows), 0, 0, 0);
+    quern__id products = quern__unary_of(g, QUERN__ABS, quern__matmul(g, unit, unit, !by_rows, by_rows));
     quern__id places = quern__iota(g, n), other = quern__reshape(g, places, &(quern_shape){ .rank = 2, .dims = { n, 1 } });
     quern__id off = quern__binary(g, QUERN__NOT_EQUAL, quern__broadcast(g, places, &square), quern__broadcast(g, other, &square));
     double pairs = (double)n * ((double)n - 1) / 2;

@@ -6,9 +6,8 @@
 
 #define VALUE(NAME) quern__id NAME(quern__graph *g, json_t *config, quern__id t, quern__id p)
 
-static quern__id complement(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__AFFINE, x, -1, 1, 0); }
 static quern__id clipped(quern__graph *g, quern__id p) { return quern__unary(g, QUERN__CLIP, p, 1e-7, 1 - 1e-7, 0); }
-static quern__id logarithm(quern__graph *g, quern__id p) { return quern__unary(g, QUERN__LOG, p, 0, 0, 0); }
+static quern__id logarithm(quern__graph *g, quern__id p) { return quern__unary_of(g, QUERN__LOG, p); }
 static quern__id power(quern__graph *g, quern__id x, double exponent)
 {
     return x ? quern__binary(g, QUERN__POW, x, quern__graph_constant(g, exponent, quern__graph_value(g, x)->dtype)) : 0;
@@ -47,13 +46,14 @@ static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const c
 static quern__id of_probabilities(quern__graph *g, quern__id t, quern__id p)
 {
     p = clipped(g, p);
-    quern__id yes = quern__mul2(g, t, logarithm(g, p)), no = quern__mul2(g, complement(g, t), logarithm(g, complement(g, p)));
+    quern__id yes = quern__mul2(g, t, logarithm(g, p)),
+              no = quern__mul2(g, quern__one_minus(g, t), logarithm(g, quern__one_minus(g, p)));
     return quern__scale(g, quern__add2(g, yes, no), -1);
 }
 
 static quern__id of_logits(quern__graph *g, quern__id t, quern__id z)
 {
-    return quern__sub2(g, quern__unary(g, QUERN__SOFTPLUS, z, 0, 0, 0), quern__mul2(g, z, t));
+    return quern__sub2(g, quern__unary_of(g, QUERN__SOFTPLUS, z), quern__mul2(g, z, t));
 }
 
 VALUE(quern__binary_crossentropy)
@@ -74,9 +74,9 @@ VALUE(quern__binary_focal)
     double alpha = quern__config_number(config, "alpha");
     t = smoothed(g, config, t, 2);
     quern__id z = logits_of(g, config, p, "unary", QUERN__SIGMOID);
-    p = quern__config_bool(config, "from_logits") ? quern__unary(g, QUERN__SIGMOID, p, 0, 0, 0) : p;
-    quern__id right = quern__add2(g, quern__mul2(g, t, p), quern__mul2(g, complement(g, t), complement(g, p)));
-    quern__id each = quern__mul2(g, power(g, complement(g, right), quern__config_number(config, "gamma")),
+    p = quern__config_bool(config, "from_logits") ? quern__unary_of(g, QUERN__SIGMOID, p) : p;
+    quern__id right = quern__add2(g, quern__mul2(g, t, p), quern__mul2(g, quern__one_minus(g, t), quern__one_minus(g, p)));
+    quern__id each = quern__mul2(g, power(g, quern__one_minus(g, right), quern__config_number(config, "gamma")),
                                  z ? of_logits(g, t, z) : of_probabilities(g, t, p));
     if (quern__config_bool(config, "apply_class_balancing")) /* t alpha + (1 - t)(1 - alpha) */
         each = quern__mul2(g, quern__unary(g, QUERN__AFFINE, t, 2 * alpha - 1, 1 - alpha, 0), each);
@@ -108,8 +108,8 @@ VALUE(quern__categorical_focal)
         return 0;
     p = quern__config_bool(config, "from_logits") ? quern__softmax(g, p) : p;
     p = clipped(g, normalised(g, p));
-    quern__id weight =
-        quern__scale(g, power(g, complement(g, p), quern__config_number(config, "gamma")), -quern__config_number(config, "alpha"));
+    quern__id weight = quern__scale(g, power(g, quern__one_minus(g, p), quern__config_number(config, "gamma")),
+                                    -quern__config_number(config, "alpha"));
     return sum_last(g, quern__mul2(g, weight, quern__mul2(g, t, logarithm(g, p))), false);
 }
 
@@ -146,7 +146,7 @@ VALUE(quern__generalized_crossentropy)
         return 0;
     const quern_shape *s = quern__shape_of(g, p);
     quern__id hot = quern__one_hot(g, labels_for(g, t, p), s->dims[s->rank - 1], true);
-    return quern__scale(g, complement(g, power(g, sum_last(g, quern__mul2(g, hot, p), false), q)), 1 / q);
+    return quern__scale(g, quern__one_minus(g, power(g, sum_last(g, quern__mul2(g, hot, p), false), q)), 1 / q);
 }
 
 VALUE(quern__ctc_value)

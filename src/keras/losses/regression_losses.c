@@ -5,9 +5,8 @@
 
 static const double epsilon = 1e-7;
 
-static quern__id one(quern__graph *g, int function, quern__id x) { return quern__unary(g, function, x, 0, 0, 0); }
+static quern__id one(quern__graph *g, int function, quern__id x) { return quern__unary_of(g, function, x); }
 static quern__id least(quern__graph *g, quern__id x, double a) { return quern__unary(g, QUERN__CLIP, x, a, INFINITY, 0); }
-static quern__id complement(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__AFFINE, x, -1, 1, 0); }
 
 static quern__id last(quern__graph *g, int what, quern__id x, bool keepdims)
 {
@@ -152,7 +151,7 @@ static quern__id hinge_labels(quern__graph *g, quern__id t)
 static quern__id margins(quern__graph *g, quern__id t, quern__id p)
 {
     quern__match(g, &t, &p);
-    return quern__unary(g, QUERN__RELU0, complement(g, quern__mul2(g, hinge_labels(g, t), p)), 0, 0, 0);
+    return quern__unary_of(g, QUERN__RELU0, quern__one_minus(g, quern__mul2(g, hinge_labels(g, t), p)));
 }
 
 VALUE(quern__hinge)
@@ -172,8 +171,8 @@ VALUE(quern__categorical_hinge)
     (void)config;
     quern__match(g, &t, &p);
     quern__id right = last(g, QUERN__SUM, quern__mul2(g, t, p), false);
-    quern__id wrong = last(g, QUERN__REDUCE_MAX, quern__mul2(g, complement(g, t), p), false);
-    return quern__unary(g, QUERN__RELU0, quern__shift(g, quern__sub2(g, wrong, right), 1), 0, 0, 0);
+    quern__id wrong = last(g, QUERN__REDUCE_MAX, quern__mul2(g, quern__one_minus(g, t), p), false);
+    return quern__unary_of(g, QUERN__RELU0, quern__shift(g, quern__sub2(g, wrong, right), 1));
 }
 
 /* ---- correlations ---- */
@@ -222,7 +221,7 @@ VALUE(quern__dice)
     uint32_t axes = axes_of(g, config, p);
     quern__id both = quern__reduce(g, QUERN__SUM, quern__mul2(g, t, p), axes, false);
     quern__id all = quern__add2(g, quern__reduce(g, QUERN__SUM, t, axes, false), quern__reduce(g, QUERN__SUM, p, axes, false));
-    return complement(g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, all, epsilon)));
+    return quern__one_minus(g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, all, epsilon)));
 }
 
 VALUE(quern__tversky)
@@ -233,8 +232,8 @@ VALUE(quern__tversky)
     uint32_t axes = axes_of(g, config, p);
     double alpha = quern__config_number(config, "alpha"), beta = quern__config_number(config, "beta");
     quern__id both = quern__reduce(g, QUERN__SUM, quern__mul2(g, t, p), axes, false);
-    quern__id missed = quern__reduce(g, QUERN__SUM, quern__mul2(g, complement(g, p), t), axes, false);
-    quern__id false_ones = quern__reduce(g, QUERN__SUM, quern__mul2(g, p, complement(g, t)), axes, false);
+    quern__id missed = quern__reduce(g, QUERN__SUM, quern__mul2(g, quern__one_minus(g, p), t), axes, false);
+    quern__id false_ones = quern__reduce(g, QUERN__SUM, quern__mul2(g, p, quern__one_minus(g, t)), axes, false);
     quern__id below = quern__add2(g, both, quern__add2(g, quern__scale(g, missed, alpha), quern__scale(g, false_ones, beta)));
-    return complement(g, quern__div2(g, both, quern__shift(g, below, epsilon)));
+    return quern__one_minus(g, quern__div2(g, both, quern__shift(g, below, epsilon)));
 }

@@ -304,7 +304,7 @@ static int area_counts(quern__accumulator *m, const quern_shape *truth, const qu
 static quern__id area_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction, quern__id weights)
 {
     if (quern__config_bool(m->config, "from_logits"))
-        prediction = quern__unary(g, QUERN__SIGMOID, prediction, 0, 0, 0);
+        prediction = quern__unary_of(g, QUERN__SIGMOID, prediction);
     return tally(m, g, truth, prediction, weights);
 }
 

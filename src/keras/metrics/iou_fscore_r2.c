@@ -153,7 +153,7 @@ static quern__id f_nodes(const quern__accumulator *m, quern__graph *g, quern__id
         prediction = quern__binary(g, QUERN__GREATER, prediction, quern__graph_constant(g, threshold, QUERN_FLOAT32));
     else { /* without a threshold: the largest of each record, unless it is 0 */
         quern__id most = quern__reduce(g, QUERN__REDUCE_MAX, prediction, 2, true);
-        quern__id size = quern__unary(g, QUERN__ABS, prediction, 0, 0, 0);
+        quern__id size = quern__unary_of(g, QUERN__ABS, prediction);
         prediction = quern__mul2(g, quern__binary(g, QUERN__GREATER_EQUAL, prediction, most),
                                  quern__binary(g, QUERN__GREATER, size, quern__graph_constant(g, 1e-9, QUERN_FLOAT32)));
     }
@@ -215,8 +215,8 @@ static quern__id r2_nodes(const quern__accumulator *m, quern__graph *g, quern__i
     truth = quern__cast(g, truth, QUERN_FLOAT64);
     prediction = quern__cast(g, prediction, QUERN_FLOAT64);
     weights = weights ? quern__broadcast(g, column(g, weights), &shape) : ones;
-    quern__id gap = quern__unary(g, QUERN__SQUARE, quern__sub2(g, truth, prediction), 0, 0, 0);
-    quern__id squares = quern__unary(g, QUERN__SQUARE, truth, 0, 0, 0);
+    quern__id gap = quern__square(g, quern__sub2(g, truth, prediction));
+    quern__id squares = quern__square(g, truth);
     quern__id rows[5] = { row_of(m, g, truth, weights), row_of(m, g, squares, weights), row_of(m, g, gap, weights),
                           row_of(m, g, weights, zero), row_of(m, g, ones, zero) };
     return quern__concat(g, rows, 5, 0);

@@ -7,8 +7,6 @@
 
 #define X(NAME) quern__operand(l, g, in, n, NAME)
 
-static quern__id unary(quern__graph *g, int function, quern__id x) { return quern__unary(g, function, x, 0, 0, 0); }
-
 /* row->extra: a binary function. */
 static quern__id of_two(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
@@ -20,7 +18,7 @@ static quern__id of_two(quern__layer *l, quern__graph *g, const quern__id *in, i
 static quern__id of_one(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    return unary(g, l->kind->extra, X("x"));
+    return quern__unary_of(g, l->kind->extra, X("x"));
 }
 
 /* keras.ops.nn: the activation of that name, with the arguments of the config. */
@@ -73,8 +71,8 @@ static quern__id isclose(quern__layer *l, quern__graph *g, const quern__id *in, 
               atol = quern__operand_or_none(l, g, in, n, "atol");
     rtol = rtol ? rtol : quern__op_number(g, 1e-5);
     atol = atol ? atol : quern__op_number(g, 1e-8);
-    quern__id gap = unary(g, QUERN__ABS, quern__sub2(g, a, b));
-    return quern__binary(g, QUERN__LESS_EQUAL, gap, quern__add2(g, atol, quern__mul2(g, rtol, unary(g, QUERN__ABS, b))));
+    quern__id gap = quern__unary_of(g, QUERN__ABS, quern__sub2(g, a, b));
+    return quern__binary(g, QUERN__LESS_EQUAL, gap, quern__add2(g, atol, quern__mul2(g, rtol, quern__unary_of(g, QUERN__ABS, b))));
 }
 
 /* A constant integer exponent becomes a product, which has a gradient for negative bases too. */
@@ -85,9 +83,9 @@ static quern__id power(quern__layer *l, quern__graph *g, const quern__id *in, in
     double p = json_number_value(exponent);
     quern__id x = X("x1"), y = x;
     if (json_is_number(exponent) && p == 2)
-        return unary(g, QUERN__SQUARE, x);
+        return quern__square(g, x);
     if (json_is_number(exponent) && p == 0.5)
-        return unary(g, QUERN__SQRT, x);
+        return quern__sqrt(g, x);
     if (!json_is_number(exponent) || p != floor(p) || p < 1 || p > 16)
         return quern__binary(g, QUERN__POW, x, X("x2"));
     for (int k = 1; k < (int)p; k++)
@@ -116,7 +114,7 @@ static quern__id divide_no_nan(quern__layer *l, quern__graph *g, const quern__id
 static quern__id squared_difference(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    return unary(g, QUERN__SQUARE, quern__sub2(g, X("x1"), X("x2")));
+    return quern__square(g, quern__sub2(g, X("x1"), X("x2")));
 }
 
 /* Returns x, for operations that copy. */
@@ -161,7 +159,7 @@ static quern__id cast(quern__layer *l, quern__graph *g, const quern__id *in, int
     if (!strcmp(dtype, "bool"))
         return quern__op_truth(g, x);
     if (!strncmp(dtype, "int", 3) || !strncmp(dtype, "uint", 4))
-        return quern__stop_gradient(g, unary(g, QUERN__TRUNC, x));
+        return quern__stop_gradient(g, quern__unary_of(g, QUERN__TRUNC, x));
     return quern__graph_fail(g, QUERN_UNSUPPORTED, "a cast to %.20s is not in this version", dtype);
 }
 
@@ -170,13 +168,13 @@ static quern__id mod(quern__layer *l, quern__graph *g, const quern__id *in, int 
 {
     (void)training;
     quern__id a = X("x1"), b = X("x2");
-    return quern__sub2(g, a, quern__mul2(g, b, unary(g, QUERN__FLOOR, quern__div2(g, a, b))));
+    return quern__sub2(g, a, quern__mul2(g, b, quern__unary_of(g, QUERN__FLOOR, quern__div2(g, a, b))));
 }
 
 static quern__id floor_divide(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    return unary(g, QUERN__FLOOR, quern__div2(g, X("x1"), X("x2")));
+    return quern__unary_of(g, QUERN__FLOOR, quern__div2(g, X("x1"), X("x2")));
 }
 
 /* Rounds half to even at a decimal place. */
@@ -185,23 +183,23 @@ static quern__id round_to(quern__layer *l, quern__graph *g, const quern__id *in,
     (void)training;
     double factor = pow(10, (double)quern__config_int(l->config, "decimals"));
     quern__id x = X("x");
-    return factor == 1 ? unary(g, QUERN__ROUND, x)
-                       : quern__scale(g, unary(g, QUERN__ROUND, quern__scale(g, x, factor)), 1 / factor);
+    return factor == 1 ? quern__unary_of(g, QUERN__ROUND, x)
+                       : quern__scale(g, quern__unary_of(g, QUERN__ROUND, quern__scale(g, x, factor)), 1 / factor);
 }
 
 /* log(exp(a) + exp(b)) = max + softplus(-|a - b|) */
 static quern__id logaddexp(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    quern__id a = X("x1"), b = X("x2"), gap = unary(g, QUERN__ABS, quern__sub2(g, a, b));
-    return quern__add2(g, quern__binary(g, QUERN__MAXIMUM, a, b), unary(g, QUERN__SOFTPLUS, quern__scale(g, gap, -1)));
+    quern__id a = X("x1"), b = X("x2"), gap = quern__unary_of(g, QUERN__ABS, quern__sub2(g, a, b));
+    return quern__add2(g, quern__binary(g, QUERN__MAXIMUM, a, b), quern__unary_of(g, QUERN__SOFTPLUS, quern__scale(g, gap, -1)));
 }
 
 /* row->extra: the base of a logarithm. */
 static quern__id logarithm(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    return quern__scale(g, unary(g, QUERN__LOG, X("x")), 1 / log(l->kind->extra));
+    return quern__scale(g, quern__unary_of(g, QUERN__LOG, X("x")), 1 / log(l->kind->extra));
 }
 
 static quern__id isnan_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -214,13 +212,13 @@ static quern__id isnan_of(quern__layer *l, quern__graph *g, const quern__id *in,
 static quern__id isfinite_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    return unary(g, QUERN__FINITE, X("x"));
+    return quern__unary_of(g, QUERN__FINITE, X("x"));
 }
 
 static quern__id hypot_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    return unary(g, QUERN__SQRT, quern__add2(g, unary(g, QUERN__SQUARE, X("x1")), unary(g, QUERN__SQUARE, X("x2"))));
+    return quern__sqrt(g, quern__add2(g, quern__square(g, X("x1")), quern__square(g, X("x2"))));
 }
 
 /* row->extra 1: degrees to radians; 0: radians to degrees. */

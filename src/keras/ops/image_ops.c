@@ -7,24 +7,13 @@
 
 enum { most_patch = QUERN__MAX_ARGUMENTS };
 
-static bool channels_first(const quern__layer *l)
-{
-    const char *format = quern__config_text(l->config, "data_format");
-    return format && !strcmp(format, "channels_first");
-}
-
 /* The image with channels last; 0: it does not have four axes. */
 static quern__id image_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
 {
     quern__id x = quern__operand(l, g, in, n, name);
     if (x && quern__shape_of(g, x)->rank != 4)
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "a tensor of %d axes, expected an image of 4", quern__shape_of(g, x)->rank);
-    return x && channels_first(l) ? quern__transpose(g, x, (const int[]){ 0, 2, 3, 1 }) : x;
-}
-
-static quern__id back(const quern__layer *l, quern__graph *g, quern__id y)
-{
-    return y && channels_first(l) ? quern__transpose(g, y, (const int[]){ 0, 3, 1, 2 }) : y;
+    return quern__channels_last(l, g, x);
 }
 
 /* One or two integers of config[key]. */
@@ -53,7 +42,7 @@ static quern__id resize(quern__layer *l, quern__graph *g, const quern__id *in, i
     }
     for (int i = 0; x && i < 2; i++)
         x = quern__resized_along(g, x, 1 + i, l->constants[i]);
-    return back(l, g, x);
+    return quern__channels_back(l, g, x);
 }
 
 /* (B, H, W, b b C) to (B, H b, W b, C); row->extra 1: the inverse. */
@@ -76,23 +65,7 @@ static quern__id depth_to_space(quern__layer *l, quern__graph *g, const quern__i
     to.dims[3] = deep ? s.dims[3] * b * b : s.dims[3] / (b * b);
     static const int from_depth[] = { 0, 1, 3, 2, 4, 5 }, to_depth[] = { 0, 1, 3, 2, 4, 5 };
     x = quern__transpose(g, quern__reshape(g, x, &split), deep ? to_depth : from_depth);
-    return back(l, g, quern__reshape(g, x, &to));
-}
-
-/* Pads an axis with zeros. */
-static quern__id padded(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after)
-{
-    quern_shape s = *quern__shape_of(g, x);
-    quern__id with[3];
-    int count = 0;
-    s.dims[axis] = before;
-    if (before > 0)
-        with[count++] = quern__broadcast(g, quern__op_number(g, 0), &s);
-    with[count++] = x;
-    s.dims[axis] = after;
-    if (after > 0)
-        with[count++] = quern__broadcast(g, quern__op_number(g, 0), &s);
-    return count > 1 ? quern__concat(g, with, count, axis) : x;
+    return quern__channels_back(l, g, quern__reshape(g, x, &to));
 }
 
 /* (B, H, W, C) to (B, rows, columns, h w C): the elements of each window, channels last. */
@@ -100,7 +73,6 @@ static quern__id extract_patches(quern__layer *l, quern__graph *g, const quern__
 {
     quern__id x = image_of(l, g, in, n, "images"), parts[most_patch];
     int64_t size[2], stride[2], dilation[2], count[2];
-    const char *padding = quern__config_text(l->config, "padding");
     (void)training;
     pair(l, "size", size);
     pair(l, json_is_null(json_object_get(l->config, "strides")) ? "size" : "strides", stride);
@@ -110,19 +82,18 @@ static quern__id extract_patches(quern__layer *l, quern__graph *g, const quern__
                  : 0;
     for (int i = 0; i < 2 && x; i++) {
         int64_t length = quern__shape_of(g, x)->dims[1 + i], span = (size[i] - 1) * dilation[i] + 1;
-        bool same = padding && !strcmp(padding, "same");
+        bool same = quern__config_is(l, "padding", "same");
         count[i] = same ? (length + stride[i] - 1) / stride[i] : (length - span) / stride[i] + 1;
         int64_t lack = same ? (count[i] - 1) * stride[i] + span - length : 0;
         if (count[i] < 1 || dilation[i] < 1)
             return quern__graph_fail(g, QUERN_SHAPE, "patches are larger than the image");
-        x = lack > 0 ? padded(g, x, 1 + i, lack / 2, lack - lack / 2) : x;
+        x = lack > 0 ? quern__pad(g, x, 1 + i, lack / 2, lack - lack / 2, quern__op_number(g, 0)) : x;
     }
     for (int64_t i = 0, k = 0; i < size[0]; i++)
         for (int64_t j = 0; j < size[1]; j++, k++)
             parts[k] = quern__op_stride(g, quern__op_stride(g, x, 1, i * dilation[0], stride[0], count[0]), 2, j * dilation[1],
                                         stride[1], count[1]);
-    int total = (int)(size[0] * size[1]);
-    return back(l, g, total > 1 ? quern__concat(g, parts, total, 3) : parts[0]);
+    return quern__channels_back(l, g, quern__concat(g, parts, (int)(size[0] * size[1]), 3));
 }
 
 static const quern__call_arg images_args[] = { { "images", false }, { 0 } };

@@ -13,11 +13,8 @@ quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin
     quern_shape s = *quern__shape_of(g, x), rows = s, one = s;
     int64_t length = count * step, left = s.dims[axis] - begin;
     quern__id own = quern__slice(g, x, axis, begin, length < left ? length : left);
-    if (length > left) { /* pad with zeros to a multiple of `step` */
-        quern_shape rest = s;
-        rest.dims[axis] = length - left;
-        own = quern__concat(g, (quern__id[]){ own, quern__broadcast(g, quern__op_number(g, 0), &rest) }, 2, axis);
-    }
+    if (length > left) /* to a multiple of `step` */
+        own = quern__pad(g, own, axis, 0, length - left, quern__op_number(g, 0));
     if (s.rank == QUERN_MAX_RANK)
         return quern__graph_fail(g, QUERN_SHAPE, "a tensor has at most %d axes", QUERN_MAX_RANK);
     memmove(rows.dims + axis + 1, rows.dims + axis, (size_t)(s.rank - axis) * sizeof *rows.dims);
@@ -26,12 +23,6 @@ quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin
     rows.dims[axis + 1] = step;
     one.dims[axis] = count;
     return quern__reshape(g, quern__slice(g, quern__reshape(g, own, &rows), axis + 1, 0, 1), &one);
-}
-
-static bool is_kind(json_t *v, const char *name)
-{
-    const char *kind = quern__config_text(v, "class_name");
-    return kind && !strcmp(kind, name);
 }
 
 /* The start or stop of a slice as an index from `low` to `high`. */
@@ -66,17 +57,6 @@ static quern__id sliced(quern__graph *g, quern__id x, int axis, json_t *slice)
     return quern__op_stride(g, quern__reverse(g, x, axis), axis, size - 1 - start, -step, count);
 }
 
-/* Drops an axis of size 1. */
-static quern__id dropped(quern__graph *g, quern__id x, int axis)
-{
-    quern_shape s = x ? *quern__shape_of(g, x) : (quern_shape){ 0 };
-    if (!x)
-        return 0;
-    memmove(s.dims + axis, s.dims + axis + 1, (size_t)(s.rank - axis - 1) * sizeof *s.dims);
-    s.rank--;
-    return quern__reshape(g, x, &s);
-}
-
 /* Selects one index of an axis and removes the axis. */
 static quern__id at_index(quern__graph *g, quern__id x, int axis, int64_t index)
 {
@@ -86,7 +66,7 @@ static quern__id at_index(quern__graph *g, quern__id x, int axis, int64_t index)
     index += index < 0 ? size : 0;
     if (index < 0 || index >= size)
         return quern__graph_fail(g, QUERN_SHAPE, "index %lld of an axis of %lld", (long long)index, (long long)size);
-    return dropped(g, quern__slice(g, x, axis, index, 1), axis);
+    return quern__op_drop(g, quern__slice(g, x, axis, index, 1), axis);
 }
 
 /* Python's x[key] with integers, slices, None and an ellipsis. */
@@ -98,20 +78,20 @@ static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in,
     int axis = 0, taken = 0, rank = x ? quern__shape_of(g, x)->rank : 0;
     size_t k;
     (void)training;
-    json_array_foreach(list, k, v) taken += json_is_integer(v) || is_kind(v, "__slice__");
+    json_array_foreach(list, k, v) taken += json_is_integer(v) || quern__is_class(v, "__slice__");
     json_array_foreach(list, k, v)
     {
         if (!x)
             break;
         if (json_is_null(v))
             x = quern__op_expand(g, x, axis++);
-        else if (is_kind(v, "__ellipsis__"))
+        else if (quern__is_class(v, "__ellipsis__"))
             axis += rank - taken;
         else if (axis >= quern__shape_of(g, x)->rank)
             x = quern__graph_fail(g, QUERN_SHAPE, "more indices than axes");
         else if (json_is_integer(v))
             x = at_index(g, x, axis, json_integer_value(v));
-        else if (is_kind(v, "__slice__"))
+        else if (quern__is_class(v, "__slice__"))
             x = sliced(g, x, axis++, v);
         else
             x = quern__graph_fail(g, QUERN_UNSUPPORTED, "an index that is not a number, slice, None or ... is not in this version");
@@ -124,7 +104,7 @@ static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in,
 static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = quern__operand(l, g, in, n, "x"), ids = quern__layer_argument(l, in, n, "indices", 0), parts[most_picked];
-    json_t *given = json_object_get(l->context->options, "indices"), *v;
+    json_t *given = quern__op_numbers(json_object_get(l->context->options, "indices")), *v;
     size_t k;
     (void)training;
     if (!x || json_is_null(json_object_get(l->config, "axis")))
@@ -134,8 +114,6 @@ static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int
         return 0;
     if (ids && axis == 0 && quern__shape_of(g, x)->rank == 2 && quern__shape_of(g, x)->dims[0] > 0)
         return quern__gather(g, x, ids);
-    given = is_kind(given, "__numpy__") || is_kind(given, "__tensor__") ? json_object_get(json_object_get(given, "config"), "value")
-                                                                        : given;
     if (json_is_integer(given))
         return at_index(g, x, axis, json_integer_value(given));
     if (ids || !json_is_array(given) || json_array_size(given) < 1 || json_array_size(given) > most_picked)
@@ -148,7 +126,7 @@ static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int
         if (!parts[k])
             return 0;
     }
-    return json_array_size(given) == 1 ? parts[0] : quern__concat(g, parts, (int)json_array_size(given), axis);
+    return quern__concat(g, parts, (int)json_array_size(given), axis);
 }
 
 /* An index out of range gives a row of zeros. */

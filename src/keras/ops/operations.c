@@ -15,11 +15,9 @@ const quern__field quern__fields_last_axis[] = { { "axis", QUERN__F_INT, "-1" },
 
 /* ---- operands ---- */
 
-/* The numbers of a constant: a number, a list, or {"class_name": "__numpy__" or "__tensor__", "config": {"value": …}}. */
-static json_t *numbers_of(json_t *given)
+json_t *quern__op_numbers(json_t *given)
 {
-    const char *kind = quern__config_text(given, "class_name");
-    bool array = kind && (!strcmp(kind, "__numpy__") || !strcmp(kind, "__tensor__"));
+    bool array = quern__is_class(given, "__numpy__") || quern__is_class(given, "__tensor__");
     return array ? json_object_get(json_object_get(given, "config"), "value") : given;
 }
 
@@ -42,7 +40,7 @@ quern__id quern__op_number(quern__graph *g, double number) { return quern__graph
 quern__id quern__operand_or_none(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
 {
     quern__id x = quern__layer_argument(l, in, n, name, 0);
-    json_t *numbers = numbers_of(json_object_get(l->context->options, name));
+    json_t *numbers = quern__op_numbers(json_object_get(l->context->options, name));
     if (x || !numbers || json_is_null(numbers))
         return x;
     if (json_is_number(numbers))
@@ -115,9 +113,19 @@ quern__id quern__op_expand(quern__graph *g, quern__id x, int axis)
     return quern__reshape(g, x, &s);
 }
 
+quern__id quern__op_drop(quern__graph *g, quern__id x, int axis)
+{
+    quern_shape s = x ? *quern__shape_of(g, x) : (quern_shape){ 0 };
+    if (!x)
+        return 0;
+    memmove(s.dims + axis, s.dims + axis + 1, (size_t)(s.rank - axis - 1) * sizeof *s.dims);
+    s.rank--;
+    return quern__reshape(g, x, &s);
+}
+
 quern__id quern__op_move_axis(quern__graph *g, quern__id x, int from, int to)
 {
-    int order[QUERN_MAX_RANK], n = 0, rank = x ? quern__shape_of(g, x)->rank : 0;
+    int order[QUERN_MAX_RANK], n = 0, rank = quern__op_rank(g, x);
     if (!x || from == to)
         return x;
     for (int i = 0; i < rank; i++) {

@@ -26,6 +26,10 @@ extern const quern__field quern__fields_axis_keepdims[], quern__fields_last_axis
 quern__id quern__operand(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, const char *name);
 /* The same for an optional argument; 0 without an error: it is missing or null. */
 quern__id quern__operand_or_none(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, const char *name);
+/* The numbers of a constant: a number, a list, or {"class_name": "__numpy__" or "__tensor__", "config": {"value": …}}. Borrowed. */
+json_t *quern__op_numbers(json_t *given);
+/* The number of axes of x; 0 where the graph has an error. */
+static inline int quern__op_rank(quern__graph *g, quern__id x) { return x ? quern__shape_of(g, x)->rank : 0; }
 /* config[key] as an axis of `rank` axes; a negative axis counts from the end. -1: the graph has an error. */
 int quern__op_axis(const quern__layer *layer, quern__graph *g, const char *key, int rank);
 /* config[key] as a bit mask of axes; null: all axes. 0: the graph has an error. */
@@ -35,6 +39,8 @@ quern__id quern__op_truth(quern__graph *g, quern__id x);
 quern__id quern__op_number(quern__graph *g, double number);
 /* x with an axis of size 1 before `axis` (0 … rank). */
 quern__id quern__op_expand(quern__graph *g, quern__id x, int axis);
+/* x without an axis of size 1. */
+quern__id quern__op_drop(quern__graph *g, quern__id x, int axis);
 /* x with axis `from` moved to index `to`. */
 quern__id quern__op_move_axis(quern__graph *g, quern__id x, int from, int to);
 /* index_ops.c: `count` elements of an axis: begin, begin + step, … with step >= 1. */

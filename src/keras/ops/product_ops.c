@@ -6,8 +6,6 @@
 
 enum { most = QUERN_MAX_RANK };
 
-static int rank_of(quern__graph *g, quern__id x) { return x ? quern__shape_of(g, x)->rank : 0; }
-
 /* Labels of the axes of both operands and of the result, and the size of each label, negative for the dynamic batch dimension. */
 typedef struct contraction {
     char a[most + 1], b[most + 1], out[most + 1];
@@ -143,7 +141,7 @@ static void label(char *out, char first, int count)
 static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
-    int ra = rank_of(g, a), rb = rank_of(g, b), lead = (ra > rb ? ra : rb) - 2;
+    int ra = quern__op_rank(g, a), rb = quern__op_rank(g, b), lead = (ra > rb ? ra : rb) - 2;
     contraction c = { .a = "" };
     (void)training;
     if (!a || !b || ra < 1 || rb < 1)
@@ -163,7 +161,7 @@ static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, i
 static quern__id dot(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
-    int ra = rank_of(g, a), rb = rank_of(g, b);
+    int ra = quern__op_rank(g, a), rb = quern__op_rank(g, b);
     contraction c = { .a = "" };
     (void)training;
     if (!a || !b || ra < 1 || rb < 1)
@@ -184,7 +182,7 @@ static quern__id outer(quern__layer *l, quern__graph *g, const quern__id *in, in
     (void)training;
     if (!a || !b)
         return 0;
-    if (rank_of(g, a) != 1 || rank_of(g, b) != 1)
+    if (quern__op_rank(g, a) != 1 || quern__op_rank(g, b) != 1)
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "outer of tensors of more than one axis is not in this version");
     return quern__mul2(g, quern__op_expand(g, a, 1), quern__op_expand(g, b, 0));
 }
@@ -194,7 +192,7 @@ static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
     json_t *axes = json_object_get(l->config, "axes"), *first = json_array_get(axes, 0), *second = json_array_get(axes, 1);
-    int ra = rank_of(g, a), rb = rank_of(g, b);
+    int ra = quern__op_rank(g, a), rb = quern__op_rank(g, b);
     char la[most + 1] = "", lb[most + 1] = "";
     contraction c = { .a = "" };
     (void)training;
@@ -248,11 +246,12 @@ static quern__id einsum(quern__layer *l, quern__graph *g, const quern__id *in, i
     const char *text = quern__config_text(l->config, "subscripts"), *at = text ? text : "";
     contraction c = { .a = "" };
     (void)training;
-    bool fits = a && read_term(&at, rank_of(g, a), c.a) && (!b || (*at++ == ',' && read_term(&at, rank_of(g, b), c.b)));
+    bool fits =
+        a && read_term(&at, quern__op_rank(g, a), c.a) && (!b || (*at++ == ',' && read_term(&at, quern__op_rank(g, b), c.b)));
     fits = fits && !strncmp(at, "->", 2) && n <= 2;
     at += fits ? 2 : 0;
-    if (!fits || strstr(at, "...") || !read_term(&at, 0, c.out) || (int)strlen(c.a) != rank_of(g, a) ||
-        (b && (int)strlen(c.b) != rank_of(g, b)))
+    if (!fits || strstr(at, "...") || !read_term(&at, 0, c.out) || (int)strlen(c.a) != quern__op_rank(g, a) ||
+        (b && (int)strlen(c.b) != quern__op_rank(g, b)))
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "subscripts '%.60s' are not in this version", text ? text : "?");
     if (b)
         return contract(g, &c, a, b);

@@ -9,15 +9,12 @@ enum { unrolled = 512 }; /* the largest axis of a product or a cumulative functi
 
 #define X quern__operand(l, g, in, n, "x")
 
-static int rank_of(quern__graph *g, quern__id x) { return x ? quern__shape_of(g, x)->rank : 0; }
 static bool keeps(const quern__layer *l) { return quern__config_bool(l->config, "keepdims"); }
-static quern__id unary(quern__graph *g, int function, quern__id x) { return quern__unary(g, function, x, 0, 0, 0); }
-
 /* row->extra: the reduction. */
 static quern__id reduced(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     (void)training;
     return axes ? quern__reduce(g, l->kind->extra, x, axes, keeps(l)) : 0;
 }
@@ -35,7 +32,7 @@ static quern__id extreme(quern__layer *l, quern__graph *g, const quern__id *in, 
 static quern__id of_truth(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = quern__op_truth(g, X);
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     (void)training;
     return axes ? quern__reduce(g, l->kind->extra, x, axes, keeps(l)) : 0;
 }
@@ -44,23 +41,23 @@ static quern__id of_truth(quern__layer *l, quern__graph *g, const quern__id *in,
 static quern__id variance(quern__graph *g, quern__id x, uint32_t axes, bool keep)
 {
     quern__id mean = quern__reduce(g, QUERN__MEAN, x, axes, true);
-    return quern__reduce(g, QUERN__MEAN, unary(g, QUERN__SQUARE, quern__sub2(g, x, mean)), axes, keep);
+    return quern__reduce(g, QUERN__MEAN, quern__square(g, quern__sub2(g, x, mean)), axes, keep);
 }
 
 /* row->extra 1: the square root. */
 static quern__id variance_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, y;
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     (void)training;
     y = axes ? variance(g, x, axes, keeps(l)) : 0;
-    return l->kind->extra ? unary(g, QUERN__SQRT, y) : y;
+    return l->kind->extra ? quern__sqrt(g, y) : y;
 }
 
 static quern__id moments(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? quern__op_axes(l, g, "axes", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axes", quern__op_rank(g, x)) : 0;
     (void)training;
     if (!axes)
         return 0;
@@ -71,7 +68,7 @@ static quern__id moments(quern__layer *l, quern__graph *g, const quern__id *in, 
 static quern__id ptp(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     (void)training;
     return axes ? quern__sub2(g, quern__reduce(g, QUERN__REDUCE_MAX, x, axes, keeps(l)),
                               quern__reduce(g, QUERN__REDUCE_MIN, x, axes, keeps(l)))
@@ -82,27 +79,27 @@ static quern__id ptp(quern__layer *l, quern__graph *g, const quern__id *in, int 
 static quern__id logsumexp(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     (void)training;
     if (!axes)
         return 0;
     quern__id most = quern__stop_gradient(g, quern__reduce(g, QUERN__REDUCE_MAX, x, axes, true));
-    quern__id sum = quern__reduce(g, QUERN__SUM, unary(g, QUERN__EXP, quern__sub2(g, x, most)), axes, keeps(l));
+    quern__id sum = quern__reduce(g, QUERN__SUM, quern__unary_of(g, QUERN__EXP, quern__sub2(g, x, most)), axes, keeps(l));
     quern__id same = quern__reduce(g, QUERN__REDUCE_MAX, most, axes, keeps(l));
-    return quern__add2(g, unary(g, QUERN__LOG, sum), same);
+    return quern__add2(g, quern__unary_of(g, QUERN__LOG, sum), same);
 }
 
 /* sum(w x) / sum(w). Weights with one axis belong to config.axis. */
 static quern__id average(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, w = quern__operand_or_none(l, g, in, n, "weights");
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     (void)training;
     if (!axes || !w)
         return axes ? quern__reduce(g, QUERN__MEAN, x, axes, false) : 0;
-    if (rank_of(g, w) == 1 && rank_of(g, x) > 1) {
-        int axis = quern__op_axis(l, g, "axis", rank_of(g, x));
-        quern_shape s = { .rank = rank_of(g, x) };
+    if (quern__op_rank(g, w) == 1 && quern__op_rank(g, x) > 1) {
+        int axis = quern__op_axis(l, g, "axis", quern__op_rank(g, x));
+        quern_shape s = { .rank = quern__op_rank(g, x) };
         for (int i = 0; i < s.rank; i++)
             s.dims[i] = i == axis ? quern__shape_of(g, w)->dims[0] : 1;
         w = axis < 0 ? 0 : quern__reshape(g, w, &s);
@@ -134,15 +131,15 @@ static quern__id product(quern__graph *g, quern__id x, int axis)
 static quern__id prod(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     quern_shape to = { 0 };
     (void)training;
-    for (int i = 0; i < rank_of(g, x) && axes; i++)
+    for (int i = 0; i < quern__op_rank(g, x) && axes; i++)
         if (axes >> i & 1)
             x = product(g, x, i);
     if (!axes || !x || keeps(l))
         return axes ? x : 0;
-    for (int i = 0; i < rank_of(g, x); i++)
+    for (int i = 0; i < quern__op_rank(g, x); i++)
         if (!(axes >> i & 1))
             to.dims[to.rank++] = quern__shape_of(g, x)->dims[i];
     return quern__reshape(g, x, &to);
@@ -155,7 +152,7 @@ static quern__id cumulative(quern__layer *l, quern__graph *g, const quern__id *i
     (void)training;
     if (json_is_null(json_object_get(l->config, "axis")))
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "a cumulative function without an axis is not in this version");
-    int axis = x ? quern__op_axis(l, g, "axis", rank_of(g, x)) : -1;
+    int axis = x ? quern__op_axis(l, g, "axis", quern__op_rank(g, x)) : -1;
     if (axis < 0 || !quern__op_closed(g, x, axis, "a cumulative function"))
         return 0;
     int64_t size = quern__shape_of(g, x)->dims[axis];
@@ -172,7 +169,7 @@ static quern__id cumulative(quern__layer *l, quern__graph *g, const quern__id *i
 static quern__id diff(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    int axis = x ? quern__op_axis(l, g, "axis", rank_of(g, x)) : -1;
+    int axis = x ? quern__op_axis(l, g, "axis", quern__op_rank(g, x)) : -1;
     (void)training;
     if (axis < 0 || !quern__op_closed(g, x, axis, "diff"))
         return 0;
@@ -193,7 +190,7 @@ static quern__id arg_extreme(quern__layer *l, quern__graph *g, const quern__id *
     (void)training;
     if (json_is_null(json_object_get(l->config, "axis")))
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "an index over the records of a batch is not in this version");
-    int rank = rank_of(g, x), axis = x ? quern__op_axis(l, g, "axis", rank) : -1;
+    int rank = quern__op_rank(g, x), axis = x ? quern__op_axis(l, g, "axis", rank) : -1;
     if (axis < 0 || !quern__op_closed(g, x, axis, "argmax"))
         return 0;
     x = l->kind->extra < 0 ? quern__scale(g, x, -1) : x;
@@ -206,9 +203,9 @@ static quern__id arg_extreme(quern__layer *l, quern__graph *g, const quern__id *
 /* sum(|x|^p)^(1/p) over axes; p = infinity: the maximum. */
 static quern__id vector_norm(quern__graph *g, quern__id x, double p, uint32_t axes, bool keep)
 {
-    quern__id size = unary(g, QUERN__ABS, x);
+    quern__id size = quern__unary_of(g, QUERN__ABS, x);
     if (p == 2)
-        return unary(g, QUERN__SQRT, quern__reduce(g, QUERN__SUM, unary(g, QUERN__SQUARE, x), axes, keep));
+        return quern__sqrt(g, quern__reduce(g, QUERN__SUM, quern__square(g, x), axes, keep));
     if (isinf(p))
         return quern__reduce(g, p > 0 ? QUERN__REDUCE_MAX : QUERN__REDUCE_MIN, size, axes, keep);
     if (p == 0)
@@ -232,7 +229,7 @@ static quern__id norm(quern__layer *l, quern__graph *g, const quern__id *in, int
 {
     quern__id x = X;
     json_t *ord = json_object_get(l->config, "ord");
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     const char *name = json_string_value(ord);
     (void)training;
     if (!axes)
@@ -247,7 +244,7 @@ static quern__id norm(quern__layer *l, quern__graph *g, const quern__id *in, int
 static quern__id normalize(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     json_t *order = json_object_get(l->config, "order"), *epsilon = json_object_get(l->config, "epsilon");
     double p = json_is_number(order) ? json_number_value(order) : 2,
            least = json_is_number(epsilon) ? json_number_value(epsilon) : 1e-7;
@@ -255,9 +252,9 @@ static quern__id normalize(quern__layer *l, quern__graph *g, const quern__id *in
     if (!axes)
         return 0;
     if (p == 2) { /* Keras computes this one as x * rsqrt(max(sum(x^2), epsilon^2)) */
-        quern__id squares = quern__reduce(g, QUERN__SUM, unary(g, QUERN__SQUARE, x), axes, true);
-        return quern__mul2(g, x,
-                           unary(g, QUERN__RSQRT, quern__binary(g, QUERN__MAXIMUM, squares, quern__op_number(g, least * least))));
+        quern__id squares = quern__reduce(g, QUERN__SUM, quern__square(g, x), axes, true);
+        return quern__mul2(
+            g, x, quern__unary_of(g, QUERN__RSQRT, quern__binary(g, QUERN__MAXIMUM, squares, quern__op_number(g, least * least))));
     }
     return quern__div2(g, x, quern__binary(g, QUERN__MAXIMUM, vector_norm(g, x, p, axes, true), quern__op_number(g, least)));
 }

@@ -7,8 +7,6 @@
 
 #define X quern__operand(l, g, in, n, "x")
 
-static int rank_of(quern__graph *g, quern__id x) { return x ? quern__shape_of(g, x)->rank : 0; }
-
 /* Reads the integers of config[key], a number or a list. Returns their number; -1: the graph has an error. */
 static int whole_numbers(const quern__layer *l, quern__graph *g, const char *key, int64_t *out, int most)
 {
@@ -60,7 +58,7 @@ static quern__id reshape(quern__layer *l, quern__graph *g, const quern__id *in, 
 static quern__id transpose(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    int rank = rank_of(g, x), order[QUERN_MAX_RANK];
+    int rank = quern__op_rank(g, x), order[QUERN_MAX_RANK];
     int64_t axes[QUERN_MAX_RANK];
     (void)training;
     bool all = json_is_null(json_object_get(l->config, "axes"));
@@ -75,7 +73,7 @@ static quern__id transpose(quern__layer *l, quern__graph *g, const quern__id *in
 static quern__id swapaxes(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    int rank = rank_of(g, x), order[QUERN_MAX_RANK], a = x ? quern__op_axis(l, g, "axis1", rank) : -1,
+    int rank = quern__op_rank(g, x), order[QUERN_MAX_RANK], a = x ? quern__op_axis(l, g, "axis1", rank) : -1,
         b = a < 0 ? -1 : quern__op_axis(l, g, "axis2", rank);
     (void)training;
     if (b < 0)
@@ -88,7 +86,7 @@ static quern__id swapaxes(quern__layer *l, quern__graph *g, const quern__id *in,
 static quern__id moveaxis(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    int rank = rank_of(g, x), order[QUERN_MAX_RANK];
+    int rank = quern__op_rank(g, x), order[QUERN_MAX_RANK];
     int64_t from[QUERN_MAX_RANK], to[QUERN_MAX_RANK];
     int count = x ? whole_numbers(l, g, "source", from, QUERN_MAX_RANK) : -1;
     bool moved[QUERN_MAX_RANK] = { false };
@@ -116,7 +114,7 @@ static quern__id expand_dims(quern__layer *l, quern__graph *g, const quern__id *
 {
     quern__id x = X;
     int64_t axes[QUERN_MAX_RANK];
-    int count = x ? whole_numbers(l, g, "axis", axes, QUERN_MAX_RANK) : -1, rank = rank_of(g, x) + (count > 0 ? count : 0);
+    int count = x ? whole_numbers(l, g, "axis", axes, QUERN_MAX_RANK) : -1, rank = quern__op_rank(g, x) + (count > 0 ? count : 0);
     (void)training;
     for (int i = 0; i < count; i++)
         axes[i] += axes[i] < 0 ? rank : 0;
@@ -126,8 +124,8 @@ static quern__id expand_dims(quern__layer *l, quern__graph *g, const quern__id *
             least = axes[k] < axes[least] ? k : least;
         int64_t axis = axes[least];
         axes[least] = axes[i];
-        if (axis < 0 || axis > rank_of(g, x))
-            return quern__graph_fail(g, QUERN_SHAPE, "axis %lld of a tensor of %d axes", (long long)axis, rank_of(g, x));
+        if (axis < 0 || axis > quern__op_rank(g, x))
+            return quern__graph_fail(g, QUERN_SHAPE, "axis %lld of a tensor of %d axes", (long long)axis, quern__op_rank(g, x));
         x = quern__op_expand(g, x, (int)axis);
     }
     return count < 0 ? 0 : x;
@@ -158,8 +156,8 @@ static quern__id ravel(quern__layer *l, quern__graph *g, const quern__id *in, in
 {
     quern__id x = X;
     (void)training;
-    if (!x || !quern__op_closed(g, x, rank_of(g, x) ? 0 : -1, "ravel"))
-        return x && !rank_of(g, x) ? quern__op_expand(g, x, 0) : 0;
+    if (!x || !quern__op_closed(g, x, quern__op_rank(g, x) ? 0 : -1, "ravel"))
+        return x && !quern__op_rank(g, x) ? quern__op_expand(g, x, 0) : 0;
     return quern__reshape(g, x, &(quern_shape){ .rank = 1, .dims = { quern_shape_count(quern__shape_of(g, x)) } });
 }
 
@@ -187,7 +185,7 @@ static quern__id joined(quern__graph *g, const quern__id *in, int n, int axis)
 
 static quern__id concatenate(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
-    int axis = quern__op_axis(l, g, "axis", rank_of(g, in[0]));
+    int axis = quern__op_axis(l, g, "axis", quern__op_rank(g, in[0]));
     (void)training;
     return axis < 0 ? 0 : joined(g, in, n, axis);
 }
@@ -195,7 +193,7 @@ static quern__id concatenate(quern__layer *l, quern__graph *g, const quern__id *
 static quern__id stack(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id with[QUERN__MAX_ARGUMENTS];
-    int axis = quern__op_axis(l, g, "axis", rank_of(g, in[0]) + 1);
+    int axis = quern__op_axis(l, g, "axis", quern__op_rank(g, in[0]) + 1);
     (void)training;
     for (int i = 0; i < n && axis >= 0; i++)
         with[i] = quern__op_expand(g, in[i], axis);
@@ -209,7 +207,7 @@ static quern__id stack_along(quern__layer *l, quern__graph *g, const quern__id *
     int axis = l->kind->extra;
     (void)training;
     for (int i = 0; i < n; i++)
-        with[i] = rank_of(g, in[i]) > axis ? in[i] : quern__op_expand(g, in[i], axis);
+        with[i] = quern__op_rank(g, in[i]) > axis ? in[i] : quern__op_expand(g, in[i], axis);
     return joined(g, with, n, axis);
 }
 
@@ -221,7 +219,7 @@ static quern__id append(quern__layer *l, quern__graph *g, const quern__id *in, i
         return 0;
     if (json_is_null(json_object_get(l->config, "axis")))
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "append without an axis is not in this version");
-    int axis = quern__op_axis(l, g, "axis", rank_of(g, both[0]));
+    int axis = quern__op_axis(l, g, "axis", quern__op_rank(g, both[0]));
     return axis < 0 ? 0 : joined(g, both, 2, axis);
 }
 
@@ -273,7 +271,7 @@ static quern__id split(quern__layer *l, quern__graph *g, const quern__id *in, in
 {
     quern__id x = X;
     (void)training;
-    return x ? split_at(l, g, x, quern__op_axis(l, g, "axis", rank_of(g, x)), l->kind->extra) : 0;
+    return x ? split_at(l, g, x, quern__op_axis(l, g, "axis", quern__op_rank(g, x)), l->kind->extra) : 0;
 }
 
 /* row->extra: the axis. */
@@ -287,18 +285,15 @@ static quern__id split_along(quern__layer *l, quern__graph *g, const quern__id *
 static quern__id unstack(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X, first = 0;
-    int axis = x ? quern__op_axis(l, g, "axis", rank_of(g, x)) : -1;
+    int axis = x ? quern__op_axis(l, g, "axis", quern__op_rank(g, x)) : -1;
     (void)training;
     if (axis < 0 || !quern__op_closed(g, x, axis, "unstack"))
         return 0;
-    quern_shape s = *quern__shape_of(g, x), to = s;
-    int64_t count = s.dims[axis];
+    int64_t count = quern__shape_of(g, x)->dims[axis];
     if (count > QUERN__MAX_RESULTS)
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "%lld parts, at most %d", (long long)count, QUERN__MAX_RESULTS);
-    memmove(to.dims + axis, to.dims + axis + 1, (size_t)(s.rank - axis - 1) * sizeof *to.dims);
-    to.rank--;
     for (int64_t k = 0; k < count; k++) {
-        quern__id part = quern__reshape(g, quern__slice(g, x, axis, k, 1), &to);
+        quern__id part = quern__op_drop(g, quern__slice(g, x, axis, k, 1), axis);
         if (k == 0)
             first = part;
         else
@@ -334,7 +329,7 @@ static quern__id repeat(quern__layer *l, quern__graph *g, const quern__id *in, i
         times = json_array_get(times, 0);
     if (!json_is_integer(times) || json_is_null(json_object_get(l->config, "axis")))
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "repeats by element, or without an axis, are not in this version");
-    return x ? repeated(g, x, quern__op_axis(l, g, "axis", rank_of(g, x)), json_integer_value(times)) : 0;
+    return x ? repeated(g, x, quern__op_axis(l, g, "axis", quern__op_rank(g, x)), json_integer_value(times)) : 0;
 }
 
 /* Repeats the whole along each axis: [a b] to [a b a b]. */
@@ -344,10 +339,10 @@ static quern__id tile(quern__layer *l, quern__graph *g, const quern__id *in, int
     int64_t times[QUERN_MAX_RANK];
     int count = x ? whole_numbers(l, g, "repeats", times, QUERN_MAX_RANK) : -1;
     (void)training;
-    while (count > 0 && x && rank_of(g, x) < count)
+    while (count > 0 && x && quern__op_rank(g, x) < count)
         x = quern__op_expand(g, x, 0);
     for (int k = 0; k < count && x; k++) {
-        int axis = rank_of(g, x) - count + k;
+        int axis = quern__op_rank(g, x) - count + k;
         if (times[k] < 1 || times[k] > QUERN__MAX_ARGUMENTS)
             return quern__graph_fail(g, QUERN_UNSUPPORTED, "repeats must be from 1 to %d", QUERN__MAX_ARGUMENTS);
         for (int64_t i = 0; i < times[k]; i++)
@@ -366,9 +361,9 @@ static quern__id reversed(quern__graph *g, quern__id x, int axis)
 static quern__id flip(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? l->kind->extra ? 1u << (l->kind->extra - 1) : quern__op_axes(l, g, "axis", rank_of(g, x)) : 0;
+    uint32_t axes = x ? l->kind->extra ? 1u << (l->kind->extra - 1) : quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
     (void)training;
-    for (int i = 0; i < rank_of(g, x) && axes; i++)
+    for (int i = 0; i < quern__op_rank(g, x) && axes; i++)
         if (axes >> i & 1)
             x = reversed(g, x, i);
     return axes ? x : 0;
@@ -398,28 +393,34 @@ static quern__id roll(quern__layer *l, quern__graph *g, const quern__id *in, int
     if (n_axes < 0 || (count != n_axes && count != 1))
         return n_axes < 0 ? 0 : quern__graph_fail(g, QUERN_INVALID, "%d shifts for %d axes", count, n_axes);
     for (int k = 0; k < n_axes && x; k++) {
-        int64_t axis = axes[k] + (axes[k] < 0 ? rank_of(g, x) : 0);
-        x = rolled(g, x, axis < rank_of(g, x) ? (int)axis : -1, shifts[count == 1 ? 0 : k]);
+        int64_t axis = axes[k] + (axes[k] < 0 ? quern__op_rank(g, x) : 0);
+        x = rolled(g, x, axis < quern__op_rank(g, x) ? (int)axis : -1, shifts[count == 1 ? 0 : k]);
     }
     return x;
 }
 
 /* ---- padding ---- */
 
-/* `size` elements before (or after) an axis: a constant, or mirrored with or without the edge. */
-static quern__id margin(quern__graph *g, quern__id x, int axis, int64_t size, bool before, const char *mode, quern__id value)
+/* `size` elements before (or after) an axis: mirrored without the edge (reflect) or with it. */
+static quern__id mirrored(quern__graph *g, quern__id x, int axis, int64_t size, bool before, bool reflect)
 {
-    quern_shape s = *quern__shape_of(g, x);
-    int64_t length = s.dims[axis];
-    bool reflect = !strcmp(mode, "reflect");
-    if (!strcmp(mode, "constant")) {
-        s.dims[axis] = size;
-        return quern__broadcast(g, value, &s);
-    }
+    int64_t length = quern__shape_of(g, x)->dims[axis];
     if (size > length - reflect)
         return quern__graph_fail(g, QUERN_SHAPE, "a pad of %lld at an axis of %lld", (long long)size, (long long)length);
     int64_t from = before ? (int64_t)reflect : length - reflect - size;
     return quern__reverse(g, quern__slice(g, x, axis, from, size), axis);
+}
+
+static quern__id padded_by_mirror(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after, bool reflect)
+{
+    quern__id with[3];
+    int count = 0;
+    if (before)
+        with[count++] = mirrored(g, x, axis, before, true, reflect);
+    with[count++] = x;
+    if (after)
+        with[count++] = mirrored(g, x, axis, after, false, reflect);
+    return quern__concat(g, with, count, axis);
 }
 
 static quern__id pad(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -429,24 +430,18 @@ static quern__id pad(quern__layer *l, quern__graph *g, const quern__id *in, int 
     const char *mode = quern__config_text(l->config, "mode");
     size_t axis;
     (void)training;
-    if (!x || !json_is_array(widths) || json_array_size(widths) != (size_t)rank_of(g, x))
-        return x ? quern__graph_fail(g, QUERN_SHAPE, "pad_width does not fit a tensor of %d axes", rank_of(g, x)) : 0;
+    if (!x || !json_is_array(widths) || json_array_size(widths) != (size_t)quern__op_rank(g, x))
+        return x ? quern__graph_fail(g, QUERN_SHAPE, "pad_width does not fit a tensor of %d axes", quern__op_rank(g, x)) : 0;
     if (!mode || (strcmp(mode, "constant") && strcmp(mode, "reflect") && strcmp(mode, "symmetric")))
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "pad mode %.30s is not in this version", mode ? mode : "?");
     value = value ? value : quern__op_number(g, 0);
     json_array_foreach(widths, axis, own)
     {
         int64_t before = json_integer_value(json_array_get(own, 0)), after = json_integer_value(json_array_get(own, 1));
-        quern__id with[3];
-        int count = 0;
         if (before < 0 || after < 0 || ((before || after) && axis == 0 && !quern__op_closed(g, x, 0, "pad")))
             return 0;
-        if (before)
-            with[count++] = margin(g, x, (int)axis, before, true, mode, value);
-        with[count++] = x;
-        if (after)
-            with[count++] = margin(g, x, (int)axis, after, false, mode, value);
-        x = count > 1 ? quern__concat(g, with, count, (int)axis) : x;
+        x = !strcmp(mode, "constant") ? quern__pad(g, x, (int)axis, before, after, value)
+                                      : padded_by_mirror(g, x, (int)axis, before, after, !strcmp(mode, "reflect"));
         if (!x)
             return 0;
     }

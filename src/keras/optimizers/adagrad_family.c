@@ -7,8 +7,6 @@
 static double number(const quern__optimizer *o, const char *key) { return quern__option(o, key); }
 static quern__id add(quern__graph *g, quern__id a, quern__id b) { return quern__add2(g, a, b); }
 static quern__id mul(quern__graph *g, quern__id a, quern__id b) { return quern__mul2(g, a, b); }
-static quern__id square(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__SQUARE, x, 0, 0, 0); }
-static quern__id root(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__SQRT, x, 0, 0, 0); }
 
 static quern__id power(quern__graph *g, quern__id x, double exponent)
 {
@@ -103,7 +101,7 @@ STEP(adagrad_step)
 {
     (void)iteration;
     quern__id sum = quern__keep(o, g, k, 0, add(g, quern__before(o, g, k, 0), quern__each_row(g, gradient, QUERN__SQUARE, 0, 0)));
-    quern__id below = root(g, quern__shift(g, sum, number(o, "epsilon")));
+    quern__id below = quern__sqrt(g, quern__shift(g, sum, number(o, "epsilon")));
     return quern__moved(o, g, k, rate, decay, quern__div2(g, mul(g, gradient, rate), below));
 }
 
@@ -115,9 +113,9 @@ STEP(adadelta_step)
               sum = quern__keep(
                   o, g, k, 0,
                   quern__mixed(g, quern__before(o, g, k, 0), rho, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - rho));
-    quern__id delta =
-        quern__div2(g, mul(g, root(g, quern__shift(g, deltas, epsilon)), gradient), root(g, quern__shift(g, sum, epsilon)));
-    quern__keep(o, g, k, 1, quern__mixed(g, deltas, rho, square(g, delta), 1 - rho));
+    quern__id delta = quern__div2(g, mul(g, quern__sqrt(g, quern__shift(g, deltas, epsilon)), gradient),
+                                  quern__sqrt(g, quern__shift(g, sum, epsilon)));
+    quern__keep(o, g, k, 1, quern__mixed(g, deltas, rho, quern__square(g, delta), 1 - rho));
     return quern__moved(o, g, k, rate, decay, mul(g, delta, rate));
 }
 
@@ -137,12 +135,15 @@ STEP(lion_step)
     (void)iteration;
     double beta_1 = number(o, "beta_1"), beta_2 = number(o, "beta_2");
     quern__id m = quern__before(o, g, k, 0);
-    quern__id direction = quern__unary(g, QUERN__SIGN, quern__mixed(g, m, beta_1, gradient, 1 - beta_1), 0, 0, 0);
+    quern__id direction = quern__unary_of(g, QUERN__SIGN, quern__mixed(g, m, beta_1, gradient, 1 - beta_1));
     quern__keep(o, g, k, 0, quern__mixed(g, m, beta_2, gradient, 1 - beta_2));
     return quern__moved(o, g, k, rate, decay, mul(g, direction, rate));
 }
 
-static quern__id length(quern__graph *g, quern__id x) { return root(g, quern__reduce(g, QUERN__SUM, square(g, x), ~0u, false)); }
+static quern__id length(quern__graph *g, quern__id x)
+{
+    return quern__sqrt(g, quern__reduce(g, QUERN__SUM, quern__square(g, x), ~0u, false));
+}
 
 STEP(lamb_step)
 {
@@ -151,7 +152,8 @@ STEP(lamb_step)
     quern__id v = quern__keep(
         o, g, k, 1,
         quern__mixed(g, quern__before(o, g, k, 1), beta_2, quern__each_row(g, gradient, QUERN__SQUARE, 0, 0), 1 - beta_2));
-    quern__id below = quern__shift(g, root(g, quern__div2(g, v, quern__correction(g, beta_2, iteration))), number(o, "epsilon"));
+    quern__id below =
+        quern__shift(g, quern__sqrt(g, quern__div2(g, v, quern__correction(g, beta_2, iteration))), number(o, "epsilon"));
     quern__id update = quern__div2(g, quern__div2(g, m, quern__correction(g, beta_1, iteration)), below);
     quern__id weight = length(g, quern__decayed(o, g, k, rate, decay)), step = length(g, update);
     quern__id zero = quern__graph_constant(g, 0, QUERN_FLOAT32), one = quern__graph_constant(g, 1, QUERN_FLOAT32);
@@ -170,7 +172,7 @@ STEP(ftrl_step)
     quern__id grown = quern__div2(g, quern__sub2(g, power(g, next, p), power(g, sum, p)), rate);
     quern__id linear = quern__keep(o, g, k, 1, add(g, quern__before(o, g, k, 1), quern__sub2(g, shrunk, mul(g, grown, v))));
     /* 2 (l2 + beta / (2 rate)) */
-    quern__id l2 = quern__shift(g, quern__scale(g, quern__unary(g, QUERN__RECIPROCAL, rate, 0, 0, 0), number(o, "beta")),
+    quern__id l2 = quern__shift(g, quern__scale(g, quern__unary_of(g, QUERN__RECIPROCAL, rate), number(o, "beta")),
                                 2 * number(o, "l2_regularization_strength"));
     quern__id quadratic = add(g, quern__div2(g, power(g, next, p), rate), l2);
     quern__id clipped = quern__unary(g, QUERN__CLIP, linear, -l1, l1, 0);

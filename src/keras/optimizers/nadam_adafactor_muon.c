@@ -10,8 +10,6 @@ static double number(const quern__optimizer *o, const char *key) { return quern_
 static quern__id add(quern__graph *g, quern__id a, quern__id b) { return quern__add2(g, a, b); }
 static quern__id mul(quern__graph *g, quern__id a, quern__id b) { return quern__mul2(g, a, b); }
 static quern__id divide(quern__graph *g, quern__id a, quern__id b) { return quern__div2(g, a, b); }
-static quern__id root(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__SQRT, x, 0, 0, 0); }
-static quern__id one_less(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__AFFINE, x, -1, 1, 0); }
 static quern__id constant(quern__graph *g, double x) { return quern__graph_constant(g, x, QUERN_FLOAT32); }
 static quern__id squares_of(quern__graph *g, quern__id gradient) { return quern__each_row(g, gradient, QUERN__SQUARE, 0, 0); }
 
@@ -70,9 +68,9 @@ STEP(nadam_step)
     quern__id t = quern__step_number(g, iteration), now = u(o, g, t), next = u(o, g, quern__shift(g, t, 1));
     quern__id m = quern__keep(o, g, k, 0, quern__mixed(g, quern__before(o, g, k, 0), beta_1, gradient, 1 - beta_1));
     quern__id v = quern__keep(o, g, k, 1, quern__mixed(g, quern__before(o, g, k, 1), beta_2, squares_of(g, gradient), 1 - beta_2));
-    quern__id ahead = mul(g, m, divide(g, next, one_less(g, mul(g, o->common, next))));
-    quern__id mean = add(g, ahead, mul(g, gradient, divide(g, one_less(g, now), one_less(g, o->common))));
-    quern__id below = quern__shift(g, root(g, divide(g, v, quern__correction(g, beta_2, iteration))), number(o, "epsilon"));
+    quern__id ahead = mul(g, m, divide(g, next, quern__one_minus(g, mul(g, o->common, next))));
+    quern__id mean = add(g, ahead, mul(g, gradient, divide(g, quern__one_minus(g, now), quern__one_minus(g, o->common))));
+    quern__id below = quern__shift(g, quern__sqrt(g, divide(g, v, quern__correction(g, beta_2, iteration))), number(o, "epsilon"));
     return quern__moved(o, g, k, rate, decay, divide(g, mul(g, mean, rate), below));
 }
 
@@ -109,13 +107,13 @@ static quern__id mean_along(quern__graph *g, quern__id x, int from_last, bool ke
 
 static quern__id rms(quern__graph *g, quern__id x)
 {
-    return root(g, quern__reduce(g, QUERN__MEAN, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), ~0u, false));
+    return quern__sqrt(g, quern__reduce(g, QUERN__MEAN, quern__square(g, x), ~0u, false));
 }
 
 /* old * beta + new * (1 - beta), where beta is a value */
 static quern__id blended(quern__graph *g, quern__id old, quern__id beta, quern__id x)
 {
-    return add(g, mul(g, old, beta), mul(g, x, one_less(g, beta)));
+    return add(g, mul(g, old, beta), mul(g, x, quern__one_minus(g, beta)));
 }
 
 /* The second moment of a matrix, from the moments of its rows and columns. */
@@ -133,15 +131,16 @@ static quern__id factored(quern__optimizer *o, quern__graph *g, int k, quern__id
 STEP(adafactor_step)
 {
     quern__id t = quern__step_number(g, iteration), w = quern__decayed(o, g, k, rate, decay);
-    quern__id beta = one_less(g, quern__binary(g, QUERN__POW, t, constant(g, number(o, "beta_2_decay"))));
-    quern__id rho = quern__binary(g, QUERN__MINIMUM, rate, quern__unary(g, QUERN__RSQRT, t, 0, 0, 0));
+    quern__id beta = quern__one_minus(g, quern__binary(g, QUERN__POW, t, constant(g, number(o, "beta_2_decay"))));
+    quern__id rho = quern__binary(g, QUERN__MINIMUM, rate, quern__unary_of(g, QUERN__RSQRT, t));
     quern__id alpha = mul(g, quern__binary(g, QUERN__MAXIMUM, rms(g, w), constant(g, number(o, "epsilon_2"))), rho);
     quern__id squares = quern__shift(g, squares_of(g, gradient), number(o, "epsilon_1"));
     bool matrix = o->trained[k]->shape.rank >= 2;
     quern__id v =
         quern__keep(o, g, k, 2, matrix ? factored(o, g, k, beta, squares) : blended(g, quern__before(o, g, k, 2), beta, squares));
-    quern__id direction = divide(g, gradient, root(g, v)), scattered = quern__squares(o, g, k, gradient);
-    quern__id length = scattered ? root(g, quern__reduce(g, QUERN__MEAN, divide(g, scattered, v), ~0u, false)) : rms(g, direction);
+    quern__id direction = divide(g, gradient, quern__sqrt(g, v)), scattered = quern__squares(o, g, k, gradient);
+    quern__id length =
+        scattered ? quern__sqrt(g, quern__reduce(g, QUERN__MEAN, divide(g, scattered, v), ~0u, false)) : rms(g, direction);
     quern__id size = quern__scale(g, length, 1 / number(o, "clip_threshold"));
     direction = divide(g, direction, quern__binary(g, QUERN__MAXIMUM, size, constant(g, 1)));
     return quern__moved(o, g, k, rate, decay, mul(g, direction, alpha));
@@ -192,10 +191,10 @@ static int muon_slots(quern__optimizer *o, quern_error *err)
 static quern__id adam_step(quern__optimizer *o, quern__graph *g, int k, quern__id gradient, quern__id rate, quern__id iteration)
 {
     double beta_1 = number(o, "adam_beta_1"), beta_2 = number(o, "adam_beta_2");
-    quern__id alpha = divide(g, root(g, quern__correction(g, beta_2, iteration)), quern__correction(g, beta_1, iteration));
+    quern__id alpha = divide(g, quern__sqrt(g, quern__correction(g, beta_2, iteration)), quern__correction(g, beta_1, iteration));
     quern__id m = quern__keep(o, g, k, 0, quern__mixed(g, quern__before(o, g, k, 0), beta_1, gradient, 1 - beta_1));
     quern__id v = quern__keep(o, g, k, 1, quern__mixed(g, quern__before(o, g, k, 1), beta_2, squares_of(g, gradient), 1 - beta_2));
-    quern__id below = quern__shift(g, root(g, v), number(o, "epsilon"));
+    quern__id below = quern__shift(g, quern__sqrt(g, v), number(o, "epsilon"));
     return divide(g, mul(g, m, mul(g, alpha, quern__scale(g, rate, number(o, "adam_lr_ratio")))), below);
 }
 
@@ -206,7 +205,7 @@ static quern__id orthogonal(const quern__optimizer *o, quern__graph *g, quern__i
     const quern_shape *s = x ? quern__shape_of(g, x) : NULL;
     bool tall = s && s->dims[0] > s->dims[1];
     x = tall ? quern__transpose(g, x, (const int[]){ 1, 0 }) : x;
-    quern__id norm = root(g, quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), ~0u, false));
+    quern__id norm = quern__sqrt(g, quern__reduce(g, QUERN__SUM, quern__square(g, x), ~0u, false));
     x = x ? divide(g, x, quern__shift(g, norm, 1e-7)) : 0;
     for (int i = 0; x && i < quern__config_int(o->config, "ns_steps"); i++) {
         quern__id a = quern__matmul(g, x, x, false, true);
@@ -249,11 +248,11 @@ STEP(schedule_free_step)
     if (warm > 0)
         lr = mul(g, lr, quern__binary(g, QUERN__MINIMUM, quern__scale(g, t, 1 / warm), constant(g, 1)));
     quern__id v = quern__keep(o, g, k, 1, quern__mixed(g, quern__before(o, g, k, 1), beta_2, squares_of(g, gradient), 1 - beta_2));
-    quern__id below = quern__shift(g, root(g, divide(g, v, quern__correction(g, beta_2, iteration))), number(o, "epsilon"));
+    quern__id below = quern__shift(g, quern__sqrt(g, divide(g, v, quern__correction(g, beta_2, iteration))), number(o, "epsilon"));
     quern__id next = quern__keep(o, g, k, 0, quern__sub2(g, z, divide(g, mul(g, lr, gradient), below)));
-    quern__id weight = quern__unary(g, QUERN__RECIPROCAL, t, 0, 0, 0);
+    quern__id weight = quern__unary_of(g, QUERN__RECIPROCAL, t);
     quern__id x = quern__mixed(g, quern__decayed(o, g, k, rate, decay), 1 / beta_1, next, -(1 - beta_1) / beta_1);
-    x = add(g, mul(g, x, one_less(g, weight)), mul(g, next, weight));
+    x = add(g, mul(g, x, quern__one_minus(g, weight)), mul(g, next, weight));
     return quern__assign(g, o->trained[k], quern__mixed(g, next, 1 - beta_1, x, beta_1));
 }
 

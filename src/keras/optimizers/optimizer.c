@@ -275,9 +275,9 @@ static quern__id square_sum(quern__graph *g, quern__id x)
  * sum). */
 static quern__id to_norm(quern__graph *g, quern__id x, quern__id squares, double c, bool rows)
 {
-    quern__id norm = quern__unary(g, QUERN__SQRT, squares, 0, 0, 0);
+    quern__id norm = quern__sqrt(g, squares);
     quern__id most = quern__binary(g, QUERN__MAXIMUM, norm, quern__graph_constant(g, c, QUERN_FLOAT32));
-    quern__id factor = quern__scale(g, quern__unary(g, QUERN__RECIPROCAL, most, 0, 0, 0), c);
+    quern__id factor = quern__scale(g, quern__unary_of(g, QUERN__RECIPROCAL, most), c);
     return rows ? quern__scaled_rows(g, x, factor) : quern__mul2(g, x, factor);
 }
 
@@ -315,7 +315,7 @@ static quern__id narrow(quern__graph *g, quern__id gate)
 /* floor(count / n) for integers, computed with an offset against rounding. */
 static quern__id whole_parts(quern__graph *g, quern__id count, double n)
 {
-    return quern__unary(g, QUERN__ROUND, quern__unary(g, QUERN__AFFINE, count, 1 / n, 0.5 / n - 0.5, 0), 0, 0, 0);
+    return quern__unary_of(g, QUERN__ROUND, quern__unary(g, QUERN__AFFINE, count, 1 / n, 0.5 / n - 0.5, 0));
 }
 
 /* 1 where the count is a multiple of n, otherwise 0. */

@@ -88,8 +88,7 @@ static quern__id all_finite(quern__graph *g, const quern__id *gradients, int n)
     quern__id all = 0;
     for (int k = 0; k < n; k++) {
         quern__id finite =
-            gradients[k] ? quern__reduce(g, QUERN__REDUCE_MIN, quern__unary(g, QUERN__FINITE, gradients[k], 0, 0, 0), ~0u, false)
-                         : 0;
+            gradients[k] ? quern__reduce(g, QUERN__REDUCE_MIN, quern__unary_of(g, QUERN__FINITE, gradients[k]), ~0u, false) : 0;
         all = all && finite ? quern__mul2(g, all, finite) : all ? all : finite;
     }
     return all;
@@ -100,7 +99,7 @@ static void scaling_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradie
 {
     quern__graph_scope(g, "loss_scale_optimizer");
     quern__id finite = all_finite(g, gradients, o->n), scale = quern__graph_variable(g, o->slots[SCALE]);
-    quern__id inverse = quern__unary(g, QUERN__RECIPROCAL, scale, 0, 0, 0), none = quern__graph_constant(g, 0, QUERN_FLOAT32);
+    quern__id inverse = quern__unary_of(g, QUERN__RECIPROCAL, scale), none = quern__graph_constant(g, 0, QUERN_FLOAT32);
     quern__id counter = quern__cast(g, quern__graph_variable(g, o->slots[COUNTER]), QUERN_FLOAT32);
     quern__id last = quern__graph_constant(g, quern__option(o, "dynamic_growth_steps") - 1, QUERN_FLOAT32);
     quern__id full = quern__binary(g, QUERN__EQUAL, counter, last);

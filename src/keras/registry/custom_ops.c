@@ -48,7 +48,7 @@ quern_node quern_node_unary(quern_graph *g, const char *function, quern_node x)
                                 QUERN__RSQRT, QUERN__RECIPROCAL, QUERN__EXP,  QUERN__LOG,    QUERN__ROUND };
     for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
         if (quern__same_name(quern__unary_name(bare[i]), function))
-            return quern__unary(g, bare[i], x, 0, 0, 0);
+            return quern__unary_of(g, bare[i], x);
     return quern__graph_fail(g, QUERN_NOTFOUND, "no unary function is called '%s'", function);
 }
 

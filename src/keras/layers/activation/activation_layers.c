@@ -24,7 +24,7 @@ QUERN__LAYER_ROW(activation, "Activation", "", activation_fields, NULL, activati
 static quern__id softmax_over(quern__graph *g, quern__id x, uint32_t mask)
 {
     quern__id most = quern__stop_gradient(g, quern__reduce(g, QUERN__REDUCE_MAX, x, mask, true));
-    quern__id e = quern__unary(g, QUERN__EXP, quern__sub2(g, x, most), 0, 0, 0);
+    quern__id e = quern__unary_of(g, QUERN__EXP, quern__sub2(g, x, most));
     return quern__div2(g, e, quern__reduce(g, QUERN__SUM, e, mask, true));
 }
 
@@ -93,9 +93,9 @@ static int prelu_build(quern__layer *l, const quern_shape *in, int n, quern_erro
 static quern__id prelu_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n, (void)training;
-    quern__id below = quern__unary(g, QUERN__RELU0, quern__scale(g, in[0], -1), 0, 0, 0);
+    quern__id below = quern__unary_of(g, QUERN__RELU0, quern__scale(g, in[0], -1));
     quern__id slope = quern__mul2(g, quern__graph_variable(g, l->weights[0]), below);
-    return quern__sub2(g, quern__unary(g, QUERN__RELU0, in[0], 0, 0, 0), slope);
+    return quern__sub2(g, quern__unary_of(g, QUERN__RELU0, in[0]), slope);
 }
 
 static const quern__field axis_fields[] = { { "axis", QUERN__F_ANY, "-1" }, { 0 } };

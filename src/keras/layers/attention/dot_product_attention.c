@@ -47,7 +47,7 @@ static ID pair_scores(quern__graph *g, const given *a, bool additive)
     ID both = quern__add2(g, with_axis(g, a->q, 2), with_axis(g, a->k, 1));
     if (a->scale && !additive)
         both = quern__mul2(g, both, a->scale);
-    both = quern__unary(g, QUERN__TANH, both, 0, 0, 0);
+    both = quern__unary_of(g, QUERN__TANH, both);
     if (a->scale && additive)
         both = quern__mul2(g, both, a->scale);
     ID sum = quern__reduce(g, QUERN__SUM, both, 1u << 3, false);

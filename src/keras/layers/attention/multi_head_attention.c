@@ -181,7 +181,7 @@ static quern__id window_mask(quern__graph *g, int64_t queries, int64_t keys, int
     quern_shape row = { .rank = 4, .dims = { 1, 1, queries, 1 } }, column = { .rank = 4, .dims = { 1, 1, 1, keys } };
     quern__id gap =
         quern__sub2(g, quern__reshape(g, quern__iota(g, queries), &row), quern__reshape(g, quern__iota(g, keys), &column));
-    return quern__binary(g, QUERN__LESS, quern__unary(g, QUERN__ABS, gap, 0, 0, 0),
+    return quern__binary(g, QUERN__LESS, quern__unary_of(g, QUERN__ABS, gap),
                          quern__graph_constant(g, (double)window, QUERN_FLOAT32));
 }
 
@@ -294,7 +294,7 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
     bool wanted = quern__layer_flag(l, "return_attention_scores"), narrow = f.dim <= widest && f.value_dim <= widest;
     quern__id scores = 0, y = wanted || (!narrow && !a.offset) ? with_scores(l, g, &a, &scores) : quern__attention(g, &a);
     if (f.gate)
-        y = quern__mul2(g, y, quern__unary(g, QUERN__SIGMOID, projected(l, g, in[query], f.at[GATE], 1, f.bias), 0, 0, 0));
+        y = quern__mul2(g, y, quern__unary_of(g, QUERN__SIGMOID, projected(l, g, in[query], f.at[GATE], 1, f.bias)));
     y = projected(l, g, y, l->n_weights - 1 - f.bias, 2, f.bias);
     const quern_shape *out = &l->weights[l->n_weights - 1 - f.bias]->shape;
     if (y && out->rank > 3) { /* output_shape has several axes */

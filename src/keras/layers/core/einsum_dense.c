@@ -218,8 +218,8 @@ static ID with_last(quern__graph *g, ID x, int axis, quern_shape *others)
 /* x / max(norm, 1e-7) along an axis. */
 static ID of_length_one(quern__graph *g, ID x, int axis)
 {
-    ID squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), 1u << axis, true);
-    return quern__mul2(g, x, quern__unary(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0), 0, 0, 0));
+    ID squares = quern__reduce(g, QUERN__SUM, quern__square(g, x), 1u << axis, true);
+    return quern__mul2(g, x, quern__unary_of(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0)));
 }
 
 /* The dot product of two inputs along one axis each, normalised to unit length when config.normalize is set. */

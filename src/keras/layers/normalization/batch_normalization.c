@@ -80,7 +80,7 @@ static void move(quern__layer *l, quern__graph *g, quern__variable *v, id batch)
 static id normalised(quern__layer *l, quern__graph *g, id x, id mean, id variance, const quern_shape *s, int axis)
 {
     id gamma = along(g, gamma_of(l, g), s, axis), beta = along(g, beta_of(l, g), s, axis);
-    id factor = quern__unary(g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")), 0, 0, 0);
+    id factor = quern__unary_of(g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")));
     factor = gamma ? quern__mul2(g, factor, gamma) : factor;
     id term = quern__mul2(g, mean, factor);
     term = beta ? quern__sub2(g, beta, term) : quern__scale(g, term, -1);
@@ -100,7 +100,7 @@ static void moments(quern__graph *g, id x, id mask, int axis, id *mean, id *vari
     id count = quern__reduce(g, QUERN__SUM, ones, axes, true), zero = quern__graph_constant(g, 0, QUERN_FLOAT32);
     *mean = quern__div2(g, quern__reduce(g, QUERN__SUM, quern__select(g, ones, x, zero), axes, true), count);
     id gap = quern__select(g, ones, quern__sub2(g, x, *mean), zero);
-    *variance = quern__div2(g, quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, gap, 0, 0, 0), axes, true), count);
+    *variance = quern__div2(g, quern__reduce(g, QUERN__SUM, quern__square(g, gap), axes, true), count);
 }
 
 static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool training)
@@ -178,8 +178,8 @@ static id group_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
         spread.dims[i] = i == axis || i == axis + 1 ? apart.dims[i] : 1;
     }
     id x = quern__reshape(g, in[0], &apart), gap = quern__sub2(g, x, group_mean(g, x, axis));
-    id variance = group_mean(g, quern__unary(g, QUERN__SQUARE, gap, 0, 0, 0), axis);
-    id inverse = quern__unary(g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")), 0, 0, 0);
+    id variance = group_mean(g, quern__square(g, gap), axis);
+    id inverse = quern__unary_of(g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")));
     id gamma = gamma_of(l, g), beta = beta_of(l, g), y = quern__mul2(g, gap, inverse);
     y = gamma ? quern__mul2(g, y, quern__reshape(g, gamma, &spread)) : y;
     y = beta ? quern__add2(g, y, quern__reshape(g, beta, &spread)) : y;

@@ -45,8 +45,8 @@ static quern_shape joined(const quern_shape *s, int axes)
 static ID over_axes(quern__graph *g, ID x, uint32_t axes, ID gamma, ID beta, bool centred, bool by_variance, double epsilon)
 {
     ID d = centred || by_variance ? quern__sub2(g, x, quern__reduce(g, QUERN__MEAN, x, axes, true)) : x;
-    ID variance = quern__reduce(g, QUERN__MEAN, quern__unary(g, QUERN__SQUARE, d, 0, 0, 0), axes, true);
-    ID inverse = quern__unary(g, QUERN__RSQRT, quern__shift(g, variance, epsilon), 0, 0, 0);
+    ID variance = quern__reduce(g, QUERN__MEAN, quern__square(g, d), axes, true);
+    ID inverse = quern__unary_of(g, QUERN__RSQRT, quern__shift(g, variance, epsilon));
     ID y = quern__mul2(g, centred ? d : x, inverse);
     y = gamma ? quern__mul2(g, y, gamma) : y;
     return beta ? quern__add2(g, y, beta) : y;

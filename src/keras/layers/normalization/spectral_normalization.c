@@ -60,8 +60,8 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
 /* x / max(norm, 1e-7) */
 static quern__id unit(quern__graph *g, quern__id x)
 {
-    quern__id squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, x, 0, 0, 0), ~0u, false);
-    quern__id inverse = quern__unary(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0), 0, 0, 0);
+    quern__id squares = quern__reduce(g, QUERN__SUM, quern__square(g, x), ~0u, false);
+    quern__id inverse = quern__unary_of(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0));
     return quern__mul2(g, x, inverse);
 }
 
@@ -78,7 +78,7 @@ static void normalise(quern__layer *l, quern__graph *g)
         u = unit(g, quern__matmul(g, v, rows, false, false));
     }
     quern__id sigma = quern__reduce(g, QUERN__SUM, quern__mul2(g, quern__matmul(g, v, rows, false, false), u), ~0u, false);
-    quern__id any = quern__reduce(g, QUERN__REDUCE_MAX, quern__unary(g, QUERN__ABS, w, 0, 0, 0), ~0u, false);
+    quern__id any = quern__reduce(g, QUERN__REDUCE_MAX, quern__unary_of(g, QUERN__ABS, w), ~0u, false);
     quern__id fit = quern__select(g, any, quern__div2(g, w, sigma), w), next = quern__select(g, any, u, before);
     quern__assign(g, vector, quern__stop_gradient(g, next));
     quern__graph_replace(g, kernel, quern__assign(g, kernel, quern__stop_gradient(g, fit)));

@@ -8,8 +8,8 @@ static quern__id unit_normalization_call(quern__layer *l, quern__graph *g, const
 {
     (void)n, (void)training;
     uint32_t axes = quern__config_axes(l->config, "axis", quern__shape_of(g, in[0])->rank);
-    quern__id squares = quern__reduce(g, QUERN__SUM, quern__unary(g, QUERN__SQUARE, in[0], 0, 0, 0), axes, true);
-    quern__id inverse = quern__unary(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-12, INFINITY, 0), 0, 0, 0);
+    quern__id squares = quern__reduce(g, QUERN__SUM, quern__square(g, in[0]), axes, true);
+    quern__id inverse = quern__unary_of(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-12, INFINITY, 0));
     return quern__mul2(g, in[0], inverse);
 }
 

@@ -91,7 +91,7 @@ static quern__id normalization_call(quern__layer *l, quern__graph *g, const quer
     kept(l->config, spread.rank, &keep);
     quern__variable *const *state = l->n_constants ? l->constants : l->weights;
     quern__id mean = spread_over(g, state[0], &spread, keep), variance = spread_over(g, state[1], &spread, keep);
-    quern__id deviation = quern__unary(g, QUERN__CLIP, quern__unary(g, QUERN__SQRT, variance, 0, 0, 0), 1e-7, INFINITY, 0);
+    quern__id deviation = quern__unary(g, QUERN__CLIP, quern__sqrt(g, variance), 1e-7, INFINITY, 0);
     if (quern__config_bool(l->config, "invert"))
         return quern__add2(g, mean, quern__mul2(g, in[0], deviation));
     return quern__div2(g, quern__sub2(g, in[0], mean), deviation);

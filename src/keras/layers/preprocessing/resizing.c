@@ -198,15 +198,6 @@ quern__id quern__resized_along(quern__graph *g, quern__id x, int axis, quern__va
     return quern__transpose(g, x, there);
 }
 
-/* Pads both sides of an axis with the same number of elements. */
-static quern__id between(quern__graph *g, quern__id x, int axis, int64_t wide, double value)
-{
-    quern_shape edge = *quern__shape_of(g, x);
-    edge.dims[axis] = wide;
-    quern__id border = quern__broadcast(g, quern__graph_constant(g, value, QUERN_FLOAT32), &edge), parts[3] = { border, x, border };
-    return wide ? quern__concat(g, parts, 3, axis) : x;
-}
-
 quern__id quern__resizing_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)n, (void)training;
@@ -215,7 +206,8 @@ quern__id quern__resizing_call(quern__layer *l, quern__graph *g, const quern__id
     int first = quern__channels_first(l) ? 2 : 1;
     for (int k = 0; k < 2; k++)
         if (q.pad)
-            x = between(g, x, first + k, q.start[k], quern__config_number(l->config, "fill_value"));
+            x = quern__pad(g, x, first + k, q.start[k], q.start[k],
+                           quern__graph_constant(g, quern__config_number(l->config, "fill_value"), QUERN_FLOAT32));
         else if (q.part[k] < q.in[k])
             x = quern__slice(g, x, first + k, q.start[k], q.part[k]);
     for (int k = 0; k < 2; k++)

@@ -59,7 +59,6 @@ static int64_t whole_or(const quern__layer *l, const char *key, int64_t none)
     return json_is_number(v) ? (int64_t)json_number_value(v) : none;
 }
 
-static quern__id square(quern__graph *g, quern__id x) { return quern__unary(g, QUERN__SQUARE, x, 0, 0, 0); }
 static quern__id at_least(quern__graph *g, quern__id x, double low) { return quern__unary(g, QUERN__CLIP, x, low, INFINITY, 0); }
 
 /* Splits signals (B, T) into frames and multiplies each with a matrix (frame, 1, frequencies): (B, frames, frequencies). */
@@ -185,13 +184,13 @@ static quern__id stft_call(quern__layer *l, quern__graph *g, const quern__id *in
     else if (is_mode(l, "stft"))
         y = quern__concat(g, parts, 2, 2);
     else
-        y = quern__add2(g, square(g, parts[0]), square(g, parts[1]));
+        y = quern__add2(g, quern__square(g, parts[0]), quern__square(g, parts[1]));
     if (is_mode(l, "psd"))
         y = both_sides(g, y, s.frequencies);
     if (is_mode(l, "magnitude") || is_mode(l, "log"))
-        y = quern__unary(g, QUERN__SQRT, at_least(g, y, 1e-7), 0, 0, 0);
+        y = quern__sqrt(g, at_least(g, y, 1e-7));
     if (is_mode(l, "log"))
-        y = quern__unary(g, QUERN__LOG, at_least(g, y, 1e-7), 0, 0, 0);
+        y = quern__unary_of(g, QUERN__LOG, at_least(g, y, 1e-7));
     return laid_out(l, g, y, shape.dims[0], channels, first);
 }
 
@@ -254,7 +253,7 @@ static int mel_build(quern__layer *l, const quern_shape *in, int n, quern_error 
 static quern__id decibels(const quern__layer *l, quern__graph *g, quern__id x)
 {
     double least = quern__config_number(l->config, "min_power"), reference = fabs(quern__config_number(l->config, "ref_power"));
-    quern__id y = quern__unary(g, QUERN__LOG, at_least(g, x, least), 0, 0, 0);
+    quern__id y = quern__unary_of(g, QUERN__LOG, at_least(g, x, least));
     y = quern__unary(g, QUERN__AFFINE, y, 10 / log(10), -10 * log10(fmax(reference, least)), 0);
     quern__id most = quern__reduce(g, QUERN__REDUCE_MAX, y, ~0u, false);
     return quern__binary(g, QUERN__MAXIMUM, y, quern__shift(g, most, -quern__config_number(l->config, "top_db")));
@@ -271,12 +270,11 @@ static quern__id mel_call(quern__layer *l, quern__graph *g, const quern__id *in,
     (void)n, (void)training;
     x = quern__concat(g, parts, 3, 1);
     for (int k = 0; k < 2; k++)
-        parts[k] =
-            square(g, waves_of(g, x, quern__graph_variable(g, l->constants[k]), (samples + 2 * edge - period) / step + 1, step, 0));
+        parts[k] = quern__square(
+            g, waves_of(g, x, quern__graph_variable(g, l->constants[k]), (samples + 2 * edge - period) / step + 1, step, 0));
     quern__id power = quern__add2(g, parts[0], parts[1]);
     if (exponent != 2)
-        power = quern__binary(g, QUERN__POW, quern__unary(g, QUERN__SQRT, power, 0, 0, 0),
-                              quern__graph_constant(g, exponent, QUERN_FLOAT32));
+        power = quern__binary(g, QUERN__POW, quern__sqrt(g, power), quern__graph_constant(g, exponent, QUERN_FLOAT32));
     quern__id y = quern__matmul(g, power, quern__graph_variable(g, l->constants[2]), false, false);
     if (quern__config_bool(l->config, "power_to_db"))
         y = decibels(l, g, y);

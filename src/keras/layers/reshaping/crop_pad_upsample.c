@@ -30,24 +30,14 @@ static quern__id cut_or_pad(quern__layer *l, quern__graph *g, quern__id x, const
     json_t *spec = by_axis(json_object_get(l->config, key), axes);
     for (int i = 0; i < axes && x; i++) {
         int64_t before, behind;
-        quern_shape s = *quern__shape_of(g, x), edge = s;
-        quern__id zero = quern__graph_constant(g, 0, QUERN_FLOAT32), parts[3];
-        int n = 0, axis = first + i;
+        int axis = first + i;
         edges(spec, i, &before, &behind);
         if (before < 0 || behind < 0)
             x = quern__graph_fail(g, QUERN_INVALID, "%s is negative", key);
-        else if (!pad)
-            x = quern__slice(g, x, axis, before, s.dims[axis] - before - behind);
-        else {
-            edge.dims[axis] = before;
-            if (before)
-                parts[n++] = quern__broadcast(g, zero, &edge);
-            parts[n++] = x;
-            edge.dims[axis] = behind;
-            if (behind)
-                parts[n++] = quern__broadcast(g, zero, &edge);
-            x = quern__concat(g, parts, n, axis);
-        }
+        else if (pad)
+            x = quern__pad(g, x, axis, before, behind, quern__graph_constant(g, 0, QUERN_FLOAT32));
+        else
+            x = quern__slice(g, x, axis, before, quern__shape_of(g, x)->dims[axis] - before - behind);
     }
     json_decref(spec);
     return x;
