@@ -1,4 +1,4 @@
-/* Selects the kernel of a call: one of plain/ for the selected instruction set, or the op's reference kernel. */
+/* Selects the kernel of a call: one of cpu/ for the selected instruction set, or the op's reference kernel. */
 #include "kernels.h"
 
 #include "base/isa.h"
@@ -26,12 +26,12 @@ QUERN__EACH_ISA(DECLARED)
 
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
 {
-    static quern__kernel *(*const plain[])(const quern__call *) = {
+    static quern__kernel *(*const kernels_of[])(const quern__call *) = {
 #define ROW(NAME) quern__kernel_of_##NAME,
         QUERN__EACH_ISA(ROW)
     };
     int isa = quern__isa(NULL);
-    quern__kernel *kernel = isa < 0 ? NULL : plain[isa](call);
+    quern__kernel *kernel = isa < 0 ? NULL : kernels_of[isa](call);
     *name = kernel ? "plain" : "reference";
     return kernel ? kernel : call->op->reference;
 }
