@@ -195,15 +195,16 @@ static int check_checkpoint_path(const arguments *a, const char *output)
 static void report_end(const arguments *a, const quern_history *h)
 {
     char peak[32] = "unknown";
+    size_t bytes = cli_peak();
     if (a->json) {
         printf("{\"event\":\"end\",\"reason\":\"%s\",\"epochs\":%lld,", quern_history_reason(h),
                (long long)quern_history_epochs(h));
-        cli_json_size(stdout, "peak_bytes", cli_peak());
+        cli_json_size(stdout, "peak_bytes", bytes);
         printf(",\"first_step_seconds\":%.6f}\n", *a->first_step);
         return;
     }
-    if (cli_peak())
-        snprintf(peak, sizeof peak, "%.1f MB", (double)cli_peak() / 1e6);
+    if (bytes)
+        snprintf(peak, sizeof peak, "%.1f MB", (double)bytes / 1e6);
     if (!cli_option(a, "quiet"))
         fprintf(stderr, "%s: total %.2f s, first step at %.3f s, peak memory %s\n", quern_history_reason(h), cli_now() - a->started,
                 *a->first_step, peak);
