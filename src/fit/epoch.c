@@ -15,7 +15,7 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
     quern__pass_shortfall(p, what, sizeof what);
-    if (f->o->on_exhausted == QUERN_EXHAUSTED_ERROR)
+    if (f->o.on_exhausted == QUERN_EXHAUSTED_ERROR)
         return quern__fail(err, QUERN_INVALID, "validation", "%s: the data is exhausted", what);
     if (!f->fell_short)
         quern__warn("validation %s: the data is exhausted", what);
@@ -23,7 +23,7 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
     return QUERN_OK;
 }
 
-static bool asked_to_end(const quern__fitting *f) { return f->o->interrupt && *f->o->interrupt; }
+static bool asked_to_end(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
 
 /* Whether a wait for a batch ended by an interrupt. A program that received the same signal counts too. */
 static bool cut_off(const quern__fitting *f, int status)
@@ -59,7 +59,7 @@ static int validate(quern__fitting *f, quern_error *err)
     quern__pass p = { .m = f->m,
                       .mode = QUERN__TEST,
                       .queue = f->valid,
-                      .steps = f->o->validation_steps ? f->o->validation_steps : -1,
+                      .steps = f->o.validation_steps ? f->o.validation_steps : -1,
                       .callbacks = f->callbacks,
                       .n_callbacks = f->n_callbacks,
                       .logs = &f->test_logs,
@@ -69,7 +69,7 @@ static int validate(quern__fitting *f, quern_error *err)
     f->m->sums = true;
     f->test_logs.event = f->logs.event;
     f->test_logs.event.validating = true;
-    f->test_logs.event.steps = f->o->validation_steps;
+    f->test_logs.event.steps = f->o.validation_steps;
     quern__logs_name(&f->test_logs, f->m, f->val_names, false);
     int status = quern__fit_tell(f, QUERN__TEST_BEGIN, &f->test_logs, err);
     if (status >= 0)
@@ -79,7 +79,7 @@ static int validate(quern__fitting *f, quern_error *err)
     if (status < 0)
         return status;
     if (p.samples == 0)
-        return quern__source_empty(f->o->validation_data, err);
+        return quern__source_empty(f->o.validation_data, err);
     if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
         return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
@@ -94,14 +94,14 @@ static void log_bad(quern__fitting *f, bool validated)
     f->logs.open = true;
     if (f->source->bad.policy)
         quern_event_log(&f->logs.event, "bad_records", (double)quern__queue_bad(f->train));
-    if (validated && f->o->validation_data->bad.policy)
+    if (validated && f->o.validation_data->bad.policy)
         quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
 }
 
 /* Runs validation. An interrupted validation does not count: a checkpoint after the epoch's last batch repeats it. */
 static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
-    char *kept = f->o->interrupt && f->o->checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
+    char *kept = f->o.interrupt && f->o.checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
     if (kept)
         copy_sums(f->m, kept, false);
     int status = validate(f, err);
@@ -121,7 +121,7 @@ static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_erro
 /* Completes the logs of the epoch, and passes them to callbacks and history. */
 static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
-    bool validated = f->valid && (f->epoch + 1) % quern__fit_validation_freq(f->o) == 0;
+    bool validated = f->valid && (f->epoch + 1) % quern__fit_validation_freq(&f->o) == 0;
     quern__logs_name(&f->logs, f->m, f->val_names, validated);
     quern__logs_read(&f->logs, f->m, 0);
     f->m->sums = false;
@@ -148,7 +148,7 @@ int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_
                        .batches = f->batches,
                        .bad = step ? quern__queue_bad(f->train) : 0,
                        .ended = ended };
-    bool good = f->o->checkpoint && !f->h->broken.code && quern__model_finite(f->m, NULL); /* else the previous file stays */
+    bool good = f->o.checkpoint && !f->h->broken.code && quern__model_finite(f->m, NULL); /* else the previous file stays */
     int status = good ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
     f->written = quern__now();
     return status;
@@ -157,7 +157,7 @@ int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_
 static int after_batch(quern__pass *p, quern_error *err)
 {
     quern__fitting *f = p->user;
-    const quern_fit_opts *o = f->o;
+    const quern_fit_opts *o = &f->o;
     f->batches++;
     f->steps = p->done;
     f->trained = true;
@@ -173,7 +173,7 @@ static int after_batch(quern__pass *p, quern_error *err)
 /* Trains on the batches of an epoch, from the resume position on. */
 static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, quern_error *err)
 {
-    const quern_fit_opts *o = f->o;
+    const quern_fit_opts *o = &f->o;
     bool finite = f->source->finite, forever = p->steps >= 0, resumed = first && f->place.epoch >= 0, placed = f->place.placed;
     int64_t left = forever ? p->steps - p->done : -1, known = f->logs.event.steps;
     if (resumed && p->done && known && p->done >= known)
@@ -196,7 +196,7 @@ static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
 {
     p->done = f->place.step;
     p->samples = f->place.records;
-    bool counted = !f->place.placed && !f->o->no_replay && f->source->finite &&
+    bool counted = !f->place.placed && !f->o.no_replay && f->source->finite &&
                    p->steps < 0; /* the queue discards and counts the earlier batches */
     p->before = counted ? 0 : f->place.records;
     if (f->place.placed && f->source->ops->read && f->source->bad.policy == QUERN_BAD_SKIP)
@@ -213,11 +213,11 @@ static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
 static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
-    bool more = f->epoch + 1 < quern__fit_epochs(f->o);
-    if (f->o->on_exhausted == QUERN_EXHAUSTED_RESTART || (!more && p->steps < 0))
+    bool more = f->epoch + 1 < quern__fit_epochs(&f->o);
+    if (f->o.on_exhausted == QUERN_EXHAUSTED_RESTART || (!more && p->steps < 0))
         return QUERN_OK;
     quern__pass_shortfall(p, what, sizeof what);
-    if (f->o->on_exhausted == QUERN_EXHAUSTED_ERROR)
+    if (f->o.on_exhausted == QUERN_EXHAUSTED_ERROR)
         return quern__fail(err, QUERN_INVALID, "data", "epoch %lld %s: the generator is exhausted", (long long)f->epoch + 1, what);
     quern__warn("epoch %lld %s: the generator is exhausted%s", (long long)f->epoch + 1, what, more ? ", training stops" : "");
     f->h->reason = "exhausted";
@@ -227,7 +227,7 @@ static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
 /* Runs one epoch. Returns QUERN_END if training must stop. */
 int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
 {
-    const quern_fit_opts *o = f->o;
+    const quern_fit_opts *o = &f->o;
     int64_t steps = o->steps_per_epoch ? o->steps_per_epoch : -1;
     quern__pass p = { .m = f->m,
                       .mode = QUERN__TRAIN,

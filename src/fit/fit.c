@@ -8,7 +8,7 @@
  * the history has the error. */
 static int check_end(quern__fitting *f, quern_error *err)
 {
-    bool restored = quern__best_is_restored(f->o->callbacks, f->o->n_callbacks), stopped = !strcmp(f->h->reason, "stopped");
+    bool restored = quern__best_is_restored(f->o.callbacks, f->o.n_callbacks), stopped = !strcmp(f->h->reason, "stopped");
     quern_error own = restored ? (quern_error){ 0 } : f->h->broken;
     if (!own.code)
         quern__weights_are_broken(f->m, f->epoch, f->steps, &own);
@@ -21,7 +21,7 @@ static int check_end(quern__fitting *f, quern_error *err)
 /* Creates queues, history, class weights and callbacks. */
 static int prepare(quern__fitting *f, quern_error *err)
 {
-    const quern_fit_opts *o = f->o;
+    const quern_fit_opts *o = &f->o;
     quern_plan plan = { 0 };
     int status = quern__budget(f->m, f->source, o, &plan, err);
     if (status < 0)
@@ -71,26 +71,24 @@ static int prepare(quern__fitting *f, quern_error *err)
 static int find_run(quern__fitting *f, quern_error *err)
 {
     quern__place p;
-    int status = f->o->resume ? quern__checkpoint_find(&f->check, &p, err) : QUERN_END;
+    int status = f->o.resume ? quern__checkpoint_find(&f->check, &p, err) : QUERN_END;
     if (status != QUERN_OK)
         return status < 0 ? status : QUERN_OK;
     f->place = p;
     f->batches = p.batches;
     f->logs.resumed = true;
-    quern__note("the run goes on in epoch %lld after %lld steps (%s)", (long long)p.epoch + 1, (long long)p.step, f->o->checkpoint);
+    quern__note("the run goes on in epoch %lld after %lld steps (%s)", (long long)p.epoch + 1, (long long)p.step, f->o.checkpoint);
     return QUERN_OK;
 }
 
 /* Sets the batch size if the generator defines it. A resumed run keeps the size of its checkpoint. */
 static int learn_batches(quern__fitting *f, quern_error *err)
 {
-    int64_t size = f->o->batch_size;
-    if (!size && f->o->resume && f->source->ops->first)
-        size = quern__checkpoint_batch_size(f->o->checkpoint);
-    int status = quern__own_batches(f->m, f->source, f->o->validation_data, f->o->interrupt, &size, err);
-    f->own = *f->o;
-    f->own.batch_size = size;
-    f->o = &f->own;
+    int64_t size = f->o.batch_size;
+    if (!size && f->o.resume && f->source->ops->first)
+        size = quern__checkpoint_batch_size(f->o.checkpoint);
+    int status = quern__own_batches(f->m, f->source, f->o.validation_data, f->o.interrupt, &size, err);
+    f->o.batch_size = size;
     return status;
 }
 
@@ -130,20 +128,19 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     }
     f->m = m;
     f->source = train;
-    f->o = &f->own;
-    if (QUERN__OPTIONS(f->own, QUERN__FIT_OPTS_0_1, opts, err) < 0) {
+    if (QUERN__OPTIONS(f->o, QUERN__FIT_OPTS_0_1, opts, err) < 0) {
         quern__free(f);
         return NULL;
     }
-    int64_t count = quern__fit_epochs(f->o) > f->o->initial_epoch ? quern__fit_epochs(f->o) - f->o->initial_epoch : 0;
-    int status = quern__fit_check(m, train, f->o, err);
+    int64_t count = quern__fit_epochs(&f->o) > f->o.initial_epoch ? quern__fit_epochs(&f->o) - f->o.initial_epoch : 0;
+    int status = quern__fit_check(m, train, &f->o, err);
     bool refused = status < 0;
     if (!refused)
         m->runs++, m->trains = true;
     if (status >= 0)
-        status = quern__fit_backup(&f->o, &f->own, &f->backup, err);
+        status = quern__fit_backup(&f->o, &f->backup, err);
     if (status >= 0)
-        status = quern__fit_look_ahead(m, train, f->o, err);
+        status = quern__fit_look_ahead(m, train, &f->o, err);
     if (status >= 0)
         status = learn_batches(f, err);
     if (status == QUERN_CANCELED)
@@ -152,7 +149,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
         status = prepare(f, err);
     if (status >= 0)
         status = find_run(f, err);
-    int64_t done = f->place.epoch > f->o->initial_epoch ? f->place.epoch - f->o->initial_epoch : 0;
+    int64_t done = f->place.epoch > f->o.initial_epoch ? f->place.epoch - f->o.initial_epoch : 0;
     f->start = quern__now();
     int begun = status < 0 ? status : quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
     status = begun < 0 ? begun : QUERN_OK;
@@ -162,14 +159,14 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
                      ? quern__leave(err, QUERN_INVALID)
                      : quern__checkpoint_finish(&f->check, err);
     for (int64_t e = done; status == QUERN_OK && e < count; e++) {
-        f->epoch = f->o->initial_epoch + e;
+        f->epoch = f->o.initial_epoch + e;
         status = quern__fit_epoch(f, e == done, err);
     }
-    if (status == QUERN_OK && count > done && (f->o->checkpoint_steps || f->o->checkpoint_seconds > 0)) {
+    if (status == QUERN_OK && count > done && (f->o.checkpoint_steps || f->o.checkpoint_seconds > 0)) {
         int written = quern__fit_checkpoint(f, f->epoch + 1, 0, 0, false, err);
         status = written < 0 ? written : status;
     }
-    if (status >= 0 && !f->interrupted && quern__fit_epochs(f->o) > 0)
+    if (status >= 0 && !f->interrupted && quern__fit_epochs(&f->o) > 0)
         quern__optimizer_finalize(m->optimizer);
     if (status >= 0)
         status = quern__fit_tell(f, QUERN__TRAIN_END, &f->logs, err);

@@ -38,8 +38,8 @@ enum { QUERN__FIT_OPTS_0_1 = 176 }; /* sizeof (quern_fit_opts) in version 0.1 */
 int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
 /* Checks that no callback is NULL. */
 int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err);
-/* Applies options that a callback implies (BackupAndRestore): points *o to `own`, a copy with them. */
-int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__backup *backup, quern_error *err);
+/* Sets the options that a callback implies (BackupAndRestore); `checkpoint` is borrowed from `backup`. */
+int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err);
 /* If no batch size is given, sets it to the size of the first batch of the generators that define their own. */
 int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid, const volatile int *interrupt,
                        int64_t *batch_size, quern_error *err);

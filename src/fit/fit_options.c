@@ -86,21 +86,19 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
     return QUERN_OK;
 }
 
-int quern__fit_backup(const quern_fit_opts **o, quern_fit_opts *own, quern__backup *backup, quern_error *err)
+int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err)
 {
-    int status = (*o)->n_callbacks > 0 ? quern__backup_wanted((*o)->callbacks, (*o)->n_callbacks, backup, err) : QUERN_OK;
+    int status = o->n_callbacks > 0 ? quern__backup_wanted(o->callbacks, o->n_callbacks, backup, err) : QUERN_OK;
     if (status < 0 || !*backup->path)
         return status;
-    if ((*o)->checkpoint)
+    if (o->checkpoint)
         return quern__fail(err, QUERN_INVALID, "checkpoint", "backup_and_restore writes its own");
     status = quern__make_folders(backup->path, err);
     if (status < 0)
         return status;
-    *own = **o;
-    own->checkpoint = backup->path;
-    own->checkpoint_steps = backup->steps;
-    own->resume = true;
-    *o = own;
+    o->checkpoint = backup->path;
+    o->checkpoint_steps = backup->steps;
+    o->resume = true;
     return QUERN_OK;
 }
 

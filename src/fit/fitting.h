@@ -6,7 +6,7 @@
 
 typedef struct quern__fitting {
     quern_model *m;
-    const quern_fit_opts *o;
+    quern_fit_opts o; /* the caller's, with those that callbacks imply */
     quern_generator *source;
     quern__queue *train, *valid;
     quern__class_weights classes;
@@ -21,7 +21,6 @@ typedef struct quern__fitting {
     quern__checkpointing check;
     quern__place place; /* resume position; epoch -1: the start */
     int64_t batches;    /* in total */
-    quern_fit_opts own; /* options with those that callbacks imply */
     quern__backup backup;
     double written; /* time of the last checkpoint */
     bool interrupted;
