@@ -87,6 +87,8 @@ typedef struct quern__text {
 void quern__one_line(char *text);
 void quern__text_add(quern__text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void quern__text_add_bytes(quern__text *t, const char *bytes, size_t n);
+/* Appends another text; a failed one makes this one fail. */
+void quern__text_append(quern__text *t, const quern__text *from);
 void quern__text_free(quern__text *t);
 
 /* Words separated by blanks; a backslash quotes the next byte. The first function returns the bytes of the word at p, the second

@@ -35,6 +35,12 @@ void quern__text_add_bytes(quern__text *t, const char *bytes, size_t n)
     t->data[t->length] = 0;
 }
 
+void quern__text_append(quern__text *t, const quern__text *from)
+{
+    t->failed = t->failed || from->failed;
+    quern__text_add_bytes(t, from->data ? from->data : "", from->length);
+}
+
 void quern__text_add(quern__text *t, const char *format, ...)
 {
     va_list args, again;

@@ -35,15 +35,14 @@ static uint64_t put_heap(quern__h5_out *o, quern__h5_node *const *nodes, size_t 
     for (size_t i = 0; i < n; i++) {
         places[i] = names.length;
         quern__text_add_bytes(&names, nodes[i]->name, strlen(nodes[i]->name) + 1);
-        quern__h5_fill(&names, (names.length + 7) / 8 * 8);
+        quern__h5_pad(&names);
     }
     uint64_t at = quern__h5_place(o, head + names.length);
     quern__text_add_bytes(&t, "HEAP\0\0\0\0", 8);
     quern__h5_add(&t, names.length, 8);
     quern__h5_add(&t, 1, 8); /* the heap has no free block */
     quern__h5_add(&t, at + head, 8);
-    t.failed = t.failed || names.failed;
-    quern__text_add_bytes(&t, names.data ? names.data : "", names.length);
+    quern__text_append(&t, &names);
     quern__h5_put_text(o, at, &t);
     quern__text_free(&names);
     return at;
@@ -135,8 +134,7 @@ void quern__h5_put_group(quern__h5_out *o, quern__h5_node *group, uint64_t *tree
         quern__h5_add(&message, *heap, 8);
     }
     quern__h5_add_message(&all, QUERN__H5_TABLE, 0, &message);
-    quern__text_add_bytes(&all, group->messages.data ? group->messages.data : "", group->messages.length);
-    all.failed = all.failed || group->messages.failed;
+    quern__text_append(&all, &group->messages);
     group->object = quern__h5_put_object(o, &all, group->n_messages + 1);
     quern__text_free(&message);
     quern__free(blocks);

@@ -90,26 +90,27 @@ void quern__h5_fill(quern__text *t, size_t n)
         quern__text_add_bytes(t, zeros, n - t->length < sizeof zeros ? n - t->length : sizeof zeros);
 }
 
+void quern__h5_pad(quern__text *t) { quern__h5_fill(t, (t->length + 7) / 8 * 8); }
+
 void quern__h5_add_message(quern__text *t, int type, int flags, const quern__text *message)
 {
     size_t n = (message->length + 7) / 8 * 8;
-    t->failed = t->failed || message->failed;
     quern__h5_add(t, (uint64_t)type, 2);
     quern__h5_add(t, n, 2);
     quern__h5_add(t, (uint64_t)flags, 4); /* and three reserved bytes */
-    quern__text_add_bytes(t, message->data ? message->data : "", message->length);
+    quern__text_append(t, message);
     quern__h5_fill(t, t->length + n - message->length);
 }
 
 uint64_t quern__h5_put_object(quern__h5_out *o, quern__text *messages, int n_messages)
 {
     enum { head = 16 };
-    quern__text t = { .failed = messages->failed };
+    quern__text t = { 0 };
     quern__h5_add(&t, 1, 2); /* version */
     quern__h5_add(&t, (uint64_t)n_messages, 2);
     quern__h5_add(&t, 1, 4); /* reference count */
     quern__h5_add(&t, messages->length, 8);
-    quern__text_add_bytes(&t, messages->data ? messages->data : "", messages->length);
+    quern__text_append(&t, messages);
     uint64_t at = quern__h5_place(o, head + messages->length);
     quern__h5_put_text(o, at, &t);
     quern__text_free(messages);

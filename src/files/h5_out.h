@@ -28,6 +28,8 @@ void quern__h5_end(quern__h5_out *o);
 void quern__h5_add(quern__text *t, uint64_t v, int bytes);
 /* Appends zeros up to n bytes. */
 void quern__h5_fill(quern__text *t, size_t n);
+/* Appends zeros up to a multiple of eight bytes. */
+void quern__h5_pad(quern__text *t);
 /* Appends a message with its header; `flags`: 1 where it is constant. */
 void quern__h5_add_message(quern__text *t, int type, int flags, const quern__text *message);
 /* Writes an object header with its messages and frees both texts. Returns the address. */

@@ -191,11 +191,10 @@ static void add_head(quern__text *t, const char *name, quern__text *type, quern_
     quern__h5_add(t, type->length, 2);
     quern__h5_add(t, space->length, 2);
     quern__text_add_bytes(t, name, strlen(name) + 1);
-    quern__h5_fill(t, (t->length + 7) / 8 * 8);
+    quern__h5_pad(t);
     for (int i = 0; i < 2; i++) {
-        t->failed = t->failed || parts[i]->failed;
-        quern__text_add_bytes(t, parts[i]->data ? parts[i]->data : "", parts[i]->length);
-        quern__h5_fill(t, (t->length + 7) / 8 * 8);
+        quern__text_append(t, parts[i]);
+        quern__h5_pad(t);
     }
     quern__text_free(type);
     quern__text_free(space);
