@@ -209,7 +209,7 @@ QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *da
 /* The memory of a training run in bytes, by part, and the choices that make it
  * fit. Exact parts come from shapes. The rest is measured with a margin: half of
  * the mapped bytes of the program and its libraries (all of them where more than
- * 7/16 are resident; a quarter more while a file is written), the bytes that
+ * a quarter is resident; a quarter more while a file is written), the bytes that
  * malloc has allocated, and 1.5 MiB. Later allocations of the caller's callbacks
  * and generators are not included. */
 typedef struct quern_plan {
