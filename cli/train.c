@@ -231,12 +231,47 @@ static bool can_learn_names(const arguments *a)
            (cli_wrong("--new-schema", "needs column names, which arrays do not have"), false);
 }
 
+/* Opens the training data and the validation data, if there is any. */
+static quern_generator *open_data(const arguments *a, quern_model *m, quern_generator **validation_data, quern_error *err,
+                                  int *code)
+{
+    char *validation = (char *)(size_t)cli_option(a, "validation");
+    if (cli_option(a, "new-schema") && quern_model_set_schema(m, NULL, err) < 0)
+        *code = cli_fail(err->code, err);
+    quern_generator *data = *code ? NULL : cli_data(a, m, "generator", a->words + 1, a->n - 1, err, code);
+    if (data && (validation || cli_option(a, "validation-generator")))
+        *validation_data = cli_data(a, m, "validation-generator", &validation, validation != NULL, err, code);
+    if (!*code && cli_option(a, "validation-split"))
+        *code = *validation_data ? cli_wrong("--validation-split", "does not combine with --validation")
+                                 : cli_split(a, m, data, validation_data, err);
+    return data;
+}
+
+/* Adapts preprocessing layers, if the options ask for it. The memory is planned before data is read. */
+static int adapt(const arguments *a, quern_model *m, quern_generator *data, const quern_fit_opts *o, quern_error *err)
+{
+    if (!cli_option(a, "adapt"))
+        return 0;
+    if (quern_plan_fit(m, data, o, o->plan, err) < 0 || quern_adapt(m, NULL, data, o->batch_size, o->steps_per_epoch, err) < 0)
+        return cli_fail(err->code, err);
+    return 0;
+}
+
+/* Tells how to continue an interrupted run. Returns the exit status. */
+static int report_interrupt(const arguments *a, const quern_fit_opts *o)
+{
+    if (o->checkpoint && access(o->checkpoint, F_OK) == 0)
+        fprintf(stderr, "quern: interrupted; --resume continues from %s\n", o->checkpoint);
+    else
+        fprintf(stderr, "quern: interrupted; %s is unchanged\n", a->words[0]);
+    return 128 + *o->interrupt;
+}
+
 static int fit(const arguments *a)
 {
     quern_error err = { 0 };
     quern_fit_opts o = { 0 };
     quern_callback *callbacks[most_callbacks] = { 0 };
-    quern_plan *plan = a->plan;
     uint64_t seed = 0;
     int code;
     if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed) || !can_learn_names(a))
@@ -252,25 +287,15 @@ static int fit(const arguments *a)
         quern_model_free(m);
         return code;
     }
-    char *validation = (char *)(size_t)cli_option(a, "validation");
-    if (cli_option(a, "new-schema") && quern_model_set_schema(m, NULL, &err) < 0)
-        code = cli_fail(err.code, &err);
-    quern_generator *data = code ? NULL : cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code);
-    if (data && (validation || cli_option(a, "validation-generator")))
-        o.validation_data = cli_data(a, m, "validation-generator", &validation, validation != NULL, &err, &code);
-    if (!code && cli_option(a, "validation-split"))
-        code = o.validation_data ? cli_wrong("--validation-split", "does not combine with --validation")
-                                 : cli_split(a, m, data, &o.validation_data, &err);
+    quern_generator *data = open_data(a, m, &o.validation_data, &err, &code);
     if (!code && cli_option(a, "seed"))
         quern_model_set_seed(m, seed);
     int n = code ? 0 : make_callbacks(a, callbacks, &err, &code);
     o.callbacks = callbacks;
     o.n_callbacks = n < 0 ? 0 : n;
-    o.plan = plan;
-    if (!code && cli_option(a, "adapt") && quern_plan_fit(m, data, &o, plan, &err) < 0) /* before it reads data */
-        code = cli_fail(err.code, &err);
-    if (!code && cli_option(a, "adapt") && quern_adapt(m, NULL, data, o.batch_size, o.steps_per_epoch, &err) < 0)
-        code = cli_fail(err.code, &err);
+    o.plan = a->plan;
+    if (!code)
+        code = adapt(a, m, data, &o, &err);
     quern_model_set_profile(m, cli_option(a, "profile") != NULL);
     quern_model_set_watch(m, cli_option(a, "watch") != NULL);
     o.interrupt = cli_signals();
@@ -286,13 +311,8 @@ static int fit(const arguments *a)
         report_end(a, h);
     if (h && !code && cli_option(a, "profile"))
         print_profile(m);
-    if (cut && !code) {
-        if (o.checkpoint && access(o.checkpoint, F_OK) == 0)
-            fprintf(stderr, "quern: interrupted; --resume continues from %s\n", o.checkpoint);
-        else
-            fprintf(stderr, "quern: interrupted; %s is unchanged\n", a->words[0]);
-        code = 128 + *o.interrupt;
-    }
+    if (cut && !code)
+        code = report_interrupt(a, &o);
     quern_history_free(h);
     for (int i = 0; i < most_callbacks; i++)
         quern_callback_free(callbacks[i]);

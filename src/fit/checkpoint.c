@@ -15,9 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { format_now = 1, most_run_bytes = 1 << 30 };
-
-static int previous_path(const char *path, char *out, size_t size, quern_error *err)
+int quern__checkpoint_previous(const char *path, char *out, size_t size, quern_error *err)
 {
     return (size_t)snprintf(out, size, "%s.previous", path) < size ? QUERN_OK
                                                                    : quern__fail(err, QUERN_INVALID, path, "the name is too long");
@@ -26,7 +24,7 @@ static int previous_path(const char *path, char *out, size_t size, quern_error *
 /* ---- run.bin: pieces, each a length and its bytes ---- */
 
 /* The k-th piece of state, at its present address. */
-static void *piece(const quern__checkpointing *c, int k, size_t *size)
+void *quern__checkpoint_piece(const quern__checkpointing *c, int k, size_t *size)
 {
     int variables = 0;
     for (quern__variable *v; (v = quern__model_run_variable(c->m, variables)); variables++)
@@ -40,10 +38,10 @@ static char *pack(const quern__checkpointing *c, size_t *n, quern_error *err)
     size_t size;
     const void *from;
     *n = 0;
-    for (int k = 0; piece(c, k, &size); k++)
+    for (int k = 0; quern__checkpoint_piece(c, k, &size); k++)
         *n += sizeof(uint64_t) + size;
     char *out = quern__alloc(*n + 1), *at = out;
-    for (int k = 0; out && (from = piece(c, k, &size)); k++) {
+    for (int k = 0; out && (from = quern__checkpoint_piece(c, k, &size)); k++) {
         uint64_t length = size;
         memcpy(at, &length, sizeof length);
         memcpy(at + sizeof length, from, size);
@@ -52,20 +50,6 @@ static char *pack(const quern__checkpointing *c, size_t *n, quern_error *err)
     if (!out)
         quern__fail_memory(err, *n);
     return out;
-}
-
-static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, const char *path, quern_error *err)
-{
-    size_t at = 0, size;
-    void *to;
-    for (int k = 0; (to = piece(c, k, &size)); k++) {
-        uint64_t length;
-        if (n - at < sizeof length || (memcpy(&length, bytes + at, sizeof length), length != size) || n - at - sizeof length < size)
-            return quern__fail(err, QUERN_INVALID, path, "the run had other metrics, states or callbacks");
-        memcpy(to, bytes + at + sizeof length, size);
-        at += sizeof length + size;
-    }
-    return at == n ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the run had more metrics, states or callbacks");
 }
 
 /* ---- run.json ---- */
@@ -79,24 +63,8 @@ static json_t *hex(const uint8_t *bytes, size_t n)
     return json_string(text);
 }
 
-/* Number of bytes in a hexadecimal text; -1: not hexadecimal. */
-static int64_t unhex(json_t *v, uint8_t *out)
-{
-    const char *text = json_string_value(v);
-    size_t n = text ? strlen(text) : 1;
-    if (n % 2 || n > 2 * QUERN_MAX_STATE)
-        return -1;
-    for (size_t i = 0; i < n / 2; i++) {
-        unsigned byte;
-        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
-            return -1;
-        out[i] = (uint8_t)byte;
-    }
-    return (int64_t)(n / 2);
-}
-
 /* The options that change the results of a run. */
-static json_t *asked(const quern__checkpointing *c)
+json_t *quern__checkpoint_options(const quern__checkpointing *c)
 {
     char data[24], seed[24];
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
@@ -117,10 +85,10 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
     json_t *position = NULL;
     if (quern_generator_save(c->source, state, sizeof state, &size, NULL) >= 0)
         position = hex(state, size);
-    return json_pack("{s:i, s:s?, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", format_now, "isa", quern_isa(),
-                     "ended", (int)p->ended, "epoch", (json_int_t)p->epoch, "step", (json_int_t)p->step, "records",
+    return json_pack("{s:i, s:s?, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", QUERN__RUN_FORMAT, "isa",
+                     quern_isa(), "ended", (int)p->ended, "epoch", (json_int_t)p->epoch, "step", (json_int_t)p->step, "records",
                      (json_int_t)p->records, "batches", (json_int_t)p->batches, "bad_records", (json_int_t)p->bad, "position",
-                     position, "asked", asked(c), "history", quern__history_json(c->h), "callbacks",
+                     position, "asked", quern__checkpoint_options(c), "history", quern__history_json(c->h), "callbacks",
                      quern__callbacks_save(c->callbacks, c->n_callbacks));
 }
 
@@ -130,7 +98,7 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
 static int keep_previous(const char *path, quern_error *err)
 {
     char previous[4096];
-    int status = previous_path(path, previous, sizeof previous, err);
+    int status = quern__checkpoint_previous(path, previous, sizeof previous, err);
     if (status < 0 || access(path, F_OK))
         return status;
     unlink(previous);
@@ -151,7 +119,7 @@ static int write_members(const char *path, bool single, const quern__members *al
     char previous[4096];
     if (status >= 0) {
         status = quern__file_replace(beside, path, err);
-        if (status >= 0 && single && previous_path(path, previous, sizeof previous, err) >= 0)
+        if (status >= 0 && single && quern__checkpoint_previous(path, previous, sizeof previous, err) >= 0)
             unlink(previous);
         return status;
     }
@@ -290,211 +258,5 @@ int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quer
     w->given = true;
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
-    return QUERN_OK;
-}
-
-/* ---- reading ---- */
-
-/* A checkpoint in memory. */
-typedef struct taken {
-    quern__member members[4]; /* config, weights, run.json, run.bin */
-    json_t *config, *run;
-} taken;
-
-static void taken_free(taken *t)
-{
-    for (int i = 0; i < 4; i++)
-        quern__free(t->members[i].bytes);
-    json_decref(t->config);
-    json_decref(t->run);
-    *t = (taken){ 0 };
-}
-
-static int take(const char *path, taken *t, quern_error *err)
-{
-    *t = (taken){ .members = { { .name = "config.json", .limit = QUERN__MOST_JSON },
-                               { .name = "model.weights.h5" },
-                               { .name = QUERN__RUN_JSON, .limit = QUERN__MOST_JSON },
-                               { .name = QUERN__RUN_BYTES, .limit = most_run_bytes } } };
-    int status = quern__archive_read(path, t->members, 4, QUERN__MOST_BYTES, err);
-    if (status >= 0) {
-        t->config = quern__json_read(t->members[0].bytes, t->members[0].n, path, t->members[0].name, err);
-        t->run = t->config ? quern__json_read(t->members[2].bytes, t->members[2].n, path, t->members[2].name, err) : NULL;
-        if (!t->run || quern__config_int(t->run, "format") != format_now)
-            status = quern__fail(err, QUERN_FORMAT, path, "is no checkpoint of this version");
-    }
-    if (status < 0)
-        taken_free(t);
-    return status;
-}
-
-/* The compile config without the learning rate, which may change during a run. Returns new. */
-static json_t *settings(json_t *config)
-{
-    json_t *own = json_deep_copy(json_object_get(config, "compile_config"));
-    json_object_del(json_object_get(json_object_get(own, "optimizer"), "build_config"), "learning_rate");
-    json_object_del(json_object_get(json_object_get(own, "optimizer"), "config"), "learning_rate");
-    return own;
-}
-
-/* Checks that the file has this model and that its run had the same options. */
-static int same_run(const quern__checkpointing *c, const taken *t, const char *path, quern_error *err)
-{
-    json_t *now = quern__config_write(c->m), *own = asked(c), *before = json_object_get(t->run, "asked"), *v;
-    json_t *compiled = settings(now), *then_compiled = settings(t->config);
-    const char *key;
-    int status = QUERN_OK;
-    if (!json_equal(json_object_get(now, "config"), json_object_get(t->config, "config")))
-        status = quern__fail(err, QUERN_INVALID, path, "is of another model");
-    else if (!json_equal(compiled, then_compiled))
-        status = quern__fail(err, QUERN_INVALID, path, "is of a model that was compiled otherwise");
-    json_object_foreach(own, key, v)
-    {
-        json_t *then = json_object_get(before, key);
-        if (status < 0 || json_equal(v, then))
-            continue;
-        bool names = !strcmp(key, "schema");
-        if (names || !strcmp(key, "data")) {
-            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other %s", names ? "columns or classes" : "data");
-            continue;
-        }
-        char *was = quern__json_text(then, 0), *is = quern__json_text(v, 0);
-        status =
-            quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s", key, was ? was : "?", is ? is : "?");
-        if (!strcmp(key, "parts"))
-            quern__hint(err, "the memory decides into how many parts a batch is divided");
-        free(was);
-        free(is);
-    }
-    json_decref(now);
-    json_decref(own);
-    json_decref(compiled);
-    json_decref(then_compiled);
-    return status;
-}
-
-/* Warns if the run used kernels of another instruction set, whose results differ in bits. Older files do not record it. */
-static void tell_isa(const taken *t, const char *path)
-{
-    const char *then = json_string_value(json_object_get(t->run, "isa")), *now = quern_isa(), *same;
-    int k = 0;
-    if (!then || !now || quern__isa_same_bits(then, now))
-        return;
-    while ((same = quern_isa_name(k)) && !quern__isa_same_bits(then, same))
-        k++;
-    quern__warn("%s: the run was computed by %s, this one goes on by %s, which rounds otherwise; %s%s%s", path, then, now,
-                same ? "--isa " : "this processor has no kind of its bits", same ? same : "", same ? " gives the same bits" : "");
-}
-
-static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p, quern_error *err)
-{
-    uint8_t state[QUERN_MAX_STATE];
-    json_t *position = json_object_get(t->run, "position");
-    int status = same_run(c, t, path, err);
-    *p = (quern__place){ .epoch = quern__config_int(t->run, "epoch"),
-                         .step = quern__config_int(t->run, "step"),
-                         .records = quern__config_int(t->run, "records"),
-                         .batches = quern__config_int(t->run, "batches"),
-                         .bad = quern__config_int(t->run, "bad_records"),
-                         .ended = json_is_true(json_object_get(t->run, "ended")),
-                         .placed = json_is_string(position) };
-    if (status >= 0 && (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step || p->bad < 0))
-        status = quern__fail(err, QUERN_FORMAT, path, "%s is broken", QUERN__RUN_JSON);
-    if (status >= 0)
-        status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
-    if (status >= 0 && p->placed) {
-        int64_t n = unhex(position, state);
-        c->source->position.going = false; /* the queue is open, but no epoch has started */
-        status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the position in the data is broken")
-                       : quern_generator_restore(c->source, state, (size_t)n, err);
-        c->source->position.going = true;
-    }
-    if (status >= 0)
-        quern__history_read(c->h, json_object_get(t->run, "history"));
-    return status;
-}
-
-int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err)
-{
-    char previous[4096];
-    quern_error first = { 0 }, second = { 0 };
-    int status = previous_path(c->o->checkpoint, previous, sizeof previous, err);
-    const char *path = c->o->checkpoint;
-    taken *t = status < 0 ? NULL : quern__zalloc(1, sizeof *t);
-    c->found = t;
-    if (!t)
-        return status < 0 ? status : quern__fail_memory(err, sizeof *t);
-    if (take(path, t, &first) < 0) {
-        bool missing = first.code == QUERN_NOTFOUND;
-        path = previous;
-        if (take(path, t, &second) < 0) {
-            quern__checkpoint_forget(c);
-            if (missing && second.code == QUERN_NOTFOUND)
-                return QUERN_END;
-            *err = missing ? second : first;
-            return err->code;
-        }
-        quern__warn("%s: %s; the one before it is used", c->o->checkpoint, first.text);
-    }
-    status = go_on(c, t, path, p, err);
-    if (status < 0)
-        quern__checkpoint_forget(c);
-    else
-        tell_isa(t, path);
-    return status;
-}
-
-int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err)
-{
-    const taken *t = c->found;
-    int status = quern__callbacks_restore(c->callbacks, c->n_callbacks, json_object_get(t->run, "callbacks"), err);
-    if (status >= 0)
-        status = unpack(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
-    quern__checkpoint_forget(c);
-    return status;
-}
-
-void quern__checkpoint_forget(quern__checkpointing *c)
-{
-    if (c->found)
-        taken_free(c->found);
-    quern__free(c->found);
-    c->found = NULL;
-}
-
-/* Opens the newest valid file: `path` or path.previous. */
-static int take_newest(const char *path, taken *t, quern_error *err)
-{
-    char previous[4096];
-    quern_error first = { 0 };
-    int status = previous_path(path, previous, sizeof previous, err);
-    if (status < 0 || take(path, t, &first) >= 0 || take(previous, t, NULL) >= 0)
-        return status;
-    *err = first;
-    return first.code;
-}
-
-int64_t quern__checkpoint_batch_size(const char *path)
-{
-    quern_error err = { 0 };
-    taken t;
-    if (take_newest(path, &t, &err) < 0)
-        return 0;
-    int64_t size = quern__config_int(json_object_get(t.run, "asked"), "batch_size");
-    taken_free(&t);
-    return size > 0 && size <= INT32_MAX ? size : 0;
-}
-
-int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *err)
-{
-    QUERN__ENTER(err, QUERN_INVALID, "path", path, "out", out);
-    taken t;
-    int status = take_newest(path, &t, err);
-    if (status < 0)
-        return status;
-    *out = (quern_checkpoint){ .epoch = quern__config_int(t.run, "epoch"),
-                               .step = quern__config_int(t.run, "step"),
-                               .batches = quern__config_int(t.run, "batches") };
-    taken_free(&t);
     return QUERN_OK;
 }

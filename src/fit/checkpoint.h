@@ -1,4 +1,4 @@
-/* checkpoint: the interface of checkpoint.c, for module fit only. */
+/* checkpoint: the interface of checkpoint.c and checkpoint_read.c, for module fit only. */
 #ifndef QUERN__CHECKPOINT_H
 #define QUERN__CHECKPOINT_H
 
@@ -43,5 +43,15 @@ int64_t quern__checkpoint_batch_size(const char *path);
 /* Restores callbacks and accumulators, after on_train_begin and after the accumulators were reset. */
 int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err);
 void quern__checkpoint_forget(quern__checkpointing *c);
+
+/* ---- shared by checkpoint.c and checkpoint_read.c ---- */
+
+enum { QUERN__RUN_FORMAT = 1 }; /* of run.json */
+/* Writes path.previous to `out`. */
+int quern__checkpoint_previous(const char *path, char *out, size_t size, quern_error *err);
+/* The k-th piece of state in run.bin, at its present address; NULL: no more. */
+void *quern__checkpoint_piece(const quern__checkpointing *c, int k, size_t *size);
+/* The options that change the results of a run. Returns new. */
+json_t *quern__checkpoint_options(const quern__checkpointing *c);
 
 #endif

@@ -1,4 +1,5 @@
-/* A run: its parts, the loop over epochs, and the reason of its end. The main function is at the end of the file. */
+/* fit: a run of training: open, resume, epochs, finish, close. quern_fit_generator is at the end of the file; an epoch is in
+ * epoch.c. */
 #include "fitting.h"
 
 #include <string.h>
@@ -67,8 +68,8 @@ static int prepare(quern__fitting *f, quern_error *err)
     return status < 0 || !o->checkpoint ? status : quern__checkpoint_open(&f->check, err);
 }
 
-/* Restores a checkpoint if the options ask for it. Returns 1 if the run is complete. */
-static int find_run(quern__fitting *f, quern_error *err)
+/* Restores a checkpoint if the options ask for it. */
+static int resume(quern__fitting *f, quern_error *err)
 {
     quern__place p;
     int status = f->o.resume ? quern__checkpoint_find(&f->check, &p, err) : QUERN_END;
@@ -77,7 +78,7 @@ static int find_run(quern__fitting *f, quern_error *err)
     f->place = p;
     f->batches = p.batches;
     f->logs.resumed = true;
-    quern__note("the run goes on in epoch %lld after %lld steps (%s)", (long long)p.epoch + 1, (long long)p.step, f->o.checkpoint);
+    quern__note("the run resumes in epoch %lld after %lld steps (%s)", (long long)p.epoch + 1, (long long)p.step, f->o.checkpoint);
     return QUERN_OK;
 }
 
@@ -92,20 +93,82 @@ static int learn_batches(quern__fitting *f, quern_error *err)
     return status;
 }
 
-/* Handles an interrupt before the queues are open. */
-static quern_history *cut_short(quern__fitting *f, quern_error *err)
+/* Checks the options, reads ahead, plans, and opens the queues. QUERN_CANCELED: an interrupt came before the queues are open. */
+static int open_run(quern__fitting *f, quern_error *err)
 {
-    quern_history *h = quern__history_new(1, err);
-    if (h)
-        h->reason = "interrupted";
-    f->m->runs--, f->m->trains = false;
-    quern__free(f);
-    return h;
+    int status = quern__fit_check(f->m, f->source, &f->o, err);
+    if (status < 0)
+        return status;
+    f->m->runs++;
+    f->m->trains = f->counted = true;
+    status = quern__fit_backup(&f->o, &f->backup, err);
+    if (status >= 0)
+        status = quern__fit_look_ahead(f->m, f->source, &f->o, err);
+    if (status >= 0)
+        status = learn_batches(f, err);
+    return status < 0 ? status : prepare(f, err);
 }
 
-/* The result of fit: the history, also of a failed run with at least one epoch. */
+/* Runs the epochs that are not done. Returns QUERN_END if a callback or an interrupt ended the run. */
+static int run_epochs(quern__fitting *f, quern_error *err)
+{
+    int64_t first = f->o.initial_epoch, last = quern__fit_epochs(&f->o), next = first;
+    if (f->place.epoch > first)
+        next = f->place.epoch;
+    if (f->place.epoch >= 0 && (f->place.ended || next >= last)) /* all epochs are done */
+        return quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err) < 0
+                   ? quern__leave(err, QUERN_INVALID)
+                   : quern__checkpoint_finish(&f->check, err);
+    int status = QUERN_OK;
+    bool runs = next < last, last_written = f->o.checkpoint_steps || f->o.checkpoint_seconds > 0;
+    for (bool resumed = true; status == QUERN_OK && next < last; next++, resumed = false) {
+        f->epoch = next;
+        status = quern__fit_epoch(f, resumed, err);
+    }
+    if (status != QUERN_OK || !runs || !last_written)
+        return status;
+    return quern__fit_checkpoint(f, f->epoch + 1, 0, 0, false, err);
+}
+
+/* Ends training: the optimizer's averages become the weights, callbacks are called, the weights are checked. */
+static int finish(quern__fitting *f, quern_error *err)
+{
+    if (!f->interrupted && quern__fit_epochs(&f->o) > 0)
+        quern__optimizer_finalize(f->m->optimizer);
+    int status = quern__fit_tell(f, QUERN__TRAIN_END, &f->logs, err);
+    return status < 0 ? status : check_end(f, err);
+}
+
+/* Closes what open_run opened, on each path. Returns the status of the run. */
+static int close_run(quern__fitting *f, int status, quern_error *err)
+{
+    quern__checkpoint_forget(&f->check);
+    int written = quern__checkpoint_close(&f->check, err);
+    if (status >= 0)
+        status = written;
+    if (status >= 0 && f->backup.remove && *f->backup.path && !f->interrupted && !f->h->broken.code)
+        quern__backup_remove(&f->backup);
+    if (f->h)
+        quern__history_keep_bad(f->h, f->source);
+    quern__queue_close(f->train);
+    quern__queue_close(f->valid);
+    quern__model_release_arena(f->m);
+    quern__free(f->classes.weight);
+    quern_callback_free(f->progress);
+    if (f->counted)
+        f->m->runs--;
+    if (f->counted)
+        f->m->trains = f->m->sums = false;
+    return status;
+}
+
+/* The result of fit: the history, also of an interrupted run, and of a failed run with at least one epoch. */
 static quern_history *result(quern_history *h, int status, quern_error *err)
 {
+    if (!h && status == QUERN_CANCELED && (h = quern__history_new(1, err))) {
+        h->reason = "interrupted";
+        return h;
+    }
     if (status >= 0)
         return h;
     quern__fail(err, status, NULL, "%s", quern_status_text(status));
@@ -128,65 +191,20 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const
     }
     f->m = m;
     f->source = train;
-    if (QUERN__OPTIONS(f->o, QUERN__FIT_OPTS_0_1, opts, err) < 0) {
-        quern__free(f);
-        return NULL;
-    }
-    int64_t count = quern__fit_epochs(&f->o) > f->o.initial_epoch ? quern__fit_epochs(&f->o) - f->o.initial_epoch : 0;
-    int status = quern__fit_check(m, train, &f->o, err);
-    bool refused = status < 0;
-    if (!refused)
-        m->runs++, m->trains = true;
+    int status = QUERN__OPTIONS(f->o, QUERN__FIT_OPTS_0_1, opts, err);
     if (status >= 0)
-        status = quern__fit_backup(&f->o, &f->backup, err);
+        status = open_run(f, err);
     if (status >= 0)
-        status = quern__fit_look_ahead(m, train, &f->o, err);
-    if (status >= 0)
-        status = learn_batches(f, err);
-    if (status == QUERN_CANCELED)
-        return cut_short(f, err);
-    if (status >= 0)
-        status = prepare(f, err);
-    if (status >= 0)
-        status = find_run(f, err);
-    int64_t done = f->place.epoch > f->o.initial_epoch ? f->place.epoch - f->o.initial_epoch : 0;
+        status = resume(f, err);
     f->start = quern__now();
-    int begun = status < 0 ? status : quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
-    status = begun < 0 ? begun : QUERN_OK;
-    done = f->place.epoch >= 0 && f->place.ended ? count : done;
-    if (status == QUERN_OK && f->place.epoch >= 0 && done >= count) /* all epochs are done */
-        status = quern__model_prepare(m, QUERN__TRAIN, f->check.batch_size, NULL, err) < 0
-                     ? quern__leave(err, QUERN_INVALID)
-                     : quern__checkpoint_finish(&f->check, err);
-    for (int64_t e = done; status == QUERN_OK && e < count; e++) {
-        f->epoch = f->o.initial_epoch + e;
-        status = quern__fit_epoch(f, e == done, err);
-    }
-    if (status == QUERN_OK && count > done && (f->o.checkpoint_steps || f->o.checkpoint_seconds > 0)) {
-        int written = quern__fit_checkpoint(f, f->epoch + 1, 0, 0, false, err);
-        status = written < 0 ? written : status;
-    }
-    if (status >= 0 && !f->interrupted && quern__fit_epochs(&f->o) > 0)
-        quern__optimizer_finalize(m->optimizer);
     if (status >= 0)
-        status = quern__fit_tell(f, QUERN__TRAIN_END, &f->logs, err);
+        status = quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
     if (status >= 0)
-        status = check_end(f, err);
-    quern__checkpoint_forget(&f->check);
-    int written = quern__checkpoint_close(&f->check, err);
+        status = run_epochs(f, err);
     if (status >= 0)
-        status = written;
-    if (status >= 0 && f->backup.remove && *f->backup.path && !f->interrupted && !f->h->broken.code)
-        quern__backup_remove(&f->backup);
-    quern__history_keep_bad(f->h, train);
-    quern__queue_close(f->train);
-    quern__queue_close(f->valid);
-    quern__model_release_arena(m);
-    quern__free(f->classes.weight);
-    quern_callback_free(f->progress);
+        status = finish(f, err);
+    status = close_run(f, status, err);
     quern_history *h = f->h;
     quern__free(f);
-    if (!refused)
-        m->runs--, m->trains = m->sums = false;
     return result(h, status, err);
 }

@@ -24,6 +24,7 @@ typedef struct quern__fitting {
     quern__backup backup;
     double written; /* time of the last checkpoint */
     bool interrupted;
+    bool counted;    /* in model->runs */
     int64_t steps;   /* of the last epoch */
     bool fell_short; /* the warning about a short validation was given */
     bool trained;    /* on at least one batch */

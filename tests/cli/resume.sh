@@ -61,7 +61,7 @@ for signal in INT TERM; do
     cmp -s start.keras cut.keras
     check "the model is unchanged"
     fit cut.keras 60 --checkpoint c.keras --checkpoint-every 50 --resume 2> said
-    grep -q 'goes on in epoch' said
+    grep -q 'resumes in epoch' said
     check "it says where it goes on"
     for m in straight cut; do "$quern" predict $m.keras d.csv --target y --output $m.csv --quiet; done
     cmp -s straight.csv cut.csv
@@ -109,7 +109,7 @@ for double in false true; do
     [ -e backup/backup.keras ]
     check "there is a backup (double_checkpoint=$double)"
     fit cut.keras 60 --callback "$words" 2> said
-    grep -q 'goes on in epoch' said
+    grep -q 'resumes in epoch' said
     check "it goes on by itself"
     "$quern" predict cut.keras d.csv --target y --output cut.csv --quiet
     "$quern" predict straight.keras d.csv --target y --output straight.csv --quiet

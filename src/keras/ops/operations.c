@@ -35,6 +35,23 @@ static quern__id constant_array(quern__layer *l, quern__graph *g, const char *na
     return v ? quern__graph_variable(g, v) : quern__graph_fail(g, err.code, "the constant %s: %s", name, err.text);
 }
 
+int quern__op_integers(const quern__layer *l, quern__graph *g, const char *key, int64_t *out, int most)
+{
+    json_t *given = json_object_get(l->config, key), *v;
+    size_t k;
+    int count = 0;
+    if (json_is_integer(given)) {
+        out[0] = json_integer_value(given);
+        return 1;
+    }
+    if (!json_is_array(given) || json_array_size(given) > (size_t)most) {
+        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s is not an integer or a list of at most %d integers", key, most);
+        return -1;
+    }
+    json_array_foreach(given, k, v) out[count++] = json_integer_value(v);
+    return count;
+}
+
 quern__id quern__op_number(quern__graph *g, double number) { return quern__graph_constant(g, number, QUERN_FLOAT32); }
 
 quern__id quern__operand_or_none(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)

@@ -28,6 +28,8 @@ quern__id quern__operand(quern__layer *layer, quern__graph *g, const quern__id *
 quern__id quern__operand_or_none(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in, const char *name);
 /* The numbers of a constant: a number, a list, or {"class_name": "__numpy__" or "__tensor__", "config": {"value": …}}. Borrowed. */
 json_t *quern__op_numbers(json_t *given);
+/* Reads the integers of config[key], a number or a list of at most `most`. Returns their number; -1: the graph has an error. */
+int quern__op_integers(const quern__layer *layer, quern__graph *g, const char *key, int64_t *out, int most);
 /* The number of axes of x; 0 where the graph has an error. */
 static inline int quern__op_rank(quern__graph *g, quern__id x) { return x ? quern__shape_of(g, x)->rank : 0; }
 /* config[key] as an axis of `rank` axes; a negative axis counts from the end. -1: the graph has an error. */
@@ -45,6 +47,8 @@ quern__id quern__op_drop(quern__graph *g, quern__id x, int axis);
 quern__id quern__op_move_axis(quern__graph *g, quern__id x, int from, int to);
 /* index_ops.c: `count` elements of an axis: begin, begin + step, … with step >= 1. */
 quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t step, int64_t count);
+/* join_ops.c: concatenates n tensors along an axis. The batch axis cannot grow. */
+quern__id quern__op_join(quern__graph *g, const quern__id *in, int n, int axis);
 /* Checks that axis 0 has a fixed size, so that operands may change it. Otherwise the graph fails: `what` is not in this version
  * over the batch. */
 bool quern__op_closed(quern__graph *g, quern__id x, int axis, const char *what);
