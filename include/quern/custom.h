@@ -61,45 +61,51 @@ typedef int quern_build_fn(quern_custom *self, const quern_shape *in, int n_in, 
 
 /* Adds the nodes of a layer call and returns the output. `training` is 0 for
  * evaluation and prediction. */
-typedef quern_node quern_call_fn(quern_custom *self, quern_graph *g, const quern_node *in, int n_in, int training);
+typedef quern_node quern_call_fn(quern_custom *self, quern_graph *g, const quern_node *in, int n_in,
+                                 int training);
 
 /* Adds the nodes of a loss or metric and returns (B, …), one number for each
  * record, from `truth` and `prediction`, both float32. */
-typedef quern_node quern_value_fn(quern_custom *self, quern_graph *g, quern_node truth, quern_node prediction);
+typedef quern_node quern_value_fn(quern_custom *self, quern_graph *g, quern_node truth,
+                                  quern_node prediction);
 
 /* Adds the nodes of an optimizer step and returns the new weight. `rate` is the
  * scheduled learning rate, `iteration` the number of earlier steps, both scalars.
  * `slots` have the weight's shape and start as zeros; values that the function
  * stores in `slots` persist. */
-typedef quern_node quern_update_fn(quern_custom *self, quern_graph *g, quern_node weight, quern_node gradient, quern_node rate,
-                                   quern_node iteration, quern_node *slots);
+typedef quern_node quern_update_fn(quern_custom *self, quern_graph *g, quern_node weight,
+                                   quern_node gradient, quern_node rate, quern_node iteration,
+                                   quern_node *slots);
 
 /* Registers a layer as "package>Class"; `build` NULL: without weights. Returns 0,
  * or a negative status if the name is invalid or exists. */
-QUERN_API int quern_register_layer(const char *name, const quern_argument *arguments, quern_build_fn *build, quern_call_fn *call,
-                                   quern_error *err);
+QUERN_API int quern_register_layer(const char *name, const quern_argument *arguments,
+                                   quern_build_fn *build, quern_call_fn *call, quern_error *err);
 
 /* Registers a loss with an extra argument `reduction`; its values are weighted,
  * masked and reduced as in Keras. Returns as quern_register_layer. */
-QUERN_API int quern_register_loss(const char *name, const quern_argument *arguments, quern_value_fn *value, quern_error *err);
+QUERN_API int quern_register_loss(const char *name, const quern_argument *arguments,
+                                  quern_value_fn *value, quern_error *err);
 
 /* Registers a metric, the mean of its values over the records of an epoch. Returns
  * as quern_register_layer. */
-QUERN_API int quern_register_metric(const char *name, const quern_argument *arguments, quern_value_fn *value, quern_error *err);
+QUERN_API int quern_register_metric(const char *name, const quern_argument *arguments,
+                                    quern_value_fn *value, quern_error *err);
 
 /* Registers an optimizer with the common arguments (learning_rate, weight_decay,
  * clipnorm, …) and its own. `slots` are the names of its slots, NULL at the end.
  * Returns as quern_register_layer. */
-QUERN_API int quern_register_optimizer(const char *name, const quern_argument *arguments, const char *const *slots,
-                                       quern_update_fn *update, quern_error *err);
+QUERN_API int quern_register_optimizer(const char *name, const quern_argument *arguments,
+                                       const char *const *slots, quern_update_fn *update,
+                                       quern_error *err);
 
 /* ---- weights and losses of a layer ---- */
 
 /* In a build function: adds a weight, with an initializer as a spec string
  * ("glorot_uniform", "constant 0.5"). Arguments NAME_regularizer and
  * NAME_constraint of the layer apply to it. Returns 0 or a negative status. */
-QUERN_API int quern_add_weight(quern_custom *self, const char *name, const quern_shape *shape, const char *initializer,
-                               int trainable, quern_error *err);
+QUERN_API int quern_add_weight(quern_custom *self, const char *name, const quern_shape *shape,
+                               const char *initializer, int trainable, quern_error *err);
 
 /* In a call function: the k-th weight, in the order of quern_add_weight. */
 QUERN_API quern_node quern_weight(quern_custom *self, quern_graph *g, int k);
@@ -126,17 +132,20 @@ QUERN_API quern_node quern_node_unary(quern_graph *g, const char *function, quer
 
 /* An elementwise function of two values: add sub mul div pow maximum minimum, and
  * equal not_equal greater greater_equal, which return 1 or 0. */
-QUERN_API quern_node quern_node_binary(quern_graph *g, const char *function, quern_node a, quern_node b);
+QUERN_API quern_node quern_node_binary(quern_graph *g, const char *function, quern_node a,
+                                       quern_node b);
 
 /* Elementwise `a` where `condition` is not 0, otherwise `b`. */
-QUERN_API quern_node quern_node_select(quern_graph *g, quern_node condition, quern_node a, quern_node b);
+QUERN_API quern_node quern_node_select(quern_graph *g, quern_node condition, quern_node a,
+                                       quern_node b);
 
 /* The matrix product of x (…, k) and a matrix (k, n): (…, n). */
 QUERN_API quern_node quern_node_matmul(quern_graph *g, quern_node x, quern_node matrix);
 
 /* "sum", "mean", "max" or "min" over `axes`; a negative axis counts from the end,
  * n_axes 0: all axes. `keepdims` 1 keeps them with size 1. */
-QUERN_API quern_node quern_node_reduce(quern_graph *g, const char *what, quern_node x, const int *axes, int n_axes, int keepdims);
+QUERN_API quern_node quern_node_reduce(quern_graph *g, const char *what, quern_node x,
+                                       const int *axes, int n_axes, int keepdims);
 
 /* Softmax over the last axis. */
 QUERN_API quern_node quern_node_softmax(quern_graph *g, quern_node x);
@@ -151,7 +160,8 @@ QUERN_API quern_node quern_node_transpose(quern_graph *g, quern_node x, const in
 QUERN_API quern_node quern_node_concat(quern_graph *g, const quern_node *x, int n, int axis);
 
 /* The elements [begin, begin + size) of `axis`. */
-QUERN_API quern_node quern_node_slice(quern_graph *g, quern_node x, int axis, int64_t begin, int64_t size);
+QUERN_API quern_node quern_node_slice(quern_graph *g, quern_node x, int axis, int64_t begin,
+                                      int64_t size);
 
 /* `x` without a gradient. */
 QUERN_API quern_node quern_node_stop_gradient(quern_graph *g, quern_node x);

@@ -33,17 +33,20 @@ QUERN_API int quern_model_save(const quern_model *m, const char *path, quern_err
  * = fc1.weight", then "transposed" if the matrix is transposed; '#' starts a
  * comment. The file must have all weights. Returns 0, or a negative status after
  * which some weights may have changed. */
-QUERN_API int quern_model_load_weights(quern_model *m, const char *path, const char *map, quern_error *err);
+QUERN_API int quern_model_load_weights(quern_model *m, const char *path, const char *map,
+                                       quern_error *err);
 
 /* Writes the weights as .weights.h5, .safetensors or .npz, by the end of the name;
  * `map` as quern_model_load_weights. Returns 0 or a negative status. */
-QUERN_API int quern_model_save_weights(const quern_model *m, const char *path, const char *map, quern_error *err);
+QUERN_API int quern_model_save_weights(const quern_model *m, const char *path, const char *map,
+                                       quern_error *err);
 
 /* ---- arrays ---- */
 
 /* Writes `n` `.npy` files as the members `names` of an uncompressed `.npz`, with
  * an atomic write. Returns 0 or a negative status. */
-QUERN_API int quern_npz_pack(const char *path, const char *const *names, const char *const *files, int n, quern_error *err);
+QUERN_API int quern_npz_pack(const char *path, const char *const *names, const char *const *files,
+                             int n, quern_error *err);
 
 #ifdef __cplusplus
 }

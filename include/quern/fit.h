@@ -132,12 +132,14 @@ QUERN_API void quern_history_free(quern_history *h);
  * epochs. A different model, different data (by the number of records and 16
  * batches) and options that change results are errors. An instruction set with
  * other bits (quern_set_isa) is a warning. */
-QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err);
+QUERN_API quern_history *quern_fit_generator(quern_model *m, quern_generator *train,
+                                             const quern_fit_opts *opts, quern_error *err);
 
 /* Evaluates `steps` batches (0: until the data ends) in their order. Writes
  * quern_model_logs numbers to `logs`: loss and metrics, weighted by records.
  * `batch_size` 0: 32. Returns the number of records or a negative status. */
-QUERN_API int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, double *logs,
+QUERN_API int64_t quern_evaluate_generator(quern_model *m, quern_generator *data,
+                                           int64_t batch_size, int64_t steps, double *logs,
                                            quern_error *err);
 
 /* Receives the predictions of a batch: for each output `records` times its
@@ -147,8 +149,9 @@ typedef int quern_sink(void *user, const float *const *outputs, int64_t records)
 /* Predicts `steps` batches (0: until the data ends) and passes them to `sink` in
  * order. `batch_size` 0: 32. Returns the number of records or a negative status.
  */
-QUERN_API int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps,
-                                          quern_sink *sink, void *user, quern_error *err);
+QUERN_API int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size,
+                                          int64_t steps, quern_sink *sink, void *user,
+                                          quern_error *err);
 
 /* The predictions of a batch with columns of its file, borrowed for the call. */
 typedef struct quern_prediction {
@@ -166,15 +169,18 @@ typedef int quern_prediction_sink(void *user, const quern_prediction *p);
 typedef struct quern_predict_opts {
     /* sizeof (quern_predict_opts); 0: the layout of version 0.1 (docs/abi.md). */
     size_t size;
-    int64_t batch_size; /* 0: 32                                                                                         */
-    int64_t steps;      /* batches; 0: until the data ends                                                               */
-    const char *keep;   /* at most 8 columns of a CSV between commas, for the sink */
+    int64_t
+        batch_size; /* 0: 32                                                                                         */
+    int64_t
+        steps; /* batches; 0: until the data ends                                                               */
+    const char *keep; /* at most 8 columns of a CSV between commas, for the sink */
 } quern_predict_opts;
 
 /* Predicts as quern_predict_generator, with options. Returns the number of
  * records or a negative status; QUERN_INVALID: the data is empty. */
-QUERN_API int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts,
-                                     quern_prediction_sink *sink, void *user, quern_error *err);
+QUERN_API int64_t quern_predict_with(quern_model *m, quern_generator *data,
+                                     const quern_predict_opts *opts, quern_prediction_sink *sink,
+                                     void *user, quern_error *err);
 
 /* ---- arrays ---- */
 
@@ -182,16 +188,19 @@ QUERN_API int64_t quern_predict_with(quern_model *m, quern_generator *data, cons
  * output, each (records, …) of any type; `weights` has one number for each record
  * (NULL: unweighted). Borrows the arrays for the call. Returns as
  * quern_fit_generator. */
-QUERN_API quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
-                                   const quern_fit_opts *opts, quern_error *err);
+QUERN_API quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                                   const float *weights, const quern_fit_opts *opts,
+                                   quern_error *err);
 
 /* Evaluates arrays; arguments as quern_fit, results as quern_evaluate_generator. */
-QUERN_API int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
-                                 int64_t batch_size, double *logs, quern_error *err);
+QUERN_API int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                                 const float *weights, int64_t batch_size, double *logs,
+                                 quern_error *err);
 
 /* Predicts arrays into out[i], which holds all predictions of output i. Returns
  * the number of records or a negative status. */
-QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err);
+QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
+                                float *const *out, quern_error *err);
 
 /* ---- adapt ---- */
 
@@ -201,8 +210,8 @@ QUERN_API int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t b
  * NULL: all of them; layers of nested models stay as they are. A vocabulary has
  * bounded memory: after 2^19 different words it drops the rarest. Returns the
  * number of adapted layers or a negative status. */
-QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps,
-                          quern_error *err);
+QUERN_API int quern_adapt(quern_model *m, const char *layer, quern_generator *data,
+                          int64_t batch_size, int64_t steps, quern_error *err);
 
 /* ---- the memory budget ---- */
 
@@ -258,7 +267,8 @@ typedef struct quern_plan {
  * quern_fit_generator calls it when there is a limit. The model keeps the plan.
  * Returns 0; QUERN_BUDGET if no plan fits (`out` is filled too); or another
  * negative status. */
-QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err);
+QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts,
+                             quern_plan *out, quern_error *err);
 
 /* Writes the live bytes of each phase of the last training plan to `live`, which
  * has room for `room` numbers (NULL with 0: count only). Returns the number of

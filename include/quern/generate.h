@@ -38,13 +38,15 @@ enum { QUERN_CONTEXT_SLIDE = 0, QUERN_CONTEXT_STOP = 1 };
  * after each step or after the last. `on_full` is a QUERN_CONTEXT_…. Borrows the
  * model, which may run between calls, but not train. Returns new, NULL on
  * failure. */
-QUERN_API quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, quern_error *err);
+QUERN_API quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full,
+                                           quern_error *err);
 
 /* Feeds `n` more tokens of each text: `ids` is (texts, n). Sets *logits to
  * (texts, V), the prediction after the last token, borrowed until the model's
  * next run. Returns 0; QUERN_END when the context is full and the policy is STOP;
  * or a negative status. */
-QUERN_API int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err);
+QUERN_API int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n,
+                                 const float **logits, quern_error *err);
 
 /* Resets the states; the decoder has read no token afterwards. */
 QUERN_API void quern_decoder_reset(quern_decoder *s);
@@ -102,8 +104,8 @@ typedef struct quern_generated {
  * line) into `out`, an array of that size. A seed gives the same texts for any
  * number of threads. Returns 0, or a negative status with `out` empty;
  * QUERN_NUMBER: a logit is not finite, and the error names the token. */
-QUERN_API int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts, quern_generated *out,
-                             quern_error *err);
+QUERN_API int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts,
+                             quern_generated *out, quern_error *err);
 
 #ifdef __cplusplus
 }

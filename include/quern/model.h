@@ -57,15 +57,16 @@ QUERN_API int quern_apply_again(quern_blueprint *b, int layer, const int *values
 /* Applies a model as a layer `name` (NULL: the name of the model) to one value
  * for each of its inputs. Takes the model. Returns the index of the first output,
  * followed by the others, or -1. */
-QUERN_API int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values, int n);
+QUERN_API int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name,
+                                const int *values, int n);
 
 /* Frees a blueprint that does not become a model. NULL: does nothing. */
 QUERN_API void quern_blueprint_free(quern_blueprint *b);
 
 /* The model from inputs to outputs, both indexes of values. Takes the blueprint.
  * Returns new, NULL on failure. */
-QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
-                                       quern_error *err);
+QUERN_API quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs,
+                                       const int *outputs, int n_outputs, quern_error *err);
 
 /* A model in pipeline syntax: "input 28 28 1 | flatten | dense 10 softmax".
  *
@@ -90,7 +91,8 @@ QUERN_API void quern_model_free(quern_model *m);
  * name; "": no metrics; "weighted mae" uses sample weights. NULL keeps the
  * current setting; a new model needs optimizer and loss. Resets the optimizer's
  * slots. Returns 0 or a negative status; on failure the model is not compiled. */
-QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err);
+QUERN_API int quern_compile(quern_model *m, const char *optimizer, const char *loss,
+                            const char *metrics, quern_error *err);
 
 /* Sets the seed of all random numbers from now on (dropout, shuffling). */
 QUERN_API void quern_model_set_seed(quern_model *m, uint64_t seed);
@@ -189,12 +191,14 @@ QUERN_API const char *quern_model_layer(const quern_model *m, int i);
 /* Writes the weights of a layer (NULL: of the model) to `out`, which holds at
  * most `room` views like those of quern_model_weight. Returns their number, which
  * may exceed `room`, or a negative status. */
-QUERN_API int quern_model_get_weights(const quern_model *m, const char *layer, quern_tensor *out, int room, quern_error *err);
+QUERN_API int quern_model_get_weights(const quern_model *m, const char *layer, quern_tensor *out,
+                                      int room, quern_error *err);
 
 /* Copies `n` arrays into the weights of a layer (NULL: of the model), all of them
  * in that order. Shapes must be equal; types are converted. Returns 0 or a
  * negative status. */
-QUERN_API int quern_model_set_weights(quern_model *m, const char *layer, const quern_tensor *weights, int n, quern_error *err);
+QUERN_API int quern_model_set_weights(quern_model *m, const char *layer,
+                                      const quern_tensor *weights, int n, quern_error *err);
 
 /* Whether a layer is trainable: 1 or 0; negative: the layer does not exist. */
 QUERN_API int quern_model_trainable(const quern_model *m, const char *layer, quern_error *err);
@@ -202,7 +206,8 @@ QUERN_API int quern_model_trainable(const quern_model *m, const char *layer, que
 /* Makes a layer (NULL: all) and its inner layers trainable (`on` 1) or freezes
  * them. Compiles a compiled model again, which resets the optimizer's slots.
  * Returns 0 or a negative status. */
-QUERN_API int quern_model_set_trainable(quern_model *m, const char *layer, int on, quern_error *err);
+QUERN_API int quern_model_set_trainable(quern_model *m, const char *layer, int on,
+                                        quern_error *err);
 
 /* ---- one batch ---- */
 
@@ -218,16 +223,17 @@ QUERN_API int quern_model_set_trainable(quern_model *m, const char *layer, int o
  *
  * Resets the metrics. Writes quern_model_logs numbers to `logs` (NULL: not
  * wanted), the loss, then the metrics. Returns 0 or a negative status. */
-QUERN_API int quern_train_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y, const quern_tensor *w,
-                                   double *logs, quern_error *err);
+QUERN_API int quern_train_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                                   const quern_tensor *w, double *logs, quern_error *err);
 
 /* Computes loss and metrics of one batch; arguments as quern_train_on_batch. */
-QUERN_API int quern_test_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y, const quern_tensor *w, double *logs,
-                                  quern_error *err);
+QUERN_API int quern_test_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                                  const quern_tensor *w, double *logs, quern_error *err);
 
 /* Predicts one batch. Sets out[i] to the numbers of output i, borrowed from the
  * model until its next run. Returns 0 or a negative status. */
-QUERN_API int quern_predict_on_batch(quern_model *m, const quern_tensor *x, const float **out, quern_error *err);
+QUERN_API int quern_predict_on_batch(quern_model *m, const quern_tensor *x, const float **out,
+                                     quern_error *err);
 
 /* Number of log entries. */
 QUERN_API int quern_model_logs(const quern_model *m);

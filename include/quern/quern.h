@@ -38,8 +38,11 @@
 /* Models: build, compile, run batch by batch, read weights. */
 #include <quern/model.h>
 
-/* Generators: where batches come from (files, arrays, functions, programs). */
+/* Generators: where batches come from (callbacks, functions, arrays). */
 #include <quern/source.h>
+
+/* Generators over files, programs, text and series. */
+#include <quern/source_files.h>
 
 /* Training, evaluation, prediction, checkpoints, the memory budget. */
 #include <quern/fit.h>

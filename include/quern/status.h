@@ -46,7 +46,8 @@ extern "C" {
 #define QUERN_VERSION_PATCH 0
 
 /* The version as one number, for comparisons in the preprocessor. */
-#define QUERN_VERSION (QUERN_VERSION_MAJOR * 10000 + QUERN_VERSION_MINOR * 100 + QUERN_VERSION_PATCH)
+#define QUERN_VERSION \
+    (QUERN_VERSION_MAJOR * 10000 + QUERN_VERSION_MINOR * 100 + QUERN_VERSION_PATCH)
 
 /* The version of the linked library as "MAJOR.MINOR.PATCH". Returns borrowed:
  * valid for ever. */

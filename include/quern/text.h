@@ -56,7 +56,8 @@ typedef int64_t quern_text_read(void *user, char *to, int64_t room, quern_error 
  * all. Above that it drops the pieces with the lowest counts, at least half of
  * them. The result depends on the text only, not on the sizes of the reads. Borrows
  * `user`. Returns new, NULL on failure. */
-QUERN_API quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read, void *user, quern_error *err);
+QUERN_API quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read,
+                                                 void *user, quern_error *err);
 
 /* Opens a tokenizer of at most 64 MiB. `path` is a tokenizer.json, a folder with
  * one, or the pair vocab.json and merges.txt (their folder, or the path of
@@ -68,7 +69,8 @@ QUERN_API quern_tokenizer *quern_tokenizer_open(const char *path, quern_error *e
 /* As quern_tokenizer_open, from the text of a tokenizer.json. Ignores the
  * "post_processor". Returns new, NULL on failure; QUERN_UNSUPPORTED names a kind or
  * option that quern does not support. */
-QUERN_API quern_tokenizer *quern_tokenizer_from_json(const char *json, size_t size, quern_error *err);
+QUERN_API quern_tokenizer *quern_tokenizer_from_json(const char *json, size_t size,
+                                                     quern_error *err);
 
 /* The tokenizer as a tokenizer.json, which Hugging Face's library reads too (it
  * converts words to lower case by Unicode, not ASCII). Sets *size to the bytes
@@ -91,8 +93,9 @@ QUERN_API const char *quern_tokenizer_kind(const quern_tokenizer *t);
  * Returns the number of ids or a negative status: an error of the kind (see above;
  * `err` names the byte), or QUERN_INVALID if the first piece does not fit in
  * `room`. */
-QUERN_API int64_t quern_tokenizer_encode(const quern_tokenizer *t, const char *text, size_t bytes, int final, int32_t *ids,
-                                         int64_t room, size_t *used, quern_error *err);
+QUERN_API int64_t quern_tokenizer_encode(const quern_tokenizer *t, const char *text, size_t bytes,
+                                         int final, int32_t *ids, int64_t room, size_t *used,
+                                         quern_error *err);
 
 /* The bytes of an id, terminated by a zero byte; a token may contain zero bytes too.
  * Sets *size to their number (`size` may be NULL). Borrowed from the tokenizer;
@@ -102,8 +105,8 @@ QUERN_API const char *quern_tokenizer_token(const quern_tokenizer *t, int32_t id
 /* Decodes `n` ids, words with a space between, without a terminating zero. Returns
  * the number of bytes or a negative status: QUERN_NUMBER: not an id; QUERN_INVALID:
  * `room` is too small. */
-QUERN_API int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int64_t n, char *out, size_t room,
-                                         quern_error *err);
+QUERN_API int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int64_t n,
+                                         char *out, size_t room, quern_error *err);
 
 /* Frees a tokenizer. NULL: does nothing. */
 QUERN_API void quern_tokenizer_free(quern_tokenizer *t);
@@ -161,23 +164,26 @@ typedef struct quern_sampler quern_sampler;
 /* A sampler for logits of `vocabulary` tokens, at most 2^24. Allocates all memory.
  * Copies `s` (NULL: the defaults). Returns new, NULL on failure; QUERN_INVALID
  * names an option out of range. */
-QUERN_API quern_sampler *quern_sampler_new(const quern_sampling *s, int64_t vocabulary, quern_error *err);
+QUERN_API quern_sampler *quern_sampler_new(const quern_sampling *s, int64_t vocabulary,
+                                           quern_error *err);
 
 /* Draws a token with a number u in [0, 1). `window` has the previous tokens, the
  * last one at the end, for the penalty (NULL and 0: empty). Returns the token or a
  * negative status; QUERN_NUMBER: a logit is NaN or infinity, or all are -infinity.
  */
-QUERN_API int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t *window, int64_t n_window, double u,
-                                     quern_error *err);
+QUERN_API int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t *window,
+                                     int64_t n_window, double u, quern_error *err);
 
 /* As quern_sampler_draw, for logits in double. */
-QUERN_API int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits, const int32_t *window, int64_t n_window,
-                                            double u, quern_error *err);
+QUERN_API int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits,
+                                            const int32_t *window, int64_t n_window, double u,
+                                            quern_error *err);
 
 /* The candidates of the last draw: ids in ascending order, and their
  * probabilities, borrowed until the next draw. Returns their number; 0 before the
  * first draw. */
-QUERN_API int64_t quern_sampler_kept(quern_sampler *s, const int32_t **ids, const double **probabilities);
+QUERN_API int64_t quern_sampler_kept(quern_sampler *s, const int32_t **ids,
+                                     const double **probabilities);
 
 /* Frees a sampler. NULL: does nothing. */
 QUERN_API void quern_sampler_free(quern_sampler *s);
@@ -197,15 +203,17 @@ QUERN_API double quern_sampling_uniform(uint64_t seed, uint64_t text, uint64_t p
  * out->data is NULL. `padding` and `truncating` are "pre" or "post" (NULL: "pre", as
  * in Keras). Returns 0 or a negative status: QUERN_SHAPE if trailing shapes differ,
  * QUERN_NUMBER if the type cannot hold a number. */
-QUERN_API int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding, const char *truncating, double value,
-                                  quern_tensor *out, quern_error *err);
+QUERN_API int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding,
+                                  const char *truncating, double value, quern_tensor *out,
+                                  quern_error *err);
 
 /* to_categorical: a one-hot row of `classes` numbers for each class of `x` (types as
  * above, floats truncate; a last axis of 1 is removed). `classes` 0: the largest
  * class + 1. -1 is the last class and -2 the one before, as in Keras. The caller
  * sets out->dtype; the function writes out->shape, and the numbers unless out->data
  * is NULL. Returns 0 or a negative status; QUERN_NUMBER: a class out of range. */
-QUERN_API int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out, quern_error *err);
+QUERN_API int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out,
+                                   quern_error *err);
 
 /* normalize: divides each row along `axis` (negative: from the end) by its norm. A
  * row of norm 0 is unchanged. `order` 2 is the Euclidean norm; 1, 3, 0.5, … the
@@ -216,7 +224,8 @@ QUERN_API int quern_to_categorical(const quern_tensor *x, int64_t classes, quern
  * float64. The function writes out->shape, that of x, or (1, n) for x (n), as in
  * Keras, and the numbers unless out->data is NULL. out->data may equal x->data if
  * the types are equal. Returns 0 or a negative status. */
-QUERN_API int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out, quern_error *err);
+QUERN_API int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out,
+                              quern_error *err);
 
 /* make_sampling_table: the probability of keeping the i-th most frequent word, for
  * `size` words whose frequencies follow Zipf's law. `factor` is that of word2vec
@@ -249,8 +258,9 @@ typedef int quern_word(void *user, const char *word, size_t n, quern_error *err)
 /* text_to_word_sequence: calls `word` for each word of a text of `n` bytes, in
  * order. `opts` NULL: the defaults. Returns the number of words or a negative
  * status. */
-QUERN_API int64_t quern_text_to_word_sequence(const char *text, size_t n, const quern_word_opts *opts, quern_word *word, void *user,
-                                              quern_error *err);
+QUERN_API int64_t quern_text_to_word_sequence(const char *text, size_t n,
+                                              const quern_word_opts *opts, quern_word *word,
+                                              void *user, quern_error *err);
 
 /* Keras 2's Tokenizer: indices of words from 1, by descending count, then by first
  * occurrence. Memory is bounded: above 2^19 different words, or 16 MiB of them, it
@@ -262,7 +272,8 @@ typedef struct quern_word_index quern_word_index;
 QUERN_API quern_word_index *quern_word_index_new(const quern_word_opts *opts, quern_error *err);
 
 /* Counts the words of a text of `n` bytes. Returns 0 or a negative status. */
-QUERN_API int quern_word_index_fit(quern_word_index *w, const char *text, size_t n, quern_error *err);
+QUERN_API int quern_word_index_fit(quern_word_index *w, const char *text, size_t n,
+                                   quern_error *err);
 
 /* Assigns the indices, after the last text. More texts and another finish may
  * follow. Returns 0 or a negative status. */
@@ -276,17 +287,18 @@ QUERN_API int64_t quern_word_index_texts(const quern_word_index *w);
 
 /* The word of an index: its bytes, its count, and the number of texts that contain
  * it (each may be NULL). Borrowed until the next fit; NULL: index out of range. */
-QUERN_API const char *quern_word_index_word(const quern_word_index *w, int64_t index, size_t *size, int64_t *count, int64_t *texts);
+QUERN_API const char *quern_word_index_word(const quern_word_index *w, int64_t index, size_t *size,
+                                            int64_t *count, int64_t *texts);
 
 /* texts_to_sequences for one text: writes the first `room` indices to `ids`.
  * Returns the number of all indices or a negative status. */
-QUERN_API int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, size_t n, int64_t *ids, int64_t room,
-                                            quern_error *err);
+QUERN_API int64_t quern_word_index_sequence(const quern_word_index *w, const char *text, size_t n,
+                                            int64_t *ids, int64_t room, quern_error *err);
 
 /* sequences_to_texts for one sequence: words with a space between, without a
  * terminating zero. Returns the number of bytes or a negative status. */
-QUERN_API int64_t quern_word_index_text(const quern_word_index *w, const int64_t *ids, int64_t n, char *out, size_t room,
-                                        quern_error *err);
+QUERN_API int64_t quern_word_index_text(const quern_word_index *w, const int64_t *ids, int64_t n,
+                                        char *out, size_t room, quern_error *err);
 
 /* Number of columns of a row of sequences_to_matrix. */
 QUERN_API int64_t quern_word_index_columns(const quern_word_index *w);
@@ -294,8 +306,8 @@ QUERN_API int64_t quern_word_index_columns(const quern_word_index *w);
 /* sequences_to_matrix for one sequence: writes quern_word_index_columns numbers to
  * `row`. `mode` is "binary", "count", "tfidf" or "freq". Returns 0 or a negative
  * status. */
-QUERN_API int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t n, const char *mode, double *row,
-                                   quern_error *err);
+QUERN_API int quern_word_index_row(const quern_word_index *w, const int64_t *ids, int64_t n,
+                                   const char *mode, double *row, quern_error *err);
 
 /* Frees a word index. NULL: does nothing. */
 QUERN_API void quern_word_index_free(quern_word_index *w);
@@ -319,8 +331,9 @@ typedef struct quern_beam {
  * `end` is the token that ends a text (-1: not used); ended beams compete
  * unchanged. Does not allocate. Returns the number of beams, at most `keep`, or a
  * negative status; QUERN_NUMBER: a log-probability is NaN or +infinity. */
-QUERN_API int64_t quern_beam_step(const quern_beam *beams, int64_t n, const float *log_probs, int64_t vocabulary, int32_t end,
-                                  double length_penalty, quern_beam *best, int64_t keep, quern_error *err);
+QUERN_API int64_t quern_beam_step(const quern_beam *beams, int64_t n, const float *log_probs,
+                                  int64_t vocabulary, int32_t end, double length_penalty,
+                                  quern_beam *best, int64_t keep, quern_error *err);
 
 #ifdef __cplusplus
 }

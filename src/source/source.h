@@ -8,7 +8,7 @@
 
 #include "tensor/tensor.h"
 #include <pthread.h>
-#include <quern/source.h>
+#include <quern/source_files.h>
 
 /* Reliability of a shape. OWN: the shape of an array. TABLE: the number of columns of a table,
  * which fill any inputs in order. LOST: the number of elements only, from .qrec files of an
@@ -22,20 +22,23 @@ typedef struct quern__description {
     quern_shape shapes[2 * QUERN_MAX_ARRAYS]; /* with a dynamic batch dimension */
     int axes[2 * QUERN_MAX_ARRAYS];           /* QUERN__AXES_…, by array */
     int dtypes[2 * QUERN_MAX_ARRAYS];
-    char names[2 * QUERN_MAX_ARRAYS][64]; /* name of an input or output; empty: arrays match by order */
-    bool weighted;                        /* the data has one weight per record */
+    char names[2 * QUERN_MAX_ARRAYS]
+              [64]; /* name of an input or output; empty: arrays match by order */
+    bool weighted;  /* the data has one weight per record */
 } quern__description;
 
 typedef struct quern__source_ops {
     /* Begins a run: checks that the data fits `spec` and allocates. `spec` is borrowed until
      * close. */
-    int (*open)(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err);
+    int (*open)(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed,
+                quern_error *err);
     /* Sequential: fills the next batch. Returns QUERN_OK, QUERN_END or an error. One thread at a
      * time. */
     int (*next)(quern_generator *g, quern_batch *batch, quern_error *err);
     /* Random access, instead of next: fills batch->size records from index `first` of a pass.
      * Any thread may call it, several at a time. `reset` is not called. */
-    int (*read)(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch, quern_error *err);
+    int (*read)(quern_generator *g, int64_t pass, int64_t first, quern_batch *batch,
+                quern_error *err);
     /* Restarts the data for an epoch. NULL: not possible. */
     int (*reset)(quern_generator *g, int64_t epoch, quern_error *err);
     void (*cancel)(quern_generator *g); /* wakes a blocked next; NULL: next never blocks */
@@ -56,7 +59,8 @@ typedef struct quern__source_ops {
     /* The number of records of the first batch, without taking it, before open. For sources that
      * determine the batch size; 0: the source is empty. Returns QUERN_CANCELED on interruption.
      * NULL: the run determines the batch size. */
-    int64_t (*first)(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err);
+    int64_t (*first)(quern_generator *g, uint64_t seed, const volatile int *interrupt,
+                     quern_error *err);
 } quern__source_ops;
 
 /* Bad records of one batch. The reader thread adds them; the trainer reports them when it takes
@@ -113,7 +117,8 @@ typedef struct quern__position {
     bool shuffle;      /* of the run; this and the following fields are for random access */
     uint64_t seed;
     int64_t pass, first, batch_size;
-    uint8_t *state; /* state of a source with `saves`: QUERN_MAX_STATE bytes, owned; valid if size > 0 */
+    uint8_t *
+        state; /* state of a source with `saves`: QUERN_MAX_STATE bytes, owned; valid if size > 0 */
     size_t size;
 } quern__position;
 
@@ -124,21 +129,25 @@ struct quern_generator {
     bool restarts;       /* can restart */
     bool finite;         /* an epoch is one pass over it: arrays and files */
     int64_t from, count; /* random access: the first record and the number of records */
-    const char *(*class_name)(const quern_generator *g, int target, int i); /* NULL: no class names */
-    const quern_schema *(*schema)(const quern_generator *g); /* schema of its columns during a run; NULL: no schema */
+    const char *(*class_name)(const quern_generator *g, int target,
+                              int i); /* NULL: no class names */
+    const quern_schema *(*schema)(
+        const quern_generator *g); /* schema of its columns during a run; NULL: no schema */
     int features;
-    const char *(*file_of)(const quern_generator *g, int array); /* file of an array of the batch; NULL: `where` */
-    const char *where;                                           /* name in errors; NULL: "generator"; borrowed from self */
-    bool saves;                                                  /* ops->save and ops->restore are valid */
-    bool strings;                                                /* can fill arrays of type string */
+    const char *(*file_of)(const quern_generator *g,
+                           int array); /* file of an array of the batch; NULL: `where` */
+    const char *where;                 /* name in errors; NULL: "generator"; borrowed from self */
+    bool saves;                        /* ops->save and ops->restore are valid */
+    bool strings;                      /* can fill arrays of type string */
     bool keeps; /* has named columns and can provide their texts in addition to the inputs */
     quern__position position;
     quern__bad_records bad;
-    double stall_timeout;          /* seconds that the trainer waits for a batch; 0: no limit */
-    bool watches;                  /* the source enforces stall_timeout itself */
-    const volatile int *interrupt; /* not 0: a wait on the trainer's thread returns QUERN_CANCELED; may be NULL */
-    bool taken;                    /* in use by a run (atomic) */
-    int runs;                      /* number of detached runs (quern__generator_keep) */
+    double stall_timeout; /* seconds that the trainer waits for a batch; 0: no limit */
+    bool watches;         /* the source enforces stall_timeout itself */
+    const volatile int
+        *interrupt; /* not 0: a wait on the trainer's thread returns QUERN_CANCELED; may be NULL */
+    bool taken;     /* in use by a run (atomic) */
+    int runs;       /* number of detached runs (quern__generator_keep) */
 };
 
 /* Fills the error of data without records. */
@@ -150,7 +159,8 @@ size_t quern__source_bytes(const quern_generator *g, const quern_batch_spec *spe
 size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
 
 /* Random access: checks that a run with these options can resume at the restored position. */
-int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err);
+int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size,
+                          quern_error *err);
 
 /* Units of 4 bytes that input i occupies in a record of a stream. An element of type float32,
  * int32 or string has 1 unit, of type int64 2. */
@@ -163,7 +173,8 @@ int64_t quern__string_room(const quern_batch_spec *spec);
 int quern__weights_kind(const quern_batch_spec *spec, int target, const quern_shape *have);
 /* Random access: writes the indices of batch->size records from position `first` of a pass to
  * batch->indices, shuffled or not. */
-void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass, int64_t first, quern_batch *b);
+void quern__number_records(const quern_generator *g, bool shuffle, uint64_t seed, int64_t pass,
+                           int64_t first, quern_batch *b);
 /* Reference count of a generator: keep adds a reference, quern_generator_free drops one. The
  * last one frees it. */
 void quern__generator_keep(quern_generator *g);
@@ -176,7 +187,8 @@ typedef struct quern__stream {
     /* Called before rewind. Selects the layout of a record: all inputs concatenated, in the
      * types of the spec (quern__slots), and all targets concatenated. Sets the sizes. NULL:
      * x_count and y_count are fixed, and fill inputs and targets in order. */
-    int (*match)(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err);
+    int (*match)(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count,
+                 quern_error *err);
     int (*rewind)(void *self, quern_error *err);
     /* Reads one record: inputs into their slots, targets as doubles. Returns QUERN_OK, QUERN_END
      * or an error. */
@@ -206,13 +218,14 @@ typedef struct quern__stream {
     void (*note)(void *self, quern__bad *bad);
     /* Name of class i of a target; NULL, or function NULL: the target has no classes. */
     const char *(*class_name)(void *self, int target, int i);
-    const quern_schema *(*schema)(void *self); /* schema of its columns after `match`; NULL: columns have no names */
+    const quern_schema *(*schema)(
+        void *self); /* schema of its columns after `match`; NULL: columns have no names */
     /* Describes the records. NULL: one array of x_count inputs, one of y_count targets. */
     int (*describe)(const void *self, quern__description *out, quern_error *err);
     int64_t x_count, y_count; /* elements of a record */
-    size_t bytes;             /* bytes that reading allocates later: threads, and buffers that usually grow */
-    bool weighted;            /* a record has one more double after the targets: its weight */
-    bool once;                /* cannot be read a second time */
+    size_t bytes;  /* bytes that reading allocates later: threads, and buffers that usually grow */
+    bool weighted; /* a record has one more double after the targets: its weight */
+    bool once;     /* cannot be read a second time */
     const char *where;
 } quern__stream;
 /* Makes a generator of a stream. Takes s->self, also on failure. Returns new. */
@@ -220,7 +233,8 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
 /* Logs the index of dispersion of a shuffle that draws `what` from `places` of `all` places of
  * the data (all 0: very many). For data sorted by class it is 1 + (batch - 1) (1 / places - 1 /
  * all); a perfect shuffle has 1. A value above 1.1 is a warning with the advice. */
-void quern__tell_dispersion(const char *where, const char *what, double places, double all, int64_t batch, const char *advice);
+void quern__tell_dispersion(const char *where, const char *what, double places, double all,
+                            int64_t batch, const char *advice);
 enum { QUERN__WORD = 4096 }; /* bytes of a word of DATA, with the terminator */
 /* Expands words to paths: each word is a path or a glob pattern, whose files come in byte order.
  * The paths are new. */
@@ -229,11 +243,13 @@ void quern__paths_free(char **paths, int n);
 /* Opens files of one kind. */
 /* Arrays in files: "x=… y=…", or an NPZ. `format`: the required format; NULL: any.
  * `channels_first`: inputs have their channels on axis 1. Returns new. */
-quern_generator *quern__records_open(const char *words, const char *format, bool channels_first, quern_error *err);
+quern_generator *quern__records_open(const char *words, const char *format, bool channels_first,
+                                     quern_error *err);
 /* Concatenated arrays; "-" is standard input. Returns new. */
 quern_generator *quern__input_open(const char *path, const quern_file_opts *o, quern_error *err);
 /* CSV files as a record stream in *out. Copies the paths. */
-int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err);
+int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o,
+                    quern__stream *out, quern_error *err);
 extern size_t quern__csv_buffer; /* initial size of a CSV buffer in bytes; tests reduce it */
 
 #endif
