@@ -28,25 +28,32 @@ double bench_generate_gpt(void);  /* within its context */
 double bench_generate_long(void); /* beyond it, sliding */
 double bench_overhead(void);      /* microseconds a batch */
 double bench_csv(void);           /* MB/s of one core */
-double bench_gzip(void);          /* share of an epoch that waits for data, gzipped Fashion-MNIST; NaN where it is not installed */
-double bench_pipe(void);          /* GB/s of payload */
-double bench_start(void);         /* milliseconds from the start of `quern fit` to the end of its first step */
-
+double bench_gzip(void); /* share of an epoch that waits for data, gzipped Fashion-MNIST; NaN where
+                            it is not installed */
+double bench_pipe(void); /* GB/s of payload */
 double
-bench_planning(void); /* milliseconds to plan training, the slower of a GPT of 12 blocks and a residual network of 50 layers */
-double bench_packing(void); /* the arena over the largest sum of values that live at a time, the worst of four models */
+bench_start(void); /* milliseconds from the start of `quern fit` to the end of its first step */
+
+double bench_planning(void); /* milliseconds to plan training, the slower of a GPT of 12 blocks and
+                                a residual network of 50 layers */
+double bench_packing(void);  /* the arena over the largest sum of values that live at a time, the
+                                worst of four models */
 
 /* The words of a residual network of three stages of `blocks` blocks: 6 * blocks + 2 layers. */
 void bench_resnet_words(int blocks, char *words, size_t size);
 
-double bench_prepare(void);    /* % of the speed of copying the data twice */
-double bench_qrec(void);       /* % of the speed of pread, of a prepared file that is in no cache, shuffled within 64 MB */
-double bench_checkpoint(void); /* % by which a checkpoint of 100 MB every 10 s makes training slower */
-double bench_resume(void);     /* milliseconds to the first step from such a checkpoint, less reading its file */
+double bench_prepare(void); /* % of the speed of copying the data twice */
+double bench_qrec(void);    /* % of the speed of pread, of a prepared file that is in no cache,
+                               shuffled within 64 MB */
+double
+bench_checkpoint(void); /* % by which a checkpoint of 100 MB every 10 s makes training slower */
+double bench_resume(
+    void); /* milliseconds to the first step from such a checkpoint, less reading its file */
 
 /* What `bench --write N` does: N batches of an array to standard output. */
 int bench_write(int batches);
-/* What `bench --csv BYTES` does: rows with a header, at least so many bytes of them, to standard output. Returns the exit status.
+/* What `bench --csv BYTES` does: rows with a header, at least so many bytes of them, to standard
+ * output. Returns the exit status.
  */
 int bench_rows(double bytes);
 

@@ -36,7 +36,8 @@ double bench_csv(void)
         quern_model *m = quern_model_from_spec("input 32 | flatten", 0, &err);
         quern_generator *g = quern_file_generator(path, NULL, &err);
         double start = bench_now();
-        if (!m || !g || quern_model_set_threads(m, 1, &err) < 0 || quern_predict_generator(m, g, 256, 0, ignore, NULL, &err) < 0)
+        if (!m || !g || quern_model_set_threads(m, 1, &err) < 0 ||
+            quern_predict_generator(m, g, 256, 0, ignore, NULL, &err) < 0)
             bench_fail(&err);
         double seconds = bench_now() - start;
         best = seconds < best ? seconds : best;
@@ -66,17 +67,19 @@ double bench_gzip(void)
     char words[300];
     quern_error err = { 0 };
     share s = { 1 };
-    snprintf(words, sizeof words, "x=%s/train-images-idx3-ubyte.gz y=%s/train-labels-idx1-ubyte.gz", folder, folder);
+    snprintf(words, sizeof words, "x=%s/train-images-idx3-ubyte.gz y=%s/train-labels-idx1-ubyte.gz",
+             folder, folder);
     quern_generator *g = quern_file_generator(words, NULL, &err);
     if (!g)
         return NAN;
-    quern_model *m =
-        quern_model_from_spec("input 28 28 1 | rescaling 1/255 | flatten | dense 128 relu | dense 10 softmax", 1, &err);
+    quern_model *m = quern_model_from_spec(
+        "input 28 28 1 | rescaling 1/255 | flatten | dense 128 relu | dense 10 softmax", 1, &err);
     quern_callback *c = quern_callback_new(&(quern_hooks){ .on_epoch_end = on_epoch_end }, &s);
     if (!m || !c || quern_compile(m, "adam", "sparse_categorical_crossentropy", NULL, &err) < 0)
         bench_fail(&err);
-    quern_history *h =
-        quern_fit_generator(m, g, &(quern_fit_opts){ .epochs = 6, .batch_size = 64, .callbacks = &c, .n_callbacks = 1 }, &err);
+    quern_history *h = quern_fit_generator(
+        m, g, &(quern_fit_opts){ .epochs = 6, .batch_size = 64, .callbacks = &c, .n_callbacks = 1 },
+        &err);
     if (!h || err.code)
         bench_fail(&err);
     quern_history_free(h);
@@ -93,11 +96,14 @@ int bench_write(int batches)
     static float x[pipe_rows * pipe_columns];
     char head[128];
     memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);
-    int n = snprintf(head + 10, 118, "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", pipe_rows, pipe_columns);
+    int n =
+        snprintf(head + 10, 118, "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }",
+                 pipe_rows, pipe_columns);
     memset(head + 10 + n, ' ', (size_t)(118 - n));
     head[127] = '\n';
     for (int k = 0; k < batches; k++)
-        if (fwrite(head, 1, sizeof head, stdout) != sizeof head || fwrite(x, sizeof x, 1, stdout) != 1)
+        if (fwrite(head, 1, sizeof head, stdout) != sizeof head ||
+            fwrite(x, sizeof x, 1, stdout) != 1)
             return 1;
     return fflush(stdout) ? 1 : 0;
 }
@@ -118,7 +124,8 @@ double bench_pipe(void)
     return (double)pipe_batches * pipe_rows * pipe_columns * 4 / seconds / 1e9;
 }
 
-/* `quern fit` of a small network on a small table, as a process; the best of ten. Its own report says when the first step was done.
+/* `quern fit` of a small network on a small table, as a process; the best of ten. Its own report
+ * says when the first step was done.
  */
 double bench_start(void)
 {
@@ -126,13 +133,16 @@ double bench_start(void)
     double best = 1e9;
     snprintf(path, sizeof path, "/tmp/quern-bench-%d", (int)getpid());
     snprintf(command, sizeof command,
-             "Q='%s/quern'; P=%s; { echo a,b,c,y; for i in 1 2 3 4 5 6 7 8; do echo 1,2,3,0; echo 3,2,1,1; done; } > $P.csv; "
-             "$Q new $P.keras 'input 3 | dense 128 relu | dense 2 softmax' --force --optimizer adam --loss "
+             "Q='%s/quern'; P=%s; { echo a,b,c,y; for i in 1 2 3 4 5 6 7 8; do echo 1,2,3,0; echo "
+             "3,2,1,1; done; } > $P.csv; "
+             "$Q new $P.keras 'input 3 | dense 128 relu | dense 2 softmax' --force --optimizer "
+             "adam --loss "
              "sparse_categorical_crossentropy",
              bench_folder(), path);
     if (system(command))
         return NAN;
-    snprintf(command, sizeof command, "'%s/quern' fit %s.keras %s.csv --target y --json", bench_folder(), path, path);
+    snprintf(command, sizeof command, "'%s/quern' fit %s.keras %s.csv --target y --json",
+             bench_folder(), path, path);
     for (int k = 0; k < 10; k++) {
         FILE *f = popen(command, "r");
         while (f && fgets(line, sizeof line, f)) {

@@ -1,4 +1,5 @@
-/* Files: preparing records and reading them shuffled, checkpoints beside training, and going on from one. Data is made in $TMPDIR
+/* Files: preparing records and reading them shuffled, checkpoints beside training, and going on
+ * from one. Data is made in $TMPDIR
  * (/tmp) and removed. */
 #include "bench.h"
 
@@ -36,7 +37,9 @@ static void make_arrays(const char *x, const char *y)
         FILE *f = fopen(k ? y : x, "wb");
         if (!f)
             fail(k ? y : x);
-        int n = snprintf(head + 10, 117, "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", records, k ? 1 : width);
+        int n = snprintf(head + 10, 117,
+                         "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", records,
+                         k ? 1 : width);
         memset(head + 10 + n, ' ', (size_t)(117 - n));
         head[127] = '\n';
         fwrite(head, 1, sizeof head, f);
@@ -119,7 +122,8 @@ double bench_prepare(void)
     double best_copy = 1e9, best = 1e9;
     make_arrays(f.x, f.y);
     for (int k = 0; k < 3; k++) {
-        double twice = copy(f.x, f.copies[0]) + copy(f.copies[0], f.copies[1]), own = prepare(f.x, f.y, f.prepared);
+        double twice = copy(f.x, f.copies[0]) + copy(f.copies[0], f.copies[1]),
+               own = prepare(f.x, f.y, f.prepared);
         best_copy = twice < best_copy ? twice : best_copy;
         best = own < best ? own : best;
     }
@@ -241,15 +245,17 @@ static int note_end(void *user, const quern_event *event, quern_error *err)
 }
 
 /* 25 million weights; the seconds from the start to the first step. */
-static double train(int64_t steps, int64_t epochs, const char *checkpoint, double every, bool resume)
+static double train(int64_t steps, int64_t epochs, const char *checkpoint, double every,
+                    bool resume)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_spec("input 1024 | dense 4096 relu | dense 4096 relu | dense 1024", 1, &err);
+    quern_model *m = quern_model_from_spec(
+        "input 1024 | dense 4096 relu | dense 4096 relu | dense 1024", 1, &err);
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = some }, NULL);
     if (!m || !g || quern_compile(m, "sgd", "mse", NULL, &err) < 0)
         bench_fail(&err);
-    quern_callback *c =
-        quern_callback_new(&(quern_hooks){ .on_train_batch_begin = note_begin, .on_train_batch_end = note_end }, NULL);
+    quern_callback *c = quern_callback_new(
+        &(quern_hooks){ .on_train_batch_begin = note_begin, .on_train_batch_end = note_end }, NULL);
     quern_fit_opts o = { .batch_size = 64,
                          .steps_per_epoch = steps,
                          .epochs = epochs,
@@ -290,8 +296,8 @@ static double median(double *v, int n)
     return n ? v[n / 2] : 0;
 }
 
-/* What the middle one of so many seconds each took beyond as many steps of the usual length, as a share of it: a machine that is
- * slow for a while does not count, a pause in each does. */
+/* What the middle one of so many seconds each took beyond as many steps of the usual length, as a
+ * share of it: a machine that is slow for a while does not count, a pause in each does. */
 static double beyond(double period)
 {
     static double lengths[most_steps];

@@ -1,34 +1,42 @@
-/* Networks of images, trained on images in memory: LeNet, Keras's mnist_convnet, ResNet-20. The same work as in peers.py. */
+/* Networks of images, trained on images in memory: LeNet, Keras's mnist_convnet, ResNet-20. The
+ * same work as in peers.py. */
 #include "bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char lenet[] =
-    "input 28 28 1 | conv2d 6 5 relu padding=same | max_pooling2d | conv2d 16 5 relu | max_pooling2d | flatten"
-    " | dense 120 relu | dense 84 relu | dense 10";
-static const char convnet[] = "input 28 28 1 | conv2d 32 3 relu | max_pooling2d | conv2d 64 3 relu | max_pooling2d | flatten"
-                              " | dropout 0.5 | dense 10";
+static const char lenet[] = "input 28 28 1 | conv2d 6 5 relu padding=same | max_pooling2d | conv2d "
+                            "16 5 relu | max_pooling2d | flatten"
+                            " | dense 120 relu | dense 84 relu | dense 10";
+static const char convnet[] =
+    "input 28 28 1 | conv2d 32 3 relu | max_pooling2d | conv2d 64 3 relu | max_pooling2d | flatten"
+    " | dropout 0.5 | dense 10";
 
-/* Three stages of `blocks` residual blocks on images of 32 x 32 x 3 (He et al., "Deep Residual Learning", 2015). */
+/* Three stages of `blocks` residual blocks on images of 32 x 32 x 3 (He et al., "Deep Residual
+ * Learning", 2015). */
 void bench_resnet_words(int blocks, char *words, size_t size)
 {
     char *end = words + size;
-    words += snprintf(words, size, "input 32 32 3 | conv2d 16 3 padding=same use_bias=false | batch_normalization | re_lu as x");
+    words += snprintf(words, size,
+                      "input 32 32 3 | conv2d 16 3 padding=same use_bias=false | "
+                      "batch_normalization | re_lu as x");
     for (int stage = 0; stage < 3; stage++)
         for (int k = 0; k < blocks; k++) {
             int filters = 16 << stage, stride = stage && !k ? 2 : 1, n = stage * blocks + k;
             const char *side = k || !stage ? "x" : "s";
-            words += snprintf(words, (size_t)(end - words),
-                              " | conv2d %d 3 strides=%d padding=same use_bias=false | batch_normalization | re_lu"
-                              " | conv2d %d 3 padding=same use_bias=false | batch_normalization as y%d",
-                              filters, stride, filters, n);
+            words +=
+                snprintf(words, (size_t)(end - words),
+                         " | conv2d %d 3 strides=%d padding=same use_bias=false | "
+                         "batch_normalization | re_lu"
+                         " | conv2d %d 3 padding=same use_bias=false | batch_normalization as y%d",
+                         filters, stride, filters, n);
             char shortcut[32];
             snprintf(shortcut, sizeof shortcut, n ? "x%d" : "x", n);
             if (*side == 's')
                 words += snprintf(words, (size_t)(end - words),
-                                  " | @%s | conv2d %d 1 strides=%d padding=same use_bias=false | batch_normalization | add @y%d",
+                                  " | @%s | conv2d %d 1 strides=%d padding=same use_bias=false | "
+                                  "batch_normalization | add @y%d",
                                   shortcut, filters, stride, n);
             else
                 words += snprintf(words, (size_t)(end - words), " | add @%s", shortcut);
@@ -37,12 +45,14 @@ void bench_resnet_words(int blocks, char *words, size_t size)
     snprintf(words, (size_t)(end - words), " | global_average_pooling2d | dense 10");
 }
 
-static void train_epoch(quern_model *m, const float *x, int64_t per, const int32_t *y, int64_t records, int64_t batch)
+static void train_epoch(quern_model *m, const float *x, int64_t per, const int32_t *y,
+                        int64_t records, int64_t batch)
 {
     quern_error err = { 0 };
     double logs[1];
     for (int64_t r = 0; r < records; r += batch) {
-        quern_tensor in = bench_inputs(m, 0, x + r * per, batch), labels = bench_labels(m, y + r, batch);
+        quern_tensor in = bench_inputs(m, 0, x + r * per, batch),
+                     labels = bench_labels(m, y + r, batch);
         if (quern_train_on_batch(m, &in, &labels, NULL, logs, &err) < 0)
             bench_fail(&err);
     }
@@ -56,7 +66,9 @@ static double train(const char *words, int64_t per, int64_t records, int64_t bat
     int32_t *y = malloc(sizeof(int32_t) * (size_t)records);
     double best = 1e9;
     quern_model *m = quern_model_from_spec(words, 1, &err);
-    if (!x || !y || !m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
+    if (!x || !y || !m ||
+        quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) <
+            0)
         bench_fail(&err);
     for (int64_t i = 0; i < records * per; i++)
         x[i] = (float)((uint32_t)i * 2654435761u >> 8) / 16777216.0f;

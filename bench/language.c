@@ -1,4 +1,5 @@
-/* Language models: training on windows in memory (recurrent ones, a small GPT), and writing one text. The same work as in peers.py.
+/* Language models: training on windows in memory (recurrent ones, a small GPT), and writing one
+ * text. The same work as in peers.py.
  */
 #include "bench.h"
 
@@ -17,13 +18,16 @@ enum {
     char_records = 3840
 };
 
-/* The small GPT of peers.py: symbols and their places, two blocks of width 128, an answer for every step. */
-static const char gpt_words[] =
-    "input 64 name=symbols | embedding 96 128 as symbol | input 64 name=positions | embedding 64 128 | add @symbol as x"
-    " | layer_normalization | multi_head_attention 4 32 causal | add @x as y | layer_normalization | dense 512 gelu | dense 128"
-    " | add @y as x2 | layer_normalization | multi_head_attention 4 32 causal | add @x2 as y2 | layer_normalization | dense 512 "
-    "gelu"
-    " | dense 128 | add @y2 | layer_normalization | dense 96";
+/* The small GPT of peers.py: symbols and their places, two blocks of width 128, an answer for every
+ * step. */
+static const char gpt_words[] = "input 64 name=symbols | embedding 96 128 as symbol | input 64 "
+                                "name=positions | embedding 64 128 | add @symbol as x"
+                                " | layer_normalization | multi_head_attention 4 32 causal | add "
+                                "@x as y | layer_normalization | dense 512 gelu | dense 128"
+                                " | add @y as x2 | layer_normalization | multi_head_attention 4 32 "
+                                "causal | add @x2 as y2 | layer_normalization | dense 512 "
+                                "gelu"
+                                " | dense 128 | add @y2 | layer_normalization | dense 96";
 static const char lstm_words[] = "input 64 | embedding 96 64 | lstm 512 sequences | dense 96";
 static const char gru_words[] = "input 64 | embedding 96 64 | gru 512 sequences | dense 96";
 
@@ -37,7 +41,8 @@ static quern_model *model(const char *words, const char *optimizer, const char *
 }
 
 /* The best of `epochs` epochs of whole training steps, in units a second. */
-static double train(quern_model *m, float *x, int64_t per, int32_t *y, int64_t answers, int64_t records, int64_t batch, int epochs)
+static double train(quern_model *m, float *x, int64_t per, int32_t *y, int64_t answers,
+                    int64_t records, int64_t batch, int epochs)
 {
     quern_error err = { 0 };
     float *places = malloc(sizeof(float) * (size_t)(batch * steps));
@@ -47,7 +52,8 @@ static double train(quern_model *m, float *x, int64_t per, int32_t *y, int64_t a
     for (int e = 0; places && e < epochs; e++) {
         double start = bench_now();
         for (int64_t r = 0; r < records; r += batch) {
-            quern_tensor in[2] = { bench_inputs(m, 0, x + r * per, batch), bench_inputs(m, 1, places, batch) },
+            quern_tensor in[2] = { bench_inputs(m, 0, x + r * per, batch),
+                                   bench_inputs(m, 1, places, batch) },
                          labels = bench_labels(m, y + r * answers, batch);
             if (quern_train_on_batch(m, in, &labels, NULL, logs, &err) < 0)
                 bench_fail(&err);
@@ -69,7 +75,8 @@ static double train_on_symbols(const char *words, int64_t records, int epochs)
         y[i] = (int32_t)(((i + 1) * 2654435761u >> 8) % symbols);
     }
     quern_model *m = model(words, "adam", "sparse_categorical_crossentropy from_logits=true");
-    double rate = train(m, x, steps, y, steps, records, text_batch, epochs) * (double)(records * steps);
+    double rate =
+        train(m, x, steps, y, steps, records, text_batch, epochs) * (double)(records * steps);
     free(x);
     free(y);
     return rate;
@@ -115,7 +122,8 @@ static double speak(const char *words, int64_t length, int64_t again)
         quern_decoder_reset(s);
         for (int64_t i = 0; i < length; i++) {
             if (quern_decoder_feed(s, &id, 1, &logits, &err) < 0 ||
-                (id = quern_sampler_draw(sampler, logits, NULL, 0, quern_sampling_uniform(1, 0, (uint64_t)i), &err)) < 0)
+                (id = quern_sampler_draw(sampler, logits, NULL, 0,
+                                         quern_sampling_uniform(1, 0, (uint64_t)i), &err)) < 0)
                 bench_fail(&err);
         }
         double seconds = bench_now() - start;

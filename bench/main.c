@@ -1,6 +1,7 @@
-/* bench [--json] [--against] [NAME …]: the figures of README, each with its unit, its share of the machine's limit where arithmetic
- * limits it, and the peak memory of this process. --against runs peers.py in turns with ours and prints the ratio to the fastest;
- * QUERN_PEERS_PYTHON names the Python that has them. Use it on a quiet machine. */
+/* bench [--json] [--against] [NAME …]: the figures of README, each with its unit, its share of the
+ * machine's limit where arithmetic limits it, and the peak memory of this process. --against runs
+ * peers.py in turns with ours and prints the ratio to the fastest; QUERN_PEERS_PYTHON names the
+ * Python that has them. Use it on a quiet machine. */
 #include "bench.h"
 
 #include <math.h>
@@ -20,13 +21,18 @@ static const struct {
     /* forward, weights' gradient, and behind the first layer the inputs' gradient */
     { "mlp", "samples/s", "mlp", bench_mlp, 2.0 * (2 * 784 * 128 + 3 * 128 * 10), false },
     /* each convolution forward, its kernel's gradient, and behind the first its image's */
-    { "lenet", "images/s", "lenet", bench_lenet, 2.0 * (2 * 784 * 25 * 6 + 3 * (100 * 150 * 16 + 400 * 120 + 120 * 84 + 840)),
+    { "lenet", "images/s", "lenet", bench_lenet,
+      2.0 * (2 * 784 * 25 * 6 + 3 * (100 * 150 * 16 + 400 * 120 + 120 * 84 + 840)), false },
+    { "convnet", "images/s", "convnet", bench_convnet,
+      2.0 * (2 * 676 * 9 * 32 + 3 * (121 * 288 * 64 + 16000)), false },
+    { "resnet20", "images/s", "resnet20", bench_resnet20,
+      2.0 * (2 * 1024 * 27 * 16 + 3 * (40813184.0 - 1024 * 27 * 16)), false },
+    /* three times the products: two blocks of 12 width², the answer; scores and their use, of which
+       half is seen */
+    { "gpt", "tokens/s", "gpt", bench_gpt, 3 * 2.0 * (2 * (12 * 128 * 128 + 64 * 128) + 128 * 96),
       false },
-    { "convnet", "images/s", "convnet", bench_convnet, 2.0 * (2 * 676 * 9 * 32 + 3 * (121 * 288 * 64 + 16000)), false },
-    { "resnet20", "images/s", "resnet20", bench_resnet20, 2.0 * (2 * 1024 * 27 * 16 + 3 * (40813184.0 - 1024 * 27 * 16)), false },
-    /* three times the products: two blocks of 12 width², the answer; scores and their use, of which half is seen */
-    { "gpt", "tokens/s", "gpt", bench_gpt, 3 * 2.0 * (2 * (12 * 128 * 128 + 64 * 128) + 128 * 96), false },
-    { "char_lstm", "chars/s", "char_lstm", bench_char_lstm, 2.0 * (2 * 57 * 512 + 3 * 128 * 512), false },
+    { "char_lstm", "chars/s", "char_lstm", bench_char_lstm, 2.0 * (2 * 57 * 512 + 3 * 128 * 512),
+      false },
     { "lstm", "chars/s", "lstm", bench_lstm, 3 * 2.0 * (64 * 2048 + 512 * 2048 + 512 * 96), false },
     { "gru", "chars/s", "gru", bench_gru, 3 * 2.0 * (64 * 1536 + 512 * 1536 + 512 * 96), false },
     { "generate_lstm", "chars/s", "generate_lstm", bench_generate_lstm, 0, false },
@@ -82,7 +88,8 @@ static void report(int k, double figure, double limit, bool json)
 {
     double share = all[k].flops > 0 && limit > 0 ? figure * all[k].flops / limit / 1e9 : NAN;
     if (json) {
-        printf("{\"name\":\"%s\",\"figure\":%.6g,\"unit\":\"%s\"", all[k].name, figure, all[k].unit);
+        printf("{\"name\":\"%s\",\"figure\":%.6g,\"unit\":\"%s\"", all[k].name, figure,
+               all[k].unit);
         if (!isnan(share))
             printf(",\"share_of_limit\":%.3f", share);
         printf(",\"peak_megabytes\":%.1f}\n", peak_megabytes());
@@ -101,8 +108,8 @@ static double run_peer(const char *peer, const char *work)
     char command[1400], line[2000];
     const char *python = getenv("QUERN_PEERS_PYTHON");
     double figure = 0;
-    snprintf(command, sizeof command, "'%s' '%s/peers.py' %s %s 2>/dev/null", python ? python : "python3", QUERN_BENCH_SOURCE, peer,
-             work);
+    snprintf(command, sizeof command, "'%s' '%s/peers.py' %s %s 2>/dev/null",
+             python ? python : "python3", QUERN_BENCH_SOURCE, peer, work);
     FILE *f = popen(command, "r");
     while (f && fgets(line, sizeof line, f)) {
         const char *at = strstr(line, "\"best\":");
@@ -119,7 +126,8 @@ static void against(int k, double ours, bool json)
     double best[n_peers] = { 0 }, fastest = 0;
     for (int turn = 0; turn < turns; turn++)
         for (int p = 0; p < n_peers; p++) {
-            double theirs = turn && best[p] == 0 ? 0 : run_peer(peers[p], all[k].peer), again = theirs > 0 ? all[k].run() : 0;
+            double theirs = turn && best[p] == 0 ? 0 : run_peer(peers[p], all[k].peer),
+                   again = theirs > 0 ? all[k].run() : 0;
             best[p] = theirs > best[p] ? theirs : best[p];
             ours = again > ours ? again : ours;
         }
@@ -129,7 +137,8 @@ static void against(int k, double ours, bool json)
         else if (!json)
             printf("  %-16s %12.6g %s\n", peers[p], best[p], all[k].unit);
         else
-            printf("{\"name\":\"%s\",\"peer\":\"%s\",\"figure\":%.6g}\n", all[k].name, peers[p], best[p]);
+            printf("{\"name\":\"%s\",\"peer\":\"%s\",\"figure\":%.6g}\n", all[k].name, peers[p],
+                   best[p]);
         fastest = best[p] > fastest ? best[p] : fastest;
     }
     if (fastest > 0)

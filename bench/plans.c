@@ -6,11 +6,13 @@
 /* A GPT of width 128 over 64 symbols. */
 static void gpt(int blocks, char *words, size_t size)
 {
-    size_t n = (size_t)snprintf(
-        words, size, "input 64 name=symbols | embedding 96 128 as s | input 64 name=places | embedding 64 128 | add @s as x0");
+    size_t n = (size_t)snprintf(words, size,
+                                "input 64 name=symbols | embedding 96 128 as s | input 64 "
+                                "name=places | embedding 64 128 | add @s as x0");
     for (int k = 0; k < blocks; k++)
         n += (size_t)snprintf(words + n, size - n,
-                              " | layer_normalization | multi_head_attention 4 32 causal | add @x%d as y%d | layer_normalization"
+                              " | layer_normalization | multi_head_attention 4 32 causal | add "
+                              "@x%d as y%d | layer_normalization"
                               " | dense 512 gelu | dense 128 | add @y%d as x%d",
                               k, k, k, k + 1);
     snprintf(words + n, size - n, " | layer_normalization | dense 96");
@@ -21,7 +23,8 @@ static double plan(const char *words, quern_plan *out)
 {
     quern_error err = { 0 };
     quern_model *m = quern_model_from_spec(words, 1, &err);
-    if (!m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
+    if (!m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL,
+                            &err) < 0)
         bench_fail(&err);
     double start = bench_now();
     if (quern_plan_fit(m, NULL, NULL, out, &err) < 0)
@@ -52,7 +55,8 @@ double bench_planning(void)
 double bench_packing(void)
 {
     char words[4][16384] = { "input 784 | dense 128 relu | dense 10",
-                             "input 28 28 1 | conv2d 32 3 relu | max_pooling2d | conv2d 64 3 relu | max_pooling2d | flatten"
+                             "input 28 28 1 | conv2d 32 3 relu | max_pooling2d | conv2d 64 3 relu "
+                             "| max_pooling2d | flatten"
                              " | dropout 0.5 | dense 10" };
     double worst = 0;
     gpt(2, words[2], sizeof words[2]);

@@ -1,4 +1,5 @@
-/* Rows for runs on large files: as many bytes of CSV as are asked for, fast, the same ones each time. */
+/* Rows for runs on large files: as many bytes of CSV as are asked for, fast, the same ones each
+ * time. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -6,8 +7,8 @@
 
 enum { columns = 16, digits = 6, line_bytes = columns * (digits + 3) + 2, at_once = 1 << 12 };
 
-/* One line: numbers between 0 and 1, and whether a weighted sum of them is above what it is on the average; every twentieth answer
- * is turned, so that a loss of 0 is out of reach. */
+/* One line: numbers between 0 and 1, and whether a weighted sum of them is above what it is on the
+ * average; every twentieth answer is turned, so that a loss of 0 is out of reach. */
 static void write_line(char *to, uint64_t *seed)
 {
     int64_t sum = 0;

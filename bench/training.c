@@ -1,4 +1,5 @@
-/* Training in memory: the machine's limit, a small network, and what fit_generator adds to a batch. */
+/* Training in memory: the machine's limit, a small network, and what fit_generator adds to a batch.
+ */
 #include "bench.h"
 
 #include <pthread.h>
@@ -16,7 +17,8 @@ enum { records = 19200, width = 784, batch = 64, side = 512 };
 /* Products of 512 x 512 for about a second; the best ten in a row count. */
 static void *multiply(void *out)
 {
-    float *a = calloc(3 * side * (side + 16), sizeof *a), *b = a + side * (side + 16), *c = b + side * (side + 16);
+    float *a = calloc(3 * side * (side + 16), sizeof *a), *b = a + side * (side + 16),
+          *c = b + side * (side + 16);
     double best = 1e9, began = bench_now();
     omp_set_num_threads(1);
     while (a && bench_now() - began < 1) {
@@ -47,7 +49,9 @@ double bench_limit(void) { return 0; }
 
 quern_tensor bench_inputs(const quern_model *m, int i, const float *numbers, int64_t n)
 {
-    quern_tensor t = { .dtype = QUERN_FLOAT32, .shape = quern_model_input_shape(m, i), .const_data = numbers };
+    quern_tensor t = { .dtype = QUERN_FLOAT32,
+                       .shape = quern_model_input_shape(m, i),
+                       .const_data = numbers };
     t.shape.dims[0] = n;
     return t;
 }
@@ -67,7 +71,9 @@ double bench_mlp(void)
     int32_t *y = malloc(sizeof(int32_t) * records);
     double best = 1e9, logs[1];
     quern_model *m = quern_model_from_spec("input 784 | dense 128 relu | dense 10", 1, &err);
-    if (!x || !y || !m || quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0)
+    if (!x || !y || !m ||
+        quern_compile(m, "adam", "sparse_categorical_crossentropy from_logits=true", NULL, &err) <
+            0)
         bench_fail(&err);
     for (int i = 0; i < records * width; i++)
         x[i] = (float)(i * 2654435761u >> 8) / 16777216.0f;
@@ -76,7 +82,8 @@ double bench_mlp(void)
     for (int e = 0; e < 20; e++) {
         double start = bench_now();
         for (int r = 0; r < records; r += batch) {
-            quern_tensor in = bench_inputs(m, 0, x + (size_t)r * width, batch), labels = bench_labels(m, y + r, batch);
+            quern_tensor in = bench_inputs(m, 0, x + (size_t)r * width, batch),
+                         labels = bench_labels(m, y + r, batch);
             if (quern_train_on_batch(m, &in, &labels, NULL, logs, &err) < 0)
                 bench_fail(&err);
         }
@@ -97,7 +104,8 @@ static int no_work(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-/* Batches of one number through fit_generator and its queue, less the same through train_on_batch. */
+/* Batches of one number through fit_generator and its queue, less the same through train_on_batch.
+ */
 double bench_overhead(void)
 {
     enum { batches = 20000 };
@@ -106,12 +114,16 @@ double bench_overhead(void)
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ no_work, NULL }, NULL);
     double best = 1e9, logs[1];
     float one[1] = { 0 };
-    quern_tensor number = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 1, 1 } }, .data = one };
-    if (!m || !g || quern_compile(m, "sgd", "mse", NULL, &err) < 0 || quern_model_set_threads(m, 1, &err) < 0)
+    quern_tensor number = { .dtype = QUERN_FLOAT32,
+                            .shape = { .rank = 2, .dims = { 1, 1 } },
+                            .data = one };
+    if (!m || !g || quern_compile(m, "sgd", "mse", NULL, &err) < 0 ||
+        quern_model_set_threads(m, 1, &err) < 0)
         bench_fail(&err);
     for (int k = 0; k < 3; k++) {
         double start = bench_now();
-        quern_history *h = quern_fit_generator(m, g, &(quern_fit_opts){ .batch_size = 1, .steps_per_epoch = batches }, &err);
+        quern_history *h = quern_fit_generator(
+            m, g, &(quern_fit_opts){ .batch_size = 1, .steps_per_epoch = batches }, &err);
         if (!h || err.code)
             bench_fail(&err);
         quern_history_free(h);

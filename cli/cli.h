@@ -12,9 +12,10 @@ typedef struct arguments {
     bool json;
     int n;
     char **words;
-    double started;     /* start of the process, in seconds since boot */
-    quern_plan *plan;   /* the plan of fit, after planning */
-    double *first_step; /* seconds from the start to the end of the first training step; 0: not yet */
+    double started;   /* start of the process, in seconds since boot */
+    quern_plan *plan; /* the plan of fit, after planning */
+    double
+        *first_step; /* seconds from the start to the end of the first training step; 0: not yet */
     int n_stops;
     const char *stops[16]; /* values of --stop */
     int n_callbacks;
@@ -22,7 +23,8 @@ typedef struct arguments {
 } arguments;
 
 const char *cli_option(const arguments *a, const char *name);
-/* Reads an integer of at least 1; without the option, *out is unchanged. Returns false after an error message. */
+/* Reads an integer of at least 1; without the option, *out is unchanged. Returns false after an
+ * error message. */
 bool cli_count(const arguments *a, const char *name, int64_t *out);
 /* As cli_count, for an integer from `least` to `most`. */
 bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most, int64_t *out);
@@ -45,13 +47,13 @@ void cli_clear_bar(void);
 /* Start of the process on the clock of cli_now; without /proc, the present time. */
 double cli_start_time(void);
 /* ---- output.c ---- */
-/* Opens closed standard streams on /dev/null in the wrong direction, so that their use fails and no file of the user gets their
- * descriptors. */
+/* Opens closed standard streams on /dev/null in the wrong direction, so that their use fails and no
+ * file of the user gets their descriptors. */
 void cli_output_begin(void);
 /* Flushes standard output. Returns false if it cannot be written. */
 bool cli_output_flush(void);
-/* Closes standard output. Returns the exit status: `code`, or 1 after an error message if `code` is 0 and the output cannot be
- * written. */
+/* Closes standard output. Returns the exit status: `code`, or 1 after an error message if `code` is
+ * 0 and the output cannot be written. */
 int cli_output_end(int code);
 
 int cli_new(const arguments *a);

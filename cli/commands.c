@@ -1,4 +1,5 @@
-/* The commands new, summary and doctor, and the functions that open models and data for all commands. */
+/* The commands new, summary and doctor, and the functions that open models and data for all
+ * commands. */
 #include "commands.h"
 
 #include <stdlib.h>
@@ -12,7 +13,10 @@ double cli_start_time(void)
     unsigned long long ticks = 0;
     double now = cli_now();
     if (f) {
-        if (fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
+        if (fscanf(f,
+                   "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
+                   "%*d %*d %*d %llu",
+                   &ticks) != 1)
             ticks = 0;
         fclose(f);
     }
@@ -39,13 +43,21 @@ size_t cli_peak(void)
     return (size_t)kib << 10;
 }
 
-void cli_json_size(FILE *to, const char *name, size_t bytes) { fprintf(to, bytes ? "\"%s\":%zu" : "\"%s\":null", name, bytes); }
+void cli_json_size(FILE *to, const char *name, size_t bytes)
+{
+    fprintf(to, bytes ? "\"%s\":%zu" : "\"%s\":null", name, bytes);
+}
 
 /* Bytes of the UTF-8 character at the start of n bytes; 0: not UTF-8. */
 static size_t character(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
-    size_t length = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
+    size_t length = *s < 0x80   ? 1
+                    : *s < 0xc2 ? 0
+                    : *s < 0xe0 ? 2
+                    : *s < 0xf0 ? 3
+                    : *s < 0xf5 ? 4
+                                : 0;
     if (length > n)
         return 0;
     for (size_t i = 1; i < length; i++)
@@ -84,9 +96,10 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
     quern_model *m = quern_model_open(a->words[0], err);
     for (int i = 1; !m && i < a->n; i++)
         if (strstr(a->words[i], ".keras") && !strstr(a->words[0], ".keras"))
-            snprintf(err->hint, sizeof err->hint, "MODEL is the first word: quern %s %.40s %.20s", a->command, a->words[i],
-                     a->words[0]);
-    const char *o = cli_option(a, "optimizer"), *l = cli_option(a, "loss"), *t = cli_option(a, "metrics");
+            snprintf(err->hint, sizeof err->hint, "MODEL is the first word: quern %s %.40s %.20s",
+                     a->command, a->words[i], a->words[0]);
+    const char *o = cli_option(a, "optimizer"), *l = cli_option(a, "loss"),
+               *t = cli_option(a, "metrics");
     int64_t threads = 0;
     *code = m ? 0 : cli_fail(err->code, err);
     if (m && (o || l || t) && quern_compile(m, o, l, t, err) < 0)
@@ -113,7 +126,8 @@ static bool known_format(const arguments *a)
 }
 
 /* Opens the generator program of an option. */
-static quern_generator *program(const arguments *a, const char *option, const char *command, int *code)
+static quern_generator *program(const arguments *a, const char *option, const char *command,
+                                int *code)
 {
     int64_t timeout = 0;
     if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a)) {
@@ -130,8 +144,10 @@ static quern_generator *program(const arguments *a, const char *option, const ch
     return g;
 }
 
-/* Opens the same files again for validation, and limits each generator to its part: the last part is validation data. */
-int cli_split(const arguments *a, const quern_model *m, quern_generator *train, quern_generator **valid, quern_error *err)
+/* Opens the same files again for validation, and limits each generator to its part: the last part
+ * is validation data. */
+int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
+              quern_generator **valid, quern_error *err)
 {
     const char *text = cli_option(a, "validation-split");
     char *end;
@@ -141,28 +157,33 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train, 
     if (*end || !(part > 0 && part < 1))
         return cli_wrong_value(a, "validation-split", "is a number between 0 and 1");
     if (count < 0)
-        return cli_wrong("--validation-split",
-                         "needs records that are known by number (arrays that are not compressed, .qrec): quern prepare "
-                         "makes them of a table, or give --validation");
+        return cli_wrong("--validation-split", "needs records that are known by number (arrays "
+                                               "that are not compressed, .qrec): quern prepare "
+                                               "makes them of a table, or give --validation");
     *valid = cli_data(a, m, "generator", a->words + 1, a->n - 1, err, &code);
-    if (*valid && (quern_generator_slice(train, 0, kept, err) < 0 || quern_generator_slice(*valid, kept, count, err) < 0))
+    if (*valid && (quern_generator_slice(train, 0, kept, err) < 0 ||
+                   quern_generator_slice(*valid, kept, count, err) < 0))
         return cli_fail(err->code, err);
     return code;
 }
 
 /* Applies the options of windows over rows. Takes ownership of `rows`. */
-static quern_generator *windows(const arguments *a, quern_generator *rows, bool prepared, quern_error *err, int *code)
+static quern_generator *windows(const arguments *a, quern_generator *rows, bool prepared,
+                                quern_error *err, int *code)
 {
     int64_t horizon = 1;
     quern_series_opts o = { .sampling_rate = 1 };
-    const char *stray = cli_option(a, "sampling-rate") ? "--sampling-rate" : cli_option(a, "horizon") ? "--horizon" : NULL;
+    const char *stray = cli_option(a, "sampling-rate") ? "--sampling-rate"
+                        : cli_option(a, "horizon")     ? "--horizon"
+                                                       : NULL;
     if (!rows || (!cli_option(a, "window") && !stray))
         return rows;
     if (!cli_option(a, "window"))
         *code = cli_wrong(stray, "needs --window");
     else if (prepared)
         *code = cli_wrong("--window", "prepared records have no order in time");
-    else if (!cli_count(a, "window", &o.sequence_length) || !cli_count(a, "stride", &o.sequence_stride) ||
+    else if (!cli_count(a, "window", &o.sequence_length) ||
+             !cli_count(a, "stride", &o.sequence_stride) ||
              !cli_count(a, "sampling-rate", &o.sampling_rate) || !cli_count(a, "horizon", &horizon))
         *code = 2;
     else if (o.sequence_length > 1 << 24 || o.sampling_rate > 1 << 24)
@@ -179,7 +200,8 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, bool 
 }
 
 /* Applies --bad-records: "skip", "skip:10". Takes ownership of the generator. */
-static quern_generator *with_policy(const arguments *a, quern_generator *g, quern_error *err, int *code)
+static quern_generator *with_policy(const arguments *a, quern_generator *g, quern_error *err,
+                                    int *code)
 {
     static const char *const names[] = { "fail", "skip", "substitute" };
     const char *text = cli_option(a, "bad-records");
@@ -193,7 +215,8 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
         if (strlen(names[i]) == n && !strncmp(text, names[i], n) && (i || !text[n]))
             policy = i;
     if (policy < 0 || (end && (*end || end == text + n + 1 || most < 1)))
-        *code = cli_wrong_value(a, "bad-records", "is fail, skip, skip:MAX, substitute or substitute:MAX");
+        *code = cli_wrong_value(a, "bad-records",
+                                "is fail, skip, skip:MAX, substitute or substitute:MAX");
     else if (quern_generator_set_bad_records(g, policy, most, err) < 0)
         *code = cli_fail_words(err->code, err);
     else
@@ -226,37 +249,43 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
         *code = 2;
     if (unknown && strcmp(unknown, "skip") && strcmp(unknown, "error"))
         *code = cli_wrong_value(a, "unknown-class", "is skip or error");
-    return (quern_file_opts){ .target = cli_option(a, "target"),
-                              .features = cli_option(a, "features"),
-                              .weight = cli_option(a, "weight"),
-                              .missing = cli_option(a, "missing"),
-                              .missing_values = cli_option(a, "missing-values"),
-                              .classes = m && !strcmp(a->command, "predict") ? NULL : cli_option(a, "classes"),
-                              .encoding = cli_option(a, "encoding"),
-                              .separator = byte_of(a, "separator", code),
-                              .decimal = byte_of(a, "decimal", code),
-                              .no_header = cli_option(a, "no-header") != NULL,
-                              .unknown_class = unknown && !strcmp(unknown, "skip") ? QUERN_UNKNOWN_SKIP : QUERN_UNKNOWN_ERROR,
-                              .schema = m ? quern_model_schema(m) : NULL,
-                              .format = cli_option(a, "format"),
-                              .data_format = cli_option(a, "data-format"),
-                              .arrays = programs ? NULL : cli_option(a, "arrays"),
-                              .stall_timeout = programs ? 0 : (double)timeout };
+    return (quern_file_opts){
+        .target = cli_option(a, "target"),
+        .features = cli_option(a, "features"),
+        .weight = cli_option(a, "weight"),
+        .missing = cli_option(a, "missing"),
+        .missing_values = cli_option(a, "missing-values"),
+        .classes = m && !strcmp(a->command, "predict") ? NULL : cli_option(a, "classes"),
+        .encoding = cli_option(a, "encoding"),
+        .separator = byte_of(a, "separator", code),
+        .decimal = byte_of(a, "decimal", code),
+        .no_header = cli_option(a, "no-header") != NULL,
+        .unknown_class =
+            unknown && !strcmp(unknown, "skip") ? QUERN_UNKNOWN_SKIP : QUERN_UNKNOWN_ERROR,
+        .schema = m ? quern_model_schema(m) : NULL,
+        .format = cli_option(a, "format"),
+        .data_format = cli_option(a, "data-format"),
+        .arrays = programs ? NULL : cli_option(a, "arrays"),
+        .stall_timeout = programs ? 0 : (double)timeout
+    };
 }
 
 /* The first option of tables that is given, with its dashes; NULL: none. */
 static const char *of_tables(const arguments *a)
 {
-    static const char *const options[] = { "--target",    "--features", "--weight",    "--missing",  "--missing-values",
-                                           "--separator", "--decimal",  "--no-header", "--encoding", "--unknown-class" };
+    static const char *const options[] = { "--target",       "--features",       "--weight",
+                                           "--missing",      "--missing-values", "--separator",
+                                           "--decimal",      "--no-header",      "--encoding",
+                                           "--unknown-class" };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (cli_option(a, options[i] + 2))
             return options[i];
     return cli_option(a, "classes") && strcmp(a->command, "predict") ? "--classes" : NULL;
 }
 
-/* Joins shell words to one DATA text, and escapes spaces and backslashes within a word. A `list` (spaces between words) is not
- * escaped unless it is the name of a file. Returns false if it does not fit. */
+/* Joins shell words to one DATA text, and escapes spaces and backslashes within a word. A `list`
+ * (spaces between words) is not escaped unless it is the name of a file. Returns false if it does
+ * not fit. */
 static bool join(char **words, int n, bool list, char *out, size_t room)
 {
     size_t used = 0;
@@ -277,8 +306,8 @@ static bool join(char **words, int n, bool list, char *out, size_t room)
 }
 
 /* Opens the data without a policy for bad records. */
-static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option, char **words, int n,
-                                   quern_error *err, int *code)
+static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option,
+                                   char **words, int n, quern_error *err, int *code)
 {
     char joined[64 << 10] = "";
     const char *command = cli_option(a, option);
@@ -286,10 +315,13 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         *code = cli_wrong(option, "replaces DATA: use one of them");
         return NULL;
     }
-    const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation") ? of_tables(a) : NULL;
+    const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation")
+                            ? of_tables(a)
+                            : NULL;
     if (stray || (command && !n && !cli_option(a, "validation") && cli_option(a, "format"))) {
-        *code = cli_wrong(stray ? stray : "--format",
-                          stray ? "applies to CSV; a program gives arrays" : "applies to files, not to a program");
+        *code =
+            cli_wrong(stray ? stray : "--format", stray ? "applies to CSV; a program gives arrays"
+                                                        : "applies to files, not to a program");
         return NULL;
     }
     if (command)
@@ -299,7 +331,8 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     if (!join(words, n, !strcmp(option, "validation-generator"), joined, sizeof joined)) {
-        *code = cli_wrong("DATA", "is longer than 64 KiB: quote a pattern ('*.csv') instead of its files");
+        *code = cli_wrong("DATA",
+                          "is longer than 64 KiB: quote a pattern ('*.csv') instead of its files");
         return NULL;
     }
     if (cli_is_text(a, m, words[0]) && cli_option(a, "data-format")) {
@@ -309,8 +342,10 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     if (cli_is_text(a, m, words[0]))
         return cli_text(a, m, joined, err, code);
     if (cli_option(a, "targets") || (cli_option(a, "stride") && !cli_option(a, "window"))) {
-        *code = cli_wrong(cli_option(a, "targets") ? "--targets" : "--stride",
-                          cli_option(a, "targets") ? "applies to text only" : "applies to text only, or to rows with --window");
+        *code =
+            cli_wrong(cli_option(a, "targets") ? "--targets" : "--stride",
+                      cli_option(a, "targets") ? "applies to text only"
+                                               : "applies to text only, or to rows with --window");
         return NULL;
     }
     quern_file_opts o = file_options(a, m, code);
@@ -323,8 +358,8 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     return windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
 }
 
-quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option, char **words, int n, quern_error *err,
-                          int *code)
+quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option,
+                          char **words, int n, quern_error *err, int *code)
 {
     return with_policy(a, plain_data(a, m, option, words, n, err, code), err, code);
 }
@@ -354,7 +389,8 @@ int cli_new(const arguments *a)
     free(pipeline);
     if (!m)
         return code ? code : cli_fail_words(err.code, &err);
-    int status = optimizer ? quern_compile(m, optimizer, loss, cli_option(a, "metrics"), &err) : QUERN_OK;
+    int status =
+        optimizer ? quern_compile(m, optimizer, loss, cli_option(a, "metrics"), &err) : QUERN_OK;
     code = status < 0 ? cli_fail_words(status, &err) : 0;
     if (!code && (status = quern_model_save(m, a->words[0], &err)) < 0)
         code = cli_fail(status, &err);
@@ -385,9 +421,13 @@ static void report_check(void *user, const char *check, int ok, const char *deta
 {
     const arguments *a = user;
     if (a->json)
-        printf("{\"check\":\"%s\",\"ok\":%s,\"detail\":\"%s\"}\n", check, ok ? "true" : "false", detail);
+        printf("{\"check\":\"%s\",\"ok\":%s,\"detail\":\"%s\"}\n", check, ok ? "true" : "false",
+               detail);
     else
         printf("%-6s %-44s %s\n", ok ? "ok" : "FAILED", check, detail);
 }
 
-int cli_doctor(const arguments *a) { return quern_self_check(report_check, (void *)(size_t)a) < 0 ? 1 : 0; }
+int cli_doctor(const arguments *a)
+{
+    return quern_self_check(report_check, (void *)(size_t)a) < 0 ? 1 : 0;
+}

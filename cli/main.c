@@ -1,4 +1,5 @@
-/* The quern command: parses the arguments and runs one command. It uses public headers only; man/quern.1 is its contract. */
+/* The quern command: parses the arguments and runs one command. It uses public headers only;
+ * man/quern.1 is its contract. */
 #include "options.h"
 
 #include <ctype.h>
@@ -43,7 +44,8 @@ void cli_clear_bar(void)
 int cli_fail(int status, const quern_error *err)
 {
     cli_clear_bar();
-    fprintf(stderr, "quern: %s%s%s\n", err->where, *err->where ? ": " : "", *err->text ? err->text : quern_status_text(status));
+    fprintf(stderr, "quern: %s%s%s\n", err->where, *err->where ? ": " : "",
+            *err->text ? err->text : quern_status_text(status));
     if (*err->hint)
         fprintf(stderr, "hint: %s\n", err->hint);
     return status == QUERN_BUDGET ? 3 : 1;
@@ -73,7 +75,10 @@ int cli_wrong_value(const arguments *a, const char *name, const char *what)
     return 2;
 }
 
-bool cli_count(const arguments *a, const char *name, int64_t *out) { return cli_range(a, name, 1, INT64_MAX, out); }
+bool cli_count(const arguments *a, const char *name, int64_t *out)
+{
+    return cli_range(a, name, 1, INT64_MAX, out);
+}
 
 bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most, int64_t *out)
 {
@@ -100,7 +105,8 @@ bool cli_seed(const arguments *a, uint64_t *out)
         return true;
     errno = 0;
     *out = strtoull(text, &end, 10);
-    if (errno || *end || !isdigit((unsigned char)*text)) /* strtoull would take a negative number modulo 2^64 */
+    if (errno || *end ||
+        !isdigit((unsigned char)*text)) /* strtoull would take a negative number modulo 2^64 */
         return cli_wrong_value(a, "seed", "must be a whole number of at most 64 bits"), false;
     return true;
 }
@@ -112,13 +118,18 @@ static void print_usage(FILE *to, int id)
         fprintf(to, "Trains and runs Keras models. Usage:\n\n");
     for (int i = 0; i < n_commands; i++)
         if (!id)
-            fprintf(to, "quern %-8s %-18s %s\n", commands[i].name, commands[i].usage, commands[i].summary);
+            fprintf(to, "quern %-8s %-18s %s\n", commands[i].name, commands[i].usage,
+                    commands[i].summary);
         else if (commands[i].id == id)
-            fprintf(to, "quern %s %s\n  %s\n", commands[i].name, commands[i].usage, commands[i].summary);
+            fprintf(to, "quern %s %s\n  %s\n", commands[i].name, commands[i].usage,
+                    commands[i].summary);
     if (id == CLI_FIT)
-        fprintf(to, "\nExample:\n  quern new iris.keras 'input 4 | dense 16 relu | dense 3 softmax' --loss "
-                    "sparse_categorical_crossentropy\n"
-                    "  quern fit iris.keras iris.csv --target species --epochs 20 --validation-split 0.2\n");
+        fprintf(
+            to,
+            "\nExample:\n  quern new iris.keras 'input 4 | dense 16 relu | dense 3 softmax' --loss "
+            "sparse_categorical_crossentropy\n"
+            "  quern fit iris.keras iris.csv --target species --epochs 20 --validation-split "
+            "0.2\n");
     if (id)
         cli_options_help(to, id);
     else
@@ -137,7 +148,10 @@ static int run(int which, int argc, char **argv)
 {
     double first_step = 0;
     quern_plan plan = { 0 };
-    arguments a = { .command = commands[which].name, .started = cli_start_time(), .first_step = &first_step, .plan = &plan };
+    arguments a = { .command = commands[which].name,
+                    .started = cli_start_time(),
+                    .first_step = &first_step,
+                    .plan = &plan };
     int code = cli_read(&a, commands[which].id, argc - 1, argv + 1);
     if (code)
         return code;
@@ -145,12 +159,15 @@ static int run(int which, int argc, char **argv)
         return print_usage(stdout, commands[which].id), 0;
     int most = commands[which].most < 0 ? 0 : commands[which].most;
     if (commands[which].most && a.n > most) {
-        fprintf(stderr, "quern: '%s': unexpected word; usage: quern %s %s\n", a.words[most], a.command, commands[which].usage);
+        fprintf(stderr, "quern: '%s': unexpected word; usage: quern %s %s\n", a.words[most],
+                a.command, commands[which].usage);
         return 2;
     }
     for (int i = 0; i < a.n; i++)
-        if (!*a.words[i] && (commands[which].id != CLI_NEW || i != 1)) { /* pipeline reports an empty text itself */
-            fprintf(stderr, "quern: word %d is empty: quern %s %s\n", i + 1, a.command, commands[which].usage);
+        if (!*a.words[i] &&
+            (commands[which].id != CLI_NEW || i != 1)) { /* pipeline reports an empty text itself */
+            fprintf(stderr, "quern: word %d is empty: quern %s %s\n", i + 1, a.command,
+                    commands[which].usage);
             return 2;
         }
     quern_error err = { 0 };
@@ -166,7 +183,9 @@ static int unknown_command(const char *name)
         names[i] = commands[i].name;
     const char *near = quern_nearest(name, names, n_commands);
     fprintf(stderr, "quern: %s: no such command\nhint: ", name);
-    return fprintf(stderr, near ? "did you mean quern %s?\n" : "quern --help lists the commands\n", near), 2;
+    return fprintf(stderr, near ? "did you mean quern %s?\n" : "quern --help lists the commands\n",
+                   near),
+           2;
 }
 
 /* Runs the command of the first argument. Returns the exit status. */
@@ -195,7 +214,8 @@ static void *run_invocation(void *user)
     return NULL;
 }
 
-/* Runs the command. If the stack limit (ulimit -s) is small, the command runs on a thread with a larger stack. */
+/* Runs the command. If the stack limit (ulimit -s) is small, the command runs on a thread with a
+ * larger stack. */
 static int run_with_stack(int argc, char **argv)
 {
     enum { small = 2 << 20, large = 8 << 20 };
@@ -203,9 +223,11 @@ static int run_with_stack(int argc, char **argv)
     struct rlimit limit;
     pthread_attr_t a;
     pthread_t thread;
-    bool separate = !getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < small && !pthread_attr_init(&a);
+    bool separate =
+        !getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < small && !pthread_attr_init(&a);
     if (separate) {
-        separate = !pthread_attr_setstacksize(&a, large) && !pthread_create(&thread, &a, run_invocation, &i);
+        separate = !pthread_attr_setstacksize(&a, large) &&
+                   !pthread_create(&thread, &a, run_invocation, &i);
         pthread_attr_destroy(&a);
     }
     if (separate)
@@ -217,7 +239,8 @@ static int run_with_stack(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    /* malloc returns freed blocks to the system, so that the memory plan matches the resident bytes. */
+    /* malloc returns freed blocks to the system, so that the memory plan matches the resident
+     * bytes. */
     mallopt(M_MMAP_THRESHOLD, 128 << 10);
     mallopt(M_TRIM_THRESHOLD, 128 << 10);
     static bool quiet;

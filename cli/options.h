@@ -19,8 +19,9 @@ enum {
     CLI_ALL = 1023
 };
 
-/* Parses argv for `command` (a CLI_…): options into the values of `a`, the other words into its words, which it moves to the front
- * of argv. Returns 0, or the exit status after an error message. */
+/* Parses argv for `command` (a CLI_…): options into the values of `a`, the other words into its
+ * words, which it moves to the front of argv. Returns 0, or the exit status after an error message.
+ */
 int cli_read(arguments *a, int command, int argc, char **argv);
 /* Prints the options of `command`, in groups. */
 void cli_options_help(FILE *to, int command);

@@ -1,4 +1,5 @@
-/* Standard output. Commands write without checks; main asks once at the end whether everything was written. */
+/* Standard output. Commands write without checks; main asks once at the end whether everything was
+ * written. */
 #include "cli.h"
 
 #include <errno.h>
@@ -9,7 +10,8 @@
 void cli_output_begin(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
             return;
 }
 
@@ -29,6 +31,7 @@ int cli_output_end(int code)
         why = errno;
     if ((good && !why) || code)
         return code;
-    fprintf(stderr, "quern: standard output: cannot be written%s%s\n", why ? ": " : "", why ? strerror(why) : "");
+    fprintf(stderr, "quern: standard output: cannot be written%s%s\n", why ? ": " : "",
+            why ? strerror(why) : "");
     return 1;
 }

@@ -1,4 +1,5 @@
-/* plan: prints the memory plan of training as a table or a line of JSON, and plots the live bytes of each phase. */
+/* plan: prints the memory plan of training as a table or a line of JSON, and plots the live bytes
+ * of each phase. */
 #include "commands.h"
 
 #include <ctype.h>
@@ -12,7 +13,8 @@ static bool size_of(const char *text, size_t *out)
     double v = strtod(text, &end);
     int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
     v *= (double)((size_t)1 << shift);
-    if (!isdigit((unsigned char)*text) || strpbrk(text, "xX") || !(v >= 1 && v < 9e18) || (shift ? end[1] : *end))
+    if (!isdigit((unsigned char)*text) || strpbrk(text, "xX") || !(v >= 1 && v < 9e18) ||
+        (shift ? end[1] : *end))
         return false;
     *out = (size_t)v;
     return true;
@@ -20,7 +22,9 @@ static bool size_of(const char *text, size_t *out)
 
 bool cli_split_batch(const arguments *a, int32_t *out)
 {
-    static const char *const names[] = { [QUERN_SPLIT_AUTO] = "auto", [QUERN_SPLIT_NEVER] = "never", [QUERN_SPLIT_ANY] = "any" };
+    static const char *const names[] = {
+        [QUERN_SPLIT_AUTO] = "auto", [QUERN_SPLIT_NEVER] = "never", [QUERN_SPLIT_ANY] = "any"
+    };
     const char *text = cli_option(a, "split-batch");
     for (int i = 0; i < 3; i++)
         if (!text || !strcmp(text, names[i])) {
@@ -49,16 +53,18 @@ enum { n_parts = 10 };
 
 static void parts_of(const quern_plan *p, part *out)
 {
-    const part all[n_parts] = { { "weights", "with copies in the blocked layout", p->weights },
-                                { "gradients", "of the weights and of micro-batches", p->gradients },
-                                { "optimizer", "slots of each weight, such as moments", p->optimizer },
-                                { "activations", "outputs of layers, kept for the backward pass", p->activations },
-                                { "workspace", "thread stacks", p->workspace },
-                                { "queue", "prefetched batches", p->queue },
-                                { "readers", "shuffle buffers and read buffers", p->readers },
-                                { "callbacks", "copies of weights, checkpoints in memory", p->callbacks },
-                                { "files", "extra bytes to save the model", p->files },
-                                { "runtime", "program, libraries, the model's graphs", p->runtime, !p->runtime } };
+    const part all[n_parts] = {
+        { "weights", "with copies in the blocked layout", p->weights },
+        { "gradients", "of the weights and of micro-batches", p->gradients },
+        { "optimizer", "slots of each weight, such as moments", p->optimizer },
+        { "activations", "outputs of layers, kept for the backward pass", p->activations },
+        { "workspace", "thread stacks", p->workspace },
+        { "queue", "prefetched batches", p->queue },
+        { "readers", "shuffle buffers and read buffers", p->readers },
+        { "callbacks", "copies of weights, checkpoints in memory", p->callbacks },
+        { "files", "extra bytes to save the model", p->files },
+        { "runtime", "program, libraries, the model's graphs", p->runtime, !p->runtime }
+    };
     memcpy(out, all, sizeof all);
 }
 
@@ -81,12 +87,14 @@ void cli_plan_json(const quern_plan *p, bool event)
         else
             printf("\"%s\":%zu", parts[i].name, parts[i].bytes);
     }
-    printf("},\"max_queue_size\":%d,\"schedule\":\"%s\",\"recompute\":%d,\"micro_batches\":%lld", p->max_queue_size,
-           p->low_memory ? "low_memory" : "fast", p->recompute, (long long)p->micro_batches);
+    printf("},\"max_queue_size\":%d,\"schedule\":\"%s\",\"recompute\":%d,\"micro_batches\":%lld",
+           p->max_queue_size, p->low_memory ? "low_memory" : "fast", p->recompute,
+           (long long)p->micro_batches);
     printf(",\"relative_time\":%.3f", p->relative_time);
     if (!event)
         printf(",\"largest\":\"%s\",\"packing\":%.4f,\"fits\":%s", p->largest,
-               p->arena_lower_bound ? (double)p->arena / (double)p->arena_lower_bound : 1, p->fits ? "true" : "false");
+               p->arena_lower_bound ? (double)p->arena / (double)p->arena_lower_bound : 1,
+               p->fits ? "true" : "false");
     printf("}\n");
     cli_output_flush();
 }
@@ -117,11 +125,14 @@ static void blocks(const size_t *live, int n)
 /* Writes the choices of a plan as text; returns `out`. */
 static const char *plan_choices(const quern_plan *p, char *out, size_t size)
 {
-    int n = snprintf(out, size, "queue of %d, %s schedule", p->max_queue_size, p->low_memory ? "low-memory" : "fast");
+    int n = snprintf(out, size, "queue of %d, %s schedule", p->max_queue_size,
+                     p->low_memory ? "low-memory" : "fast");
     if (p->recompute)
-        n += snprintf(out + n, size - (size_t)n, ", recomputes %d/10 of the activations", p->recompute);
+        n += snprintf(out + n, size - (size_t)n, ", recomputes %d/10 of the activations",
+                      p->recompute);
     if (p->micro_batches > 1)
-        snprintf(out + n, size - (size_t)n, ", %lld micro-batches (changes rounding)", (long long)p->micro_batches);
+        snprintf(out + n, size - (size_t)n, ", %lld micro-batches (changes rounding)",
+                 (long long)p->micro_batches);
     return out;
 }
 
@@ -133,19 +144,23 @@ static void table(const quern_plan *p)
     printf("%-12s %10s  %12s\n", "part", "MiB", "bytes");
     for (int i = 0; i < n_parts; i++)
         if (parts[i].unknown)
-            printf("%-12s %10s  %12s  %s; /proc is not mounted\n", parts[i].name, "unknown", "", parts[i].what);
+            printf("%-12s %10s  %12s  %s; /proc is not mounted\n", parts[i].name, "unknown", "",
+                   parts[i].what);
         else
-            printf("%-12s %10.2f  %12zu  %s%s\n", parts[i].name, (double)parts[i].bytes / 1048576, parts[i].bytes, parts[i].what,
+            printf("%-12s %10.2f  %12zu  %s%s\n", parts[i].name, (double)parts[i].bytes / 1048576,
+                   parts[i].bytes, parts[i].what,
                    strcmp(parts[i].name, p->largest) ? "" : " (the largest part)");
-    printf("%-12s %10.2f  %12zu%s\n", "total", (double)p->total / 1048576, p->total, p->runtime ? "" : "  without the runtime");
+    printf("%-12s %10.2f  %12zu%s\n", "total", (double)p->total / 1048576, p->total,
+           p->runtime ? "" : "  without the runtime");
     if (p->runtime)
-        printf("%-12s %10.2f  %12zu  least memory that works: --memory %zu\n", "smallest", (double)p->smallest / 1048576,
-               p->smallest, p->smallest);
+        printf("%-12s %10.2f  %12zu  least memory that works: --memory %zu\n", "smallest",
+               (double)p->smallest / 1048576, p->smallest, p->smallest);
     if (p->budget != SIZE_MAX)
-        printf("%-12s %10.2f  %12zu  %s: %s\n", "budget", (double)p->budget / 1048576, p->budget, p->limit,
-               p->fits ? "fits" : "does not fit");
+        printf("%-12s %10.2f  %12zu  %s: %s\n", "budget", (double)p->budget / 1048576, p->budget,
+               p->limit, p->fits ? "fits" : "does not fit");
     printf("chosen: %s\n", plan_choices(p, text, sizeof text));
-    printf("estimated step time: %.2f times the fastest plan; arena: %.1f %% of its lower bound\n", p->relative_time,
+    printf("estimated step time: %.2f times the fastest plan; arena: %.1f %% of its lower bound\n",
+           p->relative_time,
            p->arena_lower_bound ? 100.0 * (double)p->arena / (double)p->arena_lower_bound : 100.0);
 }
 
@@ -155,20 +170,26 @@ static int plot(const char *path, const size_t *live, int n)
     enum { width = 960, height = 240, border = 40 };
     quern_error err = { 0 };
     char beside[4096];
-    FILE *f = quern_file_check(path, &err) < 0 || quern_file_beside(path, beside, &err) < 0 ? NULL : fopen(beside, "wx");
+    FILE *f = quern_file_check(path, &err) < 0 || quern_file_beside(path, beside, &err) < 0
+                  ? NULL
+                  : fopen(beside, "wx");
     size_t most = 1;
     for (int i = 0; i < n; i++)
         most = live[i] > most ? live[i] : most;
     if (!f)
         return err.code ? cli_fail(err.code, &err) : (cli_wrong(path, "cannot be written"), 1);
     fprintf(f,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
-            "<text x=\"%d\" y=\"20\">live bytes of a training step, at most %zu; %d phases</text>\n<path fill=\"#47a\" "
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "
+            "font-family=\"sans-serif\" font-size=\"12\">\n"
+            "<text x=\"%d\" y=\"20\">live bytes of a training step, at most %zu; %d "
+            "phases</text>\n<path fill=\"#47a\" "
             "d=\"M%d %d",
             width + 2 * border, height + 2 * border, border, most, n, border, height + border);
     for (int i = 0; i < n; i++)
-        fprintf(f, " L%.2f %.2f L%.2f %.2f", border + (double)width * i / n, border + height * (1 - (double)live[i] / (double)most),
-                border + (double)width * (i + 1) / n, border + height * (1 - (double)live[i] / (double)most));
+        fprintf(f, " L%.2f %.2f L%.2f %.2f", border + (double)width * i / n,
+                border + height * (1 - (double)live[i] / (double)most),
+                border + (double)width * (i + 1) / n,
+                border + height * (1 - (double)live[i] / (double)most));
     fprintf(f, " L%d %d Z\"/>\n</svg>\n", border + width, height + border);
     if (ferror(f) | fclose(f)) {
         remove(beside);
@@ -224,7 +245,8 @@ static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
         }
         printf("%9.1fM ", (double)p.budget / 1048576);
         if (!p.fits)
-            printf("%10s  needs %.1fM at least: --memory %zu\n", "-", (double)p.smallest / 1048576, p.smallest);
+            printf("%10s  needs %.1fM at least: --memory %zu\n", "-", (double)p.smallest / 1048576,
+                   p.smallest);
         else {
             printf("%9.1fM  %6.2f x  ", (double)p.total / 1048576, p.relative_time);
             for (int i = 0; i < width && i < (int)(p.relative_time * width / 2 + 0.5); i++)
@@ -242,8 +264,9 @@ int cli_plan(const arguments *a)
     quern_plan p;
     int64_t queue = 0;
     int code;
-    if (!cli_range(a, "batch-size", 1, INT32_MAX, &o.batch_size) || !cli_range(a, "max-queue-size", 1, 1024, &queue) ||
-        !cli_memory(a, &o.memory) || !cli_split_batch(a, &o.split_batch))
+    if (!cli_range(a, "batch-size", 1, INT32_MAX, &o.batch_size) ||
+        !cli_range(a, "max-queue-size", 1, 1024, &queue) || !cli_memory(a, &o.memory) ||
+        !cli_split_batch(a, &o.split_batch))
         return 2;
     o.max_queue_size = (int32_t)queue;
     for (int i = 0; i < 2 && cli_option(a, "budgets"); i++)

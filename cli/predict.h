@@ -1,5 +1,5 @@
-/* Declarations of the files of predict: predict.c has the command and the files, rows.c the text of a record, parts.c the names
- * of numbers. */
+/* Declarations of the files of predict: predict.c has the command and the files, rows.c the text of
+ * a record, parts.c the names of numbers. */
 #ifndef QUERN_CLI_PREDICT_H
 #define QUERN_CLI_PREDICT_H
 

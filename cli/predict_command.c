@@ -1,5 +1,5 @@
-/* predict: writes predictions as a table (with a header, class names and kept columns), as lines of JSON, or as arrays. The file
- * name selects the format. */
+/* predict: writes predictions as a table (with a header, class names and kept columns), as lines of
+ * JSON, or as arrays. The file name selects the format. */
 #include "predict.h"
 
 #include <errno.h>
@@ -20,7 +20,9 @@ static bool kind_of(const arguments *a, const char *output, kind *out)
     static const struct {
         const char *end;
         kind kind;
-    } kinds[] = { { ".csv", CSV }, { ".tsv", TSV }, { ".npy", NPY }, { ".npz", NPZ }, { ".jsonl", JSONL } };
+    } kinds[] = {
+        { ".csv", CSV }, { ".tsv", TSV }, { ".npy", NPY }, { ".npz", NPZ }, { ".jsonl", JSONL }
+    };
     *out = a->json ? JSONL : CSV;
     if (!strcmp(output, "-"))
         return true;
@@ -43,7 +45,8 @@ static int write_batch(void *user, const quern_prediction *p)
         size_t n = (size_t)(p->records * o->width);
         failed = failed || fwrite(p->outputs[i], sizeof(float), n, o->to) < n;
     }
-    if (!w->begun && (w->kind == CSV || w->kind == TSV)) /* a failure before the first record writes nothing */
+    if (!w->begun &&
+        (w->kind == CSV || w->kind == TSV)) /* a failure before the first record writes nothing */
         cli_rows_header(w);
     w->begun = true;
     for (int64_t r = 0; r < p->records && w->to; r++)
@@ -54,13 +57,16 @@ static int write_batch(void *user, const quern_prediction *p)
 /* Writes the dictionary of a .npy header for `records` records. Returns its length. */
 static int npy_dictionary(const predicted *o, int64_t records, char *out, size_t room)
 {
-    int n = snprintf(out, room, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld,", (long long)records);
+    int n = snprintf(out, room, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld,",
+                     (long long)records);
     for (int i = 1; i < o->shape.rank; i++)
-        n += snprintf(out + n, room - (size_t)n, i + 1 < o->shape.rank ? " %lld," : " %lld", (long long)o->shape.dims[i]);
+        n += snprintf(out + n, room - (size_t)n, i + 1 < o->shape.rank ? " %lld," : " %lld",
+                      (long long)o->shape.dims[i]);
     return n + snprintf(out + n, room - (size_t)n, "), }");
 }
 
-/* Writes the header of a .npy. Its length does not depend on the number of records, so it can be overwritten at the end. */
+/* Writes the header of a .npy. Its length does not depend on the number of records, so it can be
+ * overwritten at the end. */
 static void npy_header(const predicted *o, int64_t records)
 {
     char text[512];
@@ -74,7 +80,8 @@ static void npy_header(const predicted *o, int64_t records)
     fwrite(text, 1, (size_t)whole, o->to);
 }
 
-/* Creates a temporary file in the folder of `path` and writes its name to `beside`. Returns NULL after an error message. */
+/* Creates a temporary file in the folder of `path` and writes its name to `beside`. Returns NULL
+ * after an error message. */
 static FILE *create(const char *path, char *beside)
 {
     quern_error err = { 0 };
@@ -126,7 +133,8 @@ static int pack_arrays(const writing *w, const char *path)
     }
     if (w->kind == NPY)
         return quern_file_replace(files[0], path, &err) < 0 ? cli_fail(err.code, &err) : 0;
-    return quern_npz_pack(path, names, files, w->n_outputs, &err) < 0 ? cli_fail(err.code, &err) : 0;
+    return quern_npz_pack(path, names, files, w->n_outputs, &err) < 0 ? cli_fail(err.code, &err)
+                                                                      : 0;
 }
 
 /* Standard output is checked at the end of the command. */
@@ -152,7 +160,8 @@ static void name_outputs(writing *w, const quern_model *m)
     }
 }
 
-/* Takes the next name of a comma-separated list, in place. A quoted name may contain commas and doubled quotes. */
+/* Takes the next name of a comma-separated list, in place. A quoted name may contain commas and
+ * doubled quotes. */
 static char *next_name(char **rest)
 {
     char *name = *rest, *to = name, *p = name;
@@ -190,9 +199,12 @@ static bool check(const writing *w)
 {
     bool arrays = w->kind == NPY || w->kind == NPZ;
     if (w->kind == NPY && w->n_outputs > 1)
-        return cli_wrong("--output", "an .npy file has one array; use .npz for several outputs"), false;
+        return cli_wrong("--output", "an .npy file has one array; use .npz for several outputs"),
+               false;
     if (arrays && (w->winner || w->n_kept))
-        return cli_wrong(w->winner ? "--classes" : "--keep", "needs .csv, .tsv or .jsonl, because arrays cannot store text"), false;
+        return cli_wrong(w->winner ? "--classes" : "--keep",
+                         "needs .csv, .tsv or .jsonl, because arrays cannot store text"),
+               false;
     if (w->n_outputs > most_outputs)
         return cli_wrong("MODEL", "has more than 16 outputs"), false;
     bool classes = false;
@@ -203,7 +215,8 @@ static bool check(const writing *w)
     return true;
 }
 
-static int run(writing *w, const arguments *a, quern_model *m, quern_generator *data, const char *path)
+static int run(writing *w, const arguments *a, quern_model *m, quern_generator *data,
+               const char *path)
 {
     quern_error err = { 0 };
     quern_predict_opts o = { .keep = cli_option(a, "keep") };
@@ -222,14 +235,17 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
         return cli_left(), 1;
     int64_t records = quern_predict_with(m, data, &o, write_batch, w, &err);
     bool good = arrays ? close_arrays(w, records < 0 ? 0 : records) : close_text(w, standard);
-    int code = records < 0 ? cli_fail((int)records, &err) : !good ? (cli_wrong(path, "cannot be written"), 1) : 0;
+    int code = records < 0 ? cli_fail((int)records, &err)
+               : !good     ? (cli_wrong(path, "cannot be written"), 1)
+                           : 0;
     if (!code && arrays)
         code = pack_arrays(w, path);
     else if (!code && !standard && quern_file_replace(beside, path, &err) < 0)
         code = cli_fail(err.code, &err);
     if (code && *beside)
         remove(beside);
-    for (int i = 0; i < w->n_outputs && arrays; i++) /* temporary files of an NPZ, or of a failed run */
+    for (int i = 0; i < w->n_outputs && arrays;
+         i++) /* temporary files of an NPZ, or of a failed run */
         if (code || w->kind == NPZ)
             remove(w->outputs[i].path);
     cli_left();
@@ -247,7 +263,8 @@ int cli_predict(const arguments *a)
     int code = 0;
     if (!path)
         return cli_wrong("--output", "is missing: FILE.csv, .tsv, .npy, .npz, .jsonl, or -");
-    if (!kind_of(a, path, &w.kind) || !cli_range(a, "batch-size", 1, INT32_MAX, &number) || !cli_count(a, "steps", &number))
+    if (!kind_of(a, path, &w.kind) || !cli_range(a, "batch-size", 1, INT32_MAX, &number) ||
+        !cli_count(a, "steps", &number))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
     if (m && quern_model_outputs(m) <= most_outputs)
@@ -261,7 +278,8 @@ int cli_predict(const arguments *a)
         code = cli_no_memory();
     else if (m && !check(&w))
         code = 2;
-    quern_generator *data = m && !code ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    quern_generator *data =
+        m && !code ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     if (data)
         code = run(&w, a, m, data, path);
     free(w.row);

@@ -20,7 +20,9 @@ int cli_prepare(const arguments *a)
     if (!cli_memory(a, &o.memory) || !cli_seed(a, &o.seed))
         return 2;
     if (cli_is_text(a, NULL, a->words[0]))
-        return cli_wrong(a->words[0], "is text; fit shuffles the windows of a text while it reads, so prepare is not needed");
+        return cli_wrong(
+            a->words[0],
+            "is text; fit shuffles the windows of a text while it reads, so prepare is not needed");
     quern_generator *g = cli_data(a, NULL, "generator", a->words, a->n, &err, &code);
     if (!g)
         return code;

@@ -11,7 +11,8 @@ static void put_field(FILE *to, const char *text, size_t n, char separator)
 {
     bool plain = true;
     for (size_t i = 0; i < n; i++)
-        plain = plain && text[i] != separator && text[i] != '"' && text[i] != '\n' && text[i] != '\r';
+        plain =
+            plain && text[i] != separator && text[i] != '"' && text[i] != '\n' && text[i] != '\r';
     if (plain) {
         fwrite(text, 1, n, to);
         return;
@@ -25,9 +26,13 @@ static void put_field(FILE *to, const char *text, size_t n, char separator)
     putc('"', to);
 }
 
-static void put_number(FILE *to, double v, bool json) { fprintf(to, json && !isfinite(v) ? "null" : "%.9g", v); }
+static void put_number(FILE *to, double v, bool json)
+{
+    fprintf(to, json && !isfinite(v) ? "null" : "%.9g", v);
+}
 
-/* "kind:ant": the name of number k of a part. The number of a sigmoid has the name of the second class. */
+/* "kind:ant": the name of number k of a part. The number of a sigmoid has the name of the second
+ * class. */
 static void number_name(const writing *w, const part *t, int64_t k, char *out, size_t size)
 {
     bool sigmoid = t->width == 1 && t->classes;
@@ -43,12 +48,19 @@ static void number_name(const writing *w, const part *t, int64_t k, char *out, s
 /* ---- the text of a record ---- */
 
 /* Whether a part prints its most probable class only. */
-static bool one_wins(const writing *w, const part *t) { return w->winner && cli_part_has_winner(t); }
+static bool one_wins(const writing *w, const part *t)
+{
+    return w->winner && cli_part_has_winner(t);
+}
 
 /* The name of the number after the class: a hinge loss has scores, not probabilities. */
-static const char *beside(const part *t) { return t->means == QUERN_MEANS_SIGN ? "score" : "probability"; }
+static const char *beside(const part *t)
+{
+    return t->means == QUERN_MEANS_SIGN ? "score" : "probability";
+}
 
-/* Reads the numbers of a part. Converts logits to probabilities if only the most probable class is printed. */
+/* Reads the numbers of a part. Converts logits to probabilities if only the most probable class is
+ * printed. */
 static void read_row(const writing *w, const part *t, const float *from)
 {
     double most = -INFINITY, sum = 0;
@@ -65,7 +77,8 @@ static void read_row(const writing *w, const part *t, const float *from)
 }
 
 /* The most probable class of the row, and its probability. */
-static const char *winner(const writing *w, const part *t, char *number, size_t size, double *probability)
+static const char *winner(const writing *w, const part *t, char *number, size_t size,
+                          double *probability)
 {
     int best = 0;
     if (t->width == 1) { /* two classes */

@@ -1,5 +1,5 @@
-/* Signals that end a run: training finishes the step and writes a checkpoint. A command without a checkpoint ends at once, and
- * leaves no temporary file and no program process. */
+/* Signals that end a run: training finishes the step and writes a checkpoint. A command without a
+ * checkpoint ends at once, and leaves no temporary file and no program process. */
 #include "commands.h"
 
 #include <signal.h>
@@ -21,8 +21,8 @@ static void end_now(int number)
     raise(number);
 }
 
-/* SIGTERM and SIGHUP may arrive repeatedly, as from timeout(1) and from the end of a session. The second SIGINT ends the process
- * at once. */
+/* SIGTERM and SIGHUP may arrive repeatedly, as from timeout(1) and from the end of a session. The
+ * second SIGINT ends the process at once. */
 static void on_signal(int number)
 {
     static volatile int interrupts;

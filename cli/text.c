@@ -17,7 +17,8 @@ static bool ends_with(const char *word, size_t n, const char *end)
 
 bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 {
-    static const char *const others[] = { ".csv", ".tsv", ".npz", ".npy", ".csv.gz", ".tsv.gz", ".npy.gz", ".qrec" };
+    static const char *const others[] = { ".csv",    ".tsv",    ".npz",    ".npy",
+                                          ".csv.gz", ".tsv.gz", ".npy.gz", ".qrec" };
     const char *format = cli_option(a, "format");
     size_t n = strlen(words);
     if (format)
@@ -33,9 +34,11 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 /* The first given option that does not apply to text; NULL: none. */
 static const char *foreign(const arguments *a)
 {
-    static const char *const names[] = { "target",  "features",      "weight",   "missing",       "missing-values", "separator",
-                                         "decimal", "no-header",     "encoding", "unknown-class", "new-schema",     "keep",
-                                         "window",  "sampling-rate", "horizon",  "arrays" };
+    static const char *const names[] = {
+        "target",  "features",      "weight",   "missing",       "missing-values", "separator",
+        "decimal", "no-header",     "encoding", "unknown-class", "new-schema",     "keep",
+        "window",  "sampling-rate", "horizon",  "arrays"
+    };
     if (cli_option(a, "classes") && strcmp(a->command, "predict"))
         return "classes";
     bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
@@ -45,7 +48,8 @@ static const char *foreign(const arguments *a)
     return NULL;
 }
 
-quern_generator *cli_text(const arguments *a, const quern_model *m, const char *words, quern_error *err, int *code)
+quern_generator *cli_text(const arguments *a, const quern_model *m, const char *words,
+                          quern_error *err, int *code)
 {
     quern_text_opts o = { 0 };
     const char *targets = cli_option(a, "targets"), *wrong = foreign(a);
@@ -60,7 +64,8 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
         *code = cli_wrong(where, "does not apply to text");
         return NULL;
     }
-    if (!cli_count(a, "stride", &o.stride) || (targets && strcmp(targets, "next") && strcmp(targets, "last"))) {
+    if (!cli_count(a, "stride", &o.stride) ||
+        (targets && strcmp(targets, "next") && strcmp(targets, "last"))) {
         *code = o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "is next or last");
         return NULL;
     }
@@ -83,13 +88,15 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
 
 /* ---- new ---- */
 
-static quern_tokenizer *learned(const arguments *a, const char *kind, const char *text, quern_error *err)
+static quern_tokenizer *learned(const arguments *a, const char *kind, const char *text,
+                                quern_error *err)
 {
     char words[300];
     const char *size = cli_option(a, "vocab-size");
     snprintf(words, sizeof words, size ? "%.200s vocab_size=%.40s" : "%.200s", kind, size);
     quern_text_reader *reader = quern_text_reader_open(text, err);
-    quern_tokenizer *t = reader ? quern_tokenizer_train(words, quern_text_reader_read, reader, err) : NULL;
+    quern_tokenizer *t =
+        reader ? quern_tokenizer_train(words, quern_text_reader_read, reader, err) : NULL;
     if (reader && !t && !strcmp(err->where, "tokenizer"))
         snprintf(err->where, sizeof err->where, "%.200s", text);
     quern_text_reader_close(reader);
@@ -109,7 +116,8 @@ quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code)
         return NULL;
     bool file = strchr(kind, '/') || strstr(kind, ".json");
     if (file && (text || size))
-        *code = cli_wrong(text ? "--text" : "--vocab-size", "does not apply to a tokenizer that is read from a file");
+        *code = cli_wrong(text ? "--text" : "--vocab-size",
+                          "does not apply to a tokenizer that is read from a file");
     else if (!file && !text)
         *code = cli_wrong("--text", "is missing: the text from which the tokenizer learns");
     if (*code)
@@ -126,7 +134,8 @@ char *cli_with_vocabulary(const char *pipeline, const quern_tokenizer *t, int *c
     char *out = malloc(room);
     for (const char *p = pipeline; out && *p;) {
         bool begins = p == pipeline || !(isalnum((unsigned char)p[-1]) || p[-1] == '_'),
-             ends = !strncmp(p, "vocab", 5) && !(isalnum((unsigned char)p[5]) || p[5] == '_' || p[5] == '=');
+             ends = !strncmp(p, "vocab", 5) &&
+                    !(isalnum((unsigned char)p[5]) || p[5] == '_' || p[5] == '=');
         if (begins && ends && !t) {
             *code = cli_wrong("vocab", "is the size of a vocabulary: add --tokenizer");
             free(out);
@@ -155,9 +164,13 @@ static bool read_number(const arguments *a, const char *name, double most, doubl
     if (!text)
         return true;
     *out = strtod(text, &end);
-    snprintf(what, sizeof what, most < INFINITY ? "must be a number from 0 to %g" : "must be a number of at least 0", most);
-    bool decimal = isdigit((unsigned char)text[*text == '.']) && !strpbrk(text, "xX"); /* not a sign, inf or hexadecimal digits */
-    return (decimal && !*end && *out <= fmin(most, DBL_MAX)) || (cli_wrong_value(a, name, what), false);
+    snprintf(what, sizeof what,
+             most < INFINITY ? "must be a number from 0 to %g" : "must be a number of at least 0",
+             most);
+    bool decimal = isdigit((unsigned char)text[*text == '.']) &&
+                   !strpbrk(text, "xX"); /* not a sign, inf or hexadecimal digits */
+    return (decimal && !*end && *out <= fmin(most, DBL_MAX)) ||
+           (cli_wrong_value(a, name, what), false);
 }
 
 /* Reads a whole file (new). Returns NULL if it cannot be read or is longer than 64 MiB. */
@@ -188,11 +201,14 @@ static char *file_text(const char *path)
 static bool read_options(const arguments *a, quern_sampling *s, quern_generate_opts *o)
 {
     const char *context = cli_option(a, "context");
-    if (!read_number(a, "temperature", INFINITY, &s->temperature) || !read_number(a, "top-p", 1, &s->top_p) ||
-        !read_number(a, "min-p", 1, &s->min_p) || !read_number(a, "typical", 1, &s->typical) ||
+    if (!read_number(a, "temperature", INFINITY, &s->temperature) ||
+        !read_number(a, "top-p", 1, &s->top_p) || !read_number(a, "min-p", 1, &s->min_p) ||
+        !read_number(a, "typical", 1, &s->typical) ||
         !read_number(a, "repetition-penalty", INFINITY, &s->repetition_penalty) ||
-        !cli_range(a, "top-k", 0, INT32_MAX, &s->top_k) || !cli_range(a, "length", 1, INT32_MAX, &o->length) ||
-        !cli_range(a, "count", 1, 65536, &o->count) || !cli_range(a, "beams", 1, 65536, &o->beams) || !cli_seed(a, &o->seed))
+        !cli_range(a, "top-k", 0, INT32_MAX, &s->top_k) ||
+        !cli_range(a, "length", 1, INT32_MAX, &o->length) ||
+        !cli_range(a, "count", 1, 65536, &o->count) ||
+        !cli_range(a, "beams", 1, 65536, &o->beams) || !cli_seed(a, &o->seed))
         return false;
     if (cli_option(a, "repetition-penalty") && !(s->repetition_penalty > 0))
         return cli_wrong_value(a, "repetition-penalty", "must be a number above 0"), false;
@@ -200,10 +216,15 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
         return cli_wrong_value(a, "context", "is slide or stop"), false;
     if (cli_option(a, "prompt") && cli_option(a, "prompt-file"))
         return cli_wrong("--prompt-file", "does not combine with --prompt"), false;
-    static const char *const drawing[] = { "temperature", "top-k", "top-p", "min-p", "typical", "repetition-penalty", "order" };
+    static const char *const drawing[] = { "temperature", "top-k",   "top-p",
+                                           "min-p",       "typical", "repetition-penalty",
+                                           "order" };
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing && o->beams; i++)
         if (cli_option(a, drawing[i]))
-            return fprintf(stderr, "quern: --%s: does not combine with --beams, which does not sample\n", drawing[i]), false;
+            return fprintf(stderr,
+                           "quern: --%s: does not combine with --beams, which does not sample\n",
+                           drawing[i]),
+                   false;
     s->order = cli_option(a, "order");
     o->sampling = s;
     o->on_full = context && !strcmp(context, "stop") ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE;
@@ -229,7 +250,8 @@ static int print_piece(void *user, int64_t text, int32_t id, const char *bytes, 
     return !cli_output_flush();
 }
 
-static void print_all(const arguments *a, const char *prompt, const quern_generate_opts *o, quern_generated *texts, double seconds)
+static void print_all(const arguments *a, const char *prompt, const quern_generate_opts *o,
+                      quern_generated *texts, double seconds)
 {
     int64_t count = o->count ? o->count : 1;
     for (int64_t i = 0; i < count; i++) {
@@ -238,8 +260,8 @@ static void print_all(const arguments *a, const char *prompt, const quern_genera
             cli_json_text(stdout, prompt, strlen(prompt));
             printf(",\"text\":");
             cli_json_text(stdout, texts[i].text, texts[i].size);
-            printf(",\"tokens\":%lld,\"seconds\":%.6f,\"seed\":%llu}\n", (long long)texts[i].tokens, seconds,
-                   (unsigned long long)o->seed);
+            printf(",\"tokens\":%lld,\"seconds\":%.6f,\"seed\":%llu}\n", (long long)texts[i].tokens,
+                   seconds, (unsigned long long)o->seed);
         } else if (!o->token) {
             printf("%s%s", i ? "\n" : "", prompt);
             fwrite(texts[i].text, 1, texts[i].size, stdout);
@@ -261,7 +283,9 @@ int cli_generate(const arguments *a)
     if (!read_options(a, &s, &o))
         return 2;
     if (a->n > 1 && strcmp(a->words[1], "-")) {
-        fprintf(stderr, "quern: '%s': unexpected word; usage: quern generate MODEL\nhint: use --prompt '%s' to continue it\n",
+        fprintf(stderr,
+                "quern: '%s': unexpected word; usage: quern generate MODEL\nhint: use --prompt "
+                "'%s' to continue it\n",
                 a->words[1], a->words[1]);
         return 2;
     }
@@ -270,8 +294,10 @@ int cli_generate(const arguments *a)
     char *read = m && path ? file_text(path) : NULL;
     const char *prompt = read ? read : cli_option(a, "prompt") ? cli_option(a, "prompt") : "";
     if (m && path && !read)
-        code = errno == ENOMEM ? cli_no_memory() : (cli_wrong(path, "cannot be read, or is longer than 64 MiB"), 1);
-    quern_generated *texts = m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
+        code = errno == ENOMEM ? cli_no_memory()
+                               : (cli_wrong(path, "cannot be read, or is longer than 64 MiB"), 1);
+    quern_generated *texts =
+        m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
     if (m && !code && !texts)
         code = cli_no_memory();
     if (!a->json && (!o.count || o.count == 1) && !o.beams && texts) {

@@ -1,4 +1,5 @@
-/* The commands fit and evaluate: they read options, run the library, and report epochs and the end of the run. */
+/* The commands fit and evaluate: they read options, run the library, and report epochs and the end
+ * of the run. */
 #include "commands.h"
 
 #include <errno.h>
@@ -20,8 +21,10 @@ static void number(FILE *to, double v, bool json)
 static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
 {
     (void)err;
-    printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,\"wait_seconds\":%.6f,",
-           (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds, e->wait_seconds);
+    printf("{\"event\":\"epoch\",\"epoch\":%lld,\"steps\":%lld,\"samples\":%lld,\"seconds\":%.6f,"
+           "\"wait_seconds\":%.6f,",
+           (long long)e->epoch + 1, (long long)e->batch, (long long)e->records, e->seconds,
+           e->wait_seconds);
     cli_json_size(stdout, "peak_bytes", cli_peak());
     fputs(",\"logs\":{", stdout);
     for (int i = 0; i < e->n_logs; i++) {
@@ -30,7 +33,8 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
     }
     putchar('}');
     for (int i = 0; i < e->n_logs; i++)
-        if (!strcmp(e->names[i], "bad_records") && !strncmp(cli_option(user, "bad-records"), "skip", 4))
+        if (!strcmp(e->names[i], "bad_records") &&
+            !strncmp(cli_option(user, "bad-records"), "skip", 4))
             printf(",\"skipped\":%.0f", e->logs[i]);
     printf("}\n");
     cli_output_flush();
@@ -66,10 +70,12 @@ static bool can_draw(const arguments *a)
 
 enum { most_callbacks = 32 };
 
-/* Creates the callbacks of --callback and the callbacks that print. Returns their number, or -1 with *code set. */
+/* Creates the callbacks of --callback and the callbacks that print. Returns their number, or -1
+ * with *code set. */
 static int make_callbacks(const arguments *a, quern_callback **out, quern_error *err, int *code)
 {
-    static const quern_hooks json = { .on_train_begin = on_train_begin, .on_epoch_end = on_epoch_end },
+    static const quern_hooks json = { .on_train_begin = on_train_begin,
+                                      .on_epoch_end = on_epoch_end },
                              first = { .on_train_batch_end = on_train_batch_end };
     bool quiet = cli_option(a, "quiet") != NULL, draws = can_draw(a);
     int n = 0;
@@ -82,7 +88,8 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     if (a->json)
         out[n++] = quern_callback_new(&json, (void *)(size_t)a);
     else if (!quiet)
-        out[n++] = quern_progress_callback(STDERR_FILENO, draws ? 1 : 3, draws && !getenv("NO_COLOR"));
+        out[n++] =
+            quern_progress_callback(STDERR_FILENO, draws ? 1 : 3, draws && !getenv("NO_COLOR"));
     cli_bar = draws && !quiet;
     for (int i = 0; i < n; i++)
         if (!out[i])
@@ -90,7 +97,8 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     return n;
 }
 
-/* Reads --checkpoint-every: steps ("500") or a time ("30s", "10m", "2h"). Returns false after an error message. */
+/* Reads --checkpoint-every: steps ("500") or a time ("30s", "10m", "2h"). Returns false after an
+ * error message. */
 static bool read_every(const arguments *a, quern_fit_opts *o)
 {
     const char *text = cli_option(a, "checkpoint-every");
@@ -99,8 +107,11 @@ static bool read_every(const arguments *a, quern_fit_opts *o)
     char *end;
     double v = strtod(text, &end);
     const char *unit = *end ? strchr(units, *end) : NULL;
-    if (end == text || !(v > 0) || v > 1e15 || (*end && (!unit || end[1])) || (!unit && v != floor(v)))
-        return cli_wrong_value(a, "checkpoint-every", "is a number of steps, or a time: 500, 30s, 10m, 2h"), false;
+    if (end == text || !(v > 0) || v > 1e15 || (*end && (!unit || end[1])) ||
+        (!unit && v != floor(v)))
+        return cli_wrong_value(a, "checkpoint-every",
+                               "is a number of steps, or a time: 500, 30s, 10m, 2h"),
+               false;
     if (unit)
         o->checkpoint_seconds = v * seconds[unit - units];
     else
@@ -126,7 +137,8 @@ static bool read_checkpoint(const arguments *a, quern_fit_opts *o)
     return !every || read_every(a, o);
 }
 
-/* Sets QUERN_RESUME_STEP for generator programs. Returns 0, or the exit status after an error message. */
+/* Sets QUERN_RESUME_STEP for generator programs. Returns 0, or the exit status after an error
+ * message. */
 static int export_resume_step(const quern_fit_opts *o)
 {
     quern_checkpoint at;
@@ -143,15 +155,20 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     const char *policy = cli_option(a, "on-exhausted");
     static const char *const policies[] = { "stop", "error", "restart" };
     o->epochs = 1;
-    if (!cli_range(a, "epochs", 1, INT32_MAX, &o->epochs) || !cli_range(a, "initial-epoch", 0, INT32_MAX, &o->initial_epoch) ||
-        !cli_range(a, "batch-size", 1, INT32_MAX, &o->batch_size) || !cli_count(a, "steps-per-epoch", &o->steps_per_epoch) ||
+    if (!cli_range(a, "epochs", 1, INT32_MAX, &o->epochs) ||
+        !cli_range(a, "initial-epoch", 0, INT32_MAX, &o->initial_epoch) ||
+        !cli_range(a, "batch-size", 1, INT32_MAX, &o->batch_size) ||
+        !cli_count(a, "steps-per-epoch", &o->steps_per_epoch) ||
         !cli_count(a, "validation-steps", &o->validation_steps) ||
-        !cli_range(a, "validation-freq", 1, INT32_MAX, &o->validation_freq) || !cli_range(a, "max-queue-size", 1, 1024, &queue) ||
-        !cli_range(a, "workers", 0, 64, &workers) || !cli_memory(a, &o->memory) || !cli_split_batch(a, &o->split_batch))
+        !cli_range(a, "validation-freq", 1, INT32_MAX, &o->validation_freq) ||
+        !cli_range(a, "max-queue-size", 1, 1024, &queue) ||
+        !cli_range(a, "workers", 0, 64, &workers) || !cli_memory(a, &o->memory) ||
+        !cli_split_batch(a, &o->split_batch))
         return false;
     o->no_workers = cli_option(a, "workers") && !workers;
     if (o->initial_epoch >= o->epochs && !cli_option(a, "quiet"))
-        fprintf(stderr, "quern: warning: --initial-epoch %lld of %lld epochs: nothing is left to train\n",
+        fprintf(stderr,
+                "quern: warning: --initial-epoch %lld of %lld epochs: nothing is left to train\n",
                 (long long)o->initial_epoch, (long long)o->epochs);
     o->max_queue_size = (int32_t)queue;
     o->workers = (int32_t)workers;
@@ -161,7 +178,8 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
     for (int i = 0; policy && i < 3; i++)
         if (!strcmp(policy, policies[i]))
             o->on_exhausted = i;
-    return o->on_exhausted >= 0 || (cli_wrong_value(a, "on-exhausted", "is stop, error or restart"), false);
+    return o->on_exhausted >= 0 ||
+           (cli_wrong_value(a, "on-exhausted", "is stop, error or restart"), false);
 }
 
 /* Checks before training that `path` is writable. Returns false after an error message. */
@@ -174,18 +192,20 @@ static bool can_write(const char *path)
 static bool same_file(const char *a, const char *b)
 {
     struct stat is, other;
-    return !strcmp(a, b) || (!stat(a, &is) && !stat(b, &other) && is.st_dev == other.st_dev && is.st_ino == other.st_ino);
+    return !strcmp(a, b) || (!stat(a, &is) && !stat(b, &other) && is.st_dev == other.st_dev &&
+                             is.st_ino == other.st_ino);
 }
 
-/* Checks that the checkpoint is neither MODEL nor --output, so that MODEL changes only after a successful run. Returns 0, or the
- * exit status after an error message. */
+/* Checks that the checkpoint is neither MODEL nor --output, so that MODEL changes only after a
+ * successful run. Returns 0, or the exit status after an error message. */
 static int check_checkpoint_path(const arguments *a, const char *output)
 {
     const char *checkpoint = cli_option(a, "checkpoint");
     for (int i = 0; checkpoint && i < 2; i++)
         if (same_file(checkpoint, i ? output : a->words[0])) {
-            fprintf(stderr, "quern: --checkpoint: %s is %s\nhint: use another file for the checkpoint\n", checkpoint,
-                    i ? "--output too" : "MODEL");
+            fprintf(stderr,
+                    "quern: --checkpoint: %s is %s\nhint: use another file for the checkpoint\n",
+                    checkpoint, i ? "--output too" : "MODEL");
             return 2;
         }
     return 0;
@@ -206,8 +226,8 @@ static void report_end(const arguments *a, const quern_history *h)
     if (bytes)
         snprintf(peak, sizeof peak, "%.1f MB", (double)bytes / 1e6);
     if (!cli_option(a, "quiet"))
-        fprintf(stderr, "%s: total %.2f s, first step at %.3f s, peak memory %s\n", quern_history_reason(h), cli_now() - a->started,
-                *a->first_step, peak);
+        fprintf(stderr, "%s: total %.2f s, first step at %.3f s, peak memory %s\n",
+                quern_history_reason(h), cli_now() - a->started, *a->first_step, peak);
 }
 
 static void print_profile(const quern_model *m)
@@ -222,37 +242,45 @@ static bool can_learn_names(const arguments *a)
 {
     const char *format = cli_option(a, "format");
     bool arrays =
-        cli_option(a, "generator") || (format && (!strcmp(format, "npy") || !strcmp(format, "npz") || !strcmp(format, "idx")));
+        cli_option(a, "generator") ||
+        (format && (!strcmp(format, "npy") || !strcmp(format, "npz") || !strcmp(format, "idx")));
     for (int i = 1; i < a->n && !format; i++) {
         size_t n = strlen(a->words[i]), name = strcspn(a->words[i], "=:/.");
-        arrays = arrays || a->words[i][name] == '=' || a->words[i][name] == ':' || (n > 4 && !strcmp(a->words[i] + n - 4, ".npz"));
+        arrays = arrays || a->words[i][name] == '=' || a->words[i][name] == ':' ||
+                 (n > 4 && !strcmp(a->words[i] + n - 4, ".npz"));
     }
     return !cli_option(a, "new-schema") || !arrays ||
            (cli_wrong("--new-schema", "needs column names, which arrays do not have"), false);
 }
 
 /* Opens the training data and the validation data, if there is any. */
-static quern_generator *open_data(const arguments *a, quern_model *m, quern_generator **validation_data, quern_error *err,
-                                  int *code)
+static quern_generator *open_data(const arguments *a, quern_model *m,
+                                  quern_generator **validation_data, quern_error *err, int *code)
 {
     char *validation = (char *)(size_t)cli_option(a, "validation");
     if (cli_option(a, "new-schema") && quern_model_set_schema(m, NULL, err) < 0)
         *code = cli_fail(err->code, err);
-    quern_generator *data = *code ? NULL : cli_data(a, m, "generator", a->words + 1, a->n - 1, err, code);
+    quern_generator *data =
+        *code ? NULL : cli_data(a, m, "generator", a->words + 1, a->n - 1, err, code);
     if (data && (validation || cli_option(a, "validation-generator")))
-        *validation_data = cli_data(a, m, "validation-generator", &validation, validation != NULL, err, code);
+        *validation_data =
+            cli_data(a, m, "validation-generator", &validation, validation != NULL, err, code);
     if (!*code && cli_option(a, "validation-split"))
-        *code = *validation_data ? cli_wrong("--validation-split", "does not combine with --validation")
-                                 : cli_split(a, m, data, validation_data, err);
+        *code = *validation_data
+                    ? cli_wrong("--validation-split", "does not combine with --validation")
+                    : cli_split(a, m, data, validation_data, err);
     return data;
 }
 
-/* Adapts preprocessing layers, if the options ask for it. The memory is planned before data is read. */
-static int adapt(const arguments *a, quern_model *m, quern_generator *data, const quern_fit_opts *o, quern_error *err)
+/* Adapts preprocessing layers, if the options ask for it. The memory is planned before data is
+ * read. */
+static int adapt(const arguments *a, quern_model *m, quern_generator *data, const quern_fit_opts *o,
+                 quern_error *err)
 {
     if (!cli_option(a, "adapt"))
         return 0;
-    if (quern_plan_fit(m, data, o, o->plan, err) < 0 || quern_adapt(m, NULL, data, o->batch_size, o->steps_per_epoch, err) < 0)
+    if (quern_plan_fit(m, data, o, o->plan, err) < 0 ||
+        quern_adapt(m, NULL, data, o->batch_size, o->steps_per_epoch, err) < 0)
         return cli_fail(err->code, err);
     return 0;
 }
@@ -274,7 +302,8 @@ static int fit(const arguments *a)
     quern_callback *callbacks[most_callbacks] = { 0 };
     uint64_t seed = 0;
     int code;
-    if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed) || !can_learn_names(a))
+    if (!read_options(a, &o) || !read_checkpoint(a, &o) || !cli_seed(a, &seed) ||
+        !can_learn_names(a))
         return 2;
     const char *output = cli_option(a, "output");
     code = export_resume_step(&o);
@@ -322,7 +351,8 @@ static int fit(const arguments *a)
     return code;
 }
 
-/* Locks the files of a run, so that two runs do not write the same model or checkpoint, and runs fit. */
+/* Locks the files of a run, so that two runs do not write the same model or checkpoint, and runs
+ * fit. */
 int cli_fit(const arguments *a)
 {
     quern_error err = { 0 };
@@ -353,12 +383,14 @@ int cli_evaluate(const arguments *a)
     double *logs = m ? calloc((size_t)quern_model_logs(m) + 1, sizeof *logs) : NULL;
     if (m && !logs)
         code = cli_no_memory();
-    quern_generator *data = logs ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    quern_generator *data =
+        logs ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
     int64_t samples = data ? quern_evaluate_generator(m, data, batch_size, steps, logs, &err) : 0;
     if (data && samples < 0)
         code = cli_fail((int)samples, &err);
     for (int i = 0; data && samples >= 0 && i < quern_model_logs(m); i++) {
-        printf(a->json ? "%s\"%s\":" : "%s%s ", a->json ? (i ? "," : "{") : "", quern_model_log_name(m, i));
+        printf(a->json ? "%s\"%s\":" : "%s%s ", a->json ? (i ? "," : "{") : "",
+               quern_model_log_name(m, i));
         number(stdout, logs[i], a->json);
         fputs(a->json ? "" : "\n", stdout);
     }

@@ -4,7 +4,8 @@
 
 enum { records = 2000 };
 
-/* Fills the records that the batch names; two threads may be in here at once, each with its own batch. */
+/* Fills the records that the batch names; two threads may be in here at once, each with its own
+ * batch. */
 static int read_records(void *user, quern_batch *b, quern_error *err)
 {
     (void)user, (void)err;
@@ -31,14 +32,16 @@ int main(void)
     double enough = 1e-3;
     quern_blueprint *b = quern_blueprint_new(1);
     int in[] = { quern_input(b, "1 name=left"), quern_input(b, "1 name=right") };
-    int h = quern_apply(b, "dense 16 relu", quern_apply_n(b, "concatenate", in, 2)), y = quern_apply(b, "dense 1", h);
+    int h = quern_apply(b, "dense 16 relu", quern_apply_n(b, "concatenate", in, 2)),
+        y = quern_apply(b, "dense 1", h);
     quern_model *m = quern_model_new(b, in, 2, &y, 1, &err);
     if (!m || quern_compile(m, "adam learning_rate=0.01", "mse", NULL, &err) < 0)
         return fprintf(stderr, "%s: %s\n", err.where, err.text), 1;
     quern_callback *c = quern_callback_new(&(quern_hooks){ .on_epoch_end = on_epoch_end }, &enough);
     quern_generator *data = quern_indexed_generator(read_records, NULL, records);
-    quern_history *history =
-        quern_fit_generator(m, data, &(quern_fit_opts){ .epochs = 50, .workers = 2, .callbacks = &c, .n_callbacks = 1 }, &err);
+    quern_history *history = quern_fit_generator(
+        m, data, &(quern_fit_opts){ .epochs = 50, .workers = 2, .callbacks = &c, .n_callbacks = 1 },
+        &err);
     if (!history || err.code)
         return fprintf(stderr, "%s: %s\n", err.where, err.text), 1;
     int failed = quern_history_value(history, "loss", quern_history_epochs(history) - 1) > enough;

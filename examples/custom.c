@@ -1,5 +1,6 @@
-/* A user-defined layer, loss, metric and optimizer, written from ops: their gradients come by themselves, they are words of
- * a pipeline, and the file that holds them opens wherever they are registered. */
+/* A user-defined layer, loss, metric and optimizer, written from ops: their gradients come by
+ * themselves, they are words of a pipeline, and the file that holds them opens wherever they are
+ * registered. */
 #include <quern/quern.h>
 
 #include <math.h>
@@ -13,51 +14,63 @@ static int share_build(quern_custom *self, const quern_shape *in, int n_in, quer
     return quern_add_weight(self, "logits", &shape, "zeros", 1, err);
 }
 
-static quern_node share_call(quern_custom *self, quern_graph *g, const quern_node *in, int n_in, int training)
+static quern_node share_call(quern_custom *self, quern_graph *g, const quern_node *in, int n_in,
+                             int training)
 {
     (void)n_in, (void)training;
     quern_node share = quern_node_unary(g, "sigmoid", quern_weight(self, g, 0));
     return quern_node_binary(g, "mul", in[0], share);
 }
 
-/* A loss for quantiles: mean over the last axis of max(q e, (q - 1) e) with e = truth - prediction (Koenker and Bassett, 1978). */
-static quern_node pinball(quern_custom *self, quern_graph *g, quern_node truth, quern_node prediction)
+/* A loss for quantiles: mean over the last axis of max(q e, (q - 1) e) with e = truth - prediction
+ * (Koenker and Bassett, 1978). */
+static quern_node pinball(quern_custom *self, quern_graph *g, quern_node truth,
+                          quern_node prediction)
 {
     double q = quern_argument_number(self, "quantile");
     quern_node e = quern_node_binary(g, "sub", truth, prediction);
     quern_node above = quern_node_binary(g, "mul", e, quern_node_constant(g, q));
     quern_node below = quern_node_binary(g, "mul", e, quern_node_constant(g, q - 1));
-    return quern_node_reduce(g, "mean", quern_node_binary(g, "maximum", above, below), (int[]){ -1 }, 1, 0);
+    return quern_node_reduce(g, "mean", quern_node_binary(g, "maximum", above, below),
+                             (int[]){ -1 }, 1, 0);
 }
 
 /* A metric: the share of predictions that lie above the truth. */
-static quern_node covered(quern_custom *self, quern_graph *g, quern_node truth, quern_node prediction)
+static quern_node covered(quern_custom *self, quern_graph *g, quern_node truth,
+                          quern_node prediction)
 {
     (void)self;
-    return quern_node_reduce(g, "mean", quern_node_binary(g, "greater_equal", prediction, truth), (int[]){ -1 }, 1, 0);
+    return quern_node_reduce(g, "mean", quern_node_binary(g, "greater_equal", prediction, truth),
+                             (int[]){ -1 }, 1, 0);
 }
 
 /* An optimizer: steps of one size against the sign of a moving mean of the gradient. */
-static quern_node sign_step(quern_custom *self, quern_graph *g, quern_node weight, quern_node gradient, quern_node rate,
-                            quern_node iteration, quern_node *slots)
+static quern_node sign_step(quern_custom *self, quern_graph *g, quern_node weight,
+                            quern_node gradient, quern_node rate, quern_node iteration,
+                            quern_node *slots)
 {
     double beta = quern_argument_number(self, "beta");
     (void)iteration;
     quern_node kept = quern_node_binary(g, "mul", slots[0], quern_node_constant(g, beta));
-    slots[0] = quern_node_binary(g, "add", kept, quern_node_binary(g, "mul", gradient, quern_node_constant(g, 1 - beta)));
-    return quern_node_binary(g, "sub", weight, quern_node_binary(g, "mul", rate, quern_node_unary(g, "sign", slots[0])));
+    slots[0] = quern_node_binary(
+        g, "add", kept, quern_node_binary(g, "mul", gradient, quern_node_constant(g, 1 - beta)));
+    return quern_node_binary(
+        g, "sub", weight, quern_node_binary(g, "mul", rate, quern_node_unary(g, "sign", slots[0])));
 }
 
 static int register_all(quern_error *err)
 {
-    static const quern_argument quantile[] = { { "quantile", "0.5" }, { 0 } }, beta[] = { { "beta", "0.9" }, { 0 } };
+    static const quern_argument quantile[] = { { "quantile", "0.5" }, { 0 } },
+                                beta[] = { { "beta", "0.9" }, { 0 } };
     static const char *const slots[] = { "momentum", NULL };
     int status = quern_register_layer("example>Share", NULL, share_build, share_call, err);
     if (status >= 0)
         status = quern_register_loss("example>Pinball", quantile, pinball, err);
     if (status >= 0)
         status = quern_register_metric("example>Covered", NULL, covered, err);
-    return status < 0 ? status : quern_register_optimizer("example>SignMomentum", beta, slots, sign_step, err);
+    return status < 0
+               ? status
+               : quern_register_optimizer("example>SignMomentum", beta, slots, sign_step, err);
 }
 
 int main(int argc, char **argv)
@@ -68,13 +81,22 @@ int main(int argc, char **argv)
     for (int i = 0; i < records; i++) {
         x[2 * i] = (float)(i % 37) / 37;
         x[2 * i + 1] = (float)(i % 61) / 61;
-        y[i] = x[2 * i] + (float)(i * 7919 % 101) / 100; /* the second input says nothing; noise from 0 to 1 */
+        y[i] = x[2 * i] +
+               (float)(i * 7919 % 101) / 100; /* the second input says nothing; noise from 0 to 1 */
     }
-    quern_tensor tx = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 2 } }, .data = x },
-                 ty = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 1 } }, .data = y };
+    quern_tensor tx = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 2, .dims = { records, 2 } },
+                        .data = x },
+                 ty = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 2, .dims = { records, 1 } },
+                        .data = y };
     quern_history *h = NULL;
-    quern_model *m = register_all(&err) < 0 ? NULL : quern_model_from_spec("input 2 | share | dense 16 relu | dense 1", 3, &err);
-    if (m && quern_compile(m, "sign_momentum learning_rate=0.002", "pinball 0.9", "covered", &err) >= 0)
+    quern_model *m =
+        register_all(&err) < 0
+            ? NULL
+            : quern_model_from_spec("input 2 | share | dense 16 relu | dense 1", 3, &err);
+    if (m &&
+        quern_compile(m, "sign_momentum learning_rate=0.002", "pinball 0.9", "covered", &err) >= 0)
         h = quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 20, .batch_size = 32 }, &err);
     int last = h ? quern_history_epochs(h) - 1 : 0;
     if (h)

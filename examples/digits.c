@@ -1,6 +1,7 @@
-/* Pictures for the other examples, where Fashion-MNIST is not installed: digits of seven strokes, 28 x 28, each at a place, of a
- * size and as dark as chance has it, on a noisy ground. Writes DIRECTORY/train-images-idx3-ubyte and its three companions, the
- * files of MNIST under the names that these have. */
+/* Pictures for the other examples, where Fashion-MNIST is not installed: digits of seven strokes,
+ * 28 x 28, each at a place, of a size and as dark as chance has it, on a noisy ground. Writes
+ * DIRECTORY/train-images-idx3-ubyte and its three companions, the files of MNIST under the names
+ * that these have. */
 #include <stdint.h>
 #include <stdio.h>
 
@@ -26,8 +27,8 @@ static void draw(uint8_t *picture, int digit)
 {
     /* Bits from 0: top, upper left, upper right, middle, lower left, lower right, bottom. */
     static const uint8_t strokes[] = { 0x77, 0x24, 0x5d, 0x6d, 0x2e, 0x6b, 0x7b, 0x25, 0x7f, 0x6f };
-    int on = strokes[digit], s = 7 + chance(4), x = 2 + chance(side - s - 5), y = 2 + chance(side - 2 * s - 5),
-        ink = 160 + chance(96);
+    int on = strokes[digit], s = 7 + chance(4), x = 2 + chance(side - s - 5),
+        y = 2 + chance(side - 2 * s - 5), ink = 160 + chance(96);
     for (int i = 0; i < side * side; i++)
         picture[i] = (uint8_t)chance(50);
     for (int k = 0; k < 3; k++) /* across, and down on both sides */

@@ -1,5 +1,6 @@
-/* A generator of your own: an endless loop that fills a batch and yields it. Here it makes points and says on which side of a
- * circle they lie; the network learns the circle. Memory does not depend on how many points there are. */
+/* A generator of your own: an endless loop that fills a batch and yields it. Here it makes points
+ * and says on which side of a circle they lie; the network learns the circle. Memory does not
+ * depend on how many points there are. */
 #include <quern/quern.h>
 
 #include <math.h>
@@ -35,11 +36,14 @@ int main(void)
     quern_model *m = quern_model_from_spec("input 2 | dense 32 tanh | dense 1 sigmoid", 42, &err);
     quern_generator *train = quern_function_generator(points, NULL);
     quern_history *h = NULL;
-    if (m && train && quern_compile(m, "adam learning_rate=0.01", "binary_crossentropy", "accuracy", &err) >= 0)
-        h = quern_fit_generator(m, train, &(quern_fit_opts){ .steps_per_epoch = 500, .epochs = 4, .batch_size = 64 }, &err);
+    if (m && train &&
+        quern_compile(m, "adam learning_rate=0.01", "binary_crossentropy", "accuracy", &err) >= 0)
+        h = quern_fit_generator(
+            m, train, &(quern_fit_opts){ .steps_per_epoch = 500, .epochs = 4, .batch_size = 64 },
+            &err);
     for (int64_t e = 0; h && e < quern_history_epochs(h); e++)
-        printf("epoch %lld: loss %.4f, accuracy %.4f\n", (long long)e + 1, quern_history_value(h, "loss", e),
-               quern_history_value(h, "accuracy", e));
+        printf("epoch %lld: loss %.4f, accuracy %.4f\n", (long long)e + 1,
+               quern_history_value(h, "loss", e), quern_history_value(h, "accuracy", e));
     if (err.code)
         fprintf(stderr, "%s: %s\n", err.where, err.text);
     int good = h && !err.code && quern_history_value(h, "accuracy", 3) > 0.95;

@@ -1,5 +1,6 @@
-/* The sanity line of language models: a 5-gram of characters, every order mixed with the one below (Witten and Bell, "The
- * zero-frequency problem", 1991). ngram TRAIN HELD-OUT tells nats a character of the second text. */
+/* The sanity line of language models: a 5-gram of characters, every order mixed with the one below
+ * (Witten and Bell, "The zero-frequency problem", 1991). ngram TRAIN HELD-OUT tells nats a
+ * character of the second text. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,7 +55,8 @@ int main(int argc, char **argv)
 {
     size_t n = 0, m = 0;
     table = calloc(slots, sizeof *table);
-    unsigned char *train = argc > 2 ? read_all(argv[1], &n) : NULL, *test = argc > 2 ? read_all(argv[2], &m) : NULL;
+    unsigned char *train = argc > 2 ? read_all(argv[1], &n) : NULL,
+                  *test = argc > 2 ? read_all(argv[2], &m) : NULL;
     if (!table || n <= order || m <= order)
         return fprintf(stderr, "ngram TRAIN HELD-OUT\n"), 2;
     find(train, 0)->count = (uint32_t)(n - order);

@@ -1,12 +1,14 @@
-/* ResNet-20 (He et al., 2015, as the paper has it for CIFAR-10) built with a blueprint: three stages of three blocks with 16, 32
- * and 64 channels, each block two convolutions with a way around them. Pictures of 28 x 28 are padded to 32 x 32, flipped and moved
- * while training, and read from their files batch by batch.
+/* ResNet-20 (He et al., 2015, as the paper has it for CIFAR-10) built with a blueprint: three
+ * stages of three blocks with 16, 32 and 64 channels, each block two convolutions with a way around
+ * them. Pictures of 28 x 28 are padded to 32 x 32, flipped and moved while training, and read from
+ * their files batch by batch.
  *
- *     resnet "x=train-images-idx3-ubyte.gz y=train-labels-idx1-ubyte.gz" "x=…" [EPOCHS [STEPS [OUT.keras]]]
+ *     resnet "x=train-images-idx3-ubyte.gz y=train-labels-idx1-ubyte.gz" "x=…"
+ *            [EPOCHS [STEPS [OUT.keras]]]
  *
- * The first word names what it learns from, the second what it is asked about, both as the command has them: IDX or NPY, gzipped or
- * not, or members of an NPZ. EPOCHS (10) of STEPS (900) batches of 64, while the learning rate falls along a
- * cosine. docs/uses.md says what comes out. */
+ * The first word names what it learns from, the second what it is asked about, both as the command
+ * has them: IDX or NPY, gzipped or not, or members of an NPZ. EPOCHS (10) of STEPS (900) batches of
+ * 64, while the learning rate falls along a cosine. docs/uses.md says what comes out. */
 #include <quern/quern.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +17,14 @@ static int convolution(quern_blueprint *b, int x, int filters, int size, int str
 {
     char words[128];
     snprintf(words, sizeof words,
-             "conv2d %d %d same strides=%d use_bias=false kernel_initializer=he_normal kernel_regularizer=l2(1e-4)", filters, size,
-             stride);
+             "conv2d %d %d same strides=%d use_bias=false kernel_initializer=he_normal "
+             "kernel_regularizer=l2(1e-4)",
+             filters, size, stride);
     return quern_apply(b, "batch_normalization momentum=0.9", quern_apply(b, words, x));
 }
 
-/* Where the block makes pictures smaller or adds channels, the way around needs a convolution too. */
+/* Where the block makes pictures smaller or adds channels, the way around needs a convolution too.
+ */
 static int block(quern_blueprint *b, int x, int filters, int stride, int around)
 {
     int y = quern_apply(b, "relu", convolution(b, x, filters, 3, stride));
@@ -53,7 +57,8 @@ int main(int argc, char **argv)
     opts.epochs = argc > 3 ? atoll(argv[3]) : 10;
     opts.steps_per_epoch = argc > 4 ? atoll(argv[4]) : 900;
     char optimizer[128];
-    snprintf(optimizer, sizeof optimizer, "sgd learning_rate=cosine_decay(0.1,%lld) momentum=0.9 nesterov=true",
+    snprintf(optimizer, sizeof optimizer,
+             "sgd learning_rate=cosine_decay(0.1,%lld) momentum=0.9 nesterov=true",
              (long long)(opts.epochs * opts.steps_per_epoch));
     quern_generator *train = quern_file_generator(argv[1], NULL, &err),
                     *test = train ? quern_file_generator(argv[2], NULL, &err) : NULL;
@@ -63,16 +68,18 @@ int main(int argc, char **argv)
     if (m && quern_compile(m, optimizer, "sparse_categorical_crossentropy", "accuracy", &err) >= 0)
         h = quern_fit_generator(m, train, &opts, &err);
     int64_t asked = h && !err.code ? quern_evaluate_generator(m, test, 0, 0, logs, &err) : 0;
-    int failed = !h || err.code || asked < 0 || (argc > 5 && quern_model_save(m, argv[5], &err) < 0);
+    int failed =
+        !h || err.code || asked < 0 || (argc > 5 && quern_model_save(m, argv[5], &err) < 0);
     if (failed)
         fprintf(stderr, "resnet: %s: %s\n", err.where, err.text);
     else
-        printf("%lld unseen images: loss %.4f, accuracy %.4f\n", (long long)asked, logs[0], logs[1]);
+        printf("%lld unseen images: loss %.4f, accuracy %.4f\n", (long long)asked, logs[0],
+               logs[1]);
     quern_history_free(h);
     quern_model_free(m);
     quern_generator_free(train);
     quern_generator_free(test);
-    /* Of ten classes a guess is right once in ten; half is no accident, also where two of them are the mirror of each other, as the
-     * digits 2 and 5 of digits.c are. */
+    /* Of ten classes a guess is right once in ten; half is no accident, also where two of them are
+     * the mirror of each other, as the digits 2 and 5 of digits.c are. */
     return failed || logs[1] < 0.5;
 }

@@ -1,5 +1,6 @@
-/* The idea that quern began with, in its smallest form: a model's logits, divided by a temperature, become probabilities, and one
- * number is drawn. The network learns a line by heart from a generator; then it goes on from a letter, boldly or not. */
+/* The idea that quern began with, in its smallest form: a model's logits, divided by a temperature,
+ * become probabilities, and one number is drawn. The network learns a line by heart from a
+ * generator; then it goes on from a letter, boldly or not. */
 #include <quern/quern.h>
 
 #include <math.h>
@@ -47,11 +48,14 @@ int main(void)
     size_t at = 0;
     int32_t id = 20; /* t */
     int right = 0;
-    quern_model *m = quern_model_from_spec("input 8 | embedding 27 16 | lstm 48 sequences | dense 27", 7, &err);
+    quern_model *m =
+        quern_model_from_spec("input 8 | embedding 27 16 | lstm 48 sequences | dense 27", 7, &err);
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = windows }, &at);
     quern_history *h = NULL;
-    if (m && quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy from_logits=true", NULL, &err) >= 0)
-        h = quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 300, .batch_size = 32 }, &err);
+    if (m && quern_compile(m, "adam learning_rate=0.01",
+                           "sparse_categorical_crossentropy from_logits=true", NULL, &err) >= 0)
+        h = quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 300, .batch_size = 32 },
+                                &err);
     quern_decoder *s = h && !err.code ? quern_decoder_new(m, 1, QUERN_CONTEXT_SLIDE, &err) : NULL;
     for (double temperature = 0.2; s && temperature < 1.7; temperature += 0.7) {
         printf("temperature %.1f: t", temperature);

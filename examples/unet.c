@@ -1,7 +1,9 @@
-/* A U-Net (Ronneberger, Fischer and Brox, 2015) says of every pixel what it shows: ground, a disc or a box. On the way down
- * pictures become smaller and get more channels, on the way up transposed convolutions make them larger again, and what was seen at
- * each size on the way down stands beside it (concatenate). The pictures are drawn by number, by two workers; how well the pixels
- * are found is told by MeanIoU: for each kind, pixels found rightly over pixels that are or were said to be of it, then the mean.
+/* A U-Net (Ronneberger, Fischer and Brox, 2015) says of every pixel what it shows: ground, a disc
+ * or a box. On the way down pictures become smaller and get more channels, on the way up transposed
+ * convolutions make them larger again, and what was seen at each size on the way down stands beside
+ * it (concatenate). The pictures are drawn by number, by two workers; how well the pixels are found
+ * is told by MeanIoU: for each kind, pixels found rightly over pixels that are or were said to be
+ * of it, then the mean.
  */
 #include <quern/quern.h>
 
@@ -19,7 +21,8 @@ static double chance(uint64_t *state)
     return (double)((z ^ z >> 31) >> 40) / 16777216.0;
 }
 
-/* A disc and a box at chance places, equally bright, on a noisy ground; whatever is drawn last lies in front. */
+/* A disc and a box at chance places, equally bright, on a noisy ground; whatever is drawn last lies
+ * in front. */
 static void draw(uint64_t number, float *picture, int32_t *kinds)
 {
     uint64_t state = number << 32;
@@ -30,7 +33,8 @@ static void draw(uint64_t number, float *picture, int32_t *kinds)
         y[k] = side * chance(&state);
     }
     for (int i = 0; i < side * side; i++) {
-        double dx = i % side - x[0], dy = i / side - y[0], ex = i % side - x[1], ey = i / side - y[1];
+        double dx = i % side - x[0], dy = i / side - y[0], ex = i % side - x[1],
+               ey = i / side - y[1];
         kinds[i] = dx * dx + dy * dy < size[0] * size[0] ? disc : ground;
         if (ex * ex < size[1] * size[1] * 0.8 && ey * ey < size[1] * size[1] * 0.8)
             kinds[i] = box;
@@ -82,10 +86,12 @@ int main(int argc, char **argv)
                     *test = quern_indexed_generator(read_pictures, &far, 200);
     quern_history *h = NULL;
     double logs[2] = { 0 };
-    if (m && quern_compile(m, "adam learning_rate=0.002", "sparse_categorical_crossentropy", "mean_io_u 3 sparse_y_pred=false",
-                           &err) >= 0)
-        h = quern_fit_generator(m, train, &(quern_fit_opts){ .epochs = epochs, .batch_size = 16, .workers = 2, .verbose = 2 },
-                                &err);
+    if (m && quern_compile(m, "adam learning_rate=0.002", "sparse_categorical_crossentropy",
+                           "mean_io_u 3 sparse_y_pred=false", &err) >= 0)
+        h = quern_fit_generator(
+            m, train,
+            &(quern_fit_opts){ .epochs = epochs, .batch_size = 16, .workers = 2, .verbose = 2 },
+            &err);
     int failed = !h || err.code || quern_evaluate_generator(m, test, 0, 0, logs, &err) < 0;
     if (!failed && argc > 3)
         failed = quern_model_save(m, argv[3], &err) < 0;
@@ -97,7 +103,7 @@ int main(int argc, char **argv)
     quern_model_free(m);
     quern_generator_free(train);
     quern_generator_free(test);
-    /* Who says ground everywhere has at most 1/3; who finds the shapes, but tosses a coin between disc and box, (1 + 1/3 + 1/3) /
-     * 3, and less who always says the same. */
+    /* Who says ground everywhere has at most 1/3; who finds the shapes, but tosses a coin between
+     * disc and box, (1 + 1/3 + 1/3) / 3, and less who always says the same. */
     return failed || logs[1] < 0.75;
 }

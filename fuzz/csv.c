@@ -1,4 +1,5 @@
-/* CSV by blocks: shuffled, each as small as it can be, with all records that cannot be used left out. */
+/* CSV by blocks: shuffled, each as small as it can be, with all records that cannot be used left
+ * out. */
 #include "target.h"
 
 #include "source/csv/csv.h"
@@ -15,12 +16,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
                                            .dtypes = { QUERN_FLOAT32 },
                                            .names = { "x" } };
     quern__bad bad = { .policy = QUERN_BAD_SKIP, .most = 100 };
-    quern_batch b = { .spec = &spec, .arrays = { x }, .weights = weights, .indices = indices, .bad = &bad };
+    quern_batch b = {
+        .spec = &spec, .arrays = { x }, .weights = weights, .indices = indices, .bad = &bad
+    };
     const char *path = fuzz_file(bytes, n);
     if (!path)
         return 0;
     quern__csv_block = 1 + (int64_t)n / 80;
-    quern_generator *g = quern_file_generator(path, &(quern_file_opts){ .missing = "0", .format = "csv" }, NULL);
+    quern_generator *g =
+        quern_file_generator(path, &(quern_file_opts){ .missing = "0", .format = "csv" }, NULL);
     if (g && g->ops->open(g, &spec, true, n, NULL) >= 0)
         for (int k = 0; k < 100 && g->ops->next(g, &b, NULL) == QUERN_OK; k++)
             ;

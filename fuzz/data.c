@@ -1,4 +1,5 @@
-/* Data files: read to their end as batches. FUZZ_WORDS makes the words that name them of two paths. */
+/* Data files: read to their end as batches. FUZZ_WORDS makes the words that name them of two paths.
+ */
 #include "target.h"
 
 #include <quern/quern.h>
@@ -18,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     if (!path)
         return 0;
     snprintf(words, sizeof words, FUZZ_WORDS, path, path);
-    quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .missing = FUZZ_MISSING }, &err);
+    quern_generator *g =
+        quern_file_generator(words, &(quern_file_opts){ .missing = FUZZ_MISSING }, &err);
     quern_model *m = quern_model_from_spec("input 3 | flatten", 1, &err);
     if (g && m)
         quern_predict_generator(m, g, 4, 100, ignore, NULL, &err);

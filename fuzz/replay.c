@@ -1,5 +1,6 @@
-/* replay DIR: every file of a corpus through a target, then each of them with every byte changed and cut off at every place (files
- * of up to 4 KiB; of larger ones every 37th). What must not happen is a crash, a hang, or a report of the sanitizers. */
+/* replay DIR: every file of a corpus through a target, then each of them with every byte changed
+ * and cut off at every place (files of up to 4 KiB; of larger ones every 37th). What must not
+ * happen is a crash, a hang, or a report of the sanitizers. */
 #include "target.h"
 
 #include <dirent.h>

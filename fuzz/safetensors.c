@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         {
             quern__h5_set set;
             quern_tensor out = { .dtype = QUERN_FLOAT32, .data = room };
-            if (quern__safetensors_find(s, name, &set, &(quern_error){ 0 }) == QUERN_OK && set.count <= 1 << 12)
+            if (quern__safetensors_find(s, name, &set, &(quern_error){ 0 }) == QUERN_OK &&
+                set.count <= 1 << 12)
                 quern__h5_read(&h, &set, &out, &(quern_error){ 0 });
         }
     quern__safetensors_close(s);

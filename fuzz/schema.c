@@ -1,4 +1,5 @@
-/* The schema of a model's data, which its file and prepared records hold. What is taken is written and taken again. */
+/* The schema of a model's data, which its file and prepared records hold. What is taken is written
+ * and taken again. */
 #include "target.h"
 
 #include <quern/schema.h>

@@ -1,4 +1,5 @@
-/* Fuzz targets: one function for any bytes. Built for libFuzzer (QUERN_FUZZ) or with replay.c, which runs the corpus as a test. */
+/* Fuzz targets: one function for any bytes. Built for libFuzzer (QUERN_FUZZ) or with replay.c,
+ * which runs the corpus as a test. */
 #ifndef QUERN_FUZZ_TARGET_H
 #define QUERN_FUZZ_TARGET_H
 
@@ -6,7 +7,8 @@
 #include <stdint.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
-/* The bytes as a file without a name on the disk: its path, good until the next call. NULL when there is none. */
+/* The bytes as a file without a name on the disk: its path, good until the next call. NULL when
+ * there is none. */
 const char *fuzz_file(const uint8_t *bytes, size_t n);
 
 #endif

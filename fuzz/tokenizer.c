@@ -1,4 +1,5 @@
-/* A tokenizer.json; what it makes of a text that holds the same bytes, and of what it writes itself. */
+/* A tokenizer.json; what it makes of a text that holds the same bytes, and of what it writes
+ * itself. */
 #include "target.h"
 
 #include <quern/quern.h>
@@ -13,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     quern_tokenizer *t = quern_tokenizer_from_json((const char *)bytes, n, &err), *again = NULL;
     if (!t)
         return 0;
-    int64_t got = quern_tokenizer_encode(t, (const char *)bytes, length, 1, ids, 1 << 15, &used, &err);
+    int64_t got =
+        quern_tokenizer_encode(t, (const char *)bytes, length, 1, ids, 1 << 15, &used, &err);
     if (got > 0 && quern_tokenizer_decode(t, ids, got, out, sizeof out, &err) < 0)
         abort();
     char *json = quern_tokenizer_json(t, &size, &err);

@@ -9,7 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     char text[2000];
     quern_error err = { 0 };
-    snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : sizeof text - 1), (const char *)bytes);
+    snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : sizeof text - 1),
+             (const char *)bytes);
     char *second = strchr(text, '\n');
     if (second)
         *second++ = 0;

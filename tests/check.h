@@ -1,4 +1,5 @@
-/* What every test includes: cmocka, in the order it wants its headers, and a few words of our own. */
+/* What every test includes: cmocka, in the order it wants its headers, and a few words of our own.
+ */
 #ifndef QUERN_TESTS_CHECK_H
 #define QUERN_TESTS_CHECK_H
 
@@ -35,7 +36,8 @@ static inline void npy_head(char *to, const char *descr, int rows, int columns)
     snprintf(shape, sizeof shape, columns ? "(%d, %d)" : "(%d,)", rows, columns);
     memset(to, ' ', 128);
     memcpy(to, "\x93NUMPY\x01\x00\x76\x00", 10);
-    int n = sprintf(to + 10, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
+    int n =
+        sprintf(to + 10, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
     to[10 + n] = ' ';
     to[127] = '\n';
 }

@@ -4,9 +4,10 @@
 
 #include <quern/tensor.h>
 
-#define TENSOR(type, numbers, ...)                                                                                       \
-    ((quern_tensor){ .dtype = (type),                                                                                    \
-                     .shape = { .rank = sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t), .dims = { __VA_ARGS__ } }, \
+#define TENSOR(type, numbers, ...)                                                            \
+    ((quern_tensor){ .dtype = (type),                                                         \
+                     .shape = { .rank = sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t), \
+                                .dims = { __VA_ARGS__ } },                                    \
                      .const_data = (numbers) })
 #define FLOATS(numbers, ...) TENSOR(QUERN_FLOAT32, numbers, __VA_ARGS__)
 #define INTS(numbers, ...)   TENSOR(QUERN_INT32, numbers, __VA_ARGS__)

@@ -1,6 +1,7 @@
-/* atomic_file: atomic writes of files: a temporary file in the folder of the target, fsync, rename, fsync of the folder. The
- * temporary name is unpredictable. The target of a symbolic link is replaced, not the link. Mode and owner of an existing file
- * stay. A device or pipe is written to and not replaced. */
+/* atomic_file: atomic writes of files: a temporary file in the folder of the target, fsync, rename,
+ * fsync of the folder. The temporary name is unpredictable. The target of a symbolic link is
+ * replaced, not the link. Mode and owner of an existing file stay. A device or pipe is written to
+ * and not replaced. */
 #include "base.h"
 
 #include <errno.h>
@@ -41,7 +42,8 @@ int quern__file_target(const char *path, char *out, quern_error *err)
         folder_of(out, folder);
         bool here = link[0] == '/' || !strchr(out, '/');
         if ((size_t)snprintf(out, room, "%s%s", here ? "" : folder, link) >= room)
-            return quern__fail(err, QUERN_INVALID, path, "the target of the link exceeds %d bytes", room - 1);
+            return quern__fail(err, QUERN_INVALID, path, "the target of the link exceeds %d bytes",
+                               room - 1);
     }
     return not_written(path, ELOOP, err);
 }
@@ -66,19 +68,25 @@ int quern__file_beside(const char *path, const char *ending, char *out, quern_er
         snprintf(folder, sizeof folder, "%.4000s/", temporary && *temporary ? temporary : "/tmp");
     if (getrandom(&name, sizeof name, 0) != (ssize_t)sizeof name)
         return not_written(path, errno, err);
-    bool fits = snprintf(out, room, "%s%s.quern-%016llx%s", folder, folder[strlen(folder) - 1] == '/' ? "" : "/",
-                         (unsigned long long)name, ending) < room;
-    return fits ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the name exceeds %d bytes", room - 1);
+    bool fits = snprintf(out, room, "%s%s.quern-%016llx%s", folder,
+                         folder[strlen(folder) - 1] == '/' ? "" : "/", (unsigned long long)name,
+                         ending) < room;
+    return fits ? QUERN_OK
+                : quern__fail(err, QUERN_INVALID, path, "the name exceeds %d bytes", room - 1);
 }
 
 void quern__file_place(quern_error *err, const char *beside, const char *path)
 {
     if (err && err->code &&
-        !strncmp(err->where, beside, sizeof err->where - 1 < strlen(beside) ? sizeof err->where - 1 : strlen(beside)))
+        !strncmp(err->where, beside,
+                 sizeof err->where - 1 < strlen(beside) ? sizeof err->where - 1 : strlen(beside)))
         snprintf(err->where, sizeof err->where, "%s", path);
 }
 
-int quern__file_create(const char *beside) { return open(beside, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666); }
+int quern__file_create(const char *beside)
+{
+    return open(beside, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+}
 
 /* Whether fsync of the file succeeds. */
 static bool synced(const char *path)
@@ -122,7 +130,8 @@ static void keep_mode(const char *beside, const char *target)
     struct stat is;
     if (stat(target, &is) != 0)
         return;
-    if ((is.st_uid != geteuid() || is.st_gid != getegid()) && chown(beside, is.st_uid, is.st_gid) != 0)
+    if ((is.st_uid != geteuid() || is.st_gid != getegid()) &&
+        chown(beside, is.st_uid, is.st_gid) != 0)
         errno = 0;
     chmod(beside, is.st_mode & 07777);
 }
@@ -155,15 +164,24 @@ int quern__file_check(const char *path, quern_error *err)
         return status;
     folder_of(target, folder);
     bool there = stat(target, &is) == 0;
-    int why = there && S_ISDIR(is.st_mode)                                                                           ? EISDIR
-              : there && access(target, W_OK)                                                                        ? errno
-              : there && !S_ISREG(is.st_mode)                                                                        ? 0
-              : access(folder, W_OK | X_OK)                                                                          ? errno
-              : strlen(target) - (strrchr(target, '/') ? (size_t)(strrchr(target, '/') - target) + 1 : 0) > NAME_MAX ? ENAMETOOLONG
-                                                                                                                     : 0;
+    int why = there && S_ISDIR(is.st_mode)    ? EISDIR
+              : there && access(target, W_OK) ? errno
+              : there && !S_ISREG(is.st_mode) ? 0
+              : access(folder, W_OK | X_OK)   ? errno
+              : strlen(target) -
+                          (strrchr(target, '/') ? (size_t)(strrchr(target, '/') - target) + 1 : 0) >
+                      NAME_MAX
+                  ? ENAMETOOLONG
+                  : 0;
     return why ? not_written(path, why, err) : QUERN_OK;
 }
 
-int quern_file_beside(const char *path, char *out, quern_error *err) { return quern__file_beside(path, "", out, err); }
-int quern_file_replace(const char *beside, const char *path, quern_error *err) { return quern__file_replace(beside, path, err); }
+int quern_file_beside(const char *path, char *out, quern_error *err)
+{
+    return quern__file_beside(path, "", out, err);
+}
+int quern_file_replace(const char *beside, const char *path, quern_error *err)
+{
+    return quern__file_replace(beside, path, err);
+}
 int quern_file_check(const char *path, quern_error *err) { return quern__file_check(path, err); }

@@ -24,7 +24,10 @@ const char *quern_status_text(int status)
 #define STRING(x)        #x
 #define VERSION(a, b, c) STRING(a) "." STRING(b) "." STRING(c)
 
-const char *quern_version(void) { return VERSION(QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH); }
+const char *quern_version(void)
+{
+    return VERSION(QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH);
+}
 
 void quern__one_line(char *text)
 {
@@ -71,7 +74,8 @@ int quern__missing(quern_error *err, ...)
 int quern__leave_file(quern_error *err, const char *path, int status)
 {
     size_t n = strlen(path);
-    if (status < 0 && n < sizeof err->where && !strncmp(err->where, path, n) && err->where[n] == '.')
+    if (status < 0 && n < sizeof err->where && !strncmp(err->where, path, n) &&
+        err->where[n] == '.')
         err->where[n] = 0;
     return quern__leave(err, status);
 }
@@ -87,7 +91,8 @@ int quern__fail(quern_error *err, int code, const char *where, const char *forma
         snprintf(err->where, sizeof err->where, "%s", where);
     va_list args;
     va_start(args, format);
-    quern__vformat(err->text, sizeof err->text, starved && strncmp(format, "out of memory", 13) != 0 ? "out of memory" : format,
+    quern__vformat(err->text, sizeof err->text,
+                   starved && strncmp(format, "out of memory", 13) != 0 ? "out of memory" : format,
                    args);
     va_end(args);
     quern__one_line(err->text);
@@ -97,7 +102,8 @@ int quern__fail(quern_error *err, int code, const char *where, const char *forma
 
 int quern__fail_memory(quern_error *err, size_t bytes)
 {
-    return quern__fail(err, QUERN_NOMEM, NULL, "out of memory: an allocation of %zu bytes failed", bytes);
+    return quern__fail(err, QUERN_NOMEM, NULL, "out of memory: an allocation of %zu bytes failed",
+                       bytes);
 }
 
 void quern__hint(quern_error *err, const char *format, ...)

@@ -8,13 +8,14 @@
 #if defined(__x86_64__)
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 }
 static bool has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
 }
 static bool has_sse2(void) { return true; }
 #elif defined(__aarch64__)
@@ -62,8 +63,10 @@ static int place_of(const char *name, const char *where, quern_error *err)
         k++;
     if (k < count && all[k].is_here())
         return k;
-    int status = k < count ? quern__fail(err, QUERN_UNSUPPORTED, where, "this processor does not have %s", name)
-                           : quern__fail(err, QUERN_INVALID, where, "'%s' is not a kind of processor of this build", name);
+    int status = k < count ? quern__fail(err, QUERN_UNSUPPORTED, where,
+                                         "this processor does not have %s", name)
+                           : quern__fail(err, QUERN_INVALID, where,
+                                         "'%s' is not a kind of processor of this build", name);
     quern__hint(err, "use one of: %s", names_here(here, sizeof here));
     return status;
 }
@@ -72,7 +75,8 @@ int quern_set_isa(const char *name, quern_error *err)
 {
     QUERN__ENTER_ANY(err);
     const char *wanted = name ? name : getenv("QUERN_ISA");
-    int k = place_of(wanted && (name || *wanted) ? wanted : quern_isa_name(0), name ? "--isa" : "QUERN_ISA", err);
+    int k = place_of(wanted && (name || *wanted) ? wanted : quern_isa_name(0),
+                     name ? "--isa" : "QUERN_ISA", err);
     if (k < 0)
         return k;
     __atomic_store_n(&chosen, k, __ATOMIC_RELAXED);
@@ -97,4 +101,7 @@ const char *quern_isa(void)
 /* Both use fused multiply-add in the same order. */
 static bool is_wide(const char *name) { return !strcmp(name, "avx512") || !strcmp(name, "avx2"); }
 
-bool quern__isa_same_bits(const char *a, const char *b) { return !strcmp(a, b) || (is_wide(a) && is_wide(b)); }
+bool quern__isa_same_bits(const char *a, const char *b)
+{
+    return !strcmp(a, b) || (is_wide(a) && is_wide(b));
+}

@@ -1,5 +1,5 @@
-/* isa: the kinds of processor for which this build has kernels. The choice affects the bits of the results listed in
- * docs/bits.md. */
+/* isa: the kinds of processor for which this build has kernels. The choice affects the bits of the
+ * results listed in docs/bits.md. */
 #ifndef QUERN__BASE_ISA_H
 #define QUERN__BASE_ISA_H
 
@@ -14,7 +14,8 @@
 #define QUERN__EACH_ISA(X) X(portable)
 #endif
 
-/* The index of the kind in use; the first call chooses QUERN_ISA or the widest. Returns a negative status on failure. */
+/* The index of the kind in use; the first call chooses QUERN_ISA or the widest. Returns a negative
+ * status on failure. */
 int quern__isa(quern_error *err);
 /* Whether results of two kinds are bit-identical. */
 bool quern__isa_same_bits(const char *a, const char *b);

@@ -1,4 +1,5 @@
-/* json: a recursive-descent parser: one function per kind of value, which moves `p` after the value. */
+/* json: a recursive-descent parser: one function per kind of value, which moves `p` after the
+ * value. */
 #include "json.h"
 #include "utf8.h"
 
@@ -26,7 +27,8 @@ static bool json_fail(reader *r, const char *why)
 
 static void skip_blanks(reader *r)
 {
-    for (; r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\n' || *r->p == '\r'); r->p++)
+    for (; r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\n' || *r->p == '\r');
+         r->p++)
         r->line += *r->p == '\n';
 }
 
@@ -44,7 +46,8 @@ static int32_t four_digits(reader *r)
 {
     int32_t value = 0;
     for (int i = 0; i < 4; i++, r->p++) {
-        const char *digits = "0123456789abcdefABCDEF", *at = r->p < r->end && *r->p ? strchr(digits, *r->p) : NULL;
+        const char *digits = "0123456789abcdefABCDEF",
+                   *at = r->p < r->end && *r->p ? strchr(digits, *r->p) : NULL;
         if (!at)
             return -1;
         value = value << 4 | (int32_t)(at - digits > 15 ? at - digits - 6 : at - digits);
@@ -204,7 +207,8 @@ static bool read_element(reader *r, json_t *array)
     return value && json_array_append_new(array, value) == 0;
 }
 
-/* Reads the elements of an array or object after its opening bracket. Takes `into`; returns it, or NULL. */
+/* Reads the elements of an array or object after its opening bracket. Takes `into`; returns it, or
+ * NULL. */
 static json_t *read_many(reader *r, json_t *into, char end, bool (*one)(reader *r, json_t *into))
 {
     bool good = into != NULL;
@@ -231,7 +235,8 @@ static json_t *read_value(reader *r)
         json_fail(r, "values are nested more than 2048 deep");
     else if (c == '{' || c == '[') {
         r->p++;
-        out = c == '{' ? read_many(r, json_object(), '}', read_member) : read_many(r, json_array(), ']', read_element);
+        out = c == '{' ? read_many(r, json_object(), '}', read_member)
+                       : read_many(r, json_array(), ']', read_element);
     } else if (c == '"') {
         r->p++;
         out = read_text(r) ? json_string_nocheck(r->scratch.data) : NULL;
@@ -241,7 +246,8 @@ static json_t *read_value(reader *r)
     return out;
 }
 
-json_t *quern__json_read(const char *text, size_t n, const char *where, const char *what, quern_error *err)
+json_t *quern__json_read(const char *text, size_t n, const char *where, const char *what,
+                         quern_error *err)
 {
     reader r = { .p = text, .end = text + n, .line = 1 };
     json_t *out = read_value(&r);
@@ -253,7 +259,8 @@ json_t *quern__json_read(const char *text, size_t n, const char *where, const ch
     }
     quern__text_free(&r.scratch);
     if (!out && r.why)
-        quern__fail(err, QUERN_FORMAT, where, "%s%sline %d: %s", what ? what : "", what ? ", " : "", r.line, r.why);
+        quern__fail(err, QUERN_FORMAT, where, "%s%sline %d: %s", what ? what : "", what ? ", " : "",
+                    r.line, r.why);
     else if (!out)
         quern__fail(err, QUERN_NOMEM, where, "out of memory");
     return out;
@@ -269,7 +276,8 @@ bool quern__json_is(const json_t *v, const char *text)
 
 char *quern__json_text(const json_t *value, size_t flags)
 {
-    char *text = value && !quern__memory_short() ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
+    char *text =
+        value && !quern__memory_short() ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
     if (!text || !quern__memory_short())
         return text;
     free(text); /* jansson omits a key when memory runs out */

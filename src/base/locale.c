@@ -1,4 +1,5 @@
-/* locale: numbers as text in the C locale, so that a program's locale with a decimal comma has no effect. */
+/* locale: numbers as text in the C locale, so that a program's locale with a decimal comma has no
+ * effect. */
 #include "base.h"
 
 #include <locale.h>
@@ -7,7 +8,8 @@
 #include <stdlib.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static locale_t c_locale; /* lives until the program ends; 0: creation failed, and the program's locale is used */
+static locale_t c_locale; /* lives until the program ends; 0: creation failed, and the program's
+                             locale is used */
 
 static void make(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
 

@@ -1,5 +1,6 @@
-/* lock: locks between processes on files that a run writes. A file ".NAME.lock" next to the target is locked with flock and names
- * its holder. The kernel releases the lock of a process that ends; the next process reuses the file. */
+/* lock: locks between processes on files that a run writes. A file ".NAME.lock" next to the target
+ * is locked with flock and names its holder. The kernel releases the lock of a process that ends;
+ * the next process reuses the file. */
 #include "base.h"
 
 #include <errno.h>
@@ -26,11 +27,15 @@ static int name_of(const char *path, char *out, size_t size, quern_error *err)
     if (status < 0)
         return status;
     slash = strrchr(real, '/');
-    int n = snprintf(out, size, "%.*s.%.200s.lock", slash ? (int)(slash - real) + 1 : 0, real, slash ? slash + 1 : real);
-    return n > 0 && (size_t)n < size ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the name is too long");
+    int n = snprintf(out, size, "%.*s.%.200s.lock", slash ? (int)(slash - real) + 1 : 0, real,
+                     slash ? slash + 1 : real);
+    return n > 0 && (size_t)n < size
+               ? QUERN_OK
+               : quern__fail(err, QUERN_INVALID, path, "the name is too long");
 }
 
-/* Opens and locks the lock file. Returns its descriptor; -1: another process holds it (*held), or it cannot be created. */
+/* Opens and locks the lock file. Returns its descriptor; -1: another process holds it (*held), or
+ * it cannot be created. */
 static int lock_file_take(const char *path, bool *held)
 {
     for (;;) {
@@ -43,7 +48,8 @@ static int lock_file_take(const char *path, bool *held)
             close(fd);
             return -1;
         }
-        if (fstat(fd, &own) == 0 && stat(path, &there) == 0 && own.st_ino == there.st_ino && own.st_dev == there.st_dev)
+        if (fstat(fd, &own) == 0 && stat(path, &there) == 0 && own.st_ino == there.st_ino &&
+            own.st_dev == there.st_dev)
             return fd;
         close(fd); /* its holder removed it before the lock */
     }

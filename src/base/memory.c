@@ -1,5 +1,6 @@
-/* memory: the allocation functions. They call the allocator hook, count allocations and live blocks with two atomic additions,
- * and can fail at the nth call for tests. An aligned block stores its offset in front of it. */
+/* memory: the allocation functions. They call the allocator hook, count allocations and live blocks
+ * with two atomic additions, and can fail at the nth call for tests. An aligned block stores its
+ * offset in front of it. */
 #include "base.h"
 
 #include <errno.h>
@@ -33,7 +34,10 @@ quern__memory_account quern__memory(void)
     return (quern__memory_account){ atomic_load(&allocations), atomic_load(&live_blocks) };
 }
 
-void quern__memory_fail_at(size_t nth) { atomic_store(&fail_at, nth ? atomic_load(&allocations) + nth : 0); }
+void quern__memory_fail_at(size_t nth)
+{
+    atomic_store(&fail_at, nth ? atomic_load(&allocations) + nth : 0);
+}
 
 static bool refused(void)
 {
@@ -84,7 +88,8 @@ void *quern__alloc_aligned(size_t bytes, size_t alignment)
     char *raw = quern__alloc(whole);
     if (!raw)
         return NULL;
-    uintptr_t place = ((uintptr_t)raw + sizeof(void *) + alignment - 1) & ~(uintptr_t)(alignment - 1);
+    uintptr_t place =
+        ((uintptr_t)raw + sizeof(void *) + alignment - 1) & ~(uintptr_t)(alignment - 1);
     char *aligned = raw + (place - (uintptr_t)raw);
     memcpy(aligned - sizeof(void *), &raw, sizeof raw);
     return aligned;
@@ -97,7 +102,8 @@ void *quern__alloc_large(size_t bytes)
     void *memory = quern__alloc_aligned(bytes, large ? page : 64);
     int before = errno;
     if (memory && large)
-        madvise(memory, bytes / page * page, MADV_HUGEPAGE); /* advice only: a failure has no effect */
+        madvise(memory, bytes / page * page,
+                MADV_HUGEPAGE); /* advice only: a failure has no effect */
     errno = memory ? before : ENOMEM;
     return memory;
 }

@@ -19,7 +19,8 @@ quern__random_key quern__random_key_of(uint64_t seed, uint64_t purpose, uint64_t
 
 void quern__random4(quern__random_key key, uint64_t high, uint64_t low, uint32_t out[4])
 {
-    uint32_t c0 = (uint32_t)low, c1 = (uint32_t)(low >> 32), c2 = (uint32_t)high, c3 = (uint32_t)(high >> 32);
+    uint32_t c0 = (uint32_t)low, c1 = (uint32_t)(low >> 32), c2 = (uint32_t)high,
+             c3 = (uint32_t)(high >> 32);
     uint32_t k0 = key.k[0], k1 = key.k[1];
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
@@ -34,7 +35,10 @@ void quern__random4(quern__random_key key, uint64_t high, uint64_t low, uint32_t
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-static double unit(uint32_t a, uint32_t b) { return (double)((((uint64_t)a << 32) | b) >> 11) * 0x1p-53; }
+static double unit(uint32_t a, uint32_t b)
+{
+    return (double)((((uint64_t)a << 32) | b) >> 11) * 0x1p-53;
+}
 
 double quern__random_uniform(quern__random_key key, uint64_t high, uint64_t low)
 {
@@ -43,7 +47,8 @@ double quern__random_uniform(quern__random_key key, uint64_t high, uint64_t low)
     return unit(r[0], r[1]);
 }
 
-/* Box and Muller, "A note on the generation of random normal deviates", 1958; one number of the pair. */
+/* Box and Muller, "A note on the generation of random normal deviates", 1958; one number of the
+ * pair. */
 double quern__random_normal(quern__random_key key, uint64_t high, uint64_t low)
 {
     uint32_t r[4];
@@ -61,7 +66,8 @@ uint64_t quern__random_permute(quern__random_key key, uint64_t n, uint64_t i)
     do { /* the network permutes 2^(2·half) >= n numbers; iterate until the result is below n */
         uint64_t left = i >> half, right = i & mask;
         for (uint64_t round = 0; round < 8; round++) {
-            uint64_t mix = quern__hash64(right ^ (round << 56) ^ (((uint64_t)key.k[1] << 32) | key.k[0]));
+            uint64_t mix =
+                quern__hash64(right ^ (round << 56) ^ (((uint64_t)key.k[1] << 32) | key.k[0]));
             uint64_t next = left ^ (mix & mask);
             left = right;
             right = next;

@@ -1,4 +1,5 @@
-/* pread_full: complete reads and writes at an offset, with repetition after partial transfers and interrupts. */
+/* pread_full: complete reads and writes at an offset, with repetition after partial transfers and
+ * interrupts. */
 #include "base.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* process: the memory of the process and its limits, for the planner. It reads files of Linux; a missing file means unknown and
- * no limit. */
+/* process: the memory of the process and its limits, for the planner. It reads files of Linux; a
+ * missing file means unknown and no limit. */
 #include "base.h"
 
 #include <malloc.h>
@@ -10,7 +10,8 @@
 
 const char *quern__proc = "/proc/self", *quern__cgroups = "/sys/fs/cgroup";
 
-/* The number after `key` in a file of lines "key number"; SIZE_MAX when it is missing. An empty key: the first number. */
+/* The number after `key` in a file of lines "key number"; SIZE_MAX when it is missing. An empty
+ * key: the first number. */
 static size_t number_in(const char *path, const char *key)
 {
     FILE *f = fopen(path, "re");
@@ -48,7 +49,8 @@ static size_t mapped_files(void)
     snprintf(path, sizeof path, "%s/maps", quern__proc);
     FILE *f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "%llx-%llx %*s %*s %*s %31s", &from, &to, inode) == 3 && strcmp(inode, "0") && !strstr(line, " ---p "))
+        if (sscanf(line, "%llx-%llx %*s %*s %*s %31s", &from, &to, inode) == 3 &&
+            strcmp(inode, "0") && !strstr(line, " ---p "))
             bytes += (size_t)(to - from);
     if (f)
         fclose(f);
@@ -78,13 +80,15 @@ static void least(quern__limit *l, size_t bytes, const char *name)
         *l = (quern__limit){ bytes, name };
 }
 
-/* The limit of one cgroup, minus the memory of others in it; the page cache does not count, because the kernel can drop it. */
+/* The limit of one cgroup, minus the memory of others in it; the page cache does not count, because
+ * the kernel can drop it. */
 static void group(quern__limit *l, const char *folder, bool second, size_t own)
 {
     char path[1200];
     snprintf(path, sizeof path, "%s/%s", folder, second ? "memory.max" : "memory.limit_in_bytes");
     size_t limit = number_in(path, "");
-    snprintf(path, sizeof path, "%s/%s", folder, second ? "memory.current" : "memory.usage_in_bytes");
+    snprintf(path, sizeof path, "%s/%s", folder,
+             second ? "memory.current" : "memory.usage_in_bytes");
     size_t used = number_in(path, "");
     if (limit == SIZE_MAX || limit >= (size_t)1 << 62)
         return;
@@ -104,13 +108,15 @@ static void groups(quern__limit *l, size_t own)
     snprintf(path, sizeof path, "%s/cgroup", quern__proc);
     FILE *f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f)) {
-        char *controllers = strchr(line, ':'), *name = controllers ? strchr(controllers + 1, ':') : NULL;
+        char *controllers = strchr(line, ':'),
+             *name = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!name)
             continue;
         *name++ = 0;
         name[strcspn(name, "\n")] = 0;
         bool second = !controllers[1], first = false;
-        for (char *save = NULL, *one = strtok_r(controllers + 1, ",", &save); one; one = strtok_r(NULL, ",", &save))
+        for (char *save = NULL, *one = strtok_r(controllers + 1, ",", &save); one;
+             one = strtok_r(NULL, ",", &save))
             first = first || !strcmp(one, "memory");
         if (!first && !second)
             continue;
@@ -147,7 +153,8 @@ quern__limit quern__process_limit(const quern__process *now, size_t resident, in
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         size_t used = kinds[i].used + (kinds[i].what == RLIMIT_RSS ? 0 : (size_t)threads * stack);
         if (!getrlimit(kinds[i].what, &r) && r.rlim_cur != RLIM_INFINITY)
-            least(&l, r.rlim_cur > used ? resident + (size_t)(r.rlim_cur - used) : 0, kinds[i].name);
+            least(&l, r.rlim_cur > used ? resident + (size_t)(r.rlim_cur - used) : 0,
+                  kinds[i].name);
     }
     return l;
 }

@@ -1,4 +1,5 @@
-/* Threads of the library, and the stack of the thread that calls it. Kernels keep their packed copies on the stack. */
+/* Threads of the library, and the stack of the thread that calls it. Kernels keep their packed
+ * copies on the stack. */
 #include "base.h"
 
 size_t quern__thread_stack(void)

@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads the character at the start of n > 0 bytes. Returns its bytes; 0: it is incomplete; -1: the first byte is invalid. */
+/* Reads the character at the start of n > 0 bytes. Returns its bytes; 0: it is incomplete; -1: the
+ * first byte is invalid. */
 static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
 {
     const uint8_t *s = (const uint8_t *)text;
@@ -18,7 +19,12 @@ static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
     if (length < 0)
         return -1;
     /* the range of the second byte excludes overlong forms, surrogates and too large values */
-    uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    uint8_t low = c == 0xe0   ? 0xa0
+                  : c == 0xf0 ? 0x90
+                              : 0x80,
+            high = c == 0xed   ? 0x9f
+                   : c == 0xf4 ? 0x8f
+                               : 0xbf;
     c &= 0x7fu >> length;
     for (int i = 1; i < length; i++, low = 0x80, high = 0xbf) {
         if ((size_t)i == n)

@@ -23,7 +23,8 @@ static int backup_start(void *user, quern_error *err)
     if (!folder || !*folder || strlen(folder) > 900)
         return quern__fail(err, QUERN_INVALID, "backup_and_restore", "backup_dir is missing");
     if (!by_epoch && !(json_is_integer(freq) && json_integer_value(freq) > 0))
-        return quern__fail(err, QUERN_INVALID, "backup_and_restore", "save_freq must be epoch or a number of batches");
+        return quern__fail(err, QUERN_INVALID, "backup_and_restore",
+                           "save_freq must be epoch or a number of batches");
     return QUERN_OK;
 }
 
@@ -33,11 +34,13 @@ static const quern__field fields[] = { { "backup_dir", QUERN__F_TEXT, NULL },
                                        { "delete_checkpoint", QUERN__F_BOOL, "true" },
                                        { 0 } };
 
-const quern__ready quern__backup_and_restore = { .row = QUERN__CALLBACK_ROW("BackupAndRestore", fields),
+const quern__ready quern__backup_and_restore = { .row = QUERN__CALLBACK_ROW("BackupAndRestore",
+                                                                            fields),
                                                  .state_bytes = sizeof(backup),
                                                  .start = backup_start };
 
-int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out, quern_error *err)
+int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out,
+                         quern_error *err)
 {
     *out = (quern__backup){ 0 };
     for (int i = 0; i < n; i++) {

@@ -46,11 +46,14 @@ static int check_all(quern_callback *const *callbacks, int n, quern__outlook *o,
     return status;
 }
 
-int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern__outlook *outlook, quern_error *err)
+int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern__outlook *outlook,
+                           quern_error *err)
 {
     quern__outlook *o = quern__alloc(sizeof *o);
     char(*val_names)[100] = quern__alloc(QUERN__MAX_MEANS * sizeof *val_names);
-    int status = o && val_names ? QUERN_OK : quern__fail_memory(err, sizeof *o + QUERN__MAX_MEANS * sizeof *val_names);
+    int status = o && val_names
+                     ? QUERN_OK
+                     : quern__fail_memory(err, sizeof *o + QUERN__MAX_MEANS * sizeof *val_names);
     if (status >= 0) {
         *o = *outlook;
         o->n = 0;
@@ -70,7 +73,8 @@ bool quern__outlook_has(const quern__outlook *o, const char *name, bool batches)
     return false;
 }
 
-int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool batches, const char *callback, quern_error *err)
+int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool batches,
+                         const char *callback, quern_error *err)
 {
     char all[240] = "";
     size_t at = 0;
@@ -78,9 +82,11 @@ int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool 
     if (quern__outlook_has(o, m->name, batches) || o->open)
         return QUERN_OK;
     for (; shown < n && at + strlen(o->names[shown]) + 8 < sizeof all; shown++)
-        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", shown ? ", " : "", o->names[shown]);
-    int status = quern__fail(err, QUERN_INVALID, callback, "monitor: '%.60s' is not in the logs of %s: %s%s", m->name,
-                             batches ? "a batch" : "an epoch", all, shown < n ? ", …" : "");
+        at +=
+            (size_t)snprintf(all + at, sizeof all - at, "%s%s", shown ? ", " : "", o->names[shown]);
+    int status =
+        quern__fail(err, QUERN_INVALID, callback, "monitor: '%.60s' is not in the logs of %s: %s%s",
+                    m->name, batches ? "a batch" : "an epoch", all, shown < n ? ", …" : "");
     bool val = !strncmp(m->name, "val_", 4) && quern__outlook_has(o, m->name + 4, true);
     const char *near = quern__nearest(m->name, o->names, (size_t)n, sizeof *o->names);
     if (val && !batches)
@@ -98,7 +104,10 @@ int quern__rate_check(const quern_model *m, const char *callback, quern_error *e
     if (!o || (!o->schedule && !o->n_inner))
         return QUERN_OK;
     int status = quern__fail(err, QUERN_INVALID, callback, "the learning rate cannot be set: %s",
-                             o->n_inner ? "each of the optimizers has its own rate" : "the optimizer has a schedule");
-    quern__hint(err, o->n_inner ? "remove the callback" : "set learning_rate of the optimizer to a number, or remove the callback");
+                             o->n_inner ? "each of the optimizers has its own rate"
+                                        : "the optimizer has a schedule");
+    quern__hint(
+        err, o->n_inner ? "remove the callback"
+                        : "set learning_rate of the optimizer to a number, or remove the callback");
     return status;
 }

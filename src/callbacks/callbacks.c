@@ -29,10 +29,12 @@ void quern_callback_free(quern_callback *c)
 static quern_hook *hook_of(const quern_callback *c, quern__moment moment)
 {
     const quern_hooks *h = &c->hooks;
-    quern_hook *const all[] = { h->on_train_begin,         h->on_train_end,        h->on_epoch_begin,   h->on_epoch_end,
-                                h->on_train_batch_begin,   h->on_train_batch_end,  h->on_test_begin,    h->on_test_end,
-                                h->on_test_batch_begin,    h->on_test_batch_end,   h->on_predict_begin, h->on_predict_end,
-                                h->on_predict_batch_begin, h->on_predict_batch_end };
+    quern_hook *const all[] = {
+        h->on_train_begin,         h->on_train_end,        h->on_epoch_begin,   h->on_epoch_end,
+        h->on_train_batch_begin,   h->on_train_batch_end,  h->on_test_begin,    h->on_test_end,
+        h->on_test_batch_begin,    h->on_test_batch_end,   h->on_predict_begin, h->on_predict_end,
+        h->on_predict_batch_begin, h->on_predict_batch_end
+    };
     return all[moment];
 }
 
@@ -44,7 +46,8 @@ bool quern__listens(quern_callback *const *callbacks, int n, quern__moment momen
     return false;
 }
 
-int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs, quern_error *err)
+int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs,
+                quern_error *err)
 {
     int result = QUERN_OK;
     quern_error own = { 0 };
@@ -118,7 +121,8 @@ int quern__make_folders(const char *path, quern_error *err)
     for (char *slash = folder; (slash = strchr(slash + 1, '/'));) {
         *slash = 0;
         if (access(folder, F_OK) && mkdir(folder, 0777) && errno != EEXIST)
-            return quern__fail(err, QUERN_IO, path, "its folder cannot be created: %s", strerror(errno));
+            return quern__fail(err, QUERN_IO, path, "its folder cannot be created: %s",
+                               strerror(errno));
         *slash = '/';
     }
     return QUERN_OK;
@@ -148,7 +152,10 @@ static void state_free(void *user)
     quern__free(s);
 }
 
-bool quern__event_resumed(const quern_event *event) { return ((const quern__logs *)(const void *)event)->resumed; }
+bool quern__event_resumed(const quern_event *event)
+{
+    return ((const quern__logs *)(const void *)event)->resumed;
+}
 
 json_t *quern__json_bits(double v)
 {
@@ -164,7 +171,10 @@ double quern__json_bits_read(json_t *v)
 }
 
 /* The state of a built-in callback; NULL: a user-defined one. */
-static state *ready_state(const quern_callback *c) { return c->free == state_free ? c->user : NULL; }
+static state *ready_state(const quern_callback *c)
+{
+    return c->free == state_free ? c->user : NULL;
+}
 
 void *quern__ready_state(const quern_callback *c, const quern__ready *kind)
 {
@@ -184,12 +194,14 @@ json_t *quern__callbacks_save(quern_callback *const *callbacks, int n)
     for (int i = 0; i < n; i++) {
         state *s = ready_state(callbacks[i]);
         if (s && s->kind->save)
-            json_array_append_new(list, json_pack("{s:s, s:o}", "name", s->kind->row.name, "state", s->kind->save(s)));
+            json_array_append_new(list, json_pack("{s:s, s:o}", "name", s->kind->row.name, "state",
+                                                  s->kind->save(s)));
     }
     return list;
 }
 
-int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err)
+int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept,
+                             quern_error *err)
 {
     size_t at = 0;
     for (int i = 0; i < n; i++) {
@@ -199,13 +211,16 @@ int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *ke
         json_t *own = json_array_get(kept, at++);
         const char *name = quern__config_text(own, "name");
         if (!name || strcmp(name, s->kind->row.name))
-            return quern__fail(err, QUERN_INVALID, "resume", "the run had %s, this run has %s instead", name ? name : "no callback",
-                               s->kind->row.name);
+            return quern__fail(err, QUERN_INVALID, "resume",
+                               "the run had %s, this run has %s instead",
+                               name ? name : "no callback", s->kind->row.name);
         int status = s->kind->restore(s, json_object_get(own, "state"), err);
         if (status < 0)
             return status;
     }
-    return at == json_array_size(kept) ? QUERN_OK : quern__fail(err, QUERN_INVALID, "resume", "this run has fewer callbacks");
+    return at == json_array_size(kept)
+               ? QUERN_OK
+               : quern__fail(err, QUERN_INVALID, "resume", "this run has fewer callbacks");
 }
 
 int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err)

@@ -13,7 +13,9 @@ struct quern_callback {
     quern_hooks hooks;
     void *user;
     void (*free)(void *user);
-    size_t (*bytes)(const void *user, const quern_model *m); /* bytes that it allocates during training; NULL: almost 0 */
+    size_t (*bytes)(
+        const void *user,
+        const quern_model *m); /* bytes that it allocates during training; NULL: almost 0 */
 };
 
 /* The logs of an event: hooks read them and may add to them. */
@@ -47,7 +49,8 @@ typedef enum quern__moment {
 } quern__moment;
 /* Calls the hook of all callbacks in order. Returns QUERN_END if one requests a stop. A negative
  * status ends the loop at once. Trainer thread only. */
-int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs, quern_error *err);
+int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs,
+                quern_error *err);
 /* Whether a callback has this hook; else the logs need not be read. */
 bool quern__listens(quern_callback *const *callbacks, int n, quern__moment moment);
 
@@ -59,10 +62,12 @@ typedef struct quern__outlook {
     bool resumed;                     /* the run may resume from a checkpoint */
     bool open;                        /* an earlier user-defined callback may add logs */
     int n;
-    const char *names[2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS]; /* logs of some epoch; loss and metrics first */
+    const char *names[2 * QUERN__MAX_MEANS +
+                      QUERN__EXTRA_LOGS]; /* logs of some epoch; loss and metrics first */
 } quern__outlook;
 /* Fails for the first callback that cannot work in this run. */
-int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern__outlook *outlook, quern_error *err);
+int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern__outlook *outlook,
+                           quern_error *err);
 /* Whether there is a log with this name, of epochs or of batches. */
 bool quern__outlook_has(const quern__outlook *o, const char *name, bool batches);
 /* Checks that the learning rate can be set during training. */
@@ -75,7 +80,7 @@ typedef struct quern__ready {
     quern_hooks hooks;
     size_t state_bytes;
     int (*start)(void *state, quern_error *err); /* checks the config; NULL: nothing to check */
-    void (*end)(void *state);                    /* frees the state's members; NULL: nothing to free */
+    void (*end)(void *state); /* frees the state's members; NULL: nothing to free */
     int (*check)(void *state, const quern__outlook *o,
                  quern_error *err); /* checks the run before it begins; NULL: no requirements */
     /* The state of a resumed run: save returns a new object; restore reads it after
@@ -83,12 +88,14 @@ typedef struct quern__ready {
     json_t *(*save)(const void *state);
     int (*restore)(void *state, json_t *kept, quern_error *err);
     void *(*bytes)(void *state, size_t *size);
-    int (*sync)(void *state, quern_error *err);               /* flushes written data to the disk; NULL: no files */
+    int (*sync)(void *state,
+                quern_error *err); /* flushes written data to the disk; NULL: no files */
     size_t (*takes)(const void *state, const quern_model *m); /* as `bytes` of quern_callback */
 } quern__ready;
-#define QUERN__CALLBACK_ROW(NAME, FIELDS)                                                                    \
-    {                                                                                                        \
-        .group = QUERN__CALLBACK, .name = NAME, .aliases = "", .module = "keras.callbacks", .fields = FIELDS \
+#define QUERN__CALLBACK_ROW(NAME, FIELDS)                                                   \
+    {                                                                                       \
+        .group = QUERN__CALLBACK, .name = NAME, .aliases = "", .module = "keras.callbacks", \
+        .fields = FIELDS                                                                    \
     }
 /* The state of a callback of this kind; NULL: another kind. */
 void *quern__ready_state(const quern_callback *c, const quern__ready *kind);
@@ -96,7 +103,8 @@ void *quern__ready_state(const quern_callback *c, const quern__ready *kind);
 const quern__ready *quern__ready_kind(const quern_callback *c);
 /* Saves the states of all callbacks as a list (new), and restores them. */
 json_t *quern__callbacks_save(quern_callback *const *callbacks, int n);
-int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept, quern_error *err);
+int quern__callbacks_restore(quern_callback *const *callbacks, int n, json_t *kept,
+                             quern_error *err);
 /* Flushes the files of all callbacks to the disk. */
 int quern__callbacks_sync(quern_callback *const *callbacks, int n, quern_error *err);
 /* The k-th additional buffer of the states, in place; NULL after the last. */
@@ -110,8 +118,9 @@ bool quern__event_resumed(const quern_event *event);
 /* Converts a double to text that represents it exactly ("0x1.8p+1", "nan"), and back. */
 json_t *quern__json_bits(double v);
 double quern__json_bits_read(json_t *v);
-extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint, quern__terminate_on_nan,
-    quern__learning_rate_scheduler, quern__reduce_lr_on_plateau, quern__generate_callback, quern__backup_and_restore;
+extern const quern__ready quern__csv_logger, quern__early_stopping, quern__model_checkpoint,
+    quern__terminate_on_nan, quern__learning_rate_scheduler, quern__reduce_lr_on_plateau,
+    quern__generate_callback, quern__backup_and_restore;
 
 /* The backup that BackupAndRestore requests (backup_and_restore.c). path: of its checkpoints;
  * steps: between two of them, 0: one epoch. single: only the newest is kept. remove: the backup
@@ -122,7 +131,8 @@ typedef struct quern__backup {
     bool single, remove;
 } quern__backup;
 /* Reads the request from the callbacks; fails if there are two. */
-int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out, quern_error *err);
+int quern__backup_wanted(quern_callback *const *callbacks, int n, quern__backup *out,
+                         quern_error *err);
 /* Removes the backup, and its folder if it is empty. */
 void quern__backup_remove(const quern__backup *b);
 
@@ -135,9 +145,11 @@ typedef struct quern__monitor {
 /* Reads `monitor` and `mode` of the config. */
 int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback, quern_error *err);
 /* Fails if no log of epochs (or batches) has the name. */
-int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool batches, const char *callback, quern_error *err);
+int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool batches,
+                         const char *callback, quern_error *err);
 /* Reads the log and determines its direction. False, with a warning: the log is missing. */
-bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback, double *value);
+bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback,
+                         double *value);
 /* Saves the monitor as JSON (new), and restores it. */
 json_t *quern__monitor_save(const quern__monitor *m);
 void quern__monitor_restore(quern__monitor *m, json_t *kept);

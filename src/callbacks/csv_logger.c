@@ -17,8 +17,8 @@ typedef struct logger {
 
 static int not_written(const logger *s, quern_error *err)
 {
-    return quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"), "cannot be written: %s",
-                       strerror(errno ? errno : EIO));
+    return quern__fail(err, QUERN_IO, quern__config_text(s->config, "filename"),
+                       "cannot be written: %s", strerror(errno ? errno : EIO));
 }
 
 static int logger_begin(void *user, const quern_event *event, quern_error *err)
@@ -28,7 +28,9 @@ static int logger_begin(void *user, const quern_event *event, quern_error *err)
     if (s->file)
         fclose(s->file);
     s->n = 0;
-    s->file = fopen(path, quern__event_resumed(event) ? "r+" : quern__config_bool(s->config, "append") ? "a" : "w");
+    s->file = fopen(path, quern__event_resumed(event)               ? "r+"
+                          : quern__config_bool(s->config, "append") ? "a"
+                                                                    : "w");
     return s->file ? QUERN_OK : not_written(s, err);
 }
 
@@ -71,7 +73,8 @@ static int check_header(const logger *s, quern_error *err)
         line[--n] = 0;
     int status = QUERN_OK;
     if (n > 0 && own.data && strcmp(line, own.data)) {
-        status = quern__fail(err, QUERN_INVALID, path, "the file has columns %.150s, this run has %.150s", line, own.data);
+        status = quern__fail(err, QUERN_INVALID, path,
+                             "the file has columns %.150s, this run has %.150s", line, own.data);
         quern__hint(err, "set append=false to overwrite the file");
     }
     quern__text_free(&own);
@@ -88,8 +91,8 @@ static int logger_check(void *user, const quern__outlook *o, quern_error *err)
     int n = 0;
     const char *separator = quern__config_text(s->config, "separator");
     if (!separator || strlen(separator) != 1 || strchr("\n\r\"", *separator))
-        return quern__fail(err, QUERN_INVALID, "csv_logger", "separator must be one character, not '%s'",
-                           separator ? separator : "");
+        return quern__fail(err, QUERN_INVALID, "csv_logger",
+                           "separator must be one character, not '%s'", separator ? separator : "");
     int status = quern__file_check(quern__config_text(s->config, "filename"), err);
     if (status < 0 || o->resumed || o->open || !quern__config_bool(s->config, "append"))
         return status;
@@ -150,7 +153,8 @@ static json_t *logger_save(const void *user)
     json_t *names = json_array();
     for (int i = 0; i < s->n; i++)
         json_array_append_new(names, json_string(s->names[i]));
-    return json_pack("{s:I, s:o}", "bytes", (json_int_t)(s->file ? ftell(s->file) : 0), "names", names);
+    return json_pack("{s:I, s:o}", "bytes", (json_int_t)(s->file ? ftell(s->file) : 0), "names",
+                     names);
 }
 
 /* The lines that a checkpoint refers to must be on the disk before it. */
@@ -167,8 +171,10 @@ static int logger_restore(void *user, json_t *kept, quern_error *err)
     const char *path = quern__config_text(s->config, "filename");
     int64_t bytes = quern__config_int(kept, "bytes");
     s->n = 0;
-    for (size_t i = 0; i < json_array_size(names) && s->n < (int)(sizeof s->names / sizeof *s->names); i++)
-        snprintf(s->names[s->n++], sizeof *s->names, "%s", json_string_value(json_array_get(names, i)));
+    for (size_t i = 0;
+         i < json_array_size(names) && s->n < (int)(sizeof s->names / sizeof *s->names); i++)
+        snprintf(s->names[s->n++], sizeof *s->names, "%s",
+                 json_string_value(json_array_get(names, i)));
     fseek(s->file, 0, SEEK_END);
     if (bytes < 0 || ftell(s->file) < bytes)
         return quern__fail(err, QUERN_INVALID, path, "is shorter than at the checkpoint");
@@ -184,12 +190,15 @@ static void logger_free(void *user)
         fclose(s->file);
 }
 
-static const quern__field logger_fields[] = {
-    { "filename", QUERN__F_TEXT, NULL }, { "separator", QUERN__F_TEXT, "\",\"" }, { "append", QUERN__F_BOOL, "false" }, { 0 }
-};
+static const quern__field logger_fields[] = { { "filename", QUERN__F_TEXT, NULL },
+                                              { "separator", QUERN__F_TEXT, "\",\"" },
+                                              { "append", QUERN__F_BOOL, "false" },
+                                              { 0 } };
 const quern__ready quern__csv_logger = {
     .row = QUERN__CALLBACK_ROW("CSVLogger", logger_fields),
-    .hooks = { .on_train_begin = logger_begin, .on_epoch_end = logger_epoch, .on_train_end = logger_train_end },
+    .hooks = { .on_train_begin = logger_begin,
+               .on_epoch_end = logger_epoch,
+               .on_train_end = logger_train_end },
     .state_bytes = sizeof(logger),
     .end = logger_free,
     .check = logger_check,

@@ -21,9 +21,14 @@ static int sampling_start(void *state, quern_error *err)
     const char *path = quern__config_text(s->config, "filepath");
     size_t k;
     if (!json_is_number(temperatures) && json_array_size(temperatures) == 0)
-        return quern__fail(err, QUERN_INVALID, "generate", "temperatures must be a number or a tuple of numbers");
-    json_array_foreach(temperatures, k, t) if (!json_is_number(t) || json_number_value(t) < 0) return quern__fail(
-        err, QUERN_INVALID, "generate", "a temperature must be a number of at least 0");
+        return quern__fail(err, QUERN_INVALID, "generate",
+                           "temperatures must be a number or a tuple of numbers");
+    json_array_foreach(
+        temperatures, k,
+        t) if (!json_is_number(t) ||
+               json_number_value(t) <
+                   0) return quern__fail(err, QUERN_INVALID, "generate",
+                                         "a temperature must be a number of at least 0");
     if (quern__config_int(s->config, "length") < 1 || quern__config_int(s->config, "every") < 1)
         return quern__fail(err, QUERN_INVALID, "generate", "length and every must be at least 1");
     if (path)
@@ -41,10 +46,10 @@ static int sampling_check(void *state, const quern__outlook *o, quern_error *err
     if (!o->model->tokenizer)
         return quern__fail(err, QUERN_INVALID, "generate", "the model has no tokenizer");
     int32_t *ids = quern__alloc((bytes + QUERN_PIECE_BYTES) * sizeof *ids);
-    int64_t n =
-        !ids    ? quern__fail_memory(err, bytes * sizeof *ids)
-        : bytes ? quern_tokenizer_encode(o->model->tokenizer, prompt, bytes, 1, ids, (int64_t)bytes + QUERN_PIECE_BYTES, &used, err)
-                : 0;
+    int64_t n = !ids    ? quern__fail_memory(err, bytes * sizeof *ids)
+                : bytes ? quern_tokenizer_encode(o->model->tokenizer, prompt, bytes, 1, ids,
+                                                 (int64_t)bytes + QUERN_PIECE_BYTES, &used, err)
+                        : 0;
     quern__free(ids);
     return n < 0 ? (int)n : QUERN_OK;
 }
@@ -59,7 +64,8 @@ static void sampling_end(void *state)
 /* Fails with the reason why the sample could not be written. */
 static int not_written(const sampling *s, quern_error *err)
 {
-    return quern__fail(err, QUERN_IO, s->to ? quern__config_text(s->config, "filepath") : "standard output",
+    return quern__fail(err, QUERN_IO,
+                       s->to ? quern__config_text(s->config, "filepath") : "standard output",
                        "cannot be written: %s", strerror(errno ? errno : EIO));
 }
 
@@ -73,12 +79,14 @@ static int write_sample(sampling *s, const quern_event *event, double temperatur
     how.temperature = temperature;
     quern_generate_opts o = { .length = quern__config_int(s->config, "length"),
                               .sampling = &how,
-                              .seed = (uint64_t)quern__config_int(s->config, "seed") + (uint64_t)event->epoch };
+                              .seed = (uint64_t)quern__config_int(s->config, "seed") +
+                                      (uint64_t)event->epoch };
     int status = quern_generate(event->model, prompt, &o, &out, err);
     if (status < 0)
         return status;
     char head[80];
-    quern__format(head, sizeof head, "----- epoch %lld, temperature %g\n", (long long)event->epoch + 1, temperature);
+    quern__format(head, sizeof head, "----- epoch %lld, temperature %g\n",
+                  (long long)event->epoch + 1, temperature);
     fprintf(to, "%s%s", head, prompt ? prompt : "");
     fwrite(out.text, 1, out.size, to);
     fprintf(to, "\n");
@@ -97,13 +105,15 @@ static int sampling_epoch(void *user, const quern_event *event, quern_error *err
         return QUERN_OK;
     if (json_is_number(temperatures))
         return write_sample(s, event, json_number_value(temperatures), err);
-    json_array_foreach(temperatures, k, t) if (status >= 0) status = write_sample(s, event, json_number_value(t), err);
+    json_array_foreach(temperatures, k, t) if (status >= 0) status =
+        write_sample(s, event, json_number_value(t), err);
     return status;
 }
 
 static const quern__field sampling_fields[] = { { "prompt", QUERN__F_TEXT, "null" },
                                                 { "length", QUERN__F_INT, "200" },
-                                                { "temperatures", QUERN__F_ANY, "[0.2, 0.5, 1.0, 1.2]" },
+                                                { "temperatures", QUERN__F_ANY,
+                                                  "[0.2, 0.5, 1.0, 1.2]" },
                                                 { "every", QUERN__F_INT, "1" },
                                                 { "seed", QUERN__F_INT, "0" },
                                                 { "filepath", QUERN__F_TEXT, "null" },
@@ -117,7 +127,11 @@ static size_t sampling_bytes(const void *state, const quern_model *m)
 }
 
 const quern__ready quern__generate_callback = {
-    .row = { .group = QUERN__CALLBACK, .name = "Generate", .aliases = "", .module = "quern.callbacks", .fields = sampling_fields },
+    .row = { .group = QUERN__CALLBACK,
+             .name = "Generate",
+             .aliases = "",
+             .module = "quern.callbacks",
+             .fields = sampling_fields },
     .hooks = { .on_epoch_end = sampling_epoch },
     .state_bytes = sizeof(sampling),
     .takes = sampling_bytes,

@@ -7,15 +7,17 @@
 
 int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback, quern_error *err)
 {
-    static const char *const least_0[] = { "patience", "start_from_epoch", "cooldown", "min_lr", "factor" };
+    static const char *const least_0[] = { "patience", "start_from_epoch", "cooldown", "min_lr",
+                                           "factor" };
     const char *mode = quern__config_text(config, "mode");
     for (size_t i = 0; i < sizeof least_0 / sizeof *least_0; i++)
         if (quern__config_number(config, least_0[i]) < 0)
-            return quern__fail(err, QUERN_INVALID, callback, "%s must be at least 0, not %g", least_0[i],
-                               quern__config_number(config, least_0[i]));
+            return quern__fail(err, QUERN_INVALID, callback, "%s must be at least 0, not %g",
+                               least_0[i], quern__config_number(config, least_0[i]));
     *m = (quern__monitor){ .name = quern__config_text(config, "monitor"), .best = NAN };
     if (!m->name || !mode || (strcmp(mode, "auto") && strcmp(mode, "min") && strcmp(mode, "max")))
-        return quern__fail(err, QUERN_INVALID, callback, "mode must be auto, min or max, not '%s'", mode ? mode : "");
+        return quern__fail(err, QUERN_INVALID, callback, "mode must be auto, min or max, not '%s'",
+                           mode ? mode : "");
     m->resolved = strcmp(mode, "auto") != 0;
     m->rises = !strcmp(mode, "max");
     return QUERN_OK;
@@ -31,7 +33,8 @@ static void monitor_resolve(quern__monitor *m, const quern_event *event)
     m->resolved = true;
 }
 
-bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback, double *value)
+bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char *callback,
+                         double *value)
 {
     for (int i = 0; i < event->n_logs; i++)
         if (!strcmp(event->names[i], m->name) && !isnan(event->logs[i])) {
@@ -40,7 +43,8 @@ bool quern__monitor_read(quern__monitor *m, const quern_event *event, const char
             *value = event->logs[i];
             return true;
         }
-    quern__warn("%s: '%s' is not in the logs of epoch %lld", callback, m->name, (long long)event->epoch + 1);
+    quern__warn("%s: '%s' is not in the logs of epoch %lld", callback, m->name,
+                (long long)event->epoch + 1);
     return false;
 }
 
@@ -52,7 +56,8 @@ bool quern__monitor_better(const quern__monitor *m, double value, double than, d
 
 json_t *quern__monitor_save(const quern__monitor *m)
 {
-    return json_pack("{s:o, s:b, s:b}", "best", quern__json_bits(m->best), "rises", (int)m->rises, "resolved", (int)m->resolved);
+    return json_pack("{s:o, s:b, s:b}", "best", quern__json_bits(m->best), "rises", (int)m->rises,
+                     "resolved", (int)m->resolved);
 }
 
 void quern__monitor_restore(quern__monitor *m, json_t *kept)
@@ -160,7 +165,8 @@ static int stopping_end(void *user, const quern_event *event, quern_error *err)
     if (s->stopped >= 0 && verbose)
         quern__note("epoch %lld: early stopping", (long long)s->stopped + 1);
     if (s->weights && verbose)
-        quern__note("restored the weights of the end of epoch %lld, the best epoch", (long long)s->best_epoch + 1);
+        quern__note("restored the weights of the end of epoch %lld, the best epoch",
+                    (long long)s->best_epoch + 1);
     if (s->weights)
         copy_weights(event->model, s->weights, true);
     return QUERN_OK;
@@ -169,8 +175,8 @@ static int stopping_end(void *user, const quern_event *event, quern_error *err)
 static json_t *stopping_save(const void *user)
 {
     const stopping *s = user;
-    return json_pack("{s:I, s:I, s:o}", "wait", (json_int_t)s->wait, "best_epoch", (json_int_t)s->best_epoch, "monitor",
-                     quern__monitor_save(&s->m));
+    return json_pack("{s:I, s:I, s:o}", "wait", (json_int_t)s->wait, "best_epoch",
+                     (json_int_t)s->best_epoch, "monitor", quern__monitor_save(&s->m));
 }
 
 static int stopping_restore(void *user, json_t *kept, quern_error *err)
@@ -192,7 +198,9 @@ static void *stopping_bytes(void *user, size_t *size)
 
 static size_t stopping_takes(const void *user, const quern_model *m)
 {
-    return quern__config_bool(((const stopping *)user)->config, "restore_best_weights") ? quern__model_bytes(m).snapshot : 0;
+    return quern__config_bool(((const stopping *)user)->config, "restore_best_weights")
+               ? quern__model_bytes(m).snapshot
+               : 0;
 }
 
 static void stopping_free(void *user) { quern__free(((stopping *)user)->weights); }
@@ -208,7 +216,9 @@ static const quern__field stopping_fields[] = { { "monitor", QUERN__F_TEXT, "\"v
                                                 { 0 } };
 const quern__ready quern__early_stopping = {
     .row = QUERN__CALLBACK_ROW("EarlyStopping", stopping_fields),
-    .hooks = { .on_train_begin = stopping_begin, .on_epoch_end = stopping_epoch, .on_train_end = stopping_end },
+    .hooks = { .on_train_begin = stopping_begin,
+               .on_epoch_end = stopping_epoch,
+               .on_train_end = stopping_end },
     .state_bytes = sizeof(stopping),
     .takes = stopping_takes,
     .start = stopping_start,
@@ -242,7 +252,8 @@ static int plateau_start(void *user, quern_error *err)
 {
     plateau *s = user;
     if (!(quern__config_number(s->config, "factor") < 1))
-        return quern__fail(err, QUERN_INVALID, "reduce_lr_on_plateau", "factor must be below 1, not %g",
+        return quern__fail(err, QUERN_INVALID, "reduce_lr_on_plateau",
+                           "factor must be below 1, not %g",
                            quern__config_number(s->config, "factor"));
     return quern__monitor_start(&s->m, s->config, "reduce_lr_on_plateau", err);
 }
@@ -250,7 +261,9 @@ static int plateau_start(void *user, quern_error *err)
 static int plateau_check(void *user, const quern__outlook *o, quern_error *err)
 {
     int status = quern__rate_check(o->model, "reduce_lr_on_plateau", err);
-    return status < 0 ? status : quern__monitor_check(&((plateau *)user)->m, o, false, "reduce_lr_on_plateau", err);
+    return status < 0
+               ? status
+               : quern__monitor_check(&((plateau *)user)->m, o, false, "reduce_lr_on_plateau", err);
 }
 
 static int plateau_begin(void *user, const quern_event *event, quern_error *err)
@@ -274,13 +287,15 @@ static int plateau_epoch(void *user, const quern_event *event, quern_error *err)
         s->cooldown--;
         s->wait = 0;
     }
-    if (quern__monitor_better(&s->m, value, s->m.best, quern__config_number(s->config, "min_delta"))) {
+    if (quern__monitor_better(&s->m, value, s->m.best,
+                              quern__config_number(s->config, "min_delta"))) {
         s->m.best = value;
         s->wait = 0;
         return QUERN_OK;
     }
     /* no improvement: wait for `patience` epochs, not below min_lr */
-    if (s->cooldown > 0 || ++s->wait < quern__config_int(s->config, "patience") || !((float)rate > (float)least))
+    if (s->cooldown > 0 || ++s->wait < quern__config_int(s->config, "patience") ||
+        !((float)rate > (float)least))
         return QUERN_OK;
     double lower = fmax(rate * quern__config_number(s->config, "factor"), least);
     s->cooldown = quern__config_int(s->config, "cooldown");
@@ -293,8 +308,8 @@ static int plateau_epoch(void *user, const quern_event *event, quern_error *err)
 static json_t *plateau_save(const void *user)
 {
     const plateau *s = user;
-    return json_pack("{s:I, s:I, s:o}", "wait", (json_int_t)s->wait, "cooldown", (json_int_t)s->cooldown, "monitor",
-                     quern__monitor_save(&s->m));
+    return json_pack("{s:I, s:I, s:o}", "wait", (json_int_t)s->wait, "cooldown",
+                     (json_int_t)s->cooldown, "monitor", quern__monitor_save(&s->m));
 }
 
 static int plateau_restore(void *user, json_t *kept, quern_error *err)
@@ -336,9 +351,10 @@ typedef struct scheduler {
 static int scheduler_start(void *user, quern_error *err)
 {
     json_t *schedule = json_object_get(((scheduler *)user)->config, "schedule");
-    return json_is_number(schedule) ? quern__fail(err, QUERN_INVALID, "learning_rate_scheduler",
-                                                  "expected a schedule such as exponential_decay(1e-3, 10, 0.5)")
-                                    : QUERN_OK;
+    return json_is_number(schedule)
+               ? quern__fail(err, QUERN_INVALID, "learning_rate_scheduler",
+                             "expected a schedule such as exponential_decay(1e-3, 10, 0.5)")
+               : QUERN_OK;
 }
 
 static int scheduler_check(void *user, const quern__outlook *o, quern_error *err)
@@ -350,7 +366,8 @@ static int scheduler_check(void *user, const quern__outlook *o, quern_error *err
 static int scheduler_begin(void *user, const quern_event *event, quern_error *err)
 {
     scheduler *s = user;
-    double rate = quern__schedule_rate(json_object_get(s->config, "schedule"), (double)event->epoch);
+    double rate =
+        quern__schedule_rate(json_object_get(s->config, "schedule"), (double)event->epoch);
     if (quern__config_int(s->config, "verbose") > 0)
         quern__note("epoch %lld: the learning rate is %g", (long long)event->epoch + 1, rate);
     return quern_model_set_learning_rate(event->model, rate, err);
@@ -362,7 +379,9 @@ static int scheduler_epoch(void *user, const quern_event *event, quern_error *er
     return quern_event_log(event, "learning_rate", rate_of(event));
 }
 
-static const quern__field scheduler_fields[] = { { "schedule", QUERN__F_RATE, NULL }, { "verbose", QUERN__F_INT, "0" }, { 0 } };
+static const quern__field scheduler_fields[] = { { "schedule", QUERN__F_RATE, NULL },
+                                                 { "verbose", QUERN__F_INT, "0" },
+                                                 { 0 } };
 const quern__ready quern__learning_rate_scheduler = {
     .row = QUERN__CALLBACK_ROW("LearningRateScheduler", scheduler_fields),
     .hooks = { .on_epoch_begin = scheduler_begin, .on_epoch_end = scheduler_epoch },

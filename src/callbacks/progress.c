@@ -121,7 +121,8 @@ static double per_step(const progress *p, const quern_event *e, double now)
 static void add_bar(line *l, int64_t at, int64_t of)
 {
     char number[24];
-    int digits = snprintf(number, sizeof number, "%lld", (long long)of), filled = of > 0 ? (int)(width * at / of) : 0;
+    int digits = snprintf(number, sizeof number, "%lld", (long long)of),
+        filled = of > 0 ? (int)(width * at / of) : 0;
     line_colour(l, "1");
     if (of > 0)
         line_add(l, "%*lld/%lld", digits, (long long)at, (long long)of);
@@ -150,8 +151,9 @@ static size_t columns_of(int fd)
     return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
-/* Redraws the line in place; `last` ends it. A carriage return returns to the start of one row, so every line but the
- * last is cut to one row. A terminal that became too narrow for the previous line gets a new row. */
+/* Redraws the line in place; `last` ends it. A carriage return returns to the start of one row, so
+ * every line but the last is cut to one row. A terminal that became too narrow for the previous
+ * line gets a new row. */
 static void progress_draw(progress *p, const quern_event *e, bool last)
 {
     double now = quern__now();

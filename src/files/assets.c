@@ -1,5 +1,6 @@
-/* assets: vocabularies of lookup layers in assets/, one token per line, at Keras's paths. The vocabulary of TextVectorization is
- * stored twice: Keras writes it for the layer and for its inner StringLookup. */
+/* assets: vocabularies of lookup layers in assets/, one token per line, at Keras's paths. The
+ * vocabulary of TextVectorization is stored twice: Keras writes it for the layer and for its inner
+ * StringLookup. */
 #include "files.h"
 
 #include <stdio.h>

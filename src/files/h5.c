@@ -5,7 +5,8 @@
 
 static int broken(const quern__h5 *h, const char *what, quern_error *err)
 {
-    return quern__fail(err, QUERN_FORMAT, h->where, "is not an HDF5 file that quern reads: %s", what);
+    return quern__fail(err, QUERN_FORMAT, h->where, "is not an HDF5 file that quern reads: %s",
+                       what);
 }
 
 int quern__h5_open(quern__h5 *h, const char *bytes, size_t n, const char *where, quern_error *err)
@@ -19,7 +20,8 @@ int quern__h5_open(quern__h5 *h, const char *bytes, size_t n, const char *where,
     const uint8_t *sizes = old ? p + 13 : p + 9;
     if (p[8] > 3 || sizes[0] != 8 || sizes[1] != 8)
         return broken(h, "superblock version", err);
-    /* version 0 and 1: the last member of the superblock is the symbol table entry of the root group */
+    /* version 0 and 1: the last member of the superblock is the symbol table entry of the root
+     * group */
     h->root = quern__h5_number(old ? p + 24 + (p[8] ? 4 : 0) + 32 + 8 : p + 36, 8);
     return QUERN_OK;
 }
@@ -54,7 +56,8 @@ static int block(walk *w, const uint8_t *p, uint64_t n, quern_error *err)
     int status = QUERN_OK;
     for (uint64_t at = 0; status == QUERN_OK && at + head <= n;) {
         const uint8_t *m = p + at;
-        int type = w->version == 1 ? (int)quern__h5_number(m, 2) : m[0], flags = w->version == 1 ? m[4] : m[3];
+        int type = w->version == 1 ? (int)quern__h5_number(m, 2) : m[0],
+            flags = w->version == 1 ? m[4] : m[3];
         uint64_t size = quern__h5_number(m + (w->version == 1 ? 2 : 1), 2);
         if (size > n - at - head || --w->h->steps < 0)
             return broken(w->h, "a message exceeds its object header", err);
@@ -70,7 +73,8 @@ static int block(walk *w, const uint8_t *p, uint64_t n, quern_error *err)
     return status;
 }
 
-int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, void *user, quern_error *err)
+int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, void *user,
+                       quern_error *err)
 {
     walk w = { .h = h, .fn = fn, .user = user };
     const uint8_t *p = quern__h5_at(h, object, 16);
@@ -79,7 +83,8 @@ int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, voi
     if (p[0] == 1) {
         uint64_t n = quern__h5_number(p + 8, 4);
         w.version = 1;
-        return quern__h5_at(h, object + 16, n) ? block(&w, p + 16, n, err) : broken(h, "a truncated object header", err);
+        return quern__h5_at(h, object + 16, n) ? block(&w, p + 16, n, err)
+                                               : broken(h, "a truncated object header", err);
     }
     if (memcmp(p, "OHDR", 4) || p[4] != 2)
         return broken(h, "an object without a header", err);
@@ -89,8 +94,9 @@ int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, voi
     uint64_t n = size ? quern__h5_number(size, bytes) : 0;
     w.version = 2;
     w.ordered = p[5] & 4;
-    return size && quern__h5_at(h, object + at + (uint64_t)bytes, n) ? block(&w, size + bytes, n, err)
-                                                                     : broken(h, "a truncated object header", err);
+    return size && quern__h5_at(h, object + at + (uint64_t)bytes, n)
+               ? block(&w, size + bytes, n, err)
+               : broken(h, "a truncated object header", err);
 }
 
 /* ---- groups ---- */
@@ -107,11 +113,13 @@ typedef struct search {
 
 static int link_refused(const search *s, quern_error *err)
 {
-    return quern__fail(err, QUERN_UNSUPPORTED, s->h->where, "'%.*s' is not a hard link", (int)s->length, s->name);
+    return quern__fail(err, QUERN_UNSUPPORTED, s->h->where, "'%.*s' is not a hard link",
+                       (int)s->length, s->name);
 }
 
 /* Searches a symbol table node. Returns 1 when it has the name. */
-static int in_table(search *s, uint64_t table, const uint8_t *heap, uint64_t heap_size, quern_error *err)
+static int in_table(search *s, uint64_t table, const uint8_t *heap, uint64_t heap_size,
+                    quern_error *err)
 {
     const uint8_t *p = quern__h5_at(s->h, table, 8);
     uint64_t n = p ? quern__h5_number(p + 6, 2) : 0;
@@ -125,12 +133,14 @@ static int in_table(search *s, uint64_t table, const uint8_t *heap, uint64_t hea
         uint64_t child = quern__h5_number(entry + 8, 8);
         if (s->each && at < heap_size) {
             const char *name = (const char *)heap + at;
-            int status = s->each(s->user, name, strnlen(name, (size_t)(heap_size - at)), child, err);
+            int status =
+                s->each(s->user, name, strnlen(name, (size_t)(heap_size - at)), child, err);
             if (status)
                 return status;
             continue;
         }
-        if (at >= heap_size || s->length >= heap_size - at || memcmp(heap + at, s->name, s->length) || heap[at + s->length])
+        if (at >= heap_size || s->length >= heap_size - at ||
+            memcmp(heap + at, s->name, s->length) || heap[at + s->length])
             continue;
         s->found = child;
         return quern__h5_number(entry + 16, 4) == 2 ? link_refused(s, err) : 1;
@@ -139,18 +149,21 @@ static int in_table(search *s, uint64_t table, const uint8_t *heap, uint64_t hea
 }
 
 /* Searches a B-tree node of a group and its children; `depth` bounds the level. */
-static int in_tree(search *s, uint64_t node, const uint8_t *heap, uint64_t heap_size, int depth, quern_error *err)
+static int in_tree(search *s, uint64_t node, const uint8_t *heap, uint64_t heap_size, int depth,
+                   quern_error *err)
 {
     const uint8_t *p = quern__h5_at(s->h, node, 24);
     uint64_t n = p ? quern__h5_number(p + 6, 2) : 0;
-    if (!p || memcmp(p, "TREE", 4) || p[4] != 0 || !quern__h5_at(s->h, node + 24, 16 * n + 8) || p[5] >= depth)
+    if (!p || memcmp(p, "TREE", 4) || p[4] != 0 || !quern__h5_at(s->h, node + 24, 16 * n + 8) ||
+        p[5] >= depth)
         return broken(s->h, "a group's B-tree", err);
     int status = QUERN_OK;
     for (uint64_t i = 0; status == QUERN_OK && i < n; i++) {
         uint64_t child = quern__h5_number(p + 24 + 16 * i + 8, 8);
         if (--s->h->steps < 0)
             return broken(s->h, "too many objects or a cycle", err);
-        status = p[5] ? in_tree(s, child, heap, heap_size, p[5], err) : in_table(s, child, heap, heap_size, err);
+        status = p[5] ? in_tree(s, child, heap, heap_size, p[5], err)
+                      : in_table(s, child, heap, heap_size, err);
     }
     return status;
 }
@@ -158,7 +171,8 @@ static int in_tree(search *s, uint64_t node, const uint8_t *heap, uint64_t heap_
 /* Searches a group of the old format: a B-tree of symbol tables, with names in a local heap. */
 static int in_old_group(search *s, quern__h5_part m, quern_error *err)
 {
-    const uint8_t *heap = m.size >= 16 ? quern__h5_at(s->h, quern__h5_number(m.data + 8, 8), 32) : NULL;
+    const uint8_t *heap =
+        m.size >= 16 ? quern__h5_at(s->h, quern__h5_number(m.data + 8, 8), 32) : NULL;
     uint64_t size = heap ? quern__h5_number(heap + 8, 8) : 0;
     const uint8_t *names = heap ? quern__h5_at(s->h, quern__h5_number(heap + 24, 8), size) : NULL;
     if (!names || memcmp(heap, "HEAP", 4))
@@ -199,12 +213,15 @@ static int visit_group_message(void *user, int type, quern__h5_part m, quern_err
     if (type == QUERN__H5_LINK)
         return in_link(s, m, err);
     size_t heap = m.size > 1 && m.data[1] & 1 ? 10 : 2;
-    if (type == QUERN__H5_LINKS && m.size >= heap + 8 && quern__h5_number(m.data + heap, 8) != UINT64_MAX)
-        return quern__fail(err, QUERN_UNSUPPORTED, s->h->where, "a group with links in a fractal heap (libver=\"latest\")");
+    if (type == QUERN__H5_LINKS && m.size >= heap + 8 &&
+        quern__h5_number(m.data + heap, 8) != UINT64_MAX)
+        return quern__fail(err, QUERN_UNSUPPORTED, s->h->where,
+                           "a group with links in a fractal heap (libver=\"latest\")");
     return QUERN_OK;
 }
 
-int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *object, quern_error *err)
+int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *object,
+                   quern_error *err)
 {
     search s = { .h = h, .found = from };
     while (*path) {
@@ -238,14 +255,16 @@ typedef struct attribute {
     quern__h5_set set;
 } attribute;
 
-/* Reads a message if it is the attribute with the wanted name: its datatype, dataspace and content. Returns 1 when found. */
+/* Reads a message if it is the attribute with the wanted name: its datatype, dataspace and content.
+ * Returns 1 when found. */
 static int take_attribute(void *user, int type, quern__h5_part m, quern_error *err)
 {
     attribute *a = user;
     if (type == QUERN__H5_ATTRIBUTES) {
         size_t heap = m.size > 1 && m.data[1] & 1 ? 4 : 2;
         return m.size >= heap + 8 && quern__h5_number(m.data + heap, 8) != UINT64_MAX
-                   ? quern__fail(err, QUERN_UNSUPPORTED, a->h->where, "attributes in a fractal heap (libver=\"latest\")")
+                   ? quern__fail(err, QUERN_UNSUPPORTED, a->h->where,
+                                 "attributes in a fractal heap (libver=\"latest\")")
                    : QUERN_OK;
     }
     if (type != QUERN__H5_ATTRIBUTE)
@@ -253,7 +272,8 @@ static int take_attribute(void *user, int type, quern__h5_part m, quern_error *e
     if (m.size < 9 || m.data[0] < 1 || m.data[0] > 3)
         return broken(a->h, "an attribute message", err);
     bool padded = m.data[0] == 1;
-    size_t part[3], at = m.data[0] == 3 ? 9 : 8, starts[3], name = (size_t)quern__h5_number(m.data + 2, 2);
+    size_t part[3], at = m.data[0] == 3 ? 9 : 8, starts[3],
+                    name = (size_t)quern__h5_number(m.data + 2, 2);
     for (int i = 0; i < 3; i++) { /* name, datatype, dataspace */
         part[i] = (size_t)quern__h5_number(m.data + 2 + 2 * i, 2);
         starts[i] = at;
@@ -261,10 +281,12 @@ static int take_attribute(void *user, int type, quern__h5_part m, quern_error *e
     }
     if (at > m.size || !name)
         return broken(a->h, "an attribute message", err);
-    if (strnlen((const char *)m.data + starts[0], name) != strlen(a->name) || memcmp(m.data + starts[0], a->name, strlen(a->name)))
+    if (strnlen((const char *)m.data + starts[0], name) != strlen(a->name) ||
+        memcmp(m.data + starts[0], a->name, strlen(a->name)))
         return QUERN_OK;
     if (!padded && m.data[1])
-        return quern__fail(err, QUERN_UNSUPPORTED, a->h->where, "attributes with a shared datatype");
+        return quern__fail(err, QUERN_UNSUPPORTED, a->h->where,
+                           "attributes with a shared datatype");
     if (quern__h5_type_of((quern__h5_part){ m.data + starts[1], part[1] }, &a->set.type) < 0 ||
         quern__h5_space((quern__h5_part){ m.data + starts[2], part[2] }, &a->set) < 0)
         return broken(a->h, "the datatype of an attribute", err);
@@ -275,7 +297,8 @@ static int take_attribute(void *user, int type, quern__h5_part m, quern_error *e
 /* A string in a global heap collection. */
 static quern__h5_part in_global_heap(quern__h5 *h, const uint8_t *reference)
 {
-    uint64_t address = quern__h5_number(reference + 4, 8), index = quern__h5_number(reference + 12, 4);
+    uint64_t address = quern__h5_number(reference + 4, 8),
+             index = quern__h5_number(reference + 12, 4);
     const uint8_t *p = quern__h5_at(h, address, 16);
     uint64_t n = p && !memcmp(p, "GCOL", 4) ? quern__h5_number(p + 8, 8) : 0;
     if (!quern__h5_at(h, address, n))
@@ -301,7 +324,8 @@ void quern__h5_strings_free(char **list, int n)
     quern__free(list);
 }
 
-int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***list, int *n, quern_error *err)
+int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***list, int *n,
+                      quern_error *err)
 {
     attribute a = { .h = h, .name = name };
     *list = NULL;
@@ -315,8 +339,8 @@ int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***l
     bool any = s->type.class == 9;
     if (s->count == 0) /* the datatype of an empty list is not checked */
         return QUERN_OK;
-    if ((!any && s->type.class != 3) || s->count > 1 << 20 || s->type.size == 0 || (any && s->type.size != 16) ||
-        (size_t)s->count > s->bytes.size / s->type.size)
+    if ((!any && s->type.class != 3) || s->count > 1 << 20 || s->type.size == 0 ||
+        (any && s->type.size != 16) || (size_t)s->count > s->bytes.size / s->type.size)
         return broken(h, "an attribute is not a list of strings", err);
     *list = quern__zalloc((size_t)s->count, sizeof **list);
     if (!*list)
@@ -324,8 +348,9 @@ int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***l
     for (*n = 0; *n < s->count; (*n)++) {
         const uint8_t *p = s->bytes.data + (size_t)*n * s->type.size;
         quern__h5_part text = any ? in_global_heap(h, p) : (quern__h5_part){ p, s->type.size };
-        (*list)[*n] = quern__strndup(text.data ? (const char *)text.data : "",
-                                     strnlen((const char *)text.data ? (const char *)text.data : "", text.size));
+        (*list)[*n] = quern__strndup(
+            text.data ? (const char *)text.data : "",
+            strnlen((const char *)text.data ? (const char *)text.data : "", text.size));
         if (!(*list)[*n]) {
             quern__h5_strings_free(*list, *n);
             *list = NULL;

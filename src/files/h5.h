@@ -1,7 +1,8 @@
-/* h5: reads HDF5 files in memory, in the subset that Keras and h5py write for weights: groups of both formats, compact,
- * contiguous and chunked datasets of numbers (deflate, shuffle, fletcher32), attributes of strings. Other features are errors:
- * soft and external links, external and virtual data, plugin filters. Format: HDF5 File Format Specification 3.0. h5_write.c
- * writes a part of the subset. */
+/* h5: reads HDF5 files in memory, in the subset that Keras and h5py write for weights: groups of
+ * both formats, compact, contiguous and chunked datasets of numbers (deflate, shuffle, fletcher32),
+ * attributes of strings. Other features are errors: soft and external links, external and virtual
+ * data, plugin filters. Format: HDF5 File Format Specification 3.0. h5_write.c writes a part of the
+ * subset. */
 #ifndef QUERN__H5_H
 #define QUERN__H5_H
 
@@ -37,7 +38,8 @@ enum {
 
 /* The datatype of numbers or strings. */
 typedef struct quern__h5_type {
-    /* class of the specification: 0 integers, 1 floating point, 3 strings of fixed size, 9 of variable size */
+    /* class of the specification: 0 integers, 1 floating point, 3 strings of fixed size, 9 of
+     * variable size */
     int class;
     size_t size;                /* bytes of an element */
     bool big, is_signed, brain; /* big: big-endian; brain: bfloat16 */
@@ -71,17 +73,23 @@ static inline const uint8_t *quern__h5_at(const quern__h5 *h, uint64_t address, 
 
 /* Opens a file in memory. Borrows `bytes`, and `where` for messages. */
 int quern__h5_open(quern__h5 *h, const char *bytes, size_t n, const char *where, quern_error *err);
-/* Searches the object at a path of hard links from the object `from`. Returns QUERN_END when it does not exist. */
-int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *object, quern_error *err);
+/* Searches the object at a path of hard links from the object `from`. Returns QUERN_END when it
+ * does not exist. */
+int quern__h5_find(quern__h5 *h, uint64_t from, const char *path, uint64_t *object,
+                   quern_error *err);
 /* Calls `fn` for each message of an object until it returns nonzero. Returns that result. */
 typedef int quern__h5_visitor(void *user, int type, quern__h5_part message, quern_error *err);
-int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, void *user, quern_error *err);
-/* Calls `fn` for each hard link of a group (a dataset has none) until it returns nonzero. Returns that result. */
-typedef int quern__h5_each(void *user, const char *name, size_t length, uint64_t object, quern_error *err);
+int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, void *user,
+                       quern_error *err);
+/* Calls `fn` for each hard link of a group (a dataset has none) until it returns nonzero. Returns
+ * that result. */
+typedef int quern__h5_each(void *user, const char *name, size_t length, uint64_t object,
+                           quern_error *err);
 int quern__h5_links(quern__h5 *h, uint64_t group, quern__h5_each *fn, void *user, quern_error *err);
-/* Reads a string attribute or an array of strings as a new list of n, which the caller frees with quern__h5_strings_free. Returns
- * QUERN_END when the attribute does not exist. */
-int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***list, int *n, quern_error *err);
+/* Reads a string attribute or an array of strings as a new list of n, which the caller frees with
+ * quern__h5_strings_free. Returns QUERN_END when the attribute does not exist. */
+int quern__h5_strings(quern__h5 *h, uint64_t object, const char *name, char ***list, int *n,
+                      quern_error *err);
 void quern__h5_strings_free(char **list, int n);
 
 /* ---- unread_weights.c ---- */
@@ -92,8 +100,8 @@ typedef struct quern__objects {
 } quern__objects;
 int quern__objects_add(quern__objects *objects, uint64_t object, quern_error *err);
 void quern__objects_free(quern__objects *objects);
-/* Checks that every dataset of weights in the file was read. Otherwise returns QUERN_UNSUPPORTED with the path of the first other
- * one. */
+/* Checks that every dataset of weights in the file was read. Otherwise returns QUERN_UNSUPPORTED
+ * with the path of the first other one. */
 int quern__unread(quern__h5 *h, quern__objects *read, quern_error *err);
 
 /* ---- h5_data.c ---- */

@@ -1,4 +1,5 @@
-/* h5_data: reads the datasets of an HDF5 file: dataspaces, datatypes, layouts, filters, and numbers. */
+/* h5_data: reads the datasets of an HDF5 file: dataspaces, datatypes, layouts, filters, and
+ * numbers. */
 #include "h5.h"
 
 #include "ops/ops.h"
@@ -9,7 +10,8 @@
 
 static int broken(const quern__h5 *h, const char *what, quern_error *err)
 {
-    return quern__fail(err, QUERN_FORMAT, h->where, "is not an HDF5 file that quern reads: %s", what);
+    return quern__fail(err, QUERN_FORMAT, h->where, "is not an HDF5 file that quern reads: %s",
+                       what);
 }
 
 int quern__h5_space(quern__h5_part m, quern__h5_set *set)
@@ -26,7 +28,9 @@ int quern__h5_space(quern__h5_part m, quern__h5_set *set)
             return QUERN_FORMAT;
         set->shape.dims[i] = (int64_t)d;
     }
-    set->count = m.data[0] == 2 && m.data[3] == 2 ? 0 : quern_shape_count(&set->shape); /* 2: a null dataspace */
+    set->count = m.data[0] == 2 && m.data[3] == 2
+                     ? 0
+                     : quern_shape_count(&set->shape); /* 2: a null dataspace */
     return set->count < 0 ? QUERN_FORMAT : QUERN_OK;
 }
 
@@ -34,17 +38,20 @@ int quern__h5_type_of(quern__h5_part m, quern__h5_type *t)
 {
     if (m.size < 8)
         return QUERN_FORMAT;
-    *t = (quern__h5_type){ .class = m.data[0] & 15, .size = (size_t)quern__h5_number(m.data + 4, 4) };
+    *t = (quern__h5_type){ .class = m.data[0] & 15,
+                           .size = (size_t)quern__h5_number(m.data + 4, 4) };
     if (t->class == 8) /* an enumeration, which h5py uses for bool, is read as its base type */
-        return m.size >= 16 && (m.data[8] & 15) == 0 ? quern__h5_type_of((quern__h5_part){ m.data + 8, m.size - 8 }, t)
-                                                     : QUERN_FORMAT;
+        return m.size >= 16 && (m.data[8] & 15) == 0
+                   ? quern__h5_type_of((quern__h5_part){ m.data + 8, m.size - 8 }, t)
+                   : QUERN_FORMAT;
     if (t->class == 5 && t->size == 2) { /* opaque: as h5py stores bfloat16 */
         t->class = 1;
         t->brain = true;
         return QUERN_OK;
     }
     if (t->class > 1)
-        return (t->class == 9 && (m.data[1] & 15) == 1) || t->class == 3 ? QUERN_OK : QUERN_UNSUPPORTED;
+        return (t->class == 9 && (m.data[1] & 15) == 1) || t->class == 3 ? QUERN_OK
+                                                                         : QUERN_UNSUPPORTED;
     t->big = m.data[1] & 1;
     t->is_signed = m.data[1] & 8;
     bool whole = t->class == 0 && (t->size == 1 || t->size == 2 || t->size == 4 || t->size == 8);
@@ -85,10 +92,11 @@ static int take_layout(description *d, quern__h5_part m, quern_error *err)
         if (!p && address != UINT64_MAX)
             return broken(d->h, "a data address is outside of the file", err);
         s->bytes = (quern__h5_part){ p, p ? (size_t)n : 0 };
-    } else if (s->layout == 2 && m.size >= 11 && m.data[2] >= 1 && m.data[2] <= QUERN_MAX_RANK + 1 &&
-               m.size >= 11 + 4 * (size_t)m.data[2]) {
+    } else if (s->layout == 2 && m.size >= 11 && m.data[2] >= 1 &&
+               m.data[2] <= QUERN_MAX_RANK + 1 && m.size >= 11 + 4 * (size_t)m.data[2]) {
         s->tree = quern__h5_number(m.data + 3, 8);
-        s->shape.reserved = m.data[2] - 1; /* the rank of the chunks, compared later with that of the dataspace */
+        s->shape.reserved =
+            m.data[2] - 1; /* the rank of the chunks, compared later with that of the dataspace */
         for (int i = 0; i + 1 < m.data[2]; i++)
             s->chunk[i] = (int64_t)quern__h5_number(m.data + 11 + 4 * i, 4);
     } else
@@ -110,7 +118,8 @@ static int take_filters(description *d, quern__h5_part m, quern_error *err)
             return broken(d->h, "filters", err);
         int id = (int)quern__h5_number(m.data + at, 2);
         if (id < 1 || id > 3) /* 1 deflate, 2 shuffle, 3 fletcher32 */
-            return quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "data with filter %d, which needs a plugin", id);
+            return quern__fail(err, QUERN_UNSUPPORTED, d->h->where,
+                               "data with filter %d, which needs a plugin", id);
         size_t name = old ? (size_t)quern__h5_number(m.data + at + 2, 2) : 0;
         size_t values = (size_t)quern__h5_number(m.data + at + (old ? 6 : 4), 2);
         at += (old ? 8 : 6) + (name + 7) / 8 * 8 + 4 * values + (old && values % 2 ? 4 : 0);
@@ -137,7 +146,8 @@ static int describe(void *user, int type, quern__h5_part m, quern_error *err)
     if (type == QUERN__H5_TYPE) {
         d->type = true;
         return quern__h5_type_of(m, &d->set->type) < 0
-                   ? quern__fail(err, QUERN_UNSUPPORTED, d->h->where, "a datatype that is not numeric")
+                   ? quern__fail(err, QUERN_UNSUPPORTED, d->h->where,
+                                 "a datatype that is not numeric")
                    : QUERN_OK;
     }
     if (type == QUERN__H5_LAYOUT)
@@ -188,7 +198,8 @@ static double half_value(uint64_t bits, bool brain)
 }
 
 /* Converts an element of the file and stores it as element k. */
-static void h5_store_element(quern_tensor *out, int64_t k, const quern__h5_type *t, const uint8_t *p)
+static void h5_store_element(quern_tensor *out, int64_t k, const quern__h5_type *t,
+                             const uint8_t *p)
 {
     uint64_t v = 0;
     for (size_t i = 0; i < t->size; i++)
@@ -223,7 +234,8 @@ typedef struct chunks {
     uint8_t *raw, *plain;
 } chunks;
 
-/* Applies the filters of a chunk in reverse order and verifies its checksum. Returns false when the data is invalid. */
+/* Applies the filters of a chunk in reverse order and verifies its checksum. Returns false when the
+ * data is invalid. */
 static bool unfilter(chunks *c, const uint8_t *p, size_t n, uint64_t mask)
 {
     uint8_t *now = c->raw, *other = c->plain;
@@ -296,12 +308,16 @@ static int chunk_tree(chunks *c, uint64_t node, int depth, quern_error *err)
     uint64_t key = 8 + 8 * ((uint64_t)rank + 1), offsets[QUERN_MAX_RANK];
     const uint8_t *p = quern__h5_at(c->h, node, 24);
     uint64_t n = p ? quern__h5_number(p + 6, 2) : 0;
-    if (!p || memcmp(p, "TREE", 4) || p[4] != 1 || p[5] >= depth || !quern__h5_at(c->h, node + 24, n * (key + 8) + key))
+    if (!p || memcmp(p, "TREE", 4) || p[4] != 1 || p[5] >= depth ||
+        !quern__h5_at(c->h, node + 24, n * (key + 8) + key))
         return broken(c->h, "a B-tree of chunks", err);
     for (uint64_t i = 0; i < n; i++) {
         const uint8_t *k = p + 24 + i * (key + 8);
         uint64_t child = quern__h5_number(k + key, 8), size = quern__h5_number(k, 4);
-        c->h->steps -= 1 + (int64_t)(p[5] ? 0 : c->bytes / 64); /* the limit is sufficient for two reads of the data */
+        c->h->steps -=
+            1 +
+            (int64_t)(p[5] ? 0
+                           : c->bytes / 64); /* the limit is sufficient for two reads of the data */
         if (c->h->steps < 0)
             return broken(c->h, "too many objects or a cycle", err);
         if (p[5]) {
@@ -328,7 +344,8 @@ static int read_chunks(quern__h5 *h, const quern__h5_set *set, quern_tensor *out
 {
     chunks c = { .h = h, .set = set, .out = out, .bytes = set->type.size };
     for (int i = 0; i < set->shape.rank; i++)
-        if (set->chunk[i] < 1 || !quern__mul(c.bytes, (size_t)set->chunk[i], &c.bytes) || c.bytes > 1u << 28)
+        if (set->chunk[i] < 1 || !quern__mul(c.bytes, (size_t)set->chunk[i], &c.bytes) ||
+            c.bytes > 1u << 28)
             return broken(h, "a chunk is too large", err);
     memset(out->data, 0, (size_t)set->count * quern_dtype_size(out->dtype));
     if (set->tree == UINT64_MAX)
@@ -346,7 +363,8 @@ static int read_chunks(quern__h5 *h, const quern__h5_set *set, quern_tensor *out
 static bool as_in_memory(const quern__h5_type *t, quern_dtype dtype)
 {
     int class = dtype == QUERN_FLOAT32 ? 1 : dtype == QUERN_INT32 || dtype == QUERN_INT64 ? 0 : -1;
-    return t->class == class && !t->big && (class || t->is_signed) && t->size == quern_dtype_size(dtype);
+    return t->class == class && !t->big && (class || t->is_signed) &&
+           t->size == quern_dtype_size(dtype);
 }
 
 int quern__h5_read(quern__h5 *h, const quern__h5_set *set, quern_tensor *out, quern_error *err)

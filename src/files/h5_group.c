@@ -1,5 +1,5 @@
-/* h5_group: writes groups in the old format of HDF5: a local heap of names, symbol table nodes of up to eight objects sorted by
- * name, and a B-tree above the nodes. */
+/* h5_group: writes groups in the old format of HDF5: a local heap of names, symbol table nodes of
+ * up to eight objects sorted by name, and a B-tree above the nodes. */
 #include "h5_out.h"
 
 #include "h5.h"
@@ -22,11 +22,12 @@ typedef struct block {
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp((*(const quern__h5_node *const *)a)->name, (*(const quern__h5_node *const *)b)->name);
+    return strcmp((*(const quern__h5_node *const *)a)->name,
+                  (*(const quern__h5_node *const *)b)->name);
 }
 
-/* Writes the names in sequence, at multiples of eight after an empty name. `places` gets their heap offsets. Returns the heap's
- * address. */
+/* Writes the names in sequence, at multiples of eight after an empty name. `places` gets their heap
+ * offsets. Returns the heap's address. */
 static uint64_t put_heap(quern__h5_out *o, quern__h5_node *const *nodes, size_t n, uint64_t *places)
 {
     enum { head = 32 };
@@ -48,8 +49,8 @@ static uint64_t put_heap(quern__h5_out *o, quern__h5_node *const *nodes, size_t 
     return at;
 }
 
-/* Appends a symbol table entry. The optional cache of a group's B-tree and heap addresses is not used; readers find them in the
- * group's message. */
+/* Appends a symbol table entry. The optional cache of a group's B-tree and heap addresses is not
+ * used; readers find them in the group's message. */
 static void add_entry(quern__text *t, const quern__h5_node *node, uint64_t name)
 {
     quern__h5_add(t, name, 8);
@@ -58,7 +59,8 @@ static void add_entry(quern__text *t, const quern__h5_node *node, uint64_t name)
 }
 
 /* Writes the symbol table nodes of n objects. Returns their number. */
-static size_t put_leaves(quern__h5_out *o, quern__h5_node *const *nodes, size_t n, const uint64_t *names, block *out)
+static size_t put_leaves(quern__h5_out *o, quern__h5_node *const *nodes, size_t n,
+                         const uint64_t *names, block *out)
 {
     size_t made = 0;
     for (size_t i = 0; i < n; i += 2 * leaf_k) {
@@ -75,7 +77,8 @@ static size_t put_leaves(quern__h5_out *o, quern__h5_node *const *nodes, size_t 
     return made;
 }
 
-/* Writes the B-tree nodes above n blocks and replaces the blocks by them. Returns the new number. */
+/* Writes the B-tree nodes above n blocks and replaces the blocks by them. Returns the new number.
+ */
 static size_t put_level(quern__h5_out *o, block *blocks, size_t n, int level)
 {
     size_t many = n ? (n + 2 * tree_k - 1) / (2 * tree_k) : 1;
@@ -101,7 +104,8 @@ static size_t put_level(quern__h5_out *o, block *blocks, size_t n, int level)
 }
 
 /* Writes the B-tree of a group's objects. Returns its address. */
-static uint64_t put_tree(quern__h5_out *o, quern__h5_node *const *nodes, size_t n, const uint64_t *names, block *blocks)
+static uint64_t put_tree(quern__h5_out *o, quern__h5_node *const *nodes, size_t n,
+                         const uint64_t *names, block *blocks)
 {
     int level = 0;
     size_t many = put_leaves(o, nodes, n, names, blocks);

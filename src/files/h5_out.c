@@ -1,4 +1,5 @@
-/* h5_out: writes bytes at offsets of a file or image. The first write error is kept and reported when the file is finished. */
+/* h5_out: writes bytes at offsets of a file or image. The first write error is kept and reported
+ * when the file is finished. */
 #include "h5_out.h"
 
 #include <errno.h>
@@ -87,7 +88,8 @@ void quern__h5_fill(quern__text *t, size_t n)
 {
     static const char zeros[64];
     while (!t->failed && t->length < n)
-        quern__text_add_bytes(t, zeros, n - t->length < sizeof zeros ? n - t->length : sizeof zeros);
+        quern__text_add_bytes(t, zeros,
+                              n - t->length < sizeof zeros ? n - t->length : sizeof zeros);
 }
 
 void quern__h5_pad(quern__text *t) { quern__h5_fill(t, (t->length + 7) / 8 * 8); }

@@ -1,5 +1,5 @@
-/* h5_out: output of HDF5 files: bytes at offsets of a file or image, and messages of objects. Internal to h5_write.c and
- * h5_group.c. */
+/* h5_out: output of HDF5 files: bytes at offsets of a file or image, and messages of objects.
+ * Internal to h5_write.c and h5_group.c. */
 #ifndef QUERN__FILES_H5_OUT_H
 #define QUERN__FILES_H5_OUT_H
 
@@ -17,7 +17,8 @@ typedef struct quern__h5_out {
 uint64_t quern__h5_place(quern__h5_out *o, size_t n);
 /* Writes n bytes at an address. */
 void quern__h5_put(quern__h5_out *o, uint64_t at, const void *bytes, size_t n);
-/* Writes a text at an address and frees it. An incomplete text (no memory) counts as a failed write. */
+/* Writes a text at an address and frees it. An incomplete text (no memory) counts as a failed
+ * write. */
 void quern__h5_put_text(quern__h5_out *o, uint64_t at, quern__text *t);
 /* Sets the size of the file or image to the end of the allocated addresses. */
 void quern__h5_end(quern__h5_out *o);
@@ -47,7 +48,8 @@ typedef struct quern__h5_node {
     int n_messages;
 } quern__h5_node;
 
-/* Writes a group after its subgroups. `tree` and `heap` get the addresses for its symbol table message. */
+/* Writes a group after its subgroups. `tree` and `heap` get the addresses for its symbol table
+ * message. */
 void quern__h5_put_group(quern__h5_out *o, quern__h5_node *group, uint64_t *tree, uint64_t *heap);
 
 #endif

@@ -1,6 +1,6 @@
-/* h5_write: writes HDF5 files to a path or into memory, in the form that h5py uses for Keras by default (superblock 0, object
- * headers of version 1). Numbers are written at once, groups and the superblock at the end. The bytes depend on the model only,
- * so equal models give equal files. */
+/* h5_write: writes HDF5 files to a path or into memory, in the form that h5py uses for Keras by
+ * default (superblock 0, object headers of version 1). Numbers are written at once, groups and the
+ * superblock at the end. The bytes depend on the model only, so equal models give equal files. */
 #include "h5.h"
 #include "h5_out.h"
 
@@ -15,7 +15,8 @@ struct quern__h5_file {
     quern__h5_out out;
     quern__h5_node root;
     char *path; /* NULL: in memory */
-    /* strings of variable size: the open global heap collection, its address, and the number of its objects */
+    /* strings of variable size: the open global heap collection, its address, and the number of its
+     * objects */
     quern__text heap;
     uint64_t heap_at;
     int n_heap;
@@ -29,8 +30,8 @@ quern__h5_file *quern__h5_create(const char *path, quern__image *image, quern_er
         image->n = 0;
     int fd = ready && !image ? quern__file_create(path) : -1;
     if (!ready || (!image && fd < 0)) {
-        quern__fail(err, ready ? QUERN_IO : QUERN_NOMEM, image ? "weights" : path, "cannot be written: %s",
-                    strerror(ready ? errno : ENOMEM));
+        quern__fail(err, ready ? QUERN_IO : QUERN_NOMEM, image ? "weights" : path,
+                    "cannot be written: %s", strerror(ready ? errno : ENOMEM));
         quern__free(f ? f->path : NULL);
         quern__free(f);
         return NULL;
@@ -60,7 +61,8 @@ static int no_memory(quern__h5_file *f, quern_error *err)
     return quern__fail_memory(err, sizeof(quern__h5_node));
 }
 
-/* The child `name` of a group. It is created as a group or dataset when it does not exist. Returns borrowed; NULL: no memory. */
+/* The child `name` of a group. It is created as a group or dataset when it does not exist. Returns
+ * borrowed; NULL: no memory. */
 static quern__h5_node *child(quern__h5_node *in, const char *name, size_t n, bool group)
 {
     for (quern__h5_node *c = in->first; c; c = c->next)
@@ -80,7 +82,8 @@ static quern__h5_node *child(quern__h5_node *in, const char *name, size_t n, boo
     return made;
 }
 
-/* The object at a path; it and missing parent groups are created. Returns borrowed; NULL with an error. */
+/* The object at a path; it and missing parent groups are created. Returns borrowed; NULL with an
+ * error. */
 static quern__h5_node *at_path(quern__h5_file *f, const char *path, bool group, quern_error *err)
 {
     quern__h5_node *node = &f->root;
@@ -122,7 +125,8 @@ static void add_float(quern__text *t)
 /* Strings of a fixed size in UTF-8, padded with zeros. */
 static void add_string(quern__text *t, size_t size) { add_type(t, 3, 0x11, size); }
 
-/* Strings of variable size in UTF-8: a size, the address of a global heap collection, and an index in it. */
+/* Strings of variable size in UTF-8: a size, the address of a global heap collection, and an index
+ * in it. */
 static void add_any_string(quern__text *t)
 {
     add_type(t, 9, 0x101, 16);
@@ -142,7 +146,8 @@ static void add_space(quern__text *t, int rank, const int64_t *dims)
 /* Closes the heap collection with an object for its free space. */
 static void end_heap(quern__h5_file *f)
 {
-    size_t size = f->heap.length > heap_bytes ? f->heap.length : heap_bytes, free_bytes = size - f->heap.length;
+    size_t size = f->heap.length > heap_bytes ? f->heap.length : heap_bytes,
+           free_bytes = size - f->heap.length;
     if (!f->n_heap)
         return;
     if (free_bytes >= 16) {
@@ -201,7 +206,8 @@ static void add_head(quern__text *t, const char *name, quern__text *type, quern_
 }
 
 /* Adds an attribute to a group as a message and frees it. */
-static int take_attribute(quern__h5_file *f, quern__h5_node *node, quern__text *attribute, quern_error *err)
+static int take_attribute(quern__h5_file *f, quern__h5_node *node, quern__text *attribute,
+                          quern_error *err)
 {
     quern__h5_add_message(&node->messages, QUERN__H5_ATTRIBUTE, 0, attribute);
     node->n_messages++;
@@ -209,7 +215,8 @@ static int take_attribute(quern__h5_file *f, quern__h5_node *node, quern__text *
     return node->messages.failed ? no_memory(f, err) : QUERN_OK;
 }
 
-int quern__h5_write_text(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err)
+int quern__h5_write_text(quern__h5_file *f, const char *path, const char *name, const char *text,
+                         quern_error *err)
 {
     quern__text type = { 0 }, space = { 0 }, attribute = { 0 };
     quern__h5_node *node = at_path(f, path, true, err);
@@ -223,8 +230,8 @@ int quern__h5_write_text(quern__h5_file *f, const char *path, const char *name, 
 }
 
 /* Writes one attribute with a part of a list: strings of the same size. */
-static int write_part(quern__h5_file *f, quern__h5_node *node, const char *name, const char *const *list, int n, size_t longest,
-                      quern_error *err)
+static int write_part(quern__h5_file *f, quern__h5_node *node, const char *name,
+                      const char *const *list, int n, size_t longest, quern_error *err)
 {
     quern__text type = { 0 }, space = { 0 }, attribute = { 0 };
     add_string(&type, longest);
@@ -238,7 +245,8 @@ static int write_part(quern__h5_file *f, quern__h5_node *node, const char *name,
     return take_attribute(f, node, &attribute, err);
 }
 
-int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name, const char *const *list, int n, quern_error *err)
+int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
+                          const char *const *list, int n, quern_error *err)
 {
     enum { most = 64512 }; /* limit of Keras on the bytes of an attribute; a longer list is split */
     size_t longest = 1;
@@ -253,21 +261,24 @@ int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
         return write_part(f, node, name, list, n, longest, err);
     for (int k = 0; status >= 0 && k * per < n; k++) {
         snprintf(own, sizeof own, "%.40s%d", name, k);
-        status = write_part(f, node, own, list + k * per, n - k * per < per ? n - k * per : per, longest, err);
+        status = write_part(f, node, own, list + k * per, n - k * per < per ? n - k * per : per,
+                            longest, err);
     }
     return status;
 }
 
 /* ---- groups and datasets ---- */
 
-int quern__h5_write_group(quern__h5_file *f, const char *path, const char *name, const char *text, quern_error *err)
+int quern__h5_write_group(quern__h5_file *f, const char *path, const char *name, const char *text,
+                          quern_error *err)
 {
     if (name)
         return quern__h5_write_text(f, path, name, text, err);
     return at_path(f, path, true, err) ? QUERN_OK : QUERN_NOMEM;
 }
 
-int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variable *v, quern_error *err)
+int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variable *v,
+                             quern_error *err)
 {
     enum { fill_value = 0x05 };
     size_t bytes = 0;
@@ -311,8 +322,9 @@ static void put_rest(quern__h5_file *f)
     quern__h5_put_group(&f->out, &f->root, &tree, &heap);
     quern__text_add_bytes(&t, "\x89HDF\r\n\x1a\n", 8);
     quern__h5_add(&t, 0, 5);
-    quern__h5_add(&t, 0x0808, 3);     /* addresses and sizes have eight bytes */
-    quern__h5_add(&t, 0x00100004, 8); /* half capacities of symbol table and B-tree nodes (h5_group.c) */
+    quern__h5_add(&t, 0x0808, 3); /* addresses and sizes have eight bytes */
+    quern__h5_add(&t, 0x00100004,
+                  8); /* half capacities of symbol table and B-tree nodes (h5_group.c) */
     quern__h5_add(&t, 0, 8);
     quern__h5_add(&t, nowhere, 8);
     quern__h5_add(&t, f->out.end, 8);
@@ -354,7 +366,9 @@ int quern__h5_finish(quern__h5_file *f, quern_error *err)
 {
     put_rest(f);
     forget(f, true);
-    int why = f->out.why, status = !why ? QUERN_OK : f->path && why != ENOMEM ? QUERN_IO : QUERN_NOMEM;
+    int why = f->out.why, status = !why                       ? QUERN_OK
+                                   : f->path && why != ENOMEM ? QUERN_IO
+                                                              : QUERN_NOMEM;
     if (status == QUERN_NOMEM)
         quern__fail(err, status, f->path ? f->path : "weights", "out of memory");
     else if (status < 0)

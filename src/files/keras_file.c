@@ -1,5 +1,6 @@
-/* keras_file: model files. `.keras`: config.json and model.weights.h5 as in Keras, tokenizer.json of language models, schema.json
- * of the data; unknown members are kept. Whole-model `.h5` files: legacy_h5.c. */
+/* keras_file: model files. `.keras`: config.json and model.weights.h5 as in Keras, tokenizer.json
+ * of language models, schema.json of the data; unknown members are kept. Whole-model `.h5` files:
+ * legacy_h5.c. */
 #include "base/json.h"
 #include "files.h"
 
@@ -9,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The memory for weights is bounded by the size of their file times a factor, because the file can be compressed. */
+/* The memory for weights is bounded by the size of their file times a factor, because the file can
+ * be compressed. */
 static const size_t expansion = 64, least_room = 1 << 20, most_kept = 256 << 20;
 
 static size_t room_for(size_t bytes) { return expansion * bytes + least_room; }
@@ -17,8 +19,9 @@ static size_t room_for(size_t bytes) { return expansion * bytes + least_room; }
 /* Members that quern writes. */
 static bool ours(const char *name)
 {
-    static const char *const own[] = { "config.json", "metadata.json", "model.weights.h5", "tokenizer.json",
-                                       "schema.json", QUERN__RUN_JSON, QUERN__RUN_BYTES };
+    static const char *const own[] = { "config.json",    "metadata.json", "model.weights.h5",
+                                       "tokenizer.json", "schema.json",   QUERN__RUN_JSON,
+                                       QUERN__RUN_BYTES };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!strcmp(name, own[i]))
             return true;
@@ -34,7 +37,8 @@ static int keep_members(quern_model *m, const char *path, quern_error *err)
     if (n && !m->members)
         status = quern__fail_memory(err, (size_t)n * sizeof *m->members);
     for (int i = 0; status >= 0 && i < n; i++) {
-        m->members[m->n_members++] = (quern__kept_member){ (char *)(uintptr_t)list[i].name, list[i].bytes, list[i].n };
+        m->members[m->n_members++] =
+            (quern__kept_member){ (char *)(uintptr_t)list[i].name, list[i].bytes, list[i].n };
         list[i].name = NULL;
         list[i].bytes = NULL;
     }
@@ -52,20 +56,23 @@ static int check_assets(const quern_model *m, const char *path, quern_error *err
         for (int k = 0; k < n && !found; k++)
             found = !strcmp(m->members[i].name, read[k].name);
         if (!found)
-            status = quern__fail(err, QUERN_UNSUPPORTED, path, "no layer reads %.200s in this version", m->members[i].name);
+            status = quern__fail(err, QUERN_UNSUPPORTED, path,
+                                 "no layer reads %.200s in this version", m->members[i].name);
     }
     quern__assets_free(read, n);
     return status;
 }
 
 /* Reads the names of columns and classes. The hint for an invalid schema says how to remove it. */
-static int read_schema(quern_model *m, const char *path, const quern__member *schema, quern_error *err)
+static int read_schema(quern_model *m, const char *path, const quern__member *schema,
+                       quern_error *err)
 {
     quern_error own = { 0 };
     m->schema = quern_schema_from_json(schema->bytes, schema->n, &own);
     for (int t = 0; t < quern_schema_targets(m->schema); t++)
         if (quern_schema_target_output(m->schema, t) >= m->n_out)
-            quern__fail(&own, QUERN_FORMAT, "schema", "target %d belongs to output %d, the model has %d outputs", t + 1,
+            quern__fail(&own, QUERN_FORMAT, "schema",
+                        "target %d belongs to output %d, the model has %d outputs", t + 1,
                         quern_schema_target_output(m->schema, t), m->n_out);
     if (!own.code)
         return QUERN_OK;
@@ -75,8 +82,8 @@ static int read_schema(quern_model *m, const char *path, const quern__member *sc
 }
 
 /* Reads weights, vocabularies, unknown members, tokenizer and schema into a model. */
-static int read_parts(quern_model *m, const char *path, const quern__member *weights, const quern__member *tokenizer,
-                      const quern__member *schema, quern_error *err)
+static int read_parts(quern_model *m, const char *path, const quern__member *weights,
+                      const quern__member *tokenizer, const quern__member *schema, quern_error *err)
 {
     int status = quern__weights_read(m, path, weights->bytes, weights->n, err);
     if (status >= 0)
@@ -85,7 +92,8 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
         status = keep_members(m, path, err);
     if (status >= 0)
         status = check_assets(m, path, err);
-    if (status >= 0 && tokenizer->bytes && !(m->tokenizer = quern_tokenizer_from_json(tokenizer->bytes, tokenizer->n, err)))
+    if (status >= 0 && tokenizer->bytes &&
+        !(m->tokenizer = quern_tokenizer_from_json(tokenizer->bytes, tokenizer->n, err)))
         status = QUERN_FORMAT;
     return status < 0 || !schema->bytes ? status : read_schema(m, path, schema, err);
 }
@@ -93,7 +101,9 @@ static int read_parts(quern_model *m, const char *path, const quern__member *wei
 /* Whether Keras 2 wrote the file; its `.keras` files have the same configs as its `.h5` files. */
 static bool is_keras_2(const quern__member *metadata)
 {
-    json_t *root = metadata->bytes ? quern__json_read(metadata->bytes, metadata->n, "metadata.json", NULL, NULL) : NULL;
+    json_t *root = metadata->bytes
+                       ? quern__json_read(metadata->bytes, metadata->n, "metadata.json", NULL, NULL)
+                       : NULL;
     const char *version = quern__config_text(root, "keras_version");
     bool old = version && *version == '2';
     json_decref(root);
@@ -103,11 +113,13 @@ static bool is_keras_2(const quern__member *metadata)
 /* Opens a `.keras` file. Returns new. */
 static quern_model *open_archive(const char *path, quern_error *err)
 {
-    quern__member members[] = { { .name = "config.json", .limit = QUERN__MOST_JSON },
-                                { .name = "model.weights.h5" },
-                                { .name = "tokenizer.json", .optional = true },
-                                { .name = "schema.json", .limit = QUERN__MOST_JSON, .optional = true },
-                                { .name = "metadata.json", .limit = 1 << 16, .optional = true } };
+    quern__member members[] = {
+        { .name = "config.json", .limit = QUERN__MOST_JSON },
+        { .name = "model.weights.h5" },
+        { .name = "tokenizer.json", .optional = true },
+        { .name = "schema.json", .limit = QUERN__MOST_JSON, .optional = true },
+        { .name = "metadata.json", .limit = 1 << 16, .optional = true }
+    };
     enum { n = sizeof members / sizeof *members };
     quern_model *m = NULL;
     if (quern__archive_read(path, members, n, QUERN__MOST_BYTES, err) < 0)
@@ -135,13 +147,15 @@ static bool is_hdf5(const char *path)
 {
     char head[8] = { 0 };
     FILE *f = fopen(path, "rbe");
-    bool is = f && fread(head, 1, sizeof head, f) == sizeof head && !memcmp(head, "\x89HDF\r\n\x1a\n", sizeof head);
+    bool is = f && fread(head, 1, sizeof head, f) == sizeof head &&
+              !memcmp(head, "\x89HDF\r\n\x1a\n", sizeof head);
     if (f)
         fclose(f);
     return is;
 }
 
-/* Checks that memory did not run out while the model was read. Takes `m`; returns it, or NULL with an error. */
+/* Checks that memory did not run out while the model was read. Takes `m`; returns it, or NULL with
+ * an error. */
 static quern_model *whole(quern_model *m, const char *path, quern_error *err)
 {
     if (m && !quern__memory_short())
@@ -176,13 +190,15 @@ static bool among(const quern__members *all, const char *name)
 }
 
 /* Takes `bytes` (quern__free); a borrowed member borrows name and bytes. */
-static int add_member(quern__members *all, const char *name, char *bytes, size_t n, bool borrowed, quern_error *err)
+static int add_member(quern__members *all, const char *name, char *bytes, size_t n, bool borrowed,
+                      quern_error *err)
 {
     quern__member *grown = quern__realloc(all->list, ((size_t)all->n + 1) * sizeof *grown);
     const char *own = borrowed ? name : quern__strdup(name);
     all->list = grown ? grown : all->list;
     if (grown && own && bytes) {
-        all->list[all->n++] = (quern__member){ .name = own, .bytes = bytes, .n = n, .borrowed = borrowed };
+        all->list[all->n++] =
+            (quern__member){ .name = own, .bytes = bytes, .n = n, .borrowed = borrowed };
         return QUERN_OK;
     }
     if (!borrowed) {
@@ -194,7 +210,8 @@ static int add_member(quern__members *all, const char *name, char *bytes, size_t
 
 static int add_text(quern__members *all, const char *name, const char *text, quern_error *err)
 {
-    return add_member(all, name, text ? quern__strdup(text) : NULL, text ? strlen(text) : 0, false, err);
+    return add_member(all, name, text ? quern__strdup(text) : NULL, text ? strlen(text) : 0, false,
+                      err);
 }
 
 /* Adds metadata.json and config.json. */
@@ -204,7 +221,8 @@ static int add_config(quern__members *all, const quern_model *m, quern_error *er
     time_t now = time(NULL);
     struct tm tm;
     strftime(date, sizeof date, "%Y-%m-%d@%H:%M:%S", gmtime_r(&now, &tm));
-    snprintf(metadata, sizeof metadata, "{\"keras_version\": \"" QUERN__KERAS_VERSION "\", \"date_saved\": \"%s\"}", date);
+    snprintf(metadata, sizeof metadata,
+             "{\"keras_version\": \"" QUERN__KERAS_VERSION "\", \"date_saved\": \"%s\"}", date);
     json_t *root = quern__config_write(m);
     char *text = quern__json_text(root, 0);
     int status = add_text(all, "metadata.json", metadata, err);
@@ -219,7 +237,9 @@ static int add_tokenizer(quern__members *all, const quern_model *m, quern_error 
 {
     size_t n;
     char *text = quern_tokenizer_json(m->tokenizer, &n, err);
-    int status = text ? add_text(all, "tokenizer.json", text, err) : err && err->code ? err->code : QUERN_NOMEM;
+    int status = text               ? add_text(all, "tokenizer.json", text, err)
+                 : err && err->code ? err->code
+                                    : QUERN_NOMEM;
     free(text);
     return status;
 }
@@ -227,13 +247,17 @@ static int add_tokenizer(quern__members *all, const quern_model *m, quern_error 
 static int add_schema(quern__members *all, const quern_model *m, quern_error *err)
 {
     char *text = quern_schema_json(m->schema, err);
-    int status = text ? add_text(all, "schema.json", text, err) : err && err->code ? err->code : QUERN_NOMEM;
+    int status = text               ? add_text(all, "schema.json", text, err)
+                 : err && err->code ? err->code
+                                    : QUERN_NOMEM;
     free(text);
     return status;
 }
 
-/* Members that quern writes, those of the caller, vocabularies, and unknown members that were read. */
-int quern__model_members(const quern_model *m, const char *beside, quern__image *image, quern__members *out, quern_error *err)
+/* Members that quern writes, those of the caller, vocabularies, and unknown members that were read.
+ */
+int quern__model_members(const quern_model *m, const char *beside, quern__image *image,
+                         quern__members *out, quern_error *err)
 {
     quern__members assets = { 0 };
     int status = add_config(out, m, err);
@@ -250,13 +274,15 @@ int quern__model_members(const quern_model *m, const char *beside, quern__image 
     if (status >= 0)
         status = quern__assets_write(m, &assets.list, &assets.n, err);
     for (int i = 0; status >= 0 && i < assets.n; i++) {
-        status = add_member(out, assets.list[i].name, assets.list[i].bytes, assets.list[i].n, false, err);
+        status = add_member(out, assets.list[i].name, assets.list[i].bytes, assets.list[i].n, false,
+                            err);
         assets.list[i].bytes = NULL;
     }
     quern__assets_free(assets.list, assets.n);
     for (int i = 0; status >= 0 && i < m->n_members; i++)
         if (!among(out, m->members[i].name))
-            status = add_member(out, m->members[i].name, m->members[i].bytes, m->members[i].n, true, err);
+            status = add_member(out, m->members[i].name, m->members[i].bytes, m->members[i].n, true,
+                                err);
     if (status < 0 && beside)
         unlink(beside);
     return status;
@@ -287,7 +313,9 @@ static int save_legacy(const quern_model *m, const char *path, quern_error *err)
 {
     char beside[4096];
     if (m->schema)
-        quern__warn("%s: an .h5 file cannot store the names of columns and classes; use a .keras file", path);
+        quern__warn(
+            "%s: an .h5 file cannot store the names of columns and classes; use a .keras file",
+            path);
     int status = quern__file_beside(path, "", beside, err);
     if (status >= 0)
         status = quern__legacy_write(m, beside, err);

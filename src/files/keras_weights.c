@@ -1,15 +1,17 @@
-/* keras_weights: weights in HDF5 in the layout of Keras 3, in model.weights.h5 and `.weights.h5`: layers/<class>[_k]/vars/<i>,
- * nested models with their layers below them, and optimizer/vars/<i>. */
+/* keras_weights: weights in HDF5 in the layout of Keras 3, in model.weights.h5 and `.weights.h5`:
+ * layers/<class>[_k]/vars/<i>, nested models with their layers below them, and optimizer/vars/<i>.
+ */
 #include "files.h"
 #include "h5.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Called for each variable with its path, and for the group of each layer (v NULL, `name`: of the layer). A negative result
- * stops. */
+/* Called for each variable with its path, and for the group of each layer (v NULL, `name`: of the
+ * layer). A negative result stops. */
 typedef struct visitor {
-    int (*fn)(struct visitor *visitor, const char *path, quern__variable *v, const char *name, quern_error *err);
+    int (*fn)(struct visitor *visitor, const char *path, quern__variable *v, const char *name,
+              quern_error *err);
     quern__h5 *from;
     quern__objects read; /* datasets of `from` that were read */
     quern__h5_file *to;
@@ -39,7 +41,8 @@ static int visit_layer(void *user, quern__layer *l, const char *group, quern_err
 }
 
 /* Visits the variables of an optimizer below `group`. */
-static int visit_optimizer(const quern__optimizer *o, const char *group, visitor *v, quern_error *err)
+static int visit_optimizer(const quern__optimizer *o, const char *group, visitor *v,
+                           quern_error *err)
 {
     char path[256];
     int status = QUERN_OK;
@@ -53,14 +56,16 @@ static int visit_optimizer(const quern__optimizer *o, const char *group, visitor
 
 /* ---- writing ---- */
 
-static int write_one(visitor *v, const char *path, quern__variable *of, const char *name, quern_error *err)
+static int write_one(visitor *v, const char *path, quern__variable *of, const char *name,
+                     quern_error *err)
 {
     if (of)
         return quern__h5_write_variable(v->to, path, of, err);
     return quern__h5_write_group(v->to, path, "name", name, err);
 }
 
-/* Keras writes an inner optimizer a second time in a group of its own: that of a LossScaleOptimizer, or each of a MultiOptimizer.
+/* Keras writes an inner optimizer a second time in a group of its own: that of a
+ * LossScaleOptimizer, or each of a MultiOptimizer.
  */
 static int write_inner(const quern__optimizer *o, visitor *v, quern_error *err)
 {
@@ -75,13 +80,15 @@ static int write_inner(const quern__optimizer *o, visitor *v, quern_error *err)
         if (quern__optimizer_leader((quern__optimizer *)(uintptr_t)o) == inner)
             snprintf(group, sizeof group, "optimizer/inner_optimizer");
         else
-            snprintf(group, sizeof group, same ? "optimizer/optimizers/%s_%d" : "optimizer/optimizers/%s", name, same);
+            snprintf(group, sizeof group,
+                     same ? "optimizer/optimizers/%s_%d" : "optimizer/optimizers/%s", name, same);
         status = visit_optimizer(inner, group, v, err);
     }
     return status;
 }
 
-int quern__weights_write(const quern_model *m, const char *beside, quern__image *image, quern_error *err)
+int quern__weights_write(const quern_model *m, const char *beside, quern__image *image,
+                         quern_error *err)
 {
     visitor v = { .fn = write_one, .to = quern__h5_create(beside, image, err) };
     int status = v.to ? quern__model_walk(m, visit_layer, &v, err) : QUERN_NOMEM;
@@ -99,7 +106,8 @@ int quern__weights_write(const quern_model *m, const char *beside, quern__image 
 
 /* ---- reading ---- */
 
-int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, quern__variable *v, quern_error *err)
+int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, quern__variable *v,
+                            quern_error *err)
 {
     quern__h5_set set;
     char want[96], got[96];
@@ -108,13 +116,15 @@ int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, qu
         return status;
     if (!quern_shape_equal(&set.shape, &v->shape))
         return quern__fail(err, QUERN_SHAPE, where, "weight %s has shape %s, expected %s", v->path,
-                           quern_shape_text(&set.shape, got, sizeof got), quern_shape_text(&v->shape, want, sizeof want));
+                           quern_shape_text(&set.shape, got, sizeof got),
+                           quern_shape_text(&v->shape, want, sizeof want));
     quern_tensor out = { .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
     return quern__h5_read(h, &set, &out, err);
 }
 
 /* Reads a variable from its path; a missing one is an error. */
-static int read_one(visitor *v, const char *path, quern__variable *of, const char *name, quern_error *err)
+static int read_one(visitor *v, const char *path, quern__variable *of, const char *name,
+                    quern_error *err)
 {
     char where[700];
     uint64_t object;
@@ -125,7 +135,9 @@ static int read_one(visitor *v, const char *path, quern__variable *of, const cha
     v->from->where = where;
     int status = quern__h5_find(v->from, v->from->root, path, &object, err);
     if (status == QUERN_END)
-        return of->optimizer ? QUERN_OK : quern__fail(err, QUERN_FORMAT, where, "weight %s is missing", of->path);
+        return of->optimizer
+                   ? QUERN_OK
+                   : quern__fail(err, QUERN_FORMAT, where, "weight %s is missing", of->path);
     if (status >= 0)
         status = quern__h5_read_variable(v->from, object, where, of, err);
     if (status >= 0)
@@ -134,22 +146,26 @@ static int read_one(visitor *v, const char *path, quern__variable *of, const cha
     return status;
 }
 
-/* Whether the file has all variables of the optimizer. Otherwise they are ignored, as in Keras, with a warning unless the
- * optimizer never made a step. */
+/* Whether the file has all variables of the optimizer. Otherwise they are ignored, as in Keras,
+ * with a warning unless the optimizer never made a step. */
 static bool keeps_as_much(const quern__optimizer *o, quern__h5 *h)
 {
     char path[64] = "optimizer/vars/0";
     uint64_t object;
     int found = 0;
-    while (found < 1 << 20 && quern__h5_find(h, h->root, path, &object, &(quern_error){ 0 }) == QUERN_OK)
+    while (found < 1 << 20 &&
+           quern__h5_find(h, h->root, path, &object, &(quern_error){ 0 }) == QUERN_OK)
         snprintf(path, sizeof path, "optimizer/vars/%d", ++found);
-    if (found && found != quern__optimizer_count(o, false) && found != quern__optimizer_count(o, true))
-        quern__warn("%s: the optimizer starts from the beginning: the file has %d of its variables, expected %d", h->where, found,
-                    quern__optimizer_count(o, false));
+    if (found && found != quern__optimizer_count(o, false) &&
+        found != quern__optimizer_count(o, true))
+        quern__warn("%s: the optimizer starts from the beginning: the file has %d of its "
+                    "variables, expected %d",
+                    h->where, found, quern__optimizer_count(o, false));
     return found == quern__optimizer_count(o, false);
 }
 
-int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err)
+int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n,
+                        quern_error *err)
 {
     quern__h5 h;
     visitor v = { .fn = read_one, .from = &h, .where = path };

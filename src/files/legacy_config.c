@@ -1,12 +1,16 @@
-/* legacy_config: converts configs of whole-model `.h5` files of Keras 2 (keras, tf_keras) and Keras 3 to those of `.keras` files:
- * old names of classes and arguments, calls as nested lists, calls of models that count from 1, metrics that wrap their function.
+/* legacy_config: converts configs of whole-model `.h5` files of Keras 2 (keras, tf_keras) and Keras
+ * 3 to those of `.keras` files: old names of classes and arguments, calls as nested lists, calls of
+ * models that count from 1, metrics that wrap their function.
  */
 #include "legacy.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static void set_class(json_t *spec, const char *name) { json_object_set_new(spec, "class_name", json_string(name)); }
+static void set_class(json_t *spec, const char *name)
+{
+    json_object_set_new(spec, "class_name", json_string(name));
+}
 
 /* ---- layers ---- */
 
@@ -44,7 +48,8 @@ static bool counts_from_1(json_t *layers, const char *name)
     size_t k;
     json_array_foreach(layers, k, layer)
     {
-        json_t *own = json_object_get(layer, "name"), *inner = json_object_get(json_object_get(layer, "config"), "layers");
+        json_t *own = json_object_get(layer, "name"),
+               *inner = json_object_get(json_object_get(layer, "config"), "layers");
         const char *first = quern__config_text(json_array_get(inner, 0), "class_name");
         if (json_is_string(own) && !strcmp(json_string_value(own), name))
             return first && !strcmp(first, "InputLayer");
@@ -54,11 +59,13 @@ static bool counts_from_1(json_t *layers, const char *name)
 
 json_t *quern__legacy_tensor(json_t *layers, json_t *list)
 {
-    json_t *name = json_array_get(list, 0), *call = json_array_get(list, 1), *output = json_array_get(list, 2);
+    json_t *name = json_array_get(list, 0), *call = json_array_get(list, 1),
+           *output = json_array_get(list, 2);
     if (!json_is_string(name) || !json_is_integer(call) || !json_is_integer(output))
         return NULL;
-    return json_pack("{s:s, s:{s:[O,I,O]}}", "class_name", "__keras_tensor__", "config", "keras_history", name,
-                     json_integer_value(call) - counts_from_1(layers, json_string_value(name)), output);
+    return json_pack(
+        "{s:s, s:{s:[O,I,O]}}", "class_name", "__keras_tensor__", "config", "keras_history", name,
+        json_integer_value(call) - counts_from_1(layers, json_string_value(name)), output);
 }
 
 /* One call: [[layer, call, output, {…}], …]. */
@@ -85,7 +92,8 @@ static json_t *modern_call(json_t *layers, json_t *call)
                 json_object_set(kwargs, key, told);
         }
     }
-    args = json_array_size(given) == 1 ? json_pack("[O]", json_array_get(given, 0)) : json_pack("[O]", given);
+    args = json_array_size(given) == 1 ? json_pack("[O]", json_array_get(given, 0))
+                                       : json_pack("[O]", given);
     json_decref(given);
     json_decref(one);
     return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
@@ -104,24 +112,30 @@ static void modern_end(json_t *layers, json_t *end)
     json_int_t call = json_integer_value(json_array_get(end, 1)) - counts_from_1(layers, name);
     json_array_foreach(layers, k, layer)
     {
-        const char *own = quern__config_text(layer, "name"), *kind = quern__config_text(layer, "class_name");
-        if (own && kind && !strcmp(own, name) && (!strcmp(kind, "Functional") || !strcmp(kind, "Model")))
+        const char *own = quern__config_text(layer, "name"),
+                   *kind = quern__config_text(layer, "class_name");
+        if (own && kind && !strcmp(own, name) &&
+            (!strcmp(kind, "Functional") || !strcmp(kind, "Model")))
             call++;
     }
     json_array_set_new(end, 1, json_integer(call));
 }
 
-/* The first layer of a sequential model of Keras 2 can have the input shape instead of an InputLayer. */
+/* The first layer of a sequential model of Keras 2 can have the input shape instead of an
+ * InputLayer. */
 static void insert_input(json_t *layers)
 {
-    json_t *first = json_object_get(json_array_get(layers, 0), "config"), *shape = json_object_get(first, "batch_input_shape");
-    const char *kind = quern__config_text(json_array_get(layers, 0), "class_name"), *name = quern__config_text(first, "name");
+    json_t *first = json_object_get(json_array_get(layers, 0), "config"),
+           *shape = json_object_get(first, "batch_input_shape");
+    const char *kind = quern__config_text(json_array_get(layers, 0), "class_name"),
+               *name = quern__config_text(first, "name");
     char own[128];
     if (!shape || !kind || !strcmp(kind, "InputLayer"))
         return;
     snprintf(own, sizeof own, "%.100s_input", name ? name : "model");
-    json_array_insert_new(
-        layers, 0, json_pack("{s:s, s:{s:s, s:O}}", "class_name", "InputLayer", "config", "name", own, "batch_shape", shape));
+    json_array_insert_new(layers, 0,
+                          json_pack("{s:s, s:{s:s, s:O}}", "class_name", "InputLayer", "config",
+                                    "name", own, "batch_shape", shape));
 }
 
 /* Converts a model in place: its layers, their calls, and its inputs and outputs. */
@@ -165,9 +179,11 @@ static void modern_decay(json_t *config)
     json_t *rate = json_object_get(config, "learning_rate");
     if (decay > 0 && json_is_number(rate))
         json_object_set_new(config, "learning_rate",
-                            json_pack("{s:s, s:s, s:{s:O, s:f, s:f, s:b}, s:n}", "module", "keras.optimizers.schedules",
-                                      "class_name", "InverseTimeDecay", "config", "initial_learning_rate", rate, "decay_steps", 1.0,
-                                      "decay_rate", decay, "staircase", 0, "registered_name"));
+                            json_pack("{s:s, s:s, s:{s:O, s:f, s:f, s:b}, s:n}", "module",
+                                      "keras.optimizers.schedules", "class_name",
+                                      "InverseTimeDecay", "config", "initial_learning_rate", rate,
+                                      "decay_steps", 1.0, "decay_rate", decay, "staircase", 0,
+                                      "registered_name"));
 }
 
 /* A schedule in the format of Keras 3: with its module, and without an empty name. */
@@ -177,10 +193,12 @@ static void modern_rate(json_t *config)
     const char *name = quern__config_text(rate, "class_name");
     const quern__class *c = name ? quern__class_find(QUERN__SCHEDULE, name, NULL) : NULL;
     if (c)
-        json_object_set_new(config, "learning_rate", quern__serialize(c, json_object_get(rate, "config")));
+        json_object_set_new(config, "learning_rate",
+                            quern__serialize(c, json_object_get(rate, "config")));
 }
 
-/* Keras 2 writes "Custom>Adam" for its own Adam; a registered custom class with that name takes precedence. */
+/* Keras 2 writes "Custom>Adam" for its own Adam; a registered custom class with that name takes
+ * precedence. */
 static void bare_name(json_t *spec)
 {
     const char *name = quern__config_text(spec, "class_name");
@@ -191,10 +209,12 @@ static void bare_name(json_t *spec)
     set_class(spec, own);
 }
 
-/* Removes arguments of Keras 2 optimizers that Keras 3 does not have: execution options, and decays that were read before. */
+/* Removes arguments of Keras 2 optimizers that Keras 3 does not have: execution options, and decays
+ * that were read before. */
 static void drop_gone(const quern__class *c, json_t *config)
 {
-    static const char *const gone[] = { "jit_compile", "is_legacy_optimizer", "decay", "lr", "schedule_decay" };
+    static const char *const gone[] = { "jit_compile", "is_legacy_optimizer", "decay", "lr",
+                                        "schedule_decay" };
     if (c)
         for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
             if (!quern__is_field(c->fields, gone[i]))
@@ -208,19 +228,22 @@ static json_t *modern_optimizer(json_t *given)
     bare_name(spec);
     const char *name = quern__config_text(spec, "class_name");
     bool before_2_11 = !json_object_get(config, "use_ema");
-    if (before_2_11 && name && !strcmp(name, "RMSprop") && json_number_value(json_object_get(config, "momentum")) == 0)
-        quern__warn(
-            "RMSprop: Keras before 2.11 adds epsilon to the root of the velocity, quern and Keras 3 add it inside the root: "
-            "weights with small gradients move less");
+    if (before_2_11 && name && !strcmp(name, "RMSprop") &&
+        json_number_value(json_object_get(config, "momentum")) == 0)
+        quern__warn("RMSprop: Keras before 2.11 adds epsilon to the root of the velocity, quern "
+                    "and Keras 3 add it inside the root: "
+                    "weights with small gradients move less");
     const quern__class *c = name ? quern__class_find(QUERN__OPTIMIZER, name, NULL) : NULL;
     if (json_object_get(config, "lr") && !json_object_get(config, "learning_rate"))
         json_object_set(config, "learning_rate", json_object_get(config, "lr"));
     if (!c || strcmp(c->name, "Nadam") != 0)
         modern_decay(config);
-    else if (json_number_value(json_object_get(config, "decay")) > 0 || json_object_get(config, "schedule_decay"))
+    else if (json_number_value(json_object_get(config, "decay")) > 0 ||
+             json_object_get(config, "schedule_decay"))
         quern__warn("Nadam: schedule_decay of Keras 2 is ignored: Keras 3 uses 0.96^step");
     modern_rate(config);
-    if (!json_is_true(json_object_get(config, "use_ema"))) { /* defaults of moving averages without use_ema */
+    if (!json_is_true(
+            json_object_get(config, "use_ema"))) { /* defaults of moving averages without use_ema */
         json_object_del(config, "ema_momentum");
         json_object_del(config, "ema_overwrite_frequency");
     }
@@ -239,18 +262,22 @@ static void drop_arguments(const quern__class *c, json_t *config)
         if (quern__is_field(c->fields, key) || !strcmp(key, "name") || !strcmp(key, "dtype"))
             continue;
         if (!json_is_null(v))
-            quern__warn("%s: the argument %s of Keras 2 is ignored: Keras 3 does not have it", c->name, key);
+            quern__warn("%s: the argument %s of Keras 2 is ignored: Keras 3 does not have it",
+                        c->name, key);
         json_object_del(config, key);
     }
 }
 
-/* Replaces a loss or metric that wraps its function (`wrapper`) by the function with its arguments. Returns new. */
+/* Replaces a loss or metric that wraps its function (`wrapper`) by the function with its arguments.
+ * Returns new. */
 static json_t *unwrapped(quern__group group, json_t *given, const char *wrapper)
 {
-    json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config"), *fn = json_object_get(config, "fn");
+    json_t *spec = json_deep_copy(given), *config = json_object_get(spec, "config"),
+           *fn = json_object_get(config, "fn");
     const char *kind = quern__config_text(spec, "class_name");
     if (kind && fn && !strcmp(kind, wrapper))
-        set_class(spec, json_is_string(fn) ? json_string_value(fn) : quern__config_text(fn, "config"));
+        set_class(spec,
+                  json_is_string(fn) ? json_string_value(fn) : quern__config_text(fn, "config"));
     json_object_del(config, "fn");
     kind = quern__config_text(spec, "class_name");
     const quern__class *c = kind ? quern__class_find(group, kind, NULL) : NULL;
@@ -259,7 +286,8 @@ static json_t *unwrapped(quern__group group, json_t *given, const char *wrapper)
     return spec;
 }
 
-/* Converts one metric, or the list of one output, whose name may have the output's name as a prefix. Returns new. */
+/* Converts one metric, or the list of one output, whose name may have the output's name as a
+ * prefix. Returns new. */
 static json_t *modern_metric(json_t *given, const char *output)
 {
     json_t *list, *v;
@@ -271,14 +299,16 @@ static json_t *modern_metric(json_t *given, const char *output)
     }
     if (!json_is_object(given) || !json_object_get(given, "class_name"))
         return json_deep_copy(given);
-    json_t *spec = unwrapped(QUERN__METRIC, given, "MeanMetricWrapper"), *config = json_object_get(spec, "config");
+    json_t *spec = unwrapped(QUERN__METRIC, given, "MeanMetricWrapper"),
+           *config = json_object_get(spec, "config");
     const char *name = quern__config_text(config, "name");
     if (n && name && !strncmp(name, output, n) && name[n] == '_')
         json_object_set_new(config, "name", json_string(name + n + 1));
     return spec;
 }
 
-/* Whether a list of metrics applies to every output: in Keras 2, a list without inner lists does. */
+/* Whether a list of metrics applies to every output: in Keras 2, a list without inner lists does.
+ */
 static bool for_every_output(json_t *given)
 {
     json_t *v;
@@ -295,7 +325,8 @@ static json_t *modern_metrics(json_t *given, const char *const *outputs, int n)
     size_t k;
     if (json_is_object(given) && !json_object_get(given, "class_name")) {
         out = json_object();
-        json_object_foreach(given, key, v) json_object_set_new(out, key, modern_metric(v, n > 1 ? key : NULL));
+        json_object_foreach(given, key, v)
+            json_object_set_new(out, key, modern_metric(v, n > 1 ? key : NULL));
         return out;
     }
     if (!json_is_array(given) || n < 2)
@@ -305,7 +336,8 @@ static json_t *modern_metrics(json_t *given, const char *const *outputs, int n)
         for (int i = 0; i < n; i++)
             json_array_append_new(out, modern_metric(given, outputs[i]));
     else
-        json_array_foreach(given, k, v) json_array_append_new(out, modern_metric(v, k < (size_t)n ? outputs[k] : NULL));
+        json_array_foreach(given, k, v)
+            json_array_append_new(out, modern_metric(v, k < (size_t)n ? outputs[k] : NULL));
     return out;
 }
 
@@ -341,19 +373,25 @@ static int output_names(json_t *config, const char **names, int room)
     json_t *ends = json_object_get(config, "output_layers"), *v;
     size_t k;
     int n = 0;
-    json_array_foreach(ends, k, v) if (n < room && json_is_string(json_array_get(v, 0))) names[n++] =
-        json_string_value(json_array_get(v, 0));
+    json_array_foreach(ends, k, v) if (n < room && json_is_string(json_array_get(v, 0)))
+        names[n++] = json_string_value(json_array_get(v, 0));
     return n;
 }
 
-/* Warns about unknown members of the training config. sample_weight_mode is known: weights per step are used wherever the targets
- * have steps. */
+/* Warns about unknown members of the training config. sample_weight_mode is known: weights per step
+ * are used wherever the targets have steps. */
 static void warn_unknown(json_t *training)
 {
-    static const char *const known[] = {
-        "optimizer_config", "loss",        "metrics",         "weighted_metrics",   "loss_weights",
-        "run_eagerly",      "jit_compile", "auto_scale_loss", "sample_weight_mode", "steps_per_execution"
-    };
+    static const char *const known[] = { "optimizer_config",
+                                         "loss",
+                                         "metrics",
+                                         "weighted_metrics",
+                                         "loss_weights",
+                                         "run_eagerly",
+                                         "jit_compile",
+                                         "auto_scale_loss",
+                                         "sample_weight_mode",
+                                         "steps_per_execution" };
     const char *key;
     json_t *v;
     json_object_foreach(training, key, v)
@@ -368,7 +406,8 @@ static void warn_unknown(json_t *training)
 
 json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
 {
-    static const char *const same[] = { "loss_weights", "run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss" };
+    static const char *const same[] = { "loss_weights", "run_eagerly", "steps_per_execution",
+                                        "jit_compile", "auto_scale_loss" };
     json_t *root = json_deep_copy(model), *compile;
     const char *outputs[QUERN__MAX_IO];
     const char *kind = quern__config_text(root, "class_name");
@@ -381,11 +420,14 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
         return root;
     warn_unknown(training);
     int n = output_names(json_object_get(root, "config"), outputs, QUERN__MAX_IO);
-    json_t *loss = json_object_get(training, "loss"), *metrics = json_object_get(training, "metrics"),
+    json_t *loss = json_object_get(training, "loss"),
+           *metrics = json_object_get(training, "metrics"),
            *weighted = json_object_get(training, "weighted_metrics");
-    compile = json_pack("{s:o, s:o?, s:o?, s:o?}", "optimizer", modern_optimizer(json_object_get(training, "optimizer_config")),
-                        "loss", old ? modern_losses(loss) : json_deep_copy(loss), "metrics",
-                        old ? modern_metrics(metrics, outputs, n) : json_deep_copy(metrics), "weighted_metrics",
+    compile = json_pack("{s:o, s:o?, s:o?, s:o?}", "optimizer",
+                        modern_optimizer(json_object_get(training, "optimizer_config")), "loss",
+                        old ? modern_losses(loss) : json_deep_copy(loss), "metrics",
+                        old ? modern_metrics(metrics, outputs, n) : json_deep_copy(metrics),
+                        "weighted_metrics",
                         old ? modern_metrics(weighted, outputs, n) : json_deep_copy(weighted));
     if (compile)
         for (size_t i = 0; i < sizeof same / sizeof *same; i++)
@@ -399,11 +441,13 @@ json_t *quern__legacy_config(json_t *model, json_t *training, bool old)
 
 json_t *quern__legacy_archive_config(json_t *root)
 {
-    json_t *model = json_copy(root), *training = json_deep_copy(json_object_get(root, "compile_config")), *out;
+    json_t *model = json_copy(root),
+           *training = json_deep_copy(json_object_get(root, "compile_config")), *out;
     json_object_del(model, "compile_config");
     json_t *optimizer = json_object_get(training, "optimizer");
     if (json_is_string(optimizer)) /* a name means the default arguments */
-        json_object_set_new(training, "optimizer_config", json_pack("{s:O, s:{}}", "class_name", optimizer, "config"));
+        json_object_set_new(training, "optimizer_config",
+                            json_pack("{s:O, s:{}}", "class_name", optimizer, "config"));
     else if (optimizer)
         json_object_set(training, "optimizer_config", optimizer);
     json_object_del(training, "optimizer");

@@ -1,5 +1,6 @@
-/* legacy_h5: whole-model `.h5` files, and weights that Keras 2 saves alone: model_weights/<layer>/<names in weight_names>, and
- * optimizer_weights. Reads files of Keras 2 and 3; writes those of Keras 3 (keras.src.legacy.saving.legacy_h5_format). */
+/* legacy_h5: whole-model `.h5` files, and weights that Keras 2 saves alone:
+ * model_weights/<layer>/<names in weight_names>, and optimizer_weights. Reads files of Keras 2 and
+ * 3; writes those of Keras 3 (keras.src.legacy.saving.legacy_h5_format). */
 #include "base/json.h"
 #include "legacy.h"
 
@@ -11,7 +12,8 @@ typedef quern__names names;
 
 void quern__legacy_names_free(names *l) { quern__h5_strings_free(l->list, l->n); }
 
-int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, names *out, quern_error *err)
+int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, names *out,
+                        quern_error *err)
 {
     char own[64];
     *out = (names){ 0 };
@@ -22,7 +24,10 @@ int quern__legacy_names(quern__h5 *h, uint64_t object, const char *name, names *
         int got = quern__h5_strings(h, object, own, &more.list, &more.n, err);
         if (got == QUERN_END)
             return k ? QUERN_OK : QUERN_END;
-        char **grown = got < 0 ? NULL : quern__realloc(out->list, ((size_t)out->n + (size_t)more.n + 1) * sizeof *grown);
+        char **grown =
+            got < 0
+                ? NULL
+                : quern__realloc(out->list, ((size_t)out->n + (size_t)more.n + 1) * sizeof *grown);
         if (!grown) {
             quern__legacy_names_free(&more);
             if (got < 0)
@@ -43,7 +48,8 @@ static json_t *read_json(quern__h5 *h, const char *name, quern_error *err)
     names text;
     int status = quern__h5_strings(h, h->root, name, &text.list, &text.n, err);
     bool fits = status == QUERN_OK && text.n == 1 && strlen(text.list[0]) <= QUERN__MOST_JSON;
-    json_t *out = fits ? quern__json_read(text.list[0], strlen(text.list[0]), h->where, name, err) : NULL;
+    json_t *out =
+        fits ? quern__json_read(text.list[0], strlen(text.list[0]), h->where, name, err) : NULL;
     if (status == QUERN_OK && !out)
         quern__fail(err, QUERN_FORMAT, h->where, "%s is not JSON", name);
     if (status == QUERN_OK)
@@ -53,7 +59,8 @@ static json_t *read_json(quern__h5 *h, const char *name, quern_error *err)
 
 /* ---- reading weights ---- */
 
-/* The weights of a layer in the order of these files: trained ones first. The caller frees the list. */
+/* The weights of a layer in the order of these files: trained ones first. The caller frees the
+ * list. */
 static quern__variable **ordered(const quern__layer *l)
 {
     quern__variable **out = quern__zalloc((size_t)l->n_weights + 1, sizeof *out);
@@ -65,10 +72,13 @@ static quern__variable **ordered(const quern__layer *l)
     return out;
 }
 
-/* Converts weights of CuDNN layers, whose gates are transposed and which have two biases. `raw` has the file's numbers. */
-static void from_cudnn(float *out, const float *raw, const quern_shape *s, int gates, bool recurrent, bool bias)
+/* Converts weights of CuDNN layers, whose gates are transposed and which have two biases. `raw` has
+ * the file's numbers. */
+static void from_cudnn(float *out, const float *raw, const quern_shape *s, int gates,
+                       bool recurrent, bool bias)
 {
-    int64_t columns = s->dims[s->rank - 1] / gates, rows = s->rank > 1 ? s->dims[0] : 1, all = columns * gates;
+    int64_t columns = s->dims[s->rank - 1] / gates, rows = s->rank > 1 ? s->dims[0] : 1,
+            all = columns * gates;
     if (bias)
         for (int64_t k = 0; k < all; k++)
             out[k] = gates == 4 ? raw[k] + raw[all + k] : raw[k];
@@ -80,7 +90,8 @@ static void from_cudnn(float *out, const float *raw, const quern_shape *s, int g
                 for (int64_t j = 0; j < columns; j++) {
                     /* input kernels are stored by columns; recurrent kernels are transposed */
                     int64_t at = recurrent ? j * columns + i : j * rows + i;
-                    out[i * all + g * columns + j] = raw[at / columns * all + g * columns + at % columns];
+                    out[i * all + g * columns + j] =
+                        raw[at / columns * all + g * columns + at % columns];
                 }
 }
 
@@ -95,11 +106,13 @@ static int find_weight(const layer_weights *w, int i, uint64_t *object, quern_er
 {
     int status = quern__h5_find(w->h, w->group, w->paths->list[i], object, err);
     return status == QUERN_END
-               ? quern__fail(err, QUERN_FORMAT, w->h->where, "layer %s does not have a weight %.100s", w->layer, w->paths->list[i])
+               ? quern__fail(err, QUERN_FORMAT, w->h->where,
+                             "layer %s does not have a weight %.100s", w->layer, w->paths->list[i])
                : status;
 }
 
-/* The number of gates of a layer that CuDNN computed, recognised by its bias of double size; 0: it is another layer. */
+/* The number of gates of a layer that CuDNN computed, recognised by its bias of double size; 0: it
+ * is another layer. */
 static int cudnn_gates(const layer_weights *w, const quern__layer *l, quern_error *err)
 {
     int gates = !strcmp(l->kind->name, "LSTM") ? 4 : !strcmp(l->kind->name, "GRU") ? 3 : 0;
@@ -117,16 +130,19 @@ static int read_cudnn(const layer_weights *w, const quern__layer *l, int gates, 
 {
     for (int i = 0; i < 3; i++) {
         quern__variable *v = l->weights[i];
-        int64_t count = i < 2 ? quern_shape_count(&v->shape) : 2 * gates * l->weights[1]->shape.dims[0];
+        int64_t count =
+            i < 2 ? quern_shape_count(&v->shape) : 2 * gates * l->weights[1]->shape.dims[0];
         quern__h5_set set;
         uint64_t object;
         float *raw = quern__zalloc((size_t)count + 1, sizeof *raw);
         quern_tensor out = { .dtype = QUERN_FLOAT32, .data = raw };
-        int status = raw ? find_weight(w, i, &object, err) : quern__fail_memory(err, (size_t)count * sizeof *raw);
+        int status = raw ? find_weight(w, i, &object, err)
+                         : quern__fail_memory(err, (size_t)count * sizeof *raw);
         if (status >= 0)
             status = quern__h5_dataset(w->h, object, &set, err);
         if (status >= 0 && (set.count != count || (i == 2 && gates == 3 && v->shape.rank != 2)))
-            status = quern__fail(err, QUERN_SHAPE, w->h->where, "%s: the weights do not match a CuDNN layer", w->layer);
+            status = quern__fail(err, QUERN_SHAPE, w->h->where,
+                                 "%s: the weights do not match a CuDNN layer", w->layer);
         if (status >= 0)
             status = quern__h5_read(w->h, &set, &out, err);
         if (status >= 0)
@@ -142,7 +158,8 @@ static int read_cudnn(const layer_weights *w, const quern__layer *l, int gates, 
 static int read_layer(const layer_weights *w, const quern__layer *l, quern_error *err)
 {
     if (w->paths->n != l->n_weights)
-        return quern__fail(err, QUERN_SHAPE, w->h->where, "layer %s has %d weights in the file, %s has %d", w->layer, w->paths->n,
+        return quern__fail(err, QUERN_SHAPE, w->h->where,
+                           "layer %s has %d weights in the file, %s has %d", w->layer, w->paths->n,
                            l->name, l->n_weights);
     int gates = cudnn_gates(w, l, err), status = QUERN_OK;
     if (gates)
@@ -172,7 +189,8 @@ static const quern__layer *layer_with_weights(const quern_model *m, int k, const
 }
 
 /* Matches layers by name when the model has all names, otherwise by order, as Keras does. */
-static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names *layers, quern_error *err)
+static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names *layers,
+                       quern_error *err)
 {
     bool named = true;
     int with = 0, status = QUERN_OK;
@@ -186,17 +204,21 @@ static int read_layers(quern_model *m, quern__h5 *h, uint64_t group, const names
             if (status < 0)
                 return status;
             if (status == QUERN_END)
-                return quern__fail(err, QUERN_FORMAT, h->where, "layer %s is missing", layers->list[k]);
-            const quern__layer *l = paths.n ? layer_with_weights(m, place++, named ? layers->list[k] : NULL) : NULL;
+                return quern__fail(err, QUERN_FORMAT, h->where, "layer %s is missing",
+                                   layers->list[k]);
+            const quern__layer *l =
+                paths.n ? layer_with_weights(m, place++, named ? layers->list[k] : NULL) : NULL;
             with += pass == 0 && paths.n > 0;
             named = named && (pass || !paths.n || l);
             if (pass == 1 && paths.n)
                 status = l ? read_layer(&w, l, err)
-                           : quern__fail(err, QUERN_SHAPE, h->where, "more layers with weights than the model has");
+                           : quern__fail(err, QUERN_SHAPE, h->where,
+                                         "more layers with weights than the model has");
             quern__legacy_names_free(&paths);
         }
     return status >= 0 && layer_with_weights(m, with, NULL)
-               ? quern__fail(err, QUERN_SHAPE, h->where, "%d layers with weights, the model has more", with)
+               ? quern__fail(err, QUERN_SHAPE, h->where,
+                             "%d layers with weights, the model has more", with)
                : status;
 }
 
@@ -218,7 +240,8 @@ static int check_top_level(quern__h5 *h, uint64_t group, quern_error *err)
     if (status != QUERN_OK)
         return QUERN_OK;
     if (own.n)
-        status = quern__fail(err, QUERN_UNSUPPORTED, h->where, "the weight %.100s does not belong to a layer", own.list[0]);
+        status = quern__fail(err, QUERN_UNSUPPORTED, h->where,
+                             "the weight %.100s does not belong to a layer", own.list[0]);
     quern__legacy_names_free(&own);
     return status;
 }
@@ -243,7 +266,8 @@ int quern__legacy_weights(quern_model *m, quern__h5 *h, quern_error *err)
     return check_top_level(h, group, err);
 }
 
-quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room, quern_error *err)
+quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, size_t room,
+                                quern_error *err)
 {
     quern__h5 h;
     quern_error none = { 0 };
@@ -251,12 +275,15 @@ quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, s
     quern_model *m = NULL;
     if (quern__h5_open(&h, bytes, n, path, err) < 0)
         return NULL;
-    json_t *config = read_json(&h, "model_config", err), *training = config ? read_json(&h, "training_config", &none) : NULL;
+    json_t *config = read_json(&h, "model_config", err),
+           *training = config ? read_json(&h, "training_config", &none) : NULL;
     if (!config) {
         quern__fail(err, QUERN_FORMAT, path, "contains weights only; load them into a model");
         return NULL;
     }
-    bool known = quern__h5_strings(&h, h.root, "keras_version", &version.list, &version.n, &none) == QUERN_OK && version.n == 1;
+    bool known = quern__h5_strings(&h, h.root, "keras_version", &version.list, &version.n, &none) ==
+                     QUERN_OK &&
+                 version.n == 1;
     json_t *root = quern__legacy_config(config, training, !known || version.list[0][0] < '3');
     m = root ? quern__config_read(root, room, err) : NULL;
     int status = m ? quern__legacy_weights(m, &h, err) : QUERN_OK;
@@ -276,8 +303,8 @@ quern_model *quern__legacy_read(const char *path, const char *bytes, size_t n, s
 /* ---- writing ---- */
 
 /* Writes a group with variables and the list of their names. */
-static int write_group(quern__h5_file *f, const char *group, quern__variable *const *own, const char *const *called, int n,
-                       quern_error *err)
+static int write_group(quern__h5_file *f, const char *group, quern__variable *const *own,
+                       const char *const *called, int n, quern_error *err)
 {
     char path[700];
     int status = quern__h5_write_group(f, group, NULL, NULL, err);
@@ -297,7 +324,8 @@ static int write_layer(quern__h5_file *f, const quern__layer *l, quern_error *er
     quern__variable **own = ordered(l);
     const char **called = quern__zalloc((size_t)l->n_weights + 1, sizeof *called);
     snprintf(group, sizeof group, "model_weights/%.200s", l->name);
-    int status = own && called ? QUERN_OK : quern__fail_memory(err, (size_t)l->n_weights * sizeof *own);
+    int status =
+        own && called ? QUERN_OK : quern__fail_memory(err, (size_t)l->n_weights * sizeof *own);
     for (int i = 0; status >= 0 && i < l->n_weights; i++)
         called[i] = own[i]->path;
     if (status >= 0)
@@ -311,7 +339,8 @@ static int write_layer(quern__h5_file *f, const quern__layer *l, quern_error *er
 static int write_layers(quern__h5_file *f, const quern_model *m, quern_error *err)
 {
     const char **layers = quern__zalloc((size_t)m->b->n + 1, sizeof *layers);
-    int n = 0, status = layers ? quern__h5_write_group(f, "model_weights", NULL, NULL, err) : quern__fail_memory(err, 1);
+    int n = 0, status = layers ? quern__h5_write_group(f, "model_weights", NULL, NULL, err)
+                               : quern__fail_memory(err, 1);
     for (int k = 0; status >= 0 && k < m->b->n; k++)
         if (!m->b->nodes[k].again && !(m->sequential && m->b->nodes[k].n_in == 0)) {
             layers[n++] = m->b->nodes[k].layer->name;
@@ -322,14 +351,16 @@ static int write_layers(quern__h5_file *f, const quern_model *m, quern_error *er
     if (status >= 0)
         status = quern__h5_write_text(f, "model_weights", "backend", "tensorflow", err);
     if (status >= 0)
-        status = quern__h5_write_text(f, "model_weights", "keras_version", QUERN__KERAS_VERSION, err);
+        status =
+            quern__h5_write_text(f, "model_weights", "keras_version", QUERN__KERAS_VERSION, err);
     if (status >= 0)
         status = write_group(f, "model_weights/top_level_model_weights", NULL, NULL, 0, err);
     quern__free(layers);
     return status;
 }
 
-/* Names like those of Keras: "adam/iteration", "adam/dense_kernel_momentum"; a number makes equal names unique. */
+/* Names like those of Keras: "adam/iteration", "adam/dense_kernel_momentum"; a number makes equal
+ * names unique. */
 static int write_optimizer(quern__h5_file *f, const quern__optimizer *o, quern_error *err)
 {
     int n = quern__optimizer_count(o, false), status = QUERN_OK;
@@ -410,7 +441,8 @@ static json_t *training_config(json_t *compile)
 int quern__legacy_write(const quern_model *m, const char *path, quern_error *err)
 {
     quern__h5_file *f = quern__h5_create(path, NULL, err);
-    json_t *root = quern__config_write(m), *compile = json_incref(json_object_get(root, "compile_config"));
+    json_t *root = quern__config_write(m),
+           *compile = json_incref(json_object_get(root, "compile_config"));
     json_object_del(root, "compile_config");
     int status = f && root ? QUERN_OK : f ? quern__fail_memory(err, 1) : QUERN_IO;
     if (status >= 0)

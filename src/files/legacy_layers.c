@@ -1,6 +1,7 @@
-/* legacy_layers: converts layers of Keras 2 to those of Keras 3: old names of classes and arguments, removed arguments, and
- * activations and masks with other semantics. An argument that affects results and has no counterpart stays in the config, so
- * that the reader of the model rejects it by name. The tables come from get_config of tf_keras 2.21 and Keras 2.4. */
+/* legacy_layers: converts layers of Keras 2 to those of Keras 3: old names of classes and
+ * arguments, removed arguments, and activations and masks with other semantics. An argument that
+ * affects results and has no counterpart stays in the config, so that the reader of the model
+ * rejects it by name. The tables come from get_config of tf_keras 2.21 and Keras 2.4. */
 #include "base/json.h"
 #include "legacy.h"
 
@@ -14,7 +15,8 @@ static const struct {
                 { "BatchNormalizationV2", "BatchNormalization" },
                 { "Model", "Functional" } };
 
-/* Arguments without effect when they have that value (JSON; NULL: any value). `of`: NULL for every class. */
+/* Arguments without effect when they have that value (JSON; NULL: any value). `of`: NULL for every
+ * class. */
 static const struct {
     const char *of, *name, *value;
 } gone[] = {
@@ -41,7 +43,8 @@ static const struct {
     { "BatchNormalization", "adjustment", "null" },
     { "BatchNormalization", "fused", NULL },
     { "BatchNormalization", "mode", "0" },
-    { "SeparableConv1D", "kernel_initializer", NULL }, /* inherited from a base class; the layer does not have such a kernel */
+    { "SeparableConv1D", "kernel_initializer",
+      NULL }, /* inherited from a base class; the layer does not have such a kernel */
     { "SeparableConv1D", "kernel_regularizer", "null" },
     { "SeparableConv1D", "kernel_constraint", "null" },
     { "SeparableConv2D", "kernel_initializer", NULL },
@@ -65,7 +68,10 @@ static const struct {
     { "RandomZoom", "rng_type", NULL },
 };
 
-static bool attends(json_t *spec) { return quern__is_class(spec, "Attention") || quern__is_class(spec, "AdditiveAttention"); }
+static bool attends(json_t *spec)
+{
+    return quern__is_class(spec, "Attention") || quern__is_class(spec, "AdditiveAttention");
+}
 
 static void rename_class(json_t *spec, json_t *config)
 {
@@ -83,7 +89,8 @@ static void drop_gone(const quern__class *c, json_t *config)
 {
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
         json_t *v = json_object_get(config, gone[i].name);
-        if (!v || (gone[i].of && strcmp(gone[i].of, c->name) != 0) || quern__is_field(c->fields, gone[i].name))
+        if (!v || (gone[i].of && strcmp(gone[i].of, c->name) != 0) ||
+            quern__is_field(c->fields, gone[i].name))
             continue;
         if (!gone[i].value || quern__json_is(v, gone[i].value))
             json_object_del(config, gone[i].name);
@@ -107,8 +114,8 @@ static void rename_member(json_t *config, const char *old, const char *now)
     json_object_del(config, old);
 }
 
-/* Converts an activation: Keras 2's hard_sigmoid is clip(0.2 x + 0.5, 0, 1), Keras 3's relu6(x + 3) / 6. A layer can replace a
- * function. */
+/* Converts an activation: Keras 2's hard_sigmoid is clip(0.2 x + 0.5, 0, 1), Keras 3's relu6(x + 3)
+ * / 6. A layer can replace a function. */
 static void modern_activation(json_t *config, const char *name)
 {
     json_t *v = json_object_get(config, name);
@@ -118,7 +125,8 @@ static void modern_activation(json_t *config, const char *name)
     }
     if (quern__is_class(v, "LeakyReLU"))
         rename_member(json_object_get(v, "config"), "alpha", "negative_slope");
-    if (json_is_object(v) && json_is_object(json_object_get(v, "config"))) /* a layer as an activation */
+    if (json_is_object(v) &&
+        json_is_object(json_object_get(v, "config"))) /* a layer as an activation */
         name_module(v);
 }
 
@@ -162,12 +170,14 @@ static bool takes_states(const quern__class *c)
     return false;
 }
 
-/* Keras 2 writes inputs and initial states of a recurrent layer as one list, and a causal mask of attention in the config. */
+/* Keras 2 writes inputs and initial states of a recurrent layer as one list, and a causal mask of
+ * attention in the config. */
 void quern__legacy_call(json_t *spec, json_t *call)
 {
     const char *name = quern__config_text(spec, "class_name");
     const quern__class *c = name ? quern__class_find(QUERN__LAYER, name, NULL) : NULL;
-    json_t *args = json_object_get(call, "args"), *list = json_array_get(args, 0), *kwargs = json_object_get(call, "kwargs");
+    json_t *args = json_object_get(call, "args"), *list = json_array_get(args, 0),
+           *kwargs = json_object_get(call, "kwargs");
     if (takes_states(c) && json_is_array(list) && json_array_size(list) > 1) {
         json_t *first = json_incref(json_array_get(list, 0)), *states = json_copy(list);
         json_array_remove(states, 0);
@@ -182,7 +192,8 @@ void quern__legacy_call(json_t *spec, json_t *call)
 
 static bool merges(json_t *spec)
 {
-    static const char *const rows[] = { "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate" };
+    static const char *const rows[] = { "Add",     "Subtract", "Multiply",   "Average",
+                                        "Maximum", "Minimum",  "Concatenate" };
     const char *module = quern__config_text(spec, "module");
     bool operation = module && !strncmp(module, "keras.src.ops", 13);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -201,7 +212,8 @@ static void look(json_t *v, found *f)
     const char *key, *text = json_string_value(v);
     json_t *item;
     size_t k;
-    f->masks = f->masks || quern__is_class(v, "Masking") || json_is_true(json_object_get(v, "mask_zero"));
+    f->masks =
+        f->masks || quern__is_class(v, "Masking") || json_is_true(json_object_get(v, "mask_zero"));
     f->merges = f->merges || merges(v);
     f->hard_sigmoid = f->hard_sigmoid || (text && !strcmp(text, "keras2_hard_sigmoid"));
     json_array_foreach(v, k, item) look(item, f);
@@ -219,17 +231,19 @@ static void mark_merges(json_t *v)
     json_object_foreach(v, key, item) mark_merges(item);
 }
 
-/* Layers that merge values use the intersection of masks in Keras 2 and their union in Keras 3, which does not have an argument
- * for it. */
+/* Layers that merge values use the intersection of masks in Keras 2 and their union in Keras 3,
+ * which does not have an argument for it. */
 void quern__legacy_finish(json_t *model)
 {
     found f = { 0 };
     look(model, &f);
     if (f.masks && f.merges) {
         mark_merges(model);
-        quern__warn("layers that merge masked values follow Keras 2; Keras 3 cannot open the model when it is saved here");
+        quern__warn("layers that merge masked values follow Keras 2; Keras 3 cannot open the model "
+                    "when it is saved here");
     }
     if (f.hard_sigmoid)
-        quern__warn("hard_sigmoid is that of Keras 2, clip(0.2 x + 0.5, 0, 1); when the model is saved here, Keras 3 opens "
+        quern__warn("hard_sigmoid is that of Keras 2, clip(0.2 x + 0.5, 0, 1); when the model is "
+                    "saved here, Keras 3 opens "
                     "it only with custom_objects={'keras2_hard_sigmoid': ...}");
 }

@@ -1,13 +1,15 @@
-/* legacy_ops: converts TensorFlow functions in functional models of Keras 2 (TFOpLambda, SlicingOpLambda) to operations of
- * keras.ops. A row of the table has the function, the operation, and the new name of each argument. An argument that the row does
- * not have stays in the call, and the reader of the model rejects it by name. */
+/* legacy_ops: converts TensorFlow functions in functional models of Keras 2 (TFOpLambda,
+ * SlicingOpLambda) to operations of keras.ops. A row of the table has the function, the operation,
+ * and the new name of each argument. An argument that the row does not have stays in the call, and
+ * the reader of the model rejects it by name. */
 #include "legacy.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* `args`: TensorFlow's arguments that are operands, the first positional one first, as "tf=keras"; `config`: those that are
- * arguments of the operation's class. A first name with a star is a list of tensors. */
+/* `args`: TensorFlow's arguments that are operands, the first positional one first, as "tf=keras";
+ * `config`: those that are arguments of the operation's class. A first name with a star is a list
+ * of tensors. */
 static const struct {
     const char *function, *name, *module, *args, *config;
 } operations[] = {
@@ -78,7 +80,8 @@ static const struct {
     { "math.reduce_variance", "Var", "numpy", "input_tensor=x", "axis=axis keepdims=keepdims" },
     { "math.reduce_any", "Any", "numpy", "input_tensor=x", "axis=axis keepdims=keepdims" },
     { "math.reduce_all", "All", "numpy", "input_tensor=x", "axis=axis keepdims=keepdims" },
-    { "math.reduce_logsumexp", "Logsumexp", "math", "input_tensor=x", "axis=axis keepdims=keepdims" },
+    { "math.reduce_logsumexp", "Logsumexp", "math", "input_tensor=x",
+      "axis=axis keepdims=keepdims" },
     { "math.count_nonzero", "CountNonzero", "numpy", "input=x", "axis=axis" },
     { "math.argmax", "Argmax", "numpy", "input=x", "axis=axis" },
     { "math.cumsum", "Cumsum", "numpy", "x=x", "axis=axis" },
@@ -95,7 +98,8 @@ static const struct {
     { "repeat", "Repeat", "numpy", "input=x", "repeats=repeats axis=axis" },
     { "roll", "Roll", "numpy", "input=x", "shift=shift axis=axis" },
     { "reverse", "Flip", "numpy", "tensor=x", "axis=axis" },
-    { "compat.v1.pad", "Pad", "numpy", "tensor=x constant_values=constant_values", "paddings=pad_width mode=mode" },
+    { "compat.v1.pad", "Pad", "numpy", "tensor=x constant_values=constant_values",
+      "paddings=pad_width mode=mode" },
     { "compat.v1.gather", "Take", "numpy", "params=x indices=indices", "axis=axis" },
     { "one_hot", "OneHot", "nn", "indices=x", "depth=num_classes axis=axis" },
     { "linalg.matmul", "Matmul", "numpy", "a=x1 b=x2", "" },
@@ -109,7 +113,8 @@ static const struct {
 /* Whether v is a tensor [layer, call, output, …] or a constant [_CONSTANT_VALUE, -1, value]. */
 static bool is_end(json_t *v)
 {
-    return json_is_string(json_array_get(v, 0)) && json_is_integer(json_array_get(v, 1)) && json_array_size(v) >= 3;
+    return json_is_string(json_array_get(v, 0)) && json_is_integer(json_array_get(v, 1)) &&
+           json_array_size(v) >= 3;
 }
 
 /* An operand of a call: a tensor, a constant, or a list of them. Returns new. */
@@ -135,8 +140,8 @@ static json_t *arguments_of(json_t *call)
     return json_array_get(call, 3);
 }
 
-/* Looks up the new name of an argument in `map` ("tf=keras tf=keras"). Returns false when `map` does not have it. name NULL: the
- * first entry. */
+/* Looks up the new name of an argument in `map` ("tf=keras tf=keras"). Returns false when `map`
+ * does not have it. name NULL: the first entry. */
 static bool mapped(const char *map, const char *name, char *out, size_t size)
 {
     for (const char *p = map; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
@@ -161,7 +166,8 @@ static json_t *slices(json_t *spec)
         if (kind)
             json_array_append_new(out, json_pack("{s:s, s:{}}", "class_name", kind, "config"));
         else if (json_is_object(v))
-            json_array_append_new(out, json_pack("{s:s, s:O}", "class_name", "__slice__", "config", v));
+            json_array_append_new(out,
+                                  json_pack("{s:s, s:O}", "class_name", "__slice__", "config", v));
         else
             json_array_append(out, v);
     }
@@ -198,9 +204,9 @@ static json_t *config_value(const char *name, json_t *v)
 /* Whether an argument has no effect with that value. */
 static bool is_without_effect(const char *name, json_t *v)
 {
-    static const char *const whatever[] = { "name", "validate_indices", "conjugate" }, *const off[] = { "transpose_a",
-                                                                                                        "transpose_b", "exclusive",
-                                                                                                        "reverse" };
+    static const char *const whatever[] = { "name", "validate_indices", "conjugate" },
+                             *const off[] = { "transpose_a", "transpose_b", "exclusive",
+                                              "reverse" };
     for (size_t i = 0; i < sizeof whatever / sizeof *whatever; i++)
         if (!strcmp(name, whatever[i]))
             return true;
@@ -208,11 +214,13 @@ static bool is_without_effect(const char *name, json_t *v)
         if (!strcmp(name, off[i]))
             return json_is_false(v);
     return json_is_null(v) || (!strcmp(name, "batch_dims") && json_integer_value(v) == 0) ||
-           (!strcmp(name, "data_format") && json_is_string(v) && !strcmp(json_string_value(v), "NHWC"));
+           (!strcmp(name, "data_format") && json_is_string(v) &&
+            !strcmp(json_string_value(v), "NHWC"));
 }
 
 /* Converts one call to Keras 3; arguments of the class move to the config. Returns new. */
-static json_t *call_of(json_t *layers, json_t *call, const char *args, const char *to_config, json_t *config)
+static json_t *call_of(json_t *layers, json_t *call, const char *args, const char *to_config,
+                       json_t *config)
 {
     char name[64];
     const char *key;
@@ -238,8 +246,10 @@ static json_t *call_of(json_t *layers, json_t *call, const char *args, const cha
 
 bool quern__legacy_operation(json_t *layers, json_t *spec)
 {
-    json_t *config = json_object_get(spec, "config"), *calls = json_object_get(spec, "inbound_nodes"), *call, *now;
-    const char *kind = quern__config_text(spec, "class_name"), *function = quern__config_text(config, "function");
+    json_t *config = json_object_get(spec, "config"),
+           *calls = json_object_get(spec, "inbound_nodes"), *call, *now;
+    const char *kind = quern__config_text(spec, "class_name"),
+               *function = quern__config_text(config, "function");
     char module[64];
     size_t k, row = 0, n = sizeof operations / sizeof *operations;
     if (!kind || (strcmp(kind, "TFOpLambda") && strcmp(kind, "SlicingOpLambda")) || !function)
@@ -249,8 +259,8 @@ bool quern__legacy_operation(json_t *layers, json_t *spec)
     if (row == n)
         return false;
     now = json_pack("{s:O}", "name", json_object_get(config, "name"));
-    json_array_foreach(calls, k, call) if (json_is_array(call))
-        json_array_set_new(calls, k, call_of(layers, call, operations[row].args, operations[row].config, now));
+    json_array_foreach(calls, k, call) if (json_is_array(call)) json_array_set_new(
+        calls, k, call_of(layers, call, operations[row].args, operations[row].config, now));
     if (!strcmp(operations[row].name, "Normalize")) /* x rsqrt(max(sum(x^2), 1e-12)) */
         json_object_set_new(now, "epsilon", json_real(1e-6));
     snprintf(module, sizeof module, "keras.src.ops.%s", operations[row].module);

@@ -1,12 +1,16 @@
-/* legacy_optimizer: the state of optimizers in `.h5` files. Keras 3 writes it in its order. Keras 2 writes names of slots: before
- * TensorFlow 2.11 "Adam/dense/kernel/m:0", slot by slot; since then "Adam/m/dense/kernel:0", variable by variable. */
+/* legacy_optimizer: the state of optimizers in `.h5` files. Keras 3 writes it in its order. Keras 2
+ * writes names of slots: before TensorFlow 2.11 "Adam/dense/kernel/m:0", slot by slot; since then
+ * "Adam/m/dense/kernel:0", variable by variable. */
 #include "legacy.h"
 
 #include <string.h>
 
 enum { SLOTS = 3, AVERAGE = SLOTS, PRODUCT, NO_SLOT = -1 };
 
-static bool is_kind(const quern__optimizer *o, const char *name) { return !strcmp(o->kind->name, name); }
+static bool is_kind(const quern__optimizer *o, const char *name)
+{
+    return !strcmp(o->kind->name, name);
+}
 
 /* The slot for a word of Keras 2; -1: none. */
 static int slot_called(const quern__optimizer *o, const char *word, size_t n)
@@ -40,7 +44,8 @@ static int slot_called(const quern__optimizer *o, const char *word, size_t n)
     return NO_SLOT;
 }
 
-/* The slot for a full name: for its last word, or (`second`, since TensorFlow 2.11) for its second. */
+/* The slot for a full name: for its last word, or (`second`, since TensorFlow 2.11) for its second.
+ */
 static int slot_of(const quern__optimizer *o, const char *name, bool second)
 {
     const char *slash = second ? strchr(name, '/') : strrchr(name, '/');
@@ -76,8 +81,10 @@ static quern__variable *next_slot(const quern__optimizer *o, int which, int *cou
     return o->place[k][which] < 0 ? NULL : o->slots[o->place[k][which]];
 }
 
-/* Matches the names of Keras 2 with variables. SGD without momentum has slots there that are not read. */
-static bool match_slots(const quern__optimizer *o, const quern__names *file, bool second, quern__variable **out)
+/* Matches the names of Keras 2 with variables. SGD without momentum has slots there that are not
+ * read. */
+static bool match_slots(const quern__optimizer *o, const quern__names *file, bool second,
+                        quern__variable **out)
 {
     int counts[AVERAGE + 1] = { 0 };
     bool idle = is_kind(o, "SGD") && o->n && o->place[0][0] < 0;
@@ -100,33 +107,40 @@ static bool match_order(const quern__optimizer *o, const quern__names *file, que
     int n = quern__optimizer_count(o, false), first = o->schedule ? 1 : 2;
     bool rate = file->n > 1 && is_rate(file->list[1]);
     for (int i = 0; i < file->n; i++) {
-        out[i] = i == 0 ? o->iteration : quern__optimizer_variable(o, rate || first == 1 ? i : i + 1);
+        out[i] =
+            i == 0 ? o->iteration : quern__optimizer_variable(o, rate || first == 1 ? i : i + 1);
         if (!out[i])
             return false;
     }
     return file->n == n || (!rate && file->n + first - 1 == n);
 }
 
-/* Matches the file's variables by slot names or by order, and reads them; a mismatch is a warning. */
-static int read_state(quern_model *m, quern__h5 *h, uint64_t group, const quern__names *file, quern_error *err)
+/* Matches the file's variables by slot names or by order, and reads them; a mismatch is a warning.
+ */
+static int read_state(quern_model *m, quern__h5 *h, uint64_t group, const quern__names *file,
+                      quern_error *err)
 {
     quern__optimizer *o = m->optimizer;
     quern__variable **own = quern__zalloc((size_t)file->n, sizeof *own);
     if (!own)
         return quern__fail_memory(err, (size_t)file->n * sizeof *own);
     bool late = by_slots(o, file, true), early = !late && by_slots(o, file, false);
-    bool fits = late || early ? match_slots(o, file, late, own) : match_order(o, file, own), product = false;
+    bool fits = late || early ? match_slots(o, file, late, own) : match_order(o, file, own),
+         product = false;
     int status = QUERN_OK;
     uint64_t object;
-    if (!fits && file->n > 2) /* otherwise the optimizer only has its count and rate: it never made a step */
-        quern__warn("%s: the optimizer starts from the beginning: its state in the file is not that of %s", h->where,
-                    o->kind->name);
+    if (!fits &&
+        file->n > 2) /* otherwise the optimizer only has its count and rate: it never made a step */
+        quern__warn(
+            "%s: the optimizer starts from the beginning: its state in the file is not that of %s",
+            h->where, o->kind->name);
     for (int i = 0; i < file->n && status >= 0 && fits; i++) {
         if (!own[i])
             continue;
         status = quern__h5_find(h, group, file->list[i], &object, err);
         if (status == QUERN_END)
-            status = quern__fail(err, QUERN_FORMAT, h->where, "optimizer weight %.100s is missing", file->list[i]);
+            status = quern__fail(err, QUERN_FORMAT, h->where, "optimizer weight %.100s is missing",
+                                 file->list[i]);
         if (status >= 0)
             status = quern__h5_read_variable(h, object, h->where, own[i], err);
         product = product || (o->n_slots && own[i] == o->slots[o->n_slots - 1]);

@@ -1,5 +1,6 @@
-/* named_weights: reads and writes weights in files of any kind: HDF5 in Keras's layout, and `.safetensors` and `.npz` by name. A
- * map renames weights: lines "weight = name in the file", followed by "transposed" for a transposed matrix. */
+/* named_weights: reads and writes weights in files of any kind: HDF5 in Keras's layout, and
+ * `.safetensors` and `.npz` by name. A map renames weights: lines "weight = name in the file",
+ * followed by "transposed" for a transposed matrix. */
 #include "named_weights.h"
 
 #include <stdio.h>
@@ -17,9 +18,11 @@ enum { KERAS, H5, WEIGHTS_H5, SAFETENSORS, NPZ, OTHER };
 
 static int kind_of(const char *path)
 {
-    static const char *const ends[] = {
-        [KERAS] = ".keras", [H5] = ".h5", [WEIGHTS_H5] = ".weights.h5", [SAFETENSORS] = ".safetensors", [NPZ] = ".npz"
-    };
+    static const char *const ends[] = { [KERAS] = ".keras",
+                                        [H5] = ".h5",
+                                        [WEIGHTS_H5] = ".weights.h5",
+                                        [SAFETENSORS] = ".safetensors",
+                                        [NPZ] = ".npz" };
     for (int k = OTHER - 1; k >= 0; k--)
         if (ends_with(path, ends[k]) && !(k == H5 && ends_with(path, ".weights.h5")))
             return k;
@@ -28,7 +31,8 @@ static int kind_of(const char *path)
 
 static int no_such_kind(const char *path, const char *kinds, quern_error *err)
 {
-    return quern__fail(err, QUERN_UNSUPPORTED, path, "unknown extension; expected one of %s", kinds);
+    return quern__fail(err, QUERN_UNSUPPORTED, path, "unknown extension; expected one of %s",
+                       kinds);
 }
 
 /* ---- maps ---- */
@@ -77,7 +81,8 @@ static int read_mapping(const char *path, mapping *m, quern_error *err)
         next = p[length] ? p + length + 1 : p + length;
         p[length] = 0;
         line++;
-        char *weight = word(&p), *equals = word(&p), *name = word(&p), *told = word(&p), *more = word(&p);
+        char *weight = word(&p), *equals = word(&p), *name = word(&p), *told = word(&p),
+             *more = word(&p);
         if (!*weight || *weight == '#')
             continue;
         snprintf(where, sizeof where, "%.250s:%d", path, line);
@@ -103,7 +108,8 @@ static const char *name_in_file(mapping *m, const char *weight, bool *transposed
 }
 
 /* Checks that the map names weights of the model only. */
-static int check_mapping(const mapping *m, const char *path, quern__variable *const *v, int n, quern_error *err)
+static int check_mapping(const mapping *m, const char *path, quern__variable *const *v, int n,
+                         quern_error *err)
 {
     for (int i = 0; i < m->n; i++) {
         if (m->entries[i].used)
@@ -112,8 +118,10 @@ static int check_mapping(const mapping *m, const char *path, quern__variable *co
         if (names)
             for (int k = 0; k < n; k++)
                 names[k] = v[k]->path;
-        const char *near = names ? quern__nearest(m->entries[i].weight, names, (size_t)n, sizeof *names) : NULL;
-        int status = quern__fail(err, QUERN_NOTFOUND, path, "no weight is called '%.100s'", m->entries[i].weight);
+        const char *near =
+            names ? quern__nearest(m->entries[i].weight, names, (size_t)n, sizeof *names) : NULL;
+        int status = quern__fail(err, QUERN_NOTFOUND, path, "no weight is called '%.100s'",
+                                 m->entries[i].weight);
         if (near)
             quern__hint(err, "did you mean '%.100s'?", near);
         quern__free(names);
@@ -147,7 +155,8 @@ typedef struct named_file {
     quern__safetensors *tensors; /* NULL: an NPZ */
 } named_file;
 
-static int find(const named_file *f, const char *name, size_t limit, quern__h5_set *set, char **bytes, quern_error *err)
+static int find(const named_file *f, const char *name, size_t limit, quern__h5_set *set,
+                char **bytes, quern_error *err)
 {
     *bytes = NULL;
     return f->tensors ? quern__safetensors_find(f->tensors, name, set, err)
@@ -160,7 +169,8 @@ static int array_missing(const named_file *f, const char *name, quern_error *err
     int status = quern__fail(err, QUERN_NOTFOUND, f->path, "has no array '%.150s'", name), n = 0;
     const char *key, *names[512];
     json_t *v;
-    json_object_foreach(f->tensors ? quern__safetensors_names(f->tensors) : NULL, key, v) if (n < 512) names[n++] = key;
+    json_object_foreach(f->tensors ? quern__safetensors_names(f->tensors) : NULL, key,
+                        v) if (n < 512) names[n++] = key;
     const char *near = quern__nearest(name, names, (size_t)n, sizeof *names);
     if (near)
         quern__hint(err, "did you mean '%.100s'? Use a map for other names.", near);
@@ -170,7 +180,8 @@ static int array_missing(const named_file *f, const char *name, quern_error *err
 }
 
 /* Reads one array into a weight, transposed where the map says so. */
-static int read_named(const named_file *f, quern__variable *v, const char *name, bool transposed, quern_error *err)
+static int read_named(const named_file *f, quern__variable *v, const char *name, bool transposed,
+                      quern_error *err)
 {
     char want[96], got[96], *bytes;
     quern__h5_set set;
@@ -181,16 +192,19 @@ static int read_named(const named_file *f, quern__variable *v, const char *name,
     if (status == QUERN_END)
         return array_missing(f, name, err);
     if (status >= 0 && transposed && (shape.rank != 2 || v->dtype != QUERN_FLOAT32))
-        status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s is not a matrix that can be transposed", v->path);
+        status = quern__fail(err, QUERN_SHAPE, f->path,
+                             "%.100s is not a matrix that can be transposed", v->path);
     if (transposed) {
         shape.dims[0] = v->shape.dims[1];
         shape.dims[1] = v->shape.dims[0];
     }
     if (status >= 0 && !quern_shape_equal(&set.shape, &shape))
         status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s has shape %s, expected %s", name,
-                             quern_shape_text(&set.shape, got, sizeof got), quern_shape_text(&shape, want, sizeof want));
+                             quern_shape_text(&set.shape, got, sizeof got),
+                             quern_shape_text(&shape, want, sizeof want));
     void *to = quern__variable_numbers(v),
-         *turned = status >= 0 && transposed ? quern__alloc((size_t)set.count * sizeof(float) + 1) : NULL;
+         *turned =
+             status >= 0 && transposed ? quern__alloc((size_t)set.count * sizeof(float) + 1) : NULL;
     if (status >= 0 && transposed && !turned)
         status = quern__fail_memory(err, (size_t)set.count * sizeof(float));
     quern_tensor out = { .dtype = v->dtype, .shape = shape, .data = turned ? turned : to };
@@ -226,7 +240,8 @@ static int read_all(quern_model *m, const named_file *f, const char *map, quern_
 
 /* ---- module functions ---- */
 
-static int from_hdf5(quern_model *m, const char *path, const char *bytes, size_t n, quern_error *err)
+static int from_hdf5(quern_model *m, const char *path, const char *bytes, size_t n,
+                     quern_error *err)
 {
     quern__h5 h;
     int status = quern__h5_open(&h, bytes, n, path, err);
@@ -244,11 +259,13 @@ int quern_model_load_weights(quern_model *m, const char *path, const char *map, 
     if (kind == OTHER)
         return no_such_kind(path, ".weights.h5, .h5, .keras, .safetensors, .npz", err);
     if (map && kind != SAFETENSORS && kind != NPZ)
-        return quern__fail(err, QUERN_INVALID, map, "a map needs .safetensors or .npz: weights in HDF5 are found by path");
+        return quern__fail(err, QUERN_INVALID, map,
+                           "a map needs .safetensors or .npz: weights in HDF5 are found by path");
     if (kind == NPZ)
         return read_all(m, &f, map, err);
-    status = kind == KERAS ? quern__archive_read(path, &weights, 1, QUERN__MOST_BYTES, err)
-                           : quern__file_read(path, QUERN__MOST_BYTES, &weights.bytes, &weights.n, err);
+    status = kind == KERAS
+                 ? quern__archive_read(path, &weights, 1, QUERN__MOST_BYTES, err)
+                 : quern__file_read(path, QUERN__MOST_BYTES, &weights.bytes, &weights.n, err);
     if (status >= 0 && kind == SAFETENSORS) {
         status = quern__safetensors_open(&f.tensors, weights.bytes, weights.n, path, err);
         if (status >= 0)
@@ -262,11 +279,13 @@ int quern_model_load_weights(quern_model *m, const char *path, const char *map, 
 }
 
 /* Transposed matrices are written from temporary variables; `own` of them are freed. */
-static int write_all(const quern_model *m, const char *path, int kind, const char *map, quern_error *err)
+static int write_all(const quern_model *m, const char *path, int kind, const char *map,
+                     quern_error *err)
 {
     mapping names;
     int n, status = read_mapping(map, &names, err);
-    quern__variable **v = all_weights(m, &n), **turned = quern__zalloc((size_t)n + 1, sizeof *turned);
+    quern__variable **v = all_weights(m, &n),
+                    **turned = quern__zalloc((size_t)n + 1, sizeof *turned);
     const char **called = quern__zalloc((size_t)n + 1, sizeof *called);
     if (status >= 0 && (!v || !turned || !called))
         status = quern__fail_memory(err, (size_t)n * sizeof *v);
@@ -275,12 +294,14 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
         called[i] = name_in_file(&names, v[i]->path, &transposed);
         for (int k = 0; k < i && status >= 0; k++)
             if (!strcmp(called[k], called[i]))
-                status = quern__fail(err, QUERN_INVALID, map ? map : m->name, "two weights are called '%.100s'", called[i]);
+                status = quern__fail(err, QUERN_INVALID, map ? map : m->name,
+                                     "two weights are called '%.100s'", called[i]);
         if (status < 0 || !transposed)
             continue;
         quern_shape shape = { .rank = 2, .dims = { v[i]->shape.dims[1], v[i]->shape.dims[0] } };
         if (v[i]->shape.rank != 2 || v[i]->dtype != QUERN_FLOAT32)
-            status = quern__fail(err, QUERN_SHAPE, map, "%.100s is not a matrix that can be transposed", v[i]->path);
+            status = quern__fail(err, QUERN_SHAPE, map,
+                                 "%.100s is not a matrix that can be transposed", v[i]->path);
         else if (!(turned[i] = quern__variable_new(v[i]->path, QUERN_FLOAT32, &shape, false, err)))
             status = QUERN_NOMEM;
         else {
@@ -291,7 +312,8 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
     if (status >= 0)
         status = check_mapping(&names, map, v, n, err);
     if (status >= 0)
-        status = kind == NPZ ? quern__npz_write(path, v, called, n, err) : quern__safetensors_write(path, v, called, n, err);
+        status = kind == NPZ ? quern__npz_write(path, v, called, n, err)
+                             : quern__safetensors_write(path, v, called, n, err);
     if (turned)
         for (int i = 0; i < n; i++)
             quern__variable_free(turned[i]);
@@ -302,7 +324,8 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
     return status;
 }
 
-int quern_model_save_weights(const quern_model *m, const char *path, const char *map, quern_error *err)
+int quern_model_save_weights(const quern_model *m, const char *path, const char *map,
+                             quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "path", path);
     int kind = kind_of(path), status;
@@ -312,7 +335,8 @@ int quern_model_save_weights(const quern_model *m, const char *path, const char 
     if (kind != WEIGHTS_H5)
         return no_such_kind(path, ".weights.h5, .safetensors, .npz", err);
     if (map)
-        return quern__fail(err, QUERN_INVALID, map, "a map needs .safetensors or .npz: weights in HDF5 are found by path");
+        return quern__fail(err, QUERN_INVALID, map,
+                           "a map needs .safetensors or .npz: weights in HDF5 are found by path");
     status = quern__file_beside(path, "", beside, err);
     if (status >= 0)
         status = quern__weights_write(m, beside, NULL, err);

@@ -15,20 +15,26 @@ static int describe(const quern__member *m, const char *where, quern__h5_set *se
     if (npy.data_bytes > m->n - npy.header_bytes)
         return quern__fail(err, QUERN_FORMAT, where, "truncated array");
     if (npy.fortran && npy.shape.rank > 1)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "the array has column-major order (fortran_order)");
-    bool floating = npy.dtype == QUERN_FLOAT32 || npy.dtype == QUERN_FLOAT64 || npy.dtype == QUERN_FLOAT16,
-         has_sign = npy.dtype == QUERN_INT8 || npy.dtype == QUERN_INT16 || npy.dtype == QUERN_INT32 || npy.dtype == QUERN_INT64;
-    *set = (quern__h5_set){
-        .shape = npy.shape,
-        .count = quern_shape_count(&npy.shape),
-        .type = { .class = floating, .size = quern_dtype_size(npy.dtype), .big = npy.swapped, .is_signed = has_sign },
-        .layout = 1,
-        .bytes = { (const uint8_t *)m->bytes + npy.header_bytes, npy.data_bytes }
-    };
+        return quern__fail(err, QUERN_UNSUPPORTED, where,
+                           "the array has column-major order (fortran_order)");
+    bool floating =
+             npy.dtype == QUERN_FLOAT32 || npy.dtype == QUERN_FLOAT64 || npy.dtype == QUERN_FLOAT16,
+         has_sign = npy.dtype == QUERN_INT8 || npy.dtype == QUERN_INT16 ||
+                    npy.dtype == QUERN_INT32 || npy.dtype == QUERN_INT64;
+    *set = (quern__h5_set){ .shape = npy.shape,
+                            .count = quern_shape_count(&npy.shape),
+                            .type = { .class = floating,
+                                      .size = quern_dtype_size(npy.dtype),
+                                      .big = npy.swapped,
+                                      .is_signed = has_sign },
+                            .layout = 1,
+                            .bytes = { (const uint8_t *)m->bytes + npy.header_bytes,
+                                       npy.data_bytes } };
     return QUERN_OK;
 }
 
-int quern__npz_find(const char *path, const char *name, size_t limit, quern__h5_set *set, char **bytes, quern_error *err)
+int quern__npz_find(const char *path, const char *name, size_t limit, quern__h5_set *set,
+                    char **bytes, quern_error *err)
 {
     char own[700];
     snprintf(own, sizeof own, "%.690s.npy", name);
@@ -42,7 +48,8 @@ int quern__npz_find(const char *path, const char *name, size_t limit, quern__h5_
     return describe(&m, path, set, err);
 }
 
-int quern__npz_write(const char *path, quern__variable *const *v, const char *const *names, int n, quern_error *err)
+int quern__npz_write(const char *path, quern__variable *const *v, const char *const *names, int n,
+                     quern_error *err)
 {
     quern__member *all = quern__zalloc((size_t)n + 1, sizeof *all);
     char own[700];
@@ -52,7 +59,9 @@ int quern__npz_write(const char *path, quern__variable *const *v, const char *co
         size_t bytes, length = quern__npy_write(&v[i]->shape, v[i]->dtype, head);
         snprintf(own, sizeof own, "%.690s.npy", names[i]);
         quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
-        all[i] = (quern__member){ .name = quern__strdup(own), .bytes = quern__alloc(length + bytes), .n = length + bytes };
+        all[i] = (quern__member){ .name = quern__strdup(own),
+                                  .bytes = quern__alloc(length + bytes),
+                                  .n = length + bytes };
         if (!all[i].name || !all[i].bytes) {
             status = quern__fail_memory(err, length + bytes);
             break;
@@ -66,7 +75,8 @@ int quern__npz_write(const char *path, quern__variable *const *v, const char *co
     return status;
 }
 
-int quern_npz_pack(const char *path, const char *const *names, const char *const *files, int n, quern_error *err)
+int quern_npz_pack(const char *path, const char *const *names, const char *const *files, int n,
+                   quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "path", path, "names", names, "files", files);
     if (n < 0)
@@ -80,7 +90,8 @@ int quern_npz_pack(const char *path, const char *const *names, const char *const
         quern__text name = { 0 };
         quern__text_add(&name, "%s.npy", names[i]);
         list[i] = (quern__member){ .name = name.data, .file = quern__strdup(files[i]) };
-        status = name.failed || !list[i].file ? quern__fail_memory(err, strlen(names[i])) : QUERN_OK;
+        status =
+            name.failed || !list[i].file ? quern__fail_memory(err, strlen(names[i])) : QUERN_OK;
     }
     if (status >= 0)
         status = quern__archive_write(path, list, n, err);

@@ -1,5 +1,5 @@
-/* safetensors: weights in `.safetensors`: the size of a JSON header in eight bytes, the header (name: dtype, shape, offsets),
- * numbers. */
+/* safetensors: weights in `.safetensors`: the size of a JSON header in eight bytes, the header
+ * (name: dtype, shape, offsets), numbers. */
 #include "base/json.h"
 #include "named_weights.h"
 
@@ -34,7 +34,8 @@ struct quern__safetensors {
 
 enum { header_limit = 100 << 20 }; /* limit of the format */
 
-int quern__safetensors_open(quern__safetensors **out, const char *bytes, size_t n, const char *where, quern_error *err)
+int quern__safetensors_open(quern__safetensors **out, const char *bytes, size_t n,
+                            const char *where, quern_error *err)
 {
     quern__safetensors *s = quern__zalloc(1, sizeof *s);
     uint64_t length = n >= 8 ? quern__h5_number((const uint8_t *)bytes, 8) : 0;
@@ -42,7 +43,8 @@ int quern__safetensors_open(quern__safetensors **out, const char *bytes, size_t 
     if (!s)
         return quern__fail_memory(err, sizeof *s);
     if (length < 2 || length > n - 8 || length > header_limit)
-        return quern__fail(err, QUERN_FORMAT, where, "is not a safetensors file: its header would have %llu bytes",
+        return quern__fail(err, QUERN_FORMAT, where,
+                           "is not a safetensors file: its header would have %llu bytes",
                            (unsigned long long)length);
     s->where = where;
     s->data = (const uint8_t *)bytes + 8 + length;
@@ -63,19 +65,23 @@ void quern__safetensors_close(quern__safetensors *s)
 json_t *quern__safetensors_names(const quern__safetensors *s) { return s->header; }
 
 /* Describes an array as a contiguous dataset. */
-static int describe(const quern__safetensors *s, json_t *spec, const char *name, quern__h5_set *set, quern_error *err)
+static int describe(const quern__safetensors *s, json_t *spec, const char *name, quern__h5_set *set,
+                    quern_error *err)
 {
-    json_t *shape = json_object_get(spec, "shape"), *offsets = json_object_get(spec, "data_offsets"), *d;
+    json_t *shape = json_object_get(spec, "shape"),
+           *offsets = json_object_get(spec, "data_offsets"), *d;
     const char *type = quern__config_text(spec, "dtype");
     size_t k, bytes;
-    json_int_t from = json_integer_value(json_array_get(offsets, 0)), to = json_integer_value(json_array_get(offsets, 1));
+    json_int_t from = json_integer_value(json_array_get(offsets, 0)),
+               to = json_integer_value(json_array_get(offsets, 1));
     *set = (quern__h5_set){ .layout = 1, .shape = { .rank = (int32_t)json_array_size(shape) } };
     if (type)
         for (size_t i = 0; i < sizeof types / sizeof *types; i++)
             if (!strcmp(types[i].name, type))
                 set->type = types[i].type;
     if (!set->type.size)
-        return quern__fail(err, QUERN_UNSUPPORTED, s->where, "%.100s: dtype %.20s is not in this version", name, type ? type : "?");
+        return quern__fail(err, QUERN_UNSUPPORTED, s->where,
+                           "%.100s: dtype %.20s is not in this version", name, type ? type : "?");
     bool fits = json_is_array(shape) && json_array_size(shape) <= QUERN_MAX_RANK;
     json_array_foreach(shape, k, d) if (fits)
     {
@@ -83,20 +89,23 @@ static int describe(const quern__safetensors *s, json_t *spec, const char *name,
         fits = json_is_integer(d) && json_integer_value(d) >= 0;
     }
     set->count = fits ? quern_shape_count(&set->shape) : -1;
-    if (set->count < 0 || !quern__mul((size_t)set->count, set->type.size, &bytes) || from < 0 || to < from ||
-        (uint64_t)to > s->size || (size_t)(to - from) != bytes)
-        return quern__fail(err, QUERN_FORMAT, s->where, "%.100s: shape and offsets do not fit the file", name);
+    if (set->count < 0 || !quern__mul((size_t)set->count, set->type.size, &bytes) || from < 0 ||
+        to < from || (uint64_t)to > s->size || (size_t)(to - from) != bytes)
+        return quern__fail(err, QUERN_FORMAT, s->where,
+                           "%.100s: shape and offsets do not fit the file", name);
     set->bytes = (quern__h5_part){ s->data + from, bytes };
     return QUERN_OK;
 }
 
-int quern__safetensors_find(const quern__safetensors *s, const char *name, quern__h5_set *set, quern_error *err)
+int quern__safetensors_find(const quern__safetensors *s, const char *name, quern__h5_set *set,
+                            quern_error *err)
 {
     json_t *spec = json_object_get(s->header, name);
     return spec ? describe(s, spec, name, set, err) : QUERN_END;
 }
 
-int quern__safetensors_write(const char *path, quern__variable *const *v, const char *const *names, int n, quern_error *err)
+int quern__safetensors_write(const char *path, quern__variable *const *v, const char *const *names,
+                             int n, quern_error *err)
 {
     json_t *header = json_object();
     size_t at = 0, bytes, length;
@@ -106,7 +115,8 @@ int quern__safetensors_write(const char *path, quern__variable *const *v, const 
             json_array_append_new(shape, json_integer(v[i]->shape.dims[k]));
         quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
         json_object_set_new(header, names[i],
-                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", v[i]->dtype == QUERN_INT64 ? "I64" : "F32", "shape", shape,
+                            json_pack("{s:s, s:o, s:[I,I]}", "dtype",
+                                      v[i]->dtype == QUERN_INT64 ? "I64" : "F32", "shape", shape,
                                       "data_offsets", (json_int_t)at, (json_int_t)(at + bytes)));
         at += bytes;
     }
@@ -125,7 +135,8 @@ int quern__safetensors_write(const char *path, quern__variable *const *v, const 
         for (int i = 0; i < n; i++) {
             json_t *place = json_object_get(json_object_get(header, names[i]), "data_offsets");
             quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
-            memcpy(all + 8 + length + json_integer_value(json_array_get(place, 0)), quern__variable_numbers(v[i]), bytes);
+            memcpy(all + 8 + length + json_integer_value(json_array_get(place, 0)),
+                   quern__variable_numbers(v[i]), bytes);
         }
     if (status >= 0)
         status = quern__file_write(path, all, 8 + length + at, err);

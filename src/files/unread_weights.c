@@ -1,5 +1,6 @@
-/* unread_weights: weights in a file that no layer has read. Each is an error with its path, because a model without them computes
- * something else. Exceptions are states without effect on results: of the optimizer, of metrics, and of random number generators.
+/* unread_weights: weights in a file that no layer has read. Each is an error with its path, because
+ * a model without them computes something else. Exceptions are states without effect on results: of
+ * the optimizer, of metrics, and of random number generators.
  */
 #include "files.h"
 #include "h5.h"
@@ -48,16 +49,19 @@ static int is_dataset(void *user, int type, quern__h5_part m, quern_error *err)
 
 static bool may_stay(const char *path)
 {
-    return !strncmp(path, "/optimizer/", 11) || !strncmp(path, "/metrics/", 9) || strstr(path, "/seed_generator/");
+    return !strncmp(path, "/optimizer/", 11) || !strncmp(path, "/metrics/", 9) ||
+           strstr(path, "/seed_generator/");
 }
 
 /* Visits an object: a dataset of weights must be in the list of those read; a group is searched. */
-static int check_object(void *user, const char *name, size_t length, uint64_t object, quern_error *err)
+static int check_object(void *user, const char *name, size_t length, uint64_t object,
+                        quern_error *err)
 {
     const place *above = user;
     place own = { .h = above->h, .read = above->read, .depth = above->depth + 1 };
     if (own.depth > most_depth || --own.h->steps < 0 ||
-        (size_t)snprintf(own.path, sizeof own.path, "%s/%.*s", above->path, (int)length, name) >= sizeof own.path)
+        (size_t)snprintf(own.path, sizeof own.path, "%s/%.*s", above->path, (int)length, name) >=
+            sizeof own.path)
         return quern__fail(err, QUERN_FORMAT, own.h->where, "groups are nested too deep");
     if (may_stay(own.path))
         return QUERN_OK;
@@ -68,7 +72,8 @@ static int check_object(void *user, const char *name, size_t length, uint64_t ob
         return quern__h5_links(own.h, object, check_object, &own, err);
     if (own.read->n && bsearch(&object, own.read->list, own.read->n, sizeof object, by_address))
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_UNSUPPORTED, own.h->where, "the weight %.200s does not belong to the model", own.path + 1);
+    int status = quern__fail(err, QUERN_UNSUPPORTED, own.h->where,
+                             "the weight %.200s does not belong to the model", own.path + 1);
     quern__hint(err, "the model of the file does not have this weight in this version");
     return status;
 }

@@ -1,5 +1,5 @@
-/* zip_read: reads the zip of a `.keras` file, and whole files. Sizes are checked before memory is allocated. Writing a whole file
- * is here too and is atomic. */
+/* zip_read: reads the zip of a `.keras` file, and whole files. Sizes are checked before memory is
+ * allocated. Writing a whole file is here too and is atomic. */
 #include "files.h"
 
 #include <errno.h>
@@ -27,9 +27,11 @@ static int read_member(zip_t *z, const char *path, quern__member *m, size_t limi
         return quern__fail(err, QUERN_FORMAT, path, "no member %s: not a .keras file", m->name);
     limit = m->limit && m->limit < limit ? m->limit : limit;
     if (st.size > limit)
-        return quern__fail(err, QUERN_FORMAT, where, "%llu bytes, expected at most %zu", (unsigned long long)st.size, limit);
+        return quern__fail(err, QUERN_FORMAT, where, "%llu bytes, expected at most %zu",
+                           (unsigned long long)st.size, limit);
     if ((st.valid & ZIP_STAT_COMP_SIZE) && st.size / most_times > st.comp_size)
-        return quern__fail(err, QUERN_FORMAT, where, "%llu bytes from %llu compressed ones: impossible",
+        return quern__fail(err, QUERN_FORMAT, where,
+                           "%llu bytes from %llu compressed ones: impossible",
                            (unsigned long long)st.size, (unsigned long long)st.comp_size);
     m->n = (size_t)st.size;
     m->bytes = quern__alloc(m->n + 1);
@@ -37,7 +39,8 @@ static int read_member(zip_t *z, const char *path, quern__member *m, size_t limi
         return quern__fail_memory(err, m->n + 1);
     zip_file_t *f = zip_fopen(z, m->name, 0);
     zip_int64_t got = f ? zip_fread(f, m->bytes, m->n) : -1;
-    bool whole = f && got == (zip_int64_t)m->n && zip_fread(f, where, 1) == 0; /* the last read verifies the checksum */
+    bool whole = f && got == (zip_int64_t)m->n &&
+                 zip_fread(f, where, 1) == 0; /* the last read verifies the checksum */
     if (f && zip_fclose(f))
         whole = false;
     if (!whole)
@@ -64,12 +67,15 @@ static zip_t *open_archive(const char *path, quern_error *err)
                 code == ZIP_ER_NOENT                         ? QUERN_NOTFOUND
                 : code == ZIP_ER_OPEN || code == ZIP_ER_READ ? QUERN_IO
                                                              : QUERN_FORMAT,
-                path, "%s", code == ZIP_ER_NOZIP ? "is not a zip archive, as .keras and .npz files are" : zip_error_strerror(&why));
+                path, "%s",
+                code == ZIP_ER_NOZIP ? "is not a zip archive, as .keras and .npz files are"
+                                     : zip_error_strerror(&why));
     zip_error_fini(&why);
     return NULL;
 }
 
-int quern__archive_read(const char *path, quern__member *members, int n, size_t limit, quern_error *err)
+int quern__archive_read(const char *path, quern__member *members, int n, size_t limit,
+                        quern_error *err)
 {
     quern_error own = { 0 };
     zip_t *z = open_archive(path, err ? err : (err = &own));
@@ -86,8 +92,8 @@ int quern__archive_read(const char *path, quern__member *members, int n, size_t 
 }
 
 /* Reads the members for which `ours` is false, as far as they fit into `room` bytes in total. */
-static int read_others(zip_t *z, const char *path, bool (*ours)(const char *name), size_t room, quern__member **list, int *n,
-                       quern_error *err)
+static int read_others(zip_t *z, const char *path, bool (*ours)(const char *name), size_t room,
+                       quern__member **list, int *n, quern_error *err)
 {
     zip_int64_t all = zip_get_num_entries(z, 0);
     for (zip_int64_t i = 0; i < all; i++) {
@@ -95,9 +101,11 @@ static int read_others(zip_t *z, const char *path, bool (*ours)(const char *name
         size_t length = name ? strlen(name) : 0;
         if (!length || ours(name) || name[length - 1] == '/')
             continue;
-        quern__member *grown = quern__realloc(*list, ((size_t)*n + 1) * sizeof *grown), m = { .name = quern__strdup(name) };
+        quern__member *grown = quern__realloc(*list, ((size_t)*n + 1) * sizeof *grown),
+                      m = { .name = quern__strdup(name) };
         *list = grown ? grown : *list;
-        int status = grown && m.name ? read_member(z, path, &m, room, err) : quern__fail_memory(err, sizeof m);
+        int status = grown && m.name ? read_member(z, path, &m, room, err)
+                                     : quern__fail_memory(err, sizeof m);
         if (status < 0) {
             quern__free((void *)(uintptr_t)m.name);
             quern__free(m.bytes);
@@ -109,8 +117,8 @@ static int read_others(zip_t *z, const char *path, bool (*ours)(const char *name
     return QUERN_OK;
 }
 
-int quern__archive_others(const char *path, bool (*ours)(const char *name), size_t room, quern__member **list, int *n,
-                          quern_error *err)
+int quern__archive_others(const char *path, bool (*ours)(const char *name), size_t room,
+                          quern__member **list, int *n, quern_error *err)
 {
     zip_t *z = open_archive(path, err);
     *list = NULL;
@@ -133,11 +141,13 @@ int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, qu
     int fd = open(path, O_RDONLY | O_CLOEXEC), status = QUERN_OK;
     *bytes = NULL;
     if (fd < 0)
-        return quern__fail(err, errno == ENOENT ? QUERN_NOTFOUND : QUERN_IO, path, "%s", strerror(errno));
+        return quern__fail(err, errno == ENOENT ? QUERN_NOTFOUND : QUERN_IO, path, "%s",
+                           strerror(errno));
     if (fstat(fd, &st) || !S_ISREG(st.st_mode))
         status = quern__fail(err, QUERN_IO, path, "is not a regular file");
     else if ((uint64_t)st.st_size > limit)
-        status = quern__fail(err, QUERN_FORMAT, path, "%lld bytes, expected at most %zu", (long long)st.st_size, limit);
+        status = quern__fail(err, QUERN_FORMAT, path, "%lld bytes, expected at most %zu",
+                             (long long)st.st_size, limit);
     *n = status < 0 ? 0 : (size_t)st.st_size;
     if (status >= 0 && !(*bytes = quern__alloc(*n + 1)))
         status = quern__fail_memory(err, *n);
@@ -146,7 +156,8 @@ int quern__file_read(const char *path, size_t limit, char **bytes, size_t *n, qu
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            status = quern__fail(err, QUERN_IO, path, "%s", got ? strerror(errno) : "the file became shorter during the read");
+            status = quern__fail(err, QUERN_IO, path, "%s",
+                                 got ? strerror(errno) : "the file became shorter during the read");
         at += got > 0 ? (size_t)got : 0;
     }
     close(fd);

@@ -1,4 +1,5 @@
-/* zip_write: writes the zip of a `.keras` file atomically. libzip produces small pieces; a buffer turns them into large writes. */
+/* zip_write: writes the zip of a `.keras` file atomically. libzip produces small pieces; a buffer
+ * turns them into large writes. */
 #include "files.h"
 
 #include <errno.h>
@@ -85,8 +86,8 @@ static zip_int64_t serve(void *user, void *data, zip_uint64_t n, zip_source_cmd_
 static bool add_all(zip_t *z, const quern__member *members, int n)
 {
     for (int i = 0; i < n; i++) {
-        zip_source_t *s =
-            members[i].file ? zip_source_file(z, members[i].file, 0, -1) : zip_source_buffer(z, members[i].bytes, members[i].n, 0);
+        zip_source_t *s = members[i].file ? zip_source_file(z, members[i].file, 0, -1)
+                                          : zip_source_buffer(z, members[i].bytes, members[i].n, 0);
         zip_int64_t at = s ? zip_file_add(z, members[i].name, s, ZIP_FL_ENC_UTF_8) : -1;
         if (at < 0 || zip_set_file_compression(z, (zip_uint64_t)at, ZIP_CM_STORE, 0)) {
             if (at < 0 && s)
@@ -98,7 +99,8 @@ static bool add_all(zip_t *z, const quern__member *members, int n)
 }
 
 /* Writes the archive to the sink. The caller owns the file. */
-static int write_all(sink *s, const char *path, const quern__member *members, int n, quern_error *err)
+static int write_all(sink *s, const char *path, const quern__member *members, int n,
+                     quern_error *err)
 {
     zip_error_t why;
     zip_error_init(&why);
@@ -106,7 +108,8 @@ static int write_all(sink *s, const char *path, const quern__member *members, in
     zip_t *z = to ? zip_open_from_source(to, ZIP_CREATE | ZIP_TRUNCATE, &why) : NULL;
     int status = QUERN_OK;
     if (!z)
-        status = quern__fail(err, QUERN_IO, path, "cannot be written: %s", zip_error_strerror(&why));
+        status =
+            quern__fail(err, QUERN_IO, path, "cannot be written: %s", zip_error_strerror(&why));
     else if (!add_all(z, members, n) || zip_close(z)) {
         status = quern__fail(err, QUERN_IO, path, "cannot be written: %s", zip_strerror(z));
         zip_discard(z);
@@ -126,8 +129,9 @@ int quern__archive_write(const char *path, const quern__member *members, int n, 
     sink s = { .fd = quern__file_create(beside), .bytes = quern__alloc(most_held) };
     zip_error_init(&s.error);
     if (s.fd < 0 || !s.bytes)
-        status = s.fd < 0 ? quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno))
-                          : quern__fail_memory(err, most_held);
+        status = s.fd < 0
+                     ? quern__fail(err, QUERN_IO, path, "cannot be written: %s", strerror(errno))
+                     : quern__fail_memory(err, most_held);
     if (status >= 0)
         status = write_all(&s, path, members, n, err);
     if (s.fd >= 0 && close(s.fd) && status >= 0)

@@ -1,19 +1,23 @@
-/* A pass runs the batches of a training epoch, an evaluation or a prediction through the model, and calls the hooks around each
- * batch. */
+/* A pass runs the batches of a training epoch, an evaluation or a prediction through the model, and
+ * calls the hooks around each batch. */
 #include "fit.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-int quern__pass_check(const quern_model *m, quern__mode mode, int64_t batch_size, int64_t steps, quern_error *err)
+int quern__pass_check(const quern_model *m, quern__mode mode, int64_t batch_size, int64_t steps,
+                      quern_error *err)
 {
     if (batch_size < 0 || batch_size > INT32_MAX || steps < 0)
-        return quern__fail(err, QUERN_INVALID, steps < 0 ? "steps" : "batch_size", "%lld is outside 0 … %lld",
-                           (long long)(steps < 0 ? steps : batch_size), (long long)(steps < 0 ? INT64_MAX : INT32_MAX));
+        return quern__fail(err, QUERN_INVALID, steps < 0 ? "steps" : "batch_size",
+                           "%lld is outside 0 … %lld", (long long)(steps < 0 ? steps : batch_size),
+                           (long long)(steps < 0 ? INT64_MAX : INT32_MAX));
     if (mode == QUERN__TEST && !m->optimizer)
         return quern__not_compiled(m, err);
-    return mode == QUERN__TEST && m->sums ? quern__model_waits(m, "an evaluation within an epoch", err) : QUERN_OK;
+    return mode == QUERN__TEST && m->sums
+               ? quern__model_waits(m, "an evaluation within an epoch", err)
+               : QUERN_OK;
 }
 
 quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, int64_t batch_size)
@@ -33,7 +37,8 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
         o.spec.dtypes[m->n_in + i] = quern_model_target(m, i, &o.spec.shapes[m->n_in + i]);
     for (int i = 0; i < o.spec.n_targets; i++) {
         quern_shape out = quern_model_output_shape(m, i);
-        o.spec.means[i] = quern__loss_means(m->loss_rows[i], m->loss_configs[i], &out, &o.spec.classes[i], &o.spec.ignored[i]);
+        o.spec.means[i] = quern__loss_means(m->loss_rows[i], m->loss_configs[i], &out,
+                                            &o.spec.classes[i], &o.spec.ignored[i]);
     }
     o.spec.schema = m->schema;
     for (int i = 0; i < o.spec.n_targets; i++)
@@ -41,7 +46,8 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
     return o;
 }
 
-void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)[100], bool validated)
+void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)[100],
+                      bool validated)
 {
     logs->n = logs->n_own = 0;
     for (int i = 0; i < m->n_means; i++)
@@ -54,11 +60,15 @@ void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)
     logs->event.logs = logs->values;
 }
 
-void quern__logs_read(quern__logs *logs, const quern_model *m, int at) { quern__model_read_logs(m, logs->values + at); }
+void quern__logs_read(quern__logs *logs, const quern_model *m, int at)
+{
+    quern__model_read_logs(m, logs->values + at);
+}
 
-/* Sets the sample weights of each target. A target that had weights once keeps them: a later batch without weights gets weight
- * 1. */
-static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how, void **weights, quern_error *err)
+/* Sets the sample weights of each target. A target that had weights once keeps them: a later batch
+ * without weights gets weight 1. */
+static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how, void **weights,
+                      quern_error *err)
 {
     *how = (quern__weighing){ 0 };
     for (int i = 0; i < b->spec->n_targets; i++) {
@@ -69,7 +79,8 @@ static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how
                                "its weights were one a record%s, now they are not",
                                before == QUERN_WEIGHTS_STEPS ? " and step" : "");
         how->of[i] = now;
-        weights[i] = own || !(b->has_weights || now) ? (void *)b->target_weights[i] : (void *)b->weights;
+        weights[i] =
+            own || !(b->has_weights || now) ? (void *)b->target_weights[i] : (void *)b->weights;
         if (own || b->has_weights || !now)
             continue;
         weights[i] = b->target_weights[i];
@@ -90,7 +101,9 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
         status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, NULL, err);
         if (status >= 0)
             status = quern__model_predict(p->m, b->arrays, b->size, out, err);
-        quern_prediction made = { .records = b->size, .outputs = out, .kept = kept, .n_kept = b->spec->n_kept };
+        quern_prediction made = {
+            .records = b->size, .outputs = out, .kept = kept, .n_kept = b->spec->n_kept
+        };
         for (int i = 0; i < b->spec->n_kept; i++)
             kept[i] = b->arrays[b->spec->n_inputs - b->spec->n_kept + i];
         return status < 0 ? status : p->sink(p->user, &made) ? QUERN_END : QUERN_OK;
@@ -98,9 +111,9 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     quern__weighing how;
     memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
     status = weights_of(p, b, &how, arrays + n, err);
-    return status < 0
-               ? status
-               : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size, b->epoch, b->first + p->before, err);
+    return status < 0 ? status
+                      : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size,
+                                         b->epoch, b->first + p->before, err);
 }
 
 /* Calls the hooks of a batch with its logs. */
@@ -125,7 +138,8 @@ static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
 {
     int status = quern__labels_check(b, quern__queue_source(p->queue), err);
     status = status < 0 || !p->classes ? status : quern__class_weights_weigh(p->classes, b, err);
-    int began = status < 0 ? status : tell(p, false, err), ran = began < 0 ? began : run_batch(p, b, err);
+    int began = status < 0 ? status : tell(p, false, err),
+        ran = began < 0 ? began : run_batch(p, b, err);
     if (ran < 0)
         return ran;
     p->samples += b->size;
@@ -167,7 +181,8 @@ void quern__pass_shortfall(const quern__pass *p, char *out, size_t size)
     int n = snprintf(out, size, "ended after %lld ", (long long)p->done);
     if (p->steps >= 0)
         n += snprintf(out + n, size - (size_t)n, "of %lld ", (long long)p->steps);
-    snprintf(out + n, size - (size_t)n, "step%s", (p->steps >= 0 ? p->steps : p->done) == 1 ? "" : "s");
+    snprintf(out + n, size - (size_t)n, "step%s",
+             (p->steps >= 0 ? p->steps : p->done) == 1 ? "" : "s");
 }
 
 void quern__pass_told_short(const quern__pass *p, int status, const char *what)

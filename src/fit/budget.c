@@ -1,6 +1,6 @@
-/* The memory budget. The planner sums everything that will be resident before the run reads data. It then tries choices that
- * keep results bit-identical until the sum fits. Each module reports its own bytes (queue, source, callbacks, model); this file
- * only sums them. */
+/* The memory budget. The planner sums everything that will be resident before the run reads data.
+ * It then tries choices that keep results bit-identical until the sum fits. Each module reports its
+ * own bytes (queue, source, callbacks, model); this file only sums them. */
 #include "fit.h"
 
 #include <stdatomic.h>
@@ -11,24 +11,26 @@ enum { margin = 3 << 19, heap_grain = 1 << 16, stack_of_reader = 96 << 10, bytes
 
 static size_t rounded(size_t bytes, size_t grain) { return (bytes + grain - 1) / grain * grain; }
 
-/* The heap is rounded up to large steps. Its size varies by some hundred bytes between two plans, and rounding keeps the plans
- * equal. */
+/* The heap is rounded up to large steps. Its size varies by some hundred bytes between two plans,
+ * and rounding keeps the plans equal. */
 static size_t steady(size_t held)
 {
     static atomic_size_t before;
-    size_t now = rounded(held, heap_grain), then = atomic_load(&before), apart = now > then ? now - then : then - now;
+    size_t now = rounded(held, heap_grain), then = atomic_load(&before),
+           apart = now > then ? now - then : then - now;
     if (apart <= heap_grain)
         return then;
     atomic_store(&before, now);
     return now;
 }
 
-/* The base: bytes that are mapped and allocated before the run, without the model's numbers. It counts mapped bytes, not
- * resident bytes, so that it is equal in every run of a program. If at most a quarter of the mapped files is resident, half of
- * their size counts. */
+/* The base: bytes that are mapped and allocated before the run, without the model's numbers. It
+ * counts mapped bytes, not resident bytes, so that it is equal in every run of a program. If at
+ * most a quarter of the mapped files is resident, half of their size counts. */
 static size_t runtime_of(const quern__process *now, const quern__model_size *model)
 {
-    size_t files = now->files / 2, own = model->weights + model->optimizer, held = now->heap > own ? now->heap - own : 0;
+    size_t files = now->files / 2, own = model->weights + model->optimizer,
+           held = now->heap > own ? now->heap - own : 0;
     if (now->resident_files > now->files / 4)
         files = now->files;
     size_t heap = steady(held), least = now->anonymous > own ? now->anonymous - own : 0;
@@ -37,12 +39,14 @@ static size_t runtime_of(const quern__process *now, const quern__model_size *mod
     return files + heap + margin;
 }
 
-/* Sample weights add some numbers per record to the graph. Whether the data has weights is known only after the first batch. */
+/* Sample weights add some numbers per record to the graph. Whether the data has weights is known
+ * only after the first batch. */
 static size_t weighing_bytes(const quern_model *m, int64_t batch_size)
 {
     size_t bytes = 0;
     for (int i = 0; i < m->n_out; i++) {
-        quern_shape s = quern__shape_close(quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS), batch_size);
+        quern_shape s =
+            quern__shape_close(quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS), batch_size);
         bytes += (size_t)quern_shape_count(&s) * bytes_weighted;
     }
     return rounded(bytes, 4096);
@@ -73,7 +77,8 @@ static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_erro
         status = quern__model_plan(m, QUERN__TEST, size, NULL, err);
     if (status < 0)
         return status;
-    const quern__plan *train = m->programs[QUERN__TRAIN].plan, *test = m->programs[QUERN__TEST].plan;
+    const quern__plan *train = m->programs[QUERN__TRAIN].plan,
+                      *test = m->programs[QUERN__TEST].plan;
     quern_plan *p = b->plan;
     size_t arena = train->arena_bytes, stack = train->stack_bytes;
     if (b->o->validation_data && test->arena_bytes > arena)
@@ -82,11 +87,13 @@ static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_erro
     p->arena_lower_bound = train->lower_bound_bytes;
     p->gradients = train->gradient_bytes + quern__parts_bytes(m);
     p->activations = arena - train->gradient_bytes + weighing_bytes(m, size) + 128;
-    p->workspace = (size_t)m->threads * stack + (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
+    p->workspace = (size_t)m->threads * stack +
+                   (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
     p->micro_batches = parts;
     p->seconds = train->seconds * (double)parts;
     p->low_memory = low_memory != QUERN__THRIFT_NONE;
-    p->recompute = m->programs[QUERN__TRAIN].recomputed ? low_memory - QUERN__THRIFT_RECOMPUTE + 1 : 0;
+    p->recompute =
+        m->programs[QUERN__TRAIN].recomputed ? low_memory - QUERN__THRIFT_RECOMPUTE + 1 : 0;
     return QUERN_OK;
 }
 
@@ -96,10 +103,12 @@ static void add_up(budgeting *b, int depth)
     b->queue.depth = depth;
     p->max_queue_size = depth;
     p->queue = quern__queue_bytes(&b->queue) * (b->o->validation_data ? 2 : 1);
-    size_t given_back = p->gradients + p->activations + p->workspace + p->queue; /* freed before the file is written */
+    size_t given_back = p->gradients + p->activations + p->workspace +
+                        p->queue; /* freed before the file is written */
     p->files = b->size.writing > given_back ? b->size.writing - given_back : 0;
     p->runtime = b->runtime;
-    p->total = p->runtime + p->weights + p->optimizer + p->callbacks + p->readers + given_back + p->files;
+    p->total =
+        p->runtime + p->weights + p->optimizer + p->callbacks + p->readers + given_back + p->files;
     if (p->total < b->now.peak) { /* the process had this peak before */
         size_t more = rounded(b->now.peak - p->total, 1 << 20);
         p->runtime += more;
@@ -112,10 +121,11 @@ static void find_largest(quern_plan *p)
     const struct {
         const char *name;
         size_t bytes;
-    } parts[] = { { "runtime", p->runtime },     { "weights", p->weights },     { "gradients", p->gradients },
-                  { "optimizer", p->optimizer }, { "workspace", p->workspace }, { "activations", p->activations },
-                  { "queue", p->queue },         { "readers", p->readers },     { "callbacks", p->callbacks },
-                  { "files", p->files } };
+    } parts[] = { { "runtime", p->runtime },     { "weights", p->weights },
+                  { "gradients", p->gradients }, { "optimizer", p->optimizer },
+                  { "workspace", p->workspace }, { "activations", p->activations },
+                  { "queue", p->queue },         { "readers", p->readers },
+                  { "callbacks", p->callbacks }, { "files", p->files } };
     size_t most = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i].bytes >= most) {
@@ -133,8 +143,9 @@ static bool shorten_queue(budgeting *b, int wanted)
     return b->plan->total <= b->plan->budget;
 }
 
-/* A measure against memory: the low-memory level and the number of micro-batches. The planner tries measures in order. Each
- * usually needs less memory and more time than the one before; micro-batches come last. */
+/* A measure against memory: the low-memory level and the number of micro-batches. The planner tries
+ * measures in order. Each usually needs less memory and more time than the one before;
+ * micro-batches come last. */
 typedef struct measure {
     int low_memory;
     int64_t parts;
@@ -142,7 +153,8 @@ typedef struct measure {
 
 static bool next_measure(const budgeting *b, measure *m)
 {
-    bool undone = m->low_memory >= QUERN__THRIFT_RECOMPUTE && !b->plan->recompute; /* the graph has nothing to recompute */
+    bool undone = m->low_memory >= QUERN__THRIFT_RECOMPUTE &&
+                  !b->plan->recompute; /* the graph has nothing to recompute */
     if (m->parts == 1 && m->low_memory < QUERN__THRIFT_MOST && !undone) {
         m->low_memory++;
         return true;
@@ -158,7 +170,8 @@ static bool next_measure(const budgeting *b, measure *m)
     return m->parts <= b->queue.spec.batch_size;
 }
 
-/* Tries plans from the fastest on until one fits. With `all`, or if none fits, it tries each of them, to find the smallest. */
+/* Tries plans from the fastest on until one fits. With `all`, or if none fits, it tries each of
+ * them, to find the smallest. */
 static int choose(budgeting *b, bool all, quern_error *err)
 {
     quern_plan *p = b->plan, chosen = { 0 };
@@ -192,17 +205,21 @@ static int choose(budgeting *b, bool all, quern_error *err)
 static int refuse(const quern_plan *p, quern_error *err)
 {
     int status =
-        quern__fail(err, QUERN_BUDGET, p->limit, "training needs %zu bytes, the budget has %zu; the largest part is the %s",
+        quern__fail(err, QUERN_BUDGET, p->limit,
+                    "training needs %zu bytes, the budget has %zu; the largest part is the %s",
                     p->smallest, p->budget, p->largest);
     bool batch = !strcmp(p->largest, "activations") || !strcmp(p->largest, "queue");
-    quern__hint(err, batch ? "reduce --batch-size; run quern plan to list the parts" : "run quern plan to list the parts");
+    quern__hint(err, batch ? "reduce --batch-size; run quern plan to list the parts"
+                           : "run quern plan to list the parts");
     return status;
 }
 
-/* Handles a process without /proc: an error if the options set a budget; otherwise memory is not limited. */
+/* Handles a process without /proc: an error if the options set a budget; otherwise memory is not
+ * limited. */
 static int limit_unknown(const budgeting *b, quern__limit *limit, quern_error *err)
 {
-    static const char why[] = "the memory of the process is unknown: /proc/self/status cannot be read";
+    static const char why[] =
+        "the memory of the process is unknown: /proc/self/status cannot be read";
     if (b->o->memory) {
         quern__fail(err, QUERN_UNSUPPORTED, "memory", "%s", why);
         quern__hint(err, "mount /proc, or train without a budget");
@@ -222,11 +239,13 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
         return QUERN_INVALID;
     b->queue = quern__queue_opts_of(b->m, QUERN__TRAIN, o->batch_size);
     b->queue.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
-    b->queue.bad = (b->train && b->train->bad.policy) || (o->validation_data && o->validation_data->bad.policy);
+    b->queue.bad = (b->train && b->train->bad.policy) ||
+                   (o->validation_data && o->validation_data->bad.policy);
     for (int i = 0; o->class_weight && i < b->m->n_out; i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
-    int status = plan_programs(b, QUERN__THRIFT_NONE, 1, err); /* the measurement below includes the graphs */
+    int status = plan_programs(b, QUERN__THRIFT_NONE, 1,
+                               err); /* the measurement below includes the graphs */
     if (status < 0)
         return status;
     b->now = quern__process_now();
@@ -235,7 +254,9 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     b->size = quern__model_bytes(b->m);
     p->weights = b->size.weights;
     p->optimizer = b->size.optimizer;
-    b->now.heap -= b->now.heap > b->m->arena_bytes ? b->m->arena_bytes : 0; /* an earlier run's arena, which this run reuses */
+    b->now.heap -= b->now.heap > b->m->arena_bytes
+                       ? b->m->arena_bytes
+                       : 0; /* an earlier run's arena, which this run reuses */
     b->runtime = b->now.peak ? runtime_of(&b->now, &b->size) : 0;
     p->readers = quern__source_bytes(b->train, &b->queue.spec, !o->no_shuffle);
     if (o->validation_data)
@@ -243,20 +264,26 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; i < o->n_callbacks; i++)
         if (o->callbacks[i]->bytes)
             p->callbacks += o->callbacks[i]->bytes(o->callbacks[i]->user, b->m);
-    if (o->checkpoint) /* the checkpoint exists together with all values of a step, and holds the state of callbacks */
+    if (o->checkpoint) /* the checkpoint exists together with all values of a step, and holds the
+                          state of callbacks */
         p->callbacks += p->callbacks + b->size.image;
     p->callbacks += quern__history_bytes(b->m);
-    quern__limit limit = quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
+    quern__limit limit =
+        quern__process_limit(&b->now, b->runtime + p->weights + p->optimizer, b->queue.workers + 1);
     if (!b->now.peak && (status = limit_unknown(b, &limit, err)) < 0)
         return status;
     p->budget = o->memory && o->memory < limit.bytes ? o->memory : limit.bytes;
-    snprintf(p->limit, sizeof p->limit, "%s", p->budget == SIZE_MAX ? "" : p->budget == limit.bytes ? limit.name : "memory");
+    snprintf(p->limit, sizeof p->limit, "%s",
+             p->budget == SIZE_MAX      ? ""
+             : p->budget == limit.bytes ? limit.name
+                                        : "memory");
     status = choose(b, always, err);
     find_largest(p);
     return status < 0 ? status : p->fits ? QUERN_OK : refuse(p, err);
 }
 
-int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_plan *out, quern_error *err)
+int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts,
+                   quern_plan *out, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
     quern_fit_opts o;
@@ -275,7 +302,8 @@ int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts 
     return status < 0 ? status : quern__leave(err, plan_fit(&b, true, err));
 }
 
-int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err)
+int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan,
+                  quern_error *err)
 {
     quern__process nothing = { 0 };
     m->slab_limit = 0;
@@ -288,9 +316,12 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
     if (status >= 0 && plan->budget != SIZE_MAX)
         m->slab_limit = plan->gradients + plan->activations - quern__parts_bytes(m);
     if (status >= 0 && plan->micro_batches > 1)
-        quern__warn("the memory budget fits only %lld micro-batches: gradient accumulation changes rounding%s",
+        quern__warn("the memory budget fits only %lld micro-batches: gradient accumulation changes "
+                    "rounding%s",
                     (long long)plan->micro_batches,
-                    o->split_batch == QUERN_SPLIT_ANY ? ", and layers that use the whole batch see one micro-batch" : "");
+                    o->split_batch == QUERN_SPLIT_ANY
+                        ? ", and layers that use the whole batch see one micro-batch"
+                        : "");
     if (o->plan)
         *o->plan = *plan;
     return status;

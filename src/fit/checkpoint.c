@@ -1,6 +1,7 @@
-/* Checkpoints. A checkpoint is a `.keras` file with two more members. run.json has the resume position, the options that change
- * results, and the settings of callbacks. run.bin has the metric accumulators, the states of layers and the states of callbacks.
- * A resumed run is bit-identical to an uninterrupted one. The write is atomic and keeps the previous file as FILE.previous. */
+/* Checkpoints. A checkpoint is a `.keras` file with two more members. run.json has the resume
+ * position, the options that change results, and the settings of callbacks. run.bin has the metric
+ * accumulators, the states of layers and the states of callbacks. A resumed run is bit-identical to
+ * an uninterrupted one. The write is atomic and keeps the previous file as FILE.previous. */
 #include "checkpoint.h"
 
 #include "base/isa.h"
@@ -17,8 +18,9 @@
 
 int quern__checkpoint_previous(const char *path, char *out, size_t size, quern_error *err)
 {
-    return (size_t)snprintf(out, size, "%s.previous", path) < size ? QUERN_OK
-                                                                   : quern__fail(err, QUERN_INVALID, path, "the name is too long");
+    return (size_t)snprintf(out, size, "%s.previous", path) < size
+               ? QUERN_OK
+               : quern__fail(err, QUERN_INVALID, path, "the name is too long");
 }
 
 /* ---- run.bin: pieces, each a length and its bytes ---- */
@@ -70,9 +72,11 @@ json_t *quern__checkpoint_options(const quern__checkpointing *c)
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
     int64_t parts = c->m->parts.n ? c->m->parts.n : 1;
-    json_t *all = json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size", (json_int_t)c->batch_size, "parts",
-                            (json_int_t)parts, "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle", !c->o->no_shuffle,
-                            "class_weight", c->o->class_weight, "bad_records", c->source->bad.policy, "seed", seed, "data", data);
+    json_t *all = json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size",
+                            (json_int_t)c->batch_size, "parts", (json_int_t)parts,
+                            "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle",
+                            !c->o->no_shuffle, "class_weight", c->o->class_weight, "bad_records",
+                            c->source->bad.policy, "seed", seed, "data", data);
     if (all && c->m->schema)
         json_object_set_new(all, "schema", quern__schema_write(c->m->schema));
     return all;
@@ -85,11 +89,13 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
     json_t *position = NULL;
     if (quern_generator_save(c->source, state, sizeof state, &size, NULL) >= 0)
         position = hex(state, size);
-    return json_pack("{s:i, s:s?, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format", QUERN__RUN_FORMAT, "isa",
-                     quern_isa(), "ended", (int)p->ended, "epoch", (json_int_t)p->epoch, "step", (json_int_t)p->step, "records",
-                     (json_int_t)p->records, "batches", (json_int_t)p->batches, "bad_records", (json_int_t)p->bad, "position",
-                     position, "asked", quern__checkpoint_options(c), "history", quern__history_json(c->h), "callbacks",
-                     quern__callbacks_save(c->callbacks, c->n_callbacks));
+    return json_pack("{s:i, s:s?, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format",
+                     QUERN__RUN_FORMAT, "isa", quern_isa(), "ended", (int)p->ended, "epoch",
+                     (json_int_t)p->epoch, "step", (json_int_t)p->step, "records",
+                     (json_int_t)p->records, "batches", (json_int_t)p->batches, "bad_records",
+                     (json_int_t)p->bad, "position", position, "asked",
+                     quern__checkpoint_options(c), "history", quern__history_json(c->h),
+                     "callbacks", quern__callbacks_save(c->callbacks, c->n_callbacks));
 }
 
 /* ---- writing ---- */
@@ -119,7 +125,8 @@ static int write_members(const char *path, bool single, const quern__members *al
     char previous[4096];
     if (status >= 0) {
         status = quern__file_replace(beside, path, err);
-        if (status >= 0 && single && quern__checkpoint_previous(path, previous, sizeof previous, err) >= 0)
+        if (status >= 0 && single &&
+            quern__checkpoint_previous(path, previous, sizeof previous, err) >= 0)
             unlink(previous);
         return status;
     }
@@ -224,7 +231,8 @@ int quern__checkpoint_close(quern__checkpointing *c, quern_error *err)
 }
 
 /* Adds run.json and run.bin. */
-static int add_run(const quern__checkpointing *c, const quern__place *p, quern__members *all, quern_error *err)
+static int add_run(const quern__checkpointing *c, const quern__place *p, quern__members *all,
+                   quern_error *err)
 {
     size_t n;
     json_t *run = run_json(c, p);

@@ -9,7 +9,8 @@ typedef struct quern__place {
     int64_t epoch, step, records, batches;
     int64_t bad; /* bad records of the epoch */
     bool ended;  /* the run is complete */
-    bool placed; /* the generator started at the position itself; else the run discards earlier batches */
+    bool placed; /* the generator started at the position itself; else the run discards earlier
+                    batches */
 } quern__place;
 
 typedef struct quern__checkpoint_writer quern__checkpoint_writer;
@@ -31,16 +32,19 @@ typedef struct quern__checkpointing {
 /* Start the writer thread, and end it. Close waits for the last write and returns its status. */
 int quern__checkpoint_open(quern__checkpointing *c, quern_error *err);
 int quern__checkpoint_close(quern__checkpointing *c, quern_error *err);
-/* Copies the state of the run; the writer thread then writes it to opts.checkpoint. Returns the status of the previous write. */
+/* Copies the state of the run; the writer thread then writes it to opts.checkpoint. Returns the
+ * status of the previous write. */
 int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quern_error *err);
-/* Returns the status of the last write without waiting. Called after each step, so that a failure is reported early. */
+/* Returns the status of the last write without waiting. Called after each step, so that a failure
+ * is reported early. */
 int quern__checkpoint_failed(quern__checkpointing *c, quern_error *err);
-/* Restores model, history and generator from the newest valid checkpoint. QUERN_END: no checkpoint. A different model, different
- * data or different options are errors. */
+/* Restores model, history and generator from the newest valid checkpoint. QUERN_END: no checkpoint.
+ * A different model, different data or different options are errors. */
 int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error *err);
 /* The batch size in a checkpoint; 0: no valid checkpoint. */
 int64_t quern__checkpoint_batch_size(const char *path);
-/* Restores callbacks and accumulators, after on_train_begin and after the accumulators were reset. */
+/* Restores callbacks and accumulators, after on_train_begin and after the accumulators were reset.
+ */
 int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err);
 void quern__checkpoint_forget(quern__checkpointing *c);
 

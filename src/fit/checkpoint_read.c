@@ -1,5 +1,6 @@
-/* checkpoint_read: finds the newest valid checkpoint, compares its run with this one by model, options and data, and restores the
- * weights, the history, the generator, the callbacks and the accumulators. */
+/* checkpoint_read: finds the newest valid checkpoint, compares its run with this one by model,
+ * options and data, and restores the weights, the history, the generator, the callbacks and the
+ * accumulators. */
 #include "checkpoint.h"
 
 #include "base/isa.h"
@@ -26,18 +27,24 @@ static int64_t unhex(json_t *v, uint8_t *out)
     return (int64_t)(n / 2);
 }
 
-static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, const char *path, quern_error *err)
+static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, const char *path,
+                  quern_error *err)
 {
     size_t at = 0, size;
     void *to;
     for (int k = 0; (to = quern__checkpoint_piece(c, k, &size)); k++) {
         uint64_t length;
-        if (n - at < sizeof length || (memcpy(&length, bytes + at, sizeof length), length != size) || n - at - sizeof length < size)
-            return quern__fail(err, QUERN_INVALID, path, "the run had other metrics, states or callbacks");
+        if (n - at < sizeof length ||
+            (memcpy(&length, bytes + at, sizeof length), length != size) ||
+            n - at - sizeof length < size)
+            return quern__fail(err, QUERN_INVALID, path,
+                               "the run had other metrics, states or callbacks");
         memcpy(to, bytes + at + sizeof length, size);
         at += sizeof length + size;
     }
-    return at == n ? QUERN_OK : quern__fail(err, QUERN_INVALID, path, "the run had more metrics, states or callbacks");
+    return at == n ? QUERN_OK
+                   : quern__fail(err, QUERN_INVALID, path,
+                                 "the run had more metrics, states or callbacks");
 }
 
 /* A checkpoint in memory. */
@@ -63,8 +70,11 @@ static int take(const char *path, taken *t, quern_error *err)
                                { .name = QUERN__RUN_BYTES, .limit = most_bytes } } };
     int status = quern__archive_read(path, t->members, 4, QUERN__MOST_BYTES, err);
     if (status >= 0) {
-        t->config = quern__json_read(t->members[0].bytes, t->members[0].n, path, t->members[0].name, err);
-        t->run = t->config ? quern__json_read(t->members[2].bytes, t->members[2].n, path, t->members[2].name, err) : NULL;
+        t->config =
+            quern__json_read(t->members[0].bytes, t->members[0].n, path, t->members[0].name, err);
+        t->run = t->config ? quern__json_read(t->members[2].bytes, t->members[2].n, path,
+                                              t->members[2].name, err)
+                           : NULL;
         if (!t->run || quern__config_int(t->run, "format") != QUERN__RUN_FORMAT)
             status = quern__fail(err, QUERN_FORMAT, path, "is no checkpoint of this version");
     }
@@ -77,15 +87,18 @@ static int take(const char *path, taken *t, quern_error *err)
 static json_t *settings(json_t *config)
 {
     json_t *own = json_deep_copy(json_object_get(config, "compile_config"));
-    json_object_del(json_object_get(json_object_get(own, "optimizer"), "build_config"), "learning_rate");
+    json_object_del(json_object_get(json_object_get(own, "optimizer"), "build_config"),
+                    "learning_rate");
     json_object_del(json_object_get(json_object_get(own, "optimizer"), "config"), "learning_rate");
     return own;
 }
 
 /* Checks that the file has this model and that its run had the same options. */
-static int same_run(const quern__checkpointing *c, const taken *t, const char *path, quern_error *err)
+static int same_run(const quern__checkpointing *c, const taken *t, const char *path,
+                    quern_error *err)
 {
-    json_t *now = quern__config_write(c->m), *own = quern__checkpoint_options(c), *before = json_object_get(t->run, "asked"), *v;
+    json_t *now = quern__config_write(c->m), *own = quern__checkpoint_options(c),
+           *before = json_object_get(t->run, "asked"), *v;
     json_t *compiled = settings(now), *then_compiled = settings(t->config);
     const char *key;
     int status = QUERN_OK;
@@ -100,12 +113,13 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
             continue;
         bool names = !strcmp(key, "schema");
         if (names || !strcmp(key, "data")) {
-            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other %s", names ? "columns or classes" : "data");
+            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other %s",
+                                 names ? "columns or classes" : "data");
             continue;
         }
         char *was = quern__json_text(then, 0), *is = quern__json_text(v, 0);
-        status =
-            quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s", key, was ? was : "?", is ? is : "?");
+        status = quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s",
+                             key, was ? was : "?", is ? is : "?");
         if (!strcmp(key, "parts"))
             quern__hint(err, "the memory decides into how many parts a batch is divided");
         free(was);
@@ -118,7 +132,8 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
     return status;
 }
 
-/* Warns if the run used kernels of another instruction set, whose results differ in bits. Older files do not record it. */
+/* Warns if the run used kernels of another instruction set, whose results differ in bits. Older
+ * files do not record it. */
 static void tell_isa(const taken *t, const char *path)
 {
     const char *then = json_string_value(json_object_get(t->run, "isa")), *now = quern_isa(), *same;
@@ -127,11 +142,14 @@ static void tell_isa(const taken *t, const char *path)
         return;
     while ((same = quern_isa_name(k)) && !quern__isa_same_bits(then, same))
         k++;
-    quern__warn("%s: the run was computed by %s, this one goes on by %s, which rounds otherwise; %s%s%s", path, then, now,
-                same ? "--isa " : "this processor has no kind of its bits", same ? same : "", same ? " gives the same bits" : "");
+    quern__warn(
+        "%s: the run was computed by %s, this one goes on by %s, which rounds otherwise; %s%s%s",
+        path, then, now, same ? "--isa " : "this processor has no kind of its bits",
+        same ? same : "", same ? " gives the same bits" : "");
 }
 
-static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p, quern_error *err)
+static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p,
+                 quern_error *err)
 {
     uint8_t state[QUERN_MAX_STATE];
     json_t *position = json_object_get(t->run, "position");
@@ -143,7 +161,8 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
                          .bad = quern__config_int(t->run, "bad_records"),
                          .ended = json_is_true(json_object_get(t->run, "ended")),
                          .placed = json_is_string(position) };
-    if (status >= 0 && (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step || p->bad < 0))
+    if (status >= 0 &&
+        (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step || p->bad < 0))
         status = quern__fail(err, QUERN_FORMAT, path, "%s is broken", QUERN__RUN_JSON);
     if (status >= 0)
         status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
@@ -192,7 +211,8 @@ int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error
 int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err)
 {
     const taken *t = c->found;
-    int status = quern__callbacks_restore(c->callbacks, c->n_callbacks, json_object_get(t->run, "callbacks"), err);
+    int status = quern__callbacks_restore(c->callbacks, c->n_callbacks,
+                                          json_object_get(t->run, "callbacks"), err);
     if (status >= 0)
         status = unpack(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
     quern__checkpoint_forget(c);

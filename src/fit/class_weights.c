@@ -1,5 +1,5 @@
-/* Class weights: "0:1,1:4", or by class name. The class of a record is its label, or the index of the largest number of a
- * one-hot target. */
+/* Class weights: "0:1,1:4", or by class name. The class of a record is its label, or the index of
+ * the largest number of a one-hot target. */
 #include "class_weights.h"
 
 #include <math.h>
@@ -13,28 +13,35 @@ enum { most_classes = 65536, NO_CLASS = -most_classes };
 static int64_t class_named(const char *key, const quern_batch_spec *spec, quern_error *err)
 {
     char *end;
-    int64_t named = quern_schema_find_class(spec->schema, 0, key), k = named >= 0 ? named : (int64_t)strtol(key, &end, 10);
-    int64_t classes = spec->classes[0] ? spec->classes[0] : spec->means[0] == QUERN_MEANS_BINARY ? 2 : most_classes;
-    if (spec->means[0] == QUERN_MEANS_BINARY && quern__per_record(&spec->shapes[spec->n_inputs]) > 1)
+    int64_t named = quern_schema_find_class(spec->schema, 0, key),
+            k = named >= 0 ? named : (int64_t)strtol(key, &end, 10);
+    int64_t classes = spec->classes[0]                       ? spec->classes[0]
+                      : spec->means[0] == QUERN_MEANS_BINARY ? 2
+                                                             : most_classes;
+    if (spec->means[0] == QUERN_MEANS_BINARY &&
+        quern__per_record(&spec->shapes[spec->n_inputs]) > 1)
         classes = quern__per_record(&spec->shapes[spec->n_inputs]);
     if (named < 0 && (end == key || *end || *key == '-' || *key == '+'))
         return quern__fail(err, QUERN_INVALID, "class_weight", "'%.60s' is not a class", key);
     if (k >= classes)
-        return quern__fail(err, QUERN_INVALID, "class_weight", "class %lld: the classes are 0 … %lld", (long long)k,
+        return quern__fail(err, QUERN_INVALID, "class_weight",
+                           "class %lld: the classes are 0 … %lld", (long long)k,
                            (long long)classes - 1);
     return k;
 }
 
 /* Reads one "CLASS:WEIGHT" of n bytes. */
-static int read_one(const char *p, size_t n, const quern_batch_spec *spec, int64_t *class, double *weight, quern_error *err)
+static int read_one(const char *p, size_t n, const quern_batch_spec *spec, int64_t *class,
+                    double *weight, quern_error *err)
 {
     char *own = quern__strndup(p, n), *colon = own ? strrchr(own, ':') : NULL, *end = NULL;
     if (!own)
         return quern__fail_memory(err, n);
     *weight = colon ? quern__strtod(colon + 1, &end) : 0;
-    int status = colon && end > colon + 1 && !*end && *weight >= 0 && !isinf(*weight)
-                     ? QUERN_OK
-                     : quern__fail(err, QUERN_INVALID, "class_weight", "'%.60s' is not CLASS:WEIGHT", own);
+    int status =
+        colon && end > colon + 1 && !*end && *weight >= 0 && !isinf(*weight)
+            ? QUERN_OK
+            : quern__fail(err, QUERN_INVALID, "class_weight", "'%.60s' is not CLASS:WEIGHT", own);
     if (status >= 0) {
         *colon = 0;
         *class = class_named(own, spec, err);
@@ -44,7 +51,8 @@ static int read_one(const char *p, size_t n, const quern_batch_spec *spec, int64
     return status;
 }
 
-int quern__class_weights_read(const char *text, const quern_batch_spec *spec, quern__class_weights *out, quern_error *err)
+int quern__class_weights_read(const char *text, const quern_batch_spec *spec,
+                              quern__class_weights *out, quern_error *err)
 {
     for (int pass = 0; text && pass < 2; pass++) {
         for (const char *p = text; *p;) {
@@ -57,7 +65,8 @@ int quern__class_weights_read(const char *text, const quern_batch_spec *spec, qu
             if (pass == 0)
                 out->n = k + 1 > out->n ? k + 1 : out->n;
             else if (!isnan(out->weight[k]))
-                return quern__fail(err, QUERN_INVALID, "class_weight", "'%.*s': the class has a weight already", (int)n, p);
+                return quern__fail(err, QUERN_INVALID, "class_weight",
+                                   "'%.*s': the class has a weight already", (int)n, p);
             else
                 out->weight[k] = (float)w;
             p += n + (p[n] == ',');
@@ -92,7 +101,8 @@ static int64_t class_of(const quern_batch *b, int64_t r)
 static void weigh_targets(quern_batch *b, int64_t r, float weight)
 {
     for (int i = 0; i < b->spec->n_targets; i++) {
-        int64_t per = b->weighs[i] == QUERN_WEIGHTS_STEPS ? b->spec->weights[i].dims[1] : b->weighs[i] != QUERN_WEIGHTS_COMMON;
+        int64_t per = b->weighs[i] == QUERN_WEIGHTS_STEPS ? b->spec->weights[i].dims[1]
+                                                          : b->weighs[i] != QUERN_WEIGHTS_COMMON;
         for (int64_t k = r * per; k < (r + 1) * per; k++)
             b->target_weights[i][k] *= weight;
     }
@@ -100,11 +110,13 @@ static void weigh_targets(quern_batch *b, int64_t r, float weight)
 
 static int no_weight(const quern_batch *b, int64_t r, int64_t k, quern_error *err)
 {
-    const char *name = k >= 0 && k < most_classes ? quern_schema_class(b->spec->schema, 0, (int)k) : NULL;
+    const char *name =
+        k >= 0 && k < most_classes ? quern_schema_class(b->spec->schema, 0, (int)k) : NULL;
     char of[80] = "";
     if (name)
         snprintf(of, sizeof of, " ('%.60s')", name);
-    return quern__fail(err, QUERN_INVALID, "class_weight", "record %lld of the epoch has class %lld%s, which has no weight",
+    return quern__fail(err, QUERN_INVALID, "class_weight",
+                       "record %lld of the epoch has class %lld%s, which has no weight",
                        (long long)(b->first + r + 1), (long long)k, of);
 }
 
@@ -113,8 +125,10 @@ int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, qu
     for (int64_t r = 0; c->weight && r < b->size; r++) {
         int64_t k = class_of(b, r);
         if (k == NO_CLASS) {
-            quern__fail(err, QUERN_INVALID, "class_weight", "record %lld of the epoch has the target %g, which is not a class",
-                        (long long)(b->first + r + 1), (double)((const float *)b->arrays[b->spec->n_inputs])[r]);
+            quern__fail(err, QUERN_INVALID, "class_weight",
+                        "record %lld of the epoch has the target %g, which is not a class",
+                        (long long)(b->first + r + 1),
+                        (double)((const float *)b->arrays[b->spec->n_inputs])[r]);
             quern__hint(err, "--weight COLUMN, or w=FILE, gives each record a weight");
             return QUERN_INVALID;
         }

@@ -25,7 +25,8 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
 
 static bool asked_to_end(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
 
-/* Whether a wait for a batch ended by an interrupt. A program that received the same signal counts too. */
+/* Whether a wait for a batch ended by an interrupt. A program that received the same signal counts
+ * too. */
 static bool cut_off(const quern__fitting *f, int status)
 {
     return (status == QUERN_CANCELED || status == QUERN_USER) && asked_to_end(f);
@@ -46,8 +47,8 @@ static size_t copy_sums(quern_model *m, char *kept, bool back)
         if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
             continue;
         if (kept)
-            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at, back ? kept + at : (char *)quern__variable_numbers(v),
-                   bytes);
+            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at,
+                   back ? kept + at : (char *)quern__variable_numbers(v), bytes);
         at += bytes;
     }
     return at;
@@ -98,10 +99,12 @@ static void log_bad(quern__fitting *f, bool validated)
         quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
 }
 
-/* Runs validation. An interrupted validation does not count: a checkpoint after the epoch's last batch repeats it. */
+/* Runs validation. An interrupted validation does not count: a checkpoint after the epoch's last
+ * batch repeats it. */
 static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
-    char *kept = f->o.interrupt && f->o.checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
+    char *kept =
+        f->o.interrupt && f->o.checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
     if (kept)
         copy_sums(f->m, kept, false);
     int status = validate(f, err);
@@ -111,7 +114,8 @@ static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_erro
             *err = (quern_error){ 0 };
         if (kept)
             copy_sums(f->m, kept, true);
-        int written = kept ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
+        int written =
+            kept ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
         status = written < 0 ? written : QUERN_CANCELED;
     }
     quern__free(kept);
@@ -140,7 +144,8 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
 }
 
 /* Writes a checkpoint if the options ask for one. */
-int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records, bool ended, quern_error *err)
+int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records,
+                          bool ended, quern_error *err)
 {
     quern__place p = { .epoch = epoch,
                        .step = step,
@@ -148,7 +153,8 @@ int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_
                        .batches = f->batches,
                        .bad = step ? quern__queue_bad(f->train) : 0,
                        .ended = ended };
-    bool good = f->o.checkpoint && !f->h->broken.code && quern__model_finite(f->m, NULL); /* else the previous file stays */
+    bool good = f->o.checkpoint && !f->h->broken.code &&
+                quern__model_finite(f->m, NULL); /* else the previous file stays */
     int status = good ? quern__checkpoint_write(&f->check, &p, err) : QUERN_OK;
     f->written = quern__now();
     return status;
@@ -164,7 +170,9 @@ static int after_batch(quern__pass *p, quern_error *err)
     f->interrupted = o->interrupt && *o->interrupt;
     bool due = (o->checkpoint_steps && f->batches % o->checkpoint_steps == 0) ||
                (o->checkpoint_seconds > 0 && quern__now() - f->written >= o->checkpoint_seconds);
-    int status = due || f->interrupted ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
+    int status = due || f->interrupted
+                     ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err)
+                     : QUERN_OK;
     if (status >= 0)
         status = quern__checkpoint_failed(&f->check, err);
     return status < 0 ? status : f->interrupted ? QUERN_END : QUERN_OK;
@@ -174,7 +182,8 @@ static int after_batch(quern__pass *p, quern_error *err)
 static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, quern_error *err)
 {
     const quern_fit_opts *o = &f->o;
-    bool finite = f->source->finite, forever = p->steps >= 0, resumed = first && f->place.epoch >= 0, placed = f->place.placed;
+    bool finite = f->source->finite, forever = p->steps >= 0,
+         resumed = first && f->place.epoch >= 0, placed = f->place.placed;
     int64_t left = forever ? p->steps - p->done : -1, known = f->logs.event.steps;
     if (resumed && p->done && known && p->done >= known)
         left = 0; /* all batches are done; validation is not */
@@ -184,11 +193,13 @@ static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, qu
         return quern__queue_begin(f->train, f->epoch, left, finite && (!forever || first), err);
     }
     int64_t skip = finite && !forever ? f->place.step : f->place.batches;
-    int status =
-        quern__queue_begin(f->train, finite && !forever ? f->epoch : o->initial_epoch, finite && !forever ? -1 : skip, finite, err);
+    int status = quern__queue_begin(f->train, finite && !forever ? f->epoch : o->initial_epoch,
+                                    finite && !forever ? -1 : skip, finite, err);
     if (status >= 0)
         status = quern__queue_skip(f->train, skip, err);
-    return status < 0 || (finite && !forever) ? status : quern__queue_begin(f->train, f->epoch, left, false, err);
+    return status < 0 || (finite && !forever)
+               ? status
+               : quern__queue_begin(f->train, f->epoch, left, false, err);
 }
 
 /* Restores accumulators and callbacks in the middle of an epoch. */
@@ -209,7 +220,8 @@ static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
     return status;
 }
 
-/* Handles a generator that ended in this epoch. Returns QUERN_END if training must stop or the last epoch stays incomplete. */
+/* Handles a generator that ended in this epoch. Returns QUERN_END if training must stop or the last
+ * epoch stays incomplete. */
 static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
@@ -218,8 +230,10 @@ static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
         return QUERN_OK;
     quern__pass_shortfall(p, what, sizeof what);
     if (f->o.on_exhausted == QUERN_EXHAUSTED_ERROR)
-        return quern__fail(err, QUERN_INVALID, "data", "epoch %lld %s: the generator is exhausted", (long long)f->epoch + 1, what);
-    quern__warn("epoch %lld %s: the generator is exhausted%s", (long long)f->epoch + 1, what, more ? ", training stops" : "");
+        return quern__fail(err, QUERN_INVALID, "data", "epoch %lld %s: the generator is exhausted",
+                           (long long)f->epoch + 1, what);
+    quern__warn("epoch %lld %s: the generator is exhausted%s", (long long)f->epoch + 1, what,
+                more ? ", training stops" : "");
     f->h->reason = "exhausted";
     return QUERN_END;
 }
@@ -262,7 +276,8 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
-        status = f->trained ? quern__fit_checkpoint(f, f->epoch, p.done, p.samples, false, err) : QUERN_OK;
+        status = f->trained ? quern__fit_checkpoint(f, f->epoch, p.done, p.samples, false, err)
+                            : QUERN_OK;
     }
     if (status < 0)
         return status;

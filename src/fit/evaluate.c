@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, double *logs,
-                                 quern_error *err)
+int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t batch_size,
+                                 int64_t steps, double *logs, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data);
     int status = quern__pass_check(m, QUERN__TEST, batch_size, steps, err);
@@ -16,7 +16,10 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__TEST, batch_size);
     o.workers = 1;
-    quern__pass p = { .m = m, .mode = QUERN__TEST, .steps = steps ? steps : -1, .queue = quern__queue_open(data, &o, err) };
+    quern__pass p = { .m = m,
+                      .mode = QUERN__TEST,
+                      .steps = steps ? steps : -1,
+                      .queue = quern__queue_open(data, &o, err) };
     quern__model_reset(m);
     m->runs++;
     status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
@@ -46,19 +49,22 @@ static quern_tensor records_of(const quern_tensor *t, int64_t from, int64_t to)
     return part;
 }
 
-static quern_generator *part_generator(const quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
-                                       int64_t from, int64_t to, quern_error *err)
+static quern_generator *part_generator(const quern_model *m, const quern_tensor *x,
+                                       const quern_tensor *y, const float *weights, int64_t from,
+                                       int64_t to, quern_error *err)
 {
     quern_tensor xs[QUERN__MAX_IO], ys[QUERN__MAX_IO];
     for (int i = 0; i < m->n_in; i++)
         xs[i] = records_of(&x[i], from, to);
     for (int i = 0; y && i < m->n_out; i++)
         ys[i] = records_of(&y[i], from, to);
-    return quern_array_generator(xs, m->n_in, ys, y ? m->n_out : 0, weights ? weights + from : NULL, err);
+    return quern_array_generator(xs, m->n_in, ys, y ? m->n_out : 0, weights ? weights + from : NULL,
+                                 err);
 }
 
 /* The number of records, equal for all arrays; y is NULL without targets. */
-static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern_tensor *y, quern_error *err)
+static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                        quern_error *err)
 {
     int64_t records = x[0].shape.rank > 0 ? x[0].shape.dims[0] : 0;
     int status = QUERN_OK;
@@ -72,8 +78,8 @@ static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern
     return status < 0 ? status : records;
 }
 
-quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights,
-                         const quern_fit_opts *opts, quern_error *err)
+quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                         const float *weights, const quern_fit_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "model", m, "x", x, "y", y);
     quern_fit_opts o;
@@ -85,35 +91,39 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
         return NULL;
     if (!(split >= 0 && split < 1) || (split > 0 && o.validation_data)) {
         quern__fail(err, QUERN_INVALID, "validation_split",
-                    split >= 0 && split < 1 ? "there is validation_data too" : "%g is outside 0 … 1", split);
+                    split >= 0 && split < 1 ? "there is validation_data too"
+                                            : "%g is outside 0 … 1",
+                    split);
         return NULL;
     }
     if (split > 0) /* as Keras: the last part, before shuffling */
         kept = (int64_t)floor((double)count * (1 - split));
     if (kept < 1 || (split > 0 && kept == count)) {
-        quern__fail(err, QUERN_INVALID, split > 0 ? "validation_split" : "x", "%lld of %lld records to train on", (long long)kept,
-                    (long long)count);
+        quern__fail(err, QUERN_INVALID, split > 0 ? "validation_split" : "x",
+                    "%lld of %lld records to train on", (long long)kept, (long long)count);
         return NULL;
     }
     o.validation_split = 0;
     quern_generator *train = part_generator(m, x, y, weights, 0, kept, err), *rest = NULL;
     if (train && split > 0)
         rest = o.validation_data = part_generator(m, x, y, weights, kept, count, err);
-    quern_history *h = train && (rest || split <= 0) ? quern_fit_generator(m, train, &o, err) : NULL;
+    quern_history *h =
+        train && (rest || split <= 0) ? quern_fit_generator(m, train, &o, err) : NULL;
     quern_generator_free(train);
     quern_generator_free(rest);
     return h;
 }
 
-int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y, const float *weights, int64_t batch_size,
-                       double *logs, quern_error *err)
+int64_t quern_evaluate(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                       const float *weights, int64_t batch_size, double *logs, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "y", y);
     int64_t count = count_of(m, x, y, err);
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, y, weights, 0, count, err);
-    int64_t n = g ? quern_evaluate_generator(m, g, batch_size, 0, logs, err) : quern__leave(err, QUERN_INVALID);
+    int64_t n = g ? quern_evaluate_generator(m, g, batch_size, 0, logs, err)
+                  : quern__leave(err, QUERN_INVALID);
     quern_generator_free(g);
     return n;
 }
@@ -139,7 +149,8 @@ static int keep(void *user, const float *const *outputs, int64_t records)
     return 0;
 }
 
-int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out, quern_error *err)
+int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size, float *const *out,
+                      quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "out", out);
     room r = { .m = m, .out = out };
@@ -150,7 +161,8 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, NULL, NULL, 0, count, err);
-    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err) : quern__leave(err, QUERN_INVALID);
+    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err)
+                  : quern__leave(err, QUERN_INVALID);
     quern_generator_free(g);
     return n;
 }
@@ -158,7 +170,8 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
 /* ---- adapt ---- */
 
 /* Runs one pass that computes the input of the layer at a node and passes it to the layer. */
-static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, bool again, quern_error *err)
+static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, bool again,
+                      quern_error *err)
 {
     quern__layer *l = m->b->nodes[node].layer;
     int64_t seen = 0;
@@ -166,7 +179,8 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
     quern_batch *b;
     while (status == QUERN_OK && (status = quern__queue_take(q, &b, err)) == QUERN_OK) {
         quern_tensor in;
-        status = quern__model_value(m, m->b->nodes[node].in[0], l->kind->whole, b->arrays, b->size, b->spec->batch_size, &in, err);
+        status = quern__model_value(m, m->b->nodes[node].in[0], l->kind->whole, b->arrays, b->size,
+                                    b->spec->batch_size, &in, err);
         if (status >= 0)
             status = l->kind->adapt(l, &in, seen, err);
         int64_t channels = l->n_weights ? quern_shape_count(&l->weights[0]->shape) : 1;
@@ -182,7 +196,8 @@ static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, 
     return status;
 }
 
-int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size, int64_t steps, quern_error *err)
+int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_t batch_size,
+                int64_t steps, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data);
     int status = quern__pass_check(m, QUERN__PREDICT, batch_size, steps, err), n = 0;
@@ -200,10 +215,12 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
     for (int k = 0; k < m->b->n && status >= 0; k++) {
         const quern__layer *l = m->b->nodes[k].layer;
         bool learns = l->kind->adapt && l->n_constants == 0 && !l->given;
-        bool meant = layer ? !strcmp(l->name, layer) && !m->b->nodes[k].again : learns && !m->b->nodes[k].again;
+        bool meant = layer ? !strcmp(l->name, layer) && !m->b->nodes[k].again
+                           : learns && !m->b->nodes[k].again;
         if (!meant)
             continue;
-        status = learns ? adapt_node(m, k, q, steps, n > 0, err) : quern__fail(err, QUERN_INVALID, layer, "has nothing to adapt");
+        status = learns ? adapt_node(m, k, q, steps, n > 0, err)
+                        : quern__fail(err, QUERN_INVALID, layer, "has nothing to adapt");
         n++;
     }
     m->runs--;

@@ -1,4 +1,5 @@
-/* Numbers that are not finite: in a batch, after its loss is not finite, and in the weights at the end of a run. */
+/* Numbers that are not finite: in a batch, after its loss is not finite, and in the weights at the
+ * end of a run. */
 #include "fit.h"
 
 #include <math.h>
@@ -18,8 +19,8 @@ static int64_t first_of(const float *x, int64_t n)
 static const char *number_text(float v) { return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf"; }
 
 /* Names number `at` of an array with `per` numbers per record. */
-static void name_number(const quern__pass *p, const quern_batch *b, int array, const float *x, int64_t at, int64_t per, char *where,
-                        char *what, size_t size)
+static void name_number(const quern__pass *p, const quern_batch *b, int array, const float *x,
+                        int64_t at, int64_t per, char *where, char *what, size_t size)
 {
     const quern_generator *g = quern__queue_source(p->queue);
     const char *file = array >= 0 && g->file_of ? g->file_of(g, array) : NULL,
@@ -32,11 +33,13 @@ static void name_number(const quern__pass *p, const quern_batch *b, int array, c
         snprintf(record, sizeof record, "record %lld", (long long)b->indices[at / per] + 1);
     else
         snprintf(record, sizeof record, "record %lld of the batch", (long long)(at / per) + 1);
-    snprintf(what, size, "%s%s, number %lld: %s; ", own, record, (long long)(at % per) + 1, number_text(x[at]));
+    snprintf(what, size, "%s%s, number %lld: %s; ", own, record, (long long)(at % per) + 1,
+             number_text(x[at]));
 }
 
 /* Finds a number that is not finite in the arrays and weights of the batch. */
-static bool look_through(const quern__pass *p, const quern_batch *b, char *where, char *what, size_t size)
+static bool look_through(const quern__pass *p, const quern_batch *b, char *where, char *what,
+                         size_t size)
 {
     const quern_batch_spec *s = b->spec;
     for (int i = 0; i < s->n_inputs + s->n_targets; i++) {
@@ -57,11 +60,13 @@ int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_erro
     char where[200] = "loss", what[300] = "", when[100];
     bool found = look_through(p, b, where, what, sizeof what);
     if (p->mode == QUERN__TRAIN)
-        snprintf(when, sizeof when, "after step %lld of epoch %lld", (long long)p->done + 1, (long long)b->epoch + 1);
+        snprintf(when, sizeof when, "after step %lld of epoch %lld", (long long)p->done + 1,
+                 (long long)b->epoch + 1);
     else
         snprintf(when, sizeof when, "after batch %lld of the %s", (long long)p->done + 1,
                  p->logs && p->logs->event.validating ? "validation" : "evaluation");
-    int status = quern__fail(err, QUERN_NUMBER, where, "%s%s not finite %s", what, found ? "the loss is" : "is", when);
+    int status = quern__fail(err, QUERN_NUMBER, where, "%s%s not finite %s", what,
+                             found ? "the loss is" : "is", when);
     if (found)
         quern__hint(err, "replace these numbers, or leave their records out");
     else if (p->mode == QUERN__TRAIN)
@@ -74,8 +79,8 @@ int quern__weights_are_broken(const quern_model *m, int64_t epoch, int64_t step,
     quern_error own = { 0 };
     if (quern__model_finite(m, &own))
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_NUMBER, own.where, "%s after step %lld of epoch %lld", own.text, (long long)step,
-                             (long long)epoch + 1);
+    int status = quern__fail(err, QUERN_NUMBER, own.where, "%s after step %lld of epoch %lld",
+                             own.text, (long long)step, (long long)epoch + 1);
     quern__hint(err, diverges);
     return status;
 }

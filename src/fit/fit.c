@@ -1,15 +1,16 @@
-/* fit: a run of training: open, resume, epochs, finish, close. quern_fit_generator is at the end of the file; an epoch is in
- * epoch.c. */
+/* fit: a run of training: open, resume, epochs, finish, close. quern_fit_generator is at the end of
+ * the file; an epoch is in epoch.c. */
 #include "fitting.h"
 
 #include <string.h>
 #include <unistd.h>
 
-/* The status at the end of a run: an error if the weights are not finite. If a hook stopped training, the status is QUERN_OK and
- * the history has the error. */
+/* The status at the end of a run: an error if the weights are not finite. If a hook stopped
+ * training, the status is QUERN_OK and the history has the error. */
 static int check_end(quern__fitting *f, quern_error *err)
 {
-    bool restored = quern__best_is_restored(f->o.callbacks, f->o.n_callbacks), stopped = !strcmp(f->h->reason, "stopped");
+    bool restored = quern__best_is_restored(f->o.callbacks, f->o.n_callbacks),
+         stopped = !strcmp(f->h->reason, "stopped");
     quern_error own = restored ? (quern_error){ 0 } : f->h->broken;
     if (!own.code)
         quern__weights_are_broken(f->m, f->epoch, f->steps, &own);
@@ -31,7 +32,9 @@ static int prepare(quern__fitting *f, quern_error *err)
     if (!(f->h = quern__history_new(quern__fit_epochs(o), err)))
         return QUERN_NOMEM;
     q.shuffle = !o->no_shuffle;
-    q.depth = plan.max_queue_size ? plan.max_queue_size : o->max_queue_size ? o->max_queue_size : 10;
+    q.depth = plan.max_queue_size ? plan.max_queue_size
+              : o->max_queue_size ? o->max_queue_size
+                                  : 10;
     q.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
     q.forever = o->steps_per_epoch > 0;
     q.restart = o->on_exhausted == QUERN_EXHAUSTED_RESTART;
@@ -48,9 +51,11 @@ static int prepare(quern__fitting *f, quern_error *err)
         return quern__leave(err, QUERN_INVALID);
     for (int i = 0; i < o->n_callbacks; i++)
         f->callbacks[f->n_callbacks++] = o->callbacks[i];
-    if (o->verbose && (f->progress = quern_progress_callback(STDERR_FILENO, o->verbose, isatty(STDERR_FILENO))))
+    if (o->verbose &&
+        (f->progress = quern_progress_callback(STDERR_FILENO, o->verbose, isatty(STDERR_FILENO))))
         f->callbacks[f->n_callbacks++] = f->progress;
-    f->logs.event = (quern_event){ .model = f->m, .epochs = quern__fit_epochs(o), .steps = o->steps_per_epoch };
+    f->logs.event =
+        (quern_event){ .model = f->m, .epochs = quern__fit_epochs(o), .steps = o->steps_per_epoch };
     if (!f->logs.event.steps && f->source->count)
         f->logs.event.steps = (f->source->count + q.spec.batch_size - 1) / q.spec.batch_size;
     quern__logs_name(&f->logs, f->m, f->val_names, false);
@@ -64,7 +69,8 @@ static int prepare(quern__fitting *f, quern_error *err)
                                        .n_callbacks = o->n_callbacks,
                                        .batch_size = q.spec.batch_size,
                                        .single = f->backup.single };
-    status = o->checkpoint ? quern__queue_fingerprint(f->train, &f->check.fingerprint, err) : QUERN_OK;
+    status =
+        o->checkpoint ? quern__queue_fingerprint(f->train, &f->check.fingerprint, err) : QUERN_OK;
     return status < 0 || !o->checkpoint ? status : quern__checkpoint_open(&f->check, err);
 }
 
@@ -78,22 +84,26 @@ static int resume(quern__fitting *f, quern_error *err)
     f->place = p;
     f->batches = p.batches;
     f->logs.resumed = true;
-    quern__note("the run resumes in epoch %lld after %lld steps (%s)", (long long)p.epoch + 1, (long long)p.step, f->o.checkpoint);
+    quern__note("the run resumes in epoch %lld after %lld steps (%s)", (long long)p.epoch + 1,
+                (long long)p.step, f->o.checkpoint);
     return QUERN_OK;
 }
 
-/* Sets the batch size if the generator defines it. A resumed run keeps the size of its checkpoint. */
+/* Sets the batch size if the generator defines it. A resumed run keeps the size of its checkpoint.
+ */
 static int learn_batches(quern__fitting *f, quern_error *err)
 {
     int64_t size = f->o.batch_size;
     if (!size && f->o.resume && f->source->ops->first)
         size = quern__checkpoint_batch_size(f->o.checkpoint);
-    int status = quern__own_batches(f->m, f->source, f->o.validation_data, f->o.interrupt, &size, err);
+    int status =
+        quern__own_batches(f->m, f->source, f->o.validation_data, f->o.interrupt, &size, err);
     f->o.batch_size = size;
     return status;
 }
 
-/* Checks the options, reads ahead, plans, and opens the queues. QUERN_CANCELED: an interrupt came before the queues are open. */
+/* Checks the options, reads ahead, plans, and opens the queues. QUERN_CANCELED: an interrupt came
+ * before the queues are open. */
 static int open_run(quern__fitting *f, quern_error *err)
 {
     int status = quern__fit_check(f->m, f->source, &f->o, err);
@@ -109,7 +119,8 @@ static int open_run(quern__fitting *f, quern_error *err)
     return status < 0 ? status : prepare(f, err);
 }
 
-/* Runs the epochs that are not done. Returns QUERN_END if a callback or an interrupt ended the run. */
+/* Runs the epochs that are not done. Returns QUERN_END if a callback or an interrupt ended the run.
+ */
 static int run_epochs(quern__fitting *f, quern_error *err)
 {
     int64_t first = f->o.initial_epoch, last = quern__fit_epochs(&f->o), next = first;
@@ -130,7 +141,8 @@ static int run_epochs(quern__fitting *f, quern_error *err)
     return quern__fit_checkpoint(f, f->epoch + 1, 0, 0, false, err);
 }
 
-/* Ends training: the optimizer's averages become the weights, callbacks are called, the weights are checked. */
+/* Ends training: the optimizer's averages become the weights, callbacks are called, the weights are
+ * checked. */
 static int finish(quern__fitting *f, quern_error *err)
 {
     if (!f->interrupted && quern__fit_epochs(&f->o) > 0)
@@ -162,7 +174,8 @@ static int close_run(quern__fitting *f, int status, quern_error *err)
     return status;
 }
 
-/* The result of fit: the history, also of an interrupted run, and of a failed run with at least one epoch. */
+/* The result of fit: the history, also of an interrupted run, and of a failed run with at least one
+ * epoch. */
 static quern_history *result(quern_history *h, int status, quern_error *err)
 {
     if (!h && status == QUERN_CANCELED && (h = quern__history_new(1, err))) {
@@ -181,7 +194,8 @@ static quern_history *result(quern_history *h, int status, quern_error *err)
     return NULL;
 }
 
-quern_history *quern_fit_generator(quern_model *m, quern_generator *train, const quern_fit_opts *opts, quern_error *err)
+quern_history *quern_fit_generator(quern_model *m, quern_generator *train,
+                                   const quern_fit_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "model", m, "train", train);
     quern__fitting *f = quern__zalloc(1, sizeof *f);

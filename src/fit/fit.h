@@ -35,20 +35,27 @@ void quern__history_keep_bad(quern_history *h, const quern_generator *train);
 /* ---- fit_options.c ---- */
 /* Checks the options of a run. */
 enum { QUERN__FIT_OPTS_0_1 = 176 }; /* sizeof (quern_fit_opts) in version 0.1 */
-int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err);
+int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o,
+                     quern_error *err);
 /* Checks that no callback is NULL. */
 int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err);
-/* Sets the options that a callback implies (BackupAndRestore); `checkpoint` is borrowed from `backup`. */
+/* Sets the options that a callback implies (BackupAndRestore); `checkpoint` is borrowed from
+ * `backup`. */
 int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err);
-/* If no batch size is given, sets it to the size of the first batch of the generators that define their own. */
-int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid, const volatile int *interrupt,
-                       int64_t *batch_size, quern_error *err);
-/* Reports errors that are known before the run reads data: files that are not writable, callbacks that cannot act. */
-int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o, quern_error *err);
+/* If no batch size is given, sets it to the size of the first batch of the generators that define
+ * their own. */
+int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid,
+                       const volatile int *interrupt, int64_t *batch_size, quern_error *err);
+/* Reports errors that are known before the run reads data: files that are not writable, callbacks
+ * that cannot act. */
+int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
+                          const quern_fit_opts *o, quern_error *err);
 
 /* ---- budget.c ---- */
-/* Runs quern_plan_fit if there is a memory limit or the caller asks for the plan, and applies it to the model. */
-int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan, quern_error *err);
+/* Runs quern_plan_fit if there is a memory limit or the caller asks for the plan, and applies it to
+ * the model. */
+int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_plan *plan,
+                  quern_error *err);
 
 /* ---- learn_schema.c ---- */
 /* Gives the schema of the data to a model without one, and logs the classes. */
@@ -68,21 +75,26 @@ typedef struct quern__pass {
     quern_prediction_sink *sink;
     void *user;
     int64_t done, samples; /* batches and records; a resumed pass includes the earlier ones */
-    int64_t before;        /* records of the epoch before the queue's first: the base of random-number counters */
-    int (*after)(struct quern__pass *p, quern_error *err); /* called after each batch; QUERN_END stops; NULL: not used */
-    bool stopped;                                          /* a hook asked to stop */
-    quern_error *broken; /* receives the error of a loss that is not finite if a hook stops the run for it; NULL: not wanted */
+    int64_t before; /* records of the epoch before the queue's first: the base of random-number
+                       counters */
+    int (*after)(struct quern__pass *p,
+                 quern_error *err); /* called after each batch; QUERN_END stops; NULL: not used */
+    bool stopped;                   /* a hook asked to stop */
+    quern_error *broken; /* receives the error of a loss that is not finite if a hook stops the run
+                            for it; NULL: not wanted */
 } quern__pass;
-/* Checks the arguments of evaluate, predict and adapt: counts, and that no other run uses the model's accumulators. */
-int quern__pass_check(const quern_model *m, quern__mode mode, int64_t batch_size, int64_t steps, quern_error *err);
+/* Checks the arguments of evaluate, predict and adapt: counts, and that no other run uses the
+ * model's accumulators. */
+int quern__pass_check(const quern_model *m, quern__mode mode, int64_t batch_size, int64_t steps,
+                      quern_error *err);
 /* Runs the pass. Returns QUERN_OK; QUERN_END if the source ended before `steps`. */
 int quern__pass_run(quern__pass *p, quern_error *err);
 /* Writes "ended after 5 of 20 steps". */
 void quern__pass_shortfall(const quern__pass *p, char *out, size_t size);
 /* Warns if a pass that is not an epoch had fewer steps than asked for. */
 void quern__pass_told_short(const quern__pass *p, int status, const char *what);
-/* finite_batches.c: the error of a batch whose loss is not finite. It names the first number of the batch that is not finite, if
- * any. */
+/* finite_batches.c: the error of a batch whose loss is not finite. It names the first number of the
+ * batch that is not finite, if any. */
 int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_error *err);
 /* The error after a step, unless all weights of the model are finite. */
 int quern__weights_are_broken(const quern_model *m, int64_t epoch, int64_t step, quern_error *err);
@@ -91,6 +103,7 @@ quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, i
 /* Appends the present loss and metrics to the logs, from entry `at` on. */
 void quern__logs_read(quern__logs *logs, const quern_model *m, int at);
 /* Sets the names of the logs: the model's means, then those with "val_" if `validated`. */
-void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)[100], bool validated);
+void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)[100],
+                      bool validated);
 
 #endif

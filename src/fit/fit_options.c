@@ -5,8 +5,10 @@
 
 static int refuse_class_weight(const quern_model *m, quern_error *err)
 {
-    int status = quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
-    quern__hint(err, "give weights of records: --weight COLUMN of a CSV, or w:NAME=FILE of an output");
+    int status =
+        quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
+    quern__hint(err,
+                "give weights of records: --weight COLUMN of a CSV, or w:NAME=FILE of an output");
     return status;
 }
 
@@ -22,23 +24,27 @@ int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err)
     return QUERN_OK;
 }
 
-/* Checks validation data: another generator than `train`, which can start again if there are several validations. */
+/* Checks validation data: another generator than `train`, which can start again if there are
+ * several validations. */
 static int check_validation(const quern_generator *train, const quern_fit_opts *o, quern_error *err)
 {
     const quern_generator *g = o->validation_data;
     int64_t times = quern__fit_validations(o);
     if (g == train)
-        return quern__fail(err, QUERN_INVALID, "validation_data", "is the generator that is trained on");
+        return quern__fail(err, QUERN_INVALID, "validation_data",
+                           "is the generator that is trained on");
     if (g->finite || g->restarts || o->validation_steps || times < 2)
         return QUERN_OK;
-    int status =
-        quern__fail(err, QUERN_INVALID, "validation_data", "%s ends with the first of %lld validations and cannot begin anew",
-                    g->where ? g->where : "the generator", (long long)times);
-    quern__hint(err, "a pull generator begins anew by `reset`; with validation_steps it goes on and on");
+    int status = quern__fail(err, QUERN_INVALID, "validation_data",
+                             "%s ends with the first of %lld validations and cannot begin anew",
+                             g->where ? g->where : "the generator", (long long)times);
+    quern__hint(err,
+                "a pull generator begins anew by `reset`; with validation_steps it goes on and on");
     return status;
 }
 
-int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o, quern_error *err)
+int quern__fit_check(const quern_model *m, quern_generator *train, const quern_fit_opts *o,
+                     quern_error *err)
 {
     const struct {
         const char *name;
@@ -56,8 +62,8 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
                    { "split_batch", o->split_batch, QUERN_SPLIT_ANY } };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].value < 0 || ranges[i].value > ranges[i].most)
-            return quern__fail(err, QUERN_INVALID, ranges[i].name, "%lld is outside 0 … %lld", (long long)ranges[i].value,
-                               (long long)ranges[i].most);
+            return quern__fail(err, QUERN_INVALID, ranges[i].name, "%lld is outside 0 … %lld",
+                               (long long)ranges[i].value, (long long)ranges[i].most);
     if (quern__fit_callbacks_given(o, err) < 0 || quern__model_waits(m, "another run", err) < 0)
         return QUERN_INVALID;
     if (!m->optimizer)
@@ -65,7 +71,8 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
     if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)
         return quern__fail(err, QUERN_INVALID, "on_exhausted", "this generator cannot begin anew");
     if ((o->validation_steps || o->validation_freq) && !o->validation_data)
-        return quern__fail(err, QUERN_INVALID, o->validation_steps ? "validation_steps" : "validation_freq",
+        return quern__fail(err, QUERN_INVALID,
+                           o->validation_steps ? "validation_steps" : "validation_freq",
                            "there is no validation data");
     int valid = o->validation_data ? check_validation(train, o, err) : QUERN_OK;
     if (valid < 0)
@@ -75,7 +82,8 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
     if (o->workers > 1 && (!train->ops->read || o->no_workers))
         return quern__fail(err, QUERN_INVALID, "workers",
                            o->no_workers ? "no_workers is set"
-                                         : "this data is read by one thread; arrays that are not compressed, .qrec and indexed "
+                                         : "this data is read by one thread; arrays that are not "
+                                           "compressed, .qrec and indexed "
                                            "generators are read by several");
     if (o->validation_split != 0)
         return quern__fail(err, QUERN_INVALID, "validation_split", "applies to arrays only");
@@ -88,7 +96,9 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
 
 int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err)
 {
-    int status = o->n_callbacks > 0 ? quern__backup_wanted(o->callbacks, o->n_callbacks, backup, err) : QUERN_OK;
+    int status = o->n_callbacks > 0
+                     ? quern__backup_wanted(o->callbacks, o->n_callbacks, backup, err)
+                     : QUERN_OK;
     if (status < 0 || !*backup->path)
         return status;
     if (o->checkpoint)
@@ -103,7 +113,8 @@ int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err
 }
 
 /* The log entries that callbacks can expect from the run. */
-static quern__outlook look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o)
+static quern__outlook look_ahead(const quern_model *m, const quern_generator *train,
+                                 const quern_fit_opts *o)
 {
     int64_t freq = quern__fit_validation_freq(o);
     bool valid = o->validation_data != NULL;
@@ -113,29 +124,35 @@ static quern__outlook look_ahead(const quern_model *m, const quern_generator *tr
                              .always = valid && freq == 1,
                              .bad = train->bad.policy != QUERN_BAD_FAIL,
                              .val_bad = valid && o->validation_data->bad.policy != QUERN_BAD_FAIL,
-                             .resumed = o->resume && o->checkpoint && access(o->checkpoint, F_OK) == 0 };
+                             .resumed =
+                                 o->resume && o->checkpoint && access(o->checkpoint, F_OK) == 0 };
 }
 
-int quern__fit_look_ahead(const quern_model *m, const quern_generator *train, const quern_fit_opts *o, quern_error *err)
+int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
+                          const quern_fit_opts *o, quern_error *err)
 {
     const quern__outlook outlook = look_ahead(m, train, o);
     int status = o->checkpoint ? quern__file_check(o->checkpoint, err) : QUERN_OK;
-    return status < 0 || !o->n_callbacks ? status : quern__callbacks_check(o->callbacks, o->n_callbacks, &outlook, err);
+    return status < 0 || !o->n_callbacks
+               ? status
+               : quern__callbacks_check(o->callbacks, o->n_callbacks, &outlook, err);
 }
 
 /* Raises *size to the size of the generator's first batch. */
-static int grow(const quern_model *m, quern_generator *g, const volatile int *interrupt, int64_t *size, quern_error *err)
+static int grow(const quern_model *m, quern_generator *g, const volatile int *interrupt,
+                int64_t *size, quern_error *err)
 {
     int64_t records = g && g->ops->first ? g->ops->first(g, m->b->seed, interrupt, err) : 0;
     *size = records > *size ? records : *size;
     return records < 0 ? (int)records : QUERN_OK;
 }
 
-int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid, const volatile int *interrupt,
-                       int64_t *batch_size, quern_error *err)
+int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid,
+                       const volatile int *interrupt, int64_t *batch_size, quern_error *err)
 {
     int64_t size = 0;
-    if (*batch_size || m->b->records || !g || !g->ops->first) /* the run itself sets the size of batches of records */
+    if (*batch_size || m->b->records || !g ||
+        !g->ops->first) /* the run itself sets the size of batches of records */
         return QUERN_OK;
     int status = grow(m, g, interrupt, &size, err);
     if (status >= 0)

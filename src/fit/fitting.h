@@ -30,8 +30,14 @@ typedef struct quern__fitting {
     bool trained;    /* on at least one batch */
 } quern__fitting;
 
-static inline int64_t quern__fit_epochs(const quern_fit_opts *o) { return o->epochs ? o->epochs : 1; }
-static inline int64_t quern__fit_validation_freq(const quern_fit_opts *o) { return o->validation_freq ? o->validation_freq : 1; }
+static inline int64_t quern__fit_epochs(const quern_fit_opts *o)
+{
+    return o->epochs ? o->epochs : 1;
+}
+static inline int64_t quern__fit_validation_freq(const quern_fit_opts *o)
+{
+    return o->validation_freq ? o->validation_freq : 1;
+}
 /* Number of validations in the run. */
 static inline int64_t quern__fit_validations(const quern_fit_opts *o)
 {
@@ -43,7 +49,8 @@ static inline int64_t quern__fit_validations(const quern_fit_opts *o)
 /* Calls all callbacks, with the present times. */
 int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err);
 /* Writes a checkpoint if the options ask for one and the weights are finite. */
-int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records, bool ended, quern_error *err);
+int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records,
+                          bool ended, quern_error *err);
 /* Runs one epoch. Returns QUERN_END if training must stop. */
 int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err);
 

@@ -1,5 +1,5 @@
-/* History: the logs of every completed epoch, in bounded memory. A block of epochs is in memory, by column. Full blocks go to an
- * unlinked temporary file. */
+/* History: the logs of every completed epoch, in bounded memory. A block of epochs is in memory, by
+ * column. Full blocks go to an unlinked temporary file. */
 #include "fit.h"
 
 #include <errno.h>
@@ -11,21 +11,31 @@
 #include <unistd.h>
 
 enum { per_block = 512, most_names = 2 * QUERN__MAX_MEANS + QUERN__EXTRA_LOGS };
-enum { column_bytes = per_block * sizeof(double) }; /* a page: a column without values is a hole in the file */
+enum {
+    column_bytes = per_block * sizeof(double)
+}; /* a page: a column without values is a hole in the file */
 
 int64_t quern_history_epochs(const quern_history *h) { return h ? h->n : 0; }
 const char *quern_history_reason(const quern_history *h) { return h ? h->reason : NULL; }
-const quern_error *quern_history_error(const quern_history *h) { return h && h->broken.code ? &h->broken : NULL; }
+const quern_error *quern_history_error(const quern_history *h)
+{
+    return h && h->broken.code ? &h->broken : NULL;
+}
 
-size_t quern__history_bytes(const quern_model *m) { return (size_t)(2 * m->n_means + QUERN__EXTRA_LOGS) * column_bytes; }
+size_t quern__history_bytes(const quern_model *m)
+{
+    return (size_t)(2 * m->n_means + QUERN__EXTRA_LOGS) * column_bytes;
+}
 
 /* File offset of a number of an epoch. */
 static off_t place_of(int64_t epoch, int column)
 {
-    return (off_t)(epoch / per_block * most_names + column) * column_bytes + (off_t)(epoch % per_block * (int64_t)sizeof(double));
+    return (off_t)(epoch / per_block * most_names + column) * column_bytes +
+           (off_t)(epoch % per_block * (int64_t)sizeof(double));
 }
 
-/* Column `k` in the i-th epoch. A column that was added later is a hole before its first epoch, or is after the end of the file. */
+/* Column `k` in the i-th epoch. A column that was added later is a hole before its first epoch, or
+ * is after the end of the file. */
 static double value_of(const quern_history *h, int k, int64_t i)
 {
     double v;
@@ -59,7 +69,8 @@ void quern_history_free(quern_history *h)
 /* Opens a temporary file without a name, which the kernel deletes on close. */
 static int open_nameless(void)
 {
-    const char *own = getenv("TMPDIR"), *const folders[] = { own ? own : "/var/tmp", "/var/tmp", "/tmp" };
+    const char *own = getenv("TMPDIR"), *const folders[] = { own ? own : "/var/tmp", "/var/tmp",
+                                                             "/tmp" };
     char path[4096];
     int fd = -1;
     for (size_t i = 0; i < sizeof folders / sizeof *folders && fd < 0; i++)
@@ -74,7 +85,9 @@ quern_history *quern__history_new(int64_t epochs, quern_error *err)
     quern_history *h = quern__zalloc(1, sizeof *h);
     if (h) {
         h->reason = "completed";
-        h->fd = epochs > per_block ? open_nameless() : -1; /* opened here, so that the number of descriptors stays constant */
+        h->fd = epochs > per_block
+                    ? open_nameless()
+                    : -1; /* opened here, so that the number of descriptors stays constant */
         h->failed = h->fd < 0 ? errno : 0;
     } else
         quern__fail_memory(err, sizeof *h);
@@ -86,12 +99,14 @@ static void next_block(quern_history *h)
 {
     bool lost = h->filed < h->block * per_block, kept = !lost && h->fd >= 0;
     for (int k = 0; k < h->n_names && kept; k++) {
-        kept = pwrite(h->fd, h->columns[k], column_bytes, place_of(h->block * per_block, k)) == column_bytes;
+        kept = pwrite(h->fd, h->columns[k], column_bytes, place_of(h->block * per_block, k)) ==
+               column_bytes;
         h->failed = errno;
     }
     if (!kept && !lost)
-        quern__warn("history: numbers of epochs before the last %d are lost: no file of theirs can be written: %s", per_block,
-                    strerror(h->failed));
+        quern__warn("history: numbers of epochs before the last %d are lost: no file of theirs can "
+                    "be written: %s",
+                    per_block, strerror(h->failed));
     h->block++;
     h->filed += kept ? per_block : 0;
 }
@@ -134,7 +149,8 @@ const quern_error *quern_history_bad_record(const quern_history *h, int64_t i)
 
 void quern__history_keep_bad(quern_history *h, const quern_generator *train)
 {
-    if (!h || !quern_generator_bad_record(train, 0) || !(h->bad = quern__zalloc(QUERN__BAD_KEPT, sizeof *h->bad)))
+    if (!h || !quern_generator_bad_record(train, 0) ||
+        !(h->bad = quern__zalloc(QUERN__BAD_KEPT, sizeof *h->bad)))
         return;
     for (const quern_error *e; (e = quern_generator_bad_record(train, h->n_bad)); h->n_bad++)
         h->bad[h->n_bad] = *e;

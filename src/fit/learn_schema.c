@@ -17,7 +17,8 @@ static void tell_classes(const quern_schema *s)
         if (n > most_told)
             quern__text_add(&line, ", … %.60s %d", quern_schema_class(s, t, n - 1), n - 1);
         if (n && !line.failed)
-            quern__note("classes%s%.60s: %s", several ? " of " : "", several ? quern_schema_target(s, t) : "", line.data);
+            quern__note("classes%s%.60s: %s", several ? " of " : "",
+                        several ? quern_schema_target(s, t) : "", line.data);
         quern__text_free(&line);
     }
 }

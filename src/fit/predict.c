@@ -34,8 +34,8 @@ static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data
     return status >= 0 && !p->samples ? quern__source_empty(data, err) : status;
 }
 
-int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts, quern_prediction_sink *sink,
-                           void *user, quern_error *err)
+int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_predict_opts *opts,
+                           quern_prediction_sink *sink, void *user, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data, "sink", sink);
     enum { opts_0_1 = 32 };
@@ -49,10 +49,15 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
-    quern__pass p = { .m = m, .mode = QUERN__PREDICT, .steps = with.steps ? with.steps : -1, .sink = sink, .user = user };
+    quern__pass p = { .m = m,
+                      .mode = QUERN__PREDICT,
+                      .steps = with.steps ? with.steps : -1,
+                      .sink = sink,
+                      .user = user };
     char *names = with.keep ? quern__strdup(with.keep) : NULL;
     o.workers = 1;
-    status = with.keep && !names ? quern__fail_memory(err, strlen(with.keep)) : add_kept(&o.spec, names, data, err);
+    status = with.keep && !names ? quern__fail_memory(err, strlen(with.keep))
+                                 : add_kept(&o.spec, names, data, err);
     m->runs++;
     if (status >= 0)
         status = run(&p, &o, data, err);
@@ -72,10 +77,12 @@ static int give_outputs(void *user, const quern_prediction *p)
     return to->sink(to->user, p->outputs, p->records);
 }
 
-int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size, int64_t steps, quern_sink *sink,
-                                void *user, quern_error *err)
+int64_t quern_predict_generator(quern_model *m, quern_generator *data, int64_t batch_size,
+                                int64_t steps, quern_sink *sink, void *user, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "data", data, "sink", sink);
     plain to = { sink, user };
-    return quern_predict_with(m, data, &(quern_predict_opts){ .batch_size = batch_size, .steps = steps }, give_outputs, &to, err);
+    return quern_predict_with(m, data,
+                              &(quern_predict_opts){ .batch_size = batch_size, .steps = steps },
+                              give_outputs, &to, err);
 }

@@ -13,8 +13,9 @@ enum { chunk_steps = 32 };
 
 struct quern_decoder {
     quern_model *m;
-    int64_t texts, vocabulary, window, width; /* window: steps of the model's input; width: numbers per token, 1 or V (one-hot) */
-    int tokens, positions;                    /* indices of the inputs; -1: none */
+    int64_t texts, vocabulary, window,
+        width; /* window: steps of the model's input; width: numbers per token, 1 or V (one-hot) */
+    int tokens, positions; /* indices of the inputs; -1: none */
     int on_full;
     bool limited; /* the context is limited to `window` tokens */
     const char *hindrance;
@@ -32,8 +33,8 @@ struct quern_decoder {
 /* The input of a final softmax, across reshapes; 0: the model does not end with a softmax. */
 static quern__id without_softmax(const quern__graph *g, quern__id y)
 {
-    for (const quern__value *v = y ? quern__graph_value(g, y) : NULL; v && v->kind == QUERN__VALUE_NODE;
-         v = quern__graph_value(g, y)) {
+    for (const quern__value *v = y ? quern__graph_value(g, y) : NULL;
+         v && v->kind == QUERN__VALUE_NODE; v = quern__graph_value(g, y)) {
         const quern__node *n = quern__graph_node_at(g, v->node);
         if (strcmp(n->name, "softmax") && strcmp(n->name, "reshape"))
             break;
@@ -65,7 +66,8 @@ static int make_program(quern_decoder *s, quern__program *p, int64_t steps, quer
     s->stepping.steps = steps;
     s->stepping.asked = 0;
     s->stepping.refused = NULL;
-    quern__model_forward(m, p->graph, false, steps ? &s->stepping : NULL, ids, ids + m->b->n_values, &penalty);
+    quern__model_forward(m, p->graph, false, steps ? &s->stepping : NULL, ids, ids + m->b->n_values,
+                         &penalty);
     quern__id y = ids[m->out[0]], logits = without_softmax(p->graph, y);
     y = logits ? logits : y;
     if (steps && y && quern__shape_of(p->graph, y)->rank == 3)
@@ -76,8 +78,8 @@ static int make_program(quern_decoder *s, quern__program *p, int64_t steps, quer
     if (steps && s->stepping.refused) /* the graph after that layer may be invalid */
         return QUERN_END;
     if (quern__graph_status(p->graph))
-        return quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where, "%s",
-                           quern__graph_error(p->graph)->text);
+        return quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where,
+                           "%s", quern__graph_error(p->graph)->text);
     p->plan = quern__plan_new(p->graph, p->outputs, 1, p->capacity, err);
     return p->plan ? quern__model_make_room(m, p->plan, err) : QUERN_NOMEM;
 }
@@ -128,15 +130,17 @@ static int decoder_read_model(quern_decoder *s, quern_error *err)
     }
     if (m->n_in > 2 || m->n_out != 1 || s->tokens < 0 || (m->n_in == 2 && s->positions < 0))
         return quern__fail(err, QUERN_UNSUPPORTED, m->name,
-                           "a language model needs one input of tokens (optionally one of positions) and one output");
+                           "a language model needs one input of tokens (optionally one of "
+                           "positions) and one output");
     quern_shape in = quern_model_input_shape(m, s->tokens), out = quern_model_output_shape(m, 0);
     s->vocabulary = out.dims[out.rank - 1];
     s->window = in.dims[1];
     s->width = in.rank == 3 ? in.dims[2] : 1;
-    bool fits = (in.rank == 2 || (in.rank == 3 && in.dims[2] == s->vocabulary)) && in.dims[1] > 0 && out.rank >= 2 &&
-                out.rank <= 3 && (out.rank == 2 || out.dims[1] == in.dims[1]);
+    bool fits = (in.rank == 2 || (in.rank == 3 && in.dims[2] == s->vocabulary)) && in.dims[1] > 0 &&
+                out.rank >= 2 && out.rank <= 3 && (out.rank == 2 || out.dims[1] == in.dims[1]);
     return fits ? QUERN_OK
-                : quern__fail(err, QUERN_SHAPE, m->name, "input shape %s does not fit tokens of a language model",
+                : quern__fail(err, QUERN_SHAPE, m->name,
+                              "input shape %s does not fit tokens of a language model",
                               quern_shape_text(&in, text, sizeof text));
 }
 
@@ -147,7 +151,8 @@ quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, que
     quern_shape scalar = { 0 };
     int status = s ? QUERN_OK : quern__fail_memory(err, sizeof *s);
     if (status >= 0 && (texts < 1 || texts > 1 << 16))
-        status = quern__fail(err, QUERN_INVALID, "texts", "%lld is outside 1 … 65536", (long long)texts);
+        status =
+            quern__fail(err, QUERN_INVALID, "texts", "%lld is outside 1 … 65536", (long long)texts);
     if (status >= 0) {
         s->m = m;
         s->texts = texts;
@@ -155,7 +160,8 @@ quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, que
         status = decoder_read_model(s, err);
     }
     if (status >= 0) {
-        size_t most = (size_t)(s->window > chunk_steps ? s->window : chunk_steps), rows = (size_t)texts * most;
+        size_t most = (size_t)(s->window > chunk_steps ? s->window : chunk_steps),
+               rows = (size_t)texts * most;
         s->stepping.texts = texts;
         s->stepping.context = s->window;
         s->stepping.position = quern__variable_new("position", QUERN_FLOAT32, &scalar, false, err);
@@ -163,7 +169,9 @@ quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, que
         s->x = quern__zalloc(rows, (size_t)s->width * sizeof(int64_t));
         s->p = quern__zalloc(rows, sizeof(int64_t));
         s->logits = quern__zalloc((size_t)texts, (size_t)s->vocabulary * sizeof *s->logits);
-        status = s->stepping.position && s->past && s->x && s->p && s->logits ? QUERN_OK : quern__fail_memory(err, rows);
+        status = s->stepping.position && s->past && s->x && s->p && s->logits
+                     ? QUERN_OK
+                     : quern__fail_memory(err, rows);
     }
     if (status >= 0 && !m->team)
         status = quern_model_set_threads(m, m->threads, err);
@@ -207,7 +215,8 @@ static size_t row_bytes(const quern__variable *v, int64_t texts)
 static void forget_states(quern_decoder *s)
 {
     for (int i = 0; i < s->stepping.n_states; i++)
-        memset(s->stepping.states[i]->data, 0, row_bytes(s->stepping.states[i], s->texts) * (size_t)s->texts);
+        memset(s->stepping.states[i]->data, 0,
+               row_bytes(s->stepping.states[i], s->texts) * (size_t)s->texts);
     s->position = 0;
 }
 
@@ -224,12 +233,15 @@ int quern_decoder_reorder(quern_decoder *s, const int32_t *from, quern_error *er
     QUERN__ENTER(err, QUERN_INVALID, "decoder", s, "from", from);
     size_t most = (size_t)s->window * sizeof *s->past;
     for (int i = 0; i < s->stepping.n_states; i++)
-        most = row_bytes(s->stepping.states[i], s->texts) > most ? row_bytes(s->stepping.states[i], s->texts) : most;
+        most = row_bytes(s->stepping.states[i], s->texts) > most
+                   ? row_bytes(s->stepping.states[i], s->texts)
+                   : most;
     if (!s->scratch && !(s->scratch = quern__zalloc((size_t)s->texts, most)))
         return quern__fail_memory(err, (size_t)s->texts * most);
     for (int i = -1; i < s->stepping.n_states; i++) {
         char *rows = i < 0 ? (char *)s->past : s->stepping.states[i]->data;
-        size_t n = i < 0 ? (size_t)s->window * sizeof *s->past : row_bytes(s->stepping.states[i], s->texts);
+        size_t n = i < 0 ? (size_t)s->window * sizeof *s->past
+                         : row_bytes(s->stepping.states[i], s->texts);
         memcpy(s->scratch, rows, n * (size_t)s->texts);
         for (int64_t t = 0; t < s->texts; t++)
             memcpy(rows + (size_t)t * n, s->scratch + (size_t)from[t] * n, n);
@@ -242,7 +254,8 @@ static void past_append(quern_decoder *s, const int32_t *ids, int64_t stride)
 {
     if (s->n_past == s->window)
         for (int64_t t = 0; t < s->texts; t++)
-            memmove(s->past + t * s->window, s->past + t * s->window + 1, (size_t)(s->window - 1) * sizeof *s->past);
+            memmove(s->past + t * s->window, s->past + t * s->window + 1,
+                    (size_t)(s->window - 1) * sizeof *s->past);
     s->n_past -= s->n_past == s->window;
     for (int64_t t = 0; t < s->texts; t++)
         s->past[t * s->window + s->n_past] = ids[t * stride];
@@ -262,8 +275,8 @@ static void put_number(const quern_decoder *s, int input, void *array, int64_t a
 
 /* Sets the inputs of a run of `steps`. Token k of text t is ids[t * stride + k] at position
  * first + k; it is 0 for k >= known. */
-static int decoder_set_inputs(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t steps, int64_t known, int64_t first,
-                              quern_error *err)
+static int decoder_set_inputs(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t steps,
+                              int64_t known, int64_t first, quern_error *err)
 {
     if (s->width > 1)
         memset(s->x, 0, (size_t)(s->texts * steps * s->width) * sizeof(int64_t));
@@ -271,7 +284,8 @@ static int decoder_set_inputs(quern_decoder *s, const int32_t *ids, int64_t stri
         for (int64_t k = 0; k < steps; k++) {
             int32_t id = k < known ? ids[t * stride + k] : 0;
             if (id < 0 || id >= s->vocabulary)
-                return quern__fail(err, QUERN_NUMBER, "token", "%d is outside 0 … %lld", id, (long long)s->vocabulary - 1);
+                return quern__fail(err, QUERN_NUMBER, "token", "%d is outside 0 … %lld", id,
+                                   (long long)s->vocabulary - 1);
             if (s->width > 1)
                 put_number(s, s->tokens, s->x, (t * steps + k) * s->width + id, 1);
             else
@@ -289,7 +303,9 @@ static int decoder_run(quern_decoder *s, quern__program *p, const float **logits
     if (s->positions >= 0)
         arrays[s->positions] = s->p;
     *(float *)s->stepping.position->data = (float)s->position;
-    quern__step_run r = { .arena = s->m->arena, .arrays = arrays, .records = s->texts, .seed = s->m->b->seed };
+    quern__step_run r = {
+        .arena = s->m->arena, .arrays = arrays, .records = s->texts, .seed = s->m->b->seed
+    };
     int status = quern__step(s->m->team, p->plan, &r, err);
     *logits = quern__plan_address(p->plan, p->outputs[0], s->m->arena, arrays);
     return status;
@@ -300,7 +316,8 @@ static int run_whole(quern_decoder *s, const float **logits, quern_error *err)
 {
     const quern_shape *out = quern__shape_of(s->whole.graph, s->whole.outputs[0]);
     if (out->rank == 2 && s->n_past < s->window)
-        return quern__fail(err, QUERN_INVALID, "prompt", "%lld tokens, the model needs %lld (layer %s uses a whole window)",
+        return quern__fail(err, QUERN_INVALID, "prompt",
+                           "%lld tokens, the model needs %lld (layer %s uses a whole window)",
                            (long long)s->n_past, (long long)s->window, s->hindrance);
     int status = decoder_set_inputs(s, s->past, s->window, s->window, s->n_past, 0, err);
     if (status >= 0)
@@ -308,7 +325,8 @@ static int run_whole(quern_decoder *s, const float **logits, quern_error *err)
     if (status < 0 || out->rank == 2)
         return status;
     for (int64_t t = 0; t < s->texts; t++)
-        memcpy(s->logits + t * s->vocabulary, *logits + (t * s->window + s->n_past - 1) * s->vocabulary,
+        memcpy(s->logits + t * s->vocabulary,
+               *logits + (t * s->window + s->n_past - 1) * s->vocabulary,
                (size_t)s->vocabulary * sizeof **logits);
     *logits = s->logits;
     return QUERN_OK;
@@ -316,8 +334,8 @@ static int run_whole(quern_decoder *s, const float **logits, quern_error *err)
 
 /* Feeds n tokens in chunks of 32 steps, then single steps. `kept`: the tokens are in `past`
  * already. */
-static int read_steps(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t n, bool kept, const float **logits,
-                      quern_error *err)
+static int read_steps(quern_decoder *s, const int32_t *ids, int64_t stride, int64_t n, bool kept,
+                      const float **logits, quern_error *err)
 {
     int status = QUERN_OK;
     for (int64_t at = 0; status >= 0 && at < n;) {
@@ -334,7 +352,8 @@ static int read_steps(quern_decoder *s, const int32_t *ids, int64_t stride, int6
     return status;
 }
 
-int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const float **logits, quern_error *err)
+int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const float **logits,
+                       quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "decoder", s, "ids", ids, "logits", logits);
     if (n < 1)
@@ -349,13 +368,16 @@ int quern_decoder_feed(quern_decoder *s, const int32_t *ids, int64_t n, const fl
     int status = QUERN_OK;
     for (int64_t at = 0; status == QUERN_OK && at < n;) {
         /* feed up to the limit of the context */
-        int64_t room = s->limited ? s->window - s->position : n - at, take = n - at < room ? n - at : room;
+        int64_t room = s->limited ? s->window - s->position : n - at,
+                take = n - at < room ? n - at : room;
         if (take == 0 && s->on_full == QUERN_CONTEXT_STOP)
             return QUERN_END;
         if (take == 0) { /* the context is full: its newer half is fed again */
             int64_t again = s->window / 2;
             forget_states(s);
-            status = again ? read_steps(s, s->past + s->window - again, s->window, again, true, logits, err) : QUERN_OK;
+            status = again ? read_steps(s, s->past + s->window - again, s->window, again, true,
+                                        logits, err)
+                           : QUERN_OK;
             continue;
         }
         status = read_steps(s, ids + at, n, take, false, logits, err);

@@ -43,7 +43,8 @@ static int32_t *encode_prompt(const session *s, const char *prompt, int64_t *n, 
         return NULL;
     }
     bool given = text == prompt;
-    *n = quern_tokenizer_encode(s->t, text, bytes, 1, ids, (int64_t)bytes + QUERN_PIECE_BYTES, &used, given ? err : &none);
+    *n = quern_tokenizer_encode(s->t, text, bytes, 1, ids, (int64_t)bytes + QUERN_PIECE_BYTES,
+                                &used, given ? err : &none);
     if (*n < 0 && given) {
         quern__free(ids);
         return NULL;
@@ -150,8 +151,8 @@ static int generate_token(session *s, int64_t text, const float *logits, quern_e
     quern_error own = { 0 };
     int32_t id = quern_sampler_draw(s->sampler, logits, w->ids, w->n_ids, u, &own);
     if (id < 0)
-        return quern__fail(err, own.code, "generate", "token %lld of text %lld: %s", (long long)w->tokens + 1, (long long)text + 1,
-                           own.text);
+        return quern__fail(err, own.code, "generate", "token %lld of text %lld: %s",
+                           (long long)w->tokens + 1, (long long)text + 1, own.text);
     w->ids[w->n_ids++] = s->next[text] = id;
     w->tokens++;
     int status = append_token(s, w, id, err);
@@ -207,7 +208,8 @@ static int32_t end_token(const session *s)
     quern_error none = { 0 };
     int32_t ids[8];
     if (s->o->n_stop && strlen(s->o->stop[0]) <= 4 &&
-        quern_tokenizer_encode(s->t, s->o->stop[0], strlen(s->o->stop[0]), 1, ids, 8, &used, &none) == 1)
+        quern_tokenizer_encode(s->t, s->o->stop[0], strlen(s->o->stop[0]), 1, ids, 8, &used,
+                               &none) == 1)
         id = ids[0];
     return id;
 }
@@ -218,16 +220,19 @@ static int beam_search(session *s, const float *logits, quern_error *err)
     int64_t n = s->count, have = 1, prompt = s->texts[0].n_ids, room = prompt + s->length;
     quern_beam *beams = quern__zalloc(2 * (size_t)n, sizeof *beams), *best = beams + n;
     float *rows = quern__zalloc((size_t)n, (size_t)s->vocabulary * sizeof *rows);
-    int32_t *ids = quern__zalloc((size_t)n, (size_t)room * sizeof *ids), *from = quern__zalloc((size_t)n, sizeof *from),
-            end = end_token(s);
-    int status = beams && rows && ids && from ? QUERN_OK : quern__fail_memory(err, (size_t)(n * room) * sizeof *ids);
+    int32_t *ids = quern__zalloc((size_t)n, (size_t)room * sizeof *ids),
+            *from = quern__zalloc((size_t)n, sizeof *from), end = end_token(s);
+    int status = beams && rows && ids && from
+                     ? QUERN_OK
+                     : quern__fail_memory(err, (size_t)(n * room) * sizeof *ids);
     for (int64_t step = 0; status == QUERN_OK && step < s->length; step++) {
         int64_t alive = 0;
         memcpy(rows, logits, (size_t)(n * s->vocabulary) * sizeof *rows);
         for (int64_t b = 0; b < have; b++)
             log_probabilities(rows + b * s->vocabulary, s->vocabulary);
         /* rank all continuations of all beams, keep the best n */
-        have = quern_beam_step(beams, have, rows, s->vocabulary, end, s->o->length_penalty, best, n, err);
+        have = quern_beam_step(beams, have, rows, s->vocabulary, end, s->o->length_penalty, best, n,
+                               err);
         if (have < 0) {
             status = (int)have;
             break;
@@ -276,9 +281,12 @@ static int session_prepare(session *s, const char *prompt, quern_error *err)
     s->decoder = quern_decoder_new(s->m, s->count, s->o->on_full, err);
     s->vocabulary = s->decoder ? quern_decoder_vocabulary(s->decoder) : 0;
     if (s->decoder && quern_tokenizer_size(s->t) > s->vocabulary)
-        return quern__fail(err, QUERN_SHAPE, s->m->name, "the model has %lld logits, the tokenizer %lld tokens",
+        return quern__fail(err, QUERN_SHAPE, s->m->name,
+                           "the model has %lld logits, the tokenizer %lld tokens",
                            (long long)s->vocabulary, (long long)quern_tokenizer_size(s->t));
-    s->sampler = s->decoder ? quern_sampler_new(s->o->sampling ? s->o->sampling : &sampling, s->vocabulary, err) : NULL;
+    s->sampler = s->decoder ? quern_sampler_new(s->o->sampling ? s->o->sampling : &sampling,
+                                                s->vocabulary, err)
+                            : NULL;
     s->next = quern__zalloc((size_t)s->count, sizeof *s->next);
     s->texts = quern__zalloc((size_t)s->count, sizeof *s->texts);
     if (!s->sampler)
@@ -310,12 +318,14 @@ static int feed_prompt(session *s, const float **logits, quern_error *err)
         memcpy(ids + t * s->prompt, s->texts[t].ids, (size_t)s->prompt * sizeof *ids);
     int status = quern_decoder_feed(s->decoder, ids, s->prompt, logits, err);
     quern__free(ids);
-    return status == QUERN_END ? quern__fail(err, QUERN_INVALID, "prompt", "exceeds the model's context of %lld tokens",
+    return status == QUERN_END ? quern__fail(err, QUERN_INVALID, "prompt",
+                                             "exceeds the model's context of %lld tokens",
                                              (long long)quern_decoder_context(s->decoder))
                                : status;
 }
 
-int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts, quern_generated *out, quern_error *err)
+int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts *opts,
+                   quern_generated *out, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "out", out);
     enum { opts_0_1 = 96 };
@@ -323,15 +333,20 @@ int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts
     if (QUERN__OPTIONS(own, opts_0_1, opts, err) < 0)
         return quern__leave(err, QUERN_INVALID);
     int64_t wanted = o->count ? o->count : 1;
-    session s = { .m = m, .o = o, .t = o->tokenizer ? o->tokenizer : m->tokenizer, .length = o->length ? o->length : 200 };
+    session s = { .m = m,
+                  .o = o,
+                  .t = o->tokenizer ? o->tokenizer : m->tokenizer,
+                  .length = o->length ? o->length : 200 };
     const float *logits = NULL;
     s.count = o->beams > wanted ? o->beams : wanted;
     if (wanted < 1 || (o->n_stop > 0 && quern__missing(err, "stop", o->stop, NULL)))
-        return quern__fail(err, QUERN_INVALID, "count", "%lld texts, expected at least 1", (long long)wanted);
+        return quern__fail(err, QUERN_INVALID, "count", "%lld texts, expected at least 1",
+                           (long long)wanted);
     memset(out, 0, (size_t)wanted * sizeof *out);
-    int status = s.length < 1 || s.count < 1 || s.length > INT32_MAX
-                     ? quern__fail(err, QUERN_INVALID, "generate", "length and count must be at least 1")
-                     : session_prepare(&s, prompt, err);
+    int status =
+        s.length < 1 || s.count < 1 || s.length > INT32_MAX
+            ? quern__fail(err, QUERN_INVALID, "generate", "length and count must be at least 1")
+            : session_prepare(&s, prompt, err);
     if (status >= 0)
         status = feed_prompt(&s, &logits, err);
     if (status >= 0)

@@ -1,5 +1,6 @@
-/* grad: reverse-mode differentiation. From the loss backward, the rule of each op adds the nodes of its gradient, and gradients
- * of a value with several users are summed. Only nodes between `wrt` and the loss are visited. */
+/* grad: reverse-mode differentiation. From the loss backward, the rule of each op adds the nodes of
+ * its gradient, and gradients of a value with several users are summed. Only nodes between `wrt`
+ * and the loss are visited. */
 #include "grad.h"
 
 /* Marks the values that depend on any of `wrt`. */
@@ -32,21 +33,25 @@ static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gra
     if (!any || !wanted || !node.op->gradient)
         return;
     if (node.n_in > 64 && !(dx = quern__zalloc((size_t)node.n_in, sizeof *dx))) {
-        quern__graph_fail(g, QUERN_NOMEM, "%s: out of memory for the gradients of %d inputs", node.name, node.n_in);
+        quern__graph_fail(g, QUERN_NOMEM, "%s: out of memory for the gradients of %d inputs",
+                          node.name, node.n_in);
         return;
     }
     node.op->gradient(g, &node, dy, dx);
     for (int i = 0; i < node.n_in; i++)
         if (dx[i] && needed[node.in[i]])
-            gradient[node.in[i]] = gradient[node.in[i]] ? quern__add2(g, gradient[node.in[i]], dx[i]) : dx[i];
+            gradient[node.in[i]] =
+                gradient[node.in[i]] ? quern__add2(g, gradient[node.in[i]], dx[i]) : dx[i];
     if (dx != few)
         quern__free(dx);
 }
 
-int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quern__id *wrt, int n, quern__id *out, quern_error *err)
+int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quern__id *wrt, int n,
+                     quern__id *out, quern_error *err)
 {
     if (quern__graph_status(g))
-        return quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
+        return quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s",
+                           quern__graph_error(g)->text);
     int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
     bool *needed = quern__zalloc((size_t)values + 1, sizeof *needed);
     quern__id *gradient = quern__zalloc((size_t)values + 1, sizeof *gradient);
@@ -59,7 +64,8 @@ int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quer
     quern__graph_gradient_of(g, quern__graph_value(g, loss)->node);
     gradient[loss] =
         seed ? seed
-             : quern__broadcast(g, quern__graph_constant(g, 1, quern__graph_value(g, loss)->dtype), quern__shape_of(g, loss));
+             : quern__broadcast(g, quern__graph_constant(g, 1, quern__graph_value(g, loss)->dtype),
+                                quern__shape_of(g, loss));
     for (int k = nodes - 1; k >= 0; k--) {
         quern__graph_gradient_of(g, k);
         step_back(g, k, needed, gradient);
@@ -70,6 +76,7 @@ int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quer
     quern__free(needed);
     quern__free(gradient);
     if (quern__graph_status(g))
-        return quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
+        return quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s",
+                           quern__graph_error(g)->text);
     return QUERN_OK;
 }

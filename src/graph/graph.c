@@ -1,4 +1,5 @@
-/* graph: values and nodes, and the builder with its sticky error. The graph owns everything in it. */
+/* graph: values and nodes, and the builder with its sticky error. The graph owns everything in it.
+ */
 #include "graph.h"
 
 #include <stdio.h>
@@ -136,10 +137,15 @@ quern__id quern__graph_batch(quern__graph *g, int slot, int dtype, const quern_s
     for (int i = 1; i <= g->n_values; i++)
         if (g->values[i]->kind == QUERN__VALUE_BATCH && g->values[i]->slot == slot)
             return i;
-    return add_value(g, (quern__value){ .kind = QUERN__VALUE_BATCH, .dtype = dtype, .shape = *shape, .node = -1, .slot = slot });
+    return add_value(g, (quern__value){ .kind = QUERN__VALUE_BATCH,
+                                        .dtype = dtype,
+                                        .shape = *shape,
+                                        .node = -1,
+                                        .slot = slot });
 }
 
-/* The leaf of a variable and its id. Returns borrowed; NULL: the graph does not use the variable. */
+/* The leaf of a variable and its id. Returns borrowed; NULL: the graph does not use the variable.
+ */
 static quern__value *leaf_of(const quern__graph *g, const quern__variable *v, quern__id *id)
 {
     for (int i = 0; i < g->n_leaves; i++)
@@ -155,9 +161,13 @@ quern__id quern__graph_variable(quern__graph *g, quern__variable *v)
     if (leaf)
         return leaf->slot ? leaf->slot : id;
     if (!grow((void **)&g->leaves, g->n_leaves, &g->cap_leaves, sizeof *g->leaves))
-        return quern__graph_fail(g, QUERN_NOMEM, "out of memory for a graph of %d variables", g->n_leaves);
-    id = add_value(
-        g, (quern__value){ .kind = QUERN__VALUE_VARIABLE, .dtype = v->dtype, .shape = v->shape, .node = -1, .variable = v });
+        return quern__graph_fail(g, QUERN_NOMEM, "out of memory for a graph of %d variables",
+                                 g->n_leaves);
+    id = add_value(g, (quern__value){ .kind = QUERN__VALUE_VARIABLE,
+                                      .dtype = v->dtype,
+                                      .shape = v->shape,
+                                      .node = -1,
+                                      .variable = v });
     if (id)
         g->leaves[g->n_leaves++] = id;
     return id;
@@ -173,11 +183,14 @@ void quern__graph_replace(quern__graph *g, quern__variable *v, quern__id content
 
 quern__id quern__graph_constant(quern__graph *g, double number, int dtype)
 {
-    return add_value(g, (quern__value){ .kind = QUERN__VALUE_CONSTANT, .dtype = dtype, .node = -1, .constant = number });
+    return add_value(
+        g, (quern__value){
+               .kind = QUERN__VALUE_CONSTANT, .dtype = dtype, .node = -1, .constant = number });
 }
 
-quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const char *name, const quern__id *in, int n_in,
-                            const quern__attr *attr, const quern_shape *shapes, const int *dtypes, int n_out, quern__id *out)
+quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const char *name,
+                            const quern__id *in, int n_in, const quern__attr *attr,
+                            const quern_shape *shapes, const int *dtypes, int n_out, quern__id *out)
 {
     for (int i = 0; i < n_out; i++)
         out[i] = 0;
@@ -208,7 +221,11 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
         node->attr = *attr;
     g->nodes[g->n_nodes++] = node;
     for (int i = 0; i < n_out; i++) {
-        quern__value v = { .kind = QUERN__VALUE_NODE, .dtype = dtypes[i], .shape = shapes[i], .node = g->n_nodes - 1, .slot = i };
+        quern__value v = { .kind = QUERN__VALUE_NODE,
+                           .dtype = dtypes[i],
+                           .shape = shapes[i],
+                           .node = g->n_nodes - 1,
+                           .slot = i };
         out[i] = node->out[i] = add_value(g, v);
     }
     return out[0];
@@ -226,16 +243,20 @@ int quern__graph_verify(const quern__graph *g, quern_error *err)
         for (int i = 0; i < node->n_in; i++) {
             quern__id id = node->in[i];
             if (id < 1 || id > g->n_values)
-                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %d is not a value", n, i);
+                return quern__fail(err, QUERN_INTERNAL, node->name,
+                                   "node %d: input %d is not a value", n, i);
             if (g->values[id]->kind == QUERN__VALUE_NODE && g->values[id]->node >= n)
-                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: input %%%d is computed later", n, id);
+                return quern__fail(err, QUERN_INTERNAL, node->name,
+                                   "node %d: input %%%d is computed later", n, id);
         }
         if (node->gate && g->values[node->gate]->node >= n)
-            return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: its gate %%%d is computed later", n, node->gate);
+            return quern__fail(err, QUERN_INTERNAL, node->name,
+                               "node %d: its gate %%%d is computed later", n, node->gate);
         for (int i = 0; i < node->n_out; i++) {
             const quern__value *v = g->values[node->out[i]];
             if (v->kind != QUERN__VALUE_NODE || v->node != n || v->slot != i)
-                return quern__fail(err, QUERN_INTERNAL, node->name, "node %d: output %d does not point back", n, i);
+                return quern__fail(err, QUERN_INTERNAL, node->name,
+                                   "node %d: output %d does not point back", n, i);
         }
     }
     return QUERN_OK;

@@ -27,7 +27,8 @@ static void print_node(const quern__graph *g, const quern__node *node, quern__te
         print_id(g, node->in[i], out);
     }
     const quern__value *v = quern__graph_value(g, node->out[0]);
-    quern__text_add(out, ") %s %s [%s]", quern_shape_text(&v->shape, shape, sizeof shape), quern_dtype_name(v->dtype), node->scope);
+    quern__text_add(out, ") %s %s [%s]", quern_shape_text(&v->shape, shape, sizeof shape),
+                    quern_dtype_name(v->dtype), node->scope);
     if (v->variable)
         quern__text_add(out, " -> %s", v->variable->path);
     if (node->gate)

@@ -3,12 +3,17 @@
 
 #include <string.h>
 
-quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape, bool trainable, quern_error *err)
+quern__variable *quern__variable_new(const char *path, int dtype, const quern_shape *shape,
+                                     bool trainable, quern_error *err)
 {
     size_t bytes;
-    quern__variable *v = quern__shape_bytes(shape, dtype, &bytes) && bytes < SIZE_MAX / 2 ? quern__zalloc(1, sizeof *v) : NULL;
+    quern__variable *v = quern__shape_bytes(shape, dtype, &bytes) && bytes < SIZE_MAX / 2
+                             ? quern__zalloc(1, sizeof *v)
+                             : NULL;
     if (v) {
-        *v = (quern__variable){ .path = quern__strdup(path), .dtype = dtype, .trainable = trainable, .shape = *shape };
+        *v = (quern__variable){
+            .path = quern__strdup(path), .dtype = dtype, .trainable = trainable, .shape = *shape
+        };
         v->data = quern__alloc_aligned((bytes + 63) / 64 * 64 + 64, 64);
         if (v->path && v->data) {
             memset(v->data, 0, bytes);

@@ -1,4 +1,5 @@
-/* Selects the kernel of a call: one of cpu/ for the selected instruction set, or the op's reference kernel. */
+/* Selects the kernel of a call: one of cpu/ for the selected instruction set, or the op's reference
+ * kernel. */
 #include "kernels.h"
 
 #include "base/isa.h"
@@ -42,8 +43,9 @@ size_t quern__kernel_stack(const quern__call *call)
     static const struct {
         const char *op;
         size_t bytes;
-    } large[] = { { "attention_grad", 656 << 10 }, { "attention", 256 << 10 }, { "convolve", 320 << 10 },
-                  { "matmul", 96 << 10 },          { "batched_", 96 << 10 },   { "recurrence", 96 << 10 } };
+    } large[] = { { "attention_grad", 656 << 10 }, { "attention", 256 << 10 },
+                  { "convolve", 320 << 10 },       { "matmul", 96 << 10 },
+                  { "batched_", 96 << 10 },        { "recurrence", 96 << 10 } };
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
         if (!strncmp(call->op->name, large[i].op, strlen(large[i].op)))
             return large[i].bytes;

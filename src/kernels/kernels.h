@@ -1,14 +1,16 @@
-/* kernels: fast kernels of ops. plan asks for one for each call. An op without one uses its reference kernel. */
+/* kernels: fast kernels of ops. plan asks for one for each call. An op without one uses its
+ * reference kernel. */
 #ifndef QUERN__KERNELS_H
 #define QUERN__KERNELS_H
 
 #include "ops/ops.h"
 
-/* The fastest kernel of this build for a call with shapes and types, before its addresses are set. Sets *name to its name for
- * reports. */
+/* The fastest kernel of this build for a call with shapes and types, before its addresses are set.
+ * Sets *name to its name for reports. */
 quern__kernel *quern__kernel_for(const quern__call *call, const char **name);
 
-/* Stack bytes that the fast kernel of an op may use. Packed copies and tiles are on the stack, so a kernel does not allocate. */
+/* Stack bytes that the fast kernel of an op may use. Packed copies and tiles are on the stack, so a
+ * kernel does not allocate. */
 size_t quern__kernel_stack(const quern__call *call);
 
 /* Whether all inputs are float32, as most fast kernels require. */

@@ -1,4 +1,5 @@
-/* batch_arrays: the arrays of one batch: checks them against the model, converts them to its dtypes, and runs the batch. */
+/* batch_arrays: the arrays of one batch: checks them against the model, converts them to its
+ * dtypes, and runs the batch. */
 #include "model.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
@@ -15,8 +16,9 @@ typedef struct batch {
 typedef struct wanted {
     char where[8]; /* such as "x[0]" */
     int number;
-    int output;       /* of targets and weights; -1: an input */
-    bool weights;     /* `shape` is that of weights per step, or per record where the output has no time axis */
+    int output;   /* of targets and weights; -1: an input */
+    bool weights; /* `shape` is that of weights per step, or per record where the output has no time
+                     axis */
     const char *name; /* of the input or output */
     int dtype;
     quern_shape shape;
@@ -82,20 +84,25 @@ static const quern_tensor *given(const quern_model *m, const batch *b, int numbe
 int quern__array_check(const quern_tensor *t, const char *where, int64_t records, quern_error *err)
 {
     if (t->shape.rank < 1 || t->shape.rank > QUERN_MAX_RANK)
-        return quern__fail(err, QUERN_SHAPE, where, "has rank %d, records need 1 to %d", t->shape.rank, QUERN_MAX_RANK);
+        return quern__fail(err, QUERN_SHAPE, where, "has rank %d, records need 1 to %d",
+                           t->shape.rank, QUERN_MAX_RANK);
     for (int k = 0; k < t->shape.rank; k++)
         if (t->shape.dims[k] < 0)
-            return quern__fail(err, QUERN_SHAPE, where, "axis %d is %lld", k, (long long)t->shape.dims[k]);
+            return quern__fail(err, QUERN_SHAPE, where, "axis %d is %lld", k,
+                               (long long)t->shape.dims[k]);
     if (t->shape.dims[0] != records)
-        return quern__fail(err, QUERN_SHAPE, where, "has %lld records, x[0] has %lld", (long long)t->shape.dims[0],
-                           (long long)records);
+        return quern__fail(err, QUERN_SHAPE, where, "has %lld records, x[0] has %lld",
+                           (long long)t->shape.dims[0], (long long)records);
     if (!quern_dtype_name(t->dtype))
         return quern__fail(err, QUERN_DTYPE, where, "has an unknown dtype (%d)", t->dtype);
-    return t->data || !quern_shape_count(&t->shape) ? QUERN_OK : quern__fail(err, QUERN_INVALID, where, "data is NULL");
+    return t->data || !quern_shape_count(&t->shape)
+               ? QUERN_OK
+               : quern__fail(err, QUERN_INVALID, where, "data is NULL");
 }
 
 /* Returns the QUERN_WEIGHTS_… of an array of weights, or QUERN_SHAPE. */
-static int weights_kind(const quern_model *m, const quern_tensor *t, const wanted *w, quern_error *err)
+static int weights_kind(const quern_model *m, const quern_tensor *t, const wanted *w,
+                        quern_error *err)
 {
     char have[96], want[96];
     quern_shape of_records = quern__model_weights_shape(m, w->output, QUERN_WEIGHTS_RECORDS);
@@ -103,13 +110,15 @@ static int weights_kind(const quern_model *m, const quern_tensor *t, const wante
         return QUERN_WEIGHTS_RECORDS;
     if (quern__axes_fit(&t->shape, &w->shape))
         return QUERN_WEIGHTS_STEPS;
-    return quern__fail(err, QUERN_SHAPE, w->where, "has shape %s, the model expects %s%s for '%.60s'",
-                       quern_shape_text(&t->shape, have, sizeof have), w->shape.rank > 1 ? "(None,) or " : "",
-                       quern_shape_text(&w->shape, want, sizeof want), w->name);
+    return quern__fail(
+        err, QUERN_SHAPE, w->where, "has shape %s, the model expects %s%s for '%.60s'",
+        quern_shape_text(&t->shape, have, sizeof have), w->shape.rank > 1 ? "(None,) or " : "",
+        quern_shape_text(&w->shape, want, sizeof want), w->name);
 }
 
 /* Checks one array: records, shape, and whether its dtype converts to that of the model. */
-static int check_array(const quern_model *m, const quern_tensor *t, int number, batch *b, quern_error *err)
+static int check_array(const quern_model *m, const quern_tensor *t, int number, batch *b,
+                       quern_error *err)
 {
     wanted w = wanted_of(m, number);
     int status = quern__array_check(t, w.where, b->records, err);
@@ -117,10 +126,11 @@ static int check_array(const quern_model *m, const quern_tensor *t, int number, 
         return status;
     if (b->records < 1)
         return quern__fail(err, QUERN_INVALID, w.where, "has no records");
-    status = w.weights ? weights_kind(m, t, &w, err) : quern__axes_check(w.where, &t->shape, &w.shape, w.name, w.output < 0, err);
+    status = w.weights ? weights_kind(m, t, &w, err)
+                       : quern__axes_check(w.where, &t->shape, &w.shape, w.name, w.output < 0, err);
     if (status >= 0 && !quern__convertible(t->dtype, w.dtype))
-        status = quern__fail(err, QUERN_INVALID, w.where, "has dtype %s, the model expects %s", quern_dtype_name(t->dtype),
-                             quern_dtype_name(w.dtype));
+        status = quern__fail(err, QUERN_INVALID, w.where, "has dtype %s, the model expects %s",
+                             quern_dtype_name(t->dtype), quern_dtype_name(w.dtype));
     if (status > 0)
         b->weighing.of[w.output] = (uint8_t)status;
     return status;
@@ -133,13 +143,15 @@ static int check_strings(const quern_tensor *t, const wanted *w, int64_t per, qu
     const quern_string *s = t->const_data;
     for (int64_t i = 0; i < quern_shape_count(&t->shape); i++)
         if (s[i].size < 0 || s[i].size > QUERN_MOST_STRING)
-            return quern__fail(err, QUERN_INVALID, w->where, "record %lld: a string of %lld bytes, expected at most %d",
+            return quern__fail(err, QUERN_INVALID, w->where,
+                               "record %lld: a string of %lld bytes, expected at most %d",
                                (long long)(i / per), (long long)s[i].size, QUERN_MOST_STRING);
     return QUERN_OK;
 }
 
 /* Ensures memory for the array in the model's dtype; it never shrinks. */
-static void *converted_room(quern_model *m, const quern_tensor *t, const wanted *w, quern_error *err)
+static void *converted_room(quern_model *m, const quern_tensor *t, const wanted *w,
+                            quern_error *err)
 {
     quern__converted *c = &m->converted[w->number];
     size_t bytes = SIZE_MAX;
@@ -157,7 +169,8 @@ static void *converted_room(quern_model *m, const quern_tensor *t, const wanted 
 }
 
 /* Sets the address of an array in the batch: the caller's elements, or converted ones. */
-static int convert_array(quern_model *m, const quern_tensor *t, int number, batch *b, quern_error *err)
+static int convert_array(quern_model *m, const quern_tensor *t, int number, batch *b,
+                         quern_error *err)
 {
     char why[128];
     wanted w = wanted_of(m, number);
@@ -172,7 +185,8 @@ static int convert_array(quern_model *m, const quern_tensor *t, int number, batc
         return QUERN_NOMEM;
     int64_t good = quern__convert(t->const_data, t->dtype, n, numbers, w.dtype, 0);
     return good == n ? QUERN_OK
-                     : quern__fail(err, QUERN_INVALID, w.where, "record %lld: %s", (long long)(good / per),
+                     : quern__fail(err, QUERN_INVALID, w.where, "record %lld: %s",
+                                   (long long)(good / per),
                                    quern__convert_why(t->const_data, t->dtype, good, w.dtype, why));
 }
 
@@ -205,8 +219,8 @@ static int batch_run(quern_model *m, quern__mode mode, batch *b, double *logs, q
     return status;
 }
 
-int quern_train_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y, const quern_tensor *w, double *logs,
-                         quern_error *err)
+int quern_train_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                         const quern_tensor *w, double *logs, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "y", y);
     if (quern__model_waits(m, "train_on_batch", err) < 0)
@@ -214,8 +228,8 @@ int quern_train_on_batch(quern_model *m, const quern_tensor *x, const quern_tens
     return batch_run(m, QUERN__TRAIN, &(batch){ .x = x, .y = y, .w = w }, logs, err);
 }
 
-int quern_test_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y, const quern_tensor *w, double *logs,
-                        quern_error *err)
+int quern_test_on_batch(quern_model *m, const quern_tensor *x, const quern_tensor *y,
+                        const quern_tensor *w, double *logs, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "y", y);
     if (m->sums && quern__model_waits(m, "test_on_batch within an epoch", err) < 0)
@@ -223,7 +237,8 @@ int quern_test_on_batch(quern_model *m, const quern_tensor *x, const quern_tenso
     return batch_run(m, QUERN__TEST, &(batch){ .x = x, .y = y, .w = w }, logs, err);
 }
 
-int quern_predict_on_batch(quern_model *m, const quern_tensor *x, const float **out, quern_error *err)
+int quern_predict_on_batch(quern_model *m, const quern_tensor *x, const float **out,
+                           quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "out", out);
     batch b = { .x = x };

@@ -1,5 +1,5 @@
-/* blueprint: a model under construction: layer calls and their values. Each call builds its layer for the shapes of its inputs,
- * so that errors name the layer. */
+/* blueprint: a model under construction: layer calls and their values. Each call builds its layer
+ * for the shapes of its inputs, so that errors name the layer. */
 #include "model.h"
 
 #include <stdio.h>
@@ -28,7 +28,8 @@ void quern_blueprint_free(quern_blueprint *b)
     if (b)
         for (int i = 0; i < b->n; i++) {
             if (!b->nodes[i].again &&
-                !b->nodes[i].layer->owned_by_wrapper) /* a nested model borrows the layers that its parent owns */
+                !b->nodes[i].layer->owned_by_wrapper) /* a nested model borrows the layers that its
+                                                         parent owns */
                 quern__layer_free(b->nodes[i].layer);
             free_node(&b->nodes[i]);
         }
@@ -39,7 +40,8 @@ void quern_blueprint_free(quern_blueprint *b)
     quern__free(b);
 }
 
-/* Names a layer without a name as Keras does: the class in snake case, with a number from the second on. */
+/* Names a layer without a name as Keras does: the class in snake case, with a number from the
+ * second on. */
 static int name_layer(quern_blueprint *b, const quern__class *c, json_t *config)
 {
     char base[64], name[96];
@@ -56,24 +58,29 @@ static int name_layer(quern_blueprint *b, const quern__class *c, json_t *config)
     }
 }
 
-/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}. `records` gets a fixed batch size. */
+/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}. `records` gets a
+ * fixed batch size. */
 static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern_error *err)
 {
-    json_t *shape = json_object_get(config, "shape"), *batch = json_object_get(config, "batch_shape"), *d;
+    json_t *shape = json_object_get(config, "shape"),
+           *batch = json_object_get(config, "batch_shape"), *d;
     bool whole = !json_is_array(shape);
     size_t k, n = json_array_size(whole ? batch : shape);
     *out = (quern_shape){ .rank = 1, .dims = { -1 } };
     if (n + !whole > QUERN_MAX_RANK || (whole && n < 1))
-        return quern__fail(err, QUERN_SHAPE, "input", "a shape must have 1 to %d axes", QUERN_MAX_RANK);
+        return quern__fail(err, QUERN_SHAPE, "input", "a shape must have 1 to %d axes",
+                           QUERN_MAX_RANK);
     json_array_foreach(whole ? batch : shape, k, d)
     {
         if (whole && k == 0)
             continue;
         if (!json_is_integer(d) || json_integer_value(d) < 1)
-            return quern__fail(err, QUERN_SHAPE, "input", "axis %zu must be a fixed size of at least 1", k + !whole);
+            return quern__fail(err, QUERN_SHAPE, "input",
+                               "axis %zu must be a fixed size of at least 1", k + !whole);
         out->dims[out->rank++] = json_integer_value(d);
     }
-    json_t *full = json_array(), *first = whole ? json_array_get(batch, 0) : json_object_get(config, "batch_size");
+    json_t *full = json_array(),
+           *first = whole ? json_array_get(batch, 0) : json_object_get(config, "batch_size");
     if (json_is_integer(first) && json_integer_value(first) < 1) {
         json_decref(full);
         return quern__fail(err, QUERN_SHAPE, "input", "batch_size must be at least 1");
@@ -93,7 +100,8 @@ int quern__tensor_dtype(const quern_blueprint *b, int value)
     const quern__call_node *a = quern__producer(b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
     int type = dtype ? quern_dtype_from_name(dtype) : 0;
-    return type == QUERN_STRING || type == QUERN_INT32 || type == QUERN_INT64 ? type : QUERN_FLOAT32;
+    return type == QUERN_STRING || type == QUERN_INT32 || type == QUERN_INT64 ? type
+                                                                              : QUERN_FLOAT32;
 }
 
 /* Sets the number and shapes of a node's outputs, by building its nodes in a temporary graph. */
@@ -101,7 +109,9 @@ static int infer(quern_blueprint *b, quern__call_node *node, quern_shape *out, q
 {
     quern_shape in[QUERN__MAX_ARGUMENTS];
     quern__id ids[QUERN__MAX_ARGUMENTS];
-    quern__context pass = { .training = true, .arguments = node->arguments, .options = node->options };
+    quern__context pass = { .training = true,
+                            .arguments = node->arguments,
+                            .options = node->options };
     quern__graph *g = quern__graph_new();
     for (int i = 0; i < node->n_in; i++) {
         in[i] = b->values[node->in[i]].shape;
@@ -109,9 +119,12 @@ static int infer(quern_blueprint *b, quern__call_node *node, quern_shape *out, q
     }
     node->layer->records = b->records;
     node->layer->arguments = node->arguments;
-    int status = g ? quern__layer_build(node->layer, in, node->n_in, quern__hash64(b->seed) + (uint64_t)b->n, err) : QUERN_NOMEM;
+    int status = g ? quern__layer_build(node->layer, in, node->n_in,
+                                        quern__hash64(b->seed) + (uint64_t)b->n, err)
+                   : QUERN_NOMEM;
     if (status >= 0 && !quern__layer_call(node->layer, g, ids, node->n_in, &pass))
-        status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s", quern__graph_error(g)->text);
+        status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s",
+                             quern__graph_error(g)->text);
     for (int i = 0; status >= 0 && i < pass.n_out; i++)
         out[i] = *quern__shape_of(g, pass.out[i]);
     node->n_out = pass.n_out;
@@ -119,7 +132,8 @@ static int infer(quern_blueprint *b, quern__call_node *node, quern_shape *out, q
     return status;
 }
 
-/* Ensures capacity for one more node and its values. The number is limited, because recursive functions visit models. */
+/* Ensures capacity for one more node and its values. The number is limited, because recursive
+ * functions visit models. */
 static bool grow(quern_blueprint *b)
 {
     if (b->n == QUERN__MAX_NODES)
@@ -143,7 +157,8 @@ static bool grow(quern_blueprint *b)
     return true;
 }
 
-/* The argument of input i, when only the order is known: one input per argument; the first argument with `many` takes the rest. */
+/* The argument of input i, when only the order is known: one input per argument; the first argument
+ * with `many` takes the rest. */
 static int argument_by_order(const quern__class *c, int i)
 {
     int k = 0;
@@ -171,15 +186,18 @@ static int check_count(const quern__layer *l, int n, const char *words, quern_er
     int most = most_inputs(l->kind);
     if (n <= most)
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_INVALID, words, "layer '%.60s' expects %d input%s, but it received %d", l->name, most,
+    int status = quern__fail(err, QUERN_INVALID, words,
+                             "layer '%.60s' expects %d input%s, but it received %d", l->name, most,
                              most == 1 ? "" : "s", n);
-    quern__hint(err, "use '| @NAME |' alone to continue from that value; concatenate, add, … merge several");
+    quern__hint(
+        err,
+        "use '| @NAME |' alone to continue from that value; concatenate, add, … merge several");
     return status;
 }
 
 /* Adds a node to the blueprint. */
-static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const quern__inputs *in, const quern_shape *input,
-                              const char *words)
+static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const quern__inputs *in,
+                              const quern_shape *input, const char *words)
 {
     quern_shape shapes[QUERN__MAX_RESULTS];
     const quern__class *c = node->layer->kind;
@@ -188,7 +206,9 @@ static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const 
     node->arguments = quern__zalloc((size_t)in->n + 1, sizeof *node->arguments);
     node->options = json_incref(in->options);
     node->keywords = in->keywords;
-    int status = node->in && node->arguments && grow(b) ? QUERN_OK : quern__fail_memory(&b->error, sizeof *node);
+    int status = node->in && node->arguments && grow(b)
+                     ? QUERN_OK
+                     : quern__fail_memory(&b->error, sizeof *node);
     for (int i = 0; status >= 0 && i < in->n; i++) {
         node->in[i] = in->values[i];
         node->arguments[i] = in->arguments ? in->arguments[i] : argument_by_order(c, i);
@@ -206,7 +226,8 @@ static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const 
     }
     node->first = b->n_values;
     for (int i = 0; i < node->n_out; i++)
-        b->values[b->n_values++] = (quern__symbolic_tensor){ .node = b->n, .output = i, .shape = shapes[i] };
+        b->values[b->n_values++] =
+            (quern__symbolic_tensor){ .node = b->n, .output = i, .shape = shapes[i] };
     b->nodes[b->n++] = *node;
     return node->first;
 }
@@ -220,8 +241,8 @@ static bool values_fit(const quern_blueprint *b, const quern__inputs *in)
 }
 
 /* Adds a layer. Takes `object`, the nested model (NULL: none). */
-static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, void *object, const quern__inputs *in,
-                     const char *words)
+static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, void *object,
+                     const quern__inputs *in, const char *words)
 {
     bool input = quern__same_name(c->name, "InputLayer"), fits = values_fit(b, in);
     if (input != (in->n == 0) || !fits) {
@@ -247,7 +268,8 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     if (node.layer && status >= 0)
         status = blueprint_add_node(b, &node, in, &shape, words);
     if (!node.layer || status < 0) {
-        quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, words, "cannot create this layer");
+        quern__fail(&b->error, status < 0 ? status : QUERN_NOMEM, words,
+                    "cannot create this layer");
         quern__layer_free(node.layer);
         return -1;
     }
@@ -258,12 +280,14 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     return status;
 }
 
-int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config, const quern__inputs *in, const char *words)
+int quern__blueprint_add(quern_blueprint *b, const quern__class *c, json_t *config,
+                         const quern__inputs *in, const char *words)
 {
     return add_layer(b, c, config, NULL, in, words);
 }
 
-int quern__blueprint_add_model(quern_blueprint *b, const quern__class *c, json_t *config, quern_model *m, const quern__inputs *in)
+int quern__blueprint_add_model(quern_blueprint *b, const quern__class *c, json_t *config,
+                               quern_model *m, const quern__inputs *in)
 {
     return add_layer(b, c, config, m, in, m->name);
 }
@@ -281,14 +305,17 @@ int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in
     return value < 0 ? -1 : value;
 }
 
-/* Adds the layer of a spec string, an input or one with n values, for the public functions. Returns the first output; -1 on
- * failure. */
-static int blueprint_add_text(quern_blueprint *b, const char *words, const int *values, int n, bool input)
+/* Adds the layer of a spec string, an input or one with n values, for the public functions. Returns
+ * the first output; -1 on failure. */
+static int blueprint_add_text(quern_blueprint *b, const char *words, const int *values, int n,
+                              bool input)
 {
     json_t *config = NULL;
     char text[512];
     quern__memory_watch();
-    if (!b || b->error.code || quern__missing(&b->error, "words", words, "values", n > 0 ? (const void *)values : "", NULL))
+    if (!b || b->error.code ||
+        quern__missing(&b->error, "words", words, "values", n > 0 ? (const void *)values : "",
+                       NULL))
         return -1;
     snprintf(text, sizeof text, "%s%s", input ? "input " : "", words);
     const quern__class *c = quern__parse_spec(QUERN__LAYER, text, &config, &b->error);
@@ -298,41 +325,54 @@ static int blueprint_add_text(quern_blueprint *b, const char *words, const int *
     if (call)
         json_object_del(config, "call");
     int twice[2] = { n > 0 ? values[0] : 0, n > 0 ? values[0] : 0 };
-    bool itself = n == 1 && c->call_args && !strcmp(c->call_args[0].name, "query"); /* self-attention: the value is the query */
+    bool itself =
+        n == 1 && c->call_args &&
+        !strcmp(c->call_args[0].name, "query"); /* self-attention: the value is the query */
     quern__inputs in = { .values = itself ? twice : values, .n = itself ? 2 : n, .options = call };
     int value = quern__blueprint_add(b, c, config, &in, text);
     json_decref(call);
     return value;
 }
 
-int quern_input(quern_blueprint *b, const char *words) { return blueprint_add_text(b, words, NULL, 0, true); }
-int quern_apply(quern_blueprint *b, const char *words, int value) { return blueprint_add_text(b, words, &value, 1, false); }
+int quern_input(quern_blueprint *b, const char *words)
+{
+    return blueprint_add_text(b, words, NULL, 0, true);
+}
+int quern_apply(quern_blueprint *b, const char *words, int value)
+{
+    return blueprint_add_text(b, words, &value, 1, false);
+}
 int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int n)
 {
     return blueprint_add_text(b, words, values, n, false);
 }
 
-quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs, const int *outputs, int n_outputs,
-                             quern_error *err)
+quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs,
+                             const int *outputs, int n_outputs, quern_error *err)
 {
     QUERN__ENTER_ANY(err);
     quern_model *m = NULL;
-    if (quern__missing(err, "blueprint", b, "inputs", inputs, "outputs", outputs, NULL) || b->error.code) {
+    if (quern__missing(err, "blueprint", b, "inputs", inputs, "outputs", outputs, NULL) ||
+        b->error.code) {
         if (!err->code)
             *err = b->error;
         quern_blueprint_free(b);
         return NULL;
     }
-    bool fits = n_inputs >= 1 && n_outputs >= 1 && n_inputs <= QUERN__MAX_IO && n_outputs <= QUERN__MAX_IO;
+    bool fits =
+        n_inputs >= 1 && n_outputs >= 1 && n_inputs <= QUERN__MAX_IO && n_outputs <= QUERN__MAX_IO;
     for (int i = 0; fits && i < n_inputs; i++)
-        fits = inputs[i] >= 0 && inputs[i] < b->n_values && quern__producer(b, inputs[i])->n_in == 0;
+        fits =
+            inputs[i] >= 0 && inputs[i] < b->n_values && quern__producer(b, inputs[i])->n_in == 0;
     for (int i = 0; fits && i < n_outputs; i++)
-        fits = outputs[i] >= 0 && outputs[i] < b->n_values && quern__tensor_dtype(b, outputs[i]) != QUERN_STRING;
+        fits = outputs[i] >= 0 && outputs[i] < b->n_values &&
+               quern__tensor_dtype(b, outputs[i]) != QUERN_STRING;
     if (fits && quern__blueprint_order(b, outputs, n_outputs) < 0)
         fits = quern__fail_memory(err, 1) >= 0;
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {
         quern__fail(err, QUERN_INVALID, "model",
-                    "a model needs 1 to %d inputs and outputs, which are values of its blueprint, and outputs without strings",
+                    "a model needs 1 to %d inputs and outputs, which are values of its blueprint, "
+                    "and outputs without strings",
                     QUERN__MAX_IO);
         quern_blueprint_free(b);
         quern__free(m);

@@ -1,5 +1,6 @@
-/* call_read: one layer call in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it. Values are assigned to the call
- * arguments of the row, constants become options of the call, and anything else is an error. */
+/* call_read: one layer call in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it.
+ * Values are assigned to the call arguments of the row, constants become options of the call, and
+ * anything else is an error. */
 #include "model.h"
 
 #include <stdio.h>
@@ -9,15 +10,20 @@
 int quern__find_value(const quern_blueprint *b, json_t *history)
 {
     const char *name = json_string_value(json_array_get(history, 0));
-    json_int_t call = json_integer_value(json_array_get(history, 1)), output = json_integer_value(json_array_get(history, 2));
+    json_int_t call = json_integer_value(json_array_get(history, 1)),
+               output = json_integer_value(json_array_get(history, 2));
     if (name)
         for (int i = 0; i < b->n; i++)
             if (!strcmp(b->nodes[i].layer->name, name) && b->nodes[i].call == call)
-                return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output : -1;
+                return output >= 0 && output < b->nodes[i].n_out ? b->nodes[i].first + (int)output
+                                                                 : -1;
     return -1;
 }
 
-static int by_key(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 int quern__sorted_keys(json_t *object, const char **keys, int most)
 {
@@ -31,14 +37,17 @@ int quern__sorted_keys(json_t *object, const char **keys, int most)
     return n;
 }
 
-/* Collects all values in the JSON of one argument, in Keras's order. `others` counts elements that are neither values nor null. */
-static void collect(const quern_blueprint *b, json_t *given, int argument, quern__inbound *r, int *others)
+/* Collects all values in the JSON of one argument, in Keras's order. `others` counts elements that
+ * are neither values nor null. */
+static void collect(const quern_blueprint *b, json_t *given, int argument, quern__inbound *r,
+                    int *others)
 {
     const char *names[QUERN__MAX_ARGUMENTS];
     json_t *item;
     size_t k;
     if (quern__is_class(given, "__keras_tensor__")) {
-        int value = quern__find_value(b, json_object_get(json_object_get(given, "config"), "keras_history"));
+        int value = quern__find_value(
+            b, json_object_get(json_object_get(given, "config"), "keras_history"));
         r->early = r->early || value < 0;
         if (r->n < QUERN__MAX_ARGUMENTS) {
             r->values[r->n] = value;
@@ -74,27 +83,36 @@ static bool is_passed_over(const char *name, json_t *given, int others)
     return !others || (!strcmp(name, "training") && json_is_boolean(given));
 }
 
-static bool is_told(const quern__class *c, const char *name) { return quern__is_field(c->call_flags, name); }
+static bool is_told(const quern__class *c, const char *name)
+{
+    return quern__is_field(c->call_flags, name);
+}
 
 /* Reads one argument: values, a constant for an operation, or a flag that the row has. */
-static int read_argument(const quern_blueprint *b, const quern__class *c, int argument, const char *name, json_t *given,
-                         quern__inbound *r, const char *where, quern_error *err)
+static int read_argument(const quern_blueprint *b, const quern__class *c, int argument,
+                         const char *name, json_t *given, quern__inbound *r, const char *where,
+                         quern_error *err)
 {
     int before = r->n, others = 0;
     collect(b, given, argument < 0 ? 0 : argument, r, &others);
-    bool values = r->n > before, operation = c->group == QUERN__OPERATION && argument >= 0 && !c->call_args[argument].many;
+    bool values = r->n > before,
+         operation = c->group == QUERN__OPERATION && argument >= 0 && !c->call_args[argument].many;
     if (!values && (is_told(c, name) || (operation && !json_is_null(given)))) {
         json_object_set(r->options, name, given);
         return QUERN_OK;
     }
-    if (values && argument >= 0 && r->n - before > 1 && c->call_args && !c->call_args[argument].many)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "%d values for the call argument '%.60s', expected 1", r->n - before,
+    if (values && argument >= 0 && r->n - before > 1 && c->call_args &&
+        !c->call_args[argument].many)
+        return quern__fail(err, QUERN_UNSUPPORTED, where,
+                           "%d values for the call argument '%.60s', expected 1", r->n - before,
                            name);
     if (values ? argument >= 0 && !others : is_passed_over(name, given, others))
         return QUERN_OK;
     if (values && argument >= 0)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "the call argument '%.60s' mixes values and constants", name);
-    return quern__fail(err, QUERN_UNSUPPORTED, where, "the call argument '%.60s' is not in this version", name);
+        return quern__fail(err, QUERN_UNSUPPORTED, where,
+                           "the call argument '%.60s' mixes values and constants", name);
+    return quern__fail(err, QUERN_UNSUPPORTED, where,
+                       "the call argument '%.60s' is not in this version", name);
 }
 
 /* Sorts values by the arguments of the row; the order within an argument stays. */
@@ -115,17 +133,22 @@ static int check_members(json_t *node, const char *where, quern_error *err)
 {
     const char *name;
     json_t *v;
-    json_object_foreach(node, name, v) if (strcmp(name, "args") && strcmp(name, "kwargs")) return quern__fail(
-        err, QUERN_UNSUPPORTED, where, "the call has '%.60s', which is not in this version", name);
+    json_object_foreach(
+        node, name, v) if (strcmp(name, "args") &&
+                           strcmp(name, "kwargs")) return quern__fail(err, QUERN_UNSUPPORTED, where,
+                                                                      "the call has '%.60s', which "
+                                                                      "is not in this version",
+                                                                      name);
     return QUERN_OK;
 }
 
-int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t *node, quern__inbound *r, const char *where,
-                        quern_error *err)
+int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t *node,
+                        quern__inbound *r, const char *where, quern_error *err)
 {
     json_t *item, *kwargs = json_object_get(node, "kwargs");
     const char *names[QUERN__MAX_ARGUMENTS];
-    int n_takes = c->call_args ? 0 : 1, n = quern__sorted_keys(kwargs, names, QUERN__MAX_ARGUMENTS), status;
+    int n_takes = c->call_args ? 0 : 1, n = quern__sorted_keys(kwargs, names, QUERN__MAX_ARGUMENTS),
+        status;
     size_t k;
     while (c->call_args && c->call_args[n_takes].name)
         n_takes++;
@@ -134,7 +157,9 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
     json_array_foreach(json_object_get(node, "args"), k, item)
     {
         char place[32];
-        int last = n_takes - 1, argument = (int)k < n_takes ? (int)k : c->call_args && *c->call_args[last].name == '*' ? last : -1;
+        int last = n_takes - 1, argument = (int)k < n_takes ? (int)k
+                                           : c->call_args && *c->call_args[last].name == '*' ? last
+                                                                                             : -1;
         snprintf(place, sizeof place, "%zu", k + 1);
         bool by_place = argument < 0 || (c->call_args && *c->call_args[argument].name == '*');
         const char *name = by_place ? place : c->call_args ? c->call_args[argument].name : "inputs";
@@ -144,10 +169,12 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
     for (int i = 0; i < n && status >= 0; i++) {
         int argument = argument_named(c, names[i]);
         r->keywords |= c->call_args && argument >= 0 && argument < 32 ? 1u << argument : 0;
-        status = read_argument(b, c, argument, names[i], json_object_get(kwargs, names[i]), r, where, err);
+        status = read_argument(b, c, argument, names[i], json_object_get(kwargs, names[i]), r,
+                               where, err);
     }
     if (status >= 0 && (r->n > QUERN__MAX_ARGUMENTS || n < 0))
-        status = quern__fail(err, QUERN_UNSUPPORTED, where, "more than %d inputs", QUERN__MAX_ARGUMENTS);
+        status =
+            quern__fail(err, QUERN_UNSUPPORTED, where, "more than %d inputs", QUERN__MAX_ARGUMENTS);
     if (status >= 0)
         sort_values(r);
     return status;

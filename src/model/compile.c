@@ -1,6 +1,6 @@
-/* compile: creates an optimizer, a loss per output, and the log entries from a compile_config, which comes from a file or from
- * spec strings. Log entries are the loss, the losses of several outputs, metrics and weighted metrics, with Keras's names
- * (keras.src.trainers.compile_utils). */
+/* compile: creates an optimizer, a loss per output, and the log entries from a compile_config,
+ * which comes from a file or from spec strings. Log entries are the loss, the losses of several
+ * outputs, metrics and weighted metrics, with Keras's names (keras.src.trainers.compile_utils). */
 #include "model.h"
 
 #include <math.h>
@@ -29,7 +29,8 @@ void quern__uncompile(quern_model *m)
     m->n_means = 0;
 }
 
-/* The part of `spec` for one output: a list by index, an object by name, or one value for all. NULL: nothing. */
+/* The part of `spec` for one output: a list by index, an object by name, or one value for all.
+ * NULL: nothing. */
 static json_t *of_output(const quern_model *m, json_t *spec, int output)
 {
     json_t *own = spec;
@@ -48,7 +49,8 @@ static int check_names(const quern_model *m, json_t *spec, const char *what, que
     for (int i = 0; i < m->n_out; i++)
         names[i] = quern_model_output_name(m, i);
     if (json_array_size(spec) > 0 && m->n_out > 1 && json_array_size(spec) != (size_t)m->n_out)
-        return quern__fail(err, QUERN_INVALID, what, "%zu entries for %d outputs", json_array_size(spec), m->n_out);
+        return quern__fail(err, QUERN_INVALID, what, "%zu entries for %d outputs",
+                           json_array_size(spec), m->n_out);
     if (!json_is_object(spec) || json_object_get(spec, "class_name"))
         return QUERN_OK;
     json_object_foreach(spec, key, v)
@@ -81,12 +83,14 @@ static void unique_name(const quern_model *m, const char *wanted, char *out, siz
 }
 
 /* Adds a log entry. Takes `measure`, which may be NULL. */
-static quern__mean *add_mean(quern_model *m, const char *name, quern__accumulator *measure, quern_error *err)
+static quern__mean *add_mean(quern_model *m, const char *name, quern__accumulator *measure,
+                             quern_error *err)
 {
     char own[160];
     if (m->n_means == QUERN__MAX_MEANS) {
         quern__accumulator_free(measure);
-        quern__fail(err, QUERN_UNSUPPORTED, "metrics", "more than %d log entries", QUERN__MAX_MEANS);
+        quern__fail(err, QUERN_UNSUPPORTED, "metrics", "more than %d log entries",
+                    QUERN__MAX_MEANS);
         return NULL;
     }
     unique_name(m, name, own, sizeof own);
@@ -123,17 +127,21 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     json_t *config = NULL;
     char name[96], full[200];
     quern_model_target(m, output, &truth);
-    const char *given = json_string_value(spec), *own = quern__config_text(json_object_get(spec, "config"), "name");
-    if (!given && json_is_string(json_object_get(spec, "config"))) /* a function: {"class_name": "function", "config": name} */
+    const char *given = json_string_value(spec),
+               *own = quern__config_text(json_object_get(spec, "config"), "name");
+    if (!given && json_is_string(json_object_get(
+                      spec, "config"))) /* a function: {"class_name": "function", "config": name} */
         given = json_string_value(json_object_get(spec, "config"));
-    json_t *meant = given ? json_string(quern__metric_meaning(given, &truth, &prediction)) : json_incref(spec);
+    json_t *meant =
+        given ? json_string(quern__metric_meaning(given, &truth, &prediction)) : json_incref(spec);
     const quern__class *row = quern__object(QUERN__METRIC, meant, &config, err);
     json_decref(meant);
     if (!row)
         return QUERN_NOTFOUND;
     if (row->value && row->extra >= QUERN__METRIC_OF_VALUES) {
         json_decref(config);
-        return quern__fail(err, QUERN_INVALID, row->name, "cannot be used as a metric of targets and predictions");
+        return quern__fail(err, QUERN_INVALID, row->name,
+                           "cannot be used as a metric of targets and predictions");
     }
     if (own || given)
         snprintf(name, sizeof name, "%s", own ? own : given);
@@ -142,13 +150,15 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     for (int again = 0; again < 2; again++) {
         const char *prefix = again ? "weighted_" : "";
         if (m->n_out > 1)
-            snprintf(full, sizeof full, "%s_%s%s", quern_model_output_name(m, output), prefix, name);
+            snprintf(full, sizeof full, "%s_%s%s", quern_model_output_name(m, output), prefix,
+                     name);
         else
             snprintf(full, sizeof full, "%s%s", prefix, name);
         if (!weighted || !taken(m, full))
             break;
     }
-    quern__accumulator *measure = quern__accumulator_new(row, config, full, &truth, &prediction, err);
+    quern__accumulator *measure =
+        quern__accumulator_new(row, config, full, &truth, &prediction, err);
     int results = measure ? measure->n_results : -1;
     for (int k = 0; k <= results && (k == 0 || results > 1); k++) {
         quern__mean *mean = add_mean(m, full, k ? NULL : measure, err);
@@ -189,15 +199,16 @@ static int set_metrics(quern_model *m, const char *key, bool weighted, quern_err
     int status = check_names(m, specs, key, err);
     for (int o = 0; o < m->n_out && status >= 0; o++) {
         bool by_name = json_is_object(specs) && !json_object_get(specs, "class_name");
-        status = add_metrics(m, m->n_out == 1 && !by_name ? specs : of_output(m, specs, o), o, weighted, err);
+        status = add_metrics(m, m->n_out == 1 && !by_name ? specs : of_output(m, specs, o), o,
+                             weighted, err);
     }
     return status;
 }
 
 /* ---- losses and the optimizer ---- */
 
-/* "crossentropy" is binary for outputs with one element. Otherwise Keras decides by the targets, which are unknown here, so the
- * name is ambiguous. Returns new; NULL on failure. */
+/* "crossentropy" is binary for outputs with one element. Otherwise Keras decides by the targets,
+ * which are unknown here, so the name is ambiguous. Returns new; NULL on failure. */
 static json_t *loss_meant(const quern_model *m, json_t *own, int output, quern_error *err)
 {
     const char *name = json_string_value(own);
@@ -206,15 +217,18 @@ static json_t *loss_meant(const quern_model *m, json_t *own, int output, quern_e
         return json_incref(own);
     if (s.rank && s.dims[s.rank - 1] == 1)
         return json_string("binary_crossentropy");
-    quern__fail(err, QUERN_INVALID, "loss", "use sparse_categorical_crossentropy or categorical_crossentropy instead of '%s'",
+    quern__fail(err, QUERN_INVALID, "loss",
+                "use sparse_categorical_crossentropy or categorical_crossentropy instead of '%s'",
                 name);
     return NULL;
 }
 
-/* Sets the loss and loss weight of each output, and adds their log entries. At least one output needs a loss. */
+/* Sets the loss and loss weight of each output, and adds their log entries. At least one output
+ * needs a loss. */
 static int set_losses(quern_model *m, quern_error *err)
 {
-    json_t *losses = json_object_get(m->compile, "loss"), *weights = json_object_get(m->compile, "loss_weights");
+    json_t *losses = json_object_get(m->compile, "loss"),
+           *weights = json_object_get(m->compile, "loss_weights");
     char name[160];
     int n = 0, status = check_names(m, losses, "loss", err);
     if (status >= 0)
@@ -223,7 +237,8 @@ static int set_losses(quern_model *m, quern_error *err)
         json_t *own = of_output(m, losses, i), *weight = of_output(m, weights, i);
         m->loss_weights[i] = weight ? json_number_value(weight) : 1;
         json_t *meant = own ? loss_meant(m, own, i, err) : NULL;
-        m->loss_rows[i] = meant ? quern__object(QUERN__LOSS, meant, &m->loss_configs[i], err) : NULL;
+        m->loss_rows[i] =
+            meant ? quern__object(QUERN__LOSS, meant, &m->loss_configs[i], err) : NULL;
         json_decref(meant);
         if (own && !m->loss_rows[i])
             return QUERN_NOTFOUND;
@@ -245,7 +260,8 @@ static int set_losses(quern_model *m, quern_error *err)
 static int set_optimizer(quern_model *m, quern_error *err)
 {
     json_t *config = NULL;
-    const quern__class *row = quern__object(QUERN__OPTIMIZER, json_object_get(m->compile, "optimizer"), &config, err);
+    const quern__class *row =
+        quern__object(QUERN__OPTIMIZER, json_object_get(m->compile, "optimizer"), &config, err);
     int n = 0, all = quern_model_weights(m);
     quern__variable **trained = quern__zalloc((size_t)all + 1, sizeof *trained);
     json_t **constraints = quern__zalloc((size_t)all + 1, sizeof *constraints);
@@ -260,7 +276,8 @@ static int set_optimizer(quern_model *m, quern_error *err)
                     }
         }
     if (row && trained && constraints)
-        m->optimizer = quern__optimizer_new(row, config, trained, constraints, n, m->sequential ? m->name : "", err);
+        m->optimizer = quern__optimizer_new(row, config, trained, constraints, n,
+                                            m->sequential ? m->name : "", err);
     if (m->optimizer)
         m->optimizer->sums_rows = m->keras_2;
     quern__free(trained);
@@ -280,7 +297,8 @@ int quern__compile(quern_model *m, json_t *compile, quern_error *err)
     quern__uncompile(m);
     m->compile = compile;
     m->keras_2 = json_is_true(json_object_get(compile, "keras_2"));
-    if (set_losses(m, err) >= 0 && set_optimizer(m, err) >= 0 && set_metrics(m, "metrics", false, err) >= 0 &&
+    if (set_losses(m, err) >= 0 && set_optimizer(m, err) >= 0 &&
+        set_metrics(m, "metrics", false, err) >= 0 &&
         set_metrics(m, "weighted_metrics", true, err) >= 0 && !quern__memory_short())
         return QUERN_OK;
     if (quern__memory_short())
@@ -291,7 +309,8 @@ int quern__compile(quern_model *m, json_t *compile, quern_error *err)
 
 /* ---- spec strings ---- */
 
-/* Copies the k-th part between commas outside of parentheses. Returns false when it does not exist. */
+/* Copies the k-th part between commas outside of parentheses. Returns false when it does not exist.
+ */
 static bool piece(const char *text, int k, char *out, size_t size)
 {
     const char *start = text;
@@ -310,18 +329,24 @@ static bool piece(const char *text, int k, char *out, size_t size)
     }
 }
 
-/* The object of a spec string. "accuracy" and similar names, whose meaning depends on shapes, stay strings. */
+/* The object of a spec string. "accuracy" and similar names, whose meaning depends on shapes, stay
+ * strings. */
 static json_t *object_of(quern__group group, const char *words, quern_error *err)
 {
     json_t *config = NULL;
     static const char *const shapes[] = { "accuracy", "acc", "crossentropy", "ce" };
-    for (size_t i = group == QUERN__METRIC ? 0 : group == QUERN__LOSS ? 2 : 4; i < sizeof shapes / sizeof *shapes; i++)
+    for (size_t i = group == QUERN__METRIC ? 0
+                    : group == QUERN__LOSS ? 2
+                                           : 4;
+         i < sizeof shapes / sizeof *shapes; i++)
         if (quern__same_name(words, shapes[i]))
             return json_string(words);
     const quern__class *c = quern__parse_spec(group, words, &config, err);
     if (!c)
         return NULL;
-    if (!strpbrk(words, " (") && (group == QUERN__METRIC || group == QUERN__LOSS)) { /* a name without arguments stays a string */
+    if (!strpbrk(words, " (") &&
+        (group == QUERN__METRIC ||
+         group == QUERN__LOSS)) { /* a name without arguments stays a string */
         json_decref(config);
         return c->function ? quern__serialize_function(c) : json_string(words);
     }
@@ -334,8 +359,8 @@ static json_t *object_of(quern__group group, const char *words, quern_error *err
 static const char weighted_word[] = "weighted ";
 typedef enum which { ONE, PLAIN_METRICS, WEIGHTED_METRICS } which;
 
-/* Parses "mse", "mse,mae" or "price:mse,kind:bce" into one object, a list, or an object by name of output. Metrics are always
- * lists; `asked` selects weighted or unweighted ones. */
+/* Parses "mse", "mse,mae" or "price:mse,kind:bce" into one object, a list, or an object by name of
+ * output. Metrics are always lists; `asked` selects weighted or unweighted ones. */
 static json_t *objects_of(quern__group group, const char *words, which asked, quern_error *err)
 {
     char one[300];
@@ -371,7 +396,8 @@ static json_t *objects_of(quern__group group, const char *words, which asked, qu
     } else if (json_object_size(named))
         out = json_incref(named);
     else
-        out = !listed && json_array_size(list) == 1 ? json_incref(json_array_get(list, 0)) : json_incref(list);
+        out = !listed && json_array_size(list) == 1 ? json_incref(json_array_get(list, 0))
+                                                    : json_incref(list);
     json_decref(list);
     json_decref(named);
     return out;
@@ -383,7 +409,8 @@ static json_t *given_or_kept(quern_model *m, const char *words, const char *key,
     return words ? made : json_incref(json_object_get(m->compile, key));
 }
 
-/* Metrics of a spec string. With several outputs, each output gets all metrics without a name. Returns new; NULL on failure. */
+/* Metrics of a spec string. With several outputs, each output gets all metrics without a name.
+ * Returns new; NULL on failure. */
 static json_t *metrics_of(const quern_model *m, const char *words, which asked, quern_error *err)
 {
     json_t *t = objects_of(QUERN__METRIC, words, asked, err), *each;
@@ -396,28 +423,38 @@ static json_t *metrics_of(const quern_model *m, const char *words, which asked, 
     return each;
 }
 
-int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics, quern_error *err)
+int quern_compile(quern_model *m, const char *optimizer, const char *loss, const char *metrics,
+                  quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m);
     if (quern__model_waits(m, "compiling", err) < 0)
         return QUERN_INVALID;
-    const char *missing = !m->compile && !optimizer ? "optimizer" : !m->compile && !loss ? "loss" : NULL;
+    const char *missing = !m->compile && !optimizer ? "optimizer"
+                          : !m->compile && !loss    ? "loss"
+                                                    : NULL;
     if (missing)
-        return quern__fail(err, QUERN_INVALID, missing, "is missing: the model is not compiled yet");
-    json_t *o = given_or_kept(m, optimizer, "optimizer", optimizer ? object_of(QUERN__OPTIMIZER, optimizer, err) : NULL);
-    json_t *l = o ? given_or_kept(m, loss, "loss", loss ? objects_of(QUERN__LOSS, loss, ONE, err) : NULL) : NULL;
+        return quern__fail(err, QUERN_INVALID, missing,
+                           "is missing: the model is not compiled yet");
+    json_t *o = given_or_kept(m, optimizer, "optimizer",
+                              optimizer ? object_of(QUERN__OPTIMIZER, optimizer, err) : NULL);
+    json_t *l =
+        o ? given_or_kept(m, loss, "loss", loss ? objects_of(QUERN__LOSS, loss, ONE, err) : NULL)
+          : NULL;
     json_t *t = metrics && l ? metrics_of(m, metrics, PLAIN_METRICS, err) : NULL;
     json_t *w = t ? metrics_of(m, metrics, WEIGHTED_METRICS, err) : NULL, *config = NULL;
     if (o && l && (w || !metrics)) {
-        config = m->compile ? json_deep_copy(m->compile)
-                            : json_pack("{s:n, s:n, s:[], s:n, s:b, s:i, s:b}", "optimizer", "loss_weights", "metrics",
-                                        "weighted_metrics", "run_eagerly", 0, "steps_per_execution", 1, "jit_compile", 0);
+        config = m->compile
+                     ? json_deep_copy(m->compile)
+                     : json_pack("{s:n, s:n, s:[], s:n, s:b, s:i, s:b}", "optimizer",
+                                 "loss_weights", "metrics", "weighted_metrics", "run_eagerly", 0,
+                                 "steps_per_execution", 1, "jit_compile", 0);
         json_object_set(config, "optimizer", o);
         json_object_set(config, "loss", l);
         if (w) {
             json_object_set(config, "metrics", t);
             json_object_set_new(config, "weighted_metrics",
-                                json_array_size(w) || json_object_size(w) ? json_incref(w) : json_null());
+                                json_array_size(w) || json_object_size(w) ? json_incref(w)
+                                                                          : json_null());
         }
     }
     json_decref(w);

@@ -1,17 +1,21 @@
-/* compile_config: the compile settings of a model in the form that Keras 3 reads: every object has its module, names that Keras
- * does not know become objects, and lists of metrics have no null entries. */
+/* compile_config: the compile settings of a model in the form that Keras 3 reads: every object has
+ * its module, names that Keras does not know become objects, and lists of metrics have no null
+ * entries. */
 #include "model.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Whether Keras finds a loss or metric of row `c` by this name. Keras knows fewer names than quern. */
+/* Whether Keras finds a loss or metric of row `c` by this name. Keras knows fewer names than quern.
+ */
 static bool keras_knows(const quern__class *c, const char *name)
 {
-    static const char *const known[] = { "mse", "mae", "mape", "msle", "bce", "MSE", "MAE", "MAPE", "MSLE", "BCE", "kld", "KLD" };
+    static const char *const known[] = { "mse", "mae",  "mape", "msle", "bce", "MSE",
+                                         "MAE", "MAPE", "MSLE", "BCE",  "kld", "KLD" };
     static const char *const objects[] = { "FBetaScore", "CategoricalGeneralizedCrossEntropy" };
     char snake[96];
-    size_t n = sizeof known / sizeof *known - (c->group == QUERN__METRIC ? 2 : 0); /* the last two are losses only */
+    size_t n = sizeof known / sizeof *known -
+               (c->group == QUERN__METRIC ? 2 : 0); /* the last two are losses only */
     for (size_t i = 0; i < n; i++)
         if (!strcmp(name, known[i]))
             return true;
@@ -22,7 +26,8 @@ static bool keras_knows(const quern__class *c, const char *name)
     return !c->function && (!strcmp(name, c->name) || !strcmp(name, snake));
 }
 
-/* The position of a loss or metric; the output of a metric decides the meaning of "crossentropy". */
+/* The position of a loss or metric; the output of a metric decides the meaning of "crossentropy".
+ */
 typedef struct place {
     const quern_model *m;
     quern__group group;
@@ -37,12 +42,14 @@ static json_t *object(const quern__class *c, const char *name)
     return out;
 }
 
-/* A name that Keras knows stays a string. A metric that becomes an object keeps its name in the logs. */
+/* A name that Keras knows stays a string. A metric that becomes an object keeps its name in the
+ * logs. */
 static json_t *named(const place *at, json_t *given)
 {
     const char *name = json_string_value(given), *meant = name;
     quern_shape truth, prediction = quern_model_output_shape(at->m, at->output);
-    if (at->group == QUERN__METRIC && (quern__same_name(name, "accuracy") || quern__same_name(name, "acc")))
+    if (at->group == QUERN__METRIC &&
+        (quern__same_name(name, "accuracy") || quern__same_name(name, "acc")))
         return json_incref(given); /* Keras resolves this name by shapes too */
     quern_model_target(at->m, at->output, &truth);
     if (at->group == QUERN__METRIC)
@@ -80,7 +87,8 @@ static json_t *config_written(const place *at, json_t *given)
     if (!json_is_array(given))
         return json_incref(given);
     out = json_array();
-    json_array_foreach(given, k, v) if (!json_is_null(v)) json_array_append_new(out, config_written(at, v));
+    json_array_foreach(given, k, v) if (!json_is_null(v))
+        json_array_append_new(out, config_written(at, v));
     if (json_array_size(out) || !json_array_size(given))
         return out;
     json_decref(out); /* only null entries, which Keras 3 rejects */
@@ -132,7 +140,8 @@ static void replace(json_t *compile, const char *key, json_t *own)
 json_t *quern__compiled_json(const quern_model *m)
 {
     json_t *out = json_deep_copy(m->compile), *optimizer = json_object_get(out, "optimizer");
-    json_t *config = quern__optimizer_config(m->optimizer), *own = quern__serialize(m->optimizer->kind, config);
+    json_t *config = quern__optimizer_config(m->optimizer),
+           *own = quern__serialize(m->optimizer->kind, config);
     json_object_del(out, "keras_2"); /* the file is written in the format of Keras 3 */
     if (json_is_object(optimizer))
         json_object_update(optimizer, own);
@@ -140,7 +149,8 @@ json_t *quern__compiled_json(const quern_model *m)
         json_object_set(out, "optimizer", own);
     replace(out, "loss", by_output(m, QUERN__LOSS, json_object_get(out, "loss")));
     replace(out, "metrics", by_output(m, QUERN__METRIC, json_object_get(out, "metrics")));
-    replace(out, "weighted_metrics", by_output(m, QUERN__METRIC, json_object_get(out, "weighted_metrics")));
+    replace(out, "weighted_metrics",
+            by_output(m, QUERN__METRIC, json_object_get(out, "weighted_metrics")));
     json_decref(own);
     json_decref(config);
     return out;

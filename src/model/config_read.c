@@ -1,18 +1,21 @@
-/* config_read: creates a model from its config, as Keras serialises it: layers, their calls, and nested models. */
+/* config_read: creates a model from its config, as Keras serialises it: layers, their calls, and
+ * nested models. */
 #include "model.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Whether an object contains Python code, which quern never runs. A registered custom class does not count. */
+/* Whether an object contains Python code, which quern never runs. A registered custom class does
+ * not count. */
 static bool is_python(json_t *spec, const char *kind)
 {
-    const char *registered = quern__config_text(spec, "registered_name"), *module = quern__config_text(spec, "module");
+    const char *registered = quern__config_text(spec, "registered_name"),
+               *module = quern__config_text(spec, "module");
     if (registered && quern__registered(QUERN__LAYER, registered))
         return false;
-    return !strcmp(kind, "Lambda") || !strcmp(kind, "TorchModuleWrapper") || !strcmp(kind, "TFSMLayer") ||
-           !strcmp(kind, "JaxLayer") || !strcmp(kind, "FlaxLayer") || (registered && strchr(registered, '>')) ||
-           (module && strncmp(module, "keras", 5));
+    return !strcmp(kind, "Lambda") || !strcmp(kind, "TorchModuleWrapper") ||
+           !strcmp(kind, "TFSMLayer") || !strcmp(kind, "JaxLayer") || !strcmp(kind, "FlaxLayer") ||
+           (registered && strchr(registered, '>')) || (module && strncmp(module, "keras", 5));
 }
 
 /* An operation and a layer can have the same class name; the module decides. */
@@ -23,7 +26,8 @@ static bool is_operation(json_t *spec)
 }
 
 /* Checks that an object does not have members other than the known ones. */
-static int check_members(json_t *object, const char *const *known, size_t n, const char *where, const char *what, quern_error *err)
+static int check_members(json_t *object, const char *const *known, size_t n, const char *where,
+                         const char *what, quern_error *err)
 {
     const char *key;
     json_t *v;
@@ -33,60 +37,73 @@ static int check_members(json_t *object, const char *const *known, size_t n, con
         for (size_t i = 0; i < n && !found; i++)
             found = !strcmp(key, known[i]);
         if (!found)
-            return quern__fail(err, QUERN_UNSUPPORTED, where, "%s has the member '%.60s', which is not in this version", what, key);
+            return quern__fail(err, QUERN_UNSUPPORTED, where,
+                               "%s has the member '%.60s', which is not in this version", what,
+                               key);
     }
     return QUERN_OK;
 }
 
 static int check_object(json_t *spec, const char *where, quern_error *err)
 {
-    static const char *const known[] = { "module", "class_name",    "config",           "registered_name", "build_config",
-                                         "name",   "inbound_nodes", "shared_object_id", "compile_config" };
+    static const char *const known[] = { "module",          "class_name",       "config",
+                                         "registered_name", "build_config",     "name",
+                                         "inbound_nodes",   "shared_object_id", "compile_config" };
     return check_members(spec, known, sizeof known / sizeof *known, where, "its object", err);
 }
 
 static int check_model(json_t *root, quern_error *err)
 {
-    static const char *const network[] = { "layers", "input_layers", "output_layers", "build_input_shape",
-                                           "name",   "trainable",    "dtype" };
+    static const char *const network[] = {
+        "layers", "input_layers", "output_layers", "build_input_shape", "name", "trainable", "dtype"
+    };
     int status = check_object(root, "config.json", err);
     if (status >= 0)
-        status = check_members(json_object_get(root, "config"), network, sizeof network / sizeof *network, "config.json",
+        status = check_members(json_object_get(root, "config"), network,
+                               sizeof network / sizeof *network, "config.json",
                                "the model's config", err);
     return status;
 }
 
 /* The row and config of a layer object; `where` gets its name for messages. */
-static const quern__class *layer_object(json_t *spec, json_t **config, char *where, size_t size, quern_error *err)
+static const quern__class *layer_object(json_t *spec, json_t **config, char *where, size_t size,
+                                        quern_error *err)
 {
-    const char *name = quern__config_text(json_object_get(spec, "config"), "name"), *kind = quern__config_text(spec, "class_name");
+    const char *name = quern__config_text(json_object_get(spec, "config"), "name"),
+               *kind = quern__config_text(spec, "class_name");
     snprintf(where, size, "layer %.80s", name ? name : "?");
     if (check_object(spec, where, err) < 0)
         return NULL;
     const char *function = quern__config_text(json_object_get(spec, "config"), "function");
     if (kind && function && (!strcmp(kind, "TFOpLambda") || !strcmp(kind, "SlicingOpLambda"))) {
-        quern__fail(err, QUERN_UNSUPPORTED, where, "TensorFlow's function %.60s is not in this version", function);
+        quern__fail(err, QUERN_UNSUPPORTED, where,
+                    "TensorFlow's function %.60s is not in this version", function);
         return NULL;
     }
     if (kind && is_python(spec, kind)) {
         const char *registered = quern__config_text(spec, "registered_name");
-        quern__fail(err, QUERN_UNSUPPORTED, where, "%.60s contains Python code, which quern does not run", kind);
+        quern__fail(err, QUERN_UNSUPPORTED, where,
+                    "%.60s contains Python code, which quern does not run", kind);
         if (registered && strchr(registered, '>'))
-            quern__hint(err, "open the file in a program that registers %.80s (<quern/custom.h>)", registered);
+            quern__hint(err, "open the file in a program that registers %.80s (<quern/custom.h>)",
+                        registered);
         return NULL;
     }
     quern_error own = { 0 };
-    const quern__class *c = quern__object(is_operation(spec) ? QUERN__OPERATION : QUERN__LAYER, spec, config, &own);
+    const quern__class *c =
+        quern__object(is_operation(spec) ? QUERN__OPERATION : QUERN__LAYER, spec, config, &own);
     if (c)
         return c;
     bool named = own.where[0] && !strstr(where, own.where);
-    quern__fail(err, own.code ? own.code : QUERN_UNSUPPORTED, where, named ? "%s: %s" : "%s%s", named ? own.where : "", own.text);
+    quern__fail(err, own.code ? own.code : QUERN_UNSUPPORTED, where, named ? "%s: %s" : "%s%s",
+                named ? own.where : "", own.text);
     if (own.hint[0])
         quern__hint(err, "%s", own.hint);
     return NULL;
 }
 
-/* A layer of a functional model that is read in part: a call waits until the values of its inputs exist. */
+/* A layer of a functional model that is read in part: a call waits until the values of its inputs
+ * exist. */
 typedef struct pending {
     json_t *spec;
     const quern__class *kind;
@@ -105,11 +122,14 @@ static int advance(quern_blueprint *b, pending *p, quern_error *err)
     quern__inbound r;
     snprintf(where, sizeof where, "layer %.80s", own ? own : p->kind->name);
     for (; p->done < calls + input; p->done++, n++) {
-        int status = quern__inbound_read(b, p->kind, input ? NULL : json_array_get(nodes, (size_t)p->done), &r, where, err);
+        int status = quern__inbound_read(
+            b, p->kind, input ? NULL : json_array_get(nodes, (size_t)p->done), &r, where, err);
         if (status >= 0 && !r.early) {
-            quern__inputs in = { r.values, r.arguments, r.n, json_object_size(r.options) ? r.options : NULL, r.keywords };
-            status = p->config ? quern__blueprint_add(b, p->kind, json_incref(p->config), &in, where)
-                               : quern__blueprint_again(b, p->node, &in, where);
+            quern__inputs in = { r.values, r.arguments, r.n,
+                                 json_object_size(r.options) ? r.options : NULL, r.keywords };
+            status = p->config
+                         ? quern__blueprint_add(b, p->kind, json_incref(p->config), &in, where)
+                         : quern__blueprint_again(b, p->node, &in, where);
             if (status >= 0 && p->config) {
                 p->node = b->values[status].node;
                 json_decref(p->config);
@@ -153,7 +173,8 @@ static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
         }
     }
     if (status >= 0 && left)
-        status = quern__fail(err, QUERN_FORMAT, "config.json", "%zu layers need values that no layer computes", left);
+        status = quern__fail(err, QUERN_FORMAT, "config.json",
+                             "%zu layers need values that no layer computes", left);
     if (all)
         for (size_t k = 0; k < n; k++)
             json_decref(all[k].config);
@@ -161,7 +182,8 @@ static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
     return status < 0 ? status : QUERN_OK;
 }
 
-/* The batch shape at the start of a sequential model: of its input layer, otherwise of its config, its first layer or `env`. */
+/* The batch shape at the start of a sequential model: of its input layer, otherwise of its config,
+ * its first layer or `env`. */
 static json_t *first_shape(json_t *config, json_t *spec, const quern__network_env *env)
 {
     json_t *own = json_object_get(json_object_get(spec, "config"), "batch_shape"), *shape;
@@ -184,12 +206,14 @@ static int add_input(quern_blueprint *b, json_t *shape, quern_error *err)
     if (!shape)
         return quern__fail(err, QUERN_UNSUPPORTED, "config.json", "the model has no input shape");
     if (!config || quern__blueprint_add(b, c, config, &(quern__inputs){ 0 }, "input") < 0)
-        return quern__fail(err, b->error.code ? b->error.code : QUERN_INVALID, b->error.where, "%s", b->error.text);
+        return quern__fail(err, b->error.code ? b->error.code : QUERN_INVALID, b->error.where, "%s",
+                           b->error.text);
     return QUERN_OK;
 }
 
 /* Adds the layers of a sequential model, each called with the output of the previous one. */
-static int read_sequential(quern_blueprint *b, json_t *model, const quern__network_env *env, quern_error *err)
+static int read_sequential(quern_blueprint *b, json_t *model, const quern__network_env *env,
+                           quern_error *err)
 {
     json_t *layers = json_object_get(model, "layers"), *spec, *config = NULL;
     size_t k;
@@ -210,7 +234,8 @@ static int read_sequential(quern_blueprint *b, json_t *model, const quern__netwo
             }
         }
         int value = b->n ? b->nodes[b->n - 1].first : -1;
-        if (quern__blueprint_add(b, c, config, &(quern__inputs){ .values = &value, .n = b->n > 0 }, where) < 0)
+        if (quern__blueprint_add(b, c, config, &(quern__inputs){ .values = &value, .n = b->n > 0 },
+                                 where) < 0)
             return quern__fail(err, b->error.code, b->error.where, "%s", b->error.text);
     }
     return QUERN_OK;
@@ -268,14 +293,16 @@ static json_t *keys_of(json_t *list)
 /* Members of a model's config that quern does not use; files keep them. Returns new. */
 static json_t *kept_members(json_t *config)
 {
-    static const char *const known[] = { "layers", "input_layers", "output_layers", "build_input_shape", "name" };
+    static const char *const known[] = { "layers", "input_layers", "output_layers",
+                                         "build_input_shape", "name" };
     json_t *kept = json_copy(config);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         json_object_del(kept, known[i]);
     return kept;
 }
 
-quern_model *quern__network_read(json_t *config, bool sequential, const quern__network_env *env, quern_error *err)
+quern_model *quern__network_read(json_t *config, bool sequential, const quern__network_env *env,
+                                 quern_error *err)
 {
     int in[QUERN__MAX_IO] = { 0 }, out[QUERN__MAX_IO], n_in = 1, n_out = 1, status = QUERN_OK;
     quern_blueprint *b = quern_blueprint_new(env->seed);
@@ -283,7 +310,8 @@ quern_model *quern__network_read(json_t *config, bool sequential, const quern__n
         b->room = env->room;
         b->unfilled = env->unfilled;
         b->depth = env->depth;
-        status = sequential ? read_sequential(b, config, env, err) : read_functional(b, json_object_get(config, "layers"), err);
+        status = sequential ? read_sequential(b, config, env, err)
+                            : read_functional(b, json_object_get(config, "layers"), err);
     }
     if (!b || status < 0) {
         quern_blueprint_free(b);
@@ -309,29 +337,35 @@ quern_model *quern__network_read(json_t *config, bool sequential, const quern__n
     return m;
 }
 
-/* Whether a subclass of Model has the config of a functional model: named layers, inputs and outputs. */
+/* Whether a subclass of Model has the config of a functional model: named layers, inputs and
+ * outputs. */
 static bool is_functional_config(json_t *config)
 {
-    return json_is_array(json_object_get(config, "layers")) && json_object_get(config, "input_layers") &&
-           json_object_get(config, "output_layers");
+    return json_is_array(json_object_get(config, "layers")) &&
+           json_object_get(config, "input_layers") && json_object_get(config, "output_layers");
 }
 
-/* Compiles with the settings of the file. Where they name an unknown class, the model opens uncompiled with a warning. */
+/* Compiles with the settings of the file. Where they name an unknown class, the model opens
+ * uncompiled with a warning. */
 static int compile_from(quern_model *m, json_t *compile, quern_error *err)
 {
-    static const char *const known[] = { "optimizer",   "loss",        "loss_weights",        "metrics",         "weighted_metrics",
-                                         "run_eagerly", "jit_compile", "steps_per_execution", "auto_scale_loss", "keras_2" };
+    static const char *const known[] = {
+        "optimizer",   "loss",        "loss_weights",        "metrics",         "weighted_metrics",
+        "run_eagerly", "jit_compile", "steps_per_execution", "auto_scale_loss", "keras_2"
+    };
     quern_error own = { 0 };
     if (!json_object_get(compile, "optimizer"))
         return QUERN_OK;
-    if (check_members(compile, known, sizeof known / sizeof *known, "config.json", "compile_config", &own) >= 0 &&
+    if (check_members(compile, known, sizeof known / sizeof *known, "config.json", "compile_config",
+                      &own) >= 0 &&
         quern__compile(m, json_deep_copy(compile), &own) >= 0)
         return QUERN_OK;
     if (own.code != QUERN_NOTFOUND && own.code != QUERN_UNSUPPORTED)
         return quern__fail(err, own.code, own.where, "%s", own.text);
     quern__uncompile(m);
-    quern__warn("the model opens uncompiled: %s%s%s; --optimizer and --loss, or quern_compile, compile it", own.where,
-                own.where[0] ? ": " : "", own.text);
+    quern__warn(
+        "the model opens uncompiled: %s%s%s; --optimizer and --loss, or quern_compile, compile it",
+        own.where, own.where[0] ? ": " : "", own.text);
     return QUERN_OK;
 }
 
@@ -342,15 +376,18 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
     bool sequential = kind && !strcmp(kind, "Sequential");
     bool functional = kind && (!strcmp(kind, "Functional") || !strcmp(kind, "Model"));
     if (!sequential && !functional && !is_functional_config(config)) {
-        quern__fail(err, QUERN_UNSUPPORTED, "config.json", "a model of class '%.60s' is not in this version", kind ? kind : "?");
+        quern__fail(err, QUERN_UNSUPPORTED, "config.json",
+                    "a model of class '%.60s' is not in this version", kind ? kind : "?");
         return NULL;
     }
     if (!sequential && !functional)
-        quern__warn("the class '%.60s' opens as the Functional model of its config; its Python methods do not run",
+        quern__warn("the class '%.60s' opens as the Functional model of its config; its Python "
+                    "methods do not run",
                     kind ? kind : "?");
     if (check_model(root, err) < 0)
         return NULL;
-    quern_model *m = quern__network_read(config, sequential, &(quern__network_env){ .room = room, .unfilled = true }, err);
+    quern_model *m = quern__network_read(
+        config, sequential, &(quern__network_env){ .room = room, .unfilled = true }, err);
     /* in Keras, no layer of the model is trained then */
     if (m && !sequential && json_is_false(json_object_get(config, "trainable")))
         for (int k = 0; k < m->b->n; k++)

@@ -1,4 +1,5 @@
-/* config_write: writes config.json of a model, as Keras serialises it (keras.src.saving.serialization_lib), with nested models. */
+/* config_write: writes config.json of a model, as Keras serialises it
+ * (keras.src.saving.serialization_lib), with nested models. */
 #include "model.h"
 
 #include <stdio.h>
@@ -20,7 +21,8 @@ static json_t *network_json(const quern_model *m, json_t *kept);
 /* Keras's constructors of these classes do not accept `trainable`. */
 static bool takes_trainable(const quern__layer *l)
 {
-    static const char *const rows[] = { "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Discretization", "Pipeline" };
+    static const char *const rows[] = { "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+                                        "Discretization", "Pipeline" };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (!strcmp(l->kind->name, rows[i]))
             return false;
@@ -32,7 +34,9 @@ static json_t *nested_json(const quern__layer *l)
 {
     const quern_model *m = l->object;
     json_t *kept = json_deep_copy(l->config), *out;
-    json_object_del(kept, "activity_regularizer"); /* common fields, which Keras's constructor does not accept here */
+    json_object_del(
+        kept,
+        "activity_regularizer"); /* common fields, which Keras's constructor does not accept here */
     if (!m->sequential)
         json_object_del(kept, "dtype");
     json_object_set_new(kept, "trainable", json_boolean(l->trainable));
@@ -65,7 +69,8 @@ static json_t *layer_json(const quern__layer *l)
         json_object_set_new(out, "registered_name", json_string(l->kind->name));
     json_decref(config);
     if (l->n_in == 1 && !operation)
-        json_object_set_new(out, "build_config", json_pack("{s:o}", "input_shape", shape_json(&l->in[0], l->records)));
+        json_object_set_new(out, "build_config",
+                            json_pack("{s:o}", "input_shape", shape_json(&l->in[0], l->records)));
     return out;
 }
 
@@ -73,9 +78,10 @@ static json_t *tensor_json(const quern_model *m, int value)
 {
     const quern__call_node *a = quern__producer(m->b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
-    return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config", "shape",
-                     shape_json(quern__tensor_shape(m->b, value), m->b->records), "dtype", dtype ? dtype : "float32",
-                     "keras_history", a->layer->name, a->call, m->b->values[value].output);
+    return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config",
+                     "shape", shape_json(quern__tensor_shape(m->b, value), m->b->records), "dtype",
+                     dtype ? dtype : "float32", "keras_history", a->layer->name, a->call,
+                     m->b->values[value].output);
 }
 
 /* The values of one argument, a single one or a list, from input `*i` on; moves `*i` after them. */
@@ -90,18 +96,19 @@ static json_t *given_values(const quern_model *m, const quern__call_node *a, boo
     return list;
 }
 
-/* The arguments of a call in Python: {"args": [...], "kwargs": {...}}. Leading arguments are positional, unless the file had them
- * as keywords. */
+/* The arguments of a call in Python: {"args": [...], "kwargs": {...}}. Leading arguments are
+ * positional, unless the file had them as keywords. */
 static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
 {
     const quern__class *c = a->layer->kind;
     json_t *args = json_array(), *kwargs = a->options ? json_deep_copy(a->options) : json_object();
-    bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate"), single = c->model && a->n_in == 1,
-         leading = true;
+    bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate"),
+         single = c->model && a->n_in == 1, leading = true;
     for (int i = 0, own = 0; i < a->n_in; own++) {
         const char *name = c->call_args ? c->call_args[own].name : NULL;
         json_t *constant = name ? json_object_get(kwargs, name) : NULL;
-        bool values = a->arguments[i] == own, many = c->call_args ? c->call_args[own].many && !single : list;
+        bool values = a->arguments[i] == own,
+             many = c->call_args ? c->call_args[own].many && !single : list;
         leading = leading && (values || constant) && !(own < 32 && a->keywords >> own & 1);
         if (!values && !(leading && constant))
             continue;
@@ -121,7 +128,8 @@ static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
     return json_pack("{s:o, s:o}", "args", args, "kwargs", kwargs);
 }
 
-/* The object of the layer of node k in a functional model, with all its calls in order. Returns new. */
+/* The object of the layer of node k in a functional model, with all its calls in order. Returns
+ * new. */
 static json_t *functional_layer(const quern_model *m, int k)
 {
     const quern__call_node *a = &m->b->nodes[k];
@@ -145,8 +153,10 @@ static json_t *ends_json(const quern_model *m, const int *values, int n, json_t 
     json_t *out = keys ? json_object() : json_array();
     for (int i = 0; i < n; i++) {
         const quern__call_node *a = quern__producer(m->b, values[i]);
-        bool functional = a->layer->kind->model && !((const quern_model *)a->layer->object)->sequential;
-        json_t *end = json_pack("[s,i,i]", a->layer->name, a->call + functional, m->b->values[values[i]].output);
+        bool functional =
+            a->layer->kind->model && !((const quern_model *)a->layer->object)->sequential;
+        json_t *end = json_pack("[s,i,i]", a->layer->name, a->call + functional,
+                                m->b->values[values[i]].output);
         if (keys)
             json_object_set_new(out, json_string_value(json_array_get(keys, (size_t)i)), end);
         else
@@ -158,22 +168,26 @@ static json_t *ends_json(const quern_model *m, const int *values, int n, json_t 
 /* The object of a model without compile_config. `kept` has the unknown members of its config. */
 static json_t *network_json(const quern_model *m, json_t *kept)
 {
-    json_t *layers = json_array(), *config = json_pack("{s:s, s:b}", "name", m->name, "trainable", 1), *v;
+    json_t *layers = json_array(),
+           *config = json_pack("{s:s, s:b}", "name", m->name, "trainable", 1), *v;
     const char *key;
     for (int k = 0; k < m->b->n; k++)
         if (!m->b->nodes[k].again)
-            json_array_append_new(layers, m->sequential ? layer_json(m->b->nodes[k].layer) : functional_layer(m, k));
+            json_array_append_new(layers, m->sequential ? layer_json(m->b->nodes[k].layer)
+                                                        : functional_layer(m, k));
     json_object_foreach(kept, key, v) if (strcmp(key, "name")) json_object_set(config, key, v);
     json_object_set_new(config, "layers", layers);
     if (m->sequential)
-        json_object_set_new(config, "build_input_shape", shape_json(quern__tensor_shape(m->b, m->in[0]), m->b->records));
+        json_object_set_new(config, "build_input_shape",
+                            shape_json(quern__tensor_shape(m->b, m->in[0]), m->b->records));
     else {
         json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in, m->in_keys));
         json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out, m->out_keys));
     }
-    return json_pack("{s:s, s:s, s:o, s:o}", "module", m->sequential ? "keras" : "keras.src.models.functional", "class_name",
-                     m->sequential ? "Sequential" : "Functional", "config", config, "registered_name",
-                     m->sequential ? json_null() : json_string("Functional"));
+    return json_pack("{s:s, s:s, s:o, s:o}", "module",
+                     m->sequential ? "keras" : "keras.src.models.functional", "class_name",
+                     m->sequential ? "Sequential" : "Functional", "config", config,
+                     "registered_name", m->sequential ? json_null() : json_string("Functional"));
 }
 
 json_t *quern__config_write(const quern_model *m)

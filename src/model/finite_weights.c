@@ -11,7 +11,8 @@ static bool is_finite(quern__variable *v, quern_error *err)
         k++;
     if (!x || k == n)
         return true;
-    quern__fail(err, QUERN_NUMBER, v->path, "element %lld is %s", (long long)k + 1, isnan(x[k]) ? "nan" : "infinite");
+    quern__fail(err, QUERN_NUMBER, v->path, "element %lld is %s", (long long)k + 1,
+                isnan(x[k]) ? "nan" : "infinite");
     return false;
 }
 

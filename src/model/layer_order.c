@@ -1,6 +1,7 @@
-/* layer_order: the order of a functional model's layers in files. Keras computes it when it opens a file, and weights are stored
- * in that order: by depth above the outputs, and within one depth in the order in which a depth-first walk from the outputs meets
- * the layers (keras.src.ops.function.map_graph). */
+/* layer_order: the order of a functional model's layers in files. Keras computes it when it opens a
+ * file, and weights are stored in that order: by depth above the outputs, and within one depth in
+ * the order in which a depth-first walk from the outputs meets the layers
+ * (keras.src.ops.function.map_graph). */
 #include "model.h"
 
 #include <stdlib.h>
@@ -9,14 +10,16 @@
 typedef struct walk {
     const quern_blueprint *b;
     int *finished, n_finished; /* nodes, each after the nodes of its inputs */
-    int *met;                  /* by node of a layer's first call: the rank at which the walk met the layer; -1: not yet */
+    int *met; /* by node of a layer's first call: the rank at which the walk met the layer; -1: not
+                 yet */
     int n_met;
     int *depth;  /* by node */
     bool *seen;  /* by node */
     int *layers; /* by node: the node of the layer's first call */
 } walk;
 
-/* Whether Keras visits input a of a call before input b: positional arguments first, then keywords in sorted order. */
+/* Whether Keras visits input a of a call before input b: positional arguments first, then keywords
+ * in sorted order. */
 static bool taken_before(const quern__call_node *node, int a, int b)
 {
     int x = node->arguments[a], y = node->arguments[b];
@@ -39,7 +42,8 @@ static void taken(const quern__call_node *node, int *order)
     }
 }
 
-/* Visits a value and everything that it depends on. The depth of the recursion is the depth of the model. */
+/* Visits a value and everything that it depends on. The depth of the recursion is the depth of the
+ * model. */
 static void visit(walk *w, int value)
 {
     int k = w->b->values[value].node;
@@ -56,7 +60,8 @@ static void visit(walk *w, int value)
     w->finished[w->n_finished++] = k;
 }
 
-/* Sets the depth of each node and layer: one more than the largest depth of its users. Users come before inputs. */
+/* Sets the depth of each node and layer: one more than the largest depth of its users. Users come
+ * before inputs. */
 static void find_depths(walk *w)
 {
     for (int at = w->n_finished - 1; at >= 0; at--) {
@@ -71,10 +76,12 @@ static void find_depths(walk *w)
     }
 }
 
-/* Whether node a comes before node b. Depth 0 starts with unused inputs; other unused nodes are last. */
+/* Whether node a comes before node b. Depth 0 starts with unused inputs; other unused nodes are
+ * last. */
 static bool before(const walk *w, int a, int b)
 {
-    bool unused_a = !w->seen[a] && w->b->nodes[a].n_in, unused_b = !w->seen[b] && w->b->nodes[b].n_in;
+    bool unused_a = !w->seen[a] && w->b->nodes[a].n_in,
+         unused_b = !w->seen[b] && w->b->nodes[b].n_in;
     if (unused_a != unused_b)
         return unused_b;
     if (unused_a || w->depth[a] != w->depth[b])

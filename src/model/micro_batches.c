@@ -1,7 +1,8 @@
-/* micro_batches: gradient accumulation over micro-batches, the last measure against a memory limit. Each micro-batch runs through
- * the forward and backward pass, its gradients are added to the sums in a fixed order, and the optimizer runs after the last one.
- * The loss of a batch is the mean over its records, so a micro-batch counts by its share of the records, and results differ by
- * rounding only. A model in which the batch is more than independent records is not divided. */
+/* micro_batches: gradient accumulation over micro-batches, the last measure against a memory limit.
+ * Each micro-batch runs through the forward and backward pass, its gradients are added to the sums
+ * in a fixed order, and the optimizer runs after the last one. The loss of a batch is the mean over
+ * its records, so a micro-batch counts by its share of the records, and results differ by rounding
+ * only. A model in which the batch is more than independent records is not divided. */
 #include "model.h"
 
 #include <stdio.h>
@@ -17,13 +18,16 @@ static void refuse(quern__program *p, const char *who, const char *why)
 void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss)
 {
     const char *reduction = quern__config_text(m->loss_configs[output], "reduction");
-    const quern__node *node = loss && quern__graph_value(p->graph, loss)->kind == QUERN__VALUE_NODE
-                                  ? quern__graph_node_at(p->graph, quern__graph_value(p->graph, loss)->node)
-                                  : NULL;
+    const quern__node *node =
+        loss && quern__graph_value(p->graph, loss)->kind == QUERN__VALUE_NODE
+            ? quern__graph_node_at(p->graph, quern__graph_value(p->graph, loss)->node)
+            : NULL;
     if (!loss)
         return;
-    bool mean = !reduction || !strcmp(reduction, "sum_over_batch_size") || !strcmp(reduction, "mean");
-    bool records = node && !strcmp(node->name, "reduce") && quern__shape_of(p->graph, node->in[0])->dims[0] < 0;
+    bool mean =
+        !reduction || !strcmp(reduction, "sum_over_batch_size") || !strcmp(reduction, "mean");
+    bool records = node && !strcmp(node->name, "reduce") &&
+                   quern__shape_of(p->graph, node->in[0])->dims[0] < 0;
     json_t *ignored = json_object_get(m->loss_configs[output], "ignore_class");
     bool leaves_out = m->loss_rows[output]->valid && !json_is_null(ignored);
     if (p->masks[output] || leaves_out)
@@ -106,7 +110,8 @@ size_t quern__parts_bytes(const quern_model *m)
 {
     size_t all = 0, bytes;
     for (int k = 0; k < 2 * m->parts.n_sums; k++)
-        if (m->parts.sums[k] && quern__shape_bytes(&m->parts.sums[k]->shape, m->parts.sums[k]->dtype, &bytes))
+        if (m->parts.sums[k] &&
+            quern__shape_bytes(&m->parts.sums[k]->shape, m->parts.sums[k]->dtype, &bytes))
             all += bytes;
     return all;
 }
@@ -117,7 +122,9 @@ size_t quern__parts_bytes(const quern_model *m)
 static quern__id added(const quern_model *m, quern__graph *g, quern__variable *sum, quern__id one)
 {
     quern__id before = quern__graph_variable(g, sum);
-    return quern__assign(g, sum, quern__select(g, quern__graph_variable(g, m->parts.first), one, quern__add2(g, before, one)));
+    return quern__assign(g, sum,
+                         quern__select(g, quern__graph_variable(g, m->parts.first), one,
+                                       quern__add2(g, before, one)));
 }
 
 int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err)
@@ -129,13 +136,14 @@ int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quer
         if (!gradients[k])
             continue;
         quern__id squares = o->sums_rows ? 0 : quern__squares(o, g, k, gradients[k]);
-        if (squares && !p->sums[p->n_sums + k] && !(p->sums[p->n_sums + k] = sum_of(o->trained[k], "squares", err)))
+        if (squares && !p->sums[p->n_sums + k] &&
+            !(p->sums[p->n_sums + k] = sum_of(o->trained[k], "squares", err)))
             return QUERN_NOMEM;
         gradients[k] = added(m, g, p->sums[k], gradients[k]);
         o->squares[k] = squares ? added(m, g, p->sums[p->n_sums + k], squares) : 0;
     }
-    quern__graph_gate(
-        g, quern__binary(g, QUERN__NOT_EQUAL, quern__graph_variable(g, p->last), quern__graph_constant(g, 0, QUERN_FLOAT32)));
+    quern__graph_gate(g, quern__binary(g, QUERN__NOT_EQUAL, quern__graph_variable(g, p->last),
+                                       quern__graph_constant(g, 0, QUERN_FLOAT32)));
     quern__optimizer_nodes(o, g, gradients);
     quern__graph_gate(g, 0);
     memset(o->squares, 0, (size_t)o->n * sizeof *o->squares);
@@ -158,21 +166,26 @@ void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern
 /* ---- running ---- */
 
 /* The addresses of the arrays from record `first` on. */
-static void record_addresses(const quern_model *m, const quern__program *p, void *const *arrays, int64_t first, void **out)
+static void record_addresses(const quern_model *m, const quern__program *p, void *const *arrays,
+                             int64_t first, void **out)
 {
     int n = m->n_in + m->n_out;
     memset(out, 0, 3 * QUERN__MAX_IO * sizeof *out);
     for (int i = 0; i < n; i++) {
         quern_shape s;
-        int dtype = i < m->n_in ? quern__tensor_dtype(m->b, m->in[i]) : quern_model_target(m, i - m->n_in, &s);
+        int dtype = i < m->n_in ? quern__tensor_dtype(m->b, m->in[i])
+                                : quern_model_target(m, i - m->n_in, &s);
         s = i < m->n_in ? *quern__tensor_shape(m->b, m->in[i]) : s;
         s.dims[0] = 1;
-        out[i] = (char *)arrays[i] + (size_t)first * (size_t)quern_shape_count(&s) * quern_dtype_size(dtype);
+        out[i] = (char *)arrays[i] +
+                 (size_t)first * (size_t)quern_shape_count(&s) * quern_dtype_size(dtype);
     }
     for (int i = 0; i < m->n_out; i++)
         if (p->weighing.of[i]) {
-            quern_shape s = quern__shape_close(quern__model_weights_shape(m, i, p->weighing.of[i]), 1);
-            out[n + i] = (char *)arrays[n + i] + (size_t)first * (size_t)quern_shape_count(&s) * sizeof(float);
+            quern_shape s =
+                quern__shape_close(quern__model_weights_shape(m, i, p->weighing.of[i]), 1);
+            out[n + i] = (char *)arrays[n + i] +
+                         (size_t)first * (size_t)quern_shape_count(&s) * sizeof(float);
         }
 }
 

@@ -40,7 +40,8 @@ int quern__model_waits(const quern_model *m, const char *what, quern_error *err)
 {
     if (!m->trains)
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_INVALID, m->name, "%s is impossible while a run trains the model", what);
+    int status = quern__fail(err, QUERN_INVALID, m->name,
+                             "%s is impossible while a run trains the model", what);
     quern__hint(err, "wait until quern_fit_generator returns");
     return status;
 }
@@ -66,7 +67,8 @@ void quern_model_set_seed(quern_model *m, uint64_t seed)
 static void reset_states(quern__layer *l)
 {
     for (int i = 0; i < l->n_states; i++)
-        memset(l->states[i]->data, 0, (size_t)quern_shape_count(&l->states[i]->shape) * sizeof(float));
+        memset(l->states[i]->data, 0,
+               (size_t)quern_shape_count(&l->states[i]->shape) * sizeof(float));
     for (int i = 0; i < l->n_inner; i++)
         reset_states(l->inner[i]);
 }
@@ -102,7 +104,8 @@ const quern_schema *quern_model_schema(const quern_model *m) { return m ? m->sch
 int quern_model_set_schema(quern_model *m, const quern_schema *s, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m);
-    return quern__model_waits(m, "another schema", err) < 0 ? QUERN_INVALID : quern__model_set_schema(m, s, err);
+    return quern__model_waits(m, "another schema", err) < 0 ? QUERN_INVALID
+                                                            : quern__model_set_schema(m, s, err);
 }
 
 int quern__model_set_schema(quern_model *m, const quern_schema *s, quern_error *err)
@@ -115,7 +118,10 @@ int quern__model_set_schema(quern_model *m, const quern_schema *s, quern_error *
     return QUERN_OK;
 }
 
-const quern_tokenizer *quern_model_tokenizer(const quern_model *m) { return m ? m->tokenizer : NULL; }
+const quern_tokenizer *quern_model_tokenizer(const quern_model *m)
+{
+    return m ? m->tokenizer : NULL;
+}
 
 int quern_model_set_tokenizer(quern_model *m, const quern_tokenizer *t, quern_error *err)
 {
@@ -161,7 +167,10 @@ int quern_model_target(const quern_model *m, int i, quern_shape *shape)
     return quern__loss_target(m->loss_rows[i], quern__tensor_shape(m->b, m->out[i]), shape);
 }
 
-int quern_model_output_dtype(const quern_model *m, int i) { return m && i >= 0 && i < m->n_out ? QUERN_FLOAT32 : 0; }
+int quern_model_output_dtype(const quern_model *m, int i)
+{
+    return m && i >= 0 && i < m->n_out ? QUERN_FLOAT32 : 0;
+}
 
 const char *quern_model_input_name(const quern_model *m, int i)
 {
@@ -180,9 +189,11 @@ int quern_model_output_logits(const quern_model *m, int i)
 {
     if (!m)
         return QUERN_LOGITS_NONE;
-    if (i < 0 || i >= m->n_out || !m->loss_rows[i] || !json_is_true(json_object_get(m->loss_configs[i], "from_logits")))
+    if (i < 0 || i >= m->n_out || !m->loss_rows[i] ||
+        !json_is_true(json_object_get(m->loss_configs[i], "from_logits")))
         return QUERN_LOGITS_NONE;
-    return m->loss_rows[i]->means == QUERN_MEANS_BINARY ? QUERN_LOGITS_SIGMOID : QUERN_LOGITS_SOFTMAX;
+    return m->loss_rows[i]->means == QUERN_MEANS_BINARY ? QUERN_LOGITS_SIGMOID
+                                                        : QUERN_LOGITS_SOFTMAX;
 }
 
 int quern_model_output_means(const quern_model *m, int i)
@@ -202,7 +213,10 @@ bool quern__model_log_rises(const quern_model *m, int i)
 }
 
 int quern_model_logs(const quern_model *m) { return m ? m->n_means : 0; }
-const char *quern_model_log_name(const quern_model *m, int i) { return m && i >= 0 && i < m->n_means ? m->means[i].name : NULL; }
+const char *quern_model_log_name(const quern_model *m, int i)
+{
+    return m && i >= 0 && i < m->n_means ? m->means[i].name : NULL;
+}
 
 void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
 {
@@ -215,7 +229,8 @@ void quern__layer_group(const quern_model *m, int node, char *out, size_t size)
     snprintf(out, size, same ? "layers/%s_%d" : "layers/%s", base, same);
 }
 
-/* Counts `left` down over the states of a layer and its inner layers; returns the state at which it reaches 0. */
+/* Counts `left` down over the states of a layer and its inner layers; returns the state at which it
+ * reaches 0. */
 static quern__variable *state_of(quern__layer *l, int *left)
 {
     quern__variable *v = NULL;

@@ -1,4 +1,5 @@
-/* model_graphs: one graph per mode (training, evaluation, prediction), planned at first use, and their execution. */
+/* model_graphs: one graph per mode (training, evaluation, prediction), planned at first use, and
+ * their execution. */
 #include "model.h"
 
 #include <string.h>
@@ -11,8 +12,9 @@ void quern__program_free(quern__program *p)
 }
 
 /* Collects the inputs and masks of a node. Returns whether an input has a time axis. */
-static bool gather_inputs(const quern__call_node *node, const quern__id *ids, const quern__id *masks, const bool *timed,
-                          quern__id *in, quern__id *in_masks)
+static bool gather_inputs(const quern__call_node *node, const quern__id *ids,
+                          const quern__id *masks, const bool *timed, quern__id *in,
+                          quern__id *in_masks)
 {
     bool any = false;
     for (int i = 0; i < node->n_in; i++) {
@@ -23,8 +25,8 @@ static bool gather_inputs(const quern__call_node *node, const quern__id *ids, co
     return any;
 }
 
-void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, const quern__context *call, quern__id *ids,
-                        quern__id *masks, bool *timed)
+void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g,
+                        const quern__context *call, quern__id *ids, quern__id *masks, bool *timed)
 {
     quern_blueprint *b = m->b;
     quern__id in[QUERN__MAX_ARGUMENTS], in_masks[QUERN__MAX_ARGUMENTS];
@@ -54,8 +56,8 @@ void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g, co
     }
 }
 
-void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping, quern__id *ids,
-                          quern__id *masks, quern__id *penalty)
+void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping,
+                          quern__id *ids, quern__id *masks, quern__id *penalty)
 {
     quern_blueprint *b = m->b;
     quern__context call = { .training = training, .stepping = stepping };
@@ -91,11 +93,13 @@ quern_shape quern__model_weights_shape(const quern_model *m, int output, int kin
 enum { most_trained = 4096 };
 
 /* Adds the loss and metrics; in training also gradients and the optimizer. */
-static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty, quern_error *err)
+static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty,
+                    quern_error *err)
 {
     quern__graph *g = p->graph;
     quern_shape open = { .rank = 1, .dims = { -1 } }, s, w;
-    quern__id truth[QUERN__MAX_IO], weights[QUERN__MAX_IO] = { 0 }, own[QUERN__MAX_IO] = { 0 }, loss = 0, d[most_trained];
+    quern__id truth[QUERN__MAX_IO], weights[QUERN__MAX_IO] = { 0 }, own[QUERN__MAX_IO] = { 0 },
+                                    loss = 0, d[most_trained];
     for (int i = 0; i < m->n_out; i++) {
         int dtype = quern_model_target(m, i, &s);
         truth[i] = quern__graph_batch(g, m->n_in + i, dtype, &s);
@@ -105,10 +109,12 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         if (!m->loss_rows[i])
             continue;
         quern__graph_scope(g, "loss");
-        own[i] = quern__loss(g, m->loss_rows[i], m->loss_configs[i], truth[i], p->outputs[i], weights[i], p->masks[i]);
+        own[i] = quern__loss(g, m->loss_rows[i], m->loss_configs[i], truth[i], p->outputs[i],
+                             weights[i], p->masks[i]);
         if (own[i] && quern__shape_of(g, own[i])->rank)
             quern__graph_fail(g, QUERN_UNSUPPORTED, "reduction none cannot be used in training");
-        quern__id part = m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
+        quern__id part =
+            m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
         loss = loss ? quern__add2(g, loss, part) : part;
         quern__parts_loss(m, p, i, own[i]);
     }
@@ -124,26 +130,30 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         quern__accumulator *own_sum = mean->measure;
         int o = mean->output;
         if (own_sum && own_sum->row)
-            quern__accumulator_nodes(own_sum, g, truth[o], p->outputs[o], mean->weighted ? weights[o] : 0, p->masks[o]);
+            quern__accumulator_nodes(own_sum, g, truth[o], p->outputs[o],
+                                     mean->weighted ? weights[o] : 0, p->masks[o]);
         if (!own_sum || own_sum->row)
             continue;
-        /* Keras 3 does not know the batch size at compile time: the mean loss of an output weights all batches equally, the total
-         * loss weights them by their size. */
+        /* Keras 3 does not know the batch size at compile time: the mean loss of an output weights
+         * all batches equally, the total loss weights them by their size. */
         quern__id part = quern__cast(g, o < 0 ? loss : own[o], QUERN_FLOAT64);
         bool by_record = o < 0 || m->keras_2;
         quern__id counts = by_record ? rows
                            : share   ? quern__cast(g, share, QUERN_FLOAT64)
                                      : quern__graph_constant(g, 1, QUERN_FLOAT64);
         part = by_record || share ? quern__mul2(g, part, counts) : part;
-        quern__assign(g, own_sum->total, quern__add2(g, quern__graph_variable(g, own_sum->total), part));
-        quern__assign(g, own_sum->count, quern__add2(g, quern__graph_variable(g, own_sum->count), counts));
+        quern__assign(g, own_sum->total,
+                      quern__add2(g, quern__graph_variable(g, own_sum->total), part));
+        quern__assign(g, own_sum->count,
+                      quern__add2(g, quern__graph_variable(g, own_sum->count), counts));
     }
     if (!training)
         return QUERN_OK;
     quern__optimizer *o = m->optimizer;
     quern__id wrt[most_trained];
     if (o->n > most_trained)
-        return quern__fail(err, QUERN_UNSUPPORTED, m->name, "more than %d trained weights", most_trained);
+        return quern__fail(err, QUERN_UNSUPPORTED, m->name, "more than %d trained weights",
+                           most_trained);
     for (int k = 0; k < o->n; k++)
         wrt[k] = quern__graph_variable(g, o->trained[k]);
     quern__id scaled = quern__optimizer_scale(o, g, share ? quern__mul2(g, loss, share) : loss);
@@ -157,16 +167,18 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
     return QUERN_OK;
 }
 
-/* Replaces the graph by one with activation recomputation; keeps it when no node can be recomputed. */
-static int recompute(const quern_model *m, quern__program *p, quern__id *outputs, int n, quern_error *err)
+/* Replaces the graph by one with activation recomputation; keeps it when no node can be recomputed.
+ */
+static int recompute(const quern_model *m, quern__program *p, quern__id *outputs, int n,
+                     quern_error *err)
 {
     size_t values = (size_t)quern__graph_values(p->graph) + 1;
     quern__id *id = quern__zalloc(values, sizeof *id);
     quern_error why = { 0 };
     if (!id)
         return quern__fail_memory(err, values * sizeof *id);
-    quern__graph *g =
-        quern__plan_recompute(p->graph, outputs, n, p->capacity, m->low_memory - QUERN__THRIFT_RECOMPUTE + 1, id, &why);
+    quern__graph *g = quern__plan_recompute(p->graph, outputs, n, p->capacity,
+                                            m->low_memory - QUERN__THRIFT_RECOMPUTE + 1, id, &why);
     if (g) {
         for (int i = 0; i < n; i++)
             outputs[i] = id[outputs[i]];
@@ -178,7 +190,8 @@ static int recompute(const quern_model *m, quern__program *p, quern__id *outputs
         p->recomputed = true;
     }
     quern__free(id);
-    return g || why.code == QUERN_NOTFOUND ? QUERN_OK : quern__fail(err, why.code, why.where, "%s", why.text);
+    return g || why.code == QUERN_NOTFOUND ? QUERN_OK
+                                           : quern__fail(err, why.code, why.where, "%s", why.text);
 }
 
 /* Outputs and inputs of most layers: integers become float32. */
@@ -188,31 +201,37 @@ static quern__id as_floats(quern__graph *g, quern__id x)
     return dtype == QUERN_INT32 || dtype == QUERN_INT64 ? quern__cast(g, x, QUERN_FLOAT32) : x;
 }
 
-/* Builds the graph of a mode: the forward pass, then loss, metrics and, in training, the backward pass and the optimizer. */
+/* Builds the graph of a mode: the forward pass, then loss, metrics and, in training, the backward
+ * pass and the optimizer. */
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
 {
-    quern__id penalty = 0, outputs[QUERN__MAX_IO + 1], *ids = quern__zalloc(2 * (size_t)m->b->n_values + 1, sizeof *ids),
+    quern__id penalty = 0, outputs[QUERN__MAX_IO + 1],
+              *ids = quern__zalloc(2 * (size_t)m->b->n_values + 1, sizeof *ids),
               *masks = ids + m->b->n_values;
     int n = 0;
     p->graph = ids ? quern__graph_new() : NULL;
-    int status = p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
+    int status =
+        p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
     if (status >= 0)
-        quern__graph_lean(p->graph, mode != QUERN__TRAIN || m->low_memory >= QUERN__THRIFT_RECOMPUTE);
+        quern__graph_lean(p->graph,
+                          mode != QUERN__TRAIN || m->low_memory >= QUERN__THRIFT_RECOMPUTE);
     if (status >= 0)
         quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
     if (status >= 0)
         quern__parts_layers(m, p, quern__graph_nodes(p->graph));
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         quern__id inner = p == &m->inner ? ids[m->inner_value] : 0;
-        p->outputs[i] = inner && m->inner_whole ? inner : as_floats(p->graph, inner ? inner : ids[m->out[i]]);
+        p->outputs[i] =
+            inner && m->inner_whole ? inner : as_floats(p->graph, inner ? inner : ids[m->out[i]]);
         p->masks[i] = masks[m->out[i]];
     }
     quern__free(ids);
     if (status >= 0 && mode != QUERN__PREDICT)
         status = backward(m, p, mode == QUERN__TRAIN, penalty, err);
     if (status >= 0 && quern__graph_status(p->graph))
-        status = quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where, "%s",
-                             quern__graph_error(p->graph)->text);
+        status =
+            quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where,
+                        "%s", quern__graph_error(p->graph)->text);
     if (status < 0)
         return status;
     if (mode == QUERN__PREDICT)
@@ -220,10 +239,13 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
             outputs[n++] = p->outputs[i];
     if (p->loss)
         outputs[n++] = p->loss;
-    status = mode == QUERN__TRAIN && m->low_memory >= QUERN__THRIFT_RECOMPUTE ? recompute(m, p, outputs, n, err) : QUERN_OK;
+    status = mode == QUERN__TRAIN && m->low_memory >= QUERN__THRIFT_RECOMPUTE
+                 ? recompute(m, p, outputs, n, err)
+                 : QUERN_OK;
     if (status < 0)
         return status;
-    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, m->low_memory != QUERN__THRIFT_NONE, err);
+    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity,
+                                   m->low_memory != QUERN__THRIFT_NONE, err);
     return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
 }
 
@@ -232,7 +254,8 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
     if (plan->arena_bytes + 64 <= m->arena_bytes)
         return QUERN_OK;
     if (m->slab_limit && plan->arena_bytes > m->slab_limit)
-        return quern__fail(err, QUERN_BUDGET, "memory", "a batch with these sample weights needs %zu bytes, the plan has %zu",
+        return quern__fail(err, QUERN_BUDGET, "memory",
+                           "a batch with these sample weights needs %zu bytes, the plan has %zu",
                            plan->arena_bytes, m->slab_limit);
     void *arena = quern__alloc_large((plan->arena_bytes + 127) / 64 * 64);
     if (!arena)
@@ -244,11 +267,12 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
 }
 
 /* Plans a program for batches of up to `capacity` records. */
-static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int64_t capacity, const quern__weighing *weighing,
-                        quern_error *err)
+static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int64_t capacity,
+                        const quern__weighing *weighing, quern_error *err)
 {
     quern__program_free(p);
-    p->capacity = mode == QUERN__TRAIN && m->parts.n ? (capacity + m->parts.n - 1) / m->parts.n : capacity;
+    p->capacity =
+        mode == QUERN__TRAIN && m->parts.n ? (capacity + m->parts.n - 1) / m->parts.n : capacity;
     p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
     int status = make_program(m, mode, p, err);
     if (status < 0)
@@ -256,24 +280,28 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
     return status;
 }
 
-int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err)
+int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
+                      const quern__weighing *weighing, quern_error *err)
 {
     quern__program *p = &m->programs[mode];
     static const quern__weighing none = { 0 };
     if (mode != QUERN__PREDICT && !m->optimizer)
         return quern__not_compiled(m, err);
     if (capacity < 1 || capacity > INT32_MAX)
-        return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d", (long long)capacity, INT32_MAX);
+        return quern__fail(err, QUERN_INVALID, "batch_size", "%lld is outside 1 … %d",
+                           (long long)capacity, INT32_MAX);
     int threads = m->team ? QUERN_OK : quern_model_set_threads(m, m->threads, err);
     if (threads < 0)
         return threads;
     int64_t parts = mode == QUERN__TRAIN && m->parts.n ? m->parts.n : 1;
-    if (p->plan && p->capacity >= (capacity + parts - 1) / parts && !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
+    if (p->plan && p->capacity >= (capacity + parts - 1) / parts &&
+        !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
         return QUERN_OK;
     return plan_program(m, mode, p, capacity, weighing, err);
 }
 
-int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity, const quern__weighing *weighing, quern_error *err)
+int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity,
+                         const quern__weighing *weighing, quern_error *err)
 {
     int status = quern__model_plan(m, mode, capacity, weighing, err);
     if (status < 0)
@@ -289,19 +317,22 @@ void quern__model_set_thrift(quern_model *m, int low_memory)
     m->low_memory = low_memory;
 }
 
-int quern__model_value(quern_model *m, int value, bool whole, void *const *x, int64_t records, int64_t capacity, quern_tensor *out,
-                       quern_error *err)
+int quern__model_value(quern_model *m, int value, bool whole, void *const *x, int64_t records,
+                       int64_t capacity, quern_tensor *out, quern_error *err)
 {
     quern__program *p = &m->inner;
     int status = !m->team ? quern_model_set_threads(m, m->threads, err) : QUERN_OK;
-    if (status >= 0 && (!p->plan || m->inner_value != value || m->inner_whole != whole || p->capacity < records)) {
+    if (status >= 0 &&
+        (!p->plan || m->inner_value != value || m->inner_whole != whole || p->capacity < records)) {
         m->inner_value = value;
         m->inner_whole = whole;
         status = plan_program(m, QUERN__PREDICT, p, capacity, NULL, err);
         if (status >= 0)
             status = quern__model_make_room(m, p->plan, err);
     }
-    quern__step_run run = { .arena = m->arena, .arrays = x, .records = records, .seed = m->b->seed };
+    quern__step_run run = {
+        .arena = m->arena, .arrays = x, .records = records, .seed = m->b->seed
+    };
     if (status >= 0)
         status = quern__step(m->team, p->plan, &run, err);
     if (status < 0)
@@ -315,15 +346,18 @@ int quern__model_value(quern_model *m, int value, bool whole, void *const *x, in
 
 void quern__model_forget(quern_model *m) { quern__program_free(&m->inner); }
 
-int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays, const quern__weighing *weighing, int64_t records,
-                     int64_t capacity, int64_t epoch, int64_t first, quern_error *err)
+int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays,
+                     const quern__weighing *weighing, int64_t records, int64_t capacity,
+                     int64_t epoch, int64_t first, quern_error *err)
 {
-    int status = quern__model_prepare(m, mode, capacity > records ? capacity : records, weighing, err);
+    int status =
+        quern__model_prepare(m, mode, capacity > records ? capacity : records, weighing, err);
     if (status < 0)
         return status;
-    if (m->b->records && records != m->b->records && quern_model_stateful(m)) /* the states have a fixed batch size */
-        return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, expected %lld", (long long)records,
-                           (long long)m->b->records);
+    if (m->b->records && records != m->b->records &&
+        quern_model_stateful(m)) /* the states have a fixed batch size */
+        return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, expected %lld",
+                           (long long)records, (long long)m->b->records);
     if (mode == QUERN__TRAIN)
         quern__optimizer_prepare(m->optimizer);
     quern__step_run run = { .arena = m->arena,
@@ -360,7 +394,8 @@ void quern__model_read_logs(const quern_model *m, double *logs)
     }
 }
 
-int quern__model_predict(quern_model *m, void *const *x, int64_t records, const float **out, quern_error *err)
+int quern__model_predict(quern_model *m, void *const *x, int64_t records, const float **out,
+                         quern_error *err)
 {
     int status = quern__model_run(m, QUERN__PREDICT, x, NULL, records, records, 0, 0, err);
     const quern__program *p = &m->programs[QUERN__PREDICT];

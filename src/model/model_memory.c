@@ -13,7 +13,8 @@ static size_t variable_bytes(const quern__variable *v)
 
 quern__model_size quern__model_bytes(const quern_model *m)
 {
-    /* Estimates for reading a file: each dataset has pages of its own, and libraries have their heaps. */
+    /* Estimates for reading a file: each dataset has pages of its own, and libraries have their
+     * heaps. */
     enum { of_libraries = 6 << 18, of_variable = 16 << 10 };
     quern__model_size s = { 0 };
     const quern__variable *v;
@@ -35,7 +36,8 @@ quern__model_size quern__model_bytes(const quern_model *m)
 
 void quern__model_release_arena(quern_model *m)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), from = ((size_t)(uintptr_t)m->arena + page - 1) / page * page,
+    size_t page = (size_t)sysconf(_SC_PAGESIZE),
+           from = ((size_t)(uintptr_t)m->arena + page - 1) / page * page,
            to = ((size_t)(uintptr_t)m->arena + m->arena_bytes) / page * page;
     if (m->arena && to > from)
         madvise((char *)m->arena + (from - (size_t)(uintptr_t)m->arena), to - from, MADV_DONTNEED);

@@ -1,5 +1,5 @@
-/* model_weights: access to layers by name: their weights and their `trainable` flag. "encoder/dense" is a layer of the nested
- * model "encoder". */
+/* model_weights: access to layers by name: their weights and their `trainable` flag.
+ * "encoder/dense" is a layer of the nested model "encoder". */
 #include "model.h"
 
 #include <stdio.h>
@@ -30,7 +30,8 @@ int quern_model_weights(const quern_model *m)
 
 static quern_tensor view_of(quern__variable *v)
 {
-    return (quern_tensor){ .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
+    return (
+        quern_tensor){ .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
 }
 
 quern_tensor quern_model_weight(const quern_model *m, int i, const char **path)
@@ -77,7 +78,8 @@ static quern__layer *find(const quern_model *m, const char *name)
     return NULL;
 }
 
-/* The layer of that name, or NULL with an error that suggests the nearest name. Returns borrowed. */
+/* The layer of that name, or NULL with an error that suggests the nearest name. Returns borrowed.
+ */
 static quern__layer *find_or_fail(const quern_model *m, const char *name, quern_error *err)
 {
     quern__layer *l = find(m, name);
@@ -94,7 +96,8 @@ static quern__layer *find_or_fail(const quern_model *m, const char *name, quern_
     return NULL;
 }
 
-int quern_model_get_weights(const quern_model *m, const char *layer, quern_tensor *out, int room, quern_error *err)
+int quern_model_get_weights(const quern_model *m, const char *layer, quern_tensor *out, int room,
+                            quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m);
     const quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
@@ -112,11 +115,13 @@ static int check_weight(const quern__variable *v, const quern_tensor *from, quer
     char want[96], got[96];
     if (quern__missing(err, v->path, from->data, NULL))
         return QUERN_INVALID;
-    if (quern_shape_equal(&v->shape, &from->shape) && from->dtype != QUERN_STRING && quern_dtype_size(from->dtype))
+    if (quern_shape_equal(&v->shape, &from->shape) && from->dtype != QUERN_STRING &&
+        quern_dtype_size(from->dtype))
         return QUERN_OK;
     if (from->dtype == QUERN_STRING || !quern_dtype_size(from->dtype))
         return quern__fail(err, QUERN_DTYPE, v->path, "dtype %d is not numeric", from->dtype);
-    return quern__fail(err, QUERN_SHAPE, v->path, "shape %s, expected %s", quern_shape_text(&from->shape, got, sizeof got),
+    return quern__fail(err, QUERN_SHAPE, v->path, "shape %s, expected %s",
+                       quern_shape_text(&from->shape, got, sizeof got),
                        quern_shape_text(&v->shape, want, sizeof want));
 }
 
@@ -128,7 +133,8 @@ static void set_weight(quern__variable *v, const quern_tensor *from)
         quern__set(&to, k, quern__get(from, k));
 }
 
-int quern_model_set_weights(quern_model *m, const char *layer, const quern_tensor *weights, int n, quern_error *err)
+int quern_model_set_weights(quern_model *m, const char *layer, const quern_tensor *weights, int n,
+                            quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m);
     quern__layer *l = layer ? find_or_fail(m, layer, err) : NULL;
@@ -136,7 +142,8 @@ int quern_model_set_weights(quern_model *m, const char *layer, const quern_tenso
         return QUERN_NOTFOUND;
     int have = l ? l->n_weights : quern_model_weights(m), status = QUERN_OK;
     if (n != have)
-        return quern__fail(err, QUERN_INVALID, layer ? layer : m->name, "%d weights, expected %d", n, have);
+        return quern__fail(err, QUERN_INVALID, layer ? layer : m->name, "%d weights, expected %d",
+                           n, have);
     if (n > 0 && quern__missing(err, "weights", weights, NULL))
         return QUERN_INVALID;
     for (int i = 0; i < n && status >= 0; i++)
@@ -169,13 +176,15 @@ int quern_model_set_trainable(quern_model *m, const char *layer, int on, quern_e
 }
 
 /* Visits the layers of a model below the path `before`; nested models come before their layers. */
-static int walk(const quern_model *m, const char *before, quern__layer_visitor *fn, void *user, quern_error *err)
+static int walk(const quern_model *m, const char *before, quern__layer_visitor *fn, void *user,
+                quern_error *err)
 {
     int status = QUERN_OK;
     for (int k = 0; status >= 0 && k < m->b->n; k++) {
         quern__layer *l = m->b->nodes[k].layer;
         char group[160], path[320];
-        bool operation = l->kind->group == QUERN__OPERATION; /* files do not have an operation as a layer */
+        bool operation =
+            l->kind->group == QUERN__OPERATION; /* files do not have an operation as a layer */
         if (m->b->nodes[k].again || operation || (m->sequential && m->b->nodes[k].n_in == 0))
             continue;
         quern__layer_group(m, k, group, sizeof group);

@@ -1,5 +1,6 @@
-/* nested_model: models as layers: the rows of Sequential and Functional, whose object is a model without compile settings. The
- * inner model keeps its blueprint; its weights are, in Keras's order, in the list of the outer layer. */
+/* nested_model: models as layers: the rows of Sequential and Functional, whose object is a model
+ * without compile settings. The inner model keeps its blueprint; its weights are, in Keras's order,
+ * in the list of the outer layer. */
 #include "model.h"
 
 #include <string.h>
@@ -7,7 +8,8 @@
 /* ---- the layer ---- */
 
 /* Checks that a call has the shapes of the model's inputs. */
-static int check_shapes(const quern__layer *l, const quern_model *m, const quern_shape *in, int n_in, quern_error *err)
+static int check_shapes(const quern__layer *l, const quern_model *m, const quern_shape *in,
+                        int n_in, quern_error *err)
 {
     char want[96], got[96];
     int values = 0; /* the other inputs are masks */
@@ -21,7 +23,8 @@ static int check_shapes(const quern__layer *l, const quern_model *m, const quern
         own.dims[0] = given.dims[0] = -1;
         if (!quern_shape_equal(&own, &given))
             return quern__fail(err, QUERN_SHAPE, l->name, "input %d has shape %s, expected %s", i,
-                               quern_shape_text(&given, got, sizeof got), quern_shape_text(&own, want, sizeof want));
+                               quern_shape_text(&given, got, sizeof got),
+                               quern_shape_text(&own, want, sizeof want));
     }
     return QUERN_OK;
 }
@@ -54,20 +57,25 @@ static int rename_weights(quern__layer *l, quern_error *err)
     return QUERN_OK;
 }
 
-/* Creates the inner model from the config, unless quern_apply_model provided it, and adopts its layers. */
+/* Creates the inner model from the config, unless quern_apply_model provided it, and adopts its
+ * layers. */
 static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_error *err)
 {
     size_t unbounded = (size_t)1 << 40;
     if (l->depth >= QUERN__MAX_DEPTH)
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "models are nested more than %d deep", QUERN__MAX_DEPTH);
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "models are nested more than %d deep",
+                           QUERN__MAX_DEPTH);
     quern__network_env env = { .room = l->room ? *l->room : unbounded,
                                .seed = l->seed,
                                .depth = l->depth + 1,
                                .unfilled = l->unfilled,
-                               .shape = n_in == 1 || (l->arguments && l->arguments[1] != 0) ? in : NULL };
+                               .shape = n_in == 1 || (l->arguments && l->arguments[1] != 0)
+                                            ? in
+                                            : NULL };
     quern_model *m = l->object;
     if (!m)
-        l->object = m = quern__network_read(l->config, !strcmp(l->kind->name, "Sequential"), &env, err);
+        l->object = m =
+            quern__network_read(l->config, !strcmp(l->kind->name, "Sequential"), &env, err);
     if (!m)
         return err && err->code ? err->code : QUERN_NOMEM;
     if (l->room)
@@ -80,12 +88,15 @@ static int nested_build(quern__layer *l, const quern_shape *in, int n_in, quern_
     return rename_weights(l, err);
 }
 
-/* Calls the inner model: its inputs get the values and masks of the call, and its nodes join the graph. */
-static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
+/* Calls the inner model: its inputs get the values and masks of the call, and its nodes join the
+ * graph. */
+static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in,
+                             bool training)
 {
     quern_model *m = l->object;
     size_t n = (size_t)m->b->n_values;
-    quern__id *ids = quern__zalloc(2 * n + 1, sizeof *ids), *masks = ids ? ids + n : NULL, given, first;
+    quern__id *ids = quern__zalloc(2 * n + 1, sizeof *ids), *masks = ids ? ids + n : NULL, given,
+              first;
     bool *timed = quern__zalloc(n + 1, sizeof *timed);
     (void)training;
     if (!ids || !timed)
@@ -96,7 +107,8 @@ static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *
                 continue; /* a mask */
             given = quern__layer_argument(l, in, n_in, "mask", k);
             ids[m->in[k]] = quern__cast(g, in[i], quern__tensor_dtype(m->b, m->in[k]));
-            masks[m->in[k]] = given ? quern__cast(g, given, QUERN_FLOAT32) : quern__layer_mask(l, i);
+            masks[m->in[k]] =
+                given ? quern__cast(g, given, QUERN_FLOAT32) : quern__layer_mask(l, i);
             timed[m->in[k++]] = l->context->stepping != NULL;
         }
     if (!quern__graph_status(g))
@@ -142,7 +154,8 @@ NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functio
 
 /* ---- from C ---- */
 
-int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values, int n)
+int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, const int *values,
+                      int n)
 {
     quern__memory_watch();
     if (!m || quern__model_waits(m, "becoming a layer", b ? &b->error : NULL) < 0) {
@@ -153,7 +166,8 @@ int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, cons
     if (n < 0 || (n > 0 && !values)) {
         quern_model_free(m);
         if (b)
-            quern__fail(&b->error, QUERN_INVALID, "values", n < 0 ? "the number is %d" : "is NULL", n);
+            quern__fail(&b->error, QUERN_INVALID, "values", n < 0 ? "the number is %d" : "is NULL",
+                        n);
         return -1;
     }
     quern__uncompile(m);
@@ -171,7 +185,8 @@ int quern_apply_model(quern_blueprint *b, quern_model *m, const char *name, cons
     }
     quern__free(m->name);
     m->name = quern__strdup(quern__config_text(config, "name"));
-    return quern__blueprint_add_model(b, c, config, m, &(quern__inputs){ .values = values, .n = n });
+    return quern__blueprint_add_model(b, c, config, m,
+                                      &(quern__inputs){ .values = values, .n = n });
 }
 
 int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n)
@@ -183,5 +198,6 @@ int quern_apply_again(quern_blueprint *b, int layer, const int *values, int n)
         quern__fail(&b->error, QUERN_INVALID, "again", "%d is not the output of a layer", layer);
         return -1;
     }
-    return quern__blueprint_again(b, b->values[layer].node, &(quern__inputs){ .values = values, .n = n }, "again");
+    return quern__blueprint_again(b, b->values[layer].node,
+                                  &(quern__inputs){ .values = values, .n = n }, "again");
 }

@@ -1,6 +1,7 @@
-/* pipeline_syntax: parses models in pipeline syntax: layers between '|', each applied to the previous value. "as NAME" names the
- * value of a layer. "@NAME" adds a value to the inputs of a layer, and alone continues from that value. A second "input" starts
- * another branch, and a final "output @A @B" names several outputs. */
+/* pipeline_syntax: parses models in pipeline syntax: layers between '|', each applied to the
+ * previous value. "as NAME" names the value of a layer. "@NAME" adds a value to the inputs of a
+ * layer, and alone continues from that value. A second "input" starts another branch, and a final
+ * "output @A @B" names several outputs. */
 #include "model.h"
 
 #include <ctype.h>
@@ -24,7 +25,8 @@ static void say_place(quern_error *err, int layer, int character)
     char text[sizeof err->text];
     snprintf(text, sizeof text, "%.250s%s%.100s", err->text, *err->where ? " in " : "", err->where);
     snprintf(err->text, sizeof err->text, "%s", text);
-    snprintf(err->where, sizeof err->where, "layer %d of the pipeline, character %d", layer, character);
+    snprintf(err->where, sizeof err->where, "layer %d of the pipeline, character %d", layer,
+             character);
 }
 
 /* The value of a name; -1 with an error that suggests the nearest name. */
@@ -63,7 +65,8 @@ static void take_name(char *words, char *name, size_t size)
     }
 }
 
-/* Removes every @NAME from the text and appends its value to `values`, which has `have`. Returns the new number, or -1. */
+/* Removes every @NAME from the text and appends its value to `values`, which has `have`. Returns
+ * the new number, or -1. */
 static int take_values(naming *n, char *words, int *values, int have)
 {
     char *to = words;
@@ -97,7 +100,8 @@ static bool first_word_is(const char *words, const char *word)
 static int set_outputs(naming *n, const int *values, int count)
 {
     if (count < 2)
-        return quern__fail(&n->b->error, QUERN_INVALID, "output", "needs values, such as: output @A @B");
+        return quern__fail(&n->b->error, QUERN_INVALID, "output",
+                           "needs values, such as: output @A @B");
     for (int i = 1; i < count && n->n_out < QUERN__MAX_IO; i++)
         n->out[n->n_out++] = values[i];
     return QUERN_OK;
@@ -112,7 +116,8 @@ static int check_joined(naming *n, const char *words, int count)
     const quern__class *c = count == 1 ? quern__class_find(QUERN__LAYER, own, &none) : NULL;
     if (!c || !c->list || c->registered || !c->module)
         return QUERN_OK;
-    int status = quern__fail(&n->b->error, QUERN_INVALID, NULL, "'%s' merges several values, but it received 1", own);
+    int status = quern__fail(&n->b->error, QUERN_INVALID, NULL,
+                             "'%s' merges several values, but it received 1", own);
     quern__hint(&n->b->error, "name a value and add it: 'dense 8 as a | dense 8 | %s @a'", own);
     return status;
 }
@@ -126,19 +131,24 @@ static int take_piece(naming *n, char *words)
     words += strspn(words, " \t\n");
     if (!words[strspn(words, " \t\n")])
         return quern__fail(&n->b->error, QUERN_INVALID, NULL, "a layer is missing here");
-    bool input = n->b->n == 0 || first_word_is(words, "input") || first_word_is(words, "InputLayer");
+    bool input =
+        n->b->n == 0 || first_word_is(words, "input") || first_word_is(words, "InputLayer");
     count = take_values(n, words, values, 1);
     n->plain = n->plain && !*name && count == 1 && !(input && n->n_in);
     if (count < 0)
         return -1;
-    if (input && isalpha((unsigned char)*words) && !first_word_is(words, "input") && !first_word_is(words, "InputLayer")) {
-        quern__fail(&n->b->error, QUERN_INVALID, NULL, "the pipeline starts with '%.*s', expected an input",
+    if (input && isalpha((unsigned char)*words) && !first_word_is(words, "input") &&
+        !first_word_is(words, "InputLayer")) {
+        quern__fail(&n->b->error, QUERN_INVALID, NULL,
+                    "the pipeline starts with '%.*s', expected an input",
                     (int)strcspn(words, " \t\n"), words);
         quern__hint(&n->b->error, "add the shape of a record: 'input 4 | %.60s | ...'", words);
         return -1;
     }
     if (input) {
-        n->value = quern_input(n->b, n->b->n == 0 && !first_word_is(words, "input") ? words : words + strcspn(words, " \t\n"));
+        n->value = quern_input(n->b, n->b->n == 0 && !first_word_is(words, "input")
+                                         ? words
+                                         : words + strcspn(words, " \t\n"));
         if (n->value >= 0 && n->n_in < QUERN__MAX_IO)
             n->in[n->n_in++] = n->value;
     } else if (first_word_is(words, "output"))
@@ -146,10 +156,12 @@ static int take_piece(naming *n, char *words)
     else if (!words[strspn(words, " \t\n")] && count == 2)
         n->value = values[1];
     else
-        n->value = check_joined(n, words, count) < 0 ? -1 : quern_apply_n(n->b, words, values, count);
+        n->value =
+            check_joined(n, words, count) < 0 ? -1 : quern_apply_n(n->b, words, values, count);
     for (int i = 0; i < n->n_names && *name; i++)
         if (!strcmp(n->names[i], name))
-            return quern__fail(&n->b->error, QUERN_INVALID, NULL, "two values are called '%s'", name);
+            return quern__fail(&n->b->error, QUERN_INVALID, NULL, "two values are called '%s'",
+                               name);
     if (*name && n->value >= 0) {
         if (n->n_names == most_names)
             return quern__fail(&n->b->error, QUERN_INVALID, name, "more than %d names", most_names);
@@ -169,11 +181,13 @@ quern_model *quern_model_from_spec(const char *pipeline, uint64_t seed, quern_er
         return NULL;
     }
     if (!pipeline[strspn(pipeline, " \t\n")])
-        quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "is empty; start with an input, as in 'input 784 | dense 10'");
+        quern__fail(&n.b->error, QUERN_INVALID, "pipeline",
+                    "is empty; start with an input, as in 'input 784 | dense 10'");
     for (const char *p = pipeline; !n.b->error.code; p++) {
         size_t length = strcspn(p, "|");
         if (length >= sizeof words) {
-            quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "the text of a layer is longer than %d characters", most_words - 1);
+            quern__fail(&n.b->error, QUERN_INVALID, "pipeline",
+                        "the text of a layer is longer than %d characters", most_words - 1);
             break;
         }
         snprintf(words, sizeof words, "%.*s", (int)length, p);
@@ -187,10 +201,14 @@ quern_model *quern_model_from_spec(const char *pipeline, uint64_t seed, quern_er
     bool several = n.n_out > 0;
     if (!n.b->error.code && !several && n.value >= 0 &&
         quern__producer(n.b, n.value)->n_in == 0) { /* Keras's Sequential does not support it */
-        quern__fail(&n.b->error, QUERN_INVALID, "pipeline", "ends with an input; a layer must follow");
-        quern__hint(&n.b->error, "write 'input 784 | dense 10', or 'input 4 as x | output @x' to return the input");
+        quern__fail(&n.b->error, QUERN_INVALID, "pipeline",
+                    "ends with an input; a layer must follow");
+        quern__hint(
+            &n.b->error,
+            "write 'input 784 | dense 10', or 'input 4 as x | output @x' to return the input");
     }
-    quern_model *m = quern_model_new(n.b, n.in, n.n_in, several ? n.out : &n.value, several ? n.n_out : 1, err);
+    quern_model *m =
+        quern_model_new(n.b, n.in, n.n_in, several ? n.out : &n.value, several ? n.n_out : 1, err);
     if (m)
         m->sequential = n.plain && !several;
     return m;

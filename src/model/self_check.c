@@ -1,5 +1,5 @@
-/* self_check: compares every fast kernel that small graphs reach with its reference kernel, and a training run on one thread with
- * one on two threads. */
+/* self_check: compares every fast kernel that small graphs reach with its reference kernel, and a
+ * training run on one thread with one on two threads. */
 #include "grad/grad.h"
 #include "model.h"
 #include "ops/recurrence.h"
@@ -20,7 +20,8 @@ static void tell(checking *c, const char *name, bool ok, const char *detail)
     c->report(c->user, name, ok, detail);
 }
 
-/* Runs the call with its reference kernel into separate memory. Returns the largest error relative to 1 + |value|. */
+/* Runs the call with its reference kernel into separate memory. Returns the largest error relative
+ * to 1 + |value|. */
 static double distance(const quern__entry *e)
 {
     quern_tensor out[4];
@@ -31,7 +32,8 @@ static double distance(const quern__entry *e)
     for (int k = 0; k < again.n_out; k++) {
         size_t bytes = 0;
         out[k] = e->call.out[k];
-        if (!quern__shape_bytes(&out[k].shape, out[k].dtype, &bytes) || !(out[k].data = quern__zalloc(bytes + 64, 1)))
+        if (!quern__shape_bytes(&out[k].shape, out[k].dtype, &bytes) ||
+            !(out[k].data = quern__zalloc(bytes + 64, 1)))
             return NAN;
     }
     again.out = out;
@@ -41,7 +43,8 @@ static double distance(const quern__entry *e)
     for (int k = 0; k < again.n_out; k++) {
         if (!(again.op->inner >> k & 1))
             for (int64_t i = 0; i < quern_shape_count(&out[k].shape); i++) {
-                double a = quern__get(&e->call.out[k], i), b = quern__get(&out[k], i), gap = fabs(a - b) / (1 + fabs(b));
+                double a = quern__get(&e->call.out[k], i), b = quern__get(&out[k], i),
+                       gap = fabs(a - b) / (1 + fabs(b));
                 worst = gap > worst || isnan(gap) ? gap : worst;
             }
         quern__free(out[k].data);
@@ -81,7 +84,8 @@ static int products(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 static int classes(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 {
     quern_error err = { 0 };
-    quern__id labels = quern__argmax(g, b), loss = quern__sparse_crossentropy(g, labels, a, QUERN__NO_LABEL);
+    quern__id labels = quern__argmax(g, b),
+              loss = quern__sparse_crossentropy(g, labels, a, QUERN__NO_LABEL);
     quern__id sum = quern__reduce(g, QUERN__SUM, loss, ~0u, false);
     const quern__id values[] = { labels,
                                  loss,
@@ -113,7 +117,8 @@ static int recurrences(quern__graph *g, quern__id a, quern__id b, quern__id *ids
                                 .c = cell == QUERN__CELL_LSTM ? state : 0 };
         quern__id c, wrt[2] = { a, b };
         quern__recur(g, &r, &ids[n], &c);
-        quern__gradients(g, quern__reduce(g, QUERN__SUM, ids[n], ~0u, false), 0, wrt, 2, &ids[n + 1], &err);
+        quern__gradients(g, quern__reduce(g, QUERN__SUM, ids[n], ~0u, false), 0, wrt, 2,
+                         &ids[n + 1], &err);
         n += 3;
     }
     return n;
@@ -125,25 +130,34 @@ static int sequences(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     quern_error err = { 0 };
     quern_shape one = { .rank = 3, .dims = { 1, rows, columns } };
     quern__id q = quern__reshape(g, a, &one), k = quern__reshape(g, b, &one), wrt[2] = { a, b };
-    ids[0] =
-        quern__attention(g, &(quern__attended){ .q = q, .k = k, .v = k, .heads = 2, .shared = 2, .causal = true, .scale = 0.1 });
+    ids[0] = quern__attention(
+        g, &(quern__attended){
+               .q = q, .k = k, .v = k, .heads = 2, .shared = 2, .causal = true, .scale = 0.1 });
     ids[1] = quern__normalize(g, a, 0, 0, true, 1e-3);
     quern__gradients(g, quern__reduce(g, QUERN__SUM, ids[0], ~0u, false), 0, wrt, 2, &ids[2], &err);
-    quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__square(g, ids[1]), ~0u, false), 0, &a, 1, &ids[4], &err);
+    quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__square(g, ids[1]), ~0u, false), 0, &a,
+                     1, &ids[4], &err);
     return 5;
 }
 
 /* Forward and backward pass of convolution and pooling on three images with 10 channels. */
 static int images(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 {
-    quern_shape all = { .rank = 1, .dims = { rows * columns } }, image = { .rank = 4, .dims = { 3, 28, 10, 10 } };
-    quern_shape kernel = { .rank = 4, .dims = { 3, 3, 10, 37 } }, own = { .rank = 3, .dims = { 3, 3, 10 } };
-    quern__frame same = { 2, { 1, 3, 3 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0, 1, 1 }, { 1, 28, 10 } }, half = same;
+    quern_shape all = { .rank = 1, .dims = { rows * columns } },
+                image = { .rank = 4, .dims = { 3, 28, 10, 10 } };
+    quern_shape kernel = { .rank = 4, .dims = { 3, 3, 10, 37 } },
+                own = { .rank = 3, .dims = { 3, 3, 10 } };
+    quern__frame same = { 2, { 1, 3, 3 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0, 1, 1 }, { 1, 28, 10 } },
+                 half = same;
     half.stride[1] = half.stride[2] = 2;
     half.out[1] = 14, half.out[2] = 5;
-    quern__id x = quern__reshape(g, quern__slice(g, quern__reshape(g, a, &all), 0, 0, quern_shape_count(&image)), &image), moments;
+    quern__id x = quern__reshape(
+                  g, quern__slice(g, quern__reshape(g, a, &all), 0, 0, quern_shape_count(&image)),
+                  &image),
+              moments;
     quern__id flat = quern__reshape(g, b, &all);
-    quern__id w = quern__reshape(g, quern__slice(g, flat, 0, 0, quern_shape_count(&kernel)), &kernel);
+    quern__id w =
+        quern__reshape(g, quern__slice(g, flat, 0, 0, quern_shape_count(&kernel)), &kernel);
     quern__id each = quern__reshape(g, quern__slice(g, flat, 0, 0, quern_shape_count(&own)), &own);
     int n = 0;
     for (int k = 0; k < 2; k++) {
@@ -155,8 +169,8 @@ static int images(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
     for (int k = 0, forward = n; k < forward; k++) {
         quern_error err = { 0 };
         quern__id d[2] = { 0 };
-        if (quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__square(g, ids[k]), ~0u, false), 0, (quern__id[]){ a, b }, 2, d,
-                             &err) >= 0)
+        if (quern__gradients(g, quern__reduce(g, QUERN__SUM, quern__square(g, ids[k]), ~0u, false),
+                             0, (quern__id[]){ a, b }, 2, d, &err) >= 0)
             for (int i = 0; i < 2; i++)
                 if (d[i])
                     ids[n++] = d[i];
@@ -184,20 +198,23 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
     int n = g ? build(g, quern__graph_variable(g, v[0]), quern__graph_variable(g, v[1]), ids) : 0;
     int all = g ? quern__graph_values(g) : 0;
     quern__id *kept =
-        quern__zalloc((size_t)all + 1, sizeof *kept); /* all values are outputs, so that the arena keeps the inputs of every node */
+        quern__zalloc((size_t)all + 1, sizeof *kept); /* all values are outputs, so that the arena
+                                                         keeps the inputs of every node */
     for (int id = n = 0; kept && id < all; id++)
         if (quern__graph_value(g, id + 1)->kind == QUERN__VALUE_NODE)
             kept[n++] = id + 1;
     quern__plan *p = n && !quern__graph_status(g) ? quern__plan_new(g, kept, n, 1, &err) : NULL;
     quern__free(kept);
     void *arena = p ? quern__alloc_aligned((p->arena_bytes + 127) / 64 * 64, 64) : NULL;
-    int status = arena ? quern__step(team, p, &(quern__step_run){ .arena = arena, .records = 1 }, &err) : QUERN_NOMEM;
+    int status =
+        arena ? quern__step(team, p, &(quern__step_run){ .arena = arena, .records = 1 }, &err)
+              : QUERN_NOMEM;
     for (int e = 0; status >= 0 && e < p->n_entries; e++) {
         double gap = distance(&p->entries[e]);
         if (gap > worst || isnan(gap)) {
             worst = gap;
-            quern__format(detail, sizeof detail, "within %.2g (%s by %s)", gap, p->entries[e].node->name,
-                          p->entries[e].kernel_name);
+            quern__format(detail, sizeof detail, "within %.2g (%s by %s)", gap,
+                          p->entries[e].node->name, p->entries[e].kernel_name);
         }
     }
     tell(c, name, status >= 0 && worst <= tolerance, *err.text ? err.text : detail);
@@ -221,11 +238,17 @@ static quern_model *trained(const char *words, const char *optimizer, int thread
     for (int i = 0; i < 64; i++)
         labels[i] = i % 10;
     quern_model *m = quern_model_from_spec(words, 1, err);
-    if (!m || quern_compile(m, optimizer, "sparse_categorical_crossentropy from_logits=true", "accuracy", err) < 0 ||
+    if (!m ||
+        quern_compile(m, optimizer, "sparse_categorical_crossentropy from_logits=true", "accuracy",
+                      err) < 0 ||
         quern_model_set_threads(m, threads, err) < 0)
         return m;
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = quern_model_input_shape(m, 0), .data = sample },
-                 y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { 64 } }, .data = labels };
+    quern_tensor x = { .dtype = QUERN_FLOAT32,
+                       .shape = quern_model_input_shape(m, 0),
+                       .data = sample },
+                 y = { .dtype = QUERN_INT32,
+                       .shape = { .rank = 1, .dims = { 64 } },
+                       .data = labels };
     x.shape.dims[0] = 64;
     for (int s = 0; s < 5 && !err->code; s++)
         quern_train_on_batch(m, &x, &y, NULL, logs, err);
@@ -277,13 +300,16 @@ int quern_self_check(quern_check_fn *report, void *user)
     check_kernels(&c, "recurrence", recurrences, 2e-5);
     check_kernels(&c, "attention and normalization", sequences, 2e-5);
     check_kernels(&c, "images", images, 2e-5);
-    static const char plain[] = "input 200 | dense 192 relu | dropout 0.2 | dense 10",
-                      picture[] = "input 200 | reshape (10,10,2) | conv2d 16 3 padding=same | batch_normalization | re_lu"
-                                  " | max_pooling2d | depthwise_conv2d 3 | conv2d 24 3 strides=2 relu | flatten | dense 10";
+    static const char plain
+        [] = "input 200 | dense 192 relu | dropout 0.2 | dense 10",
+   picture[] =
+        "input 200 | reshape (10,10,2) | conv2d 16 3 padding=same | batch_normalization | re_lu"
+        " | max_pooling2d | depthwise_conv2d 3 | conv2d 24 3 strides=2 relu | flatten | dense 10";
     check_training(&c, "sgd momentum=0.9", plain, "sgd momentum=0.9");
     check_training(&c, "rmsprop", plain, "rmsprop");
     check_training(&c, "adam", plain, "adam");
-    static const char averaged[] = "nadam gradient_accumulation_steps=2 use_ema=true ema_overwrite_frequency=3";
+    static const char averaged[] =
+        "nadam gradient_accumulation_steps=2 use_ema=true ema_overwrite_frequency=3";
     check_training(&c, averaged, plain, averaged);
     check_training(&c, "loss_scale_optimizer muon", plain, "loss_scale_optimizer muon");
     check_training(&c, "images", picture, "adam");

@@ -61,13 +61,17 @@ char *quern_model_profile(const quern_model *m)
         }
     if (lines)
         qsort(lines, (size_t)p->n_entries, sizeof *lines, slowest_first);
-    quern__text_add(&t, "%-18s %-20s %-14s %-18s %9s %6s\n", "layer", "node", "kernel", "shape", "us/step", "share");
+    quern__text_add(&t, "%-18s %-20s %-14s %-18s %9s %6s\n", "layer", "node", "kernel", "shape",
+                    "us/step", "share");
     for (int i = 0; lines && i < p->n_entries; i++)
-        quern__text_add(&t, "%-18s %-20s %-14s %-18s %9.2f %5.1f%%\n", lines[i].entry->node->scope, lines[i].entry->node->name,
-                        lines[i].entry->kernel_name, quern_shape_text(&lines[i].entry->call.out[0].shape, shape, sizeof shape),
-                        lines[i].seconds / (double)m->profile.steps * 1e6, all > 0 ? 100 * lines[i].seconds / all : 0);
-    quern__text_add(&t, "%lld steps, %.2f us each on the first thread, including waits for other threads\n",
-                    (long long)m->profile.steps, all / (double)m->profile.steps * 1e6);
+        quern__text_add(&t, "%-18s %-20s %-14s %-18s %9.2f %5.1f%%\n", lines[i].entry->node->scope,
+                        lines[i].entry->node->name, lines[i].entry->kernel_name,
+                        quern_shape_text(&lines[i].entry->call.out[0].shape, shape, sizeof shape),
+                        lines[i].seconds / (double)m->profile.steps * 1e6,
+                        all > 0 ? 100 * lines[i].seconds / all : 0);
+    quern__text_add(
+        &t, "%lld steps, %.2f us each on the first thread, including waits for other threads\n",
+        (long long)m->profile.steps, all / (double)m->profile.steps * 1e6);
     quern__free(lines);
     char *out = t.failed ? NULL : strdup(t.data);
     quern__text_free(&t);

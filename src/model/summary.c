@@ -1,4 +1,5 @@
-/* summary: Keras's model summary: the table of layers and the numbers of parameters (keras.src.utils.summary_utils). */
+/* summary: Keras's model summary: the table of layers and the numbers of parameters
+ * (keras.src.utils.summary_utils). */
 #include "base/json.h"
 #include "model.h"
 
@@ -56,7 +57,8 @@ static void repeat(quern__text *t, const char *what, int n)
 }
 
 /* A line of the frame: left end, fill, joints, right end. */
-static void rule(quern__text *t, const int *widths, int n, const char *left, const char *fill, const char *joint, const char *right)
+static void rule(quern__text *t, const int *widths, int n, const char *left, const char *fill,
+                 const char *joint, const char *right)
 {
     quern__text_add(t, "%s", left);
     for (int i = 0; i < n; i++) {
@@ -75,8 +77,8 @@ static size_t character(const char *p)
     return n;
 }
 
-/* The next line of a cell with `room` columns, up to the last blank that fits, or one word. Returns its bytes; sets its
- * characters. */
+/* The next line of a cell with `room` columns, up to the last blank that fits, or one word. Returns
+ * its bytes; sets its characters. */
 static size_t line_of(const char *text, int room, int *characters)
 {
     size_t at = 0, end = 0;
@@ -99,7 +101,8 @@ static size_t line_of(const char *text, int room, int *characters)
 }
 
 /* Writes a cell padded to `room` columns, or truncated with an ellipsis. */
-static void write_cell(quern__text *t, const char *text, size_t bytes, int characters, int room, bool right, bool centred)
+static void write_cell(quern__text *t, const char *text, size_t bytes, int characters, int room,
+                       bool right, bool centred)
 {
     int before = right ? room - characters : centred ? (room - characters) / 2 : 0, k = 0;
     if (characters > room) { /* truncated */
@@ -109,7 +112,8 @@ static void write_cell(quern__text *t, const char *text, size_t bytes, int chara
         quern__text_add(t, " %.*s… ", (int)at, text);
         return;
     }
-    quern__text_add(t, " %*s%.*s%*s ", before, "", (int)bytes, text, room - characters - before, "");
+    quern__text_add(t, " %*s%.*s%*s ", before, "", (int)bytes, text, room - characters - before,
+                    "");
 }
 
 enum { most_columns = 5, name_column = 0, shape_column, count_column, connections_column };
@@ -133,7 +137,8 @@ static void row(quern__text *t, const table *of, const char *const *cells, const
         for (int i = 0; i < of->n; i++) {
             int characters;
             size_t bytes = line_of(rest[i], of->widths[i] - 2, &characters);
-            write_cell(t, rest[i], bytes, characters, of->widths[i] - 2, i == count_column, of->trainable && i == of->n - 1);
+            write_cell(t, rest[i], bytes, characters, of->widths[i] - 2, i == count_column,
+                       of->trainable && i == of->n - 1);
             quern__text_add(t, "%s", bar);
             rest[i] += bytes;
             rest[i] += strspn(rest[i], " ");
@@ -151,8 +156,8 @@ static void add_connections(const quern_model *m, const quern__layer *l, quern__
         if (node->layer == l)
             for (int i = 0; i < node->n_in; i++) {
                 const quern__call_node *from = quern__producer(m->b, node->in[i]);
-                quern__text_add(out, "%s%s[%d][%d]", out->length ? ", " : "", from->layer->name, from->call,
-                                m->b->values[node->in[i]].output);
+                quern__text_add(out, "%s%s[%d][%d]", out->length ? ", " : "", from->layer->name,
+                                from->call, m->b->values[node->in[i]].output);
             }
     }
 }
@@ -161,11 +166,12 @@ static void add_shapes(const quern_model *m, const quern__call_node *node, quern
 {
     char shape[200];
     for (int i = 0; i < node->n_out; i++)
-        quern__text_add(out, "%s%s",
-                        i                 ? ", "
-                        : node->n_out > 1 ? "["
-                                          : "",
-                        quern_shape_text(quern__tensor_shape(m->b, node->first + i), shape, sizeof shape));
+        quern__text_add(
+            out, "%s%s",
+            i                 ? ", "
+            : node->n_out > 1 ? "["
+                              : "",
+            quern_shape_text(quern__tensor_shape(m->b, node->first + i), shape, sizeof shape));
     quern__text_add(out, node->n_out > 1 ? "]" : "");
 }
 
@@ -179,7 +185,8 @@ static void layer_row(quern__text *t, const quern_model *m, int k, const table *
     quern__text cells[most_columns] = { 0 };
     const char *texts[most_columns];
     count_parameters(l, &c);
-    quern__text_add(&cells[name_column], "%*s%s%s (%s)", 3 * depth, "", depth ? "└ " : "", l->name, l->kind->name);
+    quern__text_add(&cells[name_column], "%*s%s%s (%s)", 3 * depth, "", depth ? "└ " : "", l->name,
+                    l->kind->name);
     add_shapes(m, node, &cells[shape_column]);
     quern__text_add(&cells[count_column], "%s", grouped(c.all, number));
     if (of->connected && depth == 0)
@@ -198,7 +205,8 @@ static void layer_row(quern__text *t, const quern_model *m, int k, const table *
 }
 
 /* Writes the rows of all layers, with those of nested models when `expand_nested` is set. */
-static void layer_rows(quern__text *t, const quern_model *m, const table *of, int depth, bool *first)
+static void layer_rows(quern__text *t, const quern_model *m, const table *of, int depth,
+                       bool *first)
 {
     for (int k = 0; k < m->b->n; k++) {
         const quern__call_node *node = &m->b->nodes[k];
@@ -251,16 +259,20 @@ char *quern_model_summary_with(const quern_model *m, const quern_summary_opts *o
 {
     if (!m)
         return NULL;
-    static const int widths[4][most_columns] = { { 33, 24, 15 }, { 21, 19, 12, 19 }, { 29, 23, 12, 7 }, { 19, 17, 11, 16, 7 } };
+    static const int widths[4][most_columns] = {
+        { 33, 24, 15 }, { 21, 19, 12, 19 }, { 29, 23, 12, 7 }, { 19, 17, 11, 16, 7 }
+    };
     enum { opts_0_1 = 16 };
     quern_summary_opts own, *o = &own;
     if (QUERN__OPTIONS(own, opts_0_1, opts, NULL) < 0)
         return NULL;
-    table of = { .connected = !m->sequential && !one_path(m), .trainable = o->show_trainable != 0, .o = o };
+    table of = { .connected = !m->sequential && !one_path(m),
+                 .trainable = o->show_trainable != 0,
+                 .o = o };
     of.n = 3 + of.connected + of.trainable;
     of.widths = widths[2 * of.trainable + of.connected];
-    const char *head[most_columns] = { "Layer (type)", "Output Shape", "Param #", of.connected ? "Connected to" : "Trainable",
-                                       "Trainable" };
+    const char *head[most_columns] = { "Layer (type)", "Output Shape", "Param #",
+                                       of.connected ? "Connected to" : "Trainable", "Trainable" };
     quern__text t = { 0 };
     bool first = true;
     quern__text_add(&t, "Model: \"%s\"\n", m->name);
@@ -296,12 +308,14 @@ char *quern_model_summary_json(const quern_model *m)
         count_parameters(node->layer, &own);
         count_parameters(node->layer, &all);
         for (int i = 0; i < made->rank; i++)
-            json_array_append_new(shape, made->dims[i] < 0 ? json_null() : json_integer(made->dims[i]));
-        json_array_append_new(layers, json_pack("{s:s, s:s, s:o, s:I}", "name", node->layer->name, "class", node->layer->kind->name,
-                                                "output_shape", shape, "params", (json_int_t)own.all));
+            json_array_append_new(shape,
+                                  made->dims[i] < 0 ? json_null() : json_integer(made->dims[i]));
+        json_array_append_new(layers, json_pack("{s:s, s:s, s:o, s:I}", "name", node->layer->name,
+                                                "class", node->layer->kind->name, "output_shape",
+                                                shape, "params", (json_int_t)own.all));
     }
-    root = json_pack("{s:s, s:o, s:I, s:I}", "name", m->name, "layers", layers, "params", (json_int_t)all.all, "trainable",
-                     (json_int_t)all.trained);
+    root = json_pack("{s:s, s:o, s:I, s:I}", "name", m->name, "layers", layers, "params",
+                     (json_int_t)all.all, "trainable", (json_int_t)all.trained);
     char *out = quern__json_text(root, JSON_COMPACT);
     json_decref(root);
     return out;

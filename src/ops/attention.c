@@ -1,13 +1,16 @@
-/* attention: multi-head attention as one op: y = softmax(scale q kᵀ) v with a mask, for each record and head.
+/* attention: multi-head attention as one op: y = softmax(scale q kᵀ) v with a mask, for each record
+ * and head.
  *
- * Scores are computed a few at a time and not stored. The forward pass stores the maximum score of each query and 1 / the sum of
- * its exponentials; the backward pass recomputes the scores from them. Heads are adjacent in the last axis, as a projection
- * writes them; several heads of q can share one of k and v. A query whose keys are all masked gets the mean of all values or
- * zeros; Keras has both.
+ * Scores are computed a few at a time and not stored. The forward pass stores the maximum score of
+ * each query and 1 / the sum of its exponentials; the backward pass recomputes the scores from
+ * them. Heads are adjacent in the last axis, as a projection writes them; several heads of q can
+ * share one of k and v. A query whose keys are all masked gets the mean of all values or zeros;
+ * Keras has both.
  *
- * Inputs: q (B, T, heads * d), k (B, S, shared * d), v (B, S, shared * e), [mask], [offset]. The mask has the axes (B, heads, T,
- * S), each of that size or 1. Causal: query i sees keys up to offset + i. Attributes: i[0] heads, i[1] heads of k and v, i[2]
- * causal, i[3] index of the mask among the inputs, i[4] of the offset (0: none); f[0] scale. */
+ * Inputs: q (B, T, heads * d), k (B, S, shared * d), v (B, S, shared * e), [mask], [offset]. The
+ * mask has the axes (B, heads, T, S), each of that size or 1. Causal: query i sees keys up to
+ * offset + i. Attributes: i[0] heads, i[1] heads of k and v, i[2] causal, i[3] index of the mask
+ * among the inputs, i[4] of the offset (0: none); f[0] scale. */
 #include "build.h"
 
 #include <math.h>
@@ -31,13 +34,22 @@ static sizes sizes_of(const quern__call *c)
 }
 
 /* Indices of the first element of a query, a key and a value, for head h of a record. */
-static int64_t query_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return ((r * s->steps + t) * s->heads + h) * s->d; }
+static int64_t query_at(const sizes *s, int64_t r, int64_t h, int64_t t)
+{
+    return ((r * s->steps + t) * s->heads + h) * s->d;
+}
 static int64_t key_at(const sizes *s, int64_t r, int64_t h, int64_t t)
 {
     return ((r * s->keys + t) * s->shared + h / (s->heads / s->shared)) * s->d;
 }
-static int64_t value_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return key_at(s, r, h, t) / s->d * s->e; }
-static int64_t result_at(const sizes *s, int64_t r, int64_t h, int64_t t) { return query_at(s, r, h, t) / s->d * s->e; }
+static int64_t value_at(const sizes *s, int64_t r, int64_t h, int64_t t)
+{
+    return key_at(s, r, h, t) / s->d * s->e;
+}
+static int64_t result_at(const sizes *s, int64_t r, int64_t h, int64_t t)
+{
+    return query_at(s, r, h, t) / s->d * s->e;
+}
 
 /* Whether query t of head h attends to a key, by the causal rule and the mask. */
 static bool is_attended(const quern__call *c, int64_t r, int64_t h, int64_t t, int64_t key)
@@ -55,36 +67,43 @@ static bool is_attended(const quern__call *c, int64_t r, int64_t h, int64_t t, i
     return quern__get(&c->in[a->i[3]], place) != 0;
 }
 
-static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t, int64_t key)
+static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t,
+                    int64_t key)
 {
     double sum = 0;
     if (!is_attended(c, r, h, t, key))
         return NOWHERE;
     for (int64_t i = 0; i < s->d; i++)
-        sum += quern__get(&c->in[0], query_at(s, r, h, t) + i) * quern__get(&c->in[1], key_at(s, r, h, key) + i);
+        sum += quern__get(&c->in[0], query_at(s, r, h, t) + i) *
+               quern__get(&c->in[1], key_at(s, r, h, key) + i);
     return sum * c->attr->f[0];
 }
 
 /* The factor of dropout: 0 or 1 / (1 - rate). */
-static double chance(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t, int64_t key)
+static double chance(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t,
+                     int64_t key)
 {
     double rate = c->attr->f[1];
     uint32_t bits[4];
     if (rate <= 0)
         return 1;
     quern__random_key own =
-        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[6]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
-    quern__random4(own, (uint64_t)(c->run->first + r), (uint64_t)((h * s->steps + t) * ((s->keys + 3) / 4) + key / 4), bits);
+        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[6]),
+                             QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern__random4(own, (uint64_t)(c->run->first + r),
+                   (uint64_t)((h * s->steps + t) * ((s->keys + 3) / 4) + key / 4), bits);
     return rate < 1 && (double)bits[key % 4] * 0x1p-32 >= rate ? 1 / (1 - rate) : 0;
 }
 
 /* The records of a call. */
 static quern__part records_of(const quern__call *c, int64_t begin, int64_t end)
 {
-    return (quern__part){ .start = c->axis < 0 ? 0 : begin, .length = c->axis < 0 ? c->out[0].shape.dims[0] : end - begin };
+    return (quern__part){ .start = c->axis < 0 ? 0 : begin,
+                          .length = c->axis < 0 ? c->out[0].shape.dims[0] : end - begin };
 }
 
-/* Computes one query of one head: its output, the maximum score, and 1 / the sum of exponentials. */
+/* Computes one query of one head: its output, the maximum score, and 1 / the sum of exponentials.
+ */
 static void attend(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t)
 {
     double most = NOWHERE, sum = 0;
@@ -116,9 +135,13 @@ static int attention_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- backward pass: the inputs of the forward pass, then y, the statistics, dy; outputs dq, dk, dv ---- */
+/* ---- backward pass: the inputs of the forward pass, then y, the statistics, dy; outputs dq, dk,
+ * dv ---- */
 
-static void add(quern_tensor *to, int64_t at, double term) { quern__set(to, at, quern__get(to, at) + term); }
+static void add(quern_tensor *to, int64_t at, double term)
+{
+    quern__set(to, at, quern__get(to, at) + term);
+}
 
 /* One query: its gradient, and its part of the gradients of keys and values. */
 static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t)
@@ -129,15 +152,18 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
     for (int64_t i = 0; i < s->e; i++)
         along += quern__get(dy, from + i) * quern__get(y, from + i);
     for (int64_t j = 0; j < s->keys; j++) {
-        double share = exp(score(c, s, r, h, t, j) - most) * inverse, left = chance(c, s, r, h, t, j), slope = 0;
+        double share = exp(score(c, s, r, h, t, j) - most) * inverse,
+               left = chance(c, s, r, h, t, j), slope = 0;
         for (int64_t i = 0; i < s->e; i++) {
             slope += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
             add(&c->out[2], value_at(s, r, h, j) + i, share * left * quern__get(dy, from + i));
         }
         double ds = is_attended(c, r, h, t, j) ? share * (slope * left - along) * c->attr->f[0] : 0;
         for (int64_t i = 0; i < s->d; i++) {
-            add(&c->out[0], query_at(s, r, h, t) + i, ds * quern__get(&c->in[1], key_at(s, r, h, j) + i));
-            add(&c->out[1], key_at(s, r, h, j) + i, ds * quern__get(&c->in[0], query_at(s, r, h, t) + i));
+            add(&c->out[0], query_at(s, r, h, t) + i,
+                ds * quern__get(&c->in[1], key_at(s, r, h, j) + i));
+            add(&c->out[1], key_at(s, r, h, j) + i,
+                ds * quern__get(&c->in[0], query_at(s, r, h, t) + i));
         }
     }
 }
@@ -158,7 +184,8 @@ static int attention_slope_reference(const quern__call *c, int64_t begin, int64_
     return 0;
 }
 
-/* Two products per pair of query and key; the backward pass recomputes the scores and adds four more. */
+/* Two products per pair of query and key; the backward pass recomputes the scores and adds four
+ * more. */
 static double attention_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     (void)attr, (void)out;
@@ -170,12 +197,14 @@ static double slope_work(const quern__attr *attr, const quern_shape *in, const q
     return 2.5 * attention_work(attr, in, out);
 }
 
-const quern__op quern__op_attention_grad = {
-    .name = "attention_grad", .ways = quern__ways_rows, .reference = attention_slope_reference, .work = slope_work
-};
+const quern__op quern__op_attention_grad = { .name = "attention_grad",
+                                             .ways = quern__ways_rows,
+                                             .reference = attention_slope_reference,
+                                             .work = slope_work };
 
 /* Adds the backward op, whose inputs are those of the forward op, its outputs and dy. */
-static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                               quern__id *dx)
 {
     quern__node copy = *node;
     quern__id in[8], out[3];
@@ -192,7 +221,8 @@ static void attention_gradient(quern__graph *g, const quern__node *node, const q
         shapes[i] = *quern__shape_of(g, in[i]);
         dtypes[i] = quern__dtype_of(g, in[i]);
     }
-    if (quern__graph_node(g, &quern__op_attention_grad, "attention_grad", in, n + 3, &copy.attr, shapes, dtypes, 3, out))
+    if (quern__graph_node(g, &quern__op_attention_grad, "attention_grad", in, n + 3, &copy.attr,
+                          shapes, dtypes, 3, out))
         for (int i = 0; i < 3; i++)
             dx[i] = out[i];
 }
@@ -204,11 +234,14 @@ const quern__op quern__op_attention = { .name = "attention",
                                         .work = attention_work };
 
 /* Whether the shapes match. */
-static bool fits(const quern_shape *q, const quern_shape *k, const quern_shape *v, const quern_shape *mask, int heads, int shared)
+static bool fits(const quern_shape *q, const quern_shape *k, const quern_shape *v,
+                 const quern_shape *mask, int heads, int shared)
 {
-    if (q->rank != 3 || k->rank != 3 || v->rank != 3 || heads < 1 || shared < 1 || heads % shared || q->dims[2] % heads ||
-        k->dims[2] != q->dims[2] / heads * shared || v->dims[2] % shared || k->dims[1] != v->dims[1] || k->dims[0] != v->dims[0] ||
-        (k->dims[0] != q->dims[0] && (k->dims[0] < 0 || q->dims[0] > 0)) || q->dims[1] < 1 || k->dims[1] < 1)
+    if (q->rank != 3 || k->rank != 3 || v->rank != 3 || heads < 1 || shared < 1 || heads % shared ||
+        q->dims[2] % heads || k->dims[2] != q->dims[2] / heads * shared || v->dims[2] % shared ||
+        k->dims[1] != v->dims[1] || k->dims[0] != v->dims[0] ||
+        (k->dims[0] != q->dims[0] && (k->dims[0] < 0 || q->dims[0] > 0)) || q->dims[1] < 1 ||
+        k->dims[1] < 1)
         return false;
     const int64_t whole[4] = { q->dims[0], heads, q->dims[1], k->dims[1] };
     for (int i = 0; mask && i < 4; i++)
@@ -228,10 +261,14 @@ quern__id quern__attention(quern__graph *g, const quern__attended *a)
     attr.i[5] = a->zeros;
     attr.i[6] = (int64_t)a->seed;
     char tq[96], tk[96], tv[96];
-    if (!fits(&q, quern__shape_of(g, a->k), &v, a->mask ? quern__shape_of(g, a->mask) : NULL, a->heads, a->shared))
-        return quern__graph_fail(g, QUERN_SHAPE, "attention: queries %s, keys %s, values %s or their mask do not fit %d heads",
-                                 quern_shape_text(&q, tq, sizeof tq), quern_shape_text(quern__shape_of(g, a->k), tk, sizeof tk),
-                                 quern_shape_text(&v, tv, sizeof tv), a->heads);
+    if (!fits(&q, quern__shape_of(g, a->k), &v, a->mask ? quern__shape_of(g, a->mask) : NULL,
+              a->heads, a->shared))
+        return quern__graph_fail(
+            g, QUERN_SHAPE,
+            "attention: queries %s, keys %s, values %s or their mask do not fit %d heads",
+            quern_shape_text(&q, tq, sizeof tq),
+            quern_shape_text(quern__shape_of(g, a->k), tk, sizeof tk),
+            quern_shape_text(&v, tv, sizeof tv), a->heads);
     for (int k = 0; k < 2; k++)
         if (k ? a->offset : a->mask) {
             attr.i[3 + k] = n;
@@ -239,5 +276,6 @@ quern__id quern__attention(quern__graph *g, const quern__attended *a)
         }
     shapes[0].dims[2] = v.dims[2] / a->shared * a->heads;
     shapes[1].dims[2] = 2 * a->heads;
-    return quern__graph_node(g, &quern__op_attention, "attention", in, n, &attr, shapes, (int[]){ dtype, dtype }, 2, out);
+    return quern__graph_node(g, &quern__op_attention, "attention", in, n, &attr, shapes,
+                             (int[]){ dtype, dtype }, 2, out);
 }

@@ -1,9 +1,10 @@
-/* batch_normalize: batch normalization by channel (Ioffe and Szegedy, "Batch Normalization", 2015): y = (x - mean) inverse gamma
+/* batch_normalize: batch normalization by channel (Ioffe and Szegedy, "Batch Normalization", 2015):
+ * y = (x - mean) inverse gamma
  * + beta with inverse = 1 / sqrt(variance + epsilon).
  *
- * Each record gives its own mean and variance per channel while it is in the cache; a second op merges them in the order of
- * records, so that no sum depends on threads. The backward pass has the same structure: sums of dy and dy h per record, then dx,
- * where h = (x - mean) inverse. */
+ * Each record gives its own mean and variance per channel while it is in the cache; a second op
+ * merges them in the order of records, so that no sum depends on threads. The backward pass has the
+ * same structure: sums of dy and dy h per record, then dx, where h = (x - mean) inverse. */
 #include "build.h"
 
 #include <math.h>
@@ -11,7 +12,8 @@
 static int64_t channels_of(const quern_tensor *t) { return t->shape.dims[t->shape.rank - 1]; }
 static int64_t rows_of(const quern_tensor *t)
 {
-    return quern_shape_count(&t->shape) / (t->shape.dims[0] ? t->shape.dims[0] : 1) / channels_of(t);
+    return quern_shape_count(&t->shape) / (t->shape.dims[0] ? t->shape.dims[0] : 1) /
+           channels_of(t);
 }
 
 /* ---- moments: x to (B, 2, C): mean and variance of each record ---- */
@@ -27,7 +29,8 @@ static int moments_reference(const quern__call *c, int64_t begin, int64_t end)
                 sum += quern__get(&c->in[0], i * n + k);
             double mean = sum / (double)rows;
             for (int64_t i = r * rows; i < (r + 1) * rows; i++)
-                squares += (quern__get(&c->in[0], i * n + k) - mean) * (quern__get(&c->in[0], i * n + k) - mean);
+                squares += (quern__get(&c->in[0], i * n + k) - mean) *
+                           (quern__get(&c->in[0], i * n + k) - mean);
             quern__set(&c->out[0], 2 * r * n + k, mean);
             quern__set(&c->out[0], (2 * r + 1) * n + k, squares / (double)rows);
         }
@@ -55,10 +58,15 @@ static int merge_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_batch_moments = { .name = "batch_moments", .ways = quern__ways_rows, .reference = moments_reference };
-const quern__op quern__op_batch_merge = { .name = "batch_merge", .ways = quern__ways_whole, .reference = merge_reference };
+const quern__op quern__op_batch_moments = { .name = "batch_moments",
+                                            .ways = quern__ways_rows,
+                                            .reference = moments_reference };
+const quern__op quern__op_batch_merge = { .name = "batch_merge",
+                                          .ways = quern__ways_whole,
+                                          .reference = merge_reference };
 
-/* ---- y: inputs x, (2, C), [gamma], [beta]. i[0] index of gamma among the inputs, i[1] of beta; f[0] epsilon ---- */
+/* ---- y: inputs x, (2, C), [gamma], [beta]. i[0] index of gamma among the inputs, i[1] of beta;
+ * f[0] epsilon ---- */
 
 static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -66,7 +74,8 @@ static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t k = i % n;
-        double h = (quern__get(&c->in[0], i) - quern__get(&c->in[1], k)) / sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
+        double h = (quern__get(&c->in[0], i) - quern__get(&c->in[1], k)) /
+                   sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
         h = gamma ? h * quern__get(&c->in[gamma], k) : h;
         quern__set(&c->out[0], i, beta ? h + quern__get(&c->in[beta], k) : h);
     }
@@ -81,10 +90,12 @@ static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t r = p.start / (2 * n); r < (p.start + p.length) / (2 * n); r++)
         for (int64_t k = 0; k < n; k++) {
-            double along = 0, sum = 0, inverse = 1 / sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
+            double along = 0, sum = 0,
+                   inverse = 1 / sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
             for (int64_t i = r * rows; i < (r + 1) * rows; i++) {
                 double d = quern__get(&c->in[2], i * n + k);
-                along += d * (quern__get(&c->in[0], i * n + k) - quern__get(&c->in[1], k)) * inverse;
+                along +=
+                    d * (quern__get(&c->in[0], i * n + k) - quern__get(&c->in[1], k)) * inverse;
                 sum += d;
             }
             quern__set(&c->out[0], 2 * r * n + k, along);
@@ -93,7 +104,8 @@ static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- dx: x, (2, C), sums (2, C), dy, [gamma]: dx = gamma inverse (dy - mean(dy) - h mean(dy h)). f[0] epsilon ---- */
+/* ---- dx: x, (2, C), sums (2, C), dy, [gamma]: dx = gamma inverse (dy - mean(dy) - h mean(dy h)).
+ * f[0] epsilon ---- */
 
 static int slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -104,25 +116,33 @@ static int slope_reference(const quern__call *c, int64_t begin, int64_t end)
         int64_t k = i % n;
         double inverse = 1 / sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
         double h = (quern__get(&c->in[0], i) - quern__get(&c->in[1], k)) * inverse;
-        double d = quern__get(&c->in[3], i) - (quern__get(&c->in[2], n + k) + h * quern__get(&c->in[2], k)) / count;
+        double d = quern__get(&c->in[3], i) -
+                   (quern__get(&c->in[2], n + k) + h * quern__get(&c->in[2], k)) / count;
         quern__set(&c->out[0], i, d * inverse * (c->n_in > 4 ? quern__get(&c->in[4], k) : 1));
     }
     return 0;
 }
 
-const quern__op quern__op_batch_sums = { .name = "batch_sums", .ways = quern__ways_rows, .reference = sums_reference, .whole = 2 };
-const quern__op quern__op_batch_grad = {
-    .name = "batch_grad", .ways = quern__ways_rows, .reference = slope_reference, .whole = 2 | 4 | 16
+const quern__op quern__op_batch_sums = {
+    .name = "batch_sums", .ways = quern__ways_rows, .reference = sums_reference, .whole = 2
 };
+const quern__op quern__op_batch_grad = { .name = "batch_grad",
+                                         .ways = quern__ways_rows,
+                                         .reference = slope_reference,
+                                         .whole = 2 | 4 | 16 };
 
-static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                               quern__id *dx)
 {
     quern__node n = *node;
     int64_t gamma = n.attr.i[0], beta = n.attr.i[1];
-    quern_shape s = *quern__shape_of(g, n.in[0]), own = { .rank = 1, .dims = { s.dims[s.rank - 1] } };
+    quern_shape s = *quern__shape_of(g, n.in[0]),
+                own = { .rank = 1, .dims = { s.dims[s.rank - 1] } };
     quern_shape each = { .rank = 3, .dims = { s.dims[0], 2, own.dims[0] } };
     int dtype = quern__dtype_of(g, n.in[0]);
-    quern__id sums = quern__build(g, &quern__op_batch_sums, (quern__id[]){ n.in[0], n.in[1], dy[0] }, 3, &n.attr, &each, dtype);
+    quern__id sums =
+        quern__build(g, &quern__op_batch_sums, (quern__id[]){ n.in[0], n.in[1], dy[0] }, 3, &n.attr,
+                     &each, dtype);
     sums = quern__reduce(g, QUERN__SUM, sums, 1, false);
     quern__id in[5] = { n.in[0], n.in[1], sums, dy[0], gamma ? n.in[gamma] : 0 };
     dx[0] = quern__build(g, &quern__op_batch_grad, in, gamma ? 5 : 4, &n.attr, &s, dtype);
@@ -138,11 +158,13 @@ const quern__op quern__op_batch_normalize = { .name = "batch_normalize",
                                               .reference = normalize_reference,
                                               .whole = 14 };
 
-quern__id quern__batch_normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, double epsilon, quern__id *moments)
+quern__id quern__batch_normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta,
+                                 double epsilon, quern__id *moments)
 {
     if (!x)
         return 0;
-    quern_shape s = *quern__shape_of(g, x), each = { .rank = 3, .dims = { s.dims[0], 2, s.dims[s.rank - 1] } };
+    quern_shape s = *quern__shape_of(g, x),
+                each = { .rank = 3, .dims = { s.dims[0], 2, s.dims[s.rank - 1] } };
     quern_shape all = { .rank = 2, .dims = { 2, each.dims[2] } };
     int dtype = quern__dtype_of(g, x), n_in = 2;
     quern__attr attr = { .f = { epsilon } };

@@ -1,4 +1,5 @@
-/* call: functions for reference kernels: elements of any dtype by index, the part of an output that a call computes, and faults. */
+/* call: functions for reference kernels: elements of any dtype by index, the part of an output that
+ * a call computes, and faults. */
 #include "ops.h"
 
 #include <math.h>
@@ -77,11 +78,13 @@ void quern__set(quern_tensor *t, int64_t i, double value)
     }
 }
 
-quern__part quern__call_part(const quern__call *call, const quern_shape *shape, int64_t begin, int64_t end)
+quern__part quern__call_part(const quern__call *call, const quern_shape *shape, int64_t begin,
+                             int64_t end)
 {
     if (call->axis < 0)
         return (quern__part){ .outer = 1, .length = quern_shape_count(shape) };
-    if (call->panel && call->panelled >> 16) { /* the blocks are the column blocks of all inputs and outputs */
+    if (call->panel &&
+        call->panelled >> 16) { /* the blocks are the column blocks of all inputs and outputs */
         int64_t rows = quern_shape_count(shape) / shape->dims[call->axis];
         return (quern__part){ .outer = 1, .length = (end - begin) * rows, .start = begin * rows };
     }
@@ -90,10 +93,12 @@ quern__part quern__call_part(const quern__call *call, const quern_shape *shape, 
         outer *= shape->dims[i];
     for (int i = call->axis + 1; i < shape->rank; i++)
         inner *= shape->dims[i];
-    return (quern__part){ outer, (end - begin) * inner, shape->dims[call->axis] * inner, begin * inner };
+    return (quern__part){ outer, (end - begin) * inner, shape->dims[call->axis] * inner,
+                          begin * inner };
 }
 
-int quern__call_fault(const quern__call *call, int code, int64_t record, double value, double limit, const char *what)
+int quern__call_fault(const quern__call *call, int code, int64_t record, double value, double limit,
+                      const char *what)
 {
     quern__fault *f = call->run->fault;
     while (__atomic_exchange_n(&f->lock, 1, __ATOMIC_ACQUIRE))

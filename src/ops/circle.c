@@ -1,5 +1,6 @@
-/* circle: the circle loss of each record among all records of the batch: embeddings with the same label attract each other,
- * others repel (Sun et al., 2020, as in keras.losses.circle). Each record needs all others, so the op is not partitioned. */
+/* circle: the circle loss of each record among all records of the batch: embeddings with the same
+ * label attract each other, others repel (Sun et al., 2020, as in keras.losses.circle). Each record
+ * needs all others, so the op is not partitioned. */
 #include "build.h"
 
 #include <math.h>
@@ -22,7 +23,10 @@ static pairs pairs_of(const quern__call *c)
                     .alone = c->attr->i[0] };
 }
 
-static bool alike(const pairs *p, int64_t i, int64_t j) { return quern__get(p->labels, i) == quern__get(p->labels, j); }
+static bool alike(const pairs *p, int64_t i, int64_t j)
+{
+    return quern__get(p->labels, i) == quern__get(p->labels, j);
+}
 static bool counts(const pairs *p, int64_t i, int64_t j) { return i != j || !p->alone; }
 
 /* 1 - cosine, before it is clipped at 0. */
@@ -30,7 +34,8 @@ static double distance(const pairs *p, int64_t i, int64_t j)
 {
     double dot = 0;
     for (int64_t k = 0; k < p->width; k++)
-        dot += quern__get(p->embeddings, i * p->width + k) * quern__get(p->embeddings, j * p->width + k);
+        dot += quern__get(p->embeddings, i * p->width + k) *
+               quern__get(p->embeddings, j * p->width + k);
     return 1 - dot;
 }
 
@@ -43,17 +48,20 @@ static double pull(const pairs *p, bool same, double d, double *slope)
     return sign * weight * rest;
 }
 
-/* Logarithms of the sums of exponentials over the records with the same label, and over the others; -infinity without any. */
+/* Logarithms of the sums of exponentials over the records with the same label, and over the others;
+ * -infinity without any. */
 static void log_sums(const pairs *p, int64_t i, double sums[2])
 {
     double most[2] = { -INFINITY, -INFINITY }, slope;
     sums[0] = sums[1] = 0;
     for (int64_t j = 0; j < p->n; j++)
         if (counts(p, i, j))
-            most[alike(p, i, j)] = fmax(most[alike(p, i, j)], pull(p, alike(p, i, j), distance(p, i, j), &slope));
+            most[alike(p, i, j)] =
+                fmax(most[alike(p, i, j)], pull(p, alike(p, i, j), distance(p, i, j), &slope));
     for (int64_t j = 0; j < p->n; j++)
         if (counts(p, i, j))
-            sums[alike(p, i, j)] += exp(pull(p, alike(p, i, j), distance(p, i, j), &slope) - most[alike(p, i, j)]);
+            sums[alike(p, i, j)] +=
+                exp(pull(p, alike(p, i, j), distance(p, i, j), &slope) - most[alike(p, i, j)]);
     for (int k = 0; k < 2; k++)
         sums[k] = sums[k] > 0 ? most[k] + log(sums[k]) : -INFINITY;
 }
@@ -86,7 +94,8 @@ static int circle_slope_reference(const quern__call *c, int64_t begin, int64_t e
             if (!counts(&p, i, j))
                 continue;
             bool same = alike(&p, i, j);
-            double value = pull(&p, same, distance(&p, i, j), &slope), by = -outer * exp(value - sums[same]) * slope;
+            double value = pull(&p, same, distance(&p, i, j), &slope),
+                   by = -outer * exp(value - sums[same]) * slope;
             for (int64_t k = 0; k < p.width; k++) {
                 int64_t a = i * p.width + k, b = j * p.width + k;
                 double x = quern__get(p.embeddings, a), y = quern__get(p.embeddings, b);
@@ -98,20 +107,26 @@ static int circle_slope_reference(const quern__call *c, int64_t begin, int64_t e
     return 0;
 }
 
-const quern__op quern__op_circle_grad = { .name = "circle_grad", .ways = quern__ways_whole, .reference = circle_slope_reference };
+const quern__op quern__op_circle_grad = { .name = "circle_grad",
+                                          .ways = quern__ways_whole,
+                                          .reference = circle_slope_reference };
 
-static void circle_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void circle_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                            quern__id *dx)
 {
     quern__attr attr = node->attr;
     quern__id in[3] = { node->in[0], node->in[1], dy[0] };
-    dx[1] = quern__build(g, &quern__op_circle_grad, in, 3, &attr, quern__shape_of(g, in[1]), quern__dtype_of(g, in[1]));
+    dx[1] = quern__build(g, &quern__op_circle_grad, in, 3, &attr, quern__shape_of(g, in[1]),
+                         quern__dtype_of(g, in[1]));
 }
 
-const quern__op quern__op_circle = {
-    .name = "circle", .ways = quern__ways_whole, .gradient = circle_gradient, .reference = circle_reference
-};
+const quern__op quern__op_circle = { .name = "circle",
+                                     .ways = quern__ways_whole,
+                                     .gradient = circle_gradient,
+                                     .reference = circle_reference };
 
-quern__id quern__circle(quern__graph *g, quern__id labels, quern__id embeddings, double gamma, double margin, bool alone)
+quern__id quern__circle(quern__graph *g, quern__id labels, quern__id embeddings, double gamma,
+                        double margin, bool alone)
 {
     if (!labels || !embeddings)
         return 0;
@@ -119,6 +134,7 @@ quern__id quern__circle(quern__graph *g, quern__id labels, quern__id embeddings,
     if (s.rank != 2)
         return quern__graph_fail(g, QUERN_SHAPE, "circle needs embeddings (records, width)");
     quern__attr attr = { .i = { alone }, .f = { gamma, margin } };
-    return quern__build(g, &quern__op_circle, (quern__id[]){ quern__reshape(g, labels, &rows), embeddings }, 2, &attr, &rows,
-                        quern__dtype_of(g, embeddings));
+    return quern__build(g, &quern__op_circle,
+                        (quern__id[]){ quern__reshape(g, labels, &rows), embeddings }, 2, &attr,
+                        &rows, quern__dtype_of(g, embeddings));
 }

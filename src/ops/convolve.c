@@ -1,15 +1,19 @@
-/* convolve: convolution over one to three spatial axes, channels last: the forward pass, the input gradient (which transposed
- * convolutions compute), and the kernel gradient. Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
- * 2016; https://keras.io/api/layers/convolution_layers/ */
+/* convolve: convolution over one to three spatial axes, channels last: the forward pass, the input
+ * gradient (which transposed convolutions compute), and the kernel gradient. Dumoulin and Visin, "A
+ * guide to convolution arithmetic for deep learning", 2016;
+ * https://keras.io/api/layers/convolution_layers/ */
 #include "convolve.h"
 
 #include "build.h"
 
 extern const quern__op quern__op_convolve_back;
 
-quern__space quern__space_of(const quern__attr *attr, const quern_shape *image, const quern_shape *made)
+quern__space quern__space_of(const quern__attr *attr, const quern_shape *image,
+                             const quern_shape *made)
 {
-    quern__space s = { .records = image->dims[0], .channels = image->dims[image->rank - 1], .filters = made->dims[made->rank - 1] };
+    quern__space s = { .records = image->dims[0],
+                       .channels = image->dims[image->rank - 1],
+                       .filters = made->dims[made->rank - 1] };
     int axes = (int)attr->i[12];
     s.places = 1;
     for (int a = 0; a < 3; a++) {
@@ -37,7 +41,8 @@ quern__attr quern__frame_attr(const quern__frame *f)
     return attr;
 }
 
-quern__frame quern__frame_of(const quern__graph *g, const quern__attr *attr, quern__id image, quern__id made)
+quern__frame quern__frame_of(const quern__graph *g, const quern__attr *attr, quern__id image,
+                             quern__id made)
 {
     quern__space s = quern__space_of(attr, quern__shape_of(g, image), quern__shape_of(g, made));
     quern__frame f = { .axes = (int)attr->i[12] };
@@ -71,7 +76,8 @@ static int convolve_reference(const quern__call *c, int64_t begin, int64_t end)
         double sum = 0;
         for (int64_t k = 0; k < s.places; k++)
             for (int64_t q = 0; quern__space_seen(&s, o, k, at) && q < s.channels; q++)
-                sum += quern__get(&c->in[0], quern__space_together(record, s.in, at) * s.channels + q) *
+                sum += quern__get(&c->in[0],
+                                  quern__space_together(record, s.in, at) * s.channels + q) *
                        quern__get(&c->in[1], (k * s.channels + q) * s.filters + f);
         quern__set(&c->out[0], i, sum);
     }
@@ -94,14 +100,16 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
                 int64_t to = quern__space_together(record, s.in, at) * s.channels + q;
                 double sum = quern__get(&c->out[0], to);
                 for (int64_t f = 0; f < s.filters; f++)
-                    sum += quern__get(&c->in[0], i * s.filters + f) * quern__get(&c->in[1], (k * s.channels + q) * s.filters + f);
+                    sum += quern__get(&c->in[0], i * s.filters + f) *
+                           quern__get(&c->in[1], (k * s.channels + q) * s.filters + f);
                 quern__set(&c->out[0], to, sum);
             }
         }
     return 0;
 }
 
-/* ---- kernel gradient: inputs x, dy; one sum per part of the records, (parts * positions * C, filters). i[13]: parts ---- */
+/* ---- kernel gradient: inputs x, dy; one sum per part of the records, (parts * positions * C,
+ * filters). i[13]: parts ---- */
 
 static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -109,13 +117,16 @@ static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     int64_t per = quern__space_numbers(s.out, 1), parts = c->attr->i[13];
     for (int64_t i = p.start; i < p.start + p.length; i++) {
-        int64_t f = i % s.filters, q = i / s.filters % s.channels, k = i / s.filters / s.channels % s.places,
+        int64_t f = i % s.filters, q = i / s.filters % s.channels,
+                k = i / s.filters / s.channels % s.places,
                 part = i / s.filters / s.channels / s.places;
         double sum = 0;
-        for (int64_t n = s.records * part / parts * per; n < s.records * (part + 1) / parts * per; n++) {
+        for (int64_t n = s.records * part / parts * per; n < s.records * (part + 1) / parts * per;
+             n++) {
             int64_t o[3], at[3], none, record = quern__space_apart(n, s.out, 1, o, &none);
             if (quern__space_seen(&s, o, k, at))
-                sum += quern__get(&c->in[0], quern__space_together(record, s.in, at) * s.channels + q) *
+                sum += quern__get(&c->in[0],
+                                  quern__space_together(record, s.in, at) * s.channels + q) *
                        quern__get(&c->in[1], n * s.filters + f);
         }
         quern__set(&c->out[0], i, sum);
@@ -125,7 +136,8 @@ static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 
 static double work_of(const quern_shape *made, const quern_shape *kernel)
 {
-    return (double)quern_shape_count(made) * (double)quern_shape_count(kernel) / (double)made->dims[made->rank - 1];
+    return (double)quern_shape_count(made) * (double)quern_shape_count(kernel) /
+           (double)made->dims[made->rank - 1];
 }
 
 double quern__work_forward(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
@@ -151,11 +163,13 @@ int quern__ways_eighths(const quern__graph *g, const quern__node *node)
     return QUERN__WAY_EIGHTHS;
 }
 
-const quern__op quern__op_convolve_weights = {
-    .name = "convolve_weights", .ways = quern__ways_eighths, .reference = weights_reference, .work = quern__work_weights
-};
+const quern__op quern__op_convolve_weights = { .name = "convolve_weights",
+                                               .ways = quern__ways_eighths,
+                                               .reference = weights_reference,
+                                               .work = quern__work_weights };
 
-quern__id quern__add_parts(quern__graph *g, quern__id parts, int64_t count, const quern_shape *kernel)
+quern__id quern__add_parts(quern__graph *g, quern__id parts, int64_t count,
+                           const quern_shape *kernel)
 {
     quern_shape rows = { .rank = 2, .dims = { count, quern_shape_count(kernel) } };
     if (count > 1)
@@ -164,17 +178,20 @@ quern__id quern__add_parts(quern__graph *g, quern__id parts, int64_t count, cons
 }
 
 /* dw of a convolution with input x and output gradient dy. */
-static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__id w, const quern__frame *f)
+static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__id w,
+                            const quern__frame *f)
 {
     const quern_shape kernel = *quern__shape_of(g, w);
     int64_t columns = kernel.dims[kernel.rank - 1], rows = quern_shape_count(&kernel) / columns;
-    /* a small kernel is summed by parts of the records, a large one by parts of the kernel: both use all threads */
+    /* a small kernel is summed by parts of the records, a large one by parts of the kernel: both
+     * use all threads */
     int64_t parts = rows * columns <= 1 << 17 ? QUERN__CONVOLVE_PARTS : 1;
     quern__attr attr = quern__frame_attr(f);
     attr.i[13] = parts;
     quern_shape all = { .rank = 2, .dims = { parts * rows, columns } };
     quern__id in[2] = { x, dy };
-    quern__id dw = quern__build(g, &quern__op_convolve_weights, in, 2, &attr, &all, quern__dtype_of(g, x));
+    quern__id dw =
+        quern__build(g, &quern__op_convolve_weights, in, 2, &attr, &all, quern__dtype_of(g, x));
     return quern__add_parts(g, dw, parts, &kernel);
 }
 
@@ -183,7 +200,8 @@ static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__i
 static int turn_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->in[0].shape;
-    int64_t filters = s->dims[s->rank - 1], channels = s->dims[s->rank - 2], places = quern_shape_count(s) / channels / filters;
+    int64_t filters = s->dims[s->rank - 1], channels = s->dims[s->rank - 2],
+            places = quern_shape_count(s) / channels / filters;
     (void)begin, (void)end;
     for (int64_t k = 0; k < places; k++)
         for (int64_t q = 0; q < channels; q++)
@@ -194,38 +212,45 @@ static int turn_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 static quern__id turned(quern__graph *g, quern__id w);
-static void turn_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void turn_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                          quern__id *dx)
 {
     (void)node;
     dx[0] = turned(g, dy[0]);
 }
 
-const quern__op quern__op_convolve_turn = {
-    .name = "convolve_turn", .ways = quern__ways_whole, .gradient = turn_gradient, .reference = turn_reference
-};
+const quern__op quern__op_convolve_turn = { .name = "convolve_turn",
+                                            .ways = quern__ways_whole,
+                                            .gradient = turn_gradient,
+                                            .reference = turn_reference };
 
 static quern__id turned(quern__graph *g, quern__id w)
 {
     quern_shape s = *quern__shape_of(g, w), out = s;
     out.dims[s.rank - 1] = s.dims[s.rank - 2];
     out.dims[s.rank - 2] = s.dims[s.rank - 1];
-    return quern__build(g, &quern__op_convolve_turn, &w, 1, &(quern__attr){ 0 }, &out, quern__dtype_of(g, w));
+    return quern__build(g, &quern__op_convolve_turn, &w, 1, &(quern__attr){ 0 }, &out,
+                        quern__dtype_of(g, w));
 }
 
 /* ---- builders ---- */
 
 static bool ones(const int64_t *v) { return v[0] == 1 && v[1] == 1 && v[2] == 1; }
 
-/* Whether the input gradient is faster as a convolution with the flipped kernel than as a product whose columns are added to the
- * image. The estimate counts multiplications; adding an element costs about as much as eight. */
+/* Whether the input gradient is faster as a convolution with the flipped kernel than as a product
+ * whose columns are added to the image. The estimate counts multiplications; adding an element
+ * costs about as much as eight. */
 static bool sooner_turned(const quern__space *s)
 {
-    int64_t image = quern__space_numbers(s->in, 1), windows = quern__space_numbers(s->out, 1), k = s->places * s->channels;
+    int64_t image = quern__space_numbers(s->in, 1), windows = quern__space_numbers(s->out, 1),
+            k = s->places * s->channels;
     int64_t wide = s->channels <= 16 ? 16 : (s->channels + 31) / 32 * 32;
-    return ones(s->stride) && image * s->places * s->filters * wide < windows * (s->filters * ((k + 31) / 32 * 32) + 8 * k);
+    return ones(s->stride) && image * s->places * s->filters * wide <
+                                  windows * (s->filters * ((k + 31) / 32 * 32) + 8 * k);
 }
 
-static quern__id back_of(quern__graph *g, quern__id y, quern__id w, const quern__frame *f, const quern_shape *image)
+static quern__id back_of(quern__graph *g, quern__id y, quern__id w, const quern__frame *f,
+                         const quern_shape *image)
 {
     quern__attr attr = quern__frame_attr(f);
     quern__space s = quern__space_of(&attr, image, quern__shape_of(g, y));
@@ -242,7 +267,8 @@ static quern__id back_of(quern__graph *g, quern__id y, quern__id w, const quern_
     return quern__build(g, &quern__op_convolve_back, in, 3, &attr, image, quern__dtype_of(g, y));
 }
 
-static void convolve_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void convolve_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                              quern__id *dx)
 {
     quern__node n = *node;
     quern__id x = n.in[0], w = n.in[1];
@@ -252,7 +278,8 @@ static void convolve_gradient(quern__graph *g, const quern__node *node, const qu
     dx[1] = weights_of(g, x, dy[0], w, &f);
 }
 
-static void back_gradient(quern__graph *g, const quern__node *node, const quern__id *dx, quern__id *dy)
+static void back_gradient(quern__graph *g, const quern__node *node, const quern__id *dx,
+                          quern__id *dy)
 {
     quern__node n = *node;
     quern__id y = n.in[0], w = n.in[1];
@@ -279,11 +306,13 @@ static bool fits(quern__graph *g, quern__id x, quern__id w, const quern__frame *
 {
     quern_shape s = *quern__shape_of(g, x), k = *quern__shape_of(g, w);
     char left[96], right[96];
-    bool ok = s.rank == f->axes + 2 && k.rank == s.rank && s.dims[s.rank - 1] == k.dims[k.rank - own];
+    bool ok =
+        s.rank == f->axes + 2 && k.rank == s.rank && s.dims[s.rank - 1] == k.dims[k.rank - own];
     for (int a = 0; a < f->axes && ok; a++)
         ok = k.dims[a] == f->kernel[3 - f->axes + a];
     if (!ok)
-        quern__graph_fail(g, QUERN_SHAPE, "a kernel %s does not fit %s", quern_shape_text(&k, right, sizeof right),
+        quern__graph_fail(g, QUERN_SHAPE, "a kernel %s does not fit %s",
+                          quern_shape_text(&k, right, sizeof right),
                           quern_shape_text(&s, left, sizeof left));
     return ok;
 }
@@ -292,7 +321,8 @@ quern__id quern__convolve(quern__graph *g, quern__id x, quern__id w, const quern
 {
     if (!x || !w || !fits(g, x, w, f, 2))
         return 0;
-    quern_shape k = *quern__shape_of(g, w), matrix = { .rank = 2, .dims = { 0, k.dims[k.rank - 1] } };
+    quern_shape k = *quern__shape_of(g, w),
+                matrix = { .rank = 2, .dims = { 0, k.dims[k.rank - 1] } };
     matrix.dims[0] = quern_shape_count(&k) / matrix.dims[1];
     quern_shape out = quern__image_shape(quern__shape_of(g, x), f->axes, f->out, matrix.dims[1]);
     quern__id in[3] = { x, w, quern__pack(g, quern__reshape(g, w, &matrix), false) };
@@ -300,11 +330,13 @@ quern__id quern__convolve(quern__graph *g, quern__id x, quern__id w, const quern
     return quern__build(g, &quern__op_convolve, in, 3, &attr, &out, quern__dtype_of(g, x));
 }
 
-quern__id quern__convolve_back(quern__graph *g, quern__id y, quern__id w, const quern__frame *f, const int64_t in[3])
+quern__id quern__convolve_back(quern__graph *g, quern__id y, quern__id w, const quern__frame *f,
+                               const int64_t in[3])
 {
     if (!y || !w || !fits(g, y, w, f, 1))
         return 0;
     const quern_shape *k = quern__shape_of(g, w);
-    quern_shape image = quern__image_shape(quern__shape_of(g, y), f->axes, in, k->dims[k->rank - 2]);
+    quern_shape image =
+        quern__image_shape(quern__shape_of(g, y), f->axes, in, k->dims[k->rank - 2]);
     return back_of(g, y, w, f, &image);
 }

@@ -1,6 +1,6 @@
-/* ctc: connectionist temporal classification: the negative log-probability of a record's labels, summed over all alignments with
- * its steps, where blanks (class 0) separate labels (Graves et al., 2006). The forward-backward algorithm works on logarithms in
- * double. */
+/* ctc: connectionist temporal classification: the negative log-probability of a record's labels,
+ * summed over all alignments with its steps, where blanks (class 0) separate labels (Graves et al.,
+ * 2006). The forward-backward algorithm works on logarithms in double. */
 #include "build.h"
 
 #include <math.h>
@@ -12,10 +12,17 @@ typedef struct record {
 } record;
 
 /* The class of a state. */
-static int64_t class_of(const record *r, int64_t s) { return s % 2 ? (int64_t)quern__get(r->labels, r->first_label + s / 2) : 0; }
+static int64_t class_of(const record *r, int64_t s)
+{
+    return s % 2 ? (int64_t)quern__get(r->labels, r->first_label + s / 2) : 0;
+}
 
-/* Whether state s can follow state s - 2 directly: it is a label that differs from the previous one. */
-static bool may_skip(const record *r, int64_t s) { return s % 2 && s > 1 && class_of(r, s) != class_of(r, s - 2); }
+/* Whether state s can follow state s - 2 directly: it is a label that differs from the previous
+ * one. */
+static bool may_skip(const record *r, int64_t s)
+{
+    return s % 2 && s > 1 && class_of(r, s) != class_of(r, s - 2);
+}
 
 /* Reads a record; label 0 ends its labels. Reports a fault for a label that is not a class. */
 static int read_record(const quern__call *c, int64_t i, record *r)
@@ -60,7 +67,8 @@ static double chance(const record *r, int64_t t, int64_t s, double all)
     return quern__get(r->logits, r->first_logit + t * r->classes + class_of(r, s)) - all;
 }
 
-/* Sets alpha[t * row + s]: the log-probability of all alignments that end in state s at step t. Returns that of all alignments. */
+/* Sets alpha[t * row + s]: the log-probability of all alignments that end in state s at step t.
+ * Returns that of all alignments. */
 static double forward(const record *r, double *alpha, int64_t row)
 {
     for (int64_t t = 0; t < r->steps; t++) {
@@ -81,7 +89,8 @@ static double forward(const record *r, double *alpha, int64_t row)
 
 static int ctc_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t row = c->out[1].shape.dims[2], first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? c->out[0].shape.dims[0] : end;
+    int64_t row = c->out[1].shape.dims[2], first = c->axis < 0 ? 0 : begin,
+            last = c->axis < 0 ? c->out[0].shape.dims[0] : end;
     for (int64_t i = first; i < last; i++) {
         record r;
         int status = read_record(c, i, &r);
@@ -92,7 +101,8 @@ static int ctc_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Sets now[s]: the log-probability of all continuations after state s at step t, from those of the next step (`next`). */
+/* Sets now[s]: the log-probability of all continuations after state s at step t, from those of the
+ * next step (`next`). */
 static void backward(const record *r, int64_t t, const double *next, double *now)
 {
     double all = t + 1 < r->steps ? log_sum(r, t + 1) : 0;
@@ -111,13 +121,15 @@ static void backward(const record *r, int64_t t, const double *next, double *now
 /* Inputs labels, logits, alpha of the forward pass, dy; output 1 is scratch for two steps. */
 static int ctc_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t row = c->in[2].shape.dims[2], first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? c->out[0].shape.dims[0] : end;
+    int64_t row = c->in[2].shape.dims[2], first = c->axis < 0 ? 0 : begin,
+            last = c->axis < 0 ? c->out[0].shape.dims[0] : end;
     for (int64_t i = first; i < last; i++) {
         record r;
         int status = read_record(c, i, &r);
         if (status < 0)
             return status;
-        const double *alpha = (const double *)c->in[2].data + i * r.steps * row, *ends = alpha + (r.steps - 1) * row;
+        const double *alpha = (const double *)c->in[2].data + i * r.steps * row,
+                     *ends = alpha + (r.steps - 1) * row;
         double *room = (double *)c->out[1].data + i * 2 * row, dy = quern__get(&c->in[3], i);
         double total = either(ends[r.states - 1], r.states > 1 ? ends[r.states - 2] : -INFINITY);
         for (int64_t t = r.steps - 1; t >= 0; t--) {
@@ -125,42 +137,55 @@ static int ctc_slope_reference(const quern__call *c, int64_t begin, int64_t end)
             int64_t at = r.first_logit + t * r.classes;
             backward(&r, t, room + (t + 1) % 2 * row, now);
             for (int64_t k = 0; k < r.classes; k++) /* without an alignment, the gradient is 0 */
-                quern__set(&c->out[0], at + k, total == -INFINITY ? 0 : dy * exp(quern__get(r.logits, at + k) - all));
+                quern__set(&c->out[0], at + k,
+                           total == -INFINITY ? 0 : dy * exp(quern__get(r.logits, at + k) - all));
             for (int64_t s = 0; s < r.states && total > -INFINITY; s++) {
                 int64_t k = at + class_of(&r, s);
-                quern__set(&c->out[0], k, quern__get(&c->out[0], k) - dy * exp(alpha[t * row + s] + now[s] - total));
+                quern__set(&c->out[0], k,
+                           quern__get(&c->out[0], k) -
+                               dy * exp(alpha[t * row + s] + now[s] - total));
             }
         }
     }
     return 0;
 }
 
-const quern__op quern__op_ctc_grad = { .name = "ctc_grad", .ways = quern__ways_rows, .reference = ctc_slope_reference, .inner = 2 };
+const quern__op quern__op_ctc_grad = {
+    .name = "ctc_grad", .ways = quern__ways_rows, .reference = ctc_slope_reference, .inner = 2
+};
 
-static void ctc_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void ctc_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                         quern__id *dx)
 {
     quern_shape shapes[2] = { *quern__shape_of(g, node->in[1]), *quern__shape_of(g, node->out[1]) };
     int dtypes[2] = { quern__dtype_of(g, node->in[1]), QUERN_FLOAT64 };
     quern__id in[4] = { node->in[0], node->in[1], node->out[1], dy[0] }, out[2];
     shapes[1].dims[1] = 2;
     if (dy[0])
-        dx[1] = quern__graph_node(g, &quern__op_ctc_grad, "ctc_grad", in, 4, NULL, shapes, dtypes, 2, out);
+        dx[1] = quern__graph_node(g, &quern__op_ctc_grad, "ctc_grad", in, 4, NULL, shapes, dtypes,
+                                  2, out);
 }
 
-const quern__op quern__op_ctc = {
-    .name = "ctc", .ways = quern__ways_rows, .gradient = ctc_gradient, .reference = ctc_reference, .inner = 2
-};
+const quern__op quern__op_ctc = { .name = "ctc",
+                                  .ways = quern__ways_rows,
+                                  .gradient = ctc_gradient,
+                                  .reference = ctc_reference,
+                                  .inner = 2 };
 
 quern__id quern__ctc(quern__graph *g, quern__id labels, quern__id logits)
 {
     if (!labels || !logits)
         return 0;
     quern_shape l = *quern__shape_of(g, labels), z = *quern__shape_of(g, logits);
-    if (l.rank != 2 || z.rank != 3 || l.dims[0] != z.dims[0] || z.dims[1] < 1 || l.dims[1] < 0 || l.dims[1] > (1 << 20))
-        return quern__graph_fail(g, QUERN_SHAPE, "ctc needs labels (records, labels) and logits (records, steps, classes)");
+    if (l.rank != 2 || z.rank != 3 || l.dims[0] != z.dims[0] || z.dims[1] < 1 || l.dims[1] < 0 ||
+        l.dims[1] > (1 << 20))
+        return quern__graph_fail(
+            g, QUERN_SHAPE,
+            "ctc needs labels (records, labels) and logits (records, steps, classes)");
     quern_shape shapes[2] = { { .rank = 1, .dims = { z.dims[0] } },
                               { .rank = 3, .dims = { z.dims[0], z.dims[1], 2 * l.dims[1] + 1 } } };
     int dtypes[2] = { quern__dtype_of(g, logits), QUERN_FLOAT64 };
     quern__id out[2];
-    return quern__graph_node(g, &quern__op_ctc, "ctc", (quern__id[]){ labels, logits }, 2, NULL, shapes, dtypes, 2, out);
+    return quern__graph_node(g, &quern__op_ctc, "ctc", (quern__id[]){ labels, logits }, 2, NULL,
+                             shapes, dtypes, 2, out);
 }

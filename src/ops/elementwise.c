@@ -1,4 +1,5 @@
-/* elementwise: elementwise ops: unary functions, binary functions with NumPy's broadcasting, select and cast. */
+/* elementwise: elementwise ops: unary functions, binary functions with NumPy's broadcasting, select
+ * and cast. */
 #include "build.h"
 
 #include <math.h>
@@ -107,7 +108,8 @@ static int unary_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
-            quern__set(&c->out[0], i, unary_value((int)c->attr->i[0], quern__get(&c->in[0], i), f[0], f[1], f[2]));
+            quern__set(&c->out[0], i,
+                       unary_value((int)c->attr->i[0], quern__get(&c->in[0], i), f[0], f[1], f[2]));
     return 0;
 }
 
@@ -118,37 +120,46 @@ static int unary_slope_reference(const quern__call *c, int64_t begin, int64_t en
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
-            double slope = unary_grad((int)c->attr->i[0], quern__get(&c->in[0], i), quern__get(&c->in[1], i), f[0], f[1], f[2]);
+            double slope = unary_grad((int)c->attr->i[0], quern__get(&c->in[0], i),
+                                      quern__get(&c->in[1], i), f[0], f[1], f[2]);
             quern__set(&c->out[0], i, slope * quern__get(&c->in[2], i));
         }
     return 0;
 }
 
-const quern__op quern__op_unary_grad = { .name = "unary_grad", .ways = ways_elements, .reference = unary_slope_reference };
+const quern__op quern__op_unary_grad = { .name = "unary_grad",
+                                         .ways = ways_elements,
+                                         .reference = unary_slope_reference };
 
-static void unary_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void unary_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                           quern__id *dx)
 {
     quern__node copy = *node; /* adding nodes can move the node */
-    if (copy.attr.i[0] == QUERN__SIGN || copy.attr.i[0] == QUERN__ROUND || copy.attr.i[0] == QUERN__FINITE)
+    if (copy.attr.i[0] == QUERN__SIGN || copy.attr.i[0] == QUERN__ROUND ||
+        copy.attr.i[0] == QUERN__FINITE)
         return;
     if (copy.attr.i[0] == QUERN__AFFINE) {
         dx[0] = quern__scale(g, dy[0], copy.attr.f[0]);
         return;
     }
-    dx[0] = quern__build(g, &quern__op_unary_grad, (quern__id[]){ copy.in[0], copy.out[0], dy[0] }, 3, &copy.attr,
-                         quern__shape_of(g, copy.in[0]), quern__dtype_of(g, copy.in[0]));
+    dx[0] =
+        quern__build(g, &quern__op_unary_grad, (quern__id[]){ copy.in[0], copy.out[0], dy[0] }, 3,
+                     &copy.attr, quern__shape_of(g, copy.in[0]), quern__dtype_of(g, copy.in[0]));
 }
 
-const quern__op quern__op_unary = {
-    .name = "unary", .ways = ways_elements, .gradient = unary_gradient, .reference = unary_reference, .in_place = true
-};
+const quern__op quern__op_unary = { .name = "unary",
+                                    .ways = ways_elements,
+                                    .gradient = unary_gradient,
+                                    .reference = unary_reference,
+                                    .in_place = true };
 
 quern__id quern__unary(quern__graph *g, int function, quern__id x, double a, double b, double c)
 {
     if (!x)
         return 0;
     quern__attr attr = { .i = { function }, .f = { a, b, c } };
-    return quern__build(g, &quern__op_unary, &x, 1, &attr, quern__shape_of(g, x), quern__dtype_of(g, x));
+    return quern__build(g, &quern__op_unary, &x, 1, &attr, quern__shape_of(g, x),
+                        quern__dtype_of(g, x));
 }
 
 quern__id quern__scale(quern__graph *g, quern__id x, double factor)
@@ -168,7 +179,8 @@ static bool broadcast_shape(const quern_shape *a, const quern_shape *b, quern_sh
     int rank = a->rank > b->rank ? a->rank : b->rank;
     *out = (quern_shape){ .rank = rank };
     for (int i = 1; i <= rank; i++) {
-        int64_t da = i <= a->rank ? a->dims[a->rank - i] : 1, db = i <= b->rank ? b->dims[b->rank - i] : 1;
+        int64_t da = i <= a->rank ? a->dims[a->rank - i] : 1,
+                db = i <= b->rank ? b->dims[b->rank - i] : 1;
         if (da != db && da != 1 && db != 1)
             return false;
         out->dims[rank - i] = da == 1 ? db : da;
@@ -226,7 +238,8 @@ static int binary_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* Adds the gradients of both operands, summed over the axes along which each was broadcast. */
-static void binary_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
+static void binary_gradient(quern__graph *g, const quern__node *node, const quern__id *dys,
+                            quern__id *dx)
 {
     quern__id a = node->in[0], b = node->in[1], y = node->out[0], dy = dys[0], da = 0, db = 0;
     switch (node->attr.i[0]) {
@@ -243,7 +256,8 @@ static void binary_gradient(quern__graph *g, const quern__node *node, const quer
         da = quern__div2(g, dy, b), db = quern__scale(g, quern__mul2(g, da, y), -1);
         break;
     case QUERN__POW:
-        da = quern__mul2(g, dy, quern__mul2(g, b, quern__binary(g, QUERN__POW, a, quern__shift(g, b, -1))));
+        da = quern__mul2(
+            g, dy, quern__mul2(g, b, quern__binary(g, QUERN__POW, a, quern__shift(g, b, -1))));
         db = quern__mul2(g, dy, quern__mul2(g, y, quern__unary_of(g, QUERN__LOG, a)));
         break;
     case QUERN__MAXIMUM: /* TensorFlow: for equal elements, the gradient flows to a */
@@ -261,14 +275,17 @@ static void binary_gradient(quern__graph *g, const quern__node *node, const quer
     dx[1] = quern__unbroadcast(g, db, quern__shape_of(g, b));
 }
 
-const quern__op quern__op_binary = {
-    .name = "binary", .ways = ways_elements, .gradient = binary_gradient, .reference = binary_reference, .in_place = true
-};
+const quern__op quern__op_binary = { .name = "binary",
+                                     .ways = ways_elements,
+                                     .gradient = binary_gradient,
+                                     .reference = binary_reference,
+                                     .in_place = true };
 
 static int dtype_of_two(quern__graph *g, quern__id a, quern__id b)
 {
     int da = quern__dtype_of(g, a), db = quern__dtype_of(g, b);
-    bool fa = da == QUERN_FLOAT32 || da == QUERN_FLOAT64, fb = db == QUERN_FLOAT32 || db == QUERN_FLOAT64;
+    bool fa = da == QUERN_FLOAT32 || da == QUERN_FLOAT64,
+         fb = db == QUERN_FLOAT32 || db == QUERN_FLOAT64;
     if (da == QUERN_FLOAT64 || db == QUERN_FLOAT64)
         return QUERN_FLOAT64;
     return fa ? da : fb ? db : da;
@@ -281,7 +298,8 @@ quern__id quern__binary(quern__graph *g, int function, quern__id a, quern__id b)
     quern_shape shape;
     char ta[96], tb[96];
     if (!broadcast_shape(quern__shape_of(g, a), quern__shape_of(g, b), &shape))
-        return quern__graph_fail(g, QUERN_SHAPE, "%s: shapes %s and %s do not fit", binary_names[function],
+        return quern__graph_fail(g, QUERN_SHAPE, "%s: shapes %s and %s do not fit",
+                                 binary_names[function],
                                  quern_shape_text(quern__shape_of(g, a), ta, sizeof ta),
                                  quern_shape_text(quern__shape_of(g, b), tb, sizeof tb));
     quern__attr attr = { .i = { function } };
@@ -291,10 +309,22 @@ quern__id quern__binary(quern__graph *g, int function, quern__id a, quern__id b)
     return quern__build(g, &quern__op_binary, (quern__id[]){ a, b }, 2, &attr, &shape, dtype);
 }
 
-quern__id quern__add2(quern__graph *g, quern__id a, quern__id b) { return quern__binary(g, QUERN__ADD, a, b); }
-quern__id quern__sub2(quern__graph *g, quern__id a, quern__id b) { return quern__binary(g, QUERN__SUB, a, b); }
-quern__id quern__mul2(quern__graph *g, quern__id a, quern__id b) { return quern__binary(g, QUERN__MUL, a, b); }
-quern__id quern__div2(quern__graph *g, quern__id a, quern__id b) { return quern__binary(g, QUERN__DIV, a, b); }
+quern__id quern__add2(quern__graph *g, quern__id a, quern__id b)
+{
+    return quern__binary(g, QUERN__ADD, a, b);
+}
+quern__id quern__sub2(quern__graph *g, quern__id a, quern__id b)
+{
+    return quern__binary(g, QUERN__SUB, a, b);
+}
+quern__id quern__mul2(quern__graph *g, quern__id a, quern__id b)
+{
+    return quern__binary(g, QUERN__MUL, a, b);
+}
+quern__id quern__div2(quern__graph *g, quern__id a, quern__id b)
+{
+    return quern__binary(g, QUERN__DIV, a, b);
+}
 
 /* ---- select ---- */
 
@@ -311,7 +341,8 @@ static int select_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static void select_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void select_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                            quern__id *dx)
 {
     quern__id condition = node->in[0], a = node->in[1], b = node->in[2];
     quern__id zero = quern__graph_constant(g, 0, quern__dtype_of(g, dy[0]));
@@ -319,9 +350,10 @@ static void select_gradient(quern__graph *g, const quern__node *node, const quer
     dx[2] = quern__unbroadcast(g, quern__select(g, condition, zero, dy[0]), quern__shape_of(g, b));
 }
 
-const quern__op quern__op_select = {
-    .name = "select", .ways = ways_elements, .gradient = select_gradient, .reference = select_reference
-};
+const quern__op quern__op_select = { .name = "select",
+                                     .ways = ways_elements,
+                                     .gradient = select_gradient,
+                                     .reference = select_reference };
 
 quern__id quern__select(quern__graph *g, quern__id condition, quern__id a, quern__id b)
 {
@@ -331,7 +363,8 @@ quern__id quern__select(quern__graph *g, quern__id condition, quern__id a, quern
     if (!broadcast_shape(quern__shape_of(g, a), quern__shape_of(g, b), &both) ||
         !broadcast_shape(&both, quern__shape_of(g, condition), &shape))
         return quern__graph_fail(g, QUERN_SHAPE, "select: shapes do not fit");
-    return quern__build(g, &quern__op_select, (quern__id[]){ condition, a, b }, 3, NULL, &shape, dtype_of_two(g, a, b));
+    return quern__build(g, &quern__op_select, (quern__id[]){ condition, a, b }, 3, NULL, &shape,
+                        dtype_of_two(g, a, b));
 }
 
 /* ---- cast ---- */
@@ -339,7 +372,8 @@ quern__id quern__select(quern__graph *g, quern__id condition, quern__id a, quern
 static int cast_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    bool rounds = c->in[0].dtype == QUERN_INT64 && c->out[0].dtype == QUERN_FLOAT32; /* one conversion, not through double */
+    bool rounds = c->in[0].dtype == QUERN_INT64 &&
+                  c->out[0].dtype == QUERN_FLOAT32; /* one conversion, not through double */
     for (int64_t o = 0; o < p.outer && rounds; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
             ((float *)c->out[0].data)[i] = (float)((const int64_t *)c->in[0].data)[i];
@@ -351,14 +385,17 @@ static int cast_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static void cast_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void cast_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                          quern__id *dx)
 {
     int dtype = quern__dtype_of(g, node->in[0]);
     if (dtype == QUERN_FLOAT32 || dtype == QUERN_FLOAT64)
         dx[0] = quern__cast(g, dy[0], dtype);
 }
 
-const quern__op quern__op_cast = { .name = "cast", .ways = ways_elements, .gradient = cast_gradient, .reference = cast_reference };
+const quern__op quern__op_cast = {
+    .name = "cast", .ways = ways_elements, .gradient = cast_gradient, .reference = cast_reference
+};
 
 quern__id quern__cast(quern__graph *g, quern__id x, int dtype)
 {

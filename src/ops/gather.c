@@ -1,4 +1,5 @@
-/* gather: table rows by index, and the gradient: rows are added at their indices, in the order of the indices. */
+/* gather: table rows by index, and the gradient: rows are added at their indices, in the order of
+ * the indices. */
 #include "build.h"
 
 #include <string.h>
@@ -32,15 +33,17 @@ static int gather_reference(const quern__call *c, int64_t begin, int64_t end)
 
 extern const quern__op quern__op_scatter;
 
-static void gather_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void gather_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                            quern__id *dx)
 {
-    dx[0] = quern__build(g, &quern__op_scatter, (quern__id[]){ node->in[1], dy[0] }, 2, NULL, quern__shape_of(g, node->in[0]),
-                         quern__dtype_of(g, node->in[0]));
+    dx[0] = quern__build(g, &quern__op_scatter, (quern__id[]){ node->in[1], dy[0] }, 2, NULL,
+                         quern__shape_of(g, node->in[0]), quern__dtype_of(g, node->in[0]));
 }
 
-const quern__op quern__op_gather = {
-    .name = "gather", .ways = quern__ways_rows, .gradient = gather_gradient, .reference = gather_reference
-};
+const quern__op quern__op_gather = { .name = "gather",
+                                     .ways = quern__ways_rows,
+                                     .gradient = gather_gradient,
+                                     .reference = gather_reference };
 
 quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids)
 {
@@ -50,7 +53,8 @@ quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids)
     if (t.rank != 2 || out.rank == QUERN_MAX_RANK)
         return quern__graph_fail(g, QUERN_SHAPE, "the table must be a matrix");
     out.dims[out.rank++] = t.dims[1];
-    return quern__build(g, &quern__op_gather, (quern__id[]){ table, ids }, 2, NULL, &out, quern__dtype_of(g, table));
+    return quern__build(g, &quern__op_gather, (quern__id[]){ table, ids }, 2, NULL, &out,
+                        quern__dtype_of(g, table));
 }
 
 /* ---- scatter: indices, rows (…, C): the table of their sums; partitioned by columns ---- */
@@ -75,12 +79,16 @@ static int scatter_reference(const quern__call *c, int64_t begin, int64_t end)
         if (row < 0)
             return QUERN_INVALID;
         for (int64_t k = begin; k < end; k++)
-            quern__set(&c->out[0], row * width + k, quern__get(&c->out[0], row * width + k) + quern__get(&c->in[1], i * width + k));
+            quern__set(&c->out[0], row * width + k,
+                       quern__get(&c->out[0], row * width + k) +
+                           quern__get(&c->in[1], i * width + k));
     }
     return 0;
 }
 
-const quern__op quern__op_scatter = { .name = "scatter", .ways = ways_columns, .reference = scatter_reference };
+const quern__op quern__op_scatter = { .name = "scatter",
+                                      .ways = ways_columns,
+                                      .reference = scatter_reference };
 
 /* ---- sparse gradients: tables of added rows ---- */
 
@@ -90,12 +98,16 @@ static const quern__node *maker(const quern__graph *g, quern__id x)
     return v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(g, v->node) : NULL;
 }
 
-static bool is_sum(const quern__node *n) { return n && !strcmp(n->name, "binary") && n->attr.i[0] == QUERN__ADD; }
+static bool is_sum(const quern__node *n)
+{
+    return n && !strcmp(n->name, "binary") && n->attr.i[0] == QUERN__ADD;
+}
 
 bool quern__scattered(const quern__graph *g, quern__id x)
 {
     const quern__node *n = x ? maker(g, x) : NULL;
-    return n && (n->op == &quern__op_scatter || (is_sum(n) && quern__scattered(g, n->in[0]) && quern__scattered(g, n->in[1])));
+    return n && (n->op == &quern__op_scatter ||
+                 (is_sum(n) && quern__scattered(g, n->in[0]) && quern__scattered(g, n->in[1])));
 }
 
 /* A function of the added rows, or of a dense gradient. */
@@ -110,7 +122,8 @@ static quern__id map_summands(quern__graph *g, quern__id x, changer *change, con
     quern_shape shape = *quern__shape_of(g, x);
     quern__id first = n->in[0], second = n->in[1];
     if (is_sum(n))
-        return quern__add2(g, map_summands(g, first, change, how), map_summands(g, second, change, how));
+        return quern__add2(g, map_summands(g, first, change, how),
+                           map_summands(g, second, change, how));
     quern__id in[2] = { first, change(g, second, how) };
     return quern__build(g, &quern__op_scatter, in, 2, NULL, &shape, quern__dtype_of(g, x));
 }
@@ -126,11 +139,17 @@ static quern__id apply(quern__graph *g, quern__id x, const void *how)
     return quern__unary(g, f->function, x, f->a, f->b, 0);
 }
 
-static quern__id scale(quern__graph *g, quern__id x, const void *how) { return quern__mul2(g, x, *(const quern__id *)how); }
+static quern__id scale(quern__graph *g, quern__id x, const void *how)
+{
+    return quern__mul2(g, x, *(const quern__id *)how);
+}
 
 quern__id quern__each_row(quern__graph *g, quern__id x, int function, double a, double b)
 {
     return map_summands(g, x, apply, &(applied){ function, a, b });
 }
 
-quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor) { return map_summands(g, x, scale, &factor); }
+quern__id quern__scaled_rows(quern__graph *g, quern__id x, quern__id factor)
+{
+    return map_summands(g, x, scale, &factor);
+}

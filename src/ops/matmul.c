@@ -1,5 +1,5 @@
-/* matmul: the matrix product, and packing of matrices for it. i[0]: a is transposed, i[1]: b is transposed. All axes but the last
- * count as rows. An optional third input is b packed. */
+/* matmul: the matrix product, and packing of matrices for it. i[0]: a is transposed, i[1]: b is
+ * transposed. All axes but the last count as rows. An optional third input is b packed. */
 #include "build.h"
 
 enum { few_steps = 8 };
@@ -24,7 +24,8 @@ static int matmul_reference(const quern__call *c, int64_t begin, int64_t end)
             int64_t m = i / columns, n = i % columns;
             double sum = 0;
             for (int64_t j = 0; j < inner; j++)
-                sum += quern__get(&c->in[0], ta ? j * ca + m : m * ca + j) * quern__get(&c->in[1], tb ? n * cb + j : j * cb + n);
+                sum += quern__get(&c->in[0], ta ? j * ca + m : m * ca + j) *
+                       quern__get(&c->in[1], tb ? n * cb + j : j * cb + n);
             quern__set(&c->out[0], i, sum);
         }
     return 0;
@@ -42,29 +43,40 @@ static double matmul_work(const quern__attr *attr, const quern_shape *in, const 
 static int pack_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     bool t = c->attr->i[0];
-    int64_t rows = c->in[0].shape.dims[t], columns = c->in[0].shape.dims[!t], ld = c->in[0].shape.dims[1];
+    int64_t rows = c->in[0].shape.dims[t], columns = c->in[0].shape.dims[!t],
+            ld = c->in[0].shape.dims[1];
     int64_t width = c->out[0].shape.dims[2];
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t i = p.start; i < p.start + p.length; i++) {
-        int64_t panel = i / (rows * width), row = i / width % rows, column = panel * width + i % width;
-        quern__set(&c->out[0], i, column < columns ? quern__get(&c->in[0], t ? column * ld + row : row * ld + column) : 0);
+        int64_t panel = i / (rows * width), row = i / width % rows,
+                column = panel * width + i % width;
+        quern__set(&c->out[0], i,
+                   column < columns
+                       ? quern__get(&c->in[0], t ? column * ld + row : row * ld + column)
+                       : 0);
     }
     return 0;
 }
 
-const quern__op quern__op_pack = { .name = "pack", .ways = quern__ways_rows, .slice = 8, .reference = pack_reference };
+const quern__op quern__op_pack = {
+    .name = "pack", .ways = quern__ways_rows, .slice = 8, .reference = pack_reference
+};
 
 quern__id quern__pack(quern__graph *g, quern__id matrix, bool transposed)
 {
     enum { width = 32 };
     const quern_shape *s = quern__shape_of(g, matrix);
-    quern_shape out = { .rank = 3, .dims = { (s->dims[!transposed] + width - 1) / width, s->dims[transposed], width } };
-    return quern__build(g, &quern__op_pack, &matrix, 1, &(quern__attr){ .i = { transposed } }, &out, quern__dtype_of(g, matrix));
+    quern_shape out = { .rank = 3,
+                        .dims = { (s->dims[!transposed] + width - 1) / width, s->dims[transposed],
+                                  width } };
+    return quern__build(g, &quern__op_pack, &matrix, 1, &(quern__attr){ .i = { transposed } }, &out,
+                        quern__dtype_of(g, matrix));
 }
 
 /* ---- the product ---- */
 
-static void matmul_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
+static void matmul_gradient(quern__graph *g, const quern__node *node, const quern__id *dys,
+                            quern__id *dx)
 {
     quern__id a = node->in[0], b = node->in[1], dy = dys[0];
     bool ta = node->attr.i[0], tb = node->attr.i[1];
@@ -75,9 +87,11 @@ static void matmul_gradient(quern__graph *g, const quern__node *node, const quer
     dx[1] = quern__reshape(g, db, &sb);
 }
 
-const quern__op quern__op_matmul = {
-    .name = "matmul", .ways = ways_product, .gradient = matmul_gradient, .reference = matmul_reference, .work = matmul_work
-};
+const quern__op quern__op_matmul = { .name = "matmul",
+                                     .ways = ways_product,
+                                     .gradient = matmul_gradient,
+                                     .reference = matmul_reference,
+                                     .work = matmul_work };
 
 quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb)
 {
@@ -93,8 +107,9 @@ quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool
         fits = (ta ? ra : ca) == (tb ? cb : rb);
     }
     if (!fits)
-        return quern__graph_fail(g, QUERN_SHAPE, "cannot multiply %s%s by %s%s", quern_shape_text(&sa, left, sizeof left),
-                                 ta ? "ᵀ" : "", quern_shape_text(&sb, right, sizeof right), tb ? "ᵀ" : "");
+        return quern__graph_fail(g, QUERN_SHAPE, "cannot multiply %s%s by %s%s",
+                                 quern_shape_text(&sa, left, sizeof left), ta ? "ᵀ" : "",
+                                 quern_shape_text(&sb, right, sizeof right), tb ? "ᵀ" : "");
     if (ta)
         out = (quern_shape){ .rank = 2, .dims = { ca } };
     out.dims[out.rank - 1] = tb ? rb : cb;
@@ -102,5 +117,6 @@ quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool
     bool sequences = sa.rank > 2 && sa.dims[1] >= few_steps && !ta && sb.rank == 2;
     quern__attr attr = { .i = { ta, tb } };
     quern__id in[3] = { a, b, sequences ? quern__pack(g, b, tb) : 0 };
-    return quern__build(g, &quern__op_matmul, in, 2 + sequences, &attr, &out, quern__dtype_of(g, a));
+    return quern__build(g, &quern__op_matmul, in, 2 + sequences, &attr, &out,
+                        quern__dtype_of(g, a));
 }

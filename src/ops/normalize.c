@@ -1,7 +1,8 @@
-/* normalize: normalization of rows (the last axis), as in LayerNormalization and RMSNormalization: y = (x - mean) inverse gamma +
- * beta with inverse = 1 / sqrt(variance + epsilon); not centered, the mean counts as 0. The forward pass stores mean and inverse
- * of each row. In the backward pass, rows give dx; columns give the gradients of gamma and beta, each summed by one thread in a
- * fixed order. */
+/* normalize: normalization of rows (the last axis), as in LayerNormalization and RMSNormalization:
+ * y = (x - mean) inverse gamma + beta with inverse = 1 / sqrt(variance + epsilon); not centered,
+ * the mean counts as 0. The forward pass stores mean and inverse of each row. In the backward pass,
+ * rows give dx; columns give the gradients of gamma and beta, each summed by one thread in a fixed
+ * order. */
 #include "build.h"
 
 #include <math.h>
@@ -12,13 +13,15 @@ static int64_t width_of(const quern_tensor *t) { return t->shape.dims[t->shape.r
 static quern__part rows_of(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    return (quern__part){ .start = p.start / width_of(&c->out[0]), .length = p.length / width_of(&c->out[0]) };
+    return (quern__part){ .start = p.start / width_of(&c->out[0]),
+                          .length = p.length / width_of(&c->out[0]) };
 }
 
-/* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse. i[0] index of gamma among the inputs, i[1] of beta
- * (0: none), i[2] centered; f[0] epsilon ---- */
+/* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse. i[0] index of gamma
+ * among the inputs, i[1] of beta (0: none), i[2] centered; f[0] epsilon ---- */
 
-static void statistics(const quern_tensor *x, int64_t row, int64_t n, bool centred, double epsilon, double *mean, double *inverse)
+static void statistics(const quern_tensor *x, int64_t row, int64_t n, bool centred, double epsilon,
+                       double *mean, double *inverse)
 {
     double sum = 0, squares = 0;
     for (int64_t k = row * n; centred && k < (row + 1) * n; k++)
@@ -47,17 +50,19 @@ static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- dx: inputs x, statistics, dy, [gamma]. With h = (x - mean) inverse and d = dy gamma: dx = inverse (d - mean(d) - h mean(d
- * h)); not centered, without mean(d). Where a record has several rows, outputs 1 and 2 are the sums over them of dy h and of dy,
- * (B, n) ---- */
+/* ---- dx: inputs x, statistics, dy, [gamma]. With h = (x - mean) inverse and d = dy gamma: dx =
+ * inverse (d - mean(d) - h mean(d h)); not centered, without mean(d). Where a record has several
+ * rows, outputs 1 and 2 are the sums over them of dy h and of dy, (B, n) ---- */
 
 /* Sums of column k over rows [first, last). */
-static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last, int64_t k, double *gamma, double *beta)
+static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last, int64_t k,
+                    double *gamma, double *beta)
 {
     *gamma = *beta = 0;
     for (int64_t r = first; r < last; r++) {
         double dy = quern__get(&c->in[2], r * n + k);
-        *gamma += dy * (quern__get(&c->in[0], r * n + k) - quern__get(&c->in[1], 2 * r)) * quern__get(&c->in[1], 2 * r + 1);
+        *gamma += dy * (quern__get(&c->in[0], r * n + k) - quern__get(&c->in[1], 2 * r)) *
+                  quern__get(&c->in[1], 2 * r + 1);
         *beta += dy;
     }
 }
@@ -79,14 +84,17 @@ static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_
     int64_t n = width_of(&c->in[0]);
     quern__part p = rows_of(c, begin, end);
     for (int64_t r = p.start; r < p.start + p.length; r++) {
-        double mean = quern__get(&c->in[1], 2 * r), inverse = quern__get(&c->in[1], 2 * r + 1), sum = 0, along = 0;
+        double mean = quern__get(&c->in[1], 2 * r), inverse = quern__get(&c->in[1], 2 * r + 1),
+               sum = 0, along = 0;
         for (int64_t k = 0; k < n; k++) {
-            double d = quern__get(&c->in[2], r * n + k) * (c->n_in > 3 ? quern__get(&c->in[3], k) : 1);
+            double d =
+                quern__get(&c->in[2], r * n + k) * (c->n_in > 3 ? quern__get(&c->in[3], k) : 1);
             sum += c->attr->i[2] ? d : 0;
             along += d * (quern__get(&c->in[0], r * n + k) - mean) * inverse;
         }
         for (int64_t k = 0; k < n; k++) {
-            double d = quern__get(&c->in[2], r * n + k) * (c->n_in > 3 ? quern__get(&c->in[3], k) : 1);
+            double d =
+                quern__get(&c->in[2], r * n + k) * (c->n_in > 3 ? quern__get(&c->in[3], k) : 1);
             double h = (quern__get(&c->in[0], r * n + k) - mean) * inverse;
             quern__set(&c->out[0], r * n + k, inverse * (d - (sum + h * along) / (double)n));
         }
@@ -96,7 +104,8 @@ static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_
     return 0;
 }
 
-/* ---- gradients of gamma and beta where a record is a row: inputs x, statistics, dy; sums of dy h and of dy over all rows ---- */
+/* ---- gradients of gamma and beta where a record is a row: inputs x, statistics, dy; sums of dy h
+ * and of dy over all rows ---- */
 
 static int ways_columns(const quern__graph *g, const quern__node *node)
 {
@@ -126,37 +135,42 @@ const quern__op quern__op_normalize_sums = { .name = "normalize_sums",
                                              .reference = normalize_sums_reference };
 
 /* Adds the op for dx and the sums for the gradients of gamma and beta. */
-static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                               quern__id *dx)
 {
     quern__node copy = *node;
     int64_t gamma = copy.attr.i[0], beta = copy.attr.i[1];
     quern__id in[4] = { copy.in[0], copy.out[1], dy[0], gamma ? copy.in[gamma] : 0 };
     int dtype = quern__dtype_of(g, in[0]), n_in = gamma ? 4 : 3;
-    quern_shape shape = *quern__shape_of(g, in[0]), row = { .rank = 1, .dims = { shape.dims[shape.rank - 1] } };
+    quern_shape shape = *quern__shape_of(g, in[0]),
+                row = { .rank = 1, .dims = { shape.dims[shape.rank - 1] } };
     quern_shape by_record = { .rank = 2, .dims = { shape.dims[0], row.dims[0] } };
     quern__id out[3] = { 0 }, *sums = out + 1;
     bool learned = gamma || beta, joined = learned && shape.rank > 2;
     if (!dy[0])
         return;
     dx[0] = quern__graph_node(g, &quern__op_normalize_grad, "normalize_grad", in, n_in, &copy.attr,
-                              (quern_shape[]){ shape, by_record, by_record }, (int[]){ dtype, dtype, dtype }, joined ? 3 : 1, out);
+                              (quern_shape[]){ shape, by_record, by_record },
+                              (int[]){ dtype, dtype, dtype }, joined ? 3 : 1, out);
     if (joined)
         for (int k = 0; k < 2; k++)
             sums[k] = quern__reduce(g, QUERN__SUM, sums[k], 1, false);
     else if (learned)
-        quern__graph_node(g, &quern__op_normalize_sums, "normalize_sums", in, 3, &copy.attr, (quern_shape[]){ row, row },
-                          (int[]){ dtype, dtype }, 2, sums);
+        quern__graph_node(g, &quern__op_normalize_sums, "normalize_sums", in, 3, &copy.attr,
+                          (quern_shape[]){ row, row }, (int[]){ dtype, dtype }, 2, sums);
     if (gamma)
         dx[gamma] = sums[0];
     if (beta)
         dx[beta] = sums[1];
 }
 
-const quern__op quern__op_normalize = {
-    .name = "normalize", .ways = quern__ways_rows, .gradient = normalize_gradient, .reference = normalize_reference
-};
+const quern__op quern__op_normalize = { .name = "normalize",
+                                        .ways = quern__ways_rows,
+                                        .gradient = normalize_gradient,
+                                        .reference = normalize_reference };
 
-quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta, bool centred, double epsilon)
+quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern__id beta,
+                           bool centred, double epsilon)
 {
     if (!x)
         return 0;
@@ -170,13 +184,14 @@ quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern_
         if (!own)
             continue;
         if (quern__shape_of(g, own)->rank != 1 || quern__shape_of(g, own)->dims[0] != n)
-            return quern__graph_fail(g, QUERN_SHAPE, "normalize: rows of %lld do not fit", (long long)n);
+            return quern__graph_fail(g, QUERN_SHAPE, "normalize: rows of %lld do not fit",
+                                     (long long)n);
         attr.i[k] = n_in;
         in[n_in++] = own;
     }
     if (n < 1)
         return quern__graph_fail(g, QUERN_SHAPE, "normalize: the last axis is not fixed");
     statistic.dims[shape.rank - 1] = 2;
-    return quern__graph_node(g, &quern__op_normalize, "normalize", in, n_in, &attr, (quern_shape[]){ shape, statistic },
-                             (int[]){ dtype, dtype }, 2, out);
+    return quern__graph_node(g, &quern__op_normalize, "normalize", in, n_in, &attr,
+                             (quern_shape[]){ shape, statistic }, (int[]){ dtype, dtype }, 2, out);
 }

@@ -1,6 +1,7 @@
-/* pool: pooling of images per channel: the maximum of each window, or the mean of its elements inside the image (padding does not
- * count). i[13]: mean. NaN counts only where it comes first, as in std::max. Backward: the first maximum gets the whole gradient,
- * as in TensorFlow; with a mean, all elements get equal parts. */
+/* pool: pooling of images per channel: the maximum of each window, or the mean of its elements
+ * inside the image (padding does not count). i[13]: mean. NaN counts only where it comes first, as
+ * in std::max. Backward: the first maximum gets the whole gradient, as in TensorFlow; with a mean,
+ * all elements get equal parts. */
 #include "convolve.h"
 
 #include "build.h"
@@ -57,7 +58,8 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    int64_t per = quern__space_numbers(s.out, s.channels), each = quern__space_numbers(s.in, s.channels);
+    int64_t per = quern__space_numbers(s.out, s.channels),
+            each = quern__space_numbers(s.in, s.channels);
     for (int64_t i = p.start; i < p.start + p.length; i++)
         quern__set(&c->out[0], i, 0);
     for (int64_t i = p.start / each * per; i < (p.start + p.length) / each * per; i++) {
@@ -69,7 +71,8 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
             int64_t at = place(&s, &w, record, n) * s.channels + q;
             if (!mean && quern__get(&c->in[1], at) != quern__get(&c->in[2], i))
                 continue;
-            quern__set(&c->out[0], at, quern__get(&c->out[0], at) + (mean ? d / (double)w.count : d));
+            quern__set(&c->out[0], at,
+                       quern__get(&c->out[0], at) + (mean ? d / (double)w.count : d));
             if (!mean)
                 break;
         }
@@ -77,29 +80,33 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
     return 0;
 }
 
-const quern__op quern__op_pool_grad = { .name = "pool_grad", .ways = quern__ways_rows, .reference = pool_slope_reference };
+const quern__op quern__op_pool_grad = { .name = "pool_grad",
+                                        .ways = quern__ways_rows,
+                                        .reference = pool_slope_reference };
 
-static void pool_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void pool_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                          quern__id *dx)
 {
     quern__node n = *node;
     quern__id in[3] = { dy[0], n.in[0], n.out[0] };
-    dx[0] = quern__build(g, &quern__op_pool_grad, in, n.attr.i[13] ? 1 : 3, &n.attr, quern__shape_of(g, n.in[0]),
-                         quern__dtype_of(g, n.in[0]));
+    dx[0] = quern__build(g, &quern__op_pool_grad, in, n.attr.i[13] ? 1 : 3, &n.attr,
+                         quern__shape_of(g, n.in[0]), quern__dtype_of(g, n.in[0]));
 }
 
 const quern__op quern__op_pool = {
     .name = "pool", .ways = quern__ways_rows, .gradient = pool_gradient, .reference = pool_reference
 };
 
-/* The maximum commutes with increasing functions: relu and an addition per channel are moved after the pooling, where fewer
- * elements remain. The backward pass becomes shorter too. */
+/* The maximum commutes with increasing functions: relu and an addition per channel are moved after
+ * the pooling, where fewer elements remain. The backward pass becomes shorter too. */
 static quern__id later(quern__graph *g, quern__id x, const quern__frame *f)
 {
     const quern__op *op = quern__op_of(g, x);
     const quern__node *node = op ? quern__graph_node_at(g, quern__graph_value(g, x)->node) : NULL;
     if (node && op == &quern__op_unary && node->attr.i[0] == QUERN__RELU0)
         return quern__unary_of(g, QUERN__RELU0, quern__pool(g, node->in[0], false, f));
-    if (node && op == &quern__op_binary && node->attr.i[0] == QUERN__ADD && quern__shape_of(g, node->in[1])->rank == 1) {
+    if (node && op == &quern__op_binary && node->attr.i[0] == QUERN__ADD &&
+        quern__shape_of(g, node->in[1])->rank == 1) {
         quern__id term = node->in[1];
         return quern__add2(g, quern__pool(g, node->in[0], false, f), term);
     }
@@ -113,7 +120,8 @@ quern__id quern__pool(quern__graph *g, quern__id x, bool mean, const quern__fram
         return sooner;
     quern_shape s = *quern__shape_of(g, x);
     if (s.rank != f->axes + 2)
-        return quern__graph_fail(g, QUERN_SHAPE, "an image has %d spatial axes, expected %d", f->axes, s.rank - 2);
+        return quern__graph_fail(g, QUERN_SHAPE, "an image has %d spatial axes, expected %d",
+                                 f->axes, s.rank - 2);
     quern_shape out = quern__image_shape(&s, f->axes, f->out, s.dims[s.rank - 1]);
     quern__attr attr = quern__frame_attr(f);
     attr.i[13] = mean;

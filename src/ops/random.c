@@ -1,12 +1,13 @@
-/* random: dropout and noise. Random numbers are functions of a counter (seed, epoch, record of the epoch, element), so they do
- * not depend on batch size, recomputation or threads. i[0] seed; dropout: i[1] axes that share a random number as bits, f[0]
- * rate. */
+/* random: dropout and noise. Random numbers are functions of a counter (seed, epoch, record of the
+ * epoch, element), so they do not depend on batch size, recomputation or threads. i[0] seed;
+ * dropout: i[1] axes that share a random number as bits, f[0] rate. */
 #include "build.h"
 
 /* The key of a purpose in a run: i[0] is the seed of the op. */
 static quern__random_key key_of(const quern__call *c, uint64_t purpose)
 {
-    return quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), purpose, (uint64_t)c->run->epoch);
+    return quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), purpose,
+                                (uint64_t)c->run->epoch);
 }
 
 /* Whether dropout keeps element `at` of a record; a counter gives four numbers of 32 bits. */
@@ -42,22 +43,27 @@ static int dropout_reference(const quern__call *c, int64_t begin, int64_t end)
 
 extern const quern__op quern__op_dropout;
 
-static void dropout_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void dropout_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                             quern__id *dx)
 {
     quern__attr attr = node->attr;
-    dx[0] = quern__build(g, &quern__op_dropout, dy, 1, &attr, quern__shape_of(g, dy[0]), quern__dtype_of(g, dy[0]));
+    dx[0] = quern__build(g, &quern__op_dropout, dy, 1, &attr, quern__shape_of(g, dy[0]),
+                         quern__dtype_of(g, dy[0]));
 }
 
-const quern__op quern__op_dropout = {
-    .name = "dropout", .ways = quern__ways_rows, .gradient = dropout_gradient, .reference = dropout_reference, .in_place = true
-};
+const quern__op quern__op_dropout = { .name = "dropout",
+                                      .ways = quern__ways_rows,
+                                      .gradient = dropout_gradient,
+                                      .reference = dropout_reference,
+                                      .in_place = true };
 
 quern__id quern__dropout(quern__graph *g, quern__id x, double rate, uint64_t seed, uint32_t shared)
 {
     if (!x || rate == 0)
         return x;
     quern__attr attr = { .i = { (int64_t)seed, shared }, .f = { rate } };
-    return quern__build(g, &quern__op_dropout, &x, 1, &attr, quern__shape_of(g, x), quern__dtype_of(g, x));
+    return quern__build(g, &quern__op_dropout, &x, 1, &attr, quern__shape_of(g, x),
+                        quern__dtype_of(g, x));
 }
 
 /* ---- noise ---- */
@@ -69,14 +75,19 @@ static int noise_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__random_key key = key_of(c, QUERN__RANDOM_NOISE);
     quern__part p = quern__call_part(c, s, begin, end);
     for (int64_t i = p.start; i < p.start + p.length; i++)
-        quern__set(&c->out[0], i, quern__random_normal(key, (uint64_t)(c->run->first + i / per), (uint64_t)(i % per)));
+        quern__set(
+            &c->out[0], i,
+            quern__random_normal(key, (uint64_t)(c->run->first + i / per), (uint64_t)(i % per)));
     return 0;
 }
 
-const quern__op quern__op_noise = { .name = "noise", .ways = quern__ways_rows, .reference = noise_reference };
+const quern__op quern__op_noise = { .name = "noise",
+                                    .ways = quern__ways_rows,
+                                    .reference = noise_reference };
 
 quern__id quern__noise(quern__graph *g, quern__id x, uint64_t seed)
 {
     quern__attr attr = { .i = { (int64_t)seed } };
-    return quern__build(g, &quern__op_noise, &x, 1, &attr, x ? quern__shape_of(g, x) : &(quern_shape){ 0 }, QUERN_FLOAT32);
+    return quern__build(g, &quern__op_noise, &x, 1, &attr,
+                        x ? quern__shape_of(g, x) : &(quern_shape){ 0 }, QUERN_FLOAT32);
 }

@@ -10,14 +10,20 @@
 enum { HAS_C = 1, HAS_BIAS = 2, HAS_OWN_BIAS = 4, HAS_MASK = 8, HAS_DC = 16, HAS_OWN = 32 };
 enum { AT_C, AT_BIAS, AT_OWN_BIAS, AT_MASK }; /* the indices of optional inputs of the forward op */
 
-static int gates_of(int cell) { return cell == QUERN__CELL_LSTM ? 4 : cell == QUERN__CELL_GRU ? 3 : 1; }
+static int gates_of(int cell)
+{
+    return cell == QUERN__CELL_LSTM ? 4 : cell == QUERN__CELL_GRU ? 3 : 1;
+}
 static int kept_of(int cell) { return cell == QUERN__CELL_SIMPLE ? 1 : 4; }
 
 quern__recurring quern__recurring_of(const quern__call *call)
 {
     const quern__attr *a = call->attr;
     bool back = call->op != &quern__op_recurrence, again = call->op == &quern__op_recurrence_again;
-    quern__recurring r = { .cell = (int)a->i[0], .function = (int)a->i[1], .gates = gates_of((int)a->i[0]), .lean = a->i[3] };
+    quern__recurring r = { .cell = (int)a->i[0],
+                           .function = (int)a->i[1],
+                           .gates = gates_of((int)a->i[0]),
+                           .lean = a->i[3] };
     const quern_tensor *next = call->in;
     r.kept = kept_of(r.cell);
     if (!back || again)
@@ -59,35 +65,45 @@ static double simple_grad(int function, double y)
     return function == QUERN__TANH ? 1 - y * y : function == QUERN__RELU0 && y <= 0 ? 0 : 1;
 }
 
-static double at_or(const quern_tensor *t, int64_t i, double none) { return t ? quern__get(t, i) : none; }
-
-/* The state of a unit before step t. */
-static double before(const quern_tensor *all, const quern_tensor *first, const quern__recurring *r, int64_t b, int64_t t, int64_t u)
+static double at_or(const quern_tensor *t, int64_t i, double none)
 {
-    return t ? quern__get(all, (b * r->steps + t - 1) * r->units + u) : quern__get(first, b * r->units + u);
+    return t ? quern__get(t, i) : none;
 }
 
-static double recurrent_product(const quern__recurring *r, const quern_tensor *h, int64_t b, int64_t t, int64_t column)
+/* The state of a unit before step t. */
+static double before(const quern_tensor *all, const quern_tensor *first, const quern__recurring *r,
+                     int64_t b, int64_t t, int64_t u)
+{
+    return t ? quern__get(all, (b * r->steps + t - 1) * r->units + u)
+             : quern__get(first, b * r->units + u);
+}
+
+static double recurrent_product(const quern__recurring *r, const quern_tensor *h, int64_t b,
+                                int64_t t, int64_t column)
 {
     double sum = at_or(r->own_bias, column, 0) + at_or(r->own, b * r->gates * r->units + column, 0);
     for (int64_t k = 0; k < r->units && r->kernel; k++)
-        sum += before(h, r->h0, r, b, t, k) * quern__get(r->kernel, k * r->gates * r->units + column);
+        sum +=
+            before(h, r->h0, r, b, t, k) * quern__get(r->kernel, k * r->gates * r->units + column);
     return sum;
 }
 
-/* The results of a step for one unit: the state h, the state c of LSTM, and `kept` numbers for the backward pass. */
+/* The results of a step for one unit: the state h, the state c of LSTM, and `kept` numbers for the
+ * backward pass. */
 typedef struct made {
     double h, c, kept[4];
 } made;
 
 /* Computes one step of one unit from the states before it. */
-static made cell_reference(const quern__recurring *r, const quern_tensor *h, const quern_tensor *c, int64_t b, int64_t t, int64_t u)
+static made cell_reference(const quern__recurring *r, const quern_tensor *h, const quern_tensor *c,
+                           int64_t b, int64_t t, int64_t u)
 {
     int64_t n = r->units;
     double z[4];
     for (int k = 0; k < r->gates; k++) {
         double own = recurrent_product(r, h, b, t, k * n + u);
-        z[k] = quern__get(r->z, (b * r->steps + t) * r->gates * n + k * n + u) + at_or(r->bias, k * n + u, 0);
+        z[k] = quern__get(r->z, (b * r->steps + t) * r->gates * n + k * n + u) +
+               at_or(r->bias, k * n + u, 0);
         if (r->cell == QUERN__CELL_GRU && k == 2)
             z[3] = own;
         else
@@ -101,23 +117,28 @@ static made cell_reference(const quern__recurring *r, const quern_tensor *h, con
         return (made){ .h = o * tanh(cell), .c = cell, .kept = { i, f, g, o } };
     }
     double zg = sigmoid(z[0]), rg = sigmoid(z[1]), ng = tanh(z[2] + rg * z[3]);
-    return (made){ .h = zg * before(h, r->h0, r, b, t, u) + (1 - zg) * ng, .kept = { zg, rg, z[3], ng } };
+    return (made){ .h = zg * before(h, r->h0, r, b, t, u) + (1 - zg) * ng,
+                   .kept = { zg, rg, z[3], ng } };
 }
 
-static void step_reference(const quern__call *call, const quern__recurring *r, int64_t b, int64_t t, int64_t u)
+static void step_reference(const quern__call *call, const quern__recurring *r, int64_t b, int64_t t,
+                           int64_t u)
 {
-    const quern_tensor *h = &call->out[QUERN__FORTH_H], *c = r->cell == QUERN__CELL_LSTM ? &call->out[QUERN__FORTH_C] : NULL;
+    const quern_tensor *h = &call->out[QUERN__FORTH_H],
+                       *c = r->cell == QUERN__CELL_LSTM ? &call->out[QUERN__FORTH_C] : NULL;
     int64_t at = (b * r->steps + t) * r->units + u;
     made now = cell_reference(r, h, c, b, t, u);
     for (int k = 0; k < r->kept && !r->lean; k++)
-        quern__set(&call->out[QUERN__FORTH_LEFT], (b * r->steps + t) * r->kept * r->units + k * r->units + u, now.kept[k]);
+        quern__set(&call->out[QUERN__FORTH_LEFT],
+                   (b * r->steps + t) * r->kept * r->units + k * r->units + u, now.kept[k]);
     bool on = at_or(r->mask, b * r->steps + t, 1) != 0;
     quern__set(&call->out[QUERN__FORTH_H], at, on ? now.h : before(h, r->h0, r, b, t, u));
     if (c)
         quern__set(&call->out[QUERN__FORTH_C], at, on ? now.c : before(c, r->c0, r, b, t, u));
 }
 
-static void records_of(const quern__call *c, const quern__recurring *r, int64_t *begin, int64_t *end)
+static void records_of(const quern__call *c, const quern__recurring *r, int64_t *begin,
+                       int64_t *end)
 {
     if (c->axis < 0)
         *begin = 0, *end = r->records;
@@ -143,8 +164,10 @@ typedef struct flowing {
 /* The backward pass of one unit at one step: gradients of its gates and of the state c. */
 static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, int64_t t, int64_t u)
 {
-    int64_t n = r->units, step = b * r->steps + t, at = step * n + u, kept = step * r->kept * n + u, z = step * r->gates * n + u;
-    double dh = quern__get(f->dh, b * n + u), before_h = before(r->h, r->h0, r, b, t, u), a[4] = { 0 };
+    int64_t n = r->units, step = b * r->steps + t, at = step * n + u, kept = step * r->kept * n + u,
+            z = step * r->gates * n + u;
+    double dh = quern__get(f->dh, b * n + u), before_h = before(r->h, r->h0, r, b, t, u),
+           a[4] = { 0 };
     if (r->z)
         memcpy(a, cell_reference(r, r->h, r->c, b, t, u).kept, sizeof a);
     for (int k = 0; k < r->kept && r->left; k++)
@@ -153,7 +176,8 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
         quern__set(f->dz, z, dh * simple_grad(r->function, quern__get(r->h, at)));
         quern__set(f->dh, b * n + u, 0);
     } else if (r->cell == QUERN__CELL_LSTM) {
-        double y = tanh(quern__get(r->c, at)), dc = quern__get(f->dc, b * n + u) + dh * a[3] * (1 - y * y);
+        double y = tanh(quern__get(r->c, at)),
+               dc = quern__get(f->dc, b * n + u) + dh * a[3] * (1 - y * y);
         quern__set(f->dz, z, dc * a[2] * a[0] * (1 - a[0]));
         quern__set(f->dz, z + n, dc * before(r->c, r->c0, r, b, t, u) * a[1] * (1 - a[1]));
         quern__set(f->dz, z + 2 * n, dc * a[0] * (1 - a[2] * a[2]));
@@ -162,7 +186,8 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
         quern__set(f->dh, b * n + u, 0);
     } else {
         double dn = dh * (1 - a[0]) * (1 - a[3] * a[3]),
-               slopes[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]), dn * a[2] * a[1] * (1 - a[1]), dn };
+               slopes[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]),
+                            dn * a[2] * a[1] * (1 - a[1]), dn };
         for (int k = 0; k < 3; k++) {
             quern__set(f->dz, z + k * n, slopes[k]);
             quern__set(f->down, z + k * n, k < 2 ? slopes[k] : dn * a[1]);
@@ -171,15 +196,18 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
     }
 }
 
-/* The backward pass of one step of a record: first all units, then the product with the recurrent kernel. */
+/* The backward pass of one step of a record: first all units, then the product with the recurrent
+ * kernel. */
 static void step_back(const quern__recurring *r, const flowing *f, int64_t b, int64_t t)
 {
     int64_t n = r->units, columns = r->gates * n, step = b * r->steps + t;
     const quern_tensor *through = f->down ? f->down : f->dz;
     for (int64_t u = 0; u < n; u++) {
-        quern__set(f->dh, b * n + u, quern__get(f->dh, b * n + u) + quern__get(r->dh, step * n + u));
+        quern__set(f->dh, b * n + u,
+                   quern__get(f->dh, b * n + u) + quern__get(r->dh, step * n + u));
         if (r->dc)
-            quern__set(f->dc, b * n + u, quern__get(f->dc, b * n + u) + quern__get(r->dc, step * n + u));
+            quern__set(f->dc, b * n + u,
+                       quern__get(f->dc, b * n + u) + quern__get(r->dc, step * n + u));
     }
     if (at_or(r->mask, step, 1) == 0) { /* a masked step passes the gradients on */
         for (int64_t k = 0; k < columns; k++) {
@@ -203,8 +231,8 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__recurring r = quern__recurring_of(c);
     bool lstm = r.cell == QUERN__CELL_LSTM, gru = r.cell == QUERN__CELL_GRU;
-    flowing f = { &c->out[QUERN__BACK_DZ], gru ? &c->out[QUERN__BACK_DOWN] : NULL, &c->out[QUERN__BACK_DH0],
-                  lstm ? &c->out[QUERN__BACK_DC0] : NULL };
+    flowing f = { &c->out[QUERN__BACK_DZ], gru ? &c->out[QUERN__BACK_DOWN] : NULL,
+                  &c->out[QUERN__BACK_DH0], lstm ? &c->out[QUERN__BACK_DC0] : NULL };
     records_of(c, &r, &begin, &end);
     for (int64_t b = begin; b < end; b++) {
         for (int64_t u = 0; u < r.units; u++) {
@@ -230,7 +258,8 @@ static quern__id states_before(quern__graph *g, quern__id first, quern__id all)
 {
     quern_shape s = *quern__shape_of(g, all), one = s;
     one.dims[1] = 1;
-    quern__id parts[2] = { quern__reshape(g, first, &one), s.dims[1] > 1 ? quern__slice(g, all, 1, 0, s.dims[1] - 1) : 0 };
+    quern__id parts[2] = { quern__reshape(g, first, &one),
+                           s.dims[1] > 1 ? quern__slice(g, all, 1, 0, s.dims[1] - 1) : 0 };
     return s.dims[1] > 1 ? quern__concat(g, parts, 2, 1) : parts[0];
 }
 
@@ -238,16 +267,21 @@ static quern__id states_before(quern__graph *g, quern__id first, quern__id all)
 static quern__id made_again(quern__graph *g, quern__id id)
 {
     const quern__value *v = quern__graph_value(g, id);
-    const quern__node *node = v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(g, v->node) : NULL;
+    const quern__node *node =
+        v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(g, v->node) : NULL;
     if (!node || !node->op->work || node->n_out > 1 || node->gate)
         return id;
-    return quern__graph_node(g, node->op, node->name, node->in, node->n_in, &node->attr, &v->shape, &v->dtype, 1, &id);
+    return quern__graph_node(g, node->op, node->name, node->in, node->n_in, &node->attr, &v->shape,
+                             &v->dtype, 1, &id);
 }
 
-/* Collects the inputs of the backward node of `node`, whose optional inputs are at `at`. Returns their number. */
-static int inputs_back(quern__graph *g, const quern__node *node, const int *at, const quern__id *dy, quern__id *in)
+/* Collects the inputs of the backward node of `node`, whose optional inputs are at `at`. Returns
+ * their number. */
+static int inputs_back(quern__graph *g, const quern__node *node, const int *at, const quern__id *dy,
+                       quern__id *in)
 {
-    bool lstm = node->attr.i[0] == QUERN__CELL_LSTM, lean = node->attr.i[3], again = lean && node->attr.i[0] != QUERN__CELL_SIMPLE;
+    bool lstm = node->attr.i[0] == QUERN__CELL_LSTM, lean = node->attr.i[3],
+         again = lean && node->attr.i[0] != QUERN__CELL_SIMPLE;
     quern__id h = node->out[QUERN__FORTH_H];
     quern_shape s = *quern__shape_of(g, h);
     int n = 0;
@@ -273,7 +307,8 @@ static int inputs_back(quern__graph *g, const quern__node *node, const int *at, 
 }
 
 /* Adds the backward op, and the gradients of kernel and biases from the gradients of all steps. */
-static void recurrence_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void recurrence_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                                quern__id *dx)
 {
     quern__attr attr = node->attr;
     int cell = (int)attr.i[0], dtype = quern__dtype_of(g, node->in[0]), at[4] = { 0 }, next = 4;
@@ -284,7 +319,8 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
         at[k] = attr.i[2] & 1 << k ? next++ : 0;
     int n = inputs_back(g, node, at, dy, in);
     attr.i[2] |= lstm && dy[QUERN__FORTH_C] ? HAS_DC : 0;
-    work.dims[1] = zs.dims[2] + hs.dims[1] + (again ? (kept_of(cell) + QUERN__AGAIN_UNITS) * hs.dims[1] : 0);
+    work.dims[1] =
+        zs.dims[2] + hs.dims[1] + (again ? (kept_of(cell) + QUERN__AGAIN_UNITS) * hs.dims[1] : 0);
     quern_shape shapes[4] = { zs, hs, work, lstm ? hs : zs };
     int dtypes[4] = { dtype, dtype, dtype, dtype };
     const quern__op *op = again ? &quern__op_recurrence_again : &quern__op_recurrence_back;
@@ -297,24 +333,29 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
     if (at[AT_C])
         dx[at[AT_C]] = out[QUERN__BACK_DC0];
     if (at[AT_BIAS])
-        dx[at[AT_BIAS]] = quern__unbroadcast(g, out[QUERN__BACK_DZ], quern__shape_of(g, node->in[at[AT_BIAS]]));
+        dx[at[AT_BIAS]] =
+            quern__unbroadcast(g, out[QUERN__BACK_DZ], quern__shape_of(g, node->in[at[AT_BIAS]]));
     if (at[AT_OWN_BIAS])
-        dx[at[AT_OWN_BIAS]] = quern__unbroadcast(g, through, quern__shape_of(g, node->in[at[AT_OWN_BIAS]]));
+        dx[at[AT_OWN_BIAS]] =
+            quern__unbroadcast(g, through, quern__shape_of(g, node->in[at[AT_OWN_BIAS]]));
 }
 
 /* The product with the state at each step; in the backward pass also that with its gradient. */
-static double recurrence_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+static double recurrence_work(const quern__attr *attr, const quern_shape *in,
+                              const quern_shape *out)
 {
     (void)in;
     const quern_shape *h = &out[QUERN__FORTH_H];
-    return (double)quern_shape_count(h) * (double)(gates_of((int)attr->i[0]) * h->dims[h->rank - 1]);
+    return (double)quern_shape_count(h) *
+           (double)(gates_of((int)attr->i[0]) * h->dims[h->rank - 1]);
 }
 
 static double back_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     (void)in;
     const quern_shape *dz = &out[QUERN__BACK_DZ];
-    return (double)quern_shape_count(dz) * (double)dz->dims[dz->rank - 1] / gates_of((int)attr->i[0]);
+    return (double)quern_shape_count(dz) * (double)dz->dims[dz->rank - 1] /
+           gates_of((int)attr->i[0]);
 }
 
 static double again_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
@@ -351,11 +392,12 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
     *h = *c = 0;
     if (!r->z || (!r->kernel && !r->own) || !r->h || (lstm && !r->c))
         return;
-    quern_shape zs = *quern__shape_of(g, r->z), hs = *quern__shape_of(g, r->h), s = zs, left = zs, work = hs;
+    quern_shape zs = *quern__shape_of(g, r->z), hs = *quern__shape_of(g, r->h), s = zs, left = zs,
+                work = hs;
     int64_t units = hs.dims[hs.rank - 1], wide = gates_of(r->cell) * units;
     const quern_shape *ks = quern__shape_of(g, r->own ? r->own : r->kernel);
-    if (zs.rank != 3 || hs.rank != 2 || ks->rank != 2 || ks->dims[1] != wide || (!r->own && ks->dims[0] != units) ||
-        zs.dims[2] != wide) {
+    if (zs.rank != 3 || hs.rank != 2 || ks->rank != 2 || ks->dims[1] != wide ||
+        (!r->own && ks->dims[0] != units) || zs.dims[2] != wide) {
         quern__graph_fail(g, QUERN_SHAPE, "the recurrent kernel does not fit");
         return;
     }
@@ -368,7 +410,10 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
     const struct {
         quern__id id;
         int bit;
-    } optional[] = { { lstm ? r->c : 0, HAS_C }, { r->bias, HAS_BIAS }, { r->own_bias, HAS_OWN_BIAS }, { r->mask, HAS_MASK } };
+    } optional[] = { { lstm ? r->c : 0, HAS_C },
+                     { r->bias, HAS_BIAS },
+                     { r->own_bias, HAS_OWN_BIAS },
+                     { r->mask, HAS_MASK } };
     in[n++] = r->z;
     in[n++] = r->own ? r->own : r->kernel;
     if (r->own)
@@ -383,7 +428,8 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
         }
     int dtype = quern__dtype_of(g, r->z), dtypes[4] = { dtype, dtype, dtype, dtype };
     quern_shape shapes[4] = { s, left, work, s };
-    quern__graph_node(g, &quern__op_recurrence, "recurrence", in, n, &attr, shapes, dtypes, lstm ? 4 : 3, out);
+    quern__graph_node(g, &quern__op_recurrence, "recurrence", in, n, &attr, shapes, dtypes,
+                      lstm ? 4 : 3, out);
     *h = out[QUERN__FORTH_H];
     *c = out[QUERN__FORTH_C];
 }

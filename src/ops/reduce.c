@@ -1,4 +1,5 @@
-/* reduce: reductions: sums, means, extrema, argmax. Sums are in double and in C order, so that they do not depend on threads. */
+/* reduce: reductions: sums, means, extrema, argmax. Sums are in double and in C order, so that they
+ * do not depend on threads. */
 #include "build.h"
 
 #include <math.h>
@@ -19,7 +20,8 @@ static int ways_reduce(const quern__graph *g, const quern__node *node)
 /* The loops over x: kept dimensions outside, reduced ones inside, with their strides in x. */
 typedef struct walk {
     int kept, reduced;
-    int64_t kept_dims[QUERN_MAX_RANK], kept_strides[QUERN_MAX_RANK], dims[QUERN_MAX_RANK], strides[QUERN_MAX_RANK], count;
+    int64_t kept_dims[QUERN_MAX_RANK], kept_strides[QUERN_MAX_RANK], dims[QUERN_MAX_RANK],
+        strides[QUERN_MAX_RANK], count;
 } walk;
 
 static walk walk_of(const quern_shape *s, uint32_t axes)
@@ -70,7 +72,9 @@ static int reduce_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
-            quern__set(&c->out[0], i, reduce_one(&c->in[0], &w, place(w.kept, w.kept_dims, w.kept_strides, i), c->attr->i[0]));
+            quern__set(&c->out[0], i,
+                       reduce_one(&c->in[0], &w, place(w.kept, w.kept_dims, w.kept_strides, i),
+                                  c->attr->i[0]));
     return 0;
 }
 
@@ -83,7 +87,8 @@ static int mean_slope_reference(const quern__call *c, int64_t begin, int64_t end
     quern__part p = quern__call_part(c, s, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
-            quern__set(&c->out[0], i, share * quern__get(&c->in[0], quern__broadcast_index(kept, s, i)));
+            quern__set(&c->out[0], i,
+                       share * quern__get(&c->in[0], quern__broadcast_index(kept, s, i)));
     return 0;
 }
 
@@ -93,9 +98,12 @@ static int ways_elements(const quern__graph *g, const quern__node *node)
     return QUERN__WAY_ELEMENTS;
 }
 
-const quern__op quern__op_mean_grad = { .name = "mean_grad", .ways = ways_elements, .reference = mean_slope_reference };
+const quern__op quern__op_mean_grad = { .name = "mean_grad",
+                                        .ways = ways_elements,
+                                        .reference = mean_slope_reference };
 
-/* The gradient of a max or min, divided among equal elements: inputs x, y, dy, both with the axes kept. */
+/* The gradient of a max or min, divided among equal elements: inputs x, y, dy, both with the axes
+ * kept. */
 static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     (void)begin, (void)end;
@@ -115,7 +123,9 @@ static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t e
     return 0;
 }
 
-const quern__op quern__op_reduce_grad = { .name = "reduce_grad", .ways = quern__ways_whole, .reference = reduce_slope_reference };
+const quern__op quern__op_reduce_grad = { .name = "reduce_grad",
+                                          .ways = quern__ways_whole,
+                                          .reference = reduce_slope_reference };
 
 static quern_shape kept_shape(const quern_shape *s, uint32_t axes)
 {
@@ -126,23 +136,26 @@ static quern_shape kept_shape(const quern_shape *s, uint32_t axes)
     return out;
 }
 
-static void reduce_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
+static void reduce_gradient(quern__graph *g, const quern__node *node, const quern__id *dys,
+                            quern__id *dx)
 {
     quern__node copy = *node;
-    quern_shape whole = *quern__shape_of(g, copy.in[0]), kept = kept_shape(&whole, (uint32_t)copy.attr.i[1]);
+    quern_shape whole = *quern__shape_of(g, copy.in[0]),
+                kept = kept_shape(&whole, (uint32_t)copy.attr.i[1]);
     quern__id dy = quern__reshape(g, dys[0], &kept), y = quern__reshape(g, copy.out[0], &kept);
     if (copy.attr.i[0] == QUERN__SUM)
         dx[0] = quern__broadcast(g, dy, &whole);
     else if (copy.attr.i[0] == QUERN__MEAN)
         dx[0] = quern__build(g, &quern__op_mean_grad, &dy, 1, NULL, &whole, quern__dtype_of(g, dy));
     else
-        dx[0] = quern__build(g, &quern__op_reduce_grad, (quern__id[]){ copy.in[0], y, dy }, 3, &copy.attr, &whole,
-                             quern__dtype_of(g, dy));
+        dx[0] = quern__build(g, &quern__op_reduce_grad, (quern__id[]){ copy.in[0], y, dy }, 3,
+                             &copy.attr, &whole, quern__dtype_of(g, dy));
 }
 
-const quern__op quern__op_reduce = {
-    .name = "reduce", .ways = ways_reduce, .gradient = reduce_gradient, .reference = reduce_reference
-};
+const quern__op quern__op_reduce = { .name = "reduce",
+                                     .ways = ways_reduce,
+                                     .gradient = reduce_gradient,
+                                     .reference = reduce_reference };
 
 quern__id quern__reduce(quern__graph *g, int what, quern__id x, uint32_t axes, bool keepdims)
 {
@@ -185,7 +198,9 @@ static int argmax_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_argmax = { .name = "argmax", .ways = quern__ways_rows, .reference = argmax_reference };
+const quern__op quern__op_argmax = { .name = "argmax",
+                                     .ways = quern__ways_rows,
+                                     .reference = argmax_reference };
 
 quern__id quern__argmax(quern__graph *g, quern__id x)
 {
@@ -214,7 +229,9 @@ static int in_top_k_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_in_top_k = { .name = "in_top_k", .ways = quern__ways_rows, .reference = in_top_k_reference };
+const quern__op quern__op_in_top_k = { .name = "in_top_k",
+                                       .ways = quern__ways_rows,
+                                       .reference = in_top_k_reference };
 
 quern__id quern__in_top_k(quern__graph *g, quern__id scores, quern__id labels, int64_t k)
 {
@@ -222,6 +239,7 @@ quern__id quern__in_top_k(quern__graph *g, quern__id scores, quern__id labels, i
         return 0;
     quern_shape shape = rows_of(quern__shape_of(g, scores));
     quern__attr attr = { .i = { k } };
-    return quern__build(g, &quern__op_in_top_k, (quern__id[]){ scores, quern__reshape(g, labels, &shape) }, 2, &attr, &shape,
-                        QUERN_FLOAT32);
+    return quern__build(g, &quern__op_in_top_k,
+                        (quern__id[]){ scores, quern__reshape(g, labels, &shape) }, 2, &attr,
+                        &shape, QUERN_FLOAT32);
 }

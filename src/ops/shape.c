@@ -1,5 +1,5 @@
-/* shape: ops that move elements without computing: reshape (a view), broadcast, transpose, concat, reverse, iota, slice and its
- * gradient pad. */
+/* shape: ops that move elements without computing: reshape (a view), broadcast, transpose, concat,
+ * reverse, iota, slice and its gradient pad. */
 #include "build.h"
 
 #include <string.h>
@@ -20,19 +20,23 @@ static int copy_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     (void)begin, (void)end;
     if (c->out[0].data != c->in[0].data)
-        memcpy(c->out[0].data, c->in[0].data, (size_t)quern_shape_count(&c->out[0].shape) * quern_dtype_size(c->out[0].dtype));
+        memcpy(c->out[0].data, c->in[0].data,
+               (size_t)quern_shape_count(&c->out[0].shape) * quern_dtype_size(c->out[0].dtype));
     return 0;
 }
 
-static void reshape_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void reshape_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                             quern__id *dx)
 {
     quern_shape shape = *quern__shape_of(g, node->in[0]);
     dx[0] = quern__reshape(g, dy[0], &shape);
 }
 
-const quern__op quern__op_reshape = {
-    .name = "reshape", .ways = quern__ways_whole, .gradient = reshape_gradient, .reference = copy_reference, .view = true
-};
+const quern__op quern__op_reshape = { .name = "reshape",
+                                      .ways = quern__ways_whole,
+                                      .gradient = reshape_gradient,
+                                      .reference = copy_reference,
+                                      .view = true };
 
 quern__id quern__reshape(quern__graph *g, quern__id x, const quern_shape *shape)
 {
@@ -46,14 +50,17 @@ quern__id quern__reshape(quern__graph *g, quern__id x, const quern_shape *shape)
     return quern__build(g, &quern__op_reshape, &x, 1, NULL, shape, quern__dtype_of(g, x));
 }
 
-static void rebatch_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void rebatch_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                             quern__id *dx)
 {
     dx[0] = quern__rebatch(g, dy[0], quern__shape_of(g, node->in[0])->dims[0]);
 }
 
-const quern__op quern__op_rebatch = {
-    .name = "rebatch", .ways = quern__ways_whole, .gradient = rebatch_gradient, .reference = copy_reference, .view = true
-};
+const quern__op quern__op_rebatch = { .name = "rebatch",
+                                      .ways = quern__ways_whole,
+                                      .gradient = rebatch_gradient,
+                                      .reference = copy_reference,
+                                      .view = true };
 
 quern__id quern__rebatch(quern__graph *g, quern__id x, int64_t records)
 {
@@ -70,7 +77,9 @@ const quern__op quern__op_stop_gradient = {
 
 quern__id quern__stop_gradient(quern__graph *g, quern__id x)
 {
-    return x ? quern__build(g, &quern__op_stop_gradient, &x, 1, NULL, quern__shape_of(g, x), quern__dtype_of(g, x)) : 0;
+    return x ? quern__build(g, &quern__op_stop_gradient, &x, 1, NULL, quern__shape_of(g, x),
+                            quern__dtype_of(g, x))
+             : 0;
 }
 
 /* ---- broadcast ---- */
@@ -87,19 +96,22 @@ static int broadcast_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, s, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
-            quern__set(&c->out[0], i, quern__get(&c->in[0], quern__broadcast_index(&c->in[0].shape, s, i)));
+            quern__set(&c->out[0], i,
+                       quern__get(&c->in[0], quern__broadcast_index(&c->in[0].shape, s, i)));
     return 0;
 }
 
-static void broadcast_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void broadcast_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                               quern__id *dx)
 {
     quern_shape shape = *quern__shape_of(g, node->in[0]);
     dx[0] = quern__unbroadcast(g, dy[0], &shape);
 }
 
-const quern__op quern__op_broadcast = {
-    .name = "broadcast", .ways = ways_elements, .gradient = broadcast_gradient, .reference = broadcast_reference
-};
+const quern__op quern__op_broadcast = { .name = "broadcast",
+                                        .ways = ways_elements,
+                                        .gradient = broadcast_gradient,
+                                        .reference = broadcast_reference };
 
 quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shape)
 {
@@ -108,10 +120,12 @@ quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shap
     const quern_shape *from = quern__shape_of(g, x);
     bool fits = from->rank <= shape->rank;
     for (int k = 1; fits && k <= from->rank; k++)
-        fits = from->dims[from->rank - k] == 1 || from->dims[from->rank - k] == shape->dims[shape->rank - k];
+        fits = from->dims[from->rank - k] == 1 ||
+               from->dims[from->rank - k] == shape->dims[shape->rank - k];
     char a[96], b[96];
     if (!fits)
-        return quern__graph_fail(g, QUERN_SHAPE, "%s does not broadcast to %s", quern_shape_text(from, a, sizeof a),
+        return quern__graph_fail(g, QUERN_SHAPE, "%s does not broadcast to %s",
+                                 quern_shape_text(from, a, sizeof a),
                                  quern_shape_text(shape, b, sizeof b));
     return quern__build(g, &quern__op_broadcast, &x, 1, NULL, shape, quern__dtype_of(g, x));
 }
@@ -140,7 +154,8 @@ static int transpose_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static void transpose_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void transpose_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                               quern__id *dx)
 {
     int inverse[QUERN_MAX_RANK] = { 0 };
     for (int k = 0; k < quern__shape_of(g, node->in[0])->rank; k++)
@@ -148,9 +163,10 @@ static void transpose_gradient(quern__graph *g, const quern__node *node, const q
     dx[0] = quern__transpose(g, dy[0], inverse);
 }
 
-const quern__op quern__op_transpose = {
-    .name = "transpose", .ways = ways_transpose, .gradient = transpose_gradient, .reference = transpose_reference
-};
+const quern__op quern__op_transpose = { .name = "transpose",
+                                        .ways = ways_transpose,
+                                        .gradient = transpose_gradient,
+                                        .reference = transpose_reference };
 
 quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation)
 {
@@ -183,7 +199,8 @@ static void around(const quern_shape *s, int64_t axis, int64_t *outer, int64_t *
 
 static int concat_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t axis = c->attr->i[0], outer, inner, first = 0, last, total = c->out[0].shape.dims[axis], at = 0;
+    int64_t axis = c->attr->i[0], outer, inner, first = 0, last, total = c->out[0].shape.dims[axis],
+            at = 0;
     size_t size = quern_dtype_size(c->out[0].dtype);
     around(&c->out[0].shape, axis, &outer, &inner);
     last = outer;
@@ -195,13 +212,15 @@ static int concat_reference(const quern__call *c, int64_t begin, int64_t end)
         int64_t own = c->in[k].shape.dims[axis];
         for (int64_t o = first; o < last; o++)
             memcpy((char *)c->out[0].data + (size_t)((o * total + at) * inner) * size,
-                   (const char *)c->in[k].data + (size_t)(o * own * inner) * size, (size_t)(own * inner) * size);
+                   (const char *)c->in[k].data + (size_t)(o * own * inner) * size,
+                   (size_t)(own * inner) * size);
         at += own;
     }
     return 0;
 }
 
-static void concat_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void concat_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                            quern__id *dx)
 {
     quern__node copy = *node;
     int axis = (int)copy.attr.i[0];
@@ -213,9 +232,10 @@ static void concat_gradient(quern__graph *g, const quern__node *node, const quer
     }
 }
 
-const quern__op quern__op_concat = {
-    .name = "concat", .ways = ways_concat, .gradient = concat_gradient, .reference = concat_reference
-};
+const quern__op quern__op_concat = { .name = "concat",
+                                     .ways = ways_concat,
+                                     .gradient = concat_gradient,
+                                     .reference = concat_reference };
 
 quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis)
 {
@@ -226,19 +246,24 @@ quern__id quern__concat(quern__graph *g, const quern__id *x, int n, int axis)
     char a[96], b[96];
     for (int k = 1; k < n; k++) {
         const quern_shape *s = quern__shape_of(g, x[k]);
-        bool fits = s->rank == shape.rank && axis < s->rank && s->dims[axis] > 0 && shape.dims[axis] > 0;
+        bool fits =
+            s->rank == shape.rank && axis < s->rank && s->dims[axis] > 0 && shape.dims[axis] > 0;
         for (int i = 0; fits && i < s->rank; i++)
             fits = i == axis || s->dims[i] == shape.dims[i];
         if (!fits)
             return quern__graph_fail(g, QUERN_SHAPE, "cannot concatenate %s and %s along axis %d",
-                                     quern_shape_text(&shape, a, sizeof a), quern_shape_text(s, b, sizeof b), axis);
+                                     quern_shape_text(&shape, a, sizeof a),
+                                     quern_shape_text(s, b, sizeof b), axis);
         shape.dims[axis] += s->dims[axis];
     }
     quern__attr attr = { .i = { axis } };
-    return n == 1 ? x[0] : quern__build(g, &quern__op_concat, x, n, &attr, &shape, quern__dtype_of(g, x[0]));
+    return n == 1
+               ? x[0]
+               : quern__build(g, &quern__op_concat, x, n, &attr, &shape, quern__dtype_of(g, x[0]));
 }
 
-quern__id quern__pad(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after, quern__id value)
+quern__id quern__pad(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after,
+                     quern__id value)
 {
     quern__id parts[3], edge = 0;
     quern_shape s = x ? *quern__shape_of(g, x) : (quern_shape){ 0 };
@@ -268,18 +293,21 @@ static int reverse_reference(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t o = first; o < last; o++)
         for (int64_t k = 0; k < n; k++)
             memcpy((char *)c->out[0].data + (size_t)((o * n + k) * inner) * size,
-                   (const char *)c->in[0].data + (size_t)((o * n + n - 1 - k) * inner) * size, (size_t)inner * size);
+                   (const char *)c->in[0].data + (size_t)((o * n + n - 1 - k) * inner) * size,
+                   (size_t)inner * size);
     return 0;
 }
 
-static void reverse_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void reverse_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                             quern__id *dx)
 {
     dx[0] = quern__reverse(g, dy[0], (int)node->attr.i[0]);
 }
 
-const quern__op quern__op_reverse = {
-    .name = "reverse", .ways = ways_concat, .gradient = reverse_gradient, .reference = reverse_reference
-};
+const quern__op quern__op_reverse = { .name = "reverse",
+                                      .ways = ways_concat,
+                                      .gradient = reverse_gradient,
+                                      .reference = reverse_reference };
 
 quern__id quern__reverse(quern__graph *g, quern__id x, int axis)
 {
@@ -287,8 +315,8 @@ quern__id quern__reverse(quern__graph *g, quern__id x, int axis)
         return 0;
     if (axis < 1 || axis >= quern__shape_of(g, x)->rank)
         return quern__graph_fail(g, QUERN_SHAPE, "axis %d to reverse does not exist", axis);
-    return quern__build(g, &quern__op_reverse, &x, 1, &(quern__attr){ .i = { axis } }, quern__shape_of(g, x),
-                        quern__dtype_of(g, x));
+    return quern__build(g, &quern__op_reverse, &x, 1, &(quern__attr){ .i = { axis } },
+                        quern__shape_of(g, x), quern__dtype_of(g, x));
 }
 
 /* ---- 0, 1, 2, … ---- */
@@ -301,7 +329,9 @@ static int iota_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_iota = { .name = "iota", .ways = quern__ways_whole, .reference = iota_reference };
+const quern__op quern__op_iota = { .name = "iota",
+                                   .ways = quern__ways_whole,
+                                   .reference = iota_reference };
 
 quern__id quern__iota(quern__graph *g, int64_t n)
 {
@@ -325,7 +355,8 @@ static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool p
         int64_t per = outer / whole->shape.dims[0];
         first = begin * per, last = end * per;
     }
-    size_t row = (size_t)(a->i[3] * inner) * size, cut = (size_t)(a->i[2] * inner) * size, skip = (size_t)(a->i[1] * inner) * size;
+    size_t row = (size_t)(a->i[3] * inner) * size, cut = (size_t)(a->i[2] * inner) * size,
+           skip = (size_t)(a->i[1] * inner) * size;
     for (int64_t o = first; o < last; o++) {
         char *w = (char *)whole->data + (size_t)o * row, *p = (char *)part->data + (size_t)o * cut;
         if (pad) {
@@ -337,18 +368,27 @@ static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool p
     return 0;
 }
 
-static int slice_reference(const quern__call *c, int64_t begin, int64_t end) { return slice_or_pad(c, begin, end, false); }
-static int pad_reference(const quern__call *c, int64_t begin, int64_t end) { return slice_or_pad(c, begin, end, true); }
+static int slice_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    return slice_or_pad(c, begin, end, false);
+}
+static int pad_reference(const quern__call *c, int64_t begin, int64_t end)
+{
+    return slice_or_pad(c, begin, end, true);
+}
 
 extern const quern__op quern__op_pad;
 
-static void slice_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void slice_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                           quern__id *dx)
 {
     quern__attr attr = node->attr;
-    dx[0] = quern__build(g, &quern__op_pad, dy, 1, &attr, quern__shape_of(g, node->in[0]), quern__dtype_of(g, dy[0]));
+    dx[0] = quern__build(g, &quern__op_pad, dy, 1, &attr, quern__shape_of(g, node->in[0]),
+                         quern__dtype_of(g, dy[0]));
 }
 
-static void pad_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void pad_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                         quern__id *dx)
 {
     dx[0] = quern__slice(g, dy[0], (int)node->attr.i[0], node->attr.i[1], node->attr.i[2]);
 }
@@ -356,16 +396,19 @@ static void pad_gradient(quern__graph *g, const quern__node *node, const quern__
 const quern__op quern__op_slice = {
     .name = "slice", .ways = ways_concat, .gradient = slice_gradient, .reference = slice_reference
 };
-const quern__op quern__op_pad = { .name = "pad", .ways = ways_concat, .gradient = pad_gradient, .reference = pad_reference };
+const quern__op quern__op_pad = {
+    .name = "pad", .ways = ways_concat, .gradient = pad_gradient, .reference = pad_reference
+};
 
 quern__id quern__slice(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t size)
 {
     if (!x)
         return 0;
     quern_shape shape = *quern__shape_of(g, x);
-    if (axis < 0 || axis >= shape.rank || shape.dims[axis] < 0 || begin < 0 || size < 0 || begin > shape.dims[axis] - size)
-        return quern__graph_fail(g, QUERN_SHAPE, "slice [%lld, %lld) is outside axis %d", (long long)begin,
-                                 (long long)(begin + size), axis);
+    if (axis < 0 || axis >= shape.rank || shape.dims[axis] < 0 || begin < 0 || size < 0 ||
+        begin > shape.dims[axis] - size)
+        return quern__graph_fail(g, QUERN_SHAPE, "slice [%lld, %lld) is outside axis %d",
+                                 (long long)begin, (long long)(begin + size), axis);
     quern__attr attr = { .i = { axis, begin, size, shape.dims[axis] } };
     shape.dims[axis] = size;
     return quern__build(g, &quern__op_slice, &x, 1, &attr, &shape, quern__dtype_of(g, x));

@@ -1,5 +1,6 @@
-/* softmax: ops over classes, the last axis: softmax, log softmax, sparsemax, one-hot, and cross-entropy from logits, which is
- * fused so that it is exact where softmax saturates. Rows are independent. */
+/* softmax: ops over classes, the last axis: softmax, log softmax, sparsemax, one-hot, and
+ * cross-entropy from logits, which is fused so that it is exact where softmax saturates. Rows are
+ * independent. */
 #include "build.h"
 
 #include <math.h>
@@ -20,7 +21,8 @@ static void log_sum(const quern_tensor *x, int64_t row, int64_t n, double *max, 
     *log_sum_out = log(sum);
 }
 
-/* The rows of a call that is partitioned by records; axes between the first and the last belong to their record. */
+/* The rows of a call that is partitioned by records; axes between the first and the last belong to
+ * their record. */
 static quern__part rows_of(const quern__call *c, int64_t begin, int64_t end, bool keeps_classes)
 {
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
@@ -38,7 +40,8 @@ static int softmax_reference(const quern__call *c, int64_t begin, int64_t end)
         double max, ls;
         log_sum(&c->in[0], r, n, &max, &ls);
         for (int64_t k = 0; k < n; k++)
-            quern__set(&c->out[0], r * n + k, exp(quern__get(&c->in[0], r * n + k) - max) / exp(ls));
+            quern__set(&c->out[0], r * n + k,
+                       exp(quern__get(&c->in[0], r * n + k) - max) / exp(ls));
     }
     return 0;
 }
@@ -81,43 +84,52 @@ static int log_softmax_slope_reference(const quern__call *c, int64_t begin, int6
         for (int64_t k = r * n; k < (r + 1) * n; k++)
             sum += quern__get(&c->in[1], k);
         for (int64_t k = r * n; k < (r + 1) * n; k++)
-            quern__set(&c->out[0], k, quern__get(&c->in[1], k) - exp(quern__get(&c->in[0], k)) * sum);
+            quern__set(&c->out[0], k,
+                       quern__get(&c->in[1], k) - exp(quern__get(&c->in[0], k)) * sum);
     }
     return 0;
 }
 
-const quern__op quern__op_softmax_grad = { .name = "softmax_grad", .ways = quern__ways_rows, .reference = softmax_slope_reference };
+const quern__op quern__op_softmax_grad = { .name = "softmax_grad",
+                                           .ways = quern__ways_rows,
+                                           .reference = softmax_slope_reference };
 const quern__op quern__op_log_softmax_grad = { .name = "log_softmax_grad",
                                                .ways = quern__ways_rows,
                                                .reference = log_softmax_slope_reference };
 
 static quern__id slope(quern__graph *g, const quern__op *op, quern__id y, quern__id dy)
 {
-    return quern__build(g, op, (quern__id[]){ y, dy }, 2, NULL, quern__shape_of(g, y), quern__dtype_of(g, y));
+    return quern__build(g, op, (quern__id[]){ y, dy }, 2, NULL, quern__shape_of(g, y),
+                        quern__dtype_of(g, y));
 }
 
-static void softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                             quern__id *dx)
 {
     dx[0] = slope(g, &quern__op_softmax_grad, node->out[0], dy[0]);
 }
 
-static void log_softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void log_softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                                 quern__id *dx)
 {
     dx[0] = slope(g, &quern__op_log_softmax_grad, node->out[0], dy[0]);
 }
 
-const quern__op quern__op_softmax = {
-    .name = "softmax", .ways = quern__ways_rows, .gradient = softmax_gradient, .reference = softmax_reference
-};
-const quern__op quern__op_log_softmax = {
-    .name = "log_softmax", .ways = quern__ways_rows, .gradient = log_softmax_gradient, .reference = log_softmax_reference
-};
+const quern__op quern__op_softmax = { .name = "softmax",
+                                      .ways = quern__ways_rows,
+                                      .gradient = softmax_gradient,
+                                      .reference = softmax_reference };
+const quern__op quern__op_log_softmax = { .name = "log_softmax",
+                                          .ways = quern__ways_rows,
+                                          .gradient = log_softmax_gradient,
+                                          .reference = log_softmax_reference };
 
-/* ---- sparsemax, as Keras 3.15 computes it: sorted in descending order, the support is where z_j > (z_1 + … + z_j - 1) / j, k
- * elements, and the threshold is (sum of the partial sums of the support - 1) / k. (Martins and Astudillo, ICML 2016, use the
- * k-th partial sum.) */
+/* ---- sparsemax, as Keras 3.15 computes it: sorted in descending order, the support is where z_j >
+ * (z_1 + … + z_j - 1) / j, k elements, and the threshold is (sum of the partial sums of the support
+ * - 1) / k. (Martins and Astudillo, ICML 2016, use the k-th partial sum.) */
 
-/* The rank, from 1, of element i in its row in descending order, and the sum of all elements up to it. */
+/* The rank, from 1, of element i in its row in descending order, and the sum of all elements up to
+ * it. */
 static int64_t place_of(const quern_tensor *x, int64_t row, int64_t n, int64_t i, double *partial)
 {
     double own = quern__get(x, row * n + i);
@@ -174,7 +186,9 @@ static int sparsemax_slope_reference(const quern__call *c, int64_t begin, int64_
             double own = quern__get(&c->in[0], r * n + i), dy = quern__get(&c->in[1], r * n + i);
             int64_t place = place_of(&c->in[0], r, n, i, &partial);
             bool in = own - (partial - 1) / (double)place > 0;
-            quern__set(&c->out[0], r * n + i, (own > t ? dy : 0) - (in ? sum * (double)(size + 1 - place) / (double)size : 0));
+            quern__set(&c->out[0], r * n + i,
+                       (own > t ? dy : 0) -
+                           (in ? sum * (double)(size + 1 - place) / (double)size : 0));
         }
     }
     return 0;
@@ -184,14 +198,16 @@ const quern__op quern__op_sparsemax_grad = { .name = "sparsemax_grad",
                                              .ways = quern__ways_rows,
                                              .reference = sparsemax_slope_reference };
 
-static void sparsemax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void sparsemax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                               quern__id *dx)
 {
     dx[0] = slope(g, &quern__op_sparsemax_grad, node->in[0], dy[0]);
 }
 
-const quern__op quern__op_sparsemax = {
-    .name = "sparsemax", .ways = quern__ways_rows, .gradient = sparsemax_gradient, .reference = sparsemax_reference
-};
+const quern__op quern__op_sparsemax = { .name = "sparsemax",
+                                        .ways = quern__ways_rows,
+                                        .gradient = sparsemax_gradient,
+                                        .reference = sparsemax_reference };
 
 /* A vector counts as one row. */
 static quern__id over_rows(quern__graph *g, const quern__op *op, quern__id x)
@@ -208,14 +224,24 @@ static quern__id over_rows(quern__graph *g, const quern__op *op, quern__id x)
     return quern__reshape(g, quern__build(g, op, &in, 1, NULL, &row, quern__dtype_of(g, x)), &s);
 }
 
-quern__id quern__softmax(quern__graph *g, quern__id x) { return over_rows(g, &quern__op_softmax, x); }
-quern__id quern__sparsemax(quern__graph *g, quern__id x) { return over_rows(g, &quern__op_sparsemax, x); }
-quern__id quern__log_softmax(quern__graph *g, quern__id x) { return over_rows(g, &quern__op_log_softmax, x); }
+quern__id quern__softmax(quern__graph *g, quern__id x)
+{
+    return over_rows(g, &quern__op_softmax, x);
+}
+quern__id quern__sparsemax(quern__graph *g, quern__id x)
+{
+    return over_rows(g, &quern__op_sparsemax, x);
+}
+quern__id quern__log_softmax(quern__graph *g, quern__id x)
+{
+    return over_rows(g, &quern__op_log_softmax, x);
+}
 
 /* ---- cross-entropy of labels: i[0] the label to ignore, or QUERN__NO_LABEL ---- */
 
 /* The label of a row; -1 for an ignored one; a fault when it is out of range. */
-static int64_t label_of(const quern__call *c, const quern_tensor *labels, int64_t row, int64_t n, int64_t ignore)
+static int64_t label_of(const quern__call *c, const quern_tensor *labels, int64_t row, int64_t n,
+                        int64_t ignore)
 {
     double label = quern__get(labels, row);
     if (ignore != QUERN__NO_LABEL && label == (double)ignore)
@@ -255,21 +281,25 @@ static int sparse_crossentropy_slope_reference(const quern__call *c, int64_t beg
         double max, ls, dy = label < 0 ? 0 : quern__get(&c->in[2], r);
         log_sum(&c->in[1], r, n, &max, &ls);
         for (int64_t k = 0; k < n; k++)
-            quern__set(&c->out[0], r * n + k, dy * (exp(quern__get(&c->in[1], r * n + k) - max - ls) - (k == label)));
+            quern__set(&c->out[0], r * n + k,
+                       dy * (exp(quern__get(&c->in[1], r * n + k) - max - ls) - (k == label)));
     }
     return 0;
 }
 
 const quern__op quern__op_sparse_crossentropy_grad = { .name = "sparse_crossentropy_grad",
                                                        .ways = quern__ways_rows,
-                                                       .reference = sparse_crossentropy_slope_reference };
+                                                       .reference =
+                                                           sparse_crossentropy_slope_reference };
 
-static void sparse_crossentropy_gradient(quern__graph *g, const quern__node *node, const quern__id *dy, quern__id *dx)
+static void sparse_crossentropy_gradient(quern__graph *g, const quern__node *node,
+                                         const quern__id *dy, quern__id *dx)
 {
     quern__attr attr = node->attr;
     quern__id labels = node->in[0], logits = node->in[1];
-    dx[1] = quern__build(g, &quern__op_sparse_crossentropy_grad, (quern__id[]){ labels, logits, dy[0] }, 3, &attr,
-                         quern__shape_of(g, logits), quern__dtype_of(g, logits));
+    dx[1] =
+        quern__build(g, &quern__op_sparse_crossentropy_grad, (quern__id[]){ labels, logits, dy[0] },
+                     3, &attr, quern__shape_of(g, logits), quern__dtype_of(g, logits));
 }
 
 const quern__op quern__op_sparse_crossentropy = { .name = "sparse_crossentropy",
@@ -277,7 +307,8 @@ const quern__op quern__op_sparse_crossentropy = { .name = "sparse_crossentropy",
                                                   .gradient = sparse_crossentropy_gradient,
                                                   .reference = sparse_crossentropy_reference };
 
-quern__id quern__sparse_crossentropy(quern__graph *g, quern__id labels, quern__id logits, int64_t ignore)
+quern__id quern__sparse_crossentropy(quern__graph *g, quern__id labels, quern__id logits,
+                                     int64_t ignore)
 {
     if (!labels || !logits)
         return 0;
@@ -285,8 +316,8 @@ quern__id quern__sparse_crossentropy(quern__graph *g, quern__id labels, quern__i
     rows.rank--;
     quern__attr attr = { .i = { ignore } };
     quern__id flat = quern__reshape(g, labels, &rows);
-    return quern__build(g, &quern__op_sparse_crossentropy, (quern__id[]){ flat, logits }, 2, &attr, &rows,
-                        quern__dtype_of(g, logits));
+    return quern__build(g, &quern__op_sparse_crossentropy, (quern__id[]){ flat, logits }, 2, &attr,
+                        &rows, quern__dtype_of(g, logits));
 }
 
 /* ---- cross-entropy of distributions ---- */
@@ -316,7 +347,9 @@ static int crossentropy_slope_reference(const quern__call *c, int64_t begin, int
         for (int64_t k = r * n; k < (r + 1) * n; k++)
             sum += quern__get(&c->in[0], k);
         for (int64_t k = r * n; k < (r + 1) * n; k++)
-            quern__set(&c->out[0], k, dy * (exp(quern__get(&c->in[1], k) - max - ls) * sum - quern__get(&c->in[0], k)));
+            quern__set(
+                &c->out[0], k,
+                dy * (exp(quern__get(&c->in[1], k) - max - ls) * sum - quern__get(&c->in[0], k)));
     }
     return 0;
 }
@@ -325,21 +358,24 @@ const quern__op quern__op_crossentropy_grad = { .name = "crossentropy_grad",
                                                 .ways = quern__ways_rows,
                                                 .reference = crossentropy_slope_reference };
 
-static void crossentropy_gradient(quern__graph *g, const quern__node *node, const quern__id *dys, quern__id *dx)
+static void crossentropy_gradient(quern__graph *g, const quern__node *node, const quern__id *dys,
+                                  quern__id *dx)
 {
     quern__id targets = node->in[0], logits = node->in[1], dy = dys[0];
     quern_shape kept = *quern__shape_of(g, logits);
-    dx[1] = quern__build(g, &quern__op_crossentropy_grad, (quern__id[]){ targets, logits, dy }, 3, NULL, &kept,
-                         quern__dtype_of(g, logits));
+    dx[1] = quern__build(g, &quern__op_crossentropy_grad, (quern__id[]){ targets, logits, dy }, 3,
+                         NULL, &kept, quern__dtype_of(g, logits));
     if (quern__graph_value(g, targets)->kind == QUERN__VALUE_BATCH)
         return;
     kept.dims[kept.rank - 1] = 1;
-    dx[0] = quern__scale(g, quern__mul2(g, quern__reshape(g, dy, &kept), quern__log_softmax(g, logits)), -1);
+    dx[0] = quern__scale(
+        g, quern__mul2(g, quern__reshape(g, dy, &kept), quern__log_softmax(g, logits)), -1);
 }
 
-const quern__op quern__op_crossentropy = {
-    .name = "crossentropy", .ways = quern__ways_rows, .gradient = crossentropy_gradient, .reference = crossentropy_reference
-};
+const quern__op quern__op_crossentropy = { .name = "crossentropy",
+                                           .ways = quern__ways_rows,
+                                           .gradient = crossentropy_gradient,
+                                           .reference = crossentropy_reference };
 
 quern__id quern__crossentropy(quern__graph *g, quern__id targets, quern__id logits)
 {
@@ -349,9 +385,11 @@ quern__id quern__crossentropy(quern__graph *g, quern__id targets, quern__id logi
     char a[96], b[96];
     if (!quern_shape_equal(&rows, quern__shape_of(g, targets)))
         return quern__graph_fail(g, QUERN_SHAPE, "targets %s do not fit outputs %s",
-                                 quern_shape_text(quern__shape_of(g, targets), a, sizeof a), quern_shape_text(&rows, b, sizeof b));
+                                 quern_shape_text(quern__shape_of(g, targets), a, sizeof a),
+                                 quern_shape_text(&rows, b, sizeof b));
     rows.rank--;
-    return quern__build(g, &quern__op_crossentropy, (quern__id[]){ targets, logits }, 2, NULL, &rows, quern__dtype_of(g, logits));
+    return quern__build(g, &quern__op_crossentropy, (quern__id[]){ targets, logits }, 2, NULL,
+                        &rows, quern__dtype_of(g, logits));
 }
 
 /* ---- one-hot: i[0] depth, i[1] whether a label out of range is a fault ---- */
@@ -373,7 +411,9 @@ static int one_hot_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_one_hot = { .name = "one_hot", .ways = quern__ways_rows, .reference = one_hot_reference };
+const quern__op quern__op_one_hot = { .name = "one_hot",
+                                      .ways = quern__ways_rows,
+                                      .reference = one_hot_reference };
 
 quern__id quern__one_hot(quern__graph *g, quern__id labels, int64_t depth, bool check)
 {

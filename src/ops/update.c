@@ -1,5 +1,6 @@
-/* update: ops that change variables: assign, append, and one step of each basic optimizer. The first inputs are the old contents
- * of the variables, the first outputs the new contents, in the same memory. Formulas: keras-team/keras 3, keras.src.optimizers. */
+/* update: ops that change variables: assign, append, and one step of each basic optimizer. The
+ * first inputs are the old contents of the variables, the first outputs the new contents, in the
+ * same memory. Formulas: keras-team/keras 3, keras.src.optimizers. */
 #include "build.h"
 
 #include <math.h>
@@ -12,8 +13,8 @@ static int ways_elements(const quern__graph *g, const quern__node *node)
 }
 
 /* Adds a node that changes `n` variables (NULL entries are skipped); the other inputs follow. */
-static quern__id change(quern__graph *g, const quern__op *op, quern__variable *const *variables, int n, const quern__id *others,
-                        int n_others, const quern__attr *attr)
+static quern__id change(quern__graph *g, const quern__op *op, quern__variable *const *variables,
+                        int n, const quern__id *others, int n_others, const quern__attr *attr)
 {
     quern__id in[8], out[4] = { 0 };
     quern_shape shapes[4];
@@ -45,24 +46,29 @@ static int assign_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_assign = { .name = "assign", .ways = ways_elements, .reference = assign_reference, .updates = 1 };
+const quern__op quern__op_assign = {
+    .name = "assign", .ways = ways_elements, .reference = assign_reference, .updates = 1
+};
 
 quern__id quern__assigned(const quern__graph *g, const quern__variable *v)
 {
     for (quern__id id = quern__graph_values(g); id > 0; id--)
-        if (quern__graph_value(g, id)->kind == QUERN__VALUE_NODE && quern__graph_value(g, id)->variable == v)
+        if (quern__graph_value(g, id)->kind == QUERN__VALUE_NODE &&
+            quern__graph_value(g, id)->variable == v)
             return id;
     return 0;
 }
 
 quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x)
 {
-    quern__id before = quern__assigned(g, v), own = quern__reshape(g, x, &v->shape), in[2] = { before, own }, out;
+    quern__id before = quern__assigned(g, v), own = quern__reshape(g, x, &v->shape),
+              in[2] = { before, own }, out;
     if (!own)
         return 0;
     if (!before)
         return change(g, &quern__op_assign, &v, 1, &own, 1, NULL);
-    if (!quern__graph_node(g, &quern__op_assign, "assign", in, 2, NULL, &v->shape, &v->dtype, 1, &out))
+    if (!quern__graph_node(g, &quern__op_assign, "assign", in, 2, NULL, &v->shape, &v->dtype, 1,
+                           &out))
         return 0;
     quern__graph_value(g, out)->variable = v;
     return out;
@@ -77,18 +83,23 @@ static int append_reference(const quern__call *c, int64_t begin, int64_t end)
     int64_t room = whole->dims[1], steps = part->dims[1], first = c->axis < 0 ? 0 : begin,
             last = c->axis < 0 ? whole->dims[0] : end;
     if (part->dims[0] != whole->dims[0])
-        return quern__call_fault(c, QUERN_SHAPE, 0, (double)part->dims[0], (double)whole->dims[0], "number of sequences");
+        return quern__call_fault(c, QUERN_SHAPE, 0, (double)part->dims[0], (double)whole->dims[0],
+                                 "number of sequences");
     if (!(position >= 0) || position + (double)steps > (double)room)
-        return quern__call_fault(c, QUERN_INVALID, 0, position + (double)steps - 1, (double)(room - 1), "step");
+        return quern__call_fault(c, QUERN_INVALID, 0, position + (double)steps - 1,
+                                 (double)(room - 1), "step");
     int64_t inner = quern_shape_count(whole) / (whole->dims[0] * room);
     size_t size = quern_dtype_size(c->out[0].dtype);
     for (int64_t r = first; r < last; r++)
         memcpy((char *)c->out[0].data + (size_t)((r * room + (int64_t)position) * inner) * size,
-               (const char *)c->in[2].data + (size_t)(r * steps * inner) * size, (size_t)(steps * inner) * size);
+               (const char *)c->in[2].data + (size_t)(r * steps * inner) * size,
+               (size_t)(steps * inner) * size);
     return 0;
 }
 
-const quern__op quern__op_append = { .name = "append", .ways = quern__ways_rows, .reference = append_reference, .updates = 1 };
+const quern__op quern__op_append = {
+    .name = "append", .ways = quern__ways_rows, .reference = append_reference, .updates = 1
+};
 
 quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position, quern__id x)
 {
@@ -103,7 +114,8 @@ quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position,
     return change(g, &quern__op_append, &v, 1, (quern__id[]){ position, x }, 2, NULL);
 }
 
-/* ---- SGD: inputs v, [momentum], gradient, rate; i[0] has momentum, i[1] nesterov; f: m, decay ---- */
+/* ---- SGD: inputs v, [momentum], gradient, rate; i[0] has momentum, i[1] nesterov; f: m, decay
+ * ---- */
 
 static int sgd_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -125,17 +137,20 @@ static int sgd_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_sgd = { .name = "sgd", .ways = ways_elements, .reference = sgd_reference, .updates = 2 };
+const quern__op quern__op_sgd = {
+    .name = "sgd", .ways = ways_elements, .reference = sgd_reference, .updates = 2
+};
 
-quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate, quern__variable *momentum, double m,
-                     bool nesterov, double decay)
+quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate,
+                     quern__variable *momentum, double m, bool nesterov, double decay)
 {
     quern__attr attr = { .i = { momentum != NULL, nesterov }, .f = { m, decay } };
-    return change(g, &quern__op_sgd, (quern__variable *[]){ v, momentum }, 2, (quern__id[]){ gradient, rate }, 2, &attr);
+    return change(g, &quern__op_sgd, (quern__variable *[]){ v, momentum }, 2,
+                  (quern__id[]){ gradient, rate }, 2, &attr);
 }
 
-/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares]; i[0] has momentum, i[1] centered, i[2]
- * squares; f: rho, m, epsilon, decay ---- */
+/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares]; i[0] has
+ * momentum, i[1] centered, i[2] squares; f: rho, m, epsilon, decay ---- */
 
 static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -147,8 +162,10 @@ static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
-            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i), dd = squares ? quern__get(squares, i) : d * d;
-            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * dd, denominator = velocity + f[2];
+            double v = quern__get(&c->in[0], i), d = quern__get(gradient, i),
+                   dd = squares ? quern__get(squares, i) : d * d;
+            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * dd,
+                   denominator = velocity + f[2];
             quern__set(&c->out[1], i, velocity);
             if (centered) {
                 double average = f[0] * quern__get(&c->in[2 + has], i) + (1 - f[0]) * d;
@@ -165,19 +182,24 @@ static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_rmsprop = { .name = "rmsprop", .ways = ways_elements, .reference = rmsprop_reference, .updates = 4 };
+const quern__op quern__op_rmsprop = {
+    .name = "rmsprop", .ways = ways_elements, .reference = rmsprop_reference, .updates = 4
+};
 
-quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate,
-                         quern__variable *velocity, quern__variable *momentum, quern__variable *average, double rho, double m,
-                         double epsilon, double decay)
+quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares,
+                         quern__id rate, quern__variable *velocity, quern__variable *momentum,
+                         quern__variable *average, double rho, double m, double epsilon,
+                         double decay)
 {
-    quern__attr attr = { .i = { momentum != NULL, average != NULL, squares != 0 }, .f = { rho, m, epsilon, decay } };
+    quern__attr attr = { .i = { momentum != NULL, average != NULL, squares != 0 },
+                         .f = { rho, m, epsilon, decay } };
     quern__variable *changed[] = { v, velocity, momentum, average };
-    return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate, squares }, squares ? 3 : 2, &attr);
+    return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate, squares },
+                  squares ? 3 : 2, &attr);
 }
 
-/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares]; i[0] amsgrad, i[1] squares; f: beta_1, beta_2,
- * epsilon, decay ---- */
+/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares]; i[0] amsgrad,
+ * i[1] squares; f: beta_1, beta_2, epsilon, decay ---- */
 
 static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -205,13 +227,18 @@ static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-const quern__op quern__op_adam = { .name = "adam", .ways = ways_elements, .reference = adam_reference, .updates = 4 };
+const quern__op quern__op_adam = {
+    .name = "adam", .ways = ways_elements, .reference = adam_reference, .updates = 4
+};
 
-quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares, quern__id rate,
-                      quern__id iteration, quern__variable *m, quern__variable *velocity, quern__variable *maximum, double beta_1,
+quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, quern__id squares,
+                      quern__id rate, quern__id iteration, quern__variable *m,
+                      quern__variable *velocity, quern__variable *maximum, double beta_1,
                       double beta_2, double epsilon, double decay)
 {
-    quern__attr attr = { .i = { maximum != NULL, squares != 0 }, .f = { beta_1, beta_2, epsilon, decay } };
+    quern__attr attr = { .i = { maximum != NULL, squares != 0 },
+                         .f = { beta_1, beta_2, epsilon, decay } };
     quern__variable *changed[] = { v, m, velocity, maximum };
-    return change(g, &quern__op_adam, changed, 4, (quern__id[]){ gradient, rate, iteration, squares }, squares ? 4 : 3, &attr);
+    return change(g, &quern__op_adam, changed, 4,
+                  (quern__id[]){ gradient, rate, iteration, squares }, squares ? 4 : 3, &attr);
 }

@@ -1,7 +1,8 @@
-/* Arena layout: live ranges with sizes become offsets such that values that are live at the same time do not overlap (dynamic
- * storage allocation). First fit is run over several orders of the ranges, until the height is within 1 % of the lower bound: the
- * largest sum of live values in one phase. After the four sorted orders, local search moves one range to the front of the best
- * order. */
+/* Arena layout: live ranges with sizes become offsets such that values that are live at the same
+ * time do not overlap (dynamic storage allocation). First fit is run over several orders of the
+ * ranges, until the height is within 1 % of the lower bound: the largest sum of live values in one
+ * phase. After the four sorted orders, local search moves one range to the front of the best order.
+ */
 #include "plan.h"
 
 #include <string.h>
@@ -15,9 +16,13 @@ typedef struct placing {
     int64_t *best;
 } placing;
 
-static bool together(const quern__live_range *a, const quern__live_range *b) { return a->start <= b->end && b->start <= a->end; }
+static bool together(const quern__live_range *a, const quern__live_range *b)
+{
+    return a->start <= b->end && b->start <= a->end;
+}
 
-/* First fit: each range in turn at the lowest free offset. Returns the height; stops as soon as the height reaches `best`. */
+/* First fit: each range in turn at the lowest free offset. Returns the height; stops as soon as the
+ * height reaches `best`. */
 static size_t fill(placing *p, size_t best)
 {
     size_t height = 0;
@@ -46,7 +51,10 @@ static size_t fill(placing *p, size_t best)
 static double weight(const quern__live_range *x, int by)
 {
     double length = (double)x->end - (double)x->start + 1;
-    return by == 0 ? (double)x->bytes : by == 1 ? (double)x->bytes * length : by == 2 ? length : -(double)x->start;
+    return by == 0   ? (double)x->bytes
+           : by == 1 ? (double)x->bytes * length
+           : by == 2 ? length
+                     : -(double)x->start;
 }
 
 static void sort(placing *p, int by)
@@ -78,8 +86,8 @@ static void keep(placing *p, size_t height, size_t *best)
         p->best[k] = p->ranges[k].offset;
 }
 
-/* Local search: the topmost range moves to the front of the order, because a late range gets a high offset. Every second try moves
- * a pseudo-random range instead. */
+/* Local search: the topmost range moves to the front of the order, because a late range gets a high
+ * offset. Every second try moves a pseudo-random range instead. */
 static void promote(placing *p, size_t best, int64_t number)
 {
     int at = 0;
@@ -111,7 +119,8 @@ static size_t lower_bound(const quern__live_range *ranges, int n, int n_phases, 
     return most;
 }
 
-int quern__plan_arena_layout(quern__live_range *ranges, int n, int n_phases, size_t *live, quern__arena *out, quern_error *err)
+int quern__plan_arena_layout(quern__live_range *ranges, int n, int n_phases, size_t *live,
+                             quern__arena *out, quern_error *err)
 {
     size_t count = (size_t)n + 1, best = SIZE_MAX;
     placing p = { .ranges = ranges, .n = n };
@@ -134,7 +143,8 @@ int quern__plan_arena_layout(quern__live_range *ranges, int n, int n_phases, siz
                 keep(&p, fill(&p, best), &best);
             else {
                 size_t height = fill(&p, best);
-                if (height >= best) { /* search goes on from the new order; the offsets are not kept */
+                if (height >=
+                    best) { /* search goes on from the new order; the offsets are not kept */
                     memcpy(p.best_order, p.order, (size_t)n * sizeof *p.order);
                     continue;
                 }

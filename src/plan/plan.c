@@ -1,5 +1,5 @@
-/* Makes the plan in passes: dead-node elimination, views, partitioning, scheduling, weight layout, in-place ops, live ranges, arena
- * layout, and the list of calls that a step executes. */
+/* Makes the plan in passes: dead-node elimination, views, partitioning, scheduling, weight layout,
+ * in-place ops, live ranges, arena layout, and the list of calls that a step executes. */
 #include "planner.h"
 
 #include "base/isa.h"
@@ -23,7 +23,8 @@ void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_out
     }
 }
 
-/* Finds the owner of each value's memory: a view has that of its input. Partitions the nodes in graph order. */
+/* Finds the owner of each value's memory: a view has that of its input. Partitions the nodes in
+ * graph order. */
 static void find_roots(quern__planner *m)
 {
     quern__id *root = m->p->root;
@@ -83,14 +84,16 @@ static int find_readers(quern__planner *m, quern_error *err)
     return QUERN_OK;
 }
 
-/* Whether each thread writes the part of output 0 that it read of input 0, or the input's producer ran in an earlier phase. */
+/* Whether each thread writes the part of output 0 that it read of input 0, or the input's producer
+ * ran in an earlier phase. */
 static bool lies_alike(const quern__planner *m, const quern__node *node, int phase, quern__id root)
 {
     int axis = m->splits[node->out[0]].axis;
     quern_shape out = quern__planner_shape(m, node->out[0]), in = quern__planner_shape(m, root);
     if (quern__planner_own_part(m, node, 0, root))
         return true;
-    return m->phase[quern__graph_value(m->g, m->views[node->in[0]])->node] < phase && quern_shape_equal(&out, &in) &&
+    return m->phase[quern__graph_value(m->g, m->views[node->in[0]])->node] < phase &&
+           quern_shape_equal(&out, &in) &&
            quern__plan_access(m->g, node, axis, 0, m->p->capacity) == axis;
 }
 
@@ -141,8 +144,8 @@ static void mark_gradients(const quern__planner *m, bool *gradient)
     for (int e = 0; e < m->p->n_entries; e++) {
         const quern__node *node = m->p->entries[e].node;
         for (int i = 1; node->op->updates > 0 && i < node->n_in; i++)
-            gradient[m->p->root[node->in[i]]] |=
-                quern_shape_equal(quern__shape_of(m->g, node->in[i]), quern__shape_of(m->g, node->in[0]));
+            gradient[m->p->root[node->in[i]]] |= quern_shape_equal(
+                quern__shape_of(m->g, node->in[i]), quern__shape_of(m->g, node->in[0]));
     }
 }
 
@@ -157,13 +160,16 @@ static int gather(const quern__planner *m, quern__live_range *ranges, quern_erro
         if (bytes < 0)
             return quern__fail(err, QUERN_SHAPE, "plan", "a value of the model is too large");
         int32_t last = m->end[id] < m->p->n_phases ? m->end[id] : m->p->n_phases - 1;
-        ranges[n++] = (quern__live_range){ .id = id, .start = m->start[id], .end = last, .bytes = (size_t)bytes };
+        ranges[n++] = (quern__live_range){
+            .id = id, .start = m->start[id], .end = last, .bytes = (size_t)bytes
+        };
     }
     return n;
 }
 
 /* Bytes of gradients in the fullest phase. */
-static void count_gradients(quern__plan *p, const quern__live_range *ranges, int n, const bool *gradient)
+static void count_gradients(quern__plan *p, const quern__live_range *ranges, int n,
+                            const bool *gradient)
 {
     int most = 0;
     for (int i = 1; i < p->n_phases; i++)
@@ -179,7 +185,9 @@ static int place(quern__planner *m, quern_error *err)
     quern__live_range *ranges = quern__alloc(((size_t)m->n_values + 1) * sizeof *ranges);
     bool *gradient = quern__zalloc((size_t)m->n_values + 1, sizeof *gradient);
     p->live = quern__zalloc((size_t)p->n_phases + 1, sizeof *p->live);
-    int n = ranges && gradient && p->live ? gather(m, ranges, err) : quern__fail_memory(err, (size_t)m->n_values * sizeof *ranges);
+    int n = ranges && gradient && p->live
+                ? gather(m, ranges, err)
+                : quern__fail_memory(err, (size_t)m->n_values * sizeof *ranges);
     quern__arena done = { 0 };
     int status = n < 0 ? n : quern__plan_arena_layout(ranges, n, p->n_phases, p->live, &done, err);
     if (status >= 0) {
@@ -233,7 +241,8 @@ static int make_calls(quern__planner *m, quern_error *err)
             }
         }
         entry->kernel = quern__kernel_for(&entry->call, &entry->kernel_name);
-        p->seconds += quern__plan_seconds(m->g, quern__graph_value(m->g, node->out[0])->node, p->capacity);
+        p->seconds +=
+            quern__plan_seconds(m->g, quern__graph_value(m->g, node->out[0])->node, p->capacity);
         size_t stack = quern__kernel_stack(&entry->call);
         p->stack_bytes = stack > p->stack_bytes ? stack : p->stack_bytes;
     }
@@ -253,14 +262,17 @@ static int check_stack(const quern__plan *p, quern_error *err)
     size_t left = quern__stack_left(), needed = p->stack_bytes + of_callers;
     if (left >= needed)
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_UNSUPPORTED, "stack", "this thread has %zu bytes left, the kernels need %zu", left, needed);
-    quern__hint(err, "call from a thread with a larger stack (pthread_attr_setstacksize), or raise the limit (ulimit -s)");
+    int status = quern__fail(err, QUERN_UNSUPPORTED, "stack",
+                             "this thread has %zu bytes left, the kernels need %zu", left, needed);
+    quern__hint(err, "call from a thread with a larger stack (pthread_attr_setstacksize), or raise "
+                     "the limit (ulimit -s)");
     return status;
 }
 
 static int make(quern__planner *m, quern_error *err)
 {
-    int status = quern__isa(err); /* before kernels are asked for, where it is known what is wrong */
+    int status =
+        quern__isa(err); /* before kernels are asked for, where it is known what is wrong */
     if (status < 0)
         return status;
     quern__plan_mark(m->g, m->outputs, m->n_outputs, m->live);
@@ -270,7 +282,8 @@ static int make(quern__planner *m, quern_error *err)
         status = m->low_memory ? quern__schedule_low_memory(m, err) : quern__schedule_fast(m, err);
     if (status < 0)
         return status;
-    status = quern__plan_weight_layout(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
+    status =
+        quern__plan_weight_layout(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
     if (status < 0)
         return status;
     share_in_place(m);
@@ -286,15 +299,19 @@ static int make(quern__planner *m, quern_error *err)
     return status < 0 ? status : check_stack(m->p, err);
 }
 
-quern__plan *quern__plan_new_with(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, bool low_memory,
-                                  quern_error *err)
+quern__plan *quern__plan_new_with(const quern__graph *g, const quern__id *outputs, int n_outputs,
+                                  int64_t capacity, bool low_memory, quern_error *err)
 {
     int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
     size_t v = (size_t)values + 1, n = (size_t)nodes + 1;
     quern__plan *p = quern__zalloc(1, sizeof *p);
-    quern__planner m = {
-        .g = g, .p = p, .outputs = outputs, .n_outputs = n_outputs, .n_values = values, .n_nodes = nodes, .low_memory = low_memory
-    };
+    quern__planner m = { .g = g,
+                         .p = p,
+                         .outputs = outputs,
+                         .n_outputs = n_outputs,
+                         .n_values = values,
+                         .n_nodes = nodes,
+                         .low_memory = low_memory };
     m.splits = quern__alloc(v * sizeof *m.splits);
     m.views = quern__alloc(v * sizeof *m.views);
     m.readers.first = quern__zalloc(v + 1, sizeof *m.readers.first);
@@ -336,7 +353,8 @@ quern__plan *quern__plan_new_with(const quern__graph *g, const quern__id *output
     return p;
 }
 
-quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err)
+quern__plan *quern__plan_new(const quern__graph *g, const quern__id *outputs, int n_outputs,
+                             int64_t capacity, quern_error *err)
 {
     return quern__plan_new_with(g, outputs, n_outputs, capacity, false, err);
 }
@@ -364,7 +382,8 @@ void quern__plan_batch(quern__plan *p, int64_t records)
         const quern__node *node = p->entries[e].node;
         for (int k = 0; k < node->n_in + node->n_out; k++) {
             quern__id id = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
-            p->entries[e].call.in[k].shape = quern__shape_close(*quern__shape_of(p->graph, id), records);
+            p->entries[e].call.in[k].shape =
+                quern__shape_close(*quern__shape_of(p->graph, id), records);
         }
     }
 }
@@ -374,7 +393,8 @@ void *quern__plan_address(const quern__plan *p, quern__id id, void *arena, void 
     quern__id r = p->root[id];
     const quern__value *v = quern__graph_value(p->graph, r);
     if (v->variable)
-        return p->panels[r] ? quern__variable_panels(v->variable) : quern__variable_numbers(v->variable);
+        return p->panels[r] ? quern__variable_panels(v->variable)
+                            : quern__variable_numbers(v->variable);
     if (v->kind == QUERN__VALUE_CONSTANT)
         return &p->constants[r];
     if (v->kind == QUERN__VALUE_BATCH)
@@ -387,8 +407,8 @@ void quern__plan_bind(quern__plan *p, void *arena, void *const *arrays)
     for (int e = 0; e < p->n_entries; e++) {
         const quern__node *node = p->entries[e].node;
         for (int k = 0; k < node->n_in + node->n_out; k++)
-            p->entries[e].call.in[k].data =
-                quern__plan_address(p, k < node->n_in ? node->in[k] : node->out[k - node->n_in], arena, arrays);
+            p->entries[e].call.in[k].data = quern__plan_address(
+                p, k < node->n_in ? node->in[k] : node->out[k - node->n_in], arena, arrays);
         if (node->gate)
             p->entries[e].gate.data = quern__plan_address(p, node->gate, arena, arrays);
     }

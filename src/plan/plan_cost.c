@@ -1,9 +1,11 @@
-/* A rough cost model (roofline): a node is bound by its products or by memory. Plans are compared by it; nothing else uses it. */
+/* A rough cost model (roofline): a node is bound by its products or by memory. Plans are compared
+ * by it; nothing else uses it. */
 #include "plan.h"
 
 enum { most_values = 24 };
 
-/* Two threads of a present processor: multiply-adds a second, bytes a second from memory, and the fixed time of a call in seconds.
+/* Two threads of a present processor: multiply-adds a second, bytes a second from memory, and the
+ * fixed time of a call in seconds.
  */
 static const double products = 7e10, bytes_read = 1.2e10, call = 1e-6;
 
@@ -18,7 +20,8 @@ double quern__plan_seconds(const quern__graph *g, int n, int64_t capacity)
     for (int i = 0; i < n_in + n_out; i++) {
         quern__id id = i < n_in ? node->in[i] : node->out[i - n_in];
         quern_shape s = quern__shape_close(*quern__shape_of(g, id), capacity);
-        bytes += (double)quern_shape_count(&s) * (double)quern_dtype_size(quern__graph_value(g, id)->dtype);
+        bytes += (double)quern_shape_count(&s) *
+                 (double)quern_dtype_size(quern__graph_value(g, id)->dtype);
         if (i < most_values)
             shapes[i] = s;
     }

@@ -1,8 +1,10 @@
-/* The fast schedule: every node that needs no barrier joins the present phase; then a barrier opens the next phase. It minimises
- * the number of barriers. schedule_low_memory.c minimises live ranges instead. Both give the same bits.
+/* The fast schedule: every node that needs no barrier joins the present phase; then a barrier opens
+ * the next phase. It minimises the number of barriers. schedule_low_memory.c minimises live ranges
+ * instead. Both give the same bits.
  *
- * A node is ready when its inputs and its gate were written, and, where it updates a variable in place, when every reader of the
- * old content has run. It needs a barrier when it reads a block of another owner in the present phase. */
+ * A node is ready when its inputs and its gate were written, and, where it updates a variable in
+ * place, when every reader of the old content has run. It needs a barrier when it reads a block of
+ * another owner in the present phase. */
 #include "planner.h"
 
 quern_shape quern__planner_shape(const quern__planner *m, quern__id id)
@@ -13,7 +15,8 @@ quern_shape quern__planner_shape(const quern__planner *m, quern__id id)
 bool quern__planner_own_part(const quern__planner *m, const quern__node *node, int i, quern__id r)
 {
     quern__partition own = m->splits[node->out[0]];
-    quern__partition read = { quern__plan_access(m->g, node, own.axis, i, m->p->capacity), own.grain };
+    quern__partition read = { quern__plan_access(m->g, node, own.axis, i, m->p->capacity),
+                              own.grain };
     if (own.axis >= 0 && read.axis < 0)
         return false;
     quern_shape from = quern__planner_shape(m, r), to = quern__planner_shape(m, node->in[i]);
@@ -38,7 +41,8 @@ int quern__planner_ready(const quern__planner *m, int n, int phase)
         if (m->phase[v->node] == phase && !quern__planner_own_part(m, node, i, r))
             state = 0;
     }
-    for (int u = 0; u < node->n_out && u < node->op->updates; u++) { /* all readers of the old content must have run */
+    for (int u = 0; u < node->n_out && u < node->op->updates;
+         u++) { /* all readers of the old content must have run */
         quern__id old = m->views[node->in[u]];
         for (int k = m->readers.first[old]; k < m->readers.first[old + 1]; k++) {
             int other = m->readers.list[k];
@@ -46,7 +50,8 @@ int quern__planner_ready(const quern__planner *m, int n, int phase)
             if (other != n && !m->done[other])
                 return -1;
             for (int i = 0; other != n && m->phase[other] == phase && i < reader->n_in; i++)
-                if (m->views[reader->in[i]] == old && !quern__planner_own_part(m, reader, i, node->out[u]))
+                if (m->views[reader->in[i]] == old &&
+                    !quern__planner_own_part(m, reader, i, node->out[u]))
                     state = 0;
         }
     }
@@ -70,7 +75,9 @@ int quern__schedule_fast(quern__planner *m, quern_error *err)
                 if (state != 1)
                     continue;
                 const quern__node *node = quern__graph_node_at(m->g, n);
-                m->p->entries[placed] = (quern__entry){ .node = node, .phase = phase, .barrier = phase > 0 && placed == before };
+                m->p->entries[placed] = (quern__entry){ .node = node,
+                                                        .phase = phase,
+                                                        .barrier = phase > 0 && placed == before };
                 m->phase[n] = phase;
                 m->done[n] = true;
                 placed++, left--, moved++;
@@ -96,7 +103,8 @@ int64_t quern__planner_bytes(const quern__planner *m, quern__id id)
     quern_shape s = quern__planner_shape(m, id);
     if (!quern__planner_in_slab(m, id))
         return 0;
-    if (!quern__shape_bytes(&s, quern__graph_value(m->g, id)->dtype, &bytes) || bytes > SIZE_MAX / 4)
+    if (!quern__shape_bytes(&s, quern__graph_value(m->g, id)->dtype, &bytes) ||
+        bytes > SIZE_MAX / 4)
         return -1;
     return (int64_t)((bytes + 63) & ~(size_t)63);
 }

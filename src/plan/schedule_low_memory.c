@@ -1,6 +1,7 @@
-/* The low-memory schedule: list scheduling in which the ready node that frees most bytes runs first, else the first in graph order.
- * Every entry is a phase of its own, so live ranges are minimal. Afterwards consecutive entries that need no barrier are merged
- * into one phase where that does not raise the peak, so that threads meet less often. */
+/* The low-memory schedule: list scheduling in which the ready node that frees most bytes runs
+ * first, else the first in graph order. Every entry is a phase of its own, so live ranges are
+ * minimal. Afterwards consecutive entries that need no barrier are merged into one phase where that
+ * does not raise the peak, so that threads meet less often. */
 #include "planner.h"
 
 #include <string.h>
@@ -17,7 +18,10 @@ typedef struct scheduler {
     int64_t *more;  /* by ready node: its growth */
 } scheduler;
 
-static bool runs(const quern__planner *m, int n) { return m->live[n] && !quern__graph_node_at(m->g, n)->op->view; }
+static bool runs(const quern__planner *m, int n)
+{
+    return m->live[n] && !quern__graph_node_at(m->g, n)->op->view;
+}
 
 /* Notes once that node k precedes node n. */
 static void wait_for(scheduler *t, int n, int k, int pass)
@@ -32,7 +36,8 @@ static void wait_for(scheduler *t, int n, int k, int pass)
         t->later.list[t->later.first[k]++] = n;
 }
 
-/* Predecessors: the producers of the inputs and the gate; for an update also all readers of the old content. */
+/* Predecessors: the producers of the inputs and the gate; for an update also all readers of the old
+ * content. */
 static void find_waits(scheduler *t, int n, int pass)
 {
     quern__planner *m = t->m;
@@ -168,12 +173,15 @@ int quern__schedule_low_memory(quern__planner *m, quern_error *err)
         wanted += runs(m, n);
     while (status >= 0 && t.n_ready) {
         int n = next_of(&t);
-        m->p->entries[placed] = (quern__entry){ .node = quern__graph_node_at(m->g, n), .phase = placed, .barrier = placed > 0 };
+        m->p->entries[placed] = (quern__entry){ .node = quern__graph_node_at(m->g, n),
+                                                .phase = placed,
+                                                .barrier = placed > 0 };
         m->phase[n] = placed++;
         finish(&t, n);
     }
     if (status >= 0 && placed < wanted)
-        status = quern__fail(err, QUERN_INTERNAL, "plan", "%d nodes wait for each other", wanted - placed);
+        status = quern__fail(err, QUERN_INTERNAL, "plan", "%d nodes wait for each other",
+                             wanted - placed);
     m->p->n_entries = m->p->n_phases = placed;
     quern__free(t.later.list);
     quern__free(room);
@@ -183,7 +191,8 @@ int quern__schedule_low_memory(quern__planner *m, quern_error *err)
 
 /* ---- phases ---- */
 
-/* By entry: bytes of live values into `live`, bytes of its outputs into `made`. Returns the peak. */
+/* By entry: bytes of live values into `live`, bytes of its outputs into `made`. Returns the peak.
+ */
 static int64_t count_living(const quern__planner *m, int64_t *live, int64_t *made)
 {
     int64_t most = 0, now = 0;
@@ -216,7 +225,8 @@ int quern__planner_merge(quern__planner *m, quern_error *err)
         m->done[i] = !runs(m, i);
     for (int e = 0; e < p->n_entries; e++) {
         int node = quern__graph_value(m->g, p->entries[e].node->out[0])->node;
-        bool apart = phase < 0 || within + made[e] > most || quern__planner_ready(m, node, phase) != 1;
+        bool apart =
+            phase < 0 || within + made[e] > most || quern__planner_ready(m, node, phase) != 1;
         phase += apart;
         within = apart ? live[e] : within + made[e];
         p->entries[e].barrier = apart && phase > 0;

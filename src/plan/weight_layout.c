@@ -1,6 +1,7 @@
-/* The blocked layout of weights. The columns of a weight (K, N) are divided among owner threads. In C order their parts of a row
- * are neighbours, and the hardware prefetcher of one core fetches lines that another core writes (false sharing). A weight that
- * only products read and only the optimizer updates therefore uses a blocked layout: N / 64 panels of (K, 64). Its optimizer slots
+/* The blocked layout of weights. The columns of a weight (K, N) are divided among owner threads. In
+ * C order their parts of a row are neighbours, and the hardware prefetcher of one core fetches
+ * lines that another core writes (false sharing). A weight that only products read and only the
+ * optimizer updates therefore uses a blocked layout: N / 64 panels of (K, 64). Its optimizer slots
  * and its gradient, its weight group, use the same layout. */
 #include "plan.h"
 
@@ -37,7 +38,8 @@ static bool product_reads(const search *l, const quern__node *node, int i)
     return !strcmp(node->op->name, "matmul") && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
 }
 
-/* The number of live nodes that read root value r. A view or an output of the plan disqualifies it. */
+/* The number of live nodes that read root value r. A view or an output of the plan disqualifies it.
+ */
 static int readers(const search *l, quern__id r, bool *viewed)
 {
     int n = 0;
@@ -54,8 +56,8 @@ static int readers(const search *l, quern__id r, bool *viewed)
     return n;
 }
 
-/* Whether the other matrices of an update may use the layout: slots that only the update reads, and a gradient that a product makes
- * for it alone. */
+/* Whether the other matrices of an update may use the layout: slots that only the update reads, and
+ * a gradient that a product makes for it alone. */
 static bool update_fits(const search *l, const quern__node *node)
 {
     const quern_shape *shape = quern__shape_of(l->g, node->out[0]);
@@ -68,8 +70,10 @@ static bool update_fits(const search *l, const quern__node *node)
         int n = readers(l, r, &viewed);
         if (viewed || (i > 0 && n != 1) || v->dtype != QUERN_FLOAT32)
             return false;
-        const quern__node *maker = v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(l->g, v->node) : NULL;
-        if (i >= node->n_out && (!maker || strcmp(maker->op->name, "matmul") || !divided_by_columns(l, maker)))
+        const quern__node *maker =
+            v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(l->g, v->node) : NULL;
+        if (i >= node->n_out &&
+            (!maker || strcmp(maker->op->name, "matmul") || !divided_by_columns(l, maker)))
             return false;
         if (i < node->n_out && v->kind != QUERN__VALUE_VARIABLE)
             return false;
@@ -106,14 +110,16 @@ static void mark(const search *l, const weight_group *f, int64_t width, int64_t 
         return;
     const quern__node *node = quern__graph_node_at(l->g, f->update);
     for (int i = 0; i < node->n_in; i++)
-        if (quern_shape_equal(quern__shape_of(l->g, node->in[i]), quern__shape_of(l->g, node->out[0])))
+        if (quern_shape_equal(quern__shape_of(l->g, node->in[i]),
+                              quern__shape_of(l->g, node->out[0])))
             panels[node->in[i]] = width;
     for (int k = 0; k < node->n_out; k++)
         panels[node->out[k]] = width;
 }
 
-int quern__plan_weight_layout(const quern__graph *g, const bool *live, const quern__id *outputs, int n_outputs,
-                              const quern__partition *splits, quern__plan *p, quern_error *err)
+int quern__plan_weight_layout(const quern__graph *g, const bool *live, const quern__id *outputs,
+                              int n_outputs, const quern__partition *splits, quern__plan *p,
+                              quern_error *err)
 {
     search l = { .g = g,
                  .live = live,
@@ -126,8 +132,9 @@ int quern__plan_weight_layout(const quern__graph *g, const bool *live, const que
     for (quern__id id = 1; id <= quern__graph_values(g); id++) {
         const quern__value *v = quern__graph_value(g, id);
         const int64_t width = QUERN__PANEL;
-        if (v->kind != QUERN__VALUE_VARIABLE || v->dtype != QUERN_FLOAT32 || v->shape.rank != 2 || v->shape.dims[1] % width ||
-            v->shape.dims[1] <= width || quern_shape_count(&v->shape) < smallest)
+        if (v->kind != QUERN__VALUE_VARIABLE || v->dtype != QUERN_FLOAT32 || v->shape.rank != 2 ||
+            v->shape.dims[1] % width || v->shape.dims[1] <= width ||
+            quern_shape_count(&v->shape) < smallest)
             continue;
         weight_group f = look(&l, id);
         if (f.fits)

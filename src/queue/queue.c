@@ -13,14 +13,16 @@ static size_t array_bytes(const quern_batch_spec *s, int i)
 {
     size_t bytes = 0;
     quern_shape shape = quern__shape_close(s->shapes[i], s->batch_size);
-    return quern__shape_bytes(&shape, s->dtypes[i], &bytes) ? (bytes + 127) / 64 * 64 : SIZE_MAX / 1024;
+    return quern__shape_bytes(&shape, s->dtypes[i], &bytes) ? (bytes + 127) / 64 * 64
+                                                            : SIZE_MAX / 1024;
 }
 
 static size_t weight_bytes(const quern_batch_spec *s, int i)
 {
     size_t bytes = 0;
     quern_shape shape = quern__shape_close(s->weights[i], s->batch_size);
-    return quern__shape_bytes(&shape, QUERN_FLOAT32, &bytes) ? (bytes + 127) / 64 * 64 : SIZE_MAX / 1024;
+    return quern__shape_bytes(&shape, QUERN_FLOAT32, &bytes) ? (bytes + 127) / 64 * 64
+                                                             : SIZE_MAX / 1024;
 }
 
 size_t quern__queue_bytes(const quern__queue_opts *o)
@@ -39,7 +41,10 @@ size_t quern__queue_bytes(const quern__queue_opts *o)
 static bool indexed(const quern__queue *q) { return q->g->ops->read != NULL; }
 
 /* Random access: tickets of one pass. */
-static int64_t per_pass(const quern__queue *q) { return (q->g->count + q->opts.spec.batch_size - 1) / q->opts.spec.batch_size; }
+static int64_t per_pass(const quern__queue *q)
+{
+    return (q->g->count + q->opts.spec.batch_size - 1) / q->opts.spec.batch_size;
+}
 
 /* Random access: records of all tickets before `ticket`, counted from the last restart. */
 static int64_t records_before(const quern__queue *q, int64_t ticket)
@@ -61,7 +66,8 @@ static int fill_indexed(quern__queue *q, quern_batch *b, int64_t ticket, quern_e
 /* Whether a source that ends inside an epoch restarts. */
 static bool restarts_in_epoch(const quern__queue *q)
 {
-    return q->opts.forever && q->g->ops->reset && (q->g->finite || (q->opts.restart && q->g->restarts));
+    return q->opts.forever && q->g->ops->reset &&
+           (q->g->finite || (q->opts.restart && q->g->restarts));
 }
 
 static int fill_sequential(quern__queue *q, quern_batch *b, quern_error *err)
@@ -73,7 +79,8 @@ static int fill_sequential(quern__queue *q, quern_batch *b, quern_error *err)
         if (status >= 0)
             status = q->g->ops->next(q->g, b, err);
         if (status == QUERN_END && !q->g->finite) /* an empty generator would restart endlessly */
-            status = quern__fail(err, QUERN_INVALID, q->g->where ? q->g->where : "generator", "the generator is empty");
+            status = quern__fail(err, QUERN_INVALID, q->g->where ? q->g->where : "generator",
+                                 "the generator is empty");
     }
     b->first = q->first;
     q->first += status == QUERN_OK ? b->size : 0;
@@ -85,7 +92,8 @@ static int save_position(const quern__queue *q, uint8_t *state, size_t *size, qu
 {
     int status = q->g->ops->save(q->g, state, QUERN_MAX_STATE, size, err);
     return status >= 0 && *size > QUERN_MAX_STATE
-               ? quern__fail(err, QUERN_INVALID, "generator", "a state of %zu bytes exceeds %d", *size, QUERN_MAX_STATE)
+               ? quern__fail(err, QUERN_INVALID, "generator", "a state of %zu bytes exceeds %d",
+                             *size, QUERN_MAX_STATE)
                : status;
 }
 
@@ -103,10 +111,12 @@ static int fill_slot(quern__queue *q, quern__slot *s, int64_t ticket)
     quern__activity_set("reading", q->g->where ? q->g->where : "generator", "batch", ticket + 1);
     if (b->bad)
         b->bad->count = 0;
-    int status = indexed(q) ? fill_indexed(q, b, ticket, &s->error) : fill_sequential(q, b, &s->error);
+    int status =
+        indexed(q) ? fill_indexed(q, b, ticket, &s->error) : fill_sequential(q, b, &s->error);
     bool none = b->size == 0 && indexed(q) && b->bad && b->bad->count; /* all its records are bad */
     if (status == QUERN_OK && ((b->size < 1 && !none) || b->size > q->opts.spec.batch_size))
-        return quern__fail(&s->error, QUERN_INVALID, "generator", "a batch of %lld records, expected 1 to %lld (batch_size)",
+        return quern__fail(&s->error, QUERN_INVALID, "generator",
+                           "a batch of %lld records, expected 1 to %lld (batch_size)",
                            (long long)b->size, (long long)q->opts.spec.batch_size);
     if (status == QUERN_OK && s->state)
         status = save_position(q, s->state, &s->state_size, &s->error);
@@ -118,8 +128,8 @@ static int fill_slot(quern__queue *q, quern__slot *s, int64_t ticket)
 /* Whether a reader may take a ticket now: within the epoch's limit, with a free slot. */
 static bool ticket_available(const quern__queue *q)
 {
-    return (q->limit < 0 || q->next < q->limit) && q->next < q->ended && q->next - q->taken < q->slots &&
-           (indexed(q) || !q->advancing);
+    return (q->limit < 0 || q->next < q->limit) && q->next < q->ended &&
+           q->next - q->taken < q->slots && (indexed(q) || !q->advancing);
 }
 
 /* A reader thread: fills slots until the queue stops. A failed ticket ends the epoch at that
@@ -177,7 +187,8 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
         b->text_room = room;
         if (room && !(b->text = room > 0 ? quern__alloc((size_t)room) : NULL))
             return quern__fail_memory(err, (size_t)room);
-        for (int i = 0; i < s->n_inputs; i++) /* string elements stay valid if a source does not set them */
+        for (int i = 0; i < s->n_inputs;
+             i++) /* string elements stay valid if a source does not set them */
             if (s->dtypes[i] == QUERN_STRING)
                 memset(b->arrays[i], 0, array_bytes(s, i));
         if (q->g->bad.policy && !(b->bad = quern__zalloc(1, sizeof *b->bad)))
@@ -198,10 +209,12 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
 static int can_run(const quern_generator *g, const quern__queue_opts *o, quern_error *err)
 {
     if (__atomic_load_n(&g->runs, __ATOMIC_ACQUIRE) > 0)
-        return quern__fail(err, QUERN_STALLED, g->where ? g->where : "generator", "an earlier run still uses it");
+        return quern__fail(err, QUERN_STALLED, g->where ? g->where : "generator",
+                           "an earlier run still uses it");
     if (g->stall_timeout <= 0 || g->watches || o->workers)
         return QUERN_OK;
-    int status = quern__fail(err, QUERN_INVALID, "stall_timeout", "it needs a reader thread, but workers is 0");
+    int status = quern__fail(err, QUERN_INVALID, "stall_timeout",
+                             "it needs a reader thread, but workers is 0");
     quern__hint(err, "set workers=1");
     return status;
 }
@@ -242,19 +255,24 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     /* a generator takes part in one run at a time */
     bool taken = status >= 0 && !__atomic_test_and_set(&g->taken, __ATOMIC_ACQUIRE);
     if (status >= 0 && !taken)
-        status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "is in use by another run");
+        status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator",
+                             "is in use by another run");
     for (int i = 0; i < q->opts.spec.n_inputs && status >= 0 && !g->strings; i++)
         if (q->opts.spec.dtypes[i] == QUERN_STRING)
-            status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator", "provides numbers, input '%s' expects text",
+            status = quern__fail(err, QUERN_INVALID, g->where ? g->where : "generator",
+                                 "provides numbers, input '%s' expects text",
                                  q->opts.spec.names[i] ? q->opts.spec.names[i] : "?");
     if (taken) {
         q->g = g;
-        g->interrupt = opts->workers ? NULL : opts->interrupt; /* with workers, the wait for a reader ends instead */
+        g->interrupt = opts->workers
+                           ? NULL
+                           : opts->interrupt; /* with workers, the wait for a reader ends instead */
         g->bad.epoch = g->bad.all = 0;
     }
     if (status >= 0)
         status = allocate(q, g->saves, err);
-    if (status >= 0 && g->saves && !g->position.state && !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
+    if (status >= 0 && g->saves && !g->position.state &&
+        !(g->position.state = quern__alloc(QUERN_MAX_STATE)))
         status = quern__fail_memory(err, QUERN_MAX_STATE);
     if (status >= 0)
         status = g->ops->open(g, &q->opts.spec, opts->shuffle, opts->seed, err);
@@ -317,7 +335,8 @@ static int go_to_start(quern__queue *q, int64_t epoch, bool restart, quern_error
     return quern__position_check(q->g, q->opts.shuffle, q->opts.seed, q->opts.spec.batch_size, err);
 }
 
-int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool restart, quern_error *err)
+int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool restart,
+                       quern_error *err)
 {
     pthread_mutex_lock(&q->lock);
     while (q->working)
@@ -423,7 +442,10 @@ static uint64_t hash_bytes(uint64_t h, const void *bytes, size_t n)
     return quern__hash64(h ^ n);
 }
 
-static uint64_t hash_string(uint64_t h, const quern_string *s) { return hash_bytes(h, s->data, (size_t)s->size); }
+static uint64_t hash_string(uint64_t h, const quern_string *s)
+{
+    return hash_bytes(h, s->data, (size_t)s->size);
+}
 
 static uint64_t hash_batch(uint64_t h, const quern_batch *b)
 {
@@ -446,11 +468,12 @@ int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err)
     quern_batch *b = &q->ring[0].batch;
     const char *name = q->g->where ? q->g->where : "generator";
     *out = hash_bytes(1, name, indexed(q) ? 0 : strlen(name));
-    int64_t batches = indexed(q) && q->g->count > 0 ? per_pass(q) : 0, sampled = batches < most_sampled ? batches : most_sampled;
+    int64_t batches = indexed(q) && q->g->count > 0 ? per_pass(q) : 0,
+            sampled = batches < most_sampled ? batches : most_sampled;
     for (int64_t k = 0; k < sampled; k++) {
         /* evenly spaced batches, the first and the last included */
-        int64_t at = sampled > 1 ? k * (batches - 1) / (sampled - 1) : 0, first = at * q->opts.spec.batch_size,
-                left = q->g->count - first;
+        int64_t at = sampled > 1 ? k * (batches - 1) / (sampled - 1) : 0,
+                first = at * q->opts.spec.batch_size, left = q->g->count - first;
         b->size = left < q->opts.spec.batch_size ? left : q->opts.spec.batch_size;
         b->text_used = 0;
         b->epoch = 0;

@@ -16,9 +16,9 @@ typedef struct quern__queue_opts {
     quern_batch_spec spec;
     bool shuffle;
     uint64_t seed;
-    int depth;                     /* prefetched batches, 1 … 1024 */
-    int workers;                   /* reader threads; 0: take reads on the caller's thread */
-    bool bad;                      /* bad records do not fail at once: batches have a list of them */
+    int depth;   /* prefetched batches, 1 … 1024 */
+    int workers; /* reader threads; 0: take reads on the caller's thread */
+    bool bad;    /* bad records do not fail at once: batches have a list of them */
     const volatile int *interrupt; /* not 0: take returns QUERN_CANCELED; NULL: no interruption */
     bool restart;                  /* with forever: also a source that is not finite restarts */
     bool forever;                  /* a finite source restarts when it ends inside an epoch */
@@ -26,10 +26,12 @@ typedef struct quern__queue_opts {
 
 /* Allocates all slots, opens the generator for a run, and starts the reader threads. Borrows g;
  * copies opts. Returns new; NULL on failure, such as a generator that another run uses. */
-quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts, quern_error *err);
+quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opts,
+                                quern_error *err);
 /* Begins an epoch of at most `steps` batches (-1: until the source ends). `restart`: from the
  * start of the data. */
-int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool restart, quern_error *err);
+int quern__queue_begin(quern__queue *q, int64_t epoch, int64_t steps, bool restart,
+                       quern_error *err);
 /* Seconds after which a wait for a reader is logged, once per wait; tests reduce it. Without
  * workers the trainer reads, and no thread can log the wait. */
 extern double quern__queue_patience;

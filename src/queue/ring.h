@@ -29,11 +29,12 @@ struct quern__queue {
     int slots;
     quern__slot *ring;
     quern__reader *readers;
-    int running, working; /* reader threads; readers that fill a batch now */
-    bool stop, advancing; /* advancing: a sequential source is being read */
-    int64_t next, taken, limit,
-        ended;          /* tickets: next to issue; next to take; limit of the epoch (-1: none); first that the source cannot fill */
-    int64_t base, pass; /* random access: tickets before this epoch since the last restart; the pass at that restart */
+    int running, working;              /* reader threads; readers that fill a batch now */
+    bool stop, advancing;              /* advancing: a sequential source is being read */
+    int64_t next, taken, limit, ended; /* tickets: next to issue; next to take; limit of the epoch
+                                          (-1: none); first that the source cannot fill */
+    int64_t base, pass; /* random access: tickets before this epoch since the last restart; the pass
+                           at that restart */
     int64_t epoch, first; /* first: sequential: records so far in the epoch */
     double waited;
     int64_t given; /* records of the epoch that the trainer took */

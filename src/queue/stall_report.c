@@ -21,19 +21,23 @@ static struct timespec deadline_after(double seconds)
 
 /* Fills the error that describes the wait: the reader's current operation, and the number of
  * prefetched batches. */
-static void describe_wait(const quern__queue *q, const quern__slot *s, double seconds, quern_error *out)
+static void describe_wait(const quern__queue *q, const quern__slot *s, double seconds,
+                          quern_error *out)
 {
     char where[256];
     int ready = 0;
     bool begun = q->taken < q->next;
     for (int k = 0; k < q->slots; k++)
         ready += q->ring[k].made && q->ring[k].status == QUERN_OK;
-    const char *stage = quern__doing_text(&q->readers[begun ? s->reader : 0].doing, where, sizeof where);
+    const char *stage =
+        quern__doing_text(&q->readers[begun ? s->reader : 0].doing, where, sizeof where);
     quern__fail(out, QUERN_STALLED, where,
-                "%s takes longer than %s%g s; batch %lld of epoch %lld, from record %lld, is pending; %d of %d batches "
+                "%s takes longer than %s%g s; batch %lld of epoch %lld, from record %lld, is "
+                "pending; %d of %d batches "
                 "prefetched, %d in progress",
-                stage, q->g->stall_timeout > 0 && !q->g->watches ? "the stall timeout of " : "", seconds, (long long)q->taken + 1,
-                (long long)q->epoch + 1, (long long)q->given + 1, ready, q->opts.depth, q->working);
+                stage, q->g->stall_timeout > 0 && !q->g->watches ? "the stall timeout of " : "",
+                seconds, (long long)q->taken + 1, (long long)q->epoch + 1, (long long)q->given + 1,
+                ready, q->opts.depth, q->working);
 }
 
 /* Waits for a change, at most `seconds`; with an interrupt flag at most 1/20 s. */

@@ -40,9 +40,11 @@ int quern__names_add(quern__names *s, const char *name, quern_error *err)
     if (found)
         return QUERN_OK;
     if (s->n == QUERN__MOST_CLASSES)
-        return quern__fail(err, QUERN_INVALID, NULL, "more than %d different names", QUERN__MOST_CLASSES);
+        return quern__fail(err, QUERN_INVALID, NULL, "more than %d different names",
+                           QUERN__MOST_CLASSES);
     if (strlen(name) > QUERN__MOST_NAME)
-        return quern__fail(err, QUERN_INVALID, NULL, "the name '%.40s…' exceeds %d bytes", name, QUERN__MOST_NAME);
+        return quern__fail(err, QUERN_INVALID, NULL, "the name '%.40s…' exceeds %d bytes", name,
+                           QUERN__MOST_NAME);
     if (!quern__utf8_valid(name, strlen(name))) {
         quern__fail(err, QUERN_FORMAT, NULL, "the name '%.40s' is not UTF-8 text", name);
         quern__hint(err, "set the encoding of the file, such as --encoding latin1");
@@ -75,7 +77,8 @@ int quern__names_join(quern__names *s, const quern__names *from, quern_error *er
 
 int quern__names_copy(quern__names *to, const quern__names *from, quern_error *err)
 {
-    *to = (quern__names){ .list = quern__zalloc((size_t)from->n + 1, sizeof *to->list), .room = from->n + 1 };
+    *to = (quern__names){ .list = quern__zalloc((size_t)from->n + 1, sizeof *to->list),
+                          .room = from->n + 1 };
     if (from->sorted)
         to->sorted = quern__zalloc((size_t)from->n + 1, sizeof *to->sorted);
     bool whole = to->list && (to->sorted || !from->sorted);

@@ -16,9 +16,18 @@ const char *quern_schema_feature(const quern_schema *s, int i)
     return s && i >= 0 && i < s->n_features ? s->columns[i].name : NULL;
 }
 
-const char *quern_schema_target(const quern_schema *s, int i) { return target_of(s, i) ? target_of(s, i)->name : NULL; }
-int quern_schema_target_output(const quern_schema *s, int i) { return target_of(s, i) ? target_of(s, i)->output : -1; }
-int quern_schema_classes(const quern_schema *s, int i) { return target_of(s, i) ? target_of(s, i)->classes.n : 0; }
+const char *quern_schema_target(const quern_schema *s, int i)
+{
+    return target_of(s, i) ? target_of(s, i)->name : NULL;
+}
+int quern_schema_target_output(const quern_schema *s, int i)
+{
+    return target_of(s, i) ? target_of(s, i)->output : -1;
+}
+int quern_schema_classes(const quern_schema *s, int i)
+{
+    return target_of(s, i) ? target_of(s, i)->classes.n : 0;
+}
 
 const char *quern_schema_class(const quern_schema *s, int i, int k)
 {
@@ -42,7 +51,9 @@ quern_schema *quern__schema_new(int n_features, int n_targets, quern_error *err)
 {
     quern_schema *s = quern__zalloc(1, sizeof *s);
     if (s)
-        *s = (quern_schema){ .n_features = n_features, .n_targets = n_targets, .separator = ',', .decimal = '.' };
+        *s = (quern_schema){
+            .n_features = n_features, .n_targets = n_targets, .separator = ',', .decimal = '.'
+        };
     if (s && (s->columns = quern__zalloc((size_t)(n_features + n_targets) + 1, sizeof *s->columns)))
         return s;
     quern_schema_free(s);
@@ -56,13 +67,18 @@ static int copy_column(quern__schema_column *to, const quern__schema_column *fro
     to->classes = (quern__names){ 0 };
     to->name = quern__strdup(from->name);
     to->fill_class = from->fill_class ? quern__strdup(from->fill_class) : NULL;
-    return to->name && (to->fill_class || !from->fill_class) ? quern__names_copy(&to->classes, &from->classes, err)
-                                                             : quern__fail_memory(err, strlen(from->name));
+    return to->name && (to->fill_class || !from->fill_class)
+               ? quern__names_copy(&to->classes, &from->classes, err)
+               : quern__fail_memory(err, strlen(from->name));
 }
 
-quern_schema *quern__schema_copy(const quern_schema *s, quern_error *err) { return quern__schema_pick(s, NULL, NULL, err); }
+quern_schema *quern__schema_copy(const quern_schema *s, quern_error *err)
+{
+    return quern__schema_pick(s, NULL, NULL, err);
+}
 
-quern_schema *quern__schema_pick(const quern_schema *from, const int *features, const int *targets, quern_error *err)
+quern_schema *quern__schema_pick(const quern_schema *from, const int *features, const int *targets,
+                                 quern_error *err)
 {
     quern_schema *s = quern__schema_new(from->n_features, from->n_targets, err);
     if (!s)
@@ -74,7 +90,8 @@ quern_schema *quern__schema_pick(const quern_schema *from, const int *features, 
     for (int i = 0; i < s->n_features && status >= 0; i++)
         status = copy_column(&columns[i], &from->columns[features ? features[i] : i], err);
     for (int i = 0; i < s->n_targets && status >= 0; i++)
-        status = copy_column(&columns[s->n_features + i], &from->columns[s->n_features + (targets ? targets[i] : i)], err);
+        status = copy_column(&columns[s->n_features + i],
+                             &from->columns[s->n_features + (targets ? targets[i] : i)], err);
     if (status >= 0)
         return s;
     quern_schema_free(s);

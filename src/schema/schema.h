@@ -13,7 +13,8 @@ enum { QUERN__MOST_CLASSES = 4096, QUERN__MOST_COLUMNS = 4096, QUERN__MOST_NAME 
 typedef struct quern__names {
     char **list;
     int n, room;
-    int *sorted; /* class indices in byte order of the names; NULL: the list itself is in byte order */
+    int *sorted; /* class indices in byte order of the names; NULL: the list itself is in byte order
+                  */
 } quern__names;
 /* The class of a name; -1: unknown. */
 int quern__names_find(const quern__names *s, const char *name);
@@ -54,10 +55,12 @@ quern_schema *quern__schema_new(int n_features, int n_targets, quern_error *err)
 quern_schema *quern__schema_copy(const quern_schema *s, quern_error *err);
 /* A copy whose i-th feature is features[i] of s, and likewise for targets (NULL: the same
  * order). Returns new. */
-quern_schema *quern__schema_pick(const quern_schema *s, const int *features, const int *targets, quern_error *err);
+quern_schema *quern__schema_pick(const quern_schema *s, const int *features, const int *targets,
+                                 quern_error *err);
 /* The feature or target with a name; -1: unknown. */
 int quern__schema_find(const quern_schema *s, bool target, const char *name);
-static inline const quern__schema_column *quern__schema_at(const quern_schema *s, bool target, int i)
+static inline const quern__schema_column *quern__schema_at(const quern_schema *s, bool target,
+                                                           int i)
 {
     return &s->columns[target ? s->n_features + i : i];
 }
@@ -68,16 +71,17 @@ quern_schema *quern__schema_read(json_t *root, quern_error *err);
 /* Maps the columns of the data to those of the model. order[i] is the data's index of the
  * model's i-th feature or target. map[k] is the model's class of class k of a data column; *map
  * is new, NULL: identity. A column or class that the other side lacks is an error that names it. */
-int quern__schema_order(const quern_schema *model, const quern_schema *data, bool target, const char *where, int *order,
-                        quern_error *err);
-int quern__schema_class_map(const quern__schema_column *model, const quern__schema_column *data, const char *where, int **map,
-                            quern_error *err);
+int quern__schema_order(const quern_schema *model, const quern_schema *data, bool target,
+                        const char *where, int *order, quern_error *err);
+int quern__schema_class_map(const quern__schema_column *model, const quern__schema_column *data,
+                            const char *where, int **map, quern_error *err);
 /* Parses the next name of a comma-separated list, in place. A quoted name may contain commas and
  * doubled quotes. *stop gets the character of `stops` that ended the name; 0: the end of the
  * text. NULL: no more names. */
 char *quern__next_name(char **rest, const char *stops, char *stop);
 /* Fails with "no column is called 'NAME'". The hint suggests the nearest of n names, `stride`
  * bytes apart. */
-int quern__schema_missing(const char *where, const char *name, const void *names, size_t n, size_t stride, quern_error *err);
+int quern__schema_missing(const char *where, const char *name, const void *names, size_t n,
+                          size_t stride, quern_error *err);
 
 #endif

@@ -47,9 +47,11 @@ json_t *quern__schema_write(const quern_schema *s)
     int failed = 0;
     for (int side = 0; side < 2; side++)
         for (int i = 0; i < (side ? s->n_targets : s->n_features); i++)
-            failed |= json_array_append_new(sides[side], write_column(quern__schema_at(s, side, i), side));
-    json_t *root = json_pack("{s:i, s:s, s:s, s:b, s:o, s:o}", "version", version_now, "separator", separator, "decimal", decimal,
-                             "header", !s->no_header, "features", sides[0], "targets", sides[1]);
+            failed |= json_array_append_new(sides[side],
+                                            write_column(quern__schema_at(s, side, i), side));
+    json_t *root = json_pack("{s:i, s:s, s:s, s:b, s:o, s:o}", "version", version_now, "separator",
+                             separator, "decimal", decimal, "header", !s->no_header, "features",
+                             sides[0], "targets", sides[1]);
     if (root && *s->encoding)
         failed |= json_object_set_new(root, "encoding", json_string(s->encoding));
     if (root && s->missing_given)
@@ -67,13 +69,17 @@ char *quern_schema_json(const quern_schema *s, quern_error *err)
     char *text = quern__json_text(root, JSON_INDENT(1));
     json_decref(root);
     if (!text)
-        quern__fail(err, QUERN_NOMEM, "schema", "cannot be written as JSON: out of memory, or a name is not UTF-8 text");
+        quern__fail(err, QUERN_NOMEM, "schema",
+                    "cannot be written as JSON: out of memory, or a name is not UTF-8 text");
     return text;
 }
 
 /* ---- reading ---- */
 
-static int schema_error(const char *what, quern_error *err) { return quern__fail(err, QUERN_FORMAT, "schema", "%s", what); }
+static int schema_error(const char *what, quern_error *err)
+{
+    return quern__fail(err, QUERN_FORMAT, "schema", "%s", what);
+}
 
 /* Checks that an object has only the given keys (NULL-terminated). */
 static bool known(json_t *object, const char *const *keys, quern_error *err)
@@ -132,7 +138,8 @@ static int read_names(json_t *list, quern__names *out, quern_error *err)
 static int read_column(json_t *one, bool target, quern__schema_column *c, quern_error *err)
 {
     static const char *const keys[] = { "name", "kind", "output", "fill", "classes", NULL };
-    const char *name = json_string_value(json_object_get(one, "name")), *kind = json_string_value(json_object_get(one, "kind"));
+    const char *name = json_string_value(json_object_get(one, "name")),
+               *kind = json_string_value(json_object_get(one, "kind"));
     json_t *fill = json_object_get(one, "fill"), *output = json_object_get(one, "output");
     if (!json_is_object(one) || !known(one, keys, err))
         return schema_error("a column is not an object", err);
@@ -146,8 +153,9 @@ static int read_column(json_t *one, bool target, quern__schema_column *c, quern_
         return schema_error("the kind of a column is invalid", err);
     if (fill && (class ? !json_is_string(fill) : !json_is_number(fill)))
         return schema_error("the fill value does not have the column's kind", err);
-    if (target != (output != NULL) || (target && (!json_is_integer(output) || json_integer_value(output) < 0 ||
-                                                  json_integer_value(output) > QUERN__MOST_COLUMNS)))
+    if (target != (output != NULL) ||
+        (target && (!json_is_integer(output) || json_integer_value(output) < 0 ||
+                    json_integer_value(output) > QUERN__MOST_COLUMNS)))
         return schema_error("a target has an invalid output, or a feature has one", err);
     c->output = (int)json_integer_value(output);
     c->fills = fill && !class;
@@ -175,7 +183,8 @@ static int read_all(json_t *root, quern_schema *s, quern_error *err)
     for (int i = 0; i < s->n_features + s->n_targets && status >= 0; i++) {
         bool target = i >= s->n_features;
         json_t *list = json_object_get(root, target ? "targets" : "features");
-        status = read_column(json_array_get(list, (size_t)(target ? i - s->n_features : i)), target, &s->columns[i], err);
+        status = read_column(json_array_get(list, (size_t)(target ? i - s->n_features : i)), target,
+                             &s->columns[i], err);
     }
     for (int i = 0; i < s->n_features + s->n_targets && status >= 0; i++)
         for (int side = 0; side < 2 && status >= 0; side++) {
@@ -185,32 +194,37 @@ static int read_all(json_t *root, quern_schema *s, quern_error *err)
         }
     if (status < 0)
         return status;
-    if (!read_byte(root, "separator", &s->separator) || !read_byte(root, "decimal", &s->decimal) || !json_is_boolean(header) ||
-        (json_object_get(root, "encoding") && !encoding) || (encoding && strlen(encoding) >= sizeof s->encoding))
+    if (!read_byte(root, "separator", &s->separator) || !read_byte(root, "decimal", &s->decimal) ||
+        !json_is_boolean(header) || (json_object_get(root, "encoding") && !encoding) ||
+        (encoding && strlen(encoding) >= sizeof s->encoding))
         return schema_error("separator, decimal, header or encoding is invalid", err);
     s->no_header = json_is_false(header);
     strcpy(s->encoding, encoding ? encoding : "");
     s->missing_given = json_object_get(root, "missing") != NULL;
-    return s->missing_given ? read_names(json_object_get(root, "missing"), &s->missing, err) : QUERN_OK;
+    return s->missing_given ? read_names(json_object_get(root, "missing"), &s->missing, err)
+                            : QUERN_OK;
 }
 
 quern_schema *quern__schema_read(json_t *root, quern_error *err)
 {
     static const char *const keys[] = { "version", "separator", "decimal", "header", "encoding",
                                         "missing", "features",  "targets", NULL };
-    json_t *features = json_object_get(root, "features"), *targets = json_object_get(root, "targets");
+    json_t *features = json_object_get(root, "features"),
+           *targets = json_object_get(root, "targets");
     if (json_integer_value(json_object_get(root, "version")) != version_now) {
         quern__fail(err, QUERN_UNSUPPORTED, "schema", "the version is not %d", version_now);
         return NULL;
     }
     if (!known(root, keys, err))
         return NULL;
-    if (!json_is_array(features) || !json_is_array(targets) || json_array_size(features) > QUERN__MOST_COLUMNS ||
+    if (!json_is_array(features) || !json_is_array(targets) ||
+        json_array_size(features) > QUERN__MOST_COLUMNS ||
         json_array_size(targets) > QUERN__MOST_COLUMNS) {
         schema_error("features or targets are missing, or too many", err);
         return NULL;
     }
-    quern_schema *s = quern__schema_new((int)json_array_size(features), (int)json_array_size(targets), err);
+    quern_schema *s =
+        quern__schema_new((int)json_array_size(features), (int)json_array_size(targets), err);
     if (!s || read_all(root, s, err) >= 0)
         return s;
     quern_schema_free(s);

@@ -39,10 +39,12 @@ static bool names_similar(const char *a, const char *b)
     return n == m && !strncasecmp(a, b, n);
 }
 
-int quern__schema_missing(const char *where, const char *name, const void *names, size_t n, size_t stride, quern_error *err)
+int quern__schema_missing(const char *where, const char *name, const void *names, size_t n,
+                          size_t stride, quern_error *err)
 {
     int status = quern__fail(err, QUERN_NOTFOUND, where, "no column is called '%.100s'", name);
-    const char *near = strlen(name) > 2 && strlen(name) < 64 ? quern__nearest(name, names, n, stride) : NULL;
+    const char *near =
+        strlen(name) > 2 && strlen(name) < 64 ? quern__nearest(name, names, n, stride) : NULL;
     quern__text all = { 0 };
     for (size_t i = 0; i < n; i++) {
         const char *one = *(char *const *)((const char *)names + i * stride);
@@ -58,34 +60,37 @@ int quern__schema_missing(const char *where, const char *name, const void *names
     return status;
 }
 
-int quern__schema_order(const quern_schema *model, const quern_schema *data, bool target, const char *where, int *order,
-                        quern_error *err)
+int quern__schema_order(const quern_schema *model, const quern_schema *data, bool target,
+                        const char *where, int *order, quern_error *err)
 {
     int n = target ? model->n_targets : model->n_features;
     for (int i = 0; i < n; i++) {
         const char *name = quern__schema_at(model, target, i)->name;
         order[i] = quern__schema_find(data, target, name);
         if (order[i] < 0)
-            return quern__schema_missing(where, name, &data->columns[target ? data->n_features : 0].name,
-                                         (size_t)(target ? data->n_targets : data->n_features), sizeof *data->columns, err);
+            return quern__schema_missing(
+                where, name, &data->columns[target ? data->n_features : 0].name,
+                (size_t)(target ? data->n_targets : data->n_features), sizeof *data->columns, err);
     }
     return QUERN_OK;
 }
 
-int quern__schema_class_map(const quern__schema_column *model, const quern__schema_column *data, const char *where, int **map,
-                            quern_error *err)
+int quern__schema_class_map(const quern__schema_column *model, const quern__schema_column *data,
+                            const char *where, int **map, quern_error *err)
 {
     bool same = model->classes.n == data->classes.n;
     *map = NULL;
     if ((model->kind == QUERN__COLUMN_CLASS) != (data->kind == QUERN__COLUMN_CLASS))
-        return quern__fail(err, QUERN_INVALID, where, "column '%.100s' contains %s, the model learned %s", data->name,
+        return quern__fail(err, QUERN_INVALID, where,
+                           "column '%.100s' contains %s, the model learned %s", data->name,
                            data->kind == QUERN__COLUMN_CLASS ? "class names" : "numbers",
                            model->kind == QUERN__COLUMN_CLASS ? "class names" : "numbers");
     for (int k = 0; k < data->classes.n; k++) {
         int class = quern__names_find(&model->classes, data->classes.list[k]);
         same = same && class == k;
         if (class < 0)
-            return quern__fail(err, QUERN_INVALID, where, "column '%.100s': '%.100s' is not a class of the model", data->name,
+            return quern__fail(err, QUERN_INVALID, where,
+                               "column '%.100s': '%.100s' is not a class of the model", data->name,
                                data->classes.list[k]);
     }
     if (same)

@@ -47,7 +47,8 @@ int quern_generator_set_stall_timeout(quern_generator *g, double seconds, quern_
 {
     QUERN__ENTER(err, QUERN_INVALID, "generator", g);
     if (!(seconds >= 0 && seconds <= 1e9))
-        return quern__fail(err, QUERN_INVALID, "stall_timeout", "%g seconds is outside 0 … 1e9", seconds);
+        return quern__fail(err, QUERN_INVALID, "stall_timeout", "%g seconds is outside 0 … 1e9",
+                           seconds);
     g->stall_timeout = seconds;
     return QUERN_OK;
 }

@@ -7,7 +7,8 @@ size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *s
     size_t bytes = 0, largest = 0;
     (void)g, (void)shuffle;
     for (int i = 0; i < spec->n_inputs + spec->n_targets; i++) {
-        bytes = (size_t)spec->batch_size * (size_t)quern__per_record(&spec->shapes[i]) * sizeof(double);
+        bytes =
+            (size_t)spec->batch_size * (size_t)quern__per_record(&spec->shapes[i]) * sizeof(double);
         largest = bytes > largest ? bytes : largest;
     }
     return largest;

@@ -34,10 +34,14 @@ const char *quern_generator_class(const quern_generator *g, int target, int i)
     return g && g->class_name ? g->class_name(g, target, i) : NULL;
 }
 
-const quern_schema *quern_generator_schema(const quern_generator *g) { return g && g->schema ? g->schema(g) : NULL; }
+const quern_schema *quern_generator_schema(const quern_generator *g)
+{
+    return g && g->schema ? g->schema(g) : NULL;
+}
 
 /* Rejects options that the kind of file does not use. */
-static int reject_options(const quern_file_opts *o, bool table, bool protocol, bool prepared, quern_error *err)
+static int reject_options(const quern_file_opts *o, bool table, bool protocol, bool prepared,
+                          quern_error *err)
 {
     const struct {
         bool given;
@@ -61,7 +65,8 @@ static int reject_options(const quern_file_opts *o, bool table, bool protocol, b
         if (of_tables[i].given && !table)
             return quern__fail(err, QUERN_INVALID, of_tables[i].name, "applies to CSV only");
     if (!protocol && o->arrays)
-        return quern__fail(err, QUERN_INVALID, "--arrays", "applies to a generator and to --format npy only");
+        return quern__fail(err, QUERN_INVALID, "--arrays",
+                           "applies to a generator and to --format npy only");
     return QUERN_OK;
 }
 
@@ -88,8 +93,8 @@ static int row_of_file(const char *path)
     const char *query = strstr(path, ".sqlite?");
     end = query ? (size_t)(query - path) + 7 : end;
     for (int i = 0; i < n_formats; i++)
-        if (end > strlen(formats[i].ends) &&
-            !strncmp(path + end - strlen(formats[i].ends), formats[i].ends, strlen(formats[i].ends)))
+        if (end > strlen(formats[i].ends) && !strncmp(path + end - strlen(formats[i].ends),
+                                                      formats[i].ends, strlen(formats[i].ends)))
             return i;
     struct stat st; /* a pipe is not opened: its writer would see a reader open and close it */
     int fd = !stat(path, &st) && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -97,7 +102,8 @@ static int row_of_file(const char *path)
     if (fd >= 0)
         close(fd);
     for (int i = 0; i < n_formats; i++)
-        if (formats[i].n && got >= formats[i].n && !memcmp(head, formats[i].begins, (size_t)formats[i].n))
+        if (formats[i].n && got >= formats[i].n &&
+            !memcmp(head, formats[i].begins, (size_t)formats[i].n))
             return i;
     return -1;
 }
@@ -105,7 +111,8 @@ static int row_of_file(const char *path)
 /* Whether the words are of the form "x=FILE …". */
 static bool has_roles(const char *words)
 {
-    return *words && strchr("xyw", *words) && (words[1] == '=' || (words[1] == ':' && strchr(words, '=')));
+    return *words && strchr("xyw", *words) &&
+           (words[1] == '=' || (words[1] == ':' && strchr(words, '=')));
 }
 
 /* ---- opening ---- */
@@ -166,7 +173,8 @@ int quern__paths_find(const char *words, char ***list, int *n_paths, quern_error
         p += n;
         if (n >= sizeof word || (!strcmp(word, "-") && quern__word_length(words) != strlen(words)))
             status = quern__fail(err, QUERN_INVALID, word,
-                                 n >= sizeof word ? "is too long" : "standard input cannot be combined with files");
+                                 n >= sizeof word ? "is too long"
+                                                  : "standard input cannot be combined with files");
         else
             status = add_word(&all, word, err);
     }
@@ -181,7 +189,8 @@ int quern__paths_find(const char *words, char ***list, int *n_paths, quern_error
     return QUERN_OK;
 }
 
-static int open_csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s, quern_error *err)
+static int open_csv(const char *words, const quern_file_opts *o, bool tabs, quern__stream *s,
+                    quern_error *err)
 {
     char **paths;
     int n, status = quern__paths_find(words, &paths, &n, err);
@@ -193,17 +202,20 @@ static int open_csv(const char *words, const quern_file_opts *o, bool tabs, quer
 }
 
 /* Opens files of one kind. `first`: the first path; `word`: the name of the format. */
-static quern_generator *open_kind(const char *words, const char *first, kind is, const char *word, const quern_file_opts *o,
-                                  quern_error *err)
+static quern_generator *open_kind(const char *words, const char *first, kind is, const char *word,
+                                  const quern_file_opts *o, quern_error *err)
 {
     quern__stream s = { 0 };
     bool one = quern__word_length(words) == strlen(words);
-    bool table = is == UNKNOWN || is == TABLE || is == TABS, stream = is == ARRAY && o->format && !has_roles(words), first_channel;
+    bool table = is == UNKNOWN || is == TABLE || is == TABS,
+         stream = is == ARRAY && o->format && !has_roles(words), first_channel;
     if (quern__data_format(o->data_format, &first_channel, err) < 0)
         return NULL;
     if (is == LATER || is == TEXT)
         quern__fail(err, QUERN_UNSUPPORTED, first,
-                    is == TEXT ? "is text; text needs a tokenizer" : "%s is not supported in this version", word);
+                    is == TEXT ? "is text; text needs a tokenizer"
+                               : "%s is not supported in this version",
+                    word);
     else if (reject_options(o, table, stream, is == PREPARED, err) < 0)
         return NULL;
     else if (is == PREPARED && one)
@@ -211,17 +223,20 @@ static quern_generator *open_kind(const char *words, const char *first, kind is,
     else if (is == PREPARED)
         quern__fail(err, QUERN_INVALID, first, "a .qrec file must be the only file");
     else if (table)
-        return open_csv(words, o, is == TABS, &s, err) < 0 ? NULL : quern__stream_generator(&s, err);
+        return open_csv(words, o, is == TABS, &s, err) < 0 ? NULL
+                                                           : quern__stream_generator(&s, err);
     else if (is == ZIPPED || has_roles(words))
         return quern__records_open(words, o->format ? word : NULL, first_channel, err);
     else if (stream && !strcmp(word, "npy") && one)
         return quern__input_open(first, o, err);
     else
-        quern__fail(err, QUERN_INVALID, first, "is an array without a role: write x=FILE or y=FILE");
+        quern__fail(err, QUERN_INVALID, first,
+                    "is an array without a role: write x=FILE or y=FILE");
     return NULL;
 }
 
-quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts, quern_error *err)
+quern_generator *quern_file_generator(const char *words, const quern_file_opts *opts,
+                                      quern_error *err)
 {
     QUERN__ENTER(err, NULL, "words", words);
     enum { opts_0_1 = 120 };
@@ -241,7 +256,8 @@ quern_generator *quern_file_generator(const char *words, const quern_file_opts *
         row = row_of_file(first);
     if (o->format && row < 0)
         return NULL;
-    quern_generator *g = open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind, row < 0 ? "" : formats[row].word, o, err);
+    quern_generator *g = open_kind(words, first, row < 0 ? UNKNOWN : formats[row].kind,
+                                   row < 0 ? "" : formats[row].word, o, err);
     if (g && quern_generator_set_stall_timeout(g, o->stall_timeout, err) < 0) {
         quern_generator_free(g);
         return NULL;

@@ -20,10 +20,12 @@ static const char *where(const quern_generator *g) { return g->where ? g->where 
 
 static int too_small(const quern_generator *g, size_t room, size_t size, quern_error *err)
 {
-    return quern__fail(err, QUERN_INVALID, where(g), "its state has %zu bytes, the buffer %zu", size, room);
+    return quern__fail(err, QUERN_INVALID, where(g), "its state has %zu bytes, the buffer %zu",
+                       size, room);
 }
 
-static int save_index(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
+static int save_index(const quern_generator *g, void *state, size_t room, size_t *size,
+                      quern_error *err)
 {
     const quern__position *p = &g->position;
     kept k = { .magic = "qpos",
@@ -42,7 +44,8 @@ static int save_index(const quern_generator *g, void *state, size_t room, size_t
     return QUERN_OK;
 }
 
-int quern_generator_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
+int quern_generator_save(const quern_generator *g, void *state, size_t room, size_t *size,
+                         quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "generator", g, "size", size);
     const quern__position *p = &g->position;
@@ -66,13 +69,16 @@ static int restore_index(quern_generator *g, const void *state, size_t size, que
 {
     kept k;
     if (size != sizeof k || memcmp(state, "qpos", 4))
-        return quern__fail(err, QUERN_FORMAT, where(g), "the bytes are not a state of a random-access generator");
+        return quern__fail(err, QUERN_FORMAT, where(g),
+                           "the bytes are not a state of a random-access generator");
     memcpy(&k, state, sizeof k);
     if (k.from != g->from || k.count != g->count)
-        return quern__fail(err, QUERN_INVALID, where(g),
-                           "the state belongs to other data: %lld records from %lld, expected %lld from %lld", (long long)k.count,
-                           (long long)k.from, (long long)g->count, (long long)g->from);
-    if (k.pass < 0 || k.pass > (int64_t)1 << 48 || k.first < 0 || k.first > k.count || (k.flags & KNOWN && k.batch_size < 1))
+        return quern__fail(
+            err, QUERN_INVALID, where(g),
+            "the state belongs to other data: %lld records from %lld, expected %lld from %lld",
+            (long long)k.count, (long long)k.from, (long long)g->count, (long long)g->from);
+    if (k.pass < 0 || k.pass > (int64_t)1 << 48 || k.first < 0 || k.first > k.count ||
+        (k.flags & KNOWN && k.batch_size < 1))
         return quern__fail(err, QUERN_FORMAT, where(g), "the state is invalid");
     g->position = (quern__position){ .known = k.flags & KNOWN,
                                      .restored = k.flags & KNOWN,
@@ -99,14 +105,18 @@ int quern_generator_restore(quern_generator *g, const void *state, size_t size, 
     return status;
 }
 
-int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size, quern_error *err)
+int quern__position_check(const quern_generator *g, bool shuffle, uint64_t seed, int64_t batch_size,
+                          quern_error *err)
 {
     const quern__position *p = &g->position;
     if (shuffle != p->shuffle || (shuffle && seed != p->seed))
-        return quern__fail(err, QUERN_INVALID, where(g), "the state belongs to a run with %s, which has another order",
-                           shuffle != p->shuffle ? (p->shuffle ? "shuffling" : "no shuffling") : "another seed");
+        return quern__fail(err, QUERN_INVALID, where(g),
+                           "the state belongs to a run with %s, which has another order",
+                           shuffle != p->shuffle ? (p->shuffle ? "shuffling" : "no shuffling")
+                                                 : "another seed");
     if (batch_size != p->batch_size && p->first % batch_size)
-        return quern__fail(err, QUERN_INVALID, where(g), "the state is at record %lld, which is not the first of a batch of %lld",
+        return quern__fail(err, QUERN_INVALID, where(g),
+                           "the state is at record %lld, which is not the first of a batch of %lld",
                            (long long)p->first + 1, (long long)batch_size);
     return QUERN_OK;
 }

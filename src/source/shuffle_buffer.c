@@ -21,17 +21,18 @@ typedef struct streaming {
     bool shuffle, ended, told;
     uint64_t seed;
     quern__random_key key;
-    int64_t capacity, chunk;           /* records of the buffer; free rows that trigger a refill */
-    int64_t held, taken, head;         /* records in the buffer; drawn in this epoch; index of the first (not shuffled) */
+    int64_t capacity, chunk; /* records of the buffer; free rows that trigger a refill */
+    int64_t held, taken,
+        head; /* records in the buffer; drawn in this epoch; index of the first (not shuffled) */
     int64_t per[2 * QUERN_MAX_ARRAYS]; /* elements of a record in each array of the batch */
     int64_t slots;                     /* 4-byte units of the inputs of a record */
-    float *x;                          /* (capacity + 1, slots); elements have the types of the inputs */
+    float *x; /* (capacity + 1, slots); elements have the types of the inputs */
     double *y;
-    bool many;              /* read_many is used */
-    quern__bad *bad;        /* list of the current batch */
-    bool has_good;          /* row `capacity` holds the last good record */
-    int64_t owed;           /* copies of it that substitute bad records and are not yet in the buffer */
-    int n_strings;          /* of a record */
+    bool many;       /* read_many is used */
+    quern__bad *bad; /* list of the current batch */
+    bool has_good;   /* row `capacity` holds the last good record */
+    int64_t owed;    /* copies of it that substitute bad records and are not yet in the buffer */
+    int n_strings;   /* of a record */
     quern__pooled *strings; /* (capacity, n_strings) */
     quern__pool *pool;      /* bytes of the strings; NULL: no strings */
     char *string;           /* buffer of one string */
@@ -64,14 +65,17 @@ static int stream_match(streaming *w, const quern_batch_spec *spec, quern_error 
             w->per[i] *= spec->shapes[i].dims[k];
         all[i >= spec->n_inputs] += w->per[i];
     }
-    int status = w->s.match ? w->s.match(w->s.self, spec, &w->s.x_count, &w->s.y_count, err) : QUERN_OK;
+    int status =
+        w->s.match ? w->s.match(w->s.self, spec, &w->s.x_count, &w->s.y_count, err) : QUERN_OK;
     for (int i = 0; i < 1 + (spec->n_targets > 0) && status >= 0; i++) {
-        int64_t count = i ? w->s.y_count : w->s.x_count, arrays = i ? spec->n_targets : spec->n_inputs;
+        int64_t count = i ? w->s.y_count : w->s.x_count,
+                arrays = i ? spec->n_targets : spec->n_inputs;
         quern_shape_text(&spec->shapes[i ? spec->n_inputs : 0], want, sizeof want);
         if (arrays > 1)
             snprintf(want, sizeof want, "%lld in %lld", (long long)all[i], (long long)arrays);
         if (count != all[i])
-            status = quern__fail(err, QUERN_SHAPE, w->s.where, "%lld %s per record, the model expects %s", (long long)count,
+            status = quern__fail(err, QUERN_SHAPE, w->s.where,
+                                 "%lld %s per record, the model expects %s", (long long)count,
                                  i ? "targets" : "inputs", want);
         if (status < 0 && w->s.schema && spec->n_targets && !w->s.y_count)
             quern__hint(err, "name the predicted columns with --target");
@@ -124,17 +128,21 @@ static size_t stream_bytes(const quern_generator *g, const quern_batch_spec *spe
         size_t per = (size_t)quern__per_record(&spec->shapes[i]);
         bool text = spec->dtypes[i] == QUERN_STRING;
         strings += text ? per : 0;
-        record += i < spec->n_inputs ? (size_t)quern__slots(spec, i) * sizeof(float) : per * sizeof(double);
+        record += i < spec->n_inputs ? (size_t)quern__slots(spec, i) * sizeof(float)
+                                     : per * sizeof(double);
     }
     size_t window = record > window_bytes ? record : window_bytes,
            most = shuffle || !w->s.read_many ? window_most : window_most / 16;
     window = most * record < window ? most * record : window;
     return (shuffle || w->s.read_many ? window : record) + record + w->s.bytes +
-           (strings ? window_bytes + strings * QUERN_MOST_STRING + window_most * strings * sizeof(quern__pooled) : 0);
+           (strings ? window_bytes + strings * QUERN_MOST_STRING +
+                          window_most * strings * sizeof(quern__pooled)
+                    : 0);
 }
 
 /* Matches the stream, and sizes and allocates the buffer. */
-static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle,
+                       uint64_t seed, quern_error *err)
 {
     streaming *w = g->self;
     int status = stream_match(w, spec, err);
@@ -153,8 +161,8 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     if (!w->x || !w->y)
         return quern__fail_memory(err, (size_t)w->capacity * record);
     if (w->n_strings && g->bad.policy == QUERN_BAD_SUBSTITUTE)
-        return quern__fail(err, QUERN_UNSUPPORTED, "bad_records", "'substitute' applies to numbers; input '%s' is text",
-                           spec->names[0]);
+        return quern__fail(err, QUERN_UNSUPPORTED, "bad_records",
+                           "'substitute' applies to numbers; input '%s' is text", spec->names[0]);
     if (w->n_strings)
         status = make_pool(w, err);
     if (status < 0)
@@ -165,15 +173,17 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return stream_reset(g, 0, err);
 }
 
-void quern__tell_dispersion(const char *where, const char *what, double places, double all, int64_t batch, const char *advice)
+void quern__tell_dispersion(const char *where, const char *what, double places, double all,
+                            int64_t batch, const char *advice)
 {
-    static const char text[] = "%s: the shuffle draws %s from %.0f place%s of the data; for data sorted by class, the index of "
+    static const char text[] = "%s: the shuffle draws %s from %.0f place%s of the data; for data "
+                               "sorted by class, the index of "
                                "dispersion is %.2f (1 is a perfect shuffle)%s%s";
     places = places < 1 ? 1 : all > 0 && places > all ? all : places;
     double dispersion = 1 + (double)(batch - 1) * (1 / places - (all > 0 ? 1 / all : 0));
     bool weak = dispersion > 1.1;
-    (weak ? quern__warn : quern__note)(text, where, what, places, places < 1.5 ? "" : "s", dispersion, weak ? ": " : "",
-                                       weak ? advice : "");
+    (weak ? quern__warn : quern__note)(text, where, what, places, places < 1.5 ? "" : "s",
+                                       dispersion, weak ? ": " : "", weak ? advice : "");
 }
 
 /* Logs the quality of the shuffle once, as soon as the buffer is known to hold only a part of
@@ -186,7 +196,8 @@ static void log_dispersion(streaming *w, int64_t batch)
     w->told = true;
     int64_t all = 0, filled = w->s.places ? w->s.places(w->s.self, &all) : 1;
     double places = (double)filled * (filled > 1 ? 1.75 : 1);
-    quern__tell_dispersion(w->s.where, "records", places, (double)all, batch, "'quern prepare' shuffles all records");
+    quern__tell_dispersion(w->s.where, "records", places, (double)all, batch,
+                           "'quern prepare' shuffles all records");
 }
 
 /* Copies a record between rows of the buffer, to or from the row of the last good one. */
@@ -227,7 +238,8 @@ static int buffer_fill(streaming *w, quern_error *err)
     if (w->ended || (w->held && w->capacity - w->held < w->chunk))
         return QUERN_OK;
     w->head = w->held ? w->head : 0;
-    while (!w->ended && w->held < w->capacity && (!w->pool || quern__pool_has(w->pool, w->n_strings, QUERN_MOST_STRING))) {
+    while (!w->ended && w->held < w->capacity &&
+           (!w->pool || quern__pool_has(w->pool, w->n_strings, QUERN_MOST_STRING))) {
         /* substitute a bad record by the last good one */
         if (w->owed && w->has_good) {
             copy_record(w, w->held++, w->capacity);
@@ -246,7 +258,8 @@ static int buffer_fill(streaming *w, quern_error *err)
         const quern_string *s = w->n_strings && !w->ended ? w->s.strings(w->s.self) : NULL;
         if (s)
             for (int i = 0; i < w->n_strings; i++)
-                w->strings[w->held * w->n_strings + i] = quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
+                w->strings[w->held * w->n_strings + i] =
+                    quern__pool_put(w->pool, s[i].data, (size_t)s[i].size);
         w->held += n;
         w->has_good = w->has_good || n > 0;
         if (n > 0)
@@ -256,25 +269,29 @@ static int buffer_fill(streaming *w, quern_error *err)
 }
 
 /* Stores one target element in the type of the spec. */
-static int batch_put_target(const streaming *w, const quern_batch_spec *spec, const quern_batch *b, int array, int64_t at, double v,
-                            quern_error *err)
+static int batch_put_target(const streaming *w, const quern_batch_spec *spec, const quern_batch *b,
+                            int array, int64_t at, double v, quern_error *err)
 {
     if (spec->dtypes[array] != QUERN_INT32)
         ((float *)b->arrays[array])[at] = (float)v;
     else if (v == floor(v) && fabs(v) <= INT32_MAX)
         ((int32_t *)b->arrays[array])[at] = (int32_t)v;
     else
-        return quern__fail(err, QUERN_INVALID, w->s.where, "record %lld of the epoch: label %g is not an integer",
+        return quern__fail(err, QUERN_INVALID, w->s.where,
+                           "record %lld of the epoch: label %g is not an integer",
                            (long long)w->taken + 1, v);
     return QUERN_OK;
 }
 
 /* Moves one record from the buffer to row `at` of the batch. The last record of the buffer
  * replaces it. */
-static int buffer_take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at, quern_error *err)
+static int buffer_take(streaming *w, const quern_batch_spec *spec, quern_batch *b, int64_t at,
+                       quern_error *err)
 {
     int64_t nx = w->slots, ny = w->s.y_count, all = doubles(w), k;
-    k = w->shuffle ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held) : w->head++;
+    k = w->shuffle
+            ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held)
+            : w->head++;
     const float *x = w->x + k * nx;
     const double *y = w->y + k * all;
     quern__pooled *s = w->n_strings ? w->strings + k * w->n_strings : NULL;
@@ -307,7 +324,8 @@ static int buffer_take(streaming *w, const quern_batch_spec *spec, quern_batch *
     memmove(w->x + k * nx, w->x + w->held * nx, (size_t)nx * sizeof(float));
     memmove(w->y + k * all, w->y + w->held * all, (size_t)all * sizeof(double));
     if (w->n_strings)
-        memmove(w->strings + k * w->n_strings, w->strings + w->held * w->n_strings, (size_t)w->n_strings * sizeof *s);
+        memmove(w->strings + k * w->n_strings, w->strings + w->held * w->n_strings,
+                (size_t)w->n_strings * sizeof *s);
     return QUERN_OK;
 }
 

@@ -12,7 +12,8 @@ typedef struct chunk {
 } chunk;
 
 struct quern__pool {
-    int32_t n, unused, free, n_free; /* unused: index of the first chunk never used; free: head of the free list */
+    int32_t n, unused, free,
+        n_free; /* unused: index of the first chunk never used; free: head of the free list */
     chunk chunks[];
 };
 

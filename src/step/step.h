@@ -1,5 +1,6 @@
-/* step: runs a plan on one batch. The threads of a team (the caller is the first) walk the plan's list of entries; each computes
- * its own blocks. The list includes the barriers. A step does not allocate. A model owns one team. */
+/* step: runs a plan on one batch. The threads of a team (the caller is the first) walk the plan's
+ * list of entries; each computes its own blocks. The list includes the barriers. A step does not
+ * allocate. A model owns one team. */
 #ifndef QUERN__STEP_H
 #define QUERN__STEP_H
 
@@ -23,12 +24,13 @@ typedef struct quern__step_run {
     void *const *arrays; /* arrays of the batch, by slot */
     int64_t records, epoch, first;
     uint64_t seed;
-    bool watch;              /* checks every output; the first number that is not finite is an error with the layer's name */
+    bool watch; /* checks every output; the first number that is not finite is an error with the
+                   layer's name */
     quern__profile *profile; /* NULL: not used */
 } quern__step_run;
 
-/* Runs the whole plan. If the data has an invalid number (a label out of range), `err` names layer, record of the batch and
- * value. Variables whose update had not started are unchanged. */
+/* Runs the whole plan. If the data has an invalid number (a label out of range), `err` names layer,
+ * record of the batch and value. Variables whose update had not started are unchanged. */
 int quern__step(quern__team *team, quern__plan *plan, const quern__step_run *run, quern_error *err);
 
 #endif

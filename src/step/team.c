@@ -1,6 +1,7 @@
-/* The thread team: workers that wait for a job, and a barrier. A wait first spins for some microseconds, because a step is
- * shorter than the wake-up of a thread. It then sleeps in a futex, because the data workers need the same cores. OpenMP is not
- * used: its runtimes read the spin time from an environment variable before main (ARCHITECTURE.md). */
+/* The thread team: workers that wait for a job, and a barrier. A wait first spins for some
+ * microseconds, because a step is shorter than the wake-up of a thread. It then sleeps in a futex,
+ * because the data workers need the same cores. OpenMP is not used: its runtimes read the spin time
+ * from an environment variable before main (ARCHITECTURE.md). */
 #include "team.h"
 
 #include <linux/futex.h>
@@ -9,8 +10,9 @@
 
 enum { spins = 1500 };
 
-/* Flushes subnormal numbers to zero during a step, as TensorFlow does. Some processors compute many times slower with them, and
- * Adam's first moment has many where the gradient is 0. Returns the previous mode for restore(). */
+/* Flushes subnormal numbers to zero during a step, as TensorFlow does. Some processors compute many
+ * times slower with them, and Adam's first moment has many where the gradient is 0. Returns the
+ * previous mode for restore(). */
 static unsigned flush_subnormals(void)
 {
 #if defined(__x86_64__)
@@ -97,7 +99,8 @@ quern__team *quern__team_new(int threads, quern_error *err)
 {
     quern__team *t = NULL;
     if (threads < 1 || threads > QUERN__MAX_THREADS) {
-        quern__fail(err, QUERN_INVALID, "threads", "%d is outside 1 … %d", threads, QUERN__MAX_THREADS);
+        quern__fail(err, QUERN_INVALID, "threads", "%d is outside 1 … %d", threads,
+                    QUERN__MAX_THREADS);
         return NULL;
     }
     t = quern__zalloc(1, sizeof *t);

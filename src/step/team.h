@@ -15,7 +15,8 @@ struct quern__team {
     bool stop;
     /* Words that threads wait on, one per cache line. */
     uint32_t job __attribute__((aligned(64)));
-    uint32_t sleepers __attribute__((aligned(64))); /* threads that sleep in the kernel, or are about to */
+    uint32_t sleepers
+        __attribute__((aligned(64))); /* threads that sleep in the kernel, or are about to */
     uint32_t turn __attribute__((aligned(64)));
     uint32_t arrived __attribute__((aligned(64)));
     struct quern__member {

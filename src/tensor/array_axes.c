@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool same_dims(const int64_t *a, const int64_t *b, int n) { return n <= 0 || !memcmp(a, b, (size_t)n * sizeof *a); }
+static bool same_dims(const int64_t *a, const int64_t *b, int n)
+{
+    return n <= 0 || !memcmp(a, b, (size_t)n * sizeof *a);
+}
 
 bool quern__axes_fit(const quern_shape *have, const quern_shape *want)
 {
@@ -25,14 +28,18 @@ quern_shape quern__axes_turned(const quern_shape *s)
     return out;
 }
 
-bool quern__has_channels(const quern_shape *have, const quern_shape *want) { return have->rank >= 3 && have->rank >= want->rank; }
+bool quern__has_channels(const quern_shape *have, const quern_shape *want)
+{
+    return have->rank >= 3 && have->rank >= want->rank;
+}
 
 int quern__data_format(const char *word, bool *first, quern_error *err)
 {
     *first = word && !strcmp(word, "channels_first");
     if (!word || *first || !strcmp(word, "channels_last"))
         return QUERN_OK;
-    return quern__fail(err, QUERN_INVALID, "data_format", "'%.40s' is not channels_first or channels_last", word);
+    return quern__fail(err, QUERN_INVALID, "data_format",
+                       "'%.40s' is not channels_first or channels_last", word);
 }
 
 /* ---- hints ---- */
@@ -73,7 +80,8 @@ static const char *reshape_text(const quern_shape *want, char *text, size_t size
 }
 
 /* Adds the hint: transpose, permute or reshape, whichever gives the wanted shape. */
-static void axes_hint(const quern_shape *have, const quern_shape *want, bool input, quern_error *err)
+static void axes_hint(const quern_shape *have, const quern_shape *want, bool input,
+                      quern_error *err)
 {
     char text[160] = "0";
     int places[QUERN_MAX_RANK];
@@ -89,13 +97,14 @@ static void axes_hint(const quern_shape *have, const quern_shape *want, bool inp
             n += (size_t)snprintf(text + n, sizeof text - n, ", %d", places[i]);
         quern__hint(err, "reorder the axes: save np.transpose(%s, (%s))", array, text);
     } else if (record_size(have) == record_size(want) && want->rank == 2 && input)
-        quern__hint(err, "add flatten to the model, or save x.reshape(%s)", reshape_text(want, text, sizeof text));
+        quern__hint(err, "add flatten to the model, or save x.reshape(%s)",
+                    reshape_text(want, text, sizeof text));
     else if (record_size(have) == record_size(want))
         quern__hint(err, "save %s.reshape(%s)", array, reshape_text(want, text, sizeof text));
 }
 
-int quern__axes_check(const char *where, const quern_shape *have, const quern_shape *want, const char *name, bool input,
-                      quern_error *err)
+int quern__axes_check(const char *where, const quern_shape *have, const quern_shape *want,
+                      const char *name, bool input, quern_error *err)
 {
     char has[96], wants[96], of[80] = "";
     int axis = 1;
@@ -108,10 +117,12 @@ int quern__axes_check(const char *where, const quern_shape *have, const quern_sh
     while (axis < have->rank && axis < want->rank && have->dims[axis] == want->dims[axis])
         axis++;
     if (have->rank == want->rank && axis < have->rank)
-        quern__fail(err, QUERN_SHAPE, where, "has shape %s: axis %d is %lld, the model expects %lld %s%s", has, axis,
+        quern__fail(err, QUERN_SHAPE, where,
+                    "has shape %s: axis %d is %lld, the model expects %lld %s%s", has, axis,
                     (long long)have->dims[axis], (long long)want->dims[axis], wants, of);
     else
-        quern__fail(err, QUERN_SHAPE, where, "has shape %s, the model expects %s%s", has, wants, of);
+        quern__fail(err, QUERN_SHAPE, where, "has shape %s, the model expects %s%s", has, wants,
+                    of);
     axes_hint(have, want, input, err);
     return QUERN_SHAPE;
 }

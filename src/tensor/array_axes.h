@@ -11,8 +11,8 @@ bool quern__axes_fit(const quern_shape *have, const quern_shape *want);
 /* The same as a check: fails with QUERN_SHAPE at `where`. The error has both shapes and the
  * axis; the hint says how to convert. `name` (may be NULL) is the input or output of the model.
  * `input`: the hint may suggest --data-format. */
-int quern__axes_check(const char *where, const quern_shape *have, const quern_shape *want, const char *name, bool input,
-                      quern_error *err);
+int quern__axes_check(const char *where, const quern_shape *have, const quern_shape *want,
+                      const char *name, bool input, quern_error *err);
 
 /* Sets *first: "channels_first" is true, "channels_last" and NULL are false. QUERN_INVALID for
  * other words. */

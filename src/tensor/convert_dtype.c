@@ -8,7 +8,8 @@
 
 float quern__half(uint16_t bits)
 {
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31, fraction = bits & 1023, out;
+    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31,
+             fraction = bits & 1023, out;
     float v;
     if (!exponent) {
         v = ldexpf((float)fraction, -24);
@@ -30,7 +31,10 @@ void quern__swap_bytes(void *numbers, int64_t n, size_t size)
         }
 }
 
-bool quern__convertible(int have, int want) { return (have == QUERN_STRING) == (want == QUERN_STRING); }
+bool quern__convertible(int have, int want)
+{
+    return (have == QUERN_STRING) == (want == QUERN_STRING);
+}
 
 /* Loop over the elements v of type T; BODY stores v or returns i. */
 #define EACH(T, BODY)                                                    \
@@ -106,7 +110,8 @@ INTO_WHOLE(to_int64, int64_t, 64)
 int64_t quern__convert(const void *from, int have, int64_t n, void *to, int want, int64_t at)
 {
     if (have == want) {
-        memcpy((char *)to + (size_t)at * quern_dtype_size(want), from, (size_t)n * quern_dtype_size(want));
+        memcpy((char *)to + (size_t)at * quern_dtype_size(want), from,
+               (size_t)n * quern_dtype_size(want));
         return n;
     }
     switch (want) {
@@ -121,16 +126,19 @@ int64_t quern__convert(const void *from, int have, int64_t n, void *to, int want
     }
 }
 
-int64_t quern__convert_walk(const void *from, int have, int64_t n, void *to, int want, quern__walk *walk)
+int64_t quern__convert_walk(const void *from, int have, int64_t n, void *to, int want,
+                            quern__walk *walk)
 {
     enum { most = 256 };
     int64_t moved[most];
     size_t size = quern_dtype_size(want), own = quern_dtype_size(have);
     for (int64_t done = 0; done < n;) {
         int64_t part = n - done < most ? n - done : most,
-                good = quern__convert((const char *)from + (size_t)done * own, have, part, moved, want, 0);
+                good = quern__convert((const char *)from + (size_t)done * own, have, part, moved,
+                                      want, 0);
         for (int64_t i = 0; i < good; i++)
-            memcpy((char *)to + (size_t)quern__walk_next(walk) * size, (char *)moved + (size_t)i * size, size);
+            memcpy((char *)to + (size_t)quern__walk_next(walk) * size,
+                   (char *)moved + (size_t)i * size, size);
         done += good;
         if (good < part)
             return done;
@@ -157,6 +165,7 @@ const char *quern__convert_why(const void *from, int have, int64_t i, int want, 
         quern__format(text, 128, "%g is not an integer", v);
     else
         snprintf(text, 128, "%.39s is outside %.8s (%s)", number, quern_dtype_name(want),
-                 want == QUERN_INT32 ? "-2147483648 to 2147483647" : "-9223372036854775808 to 9223372036854775807");
+                 want == QUERN_INT32 ? "-2147483648 to 2147483647"
+                                     : "-9223372036854775808 to 9223372036854775807");
     return text;
 }

@@ -10,7 +10,8 @@
  * element that does not fit: a fraction, nan, or a number out of range. */
 int64_t quern__convert(const void *from, int have, int64_t n, void *to, int want, int64_t at);
 /* The same; the walk gives the destination indices, from its current position. */
-int64_t quern__convert_walk(const void *from, int have, int64_t n, void *to, int want, quern__walk *walk);
+int64_t quern__convert_walk(const void *from, int have, int64_t n, void *to, int want,
+                            quern__walk *walk);
 /* Explains why element i does not fit: "1.5 is not an integer", "3000000000 is outside int32
  * (-2147483648 to 2147483647)". Returns `text`. */
 const char *quern__convert_why(const void *from, int have, int64_t i, int want, char text[128]);

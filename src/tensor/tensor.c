@@ -26,7 +26,10 @@ enum { n_types = sizeof types / sizeof *types };
 
 size_t quern_dtype_size(int dtype) { return dtype > 0 && dtype < n_types ? types[dtype].size : 0; }
 
-const char *quern_dtype_name(int dtype) { return dtype > 0 && dtype < n_types ? types[dtype].name : NULL; }
+const char *quern_dtype_name(int dtype)
+{
+    return dtype > 0 && dtype < n_types ? types[dtype].name : NULL;
+}
 
 int quern_dtype_from_name(const char *name)
 {

@@ -8,7 +8,8 @@
 quern_shape quern__shape(int rank, const int64_t *dims);
 /* The shape for `batch` records: dynamic dimensions become fixed. */
 quern_shape quern__shape_close(quern_shape shape, int64_t batch);
-/* Bytes of a shape with fixed dimensions. Returns false when a dimension is dynamic or the product overflows. */
+/* Bytes of a shape with fixed dimensions. Returns false when a dimension is dynamic or the product
+ * overflows. */
 bool quern__shape_bytes(const quern_shape *shape, int dtype, size_t *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* base: the first failure fills an error, allocations are counted, and random numbers equal the known answers and depend on their
- * counter only. */
+/* base: the first failure fills an error, allocations are counted, and random numbers equal the
+ * known answers and depend on their counter only. */
 #include "base/base.h"
 #include "base/isa.h"
 #include "check.h"
@@ -53,7 +53,8 @@ static void philox_known_answers(void **state)
     uint32_t r[4];
     quern__random4((quern__random_key){ { 0, 0 } }, 0, 0, r);
     assert_int_equal(r[0], 0x6627e8d5);
-    quern__random4((quern__random_key){ { 0xa4093822, 0x299f31d0 } }, 0x0370734413198a2eu, 0x85a308d3243f6a88u, r);
+    quern__random4((quern__random_key){ { 0xa4093822, 0x299f31d0 } }, 0x0370734413198a2eu,
+                   0x85a308d3243f6a88u, r);
     assert_int_equal(r[0], 0xd16cfe09);
     assert_int_equal(r[1], 0x94fdcceb);
     assert_int_equal(r[2], 0x5001e420);
@@ -115,7 +116,8 @@ static void shapes(void **state)
     assert_int_equal(quern_shape_count(&s), -1);
     s = quern__shape_close(s, 3);
     assert_int_equal(quern_shape_count(&s), 84);
-    quern_shape one = quern__shape(1, (int64_t[]){ 5 }), huge = quern__shape(2, (int64_t[]){ INT64_MAX, 4 });
+    quern_shape one = quern__shape(1, (int64_t[]){ 5 }),
+                huge = quern__shape(2, (int64_t[]){ INT64_MAX, 4 });
     assert_string_equal(quern_shape_text(&one, text, sizeof text), "(5,)");
     assert_int_equal(quern_shape_count(&huge), -1);
     assert_false(quern_shape_equal(&one, &s));
@@ -144,13 +146,15 @@ static void reads_and_writes_are_complete(void **state)
     assert_int_equal(errno, EBADF);
 }
 
-/* P26: a temporary file has a unique name and replaces the target of a link; a lock is exclusive. */
+/* P26: a temporary file has a unique name and replaces the target of a link; a lock is exclusive.
+ */
 static void files_are_replaced_whole(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     quern_lock *lock, *again;
-    char folder[] = "/tmp/quern-output-XXXXXX", path[64], link[64], one[4096], two[4096], word[8] = "";
+    char folder[] = "/tmp/quern-output-XXXXXX", path[64], link[64], one[4096], two[4096],
+         word[8] = "";
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/file", folder);
     snprintf(link, sizeof link, "%s/link", folder);
@@ -170,7 +174,8 @@ static void files_are_replaced_whole(void **state)
     assert_string_equal(word, "word");
     CHECK_OK(quern_lock_take(link, &lock, &err), err);
     assert_non_null(lock);
-    assert_int_equal(quern_lock_take(path, &again, &err), QUERN_INVALID); /* the link's target is the same file */
+    assert_int_equal(quern_lock_take(path, &again, &err),
+                     QUERN_INVALID); /* the link's target is the same file */
     assert_null(again);
     assert_non_null(strstr(err.text, "is being written by process"));
     quern_lock_give(lock);
@@ -216,7 +221,8 @@ static void kinds_of_processor(void **state)
     assert_true(quern__isa_same_bits("neon", "neon"));
 }
 
-/* A consequence of a failed allocation is reported as one, until the next function begins. A too small budget is not. */
+/* A consequence of a failed allocation is reported as one, until the next function begins. A too
+ * small budget is not. */
 static void memory_that_ran_out_is_told(void **state)
 {
     quern_error errs[4] = { 0 };

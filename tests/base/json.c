@@ -2,7 +2,10 @@
 #include "base/json.h"
 #include "check.h"
 
-static json_t *read_all(const char *text, quern_error *err) { return quern__json_read(text, strlen(text), "here", "it", err); }
+static json_t *read_all(const char *text, quern_error *err)
+{
+    return quern__json_read(text, strlen(text), "here", "it", err);
+}
 
 /* Texts and their canonical form in jansson. */
 static void values(void **state)
@@ -135,7 +138,9 @@ static void no_memory(void **state)
     while (!got) {
         quern_error err = { 0 };
         quern__memory_fail_at((size_t)++n);
-        got = read_all("{\"a long key, longer than a buffer\": [\"and \\u00e9 a long string after it\", 1.5e10, 12]}", &err);
+        got = read_all("{\"a long key, longer than a buffer\": [\"and \\u00e9 a long string after "
+                       "it\", 1.5e10, 12]}",
+                       &err);
         quern__memory_fail_at(0);
         assert_int_equal(err.code, got ? QUERN_OK : QUERN_NOMEM);
         assert_int_equal(quern__memory().live_blocks, before);
@@ -146,8 +151,9 @@ static void no_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(invalid_texts_are_errors),
-                                        cmocka_unit_test(depth), cmocka_unit_test(values_are_compared),
-                                        cmocka_unit_test(no_memory) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values), cmocka_unit_test(invalid_texts_are_errors),
+        cmocka_unit_test(depth), cmocka_unit_test(values_are_compared), cmocka_unit_test(no_memory)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* A program with a locale that writes 0,5: reading and writing numbers does not change. localedef creates the locale. */
+/* A program with a locale that writes 0,5: reading and writing numbers does not change. localedef
+ * creates the locale. */
 #include "check.h"
 
 #include <locale.h>
@@ -13,8 +14,9 @@ static int comma_locale(void **state)
     char command[200];
     (void)state;
     snprintf(folder, sizeof folder, "/tmp/quern-locale-%d", (int)getpid());
-    snprintf(command, sizeof command, "mkdir -p %s && localedef -c -i de_DE -f UTF-8 %s/de_DE.UTF-8 > /dev/null 2>&1", folder,
-             folder);
+    snprintf(command, sizeof command,
+             "mkdir -p %s && localedef -c -i de_DE -f UTF-8 %s/de_DE.UTF-8 > /dev/null 2>&1",
+             folder, folder);
     if (system(command) < 0)
         return -1;
     setenv("LOCPATH", folder, 1);
@@ -44,17 +46,23 @@ static void words_and_files(void **state)
     FILE *f = fopen(csv, "w");
     fputs("a,b,y\n0.5,1e-3,0.25\n1.5,16777217.5,1\n", f);
     fclose(f);
-    quern_model *m = quern_model_from_spec("input 2 | dropout 0.5 | dense 1 kernel_initializer=zeros", 1, &err);
+    quern_model *m =
+        quern_model_from_spec("input 2 | dropout 0.5 | dense 1 kernel_initializer=zeros", 1, &err);
     CHECK_OK(m ? 0 : err.code, err);
-    CHECK_OK(quern_compile(m, "adam learning_rate=exponential_decay(1e-3, 1000, 0.9)", "huber delta=0.5", "mae", &err), err);
+    CHECK_OK(quern_compile(m, "adam learning_rate=exponential_decay(1e-3, 1000, 0.9)",
+                           "huber delta=0.5", "mae", &err),
+             err);
     char log[120];
     snprintf(log, sizeof log, "csv_logger %s/log.csv", folder);
-    quern_callback *c[2] = { quern_callback_from_spec("early_stopping monitor=loss min_delta=0.5", &err),
+    quern_callback *c[2] = { quern_callback_from_spec("early_stopping monitor=loss min_delta=0.5",
+                                                      &err),
                              quern_callback_from_spec(log, &err) };
     CHECK_OK(c[0] && c[1] ? 0 : err.code, err);
-    quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "y", .missing = "0.5" }, &err);
+    quern_generator *g =
+        quern_file_generator(csv, &(quern_file_opts){ .target = "y", .missing = "0.5" }, &err);
     CHECK_OK(g ? 0 : err.code, err);
-    quern_history *h = quern_fit_generator(m, g, &(quern_fit_opts){ .callbacks = c, .n_callbacks = 2 }, &err);
+    quern_history *h =
+        quern_fit_generator(m, g, &(quern_fit_opts){ .callbacks = c, .n_callbacks = 2 }, &err);
     CHECK_OK(err.code, err);
     assert_true(quern_history_value(h, "loss", 0) > 0);
     quern_history_free(h);

@@ -29,11 +29,15 @@ static quern_model *model(const char *optimizer)
 
 static quern_tensor x(void)
 {
-    return (quern_tensor){ .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs };
+    return (quern_tensor){ .dtype = QUERN_FLOAT32,
+                           .shape = { .rank = 2, .dims = { records, width } },
+                           .data = xs };
 }
 static quern_tensor y(void)
 {
-    return (quern_tensor){ .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 1 } }, .data = ys };
+    return (quern_tensor){ .dtype = QUERN_FLOAT32,
+                           .shape = { .rank = 2, .dims = { records, 1 } },
+                           .data = ys };
 }
 
 static quern_history *fit(quern_model *m, quern_fit_opts o, quern_callback *const *callbacks, int n)
@@ -118,7 +122,8 @@ static void hooks_come_in_order(void **state)
         quern_model *m = model("sgd");
         quern_callback *c = quern_callback_new(&hooks, &h);
         /* 10 records, 2 of them for validation; batches of 4 */
-        quern_history *history = fit(m, (quern_fit_opts){ .epochs = 2, .batch_size = 4, .validation_split = 0.2 }, &c, 1);
+        quern_history *history = fit(
+            m, (quern_fit_opts){ .epochs = 2, .batch_size = 4, .validation_split = 0.2 }, &c, 1);
         assert_string_equal(h.text, runs[k].want);
         assert_string_equal(quern_history_reason(history), runs[k].reason);
         assert_true(quern_history_value(history, "own", 0) == 7);
@@ -173,7 +178,8 @@ static void learning_rate_callbacks_follow_keras(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_callback *c = made("reduce_lr_on_plateau monitor=loss factor=0.5 patience=2 min_lr=0.02 mode=max");
+    quern_callback *c =
+        made("reduce_lr_on_plateau monitor=loss factor=0.5 patience=2 min_lr=0.02 mode=max");
     quern_model *m = model("sgd learning_rate=0.1");
     quern_history *h = fit(m, (quern_fit_opts){ .epochs = 8 }, &c, 1);
     /* the loss decreases but mode max expects an increase: epochs 2, 3 wait -> 0.05 after epoch
@@ -207,7 +213,8 @@ static void invalid_loss_ends_training(void **state)
     quern_model *m = model("sgd learning_rate=1e30");
     quern_error err = { 0 };
     quern_tensor input = x(), target = y();
-    assert_null(quern_fit(m, &input, &target, NULL, &(quern_fit_opts){ .epochs = 9, .batch_size = 2 }, &err));
+    assert_null(quern_fit(m, &input, &target, NULL,
+                          &(quern_fit_opts){ .epochs = 9, .batch_size = 2 }, &err));
     assert_int_equal(err.code, QUERN_NUMBER);
     quern_model_free(m);
     m = model("sgd learning_rate=1e30");
@@ -235,7 +242,8 @@ static void loggers_and_checkpoints_write_files(void **state)
     snprintf(path, sizeof path, "/tmp/quern-callbacks-%d-2.keras", (int)getpid());
     snprintf(words, sizeof words, "csv_logger %s separator=;", csv);
     quern_callback *c[2] = { made(words) };
-    snprintf(words, sizeof words, "model_checkpoint /tmp/quern-callbacks-%d-{epoch}.keras", (int)getpid());
+    snprintf(words, sizeof words, "model_checkpoint /tmp/quern-callbacks-%d-{epoch}.keras",
+             (int)getpid());
     c[1] = made(words);
     quern_model *m = model("adam");
     quern_history *h = fit(m, (quern_fit_opts){ .epochs = 2, .validation_split = 0.2 }, c, 2);
@@ -253,7 +261,8 @@ static void loggers_and_checkpoints_write_files(void **state)
     fclose(f);
     quern_model *again = quern_model_open(path, &err);
     assert_non_null(again);
-    assert_memory_equal(quern_model_weight(again, 0, NULL).data, quern_model_weight(m, 0, NULL).data, width * sizeof(float));
+    assert_memory_equal(quern_model_weight(again, 0, NULL).data,
+                        quern_model_weight(m, 0, NULL).data, width * sizeof(float));
     quern_model_free(again);
     unlink(csv);
     unlink(path);
@@ -280,22 +289,26 @@ static int log_numbers(void *user, const quern_event *e, quern_error *err)
 static void file_names_follow_python_format(void **state)
 {
     (void)state;
-    static const char *const names[][2] = { { "{epoch:02d}-{v:.2f}.keras", "01-0.12.keras" },
-                                            { "{v}.keras", "0.123456789.keras" },
-                                            { "{v:.3e}.keras", "1.235e-01.keras" },
-                                            { "{v:g}.h5", "0.123457.h5" },
-                                            { "{v:8.3f}.keras", "   0.123.keras" },
-                                            { "{epoch:4d}.keras", "   1.keras" },
-                                            { "{two}-{small}-{million}.keras save_best_only=true monitor=unknown",
-                                              "2.0-1e-07-1000000.0.keras" },
-                                            { "{epoch}.weights.h5 save_weights_only=true", "1.weights.h5" } };
+    static const char *const names[][2] = {
+        { "{epoch:02d}-{v:.2f}.keras", "01-0.12.keras" },
+        { "{v}.keras", "0.123456789.keras" },
+        { "{v:.3e}.keras", "1.235e-01.keras" },
+        { "{v:g}.h5", "0.123457.h5" },
+        { "{v:8.3f}.keras", "   0.123.keras" },
+        { "{epoch:4d}.keras", "   1.keras" },
+        { "{two}-{small}-{million}.keras save_best_only=true monitor=unknown",
+          "2.0-1e-07-1000000.0.keras" },
+        { "{epoch}.weights.h5 save_weights_only=true", "1.weights.h5" }
+    };
     char folder[] = "/tmp/quern-callbacks-XXXXXX", words[200], path[200];
     assert_non_null(mkdtemp(folder));
-    quern_callback *c[2] = { quern_callback_new(&(quern_hooks){ .on_epoch_end = log_numbers }, NULL) };
+    quern_callback *c[2] = { quern_callback_new(&(quern_hooks){ .on_epoch_end = log_numbers },
+                                                NULL) };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *options = strchr(names[i][0], ' ');
         int n = (int)(options ? options - names[i][0] : (ptrdiff_t)strlen(names[i][0]));
-        snprintf(words, sizeof words, "model_checkpoint '%s/a/b/%.*s'%s", folder, n, names[i][0], options ? options : "");
+        snprintf(words, sizeof words, "model_checkpoint '%s/a/b/%.*s'%s", folder, n, names[i][0],
+                 options ? options : "");
         c[1] = made(words);
         quern_model *m = model("adam");
         quern_history_free(fit(m, (quern_fit_opts){ 0 }, c, 2));
@@ -335,7 +348,8 @@ static void errors_name_their_cause(void **state)
                                      { "early_stopping mode=up", "mode" },
                                      { "reduce_lr_on_plateau factor=2", "factor" },
                                      { "model_checkpoint a.txt", ".keras" },
-                                     { "model_checkpoint a.keras save_weights_only=true", "save_weights_only" },
+                                     { "model_checkpoint a.keras save_weights_only=true",
+                                       "save_weights_only" },
                                      { "csv_logger", "filename" } };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         quern_error err = { 0 };

@@ -1,9 +1,10 @@
-/* A disk that fails, loaded before a program (LD_PRELOAD): the n-th call that changes what lies under a folder, or opens something
- * there, fails. What is asked for comes from the environment:
+/* A disk that fails, loaded before a program (LD_PRELOAD): the n-th call that changes what lies
+ * under a folder, or opens something there, fails. The environment says which:
  *   FAULT_UNDER  the folder, as an absolute path
  *   FAULT_AT     n, from 1
- *   FAULT_HOW    EIO: this call only. ENOSPC: from here on every call that wants room. kill: the process is killed before it.
- *                cut: the power fails before it; what was written and not synced is lost, names are kept
+ *   FAULT_HOW    EIO: this call only. ENOSPC: each later call that needs space. kill: the process
+ *                is killed before it. cut: the power fails before it; what was written and not
+ *                synced is lost, names are kept
  *   FAULT_SAID   a file elsewhere that gets a line with the call that failed first
  * A write that fails has written half. */
 #include <dirent.h>
@@ -84,7 +85,8 @@ static void lose(void)
     for (struct dirent *e; d && (e = readdir(d));) {
         snprintf(path, sizeof path, "%s/%s", asked("FAULT_UNDER"), e->d_name);
         for (int k = 0; !stat(path, &st) && k < n_known; k++)
-            if (known[k].file == st.st_ino && st.st_size > known[k].synced && truncate(path, known[k].synced))
+            if (known[k].file == st.st_ino && st.st_size > known[k].synced &&
+                truncate(path, known[k].synced))
                 abort();
     }
 }
@@ -99,7 +101,8 @@ static bool fails(const char *call, const char *path, bool wants_room)
     int at = atoi(asked("FAULT_AT")), now = ++calls;
     bool full = !strcmp(how, "ENOSPC"), due = full ? now >= at && wants_room : now == at;
     static bool said;
-    int fd = due && !said ? REAL(open)(asked("FAULT_SAID"), O_WRONLY | O_CREAT | O_TRUNC, 0666) : -1;
+    int fd =
+        due && !said ? REAL(open)(asked("FAULT_SAID"), O_WRONLY | O_CREAT | O_TRUNC, 0666) : -1;
     said = said || due;
     if (fd >= 0) {
         dprintf(fd, "%s %s\n", call, path);
@@ -127,7 +130,9 @@ int open(const char *path, int flags, ...)
     va_start(args, flags);
     mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
     va_end(args);
-    return under(path) && fails("open", path, flags & O_CREAT) ? -1 : opened(REAL(open)(path, flags, mode), path, flags);
+    return under(path) && fails("open", path, flags & O_CREAT)
+               ? -1
+               : opened(REAL(open)(path, flags, mode), path, flags);
 }
 
 int open64(const char *path, int flags, ...)
@@ -145,7 +150,10 @@ FILE *fopen(const char *path, const char *mode)
         return NULL;
     FILE *f = REAL(fopen)(path, mode);
     if (f)
-        opened(fileno(f), path, *mode == 'w' ? O_WRONLY | O_TRUNC : *mode == 'r' && !strchr(mode, '+') ? O_RDONLY : O_WRONLY);
+        opened(fileno(f), path,
+               *mode == 'w'                         ? O_WRONLY | O_TRUNC
+               : *mode == 'r' && !strchr(mode, '+') ? O_RDONLY
+                                                    : O_WRONLY);
     return f;
 }
 
@@ -165,7 +173,8 @@ ssize_t write(int fd, const void *bytes, size_t n)
 ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at)
 {
     char path[PATH_MAX];
-    return fails("pwrite", name_of(fd, path, sizeof path), true) ? -1 : REAL(pwrite)(fd, bytes, n, at);
+    return fails("pwrite", name_of(fd, path, sizeof path), true) ? -1
+                                                                 : REAL(pwrite)(fd, bytes, n, at);
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t n, off_t at) { return pwrite(fd, bytes, n, at); }
@@ -173,13 +182,15 @@ ssize_t pwrite64(int fd, const void *bytes, size_t n, off_t at) { return pwrite(
 size_t fwrite(const void *bytes, size_t size, size_t n, FILE *f)
 {
     char path[PATH_MAX];
-    return REAL(fwrite)(bytes, size, fails("fwrite", name_of(fileno(f), path, sizeof path), true) ? n / 2 : n, f);
+    return REAL(fwrite)(
+        bytes, size, fails("fwrite", name_of(fileno(f), path, sizeof path), true) ? n / 2 : n, f);
 }
 
 int fflush(FILE *f)
 {
     char path[PATH_MAX];
-    return f && fails("fflush", name_of(fileno(f), path, sizeof path), true) ? EOF : REAL(fflush)(f);
+    return f && fails("fflush", name_of(fileno(f), path, sizeof path), true) ? EOF
+                                                                             : REAL(fflush)(f);
 }
 
 int fclose(FILE *f)
@@ -221,14 +232,32 @@ int ftruncate(int fd, off_t n)
     return REAL(ftruncate)(fd, n);
 }
 
-int rename(const char *from, const char *to) { return fails("rename", under(to) ? to : "", false) ? -1 : REAL(rename)(from, to); }
+int rename(const char *from, const char *to)
+{
+    return fails("rename", under(to) ? to : "", false) ? -1 : REAL(rename)(from, to);
+}
 
-int link(const char *from, const char *to) { return fails("link", under(to) ? to : "", true) ? -1 : REAL(link)(from, to); }
+int link(const char *from, const char *to)
+{
+    return fails("link", under(to) ? to : "", true) ? -1 : REAL(link)(from, to);
+}
 
-int unlink(const char *path) { return fails("unlink", under(path) ? path : "", false) ? -1 : REAL(unlink)(path); }
+int unlink(const char *path)
+{
+    return fails("unlink", under(path) ? path : "", false) ? -1 : REAL(unlink)(path);
+}
 
-int remove(const char *path) { return fails("remove", under(path) ? path : "", false) ? -1 : REAL(remove)(path); }
+int remove(const char *path)
+{
+    return fails("remove", under(path) ? path : "", false) ? -1 : REAL(remove)(path);
+}
 
-int chmod(const char *path, mode_t mode) { return fails("chmod", under(path) ? path : "", false) ? -1 : REAL(chmod)(path, mode); }
+int chmod(const char *path, mode_t mode)
+{
+    return fails("chmod", under(path) ? path : "", false) ? -1 : REAL(chmod)(path, mode);
+}
 
-int mkdir(const char *path, mode_t mode) { return fails("mkdir", under(path) ? path : "", true) ? -1 : REAL(mkdir)(path, mode); }
+int mkdir(const char *path, mode_t mode)
+{
+    return fails("mkdir", under(path) ? path : "", true) ? -1 : REAL(mkdir)(path, mode);
+}

@@ -1,8 +1,9 @@
-/* Memory that runs out, loaded before a program (LD_PRELOAD): the n-th allocation fails, that of libraries too. What is asked for
- * comes from the environment:
+/* Memory that runs out, loaded before a program (LD_PRELOAD): the n-th allocation fails, that of
+ * libraries too. The environment says which:
  *   FAULT_MEMORY       n, from 1; 0: none, they are only counted
- *   FAULT_MEMORY_FROM  whether all of them fail from there on
- *   FAULT_SAID         a file that gets their number when the program ends, or where it crashed: a line for each function */
+ *   FAULT_MEMORY_FROM  whether all later ones fail too
+ *   FAULT_SAID         a file that gets their number when the program ends, or where it crashed: a
+ *                      line for each function */
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
@@ -85,7 +86,10 @@ void *calloc(size_t count, size_t size) { return fails() ? NULL : __libc_calloc(
 
 void *realloc(void *old, size_t n) { return fails() ? NULL : __libc_realloc(old, n); }
 
-void *aligned_alloc(size_t alignment, size_t n) { return fails() ? NULL : __libc_memalign(alignment, n); }
+void *aligned_alloc(size_t alignment, size_t n)
+{
+    return fails() ? NULL : __libc_memalign(alignment, n);
+}
 
 int posix_memalign(void **out, size_t alignment, size_t n)
 {

@@ -1,5 +1,5 @@
-/* A terminal of so many columns for a command: runs it, and prints at its end the rows that stand on the screen. The exit status is
- * that of the command. Usage: terminal COLUMNS ACTION COMMAND…
+/* A terminal of so many columns for a command: runs it, and prints at its end the rows that stand
+ * on the screen. The exit status is that of the command. Usage: terminal COLUMNS ACTION COMMAND…
  *   none         nothing happens
  *   resize:N     0.15 seconds after the first bar the terminal has N columns
  *   stop         likewise, SIGTSTP, then SIGCONT */
@@ -126,7 +126,8 @@ int main(int argc, char **argv)
         return 77;
     set_columns(master, atoi(argv[1]));
     char *terminal = ptsname(master);
-    int held = open(terminal, O_RDWR | O_NOCTTY); /* what the command wrote last is read after its end */
+    int held =
+        open(terminal, O_RDWR | O_NOCTTY); /* what the command wrote last is read after its end */
     pid_t child = start(terminal, master, argv + 3);
     for (bool acted = false, ended = false;;) {
         struct pollfd p = { .fd = master, .events = POLLIN };

@@ -1,4 +1,5 @@
-/* Preprocessing of arrays: pad_sequences, to_categorical, and the windows of the character example. */
+/* Preprocessing of arrays: pad_sequences, to_categorical, and the windows of the character example.
+ */
 #include "conformance.h"
 
 #include <math.h>
@@ -12,7 +13,8 @@ enum { MOST_ROWS = 64, MOST_NUMBERS = 8192 };
 static double numbers[MOST_NUMBERS]; /* of the input, one after the other */
 static int n_numbers;
 
-/* Appends the numbers of a nested list, and its shape as the first of each level tells it; false when it is ragged within a row. */
+/* Appends the numbers of a nested list, and its shape as the first of each level tells it; false
+ * when it is ragged within a row. */
 static bool flatten(const json_t *value, quern_shape *shape, int level)
 {
     json_t *item;
@@ -49,7 +51,8 @@ static void compare(test_case *c, const quern_tensor *got, const json_t *want)
 }
 
 /* An error where Keras has one is right, and only there. */
-static void finish(test_case *c, const json_t *one, int status, quern_tensor *out, const quern_error *err)
+static void finish(test_case *c, const json_t *one, int status, quern_tensor *out,
+                   const quern_error *err)
 {
     bool wanted = json_object_get(one, "error") != NULL;
     if (status < 0 ? !wanted : wanted)
@@ -73,9 +76,11 @@ void check_pad_sequences(test_case *c, json_t *one)
         rows[k] = (quern_tensor){ .dtype = QUERN_FLOAT64, .data = numbers + n_numbers };
         flatten(row, &rows[k].shape, 0);
     }
-    quern_tensor out = { .dtype = quern_dtype_from_name(dtype ? dtype : "int32"), .data = out_data };
+    quern_tensor out = { .dtype = quern_dtype_from_name(dtype ? dtype : "int32"),
+                         .data = out_data };
     out.shape.dims[1] = json_is_integer(maxlen) ? json_integer_value(maxlen) : -1;
-    int status = quern_pad_sequences(rows, (int64_t)json_array_size(input), json_string_value(json_object_get(args, "padding")),
+    int status = quern_pad_sequences(rows, (int64_t)json_array_size(input),
+                                     json_string_value(json_object_get(args, "padding")),
                                      json_string_value(json_object_get(args, "truncating")),
                                      json_number_value(json_object_get(args, "value")), &out, &err);
     finish(c, one, status, &out, &err);
@@ -86,18 +91,22 @@ void check_to_categorical(test_case *c, json_t *one)
     static double out_data[MOST_NUMBERS];
     quern_error err = { 0 };
     json_t *input = json_object_get(one, "input"), *item;
-    quern_tensor x = { .dtype = QUERN_FLOAT64, .data = numbers }, out = { .dtype = QUERN_FLOAT64, .data = out_data };
+    quern_tensor x = { .dtype = QUERN_FLOAT64, .data = numbers },
+                 out = { .dtype = QUERN_FLOAT64, .data = out_data };
     quern_shape flat = { 0 };
     size_t k;
     n_numbers = 0;
     flatten(json_object_get(input, "data"), &flat, 0);
-    json_array_foreach(json_object_get(input, "shape"), k, item) x.shape.dims[x.shape.rank++] = json_integer_value(item);
+    json_array_foreach(json_object_get(input, "shape"), k, item) x.shape.dims[x.shape.rank++] =
+        json_integer_value(item);
     json_t *classes = json_object_get(json_object_get(one, "args"), "num_classes");
-    int status = quern_to_categorical(&x, json_is_integer(classes) ? json_integer_value(classes) : 0, &out, &err);
+    int status = quern_to_categorical(
+        &x, json_is_integer(classes) ? json_integer_value(classes) : 0, &out, &err);
     finish(c, one, status, &out, &err);
 }
 
-/* Where Keras fails (it takes the norms along another axis), every row must have the norm 1, or be zeros. */
+/* Where Keras fails (it takes the norms along another axis), every row must have the norm 1, or be
+ * zeros. */
 static void check_norms(test_case *c, const quern_tensor *y)
 {
     for (int64_t k = 0; k < y->shape.dims[1]; k++) {
@@ -115,12 +124,14 @@ void check_normalize(test_case *c, json_t *one)
     quern_error err = { 0 };
     json_t *input = json_object_get(one, "input"), *args = json_object_get(one, "args"),
            *want = json_object_get(json_object_get(one, "expected"), "data"), *item;
-    quern_tensor x = { .dtype = QUERN_FLOAT64, .data = numbers }, out = { .dtype = QUERN_FLOAT64, .data = out_data };
+    quern_tensor x = { .dtype = QUERN_FLOAT64, .data = numbers },
+                 out = { .dtype = QUERN_FLOAT64, .data = out_data };
     quern_shape flat = { 0 };
     size_t k;
     n_numbers = 0;
     flatten(json_object_get(input, "data"), &flat, 0);
-    json_array_foreach(json_object_get(input, "shape"), k, item) x.shape.dims[x.shape.rank++] = json_integer_value(item);
+    json_array_foreach(json_object_get(input, "shape"), k, item) x.shape.dims[x.shape.rank++] =
+        json_integer_value(item);
     if (quern_normalize(&x, (int)json_integer_value(json_object_get(args, "axis")),
                         json_number_value(json_object_get(args, "order")), &out, &err) < 0) {
         case_error(c, &err);
@@ -136,7 +147,8 @@ void check_normalize(test_case *c, json_t *one)
             case_fail(c, "number %zu is off by %g", k, gap);
     }
     json_array_foreach(json_object_get(json_object_get(one, "expected"), "shape"), k,
-                       item) if (out.shape.dims[k] != json_integer_value(item)) case_fail(c, "another shape");
+                       item) if (out.shape.dims[k] != json_integer_value(item))
+        case_fail(c, "another shape");
 }
 
 /* ---- the character example ---- */
@@ -152,10 +164,13 @@ static int64_t read_text(void *user, char *to, int64_t room, quern_error *err)
 }
 
 /* Windows of `maxlen` ids every `step`, and the id behind each. */
-static void compare_windows(test_case *c, const int32_t *ids, int64_t n, const json_t *args, const json_t *expected)
+static void compare_windows(test_case *c, const int32_t *ids, int64_t n, const json_t *args,
+                            const json_t *expected)
 {
-    int64_t maxlen = json_integer_value(json_object_get(args, "maxlen")), step = json_integer_value(json_object_get(args, "step"));
-    const json_t *starts = json_object_get(expected, "starts"), *x = json_object_get(json_object_get(expected, "x"), "data");
+    int64_t maxlen = json_integer_value(json_object_get(args, "maxlen")),
+            step = json_integer_value(json_object_get(args, "step"));
+    const json_t *starts = json_object_get(expected, "starts"),
+                 *x = json_object_get(json_object_get(expected, "x"), "data");
     const json_t *t = json_object_get(json_object_get(expected, "t"), "data");
     size_t window = 0;
     bool same = true;
@@ -163,7 +178,9 @@ static void compare_windows(test_case *c, const int32_t *ids, int64_t n, const j
         same = same && json_integer_value(json_array_get(starts, window)) == from;
         same = same && json_integer_value(json_array_get(t, window)) == ids[from + maxlen];
         for (int64_t i = 0; i < maxlen; i++)
-            same = same && json_integer_value(json_array_get(x, window * (size_t)maxlen + (size_t)i)) == ids[from + i];
+            same = same &&
+                   json_integer_value(json_array_get(x, window * (size_t)maxlen + (size_t)i)) ==
+                       ids[from + i];
     }
     if (!same || window != json_array_size(starts))
         case_fail(c, "%zu windows, expected %zu", window, json_array_size(starts));
@@ -173,19 +190,23 @@ void check_char_windows(test_case *c, json_t *one)
 {
     static int32_t ids[MOST_NUMBERS];
     quern_error err = { 0 };
-    const json_t *expected = json_object_get(one, "expected"), *chars = json_object_get(expected, "chars");
+    const json_t *expected = json_object_get(one, "expected"),
+                 *chars = json_object_get(expected, "chars");
     const char *text = json_string_value(json_object_get(one, "input")), *rest = text;
     json_t *item;
     size_t k, used;
     quern_tokenizer *t = quern_tokenizer_train("char lower=true", read_text, &rest, &err);
-    int64_t n = t ? quern_tokenizer_encode(t, text, strlen(text), 1, ids, MOST_NUMBERS, &used, &err) : -1;
+    int64_t n =
+        t ? quern_tokenizer_encode(t, text, strlen(text), 1, ids, MOST_NUMBERS, &used, &err) : -1;
     if (n < 0) {
         case_error(c, &err);
         return;
     }
     if (quern_tokenizer_size(t) != (int64_t)json_array_size(chars))
-        case_fail(c, "%lld characters, expected %zu", (long long)quern_tokenizer_size(t), json_array_size(chars));
-    json_array_foreach(chars, k, item) if (strcmp(quern_tokenizer_token(t, (int32_t)k, NULL), json_string_value(item)))
+        case_fail(c, "%lld characters, expected %zu", (long long)quern_tokenizer_size(t),
+                  json_array_size(chars));
+    json_array_foreach(chars, k, item) if (strcmp(quern_tokenizer_token(t, (int32_t)k, NULL),
+                                                  json_string_value(item)))
         case_fail(c, "character %zu is another", k);
     compare_windows(c, ids, n, json_object_get(one, "args"), expected);
     quern_tokenizer_free(t);

@@ -1,5 +1,6 @@
-/* conformance: cases that real Keras computed, one `.npz` each (tests/data/keras/README.md), run through the library. Each group
- * of cases has one function; a class that the library lacks makes its cases `skip`, and adding its row makes them run. */
+/* conformance: cases that real Keras computed, one `.npz` each (tests/data/keras/README.md), run
+ * through the library. Each group of cases has one function; a class that the library lacks makes
+ * its cases `skip`, and adding its row makes them run. */
 #ifndef QUERN_CONFORMANCE_H
 #define QUERN_CONFORMANCE_H
 
@@ -31,7 +32,8 @@ typedef struct test_case {
 } test_case;
 
 /* ---- npz.c ---- */
-/* Reads every member of the file; "spec" becomes the JSON, which cases of field have not. Only little-endian arrays in C order. */
+/* Reads every member of the file; "spec" becomes the JSON, which cases of field have not. Only
+ * little-endian arrays in C order. */
 int case_read(test_case *c, const char *path, quern_error *err);
 void case_free(test_case *c);
 /* Reads a case that is one JSON document. */
@@ -41,17 +43,20 @@ const quern_tensor *case_member(const test_case *c, const char *name);
 /* "x" and 3: "x3". */
 const quern_tensor *case_numbered(const test_case *c, const char *letter, int k);
 /* Members of the inputs called `arg` (of update `update`, -1: any), in order; how many. */
-int case_inputs(const test_case *c, const char *arg, int update, const quern_tensor **out, int most);
+int case_inputs(const test_case *c, const char *arg, int update, const quern_tensor **out,
+                int most);
 
 /* ---- verdicts (verdict.c) ---- */
 void case_fail(test_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void case_skip(test_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* An error of the library: a class or option it lacks skips the case, all else fails it. */
 void case_error(test_case *c, const quern_error *err);
-/* Holds numbers against a member within the tolerance of the case. `what` names them in the reason. */
-void case_compare(test_case *c, const char *what, const quern_tensor *got, const quern_tensor *want);
-void case_compare_within(test_case *c, const char *what, const quern_tensor *got, const quern_tensor *want, double rtol,
-                         double atol);
+/* Holds numbers against a member within the tolerance of the case. `what` names them in the reason.
+ */
+void case_compare(test_case *c, const char *what, const quern_tensor *got,
+                  const quern_tensor *want);
+void case_compare_within(test_case *c, const char *what, const quern_tensor *got,
+                         const quern_tensor *want, double rtol, double atol);
 
 /* ---- graphs (evaluate.c) ---- */
 typedef struct evaluation {
@@ -67,11 +72,13 @@ typedef struct evaluation {
 } evaluation;
 /* All of them empty; `records` 0 when the first axis is no batch. */
 int evaluation_begin(evaluation *e, int64_t records, quern_error *err);
-/* A leaf that holds the tensor: float64 becomes float32, other types stay. Open along its first axis when that is the batch. */
+/* A leaf that holds the tensor: float64 becomes float32, other types stay. Open along its first
+ * axis when that is the batch. */
 quern__id evaluation_leaf(evaluation *e, const quern_tensor *t);
 /* A leaf that stays closed. */
 quern__id evaluation_constant(evaluation *e, const quern_tensor *t);
-/* Runs the graph for these values (0 is fine: left out), whose numbers then are in out (views of the evaluation). */
+/* Runs the graph for these values (0 is fine: left out), whose numbers then are in out (views of
+ * the evaluation). */
 int evaluation_run(evaluation *e, const quern__id *ids, int n, quern_tensor *out, quern_error *err);
 /* sum(y * g) for a member g in the shape of y. */
 quern__id evaluation_seeded(evaluation *e, quern__id y, const quern_tensor *g);

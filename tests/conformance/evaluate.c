@@ -5,7 +5,9 @@
 
 int evaluation_begin(evaluation *e, int64_t records, quern_error *err)
 {
-    *e = (evaluation){ .graph = quern__graph_new(), .records = records, .team = quern__team_new(2, err) };
+    *e = (evaluation){ .graph = quern__graph_new(),
+                       .records = records,
+                       .team = quern__team_new(2, err) };
     return e->graph && e->team ? QUERN_OK : quern__fail_memory(err, sizeof *e);
 }
 
@@ -14,7 +16,9 @@ static quern__variable *hold(evaluation *e, const quern_tensor *t)
 {
     int dtype = t->dtype == QUERN_FLOAT64 ? QUERN_FLOAT32 : t->dtype;
     quern_error err = { 0 };
-    quern__variable *v = e->n_variables < MOST_MEMBERS ? quern__variable_new("member", dtype, &t->shape, false, &err) : NULL;
+    quern__variable *v = e->n_variables < MOST_MEMBERS
+                             ? quern__variable_new("member", dtype, &t->shape, false, &err)
+                             : NULL;
     if (!v)
         return NULL;
     e->variables[e->n_variables++] = v;
@@ -27,7 +31,8 @@ static quern__variable *hold(evaluation *e, const quern_tensor *t)
 quern__id evaluation_constant(evaluation *e, const quern_tensor *t)
 {
     quern__variable *v = hold(e, t);
-    return v ? quern__graph_variable(e->graph, v) : quern__graph_fail(e->graph, QUERN_NOMEM, "too many members");
+    return v ? quern__graph_variable(e->graph, v)
+             : quern__graph_fail(e->graph, QUERN_NOMEM, "too many members");
 }
 
 quern__id evaluation_leaf(evaluation *e, const quern_tensor *t)
@@ -72,9 +77,10 @@ int evaluation_run(evaluation *e, const quern__id *ids, int n, quern_tensor *out
     for (int i = 0; status >= 0 && i < n; i++)
         if (ids[i]) {
             const quern__value *v = quern__graph_value(e->graph, ids[i]);
-            out[i] = (quern_tensor){ .dtype = v->dtype,
-                                     .shape = quern__shape_close(v->shape, records),
-                                     .data = quern__plan_address(e->plan, ids[i], e->arena, e->arrays) };
+            out[i] =
+                (quern_tensor){ .dtype = v->dtype,
+                                .shape = quern__shape_close(v->shape, records),
+                                .data = quern__plan_address(e->plan, ids[i], e->arena, e->arrays) };
         }
     return status;
 }

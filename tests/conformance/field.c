@@ -1,6 +1,7 @@
-/* Models as people have them, cut from files that are shared, from keras.applications and from Keras 2: a folder with the file and
- * what the Keras that wrote it predicts. Where the folder has a file `refused`, opening fails with the text in it: a model may be
- * refused with what is not understood, but never be wrong. */
+/* Models as people have them, cut from files that are shared, from keras.applications and from
+ * Keras 2: a folder with the file and what the Keras that wrote it predicts. Where the folder has a
+ * file `refused`, opening fails with the text in it: a model may be refused with what is not
+ * understood, but never be wrong. */
 #include "models.h"
 
 #include <math.h>
@@ -52,7 +53,8 @@ static void check_refused(test_case *c, const char *want)
     quern_model_free(m);
 }
 
-/* How far a prediction may be off, as a share of the largest: 1e-4, or what the file `within` says (models in half precision). */
+/* How far a prediction may be off, as a share of the largest: 1e-4, or what the file `within` says
+ * (models in half precision). */
 static double tolerance(const test_case *c)
 {
     char path[720];
@@ -69,7 +71,8 @@ static double tolerance(const test_case *c)
 void run_field(test_case *c)
 {
     char want[300];
-    json_t *within = json_pack("{s:{s:f, s:f}}", "predict", "rtol", 0.0, "atol", tolerance(c) * largest(c, "y"));
+    json_t *within =
+        json_pack("{s:{s:f, s:f}}", "predict", "rtol", 0.0, "atol", tolerance(c) * largest(c, "y"));
     model_case k = { .c = c, .tolerance = within, .batch_size = 1 };
     if (refusal(c, want, sizeof want))
         check_refused(c, want);

@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* Value y and gradient of sum(y * g0) for `x`, held against y0 and `slope`. */
-static void value_and_gradient(test_case *c, evaluation *e, quern__id y, quern__id x, const char *slope)
+static void value_and_gradient(test_case *c, evaluation *e, quern__id y, quern__id x,
+                               const char *slope)
 {
     quern_error err = { 0 };
     const quern_tensor *want = case_member(c, slope), *g = case_member(c, "g0");
@@ -67,7 +68,8 @@ void run_constraint(test_case *c)
 {
     evaluation e;
     quern_error err = { 0 };
-    if (!quern__class_find(QUERN__CONSTRAINT, c->class_name, &err) || evaluation_begin(&e, 0, &err) < 0) {
+    if (!quern__class_find(QUERN__CONSTRAINT, c->class_name, &err) ||
+        evaluation_begin(&e, 0, &err) < 0) {
         case_error(c, &err);
         return;
     }
@@ -83,8 +85,10 @@ void run_schedule(test_case *c)
     if (!quern__class_find(QUERN__SCHEDULE, c->class_name, &err))
         case_error(c, &err);
     for (int64_t i = 0; c->result == PASSED && i < quern_shape_count(&steps->shape); i++) {
-        double rate = quern__schedule_rate(c->spec, quern__get(steps, i)), expected = quern__get(want, i);
-        quern_tensor a = { .dtype = QUERN_FLOAT64, .data = &rate }, b = { .dtype = QUERN_FLOAT64, .data = &expected };
+        double rate = quern__schedule_rate(c->spec, quern__get(steps, i)),
+               expected = quern__get(want, i);
+        quern_tensor a = { .dtype = QUERN_FLOAT64, .data = &rate },
+                     b = { .dtype = QUERN_FLOAT64, .data = &expected };
         case_compare(c, "rate", &a, &b);
     }
 }
@@ -104,7 +108,8 @@ void run_loss(test_case *c)
         case_error(c, &err);
     else {
         quern__id t = evaluation_leaf(&e, truth), p = evaluation_leaf(&e, prediction);
-        quern__id w = weight ? evaluation_leaf(&e, weight) : 0, m = mask ? evaluation_leaf(&e, mask) : 0;
+        quern__id w = weight ? evaluation_leaf(&e, weight) : 0,
+                  m = mask ? evaluation_leaf(&e, mask) : 0;
         value_and_gradient(c, &e, quern__loss(e.graph, row, config, t, p, w, m), p, "dx1");
         evaluation_end(&e);
     }

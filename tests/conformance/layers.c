@@ -1,4 +1,5 @@
-/* Layers: outputs and their masks, gradients of inputs and weights, state, and the losses they add. */
+/* Layers: outputs and their masks, gradients of inputs and weights, state, and the losses they add.
+ */
 #include "conformance.h"
 
 #include <stdio.h>
@@ -17,7 +18,8 @@ typedef struct layer_case {
     char names[MOST_OUTPUTS][16];    /* of the members that hold the gradients wanted: dx0, dw1 */
     quern__id ids[3 * MOST_OUTPUTS]; /* what is computed, and the members it is held against */
     char wanted[3 * MOST_OUTPUTS][16];
-    int64_t calls, call;        /* of a stateful layer, one after the other: each has its part of the inputs and outputs */
+    int64_t calls, call; /* of a stateful layer, one after the other: each has its part of the
+                            inputs and outputs */
     double *sums[MOST_OUTPUTS]; /* of gradients of weights over the calls, by what is computed */
 } layer_case;
 
@@ -28,7 +30,9 @@ static int argument_of(const quern__class *row, const char *name)
     for (int i = 0; row->call_args && row->call_args[i].name; i++)
         if (strlen(row->call_args[i].name) == n && !strncmp(row->call_args[i].name, name, n))
             return i;
-    return (n == 6 && !strncmp(name, "inputs", n)) || (n == 9 && !strncmp(name, "sequences", n)) ? 0 : -1;
+    return (n == 6 && !strncmp(name, "inputs", n)) || (n == 9 && !strncmp(name, "sequences", n))
+               ? 0
+               : -1;
 }
 
 /* A mask by itself is that of the first input. */
@@ -48,7 +52,8 @@ static int take_inputs(layer_case *l, const quern__class *row)
     {
         if ((int64_t)k * l->calls / (int64_t)json_array_size(inputs) != l->call)
             continue;
-        const char *name = quern__config_text(input, "member"), *arg = quern__config_text(input, "arg");
+        const char *name = quern__config_text(input, "member"),
+                   *arg = quern__config_text(input, "arg");
         const quern_tensor *t = name ? case_member(l->c, name) : NULL;
         if (!t || l->n_in == MOST_OUTPUTS)
             return case_fail(l->c, "input %zu is missing", k), -1;
@@ -98,7 +103,8 @@ static int take_layer(layer_case *l, const quern__class *row, json_t *config, qu
     return 0;
 }
 
-/* A value that is to be held against the member "letter" k; one that is missing fails where the member exists. */
+/* A value that is to be held against the member "letter" k; one that is missing fails where the
+ * member exists. */
 static void want(layer_case *l, const char *letter, int k, quern__id id)
 {
     if (!case_numbered(l->c, letter, k))
@@ -118,7 +124,8 @@ static quern__id call_layer(layer_case *l)
                                 .arguments = l->arguments,
                                 .options = json_object_get(l->c->spec, "call") };
     quern__id y = quern__layer_call(l->layer, g, l->in, l->n_in, &l->pass), total = 0;
-    for (int k = 0; y && (k < l->pass.n_out || (l->calls == 1 && case_numbered(l->c, "y", k))); k++) {
+    for (int k = 0; y && (k < l->pass.n_out || (l->calls == 1 && case_numbered(l->c, "y", k)));
+         k++) {
         quern__id own = k < l->pass.n_out ? l->pass.out[k] : 0;
         int number = (int)l->call * l->pass.n_out + k;
         const quern_tensor *seed = case_numbered(l->c, "g", number);

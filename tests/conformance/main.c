@@ -1,6 +1,7 @@
-/* conformance DIR [--group G] [--case C], or --classes to list what the library has: runs the cases under DIR
- * (DIR/<group>/<case>.npz, DIR/models/<case>/io.npz, or one group itself; a file of sampling or preprocessing holds many) and
- * prints a line for each, then "N passed, N failed, N skipped". Exit 1 when one failed or there was none. */
+/* conformance DIR [--group G] [--case C], or --classes to list what the library has: runs the cases
+ * under DIR (DIR/<group>/<case>.npz, DIR/models/<case>/io.npz, or one group itself; a file of
+ * sampling or preprocessing holds many) and prints a line for each, then "N passed, N failed, N
+ * skipped". Exit 1 when one failed or there was none. */
 #include "conformance.h"
 
 #include <dirent.h>
@@ -39,7 +40,8 @@ static void report(const test_case *c)
 {
     static const char *const words[] = { "ok  ", "FAIL", "skip" };
     counts[c->result]++;
-    printf("%s %s/%s max_error=%.3g%s%s\n", words[c->result], c->group, c->name, c->max_error, *c->reason ? " " : "", c->reason);
+    printf("%s %s/%s max_error=%.3g%s%s\n", words[c->result], c->group, c->name, c->max_error,
+           *c->reason ? " " : "", c->reason);
 }
 
 /* Each case of the file, as file/number. */
@@ -75,7 +77,8 @@ static void run_case(const char *group, const char *name, const char *path, cons
         known = strcmp(groups[i].name, group) ? known : i;
     if (known < 0)
         case_skip(&c, "the group '%s' is not in this version", group);
-    else if ((strstr(path, ".json") ? case_read_json(&c, path, &err) : case_read(&c, path, &err)) < 0)
+    else if ((strstr(path, ".json") ? case_read_json(&c, path, &err) : case_read(&c, path, &err)) <
+             0)
         case_fail(&c, "%s: %s", err.where, err.text);
     else if (groups[known].many) {
         run_many(&c, groups[known].run);
@@ -87,7 +90,10 @@ static void run_case(const char *group, const char *name, const char *path, cons
     case_free(&c);
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
 
 static bool is_folder(const char *path)
 {
@@ -107,7 +113,8 @@ static void run_group(const char *folder, const char *group, const char *only)
         snprintf(io, sizeof io, "%s/io.npz", path);
         bool model = *entry != '.' && is_folder(path) && access(io, R_OK) == 0,
              file = dot && (!strcmp(dot, ".npz") || !strcmp(dot, ".json"));
-        snprintf(name, sizeof name, "%.*s", (int)(dot && !model ? dot - entry : (long)strlen(entry)), entry);
+        snprintf(name, sizeof name, "%.*s",
+                 (int)(dot && !model ? dot - entry : (long)strlen(entry)), entry);
         if (!strcmp(entry, "h5_legacy") && is_folder(path))
             run_group(path, entry, only); /* a group among the models */
         else if ((model || file) && (!only || !strcmp(only, name)))
@@ -174,7 +181,11 @@ int main(int argc, char **argv)
         else if (*argv[i] != '-' && !root)
             root = argv[i];
         else
-            return fprintf(stderr, "conformance: %s\nusage: conformance DIR [--group G] [--case C] | --classes\n", argv[i]), 2;
+            return fprintf(stderr,
+                           "conformance: %s\nusage: conformance DIR [--group G] [--case C] | "
+                           "--classes\n",
+                           argv[i]),
+                   2;
     }
     if (!root || !is_folder(root))
         return fprintf(stderr, "conformance: %s: is no folder of cases\n", root ? root : "DIR"), 2;

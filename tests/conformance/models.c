@@ -1,5 +1,6 @@
-/* Whole models: a `.keras` file that real Keras wrote is opened, predicts, evaluates, trains as the case says, and is held against
- * what Keras did; a file saved in the middle of that training goes on to the same weights. */
+/* Whole models: a `.keras` file that real Keras wrote is opened, predicts, evaluates, trains as the
+ * case says, and is held against what Keras did; a file saved in the middle of that training goes
+ * on to the same weights. */
 #include "models.h"
 
 #include <math.h>
@@ -15,7 +16,9 @@ static void feed_own_weights(const feed *f, quern_batch *b, int64_t n)
         int64_t per = w ? quern_shape_count(&w->shape) / w->shape.dims[0] : 0;
         for (int64_t k = 0; k < n * per; k++)
             b->target_weights[i][k] = (float)quern__get(w, f->at * per + k);
-        b->weighs[i] = !w ? QUERN_WEIGHTS_COMMON : w->shape.rank > 1 ? QUERN_WEIGHTS_STEPS : QUERN_WEIGHTS_RECORDS;
+        b->weighs[i] = !w                  ? QUERN_WEIGHTS_COMMON
+                       : w->shape.rank > 1 ? QUERN_WEIGHTS_STEPS
+                                           : QUERN_WEIGHTS_RECORDS;
     }
 }
 
@@ -100,7 +103,9 @@ static int compare_rows(void *user, const float *const *outputs, int64_t records
         const quern_tensor *all = case_numbered(r->c, r->prefix, i);
         if (!all)
             continue;
-        quern_tensor want = *all, got = { .dtype = QUERN_FLOAT32, .shape = all->shape, .data = (void *)(size_t)outputs[i] };
+        quern_tensor want = *all, got = { .dtype = QUERN_FLOAT32,
+                                          .shape = all->shape,
+                                          .data = (void *)(size_t)outputs[i] };
         int64_t per = quern_shape_count(&all->shape) / all->shape.dims[0];
         want.shape.dims[0] = got.shape.dims[0] = records;
         want.data = (char *)all->data + (size_t)(r->at * per) * quern_dtype_size(all->dtype);
@@ -118,16 +123,19 @@ void check_predictions(model_case *k, const char *prefix, const char *tolerance)
     if (k->c->result != PASSED || !case_numbered(k->c, prefix, 0) || !feed_of(k, "", NULL, &f))
         return;
     tolerance_of(k, tolerance, &r.rtol, &r.atol);
-    quern_generator *g = quern_callback_generator(&(quern_callback_ops){ feed_next, feed_reset }, &f);
+    quern_generator *g =
+        quern_callback_generator(&(quern_callback_ops){ feed_next, feed_reset }, &f);
     if (quern_predict_generator(k->m, g, k->batch_size, 0, compare_rows, &r, &err) < 0)
         case_error(k->c, &err);
     quern_generator_free(g);
 }
 
-static void compare_number(model_case *k, const char *what, double got, double want, const char *tolerance)
+static void compare_number(model_case *k, const char *what, double got, double want,
+                           const char *tolerance)
 {
     double rtol, atol;
-    quern_tensor a = { .dtype = QUERN_FLOAT64, .data = &got }, b = { .dtype = QUERN_FLOAT64, .data = &want };
+    quern_tensor a = { .dtype = QUERN_FLOAT64, .data = &got },
+                 b = { .dtype = QUERN_FLOAT64, .data = &want };
     tolerance_of(k, tolerance, &rtol, &atol);
     case_compare_within(k->c, what, &a, &b, rtol, atol);
 }
@@ -141,7 +149,8 @@ static void check_evaluation(model_case *k)
     const char *key;
     if (k->c->result != PASSED || json_object_size(before) == 0 || !feed_of(k, "", NULL, &f))
         return;
-    quern_generator *g = quern_callback_generator(&(quern_callback_ops){ feed_next, feed_reset }, &f);
+    quern_generator *g =
+        quern_callback_generator(&(quern_callback_ops){ feed_next, feed_reset }, &f);
     if (quern_evaluate_generator(k->m, g, k->batch_size, 0, logs, &err) < 0)
         case_error(k->c, &err);
     quern_generator_free(g);
@@ -157,7 +166,8 @@ static void check_evaluation(model_case *k)
     }
 }
 
-void check_history(model_case *k, const quern_history *h, int64_t first, json_t *names, const char *run)
+void check_history(model_case *k, const quern_history *h, int64_t first, json_t *names,
+                   const char *run)
 {
     json_t *name;
     size_t i;
@@ -170,7 +180,8 @@ void check_history(model_case *k, const quern_history *h, int64_t first, json_t 
         for (int64_t e = first; want && e < want->shape.dims[0]; e++, at++) {
             while (at < 100 && isnan(quern_history_value(h, json_string_value(name), at)))
                 at++;
-            compare_number(k, key, quern_history_value(h, json_string_value(name), at), quern__get(want, e), "history");
+            compare_number(k, key, quern_history_value(h, json_string_value(name), at),
+                           quern__get(want, e), "history");
         }
     }
 }
@@ -190,14 +201,17 @@ void check_weights(model_case *k, const char *run)
         } else
             case_fail(k->c, "%d weights, expected more", quern_model_weights(k->m));
     if (weights && (int)json_array_size(weights) != quern_model_weights(k->m))
-        case_fail(k->c, "%d weights, expected %zu", quern_model_weights(k->m), json_array_size(weights));
+        case_fail(k->c, "%d weights, expected %zu", quern_model_weights(k->m),
+                  json_array_size(weights));
     json_array_foreach(weights, i, w)
     {
         const quern_tensor *want = case_numbered(k->c, letter, (int)i);
         if (k->c->result != PASSED || !want || json_is_true(json_object_get(w, "unchecked")))
             continue;
         quern_tensor got = quern_model_weight(k->m, (int)i, NULL);
-        case_compare_within(k->c, quern__config_text(w, "path") ? quern__config_text(w, "path") : "weight", &got, want, rtol, atol);
+        case_compare_within(
+            k->c, quern__config_text(w, "path") ? quern__config_text(w, "path") : "weight", &got,
+            want, rtol, atol);
     }
 }
 
@@ -220,13 +234,16 @@ void check_training(model_case *k, int64_t first)
     char text[400];
     json_t *generator = json_object_get(k->c->spec, "generator");
     int64_t epochs = json_integer_value(json_object_get(k->fit, "epochs"));
-    if (k->c->result != PASSED || epochs < 1 || !feed_of(k, "", json_object_get(generator, "batch_sizes"), &train))
+    if (k->c->result != PASSED || epochs < 1 ||
+        !feed_of(k, "", json_object_get(generator, "batch_sizes"), &train))
         return;
     quern_fit_opts o = { .epochs = epochs,
                          .initial_epoch = first,
                          .batch_size = k->batch_size,
-                         .steps_per_epoch = json_integer_value(json_object_get(k->fit, "steps_per_epoch")),
-                         .validation_steps = json_integer_value(json_object_get(k->fit, "validation_steps")),
+                         .steps_per_epoch =
+                             json_integer_value(json_object_get(k->fit, "steps_per_epoch")),
+                         .validation_steps =
+                             json_integer_value(json_object_get(k->fit, "validation_steps")),
                          .class_weight = class_weight_of(k, text, sizeof text),
                          .no_shuffle = true };
     quern_callback_ops ops = { feed_next, feed_reset };
@@ -262,7 +279,8 @@ bool open_model(model_case *k, const char *file)
     return k->m != NULL;
 }
 
-/* The same weights in another file, and the whole model as `.h5`, predict the same; what is written in either way too. */
+/* The same weights in another file, and the whole model as `.h5`, predict the same; what is written
+ * in either way too. */
 static void check_files(model_case *k, json_t *files)
 {
     json_t *file;
@@ -288,7 +306,9 @@ static void check_files(model_case *k, json_t *files)
 
 void run_model(test_case *c)
 {
-    model_case k = { .c = c, .fit = json_object_get(c->spec, "fit"), .tolerance = json_object_get(c->spec, "tolerance") };
+    model_case k = { .c = c,
+                     .fit = json_object_get(c->spec, "fit"),
+                     .tolerance = json_object_get(c->spec, "tolerance") };
     json_t *files = json_object_get(c->spec, "files"), *file;
     size_t i;
     bool resumed = false, old = false;
@@ -312,7 +332,8 @@ void run_model(test_case *c)
     if (c->result == PASSED)
         check_files(&k, files);
     check_plans(&k);
-    int64_t epochs = json_integer_value(json_object_get(k.fit, "epochs")), first = epochs < 3 ? epochs - 1 : 2;
+    int64_t epochs = json_integer_value(json_object_get(k.fit, "epochs")),
+            first = epochs < 3 ? epochs - 1 : 2;
     if (resumed && c->result == PASSED && open_model(&k, "trained.keras"))
         check_training(&k, first);
     if (old && c->result == PASSED && open_model(&k, "trained.h5"))

@@ -7,14 +7,17 @@
 #include <string.h>
 #include <zip.h>
 
-static int add_member(test_case *c, const char *name, const uint8_t *bytes, size_t n, quern_error *err)
+static int add_member(test_case *c, const char *name, const uint8_t *bytes, size_t n,
+                      quern_error *err)
 {
     quern__npy npy;
     size_t header;
     int status = quern__npy_header_bytes(bytes, n, &header, name, err);
     if (status >= 0)
-        status = header <= n ? quern__npy_parse(bytes, header, &npy, name, err) : quern__fail(err, QUERN_FORMAT, name, "cut off");
-    if (status >= 0 && (npy.fortran || npy.swapped || n - header < npy.data_bytes || c->n_members == MOST_MEMBERS))
+        status = header <= n ? quern__npy_parse(bytes, header, &npy, name, err)
+                             : quern__fail(err, QUERN_FORMAT, name, "cut off");
+    if (status >= 0 &&
+        (npy.fortran || npy.swapped || n - header < npy.data_bytes || c->n_members == MOST_MEMBERS))
         status = quern__fail(err, QUERN_FORMAT, name, "no C-order array of its size");
     if (status < 0)
         return status;
@@ -25,7 +28,9 @@ static int add_member(test_case *c, const char *name, const uint8_t *bytes, size
     }
     member *m = &c->members[c->n_members++];
     snprintf(m->name, sizeof m->name, "%.*s", (int)length, name);
-    m->t = (quern_tensor){ .dtype = npy.dtype, .shape = npy.shape, .data = quern__alloc_aligned(npy.data_bytes + 64, 64) };
+    m->t = (quern_tensor){ .dtype = npy.dtype,
+                           .shape = npy.shape,
+                           .data = quern__alloc_aligned(npy.data_bytes + 64, 64) };
     if (!m->t.data)
         return quern__fail_memory(err, npy.data_bytes);
     memcpy(m->t.data, bytes + header, npy.data_bytes);
@@ -107,9 +112,11 @@ int case_inputs(const test_case *c, const char *arg, int update, const quern_ten
     int n = 0;
     json_array_foreach(inputs, k, input)
     {
-        const char *own = quern__config_text(input, "arg"), *name = quern__config_text(input, "member");
+        const char *own = quern__config_text(input, "arg"),
+                   *name = quern__config_text(input, "member");
         json_t *which = json_object_get(input, "update");
-        size_t length = own ? strcspn(own, "[") : 0; /* "inputs[]" is a list even when there is one */
+        size_t length =
+            own ? strcspn(own, "[") : 0; /* "inputs[]" is a list even when there is one */
         bool fits = own && strlen(arg) == length && !strncmp(own, arg, length);
         if (!fits || (update >= 0 && json_integer_value(which) != update) || n == most || !name)
             continue;

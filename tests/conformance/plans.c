@@ -1,6 +1,6 @@
-/* Plans: training under every measure of low_memory, values computed again on the way back among them, gives the weights that the
- * fastest plan gives, bit for bit (P3), and batches in parts the same but for
- * rounding. The models and the batches are those of the cases. */
+/* Plans: training under every measure of low_memory, values computed again on the way back among
+ * them, gives the weights that the fastest plan gives, bit for bit (P3), and batches in parts the
+ * same but for rounding. The models and the batches are those of the cases. */
 #include "fit/fit.h"
 #include "models.h"
 
@@ -37,7 +37,8 @@ static void free_batch(quern_batch *b)
     free(b->weights);
 }
 
-/* Trains some steps without weights of records, batches in so many parts. Whether there was anything that ran. */
+/* Trains some steps without weights of records, batches in so many parts. Whether there was
+ * anything that ran. */
 static bool train(model_case *k, int low_memory, int64_t parts, bool *recomputed)
 {
     quern_error err = { 0 };
@@ -50,11 +51,14 @@ static bool train(model_case *k, int low_memory, int64_t parts, bool *recomputed
             return false;
     quern__queue_opts q = quern__queue_opts_of(k->m, QUERN__TRAIN, k->batch_size);
     quern__weighing none = { 0 };
-    int status = make_batch(&q.spec, &b) ? quern__model_set_parts(k->m, parts, false, &err) : QUERN_END;
+    int status =
+        make_batch(&q.spec, &b) ? quern__model_set_parts(k->m, parts, false, &err) : QUERN_END;
     quern__model_set_thrift(k->m, low_memory);
     int64_t first = 0, steps = 0;
-    for (; status == QUERN_OK && steps < most_steps && feed_next(&f, &b, &err) == QUERN_OK; steps++, first += b.size)
-        status = quern__model_run(k->m, QUERN__TRAIN, b.arrays, &none, b.size, k->batch_size, 0, first, &err);
+    for (; status == QUERN_OK && steps < most_steps && feed_next(&f, &b, &err) == QUERN_OK;
+         steps++, first += b.size)
+        status = quern__model_run(k->m, QUERN__TRAIN, b.arrays, &none, b.size, k->batch_size, 0,
+                                  first, &err);
     if (status < 0)
         case_error(k->c, &err);
     if (steps)
@@ -110,8 +114,8 @@ void check_plans(model_case *k)
         !train(k, QUERN__THRIFT_NONE, 1, &recomputed))
         return;
     char *want = state_of(k->m, &size);
-    for (int low_memory = QUERN__THRIFT_FRUGAL; low_memory <= QUERN__THRIFT_MOST && train(k, low_memory, 1, &recomputed);
-         low_memory++) {
+    for (int low_memory = QUERN__THRIFT_FRUGAL;
+         low_memory <= QUERN__THRIFT_MOST && train(k, low_memory, 1, &recomputed); low_memory++) {
         char *got = state_of(k->m, &other_size);
         if (size != other_size || memcmp(want, got, size) != 0)
             case_fail(k->c, "with low_memory %d training gives other weights", low_memory);

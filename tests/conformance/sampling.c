@@ -1,4 +1,5 @@
-/* Sampling: the tokens kept, their probabilities and the draws of every case, as the README of the group defines them. */
+/* Sampling: the tokens kept, their probabilities and the draws of every case, as the README of the
+ * group defines them. */
 #include "conformance.h"
 
 #include <quern/text.h>
@@ -29,7 +30,8 @@ static quern_sampling how_of(json_t *options, bool classic)
 static const quern_tensor *member_of(test_case *c, const char *letter)
 {
     char name[40];
-    snprintf(name, sizeof name, "%s_%d", letter, (int)json_integer_value(json_object_get(c->one, "case")));
+    snprintf(name, sizeof name, "%s_%d", letter,
+             (int)json_integer_value(json_object_get(c->one, "case")));
     return case_member(c, name);
 }
 
@@ -49,21 +51,25 @@ static void compare_kept(test_case *c, quern_sampler *s)
     got.data = quern__zalloc((size_t)quern_shape_count(&p->shape), sizeof(double));
     for (int64_t i = 0; i < n; i++)
         ((double *)got.data)[ids[i]] = probabilities[i];
-    case_compare_within(c, "p", &got, p, option(tolerance, "rtol", 0), option(tolerance, "atol", 0));
+    case_compare_within(c, "p", &got, p, option(tolerance, "rtol", 0),
+                        option(tolerance, "atol", 0));
     quern__free(got.data);
 }
 
 void run_sampling(test_case *c)
 {
     quern_error err = { 0 };
-    json_t *options = json_object_get(c->one, "options"), *window = json_object_get(options, "window"), *item;
+    json_t *options = json_object_get(c->one, "options"),
+           *window = json_object_get(options, "window"), *item;
     const char *preds = json_string_value(json_object_get(c->one, "preds")),
                *logits = json_string_value(json_object_get(c->one, "logits"));
-    const quern_tensor *l = case_member(c, preds ? preds : logits), *u = member_of(c, "u"), *d = member_of(c, "d");
+    const quern_tensor *l = case_member(c, preds ? preds : logits), *u = member_of(c, "u"),
+                       *d = member_of(c, "d");
     int32_t tokens[MOST_WINDOW];
     int64_t n_tokens = 0;
     size_t k;
-    json_array_foreach(window, k, item) tokens[n_tokens++ % MOST_WINDOW] = (int32_t)json_integer_value(item);
+    json_array_foreach(window, k, item) tokens[n_tokens++ % MOST_WINDOW] =
+        (int32_t)json_integer_value(item);
     quern_sampling how = how_of(options, preds != NULL);
     quern_sampler *s = quern_sampler_new(&how, quern_shape_count(&l->shape), &err);
     if (!s || n_tokens > MOST_WINDOW) {

@@ -1,4 +1,5 @@
-/* Preprocessing of series: the windows of timeseries_dataset_from_array and of the older TimeseriesGenerator. */
+/* Preprocessing of series: the windows of timeseries_dataset_from_array and of the older
+ * TimeseriesGenerator. */
 #include "conformance.h"
 
 #include "source/memory/series.h"
@@ -19,11 +20,15 @@ static bool array_of(json_t *spec, double *numbers, quern_tensor *out)
     out->shape.dims[0] = (int64_t)json_array_size(data);
     if (json_is_object(spec))
         out->shape.rank = 0;
-    json_array_foreach(json_object_get(spec, "shape"), k, v) out->shape.dims[out->shape.rank++] = json_integer_value(v);
+    json_array_foreach(json_object_get(spec, "shape"), k, v) out->shape.dims[out->shape.rank++] =
+        json_integer_value(v);
     return json_is_array(data);
 }
 
-static int64_t whole(json_t *args, const char *key) { return json_integer_value(json_object_get(args, key)); }
+static int64_t whole(json_t *args, const char *key)
+{
+    return json_integer_value(json_object_get(args, key));
+}
 
 /* Numbers of nested lists, one behind the other, against got; how many there are. */
 static int64_t compare(test_case *c, json_t *want, const float *got, int64_t at)
@@ -32,7 +37,8 @@ static int64_t compare(test_case *c, json_t *want, const float *got, int64_t at)
     size_t k;
     if (json_is_number(want)) {
         if (json_number_value(want) != (double)got[at])
-            case_fail(c, "number %lld is %g, expected %g", (long long)at, (double)got[at], json_number_value(want));
+            case_fail(c, "number %lld is %g, expected %g", (long long)at, (double)got[at],
+                      json_number_value(want));
         return 1;
     }
     int64_t n = 0;
@@ -41,12 +47,15 @@ static int64_t compare(test_case *c, json_t *want, const float *got, int64_t at)
 }
 
 /* All windows at once; how many records. */
-static int64_t read_all(quern_generator *g, const quern_tensor *x, const quern_tensor *y, int64_t length, float *xs, float *ys,
-                        quern_error *err)
+static int64_t read_all(quern_generator *g, const quern_tensor *x, const quern_tensor *y,
+                        int64_t length, float *xs, float *ys, quern_error *err)
 {
     static int64_t indices[most];
     int64_t n = quern_generator_count(g);
-    quern_batch_spec spec = { .n_inputs = 1, .n_targets = y != NULL, .batch_size = n, .dtypes = { QUERN_FLOAT32, QUERN_FLOAT32 } };
+    quern_batch_spec spec = { .n_inputs = 1,
+                              .n_targets = y != NULL,
+                              .batch_size = n,
+                              .dtypes = { QUERN_FLOAT32, QUERN_FLOAT32 } };
     spec.shapes[0] = (quern_shape){ .rank = 2, .dims = { -1, length } };
     for (int i = 1; i < x->shape.rank; i++)
         spec.shapes[0].dims[spec.shapes[0].rank++] = x->shape.dims[i];
@@ -75,14 +84,19 @@ void check_series(test_case *c, json_t *one)
                             .reverse = json_is_true(json_object_get(args, "reverse")) };
     /* the older class takes every rate-th row of so many, and the target behind them */
     o.target_offset = old ? o.sequence_length : 0;
-    o.sequence_length = old && o.sampling_rate ? (o.sequence_length + o.sampling_rate - 1) / o.sampling_rate : o.sequence_length;
+    o.sequence_length = old && o.sampling_rate
+                            ? (o.sequence_length + o.sampling_rate - 1) / o.sampling_rate
+                            : o.sequence_length;
     int64_t at_x = 0, at_y = 0;
     size_t k;
-    if (o.sequence_length == 0) { /* windows of no rows: no model takes them, but they are counted as Keras counts them */
+    if (o.sequence_length == 0) { /* windows of no rows: no model takes them, but they are counted
+                                     as Keras counts them */
         quern__series plan;
-        json_t *shape = json_object_get(json_object_get(json_array_get(json_object_get(one, "expected"), 0), "x"), "shape");
-        if (quern__series_plan(&o, &plan, &err) < 0 || quern__series_count(&plan, x.shape.dims[0], has_y ? y.shape.dims[0] : -1) !=
-                                                           json_integer_value(json_array_get(shape, 0)))
+        json_t *shape = json_object_get(
+            json_object_get(json_array_get(json_object_get(one, "expected"), 0), "x"), "shape");
+        if (quern__series_plan(&o, &plan, &err) < 0 ||
+            quern__series_count(&plan, x.shape.dims[0], has_y ? y.shape.dims[0] : -1) !=
+                json_integer_value(json_array_get(shape, 0)))
             case_fail(c, "another number of empty windows");
         return;
     }
@@ -96,7 +110,9 @@ void check_series(test_case *c, json_t *one)
     json_array_foreach(json_object_get(one, "expected"), k, batch)
     {
         at_x += compare(c, json_object_get(batch, "x"), xs, at_x);
-        at_y += json_is_null(json_object_get(batch, "t")) ? 0 : compare(c, json_object_get(batch, "t"), ys, at_y);
+        at_y += json_is_null(json_object_get(batch, "t"))
+                    ? 0
+                    : compare(c, json_object_get(batch, "t"), ys, at_y);
     }
     int64_t per = o.sequence_length * quern__per_record(&x.shape);
     if (at_x != n * per || (has_y && at_y != n))

@@ -1,4 +1,5 @@
-/* Groups whose cases go on over several runs: metrics (updates), optimizers (steps); and initializers, which draw. */
+/* Groups whose cases go on over several runs: metrics (updates), optimizers (steps); and
+ * initializers, which draw. */
 #include "conformance.h"
 
 #include <math.h>
@@ -7,7 +8,8 @@
 
 /* ---- metrics ---- */
 
-/* The inputs of one update. `prediction` of a metric of values is the values. False when there are none. */
+/* The inputs of one update. `prediction` of a metric of values is the values. False when there are
+ * none. */
 typedef struct updating {
     const quern_tensor *truth, *prediction, *weight, *mask;
 } updating;
@@ -30,14 +32,18 @@ static void update_metric(test_case *c, const quern__accumulator *m, const updat
 {
     evaluation e;
     quern_error err = { 0 };
-    const quern_shape *t = &u->truth->shape, *p = &u->prediction->shape, *w = u->weight ? &u->weight->shape : t;
-    bool batch = t->rank && p->rank && w->rank && t->dims[0] == p->dims[0] && w->dims[0] == t->dims[0];
+    const quern_shape *t = &u->truth->shape, *p = &u->prediction->shape,
+                      *w = u->weight ? &u->weight->shape : t;
+    bool batch =
+        t->rank && p->rank && w->rank && t->dims[0] == p->dims[0] && w->dims[0] == t->dims[0];
     if (evaluation_begin(&e, batch ? t->dims[0] : 0, &err) < 0) {
         case_error(c, &err);
         return;
     }
-    quern__id truth = evaluation_leaf(&e, u->truth), prediction = evaluation_leaf(&e, u->prediction);
-    quern__id weight = u->weight ? evaluation_leaf(&e, u->weight) : 0, mask = u->mask ? evaluation_leaf(&e, u->mask) : 0;
+    quern__id truth = evaluation_leaf(&e, u->truth),
+              prediction = evaluation_leaf(&e, u->prediction);
+    quern__id weight = u->weight ? evaluation_leaf(&e, u->weight) : 0,
+              mask = u->mask ? evaluation_leaf(&e, u->mask) : 0;
     quern__accumulator_nodes(m, e.graph, truth, prediction, weight, mask);
     if (evaluation_run(&e, NULL, 0, NULL, &err) < 0)
         case_error(c, &err);
@@ -56,7 +62,8 @@ void run_metric(test_case *c)
     if (!config)
         case_error(c, &err);
     else if (update_inputs(c, 0, &u) &&
-             !(m = quern__accumulator_new(row, config, c->class_name, &u.truth->shape, &u.prediction->shape, &err)))
+             !(m = quern__accumulator_new(row, config, c->class_name, &u.truth->shape,
+                                          &u.prediction->shape, &err)))
         case_error(c, &err);
     for (int k = 0; c->result == PASSED && k < updates; k++) {
         char name[16];
@@ -76,7 +83,8 @@ void run_metric(test_case *c)
 
 /* ---- optimizers ---- */
 
-static void compare_variable(test_case *c, const char *what, const quern__variable *v, const quern_tensor *want)
+static void compare_variable(test_case *c, const char *what, const quern__variable *v,
+                             const quern_tensor *want)
 {
     quern_tensor got = { .dtype = v->dtype, .shape = v->shape, .data = v->data };
     case_compare(c, what, &got, want);
@@ -98,11 +106,13 @@ static void compare_state(test_case *c, const quern__optimizer *o)
             compare_variable(c, path, v, want);
     }
     if (quern__optimizer_variable(o, (int)k))
-        case_fail(c, "the optimizer keeps more than Keras's: %s", quern__optimizer_variable(o, (int)k)->path);
+        case_fail(c, "the optimizer keeps more than Keras's: %s",
+                  quern__optimizer_variable(o, (int)k)->path);
 }
 
 /* The variables after the moving averages took their place. */
-static void compare_finalized(test_case *c, quern__optimizer *o, quern__variable *const *variables, int n)
+static void compare_finalized(test_case *c, quern__optimizer *o, quern__variable *const *variables,
+                              int n)
 {
     quern__optimizer_finalize(o);
     for (int i = 0; i < n; i++)
@@ -114,12 +124,14 @@ static quern_tensor part_of(const quern_tensor *t, int k)
 {
     quern_tensor part = { .dtype = t->dtype, .shape = { .rank = t->shape.rank - 1 } };
     memcpy(part.shape.dims, t->shape.dims + 1, (size_t)part.shape.rank * sizeof *part.shape.dims);
-    part.data = (char *)t->data + (size_t)(k * quern_shape_count(&part.shape)) * quern_dtype_size(t->dtype);
+    part.data =
+        (char *)t->data + (size_t)(k * quern_shape_count(&part.shape)) * quern_dtype_size(t->dtype);
     return part;
 }
 
 /* One step with the k-th gradients; then the variables are held against what they should be. */
-static void optimizer_step(test_case *c, quern__optimizer *o, quern__variable *const *variables, int n, int k)
+static void optimizer_step(test_case *c, quern__optimizer *o, quern__variable *const *variables,
+                           int n, int k)
 {
     evaluation e;
     quern_error err = { 0 };
@@ -148,8 +160,10 @@ static void optimizer_step(test_case *c, quern__optimizer *o, quern__variable *c
 /* The k-th variable of the case, and its gradients and results. */
 static quern__variable *own_variable(test_case *c, int k, quern_error *err)
 {
-    const quern_tensor *x = case_numbered(c, "x", k), *g = case_numbered(c, "g", k), *y = case_numbered(c, "y", k);
-    const char *name = json_string_value(json_array_get(json_object_get(c->spec, "variables"), (size_t)k));
+    const quern_tensor *x = case_numbered(c, "x", k), *g = case_numbered(c, "g", k),
+                       *y = case_numbered(c, "y", k);
+    const char *name =
+        json_string_value(json_array_get(json_object_get(c->spec, "variables"), (size_t)k));
     if (!x || !g || !y || !name || x->dtype != QUERN_FLOAT32 || g->shape.rank != x->shape.rank + 1)
         return NULL;
     quern__variable *v = quern__variable_new(name, QUERN_FLOAT32, &x->shape, true, err);
@@ -171,7 +185,8 @@ void run_optimizer(test_case *c)
     json_t *excluded = json_object_get(c->spec, "exclude_from_weight_decay");
     if (config && excluded)
         json_object_set(config, "exclude_from_weight_decay", excluded);
-    quern__optimizer *o = row ? quern__optimizer_new(row, config, variables, NULL, n, "", &err) : NULL;
+    quern__optimizer *o =
+        row ? quern__optimizer_new(row, config, variables, NULL, n, "", &err) : NULL;
     if (!o || !g)
         case_error(c, &err);
     for (int k = 0; o && g && k < g->shape.dims[0] && c->result == PASSED; k++)
@@ -192,13 +207,15 @@ static void compare_statistics(test_case *c, const quern__variable *v)
     json_t *expected = json_object_get(c->spec, "expected");
     int64_t n = quern_shape_count(&v->shape);
     const float *x = v->data;
-    double mean = 0, squares = 0, low = quern__config_number(expected, "low"), high = quern__config_number(expected, "high");
+    double mean = 0, squares = 0, low = quern__config_number(expected, "low"),
+           high = quern__config_number(expected, "high");
     for (int64_t i = 0; i < n; i++)
         mean += (double)x[i] / (double)n;
     for (int64_t i = 0; i < n; i++)
         squares += (x[i] - mean) * (x[i] - mean) / (double)n;
     /* four standard errors of a mean and of a standard deviation */
-    double std = quern__config_number(expected, "std"), want = quern__config_number(expected, "mean");
+    double std = quern__config_number(expected, "std"),
+           want = quern__config_number(expected, "mean");
     double slack = 4 * std / sqrt((double)n);
     c->max_error = fmax(fabs(mean - want), fabs(sqrt(squares) - std));
     if (!(fabs(mean - want) <= slack))
@@ -206,7 +223,8 @@ static void compare_statistics(test_case *c, const quern__variable *v)
     if (!(fabs(sqrt(squares) - std) <= slack))
         case_fail(c, "the standard deviation is %.6g, expected %.6g", sqrt(squares), std);
     for (int64_t i = 0; i < n; i++)
-        if ((!isnan(low) && x[i] < low - 1e-6 * fabs(low)) || (!isnan(high) && x[i] > high + 1e-6 * fabs(high)))
+        if ((!isnan(low) && x[i] < low - 1e-6 * fabs(low)) ||
+            (!isnan(high) && x[i] > high + 1e-6 * fabs(high)))
             case_fail(c, "%.9g is outside %.9g … %.9g", (double)x[i], low, high);
 }
 
@@ -215,7 +233,8 @@ static void compare_orthogonal(test_case *c, const quern__variable *v)
 {
     json_t *given = json_object_get(c->config, "gain");
     double gain = json_is_number(given) ? json_number_value(given) : 1;
-    int64_t columns = v->shape.dims[v->shape.rank - 1], rows = quern_shape_count(&v->shape) / columns;
+    int64_t columns = v->shape.dims[v->shape.rank - 1],
+            rows = quern_shape_count(&v->shape) / columns;
     int64_t n = rows < columns ? rows : columns, length = rows < columns ? columns : rows;
     const float *x = v->data;
     for (int64_t a = 0; a < n; a++)
@@ -226,7 +245,8 @@ static void compare_orthogonal(test_case *c, const quern__variable *v)
                                       : (double)x[k * columns + a] * x[k * columns + b];
             c->max_error = fmax(c->max_error, fabs(dot - want));
             if (fabs(dot - want) > 1e-5 * fmax(1, gain * gain))
-                case_fail(c, "vectors %lld and %lld have the product %.9g, expected %.9g", (long long)a, (long long)b, dot, want);
+                case_fail(c, "vectors %lld and %lld have the product %.9g, expected %.9g",
+                          (long long)a, (long long)b, dot, want);
         }
 }
 
@@ -237,7 +257,8 @@ void run_initializer(test_case *c)
     const char *kind = quern__config_text(c->spec, "kind");
     json_t *dims = json_object_get(c->spec, "shape"), *d;
     size_t k;
-    json_array_foreach(dims, k, d) shape.dims[shape.rank < QUERN_MAX_RANK ? shape.rank++ : 0] = json_integer_value(d);
+    json_array_foreach(dims, k, d) shape.dims[shape.rank < QUERN_MAX_RANK ? shape.rank++ : 0] =
+        json_integer_value(d);
     if (case_member(c, "y0"))
         shape = case_member(c, "y0")->shape;
     quern__variable *v = quern__variable_new("weight", QUERN_FLOAT32, &shape, true, &err);

@@ -22,12 +22,14 @@ static void compare_vocabulary(test_case *c, const quern__vocabulary *v, const j
 /* Numbers against expected.output. */
 static void compare_numbers(test_case *c, const double *got, int64_t n, const json_t *one)
 {
-    const json_t *data = json_object_get(json_object_get(json_object_get(one, "expected"), "output"), "data");
+    const json_t *data =
+        json_object_get(json_object_get(json_object_get(one, "expected"), "output"), "data");
     double tolerance = json_number_value(json_object_get(one, "tolerance"));
     if ((int64_t)json_array_size(data) != n)
         case_fail(c, "%lld numbers, expected %zu", (long long)n, json_array_size(data));
     for (int64_t i = 0; i < n && c->result == PASSED; i++) {
-        double want = json_number_value(json_array_get(data, (size_t)i)), gap = got[i] > want ? got[i] - want : want - got[i];
+        double want = json_number_value(json_array_get(data, (size_t)i)),
+               gap = got[i] > want ? got[i] - want : want - got[i];
         c->max_error = gap > c->max_error ? gap : c->max_error;
         if (!(gap <= tolerance * (1 + (want < 0 ? -want : want))))
             case_fail(c, "number %lld is %g, expected %g", (long long)i, got[i], want);
@@ -49,7 +51,8 @@ static void finish(test_case *c, const json_t *one, int64_t status, const quern_
 enum { MOST_IDS = 4096 };
 
 /* The rows of a batch: padded to the longest, or to output_sequence_length. */
-static int64_t vectorize_batch(const quern__vectorizer *z, const json_t *input, double *out, int64_t *n, quern_error *err)
+static int64_t vectorize_batch(const quern__vectorizer *z, const json_t *input, double *out,
+                               int64_t *n, quern_error *err)
 {
     static int64_t ids[MOST_IDS];
     static float row[MOST_IDS];
@@ -59,7 +62,9 @@ static int64_t vectorize_batch(const quern__vectorizer *z, const json_t *input, 
     bool rows = z->vocabulary->mode != QUERN__INT;
     json_array_foreach(input, k, text)
     {
-        int64_t count = rows ? depth : quern__vectorize_ids(z, json_string_value(text), json_string_length(text), ids, 0, err);
+        int64_t count = rows ? depth
+                             : quern__vectorize_ids(z, json_string_value(text),
+                                                    json_string_length(text), ids, 0, err);
         if (count < 0 || count > MOST_IDS)
             return count < 0 ? count : QUERN_NOMEM;
         width = z->length < 0 && count > width ? count : width;
@@ -109,24 +114,29 @@ void check_text_vectorization(test_case *c, json_t *one)
 static const char *bytes_of(const quern__vocabulary *v, const json_t *token, char key[8], size_t *n)
 {
     *n = v->integers ? 8 : json_string_length(token);
-    return v->integers ? quern__vocabulary_key(json_integer_value(token), key) : json_string_value(token);
+    return v->integers ? quern__vocabulary_key(json_integer_value(token), key)
+                       : json_string_value(token);
 }
 
 static void compare_inverted(test_case *c, const quern__vocabulary *v, const json_t *one)
 {
-    const json_t *data = json_object_get(json_object_get(json_object_get(one, "expected"), "output"), "data");
+    const json_t *data =
+        json_object_get(json_object_get(json_object_get(one, "expected"), "output"), "data");
     json_t *index;
     size_t k, n;
     json_array_foreach(json_object_get(one, "input"), k, index)
     {
         const char *got = quern__vocabulary_token(v, json_integer_value(index), &n);
         if (c->result == PASSED && strcmp(got, json_string_value(json_array_get(data, k))))
-            case_fail(c, "index %zu is '%s', expected '%s'", k, got, json_string_value(json_array_get(data, k)));
+            case_fail(c, "index %zu is '%s', expected '%s'", k, got,
+                      json_string_value(json_array_get(data, k)));
     }
 }
 
-/* A list is one sample for multi_hot, count and tf_idf, and as many as it has tokens for one_hot. */
-static int64_t look_up(const quern__vocabulary *v, const json_t *input, double *out, int64_t *n, quern_error *err)
+/* A list is one sample for multi_hot, count and tf_idf, and as many as it has tokens for one_hot.
+ */
+static int64_t look_up(const quern__vocabulary *v, const json_t *input, double *out, int64_t *n,
+                       quern_error *err)
 {
     static float row[MOST_IDS];
     int64_t depth = quern__vocabulary_depth(v);
@@ -164,7 +174,8 @@ void check_lookup(test_case *c, json_t *one)
     int64_t n = 0, status;
     size_t k, length;
     char key[8];
-    quern__vocabulary *v = quern__vocabulary_new(json_object_get(one, "args"), !strcmp(c->name, "integer_lookup"), &err);
+    quern__vocabulary *v = quern__vocabulary_new(json_object_get(one, "args"),
+                                                 !strcmp(c->name, "integer_lookup"), &err);
     status = v ? QUERN_OK : err.code;
     if (status >= 0 && json_is_array(adapt)) {
         status = quern__vocabulary_reset(v, &err);
@@ -189,5 +200,6 @@ void check_lookup(test_case *c, json_t *one)
     }
     finish(c, one, status, &err);
     quern__vocabulary_free(v);
-    check_through_layer(c, !strcmp(c->name, "integer_lookup") ? "IntegerLookup" : "StringLookup", one);
+    check_through_layer(c, !strcmp(c->name, "integer_lookup") ? "IntegerLookup" : "StringLookup",
+                        one);
 }

@@ -1,4 +1,5 @@
-/* What became of a case: the first failure is kept, and the largest distance of all that was compared. */
+/* What became of a case: the first failure is kept, and the largest distance of all that was
+ * compared. */
 #include "conformance.h"
 
 #include <math.h>
@@ -36,13 +37,14 @@ void case_error(test_case *c, const quern_error *err)
         case_fail(c, "%s%s%s", err->where, *err->where ? ": " : "", err->text);
 }
 
-void case_compare_within(test_case *c, const char *what, const quern_tensor *got, const quern_tensor *want, double rtol,
-                         double atol)
+void case_compare_within(test_case *c, const char *what, const quern_tensor *got,
+                         const quern_tensor *want, double rtol, double atol)
 {
     int64_t n = quern_shape_count(&want->shape);
     char a[96], b[96];
     if (quern_shape_count(&got->shape) != n || got->shape.rank != want->shape.rank) {
-        case_fail(c, "%s has shape %s, expected %s", what, quern_shape_text(&got->shape, a, sizeof a),
+        case_fail(c, "%s has shape %s, expected %s", what,
+                  quern_shape_text(&got->shape, a, sizeof a),
                   quern_shape_text(&want->shape, b, sizeof b));
         return;
     }

@@ -32,7 +32,8 @@ void check_word_sequence(test_case *c, json_t *one)
     const json_t *input = json_object_get(one, "input");
     json_t *got = json_array();
     quern_word_opts o = options_of(json_object_get(one, "args"));
-    if (quern_text_to_word_sequence(json_string_value(input), json_string_length(input), &o, append, got, &err) < 0)
+    if (quern_text_to_word_sequence(json_string_value(input), json_string_length(input), &o, append,
+                                    got, &err) < 0)
         case_error(c, &err);
     else if (!json_equal(got, json_object_get(one, "expected")))
         case_fail(c, "%zu words, or others", json_array_size(got));
@@ -41,7 +42,8 @@ void check_word_sequence(test_case *c, json_t *one)
 
 /* ---- Tokenizer ---- */
 
-static void compare_numbers(test_case *c, const char *what, const json_t *want, const double *got, size_t n)
+static void compare_numbers(test_case *c, const char *what, const json_t *want, const double *got,
+                            size_t n)
 {
     if (json_array_size(want) != n)
         case_fail(c, "%s: %zu numbers, expected %zu", what, n, json_array_size(want));
@@ -72,7 +74,8 @@ static void compare_words(test_case *c, const quern_word_index *w, json_t *expec
         case_fail(c, "other counts");
     if (!json_equal(docs, json_object_get(expected, "word_docs")))
         case_fail(c, "other counts of texts");
-    if (quern_word_index_texts(w) != json_integer_value(json_object_get(expected, "document_count")))
+    if (quern_word_index_texts(w) !=
+        json_integer_value(json_object_get(expected, "document_count")))
         case_fail(c, "another count of texts");
     json_decref(index);
     json_decref(counts);
@@ -80,14 +83,17 @@ static void compare_words(test_case *c, const quern_word_index *w, json_t *expec
 }
 
 /* One text as a sequence, the sequence as a text, and as the k-th row of each matrix. */
-static void compare_text(test_case *c, const quern_word_index *w, json_t *one, size_t k, double *rows[4], quern_error *err)
+static void compare_text(test_case *c, const quern_word_index *w, json_t *one, size_t k,
+                         double *rows[4], quern_error *err)
 {
     static const char *const modes[] = { "binary", "count", "tfidf", "freq" };
     static int64_t ids[most];
     static double numbers[most];
     static char text[most];
-    json_t *expected = json_object_get(one, "expected"), *in = json_array_get(json_object_get(one, "input"), k);
-    int64_t n = quern_word_index_sequence(w, json_string_value(in), json_string_length(in), ids, most, err);
+    json_t *expected = json_object_get(one, "expected"),
+           *in = json_array_get(json_object_get(one, "input"), k);
+    int64_t n =
+        quern_word_index_sequence(w, json_string_value(in), json_string_length(in), ids, most, err);
     int64_t length = n < 0 ? n : quern_word_index_text(w, ids, n, text, sizeof text - 1, err);
     if (length < 0) {
         case_error(c, err);
@@ -96,7 +102,8 @@ static void compare_text(test_case *c, const quern_word_index *w, json_t *one, s
     text[length] = 0;
     for (int64_t i = 0; i < n; i++)
         numbers[i] = (double)ids[i];
-    compare_numbers(c, "sequence", json_array_get(json_object_get(expected, "sequences"), k), numbers, (size_t)n);
+    compare_numbers(c, "sequence", json_array_get(json_object_get(expected, "sequences"), k),
+                    numbers, (size_t)n);
     if (strcmp(text, json_string_value(json_array_get(json_object_get(expected, "texts"), k))))
         case_fail(c, "text %zu is '%s'", k, text);
     if (n == 0) /* the matrices have a row only for texts with a word */
@@ -127,10 +134,13 @@ void check_word_index(test_case *c, json_t *one)
         return;
     }
     compare_words(c, w, expected);
-    json_array_foreach(json_object_get(one, "input"), k, text) compare_text(c, w, one, k, rows, &err);
+    json_array_foreach(json_object_get(one, "input"), k, text)
+        compare_text(c, w, one, k, rows, &err);
     for (int m = 0; m < 4; m++)
-        compare_numbers(c, modes[m], json_object_get(json_object_get(json_object_get(expected, "matrix"), modes[m]), "data"),
-                        matrices[m], (size_t)(rows[m] - matrices[m]));
+        compare_numbers(
+            c, modes[m],
+            json_object_get(json_object_get(json_object_get(expected, "matrix"), modes[m]), "data"),
+            matrices[m], (size_t)(rows[m] - matrices[m]));
     quern_word_index_free(w);
 }
 
@@ -140,7 +150,8 @@ void check_sampling_table(test_case *c, json_t *one)
     quern_error err = { 0 };
     const json_t *args = json_object_get(one, "args");
     int64_t size = json_integer_value(json_object_get(args, "size"));
-    if (quern_make_sampling_table(size, json_number_value(json_object_get(args, "sampling_factor")), table, &err) < 0)
+    if (quern_make_sampling_table(size, json_number_value(json_object_get(args, "sampling_factor")),
+                                  table, &err) < 0)
         case_error(c, &err);
     else
         compare_numbers(c, "table", json_object_get(one, "expected"), table, (size_t)size);

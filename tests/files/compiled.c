@@ -1,5 +1,6 @@
-/* Compile settings in files: files of Keras 2, written with tf_keras by tests/data/keras/compiled/make.py, give its logs and
- * training steps. Written files name every loss and metric as Keras 3 finds it. */
+/* Compile settings in files: files of Keras 2, written with tf_keras by
+ * tests/data/keras/compiled/make.py, give its logs and training steps. Written files name every
+ * loss and metric as Keras 3 finds it. */
 #include "check.h"
 
 #include "files/files.h"
@@ -26,7 +27,9 @@ static int numbers(json_t *v, float *out)
 
 static quern_tensor tensor(json_t *v, float *room)
 {
-    quern_tensor t = { .dtype = QUERN_FLOAT32, .data = room, .shape = { .rank = 2, .dims = { RECORDS } } };
+    quern_tensor t = { .dtype = QUERN_FLOAT32,
+                       .data = room,
+                       .shape = { .rank = 2, .dims = { RECORDS } } };
     t.shape.dims[1] = numbers(v, room) / RECORDS;
     return t;
 }
@@ -43,7 +46,8 @@ static quern_model *opened(const char *path)
 /* Keras 3 searches an object in its module, and a name in lists that are shorter than quern's. */
 static void check_written(json_t *v, const char *what)
 {
-    static const char *const unknown[] = { "ce", "crossentropy", "huber_loss", "logcosh", "cosine_proximity" };
+    static const char *const unknown[] = { "ce", "crossentropy", "huber_loss", "logcosh",
+                                           "cosine_proximity" };
     const char *key;
     json_t *item;
     size_t k;
@@ -63,7 +67,8 @@ static void check_gaps(json_t *metrics)
 {
     json_t *list, *one;
     size_t k, i;
-    json_array_foreach(metrics, k, list) json_array_foreach(list, i, one) assert_false(json_is_null(one));
+    json_array_foreach(metrics, k, list) json_array_foreach(list, i, one)
+        assert_false(json_is_null(one));
 }
 
 static void check_config(const quern_model *m, const char *what)
@@ -80,7 +85,8 @@ static void check_config(const quern_model *m, const char *what)
     json_decref(root);
 }
 
-static void check_logs(const quern_model *m, const double *got, json_t *want, bool all, const char *what)
+static void check_logs(const quern_model *m, const double *got, json_t *want, bool all,
+                       const char *what)
 {
     const char *key;
     json_t *v;
@@ -119,7 +125,8 @@ static void check_model(const char *path, const char *name, json_t *one, bool ke
     float x_room[MOST], w[MOST], y_room[2][MOST];
     quern_error err = { 0 };
     quern_model *m = opened(path);
-    json_t *targets = json_object_get(json_object_get(expected, "y"), json_string_value(json_object_get(one, "y")));
+    json_t *targets = json_object_get(json_object_get(expected, "y"),
+                                      json_string_value(json_object_get(one, "y")));
     quern_tensor x = tensor(json_object_get(expected, "x"), x_room), y[2];
     double logs[QUERN__MAX_MEANS];
     int n = (int)json_array_size(targets);
@@ -132,7 +139,8 @@ static void check_model(const char *path, const char *name, json_t *one, bool ke
     CHECK_OK(quern_evaluate(m, &x, y, n > 1 ? NULL : w, RECORDS, logs, &err), err);
     check_logs(m, logs, json_object_get(one, "logs"), keras_2, name);
     quern_history *h =
-        quern_fit(m, &x, y, n > 1 ? NULL : w, &(quern_fit_opts){ .epochs = 1, .batch_size = 6, .no_shuffle = true }, &err);
+        quern_fit(m, &x, y, n > 1 ? NULL : w,
+                  &(quern_fit_opts){ .epochs = 1, .batch_size = 6, .no_shuffle = true }, &err);
     if (!h || err.code)
         fail_msg("%s: %s: %s", name, err.where, err.text);
     quern_history_free(h);
@@ -202,28 +210,35 @@ static void means_of_functions(void **state)
     (void)state;
     quern_error err = { 0 };
     quern_model *m = quern_model_from_spec("input 4 | dense 3 softmax", 1, &err);
-    json_t *compile =
-        json_loads("{\"optimizer\": \"sgd\", \"loss\": \"mse\", \"metrics\": [{\"class_name\": \"MeanMetricWrapper\", "
-                   "\"config\": {\"name\": \"h\", \"delta\": 0.5, \"fn\": {\"module\": \"builtins\", "
-                   "\"class_name\": \"function\", \"config\": \"huber\", \"registered_name\": \"function\"}}}]}",
-                   0, NULL);
+    json_t *compile = json_loads(
+        "{\"optimizer\": \"sgd\", \"loss\": \"mse\", \"metrics\": [{\"class_name\": "
+        "\"MeanMetricWrapper\", "
+        "\"config\": {\"name\": \"h\", \"delta\": 0.5, \"fn\": {\"module\": \"builtins\", "
+        "\"class_name\": \"function\", \"config\": \"huber\", \"registered_name\": "
+        "\"function\"}}}]}",
+        0, NULL);
     CHECK_OK(quern__compile(m, compile, &err), err);
     assert_string_equal(quern_model_log_name(m, 1), "h");
     check_config(m, "MeanMetricWrapper");
     quern_model_free(m);
 }
 
-/* Files of Keras 2.0 to 2.2 do not have weighted metrics; their metrics are names for all outputs. */
+/* Files of Keras 2.0 to 2.2 do not have weighted metrics; their metrics are names for all outputs.
+ */
 static void the_oldest_settings(void **state)
 {
     (void)state;
-    json_t *model = json_loads("{\"class_name\": \"Model\", \"config\": {\"name\": \"m\", \"layers\": [], \"input_layers\": [], "
+    json_t *model = json_loads("{\"class_name\": \"Model\", \"config\": {\"name\": \"m\", "
+                               "\"layers\": [], \"input_layers\": [], "
                                "\"output_layers\": [[\"a\", 0, 0], [\"b\", 0, 0]]}}",
                                0, NULL);
-    json_t *training = json_loads("{\"optimizer_config\": {\"class_name\": \"SGD\", \"config\": {\"lr\": 0.5}}, \"loss\": \"mse\", "
-                                  "\"metrics\": [\"acc\"], \"sample_weight_mode\": null, \"loss_weights\": null}",
-                                  0, NULL);
-    json_t *root = quern__legacy_config(model, training, true), *compile = json_object_get(root, "compile_config");
+    json_t *training =
+        json_loads("{\"optimizer_config\": {\"class_name\": \"SGD\", \"config\": {\"lr\": 0.5}}, "
+                   "\"loss\": \"mse\", "
+                   "\"metrics\": [\"acc\"], \"sample_weight_mode\": null, \"loss_weights\": null}",
+                   0, NULL);
+    json_t *root = quern__legacy_config(model, training, true),
+           *compile = json_object_get(root, "compile_config");
     assert_non_null(compile);
     char *metrics = json_dumps(json_object_get(compile, "metrics"), JSON_COMPACT);
     assert_string_equal(metrics, "[[\"acc\"],[\"acc\"]]");

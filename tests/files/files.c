@@ -1,4 +1,5 @@
-/* .keras files: a round trip is bit-identical, training resumes, and broken files are errors (P19). */
+/* .keras files: a round trip is bit-identical, training resumes, and broken files are errors (P19).
+ */
 #include "check.h"
 #include "tensors.h"
 
@@ -19,9 +20,11 @@ static quern_model *two_inputs(void)
     h[0] = quern_apply(b, "dense 5 relu kernel_regularizer=l2(0.01)", in[0]);
     h[1] = quern_apply(b, "dense 5 leaky_relu", in[1]);
     int sum = quern_apply_n(b, "add", h, 2), both[2] = { sum, quern_apply(b, "dropout 0.1", h[1]) };
-    int out[2] = { quern_apply(b, "dense 1", quern_apply_n(b, "concatenate", both, 2)), quern_apply(b, "dense 3 softmax", sum) };
+    int out[2] = { quern_apply(b, "dense 1", quern_apply_n(b, "concatenate", both, 2)),
+                   quern_apply(b, "dense 3 softmax", sum) };
     quern_model *m = quern_model_new(b, in, 2, out, 2, &err);
-    if (!m || quern_compile(m, "rmsprop momentum=0.5 clipnorm=1", "mse,sparse_categorical_crossentropy", "accuracy", &err) < 0)
+    if (!m || quern_compile(m, "rmsprop momentum=0.5 clipnorm=1",
+                            "mse,sparse_categorical_crossentropy", "accuracy", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return m;
 }
@@ -40,7 +43,8 @@ static void train(quern_model *m)
         y[i] = (float)i / 8, k[i] = i % 3;
     for (int s = 0; s < 5; s++)
         CHECK_OK(quern_train_on_batch(m, (quern_tensor[]){ FLOATS(a, 8, 4), FLOATS(b, 8, 3) },
-                                      (quern_tensor[]){ FLOATS(y, 8), INTS(k, 8) }, NULL, logs, &err),
+                                      (quern_tensor[]){ FLOATS(y, 8), INTS(k, 8) }, NULL, logs,
+                                      &err),
                  err);
 }
 
@@ -65,7 +69,8 @@ static void a_round_trip_keeps_everything(void **state)
             quern_tensor a = quern_model_weight(m, i, &pm), b = quern_model_weight(n, i, &pn);
             assert_string_equal(pm, pn);
             if (pass == 0) /* dropout uses the seed, which the file does not contain */
-                assert_memory_equal(a.data, b.data, sizeof(float) * (size_t)quern_shape_count(&a.shape));
+                assert_memory_equal(a.data, b.data,
+                                    sizeof(float) * (size_t)quern_shape_count(&a.shape));
         }
         train(n);
     }
@@ -117,16 +122,19 @@ static void a_failed_write_leaves_the_old_file(void **state)
     quern_model_free(m);
 }
 
-/* P19: a config that needs more memory than its file can contain is an error before the allocation. */
+/* P19: a config that needs more memory than its file can contain is an error before the allocation.
+ */
 static void a_config_larger_than_its_file_is_refused(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     size_t limit = 1 << 20;
-    json_t *root = json_loads("{\"class_name\": \"Sequential\", \"config\": {\"name\": \"m\", \"layers\": ["
-                              "{\"class_name\": \"InputLayer\", \"config\": {\"name\": \"i\", \"batch_shape\": [null, 100000]}},"
-                              "{\"class_name\": \"Dense\", \"config\": {\"name\": \"d\", \"units\": 1000000}}]}}",
-                              0, NULL);
+    json_t *root = json_loads(
+        "{\"class_name\": \"Sequential\", \"config\": {\"name\": \"m\", \"layers\": ["
+        "{\"class_name\": \"InputLayer\", \"config\": {\"name\": \"i\", \"batch_shape\": [null, "
+        "100000]}},"
+        "{\"class_name\": \"Dense\", \"config\": {\"name\": \"d\", \"units\": 1000000}}]}}",
+        0, NULL);
     assert_non_null(root);
     assert_null(quern__config_read(root, limit, &err));
     assert_non_null(strstr(err.text, "exceeds the memory limit for weights"));
@@ -168,7 +176,8 @@ int main(void)
     snprintf(path, sizeof path, "/tmp/quern-%d.keras", (int)getpid());
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_config_larger_than_its_file_is_refused),
                                         cmocka_unit_test(a_full_disk_keeps_the_old_file),
-                                        cmocka_unit_test(a_round_trip_keeps_everything), cmocka_unit_test(broken_files_are_errors),
+                                        cmocka_unit_test(a_round_trip_keeps_everything),
+                                        cmocka_unit_test(broken_files_are_errors),
                                         cmocka_unit_test(a_failed_write_leaves_the_old_file) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path);

@@ -1,5 +1,5 @@
-/* Reads HDF5 files that h5py wrote: every layout and datatype of weights, and unsupported features. The arrays are 0 … 34 in
- * seven rows, or next to the file. */
+/* Reads HDF5 files that h5py wrote: every layout and datatype of weights, and unsupported features.
+ * The arrays are 0 … 34 in seven rows, or next to the file. */
 #include "check.h"
 
 #include "files/files.h"
@@ -107,7 +107,8 @@ static void external_data_is_refused(void **state)
         if (!strstr(err.text, refused[i][1]))
             fail_msg("%s: %s", refused[i][0], err.text);
     }
-    assert_int_equal(quern__h5_find(&h, h.root, "g/nothing", &object, &(quern_error){ 0 }), QUERN_END);
+    assert_int_equal(quern__h5_find(&h, h.root, "g/nothing", &object, &(quern_error){ 0 }),
+                     QUERN_END);
 }
 
 static void the_newer_format(void **state)
@@ -140,8 +141,8 @@ static void walk(quern__h5 *h)
         char **list;
         int n;
         quern_tensor to = { .dtype = QUERN_FLOAT32, .data = room };
-        if (quern__h5_find(h, h->root, paths[i], &object, &err) == QUERN_OK && quern__h5_dataset(h, object, &set, &err) >= 0 &&
-            set.count <= 4096)
+        if (quern__h5_find(h, h->root, paths[i], &object, &err) == QUERN_OK &&
+            quern__h5_dataset(h, object, &set, &err) >= 0 && set.count <= 4096)
             quern__h5_read(h, &set, &to, &err);
         if (i == 0 && quern__h5_find(h, h->root, "g", &object, &err) == QUERN_OK &&
             quern__h5_strings(h, object, "any", &list, &n, &err) == QUERN_OK)

@@ -1,5 +1,5 @@
-/* Writes HDF5 files and reads them with a reader that is tested with files of h5py. Expected: the numbers and names that were
- * written, and the layout of the HDF5 File Format Specification 3.0. */
+/* Writes HDF5 files and reads them with a reader that is tested with files of h5py. Expected: the
+ * numbers and names that were written, and the layout of the HDF5 File Format Specification 3.0. */
 #include "check.h"
 
 #include "files/files.h"
@@ -25,7 +25,8 @@ static uint64_t found(quern__h5 *h, const char *path)
     return object;
 }
 
-/* A group of that many datasets with their index as the name: one symbol table node, and B-trees of one, two and three levels. */
+/* A group of that many datasets with their index as the name: one symbol table node, and B-trees of
+ * one, two and three levels. */
 static void groups_of_any_size(void **state)
 {
     static const int sizes[] = { 0, 1, 8, 9, 255, 256, 257, 8192, 8193 };
@@ -63,9 +64,10 @@ static void groups_of_any_size(void **state)
 /* Every dtype, rank 0 to 3, and empty arrays. */
 static void numbers(void **state)
 {
-    static const quern_shape shapes[] = {
-        { .rank = 0 }, { .rank = 1, .dims = { 5 } }, { .rank = 3, .dims = { 2, 3, 4 } }, { .rank = 2, .dims = { 0, 3 } }
-    };
+    static const quern_shape shapes[] = { { .rank = 0 },
+                                          { .rank = 1, .dims = { 5 } },
+                                          { .rank = 3, .dims = { 2, 3, 4 } },
+                                          { .rank = 2, .dims = { 0, 3 } } };
     static const int types[] = { QUERN_FLOAT32, QUERN_INT32, QUERN_INT64 };
     quern_error err = { 0 };
     (void)state;
@@ -73,7 +75,8 @@ static void numbers(void **state)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             quern__image image = { 0 };
             quern__h5 h;
-            quern__variable *v = variable(types[t], shapes[s]), *back = variable(types[t], shapes[s]);
+            quern__variable *v = variable(types[t], shapes[s]),
+                            *back = variable(types[t], shapes[s]);
             size_t bytes;
             quern__shape_bytes(&v->shape, v->dtype, &bytes);
             for (size_t i = 0; i < bytes; i++)
@@ -101,7 +104,8 @@ static void expect_text(quern__h5 *h, const char *path, const char *name, const 
     quern__h5_strings_free(list, n);
 }
 
-/* Strings shorter and longer than a heap collection, many, none, and lists that fit or do not fit into one attribute. */
+/* Strings shorter and longer than a heap collection, many, none, and lists that fit or do not fit
+ * into one attribute. */
 static void attributes(void **state)
 {
     enum { many = 700, longest = 100 };
@@ -130,7 +134,8 @@ static void attributes(void **state)
     memset(names[0], 'z', longest);
     CHECK_OK(quern__h5_write_texts(f, "g", "few", list, 3, &err), err);
     CHECK_OK(quern__h5_write_texts(f, "g", "none", list, 0, &err), err);
-    CHECK_OK(quern__h5_write_texts(f, "g", "many", list, many, &err), err); /* an attribute holds 645 strings of 100 bytes */
+    CHECK_OK(quern__h5_write_texts(f, "g", "many", list, many, &err),
+             err); /* an attribute holds 645 strings of 100 bytes */
     CHECK_OK(quern__h5_finish(f, &err), err);
     CHECK_OK(quern__h5_open(&h, image.bytes, image.n, "test", &err), err);
     expect_text(&h, "", "long", long_text);
@@ -143,7 +148,9 @@ static void attributes(void **state)
     static const struct {
         const char *name;
         int from, n;
-    } lists[] = { { "few", 0, 3 }, { "none", 0, 0 }, { "many0", 0, 645 }, { "many1", 645, many - 645 } };
+    } lists[] = {
+        { "few", 0, 3 }, { "none", 0, 0 }, { "many0", 0, 645 }, { "many1", 645, many - 645 }
+    };
     for (int k = 0; k < 4; k++) {
         CHECK_OK(quern__h5_strings(&h, found(&h, "g"), lists[k].name, &back, &n, &err), err);
         assert_int_equal(n, lists[k].n);
@@ -187,7 +194,8 @@ static void same_bytes(void **state)
     assert_int_equal(n, images[1].n);
     assert_memory_equal(bytes, images[0].bytes, n);
     assert_memory_equal(bytes, images[1].bytes, n);
-    assert_int_equal(quern__h5_number((uint8_t *)bytes + 40, 8), n); /* the end-of-file address in the superblock */
+    assert_int_equal(quern__h5_number((uint8_t *)bytes + 40, 8),
+                     n); /* the end-of-file address in the superblock */
     quern__free(bytes);
     quern__free(images[0].bytes);
     quern__free(images[1].bytes);
@@ -206,7 +214,9 @@ static void no_memory(void **state)
         quern__h5_file *f = quern__h5_create(path, NULL, &err);
         quern__memory_fail_at(f ? (size_t)n + 1 : 0);
         quern__variable *v =
-            f ? quern__variable_new("v", QUERN_FLOAT32, &(quern_shape){ .rank = 1, .dims = { 4 } }, true, &err) : NULL;
+            f ? quern__variable_new("v", QUERN_FLOAT32, &(quern_shape){ .rank = 1, .dims = { 4 } },
+                                    true, &err)
+              : NULL;
         status = v ? quern__h5_write_group(f, "a/b", "name", "text", &err) : QUERN_NOMEM;
         if (status >= 0)
             status = quern__h5_write_variable(f, "a/b/0", v, &err);
@@ -226,7 +236,8 @@ static void no_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(groups_of_any_size), cmocka_unit_test(numbers),
-                                        cmocka_unit_test(attributes), cmocka_unit_test(same_bytes), cmocka_unit_test(no_memory) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(groups_of_any_size),
+                                        cmocka_unit_test(numbers), cmocka_unit_test(attributes),
+                                        cmocka_unit_test(same_bytes), cmocka_unit_test(no_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Unknown parts of a model file are errors with their name: keys, arguments, members and weights, for every class and for whole
- * files. The order of arguments does not matter. */
+/* Unknown parts of a model file are errors with their name: keys, arguments, members and weights,
+ * for every class and for whole files. The order of arguments does not matter. */
 #include "check.h"
 #include "files/files.h"
 #include "model/model.h"
@@ -24,7 +24,8 @@ static void unknown_keys_are_named(void **state)
     for (int group = 0; group < QUERN__CALLBACK; group++)
         for (const quern__class *const *c = quern__classes((quern__group)group); *c; c++, n++) {
             quern_error err = { 0 };
-            json_t *config, *spec = json_pack("{s:s, s:{s:i}}", "class_name", (*c)->name, "config", "wobble", 3);
+            json_t *config, *spec = json_pack("{s:s, s:{s:i}}", "class_name", (*c)->name, "config",
+                                              "wobble", 3);
             assert_null(quern__object((quern__group)group, spec, &config, &err));
             if (!strstr(err.text, "wobble=3"))
                 fail_msg("%s: %s", (*c)->name, err.text);
@@ -48,7 +49,8 @@ static void expect_call_refused(const quern__class *c, const char *node, const c
     quern_blueprint_free(b);
 }
 
-/* Every layer and operation, with an unknown keyword argument, an extra positional argument, and an unknown member of the node. */
+/* Every layer and operation, with an unknown keyword argument, an extra positional argument, and an
+ * unknown member of the node. */
 static void unknown_arguments_are_named(void **state)
 {
     (void)state;
@@ -56,7 +58,9 @@ static void unknown_arguments_are_named(void **state)
     for (int k = 0; k < 2; k++)
         for (const quern__class *const *c = quern__classes((quern__group)groups[k]); *c; c++) {
             expect_call_refused(*c, "{\"args\": [], \"kwargs\": {\"wobble\": 3}}", "'wobble'");
-            expect_call_refused(*c, "{\"args\": [null, null, null, null, null, null, null, 3], \"kwargs\": {}}", "'8'");
+            expect_call_refused(
+                *c, "{\"args\": [null, null, null, null, null, null, null, 3], \"kwargs\": {}}",
+                "'8'");
             expect_call_refused(*c, "{\"args\": [], \"kwargs\": {}, \"wobble\": 3}", "'wobble'");
         }
 }
@@ -67,8 +71,10 @@ static void write_model(const quern_model *m, const char *config)
     quern_error err = { 0 };
     quern__image weights = { 0 };
     CHECK_OK(quern__weights_write(m, NULL, &weights, &err), err);
-    quern__member members[] = { { .name = "config.json", .bytes = (char *)(uintptr_t)config, .n = strlen(config) },
-                                { .name = "model.weights.h5", .bytes = weights.bytes, .n = weights.n } };
+    quern__member members[] = {
+        { .name = "config.json", .bytes = (char *)(uintptr_t)config, .n = strlen(config) },
+        { .name = "model.weights.h5", .bytes = weights.bytes, .n = weights.n }
+    };
     CHECK_OK(quern__archive_write(in_folder("m.keras"), members, 2, &err), err);
     quern__free(weights.bytes);
 }
@@ -101,7 +107,8 @@ static void expect_uncompiled(const quern_model *m, json_t *root, const char *te
     quern_model *own = quern_model_open(in_folder("m.keras"), &err);
     quern_set_log(NULL, NULL);
     if (!own || own->optimizer || !strstr(warned, text))
-        fail_msg("expected a warning with '%s': %s, %s", text, own ? warned : err.text, own && own->optimizer ? "compiled" : "");
+        fail_msg("expected a warning with '%s': %s, %s", text, own ? warned : err.text,
+                 own && own->optimizer ? "compiled" : "");
     quern_model_free(own);
     free(config);
 }
@@ -111,13 +118,16 @@ static void unknown_members_are_named(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_spec("input 4 | dense 3 kernel_initializer=random_normal(0.1) | dropout 0.5", 1, &err);
+    quern_model *m = quern_model_from_spec(
+        "input 4 | dense 3 kernel_initializer=random_normal(0.1) | dropout 0.5", 1, &err);
     assert_non_null(m);
     CHECK_OK(quern_compile(m, "adam", "mse", "", &err), err);
     json_t *root = quern__config_write(m), *config = json_object_get(root, "config"),
            *layer = json_array_get(json_object_get(config, "layers"), 1);
     json_t *const places[] = { root, config, layer, json_object_get(layer, "config"),
-                               json_object_get(json_object_get(json_object_get(layer, "config"), "kernel_initializer"), "config") };
+                               json_object_get(json_object_get(json_object_get(layer, "config"),
+                                                               "kernel_initializer"),
+                                               "config") };
     json_t *compile = json_object_get(root, "compile_config"), *const compiled[] = {
         compile, json_object_get(json_object_get(compile, "optimizer"), "config")
     };
@@ -127,7 +137,8 @@ static void unknown_members_are_named(void **state)
         expect_refused(m, root, "wobble");
         json_object_del(places[i], "wobble");
     }
-    for (int i = 0; i < 2; i++) { /* a compile part that is not understood: uncompiled, with a warning that names it */
+    for (int i = 0; i < 2; i++) { /* a compile part that is not understood: uncompiled, with a
+                                     warning that names it */
         json_object_set_new(compiled[i], "wobble", json_integer(3));
         expect_uncompiled(m, root, "wobble");
         json_object_del(compiled[i], "wobble");
@@ -200,9 +211,8 @@ static int note_group(void *user, quern__layer *l, const char *group, quern_erro
 static void extra_weights_of_every_layer_are_named(void **state)
 {
     (void)state;
-    static const char *const models[] = {
-        "nested_shared", "bilstm_mask", "mini_gpt", "time_distributed", "wide_deep", "conv1d_text"
-    };
+    static const char *const models[] = { "nested_shared",    "bilstm_mask", "mini_gpt",
+                                          "time_distributed", "wide_deep",   "conv1d_text" };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         char path[300], want[260];
         quern_error err = { 0 };
@@ -218,7 +228,8 @@ static void extra_weights_of_every_layer_are_named(void **state)
             CHECK_OK(quern__model_walk(m, copy_layer, &s, &err), err);
             CHECK_OK(quern__h5_finish(s.to, &err), err);
             snprintf(want, sizeof want, "%s/vars/77", all.names[k]);
-            if (quern__weights_read(m, "w.h5", image.bytes, image.n, &err) != QUERN_UNSUPPORTED || !strstr(err.text, want))
+            if (quern__weights_read(m, "w.h5", image.bytes, image.n, &err) != QUERN_UNSUPPORTED ||
+                !strstr(err.text, want))
                 fail_msg("%s: %s is ignored: %s", models[i], want, err.text);
             err = (quern_error){ 0 };
             quern__free(image.bytes);
@@ -237,9 +248,11 @@ static void extra_assets_are_named(void **state)
     char *config = json_dumps(root, 0);
     quern__image weights = { 0 };
     CHECK_OK(quern__weights_write(m, NULL, &weights, &err), err);
-    quern__member members[] = { { .name = "config.json", .bytes = config, .n = strlen(config) },
-                                { .name = "model.weights.h5", .bytes = weights.bytes, .n = weights.n },
-                                { .name = "assets/layers/dense/table.txt", .bytes = config, .n = 3 } };
+    quern__member members[] = {
+        { .name = "config.json", .bytes = config, .n = strlen(config) },
+        { .name = "model.weights.h5", .bytes = weights.bytes, .n = weights.n },
+        { .name = "assets/layers/dense/table.txt", .bytes = config, .n = 3 }
+    };
     CHECK_OK(quern__archive_write(in_folder("m.keras"), members, 3, &err), err);
     assert_null(quern_model_open(in_folder("m.keras"), &err));
     assert_non_null(strstr(err.text, "assets/layers/dense/table.txt"));

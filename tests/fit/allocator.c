@@ -1,5 +1,6 @@
-/* What <quern/status.h> says of quern_set_memory: the allocator of the host serves a whole life of the library, and every other
- * allocation belongs to what the header names. malloc of the process is replaced here; it notes which object calls it. */
+/* What <quern/status.h> says of quern_set_memory: the allocator of the host serves a whole life of
+ * the library, and every other allocation belongs to what the header names. malloc of the process
+ * is replaced here; it notes which object calls it. */
 #include "check.h"
 #include "tensors.h"
 
@@ -130,7 +131,8 @@ static void live_with_arrays(void)
     double logs[2];
     quern_error err = { 0 };
     quern_tensor in = FLOATS(x, records, width), targets = FLOATS(y, records);
-    quern_model *m = quern_model_from_spec("input 256 | dense 512 relu | dropout 0.1 | dense 1", 1, &err);
+    quern_model *m =
+        quern_model_from_spec("input 256 | dense 512 relu | dropout 0.1 | dense 1", 1, &err);
     CHECK_OK(quern_compile(m, "adam", "mse", "mae", &err), err);
     quern_callback *c = quern_callback_from_spec("csv_logger allocator.csv", &err);
     quern_fit_opts o = { .epochs = 2,
@@ -168,7 +170,8 @@ static void live_with_a_table(void)
     quern_error err = { 0 };
     quern_model *m = quern_model_from_spec("input 2 | normalization | dense 3 softmax", 1, &err);
     CHECK_OK(quern_compile(m, "sgd", "sparse_categorical_crossentropy", "accuracy", &err), err);
-    quern_generator *g = quern_file_generator("allocator.table.csv", &(quern_file_opts){ .target = "y" }, &err);
+    quern_generator *g =
+        quern_file_generator("allocator.table.csv", &(quern_file_opts){ .target = "y" }, &err);
     CHECK_OK(g ? 0 : err.code, err);
     CHECK_OK(quern_adapt(m, NULL, g, 32, 0, &err), err);
     quern_history *h = quern_fit_generator(m, g, &(quern_fit_opts){ .epochs = 2 }, &err);
@@ -180,7 +183,8 @@ static void live_with_a_table(void)
 
 /* ---- who called ---- */
 
-/* Whether the header names what an object asks for. What the C library asks for is small: it holds no data of a model. */
+/* Whether the header names what an object asks for. What the C library asks for is small: it holds
+ * no data of a model. */
 static bool named(const char *object, size_t largest)
 {
     static const char *const libraries[] = { "libjansson", "libzip", "libz.", "libutf8proc" };
@@ -203,7 +207,8 @@ static size_t unnamed(bool print)
         calls += callers[i].calls;
         if (print)
             print_message("%s+%#zx: %zu calls, up to %zu bytes\n", known ? at.dli_fname : "?",
-                          (size_t)((char *)callers[i].address - (char *)at.dli_fbase), callers[i].calls, callers[i].largest);
+                          (size_t)((char *)callers[i].address - (char *)at.dli_fbase),
+                          callers[i].calls, callers[i].largest);
     }
     return calls;
 }
@@ -239,10 +244,12 @@ static void all_other_memory_is_named(void **state)
     assert_int_equal(unnamed(true), 0);
     assert_int_equal(blocks, 0);
     assert_int_equal(bytes_now, 0);
-    assert_true(bytes_most > 4 * sizeof(float) * width * units); /* weights, gradients and two slots of Adam */
+    assert_true(bytes_most >
+                4 * sizeof(float) * width * units); /* weights, gradients and two slots of Adam */
 }
 
-/* The caller frees the text of a summary with free(): it is the one block that the library asks malloc for. */
+/* The caller frees the text of a summary with free(): it is the one block that the library asks
+ * malloc for. */
 static void texts_for_free_come_from_malloc(void **state)
 {
     quern_error err = { 0 };

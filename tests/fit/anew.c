@@ -1,5 +1,5 @@
-/* Generators begin anew where the headers say so, belong to one run at a time and leave no thread behind; what a failed run has
- * trained is in its history. */
+/* Generators begin anew where the headers say so, belong to one run at a time and leave no thread
+ * behind; what a failed run has trained is in its history. */
 #include "check.h"
 
 #include <pthread.h>
@@ -76,7 +76,8 @@ static int reset(void *user, quern_error *err)
 
 static quern_generator *pull(counting *c, bool resets)
 {
-    return quern_callback_generator(&(quern_callback_ops){ .next = next, .reset = resets ? reset : NULL }, c);
+    return quern_callback_generator(
+        &(quern_callback_ops){ .next = next, .reset = resets ? reset : NULL }, c);
 }
 
 /* The function is called anew for each validation, on a thread in place of the old one. */
@@ -85,10 +86,14 @@ static void a_function_validates_each_epoch(void **state)
     (void)state;
     for (int way = 0; way < 3; way++) {
         counting train = { .most = -1 }, valid = { .most = way == 1 ? -1 : 5 };
-        quern_generator *g = quern_function_generator(counted, &train), *v = quern_function_generator(counted, &valid);
+        quern_generator *g = quern_function_generator(counted, &train),
+                        *v = quern_function_generator(counted, &valid);
         quern_model *m = line();
         quern_error err;
-        quern_fit_opts o = { .steps_per_epoch = 3, .epochs = 4, .validation_data = v, .validation_steps = way == 1 ? 2 : 0 };
+        quern_fit_opts o = { .steps_per_epoch = 3,
+                             .epochs = 4,
+                             .validation_data = v,
+                             .validation_steps = way == 1 ? 2 : 0 };
         o.no_workers = way == 2;
         quern_history *h = quern_fit_generator(m, g, &o, &err);
         CHECK_OK(err.code, err);
@@ -111,7 +116,9 @@ static void a_function_restarts(void **state)
     quern_model *m = line();
     quern_error err;
     double logs[1];
-    quern_fit_opts o = { .steps_per_epoch = 4, .epochs = 3, .on_exhausted = QUERN_EXHAUSTED_RESTART };
+    quern_fit_opts o = { .steps_per_epoch = 4,
+                         .epochs = 3,
+                         .on_exhausted = QUERN_EXHAUSTED_RESTART };
     quern_history *h = quern_fit_generator(m, g, &o, &err); /* 12 steps of 5, 5, 2 */
     CHECK_OK(err.code, err);
     assert_string_equal(quern_history_reason(h), "completed");
@@ -124,7 +131,8 @@ static void a_function_restarts(void **state)
     assert_int_equal(threads(), before);
 }
 
-/* A pull generator with `reset` begins anew in each run; one without goes on, and says at its end what it lacks. */
+/* A pull generator with `reset` begins anew in each run; one without goes on, and says at its end
+ * what it lacks. */
 static void a_callback_begins_each_run(void **state)
 {
     (void)state;
@@ -135,7 +143,8 @@ static void a_callback_begins_each_run(void **state)
         quern_generator *g = pull(&c, true);
         quern_model *m = line();
         for (int run = 0; run < 3; run++) {
-            quern_history *h = quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 5, .on_exhausted = policy }, &err);
+            quern_history *h = quern_fit_generator(
+                m, g, &(quern_fit_opts){ .steps_per_epoch = 5, .on_exhausted = policy }, &err);
             CHECK_OK(err.code, err);
             assert_string_equal(quern_history_reason(h), "completed");
             assert_int_equal(c.resets, run);
@@ -158,7 +167,8 @@ static void a_callback_begins_each_run(void **state)
     quern_model_free(m);
 }
 
-/* Validation data that ends with its first pass is refused before the first epoch, not behind it. */
+/* Validation data that ends with its first pass is refused before the first epoch, not behind it.
+ */
 static void what_cannot_begin_anew_is_refused(void **state)
 {
     (void)state;
@@ -209,7 +219,9 @@ static void a_generator_is_in_one_run(void **state)
     quern_model *m = line();
     quern_error err;
     for (int run = 0; run < 2; run++) { /* the refusal ends nothing */
-        quern_fit_opts o = { .steps_per_epoch = 3, .epochs = 2, .callbacks = &hook, .n_callbacks = 1 };
+        quern_fit_opts o = {
+            .steps_per_epoch = 3, .epochs = 2, .callbacks = &hook, .n_callbacks = 1
+        };
         quern_history *h = quern_fit_generator(m, g, &o, &err);
         CHECK_OK(err.code, err);
         assert_int_equal(inner, QUERN_INVALID);
@@ -232,7 +244,9 @@ static void completed_epochs_are_kept(void **state)
     static const struct {
         int wrong, steps, epochs, code;
         const char *text;
-    } cases[] = { { -7, 3, 2, QUERN_FORMAT, "failed" }, { 77, 3, 2, QUERN_INVALID, "77" }, { -7, 9, 0, QUERN_FORMAT, "failed" } };
+    } cases[] = { { -7, 3, 2, QUERN_FORMAT, "failed" },
+                  { 77, 3, 2, QUERN_INVALID, "77" },
+                  { -7, 9, 0, QUERN_FORMAT, "failed" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int with = 0; with < 2; with++) {
             counting c = { .most = -1, .wrong = cases[i].wrong };
@@ -263,9 +277,12 @@ static void *nothing(void *unused) { return unused; }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_function_validates_each_epoch), cmocka_unit_test(a_function_restarts),
-        cmocka_unit_test(a_callback_begins_each_run),      cmocka_unit_test(what_cannot_begin_anew_is_refused),
-        cmocka_unit_test(a_generator_is_in_one_run),       cmocka_unit_test(completed_epochs_are_kept),
+        cmocka_unit_test(a_function_validates_each_epoch),
+        cmocka_unit_test(a_function_restarts),
+        cmocka_unit_test(a_callback_begins_each_run),
+        cmocka_unit_test(what_cannot_begin_anew_is_refused),
+        cmocka_unit_test(a_generator_is_in_one_run),
+        cmocka_unit_test(completed_epochs_are_kept),
     };
     pthread_t first; /* with which a sanitizer starts its own */
     if (pthread_create(&first, NULL, nothing, NULL) || pthread_join(first, NULL))

@@ -1,5 +1,5 @@
-/* Budgets (P2, P3): the plan's parts and choices, refusing before anything is read, and what memory cgroups leave. The whole
- * process is held against its budget in tests/cli/budget.sh. */
+/* Budgets (P2, P3): the plan's parts and choices, refusing before anything is read, and what memory
+ * cgroups leave. The whole process is held against its budget in tests/cli/budget.sh. */
 #include "common.h"
 
 #include "base/base.h"
@@ -16,7 +16,8 @@ static int next(void *user, quern_batch *b, quern_error *err)
     (void)user, (void)err;
     b->size = 8;
     for (int64_t r = 0; r < b->size; r++) {
-        memcpy((float *)b->arrays[0] + r * width, xs + (n_read * 8 + r) % records * width, width * sizeof(float));
+        memcpy((float *)b->arrays[0] + r * width, xs + (n_read * 8 + r) % records * width,
+               width * sizeof(float));
         ((int32_t *)b->arrays[1])[r] = ys[(n_read * 8 + r) % records];
     }
     n_read++;
@@ -27,10 +28,10 @@ static int next(void *user, quern_batch *b, quern_error *err)
 static quern_model *wide(void)
 {
     quern_error err = { 0 };
-    quern_model *m =
-        quern_model_from_spec("input 6 | dense 512 relu | dense 512 relu | dropout 0.2 | dense 512 relu | dense 512 relu"
-                              " | dense 3 softmax",
-                              7, &err);
+    quern_model *m = quern_model_from_spec(
+        "input 6 | dense 512 relu | dense 512 relu | dropout 0.2 | dense 512 relu | dense 512 relu"
+        " | dense 3 softmax",
+        7, &err);
     if (!m || quern_compile(m, "adam", "sparse_categorical_crossentropy", NULL, &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return m;
@@ -41,8 +42,8 @@ static const quern_fit_opts run = { .batch_size = batch, .steps_per_epoch = step
 
 static size_t sum(const quern_plan *p)
 {
-    return p->weights + p->gradients + p->optimizer + p->activations + p->workspace + p->queue + p->readers + p->callbacks +
-           p->files + p->runtime;
+    return p->weights + p->gradients + p->optimizer + p->activations + p->workspace + p->queue +
+           p->readers + p->callbacks + p->files + p->runtime;
 }
 
 static void parts_add_up(void **state)
@@ -53,9 +54,10 @@ static void parts_add_up(void **state)
     quern_plan p, with;
     quern_fit_opts o = run;
     CHECK_OK(quern_plan_fit(m, NULL, &o, &p, &err), err);
-    assert_true(p.fits && p.total == sum(&p) && p.smallest < p.total && p.max_queue_size == 10 && !p.low_memory);
-    assert_true(p.arena_lower_bound <= p.arena && p.arena <= p.arena_lower_bound + p.arena_lower_bound / 33 &&
-                p.readers >= 4 << 20);
+    assert_true(p.fits && p.total == sum(&p) && p.smallest < p.total && p.max_queue_size == 10 &&
+                !p.low_memory);
+    assert_true(p.arena_lower_bound <= p.arena &&
+                p.arena <= p.arena_lower_bound + p.arena_lower_bound / 33 && p.readers >= 4 << 20);
     /* 1.6 million numbers between the layers, a quarter of which is kept twice at least */
     assert_true(p.activations > 4 * batch * 512 * sizeof(float));
     int n = quern_plan_live(m, NULL, 0);
@@ -65,7 +67,8 @@ static void parts_add_up(void **state)
         most = live[i] > most ? live[i] : most;
     assert_int_equal(most, p.arena_lower_bound);
     free(live);
-    quern_callback *stopping = quern_callback_from_spec("early_stopping monitor=loss restore_best_weights=true", &err);
+    quern_callback *stopping =
+        quern_callback_from_spec("early_stopping monitor=loss restore_best_weights=true", &err);
     o.callbacks = &stopping;
     o.n_callbacks = 1;
     CHECK_OK(quern_plan_fit(m, NULL, &o, &with, &err), err);
@@ -80,7 +83,8 @@ static void parts_add_up(void **state)
     quern_model_free(m);
 }
 
-/* What a budget gives; the weights that training under it leads to are put behind each other in `weights`. */
+/* What a budget gives; the weights that training under it leads to are put behind each other in
+ * `weights`. */
 static quern_plan under(size_t memory, int split, char *weights, size_t *size)
 {
     quern_error err = { 0 };
@@ -129,11 +133,13 @@ static void choices_change_no_number(void **state)
     size_t smallest = p.smallest;
     assert_true(under(smallest - 1, QUERN_SPLIT_NEVER, other, &n).smallest == smallest && n == 0);
     for (int k = 0; k <= budgets; k++) {
-        p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, QUERN_SPLIT_NEVER, other, &n);
+        p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, QUERN_SPLIT_NEVER,
+                  other, &n);
         assert_true(p.fits && n == size && !memcmp(first, other, size));
         int32_t own = p.low_memory + p.recompute; /* more is never used for less */
         assert_true(own < low_memory || (own == low_memory && p.max_queue_size >= queue));
-        assert_true(p.recompute ? p.low_memory && p.relative_time > 1 && p.relative_time < 2.5 : p.relative_time == 1);
+        assert_true(p.recompute ? p.low_memory && p.relative_time > 1 && p.relative_time < 2.5
+                                : p.relative_time == 1);
         computed_again += p.recompute > 0;
         low_memory = own;
         queue = p.max_queue_size;
@@ -168,12 +174,14 @@ static void parts_change_rounding(void **state)
 static void whole_batches_stay_whole(void **state)
 {
     (void)state;
-    static const char *const words[][2] = { { "input 6 | dense 2048 | batch_normalization | dense 3", "mse" },
-                                            { "input 6 | dense 2048 | spectral_normalization dense(8) | dense 3", "mse" },
-                                            { "input 6 | dense 2048 | activity_regularization l2=0.1 | dense 3", "mse" },
-                                            { "input 6 | masking | dense 2048 | dense 3", "mse" },
-                                            { "input 6 | dense 2048 | dense 3", "mse reduction=sum" },
-                                            { "input 6 | dense 2048 | dense 3", "tversky" } };
+    static const char *const words[][2] = {
+        { "input 6 | dense 2048 | batch_normalization | dense 3", "mse" },
+        { "input 6 | dense 2048 | spectral_normalization dense(8) | dense 3", "mse" },
+        { "input 6 | dense 2048 | activity_regularization l2=0.1 | dense 3", "mse" },
+        { "input 6 | masking | dense 2048 | dense 3", "mse" },
+        { "input 6 | dense 2048 | dense 3", "mse reduction=sum" },
+        { "input 6 | dense 2048 | dense 3", "tversky" }
+    };
     for (int i = 0; i < 6; i++)
         for (int any = 0; any < 2; any++) {
             quern_error err = { 0 };
@@ -181,7 +189,9 @@ static void whole_batches_stay_whole(void **state)
             quern_model *m = quern_model_from_spec(words[i][0], 1, &err);
             if (!m || quern_compile(m, "sgd", words[i][1], NULL, &err) < 0)
                 fail_msg("%s: %s: %s", words[i][0], err.where, err.text);
-            quern_fit_opts o = { .batch_size = 8192, .memory = 1, .split_batch = any ? QUERN_SPLIT_ANY : QUERN_SPLIT_AUTO };
+            quern_fit_opts o = { .batch_size = 8192,
+                                 .memory = 1,
+                                 .split_batch = any ? QUERN_SPLIT_ANY : QUERN_SPLIT_AUTO };
             assert_int_equal(quern_plan_fit(m, NULL, &o, &p, &err), QUERN_BUDGET);
             if ((p.micro_batches > 1) != (any && i < 3))
                 fail_msg("%s, %s: %d parts", words[i][0], words[i][1], (int)p.micro_batches);
@@ -195,7 +205,8 @@ static void checkpoints_count(void **state)
     (void)state;
     quern_error err = { 0 };
     quern_model *m = wide();
-    quern_callback *c = quern_callback_from_spec("backup_and_restore /tmp/quern-nobody-writes-here", &err);
+    quern_callback *c =
+        quern_callback_from_spec("backup_and_restore /tmp/quern-nobody-writes-here", &err);
     assert_non_null(c);
     quern_plan none, own, backup;
     quern_fit_opts o = run;
@@ -242,15 +253,18 @@ static void groups_limit(void **state)
     put(folder, "proc/cgroup", "0::/c\n");
     put(folder, "c/memory.max", "max\n");
     assert_true(quern__process_limit(&now, 0, 0).bytes >= most || most == SIZE_MAX);
-    put(folder, "c/memory.max", "67108864\n"); /* of 64 MiB others hold 6 that cannot be thrown out */
+    put(folder, "c/memory.max",
+        "67108864\n"); /* of 64 MiB others hold 6 that cannot be thrown out */
     put(folder, "c/memory.current", "20971520\n");
     put(folder, "c/memory.stat", "anon 10485760\ninactive_file 6291456\nactive_file 4194304\n");
     quern__limit l = quern__process_limit(&now, 0, 0);
     assert_int_equal(l.bytes, (64 - (20 - 10 - 4)) << 20);
     assert_string_equal(l.name, "memory cgroup");
-    assert_int_equal(quern__memory_for_files(), (64 - (20 - 10)) << 20); /* what is cached now may make room */
+    assert_int_equal(quern__memory_for_files(), (64 - (20 - 10))
+                                                    << 20); /* what is cached now may make room */
     put(folder, "proc/cgroup", "4:cpu,memory:/a/b\n0::/\n");
-    put(folder, "memory/a/memory.limit_in_bytes", "50331648\n"); /* the parent is the narrower one */
+    put(folder, "memory/a/memory.limit_in_bytes",
+        "50331648\n"); /* the parent is the narrower one */
     put(folder, "memory/a/memory.usage_in_bytes", "4194304\n");
     put(folder, "memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
     assert_int_equal(quern__process_limit(&now, 0, 0).bytes, 48 << 20);
@@ -274,7 +288,8 @@ static void groups_limit(void **state)
     }
     quern__proc = path;
     n_read = 0;
-    assert_null(quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .batch_size = 8 }, &err));
+    assert_null(quern_fit_generator(
+        m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .batch_size = 8 }, &err));
     assert_true(err.code == QUERN_BUDGET && n_read == 0);
     assert_string_equal(err.where, "memory cgroup");
     quern_generator_free(g);
@@ -292,7 +307,8 @@ static void count_warning(void *user, int level, const char *text)
     warnings += level == 1 && strstr(text, "the memory of the process is unknown") != NULL;
 }
 
-/* Without /proc the memory of the process is unknown: a budget is refused, a limit is a warning, and no number is made up. */
+/* Without /proc the memory of the process is unknown: a budget is refused, a limit is a warning,
+ * and no number is made up. */
 static void without_proc_nothing_is_made_up(void **state)
 {
     (void)state;
@@ -303,7 +319,8 @@ static void without_proc_nothing_is_made_up(void **state)
     quern_model *m = model();
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = next }, NULL);
     quern__proc = "/nowhere";
-    assert_null(quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .memory = (size_t)1 << 40 }, &err));
+    assert_null(quern_fit_generator(
+        m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .memory = (size_t)1 << 40 }, &err));
     assert_int_equal(err.code, QUERN_UNSUPPORTED);
     assert_string_equal(err.where, "memory");
     assert_non_null(strstr(err.text, "/proc/self/status cannot be read"));
@@ -322,7 +339,8 @@ static void without_proc_nothing_is_made_up(void **state)
     quern_model_free(m);
 }
 
-/* No two values that live at the same time overlap, and nothing is lower than what lives at a time. */
+/* No two values that live at the same time overlap, and nothing is lower than what lives at a time.
+ */
 static void places_do_not_overlap(void **state)
 {
     (void)state;
@@ -338,9 +356,10 @@ static void places_do_not_overlap(void **state)
             int a = (int)(quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 1)) * phases),
                 b = (int)(quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 2)) * phases);
             double size = quern__random_uniform(key, (uint64_t)t, (uint64_t)(3 * i + 3));
-            p[i] = (quern__live_range){
-                .id = i + 1, .start = a < b ? a : b, .end = a < b ? b : a, .bytes = (1 + (size_t)(size * 999)) * 64
-            };
+            p[i] = (quern__live_range){ .id = i + 1,
+                                        .start = a < b ? a : b,
+                                        .end = a < b ? b : a,
+                                        .bytes = (1 + (size_t)(size * 999)) * 64 };
         }
         CHECK_OK(quern__plan_arena_layout(p, n, phases, live, &done, &err), err);
         size_t height = 0, bound = 0;
@@ -352,9 +371,11 @@ static void places_do_not_overlap(void **state)
             bound = now > bound ? now : bound;
         }
         for (int i = 0; i < n; i++) {
-            height = (size_t)p[i].offset + p[i].bytes > height ? (size_t)p[i].offset + p[i].bytes : height;
+            height = (size_t)p[i].offset + p[i].bytes > height ? (size_t)p[i].offset + p[i].bytes
+                                                               : height;
             for (int k = 0; k < i; k++)
-                assert_true(p[i].start > p[k].end || p[k].start > p[i].end || p[i].offset >= p[k].offset + (int64_t)p[k].bytes ||
+                assert_true(p[i].start > p[k].end || p[k].start > p[i].end ||
+                            p[i].offset >= p[k].offset + (int64_t)p[k].bytes ||
                             p[k].offset >= p[i].offset + (int64_t)p[i].bytes);
         }
         assert_true(done.height == height && done.bound == bound && height >= bound);

@@ -1,5 +1,6 @@
-/* Checkpoints: a run that is ended at any step and goes on gives the same bits as one that was not (P12), whatever the source, the
- * workers and the queue; broken files, other data and other models are refused (P12); what cannot be written loses nothing (P20).
+/* Checkpoints: a run that is ended at any step and goes on gives the same bits as one that was not
+ * (P12), whatever the source, the workers and the queue; broken files, other data and other models
+ * are refused (P12); what cannot be written loses nothing (P20).
  */
 #include "run_files.h"
 
@@ -18,7 +19,18 @@ enum { batch = 10, epochs = 3 };
 static char path[64], previous[80], log_path[64];
 static volatile int interrupt;
 
-typedef enum kind { ARRAY, STEPS, CSV, GZIPPED, BAD_CSV, BAD_NUMBERS, BAD_STEPS, CALLBACK, FUNCTION, KINDS } kind;
+typedef enum kind {
+    ARRAY,
+    STEPS,
+    CSV,
+    GZIPPED,
+    BAD_CSV,
+    BAD_NUMBERS,
+    BAD_STEPS,
+    CALLBACK,
+    FUNCTION,
+    KINDS
+} kind;
 
 /* A stream without an end that cannot say where it is. */
 static int next_batch(void *user, quern_batch *b, quern_error *err)
@@ -53,27 +65,30 @@ static quern_generator *source(kind k, int *at)
     char csv[80], numbers[160];
     bool bad = k == BAD_CSV || k == BAD_NUMBERS || k == BAD_STEPS;
     snprintf(csv, sizeof csv, k == BAD_CSV ? "%s.bad" : "%s.csv", path);
-    snprintf(numbers, sizeof numbers, k == GZIPPED ? "x=%s.x.gz y=%s.y.gz" : "x=%s.x.npy y=%s.y.npy", path, path);
+    snprintf(numbers, sizeof numbers,
+             k == GZIPPED ? "x=%s.x.gz y=%s.y.gz" : "x=%s.x.npy y=%s.y.npy", path, path);
     quern__csv_block = k == BAD_CSV ? 16 : 0; /* which is shuffled by blocks then */
-    quern_generator *g = k == CALLBACK   ? quern_callback_generator(&pull, at)
-                         : k == FUNCTION ? quern_function_generator(yield_batches, NULL)
-                         : k == CSV || k == BAD_CSV
-                             ? quern_file_generator(csv, &(quern_file_opts){ .target = "y", .format = "csv" }, &err)
-                         : bad || k == GZIPPED ? quern_file_generator(numbers, NULL, &err)
-                                               : array();
+    quern_generator *g =
+        k == CALLBACK   ? quern_callback_generator(&pull, at)
+        : k == FUNCTION ? quern_function_generator(yield_batches, NULL)
+        : k == CSV || k == BAD_CSV
+            ? quern_file_generator(csv, &(quern_file_opts){ .target = "y", .format = "csv" }, &err)
+        : bad || k == GZIPPED ? quern_file_generator(numbers, NULL, &err)
+                              : array();
     if (!g || (bad && quern_generator_set_bad_records(g, QUERN_BAD_SKIP, 0, &err) < 0))
         fail_msg("%s: %s", err.where, err.text);
     return g;
 }
 
-/* Everything that keeps something: dropout, moving means, moments, a plateau, early stopping with the best weights. */
+/* Everything that keeps something: dropout, moving means, moments, a plateau, early stopping with
+ * the best weights. */
 static quern_model *everything(void)
 {
     quern_error err = { 0 };
-    quern_model *m =
-        quern_model_from_spec("input 6 | dense 16 tanh | dropout 0.2 | batch_normalization | dense 3 softmax", 7, &err);
-    if (!m || quern_compile(m, "adam learning_rate=0.01 use_ema=true ema_overwrite_frequency=5", "sparse_categorical_crossentropy",
-                            "accuracy", &err) < 0)
+    quern_model *m = quern_model_from_spec(
+        "input 6 | dense 16 tanh | dropout 0.2 | batch_normalization | dense 3 softmax", 7, &err);
+    if (!m || quern_compile(m, "adam learning_rate=0.01 use_ema=true ema_overwrite_frequency=5",
+                            "sparse_categorical_crossentropy", "accuracy", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return m;
 }
@@ -95,8 +110,10 @@ static int on_batch(void *user, const quern_event *e, quern_error *err)
 static quern_history *run(quern_model *m, kind k, quern_fit_opts o, ending *end, quern_error *err)
 {
     static const quern_hooks hooks = { .on_train_batch_end = on_batch };
-    static const char *const words[] = { "early_stopping monitor=loss patience=50 restore_best_weights=true",
-                                         "reduce_lr_on_plateau monitor=loss patience=0 min_delta=10 factor=0.7" };
+    static const char *const words[] = {
+        "early_stopping monitor=loss patience=50 restore_best_weights=true",
+        "reduce_lr_on_plateau monitor=loss patience=0 min_delta=10 factor=0.7"
+    };
     char logger[96];
     int at = 0;
     quern_callback *c[4] = { quern_callback_new(&hooks, end) };
@@ -162,7 +179,8 @@ static void a_run_goes_on_to_the_same_bits(void **state)
         if (!whole)
             fail_msg("kind %d: %s: %s", k, err.where, err.text);
         bool bad = k == BAD_CSV || k == BAD_NUMBERS || k == BAD_STEPS;
-        assert_true(bad == (quern_history_bad_record(whole, 0) != NULL) && !quern_history_bad_record(whole, 16));
+        assert_true(bad == (quern_history_bad_record(whole, 0) != NULL) &&
+                    !quern_history_bad_record(whole, 16));
         long log_bytes, again_bytes;
         char *log = whole_file(log_path, &log_bytes);
         for (int64_t step = 1; step <= none.done; step++) {
@@ -178,7 +196,9 @@ static void a_run_goes_on_to_the_same_bits(void **state)
             m = everything(); /* as it was before the run */
             o = (quern_fit_opts){ .resume = 1,
                                   .max_queue_size = 1 + (int32_t)(step % 3),
-                                  .workers = k <= STEPS || k == BAD_NUMBERS || k == BAD_STEPS ? 1 + (int32_t)(step % 4) : 1 };
+                                  .workers = k <= STEPS || k == BAD_NUMBERS || k == BAD_STEPS
+                                                 ? 1 + (int32_t)(step % 4)
+                                                 : 1 };
             h = run(m, k, o, &rest, &err);
             if (!h || err.code)
                 fail_msg("kind %d, step %lld: %s: %s", k, (long long)step, err.where, err.text);
@@ -214,7 +234,9 @@ static void epochs_of_several_runs_are_those_of_one(void **state)
                 quern_history_free(h);
                 quern_model_free(m);
                 m = everything();
-                h = run(m, k, (quern_fit_opts){ .epochs = e, .resume = 1, .checkpoint_steps = every }, &none, &err);
+                h = run(m, k,
+                        (quern_fit_opts){ .epochs = e, .resume = 1, .checkpoint_steps = every },
+                        &none, &err);
                 if (!h || err.code)
                     fail_msg("kind %d, epoch %d: %s: %s", k, e, err.where, err.text);
             }
@@ -266,7 +288,8 @@ static void write_file(const char *to, const char *bytes, long n)
     assert_true(f && fwrite(bytes, 1, (size_t)n, f) == (size_t)n && !fclose(f));
 }
 
-/* Cut short or changed, the newest is left for the one before it; a slow run looks at every byte. */
+/* Cut short or changed, the newest is left for the one before it; a slow run looks at every byte.
+ */
 static void broken_files_are_left(void **state)
 {
     (void)state;
@@ -283,7 +306,9 @@ static void broken_files_are_left(void **state)
         quern_error err = { 0 };
         quern_checkpoint at;
         assert_int_equal(quern_checkpoint_read(path, &at, &err), QUERN_OK);
-        goes_on(straight, 33 - at.batches); /* a byte that nothing depends on (a date) leaves the newest good */
+        goes_on(
+            straight,
+            33 - at.batches); /* a byte that nothing depends on (a date) leaves the newest good */
         assert_true(at.batches == 6 || at.batches == 9);
     }
     free(newest);
@@ -300,8 +325,8 @@ static void what_is_another_run_is_refused(void **state)
         int64_t batch_size;
         int other_data, no_shuffle, seed;
         const char *text, *optimizer;
-    } all[] = { { "input 6 | dense 17 tanh | dropout 0.2 | batch_normalization | dense 3 softmax", batch, 0, 0, 7, "another model",
-                  NULL },
+    } all[] = { { "input 6 | dense 17 tanh | dropout 0.2 | batch_normalization | dense 3 softmax",
+                  batch, 0, 0, 7, "another model", NULL },
                 { NULL, 20, 0, 0, 7, "batch_size", NULL },
                 { NULL, batch, 1, 0, 7, "other data", NULL },
                 { NULL, batch, 0, 1, 7, "shuffle", NULL },
@@ -311,15 +336,17 @@ static void what_is_another_run_is_refused(void **state)
         quern_error err = { 0 };
         quern_model *m = all[i].words ? quern_model_from_spec(all[i].words, 7, &err) : everything();
         if (all[i].words || all[i].optimizer)
-            CHECK_OK(
-                quern_compile(m, all[i].optimizer ? all[i].optimizer : "adam", "sparse_categorical_crossentropy", "accuracy", &err),
-                err);
+            CHECK_OK(quern_compile(m, all[i].optimizer ? all[i].optimizer : "adam",
+                                   "sparse_categorical_crossentropy", "accuracy", &err),
+                     err);
         quern_model_set_seed(m, (uint64_t)all[i].seed);
         xs[0] += (float)all[i].other_data;
         quern_generator *g = array();
-        quern_fit_opts o = {
-            .epochs = 3, .batch_size = all[i].batch_size, .no_shuffle = all[i].no_shuffle, .checkpoint = path, .resume = 1
-        };
+        quern_fit_opts o = { .epochs = 3,
+                             .batch_size = all[i].batch_size,
+                             .no_shuffle = all[i].no_shuffle,
+                             .checkpoint = path,
+                             .resume = 1 };
         assert_null(quern_fit_generator(m, g, &o, &err));
         xs[0] -= (float)all[i].other_data;
         if (!strstr(err.text, all[i].text))
@@ -337,7 +364,8 @@ static void skip_under_threads_sanitizer(void)
 #endif
 }
 
-/* Where nothing can be written, or only so much, the run ends with an error and the good file stays. */
+/* Where nothing can be written, or only so much, the run ends with an error and the good file
+ * stays. */
 static void a_full_disk_loses_nothing(void **state)
 {
     (void)state;
@@ -353,12 +381,15 @@ static void a_full_disk_loses_nothing(void **state)
             ending none = { 0 };
             signal(SIGXFSZ, SIG_IGN);
             setrlimit(RLIMIT_FSIZE, &limit);
-            run(everything(), ARRAY, (quern_fit_opts){ .resume = 1, .checkpoint_steps = 2 }, &none, &err);
+            run(everything(), ARRAY, (quern_fit_opts){ .resume = 1, .checkpoint_steps = 2 }, &none,
+                &err);
             _exit(!err.code ? 0 : err.code == QUERN_IO ? 1 : 2);
         }
         int status;
         assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == (most < n ? 1 : WEXITSTATUS(status)) && WEXITSTATUS(status) < 2);
+        assert_true(WIFEXITED(status) &&
+                    WEXITSTATUS(status) == (most < n ? 1 : WEXITSTATUS(status)) &&
+                    WEXITSTATUS(status) < 2);
         quern_error err = { 0 };
         quern_checkpoint at;
         CHECK_OK(quern_checkpoint_read(path, &at, &err), err);
@@ -367,7 +398,8 @@ static void a_full_disk_loses_nothing(void **state)
     quern_model_free(straight);
 }
 
-/* Killed at any moment, within the writing of a checkpoint too, there is a good one and the run goes on to the same bits. */
+/* Killed at any moment, within the writing of a checkpoint too, there is a good one and the run
+ * goes on to the same bits. */
 static void a_killed_run_goes_on(void **state)
 {
     (void)state;
@@ -384,7 +416,8 @@ static void a_killed_run_goes_on(void **state)
         if (!child) {
             ending rest = { 0 };
             quern_model *m = everything();
-            quern_history *h = run(m, ARRAY, (quern_fit_opts){ .resume = 1, .checkpoint_steps = 1 }, &rest, &err);
+            quern_history *h =
+                run(m, ARRAY, (quern_fit_opts){ .resume = 1, .checkpoint_steps = 1 }, &rest, &err);
             _exit(h && !err.code ? 0 : 1);
         }
         usleep((useconds_t)((k * 7919) % 23 * 400));
@@ -436,7 +469,8 @@ static int clear_up(void **state)
     forget();
     unlink(log_path);
     for (int i = 0; i < 5; i++) {
-        snprintf(csv, sizeof csv, "%s%s", path, (const char *[]){ ".bad", ".x.npy", ".y.npy", ".x.gz", ".y.gz" }[i]);
+        snprintf(csv, sizeof csv, "%s%s", path,
+                 (const char *[]){ ".bad", ".x.npy", ".y.npy", ".x.gz", ".y.gz" }[i]);
         unlink(csv);
     }
     snprintf(csv, sizeof csv, "%s.csv", path);
@@ -445,10 +479,11 @@ static int clear_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_run_goes_on_to_the_same_bits), cmocka_unit_test(epochs_of_several_runs_are_those_of_one),
-        cmocka_unit_test(broken_files_are_left),          cmocka_unit_test(what_is_another_run_is_refused),
-        cmocka_unit_test(a_full_disk_loses_nothing),      cmocka_unit_test(a_killed_run_goes_on)
-    };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_run_goes_on_to_the_same_bits),
+                                        cmocka_unit_test(epochs_of_several_runs_are_those_of_one),
+                                        cmocka_unit_test(broken_files_are_left),
+                                        cmocka_unit_test(what_is_another_run_is_refused),
+                                        cmocka_unit_test(a_full_disk_loses_nothing),
+                                        cmocka_unit_test(a_killed_run_goes_on) };
     return cmocka_run_group_tests(tests, set_up, clear_up);
 }

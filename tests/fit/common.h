@@ -25,8 +25,10 @@ static inline void fill(void)
 static inline quern_model *model(void)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_spec("input 6 | dense 16 tanh | dropout 0.2 | dense 3 softmax", 7, &err);
-    if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) < 0)
+    quern_model *m =
+        quern_model_from_spec("input 6 | dense 16 tanh | dropout 0.2 | dense 3 softmax", 7, &err);
+    if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy",
+                            "accuracy", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     return m;
 }
@@ -48,7 +50,8 @@ static inline quern_history *fit(quern_model *m, quern_generator *g, quern_fit_o
     return h;
 }
 
-/* How many entries a folder has: of /proc/self, as many as the process has descriptors or threads. */
+/* How many entries a folder has: of /proc/self, as many as the process has descriptors or threads.
+ */
 static inline int entries(const char *of)
 {
     int n = 0;
@@ -62,8 +65,12 @@ static inline int entries(const char *of)
 
 static inline quern_generator *array(void)
 {
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs };
-    quern_tensor y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = ys };
+    quern_tensor x = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 2, .dims = { records, width } },
+                       .data = xs };
+    quern_tensor y = { .dtype = QUERN_INT32,
+                       .shape = { .rank = 1, .dims = { records } },
+                       .data = ys };
     return quern_array_generator(&x, 1, &y, 1, NULL, NULL);
 }
 

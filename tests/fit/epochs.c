@@ -1,6 +1,6 @@
-/* What holds in every epoch of every kind of source: each record comes exactly once, for batches of one record, of more than there
- * are, and all between, for any number of workers, shuffled or not (P5); and no descriptor and no thread is more than after the
- * first epoch (P4). */
+/* What holds in every epoch of every kind of source: each record comes exactly once, for batches of
+ * one record, of more than there are, and all between, for any number of workers, shuffled or not
+ * (P5); and no descriptor and no thread is more than after the first epoch (P4). */
 #include "kinds.h"
 
 #include "queue/queue.h"
@@ -25,12 +25,14 @@ static void take_epoch(quern__queue *q, const char *what, int64_t epoch, int64_t
         for (int64_t r = 0; r < b->size; r++, n++) {
             int row = row_of((float *)b->arrays[0] + r * width);
             if (row == records || seen[row]++ || ((int32_t *)b->arrays[1])[r] != ys[row])
-                fail_msg("%s, batches of %d, epoch %d: record %d comes twice, or is another", what, (int)size, (int)epoch, row);
+                fail_msg("%s, batches of %d, epoch %d: record %d comes twice, or is another", what,
+                         (int)size, (int)epoch, row);
         }
         quern__queue_release(q);
     }
     if (status != QUERN_END || n != records)
-        fail_msg("%s, batches of %d, epoch %d: %d records: %s", what, (int)size, (int)epoch, (int)n, err.text);
+        fail_msg("%s, batches of %d, epoch %d: %d records: %s", what, (int)size, (int)epoch, (int)n,
+                 err.text);
 }
 
 static void once(const struct kind *k, int64_t size, int workers, int depth, bool shuffle)
@@ -39,7 +41,8 @@ static void once(const struct kind *k, int64_t size, int workers, int depth, boo
     quern__queue_opts o = { .spec = { .n_inputs = 1,
                                       .n_targets = 1,
                                       .batch_size = size,
-                                      .shapes = { { .rank = 2, .dims = { -1, width } }, { .rank = 1, .dims = { -1 } } },
+                                      .shapes = { { .rank = 2, .dims = { -1, width } },
+                                                  { .rank = 1, .dims = { -1 } } },
                                       .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
                                       .names = { "x", "y" },
                                       .weights = { { .rank = 1, .dims = { -1 } } } },
@@ -83,8 +86,8 @@ static int count_held(void *user, const quern_event *event, quern_error *err)
     if (h->epochs++ == 0)
         *h = (held){ files, threads, 1 };
     if (files != h->files || threads != h->threads)
-        fail_msg("epoch %d: %d descriptors and %d threads, %d and %d after the first", h->epochs, files, threads, h->files,
-                 h->threads);
+        fail_msg("epoch %d: %d descriptors and %d threads, %d and %d after the first", h->epochs,
+                 files, threads, h->files, h->threads);
     return QUERN_OK;
 }
 
@@ -133,21 +136,29 @@ static void history_is_kept(void **state)
     (void)state;
     quern_callback *c = quern_callback_new(&(quern_hooks){ .on_epoch_end = note_loss }, told);
     quern_model *m = model();
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, width } }, .data = xs },
+    quern_tensor x = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 2, .dims = { 8, width } },
+                       .data = xs },
                  y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { 8 } }, .data = ys };
     quern_error err = { 0 };
-    quern_generator *g = quern_array_generator(&x, 1, &y, 1, NULL, &err), *valid = quern_array_generator(&x, 1, &y, 1, NULL, &err);
-    quern_history *h = fit(
-        m, g,
-        (quern_fit_opts){ .epochs = many, .validation_data = valid, .validation_freq = freq, .callbacks = &c, .n_callbacks = 1 });
+    quern_generator *g = quern_array_generator(&x, 1, &y, 1, NULL, &err),
+                    *valid = quern_array_generator(&x, 1, &y, 1, NULL, &err);
+    quern_history *h = fit(m, g,
+                           (quern_fit_opts){ .epochs = many,
+                                             .validation_data = valid,
+                                             .validation_freq = freq,
+                                             .callbacks = &c,
+                                             .n_callbacks = 1 });
     assert_int_equal(quern_history_epochs(h), many);
     for (int i = 0; i < many; i++) {
-        double loss = quern_history_value(h, "loss", i), val = quern_history_value(h, "val_loss", i);
+        double loss = quern_history_value(h, "loss", i),
+               val = quern_history_value(h, "val_loss", i);
         assert_memory_equal(&loss, &told[2 * i], sizeof loss);
         assert_int_equal(isnan(val), i != freq - 1);
         assert_true(isnan(val) || val == told[2 * i + 1]);
     }
-    assert_true(isnan(quern_history_value(h, "loss", many)) && isnan(quern_history_value(h, "loss", -1)));
+    assert_true(isnan(quern_history_value(h, "loss", many)) &&
+                isnan(quern_history_value(h, "loss", -1)));
     quern_history_free(h);
     quern_generator_free(g);
     quern_generator_free(valid);
@@ -158,7 +169,8 @@ static void history_is_kept(void **state)
 int main(void)
 {
     fill();
-    const struct CMUnitTest tests[] = { cmocka_unit_test(each_record_comes_once), cmocka_unit_test(nothing_grows),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(each_record_comes_once),
+                                        cmocka_unit_test(nothing_grows),
                                         cmocka_unit_test(history_is_kept) };
     return cmocka_run_group_tests(tests, write_files, remove_files);
 }

@@ -1,5 +1,5 @@
-/* The first error arrives whole (P13): one at each stage of a run, on the caller's thread, on a reader's, on one of eight readers;
- * where it happened and what it is, out of fit within a step. */
+/* The first error arrives whole (P13): one at each stage of a run, on the caller's thread, on a
+ * reader's, on one of eight readers; where it happened and what it is, out of fit within a step. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -11,7 +11,19 @@ static char csv[64] = "/tmp/quern-errors-XXXXXX", valid[64] = "/tmp/quern-errors
 static int n_steps;
 
 /* What a stage is broken by, and what is to be said. */
-typedef enum stage { NONE, READ, SIZE, LABEL, CLASS, NOT_FINITE, HOOK, PARSE, COLUMN, CHECKPOINT, VALIDATION } stage;
+typedef enum stage {
+    NONE,
+    READ,
+    SIZE,
+    LABEL,
+    CLASS,
+    NOT_FINITE,
+    HOOK,
+    PARSE,
+    COLUMN,
+    CHECKPOINT,
+    VALIDATION
+} stage;
 typedef struct broken {
     stage stage;
     const char *where, *said;
@@ -27,7 +39,8 @@ static const broken table[] = {
     { HOOK, "the hook", "says no", 3 },
     { PARSE, ":39", "column 'b'", 5 }, /* the header is line 1 */
     { COLUMN, ":39", "2 fields, expected 3", 5 },
-    { CHECKPOINT, "/nowhere/c.keras", "cannot be written", 15 }, /* behind epoch 1, while training goes on */
+    { CHECKPOINT, "/nowhere/c.keras", "cannot be written",
+      15 }, /* behind epoch 1, while training goes on */
     { VALIDATION, ":39", "column 'b'", 12 },
 };
 
@@ -37,7 +50,11 @@ static void write_csv(const char *path, stage s)
     assert_non_null(f);
     fprintf(f, "a,b,y\n");
     for (int i = 0; i < records; i++)
-        fprintf(f, i == bad && s == PARSE ? "1,word,%d\n" : i == bad && s == COLUMN ? "1,%d\n" : "1,2,%d\n", i % 3);
+        fprintf(f,
+                i == bad && s == PARSE    ? "1,word,%d\n"
+                : i == bad && s == COLUMN ? "1,%d\n"
+                                          : "1,2,%d\n",
+                i % 3);
     fclose(f);
 }
 
@@ -48,7 +65,9 @@ static int read_records(void *user, quern_batch *b, quern_error *err)
         int64_t r = b->indices[i];
         ((float *)b->arrays[0])[2 * i] = r == bad && s == NOT_FINITE ? 1e38f * 1e38f : 1;
         ((float *)b->arrays[0])[2 * i + 1] = 2;
-        ((int32_t *)b->arrays[1])[i] = r == bad && s == LABEL ? 9 : r == bad && s == CLASS ? 2 : (int32_t)(r % 2);
+        ((int32_t *)b->arrays[1])[i] = r == bad && s == LABEL   ? 9
+                                       : r == bad && s == CLASS ? 2
+                                                                : (int32_t)(r % 2);
         if (r == bad && s == READ) {
             snprintf(err->where, sizeof err->where, "the reader");
             snprintf(err->text, sizeof err->text, "record %d cannot be read", bad);
@@ -82,9 +101,12 @@ static void run(const broken *k, int workers, quern_error *err)
     quern_model *m = quern_model_from_spec("input 2 | dense 4 relu | dense 3 softmax", 1, err);
     assert_true(m && quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, err) >= 0);
     quern_model_set_watch(m, s == NOT_FINITE);
-    quern_generator *g = table_data ? quern_file_generator(csv, &(quern_file_opts){ .target = "y", .format = "csv" }, err)
-                                    : quern_indexed_generator(read_records, &s, records),
-                    *v = quern_file_generator(valid, &(quern_file_opts){ .target = "y", .format = "csv" }, err);
+    quern_generator *g = table_data
+                             ? quern_file_generator(
+                                   csv, &(quern_file_opts){ .target = "y", .format = "csv" }, err)
+                             : quern_indexed_generator(read_records, &s, records),
+                    *v = quern_file_generator(
+                        valid, &(quern_file_opts){ .target = "y", .format = "csv" }, err);
     assert_true(g && v);
     quern_callback *c = quern_callback_new(&(quern_hooks){ .on_train_batch_end = count }, &s);
     quern_fit_opts o = { .batch_size = batch,
@@ -121,9 +143,12 @@ static void errors_arrive_whole(void **state)
             run(&table[i], workers[w], &err);
             char all[sizeof err.where + sizeof err.text + 2];
             snprintf(all, sizeof all, "%s: %s", err.where, err.text);
-            if (!err.code || !strstr(all, table[i].where) || !strstr(all, table[i].said) || n_steps > table[i].steps)
-                fail_msg("stage %d, %d workers: after %d steps '%s: %s', expected '%s: %s' after %d", (int)table[i].stage,
-                         workers[w], n_steps, err.where, err.text, table[i].where, table[i].said, table[i].steps);
+            if (!err.code || !strstr(all, table[i].where) || !strstr(all, table[i].said) ||
+                n_steps > table[i].steps)
+                fail_msg(
+                    "stage %d, %d workers: after %d steps '%s: %s', expected '%s: %s' after %d",
+                    (int)table[i].stage, workers[w], n_steps, err.where, err.text, table[i].where,
+                    table[i].said, table[i].steps);
         }
 }
 
@@ -139,7 +164,8 @@ static void opening_fails_whole(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(errors_arrive_whole), cmocka_unit_test(opening_fails_whole) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(errors_arrive_whole),
+                                        cmocka_unit_test(opening_fails_whole) };
     close(mkstemp(csv));
     close(mkstemp(valid));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

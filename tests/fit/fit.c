@@ -1,13 +1,14 @@
-/* Training from generators: flat memory (P1, P21), how far they are advanced (P6), what happens when they end (P7), validation
- * (P8), order (P9), options (P10), arrays against streams bit for bit (P11), with and without a queue (P5), one run against real
- * Keras. */
+/* Training from generators: flat memory (P1, P21), how far they are advanced (P6), what happens
+ * when they end (P7), validation (P8), order (P9), options (P10), arrays against streams bit for
+ * bit (P11), with and without a queue (P5), one run against real Keras. */
 #include "common.h"
 #include "tensors.h"
 
 #include <pthread.h>
 #include <unistd.h>
 
-/* A stream over the records: batches of `batch`, at most `most` of them in all, endless when negative. */
+/* A stream over the records: batches of `batch`, at most `most` of them in all, endless when
+ * negative. */
 typedef struct stream {
     int at, batch, calls, most, resets, again; /* again: so many more after a reset */
     int first[64];                             /* first record of each batch */
@@ -45,9 +46,11 @@ static int stream_reset(void *user, quern_error *err)
     return QUERN_OK;
 }
 
-static const quern_callback_ops streaming = { stream_next, stream_reset }, endless = { stream_next, NULL };
+static const quern_callback_ops streaming = { stream_next, stream_reset },
+                                endless = { stream_next, NULL };
 
-/* P11, P5: arrays, a stream of the same batches, with and without a queue, with class weights: the same weights and logs. */
+/* P11, P5: arrays, a stream of the same batches, with and without a queue, with class weights: the
+ * same weights and logs. */
 static void arrays_and_streams_agree(void **state)
 {
     (void)state;
@@ -90,15 +93,20 @@ static void weights_multiply(void **state)
     (void)state;
     static float own[records], both[records];
     const float by_class[] = { 1, 3, 0.5f };
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs };
-    quern_tensor y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = ys };
+    quern_tensor x = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 2, .dims = { records, width } },
+                       .data = xs };
+    quern_tensor y = { .dtype = QUERN_INT32,
+                       .shape = { .rank = 1, .dims = { records } },
+                       .data = ys };
     quern_error err = { 0 };
     for (int i = 0; i < records; i++) {
         own[i] = (float)(1 + i % 4) / 2;
         both[i] = own[i] * by_class[ys[i]];
     }
     quern_model *a = model(), *b = model();
-    quern_history *h = quern_fit(a, &x, &y, own, &(quern_fit_opts){ .epochs = 2, .class_weight = "0:1,1:3,2:0.5" }, &err);
+    quern_history *h = quern_fit(
+        a, &x, &y, own, &(quern_fit_opts){ .epochs = 2, .class_weight = "0:1,1:3,2:0.5" }, &err);
     quern_history *k = quern_fit(b, &x, &y, both, &(quern_fit_opts){ .epochs = 2 }, &err);
     if (!h || !k)
         fail_msg("%s: %s", err.where, err.text);
@@ -116,9 +124,12 @@ static void a_generator_is_advanced_exactly(void **state)
     (void)state;
     quern_model *m = model();
     stream s = { .batch = 8, .most = -1 }, v = { .batch = 8, .most = -1 };
-    quern_generator *g = quern_callback_generator(&endless, &s), *valid = quern_callback_generator(&streaming, &v);
-    quern_history_free(
-        fit(m, g, (quern_fit_opts){ .epochs = 3, .steps_per_epoch = 5, .validation_data = valid, .validation_steps = 2 }));
+    quern_generator *g = quern_callback_generator(&endless, &s),
+                    *valid = quern_callback_generator(&streaming, &v);
+    quern_history_free(fit(
+        m, g,
+        (quern_fit_opts){
+            .epochs = 3, .steps_per_epoch = 5, .validation_data = valid, .validation_steps = 2 }));
     assert_int_equal(s.calls, 15);
     assert_int_equal(v.calls, 6);
     for (int e = 0; e < 3; e++) { /* P8: the same records each time */
@@ -199,7 +210,8 @@ static void predict_keeps_order(void **state)
     const float *all, *one;
     assert_true(quern_predict_on_batch(m, &FLOATS(xs, records, width), &all, NULL) >= 0);
     for (int i = 0; i < records; i += 17) {
-        assert_true(quern_predict_on_batch(twin, &FLOATS(xs + i * width, 1, width), &one, NULL) >= 0);
+        assert_true(quern_predict_on_batch(twin, &FLOATS(xs + i * width, 1, width), &one, NULL) >=
+                    0);
         for (int k = 0; k < 3; k++)
             CHECK_NEAR(all[3 * i + k], one[k], 1e-5, 1e-6);
     }
@@ -239,7 +251,8 @@ static void options_are_refused_by_name(void **state)
     err = (quern_error){ 0 };
     assert_null(quern_model_from_spec("input 6 | dropout 0.5 seed=half", 0, &err));
     assert_non_null(strstr(err.text, "seed=\"half\" is not an integer"));
-    /* Sizes by axis: as in Keras, a value that is not a number, or a list of another length, is an error. */
+    /* Sizes by axis: as in Keras, a value that is not a number, or a list of another length, is an
+     * error. */
     static const char *const sizes[][2] = {
         { "conv2d 2 3 sam", "strides=\"sam\" is not an integer" },
         { "conv2d 2 3 strides=1.5", "strides=1.5 is not an integer" },
@@ -272,7 +285,8 @@ static int own_loop(quern_yielder *y, void *arg)
         memcpy(b->arrays[0], xs, sizeof(float) * 8 * width);
         memcpy(b->arrays[1], ys, sizeof(int32_t) * 8);
         if (*made == 12) {
-            snprintf(quern_yielder_error(y)->text, sizeof quern_yielder_error(y)->text, "the disk is gone");
+            snprintf(quern_yielder_error(y)->text, sizeof quern_yielder_error(y)->text,
+                     "the disk is gone");
             quern_yielder_error(y)->code = QUERN_USER;
             return QUERN_USER;
         }
@@ -283,7 +297,8 @@ static int own_loop(quern_yielder *y, void *arg)
     return QUERN_OK;
 }
 
-/* A function on its own thread: as many batches as asked; its error arrives whole (P13); started and stopped often (P4). */
+/* A function on its own thread: as many batches as asked; its error arrives whole (P13); started
+ * and stopped often (P4). */
 static void a_function_yields(void **state)
 {
     (void)state;
@@ -304,7 +319,8 @@ static void a_function_yields(void **state)
     quern_model_free(m);
 }
 
-/* Another program, through the library: one that ends at once is empty, one that is none says so. */
+/* Another program, through the library: one that ends at once is empty, one that is none says so.
+ */
 static void a_program_generates(void **state)
 {
     (void)state;
@@ -353,9 +369,13 @@ static void *counting(void *context, void *old, size_t bytes)
     counted++;
     return realloc(old, bytes);
 }
-static void say(void *user, int level, const char *text) { *(int *)user += level > 0 && *text != 0; }
+static void say(void *user, int level, const char *text)
+{
+    *(int *)user += level > 0 && *text != 0;
+}
 
-/* P1, P21: a plan is made before anything runs, and after the first epoch nothing is allocated, however many follow. */
+/* P1, P21: a plan is made before anything runs, and after the first epoch nothing is allocated,
+ * however many follow. */
 static void memory_is_flat(void **state)
 {
     (void)state;
@@ -367,9 +387,11 @@ static void memory_is_flat(void **state)
     for (int k = 0; k < 2; k++) {
         quern_model *m = model();
         quern_generator *g = array();
-        assert_true(quern_plan_fit(m, g, &(quern_fit_opts){ .batch_size = 16, .max_queue_size = 2 }, &plan, NULL) >= 0);
+        assert_true(quern_plan_fit(m, g, &(quern_fit_opts){ .batch_size = 16, .max_queue_size = 2 },
+                                   &plan, NULL) >= 0);
         assert_true(plan.weights == 4 * (6 * 16 + 16 + 16 * 3 + 3) &&
-                    plan.optimizer == 2 * plan.weights + sizeof(int64_t) + sizeof(float) && plan.total > plan.queue);
+                    plan.optimizer == 2 * plan.weights + sizeof(int64_t) + sizeof(float) &&
+                    plan.total > plan.queue);
         counted = 0;
         quern_history_free(fit(m, g, (quern_fit_opts){ .epochs = k ? 1000 : 2, .batch_size = 16 }));
         calls[k] = counted;
@@ -386,7 +408,8 @@ static void memory_is_flat(void **state)
     double logs[2];
     assert_true(quern_model_target(m, 0, &shape) == QUERN_INT32 && shape.rank == 1);
     assert_int_equal(quern_model_output_shape(m, 0).dims[1], 3);
-    assert_true(quern_test_on_batch(m, &FLOATS(xs, records, width), &INTS(ys, records), NULL, logs, NULL) >= 0);
+    assert_true(quern_test_on_batch(m, &FLOATS(xs, records, width), &INTS(ys, records), NULL, logs,
+                                    NULL) >= 0);
     assert_true(logs[0] > 0 && logs[1] >= 0 && logs[1] <= 1);
     quern_generator_free(g);
     quern_model_free(m);
@@ -413,7 +436,8 @@ static double *load(const char *name, long *n)
     return out;
 }
 
-/* A model that Keras wrote, trained on the data it was trained on: Keras's own history and weights. */
+/* A model that Keras wrote, trained on the data it was trained on: Keras's own history and weights.
+ */
 static void trains_as_keras_does(void **state)
 {
     (void)state;
@@ -422,17 +446,23 @@ static void trains_as_keras_does(void **state)
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
     long nx, nt, nh, nw, ny;
-    double *x = load("x0", &nx), *t = load("t0", &nt), *loss = load("history_loss", &nh), *y = load("y0", &ny);
+    double *x = load("x0", &nx), *t = load("t0", &nt), *loss = load("history_loss", &nh),
+           *y = load("y0", &ny);
     quern_shape shape = quern_model_input_shape(m, 0);
     long rows = nx / shape.dims[1];
-    quern_tensor tx = { .dtype = QUERN_FLOAT64, .shape = { .rank = 2, .dims = { rows, shape.dims[1] } }, .data = x };
-    quern_tensor ty = { .dtype = QUERN_FLOAT64, .shape = { .rank = 2, .dims = { rows, nt / rows } }, .data = t };
+    quern_tensor tx = { .dtype = QUERN_FLOAT64,
+                        .shape = { .rank = 2, .dims = { rows, shape.dims[1] } },
+                        .data = x };
+    quern_tensor ty = { .dtype = QUERN_FLOAT64,
+                        .shape = { .rank = 2, .dims = { rows, nt / rows } },
+                        .data = t };
     const float *p;
     assert_true(quern_predict_on_batch(m, &tx, &p, &err) >= 0);
     for (long i = 0; i < ny; i++)
         CHECK_NEAR(p[i], y[i], 1e-4, 1e-5);
     quern_generator *g = quern_array_generator(&tx, 1, &ty, 1, NULL, &err);
-    quern_history *h = fit(m, g, (quern_fit_opts){ .epochs = nh, .batch_size = 16, .no_shuffle = true });
+    quern_history *h =
+        fit(m, g, (quern_fit_opts){ .epochs = nh, .batch_size = 16, .no_shuffle = true });
     for (long e = 0; e < nh; e++)
         CHECK_NEAR(quern_history_value(h, "loss", e), loss[e], 1e-4, 1e-5);
     for (int i = 0; i < quern_model_weights(m); i++) {

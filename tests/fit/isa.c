@@ -1,4 +1,5 @@
-/* A checkpoint keeps the kind of processor that computed it, and one whose bits differ is told when the run goes on (P12). */
+/* A checkpoint keeps the kind of processor that computed it, and one whose bits differ is told when
+ * the run goes on (P12). */
 #include "base/isa.h"
 #include "common.h"
 #include "files/files.h"
@@ -20,7 +21,8 @@ static void run_until(int epochs)
     quern_model *m = model();
     quern_generator *g = array();
     *said = 0;
-    quern_history_free(fit(m, g, (quern_fit_opts){ .epochs = epochs, .checkpoint = path, .resume = 1 }));
+    quern_history_free(
+        fit(m, g, (quern_fit_opts){ .epochs = epochs, .checkpoint = path, .resume = 1 }));
     quern_generator_free(g);
     quern_model_free(m);
 }
@@ -30,9 +32,10 @@ static void rewrite(const char *isa)
 {
     enum { n = 4 };
     quern_error err = { 0 };
-    quern__member all[n] = {
-        { .name = "config.json" }, { .name = "model.weights.h5" }, { .name = "run.json" }, { .name = "run.bin" }
-    };
+    quern__member all[n] = { { .name = "config.json" },
+                             { .name = "model.weights.h5" },
+                             { .name = "run.json" },
+                             { .name = "run.bin" } };
     CHECK_OK(quern__archive_read(path, all, n, 1 << 24, &err), err);
     json_t *run = json_loads(all[2].bytes, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(run, "isa")), quern_isa());

@@ -1,4 +1,5 @@
-/* Every kind of source that gives the records of common.h, and the files of those that read some. */
+/* Every kind of source that gives the records of common.h, and the files of those that read some.
+ */
 #ifndef QUERN_TESTS_FIT_KINDS_H
 #define QUERN_TESTS_FIT_KINDS_H
 
@@ -27,7 +28,8 @@ static void npy(FILE *f, bool labels, int from, int n)
     char head[128];
     npy_head(head, labels ? "<i4" : "<f4", n, labels ? 0 : width);
     fwrite(head, 1, sizeof head, f);
-    fwrite(labels ? (void *)(ys + from) : (void *)(xs + from * width), 4, (size_t)(labels ? n : n * width), f);
+    fwrite(labels ? (void *)(ys + from) : (void *)(xs + from * width), 4,
+           (size_t)(labels ? n : n * width), f);
 }
 
 /* Rows [from, to) of the table. */
@@ -72,7 +74,8 @@ static int write_files(void **state)
             npy(f, k, i, records - i < batch ? records - i : batch);
     assert_int_equal(fclose(f), 0);
     quern_error err = { 0 };
-    quern_generator *g = quern_file_generator(in("all.csv"), &(quern_file_opts){ .target = "y" }, &err);
+    quern_generator *g =
+        quern_file_generator(in("all.csv"), &(quern_file_opts){ .target = "y" }, &err);
     if (!g || quern_prepare(g, NULL, in("all.qrec"), &err) != records)
         fail_msg("%s: %s", err.where, err.text);
     quern_generator_free(g);
@@ -81,8 +84,10 @@ static int write_files(void **state)
 
 static int remove_files(void **state)
 {
-    static const char *const names[] = { "all.csv", "all.csv.gz", "1.csv",    "2.csv",  "x.npy",
-                                         "y.npy",   "x.npy.gz",   "y.npy.gz", "stream", "all.qrec" };
+    static const char *const names[] = {
+        "all.csv", "all.csv.gz", "1.csv",    "2.csv",  "x.npy",
+        "y.npy",   "x.npy.gz",   "y.npy.gz", "stream", "all.qrec"
+    };
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unlink(in(names[i]));
@@ -97,7 +102,8 @@ static int fill_batch(quern_batch *b, int64_t first)
 {
     doze(first);
     for (b->size = 0; b->size < batch && first + b->size < records; b->size++) {
-        memcpy((float *)b->arrays[0] + b->size * width, xs + (first + b->size) * width, width * sizeof(float));
+        memcpy((float *)b->arrays[0] + b->size * width, xs + (first + b->size) * width,
+               width * sizeof(float));
         if (b->spec->n_targets)
             ((int32_t *)b->arrays[1])[b->size] = ys[first + b->size];
     }
@@ -127,7 +133,8 @@ static int by_number(void *user, quern_batch *b, quern_error *err)
     (void)user, (void)err;
     doze(b->indices[0]);
     for (int64_t r = 0; r < b->size; r++) {
-        memcpy((float *)b->arrays[0] + r * width, xs + b->indices[r] * width, width * sizeof(float));
+        memcpy((float *)b->arrays[0] + r * width, xs + b->indices[r] * width,
+               width * sizeof(float));
         if (b->spec->n_targets)
             ((int32_t *)b->arrays[1])[r] = ys[b->indices[r]];
     }
@@ -137,16 +144,23 @@ static int by_number(void *user, quern_batch *b, quern_error *err)
 static int position; /* of the streams without an end */
 
 static quern_generator *from_array(const char *w) { return (void)w, array(); }
-static quern_generator *from_numbers(const char *w) { return (void)w, quern_indexed_generator(by_number, NULL, records); }
+static quern_generator *from_numbers(const char *w)
+{
+    return (void)w, quern_indexed_generator(by_number, NULL, records);
+}
 static quern_generator *from_callback(const char *w)
 {
     return (void)w, quern_callback_generator(&(quern_callback_ops){ .next = next }, &position);
 }
-static quern_generator *from_function(const char *w) { return (void)w, quern_function_generator(loop, &position); }
+static quern_generator *from_function(const char *w)
+{
+    return (void)w, quern_function_generator(loop, &position);
+}
 static quern_generator *from_program(const char *w) { return quern_program_generator(w, NULL); }
 static quern_generator *from_files(const char *w)
 {
-    return quern_file_generator(w, &(quern_file_opts){ .target = strstr(w, ".csv") ? "y" : NULL }, NULL);
+    return quern_file_generator(w, &(quern_file_opts){ .target = strstr(w, ".csv") ? "y" : NULL },
+                                NULL);
 }
 
 /* As of a file that is too large to be shuffled by a window alone. */
@@ -185,7 +199,8 @@ static quern_generator *opened(const struct kind *k)
     char words[400];
     size_t n = 0;
     for (const char *p = k->words; *p; p++)
-        n += (size_t)snprintf(words + n, sizeof words - n, *p == '%' ? "%s" : "%.1s", *p == '%' ? folder : p);
+        n += (size_t)snprintf(words + n, sizeof words - n, *p == '%' ? "%s" : "%.1s",
+                              *p == '%' ? folder : p);
     position = 0;
     quern_generator *g = k->open(words);
     if (!g)

@@ -1,5 +1,6 @@
-/* The life of the library in a program: models are made, trained from every kind of generator, watched, saved, opened, applied and
- * freed. It is run under valgrind too (tests/cli/valgrind.sh), where nothing may be left. */
+/* The life of the library in a program: models are made, trained from every kind of generator,
+ * watched, saved, opened, applied and freed. It is run under valgrind too (tests/cli/valgrind.sh),
+ * where nothing may be left. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -11,12 +12,16 @@ static int32_t y[records];
 
 static quern_tensor inputs(void)
 {
-    return (quern_tensor){ .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 4 } }, .data = x };
+    return (quern_tensor){ .dtype = QUERN_FLOAT32,
+                           .shape = { .rank = 2, .dims = { records, 4 } },
+                           .data = x };
 }
 
 static quern_tensor targets(void)
 {
-    return (quern_tensor){ .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = y };
+    return (quern_tensor){ .dtype = QUERN_INT32,
+                           .shape = { .rank = 1, .dims = { records } },
+                           .data = y };
 }
 
 static void fill(quern_batch *b, const int64_t *numbers)
@@ -80,7 +85,8 @@ static int take(void *user, const float *const *outputs, int64_t n)
 static quern_model *made(void)
 {
     quern_error err = { 0 };
-    quern_model *m = quern_model_from_spec("input 4 | dense 8 relu | dropout 0.2 | dense 3 softmax", 1, &err);
+    quern_model *m =
+        quern_model_from_spec("input 4 | dense 8 relu | dropout 0.2 | dense 3 softmax", 1, &err);
     assert_non_null(m);
     CHECK_OK(quern_compile(m, "adam", "sparse_categorical_crossentropy", "accuracy", &err), err);
     return m;
@@ -93,11 +99,16 @@ static void train(quern_model *m, quern_generator *g, const char *words, int wor
     quern_error err = { 0 };
     int epochs = 0;
     assert_non_null(g);
-    quern_callback *callbacks[] = { quern_callback_new(&hooks, &epochs), quern_callback_from_spec(words, &err),
-                                    quern_callback_from_spec("early_stopping monitor=loss restore_best_weights=true", &err) };
-    quern_fit_opts o = {
-        .epochs = 2, .batch_size = batch, .steps_per_epoch = 3, .workers = workers, .callbacks = callbacks, .n_callbacks = 3
+    quern_callback *callbacks[] = {
+        quern_callback_new(&hooks, &epochs), quern_callback_from_spec(words, &err),
+        quern_callback_from_spec("early_stopping monitor=loss restore_best_weights=true", &err)
     };
+    quern_fit_opts o = { .epochs = 2,
+                         .batch_size = batch,
+                         .steps_per_epoch = 3,
+                         .workers = workers,
+                         .callbacks = callbacks,
+                         .n_callbacks = 3 };
     quern_history *h = quern_fit_generator(m, g, &o, &err);
     if (!h)
         fail_msg("%s: %s", err.where, err.text);
@@ -116,9 +127,12 @@ static void every_generator(void **state)
     (void)state;
     quern_model *m = made();
     train(m, quern_array_generator(&in, 1, &out, 1, NULL, &err), "csv_logger life.csv", 2);
-    train(m, quern_callback_generator(&(quern_callback_ops){ .next = pull, .reset = rewind_pull }, &left), "terminate_on_nan", 1);
-    train(m, quern_indexed_generator(by_number, NULL, records), "model_checkpoint life.best.keras monitor=loss save_best_only=true",
-          2);
+    train(m,
+          quern_callback_generator(&(quern_callback_ops){ .next = pull, .reset = rewind_pull },
+                                   &left),
+          "terminate_on_nan", 1);
+    train(m, quern_indexed_generator(by_number, NULL, records),
+          "model_checkpoint life.best.keras monitor=loss save_best_only=true", 2);
     train(m, quern_function_generator(loop, NULL), "reduce_lr_on_plateau monitor=loss", 1);
     quern_model_free(m);
     unlink("life.csv");
@@ -139,7 +153,10 @@ static void runs_that_end_otherwise(void **state)
     quern_generator_free(g);
     in.shape.dims[1] = 4;
     for (int64_t epochs = 1; epochs < 3; epochs++) {
-        quern_fit_opts o = { .epochs = epochs, .batch_size = batch, .checkpoint = "life.checkpoint.keras", .resume = epochs > 1 };
+        quern_fit_opts o = { .epochs = epochs,
+                             .batch_size = batch,
+                             .checkpoint = "life.checkpoint.keras",
+                             .resume = epochs > 1 };
         quern_history *h = quern_fit(m, &in, &out, NULL, &o, &err);
         if (!h)
             fail_msg("%s: %s", err.where, err.text);
@@ -191,7 +208,8 @@ int main(void)
             x[i][k] = (float)((i * 7 + k * 5) % 11) / 11;
         y[i] = i % 3;
     }
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_generator), cmocka_unit_test(runs_that_end_otherwise),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_generator),
+                                        cmocka_unit_test(runs_that_end_otherwise),
                                         cmocka_unit_test(files) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* P22 from C: the model learns the schema of its data once, keeps it in its file, and what comes later is matched by name. */
+/* P22 from C: the model learns the schema of its data once, keeps it in its file, and what comes
+ * later is matched by name. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -75,7 +76,8 @@ static int note(void *user, const quern_prediction *p)
     seen *s = user;
     assert_int_equal(p->n_kept, 1);
     for (int64_t r = 0; r < p->records; r++, s->n++)
-        snprintf(s->names[s->n], sizeof s->names[0], "%.*s", (int)p->kept[0][r].size, p->kept[0][r].data);
+        snprintf(s->names[s->n], sizeof s->names[0], "%.*s", (int)p->kept[0][r].size,
+                 p->kept[0][r].data);
     return 0;
 }
 
@@ -97,7 +99,9 @@ static void columns_are_kept(void **state)
     assert_non_null(strstr(err.text, "'nowhere'"));
     quern_generator_free(g);
     float numbers[4] = { 0 };
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = numbers };
+    quern_tensor x = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 2, .dims = { 2, 2 } },
+                       .data = numbers };
     g = quern_array_generator(&x, 1, NULL, 0, NULL, &err);
     err = (quern_error){ 0 };
     o.keep = "id";
@@ -123,7 +127,8 @@ static void arrays_are_packed(void **state)
     (void)state;
     quern_error err = { 0 };
     FILE *f = fopen(part, "wb");
-    char head[128] = "\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }";
+    char head[128] =
+        "\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }";
     memset(head + strlen(head + 10) + 10, ' ', sizeof head - strlen(head + 10) - 10);
     memcpy(head + 8, "\x76\x00", 2);
     head[127] = '\n';
@@ -131,14 +136,16 @@ static void arrays_are_packed(void **state)
     fwrite(head, 1, sizeof head, f);
     fwrite(numbers, sizeof *numbers, 6, f);
     fclose(f);
-    CHECK_OK(quern_npz_pack(other, (const char *[]){ "x" }, (const char *[]){ part }, 1, &err), err);
+    CHECK_OK(quern_npz_pack(other, (const char *[]){ "x" }, (const char *[]){ part }, 1, &err),
+             err);
     char words[100];
     snprintf(words, sizeof words, "x=%s:/x", other);
     quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .format = "npz" }, &err);
     CHECK_OK(g ? 0 : err.code, err);
     assert_int_equal(quern_generator_count(g), 3);
     quern_generator_free(g);
-    assert_true(quern_npz_pack("/nowhere/a.npz", (const char *[]){ "x" }, (const char *[]){ part }, 1, &err) < 0);
+    assert_true(quern_npz_pack("/nowhere/a.npz", (const char *[]){ "x" }, (const char *[]){ part },
+                               1, &err) < 0);
 }
 
 /* Arrays in memory are compared with each other before anything is read. */
@@ -149,7 +156,10 @@ static void arrays_must_agree(void **state)
     float *outs[1] = { out };
     double logs[4];
     quern_model *m = made("input 2 | dense 1", "mse");
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, 2 } }, .data = numbers }, y = x, none = x;
+    quern_tensor x = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 2, .dims = { 8, 2 } },
+                       .data = numbers },
+                 y = x, none = x;
     y.shape = (quern_shape){ .rank = 2, .dims = { 6, 1 } };
     none.data = NULL;
     const struct {
@@ -160,16 +170,20 @@ static void arrays_must_agree(void **state)
                   { &none, &x, QUERN_INVALID, "x[0]", "data is NULL" },
                   { NULL, &y, QUERN_INVALID, "x", "is NULL" },
                   { &x, NULL, QUERN_INVALID, "y", "is NULL" },
-                  { &(quern_tensor){ .dtype = 99, .shape = x.shape, .data = numbers }, &x, QUERN_DTYPE, "x[0]", "unknown dtype" },
-                  { &(quern_tensor){ .dtype = QUERN_FLOAT32, .data = numbers }, &x, QUERN_SHAPE, "x[0]", "has rank 0" } };
+                  { &(quern_tensor){ .dtype = 99, .shape = x.shape, .data = numbers }, &x,
+                    QUERN_DTYPE, "x[0]", "unknown dtype" },
+                  { &(quern_tensor){ .dtype = QUERN_FLOAT32, .data = numbers }, &x, QUERN_SHAPE,
+                    "x[0]", "has rank 0" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         quern_error err = { 0 }, again = { 0 };
         assert_null(quern_fit(m, cases[i].x, cases[i].y, NULL, NULL, &err));
         assert_int_equal(err.code, cases[i].status);
         if (strcmp(err.where, cases[i].where) || !strstr(err.text, cases[i].said))
             fail_msg("case %zu: %s: %s", i, err.where, err.text);
-        assert_int_equal(quern_evaluate(m, cases[i].x, cases[i].y, NULL, 0, logs, &again), cases[i].status);
-        assert_int_equal(quern_evaluate(m, cases[i].x, cases[i].y, NULL, 0, logs, NULL), cases[i].status);
+        assert_int_equal(quern_evaluate(m, cases[i].x, cases[i].y, NULL, 0, logs, &again),
+                         cases[i].status);
+        assert_int_equal(quern_evaluate(m, cases[i].x, cases[i].y, NULL, 0, logs, NULL),
+                         cases[i].status);
         if (*cases[i].where == 'x')
             assert_int_equal(quern_predict(m, cases[i].x, 0, outs, NULL), cases[i].status);
     }
@@ -182,8 +196,10 @@ int main(void)
     snprintf(other, sizeof other, "/tmp/quern-meaning-%d.other", (int)getpid());
     snprintf(file, sizeof file, "/tmp/quern-meaning-%d.keras", (int)getpid());
     snprintf(part, sizeof part, "/tmp/quern-meaning-%d.npy", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_schema_is_learned_once), cmocka_unit_test(columns_are_kept),
-                                        cmocka_unit_test(arrays_must_agree), cmocka_unit_test(arrays_are_packed) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_schema_is_learned_once),
+                                        cmocka_unit_test(columns_are_kept),
+                                        cmocka_unit_test(arrays_must_agree),
+                                        cmocka_unit_test(arrays_are_packed) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(csv);
     unlink(other);

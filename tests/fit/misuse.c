@@ -1,5 +1,5 @@
-/* Calls that are wrong, each in a process of its own: a NULL or a number out of range is an error that names the argument, or 0,
- * NULL or NaN where there is none to fill; nothing dies of it. */
+/* Calls that are wrong, each in a process of its own: a NULL or a number out of range is an error
+ * that names the argument, or 0, NULL or NaN where there is none to fill; nothing dies of it. */
 #include "check.h"
 #include "tensors.h"
 
@@ -16,10 +16,18 @@ static double logs[8];
 static size_t size;
 static quern_beam best[4];
 static quern_generated written;
-static quern_tensor array = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, 4 } }, .data = x },
-                    labels = { .dtype = QUERN_INT32, .shape = { .rank = 2, .dims = { 8, 1 } }, .data = y }, none, two[2];
+static quern_tensor array = { .dtype = QUERN_FLOAT32,
+                              .shape = { .rank = 2, .dims = { 8, 4 } },
+                              .data = x },
+                    labels = { .dtype = QUERN_INT32,
+                               .shape = { .rank = 2, .dims = { 8, 1 } },
+                               .data = y },
+                    none, two[2];
 
-static quern_model *fresh(void) { return quern_model_from_spec("input 4 | dense 3 relu | dense 2 softmax", 1, NULL); }
+static quern_model *fresh(void)
+{
+    return quern_model_from_spec("input 4 | dense 3 relu | dense 2 softmax", 1, NULL);
+}
 
 static quern_model *ready(void)
 {
@@ -46,7 +54,10 @@ static int odd_function(quern_yielder *yielder, void *arg)
 }
 
 static int read_none(void *user, quern_batch *b, quern_error *err) { return zeros(user, b, err); }
-static int give(void *user, const float *const *out, int64_t n) { return (void)user, (void)out, (void)n, 0; }
+static int give(void *user, const float *const *out, int64_t n)
+{
+    return (void)user, (void)out, (void)n, 0;
+}
 
 static quern_generator *generator(int (*next)(void *, quern_batch *, quern_error *))
 {
@@ -55,7 +66,8 @@ static quern_generator *generator(int (*next)(void *, quern_batch *, quern_error
 
 static quern_tokenizer *tokenizer(void)
 {
-    static const char json[] = "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0, \"b\": 1}, \"unk_token\": \"a\"}}";
+    static const char json[] = "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0, \"b\": "
+                               "1}, \"unk_token\": \"a\"}}";
     return quern_tokenizer_from_json(json, sizeof json - 1, NULL);
 }
 
@@ -76,7 +88,8 @@ typedef struct call {
     if (i == n++)         \
         return (call){ .name = #__VA_ARGS__, .where = place, .failed = !(__VA_ARGS__) };
 #define GETTER(...) MAKER(NULL, __VA_ARGS__)
-#define FIT(g, ...) quern_fit_generator(ready(), g, &(quern_fit_opts){ .steps_per_epoch = 2, __VA_ARGS__ }, err)
+#define FIT(g, ...) \
+    quern_fit_generator(ready(), g, &(quern_fit_opts){ .steps_per_epoch = 2, __VA_ARGS__ }, err)
 
 static call wrong_model(int i, quern_error *err)
 {
@@ -162,7 +175,8 @@ static call wrong_getter(int i, quern_error *err)
     GETTER(quern_model_summary_json(NULL))
     GETTER(quern_model_profile(NULL))
     GETTER(quern_plan_live(NULL, &size, 1))
-    GETTER((quern_model_set_seed(NULL, 1), quern_model_reset_states(NULL), quern_model_free(NULL), NULL))
+    GETTER((quern_model_set_seed(NULL, 1), quern_model_reset_states(NULL), quern_model_free(NULL),
+            NULL))
     return (call){ .none = true };
 }
 
@@ -199,7 +213,8 @@ static call wrong_run(int i, quern_error *err)
     STATUS("data", quern_adapt(fresh(), NULL, NULL, 8, 2, err))
     STATUS("steps", quern_adapt(fresh(), NULL, generator(zeros), 8, -2, err))
     STATUS("out", quern_plan_fit(ready(), NULL, NULL, NULL, err))
-    STATUS("callbacks", quern_plan_fit(ready(), NULL, &(quern_fit_opts){ .n_callbacks = 1 }, &(quern_plan){ 0 }, err))
+    STATUS("callbacks", quern_plan_fit(ready(), NULL, &(quern_fit_opts){ .n_callbacks = 1 },
+                                       &(quern_plan){ 0 }, err))
     STATUS("path", quern_checkpoint_read(NULL, &(quern_checkpoint){ 0 }, err))
     STATUS("out", quern_checkpoint_read("c.keras", NULL, err))
     MAKER("words", quern_callback_from_spec(NULL, err))
@@ -225,19 +240,24 @@ static call wrong_source(int i, quern_error *err)
     GETTER(quern_program_generator(NULL, NULL))
     MAKER("x", quern_array_generator(NULL, 1, NULL, 0, NULL, err))
     MAKER("y", quern_array_generator(&array, 1, NULL, 1, NULL, err))
-    MAKER("x", quern_array_generator(&(quern_tensor){ .shape = array.shape }, 1, NULL, 0, NULL, err))
+    MAKER("x",
+          quern_array_generator(&(quern_tensor){ .shape = array.shape }, 1, NULL, 0, NULL, err))
     STATUS("generator", quern_array_generator_weights(NULL, 0, &array, err))
-    STATUS("weights", quern_array_generator_weights(quern_array_generator(&array, 1, &labels, 1, NULL, NULL), 0, NULL, err))
-    STATUS("weights", quern_array_generator_weights(quern_array_generator(&array, 1, &labels, 1, NULL, NULL), 0, &none, err))
+    STATUS("weights", quern_array_generator_weights(
+                          quern_array_generator(&array, 1, &labels, 1, NULL, NULL), 0, NULL, err))
+    STATUS("weights", quern_array_generator_weights(
+                          quern_array_generator(&array, 1, &labels, 1, NULL, NULL), 0, &none, err))
     MAKER("words", quern_file_generator(NULL, NULL, err))
-    MAKER("x", quern_series_array_generator(NULL, NULL, &(quern_series_opts){ .sequence_length = 2 }, err))
+    MAKER("x", quern_series_array_generator(NULL, NULL,
+                                            &(quern_series_opts){ .sequence_length = 2 }, err))
     GETTER(quern_series_generator(NULL, NULL, err))
     MAKER("paths", quern_text_generator(NULL, tokenizer(), NULL, err))
     MAKER("tokenizer", quern_text_generator("a.txt", NULL, NULL, err))
     MAKER("paths", quern_text_reader_open(NULL, err))
     STATUS("reader", quern_text_reader_read(NULL, (char *)x, 4, err))
     STATUS("data", quern_prepare(NULL, NULL, "a.qrec", err))
-    STATUS("path", quern_prepare(quern_array_generator(&array, 1, NULL, 0, NULL, NULL), NULL, NULL, err))
+    STATUS("path",
+           quern_prepare(quern_array_generator(&array, 1, NULL, 0, NULL, NULL), NULL, NULL, err))
     STATUS("generator", quern_generator_set_bad_records(NULL, 0, 0, err))
     STATUS("generator", quern_generator_set_stall_timeout(NULL, 1, err))
     STATUS("generator", quern_generator_slice(NULL, 0, 1, err))
@@ -260,7 +280,8 @@ static call wrong_source(int i, quern_error *err)
     GETTER(quern_schema_target(NULL, 0))
     MAKER("schema", quern_schema_json(NULL, err))
     MAKER("bytes", quern_schema_from_json(NULL, 4, err))
-    GETTER((quern_generator_free(NULL), quern_schema_free(NULL), quern_text_reader_close(NULL), NULL))
+    GETTER(
+        (quern_generator_free(NULL), quern_schema_free(NULL), quern_text_reader_close(NULL), NULL))
     return (call){ .none = true };
 }
 
@@ -274,8 +295,10 @@ static call wrong_file(int i, quern_error *err)
     STATUS("model", quern_model_load_weights(NULL, "a.npz", NULL, err))
     STATUS("path", quern_model_save_weights(fresh(), NULL, NULL, err))
     STATUS("names", quern_npz_pack("a.npz", NULL, (const char *[]){ "a.npy" }, 1, err))
-    STATUS("file", quern_npz_pack("a.npz", (const char *[]){ "a" }, (const char *[]){ NULL }, 1, err))
-    STATUS("a.npz", quern_npz_pack("a.npz", (const char *[]){ "a" }, (const char *[]){ "a.npy" }, -1, err))
+    STATUS("file",
+           quern_npz_pack("a.npz", (const char *[]){ "a" }, (const char *[]){ NULL }, 1, err))
+    STATUS("a.npz",
+           quern_npz_pack("a.npz", (const char *[]){ "a" }, (const char *[]){ "a.npy" }, -1, err))
     STATUS("value", quern_register_loss("a>B", NULL, NULL, err))
     STATUS("value", quern_register_metric("a>B", NULL, NULL, err))
     STATUS("call", quern_register_layer("a>B", NULL, NULL, NULL, err))
@@ -337,14 +360,16 @@ static call wrong_text(int i, quern_error *err)
     STATUS("model", quern_generate(NULL, "a", NULL, &written, err))
     STATUS("out", quern_generate(ready(), "a", NULL, NULL, err))
     STATUS("model", quern_generate(ready(), "a", NULL, &written, err))
-    STATUS("count", quern_generate(ready(), "a", &(quern_generate_opts){ .count = -1 }, &written, err))
+    STATUS("count",
+           quern_generate(ready(), "a", &(quern_generate_opts){ .count = -1 }, &written, err))
     MAKER("model", quern_decoder_new(NULL, 1, 0, err))
     STATUS("decoder", quern_decoder_feed(NULL, y, 1, outputs, err))
     STATUS("decoder", quern_decoder_reorder(NULL, y, err))
     GETTER(quern_decoder_vocabulary(NULL))
     GETTER(quern_decoder_context(NULL))
     GETTER(quern_decoder_blocking_layer(NULL))
-    GETTER((quern_decoder_reset(NULL), quern_decoder_free(NULL), quern_sampler_free(NULL), quern_tokenizer_free(NULL), NULL))
+    GETTER((quern_decoder_reset(NULL), quern_decoder_free(NULL), quern_sampler_free(NULL),
+            quern_tokenizer_free(NULL), NULL))
     return (call){ .none = true };
 }
 
@@ -355,7 +380,8 @@ static bool is_right(const call *c, const quern_error *err)
     if (!c->failed)
         print_message("accepted: %s\n", c->name);
     else if (c->where && (err->code != QUERN_INVALID || strcmp(err->where, c->where)))
-        print_message("%s: said %d '%s: %s', expected '%s'\n", c->name, err->code, err->where, err->text, c->where);
+        print_message("%s: said %d '%s: %s', expected '%s'\n", c->name, err->code, err->where,
+                      err->text, c->where);
     else
         return true;
     return false;
@@ -363,7 +389,8 @@ static bool is_right(const call *c, const quern_error *err)
 
 static void wrong_calls_are_refused(void **state)
 {
-    call (*const tables[])(int, quern_error *) = { wrong_model, wrong_getter, wrong_run, wrong_source, wrong_file, wrong_text };
+    call (*const tables[])(int, quern_error *) = { wrong_model,  wrong_getter, wrong_run,
+                                                   wrong_source, wrong_file,   wrong_text };
     bool good = true;
     (void)state;
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)

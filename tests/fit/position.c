@@ -1,4 +1,5 @@
-/* Where a generator is: saved behind every batch of a run, restored, the rest of the run is the same (P12). */
+/* Where a generator is: saved behind every batch of a run, restored, the rest of the run is the
+ * same (P12). */
 #include "common.h"
 
 #include "base/base.h"
@@ -19,7 +20,8 @@ static int on_batch_end(void *user, const quern_event *e, quern_error *err)
 {
     told *t = user;
     (void)e;
-    int status = quern_generator_save(t->g, t->state[t->saved], sizeof *t->state, &t->size[t->saved], err);
+    int status =
+        quern_generator_save(t->g, t->state[t->saved], sizeof *t->state, &t->size[t->saved], err);
     t->saved++;
     return status < 0 ? status : QUERN_OK;
 }
@@ -30,7 +32,8 @@ static int read_numbered(void *user, quern_batch *b, quern_error *err)
     (void)err;
     t->first[t->n++] = b->indices[0];
     for (int64_t r = 0; r < b->size; r++) {
-        memcpy((float *)b->arrays[0] + r * width, xs + b->indices[r] * width, width * sizeof(float));
+        memcpy((float *)b->arrays[0] + r * width, xs + b->indices[r] * width,
+               width * sizeof(float));
         ((int32_t *)b->arrays[1])[r] = ys[b->indices[r]];
     }
     return QUERN_OK;
@@ -67,7 +70,9 @@ static int count_restore(void *user, const void *state, size_t size, quern_error
 
 static quern_generator *counter(told *t)
 {
-    return quern_callback_generator(&(quern_callback_ops){ .next = count_next, .save = count_save, .restore = count_restore }, t);
+    return quern_callback_generator(
+        &(quern_callback_ops){ .next = count_next, .save = count_save, .restore = count_restore },
+        t);
 }
 
 /* A run that saves behind each batch. */
@@ -84,13 +89,16 @@ static void run(quern_generator *g, told *t, quern_fit_opts o)
     quern_model_free(m);
 }
 
-/* 103 records are 11 batches a pass; epochs are passes, or 8 steps each, which end within passes. */
+/* 103 records are 11 batches a pass; epochs are passes, or 8 steps each, which end within passes.
+ */
 static void the_rest_of_a_run_is_the_same(void **state)
 {
     (void)state;
     for (int kind = 0; kind < 4; kind++) {
         int steps = kind & 1 ? 8 : 0, all = steps ? 24 : 33;
-        quern_fit_opts o = { .epochs = 3, .batch_size = batch, .steps_per_epoch = steps, .no_workers = kind >= 2 };
+        quern_fit_opts o = {
+            .epochs = 3, .batch_size = batch, .steps_per_epoch = steps, .no_workers = kind >= 2
+        };
         told whole = { 0 };
         quern_generator *g = quern_indexed_generator(read_numbered, &whole, records);
         run(g, &whole, o);
@@ -103,12 +111,16 @@ static void the_rest_of_a_run_is_the_same(void **state)
             assert_true(whole.size[k] > 0 && whole.size[k] <= 128);
             CHECK_OK(quern_generator_restore(g, whole.state[k], whole.size[k], &err), err);
             if (k + 1 < all) /* as many batches as are missing; all epochs are one */
-                run(g, &rest, (quern_fit_opts){ .steps_per_epoch = all - k - 1, .batch_size = batch, .no_workers = kind >= 2 });
+                run(g, &rest,
+                    (quern_fit_opts){ .steps_per_epoch = all - k - 1,
+                                      .batch_size = batch,
+                                      .no_workers = kind >= 2 });
             assert_int_equal(rest.n, all - k - 1);
             assert_memory_equal(rest.first, whole.first + k + 1, sizeof(int64_t) * (size_t)rest.n);
             quern_generator_free(g);
         }
-        /* without steps an epoch that was begun ends where its pass does, and the next is a whole one */
+        /* without steps an epoch that was begun ends where its pass does, and the next is a whole
+         * one */
         told rest = { 0 };
         quern_error err = { 0 };
         g = quern_indexed_generator(read_numbered, &rest, records);
@@ -120,7 +132,8 @@ static void the_rest_of_a_run_is_the_same(void **state)
     }
 }
 
-/* A pull callback is saved behind the batch that was trained on, however far the queue has read ahead. */
+/* A pull callback is saved behind the batch that was trained on, however far the queue has read
+ * ahead. */
 static void a_callback_says_where_it_is(void **state)
 {
     (void)state;
@@ -129,7 +142,8 @@ static void a_callback_says_where_it_is(void **state)
     int64_t next;
     size_t size;
     quern_generator *g = counter(&whole);
-    run(g, &whole, (quern_fit_opts){ .steps_per_epoch = 30, .batch_size = 4, .max_queue_size = 20 });
+    run(g, &whole,
+        (quern_fit_opts){ .steps_per_epoch = 30, .batch_size = 4, .max_queue_size = 20 });
     for (int k = 0; k < 30; k++) {
         memcpy(&next, whole.state[k], sizeof next);
         assert_true(whole.size[k] == sizeof next && next == k + 1);
@@ -156,12 +170,15 @@ static void what_cannot_is_named(void **state)
     FILE *f = fopen(path, "w");
     assert_true(f && fputs("a,b\n1,2\n", f) >= 0 && !fclose(f));
     quern_callback_ops plain = { .next = count_next };
-    quern_generator *kinds[] = { quern_file_generator(path, NULL, &err), quern_program_generator("true", NULL),
-                                 quern_function_generator(no_function, NULL), quern_callback_generator(&plain, NULL) };
+    quern_generator *kinds[] = { quern_file_generator(path, NULL, &err),
+                                 quern_program_generator("true", NULL),
+                                 quern_function_generator(no_function, NULL),
+                                 quern_callback_generator(&plain, NULL) };
     const char *const names[] = { path, "true", "function", "generator" };
     for (int i = 0; i < 4; i++) {
         err = (quern_error){ 0 };
-        assert_int_equal(quern_generator_save(kinds[i], bytes, sizeof bytes, &size, &err), QUERN_UNSUPPORTED);
+        assert_int_equal(quern_generator_save(kinds[i], bytes, sizeof bytes, &size, &err),
+                         QUERN_UNSUPPORTED);
         assert_string_equal(err.where, names[i]);
         assert_int_equal(quern_generator_restore(kinds[i], bytes, 0, &err), QUERN_UNSUPPORTED);
         quern_generator_free(kinds[i]);
@@ -194,19 +211,24 @@ static void what_does_not_fit_is_refused(void **state)
     quern_generator_free(g);
 
     g = quern_indexed_generator(read_numbered, &other, records);
-    for (size_t i = 0; i < size; i++) { /* any bytes: refused, or a place that a run refuses or begins at */
+    for (size_t i = 0; i < size;
+         i++) { /* any bytes: refused, or a place that a run refuses or begins at */
         uint8_t bad[128];
         memcpy(bad, t.state[3], size);
         bad[i] ^= 0x81;
         if (quern_generator_restore(g, bad, size, NULL) == QUERN_OK) {
             quern_model *m = model();
-            quern_history_free(quern_fit_generator(m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .batch_size = batch }, NULL));
+            quern_history_free(quern_fit_generator(
+                m, g, &(quern_fit_opts){ .steps_per_epoch = 1, .batch_size = batch }, NULL));
             quern_model_free(m);
         }
         assert_true(quern_generator_restore(g, bad, i, NULL) < 0);
     }
-    const quern_fit_opts others[] = { { .batch_size = 7 }, { .batch_size = batch, .no_shuffle = 1 }, { .batch_size = batch } };
-    const char *const words[] = { "is not the first of a batch of 7", "with shuffling", "another seed" };
+    const quern_fit_opts others[] = { { .batch_size = 7 },
+                                      { .batch_size = batch, .no_shuffle = 1 },
+                                      { .batch_size = batch } };
+    const char *const words[] = { "is not the first of a batch of 7", "with shuffling",
+                                  "another seed" };
     for (int i = 0; i < 3; i++) {
         quern_model *m = model();
         quern_model_set_seed(m, i == 2 ? 99 : 7);
@@ -220,7 +242,8 @@ static void what_does_not_fit_is_refused(void **state)
     quern_callback *c = quern_callback_new(&hooks, &t);
     quern_model *m = model();
     t.g = g;
-    quern_history_free(fit(m, g, (quern_fit_opts){ .batch_size = batch, .callbacks = &c, .n_callbacks = 1 }));
+    quern_history_free(
+        fit(m, g, (quern_fit_opts){ .batch_size = batch, .callbacks = &c, .n_callbacks = 1 }));
     assert_int_equal(t.saved, QUERN_INVALID); /* while a run reads it */
     quern_callback_free(c);
     quern_model_free(m);
@@ -231,7 +254,8 @@ int main(void)
 {
     fill();
     const struct CMUnitTest tests[] = { cmocka_unit_test(the_rest_of_a_run_is_the_same),
-                                        cmocka_unit_test(a_callback_says_where_it_is), cmocka_unit_test(what_cannot_is_named),
+                                        cmocka_unit_test(a_callback_says_where_it_is),
+                                        cmocka_unit_test(what_cannot_is_named),
                                         cmocka_unit_test(what_does_not_fit_is_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

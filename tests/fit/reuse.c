@@ -1,4 +1,5 @@
-/* An error is used again, its code is what functions return, and a hook cannot change the model of its run. */
+/* An error is used again, its code is what functions return, and a hook cannot change the model of
+ * its run. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -8,10 +9,17 @@ static float x[64];
 static int32_t y[64];
 static const float *outputs[4];
 static double logs[8];
-static quern_tensor array = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 8, 4 } }, .data = x },
-                    labels = { .dtype = QUERN_INT32, .shape = { .rank = 2, .dims = { 8, 1 } }, .data = y };
+static quern_tensor array = { .dtype = QUERN_FLOAT32,
+                              .shape = { .rank = 2, .dims = { 8, 4 } },
+                              .data = x },
+                    labels = { .dtype = QUERN_INT32,
+                               .shape = { .rank = 2, .dims = { 8, 1 } },
+                               .data = y };
 
-static quern_model *fresh(void) { return quern_model_from_spec("input 4 | dense 3 relu | dense 2 softmax", 1, NULL); }
+static quern_model *fresh(void)
+{
+    return quern_model_from_spec("input 4 | dense 3 relu | dense 2 softmax", 1, NULL);
+}
 
 static quern_model *ready(void)
 {
@@ -32,7 +40,8 @@ static void an_error_may_be_used_again(void **state)
     assert_null(quern_model_open("not/there.keras", &err)); /* the later failure is told */
     assert_string_equal(err.where, "not/there.keras");
     quern_model *m = fresh();
-    assert_int_equal(quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err), QUERN_OK);
+    assert_int_equal(quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err),
+                     QUERN_OK);
     assert_int_equal(err.code, QUERN_OK); /* a success tells that too */
     assert_string_equal(err.text, "");
     quern_compile(m, "nonsense", NULL, NULL, &err);
@@ -42,20 +51,23 @@ static void an_error_may_be_used_again(void **state)
     quern_model_free(m);
 }
 
-/* What is returned is the error's code, and it is so without an error too; `where` is the caller's path. */
+/* What is returned is the error's code, and it is so without an error too; `where` is the caller's
+ * path. */
 static void the_status_is_that_of_the_error(void **state)
 {
-    static const char *const paths[] = { "no/such/m.keras", "no/such/m.h5", "no/such/m.weights.h5", "no/such/m.npz",
-                                         "no/such/m.safetensors" };
+    static const char *const paths[] = { "no/such/m.keras", "no/such/m.h5", "no/such/m.weights.h5",
+                                         "no/such/m.npz", "no/such/m.safetensors" };
     quern_model *m = ready();
     quern_error err;
     (void)state;
     for (int i = 0; i < 5; i++) {
-        int status = i < 2 ? quern_model_save(m, paths[i], &err) : quern_model_save_weights(m, paths[i], NULL, &err);
+        int status = i < 2 ? quern_model_save(m, paths[i], &err)
+                           : quern_model_save_weights(m, paths[i], NULL, &err);
         assert_int_equal(status, err.code);
         assert_int_equal(status, QUERN_IO);
         assert_string_equal(err.where, paths[i]);
-        status = i < 2 ? quern_model_save(m, paths[i], NULL) : quern_model_save_weights(m, paths[i], NULL, NULL);
+        status = i < 2 ? quern_model_save(m, paths[i], NULL)
+                       : quern_model_save_weights(m, paths[i], NULL, NULL);
         assert_int_equal(status, QUERN_IO);
     }
     quern_generator *g = quern_array_generator(&array, 1, NULL, 0, NULL, &err);
@@ -101,7 +113,8 @@ static void a_hook_cannot_change_the_model_of_its_run(void **state)
         quern_error err;
         doing d = { 0 };
         quern_model *m = ready(), *other = ready();
-        quern_hooks hooks = { .on_train_batch_end = end ? NULL : meddle, .on_epoch_end = end ? meddle : NULL };
+        quern_hooks hooks = { .on_train_batch_end = end ? NULL : meddle,
+                              .on_epoch_end = end ? meddle : NULL };
         quern_callback *c = quern_callback_new(&hooks, &d);
         quern_fit_opts o = { .epochs = 2, .callbacks = &c, .n_callbacks = 1 };
         quern_history *h = quern_fit(m, &array, &labels, NULL, &o, &err);
@@ -110,7 +123,8 @@ static void a_hook_cannot_change_the_model_of_its_run(void **state)
         quern_history *same = quern_fit(other, &array, &labels, NULL, &o, &err);
         CHECK_OK(same ? 0 : err.code, err);
         assert_int_equal(d.calls, 2);
-        assert_true(d.fit == QUERN_INVALID && d.compile == QUERN_INVALID && d.train == QUERN_INVALID && d.schema == QUERN_INVALID);
+        assert_true(d.fit == QUERN_INVALID && d.compile == QUERN_INVALID &&
+                    d.train == QUERN_INVALID && d.schema == QUERN_INVALID);
         assert_int_equal(d.evaluate, end ? 8 : QUERN_INVALID);
         assert_int_equal(d.test, end ? QUERN_OK : QUERN_INVALID);
         assert_int_equal(d.predict, QUERN_OK);
@@ -129,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(an_error_may_be_used_again),
                                         cmocka_unit_test(the_status_is_that_of_the_error),
-                                        cmocka_unit_test(a_hook_cannot_change_the_model_of_its_run) };
+                                        cmocka_unit_test(
+                                            a_hook_cannot_change_the_model_of_its_run) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

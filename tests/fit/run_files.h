@@ -23,7 +23,8 @@ static inline void write_csv(const char *to, bool bad)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Arrays that are read by number; some labels are no whole numbers, those of a whole batch of ten among them. */
+/* Arrays that are read by number; some labels are no whole numbers, those of a whole batch of ten
+ * among them. */
 static inline void write_npy(const char *to, bool labels)
 {
     char head[128];
@@ -46,7 +47,8 @@ static inline void write_gzipped(const char *to, bool labels)
     assert_non_null(f);
     npy_head(head, labels ? "<i4" : "<f4", records, labels ? 0 : width);
     gzwrite(f, head, 128);
-    gzwrite(f, labels ? (void *)ys : (void *)xs, (unsigned)(sizeof *xs * records * (labels ? 1 : width)));
+    gzwrite(f, labels ? (void *)ys : (void *)xs,
+            (unsigned)(sizeof *xs * records * (labels ? 1 : width)));
     assert_int_equal(gzclose(f), Z_OK);
 }
 

@@ -1,5 +1,6 @@
-/* P14: a reader that blocks on record k is named, with what it does, where, and how many batches stand ready; as an error in good
- * time, or once in the log. Whatever the source, and without leaving anything that is not freed when it returns. */
+/* P14: a reader that blocks on record k is named, with what it does, where, and how many batches
+ * stand ready; as an error in good time, or once in the log. Whatever the source, and without
+ * leaving anything that is not freed when it returns. */
 #include "common.h"
 
 #include "base/base.h"
@@ -82,7 +83,8 @@ static int yielded(quern_yielder *y, void *arg)
 /* ---- files that the disk does not give ---- */
 
 static char pipe_path[64], arrays_words[200], prepared_path[80];
-static _Atomic(door *) disk; /* before what is behind this byte; a reader that was left behind looks later */
+static _Atomic(door *)
+    disk; /* before what is behind this byte; a reader that was left behind looks later */
 static _Atomic off_t disk_at;
 
 /* In the place of the C library's. */
@@ -151,9 +153,21 @@ static void *write_pipe(void *arg)
     return NULL;
 }
 
-typedef enum kind { NUMBERED, PULLED, YIELDED, TABLE, ROWS, TEXT, PROGRAM, ARRAYS, PREPARED, KINDS } kind;
+typedef enum kind {
+    NUMBERED,
+    PULLED,
+    YIELDED,
+    TABLE,
+    ROWS,
+    TEXT,
+    PROGRAM,
+    ARRAYS,
+    PREPARED,
+    KINDS
+} kind;
 
-static quern_generator *source(kind k, door *d, writer *w, const quern_tokenizer *t, quern_error *err)
+static quern_generator *source(kind k, door *d, writer *w, const quern_tokenizer *t,
+                               quern_error *err)
 {
     quern_callback_ops pull = { .next = pulled };
     quern_file_opts table = { .target = "y" };
@@ -180,11 +194,13 @@ static quern_generator *source(kind k, door *d, writer *w, const quern_tokenizer
     case PROGRAM:
         return quern_program_generator("sleep 5", &program);
     case TEXT:
-        return quern_text_generator(pipe_path, t,
-                                    &(quern_text_opts){ .window = width, .targets = QUERN_TARGETS_LAST, .memory = 4096 }, err);
+        return quern_text_generator(
+            pipe_path, t,
+            &(quern_text_opts){ .window = width, .targets = QUERN_TARGETS_LAST, .memory = 4096 },
+            err);
     case ROWS:
-        return quern_series_generator(quern_file_generator(pipe_path, &table, err), &(quern_series_opts){ .sequence_length = 1 },
-                                      err);
+        return quern_series_generator(quern_file_generator(pipe_path, &table, err),
+                                      &(quern_series_opts){ .sequence_length = 1 }, err);
     default:
         return quern_file_generator(pipe_path, &table, err);
     }
@@ -201,11 +217,14 @@ static int64_t give(void *user, char *to, int64_t room, quern_error *err)
 static quern_model *model_for(kind k)
 {
     quern_error err = { 0 };
-    quern_model *m = k == TEXT   ? quern_model_from_spec("input 6 | dense 16", 7, &err)
-                     : k == ROWS ? quern_model_from_spec("input 1 6 | flatten | dense 3 softmax", 7, &err)
-                                 : model();
-    if (!m || (k != TEXT && quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err) < 0) ||
-        (k == TEXT && quern_compile(m, "sgd", "sparse_categorical_crossentropy from_logits=true", NULL, &err) < 0))
+    quern_model *m = k == TEXT ? quern_model_from_spec("input 6 | dense 16", 7, &err)
+                     : k == ROWS
+                         ? quern_model_from_spec("input 1 6 | flatten | dense 3 softmax", 7, &err)
+                         : model();
+    if (!m ||
+        (k != TEXT && quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err) < 0) ||
+        (k == TEXT && quern_compile(m, "sgd", "sparse_categorical_crossentropy from_logits=true",
+                                    NULL, &err) < 0))
         fail_msg("%s: %s", err.where, err.text);
     return m;
 }
@@ -225,11 +244,13 @@ static void a_stall_is_an_error_that_names_it(void **state)
         const char *where, *text;
         int step;
     } told[KINDS] = { [NUMBERED] = { "generator, records from number 50",
-                                     "waiting for the callback takes longer than the stall timeout of 0.3 s; batch 6 of epoch 1, "
+                                     "waiting for the callback takes longer than the stall timeout "
+                                     "of 0.3 s; batch 6 of epoch 1, "
                                      "from record 51, is pending; ",
                                      6 },
                       [PULLED] = { "generator, batch 6", "reading takes longer than", 6 },
-                      [YIELDED] = { "generator, batch 6", "waiting for the function takes longer than", 6 },
+                      [YIELDED] = { "generator, batch 6",
+                                    "waiting for the function takes longer than", 6 },
                       [TABLE] = { "/tmp/quern-stall-", "reading takes longer than", 1 },
                       [ROWS] = { "/tmp/quern-stall-", "reading takes longer than", 1 },
                       [TEXT] = { "/tmp/quern-stall-", "reading takes longer than", 1 },
@@ -242,7 +263,8 @@ static void a_stall_is_an_error_that_names_it(void **state)
     assert_non_null(t);
     for (kind k = 0; k < KINDS; k++)
         for (int workers = 1; workers <= (k == NUMBERED ? 8 : 1); workers += 7) {
-            static door doors[KINDS + 1]; /* a callback that was left behind uses its own until it returns */
+            static door doors[KINDS + 1]; /* a callback that was left behind uses its own until it
+                                             returns */
             door *d = &doors[workers > 1 ? KINDS : (int)k];
             *d = (door){ PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 1, 0, 0 };
             writer w = { 0 };
@@ -252,22 +274,26 @@ static void a_stall_is_an_error_that_names_it(void **state)
             if (!g || (k != PROGRAM && quern_generator_set_stall_timeout(g, 0.3, &err) < 0))
                 fail_msg("%s: %s", err.where, err.text);
             disk = k >= ARRAYS ? d : NULL;
-            disk_at = k == ARRAYS ? 128 + blocked_at * width * (off_t)sizeof *xs : 4096 + blocked_at * (width + 2) * 4;
-            quern_fit_opts o = {
-                .batch_size = batch, .no_shuffle = 1, .workers = workers, .steps_per_epoch = k > NUMBERED && k < TABLE ? 20 : 0
-            };
+            disk_at = k == ARRAYS ? 128 + blocked_at * width * (off_t)sizeof *xs
+                                  : 4096 + blocked_at * (width + 2) * 4;
+            quern_fit_opts o = { .batch_size = batch,
+                                 .no_shuffle = 1,
+                                 .workers = workers,
+                                 .steps_per_epoch = k > NUMBERED && k < TABLE ? 20 : 0 };
             double start = quern__now();
             assert_null(quern_fit_generator(m, g, &o, &err));
             double seconds = quern__now() - start;
-            if (err.code != QUERN_STALLED || !strstr(err.where, told[k].where) || !strstr(err.text, told[k].text) ||
-                err.step != told[k].step)
-                fail_msg("kind %d, workers %d: %s: %s (step %d)", k, workers, err.where, err.text, err.step);
+            if (err.code != QUERN_STALLED || !strstr(err.where, told[k].where) ||
+                !strstr(err.text, told[k].text) || err.step != told[k].step)
+                fail_msg("kind %d, workers %d: %s: %s (step %d)", k, workers, err.where, err.text,
+                         err.step);
             assert_true(seconds > 0.25 && seconds < 3);
             if (k == TABLE || k == ROWS) /* the line that is not there yet */
                 assert_non_null(strstr(err.where, ", line 59"));
             if (k == NUMBERED) /* eleven batches, five of them trained on */
-                assert_non_null(
-                    strstr(err.text, workers == 1 ? " 0 of 10 batches prefetched, 1 in" : " 5 of 10 batches prefetched, 1 in"));
+                assert_non_null(strstr(err.text, workers == 1
+                                                     ? " 0 of 10 batches prefetched, 1 in"
+                                                     : " 5 of 10 batches prefetched, 1 in"));
             if (k == TEXT)
                 assert_non_null(strstr(err.where, ", byte 571"));
             if (k != PROGRAM) /* the reader is not back */
@@ -306,7 +332,8 @@ static void *open_later(void *arg)
     return NULL;
 }
 
-/* A run whose door is open (quick), or opens after two and a half times the patience. Returns the model. */
+/* A run whose door is open (quick), or opens after two and a half times the patience. Returns the
+ * model. */
 static quern_model *run_past(kind k, int workers, bool quick)
 {
     door d = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, !quick, 0, 0 };
@@ -316,9 +343,10 @@ static quern_model *run_past(kind k, int workers, bool quick)
     warnings = 0;
     quern_model *m = model();
     quern_generator *g = source(k, &d, &w, NULL, &err);
-    quern_fit_opts o = {
-        .batch_size = batch, .no_shuffle = 1, .workers = workers, .steps_per_epoch = k == NUMBERED || k == TABLE ? 0 : 8
-    };
+    quern_fit_opts o = { .batch_size = batch,
+                         .no_shuffle = 1,
+                         .workers = workers,
+                         .steps_per_epoch = k == NUMBERED || k == TABLE ? 0 : 8 };
     pthread_create(&thread, NULL, open_later, &d);
     quern_history_free(fit(m, g, o));
     pthread_join(thread, NULL);
@@ -328,15 +356,17 @@ static quern_model *run_past(kind k, int workers, bool quick)
     return m;
 }
 
-/* Without a limit a long wait is told once, and what comes then is what would have come. A machine whose own delays look like a
- * wait gets more patience, until nothing is told of an open door. */
+/* Without a limit a long wait is told once, and what comes then is what would have come. A machine
+ * whose own delays look like a wait gets more patience, until nothing is told of an open door. */
 static void without_a_limit_it_is_told_once(void **state)
 {
     (void)state;
     static const char *const told[] = {
-        [NUMBERED] = ("generator, records from number 50: waiting for the callback takes longer than %g s; batch 6 "
+        [NUMBERED] = ("generator, records from number 50: waiting for the callback takes longer "
+                      "than %g s; batch 6 "
                       "of epoch 1, from record 51, is pending; "),
-        [PULLED] = "generator, batch 6: reading takes longer than %g s; batch 6 of epoch 1, from record 51",
+        [PULLED] = "generator, batch 6: reading takes longer than %g s; batch 6 of epoch 1, from "
+                   "record 51",
         [YIELDED] = "generator, batch 6: waiting for the function takes longer than %g s; batch 6",
         [TABLE] = ", line 59: reading takes longer than %g s; batch 1 of epoch 1, from record 1"
     };

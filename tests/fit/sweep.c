@@ -1,6 +1,6 @@
-/* P5, P9, P11 for every kind of source and several families of models: the same weights with any number of workers and any queue,
- * the same as from arrays when nothing is shuffled, and predictions in the order of the records. The slow run does all of the
- * product. */
+/* P5, P9, P11 for every kind of source and several families of models: the same weights with any
+ * number of workers and any queue, the same as from arrays when nothing is shuffled, and
+ * predictions in the order of the records. The slow run does all of the product. */
 #include "kinds.h"
 
 enum { epochs = 2 };
@@ -9,7 +9,8 @@ static const char *const families[] = {
     "input 6 | dense 8 tanh | dropout 0.2 | dense 3 softmax",
     "input 6 | reshape (6,1) | conv1d 4 3 relu | batch_normalization | flatten | dense 3 softmax",
     "input 6 | reshape (6,1) | lstm 5 | dense 3 softmax",
-    "input 6 | reshape (6,1) | dense 4 as h | multi_head_attention 2 4 @h @h | flatten | dense 3 softmax",
+    "input 6 | reshape (6,1) | dense 4 as h | multi_head_attention 2 4 @h @h | flatten | dense 3 "
+    "softmax",
 };
 enum { n_families = sizeof families / sizeof *families };
 
@@ -17,7 +18,8 @@ static quern_model *trained(int family, const struct kind *k, int workers, int q
 {
     quern_error err = { 0 };
     quern_model *m = quern_model_from_spec(families[family], 7, &err);
-    if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) < 0)
+    if (!m || quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy",
+                            "accuracy", &err) < 0)
         fail_msg("%s: %s", err.where, err.text);
     quern_generator *g = opened(k);
     quern_history_free(fit(m, g,

@@ -1,5 +1,6 @@
-/* Models that take text: a file of Keras's with a vocabulary, against what Keras predicts; vocabularies learned from a stream,
- * saved and opened again; and what is no text, or too much of it, is refused by name. */
+/* Models that take text: a file of Keras's with a vocabulary, against what Keras predicts;
+ * vocabularies learned from a stream, saved and opened again; and what is no text, or too much of
+ * it, is refused by name. */
 #include "common.h"
 
 #include "queue/queue.h"
@@ -8,7 +9,8 @@ static quern_string of(const char *s) { return (quern_string){ s, (int64_t)strle
 
 static quern_tensor texts_of(quern_string *s, int64_t n)
 {
-    return (quern_tensor){ .dtype = QUERN_STRING, .shape = { .rank = 1, .dims = { n } }, .data = s };
+    return (
+        quern_tensor){ .dtype = QUERN_STRING, .shape = { .rank = 1, .dims = { n } }, .data = s };
 }
 
 static quern_model *must(quern_model *m, const quern_error *err)
@@ -20,28 +22,35 @@ static quern_model *must(quern_model *m, const quern_error *err)
 
 /* What Keras 3.15.1 predicts for the texts below. */
 static const float keras_says[4 * 15] = {
-    -0.023721f, -0.041063f, 0.048974f,  0.019745f, 0.020206f, 0.026177f,  -0.023721f, -0.041063f, 0.048974f, -0.037509f,
-    -0.014725f, -0.047998f, 0.039084f,  0.022867f, 0.031099f, -0.005519f, 0.042407f,  0.032690f,  0.045092f, 0.049902f,
-    0.042706f,  0.020115f,  -0.029355f, 0.030784f, 0.030677f, 0.031144f,  -0.003349f, 0.013208f,  0.016683f, 0.005557f,
-    0.039084f,  0.022867f,  0.031099f,  0.039084f, 0.022867f, 0.031099f,  0.039084f,  0.022867f,  0.031099f, 0.039084f,
-    0.022867f,  0.031099f,  0.039084f,  0.022867f, 0.031099f, 0.041574f,  0.011396f,  -0.015981f, 0.041574f, 0.011396f,
-    -0.015981f, 0.039084f,  0.022867f,  0.031099f, 0.039084f, 0.022867f,  0.031099f,  0.039084f,  0.022867f, 0.031099f
+    -0.023721f, -0.041063f, 0.048974f,  0.019745f,  0.020206f, 0.026177f, -0.023721f, -0.041063f,
+    0.048974f,  -0.037509f, -0.014725f, -0.047998f, 0.039084f, 0.022867f, 0.031099f,  -0.005519f,
+    0.042407f,  0.032690f,  0.045092f,  0.049902f,  0.042706f, 0.020115f, -0.029355f, 0.030784f,
+    0.030677f,  0.031144f,  -0.003349f, 0.013208f,  0.016683f, 0.005557f, 0.039084f,  0.022867f,
+    0.031099f,  0.039084f,  0.022867f,  0.031099f,  0.039084f, 0.022867f, 0.031099f,  0.039084f,
+    0.022867f,  0.031099f,  0.039084f,  0.022867f,  0.031099f, 0.041574f, 0.011396f,  -0.015981f,
+    0.041574f,  0.011396f,  -0.015981f, 0.039084f,  0.022867f, 0.031099f, 0.039084f,  0.022867f,
+    0.031099f,  0.039084f,  0.022867f,  0.031099f
 };
 
 static void keras_opens_and_trains(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_string s[4] = { of("The wheel, the MILL!"), of("grain über straße 東京 — the b a z"), of(""), of("unknown words") };
+    quern_string s[4] = { of("The wheel, the MILL!"), of("grain über straße 東京 — the b a z"),
+                          of(""), of("unknown words") };
     quern_tensor x = texts_of(s, 4);
     static float out[60], again[60], zeros[60];
-    quern_tensor y = { .dtype = QUERN_FLOAT32, .shape = { .rank = 3, .dims = { 4, 5, 3 } }, .data = zeros };
-    quern_model *m = must(quern_model_open(QUERN_TEST_DATA "/keras/preprocessing/with_vocabulary.keras", &err), &err);
+    quern_tensor y = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 3, .dims = { 4, 5, 3 } },
+                       .data = zeros };
+    quern_model *m = must(
+        quern_model_open(QUERN_TEST_DATA "/keras/preprocessing/with_vocabulary.keras", &err), &err);
     assert_int_equal(quern_predict(m, &x, 3, (float *[]){ out }, &err), 4);
     for (int i = 0; i < 60; i++)
         CHECK_NEAR(out[i], keras_says[i], 0, 1e-6);
     assert_int_equal(quern_compile(m, "sgd learning_rate=0.1", "mse", NULL, &err), QUERN_OK);
-    quern_history *h = quern_fit(m, &x, &y, NULL, &(quern_fit_opts){ .epochs = 3, .batch_size = 3 }, &err);
+    quern_history *h =
+        quern_fit(m, &x, &y, NULL, &(quern_fit_opts){ .epochs = 3, .batch_size = 3 }, &err);
     assert_non_null(h);
     assert_true(quern_history_value(h, "loss", 2) < 0.95 * quern_history_value(h, "loss", 0));
     quern_history_free(h);
@@ -54,23 +63,28 @@ static void keras_opens_and_trains(void **state)
     quern_model_free(m);
 }
 
-/* Words, what is learned from, what is asked for, and what must come; by Keras's rules: falling count, ties by falling bytes. */
+/* Words, what is learned from, what is asked for, and what must come; by Keras's rules: falling
+ * count, ties by falling bytes. */
 static void vocabularies_are_learned(void **state)
 {
     (void)state;
-    quern_string learned[4] = { of("b a"), of("b\nB!"), of("c"), of("b a") }, asked[2] = { of("a b B x"), of("c") };
+    quern_string learned[4] = { of("b a"), of("b\nB!"), of("c"), of("b a") },
+                 asked[2] = { of("a b B x"), of("c") };
     const struct {
         const char *words;
         int columns;
         float want[12];
     } cases[] = {
         /* 2 b (three and one upper), 3 a, 4 c */
-        { "input dtype=string | text_vectorization 5 output_sequence_length=5", 5, { 3, 2, 2, 1, 0, 4 } },
+        { "input dtype=string | text_vectorization 5 output_sequence_length=5",
+          5,
+          { 3, 2, 2, 1, 0, 4 } },
         { "input dtype=string | text_vectorization 6 output_mode=count pad_to_max_tokens=true",
           6,
           { 1, 2, 1, 0, 0, 0, 0, 0, 0, 1 } },
         /* the most frequent character is b, then comes a */
-        { "input dtype=string | text_vectorization 3 split=character output_mode=multi_hot pad_to_max_tokens=true",
+        { "input dtype=string | text_vectorization 3 split=character output_mode=multi_hot "
+          "pad_to_max_tokens=true",
           3,
           { 1, 1, 1, 1, 0, 0 } },
         { "input dtype=string | string_lookup", 1, { 0, 2 } }, /* 1 "b a", 2 "c", 3 "b\nB!" */
@@ -89,8 +103,10 @@ static void vocabularies_are_learned(void **state)
             fail_msg("%s: %s: %s", cases[k].words, err.where, err.text);
         for (int i = 0; i < 2 * cases[k].columns; i++)
             if (out[i] != cases[k].want[i])
-                fail_msg("%s: number %d is %g, not %g", cases[k].words, i, (double)out[i], (double)cases[k].want[i]);
-        assert_int_equal(quern_model_save(m, QUERN_BINARY_DIR "/tests/learned.keras", &err), QUERN_OK);
+                fail_msg("%s: number %d is %g, not %g", cases[k].words, i, (double)out[i],
+                         (double)cases[k].want[i]);
+        assert_int_equal(quern_model_save(m, QUERN_BINARY_DIR "/tests/learned.keras", &err),
+                         QUERN_OK);
         quern_model_free(m);
         m = must(quern_model_open(QUERN_BINARY_DIR "/tests/learned.keras", &err), &err);
         assert_int_equal(quern_predict(m, &ask, 2, (float *[]){ again }, &err), 2);
@@ -106,23 +122,32 @@ static void numbers_and_weights(void **state)
     quern_error err = { 0 };
     int64_t seen[6] = { 7, 7, -2, 7, -2, 5 }, asked[3] = { -2, 9, 7 };
     float out[9], again[9];
-    quern_tensor x = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 3, 2 } }, .data = seen };
-    quern_tensor ask = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 1, 2 } }, .data = asked };
+    quern_tensor x = { .dtype = QUERN_INT64,
+                       .shape = { .rank = 2, .dims = { 3, 2 } },
+                       .data = seen };
+    quern_tensor ask = { .dtype = QUERN_INT64,
+                         .shape = { .rank = 2, .dims = { 1, 2 } },
+                         .data = asked };
     for (int way = 0; way < 2; way++) {
-        quern_model *m = must(quern_model_from_spec(way ? "input 2 | integer_lookup 4 output_mode=tf_idf pad_to_max_tokens=true"
-                                                        : "input 2 | integer_lookup num_oov_indices=3",
-                                                    1, &err),
-                              &err);
+        quern_model *m =
+            must(quern_model_from_spec(
+                     way ? "input 2 | integer_lookup 4 output_mode=tf_idf pad_to_max_tokens=true"
+                         : "input 2 | integer_lookup num_oov_indices=3",
+                     1, &err),
+                 &err);
         quern_generator *g = quern_array_generator(&x, 1, NULL, 0, NULL, &err);
-        if (quern_adapt(m, NULL, g, 2, 0, &err) != 1 || quern_predict(m, &ask, 1, (float *[]){ out }, &err) != 1)
+        if (quern_adapt(m, NULL, g, 2, 0, &err) != 1 ||
+            quern_predict(m, &ask, 1, (float *[]){ out }, &err) != 1)
             fail_msg("%s: %s", err.where, err.text);
         quern_generator_free(g);
-        /* three records: 7 in two of them, -2 in two, 5 in one; ln(1 + 3 / (1 + records)), the unknown has the mean */
+        /* three records: 7 in two of them, -2 in two, 5 in one; ln(1 + 3 / (1 + records)), the
+         * unknown has the mean */
         double two = log(1 + 3.0 / 3), one = log(1 + 3.0 / 2);
         const double want[2][4] = { { 4, 0 }, { (two + two + one) / 3, 0, two, 0 } };
         for (int i = 0; i < (way ? 4 : 2); i++)
             CHECK_NEAR(out[i], want[way][i], 1e-6, 0);
-        assert_int_equal(quern_model_save(m, QUERN_BINARY_DIR "/tests/integers.keras", &err), QUERN_OK);
+        assert_int_equal(quern_model_save(m, QUERN_BINARY_DIR "/tests/integers.keras", &err),
+                         QUERN_OK);
         quern_model_free(m);
         m = must(quern_model_open(QUERN_BINARY_DIR "/tests/integers.keras", &err), &err);
         assert_int_equal(quern_predict(m, &ask, 1, (float *[]){ again }, &err), 1);
@@ -151,15 +176,20 @@ static void mistakes_are_named(void **state)
             fail_msg("%s: '%s: %s'", words[i][0], m ? "works" : err.where, err.text);
     }
     quern_error err = { 0 };
-    quern_model *m = must(quern_model_from_spec("input dtype=string | string_lookup num_oov_indices=0", 1, &err), &err);
+    quern_model *m =
+        must(quern_model_from_spec("input dtype=string | string_lookup num_oov_indices=0", 1, &err),
+             &err);
     static char much[QUERN_MOST_STRING + 1];
-    quern_string s[2] = { of("a"), { much, sizeof much } }, known[2] = { of("a"), of("b") }, other[2] = { of("b"), of("c") };
+    quern_string s[2] = { of("a"), { much, sizeof much } }, known[2] = { of("a"), of("b") },
+                 other[2] = { of("b"), of("c") };
     quern_tensor x = texts_of(s, 2), k = texts_of(known, 2), o = texts_of(other, 2);
     float out[2], number = 1;
     assert_true(quern_predict(m, &x, 2, (float *[]){ out }, &err) < 0);
     assert_non_null(strstr(err.text, "record 1: a string of 65537 bytes"));
     err = (quern_error){ 0 };
-    quern_tensor n = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { 1 } }, .data = &number };
+    quern_tensor n = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 1, .dims = { 1 } },
+                       .data = &number };
     assert_true(quern_predict(m, &n, 2, (float *[]){ out }, &err) < 0);
     assert_non_null(strstr(err.text, "has type float32, the model expects string"));
     err = (quern_error){ 0 };
@@ -177,17 +207,20 @@ static void nothing_is_looked_up_before_it_is_learned(void **state)
 {
     (void)state;
     static const char *const words[] = {
-        "input dtype=string | text_vectorization output_sequence_length=2", "input 1 | integer_lookup",
+        "input dtype=string | text_vectorization output_sequence_length=2",
+        "input 1 | integer_lookup",
         "input dtype=string | string_lookup max_tokens=4 output_mode=one_hot pad_to_max_tokens=true"
     };
     quern_string s = of("a");
     float number = 3, out[4];
-    quern_tensor text = texts_of(&s, 1),
-                 numbers = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { 1 } }, .data = &number };
+    quern_tensor text = texts_of(&s, 1), numbers = { .dtype = QUERN_FLOAT32,
+                                                     .shape = { .rank = 1, .dims = { 1 } },
+                                                     .data = &number };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         quern_error err = { 0 };
         quern_model *m = must(quern_model_from_spec(words[i], 1, &err), &err);
-        if (quern_predict(m, i == 1 ? &numbers : &text, 1, (float *[]){ out }, &err) >= 0 || !strstr(err.text, "is not learned"))
+        if (quern_predict(m, i == 1 ? &numbers : &text, 1, (float *[]){ out }, &err) >= 0 ||
+            !strstr(err.text, "is not learned"))
             fail_msg("%s: '%s'", words[i], err.text);
         quern_model_free(m);
     }

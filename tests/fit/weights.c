@@ -1,13 +1,17 @@
-/* Sample weights of outputs: one a record or one a record and step, against the definition of a weighted mean; what class weights
- * do to them; and what does not fit is refused. */
+/* Sample weights of outputs: one a record or one a record and step, against the definition of a
+ * weighted mean; what class weights do to them; and what does not fit is refused. */
 #include "common.h"
 
 enum { steps = 3, features = 2, classes = 2 };
-static float x[records * steps * features], ya[records * steps * classes], yb[records], by_step[records * steps],
-    by_record[records];
-static const quern_tensor X = { .dtype = QUERN_FLOAT32, .shape = { .rank = 3, .dims = { records, steps, features } }, .data = x };
+static float x[records * steps * features], ya[records * steps * classes], yb[records],
+    by_step[records * steps], by_record[records];
+static const quern_tensor X = { .dtype = QUERN_FLOAT32,
+                                .shape = { .rank = 3, .dims = { records, steps, features } },
+                                .data = x };
 static const quern_tensor Y[2] = {
-    { .dtype = QUERN_FLOAT32, .shape = { .rank = 3, .dims = { records, steps, classes } }, .data = ya },
+    { .dtype = QUERN_FLOAT32,
+      .shape = { .rank = 3, .dims = { records, steps, classes } },
+      .data = ya },
     { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 1 } }, .data = yb },
 };
 
@@ -54,10 +58,15 @@ static void each_output_has_its_own(void **state)
     double logs[8];
     fill_all();
     quern_model *m = made(2);
-    quern_tensor ws = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, steps } }, .data = by_step };
-    quern_tensor wr = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { records } }, .data = by_record };
+    quern_tensor ws = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 2, .dims = { records, steps } },
+                        .data = by_step };
+    quern_tensor wr = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 1, .dims = { records } },
+                        .data = by_record };
     assert_true(quern_predict(m, &X, 32, (float *[]){ pa, pb }, &err) == records);
-    for (int way = 0; way < 3; way++) { /* each its own; the first alone; the first, and one array for all others */
+    for (int way = 0; way < 3;
+         way++) { /* each its own; the first alone; the first, and one array for all others */
         quern_generator *g = quern_array_generator(&X, 1, Y, 2, way == 2 ? by_record : NULL, &err);
         assert_int_equal(quern_array_generator_weights(g, 0, &ws, &err), QUERN_OK);
         if (way == 0)
@@ -65,16 +74,19 @@ static void each_output_has_its_own(void **state)
         if (quern_evaluate_generator(m, g, records, 0, logs, &err) < 0)
             fail_msg("%s: %s", err.where, err.text);
         static const float one = 1;
-        CHECK_NEAR(logs[1], weighted(pa, ya, by_step, records * steps * classes, classes), 1e-5, 1e-7);
-        CHECK_NEAR(logs[2], weighted(pb, yb, way == 1 ? &one : by_record, records, way == 1 ? records : 1), 1e-5, 1e-7);
+        CHECK_NEAR(logs[1], weighted(pa, ya, by_step, records * steps * classes, classes), 1e-5,
+                   1e-7);
+        CHECK_NEAR(logs[2],
+                   weighted(pb, yb, way == 1 ? &one : by_record, records, way == 1 ? records : 1),
+                   1e-5, 1e-7);
         CHECK_NEAR(logs[0], logs[1] + logs[2], 1e-5, 1e-7);
         quern_generator_free(g);
     }
     quern_model_free(m);
 }
 
-/* Weights by step that are the same in all steps of a record train as those of the record do; through the queue, and with weights
- * by class on top. */
+/* Weights by step that are the same in all steps of a record train as those of the record do;
+ * through the queue, and with weights by class on top. */
 static void steps_of_one_weight_are_the_record(void **state)
 {
     (void)state;
@@ -83,19 +95,26 @@ static void steps_of_one_weight_are_the_record(void **state)
     fill_all();
     for (int i = 0; i < records * steps; i++)
         spread[i] = by_record[i / steps];
-    quern_tensor w[2] = { { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, steps } }, .data = spread },
-                          { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { records } }, .data = by_record } };
+    quern_tensor w[2] = {
+        { .dtype = QUERN_FLOAT32,
+          .shape = { .rank = 2, .dims = { records, steps } },
+          .data = spread },
+        { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { records } }, .data = by_record }
+    };
     for (int outputs = 1; outputs < 3; outputs++) {
         quern_model *m[2];
         quern_history *h[2];
         for (int way = 0; way < 2; way++) {
             m[way] = made(outputs);
-            quern_generator *g = quern_array_generator(&X, 1, Y, outputs, way ? by_record : NULL, &err);
+            quern_generator *g =
+                quern_array_generator(&X, 1, Y, outputs, way ? by_record : NULL, &err);
             for (int i = 0; i < outputs && !way; i++)
                 assert_int_equal(quern_array_generator_weights(g, i, &w[i], &err), QUERN_OK);
-            h[way] = fit(
-                m[way], g,
-                (quern_fit_opts){ .epochs = 3, .batch_size = 16, .class_weight = outputs == 1 ? "0:1,1:4,2:1,3:1,4:1,5:1" : NULL });
+            h[way] = fit(m[way], g,
+                         (quern_fit_opts){ .epochs = 3,
+                                           .batch_size = 16,
+                                           .class_weight =
+                                               outputs == 1 ? "0:1,1:4,2:1,3:1,4:1,5:1" : NULL });
             quern_generator_free(g);
         }
         check_same(m[0], m[1]);
@@ -115,8 +134,12 @@ static void what_does_not_fit_is_refused(void **state)
     fill_all();
     quern_model *m = made(2);
     quern_generator *g = quern_array_generator(&X, 1, Y, 2, NULL, &err);
-    quern_tensor two = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, 2 } }, .data = by_step };
-    quern_tensor few = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { records - 1 } }, .data = by_record };
+    quern_tensor two = { .dtype = QUERN_FLOAT32,
+                         .shape = { .rank = 2, .dims = { records, 2 } },
+                         .data = by_step };
+    quern_tensor few = { .dtype = QUERN_FLOAT32,
+                         .shape = { .rank = 1, .dims = { records - 1 } },
+                         .data = by_record };
     assert_int_equal(quern_array_generator_weights(g, 2, &two, &err), QUERN_INVALID);
     err = (quern_error){ 0 };
     assert_int_equal(quern_array_generator_weights(g, 0, &few, &err), QUERN_SHAPE);

@@ -1,5 +1,6 @@
-/* Whole numbers stay whole (dtype=int64 and int32 of an input) from everywhere that numbers come from to the layers that take them.
- * What is expected is what Keras 3.15 gave on TensorFlow 2.21 for these ids. */
+/* Whole numbers stay whole (dtype=int64 and int32 of an input) from everywhere that numbers come
+ * from to the layers that take them. What is expected is what Keras 3.15 gave on TensorFlow 2.21
+ * for these ids. */
 #include "check.h"
 
 #include "source/source.h"
@@ -10,25 +11,31 @@
 #include <zlib.h>
 
 enum { n = 10 };
-static const int64_t ids[n] = { 0,         1,         16777217,           16777216, -5, 2147483648, 9007199254740993,
-                                INT64_MAX, INT64_MIN, 1234567890123456789 };
+static const int64_t ids[n] = {
+    0,         1,         16777217,           16777216, -5, 2147483648, 9007199254740993,
+    INT64_MAX, INT64_MIN, 1234567890123456789
+};
 static const struct {
     const char *words;
     float is[n];
 } layers[] = {
     { "hashing 1000", { 735, 849, 145, 638, 816, 294, 125, 319, 112, 374 } },
-    { "hashing 1000 mask_value=9007199254740993", { 20, 766, 264, 344, 829, 997, 0, 414, 960, 946 } },
+    { "hashing 1000 mask_value=9007199254740993",
+      { 20, 766, 264, 344, 829, 997, 0, 414, 960, 946 } },
     { "hashing 1000 salt=(133,137)", { 369, 326, 702, 546, 270, 985, 787, 826, 988, 756 } },
-    { "integer_lookup vocabulary=(16777217,2147483648,9223372036854775807,-5)", { 0, 0, 1, 0, 4, 2, 0, 3, 0, 0 } },
+    { "integer_lookup vocabulary=(16777217,2147483648,9223372036854775807,-5)",
+      { 0, 0, 1, 0, 4, 2, 0, 3, 0, 0 } },
     { "integer_lookup vocabulary=(16777217,2147483648,9223372036854775807,-5) num_oov_indices=3",
       { 0, 1, 3, 1, 6, 4, 0, 5, 1, 0 } },
-    { "identity | flatten | reshape (1,) | hashing 1000", { 735, 849, 145, 638, 816, 294, 125, 319, 112, 374 } },
+    { "identity | flatten | reshape (1,) | hashing 1000",
+      { 735, 849, 145, 638, 816, 294, 125, 319, 112, 374 } },
 };
 enum { n_layers = sizeof layers / sizeof *layers };
 
 static char folder[64] = "/tmp/quern-whole-XXXXXX", path[6][100];
 enum { NPY, ZIPPED, STREAM, CSV, TSV, PREPARED, MEMORY, CALLBACK, SERIES, WAYS };
-static const char *const ways[] = { "npy", "npy.gz", "stream", "csv", "tsv", "qrec", "memory", "callback", "series" };
+static const char *const ways[] = { "npy",  "npy.gz", "stream",   "csv",   "tsv",
+                                    "qrec", "memory", "callback", "series" };
 
 static int make_files(void **state)
 {
@@ -95,9 +102,13 @@ static quern_generator *open_way(int way, quern_error *err)
         return quern_array_generator(&x, 1, NULL, 0, NULL, err);
     if (way == CALLBACK)
         return quern_callback_generator(&(quern_callback_ops){ .next = fill }, &at_callback);
-    snprintf(words, sizeof words, way < STREAM || way == SERIES ? "x=%s" : "%s", way == SERIES ? path[ZIPPED] : path[way]);
-    quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .format = way == STREAM ? "npy" : NULL }, err);
-    return way == SERIES ? quern_series_generator(g, &(quern_series_opts){ .sequence_length = 1 }, err) : g;
+    snprintf(words, sizeof words, way < STREAM || way == SERIES ? "x=%s" : "%s",
+             way == SERIES ? path[ZIPPED] : path[way]);
+    quern_generator *g = quern_file_generator(
+        words, &(quern_file_opts){ .format = way == STREAM ? "npy" : NULL }, err);
+    return way == SERIES
+               ? quern_series_generator(g, &(quern_series_opts){ .sequence_length = 1 }, err)
+               : g;
 }
 
 typedef struct kept {
@@ -140,7 +151,8 @@ static void ids_are_kerass_from_everywhere(void **state)
             }
             for (int i = 0; i < n; i++)
                 if (k.count != n || k.out[i] != want.out[i])
-                    fail_msg("%s: %s: record %d is %g, expected %g", words, ways[way], i, (double)k.out[i], (double)want.out[i]);
+                    fail_msg("%s: %s: record %d is %g, expected %g", words, ways[way], i,
+                             (double)k.out[i], (double)want.out[i]);
             quern_generator_free(g);
             quern_model_free(m);
         }
@@ -158,7 +170,8 @@ static void columns_lie_side_by_side(void **state)
                                                 { .rank = 1, .dims = { -1 } },
                                                 { .rank = 2, .dims = { -1, 1 } },
                                                 { .rank = 1, .dims = { -1 } } },
-                                    .dtypes = { QUERN_FLOAT32, QUERN_INT64, QUERN_INT32, QUERN_FLOAT32 },
+                                    .dtypes = { QUERN_FLOAT32, QUERN_INT64, QUERN_INT32,
+                                                QUERN_FLOAT32 },
                                     .names = { "floats", "large", "whole", "y" },
                                     .weights = { { .rank = 1, .dims = { -1 } } } };
     char file[100];
@@ -187,8 +200,8 @@ static void columns_lie_side_by_side(void **state)
                 int64_t i = large[r] - (1ll << 61);
                 assert_true(i >= 0 && i < rows && !seen[i]);
                 seen[i] = true;
-                assert_true(floats[2 * r] == (float)(i % 7) && floats[2 * r + 1] == (float)i / 4 && whole[r] == 1000000000 + i &&
-                            y[r] == (float)(i % 3));
+                assert_true(floats[2 * r] == (float)(i % 7) && floats[2 * r + 1] == (float)i / 4 &&
+                            whole[r] == 1000000000 + i && y[r] == (float)(i % 3));
             }
         }
         assert_int_equal(all, rows);
@@ -203,9 +216,12 @@ static void what_is_not_whole_is_named(void **state)
     const struct {
         const char *dtype, *csv, *where, *said;
     } cases[] = { { "int64", "id\n1\n2.5\n", ":3: column 'id'", "2.5 is not an integer" },
-                  { "int64", "id\n1\n9223372036854775808\n", ":3: column 'id'", "9.22337e+18 is outside int64" },
-                  { "int32", "id\n1\n2147483648\n", ":3: column 'id'", "2147483648 is outside int32 (-2147483648 to 2147483647)" },
-                  { "int32", "id\n-2147483649\n", ":2: column 'id'", "-2147483649 is outside int32" },
+                  { "int64", "id\n1\n9223372036854775808\n", ":3: column 'id'",
+                    "9.22337e+18 is outside int64" },
+                  { "int32", "id\n1\n2147483648\n", ":3: column 'id'",
+                    "2147483648 is outside int32 (-2147483648 to 2147483647)" },
+                  { "int32", "id\n-2147483649\n", ":2: column 'id'",
+                    "-2147483649 is outside int32" },
                   { "int64", "id\n1\nx\n", ":3: column 'id'", "'x' is not a number" },
                   { "int64", "id\n1\n\"\"\n", ":3: column 'id'", "a value is missing" } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
@@ -254,7 +270,8 @@ static void prepared_tables_lose_no_id_in_silence(void **state)
         quern_generator *g = quern_file_generator(qrec, NULL, &err);
         quern_model *m = quern_model_from_spec("input 1 dtype=int64 | hashing 1000", 1, &err);
         CHECK_OK(g && m ? 0 : err.code, err);
-        assert_int_equal(quern_predict_generator(m, g, 2, 0, keep, &k, &err), cases[c].works ? 2 : QUERN_INVALID);
+        assert_int_equal(quern_predict_generator(m, g, 2, 0, keep, &k, &err),
+                         cases[c].works ? 2 : QUERN_INVALID);
         assert_true(cases[c].works || strstr(err.text, "16777216 may be rounded"));
         quern_generator_free(g);
         quern_model_free(m);
@@ -270,19 +287,22 @@ static void embeddings_take_ids(void **state)
     char file[100];
     quern_error err = { 0 };
     snprintf(file, sizeof file, "%s/m.keras", folder);
-    quern_model *made = quern_model_from_spec("input 2 dtype=int64 | embedding 5 3 mask_zero=true | flatten | dense 1", 1, &err);
+    quern_model *made = quern_model_from_spec(
+        "input 2 dtype=int64 | embedding 5 3 mask_zero=true | flatten | dense 1", 1, &err);
     CHECK_OK(made ? quern_model_save(made, file, &err) : err.code, err);
     quern_model *m = quern_model_open(file, &err);
     CHECK_OK(m ? quern_compile(m, "sgd", "mse", NULL, &err) : err.code, err);
     assert_int_equal(quern_model_input_dtype(m, 0), QUERN_INT64);
     int64_t x[4] = { 1, 4, 0, 2 }, other[4] = { 1, 4, 0, 1ll << 33 };
     float y[2] = { 1, 0 };
-    const quern_tensor tx = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = x },
-                       to = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = other },
-                       ty = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { 2 } }, .data = y };
+    const quern_tensor
+        tx = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = x },
+        to = { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = other },
+        ty = { .dtype = QUERN_FLOAT32, .shape = { .rank = 1, .dims = { 2 } }, .data = y };
     for (int k = 0; k < 2; k++) {
         quern_generator *g = quern_array_generator(k ? &to : &tx, 1, &ty, 1, NULL, &err);
-        quern_history *h = quern_fit_generator(m, g, &(quern_fit_opts){ .epochs = 1, .batch_size = 2 }, &err);
+        quern_history *h =
+            quern_fit_generator(m, g, &(quern_fit_opts){ .epochs = 1, .batch_size = 2 }, &err);
         assert_int_equal(h != NULL, k == 0);
         quern_history_free(h);
         quern_generator_free(g);
@@ -303,10 +323,15 @@ static void crossings_are_kerass(void **state)
     quern_error err = { 0 };
     for (int i = 0; i < n; i++)
         back[i] = ids[n - 1 - i];
-    const quern_tensor x[2] = { { .dtype = QUERN_INT64, .shape = { .rank = 1, .dims = { n } }, .data = (void *)(uintptr_t)ids },
-                                { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { n, 1 } }, .data = back } };
-    quern_model *m = quern_model_from_spec(
-        "input 1 name=a dtype=int64 as a | input 1 name=b dtype=int64 as b | @a | hashed_crossing 1000 @b", 1, &err);
+    const quern_tensor x[2] = {
+        { .dtype = QUERN_INT64,
+          .shape = { .rank = 1, .dims = { n } },
+          .data = (void *)(uintptr_t)ids },
+        { .dtype = QUERN_INT64, .shape = { .rank = 2, .dims = { n, 1 } }, .data = back }
+    };
+    quern_model *m = quern_model_from_spec("input 1 name=a dtype=int64 as a | input 1 name=b "
+                                           "dtype=int64 as b | @a | hashed_crossing 1000 @b",
+                                           1, &err);
     quern_generator *g = quern_array_generator(x, 2, NULL, 0, NULL, &err);
     CHECK_OK(m && g ? quern_predict_generator(m, g, 4, 0, keep, &k, &err) : err.code, err);
     for (int i = 0; i < n; i++)
@@ -322,7 +347,8 @@ static void layers_learn_from_whole_numbers(void **state)
     const struct {
         const char *words;
         float is[n];
-    } cases[] = { { "integer_lookup", { 0 } }, { "normalization", { -1, 1, -1, 1, -1, 1, -1, 1, -1, 1 } } };
+    } cases[] = { { "integer_lookup", { 0 } },
+                  { "normalization", { -1, 1, -1, 1, -1, 1, -1, 1, -1, 1 } } };
     static const int64_t two[n] = { 16777216, 50331648, 16777216, 50331648, 16777216,
                                     50331648, 16777216, 50331648, 16777216, 50331648 };
     for (int c = 0; c < 2; c++) {

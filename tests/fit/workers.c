@@ -1,4 +1,5 @@
-/* Reading by several threads (P5, P13), arrays by their own calls (P11), and layers that learn by looking at a stream. */
+/* Reading by several threads (P5, P13), arrays by their own calls (P11), and layers that learn by
+ * looking at a stream. */
 #include "common.h"
 #include "tensors.h"
 
@@ -17,14 +18,15 @@ static int numbered_read(void *user, quern_batch *b, quern_error *err)
     if (n->sleeps)
         usleep((unsigned)(b->indices[0] * 37 + b->epoch * 11) % 400);
     for (int64_t r = 0; r < b->size; r++) {
-        memcpy((float *)b->arrays[0] + r * width, xs + b->indices[r] * width, width * sizeof(float));
+        memcpy((float *)b->arrays[0] + r * width, xs + b->indices[r] * width,
+               width * sizeof(float));
         ((int32_t *)b->arrays[1])[r] = ys[b->indices[r]];
     }
     return QUERN_OK;
 }
 
-/* P5: any number of workers and any queue give the same weights, shuffled, over epochs that end within a pass; every record
- * comes once a pass. */
+/* P5: any number of workers and any queue give the same weights, shuffled, over epochs that end
+ * within a pass; every record comes once a pass. */
 static void workers_change_nothing(void **state)
 {
     (void)state;
@@ -76,7 +78,8 @@ static void every_record_comes_once(void **state)
             census c = { .batches = 0 };
             quern_model *m = model();
             quern_generator *g = quern_indexed_generator(count_read, &c, records);
-            quern_history_free(fit(m, g, (quern_fit_opts){ .epochs = 2, .batch_size = batch, .workers = workers }));
+            quern_history_free(fit(
+                m, g, (quern_fit_opts){ .epochs = 2, .batch_size = batch, .workers = workers }));
             for (int i = 0; i < records; i++)
                 assert_int_equal(c.seen[i], 2);
             assert_int_equal(c.batches, 2 * ((records + batch - 1) / batch));
@@ -85,7 +88,8 @@ static void every_record_comes_once(void **state)
         }
 }
 
-/* An indexed source that fails on one record: the error comes out whole, whatever the number of workers (P13). */
+/* An indexed source that fails on one record: the error comes out whole, whatever the number of
+ * workers (P13). */
 static int failing_read(void *user, quern_batch *b, quern_error *err)
 {
     for (int64_t r = 0; r < b->size; r++)
@@ -106,7 +110,9 @@ static void the_first_error_arrives(void **state)
         quern_error err = { 0 };
         quern_model *m = model();
         quern_generator *g = quern_indexed_generator(failing_read, &bad, records);
-        quern_fit_opts o = { .batch_size = 10, .no_shuffle = 1, .workers = workers, .no_workers = workers == 0 };
+        quern_fit_opts o = {
+            .batch_size = 10, .no_shuffle = 1, .workers = workers, .no_workers = workers == 0
+        };
         assert_null(quern_fit_generator(m, g, &o, &err));
         assert_string_equal(err.where, "record 57");
         assert_string_equal(err.text, "is torn");
@@ -117,14 +123,21 @@ static void the_first_error_arrives(void **state)
     }
 }
 
-/* P11: quern_fit, evaluate and predict on arrays are the same as from generators; the split is the last part, before shuffling. */
+/* P11: quern_fit, evaluate and predict on arrays are the same as from generators; the split is the
+ * last part, before shuffling. */
 static void arrays_have_their_own_calls(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     quern_model *a = model(), *b = model();
-    quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, width } }, .data = xs }, head = x, tail = x;
-    quern_tensor y = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = ys }, head_y = y, tail_y = y;
+    quern_tensor x = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 2, .dims = { records, width } },
+                       .data = xs },
+                 head = x, tail = x;
+    quern_tensor y = { .dtype = QUERN_INT32,
+                       .shape = { .rank = 1, .dims = { records } },
+                       .data = ys },
+                 head_y = y, tail_y = y;
     head.shape.dims[0] = head_y.shape.dims[0] = 77; /* floor(103 * 0.75) */
     tail.shape.dims[0] = tail_y.shape.dims[0] = records - 77;
     tail.data = xs + 77 * width;
@@ -132,7 +145,8 @@ static void arrays_have_their_own_calls(void **state)
     quern_generator *train = quern_array_generator(&head, 1, &head_y, 1, NULL, &err);
     quern_generator *valid = quern_array_generator(&tail, 1, &tail_y, 1, NULL, &err);
     quern_history *h = fit(a, train, (quern_fit_opts){ .epochs = 3, .validation_data = valid });
-    quern_history *k = quern_fit(b, &x, &y, NULL, &(quern_fit_opts){ .epochs = 3, .validation_split = 0.25 }, &err);
+    quern_history *k = quern_fit(b, &x, &y, NULL,
+                                 &(quern_fit_opts){ .epochs = 3, .validation_split = 0.25 }, &err);
     if (!k)
         fail_msg("%s: %s", err.where, err.text);
     check_same(a, b);
@@ -163,8 +177,8 @@ static void layers_adapt(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m =
-        quern_model_from_spec("input 6 | normalization | rescaling 3 1 | normalization name=second | dense 3", 1, &err);
+    quern_model *m = quern_model_from_spec(
+        "input 6 | normalization | rescaling 3 1 | normalization name=second | dense 3", 1, &err);
     quern_generator *g = array();
     assert_non_null(m);
     assert_int_equal(quern_adapt(m, NULL, g, 10, 0, &err), 2);
@@ -184,8 +198,8 @@ static void layers_adapt(void **state)
     quern_model_free(m);
 }
 
-/* P4: started and stopped again and again, in mid-epoch too, with 1 to 64 workers: no descriptor and no thread is left, and closing
- * takes no time. The slow run does it ten thousand times. */
+/* P4: started and stopped again and again, in mid-epoch too, with 1 to 64 workers: no descriptor
+ * and no thread is left, and closing takes no time. The slow run does it ten thousand times. */
 static void nothing_is_left_behind(void **state)
 {
     (void)state;
@@ -195,7 +209,10 @@ static void nothing_is_left_behind(void **state)
         numbered n = { .sleeps = 0 };
         quern_generator *g = quern_indexed_generator(numbered_read, &n, records);
         /* two batches of an epoch's seven: the workers are ahead when it ends */
-        quern_fit_opts o = { .batch_size = 16, .steps_per_epoch = 2, .workers = 1 + k % 64, .max_queue_size = 1 + k % 9 };
+        quern_fit_opts o = { .batch_size = 16,
+                             .steps_per_epoch = 2,
+                             .workers = 1 + k % 64,
+                             .max_queue_size = 1 + k % 9 };
         quern_history_free(fit(m, g, o));
         double before = quern__now();
         quern_generator_free(g);

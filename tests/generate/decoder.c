@@ -11,16 +11,18 @@
 
 enum { symbols = 23, window = 40 };
 
-static const char gpt[] =
-    "input 40 name=tokens | embedding 23 16 as t | input 40 name=positions | embedding 40 16 | add @t as x"
-    " | layer_normalization | multi_head_attention 2 8 causal | add @x as y | layer_normalization | dense 32 gelu"
-    " | dense 16 | add @y | layer_normalization | dense 23";
-static const char grouped[] =
-    "input 40 | embedding 23 16 as x | group_query_attention 4 4 2 causal | add @x | rms_normalization | dense 23";
+static const char gpt[] = "input 40 name=tokens | embedding 23 16 as t | input 40 name=positions | "
+                          "embedding 40 16 | add @t as x"
+                          " | layer_normalization | multi_head_attention 2 8 causal | add @x as y "
+                          "| layer_normalization | dense 32 gelu"
+                          " | dense 16 | add @y | layer_normalization | dense 23";
+static const char grouped[] = "input 40 | embedding 23 16 as x | group_query_attention 4 4 2 "
+                              "causal | add @x | rms_normalization | dense 23";
 static const char *const stepping[] = {
     "input 40 | embedding 23 8 | lstm 24 sequences | dense 23",
     "input 40 | embedding 23 8 | gru 24 sequences | gru 16 sequences reset_after=false | dense 23",
-    "input 40 23 | simple_rnn 24 sequences | time_distributed dense(12, activation=relu) | dropout 0.5 | dense 23 softmax",
+    "input 40 23 | simple_rnn 24 sequences | time_distributed dense(12, activation=relu) | dropout "
+    "0.5 | dense 23 softmax",
     "input 40 | embedding 23 8 | lstm 24 sequences activation=relu | dense 23",
     gpt,
     grouped,
@@ -54,7 +56,8 @@ static void predicted(quern_model *m, int first, int n, double *out)
             x[k] = (float)id;
         places[k] = (float)k;
     }
-    quern_tensor inputs[2] = { { .dtype = QUERN_FLOAT32, .shape = in, .data = x }, FLOATS(places, 1, window) };
+    quern_tensor inputs[2] = { { .dtype = QUERN_FLOAT32, .shape = in, .data = x },
+                               FLOATS(places, 1, window) };
     inputs[0].shape.dims[0] = 1;
     CHECK_OK(quern_predict_on_batch(m, inputs, &y, &err), err);
     y += shape.rank == 3 ? (n - 1) * symbols : 0;
@@ -69,7 +72,8 @@ static void predicted(quern_model *m, int first, int n, double *out)
         out[i] = probabilities ? log((double)y[i]) : y[i] - log(sum);
 }
 
-static void compare(const char *words, quern_model *m, quern_decoder *s, int first, int n, const float *logits)
+static void compare(const char *words, quern_model *m, quern_decoder *s, int first, int n,
+                    const float *logits)
 {
     double want[symbols], sum = 0;
     float kept[symbols];
@@ -79,7 +83,8 @@ static void compare(const char *words, quern_model *m, quern_decoder *s, int fir
         sum += exp((double)kept[i]);
     for (int i = 0; i < symbols; i++)
         if (!(fabs(kept[i] - log(sum) - want[i]) < 2e-4))
-            fail_msg("%s: %d tokens, logit %d is %g, expected %g", words, n, i, kept[i] - log(sum), want[i]);
+            fail_msg("%s: %d tokens, logit %d is %g, expected %g", words, n, i, kept[i] - log(sum),
+                     want[i]);
     (void)s;
 }
 
@@ -121,7 +126,8 @@ static void a_full_context_slides_or_stops(void **state)
     quern_model *m = model(gpt);
     const float *logits = NULL;
     for (int policy = 0; policy < 2; policy++) {
-        quern_decoder *s = quern_decoder_new(m, 1, policy ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE, &err);
+        quern_decoder *s =
+            quern_decoder_new(m, 1, policy ? QUERN_CONTEXT_STOP : QUERN_CONTEXT_SLIDE, &err);
         for (int n = 0; n < window; n++)
             CHECK_OK(quern_decoder_feed(s, &(int32_t){ token(n) }, 1, &logits, &err), err);
         int status = quern_decoder_feed(s, &(int32_t){ token(window) }, 1, &logits, &err);
@@ -137,8 +143,10 @@ static void models_without_steps_use_whole_windows(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    static const char *const words[] = { "input 40 | embedding 23 8 | bidirectional lstm(8) | dense 23 softmax",
-                                         "input 40 | embedding 23 8 as x | multi_head_attention 2 4 | flatten | dense 23" };
+    static const char *const words[] = {
+        "input 40 | embedding 23 8 | bidirectional lstm(8) | dense 23 softmax",
+        "input 40 | embedding 23 8 as x | multi_head_attention 2 4 | flatten | dense 23"
+    };
     for (int k = 0; k < 2; k++) {
         quern_model *m = model(words[k]);
         quern_decoder *s = quern_decoder_new(m, 1, QUERN_CONTEXT_SLIDE, &err);
@@ -167,7 +175,8 @@ static void a_batch_of_texts_equals_single_texts(void **state)
     quern_error err = { 0 };
     for (size_t k = 0; k < sizeof stepping / sizeof *stepping; k++) {
         quern_model *m = model(stepping[k]);
-        quern_decoder *three = quern_decoder_new(m, 3, QUERN_CONTEXT_SLIDE, &err), *one = quern_decoder_new(m, 1, 0, &err);
+        quern_decoder *three = quern_decoder_new(m, 3, QUERN_CONTEXT_SLIDE, &err),
+                      *one = quern_decoder_new(m, 1, 0, &err);
         const float *logits;
         float kept[3 * symbols];
         int32_t ids[3 * 5];
@@ -225,7 +234,8 @@ static quern_model *language_model(const char *kind, const char *end)
     char words[200];
     quern_tokenizer *t = tokenizer(kind);
     int size = (int)quern_tokenizer_size(t);
-    snprintf(words, sizeof words, "input 32 | embedding %d 16 | lstm 48 sequences | dense %d%s", size, size, end);
+    snprintf(words, sizeof words, "input 32 | embedding %d 16 | lstm 48 sequences | dense %d%s",
+             size, size, end);
     quern_model *m = model(words);
     CHECK_OK(quern_model_set_tokenizer(m, t, &err), err);
     quern_tokenizer_free(t);
@@ -239,11 +249,13 @@ typedef struct collected {
 } collected;
 
 /* Collects the text and checks that no call splits a UTF-8 character. */
-static int collect_whole_characters(void *user, int64_t text, int32_t id, const char *bytes, size_t size)
+static int collect_whole_characters(void *user, int64_t text, int32_t id, const char *bytes,
+                                    size_t size)
 {
     collected *w = user;
     (void)text, (void)id;
-    assert_false(size && w->n && (unsigned char)w->text[w->n - 1] >= 0xc2 && (unsigned char)w->text[w->n - 1] < 0xf5 &&
+    assert_false(size && w->n && (unsigned char)w->text[w->n - 1] >= 0xc2 &&
+                 (unsigned char)w->text[w->n - 1] < 0xf5 &&
                  ((unsigned char)bytes[0] & 0xc0) == 0x80);
     memcpy(w->text + w->n, bytes, size);
     w->n += size;
@@ -277,7 +289,9 @@ static void equal_seeds_give_equal_texts(void **state)
     quern_sampling s = QUERN_SAMPLING_DEFAULTS;
     s.temperature = 0.8;
     collected w = { .n = 0 };
-    quern_generate_opts o = { .length = 120, .sampling = &s, .seed = 4, .token = collect_whole_characters, .user = &w };
+    quern_generate_opts o = {
+        .length = 120, .sampling = &s, .seed = 4, .token = collect_whole_characters, .user = &w
+    };
     char *first = generated_text(m, &o);
     assert_int_equal(w.calls, 120);
     assert_int_equal(w.n, strlen(first));
@@ -314,7 +328,9 @@ static void stop_strings_end_a_text(void **state)
     (void)state;
     quern_model *m = language_model("bpe vocab_size=270", "");
     collected all = { .n = 0 }, w = { .n = 0 };
-    quern_generate_opts o = { .length = 200, .seed = 2, .token = collect_whole_characters, .user = &all };
+    quern_generate_opts o = {
+        .length = 200, .seed = 2, .token = collect_whole_characters, .user = &all
+    };
     char *whole = generated_text(m, &o);
     assert_true(strlen(whole) > 40 && all.calls == 200);
     char stop[4] = { 0 };
@@ -344,8 +360,10 @@ static double log_probability(quern_model *m, const char *text)
     const float *logits;
     double sum = 0;
     snprintf(all, sizeof all, "the mill%s", text);
-    int64_t prompt = quern_tokenizer_encode(quern_model_tokenizer(m), "the mill", 8, 1, ids, 256, &used, &err),
-            n = quern_tokenizer_encode(quern_model_tokenizer(m), all, strlen(all), 1, ids, 256, &used, &err);
+    int64_t prompt = quern_tokenizer_encode(quern_model_tokenizer(m), "the mill", 8, 1, ids, 256,
+                                            &used, &err),
+            n = quern_tokenizer_encode(quern_model_tokenizer(m), all, strlen(all), 1, ids, 256,
+                                       &used, &err);
     CHECK_OK(quern_decoder_feed(s, ids, prompt, &logits, &err), err);
     for (int64_t i = prompt; i < n; i++) {
         double total = 0;
@@ -380,14 +398,18 @@ static void errors_name_their_cause(void **state)
     (void)state;
     quern_error err = { 0 };
     quern_generated out;
-    quern_model *bare = model(stepping[0]), *m = language_model("char", ""), *image = model("input 8 8 3 | flatten | dense 4");
+    quern_model *bare = model(stepping[0]), *m = language_model("char", ""),
+                *image = model("input 8 8 3 | flatten | dense 4");
     assert_int_equal(quern_generate(bare, "x", NULL, &out, &err), QUERN_INVALID);
     assert_non_null(strstr(err.text, "no tokenizer"));
     err = (quern_error){ 0 };
     quern_tokenizer *large = tokenizer("bpe vocab_size=270");
-    assert_int_equal(quern_generate(bare, "x", &(quern_generate_opts){ .tokenizer = large }, &out, &err), QUERN_SHAPE);
+    assert_int_equal(
+        quern_generate(bare, "x", &(quern_generate_opts){ .tokenizer = large }, &out, &err),
+        QUERN_SHAPE);
     err = (quern_error){ 0 };
-    assert_true(quern_generate(m, "Q", NULL, &out, &err) < 0); /* the character is not in the vocabulary */
+    assert_true(quern_generate(m, "Q", NULL, &out, &err) <
+                0); /* the character is not in the vocabulary */
     err = (quern_error){ 0 };
     assert_null(quern_decoder_new(image, 1, 0, &err));
     err = (quern_error){ 0 };

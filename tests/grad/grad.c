@@ -1,4 +1,5 @@
-/* The gradient of each op against finite differences in double, and each fast kernel against its reference kernel in float32. */
+/* The gradient of each op against finite differences in double, and each fast kernel against its
+ * reference kernel in float32. */
 #include "harness.h"
 
 #include "ops/recurrence.h"
@@ -8,14 +9,19 @@ static quern__id unary(quern__graph *g, quern__id x, quern__id other, int f)
     (void)other;
     return quern__unary(g, f, x, 0.4, f == QUERN__RELU ? 2.0 : 0.9, 0.1);
 }
-static quern__id binary(quern__graph *g, quern__id x, quern__id other, int f) { return quern__binary(g, f, x, other); }
+static quern__id binary(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    return quern__binary(g, f, x, other);
+}
 static quern__id row_broadcast(quern__graph *g, quern__id x, quern__id other, int f)
 {
-    return quern__binary(g, f, x, quern__slice(g, quern__reshape(g, other, quern__shape_of(g, other)), 0, 1, 1));
+    return quern__binary(
+        g, f, x, quern__slice(g, quern__reshape(g, other, quern__shape_of(g, other)), 0, 1, 1));
 }
 static quern__id product(quern__graph *g, quern__id x, quern__id other, int f)
 {
-    return f == 1 ? quern__matmul(g, x, other, true, false) : quern__matmul(g, x, other, false, true);
+    return f == 1 ? quern__matmul(g, x, other, true, false)
+                  : quern__matmul(g, x, other, false, true);
 }
 static quern__id softmax(quern__graph *g, quern__id x, quern__id other, int f)
 {
@@ -32,11 +38,13 @@ static quern__id crossentropy(quern__graph *g, quern__id x, quern__id other, int
 /* Labels 1, 2 of one record of three steps; labels 0, 1, 1 of three records. */
 static quern__id labelled(quern__graph *g, quern__id x, quern__id other, int f)
 {
-    quern_shape s = *quern__shape_of(g, x), steps = { .rank = 3, .dims = { 1, s.dims[0], s.dims[1] } },
+    quern_shape s = *quern__shape_of(g, x),
+                steps = { .rank = 3, .dims = { 1, s.dims[0], s.dims[1] } },
                 two = { .rank = 2, .dims = { 1, 2 } };
     (void)other;
     if (f == 0)
-        return quern__ctc(g, quern__reshape(g, quern__shift(g, quern__iota(g, 2), 1), &two), quern__reshape(g, x, &steps));
+        return quern__ctc(g, quern__reshape(g, quern__shift(g, quern__iota(g, 2), 1), &two),
+                          quern__reshape(g, x, &steps));
     quern__id labels = quern__unary(g, QUERN__CLIP, quern__iota(g, s.dims[0]), 0, 1, 0);
     return quern__circle(g, labels, quern__scale(g, x, 0.4), 3, 0.3, f == 1);
 }
@@ -51,7 +59,9 @@ static quern__id moved(quern__graph *g, quern__id x, quern__id other, int f)
         return quern__transpose(g, x, (int[]){ 1, 0 });
     if (f == 1)
         return quern__concat(g, (quern__id[]){ x, other, x }, 3, 1);
-    return quern__select(g, quern__binary(g, QUERN__GREATER, other, quern__graph_constant(g, 1.2, QUERN_FLOAT64)), x, other);
+    return quern__select(
+        g, quern__binary(g, QUERN__GREATER, other, quern__graph_constant(g, 1.2, QUERN_FLOAT64)), x,
+        other);
 }
 
 static quern__id normalized(quern__graph *g, quern__id x, quern__id other, int f)
@@ -59,45 +69,58 @@ static quern__id normalized(quern__graph *g, quern__id x, quern__id other, int f
     quern_shape row = { .rank = 1, .dims = { quern__shape_of(g, x)->dims[1] } };
     quern__id gamma = quern__reshape(g, quern__slice(g, other, 0, 0, 1), &row),
               beta = quern__reshape(g, quern__slice(g, other, 0, 2, 1), &row);
-    quern_shape s = *quern__shape_of(g, x), apart = { .rank = 3, .dims = { 1, s.dims[0], s.dims[1] } };
+    quern_shape s = *quern__shape_of(g, x),
+                apart = { .rank = 3, .dims = { 1, s.dims[0], s.dims[1] } };
     x = f & 8 ? quern__reshape(g, x, &apart) : x; /* several rows to a record */
-    return quern__reshape(g, quern__normalize(g, x, f & 1 ? gamma : 0, f & 2 ? beta : 0, !(f & 4), 1e-3), &s);
+    return quern__reshape(
+        g, quern__normalize(g, x, f & 1 ? gamma : 0, f & 2 ? beta : 0, !(f & 4), 1e-3), &s);
 }
 
-/* f: 1 causal, 2 shared keys and values, 4 a mask with a fully masked row, 8 an offset, 16 (large arrays only) heads of 32, 32
- * dropout and zeros where all keys are masked. */
+/* f: 1 causal, 2 shared keys and values, 4 a mask with a fully masked row, 8 an offset, 16 (large
+ * arrays only) heads of 32, 32 dropout and zeros where all keys are masked. */
 static quern__id attended(quern__graph *g, quern__id x, quern__id other, int f)
 {
-    quern_shape s = { .rank = 3, .dims = { 1, quern__shape_of(g, x)->dims[0], quern__shape_of(g, x)->dims[1] } };
-    quern__id q = quern__reshape(g, x, &s), k = quern__reshape(g, other, &s), v = quern__unary(g, QUERN__SQUARE, k, 0, 0, 0);
+    quern_shape s = {
+        .rank = 3, .dims = { 1, quern__shape_of(g, x)->dims[0], quern__shape_of(g, x)->dims[1] }
+    };
+    quern__id q = quern__reshape(g, x, &s), k = quern__reshape(g, other, &s),
+              v = quern__unary(g, QUERN__SQUARE, k, 0, 0, 0);
     int64_t width = f & 16 ? 64 : s.dims[2];
     q = quern__slice(g, q, 2, 0, width);
     k = quern__slice(g, k, 2, 0, f & 2 ? width / 2 : width);
     v = quern__slice(g, v, 2, 0, f & 2 ? width / 2 : width);
     quern_shape square = { .rank = 4, .dims = { 1, 1, s.dims[1], s.dims[1] } },
                 flat = { .rank = 1, .dims = { s.dims[1] * s.dims[1] } };
-    quern__id places = quern__cast(g, quern__iota(g, flat.dims[0]), quern__graph_value(g, x)->dtype);
-    quern__id third =
-        quern__sub2(g, places, quern__scale(g, quern__unary(g, QUERN__ROUND, quern__scale(g, places, 1.0 / 3), 0, 0, 0), 3));
-    quern__id first = quern__binary(g, QUERN__GREATER_EQUAL, places, quern__graph_constant(g, (double)s.dims[1], QUERN_FLOAT32));
-    quern__id mask = quern__mul2(g, quern__binary(g, QUERN__NOT_EQUAL, third, quern__graph_constant(g, 1, QUERN_FLOAT32)), first);
-    return quern__attention(g, &(quern__attended){ .q = q,
-                                                   .k = k,
-                                                   .v = v,
-                                                   .mask = f & 4 ? quern__reshape(g, mask, &square) : 0,
-                                                   .offset = f & 8 ? quern__graph_constant(g, 2, QUERN_FLOAT32) : 0,
-                                                   .heads = 2,
-                                                   .shared = f & 2 ? 1 : 2,
-                                                   .causal = f & 1,
-                                                   .scale = 0.4,
-                                                   .zeros = f & 32,
-                                                   .dropout = f & 32 ? 0.3 : 0,
-                                                   .seed = 9 });
+    quern__id places =
+        quern__cast(g, quern__iota(g, flat.dims[0]), quern__graph_value(g, x)->dtype);
+    quern__id third = quern__sub2(
+        g, places,
+        quern__scale(g, quern__unary(g, QUERN__ROUND, quern__scale(g, places, 1.0 / 3), 0, 0, 0),
+                     3));
+    quern__id first = quern__binary(g, QUERN__GREATER_EQUAL, places,
+                                    quern__graph_constant(g, (double)s.dims[1], QUERN_FLOAT32));
+    quern__id mask = quern__mul2(
+        g, quern__binary(g, QUERN__NOT_EQUAL, third, quern__graph_constant(g, 1, QUERN_FLOAT32)),
+        first);
+    return quern__attention(
+        g, &(quern__attended){ .q = q,
+                               .k = k,
+                               .v = v,
+                               .mask = f & 4 ? quern__reshape(g, mask, &square) : 0,
+                               .offset = f & 8 ? quern__graph_constant(g, 2, QUERN_FLOAT32) : 0,
+                               .heads = 2,
+                               .shared = f & 2 ? 1 : 2,
+                               .causal = f & 1,
+                               .scale = 0.4,
+                               .zeros = f & 32,
+                               .dropout = f & 32 ? 0.3 : 0,
+                               .seed = 9 });
 }
 
 static quern__id pairs(quern__graph *g, quern__id x, quern__id other, int f)
 {
-    quern_shape s = *quern__shape_of(g, x), many = { .rank = 3, .dims = { 2, s.dims[0], s.dims[1] / 2 } };
+    quern_shape s = *quern__shape_of(g, x),
+                many = { .rank = 3, .dims = { 2, s.dims[0], s.dims[1] / 2 } };
     quern__id a = quern__reshape(g, x, &many), b = quern__reshape(g, other, &many);
     if (f == 2) { /* no transpose */
         many = (quern_shape){ .rank = 3, .dims = { 2, s.dims[1] / 2, s.dims[0] } };
@@ -112,37 +135,45 @@ static quern__id multiplied(quern__graph *g, quern__id z, int64_t columns)
     quern_shape down = { .rank = 2, .dims = { columns, 1 } };
     quern__id places = quern__cast(g, quern__iota(g, columns), quern__graph_value(g, z)->dtype);
     quern__id same = quern__binary(g, QUERN__NOT_EQUAL, places, quern__reshape(g, places, &down));
-    return quern__matmul(g, z, quern__sub2(g, quern__graph_constant(g, 1, quern__graph_value(g, z)->dtype), same), false, false);
+    return quern__matmul(
+        g, z, quern__sub2(g, quern__graph_constant(g, 1, quern__graph_value(g, z)->dtype), same),
+        false, false);
 }
 
 /* f: the cell, 4 biases, 8 a mask, 16 recomputed gates; the states c are part of the result. */
 static quern__id recurrent(quern__graph *g, quern__id x, quern__id other, int f)
 {
     quern_shape s = *quern__shape_of(g, x);
-    int64_t gates = (int64_t[]){ 1, 4, 3 }[f & 3], records = s.dims[0] > 3 ? 14 : 1, steps = s.dims[0] / records,
+    int64_t gates = (int64_t[]){ 1, 4, 3 }[f & 3], records = s.dims[0] > 3 ? 14 : 1,
+            steps = s.dims[0] / records,
             units = gates > 1       ? s.dims[1] / gates
                     : s.dims[0] > 3 ? 64
                                     : 3;
-    quern_shape z = { .rank = 3, .dims = { records, steps, gates * units } }, row = { .rank = 1, .dims = { gates * units } },
+    quern_shape z = { .rank = 3, .dims = { records, steps, gates * units } },
+                row = { .rank = 1, .dims = { gates * units } },
                 on = { .rank = 2, .dims = { records, steps } };
     quern__id all = quern__slice(g, other, 1, 0, gates * units),
               states = quern__slice(g, quern__slice(g, other, 0, 0, records), 1, 0, units);
     quern__id bias = quern__reshape(g, quern__slice(g, all, 0, 1, 1), &row), h, c;
-    quern__id places = quern__cast(g, quern__iota(g, records * steps), quern__graph_value(g, x)->dtype);
-    quern__id mask = quern__binary(g, QUERN__NOT_EQUAL, places, quern__graph_constant(g, 1, QUERN_FLOAT32));
+    quern__id places =
+        quern__cast(g, quern__iota(g, records * steps), quern__graph_value(g, x)->dtype);
+    quern__id mask =
+        quern__binary(g, QUERN__NOT_EQUAL, places, quern__graph_constant(g, 1, QUERN_FLOAT32));
     quern__graph_lean(g, f & 16);
     quern__id input = quern__reshape(g, quern__slice(g, x, 1, 0, gates * units), &z);
-    quern__recur(g,
-                 &(quern__recurrence){ .cell = f & 3,
-                                       .function = QUERN__TANH,
-                                       .z = f & 16 ? multiplied(g, input, gates * units) : input,
-                                       .kernel = quern__scale(g, quern__slice(g, all, 0, 0, units), 0.2),
-                                       .bias = f & 4 ? bias : 0,
-                                       .own_bias = f & 4 && (f & 3) == QUERN__CELL_GRU ? quern__scale(g, bias, 0.5) : 0,
-                                       .h = states,
-                                       .c = (f & 3) == QUERN__CELL_LSTM ? quern__scale(g, states, 0.7) : 0,
-                                       .mask = f & 8 ? quern__reshape(g, mask, &on) : 0 },
-                 &h, &c);
+    quern__recur(
+        g,
+        &(quern__recurrence){
+            .cell = f & 3,
+            .function = QUERN__TANH,
+            .z = f & 16 ? multiplied(g, input, gates * units) : input,
+            .kernel = quern__scale(g, quern__slice(g, all, 0, 0, units), 0.2),
+            .bias = f & 4 ? bias : 0,
+            .own_bias = f & 4 && (f & 3) == QUERN__CELL_GRU ? quern__scale(g, bias, 0.5) : 0,
+            .h = states,
+            .c = (f & 3) == QUERN__CELL_LSTM ? quern__scale(g, states, 0.7) : 0,
+            .mask = f & 8 ? quern__reshape(g, mask, &on) : 0 },
+        &h, &c);
     return c ? quern__concat(g, (quern__id[]){ h, c }, 2, 2) : h;
 }
 
@@ -158,7 +189,8 @@ static void gradients_are_right(void **state)
 {
     (void)state;
     for (int f = 0; f < QUERN__UNARY_COUNT; f++) {
-        bool positive = f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG || f == QUERN__LOG1P || f == QUERN__RECIPROCAL;
+        bool positive = f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG ||
+                        f == QUERN__LOG1P || f == QUERN__RECIPROCAL;
         if (f != QUERN__SIGN && f != QUERN__ROUND && f != QUERN__FINITE)
             check_gradient(quern__unary_name(f), unary, f, positive ? 0.6 : -2.23, 0.371);
     }
@@ -196,7 +228,10 @@ static void kernels_agree(void **state)
     (void)state;
     for (int f = 0; f < QUERN__UNARY_COUNT; f++)
         compare(unary, f, quern__unary_name(f),
-                f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG || f == QUERN__LOG1P || f == QUERN__RECIPROCAL ? 0.5 : -4,
+                f == QUERN__SQRT || f == QUERN__RSQRT || f == QUERN__LOG || f == QUERN__LOG1P ||
+                        f == QUERN__RECIPROCAL
+                    ? 0.5
+                    : -4,
                 1e-3);
     for (int f = 0; f < QUERN__BINARY_COUNT; f++) {
         compare(binary, f, quern__binary_name(f), 0.5, 1e-4);
@@ -236,6 +271,7 @@ static void kernels_agree(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(gradients_are_right), cmocka_unit_test(kernels_agree) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(gradients_are_right),
+                                        cmocka_unit_test(kernels_agree) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

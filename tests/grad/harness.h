@@ -1,5 +1,6 @@
-/* Tests of ops: the gradient of a builder against finite differences in double, and its fast kernels against the reference
- * kernels in float32. A builder makes a value from two matrices and a number that selects a variant. */
+/* Tests of ops: the gradient of a builder against finite differences in double, and its fast
+ * kernels against the reference kernels in float32. A builder makes a value from two matrices and a
+ * number that selects a variant. */
 #ifndef TEST_GRAD_HARNESS_H
 #define TEST_GRAD_HARNESS_H
 
@@ -14,9 +15,12 @@
 
 typedef quern__id builder(quern__graph *g, quern__id x, quern__id other, int function);
 
-static quern__variable variable(int dtype, int rank, int64_t rows, int64_t columns, double first, double by)
+static quern__variable variable(int dtype, int rank, int64_t rows, int64_t columns, double first,
+                                double by)
 {
-    quern__variable v = { .path = "v", .dtype = dtype, .shape = { .rank = rank, .dims = { rows, columns } } };
+    quern__variable v = { .path = "v",
+                          .dtype = dtype,
+                          .shape = { .rank = rank, .dims = { rows, columns } } };
     size_t bytes;
     assert_true(quern__shape_bytes(&v.shape, dtype, &bytes));
     v.data = quern__alloc_aligned(bytes + 64, 64);
@@ -44,15 +48,19 @@ static double run(quern__team *team, quern__plan *p, quern__id loss)
 static void check_gradient(const char *name, builder *build, int function, double first, double by)
 {
     quern_error err = { 0 };
-    quern__variable x = variable(QUERN_FLOAT64, 2, 3, 4, first, by), other = variable(QUERN_FLOAT64, 2, 3, 4, 0.7, 0.11);
+    quern__variable x = variable(QUERN_FLOAT64, 2, 3, 4, first, by),
+                    other = variable(QUERN_FLOAT64, 2, 3, 4, 0.7, 0.11);
     quern__graph *g = quern__graph_new();
-    quern__id ids[2] = { quern__graph_variable(g, &x), quern__graph_variable(g, &other) }, d[2] = { 0 };
+    quern__id ids[2] = { quern__graph_variable(g, &x), quern__graph_variable(g, &other) },
+              d[2] = { 0 };
     quern__id y = build(g, ids[0], ids[1], function);
     if (quern__graph_status(g))
         fail_msg("%s: %s", name, quern__graph_error(g)->text);
-    quern__variable w = variable(QUERN_FLOAT64, 1, quern_shape_count(quern__shape_of(g, y)), 0, 0.3, 0.07);
+    quern__variable w =
+        variable(QUERN_FLOAT64, 1, quern_shape_count(quern__shape_of(g, y)), 0, 0.3, 0.07);
     quern__id flat = quern__reshape(g, y, &w.shape);
-    quern__id loss = quern__reduce(g, QUERN__SUM, quern__mul2(g, flat, quern__graph_variable(g, &w)), ~0u, false);
+    quern__id loss = quern__reduce(g, QUERN__SUM,
+                                   quern__mul2(g, flat, quern__graph_variable(g, &w)), ~0u, false);
     CHECK_OK(quern__gradients(g, loss, 0, ids, 2, d, &err), err);
     CHECK_OK(quern__graph_verify(g, &err), err);
     quern__team *team = quern__team_new(1, &err);
@@ -83,7 +91,8 @@ static void check_gradient(const char *name, builder *build, int function, doubl
     quern__free_aligned(w.data);
 }
 
-/* The gradients of both inputs of another builder, concatenated: for kernels of the backward pass. */
+/* The gradients of both inputs of another builder, concatenated: for kernels of the backward pass.
+ */
 static builder *forward;
 static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
 {
@@ -94,7 +103,8 @@ static quern__id way_back(quern__graph *g, quern__id x, quern__id other, int f)
     return d[1] ? quern__concat(g, d, 2, 0) : d[0];
 }
 
-/* The elements of y, computed by the kernels of the processor kind in use (or by reference kernels). */
+/* The elements of y, computed by the kernels of the processor kind in use (or by reference
+ * kernels). */
 static void compute(quern__graph *g, quern__id y, bool reference, float *out, size_t n)
 {
     quern_error err = { 0 };
@@ -112,16 +122,19 @@ static void compute(quern__graph *g, quern__id y, bool reference, float *out, si
     quern__plan_free(p);
 }
 
-/* Every fast float32 kernel of every available processor kind against the reference kernel, and kinds with bit-identical results
- * against each other. */
+/* Every fast float32 kernel of every available processor kind against the reference kernel, and
+ * kinds with bit-identical results against each other. */
 static void compare(builder *build, int function, const char *name, double first, double by)
 {
     quern_error err = { 0 };
-    quern__variable x = variable(QUERN_FLOAT32, 2, 70, 130, first, by), other = variable(QUERN_FLOAT32, 2, 70, 130, 0.7, 1e-4);
+    quern__variable x = variable(QUERN_FLOAT32, 2, 70, 130, first, by),
+                    other = variable(QUERN_FLOAT32, 2, 70, 130, 0.7, 1e-4);
     quern__graph *g = quern__graph_new();
-    quern__id y = build(g, quern__graph_variable(g, &x), quern__graph_variable(g, &other), function);
+    quern__id y =
+        build(g, quern__graph_variable(g, &x), quern__graph_variable(g, &other), function);
     size_t n = (size_t)quern_shape_count(quern__shape_of(g, y));
-    float *want = quern__alloc(n * sizeof *want), *got = quern__alloc(n * sizeof *got), *before = quern__alloc(n * sizeof *before);
+    float *want = quern__alloc(n * sizeof *want), *got = quern__alloc(n * sizeof *got),
+          *before = quern__alloc(n * sizeof *before);
     const char *isa;
     compute(g, y, true, want, n);
     for (int k = 0; (isa = quern_isa_name(k)); k++) {
@@ -130,10 +143,11 @@ static void compare(builder *build, int function, const char *name, double first
         bool same = k && quern__isa_same_bits(isa, quern_isa_name(k - 1));
         for (size_t i = 0; i < n; i++) {
             if (!(fabs((double)got[i] - want[i]) <= 2e-5 * (1 + fabs((double)want[i]))))
-                fail_msg("%s %d, %s: element %zu is %.9g, reference %.9g", name, function, isa, i, (double)got[i], (double)want[i]);
+                fail_msg("%s %d, %s: element %zu is %.9g, reference %.9g", name, function, isa, i,
+                         (double)got[i], (double)want[i]);
             if (same && memcmp(&got[i], &before[i], sizeof *got))
-                fail_msg("%s %d: element %zu is %.9g by %s, %.9g by %s", name, function, i, (double)got[i], isa, (double)before[i],
-                         quern_isa_name(k - 1));
+                fail_msg("%s %d: element %zu is %.9g by %s, %.9g by %s", name, function, i,
+                         (double)got[i], isa, (double)before[i], quern_isa_name(k - 1));
         }
         memcpy(before, got, n * sizeof *got);
     }

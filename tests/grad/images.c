@@ -5,7 +5,8 @@
 static quern__id first_of(quern__graph *g, quern__id x, const quern_shape *shape)
 {
     quern_shape all = { .rank = 1, .dims = { quern_shape_count(quern__shape_of(g, x)) } };
-    return quern__reshape(g, quern__slice(g, quern__reshape(g, x, &all), 0, 0, quern_shape_count(shape)), shape);
+    return quern__reshape(
+        g, quern__slice(g, quern__reshape(g, x, &all), 0, 0, quern_shape_count(shape)), shape);
 }
 
 /* FAR: kernel positions so far apart that the kernel copies the image piece by piece. */
@@ -15,26 +16,36 @@ enum { PADDED, STRIDES, DILATION, ONE_AXIS, THREE_AXES, UNEVEN, FAR, KINDS };
 static void image_of(quern__graph *g, quern__id x, int kind, quern_shape *image, quern__frame *w)
 {
     bool large = quern__shape_of(g, x)->dims[0] > 3;
-    int64_t c = large ? 10 : 1, records = large ? 3 : 1, rows = large ? 30 : 3, columns = large ? 10 : 4;
+    int64_t c = large ? 10 : 1, records = large ? 3 : 1, rows = large ? 30 : 3,
+            columns = large ? 10 : 4;
     *image = (quern_shape){ .rank = 4, .dims = { records, rows, columns, c } };
-    *w = (quern__frame){ 2, { 1, 3, 2 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0, 1, 1 }, { 1, rows, columns } };
+    *w = (quern__frame){
+        2, { 1, 3, 2 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0, 1, 1 }, { 1, rows, columns }
+    };
     if (kind == STRIDES)
-        *w = (quern__frame){ 2, { 1, 3, 2 }, { 1, 2, 2 }, { 1, 1, 1 }, { 0, 1, 0 }, { 1, (rows + 1) / 2, columns / 2 } };
+        *w = (quern__frame){ 2,           { 1, 3, 2 }, { 1, 2, 2 },
+                             { 1, 1, 1 }, { 0, 1, 0 }, { 1, (rows + 1) / 2, columns / 2 } };
     if (kind == DILATION)
-        *w = (quern__frame){ 2, { 1, 3, 2 }, { 1, 1, 1 }, { 1, 1, 2 }, { 0, 1, 0 }, { 1, rows, columns - 2 } };
+        *w = (quern__frame){ 2,           { 1, 3, 2 }, { 1, 1, 1 },
+                             { 1, 1, 2 }, { 0, 1, 0 }, { 1, rows, columns - 2 } };
     if (kind == FAR)
-        *w = (quern__frame){ 2, { 1, 3, 2 }, { 1, 1, 1 }, { 1, 40, 60 }, { 0, 40, 30 }, { 1, rows, columns } };
+        *w = (quern__frame){
+            2, { 1, 3, 2 }, { 1, 1, 1 }, { 1, 40, 60 }, { 0, 40, 30 }, { 1, rows, columns }
+        };
     if (kind == ONE_AXIS) {
         *image = (quern_shape){ .rank = 3, .dims = { records, rows * columns, c } };
-        *w = (quern__frame){ 1, { 1, 1, 4 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0 }, { 1, 1, rows * columns - 3 } };
+        *w = (quern__frame){ 1,           { 1, 1, 4 }, { 1, 1, 1 },
+                             { 1, 1, 1 }, { 0 },       { 1, 1, rows * columns - 3 } };
     }
     if (kind == THREE_AXES) {
         *image = (quern_shape){ .rank = 5, .dims = { records, 3, rows / 3, columns, c } };
-        *w = (quern__frame){ 3, { 2, 1, 2 }, { 2, 1, 1 }, { 1, 1, 1 }, { 0, 0, 1 }, { 1, rows / 3, columns } };
+        *w = (quern__frame){ 3,           { 2, 1, 2 }, { 2, 1, 1 },
+                             { 1, 1, 1 }, { 0, 0, 1 }, { 1, rows / 3, columns } };
     }
 }
 
-static quern__id kernel_of(quern__graph *g, quern__id other, const quern__frame *w, int64_t channels, int64_t filters)
+static quern__id kernel_of(quern__graph *g, quern__id other, const quern__frame *w,
+                           int64_t channels, int64_t filters)
 {
     quern_shape kernel = { .rank = w->axes };
     for (int a = 0; a < w->axes; a++)
@@ -56,7 +67,8 @@ static quern__id convolved(quern__graph *g, quern__id x, quern__id other, int ki
     quern_shape image;
     quern__frame w;
     image_of(g, x, kind, &image, &w);
-    quern__id kernel = kernel_of(g, other, &w, image.dims[image.rank - 1], filters_of(&image, kind));
+    quern__id kernel =
+        kernel_of(g, other, &w, image.dims[image.rank - 1], filters_of(&image, kind));
     return quern__convolve(g, first_of(g, x, &image), kernel, &w);
 }
 
@@ -70,9 +82,11 @@ static quern__id transposed(quern__graph *g, quern__id x, quern__id other, int k
     for (int a = 0; a < 3; a++) {
         int at = a - (3 - w.axes);
         w.out[a] = at < 0 ? 1 : image.dims[1 + at];
-        size[a] = (w.out[a] - 1) * w.stride[a] + (w.kernel[a] - 1) * w.dilation[a] + 1 - w.before[a];
+        size[a] =
+            (w.out[a] - 1) * w.stride[a] + (w.kernel[a] - 1) * w.dilation[a] + 1 - w.before[a];
     }
-    quern__id kernel = kernel_of(g, other, &w, filters_of(&image, kind), image.dims[image.rank - 1]);
+    quern__id kernel =
+        kernel_of(g, other, &w, filters_of(&image, kind), image.dims[image.rank - 1]);
     return quern__convolve_back(g, first_of(g, x, &image), kernel, &w, size);
 }
 
@@ -81,10 +95,12 @@ static quern__id by_channel(quern__graph *g, quern__id x, quern__id other, int k
     quern_shape image;
     quern__frame w;
     image_of(g, x, kind, &image, &w);
-    return quern__depthwise(g, first_of(g, x, &image), kernel_of(g, other, &w, image.dims[image.rank - 1], 0), &w);
+    return quern__depthwise(g, first_of(g, x, &image),
+                            kernel_of(g, other, &w, image.dims[image.rank - 1], 0), &w);
 }
 
-/* f: the kind of windows, which pooling does not dilate; 8: mean; 16: windows that divide the image evenly. */
+/* f: the kind of windows, which pooling does not dilate; 8: mean; 16: windows that divide the image
+ * evenly. */
 static quern__id pooled(quern__graph *g, quern__id x, quern__id other, int f)
 {
     quern_shape image;
@@ -103,26 +119,29 @@ static quern__id pooled(quern__graph *g, quern__id x, quern__id other, int f)
 static quern__id batch_normalized(quern__graph *g, quern__id x, quern__id other, int f)
 {
     bool large = quern__shape_of(g, x)->dims[0] > 3;
-    quern_shape image = { .rank = 4, .dims = { large ? 5 : 2, large ? 9 : 2, large ? 5 : 1, large ? 40 : 3 } },
+    quern_shape image = { .rank = 4,
+                          .dims = { large ? 5 : 2, large ? 9 : 2, large ? 5 : 1, large ? 40 : 3 } },
                 rows = { .rank = 2, .dims = { large ? 65 : 3, large ? 130 : 4 } };
     const quern_shape *s = f & 4 ? &rows : &image;
     quern_shape row = { .rank = 1, .dims = { s->dims[s->rank - 1] } };
     quern__id moments, twice = quern__scale(g, other, 2);
-    return quern__batch_normalize(g, first_of(g, x, s), f & 1 ? first_of(g, other, &row) : 0, f & 2 ? first_of(g, twice, &row) : 0,
-                                  1e-3, &moments);
+    return quern__batch_normalize(g, first_of(g, x, s), f & 1 ? first_of(g, other, &row) : 0,
+                                  f & 2 ? first_of(g, twice, &row) : 0, 1e-3, &moments);
 }
 
-/* f: 0 transposed axes, 1 the records stay, 2 … 4 broadcast over the first, the middle, the last axis, 5 the mean over all but
- * the first axis, whose gradient is a broadcast. */
+/* f: 0 transposed axes, 1 the records stay, 2 … 4 broadcast over the first, the middle, the last
+ * axis, 5 the mean over all but the first axis, whose gradient is a broadcast. */
 static quern__id moved(quern__graph *g, quern__id x, quern__id other, int f)
 {
     bool large = quern__shape_of(g, x)->dims[0] > 3;
-    quern_shape s = { .rank = 3, .dims = { large ? 70 : 3, large ? 13 : 2, large ? 10 : 2 } }, wide = s;
+    quern_shape s = { .rank = 3, .dims = { large ? 70 : 3, large ? 13 : 2, large ? 10 : 2 } },
+                wide = s;
     x = quern__reshape(g, x, &s);
     if (f < 2)
         return quern__transpose(g, x, f ? (int[]){ 0, 2, 1 } : (int[]){ 2, 0, 1 });
     if (f == 5)
-        return quern__mul2(g, quern__reduce(g, QUERN__MEAN, x, 6, true), quern__reshape(g, other, &s));
+        return quern__mul2(g, quern__reduce(g, QUERN__MEAN, x, 6, true),
+                           quern__reshape(g, other, &s));
     s.dims[f - 2] = 1;
     wide.dims[f - 2] = 5;
     return quern__broadcast(g, first_of(g, x, &s), &wide);
@@ -177,6 +196,7 @@ static void kernels_agree(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(gradients_are_right), cmocka_unit_test(kernels_agree) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(gradients_are_right),
+                                        cmocka_unit_test(kernels_agree) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Layers with random numbers. The numbers depend on seed, epoch and record index only, for any batch size; they have the right
- * distribution; results are checked by definition, because Keras uses other random numbers. */
+/* Layers with random numbers. The numbers depend on seed, epoch and record index only, for any
+ * batch size; they have the right distribution; results are checked by definition, because Keras
+ * uses other random numbers. */
 #include "check.h"
 
 #include "keras/layers/preprocessing/augmentation.h"
@@ -42,8 +43,8 @@ static int64_t numbers_of(const quern_shape *s)
 }
 
 /* Runs n records from index `first` of an epoch on. Returns the number of elements of a record. */
-static int64_t run(quern__layer *l, const quern_shape *in, const float *x, int64_t first, int64_t n, int64_t epoch, bool training,
-                   float *out)
+static int64_t run(quern__layer *l, const quern_shape *in, const float *x, int64_t first, int64_t n,
+                   int64_t epoch, bool training, float *out)
 {
     quern_error err = { 0 };
     quern__graph *g = quern__graph_new();
@@ -57,7 +58,9 @@ static int64_t run(quern__layer *l, const quern_shape *in, const float *x, int64
     void *arena = quern__alloc_aligned((p->arena_bytes + 127) / 64 * 64, 64),
          *arrays[1] = { (void *)(uintptr_t)(x + first * given) };
     quern__team *team = quern__team_new(2, &err);
-    quern__step_run r = { .arena = arena, .arrays = arrays, .records = n, .first = first, .epoch = epoch, .seed = 3 };
+    quern__step_run r = {
+        .arena = arena, .arrays = arrays, .records = n, .first = first, .epoch = epoch, .seed = 3
+    };
     CHECK_OK(quern__step(team, p, &r, &err), err);
     memcpy(out, quern__plan_address(p, y, arena, arrays), (size_t)(n * per) * sizeof *out);
     quern__team_free(team);
@@ -107,7 +110,8 @@ static void random_numbers_depend_on_the_record(void **state)
         quern__layer *l = layer(words[k], &picture);
         int64_t per = run(l, &picture, pictures, 0, records, 2, true, whole);
         for (int64_t at = 0; at < records; at += 5)
-            run(l, &picture, pictures, at, records - at < 5 ? records - at : 5, 2, true, part + at * per);
+            run(l, &picture, pictures, at, records - at < 5 ? records - at : 5, 2, true,
+                part + at * per);
         assert_memory_equal(whole, part, (size_t)(records * per) * sizeof *whole);
         run(l, &picture, pictures, 0, records, 3, true, later);
         if (!memcmp(whole, later, (size_t)(records * per) * sizeof *whole))
@@ -193,7 +197,8 @@ static void factors_are_uniform(void **state)
     moments(out, n, &mean, &deviation);
     CHECK_NEAR(mean, 100, 0, 2);
     CHECK_NEAR(deviation, 102 / sqrt(12), 0, 1.5);
-    level_of("random_invert", 55, out, n); /* the probability is uniform itself, so half of them change */
+    level_of("random_invert", 55, out,
+             n); /* the probability is uniform itself, so half of them change */
     moments(out, n, &mean, &deviation);
     CHECK_NEAR(mean, (55 + 200) / 2.0, 0, 4);
     level_of("random_grayscale 0.5", 55, out, n);
@@ -229,7 +234,8 @@ static void flips_are_one_of_two(void **state)
             flipped += flips;
             for (int i = 0; i < height * width * channels && flips; i++) {
                 int y = i / channels / width, x = i / channels % width, c = i % channels;
-                assert_true(at(to, y, x, c) == at(from, mode ? height - 1 - y : y, mode != 1 ? width - 1 - x : x, c));
+                assert_true(at(to, y, x, c) ==
+                            at(from, mode ? height - 1 - y : y, mode != 1 ? width - 1 - x : x, c));
             }
         }
         assert_in_range(flipped, 1, records - 1);
@@ -250,7 +256,8 @@ static void crops_are_parts(void **state)
         for (int place = 0; place < 4 * 5 && !found; place++) {
             found = true;
             for (int i = 0; i < 3 * 4 * channels; i++)
-                found = found && out[r * 36 + i] == at(pictures + r * size, place / 5 + i / 12, place % 5 + i / 3 % 4, i % 3);
+                found = found && out[r * 36 + i] == at(pictures + r * size, place / 5 + i / 12,
+                                                       place % 5 + i / 3 % 4, i % 3);
             met |= found << place;
         }
         assert_true(found);
@@ -259,7 +266,8 @@ static void crops_are_parts(void **state)
     quern__layer_free(l);
 }
 
-/* A shear moves a row by the factor times its index in either direction; with factor 1, by whole pixels. */
+/* A shear moves a row by the factor times its index in either direction; with factor 1, by whole
+ * pixels. */
 static void shears_go_both_ways(void **state)
 {
     static float out[records * size];
@@ -302,7 +310,8 @@ static void erasing_fills_a_rectangle(void **state)
                 right = x > right ? x : right;
                 n++;
             } else
-                assert_memory_equal(p, pictures + (r * height * width + i) * channels, channels * sizeof *p);
+                assert_memory_equal(p, pictures + (r * height * width + i) * channels,
+                                    channels * sizeof *p);
         }
         assert_int_equal(n, (bottom - top + 1) * (right - left + 1));
         assert_int_equal(bottom - top + 1, height / 2);
@@ -331,10 +340,13 @@ static void perspective_maps_corners(void **state)
 /* NaN and values outside of the value range do not cause accesses outside of tables and images. */
 static void numbers_out_of_range_are_safe(void **state)
 {
-    static const char *const words[] = {
-        "equalization",           "auto_contrast",        "random_posterization 5",    "random_hue 0.5",
-        "rand_augment num_ops=9", "random_perspective 1", "random_elastic_transform 1"
-    };
+    static const char *const words[] = { "equalization",
+                                         "auto_contrast",
+                                         "random_posterization 5",
+                                         "random_hue 0.5",
+                                         "rand_augment num_ops=9",
+                                         "random_perspective 1",
+                                         "random_elastic_transform 1" };
     static const float wild[] = { NAN, INFINITY, -INFINITY, 1e38f, -1e38f, 1e-40f };
     static float out[records * size];
     (void)state;
@@ -367,7 +379,8 @@ static void invalid_arguments_are_refused(void **state)
                                          "gaussian_dropout 1",
                                          "gaussian_noise 1.5",
                                          "aug_mix alpha=0" };
-    const quern_shape two = { .rank = 4, .dims = { -1, height, width, 2 } }, flat = { .rank = 2, .dims = { -1, 4 } };
+    const quern_shape two = { .rank = 4, .dims = { -1, height, width, 2 } },
+                      flat = { .rank = 2, .dims = { -1, 4 } };
     (void)state;
     for (size_t k = 0; k < sizeof words / sizeof *words + 2; k++) {
         quern_error err = { 0 };
@@ -375,7 +388,9 @@ static void invalid_arguments_are_refused(void **state)
         const char *own = k < sizeof words / sizeof *words ? words[k] : "random_hue 0.1";
         const quern__class *row = quern__parse_spec(QUERN__LAYER, own, &config, &err);
         quern__layer *l = row ? quern__layer_new(row, config, &err) : NULL;
-        const quern_shape *in = k < sizeof words / sizeof *words ? &picture : k == sizeof words / sizeof *words ? &two : &flat;
+        const quern_shape *in = k < sizeof words / sizeof *words    ? &picture
+                                : k == sizeof words / sizeof *words ? &two
+                                                                    : &flat;
         if (l && quern__layer_build(l, in, 1, 7, &err) >= 0)
             fail_msg("%s is taken", own);
         assert_true(*err.text && !strstr(err.text, "at character"));
@@ -388,13 +403,19 @@ static void no_gradient_is_an_error(void **state)
 {
     quern_error err = { 0 };
     (void)state;
-    quern_model *m = quern_model_from_spec("input 4 4 1 | dense 1 | random_flip | flatten | dense 1", 0, &err);
+    quern_model *m =
+        quern_model_from_spec("input 4 4 1 | dense 1 | random_flip | flatten | dense 1", 0, &err);
     assert_non_null(m);
     int status = quern_compile(m, "sgd", "mse", NULL, &err);
     float x[16] = { 0 }, y[1] = { 0 };
-    quern_tensor tx = { .dtype = QUERN_FLOAT32, .shape = { .rank = 4, .dims = { 1, 4, 4, 1 } }, .data = x },
-                 ty = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 1, 1 } }, .data = y };
-    quern_history *h = status < 0 ? NULL : quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 1 }, &err);
+    quern_tensor tx = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 4, .dims = { 1, 4, 4, 1 } },
+                        .data = x },
+                 ty = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 2, .dims = { 1, 1 } },
+                        .data = y };
+    quern_history *h =
+        status < 0 ? NULL : quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 1 }, &err);
     assert_null(h);
     assert_non_null(strstr(err.text, "has no gradient"));
     quern_model_free(m);

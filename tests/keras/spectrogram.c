@@ -1,18 +1,20 @@
-/* Initial kernels of STFTSpectrogram for frames of 4, compared with Keras. Conformance cases cannot show them, because they set
- * weights. */
+/* Initial kernels of STFTSpectrogram for frames of 4, compared with Keras. Conformance cases cannot
+ * show them, because they set weights. */
 #include "check.h"
 
 #include "keras/keras.h"
 
 static void initial_kernels_equal_those_of_keras(void **state)
 {
-    static const double want[2][12] = { { 0, 0, 0, 0.7071068, 0, -0.7071068, 0.7071068, -0.7071068, 0.7071068, 0, 0, 0 },
+    static const double want[2][12] = { { 0, 0, 0, 0.7071068, 0, -0.7071068, 0.7071068, -0.7071068,
+                                          0.7071068, 0, 0, 0 },
                                         { 0, 0, 0, 0, -0.7071068, 0, 0, 0, 0, 0, 0, 0 } };
     const quern_shape in = { .rank = 3, .dims = { -1, 8, 1 } };
     quern_error err = { 0 };
     json_t *config = NULL;
     (void)state;
-    const quern__class *row = quern__parse_spec(QUERN__LAYER, "stft_spectrogram stft 4 periodic=false", &config, &err);
+    const quern__class *row =
+        quern__parse_spec(QUERN__LAYER, "stft_spectrogram stft 4 periodic=false", &config, &err);
     quern__layer *l = row ? quern__layer_new(row, config, &err) : NULL;
     assert_non_null(l);
     CHECK_OK(quern__layer_build(l, &in, 1, 7, &err), err);

@@ -1,4 +1,5 @@
-/* Incremental decoding of attention, with keys and values kept between runs, equals attention over the whole sequence. */
+/* Incremental decoding of attention, with keys and values kept between runs, equals attention over
+ * the whole sequence. */
 #include "check.h"
 
 #include "keras/keras.h"
@@ -11,8 +12,10 @@ enum { texts = 2, context = 6, width = 8 };
 
 static float sequence[(texts * context + 1) * width]; /* one step more than the capacity */
 
-/* The output of the layer for steps [first, first + steps); `s` NULL: for the whole sequence in one run. */
-static void run(quern__layer *l, quern__stepping *s, int64_t first, int64_t steps, float *out, quern_error *err)
+/* The output of the layer for steps [first, first + steps); `s` NULL: for the whole sequence in one
+ * run. */
+static void run(quern__layer *l, quern__stepping *s, int64_t first, int64_t steps, float *out,
+                quern_error *err)
 {
     float part[texts * context * width];
     quern_shape shape = { .rank = 3, .dims = { -1, steps, width } };
@@ -24,17 +27,20 @@ static void run(quern__layer *l, quern__stepping *s, int64_t first, int64_t step
         s->asked = 0;
         *(float *)s->position->data = (float)first;
     }
-    quern__id y = quern__layer_call(l, g, &x, 1, &(quern__context){ .options = options, .stepping = s });
+    quern__id y =
+        quern__layer_call(l, g, &x, 1, &(quern__context){ .options = options, .stepping = s });
     assert_true(y);
     for (int r = 0; r < texts; r++)
-        memcpy(part + r * steps * width, sequence + (r * context + first) * width, sizeof(float) * (size_t)(steps * width));
+        memcpy(part + r * steps * width, sequence + (r * context + first) * width,
+               sizeof(float) * (size_t)(steps * width));
     quern__plan *p = quern__plan_new(g, &y, 1, texts, err);
     assert_non_null(p);
     void *arena = quern__alloc_aligned((p->arena_bytes + 127) / 64 * 64, 64), *arrays[1] = { part };
     quern__team *team = quern__team_new(2, err);
     quern__step_run r = { .arena = arena, .arrays = arrays, .records = texts };
     if (quern__step(team, p, &r, err) >= 0)
-        memcpy(out, quern__plan_address(p, y, arena, arrays), sizeof(float) * (size_t)(texts * steps * width));
+        memcpy(out, quern__plan_address(p, y, arena, arrays),
+               sizeof(float) * (size_t)(texts * steps * width));
     quern__team_free(team);
     quern__free_aligned(arena);
     quern__plan_free(p);
@@ -62,10 +68,11 @@ static void same_as_whole(const char *words, const int *pieces, int n)
         assert_null(s.refused);
         for (int r = 0; r < texts; r++)
             for (int64_t i = 0; i < pieces[k] * width; i++) {
-                float want = whole[(r * context + first) * width + i], got = part[r * pieces[k] * width + i];
+                float want = whole[(r * context + first) * width + i],
+                      got = part[r * pieces[k] * width + i];
                 if (!(fabsf(got - want) <= 1e-5f))
-                    fail_msg("%s: text %d, number %lld after step %lld is %g, expected %g", words, r, (long long)i,
-                             (long long)first, (double)got, (double)want);
+                    fail_msg("%s: text %d, number %lld after step %lld is %g, expected %g", words,
+                             r, (long long)i, (long long)first, (double)got, (double)want);
             }
     }
     run(l, &s, context, 1, part, &err); /* the capacity is exceeded */

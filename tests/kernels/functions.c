@@ -1,5 +1,6 @@
-/* The functions of kernels/cpu/vector.h against the C library's in double, over all floats by steps; and special values as C99
- * (annex F) has them. The distance is in units of the last place of the result. */
+/* The functions of kernels/cpu/vector.h against the C library's in double, over all floats by
+ * steps; and special values as C99 (annex F) has them. The distance is in units of the last place
+ * of the result. */
 #define QUERN__ISA tested
 #include "check.h"
 
@@ -61,7 +62,8 @@ static void over_all_floats(void **state)
         }
         print_message("%s: %.2f ulp at %.9g\n", all[k].name, worst, (double)at);
         if (!(worst <= all[k].ulps))
-            fail_msg("%s: %.2f ulp at %.9g, at most %g", all[k].name, worst, (double)at, all[k].ulps);
+            fail_msg("%s: %.2f ulp at %.9g, at most %g", all[k].name, worst, (double)at,
+                     all[k].ulps);
         if (!isnan(all[k].fast(NAN)))
             fail_msg("%s of NaN is %g", all[k].name, (double)all[k].fast(NAN));
     }
@@ -70,38 +72,50 @@ static void over_all_floats(void **state)
 static void special_numbers(void **state)
 {
     (void)state;
-    assert_true(quern__log(0.f) == -INFINITY && quern__log(-0.f) == -INFINITY && quern__log(1.f) == 0);
-    assert_true(isnan(quern__log(-1.f)) && isnan(quern__log(-INFINITY)) && quern__log(INFINITY) == INFINITY);
-    assert_true(quern__exp(0) == 1 && quern__exp(INFINITY) == INFINITY && quern__exp(-INFINITY) == 0 && quern__exp(89) == INFINITY);
-    assert_true(quern__exp(88.72f) < INFINITY && quern__expm1(88.72f) < INFINITY && quern__expm1(-INFINITY) == -1);
-    assert_true(quern__tanh(INFINITY) == 1 && quern__tanh(-INFINITY) == -1 && signbit(quern__tanh(-0.f)));
-    assert_true(quern__sigmoid(INFINITY) == 1 && quern__sigmoid(0) == 0.5f && quern__sigmoid(-INFINITY) < FLT_MIN);
+    assert_true(quern__log(0.f) == -INFINITY && quern__log(-0.f) == -INFINITY &&
+                quern__log(1.f) == 0);
+    assert_true(isnan(quern__log(-1.f)) && isnan(quern__log(-INFINITY)) &&
+                quern__log(INFINITY) == INFINITY);
+    assert_true(quern__exp(0) == 1 && quern__exp(INFINITY) == INFINITY &&
+                quern__exp(-INFINITY) == 0 && quern__exp(89) == INFINITY);
+    assert_true(quern__exp(88.72f) < INFINITY && quern__expm1(88.72f) < INFINITY &&
+                quern__expm1(-INFINITY) == -1);
+    assert_true(quern__tanh(INFINITY) == 1 && quern__tanh(-INFINITY) == -1 &&
+                signbit(quern__tanh(-0.f)));
+    assert_true(quern__sigmoid(INFINITY) == 1 && quern__sigmoid(0) == 0.5f &&
+                quern__sigmoid(-INFINITY) < FLT_MIN);
 }
 
 /* Bases and powers of every kind with each other. */
 static void powers(void **state)
 {
     (void)state;
-    static const float special[] = { 0, 1, 2, 3, 0.5f, 1.5f, 7, 1e-3f, 1e30f, 8388609, 16777216, 3e38f, FLT_MIN, INFINITY };
+    static const float special[] = { 0,     1,     2,       3,        0.5f,  1.5f,    7,
+                                     1e-3f, 1e30f, 8388609, 16777216, 3e38f, FLT_MIN, INFINITY };
     enum { n = sizeof special / sizeof *special };
     for (int i = 0; i <= 2 * n; i++)
         for (int j = 0; j <= 2 * n; j++) {
             float a = i == 2 * n ? NAN : i < n ? special[i] : -special[i - n];
             float b = j == 2 * n ? NAN : j < n ? special[j] : -special[j - n];
             double want = pow((double)a, (double)b);
-            if (!(ulps(quern__pow(a, b), want) <= 2) || (!isnan(want) && !signbit(quern__pow(a, b)) != !signbit(want)))
-                fail_msg("%g to the power of %g is %g, expected %g", (double)a, (double)b, (double)quern__pow(a, b), want);
+            if (!(ulps(quern__pow(a, b), want) <= 2) ||
+                (!isnan(want) && !signbit(quern__pow(a, b)) != !signbit(want)))
+                fail_msg("%g to the power of %g is %g, expected %g", (double)a, (double)b,
+                         (double)quern__pow(a, b), want);
         }
     for (int i = 0; i < 300000; i++) {
-        float a = (float)exp(0.0005 * (i % 1009) * (i % 2 ? 1 : -1)), b = (float)(0.37 * (i % 577) - 100);
+        float a = (float)exp(0.0005 * (i % 1009) * (i % 2 ? 1 : -1)),
+              b = (float)(0.37 * (i % 577) - 100);
         if (!(ulps(quern__pow(a, b), pow((double)a, (double)b)) <= 2))
-            fail_msg("%.9g to the power of %.9g is %.9g", (double)a, (double)b, (double)quern__pow(a, b));
+            fail_msg("%.9g to the power of %.9g is %.9g", (double)a, (double)b,
+                     (double)quern__pow(a, b));
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(over_all_floats), cmocka_unit_test(special_numbers),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(over_all_floats),
+                                        cmocka_unit_test(special_numbers),
                                         cmocka_unit_test(powers) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Arrays of one batch: all dtypes, shapes and sample weights, invalid arrays, and no allocation after the first batch. Expected
- * values follow from definitions: a row of the table, NumPy's astype, the mean of squares. */
+/* Arrays of one batch: all dtypes, shapes and sample weights, invalid arrays, and no allocation
+ * after the first batch. Expected values follow from definitions: a row of the table, NumPy's
+ * astype, the mean of squares. */
 #include "check.h"
 #include "tensors.h"
 
@@ -32,10 +33,12 @@ static void ids_of_every_type_are_read(void **state)
     static const struct {
         int dtype;
         const void *ids;
-    } types[] = { { QUERN_FLOAT32, f32 }, { QUERN_FLOAT64, f64 }, { QUERN_FLOAT16, f16 }, { QUERN_INT8, i8 },
-                  { QUERN_UINT8, u8 },    { QUERN_INT16, i16 },   { QUERN_UINT16, u16 },  { QUERN_INT32, i32 },
-                  { QUERN_UINT32, u32 },  { QUERN_INT64, i64 },   { QUERN_UINT64, u64 } };
-    static const char *const words[] = { "input 2 | embedding 10 3", "input 2 dtype=int32 | embedding 10 3",
+    } types[] = { { QUERN_FLOAT32, f32 }, { QUERN_FLOAT64, f64 }, { QUERN_FLOAT16, f16 },
+                  { QUERN_INT8, i8 },     { QUERN_UINT8, u8 },    { QUERN_INT16, i16 },
+                  { QUERN_UINT16, u16 },  { QUERN_INT32, i32 },   { QUERN_UINT32, u32 },
+                  { QUERN_INT64, i64 },   { QUERN_UINT64, u64 } };
+    static const char *const words[] = { "input 2 | embedding 10 3",
+                                         "input 2 dtype=int32 | embedding 10 3",
                                          "input 2 dtype=int64 | embedding 10 3" };
     (void)state;
     for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
@@ -70,13 +73,17 @@ static void other_types_train_the_same(void **state)
     quern_model *a = made("input 4 | dense 3 softmax", "sparse_categorical_crossentropy"),
                 *b = made("input 4 | dense 3 softmax", "sparse_categorical_crossentropy");
     for (int i = 0; i < 3; i++) {
-        CHECK_OK(quern_train_on_batch(a, &TENSOR(QUERN_FLOAT64, x, 3, 4), &TENSOR(QUERN_INT64, y, 3, 1),
-                                      &TENSOR(QUERN_FLOAT64, w, 3), logs, &err),
+        CHECK_OK(quern_train_on_batch(a, &TENSOR(QUERN_FLOAT64, x, 3, 4),
+                                      &TENSOR(QUERN_INT64, y, 3, 1), &TENSOR(QUERN_FLOAT64, w, 3),
+                                      logs, &err),
                  err);
-        CHECK_OK(quern_train_on_batch(b, &FLOATS(x32, 3, 4), &INTS(y32, 3), &FLOATS(w32, 3, 1), same, &err), err);
+        CHECK_OK(quern_train_on_batch(b, &FLOATS(x32, 3, 4), &INTS(y32, 3), &FLOATS(w32, 3, 1),
+                                      same, &err),
+                 err);
         assert_true(*logs == *same && *logs > 0);
     }
-    assert_memory_equal(quern_model_weight(a, 0, NULL).data, quern_model_weight(b, 0, NULL).data, 12 * sizeof(float));
+    assert_memory_equal(quern_model_weight(a, 0, NULL).data, quern_model_weight(b, 0, NULL).data,
+                        12 * sizeof(float));
     quern_model_free(a);
     quern_model_free(b);
 }
@@ -84,12 +91,14 @@ static void other_types_train_the_same(void **state)
 /* The loss of an output is the sum of weight * error^2 over its values, divided by their number. */
 static void each_output_has_its_weights(void **state)
 {
-    const float a[] = { 1, 2, 3, 4, 5, 6 }, zeros[6] = { 0 }, by_record[] = { 2, 0 }, by_step[] = { 1, 0, 0, 0, 0, 3 };
+    const float a[] = { 1, 2, 3, 4, 5, 6 }, zeros[6] = { 0 }, by_record[] = { 2, 0 },
+                by_step[] = { 1, 0, 0, 0, 0, 3 };
     double logs[3];
     quern_error err = { 0 };
     (void)state;
-    quern_model *m =
-        made("input 3 1 as x | activation linear name=p as p | @x | activation linear name=q as q | output @p @q", "mse,mse");
+    quern_model *m = made("input 3 1 as x | activation linear name=p as p | @x | activation linear "
+                          "name=q as q | output @p @q",
+                          "mse,mse");
     quern_tensor x = FLOATS(a, 2, 3, 1), y[2] = { FLOATS(zeros, 2, 3, 1), FLOATS(zeros, 2, 3) },
                  w[2] = { FLOATS(by_record, 2), FLOATS(by_step, 2, 3) };
     CHECK_OK(quern_test_on_batch(m, &x, y, w, logs, &err), err);
@@ -112,15 +121,31 @@ static void what_does_not_fit_is_refused(void **state)
         quern_tensor x, y, w;
         const char *where, *text;
     } wrong[] = {
-        { FLOATS(x, 8), good_y, { 0 }, "x[0]", "has shape (8,), the model expects (None, 4) for 'input'" },
-        { FLOATS(x, 2, 3), good_y, { 0 }, "x[0]", "has shape (2, 3): axis 1 is 3, the model expects 4 (None, 4) for 'input'" },
+        { FLOATS(x, 8),
+          good_y,
+          { 0 },
+          "x[0]",
+          "has shape (8,), the model expects (None, 4) for 'input'" },
+        { FLOATS(x, 2, 3),
+          good_y,
+          { 0 },
+          "x[0]",
+          "has shape (2, 3): axis 1 is 3, the model expects 4 (None, 4) for 'input'" },
         { FLOATS(x, 2, -4), good_y, { 0 }, "x[0]", "axis 1 is -4" },
         { FLOATS(NULL, 2, 4), good_y, { 0 }, "x[0]", "data is NULL" },
         { FLOATS(x, 0, 4), FLOATS(x, 0), { 0 }, "x[0]", "has no records" },
         { TENSOR(99, x, 2, 4), good_y, { 0 }, "x[0]", "has an unknown dtype (99)" },
-        { TENSOR(QUERN_STRING, texts, 1, 4), FLOATS(x, 1), { 0 }, "x[0]", "has dtype string, the model expects float32" },
+        { TENSOR(QUERN_STRING, texts, 1, 4),
+          FLOATS(x, 1),
+          { 0 },
+          "x[0]",
+          "has dtype string, the model expects float32" },
         { good_x, FLOATS(x, 3), { 0 }, "y[0]", "has 3 records, x[0] has 2" },
-        { good_x, FLOATS(x, 2, 2), { 0 }, "y[0]", "has shape (2, 2), the model expects (None,) for 'd'" },
+        { good_x,
+          FLOATS(x, 2, 2),
+          { 0 },
+          "y[0]",
+          "has shape (2, 2), the model expects (None,) for 'd'" },
         { good_x, FLOATS(y, 2), { 0 }, "y[0]", "record 1: 1.5 is not an integer" },
         { good_x,
           TENSOR(QUERN_INT64, large, 2),
@@ -128,12 +153,15 @@ static void what_does_not_fit_is_refused(void **state)
           "y[0]",
           "record 1: 3000000000 is outside int32 (-2147483648 to 2147483647)" },
         { good_x, good_y, FLOATS(x, 3), "w[0]", "has 3 records, x[0] has 2" },
-        { good_x, good_y, FLOATS(x, 2, 2), "w[0]", "has shape (2, 2), the model expects (None,) for 'd'" },
-        { good_x, good_y, TENSOR(QUERN_STRING, texts, 2), "w[0]", "has dtype string, the model expects float32" },
+        { good_x, good_y, FLOATS(x, 2, 2), "w[0]",
+          "has shape (2, 2), the model expects (None,) for 'd'" },
+        { good_x, good_y, TENSOR(QUERN_STRING, texts, 2), "w[0]",
+          "has dtype string, the model expects float32" },
     };
     float before[12];
     (void)state;
-    quern_model *m = made("input 4 name=input | dense 3 softmax name=d", "sparse_categorical_crossentropy");
+    quern_model *m =
+        made("input 4 name=input | dense 3 softmax name=d", "sparse_categorical_crossentropy");
     memcpy(before, quern_model_weight(m, 0, NULL).data, sizeof before);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         quern_error err = { 0 };
@@ -160,7 +188,8 @@ static void no_later_batch_allocates(void **state)
     for (int pass = 0; pass < 2; pass++) {
         size_t before = quern__memory().allocations;
         for (int64_t records = 4; records > 0; records--) {
-            quern_tensor x = TENSOR(QUERN_INT64, ids, records, 2), target = TENSOR(QUERN_FLOAT64, y, records);
+            quern_tensor x = TENSOR(QUERN_INT64, ids, records, 2),
+                         target = TENSOR(QUERN_FLOAT64, y, records);
             CHECK_OK(quern_train_on_batch(m, &x, &target, NULL, logs, &err), err);
             CHECK_OK(quern_test_on_batch(m, &x, &target, NULL, logs, &err), err);
             CHECK_OK(quern_predict_on_batch(m, &x, &out, &err), err);
@@ -181,7 +210,8 @@ static void strings_are_read(void **state)
     quern_model *m = made("input 1 dtype=string | string_lookup vocabulary=(a,b)", NULL);
     CHECK_OK(quern_predict_on_batch(m, &TENSOR(QUERN_STRING, texts, 2, 1), &out, &err), err);
     assert_true(out[0] == 0 && out[1] == 1); /* StringLookup: 0 is out of the vocabulary */
-    assert_int_equal(quern_predict_on_batch(m, &TENSOR(QUERN_STRING, broken, 2, 1), &out, &err), QUERN_INVALID);
+    assert_int_equal(quern_predict_on_batch(m, &TENSOR(QUERN_STRING, broken, 2, 1), &out, &err),
+                     QUERN_INVALID);
     assert_non_null(strstr(err.text, "record 1: a string of -1 bytes"));
     quern_model_free(m);
 }
@@ -189,7 +219,8 @@ static void strings_are_read(void **state)
 static void inputs_and_outputs_have_names_shapes_and_types(void **state)
 {
     (void)state;
-    quern_model *m = made("input 2 dtype=int64 name=ids as a | embedding 9 3 | flatten | input 4 name=numbers | concatenate @a"
+    quern_model *m = made("input 2 dtype=int64 name=ids as a | embedding 9 3 | flatten | input 4 "
+                          "name=numbers | concatenate @a"
                           " | dense 5 name=out",
                           NULL);
     quern_shape shape = quern_model_input_shape(m, 0);
@@ -215,6 +246,7 @@ int main(void)
                                         cmocka_unit_test(what_does_not_fit_is_refused),
                                         cmocka_unit_test(no_later_batch_allocates),
                                         cmocka_unit_test(strings_are_read),
-                                        cmocka_unit_test(inputs_and_outputs_have_names_shapes_and_types) };
+                                        cmocka_unit_test(
+                                            inputs_and_outputs_have_names_shapes_and_types) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

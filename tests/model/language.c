@@ -1,5 +1,6 @@
-/* Recurrent and attention models train bit-identically for any number of threads (P5) and any level of activation recomputation
- * (P2), with masks, dropout and a short last batch. Pipelines can branch. */
+/* Recurrent and attention models train bit-identically for any number of threads (P5) and any level
+ * of activation recomputation (P2), with masks, dropout and a short last batch. Pipelines can
+ * branch. */
 #include "check.h"
 #include "tensors.h"
 
@@ -12,15 +13,23 @@ enum { steps = 12, symbols = 40, records = 70, batch = 32 };
 
 static const char *const words[] = {
     "input 12 | embedding 40 32 mask_zero=true | lstm 64 sequences dropout=0.2 | gru 48 | dense 40",
-    "input 12 | embedding 40 32 | bidirectional lstm(32, return_sequences=true) | time_distributed dense(24) | simple_rnn 16 | "
+    "input 12 | embedding 40 32 | bidirectional lstm(32, return_sequences=true) | time_distributed "
+    "dense(24) | simple_rnn 16 | "
     "dense 40",
-    "input 12 | embedding 40 64 as x | layer_normalization | multi_head_attention 4 16 causal dropout=0.1 | add @x as y"
-    " | rms_normalization | dense 128 gelu | dense 64 | add @y | global_average_pooling1d | dense 40",
-    "input 12 | embedding 40 32 mask_zero=true | gru 40 sequences | lstm 24 use_bias=false | dense 40",
-    "input 12 | embedding 40 32 | conv1d 64 3 causal relu | gru 32 reset_after=false recurrent_dropout=0.1 | dense 40",
-    "input 12 | embedding 40 9 | reshape (9,12,1) | conv2d 24 3 padding=same use_bias=false | batch_normalization | re_lu as x"
-    " | conv2d 24 3 padding=same | batch_normalization | add @x | re_lu | max_pooling2d 2 | depthwise_conv2d 3 padding=same"
-    " | conv2d_transpose 16 3 strides=2 relu | separable_conv2d 20 3 strides=2 | global_average_pooling2d | dense 40",
+    "input 12 | embedding 40 64 as x | layer_normalization | multi_head_attention 4 16 causal "
+    "dropout=0.1 | add @x as y"
+    " | rms_normalization | dense 128 gelu | dense 64 | add @y | global_average_pooling1d | dense "
+    "40",
+    "input 12 | embedding 40 32 mask_zero=true | gru 40 sequences | lstm 24 use_bias=false | dense "
+    "40",
+    "input 12 | embedding 40 32 | conv1d 64 3 causal relu | gru 32 reset_after=false "
+    "recurrent_dropout=0.1 | dense 40",
+    "input 12 | embedding 40 9 | reshape (9,12,1) | conv2d 24 3 padding=same use_bias=false | "
+    "batch_normalization | re_lu as x"
+    " | conv2d 24 3 padding=same | batch_normalization | add @x | re_lu | max_pooling2d 2 | "
+    "depthwise_conv2d 3 padding=same"
+    " | conv2d_transpose 16 3 strides=2 relu | separable_conv2d 20 3 strides=2 | "
+    "global_average_pooling2d | dense 40",
 };
 
 static float x[records * steps];
@@ -30,7 +39,9 @@ static quern_model *made(const char *model, int threads)
 {
     quern_error err = { 0 };
     quern_model *m = quern_model_from_spec(model, 9, &err);
-    if (!m || quern_compile(m, "adam clipnorm=1", "sparse_categorical_crossentropy from_logits=true", "accuracy", &err) < 0 ||
+    if (!m ||
+        quern_compile(m, "adam clipnorm=1", "sparse_categorical_crossentropy from_logits=true",
+                      "accuracy", &err) < 0 ||
         quern_model_set_threads(m, threads, &err) < 0)
         fail_msg("%s: %s: %s", model, err.where, err.text);
     return m;
@@ -56,10 +67,15 @@ static float *weights_of(quern_model *m, size_t *n)
 static float *trained(const char *model, int threads, size_t *n)
 {
     quern_error err = { 0 };
-    quern_tensor tx = { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { records, steps } }, .data = x },
-                 ty = { .dtype = QUERN_INT32, .shape = { .rank = 1, .dims = { records } }, .data = y };
+    quern_tensor tx = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 2, .dims = { records, steps } },
+                        .data = x },
+                 ty = { .dtype = QUERN_INT32,
+                        .shape = { .rank = 1, .dims = { records } },
+                        .data = y };
     quern_model *m = made(model, threads);
-    quern_history *h = quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 2, .batch_size = batch }, &err);
+    quern_history *h =
+        quern_fit(m, &tx, &ty, NULL, &(quern_fit_opts){ .epochs = 2, .batch_size = batch }, &err);
     if (!h || err.code)
         fail_msg("%s: %s: %s", model, err.where, err.text);
     assert_true(quern_history_value(h, "loss", 1) < quern_history_value(h, "loss", 0));
@@ -86,7 +102,9 @@ static float *trained_thriftily(const char *model, int low_memory, size_t *n, si
     for (int k = 0; k < 6; k++) {
         int from = k % 3 * batch;
         int64_t size = from + batch < records ? batch : records - from;
-        CHECK_OK(quern_train_on_batch(m, &FLOATS(x + from * steps, size, steps), &INTS(y + from, size), NULL, NULL, &err), err);
+        CHECK_OK(quern_train_on_batch(m, &FLOATS(x + from * steps, size, steps),
+                                      &INTS(y + from, size), NULL, NULL, &err),
+                 err);
     }
     *bytes = m->programs[QUERN__TRAIN].plan->arena_bytes;
     return weights_of(m, n);
@@ -98,7 +116,8 @@ static void recomputation_is_bit_identical(void **state)
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
         size_t n, other, all, less;
         float *kept = trained_thriftily(words[k], QUERN__THRIFT_FRUGAL, &n, &all);
-        for (int low_memory = QUERN__THRIFT_RECOMPUTE; low_memory <= QUERN__THRIFT_MOST; low_memory += 4) {
+        for (int low_memory = QUERN__THRIFT_RECOMPUTE; low_memory <= QUERN__THRIFT_MOST;
+             low_memory += 4) {
             float *again = trained_thriftily(words[k], low_memory, &other, &less);
             assert_int_equal(n, other);
             if (memcmp(kept, again, n * sizeof *kept))
@@ -106,7 +125,8 @@ static void recomputation_is_bit_identical(void **state)
             free(again);
         }
         if (less >= all)
-            fail_msg("%s: recomputation saves nothing: %zu bytes, %zu without", words[k], less, all);
+            fail_msg("%s: recomputation saves nothing: %zu bytes, %zu without", words[k], less,
+                     all);
         free(kept);
     }
 }
@@ -132,10 +152,10 @@ static void pipelines_branch(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_model *m =
-        quern_model_from_spec("input 3 name=a as a | dense 4 relu\n   as left | input 3 name=b | dense 4 | add @left | dense 2 as p"
-                              " | @left | dense 1 as q | output @p @q",
-                              1, &err);
+    quern_model *m = quern_model_from_spec("input 3 name=a as a | dense 4 relu\n   as left | input "
+                                           "3 name=b | dense 4 | add @left | dense 2 as p"
+                                           " | @left | dense 1 as q | output @p @q",
+                                           1, &err);
     if (!m)
         fail_msg("%s: %s", err.where, err.text);
     assert_int_equal(quern_model_inputs(m), 2);
@@ -143,7 +163,8 @@ static void pipelines_branch(void **state)
     assert_int_equal(quern_model_output_shape(m, 0).dims[1], 2);
     assert_int_equal(quern_model_output_shape(m, 1).dims[1], 1);
     quern_model_free(m);
-    static const char *const wrong[] = { "input 3 | dense 2 | add @missing", "input 3 | output", "input 3 | dense 2 as",
+    static const char *const wrong[] = { "input 3 | dense 2 | add @missing", "input 3 | output",
+                                         "input 3 | dense 2 as",
                                          "input 3 as x | concatenate @x @" };
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         err = (quern_error){ 0 };
@@ -186,7 +207,8 @@ static void states_are_kept_and_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(threads_are_bit_identical),
-                                        cmocka_unit_test(recomputation_is_bit_identical), cmocka_unit_test(pipelines_branch),
+                                        cmocka_unit_test(recomputation_is_bit_identical),
+                                        cmocka_unit_test(pipelines_branch),
                                         cmocka_unit_test(states_are_kept_and_reset) };
     return cmocka_run_group_tests(tests, make_texts, NULL);
 }

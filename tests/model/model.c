@@ -1,5 +1,5 @@
-/* Models: compile per output, Keras's names of logs, constraints, schedules, values that are not finite, the profile, the
- * summary, the self-check. */
+/* Models: compile per output, Keras's names of logs, constraints, schedules, values that are not
+ * finite, the profile, the summary, the self-check. */
 #include "check.h"
 #include "tensors.h"
 
@@ -11,7 +11,8 @@ static quern_model *two_outputs(quern_error *err)
 {
     quern_blueprint *b = quern_blueprint_new(3);
     int x = quern_input(b, "4 name=numbers"), h = quern_apply(b, "dense 8 tanh", x);
-    int out[] = { quern_apply(b, "dense 1 name=price", h), quern_apply(b, "dense 3 softmax name=kind", h) };
+    int out[] = { quern_apply(b, "dense 1 name=price", h),
+                  quern_apply(b, "dense 3 softmax name=kind", h) };
     quern_model *m = quern_model_new(b, &x, 1, out, 2, err);
     if (!m)
         fail_msg("%s: %s", err->where, err->text);
@@ -26,19 +27,24 @@ static void check_names(const quern_model *m, const char *const *names)
     assert_int_equal(quern_model_logs(m), n);
 }
 
-/* keras.src.trainers.compile_utils: a loss and metrics per output; names start with the name of the output. */
+/* keras.src.trainers.compile_utils: a loss and metrics per output; names start with the name of the
+ * output. */
 static void logs_are_named_as_keras_names_them(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     quern_model *m = two_outputs(&err);
-    CHECK_OK(quern_compile(m, "sgd", "price:mse,kind:sparse_categorical_crossentropy", "kind:accuracy,price:mae,price:rmse", &err),
+    CHECK_OK(quern_compile(m, "sgd", "price:mse,kind:sparse_categorical_crossentropy",
+                           "kind:accuracy,price:mae,price:rmse", &err),
              err);
-    check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", "price_mae", "price_rmse", "kind_accuracy", NULL });
+    check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", "price_mae",
+                                          "price_rmse", "kind_accuracy", NULL });
     float x[8] = { 1, 2, 3, 4, 4, 3, 2, 1 }, price[2] = { 1, 2 };
     int32_t kind[2] = { 0, 2 };
     double logs[8];
-    CHECK_OK(quern_test_on_batch(m, &FLOATS(x, 2, 4), (quern_tensor[]){ FLOATS(price, 2, 1), INTS(kind, 2) }, NULL, logs, &err),
+    CHECK_OK(quern_test_on_batch(m, &FLOATS(x, 2, 4),
+                                 (quern_tensor[]){ FLOATS(price, 2, 1), INTS(kind, 2) }, NULL, logs,
+                                 &err),
              err);
     CHECK_NEAR(logs[0], logs[1] + logs[2], 1e-6, 0);
     CHECK_NEAR(logs[4] * logs[4], logs[1], 1e-5, 0); /* rmse of one output, and its mse */
@@ -50,11 +56,13 @@ static void logs_are_named_as_keras_names_them(void **state)
     CHECK_OK(quern_compile(m, NULL, NULL, NULL, &err), err);
     check_names(m, (const char *const[]){ "loss", "price_loss", "kind_loss", "price_mae", NULL });
     CHECK_NEAR(quern_model_learning_rate(m), 0.001, 1e-6, 0);
-    const char *const wrong[][3] = { { "prise:mse", NULL, "no output is called 'prise'" },
-                                     { "mse,mse,mse", NULL, "3 entries for 2 outputs" },
-                                     { "price:mse,mse", NULL, "either all or none must have a name" },
-                                     { "mse,sparse_categorical_crossentropy", "kid:mae", "no output is called 'kid'" },
-                                     { "mse,sparse_categorical_crossentropy", "mean", "as a metric of targets" } };
+    const char *const wrong[][3] = {
+        { "prise:mse", NULL, "no output is called 'prise'" },
+        { "mse,mse,mse", NULL, "3 entries for 2 outputs" },
+        { "price:mse,mse", NULL, "either all or none must have a name" },
+        { "mse,sparse_categorical_crossentropy", "kid:mae", "no output is called 'kid'" },
+        { "mse,sparse_categorical_crossentropy", "mean", "as a metric of targets" }
+    };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         err = (quern_error){ 0 };
         assert_true(quern_compile(m, "sgd", wrong[i][0], wrong[i][1], &err) < 0);
@@ -84,10 +92,12 @@ static void train(quern_model *m, int steps)
     quern_error err = { 0 };
     double logs[4];
     for (int s = 0; s < steps; s++)
-        CHECK_OK(quern_train_on_batch(m, &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL, logs, &err), err);
+        CHECK_OK(quern_train_on_batch(m, &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL, logs, &err),
+                 err);
 }
 
-/* Objects in spec strings have positional arguments. The penalty of an output is factor * sum of squares / batch size. */
+/* Objects in spec strings have positional arguments. The penalty of an output is factor * sum of
+ * squares / batch size. */
 static void penalties_are_added_to_the_loss(void **state)
 {
     (void)state;
@@ -96,7 +106,8 @@ static void penalties_are_added_to_the_loss(void **state)
     const float *out;
     quern_model *m[3] = { line("input 3 | dense 2 | dense 1", "sgd"),
                           line("input 3 | dense 2 | dense 1 activity_regularizer=l2(0.5)", "sgd"),
-                          line("input 3 | dense 2 | dense 1 kernel_regularizer=l1_l2(0.0,0.25)", "sgd") };
+                          line("input 3 | dense 2 | dense 1 kernel_regularizer=l1_l2(0.0,0.25)",
+                               "sgd") };
     for (int k = 0; k < 3; k++)
         CHECK_OK(quern_test_on_batch(m[k], &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL,
                                      k == 0   ? plain
@@ -140,7 +151,9 @@ static void constraints_hold_after_each_step(void **state)
 static void schedules_set_the_rate_of_each_step(void **state)
 {
     (void)state;
-    quern_model *m = line("input 3 | dense 1", "sgd learning_rate=exponential_decay(0.5, decay_steps=1, decay_rate=0.5)");
+    quern_model *m =
+        line("input 3 | dense 1",
+             "sgd learning_rate=exponential_decay(0.5, decay_steps=1, decay_rate=0.5)");
     for (int s = 0; s < 3; s++) {
         train(m, 1);
         CHECK_NEAR(quern_model_learning_rate(m), 0.5 * pow(0.5, s), 1e-6, 0);
@@ -148,12 +161,14 @@ static void schedules_set_the_rate_of_each_step(void **state)
     quern_model_free(m);
     quern_error err = { 0 };
     m = line("input 3 | dense 1", "sgd");
-    assert_true(quern_compile(m, "sgd learning_rate=exponential_decai(0.5, 1, 0.5)", "mse", NULL, &err) < 0);
+    assert_true(quern_compile(m, "sgd learning_rate=exponential_decai(0.5, 1, 0.5)", "mse", NULL,
+                              &err) < 0);
     assert_string_equal(err.hint, "did you mean 'exponential_decay'?");
     quern_model_free(m);
 }
 
-/* P13: with `watch`, the error names the first value that is not finite with its layer and record. */
+/* P13: with `watch`, the error names the first value that is not finite with its layer and record.
+ */
 static void values_that_are_not_finite_are_named(void **state)
 {
     (void)state;
@@ -162,7 +177,8 @@ static void values_that_are_not_finite_are_named(void **state)
     quern_model *m = line("input 3 | dense 4 name=first | dense 1 exponential name=second", "sgd");
     xs[3 * 17] = NAN;
     assert_int_equal(quern_model_set_watch(m, 1), QUERN_OK);
-    assert_int_equal(quern_train_on_batch(m, &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL, logs, &err), QUERN_NUMBER);
+    assert_int_equal(quern_train_on_batch(m, &FLOATS(xs, 64, 3), &FLOATS(ys, 64), NULL, logs, &err),
+                     QUERN_NUMBER);
     assert_string_equal(err.where, "first");
     assert_non_null(strstr(err.text, "record 17 of the batch"));
     quern_model_set_watch(m, 0);
@@ -189,30 +205,39 @@ static void summaries_list_the_layers(void **state)
     quern_model *m = line("input 3 | dense 1000 | dense 1", "adam");
     char *text = quern_model_summary(m), *json = quern_model_summary_json(m);
     /* keras.Sequential([Input((3,)), Dense(1000), Dense(1)]).summary() */
-    assert_non_null(strstr(text, "│ dense (Dense)                   │ (None, 1000)           │         4,000 │\n"));
-    assert_non_null(strstr(text, " Total params: 5,001 (19.54 KB)\n Trainable params: 5,001 (19.54 KB)\n"));
-    assert_non_null(strstr(json, "{\"name\":\"dense\",\"class\":\"Dense\",\"output_shape\":[null,1000],\"params\":4000}"));
+    assert_non_null(strstr(
+        text, "│ dense (Dense)                   │ (None, 1000)           │         4,000 │\n"));
+    assert_non_null(
+        strstr(text, " Total params: 5,001 (19.54 KB)\n Trainable params: 5,001 (19.54 KB)\n"));
+    assert_non_null(strstr(
+        json,
+        "{\"name\":\"dense\",\"class\":\"Dense\",\"output_shape\":[null,1000],\"params\":4000}"));
     assert_non_null(strstr(json, "\"params\":5001,\"trainable\":5001}"));
     free(text);
     free(json);
     quern_model_free(m);
 }
 
-/* A metric with several results: their mean, as in Keras's progress bar, then each. The scores of the three classes are 1, 4/5
- * and 0; the last record has weight 0. */
+/* A metric with several results: their mean, as in Keras's progress bar, then each. The scores of
+ * the three classes are 1, 4/5 and 0; the last record has weight 0. */
 static void several_results_are_logged(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     quern_model *m = quern_model_from_spec("input 3 | activation linear", 1, &err);
-    CHECK_OK(quern_compile(m, "sgd", "mse", "f1_score,precision thresholds=(0.3, 0.6),weighted recall,auc num_thresholds=3", &err),
+    CHECK_OK(quern_compile(
+                 m, "sgd", "mse",
+                 "f1_score,precision thresholds=(0.3, 0.6),weighted recall,auc num_thresholds=3",
+                 &err),
              err);
-    check_names(m, (const char *const[]){ "loss", "f1_score", "f1_score[0]", "f1_score[1]", "f1_score[2]", "precision",
-                                          "precision[0]", "precision[1]", "auc", "recall", NULL });
-    float x[12] = { 1, 0, 0, 0, 1, 0, 0, 0.5F, 0.2F, 0, 0.25F, 0 }, y[12] = { 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0 },
-          w[4] = { 1, 1, 1, 0 };
+    check_names(m, (const char *const[]){ "loss", "f1_score", "f1_score[0]", "f1_score[1]",
+                                          "f1_score[2]", "precision", "precision[0]",
+                                          "precision[1]", "auc", "recall", NULL });
+    float x[12] = { 1, 0, 0, 0, 1, 0, 0, 0.5F, 0.2F, 0, 0.25F, 0 },
+          y[12] = { 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0 }, w[4] = { 1, 1, 1, 0 };
     double logs[10];
-    CHECK_OK(quern_test_on_batch(m, &FLOATS(x, 4, 3), &FLOATS(y, 4, 3), &FLOATS(w, 4), logs, &err), err);
+    CHECK_OK(quern_test_on_batch(m, &FLOATS(x, 4, 3), &FLOATS(y, 4, 3), &FLOATS(w, 4), logs, &err),
+             err);
     CHECK_NEAR(logs[2], 1, 1e-6, 0);
     CHECK_NEAR(logs[3], 0.8, 1e-6, 0); /* two of three found, no false positives */
     CHECK_NEAR(logs[4], 0, 0, 1e-9);
@@ -238,8 +263,8 @@ static void the_library_checks_itself(void **state)
     assert_true(n >= 10);
 }
 
-/* A step with SpectralNormalization equals that of a plain layer with the kernel k / sigma, where sigma is estimated from u
- * (Miyato et al., 2018). */
+/* A step with SpectralNormalization equals that of a plain layer with the kernel k / sigma, where
+ * sigma is estimated from u (Miyato et al., 2018). */
 static void normalised_kernels_are_trained(void **state)
 {
     static float x[8 * 5], y[8 * 4];
@@ -272,9 +297,11 @@ static void normalised_kernels_are_trained(void **state)
     for (int i = 0; i < 2; i++) {
         quern_model *m = i ? b : a;
         CHECK_OK(quern_compile(m, "sgd learning_rate=0.5", "mse", NULL, &err), err);
-        CHECK_OK(quern_train_on_batch(m, &FLOATS(x, 8, 5), &FLOATS(y, 8, 4), NULL, logs, &err), err);
+        CHECK_OK(quern_train_on_batch(m, &FLOATS(x, 8, 5), &FLOATS(y, 8, 4), NULL, logs, &err),
+                 err);
     }
-    const float *own = quern_model_weight(a, 0, NULL).data, *plain = quern_model_weight(b, 0, NULL).data;
+    const float *own = quern_model_weight(a, 0, NULL).data,
+                *plain = quern_model_weight(b, 0, NULL).data;
     for (int i = 0; i < 20; i++) {
         assert_true(fabs((double)own[i] - plain[i]) < 1e-5);
         assert_true(fabs((double)plain[i] - fit[i]) > 0);

@@ -5,10 +5,12 @@
 
 #include <stdlib.h>
 
-static const char whole[] =
-    "{\"version\":1,\"separator\":\";\",\"decimal\":\",\",\"header\":false,\"encoding\":\"latin1\",\"missing\":[\"-\"],"
-    "\"features\":[{\"name\":\"a\",\"kind\":\"number\",\"fill\":2.5},{\"name\":\"t\",\"kind\":\"text\"}],"
-    "\"targets\":[{\"name\":\"k\",\"kind\":\"class\",\"output\":1,\"fill\":\"a\",\"classes\":[\"b\",\"a\",\"c\"]}]}";
+static const char whole[] = "{\"version\":1,\"separator\":\";\",\"decimal\":\",\",\"header\":false,"
+                            "\"encoding\":\"latin1\",\"missing\":[\"-\"],"
+                            "\"features\":[{\"name\":\"a\",\"kind\":\"number\",\"fill\":2.5},{"
+                            "\"name\":\"t\",\"kind\":\"text\"}],"
+                            "\"targets\":[{\"name\":\"k\",\"kind\":\"class\",\"output\":1,\"fill\":"
+                            "\"a\",\"classes\":[\"b\",\"a\",\"c\"]}]}";
 
 static void json_round_trip_is_identical(void **state)
 {
@@ -26,7 +28,8 @@ static void json_round_trip_is_identical(void **state)
     assert_int_equal(quern_schema_find_class(s, 0, "a"), 1);
     assert_int_equal(quern_schema_find_class(s, 0, "c"), 2);
     assert_int_equal(quern_schema_find_class(s, 0, "d"), -1);
-    assert_true(s->separator == ';' && s->decimal == ',' && s->no_header && s->missing_given && s->columns[0].fill == 2.5);
+    assert_true(s->separator == ';' && s->decimal == ',' && s->no_header && s->missing_given &&
+                s->columns[0].fill == 2.5);
     assert_string_equal(s->columns[2].fill_class, "a");
     quern_schema *copy = quern__schema_copy(s, &err);
     char *a = quern_schema_json(s, &err), *b = quern_schema_json(copy, &err);
@@ -57,7 +60,8 @@ static void invalid_schemas_are_rejected(void **state)
                     { "\"fill\":\"a\"", "\"fill\":1" },
                     { "\"kind\":\"text\"", "\"kind\":\"class\",\"classes\":[\"x\"]" },
                     { "[\"b\",\"a\",\"c\"]", "[]" },
-                    { "\"targets\":[", "\"targets\":[{\"name\":\"k\",\"kind\":\"number\",\"output\":0}," },
+                    { "\"targets\":[",
+                      "\"targets\":[{\"name\":\"k\",\"kind\":\"number\",\"output\":0}," },
                     { "\"kind\":\"text\"", "\"kind\":\"words\"" },
                     { "\"name\":\"t\"", "\"name\":\"a\"" },
                     { "\"name\":\"t\"", "\"nom\":\"t\"" },
@@ -72,7 +76,8 @@ static void invalid_schemas_are_rejected(void **state)
         quern_error err = { 0 };
         const char *at = strstr(whole, changes[i].from);
         assert_non_null(at);
-        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - whole), whole, changes[i].to, at + strlen(changes[i].from));
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - whole), whole, changes[i].to,
+                 at + strlen(changes[i].from));
         quern_schema *s = quern_schema_from_json(text, strlen(text), &err);
         if (s || !err.code || !*err.text)
             fail_msg("change %zu is accepted: %s", i, text);

@@ -12,7 +12,8 @@
 static const quern_batch_spec spec = { .n_inputs = 1,
                                        .n_targets = 1,
                                        .batch_size = 16,
-                                       .shapes = { { .rank = 3, .dims = { -1, 2, 3 } }, { .rank = 1, .dims = { -1 } } },
+                                       .shapes = { { .rank = 3, .dims = { -1, 2, 3 } },
+                                                   { .rank = 1, .dims = { -1 } } },
                                        .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
                                        .names = { "image", "kind" },
                                        .weights = { { .rank = 1, .dims = { -1 } } } };
@@ -28,9 +29,12 @@ typedef struct seen {
 static int take(const char *format, bool shuffle, seen *s, quern_error *err)
 {
     char words[800];
-    snprintf(words, sizeof words, format, QUERN_TEST_DATA "/numpy", QUERN_TEST_DATA "/numpy", QUERN_TEST_DATA "/numpy");
+    snprintf(words, sizeof words, format, QUERN_TEST_DATA "/numpy", QUERN_TEST_DATA "/numpy",
+             QUERN_TEST_DATA "/numpy");
     memset(s, 0, sizeof *s);
-    s->b = (quern_batch){ .spec = &spec, .size = 16, .arrays = { s->x, s->y }, .weights = s->w, .indices = s->indices };
+    s->b = (quern_batch){
+        .spec = &spec, .size = 16, .arrays = { s->x, s->y }, .weights = s->w, .indices = s->indices
+    };
     s->b.target_weights[0] = s->own;
     quern_generator *g = quern_file_generator(words, NULL, err);
     int status = g ? g->ops->open(g, &spec, shuffle, 6, err) : err->code;
@@ -63,9 +67,11 @@ static void values_equal_numpy(void **state)
             fail_msg("%s: %s: %s", files[f].words, err.where, err.text);
         assert_int_equal(s.b.size, 7);
         assert_int_equal(s.b.has_weights, files[f].weighted == 1);
-        assert_int_equal(s.b.weighs[0], files[f].weighted == 2 ? QUERN_WEIGHTS_RECORDS : QUERN_WEIGHTS_COMMON);
+        assert_int_equal(s.b.weighs[0],
+                         files[f].weighted == 2 ? QUERN_WEIGHTS_RECORDS : QUERN_WEIGHTS_COMMON);
         for (int i = 0; i < 42; i++)
-            assert_true(s.x[i] == (files[f].step > 0 ? (float)(i * files[f].step) : (float)(i / 4)));
+            assert_true(s.x[i] ==
+                        (files[f].step > 0 ? (float)(i * files[f].step) : (float)(i / 4)));
         for (int i = 0; i < 7; i++) {
             assert_int_equal(s.y[i], i % 3);
             if (files[f].weighted)
@@ -106,20 +112,25 @@ static void gzip_is_shuffled_by_blocks(void **state)
     char path[2][80], words[200];
     quern_error err = { 0 };
     for (int f = 0; f < 2; f++) {
-        uint8_t head[12] = { 0, 0, 8, (uint8_t)(f ? 1 : 2), 0, 0, n >> 8, n & 255, 0, 0, per >> 8, per & 255 };
+        uint8_t head[12] = { 0, 0,        8,        (uint8_t)(f ? 1 : 2), 0, 0, n >> 8, n & 255, 0,
+                             0, per >> 8, per & 255 };
         snprintf(path[f], sizeof path[f], "/tmp/quern-blocks-%d-%d.gz", (int)getpid(), f);
         gzFile z = gzopen(path[f], "wb");
         gzwrite(z, head, f ? 8 : 12);
         for (int r = 0; r < n; r++)
             for (int k = 0; k < (f ? 1 : per); k++)
-                gzputc(z, f ? r / (n / 10) : k == 0 ? r >> 8 : k == 1 ? r & 255 : (r * 31 + k * k) & 255);
+                gzputc(z, f        ? r / (n / 10)
+                          : k == 0 ? r >> 8
+                          : k == 1 ? r & 255
+                                   : (r * 31 + k * k) & 255);
         gzclose(z);
     }
     snprintf(words, sizeof words, "x=%s y=%s", path[0], path[1]);
     quern_batch_spec wide = { .n_inputs = 1,
                               .n_targets = 1,
                               .batch_size = 16,
-                              .shapes = { { .rank = 2, .dims = { -1, per } }, { .rank = 1, .dims = { -1 } } },
+                              .shapes = { { .rank = 2, .dims = { -1, per } },
+                                          { .rank = 1, .dims = { -1 } } },
                               .dtypes = { QUERN_FLOAT32, QUERN_INT32 } };
     quern_generator *g = quern_file_generator(words, NULL, &err);
     if (!g || g->ops->open(g, &wide, true, 1, &err) < 0)
@@ -171,8 +182,11 @@ static void slices_have_the_given_records(void **state)
     assert_int_equal(quern_generator_slice(g, 2, 6, &err), QUERN_OK);
     assert_int_equal(quern_generator_slice(g, 1, 9, &err), QUERN_INVALID);
     assert_int_equal(quern_generator_count(g), 4);
-    s.b = (quern_batch){ .spec = &spec, .size = 4, .arrays = { s.x, s.y }, .weights = s.w, .indices = s.indices };
-    assert_true(g->ops->open(g, &spec, false, 5, &err) >= 0 && g->ops->read(g, 0, 0, &s.b, &err) >= 0);
+    s.b = (quern_batch){
+        .spec = &spec, .size = 4, .arrays = { s.x, s.y }, .weights = s.w, .indices = s.indices
+    };
+    assert_true(g->ops->open(g, &spec, false, 5, &err) >= 0 &&
+                g->ops->read(g, 0, 0, &s.b, &err) >= 0);
     for (int i = 0; i < 4; i++)
         assert_int_equal(s.indices[i], i + 2);
     assert_true(s.x[0] == 3);
@@ -182,18 +196,20 @@ static void slices_have_the_given_records(void **state)
 static void errors_name_their_cause(void **state)
 {
     (void)state;
-    const char *const words[][2] = { { "x=%s/x.npy y=%s/no.npy", "No such file" },
-                                     { "x=%s/fortran.npy y=%s/y.npy",
-                                       "has shape (7, 3), the model expects (None, 2, 3) for 'image'" },
-                                     { "x=%s/y.npy y=%s/y.npy", "has shape (7,), the model expects (None, 2, 3)" },
-                                     { "x=%s/stored.npz:/z y=%s/y.npy", "has no array 'z'" },
-                                     { "x=%s/x.npy:/x y=%s/y.npy", "not an NPZ file" },
-                                     { "x=%s/x.npy", "no file for output 'kind'" },
-                                     { "x=%s/x.npy x:other=%s/x.npy y=%s/y.npy", "the model has 1 inputs" },
-                                     { "x=%s/x.npy y=%s/x.npy", "has shape (7, 2, 3), the model expects (None,) for 'kind'" },
-                                     { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "expected weights with one number per record" },
-                                     { "x=%s/x.npy y=%s/y.npy w:mind=%s/y.npy", "no output is called 'mind'" },
-                                     { "x=%s y=%s/y.npy", "Is a directory" } };
+    const char *const words[][2] = {
+        { "x=%s/x.npy y=%s/no.npy", "No such file" },
+        { "x=%s/fortran.npy y=%s/y.npy",
+          "has shape (7, 3), the model expects (None, 2, 3) for 'image'" },
+        { "x=%s/y.npy y=%s/y.npy", "has shape (7,), the model expects (None, 2, 3)" },
+        { "x=%s/stored.npz:/z y=%s/y.npy", "has no array 'z'" },
+        { "x=%s/x.npy:/x y=%s/y.npy", "not an NPZ file" },
+        { "x=%s/x.npy", "no file for output 'kind'" },
+        { "x=%s/x.npy x:other=%s/x.npy y=%s/y.npy", "the model has 1 inputs" },
+        { "x=%s/x.npy y=%s/x.npy", "has shape (7, 2, 3), the model expects (None,) for 'kind'" },
+        { "x=%s/x.npy y=%s/y.npy w=%s/x.npy", "expected weights with one number per record" },
+        { "x=%s/x.npy y=%s/y.npy w:mind=%s/y.npy", "no output is called 'mind'" },
+        { "x=%s y=%s/y.npy", "Is a directory" }
+    };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         seen s;
         quern_error err = { 0 };
@@ -231,7 +247,8 @@ static void corrupt_files_do_not_crash(void **state)
             quern_error err = { 0 };
             int status = take(words, false, &s, &err);
             assert_true(status >= 0 || (err.code < 0 && *err.text));
-            for (int k = 0; k < 42 && f == 2 && status >= 0; k++) /* the checksum covers all inflated bytes */
+            for (int k = 0; k < 42 && f == 2 && status >= 0;
+                 k++) /* the checksum covers all inflated bytes */
                 assert_true(s.b.size == 7 && s.x[k] == (float)(k / 4) && s.y[k / 6] == k / 6 % 3);
         }
     }

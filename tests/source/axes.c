@@ -11,7 +11,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-static char folder[64] = "/tmp/quern-axes-XXXXXX", x_path[96], y_path[96], both_path[96], zip_path[96], qrec_path[96];
+static char folder[64] = "/tmp/quern-axes-XXXXXX", x_path[96], y_path[96], both_path[96],
+            zip_path[96], qrec_path[96];
 
 static int make_folder(void **state)
 {
@@ -52,7 +53,8 @@ static void append(const char *path, const char *mode, const char *shape, const 
     for (int i = 0; i < s.rank; i++)
         sprintf(dims + strlen(dims), "%lld, ", (long long)s.dims[i]);
     memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);
-    snprintf(head + 10, sizeof head - 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", dims);
+    snprintf(head + 10, sizeof head - 10,
+             "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", dims);
     size_t length = strlen(head + 10);
     memset(head + 10 + length, ' ', 118 - length);
     FILE *f = fopen(path, mode);
@@ -68,7 +70,9 @@ static void append(const char *path, const char *mode, const char *shape, const 
 
 static quern_batch_spec spec_of(const char *x, const char *y)
 {
-    quern_batch_spec s = { .n_inputs = 1, .n_targets = 1, .batch_size = 4, .names = { "image", "kind" } };
+    quern_batch_spec s = {
+        .n_inputs = 1, .n_targets = 1, .batch_size = 4, .names = { "image", "kind" }
+    };
     s.shapes[0] = shape_of(x);
     s.shapes[1] = shape_of(y);
     s.dtypes[0] = s.dtypes[1] = QUERN_FLOAT32;
@@ -97,7 +101,8 @@ enum { FILES, GZIPPED, PROTOCOL, MEMORY, PREPARED, WAYS };
 static const char *const ways[] = { "files", "gzipped", "protocol", "memory", "prepared" };
 
 /* Arrays x and y of the given shapes, from one of the kinds of sources. */
-static quern_generator *open_way(int way, const char *x, const char *y, const char *data_format, quern_error *err)
+static quern_generator *open_way(int way, const char *x, const char *y, const char *data_format,
+                                 quern_error *err)
 {
     static float numbers[4096];
     char words[300];
@@ -110,9 +115,11 @@ static quern_generator *open_way(int way, const char *x, const char *y, const ch
     snprintf(words, sizeof words, "x=%s y=%s", way == GZIPPED ? zip_path : x_path, y_path);
     const quern_tensor tx = { .dtype = QUERN_FLOAT32, .shape = shape_of(x), .data = numbers },
                        ty = { .dtype = QUERN_FLOAT32, .shape = shape_of(y), .data = numbers };
-    const quern_file_opts o = { .data_format = data_format, .format = way == PROTOCOL ? "npy" : NULL };
-    quern_generator *g = way == MEMORY ? quern_array_generator(&tx, 1, &ty, 1, NULL, err)
-                                       : quern_file_generator(way == PROTOCOL ? both_path : words, &o, err);
+    const quern_file_opts o = { .data_format = data_format,
+                                .format = way == PROTOCOL ? "npy" : NULL };
+    quern_generator *g = way == MEMORY
+                             ? quern_array_generator(&tx, 1, &ty, 1, NULL, err)
+                             : quern_file_generator(way == PROTOCOL ? both_path : words, &o, err);
     if (way != PREPARED || !g)
         return g;
     int64_t n = quern_prepare(g, NULL, qrec_path, err);
@@ -130,10 +137,13 @@ static void all_sources_compare_axes(void **state)
         { "4 5 6", "4", "-1 5 6 1", "-1 1", NULL, NULL },
         { "4 5 6 1", "4 1", "-1 5 6", "-1", NULL, NULL },
         { "4", "4", "-1 1", "-1", NULL, NULL },
-        { "4 5 6", "4", "-1 30", "-1", "has shape (4, 5, 6), the model expects (None, 30) for 'image'",
+        { "4 5 6", "4", "-1 30", "-1",
+          "has shape (4, 5, 6), the model expects (None, 30) for 'image'",
           "add flatten to the model, or save x.reshape(-1, 30)" },
-        { "4 30", "4", "-1 5 6", "-1", "has shape (4, 30), the model expects (None, 5, 6)", "save x.reshape(-1, 5, 6)" },
-        { "4 5 6 1 1", "4", "-1 5 6", "-1", "has shape (4, 5, 6, 1, 1)", "save x.reshape(-1, 5, 6)" },
+        { "4 30", "4", "-1 5 6", "-1", "has shape (4, 30), the model expects (None, 5, 6)",
+          "save x.reshape(-1, 5, 6)" },
+        { "4 5 6 1 1", "4", "-1 5 6", "-1", "has shape (4, 5, 6, 1, 1)",
+          "save x.reshape(-1, 5, 6)" },
         { "4 3 6 6", "4", "-1 6 6 3", "-1", "axis 1 is 3, the model expects 6 (None, 6, 6, 3)",
           "add --data-format channels_first: the channels are on axis 1" },
         { "4 3 5 6", "4", "-1 5 6 3", "-1", "axis 1 is 3, the model expects 5",
@@ -143,9 +153,11 @@ static void all_sources_compare_axes(void **state)
         { "4 6 5 3", "4", "-1 5 6 3", "-1", "axis 1 is 6, the model expects 5",
           "reorder the axes: save np.transpose(x, (0, 2, 1, 3))" },
         { "4 5 7", "4", "-1 5 6", "-1", "axis 2 is 7, the model expects 6", "" },
-        { "4 5", "4 2 3", "-1 5", "-1 3 2", "axis 1 is 2, the model expects 3 (None, 3, 2) for 'kind'",
+        { "4 5", "4 2 3", "-1 5", "-1 3 2",
+          "axis 1 is 2, the model expects 3 (None, 3, 2) for 'kind'",
           "reorder the axes: save np.transpose(y, (0, 2, 1))" },
-        { "4 5", "4 2 3", "-1 5", "-1 6", "has shape (4, 2, 3), the model expects (None, 6) for 'kind'", "save y.reshape(-1, 6)" },
+        { "4 5", "4 2 3", "-1 5", "-1 6",
+          "has shape (4, 2, 3), the model expects (None, 6) for 'kind'", "save y.reshape(-1, 6)" },
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         for (int way = 0; way < WAYS; way++) {
@@ -155,10 +167,14 @@ static void all_sources_compare_axes(void **state)
             char said[200] = "";
             if (cases[k].said)
                 snprintf(said, sizeof said, "%s", cases[k].said);
-            if (way == PREPARED && strchr(said, '(')) /* the number of records is not part of a record */
+            if (way == PREPARED &&
+                strchr(said, '(')) /* the number of records is not part of a record */
                 *strchr(said, '(') = 0;
-            if (cases[k].said ? status != QUERN_SHAPE || !strstr(err.text, said) || strcmp(err.hint, cases[k].hint) : status < 0)
-                fail_msg("%s, case %zu: %d: %s: %s (%s)", ways[way], k, status, err.where, err.text, err.hint);
+            if (cases[k].said ? status != QUERN_SHAPE || !strstr(err.text, said) ||
+                                    strcmp(err.hint, cases[k].hint)
+                              : status < 0)
+                fail_msg("%s, case %zu: %d: %s: %s (%s)", ways[way], k, status, err.where, err.text,
+                         err.hint);
         }
 }
 
@@ -180,11 +196,13 @@ static void channels_first_is_transposed(void **state)
             for (int h = 0; h < 2; h++)
                 for (int w = 0; w < 5; w++)
                     for (int c = 0; c < 3; c++)
-                        assert_true(room[((r * 2 + h) * 5 + w) * 3 + c] == (float)(((record * 3 + c) * 2 + h) * 5 + w));
+                        assert_true(room[((r * 2 + h) * 5 + w) * 3 + c] ==
+                                    (float)(((record * 3 + c) * 2 + h) * 5 + w));
         }
     }
     quern_error err = { 0 };
-    quern_batch_spec flat = spec_of("-1 2 5 1", "-1"); /* an array without a channel axis cannot be channels first */
+    quern_batch_spec flat =
+        spec_of("-1 2 5 1", "-1"); /* an array without a channel axis cannot be channels first */
     CHECK_OK(take(open_way(FILES, "4 2 5", "4", "channels_first", &err), &flat, &err), err);
     assert_true(room[1] == 1 && room[9] == 9);
     CHECK_OK(take(open_way(FILES, "4 1 2 5", "4", "channels_first", &err), &flat, &err), err);
@@ -200,15 +218,20 @@ static void windows_are_compared_by_axes(void **state)
     const struct {
         const char *rows, *want;
         bool fits;
-    } cases[] = { { "40 6", "-1 5 6", true }, { "40", "-1 5 1", true },      { "40", "-1 5", true },
-                  { "40 1", "-1 5", true },   { "40 2 3", "-1 5 6", false }, { "40 6", "-1 5 2 3", false },
+    } cases[] = { { "40 6", "-1 5 6", true },    { "40", "-1 5 1", true },
+                  { "40", "-1 5", true },        { "40 1", "-1 5", true },
+                  { "40 2 3", "-1 5 6", false }, { "40 6", "-1 5 2 3", false },
                   { "40 6", "-1 6 5", false } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         quern_error err = { 0 };
-        const quern_tensor x = { .dtype = QUERN_FLOAT32, .shape = shape_of(cases[k].rows), .data = rows };
+        const quern_tensor x = { .dtype = QUERN_FLOAT32,
+                                 .shape = shape_of(cases[k].rows),
+                                 .data = rows };
         quern_batch_spec spec = spec_of(cases[k].want, "-1");
         spec.n_targets = 0;
-        int status = take(quern_series_array_generator(&x, NULL, &(quern_series_opts){ .sequence_length = 5 }, &err), &spec, &err);
+        int status = take(quern_series_array_generator(
+                              &x, NULL, &(quern_series_opts){ .sequence_length = 5 }, &err),
+                          &spec, &err);
         if (cases[k].fits ? status < 0 : status != QUERN_SHAPE)
             fail_msg("case %zu: %d: %s: %s", k, status, err.where, err.text);
     }
@@ -243,8 +266,9 @@ static void text_windows_are_compared_by_axes(void **state)
     const struct {
         const char *x, *y;
         bool fits;
-    } cases[] = { { "-1 8", "-1 8", true },    { "-1 8 1", "-1 8 1", true }, { "-1 8 20", "-1 8 20", true },
-                  { "-1 2 4", "-1 8", false }, { "-1 8", "-1 4 2", false },  { "-1 4 40", "-1 8", false } };
+    } cases[] = { { "-1 8", "-1 8", true },       { "-1 8 1", "-1 8 1", true },
+                  { "-1 8 20", "-1 8 20", true }, { "-1 2 4", "-1 8", false },
+                  { "-1 8", "-1 4 2", false },    { "-1 4 40", "-1 8", false } };
     quern_error err = { 0 };
     FILE *f = fopen(y_path, "w");
     assert_non_null(f);
@@ -260,7 +284,8 @@ static void text_windows_are_compared_by_axes(void **state)
         int64_t indices[4];
         quern_batch_spec spec = spec_of(cases[k].x, cases[k].y);
         quern_batch b = { .spec = &spec, .size = 4, .arrays = { x, y }, .indices = indices };
-        quern_generator *g = quern_text_generator(y_path, t, &(quern_text_opts){ .window = 8 }, &err);
+        quern_generator *g =
+            quern_text_generator(y_path, t, &(quern_text_opts){ .window = 8 }, &err);
         CHECK_OK(g ? 0 : err.code, err);
         int status = g->ops->open(g, &spec, false, 1, &err);
         if (status >= 0)
@@ -286,22 +311,31 @@ static void files_without_shapes_are_read_with_a_warning(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_batch_spec spec = spec_of("-1 2 3", "-1"), flat = spec_of("-1 6", "-1"), other = spec_of("-1 7", "-1");
+    quern_batch_spec spec = spec_of("-1 2 3", "-1"), flat = spec_of("-1 6", "-1"),
+                     other = spec_of("-1 7", "-1");
     quern_set_log(keep_warning, NULL);
-    CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &flat, &err), err);
+    CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &flat, &err),
+             err);
     assert_string_equal(warned, "");
-    CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &spec, &err), err);
-    assert_non_null(strstr(warned, "an earlier version prepared the file without shapes; the shape of 'image', (None, 2, 3)"));
-    assert_int_equal(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &other, &err), QUERN_SHAPE);
+    CHECK_OK(take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &spec, &err),
+             err);
+    assert_non_null(strstr(
+        warned,
+        "an earlier version prepared the file without shapes; the shape of 'image', (None, 2, 3)"));
+    assert_int_equal(
+        take(quern_file_generator(QUERN_TEST_DATA "/qrec/flat.qrec", NULL, &err), &other, &err),
+        QUERN_SHAPE);
     quern_set_log(NULL, NULL);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_sources_compare_axes),          cmocka_unit_test(channels_first_is_transposed),
-        cmocka_unit_test(windows_are_compared_by_axes),      cmocka_unit_test(weights_are_compared_by_axes),
-        cmocka_unit_test(text_windows_are_compared_by_axes), cmocka_unit_test(files_without_shapes_are_read_with_a_warning)
-    };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all_sources_compare_axes),
+                                        cmocka_unit_test(channels_first_is_transposed),
+                                        cmocka_unit_test(windows_are_compared_by_axes),
+                                        cmocka_unit_test(weights_are_compared_by_axes),
+                                        cmocka_unit_test(text_windows_are_compared_by_axes),
+                                        cmocka_unit_test(
+                                            files_without_shapes_are_read_with_a_warning) };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -51,7 +51,8 @@ static size_t npy(char *to, bool labels, int from, int n)
         if (labels)
             memcpy(to + 128 + 8 * i, &(double){ (from + i) % 3 }, 8);
         else
-            memcpy(to + 128 + 8 * i, (float[]){ (float)(from + i) + 1.25f, (float)(-20 - from - i) }, 8);
+            memcpy(to + 128 + 8 * i,
+                   (float[]){ (float)(from + i) + 1.25f, (float)(-20 - from - i) }, 8);
     return 128 + 8 * (size_t)n;
 }
 static size_t write_npy(char *to, int which) { return npy(to, which == 1, 0, n_records); }
@@ -69,7 +70,9 @@ static size_t write_protocol(char *to, int which)
 
 static size_t write_idx(char *to, int which)
 {
-    memcpy(to, which ? (char[]){ 0, 0, 8, 1, 0, 0, 0, n_records } : (char[]){ 0, 0, 8, 2, 0, 0, 0, n_records, 0, 0, 0, width },
+    memcpy(to,
+           which ? (char[]){ 0, 0, 8, 1, 0, 0, 0, n_records }
+                 : (char[]){ 0, 0, 8, 2, 0, 0, 0, n_records, 0, 0, 0, width },
            which ? 8 : 12);
     size_t head = which ? 8 : 12, per = which ? 1 : width;
     for (size_t i = 0; i < n_records * per; i++)
@@ -84,8 +87,8 @@ static size_t write_npz(char *to, int which)
     size_t at = 0, n_central = 0;
     (void)which;
     for (int k = 0; k < 2; k++) {
-        uint32_t n = (uint32_t)npy(array, k == 1, 0, n_records), crc = (uint32_t)crc32(0, (uint8_t *)array, n),
-                 where = (uint32_t)at;
+        uint32_t n = (uint32_t)npy(array, k == 1, 0, n_records),
+                 crc = (uint32_t)crc32(0, (uint8_t *)array, n), where = (uint32_t)at;
         char head[46] = "PK\3\4\24", *c = central + n_central;
         memcpy(head + 14, &crc, 4), memcpy(head + 18, &n, 4), memcpy(head + 22, &n, 4);
         head[26] = 5;
@@ -103,7 +106,8 @@ static size_t write_npz(char *to, int which)
     memcpy(to + at, central, n_central);
     char end[22] = "PK\5\6";
     end[8] = end[10] = 2;
-    memcpy(end + 12, &(uint32_t){ (uint32_t)n_central }, 4), memcpy(end + 16, &(uint32_t){ (uint32_t)at }, 4);
+    memcpy(end + 12, &(uint32_t){ (uint32_t)n_central }, 4),
+        memcpy(end + 16, &(uint32_t){ (uint32_t)at }, 4);
     memcpy(to + at + n_central, end, 22);
     return at + n_central + 22;
 }
@@ -136,7 +140,10 @@ static size_t made(const format *f, int which, char *to)
     size_t n = f->write(f->gzipped ? plain : to, which), packed = 0;
     if (!f->gzipped)
         return n;
-    z_stream z = { .next_in = (uint8_t *)plain, .avail_in = (uInt)n, .next_out = (uint8_t *)to, .avail_out = room };
+    z_stream z = { .next_in = (uint8_t *)plain,
+                   .avail_in = (uInt)n,
+                   .next_out = (uint8_t *)to,
+                   .avail_out = room };
     assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
     packed = z.total_out;
@@ -148,7 +155,8 @@ static quern_generator *opened(const format *f, quern_error *err)
 {
     char words[200];
     snprintf(words, sizeof words, f->words, path[0], path[1]);
-    quern_file_opts o = { .target = f->name[0] == 'c' || f->name[0] == 't' ? "y" : NULL, .format = f->name };
+    quern_file_opts o = { .target = f->name[0] == 'c' || f->name[0] == 't' ? "y" : NULL,
+                          .format = f->name };
     quern__csv_block = f->blocks;
     quern_generator *g = quern_file_generator(words, &o, err);
     quern__csv_block = 0;
@@ -160,7 +168,8 @@ static void drain(quern_generator *g, bool shuffle, int workers, outcome *o)
     quern__queue_opts opts = { .spec = { .n_inputs = 1,
                                          .n_targets = 1,
                                          .batch_size = 3,
-                                         .shapes = { { .rank = 2, .dims = { -1, width } }, { .rank = 1, .dims = { -1 } } },
+                                         .shapes = { { .rank = 2, .dims = { -1, width } },
+                                                     { .rank = 1, .dims = { -1 } } },
                                          .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
                                          .names = { "x", "y" } },
                                .shuffle = shuffle,
@@ -169,7 +178,9 @@ static void drain(quern_generator *g, bool shuffle, int workers, outcome *o)
                                .workers = workers };
     quern__queue *q = quern__queue_open(g, &opts, &o->err);
     o->status = q ? quern__queue_begin(q, 0, -1, true, &o->err) : o->err.code;
-    for (quern_batch *b; o->status == QUERN_OK && (o->status = quern__queue_take(q, &b, &o->err)) == QUERN_OK; o->batches++) {
+    for (quern_batch *b;
+         o->status == QUERN_OK && (o->status = quern__queue_take(q, &b, &o->err)) == QUERN_OK;
+         o->batches++) {
         for (int64_t r = 0; r < b->size && o->records < most_out; r++, o->records++) {
             memcpy(o->x[o->records], (float *)b->arrays[0] + r * width, sizeof *o->x);
             o->y[o->records] = ((int32_t *)b->arrays[1])[r];
@@ -188,11 +199,13 @@ static bool run(const format *f, int policy, int workers, outcome *o)
     *o = (outcome){ 0 };
     quern_generator *g = opened(f, &o->err);
     o->status = g ? QUERN_OK : o->err.code;
-    bool applies = g && (policy == QUERN_BAD_FAIL || quern_generator_set_bad_records(g, policy, 0, &o->err) == QUERN_OK);
+    bool applies = g && (policy == QUERN_BAD_FAIL ||
+                         quern_generator_set_bad_records(g, policy, 0, &o->err) == QUERN_OK);
     if (applies)
         drain(g, f->blocks, workers, o);
     else if (g)
-        assert_string_equal(o->err.where, "bad_records"), assert_true(f->protocol && policy == QUERN_BAD_SUBSTITUTE);
+        assert_string_equal(o->err.where, "bad_records"),
+            assert_true(f->protocol && policy == QUERN_BAD_SUBSTITUTE);
     quern_generator_free(g);
     return applies;
 }
@@ -278,7 +291,9 @@ static void any_changed_byte_or_length_is_handled(void **state)
         run(f, QUERN_BAD_FAIL, 0, &clean);
         if (clean.status != QUERN_END)
             fail_msg("%s: %s: %s", f->words, clean.err.where, clean.err.text);
-        assert_int_equal(clean.records, f->protocol ? 6 : n_records * (f->name[0] == 'c' && f->files == 2 ? 2 : 1));
+        assert_int_equal(clean.records,
+                         f->protocol ? 6
+                                     : n_records * (f->name[0] == 'c' && f->files == 2 ? 2 : 1));
         for (int i = 0; i < f->files; i++) {
             for (size_t at = 0; at < n[i]; at++) {
                 for (int c = 0; c < 4; c++) {
@@ -310,8 +325,10 @@ static void the_limit_of_bad_records_is_exact(void **state)
         for (int workers = 0; workers < 3; workers++) {
             outcome o = { 0 };
             quern_error err = { 0 };
-            quern_generator *g = quern_file_generator(path[0], &(quern_file_opts){ .target = "y" }, &err);
-            assert_int_equal(quern_generator_set_bad_records(g, QUERN_BAD_SKIP, most, &err), QUERN_OK);
+            quern_generator *g =
+                quern_file_generator(path[0], &(quern_file_opts){ .target = "y" }, &err);
+            assert_int_equal(quern_generator_set_bad_records(g, QUERN_BAD_SKIP, most, &err),
+                             QUERN_OK);
             drain(g, false, workers, &o);
             assert_int_equal(o.bad, 4);
             assert_non_null(strstr(o.first.where, ".csv:3"));
@@ -349,14 +366,19 @@ static void text_continues_without_invalid_bytes(void **state)
     for (int at = 0; at <= length; at++) {
         int32_t got[3][2 * length * window];
         int64_t n[3] = { 0 };
-        for (int k = 0; k < 3; k++) { /* without the byte; with an invalid one, 0 workers and 1 worker */
+        for (int k = 0; k < 3;
+             k++) { /* without the byte; with an invalid one, 0 workers and 1 worker */
             memcpy(bytes, clean, (size_t)at);
             bytes[at] = (char)0xfe;
             memcpy(bytes + at + (k > 0), clean + at, (size_t)(length - at));
             put(0, bytes, length + (k > 0));
-            quern_generator *g = quern_text_generator(path[0], t, &(quern_text_opts){ .stride = 1 }, &err);
-            assert_int_equal(quern_generator_set_bad_records(g, QUERN_BAD_SUBSTITUTE, 0, NULL), QUERN_INVALID);
-            CHECK_OK(quern_generator_set_bad_records(g, k ? QUERN_BAD_SKIP : QUERN_BAD_FAIL, 1, &err), err);
+            quern_generator *g =
+                quern_text_generator(path[0], t, &(quern_text_opts){ .stride = 1 }, &err);
+            assert_int_equal(quern_generator_set_bad_records(g, QUERN_BAD_SUBSTITUTE, 0, NULL),
+                             QUERN_INVALID);
+            CHECK_OK(
+                quern_generator_set_bad_records(g, k ? QUERN_BAD_SKIP : QUERN_BAD_FAIL, 1, &err),
+                err);
             quern__queue_opts o = { .spec = { .n_inputs = 1,
                                               .n_targets = 1,
                                               .batch_size = 5,
@@ -368,7 +390,8 @@ static void text_continues_without_invalid_bytes(void **state)
                                     .workers = k == 2 };
             quern__queue *q = quern__queue_open(g, &o, &err);
             int status = q ? quern__queue_begin(q, 0, -1, true, &err) : err.code;
-            for (quern_batch *b; status == QUERN_OK && (status = quern__queue_take(q, &b, &err)) == QUERN_OK;) {
+            for (quern_batch *b;
+                 status == QUERN_OK && (status = quern__queue_take(q, &b, &err)) == QUERN_OK;) {
                 memcpy(got[k] + n[k], b->arrays[0], (size_t)b->size * window * sizeof(int32_t));
                 n[k] += b->size * window;
                 quern__queue_release(q);
@@ -388,14 +411,18 @@ static void text_continues_without_invalid_bytes(void **state)
     unlink(path[0]);
 }
 
-static int nothing(void *user, quern_batch *b, quern_error *err) { return (void)user, (void)b, (void)err, QUERN_END; }
+static int nothing(void *user, quern_batch *b, quern_error *err)
+{
+    return (void)user, (void)b, (void)err, QUERN_END;
+}
 
 /* A policy that does not apply is an error with its name (P10). */
 static void inapplicable_policies_are_errors(void **state)
 {
     (void)state;
     quern_error err = { 0 };
-    quern_generator *of[] = { quern_callback_generator(&(quern_callback_ops){ .next = nothing }, NULL),
+    quern_generator *of[] = { quern_callback_generator(&(quern_callback_ops){ .next = nothing },
+                                                       NULL),
                               quern_indexed_generator(nothing, NULL, 5) };
     for (int k = 0; k < 2; k++) {
         for (int p = QUERN_BAD_SKIP; p <= QUERN_BAD_SUBSTITUTE; p++, err = (quern_error){ 0 }) {

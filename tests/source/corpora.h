@@ -83,16 +83,17 @@ typedef struct reading {
 } reading;
 
 /* Opens the generator for integer windows of `length` and their targets. Returns a status. */
-static inline int begin(reading *r, quern_generator *g, int64_t length, bool last, int64_t batch, bool shuffle, uint64_t seed)
+static inline int begin(reading *r, quern_generator *g, int64_t length, bool last, int64_t batch,
+                        bool shuffle, uint64_t seed)
 {
     r->g = g;
     r->err = (quern_error){ 0 };
-    r->spec =
-        (quern_batch_spec){ .n_inputs = 1,
-                            .n_targets = 1,
-                            .batch_size = batch,
-                            .shapes = { { .rank = 2, .dims = { -1, length } }, { .rank = 2, .dims = { -1, last ? 1 : length } } },
-                            .dtypes = { QUERN_INT32, QUERN_INT32 } };
+    r->spec = (quern_batch_spec){ .n_inputs = 1,
+                                  .n_targets = 1,
+                                  .batch_size = batch,
+                                  .shapes = { { .rank = 2, .dims = { -1, length } },
+                                              { .rank = 2, .dims = { -1, last ? 1 : length } } },
+                                  .dtypes = { QUERN_INT32, QUERN_INT32 } };
     r->b = (quern_batch){ .spec = &r->spec, .arrays = { r->x, r->y } };
     assert_true(batch * length <= most_numbers);
     return g->ops->open(g, &r->spec, shuffle, seed, &r->err);

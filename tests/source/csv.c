@@ -27,14 +27,16 @@ static void numbers_are_rounded_once(void **state)
     (void)state;
     char text[80];
     uint64_t seed = 1;
-    const char *const hard[] = { "0.1", "16777217", "1.00000017881393421514957253748434595763683319091796875001",
-                                 "9007199254740993", "1e-45", "7.0064923216240853546186479164495806564013097093825788e-46",
-                                 "3.4028235e38", "3.40282357e38", "1e23", "-0", "5e-324", "123456789012345678901234567890", ".5",
-                                 "5.", "1e400",
-                                 /* as doubles halfway between two floats, exactly below and
-                                  * above */
-                                 "8.000001430511474", "8.000001430511475", "8.000003337860107", "8.000003337860108",
-                                 "8388608.5000000000000000001", "0.000000000000000000000000000000000001" };
+    const char *const hard[] = {
+        "0.1", "16777217", "1.00000017881393421514957253748434595763683319091796875001",
+        "9007199254740993", "1e-45", "7.0064923216240853546186479164495806564013097093825788e-46",
+        "3.4028235e38", "3.40282357e38", "1e23", "-0", "5e-324", "123456789012345678901234567890",
+        ".5", "5.", "1e400",
+        /* as doubles halfway between two floats, exactly below and
+         * above */
+        "8.000001430511474", "8.000001430511475", "8.000003337860107", "8.000003337860108",
+        "8388608.5000000000000000001", "0.000000000000000000000000000000000001"
+    };
     for (size_t i = 0; i < 400000 + sizeof hard / sizeof *hard; i++) {
         float f = -1, want_f;
         double d = -1, want_d;
@@ -43,7 +45,8 @@ static void numbers_are_rounded_once(void **state)
         else {
             seed = quern__hash64(seed + i);
             int digits = 1 + (int)(seed % 18), point = (int)(seed >> 8) % 12;
-            snprintf(text, sizeof text, "%s%.*f", seed & 64 ? "-" : "", point, (double)(seed >> 20) / pow(10, 18 - digits));
+            snprintf(text, sizeof text, "%s%.*f", seed & 64 ? "-" : "", point,
+                     (double)(seed >> 20) / pow(10, 18 - digits));
             if (seed & 128)
                 snprintf(text + strlen(text), 8, "e%d", (int)(seed >> 40) % 40 - 20);
         }
@@ -52,9 +55,12 @@ static void numbers_are_rounded_once(void **state)
         want_f = strtof(text, &end);
         want_d = strtod(text, NULL);
         if (a != end || b != end || memcmp(&f, &want_f, 4) || memcmp(&d, &want_d, 8))
-            fail_msg("%s: %.9g and %.17g, expected %.9g and %.17g", text, (double)f, d, (double)want_f, want_d);
+            fail_msg("%s: %.9g and %.17g, expected %.9g and %.17g", text, (double)f, d,
+                     (double)want_f, want_d);
     }
-    for (const char *const *bad = (const char *const[]){ "", "-", ".", "e5", "1e", "1e+", "x", "nan", NULL }; *bad; bad++)
+    for (const char *const *bad =
+             (const char *const[]){ "", "-", ".", "e5", "1e", "1e+", "x", "nan", NULL };
+         *bad; bad++)
         assert_null(quern__read_double(*bad, &(double){ 0 }));
 }
 
@@ -88,7 +94,8 @@ static void buffer_boundaries_have_no_effect(void **state)
 {
     (void)state;
     static const char text[] = "\xef\xbb\xbf"
-                               "a,\"b\"\"\n,x\",c\r\n1,-2.5,3e1\r\n\"4\",\"5\n\",\" 6 \"\n\n7,,?\n 10 ,11,\"1\"\"2\"\n0.1,0.2,0.3";
+                               "a,\"b\"\"\n,x\",c\r\n1,-2.5,3e1\r\n\"4\",\"5\n\",\" 6 \"\n\n7,,?\n "
+                               "10 ,11,\"1\"\"2\"\n0.1,0.2,0.3";
     kept want, k;
     quern_error err = { 0 };
     char *torn = strstr(text, "\"1\"\"2\"");
@@ -103,7 +110,9 @@ static void buffer_boundaries_have_no_effect(void **state)
     const quern_file_opts fill = { .missing = "-1" };
     if (read_all(path, &fill, &want, &err) != 5)
         fail_msg("%s: %s", err.where, err.text);
-    const float rows[5][3] = { { 1, -2.5f, 30 }, { 4, 5, 6 }, { 7, -1, -1 }, { 10, 11, 12 }, { 0.1f, 0.2f, 0.3f } };
+    const float rows[5][3] = {
+        { 1, -2.5f, 30 }, { 4, 5, 6 }, { 7, -1, -1 }, { 10, 11, 12 }, { 0.1f, 0.2f, 0.3f }
+    };
     assert_memory_equal(want.rows, rows, sizeof rows);
     size_t usual = quern__csv_buffer;
     for (quern__csv_buffer = 1; quern__csv_buffer < sizeof good + 2; quern__csv_buffer++)
@@ -135,7 +144,8 @@ static void take(const char *words, const quern_file_opts *o, seen *s, quern_err
     quern_batch_spec spec = { .n_inputs = 1,
                               .n_targets = 1,
                               .batch_size = 16,
-                              .shapes = { { .rank = 2, .dims = { -1, 1 } }, { .rank = 1, .dims = { -1 } } },
+                              .shapes = { { .rank = 2, .dims = { -1, 1 } },
+                                          { .rank = 1, .dims = { -1 } } },
                               .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
                               .means = { QUERN_MEANS_CLASS } };
     quern_batch b = { .spec = &spec, .size = 16, .arrays = { s->x, s->y }, .weights = s->w };
@@ -161,7 +171,8 @@ static void columns_map_to_inputs_targets_and_weights(void **state)
     write_file(path, "id,kind,size,w\nx1,cow,5,0.5\nx2,ant,6,1\n");
     write_file(other, "id,kind,size,w\nx3,\"bee\",7,2\nx4,ant,8,1\n");
     snprintf(words, sizeof words, "%s %s", path, other);
-    take(words, &(quern_file_opts){ .target = "kind", .features = "size", .weight = "w" }, &s, &err);
+    take(words, &(quern_file_opts){ .target = "kind", .features = "size", .weight = "w" }, &s,
+         &err);
     assert_int_equal(s.n, 4);
     const float x[] = { 5, 6, 7, 8 }, w[] = { 0.5f, 1, 2, 1 };
     const int32_t y[] = { 2, 0, 1, 0 };
@@ -171,11 +182,13 @@ static void columns_map_to_inputs_targets_and_weights(void **state)
     /* a different header, a column named twice, an unknown column */
     write_file(other, "id,kind,sise,w\nx3,bee,7,2\n");
     err = (quern_error){ 0 };
-    quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .target = "kind", .features = "size" }, &err);
+    quern_generator *g = quern_file_generator(
+        words, &(quern_file_opts){ .target = "kind", .features = "size" }, &err);
     assert_null(g);
     assert_non_null(strstr(err.text, "column 3 is 'sise'"));
     err = (quern_error){ 0 };
-    assert_null(quern_file_generator(path, &(quern_file_opts){ .target = "kind", .features = "size,kind" }, &err));
+    assert_null(quern_file_generator(
+        path, &(quern_file_opts){ .target = "kind", .features = "size,kind" }, &err));
     assert_non_null(strstr(err.text, "named twice"));
     err = (quern_error){ 0 };
     assert_null(quern_file_generator(path, &(quern_file_opts){ .weight = "v" }, &err));
@@ -237,7 +250,8 @@ static void two_threads_equal_one(void **state)
         FILE *f = fopen(path, "wb");
         fputs("a,b,c\n", f);
         for (int r = 0; r < n; r++)
-            fprintf(f, "%s%d,%.5f,%s%s\r\n", r % 97 == 5 ? "\n" : "", r, r / 7.0, r % 1500 == 11 ? "\"3\"" : "3",
+            fprintf(f, "%s%d,%.5f,%s%s\r\n", r % 97 == 5 ? "\n" : "", r, r / 7.0,
+                    r % 1500 == 11 ? "\"3\"" : "3",
                     bad && (r == 4100 || (bad == 2 && r == 3100)) ? ",4" : "");
         fclose(f);
         quern_error first = { 0 }, second = { 0 };

@@ -38,7 +38,9 @@ static const char *const texts[] = {
 };
 
 /* The same, with quotes inside unquoted fields, which RFC 4180 does not allow. */
-static const char *const stray[] = { "5\" pipe", "\"7,8\n9,\"\"x\"\"\n10,11\"", "a\"b\"c", "\"\n\"", "\"ab\"cd\"", "\"\"\",\"\"\"",
+static const char *const stray[] = { "5\" pipe",   "\"7,8\n9,\"\"x\"\"\n10,11\"",
+                                     "a\"b\"c",    "\"\n\"",
+                                     "\"ab\"cd\"", "\"\"\",\"\"\"",
                                      "6\"" };
 
 enum { PLAIN, ALL, COMMAS, STRAY, KINDS }; /* kinds of fields */
@@ -72,18 +74,23 @@ typedef struct room {
 } room;
 static room r;
 
-static quern_generator *opened(const char *words, int64_t block, int64_t batch, bool shuffle, quern_error *err)
+static quern_generator *opened(const char *words, int64_t block, int64_t batch, bool shuffle,
+                               quern_error *err)
 {
-    r = (room){ .spec = { .n_inputs = 1,
-                          .n_targets = 1,
-                          .batch_size = batch,
-                          .shapes = { { .rank = 2, .dims = { -1, 1 } }, { .rank = 1, .dims = { -1 } } },
-                          .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
-                          .names = { "x", "y" },
-                          .weights = { { .rank = 1, .dims = { -1 } } } } };
-    r.b = (quern_batch){ .spec = &r.spec, .arrays = { r.x, r.y }, .weights = r.weights, .indices = r.indices };
+    r = (room){ .spec = {
+                    .n_inputs = 1,
+                    .n_targets = 1,
+                    .batch_size = batch,
+                    .shapes = { { .rank = 2, .dims = { -1, 1 } }, { .rank = 1, .dims = { -1 } } },
+                    .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
+                    .names = { "x", "y" },
+                    .weights = { { .rank = 1, .dims = { -1 } } } } };
+    r.b = (quern_batch){
+        .spec = &r.spec, .arrays = { r.x, r.y }, .weights = r.weights, .indices = r.indices
+    };
     quern__csv_block = block;
-    quern_generator *g = quern_file_generator(words, &(quern_file_opts){ .target = "class", .features = "number" }, err);
+    quern_generator *g = quern_file_generator(
+        words, &(quern_file_opts){ .target = "class", .features = "number" }, err);
     quern__csv_block = 0;
     CHECK_OK(g ? 0 : err->code, *err);
     CHECK_OK(g->ops->open(g, &r.spec, shuffle, 7, err), *err);
@@ -119,9 +126,11 @@ static void every_record_comes_once(void **state)
             for (int epoch = 0; epoch < 3; epoch++) {
                 size_t asked = quern__memory().allocations;
                 int got = read_epoch(g, epoch % 2, &err);
-                assert_true(epoch == 0 || quern__memory().allocations == asked); /* for blocks of any file */
+                assert_true(epoch == 0 ||
+                            quern__memory().allocations == asked); /* for blocks of any file */
                 if (got != n)
-                    fail_msg("blocks of %d bytes, texts %d: %d %s: %s", (int)block, what, got, err.where, err.text);
+                    fail_msg("blocks of %d bytes, texts %d: %d %s: %s", (int)block, what, got,
+                             err.where, err.text);
                 if (!each_once(order, n))
                     fail_msg("blocks of %d bytes, texts %d", (int)block, what);
                 if (epoch == 2)
@@ -186,9 +195,11 @@ static void shuffle_quality_equals_the_report(void **state)
                         count += order[b * batch + i] / (most / classes) == c;
                     sum += (count - (double)batch / classes) * (count - (double)batch / classes);
                 }
-            double own = sum / (most / batch * classes) / (batch * (1.0 / classes) * (1 - 1.0 / classes));
+            double own =
+                sum / (most / batch * classes) / (batch * (1.0 / classes) * (1 - 1.0 / classes));
             if (fabs(own / said - 1) > 0.15 || (warnings == 1) != (said > 1.1))
-                fail_msg("dispersion %g with blocks of %d bytes, batches of %d; reported %g", own, (int)block, batch, said);
+                fail_msg("dispersion %g with blocks of %d bytes, batches of %d; reported %g", own,
+                         (int)block, batch, said);
             quern_generator_free(g);
         }
     quern_set_log(NULL, NULL);
@@ -243,7 +254,8 @@ static void ambiguous_files_are_errors(void **state)
         assert_true(strstr(err.where, first) != NULL);
         r.bad = (quern__bad){ .policy = QUERN_BAD_SKIP, .most = most };
         r.b.bad = &r.bad;
-        int n = read_epoch(g, 0, &(quern_error){ 0 }); /* a file that ends inside quotes is an error */
+        int n =
+            read_epoch(g, 0, &(quern_error){ 0 }); /* a file that ends inside quotes is an error */
         assert_true(how ? n == QUERN_FORMAT : n >= 20000 && r.bad.count > 0);
         quern_generator_free(g);
     }
@@ -252,7 +264,8 @@ static void ambiguous_files_are_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_comes_once),
-                                        cmocka_unit_test(large_files_are_read_with_and_without_page_cache),
+                                        cmocka_unit_test(
+                                            large_files_are_read_with_and_without_page_cache),
                                         cmocka_unit_test(shuffle_quality_equals_the_report),
                                         cmocka_unit_test(bad_records_have_file_and_line),
                                         cmocka_unit_test(ambiguous_files_are_errors) };

@@ -40,16 +40,19 @@ static void write_csv(int n, int classes)
     assert_non_null(f);
     fprintf(f, "number,half,square,class\n");
     for (int i = 0; i < n; i++)
-        fprintf(f, "%d,%.1f,%d,%c\n", i, i / 2.0, i % 100 * (i % 100), 'a' + (int)((int64_t)i * classes / n));
+        fprintf(f, "%d,%.1f,%d,%c\n", i, i / 2.0, i % 100 * (i % 100),
+                'a' + (int)((int64_t)i * classes / n));
     fclose(f);
 }
 
 static void prepare(uint64_t seed)
 {
     quern_error err = { 0 };
-    quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
+    quern_generator *g = quern_file_generator(
+        csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
     CHECK_OK(g ? 0 : err.code, err);
-    CHECK_OK(quern_prepare(g, &(quern_prepare_opts){ .seed = seed, .memory = 5 << 20 }, qrec, &err), err);
+    CHECK_OK(quern_prepare(g, &(quern_prepare_opts){ .seed = seed, .memory = 5 << 20 }, qrec, &err),
+             err);
     quern_generator_free(g);
 }
 
@@ -68,11 +71,14 @@ static room *make_room(int64_t batch)
     r->spec = (quern_batch_spec){ .n_inputs = 1,
                                   .n_targets = 1,
                                   .batch_size = batch,
-                                  .shapes = { { .rank = 2, .dims = { -1, width } }, { .rank = 1, .dims = { -1 } } },
+                                  .shapes = { { .rank = 2, .dims = { -1, width } },
+                                              { .rank = 1, .dims = { -1 } } },
                                   .dtypes = { QUERN_FLOAT32, QUERN_INT32 },
                                   .names = { "x", "y" },
                                   .weights = { { .rank = 1, .dims = { -1 } } } };
-    r->b = (quern_batch){ .spec = &r->spec, .arrays = { r->x, r->y }, .weights = r->weights, .indices = r->indices };
+    r->b = (quern_batch){
+        .spec = &r->spec, .arrays = { r->x, r->y }, .weights = r->weights, .indices = r->indices
+    };
     return r;
 }
 
@@ -121,11 +127,13 @@ static void every_record_comes_once(void **state)
             for (int64_t pass = 0; pass < 3; pass++) {
                 read_pass(g, r, pass, 16, a);
                 assert_true(each_once(a, n));
-                read_pass(g, r, pass, pass + 1, b); /* the order does not depend on the batch size */
+                read_pass(g, r, pass, pass + 1,
+                          b); /* the order does not depend on the batch size */
                 assert_memory_equal(a, b, (size_t)n * sizeof *a);
             }
             read_pass(g, r, 1, 16, b);
-            assert_true(n < 97 || memcmp(a, b, (size_t)n * sizeof *a) != 0); /* epochs have different orders */
+            assert_true(n < 97 || memcmp(a, b, (size_t)n * sizeof *a) !=
+                                      0); /* epochs have different orders */
             g->ops->close(g);
             quern_generator_free(g);
             g = open_prepared(r, false, 0);
@@ -154,7 +162,8 @@ static void *read_some(void *arg)
     reading *a = arg;
     room *r = make_room(8);
     quern_error err = { 0 };
-    for (int64_t first; (first = __atomic_fetch_add(&a->next, 8, __ATOMIC_RELAXED)) < a->g->count;) {
+    for (int64_t first;
+         (first = __atomic_fetch_add(&a->next, 8, __ATOMIC_RELAXED)) < a->g->count;) {
         r->b.size = a->g->count - first < 8 ? a->g->count - first : 8;
         if (a->g->ops->read(a->g, 2, first, &r->b, &err) < 0)
             break;
@@ -237,7 +246,8 @@ static void shuffle_quality_equals_the_report(void **state)
     hear_dispersion();
     quern_error err = { 0 };
     quern__csv_block = 1 << 30; /* one block: file order */
-    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
+    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" },
+                             &err);
     quern__csv_block = 0;
     CHECK_OK(g->ops->open(g, &r->spec, true, 5, &err), err);
     r->spec.batch_size = batch;
@@ -302,7 +312,8 @@ static void all_orders_are_equally_likely(void **state)
         }
         for (int i = 0; i < n; i++)
             for (int k = 0; k < n; k++)
-                chi += (count[i][k] - seeds / (double)n) * (count[i][k] - seeds / (double)n) / (seeds / (double)n);
+                chi += (count[i][k] - seeds / (double)n) * (count[i][k] - seeds / (double)n) /
+                       (seeds / (double)n);
         assert_true(chi < 33.7);
         free(r);
     }
@@ -380,7 +391,8 @@ static void any_flipped_byte_is_detected(void **state)
         if ((int64_t)i >= first) {
             char want[32];
             snprintf(want, sizeof want, "record %d, byte", (int)(((int64_t)i - first) / 20) + 1);
-            assert_true(status == QUERN_FORMAT && strstr(err.text, want) && !strcmp(err.where, qrec));
+            assert_true(status == QUERN_FORMAT && strstr(err.text, want) &&
+                        !strcmp(err.where, qrec));
         }
         bytes[i] = (char)(bytes[i] ^ 0x5a);
     }
@@ -427,10 +439,12 @@ static void truncation_during_reading_is_an_error(void **state)
         assert_int_equal(truncate(qrec, st.st_size - (n - left) * bytes), 0);
         int64_t first = 0;
         int status = QUERN_OK;
-        for (r->b.size = 100; first < n && (status = g->ops->read(g, 0, first, &r->b, &err)) >= 0; first += 100)
+        for (r->b.size = 100; first < n && (status = g->ops->read(g, 0, first, &r->b, &err)) >= 0;
+             first += 100)
             ;
         assert_true(status == QUERN_IO && first > left - 4000 && first <= left);
-        assert_true(!strcmp(err.where, qrec) && strstr(err.text, ": the file became shorter while it was read"));
+        assert_true(!strcmp(err.where, qrec) &&
+                    strstr(err.text, ": the file became shorter while it was read"));
         assert_true(strtol(err.text + strlen("record "), NULL, 10) > left - 4000);
         g->ops->close(g);
         CHECK_OK(g->ops->open(g, &r->spec, true, 1, &(quern_error){ 0 }), err);
@@ -450,9 +464,12 @@ static void rejected_sources_leave_no_files(void **state)
     quern_error err = { 0 };
     volatile int interrupt = 1;
     write_csv(100, 2);
-    quern_generator *g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
-    assert_int_equal(quern_prepare(g, &(quern_prepare_opts){ .memory = 1 << 20 }, qrec, &err), QUERN_BUDGET);
-    assert_int_equal(quern_prepare(g, &(quern_prepare_opts){ .interrupt = &interrupt }, qrec, &err), QUERN_CANCELED);
+    quern_generator *g = quern_file_generator(
+        csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
+    assert_int_equal(quern_prepare(g, &(quern_prepare_opts){ .memory = 1 << 20 }, qrec, &err),
+                     QUERN_BUDGET);
+    assert_int_equal(quern_prepare(g, &(quern_prepare_opts){ .interrupt = &interrupt }, qrec, &err),
+                     QUERN_CANCELED);
     assert_int_equal(quern_prepare(g, NULL, "/nowhere/t.qrec", &err), QUERN_IO);
     quern_generator_free(g);
     FILE *f = fopen(csv, "a");
@@ -460,7 +477,8 @@ static void rejected_sources_leave_no_files(void **state)
     fclose(f);
     unlink(qrec);
     err = (quern_error){ 0 };
-    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" }, &err);
+    g = quern_file_generator(csv, &(quern_file_opts){ .target = "class", .classes = "class" },
+                             &err);
     assert_true(!g || quern_prepare(g, NULL, qrec, &err) < 0);
     assert_non_null(strstr(err.text, "fields"));
     quern_generator_free(g);

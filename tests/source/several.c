@@ -17,15 +17,28 @@ static const int widths[] = { per, 2, 1, 1 };
 /* Byte k of record r of array f: an input that counts its records, a small one, two labels. */
 static uint8_t byte_of(int f, int r, int k)
 {
-    return (uint8_t)(f == 0 ? (k == 0 ? r >> 8 : k == 1 ? r & 255 : (r * 31 + k * k) & 255) : f == 1 ? (r + k) % 200 : r % (f + 5));
+    return (uint8_t)(f == 0   ? (k == 0   ? r >> 8
+                                 : k == 1 ? r & 255
+                                          : (r * 31 + k * k) & 255)
+                     : f == 1 ? (r + k) % 200
+                              : r % (f + 5));
 }
 
 static void write_gzipped(void)
 {
     for (int f = 0; f < 4; f++) {
-        uint8_t head[12] = {
-            0, 0, 8, (uint8_t)(f < 2 ? 2 : 1), 0, 0, n >> 8, n & 255, 0, 0, (uint8_t)(widths[f] >> 8), widths[f] & 255
-        };
+        uint8_t head[12] = { 0,
+                             0,
+                             8,
+                             (uint8_t)(f < 2 ? 2 : 1),
+                             0,
+                             0,
+                             n >> 8,
+                             n & 255,
+                             0,
+                             0,
+                             (uint8_t)(widths[f] >> 8),
+                             widths[f] & 255 };
         snprintf(path[f], sizeof path[f], "/tmp/quern-several-%d-%d.gz", (int)getpid(), f);
         gzFile z = gzopen(path[f], "wb");
         gzwrite(z, head, f < 2 ? 12 : 8);
@@ -34,7 +47,8 @@ static void write_gzipped(void)
                 gzputc(z, byte_of(f, r, k));
         gzclose(z);
     }
-    snprintf(words, sizeof words, "y:second=%s x:small=%s y:first=%s x:large=%s", path[3], path[1], path[2], path[0]);
+    snprintf(words, sizeof words, "y:second=%s x:small=%s y:first=%s x:large=%s", path[3], path[1],
+             path[2], path[0]);
 }
 
 /* The same as deflated members of an NPZ, after a comment. */
@@ -49,17 +63,23 @@ static void write_npz(void)
         char name[8], shape[64];
         snprintf(shape, sizeof shape, f < 2 ? "(%d, %d)" : "(%d,)", n, widths[f]);
         memcpy(arrays[f], "\x93NUMPY\x01\x00\x76\x00", 10);
-        sprintf((char *)arrays[f] + 10, "{'descr': '|u1', 'fortran_order': False, 'shape': %-66s}", shape);
+        sprintf((char *)arrays[f] + 10, "{'descr': '|u1', 'fortran_order': False, 'shape': %-66s}",
+                shape);
         memset(arrays[f] + 10 + strlen((char *)arrays[f] + 10), ' ', 1);
         for (int r = 0; r < n; r++)
             for (int k = 0; k < widths[f]; k++)
                 arrays[f][128 + r * widths[f] + k] = byte_of(f, r, k);
         snprintf(name, sizeof name, "%d.npy", f);
-        assert_true(zip_file_add(z, name, zip_source_buffer(z, arrays[f], (zip_uint64_t)(128 + n * widths[f]), 0), 0) == f);
+        assert_true(
+            zip_file_add(z, name,
+                         zip_source_buffer(z, arrays[f], (zip_uint64_t)(128 + n * widths[f]), 0),
+                         0) == f);
     }
-    assert_int_equal(zip_set_archive_comment(z, "more than twenty-two bytes, PK is among them", 44), 0);
+    assert_int_equal(zip_set_archive_comment(z, "more than twenty-two bytes, PK is among them", 44),
+                     0);
     assert_int_equal(zip_close(z), 0);
-    snprintf(words, sizeof words, "y:second=%s:/3 x:small=%s:/1 y:first=%s:/2 x:large=%s:/0", path[0], path[0], path[0], path[0]);
+    snprintf(words, sizeof words, "y:second=%s:/3 x:small=%s:/1 y:first=%s:/2 x:large=%s:/0",
+             path[0], path[0], path[0], path[0]);
 }
 
 static quern_batch_spec spec = { .n_inputs = 2,
@@ -69,7 +89,8 @@ static quern_batch_spec spec = { .n_inputs = 2,
                                              { .rank = 2, .dims = { -1, 2 } },
                                              { .rank = 1, .dims = { -1 } },
                                              { .rank = 2, .dims = { -1, 1 } } },
-                                 .dtypes = { QUERN_FLOAT32, QUERN_INT32, QUERN_INT32, QUERN_FLOAT32 },
+                                 .dtypes = { QUERN_FLOAT32, QUERN_INT32, QUERN_INT32,
+                                             QUERN_FLOAT32 },
                                  .names = { "large", "small", "first", "second" } };
 
 /* Reads a pass and checks that every record comes once with all its parts. Returns the number of
@@ -109,7 +130,8 @@ static void arrays_stay_aligned(void (*write)(void))
     quern_generator *g = quern_file_generator(words, NULL, &err);
     if (!g)
         fail_msg("%s: %s", err.where, err.text);
-    for (int round = 0; round < 3; round++) { /* predict (without targets), fit, evaluate, in turns */
+    for (int round = 0; round < 3;
+         round++) { /* predict (without targets), fit, evaluate, in turns */
         spec.n_targets = 0;
         CHECK_OK(g->ops->open(g, &spec, false, 1, &err), err);
         assert_int_equal(pass(g, 0), 0);
@@ -178,7 +200,9 @@ static void columns_fill_inputs_and_targets_in_order(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(gzipped_arrays_stay_aligned), cmocka_unit_test(zip_members_stay_aligned),
-                                        cmocka_unit_test(columns_fill_inputs_and_targets_in_order) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gzipped_arrays_stay_aligned), cmocka_unit_test(zip_members_stay_aligned),
+        cmocka_unit_test(columns_fill_inputs_and_targets_in_order)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

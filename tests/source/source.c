@@ -35,7 +35,8 @@ static int64_t read_csv(const char *text, const char *missing, kept *k, quern_er
     write_file(csv_path, text, strlen(text));
     *k = (kept){ 0 };
     quern_model *m = quern_model_from_spec("input 3 | activation linear", 0, err);
-    quern_generator *g = quern_file_generator(csv_path, &(quern_file_opts){ .missing = missing }, err);
+    quern_generator *g =
+        quern_file_generator(csv_path, &(quern_file_opts){ .missing = missing }, err);
     int64_t n = g ? quern_predict_generator(m, g, 4, 0, keep, k, err) : err->code;
     quern_generator_free(g);
     quern_model_free(m);
@@ -71,7 +72,8 @@ static void csv_forms_are_read_correctly(void **state)
         quern_error err = { 0 };
         kept k;
         int64_t n = read_csv(cases[i].text, cases[i].missing, &k, &err);
-        if (n != cases[i].n || !strstr(err.where, cases[i].where) || !strstr(err.text, cases[i].said))
+        if (n != cases[i].n || !strstr(err.where, cases[i].where) ||
+            !strstr(err.text, cases[i].said))
             fail_msg("case %zu: %lld, '%s: %s'", i, (long long)n, err.where, err.text);
         if (n > 0)
             assert_true(k.rows[n - 1][2] == cases[i].last);
@@ -83,7 +85,8 @@ static void missing_targets_are_named(void **state)
     (void)state;
     quern_error err = { 0 };
     write_file(csv_path, "a,label\n1,2\n", 12);
-    quern_generator *g = quern_file_generator(csv_path, &(quern_file_opts){ .target = "label" }, &err);
+    quern_generator *g =
+        quern_file_generator(csv_path, &(quern_file_opts){ .target = "label" }, &err);
     assert_int_equal(quern_generator_features(g), 1);
     quern_generator_free(g);
     assert_null(quern_file_generator(csv_path, &(quern_file_opts){ .target = "labell" }, &err));
@@ -141,7 +144,8 @@ int main(void)
     snprintf(csv_path, sizeof csv_path, "/tmp/quern-%d.csv", (int)getpid());
     snprintf(x_path, sizeof x_path, "/tmp/quern-%d-idx3-ubyte", (int)getpid());
     snprintf(y_path, sizeof y_path, "/tmp/quern-%d-idx1-ubyte", (int)getpid());
-    const struct CMUnitTest tests[] = { cmocka_unit_test(csv_forms_are_read_correctly), cmocka_unit_test(missing_targets_are_named),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(csv_forms_are_read_correctly),
+                                        cmocka_unit_test(missing_targets_are_named),
                                         cmocka_unit_test(corrupt_files_are_errors),
                                         cmocka_unit_test(labels_out_of_range_are_named) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

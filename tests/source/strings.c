@@ -13,17 +13,17 @@ static const char path[] = QUERN_BINARY_DIR "/tests/strings.csv";
 
 static quern__queue *open_queue(quern_generator *g, bool shuffle, quern_error *err)
 {
-    quern__queue_opts o = {
-        .spec = { .n_inputs = 3,
-                  .batch_size = 8,
-                  .shapes = { { .rank = 1, .dims = { -1 } }, { .rank = 2, .dims = { -1, 1 } }, { .rank = 2, .dims = { -1, 2 } } },
-                  .dtypes = { QUERN_STRING, QUERN_FLOAT32, QUERN_STRING },
-                  .names = { "title", "number", "texts" } },
-        .shuffle = shuffle,
-        .seed = 4,
-        .depth = 2,
-        .workers = 1
-    };
+    quern__queue_opts o = { .spec = { .n_inputs = 3,
+                                      .batch_size = 8,
+                                      .shapes = { { .rank = 1, .dims = { -1 } },
+                                                  { .rank = 2, .dims = { -1, 1 } },
+                                                  { .rank = 2, .dims = { -1, 2 } } },
+                                      .dtypes = { QUERN_STRING, QUERN_FLOAT32, QUERN_STRING },
+                                      .names = { "title", "number", "texts" } },
+                            .shuffle = shuffle,
+                            .seed = 4,
+                            .depth = 2,
+                            .workers = 1 };
     return quern__queue_open(g, &o, err);
 }
 
@@ -45,10 +45,12 @@ static void text_fields_are_unchanged(void **state)
           "ber,\xff\xfe,3,7\n",
           f);
     fclose(f);
-    quern_generator *g = quern_file_generator(path, &(quern_file_opts){ .features = "title,n,a,b" }, &err);
+    quern_generator *g =
+        quern_file_generator(path, &(quern_file_opts){ .features = "title,n,a,b" }, &err);
     quern__queue *q = g ? open_queue(g, false, &err) : NULL;
     quern_batch *b = NULL;
-    if (!q || quern__queue_begin(q, 0, -1, false, &err) < 0 || quern__queue_take(q, &b, &err) != QUERN_OK)
+    if (!q || quern__queue_begin(q, 0, -1, false, &err) < 0 ||
+        quern__queue_take(q, &b, &err) != QUERN_OK)
         fail_msg("%s: %s", err.where, err.text);
     const quern_string *title = b->arrays[0], *rest = b->arrays[2];
     const float *n = b->arrays[1];

@@ -65,15 +65,19 @@ static void every_window_comes_once(void **state)
     const char *plain = file("all.txt", corpus, bytes), *zipped = file("all.txt.gz", corpus, bytes);
     const char *one = file("one", corpus, 10001), *two = file("two", corpus + 10001, 3);
     char mixed[400], parts[400];
-    snprintf(mixed, sizeof mixed, "%s %s %s", one, two, file("rest.gz", corpus + 10004, bytes - 10004));
-    snprintf(parts, sizeof parts, "%s %s %s", one, two, file("rest", corpus + 10004, bytes - 10004));
+    snprintf(mixed, sizeof mixed, "%s %s %s", one, two,
+             file("rest.gz", corpus + 10004, bytes - 10004));
+    snprintf(parts, sizeof parts, "%s %s %s", one, two,
+             file("rest", corpus + 10004, bytes - 10004));
     const char *const words[] = { plain, zipped, mixed, parts };
     int count[2];
     for (int stride = 1; stride <= 23; stride += 11)
         for (int f = 0; f < 4; f++)
             for (int memory = 0; memory < 2; memory++)
                 for (int shuffle = 0; shuffle < 2; shuffle++) {
-                    quern_text_opts o = { .stride = stride, .memory = memory ? 8192 : 0, .targets = memory };
+                    quern_text_opts o = { .stride = stride,
+                                          .memory = memory ? 8192 : 0,
+                                          .targets = memory };
                     quern_generator *g = quern_text_generator(words[f], digits, &o, &r.err);
                     CHECK_OK(begin(&r, g, window, o.targets, 33, shuffle, 5), r.err);
                     int n = places(&r, o.targets, order[0]);
@@ -81,8 +85,9 @@ static void every_window_comes_once(void **state)
                     qsort(seen, (size_t)n, sizeof *seen, by_number);
                     for (int i = 0; i < n; i++)
                         assert_int_equal(stride == 1 ? i
-                                         : i         ? seen[i] - seen[i - 1] <= stride && seen[i] > seen[i - 1]
-                                                     : !seen[0],
+                                         : i         ? seen[i] - seen[i - 1] <= stride &&
+                                                   seen[i] > seen[i - 1]
+                                             : !seen[0],
                                          stride == 1 ? seen[i] : 1);
                     assert_true(n == bytes - window || stride > 1);
                     assert_true(seen[n - 1] > bytes - window - 1 - stride);
@@ -96,7 +101,8 @@ static void every_window_comes_once(void **state)
                     int same = 0;
                     for (int i = 0; i < n; i++)
                         same += order[0][i] == order[1][i];
-                    assert_true(shuffle ? same < n / 20 + 3 : same == n); /* epochs have different orders */
+                    assert_true(shuffle ? same < n / 20 + 3
+                                        : same == n); /* epochs have different orders */
                     quern_generator_free(g);
                 }
 }
@@ -144,17 +150,21 @@ static void restored_positions_give_the_same_rest(void **state)
             quern_generator_free(g);
         }
         g = quern_text_generator(path, digits, &o, &r.err);
-        for (size_t i = 0; i < at[3].size; i++) { /* random bytes are rejected, or are a valid position */
+        for (size_t i = 0; i < at[3].size;
+             i++) { /* random bytes are rejected, or are a valid position */
             uint8_t bad[128];
             memcpy(bad, at[3].state, sizeof bad);
             bad[i] ^= 0x41;
-            if (quern_generator_restore(g, bad, at[3].size, NULL) == QUERN_OK && begin(&r, g, window, false, 5, kind != 1, 5) >= 0)
+            if (quern_generator_restore(g, bad, at[3].size, NULL) == QUERN_OK &&
+                begin(&r, g, window, false, 5, kind != 1, 5) >= 0)
                 next(&r);
             assert_true(quern_generator_restore(g, bad, i, NULL) < 0);
         }
         CHECK_OK(quern_generator_restore(g, at[3].state, at[3].size, &r.err), r.err);
-        CHECK_OK(begin(&r, g, window, false, kind == 2 ? 6 : 5, kind != 1, kind == 2 ? 5 : 6), r.err);
-        assert_int_equal(kind == 1 ? QUERN_INVALID : next(&r), QUERN_INVALID); /* another seed, or number of lanes */
+        CHECK_OK(begin(&r, g, window, false, kind == 2 ? 6 : 5, kind != 1, kind == 2 ? 5 : 6),
+                 r.err);
+        assert_int_equal(kind == 1 ? QUERN_INVALID : next(&r),
+                         QUERN_INVALID); /* another seed, or number of lanes */
         quern_generator_free(g);
     }
 }
@@ -173,7 +183,9 @@ static void lanes_continue_across_batches(void **state)
         assert_int_equal(r.b.size, lanes);
         for (int k = 0; k < lanes; k++) {
             int place = place_of(r.x + k * window, r.y + k * window, false);
-            assert_true(n ? place == last[k] + window : k == 0 ? place == 0 : place > last[k - 1] + bytes / lanes - 600);
+            assert_true(n        ? place == last[k] + window
+                        : k == 0 ? place == 0
+                                 : place > last[k - 1] + bytes / lanes - 600);
             last[k] = place;
         }
     }
@@ -206,7 +218,8 @@ static void shuffle_quality_equals_the_report(void **state)
     const size_t memories[] = { 0, 1 << 19, 1 << 17, 1 << 15, 1 << 14 };
     for (int c = 0; c < 5; c++) {
         hear_dispersion();
-        quern_generator *g = quern_text_generator(path, t, &(quern_text_opts){ .memory = memories[c], .stride = 16 }, &r.err);
+        quern_generator *g = quern_text_generator(
+            path, t, &(quern_text_opts){ .memory = memories[c], .stride = 16 }, &r.err);
         CHECK_OK(begin(&r, g, length, false, batch, true, 3), r.err);
         double sum = 0, batches = 0;
         for (; next(&r) == QUERN_OK && r.b.size == batch; batches += letters) {

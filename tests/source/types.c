@@ -12,10 +12,12 @@
 #include <unistd.h>
 #include <zlib.h>
 
-static const char *const names[] = { "f2lC", "f2lF", "f2bC", "f2bF", "f4lC", "f4lF", "f4bC", "f4bF", "f8lC", "f8lF", "f8bC",
-                                     "f8bF", "i1lC", "i1lF", "i2lC", "i2lF", "i2bC", "i2bF", "i4lC", "i4lF", "i4bC", "i4bF",
-                                     "i8lC", "i8lF", "i8bC", "i8bF", "u1lC", "u1lF", "u2lC", "u2lF", "u2bC", "u2bF", "u4lC",
-                                     "u4lF", "u4bC", "u4bF", "u8lC", "u8lF", "u8bC", "u8bF", "b1lC", "b1lF" };
+static const char *const names[] = { "f2lC", "f2lF", "f2bC", "f2bF", "f4lC", "f4lF", "f4bC",
+                                     "f4bF", "f8lC", "f8lF", "f8bC", "f8bF", "i1lC", "i1lF",
+                                     "i2lC", "i2lF", "i2bC", "i2bF", "i4lC", "i4lF", "i4bC",
+                                     "i4bF", "i8lC", "i8lF", "i8bC", "i8bF", "u1lC", "u1lF",
+                                     "u2lC", "u2lF", "u2bC", "u2bF", "u4lC", "u4lF", "u4bC",
+                                     "u4bF", "u8lC", "u8lF", "u8bC", "u8bF", "b1lC", "b1lF" };
 enum { n_names = sizeof names / sizeof *names };
 static char path[64];
 
@@ -37,7 +39,10 @@ static double number(const char *name, int i)
 {
     int bits = 8 * (name[1] - '0');
     if (i < 41)
-        return name[0] == 'f' ? (i * 5 - 100) / 4.0 : name[0] == 'i' ? i * 3 - 60 : name[0] == 'u' ? i * 3 : i % 3 == 0;
+        return name[0] == 'f'   ? (i * 5 - 100) / 4.0
+               : name[0] == 'i' ? i * 3 - 60
+               : name[0] == 'u' ? i * 3
+                                : i % 3 == 0;
     return name[0] == 'f'   ? (bits == 16   ? 65504
                                : bits == 32 ? (double)FLT_MAX
                                             : INFINITY)
@@ -46,7 +51,8 @@ static double number(const char *name, int i)
 }
 
 /* Reads the first batch of `words`: returns a status, and the numbers. */
-static int read_as(const char *words, const quern_file_opts *o, const quern_batch_spec *spec, void *x, quern_error *err)
+static int read_as(const char *words, const quern_file_opts *o, const quern_batch_spec *spec,
+                   void *x, quern_error *err)
 {
     int64_t indices[16];
     quern_batch b = { .spec = spec, .size = 7, .arrays = { x }, .indices = indices };
@@ -60,9 +66,11 @@ static int read_as(const char *words, const quern_file_opts *o, const quern_batc
     return status;
 }
 
-static const quern_batch_spec floats = {
-    .n_inputs = 1, .batch_size = 7, .shapes = { { .rank = 3, .dims = { -1, 2, 3 } } }, .dtypes = { QUERN_FLOAT32 }, .names = { "x" }
-};
+static const quern_batch_spec floats = { .n_inputs = 1,
+                                         .batch_size = 7,
+                                         .shapes = { { .rank = 3, .dims = { -1, 2, 3 } } },
+                                         .dtypes = { QUERN_FLOAT32 },
+                                         .names = { "x" } };
 
 static void gzip_copy(const char *from)
 {
@@ -89,8 +97,8 @@ static void all_sources_read_all_types(void **state)
             if (from == 0)
                 snprintf(words, sizeof words, "x=%s", file);
             else if (from < 3)
-                snprintf(words, sizeof words, "x=%s/numpy/types/%s.npz:/%s", QUERN_TEST_DATA, from == 1 ? "types" : "deflated",
-                         names[k]);
+                snprintf(words, sizeof words, "x=%s/numpy/types/%s.npz:/%s", QUERN_TEST_DATA,
+                         from == 1 ? "types" : "deflated", names[k]);
             else if (from == 3) {
                 gzip_copy(file);
                 snprintf(words, sizeof words, "x=%s", path);
@@ -100,7 +108,8 @@ static void all_sources_read_all_types(void **state)
                 fail_msg("%s: %s: %s", words, err.where, err.text);
             for (int i = 0; i < 42; i++)
                 if (x[i] != (float)number(names[k], i))
-                    fail_msg("%s, number %d: %.9g, expected %.9g", words, i, (double)x[i], number(names[k], i));
+                    fail_msg("%s, number %d: %.9g, expected %.9g", words, i, (double)x[i],
+                             number(names[k], i));
         }
 }
 
@@ -134,8 +143,9 @@ static void integers_are_rounded_once(void **state)
     const double as[] = { 16777216, 0x1p60 + 0x1p37, -16777220, 0x1p63 + 0x1p40, 0x1p64 };
     for (int k = 0; k < 5; k++) {
         float v;
-        assert_int_equal(quern__convert(k < 3 ? (const void *)&i[k] : (const void *)&u[k - 3], k < 3 ? QUERN_INT64 : QUERN_UINT64,
-                                        1, &v, QUERN_FLOAT32, 0),
+        assert_int_equal(quern__convert(k < 3 ? (const void *)&i[k] : (const void *)&u[k - 3],
+                                        k < 3 ? QUERN_INT64 : QUERN_UINT64, 1, &v, QUERN_FLOAT32,
+                                        0),
                          1);
         assert_true((double)v == as[k]);
     }
@@ -154,18 +164,24 @@ static void values_out_of_range_are_named(void **state)
             uint16_t f2;
         } v;
         const char *said;
-    } cases[] = { { QUERN_FLOAT64, QUERN_INT32, { .f8 = 1.5 }, "1.5 is not an integer" },
-                  { QUERN_FLOAT64, QUERN_INT64, { .f8 = NAN }, "nan is not an integer" },
-                  { QUERN_FLOAT32, QUERN_INT32, { .f4 = 0x1p31f }, "2147483648 is outside int32 (-2147483648 to 2147483647)" },
-                  { QUERN_FLOAT64, QUERN_INT64, { .f8 = 0x1p63 }, "9223372036854775808 is outside int64" },
-                  { QUERN_INT64, QUERN_INT32, { .i8 = -2147483649 }, "-2147483649 is outside int32" },
-                  { QUERN_UINT64, QUERN_INT64, { .u8 = 1ull << 63 }, "9223372036854775808 is outside int64" },
-                  { QUERN_FLOAT16, QUERN_INT32, { .f2 = 0x3800 }, "0.5 is not an integer" } };
+    } cases[] = {
+        { QUERN_FLOAT64, QUERN_INT32, { .f8 = 1.5 }, "1.5 is not an integer" },
+        { QUERN_FLOAT64, QUERN_INT64, { .f8 = NAN }, "nan is not an integer" },
+        { QUERN_FLOAT32,
+          QUERN_INT32,
+          { .f4 = 0x1p31f },
+          "2147483648 is outside int32 (-2147483648 to 2147483647)" },
+        { QUERN_FLOAT64, QUERN_INT64, { .f8 = 0x1p63 }, "9223372036854775808 is outside int64" },
+        { QUERN_INT64, QUERN_INT32, { .i8 = -2147483649 }, "-2147483649 is outside int32" },
+        { QUERN_UINT64, QUERN_INT64, { .u8 = 1ull << 63 }, "9223372036854775808 is outside int64" },
+        { QUERN_FLOAT16, QUERN_INT32, { .f2 = 0x3800 }, "0.5 is not an integer" }
+    };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         int64_t to;
         char text[128];
         assert_int_equal(quern__convert(&cases[k].v, cases[k].dtype, 1, &to, cases[k].want, 0), 0);
-        if (!strstr(quern__convert_why(&cases[k].v, cases[k].dtype, 0, cases[k].want, text), cases[k].said))
+        if (!strstr(quern__convert_why(&cases[k].v, cases[k].dtype, 0, cases[k].want, text),
+                    cases[k].said))
             fail_msg("%s, expected %s", text, cases[k].said);
     }
     int64_t large = INT64_MAX;
@@ -177,11 +193,13 @@ static void values_out_of_range_are_named(void **state)
 }
 
 /* Writes a file with an array of zeros except its first elements. */
-static void write_array(const char *descr, const char *order, const char *shape, const void *numbers, size_t n, int64_t size)
+static void write_array(const char *descr, const char *order, const char *shape,
+                        const void *numbers, size_t n, int64_t size)
 {
     char head[129];
     memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);
-    snprintf(head + 10, sizeof head - 10, "{'descr': %s, 'fortran_order': %s, 'shape': %s, }", descr, order, shape);
+    snprintf(head + 10, sizeof head - 10, "{'descr': %s, 'fortran_order': %s, 'shape': %s, }",
+             descr, order, shape);
     size_t length = 10 + strlen(head + 10);
     memset(head + length, ' ', 128 - length);
     FILE *f = fopen(path, "wb");
@@ -198,14 +216,16 @@ static void messages_name_shape_and_limit(void **state)
     const struct {
         const char *descr, *shape, *said;
     } cases[] = { { "'<c8'", "(7, 2, 3)",
-                    ".npy array of dtype '<c8'; supported: float16 to float64, int8 to int64, uint8 to uint64, bool" },
+                    ".npy array of dtype '<c8'; supported: float16 to float64, int8 to int64, "
+                    "uint8 to uint64, bool" },
                   { "'<U12'", "(7, 2, 3)", ".npy array of dtype '<U12'; supported" },
                   { "'|O'", "(7, 2, 3)", ".npy array of dtype '|O'; supported" },
                   { "[('a', '<f4')]", "(7, 2, 3)", "a structured dtype" },
                   { "'<f4'", "(7, 0)", "shape (7, 0) has no elements" },
                   { "'<f4'", "(0, 6)", "shape (0, 6) has no records" },
                   { "'<f4'", "(7, 0, 3)", "shape (7, 0, 3) has no elements" },
-                  { "'<f4'", "(7, 4096, 8192)", "shape (7, 4096, 8192) gives records of more than 16777216 elements" },
+                  { "'<f4'", "(7, 4096, 8192)",
+                    "shape (7, 4096, 8192) gives records of more than 16777216 elements" },
                   { "'<f4'", "()", "is a scalar; an array of records is expected" } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float x[42];
@@ -251,7 +271,9 @@ static void idx_files_have_all_types(void **state)
             if (read_as(words, NULL, &floats, x, &err) < 0)
                 fail_msg("type %d: %s: %s", types[k], err.where, err.text);
             for (int i = 0; i < 42; i++)
-                assert_true(x[i] == (k == 0 ? (float)i : k < 4 ? (float)(i - 20) : (float)i - 20.5f));
+                assert_true(x[i] == (k == 0  ? (float)i
+                                     : k < 4 ? (float)(i - 20)
+                                             : (float)i - 20.5f));
         }
 }
 
@@ -259,9 +281,11 @@ static void idx_files_have_all_types(void **state)
 static void values_out_of_range_name_their_record(void **state)
 {
     (void)state;
-    quern_batch_spec whole = {
-        .n_inputs = 1, .batch_size = 7, .shapes = { { .rank = 2, .dims = { -1, 2 } } }, .dtypes = { QUERN_INT32 }, .names = { "x" }
-    };
+    quern_batch_spec whole = { .n_inputs = 1,
+                               .batch_size = 7,
+                               .shapes = { { .rank = 2, .dims = { -1, 2 } } },
+                               .dtypes = { QUERN_INT32 },
+                               .names = { "x" } };
     const uint64_t numbers[14] = { 1, 2, 3, 4, 5, 3000000000, 7 };
     const double fractions[14] = { 1, 2, 3, 2.5 };
     int32_t x[14];
@@ -274,7 +298,8 @@ static void values_out_of_range_name_their_record(void **state)
     assert_non_null(strstr(err.text, "3000000000 is outside int32"));
     err = (quern_error){ 0 };
     write_array("'<f8'", "False", "(7, 2)", fractions, sizeof fractions, sizeof fractions);
-    assert_int_equal(read_as(path, &(quern_file_opts){ .format = "npy" }, &whole, x, &err), QUERN_INVALID);
+    assert_int_equal(read_as(path, &(quern_file_opts){ .format = "npy" }, &whole, x, &err),
+                     QUERN_INVALID);
     assert_non_null(strstr(err.text, "record 2: 2.5 is not an integer"));
 }
 
@@ -288,17 +313,19 @@ static void arrays_in_memory_have_all_types(void **state)
     float x[4];
     int32_t y[4];
     int64_t indices[4];
-    const quern_batch_spec spec = {
-        .n_inputs = 2,
-        .n_targets = 1,
-        .batch_size = 4,
-        .shapes = { { .rank = 2, .dims = { -1, 1 } }, { .rank = 1, .dims = { -1 } }, { .rank = 1, .dims = { -1 } } },
-        .dtypes = { QUERN_FLOAT32, QUERN_FLOAT32, QUERN_INT32 },
-        .names = { "a", "b", "y" }
+    const quern_batch_spec spec = { .n_inputs = 2,
+                                    .n_targets = 1,
+                                    .batch_size = 4,
+                                    .shapes = { { .rank = 2, .dims = { -1, 1 } },
+                                                { .rank = 1, .dims = { -1 } },
+                                                { .rank = 1, .dims = { -1 } } },
+                                    .dtypes = { QUERN_FLOAT32, QUERN_FLOAT32, QUERN_INT32 },
+                                    .names = { "a", "b", "y" } };
+    const quern_tensor in[3] = {
+        { .dtype = QUERN_FLOAT16, .shape = { .rank = 1, .dims = { 4 } }, .data = half },
+        { .dtype = QUERN_UINT64, .shape = { .rank = 2, .dims = { 4, 1 } }, .data = large },
+        { .dtype = QUERN_FLOAT64, .shape = { .rank = 1, .dims = { 4 } }, .data = fraction }
     };
-    const quern_tensor in[3] = { { .dtype = QUERN_FLOAT16, .shape = { .rank = 1, .dims = { 4 } }, .data = half },
-                                 { .dtype = QUERN_UINT64, .shape = { .rank = 2, .dims = { 4, 1 } }, .data = large },
-                                 { .dtype = QUERN_FLOAT64, .shape = { .rank = 1, .dims = { 4 } }, .data = fraction } };
     float second[4];
     quern_error err = { 0 };
     quern_batch b = { .spec = &spec, .size = 4, .arrays = { x, second, y }, .indices = indices };
@@ -333,7 +360,8 @@ static void large_fortran_arrays_are_read_or_rejected(void **state)
             for (int64_t i = 0; i < per; i++)
                 all[i * n + r] = (int32_t)(r * 7 + i);
         snprintf(shape, sizeof shape, "(%lld, %lld)", (long long)n, (long long)per);
-        write_array("'<i4'", "True", shape, all, (size_t)(n * per) * sizeof *all, n * per * (int64_t)sizeof *all);
+        write_array("'<i4'", "True", shape, all, (size_t)(n * per) * sizeof *all,
+                    n * per * (int64_t)sizeof *all);
         snprintf(words, sizeof words, "x=%s", path);
         quern_batch_spec spec = { .n_inputs = 1,
                                   .batch_size = 100,
@@ -345,7 +373,8 @@ static void large_fortran_arrays_are_read_or_rejected(void **state)
         CHECK_OK(g ? g->ops->open(g, &spec, false, 1, &err) : err.code, err);
         assert_int_equal(g->ops->read != NULL, sizes[k].by_number);
         for (; seen < n; seen += b.size) {
-            CHECK_OK(g->ops->read ? g->ops->read(g, 0, seen, &b, &err) : g->ops->next(g, &b, &err), err);
+            CHECK_OK(g->ops->read ? g->ops->read(g, 0, seen, &b, &err) : g->ops->next(g, &b, &err),
+                     err);
             for (int64_t r = 0; r < b.size; r++)
                 for (int64_t i = 0; i < per; i++)
                     assert_true(x[r * per + i] == (float)((seen + r) * 7 + i));
@@ -377,7 +406,8 @@ static void missing_members_are_named(void **state)
         const char *words, *said;
     } cases[] = { { "x=%s/numpy/stored.npz:x", NULL },
                   { "x=%s/numpy/stored.npz:/x", NULL },
-                  { "x=%s/numpy/stored.npz:/images", "has no array 'images'; it has 'x', 'y', 'w'" },
+                  { "x=%s/numpy/stored.npz:/images",
+                    "has no array 'images'; it has 'x', 'y', 'w'" },
                   { "x=%s/numpy/stored.npz:images", "has no array 'images'; it has 'x', 'y', 'w'" },
                   { "%s/numpy/types/types.npz", "has no array 'x'; it has 'f2lC', 'f2lF'" },
                   { "x=%s/numpy/none.npz:x", "No such file" } };

@@ -34,7 +34,8 @@ static void arrays_have_the_layout_of_the_model(void **state)
     quern_generator *g = quern_text_generator(path, t, &(quern_text_opts){ .stride = 5 }, &r.err);
     CHECK_OK(begin(&r, g, 4, false, 3, false, 1), r.err);
     assert_int_equal(next(&r), QUERN_OK);
-    const int32_t x[] = { 0, 1, 2, 3, 5, 6, 7, 7, 5, 4, 3, 2 }, y[] = { 1, 2, 3, 4, 6, 7, 7, 6, 4, 3, 2, 1 };
+    const int32_t x[] = { 0, 1, 2, 3, 5, 6, 7, 7, 5, 4, 3, 2 },
+                  y[] = { 1, 2, 3, 4, 6, 7, 7, 6, 4, 3, 2, 1 };
     assert_int_equal(r.b.size, 3);
     assert_memory_equal(r.x, x, sizeof x);
     assert_memory_equal(r.y, y, sizeof y);
@@ -53,7 +54,8 @@ static void arrays_have_the_layout_of_the_model(void **state)
     }
     quern_generator_free(g);
     /* the token after the window, one-hot windows; stride 3 is that of Keras's example */
-    r.g = g = quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST }, &r.err);
+    r.g = g =
+        quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST }, &r.err);
     r.spec.shapes[0] = (quern_shape){ .rank = 3, .dims = { -1, 4, 8 } };
     r.spec.shapes[1] = (quern_shape){ .rank = 1, .dims = { -1 } };
     r.spec.dtypes[1] = QUERN_INT32;
@@ -97,7 +99,8 @@ static void tokens_are_independent_of_blocks(void **state)
         const char *names[] = { "words", "words.gz" };
         for (int f = 0; f < 2; f++) {
             quern_generator *g =
-                quern_text_generator(file(names[f], text, length), t, &(quern_text_opts){ .stride = 1, .memory = 6000 }, &r.err);
+                quern_text_generator(file(names[f], text, length), t,
+                                     &(quern_text_opts){ .stride = 1, .memory = 6000 }, &r.err);
             CHECK_OK(begin(&r, g, 30, false, 64, false, 1), r.err);
             for (at = 0; next(&r) == QUERN_OK; at += r.b.size)
                 for (int i = 0; i < r.b.size; i++) {
@@ -125,14 +128,20 @@ static void errors_name_their_cause(void **state)
         quern_text_opts o;
     } cases[] = {
         { file("bad.txt", text, sizeof text), "bad.txt: from byte 11111", "is not UTF-8", { 0 } },
-        { file("bad.txt.gz", text, sizeof text), "bad.txt.gz: from byte 11111", "is not UTF-8", { .memory = 4000 } },
+        { file("bad.txt.gz", text, sizeof text),
+          "bad.txt.gz: from byte 11111",
+          "is not UTF-8",
+          { .memory = 4000 } },
         { "/nowhere.txt", "/nowhere.txt", "cannot be opened", { 0 } },
         { folder, folder, "is a directory", { 0 } },
         { good, "memory", "bytes", { .memory = 600 } },
         { good, "window", "out of range", { .window = -1 } },
         { good, "targets", "out of range", { .targets = 7 } },
         { good, "good.txt", "windows of 9 tokens, the model expects (None, 8)", { .window = 9 } },
-        { good, "good.txt", "targets of 1 tokens, the model expects (None, 8)", { .targets = QUERN_TARGETS_LAST } },
+        { good,
+          "good.txt",
+          "targets of 1 tokens, the model expects (None, 8)",
+          { .targets = QUERN_TARGETS_LAST } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         r.err = (quern_error){ 0 };
@@ -142,7 +151,8 @@ static void errors_name_their_cause(void **state)
         while (status == QUERN_OK)
             status = next(&r);
         r.err = g ? r.err : first;
-        if (status >= 0 || !strstr(r.err.where, cases[i].where) || !strstr(r.err.text, cases[i].what))
+        if (status >= 0 || !strstr(r.err.where, cases[i].where) ||
+            !strstr(r.err.text, cases[i].what))
             fail_msg("case %zu: %d, %s: %s", i, status, r.err.where, r.err.text);
         quern_generator_free(g);
     }
@@ -166,22 +176,27 @@ static void random_bytes_do_not_crash(void **state)
 {
     (void)state;
     static char noise[5000], back[64];
-    quern_tokenizer *kinds[] = { tokenizer("char bytes=true", "abc", 3), tokenizer("bpe vocab_size=256", "abc", 3),
+    quern_tokenizer *kinds[] = { tokenizer("char bytes=true", "abc", 3),
+                                 tokenizer("bpe vocab_size=256", "abc", 3),
                                  tokenizer("word", "a b c", 5) };
     uint32_t seed = 7;
     for (size_t n = 0; n < sizeof noise; n += 1 + n / 7) {
         for (size_t i = 0; i < n; i++)
-            noise[i] = (char)((seed = seed * 1664525u + 1013904223u) >> (n & 1 ? 24 : 29) << (n & 2 ? 5 : 0));
+            noise[i] = (char)((seed = seed * 1664525u + 1013904223u) >> (n & 1 ? 24 : 29)
+                                                                            << (n & 2 ? 5 : 0));
         for (int k = 0; k < 3; k++)
             for (int f = 0; f < 2; f++) {
-                quern_generator *g = quern_text_generator(file(f ? "noise.gz" : "noise", noise, n), kinds[k],
-                                                          &(quern_text_opts){ .stride = 1, .memory = 4096 }, &r.err);
+                quern_generator *g =
+                    quern_text_generator(file(f ? "noise.gz" : "noise", noise, n), kinds[k],
+                                         &(quern_text_opts){ .stride = 1, .memory = 4096 }, &r.err);
                 size_t at = 0;
                 CHECK_OK(begin(&r, g, 6, false, 16, false, 1), r.err);
                 for (int status; (status = next(&r)) != QUERN_END; at += (size_t)r.b.size) {
                     CHECK_OK(status, r.err);
                     for (int i = 0; i < r.b.size && k < 2; i++) {
-                        assert_int_equal(quern_tokenizer_decode(kinds[k], r.x + 6 * i, 1, back, sizeof back, &r.err), 1);
+                        assert_int_equal(quern_tokenizer_decode(kinds[k], r.x + 6 * i, 1, back,
+                                                                sizeof back, &r.err),
+                                         1);
                         assert_int_equal(back[0], noise[at + (size_t)i]);
                     }
                 }
@@ -206,12 +221,14 @@ static void pipes_are_read_once(void **state)
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(write(ends[1], text, length), (ssize_t)length);
     assert_true(!close(ends[1]) && dup2(ends[0], STDIN_FILENO) == STDIN_FILENO && !close(ends[0]));
-    quern_generator *g = quern_text_generator("-", t, &(quern_text_opts){ .stride = 1, .memory = 4000 }, &r.err);
+    quern_generator *g =
+        quern_text_generator("-", t, &(quern_text_opts){ .stride = 1, .memory = 4000 }, &r.err);
     CHECK_OK(begin(&r, g, 5, false, 16, true, 1), r.err);
     CHECK_OK(g->ops->reset(g, 0, &r.err), r.err);
     for (int status; (status = next(&r)) != QUERN_END; at += (size_t)r.b.size)
         CHECK_OK(status, r.err);
-    assert_true(at > length * 2 / 3 && at < length && !g->finite); /* "né" has more bytes than characters */
+    assert_true(at > length * 2 / 3 && at < length &&
+                !g->finite); /* "né" has more bytes than characters */
     assert_int_equal(g->ops->reset(g, 1, &r.err), QUERN_IO);
     assert_int_equal(quern_generator_save(g, bytes, sizeof bytes, &at, &r.err), QUERN_UNSUPPORTED);
     quern_generator_free(g);
@@ -255,11 +272,16 @@ static void training_is_independent_of_the_queue(void **state)
     const char *path = file("cycle.txt", text, sizeof text);
     for (int k = 0; k < 4; k++) {
         quern_error err = { 0 };
-        quern_model *m = quern_model_from_spec("input 4 | rescaling 1/6 | dense 32 relu | dense 7 softmax", 3, &err);
-        assert_true(m && quern_compile(m, "adam learning_rate=0.01", "sparse_categorical_crossentropy", "accuracy", &err) >= 0);
-        quern_generator *g =
-            quern_text_generator(path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST, .memory = 4000 }, &err);
-        quern_fit_opts o = { .epochs = 3, .max_queue_size = k == 3 ? 100 : k, .no_workers = k == 0, .steps_per_epoch = 50 };
+        quern_model *m = quern_model_from_spec(
+            "input 4 | rescaling 1/6 | dense 32 relu | dense 7 softmax", 3, &err);
+        assert_true(m && quern_compile(m, "adam learning_rate=0.01",
+                                       "sparse_categorical_crossentropy", "accuracy", &err) >= 0);
+        quern_generator *g = quern_text_generator(
+            path, t, &(quern_text_opts){ .targets = QUERN_TARGETS_LAST, .memory = 4000 }, &err);
+        quern_fit_opts o = { .epochs = 3,
+                             .max_queue_size = k == 3 ? 100 : k,
+                             .no_workers = k == 0,
+                             .steps_per_epoch = 50 };
         quern_history *h = quern_fit_generator(m, g, &o, &err);
         if (!h || err.code)
             fail_msg("%s: %s", err.where, err.text);
@@ -271,7 +293,8 @@ static void training_is_independent_of_the_queue(void **state)
         quern_generator_free(g);
         for (int i = 0; want && i < quern_model_weights(m); i++) {
             quern_tensor u = quern_model_weight(want, i, NULL), v = quern_model_weight(m, i, NULL);
-            assert_memory_equal(u.data, v.data, sizeof(float) * (size_t)quern_shape_count(&u.shape));
+            assert_memory_equal(u.data, v.data,
+                                sizeof(float) * (size_t)quern_shape_count(&u.shape));
         }
         if (want)
             quern_model_free(m);
@@ -313,7 +336,8 @@ static void memory_is_flat(void **state)
         quern_generator_free(g);
         peaks[k] = most - before;
     }
-    size_t gap = peaks[0] > peaks[1] ? peaks[0] - peaks[1] : peaks[1] - peaks[0]; /* malloc rounds sizes */
+    size_t gap =
+        peaks[0] > peaks[1] ? peaks[0] - peaks[1] : peaks[1] - peaks[0]; /* malloc rounds sizes */
     assert_true(gap <= 4096 && peaks[1] < 5 << 20);
     printf("%zu bytes for %d MiB and for %d\n", peaks[1], parts[0], parts[1]);
     quern_tokenizer_free(t);

@@ -19,7 +19,9 @@ static void integers_are_exact_and_checked_for_range(void **state)
     out.dtype = QUERN_INT32;
     out.data = narrow;
     assert_int_equal(quern_pad_sequences(&row, 1, NULL, NULL, 0, &out, NULL), QUERN_NUMBER);
-    row = (quern_tensor){ .dtype = QUERN_FLOAT64, .shape = { .rank = 1, .dims = { 1 } }, .data = &bad };
+    row = (quern_tensor){ .dtype = QUERN_FLOAT64,
+                          .shape = { .rank = 1, .dims = { 1 } },
+                          .data = &bad };
     assert_int_equal(quern_pad_sequences(&row, 1, NULL, NULL, 0, &out, NULL), QUERN_NUMBER);
     row.dtype = QUERN_UINT8;
     assert_int_equal(quern_pad_sequences(&row, 1, NULL, NULL, 0, &out, NULL), QUERN_DTYPE);
@@ -29,9 +31,12 @@ static void integers_are_exact_and_checked_for_range(void **state)
 static void shapes_are_reported_without_data(void **state)
 {
     float rows[] = { 1, 2, 3, 4, 5, 6 };
-    quern_tensor two[] = { { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = rows },
-                           { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 1, 2 } }, .data = rows + 4 } };
-    quern_tensor out = { .dtype = QUERN_FLOAT32, .shape = { .dims = { 0, -1 } } }, classes = { .dtype = QUERN_FLOAT32 };
+    quern_tensor two[] = {
+        { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 2, 2 } }, .data = rows },
+        { .dtype = QUERN_FLOAT32, .shape = { .rank = 2, .dims = { 1, 2 } }, .data = rows + 4 }
+    };
+    quern_tensor out = { .dtype = QUERN_FLOAT32, .shape = { .dims = { 0, -1 } } },
+                 classes = { .dtype = QUERN_FLOAT32 };
     (void)state;
     assert_int_equal(quern_pad_sequences(two, 2, NULL, NULL, 0, &out, NULL), 0);
     assert_int_equal(out.shape.rank, 3);
@@ -50,10 +55,13 @@ static void shapes_are_reported_without_data(void **state)
  * elements; of 3, -4, 0 they are 4, 0 and 2. */
 static void norms_of_every_order_match_the_definition(void **state)
 {
-    const double orders[] = { INFINITY, -INFINITY, 0, 1, 2 }, norms[] = { 4, 1, 2, 7, 5 }; /* a norm of 0 does not divide */
+    const double orders[] = { INFINITY, -INFINITY, 0, 1, 2 },
+                 norms[] = { 4, 1, 2, 7, 5 }; /* a norm of 0 does not divide */
     int32_t x_data[] = { 3, -4, 0 };
     float got[3];
-    quern_tensor x = { .dtype = QUERN_INT32, .shape = { .rank = 2, .dims = { 1, 3 } }, .data = x_data },
+    quern_tensor x = { .dtype = QUERN_INT32,
+                       .shape = { .rank = 2, .dims = { 1, 3 } },
+                       .data = x_data },
                  out = { .dtype = QUERN_FLOAT32, .data = got };
     (void)state;
     for (int k = 0; k < 5; k++) {
@@ -78,7 +86,9 @@ static void word_index_rejects_invalid_arguments(void **state)
     (void)state;
     assert_null(quern_word_index_new(&(quern_word_opts){ .num_words = -1 }, &err));
     assert_null(quern_word_index_new(&(quern_word_opts){ .split = "" }, &err));
-    assert_int_equal(quern_text_to_word_sequence("a", 1, &(quern_word_opts){ .split = "" }, NULL, NULL, &err), QUERN_INVALID);
+    assert_int_equal(
+        quern_text_to_word_sequence("a", 1, &(quern_word_opts){ .split = "" }, NULL, NULL, &err),
+        QUERN_INVALID);
     quern_word_index *w = quern_word_index_new(&(quern_word_opts){ .oov_token = "b" }, &err);
     assert_int_equal(quern_word_index_fit(w, "\xff", 1, &err), QUERN_FORMAT);
     assert_int_equal(quern_word_index_sequence(w, "a", 1, ids, 4, &err), QUERN_INVALID);

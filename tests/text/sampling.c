@@ -9,7 +9,8 @@
 
 enum { N = 17 };
 
-static const float logits[N] = { 0.5f, -1, 2, 2, -INFINITY, 0, 1.5f, -3, 0.25f, 1, -0.5f, 2, -2, 0.1f, 0.7f, -INFINITY, 1.2f };
+static const float logits[N] = { 0.5f, -1,    2, 2,  -INFINITY, 0,    1.5f,      -3,  0.25f,
+                                 1,    -0.5f, 2, -2, 0.1f,      0.7f, -INFINITY, 1.2f };
 
 static quern_sampler *sampler(quern_sampling how, int64_t n)
 {
@@ -126,23 +127,28 @@ static void penalty_applies_to_the_window(void **state)
     quern_sampler *s = sampler(how, 2);
     assert_int_equal(quern_sampler_draw(s, two, NULL, 0, 0, &err), 0);
     assert_int_equal(quern_sampler_draw(s, two, window, 1, 0, &err), 1);
-    assert_int_equal(quern_sampler_draw(s, two, window, 4, 0, &err), 0); /* both tokens, once each */
+    assert_int_equal(quern_sampler_draw(s, two, window, 4, 0, &err),
+                     0); /* both tokens, once each */
     window[2] = 2;
     assert_int_equal(quern_sampler_draw(s, two, window, 4, 0, &err), QUERN_INVALID);
     quern_sampler_free(s);
     how.repetition_window = 1;
     s = sampler(how, 2);
-    assert_int_equal(quern_sampler_draw(s, two, window, 2, 0, NULL), 0); /* the window is the last token, 1 */
+    assert_int_equal(quern_sampler_draw(s, two, window, 2, 0, NULL),
+                     0); /* the window is the last token, 1 */
     quern_sampler_free(s);
     how.repetition_penalty = 1e-3;
     s = sampler(how, 2);
-    assert_int_equal(quern_sampler_draw_double(s, (double[]){ DBL_MAX, 0 }, window, 1, 0, NULL), QUERN_NUMBER);
+    assert_int_equal(quern_sampler_draw_double(s, (double[]){ DBL_MAX, 0 }, window, 1, 0, NULL),
+                     QUERN_NUMBER);
     quern_sampler_free(s);
 }
 
 static void invalid_logits_are_errors(void **state)
 {
-    static const float bad[][3] = { { 0, NAN, 1 }, { 0, 1, INFINITY }, { -INFINITY, -INFINITY, -INFINITY } };
+    static const float bad[][3] = { { 0, NAN, 1 },
+                                    { 0, 1, INFINITY },
+                                    { -INFINITY, -INFINITY, -INFINITY } };
     quern_sampling how = QUERN_SAMPLING_DEFAULTS;
     (void)state;
     quern_sampler *s = sampler(how, 3);
@@ -158,7 +164,8 @@ static void invalid_logits_are_errors(void **state)
     quern_sampler_free(s);
     how.from_probabilities = 1;
     s = sampler(how, 3);
-    assert_int_equal(quern_sampler_draw(s, (float[]){ 0, -0.5f, 1 }, NULL, 0, 0.5, NULL), QUERN_NUMBER);
+    assert_int_equal(quern_sampler_draw(s, (float[]){ 0, -0.5f, 1 }, NULL, 0, 0.5, NULL),
+                     QUERN_NUMBER);
     assert_int_equal(quern_sampler_draw(s, (float[]){ 0, 0, 0 }, NULL, 0, 0.5, NULL), QUERN_NUMBER);
     assert_int_equal(quern_sampler_draw(s, (float[]){ 0, 0.5f, 0.5f }, NULL, 0, 0, NULL), 1);
     quern_sampler_free(s);
@@ -214,7 +221,8 @@ static void fill_table(uint64_t seed)
 {
     for (int i = 0; i < STEPS; i++)
         for (int v = 0; v < V; v++)
-            table[i][v] = (float)(-3 * quern__random_uniform(quern__random_key_of(seed, 99, 0), (uint64_t)i, (uint64_t)v));
+            table[i][v] = (float)(-3 * quern__random_uniform(quern__random_key_of(seed, 99, 0),
+                                                             (uint64_t)i, (uint64_t)v));
 }
 
 /* The best value of all texts that end with token 0 or have all steps, by exhaustive search. */
@@ -225,7 +233,8 @@ static double best_of_all(int step, double score, double length_penalty)
         return score / pow(STEPS, length_penalty);
     for (int v = 0; v < V; v++) {
         double own = score + (double)table[step][v];
-        double value = v ? best_of_all(step + 1, own, length_penalty) : own / pow(step + 1, length_penalty);
+        double value =
+            v ? best_of_all(step + 1, own, length_penalty) : own / pow(step + 1, length_penalty);
         best = value > best ? value : best;
     }
     return best;
@@ -245,10 +254,12 @@ static void wide_beams_equal_exhaustive_search(void **state)
         for (int step = 0; step < STEPS; step++) {
             for (int64_t b = 0; b < n; b++)
                 memcpy(log_probs + b * V, table[step], sizeof table[step]);
-            n = quern_beam_step(beams, n, log_probs, V, 0, penalty, next, 2000, NULL); /* no beam is dropped */
+            n = quern_beam_step(beams, n, log_probs, V, 0, penalty, next, 2000,
+                                NULL); /* no beam is dropped */
             memcpy(beams, next, (size_t)n * sizeof *beams);
         }
-        CHECK_NEAR(beams[0].score / pow((double)beams[0].length, penalty), best_of_all(0, 0, penalty), 1e-12, 0);
+        CHECK_NEAR(beams[0].score / pow((double)beams[0].length, penalty),
+                   best_of_all(0, 0, penalty), 1e-12, 0);
     }
 }
 
@@ -270,7 +281,8 @@ static void beams_are_sorted_and_ties_are_deterministic(void **state)
     }
     assert_int_equal(quern_beam_step(beams, 3, log_probs, 3, 2, 0, best, 2, NULL), 2);
     assert_int_equal(best[1].from, 0);
-    assert_int_equal(quern_beam_step(beams, 1, (float[]){ 0, NAN, 0 }, 3, -1, 0, best, 2, NULL), QUERN_NUMBER);
+    assert_int_equal(quern_beam_step(beams, 1, (float[]){ 0, NAN, 0 }, 3, -1, 0, best, 2, NULL),
+                     QUERN_NUMBER);
     assert_int_equal(quern_beam_step(beams, 0, log_probs, 3, -1, 0, best, 2, NULL), QUERN_INVALID);
 }
 

@@ -6,8 +6,8 @@ enum { MOST = 1 << 16 };
 static int32_t ids[MOST], again[MOST];
 static char out[4 * MOST];
 
-static const char *const inverse_kinds[] = { "char bytes=true", "char bytes=true vocab_size=270", "bpe vocab_size=300",
-                                             "bpe vocab_size=256" };
+static const char *const inverse_kinds[] = { "char bytes=true", "char bytes=true vocab_size=270",
+                                             "bpe vocab_size=300", "bpe vocab_size=256" };
 
 static int64_t encode(const quern_tokenizer *t, const char *text, size_t n)
 {
@@ -24,7 +24,8 @@ static int64_t encode(const quern_tokenizer *t, const char *text, size_t n)
 static void check_inverse(const quern_tokenizer *t, const char *text, size_t n, uint64_t seed)
 {
     quern_error err = { 0 };
-    int64_t count = encode(t, text, n), bytes = quern_tokenizer_decode(t, ids, count, out, sizeof out, &err);
+    int64_t count = encode(t, text, n),
+            bytes = quern_tokenizer_decode(t, ids, count, out, sizeof out, &err);
     CHECK_OK(bytes, err);
     assert_int_equal(bytes, n);
     assert_memory_equal(out, text, n);
@@ -35,8 +36,9 @@ static void check_inverse(const quern_tokenizer *t, const char *text, size_t n, 
 /* Random bytes with frequent UTF-8 characters, spaces and quotes. */
 static size_t random_text(char *text, size_t most, uint64_t *seed)
 {
-    static const char *const parts[] = { " ",  "  ", "\n", "'s",       "'ll",      "the",  "mill",     "42",   "ü",
-                                         "東", "🌾",  "!?", "\xe6\x9d", "\xf0\x9f", "\x80", "\xc2\xa0", "\xff", "'" };
+    static const char *const parts[] = { " ",        "  ",       "\n",   "'s",       "'ll",  "the",
+                                         "mill",     "42",       "ü",    "東",       "🌾",    "!?",
+                                         "\xe6\x9d", "\xf0\x9f", "\x80", "\xc2\xa0", "\xff", "'" };
     size_t n = 0, want = next_random(seed) % most;
     while (n + 8 < want) {
         uint64_t r = next_random(seed);
@@ -57,7 +59,8 @@ static void every_byte_sequence_is_decoded_exactly(void **state)
     uint64_t seed = 1;
     (void)state;
     for (size_t k = 0; k < sizeof inverse_kinds / sizeof *inverse_kinds; k++) {
-        quern_tokenizer *t = train_on(inverse_kinds[k], "the mill grinds 42 東 ü the mill 'll \n\n the mills");
+        quern_tokenizer *t =
+            train_on(inverse_kinds[k], "the mill grinds 42 東 ü the mill 'll \n\n the mills");
         for (int i = 0; i < 300; i++) {
             size_t n = random_text(text, i % 10 ? 200 : sizeof text, &seed);
             check_inverse(t, text, n, seed);
@@ -111,11 +114,13 @@ static void characters_are_numbered_in_order(void **state)
     assert_int_equal(quern_tokenizer_encode(t, "abc", 3, 1, ids, MOST, &used, &err), QUERN_NUMBER);
     assert_non_null(strstr(err.text, "U+0063 at byte 2"));
     err = (quern_error){ 0 };
-    assert_int_equal(quern_tokenizer_encode(t, "ab\xff", 3, 1, ids, MOST, &used, &err), QUERN_FORMAT);
+    assert_int_equal(quern_tokenizer_encode(t, "ab\xff", 3, 1, ids, MOST, &used, &err),
+                     QUERN_FORMAT);
     assert_non_null(strstr(err.text, "byte 2"));
     quern_tokenizer_free(t);
 
-    t = train_on("char vocab_size=2", "bbbaacdd"); /* a and d occur twice each: the lower one is kept */
+    t = train_on("char vocab_size=2",
+                 "bbbaacdd"); /* a and d occur twice each: the lower one is kept */
     assert_int_equal(quern_tokenizer_size(t), 2);
     assert_string_equal(quern_tokenizer_token(t, 0, NULL), "a");
     assert_string_equal(quern_tokenizer_token(t, 1, NULL), "b");
@@ -134,9 +139,11 @@ static void words_match_text_vectorization(void **state)
 {
     size_t n, k;
     char *bytes = file_of("keras/preprocessing/text_vectorization.json", &n), text[2000] = "";
-    json_t *root = json_loadb(bytes, n, 0, NULL), *one = json_array_get(json_object_get(root, "cases"), 0), *line;
+    json_t *root = json_loadb(bytes, n, 0, NULL),
+           *one = json_array_get(json_object_get(root, "cases"), 0), *line;
     json_t *vocabulary = json_object_get(json_object_get(one, "expected"), "vocabulary");
-    json_t *want = json_object_get(json_object_get(json_object_get(one, "expected"), "output"), "data");
+    json_t *want =
+        json_object_get(json_object_get(json_object_get(one, "expected"), "output"), "data");
     (void)state;
     json_array_foreach(json_object_get(one, "adapt"), k, line)
     {
@@ -197,13 +204,15 @@ static void merges_match_the_tokenizers_library(void **state)
 
 static void training_does_not_depend_on_read_sizes(void **state)
 {
-    static const char *const words[] = { "char", "char bytes=true lower=true", "word", "bpe vocab_size=400" };
+    static const char *const words[] = { "char", "char bytes=true lower=true", "word",
+                                         "bpe vocab_size=400" };
     size_t n;
     char *text = file_of("text/learn.txt", &n);
     (void)state;
     for (int k = 0; k < 4; k++) {
         quern_error err = { 0 };
-        quern_tokenizer *a = train(words[k], text, n, 0, &err), *b = train(words[k], text, n, 1, &err);
+        quern_tokenizer *a = train(words[k], text, n, 0, &err),
+                        *b = train(words[k], text, n, 1, &err);
         char *x = quern_tokenizer_json(a, NULL, &err), *y = quern_tokenizer_json(b, NULL, &err);
         assert_string_equal(x, y);
         quern_tokenizer *c = quern_tokenizer_from_json(x, strlen(x), &err);
@@ -240,8 +249,10 @@ static void buffer_sizes_and_options_are_checked(void **state)
     quern_tokenizer *t = train_on("bpe vocab_size=256", "abc");
     size_t used;
     (void)state;
-    assert_int_equal(quern_tokenizer_encode(t, "abc def", 7, 1, ids, 2, &used, &err), QUERN_INVALID);
-    assert_int_equal(quern_tokenizer_encode(t, "abc def", 7, 1, ids, 5, &used, NULL), 3); /* " def" needs 4 ids */
+    assert_int_equal(quern_tokenizer_encode(t, "abc def", 7, 1, ids, 2, &used, &err),
+                     QUERN_INVALID);
+    assert_int_equal(quern_tokenizer_encode(t, "abc def", 7, 1, ids, 5, &used, NULL),
+                     3); /* " def" needs 4 ids */
     assert_int_equal(used, 3);
     assert_int_equal(quern_tokenizer_encode(t, "", 0, 1, ids, 0, &used, NULL), 0);
     assert_int_equal(quern_tokenizer_decode(t, ids, 3, out, 2, NULL), QUERN_INVALID);

@@ -80,7 +80,8 @@ static void long_runs_are_independent_of_chunks(void **state)
 static void vocab_and_merges_equal_tokenizer_json(void **state)
 {
     quern_error err = { 0 };
-    quern_tokenizer *a = open_data("learned.json", &err), *b = open_data("pair", &err), *c = open_data("pair/vocab.json", &err);
+    quern_tokenizer *a = open_data("learned.json", &err), *b = open_data("pair", &err),
+                    *c = open_data("pair/vocab.json", &err);
     (void)state;
     assert_non_null(a);
     assert_non_null(b);
@@ -133,9 +134,13 @@ static int code_of(const char *json)
     return t ? 0 : err.code;
 }
 
-#define WORDS(rest)  "{\"model\":{\"type\":\"WordLevel\",\"vocab\":" rest "},\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"}}"
-#define PAIRS(rest)  "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":" rest "}"
-#define CHARS(vocab) "{\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":[],\"byte_fallback\":false}}"
+#define WORDS(rest)                                      \
+    "{\"model\":{\"type\":\"WordLevel\",\"vocab\":" rest \
+    "},\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"}}"
+#define PAIRS(rest) \
+    "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":" rest "}"
+#define CHARS(vocab) \
+    "{\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":[],\"byte_fallback\":false}}"
 
 static void unsupported_settings_are_rejected(void **state)
 {
@@ -167,8 +172,10 @@ static void unsupported_settings_are_rejected(void **state)
         { PAIRS("{\"type\":\"ByteLevel\",\"use_regex\":false}"), QUERN_UNSUPPORTED },
         { PAIRS("{\"type\":\"Metaspace\"}"), QUERN_UNSUPPORTED },
         { "{\"model\":{\"type\":\"Unigram\",\"vocab\":{}}}", QUERN_UNSUPPORTED },
-        { "{\"normalizer\":{\"type\":\"NFC\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", QUERN_UNSUPPORTED },
-        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"byte_fallback\":true}}", QUERN_UNSUPPORTED },
+        { "{\"normalizer\":{\"type\":\"NFC\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}",
+          QUERN_UNSUPPORTED },
+        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"byte_fallback\":true}}",
+          QUERN_UNSUPPORTED },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -214,7 +221,8 @@ static void corrupt_files_are_errors(void **state)
     (void)state;
     for (int k = 0; k < 4; k++) {
         quern_error err = { 0 };
-        quern_tokenizer *t = words[k] ? train_on(words[k], "the mill") : open_data("added.json", &err);
+        quern_tokenizer *t =
+            words[k] ? train_on(words[k], "the mill") : open_data("added.json", &err);
         char *json = quern_tokenizer_json(t, &n, &err);
         quern_tokenizer_free(t);
         size_t step = k == 3 ? 11 : 1;

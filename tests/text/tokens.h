@@ -26,7 +26,8 @@ static inline int64_t read_given(void *user, char *to, int64_t room, quern_error
     return (int64_t)n;
 }
 
-static inline quern_tokenizer *train(const char *words, const char *bytes, size_t n, size_t step, quern_error *err)
+static inline quern_tokenizer *train(const char *words, const char *bytes, size_t n, size_t step,
+                                     quern_error *err)
 {
     given_text g = { bytes, n, 0, step };
     return quern_tokenizer_train(words, read_given, &g, err);
@@ -58,7 +59,8 @@ static inline uint64_t next_random(uint64_t *state) { return quern__hash64(++*st
 
 /* Encodes in chunks of random lengths up to `most`, with random buffer sizes; the rest of a
  * chunk moves to the start of the next. Returns the number of ids. */
-static inline int64_t encode_chunked(const quern_tokenizer *t, const char *text, size_t n, int32_t *ids, size_t most, uint64_t seed)
+static inline int64_t encode_chunked(const quern_tokenizer *t, const char *text, size_t n,
+                                     int32_t *ids, size_t most, uint64_t seed)
 {
     quern_error err = { 0 };
     size_t from = 0, to = 0, used = 0;
@@ -68,7 +70,8 @@ static inline int64_t encode_chunked(const quern_tokenizer *t, const char *text,
         to = to > n ? n : to;
         do {
             int64_t room = QUERN_PIECE_BYTES + (int64_t)(next_random(&seed) % 100);
-            int64_t got = quern_tokenizer_encode(t, text + from, to - from, to == n, ids + count, room, &used, &err);
+            int64_t got = quern_tokenizer_encode(t, text + from, to - from, to == n, ids + count,
+                                                 room, &used, &err);
             CHECK_OK(got, err);
             count += got;
             from += used;

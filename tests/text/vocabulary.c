@@ -70,7 +70,8 @@ static void arguments_that_keras_rejects_are_rejected(void **state)
         { "{\"vocabulary\":[\"a\",\"b\"],\"max_tokens\":2}", QUERN_INVALID },
         { "{\"vocabulary\":[\"a\"],\"output_mode\":\"tf_idf\"}", QUERN_INVALID },
         { "{\"vocabulary\":[\"a\"],\"idf_weights\":[1]}", QUERN_INVALID },
-        { "{\"vocabulary\":[\"a\"],\"idf_weights\":[1,2],\"output_mode\":\"tf_idf\"}", QUERN_INVALID },
+        { "{\"vocabulary\":[\"a\"],\"idf_weights\":[1,2],\"output_mode\":\"tf_idf\"}",
+          QUERN_INVALID },
         { "{\"vocabulary\":[\"[UNK]\"],\"invert\":true,\"num_oov_indices\":2}", QUERN_INVALID },
         { "{\"mask_token\":7}", QUERN_INVALID },
         { "{\"vocabulary\":\"words.txt\"}", QUERN_UNSUPPORTED },
@@ -79,7 +80,8 @@ static void arguments_that_keras_rejects_are_rejected(void **state)
         { "{\"encoding\":\"latin-1\"}", QUERN_UNSUPPORTED },
     };
     static const char *const texts[] = { "{\"standardize\":\"upper\"}", "{\"split\":\"lines\"}",
-                                         "{\"split\":{\"class_name\":\"function\"}}", "{\"ngrams\":2,\"split\":null}" };
+                                         "{\"split\":{\"class_name\":\"function\"}}",
+                                         "{\"ngrams\":2,\"split\":null}" };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         quern_error err = { 0 };
@@ -124,7 +126,8 @@ static void vocabulary_lists_round_trip(void **state)
 static void vocabularies_of_the_config_cannot_adapt(void **state)
 {
     quern_error err = { 0 };
-    quern__vocabulary *v = vocabulary("{\"vocabulary\":[\"a\"],\"num_oov_indices\":0}", false, &err);
+    quern__vocabulary *v =
+        vocabulary("{\"vocabulary\":[\"a\"],\"num_oov_indices\":0}", false, &err);
     (void)state;
     assert_int_equal(quern__vocabulary_reset(v, &err), QUERN_INVALID);
     err = (quern_error){ 0 };
@@ -146,9 +149,11 @@ static void adapt_starts_from_zero(void **state)
         CHECK_OK(quern__vectorize_adapt(z, pass ? "b b a" : "a a b", 5, &err), err);
         CHECK_OK(quern__vocabulary_finish(z->vocabulary, &err), err);
         assert_int_equal(quern__vectorize_ids(z, "A b, c", 6, ids, 4, &err), 3);
-        assert_memory_equal(ids, ((int64_t[]){ pass ? 3 : 2, pass ? 2 : 3, 1 }), sizeof(int64_t) * 3);
+        assert_memory_equal(ids, ((int64_t[]){ pass ? 3 : 2, pass ? 2 : 3, 1 }),
+                            sizeof(int64_t) * 3);
     }
-    assert_int_equal(quern__vectorize_ids(z, "a b c d", 7, ids, 2, &err), 4); /* returns 4 indices, writes 2 */
+    assert_int_equal(quern__vectorize_ids(z, "a b c d", 7, ids, 2, &err),
+                     4); /* returns 4 indices, writes 2 */
     assert_int_equal(quern__vectorize_ids(z, "", 0, ids, 2, &err), 0);
     quern__vectorizer_free(z);
     quern__vectorizer_free(NULL);
@@ -156,7 +161,8 @@ static void adapt_starts_from_zero(void **state)
 
 static void out_of_memory_is_an_error(void **state)
 {
-    static const char config[] = "{\"ngrams\":2,\"output_mode\":\"tf_idf\"}", text[] = "the mill grinds the grain";
+    static const char config[] = "{\"ngrams\":2,\"output_mode\":\"tf_idf\"}",
+                      text[] = "the mill grinds the grain";
     size_t live = quern__memory().live_blocks;
     (void)state;
     for (size_t nth = 1, done = 0; !done; nth++) {
@@ -165,7 +171,8 @@ static void out_of_memory_is_an_error(void **state)
         quern__memory_fail_at(nth);
         quern__vectorizer *z = vectorizer(config, &err);
         done = z && quern__vectorize_adapt(z, text, strlen(text), &err) >= 0 &&
-               quern__vocabulary_finish(z->vocabulary, &err) >= 0 && quern__vectorize_row(z, text, strlen(text), row, &err) >= 0;
+               quern__vocabulary_finish(z->vocabulary, &err) >= 0 &&
+               quern__vectorize_row(z, text, strlen(text), row, &err) >= 0;
         quern__memory_fail_at(0);
         assert_true(done || err.code == QUERN_NOMEM);
         quern__vectorizer_free(z);

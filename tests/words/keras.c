@@ -1,5 +1,5 @@
-/* Every name of Keras, and what became of it: the list of names that tools/keras-names wrote, and the short list of reasons
- * (reasons.txt, which says how it is written). */
+/* Every name of Keras, and what became of it: the list of names that tools/keras-names wrote, and
+ * the short list of reasons (reasons.txt, which says how it is written). */
 #include "words.h"
 
 #include <ctype.h>
@@ -124,7 +124,10 @@ static const char *reason_of(words_names *all, const char *module, const char *o
     return NULL;
 }
 
-const char *words_but(words_names *all, const char *module, const quern__class *c) { return reason_of(all, module, c->name, true); }
+const char *words_but(words_names *all, const char *module, const quern__class *c)
+{
+    return reason_of(all, module, c->name, true);
+}
 
 /* ---- one name ---- */
 
@@ -158,24 +161,28 @@ static bool knows(const quern__class *c, json_t *common, const char *argument)
     return has_field(c, argument) || json_object_get(common, argument);
 }
 
-/* What stands without its name is the same argument in both: those of Keras that are here come first, and in its order. */
+/* What stands without its name is the same argument in both: those of Keras that are here come
+ * first, and in its order. */
 static void check_order(const name *n, const quern__class *c)
 {
     char list[line_bytes];
     int at = 0;
     snprintf(list, sizeof list, "%s", n->arguments);
-    for (char *save = NULL, *word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+    for (char *save = NULL, *word = strtok_r(list, " ", &save); word;
+         word = strtok_r(NULL, " ", &save)) {
         if (!has_field(c, word))
             continue;
         if (strcmp(c->fields[at].name, word)) {
-            words_mistake("%s.%s: argument %d is %s in Keras, here %s", n->module, n->own, at + 1, word, c->fields[at].name);
+            words_mistake("%s.%s: argument %d is %s in Keras, here %s", n->module, n->own, at + 1,
+                          word, c->fields[at].name);
             return;
         }
         at++;
     }
 }
 
-/* "; `sparse` only at its default; without `lora_rank`": what of a class's arguments is not here. */
+/* "; `sparse` only at its default; without `lora_rank`": what of a class's arguments is not here.
+ */
 static void tell_arguments(quern__text *out, const name *n, const quern__class *c)
 {
     char list[line_bytes];
@@ -186,7 +193,8 @@ static void tell_arguments(quern__text *out, const name *n, const quern__class *
             quern__text_add(out, "%s `%s`", held++ ? "," : ";", c->fields[i].name);
     quern__text_add(out, held > 1 ? " only at their defaults" : held ? " only at its default" : "");
     snprintf(list, sizeof list, "%s", n->arguments);
-    for (char *save = NULL, *word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save))
+    for (char *save = NULL, *word = strtok_r(list, " ", &save); word;
+         word = strtok_r(NULL, " ", &save))
         if (!knows(c, common, word))
             quern__text_add(out, "%s `%s`", missing++ ? "," : "; without", word);
     json_decref(common);
@@ -196,13 +204,15 @@ static void tell_name(quern__text *out, words_names *all, const words_module *m,
 {
     const quern__class *row = row_of(m, n->own), *other = n->same ? row_of(m, n->same) : row;
     bool works = row || (m->group < 0 && quern__is_activation(n->own));
-    const char *why = reason_of(all, n->module, n->own, false), *but = reason_of(all, n->module, n->own, true);
+    const char *why = reason_of(all, n->module, n->own, false),
+               *but = reason_of(all, n->module, n->own, true);
     if (works && why)
         words_mistake("%s.%s works, though a reason is given why it does not", n->module, n->own);
     if (!works && !why)
         words_mistake("%s.%s is neither a row nor has a reason why not", n->module, n->own);
     if (!works && but)
-        words_mistake("%s.%s does not work, though something is said of what of it does not", n->module, n->own);
+        words_mistake("%s.%s does not work, though something is said of what of it does not",
+                      n->module, n->own);
     if (row != other)
         words_mistake("%s.%s is %s in Keras, but not here", n->module, n->own, n->same);
     if (row) {
@@ -229,12 +239,16 @@ static void tell_name(quern__text *out, words_names *all, const words_module *m,
 /* Every row that says it is of the module has a name there. */
 static void check_rows(const words_names *all, const words_module *m)
 {
-    for (const quern__class *const *row = m->group < 0 ? NULL : quern__classes((quern__group)m->group); row && *row; row++) {
+    for (const quern__class *const *row = m->group < 0 ? NULL
+                                                       : quern__classes((quern__group)m->group);
+         row && *row; row++) {
         bool named = !words_belongs(*row, m);
         for (int i = 0; i < all->n && !named; i++)
-            named = all->names[i].module && !strcmp(all->names[i].module, m->module) && row_of(m, all->names[i].own) == *row;
+            named = all->names[i].module && !strcmp(all->names[i].module, m->module) &&
+                    row_of(m, all->names[i].own) == *row;
         if (!named)
-            words_mistake("%s is a row of keras.%s, where Keras has no such name", (*row)->name, m->module);
+            words_mistake("%s is a row of keras.%s, where Keras has no such name", (*row)->name,
+                          m->module);
     }
 }
 
@@ -243,16 +257,21 @@ void words_page_of_names(quern__text *out, words_names *all)
     quern__text_add(
         out, "# Keras's names\n\n"
              "This page lists every public name of nine modules of Keras 3.15.\n"
-             "A name works, is another name of one that works, or has a reason why it is not supported.\n"
+             "A name works, is another name of one that works, or has a reason why it is not "
+             "supported.\n"
              "These pages describe the arguments:\n\n"
-             "- [layers](layers.md)\n- [losses](losses.md)\n- [metrics](metrics.md)\n- [optimizers and schedules](optimizers.md)\n"
+             "- [layers](layers.md)\n- [losses](losses.md)\n- [metrics](metrics.md)\n- [optimizers "
+             "and schedules](optimizers.md)\n"
              "- [initializers, regularizers, constraints](weights.md)\n\n"
-             "An unknown name, or an argument value that is not supported, is an error that names it.\n\n"
+             "An unknown name, or an argument value that is not supported, is an error that names "
+             "it.\n\n"
              "`make docs` writes this page, and `make check` compares it with the registry.\n");
     for (int k = 0; k < words_n_modules; k++) {
         const words_module *m = &words_modules[k];
-        quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/)\n\n| name | in quern |\n|---|---|\n", m->module,
-                        m->link);
+        quern__text_add(out,
+                        "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/)\n\n| name | in "
+                        "quern |\n|---|---|\n",
+                        m->module, m->link);
         for (int i = 0; i < all->n; i++)
             if (all->names[i].module && !strcmp(all->names[i].module, m->module))
                 tell_name(out, all, m, &all->names[i]);
@@ -260,5 +279,6 @@ void words_page_of_names(quern__text *out, words_names *all)
     }
     for (int i = 0; i < all->n_reasons; i++)
         if (all->reasons[i].own && !all->reasons[i].used)
-            words_mistake("%s.%s is no name of Keras's, but there is a reason for it", all->reasons[i].module, all->reasons[i].own);
+            words_mistake("%s.%s is no name of Keras's, but there is a reason for it",
+                          all->reasons[i].module, all->reasons[i].own);
 }

@@ -40,7 +40,8 @@ static void tell_list(quern__text *out, const char *sentence, const char *const 
     quern__text_add(out, n ? ". " : "");
 }
 
-static void tell_class(quern__text *out, words_names *all, const words_module *m, const quern__class *c)
+static void tell_class(quern__text *out, words_names *all, const words_module *m,
+                       const quern__class *c)
 {
     const char *held[16], *takes[16], *told[16], *but = words_but(all, m->module, c);
     int n_held = 0, n_takes = 0, n_told = 0;
@@ -79,17 +80,20 @@ bool words_belongs(const quern__class *c, const words_module *m)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcasecmp((*(const quern__class *const *)a)->name, (*(const quern__class *const *)b)->name);
+    return strcasecmp((*(const quern__class *const *)a)->name,
+                      (*(const quern__class *const *)b)->name);
 }
 
 static void tell_group(quern__text *out, words_names *all, const words_module *m)
 {
     const quern__class *sorted[256];
     int n = 0, strangers = 0;
-    for (const quern__class *const *row = quern__classes((quern__group)m->group); row[n] && n < 256; n++)
+    for (const quern__class *const *row = quern__classes((quern__group)m->group); row[n] && n < 256;
+         n++)
         sorted[n] = row[n];
     qsort(sorted, (size_t)n, sizeof *sorted, by_name);
-    quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/).", m->module, m->link);
+    quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/).", m->module,
+                    m->link);
     tell_common(out, (quern__group)m->group);
     for (int i = 0; i < n; i++)
         if (words_belongs(sorted[i], m))
@@ -97,22 +101,24 @@ static void tell_group(quern__text *out, words_names *all, const words_module *m
     for (int i = 0; i < n; i++)
         if (!words_belongs(sorted[i], m)) {
             if (!strangers++)
-                quern__text_add(out, "\n## Names in files only\n\nKeras writes these into files by itself.\n");
+                quern__text_add(
+                    out, "\n## Names in files only\n\nKeras writes these into files by itself.\n");
             tell_class(out, all, m, sorted[i]);
         }
 }
 
 void words_page_of_classes(quern__text *out, words_names *all, const char *title, const char *page)
 {
-    quern__text_add(out,
-                    "# %s\n\n"
-                    "This page has the spec string of each class.\n"
-                    "Arguments are positional in this order, or have their names.\n"
-                    "CAPITALS mark a required argument; other values are the defaults.\n"
-                    "The command line, C and files use the same names.\n"
-                    "Names are compared without case and underscores.\n\n"
-                    "`make docs` writes this page, and `make check` compares it with the registry.\n",
-                    title);
+    quern__text_add(
+        out,
+        "# %s\n\n"
+        "This page has the spec string of each class.\n"
+        "Arguments are positional in this order, or have their names.\n"
+        "CAPITALS mark a required argument; other values are the defaults.\n"
+        "The command line, C and files use the same names.\n"
+        "Names are compared without case and underscores.\n\n"
+        "`make docs` writes this page, and `make check` compares it with the registry.\n",
+        title);
     for (int i = 0; i < words_n_modules; i++)
         if (words_modules[i].page && !strcmp(words_modules[i].page, page))
             tell_group(out, all, &words_modules[i]);

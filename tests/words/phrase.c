@@ -1,5 +1,5 @@
-/* A class as the words that name it: what a pipeline, --optimizer or --loss take. What is printed is read again, and must give the
- * defaults of the row. */
+/* A class as the words that name it: what a pipeline, --optimizer or --loss take. What is printed
+ * is read again, and must give the defaults of the row. */
 #include "words.h"
 
 #include <ctype.h>
@@ -10,7 +10,10 @@ enum { width = 110 };
 /* Its shape is what follows the word. */
 static bool is_input(const quern__class *c) { return !strcmp(c->name, "InputLayer"); }
 
-void words_word(const quern__class *c, char *out, size_t size) { quern__snake_case(is_input(c) ? "Input" : c->name, out, size); }
+void words_word(const quern__class *c, char *out, size_t size)
+{
+    quern__snake_case(is_input(c) ? "Input" : c->name, out, size);
+}
 
 /* Whether a text must stand in quotes to be read as one. */
 static bool quoted(const char *text)
@@ -34,7 +37,9 @@ void words_value(quern__text *out, json_t *v)
         }
         quern__text_add(out, ")");
     } else if (json_is_string(v)) {
-        const char *text = json_string_value(v), *quote = !quoted(text) ? "" : strchr(text, '\'') ? "\"" : "'";
+        const char *text = json_string_value(v), *quote = !quoted(text)        ? ""
+                                                          : strchr(text, '\'') ? "\""
+                                                                               : "'";
         quern__text_add(out, "%s%s%s", quote, text, quote);
     } else if (json_is_real(v))
         quern__text_add(out, "%g", json_real_value(v));
@@ -65,11 +70,13 @@ static void check(const quern__class *c, const char *text)
     for (int i = 0; config && c->fields && c->fields[i].name; i++) {
         if (!c->fields[i].fallback || (is_input(c) && !i))
             continue;
-        json_t *want = json_loads(c->fields[i].fallback, JSON_DECODE_ANY, NULL), *got = json_object_get(config, c->fields[i].name);
-        bool same = json_equal(want, got) ||
-                    (json_is_number(want) && json_is_number(got) && json_number_value(want) == json_number_value(got));
+        json_t *want = json_loads(c->fields[i].fallback, JSON_DECODE_ANY, NULL),
+               *got = json_object_get(config, c->fields[i].name);
+        bool same = json_equal(want, got) || (json_is_number(want) && json_is_number(got) &&
+                                              json_number_value(want) == json_number_value(got));
         if (!same)
-            words_mistake("%s: what is written of %s is read as another value", c->name, c->fields[i].name);
+            words_mistake("%s: what is written of %s is read as another value", c->name,
+                          c->fields[i].name);
         json_decref(want);
     }
     json_decref(config);

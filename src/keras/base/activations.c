@@ -1,10 +1,18 @@
-/* activations: Keras's activations by name. Most are functions of one element; softmax and its variants work along an axis. */
+/* activations: Keras's activations by name. Most are functions of one element; softmax and its
+ * variants work along an axis. */
 #include "keras/keras.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { SOFTMAX = -2, LOG_SOFTMAX = -3, GLU = -4, SPARSEMAX = -5, KERAS2_HARD_SIGMOID = -6, LINEAR = -1 };
+enum {
+    SOFTMAX = -2,
+    LOG_SOFTMAX = -3,
+    GLU = -4,
+    SPARSEMAX = -5,
+    KERAS2_HARD_SIGMOID = -6,
+    LINEAR = -1
+};
 
 /* Each row: name, aliases, function, and up to three arguments with defaults. */
 static const struct row {
@@ -16,7 +24,10 @@ static const struct row {
     } a[3];
 } rows[] = {
     { "linear", "", LINEAR, { { 0 } } },
-    { "relu", "", QUERN__RELU, { { "negative_slope", 0 }, { "max_value", INFINITY }, { "threshold", 0 } } },
+    { "relu",
+      "",
+      QUERN__RELU,
+      { { "negative_slope", 0 }, { "max_value", INFINITY }, { "threshold", 0 } } },
     { "relu6", "", QUERN__RELU6, { { 0 } } },
     { "leaky_relu", "", QUERN__LEAKY_RELU, { { "negative_slope", 0.2 } } },
     { "elu", "", QUERN__ELU, { { "alpha", 1 } } },
@@ -53,7 +64,8 @@ static const struct row *find(const char *name)
 {
     if (name)
         for (int i = 0; i < n_rows; i++)
-            if (quern__same_name(rows[i].name, name) || (*rows[i].alias && quern__same_name(rows[i].alias, name)))
+            if (quern__same_name(rows[i].name, name) ||
+                (*rows[i].alias && quern__same_name(rows[i].alias, name)))
                 return &rows[i];
     return NULL;
 }
@@ -68,7 +80,8 @@ static const char *name_of(json_t *spec)
                                     : quern__config_text(spec, "class_name");
 }
 
-/* Checks the arguments of an activation object. An activation layer also has the arguments that all layers have. */
+/* Checks the arguments of an activation object. An activation layer also has the arguments that all
+ * layers have. */
 static int check_arguments(const struct row *row, json_t *config, quern_error *err)
 {
     const char *key;
@@ -79,7 +92,8 @@ static int check_arguments(const struct row *row, json_t *config, quern_error *e
         for (int i = 0; i < 3 && row->a[i].name; i++)
             known = known || !strcmp(key, row->a[i].name);
         if (!known)
-            return quern__fail(err, QUERN_UNSUPPORTED, row->name, "its argument '%.60s' is not in this version", key);
+            return quern__fail(err, QUERN_UNSUPPORTED, row->name,
+                               "its argument '%.60s' is not in this version", key);
     }
     return QUERN_OK;
 }
@@ -132,7 +146,8 @@ quern__id quern__activation(quern__graph *g, json_t *spec, quern__id x)
         double given = json_is_object(config) ? quern__config_number(config, row->a[i].name) : NAN;
         a[i] = isnan(given) ? row->a[i].fallback : given;
         if (isnan(a[i]))
-            return quern__graph_fail(g, QUERN_INVALID, "activation %s needs %s", row->name, row->a[i].name);
+            return quern__graph_fail(g, QUERN_INVALID, "activation %s needs %s", row->name,
+                                     row->a[i].name);
     }
     if (row->function == LINEAR)
         return x;

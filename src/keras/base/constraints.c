@@ -1,4 +1,5 @@
-/* constraints: projections of a weight after each optimizer step. https://keras.io/api/layers/constraints/ */
+/* constraints: projections of a weight after each optimizer step.
+ * https://keras.io/api/layers/constraints/ */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -20,16 +21,18 @@ static quern__id rescaled(quern__graph *g, quern__id x, quern__id wanted, quern_
 static quern__id max_norm(quern__graph *g, json_t *config, quern__id x)
 {
     quern__id n = norms(g, config, x);
-    return rescaled(g, x, quern__unary(g, QUERN__CLIP, n, 0, quern__config_number(config, "max_value"), 0), n);
+    return rescaled(
+        g, x, quern__unary(g, QUERN__CLIP, n, 0, quern__config_number(config, "max_value"), 0), n);
 }
 
 static quern__id min_max_norm(quern__graph *g, json_t *config, quern__id x)
 {
     quern__id n = norms(g, config, x);
     double rate = quern__config_number(config, "rate");
-    quern__id inside =
-        quern__unary(g, QUERN__CLIP, n, quern__config_number(config, "min_value"), quern__config_number(config, "max_value"), 0);
-    return rescaled(g, x, quern__add2(g, quern__scale(g, inside, rate), quern__scale(g, n, 1 - rate)), n);
+    quern__id inside = quern__unary(g, QUERN__CLIP, n, quern__config_number(config, "min_value"),
+                                    quern__config_number(config, "max_value"), 0);
+    return rescaled(g, x,
+                    quern__add2(g, quern__scale(g, inside, rate), quern__scale(g, n, 1 - rate)), n);
 }
 
 static quern__id unit_norm(quern__graph *g, json_t *config, quern__id x)
@@ -46,20 +49,22 @@ static quern__id non_negative(quern__graph *g, json_t *config, quern__id x)
 #define AXIS \
     { "axis", QUERN__F_ANY, "0" }, { 0 }
 static const quern__field max_fields[] = { { "max_value", QUERN__F_NUMBER, "2" }, AXIS };
-static const quern__field min_max_fields[] = {
-    { "min_value", QUERN__F_NUMBER, "0.0" }, { "max_value", QUERN__F_NUMBER, "1.0" }, { "rate", QUERN__F_NUMBER, "1.0" }, AXIS
-};
+static const quern__field min_max_fields[] = { { "min_value", QUERN__F_NUMBER, "0.0" },
+                                               { "max_value", QUERN__F_NUMBER, "1.0" },
+                                               { "rate", QUERN__F_NUMBER, "1.0" },
+                                               AXIS };
 static const quern__field unit_fields[] = { AXIS };
-#define CONSTRAINT(NAME, FIELDS, PROJECT)                                                                         \
-    &(const quern__class)                                                                                         \
-    {                                                                                                             \
-        .group = QUERN__CONSTRAINT, .name = NAME, .aliases = "", .module = "keras.constraints", .fields = FIELDS, \
-        .project = PROJECT                                                                                        \
+#define CONSTRAINT(NAME, FIELDS, PROJECT)                                                       \
+    &(const quern__class)                                                                       \
+    {                                                                                           \
+        .group = QUERN__CONSTRAINT, .name = NAME, .aliases = "", .module = "keras.constraints", \
+        .fields = FIELDS, .project = PROJECT                                                    \
     }
-const quern__class *const quern__constraint_classes[] = { CONSTRAINT("MaxNorm", max_fields, max_norm),
-                                                          CONSTRAINT("MinMaxNorm", min_max_fields, min_max_norm),
-                                                          CONSTRAINT("UnitNorm", unit_fields, unit_norm),
-                                                          CONSTRAINT("NonNeg", NULL, non_negative), NULL };
+const quern__class *const quern__constraint_classes[] = {
+    CONSTRAINT("MaxNorm", max_fields, max_norm),
+    CONSTRAINT("MinMaxNorm", min_max_fields, min_max_norm),
+    CONSTRAINT("UnitNorm", unit_fields, unit_norm), CONSTRAINT("NonNeg", NULL, non_negative), NULL
+};
 
 quern__id quern__constrained(quern__graph *g, json_t *spec, quern__id x)
 {

@@ -1,5 +1,6 @@
-/* layer: creates a layer from its config, builds its weights for input shapes, and calls it. The call sets the layer's context,
- * converts the inputs, and adds the penalties and masks that all classes have in common. */
+/* layer: creates a layer from its config, builds its weights for input shapes, and calls it. The
+ * call sets the layer's context, converts the inputs, and adds the penalties and masks that all
+ * classes have in common. */
 #include "keras/keras.h"
 
 #include <stdio.h>
@@ -75,8 +76,8 @@ static bool grow_inner(quern__layer *l)
     return inner != NULL;
 }
 
-quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape, const char *initializer,
-                                     quern_error *err)
+quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape,
+                                     const char *initializer, quern_error *err)
 {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", l->name, name);
@@ -89,7 +90,8 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         *l->room -= bytes;
     quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
     json_t *spec = json_object_get(l->config, initializer);
-    if (v && spec && !l->unfilled && quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
+    if (v && spec && !l->unfilled &&
+        quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
         quern__variable_free(v);
         return NULL;
     }
@@ -102,7 +104,8 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         snprintf(l->places[l->n_weights], sizeof *l->places, "vars/%d", l->n_weights);
     if (v) {
         l->options[l->n_weights] = l->config;
-        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%.*s", (int)strcspn(initializer, "_"), initializer);
+        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%.*s", (int)strcspn(initializer, "_"),
+                 initializer);
     }
     return v ? l->weights[l->n_weights++] = v : NULL;
 }
@@ -121,7 +124,8 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     }
     if (l->depth == QUERN__MAX_DEPTH) {
         json_decref(config);
-        quern__fail(err, QUERN_UNSUPPORTED, l->name, "layers are nested more than %d deep", QUERN__MAX_DEPTH);
+        quern__fail(err, QUERN_UNSUPPORTED, l->name, "layers are nested more than %d deep",
+                    QUERN__MAX_DEPTH);
         return NULL;
     }
     quern__layer *inner = quern__layer_new(c, config, err);
@@ -139,7 +143,8 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     return l->inner[l->n_inner++] = inner;
 }
 
-/* Appends the weights of an inner layer to the list of the wrapper, which takes the inner layer. Fails without memory only. */
+/* Appends the weights of an inner layer to the list of the wrapper, which takes the inner layer.
+ * Fails without memory only. */
 static int join_weights(quern__layer *l, quern__layer *inner, const char *part, quern_error *err)
 {
     int status = QUERN_OK;
@@ -151,16 +156,19 @@ static int join_weights(quern__layer *l, quern__layer *inner, const char *part, 
         l->weights[k] = inner->weights[i];
         l->options[k] = inner->options[i];
         memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
-        if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part, inner->places[i]) >= sizeof *l->places)
-            status = quern__fail(err, QUERN_UNSUPPORTED, l->name, "the paths of its weights are too long");
+        if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part, inner->places[i]) >=
+            sizeof *l->places)
+            status = quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                                 "the paths of its weights are too long");
     }
     return status;
 }
 
-int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_shape *in, int n_in, const char *part,
-                              quern_error *err)
+int quern__layer_build_inside(quern__layer *l, quern__layer *inner, const quern_shape *in, int n_in,
+                              const char *part, quern_error *err)
 {
-    int status = quern__layer_build(inner, in, n_in, l->seed + 0x9e3779b9u * (uint64_t)(l->n_weights + 1), err);
+    int status = quern__layer_build(inner, in, n_in,
+                                    l->seed + 0x9e3779b9u * (uint64_t)(l->n_weights + 1), err);
     int joined = join_weights(l, inner, part, err);
     if (status < 0)
         return status;
@@ -180,10 +188,12 @@ int quern__layer_adopt(quern__layer *l, quern__layer *inner, const char *part, q
 void quern__layer_place(quern__layer *l, int n, const char *part)
 {
     for (int i = 0; i < n; i++)
-        snprintf(l->places[l->n_weights - n + i], sizeof *l->places, "%s%svars/%d", part ? part : "", part ? "/" : "", i);
+        snprintf(l->places[l->n_weights - n + i], sizeof *l->places, "%s%svars/%d",
+                 part ? part : "", part ? "/" : "", i);
 }
 
-/* Writes the numbers of a nested list to `out` in C order; the shape comes from the first element of each list. */
+/* Writes the numbers of a nested list to `out` in C order; the shape comes from the first element
+ * of each list. */
 static int64_t flatten(json_t *v, float *out, quern_shape *shape, int depth)
 {
     int64_t n = 0;
@@ -208,11 +218,13 @@ static int64_t flatten(json_t *v, float *out, quern_shape *shape, int depth)
     return n;
 }
 
-quern__variable *quern__layer_constant(quern__layer *l, const char *path, json_t *numbers, quern_error *err)
+quern__variable *quern__layer_constant(quern__layer *l, const char *path, json_t *numbers,
+                                       quern_error *err)
 {
     quern_shape shape = { 0 };
     int64_t n = flatten(numbers, NULL, &shape, 0);
-    if (n < 1 || n != quern_shape_count(&shape) || l->n_constants == (int)(sizeof l->constants / sizeof *l->constants)) {
+    if (n < 1 || n != quern_shape_count(&shape) ||
+        l->n_constants == (int)(sizeof l->constants / sizeof *l->constants)) {
         quern__fail(err, QUERN_INVALID, l->name, "expected a number or a list of numbers");
         return NULL;
     }
@@ -222,8 +234,8 @@ quern__variable *quern__layer_constant(quern__layer *l, const char *path, json_t
     return v ? l->constants[l->n_constants++] = v : NULL;
 }
 
-/* Sets which weights are trained: a weight is trained when its layer and all enclosing layers are trainable. The flag of a nested
- * model applies to its layers. */
+/* Sets which weights are trained: a weight is trained when its layer and all enclosing layers are
+ * trainable. The flag of a nested model applies to its layers. */
 static void settle(quern__layer *l, bool on)
 {
     bool own = on && (l->trainable || l->kind->model);
@@ -233,7 +245,8 @@ static void settle(quern__layer *l, bool on)
         settle(l->inner[i], own);
 }
 
-int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_t seed, quern_error *err)
+int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_t seed,
+                       quern_error *err)
 {
     bool trainable = l->trainable;
     if (l->built)
@@ -268,7 +281,8 @@ void quern__layer_set_trainable(quern__layer *l, bool on)
     settle(l, true);
 }
 
-/* The key of the regularizer or constraint is the role, which is the initializer's key without "_initializer", and the suffix. */
+/* The key of the regularizer or constraint is the role, which is the initializer's key without
+ * "_initializer", and the suffix. */
 json_t *quern__layer_option(const quern__layer *l, int weight, const char *suffix)
 {
     char key[96];
@@ -280,7 +294,8 @@ json_t *quern__layer_option(const quern__layer *l, int weight, const char *suffi
 static void add_penalty(quern__layer *l, quern__graph *g, json_t *spec, quern__id x, bool by_record)
 {
     quern__id p = quern__penalty(g, spec, x);
-    const quern_shape open = { .rank = 1, .dims = { by_record ? quern__shape_of(g, x)->dims[0] : 1 } };
+    const quern_shape open = { .rank = 1,
+                               .dims = { by_record ? quern__shape_of(g, x)->dims[0] : 1 } };
     if (p && by_record) {
         quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), &open);
         p = quern__div2(g, p, quern__reduce(g, QUERN__SUM, ones, ~0u, false));
@@ -294,7 +309,8 @@ void quern__layer_penalise(quern__layer *l, quern__graph *g, json_t *spec, quern
     add_penalty(l, g, spec, x, quern__shape_of(g, x)->rank > 0);
 }
 
-quern__id quern__layer_argument(const quern__layer *l, const quern__id *in, int n_in, const char *name, int k)
+quern__id quern__layer_argument(const quern__layer *l, const quern__id *in, int n_in,
+                                const char *name, int k)
 {
     for (int i = 0; i < n_in; i++) {
         int own = l->context->arguments ? l->context->arguments[i] : 0;
@@ -308,14 +324,22 @@ int quern__layer_place_of(const quern__layer *l, int n_in, const char *name)
 {
     const int *arguments = l->context ? l->context->arguments : l->arguments;
     for (int i = 0; i < n_in; i++)
-        if (!strcmp(l->kind->call_args ? l->kind->call_args[arguments ? arguments[i] : 0].name : "inputs", name))
+        if (!strcmp(l->kind->call_args ? l->kind->call_args[arguments ? arguments[i] : 0].name
+                                       : "inputs",
+                    name))
             return i;
     return -1;
 }
 
-quern__id quern__layer_mask(const quern__layer *l, int i) { return l->context->masks ? l->context->masks[i] : 0; }
+quern__id quern__layer_mask(const quern__layer *l, int i)
+{
+    return l->context->masks ? l->context->masks[i] : 0;
+}
 
-bool quern__layer_flag(const quern__layer *l, const char *name) { return json_is_true(json_object_get(l->context->options, name)); }
+bool quern__layer_flag(const quern__layer *l, const char *name)
+{
+    return json_is_true(json_object_get(l->context->options, name));
+}
 
 void quern__layer_result(quern__layer *l, quern__id value, quern__id mask)
 {
@@ -326,7 +350,8 @@ void quern__layer_result(quern__layer *l, quern__id value, quern__id mask)
     }
 }
 
-quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, const quern_shape *shape)
+quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k,
+                                    const quern_shape *shape)
 {
     quern__stepping *s = l->context->stepping;
     quern__variable **at = s && s->asked < QUERN__MAX_STATES    ? &s->states[s->asked++]
@@ -345,7 +370,10 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k, con
     return at ? *at : NULL;
 }
 
-bool quern__layer_masks_all(const quern__layer *l) { return json_is_true(json_object_get(l->config, "mask_all")); }
+bool quern__layer_masks_all(const quern__layer *l)
+{
+    return json_is_true(json_object_get(l->config, "mask_all"));
+}
 
 /* The intersection of the masks; an input without a mask counts everywhere. */
 static quern__id common_mask(const quern__layer *l, quern__graph *g, int n)
@@ -377,28 +405,36 @@ static void pass_masks(quern__layer *l, quern__graph *g, int n_in)
         l->context->mask_out[0] = quern__layer_merged_mask(l, g, n_in);
 }
 
-/* Converts the inputs to types that the layer accepts. Returns false and fails the graph when it accepts none. */
-static bool take_all(const quern__layer *l, quern__graph *g, const quern__id *in, int n_in, quern__id *taken)
+/* Converts the inputs to types that the layer accepts. Returns false and fails the graph when it
+ * accepts none. */
+static bool take_all(const quern__layer *l, quern__graph *g, const quern__id *in, int n_in,
+                     quern__id *taken)
 {
     for (int i = 0; i < n_in; i++) {
         int dtype = in[i] ? quern__graph_value(g, in[i])->dtype : 0;
         bool whole = dtype == QUERN_INT32 || dtype == QUERN_INT64;
         if (dtype == QUERN_STRING && !l->kind->strings)
-            return quern__graph_fail(g, QUERN_INVALID, "the input is text, %s needs numbers", l->kind->name);
-        taken[i] = whole && !l->kind->whole && !l->kind->model ? quern__cast(g, in[i], QUERN_FLOAT32) : in[i];
+            return quern__graph_fail(g, QUERN_INVALID, "the input is text, %s needs numbers",
+                                     l->kind->name);
+        taken[i] = whole && !l->kind->whole && !l->kind->model
+                       ? quern__cast(g, in[i], QUERN_FLOAT32)
+                       : in[i];
     }
     return true;
 }
 
 /* Calls the class. */
-static quern__id call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, bool training)
+static quern__id call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in,
+                      bool training)
 {
     quern__id taken[QUERN__MAX_ARGUMENTS];
-    return n_in <= QUERN__MAX_ARGUMENTS && take_all(l, g, in, n_in, taken) ? l->kind->call(l, g, taken, n_in, training) : 0;
+    return n_in <= QUERN__MAX_ARGUMENTS && take_all(l, g, in, n_in, taken)
+               ? l->kind->call(l, g, taken, n_in, training)
+               : 0;
 }
 
-quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__graph *g, const quern__id *in, int n_in,
-                                   quern__context *context)
+quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__graph *g,
+                                   const quern__id *in, int n_in, quern__context *context)
 {
     inner->context = context;
     inner->penalty = 0;
@@ -410,14 +446,16 @@ quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__
     context->out[0] = y;
     pass_masks(inner, g, n_in);
     if (y)
-        add_penalty(inner, g, json_object_get(inner->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
+        add_penalty(inner, g, json_object_get(inner->config, "activity_regularizer"), y,
+                    quern__shape_of(g, y)->rank > 0);
     if (inner->penalty)
         l->penalty = l->penalty ? quern__add2(g, l->penalty, inner->penalty) : inner->penalty;
     inner->context = NULL;
     return y;
 }
 
-quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in, quern__context *context)
+quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in,
+                            quern__context *context)
 {
     quern__graph_scope(g, l->name);
     l->context = context;
@@ -428,9 +466,11 @@ quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     pass_masks(l, g, n_in);
     for (int i = 0; y && i < l->n_weights && !context->again; i++)
         if (l->weights[i]->trainable) /* a frozen weight does not have a penalty */
-            add_penalty(l, g, quern__layer_option(l, i, "regularizer"), quern__graph_variable(g, l->weights[i]), false);
+            add_penalty(l, g, quern__layer_option(l, i, "regularizer"),
+                        quern__graph_variable(g, l->weights[i]), false);
     if (y)
-        add_penalty(l, g, json_object_get(l->config, "activity_regularizer"), y, quern__shape_of(g, y)->rank > 0);
+        add_penalty(l, g, json_object_get(l->config, "activity_regularizer"), y,
+                    quern__shape_of(g, y)->rank > 0);
     l->context = NULL;
     return y;
 }

@@ -1,21 +1,32 @@
-/* crossentropy: cross-entropy losses. They use logits where the prediction has them, otherwise probabilities clipped to [1e-7, 1
- * - 1e-7]. Losses that are a single op are here too. Formulas: https://keras.io/api/losses/probabilistic_losses/ */
+/* crossentropy: cross-entropy losses. They use logits where the prediction has them, otherwise
+ * probabilities clipped to [1e-7, 1
+ * - 1e-7]. Losses that are a single op are here too. Formulas:
+ * https://keras.io/api/losses/probabilistic_losses/ */
 #include "losses.h"
 
 #include <string.h>
 
 #define VALUE(NAME) quern__id NAME(quern__graph *g, json_t *config, quern__id t, quern__id p)
 
-static quern__id clipped(quern__graph *g, quern__id p) { return quern__unary(g, QUERN__CLIP, p, 1e-7, 1 - 1e-7, 0); }
-static quern__id logarithm(quern__graph *g, quern__id p) { return quern__unary_of(g, QUERN__LOG, p); }
+static quern__id clipped(quern__graph *g, quern__id p)
+{
+    return quern__unary(g, QUERN__CLIP, p, 1e-7, 1 - 1e-7, 0);
+}
+static quern__id logarithm(quern__graph *g, quern__id p)
+{
+    return quern__unary_of(g, QUERN__LOG, p);
+}
 static quern__id power(quern__graph *g, quern__id x, double exponent)
 {
-    return x ? quern__binary(g, QUERN__POW, x, quern__graph_constant(g, exponent, quern__graph_value(g, x)->dtype)) : 0;
+    return x ? quern__binary(g, QUERN__POW, x,
+                             quern__graph_constant(g, exponent, quern__graph_value(g, x)->dtype))
+             : 0;
 }
 
 static quern__id sum_last(quern__graph *g, quern__id x, bool keepdims)
 {
-    return x ? quern__reduce(g, QUERN__SUM, x, 1u << (quern__shape_of(g, x)->rank - 1), keepdims) : 0;
+    return x ? quern__reduce(g, QUERN__SUM, x, 1u << (quern__shape_of(g, x)->rank - 1), keepdims)
+             : 0;
 }
 
 /* t (1 - a) + a / n */
@@ -32,14 +43,18 @@ static quern__id smoothed_by_last(quern__graph *g, json_t *config, quern__id t)
     return s && s->rank ? smoothed(g, config, t, s->dims[s->rank - 1]) : t;
 }
 
-/* The logits of a prediction: the prediction itself, or the input of its softmax or sigmoid (Keras keeps these too); 0: none. */
-static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const char *op, int function)
+/* The logits of a prediction: the prediction itself, or the input of its softmax or sigmoid (Keras
+ * keeps these too); 0: none. */
+static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const char *op,
+                           int function)
 {
     if (quern__config_bool(config, "from_logits"))
         return p;
     const quern__op *row = quern__op_of(g, p);
     const quern__node *node = row ? quern__graph_node_at(g, quern__graph_value(g, p)->node) : NULL;
-    return node && !strcmp(row->name, op) && (function < 0 || node->attr.i[0] == function) ? node->in[0] : 0;
+    return node && !strcmp(row->name, op) && (function < 0 || node->attr.i[0] == function)
+               ? node->in[0]
+               : 0;
 }
 
 /* -t log p - (1 - t) log(1 - p), elementwise */
@@ -63,7 +78,8 @@ VALUE(quern__binary_crossentropy)
         return 0;
     t = smoothed(g, config, t, 2);
     quern__id z = logits_of(g, config, p, "unary", QUERN__SIGMOID);
-    return quern__last_mean(g, quern__axis_last(g, config, z ? of_logits(g, t, z) : of_probabilities(g, t, p)));
+    return quern__last_mean(
+        g, quern__axis_last(g, config, z ? of_logits(g, t, z) : of_probabilities(g, t, p)));
 }
 
 VALUE(quern__binary_focal)
@@ -75,16 +91,21 @@ VALUE(quern__binary_focal)
     t = smoothed(g, config, t, 2);
     quern__id z = logits_of(g, config, p, "unary", QUERN__SIGMOID);
     p = quern__config_bool(config, "from_logits") ? quern__unary_of(g, QUERN__SIGMOID, p) : p;
-    quern__id right = quern__add2(g, quern__mul2(g, t, p), quern__mul2(g, quern__one_minus(g, t), quern__one_minus(g, p)));
-    quern__id each = quern__mul2(g, power(g, quern__one_minus(g, right), quern__config_number(config, "gamma")),
-                                 z ? of_logits(g, t, z) : of_probabilities(g, t, p));
+    quern__id right = quern__add2(g, quern__mul2(g, t, p),
+                                  quern__mul2(g, quern__one_minus(g, t), quern__one_minus(g, p)));
+    quern__id each =
+        quern__mul2(g, power(g, quern__one_minus(g, right), quern__config_number(config, "gamma")),
+                    z ? of_logits(g, t, z) : of_probabilities(g, t, p));
     if (quern__config_bool(config, "apply_class_balancing")) /* t alpha + (1 - t)(1 - alpha) */
         each = quern__mul2(g, quern__unary(g, QUERN__AFFINE, t, 2 * alpha - 1, 1 - alpha, 0), each);
     return quern__last_mean(g, quern__axis_last(g, config, each));
 }
 
 /* Scales probabilities to the sum 1. */
-static quern__id normalised(quern__graph *g, quern__id p) { return quern__div2(g, p, sum_last(g, p, true)); }
+static quern__id normalised(quern__graph *g, quern__id p)
+{
+    return quern__div2(g, p, sum_last(g, p, true));
+}
 
 VALUE(quern__categorical_crossentropy)
 {
@@ -96,7 +117,8 @@ VALUE(quern__categorical_crossentropy)
         return 0;
     if (z)
         return quern__crossentropy(g, t, quern__axis_last(g, config, z));
-    return quern__scale(g, sum_last(g, quern__mul2(g, t, logarithm(g, clipped(g, normalised(g, p)))), false), -1);
+    return quern__scale(
+        g, sum_last(g, quern__mul2(g, t, logarithm(g, clipped(g, normalised(g, p)))), false), -1);
 }
 
 VALUE(quern__categorical_focal)
@@ -108,8 +130,9 @@ VALUE(quern__categorical_focal)
         return 0;
     p = quern__config_bool(config, "from_logits") ? quern__softmax(g, p) : p;
     p = clipped(g, normalised(g, p));
-    quern__id weight = quern__scale(g, power(g, quern__one_minus(g, p), quern__config_number(config, "gamma")),
-                                    -quern__config_number(config, "alpha"));
+    quern__id weight =
+        quern__scale(g, power(g, quern__one_minus(g, p), quern__config_number(config, "gamma")),
+                     -quern__config_number(config, "alpha"));
     return sum_last(g, quern__mul2(g, weight, quern__mul2(g, t, logarithm(g, p))), false);
 }
 
@@ -146,7 +169,8 @@ VALUE(quern__generalized_crossentropy)
         return 0;
     const quern_shape *s = quern__shape_of(g, p);
     quern__id hot = quern__one_hot(g, labels_for(g, t, p), s->dims[s->rank - 1], true);
-    return quern__scale(g, quern__one_minus(g, power(g, sum_last(g, quern__mul2(g, hot, p), false), q)), 1 / q);
+    return quern__scale(
+        g, quern__one_minus(g, power(g, sum_last(g, quern__mul2(g, hot, p), false), q)), 1 / q);
 }
 
 VALUE(quern__ctc_value)
@@ -157,6 +181,7 @@ VALUE(quern__ctc_value)
 
 VALUE(quern__circle_value)
 {
-    return quern__circle(g, t, p, quern__config_number(config, "gamma"), quern__config_number(config, "margin"),
+    return quern__circle(g, t, p, quern__config_number(config, "gamma"),
+                         quern__config_number(config, "margin"),
                          quern__config_bool(config, "remove_diagonal"));
 }

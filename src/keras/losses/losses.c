@@ -1,5 +1,5 @@
-/* losses: the rows of losses and of metrics that are means of the same values, with weights, masks and reductions
- * (keras.src.losses.loss, keras.src.metrics.reduction_metrics). */
+/* losses: the rows of losses and of metrics that are means of the same values, with weights, masks
+ * and reductions (keras.src.losses.loss, keras.src.metrics.reduction_metrics). */
 #include "losses.h"
 
 #include <math.h>
@@ -30,8 +30,11 @@ static quern__id not_ignored(quern__graph *g, json_t *config, quern__id truth, q
     json_t *ignore = json_object_get(config, "ignore_class");
     if (!json_is_integer(ignore) || !values)
         return 0;
-    quern__id labels = quern__cast(g, quern__reshape(g, truth, quern__shape_of(g, values)), QUERN_FLOAT32);
-    return quern__binary(g, QUERN__NOT_EQUAL, labels, quern__graph_constant(g, (double)json_integer_value(ignore), QUERN_FLOAT32));
+    quern__id labels =
+        quern__cast(g, quern__reshape(g, truth, quern__shape_of(g, values)), QUERN_FLOAT32);
+    return quern__binary(
+        g, QUERN__NOT_EQUAL, labels,
+        quern__graph_constant(g, (double)json_integer_value(ignore), QUERN_FLOAT32));
 }
 
 /* Keras treats a circle loss of 0 as masked. */
@@ -49,12 +52,16 @@ static quern__id above_zero(quern__graph *g, json_t *config, quern__id truth, qu
     {                              \
         "axis", QUERN__F_INT, "-1" \
     }
-#define LOGITS { "from_logits", QUERN__F_BOOL, "false" }, { "label_smoothing", QUERN__F_NUMBER, "0.0" }, AXIS
+#define LOGITS \
+    { "from_logits", QUERN__F_BOOL, "false" }, { "label_smoothing", QUERN__F_NUMBER, "0.0" }, AXIS
 #define SPARSE \
     { "from_logits", QUERN__F_BOOL, "false" }, { "ignore_class", QUERN__F_INT, "null" }
-#define FOCAL(ALPHA, GAMMA) { "alpha", QUERN__F_NUMBER, ALPHA }, { "gamma", QUERN__F_NUMBER, GAMMA }, LOGITS
+#define FOCAL(ALPHA, GAMMA) \
+    { "alpha", QUERN__F_NUMBER, ALPHA }, { "gamma", QUERN__F_NUMBER, GAMMA }, LOGITS
 static const quern__field plain_loss[] = { REDUCTION, { 0 } };
-static const quern__field huber_fields[] = { { "delta", QUERN__F_NUMBER, "1.0" }, REDUCTION, { 0 } };
+static const quern__field huber_fields[] = { { "delta", QUERN__F_NUMBER, "1.0" },
+                                             REDUCTION,
+                                             { 0 } };
 static const quern__field axis_loss[] = { AXIS, REDUCTION, { 0 } };
 static const quern__field axis_metric[] = { AXIS, { 0 } };
 static const quern__field logits_loss[] = { LOGITS, REDUCTION, { 0 } };
@@ -65,19 +72,23 @@ static const quern__field binary_focal_fields[] = {
     { "apply_class_balancing", QUERN__F_BOOL, "false" }, FOCAL("0.25", "2.0"), REDUCTION, { 0 }
 };
 static const quern__field categorical_focal_fields[] = { FOCAL("0.25", "2.0"), REDUCTION, { 0 } };
-static const quern__field dice_fields[] = { REDUCTION, { "name", QUERN__F_TEXT, "null" }, { "axis", QUERN__F_ANY, "null" }, { 0 } };
-static const quern__field tversky_fields[] = {
-    { "alpha", QUERN__F_NUMBER, "0.5" }, { "beta", QUERN__F_NUMBER, "0.5" }, REDUCTION, { "axis", QUERN__F_ANY, "null" }, { 0 }
+static const quern__field dice_fields[] = {
+    REDUCTION, { "name", QUERN__F_TEXT, "null" }, { "axis", QUERN__F_ANY, "null" }, { 0 }
 };
+static const quern__field tversky_fields[] = { { "alpha", QUERN__F_NUMBER, "0.5" },
+                                               { "beta", QUERN__F_NUMBER, "0.5" },
+                                               REDUCTION,
+                                               { "axis", QUERN__F_ANY, "null" },
+                                               { 0 } };
 static const quern__field circle_fields[] = { { "gamma", QUERN__F_NUMBER, "80.0" },
                                               { "margin", QUERN__F_NUMBER, "0.4" },
                                               { "remove_diagonal", QUERN__F_BOOL, "true" },
                                               REDUCTION,
                                               { 0 } };
 static const quern__field huber_metric_fields[] = { { "delta", QUERN__F_NUMBER, "1.0" }, { 0 } };
-static const quern__field binary_focal_plain[] = { { "apply_class_balancing", QUERN__F_BOOL, "false" },
-                                                   FOCAL("0.25", "2.0"),
-                                                   { 0 } };
+static const quern__field binary_focal_plain[] = {
+    { "apply_class_balancing", QUERN__F_BOOL, "false" }, FOCAL("0.25", "2.0"), { 0 }
+};
 static const quern__field categorical_focal_plain[] = { FOCAL("0.25", "2.0"), { 0 } };
 static const quern__field q_loss[] = { { "q", QUERN__F_NUMBER, "0.5" }, REDUCTION, { 0 } };
 static const quern__field threshold_metric[] = { { "threshold", QUERN__F_NUMBER, "0.5" }, { 0 } };
@@ -85,7 +96,9 @@ static const quern__field binary_metric[] = { { "from_logits", QUERN__F_BOOL, "f
                                               { "label_smoothing", QUERN__F_NUMBER, "0.0" },
                                               { 0 } };
 static const quern__field top_k_metric[] = { { "k", QUERN__F_INT, "5" }, { 0 } };
-static const quern__field k_metric[] = { { "k", QUERN__F_INT, "5" }, { "from_sorted_ids", QUERN__F_BOOL, "false" }, { 0 } };
+static const quern__field k_metric[] = { { "k", QUERN__F_INT, "5" },
+                                         { "from_sorted_ids", QUERN__F_BOOL, "false" },
+                                         { 0 } };
 
 enum { LABELS = 1, NEGATIVE = 3 };
 #define LOSS(ID, NAME, ALIASES, FIELDS, VALUE, EXTRA, MEANS)          \
@@ -111,24 +124,32 @@ enum { LABELS = 1, NEGATIVE = 3 };
 BOTH(mse, "MeanSquaredError", "mse", plain_loss, NULL, quern__squared, 0, NUMBERS);
 BOTH(mae, "MeanAbsoluteError", "mae", plain_loss, NULL, quern__absolute, 0, NUMBERS);
 BOTH(mape, "MeanAbsolutePercentageError", "mape", plain_loss, NULL, quern__percentage, 0, NUMBERS);
-BOTH(msle, "MeanSquaredLogarithmicError", "msle", plain_loss, NULL, quern__squared_logarithmic, 0, NUMBERS);
+BOTH(msle, "MeanSquaredLogarithmicError", "msle", plain_loss, NULL, quern__squared_logarithmic, 0,
+     NUMBERS);
 LOSS(cosine, "CosineSimilarity", "cosine_proximity", axis_loss, quern__cosine, NEGATIVE, NUMBERS);
 METRIC(cosine, "CosineSimilarity", "cosine_proximity", axis_metric, quern__cosine, 0);
 LOSS(huber, "Huber", "huber_loss", huber_fields, quern__huber, 0, NUMBERS);
 LOSS(log_cosh, "LogCosh", "", plain_loss, quern__log_cosh, 0, NUMBERS);
 METRIC(log_cosh, "LogCoshError", "logcosh", NULL, quern__log_cosh, 0);
 BOTH(poisson, "Poisson", "", plain_loss, NULL, quern__poisson, 0, NUMBERS);
-BOTH(kl, "KLDivergence", "kld kullback_leibler_divergence", plain_loss, NULL, quern__kl_divergence, 0, NUMBERS);
+BOTH(kl, "KLDivergence", "kld kullback_leibler_divergence", plain_loss, NULL, quern__kl_divergence,
+     0, NUMBERS);
 BOTH(hinge, "Hinge", "", plain_loss, NULL, quern__hinge, 0, SIGN);
 BOTH(squared_hinge, "SquaredHinge", "", plain_loss, NULL, quern__squared_hinge, 0, SIGN);
-BOTH(categorical_hinge, "CategoricalHinge", "", plain_loss, NULL, quern__categorical_hinge, 0, ONE_HOT);
+BOTH(categorical_hinge, "CategoricalHinge", "", plain_loss, NULL, quern__categorical_hinge, 0,
+     ONE_HOT);
 LOSS(dice, "Dice", "", dice_fields, quern__dice, 0, NUMBERS);
 LOSS(tversky, "Tversky", "", tversky_fields, quern__tversky, 0, NUMBERS);
-BOTH(bce, "BinaryCrossentropy", "bce", logits_loss, binary_metric, quern__binary_crossentropy, 0, BINARY);
-LOSS(binary_focal, "BinaryFocalCrossentropy", "", binary_focal_fields, quern__binary_focal, 0, BINARY);
-BOTH(cce, "CategoricalCrossentropy", "", logits_loss, logits_metric, quern__categorical_crossentropy, 0, ONE_HOT);
-LOSS(categorical_focal, "CategoricalFocalCrossentropy", "", categorical_focal_fields, quern__categorical_focal, 0, ONE_HOT);
-LOSS(generalized, "CategoricalGeneralizedCrossEntropy", "", q_loss, quern__generalized_crossentropy, LABELS, CLASS);
+BOTH(bce, "BinaryCrossentropy", "bce", logits_loss, binary_metric, quern__binary_crossentropy, 0,
+     BINARY);
+LOSS(binary_focal, "BinaryFocalCrossentropy", "", binary_focal_fields, quern__binary_focal, 0,
+     BINARY);
+BOTH(cce, "CategoricalCrossentropy", "", logits_loss, logits_metric,
+     quern__categorical_crossentropy, 0, ONE_HOT);
+LOSS(categorical_focal, "CategoricalFocalCrossentropy", "", categorical_focal_fields,
+     quern__categorical_focal, 0, ONE_HOT);
+LOSS(generalized, "CategoricalGeneralizedCrossEntropy", "", q_loss, quern__generalized_crossentropy,
+     LABELS, CLASS);
 LOSS(ctc, "CTC", "", plain_loss, quern__ctc_value, LABELS, NUMBERS);
 static const quern__class circle_loss = { .group = QUERN__LOSS,
                                           .name = "Circle",
@@ -173,10 +194,12 @@ METRIC(top_k_accuracy, "TopKCategoricalAccuracy", "", top_k_metric, quern__top_k
                                               .function = true }
 FUNCTION(huber, "huber", huber_metric_fields, quern__huber);
 FUNCTION(binary_focal, "binary_focal_crossentropy", binary_focal_plain, quern__binary_focal);
-FUNCTION(categorical_focal, "categorical_focal_crossentropy", categorical_focal_plain, quern__categorical_focal);
+FUNCTION(categorical_focal, "categorical_focal_crossentropy", categorical_focal_plain,
+         quern__categorical_focal);
 METRIC(pearson, "PearsonCorrelation", "", axis_metric, quern__pearson, 0);
 METRIC(concordance, "ConcordanceCorrelation", "", axis_metric, quern__concordance, 0);
-METRIC(sparse_top_k_accuracy, "SparseTopKCategoricalAccuracy", "", k_metric, quern__sparse_top_k, LABELS);
+METRIC(sparse_top_k_accuracy, "SparseTopKCategoricalAccuracy", "", k_metric, quern__sparse_top_k,
+       LABELS);
 
 const quern__class *const quern__loss_classes[] = { &mse_loss,
                                                     &mae_loss,
@@ -252,16 +275,20 @@ const quern__class *const quern__metric_classes[] = { &mse_metric,
 
 /* ---- weights, masks and reductions ---- */
 
-static quern__id sum(quern__graph *g, quern__id x) { return quern__reduce(g, QUERN__SUM, x, ~0u, false); }
+static quern__id sum(quern__graph *g, quern__id x)
+{
+    return quern__reduce(g, QUERN__SUM, x, ~0u, false);
+}
 
 /* The number of elements as a value, because dynamic dimensions are known at run time only. */
 static quern__id count_of(quern__graph *g, quern__id x)
 {
-    return sum(g, quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, x)));
+    return sum(
+        g, quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, x)));
 }
 
-/* Matches the ranks of values and weights: Keras squeezes or expands a last axis of size 1. Weights per record apply to all
- * elements of the record. */
+/* Matches the ranks of values and weights: Keras squeezes or expands a last axis of size 1. Weights
+ * per record apply to all elements of the record. */
 static void fit_weights(quern__graph *g, quern__id *values, quern__id *weights)
 {
     quern__match_ranks(g, values, weights);
@@ -287,8 +314,8 @@ static quern__id multiplied(quern__graph *g, quern__id a, quern__id b)
 /* The mask as weights. For a mean, they are scaled so that the mean counts unmasked values only. */
 static quern__id mask_weights(quern__graph *g, quern__id mask, bool mean)
 {
-    quern__id m =
-        quern__binary(g, QUERN__NOT_EQUAL, quern__cast(g, mask, QUERN_FLOAT32), quern__graph_constant(g, 0, QUERN_FLOAT32));
+    quern__id m = quern__binary(g, QUERN__NOT_EQUAL, quern__cast(g, mask, QUERN_FLOAT32),
+                                quern__graph_constant(g, 0, QUERN_FLOAT32));
     quern__id left = m ? sum(g, m) : 0;
     if (!mean || !left)
         return m;
@@ -296,22 +323,26 @@ static quern__id mask_weights(quern__graph *g, quern__id mask, bool mean)
     return quern__mul2(g, m, quern__div2(g, count_of(g, m), least));
 }
 
-static quern__id values_of(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction)
+static quern__id values_of(quern__graph *g, const quern__class *c, json_t *config, quern__id truth,
+                           quern__id prediction)
 {
-    return c->own_value ? c->own_value(c, g, config, truth, prediction) : c->value(g, config, truth, prediction);
+    return c->own_value ? c->own_value(c, g, config, truth, prediction)
+                        : c->value(g, config, truth, prediction);
 }
 
-quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
-                      quern__id weights, quern__id mask)
+quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, quern__id truth,
+                      quern__id prediction, quern__id weights, quern__id mask)
 {
     const char *reduction = quern__config_text(config, "reduction");
-    bool none = !reduction || !strcmp(reduction, "none"), weighed = reduction && !strcmp(reduction, "mean_with_sample_weight");
+    bool none = !reduction || !strcmp(reduction, "none"),
+         weighed = reduction && !strcmp(reduction, "mean_with_sample_weight");
     bool add = reduction && !strcmp(reduction, "sum"), mean = !none && !add && !weighed;
     quern__id values = values_of(g, c, config, truth, prediction);
     quern__id valid = values && c->valid ? c->valid(g, config, truth, values) : 0;
     if (!values)
         return 0;
-    if (reduction && !none && !add && !weighed && strcmp(reduction, "sum_over_batch_size") && strcmp(reduction, "mean"))
+    if (reduction && !none && !add && !weighed && strcmp(reduction, "sum_over_batch_size") &&
+        strcmp(reduction, "mean"))
         return quern__graph_fail(g, QUERN_INVALID, "no reduction is called '%s'", reduction);
     if (c->group == QUERN__LOSS && c->extra == NEGATIVE)
         values = quern__scale(g, values, -1);
@@ -325,7 +356,9 @@ quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, qu
     if (none || !values || quern__shape_of(g, values)->rank == 0)
         return values;
     if (weighed && weights) {
-        quern__id by = sum(g, weights), nothing = quern__binary(g, QUERN__EQUAL, by, quern__graph_constant(g, 0, QUERN_FLOAT32));
+        quern__id by = sum(g, weights),
+                  nothing = quern__binary(g, QUERN__EQUAL, by,
+                                          quern__graph_constant(g, 0, QUERN_FLOAT32));
         return quern__div2(g, sum(g, values), quern__add2(g, by, nothing)); /* 0 / 0 is 0 */
     }
     return add ? sum(g, values) : quern__reduce(g, QUERN__MEAN, values, ~0u, false);
@@ -339,9 +372,11 @@ int quern__loss_target(const quern__class *c, const quern_shape *output, quern_s
     return c && c->extra == LABELS ? QUERN_INT32 : QUERN_FLOAT32;
 }
 
-int quern__loss_means(const quern__class *c, json_t *config, const quern_shape *output, int64_t *classes, int64_t *ignored)
+int quern__loss_means(const quern__class *c, json_t *config, const quern_shape *output,
+                      int64_t *classes, int64_t *ignored)
 {
-    json_t *axis = json_object_get(config, "axis"), *ignore = json_object_get(config, "ignore_class");
+    json_t *axis = json_object_get(config, "axis"),
+           *ignore = json_object_get(config, "ignore_class");
     *classes = 0;
     *ignored = json_is_integer(ignore) ? (int64_t)json_integer_value(ignore) : INT64_MIN;
     if (!c)
@@ -349,14 +384,16 @@ int quern__loss_means(const quern__class *c, json_t *config, const quern_shape *
     if (!c->module)
         return QUERN_MEANS_ANYTHING;
     bool last = !axis || json_integer_value(axis) == -1;
-    if (c->means == QUERN_MEANS_CLASS && c->value != quern__circle_value && last && output->rank > 1)
+    if (c->means == QUERN_MEANS_CLASS && c->value != quern__circle_value && last &&
+        output->rank > 1)
         *classes = output->dims[output->rank - 1];
     if (c->means == QUERN_MEANS_ONE_HOT && last && output->rank > 1)
         *classes = output->dims[output->rank - 1];
     return c->means;
 }
 
-const char *quern__metric_meaning(const char *name, const quern_shape *truth, const quern_shape *prediction)
+const char *quern__metric_meaning(const char *name, const quern_shape *truth,
+                                  const quern_shape *prediction)
 {
     bool accuracy = quern__same_name(name, "accuracy") || quern__same_name(name, "acc");
     bool entropy = quern__same_name(name, "crossentropy") || quern__same_name(name, "ce");
@@ -378,7 +415,8 @@ static quern__id reduced_from(quern__graph *g, int what, quern__id x, int first)
     return axes ? quern__reduce(g, what, x, axes, false) : x;
 }
 
-/* keras.src.metrics.reduction_metrics.reduce_to_samplewise_values: one value and one weight per record. */
+/* keras.src.metrics.reduction_metrics.reduce_to_samplewise_values: one value and one weight per
+ * record. */
 static void samplewise(quern__graph *g, int what, quern__id *values, quern__id *weights)
 {
     if (*weights) {
@@ -393,26 +431,32 @@ static void samplewise(quern__graph *g, int what, quern__id *values, quern__id *
     *values = reduced_from(g, what, *values, 1);
 }
 
-void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, quern__id truth, quern__id prediction,
-                       quern__id weights, quern__id mask, quern__variable *total, quern__variable *count)
+void quern__mean_nodes(quern__graph *g, const quern__class *c, json_t *config, quern__id truth,
+                       quern__id prediction, quern__id weights, quern__id mask,
+                       quern__variable *total, quern__variable *count)
 {
     quern__id values = values_of(g, c, config, truth, prediction);
     if (!values)
         return;
-    if (mask && c->extra != QUERN__METRIC_ROOT) /* the squares of RootMeanSquaredError do not have a mask in Keras */
+    if (mask && c->extra != QUERN__METRIC_ROOT) /* the squares of RootMeanSquaredError do not have a
+                                                   mask in Keras */
         weights = multiplied(g, weights, mask_weights(g, mask, false));
     if (weights && c->valid)
         weights = multiplied(g, weights, c->valid(g, config, truth, values));
-    samplewise(g, c->extra == QUERN__METRIC_OF_TOTALS ? QUERN__SUM : QUERN__MEAN, &values, &weights);
+    samplewise(g, c->extra == QUERN__METRIC_OF_TOTALS ? QUERN__SUM : QUERN__MEAN, &values,
+               &weights);
     if (!values)
         return;
-    quern__id n = weights ? sum(g, weights) : count_of(g, values), all = quern__cast(g, sum(g, values), QUERN_FLOAT64);
+    quern__id n = weights ? sum(g, weights) : count_of(g, values),
+              all = quern__cast(g, sum(g, values), QUERN_FLOAT64);
     quern__assign(g, total, quern__add2(g, quern__graph_variable(g, total), all));
-    quern__assign(g, count, quern__add2(g, quern__graph_variable(g, count), quern__cast(g, n, QUERN_FLOAT64)));
+    quern__assign(
+        g, count,
+        quern__add2(g, quern__graph_variable(g, count), quern__cast(g, n, QUERN_FLOAT64)));
 }
 
 bool quern__metric_rises(const quern__class *c)
 {
-    return c->higher_is_better || strstr(c->name, "Accuracy") || strstr(c->name, "CosineSimilarity") ||
-           strstr(c->name, "Correlation");
+    return c->higher_is_better || strstr(c->name, "Accuracy") ||
+           strstr(c->name, "CosineSimilarity") || strstr(c->name, "Correlation");
 }

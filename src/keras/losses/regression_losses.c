@@ -1,12 +1,19 @@
-/* regression_losses: distances, hinge losses, correlations and overlaps. Formulas: https://keras.io/api/losses/, epsilon 1e-7. */
+/* regression_losses: distances, hinge losses, correlations and overlaps. Formulas:
+ * https://keras.io/api/losses/, epsilon 1e-7. */
 #include "losses.h"
 
 #include <math.h>
 
 static const double epsilon = 1e-7;
 
-static quern__id one(quern__graph *g, int function, quern__id x) { return quern__unary_of(g, function, x); }
-static quern__id least(quern__graph *g, quern__id x, double a) { return quern__unary(g, QUERN__CLIP, x, a, INFINITY, 0); }
+static quern__id one(quern__graph *g, int function, quern__id x)
+{
+    return quern__unary_of(g, function, x);
+}
+static quern__id least(quern__graph *g, quern__id x, double a)
+{
+    return quern__unary(g, QUERN__CLIP, x, a, INFINITY, 0);
+}
 
 static quern__id last(quern__graph *g, int what, quern__id x, bool keepdims)
 {
@@ -73,13 +80,17 @@ VALUE(quern__percentage)
     return quern__scale(g, quern__last_mean(g, one(g, QUERN__ABS, part)), 100);
 }
 
-static quern__id log_of_next(quern__graph *g, quern__id x) { return one(g, QUERN__LOG, quern__shift(g, least(g, x, epsilon), 1)); }
+static quern__id log_of_next(quern__graph *g, quern__id x)
+{
+    return one(g, QUERN__LOG, quern__shift(g, least(g, x, epsilon), 1));
+}
 
 VALUE(quern__squared_logarithmic)
 {
     (void)config;
     quern__match(g, &t, &p);
-    return quern__last_mean(g, one(g, QUERN__SQUARE, quern__sub2(g, log_of_next(g, p), log_of_next(g, t))));
+    return quern__last_mean(
+        g, one(g, QUERN__SQUARE, quern__sub2(g, log_of_next(g, p), log_of_next(g, t))));
 }
 
 VALUE(quern__huber)
@@ -90,7 +101,8 @@ VALUE(quern__huber)
         return 0;
     quern__id small = quern__scale(g, one(g, QUERN__SQUARE, e), 0.5);
     quern__id large = quern__unary(g, QUERN__AFFINE, e, delta, -delta * delta / 2, 0);
-    quern__id inside = quern__binary(g, QUERN__LESS_EQUAL, e, quern__graph_constant(g, delta, quern__graph_value(g, e)->dtype));
+    quern__id inside = quern__binary(
+        g, QUERN__LESS_EQUAL, e, quern__graph_constant(g, delta, quern__graph_value(g, e)->dtype));
     return quern__last_mean(g, quern__select(g, inside, small, large));
 }
 
@@ -151,7 +163,8 @@ static quern__id hinge_labels(quern__graph *g, quern__id t)
 static quern__id margins(quern__graph *g, quern__id t, quern__id p)
 {
     quern__match(g, &t, &p);
-    return quern__unary_of(g, QUERN__RELU0, quern__one_minus(g, quern__mul2(g, hinge_labels(g, t), p)));
+    return quern__unary_of(g, QUERN__RELU0,
+                           quern__one_minus(g, quern__mul2(g, hinge_labels(g, t), p)));
 }
 
 VALUE(quern__hinge)
@@ -178,10 +191,16 @@ VALUE(quern__categorical_hinge)
 /* ---- correlations ---- */
 
 static quern__id mean_kept(quern__graph *g, quern__id x) { return last(g, QUERN__MEAN, x, true); }
-static quern__id centred(quern__graph *g, quern__id x) { return quern__sub2(g, x, mean_kept(g, x)); }
+static quern__id centred(quern__graph *g, quern__id x)
+{
+    return quern__sub2(g, x, mean_kept(g, x));
+}
 
 /* keras.ops.var of centred values; Keras subtracts the mean a second time. */
-static quern__id variance(quern__graph *g, quern__id x) { return mean_kept(g, one(g, QUERN__SQUARE, centred(g, x))); }
+static quern__id variance(quern__graph *g, quern__id x)
+{
+    return mean_kept(g, one(g, QUERN__SQUARE, centred(g, x)));
+}
 
 VALUE(quern__pearson)
 {
@@ -201,16 +220,21 @@ VALUE(quern__concordance)
     p = quern__axis_last(g, config, p);
     quern__id means[2] = { mean_kept(g, t), mean_kept(g, p) };
     quern__id both = quern__mul2(g, quern__sub2(g, t, means[1]), quern__sub2(g, p, means[1]));
-    quern__id spread = quern__add2(g, variance(g, quern__sub2(g, t, means[0])), variance(g, quern__sub2(g, p, means[1])));
-    quern__id below = quern__add2(g, spread, one(g, QUERN__SQUARE, quern__sub2(g, means[0], means[1])));
-    return quern__last_mean(g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, below, epsilon)));
+    quern__id spread = quern__add2(g, variance(g, quern__sub2(g, t, means[0])),
+                                   variance(g, quern__sub2(g, p, means[1])));
+    quern__id below =
+        quern__add2(g, spread, one(g, QUERN__SQUARE, quern__sub2(g, means[0], means[1])));
+    return quern__last_mean(
+        g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, below, epsilon)));
 }
 
 /* ---- overlaps: sums over the axes that the config names; without names, over all ---- */
 
 static uint32_t axes_of(quern__graph *g, json_t *config, quern__id x)
 {
-    return json_is_null(json_object_get(config, "axis")) ? ~0u : quern__config_axes(config, "axis", quern__shape_of(g, x)->rank);
+    return json_is_null(json_object_get(config, "axis"))
+               ? ~0u
+               : quern__config_axes(config, "axis", quern__shape_of(g, x)->rank);
 }
 
 VALUE(quern__dice)
@@ -220,8 +244,10 @@ VALUE(quern__dice)
         return 0;
     uint32_t axes = axes_of(g, config, p);
     quern__id both = quern__reduce(g, QUERN__SUM, quern__mul2(g, t, p), axes, false);
-    quern__id all = quern__add2(g, quern__reduce(g, QUERN__SUM, t, axes, false), quern__reduce(g, QUERN__SUM, p, axes, false));
-    return quern__one_minus(g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, all, epsilon)));
+    quern__id all = quern__add2(g, quern__reduce(g, QUERN__SUM, t, axes, false),
+                                quern__reduce(g, QUERN__SUM, p, axes, false));
+    return quern__one_minus(
+        g, quern__div2(g, quern__scale(g, both, 2), quern__shift(g, all, epsilon)));
 }
 
 VALUE(quern__tversky)
@@ -230,10 +256,14 @@ VALUE(quern__tversky)
     if (!t || !p || quern__shape_of(g, p)->rank == 0)
         return 0;
     uint32_t axes = axes_of(g, config, p);
-    double alpha = quern__config_number(config, "alpha"), beta = quern__config_number(config, "beta");
+    double alpha = quern__config_number(config, "alpha"),
+           beta = quern__config_number(config, "beta");
     quern__id both = quern__reduce(g, QUERN__SUM, quern__mul2(g, t, p), axes, false);
-    quern__id missed = quern__reduce(g, QUERN__SUM, quern__mul2(g, quern__one_minus(g, p), t), axes, false);
-    quern__id false_ones = quern__reduce(g, QUERN__SUM, quern__mul2(g, p, quern__one_minus(g, t)), axes, false);
-    quern__id below = quern__add2(g, both, quern__add2(g, quern__scale(g, missed, alpha), quern__scale(g, false_ones, beta)));
+    quern__id missed =
+        quern__reduce(g, QUERN__SUM, quern__mul2(g, quern__one_minus(g, p), t), axes, false);
+    quern__id false_ones =
+        quern__reduce(g, QUERN__SUM, quern__mul2(g, p, quern__one_minus(g, t)), axes, false);
+    quern__id below = quern__add2(
+        g, both, quern__add2(g, quern__scale(g, missed, alpha), quern__scale(g, false_ones, beta)));
     return quern__one_minus(g, quern__div2(g, both, quern__shift(g, below, epsilon)));
 }

@@ -1,5 +1,5 @@
-/* accumulator: the totals of a metric, the nodes that add one batch, and the results. Most metrics are means of values
- * (losses.c); the rows of the others have `counts`, `count` and `results`. */
+/* accumulator: the totals of a metric, the nodes that add one batch, and the results. Most metrics
+ * are means of values (losses.c); the rows of the others have `counts`, `count` and `results`. */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -22,21 +22,25 @@ void quern__accumulator_free(quern__accumulator *m)
 int quern__accumulator_total(quern__accumulator *m, const quern_shape *shape, quern_error *err)
 {
     if (quern_shape_count(shape) > most_counts) /* a file can request any size */
-        return quern__fail(err, QUERN_UNSUPPORTED, m->row ? m->row->name : NULL, "more than %d counts", most_counts);
+        return quern__fail(err, QUERN_UNSUPPORTED, m->row ? m->row->name : NULL,
+                           "more than %d counts", most_counts);
     m->total = quern__variable_new("total", QUERN_FLOAT64, shape, false, err);
     return m->total ? QUERN_OK : QUERN_NOMEM;
 }
 
-int quern__accumulator_given(quern__accumulator *m, int which, const float *numbers, int64_t n, quern_error *err)
+int quern__accumulator_given(quern__accumulator *m, int which, const float *numbers, int64_t n,
+                             quern_error *err)
 {
-    m->given[which] = quern__variable_new("given", QUERN_FLOAT32, &(quern_shape){ .rank = 1, .dims = { n } }, false, err);
+    m->given[which] = quern__variable_new("given", QUERN_FLOAT32,
+                                          &(quern_shape){ .rank = 1, .dims = { n } }, false, err);
     if (!m->given[which])
         return QUERN_NOMEM;
     memcpy(m->given[which]->data, numbers, (size_t)n * sizeof *numbers);
     return QUERN_OK;
 }
 
-quern__accumulator *quern__accumulator_new(const quern__class *row, json_t *config, const char *name, const quern_shape *truth,
+quern__accumulator *quern__accumulator_new(const quern__class *row, json_t *config,
+                                           const char *name, const quern_shape *truth,
                                            const quern_shape *prediction, quern_error *err)
 {
     quern_shape scalar = { 0 };
@@ -47,10 +51,13 @@ quern__accumulator *quern__accumulator_new(const quern__class *row, json_t *conf
         return NULL;
     }
     *m = (quern__accumulator){ .row = row, .config = config, .n_results = 1 };
-    int status = row && row->counts ? row->counts(m, truth, prediction, err) : quern__accumulator_total(m, &scalar, err);
+    int status = row && row->counts ? row->counts(m, truth, prediction, err)
+                                    : quern__accumulator_total(m, &scalar, err);
     if (status >= 0 && m->n_results > QUERN__MAX_METRIC_RESULTS)
-        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a metric with more than %d results", QUERN__MAX_METRIC_RESULTS);
-    if (status >= 0 && (!row || !row->counts) && !(m->count = quern__variable_new("count", QUERN_FLOAT64, &scalar, false, err)))
+        status = quern__fail(err, QUERN_UNSUPPORTED, name, "a metric with more than %d results",
+                             QUERN__MAX_METRIC_RESULTS);
+    if (status >= 0 && (!row || !row->counts) &&
+        !(m->count = quern__variable_new("count", QUERN_FLOAT64, &scalar, false, err)))
         status = QUERN_NOMEM;
     if (status >= 0)
         return m;
@@ -58,11 +65,12 @@ quern__accumulator *quern__accumulator_new(const quern__class *row, json_t *conf
     return NULL;
 }
 
-void quern__accumulator_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth, quern__id prediction,
-                              quern__id weights, quern__id mask)
+void quern__accumulator_nodes(const quern__accumulator *m, quern__graph *g, quern__id truth,
+                              quern__id prediction, quern__id weights, quern__id mask)
 {
     if (!m->row->counts) {
-        quern__mean_nodes(g, m->row, m->config, truth, prediction, weights, mask, m->total, m->count);
+        quern__mean_nodes(g, m->row, m->config, truth, prediction, weights, mask, m->total,
+                          m->count);
         return;
     }
     quern__id counts = m->row->count(m, g, truth, prediction, weights);
@@ -83,7 +91,9 @@ void quern__accumulator_results(const quern__accumulator *m, double *out)
         return;
     }
     double total = *(double *)m->total->data, count = *(double *)m->count->data;
-    *out = m->row && m->row->extra == QUERN__METRIC_OF_TOTALS ? total : count != 0 ? total / count : 0;
+    *out = m->row && m->row->extra == QUERN__METRIC_OF_TOTALS ? total
+           : count != 0                                       ? total / count
+                                                              : 0;
     if (m->row && m->row->extra == QUERN__METRIC_ROOT)
         *out = sqrt(*out);
 }

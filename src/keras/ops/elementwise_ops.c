@@ -1,5 +1,6 @@
-/* elementwise_ops: elementwise operations: arithmetic, comparisons, logic, powers, casts, where. Comparisons and logic return 1
- * and 0. Formulas: keras.src.ops.numpy, keras.src.backend.tensorflow.numpy of Keras 3.15. */
+/* elementwise_ops: elementwise operations: arithmetic, comparisons, logic, powers, casts, where.
+ * Comparisons and logic return 1 and 0. Formulas: keras.src.ops.numpy,
+ * keras.src.backend.tensorflow.numpy of Keras 3.15. */
 #include "operations.h"
 
 #include <math.h>
@@ -22,7 +23,8 @@ static quern__id of_one(quern__layer *l, quern__graph *g, const quern__id *in, i
 }
 
 /* keras.ops.nn: the activation of that name, with the arguments of the config. */
-static quern__id activation(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id activation(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                            bool training)
 {
     (void)training;
     quern__id x = X("x");
@@ -32,25 +34,31 @@ static quern__id activation(quern__layer *l, quern__graph *g, const quern__id *i
     return y;
 }
 
-static quern__id logical_or(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id logical_or(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                            bool training)
 {
     (void)training;
-    return quern__binary(g, QUERN__MAXIMUM, quern__op_truth(g, X("x1")), quern__op_truth(g, X("x2")));
+    return quern__binary(g, QUERN__MAXIMUM, quern__op_truth(g, X("x1")),
+                         quern__op_truth(g, X("x2")));
 }
 
-static quern__id logical_and(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id logical_and(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                             bool training)
 {
     (void)training;
     return quern__mul2(g, quern__op_truth(g, X("x1")), quern__op_truth(g, X("x2")));
 }
 
-static quern__id logical_xor(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id logical_xor(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                             bool training)
 {
     (void)training;
-    return quern__binary(g, QUERN__NOT_EQUAL, quern__op_truth(g, X("x1")), quern__op_truth(g, X("x2")));
+    return quern__binary(g, QUERN__NOT_EQUAL, quern__op_truth(g, X("x1")),
+                         quern__op_truth(g, X("x2")));
 }
 
-static quern__id logical_not(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id logical_not(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                             bool training)
 {
     (void)training;
     return quern__binary(g, QUERN__EQUAL, X("x"), quern__op_number(g, 0));
@@ -64,7 +72,8 @@ static quern__id where(quern__layer *l, quern__graph *g, const quern__id *in, in
 }
 
 /* |x1 - x2| <= atol + rtol |x2| */
-static quern__id isclose(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id isclose(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                         bool training)
 {
     (void)training;
     quern__id a = X("x1"), b = X("x2"), rtol = quern__operand_or_none(l, g, in, n, "rtol"),
@@ -72,7 +81,9 @@ static quern__id isclose(quern__layer *l, quern__graph *g, const quern__id *in, 
     rtol = rtol ? rtol : quern__op_number(g, 1e-5);
     atol = atol ? atol : quern__op_number(g, 1e-8);
     quern__id gap = quern__unary_of(g, QUERN__ABS, quern__sub2(g, a, b));
-    return quern__binary(g, QUERN__LESS_EQUAL, gap, quern__add2(g, atol, quern__mul2(g, rtol, quern__unary_of(g, QUERN__ABS, b))));
+    return quern__binary(
+        g, QUERN__LESS_EQUAL, gap,
+        quern__add2(g, atol, quern__mul2(g, rtol, quern__unary_of(g, QUERN__ABS, b))));
 }
 
 /* A constant integer exponent becomes a product, which has a gradient for negative bases too. */
@@ -96,22 +107,29 @@ static quern__id power(quern__layer *l, quern__graph *g, const quern__id *in, in
 static quern__id clip(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
-    json_t *least = json_object_get(l->config, "x_min"), *most = json_object_get(l->config, "x_max");
-    if (!(json_is_number(least) || json_is_null(least)) || !(json_is_number(most) || json_is_null(most)))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "bounds that are not numbers are not in this version");
+    json_t *least = json_object_get(l->config, "x_min"),
+           *most = json_object_get(l->config, "x_max");
+    if (!(json_is_number(least) || json_is_null(least)) ||
+        !(json_is_number(most) || json_is_null(most)))
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "bounds that are not numbers are not in this version");
     double low = json_is_number(least) ? json_number_value(least) : -(double)INFINITY;
-    return quern__unary(g, QUERN__CLIP, X("x"), low, json_is_number(most) ? json_number_value(most) : (double)INFINITY, 0);
+    return quern__unary(g, QUERN__CLIP, X("x"), low,
+                        json_is_number(most) ? json_number_value(most) : (double)INFINITY, 0);
 }
 
 /* 0 where the divisor is 0. */
-static quern__id divide_no_nan(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id divide_no_nan(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     (void)training;
     quern__id a = X("x1"), b = X("x2"), zero = quern__op_number(g, 0), safe = quern__op_truth(g, b);
-    return quern__select(g, safe, quern__div2(g, a, quern__select(g, safe, b, quern__op_number(g, 1))), zero);
+    return quern__select(
+        g, safe, quern__div2(g, a, quern__select(g, safe, b, quern__op_number(g, 1))), zero);
 }
 
-static quern__id squared_difference(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id squared_difference(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                    bool training)
 {
     (void)training;
     return quern__square(g, quern__sub2(g, X("x1"), X("x2")));
@@ -124,29 +142,32 @@ static quern__id same(quern__layer *l, quern__graph *g, const quern__id *in, int
     return X("x");
 }
 
-static quern__id stop_gradient(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id stop_gradient(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     (void)training;
     return quern__stop_gradient(g, X("variable"));
 }
 
 /* row->extra: the number that fills the shape of x. */
-static quern__id constant_like(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id constant_like(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     (void)training;
     quern__id x = X("x");
     return x ? quern__broadcast(g, quern__op_number(g, l->kind->extra), quern__shape_of(g, x)) : 0;
 }
 
-static quern__id full_like(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id full_like(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     (void)training;
     quern__id x = X("x");
     return x ? quern__broadcast(g, X("fill_value"), quern__shape_of(g, x)) : 0;
 }
 
-/* Values are float32: a cast to bool is a comparison with 0, a cast to a floating type does nothing, a cast to an integer type
- * truncates. */
+/* Values are float32: a cast to bool is a comparison with 0, a cast to a floating type does
+ * nothing, a cast to an integer type truncates. */
 static quern__id cast(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)training;
@@ -155,7 +176,8 @@ static quern__id cast(quern__layer *l, quern__graph *g, const quern__id *in, int
     if (!dtype || !strncmp(dtype, "float", 5))
         return !dtype || !strcmp(dtype, "float32") || !strcmp(dtype, "float64")
                    ? x
-                   : quern__graph_fail(g, QUERN_UNSUPPORTED, "a cast to %.20s is not in this version", dtype);
+                   : quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                       "a cast to %.20s is not in this version", dtype);
     if (!strcmp(dtype, "bool"))
         return quern__op_truth(g, x);
     if (!strncmp(dtype, "int", 3) || !strncmp(dtype, "uint", 4))
@@ -168,73 +190,92 @@ static quern__id mod(quern__layer *l, quern__graph *g, const quern__id *in, int 
 {
     (void)training;
     quern__id a = X("x1"), b = X("x2");
-    return quern__sub2(g, a, quern__mul2(g, b, quern__unary_of(g, QUERN__FLOOR, quern__div2(g, a, b))));
+    return quern__sub2(g, a,
+                       quern__mul2(g, b, quern__unary_of(g, QUERN__FLOOR, quern__div2(g, a, b))));
 }
 
-static quern__id floor_divide(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id floor_divide(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     (void)training;
     return quern__unary_of(g, QUERN__FLOOR, quern__div2(g, X("x1"), X("x2")));
 }
 
 /* Rounds half to even at a decimal place. */
-static quern__id round_to(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id round_to(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          bool training)
 {
     (void)training;
     double factor = pow(10, (double)quern__config_int(l->config, "decimals"));
     quern__id x = X("x");
-    return factor == 1 ? quern__unary_of(g, QUERN__ROUND, x)
-                       : quern__scale(g, quern__unary_of(g, QUERN__ROUND, quern__scale(g, x, factor)), 1 / factor);
+    return factor == 1
+               ? quern__unary_of(g, QUERN__ROUND, x)
+               : quern__scale(g, quern__unary_of(g, QUERN__ROUND, quern__scale(g, x, factor)),
+                              1 / factor);
 }
 
 /* log(exp(a) + exp(b)) = max + softplus(-|a - b|) */
-static quern__id logaddexp(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id logaddexp(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     (void)training;
     quern__id a = X("x1"), b = X("x2"), gap = quern__unary_of(g, QUERN__ABS, quern__sub2(g, a, b));
-    return quern__add2(g, quern__binary(g, QUERN__MAXIMUM, a, b), quern__unary_of(g, QUERN__SOFTPLUS, quern__scale(g, gap, -1)));
+    return quern__add2(g, quern__binary(g, QUERN__MAXIMUM, a, b),
+                       quern__unary_of(g, QUERN__SOFTPLUS, quern__scale(g, gap, -1)));
 }
 
 /* row->extra: the base of a logarithm. */
-static quern__id logarithm(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id logarithm(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     (void)training;
     return quern__scale(g, quern__unary_of(g, QUERN__LOG, X("x")), 1 / log(l->kind->extra));
 }
 
-static quern__id isnan_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id isnan_of(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          bool training)
 {
     (void)training;
     quern__id x = X("x");
     return quern__binary(g, QUERN__NOT_EQUAL, x, x);
 }
 
-static quern__id isfinite_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id isfinite_of(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                             bool training)
 {
     (void)training;
     return quern__unary_of(g, QUERN__FINITE, X("x"));
 }
 
-static quern__id hypot_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id hypot_of(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          bool training)
 {
     (void)training;
     return quern__sqrt(g, quern__add2(g, quern__square(g, X("x1")), quern__square(g, X("x2"))));
 }
 
 /* row->extra 1: degrees to radians; 0: radians to degrees. */
-static quern__id degrees(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id degrees(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                         bool training)
 {
     (void)training;
     const double radian = 3.14159265358979323846 / 180;
     return quern__scale(g, X("x"), l->kind->extra ? radian : 1 / radian);
 }
 
-static const quern__call_arg where_args[] = { { "condition", false }, { "x1", false }, { "x2", false }, { 0 } };
-static const quern__call_arg close_args[] = { { "x1", false }, { "x2", false }, { "rtol", false }, { "atol", false }, { 0 } };
+static const quern__call_arg where_args[] = {
+    { "condition", false }, { "x1", false }, { "x2", false }, { 0 }
+};
+static const quern__call_arg close_args[] = {
+    { "x1", false }, { "x2", false }, { "rtol", false }, { "atol", false }, { 0 }
+};
 static const quern__call_arg full_args[] = { { "x", false }, { "fill_value", false }, { 0 } };
 static const quern__call_arg variable_args[] = { { "variable", false }, { 0 } };
-static const quern__field close_fields[] = { { "equal_nan", QUERN__F_ONLY_DEFAULT, "false" }, { 0 } };
-static const quern__field clip_fields[] = { { "x_min", QUERN__F_ANY, NULL }, { "x_max", QUERN__F_ANY, NULL }, { 0 } };
+static const quern__field close_fields[] = { { "equal_nan", QUERN__F_ONLY_DEFAULT, "false" },
+                                             { 0 } };
+static const quern__field clip_fields[] = { { "x_min", QUERN__F_ANY, NULL },
+                                            { "x_max", QUERN__F_ANY, NULL },
+                                            { 0 } };
 static const quern__field dtype_fields[] = { { "dtype", QUERN__F_ANY, "null" }, { 0 } };
 static const quern__field convert_fields[] = { { "dtype", QUERN__F_ANY, "null" },
                                                { "sparse", QUERN__F_ONLY_DEFAULT, "null" },
@@ -250,9 +291,12 @@ static const quern__field threshold_fields[] = { { "threshold", QUERN__F_NUMBER,
                                                  { "default_value", QUERN__F_NUMBER, NULL },
                                                  { 0 } };
 
-#define TWO(ID, NAME, FUNCTION)  QUERN__OPERATION_ROW(ID, NAME, "numpy", NULL, of_two, quern__args_x1_x2, FUNCTION)
-#define ONE(ID, NAME, MODULE, F) QUERN__OPERATION_ROW(ID, NAME, MODULE, NULL, of_one, quern__args_x, F)
-#define NN(ID, NAME, FIELDS)     QUERN__OPERATION_ROW(ID, NAME, "nn", FIELDS, activation, quern__args_x, 0)
+#define TWO(ID, NAME, FUNCTION) \
+    QUERN__OPERATION_ROW(ID, NAME, "numpy", NULL, of_two, quern__args_x1_x2, FUNCTION)
+#define ONE(ID, NAME, MODULE, F) \
+    QUERN__OPERATION_ROW(ID, NAME, MODULE, NULL, of_one, quern__args_x, F)
+#define NN(ID, NAME, FIELDS) \
+    QUERN__OPERATION_ROW(ID, NAME, "nn", FIELDS, activation, quern__args_x, 0)
 TWO(add, "Add", QUERN__ADD);
 TWO(subtract, "Subtract", QUERN__SUB);
 TWO(multiply, "Multiply", QUERN__MUL);
@@ -321,18 +365,23 @@ QUERN__OPERATION_ROW(where, "Where", "numpy", NULL, where, where_args, 0);
 QUERN__OPERATION_ROW(isclose, "Isclose", "numpy", close_fields, isclose, close_args, 0);
 QUERN__OPERATION_ROW(power, "Power", "numpy", NULL, power, quern__args_x1_x2, 0);
 QUERN__OPERATION_ROW(clip, "Clip", "numpy", clip_fields, clip, quern__args_x, 0);
-QUERN__OPERATION_ROW(divide_no_nan, "DivideNoNan", "numpy", NULL, divide_no_nan, quern__args_x1_x2, 0);
-QUERN__OPERATION_ROW(squared_difference, "SquaredDifference", "math", NULL, squared_difference, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(divide_no_nan, "DivideNoNan", "numpy", NULL, divide_no_nan, quern__args_x1_x2,
+                     0);
+QUERN__OPERATION_ROW(squared_difference, "SquaredDifference", "math", NULL, squared_difference,
+                     quern__args_x1_x2, 0);
 QUERN__OPERATION_ROW(copy, "Copy", "numpy", NULL, same, quern__args_x, 0);
 QUERN__OPERATION_ROW(stop_gradient, "StopGradient", "core", NULL, stop_gradient, variable_args, 0);
-QUERN__OPERATION_ROW(zeros_like, "ZerosLike", "numpy", dtype_fields, constant_like, quern__args_x, 0);
+QUERN__OPERATION_ROW(zeros_like, "ZerosLike", "numpy", dtype_fields, constant_like, quern__args_x,
+                     0);
 QUERN__OPERATION_ROW(ones_like, "OnesLike", "numpy", dtype_fields, constant_like, quern__args_x, 1);
 QUERN__OPERATION_ROW(full_like, "FullLike", "numpy", dtype_fields, full_like, full_args, 0);
 QUERN__OPERATION_ROW(cast, "Cast", "core", dtype_fields, cast, quern__args_x, 0);
-QUERN__OPERATION_ROW(convert_to_tensor, "ConvertToTensor", "core", convert_fields, cast, quern__args_x, 0);
+QUERN__OPERATION_ROW(convert_to_tensor, "ConvertToTensor", "core", convert_fields, cast,
+                     quern__args_x, 0);
 QUERN__OPERATION_ROW(array, "Array", "numpy", dtype_fields, cast, quern__args_x, 0);
 QUERN__OPERATION_ROW(mod, "Mod", "numpy", NULL, mod, quern__args_x1_x2, 0);
-QUERN__OPERATION_ROW(floor_divide, "FloorDivide", "numpy", NULL, floor_divide, quern__args_x1_x2, 0);
+QUERN__OPERATION_ROW(floor_divide, "FloorDivide", "numpy", NULL, floor_divide, quern__args_x1_x2,
+                     0);
 QUERN__OPERATION_ROW(round, "Round", "numpy", decimals_fields, round_to, quern__args_x, 0);
 QUERN__OPERATION_ROW(logaddexp, "Logaddexp", "numpy", NULL, logaddexp, quern__args_x1_x2, 0);
 QUERN__OPERATION_ROW(log2, "Log2", "numpy", NULL, logarithm, quern__args_x, 2);

@@ -1,5 +1,5 @@
-/* image_ops: operations on images (B, H, W, C) or (B, C, H, W): resizing, patches, depth and space. Semantics:
- * keras.src.ops.image and nn of Keras 3.15 on TensorFlow. */
+/* image_ops: operations on images (B, H, W, C) or (B, C, H, W): resizing, patches, depth and space.
+ * Semantics: keras.src.ops.image and nn of Keras 3.15 on TensorFlow. */
 #include "keras/layers/preprocessing/image.h"
 #include "operations.h"
 
@@ -8,11 +8,14 @@
 enum { most_patch = QUERN__MAX_ARGUMENTS };
 
 /* The image with channels last; 0: it does not have four axes. */
-static quern__id image_of(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
+static quern__id image_of(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          const char *name)
 {
     quern__id x = quern__operand(l, g, in, n, name);
     if (x && quern__shape_of(g, x)->rank != 4)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a tensor of %d axes, expected an image of 4", quern__shape_of(g, x)->rank);
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "a tensor of %d axes, expected an image of 4",
+                                 quern__shape_of(g, x)->rank);
     return quern__channels_last(l, g, x);
 }
 
@@ -36,8 +39,9 @@ static quern__id resize(quern__layer *l, quern__graph *g, const quern__id *in, i
         int64_t from = quern__shape_of(g, x)->dims[1 + i];
         if (size[i] < 1 || size[i] > 1 << 16)
             return quern__graph_fail(g, QUERN_INVALID, "size must be from 1 to %d", 1 << 16);
-        if (quern__resizing_weights(l, quern__config_text(l->config, "interpolation"), quern__config_bool(l->config, "antialias"),
-                                    from, size[i], &err) < 0)
+        if (quern__resizing_weights(l, quern__config_text(l->config, "interpolation"),
+                                    quern__config_bool(l->config, "antialias"), from, size[i],
+                                    &err) < 0)
             return quern__graph_fail(g, err.code, "%s", err.text);
     }
     for (int i = 0; x && i < 2; i++)
@@ -46,17 +50,20 @@ static quern__id resize(quern__layer *l, quern__graph *g, const quern__id *in, i
 }
 
 /* (B, H, W, b b C) to (B, H b, W b, C); row->extra 1: the inverse. */
-static quern__id depth_to_space(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id depth_to_space(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                bool training)
 {
     quern__id x = image_of(l, g, in, n, "x");
     int64_t b = quern__config_int(l->config, "block_size");
     (void)training;
     if (!x)
         return 0;
-    quern_shape s = *quern__shape_of(g, x), split = { .rank = 6 }, to = { .rank = 4, .dims = { s.dims[0] } };
+    quern_shape s = *quern__shape_of(g, x), split = { .rank = 6 },
+                to = { .rank = 4, .dims = { s.dims[0] } };
     bool deep = l->kind->extra;
     if (b < 1 || (deep ? s.dims[1] % b || s.dims[2] % b : s.dims[3] % (b * b)))
-        return quern__graph_fail(g, QUERN_SHAPE, "block_size %lld does not divide the image", (long long)b);
+        return quern__graph_fail(g, QUERN_SHAPE, "block_size %lld does not divide the image",
+                                 (long long)b);
     const int64_t out[] = { s.dims[0], s.dims[1], s.dims[2], b, b, s.dims[3] / (b * b) },
                   into[] = { s.dims[0], s.dims[1] / b, b, s.dims[2] / b, b, s.dims[3] };
     memcpy(split.dims, deep ? into : out, sizeof out);
@@ -69,7 +76,8 @@ static quern__id depth_to_space(quern__layer *l, quern__graph *g, const quern__i
 }
 
 /* (B, H, W, C) to (B, rows, columns, h w C): the elements of each window, channels last. */
-static quern__id extract_patches(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id extract_patches(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                 bool training)
 {
     quern__id x = image_of(l, g, in, n, "images"), parts[most_patch];
     int64_t size[2], stride[2], dilation[2], count[2];
@@ -77,8 +85,11 @@ static quern__id extract_patches(quern__layer *l, quern__graph *g, const quern__
     pair(l, "size", size);
     pair(l, json_is_null(json_object_get(l->config, "strides")) ? "size" : "strides", stride);
     pair(l, "dilation_rate", dilation);
-    if (!x || size[0] < 1 || size[1] < 1 || size[0] * size[1] > most_patch || stride[0] < 1 || stride[1] < 1)
-        return x ? quern__graph_fail(g, QUERN_UNSUPPORTED, "patches of more than %d pixels are not in this version", most_patch)
+    if (!x || size[0] < 1 || size[1] < 1 || size[0] * size[1] > most_patch || stride[0] < 1 ||
+        stride[1] < 1)
+        return x ? quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                     "patches of more than %d pixels are not in this version",
+                                     most_patch)
                  : 0;
     for (int i = 0; i < 2 && x; i++) {
         int64_t length = quern__shape_of(g, x)->dims[1 + i], span = (size[i] - 1) * dilation[i] + 1;
@@ -87,25 +98,29 @@ static quern__id extract_patches(quern__layer *l, quern__graph *g, const quern__
         int64_t lack = same ? (count[i] - 1) * stride[i] + span - length : 0;
         if (count[i] < 1 || dilation[i] < 1)
             return quern__graph_fail(g, QUERN_SHAPE, "patches are larger than the image");
-        x = lack > 0 ? quern__pad(g, x, 1 + i, lack / 2, lack - lack / 2, quern__op_number(g, 0)) : x;
+        x = lack > 0 ? quern__pad(g, x, 1 + i, lack / 2, lack - lack / 2, quern__op_number(g, 0))
+                     : x;
     }
     for (int64_t i = 0, k = 0; i < size[0]; i++)
         for (int64_t j = 0; j < size[1]; j++, k++)
-            parts[k] = quern__op_stride(g, quern__op_stride(g, x, 1, i * dilation[0], stride[0], count[0]), 2, j * dilation[1],
-                                        stride[1], count[1]);
+            parts[k] =
+                quern__op_stride(g, quern__op_stride(g, x, 1, i * dilation[0], stride[0], count[0]),
+                                 2, j * dilation[1], stride[1], count[1]);
     return quern__channels_back(l, g, quern__concat(g, parts, (int)(size[0] * size[1]), 3));
 }
 
 static const quern__call_arg images_args[] = { { "images", false }, { 0 } };
-static const quern__field resize_fields[] = { { "size", QUERN__F_SIZES, NULL },
-                                              { "interpolation", QUERN__F_TEXT, "\"bilinear\"" },
-                                              { "antialias", QUERN__F_BOOL, "false" },
-                                              { "crop_to_aspect_ratio", QUERN__F_ONLY_DEFAULT, "false" },
-                                              { "pad_to_aspect_ratio", QUERN__F_ONLY_DEFAULT, "false" },
-                                              { "fill_mode", QUERN__F_ANY, "\"constant\"" },
-                                              { "fill_value", QUERN__F_ANY, "0.0" },
-                                              { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
-                                              { 0 } };
+static const quern__field resize_fields[] = {
+    { "size", QUERN__F_SIZES, NULL },
+    { "interpolation", QUERN__F_TEXT, "\"bilinear\"" },
+    { "antialias", QUERN__F_BOOL, "false" },
+    { "crop_to_aspect_ratio", QUERN__F_ONLY_DEFAULT, "false" },
+    { "pad_to_aspect_ratio", QUERN__F_ONLY_DEFAULT, "false" },
+    { "fill_mode", QUERN__F_ANY, "\"constant\"" },
+    { "fill_value", QUERN__F_ANY, "0.0" },
+    { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
+    { 0 }
+};
 static const quern__field block_fields[] = { { "block_size", QUERN__F_INT, NULL },
                                              { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
                                              { 0 } };
@@ -116,6 +131,9 @@ static const quern__field patch_fields[] = { { "size", QUERN__F_SIZES, NULL },
                                              { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
                                              { 0 } };
 QUERN__OPERATION_ROW(resize, "Resize", "image", resize_fields, resize, images_args, 0);
-QUERN__OPERATION_ROW(extract_patches, "ExtractPatches", "image", patch_fields, extract_patches, images_args, 0);
-QUERN__OPERATION_ROW(depth_to_space, "DepthToSpace", "nn", block_fields, depth_to_space, quern__args_x, 0);
-QUERN__OPERATION_ROW(space_to_depth, "SpaceToDepth", "nn", block_fields, depth_to_space, quern__args_x, 1);
+QUERN__OPERATION_ROW(extract_patches, "ExtractPatches", "image", patch_fields, extract_patches,
+                     images_args, 0);
+QUERN__OPERATION_ROW(depth_to_space, "DepthToSpace", "nn", block_fields, depth_to_space,
+                     quern__args_x, 0);
+QUERN__OPERATION_ROW(space_to_depth, "SpaceToDepth", "nn", block_fields, depth_to_space,
+                     quern__args_x, 1);

@@ -1,12 +1,14 @@
-/* index_ops: operations that select elements: Python's indexing, take, one_hot. Indices are constants, and the batch dimension
- * must be selected as a whole. Semantics: NumPy's basic indexing, keras.src.ops.numpy of Keras 3.15. */
+/* index_ops: operations that select elements: Python's indexing, take, one_hot. Indices are
+ * constants, and the batch dimension must be selected as a whole. Semantics: NumPy's basic
+ * indexing, keras.src.ops.numpy of Keras 3.15. */
 #include "operations.h"
 
 #include <string.h>
 
 enum { most_picked = QUERN__MAX_ARGUMENTS };
 
-quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t step, int64_t count)
+quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t step,
+                           int64_t count)
 {
     if (!x || step == 1)
         return x ? quern__slice(g, x, axis, begin, count) : 0;
@@ -26,10 +28,13 @@ quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin
 }
 
 /* The start or stop of a slice as an index from `low` to `high`. */
-static int64_t bound(json_t *config, const char *key, int64_t size, int64_t missing, int64_t low, int64_t high)
+static int64_t bound(json_t *config, const char *key, int64_t size, int64_t missing, int64_t low,
+                     int64_t high)
 {
     json_t *given = json_object_get(config, key);
-    int64_t at = json_is_integer(given) ? json_integer_value(given) + (json_integer_value(given) < 0 ? size : 0) : missing;
+    int64_t at = json_is_integer(given)
+                     ? json_integer_value(given) + (json_integer_value(given) < 0 ? size : 0)
+                     : missing;
     return at < low ? low : at > high ? high : at;
 }
 
@@ -37,21 +42,27 @@ static int64_t bound(json_t *config, const char *key, int64_t size, int64_t miss
 static quern__id sliced(quern__graph *g, quern__id x, int axis, json_t *slice)
 {
     json_t *config = json_object_get(slice, "config"), *given = json_object_get(config, "step");
-    int64_t step = json_is_integer(given) ? json_integer_value(given) : 1, size = quern__shape_of(g, x)->dims[axis];
-    bool all = json_is_null(json_object_get(config, "start")) && json_is_null(json_object_get(config, "stop")) && step == 1;
+    int64_t step = json_is_integer(given) ? json_integer_value(given) : 1,
+            size = quern__shape_of(g, x)->dims[axis];
+    bool all = json_is_null(json_object_get(config, "start")) &&
+               json_is_null(json_object_get(config, "stop")) && step == 1;
     if (all || !x)
         return x;
     if (!quern__op_closed(g, x, axis, "an index"))
         return 0;
     if (step == 0)
         return quern__graph_fail(g, QUERN_INVALID, "a step of 0");
-    int64_t start = step > 0 ? bound(config, "start", size, 0, 0, size) : bound(config, "start", size, size - 1, -1, size - 1);
-    int64_t stop = step > 0 ? bound(config, "stop", size, size, 0, size) : bound(config, "stop", size, -1, -1, size - 1);
+    int64_t start = step > 0 ? bound(config, "start", size, 0, 0, size)
+                             : bound(config, "start", size, size - 1, -1, size - 1);
+    int64_t stop = step > 0 ? bound(config, "stop", size, size, 0, size)
+                            : bound(config, "stop", size, -1, -1, size - 1);
     if (step < 0 && json_is_null(json_object_get(config, "stop")))
         stop = -1;
     int64_t count = step > 0 ? (stop - start + step - 1) / step : (start - stop - step - 1) / -step;
     if (count < 1)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "an index that selects nothing of axis %d is not in this version", axis);
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "an index that selects nothing of axis %d is not in this version",
+                                 axis);
     if (step > 0)
         return quern__op_stride(g, x, axis, start, step, count);
     return quern__op_stride(g, quern__reverse(g, x, axis), axis, size - 1 - start, -step, count);
@@ -65,12 +76,14 @@ static quern__id at_index(quern__graph *g, quern__id x, int axis, int64_t index)
         return 0;
     index += index < 0 ? size : 0;
     if (index < 0 || index >= size)
-        return quern__graph_fail(g, QUERN_SHAPE, "index %lld of an axis of %lld", (long long)index, (long long)size);
+        return quern__graph_fail(g, QUERN_SHAPE, "index %lld of an axis of %lld", (long long)index,
+                                 (long long)size);
     return quern__op_drop(g, quern__slice(g, x, axis, index, 1), axis);
 }
 
 /* Python's x[key] with integers, slices, None and an ellipsis. */
-static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          bool training)
 {
     quern__id x = quern__operand(l, g, in, n, "x");
     json_t *key = json_object_get(l->context->options, "key"),
@@ -94,7 +107,9 @@ static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in,
         else if (quern__is_class(v, "__slice__"))
             x = sliced(g, x, axis++, v);
         else
-            x = quern__graph_fail(g, QUERN_UNSUPPORTED, "an index that is not a number, slice, None or ... is not in this version");
+            x = quern__graph_fail(
+                g, QUERN_UNSUPPORTED,
+                "an index that is not a number, slice, None or ... is not in this version");
     }
     json_decref(list);
     return x;
@@ -103,12 +118,15 @@ static quern__id get_item(quern__layer *l, quern__graph *g, const quern__id *in,
 /* Selects parts of an axis by constant indices, or rows of a table by an index tensor. */
 static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
-    quern__id x = quern__operand(l, g, in, n, "x"), ids = quern__layer_argument(l, in, n, "indices", 0), parts[most_picked];
+    quern__id x = quern__operand(l, g, in, n, "x"),
+              ids = quern__layer_argument(l, in, n, "indices", 0), parts[most_picked];
     json_t *given = quern__op_numbers(json_object_get(l->context->options, "indices")), *v;
     size_t k;
     (void)training;
     if (!x || json_is_null(json_object_get(l->config, "axis")))
-        return x ? quern__graph_fail(g, QUERN_UNSUPPORTED, "take without an axis is not in this version") : 0;
+        return x ? quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                     "take without an axis is not in this version")
+                 : 0;
     int axis = quern__op_axis(l, g, "axis", quern__shape_of(g, x)->rank);
     if (axis < 0)
         return 0;
@@ -116,12 +134,14 @@ static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int
         return quern__gather(g, x, ids);
     if (json_is_integer(given))
         return at_index(g, x, axis, json_integer_value(given));
-    if (ids || !json_is_array(given) || json_array_size(given) < 1 || json_array_size(given) > most_picked)
+    if (ids || !json_is_array(given) || json_array_size(given) < 1 ||
+        json_array_size(given) > most_picked)
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "these indices are not in this version");
     json_array_foreach(given, k, v)
     {
         if (!json_is_integer(v))
-            return quern__graph_fail(g, QUERN_UNSUPPORTED, "indices of several axes are not in this version");
+            return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                     "indices of several axes are not in this version");
         parts[k] = quern__op_expand(g, at_index(g, x, axis, json_integer_value(v)), axis);
         if (!parts[k])
             return 0;
@@ -130,10 +150,12 @@ static quern__id take(quern__layer *l, quern__graph *g, const quern__id *in, int
 }
 
 /* An index out of range gives a row of zeros. */
-static quern__id one_hot(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id one_hot(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                         bool training)
 {
     quern__id x = quern__operand(l, g, in, n, "x");
-    int rank = x ? quern__shape_of(g, x)->rank : 0, axis = x ? quern__op_axis(l, g, "axis", rank + 1) : -1;
+    int rank = x ? quern__shape_of(g, x)->rank : 0,
+        axis = x ? quern__op_axis(l, g, "axis", rank + 1) : -1;
     (void)training;
     if (axis < 0)
         return 0;

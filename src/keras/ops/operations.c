@@ -1,5 +1,6 @@
-/* operations: operations of keras.ops in a functional model: those that the program writes with Python's operators and functions,
- * and those that Keras inserts for masks. This file has operands, axes, and the table of all rows. */
+/* operations: operations of keras.ops in a functional model: those that the program writes with
+ * Python's operators and functions, and those that Keras inserts for masks. This file has operands,
+ * axes, and the table of all rows. */
 #include "operations.h"
 
 #include <stdio.h>
@@ -32,10 +33,12 @@ static quern__id constant_array(quern__layer *l, quern__graph *g, const char *na
         v = !strcmp(l->constants[k]->path, path) ? l->constants[k] : v;
     if (!v)
         v = quern__layer_constant(l, path, numbers, &err);
-    return v ? quern__graph_variable(g, v) : quern__graph_fail(g, err.code, "the constant %s: %s", name, err.text);
+    return v ? quern__graph_variable(g, v)
+             : quern__graph_fail(g, err.code, "the constant %s: %s", name, err.text);
 }
 
-int quern__op_integers(const quern__layer *l, quern__graph *g, const char *key, int64_t *out, int most)
+int quern__op_integers(const quern__layer *l, quern__graph *g, const char *key, int64_t *out,
+                       int most)
 {
     json_t *given = json_object_get(l->config, key), *v;
     size_t k;
@@ -45,16 +48,21 @@ int quern__op_integers(const quern__layer *l, quern__graph *g, const char *key, 
         return 1;
     }
     if (!json_is_array(given) || json_array_size(given) > (size_t)most) {
-        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s is not an integer or a list of at most %d integers", key, most);
+        quern__graph_fail(g, QUERN_UNSUPPORTED,
+                          "%s is not an integer or a list of at most %d integers", key, most);
         return -1;
     }
     json_array_foreach(given, k, v) out[count++] = json_integer_value(v);
     return count;
 }
 
-quern__id quern__op_number(quern__graph *g, double number) { return quern__graph_constant(g, number, QUERN_FLOAT32); }
+quern__id quern__op_number(quern__graph *g, double number)
+{
+    return quern__graph_constant(g, number, QUERN_FLOAT32);
+}
 
-quern__id quern__operand_or_none(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
+quern__id quern__operand_or_none(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                 const char *name)
 {
     quern__id x = quern__layer_argument(l, in, n, name, 0);
     json_t *numbers = quern__op_numbers(json_object_get(l->context->options, name));
@@ -66,10 +74,12 @@ quern__id quern__operand_or_none(quern__layer *l, quern__graph *g, const quern__
         return quern__op_number(g, json_is_true(numbers));
     if (json_is_array(numbers))
         return constant_array(l, g, name, numbers);
-    return quern__graph_fail(g, QUERN_UNSUPPORTED, "the argument %s is neither a tensor nor a constant of numbers", name);
+    return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                             "the argument %s is neither a tensor nor a constant of numbers", name);
 }
 
-quern__id quern__operand(quern__layer *l, quern__graph *g, const quern__id *in, int n, const char *name)
+quern__id quern__operand(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                         const char *name)
 {
     quern__id x = quern__operand_or_none(l, g, in, n, name);
     return x ? x : quern__graph_fail(g, QUERN_INVALID, "the argument %s is missing", name);
@@ -84,7 +94,8 @@ int quern__op_axis(const quern__layer *l, quern__graph *g, const char *key, int 
     axis += axis < 0 ? rank : 0;
     if (json_is_integer(given) && axis >= 0 && axis < rank)
         return (int)axis;
-    quern__graph_fail(g, QUERN_SHAPE, "%s=%lld of a tensor of %d axes", key, (long long)json_integer_value(given), rank);
+    quern__graph_fail(g, QUERN_SHAPE, "%s=%lld of a tensor of %d axes", key,
+                      (long long)json_integer_value(given), rank);
     return -1;
 }
 
@@ -93,8 +104,9 @@ uint32_t quern__op_axes(const quern__layer *l, quern__graph *g, const char *key,
     json_t *given = json_object_get(l->config, key), *axis;
     size_t k;
     bool fits = json_is_null(given) || json_is_integer(given) || json_is_array(given);
-    json_array_foreach(given, k, axis) fits =
-        fits && json_is_integer(axis) && json_integer_value(axis) >= -rank && json_integer_value(axis) < rank;
+    json_array_foreach(given, k, axis) fits = fits && json_is_integer(axis) &&
+                                              json_integer_value(axis) >= -rank &&
+                                              json_integer_value(axis) < rank;
     if (json_is_integer(given))
         fits = json_integer_value(given) >= -rank && json_integer_value(given) < rank;
     if (!fits)
@@ -109,13 +121,17 @@ bool quern__op_closed(quern__graph *g, quern__id x, int axis, const char *what)
     if (x && axis >= 0 && quern__shape_of(g, x)->dims[axis] >= 0)
         return true;
     if (x && axis >= 0)
-        quern__graph_fail(g, QUERN_UNSUPPORTED, "%s over the records of a batch is not in this version", what);
+        quern__graph_fail(g, QUERN_UNSUPPORTED,
+                          "%s over the records of a batch is not in this version", what);
     return false;
 }
 
 /* ---- small graphs ---- */
 
-quern__id quern__op_truth(quern__graph *g, quern__id x) { return quern__binary(g, QUERN__NOT_EQUAL, x, quern__op_number(g, 0)); }
+quern__id quern__op_truth(quern__graph *g, quern__id x)
+{
+    return quern__binary(g, QUERN__NOT_EQUAL, x, quern__op_number(g, 0));
+}
 
 quern__id quern__op_expand(quern__graph *g, quern__id x, int axis)
 {

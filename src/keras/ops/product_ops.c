@@ -1,12 +1,14 @@
-/* product_ops: matrix products: matmul, dot, tensordot, inner, outer, einsum. Each becomes one product of (batch, M, K) and
- * (batch, K, N), with transposes before and after it. Semantics: keras.src.ops.numpy of Keras 3.15. */
+/* product_ops: matrix products: matmul, dot, tensordot, inner, outer, einsum. Each becomes one
+ * product of (batch, M, K) and (batch, K, N), with transposes before and after it. Semantics:
+ * keras.src.ops.numpy of Keras 3.15. */
 #include "operations.h"
 
 #include <string.h>
 
 enum { most = QUERN_MAX_RANK };
 
-/* Labels of the axes of both operands and of the result, and the size of each label, negative for the dynamic batch dimension. */
+/* Labels of the axes of both operands and of the result, and the size of each label, negative for
+ * the dynamic batch dimension. */
 typedef struct contraction {
     char a[most + 1], b[most + 1], out[most + 1];
     int64_t size[128];
@@ -30,7 +32,8 @@ static quern__id ordered(quern__graph *g, quern__id x, const char *from, const c
 }
 
 /* Sums the axes of x whose labels are in neither `other` nor `out`, and removes the labels. */
-static quern__id summed(quern__graph *g, quern__id x, char *labels, const char *other, const char *out)
+static quern__id summed(quern__graph *g, quern__id x, char *labels, const char *other,
+                        const char *out)
 {
     uint32_t axes = 0;
     int left = 0;
@@ -62,11 +65,12 @@ static int64_t count_of(const contraction *c, const char *labels)
     return count;
 }
 
-/* The product as (batch, M, K) (batch, K, N), or one matrix product where no label is in all three. */
+/* The product as (batch, M, K) (batch, K, N), or one matrix product where no label is in all three.
+ */
 static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern__id b)
 {
-    char batch[most + 1] = "", m[most + 1] = "", k[most + 1] = "", n[most + 1] = "", la[3 * most] = "", lb[3 * most] = "",
-                      ly[3 * most] = "";
+    char batch[most + 1] = "", m[most + 1] = "", k[most + 1] = "", n[most + 1] = "",
+                      la[3 * most] = "", lb[3 * most] = "", ly[3 * most] = "";
     a = summed(g, a, c->a, c->b, c->out);
     b = summed(g, b, c->b, c->a, c->out);
     collect(c->out, c->a, true, c->b, true, batch);
@@ -83,22 +87,28 @@ static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern_
     strcat(strcat(strcat(la, batch), m), k);
     strcat(strcat(strcat(lb, batch), k), n);
     strcat(strcat(strcat(ly, batch), m), n);
-    quern_shape left = { .rank = 3, .dims = { count_of(c, batch), count_of(c, m), count_of(c, k) } },
-                right = { .rank = 3, .dims = { count_of(c, batch), count_of(c, k), count_of(c, n) } }, out = shape_of(c, ly);
+    quern_shape left = { .rank = 3,
+                         .dims = { count_of(c, batch), count_of(c, m), count_of(c, k) } },
+                right = { .rank = 3,
+                          .dims = { count_of(c, batch), count_of(c, k), count_of(c, n) } },
+                out = shape_of(c, ly);
     a = ordered(g, a, c->a, la);
     b = ordered(g, b, c->b, lb);
     quern__id y;
     if (*batch)
-        y = quern__batched_matmul(g, quern__reshape(g, a, &left), quern__reshape(g, b, &right), false, false);
+        y = quern__batched_matmul(g, quern__reshape(g, a, &left), quern__reshape(g, b, &right),
+                                  false, false);
     else {
         quern_shape rows = { .rank = 2, .dims = { left.dims[1], left.dims[2] } },
                     columns = { .rank = 2, .dims = { right.dims[1], right.dims[2] } };
-        y = quern__matmul(g, quern__reshape(g, a, &rows), quern__reshape(g, b, &columns), false, false);
+        y = quern__matmul(g, quern__reshape(g, a, &rows), quern__reshape(g, b, &columns), false,
+                          false);
     }
     return ordered(g, quern__reshape(g, y, &out), ly, c->out);
 }
 
-/* Sets the sizes of labels from an operand; size 1 broadcasts. Returns false when two sizes differ. */
+/* Sets the sizes of labels from an operand; size 1 broadcasts. Returns false when two sizes differ.
+ */
 static bool sizes(contraction *c, const char *labels, const quern_shape *s)
 {
     for (int i = 0; labels[i]; i++) {
@@ -137,7 +147,8 @@ static void label(char *out, char first, int count)
     out[n] = 0;
 }
 
-/* (..., m, k) (..., k, n) with broadcasting of the leading axes; a tensor of one axis is a row or a column. */
+/* (..., m, k) (..., k, n) with broadcasting of the leading axes; a tensor of one axis is a row or a
+ * column. */
 static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
@@ -157,7 +168,8 @@ static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, i
     return contract(g, &c, a, b);
 }
 
-/* Contracts the last axis of x1 with the last but one of x2 (row->extra 0), or with its last (1). */
+/* Contracts the last axis of x1 with the last but one of x2 (row->extra 0), or with its last (1).
+ */
 static quern__id dot(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
@@ -183,31 +195,41 @@ static quern__id outer(quern__layer *l, quern__graph *g, const quern__id *in, in
     if (!a || !b)
         return 0;
     if (quern__op_rank(g, a) != 1 || quern__op_rank(g, b) != 1)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "outer of tensors of more than one axis is not in this version");
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "outer of tensors of more than one axis is not in this version");
     return quern__mul2(g, quern__op_expand(g, a, 1), quern__op_expand(g, b, 0));
 }
 
 /* axes: the number of last axes of x1 and first axes of x2, or two lists of axes. */
-static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
-    json_t *axes = json_object_get(l->config, "axes"), *first = json_array_get(axes, 0), *second = json_array_get(axes, 1);
+    json_t *axes = json_object_get(l->config, "axes"), *first = json_array_get(axes, 0),
+           *second = json_array_get(axes, 1);
     int ra = quern__op_rank(g, a), rb = quern__op_rank(g, b);
     char la[most + 1] = "", lb[most + 1] = "";
     contraction c = { .a = "" };
     (void)training;
     label(la, 'a', ra);
     label(lb, 'm', rb);
-    int64_t count = json_is_integer(axes) ? json_integer_value(axes) : json_is_array(first) ? (int64_t)json_array_size(first) : 1;
+    int64_t count = json_is_integer(axes)  ? json_integer_value(axes)
+                    : json_is_array(first) ? (int64_t)json_array_size(first)
+                                           : 1;
     for (int64_t k = 0; k < count; k++) {
-        int64_t i = json_is_integer(axes) ? ra - count + k
-                                          : json_integer_value(json_is_array(first) ? json_array_get(first, (size_t)k) : first),
-                j = json_is_integer(axes) ? k
-                                          : json_integer_value(json_is_array(second) ? json_array_get(second, (size_t)k) : second);
+        int64_t i = json_is_integer(axes)
+                        ? ra - count + k
+                        : json_integer_value(json_is_array(first) ? json_array_get(first, (size_t)k)
+                                                                  : first),
+                j = json_is_integer(axes)
+                        ? k
+                        : json_integer_value(
+                              json_is_array(second) ? json_array_get(second, (size_t)k) : second);
         i += i < 0 ? ra : 0;
         j += j < 0 ? rb : 0;
         if (i < 0 || i >= ra || j < 0 || j >= rb)
-            return quern__graph_fail(g, QUERN_SHAPE, "axes do not fit tensors of %d and %d axes", ra, rb);
+            return quern__graph_fail(g, QUERN_SHAPE, "axes do not fit tensors of %d and %d axes",
+                                     ra, rb);
         lb[j] = la[i];
     }
     strcpy(c.a, la);
@@ -217,7 +239,8 @@ static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in
     return contract(g, &c, a, b);
 }
 
-/* Reads one term of the subscripts. An ellipsis becomes the labels 'A', 'B', …, one for each remaining axis. */
+/* Reads one term of the subscripts. An ellipsis becomes the labels 'A', 'B', …, one for each
+ * remaining axis. */
 static bool read_term(const char **at, int rank, char *out)
 {
     int letters = 0, count = 0;
@@ -242,17 +265,19 @@ static bool read_term(const char **at, int rank, char *out)
 /* Contraction of one or two operands by subscripts. */
 static quern__id einsum(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
-    quern__id a = quern__layer_argument(l, in, n, "*operands", 0), b = quern__layer_argument(l, in, n, "*operands", 1);
+    quern__id a = quern__layer_argument(l, in, n, "*operands", 0),
+              b = quern__layer_argument(l, in, n, "*operands", 1);
     const char *text = quern__config_text(l->config, "subscripts"), *at = text ? text : "";
     contraction c = { .a = "" };
     (void)training;
-    bool fits =
-        a && read_term(&at, quern__op_rank(g, a), c.a) && (!b || (*at++ == ',' && read_term(&at, quern__op_rank(g, b), c.b)));
+    bool fits = a && read_term(&at, quern__op_rank(g, a), c.a) &&
+                (!b || (*at++ == ',' && read_term(&at, quern__op_rank(g, b), c.b)));
     fits = fits && !strncmp(at, "->", 2) && n <= 2;
     at += fits ? 2 : 0;
-    if (!fits || strstr(at, "...") || !read_term(&at, 0, c.out) || (int)strlen(c.a) != quern__op_rank(g, a) ||
-        (b && (int)strlen(c.b) != quern__op_rank(g, b)))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "subscripts '%.60s' are not in this version", text ? text : "?");
+    if (!fits || strstr(at, "...") || !read_term(&at, 0, c.out) ||
+        (int)strlen(c.a) != quern__op_rank(g, a) || (b && (int)strlen(c.b) != quern__op_rank(g, b)))
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "subscripts '%.60s' are not in this version",
+                                 text ? text : "?");
     if (b)
         return contract(g, &c, a, b);
     sizes(&c, c.a, quern__shape_of(g, a));
@@ -263,7 +288,8 @@ static const quern__call_arg einsum_args[] = { { "*operands", true }, { 0 } };
 static const quern__field einsum_fields[] = { { "subscripts", QUERN__F_TEXT, NULL }, { 0 } };
 static const quern__field tensordot_fields[] = { { "axes", QUERN__F_ANY, "2" }, { 0 } };
 
-#define ROW(ID, NAME, FIELDS, CALL, ARGS, EXTRA) QUERN__OPERATION_ROW(ID, NAME, "numpy", FIELDS, CALL, ARGS, EXTRA)
+#define ROW(ID, NAME, FIELDS, CALL, ARGS, EXTRA) \
+    QUERN__OPERATION_ROW(ID, NAME, "numpy", FIELDS, CALL, ARGS, EXTRA)
 ROW(matmul, "Matmul", NULL, matmul, quern__args_x1_x2, 0);
 ROW(dot, "Dot", NULL, dot, quern__args_x1_x2, 0);
 ROW(inner, "Inner", NULL, dot, quern__args_x1_x2, 1);

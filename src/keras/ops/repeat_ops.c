@@ -1,5 +1,6 @@
-/* repeat_ops: operations of keras.ops that repeat, flip, roll and pad along axes. Axis 0 is the dynamic batch dimension; an
- * operation that would repeat or reorder it is an error. Semantics: keras.src.ops.numpy of Keras 3.15. */
+/* repeat_ops: operations of keras.ops that repeat, flip, roll and pad along axes. Axis 0 is the
+ * dynamic batch dimension; an operation that would repeat or reorder it is an error. Semantics:
+ * keras.src.ops.numpy of Keras 3.15. */
 #include "operations.h"
 
 #include <string.h>
@@ -32,8 +33,11 @@ static quern__id repeat(quern__layer *l, quern__graph *g, const quern__id *in, i
     if (json_is_array(times) && json_array_size(times) == 1)
         times = json_array_get(times, 0);
     if (!json_is_integer(times) || json_is_null(json_object_get(l->config, "axis")))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "repeats by element, or without an axis, are not in this version");
-    return x ? repeated(g, x, quern__op_axis(l, g, "axis", quern__op_rank(g, x)), json_integer_value(times)) : 0;
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "repeats by element, or without an axis, are not in this version");
+    return x ? repeated(g, x, quern__op_axis(l, g, "axis", quern__op_rank(g, x)),
+                        json_integer_value(times))
+             : 0;
 }
 
 /* Repeats the whole along each axis: [a b] to [a b a b]. */
@@ -48,7 +52,8 @@ static quern__id tile(quern__layer *l, quern__graph *g, const quern__id *in, int
     for (int k = 0; k < count && x; k++) {
         int axis = quern__op_rank(g, x) - count + k;
         if (times[k] < 1 || times[k] > QUERN__MAX_ARGUMENTS)
-            return quern__graph_fail(g, QUERN_UNSUPPORTED, "repeats must be from 1 to %d", QUERN__MAX_ARGUMENTS);
+            return quern__graph_fail(g, QUERN_UNSUPPORTED, "repeats must be from 1 to %d",
+                                     QUERN__MAX_ARGUMENTS);
         for (int64_t i = 0; i < times[k]; i++)
             copies[i] = x;
         x = quern__op_join(g, copies, (int)times[k], axis);
@@ -65,7 +70,9 @@ static quern__id reversed(quern__graph *g, quern__id x, int axis)
 static quern__id flip(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    uint32_t axes = x ? l->kind->extra ? 1u << (l->kind->extra - 1) : quern__op_axes(l, g, "axis", quern__op_rank(g, x)) : 0;
+    uint32_t axes = x ? l->kind->extra ? 1u << (l->kind->extra - 1)
+                                       : quern__op_axes(l, g, "axis", quern__op_rank(g, x))
+                      : 0;
     (void)training;
     for (int i = 0; i < quern__op_rank(g, x) && axes; i++)
         if (axes >> i & 1)
@@ -80,7 +87,8 @@ static quern__id rolled(quern__graph *g, quern__id x, int axis, int64_t shift)
     int64_t size = quern__shape_of(g, x)->dims[axis], by = ((shift % size) + size) % size;
     if (!by)
         return x;
-    quern__id ends[2] = { quern__slice(g, x, axis, size - by, by), quern__slice(g, x, axis, 0, size - by) };
+    quern__id ends[2] = { quern__slice(g, x, axis, size - by, by),
+                          quern__slice(g, x, axis, 0, size - by) };
     return quern__concat(g, ends, 2, axis);
 }
 
@@ -91,11 +99,14 @@ static quern__id roll(quern__layer *l, quern__graph *g, const quern__id *in, int
     int64_t shifts[QUERN_MAX_RANK], axes[QUERN_MAX_RANK];
     (void)training;
     if (json_is_null(json_object_get(l->config, "axis")))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "roll without an axis is not in this version");
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "roll without an axis is not in this version");
     int count = x ? quern__op_integers(l, g, "shift", shifts, QUERN_MAX_RANK) : -1,
         n_axes = count < 0 ? -1 : quern__op_integers(l, g, "axis", axes, QUERN_MAX_RANK);
     if (n_axes < 0 || (count != n_axes && count != 1))
-        return n_axes < 0 ? 0 : quern__graph_fail(g, QUERN_INVALID, "%d shifts for %d axes", count, n_axes);
+        return n_axes < 0
+                   ? 0
+                   : quern__graph_fail(g, QUERN_INVALID, "%d shifts for %d axes", count, n_axes);
     for (int k = 0; k < n_axes && x; k++) {
         int64_t axis = axes[k] + (axes[k] < 0 ? quern__op_rank(g, x) : 0);
         x = rolled(g, x, axis < quern__op_rank(g, x) ? (int)axis : -1, shifts[count == 1 ? 0 : k]);
@@ -106,16 +117,19 @@ static quern__id roll(quern__layer *l, quern__graph *g, const quern__id *in, int
 /* ---- padding ---- */
 
 /* `size` elements before (or after) an axis: mirrored without the edge (reflect) or with it. */
-static quern__id mirrored(quern__graph *g, quern__id x, int axis, int64_t size, bool before, bool reflect)
+static quern__id mirrored(quern__graph *g, quern__id x, int axis, int64_t size, bool before,
+                          bool reflect)
 {
     int64_t length = quern__shape_of(g, x)->dims[axis];
     if (size > length - reflect)
-        return quern__graph_fail(g, QUERN_SHAPE, "a pad of %lld at an axis of %lld", (long long)size, (long long)length);
+        return quern__graph_fail(g, QUERN_SHAPE, "a pad of %lld at an axis of %lld",
+                                 (long long)size, (long long)length);
     int64_t from = before ? (int64_t)reflect : length - reflect - size;
     return quern__reverse(g, quern__slice(g, x, axis, from, size), axis);
 }
 
-static quern__id padded_by_mirror(quern__graph *g, quern__id x, int axis, int64_t before, int64_t after, bool reflect)
+static quern__id padded_by_mirror(quern__graph *g, quern__id x, int axis, int64_t before,
+                                  int64_t after, bool reflect)
 {
     quern__id with[3];
     int count = 0;
@@ -135,17 +149,23 @@ static quern__id pad(quern__layer *l, quern__graph *g, const quern__id *in, int 
     size_t axis;
     (void)training;
     if (!x || !json_is_array(widths) || json_array_size(widths) != (size_t)quern__op_rank(g, x))
-        return x ? quern__graph_fail(g, QUERN_SHAPE, "pad_width does not fit a tensor of %d axes", quern__op_rank(g, x)) : 0;
+        return x ? quern__graph_fail(g, QUERN_SHAPE, "pad_width does not fit a tensor of %d axes",
+                                     quern__op_rank(g, x))
+                 : 0;
     if (!mode || (strcmp(mode, "constant") && strcmp(mode, "reflect") && strcmp(mode, "symmetric")))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "pad mode %.30s is not in this version", mode ? mode : "?");
+        return quern__graph_fail(g, QUERN_UNSUPPORTED, "pad mode %.30s is not in this version",
+                                 mode ? mode : "?");
     value = value ? value : quern__op_number(g, 0);
     json_array_foreach(widths, axis, own)
     {
-        int64_t before = json_integer_value(json_array_get(own, 0)), after = json_integer_value(json_array_get(own, 1));
-        if (before < 0 || after < 0 || ((before || after) && axis == 0 && !quern__op_closed(g, x, 0, "pad")))
+        int64_t before = json_integer_value(json_array_get(own, 0)),
+                after = json_integer_value(json_array_get(own, 1));
+        if (before < 0 || after < 0 ||
+            ((before || after) && axis == 0 && !quern__op_closed(g, x, 0, "pad")))
             return 0;
-        x = !strcmp(mode, "constant") ? quern__pad(g, x, (int)axis, before, after, value)
-                                      : padded_by_mirror(g, x, (int)axis, before, after, !strcmp(mode, "reflect"));
+        x = !strcmp(mode, "constant")
+                ? quern__pad(g, x, (int)axis, before, after, value)
+                : padded_by_mirror(g, x, (int)axis, before, after, !strcmp(mode, "reflect"));
         if (!x)
             return 0;
     }
@@ -154,12 +174,19 @@ static quern__id pad(quern__layer *l, quern__graph *g, const quern__id *in, int 
 
 static const quern__call_arg pad_args[] = { { "x", false }, { "constant_values", false }, { 0 } };
 static const quern__field axis_fields[] = { { "axis", QUERN__F_ANY, "null" }, { 0 } };
-static const quern__field repeat_fields[] = { { "repeats", QUERN__F_ANY, NULL }, { "axis", QUERN__F_ANY, "null" }, { 0 } };
+static const quern__field repeat_fields[] = { { "repeats", QUERN__F_ANY, NULL },
+                                              { "axis", QUERN__F_ANY, "null" },
+                                              { 0 } };
 static const quern__field tile_fields[] = { { "repeats", QUERN__F_ANY, NULL }, { 0 } };
-static const quern__field roll_fields[] = { { "shift", QUERN__F_ANY, NULL }, { "axis", QUERN__F_ANY, "null" }, { 0 } };
-static const quern__field pad_fields[] = { { "pad_width", QUERN__F_ANY, NULL }, { "mode", QUERN__F_TEXT, "\"constant\"" }, { 0 } };
+static const quern__field roll_fields[] = { { "shift", QUERN__F_ANY, NULL },
+                                            { "axis", QUERN__F_ANY, "null" },
+                                            { 0 } };
+static const quern__field pad_fields[] = { { "pad_width", QUERN__F_ANY, NULL },
+                                           { "mode", QUERN__F_TEXT, "\"constant\"" },
+                                           { 0 } };
 
-#define ROW(ID, NAME, FIELDS, CALL, ARGS, EXTRA) QUERN__OPERATION_ROW(ID, NAME, "numpy", FIELDS, CALL, ARGS, EXTRA)
+#define ROW(ID, NAME, FIELDS, CALL, ARGS, EXTRA) \
+    QUERN__OPERATION_ROW(ID, NAME, "numpy", FIELDS, CALL, ARGS, EXTRA)
 ROW(repeat, "Repeat", repeat_fields, repeat, quern__args_x, 0);
 ROW(tile, "Tile", tile_fields, tile, quern__args_x, 0);
 ROW(flip, "Flip", axis_fields, flip, quern__args_x, 0);

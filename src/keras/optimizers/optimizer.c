@@ -1,6 +1,7 @@
-/* optimizer: the variables of an optimizer in Keras's order, and the nodes of one call: loss unscaling, gradient accumulation,
- * clipping, the update of each variable, moving averages, constraints (keras.src.optimizers.base_optimizer). Nodes that only some
- * calls execute have a gate. */
+/* optimizer: the variables of an optimizer in Keras's order, and the nodes of one call: loss
+ * unscaling, gradient accumulation, clipping, the update of each variable, moving averages,
+ * constraints (keras.src.optimizers.base_optimizer). Nodes that only some calls execute have a
+ * gate. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -9,8 +10,8 @@
 
 /* ---- slots ---- */
 
-quern__variable *quern__slot_made(quern__optimizer *o, int k, int which, const char *path, int dtype, const quern_shape *shape,
-                                  quern_error *err)
+quern__variable *quern__slot_made(quern__optimizer *o, int k, int which, const char *path,
+                                  int dtype, const quern_shape *shape, quern_error *err)
 {
     quern__variable *v = quern__variable_new(path, dtype, shape, false, err);
     if (v) {
@@ -24,7 +25,8 @@ quern__variable *quern__slot_made(quern__optimizer *o, int k, int which, const c
 
 void quern__slot_automatic(quern__optimizer *o) { o->automatic[o->n_slots - 1] = true; }
 
-quern__variable *quern__slot(quern__optimizer *o, int k, int which, const char *name, quern_error *err)
+quern__variable *quern__slot(quern__optimizer *o, int k, int which, const char *name,
+                             quern_error *err)
 {
     char path[256];
     snprintf(path, sizeof path, "optimizer/%s_%s", o->trained[k]->path, name);
@@ -36,7 +38,8 @@ quern__variable *quern__slot_of(const quern__optimizer *o, int k, int which)
     return o->place[k][which] < 0 ? NULL : o->slots[o->place[k][which]];
 }
 
-int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool wanted, quern_error *err)
+int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool wanted,
+                        quern_error *err)
 {
     if (wanted)
         for (int k = 0; k < o->n; k++)
@@ -46,7 +49,8 @@ int quern__slots_of_all(quern__optimizer *o, int which, const char *name, bool w
 }
 
 /* Adds a slot to each variable for the base optimizer, next to the slots of the class. */
-static int add_base_slots(quern__optimizer *o, const char *name, quern__variable **of, quern_error *err)
+static int add_base_slots(quern__optimizer *o, const char *name, quern__variable **of,
+                          quern_error *err)
 {
     char path[256];
     for (int k = 0; k < o->n; k++) {
@@ -77,13 +81,17 @@ static int check_options(const quern__optimizer *o, quern_error *err)
            *every = json_object_get(o->config, "ema_overwrite_frequency");
     double momentum = quern__option(o, "ema_momentum");
     if (clippings(o) > 1)
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "only one of clipnorm, clipvalue, global_clipnorm can be set");
+        return quern__fail(err, QUERN_INVALID, o->kind->name,
+                           "only one of clipnorm, clipvalue, global_clipnorm can be set");
     if (json_is_number(steps) && json_number_value(steps) != 0 && !(json_number_value(steps) >= 2))
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "gradient_accumulation_steps must be at least 2");
+        return quern__fail(err, QUERN_INVALID, o->kind->name,
+                           "gradient_accumulation_steps must be at least 2");
     if (quern__config_bool(o->config, "use_ema") && !(momentum >= 0 && momentum <= 1))
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "ema_momentum=%g is outside 0 … 1", momentum);
+        return quern__fail(err, QUERN_INVALID, o->kind->name, "ema_momentum=%g is outside 0 … 1",
+                           momentum);
     if (json_is_number(every) && json_number_value(every) != 0 && !(json_number_value(every) >= 1))
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "ema_overwrite_frequency must be at least 1");
+        return quern__fail(err, QUERN_INVALID, o->kind->name,
+                           "ema_overwrite_frequency must be at least 1");
     return QUERN_OK;
 }
 
@@ -101,11 +109,14 @@ static bool make_room(quern__optimizer *o)
     o->constraints = quern__zalloc(n, sizeof *o->constraints);
     o->inner_of = quern__zalloc(n, sizeof *o->inner_of);
     o->squares = quern__zalloc(n, sizeof *o->squares);
-    return o->trained && o->slots && o->automatic && o->place && o->averages && o->sums && o->undecayed && o->constraints &&
-           o->inner_of && o->squares;
+    return o->trained && o->slots && o->automatic && o->place && o->averages && o->sums &&
+           o->undecayed && o->constraints && o->inner_of && o->squares;
 }
 
-static const char *last_part(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
+static const char *last_part(const char *path)
+{
+    return strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+}
 
 /* Sets undecayed[k] for variables whose names contain one of the patterns. */
 static int exclude(quern__optimizer *o, quern_error *err)
@@ -113,13 +124,16 @@ static int exclude(quern__optimizer *o, quern_error *err)
     json_t *given = json_object_get(o->config, "exclude_from_weight_decay"), *one;
     size_t i, n = json_is_array(given) ? json_array_size(given) : json_is_string(given);
     if (given && !json_is_null(given) && !json_is_array(given) && !json_is_string(given))
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_from_weight_decay must be a pattern or a list of patterns");
+        return quern__fail(err, QUERN_INVALID, o->kind->name,
+                           "exclude_from_weight_decay must be a pattern or a list of patterns");
     for (i = 0; i < n; i++) {
         one = json_is_array(given) ? json_array_get(given, i) : given;
         for (int k = 0; k < o->n; k++) {
             const char *pattern = json_string_value(one);
-            int fits = pattern ? quern__pattern_fits(pattern, last_part(o->trained[k]->path), false, err)
-                               : quern__fail(err, QUERN_INVALID, o->kind->name, "exclude_from_weight_decay must have patterns");
+            int fits =
+                pattern ? quern__pattern_fits(pattern, last_part(o->trained[k]->path), false, err)
+                        : quern__fail(err, QUERN_INVALID, o->kind->name,
+                                      "exclude_from_weight_decay must have patterns");
             if (fits < 0)
                 return fits;
             o->undecayed[k] = o->undecayed[k] || fits;
@@ -134,13 +148,17 @@ static int make_variables(quern__optimizer *o, quern_error *err)
     quern_shape scalar = { 0 };
     json_t *rate = json_object_get(o->config, "learning_rate");
     o->iteration = quern__variable_new("optimizer/iteration", QUERN_INT64, &scalar, false, err);
-    o->rate = o->iteration ? quern__variable_new("optimizer/learning_rate", QUERN_FLOAT32, &scalar, false, err) : NULL;
+    o->rate = o->iteration ? quern__variable_new("optimizer/learning_rate", QUERN_FLOAT32, &scalar,
+                                                 false, err)
+                           : NULL;
     if (!o->rate)
         return QUERN_NOMEM;
     o->schedule = json_is_object(rate) || json_is_string(rate) ? rate : NULL;
     *(float *)o->rate->data = o->schedule ? 0 : (float)json_number_value(rate);
     o->rate->optimizer = o->iteration->optimizer = true;
-    int status = quern__config_bool(o->config, "use_ema") ? add_base_slots(o, "average", o->averages, err) : QUERN_OK;
+    int status = quern__config_bool(o->config, "use_ema")
+                     ? add_base_slots(o, "average", o->averages, err)
+                     : QUERN_OK;
     if (status >= 0 && quern__config_int(o->config, "gradient_accumulation_steps"))
         status = add_base_slots(o, "gradient_accumulator", o->sums, err);
     if (status < 0)
@@ -148,8 +166,9 @@ static int make_variables(quern__optimizer *o, quern_error *err)
     return o->kind->slots(o, err);
 }
 
-quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config, quern__variable *const *trained,
-                                       json_t *const *constraints, int n, const char *within, quern_error *err)
+quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config,
+                                       quern__variable *const *trained, json_t *const *constraints,
+                                       int n, const char *within, quern_error *err)
 {
     quern__optimizer *o = quern__zalloc(1, sizeof *o);
     if (!o) {
@@ -158,7 +177,8 @@ quern__optimizer *quern__optimizer_new(const quern__class *kind, json_t *config,
         return NULL;
     }
     *o = (quern__optimizer){ .kind = kind, .config = config, .n = n, .within = within };
-    int status = make_room(o) ? check_options(o, err) : quern__fail_memory(err, (size_t)n * sizeof *o->slots);
+    int status = make_room(o) ? check_options(o, err)
+                              : quern__fail_memory(err, (size_t)n * sizeof *o->slots);
     for (int k = 0; status >= 0 && k < n; k++) {
         o->trained[k] = trained[k];
         o->constraints[k] = constraints ? constraints[k] : NULL;
@@ -204,7 +224,8 @@ void quern__optimizer_free(quern__optimizer *o)
 
 quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i)
 {
-    int first = o->schedule ? 1 : 2, own = first; /* with a schedule, Keras does not save the rate */
+    int first = o->schedule ? 1 : 2,
+        own = first; /* with a schedule, Keras does not save the rate */
     if (i < first)
         return i == 0 ? o->iteration : o->rate;
     for (int k = 0; k < o->n_slots; k++)
@@ -242,7 +263,8 @@ void quern__optimizer_prepare(quern__optimizer *o)
     for (int i = 0; i < o->n_inner; i++)
         quern__optimizer_prepare(o->inner[i]);
     if (o->schedule)
-        *(float *)o->rate->data = (float)quern__schedule_rate(o->schedule, (double)*(int64_t *)o->iteration->data);
+        *(float *)o->rate->data =
+            (float)quern__schedule_rate(o->schedule, (double)*(int64_t *)o->iteration->data);
     if (o->kind->init_slots && *(int64_t *)o->iteration->data == 0)
         o->kind->init_slots(o);
 }
@@ -271,12 +293,13 @@ static quern__id square_sum(quern__graph *g, quern__id x)
     return quern__reduce(g, QUERN__SUM, quern__each_row(g, x, QUERN__SQUARE, 0, 0), ~0u, false);
 }
 
-/* x * c / max(norm, c). The gradient of a table stays sparse, except for the global norm (Keras on TensorFlow multiplies the
- * sum). */
+/* x * c / max(norm, c). The gradient of a table stays sparse, except for the global norm (Keras on
+ * TensorFlow multiplies the sum). */
 static quern__id to_norm(quern__graph *g, quern__id x, quern__id squares, double c, bool rows)
 {
     quern__id norm = quern__sqrt(g, squares);
-    quern__id most = quern__binary(g, QUERN__MAXIMUM, norm, quern__graph_constant(g, c, QUERN_FLOAT32));
+    quern__id most =
+        quern__binary(g, QUERN__MAXIMUM, norm, quern__graph_constant(g, c, QUERN_FLOAT32));
     quern__id factor = quern__scale(g, quern__unary_of(g, QUERN__RECIPROCAL, most), c);
     return rows ? quern__scaled_rows(g, x, factor) : quern__mul2(g, x, factor);
 }
@@ -284,12 +307,14 @@ static quern__id to_norm(quern__graph *g, quern__id x, quern__id squares, double
 /* Adds the clipping of gradients: by value, by norm, or by global norm. */
 static void clip(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
-    double norm = quern__option(o, "clipnorm"), value = quern__option(o, "clipvalue"), global = quern__option(o, "global_clipnorm");
+    double norm = quern__option(o, "clipnorm"), value = quern__option(o, "clipvalue"),
+           global = quern__option(o, "global_clipnorm");
     quern__id all = 0;
     if (global > 0)
         for (int k = 0; k < o->n; k++)
             if (gradients[k])
-                all = all ? quern__add2(g, all, square_sum(g, gradients[k])) : square_sum(g, gradients[k]);
+                all = all ? quern__add2(g, all, square_sum(g, gradients[k]))
+                          : square_sum(g, gradients[k]);
     for (int k = 0; k < o->n; k++) {
         if (!gradients[k])
             continue;
@@ -315,7 +340,8 @@ static quern__id narrow(quern__graph *g, quern__id gate)
 /* floor(count / n) for integers, computed with an offset against rounding. */
 static quern__id whole_parts(quern__graph *g, quern__id count, double n)
 {
-    return quern__unary_of(g, QUERN__ROUND, quern__unary(g, QUERN__AFFINE, count, 1 / n, 0.5 / n - 0.5, 0));
+    return quern__unary_of(g, QUERN__ROUND,
+                           quern__unary(g, QUERN__AFFINE, count, 1 / n, 0.5 / n - 0.5, 0));
 }
 
 /* 1 where the count is a multiple of n, otherwise 0. */
@@ -324,10 +350,13 @@ static quern__id divides(quern__graph *g, double n, quern__id count)
     return quern__binary(g, QUERN__EQUAL, quern__scale(g, whole_parts(g, count, n), n), count);
 }
 
-/* Adds the gradients to those of earlier calls. When a step is due, `gradients` gets the mean of all. Returns whether it is due. */
-static quern__id accumulate(quern__optimizer *o, quern__graph *g, quern__id *gradients, double steps, quern__id calls)
+/* Adds the gradients to those of earlier calls. When a step is due, `gradients` gets the mean of
+ * all. Returns whether it is due. */
+static quern__id accumulate(quern__optimizer *o, quern__graph *g, quern__id *gradients,
+                            double steps, quern__id calls)
 {
-    quern__id due = divides(g, steps, quern__shift(g, calls, 1)), none = quern__graph_constant(g, 0, QUERN_FLOAT32);
+    quern__id due = divides(g, steps, quern__shift(g, calls, 1)),
+              none = quern__graph_constant(g, 0, QUERN_FLOAT32);
     for (int k = 0; k < o->n; k++) {
         if (!gradients[k])
             continue;
@@ -338,18 +367,21 @@ static quern__id accumulate(quern__optimizer *o, quern__graph *g, quern__id *gra
     return due;
 }
 
-/* Updates the moving average of each variable, which starts as the first content; copies it to the variable when that is due. */
+/* Updates the moving average of each variable, which starts as the first content; copies it to the
+ * variable when that is due. */
 static void average(quern__optimizer *o, quern__graph *g, quern__id *contents, quern__id steps)
 {
     double every = quern__option(o, "ema_overwrite_frequency");
-    quern__id later = quern__binary(g, QUERN__NOT_EQUAL, steps, quern__graph_constant(g, 0, QUERN_FLOAT64));
+    quern__id later =
+        quern__binary(g, QUERN__NOT_EQUAL, steps, quern__graph_constant(g, 0, QUERN_FLOAT64));
     quern__id momentum = quern__scale(g, later, quern__option(o, "ema_momentum"));
     quern__id rest = quern__unary(g, QUERN__AFFINE, momentum, -1, 1, 0);
     quern__id due = every > 0 ? divides(g, every, quern__shift(g, steps, 1)) : 0;
     for (int k = 0; k < o->n; k++) {
         quern__id v = contents[k] ? contents[k] : quern__graph_variable(g, o->trained[k]);
         quern__id kept = quern__mul2(g, momentum, quern__graph_variable(g, o->averages[k]));
-        quern__id now = quern__assign(g, o->averages[k], quern__add2(g, kept, quern__mul2(g, rest, v)));
+        quern__id now =
+            quern__assign(g, o->averages[k], quern__add2(g, kept, quern__mul2(g, rest, v)));
         if (!due)
             continue;
         quern__id before = narrow(g, due);
@@ -360,7 +392,8 @@ static void average(quern__optimizer *o, quern__graph *g, quern__id *contents, q
 
 /* ---- one call ---- */
 
-static void steps_of(quern__optimizer *o, quern__graph *g, const quern__id *gradients, quern__id *contents, quern__id iteration)
+static void steps_of(quern__optimizer *o, quern__graph *g, const quern__id *gradients,
+                     quern__id *contents, quern__id iteration)
 {
     double decay = quern__option(o, "weight_decay");
     quern__id rate = quern__graph_variable(g, o->rate);
@@ -368,18 +401,23 @@ static void steps_of(quern__optimizer *o, quern__graph *g, const quern__id *grad
         o->kind->begin(o, g, iteration);
     for (int k = 0; k < o->n; k++)
         if (gradients[k])
-            contents[k] = o->kind->step(o, g, k, gradients[k], rate, iteration, isnan(decay) || o->undecayed[k] ? 0 : decay);
+            contents[k] = o->kind->step(o, g, k, gradients[k], rate, iteration,
+                                        isnan(decay) || o->undecayed[k] ? 0 : decay);
 }
 
 /* Adds the nodes of one call, from unscaling of the gradients to constraints. */
-static void add_update_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients, quern__id *contents)
+static void add_update_nodes(quern__optimizer *o, quern__graph *g, quern__id *gradients,
+                             quern__id *contents)
 {
-    double steps = quern__option(o, "gradient_accumulation_steps"), scale = quern__option(o, "loss_scale_factor");
-    quern__id iteration = quern__graph_variable(g, o->iteration), calls = quern__cast(g, iteration, QUERN_FLOAT64), due = 0;
+    double steps = quern__option(o, "gradient_accumulation_steps"),
+           scale = quern__option(o, "loss_scale_factor");
+    quern__id iteration = quern__graph_variable(g, o->iteration),
+              calls = quern__cast(g, iteration, QUERN_FLOAT64), due = 0;
     if (!isnan(scale))
         for (int k = 0; k < o->n; k++)
             if (gradients[k])
-                gradients[k] = quern__scaled_rows(g, gradients[k], quern__graph_constant(g, 1 / scale, QUERN_FLOAT32));
+                gradients[k] = quern__scaled_rows(
+                    g, gradients[k], quern__graph_constant(g, 1 / scale, QUERN_FLOAT32));
     if (steps >= 2) {
         due = accumulate(o, g, gradients, steps, calls);
         calls = whole_parts(g, calls, steps);
@@ -393,7 +431,8 @@ static void add_update_nodes(quern__optimizer *o, quern__graph *g, quern__id *gr
     if (quern__config_bool(o->config, "use_ema"))
         average(o, g, contents, calls);
     for (int k = 0; k < o->n; k++) {
-        quern__id fit = contents[k] && gradients[k] ? quern__constrained(g, o->constraints[k], contents[k]) : 0;
+        quern__id fit =
+            contents[k] && gradients[k] ? quern__constrained(g, o->constraints[k], contents[k]) : 0;
         if (fit)
             quern__assign(g, o->trained[k], fit);
     }

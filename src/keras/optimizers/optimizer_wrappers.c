@@ -1,5 +1,6 @@
-/* optimizer_wrappers: LossScaleOptimizer scales the loss up before differentiation and skips steps with gradients that are not
- * finite. MultiOptimizer assigns each variable to one of several optimizers. Formulas: keras-team/keras 3. */
+/* optimizer_wrappers: LossScaleOptimizer scales the loss up before differentiation and skips steps
+ * with gradients that are not finite. MultiOptimizer assigns each variable to one of several
+ * optimizers. Formulas: keras-team/keras 3. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -16,7 +17,8 @@ static int add_inner(quern__optimizer *o, json_t *spec, const bool *mine, quern_
     quern__variable **trained = quern__zalloc((size_t)o->n + 1, sizeof *trained);
     json_t **constraints = quern__zalloc((size_t)o->n + 1, sizeof *constraints);
     if (row && row->wrap)
-        status = quern__fail(err, QUERN_INVALID, o->kind->name, "%s cannot be an inner optimizer", row->name);
+        status = quern__fail(err, QUERN_INVALID, o->kind->name, "%s cannot be an inner optimizer",
+                             row->name);
     else if (row && (!trained || !constraints))
         status = quern__fail_memory(err, (size_t)o->n * sizeof *trained);
     for (int k = 0; status >= 0 && k < o->n; k++)
@@ -26,8 +28,11 @@ static int add_inner(quern__optimizer *o, json_t *spec, const bool *mine, quern_
             trained[n++] = o->trained[k];
         }
     if (status >= 0) /* the wrapper does the scaling */
-        json_object_set(config, "loss_scale_factor", mine ? json_object_get(o->config, "loss_scale_factor") : json_null());
-    o->inner[o->n_inner] = status < 0 ? NULL : quern__optimizer_new(row, config, trained, constraints, n, o->within, err);
+        json_object_set(config, "loss_scale_factor",
+                        mine ? json_object_get(o->config, "loss_scale_factor") : json_null());
+    o->inner[o->n_inner] =
+        status < 0 ? NULL
+                   : quern__optimizer_new(row, config, trained, constraints, n, o->within, err);
     if (status < 0)
         json_decref(config);
     else if (o->inner[o->n_inner])
@@ -42,7 +47,8 @@ static int add_inner(quern__optimizer *o, json_t *spec, const bool *mine, quern_
 static int room_for(quern__optimizer *o, size_t n, quern_error *err)
 {
     if (n > most_inner)
-        return quern__fail(err, QUERN_UNSUPPORTED, o->kind->name, "more than %d optimizers", most_inner);
+        return quern__fail(err, QUERN_UNSUPPORTED, o->kind->name, "more than %d optimizers",
+                           most_inner);
     o->inner = quern__zalloc(n, sizeof *o->inner);
     return o->inner ? QUERN_OK : quern__fail_memory(err, n * sizeof *o->inner);
 }
@@ -63,7 +69,8 @@ static int scaling_slots(quern__optimizer *o, quern_error *err)
     quern__variable *scale = NULL;
     double initial = quern__option(o, "initial_scale");
     if (!(initial > 0))
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "initial_scale=%g is not above 0", initial);
+        return quern__fail(err, QUERN_INVALID, o->kind->name, "initial_scale=%g is not above 0",
+                           initial);
     if (quern__slot_made(o, -1, 0, "optimizer/step_counter", QUERN_INT64, &scalar, err))
         scale = quern__slot_made(o, -1, 0, "optimizer/dynamic_scale", QUERN_FLOAT32, &scalar, err);
     if (!scale)
@@ -88,7 +95,10 @@ static quern__id all_finite(quern__graph *g, const quern__id *gradients, int n)
     quern__id all = 0;
     for (int k = 0; k < n; k++) {
         quern__id finite =
-            gradients[k] ? quern__reduce(g, QUERN__REDUCE_MIN, quern__unary_of(g, QUERN__FINITE, gradients[k]), ~0u, false) : 0;
+            gradients[k]
+                ? quern__reduce(g, QUERN__REDUCE_MIN,
+                                quern__unary_of(g, QUERN__FINITE, gradients[k]), ~0u, false)
+                : 0;
         all = all && finite ? quern__mul2(g, all, finite) : all ? all : finite;
     }
     return all;
@@ -98,17 +108,21 @@ static quern__id all_finite(quern__graph *g, const quern__id *gradients, int n)
 static void scaling_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradients)
 {
     quern__graph_scope(g, "loss_scale_optimizer");
-    quern__id finite = all_finite(g, gradients, o->n), scale = quern__graph_variable(g, o->slots[SCALE]);
-    quern__id inverse = quern__unary_of(g, QUERN__RECIPROCAL, scale), none = quern__graph_constant(g, 0, QUERN_FLOAT32);
+    quern__id finite = all_finite(g, gradients, o->n),
+              scale = quern__graph_variable(g, o->slots[SCALE]);
+    quern__id inverse = quern__unary_of(g, QUERN__RECIPROCAL, scale),
+              none = quern__graph_constant(g, 0, QUERN_FLOAT32);
     quern__id counter = quern__cast(g, quern__graph_variable(g, o->slots[COUNTER]), QUERN_FLOAT32);
-    quern__id last = quern__graph_constant(g, quern__option(o, "dynamic_growth_steps") - 1, QUERN_FLOAT32);
+    quern__id last =
+        quern__graph_constant(g, quern__option(o, "dynamic_growth_steps") - 1, QUERN_FLOAT32);
     quern__id full = quern__binary(g, QUERN__EQUAL, counter, last);
     quern__id grown = quern__select(g, full, quern__scale(g, scale, 2), scale);
     quern__id next = quern__select(g, full, none, quern__shift(g, counter, 1));
     if (!finite)
         return;
     quern__assign(g, o->slots[SCALE], quern__select(g, finite, grown, quern__scale(g, scale, 0.5)));
-    quern__assign(g, o->slots[COUNTER], quern__cast(g, quern__select(g, finite, next, none), QUERN_INT64));
+    quern__assign(g, o->slots[COUNTER],
+                  quern__cast(g, quern__select(g, finite, next, none), QUERN_INT64));
     for (int k = 0; k < o->n; k++)
         gradients[k] = gradients[k] ? quern__scaled_rows(g, gradients[k], inverse) : 0;
     quern__id before = quern__graph_gate(g, finite);
@@ -118,8 +132,10 @@ static void scaling_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradie
 
 /* ---- MultiOptimizer ---- */
 
-/* Marks the variables that a pattern selects: the one with exactly this path, otherwise those whose whole path matches. */
-static int claimed(const quern__optimizer *o, json_t *map, const char *key, bool *mine, quern_error *err)
+/* Marks the variables that a pattern selects: the one with exactly this path, otherwise those whose
+ * whole path matches. */
+static int claimed(const quern__optimizer *o, json_t *map, const char *key, bool *mine,
+                   quern_error *err)
 {
     char path[512];
     for (int k = 0; k < o->n; k++) {
@@ -129,7 +145,8 @@ static int claimed(const quern__optimizer *o, json_t *map, const char *key, bool
         if (fits < 0)
             return fits;
         if (fits && o->inner_of[k] >= 0)
-            return quern__fail(err, QUERN_INVALID, o->kind->name, "several optimizers match %s", path);
+            return quern__fail(err, QUERN_INVALID, o->kind->name, "several optimizers match %s",
+                               path);
         mine[k] = fits;
     }
     return QUERN_OK;
@@ -139,14 +156,17 @@ static int claimed(const quern__optimizer *o, json_t *map, const char *key, bool
 static int multi_slots(quern__optimizer *o, quern_error *err)
 {
     json_t *spec = json_object_get(json_object_get(o->config, "optimizer_map"), "config"), *one;
-    json_t *map = json_object_get(spec, "optimizer_map"), *rest = json_object_get(spec, "default_optimizer");
+    json_t *map = json_object_get(spec, "optimizer_map"),
+           *rest = json_object_get(spec, "default_optimizer");
     const char *key;
     bool *mine = quern__zalloc((size_t)o->n + 1, sizeof *mine);
     if (!rest) {
         quern__free(mine);
-        return quern__fail(err, QUERN_INVALID, o->kind->name, "optimizer_map is not an OptimizerMap");
+        return quern__fail(err, QUERN_INVALID, o->kind->name,
+                           "optimizer_map is not an OptimizerMap");
     }
-    int status = mine ? room_for(o, json_object_size(map) + 1, err) : quern__fail_memory(err, (size_t)o->n);
+    int status =
+        mine ? room_for(o, json_object_size(map) + 1, err) : quern__fail_memory(err, (size_t)o->n);
     for (int k = 0; k < o->n; k++)
         o->inner_of[k] = -1;
     json_object_foreach(map, key, one)

@@ -1,5 +1,6 @@
-/* schedules: learning rate schedules, the rate as a function of the number of steps. They run between steps in double precision;
- * the graph reads the rate from a variable. Formulas: https://keras.io/api/optimizers/learning_rate_schedules/ */
+/* schedules: learning rate schedules, the rate as a function of the number of steps. They run
+ * between steps in double precision; the graph reads the rate from a variable. Formulas:
+ * https://keras.io/api/optimizers/learning_rate_schedules/ */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -15,27 +16,31 @@ static double progress(json_t *config, double step)
 
 static double exponential(json_t *config, double step)
 {
-    return number(config, "initial_learning_rate") * pow(number(config, "decay_rate"), progress(config, step));
+    return number(config, "initial_learning_rate") *
+           pow(number(config, "decay_rate"), progress(config, step));
 }
 
 static double inverse_time(json_t *config, double step)
 {
-    return number(config, "initial_learning_rate") / (1 + number(config, "decay_rate") * progress(config, step));
+    return number(config, "initial_learning_rate") /
+           (1 + number(config, "decay_rate") * progress(config, step));
 }
 
 static double piecewise(json_t *config, double step)
 {
-    json_t *boundaries = json_object_get(config, "boundaries"), *values = json_object_get(config, "values");
+    json_t *boundaries = json_object_get(config, "boundaries"),
+           *values = json_object_get(config, "values");
     size_t k = 0;
-    while (k < json_array_size(boundaries) && step > json_number_value(json_array_get(boundaries, k)))
+    while (k < json_array_size(boundaries) &&
+           step > json_number_value(json_array_get(boundaries, k)))
         k++;
     return json_number_value(json_array_get(values, k));
 }
 
 static double polynomial(json_t *config, double step)
 {
-    double first = number(config, "initial_learning_rate"), last = number(config, "end_learning_rate"),
-           steps = number(config, "decay_steps");
+    double first = number(config, "initial_learning_rate"),
+           last = number(config, "end_learning_rate"), steps = number(config, "decay_steps");
     if (quern__config_bool(config, "cycle"))
         steps *= step == 0 ? 1 : ceil(step / steps);
     else
@@ -46,8 +51,9 @@ static double polynomial(json_t *config, double step)
 /* Linear warmup, then cosine decay to alpha times the initial rate. */
 static double cosine(json_t *config, double step)
 {
-    double first = number(config, "initial_learning_rate"), steps = number(config, "decay_steps"), alpha = number(config, "alpha"),
-           target = number(config, "warmup_target"), warmup = number(config, "warmup_steps");
+    double first = number(config, "initial_learning_rate"), steps = number(config, "decay_steps"),
+           alpha = number(config, "alpha"), target = number(config, "warmup_target"),
+           warmup = number(config, "warmup_steps");
     if (isnan(target))
         warmup = 0;
     else if (step < warmup)
@@ -60,7 +66,8 @@ static double cosine(json_t *config, double step)
 
 static double cosine_restarts(json_t *config, double step)
 {
-    double done = step / number(config, "first_decay_steps"), longer = number(config, "t_mul"), alpha = number(config, "alpha");
+    double done = step / number(config, "first_decay_steps"), longer = number(config, "t_mul"),
+           alpha = number(config, "alpha");
     double restart = longer == 1 ? floor(done) : floor(log(1 - done * (1 - longer)) / log(longer));
     if (longer == 1)
         done -= restart;
@@ -81,10 +88,13 @@ static const quern__field exponential_fields[] = { FIRST,
                                                    { "decay_rate", QUERN__F_NUMBER, NULL },
                                                    { "staircase", QUERN__F_BOOL, "false" },
                                                    NAME };
-static const quern__field piecewise_fields[] = { { "boundaries", QUERN__F_ANY, NULL }, { "values", QUERN__F_ANY, NULL }, NAME };
+static const quern__field piecewise_fields[] = { { "boundaries", QUERN__F_ANY, NULL },
+                                                 { "values", QUERN__F_ANY, NULL },
+                                                 NAME };
 static const quern__field polynomial_fields[] = { FIRST,
                                                   { "decay_steps", QUERN__F_NUMBER, NULL },
-                                                  { "end_learning_rate", QUERN__F_NUMBER, "0.0001" },
+                                                  { "end_learning_rate", QUERN__F_NUMBER,
+                                                    "0.0001" },
                                                   { "power", QUERN__F_NUMBER, "1.0" },
                                                   { "cycle", QUERN__F_BOOL, "false" },
                                                   NAME };
@@ -101,19 +111,21 @@ static const quern__field restarts_fields[] = { FIRST,
                                                 { "m_mul", QUERN__F_NUMBER, "1.0" },
                                                 { "alpha", QUERN__F_NUMBER, "0.0" },
                                                 NAME };
-#define SCHEDULE(NAME_, FIELDS, RATE)                                                                                     \
-    &(const quern__class)                                                                                                 \
-    {                                                                                                                     \
-        .group = QUERN__SCHEDULE, .name = NAME_, .aliases = "", .module = "keras.optimizers.schedules", .fields = FIELDS, \
-        .rate = RATE                                                                                                      \
+#define SCHEDULE(NAME_, FIELDS, RATE)                                          \
+    &(const quern__class)                                                      \
+    {                                                                          \
+        .group = QUERN__SCHEDULE, .name = NAME_, .aliases = "",                \
+        .module = "keras.optimizers.schedules", .fields = FIELDS, .rate = RATE \
     }
-const quern__class *const quern__schedule_classes[] = { SCHEDULE("ExponentialDecay", exponential_fields, exponential),
-                                                        SCHEDULE("InverseTimeDecay", exponential_fields, inverse_time),
-                                                        SCHEDULE("PiecewiseConstantDecay", piecewise_fields, piecewise),
-                                                        SCHEDULE("PolynomialDecay", polynomial_fields, polynomial),
-                                                        SCHEDULE("CosineDecay", cosine_fields, cosine),
-                                                        SCHEDULE("CosineDecayRestarts", restarts_fields, cosine_restarts),
-                                                        NULL };
+const quern__class *const quern__schedule_classes[] = {
+    SCHEDULE("ExponentialDecay", exponential_fields, exponential),
+    SCHEDULE("InverseTimeDecay", exponential_fields, inverse_time),
+    SCHEDULE("PiecewiseConstantDecay", piecewise_fields, piecewise),
+    SCHEDULE("PolynomialDecay", polynomial_fields, polynomial),
+    SCHEDULE("CosineDecay", cosine_fields, cosine),
+    SCHEDULE("CosineDecayRestarts", restarts_fields, cosine_restarts),
+    NULL
+};
 
 double quern__schedule_rate(json_t *spec, double step)
 {

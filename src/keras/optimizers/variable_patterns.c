@@ -1,5 +1,6 @@
-/* variable_patterns: patterns in the configs of optimizers. Keras reads them as Python regular expressions; quern supports the
- * syntax that has the same meaning in POSIX. Files can contain any pattern, so length and back references are limited. */
+/* variable_patterns: patterns in the configs of optimizers. Keras reads them as Python regular
+ * expressions; quern supports the syntax that has the same meaning in POSIX. Files can contain any
+ * pattern, so length and back references are limited. */
 #include "optimizers.h"
 
 #include <ctype.h>
@@ -14,7 +15,8 @@ static const char *unfit(const char *pattern)
     if (strlen(pattern) > longest)
         return "is too long";
     for (const char *p = pattern; *p; p++)
-        if (*p == '{' || (p[0] == '\\' && isalnum((unsigned char)p[1])) || (p[0] == '(' && p[1] == '?'))
+        if (*p == '{' || (p[0] == '\\' && isalnum((unsigned char)p[1])) ||
+            (p[0] == '(' && p[1] == '?'))
             return "has {, an escaped letter or (?, which are not in this version";
     return NULL;
 }

@@ -1,11 +1,13 @@
-/* custom_ops: ops by name for custom classes. They call the builders of ops and check the program's arguments first. */
+/* custom_ops: ops by name for custom classes. They call the builders of ops and check the program's
+ * arguments first. */
 #include "keras/keras.h"
 
 #include <quern/custom.h>
 
 #include <string.h>
 
-/* Checks that the graph exists, that `pointer` is not NULL, and that each node is a value of the graph or 0. */
+/* Checks that the graph exists, that `pointer` is not NULL, and that each node is a value of the
+ * graph or 0. */
 static bool given(quern_graph *g, const char *name, const void *pointer, const quern_node *x, int n)
 {
     if (g && !pointer)
@@ -33,7 +35,8 @@ quern_node quern_node_constant(quern_graph *g, double number)
     return quern__graph_constant(g, number, QUERN_FLOAT32);
 }
 
-/* An activation of Keras with that name takes precedence, because it has arguments with defaults. */
+/* An activation of Keras with that name takes precedence, because it has arguments with defaults.
+ */
 quern_node quern_node_unary(quern_graph *g, const char *function, quern_node x)
 {
     if (!given(g, "function", function, (quern_node[]){ x }, 1))
@@ -44,8 +47,9 @@ quern_node quern_node_unary(quern_graph *g, const char *function, quern_node x)
         json_decref(spec);
         return y;
     }
-    static const int bare[] = { QUERN__NEG,   QUERN__ABS,        QUERN__SIGN, QUERN__SQUARE, QUERN__SQRT,
-                                QUERN__RSQRT, QUERN__RECIPROCAL, QUERN__EXP,  QUERN__LOG,    QUERN__ROUND };
+    static const int bare[] = { QUERN__NEG,  QUERN__ABS,   QUERN__SIGN,       QUERN__SQUARE,
+                                QUERN__SQRT, QUERN__RSQRT, QUERN__RECIPROCAL, QUERN__EXP,
+                                QUERN__LOG,  QUERN__ROUND };
     for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
         if (quern__same_name(quern__unary_name(bare[i]), function))
             return quern__unary_of(g, bare[i], x);
@@ -76,7 +80,8 @@ quern_node quern_node_matmul(quern_graph *g, quern_node x, quern_node matrix)
     return quern__matmul(g, x, matrix, false, false);
 }
 
-/* Converts an axis, which counts from the end when negative, to an index; -1: it is out of range. */
+/* Converts an axis, which counts from the end when negative, to an index; -1: it is out of range.
+ */
 static int axis_of(quern_graph *g, quern_node x, int axis)
 {
     int rank = quern__shape_of(g, x)->rank;
@@ -87,13 +92,15 @@ static int axis_of(quern_graph *g, quern_node x, int axis)
     return -1;
 }
 
-quern_node quern_node_reduce(quern_graph *g, const char *what, quern_node x, const int *axes, int n_axes, int keepdims)
+quern_node quern_node_reduce(quern_graph *g, const char *what, quern_node x, const int *axes,
+                             int n_axes, int keepdims)
 {
     if (!given(g, "axes", n_axes ? (const void *)axes : "", (quern_node[]){ x }, 1))
         return 0;
-    static const char *const names[] = {
-        [QUERN__SUM] = "sum", [QUERN__MEAN] = "mean", [QUERN__REDUCE_MAX] = "max", [QUERN__REDUCE_MIN] = "min"
-    };
+    static const char *const names[] = { [QUERN__SUM] = "sum",
+                                         [QUERN__MEAN] = "mean",
+                                         [QUERN__REDUCE_MAX] = "max",
+                                         [QUERN__REDUCE_MIN] = "min" };
     uint32_t mask = n_axes ? 0 : ~0u;
     for (int i = 0; x && i < n_axes; i++) {
         int axis = axis_of(g, x, axes[i]);
@@ -104,7 +111,8 @@ quern_node quern_node_reduce(quern_graph *g, const char *what, quern_node x, con
     for (int k = 0; k < (int)(sizeof names / sizeof *names); k++)
         if (what && !strcmp(names[k], what))
             return x ? quern__reduce(g, k, x, mask, keepdims) : 0;
-    return quern__graph_fail(g, QUERN_NOTFOUND, "'%s' is not sum, mean, max or min", what ? what : "NULL");
+    return quern__graph_fail(g, QUERN_NOTFOUND, "'%s' is not sum, mean, max or min",
+                             what ? what : "NULL");
 }
 
 quern_node quern_node_softmax(quern_graph *g, quern_node x)
@@ -130,7 +138,8 @@ quern_node quern_node_transpose(quern_graph *g, quern_node x, const int *axes)
     for (int i = 0; i < rank; i++)
         seen |= axes[i] >= 0 && axes[i] < rank ? 1u << axes[i] : 0;
     if (x && (seen != (1u << rank) - 1 || axes[0] != 0))
-        return quern__graph_fail(g, QUERN_SHAPE, "axes must be a permutation that keeps the batch axis first");
+        return quern__graph_fail(g, QUERN_SHAPE,
+                                 "axes must be a permutation that keeps the batch axis first");
     return x ? quern__transpose(g, x, axes) : 0;
 }
 
@@ -142,7 +151,8 @@ quern_node quern_node_concat(quern_graph *g, const quern_node *x, int n, int axi
         if (!x[i])
             return 0;
     axis = n > 0 ? axis_of(g, x[0], axis) : -1;
-    return axis > 0 ? quern__concat(g, x, n, axis) : quern__graph_fail(g, QUERN_SHAPE, "the batch axis cannot be concatenated");
+    return axis > 0 ? quern__concat(g, x, n, axis)
+                    : quern__graph_fail(g, QUERN_SHAPE, "the batch axis cannot be concatenated");
 }
 
 quern_node quern_node_slice(quern_graph *g, quern_node x, int axis, int64_t begin, int64_t size)
@@ -154,8 +164,9 @@ quern_node quern_node_slice(quern_graph *g, quern_node x, int axis, int64_t begi
         return 0;
     const quern_shape *s = quern__shape_of(g, x);
     if (begin < 0 || size < 1 || s->dims[axis] < 0 || begin > s->dims[axis] - size)
-        return quern__graph_fail(g, QUERN_SHAPE, "%lld elements from index %lld exceed axis %d of size %lld", (long long)size,
-                                 (long long)begin, axis, (long long)s->dims[axis]);
+        return quern__graph_fail(g, QUERN_SHAPE,
+                                 "%lld elements from index %lld exceed axis %d of size %lld",
+                                 (long long)size, (long long)begin, axis, (long long)s->dims[axis]);
     return quern__slice(g, x, axis, begin, size);
 }
 

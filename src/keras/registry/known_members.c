@@ -1,12 +1,14 @@
-/* known_members: members of a file's config that the class does not have as fields. The table has the members without effect on
- * results, with the value for which that holds. Any other member is an error, because ignoring it could give wrong results. */
+/* known_members: members of a file's config that the class does not have as fields. The table has
+ * the members without effect on results, with the value for which that holds. Any other member is
+ * an error, because ignoring it could give wrong results. */
 #include "base/json.h"
 #include "keras/keras.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* `of`: the class; NULL: every class of the group. `value`: the JSON without effect; NULL: no value has an effect. */
+/* `of`: the class; NULL: every class of the group. `value`: the JSON without effect; NULL: no value
+ * has an effect. */
 static const struct {
     int group;
     const char *of, *name, *value;
@@ -42,16 +44,19 @@ bool quern__is_field(const quern__field *fields, const char *name)
     return false;
 }
 
-int quern__understood(const quern__class *c, const quern__field *common, json_t *given, quern_error *err)
+int quern__understood(const quern__class *c, const quern__field *common, json_t *given,
+                      quern_error *err)
 {
     const char *name;
     json_t *v;
     json_object_foreach(given, name, v)
     {
-        if (quern__is_field(c->fields, name) || quern__is_field(common, name) || is_harmless(c, name, v))
+        if (quern__is_field(c->fields, name) || quern__is_field(common, name) ||
+            is_harmless(c, name, v))
             continue;
         char *text = quern__json_text(v, 0);
-        int status = quern__fail(err, QUERN_UNSUPPORTED, c->name, "its config has %.60s=%.60s, which is not in this version", name,
+        int status = quern__fail(err, QUERN_UNSUPPORTED, c->name,
+                                 "its config has %.60s=%.60s, which is not in this version", name,
                                  text ? text : "?");
         free(text);
         return status;

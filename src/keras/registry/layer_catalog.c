@@ -1,4 +1,5 @@
-/* layer_catalog: the table of all layers, generated from layer_catalog.def, which also declares their rows. */
+/* layer_catalog: the table of all layers, generated from layer_catalog.def, which also declares
+ * their rows. */
 #include "keras/keras.h"
 
 #define LAYER(ID) extern const quern__class quern__layer_##ID;

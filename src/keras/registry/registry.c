@@ -8,12 +8,13 @@
 #include <string.h>
 
 extern const quern__class *const quern__constraint_classes[],
-    *const quern__schedule_classes[], *const quern__layer_classes[], *const quern__loss_classes[],
-                                                                         *const quern__metric_classes[],
-                                                                             *const quern__optimizer_classes[],
-                                                                                 *const quern__initializer_classes[],
-                                                                                     *const quern__regularizer_classes[],
-                                                                                         *const quern__operation_classes[];
+    *const quern__schedule_classes[], *const quern__layer_classes[],
+                                          *const quern__loss_classes[],
+                                              *const quern__metric_classes[],
+                                                  *const quern__optimizer_classes[],
+                                                      *const quern__initializer_classes[],
+                                                          *const quern__regularizer_classes[],
+                                                              *const quern__operation_classes[];
 
 static const struct {
     const char *name;
@@ -53,7 +54,8 @@ const quern__class *quern__class_find(quern__group group, const char *name, quer
     return quern__class_among(groups[group].rows, groups[group].name, name, err);
 }
 
-/* Appends the names of a class, in snake case, that are near the searched one: its own and its aliases. Returns the new number. */
+/* Appends the names of a class, in snake case, that are near the searched one: its own and its
+ * aliases. Returns the new number. */
 static int add_names(const quern__class *c, char (*snakes)[48], const char **names, int n)
 {
     quern__snake_case(c->name, snakes[n], sizeof snakes[n]);
@@ -70,13 +72,15 @@ static int add_names(const quern__class *c, char (*snakes)[48], const char **nam
     return n;
 }
 
-const quern__class *quern__class_among(const quern__class *const *rows, const char *what, const char *name, quern_error *err)
+const quern__class *quern__class_among(const quern__class *const *rows, const char *what,
+                                       const char *name, quern_error *err)
 {
     const char *names[most_near];
     char snakes[most_near][48];
     int n = 0;
     for (int k = 0; k < QUERN__GROUPS; k++) {
-        const quern__class *own = groups[k].rows == rows ? quern__registered((quern__group)k, name) : NULL;
+        const quern__class *own =
+            groups[k].rows == rows ? quern__registered((quern__group)k, name) : NULL;
         if (own)
             return own;
     }
@@ -94,8 +98,8 @@ const quern__class *quern__class_among(const quern__class *const *rows, const ch
         char own[48];
         snprintf(own, sizeof own, "%.*s", (int)(call < sizeof own ? call : sizeof own - 1), name);
         quern__snake_case(own, snake, sizeof snake);
-        quern__hint(err, "put arguments after the name, separated by blanks: '%s %.*s'", snake, (int)strcspn(name + call + 1, ",)"),
-                    name + call + 1);
+        quern__hint(err, "put arguments after the name, separated by blanks: '%s %.*s'", snake,
+                    (int)strcspn(name + call + 1, ",)"), name + call + 1);
     } else if (near && rows != quern__operation_classes)
         quern__hint(err, "did you mean '%s'?", near);
     return NULL;
@@ -106,9 +110,11 @@ void quern__snake_case(const char *name, char *out, size_t size)
     size_t n = 0;
     for (size_t i = 0; name[i] && n + 2 < size; i++) {
         bool upper = isupper((unsigned char)name[i]);
-        bool after_lower = i && (islower((unsigned char)name[i - 1]) ||
-                                 (isdigit((unsigned char)name[i - 1]) && islower((unsigned char)name[i + 1])));
-        bool before_lower = i && isupper((unsigned char)name[i - 1]) && islower((unsigned char)name[i + 1]);
+        bool after_lower =
+            i && (islower((unsigned char)name[i - 1]) ||
+                  (isdigit((unsigned char)name[i - 1]) && islower((unsigned char)name[i + 1])));
+        bool before_lower =
+            i && isupper((unsigned char)name[i - 1]) && islower((unsigned char)name[i + 1]);
         if (upper && (after_lower || before_lower))
             out[n++] = '_';
         out[n++] = (char)tolower((unsigned char)name[i]);
@@ -136,17 +142,26 @@ uint64_t quern__config_seed(json_t *config, uint64_t otherwise)
     return json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : otherwise;
 }
 
-bool quern__config_bool(json_t *config, const char *key) { return quern__config_int(config, key) != 0; }
+bool quern__config_bool(json_t *config, const char *key)
+{
+    return quern__config_int(config, key) != 0;
+}
 uint32_t quern__config_axes(json_t *config, const char *key, int rank)
 {
     json_t *axes = json_object_get(config, key), *axis;
-    uint32_t mask = json_is_integer(axes) && rank > 0 ? 1u << ((json_integer_value(axes) % rank + rank) % rank) : 0;
+    uint32_t mask = json_is_integer(axes) && rank > 0
+                        ? 1u << ((json_integer_value(axes) % rank + rank) % rank)
+                        : 0;
     size_t k;
-    json_array_foreach(axes, k, axis) mask |= rank > 0 ? 1u << ((json_integer_value(axis) % rank + rank) % rank) : 0;
+    json_array_foreach(axes, k, axis) mask |=
+        rank > 0 ? 1u << ((json_integer_value(axis) % rank + rank) % rank) : 0;
     return mask;
 }
 
-const char *quern__config_text(json_t *config, const char *key) { return json_string_value(json_object_get(config, key)); }
+const char *quern__config_text(json_t *config, const char *key)
+{
+    return json_string_value(json_object_get(config, key));
+}
 
 bool quern__is_class(json_t *spec, const char *name)
 {
@@ -154,7 +169,10 @@ bool quern__is_class(json_t *spec, const char *name)
     return own && !strcmp(own, name);
 }
 
-static bool whole(json_t *v) { return json_is_number(v) && json_number_value(v) == floor(json_number_value(v)); }
+static bool whole(json_t *v)
+{
+    return json_is_number(v) && json_number_value(v) == floor(json_number_value(v));
+}
 
 /* Whether v is an integer or an array of integers, nested at most `depth` deep. */
 static bool sizes(json_t *v, int depth)
@@ -201,7 +219,8 @@ int quern__field_group(const quern__field *f)
 }
 
 /* Checks one argument: its kind, and that an unsupported one has its default. */
-static int check_field(const quern__class *c, const quern__field *f, json_t *v, json_t *fallback, quern_error *err)
+static int check_field(const quern__class *c, const quern__field *f, json_t *v, json_t *fallback,
+                       quern_error *err)
 {
     static const char *const kinds[] = { "a number",
                                          "an integer",
@@ -211,7 +230,8 @@ static int check_field(const quern__class *c, const quern__field *f, json_t *v, 
                                          "an integer, or a tuple of integers or of pairs" };
     if (!kind_fits(f->kind, v)) {
         char *text = quern__json_text(v, 0);
-        int status = quern__fail(err, QUERN_INVALID, c->name, "%s=%s is not %s", f->name, text ? text : "?", kinds[f->kind]);
+        int status = quern__fail(err, QUERN_INVALID, c->name, "%s=%s is not %s", f->name,
+                                 text ? text : "?", kinds[f->kind]);
         free(text);
         return status;
     }
@@ -232,19 +252,25 @@ static int check_field(const quern__class *c, const quern__field *f, json_t *v, 
 static const quern__field common_layer[] = { { "name", QUERN__F_TEXT, "null" },
                                              { "trainable", QUERN__F_BOOL, "true" },
                                              { "dtype", QUERN__F_ANY, "\"float32\"" },
-                                             { "activity_regularizer", QUERN__F_REGULARIZER, "null" },
+                                             { "activity_regularizer", QUERN__F_REGULARIZER,
+                                               "null" },
                                              { 0 } };
-static const quern__field common_named[] = { { "name", QUERN__F_TEXT, "null" }, { "dtype", QUERN__F_ANY, "\"float32\"" }, { 0 } };
+static const quern__field common_named[] = { { "name", QUERN__F_TEXT, "null" },
+                                             { "dtype", QUERN__F_ANY, "\"float32\"" },
+                                             { 0 } };
 static const quern__field common_operation[] = { { "name", QUERN__F_TEXT, "null" }, { 0 } };
 static const quern__field common_none[] = { { 0 } };
 
 /* Checks the given arguments of `fields` and completes `out` with defaults. */
-static int fill_config(const quern__class *c, const quern__field *fields, json_t *given, json_t *out, quern_error *err)
+static int fill_config(const quern__class *c, const quern__field *fields, json_t *given,
+                       json_t *out, quern_error *err)
 {
     for (int i = 0; fields && fields[i].name; i++) {
         json_t *v = json_object_get(given, fields[i].name),
-               *fallback =
-                   fields[i].fallback ? quern__json_read(fields[i].fallback, strlen(fields[i].fallback), NULL, NULL, NULL) : NULL;
+               *fallback = fields[i].fallback
+                               ? quern__json_read(fields[i].fallback, strlen(fields[i].fallback),
+                                                  NULL, NULL, NULL)
+                               : NULL;
         if (fields[i].fallback && !fallback)
             return quern__fail_memory(err, sizeof *fallback);
         if (json_object_get(out, fields[i].name)) {
@@ -303,7 +329,8 @@ static const struct {
     { "input_dim", "add an input before the layer: input 4 | dense 8" },
 };
 
-/* The present name of an old argument that the class has, or a hint; NULL: the argument is unknown. */
+/* The present name of an old argument that the class has, or a hint; NULL: the argument is unknown.
+ */
 static const char *name_now(const quern__class *c, const char *key)
 {
     for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
@@ -317,8 +344,10 @@ static const char *name_now(const quern__class *c, const char *key)
     return NULL;
 }
 
-/* Checks that every argument is known, before the check for missing ones: the unknown argument can be a misspelled one. */
-static int check_known(const quern__class *c, const quern__field *common, json_t *given, quern_error *err)
+/* Checks that every argument is known, before the check for missing ones: the unknown argument can
+ * be a misspelled one. */
+static int check_known(const quern__class *c, const quern__field *common, json_t *given,
+                       quern_error *err)
 {
     const char *key, *names[64];
     json_t *v;
@@ -329,7 +358,8 @@ static int check_known(const quern__class *c, const quern__field *common, json_t
     {
         if (quern__is_field(c->fields, key) || quern__is_field(common, key))
             continue;
-        const char *now = name_now(c, key), *near = now ? now : quern__nearest(key, names, (size_t)n, sizeof *names);
+        const char *now = name_now(c, key),
+                   *near = now ? now : quern__nearest(key, names, (size_t)n, sizeof *names);
         int status = quern__fail(err, QUERN_INVALID, c->name, "no argument is called '%s'", key);
         if (near)
             quern__hint(err, strchr(near, ' ') ? "%s" : "did you mean '%s'?", near);
@@ -358,7 +388,8 @@ json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_e
 {
     json_t *out = json_object();
     const quern__field *common = common_fields(c);
-    if ((strict && check_known(c, common, given, err) < 0) || fill_config(c, c->fields, given, out, err) < 0 ||
+    if ((strict && check_known(c, common, given, err) < 0) ||
+        fill_config(c, c->fields, given, out, err) < 0 ||
         fill_config(c, common, given, out, err) < 0) {
         json_decref(out);
         return NULL;
@@ -367,16 +398,21 @@ json_t *quern__config(const quern__class *c, json_t *given, bool strict, quern_e
     return out;
 }
 
-const quern__class *quern__object(quern__group group, json_t *spec, json_t **config, quern_error *err)
+const quern__class *quern__object(quern__group group, json_t *spec, json_t **config,
+                                  quern_error *err)
 {
-    const char *name = json_is_string(spec) ? json_string_value(spec) : quern__config_text(spec, "class_name");
+    const char *name =
+        json_is_string(spec) ? json_string_value(spec) : quern__config_text(spec, "class_name");
     json_t *given = json_object_get(spec, "config");
-    if (json_is_string(given)) { /* a function is {"class_name": "function", "config": "mean_squared_error"} */
+    if (json_is_string(
+            given)) { /* a function is {"class_name": "function", "config": "mean_squared_error"} */
         name = json_string_value(given);
         given = NULL;
     }
     json_t *fn = json_object_get(given, "fn"), *own = NULL;
-    if (name && fn && quern__same_name(name, "MeanMetricWrapper")) { /* the arguments of the function are next to its name */
+    if (name && fn &&
+        quern__same_name(
+            name, "MeanMetricWrapper")) { /* the arguments of the function are next to its name */
         name = json_is_string(fn) ? json_string_value(fn) : quern__config_text(fn, "config");
         own = json_copy(given);
         json_object_del(own, "fn");
@@ -384,7 +420,8 @@ const quern__class *quern__object(quern__group group, json_t *spec, json_t **con
     }
     if (!name) {
         json_decref(own);
-        quern__fail(err, QUERN_FORMAT, NULL, "a %s must be a name or an object", groups[group].name);
+        quern__fail(err, QUERN_FORMAT, NULL, "a %s must be a name or an object",
+                    groups[group].name);
         return NULL;
     }
     const quern__class *c = quern__class_find(group, name, err);
@@ -396,22 +433,24 @@ const quern__class *quern__object(quern__group group, json_t *spec, json_t **con
 
 json_t *quern__serialize_function(const quern__class *c)
 {
-    return json_pack("{s:s, s:s, s:s, s:s}", "module", "builtins", "class_name", "function", "config", c->name, "registered_name",
-                     "function");
+    return json_pack("{s:s, s:s, s:s, s:s}", "module", "builtins", "class_name", "function",
+                     "config", c->name, "registered_name", "function");
 }
 
 json_t *quern__serialize(const quern__class *c, json_t *config)
 {
     json_t *own = json_copy(config);
-    if (json_is_null(json_object_get(own, "name"))) /* Keras generates a name then; not every class accepts null */
+    if (json_is_null(json_object_get(
+            own, "name"))) /* Keras generates a name then; not every class accepts null */
         json_object_del(own, "name");
     if (c->function) {
         if (!json_object_get(own, "name"))
             json_object_set_new(own, "name", json_string(c->name));
         json_object_set_new(own, "fn", quern__serialize_function(c));
-        return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name", "MeanMetricWrapper", "config", own,
-                         "registered_name");
+        return json_pack("{s:s, s:s, s:o, s:n}", "module", c->module, "class_name",
+                         "MeanMetricWrapper", "config", own, "registered_name");
     }
-    return json_pack("{s:s?, s:s, s:o, s:s?}", "module", c->module, "class_name", c->written ? c->written : c->name, "config", own,
-                     "registered_name", c->registered);
+    return json_pack("{s:s?, s:s, s:o, s:s?}", "module", c->module, "class_name",
+                     c->written ? c->written : c->name, "config", own, "registered_name",
+                     c->registered);
 }

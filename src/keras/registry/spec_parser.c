@@ -1,10 +1,10 @@
 /* spec_parser: parses spec strings: "dense 128 relu kernel_regularizer=l2(0.01)".
  *
- * Grammar: spec = name {value | name '=' value};  value = number | number 'x' number … | '(' value {',' value} ')' | quoted text
- * | name ['(' arguments ')'].
+ * Grammar: spec = name {value | name '=' value};  value = number | number 'x' number … | '(' value
+ * {',' value} ')' | quoted text | name ['(' arguments ')'].
  *
- * A word without '=' is an activation where the class has one and the word names one, otherwise the next argument in Keras's
- * order. */
+ * A word without '=' is an activation where the class has one and the word names one, otherwise the
+ * next argument in Keras's order. */
 #include "base/json.h"
 #include "keras/keras.h"
 
@@ -21,7 +21,8 @@ typedef struct reader {
 
 static json_t *fail(reader *r, const char *what)
 {
-    quern__fail(r->err, QUERN_INVALID, NULL, "at character %d of '%s': %s", (int)(r->at - r->text) + 1, r->text, what);
+    quern__fail(r->err, QUERN_INVALID, NULL, "at character %d of '%s': %s",
+                (int)(r->at - r->text) + 1, r->text, what);
     return NULL;
 }
 
@@ -63,7 +64,9 @@ static json_t *atom(const char *word)
         return json_true();
     if (!strcmp(word, "false") || !strcmp(word, "False"))
         return json_false();
-    return !strcmp(word, "none") || !strcmp(word, "None") || !strcmp(word, "null") ? json_null() : json_string(word);
+    return !strcmp(word, "none") || !strcmp(word, "None") || !strcmp(word, "null")
+               ? json_null()
+               : json_string(word);
 }
 
 /* Sets an argument; fails and returns false when the argument is set already. */
@@ -136,7 +139,8 @@ static json_t *value(reader *r)
             r->at++;
             json_t *list = json_array(), *named = json_object();
             if (items(r, list, named))
-                out = json_pack("{s:s, s:O, s:O}", "class_name", word, "config", named, "args", list);
+                out =
+                    json_pack("{s:s, s:O, s:O}", "class_name", word, "config", named, "args", list);
             json_decref(list);
             json_decref(named);
         } else
@@ -147,7 +151,8 @@ static json_t *value(reader *r)
 }
 
 /* Assigns a positional argument to the next config key. */
-static bool assign_next(const quern__class *c, json_t *config, int *next, json_t *v, quern_error *err)
+static bool assign_next(const quern__class *c, json_t *config, int *next, json_t *v,
+                        quern_error *err)
 {
     while (c->fields && c->fields[*next].name && json_object_get(config, c->fields[*next].name))
         (*next)++;
@@ -171,10 +176,12 @@ static bool name_object(json_t *config, const char *key, int group, quern_error 
         return true;
     if (group < 0)
         return json_object_del(v, "args") == 0;
-    const quern__class *inner = quern__class_find((quern__group)group, quern__config_text(v, "class_name"), err);
+    const quern__class *inner =
+        quern__class_find((quern__group)group, quern__config_text(v, "class_name"), err);
     if (!inner)
         return false;
-    json_array_foreach(args, k, a) if (!assign_next(inner, json_object_get(v, "config"), &next, a, err)) return false;
+    json_array_foreach(args, k, a) if (!assign_next(inner, json_object_get(v, "config"), &next, a,
+                                                    err)) return false;
     json_t *full = quern__config(inner, json_object_get(v, "config"), true, err);
     if (!full)
         return false;
@@ -207,7 +214,8 @@ static bool is_told(const quern__class *c, const char *name)
     return false;
 }
 
-/* Words with a fixed meaning: "same", "valid" and "causal" (padding, or a causal mask), "sequences" (return_sequences). */
+/* Words with a fixed meaning: "same", "valid" and "causal" (padding, or a causal mask), "sequences"
+ * (return_sequences). */
 static bool bare_word(const quern__class *c, json_t *given, const char *word)
 {
     bool causal = word && !strcmp(word, "causal");
@@ -242,7 +250,8 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
             ok = set_once(r, given, key, v);
         else if (ok && shape)
             json_array_append(shape, v);
-        else if (ok && word && has_field(c, "activation") && !json_object_get(given, "activation") && quern__is_activation(word))
+        else if (ok && word && has_field(c, "activation") &&
+                 !json_object_get(given, "activation") && quern__is_activation(word))
             json_object_set(given, "activation", v);
         else if (ok && !bare_word(c, given, word))
             ok = assign_next(c, given, &next, v, r->err);
@@ -257,14 +266,16 @@ static bool arguments(reader *r, const quern__class *c, json_t *given)
     return true;
 }
 
-/* Moves the call flags from the arguments to an object of their own. Returns new; NULL on failure. */
+/* Moves the call flags from the arguments to an object of their own. Returns new; NULL on failure.
+ */
 static json_t *told(const quern__class *c, json_t *given, quern_error *err)
 {
     json_t *call = json_object();
     for (int i = 0; c->call_flags && c->call_flags[i].name; i++) {
         json_t *v = json_object_get(given, c->call_flags[i].name);
         if (v && !json_is_boolean(v)) {
-            quern__fail(err, QUERN_INVALID, c->name, "%s must be true or false", c->call_flags[i].name);
+            quern__fail(err, QUERN_INVALID, c->name, "%s must be true or false",
+                        c->call_flags[i].name);
             json_decref(call);
             return NULL;
         }
@@ -275,13 +286,15 @@ static json_t *told(const quern__class *c, json_t *given, quern_error *err)
     return call;
 }
 
-const quern__class *quern__parse_spec(quern__group group, const char *text, json_t **config, quern_error *err)
+const quern__class *quern__parse_spec(quern__group group, const char *text, json_t **config,
+                                      quern_error *err)
 {
-    return quern__parse_spec_among(quern__classes(group), quern__group_name(group), text, config, err);
+    return quern__parse_spec_among(quern__classes(group), quern__group_name(group), text, config,
+                                   err);
 }
 
-const quern__class *quern__parse_spec_among(const quern__class *const *rows, const char *what, const char *text, json_t **config,
-                                            quern_error *err)
+const quern__class *quern__parse_spec_among(const quern__class *const *rows, const char *what,
+                                            const char *text, json_t **config, quern_error *err)
 {
     bool layer = rows == quern__classes(QUERN__LAYER);
     reader r = { .text = text, .at = text, .err = err };
@@ -295,16 +308,19 @@ const quern__class *quern__parse_spec_among(const quern__class *const *rows, con
     memcpy(name, r.at, n);
     name[n] = 0;
     r.at += n;
-    const quern__class *c = quern__class_among(rows, what, layer && quern__same_name(name, "input") ? "InputLayer" : name, err);
+    const quern__class *c = quern__class_among(
+        rows, what, layer && quern__same_name(name, "input") ? "InputLayer" : name, err);
     json_t *given = json_object(), *call = NULL;
     *config = NULL;
-    if (c && arguments(&r, c, given) && name_arguments(c, given, err) && (call = told(c, given, err)))
+    if (c && arguments(&r, c, given) && name_arguments(c, given, err) &&
+        (call = told(c, given, err)))
         *config = quern__config(c, given, true, err);
     if (*config && json_object_size(call))
         json_object_set(*config, "call", call);
     json_decref(call);
     json_decref(given);
-    if (*config && !quern__memory_short()) /* without memory, a missing value would become a default */
+    if (*config &&
+        !quern__memory_short()) /* without memory, a missing value would become a default */
         return c;
     json_decref(*config);
     *config = NULL;

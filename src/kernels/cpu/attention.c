@@ -1,6 +1,7 @@
-/* Attention of float32 in tiles of 64 queries by 64 keys, after Dao et al., "FlashAttention", 2022. Scores, exponentials and
- * their products with the values are on the stack, in L1 and L2. When a later tile of keys has a larger score, the earlier sums
- * of the row are scaled down. A causal kernel does not compute scores of future keys. */
+/* Attention of float32 in tiles of 64 queries by 64 keys, after Dao et al., "FlashAttention", 2022.
+ * Scores, exponentials and their products with the values are on the stack, in L1 and L2. When a
+ * later tile of keys has a larger score, the earlier sums of the row are scaled down. A causal
+ * kernel does not compute scores of future keys. */
 #include "small_gemm.h"
 #include "vector.h"
 
@@ -28,8 +29,12 @@ typedef struct head {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t padded(int64_t n) { return (n + columns - 1) / columns * columns; }
-/* Whether to omit the future. With a mask it is not omitted: a query that may attend to no key attends to all. */
-static int part_of(const head *h, int part) { return h->causal && !h->mask ? part : QUERN__SMALL_WHOLE; }
+/* Whether to omit the future. With a mask it is not omitted: a query that may attend to no key
+ * attends to all. */
+static int part_of(const head *h, int part)
+{
+    return h->causal && !h->mask ? part : QUERN__SMALL_WHOLE;
+}
 
 /* Transposes `rows` rows: to[p * tile + i]. Pads with zeros to a whole vector. */
 static void turn(const float *x, int64_t ld, int64_t rows, int64_t width, float *to)
@@ -40,7 +45,8 @@ static void turn(const float *x, int64_t ld, int64_t rows, int64_t width, float 
 }
 
 /* Rows of a width of whole vectors: in place, or copied with zeros after them. */
-static const float *rows_of(const float *x, int64_t ld, int64_t rows, int64_t width, float *room, int64_t *ldx)
+static const float *rows_of(const float *x, int64_t ld, int64_t rows, int64_t width, float *room,
+                            int64_t *ldx)
 {
     int64_t whole = padded(width);
     *ldx = whole == width ? ld : whole;
@@ -60,7 +66,8 @@ static int64_t seen(const head *h, int64_t t, int64_t first, int64_t keys)
 }
 
 /* Scales and masks the scores of a query. Returns the number of keys of the tile in use. */
-static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_t t, int64_t first, int64_t keys, float *s)
+static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_t t, int64_t first,
+                                                           int64_t keys, float *s)
 {
     int64_t n = seen(h, t, first, keys);
     for (int64_t j = 0; j < n; j++)
@@ -108,13 +115,15 @@ static inline __attribute__((always_inline)) float total(const float *s, int64_t
 }
 
 /* n exponentials, n a multiple of the vector width. */
-static inline __attribute__((always_inline)) void exponentials(float *s, int64_t n, float shift, float factor)
+static inline __attribute__((always_inline)) void exponentials(float *s, int64_t n, float shift,
+                                                               float factor)
 {
     for (int64_t j = 0; j < n; j++)
         s[j] = quern__exp_falling(s[j] - shift) * factor;
 }
 
-/* Applies dropout to the probabilities of query t for keys first … first + n; n is a multiple of four (ops/attention.c). */
+/* Applies dropout to the probabilities of query t for keys first … first + n; n is a multiple of
+ * four (ops/attention.c). */
 static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chance)
 {
     float left = h->rate < 1 ? (float)(1 / (1 - h->rate)) : 0;
@@ -127,9 +136,10 @@ static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chan
     }
 }
 
-/* Converts scores to exponentials and updates the running maximum and sum of each row; `factor` scales the earlier sums. */
-static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *most, float *sum,
-                   float *factor)
+/* Converts scores to exponentials and updates the running maximum and sum of each row; `factor`
+ * scales the earlier sums. */
+static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s,
+                   float *most, float *sum, float *factor)
 {
     for (int64_t i = 0; i < rows; i++, s += tile) {
         int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n);
@@ -151,7 +161,8 @@ static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_
     }
 }
 
-/* Queries t … t + rows of a head. `kept` belongs to the first of them, with `stride` between queries. */
+/* Queries t … t + rows of a head. `kept` belongs to the first of them, with `stride` between
+ * queries. */
 static void forward(const head *h, int64_t t, int64_t rows, float *y, float *kept, int64_t stride)
 {
     numbers turned, room, sums;
@@ -164,14 +175,15 @@ static void forward(const head *h, int64_t t, int64_t rows, float *y, float *kep
         int64_t n = least(tile, last - first), shift = t + h->offset - first;
         const float *v = rows_of(h->v + first * h->ldv, h->ldv, n, h->e, room, &ldv);
         turn(h->k + first * h->ldk, h->ldk, n, h->d, turned);
-        quern__small_product(&(quern__small){ rows, padded(n), h->d, h->q + t * h->ldq, h->ldq, 1, turned, tile, s, tile, false,
+        quern__small_product(&(quern__small){ rows, padded(n), h->d, h->q + t * h->ldq, h->ldq, 1,
+                                              turned, tile, s, tile, false,
                                               part_of(h, QUERN__SMALL_BELOW), shift });
         soften(h, t, rows, first, n, s, most, sum, factor);
         for (int64_t i = 0; first && i < rows; i++)
             for (int64_t p = 0; factor[i] != 1 && p < ep; p++)
                 sums[i * ep + p] *= factor[i];
-        quern__small_product(
-            &(quern__small){ rows, ep, n, s, tile, 1, v, ldv, sums, ep, first > 0, part_of(h, QUERN__SMALL_UP_TO), shift });
+        quern__small_product(&(quern__small){ rows, ep, n, s, tile, 1, v, ldv, sums, ep, first > 0,
+                                              part_of(h, QUERN__SMALL_UP_TO), shift });
     }
     for (int64_t i = 0; i < rows; i++) {
         float inverse = h->zeros && most[i] == NOWHERE ? 0 : 1 / sum[i];
@@ -199,8 +211,8 @@ static head head_of(const quern__call *c, int64_t r, int64_t k)
                .rate = a->f[1],
                .record = (uint64_t)(c->run->first + r) };
     if (h.rate > 0)
-        h.key =
-            quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)a->i[6]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+        h.key = quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)a->i[6]),
+                                     QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     h.d = h.ldq / heads;
     h.e = h.ldv / shared;
     h.ldy = h.e * heads;
@@ -210,7 +222,8 @@ static head head_of(const quern__call *c, int64_t r, int64_t k)
     h.offset = a->i[4] ? (int64_t)((const float *)c->in[a->i[4]].data)[0] : 0;
     if (a->i[3]) {
         const int64_t *m = c->in[a->i[3]].shape.dims;
-        h.mask = (const float *)c->in[a->i[3]].data + (m[0] > 1 ? r * m[1] * m[2] * m[3] : 0) + (m[1] > 1 ? k * m[2] * m[3] : 0);
+        h.mask = (const float *)c->in[a->i[3]].data + (m[0] > 1 ? r * m[1] * m[2] * m[3] : 0) +
+                 (m[1] > 1 ? k * m[2] * m[3] : 0);
         h.mask_query = m[2] > 1 ? m[3] : 0;
         h.mask_key = m[3] > 1;
     }
@@ -232,7 +245,8 @@ static int attention_kernel(const quern__call *c, int64_t begin, int64_t end)
         for (int64_t k = 0; k < heads; k++) {
             head h = head_of(c, r, k);
             for (int64_t t = 0; t < h.steps; t += tile)
-                forward(&h, t, least(tile, h.steps - t), (float *)c->out[0].data + (r * h.steps + t) * h.ldy + k * h.e,
+                forward(&h, t, least(tile, h.steps - t),
+                        (float *)c->out[0].data + (r * h.steps + t) * h.ldy + k * h.e,
                         (float *)c->out[1].data + ((r * h.steps + t) * heads + k) * 2, 2 * heads);
         }
     return 0;
@@ -250,7 +264,8 @@ typedef struct back {
 } back;
 
 /* Probabilities of query t and their gradients, under dropout. */
-static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float along, float *s, float *slope)
+static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float along, float *s,
+                     float *slope)
 {
     float chance[tile];
     draw(h, t, first, n, chance);
@@ -261,10 +276,12 @@ static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float a
 }
 
 /* Converts scores to probabilities, and gradients of probabilities to gradients of scores. */
-static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s, float *slope)
+static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first,
+                   int64_t keys, float *s, float *slope)
 {
     for (int64_t i = 0; i < rows; i++, s += tile, slope += tile) {
-        const float *y = b->y + (t + i) * h->ldy, *dy = b->dy + (t + i) * h->ldy, *kept = b->kept + (t + i) * b->stride;
+        const float *y = b->y + (t + i) * h->ldy, *dy = b->dy + (t + i) * h->ldy,
+                    *kept = b->kept + (t + i) * b->stride;
         int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n), p = 0;
         float along = 0, most = kept[0], inverse = kept[1];
         lane sum = { 0 };
@@ -288,22 +305,28 @@ static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_
     }
 }
 
-/* Queries t … t + rows of a head against keys first … first + n. Writes or adds to dq; adds to dk and dv. */
-static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first, int64_t n, const float *k, int64_t ldk)
+/* Queries t … t + rows of a head against keys first … first + n. Writes or adds to dq; adds to dk
+ * and dv. */
+static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first, int64_t n,
+                 const float *k, int64_t ldk)
 {
     int64_t dp = padded(h->d), ep = padded(h->e), shift = t + h->offset - first, ldq, ldy;
-    int below = part_of(h, QUERN__SMALL_BELOW), up_to = part_of(h, QUERN__SMALL_UP_TO), from = part_of(h, QUERN__SMALL_FROM);
+    int below = part_of(h, QUERN__SMALL_BELOW), up_to = part_of(h, QUERN__SMALL_UP_TO),
+        from = part_of(h, QUERN__SMALL_FROM);
     const float *q = h->q + t * h->ldq, *dy = b->dy + t * h->ldy;
     const float *q_rows = rows_of(q, h->ldq, rows, h->d, b->q_room, &ldq),
                 *dy_rows = rows_of(dy, h->ldy, rows, h->e, b->dy_room, &ldy);
-    quern__small_product(
-        &(quern__small){ rows, padded(n), h->d, q, h->ldq, 1, b->k_turned, tile, b->s, tile, false, below, shift });
-    quern__small_product(
-        &(quern__small){ rows, padded(n), h->e, dy, h->ldy, 1, b->v_turned, tile, b->slope, tile, false, below, shift });
+    quern__small_product(&(quern__small){ rows, padded(n), h->d, q, h->ldq, 1, b->k_turned, tile,
+                                          b->s, tile, false, below, shift });
+    quern__small_product(&(quern__small){ rows, padded(n), h->e, dy, h->ldy, 1, b->v_turned, tile,
+                                          b->slope, tile, false, below, shift });
     slopes(h, b, t, rows, first, n, b->s, b->slope);
-    quern__small_product(&(quern__small){ n, ep, rows, b->s, 1, tile, dy_rows, ldy, b->dv, ep, true, from, shift });
-    quern__small_product(&(quern__small){ n, dp, rows, b->slope, 1, tile, q_rows, ldq, b->dk, dp, true, from, shift });
-    quern__small_product(&(quern__small){ rows, dp, n, b->slope, tile, 1, k, ldk, b->part, dp, false, up_to, shift });
+    quern__small_product(
+        &(quern__small){ n, ep, rows, b->s, 1, tile, dy_rows, ldy, b->dv, ep, true, from, shift });
+    quern__small_product(&(quern__small){ n, dp, rows, b->slope, 1, tile, q_rows, ldq, b->dk, dp,
+                                          true, from, shift });
+    quern__small_product(&(quern__small){ rows, dp, n, b->slope, tile, 1, k, ldk, b->part, dp,
+                                          false, up_to, shift });
     for (int64_t i = 0; i < rows; i++)
         for (int64_t p = 0; p < h->d; p++) {
             float *to = b->dq + (t + i) * h->ldq + p;
@@ -340,10 +363,10 @@ static void backward(const quern__call *c, int64_t r, int64_t shared)
             }
         }
         for (int64_t i = 0; i < n; i++) {
-            memcpy((float *)c->out[1].data + (r * h.keys + first + i) * h.ldk + shared * h.d, b.dk + i * dp,
-                   sizeof(float) * (size_t)h.d);
-            memcpy((float *)c->out[2].data + (r * h.keys + first + i) * h.ldv + shared * h.e, b.dv + i * ep,
-                   sizeof(float) * (size_t)h.e);
+            memcpy((float *)c->out[1].data + (r * h.keys + first + i) * h.ldk + shared * h.d,
+                   b.dk + i * dp, sizeof(float) * (size_t)h.d);
+            memcpy((float *)c->out[2].data + (r * h.keys + first + i) * h.ldv + shared * h.e,
+                   b.dv + i * ep, sizeof(float) * (size_t)h.e);
         }
     }
 }
@@ -359,10 +382,12 @@ static int attention_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 
 quern__kernel *quern__cpu_attention(const quern__call *c)
 {
-    bool forward_pass = !strcmp(c->op->name, "attention"), back_pass = !strcmp(c->op->name, "attention_grad");
+    bool forward_pass = !strcmp(c->op->name, "attention"),
+         back_pass = !strcmp(c->op->name, "attention_grad");
     if ((!forward_pass && !back_pass) || !quern__inputs_are_floats(c))
         return NULL;
-    if (c->in[0].shape.dims[2] / c->attr->i[0] > widest || c->in[2].shape.dims[2] / c->attr->i[1] > widest)
+    if (c->in[0].shape.dims[2] / c->attr->i[0] > widest ||
+        c->in[2].shape.dims[2] / c->attr->i[1] > widest)
         return NULL;
     return forward_pass ? attention_kernel : attention_slope_kernel;
 }

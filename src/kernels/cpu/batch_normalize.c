@@ -1,21 +1,23 @@
-/* Batch normalization of float32 by channel. Few channels: several pixels at a time; many channels: stripes of 64. Sums are in
- * float over 32 steps, then in double. */
+/* Batch normalization of float32 by channel. Few channels: several pixels at a time; many channels:
+ * stripes of 64. Sums are in float over 32 steps, then in double. */
 #include "vector.h"
 
 #include <string.h>
 
 enum { width = 64, block = 32 };
 
-/* The layout of a record: `count` runs of `wide` numbers, `stride` apart, each `pixels` pixels of `channels` channels; then
- * `rest` pixels. */
+/* The layout of a record: `count` runs of `wide` numbers, `stride` apart, each `pixels` pixels of
+ * `channels` channels; then `rest` pixels. */
 typedef struct stripe {
     int64_t channels, pixels, wide, stride, count, rest;
 } stripe;
 
 static stripe stripe_of(int64_t channels, int64_t first, int64_t pixels)
 {
-    int64_t n = channels - first < width ? channels - first : width, at_once = channels <= width / 2 ? width / channels : 1;
-    return (stripe){ n, at_once, n * at_once, channels * at_once, pixels / at_once, pixels % at_once };
+    int64_t n = channels - first < width ? channels - first : width,
+            at_once = channels <= width / 2 ? width / channels : 1;
+    return (
+        stripe){ n, at_once, n * at_once, channels * at_once, pixels / at_once, pixels % at_once };
 }
 
 static int64_t channels_of(const quern_tensor *t) { return t->shape.dims[t->shape.rank - 1]; }
@@ -32,9 +34,10 @@ static void spread(const stripe *s, const float *row, float *to)
         to[i] = row[i % s->channels];
 }
 
-/* Sums over `count` runs of `wide` numbers: of x - shift and its square, or of dy (x - shift) and dy. */
-static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift, const float *dy,
-                   double *restrict first, double *restrict second)
+/* Sums over `count` runs of `wide` numbers: of x - shift and its square, or of dy (x - shift) and
+ * dy. */
+static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift,
+                   const float *dy, double *restrict first, double *restrict second)
 {
     for (int64_t i = 0; i < count; i += block) {
         float a[width] = { 0 }, b[width] = { 0 };
@@ -59,13 +62,16 @@ static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, 
     }
 }
 
-/* The two sums of a record by channel. `sums` has 2 * width numbers; the second sum starts at `width`. */
-static void sums_of(const stripe *s, const float *x, const float *shift, const float *dy, double *sums)
+/* The two sums of a record by channel. `sums` has 2 * width numbers; the second sum starts at
+ * `width`. */
+static void sums_of(const stripe *s, const float *x, const float *shift, const float *dy,
+                    double *sums)
 {
     double all[2][width] = { { 0 } };
     int64_t done = s->count * s->stride;
     add_up(s->count, s->wide, s->stride, x, shift, dy, all[0], all[1]);
-    add_up(s->rest, s->channels, s->channels, x + done, shift, dy ? dy + done : NULL, all[0], all[1]);
+    add_up(s->rest, s->channels, s->channels, x + done, shift, dy ? dy + done : NULL, all[0],
+           all[1]);
     for (int64_t j = s->channels; j < s->wide; j++) {
         all[0][j % s->channels] += all[0][j];
         all[1][j % s->channels] += all[1][j];
@@ -88,7 +94,8 @@ static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
             spread(&s, x, shift);
             sums_of(&s, x, shift, NULL, sums);
             for (int64_t j = 0; j < s.channels; j++) {
-                double mean = sums[j] / (double)pixels, variance = sums[width + j] / (double)pixels - mean * mean;
+                double mean = sums[j] / (double)pixels,
+                       variance = sums[width + j] / (double)pixels - mean * mean;
                 out[j] = (float)(shift[j] + mean);
                 out[n + j] = (float)(variance > 0 ? variance : 0);
             }
@@ -96,8 +103,8 @@ static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const float *x, const float *scale, const float *shift,
-                            float *restrict y)
+static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const float *x,
+                            const float *scale, const float *shift, float *restrict y)
 {
     for (int64_t i = 0; i < count; i++, x += stride, y += stride)
         for (int64_t j = 0; j < wide; j++)
@@ -111,15 +118,18 @@ static float inverse_of(const quern__call *c, int64_t n, int64_t k)
 
 static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), gamma = c->attr->i[0], beta = c->attr->i[1];
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), gamma = c->attr->i[0],
+            beta = c->attr->i[1];
     int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? c->out[0].shape.dims[0] : end;
     const float *mean = c->in[1].data;
     for (int64_t k = 0; k < n; k += width) {
         float scale[width], shift[width], wide[2][width];
         stripe s = stripe_of(n, k, pixels);
         for (int64_t j = 0; j < s.channels; j++) {
-            scale[j] = inverse_of(c, n, k + j) * (gamma ? ((const float *)c->in[gamma].data)[k + j] : 1);
-            shift[j] = (beta ? ((const float *)c->in[beta].data)[k + j] : 0) - mean[k + j] * scale[j];
+            scale[j] =
+                inverse_of(c, n, k + j) * (gamma ? ((const float *)c->in[gamma].data)[k + j] : 1);
+            shift[j] =
+                (beta ? ((const float *)c->in[beta].data)[k + j] : 0) - mean[k + j] * scale[j];
         }
         spread(&s, scale, wide[0]);
         spread(&s, shift, wide[1]);
@@ -146,7 +156,8 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
             double sums[2 * width];
             int64_t at = r * pixels * n + k;
             float *out = (float *)c->out[0].data + 2 * r * n + k;
-            sums_of(&s, (const float *)c->in[0].data + at, shift, (const float *)c->in[2].data + at, sums);
+            sums_of(&s, (const float *)c->in[0].data + at, shift, (const float *)c->in[2].data + at,
+                    sums);
             for (int64_t j = 0; j < s.channels; j++) {
                 out[j] = (float)(sums[j] * inverse_of(c, n, k + j));
                 out[n + j] = (float)sums[width + j];
@@ -156,18 +167,20 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, const float *dy, const float *scale,
-                   const float *along, const float *shift, float *restrict dx)
+static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, const float *dy,
+                   const float *scale, const float *along, const float *shift, float *restrict dx)
 {
     for (int64_t i = 0; i < count; i++, x += stride, dy += stride, dx += stride)
         for (int64_t j = 0; j < wide; j++)
             dx[j] = dy[j] * scale[j] - x[j] * along[j] + shift[j];
 }
 
-/* dx = dy scale - x along + shift: the formula of ops/batch_normalize.c with its per-channel numbers combined. */
+/* dx = dy scale - x along + shift: the formula of ops/batch_normalize.c with its per-channel
+ * numbers combined. */
 static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), records = c->in[0].shape.dims[0];
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]),
+            records = c->in[0].shape.dims[0];
     int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? records : end;
     const float *mean = c->in[1].data, *sums = c->in[2].data;
     double count = (double)(records * pixels);
@@ -175,7 +188,8 @@ static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
         float row[3][width], wide[3][width];
         stripe s = stripe_of(n, k, pixels);
         for (int64_t j = 0; j < s.channels; j++) {
-            double inverse = inverse_of(c, n, k + j), scale = inverse * (c->n_in > 4 ? ((const float *)c->in[4].data)[k + j] : 1);
+            double inverse = inverse_of(c, n, k + j),
+                   scale = inverse * (c->n_in > 4 ? ((const float *)c->in[4].data)[k + j] : 1);
             double along = scale * inverse * sums[k + j] / count;
             row[0][j] = (float)scale;
             row[1][j] = (float)along;
@@ -188,7 +202,8 @@ static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
             const float *x = c->in[0].data, *dy = c->in[3].data;
             float *dx = c->out[0].data;
             slopes(s.count, s.wide, s.stride, x + at, dy + at, wide[0], wide[1], wide[2], dx + at);
-            slopes(s.rest, s.channels, n, x + done, dy + done, wide[0], wide[1], wide[2], dx + done);
+            slopes(s.rest, s.channels, n, x + done, dy + done, wide[0], wide[1], wide[2],
+                   dx + done);
         }
     }
     return 0;
@@ -218,8 +233,10 @@ static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_batch_normalize(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
-                                               { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
-                                               { "batch_grad", slope_kernel },          { 0 } };
+    static const quern__named_kernel all[] = {
+        { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
+        { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
+        { "batch_grad", slope_kernel },          { 0 }
+    };
     return quern__kernel_among(c, all);
 }

@@ -10,7 +10,8 @@ enum { part_rows = QUERN__PART_ROWS, width = QUERN__VECTOR_NUMBERS, columns_of_h
 enum { vectors_of_half = 2 * width <= columns_of_half ? 2 : 1 };
 
 /* part_rows rows by `vectors` (a constant) vectors of columns. */
-static inline __attribute__((always_inline)) void part(int vectors, const quern__runs *r, const float *const *a, const float *b,
+static inline __attribute__((always_inline)) void part(int vectors, const quern__runs *r,
+                                                       const float *const *a, const float *b,
                                                        float *c, int64_t ldc, bool add)
 {
     quern__vector s[part_rows][2] = { { { 0 } } };
@@ -42,7 +43,8 @@ static inline __attribute__((always_inline)) void part(int vectors, const quern_
     }
 }
 
-static void full(const quern__runs *r, const float *const *a, const float *b, float *c, int64_t ldc, bool add)
+static void full(const quern__runs *r, const float *const *a, const float *b, float *c, int64_t ldc,
+                 bool add)
 {
     for (int i = 0; i < rows_of_tile; i += part_rows)
         for (int j = 0; j < columns_of_tile; j += 2 * width)
@@ -50,15 +52,16 @@ static void full(const quern__runs *r, const float *const *a, const float *b, fl
 }
 
 /* As full, for 16 columns. */
-static void half(const quern__runs *r, const float *const *a, const float *b, float *c, int64_t ldc, bool add)
+static void half(const quern__runs *r, const float *const *a, const float *b, float *c, int64_t ldc,
+                 bool add)
 {
     for (int i = 0; i < rows_of_tile; i += part_rows)
         for (int j = 0; j < columns_of_half; j += vectors_of_half * width)
             part(vectors_of_half, r, a + i, b + j, c + i * ldc + j, ldc, add);
 }
 
-void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc, bool add,
-                      int64_t rows, int64_t columns)
+void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b,
+                      float *c, int64_t ldc, bool add, int64_t rows, int64_t columns)
 {
     void (*tile)(const quern__runs *, const float *const *, const float *, float *, int64_t, bool) =
         columns > columns_of_half ? full : half;
@@ -73,8 +76,9 @@ void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROW
             c[i * ldc + j] = whole[i * columns_of_tile + j] + (add ? c[i * ldc + j] : 0);
 }
 
-void quern__runs_tile_over(const quern__runs *r, const float *const a[QUERN__TILE_ROWS], const float *b, float *c, int64_t ldc,
-                           bool add, int64_t rows, int64_t columns)
+void quern__runs_tile_over(const quern__runs *r, const float *const a[QUERN__TILE_ROWS],
+                           const float *b, float *c, int64_t ldc, bool add, int64_t rows,
+                           int64_t columns)
 {
     /* if one part has all columns, a row is written whole before the next */
     if (columns <= columns_of_half && vectors_of_half * width == columns_of_half)

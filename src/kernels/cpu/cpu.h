@@ -1,5 +1,5 @@
-/* Declarations that the files of cpu/ share. Each file is compiled once per instruction set (CMakeLists.txt). QUERN__ISA is
- * the name of that set, and shared symbols have it as suffix. */
+/* Declarations that the files of cpu/ share. Each file is compiled once per instruction set
+ * (CMakeLists.txt). QUERN__ISA is the name of that set, and shared symbols have it as suffix. */
 #ifndef QUERN__KERNELS_PLAIN_H
 #define QUERN__KERNELS_PLAIN_H
 

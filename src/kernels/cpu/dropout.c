@@ -27,7 +27,8 @@ static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *r
         out[4 * i] = c0[i], out[4 * i + 1] = c1[i], out[4 * i + 2] = c2[i], out[4 * i + 3] = c3[i];
 }
 
-static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale, float *restrict y)
+static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale,
+                 float *restrict y)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] = bits[j] > most ? x[j] * scale : 0;
@@ -40,15 +41,18 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
     float scale = rate < 1 ? (float)(1 / (1 - rate)) : 0;
     double most = ceil(rate * 0x1p32) - 1; /* elements with bits up to it are dropped */
     quern__random_key key =
-        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]), QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
-    int64_t per = quern_shape_count(s) / s->dims[0], first = c->axis < 0 ? 0 : begin, last = c->axis < 0 ? s->dims[0] : end;
+        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]),
+                             QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    int64_t per = quern_shape_count(s) / s->dims[0], first = c->axis < 0 ? 0 : begin,
+            last = c->axis < 0 ? s->dims[0] : end;
     for (int64_t r = first; r < last; r++) {
         const float *x = (const float *)c->in[0].data + r * per;
         float *y = (float *)c->out[0].data + r * per;
         for (int64_t k = 0; k < per; k += 4 * lanes) {
             uint32_t bits[4 * lanes];
             draw(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
-            drop(per - k < 4 * lanes ? per - k : 4 * lanes, x + k, bits, (uint32_t)most, scale, y + k);
+            drop(per - k < 4 * lanes ? per - k : 4 * lanes, x + k, bits, (uint32_t)most, scale,
+                 y + k);
         }
     }
     return 0;
@@ -56,5 +60,7 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_dropout(const quern__call *c)
 {
-    return !strcmp(c->op->name, "dropout") && c->out[0].dtype == QUERN_FLOAT32 && !c->attr->i[1] ? dropout_kernel : NULL;
+    return !strcmp(c->op->name, "dropout") && c->out[0].dtype == QUERN_FLOAT32 && !c->attr->i[1]
+               ? dropout_kernel
+               : NULL;
 }

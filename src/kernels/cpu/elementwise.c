@@ -1,6 +1,6 @@
-/* Unary and binary functions of float32: one loop for each row of ops/functions.def, which the compiler vectorizes. Four cases
- * of broadcasting are fast: the same shape, a scalar, a row along the last axes, and a number per row. Other cases use the
- * reference kernel. */
+/* Unary and binary functions of float32: one loop for each row of ops/functions.def, which the
+ * compiler vectorizes. Four cases of broadcasting are fast: the same shape, a scalar, a row along
+ * the last axes, and a number per row. Other cases use the reference kernel. */
 #include "vector.h"
 
 #include <string.h>
@@ -26,8 +26,9 @@
 #define LOG1P_OF     log1pf
 #define ERF          erff
 
-/* Normal distribution function at x, with e = exp(-x x / 2). erfc(z) = t q(t) exp(-z z), t = 1 / (1 + 0.4 z). The polynomial q
- * has a relative error of 1.3e-7 for z >= 0. The derivative of gelu uses the same exponential. */
+/* Normal distribution function at x, with e = exp(-x x / 2). erfc(z) = t q(t) exp(-z z), t = 1 / (1
+ * + 0.4 z). The polynomial q has a relative error of 1.3e-7 for z >= 0. The derivative of gelu uses
+ * the same exponential. */
 static inline __attribute__((always_inline)) float below(float x, float e)
 {
     float t = 1 / (1 + 0.28284271f * fabsf(x));
@@ -45,27 +46,29 @@ static inline __attribute__((always_inline)) float below(float x, float e)
 #pragma clang diagnostic ignored "-Wpass-failed"
 #endif
 
-typedef void slope_loop(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs, float a, float b, float c);
+typedef void slope_loop(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs,
+                        float a, float b, float c);
 
-#define UNARY(NAME, text, value, slope)                                                                                            \
-    static void value_##NAME(int64_t n, const float *xs, float *ys, float a, float b, float c)                                     \
-    {                                                                                                                              \
-        (void)a, (void)b, (void)c;                                                                                                 \
-        QUERN__APART for (int64_t i = 0; i < n; i++)                                                                               \
-        {                                                                                                                          \
-            float x = xs[i];                                                                                                       \
-            ys[i] = value;                                                                                                         \
-        }                                                                                                                          \
-    }                                                                                                                              \
-    static void slope_##NAME(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs, float a, float b, float c) \
-    {                                                                                                                              \
-        (void)a, (void)b, (void)c;                                                                                                 \
-        QUERN__APART for (int64_t i = 0; i < n; i++)                                                                               \
-        {                                                                                                                          \
-            float x = xs[i], y = ys[i];                                                                                            \
-            (void)x, (void)y;                                                                                                      \
-            dxs[i] = dys[i] * (slope);                                                                                             \
-        }                                                                                                                          \
+#define UNARY(NAME, text, value, slope)                                                        \
+    static void value_##NAME(int64_t n, const float *xs, float *ys, float a, float b, float c) \
+    {                                                                                          \
+        (void)a, (void)b, (void)c;                                                             \
+        QUERN__APART for (int64_t i = 0; i < n; i++)                                           \
+        {                                                                                      \
+            float x = xs[i];                                                                   \
+            ys[i] = value;                                                                     \
+        }                                                                                      \
+    }                                                                                          \
+    static void slope_##NAME(int64_t n, const float *xs, const float *ys, const float *dys,    \
+                             float *dxs, float a, float b, float c)                            \
+    {                                                                                          \
+        (void)a, (void)b, (void)c;                                                             \
+        QUERN__APART for (int64_t i = 0; i < n; i++)                                           \
+        {                                                                                      \
+            float x = xs[i], y = ys[i];                                                        \
+            (void)x, (void)y;                                                                  \
+            dxs[i] = dys[i] * (slope);                                                         \
+        }                                                                                      \
     }
 #define BINARY(...)
 #include "ops/functions.def"
@@ -105,7 +108,8 @@ static int unary_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     const float *x = c->in[0].data, *y = c->in[1].data, *dy = c->in[2].data;
     float *dx = c->out[0].data;
     for (int64_t o = 0, at = p.start; o < p.outer; o++, at += p.stride)
-        slope_loops[c->attr->i[0]](p.length, x + at, y + at, dy + at, dx + at, (float)f[0], (float)f[1], (float)f[2]);
+        slope_loops[c->attr->i[0]](p.length, x + at, y + at, dy + at, dx + at, (float)f[0],
+                                   (float)f[1], (float)f[2]);
     return 0;
 }
 
@@ -114,19 +118,20 @@ static int unary_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
 typedef void pair_loop(int64_t n, const float *as, int sa, const float *bs, int sb, float *ys);
 
 #define UNARY(...)
-#define BINARY(NAME, text, value)                                                                   \
-    static void pair_##NAME(int64_t n, const float *as, int sa, const float *bs, int sb, float *ys) \
-    {                                                                                               \
-        float a = n ? as[0] : 0, b = n ? bs[0] : 0;                                                 \
-        if (sa && sb)                                                                               \
-            QUERN__APART for (int64_t i = 0; i < n; i++) a = as[i], b = bs[i], ys[i] = value;       \
-        else if (sa)                                                                                \
-            QUERN__APART for (int64_t i = 0; i < n; i++) a = as[i], ys[i] = value;                  \
-        else if (sb)                                                                                \
-            QUERN__APART for (int64_t i = 0; i < n; i++) b = bs[i], ys[i] = value;                  \
-        else                                                                                        \
-            for (int64_t i = 0; i < n; i++)                                                         \
-                ys[i] = value;                                                                      \
+#define BINARY(NAME, text, value)                                                             \
+    static void pair_##NAME(int64_t n, const float *as, int sa, const float *bs, int sb,      \
+                            float *ys)                                                        \
+    {                                                                                         \
+        float a = n ? as[0] : 0, b = n ? bs[0] : 0;                                           \
+        if (sa && sb)                                                                         \
+            QUERN__APART for (int64_t i = 0; i < n; i++) a = as[i], b = bs[i], ys[i] = value; \
+        else if (sa)                                                                          \
+            QUERN__APART for (int64_t i = 0; i < n; i++) a = as[i], ys[i] = value;            \
+        else if (sb)                                                                          \
+            QUERN__APART for (int64_t i = 0; i < n; i++) b = bs[i], ys[i] = value;            \
+        else                                                                                  \
+            for (int64_t i = 0; i < n; i++)                                                   \
+                ys[i] = value;                                                                \
     }
 #include "ops/functions.def"
 #undef UNARY
@@ -155,7 +160,8 @@ static int layout(const quern_shape *in, const quern_shape *out)
         tail *= in->dims[in->rank - k];
     if (tail == n)
         return TAIL; /* the last axes, repeated */
-    if (in->rank == out->rank && in->dims[in->rank - 1] == 1 && n == quern_shape_count(out) / out->dims[out->rank - 1])
+    if (in->rank == out->rank && in->dims[in->rank - 1] == 1 &&
+        n == quern_shape_count(out) / out->dims[out->rank - 1])
         return ROWS; /* one number for each row of the last axis */
     return OTHER;
 }
@@ -175,13 +181,17 @@ static side side_of(const quern_tensor *t, const quern_shape *out)
 /* The address in a side for output element `at`; rows have `last` elements. */
 static const float *from(const side *s, int64_t at, int64_t last)
 {
-    return s->data + (s->layout == SAME ? at : s->layout == TAIL ? at % s->count : s->layout == ROWS ? at / last : 0);
+    return s->data + (s->layout == SAME   ? at
+                      : s->layout == TAIL ? at % s->count
+                      : s->layout == ROWS ? at / last
+                                          : 0);
 }
 
 static bool moves(const side *s) { return s->layout == SAME || s->layout == TAIL; }
 
 /* A run of consecutive outputs, split so that each input is contiguous or a scalar. */
-static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last, int64_t at, int64_t n, float *y)
+static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last, int64_t at,
+                     int64_t n, float *y)
 {
     while (n > 0) {
         int64_t run = n;
@@ -197,11 +207,13 @@ static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last
     }
 }
 
-/* Whether a side has one stride for the whole part: full shape, scalar, or the same piece of a repeated row. */
+/* Whether a side has one stride for the whole part: full shape, scalar, or the same piece of a
+ * repeated row. */
 static bool alike(const side *s, const quern__part *p)
 {
     return s->layout == SAME || s->layout == SCALAR ||
-           (s->layout == TAIL && p->stride % s->count == 0 && p->start % s->count + p->length <= s->count);
+           (s->layout == TAIL && p->stride % s->count == 0 &&
+            p->start % s->count + p->length <= s->count);
 }
 
 static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
@@ -220,7 +232,8 @@ static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
     const float *pa = from(&a, p.start, last), *pb = from(&b, p.start, last);
     int64_t step_a = a.layout == SAME ? p.stride : 0, step_b = b.layout == SAME ? p.stride : 0;
     for (int64_t o = 0; o < p.outer; o++)
-        loop(p.length, pa + o * step_a, moves(&a), pb + o * step_b, moves(&b), y + p.start + o * p.stride);
+        loop(p.length, pa + o * step_a, moves(&a), pb + o * step_b, moves(&b),
+             y + p.start + o * p.stride);
     return 0;
 }
 

@@ -11,7 +11,8 @@ static int gather_kernel(const quern__call *c, int64_t begin, int64_t end)
         int64_t row = quern__call_row(c, &c->in[1], i, rows);
         if (row < 0)
             return QUERN_INVALID;
-        memcpy((float *)c->out[0].data + i * width, (const float *)c->in[0].data + row * width, (size_t)width * sizeof(float));
+        memcpy((float *)c->out[0].data + i * width, (const float *)c->in[0].data + row * width,
+               (size_t)width * sizeof(float));
     }
     return 0;
 }
@@ -24,7 +25,8 @@ static void add_row(int64_t n, const float *restrict x, float *restrict to)
 
 static int scatter_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t rows = c->out[0].shape.dims[0], width = c->out[0].shape.dims[1], n = quern_shape_count(&c->in[0].shape);
+    int64_t rows = c->out[0].shape.dims[0], width = c->out[0].shape.dims[1],
+            n = quern_shape_count(&c->in[0].shape);
     float *to = c->out[0].data;
     if (c->axis < 0)
         begin = 0, end = width;
@@ -34,7 +36,8 @@ static int scatter_kernel(const quern__call *c, int64_t begin, int64_t end)
         int64_t row = quern__call_row(c, &c->in[0], i, rows);
         if (row < 0)
             return QUERN_INVALID;
-        add_row(end - begin, (const float *)c->in[1].data + i * width + begin, to + row * width + begin);
+        add_row(end - begin, (const float *)c->in[1].data + i * width + begin,
+                to + row * width + begin);
     }
     return 0;
 }
@@ -45,5 +48,7 @@ quern__kernel *quern__cpu_gather(const quern__call *c)
         return NULL;
     if (!strcmp(c->op->name, "gather") && c->in[0].dtype == QUERN_FLOAT32)
         return gather_kernel;
-    return !strcmp(c->op->name, "scatter") && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled ? scatter_kernel : NULL;
+    return !strcmp(c->op->name, "scatter") && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled
+               ? scatter_kernel
+               : NULL;
 }

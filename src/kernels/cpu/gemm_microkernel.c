@@ -1,5 +1,5 @@
-/* Tiles in GCC's vector types, as wide as the vector registers. Goto and van de Geijn, "Anatomy of High-Performance Matrix
- * Multiplication", 2008. */
+/* Tiles in GCC's vector types, as wide as the vector registers. Goto and van de Geijn, "Anatomy of
+ * High-Performance Matrix Multiplication", 2008. */
 #include "gemm_microkernel.h"
 
 #include <string.h>
@@ -9,8 +9,8 @@ enum { rows_of_tile = QUERN__TILE_ROWS, columns_of_tile = QUERN__TILE_COLUMNS };
 enum { part_rows = QUERN__PART_ROWS, width = QUERN__VECTOR_NUMBERS };
 
 /* A part of a tile: some rows by two vectors of columns. */
-static inline __attribute__((always_inline)) void part(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc,
-                                                       bool add)
+static inline __attribute__((always_inline)) void part(int64_t k, quern__left a, const float *b,
+                                                       int64_t ldb, float *c, int64_t ldc, bool add)
 {
     quern__vector s[part_rows][2] = { { { 0 } } };
     for (int64_t p = 0; p < k; p++, a.a += a.step, b += ldb) {
@@ -30,16 +30,19 @@ static inline __attribute__((always_inline)) void part(int64_t k, quern__left a,
 }
 
 /* Consecutive tiles, from top to bottom. */
-static void strip(int64_t tiles, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add)
+static void strip(int64_t tiles, int64_t k, quern__left a, const float *b, int64_t ldb, float *c,
+                  int64_t ldc, bool add)
 {
     for (int64_t i = 0; i < tiles * rows_of_tile; i += part_rows)
         for (int j = 0; j < columns_of_tile; j += 2 * width)
-            part(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b + j, ldb, c + i * ldc + j, ldc, add);
+            part(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b + j, ldb, c + i * ldc + j,
+                 ldc, add);
 }
 
-/* One row by `columns` columns (a constant). b is read once, in place; 64 columns are enough independent sums to hide latency. */
-static inline __attribute__((always_inline)) void row(int columns, int64_t k, quern__left a, const float *b, int64_t ldb, float *c,
-                                                      bool add)
+/* One row by `columns` columns (a constant). b is read once, in place; 64 columns are enough
+ * independent sums to hide latency. */
+static inline __attribute__((always_inline)) void
+row(int columns, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, bool add)
 {
     enum { most = 2 * columns_of_tile / width };
     quern__vector s[most] = { { 0 } };
@@ -65,15 +68,16 @@ void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, floa
     row(2 * columns_of_tile, k, a, b, ldb, c, add);
 }
 
-/* Few rows are computed singly. More are computed as a whole tile in a buffer, padded with zero rows, and the valid part is
- * copied. */
-static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
-                   int64_t columns)
+/* Few rows are computed singly. More are computed as a whole tile in a buffer, padded with zero
+ * rows, and the valid part is copied. */
+static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc,
+                   bool add, int64_t rows, int64_t columns)
 {
     float whole[rows_of_tile * columns_of_tile], left[rows_of_tile * QUERN__TILE_DEPTH];
     if (rows < 4)
         for (int64_t i = 0; i < rows; i++)
-            row_of_tile(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b, ldb, whole + i * columns_of_tile, false);
+            row_of_tile(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b, ldb,
+                        whole + i * columns_of_tile, false);
     else {
         for (int64_t p = 0; p < k; p++)
             for (int64_t i = 0; i < rows_of_tile; i++)
@@ -85,8 +89,8 @@ static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float 
             c[i * ldc + j] = whole[i * columns_of_tile + j] + (add ? c[i * ldc + j] : 0);
 }
 
-void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add, int64_t rows,
-                 int64_t columns)
+void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc,
+                 bool add, int64_t rows, int64_t columns)
 {
     if (rows == rows_of_tile && columns == columns_of_tile)
         strip(1, k, a, b, ldb, c, ldc, add);
@@ -96,15 +100,15 @@ void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c
         border(k, a, b, ldb, c, ldc, add, rows, columns);
 }
 
-void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc, bool add,
-                       int64_t columns)
+void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int64_t ldb, float *c,
+                       int64_t ldc, bool add, int64_t columns)
 {
     int64_t whole = columns == columns_of_tile ? m / rows_of_tile : 0;
     if (whole)
         strip(whole, k, a, b, ldb, c, ldc, add);
     for (int64_t i = whole * rows_of_tile; i < m; i += rows_of_tile)
-        quern__tile(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b, ldb, c + i * ldc, ldc, add,
-                    m - i < rows_of_tile ? m - i : rows_of_tile, columns);
+        quern__tile(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b, ldb, c + i * ldc, ldc,
+                    add, m - i < rows_of_tile ? m - i : rows_of_tile, columns);
 }
 
 /* Transposes 8 by 8 numbers: number q of row j becomes number j of row q. */
@@ -133,7 +137,8 @@ static void turn(const float *b, int64_t ldb, float *to)
         }
     for (int k = 0; k < 4; k++) {
         *(eight *)(to + k * columns_of_tile) = PAIR(r[k], r[k + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        *(eight *)(to + (k + 4) * columns_of_tile) = PAIR(r[k], r[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        *(eight *)(to + (k + 4) * columns_of_tile) =
+            PAIR(r[k], r[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
 #else
@@ -145,7 +150,8 @@ static void turn(const float *b, int64_t ldb, float *to)
 }
 #endif
 
-/* Eight rows of the transpose at a time, so that a cache line is used completely while it is in cache. */
+/* Eight rows of the transpose at a time, so that a cache line is used completely while it is in
+ * cache. */
 static void pack_transposed(const float *b, int64_t ldb, int64_t k, int64_t columns, float *to)
 {
     int64_t whole_k = k / 8 * 8, whole_j = columns / 8 * 8;
@@ -167,7 +173,9 @@ void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t co
     }
     for (int64_t p = 0; p < k; p++, b += ldb, to += columns_of_tile)
         if (columns == columns_of_tile)
-            memcpy(to, b, columns_of_tile * sizeof *to); /* a constant size, so that the compiler inlines it */
+            memcpy(to, b,
+                   columns_of_tile *
+                       sizeof *to); /* a constant size, so that the compiler inlines it */
         else
             memcpy(to, b, (size_t)columns * sizeof *to);
 }
@@ -175,14 +183,17 @@ void quern__tile_pack(bool t, const float *b, int64_t ldb, int64_t k, int64_t co
 void quern__tile_pack_all(bool t, const float *b, int64_t ldb, int64_t k, int64_t n, float *to)
 {
     for (int64_t j = 0; j < n; j += columns_of_tile, to += k * columns_of_tile)
-        quern__tile_pack(t, t ? b + j * ldb : b + j, ldb, k, n - j < columns_of_tile ? n - j : columns_of_tile, to);
+        quern__tile_pack(t, t ? b + j * ldb : b + j, ldb, k,
+                         n - j < columns_of_tile ? n - j : columns_of_tile, to);
 }
 
-void quern__tile_product(int64_t m, int64_t n, int64_t k, quern__left a, const float *packed, float *c, int64_t ldc, bool add)
+void quern__tile_product(int64_t m, int64_t n, int64_t k, quern__left a, const float *packed,
+                         float *c, int64_t ldc, bool add)
 {
     for (int64_t j = 0; j < n; j += columns_of_tile, packed += k * columns_of_tile)
         for (int64_t p = 0; p < k; p += QUERN__TILE_DEPTH)
             quern__tile_strip(m, k - p < QUERN__TILE_DEPTH ? k - p : QUERN__TILE_DEPTH,
-                              (quern__left){ a.a + p * a.step, a.row, a.step }, packed + p * columns_of_tile, columns_of_tile,
-                              c + j, ldc, add || p, n - j < columns_of_tile ? n - j : columns_of_tile);
+                              (quern__left){ a.a + p * a.step, a.row, a.step },
+                              packed + p * columns_of_tile, columns_of_tile, c + j, ldc, add || p,
+                              n - j < columns_of_tile ? n - j : columns_of_tile);
 }

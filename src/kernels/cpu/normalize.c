@@ -1,5 +1,5 @@
-/* Layer normalization of float32 rows. A row stays in L1 during its sums, 16 numbers at a time in GCC's vector types. Column
- * sums are in float over 32 rows, then in double. */
+/* Layer normalization of float32 rows. A row stays in L1 during its sums, 16 numbers at a time in
+ * GCC's vector types. Column sums are in float over 32 rows, then in double. */
 #include "vector.h"
 
 typedef float lane __attribute__((vector_size(64), aligned(4)));
@@ -45,13 +45,16 @@ static void forward_row(const row *r, float *y, float *statistic)
             y[k] = (x[k] - mean) * inverse * r->gamma[k] + r->beta[k];
     else
         for (int64_t k = 0; k < n; k++)
-            y[k] = (x[k] - mean) * inverse * (r->gamma ? r->gamma[k] : 1) + (r->beta ? r->beta[k] : 0);
+            y[k] =
+                (x[k] - mean) * inverse * (r->gamma ? r->gamma[k] : 1) + (r->beta ? r->beta[k] : 0);
 }
 
 static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern__attr *a = c->attr;
-    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1], .centred = a->i[2], .epsilon = a->f[0] };
+    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1],
+              .centred = a->i[2],
+              .epsilon = a->f[0] };
     r.gamma = a->i[0] ? c->in[a->i[0]].data : NULL;
     r.beta = a->i[1] ? c->in[a->i[1]].data : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
@@ -93,8 +96,9 @@ static void backward_row(const row *r, const float *statistic, const float *dy, 
 }
 
 /* Sums of at most `width` adjacent columns over at most `block` rows. */
-static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float *x, const float *statistic, const float *dy,
-                      float *restrict gamma, float *restrict beta)
+static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float *x,
+                      const float *statistic, const float *dy, float *restrict gamma,
+                      float *restrict beta)
 {
     for (int64_t j = 0; j < columns; j++)
         gamma[j] = beta[j] = 0;
@@ -108,16 +112,18 @@ static void sum_block(int64_t rows, int64_t columns, int64_t stride, const float
 }
 
 /* Sums of columns [begin, end) over rows [first, last). */
-static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last, int64_t begin, int64_t end, float *gamma,
-                    float *beta)
+static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last, int64_t begin,
+                    int64_t end, float *gamma, float *beta)
 {
     for (int64_t j = begin; j < end; j += width) {
         int64_t columns = end - j < width ? end - j : width;
         float part[2][width];
         double sums[2][width] = { { 0 } };
         for (int64_t i = first; i < last; i += block) {
-            sum_block(last - i < block ? last - i : block, columns, n, (const float *)c->in[0].data + i * n + j,
-                      (const float *)c->in[1].data + 2 * i, (const float *)c->in[2].data + i * n + j, part[0], part[1]);
+            sum_block(last - i < block ? last - i : block, columns, n,
+                      (const float *)c->in[0].data + i * n + j,
+                      (const float *)c->in[1].data + 2 * i,
+                      (const float *)c->in[2].data + i * n + j, part[0], part[1]);
             for (int64_t k = 0; k < columns; k++) {
                 sums[0][k] += part[0][k];
                 sums[1][k] += part[1][k];
@@ -132,7 +138,8 @@ static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last
 
 static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1], rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
+    int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1],
+            rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
     if (c->axis < 0)
         begin = 0, end = n;
     sums_of(c, n, 0, rows, begin, end, c->out[0].data, c->out[1].data);
@@ -146,12 +153,14 @@ static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t e
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t at = p.start; at < p.start + p.length; at += r.n) {
         r.x = (const float *)c->in[0].data + at;
-        backward_row(&r, (const float *)c->in[1].data + at / r.n * 2, (const float *)c->in[2].data + at,
-                     (float *)c->out[0].data + at);
+        backward_row(&r, (const float *)c->in[1].data + at / r.n * 2,
+                     (const float *)c->in[2].data + at, (float *)c->out[0].data + at);
     }
     int64_t per = quern_shape_count(&c->in[0].shape) / (r.n * c->in[0].shape.dims[0]);
-    for (int64_t k = p.start / (per * r.n); c->n_out > 1 && k < (p.start + p.length) / (per * r.n); k++)
-        sums_of(c, r.n, k * per, (k + 1) * per, 0, r.n, (float *)c->out[1].data + k * r.n, (float *)c->out[2].data + k * r.n);
+    for (int64_t k = p.start / (per * r.n); c->n_out > 1 && k < (p.start + p.length) / (per * r.n);
+         k++)
+        sums_of(c, r.n, k * per, (k + 1) * per, 0, r.n, (float *)c->out[1].data + k * r.n,
+                (float *)c->out[2].data + k * r.n);
     return 0;
 }
 

@@ -1,4 +1,5 @@
-/* Pooling and depthwise convolution of float32 images: for each window, up to 64 contiguous channels at a time. */
+/* Pooling and depthwise convolution of float32 images: for each window, up to 64 contiguous
+ * channels at a time. */
 #include "vector.h"
 
 #include "ops/convolve.h"
@@ -56,12 +57,14 @@ static bool tiled(const quern__space *s)
     return true;
 }
 
-#define EACH_PLACE(S, W)                                       \
-    for (int64_t i_ = (W)->from[0]; i_ < (W)->to[0]; i_++)     \
-        for (int64_t j_ = (W)->from[1]; j_ < (W)->to[1]; j_++) \
-            for (int64_t k_ = (W)->from[2], at = place(S, i_, j_, k_); k_ < (W)->to[2]; k_++, at += (S)->channels)
+#define EACH_PLACE(S, W)                                                                \
+    for (int64_t i_ = (W)->from[0]; i_ < (W)->to[0]; i_++)                              \
+        for (int64_t j_ = (W)->from[1]; j_ < (W)->to[1]; j_++)                          \
+            for (int64_t k_ = (W)->from[2], at = place(S, i_, j_, k_); k_ < (W)->to[2]; \
+                 k_++, at += (S)->channels)
 
-static void most_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
+static void most_of(const quern__space *s, const window *w, const float *x, float *restrict y,
+                    int64_t n)
 {
     for (int64_t q = 0; q < n; q++)
         y[q] = -INFINITY;
@@ -70,14 +73,15 @@ static void most_of(const quern__space *s, const window *w, const float *x, floa
         y[q] = x[at + q] > y[q] ? x[at + q] : y[q];
 }
 
-/* Few channels fit in one vector, so one pass computes a row of windows. It also computes the lanes after the last channel; the
- * next windows overwrite them. The last windows of a row are computed exactly. */
+/* Few channels fit in one vector, so one pass computes a row of windows. It also computes the lanes
+ * after the last channel; the next windows overwrite them. The last windows of a row are computed
+ * exactly. */
 typedef float lane __attribute__((vector_size(64), aligned(4)));
 typedef int32_t mask __attribute__((vector_size(64)));
 #define CHOSEN(M, A, B) (lane)(((M) & (mask)(A)) | (~(M) & (mask)(B)))
 
-/* The number of windows of a row for that pass, the extent of the first window, and the steps between positions and between
- * windows. */
+/* The number of windows of a row for that pass, the extent of the first window, and the steps
+ * between positions and between windows. */
 typedef struct stretch {
     int64_t count, places[2], up, down, step;
 } stretch;
@@ -85,9 +89,14 @@ typedef struct stretch {
 static stretch stretch_of(const quern__space *s, const window *w, int64_t windows_left)
 {
     int64_t c = s->channels, along = w->to[2] - w->from[2];
-    stretch r = { .places = { w->to[1] - w->from[1], along }, .up = s->in[2] * c, .down = c, .step = s->stride[2] * c };
-    bool plain = s->stride[2] > 0 && c < lanes && s->in[0] == 1 && along == s->kernel[2] && w->from[2] == 0;
-    int64_t in_row = plain ? ((s->in[2] - along + 1) * c - lanes) / r.step + 1 : 0, left = windows_left - lanes / c - 1;
+    stretch r = { .places = { w->to[1] - w->from[1], along },
+                  .up = s->in[2] * c,
+                  .down = c,
+                  .step = s->stride[2] * c };
+    bool plain =
+        s->stride[2] > 0 && c < lanes && s->in[0] == 1 && along == s->kernel[2] && w->from[2] == 0;
+    int64_t in_row = plain ? ((s->in[2] - along + 1) * c - lanes) / r.step + 1 : 0,
+            left = windows_left - lanes / c - 1;
     r.count = in_row < s->out[2] ? in_row : s->out[2];
     r.count = r.count < left ? r.count : left;
     r.count = r.count > 0 && (s->in[2] - along + 1) * c >= lanes ? r.count : 0;
@@ -109,7 +118,8 @@ static void most_row(const stretch *r, const float *x, float *y)
 
 static void back_row(const stretch *r, const float *x, const float *y, const float *dy, float *dx)
 {
-    for (int64_t k = 0; k < r->count; k++, x += r->step, dx += r->step, y += r->down, dy += r->down) {
+    for (int64_t k = 0; k < r->count;
+         k++, x += r->step, dx += r->step, y += r->down, dy += r->down) {
         lane left = *(const lane *)dy, most = *(const lane *)y, none = { 0 };
         for (int64_t i = 0; i < r->places[0]; i++)
             for (int64_t j = 0; j < r->places[1]; j++) {
@@ -120,7 +130,8 @@ static void back_row(const stretch *r, const float *x, const float *y, const flo
     }
 }
 
-static void mean_of(const quern__space *s, const window *w, const float *x, float *restrict y, int64_t n)
+static void mean_of(const quern__space *s, const window *w, const float *x, float *restrict y,
+                    int64_t n)
 {
     float share = 1 / (float)w->count;
     for (int64_t q = 0; q < n; q++)
@@ -136,7 +147,8 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);
     records r = records_of(c, begin, end);
-    int64_t windows = quern__space_numbers(s.out, 1), image = quern__space_numbers(s.in, s.channels);
+    int64_t windows = quern__space_numbers(s.out, 1),
+            image = quern__space_numbers(s.in, s.channels);
     float *y = (float *)c->out[0].data + r.first * windows * s.channels;
     for (int64_t i = r.first; i < r.last; i++) {
         const float *x = (const float *)c->in[0].data + i * image;
@@ -144,7 +156,8 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
         window w;
         for (int64_t m = 0; m < windows; m++, y += s.channels, next(&s, o)) {
             window_at(&s, o, &w);
-            stretch together = !c->attr->i[13] && o[2] == 0 ? stretch_of(&s, &w, windows - m) : (stretch){ 0 };
+            stretch together =
+                !c->attr->i[13] && o[2] == 0 ? stretch_of(&s, &w, windows - m) : (stretch){ 0 };
             if (together.count) {
                 most_row(&together, x + place(&s, w.from[0], w.from[1], w.from[2]), y);
                 m += together.count - 1;
@@ -161,10 +174,10 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* The first of equal maxima receives the whole gradient: `left` of dy goes to the first position that equals y. `once`: dx is
- * not initialized. */
-static void back_to_most(const quern__space *s, const window *w, bool once, const float *x, const float *y, const float *dy,
-                         float *restrict dx, int64_t n)
+/* The first of equal maxima receives the whole gradient: `left` of dy goes to the first position
+ * that equals y. `once`: dx is not initialized. */
+static void back_to_most(const quern__space *s, const window *w, bool once, const float *x,
+                         const float *y, const float *dy, float *restrict dx, int64_t n)
 {
     float left[width];
     for (int64_t q = 0; q < n; q++)
@@ -184,7 +197,8 @@ static void back_to_most(const quern__space *s, const window *w, bool once, cons
     }
 }
 
-static void back_to_all(const quern__space *s, const window *w, const float *dy, float *restrict dx, int64_t n)
+static void back_to_all(const quern__space *s, const window *w, const float *dy, float *restrict dx,
+                        int64_t n)
 {
     float share = 1 / (float)w->count;
     EACH_PLACE(s, w)
@@ -196,7 +210,8 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     records r = records_of(c, begin, end);
-    int64_t windows = quern__space_numbers(s.out, 1), image = quern__space_numbers(s.in, s.channels);
+    int64_t windows = quern__space_numbers(s.out, 1),
+            image = quern__space_numbers(s.in, s.channels);
     for (int64_t i = r.first; i < r.last; i++) {
         float *dx = (float *)c->out[0].data + i * image;
         int64_t o[3] = { 0 }, at = i * windows * s.channels;
@@ -209,8 +224,9 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
             stretch together = once && o[2] == 0 ? stretch_of(&s, &w, windows - m) : (stretch){ 0 };
             if (together.count) {
                 int64_t from = place(&s, w.from[0], w.from[1], w.from[2]);
-                back_row(&together, (const float *)c->in[1].data + i * image + from, (const float *)c->in[2].data + at,
-                         (const float *)c->in[0].data + at, dx + from);
+                back_row(&together, (const float *)c->in[1].data + i * image + from,
+                         (const float *)c->in[2].data + at, (const float *)c->in[0].data + at,
+                         dx + from);
                 m += together.count - 1;
                 at += (together.count - 1) * s.channels;
                 o[2] += together.count - 1;
@@ -222,8 +238,8 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
                 if (c->attr->i[13])
                     back_to_all(&s, &w, dy, dx + q, n);
                 else
-                    back_to_most(&s, &w, once, (const float *)c->in[1].data + i * image + q, (const float *)c->in[2].data + at + q,
-                                 dy, dx + q, n);
+                    back_to_most(&s, &w, once, (const float *)c->in[1].data + i * image + q,
+                                 (const float *)c->in[2].data + at + q, dy, dx + q, n);
             }
         }
     }
@@ -232,14 +248,16 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 /* ---- depthwise convolution ---- */
 
-/* Iterates over the kernel positions of a window inside the image: k is the index of the position, `at` the image offset. */
-#define EACH_TAP(S, O)                                                                                   \
-    for (int64_t i_ = lowest[0]; i_ < beyond[0]; i_++)                                                   \
-        for (int64_t j_ = lowest[1]; j_ < beyond[1]; j_++)                                               \
-            for (int64_t l_ = lowest[2], k = (i_ * (S)->kernel[1] + j_) * (S)->kernel[2] + l_,           \
-                         at = place(S, (O)[0] * (S)->stride[0] - (S)->before[0] + i_ * (S)->dilation[0], \
-                                    (O)[1] * (S)->stride[1] - (S)->before[1] + j_ * (S)->dilation[1],    \
-                                    (O)[2] * (S)->stride[2] - (S)->before[2] + l_ * (S)->dilation[2]);   \
+/* Iterates over the kernel positions of a window inside the image: k is the index of the position,
+ * `at` the image offset. */
+#define EACH_TAP(S, O)                                                                            \
+    for (int64_t i_ = lowest[0]; i_ < beyond[0]; i_++)                                            \
+        for (int64_t j_ = lowest[1]; j_ < beyond[1]; j_++)                                        \
+            for (int64_t l_ = lowest[2], k = (i_ * (S)->kernel[1] + j_) * (S)->kernel[2] + l_,    \
+                         at = place(                                                              \
+                             S, (O)[0] * (S)->stride[0] - (S)->before[0] + i_ * (S)->dilation[0], \
+                             (O)[1] * (S)->stride[1] - (S)->before[1] + j_ * (S)->dilation[1],    \
+                             (O)[2] * (S)->stride[2] - (S)->before[2] + l_ * (S)->dilation[2]);   \
                  l_ < beyond[2]; l_++, k++, at += (S)->dilation[2] * (S)->channels)
 
 static void inside(const quern__space *s, const int64_t *o, int64_t *lowest, int64_t *beyond)
@@ -248,7 +266,8 @@ static void inside(const quern__space *s, const int64_t *o, int64_t *lowest, int
         quern__space_inside(s, a, o[a], &lowest[a], &beyond[a]);
 }
 
-static void forward_channels(const quern__space *s, const int64_t *o, const float *x, const float *w, float *restrict y, int64_t n)
+static void forward_channels(const quern__space *s, const int64_t *o, const float *x,
+                             const float *w, float *restrict y, int64_t n)
 {
     int64_t lowest[3], beyond[3];
     inside(s, o, lowest, beyond);
@@ -259,7 +278,8 @@ static void forward_channels(const quern__space *s, const int64_t *o, const floa
         y[q] += x[at + q] * w[k * s->channels + q];
 }
 
-static void back_channels(const quern__space *s, const int64_t *o, const float *y, const float *w, float *restrict dx, int64_t n)
+static void back_channels(const quern__space *s, const int64_t *o, const float *y, const float *w,
+                          float *restrict dx, int64_t n)
 {
     int64_t lowest[3], beyond[3];
     inside(s, o, lowest, beyond);
@@ -271,13 +291,15 @@ static void back_channels(const quern__space *s, const int64_t *o, const float *
 static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     bool back = !strcmp(c->op->name, "depthwise_back");
-    const quern_tensor *image = back ? &c->out[0] : &c->in[0], *made = back ? &c->in[0] : &c->out[0];
+    const quern_tensor *image = back ? &c->out[0] : &c->in[0],
+                       *made = back ? &c->in[0] : &c->out[0];
     quern__space s = quern__space_of(c->attr, &image->shape, &made->shape);
     records r = records_of(c, begin, end);
     int64_t windows = quern__space_numbers(s.out, 1), per = quern__space_numbers(s.in, s.channels);
     const float *w = c->in[1].data;
     for (int64_t i = r.first; i < r.last; i++) {
-        float *x = (float *)image->data + i * per, *y = (float *)made->data + i * windows * s.channels;
+        float *x = (float *)image->data + i * per,
+              *y = (float *)made->data + i * windows * s.channels;
         int64_t o[3] = { 0 };
         if (back)
             memset(x, 0, sizeof *x * (size_t)per);
@@ -294,9 +316,11 @@ static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* Row k of the gradient over some records: a record is summed in float, records in double. */
-static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy, double *sums, int64_t n)
+static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy,
+                      double *sums, int64_t n)
 {
-    int64_t windows = quern__space_numbers(s->out, s->channels), image = quern__space_numbers(s->in, s->channels), at[3];
+    int64_t windows = quern__space_numbers(s->out, s->channels),
+            image = quern__space_numbers(s->in, s->channels), at[3];
     for (int64_t q = 0; q < n; q++)
         sums[q] = 0;
     for (int64_t i = r.first; i < r.last; i++) {
@@ -327,7 +351,8 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
         for (int64_t q = 0; q < s.channels; q += width) {
             int64_t n = s.channels - q < width ? s.channels - q : width;
             double sums[width];
-            sum_place(&s, row % s.places, r, (const float *)c->in[0].data + q, (const float *)c->in[1].data + q, sums, n);
+            sum_place(&s, row % s.places, r, (const float *)c->in[0].data + q,
+                      (const float *)c->in[1].data + q, sums, n);
             for (int64_t k = 0; k < n; k++)
                 ((float *)c->out[0].data)[row * s.channels + q + k] = (float)sums[k];
         }

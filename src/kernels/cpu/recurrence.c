@@ -1,7 +1,7 @@
-/* Recurrent layers of float32. A block of records runs through all steps without a barrier. Each step is one product of its
- * states with the packed recurrent kernel, then the cell. States are stored as tiles of eight records, as the product reads
- * them. Values kept for the backward pass are stored by step within a group of 16 records, so that the rows of a step are
- * contiguous. */
+/* Recurrent layers of float32. A block of records runs through all steps without a barrier. Each
+ * step is one product of its states with the packed recurrent kernel, then the cell. States are
+ * stored as tiles of eight records, as the product reads them. Values kept for the backward pass
+ * are stored by step within a group of 16 records, so that the rows of a step are contiguous. */
 #include "gemm_microkernel.h"
 #include "vector.h"
 
@@ -26,7 +26,10 @@ typedef struct running {
 static float *floats(const quern_tensor *t) { return t ? t->data : NULL; }
 
 /* The start of the group's rows in the kept values. */
-static float *left_rows(const running *k) { return k->left + k->first * (k->r.lean ? 1 : k->r.steps) * k->r.kept * k->r.units; }
+static float *left_rows(const running *k)
+{
+    return k->left + k->first * (k->r.lean ? 1 : k->r.steps) * k->r.kept * k->r.units;
+}
 
 /* The row of record b of the group at step t in the kept values. */
 static float *left_row(const running *k, int64_t b, int64_t t)
@@ -39,7 +42,8 @@ static bool is_on(const running *k, int64_t b, int64_t t)
     return !k->r.mask || quern__get(k->r.mask, (k->first + b) * k->r.steps + t) != 0;
 }
 
-/* The numbers of record b of the group in tiles of `width` rows. A tile has eight records, the last one fewer. */
+/* The numbers of record b of the group in tiles of `width` rows. A tile has eight records, the last
+ * one fewer. */
 static float *tiled(float *tiles, const running *k, int64_t b, int64_t width, int64_t *step)
 {
     int64_t from = b / tile_rows * tile_rows;
@@ -56,16 +60,19 @@ static void put_tiled(float *tiles, const running *k, int64_t b, int64_t width, 
 }
 
 /* rows += tiles × packed: (group, depth) by (depth, columns). */
-static void product(const running *k, const float *packed, float *tiles, int64_t depth, int64_t columns, float *rows, int64_t ld)
+static void product(const running *k, const float *packed, float *tiles, int64_t depth,
+                    int64_t columns, float *rows, int64_t ld)
 {
     for (int64_t j = 0; j < columns; j += QUERN__TILE_COLUMNS)
         for (int64_t b = 0; b < k->n; b += tile_rows) {
-            int64_t step, width = columns - j < QUERN__TILE_COLUMNS ? columns - j : QUERN__TILE_COLUMNS;
+            int64_t step,
+                width = columns - j < QUERN__TILE_COLUMNS ? columns - j : QUERN__TILE_COLUMNS;
             const float *left = tiled(tiles, k, b, depth, &step), *panel = packed + j * depth;
             for (int64_t p = 0; p < depth; p += QUERN__TILE_DEPTH)
                 quern__tile(depth - p < QUERN__TILE_DEPTH ? depth - p : QUERN__TILE_DEPTH,
-                            (quern__left){ left + p * step, 1, step }, panel + p * QUERN__TILE_COLUMNS, QUERN__TILE_COLUMNS,
-                            rows + b * ld + j, ld, true, step, width);
+                            (quern__left){ left + p * step, 1, step },
+                            panel + p * QUERN__TILE_COLUMNS, QUERN__TILE_COLUMNS, rows + b * ld + j,
+                            ld, true, step, width);
         }
 }
 
@@ -84,7 +91,8 @@ static void add_to(int64_t n, const float *restrict a, float *restrict to)
 /* ---- cells, forward ---- */
 
 /* a: z + b + h R; replaced by the gates */
-static void lstm_forward(int64_t n, float *restrict a, const float *restrict before, float *restrict c, float *restrict h)
+static void lstm_forward(int64_t n, float *restrict a, const float *restrict before,
+                         float *restrict c, float *restrict h)
 {
     float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
@@ -98,9 +106,11 @@ static void lstm_forward(int64_t n, float *restrict a, const float *restrict bef
 }
 
 /* a: h R + b', replaced by z, r, n' and n; x: z + b */
-static void gru_forward(int64_t n, float *restrict a, const float *restrict x, const float *restrict before, float *restrict h)
+static void gru_forward(int64_t n, float *restrict a, const float *restrict x,
+                        const float *restrict before, float *restrict h)
 {
-    float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
+    float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n,
+                    *restrict new = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
         z[u] = quern__sigmoid(z[u] + x[u]);
         r[u] = quern__sigmoid(r[u] + x[n + u]);
@@ -146,7 +156,8 @@ static void begin_row(const running *k, int64_t b, int64_t t)
 }
 
 /* The state of record b before step t. */
-static const float *state_before(const running *k, const float *all, const float *first, int64_t b, int64_t t)
+static const float *state_before(const running *k, const float *all, const float *first, int64_t b,
+                                 int64_t t)
 {
     int64_t n = k->r.units;
     return t ? all + ((k->first + b) * k->r.steps + t - 1) * n : first + (k->first + b) * n;
@@ -166,7 +177,8 @@ static const float *with_bias(const running *k, int64_t b, int64_t t, float *x)
 static void cell_forward(const running *k, int64_t b, int64_t t, float *x)
 {
     int64_t n = k->r.units, at = ((k->first + b) * k->r.steps + t) * n;
-    const float *h = state_before(k, k->h, k->h0, b, t), *c = k->c ? state_before(k, k->c, k->c0, b, t) : NULL;
+    const float *h = state_before(k, k->h, k->h0, b, t),
+                *c = k->c ? state_before(k, k->c, k->c0, b, t) : NULL;
     float *a = left_row(k, b, t);
     if (!is_on(k, b, t)) {
         memcpy(k->h + at, h, (size_t)n * sizeof *h);
@@ -206,11 +218,14 @@ static void group_forward(running *k)
 
 /* ---- cells, backward ---- */
 
-/* dc: gradient from the next step, replaced by that for the previous step; dz: gradients of the gates. */
-static void lstm_back(int64_t n, const float *restrict a, const float *restrict c, const float *restrict before,
-                      const float *restrict dh, float *restrict dc, float *restrict dz)
+/* dc: gradient from the next step, replaced by that for the previous step; dz: gradients of the
+ * gates. */
+static void lstm_back(int64_t n, const float *restrict a, const float *restrict c,
+                      const float *restrict before, const float *restrict dh, float *restrict dc,
+                      float *restrict dz)
 {
-    const float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n, *restrict o = a + 3 * n;
+    const float *restrict i = a, *restrict f = a + n, *restrict g = a + 2 * n,
+                          *restrict o = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
         float y = quern__tanh(c[u]), d = dc[u] + dh[u] * o[u] * (1 - y * y);
         dz[u] = d * g[u] * i[u] * (1 - i[u]);
@@ -221,10 +236,11 @@ static void lstm_back(int64_t n, const float *restrict a, const float *restrict 
     }
 }
 
-static void gru_back(int64_t n, const float *restrict a, const float *restrict before, float *restrict dh, float *restrict dz,
-                     float *restrict down)
+static void gru_back(int64_t n, const float *restrict a, const float *restrict before,
+                     float *restrict dh, float *restrict dz, float *restrict down)
 {
-    const float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n, *restrict new = a + 3 * n;
+    const float *restrict z = a, *restrict r = a + n, *restrict own = a + 2 * n,
+                          *restrict new = a + 3 * n;
     for (int64_t u = 0; u < n; u++) {
         float d = dh[u] * (1 - z[u]) * (1 - new[u] * new[u]);
         down[u] = dz[u] = dh[u] * (before[u] - new[u]) * z[u] * (1 - z[u]);
@@ -235,7 +251,8 @@ static void gru_back(int64_t n, const float *restrict a, const float *restrict b
     }
 }
 
-static void simple_back(int64_t n, int function, const float *restrict h, const float *restrict dh, float *restrict dz)
+static void simple_back(int64_t n, int function, const float *restrict h, const float *restrict dh,
+                        float *restrict dz)
 {
     if (function == QUERN__TANH)
         for (int64_t u = 0; u < n; u++)
@@ -250,8 +267,8 @@ static void simple_back(int64_t n, int function, const float *restrict h, const 
 static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
 {
     int64_t n = k->r.units, wide = k->r.gates * n, at = ((k->first + b) * k->r.steps + t) * n;
-    float *dh = k->dh + (k->first + b) * n, *dc = k->dc ? k->dc + (k->first + b) * n : NULL, *dz = k->dz + at * k->r.gates,
-          *down = k->down ? k->down + at * k->r.gates : dz;
+    float *dh = k->dh + (k->first + b) * n, *dc = k->dc ? k->dc + (k->first + b) * n : NULL,
+          *dz = k->dz + at * k->r.gates, *down = k->down ? k->down + at * k->r.gates : dz;
     const float *before = state_before(k, k->h, k->h0, b, t);
     add_to(n, k->dh_in + at, dh);
     if (k->dc_in)
@@ -271,8 +288,8 @@ static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
     put_tiled(tiles, k, b, wide, down);
 }
 
-/* Recomputes the gates of a step from z and the previous states. `states` has the capacity for the states as tiles, then for a row
- * of z and the new states. */
+/* Recomputes the gates of a step from z and the previous states. `states` has the capacity for the
+ * states as tiles, then for a row of z and the new states. */
 static void gates_again(const running *k, int64_t t, float *states)
 {
     int64_t n = k->r.units, wide = k->r.gates * n;
@@ -288,14 +305,16 @@ static void gates_again(const running *k, int64_t t, float *states)
         if (k->r.cell == QUERN__CELL_LSTM)
             lstm_forward(n, left_row(k, b, t), state_before(k, k->c, k->c0, b, t), x, x + n);
         else
-            gru_forward(n, left_row(k, b, t), with_bias(k, b, t, x), state_before(k, k->h, k->h0, b, t), x + wide);
+            gru_forward(n, left_row(k, b, t), with_bias(k, b, t, x),
+                        state_before(k, k->h, k->h0, b, t), x + wide);
     }
 }
 
 static void group_back(running *k)
 {
     int64_t n = k->r.units, wide = k->r.gates * n;
-    float *tiles = k->work + k->first * k->room, *states = tiles + k->n * (wide + n + k->r.kept * n);
+    float *tiles = k->work + k->first * k->room,
+          *states = tiles + k->n * (wide + n + k->r.kept * n);
     k->rows = k->z ? tiles + k->n * (wide + n) : k->left ? left_rows(k) : NULL;
     memset(k->dh + k->first * n, 0, (size_t)(k->n * n) * sizeof *k->dh);
     if (k->dc)
@@ -311,7 +330,8 @@ static void group_back(running *k)
 
 /* ---- kernels ---- */
 
-static int each_group(running *k, const quern__call *c, int64_t begin, int64_t end, void (*run)(running *k))
+static int each_group(running *k, const quern__call *c, int64_t begin, int64_t end,
+                      void (*run)(running *k))
 {
     if (c->axis < 0)
         begin = 0, end = k->r.records;
@@ -367,14 +387,15 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
 static int pack_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     bool t = c->attr->i[0];
-    int64_t rows = c->in[0].shape.dims[t], columns = c->in[0].shape.dims[!t], ld = c->in[0].shape.dims[1],
-            width = QUERN__TILE_COLUMNS;
+    int64_t rows = c->in[0].shape.dims[t], columns = c->in[0].shape.dims[!t],
+            ld = c->in[0].shape.dims[1], width = QUERN__TILE_COLUMNS;
     if (c->axis < 0)
         begin = 0, end = c->out[0].shape.dims[0];
     for (int64_t p = begin; p < end; p++) {
         int64_t from = p * width;
         const float *b = c->in[0].data;
-        quern__tile_pack(t, t ? b + from * ld : b + from, ld, rows, columns - from < width ? columns - from : width,
+        quern__tile_pack(t, t ? b + from * ld : b + from, ld, rows,
+                         columns - from < width ? columns - from : width,
                          (float *)c->out[0].data + p * rows * width);
     }
     return 0;
@@ -384,8 +405,9 @@ quern__kernel *quern__cpu_recurrence(const quern__call *c)
 {
     if (c->in[0].dtype != QUERN_FLOAT32)
         return NULL;
-    return c->op == &quern__op_recurrence                                                ? forward_kernel
-           : c->op == &quern__op_recurrence_back || c->op == &quern__op_recurrence_again ? back_kernel
-           : c->op == &quern__op_pack                                                    ? pack_kernel
-                                                                                         : NULL;
+    return c->op == &quern__op_recurrence ? forward_kernel
+           : c->op == &quern__op_recurrence_back || c->op == &quern__op_recurrence_again
+               ? back_kernel
+           : c->op == &quern__op_pack ? pack_kernel
+                                      : NULL;
 }

@@ -1,5 +1,6 @@
-/* Sums and means of float32 in the cases that matter for speed: over all leading axes (the gradient of a bias), and over the
- * last axes or all. Column sums are in float over 32 rows, then in double; other sums are in double, in C order for each result. */
+/* Sums and means of float32 in the cases that matter for speed: over all leading axes (the gradient
+ * of a bias), and over the last axes or all. Column sums are in float over 32 rows, then in double;
+ * other sums are in double, in C order for each result. */
 #include "vector.h"
 
 #include <string.h>
@@ -23,7 +24,8 @@ static void column_sums(int64_t rows, int64_t columns, int64_t stride, const flo
 
 static int columns_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1], rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
+    int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1],
+            rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
     if (c->axis < 0)
         begin = 0, end = n;
     double sums[width], divisor = c->attr->i[0] == QUERN__MEAN ? (double)rows : 1;
@@ -39,14 +41,16 @@ static int columns_kernel(const quern__call *c, int64_t begin, int64_t end)
 /* Each result is the sum of `per` contiguous numbers. */
 static int rows_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t results = quern_shape_count(&c->out[0].shape), per = results ? quern_shape_count(&c->in[0].shape) / results : 0;
+    int64_t results = quern_shape_count(&c->out[0].shape),
+            per = results ? quern_shape_count(&c->in[0].shape) / results : 0;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t r = p.start; r < p.start + p.length; r++) {
         const float *x = (const float *)c->in[0].data + r * per;
         double sum = 0;
         for (int64_t k = 0; k < per; k++)
             sum += x[k];
-        ((float *)c->out[0].data)[r] = (float)(c->attr->i[0] == QUERN__MEAN ? (per ? sum / (double)per : 0) : sum);
+        ((float *)c->out[0].data)[r] =
+            (float)(c->attr->i[0] == QUERN__MEAN ? (per ? sum / (double)per : 0) : sum);
     }
     return 0;
 }
@@ -78,8 +82,8 @@ quern__kernel *quern__cpu_reduce(const quern__call *c)
 {
     int rank = c->in[0].shape.rank;
     uint32_t axes = (uint32_t)c->attr->i[1], all = (1u << rank) - 1;
-    if (strcmp(c->op->name, "reduce") || c->in[0].dtype != QUERN_FLOAT32 || c->out[0].dtype != QUERN_FLOAT32 ||
-        c->attr->i[0] > QUERN__MEAN)
+    if (strcmp(c->op->name, "reduce") || c->in[0].dtype != QUERN_FLOAT32 ||
+        c->out[0].dtype != QUERN_FLOAT32 || c->attr->i[0] > QUERN__MEAN)
         return NULL;
     if (rank > 1 && axes == all >> 1)
         return columns_kernel;

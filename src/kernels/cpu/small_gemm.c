@@ -1,4 +1,5 @@
-/* Small products built on the tile: no packing, and tiles outside the requested part are skipped. */
+/* Small products built on the tile: no packing, and tiles outside the requested part are skipped.
+ */
 #include "small_gemm.h"
 
 #include "gemm_microkernel.h"
@@ -8,7 +9,8 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 void quern__small_product(const quern__small *s)
 {
     for (int64_t i = 0; i < s->m; i += QUERN__TILE_ROWS) {
-        int64_t rows = least(QUERN__TILE_ROWS, s->m - i), first = 0, last = s->k, columns = s->n, reach = i + rows + s->shift;
+        int64_t rows = least(QUERN__TILE_ROWS, s->m - i), first = 0, last = s->k, columns = s->n,
+                reach = i + rows + s->shift;
         if (s->part == QUERN__SMALL_BELOW)
             columns = least(reach, columns);
         else if (s->part == QUERN__SMALL_UP_TO)
@@ -17,7 +19,7 @@ void quern__small_product(const quern__small *s)
             first = i - s->shift < 0 ? 0 : least(i - s->shift, last);
         quern__left a = { s->a + i * s->row + first * s->inner, s->row, s->inner };
         for (int64_t j = 0; j < columns; j += QUERN__TILE_COLUMNS)
-            quern__tile(last - first, a, s->b + first * s->ldb + j, s->ldb, s->c + i * s->ldc + j, s->ldc, s->add, rows,
-                        QUERN__TILE_COLUMNS);
+            quern__tile(last - first, a, s->b + first * s->ldb + j, s->ldb, s->c + i * s->ldc + j,
+                        s->ldc, s->add, rows, QUERN__TILE_COLUMNS);
     }
 }

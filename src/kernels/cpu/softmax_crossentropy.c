@@ -1,4 +1,5 @@
-/* Softmax and cross-entropy of float32 rows: exponentials in vectors, the sum of a row in double. */
+/* Softmax and cross-entropy of float32 rows: exponentials in vectors, the sum of a row in double.
+ */
 #include "vector.h"
 
 #include <string.h>
@@ -77,7 +78,8 @@ static int sparse_kernel(const quern__call *c, int64_t begin, int64_t end)
         if (label < -1)
             return QUERN_INVALID;
         float max = largest(n, x);
-        ((float *)c->out[0].data)[r] = label < 0 ? 0 : (float)(log(exponential_sum(n, x, max)) + ((double)max - x[label]));
+        ((float *)c->out[0].data)[r] =
+            label < 0 ? 0 : (float)(log(exponential_sum(n, x, max)) + ((double)max - x[label]));
     }
     return 0;
 }
@@ -90,7 +92,8 @@ static int sparse_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
         int64_t label = label_of(c, r, n);
         if (label < -1)
             return QUERN_INVALID;
-        float dy = label < 0 ? 0 : ((const float *)c->in[2].data)[r], *dx = (float *)c->out[0].data + r * n;
+        float dy = label < 0 ? 0 : ((const float *)c->in[2].data)[r],
+              *dx = (float *)c->out[0].data + r * n;
         softmax_row(n, (const float *)c->in[1].data + r * n, dy, dx);
         if (label >= 0)
             dx[label] -= dy;
@@ -107,6 +110,8 @@ quern__kernel *quern__cpu_softmax_crossentropy(const quern__call *c)
     if (!strcmp(c->op->name, "sparse_crossentropy"))
         return c->in[1].dtype == QUERN_FLOAT32 ? sparse_kernel : NULL;
     if (!strcmp(c->op->name, "sparse_crossentropy_grad"))
-        return c->in[1].dtype == QUERN_FLOAT32 && c->in[2].dtype == QUERN_FLOAT32 ? sparse_slope_kernel : NULL;
+        return c->in[1].dtype == QUERN_FLOAT32 && c->in[2].dtype == QUERN_FLOAT32
+                   ? sparse_slope_kernel
+                   : NULL;
     return NULL;
 }

@@ -1,4 +1,5 @@
-/* Broadcast and transpose of float32. The loop goes over the output by row and updates the source offset axis by axis. */
+/* Broadcast and transpose of float32. The loop goes over the output by row and updates the source
+ * offset axis by axis. */
 #include "vector.h"
 
 #include <string.h>
@@ -43,7 +44,8 @@ static void copy_row(int64_t n, const float *x, int64_t stride, float factor, fl
             y[i] = x[i * stride] * factor;
 }
 
-/* The part of a call, times a factor. Partial rows occur only if the call is partitioned along the last axis. */
+/* The part of a call, times a factor. Partial rows occur only if the call is partitioned along the
+ * last axis. */
 static int move(const quern__call *c, walk *w, float factor, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
@@ -66,7 +68,9 @@ static int spread_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;
     int64_t results = quern_shape_count(from), all = quern_shape_count(to);
-    float factor = strcmp(c->op->name, "mean_grad") ? 1 : all ? (float)((double)results / (double)all) : 0;
+    float factor = strcmp(c->op->name, "mean_grad") ? 1
+                   : all                            ? (float)((double)results / (double)all)
+                                                    : 0;
     walk w = { .rank = to->rank };
     for (int64_t k = to->rank - 1, at = from->rank - 1, stride = 1; k >= 0; k--, at--) {
         w.dims[k] = to->dims[k];
@@ -94,7 +98,8 @@ quern__kernel *quern__cpu_transpose_broadcast(const quern__call *c)
 {
     bool transpose = !strcmp(c->op->name, "transpose"),
          spread = !strcmp(c->op->name, "broadcast") || !strcmp(c->op->name, "mean_grad");
-    if ((!transpose && !spread) || c->in[0].dtype != QUERN_FLOAT32 || c->out[0].dtype != QUERN_FLOAT32 || c->out[0].shape.rank < 1)
+    if ((!transpose && !spread) || c->in[0].dtype != QUERN_FLOAT32 ||
+        c->out[0].dtype != QUERN_FLOAT32 || c->out[0].shape.rank < 1)
         return NULL;
     return transpose ? transpose_kernel : spread_kernel;
 }

@@ -1,4 +1,5 @@
-/* One optimizer step for one variable of float32: one pass over the variable, its slots and its gradient. */
+/* One optimizer step for one variable of float32: one pass over the variable, its slots and its
+ * gradient. */
 #include "vector.h"
 
 #include <string.h>
@@ -7,8 +8,10 @@ typedef struct coefficients {
     float rate, a, b, c, decay; /* the loops below define a, b and c */
 } coefficients;
 
-/* a: 1 - beta_1, b: 1 - beta_2, c: epsilon; rate: alpha, the corrected learning rate; decay: learning rate times weight decay */
-static void adam_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s, const float *restrict d)
+/* a: 1 - beta_1, b: 1 - beta_2, c: epsilon; rate: alpha, the corrected learning rate; decay:
+ * learning rate times weight decay */
+static void adam_loop(int64_t n, coefficients k, float *restrict v, float *restrict m,
+                      float *restrict s, const float *restrict d)
 {
     for (int64_t i = 0; i < n; i++) {
         float g = d[i];
@@ -19,8 +22,9 @@ static void adam_loop(int64_t n, coefficients k, float *restrict v, float *restr
 }
 
 /* As above, with the squares of the gradient as an input. */
-static void adam_squares_loop(int64_t n, coefficients k, float *restrict v, float *restrict m, float *restrict s,
-                              const float *restrict d, const float *restrict squares)
+static void adam_squares_loop(int64_t n, coefficients k, float *restrict v, float *restrict m,
+                              float *restrict s, const float *restrict d,
+                              const float *restrict squares)
 {
     for (int64_t i = 0; i < n; i++) {
         m[i] += (d[i] - m[i]) * k.a;
@@ -30,7 +34,8 @@ static void adam_squares_loop(int64_t n, coefficients k, float *restrict v, floa
 }
 
 /* a: rho, b: epsilon */
-static void rmsprop_loop(int64_t n, coefficients k, float *restrict v, float *restrict s, const float *restrict d)
+static void rmsprop_loop(int64_t n, coefficients k, float *restrict v, float *restrict s,
+                         const float *restrict d)
 {
     for (int64_t i = 0; i < n; i++) {
         s[i] = k.a * s[i] + (1 - k.a) * d[i] * d[i];
@@ -45,7 +50,8 @@ static void sgd_loop(int64_t n, coefficients k, float *restrict v, const float *
 }
 
 /* a: momentum */
-static void momentum_loop(int64_t n, coefficients k, bool nesterov, float *restrict v, float *restrict m, const float *restrict d)
+static void momentum_loop(int64_t n, coefficients k, bool nesterov, float *restrict v,
+                          float *restrict m, const float *restrict d)
 {
     for (int64_t i = 0; i < n; i++) {
         float step = k.rate * d[i];
@@ -62,8 +68,8 @@ static int adam_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const double *f = c->attr->f;
     double t = quern__get(&c->in[5], 0) + 1, rate = quern__get(&c->in[4], 0);
-    coefficients k = { (float)(rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t))), (float)(1 - f[0]), (float)(1 - f[1]),
-                       (float)f[2], (float)(rate * f[3]) };
+    coefficients k = { (float)(rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t))),
+                       (float)(1 - f[0]), (float)(1 - f[1]), (float)f[2], (float)(rate * f[3]) };
     float *v = c->out[0].data, *m = c->out[1].data, *s = c->out[2].data;
     const float *d = c->in[3].data;
     const float *squares = c->attr->i[1] ? c->in[6].data : NULL;
@@ -124,7 +130,8 @@ quern__kernel *quern__cpu_update(const quern__call *c)
         return assign_kernel;
     if (!strcmp(c->op->name, "adam") && !c->attr->i[0] && c->in[3].dtype == QUERN_FLOAT32)
         return adam_kernel;
-    if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && !c->attr->i[2] && c->in[2].dtype == QUERN_FLOAT32)
+    if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && !c->attr->i[2] &&
+        c->in[2].dtype == QUERN_FLOAT32)
         return rmsprop_kernel;
     if (!strcmp(c->op->name, "sgd") && c->in[c->n_in - 2].dtype == QUERN_FLOAT32)
         return sgd_kernel;

@@ -1,7 +1,8 @@
-/* Functions in plain arithmetic, which any compiler can vectorize. Vectors of every width, and the remainder of a loop, give
- * identical bits. The error is at most 4 ulp; tests/kernels/functions.c has the figures. Without -ffast-math, NaN and infinity
- * propagate. Subnormal numbers count as zero, as in steps. Coefficients are those of Cephes (https://www.netlib.org/cephes/,
- * single precision), or of series. */
+/* Functions in plain arithmetic, which any compiler can vectorize. Vectors of every width, and the
+ * remainder of a loop, give identical bits. The error is at most 4 ulp; tests/kernels/functions.c
+ * has the figures. Without -ffast-math, NaN and infinity propagate. Subnormal numbers count as
+ * zero, as in steps. Coefficients are those of Cephes (https://www.netlib.org/cephes/, single
+ * precision), or of series. */
 #ifndef QUERN__KERNELS_VECTOR_H
 #define QUERN__KERNELS_VECTOR_H
 
@@ -39,22 +40,28 @@ QUERN__INLINE float quern__exp_parts(float x, float *rounded)
     const float round = 12582912;
     float t = x * 1.44269504f + round, n = t - round;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = ((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f;
+    float p =
+        ((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f;
     *rounded = t;
     return ((p * r + 1.6666665459e-1f) * r + 5.0000001201e-1f) * (r * r) + r;
 }
 
 /* 2^n for -127 < n < 128, n in the low nine bits; 0 for -127. */
-QUERN__INLINE float quern__power_of_two(uint32_t n) { return quern__of_bits((n << 23) + (127u << 23)); }
+QUERN__INLINE float quern__power_of_two(uint32_t n)
+{
+    return quern__of_bits((n << 23) + (127u << 23));
+}
 
 /* exp(x) for x <= 88; 0 below -87.7, where the result is subnormal. */
 QUERN__INLINE float quern__exp_falling(float x)
 {
-    float t, p = quern__exp_parts(-88 > x ? -88 : x, &t), power = quern__power_of_two(quern__bits(t));
+    float t, p = quern__exp_parts(-88 > x ? -88 : x, &t),
+             power = quern__power_of_two(quern__bits(t));
     return p * power + power;
 }
 
-/* exp(x) for any x. It scales twice, because 2^n may overflow or underflow where the result does not. */
+/* exp(x) for any x. It scales twice, because 2^n may overflow or underflow where the result does
+ * not. */
 QUERN__INLINE float quern__exp(float x)
 {
     float t, p = quern__exp_parts(quern__between(-104, x, 89), &t);
@@ -68,12 +75,16 @@ QUERN__INLINE float quern__expm1(float x)
 {
     float t, p = quern__exp_parts(quern__between(-18, x, 89), &t);
     uint32_t n = quern__bits(t), half = n >> 1, rest = n - half;
-    float a = quern__power_of_two(half), b = quern__power_of_two(rest), one = quern__power_of_two(0 - rest); /* one * b = 1 */
+    float a = quern__power_of_two(half), b = quern__power_of_two(rest),
+          one = quern__power_of_two(0 - rest); /* one * b = 1 */
     return (p * a + (a - one)) * b;
 }
 
 /* 1 / (1 + exp(-x)); below -88 its value at -88, because the result is subnormal. */
-QUERN__INLINE float quern__sigmoid(float x) { return 1 / (1 + quern__exp_falling(-88 > x ? 88 : -x)); }
+QUERN__INLINE float quern__sigmoid(float x)
+{
+    return 1 / (1 + quern__exp_falling(-88 > x ? 88 : -x));
+}
 
 /* t / (t + 2), t = exp(2 |x|) - 1; 1 above 9.1. */
 QUERN__INLINE float quern__tanh(float x)
@@ -87,7 +98,8 @@ QUERN__INLINE float quern__log(float x)
 {
     const uint32_t one = 0x3f800000, root_of_half = 0x3f3504f3;
     uint32_t bits = quern__bits(x), e = (bits + (one - root_of_half)) >> 23; /* plus 127 */
-    float m = quern__of_bits(bits - (e << 23) + one) - 1, n = quern__of_bits(0x4b000000 | e) - (8388608 + 127), z = m * m;
+    float m = quern__of_bits(bits - (e << 23) + one) - 1,
+          n = quern__of_bits(0x4b000000 | e) - (8388608 + 127), z = m * m;
     float p = (7.0376836292e-2f * m - 1.1514610310e-1f) * m + 1.1676998740e-1f;
     p = ((p * m - 1.2420140846e-1f) * m + 1.4249322787e-1f) * m - 1.6668057665e-1f;
     p = ((p * m + 2.0000714765e-1f) * m - 2.4999993993e-1f) * m + 3.3333331174e-1f;
@@ -123,8 +135,10 @@ QUERN__INLINE double quern__double_of_bits(uint64_t bits)
 QUERN__INLINE double quern__log2(double x)
 {
     const uint64_t one = 0x3ff0000000000000, root_of_half = 0x3fe6a09e667f3bcd;
-    uint64_t bits = quern__bits_of_double(x), e = (bits + (one - root_of_half)) >> 52; /* plus 1023 */
-    double m = quern__double_of_bits(bits - (e << 52) + one), n = quern__double_of_bits(0x4330000000000000 | e) - (0x1p52 + 1023);
+    uint64_t bits = quern__bits_of_double(x),
+             e = (bits + (one - root_of_half)) >> 52; /* plus 1023 */
+    double m = quern__double_of_bits(bits - (e << 52) + one),
+           n = quern__double_of_bits(0x4330000000000000 | e) - (0x1p52 + 1023);
     double s = (m - 1) / (m + 1), z = s * s;
     double p = (((1 / 11. * z + 1 / 9.) * z + 1 / 7.) * z + 1 / 5.) * z + 1 / 3.;
     return (p * (z * s) + s) * 2.8853900817779268 + n; /* 2 / log(2) */

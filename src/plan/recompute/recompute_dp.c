@@ -1,12 +1,15 @@
-/* The fastest schedule of a chain of stages, forward and backward, within some memory: which activations are kept, and which are
- * recomputed. Exact dynamic programming over (first stage, last stage, memory), as in Beaumont, Herrmann, Pallez and Shilova,
- * "Optimal memory-aware backpropagation of deep join networks" (2020). A part of the chain whose inputs are available begins in one
- * of three ways:
+/* The fastest schedule of a chain of stages, forward and backward, within some memory: which
+ * activations are kept, and which are recomputed. Exact dynamic programming over (first stage, last
+ * stage, memory), as in Beaumont, Herrmann, Pallez and Shilova, "Optimal memory-aware
+ * backpropagation of deep join networks" (2020). A part of the chain whose inputs are available
+ * begins in one of three ways:
  *
- *   keep     store all: run the first stage and keep what its backward pass reads; the rest of the part; its backward pass
- *   lighten  store heavy ops only: keep products and what later stages read; the rest; recompute the cheap nodes; backward pass
- *   pass     checkpoint: run the stages before `upto` and keep only what goes across; the part from `upto`; the stages before it
- * again
+ *   keep     store all: run the first stage and keep what its backward pass reads; the rest of
+ *            the part; its backward pass
+ *   lighten  store heavy ops only: keep products and what later stages read; the rest; recompute
+ *            the cheap nodes; backward pass
+ *   pass     checkpoint: run the stages before `upto` and keep only what goes across; the part
+ *            from `upto`; the stages before it again
  *
  * Memory is counted in `units`. The arena of the rewritten graph is measured afterwards. */
 #include "recompute.h"
@@ -25,7 +28,8 @@ typedef struct table {
     int n;
     sizes sizes[QUERN__STAGES];
     int across[QUERN__STAGES][QUERN__STAGES + 1];
-    float *least; /* [first][last][memory]: seconds of all forward runs; INFINITY: it does not fit */
+    float
+        *least; /* [first][last][memory]: seconds of all forward runs; INFINITY: it does not fit */
 } table;
 
 typedef struct choice {
@@ -53,15 +57,19 @@ static choice begin_alone(const table *t, int first, int last, int memory)
     if (own->kept + own->back > memory)
         return best;
     if (own->keeping <= memory)
-        best = (choice){ keep, 0, (float)s->seconds + rest(t, first + 1, last, memory - own->kept) };
+        best =
+            (choice){ keep, 0, (float)s->seconds + rest(t, first + 1, last, memory - own->kept) };
     if (first < last) {
-        choice other = { lighten, 0, (float)(s->seconds + s->slight) + rest(t, first + 1, last, memory - own->light) };
+        choice other = { lighten, 0,
+                         (float)(s->seconds + s->slight) +
+                             rest(t, first + 1, last, memory - own->light) };
         best = other.seconds < best.seconds ? other : best;
     }
     return best;
 }
 
-/* The peak of running stages first … upto - 1 without keeping; `before`: the peak of all but the last of them. */
+/* The peak of running stages first … upto - 1 without keeping; `before`: the peak of all but the
+ * last of them. */
 static int passing(const table *t, int first, int upto, int before)
 {
     int own = (upto - 1 > first ? t->across[first][upto - 1] : 0) + t->sizes[upto - 1].passing;

@@ -1,5 +1,6 @@
-/* Writes the graph of a schedule: nodes are copied in the order of the schedule, as often as it runs them, and each copy reads the
- * most recent copy of its inputs. All other nodes follow in their order. Planning removes copies that no node reads. */
+/* Writes the graph of a schedule: nodes are copied in the order of the schedule, as often as it
+ * runs them, and each copy reads the most recent copy of its inputs. All other nodes follow in
+ * their order. Planning removes copies that no node reads. */
 #include "recompute.h"
 
 typedef struct writing {
@@ -26,7 +27,8 @@ static void copy_node(writing *w, int n)
 {
     enum { few = 64 };
     const quern__node *node = quern__graph_node_at(w->c->g, n);
-    quern__id some[few], *in = node->n_in > few ? quern__zalloc((size_t)node->n_in, sizeof *in) : some, out[16];
+    quern__id some[few],
+        *in = node->n_in > few ? quern__zalloc((size_t)node->n_in, sizeof *in) : some, out[16];
     quern_shape shapes[16];
     int dtypes[16];
     if (!in || node->n_out > 16) {
@@ -41,16 +43,19 @@ static void copy_node(writing *w, int n)
     }
     quern__graph_scope(w->to, node->scope);
     quern__graph_gate(w->to, node->gate ? copy_of(w, node->gate) : 0);
-    quern__graph_node(w->to, node->op, node->name, in, node->n_in, &node->attr, shapes, dtypes, node->n_out, out);
+    quern__graph_node(w->to, node->op, node->name, in, node->n_in, &node->attr, shapes, dtypes,
+                      node->n_out, out);
     for (int k = 0; k < node->n_out && out[k]; k++) {
         w->id[node->out[k]] = out[k];
-        quern__graph_value(w->to, out[k])->variable = quern__graph_value(w->c->g, node->out[k])->variable;
+        quern__graph_value(w->to, out[k])->variable =
+            quern__graph_value(w->c->g, node->out[k])->variable;
     }
     if (in != some)
         quern__free(in);
 }
 
-/* A stage forward; the second time only what may run again, of that perhaps only what is no product. */
+/* A stage forward; the second time only what may run again, of that perhaps only what is no
+ * product. */
 static void make_nodes(writing *w, int stage, bool slight)
 {
     const quern__chain *c = w->c;
@@ -73,22 +78,25 @@ static void back(void *user, int stage)
             copy_node(w, n);
 }
 
-quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, int level,
-                                    quern__id *id, quern_error *err)
+quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outputs, int n_outputs,
+                                    int64_t capacity, int level, quern__id *id, quern_error *err)
 {
     quern__chain *c = quern__chain_new(g, outputs, n_outputs, capacity, err);
     if (!c)
         return NULL;
     writing w = { .c = c, .to = c->n ? quern__graph_new() : NULL, .id = id };
     quern__steps steps = { .make = make, .slight = make_slight, .back = back, .user = &w };
-    int status = !c->n ? quern__fail(err, QUERN_NOTFOUND, "plan", "nothing in the graph can be computed again")
-                 : w.to && quern__schedule(c, level, &steps) >= 0 ? QUERN_OK
-                                                                  : quern__fail_memory(err, sizeof *c);
+    int status =
+        !c->n
+            ? quern__fail(err, QUERN_NOTFOUND, "plan", "nothing in the graph can be computed again")
+        : w.to && quern__schedule(c, level, &steps) >= 0 ? QUERN_OK
+                                                         : quern__fail_memory(err, sizeof *c);
     for (int n = c->n_forward; status >= 0 && n < c->n_nodes; n++)
         if (c->live[n] && c->stage[n] < 0)
             copy_node(&w, n);
     if (status >= 0 && quern__graph_status(w.to))
-        status = quern__fail(err, quern__graph_status(w.to), "plan", "%s", quern__graph_error(w.to)->text);
+        status = quern__fail(err, quern__graph_status(w.to), "plan", "%s",
+                             quern__graph_error(w.to)->text);
     quern__chain_free(c);
     if (status >= 0)
         return w.to;

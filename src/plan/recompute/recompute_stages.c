@@ -1,5 +1,6 @@
-/* The forward pass of a training graph as a chain of stages. Cuts are at local minima of the bytes that cross them: articulation
- * points of the graph or nodes near them. A value that bypasses a stage (a skip connection) counts for every cut that it crosses.
+/* The forward pass of a training graph as a chain of stages. Cuts are at local minima of the bytes
+ * that cross them: articulation points of the graph or nodes near them. A value that bypasses a
+ * stage (a skip connection) counts for every cut that it crosses.
  */
 #include "recompute.h"
 
@@ -14,11 +15,17 @@ typedef struct looking {
     bool *back;            /* the backward pass reads it */
 } looking;
 
-static bool runs(const quern__chain *c, int n) { return c->live[n] && !quern__graph_node_at(c->g, n)->op->view; }
-static bool slight(const quern__chain *c, int n) { return c->again[n] && !quern__graph_node_at(c->g, n)->op->work; }
+static bool runs(const quern__chain *c, int n)
+{
+    return c->live[n] && !quern__graph_node_at(c->g, n)->op->view;
+}
+static bool slight(const quern__chain *c, int n)
+{
+    return c->again[n] && !quern__graph_node_at(c->g, n)->op->work;
+}
 
-/* Finds the end of the forward pass and its recomputable nodes: these write no variable, read none that the pass writes, and have
- * no gate. */
+/* Finds the end of the forward pass and its recomputable nodes: these write no variable, read none
+ * that the pass writes, and have no gate. */
 static bool find_forward(quern__chain *c)
 {
     bool *changed = quern__zalloc((size_t)quern__graph_values(c->g) + 1, sizeof *changed);
@@ -51,7 +58,8 @@ static void read_values(looking *l)
             quern_shape s = quern__shape_close(*quern__shape_of(c->g, node->out[k]), c->capacity);
             const quern__value *v = quern__graph_value(c->g, node->out[k]);
             size_t bytes = 0;
-            if (c->again[n] && !v->variable && quern__shape_bytes(&s, v->dtype, &bytes) && bytes < INT64_MAX >> 16)
+            if (c->again[n] && !v->variable && quern__shape_bytes(&s, v->dtype, &bytes) &&
+                bytes < INT64_MAX >> 16)
                 l->bytes[node->out[k]] = (int64_t)bytes;
             l->start[node->out[k]] = l->last[node->out[k]] = n;
         }
@@ -77,7 +85,8 @@ static void find_across(const looking *l, int64_t *across)
         across[n] += across[n - 1];
 }
 
-/* Cuts at local minima; of many, the smallest in each of QUERN__STAGES equal parts of the estimated time. */
+/* Cuts at local minima; of many, the smallest in each of QUERN__STAGES equal parts of the estimated
+ * time. */
 static void cut(quern__chain *c, const int64_t *across)
 {
     double all = 0, now = 0;
@@ -92,7 +101,8 @@ static void cut(quern__chain *c, const int64_t *across)
         while (next < c->n_forward && !runs(c, next))
             next++;
         part = part < QUERN__STAGES ? part : QUERN__STAGES - 1;
-        bool low = before >= 0 && next < c->n_forward && across[n] <= across[before] && across[n] <= across[next];
+        bool low = before >= 0 && next < c->n_forward && across[n] <= across[before] &&
+                   across[n] <= across[next];
         if (low && (best[part] < 0 || across[n] < across[best[part]]))
             best[part] = n;
         now += quern__plan_seconds(c->g, n, c->capacity);
@@ -147,7 +157,8 @@ static void weigh_values(looking *l)
     }
 }
 
-/* The peak of a stage's own results while it runs. `keeping`: what the backward pass reads stays live. */
+/* The peak of a stage's own results while it runs. `keeping`: what the backward pass reads stays
+ * live. */
 static int64_t most_living(const looking *l, const quern__stage *s, bool keeping)
 {
     int64_t now = 0, most = 0;
@@ -160,7 +171,8 @@ static int64_t most_living(const looking *l, const quern__stage *s, bool keeping
             quern__id r = l->c->root[i < node->n_in ? node->in[i] : node->out[i - node->n_in]];
             bool again = false;
             for (int k = 0; k < i; k++)
-                again = again || l->c->root[k < node->n_in ? node->in[k] : node->out[k - node->n_in]] == r;
+                again = again ||
+                        l->c->root[k < node->n_in ? node->in[k] : node->out[k - node->n_in]] == r;
             if (!again && l->last[r] == n && l->start[r] >= s->first && !(keeping && l->back[r]))
                 now -= l->bytes[r];
         }
@@ -168,7 +180,8 @@ static int64_t most_living(const looking *l, const quern__stage *s, bool keeping
     return most;
 }
 
-/* The peak of gradients in the backward pass of each stage. A gradient is free after its optimizer update. */
+/* The peak of gradients in the backward pass of each stage. A gradient is free after its optimizer
+ * update. */
 static bool weigh_gradients(looking *l)
 {
     quern__chain *c = l->c;
@@ -177,7 +190,8 @@ static bool weigh_gradients(looking *l)
     if (!left)
         return false;
     for (int n = c->n_forward; n < c->n_nodes; n++)
-        for (int i = 0; runs(c, n) && c->stage[n] >= 0 && i < quern__graph_node_at(c->g, n)->n_in; i++)
+        for (int i = 0; runs(c, n) && c->stage[n] >= 0 && i < quern__graph_node_at(c->g, n)->n_in;
+             i++)
             left[c->root[quern__graph_node_at(c->g, n)->in[i]]]++;
     for (int n = c->n_forward; n < c->n_nodes; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
@@ -189,10 +203,13 @@ static bool weigh_gradients(looking *l)
             quern_shape s = quern__shape_close(*quern__shape_of(c->g, id), c->capacity);
             const quern__value *v = quern__graph_value(c->g, id);
             size_t bytes = 0;
-            if (v->kind != QUERN__VALUE_NODE || v->node < c->n_forward || !quern__shape_bytes(&s, v->dtype, &bytes))
+            if (v->kind != QUERN__VALUE_NODE || v->node < c->n_forward ||
+                !quern__shape_bytes(&s, v->dtype, &bytes))
                 continue;
             now += k < node->n_out ? (int64_t)bytes : 0;
-            gone += k < node->n_out ? (left[id] ? 0 : (int64_t)bytes) : --left[id] ? 0 : (int64_t)bytes;
+            gone += k < node->n_out ? (left[id] ? 0 : (int64_t)bytes)
+                    : --left[id]    ? 0
+                                    : (int64_t)bytes;
         }
         quern__stage *s = &c->stages[c->stage[n]];
         s->back = now > s->back ? now : s->back;
@@ -219,7 +236,8 @@ static bool look(looking *l, int64_t *across)
         s->passing = most_living(l, s, false);
         s->keeping = most_living(l, s, true);
         for (int n = s->first; n < s->end; n++) {
-            double seconds = runs(c, n) && c->again[n] ? quern__plan_seconds(c->g, n, c->capacity) : 0;
+            double seconds =
+                runs(c, n) && c->again[n] ? quern__plan_seconds(c->g, n, c->capacity) : 0;
             s->seconds += seconds;
             s->slight += slight(c, n) ? seconds : 0;
         }
@@ -227,7 +245,8 @@ static bool look(looking *l, int64_t *across)
     return weigh_gradients(l);
 }
 
-quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, int n_outputs, int64_t capacity, quern_error *err)
+quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, int n_outputs,
+                               int64_t capacity, quern_error *err)
 {
     int values = quern__graph_values(g), nodes = quern__graph_nodes(g);
     size_t v = (size_t)values + 1, n = (size_t)nodes + 2;
@@ -251,7 +270,8 @@ quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, 
             c->root[id] = id;
         for (int k = 0; k < nodes; k++)
             if (quern__graph_node_at(g, k)->op->view)
-                c->root[quern__graph_node_at(g, k)->out[0]] = c->root[quern__graph_node_at(g, k)->in[0]];
+                c->root[quern__graph_node_at(g, k)->out[0]] =
+                    c->root[quern__graph_node_at(g, k)->in[0]];
         ok = look(&l, l.bytes + v);
     }
     quern__free(l.bytes);

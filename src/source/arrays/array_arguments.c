@@ -22,7 +22,8 @@ void quern__records_free(void *self)
     quern__free(r);
 }
 
-static int add_array(quern__records *r, char role, const char *name, const char *file, const char *member, quern_error *err)
+static int add_array(quern__records *r, char role, const char *name, const char *file,
+                     const char *member, quern_error *err)
 {
     if (r->n == QUERN__RECORDS_PARTS)
         return quern__fail(err, QUERN_INVALID, file, "more than %d arrays", QUERN__RECORDS_PARTS);
@@ -31,8 +32,9 @@ static int add_array(quern__records *r, char role, const char *name, const char 
     snprintf(r->names[r->n], sizeof *r->names, "%s", name);
     r->n++;
     if (status >= 0 && r->parts[r->n - 1].records != r->parts[0].records)
-        return quern__fail(err, QUERN_FORMAT, file, "%lld records, %s has %lld", (long long)r->parts[r->n - 1].records,
-                           r->parts[0].where, (long long)r->parts[0].records);
+        return quern__fail(err, QUERN_FORMAT, file, "%lld records, %s has %lld",
+                           (long long)r->parts[r->n - 1].records, r->parts[0].where,
+                           (long long)r->parts[0].records);
     return status;
 }
 
@@ -42,7 +44,8 @@ static int add_word(quern__records *r, const char *word, quern_error *err)
     const char *equals = strchr(word, '=');
     char name[64] = "", member[2] = { *word, 0 };
     if (!equals || !strchr("xyw", *word) || (word[1] != '=' && word[1] != ':'))
-        return quern__fail(err, QUERN_INVALID, word, "expected x=FILE, y=FILE or w=FILE (x:NAME=FILE)");
+        return quern__fail(err, QUERN_INVALID, word,
+                           "expected x=FILE, y=FILE or w=FILE (x:NAME=FILE)");
     if (word[1] == ':')
         snprintf(name, sizeof name, "%.*s", (int)(equals - word - 2), word + 2);
     return add_array(r, *word, name, equals + 1, *name ? name : member, err);
@@ -74,7 +77,8 @@ static int check_format(const quern__array_file *p, const char *format, quern_er
     const char *is = p->zip ? "npz" : p->idx ? "idx" : "npy";
     return !format || !strcmp(format, is)
                ? QUERN_OK
-               : quern__fail(err, QUERN_FORMAT, p->where, "is %s, expected %s as --format says", is, format);
+               : quern__fail(err, QUERN_FORMAT, p->where, "is %s, expected %s as --format says", is,
+                             format);
 }
 
 quern__records *quern__records_words(const char *words, const char *format, quern_error *err)
@@ -87,7 +91,7 @@ quern__records *quern__records_words(const char *words, const char *format, quer
         snprintf(word, sizeof word, "%.*s", (int)n, p);
         quern__word_plain(word);
         p += n;
-        status = n >= sizeof word                             ? quern__fail(err, QUERN_INVALID, word, "is too long")
+        status = n >= sizeof word ? quern__fail(err, QUERN_INVALID, word, "is too long")
                  : strchr("xyw", *word) && strpbrk(word, "=") ? add_word(r, word, err)
                                                               : add_npz(r, word, err);
         for (int i = 0; i < r->n && status >= 0; i++)

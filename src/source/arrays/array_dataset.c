@@ -23,7 +23,8 @@ static int part_for(const quern__records *r, const quern_batch_spec *spec, int k
     char role = k < spec->n_inputs ? 'x' : 'y';
     int place = k < spec->n_inputs ? k : k - spec->n_inputs;
     for (int i = 0; i < r->n; i++)
-        if (r->roles[i] == role && *r->names[i] && spec->names[k] && !strcmp(r->names[i], spec->names[k]))
+        if (r->roles[i] == role && *r->names[i] && spec->names[k] &&
+            !strcmp(r->names[i], spec->names[k]))
             return i;
     for (int i = 0; i < r->n; i++)
         if (r->roles[i] == role && !*r->names[i] && place-- == 0)
@@ -43,14 +44,19 @@ static int match_weights(quern__records *r, const quern_batch_spec *spec, quern_
         int t = 0;
         if (r->roles[i] != 'w')
             continue;
-        while (*r->names[i] && t < spec->n_targets && strcmp(r->names[i], spec->names[spec->n_inputs + t]))
+        while (*r->names[i] && t < spec->n_targets &&
+               strcmp(r->names[i], spec->names[spec->n_inputs + t]))
             t++;
         bool all = !*r->names[i] && p->per == 1 && p->shape.rank <= 2;
         if (t == spec->n_targets)
-            return quern__fail(err, QUERN_INVALID, p->where, "no output is called '%s'", r->names[i]);
-        if ((!all && quern__weights_kind(spec, t, &p->shape) < 0) || (!*r->names[i] && !all && spec->n_targets > 1))
-            return quern__fail(err, QUERN_SHAPE, p->where, "expected weights with one number per record, or per record and step%s",
-                               *r->names[i] ? "" : " with w:OUTPUT=");
+            return quern__fail(err, QUERN_INVALID, p->where, "no output is called '%s'",
+                               r->names[i]);
+        if ((!all && quern__weights_kind(spec, t, &p->shape) < 0) ||
+            (!*r->names[i] && !all && spec->n_targets > 1))
+            return quern__fail(
+                err, QUERN_SHAPE, p->where,
+                "expected weights with one number per record, or per record and step%s",
+                *r->names[i] ? "" : " with w:OUTPUT=");
         int *to = all ? &r->weight : &r->own[t];
         if (*to >= 0)
             return quern__fail(err, QUERN_SHAPE, p->where, "these weights are given twice");
@@ -71,11 +77,13 @@ static int dataset_match(quern__records *r, const quern_batch_spec *spec, quern_
         r->order[k] = i;
         if (i < 0)
             return quern__fail(err, QUERN_INVALID, r->parts[0].where, "no file for %s '%s'",
-                               k < spec->n_inputs ? "input" : "output", spec->names[k] ? spec->names[k] : "?");
+                               k < spec->n_inputs ? "input" : "output",
+                               spec->names[k] ? spec->names[k] : "?");
         used += r->roles[i] == 'x';
         quern__array_file *p = &r->parts[i];
         bool input = k < spec->n_inputs;
-        p->channels = r->channels_first && input && quern__has_channels(&p->shape, &spec->shapes[k]);
+        p->channels =
+            r->channels_first && input && quern__has_channels(&p->shape, &spec->shapes[k]);
         quern_shape have = quern__array_file_shape(p);
         status = quern__deal_axes(spec, k, p->where, &have, err);
         if (status < 0)
@@ -83,7 +91,9 @@ static int dataset_match(quern__records *r, const quern_batch_spec *spec, quern_
     }
     for (int i = 0; i < r->n; i++)
         used -= r->roles[i] == 'x';
-    return used ? quern__fail(err, QUERN_INVALID, r->parts[0].where, "the model has %d inputs", spec->n_inputs) : QUERN_OK;
+    return used ? quern__fail(err, QUERN_INVALID, r->parts[0].where, "the model has %d inputs",
+                              spec->n_inputs)
+                : QUERN_OK;
 }
 
 /* Describes records without a model: inputs, then targets, in the order of the words. */
@@ -96,12 +106,14 @@ static int dataset_describe(quern__records *r, quern__description *out, quern_er
             int k = out->n_x + out->n_y;
             if (r->roles[i] == 'w' && side == 0) {
                 if (*r->names[i] || p->per != 1)
-                    return quern__fail(err, QUERN_UNSUPPORTED, p->where, "weights per output or step cannot be prepared");
+                    return quern__fail(err, QUERN_UNSUPPORTED, p->where,
+                                       "weights per output or step cannot be prepared");
                 out->weighted = true;
             }
             if (r->roles[i] != (side ? 'y' : 'x'))
                 continue;
-            p->channels = r->channels_first && side == 0 && quern__has_channels(&p->shape, &p->shape);
+            p->channels =
+                r->channels_first && side == 0 && quern__has_channels(&p->shape, &p->shape);
             out->shapes[k] = quern__array_file_shape(p);
             out->shapes[k].dims[0] = -1;
             out->dtypes[k] = p->dtype;
@@ -122,7 +134,8 @@ static int forward_describe(const void *self, quern__description *out, quern_err
 
 /* ---- random access ---- */
 
-static int indexed_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int indexed_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle,
+                        uint64_t seed, quern_error *err)
 {
     quern__records *r = g->self;
     g->spec = spec;
@@ -132,25 +145,31 @@ static int indexed_open(quern_generator *g, const quern_batch_spec *spec, bool s
 }
 
 /* Reads record `record` into row `at` of the batch, with its weights. */
-static int read_record(quern__records *r, quern_batch *b, int64_t record, int64_t at, quern_error *err)
+static int read_record(quern__records *r, quern_batch *b, int64_t record, int64_t at,
+                       quern_error *err)
 {
     const quern_batch_spec *s = b->spec;
     int status = QUERN_OK;
     for (int k = 0; k < s->n_inputs + s->n_targets && status >= 0; k++) {
-        char *to = (char *)b->arrays[k] + (size_t)(at * quern__per_record(&s->shapes[k])) * quern_dtype_size(s->dtypes[k]);
+        char *to = (char *)b->arrays[k] +
+                   (size_t)(at * quern__per_record(&s->shapes[k])) * quern_dtype_size(s->dtypes[k]);
         status = quern__array_file_read(&r->parts[r->order[k]], record, s->dtypes[k], to, err);
     }
     if (r->weight >= 0 && status >= 0)
-        status = quern__array_file_read(&r->parts[r->weight], record, QUERN_FLOAT32, b->weights + at, err);
+        status = quern__array_file_read(&r->parts[r->weight], record, QUERN_FLOAT32,
+                                        b->weights + at, err);
     for (int t = 0; t < s->n_targets && status >= 0; t++) {
         quern__array_file *p = r->own[t] < 0 ? NULL : &r->parts[r->own[t]];
-        status = p ? quern__array_file_read(p, record, QUERN_FLOAT32, b->target_weights[t] + at * p->per, err) : QUERN_OK;
+        status = p ? quern__array_file_read(p, record, QUERN_FLOAT32,
+                                            b->target_weights[t] + at * p->per, err)
+                   : QUERN_OK;
     }
     return status;
 }
 
 /* Substitutes a bad record: the nearest good record before it, else the nearest after it. */
-static int read_substitute(quern_generator *g, quern_batch *b, int64_t record, int64_t at, quern_error *err)
+static int read_substitute(quern_generator *g, quern_batch *b, int64_t record, int64_t at,
+                           quern_error *err)
 {
     for (int64_t k = 1; k <= b->bad->most && record - k >= g->from; k++)
         if (read_record(g->self, b, record - k, at, NULL) >= 0)
@@ -158,12 +177,15 @@ static int read_substitute(quern_generator *g, quern_batch *b, int64_t record, i
     for (int64_t k = 1; k <= b->bad->most && record + k < g->from + g->count; k++)
         if (read_record(g->self, b, record + k, at, NULL) >= 0)
             return QUERN_OK;
-    return quern__fail(err, QUERN_FORMAT, g->where, "record %lld: no good record near it can substitute it", (long long)record + 1);
+    return quern__fail(err, QUERN_FORMAT, g->where,
+                       "record %lld: no good record near it can substitute it",
+                       (long long)record + 1);
 }
 
 /* Reads the records of a batch. A bad record is skipped or substituted, so the batch may become
  * smaller. */
-static int indexed_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+static int indexed_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b,
+                        quern_error *err)
 {
     quern__records *r = g->self;
     int64_t good = 0;
@@ -186,7 +208,8 @@ static int indexed_read(quern_generator *g, int64_t pass, int64_t first, quern_b
     b->size = good;
     b->has_weights = r->weight >= 0;
     for (int t = 0; t < b->spec->n_targets; t++)
-        b->weighs[t] = r->own[t] < 0 ? QUERN_WEIGHTS_COMMON : quern__weights_kind(b->spec, t, &r->parts[r->own[t]].shape);
+        b->weighs[t] = r->own[t] < 0 ? QUERN_WEIGHTS_COMMON
+                                     : quern__weights_kind(b->spec, t, &r->parts[r->own[t]].shape);
     return QUERN_OK;
 }
 
@@ -207,7 +230,8 @@ static void divide_into_blocks(quern__records *r)
         zipped += r->parts[i].gz != NULL;
         places = places && quern__array_file_has_places(&r->parts[i]);
     }
-    int64_t most = zipped ? (int64_t)(places_bytes / ((size_t)zipped * quern__gunzip_mark_bytes())) : QUERN__RECORDS_BLOCKS;
+    int64_t most = zipped ? (int64_t)(places_bytes / ((size_t)zipped * quern__gunzip_mark_bytes()))
+                          : QUERN__RECORDS_BLOCKS;
     most = !places || most < 1 ? 1 : most > QUERN__RECORDS_BLOCKS ? QUERN__RECORDS_BLOCKS : most;
     r->block = (r->parts[0].records + most - 1) / most;
     r->block = r->block > 0 ? r->block : 1;
@@ -218,17 +242,20 @@ static void divide_into_blocks(quern__records *r)
 static void forward_order(void *self, const quern__random_key *key, int64_t epoch)
 {
     quern__records *r = self;
-    r->in_order = !key || epoch == 0 || r->n_blocks == 1; /* the first epoch records the block starts */
+    r->in_order =
+        !key || epoch == 0 || r->n_blocks == 1; /* the first epoch records the block starts */
     if (key)
         r->key = *key;
 }
 
 /* Selects the files that the run reads. Block starts are valid only for the files of the pass
  * that recorded them. */
-static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
+static int forward_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
+                         int64_t *y_count, quern_error *err)
 {
     quern__records *r = self;
-    int read[QUERN__RECORDS_PARTS], n = spec->n_inputs + spec->n_targets, status = dataset_match(r, spec, err);
+    int read[QUERN__RECORDS_PARTS], n = spec->n_inputs + spec->n_targets,
+                                    status = dataset_match(r, spec, err);
     if (status < 0)
         return status;
     for (int t = 0; t < spec->n_targets; t++)
@@ -314,7 +341,9 @@ static int forward_rewind(void *self, quern_error *err)
     quern__records *r = self;
     r->left = 0;
     r->visited = 0;
-    return r->in_order ? rewind_parts(r, err) : r->kept < r->n_blocks ? find_places(r, err) : QUERN_OK;
+    return r->in_order             ? rewind_parts(r, err)
+           : r->kept < r->n_blocks ? find_places(r, err)
+                                   : QUERN_OK;
 }
 
 /* Checks that the target elements of part k are integers if the type requires it. */
@@ -325,8 +354,9 @@ static int check_whole(const quern__records *r, int k, const double *y, quern_er
     int32_t label;
     for (int64_t i = 0; r->types[k] == QUERN_INT32 && i < p->per; i++)
         if (!quern__convert(y + i, QUERN_FLOAT64, 1, &label, QUERN_INT32, 0))
-            return quern__array_file_fail(p, (p->at - p->offset) / (p->per * (int64_t)quern_dtype_size(p->dtype)) - 1,
-                                          QUERN_INVALID, quern__convert_why(y + i, QUERN_FLOAT64, 0, QUERN_INT32, why), err);
+            return quern__array_file_fail(
+                p, (p->at - p->offset) / (p->per * (int64_t)quern_dtype_size(p->dtype)) - 1,
+                QUERN_INVALID, quern__convert_why(y + i, QUERN_FLOAT64, 0, QUERN_INT32, why), err);
     return QUERN_OK;
 }
 
@@ -344,8 +374,11 @@ static int forward_read(void *self, float *x, double *y, quern_error *err)
         quern__array_file *p = &r->parts[r->read[k]];
         bool input = r->roles[r->read[k]] == 'x';
         quern_error *own = fits < 0 ? NULL : err;
-        status = quern__array_file_read(p, -1, input ? r->types[k] : QUERN_FLOAT64, input ? (void *)x : (void *)y, own);
-        int misfit = status == QUERN_INVALID ? status : status >= 0 && !input ? check_whole(r, k, y, own) : QUERN_OK;
+        status = quern__array_file_read(p, -1, input ? r->types[k] : QUERN_FLOAT64,
+                                        input ? (void *)x : (void *)y, own);
+        int misfit = status == QUERN_INVALID ? status
+                     : status >= 0 && !input ? check_whole(r, k, y, own)
+                                             : QUERN_OK;
         if (fits >= 0)
             fits = misfit;
         status = status == QUERN_INVALID ? QUERN_OK : status;
@@ -381,11 +414,13 @@ static quern_generator *sequential_new(quern__records *r, quern_error *err)
     return quern__stream_generator(&s, err);
 }
 
-quern_generator *quern__records_open(const char *words, const char *format, bool channels_first, quern_error *err)
+quern_generator *quern__records_open(const char *words, const char *format, bool channels_first,
+                                     quern_error *err)
 {
-    static const quern__source_ops kind = {
-        .open = indexed_open, .read = indexed_read, .free = indexed_free, .describe = indexed_describe
-    };
+    static const quern__source_ops kind = { .open = indexed_open,
+                                            .read = indexed_read,
+                                            .free = indexed_free,
+                                            .describe = indexed_describe };
     quern__records *r = quern__records_words(words, format, err);
     bool by_number = true;
     if (r)

@@ -24,7 +24,8 @@ typedef struct quern__records {
     quern__place places[QUERN__RECORDS_BLOCKS][QUERN__RECORDS_PARTS];
     bool in_order;
     quern__random_key key;
-    int read[QUERN__RECORDS_PARTS]; /* parts in the order of a record of the run; the weights are last */
+    int read[QUERN__RECORDS_PARTS]; /* parts in the order of a record of the run; the weights are
+                                       last */
     int n_read;
     int types[QUERN__RECORDS_PARTS]; /* by element of `read`: the type that the run expects */
     bool passed;                     /* reading can continue after the failed record */

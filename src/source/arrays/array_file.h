@@ -17,12 +17,13 @@ typedef struct quern__array_file {
     bool idx;       /* format IDX; else NPY */
     bool by_number; /* random access, from several threads */
     int64_t offset; /* of the first record in the uncompressed data */
-    int64_t at;     /* sequential: offset of the next byte; for Fortran order as if it were C order */
+    int64_t at; /* sequential: offset of the next byte; for Fortran order as if it were C order */
     int dtype;
-    bool swapped;                 /* elements are big-endian */
-    bool fortran;                 /* Fortran order: for each element of a record, the values of all records are contiguous */
-    bool channels;                /* axis 1 moves to the end during reading; set by the owner */
-    quern_shape shape;            /* in the file, axis 0: records */
+    bool swapped;      /* elements are big-endian */
+    bool fortran;      /* Fortran order: for each element of a record, the values of all records are
+                          contiguous */
+    bool channels;     /* axis 1 moves to the end during reading; set by the owner */
+    quern_shape shape; /* in the file, axis 0: records */
     int64_t records, per;         /* per: elements of a record */
     void *lock;                   /* of a stored zip member, whose handle has one offset */
     char *held;                   /* all elements in C order, of a small Fortran-order array */
@@ -34,12 +35,14 @@ enum { QUERN__PART_HELD = 4 << 20, QUERN__PART_BLOCK = 1 << 20, QUERN__PART_COLU
 
 /* Opens "FILE", "FILE:/member" or, if no such file exists, "FILE:member". `member` is the
  * default member of a zip; QUERN_NOTFOUND if it does not exist. */
-int quern__array_file_open(quern__array_file *p, const char *name, const char *member, quern_error *err);
+int quern__array_file_open(quern__array_file *p, const char *name, const char *member,
+                           quern_error *err);
 /* Closes the file and resets *p; also after a failed open. */
 void quern__array_file_close(quern__array_file *p);
 /* Converts one record to `dtype` (float32, float64, int32 or int64). record -1: the next one; it
  * counts as read also if an element does not fit (QUERN_INVALID). */
-int quern__array_file_read(quern__array_file *p, int64_t record, int dtype, void *to, quern_error *err);
+int quern__array_file_read(quern__array_file *p, int64_t record, int dtype, void *to,
+                           quern_error *err);
 /* Skips records, sequentially. */
 int quern__array_file_skip(quern__array_file *p, int64_t records, quern_error *err);
 /* A position for sequential reading. */
@@ -59,9 +62,11 @@ quern_shape quern__array_file_shape(const quern__array_file *p);
 
 /* ---- shared by array_file.c and fortran_order.c ---- */
 /* Fails at a record (-1: no record). */
-int quern__array_file_fail(const quern__array_file *p, int64_t record, int code, const char *what, quern_error *err);
+int quern__array_file_fail(const quern__array_file *p, int64_t record, int code, const char *what,
+                           quern_error *err);
 /* Fails because fewer bytes than expected were read. `got` is negative after a read error. */
-int quern__array_file_short(const quern__array_file *p, int64_t record, int64_t got, quern_error *err);
+int quern__array_file_short(const quern__array_file *p, int64_t record, int64_t got,
+                            quern_error *err);
 /* Reads up to n bytes at offset `at` of the uncompressed data; fewer only at the end. Negative
  * on failure. */
 int64_t quern__array_file_bytes(quern__array_file *p, int64_t at, void *to, size_t n);
@@ -71,7 +76,8 @@ int64_t quern__array_file_bytes(quern__array_file *p, int64_t at, void *to, size
 int quern__array_file_order(quern__array_file *p, quern_error *err);
 /* Reads elements [first, first + n) of a record of an array in memory or in Fortran order, in
  * the order of the file. Returns n, or less on failure. `forward`: through a block. */
-int64_t quern__array_file_numbers(quern__array_file *p, int64_t record, int64_t first, int64_t n, void *to, bool forward);
+int64_t quern__array_file_numbers(quern__array_file *p, int64_t record, int64_t first, int64_t n,
+                                  void *to, bool forward);
 /* Bytes of a block; 0: no block. */
 size_t quern__array_file_block_bytes(const quern__array_file *p);
 

@@ -32,7 +32,8 @@ int quern__array_file_order(quern__array_file *p, quern_error *err)
 {
     int64_t bytes = p->records * (int64_t)quern_dtype_size(p->dtype);
     if (__builtin_mul_overflow(bytes, p->per, &bytes))
-        return quern__array_file_fail(p, -1, QUERN_FORMAT, "has a size that overflows 64 bits", err);
+        return quern__array_file_fail(p, -1, QUERN_FORMAT, "has a size that overflows 64 bits",
+                                      err);
     if (bytes <= QUERN__PART_HELD) {
         int status = fortran_load(p, err);
         p->by_number = true;
@@ -41,7 +42,8 @@ int quern__array_file_order(quern__array_file *p, quern_error *err)
         return status;
     }
     if (!p->by_number) {
-        quern__array_file_fail(p, -1, QUERN_UNSUPPORTED, "a compressed Fortran-order array exceeds 4 MiB", err);
+        quern__array_file_fail(p, -1, QUERN_UNSUPPORTED,
+                               "a compressed Fortran-order array exceeds 4 MiB", err);
         quern__hint(err, "save np.ascontiguousarray(x), or save it uncompressed");
         return QUERN_UNSUPPORTED;
     }
@@ -59,7 +61,8 @@ static int64_t block_room(const quern__array_file *p)
 /* The block, and one run of the file. */
 size_t quern__array_file_block_bytes(const quern__array_file *p)
 {
-    return p->fortran ? (size_t)block_room(p) * (size_t)(p->per + 1) * quern_dtype_size(p->dtype) : 0;
+    return p->fortran ? (size_t)block_room(p) * (size_t)(p->per + 1) * quern_dtype_size(p->dtype)
+                      : 0;
 }
 
 /* Reads the block that begins at record `first`: one run per element position. */
@@ -76,7 +79,8 @@ static bool read_block(quern__array_file *p, int64_t first)
     quern__walk walk = quern__walk_of(&p->shape, 1, true, -1);
     p->block_n = 0;
     for (int64_t k = 0; k < p->per; k++) {
-        int64_t at = p->offset + (k * p->records + first) * (int64_t)size, place = quern__walk_next(&walk);
+        int64_t at = p->offset + (k * p->records + first) * (int64_t)size,
+                place = quern__walk_next(&walk);
         if (quern__array_file_bytes(p, at, run, (size_t)n * size) != n * (int64_t)size)
             return false;
         for (int64_t r = 0; r < n; r++)
@@ -87,7 +91,8 @@ static bool read_block(quern__array_file *p, int64_t first)
     return true;
 }
 
-int64_t quern__array_file_numbers(quern__array_file *p, int64_t record, int64_t first, int64_t n, void *to, bool forward)
+int64_t quern__array_file_numbers(quern__array_file *p, int64_t record, int64_t first, int64_t n,
+                                  void *to, bool forward)
 {
     size_t size = quern_dtype_size(p->dtype);
     if (record >= p->records)
@@ -100,13 +105,17 @@ int64_t quern__array_file_numbers(quern__array_file *p, int64_t record, int64_t 
         bool there = record >= p->block_first && record < p->block_first + p->block_n;
         if (!there && !read_block(p, record))
             return 0;
-        memcpy(to, p->block + (size_t)((record - p->block_first) * p->per + first) * size, (size_t)n * size);
+        memcpy(to, p->block + (size_t)((record - p->block_first) * p->per + first) * size,
+               (size_t)n * size);
         return n;
     }
     quern__walk walk = quern__walk_of(&p->shape, 1, true, -1);
     for (int64_t k = 0; k < p->per; k++) {
-        int64_t at = p->offset + (k * p->records + record) * (int64_t)size, place = quern__walk_next(&walk) - first;
-        if (place >= 0 && place < n && quern__array_file_bytes(p, at, (char *)to + (size_t)place * size, size) != (int64_t)size)
+        int64_t at = p->offset + (k * p->records + record) * (int64_t)size,
+                place = quern__walk_next(&walk) - first;
+        if (place >= 0 && place < n &&
+            quern__array_file_bytes(p, at, (char *)to + (size_t)place * size, size) !=
+                (int64_t)size)
             return 0;
     }
     return n;

@@ -14,7 +14,8 @@ typedef struct input {
     off_t start; /* offset at open; -1: not seekable */
 } input;
 
-static int input_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int input_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed,
+                      quern_error *err)
 {
     input *p = g->self;
     (void)shuffle, (void)seed;
@@ -42,13 +43,17 @@ static int input_reset(quern_generator *g, int64_t epoch, quern_error *err)
     return QUERN_OK;
 }
 
-static int64_t input_first(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err)
+static int64_t input_first(quern_generator *g, uint64_t seed, const volatile int *interrupt,
+                           quern_error *err)
 {
     (void)seed;
     return quern__protocol_first(&((input *)g->self)->in, interrupt, err);
 }
 
-static void input_cancel(quern_generator *g) { __atomic_store_n(&((input *)g->self)->in.stop, true, __ATOMIC_RELEASE); }
+static void input_cancel(quern_generator *g)
+{
+    __atomic_store_n(&((input *)g->self)->in.stop, true, __ATOMIC_RELEASE);
+}
 
 static void input_free(quern_generator *g)
 {
@@ -80,7 +85,9 @@ quern_generator *quern__input_open(const char *path, const quern_file_opts *o, q
     bool standard = !strcmp(path, "-");
     p->path = quern__strdup(standard ? "standard input" : path);
     p->arrays = o->arrays ? quern__strdup(o->arrays) : NULL;
-    p->in = (quern__protocol){ .where = p->path, .arrays = p->arrays, .timeout = o->stall_timeout, .said = -1 };
+    p->in = (quern__protocol){
+        .where = p->path, .arrays = p->arrays, .timeout = o->stall_timeout, .said = -1
+    };
     quern__data_format(o->data_format, &p->in.channels_first, NULL); /* opening checked the word */
     p->in.fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     p->start = p->in.fd >= 0 ? lseek(p->in.fd, 0, SEEK_CUR) : -1;

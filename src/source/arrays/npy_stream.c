@@ -15,7 +15,8 @@ enum { WEIGHTS = -1, IGNORED = -2, patience = 30, grace = 2 };
 
 static void format_place(const quern__protocol *p, int64_t byte, char *where, size_t size)
 {
-    snprintf(where, size, "%.120s: batch %lld, byte %lld", p->where, (long long)p->batch + 1, (long long)byte);
+    snprintf(where, size, "%.120s: batch %lld, byte %lld", p->where, (long long)p->batch + 1,
+             (long long)byte);
 }
 
 int quern__protocol_fail(const quern__protocol *p, int code, quern_error *err, const char *what)
@@ -24,7 +25,8 @@ int quern__protocol_fail(const quern__protocol *p, int code, quern_error *err, c
     format_place(p, p->bytes, where, sizeof where);
     int status = quern__fail(err, code, where, "%s", what);
     if (p->held)
-        quern__hint(err, "close the standard output of the program's child: the program itself has ended");
+        quern__hint(
+            err, "close the standard output of the program's child: the program itself has ended");
     return status;
 }
 
@@ -43,7 +45,8 @@ static int stream_idle(quern__protocol *p, double since, double *gone, quern_err
     if (p->held)
         return QUERN_END;
     return p->timeout > 0 && now - since > p->timeout
-               ? quern__protocol_fail(p, QUERN_STALLED, err, "no data for longer than the stall timeout")
+               ? quern__protocol_fail(p, QUERN_STALLED, err,
+                                      "no data for longer than the stall timeout")
                : QUERN_OK;
 }
 
@@ -54,7 +57,8 @@ static ssize_t read_some(quern__protocol *p, void *to, size_t n, quern_error *er
     size_t got = 0;
     double since = quern__now(), gone = 0;
     while (got < n) {
-        struct pollfd fds[2] = { { .fd = p->fd, .events = POLLIN }, { .fd = p->said, .events = POLLIN } };
+        struct pollfd fds[2] = { { .fd = p->fd, .events = POLLIN },
+                                 { .fd = p->said, .events = POLLIN } };
         if (__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE))
             return QUERN_CLOSED;
         if (p->interrupt && *p->interrupt)
@@ -105,7 +109,8 @@ static void printable(const uint8_t *bytes, size_t n, char *out, size_t size)
 
 /* Fails because the next bytes do not start an array. The message contains the n bytes of `head`
  * and those that can be read at once. */
-static int not_an_array(quern__protocol *p, const uint8_t *head, size_t n, int64_t begin, quern_error *err)
+static int not_an_array(quern__protocol *p, const uint8_t *head, size_t n, int64_t begin,
+                        quern_error *err)
 {
     uint8_t bytes[40];
     char where[256], text[170] = "";
@@ -115,7 +120,8 @@ static int not_an_array(quern__protocol *p, const uint8_t *head, size_t n, int64
     n += k > 0 ? (size_t)k : 0;
     printable(bytes, n, text, sizeof text);
     format_place(p, begin, where, sizeof where);
-    int status = quern__fail(err, QUERN_FORMAT, where, "not a .npy array: found '%s', expected \\x93NUMPY", text);
+    int status = quern__fail(err, QUERN_FORMAT, where,
+                             "not a .npy array: found '%s', expected \\x93NUMPY", text);
     quern__hint(err, "print other output to standard error");
     return status;
 }
@@ -132,7 +138,8 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
         *npy = p->npy;
         return QUERN_OK;
     }
-    quern__activity_set(p->hear ? "waiting for the program" : "waiting for input", p->where, "batch", p->batch + 1);
+    quern__activity_set(p->hear ? "waiting for the program" : "waiting for input", p->where,
+                        "batch", p->batch + 1);
     ssize_t got = read_some(p, head, have, err);
     if (got < 0)
         return (int)got;
@@ -156,7 +163,9 @@ static int read_header(quern__protocol *p, quern__npy *npy, quern_error *err)
         return quern__protocol_fail(p, QUERN_FORMAT, err, "an array header exceeds 4096 bytes");
     got = read_some(p, head + have, total - have, err);
     if (got < 0 || (size_t)got != total - have)
-        return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array header");
+        return got < 0 ? (int)got
+                       : quern__protocol_fail(p, QUERN_FORMAT, err,
+                                              "the stream ends inside an array header");
     return quern__npy_parse(head, total, npy, where, err);
 }
 
@@ -168,7 +177,9 @@ static int skip_bytes(quern__protocol *p, size_t bytes, quern_error *err)
         size_t n = bytes < sizeof passed ? bytes : sizeof passed;
         ssize_t got = read_some(p, passed, n, err);
         if (got < 0 || (size_t)got != n)
-            return got < 0 ? (int)got : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array");
+            return got < 0 ? (int)got
+                           : quern__protocol_fail(p, QUERN_FORMAT, err,
+                                                  "the stream ends inside an array");
         bytes -= n;
     }
     return QUERN_OK;
@@ -178,16 +189,19 @@ static int skip_bytes(quern__protocol *p, size_t bytes, quern_error *err)
 static int too_large(const quern__protocol *p, int64_t records, int64_t room, quern_error *err)
 {
     char what[100];
-    snprintf(what, sizeof what, "%lld records exceed the batch size %lld", (long long)records, (long long)room);
+    snprintf(what, sizeof what, "%lld records exceed the batch size %lld", (long long)records,
+             (long long)room);
     int status = quern__protocol_fail(p, QUERN_SHAPE, err, what);
-    quern__hint(err, "set --batch-size %lld, or remove the option: the first batch then sets the size", (long long)records);
+    quern__hint(err,
+                "set --batch-size %lld, or remove the option: the first batch then sets the size",
+                (long long)records);
     return status;
 }
 
 /* Checks the array at position `at` of a batch: the axes of the model, and the number of
  * records. */
-static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, const quern_batch *b,
-                       bool channels, quern_error *err)
+static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at,
+                       const quern_batch *b, bool channels, quern_error *err)
 {
     static const quern_shape one = { .rank = 1, .dims = { -1 } };
     int i = p->order[at];
@@ -198,14 +212,17 @@ static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_ba
     if (records > s->batch_size && quern__axes_fit(&have, want))
         return too_large(p, records, s->batch_size, err);
     if (records < 1 || records > s->batch_size || (at > 0 && records != b->size)) {
-        snprintf(what, sizeof what, "array %d has shape %s; the model expects %s with 1 to %lld records, equal in all arrays",
-                 at + 1, quern_shape_text(&have, has, sizeof has), quern_shape_text(want, wants, sizeof wants),
-                 (long long)s->batch_size);
+        snprintf(what, sizeof what,
+                 "array %d has shape %s; the model expects %s with 1 to %lld records, equal in all "
+                 "arrays",
+                 at + 1, quern_shape_text(&have, has, sizeof has),
+                 quern_shape_text(want, wants, sizeof wants), (long long)s->batch_size);
         return quern__protocol_fail(p, QUERN_SHAPE, err, what);
     }
-    snprintf(where, sizeof where, "%.120s: batch %lld, byte %lld: array %d", p->where, (long long)p->batch + 1, (long long)p->bytes,
-             at + 1);
-    return i == WEIGHTS ? quern__axes_check(where, &have, want, "w", false, err) : quern__deal_axes(s, i, where, &have, err);
+    snprintf(where, sizeof where, "%.120s: batch %lld, byte %lld: array %d", p->where,
+             (long long)p->batch + 1, (long long)p->bytes, at + 1);
+    return i == WEIGHTS ? quern__axes_check(where, &have, want, "w", false, err)
+                        : quern__deal_axes(s, i, where, &have, err);
 }
 
 /* Grows the conversion buffer; it allocates only while batches grow. */
@@ -221,12 +238,13 @@ static int make_scratch(quern__protocol *p, size_t bytes, quern_error *err)
 
 /* Reads the array at position `at` into the batch: directly if type, byte order and memory order
  * match. */
-static int read_array(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at, quern_batch *b,
-                      quern_error *err)
+static int read_array(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at,
+                      quern_batch *b, quern_error *err)
 {
     int i = p->order[at], dtype = i == WEIGHTS ? QUERN_FLOAT32 : s->dtypes[i];
     void *to = i == WEIGHTS ? b->weights : b->arrays[i];
-    bool channels = p->channels_first && i >= 0 && i < s->n_inputs && quern__has_channels(&npy->shape, &s->shapes[i]);
+    bool channels = p->channels_first && i >= 0 && i < s->n_inputs &&
+                    quern__has_channels(&npy->shape, &s->shapes[i]);
     char why[128], what[160];
     int status = check_shape(p, npy, s, at, b, channels, err);
     if (status < 0) {
@@ -235,31 +253,37 @@ static int read_array(quern__protocol *p, const quern__npy *npy, const quern_bat
     }
     int64_t records = npy->shape.dims[0], all = quern_shape_count(&npy->shape);
     /* without conversion the elements go directly to the batch */
-    bool fortran = npy->fortran && npy->shape.rank > 1, direct = npy->dtype == dtype && !npy->swapped && !fortran && !channels;
+    bool fortran = npy->fortran && npy->shape.rank > 1,
+         direct = npy->dtype == dtype && !npy->swapped && !fortran && !channels;
     b->size = records;
     status = direct ? QUERN_OK : make_scratch(p, npy->data_bytes, err);
     if (status < 0)
         return status;
     ssize_t n = read_some(p, direct ? to : p->scratch, npy->data_bytes, err);
     if (n < 0 || (size_t)n != npy->data_bytes)
-        return n < 0 ? (int)n : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array");
+        return n < 0
+                   ? (int)n
+                   : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends inside an array");
     if (direct)
         return QUERN_OK;
     if (npy->swapped)
         quern__swap_bytes(p->scratch, all, quern_dtype_size(npy->dtype));
     quern__walk walk = quern__walk_of(&npy->shape, 0, fortran, channels ? 1 : -1);
-    int64_t good = fortran || channels ? quern__convert_walk(p->scratch, npy->dtype, all, to, dtype, &walk)
-                                       : quern__convert(p->scratch, npy->dtype, all, to, dtype, 0);
+    int64_t good = fortran || channels
+                       ? quern__convert_walk(p->scratch, npy->dtype, all, to, dtype, &walk)
+                       : quern__convert(p->scratch, npy->dtype, all, to, dtype, 0);
     if (good == all)
         return QUERN_OK;
     p->passed = true;
-    snprintf(what, sizeof what, "record %lld: %s", (long long)(fortran ? good % records : good / (all / records)) + 1,
+    snprintf(what, sizeof what, "record %lld: %s",
+             (long long)(fortran ? good % records : good / (all / records)) + 1,
              quern__convert_why(p->scratch, npy->dtype, good, dtype, why));
     return quern__protocol_fail(p, QUERN_INVALID, err, what);
 }
 
 /* Reads one batch. p->passed: it was refused, but all its bytes were read. */
-static int read_batch(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err)
+static int read_batch(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b,
+                      quern_error *err)
 {
     int refused = QUERN_OK;
     b->has_weights = false;
@@ -268,11 +292,12 @@ static int read_batch(quern__protocol *p, const quern_batch_spec *spec, quern_ba
         p->passed = false;
         int status = read_header(p, &npy, refused < 0 ? NULL : err);
         if (status == QUERN_END)
-            status =
-                i == 0 ? QUERN_END : quern__protocol_fail(p, QUERN_FORMAT, err, "the stream ends between the arrays of a batch");
+            status = i == 0 ? QUERN_END
+                            : quern__protocol_fail(p, QUERN_FORMAT, err,
+                                                   "the stream ends between the arrays of a batch");
         else if (status >= 0)
-            status =
-                p->order[i] == IGNORED || refused < 0 ? skip_bytes(p, npy.data_bytes, err) : read_array(p, &npy, spec, i, b, err);
+            status = p->order[i] == IGNORED || refused < 0 ? skip_bytes(p, npy.data_bytes, err)
+                                                           : read_array(p, &npy, spec, i, b, err);
         if (status < 0 && p->passed && b->bad)
             refused = status;
         else if (status != QUERN_OK)
@@ -284,7 +309,8 @@ static int read_batch(quern__protocol *p, const quern_batch_spec *spec, quern_ba
     return refused;
 }
 
-int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b, quern_error *err)
+int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern_batch *b,
+                         quern_error *err)
 {
     for (;;) {
         quern_error own = { 0 };
@@ -300,7 +326,8 @@ int quern__protocol_next(quern__protocol *p, const quern_batch_spec *spec, quern
 
 /* The array of a name: x and y are the next input and target, w the weights; other names are
  * inputs and outputs of the model. */
-static int array_named(const quern__protocol *p, const quern_batch_spec *spec, const char *name, size_t n)
+static int array_named(const quern__protocol *p, const quern_batch_spec *spec, const char *name,
+                       size_t n)
 {
     int inputs = 0, targets = 0, all = spec->n_inputs + spec->n_targets;
     if (n == 1 && *name == 'w')
@@ -330,7 +357,8 @@ int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern
         size_t n = strcspn(at, ",");
         int i = p->n < QUERN__PROTOCOL_ARRAYS ? array_named(p, spec, at, n) : all;
         if (i == all || (i != IGNORED && seen[i + 1]))
-            return quern__fail(err, QUERN_INVALID, "arrays", "'%.*s' is not an input or output of the model, or is named twice",
+            return quern__fail(err, QUERN_INVALID, "arrays",
+                               "'%.*s' is not an input or output of the model, or is named twice",
                                (int)n, at);
         if (i != IGNORED)
             seen[i + 1] = true;
@@ -344,7 +372,10 @@ int quern__protocol_open(quern__protocol *p, const quern_batch_spec *spec, quern
     return QUERN_OK;
 }
 
-bool quern__protocol_fresh(const quern__protocol *p) { return p->bytes == 0 || (p->ahead && p->batch == 0); }
+bool quern__protocol_fresh(const quern__protocol *p)
+{
+    return p->bytes == 0 || (p->ahead && p->batch == 0);
+}
 
 void quern__protocol_begin(quern__protocol *p)
 {

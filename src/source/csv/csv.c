@@ -15,17 +15,20 @@
 
 size_t quern__csv_buffer = 1 << 20;
 
-int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format, ...)
+int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format,
+                    ...)
 {
     char where[256], what[300];
     va_list args;
-    if (!err) /* speculative reads pass NULL, so that no thread counts lines for an error that is discarded */
+    if (!err) /* speculative reads pass NULL, so that no thread counts lines for an error that is
+                 discarded */
         return code;
     va_start(args, format);
     quern__vformat(what, sizeof what, format, args);
     va_end(args);
-    snprintf(where, sizeof where, column >= 0 ? "%.150s:%lld: column '%s'" : "%.150s:%lld", f->bytes.path,
-             (long long)quern__csv_line(f), column >= 0 ? f->columns[column].name : "");
+    snprintf(where, sizeof where, column >= 0 ? "%.150s:%lld: column '%s'" : "%.150s:%lld",
+             f->bytes.path, (long long)quern__csv_line(f),
+             column >= 0 ? f->columns[column].name : "");
     return quern__fail(err, code, where, "%s", what);
 }
 
@@ -53,7 +56,8 @@ int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error
     b->begin += f->used;
     f->used = 0;
     for (;;) {
-        char *start = b->buffer + b->begin, *end = b->buffer + b->end, *newline = memchr(start, '\n', (size_t)(end - start));
+        char *start = b->buffer + b->begin, *end = b->buffer + b->end,
+             *newline = memchr(start, '\n', (size_t)(end - start));
         int lines = 0;
         *quoted = memchr(start, '"', (size_t)((newline ? newline : end) - start)) != NULL;
         if (*quoted)
@@ -68,8 +72,11 @@ int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error
             return QUERN_OK;
         }
         if (b->ended)
-            return start < end ? quern__csv_fail(f, -1, QUERN_FORMAT, err, "the file ends inside quotes") : QUERN_END;
-        quern__activity_set("reading", b->path, f->blocks.on ? "byte" : "line", f->blocks.on ? quern__bytes_place(b) : f->line);
+            return start < end
+                       ? quern__csv_fail(f, -1, QUERN_FORMAT, err, "the file ends inside quotes")
+                       : QUERN_END;
+        quern__activity_set("reading", b->path, f->blocks.on ? "byte" : "line",
+                            f->blocks.on ? quern__bytes_place(b) : f->line);
         int64_t got = quern__bytes_more(b, QUERN__CSV_RECORD, err);
         if (got < 0)
             return (int)got;
@@ -101,7 +108,9 @@ int quern__csv_take(quern__csv *f, char **p, const char *e, quern_error *err)
     }
     f->field[n] = 0;
     f->field_length = n;
-    return memchr(f->field, 0, n) ? quern__csv_fail(f, f->column, QUERN_FORMAT, err, "the field contains a NUL byte") : QUERN_OK;
+    return memchr(f->field, 0, n)
+               ? quern__csv_fail(f, f->column, QUERN_FORMAT, err, "the field contains a NUL byte")
+               : QUERN_OK;
 }
 
 /* ---- files ---- */
@@ -169,12 +178,14 @@ int quern__csv_text(quern__csv *f, int k, quern_error *err)
 
 /* Converts a plain number and stores it. Returns the end of the field; NULL: the field needs
  * quern__csv_put. */
-static inline const char *csv_put_plain(const quern__csv_plain *c, char separator, const char *p, const char *e, float *x,
-                                        double *y)
+static inline const char *csv_put_plain(const quern__csv_plain *c, char separator, const char *p,
+                                        const char *e, float *x, double *y)
 {
     float narrow;
     double v;
-    const char *end = c->kind == QUERN__CPU_X ? quern__read_float(p, &narrow) : c->kind ? quern__read_double(p, &v) : NULL;
+    const char *end = c->kind == QUERN__CPU_X ? quern__read_float(p, &narrow)
+                      : c->kind               ? quern__read_double(p, &v)
+                                              : NULL;
     if (!end || (end < e && *end != separator))
         return NULL;
     if (c->kind == QUERN__CPU_X) {
@@ -183,7 +194,8 @@ static inline const char *csv_put_plain(const quern__csv_plain *c, char separato
     }
     if (!(fabs(v) <= 3.4028235677973366e38))
         return NULL;
-    if (c->kind == QUERN__CPU_LABEL && (v != floor(v) || fabs(v) > INT32_MAX || (c->labels && (v < 0 || v >= c->labels))))
+    if (c->kind == QUERN__CPU_LABEL &&
+        (v != floor(v) || fabs(v) > INT32_MAX || (c->labels && (v < 0 || v >= c->labels))))
         return NULL;
     y[c->at] = v;
     return end;
@@ -225,8 +237,9 @@ int quern__csv_read(void *self, float *x, double *y, quern_error *err)
         f->passed = f->passed || status == QUERN_OK;
         f->unknown = false;
         if (status == QUERN_END && f->skipped) {
-            quern__note("%s: %lld %s skipped: the model does not know %s", f->paths[0], (long long)f->skipped,
-                        f->skipped == 1 ? "record was" : "records were", f->skipped == 1 ? "its class" : "their classes");
+            quern__note("%s: %lld %s skipped: the model does not know %s", f->paths[0],
+                        (long long)f->skipped, f->skipped == 1 ? "record was" : "records were",
+                        f->skipped == 1 ? "its class" : "their classes");
             f->skipped = 0;
         }
         if (status != QUERN_OK)
@@ -276,7 +289,10 @@ static void csv_free(void *self)
     quern__free(f);
 }
 
-static const char *class_name(void *self, int target, int i) { return quern_schema_class(((quern__csv *)self)->schema, target, i); }
+static const char *class_name(void *self, int target, int i)
+{
+    return quern_schema_class(((quern__csv *)self)->schema, target, i);
+}
 static const quern_schema *csv_schema(void *self) { return ((quern__csv *)self)->schema; }
 static bool csv_passed(void *self) { return ((quern__csv *)self)->passed; }
 static const quern_string *csv_strings(void *self) { return ((quern__csv *)self)->texts; }
@@ -290,14 +306,17 @@ static int read_options(quern__csv *f, char separator, const quern_file_opts *o,
     f->given = o->schema;
     f->encoding_given = o->encoding != NULL;
     f->separator_given = o->separator || separator == '\t';
-    f->separator = o->separator ? o->separator : separator == ',' && o->schema ? o->schema->separator : separator;
+    f->separator = o->separator                    ? o->separator
+                   : separator == ',' && o->schema ? o->schema->separator
+                                                   : separator;
     f->decimal = o->decimal ? o->decimal : o->schema ? o->schema->decimal : '.';
     f->no_header = o->no_header || (o->schema && o->schema->no_header);
     f->skip_unknown = o->unknown_class == QUERN_UNKNOWN_SKIP;
     if (strlen(encoding) >= sizeof f->encoding)
         return quern__fail(err, QUERN_INVALID, "encoding", "'%.60s' is not an encoding", encoding);
     strcpy(f->encoding, encoding);
-    if (f->separator == f->decimal || isalnum((unsigned char)f->separator) || strchr("+-\"\n\r", f->separator)) {
+    if (f->separator == f->decimal || isalnum((unsigned char)f->separator) ||
+        strchr("+-\"\n\r", f->separator)) {
         quern__fail(err, QUERN_INVALID, "separator", "'%c' cannot separate columns%s", f->separator,
                     f->separator == f->decimal ? ": it is the decimal mark" : "");
         if (f->separator == ',' && f->decimal == ',')
@@ -308,7 +327,8 @@ static int read_options(quern__csv *f, char separator, const quern_file_opts *o,
         return quern__fail(err, QUERN_INVALID, "decimal", "'%c' is not '.' or ','", f->decimal);
     f->missing_given = o->missing_values || (o->schema && o->schema->missing_given);
     if (!o->missing_values)
-        return f->missing_given ? quern__names_copy(&f->missing, &o->schema->missing, err) : QUERN_OK;
+        return f->missing_given ? quern__names_copy(&f->missing, &o->schema->missing, err)
+                                : QUERN_OK;
     for (const char *p = o->missing_values; *p && status >= 0;) {
         size_t length = strcspn(p, ",");
         char *word = quern__strndup(p, length);
@@ -330,7 +350,8 @@ static int check_headers(quern__csv *f, quern_error *err)
     return status < 0 || f->n_paths == 1 ? status : quern__csv_open_file(f, 0, err);
 }
 
-int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o, quern__stream *out, quern_error *err)
+int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *o,
+                    quern__stream *out, quern_error *err)
 {
     quern__csv *f = quern__zalloc(1, sizeof *f);
     if (!f || !(f->paths = quern__zalloc((size_t)n, sizeof *f->paths))) {
@@ -370,7 +391,8 @@ int quern__csv_open(char **paths, int n, char separator, const quern_file_opts *
                             .x_count = f->n_features,
                             .y_count = f->n_targets,
                             .weighted = f->weighted,
-                            .bytes = quern__csv_buffer + QUERN__CSV_TWIN_BYTES + quern__csv_blocks_size(f),
+                            .bytes = quern__csv_buffer + QUERN__CSV_TWIN_BYTES +
+                                     quern__csv_blocks_size(f),
                             .once = f->bytes.offset < 0 && !f->bytes.gz,
                             .where = f->paths[0] };
     return QUERN_OK;

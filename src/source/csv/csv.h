@@ -22,10 +22,11 @@ typedef struct quern__column {
     int role, order; /* QUERN__ROLE_…; index among the columns of the same role */
     int place;       /* position in the current run */
     bool whole;      /* a target of type int32 in this run */
-    int exact;       /* QUERN_INT32 or QUERN_INT64: a feature of that type in this run; 0: float32 */
-    int64_t slot;    /* of a feature: offset in a row, in units of 4 bytes */
-    int text, kept;  /* 1 + index among the strings of a record, as an input and as a kept column; 0: none */
-    bool fills;      /* `fill` substitutes a missing number */
+    int exact;      /* QUERN_INT32 or QUERN_INT64: a feature of that type in this run; 0: float32 */
+    int64_t slot;   /* of a feature: offset in a row, in units of 4 bytes */
+    int text, kept; /* 1 + index among the strings of a record, as an input and as a kept column; 0:
+                       none */
+    bool fills;     /* `fill` substitutes a missing number */
     double fill;
     char *fill_class;     /* this class substitutes a missing name; NULL: none */
     bool asked, named;    /* asked: named by --classes; named: all values are class names */
@@ -51,13 +52,16 @@ typedef struct quern__csv_blocks {
     int64_t *ends;        /* by file: number of blocks up to its end */
     bool quoted;          /* the first buffer contains quotes */
     bool literal;         /* some of them are inside unquoted fields */
-    unsigned char *marks; /* by block: QUERN__MARK_… of its first byte; NULL: inferred from the bytes around it */
+    unsigned char *marks; /* by block: QUERN__MARK_… of its first byte; NULL: inferred from the
+                             bytes around it */
     bool on;              /* this epoch uses blocks */
     quern__random_key key;
-    int64_t place;          /* position in the order: the next block */
-    bool open;              /* a block is being read */
-    int64_t number, limit;  /* its index in the file; records that begin before byte `limit` belong to it */
-    uint64_t begins, ended; /* sums of hashes of the starts of blocks, and of the ends of the previous ones */
+    int64_t place; /* position in the order: the next block */
+    bool open;     /* a block is being read */
+    int64_t number,
+        limit; /* its index in the file; records that begin before byte `limit` belong to it */
+    uint64_t begins,
+        ended; /* sums of hashes of the starts of blocks, and of the ends of the previous ones */
     struct quern__csv_lines *lines;
     int64_t bytes;     /* bytes of the only file; 0: several files */
     bool past;         /* blocks are read with O_DIRECT through `next` */
@@ -108,7 +112,8 @@ typedef struct quern__csv_state {
     bool inside, fresh; /* inside quotes; at the first byte of a field */
 } quern__csv_state;
 /* Consumes the byte at p, or both of two quotes. Returns the next byte. */
-static inline const char *quern__csv_step(quern__csv_state *s, const char *p, const char *end, char separator)
+static inline const char *quern__csv_step(quern__csv_state *s, const char *p, const char *end,
+                                          char separator)
 {
     if (s->inside) {
         bool two = *p == '"' && p + 1 < end && p[1] == '"';
@@ -122,8 +127,8 @@ static inline const char *quern__csv_step(quern__csv_state *s, const char *p, co
 
 /* ---- csv.c ---- */
 /* Fails at the current record, in a column (-1: no column). */
-int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+int quern__csv_fail(const quern__csv *f, int column, int code, quern_error *err, const char *format,
+                    ...) __attribute__((format(printf, 5, 6)));
 /* Finds the next record, [p, e) without its line end; QUERN_END at the end of this file.
  * `quoted`: the record contains a quote. */
 int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error *err);
@@ -148,7 +153,8 @@ int quern__csv_header(quern__csv *f, bool first, quern_error *err);
 /* Selects the columns that use the fast path in this run. */
 void quern__csv_set_plain(quern__csv *f);
 /* Converts and stores one field and moves *p to its end. */
-int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err);
+int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, double *y,
+                   quern_error *err);
 /* Fails with "'TEXT' is not a number" and a hint. */
 int quern__csv_no_number(const quern__csv *f, int k, const char *text, quern_error *err);
 /* Whether a text is a missing value: empty, or one of the words for it. */
@@ -181,7 +187,8 @@ int quern__csv_next_block(quern__csv *f, quern_error *err);
 /* Bytes from the next record to the end of the block; records that begin there belong to it. */
 static inline int64_t quern__csv_left(const quern__csv *f)
 {
-    return !f->blocks.on ? INT64_MAX : f->blocks.limit - (quern__bytes_place(&f->bytes) + (int64_t)f->used);
+    return !f->blocks.on ? INT64_MAX
+                         : f->blocks.limit - (quern__bytes_place(&f->bytes) + (int64_t)f->used);
 }
 /* The line of the current record; with blocks it is counted on request. */
 int64_t quern__csv_line(const quern__csv *f);
@@ -204,14 +211,16 @@ int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err
 
 /* ---- csv_columns.c ---- */
 /* `match` of the stream: sets the place of each column for a run, by name where names are known. */
-int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err);
+int quern__csv_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count,
+                     quern_error *err);
 /* The column of a name, or a negative status with an error. */
 int quern__csv_find(const quern__csv *f, const char *name, quern_error *err);
 
 /* ---- csv_classes.c ---- */
 /* Decides whether the values of a target are names, and learns them: from the schema (known,
  * NULL: none) or in a pass over the data. `means` is the QUERN_MEANS_… of the loss. */
-int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, int means, quern_error *err);
+int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, int means,
+                     quern_error *err);
 /* Gives columns that are labels of the same units the union of their class names. */
 int quern__csv_share(quern__csv *f, const int *columns, int n, quern_error *err);
 /* Builds the schema of the run from columns whose places are set. */

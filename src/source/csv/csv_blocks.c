@@ -135,10 +135,13 @@ int64_t quern__csv_line(const quern__csv *f)
         return f->line;
     int64_t place = quern__bytes_place(&f->bytes);
     if (!l->known || l->file != f->at)
-        *l = (struct quern__csv_lines){ .file = f->at, .known = 1, .stripe = (int64_t)st.st_size / stripes + 1, .at = { 1 } };
+        *l = (struct quern__csv_lines){
+            .file = f->at, .known = 1, .stripe = (int64_t)st.st_size / stripes + 1, .at = { 1 }
+        };
     int64_t stripe = place / l->stripe < stripes ? place / l->stripe : stripes - 1;
     for (; l->known <= stripe; l->known++)
-        l->at[l->known] = l->at[l->known - 1] + newlines(f, (l->known - 1) * l->stripe, l->known * l->stripe);
+        l->at[l->known] =
+            l->at[l->known - 1] + newlines(f, (l->known - 1) * l->stripe, l->known * l->stripe);
     return l->at[stripe] + newlines(f, stripe * l->stripe, place);
 }
 
@@ -156,13 +159,15 @@ typedef struct reading {
 static reading read_as(const quern__csv *f, const char *p, const char *end, bool inside)
 {
     reading r = { .wrong = end };
-    quern__csv_state s = { .inside = inside, .fresh = !inside && (*p == f->separator || *p == '\n') };
+    quern__csv_state s = { .inside = inside,
+                           .fresh = !inside && (*p == f->separator || *p == '\n') };
     const char *begin = NULL; /* start of a record that is complete */
     int separators = 0;
     for (const char *at = p + 1, *next; at < end; at = next) {
         bool was = s.inside, literal = *at == '"' && !s.inside && !s.fresh;
         next = quern__csv_step(&s, at, end, f->separator);
-        bool closed = was && !s.inside && next < end && *next != f->separator && *next != '\r' && *next != '\n';
+        bool closed = was && !s.inside && next < end && *next != f->separator && *next != '\r' &&
+                      *next != '\n';
         r.wrong = (literal || closed) && r.wrong == end ? at : r.wrong;
         separators += *at == f->separator && !was;
         if (*at != '\n' || was)
@@ -224,10 +229,16 @@ static char *first_record(const quern__csv *f, int64_t at)
 }
 
 /* The offset at which the read of a block begins: `around` bytes before it. */
-static int64_t csv_read_start(const quern__csv *f, int64_t at) { return at - around > f->first_byte ? at - around : f->first_byte; }
+static int64_t csv_read_start(const quern__csv *f, int64_t at)
+{
+    return at - around > f->first_byte ? at - around : f->first_byte;
+}
 
 /* The offset up to which the search needs bytes, and the end of the read. */
-static int64_t csv_search_end(const quern__csv *f, int64_t at) { return at + (f->blocks.quoted ? far : 0); }
+static int64_t csv_search_end(const quern__csv *f, int64_t at)
+{
+    return at + (f->blocks.quoted ? far : 0);
+}
 static int64_t csv_read_end(const quern__csv *f, int64_t at)
 {
     int64_t stop = at + f->blocks.size + beyond, enough = csv_search_end(f, at);
@@ -303,7 +314,8 @@ static bool csv_can_read_ahead(const quern__csv *f)
 
 size_t quern__csv_blocks_size(const quern__csv *f)
 {
-    return (csv_can_read_ahead(f) ? quern__ahead_size(csv_read_size(f)) : 0) + (f->blocks.literal ? (size_t)f->blocks.n : 0);
+    return (csv_can_read_ahead(f) ? quern__ahead_size(csv_read_size(f)) : 0) +
+           (f->blocks.literal ? (size_t)f->blocks.n : 0);
 }
 
 /* Starts the reads of the next blocks, or announces them to the system. */
@@ -320,9 +332,11 @@ static void csv_read_ahead(quern__csv *f)
         int64_t from = csv_read_start(f, number * b->size);
         quern__ahead_ask(&b->next, from, (size_t)(csv_read_end(f, number * b->size) - from));
     }
-    for (int64_t place = b->place ? b->place + ahead - 1 : 0; !b->past && place < b->place + ahead && place < b->n; place++)
+    for (int64_t place = b->place ? b->place + ahead - 1 : 0;
+         !b->past && place < b->place + ahead && place < b->n; place++)
         if (block_at(f, place, &number) == f->at)
-            posix_fadvise(f->bytes.fd, (off_t)csv_read_start(f, number * b->size), (off_t)csv_read_size(f), POSIX_FADV_WILLNEED);
+            posix_fadvise(f->bytes.fd, (off_t)csv_read_start(f, number * b->size),
+                          (off_t)csv_read_size(f), POSIX_FADV_WILLNEED);
 }
 
 /* The hash of a block boundary, a term of the two sums. */
@@ -335,7 +349,8 @@ static void end_block(quern__csv *f)
 {
     quern__csv_blocks *b = &f->blocks;
     if (b->open && b->limit < INT64_MAX)
-        b->ended += boundary(f->at, b->number + 1, quern__bytes_place(&f->bytes) + (int64_t)f->used);
+        b->ended +=
+            boundary(f->at, b->number + 1, quern__bytes_place(&f->bytes) + (int64_t)f->used);
     b->open = false;
 }
 
@@ -349,11 +364,14 @@ int quern__csv_next_block(quern__csv *f, quern_error *err)
             return QUERN_END;
         b->begins = b->ended;
         f->passed = true; /* a policy that skips bad records also skips this error */
-        quern__fail(err, QUERN_FORMAT, f->paths[0], "the start of records inside the file is ambiguous: quotes do not pair");
-        quern__hint(err, "read it in order with --no-shuffle, or shuffle it once with 'quern prepare'");
+        quern__fail(err, QUERN_FORMAT, f->paths[0],
+                    "the start of records inside the file is ambiguous: quotes do not pair");
+        quern__hint(err,
+                    "read it in order with --no-shuffle, or shuffle it once with 'quern prepare'");
         return QUERN_FORMAT;
     }
-    int file = block_at(f, b->place, &b->number), status = b->literal && !b->marks ? quern__csv_mark(f, err) : QUERN_OK;
+    int file = block_at(f, b->place, &b->number),
+        status = b->literal && !b->marks ? quern__csv_mark(f, err) : QUERN_OK;
     if (status < 0)
         return status;
     if (file != f->at)
@@ -369,7 +387,8 @@ int quern__csv_next_block(quern__csv *f, quern_error *err)
     quern__activity_set("reading", f->bytes.path, "byte", at);
     quern__bytes_seek(&f->bytes, csv_read_start(f, at), csv_read_end(f, at));
     if (b->past)
-        quern__bytes_put(&f->bytes, quern__ahead_take(&b->next, csv_read_start(f, at), f->bytes.buffer, f->bytes.capacity));
+        quern__bytes_put(&f->bytes, quern__ahead_take(&b->next, csv_read_start(f, at),
+                                                      f->bytes.buffer, f->bytes.capacity));
     if (at > f->first_byte)
         status = find_first(f, at, err);
     if (status < 0)

@@ -89,11 +89,14 @@ static int find_names(quern__csv *f, int k, quern_error *err)
     return status < 0 ? status : from_start(f, err);
 }
 
-int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, int means, quern_error *err)
+int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, int means,
+                     quern_error *err)
 {
     quern__column *c = &f->columns[k];
-    bool classifies = means == QUERN_MEANS_CLASS || means == QUERN_MEANS_BINARY || means == QUERN_MEANS_SIGN;
-    bool once = f->bytes.offset < 0 && !f->bytes.gz; /* a pass for the names needs a file that can be read twice */
+    bool classifies =
+        means == QUERN_MEANS_CLASS || means == QUERN_MEANS_BINARY || means == QUERN_MEANS_SIGN;
+    bool once = f->bytes.offset < 0 &&
+                !f->bytes.gz; /* a pass for the names needs a file that can be read twice */
     if (known) {
         quern__names_free(&c->classes);
         c->named = known->kind == QUERN__COLUMN_CLASS;
@@ -103,7 +106,8 @@ int quern__csv_learn(quern__csv *f, int k, const quern__schema_column *known, in
     }
     if (c->learned || once || !(c->named || classifies))
         return c->named && once && !c->classes.n
-                   ? quern__fail(err, QUERN_UNSUPPORTED, f->paths[0], "class names need two passes, a pipe allows one")
+                   ? quern__fail(err, QUERN_UNSUPPORTED, f->paths[0],
+                                 "class names need two passes, a pipe allows one")
                    : QUERN_OK;
     c->learned = true;
     return find_names(f, k, err);
@@ -120,8 +124,10 @@ int quern__csv_share(quern__csv *f, const int *columns, int n, quern_error *err)
         status = quern__names_join(&all, &c->classes, err);
     }
     if (status >= 0 && named && plain) {
-        status = quern__fail(err, QUERN_INVALID, f->paths[0],
-                             "column '%.60s' contains numbers, but '%.60s' of the same output contains class names", plain, named);
+        status = quern__fail(
+            err, QUERN_INVALID, f->paths[0],
+            "column '%.60s' contains numbers, but '%.60s' of the same output contains class names",
+            plain, named);
         quern__hint(err, "use --classes %.60s to read its values as names", plain);
     }
     for (int i = 0; i < n && named && status >= 0; i++) {
@@ -136,11 +142,15 @@ int quern__csv_share(quern__csv *f, const int *columns, int n, quern_error *err)
 
 static int schema_column(const quern__column *c, quern__schema_column *out, quern_error *err)
 {
-    out->kind = c->text ? QUERN__COLUMN_TEXT : c->classes.n ? QUERN__COLUMN_CLASS : QUERN__COLUMN_NUMBER;
+    out->kind = c->text        ? QUERN__COLUMN_TEXT
+                : c->classes.n ? QUERN__COLUMN_CLASS
+                               : QUERN__COLUMN_NUMBER;
     out->fills = c->fills;
     out->fill = c->fill;
-    out->fill_class = out->kind == QUERN__COLUMN_CLASS && c->fill_class ? quern__strdup(c->fill_class) : NULL;
-    if (!(out->name = quern__strdup(c->name)) || (out->kind == QUERN__COLUMN_CLASS && c->fill_class && !out->fill_class))
+    out->fill_class =
+        out->kind == QUERN__COLUMN_CLASS && c->fill_class ? quern__strdup(c->fill_class) : NULL;
+    if (!(out->name = quern__strdup(c->name)) ||
+        (out->kind == QUERN__COLUMN_CLASS && c->fill_class && !out->fill_class))
         return quern__fail_memory(err, strlen(c->name));
     return quern__names_copy(&out->classes, &c->classes, err);
 }
@@ -149,7 +159,8 @@ int quern__csv_schema(quern__csv *f, const quern_batch_spec *spec, quern_error *
 {
     const quern_schema *known = spec->schema ? spec->schema : f->given;
     int n = f->n_features - spec->n_kept, status = QUERN_OK;
-    quern_schema *s = known ? quern__schema_copy(known, err) : quern__schema_new(n, f->n_targets, err);
+    quern_schema *s =
+        known ? quern__schema_copy(known, err) : quern__schema_new(n, f->n_targets, err);
     if (!s)
         return QUERN_NOMEM;
     for (int k = 0; k < f->n && !known && status >= 0; k++) {

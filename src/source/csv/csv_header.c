@@ -15,22 +15,28 @@ static const struct {
     int n;
     const char *what, *hint;
 } others[] = {
-    { "BZh", 3, "is compressed by bzip2", "run bunzip2 -c FILE | quern … -, or compress it with gzip" },
+    { "BZh", 3, "is compressed by bzip2",
+      "run bunzip2 -c FILE | quern … -, or compress it with gzip" },
     { "\xfd"
       "7zXZ",
       5, "is compressed by xz", "run xz -dc FILE | quern … -, or compress it with gzip" },
-    { "\x28\xb5\x2f\xfd", 4, "is compressed by zstd", "run zstd -dc FILE | quern … -, or compress it with gzip" },
+    { "\x28\xb5\x2f\xfd", 4, "is compressed by zstd",
+      "run zstd -dc FILE | quern … -, or compress it with gzip" },
     { "PK\3\4", 4, "is a zip archive (or a spreadsheet)",
       "unzip it, or save the sheet as CSV; name an NPZ file .npz, or add --format npz" },
     { "PAR1", 4, "is Parquet, not a text table", "save it as CSV" },
     { "ARROW1", 6, "is Arrow, not a text table", "save it as CSV" },
     { "\x89HDF", 4, "is HDF5, not a text table", "save its datasets as .npy, or the table as CSV" },
-    { "SQLite format 3", 15, "is an SQLite database, not a text table", "run sqlite3 -csv -header FILE 'SELECT …' | quern … -" },
-    { "\x93NUMPY", 6, "contains NumPy arrays, not a table", "add --format npy for concatenated arrays" },
+    { "SQLite format 3", 15, "is an SQLite database, not a text table",
+      "run sqlite3 -csv -header FILE 'SELECT …' | quern … -" },
+    { "\x93NUMPY", 6, "contains NumPy arrays, not a table",
+      "add --format npy for concatenated arrays" },
     { "{", 1, "is JSON, not a text table", "save it as CSV with a header" },
     { "[", 1, "is JSON, not a text table", "save it as CSV with a header" },
-    { "\x04\x22\x4d\x18", 4, "is compressed by lz4", "run lz4 -dc FILE | quern … -, or compress it with gzip" },
-    { "version https://git-lfs", 23, "is a Git LFS pointer, not the file", "fetch the file with git lfs pull" },
+    { "\x04\x22\x4d\x18", 4, "is compressed by lz4",
+      "run lz4 -dc FILE | quern … -, or compress it with gzip" },
+    { "version https://git-lfs", 23, "is a Git LFS pointer, not the file",
+      "fetch the file with git lfs pull" },
     { "%PDF", 4, "is PDF, not a text table", "save the table as CSV" },
     { "ORC", 3, "is ORC, not a text table", "save it as CSV" },
     { "Obj\1", 4, "is Avro, not a text table", "save it as CSV" },
@@ -89,7 +95,8 @@ static int header_decode(quern__csv *f, quern_error *err)
 static int check_mark(const quern__csv *f, quern_error *err)
 {
     const char *p = f->bytes.buffer + f->bytes.begin;
-    bool enough = f->bytes.end - f->bytes.begin >= 4, little = enough && p[0] && !p[1] && p[2] && !p[3];
+    bool enough = f->bytes.end - f->bytes.begin >= 4,
+         little = enough && p[0] && !p[1] && p[2] && !p[3];
     if (!little && !(enough && !p[0] && p[1] && !p[2] && p[3]))
         return QUERN_OK;
     quern__fail(err, QUERN_FORMAT, f->bytes.path, "is UTF-16 without a byte order mark");
@@ -118,18 +125,23 @@ static int header_begin(quern__csv *f, quern_error *err)
 static int add_column(quern__csv *f, const char *name, quern_error *err)
 {
     if (f->n == QUERN__MOST_COLUMNS)
-        return quern__csv_fail(f, -1, QUERN_FORMAT, err, "more than %d columns", QUERN__MOST_COLUMNS);
+        return quern__csv_fail(f, -1, QUERN_FORMAT, err, "more than %d columns",
+                               QUERN__MOST_COLUMNS);
     if (strlen(name) > QUERN__MOST_NAME)
-        return quern__csv_fail(f, -1, QUERN_FORMAT, err, "the name of column %d has more than %d bytes", f->n + 1,
+        return quern__csv_fail(f, -1, QUERN_FORMAT, err,
+                               "the name of column %d has more than %d bytes", f->n + 1,
                                QUERN__MOST_NAME);
     if (!quern__utf8_valid(name, strlen(name))) {
-        quern__csv_fail(f, -1, QUERN_FORMAT, err, "the name of column %d is not UTF-8 text", f->n + 1);
+        quern__csv_fail(f, -1, QUERN_FORMAT, err, "the name of column %d is not UTF-8 text",
+                        f->n + 1);
         quern__hint(err, "set the encoding of the file, such as --encoding latin1");
         return QUERN_FORMAT;
     }
     for (int k = 0; k < f->n; k++)
         if (!strcmp(f->columns[k].name, name))
-            return quern__csv_fail(f, -1, QUERN_FORMAT, err, "columns %d and %d are both called '%.100s'", k + 1, f->n + 1, name);
+            return quern__csv_fail(f, -1, QUERN_FORMAT, err,
+                                   "columns %d and %d are both called '%.100s'", k + 1, f->n + 1,
+                                   name);
     quern__column *grown = quern__realloc(f->columns, ((size_t)f->n + 1) * sizeof *grown);
     if (!grown)
         return quern__fail_memory(err, (size_t)f->n * sizeof *grown);
@@ -145,7 +157,8 @@ static int same_column(const quern__csv *f, int k, quern_error *err)
 {
     if (k < f->n && !strcmp(f->columns[k].name, f->field))
         return QUERN_OK;
-    return quern__csv_fail(f, -1, QUERN_FORMAT, err, "column %d is '%.40s', in %.60s it is '%.40s'", k + 1, f->field, f->paths[0],
+    return quern__csv_fail(f, -1, QUERN_FORMAT, err, "column %d is '%.40s', in %.60s it is '%.40s'",
+                           k + 1, f->field, f->paths[0],
                            k < f->n ? f->columns[k].name : "not there");
 }
 
@@ -167,7 +180,8 @@ static int header_columns(quern__csv *f, char *p, const char *e, bool first, que
             break;
     }
     return status < 0 || n == f->n ? status
-                                   : quern__csv_fail(f, -1, QUERN_FORMAT, err, "%d columns, %s has %d", n, f->paths[0], f->n);
+                                   : quern__csv_fail(f, -1, QUERN_FORMAT, err,
+                                                     "%d columns, %s has %d", n, f->paths[0], f->n);
 }
 
 /* Checks a header for common errors: another separator, old line ends, a comment, a record
@@ -183,19 +197,23 @@ static int header_check(const quern__csv *f, const char *p, const char *e, quern
         return QUERN_FORMAT;
     }
     if (f->n == 1 && !strncasecmp(name, "sep=", 4)) {
-        quern__fail(err, QUERN_FORMAT, f->bytes.path, "the first line is a separator mark of a spreadsheet ('%.40s'), not a header",
+        quern__fail(err, QUERN_FORMAT, f->bytes.path,
+                    "the first line is a separator mark of a spreadsheet ('%.40s'), not a header",
                     name);
         quern__hint(err, "run tail -n +2 FILE | quern … - --separator '%.1s'", name + 4);
         return QUERN_FORMAT;
     }
     if (other && !f->separator_given) {
         quern__fail(err, QUERN_FORMAT, f->bytes.path, "the header has one column, '%.60s'", name);
-        quern__hint(err, *other == ';' ? "add --separator ';' (and --decimal , if numbers have a decimal comma)"
-                                       : "add --format tsv for columns between tabs");
+        quern__hint(err,
+                    *other == ';'
+                        ? "add --separator ';' (and --decimal , if numbers have a decimal comma)"
+                        : "add --format tsv for columns between tabs");
         return QUERN_FORMAT;
     }
     if (f->n == 1 && *name == '#') {
-        quern__fail(err, QUERN_FORMAT, f->bytes.path, "the first line is a comment ('%.40s'), not a header", name);
+        quern__fail(err, QUERN_FORMAT, f->bytes.path,
+                    "the first line is a comment ('%.40s'), not a header", name);
         quern__hint(err, "run grep -v '^#' FILE | quern … -");
         return QUERN_FORMAT;
     }
@@ -205,7 +223,9 @@ static int header_check(const quern__csv *f, const char *p, const char *e, quern
         numbers += end && !*end;
     }
     if (numbers == f->n && f->at == 0)
-        quern__warn("%s: the header contains only numbers ('%.20s'…); add --no-header if it is a record", f->bytes.path, name);
+        quern__warn(
+            "%s: the header contains only numbers ('%.20s'…); add --no-header if it is a record",
+            f->bytes.path, name);
     return QUERN_OK;
 }
 
@@ -222,7 +242,8 @@ int quern__csv_header(quern__csv *f, bool first, quern_error *err)
         status = quern__csv_next(f, &p, &e, &quoted, err);
     if (status == QUERN_END || (status == QUERN_OK && p == e))
         return quern__fail(err, QUERN_FORMAT, f->bytes.path,
-                           status == QUERN_END ? "no header: the file is empty" : "no header: the first line is empty");
+                           status == QUERN_END ? "no header: the file is empty"
+                                               : "no header: the first line is empty");
     if (status >= 0)
         status = header_columns(f, p, e, first, err);
     if (status >= 0 && first && !quoted)

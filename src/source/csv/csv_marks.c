@@ -19,8 +19,9 @@ typedef struct walk {
 
 static unsigned char mark_of(const walk *w)
 {
-    return (unsigned char)((w->inside ? QUERN__MARK_INSIDE : 0) | (w->fresh ? QUERN__MARK_FRESH : 0) |
-                           (w->two ? QUERN__MARK_TWO : 0) | (w->begins ? QUERN__MARK_RECORD : 0));
+    return (unsigned char)((w->inside ? QUERN__MARK_INSIDE : 0) |
+                           (w->fresh ? QUERN__MARK_FRESH : 0) | (w->two ? QUERN__MARK_TWO : 0) |
+                           (w->begins ? QUERN__MARK_RECORD : 0));
 }
 
 /* The automaton of quern__csv_step, one byte per step. */
@@ -82,7 +83,9 @@ int quern__csv_mark(quern__csv *f, quern_error *err)
 
 const char *quern__csv_first(unsigned char mark, const char *p, const char *end, char separator)
 {
-    walk w = { .inside = mark & QUERN__MARK_INSIDE, .fresh = mark & QUERN__MARK_FRESH, .two = mark & QUERN__MARK_TWO };
+    walk w = { .inside = mark & QUERN__MARK_INSIDE,
+               .fresh = mark & QUERN__MARK_FRESH,
+               .two = mark & QUERN__MARK_TWO };
     if (mark & QUERN__MARK_RECORD)
         return p;
     while (p < end && !w.begins)

@@ -41,7 +41,8 @@ static void read_half(half *h)
     for (h->failed = h->from; h->failed < h->to; h->failed++) {
         const span *s = &h->spans[h->failed];
         h->csv.line = s->line;
-        if (quern__csv_record(&h->csv, s->p, s->e, h->x + h->failed * nx, h->y + h->failed * ny, NULL) < 0)
+        if (quern__csv_record(&h->csv, s->p, s->e, h->x + h->failed * nx, h->y + h->failed * ny,
+                              NULL) < 0)
             return;
     }
 }
@@ -72,7 +73,8 @@ static struct quern__csv_twin *twin_new(void)
         return NULL;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->changed, NULL);
-    t->running = sysconf(_SC_NPROCESSORS_ONLN) > 1 && !quern__thread_start(&t->thread, twin_work, t);
+    t->running =
+        sysconf(_SC_NPROCESSORS_ONLN) > 1 && !quern__thread_start(&t->thread, twin_work, t);
     return t;
 }
 
@@ -120,7 +122,8 @@ static int find_spans(quern__csv *f, span *spans, int most)
     return n;
 }
 
-static void half_set(half *h, const quern__csv *f, const span *spans, int from, int to, float *x, double *y)
+static void half_set(half *h, const quern__csv *f, const span *spans, int from, int to, float *x,
+                     double *y)
 {
     char *field = h->csv.field;
     size_t room = h->csv.field_room;
@@ -174,7 +177,8 @@ int64_t quern__csv_many(void *self, float *x, double *y, int64_t most, quern_err
         f->twin = twin_new();
     if (most < 2 || !f->twin)
         return 1;
-    int n = find_spans(f, f->twin->spans, most - 1 < most_together ? (int)(most - 1) : most_together);
+    int n =
+        find_spans(f, f->twin->spans, most - 1 < most_together ? (int)(most - 1) : most_together);
     int good = n ? read_spans(f, n, x + f->n_slots, y + doubles(f)) : 0;
     if (good < n) /* the next call reports the error */
         go_back(f, &f->twin->spans[good]);

@@ -14,7 +14,8 @@ static int give_role(quern__csv *f, char *names, int role, int *count, quern_err
         if (k < 0)
             return k;
         if (f->columns[k].role)
-            return quern__fail(err, QUERN_INVALID, f->columns[k].name, "the column is named twice, by %s and by %s",
+            return quern__fail(err, QUERN_INVALID, f->columns[k].name,
+                               "the column is named twice, by %s and by %s",
                                words[f->columns[k].role], words[role]);
         f->columns[k].role = role;
         f->columns[k].order = (*count)++;
@@ -51,7 +52,8 @@ static int set_missing(quern__csv *f, char *text, quern_error *err)
     }
     for (char *name; (name = quern__next_name(&rest, "=,", &stop));) {
         if (stop != '=')
-            return quern__fail(err, QUERN_INVALID, "--missing", "'%s' is not a number and not COLUMN=VALUE,…", name);
+            return quern__fail(err, QUERN_INVALID, "--missing",
+                               "'%s' is not a number and not COLUMN=VALUE,…", name);
         int k = quern__csv_find(f, name, err);
         if (k < 0)
             return k;
@@ -66,7 +68,8 @@ static int set_missing(quern__csv *f, char *text, quern_error *err)
 }
 
 /* Calls `read` with a copy of an option, which it may change. */
-static int with_copy(quern__csv *f, const char *text, int (*read)(quern__csv *f, char *own, quern_error *err), quern_error *err)
+static int with_copy(quern__csv *f, const char *text,
+                     int (*read)(quern__csv *f, char *own, quern_error *err), quern_error *err)
 {
     char *own = text ? quern__strdup(text) : NULL;
     int status = !text ? QUERN_OK : own ? read(f, own, err) : quern__fail_memory(err, strlen(text));
@@ -88,7 +91,9 @@ static int read_weight(quern__csv *f, char *own, quern_error *err)
 {
     int weights = 0, status = give_role(f, own, QUERN__ROLE_WEIGHT, &weights, err);
     f->weighted = weights;
-    return status < 0 || weights < 2 ? status : quern__fail(err, QUERN_INVALID, "--weight", "%d columns, expected one", weights);
+    return status < 0 || weights < 2
+               ? status
+               : quern__fail(err, QUERN_INVALID, "--weight", "%d columns, expected one", weights);
 }
 
 int quern__csv_columns(quern__csv *f, const quern_file_opts *o, quern_error *err)

@@ -25,7 +25,8 @@ bool quern__csv_missing(const quern__csv *f, const quern__column *c, const char 
         return true;
     if (f->missing_given)
         return quern__names_find(&f->missing, text) >= 0;
-    return !c->classes.n && !c->named && (!strcmp(text, "?") || !strcasecmp(text, "na") || !strcasecmp(text, "nan"));
+    return !c->classes.n && !c->named &&
+           (!strcmp(text, "?") || !strcasecmp(text, "na") || !strcasecmp(text, "nan"));
 }
 
 static int put_missing(const quern__csv *f, int k, const char *text, double *out, quern_error *err)
@@ -33,16 +34,22 @@ static int put_missing(const quern__csv *f, int k, const char *text, double *out
     const quern__column *c = &f->columns[k];
     if (c->classes.n && c->fill_class) {
         *out = quern__names_find(&c->classes, c->fill_class);
-        return *out >= 0 ? QUERN_OK : quern__csv_fail(f, k, QUERN_INVALID, err, "'%.60s' is not a class", c->fill_class);
+        return *out >= 0 ? QUERN_OK
+                         : quern__csv_fail(f, k, QUERN_INVALID, err, "'%.60s' is not a class",
+                                           c->fill_class);
     }
     *out = c->fill;
     if (c->fills && !c->classes.n)
         return QUERN_OK;
     quern__csv_fail(f, k, QUERN_NUMBER, err, "a value is missing ('%.40s')", text);
     if (*text && c->classifies && !c->named)
-        quern__hint(err, "use --classes %.60s to read '%.40s' as a name, or --bad-records skip to skip the record", c->name, text);
-    quern__hint(err, "substitute it with --missing %.60s=%s, or skip the record with --bad-records skip", c->name,
-                c->classes.n ? "CLASS" : "NUMBER");
+        quern__hint(err,
+                    "use --classes %.60s to read '%.40s' as a name, or --bad-records skip to skip "
+                    "the record",
+                    c->name, text);
+    quern__hint(err,
+                "substitute it with --missing %.60s=%s, or skip the record with --bad-records skip",
+                c->name, c->classes.n ? "CLASS" : "NUMBER");
     return QUERN_NUMBER;
 }
 
@@ -72,21 +79,28 @@ int quern__csv_no_number(const quern__csv *f, int k, const char *text, quern_err
     bool target = c->place <= QUERN__FIRST_TARGET && c->place > QUERN__FIRST_TARGET - f->n_targets;
     quern__csv_fail(f, k, QUERN_FORMAT, err, "'%.40s' is not a number", text);
     if (f->no_header && f->line == 1 && !f->blocks.on)
-        quern__hint(err, "remove --no-header if the first line is a header (the model's schema may also set it)");
+        quern__hint(err, "remove --no-header if the first line is a header (the model's schema may "
+                         "also set it)");
     else if (f->decimal == ',' && strspn(text, "+-0123456789") && strchr(text, '.'))
-        quern__hint(err, "add --decimal . if numbers have a decimal point (--decimal or the model's schema sets ',')");
+        quern__hint(err, "add --decimal . if numbers have a decimal point (--decimal or the "
+                         "model's schema sets ',')");
     else if (strspn(text, "+-0123456789") && strchr(text, ',') && f->decimal == '.')
-        quern__hint(err, "add --decimal , if ',' is the decimal mark; remove it from the file if it groups digits");
+        quern__hint(err, "add --decimal , if ',' is the decimal mark; remove it from the file if "
+                         "it groups digits");
     else if (c->classifies && c->numbers)
         quern__hint(err, "learn class names with fit --new-schema (the model learned numbers)");
     else if (c->classifies && f->bytes.offset < 0 && !f->bytes.gz)
-        quern__hint(err, "use a file, or a model with class names: learning them needs two passes, a pipe allows one");
+        quern__hint(err, "use a file, or a model with class names: learning them needs two passes, "
+                         "a pipe allows one");
     else if (c->classifies)
-        quern__hint(err, "use --classes %.40s to read all values as names, or --missing-values '%.30s' for a missing value",
+        quern__hint(err,
+                    "use --classes %.40s to read all values as names, or --missing-values '%.30s' "
+                    "for a missing value",
                     c->name, text);
     else if (target)
         quern__hint(err,
-                    "use a classification loss or --classes %.60s for class names, or --missing-values '%.30s' for a "
+                    "use a classification loss or --classes %.60s for class names, or "
+                    "--missing-values '%.30s' for a "
                     "missing value",
                     c->name, text);
     else
@@ -121,7 +135,8 @@ static int fits(const quern__csv *f, int k, double v, const char *text, quern_er
 {
     return isfinite(v) && fabs(v) <= 3.4028235677973366e38
                ? QUERN_OK
-               : quern__csv_fail(f, k, QUERN_NUMBER, err, "'%.*s' does not fit float32", (int)strcspn(text, ",\t\r\n "), text);
+               : quern__csv_fail(f, k, QUERN_NUMBER, err, "'%.*s' does not fit float32",
+                                 (int)strcspn(text, ",\t\r\n "), text);
 }
 
 /* Checks that a label is one of the classes of the loss. */
@@ -132,9 +147,12 @@ static int check_label(const quern__csv *f, int k, double v, quern_error *err)
         return QUERN_OK;
     if (v != floor(v))
         return quern__csv_fail(f, k, QUERN_INVALID, err, "label %g is not an integer", v);
-    quern__csv_fail(f, k, QUERN_INVALID, err, "label %g is outside 0 … %lld: the model has %lld classes", v,
+    quern__csv_fail(f, k, QUERN_INVALID, err,
+                    "label %g is outside 0 … %lld: the model has %lld classes", v,
                     (long long)c->labels - 1, (long long)c->labels);
-    quern__hint(err, "number labels from 0, or use --classes %.60s to read the values as class names", c->name);
+    quern__hint(err,
+                "number labels from 0, or use --classes %.60s to read the values as class names",
+                c->name);
     return QUERN_INVALID;
 }
 
@@ -144,7 +162,8 @@ static int put_text(quern__csv *f, int k, char **p, const char *e, quern_error *
     const quern__column *c = &f->columns[k];
     int status = quern__csv_take(f, p, e, err);
     if (status >= 0 && f->field_length > QUERN_MOST_STRING)
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "a text of %zu bytes exceeds %d", f->field_length, QUERN_MOST_STRING);
+        return quern__csv_fail(f, k, QUERN_INVALID, err, "a text of %zu bytes exceeds %d",
+                               f->field_length, QUERN_MOST_STRING);
     if (status < 0)
         return status;
     char *to = f->text + f->text_used; /* f->text has the size of the longest record */
@@ -180,7 +199,8 @@ static int put_whole(quern__csv *f, int k, char **p, const char *e, float *x, qu
     if (c->exact == QUERN_INT64)
         memcpy(x + c->slot, &v, sizeof v);
     else if (v < INT32_MIN || v > INT32_MAX)
-        return quern__csv_fail(f, k, QUERN_INVALID, err, "%lld is outside int32 (-2147483648 to 2147483647)", (long long)v);
+        return quern__csv_fail(f, k, QUERN_INVALID, err,
+                               "%lld is outside int32 (-2147483648 to 2147483647)", (long long)v);
     else
         memcpy(x + c->slot, &(int32_t){ (int32_t)v }, sizeof(int32_t));
     return QUERN_OK;
@@ -190,18 +210,20 @@ void quern__csv_set_plain(quern__csv *f)
 {
     for (int k = 0; k < f->n; k++) {
         const quern__column *c = &f->columns[k];
-        bool plain =
-            !c->text && !c->kept && !c->exact && !c->classes.n && !c->named && f->decimal == '.' && c->place != QUERN__IGNORED;
+        bool plain = !c->text && !c->kept && !c->exact && !c->classes.n && !c->named &&
+                     f->decimal == '.' && c->place != QUERN__IGNORED;
         bool label = c->whole && c->labels <= INT32_MAX && (!c->labels || c->ignored == INT64_MIN);
         int kind = c->place >= 0 ? QUERN__CPU_X : label ? QUERN__CPU_LABEL : QUERN__CPU_Y;
         plain = plain && (c->place >= 0 || label || (!c->whole && !c->labels));
-        f->plain[k] = (quern__csv_plain){ .kind = plain ? kind : QUERN__CPU_NOT,
-                                          .labels = (int32_t)c->labels,
-                                          .at = c->place >= 0 ? c->slot : QUERN__FIRST_TARGET - c->place };
+        f->plain[k] =
+            (quern__csv_plain){ .kind = plain ? kind : QUERN__CPU_NOT,
+                                .labels = (int32_t)c->labels,
+                                .at = c->place >= 0 ? c->slot : QUERN__FIRST_TARGET - c->place };
     }
 }
 
-int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, double *y, quern_error *err)
+int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, double *y,
+                   quern_error *err)
 {
     const quern__column *c = &f->columns[k];
     char *begin = *p;
@@ -219,7 +241,8 @@ int quern__csv_put(quern__csv *f, int k, char **p, const char *e, float *x, doub
     int status = quern__csv_take(f, p, e, err);
     if (status < 0 || c->place == QUERN__IGNORED)
         return status;
-    if ((status = csv_value(f, k, &v, &narrow, err)) < 0 || (status = fits(f, k, v, f->field, err)) < 0)
+    if ((status = csv_value(f, k, &v, &narrow, err)) < 0 ||
+        (status = fits(f, k, v, f->field, err)) < 0)
         return status;
     if (c->labels && check_label(f, k, v, err) < 0)
         return QUERN_INVALID;

@@ -15,8 +15,9 @@ typedef struct decimal {
     bool negative, exact; /* exact: the mantissa contains all digits */
 } decimal;
 
-static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
 
 static inline unsigned digit(char c) { return (unsigned)((unsigned char)c - '0'); }
 
@@ -108,7 +109,8 @@ const char *quern__read_whole(const char *p, int64_t *out)
     p += *p == '-' || *p == '+';
     const char *start = p;
     for (; digit(*p) <= 9; p++)
-        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, negative ? -(int)digit(*p) : (int)digit(*p), &v))
+        if (__builtin_mul_overflow(v, 10, &v) ||
+            __builtin_add_overflow(v, negative ? -(int)digit(*p) : (int)digit(*p), &v))
             return NULL;
     *out = v;
     return p > start ? p : NULL;

@@ -13,15 +13,16 @@ int quern__direct_always = -1;
 
 bool quern__direct_wanted(int64_t bytes)
 {
-    return quern__direct_always < 0 ? (uint64_t)bytes > quern__memory_for_files() / 2 : quern__direct_always;
+    return quern__direct_always < 0 ? (uint64_t)bytes > quern__memory_for_files() / 2
+                                    : quern__direct_always;
 }
 
 quern__direct quern__direct_open(const char *path, int same)
 {
     quern__direct d = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT) };
     struct stat a, b;
-    if (d.fd >= 0 && !fstat(d.fd, &a) && !fstat(same, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino &&
-        !syscall(SYS_io_setup, QUERN__DIRECT_MOST, &d.context))
+    if (d.fd >= 0 && !fstat(d.fd, &a) && !fstat(same, &b) && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino && !syscall(SYS_io_setup, QUERN__DIRECT_MOST, &d.context))
         return d;
     if (d.fd >= 0)
         close(d.fd);

@@ -27,7 +27,8 @@ typedef struct quern__direct_done {
 /* Whether a file of `bytes` bytes should bypass the page cache: it exceeds half of the memory
  * for files. */
 bool quern__direct_wanted(int64_t bytes);
-extern int quern__direct_always; /* 1: always, 0: never, -1: quern__direct_wanted decides; for tests */
+extern int
+    quern__direct_always; /* 1: always, 0: never, -1: quern__direct_wanted decides; for tests */
 /* Opens the file with O_DIRECT. fd is -1 unless it is the same file as descriptor `same`. */
 quern__direct quern__direct_open(const char *path, int same);
 /* Waits for all reads in flight. */

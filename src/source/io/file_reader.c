@@ -30,7 +30,9 @@ int quern__bytes_open(quern__bytes *b, const char *path, size_t capacity, quern_
     struct stat st;
     bool standard = !strcmp(path, "-");
     close_file(b);
-    *b = (quern__bytes){ .path = path, .fd = -1, .buffer = b->buffer, .capacity = b->buffer ? b->capacity : capacity };
+    *b = (quern__bytes){
+        .path = path, .fd = -1, .buffer = b->buffer, .capacity = b->buffer ? b->capacity : capacity
+    };
     if (!b->buffer)
         b->buffer = quern__alloc(capacity + 1);
     if (!b->buffer)
@@ -55,7 +57,8 @@ static int64_t read_raw(quern__bytes *b, char *to, size_t n, quern_error *err)
     if (b->gz) {
         int64_t got = quern__gunzip_read(b->gz, to, n);
         if (got < 0)
-            return quern__fail(err, QUERN_FORMAT, b->path, "the compressed data is corrupt or incomplete");
+            return quern__fail(err, QUERN_FORMAT, b->path,
+                               "the compressed data is corrupt or incomplete");
         return got;
     }
     ssize_t got;
@@ -89,7 +92,8 @@ static int64_t read_some(quern__bytes *b, char *to, size_t n, quern_error *err)
 
 int quern__bytes_decode(quern__bytes *b, const char *encoding, quern_error *err)
 {
-    b->decoder = quern__decoder_new(encoding, b->path, b->buffer + b->begin, b->end - b->begin, err);
+    b->decoder =
+        quern__decoder_new(encoding, b->path, b->buffer + b->begin, b->end - b->begin, err);
     if (!b->decoder)
         return err && err->code ? err->code : QUERN_NOMEM;
     b->begin = b->end = 0;
@@ -109,7 +113,8 @@ int64_t quern__bytes_more(quern__bytes *b, size_t limit, quern_error *err)
         size_t capacity = b->capacity < limit / 2 ? 2 * b->capacity : limit;
         char *grown = capacity > b->capacity ? quern__realloc(b->buffer, capacity + 1) : NULL;
         if (!grown)
-            return quern__fail(err, QUERN_NOMEM, b->path, "a record exceeds %zu bytes", b->capacity);
+            return quern__fail(err, QUERN_NOMEM, b->path, "a record exceeds %zu bytes",
+                               b->capacity);
         b->buffer = grown;
         b->capacity = capacity;
     }

@@ -12,13 +12,17 @@ typedef struct quern__bytes {
     char *buffer;      /* capacity + 1 bytes; the byte at `end` is always 0 */
     size_t begin, end, capacity;
     int64_t offset; /* of the next byte of a plain file; -1: not seekable */
-    int64_t stop;   /* A plain file is read up to this offset first, then in small steps. 0: reads fill the buffer. */
+    int64_t stop;   /* A plain file is read up to this offset first, then in small steps. 0: reads
+                       fill the buffer. */
     bool ended;
     struct quern__decoder *decoder; /* converts the text to UTF-8; NULL: no conversion */
 } quern__bytes;
 
 /* The file offset of the byte at `begin`, in a plain file. */
-static inline int64_t quern__bytes_place(const quern__bytes *b) { return b->offset - (int64_t)(b->end - b->begin); }
+static inline int64_t quern__bytes_place(const quern__bytes *b)
+{
+    return b->offset - (int64_t)(b->end - b->begin);
+}
 
 /* Opens a file ("-": standard input) and closes the previous one, whose buffer it reuses. Before
  * the first call fd is -1 and all else is zero. Gzipped content is inflated. */

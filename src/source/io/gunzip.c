@@ -53,7 +53,10 @@ static bool engine_run(engine *e, bool *finished)
     return code == Z_OK || code == Z_STREAM_END || code == Z_BUF_ERROR;
 }
 
-static bool engine_copy(engine *to, const engine *from) { return inflateCopy(to, (engine *)(uintptr_t)from) == Z_OK; }
+static bool engine_copy(engine *to, const engine *from)
+{
+    return inflateCopy(to, (engine *)(uintptr_t)from) == Z_OK;
+}
 static void engine_end(engine *e) { inflateEnd(e); }
 static size_t engine_bytes(void) { return 1 << 16; }
 #endif
@@ -82,7 +85,8 @@ struct quern__gunzip_mark {
 bool quern__is_gzip(int fd, int64_t at)
 {
     uint8_t head[2];
-    return quern__read_at(fd, head, sizeof head, at) == sizeof head && head[0] == 0x1f && head[1] == 0x8b;
+    return quern__read_at(fd, head, sizeof head, at) == sizeof head && head[0] == 0x1f &&
+           head[1] == 0x8b;
 }
 
 quern__gunzip *quern__gunzip_new(int fd)

@@ -5,13 +5,21 @@
 
 static int64_t align_down(int64_t at) { return at / QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN; }
 
-static size_t buffer_bytes(size_t most) { return (size_t)align_down((int64_t)most + 2 * QUERN__DIRECT_ALIGN - 2); }
+static size_t buffer_bytes(size_t most)
+{
+    return (size_t)align_down((int64_t)most + 2 * QUERN__DIRECT_ALIGN - 2);
+}
 
-size_t quern__ahead_size(size_t most) { return QUERN__AHEAD * buffer_bytes(most) + QUERN__DIRECT_ALIGN + QUERN__DIRECT_BYTES; }
+size_t quern__ahead_size(size_t most)
+{
+    return QUERN__AHEAD * buffer_bytes(most) + QUERN__DIRECT_ALIGN + QUERN__DIRECT_BYTES;
+}
 
 void quern__ahead_open(quern__ahead *a, const char *path, int same, size_t most)
 {
-    *a = (quern__ahead){ .direct = quern__direct_open(path, same), .most = most, .place = buffer_bytes(most) };
+    *a = (quern__ahead){ .direct = quern__direct_open(path, same),
+                         .most = most,
+                         .place = buffer_bytes(most) };
     if (a->direct.fd < 0)
         return;
     a->memory = quern__alloc_large(QUERN__AHEAD * a->place + QUERN__DIRECT_ALIGN);
@@ -25,9 +33,11 @@ void quern__ahead_ask(quern__ahead *a, int64_t at, size_t bytes)
 {
     int64_t i = a->asked++ % QUERN__AHEAD, end = at + (int64_t)(bytes < a->most ? bytes : a->most);
     a->pieces[i].at = align_down(at);
-    bool comes = a->direct.fd >= 0 && quern__direct_begin(&a->direct, a->places + (size_t)i * a->place,
-                                                          (size_t)(align_down(end + QUERN__DIRECT_ALIGN - 1) - align_down(at)),
-                                                          align_down(at), (uint64_t)i);
+    bool comes =
+        a->direct.fd >= 0 &&
+        quern__direct_begin(&a->direct, a->places + (size_t)i * a->place,
+                            (size_t)(align_down(end + QUERN__DIRECT_ALIGN - 1) - align_down(at)),
+                            align_down(at), (uint64_t)i);
     a->pieces[i].bytes = comes ? -1 : 0;
 }
 
@@ -43,7 +53,8 @@ static void wait_for_oldest(quern__ahead *a)
 size_t quern__ahead_take(quern__ahead *a, int64_t at, void *to, size_t n)
 {
     wait_for_oldest(a);
-    int64_t i = a->taken++ % QUERN__AHEAD, from = at - a->pieces[i].at, there = a->pieces[i].bytes - from;
+    int64_t i = a->taken++ % QUERN__AHEAD, from = at - a->pieces[i].at,
+            there = a->pieces[i].bytes - from;
     if (from < 0 || there <= 0)
         return 0;
     n = (int64_t)n < there ? n : (size_t)there;

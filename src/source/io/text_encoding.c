@@ -14,7 +14,8 @@ struct quern__decoder {
     int64_t done; /* file bytes converted so far */
 };
 
-quern__decoder *quern__decoder_new(const char *encoding, const char *path, const char *raw, size_t n, quern_error *err)
+quern__decoder *quern__decoder_new(const char *encoding, const char *path, const char *raw,
+                                   size_t n, quern_error *err)
 {
     quern__decoder *d = quern__zalloc(1, sizeof *d);
     if (!d) {
@@ -34,7 +35,8 @@ quern__decoder *quern__decoder_new(const char *encoding, const char *path, const
     if (!d->raw)
         quern__fail_memory(err, d->room);
     else {
-        quern__fail(err, QUERN_INVALID, "encoding", "'%.60s' is not an encoding of this system", encoding);
+        quern__fail(err, QUERN_INVALID, "encoding", "'%.60s' is not an encoding of this system",
+                    encoding);
         quern__hint(err, "list the encodings with iconv -l");
     }
     quern__decoder_free(d);
@@ -62,9 +64,11 @@ int64_t quern__decoder_take(quern__decoder *d, char *to, size_t n, bool last, qu
     d->done += (in - d->raw) - (int64_t)d->begin;
     d->begin = (size_t)(in - d->raw);
     if (why == EILSEQ && out == to)
-        return quern__fail(err, QUERN_FORMAT, d->path, "byte %lld: is not %s text", (long long)d->done, d->name);
+        return quern__fail(err, QUERN_FORMAT, d->path, "byte %lld: is not %s text",
+                           (long long)d->done, d->name);
     if (why == EINVAL && last && out == to)
-        return quern__fail(err, QUERN_FORMAT, d->path, "byte %lld: %s text ends within a character", (long long)d->done, d->name);
+        return quern__fail(err, QUERN_FORMAT, d->path, "byte %lld: %s text ends within a character",
+                           (long long)d->done, d->name);
     return out - to;
 }
 

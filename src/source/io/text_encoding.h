@@ -9,7 +9,8 @@ typedef struct quern__decoder quern__decoder;
 
 /* `raw` (n bytes) is the part of the file that was read already; copied. Returns new; NULL on
  * failure. */
-quern__decoder *quern__decoder_new(const char *encoding, const char *path, const char *raw, size_t n, quern_error *err);
+quern__decoder *quern__decoder_new(const char *encoding, const char *path, const char *raw,
+                                   size_t n, quern_error *err);
 /* The free part of the buffer, and its size. */
 char *quern__decoder_room(quern__decoder *d, size_t *n);
 /* Reports that the caller wrote n bytes to the free part. */

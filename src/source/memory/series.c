@@ -16,19 +16,23 @@ int quern__series_plan(const quern_series_opts *o, quern__series *out, quern_err
                             .target = o->target_offset,
                             .reverse = o->reverse };
     if (out->start < 0 || o->end_index < 0 || (o->end_index && o->end_index <= out->start))
-        return quern__fail(err, QUERN_INVALID, "time series", "start_index %lld and end_index %lld select no rows",
+        return quern__fail(err, QUERN_INVALID, "time series",
+                           "start_index %lld and end_index %lld select no rows",
                            (long long)o->start_index, (long long)o->end_index);
     if (out->start > INT64_MAX / 4 || out->stride > INT64_MAX / 4)
-        return quern__fail(err, QUERN_INVALID, "time series", "start_index or sequence_stride is too large");
+        return quern__fail(err, QUERN_INVALID, "time series",
+                           "start_index or sequence_stride is too large");
     if (out->stride < 1 || out->rate < 1 || out->length < 0 || out->target < 0)
-        return quern__fail(err, QUERN_INVALID, "time series", "length, stride, rate and target offset must not be negative");
+        return quern__fail(err, QUERN_INVALID, "time series",
+                           "length, stride, rate and target offset must not be negative");
     return QUERN_OK;
 }
 
 int64_t quern__series_span(const quern__series *s, bool targets)
 {
     int64_t span;
-    if (__builtin_mul_overflow(s->length - 1, s->rate, &span) || span > INT64_MAX / 4 || s->target > INT64_MAX / 4)
+    if (__builtin_mul_overflow(s->length - 1, s->rate, &span) || span > INT64_MAX / 4 ||
+        s->target > INT64_MAX / 4)
         return -1;
     return targets && s->target > span ? s->target + 1 : span + 1;
 }
@@ -53,23 +57,30 @@ typedef struct series {
 } series;
 
 /* Compares the windows with the input, and the targets with the output. */
-static int series_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int series_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle,
+                       uint64_t seed, quern_error *err)
 {
     series *s = g->self;
     char have[96], want[96];
     int64_t steps = spec->shapes[0].rank > 1 ? spec->shapes[0].dims[1] : 1;
     if (spec->n_inputs != 1 || spec->n_targets > 1 || (spec->n_targets && !s->y.data))
-        return quern__fail(err, QUERN_SHAPE, "time series", "has one input%s, the model has %d inputs and %d targets",
+        return quern__fail(err, QUERN_SHAPE, "time series",
+                           "has one input%s, the model has %d inputs and %d targets",
                            s->y.data ? " and one target" : "", spec->n_inputs, spec->n_targets);
-    if (spec->dtypes[0] == QUERN_STRING || steps != s->plan.length || s->x.shape.rank == QUERN_MAX_RANK)
-        return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows of %s, the model expects %s",
-                           (long long)s->plan.length, quern_shape_text(&s->x.shape, have, sizeof have),
-                           quern_shape_text(&spec->shapes[0], want, sizeof want));
+    if (spec->dtypes[0] == QUERN_STRING || steps != s->plan.length ||
+        s->x.shape.rank == QUERN_MAX_RANK)
+        return quern__fail(
+            err, QUERN_SHAPE, "time series", "windows of %lld rows of %s, the model expects %s",
+            (long long)s->plan.length, quern_shape_text(&s->x.shape, have, sizeof have),
+            quern_shape_text(&spec->shapes[0], want, sizeof want));
     quern_shape windows = { .rank = s->x.shape.rank + 1, .dims = { -1, s->plan.length } };
-    memcpy(windows.dims + 2, s->x.shape.dims + 1, (size_t)(s->x.shape.rank - 1) * sizeof *windows.dims);
-    int status = quern__axes_check("time series", &windows, &spec->shapes[0], spec->names[0], true, err);
+    memcpy(windows.dims + 2, s->x.shape.dims + 1,
+           (size_t)(s->x.shape.rank - 1) * sizeof *windows.dims);
+    int status =
+        quern__axes_check("time series", &windows, &spec->shapes[0], spec->names[0], true, err);
     if (status >= 0 && spec->n_targets)
-        status = quern__axes_check("time series, y", &s->y.shape, &spec->shapes[1], spec->names[1], false, err);
+        status = quern__axes_check("time series, y", &s->y.shape, &spec->shapes[1], spec->names[1],
+                                   false, err);
     if (status < 0)
         return status;
     g->spec = spec;
@@ -78,19 +89,23 @@ static int series_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return QUERN_OK;
 }
 
-static int copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, int64_t place, quern_error *err)
+static int copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, int64_t place,
+                    quern_error *err)
 {
     char why[128];
     int64_t per = quern__per_record(&from->shape);
-    const char *first = (const char *)from->data + (size_t)(row * per) * quern_dtype_size(from->dtype);
+    const char *first =
+        (const char *)from->data + (size_t)(row * per) * quern_dtype_size(from->dtype);
     int64_t good = quern__convert(first, from->dtype, per, to, dtype, place * per);
-    return good == per ? QUERN_OK
-                       : quern__fail(err, QUERN_INVALID, "time series", "row %lld: %s", (long long)row,
-                                     quern__convert_why(first, from->dtype, good, dtype, why));
+    return good == per
+               ? QUERN_OK
+               : quern__fail(err, QUERN_INVALID, "time series", "row %lld: %s", (long long)row,
+                             quern__convert_why(first, from->dtype, good, dtype, why));
 }
 
 /* Copies the rows of each window. */
-static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b,
+                       quern_error *err)
 {
     const series *s = g->self;
     const quern__series *p = &s->plan;
@@ -99,8 +114,8 @@ static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_ba
     for (int64_t r = 0; r < b->size && status >= 0; r++) {
         int64_t at = p->start + b->indices[r] * p->stride;
         for (int64_t i = 0; i < p->length && status >= 0; i++)
-            status = copy_row(&s->x, at + (p->reverse ? p->length - 1 - i : i) * p->rate, b->arrays[0], g->spec->dtypes[0],
-                              r * p->length + i, err);
+            status = copy_row(&s->x, at + (p->reverse ? p->length - 1 - i : i) * p->rate,
+                              b->arrays[0], g->spec->dtypes[0], r * p->length + i, err);
         if (g->spec->n_targets && status >= 0)
             status = copy_row(&s->y, at + p->target, b->arrays[1], g->spec->dtypes[1], r, err);
     }
@@ -109,31 +124,39 @@ static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_ba
 
 static void series_free(quern_generator *g) { quern__free(g->self); }
 
-quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y, const quern_series_opts *opts,
-                                              quern_error *err)
+quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y,
+                                              const quern_series_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "x", x);
-    static const quern__source_ops kind = { .open = series_open, .read = series_read, .free = series_free };
+    static const quern__source_ops kind = { .open = series_open,
+                                            .read = series_read,
+                                            .free = series_free };
     quern_series_opts o;
     quern__series plan;
-    if (QUERN__OPTIONS(o, QUERN__SERIES_OPTS_0_1, opts, err) < 0 || quern__series_plan(&o, &plan, err) < 0)
+    if (QUERN__OPTIONS(o, QUERN__SERIES_OPTS_0_1, opts, err) < 0 ||
+        quern__series_plan(&o, &plan, err) < 0)
         return NULL;
-    if (x->shape.rank < 1 || quern_shape_count(&x->shape) < 0 || x->dtype == QUERN_STRING || plan.length < 1 ||
-        quern__series_span(&plan, true) < 0 ||
-        (y && (y->shape.rank < 1 || quern_shape_count(&y->shape) < 0 || y->dtype == QUERN_STRING))) {
-        quern__fail(err, QUERN_INVALID, "time series", "needs arrays of numbers with rows, and a sequence_length");
+    if (x->shape.rank < 1 || quern_shape_count(&x->shape) < 0 || x->dtype == QUERN_STRING ||
+        plan.length < 1 || quern__series_span(&plan, true) < 0 ||
+        (y &&
+         (y->shape.rank < 1 || quern_shape_count(&y->shape) < 0 || y->dtype == QUERN_STRING))) {
+        quern__fail(err, QUERN_INVALID, "time series",
+                    "needs arrays of numbers with rows, and a sequence_length");
         return NULL;
     }
     if (quern__missing(err, "x", x->data, "y", y ? y->data : "", NULL))
         return NULL;
     if (plan.end >= x->shape.dims[0]) {
-        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld is not below %lld, the number of rows", (long long)plan.end,
+        quern__fail(err, QUERN_INVALID, "time series",
+                    "end_index %lld is not below %lld, the number of rows", (long long)plan.end,
                     (long long)x->shape.dims[0]);
         return NULL;
     }
     if (plan.end >= 0 && y &&
-        quern__series_count(&plan, x->shape.dims[0], y->shape.dims[0]) < quern__series_count(&plan, x->shape.dims[0], -1)) {
-        quern__fail(err, QUERN_INVALID, "time series", "end_index %lld selects windows without targets", (long long)plan.end);
+        quern__series_count(&plan, x->shape.dims[0], y->shape.dims[0]) <
+            quern__series_count(&plan, x->shape.dims[0], -1)) {
+        quern__fail(err, QUERN_INVALID, "time series",
+                    "end_index %lld selects windows without targets", (long long)plan.end);
         return NULL;
     }
     series *s = quern__zalloc(1, sizeof *s);

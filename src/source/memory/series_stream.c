@@ -14,10 +14,11 @@ typedef struct rolling {
     quern_batch_spec spec; /* spec of the rows */
     quern_batch batch;
     int64_t indices[rows_at_once];
-    int64_t at, place;                   /* next row in the batch; random access: first row of the next batch */
-    int64_t seen, next;                  /* rows read; first row of the next window */
-    int64_t span, numbers, x_per, y_per; /* rows in the ring; input elements of a row, their slots, and its target elements */
-    float *x;                            /* rings: (span, x_per) and (span, y_per) */
+    int64_t at, place;  /* next row in the batch; random access: first row of the next batch */
+    int64_t seen, next; /* rows read; first row of the next window */
+    int64_t span, numbers, x_per,
+        y_per; /* rows in the ring; input elements of a row, their slots, and its target elements */
+    float *x;  /* rings: (span, x_per) and (span, y_per) */
     double *y;
     bool touched, ended;
     quern__bad *bad; /* list for bad rows */
@@ -57,7 +58,8 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
         int64_t steps = s->rank > 1 ? s->dims[1] : 0;
         r->now.length = r->now.length ? r->now.length : steps;
         if (steps < 1 || steps != r->now.length || spec->dtypes[i] == QUERN_STRING)
-            return quern__fail(err, QUERN_SHAPE, "time series", "windows of %lld rows do not fit input %d with %lld steps",
+            return quern__fail(err, QUERN_SHAPE, "time series",
+                               "windows of %lld rows do not fit input %d with %lld steps",
                                (long long)r->now.length, i, (long long)steps);
         memmove(s->dims + 1, s->dims + 2, (size_t)(s->rank - 2) * sizeof *s->dims);
         s->rank--;
@@ -67,10 +69,12 @@ static int row_spec(rolling *r, const quern_batch_spec *spec, quern_error *err)
     for (int i = spec->n_inputs; i < spec->n_inputs + spec->n_targets; i++)
         r->y_per += quern__per_record(&spec->shapes[i]);
     r->span = quern__series_span(&r->now, spec->n_targets > 0);
-    double bytes = (double)r->span * ((double)r->x_per * sizeof(float) + (double)r->y_per * sizeof(double));
+    double bytes =
+        (double)r->span * ((double)r->x_per * sizeof(float) + (double)r->y_per * sizeof(double));
     return r->span > 0 && bytes <= most_bytes
                ? QUERN_OK
-               : quern__fail(err, QUERN_INVALID, "time series", "a window of %lld rows exceeds %d bytes", (long long)r->span,
+               : quern__fail(err, QUERN_INVALID, "time series",
+                             "a window of %lld rows exceeds %d bytes", (long long)r->span,
                              most_bytes);
 }
 
@@ -81,7 +85,8 @@ static int make_buffers(rolling *r, quern_error *err)
     drop_buffers(r);
     for (int i = 0; i < r->spec.n_inputs + r->spec.n_targets; i++) {
         int64_t per = quern__per_record(&r->spec.shapes[i]);
-        r->batch.arrays[i] = quern__zalloc(rows_at_once * (size_t)per, quern_dtype_size(r->spec.dtypes[i]));
+        r->batch.arrays[i] =
+            quern__zalloc(rows_at_once * (size_t)per, quern_dtype_size(r->spec.dtypes[i]));
         made = made && r->batch.arrays[i];
     }
     for (int i = 0; i < r->spec.n_targets; i++) {
@@ -94,10 +99,12 @@ static int make_buffers(rolling *r, quern_error *err)
     r->y = quern__zalloc((size_t)r->span, (size_t)r->y_per * sizeof *r->y + 1);
     r->batch.spec = &r->spec;
     r->batch.indices = r->indices;
-    return made && r->batch.weights && r->x && r->y ? QUERN_OK : quern__fail_memory(err, (size_t)r->span);
+    return made && r->batch.weights && r->x && r->y ? QUERN_OK
+                                                    : quern__fail_memory(err, (size_t)r->span);
 }
 
-static int rolling_match(void *self, const quern_batch_spec *spec, int64_t *x_count, int64_t *y_count, quern_error *err)
+static int rolling_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
+                         int64_t *y_count, quern_error *err)
 {
     rolling *r = self;
     int status = row_spec(r, spec, err);
@@ -121,7 +128,8 @@ static int rolling_rewind(void *self, quern_error *err)
         return QUERN_OK;
     r->touched = false;
     return r->rows->ops->reset ? r->rows->ops->reset(r->rows, 0, err)
-                               : quern__fail(err, QUERN_UNSUPPORTED, "time series", "its rows cannot be read a second time");
+                               : quern__fail(err, QUERN_UNSUPPORTED, "time series",
+                                             "its rows cannot be read a second time");
 }
 
 /* Reads the next batch of rows. */
@@ -137,14 +145,15 @@ static int fetch_rows(rolling *r, quern_error *err)
     if (r->batch.size < 1)
         return QUERN_END;
     r->touched = true;
-    int status = g->ops->read ? g->ops->read(g, 0, r->place, &r->batch, err) : g->ops->next(g, &r->batch, err);
+    int status = g->ops->read ? g->ops->read(g, 0, r->place, &r->batch, err)
+                              : g->ops->next(g, &r->batch, err);
     r->place += r->batch.size;
     bool weighted = r->batch.has_weights;
     for (int i = 0; i < r->spec.n_targets; i++)
         weighted = weighted || r->batch.weighs[i];
-    return status == QUERN_OK && weighted
-               ? quern__fail(err, QUERN_UNSUPPORTED, "time series", "sample weights of rows are not supported")
-               : status;
+    return status == QUERN_OK && weighted ? quern__fail(err, QUERN_UNSUPPORTED, "time series",
+                                                        "sample weights of rows are not supported")
+                                          : status;
 }
 
 /* Copies one row to the rings. */
@@ -178,7 +187,9 @@ static int rolling_read(void *self, float *x, double *y, quern_error *err)
     const quern__series *p = &r->now;
     int64_t first = 0;
     while (r->seen < r->next + r->span) {
-        int status = r->ended || (p->end >= 0 && r->next + (p->length - 1) * p->rate >= p->end) ? QUERN_END : take_row(r, err);
+        int status = r->ended || (p->end >= 0 && r->next + (p->length - 1) * p->rate >= p->end)
+                         ? QUERN_END
+                         : take_row(r, err);
         r->ended = status == QUERN_END;
         if (status != QUERN_OK)
             return status;
@@ -220,9 +231,13 @@ static const char *rolling_class(void *self, int target, int i)
     return quern_generator_class(r->rows, target, i);
 }
 
-static const quern_schema *rolling_schema(void *self) { return quern_generator_schema(((rolling *)self)->rows); }
+static const quern_schema *rolling_schema(void *self)
+{
+    return quern_generator_schema(((rolling *)self)->rows);
+}
 
-quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts, quern_error *err)
+quern_generator *quern_series_generator(quern_generator *rows, const quern_series_opts *opts,
+                                        quern_error *err)
 {
     QUERN__ENTER_ANY(err);
     quern_series_opts o;
@@ -252,7 +267,9 @@ quern_generator *quern_series_generator(quern_generator *rows, const quern_serie
                         .bytes = 4 << 20,
                         .once = !rows->ops->read && !rows->finite && !rows->restarts,
                         .where = "time series" };
-    unsigned can = rows->bad.can & 1u << QUERN_BAD_SUBSTITUTE; /* skipping a row would join rows that are not consecutive */
+    unsigned can =
+        rows->bad.can &
+        1u << QUERN_BAD_SUBSTITUTE; /* skipping a row would join rows that are not consecutive */
     quern_generator *g = quern__stream_generator(&s, err);
     if (g) {
         g->bad.can = can;

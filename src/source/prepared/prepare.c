@@ -13,7 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { most_piles = 512, least_memory = 4 << 20, usual_memory = 64 << 20, batch_bytes = 1 << 20, most_batch = 4096 };
+enum {
+    most_piles = 512,
+    least_memory = 4 << 20,
+    usual_memory = 64 << 20,
+    batch_bytes = 1 << 20,
+    most_batch = 4096
+};
 int quern__qrec_piles = 64;
 
 /* A buffered output file: a pile (records without checksums) or the result (with checksums). */
@@ -38,7 +44,8 @@ typedef struct preparing {
 
 static int write_error(const preparing *p, quern_error *err)
 {
-    return quern__fail(err, QUERN_IO, p->path, "cannot be written: %s", strerror(errno ? errno : EIO));
+    return quern__fail(err, QUERN_IO, p->path, "cannot be written: %s",
+                       strerror(errno ? errno : EIO));
 }
 
 static int sink_flush(const preparing *p, sink *s, quern_error *err)
@@ -120,7 +127,8 @@ static int was_stopped(const preparing *p, quern_error *err)
     return quern__fail(err, QUERN_CANCELED, p->path, "interrupted; no file was written");
 }
 
-static int read_pile(const preparing *p, const sink *pile, int64_t from, char *to, size_t bytes, quern_error *err)
+static int read_pile(const preparing *p, const sink *pile, int64_t from, char *to, size_t bytes,
+                     quern_error *err)
 {
     if (quern__read_at(pile->fd, to, bytes, from) == bytes)
         return QUERN_OK;
@@ -161,7 +169,8 @@ static int put_pile(preparing *p, const sink *pile, quern_error *err)
     size_t n = (size_t)pile->records;
     char *all = quern__alloc(n * p->bytes + 1);
     uint32_t *order = quern__alloc(n * sizeof *order + 1);
-    int status = all && order ? read_pile(p, pile, 0, all, n * p->bytes, err) : quern__fail_memory(err, n * p->bytes);
+    int status = all && order ? read_pile(p, pile, 0, all, n * p->bytes, err)
+                              : quern__fail_memory(err, n * p->bytes);
     uint64_t split = ++p->splits;
     for (size_t i = 0; status >= 0 && i < n; i++) { /* Fisher-Yates, inside-out */
         size_t k = (size_t)(quern__random_uniform(p->key, split, i) * (double)(i + 1));
@@ -196,8 +205,8 @@ static int put_piles(preparing *p, sink *piles, int n, quern_error *err)
  * int64; all others float32. */
 static int stored_dtype(int dtype, bool input)
 {
-    bool small =
-        dtype == QUERN_UINT8 || dtype == QUERN_INT8 || dtype == QUERN_UINT16 || dtype == QUERN_INT16 || dtype == QUERN_BOOL;
+    bool small = dtype == QUERN_UINT8 || dtype == QUERN_INT8 || dtype == QUERN_UINT16 ||
+                 dtype == QUERN_INT16 || dtype == QUERN_BOOL;
     bool large = dtype == QUERN_INT64 || dtype == QUERN_UINT32 || dtype == QUERN_UINT64;
     if (small)
         return dtype;
@@ -207,7 +216,10 @@ static int stored_dtype(int dtype, bool input)
 }
 
 /* The type of a stored type in a batch: small integers become float32. */
-static int batch_dtype(int kept) { return kept == QUERN_INT32 || kept == QUERN_INT64 ? kept : QUERN_FLOAT32; }
+static int batch_dtype(int kept)
+{
+    return kept == QUERN_INT32 || kept == QUERN_INT64 ? kept : QUERN_FLOAT32;
+}
 
 /* Stores a small integer and advances *to. */
 static void pack_number(char **to, int dtype, double v)
@@ -286,10 +298,11 @@ static int make_batch(preparing *p, quern_batch *b, quern_error *err)
 {
     size_t per = (size_t)p->spec.batch_size;
     *b = (quern_batch){ .spec = &p->spec };
-    bool ok = (b->weights = quern__zalloc(per, sizeof *b->weights)) && (b->indices = quern__zalloc(per, sizeof *b->indices));
+    bool ok = (b->weights = quern__zalloc(per, sizeof *b->weights)) &&
+              (b->indices = quern__zalloc(per, sizeof *b->indices));
     for (int i = 0; ok && i < p->spec.n_inputs + p->spec.n_targets; i++)
-        ok = (b->arrays[i] =
-                  quern__zalloc(per * (size_t)quern__per_record(&p->spec.shapes[i]), quern_dtype_size(p->spec.dtypes[i]))) != NULL;
+        ok = (b->arrays[i] = quern__zalloc(per * (size_t)quern__per_record(&p->spec.shapes[i]),
+                                           quern_dtype_size(p->spec.dtypes[i]))) != NULL;
     for (int i = 0; ok && i < p->spec.n_targets; i++)
         ok = (b->target_weights[i] = quern__zalloc(per, sizeof(float))) != NULL;
     return ok ? QUERN_OK : quern__fail_memory(err, per * p->bytes);
@@ -316,7 +329,8 @@ static int copy_classes(preparing *p, quern_error *err)
             n++;
         p->q.classes[t] = n ? quern__zalloc((size_t)n, sizeof *p->q.classes[t]) : NULL;
         for (int i = 0; i < n; i++)
-            if (!p->q.classes[t] || !(p->q.classes[t][p->q.n_classes[t]++] = quern__strdup(quern_generator_class(p->from, t, i))))
+            if (!p->q.classes[t] || !(p->q.classes[t][p->q.n_classes[t]++] =
+                                          quern__strdup(quern_generator_class(p->from, t, i))))
                 return quern__fail_memory(err, (size_t)n * sizeof *p->q.classes[t]);
     }
     return QUERN_OK;
@@ -347,10 +361,13 @@ static int set_layout(preparing *p, quern_error *err)
         return quern__fail(err, QUERN_UNSUPPORTED, p->path, "a record exceeds 1 GiB");
     p->bytes = (size_t)p->q.bytes - QUERN__QREC_SUM;
     if (status >= 0 && p->memory < least_memory + 8 * p->bytes)
-        return quern__fail(err, QUERN_BUDGET, "memory", "%zu bytes are not enough; preparing needs %zu", p->memory,
+        return quern__fail(err, QUERN_BUDGET, "memory",
+                           "%zu bytes are not enough; preparing needs %zu", p->memory,
                            least_memory + 8 * p->bytes);
     p->spec.batch_size = (int64_t)(batch_bytes / (4 * p->bytes + 1));
-    p->spec.batch_size = p->spec.batch_size < 1 ? 1 : p->spec.batch_size > most_batch ? most_batch : p->spec.batch_size;
+    p->spec.batch_size = p->spec.batch_size < 1            ? 1
+                         : p->spec.batch_size > most_batch ? most_batch
+                                                           : p->spec.batch_size;
     return status;
 }
 
@@ -385,7 +402,8 @@ static int write_all(preparing *p, const char *temporary, quern_error *err)
     int64_t known = p->from->count * (int64_t)p->bytes;
     int n = p->from->count ? (int)(known / (int64_t)(p->memory / 3)) + 1 : quern__qrec_piles;
     n = n < most_piles ? n : most_piles;
-    p->out = (sink){ .fd = quern__file_create(temporary), .room = p->memory / 16 + (size_t)p->q.bytes };
+    p->out =
+        (sink){ .fd = quern__file_create(temporary), .room = p->memory / 16 + (size_t)p->q.bytes };
     p->out.buffer = quern__alloc(p->out.room);
     sink *piles = p->out.fd < 0 || !p->out.buffer ? NULL : make_piles(p, n, err);
     int status = QUERN_IO;
@@ -410,14 +428,16 @@ static int write_all(preparing *p, const char *temporary, quern_error *err)
     return status;
 }
 
-int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path, quern_error *err)
+int64_t quern_prepare(quern_generator *data, const quern_prepare_opts *opts, const char *path,
+                      quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "data", data, "path", path);
     enum { opts_0_1 = 32 };
     quern_prepare_opts o;
     char temporary[4096];
     if (data->position.going)
-        return quern__fail(err, QUERN_INVALID, data->where ? data->where : "generator", "is in use by a run");
+        return quern__fail(err, QUERN_INVALID, data->where ? data->where : "generator",
+                           "is in use by a run");
     int status = QUERN__OPTIONS(o, opts_0_1, opts, err);
     if (status < 0)
         return status;

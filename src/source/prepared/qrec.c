@@ -16,11 +16,13 @@ typedef struct prepared {
     quern__qrec q;
     char *path;
     bool told;
-    int order[2 * QUERN_MAX_ARRAYS]; /* by array of the batch: array of the record; -1: elements in order */
+    int order[2 * QUERN_MAX_ARRAYS]; /* by array of the batch: array of the record; -1: elements in
+                                        order */
     size_t at[2 * QUERN_MAX_ARRAYS]; /* by array of the record: its byte offset */
-    int *places[2];                  /* inputs, targets: by position in the run the column of the file; NULL: identity */
-    int counts[2];                   /* positions of inputs, of targets */
-    int **maps;                      /* by target of the run: model class of each class of the file; NULL: identity */
+    int *places[2]; /* inputs, targets: by position in the run the column of the file; NULL:
+                       identity */
+    int counts[2];  /* positions of inputs, of targets */
+    int **maps; /* by target of the run: model class of each class of the file; NULL: identity */
     int n_maps;
     quern_schema *schema; /* of the run */
     quern__blocks windows;
@@ -35,7 +37,8 @@ static int prepared_match(prepared *p, const quern_batch_spec *spec, quern_error
     const quern__description *d = &p->q.what;
     char have[96], want[96];
     for (int side = 0; side < 1 + (spec->n_targets > 0); side++) {
-        int n = side ? spec->n_targets : spec->n_inputs, own = side ? d->n_y : d->n_x, first = side ? spec->n_inputs : 0;
+        int n = side ? spec->n_targets : spec->n_inputs, own = side ? d->n_y : d->n_x,
+            first = side ? spec->n_inputs : 0;
         int64_t all = 0, per = own ? quern__per_record(&d->shapes[side ? d->n_x : 0]) : 0;
         for (int i = 0; i < n; i++)
             all += quern__per_record(&spec->shapes[first + i]);
@@ -43,7 +46,8 @@ static int prepared_match(prepared *p, const quern_batch_spec *spec, quern_error
             for (int i = 0; i < n; i++)
                 p->order[first + i] = -1;
             if (p->counts[side] != all)
-                return quern__fail(err, QUERN_SHAPE, p->path, "%d %s per record, the model expects %lld", p->counts[side],
+                return quern__fail(err, QUERN_SHAPE, p->path,
+                                   "%d %s per record, the model expects %lld", p->counts[side],
                                    side ? "targets" : "inputs", (long long)all);
             continue;
         }
@@ -54,23 +58,34 @@ static int prepared_match(prepared *p, const quern_batch_spec *spec, quern_error
             k = k < 0 ? -1 : (side ? d->n_x : 0) + k;
             p->order[first + i] = k;
             if (spec->dtypes[first + i] == QUERN_STRING)
-                return quern__fail(err, QUERN_UNSUPPORTED, p->path,
-                                   "the model expects strings, prepared records contain numbers only");
-            int status =
-                k >= 0 && d->axes[k] == QUERN__AXES_OWN ? quern__deal_axes(spec, first + i, p->path, &d->shapes[k], err) : QUERN_OK;
+                return quern__fail(
+                    err, QUERN_UNSUPPORTED, p->path,
+                    "the model expects strings, prepared records contain numbers only");
+            int status = k >= 0 && d->axes[k] == QUERN__AXES_OWN
+                             ? quern__deal_axes(spec, first + i, p->path, &d->shapes[k], err)
+                             : QUERN_OK;
             if (status < 0)
                 return status;
-            bool fits = own == 1 && per == all && d->axes[side ? d->n_x : 0]; /* elements in order */
+            bool fits =
+                own == 1 && per == all && d->axes[side ? d->n_x : 0]; /* elements in order */
             if (k >= 0)
-                fits = quern__per_record(&d->shapes[k]) == quern__per_record(&spec->shapes[first + i]) || !d->axes[k];
+                fits = quern__per_record(&d->shapes[k]) ==
+                           quern__per_record(&spec->shapes[first + i]) ||
+                       !d->axes[k];
             if (!fits)
-                return quern__fail(err, QUERN_SHAPE, p->path, "%s of shape %s per record, the model expects %s for '%s'",
-                                   side ? "targets" : "inputs",
-                                   own ? quern_shape_text(&d->shapes[k < 0 ? (side ? d->n_x : 0) : k], have, sizeof have) : "()",
-                                   quern_shape_text(&spec->shapes[first + i], want, sizeof want),
-                                   spec->names[first + i] ? spec->names[first + i] : "?");
-            if (k >= 0 && d->axes[k] == QUERN__AXES_LOST && !quern__axes_fit(&d->shapes[k], &spec->shapes[first + i]))
-                quern__warn("%s: an earlier version prepared the file without shapes; the shape of '%s', %s, is not checked",
+                return quern__fail(
+                    err, QUERN_SHAPE, p->path,
+                    "%s of shape %s per record, the model expects %s for '%s'",
+                    side ? "targets" : "inputs",
+                    own ? quern_shape_text(&d->shapes[k < 0 ? (side ? d->n_x : 0) : k], have,
+                                           sizeof have)
+                        : "()",
+                    quern_shape_text(&spec->shapes[first + i], want, sizeof want),
+                    spec->names[first + i] ? spec->names[first + i] : "?");
+            if (k >= 0 && d->axes[k] == QUERN__AXES_LOST &&
+                !quern__axes_fit(&d->shapes[k], &spec->shapes[first + i]))
+                quern__warn("%s: an earlier version prepared the file without shapes; the shape of "
+                            "'%s', %s, is not checked",
                             p->path, spec->names[first + i] ? spec->names[first + i] : "?",
                             quern_shape_text(&spec->shapes[first + i], want, sizeof want));
         }
@@ -127,11 +142,12 @@ static int map_classes(prepared *p, const quern_batch_spec *spec, quern_error *e
         return quern__fail_memory(err, (size_t)now->n_targets);
     for (int t = 0, status; t < now->n_targets; t++) {
         const quern__schema_column *own = quern__schema_at(p->q.schema, true, p->places[1][t]);
-        status = quern__schema_class_map(quern__schema_at(now, true, t), own, p->path, &p->maps[t], err);
+        status =
+            quern__schema_class_map(quern__schema_at(now, true, t), own, p->path, &p->maps[t], err);
         p->n_maps = t + 1;
         if (status >= 0)
-            status = quern__deal_classes(spec, quern__deal_output(spec, t), own->name, &quern__schema_at(now, true, t)->classes,
-                                         p->path, err);
+            status = quern__deal_classes(spec, quern__deal_output(spec, t), own->name,
+                                         &quern__schema_at(now, true, t)->classes, p->path, err);
         if (status < 0)
             return status;
     }
@@ -161,8 +177,8 @@ static int match_names(prepared *p, const quern_batch_spec *spec, quern_error *e
         status = order_side(p, spec, true, err);
     if (status < 0)
         return status;
-    p->schema =
-        spec->schema ? quern__schema_copy(spec->schema, err) : quern__schema_pick(p->q.schema, p->places[0], p->places[1], err);
+    p->schema = spec->schema ? quern__schema_copy(spec->schema, err)
+                             : quern__schema_pick(p->q.schema, p->places[0], p->places[1], err);
     if (!p->schema)
         return QUERN_NOMEM;
     for (int t = 0; t < p->schema->n_targets && !spec->schema && spec->n_targets; t++)
@@ -182,7 +198,8 @@ static size_t prepared_bytes(const quern_generator *g, const quern_batch_spec *s
     return QUERN__WINDOWS * quern__blocks_size(&sized) + QUERN__DIRECT_BYTES;
 }
 
-static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle,
+                         uint64_t seed, quern_error *err)
 {
     prepared *p = g->self;
     int status = match_names(p, spec, err);
@@ -195,14 +212,19 @@ static int prepared_open(quern_generator *g, const quern_batch_spec *spec, bool 
     g->spec = spec;
     quern__cut c = quern__blocks_cut(&p->windows, g->from, g->count, 0);
     if (shuffle && !p->told && c.windows > 1)
-        quern__note("%s: records are uniformly shuffled; a window of %lld blocks makes two records share a batch again %.2f "
+        quern__note("%s: records are uniformly shuffled; a window of %lld blocks makes two records "
+                    "share a batch again %.2f "
                     "times as often as a perfect shuffle",
-                    p->path, (long long)p->windows.blocks, 1 + (double)(c.windows - 1) / (double)p->windows.blocks);
+                    p->path, (long long)p->windows.blocks,
+                    1 + (double)(c.windows - 1) / (double)p->windows.blocks);
     p->told = true;
     return QUERN_OK;
 }
 
-static void prepared_close(quern_generator *g) { quern__blocks_close(&((prepared *)g->self)->windows); }
+static void prepared_close(quern_generator *g)
+{
+    quern__blocks_close(&((prepared *)g->self)->windows);
+}
 
 /* Verifies the checksum of a record. */
 static int verify_checksum(const prepared *p, const char *record, int64_t number, quern_error *err)
@@ -212,15 +234,16 @@ static int verify_checksum(const prepared *p, const char *record, int64_t number
     memcpy(&sum, record + n, sizeof sum);
     if (quern__qrec_sum(record, n) == sum)
         return QUERN_OK;
-    return quern__fail(err, QUERN_FORMAT, p->path, "record %lld, byte %lld: the checksum does not match", (long long)number + 1,
+    return quern__fail(err, QUERN_FORMAT, p->path,
+                       "record %lld, byte %lld: the checksum does not match", (long long)number + 1,
                        (long long)(p->q.first + number * p->q.bytes));
 }
 
 /* Copies `per` elements by column mapping, from position `dealt` of the run on; classes are
  * mapped to those of the model. Returns the number of elements before the first that does not
  * fit. */
-static int64_t copy_columns(const prepared *p, const quern_batch *b, int array, int64_t place, int64_t per, int64_t dealt,
-                            const char *numbers)
+static int64_t copy_columns(const prepared *p, const quern_batch *b, int array, int64_t place,
+                            int64_t per, int64_t dealt, const char *numbers)
 {
     bool target = array >= b->spec->n_inputs;
     int have = p->q.what.dtypes[target ? p->q.what.n_x : 0], want = b->spec->dtypes[array];
@@ -232,8 +255,8 @@ static int64_t copy_columns(const prepared *p, const quern_batch *b, int array, 
         if (map && quern__convert(one, have, 1, &v, QUERN_FLOAT64, 0) == 1 && v >= 0 &&
             v < quern__schema_at(p->q.schema, true, (int)k)->classes.n)
             v = map[(int)v];
-        if (quern__convert(map ? (const char *)&v : one, map ? QUERN_FLOAT64 : have, 1, b->arrays[array], want, place * per + i) <
-            1)
+        if (quern__convert(map ? (const char *)&v : one, map ? QUERN_FLOAT64 : have, 1,
+                           b->arrays[array], want, place * per + i) < 1)
             return i;
     }
     return per;
@@ -247,14 +270,17 @@ static int check_exact(const prepared *p, const char *number, int64_t record, qu
     memcpy(&v, number, sizeof v);
     if (fabsf(v) < 1 << 24 || isnan(v))
         return QUERN_OK;
-    quern__fail(err, QUERN_INVALID, p->path, "record %lld: %.0f may be rounded: a prepared table stores float32, exact below 2^24",
-                (long long)record + 1, (double)v);
+    quern__fail(
+        err, QUERN_INVALID, p->path,
+        "record %lld: %.0f may be rounded: a prepared table stores float32, exact below 2^24",
+        (long long)record + 1, (double)v);
     quern__hint(err, "use the table itself, or prepare an array of int64 (x=ids.npy)");
     return QUERN_INVALID;
 }
 
 /* Converts a verified record to row `place` of the batch. */
-static int copy_record(const prepared *p, const char *record, quern_batch *b, int64_t place, quern_error *err)
+static int copy_record(const prepared *p, const char *record, quern_batch *b, int64_t place,
+                       quern_error *err)
 {
     const quern_batch_spec *spec = b->spec;
     const quern__description *d = &p->q.what;
@@ -267,30 +293,37 @@ static int copy_record(const prepared *p, const char *record, quern_batch *b, in
         dealt = a == spec->n_inputs ? 0 : dealt;
         int64_t from = p->order[a] >= 0 ? 0 : dealt;
         bool named = p->places[a >= spec->n_inputs];
-        const char *numbers = record + p->at[k] + (named ? 0 : (size_t)from * quern_dtype_size(d->dtypes[k]));
+        const char *numbers =
+            record + p->at[k] + (named ? 0 : (size_t)from * quern_dtype_size(d->dtypes[k]));
         dealt += per;
-        bool whole = a < spec->n_inputs && spec->dtypes[a] != QUERN_FLOAT32, table = d->dtypes[k] == QUERN_FLOAT32 && d->axes[k];
+        bool whole = a < spec->n_inputs && spec->dtypes[a] != QUERN_FLOAT32,
+             table = d->dtypes[k] == QUERN_FLOAT32 && d->axes[k];
         if (whole && table)
             for (int64_t i = 0; i < per && status >= 0; i++)
-                status =
-                    check_exact(p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float), b->indices[place], err);
+                status = check_exact(
+                    p, numbers + (named ? p->places[0][from + i] : i) * (int64_t)sizeof(float),
+                    b->indices[place], err);
         if (status < 0)
             return status;
         int64_t good = named ? copy_columns(p, b, a, place, per, from, numbers)
-                             : quern__convert(numbers, d->dtypes[k], per, b->arrays[a], spec->dtypes[a], place * per);
+                             : quern__convert(numbers, d->dtypes[k], per, b->arrays[a],
+                                              spec->dtypes[a], place * per);
         if (good < per)
-            status =
-                quern__fail(err, QUERN_INVALID, p->path, "record %lld: %s", (long long)b->indices[place] + 1,
-                            quern__convert_why(numbers, d->dtypes[k], named ? p->places[a >= spec->n_inputs][from + good] : good,
-                                               spec->dtypes[a], why));
+            status = quern__fail(
+                err, QUERN_INVALID, p->path, "record %lld: %s", (long long)b->indices[place] + 1,
+                quern__convert_why(numbers, d->dtypes[k],
+                                   named ? p->places[a >= spec->n_inputs][from + good] : good,
+                                   spec->dtypes[a], why));
     }
     if (d->weighted)
-        memcpy(b->weights + place, record + p->q.bytes - QUERN__QREC_SUM - (int64_t)sizeof(float), sizeof(float));
+        memcpy(b->weights + place, record + p->q.bytes - QUERN__QREC_SUM - (int64_t)sizeof(float),
+               sizeof(float));
     return status;
 }
 
 /* Reads a batch: borrows each window that it needs, and verifies and copies the records. */
-static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b, quern_error *err)
+static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_batch *b,
+                         quern_error *err)
 {
     prepared *p = g->self;
     quern__blocks *all = &p->windows;
@@ -311,7 +344,9 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
         quern__random_key key = c.within;
         key.k[0] ^= (uint32_t)quern__hash64((uint64_t)w + 1);
         place = first + r - w * c.per;
-        int64_t from = all->shuffle ? (int64_t)quern__random_permute(key, (uint64_t)s->n, (uint64_t)place) : place;
+        int64_t from = all->shuffle
+                           ? (int64_t)quern__random_permute(key, (uint64_t)s->n, (uint64_t)place)
+                           : place;
         quern_error own = { 0 };
         const char *record = quern__window_record(all, s, from, &b->indices[good]);
         status = verify_checksum(p, record, b->indices[good], &own);
@@ -347,22 +382,30 @@ static const char *class_name(const quern_generator *g, int target, int i)
     const prepared *p = g->self;
     if (p->schema)
         return quern_schema_class(p->schema, target, i);
-    return target >= 0 && target < QUERN_MAX_ARRAYS && i >= 0 && i < p->q.n_classes[target] ? p->q.classes[target][i] : NULL;
+    return target >= 0 && target < QUERN_MAX_ARRAYS && i >= 0 && i < p->q.n_classes[target]
+               ? p->q.classes[target][i]
+               : NULL;
 }
 
-static const quern_schema *prepared_schema(const quern_generator *g) { return ((const prepared *)g->self)->schema; }
+static const quern_schema *prepared_schema(const quern_generator *g)
+{
+    return ((const prepared *)g->self)->schema;
+}
 
 quern_generator *quern__qrec_open(const char *path, quern_error *err)
 {
-    static const quern__source_ops kind = {
-        .open = prepared_open, .read = prepared_read, .close = prepared_close, .free = prepared_free, .bytes = prepared_bytes
-    };
+    static const quern__source_ops kind = { .open = prepared_open,
+                                            .read = prepared_read,
+                                            .close = prepared_close,
+                                            .free = prepared_free,
+                                            .bytes = prepared_bytes };
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     prepared *p = fd >= 0 ? quern__zalloc(1, sizeof *p) : NULL;
     if (!p) {
         if (fd >= 0)
             close(fd);
-        quern__fail(err, fd < 0 ? QUERN_IO : QUERN_NOMEM, path, "%s", fd < 0 ? strerror(errno) : "out of memory");
+        quern__fail(err, fd < 0 ? QUERN_IO : QUERN_NOMEM, path, "%s",
+                    fd < 0 ? strerror(errno) : "out of memory");
         return NULL;
     }
     int status = quern__qrec_head_read(fd, path, &p->q, err);
@@ -381,7 +424,8 @@ quern_generator *quern__qrec_open(const char *path, quern_error *err)
     size_t at = 0;
     for (int i = 0; i < p->q.what.n_x + p->q.what.n_y; i++) {
         p->at[i] = at;
-        at += (size_t)quern__per_record(&p->q.what.shapes[i]) * quern_dtype_size(p->q.what.dtypes[i]);
+        at +=
+            (size_t)quern__per_record(&p->q.what.shapes[i]) * quern_dtype_size(p->q.what.dtypes[i]);
     }
     g->finite = true;
     g->count = p->q.count;

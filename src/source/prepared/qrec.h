@@ -27,7 +27,10 @@ int64_t quern__qrec_record_bytes(const quern__description *d);
 /* The CRC-32 checksum of a record. */
 uint32_t quern__qrec_sum(const void *record, size_t bytes);
 /* The fingerprint after one more checksum. */
-static inline uint64_t quern__qrec_print(uint64_t before, uint32_t sum) { return quern__hash64(before ^ sum); }
+static inline uint64_t quern__qrec_print(uint64_t before, uint32_t sum)
+{
+    return quern__hash64(before ^ sum);
+}
 /* Writes the header at offset 0. quern__qrec_head_room returns the bytes to reserve for it; the
  * class names must be known. */
 int quern__qrec_head_write(int fd, const char *path, const quern__qrec *q, quern_error *err);

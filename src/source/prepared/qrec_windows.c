@@ -21,7 +21,11 @@ size_t quern__qrec_window = 4 << 20;
 
 quern__cut quern__blocks_cut(const quern__blocks *p, int64_t from, int64_t count, int64_t pass)
 {
-    quern__cut c = { .pass = pass, .from = from, .count = count, .per = p->block * p->blocks, .full = count / p->block };
+    quern__cut c = { .pass = pass,
+                     .from = from,
+                     .count = count,
+                     .per = p->block * p->blocks,
+                     .full = count / p->block };
     c.windows = (c.full + p->blocks - 1) / p->blocks;
     c.windows = c.windows ? c.windows : 1;
     c.blocks = quern__random_key_of(p->seed, QUERN__RANDOM_SHUFFLE_BLOCKS, (uint64_t)pass);
@@ -38,11 +42,15 @@ int64_t quern__window_size(const quern__cut *c, int64_t w)
 
 /* The file index of record i of window w; *many is the number of consecutive records from there,
  * at most to the end of the block. */
-static int64_t run_start(const quern__blocks *p, const quern__cut *c, int64_t w, int64_t i, int64_t *many)
+static int64_t run_start(const quern__blocks *p, const quern__cut *c, int64_t w, int64_t i,
+                         int64_t *many)
 {
     int64_t k = w * p->blocks + i / p->block, left = p->block - i % p->block, at;
     if (k < c->full)
-        at = (p->shuffle ? (int64_t)quern__random_permute(c->blocks, (uint64_t)c->full, (uint64_t)k) : k) * p->block + i % p->block;
+        at = (p->shuffle ? (int64_t)quern__random_permute(c->blocks, (uint64_t)c->full, (uint64_t)k)
+                         : k) *
+                 p->block +
+             i % p->block;
     else { /* the records after the last complete block */
         at = c->full * p->block + (w * c->per + i - c->full * p->block);
         left = c->count - at;
@@ -53,21 +61,27 @@ static int64_t run_start(const quern__blocks *p, const quern__cut *c, int64_t w,
     return c->from + at;
 }
 
-static int64_t byte_of(const quern__blocks *p, int64_t record) { return p->q->first + record * p->q->bytes; }
+static int64_t byte_of(const quern__blocks *p, int64_t record)
+{
+    return p->q->first + record * p->q->bytes;
+}
 
 /* The address of a block whose first record is `first`: as far from an aligned address as in the
  * file. */
-static char *block_address(const quern__blocks *p, const quern__window *s, int64_t block, int64_t first)
+static char *block_address(const quern__blocks *p, const quern__window *s, int64_t block,
+                           int64_t first)
 {
     return s->bytes + (size_t)block * p->place + byte_of(p, first) % QUERN__DIRECT_ALIGN;
 }
 
-const char *quern__window_record(const quern__blocks *p, const quern__window *s, int64_t i, int64_t *number)
+const char *quern__window_record(const quern__blocks *p, const quern__window *s, int64_t i,
+                                 int64_t *number)
 {
     int64_t many, within = i % p->block, first;
     *number = run_start(p, &s->cut, s->number, i, &many);
     first = *number - within;
-    first += first < s->cut.from ? s->cut.count : 0; /* the block continues at the beginning of the file */
+    first += first < s->cut.from ? s->cut.count
+                                 : 0; /* the block continues at the beginning of the file */
     return block_address(p, s, i / p->block, first) + within * p->q->bytes;
 }
 
@@ -81,9 +95,11 @@ static int64_t block_records(const quern__blocks *p, const quern__window *s, int
 }
 
 /* Reads a block through the page cache, in one run or two. */
-static int read_block(const quern__blocks *p, const quern__window *s, int64_t block, quern_error *err)
+static int read_block(const quern__blocks *p, const quern__window *s, int64_t block,
+                      quern_error *err)
 {
-    int64_t n = block_records(p, s, block), many, from = block * p->block, first = run_start(p, &s->cut, s->number, from, &many);
+    int64_t n = block_records(p, s, block), many, from = block * p->block,
+            first = run_start(p, &s->cut, s->number, from, &many);
     char *to = block_address(p, s, block, first);
     for (int64_t i = 0; i < n; i += many, to += many * p->q->bytes) {
         int64_t record = run_start(p, &s->cut, s->number, from + i, &many), at = byte_of(p, record);
@@ -91,22 +107,26 @@ static int read_block(const quern__blocks *p, const quern__window *s, int64_t bl
         quern__activity_set("reading", p->path, "record", record + 1);
         size_t bytes = (size_t)(many * p->q->bytes), got = quern__read_at(p->fd, to, bytes, at);
         if (got < bytes)
-            return quern__fail(err, QUERN_IO, p->path, "record %lld, byte %lld: %s", (long long)record + 1,
-                               (long long)(at + (int64_t)got),
-                               errno ? strerror(errno) : "the file became shorter while it was read");
+            return quern__fail(err, QUERN_IO, p->path, "record %lld, byte %lld: %s",
+                               (long long)record + 1, (long long)(at + (int64_t)got),
+                               errno ? strerror(errno)
+                                     : "the file became shorter while it was read");
     }
     return QUERN_OK;
 }
 
 /* The aligned byte range of the first run of a block. *least: bytes of it that complete the
  * block; 0: the block has a second run. */
-static size_t aligned_range(const quern__blocks *p, const quern__window *s, int64_t block, int64_t *at, int64_t *least)
+static size_t aligned_range(const quern__blocks *p, const quern__window *s, int64_t block,
+                            int64_t *at, int64_t *least)
 {
-    int64_t n = block_records(p, s, block), many, first = run_start(p, &s->cut, s->number, block * p->block, &many);
+    int64_t n = block_records(p, s, block), many,
+            first = run_start(p, &s->cut, s->number, block * p->block, &many);
     int64_t begin = byte_of(p, first), end = byte_of(p, first + (many < n ? many : n));
     *at = begin / QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN;
     *least = many < n ? 0 : end - *at;
-    return (size_t)((end - *at + QUERN__DIRECT_ALIGN - 1) / QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN);
+    return (size_t)((end - *at + QUERN__DIRECT_ALIGN - 1) / QUERN__DIRECT_ALIGN *
+                    QUERN__DIRECT_ALIGN);
 }
 
 static bool begin_direct(const quern__blocks *p, const quern__window *s, int64_t block)
@@ -115,8 +135,8 @@ static bool begin_direct(const quern__blocks *p, const quern__window *s, int64_t
     if (p->direct.fd < 0)
         return false;
     size_t bytes = aligned_range(p, s, block, &at, &least);
-    return least > 0 && quern__direct_begin(&p->direct, s->bytes + (size_t)block * p->place, bytes, at,
-                                            (uint64_t)(s - p->all) << 32 | (uint64_t)block);
+    return least > 0 && quern__direct_begin(&p->direct, s->bytes + (size_t)block * p->place, bytes,
+                                            at, (uint64_t)(s - p->all) << 32 | (uint64_t)block);
 }
 
 /* Waits for a change of state. The caller holds the lock, which is released meanwhile. One
@@ -137,7 +157,8 @@ static void wait_for_change(quern__blocks *p)
         quern__window *s = &p->all[done[i].tag >> 32];
         int64_t block = (int64_t)(done[i].tag & UINT32_MAX), at, least;
         aligned_range(p, s, block, &at, &least);
-        if (done[i].bytes < least && s->why.code >= 0) /* a normal read succeeds or explains the error */
+        if (done[i].bytes < least &&
+            s->why.code >= 0) /* a normal read succeeds or explains the error */
             read_block(p, s, block, &s->why);
         s->filled += block_records(p, s, block);
         p->coming--;
@@ -153,7 +174,8 @@ static void announce(quern__blocks *p, quern__window *s, int64_t upto)
         int64_t many, record = run_start(p, &s->cut, s->number, s->announced, &many);
         s->announced += many;
         pthread_mutex_unlock(&p->lock);
-        posix_fadvise(p->fd, (off_t)byte_of(p, record), (off_t)(many * p->q->bytes), POSIX_FADV_WILLNEED);
+        posix_fadvise(p->fd, (off_t)byte_of(p, record), (off_t)(many * p->q->bytes),
+                      POSIX_FADV_WILLNEED);
         pthread_mutex_lock(&p->lock);
     }
 }
@@ -192,21 +214,25 @@ static void window_fill(quern__blocks *p, quern__window *s, int64_t upto)
 
 /* Finds the window in memory, or evicts the oldest idle one and assigns it. `before`: evict only
  * windows older than this one, for read-ahead. NULL: all are in use. */
-static quern__window *window_find(quern__blocks *p, const quern__cut *c, int64_t w, const quern__window *before)
+static quern__window *window_find(quern__blocks *p, const quern__cut *c, int64_t w,
+                                  const quern__window *before)
 {
     quern__window *idle = NULL;
     for (int i = 0; i < QUERN__WINDOWS; i++) {
         quern__window *one = &p->all[i];
         if (one->cut.pass == c->pass && one->number == w)
             return one;
-        if (!one->users && !one->fillers && one->filled == one->given && (!idle || one->turn < idle->turn) &&
-            (!before || one->turn < before->turn))
+        if (!one->users && !one->fillers && one->filled == one->given &&
+            (!idle || one->turn < idle->turn) && (!before || one->turn < before->turn))
             idle = one;
     }
     if (idle)
-        *idle = (quern__window){
-            .cut = *c, .number = w, .n = quern__window_size(c, w), .turn = ++p->turns, .memory = idle->memory, .bytes = idle->bytes
-        };
+        *idle = (quern__window){ .cut = *c,
+                                 .number = w,
+                                 .n = quern__window_size(c, w),
+                                 .turn = ++p->turns,
+                                 .memory = idle->memory,
+                                 .bytes = idle->bytes };
     return idle;
 }
 
@@ -214,12 +240,16 @@ static quern__window *window_find(quern__blocks *p, const quern__cut *c, int64_t
  * Asynchronous reads start slightly earlier. */
 static void read_ahead(quern__blocks *p, const quern__window *s, int64_t end)
 {
-    quern__window *next = s->number + 1 < s->cut.windows ? window_find(p, &s->cut, s->number + 1, s) : NULL;
+    quern__window *next =
+        s->number + 1 < s->cut.windows ? window_find(p, &s->cut, s->number + 1, s) : NULL;
     if (next)
-        window_fill(p, next, (int64_t)((double)end / (double)s->n * (double)next->n) + (p->direct.fd < 0 ? 0 : next->n / 8));
+        window_fill(p, next,
+                    (int64_t)((double)end / (double)s->n * (double)next->n) +
+                        (p->direct.fd < 0 ? 0 : next->n / 8));
 }
 
-quern__window *quern__window_borrow(quern__blocks *p, const quern__cut *c, int64_t w, quern_error *err)
+quern__window *quern__window_borrow(quern__blocks *p, const quern__cut *c, int64_t w,
+                                    quern_error *err)
 {
     quern__window *s;
     int64_t many;
@@ -261,11 +291,15 @@ size_t quern__blocks_size(quern__blocks *p)
     window = window < 1 ? 1 : window;
     /* many blocks per window, each large enough for efficient disk reads */
     int64_t bytes = window / places_wanted * p->q->bytes;
-    p->block = (bytes < least_block ? least_block : bytes > most_block ? most_block : bytes) / p->q->bytes;
+    p->block = (bytes < least_block  ? least_block
+                : bytes > most_block ? most_block
+                                     : bytes) /
+               p->q->bytes;
     p->block = p->block > window / 16 ? window / 16 : p->block;
     p->block = p->block < 1 ? 1 : p->block;
     p->blocks = window / p->block;
-    p->place = (size_t)(p->block * p->q->bytes + 2 * QUERN__DIRECT_ALIGN - 2) / QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN;
+    p->place = (size_t)(p->block * p->q->bytes + 2 * QUERN__DIRECT_ALIGN - 2) /
+               QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN;
     return (size_t)(p->blocks + 1) * p->place + QUERN__DIRECT_ALIGN;
 }
 

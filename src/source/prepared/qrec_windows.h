@@ -13,8 +13,9 @@ enum { QUERN__WINDOWS = 2 };
 /* The division of an epoch into blocks and windows. Records outside [from, from + count) belong
  * to other generators. */
 typedef struct quern__cut {
-    int64_t pass, from, count, per, full; /* per: records of a window except the last; full: number of complete blocks */
-    int64_t windows, turn;                /* turn: records by which the file is rotated */
+    int64_t pass, from, count, per,
+        full; /* per: records of a window except the last; full: number of complete blocks */
+    int64_t windows, turn; /* turn: records by which the file is rotated */
     quern__random_key blocks, within;
 } quern__cut;
 
@@ -58,10 +59,12 @@ quern__cut quern__blocks_cut(const quern__blocks *p, int64_t from, int64_t count
 /* Records of window w. The last one includes those after the last complete block. */
 int64_t quern__window_size(const quern__cut *c, int64_t w);
 /* Record i of a borrowed window; *number is its index in the file. */
-const char *quern__window_record(const quern__blocks *p, const quern__window *s, int64_t i, int64_t *number);
+const char *quern__window_record(const quern__blocks *p, const quern__window *s, int64_t i,
+                                 int64_t *number);
 
 /* Borrows a complete window, which is read first if necessary. NULL on failure. Any thread. */
-quern__window *quern__window_borrow(quern__blocks *p, const quern__cut *c, int64_t w, quern_error *err);
+quern__window *quern__window_borrow(quern__blocks *p, const quern__cut *c, int64_t w,
+                                    quern_error *err);
 /* Returns a window of which `end` records were taken, and fills the next in proportion. */
 void quern__window_return(quern__blocks *p, quern__window *s, int64_t end);
 

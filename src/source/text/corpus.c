@@ -18,7 +18,8 @@ static int add_file(quern__corpus *c, int i, quern_error *err)
         return QUERN_END;
     bool there = !stat(c->paths[i], &st);
     if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-        return QUERN_END; /* a pipe is opened only once: its writer would see a reader open and close it */
+        return QUERN_END; /* a pipe is opened only once: its writer would see a reader open and
+                             close it */
     int fd = there ? open(c->paths[i], O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return quern__fail(err, QUERN_IO, c->paths[i], "cannot be opened: %s", strerror(errno));
@@ -67,7 +68,9 @@ static int descriptor(quern__corpus *c, int i, quern_error *err)
         close(c->fds[k]);
     c->holds[k] = i;
     c->fds[k] = open(c->paths[i], O_RDONLY | O_CLOEXEC);
-    return c->fds[k] >= 0 ? c->fds[k] : quern__fail(err, QUERN_IO, c->paths[i], "cannot be opened: %s", strerror(errno));
+    return c->fds[k] >= 0
+               ? c->fds[k]
+               : quern__fail(err, QUERN_IO, c->paths[i], "cannot be opened: %s", strerror(errno));
 }
 
 /* Reads n bytes at an offset of the corpus, across files. The range is within the corpus. */
@@ -92,7 +95,8 @@ static int bytes_at(quern__corpus *c, int64_t at, char *to, size_t n, quern_erro
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
-                return quern__fail(err, QUERN_IO, c->paths[i], "cannot be read: %s", got ? strerror(errno) : "it became shorter");
+                return quern__fail(err, QUERN_IO, c->paths[i], "cannot be read: %s",
+                                   got ? strerror(errno) : "it became shorter");
             at += got;
             to += got;
             n -= (size_t)got;
@@ -119,7 +123,8 @@ static size_t block_border(const char *text, size_t nominal, size_t limit)
     return i;
 }
 
-static int read_at_index(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at, quern_error *err)
+static int read_at_index(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at,
+                         quern_error *err)
 {
     size_t before = k > 0, quarter = (size_t)c->block / 4, next = before + (size_t)c->block;
     int64_t from = k * c->block - (int64_t)before, left = c->size - from;
@@ -139,7 +144,8 @@ static int read_at_index(quern__corpus *c, int64_t k, const char **text, size_t 
 }
 
 /* Sequential: the buffer begins at the start of block `next`. */
-static int read_sequential(quern__corpus *c, const char **text, size_t *n, int64_t *at, quern_error *err)
+static int read_sequential(quern__corpus *c, const char **text, size_t *n, int64_t *at,
+                           quern_error *err)
 {
     memmove(c->text, c->text + c->begin, c->end - c->begin);
     c->at += (int64_t)c->begin;
@@ -148,7 +154,8 @@ static int read_sequential(quern__corpus *c, const char **text, size_t *n, int64
     /* read a quarter of a block after the nominal end, to find the border */
     size_t next = (size_t)((c->next + 1) * c->block - c->at), wanted = next + (size_t)c->block / 4;
     while (!c->ended && c->end < wanted) {
-        int64_t got = quern_text_reader_read(c->reader, c->text + c->end, (int64_t)(wanted - c->end), err);
+        int64_t got =
+            quern_text_reader_read(c->reader, c->text + c->end, (int64_t)(wanted - c->end), err);
         if (got < 0)
             return (int)got;
         c->ended = got == 0;
@@ -156,7 +163,8 @@ static int read_sequential(quern__corpus *c, const char **text, size_t *n, int64
     }
     if (c->end == 0)
         return QUERN_END;
-    c->begin = c->end <= next ? c->end : block_border(c->text, next, c->end < wanted ? c->end : wanted);
+    c->begin =
+        c->end <= next ? c->end : block_border(c->text, next, c->end < wanted ? c->end : wanted);
     c->next++;
     *text = c->text;
     *n = c->begin;
@@ -164,7 +172,8 @@ static int read_sequential(quern__corpus *c, const char **text, size_t *n, int64
     return QUERN_OK;
 }
 
-int quern__corpus_read(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at, quern_error *err)
+int quern__corpus_read(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at,
+                       quern_error *err)
 {
     return c->reader ? read_sequential(c, text, n, at, err) : read_at_index(c, k, text, n, at, err);
 }

@@ -12,12 +12,14 @@
 enum { QUERN__CORPUS_FILES = 64 };
 
 typedef struct quern__corpus {
-    quern_text_reader *reader; /* sequential reader of gzipped files or pipes; NULL: random access */
+    quern_text_reader
+        *reader; /* sequential reader of gzipped files or pipes; NULL: random access */
     char **paths;
     int n_paths;
-    int64_t *ends;                                            /* random access: end offset of each file in the corpus */
-    int fds[QUERN__CORPUS_FILES], holds[QUERN__CORPUS_FILES]; /* open files: file i uses entry i mod QUERN__CORPUS_FILES */
-    int64_t size;                                             /* random access: bytes of the corpus */
+    int64_t *ends; /* random access: end offset of each file in the corpus */
+    int fds[QUERN__CORPUS_FILES],
+        holds[QUERN__CORPUS_FILES]; /* open files: file i uses entry i mod QUERN__CORPUS_FILES */
+    int64_t size;                   /* random access: bytes of the corpus */
     int64_t block, n_blocks;
     char *text; /* buffer of a block and its surroundings */
     size_t room;
@@ -36,7 +38,8 @@ int quern__corpus_cut(quern__corpus *c, int64_t block, quern_error *err);
 static inline int64_t quern__corpus_most(const quern__corpus *c) { return c->block + c->block / 4; }
 /* Reads block k; sequential: k is the next block. The text is borrowed until the next call. `at`
  * is its offset in the corpus. QUERN_END after the last block. */
-int quern__corpus_read(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at, quern_error *err);
+int quern__corpus_read(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at,
+                       quern_error *err);
 /* Sequential: restarts. */
 int quern__corpus_rewind(quern__corpus *c, quern_error *err);
 /* Formats an offset of the corpus: "corpus.txt: byte 123". */

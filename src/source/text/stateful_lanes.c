@@ -8,26 +8,34 @@
 enum { least_block = 256, usual_block = 4096, blocks_a_lane = 64 };
 
 /* Maximum tokens that a lane holds. */
-static int64_t lane_capacity(const quern__lanes *l, int64_t block) { return l->length + 1 + block + block / 4 + QUERN_PIECE_BYTES; }
+static int64_t lane_capacity(const quern__lanes *l, int64_t block)
+{
+    return l->length + 1 + block + block / 4 + QUERN_PIECE_BYTES;
+}
 
 int quern__lanes_open(quern__lanes *l, size_t memory, quern_error *err)
 {
     int64_t block = usual_block;
     size_t bytes;
     if (l->corpus->reader)
-        return quern__fail(err, QUERN_UNSUPPORTED, "contiguous", "needs uncompressed regular files");
+        return quern__fail(err, QUERN_UNSUPPORTED, "contiguous",
+                           "needs uncompressed regular files");
     while (block > least_block && block > l->corpus->size / l->n / blocks_a_lane)
         block /= 2;
-    while (block > least_block && (size_t)l->n * (size_t)lane_capacity(l, block) * sizeof *l->ids > memory)
+    while (block > least_block &&
+           (size_t)l->n * (size_t)lane_capacity(l, block) * sizeof *l->ids > memory)
         block /= 2;
-    if (!quern__mul((size_t)l->n, (size_t)lane_capacity(l, block) * sizeof *l->ids, &bytes) || bytes > memory)
-        return quern__fail(err, QUERN_BUDGET, "memory", "%lld lanes need %zu bytes, the limit is %zu", (long long)l->n, bytes,
+    if (!quern__mul((size_t)l->n, (size_t)lane_capacity(l, block) * sizeof *l->ids, &bytes) ||
+        bytes > memory)
+        return quern__fail(err, QUERN_BUDGET, "memory",
+                           "%lld lanes need %zu bytes, the limit is %zu", (long long)l->n, bytes,
                            memory);
     int status = quern__corpus_cut(l->corpus, block, err);
     if (status < 0)
         return status;
     if (l->corpus->n_blocks < l->n)
-        return quern__fail(err, QUERN_INVALID, l->corpus->paths[0], "a text of %lld bytes is too short for %lld lanes",
+        return quern__fail(err, QUERN_INVALID, l->corpus->paths[0],
+                           "a text of %lld bytes is too short for %lld lanes",
                            (long long)l->corpus->size, (long long)l->n);
     quern__lanes_close(l);
     l->ids = quern__alloc(bytes);
@@ -62,7 +70,8 @@ int quern__lanes_ready(quern__lanes *l, quern_error *err)
             lane->n -= lane->at;
             memmove(lane->ids, lane->ids + lane->at, (size_t)lane->n * sizeof *lane->ids);
             lane->at = 0;
-            int status = quern__corpus_tokens(l->corpus, l->t, lane->block++, INT64_MAX, lane->ids + lane->n, &count, err);
+            int status = quern__corpus_tokens(l->corpus, l->t, lane->block++, INT64_MAX,
+                                              lane->ids + lane->n, &count, err);
             if (status < 0)
                 return status;
             lane->n += count;

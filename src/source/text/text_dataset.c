@@ -10,7 +10,8 @@ enum { default_memory = 4 << 20, keras_step = 3 };
 /* How an array of the batch stores tokens. */
 typedef struct layout {
     int dtype;
-    int64_t tokens, width; /* tokens of a record; elements of a token: 1, or the number of classes (one-hot) */
+    int64_t tokens,
+        width; /* tokens of a record; elements of a token: 1, or the number of classes (one-hot) */
 } layout;
 
 /* The resume position as bytes. */
@@ -18,8 +19,8 @@ typedef struct kept {
     char magic[4];
     uint32_t flags;
     uint64_t fingerprint, seed;
-    int64_t epoch, group,
-        drawn; /* position of the group's first block in the order of the epoch; windows (stateful: batches) drawn */
+    int64_t epoch, group, drawn; /* position of the group's first block in the order of the epoch;
+                                    windows (stateful: batches) drawn */
 } kept;
 enum { SHUFFLED = 1, UNREAD = 2 }; /* UNREAD: no run has begun */
 
@@ -44,13 +45,15 @@ typedef struct text {
 /* ---- the arrays of the model ---- */
 
 /* Determines how an array stores tokens: as ids, or one-hot in its last axis. */
-static int set_layout(const text *w, const quern_batch_spec *s, int array, int64_t tokens, layout *l, quern_error *err)
+static int set_layout(const text *w, const quern_batch_spec *s, int array, int64_t tokens,
+                      layout *l, quern_error *err)
 {
     const quern_shape *shape = &s->shapes[array];
     int64_t size = quern_tokenizer_size(w->t);
     char want[96];
     int64_t last = shape->rank > 1 ? shape->dims[shape->rank - 1] : 1;
-    quern_shape plain = { .rank = 2, .dims = { -1, tokens } }, rows = { .rank = 3, .dims = { -1, tokens, last } },
+    quern_shape plain = { .rank = 2, .dims = { -1, tokens } },
+                rows = { .rank = 3, .dims = { -1, tokens, last } },
                 row = { .rank = 2, .dims = { -1, last } }; /* of one token, without a time axis */
     bool input = array < s->n_inputs, fits = quern__axes_fit(&plain, shape),
          one_hot = !fits && s->dtypes[array] == QUERN_FLOAT32 &&
@@ -58,18 +61,24 @@ static int set_layout(const text *w, const quern_batch_spec *s, int array, int64
     *l = (layout){ s->dtypes[array], tokens, one_hot ? last : 1 };
     quern_shape_text(shape, want, sizeof want);
     if (!fits && !one_hot)
-        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "%s of %lld tokens, the model expects %s",
-                           input ? "windows" : "targets", (long long)tokens, want);
+        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0],
+                           "%s of %lld tokens, the model expects %s", input ? "windows" : "targets",
+                           (long long)tokens, want);
     if (one_hot && last < size)
-        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the tokenizer has %lld tokens, the model expects %s",
-                           (long long)size, want);
+        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0],
+                           "the tokenizer has %lld tokens, the model expects %s", (long long)size,
+                           want);
     if (l->dtype != QUERN_FLOAT32 && l->dtype != QUERN_INT32 && l->dtype != QUERN_INT64)
-        return quern__fail(err, QUERN_DTYPE, w->corpus.paths[0], "tokens are integers or float32, the model expects %s",
+        return quern__fail(err, QUERN_DTYPE, w->corpus.paths[0],
+                           "tokens are integers or float32, the model expects %s",
                            quern_dtype_name(l->dtype));
     return QUERN_OK;
 }
 
-static bool names_positions(const quern_batch_spec *s, int input) { return s->names[input] && strstr(s->names[input], "position"); }
+static bool names_positions(const quern_batch_spec *s, int input)
+{
+    return s->names[input] && strstr(s->names[input], "position");
+}
 
 /* Sets window, stride, and the layout of inputs and targets. */
 static int text_match(text *w, const quern_batch_spec *s, quern_error *err)
@@ -79,14 +88,19 @@ static int text_match(text *w, const quern_batch_spec *s, quern_error *err)
     const quern_shape *in = &s->shapes[w->tokens];
     if (s->n_inputs > 2 || (s->n_inputs == 2 && w->positions < 0) || s->n_targets > 1)
         return quern__fail(err, QUERN_UNSUPPORTED, w->corpus.paths[0],
-                           "the model has %d inputs and %d outputs; text needs 1 input (2 with positions) and 1 output",
+                           "the model has %d inputs and %d outputs; text needs 1 input (2 with "
+                           "positions) and 1 output",
                            s->n_inputs, s->n_targets);
     int64_t length = w->o.window ? w->o.window : in->rank > 1 ? in->dims[1] : 1;
     if (length < 1)
-        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "the model's input has no fixed length; set the window length");
-    int64_t stride = w->o.stride ? w->o.stride : w->o.targets == QUERN_TARGETS_LAST && !w->o.contiguous ? keras_step : length;
+        return quern__fail(err, QUERN_SHAPE, w->corpus.paths[0],
+                           "the model's input has no fixed length; set the window length");
+    int64_t stride = w->o.stride                                              ? w->o.stride
+                     : w->o.targets == QUERN_TARGETS_LAST && !w->o.contiguous ? keras_step
+                                                                              : length;
     if (w->o.contiguous && stride != length)
-        return quern__fail(err, QUERN_INVALID, "stride", "contiguous windows need stride %lld, not %lld", (long long)length,
+        return quern__fail(err, QUERN_INVALID, "stride",
+                           "contiguous windows need stride %lld, not %lld", (long long)length,
                            (long long)stride);
     w->windows.length = w->lanes.length = length;
     w->windows.stride = stride;
@@ -94,9 +108,11 @@ static int text_match(text *w, const quern_batch_spec *s, quern_error *err)
     if (status >= 0 && w->positions >= 0)
         status = set_layout(w, s, w->positions, length, &w->p, err);
     if (status >= 0 && w->positions >= 0 && w->p.width > 1)
-        status = quern__fail(err, QUERN_SHAPE, w->corpus.paths[0], "positions must have one element per token");
+        status = quern__fail(err, QUERN_SHAPE, w->corpus.paths[0],
+                             "positions must have one element per token");
     if (status >= 0 && s->n_targets)
-        status = set_layout(w, s, s->n_inputs, w->o.targets == QUERN_TARGETS_LAST ? 1 : length, &w->y, err);
+        status = set_layout(w, s, s->n_inputs, w->o.targets == QUERN_TARGETS_LAST ? 1 : length,
+                            &w->y, err);
     return status;
 }
 
@@ -127,7 +143,8 @@ static void log_dispersion(text *w, int64_t batch)
     if (w->told || !w->shuffle || w->corpus.reader || w->place >= w->corpus.n_blocks)
         return;
     w->told = true;
-    quern__tell_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch, "more memory lowers it");
+    quern__tell_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch,
+                           "more memory lowers it");
 }
 
 /* Fills the next group of windows that is not empty. */
@@ -137,9 +154,11 @@ static int next_group(text *w, quern_error *err)
     do {
         w->group = w->corpus.reader ? w->group + 1 : w->place;
         w->drawn = 0;
-        w->draw_key = quern__random_key_of(w->seed, QUERN__RANDOM_SHUFFLE_WINDOW,
-                                           quern__hash64(quern__hash64((uint64_t)w->epoch) ^ (uint64_t)w->group));
-        status = quern__windows_fill(&w->windows, w->shuffle ? &w->blocks_key : NULL, &w->place, err);
+        w->draw_key = quern__random_key_of(
+            w->seed, QUERN__RANDOM_SHUFFLE_WINDOW,
+            quern__hash64(quern__hash64((uint64_t)w->epoch) ^ (uint64_t)w->group));
+        status =
+            quern__windows_fill(&w->windows, w->shuffle ? &w->blocks_key : NULL, &w->place, err);
     } while (status == QUERN_OK && w->windows.n_windows == 0);
     return status;
 }
@@ -179,8 +198,10 @@ static int text_begin(text *w, int64_t epoch, quern_error *err)
 /* A hash of the options and the text sizes; a resume position is valid for equal values only. */
 static uint64_t fingerprint(const text *w)
 {
-    const int64_t about[] = { w->windows.length,   w->windows.stride, w->o.targets,   w->o.contiguous ? w->lanes.n : 0,
-                              w->windows.capacity, w->corpus.block,   w->corpus.size, quern_tokenizer_size(w->t) };
+    const int64_t about[] = { w->windows.length,   w->windows.stride,
+                              w->o.targets,        w->o.contiguous ? w->lanes.n : 0,
+                              w->windows.capacity, w->corpus.block,
+                              w->corpus.size,      quern_tokenizer_size(w->t) };
     uint64_t h = 0;
     for (size_t i = 0; i < sizeof about / sizeof *about; i++)
         h = quern__hash64(h ^ (uint64_t)about[i]) + i;
@@ -197,9 +218,11 @@ static int text_seek(text *w, quern_error *err)
     if (k->flags & UNREAD)
         return text_begin(w, 0, err);
     if (k->fingerprint != fingerprint(w))
-        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state belongs to another text, tokenizer or options");
+        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0],
+                           "the state belongs to another text, tokenizer or options");
     if (!!(k->flags & SHUFFLED) != w->shuffle || (w->shuffle && k->seed != w->seed))
-        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "the state belongs to a run with another order or seed");
+        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0],
+                           "the state belongs to a run with another order or seed");
     quern__bad *bad = w->corpus.bad;
     w->corpus.bad = NULL; /* bad records before the position were counted */
     int status = text_begin(w, k->epoch, err);
@@ -236,14 +259,16 @@ static size_t text_bytes(const quern_generator *g, const quern_batch_spec *spec,
     return memory + memory / 2 + (2 << 20);
 }
 
-static int text_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int text_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed,
+                     quern_error *err)
 {
     text *w = g->self;
     size_t memory = w->o.memory ? w->o.memory : default_memory;
     int status = text_match(w, spec, err);
     w->lanes.n = spec->batch_size;
     if (status >= 0)
-        status = w->o.contiguous ? quern__lanes_open(&w->lanes, memory, err) : quern__windows_open(&w->windows, memory, err);
+        status = w->o.contiguous ? quern__lanes_open(&w->lanes, memory, err)
+                                 : quern__windows_open(&w->windows, memory, err);
     if (status < 0)
         return status;
     quern__free(w->window);
@@ -264,12 +289,15 @@ static void text_take(text *w, const quern_batch_spec *spec, quern_batch *b, int
         quern__lanes_take(&w->lanes, r, w->window);
     else
         quern__windows_copy(&w->windows,
-                            w->shuffle ? (int64_t)quern__random_permute(w->draw_key, (uint64_t)n, (uint64_t)w->drawn) : w->drawn,
+                            w->shuffle ? (int64_t)quern__random_permute(w->draw_key, (uint64_t)n,
+                                                                        (uint64_t)w->drawn)
+                                       : w->drawn,
                             w->window);
     w->drawn += w->o.contiguous ? r + 1 == b->spec->batch_size : 1;
     put_tokens(&w->x, w->window, b->arrays[w->tokens], r);
     if (spec->n_targets)
-        put_tokens(&w->y, w->window + (w->o.targets == QUERN_TARGETS_LAST ? w->windows.length : 1), b->arrays[spec->n_inputs], r);
+        put_tokens(&w->y, w->window + (w->o.targets == QUERN_TARGETS_LAST ? w->windows.length : 1),
+                   b->arrays[spec->n_inputs], r);
     for (int64_t k = 0; w->positions >= 0 && k < w->windows.length; k++)
         w->window[k] = (int32_t)k;
     if (w->positions >= 0)
@@ -316,10 +344,12 @@ static int text_empty(const quern_generator *g, quern_error *err)
     const text *w = g->self;
     const char *path = w->corpus.paths[0];
     if (w->o.contiguous)
-        return quern__fail(err, QUERN_INVALID, path, "the text is too short for %lld lanes of windows of %lld tokens each",
+        return quern__fail(err, QUERN_INVALID, path,
+                           "the text is too short for %lld lanes of windows of %lld tokens each",
                            (long long)w->lanes.n, (long long)w->windows.length + 1);
-    quern__fail(err, QUERN_INVALID, path, "the text has %lld tokens, a window needs %lld and one more", (long long)w->windows.seen,
-                (long long)w->windows.length);
+    quern__fail(err, QUERN_INVALID, path,
+                "the text has %lld tokens, a window needs %lld and one more",
+                (long long)w->windows.seen, (long long)w->windows.length);
     quern__hint(err, "use a longer text, or a model with a shorter input");
     return QUERN_INVALID;
 }
@@ -332,7 +362,8 @@ static int text_reset(quern_generator *g, int64_t epoch, quern_error *err)
 }
 
 /* Writes the position of the next window (stateful: batch). */
-static int text_save(const quern_generator *g, void *state, size_t room, size_t *size, quern_error *err)
+static int text_save(const quern_generator *g, void *state, size_t room, size_t *size,
+                     quern_error *err)
 {
     const text *w = g->self;
     kept k = { .magic = "qtxt",
@@ -348,7 +379,8 @@ static int text_save(const quern_generator *g, void *state, size_t room, size_t 
         k.flags |= UNREAD;
     *size = sizeof k;
     if (state && room < sizeof k)
-        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0], "its state has %zu bytes, the buffer %zu", sizeof k, room);
+        return quern__fail(err, QUERN_INVALID, w->corpus.paths[0],
+                           "its state has %zu bytes, the buffer %zu", sizeof k, room);
     if (state)
         memcpy(state, &k, sizeof k);
     return QUERN_OK;
@@ -359,7 +391,8 @@ static int text_restore(quern_generator *g, const void *state, size_t size, quer
     text *w = g->self;
     kept k;
     if (size != sizeof k || memcmp(state, "qtxt", 4))
-        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the bytes are not a state of a text generator");
+        return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0],
+                           "the bytes are not a state of a text generator");
     memcpy(&k, state, sizeof k);
     if (k.epoch < 0 || k.epoch > (int64_t)1 << 48 || k.group < 0 || k.drawn < 0)
         return quern__fail(err, QUERN_FORMAT, w->corpus.paths[0], "the state is invalid");
@@ -388,7 +421,8 @@ static int check_options(const quern_text_opts *o, quern_error *err)
         const char *name;
     } checks[] = { { o->window >= 0 && o->window <= most, "window" },
                    { o->stride >= 0 && o->stride <= most, "stride" },
-                   { o->targets == QUERN_TARGETS_NEXT || o->targets == QUERN_TARGETS_LAST, "targets" },
+                   { o->targets == QUERN_TARGETS_NEXT || o->targets == QUERN_TARGETS_LAST,
+                     "targets" },
                    { o->contiguous == 0 || o->contiguous == 1, "contiguous" },
                    { o->memory <= SIZE_MAX / 4, "memory" } };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
@@ -397,7 +431,8 @@ static int check_options(const quern_text_opts *o, quern_error *err)
     return QUERN_OK;
 }
 
-quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t, const quern_text_opts *opts, quern_error *err)
+quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *t,
+                                      const quern_text_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "paths", paths, "tokenizer", t);
     static const quern__source_ops kind = { .open = text_open,

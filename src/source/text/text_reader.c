@@ -65,7 +65,10 @@ int64_t quern_text_reader_read(void *reader, char *to, int64_t room, quern_error
     return (int64_t)n;
 }
 
-bool quern__text_reader_once(const quern_text_reader *r) { return r->n == 1 && r->bytes.offset < 0 && !r->bytes.gz; }
+bool quern__text_reader_once(const quern_text_reader *r)
+{
+    return r->n == 1 && r->bytes.offset < 0 && !r->bytes.gz;
+}
 
 int quern__text_reader_rewind(quern_text_reader *r, quern_error *err)
 {

@@ -6,7 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { least_block = 256, most_block = 1 << 16, long_block = 1 << 20, places = 512, usual_segments = 8192 };
+enum {
+    least_block = 256,
+    most_block = 1 << 16,
+    long_block = 1 << 20,
+    places = 512,
+    usual_segments = 8192
+};
 
 /* ---- tokens ---- */
 
@@ -18,7 +24,8 @@ static size_t first_refused(const quern_tokenizer *t, const char *text, size_t n
     size_t done = 0, length = 1, used;
     while (done < n && length <= 4 && length <= n - done) {
         *own = (quern_error){ 0 };
-        int64_t got = quern_tokenizer_encode(t, text + done, length, length == n - done, ids, 8, &used, own);
+        int64_t got =
+            quern_tokenizer_encode(t, text + done, length, length == n - done, ids, 8, &used, own);
         if (got < 0)
             return done;
         done += used;
@@ -40,8 +47,8 @@ static int token_error(const quern__corpus *c, int64_t at, const quern_error *ow
 
 /* Removes the characters that the tokenizer rejects and notes them in `bad` (NULL: not noted).
  * Returns the new length, or a negative status. */
-static int64_t remove_rejected(const quern__corpus *c, const quern_tokenizer *t, char *text, size_t n, int64_t at, quern__bad *bad,
-                               quern_error *err)
+static int64_t remove_rejected(const quern__corpus *c, const quern_tokenizer *t, char *text,
+                               size_t n, int64_t at, quern__bad *bad, quern_error *err)
 {
     size_t kept = 0;
     for (size_t from = 0; from < n;) {
@@ -62,8 +69,8 @@ static int64_t remove_rejected(const quern__corpus *c, const quern_tokenizer *t,
     return (int64_t)kept;
 }
 
-int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, int64_t most, int32_t *to, int64_t *count,
-                         quern_error *err)
+int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, int64_t most,
+                         int32_t *to, int64_t *count, quern_error *err)
 {
     const char *text;
     size_t n, done = 0, used;
@@ -79,10 +86,12 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
     while (done < n && *count < most) {
         quern_error own = { 0 };
         size_t left = done < some ? some - done : n - done;
-        int64_t got = quern_tokenizer_encode(t, text + done, left, done + left == n, to + *count, room - *count, &used, &own);
+        int64_t got = quern_tokenizer_encode(t, text + done, left, done + left == n, to + *count,
+                                             room - *count, &used, &own);
         if (got < 0 && c->drops && !clean) { /* at most once: then the text is clean */
             char *own_text = c->text + (text - c->text);
-            int64_t left_over = remove_rejected(c, t, own_text, n, at, most == INT64_MAX ? c->bad : NULL, err);
+            int64_t left_over =
+                remove_rejected(c, t, own_text, n, at, most == INT64_MAX ? c->bad : NULL, err);
             if (left_over < 0)
                 return (int)left_over;
             n = (size_t)left_over;
@@ -97,7 +106,8 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
             return token_error(c, at + (int64_t)(done + (done + place < n ? place : 0)), &own, err);
         }
         if (used == 0 && some == n)
-            return quern__fail(err, QUERN_INTERNAL, "text", "the tokenizer makes no progress at byte %lld", (long long)at);
+            return quern__fail(err, QUERN_INTERNAL, "text",
+                               "the tokenizer makes no progress at byte %lld", (long long)at);
         some = used == 0 || *count + got < most ? n : some;
         *count += got;
         done += used;
@@ -137,14 +147,17 @@ static int64_t count_windows(const quern__windows *w, int64_t count, int64_t all
 }
 
 /* Random access: fills the group with blocks from position *place of the order. */
-static int fill_at_index(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err)
+static int fill_at_index(quern__windows *w, const quern__random_key *key, int64_t *place,
+                         quern_error *err)
 {
     int64_t blocks = w->corpus->n_blocks, most = quern__corpus_most(w->corpus) + w->length;
     quern__windows_forget(w);
     if (*place >= blocks)
         return QUERN_END;
-    for (; *place < blocks && w->n + most <= w->capacity && w->n_segments < w->most_segments; ++*place) {
-        int64_t k = key ? (int64_t)quern__random_permute(*key, (uint64_t)blocks, (uint64_t)*place) : *place;
+    for (; *place < blocks && w->n + most <= w->capacity && w->n_segments < w->most_segments;
+         ++*place) {
+        int64_t k =
+            key ? (int64_t)quern__random_permute(*key, (uint64_t)blocks, (uint64_t)*place) : *place;
         int64_t first = w->n, count, more = 0;
         int status = add_block(w, k, INT64_MAX, &count, err);
         /* the last window of the block needs tokens of the next blocks */
@@ -172,12 +185,14 @@ static int fill_sequential(quern__windows *w, quern_error *err)
     size_t size = w->narrow ? sizeof(uint16_t) : sizeof(int32_t);
     int64_t gone = w->complete < w->n_segments ? w->segments[w->complete].first : w->n;
     memmove(w->ids, (char *)w->ids + (size_t)gone * size, (size_t)(w->n - gone) * size);
-    memmove(w->segments, w->segments + w->complete, (size_t)(w->n_segments - w->complete) * sizeof *w->segments);
+    memmove(w->segments, w->segments + w->complete,
+            (size_t)(w->n_segments - w->complete) * sizeof *w->segments);
     w->n -= gone;
     w->n_segments -= w->complete;
     for (int i = 0; i < w->n_segments; i++)
         w->segments[i].first -= gone;
-    while (!w->ended && w->n + quern__corpus_most(w->corpus) <= w->capacity && w->n_segments < w->most_segments) {
+    while (!w->ended && w->n + quern__corpus_most(w->corpus) <= w->capacity &&
+           w->n_segments < w->most_segments) {
         int64_t first = w->n, count;
         int status = add_block(w, w->corpus->next, INT64_MAX, &count, err);
         if (status < 0)
@@ -198,7 +213,8 @@ static int fill_sequential(quern__windows *w, quern_error *err)
     return w->ended && !w->n_segments ? QUERN_END : QUERN_OK;
 }
 
-int quern__windows_fill(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err)
+int quern__windows_fill(quern__windows *w, const quern__random_key *key, int64_t *place,
+                        quern_error *err)
 {
     return w->corpus->reader ? fill_sequential(w, err) : fill_at_index(w, key, place, err);
 }
@@ -206,7 +222,8 @@ int quern__windows_fill(quern__windows *w, const quern__random_key *key, int64_t
 void quern__windows_copy(const quern__windows *w, int64_t i, int32_t *to)
 {
     int low = 0, high = w->complete - 1;
-    while (low < high) { /* the last segment with at most i windows before it; empty segments are before it */
+    while (low < high) { /* the last segment with at most i windows before it; empty segments are
+                            before it */
         int middle = (low + high + 1) / 2;
         if (w->segments[middle].before <= i)
             low = middle;
@@ -257,7 +274,8 @@ int quern__windows_open(quern__windows *w, size_t memory, quern_error *err)
     w->capacity = (int64_t)(memory / size);
     int64_t block = block_for(w), least = 2 * (block + block / 4) + w->length;
     if (least > w->capacity)
-        return quern__fail(err, QUERN_BUDGET, "memory", "windows of %lld tokens need %lld bytes, the limit is %zu",
+        return quern__fail(err, QUERN_BUDGET, "memory",
+                           "windows of %lld tokens need %lld bytes, the limit is %zu",
                            (long long)w->length, (long long)least * (long long)size, memory);
     int status = quern__corpus_cut(w->corpus, block, err);
     if (status < 0)

@@ -10,8 +10,9 @@
 #include <quern/text.h>
 
 typedef struct quern__segment {
-    int64_t first, count; /* index of its first token; number of tokens at which windows may begin */
-    int64_t before;       /* windows of the previous segments */
+    int64_t first,
+        count;      /* index of its first token; number of tokens at which windows may begin */
+    int64_t before; /* windows of the previous segments */
 } quern__segment;
 
 typedef struct quern__windows {
@@ -25,7 +26,8 @@ typedef struct quern__windows {
     int64_t scratch_room;
     quern__segment *segments;
     int n_segments, most_segments;
-    int complete;      /* segments whose windows can be drawn; sequential: the others need following tokens */
+    int complete;      /* segments whose windows can be drawn; sequential: the others need following
+                          tokens */
     int64_t n_windows; /* that can be drawn */
     int64_t seen;      /* tokens read since the start */
     bool ended;        /* sequential: there are no more blocks */
@@ -36,7 +38,8 @@ typedef struct quern__windows {
 int quern__windows_open(quern__windows *w, size_t memory, quern_error *err);
 /* Fills the next group; QUERN_END: no block is left. Random access: takes blocks in the order of
  * the key (NULL: file order) from position *place, and advances it. A group may have no windows. */
-int quern__windows_fill(quern__windows *w, const quern__random_key *key, int64_t *place, quern_error *err);
+int quern__windows_fill(quern__windows *w, const quern__random_key *key, int64_t *place,
+                        quern_error *err);
 /* Copies window i of the group and the token after it. */
 void quern__windows_copy(const quern__windows *w, int64_t i, int32_t *to);
 /* Discards the group, for a restart. */
@@ -44,10 +47,13 @@ void quern__windows_forget(quern__windows *w);
 void quern__windows_close(quern__windows *w);
 
 /* Encodes block k and stores its first tokens, at most `most`, in `to`. */
-int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, int64_t most, int32_t *to, int64_t *count,
-                         quern_error *err);
+int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, int64_t most,
+                         int32_t *to, int64_t *count, quern_error *err);
 /* Capacity of `to` in tokens. */
-static inline int64_t quern__corpus_tokens_room(const quern__corpus *c) { return quern__corpus_most(c) + QUERN_PIECE_BYTES; }
+static inline int64_t quern__corpus_tokens_room(const quern__corpus *c)
+{
+    return quern__corpus_most(c) + QUERN_PIECE_BYTES;
+}
 
 /* ---- stateful_lanes.c: one lane per record of a batch, each read sequentially ---- */
 typedef struct quern__lane {

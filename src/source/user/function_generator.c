@@ -87,7 +87,8 @@ static void function_finish(quern_yielder *y)
     y->running = false;
 }
 
-static int function_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int function_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle,
+                         uint64_t seed, quern_error *err)
 {
     quern_yielder *y = g->self;
     (void)shuffle, (void)seed;
@@ -125,11 +126,13 @@ static int function_next(quern_generator *g, quern_batch *batch, quern_error *er
     y->wanted = y->given = NULL;
     pthread_mutex_unlock(&y->lock);
     if (status > QUERN_END)
-        return quern__fail(err, QUERN_INVALID, "generator", "the function returned %d, expected QUERN_OK or QUERN_END", status);
+        return quern__fail(err, QUERN_INVALID, "generator",
+                           "the function returned %d, expected QUERN_OK or QUERN_END", status);
     if (status < 0 && status != QUERN_CLOSED) {
         if (y->error.code && err && !err->code)
             *err = y->error;
-        quern__fail(err, status, "generator", "the function returned %d (%s)", status, quern_status_text(status));
+        quern__fail(err, status, "generator", "the function returned %d (%s)", status,
+                    quern_status_text(status));
     }
     return status;
 }

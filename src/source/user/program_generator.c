@@ -42,10 +42,11 @@ void quern_programs_stop(void)
 }
 
 typedef struct program {
-    quern__protocol in;                           /* first member: hear casts it to the program */
-    char *command, *arrays, *phase, *data_format; /* data_format: an invalid word, which the run reports */
-    pid_t pid;                                    /* 0: not running */
-    char words[kept_words + 1];                   /* the end of its standard error */
+    quern__protocol in; /* first member: hear casts it to the program */
+    char *command, *arrays, *phase,
+        *data_format;           /* data_format: an invalid word, which the run reports */
+    pid_t pid;                  /* 0: not running */
+    char words[kept_words + 1]; /* the end of its standard error */
     uint64_t seed;
 } program;
 
@@ -72,7 +73,8 @@ static bool program_gone(quern__protocol *in)
 {
     siginfo_t is = { 0 };
     pid_t pid = ((program *)in)->pid;
-    return pid && waitid(P_PID, (id_t)pid, &is, WEXITED | WNOHANG | WNOWAIT) == 0 && is.si_pid == pid;
+    return pid && waitid(P_PID, (id_t)pid, &is, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           is.si_pid == pid;
 }
 
 /* Terminates the children of a program that has exited; its process group still exists. */
@@ -108,12 +110,15 @@ static int program_wait(program *p, quern_error *err)
     p->pid = 0;
     program_hear(&p->in);
     if (status == 0 && p->in.held)
-        quern__warn("%.120s: the program has ended while its child holds the standard output; the data ends here", p->command);
+        quern__warn("%.120s: the program has ended while its child holds the standard output; the "
+                    "data ends here",
+                    p->command);
     if (status == 0)
         return QUERN_END;
     snprintf(what, sizeof what, "the program %s %d%s%s",
              WIFSIGNALED(status) ? "was terminated by signal" : "ended with exit status",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), *p->words ? ": " : "", last_words(p));
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), *p->words ? ": " : "",
+             last_words(p));
     return quern__protocol_fail(&p->in, QUERN_USER, err, what);
 }
 
@@ -160,11 +165,15 @@ static int start_program(program *p, int64_t epoch, quern_error *err)
         return quern__fail(err, QUERN_IO, p->command, "%s", strerror(errno));
     }
     *p->words = 0;
-    (void)fcntl(ends[0], F_SETPIPE_SZ, 1 << 20); /* fewer context switches between the two programs */
-    snprintf(text, sizeof text, "QUERN_EPOCH=%lld QUERN_SEED=%llu QUERN_PHASE=%s; export QUERN_EPOCH QUERN_SEED QUERN_PHASE; ",
+    (void)fcntl(ends[0], F_SETPIPE_SZ,
+                1 << 20); /* fewer context switches between the two programs */
+    snprintf(text, sizeof text,
+             "QUERN_EPOCH=%lld QUERN_SEED=%llu QUERN_PHASE=%s; export QUERN_EPOCH QUERN_SEED "
+             "QUERN_PHASE; ",
              (long long)epoch + 1, (unsigned long long)p->seed, p->phase);
     quern__text line = { 0 };
-    quern__text_add(&line, "%s%s%s", text, epoch ? "QUERN_RESUME_STEP=0; export QUERN_RESUME_STEP; " : "", p->command);
+    quern__text_add(&line, "%s%s%s", text,
+                    epoch ? "QUERN_RESUME_STEP=0; export QUERN_RESUME_STEP; " : "", p->command);
     posix_spawn_file_actions_t files;
     posix_spawnattr_t how;
     posix_spawn_file_actions_init(&files);
@@ -199,7 +208,8 @@ static bool is_begun(program *p, uint64_t seed)
     return begun;
 }
 
-static int program_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle, uint64_t seed, quern_error *err)
+static int program_open(quern_generator *g, const quern_batch_spec *spec, bool shuffle,
+                        uint64_t seed, quern_error *err)
 {
     program *p = g->self;
     (void)shuffle;
@@ -217,14 +227,18 @@ static int program_reset(quern_generator *g, int64_t epoch, quern_error *err)
     return epoch == 0 && is_begun(p, p->seed) ? QUERN_OK : start_program(p, epoch, err);
 }
 
-static int64_t program_first(quern_generator *g, uint64_t seed, const volatile int *interrupt, quern_error *err)
+static int64_t program_first(quern_generator *g, uint64_t seed, const volatile int *interrupt,
+                             quern_error *err)
 {
     program *p = g->self;
     int status = is_begun(p, seed) ? QUERN_OK : start_program(p, 0, err);
     return status < 0 ? status : quern__protocol_first(&p->in, interrupt, err);
 }
 
-static void program_cancel(quern_generator *g) { __atomic_store_n(&((program *)g->self)->in.stop, true, __ATOMIC_RELEASE); }
+static void program_cancel(quern_generator *g)
+{
+    __atomic_store_n(&((program *)g->self)->in.stop, true, __ATOMIC_RELEASE);
+}
 static void program_close(quern_generator *g) { stop_program(g->self); }
 
 static void program_free(quern_generator *g)

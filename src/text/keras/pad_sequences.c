@@ -15,7 +15,8 @@ typedef struct number {
 
 static bool is_known(int dtype)
 {
-    return dtype == QUERN_FLOAT32 || dtype == QUERN_FLOAT64 || dtype == QUERN_INT32 || dtype == QUERN_INT64;
+    return dtype == QUERN_FLOAT32 || dtype == QUERN_FLOAT64 || dtype == QUERN_INT32 ||
+           dtype == QUERN_INT64;
 }
 
 /* Element `at` of an array. */
@@ -72,7 +73,8 @@ static int is_post(const char *word, const char *what, quern_error *err)
     if (!word || !strcmp(word, "pre"))
         return 0;
     return !strcmp(word, "post") ? 1
-                                 : quern__fail(err, QUERN_INVALID, "pad_sequences", "%s '%.40s' is not pre or post", what, word);
+                                 : quern__fail(err, QUERN_INVALID, "pad_sequences",
+                                               "%s '%.40s' is not pre or post", what, word);
 }
 
 /* Completes the result's shape (n, steps, …); the caller has set dims[1], -1: the longest row.
@@ -83,15 +85,19 @@ static int padded_shape(const quern_tensor *rows, int64_t n, quern_shape *shape,
     const quern_shape *first = NULL;
     for (int64_t r = 0; r < n; r++) {
         const quern_shape *own = &rows[r].shape;
-        if (own->rank < 1 || own->rank >= QUERN_MAX_RANK || quern_shape_count(own) < 0 || !is_known(rows[r].dtype))
+        if (own->rank < 1 || own->rank >= QUERN_MAX_RANK || quern_shape_count(own) < 0 ||
+            !is_known(rows[r].dtype))
             return quern__fail(err, own->rank < 1 ? QUERN_SHAPE : QUERN_DTYPE, "pad_sequences",
-                               "row %lld is not an array of int32, int64, float32 or float64", (long long)r);
+                               "row %lld is not an array of int32, int64, float32 or float64",
+                               (long long)r);
         longest = own->dims[0] > longest ? own->dims[0] : longest;
         if (own->dims[0] == 0)
             continue;
         if (first &&
-            (first->rank != own->rank || memcmp(first->dims + 1, own->dims + 1, (size_t)(own->rank - 1) * sizeof *own->dims)))
-            return quern__fail(err, QUERN_SHAPE, "pad_sequences", "the steps of row %lld have a different shape", (long long)r);
+            (first->rank != own->rank ||
+             memcmp(first->dims + 1, own->dims + 1, (size_t)(own->rank - 1) * sizeof *own->dims)))
+            return quern__fail(err, QUERN_SHAPE, "pad_sequences",
+                               "the steps of row %lld have a different shape", (long long)r);
         first = first ? first : own;
     }
     shape->rank = first ? first->rank + 1 : 2;
@@ -99,31 +105,38 @@ static int padded_shape(const quern_tensor *rows, int64_t n, quern_shape *shape,
     shape->dims[1] = steps < 0 ? longest : steps;
     for (int k = 2; k < shape->rank; k++)
         shape->dims[k] = first->dims[k - 1];
-    return quern_shape_count(shape) < 0 ? quern__fail(err, QUERN_SHAPE, "pad_sequences", "the result is too large") : QUERN_OK;
+    return quern_shape_count(shape) < 0
+               ? quern__fail(err, QUERN_SHAPE, "pad_sequences", "the result is too large")
+               : QUERN_OK;
 }
 
-int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding, const char *truncating, double value,
-                        quern_tensor *out, quern_error *err)
+int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding,
+                        const char *truncating, double value, quern_tensor *out, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "rows", rows, "out", out);
-    int pad_post = is_post(padding, "padding", err), cut_post = pad_post < 0 ? pad_post : is_post(truncating, "truncating", err);
+    int pad_post = is_post(padding, "padding", err),
+        cut_post = pad_post < 0 ? pad_post : is_post(truncating, "truncating", err);
     int status = cut_post < 0 ? cut_post : padded_shape(rows, n, &out->shape, err);
     if (status < 0 || !out->data)
         return status;
     if (!is_known(out->dtype))
-        return quern__fail(err, QUERN_DTYPE, "pad_sequences", "out is not int32, int64, float32 or float64");
+        return quern__fail(err, QUERN_DTYPE, "pad_sequences",
+                           "out is not int32, int64, float32 or float64");
     int64_t per_step = 1, steps = out->shape.dims[1];
     for (int k = 2; k < out->shape.rank; k++)
         per_step *= out->shape.dims[k];
     for (int64_t r = 0; r < n; r++) {
-        int64_t own = rows[r].shape.dims[0], kept = own < steps ? own : steps, from = cut_post ? 0 : own - kept;
+        int64_t own = rows[r].shape.dims[0], kept = own < steps ? own : steps,
+                from = cut_post ? 0 : own - kept;
         int64_t begin = pad_post ? 0 : steps - kept;
         for (int64_t i = 0; i < steps * per_step; i++) {
             int64_t step = i / per_step - begin, at = r * steps * per_step + i;
             bool filled = step >= 0 && step < kept;
-            number x = filled ? load_number(&rows[r], from * per_step + i - begin * per_step) : (number){ false, 0, value };
+            number x = filled ? load_number(&rows[r], from * per_step + i - begin * per_step)
+                              : (number){ false, 0, value };
             if (!store_number(out, at, x))
-                return quern__fail(err, QUERN_NUMBER, "pad_sequences", "a number of row %lld does not fit %s", (long long)r,
+                return quern__fail(err, QUERN_NUMBER, "pad_sequences",
+                                   "a number of row %lld does not fit %s", (long long)r,
                                    quern_dtype_name(out->dtype));
         }
     }
@@ -132,20 +145,24 @@ int quern_pad_sequences(const quern_tensor *rows, int64_t n, const char *padding
 
 /* ---- to_categorical ---- */
 
-int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out, quern_error *err)
+int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *out,
+                         quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "x", x, "out", out);
     int64_t n = quern_shape_count(&x->shape), most = -1, class = 0;
     int rank = x->shape.rank;
     if (!is_known(x->dtype) || (out->data && !is_known(out->dtype)))
-        return quern__fail(err, QUERN_DTYPE, "to_categorical", "the types must be int32, int64, float32 or float64");
+        return quern__fail(err, QUERN_DTYPE, "to_categorical",
+                           "the types must be int32, int64, float32 or float64");
     if (rank > 1 && x->shape.dims[rank - 1] == 1)
         rank--;
     if (n < 0 || rank >= QUERN_MAX_RANK || classes < 0)
-        return quern__fail(err, QUERN_SHAPE, "to_categorical", "%lld classes or rank %d is out of range", (long long)classes, rank);
+        return quern__fail(err, QUERN_SHAPE, "to_categorical",
+                           "%lld classes or rank %d is out of range", (long long)classes, rank);
     for (int64_t i = 0; i < n; i++) {
         if (!to_integer(load_number(x, i), &class) || class == INT64_MAX)
-            return quern__fail(err, QUERN_NUMBER, "to_categorical", "number %lld is not a class index", (long long)i);
+            return quern__fail(err, QUERN_NUMBER, "to_categorical",
+                               "number %lld is not a class index", (long long)i);
         most = class > most ? class : most;
     }
     classes = classes ? classes : most + 1;
@@ -153,14 +170,16 @@ int quern_to_categorical(const quern_tensor *x, int64_t classes, quern_tensor *o
     memcpy(out->shape.dims, x->shape.dims, (size_t)rank * sizeof *out->shape.dims);
     out->shape.dims[rank] = classes;
     if (quern_shape_count(&out->shape) < 0)
-        return quern__fail(err, QUERN_SHAPE, "to_categorical", "%lld classes of %lld numbers exceed the size limit",
-                           (long long)classes, (long long)n);
+        return quern__fail(err, QUERN_SHAPE, "to_categorical",
+                           "%lld classes of %lld numbers exceed the size limit", (long long)classes,
+                           (long long)n);
     if (out->data)
         for (int64_t i = 0; i < n; i++) {
             to_integer(load_number(x, i), &class);
             class += class < 0 ? classes : 0;
             if (class < 0 || class >= classes)
-                return quern__fail(err, QUERN_NUMBER, "to_categorical", "number %lld is class %lld, outside the %lld classes",
+                return quern__fail(err, QUERN_NUMBER, "to_categorical",
+                                   "number %lld is class %lld, outside the %lld classes",
                                    (long long)i, (long long)class, (long long)classes);
             for (int64_t k = 0; k < classes; k++)
                 store_number(out, i * classes + k, (number){ true, k == class, 0 });
@@ -186,16 +205,19 @@ static double norm(const quern_tensor *x, int64_t at, int64_t n, int64_t stride,
     return isinf(order) || order == 0 ? sum : pow(sum, 1 / order);
 }
 
-int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out, quern_error *err)
+int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor *out,
+                    quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "x", x, "out", out);
     int rank = x->shape.rank;
     int64_t inner = 1, outer = 1;
     axis += axis < 0 ? rank : 0;
     if (!is_known(x->dtype) || (out->dtype != QUERN_FLOAT32 && out->dtype != QUERN_FLOAT64))
-        return quern__fail(err, QUERN_DTYPE, "normalize", "x must be int32, int64, float32 or float64, out float32 or float64");
+        return quern__fail(err, QUERN_DTYPE, "normalize",
+                           "x must be int32, int64, float32 or float64, out float32 or float64");
     if (quern_shape_count(&x->shape) < 0 || axis < 0 || axis >= rank || isnan(order))
-        return quern__fail(err, QUERN_SHAPE, "normalize", "axis %d is out of range for rank %d", axis, rank);
+        return quern__fail(err, QUERN_SHAPE, "normalize", "axis %d is out of range for rank %d",
+                           axis, rank);
     int64_t n = x->shape.dims[axis];
     for (int k = 0; k < rank; k++) {
         inner *= k > axis ? x->shape.dims[k] : 1;
@@ -210,7 +232,9 @@ int quern_normalize(const quern_tensor *x, int axis, double order, quern_tensor 
             double length = norm(x, at, n, inner, order);
             for (int64_t i = 0; i < n; i++)
                 store_number(out, at + i * inner,
-                             (number){ false, 0, as_double(load_number(x, at + i * inner)) / (length == 0 ? 1 : length) });
+                             (number){ false, 0,
+                                       as_double(load_number(x, at + i * inner)) /
+                                           (length == 0 ? 1 : length) });
         }
     return QUERN_OK;
 }
@@ -220,9 +244,11 @@ int quern_make_sampling_table(int64_t size, double factor, double *out, quern_er
     QUERN__ENTER(err, QUERN_INVALID, "out", out);
     const double gamma = 0.577; /* Keras's value of Euler's constant */
     if (!(factor > 0) || size < 0)
-        return quern__fail(err, QUERN_INVALID, "sampling table", "size %lld or factor %g is out of range", (long long)size, factor);
+        return quern__fail(err, QUERN_INVALID, "sampling table",
+                           "size %lld or factor %g is out of range", (long long)size, factor);
     for (int64_t i = 0; i < size; i++) {
-        double rank = i ? (double)i : 1, f = factor * (rank * (log(rank) + gamma) + 0.5 - 1 / (12 * rank));
+        double rank = i ? (double)i : 1,
+               f = factor * (rank * (log(rank) + gamma) + 0.5 - 1 / (12 * rank));
         out[i] = fmin(1, f / sqrt(f));
     }
     return QUERN_OK;

@@ -22,9 +22,10 @@ static void rounds(uint64_t v[4], int n)
 
 uint64_t quern__siphash(const uint64_t key[2], const char *bytes, size_t n)
 {
-    uint64_t v[4] = { key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du, key[0] ^ 0x6c7967656e657261u,
-                      key[1] ^ 0x7465646279746573u };
-    for (size_t at = 0; at <= n; at += 8) { /* the last word contains the remaining bytes, and the length in its top byte */
+    uint64_t v[4] = { key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du,
+                      key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u };
+    for (size_t at = 0; at <= n;
+         at += 8) { /* the last word contains the remaining bytes, and the length in its top byte */
         size_t own = n - at < 8 ? n - at : 8;
         uint64_t word = own < 8 ? (uint64_t)n << 56 : 0;
         for (size_t i = 0; i < own; i++)

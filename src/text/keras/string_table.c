@@ -85,7 +85,8 @@ static bool strings_reserve(quern__strings *s, size_t n)
 int64_t quern__strings_add(quern__strings *s, const char *bytes, size_t n, quern_error *err)
 {
     if (n > INT32_MAX || s->n == INT32_MAX)
-        return quern__fail(err, QUERN_NOMEM, NULL, "the number or length of strings exceeds 2^31 - 1");
+        return quern__fail(err, QUERN_NOMEM, NULL,
+                           "the number or length of strings exceeds 2^31 - 1");
     if (!strings_reserve(s, n))
         return quern__fail_memory(err, s->used + n);
     uint32_t hash = string_hash(bytes, n);
@@ -139,7 +140,8 @@ void quern__strings_prune(quern__strings *s)
 int64_t quern__strings_count(quern__strings *s, const char *bytes, size_t n, quern_error *err)
 {
     if (n > QUERN__COUNTED_BYTES / 2)
-        return quern__fail(err, QUERN_NOMEM, NULL, "a word of %zu bytes exceeds %d", n, QUERN__COUNTED_BYTES / 2);
+        return quern__fail(err, QUERN_NOMEM, NULL, "a word of %zu bytes exceeds %d", n,
+                           QUERN__COUNTED_BYTES / 2);
     if (s->n >= QUERN__MOST_COUNTED || s->used + n >= QUERN__COUNTED_BYTES)
         quern__strings_prune(s);
     int64_t number = quern__strings_add(s, bytes, n, err);

@@ -11,7 +11,8 @@ typedef struct quern__string {
     uint32_t length;
     uint32_t hash;
     int64_t count;
-    int64_t texts; /* number of texts that contain it, and the last of them (from 1); the caller maintains both */
+    int64_t texts; /* number of texts that contain it, and the last of them (from 1); the caller
+                      maintains both */
     int64_t last_text;
 } quern__string;
 
@@ -44,6 +45,9 @@ void quern__strings_prune(quern__strings *s);
 void quern__strings_sort(const quern__strings *s, int32_t *order);
 void quern__strings_free(quern__strings *s);
 
-static inline const char *quern__strings_at(const quern__strings *s, int64_t i) { return s->bytes + s->items[i].start; }
+static inline const char *quern__strings_at(const quern__strings *s, int64_t i)
+{
+    return s->bytes + s->items[i].start;
+}
 
 #endif

@@ -15,11 +15,14 @@ static int read_grams(quern__vectorizer *z, const json_t *grams, quern_error *er
     if (!grams || json_is_null(grams))
         return QUERN_OK;
     if (n < 1 || n > QUERN__MOST_GRAMS)
-        return quern__fail(err, QUERN_INVALID, NULL, "ngrams is out of range: 1 to %d", QUERN__MOST_GRAMS);
+        return quern__fail(err, QUERN_INVALID, NULL, "ngrams is out of range: 1 to %d",
+                           QUERN__MOST_GRAMS);
     for (int i = 0; i < (int)n; i++) {
         int64_t width = list ? json_integer_value(json_array_get(grams, (size_t)i)) : i + 1;
         if (width < 1 || width > 1000)
-            return quern__fail(err, QUERN_INVALID, NULL, "ngrams of %lld tokens are out of range: 1 to 1000", (long long)width);
+            return quern__fail(err, QUERN_INVALID, NULL,
+                               "ngrams of %lld tokens are out of range: 1 to 1000",
+                               (long long)width);
         z->grams[z->n_grams++] = (int)width;
     }
     return z->split ? QUERN_OK : quern__fail(err, QUERN_UNSUPPORTED, NULL, "ngrams need split");
@@ -53,16 +56,20 @@ static int read_config(quern__vectorizer *z, const json_t *config, quern_error *
     if (*split && !z->split)
         return quern__fail(err, QUERN_UNSUPPORTED, NULL, "split: %.40s", split);
     if (z->vocabulary->mode != QUERN__INT && (z->length >= 0 || z->ragged))
-        return quern__fail(err, QUERN_INVALID, NULL, "%s needs output_mode int", z->ragged ? "ragged" : "output_sequence_length");
+        return quern__fail(err, QUERN_INVALID, NULL, "%s needs output_mode int",
+                           z->ragged ? "ragged" : "output_sequence_length");
     if (length && !json_is_null(length) && z->length < 0)
-        return quern__fail(err, QUERN_INVALID, NULL, "output_sequence_length is not an integer of at least 0");
+        return quern__fail(err, QUERN_INVALID, NULL,
+                           "output_sequence_length is not an integer of at least 0");
     return read_grams(z, json_object_get(config, "ngrams"), err);
 }
 
 quern__vectorizer *quern__vectorizer_new(const json_t *config, quern_error *err)
 {
     quern__vectorizer *z = quern__zalloc(1, sizeof *z);
-    json_t *own = json_copy((json_t *)(uintptr_t)config); /* shallow copy, which gets the mask token of the inner StringLookup */
+    json_t *own = json_copy(
+        (json_t *)(uintptr_t)
+            config); /* shallow copy, which gets the mask token of the inner StringLookup */
     if (!z || !own)
         quern__fail_memory(err, sizeof *z);
     else {
@@ -126,7 +133,8 @@ static bool next_token(walk *w, char *to, size_t *length)
 }
 
 /* Passes all n-grams of `width` tokens, joined by spaces, to the sink. */
-static int emit_ngrams(walk w, size_t width, char *joined, token_sink *sink, void *user, quern_error *err)
+static int emit_ngrams(walk w, size_t width, char *joined, token_sink *sink, void *user,
+                       quern_error *err)
 {
     size_t length, used = 1;
     int status = QUERN_OK;
@@ -159,11 +167,14 @@ static int emit_tokens(walk w, char *token, token_sink *sink, void *user, quern_
 }
 
 /* Passes all tokens to the sink. Only texts longer than QUERN__VECTORIZE_BYTES allocate memory. */
-static int for_each_token(const quern__vectorizer *z, const char *text, size_t n, token_sink *sink, void *user, quern_error *err)
+static int for_each_token(const quern__vectorizer *z, const char *text, size_t n, token_sink *sink,
+                          void *user, quern_error *err)
 {
     char own[QUERN__VECTORIZE_BYTES + QUERN__VECTORIZE_BYTES / 2];
     size_t room = 2 * n + 16; /* one-byte characters with spaces between them */
-    char *token = room <= sizeof own || (n <= QUERN__VECTORIZE_BYTES && z->split != 'c') ? own : quern__alloc(room);
+    char *token = room <= sizeof own || (n <= QUERN__VECTORIZE_BYTES && z->split != 'c')
+                      ? own
+                      : quern__alloc(room);
     walk w = { .z = z, .text = text, .n = n };
     int status = token ? QUERN_OK : quern__fail_memory(err, room);
     if (status >= 0 && !z->n_grams)
@@ -211,21 +222,24 @@ static int sink_find(void *user, const char *token, size_t n, quern_error *err)
     return QUERN_OK;
 }
 
-int64_t quern__vectorize_ids(const quern__vectorizer *z, const char *text, size_t n, int64_t *ids, int64_t room, quern_error *err)
+int64_t quern__vectorize_ids(const quern__vectorizer *z, const char *text, size_t n, int64_t *ids,
+                             int64_t room, quern_error *err)
 {
     output o = { .vocabulary = z->vocabulary, .ids = ids, .room = room };
     int status = for_each_token(z, text, n, sink_find, &o, err);
     return status < 0 ? status : o.n;
 }
 
-int quern__vectorize_padded(const quern__vectorizer *z, const char *text, size_t n, float *ids, int64_t length, quern_error *err)
+int quern__vectorize_padded(const quern__vectorizer *z, const char *text, size_t n, float *ids,
+                            int64_t length, quern_error *err)
 {
     output o = { .vocabulary = z->vocabulary, .places = ids, .room = length };
     memset(ids, 0, (size_t)length * sizeof *ids);
     return for_each_token(z, text, n, sink_find, &o, err);
 }
 
-int quern__vectorize_row(const quern__vectorizer *z, const char *text, size_t n, float *row, quern_error *err)
+int quern__vectorize_row(const quern__vectorizer *z, const char *text, size_t n, float *row,
+                         quern_error *err)
 {
     output o = { .vocabulary = z->vocabulary, .row = row };
     memset(row, 0, (size_t)quern__vocabulary_depth(z->vocabulary) * sizeof *row);

@@ -7,7 +7,8 @@
 
 enum {
     QUERN__MOST_GRAMS = 16,
-    QUERN__VECTORIZE_BYTES = 1 << 16 /* longer texts allocate memory; for n-grams of characters, texts of half this length */
+    QUERN__VECTORIZE_BYTES = 1 << 16 /* longer texts allocate memory; for n-grams of characters,
+                                        texts of half this length */
 };
 
 typedef struct quern__vectorizer {
@@ -28,10 +29,13 @@ int quern__vectorize_adapt(quern__vectorizer *z, const char *text, size_t n, que
 /* Writes the first `room` indices of a text (output_mode int). Returns the number of all
  * indices, or a negative status. The caller truncates and pads, because only it knows the
  * longest text of the batch. */
-int64_t quern__vectorize_ids(const quern__vectorizer *z, const char *text, size_t n, int64_t *ids, int64_t room, quern_error *err);
+int64_t quern__vectorize_ids(const quern__vectorizer *z, const char *text, size_t n, int64_t *ids,
+                             int64_t room, quern_error *err);
 /* The same as float32, truncated to `length` and padded with 0. */
-int quern__vectorize_padded(const quern__vectorizer *z, const char *text, size_t n, float *ids, int64_t length, quern_error *err);
+int quern__vectorize_padded(const quern__vectorizer *z, const char *text, size_t n, float *ids,
+                            int64_t length, quern_error *err);
 /* Writes the row of a text in the other output modes: quern__vocabulary_depth elements. */
-int quern__vectorize_row(const quern__vectorizer *z, const char *text, size_t n, float *row, quern_error *err);
+int quern__vectorize_row(const quern__vectorizer *z, const char *text, size_t n, float *row,
+                         quern_error *err);
 
 #endif

@@ -14,7 +14,8 @@ enum { QUERN__INT, QUERN__ONE_HOT, QUERN__MULTI_HOT, QUERN__COUNT, QUERN__TF_IDF
 #define QUERN__MASKED INT64_MAX
 
 typedef struct quern__vocabulary {
-    bool integers, invert, pad, fixed, farmhash; /* fixed: the config contains the vocabulary, adapt fails */
+    bool integers, invert, pad, fixed,
+        farmhash; /* fixed: the config contains the vocabulary, adapt fails */
     int mode;
     int64_t max_tokens, n_oov; /* max_tokens 0: no limit */
     char *mask, *oov;          /* NULL: none; keys if integers */
@@ -43,7 +44,8 @@ int quern__vocabulary_finish(quern__vocabulary *v, quern_error *err);
 
 /* set_vocabulary(list, idf): strings or integers, with or without the special tokens at the
  * start. `idf` NULL: none. */
-int quern__vocabulary_set(quern__vocabulary *v, const json_t *list, const json_t *idf, quern_error *err);
+int quern__vocabulary_set(quern__vocabulary *v, const json_t *list, const json_t *idf,
+                          quern_error *err);
 /* get_vocabulary(). Returns new; NULL: out of memory. */
 json_t *quern__vocabulary_list(const quern__vocabulary *v);
 
@@ -55,7 +57,8 @@ int64_t quern__vocabulary_depth(const quern__vocabulary *v);
 
 /* The index of a token, QUERN__MASKED, or QUERN_NUMBER if the token is unknown and
  * num_oov_indices is 0. */
-int64_t quern__vocabulary_find(const quern__vocabulary *v, const char *token, size_t n, quern_error *err);
+int64_t quern__vocabulary_find(const quern__vocabulary *v, const char *token, size_t n,
+                               quern_error *err);
 /* The token of an index, for `invert`; the unknown token if the index is out of range. Borrowed. */
 const char *quern__vocabulary_token(const quern__vocabulary *v, int64_t index, size_t *n);
 /* The integer of a key. */

@@ -8,7 +8,8 @@
 
 enum { MOST_TOKENS = 1 << 24 };
 
-static const char *const names[QUERN__FILTERS] = { "penalty", "temperature", "top_k", "top_p", "min_p", "typical" };
+static const char *const names[QUERN__FILTERS] = { "penalty", "temperature", "top_k",
+                                                   "top_p",   "min_p",       "typical" };
 
 static const struct {
     const char *name, *order;
@@ -46,18 +47,22 @@ static int check_options(const quern_sampling *how, quern_error *err)
         bool valid;
         const char *name, *range;
     } checks[] = {
-        { how->temperature >= 0 && how->temperature < INFINITY, "temperature", "a finite number of at least 0" },
+        { how->temperature >= 0 && how->temperature < INFINITY, "temperature",
+          "a finite number of at least 0" },
         { how->top_p >= 0 && how->top_p <= 1, "top_p", "between 0 and 1; 1 is off" },
         { how->min_p >= 0 && how->min_p <= 1, "min_p", "between 0 and 1; 0 is off" },
         { how->typical >= 0 && how->typical <= 1, "typical", "between 0 and 1; 1 is off" },
-        { how->repetition_penalty > 0 && how->repetition_penalty < INFINITY, "repetition_penalty", "a finite number above 0" },
+        { how->repetition_penalty > 0 && how->repetition_penalty < INFINITY, "repetition_penalty",
+          "a finite number above 0" },
         { how->top_k >= 0, "top_k", "at least 0; 0 is off" },
         { how->repetition_window >= 0, "repetition_window", "at least 0; 0 is the whole window" },
-        { how->from_probabilities >= 0 && how->from_probabilities <= 1 && !how->reserved, "from_probabilities", "0 or 1" },
+        { how->from_probabilities >= 0 && how->from_probabilities <= 1 && !how->reserved,
+          "from_probabilities", "0 or 1" },
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         if (!checks[i].valid)
-            return quern__fail(err, QUERN_INVALID, "sampling", "%s must be %s", checks[i].name, checks[i].range);
+            return quern__fail(err, QUERN_INVALID, "sampling", "%s must be %s", checks[i].name,
+                               checks[i].range);
     return QUERN_OK;
 }
 
@@ -71,18 +76,20 @@ static int read_order(quern_sampler *s, const char *order, quern_error *err)
     for (size_t length; *order; order += length + (order[length] == ',')) {
         int filter = 0;
         length = strcspn(order, ",");
-        while (filter < QUERN__FILTERS && (strlen(names[filter]) != length || strncmp(names[filter], order, length)))
+        while (filter < QUERN__FILTERS &&
+               (strlen(names[filter]) != length || strncmp(names[filter], order, length)))
             filter++;
         if (filter == QUERN__FILTERS || named[filter])
-            return quern__fail(err, QUERN_INVALID, "sampling", "order: '%.*s' is %s", (int)length, order,
-                               filter == QUERN__FILTERS ? "not a filter" : "named twice");
+            return quern__fail(err, QUERN_INVALID, "sampling", "order: '%.*s' is %s", (int)length,
+                               order, filter == QUERN__FILTERS ? "not a filter" : "named twice");
         named[filter] = true;
         if (filter_enabled(&s->how, filter))
             s->filters[s->n_filters++] = filter;
     }
     for (int filter = 0; filter < QUERN__FILTERS; filter++)
         if (filter_enabled(&s->how, filter) && !named[filter])
-            return quern__fail(err, QUERN_INVALID, "sampling", "order: %s is enabled but not in the order", names[filter]);
+            return quern__fail(err, QUERN_INVALID, "sampling",
+                               "order: %s is enabled but not in the order", names[filter]);
     return QUERN_OK;
 }
 
@@ -110,11 +117,14 @@ quern_sampler *quern_sampler_new(const quern_sampling *given, int64_t vocabulary
         how = *given;
     if (check_options(&how, err) < 0) {
         if (!how.repetition_penalty && !how.top_p && !how.typical)
-            quern__hint(err, "initialise with QUERN_SAMPLING_DEFAULTS: 0 is not the default of every member");
+            quern__hint(
+                err,
+                "initialise with QUERN_SAMPLING_DEFAULTS: 0 is not the default of every member");
         return NULL;
     }
     if (vocabulary < 1 || vocabulary > MOST_TOKENS) {
-        quern__fail(err, QUERN_INVALID, "sampling", "%lld tokens are out of range: 1 to %d", (long long)vocabulary, MOST_TOKENS);
+        quern__fail(err, QUERN_INVALID, "sampling", "%lld tokens are out of range: 1 to %d",
+                    (long long)vocabulary, MOST_TOKENS);
         return NULL;
     }
     quern_sampler *s = quern__zalloc(1, sizeof *s);
@@ -162,7 +172,8 @@ static int check_logits(quern_sampler *s, quern_error *err)
         most = l[i] > most ? l[i] : most;
     }
     if (most == -INFINITY)
-        return quern__fail(err, QUERN_NUMBER, NULL, "no %s of %lld allows a token", what, (long long)s->vocabulary);
+        return quern__fail(err, QUERN_NUMBER, NULL, "no %s of %lld allows a token", what,
+                           (long long)s->vocabulary);
     return QUERN_OK;
 }
 
@@ -182,11 +193,13 @@ static int32_t invert_cumulative(const quern_sampler *s, double u)
     return last;
 }
 
-static int32_t sampler_draw(quern_sampler *s, const int32_t *window, int64_t n_window, double u, quern_error *err)
+static int32_t sampler_draw(quern_sampler *s, const int32_t *window, int64_t n_window, double u,
+                            quern_error *err)
 {
     s->n_kept = 0;
     if (n_window < 0 || (n_window > 0 && quern__missing(err, "window", window, NULL)))
-        return quern__fail(err, QUERN_INVALID, "window", "it has %lld tokens or is NULL", (long long)n_window);
+        return quern__fail(err, QUERN_INVALID, "window", "it has %lld tokens or is NULL",
+                           (long long)n_window);
     if (!(u >= 0 && u < 1))
         return quern__fail(err, QUERN_INVALID, NULL, "u is %g, outside [0, 1)", u);
     int status = check_logits(s, err);
@@ -202,8 +215,8 @@ static int32_t sampler_draw(quern_sampler *s, const int32_t *window, int64_t n_w
     return invert_cumulative(s, u);
 }
 
-int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t *window, int64_t n_window, double u,
-                           quern_error *err)
+int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t *window,
+                           int64_t n_window, double u, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "sampler", s, "logits", logits);
     for (int64_t i = 0; i < s->vocabulary; i++)
@@ -211,8 +224,8 @@ int32_t quern_sampler_draw(quern_sampler *s, const float *logits, const int32_t 
     return sampler_draw(s, window, n_window, u, err);
 }
 
-int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits, const int32_t *window, int64_t n_window, double u,
-                                  quern_error *err)
+int32_t quern_sampler_draw_double(quern_sampler *s, const double *logits, const int32_t *window,
+                                  int64_t n_window, double u, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "sampler", s, "logits", logits);
     memcpy(s->logits, logits, (size_t)s->vocabulary * sizeof *logits);
@@ -233,5 +246,6 @@ int64_t quern_sampler_kept(quern_sampler *s, const int32_t **ids, const double *
 
 double quern_sampling_uniform(uint64_t seed, uint64_t text, uint64_t position)
 {
-    return quern__random_uniform(quern__random_key_of(seed, QUERN__RANDOM_SAMPLING, text), 0, position);
+    return quern__random_uniform(quern__random_key_of(seed, QUERN__RANDOM_SAMPLING, text), 0,
+                                 position);
 }

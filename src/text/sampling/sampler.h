@@ -6,7 +6,15 @@
 
 #include <quern/text.h>
 
-enum { QUERN__PENALTY, QUERN__TEMPERATURE, QUERN__TOP_K, QUERN__TOP_P, QUERN__MIN_P, QUERN__TYPICAL, QUERN__FILTERS };
+enum {
+    QUERN__PENALTY,
+    QUERN__TEMPERATURE,
+    QUERN__TOP_K,
+    QUERN__TOP_P,
+    QUERN__MIN_P,
+    QUERN__TYPICAL,
+    QUERN__FILTERS
+};
 
 /* An entry of the heap: the largest key first; equal keys by ascending id. */
 typedef struct quern__choice {

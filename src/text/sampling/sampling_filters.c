@@ -8,7 +8,10 @@
 
 /* ---- the heap ---- */
 
-static bool comes_before(quern__choice a, quern__choice b) { return a.key != b.key ? a.key > b.key : a.id < b.id; }
+static bool comes_before(quern__choice a, quern__choice b)
+{
+    return a.key != b.key ? a.key > b.key : a.id < b.id;
+}
 
 static void heap_sift_down(quern__choice *heap, int64_t n, int64_t at)
 {
@@ -79,14 +82,16 @@ void quern__sample_weights(quern_sampler *s)
 int quern__sample_penalty(quern_sampler *s, const int32_t *window, int64_t n, quern_error *err)
 {
     double r = s->how.repetition_penalty;
-    int64_t from = s->how.repetition_window && n > s->how.repetition_window ? n - s->how.repetition_window : 0;
+    int64_t from =
+        s->how.repetition_window && n > s->how.repetition_window ? n - s->how.repetition_window : 0;
     if (!++s->draw) { /* the counter has overflowed: old entries could equal new ones */
         memset(s->seen, 0, (size_t)s->vocabulary * sizeof *s->seen);
         s->draw = 1;
     }
     for (int64_t i = from; i < n; i++) {
         if (window[i] < 0 || window[i] >= s->vocabulary)
-            return quern__fail(err, QUERN_INVALID, NULL, "token %d at index %lld of the window is outside the %lld tokens",
+            return quern__fail(err, QUERN_INVALID, NULL,
+                               "token %d at index %lld of the window is outside the %lld tokens",
                                window[i], (long long)i, (long long)s->vocabulary);
         if (s->seen[window[i]] == s->draw)
             continue;
@@ -95,7 +100,8 @@ int quern__sample_penalty(quern_sampler *s, const int32_t *window, int64_t n, qu
         bool finite = isfinite(*l);
         *l = *l <= 0 ? *l * r : *l / r;
         if (finite && !isfinite(*l))
-            return quern__fail(err, QUERN_NUMBER, NULL, "logit %d is too large for a penalty of %g", window[i], r);
+            return quern__fail(err, QUERN_NUMBER, NULL, "logit %d is too large for a penalty of %g",
+                               window[i], r);
     }
     return QUERN_OK;
 }
@@ -118,7 +124,8 @@ void quern__sample_begin(quern_sampler *s)
 static void filter_temperature(quern_sampler *s)
 {
     double most = largest(s), t = s->how.temperature;
-    for (int64_t i = 0; i < s->n_kept; i++) /* the difference first: large logits or a small temperature cannot give NaN */
+    for (int64_t i = 0; i < s->n_kept;
+         i++) /* the difference first: large logits or a small temperature cannot give NaN */
         s->logits[s->kept[i]] = (s->logits[s->kept[i]] - most) / t;
 }
 
@@ -187,7 +194,8 @@ static void filter_typical(quern_sampler *s)
 
 void quern__sample_filter(quern_sampler *s, int filter)
 {
-    static void (*const filters[QUERN__FILTERS])(quern_sampler *) = { NULL,         filter_temperature, filter_top_k,
-                                                                      filter_top_p, filter_min_p,       filter_typical };
+    static void (*const filters[QUERN__FILTERS])(quern_sampler *) = {
+        NULL, filter_temperature, filter_top_k, filter_top_p, filter_min_p, filter_typical
+    };
     filters[filter](s);
 }

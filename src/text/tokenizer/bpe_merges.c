@@ -12,7 +12,8 @@
 typedef struct pair {
     int32_t left, right; /* left -1: a free slot */
     int64_t count;
-    uint32_t *pieces; /* indices of pre-tokens, ascending for pairs of the initial text; some may no longer contain the pair */
+    uint32_t *pieces; /* indices of pre-tokens, ascending for pairs of the initial text; some may no
+                         longer contain the pair */
     uint32_t n, room;
     bool touched; /* its count increased in this merge */
 } pair;
@@ -89,7 +90,8 @@ static bool reserve_piece(learner *l, pair *p)
 {
     if (p->n < p->room)
         return true;
-    uint32_t more = p->room ? 2 * p->room : 2, *pieces = quern__realloc(p->pieces, more * sizeof *pieces);
+    uint32_t more = p->room ? 2 * p->room : 2,
+             *pieces = quern__realloc(p->pieces, more * sizeof *pieces);
     if (!pieces) {
         l->failed = true;
         return false;
@@ -118,7 +120,8 @@ static void change_count(learner *l, int32_t left, int32_t right, int64_t by, ui
         return;
     if ((p->n == 0 || p->pieces[p->n - 1] != piece) && reserve_piece(l, p))
         p->pieces[p->n++] = piece;
-    if (!p->touched && learner_reserve(l, (void **)&l->touched, l->n_touched, &l->touched_room, sizeof *l->touched)) {
+    if (!p->touched && learner_reserve(l, (void **)&l->touched, l->n_touched, &l->touched_room,
+                                       sizeof *l->touched)) {
         p->touched = true;
         l->touched[l->n_touched++] = slot;
     }
@@ -128,7 +131,9 @@ static void change_count(learner *l, int32_t left, int32_t right, int64_t by, ui
 
 static bool comes_before(const candidate *a, const candidate *b)
 {
-    return a->count != b->count ? a->count > b->count : a->left != b->left ? a->left < b->left : a->right < b->right;
+    return a->count != b->count ? a->count > b->count
+           : a->left != b->left ? a->left < b->left
+                                : a->right < b->right;
 }
 
 static void heap_push(learner *l, candidate c)
@@ -277,7 +282,8 @@ static int64_t merge_product(quern_tokenizer *t, const candidate *c, quern_error
 {
     char bytes[QUERN_PIECE_BYTES];
     size_t n, m;
-    const char *left = quern_tokenizer_token(t, c->left, &n), *right = quern_tokenizer_token(t, c->right, &m);
+    const char *left = quern_tokenizer_token(t, c->left, &n),
+               *right = quern_tokenizer_token(t, c->right, &m);
     memcpy(bytes, left, n);
     memcpy(bytes + n, right, m);
     int64_t found = quern__strings_find(&t->tokens, bytes, n + m);
@@ -288,15 +294,16 @@ static int64_t merge_product(quern_tokenizer *t, const candidate *c, quern_error
 }
 
 /* Merges until the vocabulary has vocab_size tokens; t->size is the current number. */
-static int learn_merges(quern_tokenizer *t, learner *l, int64_t vocab_size, int64_t min_count, quern_error *err)
+static int learn_merges(quern_tokenizer *t, learner *l, int64_t vocab_size, int64_t min_count,
+                        quern_error *err)
 {
     candidate c;
     while (t->size < vocab_size && best_pair(l, min_count, &c)) {
         int64_t product = merge_product(t, &c, err);
         if (product < 0)
             return (int)product;
-        if (t->n_merges ==
-            (uint32_t)vocab_size) /* several merges can give the same token, so the merge table can fill before the vocabulary */
+        if (t->n_merges == (uint32_t)vocab_size) /* several merges can give the same token, so the
+                                                    merge table can fill before the vocabulary */
             break;
         quern__bpe_add_merge(t, c.left, c.right, (int32_t)product);
         merge_everywhere(l, &c, (int32_t)product);
@@ -304,7 +311,8 @@ static int learn_merges(quern_tokenizer *t, learner *l, int64_t vocab_size, int6
     return l->failed ? quern__fail_memory(err, l->n_slots * sizeof *l->pairs) : QUERN_OK;
 }
 
-quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_size, int64_t min_count, quern_error *err)
+quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_size,
+                                  int64_t min_count, quern_error *err)
 {
     learner l = { .pieces = pieces };
     quern_tokenizer *t = quern__tokenizer_new(QUERN__BPE, vocab_size, err);

@@ -18,7 +18,8 @@ static size_t merge_slot(const quern_tokenizer *t, int32_t left, int32_t right)
 {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
     size_t at = (size_t)((h ^ (h >> 29)) * 0xbf58476d1ce4e5b9u >> 32) & (t->n_slots - 1);
-    while (t->merges[at].rank != NONE && (t->merges[at].left != left || t->merges[at].right != right))
+    while (t->merges[at].rank != NONE &&
+           (t->merges[at].left != left || t->merges[at].right != right))
         at = (at + 1) & (t->n_slots - 1);
     return at;
 }
@@ -26,7 +27,8 @@ static size_t merge_slot(const quern_tokenizer *t, int32_t left, int32_t right)
 int quern__bpe_reserve(quern_tokenizer *t, size_t n_merges, quern_error *err)
 {
     if (n_merges > QUERN__MOST_TOKENS)
-        return quern__fail(err, QUERN_NOMEM, NULL, "%zu merges exceed %d", n_merges, QUERN__MOST_TOKENS);
+        return quern__fail(err, QUERN_NOMEM, NULL, "%zu merges exceed %d", n_merges,
+                           QUERN__MOST_TOKENS);
     t->n_slots = 16;
     while (t->n_slots < 2 * n_merges)
         t->n_slots *= 2;
@@ -59,7 +61,8 @@ int quern__bpe_finish(quern_tokenizer *t, quern_error *err)
         char byte = (char)b;
         int64_t found = quern__strings_find(&t->tokens, &byte, 1);
         if (found < 0)
-            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "no token for byte 0x%02x: not every text can be encoded", b);
+            return quern__fail(err, QUERN_UNSUPPORTED, NULL,
+                               "no token for byte 0x%02x: not every text can be encoded", b);
         t->byte_ids[b] = (int32_t)t->tokens.items[found].count;
     }
     if (t->n_added)
@@ -77,7 +80,8 @@ int quern__bpe_finish(quern_tokenizer *t, quern_error *err)
 typedef struct piece {
     int n;
     int32_t ids[QUERN_PIECE_BYTES];    /* token id, at the index of its first byte */
-    uint32_t ranks[QUERN_PIECE_BYTES]; /* rank of the merge with the next token; NONE: no merge, or no token begins here */
+    uint32_t ranks[QUERN_PIECE_BYTES]; /* rank of the merge with the next token; NONE: no merge, or
+                                          no token begins here */
     uint16_t next[QUERN_PIECE_BYTES + 1], previous[QUERN_PIECE_BYTES + 1];
     uint32_t least[BLOCKS];
 } piece;
@@ -154,8 +158,8 @@ static int encode_piece(const quern_tokenizer *t, piece *p, const char *text, si
     return 1;
 }
 
-int64_t quern__bpe_encode(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *ids, int64_t room,
-                          size_t *used, quern_error *err)
+int64_t quern__bpe_encode(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                          int32_t *ids, int64_t room, size_t *used, quern_error *err)
 {
     piece p;
     int64_t count = 0, needed = 0;

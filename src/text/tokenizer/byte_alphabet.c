@@ -2,7 +2,10 @@
  * the characters from U+0100 on. */
 #include "tokenizer.h"
 
-static bool is_printable(int byte) { return (byte > 32 && byte < 127) || (byte > 160 && byte != 173); }
+static bool is_printable(int byte)
+{
+    return (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
+}
 
 uint32_t quern__byte_character(int byte)
 {

@@ -7,7 +7,10 @@
 enum { PAGES = 0x1100, PAGE = 256 };
 
 /* The id of a character; -1: none. */
-static int32_t char_id(const quern_tokenizer *t, uint32_t c) { return t->ids[t->pages[c / PAGE] * PAGE + c % PAGE]; }
+static int32_t char_id(const quern_tokenizer *t, uint32_t c)
+{
+    return t->ids[t->pages[c / PAGE] * PAGE + c % PAGE];
+}
 
 /* Sets the id of a character, on a new page if necessary. Page 0 is shared by all code points
  * without ids. */
@@ -55,7 +58,8 @@ int quern__char_finish(quern_tokenizer *t, quern_error *err)
         uint32_t c = 0;
         const char *token = quern_tokenizer_token(t, (int32_t)id, &length);
         if (!token || !length || quern__utf8_read(token, length, &c) != (int)length)
-            status = quern__fail(err, QUERN_FORMAT, NULL, "token %lld is not a single character", (long long)id);
+            status = quern__fail(err, QUERN_FORMAT, NULL, "token %lld is not a single character",
+                                 (long long)id);
         else
             status = set_id(t, c, (int32_t)id, &n_pages, err);
     }
@@ -65,15 +69,17 @@ int quern__char_finish(quern_tokenizer *t, quern_error *err)
 static int char_error(const char *text, size_t at, int length, uint32_t c, quern_error *err)
 {
     if (length < 0)
-        quern__fail(err, QUERN_FORMAT, NULL, "byte %zu (0x%02x) is not UTF-8", at, (uint8_t)text[at]);
+        quern__fail(err, QUERN_FORMAT, NULL, "byte %zu (0x%02x) is not UTF-8", at,
+                    (uint8_t)text[at]);
     else
-        quern__fail(err, QUERN_NUMBER, NULL, "the character U+%04X at byte %zu is not in the vocabulary", c, at);
+        quern__fail(err, QUERN_NUMBER, NULL,
+                    "the character U+%04X at byte %zu is not in the vocabulary", c, at);
     quern__hint(err, "use a tokenizer of kind \"char bytes=true\" to encode such text as bytes");
     return length < 0 ? QUERN_FORMAT : QUERN_NUMBER;
 }
 
-int64_t quern__char_encode(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *ids, int64_t room,
-                           size_t *used, quern_error *err)
+int64_t quern__char_encode(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                           int32_t *ids, int64_t room, size_t *used, quern_error *err)
 {
     int64_t count = 0, needed = 0;
     size_t at = 0;

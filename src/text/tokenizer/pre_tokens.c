@@ -9,7 +9,14 @@
 #include <string.h>
 #include <utf8proc.h>
 
-enum { SIGN, LETTER, NUMBER, SPACE, CUT, END }; /* CUT: more text is needed. END: the end of the text, or an added token */
+enum {
+    SIGN,
+    LETTER,
+    NUMBER,
+    SPACE,
+    CUT,
+    END
+}; /* CUT: more text is needed. END: the end of the text, or an added token */
 
 /* The class of a code point. */
 static int class_of(uint32_t c)
@@ -37,7 +44,9 @@ static int class_of(uint32_t c)
     case UTF8PROC_CATEGORY_ZP:
         return SPACE;
     default:
-        return c == 0x85 ? SPACE : SIGN; /* "next line" is a control character that the pattern counts as space */
+        return c == 0x85
+                   ? SPACE
+                   : SIGN; /* "next line" is a control character that the pattern counts as space */
     }
 }
 
@@ -143,7 +152,9 @@ static size_t gpt2_piece(const view *v)
 {
     size_t length = 0, last = 0, at = 0;
     int next, class = class_at(v, 0, &length);
-    if (class == SPACE && *v->text == ' ') { /* a space belongs to the following run, unless that is white space or the end */
+    if (class == SPACE &&
+        *v->text ==
+            ' ') { /* a space belongs to the following run, unless that is white space or the end */
         next = class_at(v, 1, &length);
         if (next == CUT)
             return 0;
@@ -208,7 +219,8 @@ static size_t later_piece(const view *v)
         return later_numbers(v);
     if (class == CUT)
         return 0;
-    if (class != LETTER) { /* one character that is not a number or line end belongs to the following letters */
+    if (class != LETTER) { /* one character that is not a number or line end belongs to the
+                              following letters */
         next = is_line_end(*v->text) ? SPACE : class_at(v, length, &ignored);
         if (next == CUT)
             return 0;
@@ -223,7 +235,8 @@ static size_t later_piece(const view *v)
     return later_space(v);
 }
 
-size_t quern__pre_token_length(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *added)
+size_t quern__pre_token_length(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                               int32_t *added)
 {
     view v = { t, text, n, final };
     bool later = t && t->digits;

@@ -6,7 +6,8 @@
 quern_tokenizer *quern__tokenizer_new(int kind, int64_t size, quern_error *err)
 {
     if (size < 0 || size > QUERN__MOST_TOKENS) {
-        quern__fail(err, QUERN_NOMEM, NULL, "%lld tokens exceed %d", (long long)size, QUERN__MOST_TOKENS);
+        quern__fail(err, QUERN_NOMEM, NULL, "%lld tokens exceed %d", (long long)size,
+                    QUERN__MOST_TOKENS);
         return NULL;
     }
     quern_tokenizer *t = quern__zalloc(1, sizeof *t);
@@ -25,10 +26,12 @@ quern_tokenizer *quern__tokenizer_new(int kind, int64_t size, quern_error *err)
     return t;
 }
 
-int quern__tokenizer_set(quern_tokenizer *t, int64_t id, const char *bytes, size_t n, quern_error *err)
+int quern__tokenizer_set(quern_tokenizer *t, int64_t id, const char *bytes, size_t n,
+                         quern_error *err)
 {
     if (id < 0 || id >= t->size || t->string_of[id] >= 0)
-        return quern__fail(err, QUERN_FORMAT, NULL, "id %lld has two tokens, or is out of range", (long long)id);
+        return quern__fail(err, QUERN_FORMAT, NULL, "id %lld has two tokens, or is out of range",
+                           (long long)id);
     int64_t before = t->tokens.n, number = quern__strings_add(&t->tokens, bytes, n, err);
     if (number < 0)
         return (int)number;
@@ -60,22 +63,25 @@ const char *quern_tokenizer_kind(const quern_tokenizer *t)
     return t ? names[t->kind] : NULL;
 }
 
-int64_t quern_tokenizer_encode(const quern_tokenizer *t, const char *text, size_t bytes, int final, int32_t *ids, int64_t room,
-                               size_t *used, quern_error *err)
+int64_t quern_tokenizer_encode(const quern_tokenizer *t, const char *text, size_t bytes, int final,
+                               int32_t *ids, int64_t room, size_t *used, quern_error *err)
 {
-    QUERN__ENTER(err, QUERN_INVALID, "tokenizer", t, "text", bytes ? text : "", "ids", room > 0 ? (const void *)ids : "", "used",
-                 used);
-    static int64_t (*const encode[])(const quern_tokenizer *, const char *, size_t, bool, int32_t *, int64_t, size_t *,
-                                     quern_error *) = { quern__char_encode, quern__word_encode, quern__bpe_encode };
+    QUERN__ENTER(err, QUERN_INVALID, "tokenizer", t, "text", bytes ? text : "", "ids",
+                 room > 0 ? (const void *)ids : "", "used", used);
+    static int64_t (*const encode[])(
+        const quern_tokenizer *, const char *, size_t, bool, int32_t *, int64_t, size_t *,
+        quern_error *) = { quern__char_encode, quern__word_encode, quern__bpe_encode };
     *used = 0;
     return encode[t->kind](t, text, bytes, final, ids, room, used, err);
 }
 
-int64_t quern__encoded(int64_t count, size_t at, size_t *used, int64_t needed, int64_t room, quern_error *err)
+int64_t quern__encoded(int64_t count, size_t at, size_t *used, int64_t needed, int64_t room,
+                       quern_error *err)
 {
     if (at == 0 && needed > room)
-        return quern__fail(err, QUERN_INVALID, NULL, "a buffer of %lld ids is too small for a pre-token of %lld", (long long)room,
-                           (long long)needed);
+        return quern__fail(err, QUERN_INVALID, NULL,
+                           "a buffer of %lld ids is too small for a pre-token of %lld",
+                           (long long)room, (long long)needed);
     *used = at;
     return count;
 }
@@ -93,19 +99,24 @@ const char *quern_tokenizer_token(const quern_tokenizer *t, int32_t id, size_t *
     return quern__strings_at(&t->tokens, t->string_of[id]);
 }
 
-int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int64_t n, char *out, size_t room, quern_error *err)
+int64_t quern_tokenizer_decode(const quern_tokenizer *t, const int32_t *ids, int64_t n, char *out,
+                               size_t room, quern_error *err)
 {
-    QUERN__ENTER(err, QUERN_INVALID, "tokenizer", t, "ids", n > 0 ? (const void *)ids : "", "out", room ? out : "");
+    QUERN__ENTER(err, QUERN_INVALID, "tokenizer", t, "ids", n > 0 ? (const void *)ids : "", "out",
+                 room ? out : "");
     size_t at = 0;
     for (int64_t i = 0; i < n; i++) {
         size_t length;
         const char *token = quern_tokenizer_token(t, ids[i], &length);
         if (!token)
-            return quern__fail(err, QUERN_NUMBER, NULL, "id %d at index %lld is outside the %lld tokens", ids[i], (long long)i,
-                               (long long)t->size);
+            return quern__fail(err, QUERN_NUMBER, NULL,
+                               "id %d at index %lld is outside the %lld tokens", ids[i],
+                               (long long)i, (long long)t->size);
         bool space = t->kind == QUERN__WORD && at && length;
         if (room - at < length + space)
-            return quern__fail(err, QUERN_INVALID, NULL, "a buffer of %zu bytes is too small for %lld ids", room, (long long)n);
+            return quern__fail(err, QUERN_INVALID, NULL,
+                               "a buffer of %zu bytes is too small for %lld ids", room,
+                               (long long)n);
         if (space)
             out[at++] = ' ';
         memcpy(out + at, token, length);

@@ -37,33 +37,37 @@ struct quern_tokenizer {
     int32_t *ids;       /* by page and code point % 256; -1: no id */
 
     int32_t byte_ids[256]; /* bpe: by byte */
-    quern__merge *merges;  /* hash table; the number of slots is a power of two; at most half full */
+    quern__merge *merges; /* hash table; the number of slots is a power of two; at most half full */
     size_t n_slots;
     int32_t *products; /* by rank: id of the merged token */
     uint32_t n_merges;
-    int digits;                       /* 0: GPT-2's pattern; else the later pattern, with at most `digits` digits in a pre-token */
-    bool ignore_merges;               /* a pre-token that is a token is not split into merges */
-    int32_t *added;                   /* ids of added tokens, sorted by their bytes */
-    int32_t n_added, added_from[257]; /* those that begin with byte b: added_from[b] … added_from[b+1]-1 */
+    int digits; /* 0: GPT-2's pattern; else the later pattern, with at most `digits` digits in a
+                   pre-token */
+    bool ignore_merges; /* a pre-token that is a token is not split into merges */
+    int32_t *added;     /* ids of added tokens, sorted by their bytes */
+    int32_t n_added,
+        added_from[257]; /* those that begin with byte b: added_from[b] … added_from[b+1]-1 */
 };
 
 /* ---- tokenizer.c ---- */
 /* A tokenizer with `size` ids without tokens. Returns new; NULL on failure. */
 quern_tokenizer *quern__tokenizer_new(int kind, int64_t size, quern_error *err);
 /* Sets the bytes of an id. QUERN_FORMAT if the id already has a token. */
-int quern__tokenizer_set(quern_tokenizer *t, int64_t id, const char *bytes, size_t n, quern_error *err);
+int quern__tokenizer_set(quern_tokenizer *t, int64_t id, const char *bytes, size_t n,
+                         quern_error *err);
 /* Ends an encode function: `count` ids were written for `at` bytes. `needed`: ids of the
  * pre-token that did not fit, or 0; an error if it was the first. */
-int64_t quern__encoded(int64_t count, size_t at, size_t *used, int64_t needed, int64_t room, quern_error *err);
+int64_t quern__encoded(int64_t count, size_t at, size_t *used, int64_t needed, int64_t room,
+                       quern_error *err);
 
 /* ---- one file per kind; the encode functions have the contract of quern_tokenizer_encode ---- */
-int64_t quern__char_encode(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *ids, int64_t room,
-                           size_t *used, quern_error *err);
+int64_t quern__char_encode(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                           int32_t *ids, int64_t room, size_t *used, quern_error *err);
 /* Builds the pages from the tokens. */
 int quern__char_finish(quern_tokenizer *t, quern_error *err);
 
-int64_t quern__word_encode(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *ids, int64_t room,
-                           size_t *used, quern_error *err);
+int64_t quern__word_encode(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                           int32_t *ids, int64_t room, size_t *used, quern_error *err);
 /* ASCII white space. */
 static inline bool quern__is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 /* The next word: *skip bytes of white space, then a word of the returned length. 0: no word, or
@@ -72,8 +76,8 @@ size_t quern__word_next(const char *text, size_t n, bool final, size_t *skip);
 /* Writes the word as in the vocabulary to `out` (n bytes). Returns its length. */
 size_t quern__word_clean(const char *word, size_t n, bool lower, bool strip, char *out);
 
-int64_t quern__bpe_encode(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *ids, int64_t room,
-                          size_t *used, quern_error *err);
+int64_t quern__bpe_encode(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                          int32_t *ids, int64_t room, size_t *used, quern_error *err);
 /* Allocates the table for n_merges merges. Then add_merge inserts them by ascending rank; of
  * equal pairs the last is used. */
 int quern__bpe_reserve(quern_tokenizer *t, size_t n_merges, quern_error *err);
@@ -84,7 +88,8 @@ int quern__bpe_finish(quern_tokenizer *t, quern_error *err);
 /* ---- pre_tokens.c ---- */
 /* The length of the pre-token at the start of the text (n > 0); 0: more text is needed. *added
  * is the id of an added token of `t` (may be NULL), or -1. */
-size_t quern__pre_token_length(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *added);
+size_t quern__pre_token_length(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                               int32_t *added);
 
 /* ---- tokenizer_read.c ---- */
 /* Creates a tokenizer from a tokenizer.json. Borrows `root`. Returns new; NULL on failure. */
@@ -99,7 +104,8 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err);
 /* ---- bpe_merges.c ---- */
 /* Learns merges from counted pre-tokens, by descending count; ties by the lowest ids. Borrows
  * `pieces`. Returns new; NULL on failure. */
-quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_size, int64_t min_count, quern_error *err);
+quern_tokenizer *quern__bpe_learn(const quern__strings *pieces, int64_t vocab_size,
+                                  int64_t min_count, quern_error *err);
 
 /* ---- byte_alphabet.c ---- */
 /* Files of kind "bpe" have a character for each byte, as in GPT-2. The functions convert a byte

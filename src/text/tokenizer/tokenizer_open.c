@@ -16,7 +16,8 @@ static char *read_file(const char *path, size_t *size, quern_error *err)
     if (!f || fstat(fileno(f), &st) != 0)
         quern__fail(err, errno == ENOENT ? QUERN_NOTFOUND : QUERN_IO, path, "%s", strerror(errno));
     else if (!S_ISREG(st.st_mode) || st.st_size > QUERN__FILE_BYTES)
-        quern__fail(err, QUERN_FORMAT, path, "is not a regular file of at most %d bytes", QUERN__FILE_BYTES);
+        quern__fail(err, QUERN_FORMAT, path, "is not a regular file of at most %d bytes",
+                    QUERN__FILE_BYTES);
     else {
         bytes = quern__alloc((size_t)st.st_size + 1);
         if (!bytes)
@@ -40,7 +41,10 @@ static json_t *merges_json(const char *text)
         text += strcspn(text, "\n");
     while (*(text += strspn(text, "\r\n"))) {
         size_t n = strcspn(text, "\r\n");
-        json_array_append_new(merges, json_stringn(text, n)); /* an invalid line is dropped here; its merge is rejected later */
+        json_array_append_new(
+            merges,
+            json_stringn(text,
+                         n)); /* an invalid line is dropped here; its merge is rejected later */
         text += n;
     }
     return merges;
@@ -52,16 +56,20 @@ static quern_tokenizer *open_pair(const char *vocab_path, const char *merges_pat
 {
     static const char end[] = "<|endoftext|>";
     size_t n = 0, m = 0;
-    char *vocab = read_file(vocab_path, &n, err), *merges = vocab ? read_file(merges_path, &m, err) : NULL;
-    json_t *tokens = merges ? quern__json_read(vocab, n, vocab_path, NULL, err) : NULL, *added = json_array();
+    char *vocab = read_file(vocab_path, &n, err),
+         *merges = vocab ? read_file(merges_path, &m, err) : NULL;
+    json_t *tokens = merges ? quern__json_read(vocab, n, vocab_path, NULL, err) : NULL,
+           *added = json_array();
     quern_tokenizer *t = NULL;
     if (merges && !json_is_object(tokens))
         quern__fail(err, QUERN_FORMAT, vocab_path, "is not a JSON object");
     if (json_object_get(tokens, end))
-        json_array_append_new(added, json_pack("{s:O, s:s}", "id", json_object_get(tokens, end), "content", end));
+        json_array_append_new(
+            added, json_pack("{s:O, s:s}", "id", json_object_get(tokens, end), "content", end));
     json_t *root = json_is_object(tokens)
-                       ? json_pack("{s:{s:s}, s:O, s:{s:s, s:O, s:o}}", "pre_tokenizer", "type", "ByteLevel", "added_tokens", added,
-                                   "model", "type", "BPE", "vocab", tokens, "merges", merges_json(merges))
+                       ? json_pack("{s:{s:s}, s:O, s:{s:s, s:O, s:o}}", "pre_tokenizer", "type",
+                                   "ByteLevel", "added_tokens", added, "model", "type", "BPE",
+                                   "vocab", tokens, "merges", merges_json(merges))
                        : NULL;
     if (root)
         t = quern__tokenizer_read(root, err);
@@ -82,8 +90,8 @@ static bool is_file(const char *path)
 /* Writes `folder`/`name` to `out`, which has 1200 bytes. */
 static const char *join_path(char *out, const char *folder, size_t length, const char *name)
 {
-    snprintf(out, 1200, "%.*s%s%s", (int)(length < 1000 ? length : 1000), folder, length && folder[length - 1] != '/' ? "/" : "",
-             name);
+    snprintf(out, 1200, "%.*s%s%s", (int)(length < 1000 ? length : 1000), folder,
+             length && folder[length - 1] != '/' ? "/" : "", name);
     return out;
 }
 
@@ -99,7 +107,8 @@ quern_tokenizer *quern_tokenizer_open(const char *path, quern_error *err)
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
         if (is_file(join_path(one, path, length, "tokenizer.json")))
             return quern_tokenizer_open(one, err);
-        t = open_pair(join_path(one, path, length, vocab), join_path(other, path, length, "merges.txt"), &own);
+        t = open_pair(join_path(one, path, length, vocab),
+                      join_path(other, path, length, "merges.txt"), &own);
     } else if (length >= tail && !strcmp(path + length - tail, vocab)) {
         t = open_pair(path, join_path(other, path, length - tail, "merges.txt"), &own);
     } else {

@@ -27,7 +27,8 @@ static int64_t alphabet_bytes(const char *token, size_t n, char *out)
     size_t at = 0, length = 0;
     while (at < n) {
         uint32_t c;
-        int step = quern__utf8_read(token + at, n - at, &c), byte = step > 0 ? quern__character_byte(c) : -1;
+        int step = quern__utf8_read(token + at, n - at, &c),
+            byte = step > 0 ? quern__character_byte(c) : -1;
         if (byte < 0)
             return -1;
         out[length++] = (char)byte;
@@ -39,11 +40,14 @@ static int64_t alphabet_bytes(const char *token, size_t n, char *out)
 static int set_token(quern_tokenizer *t, int64_t id, const char *token, size_t n, quern_error *err)
 {
     char bytes[QUERN_PIECE_BYTES];
-    int64_t length = t->kind == QUERN__BPE && n <= sizeof bytes ? alphabet_bytes(token, n, bytes) : -1;
+    int64_t length =
+        t->kind == QUERN__BPE && n <= sizeof bytes ? alphabet_bytes(token, n, bytes) : -1;
     if (n > sizeof bytes)
-        return quern__fail(err, QUERN_FORMAT, NULL, "the token of id %lld has %zu bytes, the limit is %d", (long long)id, n,
+        return quern__fail(err, QUERN_FORMAT, NULL,
+                           "the token of id %lld has %zu bytes, the limit is %d", (long long)id, n,
                            QUERN_PIECE_BYTES);
-    return length >= 0 ? quern__tokenizer_set(t, id, bytes, (size_t)length, err) : quern__tokenizer_set(t, id, token, n, err);
+    return length >= 0 ? quern__tokenizer_set(t, id, bytes, (size_t)length, err)
+                       : quern__tokenizer_set(t, id, token, n, err);
 }
 
 /* One more than the largest id of the vocabulary and the added tokens; a negative status for
@@ -58,21 +62,26 @@ static int64_t count_ids(json_t *vocab, json_t *added, quern_error *err)
     {
         id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (id < 0 || id >= QUERN__MOST_TOKENS)
-            return quern__fail(err, QUERN_FORMAT, NULL, "the id of token '%.40s' is not a number from 0 to %d", key,
+            return quern__fail(err, QUERN_FORMAT, NULL,
+                               "the id of token '%.40s' is not a number from 0 to %d", key,
                                QUERN__MOST_TOKENS);
         most = id > most ? id : most;
     }
     json_array_foreach(added, k, value)
     {
-        id = json_is_integer(json_object_get(value, "id")) ? json_integer_value(json_object_get(value, "id")) : -1;
+        id = json_is_integer(json_object_get(value, "id"))
+                 ? json_integer_value(json_object_get(value, "id"))
+                 : -1;
         if (id < 0 || id >= QUERN__MOST_TOKENS || !*string_member(value, "content"))
-            return quern__fail(err, QUERN_FORMAT, NULL, "added token %zu without content, or without id from 0 to %d", k,
+            return quern__fail(err, QUERN_FORMAT, NULL,
+                               "added token %zu without content, or without id from 0 to %d", k,
                                QUERN__MOST_TOKENS);
         most = id > most ? id : most;
     }
     int64_t listed = (int64_t)json_object_size(vocab) + (int64_t)json_array_size(added);
     if (most >= 2 * listed + 1024) /* limits the memory in proportion to the size of the file */
-        return quern__fail(err, QUERN_FORMAT, NULL, "id %lld is too large for %lld tokens", (long long)most, (long long)listed);
+        return quern__fail(err, QUERN_FORMAT, NULL, "id %lld is too large for %lld tokens",
+                           (long long)most, (long long)listed);
     return most + 1;
 }
 
@@ -97,10 +106,12 @@ static int add_token(quern_tokenizer *t, json_t *added, quern_error *err)
     int32_t id = (int32_t)json_integer_value(json_object_get(added, "id"));
     for (int i = 0; i < 3; i++)
         if (has_member(added, trims[i]))
-            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "added token '%.40s': %s is not supported", content, trims[i]);
+            return quern__fail(err, QUERN_UNSUPPORTED, NULL,
+                               "added token '%.40s': %s is not supported", content, trims[i]);
     if (n > QUERN__ADDED_BYTES || t->n_added == QUERN__MOST_ADDED)
-        return quern__fail(err, QUERN_FORMAT, NULL, "added token '%.40s' exceeds %d tokens or %d bytes", content, QUERN__MOST_ADDED,
-                           QUERN__ADDED_BYTES);
+        return quern__fail(err, QUERN_FORMAT, NULL,
+                           "added token '%.40s' exceeds %d tokens or %d bytes", content,
+                           QUERN__MOST_ADDED, QUERN__ADDED_BYTES);
     const char *token = quern_tokenizer_token(t, id, &had);
     if (token && (had != n || memcmp(token, content, n)))
         return quern__fail(err, QUERN_FORMAT, NULL, "id %d has two tokens", id);
@@ -129,7 +140,8 @@ static int read_added(quern_tokenizer *t, json_t *added, quern_error *err)
 /* ---- merges ---- */
 
 /* The id of one half of a merge, given in the alphabet; -1: unknown. */
-static int32_t half_id(const quern_tokenizer *t, const char *token, size_t n, char *bytes, size_t *length)
+static int32_t half_id(const quern_tokenizer *t, const char *token, size_t n, char *bytes,
+                       size_t *length)
 {
     int64_t got = n <= QUERN_PIECE_BYTES ? alphabet_bytes(token, n, bytes) : -1;
     int64_t found = got < 0 ? -1 : quern__strings_find(&t->tokens, bytes, (size_t)got);
@@ -137,15 +149,19 @@ static int32_t half_id(const quern_tokenizer *t, const char *token, size_t n, ch
     return found < 0 ? -1 : (int32_t)t->tokens.items[found].count;
 }
 
-static int add_merge(quern_tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right, quern_error *err)
+static int add_merge(quern_tokenizer *t, const char *left, size_t n_left, const char *right,
+                     size_t n_right, quern_error *err)
 {
     char bytes[2 * QUERN_PIECE_BYTES];
     size_t n = 0, m = 0;
     int32_t a = half_id(t, left, n_left, bytes, &n), b = half_id(t, right, n_right, bytes + n, &m);
-    int64_t product = a < 0 || b < 0 || !n || !m ? -1 : quern__strings_find(&t->tokens, bytes, n + m);
+    int64_t product =
+        a < 0 || b < 0 || !n || !m ? -1 : quern__strings_find(&t->tokens, bytes, n + m);
     if (product < 0)
-        return quern__fail(err, QUERN_FORMAT, NULL, "merge %u, '%.*s' and '%.*s', is not in the vocabulary", t->n_merges,
-                           (int)(n_left < 40 ? n_left : 40), left, (int)(n_right < 40 ? n_right : 40), right);
+        return quern__fail(err, QUERN_FORMAT, NULL,
+                           "merge %u, '%.*s' and '%.*s', is not in the vocabulary", t->n_merges,
+                           (int)(n_left < 40 ? n_left : 40), left,
+                           (int)(n_right < 40 ? n_right : 40), right);
     quern__bpe_add_merge(t, a, b, (int32_t)t->tokens.items[product].count);
     return QUERN_OK;
 }
@@ -154,7 +170,8 @@ static int add_merge(quern_tokenizer *t, const char *left, size_t n_left, const 
 static int read_merge(quern_tokenizer *t, json_t *merge, quern_error *err)
 {
     const char *line = json_string_value(merge), *space = line ? strchr(line, ' ') : NULL;
-    const char *left = json_string_value(json_array_get(merge, 0)), *right = json_string_value(json_array_get(merge, 1));
+    const char *left = json_string_value(json_array_get(merge, 0)),
+               *right = json_string_value(json_array_get(merge, 1));
     if (space)
         return add_merge(t, line, (size_t)(space - line), space + 1, strlen(space + 1), err);
     if (left && right && json_array_size(merge) == 2)
@@ -167,13 +184,15 @@ static int read_merge(quern_tokenizer *t, json_t *merge, quern_error *err)
 /* Reads vocabulary, merges and added tokens of a BPE model. */
 static int read_bpe(quern_tokenizer *t, json_t *model, json_t *added, quern_error *err)
 {
-    static const char *const others[] = { "dropout", "continuing_subword_prefix", "end_of_word_suffix" };
+    static const char *const others[] = { "dropout", "continuing_subword_prefix",
+                                          "end_of_word_suffix" };
     json_t *merges = json_object_get(model, "merges"), *merge;
     size_t k;
     for (int i = 0; i < 3; i++)
-        if (has_member(model, others[i]) &&
-            (!json_is_string(json_object_get(model, others[i])) || *string_member(model, others[i])))
-            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "%s of the model is not supported", others[i]);
+        if (has_member(model, others[i]) && (!json_is_string(json_object_get(model, others[i])) ||
+                                             *string_member(model, others[i])))
+            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "%s of the model is not supported",
+                               others[i]);
     t->ignore_merges = has_member(model, "ignore_merges");
     int status = read_vocab(t, json_object_get(model, "vocab"), err);
     if (status >= 0)
@@ -209,12 +228,14 @@ static int read_char(quern_tokenizer *t, json_t *model, quern_error *err)
         byte = (char)(id - t->first_byte);
         snprintf(name, sizeof name, "<0x%02X>", (uint8_t)byte);
         status = strcmp(name, key)
-                     ? quern__fail(err, QUERN_UNSUPPORTED, NULL, "the token of id %lld is not %s", (long long)id, name)
+                     ? quern__fail(err, QUERN_UNSUPPORTED, NULL, "the token of id %lld is not %s",
+                                   (long long)id, name)
                      : quern__tokenizer_set(t, id, &byte, 1, err);
     }
     for (int64_t id = t->first_byte; status >= 0 && id >= 0 && id < t->size; id++)
         if (t->string_of[id] < 0)
-            status = quern__fail(err, QUERN_FORMAT, NULL, "no token for byte 0x%02x", (int)(id - t->first_byte));
+            status = quern__fail(err, QUERN_FORMAT, NULL, "no token for byte 0x%02x",
+                                 (int)(id - t->first_byte));
     return status < 0 ? status : quern__char_finish(t, err);
 }
 
@@ -222,9 +243,12 @@ static int read_word(quern_tokenizer *t, json_t *model, quern_error *err)
 {
     int status = read_vocab(t, json_object_get(model, "vocab"), err);
     for (int64_t id = 0; status >= 0 && id < t->size; id++)
-        if (t->string_of[id] < 0 || (id < 2 && strcmp(quern_tokenizer_token(t, (int32_t)id, NULL), id ? "[UNK]" : "")))
-            status = quern__fail(err, QUERN_UNSUPPORTED, NULL,
-                                 "the vocabulary of words has an unexpected token, or no token, for id %lld", (long long)id);
+        if (t->string_of[id] < 0 ||
+            (id < 2 && strcmp(quern_tokenizer_token(t, (int32_t)id, NULL), id ? "[UNK]" : "")))
+            status = quern__fail(
+                err, QUERN_UNSUPPORTED, NULL,
+                "the vocabulary of words has an unexpected token, or no token, for id %lld",
+                (long long)id);
     return status;
 }
 
@@ -235,12 +259,16 @@ static size_t count_steps(const json_t *entry, const char *list)
 {
     if (!json_is_object(entry))
         return 0;
-    return strcmp(string_member(entry, "type"), "Sequence") ? 1 : json_array_size(json_object_get(entry, list));
+    return strcmp(string_member(entry, "type"), "Sequence")
+               ? 1
+               : json_array_size(json_object_get(entry, list));
 }
 
 static const json_t *step_at(const json_t *entry, const char *list, size_t k)
 {
-    return strcmp(string_member(entry, "type"), "Sequence") ? entry : json_array_get(json_object_get(entry, list), k);
+    return strcmp(string_member(entry, "type"), "Sequence")
+               ? entry
+               : json_array_get(json_object_get(entry, list), k);
 }
 
 static int read_normalizer(const json_t *normalizer, bool *lower, bool *strip, quern_error *err)
@@ -251,11 +279,13 @@ static int read_normalizer(const json_t *normalizer, bool *lower, bool *strip, q
         if (!strcmp(type, "Lowercase"))
             *lower = true;
         else if (!strcmp(type, "Replace") &&
-                 !strcmp(string_member(json_object_get(step, "pattern"), "Regex"), QUERN__PUNCTUATION) &&
+                 !strcmp(string_member(json_object_get(step, "pattern"), "Regex"),
+                         QUERN__PUNCTUATION) &&
                  !*string_member(step, "content"))
             *strip = true;
         else
-            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "normalizer '%.40s' is not supported", type);
+            return quern__fail(err, QUERN_UNSUPPORTED, NULL, "normalizer '%.40s' is not supported",
+                               type);
     }
     return QUERN_OK;
 }
@@ -263,15 +293,16 @@ static int read_normalizer(const json_t *normalizer, bool *lower, bool *strip, q
 /* The maximum of digits in the later pattern; 0: the pre-tokenizer has another pattern. */
 static int later_digits(const json_t *cutter)
 {
-    const json_t *steps = json_object_get(cutter, "pretokenizers"), *split = json_array_get(steps, 0),
-                 *bytes = json_array_get(steps, 1);
+    const json_t *steps = json_object_get(cutter, "pretokenizers"),
+                 *split = json_array_get(steps, 0), *bytes = json_array_get(steps, 1);
     const char *pattern = string_member(json_object_get(split, "pattern"), "Regex");
     char one[200], three[200];
     snprintf(one, sizeof one, QUERN__LATER_PATTERN, "");
     snprintf(three, sizeof three, QUERN__LATER_PATTERN, "{1,3}");
     if (json_array_size(steps) != 2 || strcmp(string_member(split, "type"), "Split") ||
         strcmp(string_member(split, "behavior"), "Isolated") || has_member(split, "invert") ||
-        strcmp(string_member(bytes, "type"), "ByteLevel") || has_member(bytes, "add_prefix_space") ||
+        strcmp(string_member(bytes, "type"), "ByteLevel") ||
+        has_member(bytes, "add_prefix_space") ||
         !json_is_false(json_object_get(bytes, "use_regex")))
         return 0;
     return !strcmp(pattern, one) ? 1 : !strcmp(pattern, three) ? 3 : 0;
@@ -281,7 +312,8 @@ static int later_digits(const json_t *cutter)
 static int kind_of(json_t *root, json_t *model, int *digits, quern_error *err)
 {
     const json_t *cutter = json_object_get(root, "pre_tokenizer");
-    const char *type = string_member(model, "type"), *cut = json_is_object(cutter) ? string_member(cutter, "type") : "";
+    const char *type = string_member(model, "type"),
+               *cut = json_is_object(cutter) ? string_member(cutter, "type") : "";
     bool bpe = !strcmp(type, "BPE") || (!*type && json_is_array(json_object_get(model, "merges")));
     if (bpe && !strcmp(cut, "ByteLevel") && !has_member(cutter, "add_prefix_space") &&
         !json_is_false(json_object_get(cutter, "use_regex")))
@@ -292,7 +324,8 @@ static int kind_of(json_t *root, json_t *model, int *digits, quern_error *err)
         return QUERN__CHAR;
     if (!strcmp(type, "WordLevel") && !strcmp(cut, "WhitespaceSplit"))
         return QUERN__WORD;
-    return quern__fail(err, QUERN_UNSUPPORTED, NULL, "model '%.40s' with pre_tokenizer '%.40s'%s%s is not supported", type, cut,
+    return quern__fail(err, QUERN_UNSUPPORTED, NULL,
+                       "model '%.40s' with pre_tokenizer '%.40s'%s%s is not supported", type, cut,
                        has_member(cutter, "add_prefix_space") ? ", add_prefix_space" : "",
                        json_is_false(json_object_get(cutter, "use_regex")) ? ", no use_regex" : "");
 }
@@ -307,8 +340,10 @@ quern_tokenizer *quern__tokenizer_read(json_t *root, quern_error *err)
         return NULL;
     }
     int kind = kind_of(root, model, &digits, err);
-    int status = kind < 0 ? kind : read_normalizer(json_object_get(root, "normalizer"), &lower, &strip, err);
-    if (status >= 0 && ((kind == QUERN__BPE && (lower || strip)) || (kind != QUERN__BPE && json_array_size(added))))
+    int status =
+        kind < 0 ? kind : read_normalizer(json_object_get(root, "normalizer"), &lower, &strip, err);
+    if (status >= 0 && ((kind == QUERN__BPE && (lower || strip)) ||
+                        (kind != QUERN__BPE && json_array_size(added))))
         status = quern__fail(err, QUERN_UNSUPPORTED, NULL,
                              kind == QUERN__BPE ? "a normalizer of a BPE model is not supported"
                                                 : "added tokens of this kind are not supported");
@@ -332,7 +367,8 @@ quern_tokenizer *quern_tokenizer_from_json(const char *json, size_t size, quern_
 {
     QUERN__ENTER(err, NULL, "json", json);
     if (size > QUERN__FILE_BYTES) {
-        quern__fail(err, QUERN_NOMEM, NULL, "a tokenizer of %zu bytes exceeds %d", size, QUERN__FILE_BYTES);
+        quern__fail(err, QUERN_NOMEM, NULL, "a tokenizer of %zu bytes exceeds %d", size,
+                    QUERN__FILE_BYTES);
         return NULL;
     }
     json_t *root = quern__json_read(json, size, NULL, NULL, err);

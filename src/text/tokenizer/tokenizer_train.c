@@ -25,9 +25,10 @@ enum { CODE_POINTS = 0x110000, CHUNK = 1 << 16 };
 
 static int option_error(quern_error *err, const char *word, size_t length)
 {
-    quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is not an option of this kind", (int)length, word);
-    quern__hint(err,
-                "use char [vocab_size=N bytes=true lower=true], word [vocab_size=N min_count=N …], bpe [vocab_size=N min_count=N]");
+    quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is not an option of this kind",
+                (int)length, word);
+    quern__hint(err, "use char [vocab_size=N bytes=true lower=true], word [vocab_size=N "
+                     "min_count=N …], bpe [vocab_size=N min_count=N]");
     return QUERN_INVALID;
 }
 
@@ -43,7 +44,8 @@ static int read_option(train_options *w, const char *word, size_t length, quern_
     memcpy(value, word + name + 1, length - name - 1);
     value[length - name - 1] = 0;
     bool yes = !strcmp(value, "true"), truth = yes || !strcmp(value, "false");
-    bool whole = quern__parse_number(value, &number) && number >= 0 && number <= QUERN__MOST_TOKENS && number == (int64_t)number;
+    bool whole = quern__parse_number(value, &number) && number >= 0 &&
+                 number <= QUERN__MOST_TOKENS && number == (int64_t)number;
     if (whole && !strncmp(word, "vocab_size=", 11))
         w->vocab_size = (int64_t)number;
     else if (whole && !is_char && !strncmp(word, "min_count=", 10))
@@ -52,7 +54,8 @@ static int read_option(train_options *w, const char *word, size_t length, quern_
         w->lower = yes;
     else if (truth && is_char && !strncmp(word, "bytes=", 6))
         w->bytes = yes;
-    else if (is_word && !strncmp(word, "punctuation=", 12) && (!strcmp(value, "keep") || !strcmp(value, "strip")))
+    else if (is_word && !strncmp(word, "punctuation=", 12) &&
+             (!strcmp(value, "keep") || !strcmp(value, "strip")))
         w->strip = !strcmp(value, "strip");
     else
         return option_error(err, word, length);
@@ -62,9 +65,11 @@ static int read_option(train_options *w, const char *word, size_t length, quern_
 /* Parses a spec string: the kind, then its options. */
 static int read_words(train_options *w, const char *words, quern_error *err)
 {
-    static const train_options kinds[] = { { .kind = QUERN__CHAR },
-                                           { .kind = QUERN__WORD, .min_count = 1, .lower = true, .strip = true },
-                                           { .kind = QUERN__BPE, .vocab_size = 1000, .min_count = 2 } };
+    static const train_options kinds[] = {
+        { .kind = QUERN__CHAR },
+        { .kind = QUERN__WORD, .min_count = 1, .lower = true, .strip = true },
+        { .kind = QUERN__BPE, .vocab_size = 1000, .min_count = 2 }
+    };
     static const char *const names[] = { "char", "word", "bpe" };
     size_t length;
     int k = 0;
@@ -73,7 +78,8 @@ static int read_words(train_options *w, const char *words, quern_error *err)
     while (k < 3 && (strlen(names[k]) != length || strncmp(words, names[k], length)))
         k++;
     if (k == 3)
-        return quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is not char, word or bpe", (int)length, words);
+        return quern__fail(err, QUERN_INVALID, "tokenizer", "'%.*s' is not char, word or bpe",
+                           (int)length, words);
     *w = kinds[k];
     for (words += length; *(words += strspn(words, " ")); words += length) {
         length = strcspn(words, " ");
@@ -83,7 +89,8 @@ static int read_words(train_options *w, const char *words, quern_error *err)
     }
     int64_t least = k == QUERN__WORD ? 2 : k == QUERN__BPE || w->bytes ? 256 : 0;
     if (w->vocab_size ? w->vocab_size < least : k == QUERN__BPE)
-        return quern__fail(err, QUERN_INVALID, "tokenizer", "vocab_size=%lld is below %lld, the minimum for kind %s",
+        return quern__fail(err, QUERN_INVALID, "tokenizer",
+                           "vocab_size=%lld is below %lld, the minimum for kind %s",
                            (long long)w->vocab_size, (long long)least, names[k]);
     return QUERN_OK;
 }
@@ -92,7 +99,8 @@ static int read_words(train_options *w, const char *words, quern_error *err)
 
 /* The count_ functions count the complete items at the start of the text. They return the number
  * of bytes counted, or a negative status. `before`: bytes counted before. */
-static int64_t count_characters(tally *all, const char *text, size_t n, bool final, int64_t before, quern_error *err)
+static int64_t count_characters(tally *all, const char *text, size_t n, bool final, int64_t before,
+                                quern_error *err)
 {
     size_t at = 0;
     while (at < n) {
@@ -103,9 +111,10 @@ static int64_t count_characters(tally *all, const char *text, size_t n, bool fin
         if (length > 0 && c) /* U+0000 is not counted: vocabulary files cannot contain it */
             all->characters[all->w->lower ? (uint32_t)utf8proc_tolower((utf8proc_int32_t)c) : c]++;
         else if (!all->w->bytes) {
-            quern__fail(err, QUERN_FORMAT, "tokenizer", "byte %lld (0x%02x) is not UTF-8 text", (long long)before + (long long)at,
-                        (uint8_t)text[at]);
-            quern__hint(err, "convert Latin-1 with iconv -f latin1 -t utf-8 FILE, or use --tokenizer 'char bytes=true'");
+            quern__fail(err, QUERN_FORMAT, "tokenizer", "byte %lld (0x%02x) is not UTF-8 text",
+                        (long long)before + (long long)at, (uint8_t)text[at]);
+            quern__hint(err, "convert Latin-1 with iconv -f latin1 -t utf-8 FILE, or use "
+                             "--tokenizer 'char bytes=true'");
             return QUERN_FORMAT;
         }
         at += length > 0 ? (size_t)length : 1;
@@ -131,8 +140,10 @@ static int64_t count_words(tally *all, const char *text, size_t n, bool final, q
     char clean[QUERN_PIECE_BYTES];
     size_t at = 0, skip, length;
     while ((length = quern__word_next(text + at, n - at, final, &skip)) > 0) {
-        size_t kept = quern__word_clean(text + at + skip, length, all->w->lower, all->w->strip, clean);
-        int64_t status = is_text(clean, kept) ? quern__strings_count(&all->pieces, clean, kept, err) : QUERN_OK;
+        size_t kept =
+            quern__word_clean(text + at + skip, length, all->w->lower, all->w->strip, clean);
+        int64_t status =
+            is_text(clean, kept) ? quern__strings_count(&all->pieces, clean, kept, err) : QUERN_OK;
         if (status < 0)
             return status;
         at += skip + length;
@@ -144,7 +155,8 @@ static int64_t count_pieces(tally *all, const char *text, size_t n, bool final, 
 {
     size_t at = 0, length;
     int32_t added;
-    while (at < n && (length = quern__pre_token_length(NULL, text + at, n - at, final, &added)) > 0) {
+    while (at < n &&
+           (length = quern__pre_token_length(NULL, text + at, n - at, final, &added)) > 0) {
         int64_t status = quern__strings_count(&all->pieces, text + at, length, err);
         if (status < 0)
             return status;
@@ -153,7 +165,8 @@ static int64_t count_pieces(tally *all, const char *text, size_t n, bool final, 
     return (int64_t)at;
 }
 
-static int64_t count_text(tally *all, const char *text, size_t n, bool final, int64_t before, quern_error *err)
+static int64_t count_text(tally *all, const char *text, size_t n, bool final, int64_t before,
+                          quern_error *err)
 {
     switch (all->w->kind) {
     case QUERN__CHAR:
@@ -176,8 +189,8 @@ static int read_all(tally *all, quern_text_read *read, void *user, quern_error *
     while (got > 0 && taken >= 0) {
         got = read(user, chunk + held, (int64_t)(CHUNK - held), err);
         if (got < 0 || got > (int64_t)(CHUNK - held)) {
-            taken =
-                quern__fail(err, got < 0 && got >= QUERN_STALLED ? (int)got : QUERN_USER, "tokenizer", "the text cannot be read");
+            taken = quern__fail(err, got < 0 && got >= QUERN_STALLED ? (int)got : QUERN_USER,
+                                "tokenizer", "the text cannot be read");
             break;
         }
         held += (size_t)got;
@@ -220,7 +233,8 @@ static int64_t rarest_kept(const int64_t *counts, int64_t most, int64_t *ties)
 /* Builds the vocabulary of characters by code point, then 256 bytes if requested. */
 static quern_tokenizer *make_characters(const train_options *w, int64_t *counts, quern_error *err)
 {
-    int64_t seen = 0, least = 1, ties = INT64_MAX, id = 0, most = w->vocab_size ? w->vocab_size - 256 * w->bytes : INT64_MAX;
+    int64_t seen = 0, least = 1, ties = INT64_MAX, id = 0,
+            most = w->vocab_size ? w->vocab_size - 256 * w->bytes : INT64_MAX;
     for (int c = 0; c < CODE_POINTS; c++)
         seen += counts[c] > 0;
     if (seen > most) {
@@ -232,7 +246,8 @@ static quern_tokenizer *make_characters(const train_options *w, int64_t *counts,
     for (int c = 0; status >= 0 && c < CODE_POINTS; c++) {
         char bytes[4];
         if (counts[c] > least || (counts[c] == least && ties-- > 0))
-            status = quern__tokenizer_set(t, id++, bytes, (size_t)quern__utf8_write((uint32_t)c, bytes), err);
+            status = quern__tokenizer_set(t, id++, bytes,
+                                          (size_t)quern__utf8_write((uint32_t)c, bytes), err);
     }
     if (w->bytes)
         for (int b = 0; status >= 0 && b < 256; b++)
@@ -249,7 +264,8 @@ static quern_tokenizer *make_characters(const train_options *w, int64_t *counts,
 }
 
 /* Builds the vocabulary of words by descending count, after "" and "[UNK]". */
-static quern_tokenizer *make_words(const train_options *w, const quern__strings *pieces, quern_error *err)
+static quern_tokenizer *make_words(const train_options *w, const quern__strings *pieces,
+                                   quern_error *err)
 {
     int64_t n = 0, most = w->vocab_size ? w->vocab_size - 2 : QUERN__MOST_TOKENS - 2;
     int32_t *order = quern__alloc((size_t)pieces->n * sizeof *order);
@@ -265,7 +281,8 @@ static quern_tokenizer *make_words(const train_options *w, const quern__strings 
     if (status >= 0)
         status = quern__tokenizer_set(t, 1, "[UNK]", 5, err);
     for (int64_t i = 0; status >= 0 && i < n; i++)
-        status = quern__tokenizer_set(t, i + 2, quern__strings_at(pieces, order[i]), pieces->items[order[i]].length, err);
+        status = quern__tokenizer_set(t, i + 2, quern__strings_at(pieces, order[i]),
+                                      pieces->items[order[i]].length, err);
     quern__free(order);
     if (status >= 0) {
         t->lower = w->lower;
@@ -276,7 +293,8 @@ static quern_tokenizer *make_words(const train_options *w, const quern__strings 
     return NULL;
 }
 
-quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read, void *user, quern_error *err)
+quern_tokenizer *quern_tokenizer_train(const char *words, quern_text_read *read, void *user,
+                                       quern_error *err)
 {
     QUERN__ENTER(err, NULL, "words", words, "read", read);
     train_options w;

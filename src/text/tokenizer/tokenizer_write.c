@@ -45,7 +45,8 @@ static int add_vocab(const quern_tokenizer *t, json_t *vocab, quern_error *err)
             continue;
         n = token_spelling(t, id, text);
         if (strlen(text) != n || json_object_set_new(vocab, text, json_integer(id)) < 0)
-            return quern__fail(err, QUERN_FORMAT, NULL, "token %d cannot be written as JSON: it is not UTF-8 text", id);
+            return quern__fail(err, QUERN_FORMAT, NULL,
+                               "token %d cannot be written as JSON: it is not UTF-8 text", id);
     }
     return QUERN_OK;
 }
@@ -64,7 +65,8 @@ static json_t *merges_json(const quern_tokenizer *t, quern_error *err)
             by_rank[t->merges[i].rank] = &t->merges[i];
     for (uint32_t k = 0; k < t->n_merges; k++)
         if (by_rank[k])
-            json_array_append_new(merges, json_pack("[o,o]", token_json(t, by_rank[k]->left), token_json(t, by_rank[k]->right)));
+            json_array_append_new(merges, json_pack("[o,o]", token_json(t, by_rank[k]->left),
+                                                    token_json(t, by_rank[k]->right)));
     quern__free(by_rank);
     return merges;
 }
@@ -73,9 +75,10 @@ static json_t *added_json(const quern_tokenizer *t)
 {
     json_t *added = json_array();
     for (int32_t i = 0; i < t->n_added; i++)
-        json_array_append_new(added, json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", t->added[i], "content",
-                                               token_json(t, t->added[i]), "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized",
-                                               0, "special", 1));
+        json_array_append_new(added,
+                              json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", t->added[i],
+                                        "content", token_json(t, t->added[i]), "single_word", 0,
+                                        "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
     return added;
 }
 
@@ -83,8 +86,8 @@ static json_t *normalizer_json(const quern_tokenizer *t)
 {
     json_t *steps = json_array();
     if (t->strip)
-        json_array_append_new(
-            steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", QUERN__PUNCTUATION, "content", ""));
+        json_array_append_new(steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern",
+                                               "Regex", QUERN__PUNCTUATION, "content", ""));
     if (t->lower)
         json_array_append_new(steps, json_pack("{s:s}", "type", "Lowercase"));
     if (json_array_size(steps))
@@ -95,7 +98,8 @@ static json_t *normalizer_json(const quern_tokenizer *t)
 
 static json_t *byte_level_json(bool regex)
 {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", regex);
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
+                     "trim_offsets", 1, "use_regex", regex);
 }
 
 static json_t *cutter_json(const quern_tokenizer *t)
@@ -106,17 +110,18 @@ static json_t *cutter_json(const quern_tokenizer *t)
     if (t->kind == QUERN__CHAR || !t->digits)
         return t->kind == QUERN__CHAR ? json_null() : byte_level_json(true);
     snprintf(pattern, sizeof pattern, QUERN__LATER_PATTERN, t->digits == 1 ? "" : "{1,3}");
-    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split", "pattern",
-                     "Regex", pattern, "behavior", "Isolated", "invert", 0, byte_level_json(false));
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers",
+                     "type", "Split", "pattern", "Regex", pattern, "behavior", "Isolated", "invert",
+                     0, byte_level_json(false));
 }
 
 static json_t *decoder_json(const quern_tokenizer *t)
 {
     if (t->kind == QUERN__WORD)
         return json_null();
-    return t->kind == QUERN__BPE
-               ? byte_level_json(true)
-               : json_pack("{s:s, s:[{s:s}, {s:s}]}", "type", "Sequence", "decoders", "type", "ByteFallback", "type", "Fuse");
+    return t->kind == QUERN__BPE ? byte_level_json(true)
+                                 : json_pack("{s:s, s:[{s:s}, {s:s}]}", "type", "Sequence",
+                                             "decoders", "type", "ByteFallback", "type", "Fuse");
 }
 
 /* Adds model, pre-tokenizer and decoder of the kind. */
@@ -142,8 +147,8 @@ static void add_kind(const quern_tokenizer *t, json_t *root, json_t *model)
 char *quern_tokenizer_json(const quern_tokenizer *t, size_t *size, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "tokenizer", t);
-    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:o}", "version", "1.0", "truncation", "padding", "added_tokens", added_json(t),
-                             "normalizer", normalizer_json(t));
+    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                             "added_tokens", added_json(t), "normalizer", normalizer_json(t));
     json_t *model = json_object(), *vocab = json_object(), *merges = NULL;
     char *out = NULL;
     add_kind(t, root, model);

@@ -5,7 +5,8 @@
 /* The 32 ASCII punctuation characters, independent of the locale. */
 static bool is_sign(char c)
 {
-    return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c < 0x7f);
+    return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') ||
+           (c > 'z' && c < 0x7f);
 }
 
 size_t quern__word_next(const char *text, size_t n, bool final, size_t *skip)
@@ -31,8 +32,8 @@ size_t quern__word_clean(const char *word, size_t n, bool lower, bool strip, cha
     return length;
 }
 
-int64_t quern__word_encode(const quern_tokenizer *t, const char *text, size_t n, bool final, int32_t *ids, int64_t room,
-                           size_t *used, quern_error *err)
+int64_t quern__word_encode(const quern_tokenizer *t, const char *text, size_t n, bool final,
+                           int32_t *ids, int64_t room, size_t *used, quern_error *err)
 {
     char clean[QUERN_PIECE_BYTES];
     int64_t count = 0;

@@ -1,6 +1,7 @@
-/* dot_product_attention: Attention and AdditiveAttention on [query, value, key], with one head and without projections, and
- * Masking. Dot-product attention is one fused op unless the call returns scores. Other variants use small ops, whose scores need
- * memory for each pair of steps, (B, Tq, Tk). */
+/* dot_product_attention: Attention and AdditiveAttention on [query, value, key], with one head and
+ * without projections, and Masking. Dot-product attention is one fused op unless the call returns
+ * scores. Other variants use small ops, whose scores need memory for each pair of steps, (B, Tq,
+ * Tk). */
 #include "keras/keras.h"
 
 #include <string.h>
@@ -24,7 +25,9 @@ static given given_of(const quern__layer *l, quern__graph *g, const ID *in, int 
                 .v_mask = quern__layer_argument(l, in, n, "mask", 1) };
     a.k = a.k ? a.k : a.v;
     a.q_mask = a.q_mask ? quern__cast(g, a.q_mask, QUERN_FLOAT32) : quern__layer_mask(l, 0);
-    a.v_mask = a.v_mask ? quern__cast(g, a.v_mask, QUERN_FLOAT32) : n > 1 ? quern__layer_mask(l, 1) : 0;
+    a.v_mask = a.v_mask ? quern__cast(g, a.v_mask, QUERN_FLOAT32)
+               : n > 1  ? quern__layer_mask(l, 1)
+                        : 0;
     bool scaled = quern__config_bool(l->config, "use_scale");
     a.scale = scaled ? quern__graph_variable(g, l->weights[0]) : 0;
     a.weight = l->n_weights > scaled ? quern__graph_variable(g, l->weights[scaled]) : 0;
@@ -40,8 +43,8 @@ static ID with_axis(quern__graph *g, ID x, int axis)
     return quern__reshape(g, x, &to);
 }
 
-/* sum(tanh(q + k)) over the last axis for each pair of steps. `inside` weights each term (additive) or scales before tanh
- * (concat). */
+/* sum(tanh(q + k)) over the last axis for each pair of steps. `inside` weights each term (additive)
+ * or scales before tanh (concat). */
 static ID pair_scores(quern__graph *g, const given *a, bool additive)
 {
     ID both = quern__add2(g, with_axis(g, a->q, 2), with_axis(g, a->k, 1));
@@ -57,13 +60,15 @@ static ID pair_scores(quern__graph *g, const given *a, bool additive)
 /* 1 where the key is at or before the query, otherwise 0: (1, Tq, Tk). */
 static ID past_mask(quern__graph *g, int64_t queries, int64_t keys)
 {
-    quern_shape row = { .rank = 3, .dims = { 1, queries, 1 } }, column = { .rank = 3, .dims = { 1, 1, keys } };
+    quern_shape row = { .rank = 3, .dims = { 1, queries, 1 } },
+                column = { .rank = 3, .dims = { 1, 1, keys } };
     return quern__binary(g, QUERN__GREATER_EQUAL, quern__reshape(g, quern__iota(g, queries), &row),
                          quern__reshape(g, quern__iota(g, keys), &column));
 }
 
 /* Subtracts 1e9 from masked scores, applies softmax and dropout, and multiplies with the values. */
-static ID applied(quern__layer *l, quern__graph *g, const given *a, ID scores, double dropout, uint64_t seed)
+static ID applied(quern__layer *l, quern__graph *g, const given *a, ID scores, double dropout,
+                  uint64_t seed)
 {
     if (!scores)
         return 0;
@@ -75,7 +80,8 @@ static ID applied(quern__layer *l, quern__graph *g, const given *a, ID scores, d
     }
     if (mask)
         scores = quern__add2(g, scores, quern__unary(g, QUERN__AFFINE, mask, 1e9, -1e9, 0));
-    ID shares = quern__dropout(g, quern__softmax(g, scores), l->context->training ? dropout : 0, seed, 0);
+    ID shares =
+        quern__dropout(g, quern__softmax(g, scores), l->context->training ? dropout : 0, seed, 0);
     ID y = quern__batched_matmul(g, shares, a->v, false, false);
     l->context->out[1] = shares;
     return y;
@@ -87,16 +93,17 @@ static ID fused(quern__layer *l, quern__graph *g, const given *a, double dropout
     quern_shape mask = { .rank = 4, .dims = { 1, 1, 1, quern__shape_of(g, a->k)->dims[1] } };
     if (a->v_mask)
         mask.dims[0] = quern__shape_of(g, a->v_mask)->dims[0];
-    return quern__attention(g, &(quern__attended){ .q = a->scale ? quern__mul2(g, a->q, a->scale) : a->q,
-                                                   .k = a->k,
-                                                   .v = a->v,
-                                                   .mask = a->v_mask ? quern__reshape(g, a->v_mask, &mask) : 0,
-                                                   .heads = 1,
-                                                   .shared = 1,
-                                                   .causal = quern__layer_flag(l, "use_causal_mask"),
-                                                   .scale = 1,
-                                                   .dropout = l->context->training ? dropout : 0,
-                                                   .seed = seed });
+    return quern__attention(
+        g, &(quern__attended){ .q = a->scale ? quern__mul2(g, a->q, a->scale) : a->q,
+                               .k = a->k,
+                               .v = a->v,
+                               .mask = a->v_mask ? quern__reshape(g, a->v_mask, &mask) : 0,
+                               .heads = 1,
+                               .shared = 1,
+                               .causal = quern__layer_flag(l, "use_causal_mask"),
+                               .scale = 1,
+                               .dropout = l->context->training ? dropout : 0,
+                               .seed = seed });
 }
 
 /* Uses the fused op for dot products without returned scores, otherwise small ops. */
@@ -110,21 +117,27 @@ static ID attention_call(quern__layer *l, quern__graph *g, const ID *in, int n, 
     uint64_t seed = quern__config_seed(l->config, l->seed);
     (void)training;
     if (!a.q || !a.v)
-        return quern__graph_fail(g, QUERN_INVALID, "needs a list of query, value and optionally key");
-    if (quern__shape_of(g, a.q)->rank != 3 || quern__shape_of(g, a.v)->rank != 3 || quern__shape_of(g, a.k)->rank != 3)
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "only inputs (records, steps, width) are in this version");
-    bool narrow = quern__shape_of(g, a.q)->dims[2] <= widest && quern__shape_of(g, a.v)->dims[2] <= widest;
+        return quern__graph_fail(g, QUERN_INVALID,
+                                 "needs a list of query, value and optionally key");
+    if (quern__shape_of(g, a.q)->rank != 3 || quern__shape_of(g, a.v)->rank != 3 ||
+        quern__shape_of(g, a.k)->rank != 3)
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "only inputs (records, steps, width) are in this version");
+    bool narrow =
+        quern__shape_of(g, a.q)->dims[2] <= widest && quern__shape_of(g, a.v)->dims[2] <= widest;
     ID y, scores;
     if (dots && !wanted && narrow)
         y = fused(l, g, &a, dropout, seed);
     else {
-        scores = dots ? quern__batched_matmul(g, a.q, a.k, false, true) : pair_scores(g, &a, additive);
+        scores =
+            dots ? quern__batched_matmul(g, a.q, a.k, false, true) : pair_scores(g, &a, additive);
         if (dots && a.scale)
             scores = quern__mul2(g, scores, a.scale);
         y = applied(l, g, &a, scores, dropout, seed);
     }
     if (a.q_mask)
-        y = quern__select(g, with_axis(g, a.q_mask, 2), y, quern__graph_constant(g, 0, QUERN_FLOAT32));
+        y = quern__select(g, with_axis(g, a.q_mask, 2), y,
+                          quern__graph_constant(g, 0, QUERN_FLOAT32));
     l->context->mask_out[0] = a.q_mask;
     if (wanted)
         quern__layer_result(l, l->context->out[1], 0);
@@ -139,15 +152,19 @@ static int attention_build(quern__layer *l, const quern_shape *in, int n, quern_
     quern_shape scalar = { 0 }, row = { .rank = 1, .dims = { in[0].dims[in[0].rank - 1] } };
     double rate = quern__config_number(l->config, "dropout");
     if (n < 2)
-        return quern__fail(err, QUERN_INVALID, l->name, "needs a list of query, value and optionally key");
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "needs a list of query, value and optionally key");
     if (!(rate >= 0 && rate <= 1))
         return quern__fail(err, QUERN_INVALID, l->name, "dropout %g is outside 0 … 1", rate);
     if (mode && strcmp(mode, "dot") && strcmp(mode, "concat"))
-        return quern__fail(err, QUERN_INVALID, l->name, "score_mode '%s' is not dot or concat", mode);
+        return quern__fail(err, QUERN_INVALID, l->name, "score_mode '%s' is not dot or concat",
+                           mode);
     if (quern__config_bool(l->config, "use_scale")) {
         json_t *spec = json_string("glorot_uniform");
         quern__variable *v = quern__layer_weight(l, "scale", additive ? &row : &scalar, "", err);
-        int status = v && additive ? quern__initialize(spec, v, l->seed, err) : v ? QUERN_OK : QUERN_NOMEM;
+        int status = v && additive ? quern__initialize(spec, v, l->seed, err)
+                     : v           ? QUERN_OK
+                                   : QUERN_NOMEM;
         json_decref(spec);
         if (status < 0)
             return status;
@@ -169,8 +186,10 @@ static ID masking_call(quern__layer *l, quern__graph *g, const ID *in, int n, bo
 {
     (void)n, (void)training;
     int last = quern__shape_of(g, in[0])->rank - 1;
-    ID value = quern__graph_constant(g, quern__config_number(l->config, "mask_value"), QUERN_FLOAT32);
-    ID other = quern__reduce(g, QUERN__REDUCE_MAX, quern__binary(g, QUERN__NOT_EQUAL, in[0], value), 1u << last, true);
+    ID value =
+        quern__graph_constant(g, quern__config_number(l->config, "mask_value"), QUERN_FLOAT32);
+    ID other = quern__reduce(g, QUERN__REDUCE_MAX, quern__binary(g, QUERN__NOT_EQUAL, in[0], value),
+                             1u << last, true);
     quern_shape steps = *quern__shape_of(g, in[0]);
     steps.rank--;
     l->context->mask_out[0] = quern__reshape(g, other, &steps);
@@ -182,9 +201,10 @@ static const quern__field attention_fields[] = { { "use_scale", QUERN__F_BOOL, "
                                                  { "dropout", QUERN__F_NUMBER, "0.0" },
                                                  { "seed", QUERN__F_INT, "null" },
                                                  { 0 } };
-static const quern__field additive_fields[] = {
-    { "use_scale", QUERN__F_BOOL, "true" }, { "dropout", QUERN__F_NUMBER, "0.0" }, { "seed", QUERN__F_INT, "null" }, { 0 }
-};
+static const quern__field additive_fields[] = { { "use_scale", QUERN__F_BOOL, "true" },
+                                                { "dropout", QUERN__F_NUMBER, "0.0" },
+                                                { "seed", QUERN__F_INT, "null" },
+                                                { 0 } };
 static const quern__field masking_fields[] = { { "mask_value", QUERN__F_NUMBER, "0.0" }, { 0 } };
 /* Call flags. */
 static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },

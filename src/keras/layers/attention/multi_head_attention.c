@@ -1,6 +1,7 @@
-/* multi_head_attention: MultiHeadAttention and GroupQueryAttention: projections of queries, keys and values, attention per head,
- * output projection. Kernels have Keras's shapes, (C, heads, D), and are used as matrices (C, heads * D). Heads are adjacent in
- * the last axis, so no transpose is needed. Masks are combined as in keras.src.layers.attention. */
+/* multi_head_attention: MultiHeadAttention and GroupQueryAttention: projections of queries, keys
+ * and values, attention per head, output projection. Kernels have Keras's shapes, (C, heads, D),
+ * and are used as matrices (C, heads * D). Heads are adjacent in the last axis, so no transpose is
+ * needed. Masks are combined as in keras.src.layers.attention. */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -36,9 +37,10 @@ static form form_of(const quern__layer *l)
 
 /* ---- weights ---- */
 
-/* A kernel and optional bias that map `from` to `to`. The initializer sees a matrix; the weight has Keras's shape. */
-static int projection(quern__layer *l, const char *name, const char *place, const quern_shape *from, const quern_shape *to,
-                      bool bias, quern_error *err)
+/* A kernel and optional bias that map `from` to `to`. The initializer sees a matrix; the weight has
+ * Keras's shape. */
+static int projection(quern__layer *l, const char *name, const char *place, const quern_shape *from,
+                      const quern_shape *to, bool bias, quern_error *err)
 {
     char path[64];
     quern_shape kernel = *from;
@@ -62,7 +64,8 @@ static int output_of(const quern__layer *l, int64_t width, quern_shape *out, que
 {
     json_t *shape = json_object_get(l->config, "output_shape"), *d;
     size_t k;
-    *out = (quern_shape){ .rank = 1, .dims = { json_is_integer(shape) ? json_integer_value(shape) : width } };
+    *out = (quern_shape){ .rank = 1,
+                          .dims = { json_is_integer(shape) ? json_integer_value(shape) : width } };
     if (json_array_size(shape) > QUERN_MAX_RANK - 2)
         return quern__fail(err, QUERN_UNSUPPORTED, l->name, "output_shape has too many axes");
     if (json_array_size(shape))
@@ -75,26 +78,33 @@ static int output_of(const quern__layer *l, int64_t width, quern_shape *out, que
 }
 
 /* Checks the config and the shapes of queries, keys and values. */
-static int check(const quern__layer *l, const form *f, const quern_shape *q, const quern_shape *k, const quern_shape *v,
-                 quern_error *err)
+static int check(const quern__layer *l, const form *f, const quern_shape *q, const quern_shape *k,
+                 const quern_shape *v, quern_error *err)
 {
-    json_t *axes = json_object_get(l->config, "attention_axes"), *only = json_is_array(axes) ? json_array_get(axes, 0) : axes;
+    json_t *axes = json_object_get(l->config, "attention_axes"),
+           *only = json_is_array(axes) ? json_array_get(axes, 0) : axes;
     double rate = quern__config_number(l->config, "dropout");
     char a[96], b[96];
-    if (f->heads < 1 || f->shared < 1 || f->dim < 1 || f->value_dim < 1 || f->heads > 1 << 20 || f->heads % f->shared)
-        return quern__fail(err, QUERN_INVALID, l->name, "%d heads of size %lld, %d heads of keys and values", f->heads,
+    if (f->heads < 1 || f->shared < 1 || f->dim < 1 || f->value_dim < 1 || f->heads > 1 << 20 ||
+        f->heads % f->shared)
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "%d heads of size %lld, %d heads of keys and values", f->heads,
                            (long long)f->dim, f->shared);
     if (!(rate >= 0 && rate <= 1))
         return quern__fail(err, QUERN_INVALID, l->name, "dropout %g is outside 0 … 1", rate);
-    if (json_array_size(axes) > 1 || (json_is_integer(only) && json_integer_value(only) != 1 && json_integer_value(only) != -2))
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                           "attention_axes: attention along axes other than 1 is not in this version");
+    if (json_array_size(axes) > 1 ||
+        (json_is_integer(only) && json_integer_value(only) != 1 && json_integer_value(only) != -2))
+        return quern__fail(
+            err, QUERN_UNSUPPORTED, l->name,
+            "attention_axes: attention along axes other than 1 is not in this version");
     if (q->rank != 3 || k->rank != 3 || v->rank != 3)
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                           "queries %s and values %s: only (records, steps, width) is in this version",
-                           quern_shape_text(q, a, sizeof a), quern_shape_text(v, b, sizeof b));
+        return quern__fail(
+            err, QUERN_UNSUPPORTED, l->name,
+            "queries %s and values %s: only (records, steps, width) is in this version",
+            quern_shape_text(q, a, sizeof a), quern_shape_text(v, b, sizeof b));
     if (k->dims[1] != v->dims[1])
-        return quern__fail(err, QUERN_SHAPE, l->name, "%lld keys for %lld values", (long long)k->dims[1], (long long)v->dims[1]);
+        return quern__fail(err, QUERN_SHAPE, l->name, "%lld keys for %lld values",
+                           (long long)k->dims[1], (long long)v->dims[1]);
     return QUERN_OK;
 }
 
@@ -118,38 +128,47 @@ static int heads_build(quern__layer *l, const quern_shape *in, int n, quern_erro
         return quern__fail(err, QUERN_INVALID, l->name, "no query");
     const quern_shape *q = &in[query], *k = &in[key], *v = &in[value];
     quern_shape width = { .rank = 1 }, own = { .rank = 2, .dims = { f.heads, f.dim } },
-                shared = { .rank = 2, .dims = { f.shared, f.dim } }, values = { .rank = 2, .dims = { f.shared, f.value_dim } },
+                shared = { .rank = 2, .dims = { f.shared, f.dim } },
+                values = { .rank = 2, .dims = { f.shared, f.value_dim } },
                 joined = { .rank = 2, .dims = { f.heads, f.value_dim } }, out;
     int status = check(l, &f, q, k, v, err);
     if (status >= 0)
         status = output_of(l, q->dims[2], &out, err);
     width.dims[0] = status < 0 ? 0 : q->dims[2];
     if (status >= 0)
-        status = projection(l, "query", f.grouped ? "_query_dense" : "query_dense", &width, &own, f.bias, err);
+        status = projection(l, "query", f.grouped ? "_query_dense" : "query_dense", &width, &own,
+                            f.bias, err);
     width.dims[0] = k->dims[2];
     if (status >= 0)
-        status = projection(l, "key", f.grouped ? "_key_dense" : "key_dense", &width, &shared, f.bias, err);
+        status = projection(l, "key", f.grouped ? "_key_dense" : "key_dense", &width, &shared,
+                            f.bias, err);
     width.dims[0] = q->dims[2];
     if (status >= 0 && f.gate)
         status = projection(l, "gate", "_gate_dense", &width, &joined, f.bias, err);
     width.dims[0] = v->dims[2];
     if (status >= 0)
-        status = projection(l, "value", f.grouped ? "_value_dense" : "value_dense", &width, &values, f.bias, err);
+        status = projection(l, "value", f.grouped ? "_value_dense" : "value_dense", &width, &values,
+                            f.bias, err);
     if (status >= 0)
-        status = projection(l, "attention_output", f.grouped ? "_output_dense" : "output_dense", &joined, &out, f.bias, err);
+        status = projection(l, "attention_output", f.grouped ? "_output_dense" : "output_dense",
+                            &joined, &out, f.bias, err);
     return status;
 }
 
 /* x times weight `at`, used as a matrix: the first `inner` axes of the kernel are its rows. */
-static quern__id projected(const quern__layer *l, quern__graph *g, quern__id x, int at, int inner, bool bias)
+static quern__id projected(const quern__layer *l, quern__graph *g, quern__id x, int at, int inner,
+                           bool bias)
 {
     const quern_shape *kernel = &l->weights[at]->shape;
     quern_shape matrix = { .rank = 2, .dims = { 1, 1 } };
     for (int i = 0; i < kernel->rank; i++)
         matrix.dims[i >= inner] *= kernel->dims[i];
-    quern__id y = quern__matmul(g, x, quern__reshape(g, quern__graph_variable(g, l->weights[at]), &matrix), false, false);
+    quern__id y = quern__matmul(
+        g, x, quern__reshape(g, quern__graph_variable(g, l->weights[at]), &matrix), false, false);
     quern_shape row = { .rank = 1, .dims = { matrix.dims[1] } };
-    return bias ? quern__add2(g, y, quern__reshape(g, quern__graph_variable(g, l->weights[at + 1]), &row)) : y;
+    return bias ? quern__add2(g, y,
+                              quern__reshape(g, quern__graph_variable(g, l->weights[at + 1]), &row))
+                : y;
 }
 
 /* ---- masks ---- */
@@ -157,7 +176,8 @@ static quern__id projected(const quern__layer *l, quern__graph *g, quern__id x, 
 /* Inserts axes of size 1 into a mask, so that it becomes (B, heads, Tq, Tk). */
 static quern__id four_axes(quern__graph *g, quern__id mask, bool of_queries)
 {
-    quern_shape s = mask ? *quern__shape_of(g, mask) : (quern_shape){ 0 }, to = { .rank = 4, .dims = { 1, 1, 1, 1 } };
+    quern_shape s = mask ? *quern__shape_of(g, mask) : (quern_shape){ 0 },
+                to = { .rank = 4, .dims = { 1, 1, 1, 1 } };
     if (!mask || s.rank == 4)
         return mask;
     if (s.rank > 4 || s.rank < 2)
@@ -165,34 +185,44 @@ static quern__id four_axes(quern__graph *g, quern__id mask, bool of_queries)
     if (s.rank == 3) /* (B, Tq, Tk) */
         to = (quern_shape){ .rank = 4, .dims = { s.dims[0], 1, s.dims[1], s.dims[2] } };
     else
-        to = (quern_shape){ .rank = 4, .dims = { s.dims[0], 1, of_queries ? s.dims[1] : 1, of_queries ? 1 : s.dims[1] } };
+        to = (quern_shape){ .rank = 4,
+                            .dims = { s.dims[0], 1, of_queries ? s.dims[1] : 1,
+                                      of_queries ? 1 : s.dims[1] } };
     return quern__reshape(g, mask, &to);
 }
 
-static quern__id both(quern__graph *g, quern__id a, quern__id b) { return a && b ? quern__mul2(g, a, b) : a ? a : b; }
+static quern__id both(quern__graph *g, quern__id a, quern__id b)
+{
+    return a && b ? quern__mul2(g, a, b) : a ? a : b;
+}
 static quern__id as_float(quern__graph *g, quern__id x)
 {
-    return x && quern__graph_value(g, x)->dtype != QUERN_FLOAT32 ? quern__cast(g, x, QUERN_FLOAT32) : x;
+    return x && quern__graph_value(g, x)->dtype != QUERN_FLOAT32 ? quern__cast(g, x, QUERN_FLOAT32)
+                                                                 : x;
 }
 
 /* 1 where |query - key| < window. */
 static quern__id window_mask(quern__graph *g, int64_t queries, int64_t keys, int64_t window)
 {
-    quern_shape row = { .rank = 4, .dims = { 1, 1, queries, 1 } }, column = { .rank = 4, .dims = { 1, 1, 1, keys } };
-    quern__id gap =
-        quern__sub2(g, quern__reshape(g, quern__iota(g, queries), &row), quern__reshape(g, quern__iota(g, keys), &column));
+    quern_shape row = { .rank = 4, .dims = { 1, 1, queries, 1 } },
+                column = { .rank = 4, .dims = { 1, 1, 1, keys } };
+    quern__id gap = quern__sub2(g, quern__reshape(g, quern__iota(g, queries), &row),
+                                quern__reshape(g, quern__iota(g, keys), &column));
     return quern__binary(g, QUERN__LESS, quern__unary_of(g, QUERN__ABS, gap),
                          quern__graph_constant(g, (double)window, QUERN_FLOAT32));
 }
 
-/* Combines the masks of queries, values and keys with the attention mask; the causal mask is separate. MultiHeadAttention knows
- * only the mask of its query input; the mask of keys counts when keys are given. */
-static quern__id mask_of(const quern__layer *l, quern__graph *g, const quern__id *in, int n, const form *f)
+/* Combines the masks of queries, values and keys with the attention mask; the causal mask is
+ * separate. MultiHeadAttention knows only the mask of its query input; the mask of keys counts when
+ * keys are given. */
+static quern__id mask_of(const quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                         const form *f)
 {
     int query, key, value;
     places(l, n, &query, &key, &value);
     quern__id of_query = f->grouped ? quern__layer_argument(l, in, n, "query_mask", 0) : 0;
-    quern__id of_value = quern__layer_argument(l, in, n, "value_mask", 0), of_key = quern__layer_argument(l, in, n, "key_mask", 0);
+    quern__id of_value = quern__layer_argument(l, in, n, "value_mask", 0),
+              of_key = quern__layer_argument(l, in, n, "key_mask", 0);
     of_query = of_query ? of_query : quern__layer_mask(l, query);
     of_value = of_value ? of_value : quern__layer_mask(l, value);
     of_key = of_key || quern__layer_place_of(l, n, "key") < 0 ? of_key : quern__layer_mask(l, key);
@@ -202,9 +232,12 @@ static quern__id mask_of(const quern__layer *l, quern__graph *g, const quern__id
         mask = both(g, mask, four_axes(g, as_float(g, of_key), false));
     if (json_is_integer(json_object_get(l->config, "sliding_window")))
         mask = both(g, mask,
-                    window_mask(g, quern__shape_of(g, in[query])->dims[1], quern__shape_of(g, in[value])->dims[1],
+                    window_mask(g, quern__shape_of(g, in[query])->dims[1],
+                                quern__shape_of(g, in[value])->dims[1],
                                 quern__config_int(l->config, "sliding_window")));
-    return both(g, mask, four_axes(g, as_float(g, quern__layer_argument(l, in, n, "attention_mask", 0)), false));
+    return both(
+        g, mask,
+        four_axes(g, as_float(g, quern__layer_argument(l, in, n, "attention_mask", 0)), false));
 }
 
 /* ---- small ops, for calls that return scores, or heads too large for the fused op ---- */
@@ -214,8 +247,12 @@ enum { widest = 256 };
 /* (B, T, heads * D) to (B, heads * times, T, D); each head occurs `times` times. */
 static quern__id by_head(quern__graph *g, quern__id x, int heads, int times)
 {
-    quern_shape s = *quern__shape_of(g, x), apart = { .rank = 5, .dims = { s.dims[0], s.dims[1], heads, 1, s.dims[2] / heads } },
-                many = apart, joined = { .rank = 4, .dims = { s.dims[0], s.dims[1], heads * times, apart.dims[4] } };
+    quern_shape s = *quern__shape_of(g, x),
+                apart = { .rank = 5,
+                          .dims = { s.dims[0], s.dims[1], heads, 1, s.dims[2] / heads } },
+                many = apart,
+                joined = { .rank = 4,
+                           .dims = { s.dims[0], s.dims[1], heads * times, apart.dims[4] } };
     many.dims[3] = times;
     x = quern__reshape(g, quern__broadcast(g, quern__reshape(g, x, &apart), &many), &joined);
     return quern__transpose(g, x, (int[]){ 0, 2, 1, 3 });
@@ -224,17 +261,20 @@ static quern__id by_head(quern__graph *g, quern__id x, int heads, int times)
 /* 1 where the key is at or before the query, otherwise 0. */
 static quern__id past_mask(quern__graph *g, int64_t queries, int64_t keys)
 {
-    quern_shape row = { .rank = 4, .dims = { 1, 1, queries, 1 } }, column = { .rank = 4, .dims = { 1, 1, 1, keys } };
+    quern_shape row = { .rank = 4, .dims = { 1, 1, queries, 1 } },
+                column = { .rank = 4, .dims = { 1, 1, 1, keys } };
     return quern__binary(g, QUERN__GREATER_EQUAL, quern__reshape(g, quern__iota(g, queries), &row),
                          quern__reshape(g, quern__iota(g, keys), &column));
 }
 
 /* Attention from small ops; `scores` gets the attention weights. */
-static quern__id with_scores(quern__layer *l, quern__graph *g, const quern__attended *a, quern__id *scores)
+static quern__id with_scores(quern__layer *l, quern__graph *g, const quern__attended *a,
+                             quern__id *scores)
 {
     int times = a->heads / a->shared;
-    quern__id q = by_head(g, quern__scale(g, a->q, a->scale), a->heads, 1), k = by_head(g, a->k, a->shared, times),
-              v = by_head(g, a->v, a->shared, times), s = quern__batched_matmul(g, q, k, false, true), mask = a->mask;
+    quern__id q = by_head(g, quern__scale(g, a->q, a->scale), a->heads, 1),
+              k = by_head(g, a->k, a->shared, times), v = by_head(g, a->v, a->shared, times),
+              s = quern__batched_matmul(g, q, k, false, true), mask = a->mask;
     if (!s || !v)
         return 0;
     quern_shape whole = *quern__shape_of(g, s), back = *quern__shape_of(g, a->q);
@@ -249,12 +289,15 @@ static quern__id with_scores(quern__layer *l, quern__graph *g, const quern__atte
     *scores = s;
     if (l->context->training && a->dropout > 0)
         s = quern__dropout(g, s, a->dropout, a->seed, 0);
-    return quern__reshape(g, quern__transpose(g, quern__batched_matmul(g, s, v, false, false), (int[]){ 0, 2, 1, 3 }), &back);
+    return quern__reshape(
+        g, quern__transpose(g, quern__batched_matmul(g, s, v, false, false), (int[]){ 0, 2, 1, 3 }),
+        &back);
 }
 
 /* ---- calls ---- */
 
-/* Incremental decoding: appends keys and values to those of earlier steps. Only causal self-attention supports it. */
+/* Incremental decoding: appends keys and values to those of earlier steps. Only causal
+ * self-attention supports it. */
 static void keep_past(quern__layer *l, quern__graph *g, quern__attended *a, bool own)
 {
     quern__stepping *s = l->context->stepping;
@@ -266,14 +309,16 @@ static void keep_past(quern__layer *l, quern__graph *g, quern__attended *a, bool
     }
     for (int k = 0; k < 2; k++) {
         quern__id *x = k ? &a->v : &a->k;
-        quern_shape shape = { .rank = 3, .dims = { -1, s->context, quern__shape_of(g, *x)->dims[2] } };
+        quern_shape shape = { .rank = 3,
+                              .dims = { -1, s->context, quern__shape_of(g, *x)->dims[2] } };
         quern__variable *past = quern__layer_state(l, g, k, &shape);
         *x = past ? quern__append(g, past, quern__graph_variable(g, s->position), *x) : 0;
     }
     a->offset = quern__graph_variable(g, s->position);
 }
 
-static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                            bool training)
 {
     form f = form_of(l);
     int query, key, value;
@@ -286,15 +331,20 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
                           .heads = f.heads,
                           .shared = f.shared,
                           .causal = quern__layer_flag(l, "use_causal_mask"),
-                          .zeros = dropout > 0, /* Keras uses the variant without the fused op then */
+                          .zeros =
+                              dropout > 0, /* Keras uses the variant without the fused op then */
                           .scale = 1 / sqrt((double)f.dim),
                           .dropout = training ? dropout : 0,
                           .seed = quern__config_seed(l->config, l->seed) };
     keep_past(l, g, &a, in[query] == in[value] && in[key] == in[value]);
-    bool wanted = quern__layer_flag(l, "return_attention_scores"), narrow = f.dim <= widest && f.value_dim <= widest;
-    quern__id scores = 0, y = wanted || (!narrow && !a.offset) ? with_scores(l, g, &a, &scores) : quern__attention(g, &a);
+    bool wanted = quern__layer_flag(l, "return_attention_scores"),
+         narrow = f.dim <= widest && f.value_dim <= widest;
+    quern__id scores = 0, y = wanted || (!narrow && !a.offset) ? with_scores(l, g, &a, &scores)
+                                                               : quern__attention(g, &a);
     if (f.gate)
-        y = quern__mul2(g, y, quern__unary_of(g, QUERN__SIGMOID, projected(l, g, in[query], f.at[GATE], 1, f.bias)));
+        y = quern__mul2(
+            g, y,
+            quern__unary_of(g, QUERN__SIGMOID, projected(l, g, in[query], f.at[GATE], 1, f.bias)));
     y = projected(l, g, y, l->n_weights - 1 - f.bias, 2, f.bias);
     const quern_shape *out = &l->weights[l->n_weights - 1 - f.bias]->shape;
     if (y && out->rank > 3) { /* output_shape has several axes */
@@ -313,11 +363,12 @@ static quern__id heads_call(quern__layer *l, quern__graph *g, const quern__id *i
 
 #define COMMON \
     { "dropout", QUERN__F_NUMBER, "0.0" }, { "use_bias", QUERN__F_BOOL, "true" }
-#define WEIGHTS                                                                                                             \
-    { "sliding_window", QUERN__F_INT, "null" }, { "flash_attention", QUERN__F_ANY, "null" }, QUERN__KERNEL_AND_BIAS_FIELDS, \
-        { "use_gate", QUERN__F_BOOL, "false" }, { "seed", QUERN__F_INT, "null" },                                           \
-    {                                                                                                                       \
-        0                                                                                                                   \
+#define WEIGHTS                                                                              \
+    { "sliding_window", QUERN__F_INT, "null" }, { "flash_attention", QUERN__F_ANY, "null" }, \
+        QUERN__KERNEL_AND_BIAS_FIELDS, { "use_gate", QUERN__F_BOOL, "false" },               \
+        { "seed", QUERN__F_INT, "null" },                                                    \
+    {                                                                                        \
+        0                                                                                    \
     }
 static const quern__field multi_fields[] = { { "num_heads", QUERN__F_INT, NULL },
                                              { "key_dim", QUERN__F_INT, NULL },
@@ -335,8 +386,10 @@ static const quern__field grouped_fields[] = { { "head_dim", QUERN__F_INT, NULL 
 static const quern__field told[] = { { "use_causal_mask", QUERN__F_BOOL, "false" },
                                      { "return_attention_scores", QUERN__F_BOOL, "false" },
                                      { 0 } };
-static const quern__call_arg heads_takes[] = { { "query" },    { "value" },          { "key" }, { "query_mask" }, { "value_mask" },
-                                               { "key_mask" }, { "attention_mask" }, { 0 } };
+static const quern__call_arg heads_takes[] = {
+    { "query" },    { "value" },          { "key" }, { "query_mask" }, { "value_mask" },
+    { "key_mask" }, { "attention_mask" }, { 0 }
+};
 
 #define LAYER(ID, NAME, ALIASES, WRITTEN, FIELDS, EXTRA)               \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,    \
@@ -353,4 +406,5 @@ static const quern__call_arg heads_takes[] = { { "query" },    { "value" },     
                                              .by_step = true,          \
                                              .extra = EXTRA }
 LAYER(multi_head_attention, "MultiHeadAttention", "", NULL, multi_fields, 0);
-LAYER(grouped_query_attention, "GroupedQueryAttention", "GroupQueryAttention", "GroupQueryAttention", grouped_fields, 1);
+LAYER(grouped_query_attention, "GroupedQueryAttention", "GroupQueryAttention",
+      "GroupQueryAttention", grouped_fields, 1);

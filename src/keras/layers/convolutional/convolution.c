@@ -1,19 +1,23 @@
-/* convolution: Conv1D, Conv2D, Conv3D and their transposes. https://keras.io/api/layers/convolution_layers/ */
+/* convolution: Conv1D, Conv2D, Conv3D and their transposes.
+ * https://keras.io/api/layers/convolution_layers/ */
 #include "spatial.h"
 
 enum { most_groups = 1024 };
 
-/* Kernels have the shape (positions, channels of a group, filters); transposed ones (positions, filters, channels). */
+/* Kernels have the shape (positions, channels of a group, filters); transposed ones (positions,
+ * filters, channels). */
 static bool transposed(const quern__layer *l) { return strstr(l->kind->name, "Transpose"); }
 
 static int check_input(const quern__layer *l, const quern_shape *in, int axes, quern_error *err)
 {
     char text[96];
     if (in->rank != axes + 2)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, %d spatial axes, channels)",
+        return quern__fail(err, QUERN_SHAPE, l->name,
+                           "inputs %s are not (records, %d spatial axes, channels)",
                            quern_shape_text(in, text, sizeof text), axes);
     if (quern__channels_of(l, in) < 1)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s do not have a fixed number of channels",
+        return quern__fail(err, QUERN_SHAPE, l->name,
+                           "inputs %s do not have a fixed number of channels",
                            quern_shape_text(in, text, sizeof text));
     return QUERN_OK;
 }
@@ -27,7 +31,8 @@ static int convolution_build(quern__layer *l, const quern_shape *in, int n, quer
     int64_t filters = quern__config_int(l->config, "filters"), width = quern__channels_of(l, in),
             groups = transposed(l) ? 1 : quern__config_int(l->config, "groups");
     if (filters < 1 || groups < 1 || groups > most_groups || filters % groups || width % groups)
-        return quern__fail(err, QUERN_INVALID, l->name, "%lld filters, %lld channels and %lld groups do not divide",
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "%lld filters, %lld channels and %lld groups do not divide",
                            (long long)filters, (long long)width, (long long)groups);
     quern_shape shape = { .rank = axes + 2 }, bias = { .rank = 1, .dims = { filters } };
     for (int a = 0; a < axes; a++)
@@ -37,7 +42,8 @@ static int convolution_build(quern__layer *l, const quern_shape *in, int n, quer
     shape.dims[axes + 1] = transposed(l) ? width : filters;
     if (!quern__layer_weight(l, "kernel", &shape, "kernel_initializer", err))
         return QUERN_NOMEM;
-    if (quern__config_bool(l->config, "use_bias") && !quern__layer_weight(l, "bias", &bias, "bias_initializer", err))
+    if (quern__config_bool(l->config, "use_bias") &&
+        !quern__layer_weight(l, "bias", &bias, "bias_initializer", err))
         return QUERN_NOMEM;
     return QUERN_OK;
 }
@@ -47,47 +53,56 @@ static quern__id finished(const quern__layer *l, quern__graph *g, quern__id y)
 {
     if (l->n_weights > 1)
         y = quern__add2(g, y, quern__graph_variable(g, l->weights[1]));
-    return quern__activation(g, json_object_get(l->config, "activation"), quern__channels_back(l, g, y));
+    return quern__activation(g, json_object_get(l->config, "activation"),
+                             quern__channels_back(l, g, y));
 }
 
 /* Convolves each group of channels with its part of the kernel. */
-static quern__id grouped(quern__graph *g, quern__id x, quern__id w, const quern__frame *f, int64_t groups)
+static quern__id grouped(quern__graph *g, quern__id x, quern__id w, const quern__frame *f,
+                         int64_t groups)
 {
     const quern_shape kernel = *quern__shape_of(g, w);
     int last = kernel.rank - 1;
     int64_t width = kernel.dims[last - 1], filters = kernel.dims[last] / groups;
     quern__id parts[most_groups];
     for (int64_t k = 0; k < groups; k++)
-        parts[k] =
-            quern__convolve(g, quern__slice(g, x, last, k * width, width), quern__slice(g, w, last, k * filters, filters), f);
+        parts[k] = quern__convolve(g, quern__slice(g, x, last, k * width, width),
+                                   quern__slice(g, w, last, k * filters, filters), f);
     return quern__concat(g, parts, (int)groups, last);
 }
 
-static quern__id convolution_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id convolution_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                  bool training)
 {
     int axes = l->kind->extra;
     quern__id x = quern__channels_last(l, g, in[0]), w = quern__graph_variable(g, l->weights[0]);
     int64_t groups = quern__config_int(l->config, "groups");
     quern__frame f;
     (void)n, (void)training;
-    if (!x || !quern__layer_frame(l, g, "kernel_size", 1, axes, quern__shape_of(g, x)->dims + 1, &f))
+    if (!x ||
+        !quern__layer_frame(l, g, "kernel_size", 1, axes, quern__shape_of(g, x)->dims + 1, &f))
         return 0;
     return finished(l, g, groups > 1 ? grouped(g, x, w, &f, groups) : quern__convolve(g, x, w, &f));
 }
 
-/* ---- transposed convolution: the input gradient of a convolution whose image has the size of the output ---- */
+/* ---- transposed convolution: the input gradient of a convolution whose image has the size of the
+ * output ---- */
 
-/* The output size of an axis of size n (keras.src.backend.common.backend_utils). 0: output_padding does not fit. */
-static int64_t transposed_size(const quern__layer *l, int64_t n, int axis, int64_t kernel, int64_t stride, int64_t dilation)
+/* The output size of an axis of size n (keras.src.backend.common.backend_utils). 0: output_padding
+ * does not fit. */
+static int64_t transposed_size(const quern__layer *l, int64_t n, int axis, int64_t kernel,
+                               int64_t stride, int64_t dilation)
 {
-    int64_t reach = (kernel - 1) * dilation + 1, more = quern__by_axis(l, "output_padding", axis, -1);
+    int64_t reach = (kernel - 1) * dilation + 1,
+            more = quern__by_axis(l, "output_padding", axis, -1);
     bool same = quern__config_is(l, "padding", "same");
     if (more < 0)
         return same ? n * stride : n * stride + (reach > stride ? reach - stride : 0);
     return more < stride ? (n - 1) * stride + reach - (same ? 2 * (reach / 2) : 0) + more : 0;
 }
 
-static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                 bool training)
 {
     int axes = l->kind->extra;
     quern__id x = quern__channels_last(l, g, in[0]);
@@ -103,28 +118,41 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
         f.stride[a] = quern__by_axis(l, "strides", i, 1);
         f.dilation[a] = quern__by_axis(l, "dilation_rate", i, 1);
         if (f.stride[a] < 1 || f.dilation[a] < 1 || f.out[a] < 1)
-            return quern__graph_fail(g, QUERN_INVALID, "strides, dilation_rate and spatial sizes must be at least 1");
+            return quern__graph_fail(g, QUERN_INVALID,
+                                     "strides, dilation_rate and spatial sizes must be at least 1");
         size[a] = transposed_size(l, f.out[a], i, f.kernel[a], f.stride[a], f.dilation[a]);
-        int64_t lacking = (f.out[a] - 1) * f.stride[a] + (f.kernel[a] - 1) * f.dilation[a] + 1 - size[a];
+        int64_t lacking =
+            (f.out[a] - 1) * f.stride[a] + (f.kernel[a] - 1) * f.dilation[a] + 1 - size[a];
         f.before[a] = quern__config_is(l, "padding", "same") && lacking > 0 ? lacking / 2 : 0;
         if (size[a] < 1)
             return quern__graph_fail(g, QUERN_INVALID, "output_padding must be below strides");
     }
-    return finished(l, g, quern__convolve_back(g, x, quern__graph_variable(g, l->weights[0]), &f, size));
+    return finished(l, g,
+                    quern__convolve_back(g, x, quern__graph_variable(g, l->weights[0]), &f, size));
 }
 
-#define FIRST_FIELDS                                                                                                \
-    { "filters", QUERN__F_INT, NULL }, { "kernel_size", QUERN__F_SIZES, NULL }, { "strides", QUERN__F_SIZES, "1" }, \
-        { "padding", QUERN__F_TEXT, "\"valid\"" },
+#define FIRST_FIELDS                                                            \
+    { "filters", QUERN__F_INT, NULL }, { "kernel_size", QUERN__F_SIZES, NULL }, \
+        { "strides", QUERN__F_SIZES, "1" }, { "padding", QUERN__F_TEXT, "\"valid\"" },
 #define FORMAT         { "data_format", QUERN__F_TEXT, "\"channels_last\"" },
 #define DILATION       { "dilation_rate", QUERN__F_SIZES, "1" },
 #define OUTPUT_PADDING { "output_padding", QUERN__F_SIZES, "null" },
-#define LAST_FIELDS \
-    { "activation", QUERN__F_ACTIVATION, "\"linear\"" }, { "use_bias", QUERN__F_BOOL, "true" }, QUERN__KERNEL_AND_BIAS_FIELDS, { 0 }
-static const quern__field conv_fields[] = { FIRST_FIELDS FORMAT DILATION{ "groups", QUERN__F_INT, "1" }, LAST_FIELDS };
-static const quern__field transpose_fields[] = { FIRST_FIELDS OUTPUT_PADDING FORMAT DILATION LAST_FIELDS };
+#define LAST_FIELDS                                                                             \
+    { "activation", QUERN__F_ACTIVATION, "\"linear\"" }, { "use_bias", QUERN__F_BOOL, "true" }, \
+        QUERN__KERNEL_AND_BIAS_FIELDS,                                                          \
+    {                                                                                           \
+        0                                                                                       \
+    }
+static const quern__field conv_fields[] = {
+    FIRST_FIELDS FORMAT DILATION{ "groups", QUERN__F_INT, "1" }, LAST_FIELDS
+};
+static const quern__field transpose_fields[] = {
+    FIRST_FIELDS OUTPUT_PADDING FORMAT DILATION LAST_FIELDS
+};
 /* Keras swaps these two arguments in three dimensions. */
-static const quern__field transpose3_fields[] = { FIRST_FIELDS FORMAT OUTPUT_PADDING DILATION LAST_FIELDS };
+static const quern__field transpose3_fields[] = {
+    FIRST_FIELDS FORMAT OUTPUT_PADDING DILATION LAST_FIELDS
+};
 
 #define LAYER(ID_, NAME, ALIASES, FIELDS_, CALL, AXES)                    \
     const quern__class quern__layer_##ID_ = { .group = QUERN__LAYER,      \
@@ -139,6 +167,9 @@ static const quern__field transpose3_fields[] = { FIRST_FIELDS FORMAT OUTPUT_PAD
 LAYER(conv1d, "Conv1D", "Convolution1D", conv_fields, convolution_call, 1);
 LAYER(conv2d, "Conv2D", "Convolution2D", conv_fields, convolution_call, 2);
 LAYER(conv3d, "Conv3D", "Convolution3D", conv_fields, convolution_call, 3);
-LAYER(conv1d_transpose, "Conv1DTranspose", "Convolution1DTranspose", transpose_fields, transposed_call, 1);
-LAYER(conv2d_transpose, "Conv2DTranspose", "Convolution2DTranspose", transpose_fields, transposed_call, 2);
-LAYER(conv3d_transpose, "Conv3DTranspose", "Convolution3DTranspose", transpose3_fields, transposed_call, 3);
+LAYER(conv1d_transpose, "Conv1DTranspose", "Convolution1DTranspose", transpose_fields,
+      transposed_call, 1);
+LAYER(conv2d_transpose, "Conv2DTranspose", "Convolution2DTranspose", transpose_fields,
+      transposed_call, 2);
+LAYER(conv3d_transpose, "Conv3DTranspose", "Convolution3DTranspose", transpose3_fields,
+      transposed_call, 3);

@@ -1,5 +1,5 @@
-/* spatial: windows over spatial axes. Padding follows TensorFlow: "same" gives ceil(size / stride) windows, with the larger half
- * of an odd padding at the end; "causal" pads at the start only. */
+/* spatial: windows over spatial axes. Padding follows TensorFlow: "same" gives ceil(size / stride)
+ * windows, with the larger half of an odd padding at the end; "causal" pads at the start only. */
 #include "spatial.h"
 
 #include <stdio.h>
@@ -29,7 +29,8 @@ bool quern__sizes_fit(const quern__layer *l, quern__graph *g, int axes)
     for (const quern__field *f = l->kind->fields; f && f->name; f++) {
         size_t n = json_array_size(json_object_get(l->config, f->name));
         if ((f->kind == QUERN__F_SIZES || f->kind == QUERN__F_EDGES) && n > 1 && n != (size_t)axes)
-            return quern__graph_fail(g, QUERN_INVALID, "%s has %zu entries for %d spatial axes", f->name, n, axes);
+            return quern__graph_fail(g, QUERN_INVALID, "%s has %zu entries for %d spatial axes",
+                                     f->name, n, axes);
     }
     return true;
 }
@@ -51,12 +52,13 @@ static bool axis_frame(const quern__layer *l, quern__frame *f, int a, int64_t si
     return f->out[a] > 0;
 }
 
-bool quern__layer_frame(const quern__layer *l, quern__graph *g, const char *kernel, int64_t strides, int axes, const int64_t *size,
-                        quern__frame *f)
+bool quern__layer_frame(const quern__layer *l, quern__graph *g, const char *kernel, int64_t strides,
+                        int axes, const int64_t *size, quern__frame *f)
 {
     *f = (quern__frame){ axes, { 1, 1, 1 }, { 1, 1, 1 }, { 1, 1, 1 }, { 0 }, { 1, 1, 1 } };
     const char *padding = quern__config_text(l->config, "padding");
-    if (padding && strcmp(padding, "same") && strcmp(padding, "valid") && (axes > 1 || strcmp(padding, "causal")))
+    if (padding && strcmp(padding, "same") && strcmp(padding, "valid") &&
+        (axes > 1 || strcmp(padding, "causal")))
         return quern__graph_fail(g, QUERN_INVALID, "padding '%s' is not one of %s", padding,
                                  axes > 1 ? "same, valid" : "same, valid, causal");
     if (!quern__sizes_fit(l, g, axes))
@@ -66,12 +68,15 @@ bool quern__layer_frame(const quern__layer *l, quern__graph *g, const char *kern
         f->kernel[a] = quern__by_axis(l, kernel, i, 0);
         f->stride[a] = quern__by_axis(l, "strides", i, strides ? strides : f->kernel[a]);
         f->dilation[a] = quern__by_axis(l, "dilation_rate", i, 1);
-        if (f->kernel[a] < 1 || f->stride[a] < 1 || f->dilation[a] < 1 || f->kernel[a] > largest || f->dilation[a] > largest ||
-            f->stride[a] > largest)
-            return quern__graph_fail(g, QUERN_INVALID, "%s, strides and dilation_rate must be from 1 to %d", kernel, (int)largest);
+        if (f->kernel[a] < 1 || f->stride[a] < 1 || f->dilation[a] < 1 || f->kernel[a] > largest ||
+            f->dilation[a] > largest || f->stride[a] > largest)
+            return quern__graph_fail(g, QUERN_INVALID,
+                                     "%s, strides and dilation_rate must be from 1 to %d", kernel,
+                                     (int)largest);
         if (size[i] < 1 || !axis_frame(l, f, a, size[i]))
-            return quern__graph_fail(g, QUERN_SHAPE, "no window of %lld fits into %lld along spatial axis %d",
-                                     (long long)((f->kernel[a] - 1) * f->dilation[a] + 1), (long long)size[i], i);
+            return quern__graph_fail(
+                g, QUERN_SHAPE, "no window of %lld fits into %lld along spatial axis %d",
+                (long long)((f->kernel[a] - 1) * f->dilation[a] + 1), (long long)size[i], i);
     }
     return true;
 }

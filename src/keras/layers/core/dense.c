@@ -5,22 +5,26 @@
 static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     (void)n;
-    int64_t units = quern__config_int(l->config, "units"), width = in[0].rank > 1 ? in[0].dims[in[0].rank - 1] : -1;
+    int64_t units = quern__config_int(l->config, "units"),
+            width = in[0].rank > 1 ? in[0].dims[in[0].rank - 1] : -1;
     char text[96];
     if (units < 1)
         return quern__fail(err, QUERN_INVALID, l->name, "units must be at least 1");
     if (width < 1)
         return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s do not have a fixed last axis",
                            quern_shape_text(in, text, sizeof text));
-    quern_shape kernel = { .rank = 2, .dims = { width, units } }, bias = { .rank = 1, .dims = { units } };
+    quern_shape kernel = { .rank = 2, .dims = { width, units } },
+                bias = { .rank = 1, .dims = { units } };
     if (!quern__layer_weight(l, "kernel", &kernel, "kernel_initializer", err))
         return QUERN_NOMEM;
-    if (quern__config_bool(l->config, "use_bias") && !quern__layer_weight(l, "bias", &bias, "bias_initializer", err))
+    if (quern__config_bool(l->config, "use_bias") &&
+        !quern__layer_weight(l, "bias", &bias, "bias_initializer", err))
         return QUERN_NOMEM;
     return QUERN_OK;
 }
 
-static quern__id dense_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id dense_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                            bool training)
 {
     (void)n, (void)training;
     quern__id y = quern__matmul(g, in[0], quern__graph_variable(g, l->weights[0]), false, false);

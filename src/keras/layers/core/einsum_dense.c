@@ -1,5 +1,5 @@
-/* einsum_dense: EinsumDense and Dot. Each is one matrix product with transposes before and after it.
- * https://keras.io/api/layers/core_layers/einsum_dense/ */
+/* einsum_dense: EinsumDense and Dot. Each is one matrix product with transposes before and after
+ * it. https://keras.io/api/layers/core_layers/einsum_dense/ */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -34,7 +34,8 @@ static bool read_term(equation *e, const char **at, const char *stop, char *out)
             *at += 2;
             continue;
         }
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) || n == most || memchr(out, c, (size_t)n))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) || n == most ||
+            memchr(out, c, (size_t)n))
             return false;
         out[n++] = c;
     }
@@ -65,10 +66,11 @@ static bool read_sizes(equation *e, const quern_shape *in, json_t *shape)
 }
 
 /* Parses and checks the equation, and sets the sizes of its letters. */
-static int read_equation(const quern__layer *l, const quern_shape *in, equation *e, quern_error *err)
+static int read_equation(const quern__layer *l, const quern_shape *in, equation *e,
+                         quern_error *err)
 {
-    const char *text = quern__config_text(l->config, "equation"), *at = text ? text : "", *comma = strchr(at, ','),
-               *dots = strstr(at, "...");
+    const char *text = quern__config_text(l->config, "equation"), *at = text ? text : "",
+               *comma = strchr(at, ','), *dots = strstr(at, "...");
     int letters = 0;
     *e = (equation){ .left = dots && comma && !strncmp(at, "...", 3) };
     e->right = dots && !e->left;
@@ -76,22 +78,27 @@ static int read_equation(const quern__layer *l, const quern_shape *in, equation 
         for (const char *c = at; c < comma; c++)
             letters += *c != '.' && *c != ' ';
     e->elided = dots ? in->rank - letters : 0;
-    bool fits = comma && e->elided >= 0 && read_term(e, &at, ",", e->x) && *at++ == ',' && read_term(e, &at, "-", e->w) &&
-                !strncmp(at, "->", 2);
+    bool fits = comma && e->elided >= 0 && read_term(e, &at, ",", e->x) && *at++ == ',' &&
+                read_term(e, &at, "-", e->w) && !strncmp(at, "->", 2);
     at += fits ? 2 : 0;
     fits = fits && read_term(e, &at, "", e->y) && (int)strlen(e->x) == in->rank;
     if (!fits)
-        return quern__fail(err, QUERN_INVALID, l->name, "equation '%s' does not fit an input of %d axes", text ? text : "",
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "equation '%s' does not fit an input of %d axes", text ? text : "",
                            in->rank);
     if (e->x[0] != e->y[0] || strchr(e->w, e->x[0]))
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "equation '%s' moves the batch axis, which is not in this version",
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                           "equation '%s' moves the batch axis, which is not in this version",
                            text);
     if (!read_sizes(e, in, json_object_get(l->config, "output_shape")))
-        return quern__fail(err, QUERN_SHAPE, l->name, "output_shape does not fit the equation '%s'", text);
+        return quern__fail(err, QUERN_SHAPE, l->name, "output_shape does not fit the equation '%s'",
+                           text);
     for (const char *c = e->w; *c; c++) {
         if (strchr(e->x, *c) && strchr(e->y, *c))
-            return quern__fail(err, QUERN_UNSUPPORTED, l->name,
-                               "equation '%s': '%c' is in input, kernel and output, which is not in this version", text, *c);
+            return quern__fail(
+                err, QUERN_UNSUPPORTED, l->name,
+                "equation '%s': '%c' is in input, kernel and output, which is not in this version",
+                text, *c);
         if (!strchr(e->x, *c) == !strchr(e->y, *c))
             return quern__fail(err, QUERN_UNSUPPORTED, l->name,
                                "equation '%s': '%c' is summed in one operand only, which "
@@ -107,7 +114,8 @@ static int read_equation(const quern__layer *l, const quern_shape *in, equation 
     return QUERN_OK;
 }
 
-/* Appends the letters of `from` that are (or are not) in `of`; returns the product of their sizes. */
+/* Appends the letters of `from` that are (or are not) in `of`; returns the product of their sizes.
+ */
 static int64_t gather(const equation *e, const char *from, const char *of, bool in, char *out)
 {
     int64_t count = 1;
@@ -150,7 +158,9 @@ static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_err
     int status = read_equation(l, in, &e, err);
     if (status < 0)
         return status;
-    quern_shape matrix = { .rank = 2, .dims = { gather(&e, e.w, e.x, true, rows), gather(&e, e.w, e.x, false, columns) } },
+    quern_shape matrix = { .rank = 2,
+                           .dims = { gather(&e, e.w, e.x, true, rows),
+                                     gather(&e, e.w, e.x, false, columns) } },
                 bias = { 0 };
     quern__variable *v = quern__layer_weight(l, "kernel", &matrix, "kernel_initializer", err);
     if (!v)
@@ -161,7 +171,8 @@ static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_err
     size_t first = strcspn(e.y, axes);
     for (const char *c = axes; *c; c++)
         if (!strchr(e.y, *c) || *c == e.y[0])
-            return quern__fail(err, QUERN_INVALID, l->name, "bias_axes '%s' are not all axes of the output", axes);
+            return quern__fail(err, QUERN_INVALID, l->name,
+                               "bias_axes '%s' are not all axes of the output", axes);
     for (const char *c = e.y + first; *c; c++)
         bias.dims[bias.rank++] = strchr(axes, *c) ? e.size[(unsigned char)*c] : 1;
     return quern__layer_weight(l, "bias", &bias, "bias_initializer", err) ? QUERN_OK : QUERN_NOMEM;
@@ -185,7 +196,8 @@ static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, boo
     strcat(x, w);
     int64_t columns = gather(&e, e.w, e.x, false, w);
     gather(&e, e.w, e.x, false, y);
-    quern_shape rows = shape_of(&e, x), matrix = { .rank = 2, .dims = { inner, columns } }, out = shape_of(&e, y);
+    quern_shape rows = shape_of(&e, x), matrix = { .rank = 2, .dims = { inner, columns } },
+                out = shape_of(&e, y);
     for (rows.rank = 0; strchr(e.y, x[rows.rank]) && x[rows.rank]; rows.rank++)
         ;
     rows.dims[rows.rank++] = inner;
@@ -202,7 +214,8 @@ static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, boo
 /* Moves `axis` to the end and merges the axes between it and the batch axis: (B, others, axis). */
 static ID with_last(quern__graph *g, ID x, int axis, quern_shape *others)
 {
-    quern_shape s = *quern__shape_of(g, x), to = { .rank = 3, .dims = { s.dims[0], 1, s.dims[axis] } };
+    quern_shape s = *quern__shape_of(g, x),
+                to = { .rank = 3, .dims = { s.dims[0], 1, s.dims[axis] } };
     int order[most] = { 0 }, n = 1;
     *others = (quern_shape){ 0 };
     for (int i = 1; i < s.rank; i++)
@@ -219,10 +232,13 @@ static ID with_last(quern__graph *g, ID x, int axis, quern_shape *others)
 static ID of_length_one(quern__graph *g, ID x, int axis)
 {
     ID squares = quern__reduce(g, QUERN__SUM, quern__square(g, x), 1u << axis, true);
-    return quern__mul2(g, x, quern__unary_of(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0)));
+    return quern__mul2(g, x,
+                       quern__unary_of(g, QUERN__RSQRT,
+                                       quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0)));
 }
 
-/* The dot product of two inputs along one axis each, normalised to unit length when config.normalize is set. */
+/* The dot product of two inputs along one axis each, normalised to unit length when
+ * config.normalize is set. */
 static ID dot_call(quern__layer *l, quern__graph *g, const ID *in, int n, bool training)
 {
     json_t *axes = json_object_get(l->config, "axes");
@@ -233,11 +249,15 @@ static ID dot_call(quern__layer *l, quern__graph *g, const ID *in, int n, bool t
         return quern__graph_fail(g, QUERN_INVALID, "needs two inputs");
     for (int k = 0; k < 2; k++) {
         int rank = quern__shape_of(g, in[k])->rank;
-        int64_t axis = json_integer_value(json_is_array(axes) ? json_array_get(axes, (size_t)k) : axes);
+        int64_t axis =
+            json_integer_value(json_is_array(axes) ? json_array_get(axes, (size_t)k) : axes);
         axis += axis < 0 ? rank : 0;
         if (axis < 1 || axis >= rank)
-            return quern__graph_fail(g, QUERN_SHAPE, "axes: axis %lld does not exist or cannot be contracted", (long long)axis);
-        x[k] = quern__config_bool(l->config, "normalize") ? of_length_one(g, in[k], (int)axis) : in[k];
+            return quern__graph_fail(g, QUERN_SHAPE,
+                                     "axes: axis %lld does not exist or cannot be contracted",
+                                     (long long)axis);
+        x[k] =
+            quern__config_bool(l->config, "normalize") ? of_length_one(g, in[k], (int)axis) : in[k];
         x[k] = with_last(g, x[k], (int)axis, &others[k]);
     }
     out.dims[0] = quern__shape_of(g, in[0])->dims[0];
@@ -255,7 +275,9 @@ static const quern__field einsum_fields[] = { { "equation", QUERN__F_TEXT, NULL 
                                               { "bias_axes", QUERN__F_TEXT, "null" },
                                               QUERN__KERNEL_AND_BIAS_FIELDS,
                                               { 0 } };
-static const quern__field dot_fields[] = { { "axes", QUERN__F_ANY, NULL }, { "normalize", QUERN__F_BOOL, "false" }, { 0 } };
+static const quern__field dot_fields[] = { { "axes", QUERN__F_ANY, NULL },
+                                           { "normalize", QUERN__F_BOOL, "false" },
+                                           { 0 } };
 
 const quern__class quern__layer_einsum_dense = { .group = QUERN__LAYER,
                                                  .name = "EinsumDense",

@@ -1,7 +1,8 @@
 /* input: InputLayer and Identity, which return their input. */
 #include "keras/layers/layer_rows.h"
 
-static quern__id same_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id same_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     (void)l, (void)g, (void)n, (void)training;
     return in[0];

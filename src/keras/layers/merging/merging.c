@@ -1,5 +1,5 @@
-/* merging: layers that merge several values into one: Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate; and the
- * union of their masks. */
+/* merging: layers that merge several values into one: Add, Subtract, Multiply, Average, Maximum,
+ * Minimum, Concatenate; and the union of their masks. */
 #include "keras/layers/layer_rows.h"
 
 void quern__match_input_ranks(quern__graph *g, const quern__id *in, int n, quern__id *out)
@@ -25,7 +25,8 @@ static quern__id merged(quern__graph *g, int function, const quern__id *in, int 
     return y;
 }
 
-static quern__id add_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id add_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          bool training)
 {
     quern__id x[QUERN__MAX_ARGUMENTS], y;
     (void)l, (void)training;
@@ -36,14 +37,17 @@ static quern__id add_call(quern__layer *l, quern__graph *g, const quern__id *in,
     return y;
 }
 
-static quern__id subtract_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id subtract_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     (void)l, (void)training;
-    return n == 2 ? merged(g, QUERN__SUB, in, n) : quern__graph_fail(g, QUERN_INVALID, "needs two inputs");
+    return n == 2 ? merged(g, QUERN__SUB, in, n)
+                  : quern__graph_fail(g, QUERN_INVALID, "needs two inputs");
 }
 
 /* As in Keras, a masked factor counts as 1, and the product is 0 where all factors are masked. */
-static quern__id multiply_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id multiply_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     (void)training;
     quern__id all = quern__layer_merged_mask(l, g, n), y = 0, equal[QUERN__MAX_ARGUMENTS];
@@ -56,27 +60,32 @@ static quern__id multiply_call(quern__layer *l, quern__graph *g, const quern__id
         for (int k = 2; k < wide.rank; k++)
             wide.dims[k] = 1;
         if (mask)
-            x = quern__select(g, quern__reshape(g, mask, &wide), x, quern__graph_constant(g, 1, QUERN_FLOAT32));
+            x = quern__select(g, quern__reshape(g, mask, &wide), x,
+                              quern__graph_constant(g, 1, QUERN_FLOAT32));
         y = y ? quern__mul2(g, y, x) : x;
         if (i + 1 == n && all)
-            y = quern__select(g, quern__reshape(g, all, &wide), y, quern__graph_constant(g, 0, QUERN_FLOAT32));
+            y = quern__select(g, quern__reshape(g, all, &wide), y,
+                              quern__graph_constant(g, 0, QUERN_FLOAT32));
     }
     return y;
 }
 
-static quern__id average_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id average_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     (void)l, (void)training;
     return quern__scale(g, merged(g, QUERN__ADD, in, n), 1.0 / n);
 }
 
-static quern__id maximum_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id maximum_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     (void)l, (void)training;
     return merged(g, QUERN__MAXIMUM, in, n);
 }
 
-static quern__id minimum_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id minimum_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     (void)l, (void)training;
     return merged(g, QUERN__MINIMUM, in, n);
@@ -98,14 +107,17 @@ static quern__id steps_mask(quern__layer *l, quern__graph *g, const quern__id *i
     return any ? quern__concat(g, masks, n, 1) : 0;
 }
 
-static quern__id concatenate_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id concatenate_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                  bool training)
 {
     (void)training;
     int axis = (int)quern__config_int(l->config, "axis"), rank = quern__shape_of(g, in[0])->rank;
     axis = axis < 0 ? axis + rank : axis;
     if (axis < 1 || axis >= rank)
-        return quern__graph_fail(g, QUERN_SHAPE, "axis %d is out of range or the shapes differ", axis);
-    l->context->mask_out[0] = axis == 1 ? steps_mask(l, g, in, n) : quern__layer_merged_mask(l, g, n);
+        return quern__graph_fail(g, QUERN_SHAPE, "axis %d is out of range or the shapes differ",
+                                 axis);
+    l->context->mask_out[0] =
+        axis == 1 ? steps_mask(l, g, in, n) : quern__layer_merged_mask(l, g, n);
     return quern__concat(g, in, n, axis);
 }
 

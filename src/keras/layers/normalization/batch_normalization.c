@@ -1,4 +1,5 @@
-/* batch_normalization: BatchNormalization and GroupNormalization. https://keras.io/api/layers/normalization_layers/ */
+/* batch_normalization: BatchNormalization and GroupNormalization.
+ * https://keras.io/api/layers/normalization_layers/ */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -19,9 +20,11 @@ static int axis_of(const quern__layer *l, const quern_shape *s)
 static int scale_and_center(quern__layer *l, int64_t width, quern_error *err)
 {
     quern_shape shape = { .rank = 1, .dims = { width } };
-    if (quern__config_bool(l->config, "scale") && !quern__layer_weight(l, "gamma", &shape, "gamma_initializer", err))
+    if (quern__config_bool(l->config, "scale") &&
+        !quern__layer_weight(l, "gamma", &shape, "gamma_initializer", err))
         return QUERN_NOMEM;
-    if (quern__config_bool(l->config, "center") && !quern__layer_weight(l, "beta", &shape, "beta_initializer", err))
+    if (quern__config_bool(l->config, "center") &&
+        !quern__layer_weight(l, "beta", &shape, "beta_initializer", err))
         return QUERN_NOMEM;
     return QUERN_OK;
 }
@@ -34,7 +37,8 @@ static id gamma_of(const quern__layer *l, quern__graph *g)
 static id beta_of(const quern__layer *l, quern__graph *g)
 {
     bool scale = quern__config_bool(l->config, "scale");
-    return quern__config_bool(l->config, "center") ? quern__graph_variable(g, l->weights[scale]) : 0;
+    return quern__config_bool(l->config, "center") ? quern__graph_variable(g, l->weights[scale])
+                                                   : 0;
 }
 
 /* Broadcasts a row along `axis` to that shape. */
@@ -53,11 +57,17 @@ static int batch_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     int axis = axis_of(l, in);
     (void)n;
     if (axis < 0)
-        return quern__fail(err, QUERN_SHAPE, l->name, "axis does not name one of the %d input axes, with a fixed size", in->rank);
+        return quern__fail(err, QUERN_SHAPE, l->name,
+                           "axis does not name one of the %d input axes, with a fixed size",
+                           in->rank);
     int status = scale_and_center(l, in->dims[axis], err);
     quern_shape shape = { .rank = 1, .dims = { in->dims[axis] } };
-    quern__variable *mean = status < 0 ? NULL : quern__layer_weight(l, "moving_mean", &shape, "moving_mean_initializer", err);
-    quern__variable *variance = mean ? quern__layer_weight(l, "moving_variance", &shape, "moving_variance_initializer", err) : NULL;
+    quern__variable *mean =
+        status < 0 ? NULL
+                   : quern__layer_weight(l, "moving_mean", &shape, "moving_mean_initializer", err);
+    quern__variable *variance =
+        mean ? quern__layer_weight(l, "moving_variance", &shape, "moving_variance_initializer", err)
+             : NULL;
     if (status < 0)
         return status;
     if (!variance)
@@ -66,21 +76,25 @@ static int batch_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     return QUERN_OK;
 }
 
-/* moving = moving * momentum + batch * (1 - momentum), after the update by an earlier call of the layer in this graph. */
+/* moving = moving * momentum + batch * (1 - momentum), after the update by an earlier call of the
+ * layer in this graph. */
 static void move(quern__layer *l, quern__graph *g, quern__variable *v, id batch)
 {
     double momentum = quern__config_number(l->config, "momentum");
     id before = quern__assigned(g, v), old = before ? before : quern__graph_variable(g, v);
     quern_shape row = v->shape;
-    id x = quern__add2(g, quern__scale(g, old, momentum), quern__scale(g, quern__reshape(g, batch, &row), 1 - momentum));
+    id x = quern__add2(g, quern__scale(g, old, momentum),
+                       quern__scale(g, quern__reshape(g, batch, &row), 1 - momentum));
     quern__assign(g, v, x);
 }
 
 /* (x - mean) / sqrt(variance + epsilon) * gamma + beta, along the axis. */
-static id normalised(quern__layer *l, quern__graph *g, id x, id mean, id variance, const quern_shape *s, int axis)
+static id normalised(quern__layer *l, quern__graph *g, id x, id mean, id variance,
+                     const quern_shape *s, int axis)
 {
     id gamma = along(g, gamma_of(l, g), s, axis), beta = along(g, beta_of(l, g), s, axis);
-    id factor = quern__unary_of(g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")));
+    id factor = quern__unary_of(
+        g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")));
     factor = gamma ? quern__mul2(g, factor, gamma) : factor;
     id term = quern__mul2(g, mean, factor);
     term = beta ? quern__sub2(g, beta, term) : quern__scale(g, term, -1);
@@ -97,18 +111,23 @@ static void moments(quern__graph *g, id x, id mask, int axis, id *mean, id *vari
         one.dims[s.rank - 1] = 1;
         ones = quern__mul2(g, ones, quern__reshape(g, mask, &one));
     }
-    id count = quern__reduce(g, QUERN__SUM, ones, axes, true), zero = quern__graph_constant(g, 0, QUERN_FLOAT32);
-    *mean = quern__div2(g, quern__reduce(g, QUERN__SUM, quern__select(g, ones, x, zero), axes, true), count);
+    id count = quern__reduce(g, QUERN__SUM, ones, axes, true),
+       zero = quern__graph_constant(g, 0, QUERN_FLOAT32);
+    *mean = quern__div2(
+        g, quern__reduce(g, QUERN__SUM, quern__select(g, ones, x, zero), axes, true), count);
     id gap = quern__select(g, ones, quern__sub2(g, x, *mean), zero);
-    *variance = quern__div2(g, quern__reduce(g, QUERN__SUM, quern__square(g, gap), axes, true), count);
+    *variance =
+        quern__div2(g, quern__reduce(g, QUERN__SUM, quern__square(g, gap), axes, true), count);
 }
 
 static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool training)
 {
     quern_shape s = *quern__shape_of(g, in[0]);
     int axis = axis_of(l, &s);
-    id given = quern__layer_argument(l, in, n, "mask", 0), mask = given ? given : quern__layer_mask(l, 0), mean, variance, y;
-    quern__variable *moving_mean = l->weights[l->n_weights - 2], *moving_variance = l->weights[l->n_weights - 1];
+    id given = quern__layer_argument(l, in, n, "mask", 0),
+       mask = given ? given : quern__layer_mask(l, 0), mean, variance, y;
+    quern__variable *moving_mean = l->weights[l->n_weights - 2],
+                    *moving_variance = l->weights[l->n_weights - 1];
     if (axis < 0)
         return quern__graph_fail(g, QUERN_SHAPE, "axis does not name an input axis");
     if (!training || !l->trainable)
@@ -118,7 +137,8 @@ static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
         return quern__graph_fail(g, QUERN_SHAPE, "the mask must have one axis less than the input");
     if (axis == s.rank - 1 && !mask) {
         id both;
-        y = quern__batch_normalize(g, in[0], gamma_of(l, g), beta_of(l, g), quern__config_number(l->config, "epsilon"), &both);
+        y = quern__batch_normalize(g, in[0], gamma_of(l, g), beta_of(l, g),
+                                   quern__config_number(l->config, "epsilon"), &both);
         if (!y)
             return 0;
         mean = quern__slice(g, both, 0, 0, 1);
@@ -145,11 +165,14 @@ static int group_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     int axis = axis_of(l, in);
     (void)n;
     if (axis < 0)
-        return quern__fail(err, QUERN_SHAPE, l->name, "axis does not name one of the %d input axes, with a fixed size", in->rank);
+        return quern__fail(err, QUERN_SHAPE, l->name,
+                           "axis does not name one of the %d input axes, with a fixed size",
+                           in->rank);
     int64_t groups = groups_of(l, in->dims[axis]);
     if (groups < 1 || in->dims[axis] % groups || in->rank + 1 > QUERN_MAX_RANK)
-        return quern__fail(err, QUERN_INVALID, l->name, "%lld channels do not divide into %lld groups", (long long)in->dims[axis],
-                           (long long)groups);
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "%lld channels do not divide into %lld groups",
+                           (long long)in->dims[axis], (long long)groups);
     return scale_and_center(l, in->dims[axis], err);
 }
 
@@ -164,7 +187,8 @@ static id group_mean(quern__graph *g, id x, int axis)
 
 static id group_call(quern__layer *l, quern__graph *g, const id *in, int n, bool training)
 {
-    quern_shape s = *quern__shape_of(g, in[0]), apart = { .rank = s.rank + 1 }, spread = { .rank = s.rank + 1 };
+    quern_shape s = *quern__shape_of(g, in[0]), apart = { .rank = s.rank + 1 },
+                spread = { .rank = s.rank + 1 };
     int axis = axis_of(l, &s);
     (void)n, (void)training;
     if (axis < 0)
@@ -179,28 +203,35 @@ static id group_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
     }
     id x = quern__reshape(g, in[0], &apart), gap = quern__sub2(g, x, group_mean(g, x, axis));
     id variance = group_mean(g, quern__square(g, gap), axis);
-    id inverse = quern__unary_of(g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")));
+    id inverse = quern__unary_of(
+        g, QUERN__RSQRT, quern__shift(g, variance, quern__config_number(l->config, "epsilon")));
     id gamma = gamma_of(l, g), beta = beta_of(l, g), y = quern__mul2(g, gap, inverse);
     y = gamma ? quern__mul2(g, y, quern__reshape(g, gamma, &spread)) : y;
     y = beta ? quern__add2(g, y, quern__reshape(g, beta, &spread)) : y;
     return quern__reshape(g, y, &s);
 }
 
-#define BEGINNING                                                                                                     \
-    { "epsilon", QUERN__F_NUMBER, "0.001" }, { "center", QUERN__F_BOOL, "true" }, { "scale", QUERN__F_BOOL, "true" }, \
-        { "beta_initializer", QUERN__F_INITIALIZER, "\"zeros\"" }, { "gamma_initializer", QUERN__F_INITIALIZER, "\"ones\"" },
-#define LIMITS                                                                                                   \
-    { "beta_regularizer", QUERN__F_REGULARIZER, "null" }, { "gamma_regularizer", QUERN__F_REGULARIZER, "null" }, \
-        { "beta_constraint", QUERN__F_CONSTRAINT, "null" }, { "gamma_constraint", QUERN__F_CONSTRAINT, "null" },
-static const quern__field batch_fields[] = { { "axis", QUERN__F_ANY, "-1" },
-                                             { "momentum", QUERN__F_NUMBER, "0.99" },
-                                             BEGINNING{ "moving_mean_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
-                                             { "moving_variance_initializer", QUERN__F_INITIALIZER, "\"ones\"" },
-                                             LIMITS{ "renorm", QUERN__F_ONLY_DEFAULT, "false" },
-                                             { "renorm_clipping", QUERN__F_ONLY_DEFAULT, "null" },
-                                             { "renorm_momentum", QUERN__F_NUMBER, "0.99" },
-                                             { "synchronized", QUERN__F_BOOL, "false" },
-                                             { 0 } };
+#define BEGINNING                                                                 \
+    { "epsilon", QUERN__F_NUMBER, "0.001" }, { "center", QUERN__F_BOOL, "true" }, \
+        { "scale", QUERN__F_BOOL, "true" },                                       \
+        { "beta_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },                \
+        { "gamma_initializer", QUERN__F_INITIALIZER, "\"ones\"" },
+#define LIMITS                                                 \
+    { "beta_regularizer", QUERN__F_REGULARIZER, "null" },      \
+        { "gamma_regularizer", QUERN__F_REGULARIZER, "null" }, \
+        { "beta_constraint", QUERN__F_CONSTRAINT, "null" },    \
+        { "gamma_constraint", QUERN__F_CONSTRAINT, "null" },
+static const quern__field batch_fields[] = {
+    { "axis", QUERN__F_ANY, "-1" },
+    { "momentum", QUERN__F_NUMBER, "0.99" },
+    BEGINNING{ "moving_mean_initializer", QUERN__F_INITIALIZER, "\"zeros\"" },
+    { "moving_variance_initializer", QUERN__F_INITIALIZER, "\"ones\"" },
+    LIMITS{ "renorm", QUERN__F_ONLY_DEFAULT, "false" },
+    { "renorm_clipping", QUERN__F_ONLY_DEFAULT, "null" },
+    { "renorm_momentum", QUERN__F_NUMBER, "0.99" },
+    { "synchronized", QUERN__F_BOOL, "false" },
+    { 0 }
+};
 static const quern__field group_fields[] = { { "groups", QUERN__F_INT, "32" },
                                              { "axis", QUERN__F_ANY, "-1" },
                                              BEGINNING LIMITS{ 0 } };

@@ -1,14 +1,15 @@
-/* spectral_normalization: SpectralNormalization: in training, the kernel of the inner layer is divided by an estimate of its
- * largest singular value, and the result is stored (Miyato et al., "Spectral Normalization for Generative Adversarial Networks",
- * 2018; keras.src.layers.normalization.spectral_normalization). */
+/* spectral_normalization: SpectralNormalization: in training, the kernel of the inner layer is
+ * divided by an estimate of its largest singular value, and the result is stored (Miyato et al.,
+ * "Spectral Normalization for Generative Adversarial Networks", 2018;
+ * keras.src.layers.normalization.spectral_normalization). */
 #include "keras/keras.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Moves the last weight to index 1: Keras counts a layer's own weights, among them the shared kernel, before those of inner
- * layers. */
+/* Moves the last weight to index 1: Keras counts a layer's own weights, among them the shared
+ * kernel, before those of inner layers. */
 static void own_second(quern__layer *l)
 {
     size_t rest = (size_t)l->n_weights - 2;
@@ -41,7 +42,8 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
         return status;
     const char *last = inner->n_weights ? strrchr(inner->weights[0]->path, '/') : NULL;
     if (!last || (strcmp(last, "/kernel") && strcmp(last, "/embeddings")))
-        return quern__fail(err, QUERN_INVALID, l->name, "%s does not have a kernel", inner->kind->name);
+        return quern__fail(err, QUERN_INVALID, l->name, "%s does not have a kernel",
+                           inner->kind->name);
     const quern_shape *kernel = &inner->weights[0]->shape;
     quern_shape row = { .rank = 2, .dims = { 1, kernel->dims[kernel->rank - 1] } };
     quern__variable *u = quern__layer_weight(l, "vector_u", &row, "", err);
@@ -51,7 +53,8 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
     snprintf(l->places[l->n_weights - 1], sizeof *l->places, "vars/1");
     l->weight_written_twice = true;
     own_second(l);
-    json_t *normal = json_pack("{s:s, s:{s:f}}", "class_name", "TruncatedNormal", "config", "stddev", 0.02);
+    json_t *normal =
+        json_pack("{s:s, s:{s:f}}", "class_name", "TruncatedNormal", "config", "stddev", 0.02);
     status = l->unfilled ? QUERN_OK : quern__initialize(normal, u, l->seed + 17, err);
     json_decref(normal);
     return status;
@@ -61,7 +64,8 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
 static quern__id unit(quern__graph *g, quern__id x)
 {
     quern__id squares = quern__reduce(g, QUERN__SUM, quern__square(g, x), ~0u, false);
-    quern__id inverse = quern__unary_of(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0));
+    quern__id inverse =
+        quern__unary_of(g, QUERN__RSQRT, quern__unary(g, QUERN__CLIP, squares, 1e-14, INFINITY, 0));
     return quern__mul2(g, x, inverse);
 }
 
@@ -77,19 +81,25 @@ static void normalise(quern__layer *l, quern__graph *g)
         v = unit(g, quern__matmul(g, u, rows, false, true));
         u = unit(g, quern__matmul(g, v, rows, false, false));
     }
-    quern__id sigma = quern__reduce(g, QUERN__SUM, quern__mul2(g, quern__matmul(g, v, rows, false, false), u), ~0u, false);
-    quern__id any = quern__reduce(g, QUERN__REDUCE_MAX, quern__unary_of(g, QUERN__ABS, w), ~0u, false);
-    quern__id fit = quern__select(g, any, quern__div2(g, w, sigma), w), next = quern__select(g, any, u, before);
+    quern__id sigma = quern__reduce(
+        g, QUERN__SUM, quern__mul2(g, quern__matmul(g, v, rows, false, false), u), ~0u, false);
+    quern__id any =
+        quern__reduce(g, QUERN__REDUCE_MAX, quern__unary_of(g, QUERN__ABS, w), ~0u, false);
+    quern__id fit = quern__select(g, any, quern__div2(g, w, sigma), w),
+              next = quern__select(g, any, u, before);
     quern__assign(g, vector, quern__stop_gradient(g, next));
     quern__graph_replace(g, kernel, quern__assign(g, kernel, quern__stop_gradient(g, fit)));
 }
 
-static quern__id spectral_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id spectral_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     quern__context context = *l->context;
     context.n_out = 0;
     if (training && quern__assigned(g, l->inner[0]->weights[0]))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a layer that is called twice cannot be normalised before each call");
+        return quern__graph_fail(
+            g, QUERN_UNSUPPORTED,
+            "a layer that is called twice cannot be normalised before each call");
     if (training)
         normalise(l, g);
     quern__id y = quern__layer_call_inside(l, l->inner[0], g, in, n, &context);
@@ -97,7 +107,9 @@ static quern__id spectral_call(quern__layer *l, quern__graph *g, const quern__id
     return y;
 }
 
-static const quern__field fields[] = { { "layer", QUERN__F_LAYER, NULL }, { "power_iterations", QUERN__F_INT, "1" }, { 0 } };
+static const quern__field fields[] = { { "layer", QUERN__F_LAYER, NULL },
+                                       { "power_iterations", QUERN__F_INT, "1" },
+                                       { 0 } };
 const quern__class quern__layer_spectral_normalization = { .group = QUERN__LAYER,
                                                            .name = "SpectralNormalization",
                                                            .aliases = "",

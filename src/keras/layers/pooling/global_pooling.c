@@ -1,4 +1,5 @@
-/* global_pooling: GlobalAveragePooling and GlobalMaxPooling: one value per channel, over all spatial axes. */
+/* global_pooling: GlobalAveragePooling and GlobalMaxPooling: one value per channel, over all
+ * spatial axes. */
 #include "keras/layers/convolutional/spatial.h"
 #include "keras/layers/layer_rows.h"
 
@@ -24,22 +25,27 @@ static quern__id masked_average(quern__layer *l, quern__graph *g, quern__id x, q
     return quern__div2(g, sum, quern__reduce(g, QUERN__SUM, mask, 1u << axis, keep));
 }
 
-static quern__id global_average_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id global_average_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                     bool training)
 {
     (void)training;
-    quern__id given = quern__layer_argument(l, in, n, "mask", 0), mask = given ? given : quern__layer_mask(l, 0);
+    quern__id given = quern__layer_argument(l, in, n, "mask", 0),
+              mask = given ? given : quern__layer_mask(l, 0);
     if (mask && quern__shape_of(g, in[0])->rank == 3)
         return masked_average(l, g, in[0], mask);
     return over_space(l, g, in[0], QUERN__MEAN);
 }
 
-static quern__id global_max_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id global_max_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                 bool training)
 {
     (void)n, (void)training;
     return over_space(l, g, in[0], QUERN__REDUCE_MAX);
 }
 
-static const quern__field pool_fields[] = { QUERN__DATA_FORMAT_FIELD, { "keepdims", QUERN__F_BOOL, "false" }, { 0 } };
+static const quern__field pool_fields[] = { QUERN__DATA_FORMAT_FIELD,
+                                            { "keepdims", QUERN__F_BOOL, "false" },
+                                            { 0 } };
 static const quern__call_arg masked_takes[] = { { "inputs", false }, { "mask", false }, { 0 } };
 
 const quern__class quern__layer_global_average_pooling1d = { .group = QUERN__LAYER,
@@ -50,10 +56,13 @@ const quern__class quern__layer_global_average_pooling1d = { .group = QUERN__LAY
                                                              .call = global_average_call,
                                                              .call_args = masked_takes };
 
-QUERN__LAYER_ROW(global_average_pooling2d, "GlobalAveragePooling2D", "GlobalAvgPool2D", pool_fields, NULL, global_average_call,
-                 ENDS);
-QUERN__LAYER_ROW(global_average_pooling3d, "GlobalAveragePooling3D", "GlobalAvgPool3D", pool_fields, NULL, global_average_call,
-                 ENDS);
-QUERN__LAYER_ROW(global_max_pooling1d, "GlobalMaxPooling1D", "GlobalMaxPool1D", pool_fields, NULL, global_max_call, ENDS);
-QUERN__LAYER_ROW(global_max_pooling2d, "GlobalMaxPooling2D", "GlobalMaxPool2D", pool_fields, NULL, global_max_call, ENDS);
-QUERN__LAYER_ROW(global_max_pooling3d, "GlobalMaxPooling3D", "GlobalMaxPool3D", pool_fields, NULL, global_max_call, ENDS);
+QUERN__LAYER_ROW(global_average_pooling2d, "GlobalAveragePooling2D", "GlobalAvgPool2D", pool_fields,
+                 NULL, global_average_call, ENDS);
+QUERN__LAYER_ROW(global_average_pooling3d, "GlobalAveragePooling3D", "GlobalAvgPool3D", pool_fields,
+                 NULL, global_average_call, ENDS);
+QUERN__LAYER_ROW(global_max_pooling1d, "GlobalMaxPooling1D", "GlobalMaxPool1D", pool_fields, NULL,
+                 global_max_call, ENDS);
+QUERN__LAYER_ROW(global_max_pooling2d, "GlobalMaxPooling2D", "GlobalMaxPool2D", pool_fields, NULL,
+                 global_max_call, ENDS);
+QUERN__LAYER_ROW(global_max_pooling3d, "GlobalMaxPooling3D", "GlobalMaxPool3D", pool_fields, NULL,
+                 global_max_call, ENDS);

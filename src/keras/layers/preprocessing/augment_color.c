@@ -1,4 +1,5 @@
-/* augment_color: augmentations that change pixel values: brightness, contrast, colors, sharpness, blur, erasing. */
+/* augment_color: augmentations that change pixel values: brightness, contrast, colors, sharpness,
+ * blur, erasing. */
 #include "augmentation.h"
 
 #include <math.h>
@@ -40,7 +41,8 @@ void quern__contrast(const quern__augmentation *a, const quern__draws *d, float 
     }
 }
 
-void quern__brightness(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+void quern__brightness(const quern__augmentation *a, const quern__draws *d, float *p,
+                       float *scratch)
 {
     double by = quern__factor(a, d, 0, 0) * (a->high - a->low);
     (void)scratch;
@@ -70,13 +72,15 @@ void quern__posterize(const quern__augmentation *a, const quern__draws *d, float
     }
 }
 
-/* As in Keras, the ranges of addition and threshold start at the lower factors and end at 255 times the upper factors. */
+/* As in Keras, the ranges of addition and threshold start at the lower factors and end at 255 times
+ * the upper factors. */
 void quern__solarize(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     double part[2];
     (void)scratch;
     for (int k = 0; k < 2; k++)
-        part[k] = a->range[k][0] + (a->range[k][1] * 255 - a->range[k][0]) * quern__drawn(d, (uint64_t)k);
+        part[k] =
+            a->range[k][0] + (a->range[k][1] * 255 - a->range[k][0]) * quern__drawn(d, (uint64_t)k);
     EACH_NUMBER(&a->picture)
     {
         float x = quern__clip((double)moved(p[i], a->low, a->high, 0, 255) + part[0], 0, 255);
@@ -85,7 +89,8 @@ void quern__solarize(const quern__augmentation *a, const quern__draws *d, float 
 }
 
 /* Keras takes the extrema over the second and third axis, for any data format. */
-void quern__auto_contrast(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+void quern__auto_contrast(const quern__augmentation *a, const quern__draws *d, float *p,
+                          float *scratch)
 {
     const quern__picture *q = &a->picture;
     int64_t size = quern__picture_size(q), last = q->c_step == 1 ? q->channels : q->width;
@@ -107,9 +112,13 @@ void quern__auto_contrast(const quern__augmentation *a, const quern__draws *d, f
 }
 
 /* The bin of a value among 0 … top; NaN is in bin 0. */
-static int64_t bin_of(float place, float top) { return place > 0 ? (int64_t)(place < top ? place : top) : 0; }
+static int64_t bin_of(float place, float top)
+{
+    return place > 0 ? (int64_t)(place < top ? place : top) : 0;
+}
 
-/* Maps each value by the cumulative histogram of its channel. Keras uses the histogram of the batch; here it is of the image. */
+/* Maps each value by the cumulative histogram of its channel. Keras uses the histogram of the
+ * batch; here it is of the image. */
 void quern__equalize(const quern__augmentation *a, const quern__draws *d, float *p, float *table)
 {
     const quern__picture *q = &a->picture;
@@ -144,7 +153,8 @@ void quern__equalize(const quern__augmentation *a, const quern__draws *d, float 
 
 static float gray(const quern__picture *q, const float *p)
 {
-    return q->channels == 1 ? *p : 0.2989f * p[0] + 0.587f * p[q->c_step] + 0.114f * p[2 * q->c_step];
+    return q->channels == 1 ? *p
+                            : 0.2989f * p[0] + 0.587f * p[q->c_step] + 0.114f * p[2 * q->c_step];
 }
 
 void quern__grayscale(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
@@ -159,7 +169,8 @@ void quern__grayscale(const quern__augmentation *a, const quern__draws *d, float
         }
 }
 
-void quern__degenerate(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+void quern__degenerate(const quern__augmentation *a, const quern__draws *d, float *p,
+                       float *scratch)
 {
     const quern__picture *q = &a->picture;
     double by = quern__factor(a, d, 0, 0);
@@ -167,7 +178,9 @@ void quern__degenerate(const quern__augmentation *a, const quern__draws *d, floa
     for (int64_t i = 0; i < q->height * q->width; i++) {
         float *x = pixel(q, p, i), level = gray(q, x);
         for (int64_t c = 0; c < q->channels; c++)
-            x[c * q->c_step] = quern__clip((double)x[c * q->c_step] + by * (double)(level - x[c * q->c_step]), a->low, a->high);
+            x[c * q->c_step] =
+                quern__clip((double)x[c * q->c_step] + by * (double)(level - x[c * q->c_step]),
+                            a->low, a->high);
     }
 }
 
@@ -177,15 +190,19 @@ typedef struct hsv {
 
 static hsv hsv_of(const float *p, int64_t step)
 {
-    float r = p[0], g = p[step], b = p[2 * step], most = fmaxf(r, fmaxf(g, b)), range = most - fminf(r, fminf(g, b));
-    float h = r == most ? (g - b) / (6 * range) : g == most ? (b - r) / (6 * range) + 2.0f / 6 : (r - g) / (6 * range) + 4.0f / 6;
+    float r = p[0], g = p[step], b = p[2 * step], most = fmaxf(r, fmaxf(g, b)),
+          range = most - fminf(r, fminf(g, b));
+    float h = r == most   ? (g - b) / (6 * range)
+              : g == most ? (b - r) / (6 * range) + 2.0f / 6
+                          : (r - g) / (6 * range) + 4.0f / 6;
     h = range > 0 ? h : 0;
     return (hsv){ h < 0 ? h + 1 : h, most > 0 ? range / most : 0, most };
 }
 
 static void rgb_of(hsv x, float *p, int64_t step)
 {
-    float turn = x.h * 6, part[3] = { fabsf(turn - 3) - 1, 2 - fabsf(turn - 2), 2 - fabsf(turn - 4) };
+    float turn = x.h * 6,
+          part[3] = { fabsf(turn - 3) - 1, 2 - fabsf(turn - 2), 2 - fabsf(turn - 4) };
     for (int c = 0; c < 3; c++)
         p[c * step] = ((1 - x.s) + x.s * quern__clip((double)part[c], 0, 1)) * x.v;
 }
@@ -209,7 +226,8 @@ void quern__hue(const quern__augmentation *a, const quern__draws *d, float *p, f
 }
 
 /* Keras clips the saturation factor (0 … 1) to the value range. */
-void quern__saturation(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+void quern__saturation(const quern__augmentation *a, const quern__draws *d, float *p,
+                       float *scratch)
 {
     const quern__picture *q = &a->picture;
     double factor = quern__factor(a, d, 0, 0), by = factor / (1 - factor + 1e-7);
@@ -223,16 +241,19 @@ void quern__saturation(const quern__augmentation *a, const quern__draws *d, floa
 
 /* ---- neighborhoods ---- */
 
-void quern__weigh_around(const quern__picture *q, const float *kernel, const int64_t size[2], const float *from, float *to)
+void quern__weigh_around(const quern__picture *q, const float *kernel, const int64_t size[2],
+                         const float *from, float *to)
 {
     for (int64_t y = 0; y < q->height; y++)
         for (int64_t x = 0; x < q->width; x++)
             for (int64_t c = 0; c < q->channels; c++) {
                 float sum = 0;
                 for (int64_t k = 0; k < size[0] * size[1]; k++) {
-                    int64_t row = y + k / size[1] - (size[0] - 1) / 2, column = x + k % size[1] - (size[1] - 1) / 2;
+                    int64_t row = y + k / size[1] - (size[0] - 1) / 2,
+                            column = x + k % size[1] - (size[1] - 1) / 2;
                     if (row >= 0 && row < q->height && column >= 0 && column < q->width)
-                        sum += kernel[k] * from[row * q->y_step + column * q->x_step + c * q->c_step];
+                        sum +=
+                            kernel[k] * from[row * q->y_step + column * q->x_step + c * q->c_step];
                 }
                 to[y * q->y_step + x * q->x_step + c * q->c_step] = sum;
             }
@@ -258,14 +279,16 @@ void quern__gaussian_curve(int64_t size, double sigma, float *out)
         }
 }
 
-/* Keras multiplies columns of the first curve by rows of the second, and reshapes the result to size[0] × size[1]. */
+/* Keras multiplies columns of the first curve by rows of the second, and reshapes the result to
+ * size[0] × size[1]. */
 void quern__blur(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     float curves[2][QUERN__MOST_KERNEL], kernel[QUERN__MOST_KERNEL * QUERN__MOST_KERNEL];
     const int64_t *size = a->kernel;
     if (quern__happens(a, d, 0)) {
         for (int k = 0; k < 2; k++)
-            quern__gaussian_curve(size[k], quern__factor(a, d, 1, 2 + (uint64_t)k) + 1e-6, curves[k]);
+            quern__gaussian_curve(size[k], quern__factor(a, d, 1, 2 + (uint64_t)k) + 1e-6,
+                                  curves[k]);
         for (int64_t k = 0; k < size[0] * size[1]; k++)
             kernel[k] = curves[1][k / size[0]] * curves[0][k % size[0]];
         quern__weigh_around(&a->picture, kernel, size, p, scratch);
@@ -293,7 +316,8 @@ void quern__erase(const quern__augmentation *a, const quern__draws *d, float *p,
                 continue;
             for (int64_t c = 0; c < q->channels; c++) {
                 uint64_t at = d->base + QUERN__DRAWS_BY_PIXEL + (uint64_t)(i * q->channels + c);
-                double value = a->n_fill ? a->fill[a->n_fill > 1 ? c : 0] : quern__random_normal(d->key, d->record, at) * a->high;
+                double value = a->n_fill ? a->fill[a->n_fill > 1 ? c : 0]
+                                         : quern__random_normal(d->key, d->record, at) * a->high;
                 pixel(q, p, i)[c * q->c_step] = quern__clip(value, a->low, a->high);
             }
         }

@@ -1,5 +1,6 @@
-/* augment_geometry: augmentations that move pixels: flips, rotations, zooms, translations, shears, perspective and elastic
- * transforms. Coordinates are float32, and reads outside follow TensorFlow's fill modes. */
+/* augment_geometry: augmentations that move pixels: flips, rotations, zooms, translations, shears,
+ * perspective and elastic transforms. Coordinates are float32, and reads outside follow
+ * TensorFlow's fill modes. */
 #include "augmentation.h"
 
 #include <math.h>
@@ -32,11 +33,13 @@ static float read_at(const quern__augmentation *a, const float *from, float y, f
 {
     const quern__picture *q = &a->picture;
     bool inside = y >= 0 && y <= (float)(q->height - 1) && x >= 0 && x <= (float)(q->width - 1);
-    return inside ? from[(int64_t)y * q->y_step + (int64_t)x * q->x_step + c * q->c_step] : (float)a->fill[0];
+    return inside ? from[(int64_t)y * q->y_step + (int64_t)x * q->x_step + c * q->c_step]
+                  : (float)a->fill[0];
 }
 
 /* Writes all channels of position (y, x) of `to`, interpolated at (from_y, from_x). */
-static void read_between(const quern__augmentation *a, const float *from, float from_y, float from_x, float *to)
+static void read_between(const quern__augmentation *a, const float *from, float from_y,
+                         float from_x, float *to)
 {
     const quern__picture *q = &a->picture;
     float y = floorf(from_y), x = floorf(from_x), down = from_y - y, right = from_x - x;
@@ -45,13 +48,16 @@ static void read_between(const quern__augmentation *a, const float *from, float 
             to[c * q->c_step] = read_at(a, from, roundf(from_y), roundf(from_x), c);
             continue;
         }
-        float above = (1 - right) * read_at(a, from, y, x, c) + right * read_at(a, from, y, x + 1, c);
-        float below = (1 - right) * read_at(a, from, y + 1, x, c) + right * read_at(a, from, y + 1, x + 1, c);
+        float above =
+            (1 - right) * read_at(a, from, y, x, c) + right * read_at(a, from, y, x + 1, c);
+        float below =
+            (1 - right) * read_at(a, from, y + 1, x, c) + right * read_at(a, from, y + 1, x + 1, c);
         to[c * q->c_step] = (1 - down) * above + down * below;
     }
 }
 
-void quern__project(const quern__augmentation *a, const double t[8], int mode, const float *from, float *to)
+void quern__project(const quern__augmentation *a, const double t[8], int mode, const float *from,
+                    float *to)
 {
     const quern__picture *q = &a->picture;
     float m[8];
@@ -61,12 +67,14 @@ void quern__project(const quern__augmentation *a, const double t[8], int mode, c
         for (int64_t x = 0; x < q->width; x++) {
             float *place = to + y * q->y_step + x * q->x_step, across = (float)x, down = (float)y;
             float depth = m[6] * across + m[7] * down + 1;
-            float from_y = (m[3] * across + m[4] * down + m[5]) / depth, from_x = (m[0] * across + m[1] * down + m[2]) / depth;
+            float from_y = (m[3] * across + m[4] * down + m[5]) / depth,
+                  from_x = (m[0] * across + m[1] * down + m[2]) / depth;
             if (!isfinite(from_y) || !isfinite(from_x)) /* not a position */
                 for (int64_t c = 0; c < q->channels; c++)
                     place[c * q->c_step] = (float)a->fill[0];
             else
-                read_between(a, from, mapped(from_y, q->height, mode), mapped(from_x, q->width, mode), place);
+                read_between(a, from, mapped(from_y, q->height, mode),
+                             mapped(from_x, q->width, mode), place);
         }
 }
 
@@ -110,7 +118,8 @@ void quern__flip(const quern__augmentation *a, const quern__draws *d, float *p, 
 
 void quern__rotate(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    double angle = quern__factor(a, d, 0, 0) * 2 * 3.14159265358979323846, c = cos(angle), s = sin(angle);
+    double angle = quern__factor(a, d, 0, 0) * 2 * 3.14159265358979323846, c = cos(angle),
+           s = sin(angle);
     double x = 0.5 * (double)(a->picture.width - 1), y = 0.5 * (double)(a->picture.height - 1);
     changed(a, (double[8]){ c, -s, x - x * c + y * s, s, c, y - x * s - y * c }, p, scratch);
 }
@@ -118,7 +127,8 @@ void quern__rotate(const quern__augmentation *a, const quern__draws *d, float *p
 /* A missing width_factor equals the height_factor. */
 void quern__zoom(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    double high = 1 + quern__factor(a, d, 0, 0), wide = isnan(a->range[1][0]) ? high : 1 + quern__factor(a, d, 1, 1);
+    double high = 1 + quern__factor(a, d, 0, 0),
+           wide = isnan(a->range[1][0]) ? high : 1 + quern__factor(a, d, 1, 1);
     double x = 0.5 * (double)(a->picture.width - 1), y = 0.5 * (double)(a->picture.height - 1);
     changed(a, (double[8]){ wide, 0, x * (1 - wide), 0, high, y * (1 - high) }, p, scratch);
 }
@@ -133,7 +143,8 @@ void quern__translate(const quern__augmentation *a, const quern__draws *d, float
 /* One random number gives the sign of both factors. */
 void quern__shear(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    double sign = quern__drawn(d, 0) > 0.5 ? -1 : 1, y = quern__factor(a, d, 1, 1), x = quern__factor(a, d, 0, 2);
+    double sign = quern__drawn(d, 0) > 0.5 ? -1 : 1, y = quern__factor(a, d, 1, 1),
+           x = quern__factor(a, d, 0, 2);
     changed(a, (double[8]){ 1, sign * x, 0, sign * y, 1, 0 }, p, scratch);
 }
 
@@ -178,14 +189,16 @@ void quern__skew(const quern__augmentation *a, const quern__draws *d, float *p, 
     const double start[4][2] = { { 0, 0 }, { right, 0 }, { 0, below }, { right, below } };
     double end[4][2], scale = a->range[1][1];
     for (int k = 0; k < 8; k++)
-        end[k / 2][k % 2] = start[k / 2][k % 2] * (1 + scale * (quern__drawn(d, 2 + (uint64_t)k) - 0.5));
+        end[k / 2][k % 2] =
+            start[k / 2][k % 2] * (1 + scale * (quern__drawn(d, 2 + (uint64_t)k) - 0.5));
     if (quern__happens(a, d, 0) && quern__homography(start, end, t))
         changed(a, t, p, scratch);
 }
 
 /* ---- elastic transform ---- */
 
-/* Maps an integer coordinate into the image, as Keras's map_coordinates does; -1: the fill value. */
+/* Maps an integer coordinate into the image, as Keras's map_coordinates does; -1: the fill value.
+ */
 static int64_t bent(int64_t i, int64_t n, int mode)
 {
     if (mode == QUERN__FILL_CONSTANT)
@@ -199,42 +212,51 @@ static int64_t bent(int64_t i, int64_t n, int mode)
 }
 
 /* Bilinear interpolation of a channel at (y, x). */
-static float bent_value(const quern__augmentation *a, const float *from, float y, float x, int64_t c)
+static float bent_value(const quern__augmentation *a, const float *from, float y, float x,
+                        int64_t c)
 {
     const quern__picture *q = &a->picture;
-    float low_y = a->nearest ? rintf(y) : floorf(y), low_x = a->nearest ? rintf(x) : floorf(x), sum = 0;
+    float low_y = a->nearest ? rintf(y) : floorf(y), low_x = a->nearest ? rintf(x) : floorf(x),
+          sum = 0;
     for (int k = 0; k < (a->nearest ? 1 : 4); k++) {
         int64_t row = bent((int64_t)low_y + k / 2, q->height, a->fill_mode),
                 column = bent((int64_t)low_x + k % 2, q->width, a->fill_mode);
-        float down = y - low_y, right = x - low_x, share = (k / 2 ? down : 1 - down) * (k % 2 ? right : 1 - right);
-        float value = row < 0 || column < 0 ? (float)a->fill[0] : from[row * q->y_step + column * q->x_step + c * q->c_step];
+        float down = y - low_y, right = x - low_x,
+              share = (k / 2 ? down : 1 - down) * (k % 2 ? right : 1 - right);
+        float value = row < 0 || column < 0
+                          ? (float)a->fill[0]
+                          : from[row * q->y_step + column * q->x_step + c * q->c_step];
         sum += (a->nearest ? 1 : share) * value;
     }
     return sum;
 }
 
-/* Keras uses one seed for both displacement fields, so dx equals dy. `scratch` holds an image, the field and its blur. */
+/* Keras uses one seed for both displacement fields, so dx equals dy. `scratch` holds an image, the
+ * field and its blur. */
 void quern__bend(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     const quern__picture *q = &a->picture, field = { q->height, q->width, 1, q->width, 1, 1 };
     int64_t size = quern__picture_size(q), n = q->height * q->width;
-    double factor = quern__factor(a, d, 1, 2), long_side = (double)(q->height > q->width ? q->height : q->width),
-           short_side = (double)(q->height > q->width ? q->width : q->height), alpha = long_side * 0.1 * factor,
-           sigma = short_side * 0.05 * factor;
+    double factor = quern__factor(a, d, 1, 2),
+           long_side = (double)(q->height > q->width ? q->height : q->width),
+           short_side = (double)(q->height > q->width ? q->width : q->height),
+           alpha = long_side * 0.1 * factor, sigma = short_side * 0.05 * factor;
     float *noise = scratch + size, *shift = noise + n, curve[QUERN__MOST_CURVE];
     int64_t wide = 6 * (int64_t)sigma | 1;
     if (a->range[0][1] > 0 && a->range[1][1] > 0 && quern__happens(a, d, 0) && sigma > 0) {
         memcpy(scratch, p, (size_t)size * sizeof *p);
         for (int64_t i = 0; i < n; i++)
-            noise[i] = (float)(quern__random_normal(d->key, d->record, d->base + QUERN__DRAWS_BY_PIXEL + (uint64_t)i) * sigma);
+            noise[i] = (float)(quern__random_normal(d->key, d->record,
+                                                    d->base + QUERN__DRAWS_BY_PIXEL + (uint64_t)i) *
+                               sigma);
         quern__gaussian_curve(wide, sigma, curve);
         quern__weigh_around(&field, curve, (int64_t[2]){ 1, wide }, noise, shift);
         quern__weigh_around(&field, curve, (int64_t[2]){ wide, 1 }, shift, noise);
         for (int64_t i = 0; i < n; i++)
             for (int64_t c = 0; c < q->channels; c++) {
                 float by = (float)alpha * noise[i];
-                p[i / q->width * q->y_step + i % q->width * q->x_step + c * q->c_step] =
-                    bent_value(a, scratch, (float)(i / q->width) + by, (float)(i % q->width) + by, c);
+                p[i / q->width * q->y_step + i % q->width * q->x_step + c * q->c_step] = bent_value(
+                    a, scratch, (float)(i / q->width) + by, (float)(i % q->width) + by, c);
             }
     }
     if (a->range[0][1] > 0 && a->range[1][1] > 0)

@@ -1,5 +1,6 @@
-/* augmentation: Keras's augmentation layers: the rows of augmentations, their configs, and the layers. In prediction they return
- * their input. https://keras.io/api/layers/preprocessing_layers/image_augmentation/ */
+/* augmentation: Keras's augmentation layers: the rows of augmentations, their configs, and the
+ * layers. In prediction they return their input.
+ * https://keras.io/api/layers/preprocessing_layers/image_augmentation/ */
 #include "augmentation.h"
 
 #include <math.h>
@@ -19,8 +20,14 @@ static const quern__change changes[] = {
       quern__translate,
       { { "height_factor", -1, 1, QUERN__MIRRORED }, { "width_factor", -1, 1, QUERN__MIRRORED } },
       .copies = 1 },
-    { "RandomShear", quern__shear, { { "x_factor", 0, 1, QUERN__MIRRORED }, { "y_factor", 0, 1, QUERN__MIRRORED } }, .copies = 1 },
-    { "RandomPerspective", quern__skew, { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__POINT } }, .copies = 1 },
+    { "RandomShear",
+      quern__shear,
+      { { "x_factor", 0, 1, QUERN__MIRRORED }, { "y_factor", 0, 1, QUERN__MIRRORED } },
+      .copies = 1 },
+    { "RandomPerspective",
+      quern__skew,
+      { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__POINT } },
+      .copies = 1 },
     { "RandomElasticTransform",
       quern__bend,
       { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__TO_BOUND } },
@@ -28,31 +35,46 @@ static const quern__change changes[] = {
     { "RandomContrast", quern__contrast, { { "factor", 0, 1, QUERN__TO_BOUND } } },
     { "RandomBrightness", quern__brightness, { { "factor", -1, 1, QUERN__MIRRORED } } },
     { "RandomHue", quern__hue, { { "factor", 0, 1, QUERN__TO_BOUND } }, .colours = 3 },
-    { "RandomSaturation", quern__saturation, { { "factor", -1, 1, QUERN__MIRRORED } }, .colours = 3 },
+    { "RandomSaturation",
+      quern__saturation,
+      { { "factor", -1, 1, QUERN__MIRRORED } },
+      .colours = 3 },
     { "RandomSharpness", quern__sharpness, { { "factor", 0, 1, QUERN__TO_BOUND } }, .copies = 1 },
     { "RandomGrayscale", quern__grayscale, { { "factor", 0, 1, QUERN__POINT } }, .colours = 1 },
     { "RandomInvert", quern__invert, { { "factor", 0, 1, QUERN__TO_BOUND } } },
     { "RandomPosterization", quern__posterize, { { "factor", 1, 8, QUERN__TO_BOUND } } },
     { "Solarization",
       quern__solarize,
-      { { "addition_factor", 0, 1, QUERN__TO_BOUND }, { "threshold_factor", 0, 1, QUERN__TO_BOUND } } },
-    { "RandomColorDegeneration", quern__degenerate, { { "factor", -1, 1, QUERN__MIRRORED } }, .colours = 1 },
-    { "RandomGaussianBlur", quern__blur, { { "factor", 0, 1, QUERN__TO_BOUND }, { "sigma", 0, 1, QUERN__TO_BOUND } }, .copies = 1 },
-    { "RandomErasing", quern__erase, { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__TO_BOUND } } },
+      { { "addition_factor", 0, 1, QUERN__TO_BOUND },
+        { "threshold_factor", 0, 1, QUERN__TO_BOUND } } },
+    { "RandomColorDegeneration",
+      quern__degenerate,
+      { { "factor", -1, 1, QUERN__MIRRORED } },
+      .colours = 1 },
+    { "RandomGaussianBlur",
+      quern__blur,
+      { { "factor", 0, 1, QUERN__TO_BOUND }, { "sigma", 0, 1, QUERN__TO_BOUND } },
+      .copies = 1 },
+    { "RandomErasing",
+      quern__erase,
+      { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__TO_BOUND } } },
     { "AutoContrast", quern__auto_contrast, .always = true },
     { "Equalization", quern__equalize },
-    { "RandomColorJitter", jitter, .list = { "RandomBrightness", "RandomContrast", "RandomSaturation", "RandomHue" } },
+    { "RandomColorJitter", jitter,
+      .list = { "RandomBrightness", "RandomContrast", "RandomSaturation", "RandomHue" } },
     { "RandAugment",
       rand_augment,
       { { "factor", 0, 1, QUERN__TO_BOUND } },
-      .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomBrightness", "RandomColorDegeneration",
-                "RandomContrast", "RandomSharpness", "RandomPosterization", "Solarization", "AutoContrast", "Equalization" } },
+      .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomBrightness",
+                "RandomColorDegeneration", "RandomContrast", "RandomSharpness",
+                "RandomPosterization", "Solarization", "AutoContrast", "Equalization" } },
     { "AugMix",
       aug_mix,
       { { "factor", 0, 1, QUERN__TO_BOUND } },
       .copies = 2,
-      .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomPosterization", "Solarization", "AutoContrast",
-                "Equalization", "RandomBrightness", "RandomColorDegeneration", "RandomContrast", "RandomSharpness" } },
+      .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomPosterization",
+                "Solarization", "AutoContrast", "Equalization", "RandomBrightness",
+                "RandomColorDegeneration", "RandomContrast", "RandomSharpness" } },
 };
 
 static const quern__change *change_of(const char *name)
@@ -79,8 +101,10 @@ static void jitter(const quern__augmentation *a, const quern__draws *d, float *p
     }
 }
 
-/* Applies `chosen` random parts in sequence. As in Keras, a part can occur twice with the same result. */
-static void rand_augment(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
+/* Applies `chosen` random parts in sequence. As in Keras, a part can occur twice with the same
+ * result. */
+static void rand_augment(const quern__augmentation *a, const quern__draws *d, float *p,
+                         float *scratch)
 {
     for (int64_t i = 0; i < a->chosen; i++) {
         int64_t k = (int64_t)(quern__drawn(d, (uint64_t)i) * a->n_parts);
@@ -89,13 +113,15 @@ static void rand_augment(const quern__augmentation *a, const quern__draws *d, fl
     }
 }
 
-/* A gamma-distributed number (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000). It uses counters from
- * k on, fewer than 2^10. */
+/* A gamma-distributed number (Marsaglia and Tsang, "A simple method for generating gamma
+ * variables", 2000). It uses counters from k on, fewer than 2^10. */
 static double gamma_drawn(const quern__draws *d, double shape, uint64_t k)
 {
-    double more = shape < 1 ? shape + 1 : shape, third = more - 1.0 / 3, c = 1 / sqrt(9 * third), v = 1;
+    double more = shape < 1 ? shape + 1 : shape, third = more - 1.0 / 3, c = 1 / sqrt(9 * third),
+           v = 1;
     for (uint64_t i = 1; i < 512; i++) {
-        double x = quern__random_normal(d->key, d->record, d->base + k + 2 * i), u = quern__drawn(d, k + 2 * i + 1);
+        double x = quern__random_normal(d->key, d->record, d->base + k + 2 * i),
+               u = quern__drawn(d, k + 2 * i + 1);
         v = (1 + c * x) * (1 + c * x) * (1 + c * x);
         if (v > 0 && log(1 - u) < 0.5 * x * x + third - third * v + third * log(v))
             break;
@@ -103,22 +129,26 @@ static double gamma_drawn(const quern__draws *d, double shape, uint64_t k)
     return third * v * (shape < 1 ? pow(1 - quern__drawn(d, k), 1 / shape) : 1);
 }
 
-/* AugMix: chains of parts, each applied to the original image, are mixed with Dirichlet weights; the mixture is blended with the
- * image by a beta-distributed weight. `scratch` holds a chain, the mixture, and the scratch of the parts. */
+/* AugMix: chains of parts, each applied to the original image, are mixed with Dirichlet weights;
+ * the mixture is blended with the image by a beta-distributed weight. `scratch` holds a chain, the
+ * mixture, and the scratch of the parts. */
 static void aug_mix(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     int64_t size = quern__picture_size(&a->picture);
     float *chain = scratch, *mixed = scratch + size, *room = mixed + size;
-    double all = 0, first = gamma_drawn(d, a->alpha, 1 << 18), second = gamma_drawn(d, a->alpha, (1 << 18) + 1024);
+    double all = 0, first = gamma_drawn(d, a->alpha, 1 << 18),
+           second = gamma_drawn(d, a->alpha, (1 << 18) + 1024);
     float kept = (float)(first / (first + second));
     memset(mixed, 0, (size_t)size * sizeof *mixed);
     for (int64_t i = 0; i < a->chains; i++)
         all += gamma_drawn(d, a->alpha, (uint64_t)(1 << 19) + 1024 * (uint64_t)i);
     for (int64_t i = 0; i < a->chains; i++) {
-        float share = (float)(gamma_drawn(d, a->alpha, (uint64_t)(1 << 19) + 1024 * (uint64_t)i) / all);
+        float share =
+            (float)(gamma_drawn(d, a->alpha, (uint64_t)(1 << 19) + 1024 * (uint64_t)i) / all);
         memcpy(chain, p, (size_t)size * sizeof *p);
         for (int64_t j = 0; j < a->depth; j++) {
-            int64_t place = i * a->depth + j, k = (int64_t)(quern__drawn(d, (uint64_t)place) * (a->n_parts + 1));
+            int64_t place = i * a->depth + j,
+                    k = (int64_t)(quern__drawn(d, (uint64_t)place) * (a->n_parts + 1));
             quern__draws own = of_part(d, place);
             if (k < a->n_parts) /* otherwise the image does not change in this step */
                 a->parts[k]->change->make(a->parts[k], &own, chain, room);
@@ -133,7 +163,8 @@ static void aug_mix(const quern__augmentation *a, const quern__draws *d, float *
 /* ---- configs ---- */
 
 /* A factor is a number f or a range. */
-static int take_factor(quern__augmentation *a, int k, json_t *v, const char *where, quern_error *err)
+static int take_factor(quern__augmentation *a, int k, json_t *v, const char *where,
+                       quern_error *err)
 {
     double low = a->change->factors[k].low, high = a->change->factors[k].high, *range = a->range[k];
     int style = a->change->factors[k].style;
@@ -141,7 +172,8 @@ static int take_factor(quern__augmentation *a, int k, json_t *v, const char *whe
         range[0] = range[1] = strcmp(a->change->factors[k].key, "width_factor") ? 0 : NAN;
         return QUERN_OK;
     }
-    bool pair = json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) && json_is_number(json_array_get(v, 1));
+    bool pair = json_array_size(v) == 2 && json_is_number(json_array_get(v, 0)) &&
+                json_is_number(json_array_get(v, 1));
     double one = pair ? json_number_value(json_array_get(v, 0)) : json_number_value(v),
            two = json_number_value(json_array_get(v, 1));
     if (pair)
@@ -152,16 +184,19 @@ static int take_factor(quern__augmentation *a, int k, json_t *v, const char *whe
         range[0] = style == QUERN__MIRRORED ? -fabs(one) : fmax(-fabs(one), low);
     range[1] = pair ? fmax(one, two) : fabs(one);
     bool fits =
-        pair ? one <= high && two >= low && range[1] <= fmax(high, 1) && range[0] >= fmin(low, -1) : one >= low && one <= high;
+        pair ? one <= high && two >= low && range[1] <= fmax(high, 1) && range[0] >= fmin(low, -1)
+             : one >= low && one <= high;
     return fits && (pair || json_is_number(v)) && !(pair && style == QUERN__POINT)
                ? QUERN_OK
-               : quern__fail(err, QUERN_INVALID, where, "%s must be a number or a list of two, in %g … %g",
+               : quern__fail(err, QUERN_INVALID, where,
+                             "%s must be a number or a list of two, in %g … %g",
                              a->change->factors[k].key, low, high);
 }
 
 static int take_values(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
 {
-    json_t *range = json_object_get(config, "value_range"), *fill = json_object_get(config, "fill_value"), *v;
+    json_t *range = json_object_get(config, "value_range"),
+           *fill = json_object_get(config, "fill_value"), *v;
     size_t k;
     double one = range ? json_number_value(json_array_get(range, 0)) : 0,
            two = range ? json_number_value(json_array_get(range, 1)) : 255;
@@ -172,7 +207,8 @@ static int take_values(quern__augmentation *a, json_t *config, const char *where
     a->n_fill = json_is_number(fill);
     a->fill[0] = json_number_value(fill);
     if (json_is_array(fill) && (json_array_size(fill) != 3 || a->picture.channels != 3))
-        return quern__fail(err, QUERN_INVALID, where, "fill_value must be a number, or three for three channels");
+        return quern__fail(err, QUERN_INVALID, where,
+                           "fill_value must be a number, or three for three channels");
     json_array_foreach(fill, k, v)
     {
         a->fill[k] = json_number_value(v);
@@ -194,8 +230,10 @@ static int word_of(json_t *config, const char *key, const char *const *words, in
 
 static int take_words(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
 {
-    static const char *const fills[] = { "constant", "nearest", "wrap", "reflect" }, *const ways[] = { "bilinear", "nearest" },
-                             *const modes[] = { "", "horizontal", "vertical", "horizontal_and_vertical" };
+    static const char *const fills[] = { "constant", "nearest", "wrap", "reflect" },
+                             *const ways[] = { "bilinear", "nearest" },
+                             *const modes[] = { "", "horizontal", "vertical",
+                                                "horizontal_and_vertical" };
     int way = word_of(config, "interpolation", ways, 2);
     a->fill_mode = word_of(config, "fill_mode", fills, 4);
     a->mode = word_of(config, "mode", modes, 4);
@@ -217,22 +255,29 @@ static int64_t whole_of(json_t *config, const char *key, int64_t none)
 static int take_sizes(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
 {
     json_t *kernel = json_object_get(config, "kernel_size");
-    double side = (double)(a->picture.height < a->picture.width ? a->picture.height : a->picture.width);
+    double side =
+        (double)(a->picture.height < a->picture.width ? a->picture.height : a->picture.width);
     for (int k = 0; k < 2; k++) {
-        a->kernel[k] = json_integer_value(json_is_array(kernel) ? json_array_get(kernel, (size_t)k) : kernel);
-        if (kernel && (a->kernel[k] < 1 || a->kernel[k] > QUERN__MOST_KERNEL || a->kernel[k] % 2 == 0))
-            return quern__fail(err, QUERN_INVALID, where, "kernel_size must be odd, at most %d", QUERN__MOST_KERNEL);
+        a->kernel[k] =
+            json_integer_value(json_is_array(kernel) ? json_array_get(kernel, (size_t)k) : kernel);
+        if (kernel &&
+            (a->kernel[k] < 1 || a->kernel[k] > QUERN__MOST_KERNEL || a->kernel[k] % 2 == 0))
+            return quern__fail(err, QUERN_INVALID, where, "kernel_size must be odd, at most %d",
+                               QUERN__MOST_KERNEL);
     }
-    if (!strcmp(a->change->name, "RandomElasticTransform") && 6 * side * 0.05 * a->range[1][1] >= QUERN__MOST_CURVE)
-        return quern__fail(err, QUERN_UNSUPPORTED, where, "images of %g pixels are too large in this version", side);
+    if (!strcmp(a->change->name, "RandomElasticTransform") &&
+        6 * side * 0.05 * a->range[1][1] >= QUERN__MOST_CURVE)
+        return quern__fail(err, QUERN_UNSUPPORTED, where,
+                           "images of %g pixels are too large in this version", side);
     a->bins = whole_of(config, "bins", 256);
     a->chosen = whole_of(config, "num_ops", 2);
     a->chains = whole_of(config, "num_chains", 3);
     a->depth = whole_of(config, "chain_depth", 3);
     a->alpha = json_object_get(config, "alpha") ? quern__config_number(config, "alpha") : 1;
-    if (a->bins < 2 || a->bins > QUERN__MOST_BINS || a->chosen < 0 || a->chosen > 64 || a->chains < 1 || a->chains > 64 ||
-        a->depth < 0 || a->depth > 64 || !(a->alpha > 0))
-        return quern__fail(err, QUERN_INVALID, where, "bins, num_ops, num_chains, chain_depth or alpha is out of range");
+    if (a->bins < 2 || a->bins > QUERN__MOST_BINS || a->chosen < 0 || a->chosen > 64 ||
+        a->chains < 1 || a->chains > 64 || a->depth < 0 || a->depth > 64 || !(a->alpha > 0))
+        return quern__fail(err, QUERN_INVALID, where,
+                           "bins, num_ops, num_chains, chain_depth or alpha is out of range");
     return QUERN_OK;
 }
 
@@ -246,8 +291,9 @@ static void augmentation_free(quern__augmentation *a)
 static int take_parts(quern__augmentation *a, json_t *config, const char *where, quern_error *err);
 
 /* An augmentation from its config; missing keys have Keras's defaults. Returns new. */
-static quern__augmentation *augmentation_new(const quern__change *change, json_t *config, const quern__picture *picture,
-                                             const char *where, quern_error *err)
+static quern__augmentation *augmentation_new(const quern__change *change, json_t *config,
+                                             const quern__picture *picture, const char *where,
+                                             quern_error *err)
 {
     quern__augmentation *a = quern__zalloc(1, sizeof *a);
     int status = a ? QUERN_OK : quern__fail_memory(err, sizeof *a);
@@ -255,7 +301,8 @@ static quern__augmentation *augmentation_new(const quern__change *change, json_t
         return NULL;
     *a = (quern__augmentation){ .change = change, .picture = *picture };
     if (change->colours && picture->channels != 3 && picture->channels != change->colours)
-        status = quern__fail(err, QUERN_SHAPE, where, "needs images with three channels: red, green, blue");
+        status = quern__fail(err, QUERN_SHAPE, where,
+                             "needs images with three channels: red, green, blue");
     for (int k = 0; k < 3 && change->factors[k].key && status >= 0; k++)
         status = take_factor(a, k, json_object_get(config, change->factors[k].key), where, err);
     if (status >= 0)
@@ -264,7 +311,8 @@ static quern__augmentation *augmentation_new(const quern__change *change, json_t
         status = take_words(a, config, where, err);
     if (status >= 0)
         status = take_sizes(a, config, where, err);
-    a->each.scratch = change->copies * quern__picture_size(picture) + (change->make == quern__equalize ? a->bins : 0);
+    a->each.scratch = change->copies * quern__picture_size(picture) +
+                      (change->make == quern__equalize ? a->bins : 0);
     if (status >= 0)
         status = take_parts(a, config, where, err);
     if (status < 0) {
@@ -274,12 +322,15 @@ static quern__augmentation *augmentation_new(const quern__change *change, json_t
     return a;
 }
 
-/* The config of part k: RandomColorJitter has a factor for each part (NULL: the part is off), other layers one factor for all. */
+/* The config of part k: RandomColorJitter has a factor for each part (NULL: the part is off), other
+ * layers one factor for all. */
 static json_t *part_config(const quern__augmentation *a, json_t *config, int k)
 {
-    static const char *const own[] = { "brightness_factor", "contrast_factor", "saturation_factor", "hue_factor" };
+    static const char *const own[] = { "brightness_factor", "contrast_factor", "saturation_factor",
+                                       "hue_factor" };
     const quern__change *part = change_of(a->change->list[k]);
-    json_t *out = json_object(), *range = json_object_get(config, "value_range"), *way = json_object_get(config, "interpolation");
+    json_t *out = json_object(), *range = json_object_get(config, "value_range"),
+           *way = json_object_get(config, "interpolation");
     json_object_set(out, "value_range", range);
     if (part->copies && way)
         json_object_set(out, "interpolation", way);
@@ -290,7 +341,8 @@ static json_t *part_config(const quern__augmentation *a, json_t *config, int k)
         else if (part->make == quern__posterize)
             json_object_set_new(out, "factor", json_real(fmax(1, floor(8 * a->range[0][1]))));
         else
-            json_object_set_new(out, part->factors[i].key, json_pack("[f,f]", a->range[0][0], a->range[0][1]));
+            json_object_set_new(out, part->factors[i].key,
+                                json_pack("[f,f]", a->range[0][0], a->range[0][1]));
     if (a->change->make == jitter && json_is_null(json_object_get(out, "factor"))) {
         json_decref(out);
         return NULL;
@@ -307,7 +359,8 @@ static int take_parts(quern__augmentation *a, json_t *config, const char *where,
         json_t *own = part_config(a, config, k);
         if (!own)
             continue;
-        quern__augmentation *part = augmentation_new(change_of(a->change->list[k]), own, &a->picture, where, err);
+        quern__augmentation *part =
+            augmentation_new(change_of(a->change->list[k]), own, &a->picture, where, err);
         json_decref(own);
         if (!part)
             return QUERN_INVALID;
@@ -320,7 +373,8 @@ static int take_parts(quern__augmentation *a, json_t *config, const char *where,
 
 /* ---- layers ---- */
 
-static void make_record(const void *self, quern__draws draws, const float *in, float *out, float *scratch)
+static void make_record(const void *self, quern__draws draws, const float *in, float *out,
+                        float *scratch)
 {
     const quern__augmentation *a = self;
     memcpy(out, in, (size_t)quern__picture_size(&a->picture) * sizeof *out);
@@ -333,7 +387,8 @@ static int augmentation_build(quern__layer *l, const quern_shape *in, int n, que
     if (status < 0)
         return status;
     quern__picture picture = quern__picture_of(l, in);
-    quern__augmentation *a = augmentation_new(change_of(l->kind->name), l->config, &picture, l->name, err);
+    quern__augmentation *a =
+        augmentation_new(change_of(l->kind->name), l->config, &picture, l->name, err);
     l->object = a;
     if (!a)
         return err && err->code ? err->code : QUERN_INVALID;
@@ -343,7 +398,8 @@ static int augmentation_build(quern__layer *l, const quern_shape *in, int n, que
     return QUERN_OK;
 }
 
-static quern__id augmentation_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id augmentation_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                   bool training)
 {
     const quern__augmentation *a = l->object;
     (void)n;
@@ -380,12 +436,16 @@ static void augmentation_drop(quern__layer *l) { augmentation_free(l->object); }
                                              .destroy_state = augmentation_drop }
 LAYER(random_flip, "RandomFlip", F("mode", TEXT, "\"horizontal_and_vertical\""), SEED, FORMAT);
 LAYER(random_rotation, "RandomRotation", FACTOR, MODE, WAY, SEED, FILL, FORMAT);
-LAYER(random_zoom, "RandomZoom", F("height_factor", ANY, NULL), F("width_factor", ANY, "null"), MODE, WAY, SEED, FILL, FORMAT);
-LAYER(random_translation, "RandomTranslation", F("height_factor", ANY, NULL), F("width_factor", ANY, NULL), MODE, WAY, SEED, FILL,
+LAYER(random_zoom, "RandomZoom", F("height_factor", ANY, NULL), F("width_factor", ANY, "null"),
+      MODE, WAY, SEED, FILL, FORMAT);
+LAYER(random_translation, "RandomTranslation", F("height_factor", ANY, NULL),
+      F("width_factor", ANY, NULL), MODE, WAY, SEED, FILL, FORMAT);
+LAYER(random_shear, "RandomShear", F("x_factor", ANY, "0.0"), F("y_factor", ANY, "0.0"), WAY, MODE,
+      FILL, FORMAT, SEED);
+LAYER(random_perspective, "RandomPerspective", CERTAIN, F("scale", ANY, "1.0"), WAY, FILL, SEED,
       FORMAT);
-LAYER(random_shear, "RandomShear", F("x_factor", ANY, "0.0"), F("y_factor", ANY, "0.0"), WAY, MODE, FILL, FORMAT, SEED);
-LAYER(random_perspective, "RandomPerspective", CERTAIN, F("scale", ANY, "1.0"), WAY, FILL, SEED, FORMAT);
-LAYER(random_elastic_transform, "RandomElasticTransform", CERTAIN, F("scale", ANY, "1.0"), WAY, MODE, FILL, RANGE, SEED, FORMAT);
+LAYER(random_elastic_transform, "RandomElasticTransform", CERTAIN, F("scale", ANY, "1.0"), WAY,
+      MODE, FILL, RANGE, SEED, FORMAT);
 LAYER(random_contrast, "RandomContrast", FACTOR, RANGE, SEED, FORMAT);
 LAYER(random_brightness, "RandomBrightness", FACTOR, RANGE, SEED, FORMAT);
 LAYER(random_hue, "RandomHue", FACTOR, RANGE, FORMAT, SEED);
@@ -394,14 +454,20 @@ LAYER(random_sharpness, "RandomSharpness", FACTOR, RANGE, FORMAT, SEED);
 LAYER(random_grayscale, "RandomGrayscale", F("factor", ANY, "0.5"), FORMAT, SEED);
 LAYER(random_invert, "RandomInvert", CERTAIN, RANGE, SEED, FORMAT);
 LAYER(random_posterization, "RandomPosterization", FACTOR, RANGE, FORMAT, SEED);
-LAYER(solarization, "Solarization", F("addition_factor", ANY, "0.0"), F("threshold_factor", ANY, "0.0"), RANGE, SEED, FORMAT);
+LAYER(solarization, "Solarization", F("addition_factor", ANY, "0.0"),
+      F("threshold_factor", ANY, "0.0"), RANGE, SEED, FORMAT);
 LAYER(random_color_degeneration, "RandomColorDegeneration", FACTOR, RANGE, FORMAT, SEED);
-LAYER(random_gaussian_blur, "RandomGaussianBlur", CERTAIN, F("kernel_size", ANY, "3"), F("sigma", ANY, "1.0"), RANGE, FORMAT, SEED);
-LAYER(random_erasing, "RandomErasing", CERTAIN, F("scale", ANY, "[0.02, 0.33]"), F("fill_value", ANY, "null"), RANGE, SEED, FORMAT);
+LAYER(random_gaussian_blur, "RandomGaussianBlur", CERTAIN, F("kernel_size", ANY, "3"),
+      F("sigma", ANY, "1.0"), RANGE, FORMAT, SEED);
+LAYER(random_erasing, "RandomErasing", CERTAIN, F("scale", ANY, "[0.02, 0.33]"),
+      F("fill_value", ANY, "null"), RANGE, SEED, FORMAT);
 LAYER(auto_contrast, "AutoContrast", RANGE, FORMAT);
 LAYER(equalization, "Equalization", RANGE, F("bins", INT, "256"), FORMAT);
-LAYER(random_color_jitter, "RandomColorJitter", RANGE, F("brightness_factor", ANY, "null"), F("contrast_factor", ANY, "null"),
-      F("saturation_factor", ANY, "null"), F("hue_factor", ANY, "null"), SEED, FORMAT);
-LAYER(rand_augment, "RandAugment", RANGE, F("num_ops", INT, "2"), F("factor", ANY, "0.5"), WAY, SEED, FORMAT);
-LAYER(aug_mix, "AugMix", RANGE, F("num_chains", INT, "3"), F("chain_depth", INT, "3"), F("factor", ANY, "0.3"),
-      F("alpha", NUMBER, "1.0"), F("all_ops", BOOL, "true"), WAY, SEED, FORMAT);
+LAYER(random_color_jitter, "RandomColorJitter", RANGE, F("brightness_factor", ANY, "null"),
+      F("contrast_factor", ANY, "null"), F("saturation_factor", ANY, "null"),
+      F("hue_factor", ANY, "null"), SEED, FORMAT);
+LAYER(rand_augment, "RandAugment", RANGE, F("num_ops", INT, "2"), F("factor", ANY, "0.5"), WAY,
+      SEED, FORMAT);
+LAYER(aug_mix, "AugMix", RANGE, F("num_chains", INT, "3"), F("chain_depth", INT, "3"),
+      F("factor", ANY, "0.3"), F("alpha", NUMBER, "1.0"), F("all_ops", BOOL, "true"), WAY, SEED,
+      FORMAT);

@@ -1,5 +1,6 @@
-/* category_encoding: CategoryEncoding, Hashing and HashedCrossing: numbers and strings become categories; categories become
- * indices, one-hot or multi-hot rows. https://keras.io/api/layers/preprocessing_layers/categorical/ */
+/* category_encoding: CategoryEncoding, Hashing and HashedCrossing: numbers and strings become
+ * categories; categories become indices, one-hot or multi-hot rows.
+ * https://keras.io/api/layers/preprocessing_layers/categorical/ */
 #include "keras/keras.h"
 
 #include "text/keras/farmhash.h"
@@ -30,18 +31,21 @@ int quern__check_output_mode(quern__layer *l, int first, int n, quern_error *err
     const char *mode = quern__config_text(l->config, "output_mode");
     int k = mode_of(l);
     return k >= first && k < n ? QUERN_OK
-                               : quern__fail(err, QUERN_INVALID, l->name, "output_mode '%.40s' is not supported by this layer",
+                               : quern__fail(err, QUERN_INVALID, l->name,
+                                             "output_mode '%.40s' is not supported by this layer",
                                              mode ? mode : "null");
 }
 
-quern__id quern__encode_categories(quern__layer *l, quern__graph *g, quern__id indices, int64_t depth, quern__id weights)
+quern__id quern__encode_categories(quern__layer *l, quern__graph *g, quern__id indices,
+                                   int64_t depth, quern__id weights)
 {
     int mode = mode_of(l), rank = quern__shape_of(g, indices)->rank;
     quern_shape s = *quern__shape_of(g, indices);
     if (mode == AS_INT || !indices)
         return indices;
     if (mode != AS_ONE_HOT && rank < 2)
-        return quern__graph_fail(g, QUERN_SHAPE, "output_mode %s needs inputs (None, categories)", modes[mode]);
+        return quern__graph_fail(g, QUERN_SHAPE, "output_mode %s needs inputs (None, categories)",
+                                 modes[mode]);
     if (mode == AS_ONE_HOT && rank > 1 && s.dims[rank - 1] == 1) {
         s.rank--;
         indices = quern__reshape(g, indices, &s);
@@ -51,7 +55,9 @@ quern__id quern__encode_categories(quern__layer *l, quern__graph *g, quern__id i
         s.dims[s.rank++] = 1;
         marks = quern__mul2(g, marks, quern__reshape(g, weights, &s));
     }
-    return mode == AS_ONE_HOT ? marks : quern__reduce(g, mode == AS_COUNT ? QUERN__SUM : QUERN__REDUCE_MAX, marks, 2, false);
+    return mode == AS_ONE_HOT ? marks
+                              : quern__reduce(g, mode == AS_COUNT ? QUERN__SUM : QUERN__REDUCE_MAX,
+                                              marks, 2, false);
 }
 
 /* ---- CategoryEncoding ---- */
@@ -68,15 +74,18 @@ static int encoding_build(quern__layer *l, const quern_shape *in, int n, quern_e
     return quern__check_output_mode(l, AS_ONE_HOT, n_modes, err);
 }
 
-static quern__id encoding_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id encoding_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     quern__id weights = quern__layer_argument(l, in, n, "count_weights", 0);
     (void)training;
     if (weights && mode_of(l) != AS_COUNT)
         return quern__graph_fail(g, QUERN_INVALID, "count_weights need output_mode count");
     if (weights && !quern_shape_equal(quern__shape_of(g, weights), quern__shape_of(g, in[0])))
-        return quern__graph_fail(g, QUERN_SHAPE, "count_weights must have the shape of the categories");
-    return quern__encode_categories(l, g, in[0], quern__config_int(l->config, "num_tokens"), weights);
+        return quern__graph_fail(g, QUERN_SHAPE,
+                                 "count_weights must have the shape of the categories");
+    return quern__encode_categories(l, g, in[0], quern__config_int(l->config, "num_tokens"),
+                                    weights);
 }
 
 /* ---- hashing ---- */
@@ -93,7 +102,8 @@ typedef struct hashing {
     int64_t integer;
 } hashing;
 
-/* The bytes of element i: a string as it is, a number truncated to an integer in decimal. NULL: the integer is not exact. */
+/* The bytes of element i: a string as it is, a number truncated to an integer in decimal. NULL: the
+ * integer is not exact. */
 static const char *bytes_of(const quern_tensor *t, int64_t i, char digits[24], size_t *n)
 {
     if (t->dtype == QUERN_STRING) {
@@ -119,22 +129,26 @@ static bool is_mask(const hashing *h, const quern_tensor *t, int64_t i, const ch
     if (h->mask)
         return strlen(h->mask) == n && !memcmp(h->mask, bytes, n);
     int64_t whole;
-    return h->whole && quern__whole_at(t, i, &whole) ? whole == h->integer : quern__get(t, i) == h->number;
+    return h->whole && quern__whole_at(t, i, &whole) ? whole == h->integer
+                                                     : quern__get(t, i) == h->number;
 }
 
-static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
+static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out,
+                    const char **why)
 {
     const hashing *h = self;
     char digits[24];
     size_t length;
     const char *bytes = bytes_of(in, at, digits, &length);
     (void)n;
-    *why = "a number is not finite or exceeds 2^24, the exact range of float32; use dtype=int64 for the input";
+    *why = "a number is not finite or exceeds 2^24, the exact range of float32; use dtype=int64 "
+           "for the input";
     if (!bytes)
         return QUERN_NOTFOUND;
     bool apart = h->masked && h->bins > 1; /* bin 0 is reserved for the mask */
-    uint64_t bins = (uint64_t)(h->bins - apart),
-             hash = h->salted ? quern__siphash(h->key, bytes, length) : quern__fingerprint64(bytes, length);
+    uint64_t bins = (uint64_t)(h->bins - apart), hash = h->salted
+                                                            ? quern__siphash(h->key, bytes, length)
+                                                            : quern__fingerprint64(bytes, length);
     *out = apart && is_mask(h, in, at, bytes, length) ? 0 : (float)(hash % bins + apart);
     return QUERN_OK;
 }
@@ -167,7 +181,8 @@ static hashing *hashing_new(quern__layer *l, int modes_known, quern_error *err)
     if (quern__check_output_mode(l, AS_INT, modes_known, err) < 0)
         return NULL;
     const char *dtype = quern__config_text(l->config, "dtype");
-    if (mode_of(l) == AS_INT && dtype && !strcmp(dtype, "float32")) /* Keras's default for indices, which does not accept float32 */
+    if (mode_of(l) == AS_INT && dtype &&
+        !strcmp(dtype, "float32")) /* Keras's default for indices, which does not accept float32 */
         json_object_set_new(l->config, "dtype", json_string("int64"));
     hashing *h = l->object = quern__zalloc(1, sizeof *h);
     if (!h)
@@ -195,7 +210,8 @@ static int hashing_build(quern__layer *l, const quern_shape *in, int n, quern_er
     return take_salt(l, h, err);
 }
 
-static quern__id hashing_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id hashing_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     const hashing *h = l->object;
     bool text = quern__graph_value(g, in[0])->dtype == QUERN_STRING;
@@ -208,20 +224,23 @@ static quern__id hashing_call(quern__layer *l, quern__graph *g, const quern__id 
 
 /* ---- crossing ---- */
 
-static int look_crossed(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
+static int look_crossed(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out,
+                        const char **why)
 {
     const hashing *h = self;
     uint64_t hash = 0xDECAFCAFFE; /* the start value of TensorFlow */
     char digits[24];
     size_t length;
     (void)n;
-    *why = "a number is not an integer or exceeds 2^24, the exact range of float32; use dtype=int64 for the input";
+    *why = "a number is not an integer or exceeds 2^24, the exact range of float32; use "
+           "dtype=int64 for the input";
     for (int k = 0; k < h->arrays; k++) {
         const char *bytes = bytes_of(&in[k], at, digits, &length);
         int64_t x = 0;
         if (!bytes || (in[k].dtype != QUERN_STRING && !quern__whole_at(&in[k], at, &x)))
             return QUERN_NOTFOUND;
-        hash = quern__fingerprint_cat(hash, in[k].dtype == QUERN_STRING ? quern__fingerprint64(bytes, length) : (uint64_t)x);
+        hash = quern__fingerprint_cat(
+            hash, in[k].dtype == QUERN_STRING ? quern__fingerprint64(bytes, length) : (uint64_t)x);
     }
     *out = (float)(hash % (uint64_t)h->bins);
     return QUERN_OK;
@@ -230,8 +249,10 @@ static int look_crossed(const void *self, const quern_tensor *in, int64_t at, in
 static int crossing_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     for (int i = 0; i < n; i++)
-        if (n < 2 || in[i].rank > 2 || !quern_shape_equal(&in[i], &in[0]) || (in[i].rank == 2 && in[i].dims[1] != 1))
-            return quern__fail(err, QUERN_SHAPE, l->name, "needs at least two inputs, all (None, 1) or all (None,)");
+        if (n < 2 || in[i].rank > 2 || !quern_shape_equal(&in[i], &in[0]) ||
+            (in[i].rank == 2 && in[i].dims[1] != 1))
+            return quern__fail(err, QUERN_SHAPE, l->name,
+                               "needs at least two inputs, all (None, 1) or all (None,)");
     hashing *h = hashing_new(l, AS_ONE_HOT + 1, err);
     if (!h)
         return err && err->code ? err->code : QUERN_INVALID;
@@ -240,7 +261,8 @@ static int crossing_build(quern__layer *l, const quern_shape *in, int n, quern_e
     return QUERN_OK;
 }
 
-static quern__id crossing_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id crossing_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     const hashing *h = l->object;
     quern_shape s = *quern__shape_of(g, in[0]);
@@ -254,15 +276,19 @@ static const quern__field encoding_fields[] = { { "num_tokens", QUERN__F_INT, NU
                                                 { "output_mode", QUERN__F_TEXT, "\"multi_hot\"" },
                                                 { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
                                                 { 0 } };
-static const quern__field hashing_fields[] = {
-    { "num_bins", QUERN__F_INT, NULL },          { "mask_value", QUERN__F_ANY, "null" },       { "salt", QUERN__F_ANY, "null" },
-    { "output_mode", QUERN__F_TEXT, "\"int\"" }, { "sparse", QUERN__F_ONLY_DEFAULT, "false" }, { 0 }
-};
+static const quern__field hashing_fields[] = { { "num_bins", QUERN__F_INT, NULL },
+                                               { "mask_value", QUERN__F_ANY, "null" },
+                                               { "salt", QUERN__F_ANY, "null" },
+                                               { "output_mode", QUERN__F_TEXT, "\"int\"" },
+                                               { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
+                                               { 0 } };
 static const quern__field crossing_fields[] = { { "num_bins", QUERN__F_INT, NULL },
                                                 { "output_mode", QUERN__F_TEXT, "\"int\"" },
                                                 { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
                                                 { 0 } };
-static const quern__call_arg encoding_takes[] = { { "inputs", false }, { "count_weights", false }, { 0 } };
+static const quern__call_arg encoding_takes[] = { { "inputs", false },
+                                                  { "count_weights", false },
+                                                  { 0 } };
 
 const quern__class quern__layer_category_encoding = { .group = QUERN__LAYER,
                                                       .name = "CategoryEncoding",

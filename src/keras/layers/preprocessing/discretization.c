@@ -1,5 +1,6 @@
-/* discretization: Discretization: numbers become the indices of bins. The boundaries are given, or adapt learns them as quantiles
- * of a stream. As in Keras, the state is a summary of bounded size: weighted values, whose number epsilon determines.
+/* discretization: Discretization: numbers become the indices of bins. The boundaries are given, or
+ * adapt learns them as quantiles of a stream. As in Keras, the state is a summary of bounded size:
+ * weighted values, whose number epsilon determines.
  * https://keras.io/api/layers/preprocessing_layers/numerical/discretization/ */
 #include "keras/keras.h"
 
@@ -27,7 +28,8 @@ typedef struct discretization {
     summary seen;
 } discretization;
 
-static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
+static int look_bin(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out,
+                    const char **why)
 {
     const discretization *d = self;
     int64_t low = 0, high = d->n;
@@ -84,7 +86,8 @@ static double interpolate(double x, const double *from, const double *to, int64_
     return (to[high] - to[low]) / (from[high] - from[low]) * (x - from[low]) + to[low];
 }
 
-/* Replaces a summary by its values at multiples of epsilon of the total weight. A summary that is smaller does not change. */
+/* Replaces a summary by its values at multiples of epsilon of the total weight. A summary that is
+ * smaller does not change. */
 static int compress(summary *s, double epsilon, quern_error *err)
 {
     int64_t n = s->n, kept = (int64_t)ceil(1 / epsilon);
@@ -118,7 +121,8 @@ static int compress(summary *s, double epsilon, quern_error *err)
     return QUERN_OK;
 }
 
-static int discretization_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen, quern_error *err)
+static int discretization_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen,
+                                quern_error *err)
 {
     discretization *d = l->object;
     int64_t n = quern_shape_count(&batch->shape);
@@ -132,7 +136,8 @@ static int discretization_adapt(quern__layer *l, const quern_tensor *batch, int6
         all[i].value = (float)quern__get(batch, i);
         if (!isfinite(all[i].value)) {
             quern__free(all);
-            return quern__fail(err, QUERN_NUMBER, l->name, "number %lld of a batch is not finite", (long long)i);
+            return quern__fail(err, QUERN_NUMBER, l->name, "number %lld of a batch is not finite",
+                               (long long)i);
         }
     }
     n = summarise(all, n, epsilon);
@@ -151,7 +156,8 @@ static int take_boundaries(quern__layer *l, quern_error *err)
     json_t *list = json_object_get(l->config, "bin_boundaries"), *v;
     size_t k, n = json_array_size(list);
     if (!json_is_array(list) || n > most_boundaries)
-        return quern__fail(err, QUERN_INVALID, l->name, "bin_boundaries must be a list of at most %d numbers", most_boundaries);
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "bin_boundaries must be a list of at most %d numbers", most_boundaries);
     float *own = quern__zalloc(n + 1, sizeof *own);
     if (!own)
         return quern__fail_memory(err, n * sizeof *own);
@@ -162,7 +168,8 @@ static int take_boundaries(quern__layer *l, quern_error *err)
     {
         own[k] = (float)json_number_value(v);
         if (!json_is_number(v) || (k && own[k] < own[k - 1]))
-            return quern__fail(err, QUERN_INVALID, l->name, "bin_boundaries must be numbers in ascending order");
+            return quern__fail(err, QUERN_INVALID, l->name,
+                               "bin_boundaries must be numbers in ascending order");
     }
     d->known = true;
     return QUERN_OK;
@@ -178,8 +185,9 @@ static int discretization_adapted(quern__layer *l, quern_error *err)
     for (int64_t i = 0; i + 1 < d->seen.n; i++)
         json_array_append_new(list, json_real((double)d->seen.points[i].value));
     if (status >= 0 && strcmp(mode, "int") && d->seen.n != bins)
-        status = quern__fail(err, QUERN_SHAPE, l->name, "the data gives %lld bins, the output has %lld", (long long)d->seen.n,
-                             (long long)bins);
+        status =
+            quern__fail(err, QUERN_SHAPE, l->name, "the data gives %lld bins, the output has %lld",
+                        (long long)d->seen.n, (long long)bins);
     json_object_set_new(l->config, "bin_boundaries", list);
     if (status < 0)
         return status;
@@ -190,7 +198,8 @@ static int discretization_adapted(quern__layer *l, quern_error *err)
 
 static int discretization_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
-    json_t *list = json_object_get(l->config, "bin_boundaries"), *bins = json_object_get(l->config, "num_bins");
+    json_t *list = json_object_get(l->config, "bin_boundaries"),
+           *bins = json_object_get(l->config, "num_bins");
     double epsilon = quern__config_number(l->config, "epsilon");
     (void)in, (void)n;
     int status = quern__check_output_mode(l, 0, 4, err);
@@ -198,8 +207,10 @@ static int discretization_build(quern__layer *l, const quern_shape *in, int n, q
         return status;
     if (json_is_null(list) && json_is_null(bins))
         return quern__fail(err, QUERN_INVALID, l->name, "needs num_bins or bin_boundaries");
-    if (!json_is_null(bins) && !(json_integer_value(bins) >= 1 && json_integer_value(bins) <= most_boundaries))
-        return quern__fail(err, QUERN_INVALID, l->name, "num_bins must be in 1 … %d", most_boundaries);
+    if (!json_is_null(bins) &&
+        !(json_integer_value(bins) >= 1 && json_integer_value(bins) <= most_boundaries))
+        return quern__fail(err, QUERN_INVALID, l->name, "num_bins must be in 1 … %d",
+                           most_boundaries);
     if (!(epsilon >= 1e-6 && epsilon <= 1))
         return quern__fail(err, QUERN_INVALID, l->name, "epsilon must be in 1e-6 … 1");
     discretization *d = l->object = quern__zalloc(1, sizeof *d);
@@ -210,7 +221,8 @@ static int discretization_build(quern__layer *l, const quern_shape *in, int n, q
     return json_is_null(list) ? QUERN_OK : take_boundaries(l, err);
 }
 
-static quern__id discretization_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id discretization_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                     bool training)
 {
     const discretization *d = l->object;
     quern_shape s = *quern__shape_of(g, in[0]);
@@ -229,9 +241,11 @@ static void discretization_drop(quern__layer *l)
     quern__free(d);
 }
 
-static const quern__field fields[] = { { "bin_boundaries", QUERN__F_ANY, "null" },   { "num_bins", QUERN__F_ANY, "null" },
-                                       { "epsilon", QUERN__F_NUMBER, "0.01" },       { "output_mode", QUERN__F_TEXT, "\"int\"" },
-                                       { "sparse", QUERN__F_ONLY_DEFAULT, "false" }, { 0 } };
+static const quern__field fields[] = {
+    { "bin_boundaries", QUERN__F_ANY, "null" },   { "num_bins", QUERN__F_ANY, "null" },
+    { "epsilon", QUERN__F_NUMBER, "0.01" },       { "output_mode", QUERN__F_TEXT, "\"int\"" },
+    { "sparse", QUERN__F_ONLY_DEFAULT, "false" }, { 0 }
+};
 const quern__class quern__layer_discretization = { .group = QUERN__LAYER,
                                                    .name = "Discretization",
                                                    .aliases = "",

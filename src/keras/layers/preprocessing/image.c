@@ -19,8 +19,10 @@ int quern__picture_check(quern__layer *l, const quern_shape *in, int n, quern_er
     for (int i = 1; i < 4 && fits; i++)
         fits = in->dims[i] > 0;
     if (format && strcmp(format, "channels_first") && strcmp(format, "channels_last"))
-        return quern__fail(err, QUERN_INVALID, l->name, "data_format '%.40s' is not channels_last or channels_first", format);
+        return quern__fail(err, QUERN_INVALID, l->name,
+                           "data_format '%.40s' is not channels_last or channels_first", format);
     return fits ? QUERN_OK
-                : quern__fail(err, QUERN_SHAPE, l->name, "needs images of fixed size, (None, height, width, channels), got %s",
+                : quern__fail(err, QUERN_SHAPE, l->name,
+                              "needs images of fixed size, (None, height, width, channels), got %s",
                               quern_shape_text(in, text, sizeof text));
 }

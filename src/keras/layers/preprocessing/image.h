@@ -9,20 +9,25 @@ typedef struct quern__picture {
     int64_t height, width, channels, y_step, x_step, c_step;
 } quern__picture;
 
-/* The image of a record of inputs (None, height, width, channels) or (None, channels, height, width). */
+/* The image of a record of inputs (None, height, width, channels) or (None, channels, height,
+ * width). */
 quern__picture quern__picture_of(const quern__layer *layer, const quern_shape *shape);
 /* Checks that the inputs are images of fixed size. */
 int quern__picture_check(quern__layer *layer, const quern_shape *in, int n, quern_error *err);
 
 /* ---- resizing.c ---- */
-/* Build and call of layers whose output has config.height and config.width. `extra` of the row: QUERN__WHOLE resizes the whole
- * image. QUERN__CENTRE crops the centre; of a small image, it resizes the largest part with the target's aspect ratio. QUERN__CUT
- * resizes that part and crops it, as Keras's RandomCrop does. */
+/* Build and call of layers whose output has config.height and config.width. `extra` of the row:
+ * QUERN__WHOLE resizes the whole image. QUERN__CENTRE crops the centre; of a small image, it
+ * resizes the largest part with the target's aspect ratio. QUERN__CUT resizes that part and crops
+ * it, as Keras's RandomCrop does. */
 enum { QUERN__WHOLE, QUERN__CENTRE, QUERN__CUT };
 int quern__resizing_build(quern__layer *layer, const quern_shape *in, int n, quern_error *err);
-/* Adds the weights of one axis, (in, out), as a constant; the second function resizes an axis with them. */
-int quern__resizing_weights(quern__layer *layer, const char *how, bool antialias, int64_t in, int64_t out, quern_error *err);
+/* Adds the weights of one axis, (in, out), as a constant; the second function resizes an axis with
+ * them. */
+int quern__resizing_weights(quern__layer *layer, const char *how, bool antialias, int64_t in,
+                            int64_t out, quern_error *err);
 quern__id quern__resized_along(quern__graph *g, quern__id x, int axis, quern__variable *weights);
-quern__id quern__resizing_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n, bool training);
+quern__id quern__resizing_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n,
+                               bool training);
 
 #endif

@@ -1,5 +1,6 @@
-/* normalization: Normalization: (x - mean) / sqrt(variance) per index of the kept axes. The config has mean and variance, or
- * adapt learns them from a stream. https://keras.io/api/layers/preprocessing_layers/numerical/normalization/ */
+/* normalization: Normalization: (x - mean) / sqrt(variance) per index of the kept axes. The config
+ * has mean and variance, or adapt learns them from a stream.
+ * https://keras.io/api/layers/preprocessing_layers/numerical/normalization/ */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -24,12 +25,14 @@ static bool kept(json_t *config, int rank, uint32_t *out)
 }
 
 /* The shape of mean and variance: the kept axes; `spread` has size 1 on the other axes. */
-static int state_shape(const quern__layer *l, const quern_shape *in, quern_shape *shape, quern_shape *spread, quern_error *err)
+static int state_shape(const quern__layer *l, const quern_shape *in, quern_shape *shape,
+                       quern_shape *spread, quern_error *err)
 {
     uint32_t keep;
     *shape = *spread = (quern_shape){ 0 };
     if (!kept(l->config, in->rank, &keep))
-        return quern__fail(err, QUERN_SHAPE, l->name, "axis is outside the %d axes of the input", in->rank);
+        return quern__fail(err, QUERN_SHAPE, l->name, "axis is outside the %d axes of the input",
+                           in->rank);
     for (int i = 0; i < in->rank; i++) {
         bool own = keep >> i & 1;
         if (own && in->dims[i] < 0)
@@ -44,7 +47,8 @@ static int state_shape(const quern__layer *l, const quern_shape *in, quern_shape
 static int normalization_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     quern_shape shape, spread, scalar = { 0 };
-    json_t *mean = json_object_get(l->config, "mean"), *variance = json_object_get(l->config, "variance");
+    json_t *mean = json_object_get(l->config, "mean"),
+           *variance = json_object_get(l->config, "variance");
     (void)n;
     int status = state_shape(l, in, &shape, &spread, err);
     if (status < 0)
@@ -54,11 +58,14 @@ static int normalization_build(quern__layer *l, const quern_shape *in, int n, qu
     if (!json_is_null(mean) && json_array_size(mean) != json_array_size(variance))
         return quern__fail(err, QUERN_SHAPE, l->name, "mean and variance must have the same shape");
     if (!json_is_null(mean))
-        return quern__layer_constant(l, l->name, mean, err) && quern__layer_constant(l, l->name, variance, err) ? QUERN_OK
-                                                                                                                : QUERN_INVALID;
+        return quern__layer_constant(l, l->name, mean, err) &&
+                       quern__layer_constant(l, l->name, variance, err)
+                   ? QUERN_OK
+                   : QUERN_INVALID;
     l->trainable = false;
     quern__variable *weights[2] = { quern__layer_weight(l, "mean", &shape, "mean_initializer", err),
-                                    quern__layer_weight(l, "variance", &shape, "variance_initializer", err) };
+                                    quern__layer_weight(l, "variance", &shape,
+                                                        "variance_initializer", err) };
     if (!weights[0] || !weights[1])
         return QUERN_NOMEM;
     for (int64_t i = 0; i < quern_shape_count(&shape); i++)
@@ -71,7 +78,8 @@ static int normalization_build(quern__layer *l, const quern_shape *in, int n, qu
 }
 
 /* Given statistics align with the kept axes from the right; learned ones have all kept axes. */
-static quern__id spread_over(quern__graph *g, quern__variable *v, const quern_shape *spread, uint32_t keep)
+static quern__id spread_over(quern__graph *g, quern__variable *v, const quern_shape *spread,
+                             uint32_t keep)
 {
     quern_shape to = *spread;
     int own = v->shape.rank;
@@ -80,7 +88,8 @@ static quern__id spread_over(quern__graph *g, quern__variable *v, const quern_sh
     return quern__reshape(g, quern__graph_variable(g, v), &to);
 }
 
-static quern__id normalization_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id normalization_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                    bool training)
 {
     quern_shape shape, spread;
     uint32_t keep;
@@ -90,15 +99,16 @@ static quern__id normalization_call(quern__layer *l, quern__graph *g, const quer
         return quern__graph_fail(g, err.code, "%s", err.text);
     kept(l->config, spread.rank, &keep);
     quern__variable *const *state = l->n_constants ? l->constants : l->weights;
-    quern__id mean = spread_over(g, state[0], &spread, keep), variance = spread_over(g, state[1], &spread, keep);
+    quern__id mean = spread_over(g, state[0], &spread, keep),
+              variance = spread_over(g, state[1], &spread, keep);
     quern__id deviation = quern__unary(g, QUERN__CLIP, quern__sqrt(g, variance), 1e-7, INFINITY, 0);
     if (quern__config_bool(l->config, "invert"))
         return quern__add2(g, mean, quern__mul2(g, in[0], deviation));
     return quern__div2(g, quern__sub2(g, in[0], mean), deviation);
 }
 
-/* The state of adapt in double precision: means and variances so far, sums of a batch, and the statistic of each element of a
- * record. */
+/* The state of adapt in double precision: means and variances so far, sums of a batch, and the
+ * statistic of each element of a record. */
 typedef struct learning {
     double *mean, *variance, *sum, *squares;
     int32_t *place;
@@ -111,9 +121,11 @@ static learning learning_in(quern__layer *l, int64_t places)
 }
 
 /* Allocates the state at the first batch. The batch axis is never kept. */
-static int begin_learning(quern__layer *l, const quern_tensor *batch, int64_t places, quern_error *err)
+static int begin_learning(quern__layer *l, const quern_tensor *batch, int64_t places,
+                          quern_error *err)
 {
-    int64_t per = quern_shape_count(&batch->shape) / batch->shape.dims[0], stride[QUERN_MAX_RANK], step = 1;
+    int64_t per = quern_shape_count(&batch->shape) / batch->shape.dims[0], stride[QUERN_MAX_RANK],
+            step = 1;
     uint32_t keep;
     quern__free(l->scratch);
     l->scratch = quern__zalloc(4 * (size_t)places + (size_t)per, sizeof(double));
@@ -131,13 +143,17 @@ static int begin_learning(quern__layer *l, const quern_tensor *batch, int64_t pl
     return QUERN_OK;
 }
 
-/* Merges mean and variance of earlier batches with those of one batch (Chan, Golub, LeVeque: "Updating formulae …", 1979). */
-static int normalization_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen, quern_error *err)
+/* Merges mean and variance of earlier batches with those of one batch (Chan, Golub, LeVeque:
+ * "Updating formulae …", 1979). */
+static int normalization_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen,
+                               quern_error *err)
 {
     quern_shape shape, spread;
     int status = state_shape(l, &batch->shape, &shape, &spread, err);
-    int64_t places = status < 0 ? 0 : quern_shape_count(&shape), total = quern_shape_count(&batch->shape);
-    if (status < 0 || total < 1 || (seen == 0 && (status = begin_learning(l, batch, places, err)) < 0))
+    int64_t places = status < 0 ? 0 : quern_shape_count(&shape),
+            total = quern_shape_count(&batch->shape);
+    if (status < 0 || total < 1 ||
+        (seen == 0 && (status = begin_learning(l, batch, places, err)) < 0))
         return status;
     learning w = learning_in(l, places);
     int64_t per = total / batch->shape.dims[0], each = total / places;
@@ -154,9 +170,10 @@ static int normalization_adapt(quern__layer *l, const quern_tensor *batch, int64
     }
     double part = (double)each / (double)(seen + each);
     for (int64_t k = 0; k < places; k++) {
-        double before = w.mean[k], now = before * (1 - part) + w.sum[k] * part, own = w.squares[k] / (double)each;
-        w.variance[k] =
-            (w.variance[k] + (before - now) * (before - now)) * (1 - part) + (own + (w.sum[k] - now) * (w.sum[k] - now)) * part;
+        double before = w.mean[k], now = before * (1 - part) + w.sum[k] * part,
+               own = w.squares[k] / (double)each;
+        w.variance[k] = (w.variance[k] + (before - now) * (before - now)) * (1 - part) +
+                        (own + (w.sum[k] - now) * (w.sum[k] - now)) * part;
         w.mean[k] = now;
         ((float *)l->weights[0]->data)[k] = (float)now;
         ((float *)l->weights[1]->data)[k] = (float)w.variance[k];

@@ -24,7 +24,8 @@ static int shape_behind(quern__layer *l, quern__layer *inner, quern_shape *shape
     return status;
 }
 
-/* The name of inner layer k in files: its class in snake case, with a number from the second of a class on. */
+/* The name of inner layer k in files: its class in snake case, with a number from the second of a
+ * class on. */
 static void place_of(const quern__layer *l, int k, char *out, size_t size)
 {
     char name[48];
@@ -43,12 +44,14 @@ static int pipeline_build(quern__layer *l, const quern_shape *in, int n, quern_e
     int status =
         n == 1 && json_is_array(list) && json_array_size(list) <= QUERN__MAX_INNER
             ? QUERN_OK
-            : quern__fail(err, QUERN_INVALID, l->name, "needs one input and a list of at most %d layers", QUERN__MAX_INNER);
+            : quern__fail(err, QUERN_INVALID, l->name,
+                          "needs one input and a list of at most %d layers", QUERN__MAX_INNER);
     json_array_foreach(list, k, spec)
     {
         const char *name = quern__config_text(json_object_get(spec, "config"), "name");
         char place[64];
-        quern__layer *inner = status < 0 ? NULL : quern__layer_inside(l, spec, name ? name : "layer", err);
+        quern__layer *inner =
+            status < 0 ? NULL : quern__layer_inside(l, spec, name ? name : "layer", err);
         if (status < 0)
             return status;
         if (!inner)
@@ -61,7 +64,8 @@ static int pipeline_build(quern__layer *l, const quern_shape *in, int n, quern_e
     return status;
 }
 
-static quern__id pipeline_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id pipeline_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     quern__id x = in[0], mask = quern__layer_mask(l, 0);
     (void)n;

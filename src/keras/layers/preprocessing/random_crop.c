@@ -1,4 +1,5 @@
-/* random_crop: Keras's RandomCrop: a part of each image, at a position that is drawn for each record. */
+/* random_crop: Keras's RandomCrop: a part of each image, at a position that is drawn for each
+ * record. */
 #include "augmentation.h"
 
 typedef struct crop {
@@ -6,7 +7,8 @@ typedef struct crop {
     quern__picture from, to;
 } crop;
 
-static void crop_record(const void *self, quern__draws draws, const float *in, float *out, float *scratch)
+static void crop_record(const void *self, quern__draws draws, const float *in, float *out,
+                        float *scratch)
 {
     const crop *k = self;
     int64_t top = (int64_t)(quern__drawn(&draws, 0) * (double)(k->from.height - k->to.height + 1)),
@@ -16,7 +18,8 @@ static void crop_record(const void *self, quern__draws draws, const float *in, f
         for (int64_t x = 0; x < k->to.width; x++)
             for (int64_t c = 0; c < k->to.channels; c++)
                 out[y * k->to.y_step + x * k->to.x_step + c * k->to.c_step] =
-                    in[(top + y) * k->from.y_step + (left + x) * k->from.x_step + c * k->from.c_step];
+                    in[(top + y) * k->from.y_step + (left + x) * k->from.x_step +
+                       c * k->from.c_step];
 }
 
 static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
@@ -38,9 +41,10 @@ static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error
     return QUERN_OK;
 }
 
-/* As in Keras, an image that is not larger than the target is resized. In prediction the centre is cropped, as in Keras 2 (Keras
- * 3 documents this, but returns the image as it is). */
-static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+/* As in Keras, an image that is not larger than the target is resized. In prediction the centre is
+ * cropped, as in Keras 2 (Keras 3 documents this, but returns the image as it is). */
+static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     const crop *k = l->object;
     if (!training || k->from.height <= k->to.height || k->from.width <= k->to.width)

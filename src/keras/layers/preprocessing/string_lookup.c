@@ -1,5 +1,6 @@
-/* string_lookup: TextVectorization, StringLookup and IntegerLookup: strings and integers become indices of a vocabulary. The
- * config or a file has the vocabulary, or adapt learns it from a stream. https://keras.io/api/layers/preprocessing_layers/ */
+/* string_lookup: TextVectorization, StringLookup and IntegerLookup: strings and integers become
+ * indices of a vocabulary. The config or a file has the vocabulary, or adapt learns it from a
+ * stream. https://keras.io/api/layers/preprocessing_layers/ */
 #include "keras/keras.h"
 
 #include "text/keras/text_vectorization.h"
@@ -31,12 +32,15 @@ static int named(const quern__layer *l, int status, quern_error *err)
 /* Whether the vocabulary exists and fits the output; otherwise sets `why`. */
 static bool ready(const lookup *k, const char **why)
 {
-    bool row = k->v->mode != QUERN__INT, empty = quern__vocabulary_size(k->v) == quern__vocabulary_start(k->v);
-    *why = empty ? "the vocabulary is not learned: adapt first" : "the size of the vocabulary differs from the size of the output";
+    bool row = k->v->mode != QUERN__INT,
+         empty = quern__vocabulary_size(k->v) == quern__vocabulary_start(k->v);
+    *why = empty ? "the vocabulary is not learned: adapt first"
+                 : "the size of the vocabulary differs from the size of the output";
     return !empty && (!row || quern__vocabulary_depth(k->v) == k->given);
 }
 
-static int look_text(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
+static int look_text(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out,
+                     const char **why)
 {
     const lookup *k = self;
     const quern_string *s = (const quern_string *)in->data + at;
@@ -48,8 +52,9 @@ static int look_text(const void *self, const quern_tensor *in, int64_t at, int64
     const char *bytes = s->data ? s->data : "";
     if (s->size < 0 || s->size > QUERN__VECTORIZE_BYTES)
         return QUERN_NOTFOUND;
-    int status = k->v->mode == QUERN__INT ? quern__vectorize_padded(k->z, bytes, (size_t)s->size, out, k->given, &err)
-                                          : quern__vectorize_row(k->z, bytes, (size_t)s->size, out, &err);
+    int status = k->v->mode == QUERN__INT
+                     ? quern__vectorize_padded(k->z, bytes, (size_t)s->size, out, k->given, &err)
+                     : quern__vectorize_row(k->z, bytes, (size_t)s->size, out, &err);
     return status < 0 ? QUERN_NOTFOUND : QUERN_OK;
 }
 
@@ -70,7 +75,8 @@ static bool token_at(const quern_tensor *in, int64_t i, char key[8], const char 
     return true;
 }
 
-static int look_token(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out, const char **why)
+static int look_token(const void *self, const quern_tensor *in, int64_t at, int64_t n, float *out,
+                      const char **why)
 {
     const lookup *k = self;
     bool row = k->v->mode != QUERN__INT;
@@ -83,7 +89,8 @@ static int look_token(const void *self, const quern_tensor *in, int64_t at, int6
         const char *bytes;
         size_t length;
         quern_error err = { 0 };
-        *why = "a number is not an integer or exceeds 2^24, the exact range of float32; use dtype=int64 for the input";
+        *why = "a number is not an integer or exceeds 2^24, the exact range of float32; use "
+               "dtype=int64 for the input";
         if (!token_at(in, i, key, &bytes, &length))
             return QUERN_NOTFOUND;
         int64_t index = quern__vocabulary_find(k->v, bytes, length, &err);
@@ -107,20 +114,25 @@ static int64_t depth_of(const quern__layer *l)
 {
     const lookup *k = l->object;
     json_t *size = json_object_get(l->config, "vocabulary_size");
-    return l->given || k->v->pad ? quern__vocabulary_depth(k->v) : json_is_integer(size) ? json_integer_value(size) : 0;
+    return l->given || k->v->pad   ? quern__vocabulary_depth(k->v)
+           : json_is_integer(size) ? json_integer_value(size)
+                                   : 0;
 }
 
 static int check(const quern__layer *l, quern_error *err)
 {
     const lookup *k = l->object;
     if (k->v->invert)
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "invert=True is not in this version: a layer cannot return strings");
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                           "invert=True is not in this version: a layer cannot return strings");
     if (k->v->mode == QUERN__INT && k->z && (k->z->length < 1 || k->z->length > most_depth))
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "output_mode int needs output_sequence_length, at least 1");
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                           "output_mode int needs output_sequence_length, at least 1");
     int64_t depth = k->v->mode == QUERN__INT ? 1 : depth_of(l);
     if (depth < 1 || depth > most_depth)
         return quern__fail(err, QUERN_INVALID, l->name,
-                           "this output_mode needs a vocabulary, or max_tokens and pad_to_max_tokens, when the layer is built");
+                           "this output_mode needs a vocabulary, or max_tokens and "
+                           "pad_to_max_tokens, when the layer is built");
     return QUERN_OK;
 }
 
@@ -139,9 +151,10 @@ static int lookup_build(quern__layer *l, const quern_shape *in, int n, quern_err
         return quern__fail_memory(err, sizeof *k);
     if (l->kind->extra == text)
         k->z = quern__vectorizer_new(l->config, err);
-    k->v = k->z                     ? k->z->vocabulary
-           : l->kind->extra == text ? NULL
-                                    : quern__vocabulary_new(l->config, l->kind->extra == integers, err);
+    k->v = k->z ? k->z->vocabulary
+           : l->kind->extra == text
+               ? NULL
+               : quern__vocabulary_new(l->config, l->kind->extra == integers, err);
     if (!k->v)
         return named(l, err && err->code ? err->code : QUERN_INVALID, err);
     k->look = (quern__look){ k->z ? look_text : look_token, k };
@@ -168,7 +181,8 @@ static void lookup_drop(quern__layer *l)
     quern__free(k);
 }
 
-static quern__id lookup_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id lookup_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                             bool training)
 {
     lookup *k = l->object;
     quern_shape s = *quern__shape_of(g, in[0]), out = s;
@@ -178,13 +192,18 @@ static quern__id lookup_call(quern__layer *l, quern__graph *g, const quern__id *
     (void)n, (void)training;
     if ((quern__graph_value(g, in[0])->dtype == QUERN_STRING) != (l->kind->extra != integers))
         return quern__graph_fail(g, QUERN_INVALID,
-                                 l->kind->extra == integers ? "the input must be numbers"
-                                                            : "the input must be text; use an input with dtype=string");
-    if ((k->z && (last != 1 || s.rank > 2)) || (row && !k->z && k->v->mode != QUERN__ONE_HOT && s.rank != 2))
-        return quern__graph_fail(g, QUERN_SHAPE, "the input is %s, expected %s", quern_shape_text(&s, shape, sizeof shape),
-                                 k->z ? "(None,) or (None, 1)" : "(None, tokens) for this output_mode");
+                                 l->kind->extra == integers
+                                     ? "the input must be numbers"
+                                     : "the input must be text; use an input with dtype=string");
+    if ((k->z && (last != 1 || s.rank > 2)) ||
+        (row && !k->z && k->v->mode != QUERN__ONE_HOT && s.rank != 2))
+        return quern__graph_fail(g, QUERN_SHAPE, "the input is %s, expected %s",
+                                 quern_shape_text(&s, shape, sizeof shape),
+                                 k->z ? "(None,) or (None, 1)"
+                                      : "(None, tokens) for this output_mode");
     k->given = row ? depth_of(l) : k->z ? k->z->length : 1;
-    if (k->z || (row && last == 1 && s.rank > 1)) /* Keras removes a last axis of size 1 before it appends its own */
+    if (k->z || (row && last == 1 &&
+                 s.rank > 1)) /* Keras removes a last axis of size 1 before it appends its own */
         out.rank = s.rank > 1 ? s.rank - 1 : 1;
     if (row && !k->z && k->v->mode != QUERN__ONE_HOT) {
         out.rank = 1;
@@ -202,19 +221,21 @@ static quern__id lookup_call(quern__layer *l, quern__graph *g, const quern__id *
 static int lookup_adapt(quern__layer *l, const quern_tensor *batch, int64_t seen, quern_error *err)
 {
     lookup *k = l->object;
-    int64_t count = quern_shape_count(&batch->shape), per = batch->shape.dims[0] ? count / batch->shape.dims[0] : 1;
+    int64_t count = quern_shape_count(&batch->shape),
+            per = batch->shape.dims[0] ? count / batch->shape.dims[0] : 1;
     int status = seen == 0 ? quern__vocabulary_reset(k->v, err) : QUERN_OK;
     for (int64_t i = 0; i < count && status >= 0; i++) {
         const char *bytes;
         size_t n;
         char key[8];
         if (!token_at(batch, i, key, &bytes, &n))
-            status = quern__fail(
-                err, QUERN_INVALID, l->name,
-                "record %lld of a batch has a number that is not an integer or exceeds 2^24; use dtype=int64 for the input",
-                (long long)(i / per));
+            status = quern__fail(err, QUERN_INVALID, l->name,
+                                 "record %lld of a batch has a number that is not an integer or "
+                                 "exceeds 2^24; use dtype=int64 for the input",
+                                 (long long)(i / per));
         else
-            status = k->z ? quern__vectorize_adapt(k->z, bytes, n, err) : quern__vocabulary_count(k->v, bytes, n, err);
+            status = k->z ? quern__vectorize_adapt(k->z, bytes, n, err)
+                          : quern__vocabulary_count(k->v, bytes, n, err);
         if (!k->z && i % per == per - 1) /* a record is one text */
             quern__vocabulary_end_text(k->v);
     }
@@ -226,7 +247,8 @@ static int learned(quern__layer *l, quern_error *err)
     lookup *k = l->object;
     int64_t depth = k->v->mode == QUERN__INT ? 0 : depth_of(l), size = quern__vocabulary_size(k->v);
     if (depth && quern__vocabulary_depth(k->v) != depth)
-        return quern__fail(err, QUERN_SHAPE, l->name, "the vocabulary has %lld entries, the output %lld columns",
+        return quern__fail(err, QUERN_SHAPE, l->name,
+                           "the vocabulary has %lld entries, the output %lld columns",
                            (long long)quern__vocabulary_depth(k->v), (long long)depth);
     keep_idf(k);
     json_object_set_new(l->config, "vocabulary_size", json_integer(size));
@@ -242,12 +264,19 @@ static int lookup_adapted(quern__layer *l, quern_error *err)
 
 /* ---- files ---- */
 
-bool quern__layer_looks_up(const quern__layer *l) { return l->kind->destroy_state == lookup_drop && l->object; }
-quern__variable *quern__layer_idf(const quern__layer *l) { return quern__layer_looks_up(l) ? ((lookup *)l->object)->idf : NULL; }
+bool quern__layer_looks_up(const quern__layer *l)
+{
+    return l->kind->destroy_state == lookup_drop && l->object;
+}
+quern__variable *quern__layer_idf(const quern__layer *l)
+{
+    return quern__layer_looks_up(l) ? ((lookup *)l->object)->idf : NULL;
+}
 
 bool quern__layer_is_text(const quern__layer *l) { return l->kind->extra == text; }
 
-/* Whether vocabulary.txt cannot hold the vocabulary as Keras reads it, so that the config gets it. */
+/* Whether vocabulary.txt cannot hold the vocabulary as Keras reads it, so that the config gets it.
+ */
 static bool inlined(const quern__vocabulary *v)
 {
     bool lines = v->mode != QUERN__TF_IDF;
@@ -270,7 +299,8 @@ void quern__layer_inline_vocabulary(const quern__layer *l, json_t *config)
         json_array_append_new(idf, json_real(k->v->idf ? (double)k->v->idf[i] : 0));
     }
     json_object_set_new(config, "vocabulary", own);
-    json_object_set_new(config, "idf_weights", k->v->mode == QUERN__TF_IDF ? json_incref(idf) : json_null());
+    json_object_set_new(config, "idf_weights",
+                        k->v->mode == QUERN__TF_IDF ? json_incref(idf) : json_null());
     json_decref(idf);
     json_decref(all);
 }
@@ -297,7 +327,8 @@ int quern__layer_read_vocabulary(quern__layer *l, const char *lines, size_t n, q
     lookup *k = l->object;
     json_t *list = json_array();
     int status = list ? QUERN_OK : quern__fail_memory(err, 1);
-    while (n && (lines[n - 1] == '\n' || lines[n - 1] == '\r')) /* trailing empty lines do not count */
+    while (n &&
+           (lines[n - 1] == '\n' || lines[n - 1] == '\r')) /* trailing empty lines do not count */
         n--;
     for (size_t at = 0, length; at < n && status >= 0; at += length + 1) {
         const char *newline = memchr(lines + at, '\n', n - at);
@@ -305,14 +336,18 @@ int quern__layer_read_vocabulary(quern__layer *l, const char *lines, size_t n, q
         size_t own = length && lines[at + length - 1] == '\r' ? length - 1 : length;
         char number[32] = "", *end = number;
         snprintf(number, sizeof number, "%.*s", (int)(own < 31 ? own : 31), lines + at);
-        json_t *token = k->v->integers ? json_integer(strtoll(number, &end, 10)) : json_stringn(lines + at, own);
-        if (!token || (k->v->integers && (*end || end == number)) || json_array_append_new(list, token))
+        json_t *token = k->v->integers ? json_integer(strtoll(number, &end, 10))
+                                       : json_stringn(lines + at, own);
+        if (!token || (k->v->integers && (*end || end == number)) ||
+            json_array_append_new(list, token))
             status =
-                quern__fail(err, QUERN_FORMAT, l->name, "line %zu of the vocabulary is not a token", json_array_size(list) + 1);
+                quern__fail(err, QUERN_FORMAT, l->name, "line %zu of the vocabulary is not a token",
+                            json_array_size(list) + 1);
     }
     if (status >= 0 && (int64_t)json_array_size(list) > quern__vocabulary_start(k->v)) {
         json_t *idf = k->idf ? json_array() : NULL; /* the weights are read before */
-        for (size_t i = 0; k->idf && i < json_array_size(list) && (int64_t)i < k->idf->shape.dims[0]; i++)
+        for (size_t i = 0;
+             k->idf && i < json_array_size(list) && (int64_t)i < k->idf->shape.dims[0]; i++)
             json_array_append_new(idf, json_real((double)((float *)k->idf->data)[i]));
         status = named(l, quern__vocabulary_set(k->v, list, idf, err), err);
         json_decref(idf);
@@ -323,15 +358,21 @@ int quern__layer_read_vocabulary(quern__layer *l, const char *lines, size_t n, q
     return status;
 }
 
-static const quern__field text_fields[] = {
-    { "max_tokens", QUERN__F_ANY, "null" },          { "standardize", QUERN__F_ANY, "\"lower_and_strip_punctuation\"" },
-    { "split", QUERN__F_ANY, "\"whitespace\"" },     { "ngrams", QUERN__F_ANY, "null" },
-    { "output_mode", QUERN__F_TEXT, "\"int\"" },     { "output_sequence_length", QUERN__F_ANY, "null" },
-    { "pad_to_max_tokens", QUERN__F_BOOL, "false" }, { "vocabulary", QUERN__F_ANY, "null" },
-    { "idf_weights", QUERN__F_ANY, "null" },         { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
-    { "ragged", QUERN__F_ONLY_DEFAULT, "false" },    { "encoding", QUERN__F_TEXT, "\"utf-8\"" },
-    { "vocabulary_size", QUERN__F_ANY, "null" },     { 0 }
-};
+static const quern__field text_fields[] = { { "max_tokens", QUERN__F_ANY, "null" },
+                                            { "standardize", QUERN__F_ANY,
+                                              "\"lower_and_strip_punctuation\"" },
+                                            { "split", QUERN__F_ANY, "\"whitespace\"" },
+                                            { "ngrams", QUERN__F_ANY, "null" },
+                                            { "output_mode", QUERN__F_TEXT, "\"int\"" },
+                                            { "output_sequence_length", QUERN__F_ANY, "null" },
+                                            { "pad_to_max_tokens", QUERN__F_BOOL, "false" },
+                                            { "vocabulary", QUERN__F_ANY, "null" },
+                                            { "idf_weights", QUERN__F_ANY, "null" },
+                                            { "sparse", QUERN__F_ONLY_DEFAULT, "false" },
+                                            { "ragged", QUERN__F_ONLY_DEFAULT, "false" },
+                                            { "encoding", QUERN__F_TEXT, "\"utf-8\"" },
+                                            { "vocabulary_size", QUERN__F_ANY, "null" },
+                                            { 0 } };
 static const quern__field string_fields[] = { { "max_tokens", QUERN__F_ANY, "null" },
                                               { "num_oov_indices", QUERN__F_INT, "1" },
                                               { "mask_token", QUERN__F_ANY, "null" },
@@ -351,7 +392,8 @@ static const quern__field integer_fields[] = { { "max_tokens", QUERN__F_ANY, "nu
                                                { "mask_token", QUERN__F_ANY, "null" },
                                                { "oov_token", QUERN__F_ANY, "-1" },
                                                { "vocabulary", QUERN__F_ANY, "null" },
-                                               { "vocabulary_dtype", QUERN__F_ONLY_DEFAULT, "\"int64\"" },
+                                               { "vocabulary_dtype", QUERN__F_ONLY_DEFAULT,
+                                                 "\"int64\"" },
                                                { "idf_weights", QUERN__F_ANY, "null" },
                                                { "invert", QUERN__F_BOOL, "false" },
                                                { "output_mode", QUERN__F_TEXT, "\"int\"" },

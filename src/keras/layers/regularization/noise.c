@@ -1,5 +1,5 @@
-/* noise: GaussianNoise, GaussianDropout and AlphaDropout: random in training, the identity in prediction. Random numbers are
- * counter-based, like those of Dropout. */
+/* noise: GaussianNoise, GaussianDropout and AlphaDropout: random in training, the identity in
+ * prediction. Random numbers are counter-based, like those of Dropout. */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -15,29 +15,35 @@ static int noise_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     return QUERN_OK;
 }
 
-static quern__id gaussian_noise(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id gaussian_noise(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                bool training)
 {
     double deviation = quern__config_number(l->config, "stddev");
     (void)n;
     if (!training || deviation == 0)
         return in[0];
-    return quern__add2(g, in[0], quern__scale(g, quern__noise(g, in[0], quern__config_seed(l->config, l->seed)), deviation));
+    return quern__add2(
+        g, in[0],
+        quern__scale(g, quern__noise(g, in[0], quern__config_seed(l->config, l->seed)), deviation));
 }
 
-static quern__id gaussian_dropout(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id gaussian_dropout(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                  bool training)
 {
     double rate = quern__config_number(l->config, "rate");
     (void)n;
     if (!training || rate == 0)
         return in[0];
-    quern__id noise = quern__unary(g, QUERN__AFFINE, quern__noise(g, in[0], quern__config_seed(l->config, l->seed)),
+    quern__id noise = quern__unary(g, QUERN__AFFINE,
+                                   quern__noise(g, in[0], quern__config_seed(l->config, l->seed)),
                                    sqrt(rate / (1 - rate)), 1, 0);
     return quern__mul2(g, in[0], noise);
 }
 
-/* Dropped elements get the lower bound of SELU; then an affine map restores mean and variance (Klambauer et al.,
- * "Self-normalizing neural networks", 2017). */
-static quern__id alpha_dropout(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+/* Dropped elements get the lower bound of SELU; then an affine map restores mean and variance
+ * (Klambauer et al., "Self-normalizing neural networks", 2017). */
+static quern__id alpha_dropout(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     const double least = -1.6732632423543772 * 1.0507009873554805;
     double rate = quern__config_number(l->config, "rate");
@@ -45,17 +51,24 @@ static quern__id alpha_dropout(quern__layer *l, quern__graph *g, const quern__id
     if (!training || rate == 0)
         return in[0];
     double a = 1 / sqrt((1 - rate) * (1 + rate * least * least)), b = -a * least * rate;
-    quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, in[0]));
-    quern__id stays = quern__dropout(g, ones, rate, quern__config_seed(l->config, l->seed), quern__shared_axes(l));
+    quern__id ones =
+        quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, in[0]));
+    quern__id stays = quern__dropout(g, ones, rate, quern__config_seed(l->config, l->seed),
+                                     quern__shared_axes(l));
     quern__id kept = quern__select(g, stays, in[0], quern__graph_constant(g, least, QUERN_FLOAT32));
     return quern__unary(g, QUERN__AFFINE, kept, a, b, 0);
 }
 
-static const quern__field noise_fields[] = { { "stddev", QUERN__F_NUMBER, NULL }, { "seed", QUERN__F_INT, "null" }, { 0 } };
-static const quern__field gaussian_fields[] = { { "rate", QUERN__F_NUMBER, NULL }, { "seed", QUERN__F_INT, "null" }, { 0 } };
-static const quern__field alpha_fields[] = {
-    { "rate", QUERN__F_NUMBER, NULL }, { "noise_shape", QUERN__F_ANY, "null" }, { "seed", QUERN__F_INT, "null" }, { 0 }
-};
+static const quern__field noise_fields[] = { { "stddev", QUERN__F_NUMBER, NULL },
+                                             { "seed", QUERN__F_INT, "null" },
+                                             { 0 } };
+static const quern__field gaussian_fields[] = { { "rate", QUERN__F_NUMBER, NULL },
+                                                { "seed", QUERN__F_INT, "null" },
+                                                { 0 } };
+static const quern__field alpha_fields[] = { { "rate", QUERN__F_NUMBER, NULL },
+                                             { "noise_shape", QUERN__F_ANY, "null" },
+                                             { "seed", QUERN__F_INT, "null" },
+                                             { 0 } };
 
 #define LAYER(ID, NAME, FIELDS, CALL, OPEN)                               \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,       \

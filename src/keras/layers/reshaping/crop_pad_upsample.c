@@ -22,9 +22,11 @@ static json_t *by_axis(json_t *spec, int axes)
 }
 
 /* Crops or pads each spatial axis by the sizes of config[key]. */
-static quern__id cut_or_pad(quern__layer *l, quern__graph *g, quern__id x, const char *key, bool pad)
+static quern__id cut_or_pad(quern__layer *l, quern__graph *g, quern__id x, const char *key,
+                            bool pad)
 {
-    int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1, axes = rank - 2;
+    int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1,
+        axes = rank - 2;
     if (axes > 1 && !quern__sizes_fit(l, g, axes))
         return 0;
     json_t *spec = by_axis(json_object_get(l->config, key), axes);
@@ -37,19 +39,22 @@ static quern__id cut_or_pad(quern__layer *l, quern__graph *g, quern__id x, const
         else if (pad)
             x = quern__pad(g, x, axis, before, behind, quern__graph_constant(g, 0, QUERN_FLOAT32));
         else
-            x = quern__slice(g, x, axis, before, quern__shape_of(g, x)->dims[axis] - before - behind);
+            x = quern__slice(g, x, axis, before,
+                             quern__shape_of(g, x)->dims[axis] - before - behind);
     }
     json_decref(spec);
     return x;
 }
 
-static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     (void)n, (void)training;
     return cut_or_pad(l, g, in[0], "cropping", false);
 }
 
-static quern__id zero_pad_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id zero_pad_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                               bool training)
 {
     (void)n, (void)training;
     return cut_or_pad(l, g, in[0], "padding", true);
@@ -70,14 +75,16 @@ static int up_sampling_build(quern__layer *l, const quern_shape *in, int n, quer
     for (int i = 0; how && strcmp(how, "nearest") && i < 2 && status >= 0; i++) {
         int64_t size = in->dims[(quern__channels_first(l) ? 2 : 1) + i], times = times_of(l, i);
         if (times < 1 || times > 1 << 16 || size * times > 1 << 16)
-            return quern__fail(err, QUERN_INVALID, l->name, "size must be at least 1, and the output size at most %d", 1 << 16);
+            return quern__fail(err, QUERN_INVALID, l->name,
+                               "size must be at least 1, and the output size at most %d", 1 << 16);
         status = quern__resizing_weights(l, how, false, size, size * times, err);
     }
     return status;
 }
 
 /* Repeats every element `size` times along each spatial axis. */
-static quern__id up_sample_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id up_sample_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                bool training)
 {
     (void)n, (void)training;
     quern__id x = in[0];
@@ -85,10 +92,12 @@ static quern__id up_sample_call(quern__layer *l, quern__graph *g, const quern__i
     if (!quern__sizes_fit(l, g, rank - 2))
         return 0;
     if (l->n_constants)
-        return quern__resized_along(g, quern__resized_along(g, x, first, l->constants[0]), first + 1, l->constants[1]);
+        return quern__resized_along(g, quern__resized_along(g, x, first, l->constants[0]),
+                                    first + 1, l->constants[1]);
     for (int i = 0; i < rank - 2; i++) {
         int64_t times = times_of(l, i);
-        quern_shape s = *quern__shape_of(g, x), one = { .rank = 3, .dims = { s.dims[0], 1, 1 } }, many, out = s;
+        quern_shape s = *quern__shape_of(g, x), one = { .rank = 3, .dims = { s.dims[0], 1, 1 } },
+                    many, out = s;
         for (int k = 1; k <= first + i; k++)
             one.dims[0] *= s.dims[k];
         for (int k = first + i + 1; k < rank; k++)
@@ -103,15 +112,24 @@ static quern__id up_sample_call(quern__layer *l, quern__graph *g, const quern__i
     return x;
 }
 
-static const quern__field crop_fields[] = { { "cropping", QUERN__F_EDGES, "1" }, QUERN__DATA_FORMAT_FIELD, { 0 } };
+static const quern__field crop_fields[] = { { "cropping", QUERN__F_EDGES, "1" },
+                                            QUERN__DATA_FORMAT_FIELD,
+                                            { 0 } };
 static const quern__field crop1_fields[] = { { "cropping", QUERN__F_EDGES, "[1, 1]" }, { 0 } };
-static const quern__field crop2_fields[] = { { "cropping", QUERN__F_EDGES, "[[0, 0], [0, 0]]" }, QUERN__DATA_FORMAT_FIELD, { 0 } };
-static const quern__field pad_fields[] = { { "padding", QUERN__F_EDGES, "1" }, QUERN__DATA_FORMAT_FIELD, { 0 } };
+static const quern__field crop2_fields[] = { { "cropping", QUERN__F_EDGES, "[[0, 0], [0, 0]]" },
+                                             QUERN__DATA_FORMAT_FIELD,
+                                             { 0 } };
+static const quern__field pad_fields[] = { { "padding", QUERN__F_EDGES, "1" },
+                                           QUERN__DATA_FORMAT_FIELD,
+                                           { 0 } };
 static const quern__field up1_fields[] = { { "size", QUERN__F_SIZES, "2" }, { 0 } };
-static const quern__field up_fields[] = {
-    { "size", QUERN__F_SIZES, "2" }, QUERN__DATA_FORMAT_FIELD, { "interpolation", QUERN__F_TEXT, "\"nearest\"" }, { 0 }
-};
-static const quern__field up3_fields[] = { { "size", QUERN__F_SIZES, "2" }, QUERN__DATA_FORMAT_FIELD, { 0 } };
+static const quern__field up_fields[] = { { "size", QUERN__F_SIZES, "2" },
+                                          QUERN__DATA_FORMAT_FIELD,
+                                          { "interpolation", QUERN__F_TEXT, "\"nearest\"" },
+                                          { 0 } };
+static const quern__field up3_fields[] = { { "size", QUERN__F_SIZES, "2" },
+                                           QUERN__DATA_FORMAT_FIELD,
+                                           { 0 } };
 
 QUERN__LAYER_ROW(cropping1d, "Cropping1D", "", crop1_fields, NULL, crop_call, ENDS);
 QUERN__LAYER_ROW(cropping2d, "Cropping2D", "", crop2_fields, NULL, crop_call, ENDS);
@@ -120,5 +138,6 @@ QUERN__LAYER_ROW(zero_padding1d, "ZeroPadding1D", "", pad_fields, NULL, zero_pad
 QUERN__LAYER_ROW(zero_padding2d, "ZeroPadding2D", "", pad_fields, NULL, zero_pad_call, ENDS);
 QUERN__LAYER_ROW(zero_padding3d, "ZeroPadding3D", "", pad_fields, NULL, zero_pad_call, ENDS);
 QUERN__LAYER_ROW(up_sampling1d, "UpSampling1D", "", up1_fields, NULL, up_sample_call, ENDS);
-QUERN__LAYER_ROW(up_sampling2d, "UpSampling2D", "", up_fields, up_sampling_build, up_sample_call, ENDS);
+QUERN__LAYER_ROW(up_sampling2d, "UpSampling2D", "", up_fields, up_sampling_build, up_sample_call,
+                 ENDS);
 QUERN__LAYER_ROW(up_sampling3d, "UpSampling3D", "", up3_fields, NULL, up_sample_call, ENDS);

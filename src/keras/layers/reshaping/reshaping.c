@@ -1,9 +1,11 @@
-/* reshaping: layers that keep all elements and change the shape: Flatten, Reshape, Permute, RepeatVector. */
+/* reshaping: layers that keep all elements and change the shape: Flatten, Reshape, Permute,
+ * RepeatVector. */
 #include "keras/layers/layer_rows.h"
 
 #include <string.h>
 
-static quern__id flatten_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id flatten_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     (void)n, (void)training;
     quern_shape s = *quern__shape_of(g, in[0]), flat = { .rank = 2, .dims = { s.dims[0], 1 } };
@@ -18,7 +20,8 @@ static quern__id flatten_call(quern__layer *l, quern__graph *g, const quern__id 
 }
 
 /* Reshapes each record to target_shape, in which one size can be -1. */
-static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     (void)n, (void)training;
     quern_shape s = *quern__shape_of(g, in[0]), to = { .rank = 1, .dims = { s.dims[0] } };
@@ -45,7 +48,8 @@ static quern__id reshape_call(quern__layer *l, quern__graph *g, const quern__id 
 }
 
 /* `dims` counts from 1, after the batch axis. */
-static quern__id permute_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id permute_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
 {
     (void)n, (void)training;
     json_t *dims = json_object_get(l->config, "dims");
@@ -61,17 +65,22 @@ static quern__id permute_call(quern__layer *l, quern__graph *g, const quern__id 
                : quern__graph_fail(g, QUERN_SHAPE, "dims must be a permutation of all axes");
 }
 
-static quern__id repeat_vector_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id repeat_vector_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                    bool training)
 {
     (void)n, (void)training;
-    quern_shape s = *quern__shape_of(g, in[0]), one = { .rank = 3, .dims = { s.dims[0], 1, s.dims[1] } }, many = one;
+    quern_shape s = *quern__shape_of(g, in[0]),
+                one = { .rank = 3, .dims = { s.dims[0], 1, s.dims[1] } }, many = one;
     many.dims[1] = quern__config_int(l->config, "n");
     return s.rank == 2 && many.dims[1] > 0
                ? quern__broadcast(g, quern__reshape(g, in[0], &one), &many)
-               : quern__graph_fail(g, QUERN_SHAPE, "needs an input (records, features), and n of at least 1");
+               : quern__graph_fail(g, QUERN_SHAPE,
+                                   "needs an input (records, features), and n of at least 1");
 }
 
-static const quern__field flatten_fields[] = { { "data_format", QUERN__F_TEXT, "\"channels_last\"" }, { 0 } };
+static const quern__field flatten_fields[] = {
+    { "data_format", QUERN__F_TEXT, "\"channels_last\"" }, { 0 }
+};
 static const quern__field reshape_fields[] = { { "target_shape", QUERN__F_ANY, NULL }, { 0 } };
 static const quern__field permute_fields[] = { { "dims", QUERN__F_ANY, NULL }, { 0 } };
 static const quern__field repeat_fields[] = { { "n", QUERN__F_INT, NULL }, { 0 } };

@@ -1,5 +1,6 @@
-/* conv_lstm: ConvLSTM1D, 2D, 3D: an LSTM with convolutions instead of matrix products (Shi et al., "Convolutional LSTM Network",
- * 2015), unrolled over time. Gates are in Keras's order: input, forget, candidate, output. */
+/* conv_lstm: ConvLSTM1D, 2D, 3D: an LSTM with convolutions instead of matrix products (Shi et al.,
+ * "Convolutional LSTM Network", 2015), unrolled over time. Gates are in Keras's order: input,
+ * forget, candidate, output. */
 #include "keras/layers/convolutional/spatial.h"
 #include "rnn.h"
 
@@ -16,7 +17,8 @@ static quern__frame recurrent_frame(const quern__frame *f)
     return r;
 }
 
-/* Adds kernel, recurrent kernel and bias; unit_forget_bias sets the bias of the forget gate to 1. */
+/* Adds kernel, recurrent kernel and bias; unit_forget_bias sets the bias of the forget gate to 1.
+ */
 static int conv_lstm_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     int axes = l->kind->extra;
@@ -24,23 +26,27 @@ static int conv_lstm_build(quern__layer *l, const quern_shape *in, int n, quern_
     char text[96];
     (void)n;
     if (in->rank != axes + 3)
-        return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s are not (records, steps, %d spatial axes, channels)",
+        return quern__fail(err, QUERN_SHAPE, l->name,
+                           "inputs %s are not (records, steps, %d spatial axes, channels)",
                            quern_shape_text(in, text, sizeof text), axes);
-    quern_shape own = { .rank = axes + 2 }, recurrent, bias = { .rank = 1, .dims = { gates * filters } };
+    quern_shape own = { .rank = axes + 2 }, recurrent,
+                bias = { .rank = 1, .dims = { gates * filters } };
     for (int a = 0; a < axes; a++)
         own.dims[a] = quern__by_axis(l, "kernel_size", a, 0);
     own.dims[axes] = in->dims[quern__channels_first(l) ? 2 : in->rank - 1];
     own.dims[axes + 1] = gates * filters;
     for (int a = 0; a <= axes + 1; a++)
         if (own.dims[a] < 1)
-            return quern__fail(err, QUERN_INVALID, l->name, "filters, kernel_size and channels must be at least 1");
+            return quern__fail(err, QUERN_INVALID, l->name,
+                               "filters, kernel_size and channels must be at least 1");
     recurrent = own;
     recurrent.dims[axes] = filters;
     if (!quern__layer_weight(l, "kernel", &own, "kernel_initializer", err) ||
         !quern__layer_weight(l, "recurrent_kernel", &recurrent, "recurrent_initializer", err))
         return QUERN_NOMEM;
     quern__variable *b = NULL;
-    if (quern__config_bool(l->config, "use_bias") && !(b = quern__layer_weight(l, "bias", &bias, "bias_initializer", err)))
+    if (quern__config_bool(l->config, "use_bias") &&
+        !(b = quern__layer_weight(l, "bias", &bias, "bias_initializer", err)))
         return QUERN_NOMEM;
     if (b && quern__config_bool(l->config, "unit_forget_bias"))
         for (int64_t k = filters; k < 2 * filters; k++)
@@ -55,8 +61,10 @@ typedef struct cell {
     bool training;
 } cell;
 
-/* All gates of x. With dropout, each gate has its own dropout mask, which is the same for all steps. */
-static quern__id convolved(const cell *c, quern__graph *g, quern__id x, int weight, const quern__frame *f, const char *dropout)
+/* All gates of x. With dropout, each gate has its own dropout mask, which is the same for all
+ * steps. */
+static quern__id convolved(const cell *c, quern__graph *g, quern__id x, int weight,
+                           const quern__frame *f, const char *dropout)
 {
     quern__layer *l = c->l;
     quern__id w = quern__graph_variable(g, l->weights[weight]), parts[gates];
@@ -67,8 +75,9 @@ static quern__id convolved(const cell *c, quern__graph *g, quern__id x, int weig
         return quern__convolve(g, x, w, f);
     int64_t filters = quern__shape_of(g, w)->dims[last] / gates;
     for (int k = 0; k < gates; k++)
-        parts[k] = quern__convolve(g, quern__dropout(g, x, rate, own + (uint64_t)(2 * k + weight), 0),
-                                   quern__slice(g, w, last, k * filters, filters), f);
+        parts[k] =
+            quern__convolve(g, quern__dropout(g, x, rate, own + (uint64_t)(2 * k + weight), 0),
+                            quern__slice(g, w, last, k * filters, filters), f);
     return quern__concat(g, parts, gates, last);
 }
 
@@ -76,7 +85,8 @@ static quern__id gate(const cell *c, quern__graph *g, quern__id z, int k, const 
 {
     int last = quern__shape_of(g, z)->rank - 1;
     int64_t filters = quern__shape_of(g, z)->dims[last] / gates;
-    return quern__activation(g, json_object_get(c->l->config, activation), quern__slice(g, z, last, k * filters, filters));
+    return quern__activation(g, json_object_get(c->l->config, activation),
+                             quern__slice(g, z, last, k * filters, filters));
 }
 
 /* One step. States have the layer's data format; the computation has channels last. */
@@ -84,15 +94,17 @@ static quern__id step(void *user, quern__graph *g, quern__id x, quern__id *state
 {
     const cell *c = user;
     quern__layer *l = c->l;
-    quern__id h = quern__channels_last(l, g, states[0]), memory = quern__channels_last(l, g, states[1]);
+    quern__id h = quern__channels_last(l, g, states[0]),
+              memory = quern__channels_last(l, g, states[1]);
     quern__id z = convolved(c, g, quern__channels_last(l, g, x), 0, &c->input, "dropout");
     if (l->n_weights > 2)
         z = quern__add2(g, z, quern__graph_variable(g, l->weights[2]));
     z = quern__add2(g, z, convolved(c, g, h, 1, &c->recurrent, "recurrent_dropout"));
     if (!z)
         return 0;
-    memory = quern__add2(g, quern__mul2(g, gate(c, g, z, 1, "recurrent_activation"), memory),
-                         quern__mul2(g, gate(c, g, z, 0, "recurrent_activation"), gate(c, g, z, 2, "activation")));
+    memory = quern__add2(
+        g, quern__mul2(g, gate(c, g, z, 1, "recurrent_activation"), memory),
+        quern__mul2(g, gate(c, g, z, 0, "recurrent_activation"), gate(c, g, z, 2, "activation")));
     h = quern__mul2(g, gate(c, g, z, 3, "recurrent_activation"),
                     quern__activation(g, json_object_get(l->config, "activation"), memory));
     states[1] = quern__channels_back(l, g, memory);
@@ -100,7 +112,8 @@ static quern__id step(void *user, quern__graph *g, quern__id x, quern__id *state
 }
 
 /* Unrolls the sequence step by step. */
-static quern__id conv_lstm_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id conv_lstm_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                bool training)
 {
     int axes = l->kind->extra, first = quern__channels_first(l) ? 2 : 1;
     const quern_shape *s = quern__shape_of(g, in[0]);

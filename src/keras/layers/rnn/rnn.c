@@ -1,6 +1,6 @@
-/* rnn: SimpleRNN, LSTM, GRU and RNN over cells (keras.src.layers.rnn). A layer uses the fused op of ops/recurrence.h where it
- * can. It is unrolled over time with other activations, recurrent dropout, GRU with reset_after=false, or masks with states that
- * are not zero. */
+/* rnn: SimpleRNN, LSTM, GRU and RNN over cells (keras.src.layers.rnn). A layer uses the fused op of
+ * ops/recurrence.h where it can. It is unrolled over time with other activations, recurrent
+ * dropout, GRU with reset_after=false, or masks with states that are not zero. */
 #include "rnn.h"
 
 #include <stdio.h>
@@ -8,16 +8,22 @@
 
 /* ---- sequences ---- */
 
-static bool keeps(const quern__layer *l) { return l->context->stepping || quern__config_bool(l->config, "stateful"); }
+static bool keeps(const quern__layer *l)
+{
+    return l->context->stepping || quern__config_bool(l->config, "stateful");
+}
 
-void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in, int n, const quern_shape *shapes, int n_states,
-                           quern__sequence *s)
+void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           const quern_shape *shapes, int n_states, quern__sequence *s)
 {
     int64_t records = quern__shape_of(g, in[0])->dims[0];
     quern__id given = quern__layer_argument(l, in, n, "mask", 0);
-    *s = (quern__sequence){ .x = in[0], .mask = given ? given : quern__layer_mask(l, 0), .n_states = n_states };
+    *s = (quern__sequence){ .x = in[0],
+                            .mask = given ? given : quern__layer_mask(l, 0),
+                            .n_states = n_states };
     if (!l->context->stepping && quern__config_bool(l->config, "stateful") && l->records < 1) {
-        quern__graph_fail(g, QUERN_SHAPE, "a stateful layer needs a fixed batch size; use input … batch_size=N");
+        quern__graph_fail(g, QUERN_SHAPE,
+                          "a stateful layer needs a fixed batch size; use input … batch_size=N");
         return;
     }
     s->carried = s->mask;
@@ -27,9 +33,10 @@ void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in
         quern__id initial = quern__layer_argument(l, in, n, "initial_state", k);
         quern__variable *v = s->kept[k] = keeps(l) ? quern__layer_state(l, g, k, &shape) : NULL;
         s->given = s->given || initial || v;
-        s->states[k] = initial ? initial
-                       : v     ? quern__rebatch(g, quern__graph_variable(g, v), shape.dims[0])
-                               : quern__broadcast(g, quern__graph_constant(g, 0, QUERN_FLOAT32), &shape);
+        s->states[k] =
+            initial ? initial
+            : v     ? quern__rebatch(g, quern__graph_variable(g, v), shape.dims[0])
+                    : quern__broadcast(g, quern__graph_constant(g, 0, QUERN_FLOAT32), &shape);
     }
     if (l->context->stepping && quern__config_bool(l->config, "go_backwards"))
         l->context->stepping->refused = l->name;
@@ -39,7 +46,8 @@ void quern__sequence_begin(quern__layer *l, quern__graph *g, const quern__id *in
     }
 }
 
-quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence *s, quern__id outputs)
+quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence *s,
+                              quern__id outputs)
 {
     bool all = quern__config_bool(l->config, "return_sequences");
     if (!outputs)
@@ -53,7 +61,8 @@ quern__id quern__sequence_end(quern__layer *l, quern__graph *g, quern__sequence 
     }
     for (int k = 0; k < s->n_states; k++)
         if (s->kept[k])
-            quern__assign(g, s->kept[k], quern__rebatch(g, s->states[k], s->kept[k]->shape.dims[0]));
+            quern__assign(g, s->kept[k],
+                          quern__rebatch(g, s->states[k], s->kept[k]->shape.dims[0]));
     l->context->mask_out[0] = all ? s->carried : 0;
     l->context->ended = !all;
     if (quern__config_bool(l->config, "return_state"))
@@ -70,7 +79,8 @@ quern__id quern__step_of(quern__graph *g, quern__id x, int64_t t)
     return quern__reshape(g, quern__slice(g, x, 1, t, 1), &one);
 }
 
-quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s, quern__stepper *step, void *user)
+quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s,
+                          quern__stepper *step, void *user)
 {
     enum { most = 4096 };
     int64_t steps = quern__shape_of(g, s->x)->dims[1];
@@ -82,13 +92,16 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s, 
         memcpy(before, s->states, sizeof before);
         y = step(user, g, quern__step_of(g, s->x, t), s->states);
         if (s->mask && y) {
-            quern_shape column = { .rank = quern__shape_of(g, y)->rank, .dims = { quern__shape_of(g, s->mask)->dims[0] } };
+            quern_shape column = { .rank = quern__shape_of(g, y)->rank,
+                                   .dims = { quern__shape_of(g, s->mask)->dims[0] } };
             for (int i = 1; i < column.rank; i++)
                 column.dims[i] = 1;
             on = quern__reshape(g, quern__slice(g, s->mask, 1, t, 1), &column);
         }
         if (on) {
-            last = last ? last : quern__broadcast(g, quern__graph_constant(g, 0, QUERN_FLOAT32), quern__shape_of(g, y));
+            last = last ? last
+                        : quern__broadcast(g, quern__graph_constant(g, 0, QUERN_FLOAT32),
+                                           quern__shape_of(g, y));
             y = quern__select(g, on, y, last);
         }
         if (on)
@@ -115,12 +128,14 @@ static int layer_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     (void)n;
     char text[96];
     if (in->rank != 3)
-        return quern__fail(err, QUERN_SHAPE, l->name, "needs inputs (records, steps, features), got %s",
+        return quern__fail(err, QUERN_SHAPE, l->name,
+                           "needs inputs (records, steps, features), got %s",
                            quern_shape_text(in, text, sizeof text));
     return quern__cell_build(l, in->dims[2], "cell", err);
 }
 
-/* The function of ops/functions.def for an activation without arguments; -1: the fused op does not support it. */
+/* The function of ops/functions.def for an activation without arguments; -1: the fused op does not
+ * support it. */
 static int function_of(json_t *spec)
 {
     const char *name = json_string_value(spec);
@@ -143,10 +158,12 @@ static bool fused(const quern__layer *l, const quern__sequence *s, bool training
         return function >= 0;
     if (l->kind->extra == QUERN__CELL_GRU && !quern__config_bool(l->config, "reset_after"))
         return false;
-    return function == QUERN__TANH && json_is_string(inner) && quern__same_name(json_string_value(inner), "sigmoid");
+    return function == QUERN__TANH && json_is_string(inner) &&
+           quern__same_name(json_string_value(inner), "sigmoid");
 }
 
-static quern__id seeded_dropout(quern__layer *l, quern__graph *g, quern__id x, const char *key, uint64_t salt, uint32_t shared)
+static quern__id seeded_dropout(quern__layer *l, quern__graph *g, quern__id x, const char *key,
+                                uint64_t salt, uint32_t shared)
 {
     uint64_t own = quern__config_seed(l->config, l->seed) + salt;
     return quern__dropout(g, x, quern__config_number(l->config, key), own, shared);
@@ -157,7 +174,8 @@ static quern__id state_drop(quern__layer *l, quern__graph *g, quern__id state, b
 {
     if (!training || !(quern__config_number(l->config, "recurrent_dropout") > 0))
         return 0;
-    quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, state));
+    quern__id ones =
+        quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT32), quern__shape_of(g, state));
     return seeded_dropout(l, g, ones, "recurrent_dropout", 1, 0);
 }
 
@@ -205,7 +223,8 @@ static quern__id one_step(void *user, quern__graph *g, quern__id x, quern__id *s
 }
 
 /* Calls a layer with a single cell: fused, or unrolled. */
-static quern__id layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id layer_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                            bool training)
 {
     quern_shape state = { .rank = 2, .dims = { 0, quern__config_int(l->config, "units") } };
     quern__sequence s;
@@ -215,7 +234,8 @@ static quern__id layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     if (quern__graph_status(g))
         return 0;
     one_cell cell = { l, state_drop(l, g, s.states[0], training) };
-    quern__id y = fused(l, &s, training) ? fused_call(l, g, &s) : quern__unrolled(l, g, &s, one_step, &cell);
+    quern__id y =
+        fused(l, &s, training) ? fused_call(l, g, &s) : quern__unrolled(l, g, &s, one_step, &cell);
     return quern__sequence_end(l, g, &s, y);
 }
 
@@ -230,9 +250,11 @@ static int rnn_build(quern__layer *l, const quern_shape *in, int n, quern_error 
     if (in->rank != 3)
         return quern__fail(err, QUERN_SHAPE, l->name, "needs inputs (records, steps, features)");
     const char *name = quern__config_text(spec, "class_name");
-    quern__layer *cell = name && strstr(name, "Cell") ? quern__layer_inside(l, spec, "cell", err) : NULL;
+    quern__layer *cell =
+        name && strstr(name, "Cell") ? quern__layer_inside(l, spec, "cell", err) : NULL;
     if (!cell)
-        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "a cell of class '%s' is not in this version", name ? name : "?");
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                           "a cell of class '%s' is not in this version", name ? name : "?");
     return quern__layer_build_inside(l, cell, &step, 1, "cell", err);
 }
 
@@ -250,7 +272,8 @@ static quern__id stack_step(void *user, quern__graph *g, quern__id x, quern__id 
     for (int k = 0; k < s->n; k++) {
         quern__layer *l = s->cells[k];
         if (s->training && quern__config_number(l->config, "dropout") > 0)
-            x = seeded_dropout(l, g, x, "dropout", 0, 0); /* the counter is the record: the same mask for all steps */
+            x = seeded_dropout(l, g, x, "dropout", 0,
+                               0); /* the counter is the record: the same mask for all steps */
         quern__cell_step(l, g, x, states, s->drops[k]);
         x = states[0];
         states += quern__cell_states(l);
@@ -259,21 +282,29 @@ static quern__id stack_step(void *user, quern__graph *g, quern__id x, quern__id 
 }
 
 /* Calls RNN: unrolls its cells. */
-static quern__id rnn_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id rnn_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          bool training)
 {
     quern__layer *cell = l->inner[0];
     bool single = cell->n_inner == 0;
-    cell_stack stack = { .cells = single ? l->inner : cell->inner, .n = single ? 1 : cell->n_inner, .training = training };
+    cell_stack stack = { .cells = single ? l->inner : cell->inner,
+                         .n = single ? 1 : cell->n_inner,
+                         .training = training };
     quern_shape states[QUERN__MAX_CELL_STATES] = { 0 };
     int n_states = 0;
     quern__sequence s;
     for (int k = 0; k < stack.n; k++)
         for (int i = 0; i < quern__cell_states(stack.cells[k]); i++)
-            states[n_states++] = (quern_shape){ .rank = 2, .dims = { 0, quern__config_int(stack.cells[k]->config, "units") } };
+            states[n_states++] =
+                (quern_shape){ .rank = 2,
+                               .dims = { 0, quern__config_int(stack.cells[k]->config, "units") } };
     quern__sequence_begin(l, g, in, n, states, n_states, &s);
-    for (int k = 0, at = 0; k < stack.n && !quern__graph_status(g); at += quern__cell_states(stack.cells[k++]))
+    for (int k = 0, at = 0; k < stack.n && !quern__graph_status(g);
+         at += quern__cell_states(stack.cells[k++]))
         stack.drops[k] = state_drop(stack.cells[k], g, s.states[at], training);
-    return quern__graph_status(g) ? 0 : quern__sequence_end(l, g, &s, quern__unrolled(l, g, &s, stack_step, &stack));
+    return quern__graph_status(g)
+               ? 0
+               : quern__sequence_end(l, g, &s, quern__unrolled(l, g, &s, stack_step, &stack));
 }
 
 /* ---- rows ---- */
@@ -289,11 +320,13 @@ static const quern__field simple_fields[] = { QUERN__CELL_UNITS,
                                               QUERN__CELL_SEED,
                                               QUERN__SEQUENCE_ZEROS,
                                               { 0 } };
-static const quern__field lstm_fields[] = { QUERN__CELL_UNITS,      QUERN__CELL_INNER,
-                                            QUERN__CELL_WEIGHTS,    { "unit_forget_bias", QUERN__F_BOOL, "true" },
-                                            QUERN__CELL_LIMITS,     QUERN__CELL_SEED,
-                                            QUERN__SEQUENCE_FIELDS, CUDNN,
-                                            QUERN__SEQUENCE_ZEROS,  { 0 } };
+static const quern__field lstm_fields[] = {
+    QUERN__CELL_UNITS,      QUERN__CELL_INNER,
+    QUERN__CELL_WEIGHTS,    { "unit_forget_bias", QUERN__F_BOOL, "true" },
+    QUERN__CELL_LIMITS,     QUERN__CELL_SEED,
+    QUERN__SEQUENCE_FIELDS, CUDNN,
+    QUERN__SEQUENCE_ZEROS,  { 0 }
+};
 static const quern__field gru_fields[] = { QUERN__CELL_UNITS,
                                            QUERN__CELL_INNER,
                                            QUERN__CELL_WEIGHTS,
@@ -304,8 +337,12 @@ static const quern__field gru_fields[] = { QUERN__CELL_UNITS,
                                            CUDNN,
                                            QUERN__SEQUENCE_ZEROS,
                                            { 0 } };
-static const quern__field rnn_fields[] = { { "cell", QUERN__F_ANY, NULL }, QUERN__SEQUENCE_FIELDS, QUERN__SEQUENCE_ZEROS, { 0 } };
-const quern__call_arg quern__sequence_takes[] = { { "sequences", false }, { "initial_state", true }, { "mask", false }, { 0 } };
+static const quern__field rnn_fields[] = {
+    { "cell", QUERN__F_ANY, NULL }, QUERN__SEQUENCE_FIELDS, QUERN__SEQUENCE_ZEROS, { 0 }
+};
+const quern__call_arg quern__sequence_takes[] = {
+    { "sequences", false }, { "initial_state", true }, { "mask", false }, { 0 }
+};
 
 #define RECURRENT(ID, NAME, FIELDS, BUILD, CALL, EXTRA)                          \
     const quern__class quern__layer_##ID = { .group = QUERN__LAYER,              \

@@ -1,5 +1,6 @@
-/* rnn_cells: SimpleRNNCell, LSTMCell, GRUCell and StackedRNNCells: their weights, and one step written from ops
- * (keras.src.layers.rnn). Layers use the fused op instead where it supports their options. */
+/* rnn_cells: SimpleRNNCell, LSTMCell, GRUCell and StackedRNNCells: their weights, and one step
+ * written from ops (keras.src.layers.rnn). Layers use the fused op instead where it supports their
+ * options. */
 #include "rnn.h"
 
 #include <string.h>
@@ -23,7 +24,8 @@ int quern__cell_build(quern__layer *l, int64_t width, const char *part, quern_er
         return quern__fail(err, QUERN_INVALID, l->name, "units must be at least 1");
     if (width < 1)
         return quern__fail(err, QUERN_SHAPE, l->name, "the inputs do not have a fixed last axis");
-    quern_shape kernel = { .rank = 2, .dims = { width, wide } }, own = { .rank = 2, .dims = { units, wide } },
+    quern_shape kernel = { .rank = 2, .dims = { width, wide } },
+                own = { .rank = 2, .dims = { units, wide } },
                 bias = { .rank = 1, .dims = { wide } };
     if (resets_after(l))
         bias = (quern_shape){ .rank = 2, .dims = { 2, wide } };
@@ -31,10 +33,12 @@ int quern__cell_build(quern__layer *l, int64_t width, const char *part, quern_er
         !quern__layer_weight(l, "recurrent_kernel", &own, "recurrent_initializer", err))
         return QUERN_NOMEM;
     quern__variable *b = NULL;
-    if (quern__config_bool(l->config, "use_bias") && !(b = quern__layer_weight(l, "bias", &bias, "bias_initializer", err)))
+    if (quern__config_bool(l->config, "use_bias") &&
+        !(b = quern__layer_weight(l, "bias", &bias, "bias_initializer", err)))
         return QUERN_NOMEM;
-    for (int64_t u = units;
-         b && l->kind->extra == QUERN__CELL_LSTM && quern__config_bool(l->config, "unit_forget_bias") && u < 2 * units; u++)
+    for (int64_t u = units; b && l->kind->extra == QUERN__CELL_LSTM &&
+                            quern__config_bool(l->config, "unit_forget_bias") && u < 2 * units;
+         u++)
         ((float *)b->data)[u] = 1;
     if (part)
         quern__layer_place(l, l->n_weights, part);
@@ -54,7 +58,10 @@ static quern__id bias_row(quern__graph *g, quern__id bias, int64_t k)
     return quern__reshape(g, quern__slice(g, bias, 0, k, 1), &row);
 }
 
-static quern__id plus(quern__graph *g, quern__id x, quern__id bias) { return bias ? quern__add2(g, x, bias) : x; }
+static quern__id plus(quern__graph *g, quern__id x, quern__id bias)
+{
+    return bias ? quern__add2(g, x, bias) : x;
+}
 
 static quern__id gate(quern__layer *l, quern__graph *g, quern__id z, int k, const char *activation)
 {
@@ -65,32 +72,43 @@ static quern__id gate(quern__layer *l, quern__graph *g, quern__id z, int k, cons
 
 static void lstm_step(quern__layer *l, quern__graph *g, quern__id z, quern__id *states)
 {
-    quern__id i = gate(l, g, z, 0, "recurrent_activation"), f = gate(l, g, z, 1, "recurrent_activation"),
-              c = gate(l, g, z, 2, "activation"), o = gate(l, g, z, 3, "recurrent_activation");
+    quern__id i = gate(l, g, z, 0, "recurrent_activation"),
+              f = gate(l, g, z, 1, "recurrent_activation"), c = gate(l, g, z, 2, "activation"),
+              o = gate(l, g, z, 3, "recurrent_activation");
     states[1] = quern__add2(g, quern__mul2(g, f, states[1]), quern__mul2(g, i, c));
-    states[0] = quern__mul2(g, o, quern__activation(g, json_object_get(l->config, "activation"), states[1]));
+    states[0] = quern__mul2(
+        g, o, quern__activation(g, json_object_get(l->config, "activation"), states[1]));
 }
 
-/* One step of GRU; reset_after decides whether the reset gate applies before or after the recurrent product. */
-static void gru_step(quern__layer *l, quern__graph *g, quern__id x, quern__id h, quern__id own_bias, quern__id *states)
+/* One step of GRU; reset_after decides whether the reset gate applies before or after the recurrent
+ * product. */
+static void gru_step(quern__layer *l, quern__graph *g, quern__id x, quern__id h, quern__id own_bias,
+                     quern__id *states)
 {
     int64_t units = quern__config_int(l->config, "units");
     json_t *inner = json_object_get(l->config, "recurrent_activation");
     bool after = resets_after(l);
     quern__id kernel = weight(l, g, 1), two = quern__slice(g, kernel, 1, 0, 2 * units);
     quern__id own = plus(g, quern__matmul(g, h, after ? kernel : two, false, false), own_bias);
-    quern__id z = quern__activation(g, inner, quern__add2(g, gate(l, g, x, 0, NULL), gate(l, g, own, 0, NULL)));
-    quern__id r = quern__activation(g, inner, quern__add2(g, gate(l, g, x, 1, NULL), gate(l, g, own, 1, NULL)));
-    quern__id last = after ? quern__mul2(g, r, gate(l, g, own, 2, NULL))
-                           : quern__matmul(g, quern__mul2(g, r, h), quern__slice(g, kernel, 1, 2 * units, units), false, false);
-    quern__id n = quern__activation(g, json_object_get(l->config, "activation"), quern__add2(g, gate(l, g, x, 2, NULL), last));
+    quern__id z = quern__activation(
+        g, inner, quern__add2(g, gate(l, g, x, 0, NULL), gate(l, g, own, 0, NULL)));
+    quern__id r = quern__activation(
+        g, inner, quern__add2(g, gate(l, g, x, 1, NULL), gate(l, g, own, 1, NULL)));
+    quern__id last =
+        after ? quern__mul2(g, r, gate(l, g, own, 2, NULL))
+              : quern__matmul(g, quern__mul2(g, r, h), quern__slice(g, kernel, 1, 2 * units, units),
+                              false, false);
+    quern__id n = quern__activation(g, json_object_get(l->config, "activation"),
+                                    quern__add2(g, gate(l, g, x, 2, NULL), last));
     quern__id rest = quern__unary(g, QUERN__AFFINE, z, -1, 1, 0);
     states[0] = quern__add2(g, quern__mul2(g, z, states[0]), quern__mul2(g, rest, n));
 }
 
-void quern__cell_step(quern__layer *l, quern__graph *g, quern__id x, quern__id *states, quern__id drop)
+void quern__cell_step(quern__layer *l, quern__graph *g, quern__id x, quern__id *states,
+                      quern__id drop)
 {
-    quern__id bias = weight(l, g, 2), own_bias = 0, h = drop ? quern__mul2(g, states[0], drop) : states[0];
+    quern__id bias = weight(l, g, 2), own_bias = 0,
+              h = drop ? quern__mul2(g, states[0], drop) : states[0];
     if (bias && resets_after(l)) {
         own_bias = bias_row(g, bias, 1);
         bias = bias_row(g, bias, 0);
@@ -125,19 +143,23 @@ static int stack_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     json_array_foreach(cells, k, spec)
     {
         char name[64], base[64], part[64];
-        quern__snake_case(quern__config_text(spec, "class_name") ? quern__config_text(spec, "class_name") : "", base, sizeof base);
+        quern__snake_case(
+            quern__config_text(spec, "class_name") ? quern__config_text(spec, "class_name") : "",
+            base, sizeof base);
         int same = 0;
         for (int i = 0; i < l->n_inner; i++)
             same += quern__same_name(l->inner[i]->kind->name, base);
         snprintf(part, sizeof part, same ? "cells/%.40s_%d" : "cells/%.40s", base, same);
         snprintf(name, sizeof name, same ? "%.40s_%d" : "%.40s", base, same);
         quern__layer *cell = quern__layer_inside(l, spec, name, err);
-        int status = cell ? quern__layer_build_inside(l, cell, &shape, 1, part, err) : QUERN_INVALID;
+        int status =
+            cell ? quern__layer_build_inside(l, cell, &shape, 1, part, err) : QUERN_INVALID;
         if (status < 0)
             return status;
         shape.dims[shape.rank - 1] = quern__config_int(cell->config, "units");
     }
-    return l->n_inner ? QUERN_OK : quern__fail(err, QUERN_INVALID, l->name, "the list of cells is empty");
+    return l->n_inner ? QUERN_OK
+                      : quern__fail(err, QUERN_INVALID, l->name, "the list of cells is empty");
 }
 
 static quern__id alone(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -146,7 +168,9 @@ static quern__id alone(quern__layer *l, quern__graph *g, const quern__id *in, in
     return quern__graph_fail(g, QUERN_INVALID, "%s can be used inside RNN only", l->kind->name);
 }
 
-static const quern__field simple_fields[] = { QUERN__CELL_UNITS, QUERN__CELL_WEIGHTS, QUERN__CELL_LIMITS, QUERN__CELL_SEED, { 0 } };
+static const quern__field simple_fields[] = {
+    QUERN__CELL_UNITS, QUERN__CELL_WEIGHTS, QUERN__CELL_LIMITS, QUERN__CELL_SEED, { 0 }
+};
 static const quern__field lstm_fields[] = { QUERN__CELL_UNITS,
                                             QUERN__CELL_INNER,
                                             QUERN__CELL_WEIGHTS,

@@ -6,15 +6,18 @@
 
 /* ---- Bidirectional: inner[0] runs forward, inner[1] backward in time ---- */
 
-/* Builds both layers; without backward_layer, the backward one is a copy of the config of `layer`. */
+/* Builds both layers; without backward_layer, the backward one is a copy of the config of `layer`.
+ */
 static int bidirectional_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     static const char *const parts[2] = { "forward_layer", "backward_layer" };
-    json_t *own = json_object_get(l->config, "layer"), *other = json_object_get(l->config, "backward_layer");
+    json_t *own = json_object_get(l->config, "layer"),
+           *other = json_object_get(l->config, "backward_layer");
     (void)n;
     for (int k = 0; k < 2; k++) {
         bool copied = k == 1 && json_is_null(other);
-        const char *name = quern__config_text(json_object_get(k && !copied ? other : own, "config"), "name");
+        const char *name =
+            quern__config_text(json_object_get(k && !copied ? other : own, "config"), "name");
         char path[128];
         snprintf(path, sizeof path, "%s_%.100s", k ? "backward" : "forward",
                  name && !strncmp(name, "forward_", 8) ? name + 8
@@ -24,17 +27,22 @@ static int bidirectional_build(quern__layer *l, const quern_shape *in, int n, qu
         if (!inner)
             return QUERN_UNSUPPORTED;
         if (!inner->kind->call_args || !json_object_get(inner->config, "go_backwards"))
-            return quern__fail(err, QUERN_INVALID, l->name, "%s is not a recurrent layer", inner->kind->name);
+            return quern__fail(err, QUERN_INVALID, l->name, "%s is not a recurrent layer",
+                               inner->kind->name);
         if (copied)
-            json_object_set_new(inner->config, "go_backwards",
-                                json_boolean(!quern__config_bool(l->inner[0]->config, "go_backwards")));
-        json_object_set(inner->config, "zero_output_for_mask", json_object_get(inner->config, "return_sequences"));
+            json_object_set_new(
+                inner->config, "go_backwards",
+                json_boolean(!quern__config_bool(l->inner[0]->config, "go_backwards")));
+        json_object_set(inner->config, "zero_output_for_mask",
+                        json_object_get(inner->config, "return_sequences"));
         int status = quern__layer_build_inside(l, inner, in, 1, parts[k], err);
         if (status < 0)
             return status;
     }
-    bool same = quern__config_bool(l->inner[0]->config, "go_backwards") == quern__config_bool(l->inner[1]->config, "go_backwards");
-    return same ? quern__fail(err, QUERN_INVALID, l->name, "both layers have the same direction") : QUERN_OK;
+    bool same = quern__config_bool(l->inner[0]->config, "go_backwards") ==
+                quern__config_bool(l->inner[1]->config, "go_backwards");
+    return same ? quern__fail(err, QUERN_INVALID, l->name, "both layers have the same direction")
+                : QUERN_OK;
 }
 
 /* Merges both sequences; without a mode, returns two outputs. */
@@ -49,15 +57,18 @@ static quern__id merge(quern__layer *l, quern__graph *g, quern__id a, quern__id 
         return quern__mul2(g, a, b);
     if (!strcmp(mode, "sum"))
         return quern__add2(g, a, b);
-    return !strcmp(mode, "ave") ? quern__scale(g, quern__add2(g, a, b), 0.5)
-                                : quern__graph_fail(g, QUERN_INVALID, "no merge_mode is called '%s'", mode);
+    return !strcmp(mode, "ave")
+               ? quern__scale(g, quern__add2(g, a, b), 0.5)
+               : quern__graph_fail(g, QUERN_INVALID, "no merge_mode is called '%s'", mode);
 }
 
 /* Calls both layers, the backward one on the reversed sequence, and merges their outputs. */
-static quern__id bidirectional_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id bidirectional_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                    bool training)
 {
     quern__context side[2];
-    quern__id given = quern__layer_argument(l, in, n, "mask", 0), y[2], args[1 + QUERN__MAX_CELL_STATES];
+    quern__id given = quern__layer_argument(l, in, n, "mask", 0), y[2],
+              args[1 + QUERN__MAX_CELL_STATES];
     quern__id mask = given ? given : quern__layer_mask(l, 0);
     int n_states = 0;
     while (quern__layer_argument(l, in, n, "initial_state", n_states))
@@ -123,7 +134,8 @@ static int distributed_build(quern__layer *l, const quern_shape *in, int n, quer
     return quern__layer_build_inside(l, inner, &one, 1, "layer", err);
 }
 
-/* Step by step: a layer that reads the whole batch (BatchNormalization) sees one step at a time, as in Keras's loop. */
+/* Step by step: a layer that reads the whole batch (BatchNormalization) sees one step at a time, as
+ * in Keras's loop. */
 static quern__id each_step(quern__layer *l, quern__graph *g, quern__id x)
 {
     enum { most = 1024 };
@@ -156,14 +168,16 @@ static bool takes_mask(const quern__class *c)
 }
 
 /* Calls the inner layer with (B * T, …), or step by step where it reads the whole batch. */
-static quern__id distributed_call(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static quern__id distributed_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                                  bool training)
 {
     quern_shape s = *quern__shape_of(g, in[0]), many = folded(&s);
     quern__id x = quern__reshape(g, in[0], &many);
     quern__context context = { .training = training };
     quern__id given = quern__layer_argument(l, in, n, "mask", 0);
     if (given && takes_mask(l->inner[0]->kind))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "a mask for each step of %s is not in this version",
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "a mask for each step of %s is not in this version",
                                  l->inner[0]->kind->name);
     l->context->mask_out[0] = given ? given : quern__layer_mask(l, 0);
     if (training && !strcmp(l->inner[0]->kind->name, "BatchNormalization"))
