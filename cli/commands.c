@@ -108,6 +108,8 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
         *code = 2;
     if (m && !*code && threads && quern_model_set_threads(m, (int)threads, err) < 0)
         *code = cli_fail(err->code, err);
+    if (m && !*code)
+        *code = cli_input_shape(a, m, err);
     if (*code) {
         quern_model_free(m);
         return NULL;
@@ -146,8 +148,8 @@ static quern_generator *program(const arguments *a, const char *option, const ch
 
 /* Opens the same files again for validation, and limits each generator to its part: the last part
  * is validation data. */
-int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
-              quern_generator **valid, quern_error *err)
+int cli_split(const arguments *a, quern_model *m, quern_generator *train, quern_generator **valid,
+              quern_error *err)
 {
     const char *text = cli_option(a, "validation-split");
     char *end;
@@ -358,10 +360,15 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     return windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
 }
 
-quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option,
-                          char **words, int n, quern_error *err, int *code)
+quern_generator *cli_data(const arguments *a, quern_model *m, const char *option, char **words,
+                          int n, quern_error *err, int *code)
 {
-    return with_policy(a, plain_data(a, m, option, words, n, err, code), err, code);
+    quern_generator *g = with_policy(a, plain_data(a, m, option, words, n, err, code), err, code);
+    if (!g || !m || quern_model_set_input_shapes_from(m, g, err) >= 0)
+        return g;
+    *code = cli_fail(err->code, err);
+    quern_generator_free(g);
+    return NULL;
 }
 
 int cli_new(const arguments *a)

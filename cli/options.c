@@ -39,6 +39,8 @@ static const struct {
       "\"sparse_categorical_crossentropy from_logits=true\"; NAME:loss for an output" },
     { "metrics", "WORDS", CLI_NEW | CLI_FIT | CLI_PLAN | CLI_EVALUATE, GROUP_MODEL,
       "metrics between commas" },
+    { "input-shape", "SHAPE", CLI_FIT | CLI_PLAN | CLI_EVALUATE | CLI_PREDICT, GROUP_MODEL,
+      "sizes of axes that are None: 64, or 224x224x3; NAME=SHAPE between commas for an input" },
     { "seed", "N", CLI_NEW | CLI_FIT | CLI_GENERATE | CLI_PREPARE, GROUP_MODEL,
       "seed of all random numbers" },
     { "force", NULL, CLI_NEW, GROUP_MODEL, "overwrite MODEL" },

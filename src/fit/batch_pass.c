@@ -96,7 +96,10 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     void *arrays[3 * QUERN_MAX_ARRAYS];
     const float *out[QUERN__MAX_IO];
     const quern_string *kept[QUERN_MAX_ARRAYS];
-    int n = b->spec->n_inputs + b->spec->n_targets, status;
+    int n = b->spec->n_inputs + b->spec->n_targets,
+        status = quern__model_close(p->m, b->spec->shapes, err);
+    if (status < 0)
+        return status;
     if (p->mode == QUERN__PREDICT) {
         status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, NULL, err);
         if (status >= 0)

@@ -64,6 +64,15 @@ typedef struct budgeting {
     quern_plan *plan;
 } budgeting;
 
+/* Plans the graph of the validation, whose data may have other sizes at open axes. */
+static int plan_validation(budgeting *b, int64_t size, quern_error *err)
+{
+    int status = quern__close_over(b->m, b->o->validation_data, err);
+    if (status >= 0)
+        status = quern__model_plan(b->m, QUERN__TEST, size, NULL, err);
+    return status < 0 ? status : quern__close_over(b->m, b->train, err);
+}
+
 /* Plans the graphs of a run. Returns the larger of their arenas. */
 static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_error *err)
 {
@@ -74,7 +83,7 @@ static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_erro
     if (status >= 0)
         status = quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
     if (status >= 0 && b->o->validation_data)
-        status = quern__model_plan(m, QUERN__TEST, size, NULL, err);
+        status = plan_validation(b, size, err);
     if (status < 0)
         return status;
     const quern__plan *train = m->programs[QUERN__TRAIN].plan,
@@ -237,6 +246,9 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     const quern_fit_opts *o = b->o;
     if (!b->m->team && quern_model_set_threads(b->m, b->m->threads, err) < 0)
         return QUERN_INVALID;
+    int closed = quern__close_over(b->m, b->train, err);
+    if (closed < 0)
+        return closed;
     b->queue = quern__queue_opts_of(b->m, QUERN__TRAIN, o->batch_size);
     b->queue.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
     b->queue.bad = (b->train && b->train->bad.policy) ||

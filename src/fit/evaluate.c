@@ -12,6 +12,8 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     int status = quern__pass_check(m, QUERN__TEST, batch_size, steps, err);
     if (status >= 0)
         status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__close_over(m, data, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__TEST, batch_size);
@@ -205,6 +207,8 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
         status = quern__model_waits(m, "adapting", err);
     if (status >= 0)
         status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__close_over(m, data, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);

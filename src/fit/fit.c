@@ -20,6 +20,18 @@ static int check_end(quern__fitting *f, quern_error *err)
     return stopped ? QUERN_OK : own.code;
 }
 
+/* Sets the shapes of validation batches, which may have other sizes at open axes. */
+static int validation_shapes(quern__fitting *f, quern_batch_spec *spec, quern_error *err)
+{
+    int status = quern__close_over(f->m, f->o.validation_data, err);
+    if (status < 0)
+        return status;
+    quern_batch_spec own = quern__queue_opts_of(f->m, QUERN__TEST, spec->batch_size).spec;
+    memcpy(spec->shapes, own.shapes, sizeof own.shapes);
+    memcpy(spec->weights, own.weights, sizeof own.weights);
+    return quern__close_over(f->m, f->source, err);
+}
+
 /* Creates queues, history, class weights and callbacks. */
 static int prepare(quern__fitting *f, quern_error *err)
 {
@@ -47,6 +59,9 @@ static int prepare(quern__fitting *f, quern_error *err)
     if ((status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
         return status;
     q.shuffle = q.forever = q.restart = false;
+    if (quern__model_open(f->m) && o->validation_data &&
+        (status = validation_shapes(f, &q.spec, err)) < 0)
+        return status;
     if (o->validation_data && !(f->valid = quern__queue_open(o->validation_data, &q, err)))
         return quern__leave(err, QUERN_INVALID);
     for (int i = 0; i < o->n_callbacks; i++)
@@ -116,6 +131,8 @@ static int open_run(quern__fitting *f, quern_error *err)
         status = quern__fit_look_ahead(f->m, f->source, &f->o, err);
     if (status >= 0)
         status = learn_batches(f, err);
+    if (status >= 0)
+        status = quern__close_over(f->m, f->source, err);
     return status < 0 ? status : prepare(f, err);
 }
 

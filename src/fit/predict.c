@@ -46,6 +46,8 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
         status = quern__pass_check(m, QUERN__PREDICT, batch_size, with.steps, err);
     if (status >= 0)
         status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__close_over(m, data, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);

@@ -11,7 +11,7 @@
 void quern__uncompile(quern_model *m)
 {
     for (int i = 0; i < QUERN__MODES; i++)
-        quern__program_free(&m->programs[i]);
+        quern__model_drop(m, (quern__mode)i);
     for (int i = 0; i < m->n_means; i++) {
         quern__free(m->means[i].name);
         quern__accumulator_free(m->means[i].measure);

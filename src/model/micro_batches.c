@@ -89,7 +89,7 @@ int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err
     quern_shape scalar = { 0 };
     if ((p->n ? p->n : 1) == n && p->any == any)
         return QUERN_OK;
-    quern__program_free(&m->programs[QUERN__TRAIN]);
+    quern__model_drop(m, QUERN__TRAIN);
     free_sums(m);
     p->any = any;
     if (n < 2)

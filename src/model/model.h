@@ -26,13 +26,16 @@ typedef struct quern__call_node {
     int *arguments;    /* by input: index into `call_args` of the row */
     json_t *options;   /* call flags and constants; NULL: none */
     unsigned keywords; /* bit k: argument k is a keyword argument in Python */
+    uint64_t unmasked; /* bit i: an earlier call removed the mask of input i (layer_order.c) */
     int first, n_out;  /* its outputs are the values first, first + 1, …, first + n_out - 1 */
 } quern__call_node;
 
 /* An output of a node. quern_blueprint functions name it by its index among `values`. */
 typedef struct quern__symbolic_tensor {
     int node, output;
-    quern_shape shape;
+    quern_shape shape;  /* an open axis has its present size */
+    quern_shape second; /* the shape for the second size of open axes */
+    uint32_t open;      /* bit k: axis k is open (open_axes.c) */
 } quern__symbolic_tensor;
 
 struct quern_blueprint {
@@ -42,6 +45,7 @@ struct quern_blueprint {
     int depth;       /* number of models that enclose this one */
     bool unfilled;   /* a file provides the weights: initializers do not run */
     int64_t records; /* the batch size when it is fixed; 0: dynamic */
+    bool open;       /* an input has an open axis */
     int n, capacity;
     quern__call_node *nodes;
     int n_values, value_capacity;
@@ -73,8 +77,9 @@ typedef struct quern__program {
     quern__plan *plan;
     int64_t capacity;
     quern__weighing weighing;
-    bool recomputed; /* the graph has recomputed activations */
-    char whole[120]; /* why micro-batches are impossible; empty: they are possible */
+    uint64_t closing; /* of a model with open axes: the closing that it is for */
+    bool recomputed;  /* the graph has recomputed activations */
+    char whole[120];  /* why micro-batches are impossible; empty: they are possible */
     quern__id outputs[QUERN__MAX_IO], masks[QUERN__MAX_IO], loss;
 } quern__program;
 
@@ -118,6 +123,12 @@ struct quern_model {
     quern__mean means[QUERN__MAX_MEANS];
     quern__program programs[QUERN__MODES],
         inner; /* inner: computes one value for quern__model_value */
+    /* of a model with open axes (open_axes.c) */
+    bool sized; /* the sizes of its open axes are those of data, or the caller set them */
+    int n_closings, n_kept_programs;
+    struct quern__closing *closings; /* shapes that it had */
+    struct quern__kept_program *kept_programs;
+    uint64_t closing, last_closing, closed; /* id of the present one; the last id; count */
     int inner_value;
     bool inner_whole; /* quern__model_value does not convert it to float32 */
     void *arena;
@@ -219,6 +230,29 @@ static inline const quern_shape *quern__tensor_shape(const quern_blueprint *b, i
 {
     return &b->values[value].shape;
 }
+/* ---- open_axes.c ---- */
+
+/* The size of an open axis of a model without data, and its second size. Multiples of 32, so that
+ * five poolings and up-samplings by 2 give the same size. */
+enum { QUERN__OPEN_SIZE = 96, QUERN__OPEN_SECOND = 128, QUERN__MOST_CLOSINGS = 32 };
+/* Whether an input has an open axis. */
+bool quern__model_open(const quern_model *m);
+/* Closes the model over these shapes of its inputs, one for each; axis 0 is ignored. A model
+ * without open axes does not change. Fails where the shapes do not fit the inputs, or where a layer
+ * cannot have these sizes; the model then keeps its shapes. */
+int quern__model_close(quern_model *m, const quern_shape *in, quern_error *err);
+/* The shape over which an array of shape `have` closes input i: it has the sizes of the array at
+ * open axes. An array may lack a last axis of size 1. */
+quern_shape quern__model_closing(const quern_model *m, int i, const quern_shape *have);
+/* The shape of a value with -1 at open axes. */
+quern_shape quern__symbolic_shape(const quern_blueprint *b, int value);
+/* If the program of a mode is for another closing, keeps it, and takes that for the present closing
+ * if there is one. */
+int quern__model_take_program(quern_model *m, quern__mode mode, quern_error *err);
+/* Frees the programs of a mode, of all closings. */
+void quern__model_drop(quern_model *m, quern__mode mode);
+void quern__closings_free(quern_model *m);
+
 /* The shape of an output's sample weights: QUERN_WEIGHTS_RECORDS or QUERN_WEIGHTS_STEPS, which are
  * equal without a time axis. */
 quern_shape quern__model_weights_shape(const quern_model *m, int output, int kind);

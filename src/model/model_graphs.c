@@ -19,7 +19,7 @@ static bool gather_inputs(const quern__call_node *node, const quern__id *ids,
     bool any = false;
     for (int i = 0; i < node->n_in; i++) {
         in[i] = ids[node->in[i]];
-        in_masks[i] = masks[node->in[i]];
+        in_masks[i] = node->unmasked >> i & 1 ? 0 : masks[node->in[i]];
         any = any || (timed && timed[node->in[i]]);
     }
     return any;
@@ -274,6 +274,7 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
     p->capacity =
         mode == QUERN__TRAIN && m->parts.n ? (capacity + m->parts.n - 1) / m->parts.n : capacity;
     p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
+    p->closing = m->closing;
     int status = make_program(m, mode, p, err);
     if (status < 0)
         quern__program_free(p);
@@ -293,6 +294,9 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
     int threads = m->team ? QUERN_OK : quern_model_set_threads(m, m->threads, err);
     if (threads < 0)
         return threads;
+    int taken = quern__model_take_program(m, mode, err);
+    if (taken < 0)
+        return taken;
     int64_t parts = mode == QUERN__TRAIN && m->parts.n ? m->parts.n : 1;
     if (p->plan && p->capacity >= (capacity + parts - 1) / parts &&
         !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
@@ -313,7 +317,7 @@ void quern__model_set_thrift(quern_model *m, int low_memory)
 {
     if (m->low_memory != low_memory)
         for (int i = 0; i < QUERN__MODES; i++)
-            quern__program_free(&m->programs[i]);
+            quern__model_drop(m, (quern__mode)i);
     m->low_memory = low_memory;
 }
 

@@ -51,6 +51,9 @@ typedef struct quern__source_ops {
     size_t (*bytes)(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
     /* Describes the records. NULL: the model determines their layout. */
     int (*describe)(const quern_generator *g, quern__description *out, quern_error *err);
+    /* The shapes of the inputs, for a model with open axes. QUERN_END: the source does not state
+     * them. NULL: describe states them. */
+    int (*shapes)(const quern_generator *g, quern__description *out, quern_error *err);
     /* Save and restore the resume position of a sequential source (`saves` in the generator);
      * resume_position.c does it for random access. save writes at most `room` bytes to `state`
      * and sets *size; `state` may be NULL. */
