@@ -110,11 +110,22 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
         *code = cli_fail(err->code, err);
     if (m && !*code)
         *code = cli_input_shape(a, m, err);
+    if (m && !*code)
+        quern_model_set_profile(m, cli_option(a, "profile") != NULL);
     if (*code) {
         quern_model_free(m);
         return NULL;
     }
     return m;
+}
+
+void cli_print_profile(const arguments *a, const quern_model *m)
+{
+    if (!cli_option(a, "profile"))
+        return;
+    char *text = quern_model_profile(m);
+    fputs(text ? text : "quern: warning: out of memory for the profile\n", stderr);
+    free(text);
 }
 
 /* Checks the value of --data-format. Returns false after an error message. */

@@ -249,6 +249,8 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
         if (code || w->kind == NPZ)
             remove(w->outputs[i].path);
     cli_left();
+    if (!code)
+        cli_print_profile(a, m);
     if (!code && a->json && !standard)
         printf("{\"records\":%lld}\n", (long long)records);
     return code;

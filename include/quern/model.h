@@ -281,8 +281,9 @@ QUERN_API char *quern_model_summary_with(const quern_model *m, const quern_summa
  * short. */
 QUERN_API char *quern_model_summary_json(const quern_model *m);
 
-/* Starts (`on` 1) or stops the profile of training steps; clears it. Returns 0 or
- * a negative status. */
+/* Starts (`on` 1) or stops the profile of the steps of a run; clears it. It is that
+ * of the latest training, evaluation or prediction; a run that trains is profiled
+ * without its validations. Returns 0 or a negative status. */
 QUERN_API int quern_model_set_profile(quern_model *m, int on);
 
 /* The profile as a table: layer, node, kernel, shape, microseconds of a step,

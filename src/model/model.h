@@ -148,8 +148,9 @@ struct quern_model {
                  meanwhile */
     bool trains,
         sums; /* one run trains; metric totals belong to the present epoch or its validation */
-    bool profiling, watch;  /* watch: check every output for values that are not finite */
-    quern__profile profile; /* of the training plan */
+    bool profiling, watch; /* watch: check every output for values that are not finite */
+    quern__profile profile;
+    const quern__plan *profiled; /* the plan of the profile */
 };
 
 /* How to create a model from a config. */
@@ -322,8 +323,8 @@ quern__model_size quern__model_bytes(const quern_model *m);
 /* Returns the pages of the arena to the system. Predictions in the arena become invalid; the next
  * run maps the pages again. */
 void quern__model_release_arena(quern_model *m);
-/* The profile of training steps; NULL: profiling is off. */
-quern__profile *quern__model_profile(quern_model *m);
+/* The profile of the steps of a mode; NULL: profiling is off. */
+quern__profile *quern__model_profile(quern_model *m, quern__mode mode);
 /* Copies the log entries so far. */
 void quern__model_read_logs(const quern_model *m, double *logs);
 /* The i-th variable of a run that is neither a weight nor an optimizer slot: metric totals and

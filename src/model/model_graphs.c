@@ -371,7 +371,7 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays,
                             .first = first,
                             .seed = m->b->seed,
                             .watch = m->watch,
-                            .profile = mode == QUERN__TRAIN ? quern__model_profile(m) : NULL };
+                            .profile = quern__model_profile(m, mode) };
     if (mode == QUERN__TRAIN && m->parts.n)
         return quern__parts_run(m, &run, err);
     return quern__step(m->team, m->programs[mode].plan, &run, err);
