@@ -36,9 +36,9 @@ static quern__id without_softmax(const quern__graph *g, quern__id y)
     for (const quern__value *v = y ? quern__graph_value(g, y) : NULL;
          v && v->kind == QUERN__VALUE_NODE; v = quern__graph_value(g, y)) {
         const quern__node *n = quern__graph_node_at(g, v->node);
-        if (strcmp(n->name, "softmax") && strcmp(n->name, "reshape"))
+        if (n->op != &quern__op_softmax && n->op != &quern__op_reshape)
             break;
-        if (!strcmp(n->name, "softmax"))
+        if (n->op == &quern__op_softmax)
             return n->in[0];
         y = n->in[0];
     }

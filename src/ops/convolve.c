@@ -6,8 +6,6 @@
 
 #include "build.h"
 
-extern const quern__op quern__op_convolve_back;
-
 quern__space quern__space_of(const quern__attr *attr, const quern_shape *image,
                              const quern_shape *made)
 {

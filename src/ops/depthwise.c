@@ -4,8 +4,6 @@
 
 #include "build.h"
 
-extern const quern__op quern__op_depthwise_back;
-
 static int depthwise_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);

@@ -6,8 +6,6 @@
 
 #include "build.h"
 
-extern const quern__op quern__op_unary, quern__op_binary;
-
 #include <math.h>
 
 typedef struct window {

@@ -41,8 +41,6 @@ static int dropout_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-extern const quern__op quern__op_dropout;
-
 static void dropout_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                              quern__id *dx)
 {

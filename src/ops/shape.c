@@ -377,8 +377,6 @@ static int pad_reference(const quern__call *c, int64_t begin, int64_t end)
     return slice_or_pad(c, begin, end, true);
 }
 
-extern const quern__op quern__op_pad;
-
 static void slice_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                            quern__id *dx)
 {

@@ -382,8 +382,8 @@ static int attention_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 
 quern__kernel *quern__cpu_attention(const quern__call *c)
 {
-    bool forward_pass = !strcmp(c->op->name, "attention"),
-         back_pass = !strcmp(c->op->name, "attention_grad");
+    bool forward_pass = c->op == &quern__op_attention,
+         back_pass = c->op == &quern__op_attention_grad;
     if ((!forward_pass && !back_pass) || !quern__inputs_are_floats(c))
         return NULL;
     if (c->in[0].shape.dims[2] / c->attr->i[0] > widest ||

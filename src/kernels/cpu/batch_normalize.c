@@ -233,10 +233,10 @@ static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_batch_normalize(const quern__call *c)
 {
-    static const quern__named_kernel all[] = {
-        { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
-        { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
-        { "batch_grad", slope_kernel },          { 0 }
+    static const quern__op_kernel all[] = {
+        { &quern__op_batch_moments, moments_kernel },     { &quern__op_batch_merge, merge_kernel },
+        { &quern__op_batch_normalize, normalize_kernel }, { &quern__op_batch_sums, sums_kernel },
+        { &quern__op_batch_grad, slope_kernel },          { 0 }
     };
     return quern__kernel_among(c, all);
 }

@@ -1,8 +1,6 @@
 /* Dropout of float32 with one draw per element: four elements per counter, as in ops/random.c. */
 #include "vector.h"
 
-#include <string.h>
-
 enum { lanes = 16 };
 
 /* quern__random4 for `lanes` consecutive counters from `low` on. */
@@ -60,7 +58,7 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_dropout(const quern__call *c)
 {
-    return !strcmp(c->op->name, "dropout") && c->out[0].dtype == QUERN_FLOAT32 && !c->attr->i[1]
+    return c->op == &quern__op_dropout && c->out[0].dtype == QUERN_FLOAT32 && !c->attr->i[1]
                ? dropout_kernel
                : NULL;
 }

@@ -166,9 +166,9 @@ static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 
 quern__kernel *quern__cpu_normalize(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "normalize", normalize_kernel },
-                                               { "normalize_grad", normalize_slope_kernel },
-                                               { "normalize_sums", normalize_sums_kernel },
-                                               { 0 } };
+    static const quern__op_kernel all[] = { { &quern__op_normalize, normalize_kernel },
+                                            { &quern__op_normalize_grad, normalize_slope_kernel },
+                                            { &quern__op_normalize_sums, normalize_sums_kernel },
+                                            { 0 } };
     return c->out[0].dtype == QUERN_FLOAT32 ? quern__kernel_among(c, all) : NULL;
 }

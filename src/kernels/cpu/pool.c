@@ -290,7 +290,7 @@ static void back_channels(const quern__space *s, const int64_t *o, const float *
 
 static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    bool back = !strcmp(c->op->name, "depthwise_back");
+    bool back = c->op == &quern__op_depthwise_back;
     const quern_tensor *image = back ? &c->out[0] : &c->in[0],
                        *made = back ? &c->in[0] : &c->out[0];
     quern__space s = quern__space_of(c->attr, &image->shape, &made->shape);
@@ -362,11 +362,12 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
 
 quern__kernel *quern__cpu_pool(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "pool", pool_kernel },
-                                               { "pool_grad", pool_slope_kernel },
-                                               { "depthwise", depthwise_kernel },
-                                               { "depthwise_back", depthwise_kernel },
-                                               { "depthwise_weights", depthwise_weights_kernel },
-                                               { 0 } };
+    static const quern__op_kernel all[] = { { &quern__op_pool, pool_kernel },
+                                            { &quern__op_pool_grad, pool_slope_kernel },
+                                            { &quern__op_depthwise, depthwise_kernel },
+                                            { &quern__op_depthwise_back, depthwise_kernel },
+                                            { &quern__op_depthwise_weights,
+                                              depthwise_weights_kernel },
+                                            { 0 } };
     return quern__kernel_among(c, all);
 }

@@ -3,8 +3,6 @@
  * other sums are in double, in C order for each result. */
 #include "vector.h"
 
-#include <string.h>
-
 enum { width = 64, block = 32 };
 
 /* Sums of at most `width` adjacent columns over `rows` rows. */
@@ -82,7 +80,7 @@ quern__kernel *quern__cpu_reduce(const quern__call *c)
 {
     int rank = c->in[0].shape.rank;
     uint32_t axes = (uint32_t)c->attr->i[1], all = (1u << rank) - 1;
-    if (strcmp(c->op->name, "reduce") || c->in[0].dtype != QUERN_FLOAT32 ||
+    if (c->op != &quern__op_reduce || c->in[0].dtype != QUERN_FLOAT32 ||
         c->out[0].dtype != QUERN_FLOAT32 || c->attr->i[0] > QUERN__MEAN)
         return NULL;
     if (rank > 1 && axes == all >> 1)

@@ -126,14 +126,14 @@ quern__kernel *quern__cpu_update(const quern__call *c)
     for (int i = 0; i < c->n_out; i++)
         if (c->out[i].dtype != QUERN_FLOAT32)
             return NULL;
-    if (!strcmp(c->op->name, "assign") && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled)
+    if (c->op == &quern__op_assign && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled)
         return assign_kernel;
-    if (!strcmp(c->op->name, "adam") && !c->attr->i[0] && c->in[3].dtype == QUERN_FLOAT32)
+    if (c->op == &quern__op_adam && !c->attr->i[0] && c->in[3].dtype == QUERN_FLOAT32)
         return adam_kernel;
-    if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && !c->attr->i[2] &&
+    if (c->op == &quern__op_rmsprop && !c->attr->i[0] && !c->attr->i[1] && !c->attr->i[2] &&
         c->in[2].dtype == QUERN_FLOAT32)
         return rmsprop_kernel;
-    if (!strcmp(c->op->name, "sgd") && c->in[c->n_in - 2].dtype == QUERN_FLOAT32)
+    if (c->op == &quern__op_sgd && c->in[c->n_in - 2].dtype == QUERN_FLOAT32)
         return sgd_kernel;
     return NULL;
 }
