@@ -9,6 +9,7 @@
 #ifndef QUERN__OPS_H
 #define QUERN__OPS_H
 
+#include "attributes.h"
 #include "graph/graph.h"
 
 /* ---- arguments of a kernel ---- */

@@ -38,8 +38,7 @@ typedef struct quern__recurrence {
 /* Adds the op. `h` gets the states after all steps, (B, T, units), `c` those of LSTM. */
 void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, quern__id *c);
 
-/* The arrays of a call; an optional input that is missing is NULL. i[0] cell, i[1] function, i[2]
- * optional inputs, i[3] lean. */
+/* The arrays of a call; an optional input that is missing is NULL. */
 typedef struct quern__recurring {
     int cell, function, gates,
         kept;  /* kept: arrays of `units` numbers per step for the backward pass */

@@ -351,7 +351,7 @@ static void add_records(const quern__call *c, const quern__space *s, int64_t fir
 static int weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
-    int64_t parts = c->attr->i[13], rows = s.places * s.channels;
+    int64_t parts = c->attr->i[QUERN__WEIGHTS_PARTS], rows = s.places * s.channels;
     if (c->axis < 0)
         begin = 0, end = parts * rows;
     for (int64_t part = begin / rows; part * rows < end; part++) {
