@@ -1,6 +1,6 @@
 /* blueprint: a model under construction: layer calls and their values. Each call builds its layer
  * for the shapes of its inputs, so that errors name the layer. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * file, and weights are stored in that order: by depth above the outputs, and within one depth in
  * the order in which a depth-first walk from the outputs meets the layers
  * (keras.src.ops.function.map_graph). */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdlib.h>
 #include <string.h>

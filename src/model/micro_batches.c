@@ -3,7 +3,7 @@
  * in a fixed order, and the optimizer runs after the last one. The loss of a batch is the mean over
  * its records, so a micro-batch counts by its share of the records, and results differ by rounding
  * only. A model in which the batch is more than independent records is not divided. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

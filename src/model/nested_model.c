@@ -1,7 +1,7 @@
 /* nested_model: models as layers: the rows of Sequential and Functional, whose object is a model
  * without compile settings. The inner model keeps its blueprint; its weights are, in Keras's order,
  * in the list of the outer layer. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <string.h>
 
