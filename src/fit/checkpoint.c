@@ -29,9 +29,9 @@ int quern__checkpoint_previous(const char *path, char *out, size_t size, quern_e
 void *quern__checkpoint_piece(const quern__checkpointing *c, int k, size_t *size)
 {
     int variables = 0;
-    for (quern__variable *v; (v = quern__model_run_variable(c->m, variables)); variables++)
+    for (void *data; (data = quern__model_run_array(c->m, variables, size)); variables++)
         if (variables == k)
-            return quern__shape_bytes(&v->shape, v->dtype, size) ? v->data : NULL;
+            return data;
     return quern__callbacks_bytes(c->callbacks, c->n_callbacks, k - variables, size);
 }
 

@@ -38,22 +38,6 @@ static int after_validation_batch(quern__pass *p, quern_error *err)
     return asked_to_end(p->user) ? QUERN_CANCELED : QUERN_OK;
 }
 
-/* Saves the accumulators of training to `kept`, or restores them (NULL: returns their size). */
-static size_t copy_sums(quern_model *m, char *kept, bool back)
-{
-    size_t at = 0, bytes;
-    quern__variable *v;
-    for (int i = 0; (v = quern__model_run_variable(m, i)) != NULL; i++) {
-        if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
-            continue;
-        if (kept)
-            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at,
-                   back ? kept + at : (char *)quern__variable_numbers(v), bytes);
-        at += bytes;
-    }
-    return at;
-}
-
 /* Runs validation, between the last batch and the end of an epoch. */
 static int validate(quern__fitting *f, quern_error *err)
 {
@@ -103,17 +87,18 @@ static void log_bad(quern__fitting *f, bool validated)
  * batch repeats it. */
 static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
-    char *kept =
-        f->o.interrupt && f->o.checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
+    char *kept = f->o.interrupt && f->o.checkpoint
+                     ? quern__alloc(quern__model_copy_totals(f->m, NULL, false) + 1)
+                     : NULL;
     if (kept)
-        copy_sums(f->m, kept, false);
+        quern__model_copy_totals(f->m, kept, false);
     int status = validate(f, err);
     if (cut_off(f, status)) {
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
         if (kept)
-            copy_sums(f->m, kept, true);
+            quern__model_copy_totals(f->m, kept, true);
         int written =
             kept ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
         status = written < 0 ? written : QUERN_CANCELED;

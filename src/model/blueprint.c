@@ -260,6 +260,7 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     quern__call_node node = { .layer = quern__layer_new(c, config, &b->error) };
     if (node.layer) {
         node.layer->room = &b->room;
+        node.layer->nesting = &quern__nested_model;
         node.layer->unfilled = b->unfilled;
         node.layer->depth = b->depth;
         node.layer->object = object;

@@ -184,6 +184,11 @@ void quern__model_run_end(quern_model *m, bool trains);
 /* Whether the metric totals belong to an epoch that is not complete, or to its validation. */
 void quern__model_set_totals_in_use(quern_model *m, bool in_use);
 bool quern__model_totals_in_use(const quern_model *m);
+/* The array of quern__model_run_variable and its bytes; NULL: no more. */
+void *quern__model_run_array(quern_model *m, int i, size_t *bytes);
+/* Saves these arrays to `kept`, or restores them (`back`). Returns their bytes; `kept` NULL: only
+ * that. */
+size_t quern__model_copy_totals(quern_model *m, char *kept, bool back);
 /* The sum of the losses since quern__model_reset, of which the log `loss` is the mean. */
 double quern__model_loss_total(const quern_model *m);
 /* The sample weights for which the program of a mode is planned. */

@@ -1,6 +1,8 @@
 /* model_runs: what runs of modules fit and generate ask of a model. */
 #include "model_struct.h"
 
+#include <string.h>
+
 const char *quern__model_name(const quern_model *m) { return m->name; }
 bool quern__model_compiled(const quern_model *m) { return m->optimizer != NULL; }
 quern__optimizer *quern__model_optimizer(const quern_model *m) { return m->optimizer; }
@@ -48,6 +50,27 @@ void quern__model_run_end(quern_model *m, bool trains)
 
 void quern__model_set_totals_in_use(quern_model *m, bool in_use) { m->sums = in_use; }
 bool quern__model_totals_in_use(const quern_model *m) { return m->sums; }
+
+void *quern__model_run_array(quern_model *m, int i, size_t *bytes)
+{
+    quern__variable *v = quern__model_run_variable(m, i);
+    return v && quern__shape_bytes(&v->shape, v->dtype, bytes) ? v->data : NULL;
+}
+
+size_t quern__model_copy_totals(quern_model *m, char *kept, bool back)
+{
+    size_t at = 0, bytes;
+    quern__variable *v;
+    for (int i = 0; (v = quern__model_run_variable(m, i)) != NULL; i++) {
+        if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
+            continue;
+        if (kept)
+            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at,
+                   back ? kept + at : (char *)quern__variable_numbers(v), bytes);
+        at += bytes;
+    }
+    return at;
+}
 
 double quern__model_loss_total(const quern_model *m)
 {

@@ -132,6 +132,8 @@ static inline const quern_shape *quern__tensor_shape(const quern_blueprint *b, i
 {
     return &b->values[value].shape;
 }
+/* nested_model.c: a model as the object of a layer. */
+extern const quern__nesting quern__nested_model;
 void quern__program_free(quern__program *p);
 
 /* micro_batches.c, in this order: reasons against micro-batches in losses, layers and optimizer,
