@@ -179,10 +179,16 @@ static side side_of(const quern_tensor *t, const quern_shape *out)
 /* The address in a side for output element `at`; rows have `last` elements. */
 static const float *from(const side *s, int64_t at, int64_t last)
 {
-    return s->data + (s->layout == SAME   ? at
-                      : s->layout == TAIL ? at % s->count
-                      : s->layout == ROWS ? at / last
-                                          : 0);
+    switch (s->layout) {
+    case SAME:
+        return s->data + at;
+    case TAIL:
+        return s->data + at % s->count;
+    case ROWS:
+        return s->data + at / last;
+    default:
+        return s->data;
+    }
 }
 
 static bool moves(const side *s) { return s->layout == SAME || s->layout == TAIL; }
