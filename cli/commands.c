@@ -48,16 +48,21 @@ void cli_json_size(FILE *to, const char *name, size_t bytes)
     fprintf(to, bytes ? "\"%s\":%zu" : "\"%s\":null", name, bytes);
 }
 
+/* The bytes of a UTF-8 character with this first byte; 0: none begins so. */
+static size_t length_of(unsigned char first)
+{
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return 0;
+    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* Bytes of the UTF-8 character at the start of n bytes; 0: not UTF-8. */
 static size_t character(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
-    size_t length = *s < 0x80   ? 1
-                    : *s < 0xc2 ? 0
-                    : *s < 0xe0 ? 2
-                    : *s < 0xf0 ? 3
-                    : *s < 0xf5 ? 4
-                                : 0;
+    size_t length = length_of(*s);
     if (length > n)
         return 0;
     for (size_t i = 1; i < length; i++)

@@ -168,10 +168,8 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
         status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {
         int64_t n = unhex(position, state);
-        c->source->position.going = false; /* the queue is open, but no epoch has started */
         status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the position in the data is broken")
-                       : quern_generator_restore(c->source, state, (size_t)n, err);
-        c->source->position.going = true;
+                       : quern__generator_place(c->source, state, (size_t)n, err);
     }
     if (status >= 0)
         quern__history_read(c->h, json_object_get(t->run, "history"));

@@ -23,7 +23,7 @@ static int array_of(const quern_model *m, const quern__description *d, int i)
  * is the product of its sizes. A table with another number of columns leaves it unchanged. */
 static quern_shape shape_of_columns(const quern_model *m, int64_t columns)
 {
-    quern_shape own = quern__symbolic_shape(m->b, m->in[0]), shape = own;
+    quern_shape own = quern__model_symbolic_input(m, 0), shape = own;
     int64_t fixed = 1;
     int open = 0, at = 0;
     for (int k = 1; k < own.rank; k++) {
@@ -34,7 +34,7 @@ static quern_shape shape_of_columns(const quern_model *m, int64_t columns)
         }
     }
     if (open != 1 || columns < fixed || columns % fixed)
-        return *quern__tensor_shape(m->b, m->in[0]);
+        return quern_model_input_shape(m, 0);
     shape.dims[at] = columns / fixed;
     return shape;
 }
@@ -42,16 +42,16 @@ static quern_shape shape_of_columns(const quern_model *m, int64_t columns)
 /* The source does not state its shapes, and nobody has set the sizes of the open axes. */
 static int sizes_unknown(const quern_model *m, const quern_generator *g, quern_error *err)
 {
-    for (int i = 0; i < m->n_in; i++) {
+    for (int i = 0; i < quern_model_inputs(m); i++) {
         char text[96];
-        quern_shape own = quern__symbolic_shape(m->b, m->in[i]);
+        quern_shape own = quern__model_symbolic_input(m, i);
         for (int k = 1; k < own.rank; k++) {
             if (own.dims[k] >= 0)
                 continue;
-            int status = quern__fail(err, QUERN_SHAPE, g && g->where ? g->where : "generator",
-                                     "does not state the size of axis %d of input '%.60s', %s", k,
-                                     quern_model_input_name(m, i),
-                                     quern_shape_text(&own, text, sizeof text));
+            int status = quern__fail(
+                err, QUERN_SHAPE, g ? quern__generator_where(g, "generator") : "model",
+                "does not state the size of axis %d of input '%.60s', %s", k,
+                quern_model_input_name(m, i), quern_shape_text(&own, text, sizeof text));
             quern__hint(err, "set the size: --input-shape, or quern_model_set_input_shapes");
             return status;
         }
@@ -65,21 +65,15 @@ int quern__close_over(quern_model *m, const quern_generator *g, quern_error *err
     quern_shape in[QUERN__MAX_IO];
     if (!quern__model_open(m))
         return QUERN_OK;
-    if (!g)
-        return m->sized ? QUERN_OK : sizes_unknown(m, NULL, err);
-    int (*shapes)(const quern_generator *, quern__description *, quern_error *) =
-        g->ops->shapes ? g->ops->shapes : g->ops->describe;
-    if (!shapes)
-        return m->sized ? QUERN_OK : sizes_unknown(m, g, err);
-    int status = shapes(g, &d, err);
+    int status = g ? quern__source_shapes(g, &d, err) : QUERN_END;
     if (status == QUERN_END)
-        return m->sized ? QUERN_OK : sizes_unknown(m, g, err);
+        return quern__model_sized(m) ? QUERN_OK : sizes_unknown(m, g, err);
     if (status < 0)
         return status;
-    for (int i = 0; i < m->n_in; i++) {
+    for (int i = 0; i < quern_model_inputs(m); i++) {
         int k = array_of(m, &d, i);
-        in[i] = k < 0 ? *quern__tensor_shape(m->b, m->in[i])
-                : m->n_in == 1 && d.axes[k] == QUERN__AXES_TABLE
+        in[i] = k < 0 ? quern_model_input_shape(m, i)
+                : quern_model_inputs(m) == 1 && d.axes[k] == QUERN__AXES_TABLE
                     ? shape_of_columns(m, d.shapes[k].dims[1])
                     : quern__model_closing(m, i, &d.shapes[k]);
     }
@@ -89,7 +83,7 @@ int quern__close_over(quern_model *m, const quern_generator *g, quern_error *err
 int quern_model_set_input_shapes_from(quern_model *m, const quern_generator *g, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "generator", g);
-    if (m->runs)
-        return quern__fail(err, QUERN_INVALID, m->name, "is in use by a run");
+    if (quern__model_in_use(m))
+        return quern__fail(err, QUERN_INVALID, quern__model_name(m), "is in use by a run");
     return quern__leave(err, quern__close_over(m, g, err));
 }

@@ -55,7 +55,7 @@ static int prepare(quern__fitting *f, quern_error *err)
         return quern__leave(err, QUERN_INVALID);
     if ((status = quern__adopt_schema(f->m, f->source, err)) < 0)
         return status;
-    q.spec.schema = f->m->schema; /* matches the columns of validation data */
+    q.spec.schema = quern_model_schema(f->m); /* matches the columns of validation data */
     if ((status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
         return status;
     q.shuffle = q.forever = q.restart = false;
@@ -71,8 +71,9 @@ static int prepare(quern__fitting *f, quern_error *err)
         f->callbacks[f->n_callbacks++] = f->progress;
     f->logs.event =
         (quern_event){ .model = f->m, .epochs = quern__fit_epochs(o), .steps = o->steps_per_epoch };
-    if (!f->logs.event.steps && f->source->count)
-        f->logs.event.steps = (f->source->count + q.spec.batch_size - 1) / q.spec.batch_size;
+    int64_t records = quern__generator_records(f->source);
+    if (!f->logs.event.steps && records > 0)
+        f->logs.event.steps = (records + q.spec.batch_size - 1) / q.spec.batch_size;
     quern__logs_name(&f->logs, f->m, f->val_names, false);
     f->written = quern__now();
     f->place.epoch = -1;
@@ -109,7 +110,7 @@ static int resume(quern__fitting *f, quern_error *err)
 static int learn_batches(quern__fitting *f, quern_error *err)
 {
     int64_t size = f->o.batch_size;
-    if (!size && f->o.resume && f->source->ops->first)
+    if (!size && f->o.resume && quern__generator_sets_batches(f->source))
         size = quern__checkpoint_batch_size(f->o.checkpoint);
     int status =
         quern__own_batches(f->m, f->source, f->o.validation_data, f->o.interrupt, &size, err);
@@ -124,8 +125,8 @@ static int open_run(quern__fitting *f, quern_error *err)
     int status = quern__fit_check(f->m, f->source, &f->o, err);
     if (status < 0)
         return status;
-    f->m->runs++;
-    f->m->trains = f->counted = true;
+    quern__model_run_begin(f->m, true);
+    f->counted = true;
     status = quern__fit_backup(&f->o, &f->backup, err);
     if (status >= 0)
         status = quern__fit_look_ahead(f->m, f->source, &f->o, err);
@@ -163,7 +164,7 @@ static int run_epochs(quern__fitting *f, quern_error *err)
 static int finish(quern__fitting *f, quern_error *err)
 {
     if (!f->interrupted && quern__fit_epochs(&f->o) > 0)
-        quern__optimizer_finalize(f->m->optimizer);
+        quern__optimizer_finalize(quern__model_optimizer(f->m));
     int status = quern__fit_tell(f, QUERN__TRAIN_END, &f->logs, err);
     return status < 0 ? status : check_end(f, err);
 }
@@ -185,9 +186,7 @@ static int close_run(quern__fitting *f, int status, quern_error *err)
     quern__free(f->classes.weight);
     quern_callback_free(f->progress);
     if (f->counted)
-        f->m->runs--;
-    if (f->counted)
-        f->m->trains = f->m->sums = false;
+        quern__model_run_end(f->m, true);
     return status;
 }
 

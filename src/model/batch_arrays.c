@@ -1,6 +1,6 @@
 /* batch_arrays: the arrays of one batch: checks them against the model, converts them to its
  * dtypes, and runs the batch. */
-#include "model.h"
+#include "model_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 

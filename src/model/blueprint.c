@@ -1,6 +1,6 @@
 /* blueprint: a model under construction: layer calls and their values. Each call builds its layer
  * for the shapes of its inputs, so that errors name the layer. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -313,6 +313,7 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
     quern__call_node node = { .layer = quern__layer_new(c, config, &b->error) };
     if (node.layer) {
         node.layer->room = &b->room;
+        node.layer->nesting = &quern__nested_model;
         node.layer->unfilled = b->unfilled;
         node.layer->depth = b->depth;
         node.layer->object = object;

@@ -1,7 +1,7 @@
 /* compile: creates an optimizer, a loss per output, and the log entries from a compile_config,
  * which comes from a file or from spec strings. Log entries are the loss, the losses of several
  * outputs, metrics and weighted metrics, with Keras's names (keras.src.trainers.compile_utils). */
-#include "model.h"
+#include "model_struct.h"
 
 #include <math.h>
 #include <stdio.h>

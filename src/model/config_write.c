@@ -1,6 +1,6 @@
 /* config_write: writes config.json of a model, as Keras serialises it
  * (keras.src.saving.serialization_lib), with nested models. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

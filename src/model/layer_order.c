@@ -6,7 +6,7 @@
  * Keras runs the calls of a depth in another order, that in which find_depths reaches them. This
  * matters for masks only: MultiHeadAttention removes the masks of its inputs, so calls that run
  * later do not see them. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdlib.h>
 #include <string.h>

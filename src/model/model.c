@@ -1,5 +1,5 @@
 /* model: accessors of a model, its threads and its destruction. */
-#include "model.h"
+#include "model_struct.h"
 #include "schema/schema.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* model_graphs: one graph per mode (training, evaluation, prediction), planned at first use, and
  * their execution. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <string.h>
 

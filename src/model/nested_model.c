@@ -1,7 +1,7 @@
-/* nested_model: models as layers: the rows of Sequential and Functional, whose object is a model
- * without compile settings. The inner model keeps its blueprint; its weights are, in Keras's order,
+/* nested_model: models as layers: what the rows of Sequential and Functional do
+ * (keras/layers/core/sequential_functional.c). Their object is a model without compile settings. The inner model keeps its blueprint; its weights are, in Keras's order,
  * in the list of the outer layer. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <string.h>
 
@@ -146,24 +146,9 @@ static void nested_drop(quern__layer *l)
     l->object = NULL;
 }
 
-static const quern__field nested_fields[] = { { "layers", QUERN__F_ANY, NULL }, { 0 } };
-static const quern__call_arg nested_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
-#define NESTED(ID, NAME, ALIASES, MODULE)                   \
-    const quern__class ID = { .group = QUERN__LAYER,        \
-                              .name = NAME,                 \
-                              .aliases = ALIASES,           \
-                              .module = MODULE,             \
-                              .fields = nested_fields,      \
-                              .build = nested_build,        \
-                              .call = nested_call,          \
-                              .call_args = nested_takes,    \
-                              .masks = QUERN__MASK_OWN,     \
-                              .model = true,                \
-                              .strings = true,              \
-                              .destroy_state = nested_drop, \
-                              .by_step = true }
-NESTED(quern__layer_sequential, "Sequential", "", "keras");
-NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functional");
+const quern__nesting quern__nested_model = { .build = nested_build,
+                                             .call = nested_call,
+                                             .drop = nested_drop };
 
 /* ---- from C ---- */
 

@@ -9,11 +9,12 @@
  * While a model is built, each open axis has two sizes, QUERN__OPEN_SIZE and QUERN__OPEN_SECOND.
  * Axes of values that differ between both are open too. A layer that fails for the second size
  * needs a fixed one, such as Dense over an open last axis. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <string.h>
 
 bool quern__model_open(const quern_model *m) { return m->b->open; }
+bool quern__model_sized(const quern_model *m) { return m->sized; }
 
 quern_shape quern__symbolic_shape(const quern_blueprint *b, int value)
 {
@@ -37,6 +38,11 @@ static int check_input(const quern_model *m, int i, const quern_shape *given, qu
     return quern__fail(
         err, QUERN_SHAPE, quern_model_input_name(m, i), "has shape %s, the model expects %s",
         quern_shape_text(given, have, sizeof have), quern_shape_text(&own, want, sizeof want));
+}
+
+quern_shape quern__model_symbolic_input(const quern_model *m, int i)
+{
+    return quern__symbolic_shape(m->b, m->in[i]);
 }
 
 uint32_t quern_model_input_open(const quern_model *m, int i)

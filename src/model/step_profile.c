@@ -1,5 +1,5 @@
 /* step_profile: the time of the steps of a run by node of the plan. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* summary: Keras's model summary: the table of layers and the numbers of parameters
  * (keras.src.utils.summary_utils). */
 #include "base/json.h"
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,5 @@
 /* convolve: window geometry for reference and fast kernels of images, from the attributes and
- * shapes of a call.
- *
- * Attributes of all image ops: i[3 a] stride, i[3 a + 1] dilation, i[3 a + 2] padding before, of
- * spatial axis a (0 … 2, aligned to the right), i[9 … 11] kernel, i[12] number of spatial axes. */
+ * shapes of a call. */
 #ifndef QUERN__OPS_CONVOLVE_H
 #define QUERN__OPS_CONVOLVE_H
 

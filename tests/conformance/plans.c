@@ -2,7 +2,9 @@
  * them, gives the weights that the fastest plan gives, bit for bit (P3), and batches in parts the
  * same but for rounding. The models and the batches are those of the cases. */
 #include "fit/fit.h"
+#include "model/model_struct.h"
 #include "models.h"
+#include "source/generator_struct.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * for these ids. */
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>

@@ -139,6 +139,7 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     inner->owned_by_wrapper = true;
     inner->depth = l->depth + 1;
     inner->room = l->room;
+    inner->nesting = l->nesting;
     inner->unfilled = l->unfilled;
     return l->inner[l->n_inner++] = inner;
 }

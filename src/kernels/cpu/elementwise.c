@@ -3,8 +3,6 @@
  * the last axes, and a number per row. Other cases use the reference kernel. */
 #include "vector.h"
 
-#include <string.h>
-
 #define R            float
 #define EXP          quern__exp
 #define EXPM1        quern__expm1
@@ -181,10 +179,16 @@ static side side_of(const quern_tensor *t, const quern_shape *out)
 /* The address in a side for output element `at`; rows have `last` elements. */
 static const float *from(const side *s, int64_t at, int64_t last)
 {
-    return s->data + (s->layout == SAME   ? at
-                      : s->layout == TAIL ? at % s->count
-                      : s->layout == ROWS ? at / last
-                                          : 0);
+    switch (s->layout) {
+    case SAME:
+        return s->data + at;
+    case TAIL:
+        return s->data + at % s->count;
+    case ROWS:
+        return s->data + at / last;
+    default:
+        return s->data;
+    }
 }
 
 static bool moves(const side *s) { return s->layout == SAME || s->layout == TAIL; }
@@ -241,11 +245,11 @@ quern__kernel *quern__cpu_elementwise(const quern__call *c)
 {
     if (!quern__inputs_are_floats(c) || c->out[0].dtype != QUERN_FLOAT32)
         return NULL;
-    if (!strcmp(c->op->name, "unary"))
+    if (c->op == &quern__op_unary)
         return unary_kernel;
-    if (!strcmp(c->op->name, "unary_grad"))
+    if (c->op == &quern__op_unary_grad)
         return unary_slope_kernel;
-    if (strcmp(c->op->name, "binary") || layout(&c->in[0].shape, &c->out[0].shape) == OTHER ||
+    if (c->op != &quern__op_binary || layout(&c->in[0].shape, &c->out[0].shape) == OTHER ||
         layout(&c->in[1].shape, &c->out[0].shape) == OTHER)
         return NULL;
     return binary_kernel;

@@ -7,6 +7,7 @@
  * random order. */
 #include "array_dataset.h"
 #include "source/column_map.h"
+#include "source/generator_struct.h"
 #include "tensor/convert_dtype.h"
 
 #include <stdio.h>

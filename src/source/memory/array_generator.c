@@ -1,7 +1,7 @@
 /* Generators from user callbacks (pull and random access) and from arrays in memory. Also
  * functions that all random-access sources share. */
 #include "source/column_map.h"
-#include "source/source.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 

@@ -1,6 +1,7 @@
 /* Random-access windows over an array in memory, as Keras's timeseries_dataset_from_array and
  * TimeseriesGenerator. Also the arithmetic of windows that series_stream.c shares. */
 #include "series.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 

@@ -3,6 +3,7 @@
  * elements to the arrays of a batch. */
 #include "qrec_windows.h"
 #include "source/column_map.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 

@@ -1,5 +1,6 @@
 /* Token windows of a corpus as batches for language models: layout of the arrays, order of the
  * windows, and resume position. */
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "token_windows.h"
 
