@@ -323,8 +323,10 @@ quern__id quern__convolve(quern__graph *g, quern__id x, quern__id w, const quern
                 matrix = { .rank = 2, .dims = { 0, k.dims[k.rank - 1] } };
     matrix.dims[0] = quern_shape_count(&k) / matrix.dims[1];
     quern_shape out = quern__image_shape(quern__shape_of(g, x), f->axes, f->out, matrix.dims[1]);
+    quern__frame frame = *f;
+    x = quern__without_border(g, x, &frame);
     quern__id in[3] = { x, w, quern__pack(g, quern__reshape(g, w, &matrix), false) };
-    quern__attr attr = quern__frame_attr(f);
+    quern__attr attr = quern__frame_attr(&frame);
     return quern__build(g, &quern__op_convolve, in, 3, &attr, &out, quern__dtype_of(g, x));
 }
 

@@ -89,6 +89,8 @@ quern__attr quern__frame_attr(const quern__frame *f);
 /* The frame of a node's attributes, whose windows over `image` give `made`. */
 quern__frame quern__frame_of(const quern__graph *g, const quern__attr *attr, quern__id image,
                              quern__id made);
+/* zero_border.c: x without a border of zeros along spatial axes, which the frame gets as padding. */
+quern__id quern__without_border(const quern__graph *g, quern__id x, quern__frame *f);
 /* (B, space, last), with the batch dimension of `x`. */
 quern_shape quern__image_shape(const quern_shape *x, int axes, const int64_t *space, int64_t last);
 /* Multiplications of image ops: for each output element, all kernel elements of one filter. */

@@ -126,7 +126,9 @@ quern__id quern__depthwise(quern__graph *g, quern__id x, quern__id w, const quer
         k->dims[k->rank - 1] != s.dims[s.rank - 1])
         return quern__graph_fail(g, QUERN_SHAPE, "a depthwise kernel does not fit its image");
     quern_shape out = quern__image_shape(&s, f->axes, f->out, s.dims[s.rank - 1]);
-    quern__attr attr = quern__frame_attr(f);
+    quern__frame frame = *f;
+    x = quern__without_border(g, x, &frame);
+    quern__attr attr = quern__frame_attr(&frame);
     return quern__build(g, &quern__op_depthwise, (quern__id[]){ x, w }, 2, &attr, &out,
                         quern__dtype_of(g, x));
 }
