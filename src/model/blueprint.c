@@ -401,6 +401,18 @@ int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int 
     return blueprint_add_text(b, words, values, n, false);
 }
 
+/* Checks that an output has one row for each record. */
+static int check_output(const quern_blueprint *b, int value, quern_error *err)
+{
+    char text[96];
+    const quern_shape *s = quern__tensor_shape(b, value);
+    if (s->rank > 0 && s->dims[0] < 0)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_UNSUPPORTED, quern__producer(b, value)->layer->name,
+                       "an output of shape %s does not have the records on axis 0",
+                       quern_shape_text(s, text, sizeof text));
+}
+
 quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs,
                              const int *outputs, int n_outputs, quern_error *err)
 {
@@ -421,6 +433,8 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
     for (int i = 0; fits && i < n_outputs; i++)
         fits = outputs[i] >= 0 && outputs[i] < b->n_values &&
                quern__tensor_dtype(b, outputs[i]) != QUERN_STRING;
+    for (int i = 0; fits && i < n_outputs; i++)
+        fits = check_output(b, outputs[i], err) >= 0;
     if (fits && quern__blueprint_order(b, outputs, n_outputs) < 0)
         fits = quern__fail_memory(err, 1) >= 0;
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {

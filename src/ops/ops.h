@@ -245,6 +245,13 @@ quern__id quern__pack(quern__graph *g, quern__id matrix, bool transposed);
  * m, n). `ta` and `tb` exchange the last two axes first. */
 quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
 
+/* ---- order (sort.c) ---- */
+/* The indices of the last axis in sorted order (float32); `down`: from the largest element on. */
+quern__id quern__argsort(quern__graph *g, quern__id x, bool down);
+/* The elements of the last axis at `places` (…, k). A negative index counts from the end; an index
+ * outside gives NaN, without a gradient. */
+quern__id quern__take_along(quern__graph *g, quern__id x, quern__id places);
+
 /* ---- normalization of rows (normalize.c) ---- */
 /* (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma and beta 0: none.
  * Not centered: the mean counts as 0 (RMS normalization). */

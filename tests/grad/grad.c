@@ -29,6 +29,12 @@ static quern__id middle_broadcast(quern__graph *g, quern__id x, quern__id other,
               b = quern__reshape(g, quern__slice(g, other, 1, 0, s.dims[1] / 2), &part);
     return f & 1 ? quern__binary(g, f >> 1, b, a) : quern__binary(g, f >> 1, a, b);
 }
+/* The sorted rows, from the smallest or (f is 1) from the largest element on. */
+static quern__id sorted(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    (void)other;
+    return quern__take_along(g, x, quern__argsort(g, x, f == 1));
+}
 static quern__id product(quern__graph *g, quern__id x, quern__id other, int f)
 {
     return f == 1 ? quern__matmul(g, x, other, true, false)
@@ -214,6 +220,7 @@ static void gradients_are_right(void **state)
     for (int f = 0; f < 2; f++) {
         check_gradient("matmul", product, f, -0.4, 0.1);
         check_gradient("softmax", softmax, f, -1.3, 0.21);
+        check_gradient("sort", sorted, f, -1.3, 0.21);
         check_gradient("crossentropy", crossentropy, f, -1.3, 0.21);
     }
     for (int f = 0; f < 12; f++)
