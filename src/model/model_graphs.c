@@ -201,6 +201,22 @@ static quern__id as_floats(quern__graph *g, quern__id x)
     return dtype == QUERN_INT32 || dtype == QUERN_INT64 ? quern__cast(g, x, QUERN_FLOAT32) : x;
 }
 
+/* Plans the graph of a program. Without a backward pass, few values are live at a time, but the fast
+ * schedule keeps those of a whole phase. A large arena is then planned again with the low-memory
+ * schedule, which costs barriers only. */
+static int make_plan(const quern_model *m, quern__mode mode, quern__program *p,
+                     const quern__id *outputs, int n, quern_error *err)
+{
+    enum { large = 16 << 20 };
+    bool low = m->low_memory != QUERN__THRIFT_NONE;
+    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, low, err);
+    if (p->plan && mode != QUERN__TRAIN && !low && p->plan->arena_bytes > large) {
+        quern__plan_free(p->plan);
+        p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, true, err);
+    }
+    return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
+}
+
 /* Builds the graph of a mode: the forward pass, then loss, metrics and, in training, the backward
  * pass and the optimizer. */
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
@@ -244,9 +260,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
                  : QUERN_OK;
     if (status < 0)
         return status;
-    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity,
-                                   m->low_memory != QUERN__THRIFT_NONE, err);
-    return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
+    return make_plan(m, mode, p, outputs, n, err);
 }
 
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err)
