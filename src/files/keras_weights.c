@@ -171,6 +171,7 @@ int quern__weights_read(quern_model *m, const char *path, const char *bytes, siz
     quern__h5 h;
     visitor v = { .fn = read_one, .from = &h, .where = path };
     int status = quern__h5_open(&h, bytes, n, path, err);
+    h.once = true;
     if (status >= 0)
         status = quern__model_walk(m, visit_layer, &v, err);
     if (status >= 0 && m->optimizer && keeps_as_much(m->optimizer, &h))
