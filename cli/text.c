@@ -273,6 +273,27 @@ static void print_all(const arguments *a, const char *prompt, const quern_genera
         printf("\n");
 }
 
+/* The context of a model whose length is None: the prompt and the text to generate, unless
+ * --input-shape sets it. A token has at least one byte. Returns the exit status. */
+static int set_context(const arguments *a, quern_model *m, const char *prompt, int64_t length,
+                       quern_error *err)
+{
+    enum { most = 1 << 16 };
+    quern_shape shapes[QUERN_MAX_ARRAYS];
+    bool open = false;
+    int64_t context = (int64_t)strlen(prompt) + length;
+    for (int i = 0; i < quern_model_inputs(m); i++) {
+        shapes[i] = quern_model_input_shape(m, i);
+        if (quern_model_input_open(m, i) & 1 << 1) {
+            shapes[i].dims[1] = context < most ? context : most;
+            open = true;
+        }
+    }
+    if (!open || cli_option(a, "input-shape"))
+        return 0;
+    return quern_model_set_input_shapes(m, shapes, err) < 0 ? cli_fail(err->code, err) : 0;
+}
+
 int cli_generate(const arguments *a)
 {
     quern_error err = { 0 };
@@ -296,6 +317,8 @@ int cli_generate(const arguments *a)
     if (m && path && !read)
         code = errno == ENOMEM ? cli_no_memory()
                                : (cli_wrong(path, "cannot be read, or is longer than 64 MiB"), 1);
+    if (m && !code)
+        code = set_context(a, m, prompt, o.length ? o.length : 200, &err);
     quern_generated *texts =
         m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
     if (m && !code && !texts)

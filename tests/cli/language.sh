@@ -66,4 +66,18 @@ cmp -s lm.keras before.keras || fail "a run that failed changed the model"
 : > empty.txt
 expect 1 "empty" "$quern" fit lm.keras empty.txt
 expect 0 "" "$quern" fit gpt.keras noise.txt
+
+# a length of None: windows of --input-shape in training; any context when it generates
+"$quern" new open.keras 'input None | embedding vocab 8 as e | multi_head_attention 2 4 causal | add @e | dense vocab' \
+    --text corpus.txt --tokenizer char "${compile[@]}" || fail "new with None"
+expect 1 "does not state the size of axis 1" "$quern" fit open.keras corpus.txt
+expect 1 "has shape (None, 8, 2)" "$quern" fit open.keras corpus.txt --input-shape 8x2
+expect 2 "a shape is" "$quern" fit open.keras corpus.txt --input-shape 8x
+expect 2 "does not have" "$quern" fit open.keras corpus.txt --input-shape other=8
+expect 0 "" "$quern" fit open.keras corpus.txt --input-shape 16 --epochs 2
+expect 0 "" "$quern" evaluate open.keras corpus.txt --input-shape 24
+"$quern" summary open.keras | grep -q '(None, None, 8)' || fail "the summary of a length of None"
+[ "$("$quern" generate open.keras --prompt 'the mill' --length 150 --context stop --json | grep -c '"tokens":150')" = 1 ] || fail "150 tokens"
+[ "$("$quern" generate open.keras --prompt 'the mill' --length 150 --context stop --input-shape 20 --json | grep -c '"tokens":13')" = 1 ] ||
+    fail "a context of 20"
 exit $failed
