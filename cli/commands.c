@@ -121,7 +121,7 @@ static bool known_format(const arguments *a)
     const char *word = cli_option(a, "data-format");
     bool known = !word || !strcmp(word, "channels_first") || !strcmp(word, "channels_last");
     if (!known)
-        cli_wrong_value(a, "data-format", "is channels_first or channels_last");
+        cli_wrong_value(a, "data-format", "must be channels_first or channels_last");
     return known;
 }
 
@@ -155,11 +155,11 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
     int64_t count = quern_generator_count(train), kept = (int64_t)((double)count * (1 - part));
     int code = 0;
     if (*end || !(part > 0 && part < 1))
-        return cli_wrong_value(a, "validation-split", "is a number between 0 and 1");
+        return cli_wrong_value(a, "validation-split", "must be a number between 0 and 1");
     if (count < 0)
-        return cli_wrong("--validation-split", "needs records that are known by number (arrays "
-                                               "that are not compressed, .qrec): quern prepare "
-                                               "makes them of a table, or give --validation");
+        return cli_wrong("--validation-split", "needs random access (uncompressed arrays, .qrec): "
+                                               "convert a table with quern prepare, or use "
+                                               "--validation");
     *valid = cli_data(a, m, "generator", a->words + 1, a->n - 1, err, &code);
     if (*valid && (quern_generator_slice(train, 0, kept, err) < 0 ||
                    quern_generator_slice(*valid, kept, count, err) < 0))
@@ -181,7 +181,8 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, bool 
     if (!cli_option(a, "window"))
         *code = cli_wrong(stray, "needs --window");
     else if (prepared)
-        *code = cli_wrong("--window", "prepared records have no order in time");
+        *code = cli_wrong("--window",
+                          "does not apply to prepared records, which have no order in time");
     else if (!cli_count(a, "window", &o.sequence_length) ||
              !cli_count(a, "stride", &o.sequence_stride) ||
              !cli_count(a, "sampling-rate", &o.sampling_rate) || !cli_count(a, "horizon", &horizon))
@@ -216,7 +217,7 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
             policy = i;
     if (policy < 0 || (end && (*end || end == text + n + 1 || most < 1)))
         *code = cli_wrong_value(a, "bad-records",
-                                "is fail, skip, skip:MAX, substitute or substitute:MAX");
+                                "must be fail, skip, skip:MAX, substitute or substitute:MAX");
     else if (quern_generator_set_bad_records(g, policy, most, err) < 0)
         *code = cli_fail_words(err->code, err);
     else
@@ -234,7 +235,7 @@ static char byte_of(const arguments *a, const char *name, int *code)
     if (!strcmp(text, "tab") || !strcmp(text, "\\t"))
         return '\t';
     if (strlen(text) != 1)
-        *code = cli_wrong_value(a, name, "is one byte, or tab");
+        *code = cli_wrong_value(a, name, "must be one byte, or tab");
     return *text;
 }
 
@@ -248,7 +249,7 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
     if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a))
         *code = 2;
     if (unknown && strcmp(unknown, "skip") && strcmp(unknown, "error"))
-        *code = cli_wrong_value(a, "unknown-class", "is skip or error");
+        *code = cli_wrong_value(a, "unknown-class", "must be skip or error");
     return (quern_file_opts){
         .target = cli_option(a, "target"),
         .features = cli_option(a, "features"),
@@ -374,7 +375,7 @@ int cli_new(const arguments *a)
     if ((optimizer != NULL) != (loss != NULL))
         return cli_wrong(optimizer ? "--loss" : "--optimizer", "is missing");
     if (!cli_option(a, "force") && access(a->words[0], F_OK) == 0)
-        return cli_wrong(a->words[0], "exists already (--force overwrites it)");
+        return cli_wrong(a->words[0], "already exists (--force overwrites it)");
     if (!cli_seed(a, &seed))
         return 2;
     int code;

@@ -92,7 +92,7 @@ bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most
     if (whole && !errno && *out >= least && *out <= most)
         return true;
     bool above = whole && *out >= least;
-    snprintf(what, sizeof what, "must be a whole number of at %s %lld", above ? "most" : "least",
+    snprintf(what, sizeof what, "must be an integer of at %s %lld", above ? "most" : "least",
              (long long)(above ? most : least));
     return cli_wrong_value(a, name, what), false;
 }
@@ -107,7 +107,7 @@ bool cli_seed(const arguments *a, uint64_t *out)
     *out = strtoull(text, &end, 10);
     if (errno || *end ||
         !isdigit((unsigned char)*text)) /* strtoull would take a negative number modulo 2^64 */
-        return cli_wrong_value(a, "seed", "must be a whole number of at most 64 bits"), false;
+        return cli_wrong_value(a, "seed", "must be an integer of at most 64 bits"), false;
     return true;
 }
 

@@ -31,7 +31,7 @@ bool cli_split_batch(const arguments *a, int32_t *out)
             *out = text ? i : *out;
             return true;
         }
-    return cli_wrong_value(a, "split-batch", "is auto, never or any"), false;
+    return cli_wrong_value(a, "split-batch", "must be auto, never or any"), false;
 }
 
 bool cli_memory(const arguments *a, size_t *out)
@@ -234,7 +234,7 @@ static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
         printf("%10s %10s  %s\n", "budget", "takes", "relative step time (estimate)");
     for (const char *list = cli_option(a, "budgets"); *list;)
         if (!next_budget(&list, &o->memory))
-            return cli_wrong("--budgets", "is not a list of sizes (32M,64M,1.5G)");
+            return cli_wrong("--budgets", "must be a list of sizes: 32M,64M,1.5G");
     for (const char *list = cli_option(a, "budgets"); next_budget(&list, &o->memory);) {
         int status = quern_plan_fit(m, NULL, o, &p, &err);
         if (status < 0 && status != QUERN_BUDGET)

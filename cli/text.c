@@ -66,7 +66,8 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
     }
     if (!cli_count(a, "stride", &o.stride) ||
         (targets && strcmp(targets, "next") && strcmp(targets, "last"))) {
-        *code = o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "is next or last");
+        *code =
+            o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "must be next or last");
         return NULL;
     }
     quern_shape in = quern_model_input_shape(m, 0), out = quern_model_output_shape(m, 0);
@@ -213,7 +214,7 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
     if (cli_option(a, "repetition-penalty") && !(s->repetition_penalty > 0))
         return cli_wrong_value(a, "repetition-penalty", "must be a number above 0"), false;
     if (context && strcmp(context, "slide") && strcmp(context, "stop"))
-        return cli_wrong_value(a, "context", "is slide or stop"), false;
+        return cli_wrong_value(a, "context", "must be slide or stop"), false;
     if (cli_option(a, "prompt") && cli_option(a, "prompt-file"))
         return cli_wrong("--prompt-file", "does not combine with --prompt"), false;
     static const char *const drawing[] = { "temperature", "top-k",   "top-p",

@@ -110,7 +110,7 @@ static bool read_every(const arguments *a, quern_fit_opts *o)
     if (end == text || !(v > 0) || v > 1e15 || (*end && (!unit || end[1])) ||
         (!unit && v != floor(v)))
         return cli_wrong_value(a, "checkpoint-every",
-                               "is a number of steps, or a time: 500, 30s, 10m, 2h"),
+                               "must be a number of steps, or a time: 500, 30s, 10m, 2h"),
                false;
     if (unit)
         o->checkpoint_seconds = v * seconds[unit - units];
@@ -179,7 +179,7 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
         if (!strcmp(policy, policies[i]))
             o->on_exhausted = i;
     return o->on_exhausted >= 0 ||
-           (cli_wrong_value(a, "on-exhausted", "is stop, error or restart"), false);
+           (cli_wrong_value(a, "on-exhausted", "must be stop, error or restart"), false);
 }
 
 /* Checks before training that `path` is writable. Returns false after an error message. */

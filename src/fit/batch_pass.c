@@ -76,8 +76,9 @@ static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how
         uint8_t now = own ? own : b->has_weights ? QUERN_WEIGHTS_RECORDS : before;
         if (before && now != before && p->done > 0)
             return quern__fail(err, QUERN_SHAPE, b->spec->names[b->spec->n_inputs + i],
-                               "its weights were one a record%s, now they are not",
-                               before == QUERN_WEIGHTS_STEPS ? " and step" : "");
+                               "the shape of its sample weights changed; until now there was one "
+                               "weight per record%s",
+                               before == QUERN_WEIGHTS_STEPS ? " and time step" : "");
         how->of[i] = now;
         weights[i] =
             own || !(b->has_weights || now) ? (void *)b->target_weights[i] : (void *)b->weights;

@@ -180,7 +180,7 @@ int quern__checkpoint_open(quern__checkpointing *c, quern_error *err)
     pthread_cond_init(&w->changed, NULL);
     if (quern__thread_start(&w->thread, writer_runs, w)) {
         quern__free(w);
-        return quern__fail(err, QUERN_NOMEM, "checkpoint", "cannot start its thread");
+        return quern__fail(err, QUERN_NOMEM, "checkpoint", "its thread cannot start");
     }
     c->writer = w;
     return QUERN_OK;

@@ -38,13 +38,13 @@ static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, co
             (memcpy(&length, bytes + at, sizeof length), length != size) ||
             n - at - sizeof length < size)
             return quern__fail(err, QUERN_INVALID, path,
-                               "the run had other metrics, states or callbacks");
+                               "the run had different metrics, states or callbacks");
         memcpy(to, bytes + at + sizeof length, size);
         at += sizeof length + size;
     }
     return at == n ? QUERN_OK
                    : quern__fail(err, QUERN_INVALID, path,
-                                 "the run had more metrics, states or callbacks");
+                                 "the run had more metrics, states or callbacks than this run");
 }
 
 /* A checkpoint in memory. */
@@ -76,7 +76,7 @@ static int take(const char *path, taken *t, quern_error *err)
                                               t->members[2].name, err)
                            : NULL;
         if (!t->run || quern__config_int(t->run, "format") != QUERN__RUN_FORMAT)
-            status = quern__fail(err, QUERN_FORMAT, path, "is no checkpoint of this version");
+            status = quern__fail(err, QUERN_FORMAT, path, "is not a checkpoint of this version");
     }
     if (status < 0)
         taken_free(t);
@@ -103,9 +103,10 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
     const char *key;
     int status = QUERN_OK;
     if (!json_equal(json_object_get(now, "config"), json_object_get(t->config, "config")))
-        status = quern__fail(err, QUERN_INVALID, path, "is of another model");
+        status = quern__fail(err, QUERN_INVALID, path, "belongs to a different model");
     else if (!json_equal(compiled, then_compiled))
-        status = quern__fail(err, QUERN_INVALID, path, "is of a model that was compiled otherwise");
+        status = quern__fail(err, QUERN_INVALID, path,
+                             "belongs to a model with different compile arguments");
     json_object_foreach(own, key, v)
     {
         json_t *then = json_object_get(before, key);
@@ -113,15 +114,17 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
             continue;
         bool names = !strcmp(key, "schema");
         if (names || !strcmp(key, "data")) {
-            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other %s",
+            status = quern__fail(err, QUERN_INVALID, path, "belongs to a run with different %s",
                                  names ? "columns or classes" : "data");
             continue;
         }
         char *was = quern__json_text(then, 0), *is = quern__json_text(v, 0);
-        status = quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s",
-                             key, was ? was : "?", is ? is : "?");
+        status =
+            quern__fail(err, QUERN_INVALID, path, "belongs to a run with %s %s, this run has %s",
+                        key, was ? was : "?", is ? is : "?");
         if (!strcmp(key, "parts"))
-            quern__hint(err, "the memory decides into how many parts a batch is divided");
+            quern__hint(
+                err, "the memory budget decides the number of micro-batches: use the same budget");
         free(was);
         free(is);
     }
@@ -143,9 +146,9 @@ static void tell_isa(const taken *t, const char *path)
     while ((same = quern_isa_name(k)) && !quern__isa_same_bits(then, same))
         k++;
     quern__warn(
-        "%s: the run was computed by %s, this one goes on by %s, which rounds otherwise; %s%s%s",
-        path, then, now, same ? "--isa " : "this processor has no kind of its bits",
-        same ? same : "", same ? " gives the same bits" : "");
+        "%s: the run used %s kernels, this run uses %s kernels, which round differently; %s%s%s",
+        path, then, now, same ? "--isa " : "this processor has no kernels with equal results",
+        same ? same : "", same ? " is bit-identical" : "");
 }
 
 static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p,
@@ -163,13 +166,13 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
                          .placed = json_is_string(position) };
     if (status >= 0 &&
         (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step || p->bad < 0))
-        status = quern__fail(err, QUERN_FORMAT, path, "%s is broken", QUERN__RUN_JSON);
+        status = quern__fail(err, QUERN_FORMAT, path, "%s is not valid", QUERN__RUN_JSON);
     if (status >= 0)
         status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {
         int64_t n = unhex(position, state);
         c->source->position.going = false; /* the queue is open, but no epoch has started */
-        status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the position in the data is broken")
+        status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the resume position is not valid")
                        : quern_generator_restore(c->source, state, (size_t)n, err);
         c->source->position.going = true;
     }
@@ -198,7 +201,7 @@ int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error
             *err = missing ? second : first;
             return err->code;
         }
-        quern__warn("%s: %s; the one before it is used", c->o->checkpoint, first.text);
+        quern__warn("%s: %s; the run resumes from %s", c->o->checkpoint, first.text, path);
     }
     status = go_on(c, t, path, p, err);
     if (status < 0)

@@ -91,7 +91,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
         return NULL;
     if (!(split >= 0 && split < 1) || (split > 0 && o.validation_data)) {
         quern__fail(err, QUERN_INVALID, "validation_split",
-                    split >= 0 && split < 1 ? "there is validation_data too"
+                    split >= 0 && split < 1 ? "does not combine with validation_data"
                                             : "%g is outside 0 … 1",
                     split);
         return NULL;
@@ -100,7 +100,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
         kept = (int64_t)floor((double)count * (1 - split));
     if (kept < 1 || (split > 0 && kept == count)) {
         quern__fail(err, QUERN_INVALID, split > 0 ? "validation_split" : "x",
-                    "%lld of %lld records to train on", (long long)kept, (long long)count);
+                    "leaves %lld of %lld records for training", (long long)kept, (long long)count);
         return NULL;
     }
     o.validation_split = 0;
@@ -156,7 +156,7 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
     room r = { .m = m, .out = out };
     for (int i = 0; i < m->n_out; i++)
         if (!out[i])
-            return quern__fail(err, QUERN_INVALID, "out", "number %d is NULL", i);
+            return quern__fail(err, QUERN_INVALID, "out", "element %d is NULL", i);
     int64_t count = count_of(m, x, NULL, err);
     if (count < 0)
         return count;
@@ -226,6 +226,6 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
     m->runs--;
     quern__queue_close(q);
     if (status >= 0 && layer && n == 0)
-        return quern__fail(err, QUERN_NOTFOUND, layer, "no layer is called so");
+        return quern__fail(err, QUERN_NOTFOUND, layer, "no layer has this name");
     return status < 0 ? quern__leave(err, status) : n;
 }

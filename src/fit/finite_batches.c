@@ -68,7 +68,7 @@ int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_erro
     int status = quern__fail(err, QUERN_NUMBER, where, "%s%s not finite %s", what,
                              found ? "the loss is" : "is", when);
     if (found)
-        quern__hint(err, "replace these numbers, or leave their records out");
+        quern__hint(err, "replace these numbers, or remove their records");
     else if (p->mode == QUERN__TRAIN)
         quern__hint(err, diverges);
     return status;

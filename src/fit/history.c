@@ -104,7 +104,7 @@ static void next_block(quern_history *h)
         h->failed = errno;
     }
     if (!kept && !lost)
-        quern__warn("history: numbers of epochs before the last %d are lost: no file of theirs can "
+        quern__warn("history: the logs of all but the last %d epochs are lost: their file cannot "
                     "be written: %s",
                     per_block, strerror(h->failed));
     h->block++;

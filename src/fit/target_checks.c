@@ -9,14 +9,14 @@ static const struct {
     double low, high;
     const char *text, *hint;
 } ranges[] = {
-    [QUERN_MEANS_CLASS] = { 0, 0, NULL, "labels begin at 0" },
+    [QUERN_MEANS_CLASS] = { 0, 0, NULL, "labels start at 0" },
     [QUERN_MEANS_BINARY] = { 0, 1, "a binary loss takes 0 and 1, or a probability",
-                             "more than two classes need a unit for each and "
+                             "for more than two classes use one unit per class and "
                              "sparse_categorical_crossentropy" },
     [QUERN_MEANS_SIGN] = { -1, 1, "a hinge loss takes -1 and 1, or 0 and 1", NULL },
     [QUERN_MEANS_ONE_HOT] = { 0, 1,
                               "a categorical loss takes one number for each class, between 0 and 1",
-                              "labels need sparse_categorical_crossentropy" },
+                              "use sparse_categorical_crossentropy for labels" },
     [QUERN_MEANS_ANYTHING] = { 0, 0, NULL, NULL },
 };
 

@@ -126,7 +126,7 @@ static int tell(const running *r, quern_error *err)
     char where[256];
     snprintf(where, sizeof where, "record %lld of the batch", (long long)f->record);
     if (f->code == QUERN_NUMBER)
-        return quern__fail(err, f->code, f->scope, "%s gave %g first, at %s", f->what, f->value,
+        return quern__fail(err, f->code, f->scope, "%s produced %g first, at %s", f->what, f->value,
                            where);
     if (f->code == QUERN_NOTFOUND)
         return quern__fail(err, f->code, where, "%s (%s)", f->what, f->scope);

@@ -112,7 +112,7 @@ quern__team *quern__team_new(int threads, quern_error *err)
     for (int i = 1; i < threads; i++) {
         t->members[i] = (struct quern__member){ .team = t, .number = i };
         if (quern__thread_start(&t->members[i].thread, member, &t->members[i])) {
-            quern__fail(err, QUERN_NOMEM, "threads", "cannot start thread %d", i);
+            quern__fail(err, QUERN_NOMEM, "threads", "thread %d cannot start", i);
             quern__team_free(t);
             return NULL;
         }

@@ -35,8 +35,8 @@ expect 0 "accuracy" "$quern" evaluate m.keras last.qrec
 expect 1 "--data-format: applies to arrays; pass it to 'quern prepare'" "$quern" evaluate m.keras last.qrec --data-format channels_first
 printf 'a,b\n1,2\n' > t.csv
 expect 1 "--data-format: applies to arrays" "$quern" fit m.keras t.csv --target b --data-format channels_last
-expect 2 "--data-format: is channels_first or channels_last" "$quern" fit m.keras x=first.npy y=y.npy --data-format first
-expect 2 "--data-format: is channels_first or channels_last" "$quern" fit m.keras --generator 'cat first.stream' --data-format first
+expect 2 "--data-format: must be channels_first or channels_last" "$quern" fit m.keras x=first.npy y=y.npy --data-format first
+expect 2 "--data-format: must be channels_first or channels_last" "$quern" fit m.keras --generator 'cat first.stream' --data-format first
 "$quern" new flat.keras 'input 48 | dense 2 softmax' --optimizer adam --loss sparse_categorical_crossentropy
 expect 1 "hint: add flatten to the model, or save x.reshape(-1, 48)" "$quern" fit flat.keras x=last.npy y=y.npy
 "$quern" new sum.keras 'input 2 | dense 1 kernel_initializer=ones' --optimizer sgd --loss mse

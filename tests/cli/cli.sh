@@ -8,7 +8,7 @@ quern=$1
     for i in $(seq 0 199); do echo "$((i % 7)),$((i % 5)),$((i % 7 > 3))"; done
 } > train.csv
 expect 0 "" "$quern" new m.keras 'input 2 | dense 8 relu | dense 2 softmax' --optimizer adam --loss sparse_categorical_crossentropy --metrics accuracy --seed 3
-expect 2 "exists already" "$quern" new m.keras 'input 2 | dense 2'
+expect 2 "already exists" "$quern" new m.keras 'input 2 | dense 2'
 expect 2 "did you mean 'dense'?" "$quern" new n.keras 'input 2 | dens 2'
 expect 2 "layer 2 of the pipeline" "$quern" new n.keras 'input 2 | dense 2 3 4 5 6 7 8 9 10 11 12'
 expect 0 "accuracy" "$quern" fit m.keras train.csv --target y --epochs 3 --batch-size 16
@@ -28,7 +28,7 @@ expect 0 '"samples":2' "$quern" evaluate m.keras missing.csv --target y --bad-re
 printf '3,4\n' >> missing.csv
 expect 1 "more than 1 bad records in an epoch" "$quern" fit m.keras missing.csv --target y --bad-records skip:1
 for wrong in skip:0 skip:x skip: drop fail:3 ''; do
-    expect 2 "--bad-records: is fail, skip" "$quern" fit m.keras train.csv --target y --bad-records "$wrong"
+    expect 2 "--bad-records: must be fail, skip" "$quern" fit m.keras train.csv --target y --bad-records "$wrong"
 done
 expect 2 "'substitute' does not apply" "$quern" fit m.keras --generator 'true' --bad-records substitute
 expect 2 "'skip' does not apply" "$quern" fit m.keras train.csv --target y --window 2 --bad-records skip
@@ -39,8 +39,8 @@ expect 1 "." "$quern" fit m.keras . --target y
 expect 3 "training needs" "$quern" fit m.keras train.csv --target y --memory 1M
 expect 2 "does not apply to summary" "$quern" summary m.keras --epochs 3
 expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
-expect 2 "--seed: must be a whole number" "$quern" fit m.keras train.csv --target y --seed x
-expect 2 "--seed: must be a whole number" "$quern" new n.keras 'input 2 | dense 2' --seed -1
+expect 2 "--seed: must be an integer" "$quern" fit m.keras train.csv --target y --seed x
+expect 2 "--seed: must be an integer" "$quern" new n.keras 'input 2 | dense 2' --seed -1
 expect 2 "its name must end in" "$quern" convert m.keras m.bin
 expect 2 "not supported in this version" "$quern" convert m.keras m.onnx
 expect 2 "needs IN and OUT" "$quern" convert m.keras
@@ -72,7 +72,7 @@ expect 0 "" "$quern" fit m.keras train.csv --target y --memory auto --output sma
 expect 2 "is not a size" "$quern" plan m.keras --memory 12Q
 expect 0 "needs" "$quern" plan m.keras --budgets 1M,1G
 expect 0 "1024.0M" "$quern" plan m.keras --budgets 1M,1G
-expect 2 "is not a list of sizes" "$quern" plan m.keras --budgets 1M,12Q
+expect 2 "must be a list of sizes" "$quern" plan m.keras --budgets 1M,12Q
 expect 2 "does not combine with --budgets" "$quern" plan m.keras --budgets 1M,1G --memory 1G
 "$quern" new large.keras 'input 2 | dense 512 relu | dense 512 relu | dense 2' --optimizer sgd --loss mse
 expect 3 "limit of address space" bash -c "ulimit -v 400000 && '$quern' fit --split-batch never --threads 1 large.keras train.csv --target y,a --batch-size 65536"
@@ -123,7 +123,7 @@ expect 0 "" bash -c "bash gen.sh | '$quern' predict m.keras - --format npy --arr
 expect 0 "completed" "$quern" fit m.keras stream.npy --format npy --validation stream.npy --epochs 2 --steps-per-epoch 2 --output out.keras
 mkfifo pipe && (bash gen.sh > pipe &) && expect 0 '"samples":10' "$quern" evaluate m.keras pipe --format npy --json
 expect 1 "standard input: batch 6, byte" bash -c "bash gen.sh cut | '$quern' fit m.keras - --format npy --steps-per-epoch 6"
-expect 1 "cannot begin anew" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
+expect 1 "cannot restart" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
 expect 1 "hint: add --format npy for concatenated arrays" bash -c "'$quern' fit m.keras - --target y < stream.npy"
 expect 1 "stall timeout" bash -c "(cat stream.npy; sleep 3) | '$quern' fit m.keras - --format npy --steps-per-epoch 6 --stall-timeout 1"
 rm -f pipe && mkfifo pipe && ( (head -n 40 train.csv; sleep 4) > pipe &) && expect 1 "pipe, line 41: reading takes longer than the stall timeout of 1 s; batch 1 of epoch 1" "$quern" fit m.keras pipe --target y --stall-timeout 1

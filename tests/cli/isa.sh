@@ -38,9 +38,9 @@ fi
 # A checkpoint keeps the kind; one whose bits differ is a warning that names both.
 resume() { cp m.keras run.keras; "$quern" fit run.keras d.csv --target y --checkpoint c.keras "$@"; }
 expect 0 "" resume --isa "$narrowest"
-expect 0 "!was computed by" resume --isa "$narrowest" --resume --epochs 2
+expect 0 "!the run used" resume --isa "$narrowest" --resume --epochs 2
 if [ "$narrowest" != "$widest" ]; then
-    expect 0 "warning: c.keras: the run was computed by $narrowest, this one goes on by $widest, which rounds otherwise; --isa $narrowest gives the same bits" \
+    expect 0 "warning: c.keras: the run used $narrowest kernels, this run uses $widest kernels, which round differently; --isa $narrowest is bit-identical" \
         resume --resume --epochs 3
 fi
 exit $failed

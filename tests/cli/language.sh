@@ -51,7 +51,7 @@ expect 0 "" "$quern" generate lm.keras
 [ "$("$quern" generate lm.keras --prompt 'the mill' --temperature 0 --stop at --length 200 | tr -d '\n')" = "the mill grinds a handful " ] || fail "a stop string"
 expect 1 "top_k" "$quern" generate lm.keras --order 'top_k,top_k'
 expect 2 "must be a number" "$quern" generate lm.keras --temperature warm
-expect 2 "must be a whole number" "$quern" generate lm.keras --seed abc
+expect 2 "must be an integer" "$quern" generate lm.keras --seed abc
 expect 1 "cannot be read" "$quern" generate lm.keras --prompt-file .
 expect 2 "temperature" "$quern" generate lm.keras --temperature -1
 expect 2 "slide or stop" "$quern" generate lm.keras --context forget

@@ -326,6 +326,6 @@ env --default-signal timeout 0.3 "$quern" fit w.keras --generator "cat 1.npy; sl
 # ---- class weights of a model of two outputs: what stands for them is named ----
 expect 0 "" "$quern" new outputs.keras 'input 2 | dense 4 as h | dense 1 name=p as p | @h | dense 1 name=q as q | output @p @q' \
     --optimizer sgd --loss mse --force
-expect 1 "class_weight: the model has 2 outputs"$'\n'"hint: give weights of records: --weight COLUMN of a CSV, or w:NAME=FILE of an output" \
+expect 1 "class_weight: the model has 2 outputs"$'\n'"hint: use sample weights: --weight COLUMN of a CSV, or w:NAME=FILE for an output" \
     "$quern" fit outputs.keras x=good.npy y:p=y.npy y:q=y.npy --class-weight 0:1,1:4
 exit $failed

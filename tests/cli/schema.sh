@@ -38,7 +38,7 @@ expect 1 "zebra.csv:3" "$quern" fit m.keras train.csv --validation zebra.csv
 expect 1 "zebra.csv:3" "$quern" fit m.keras zebra.csv
 expect 0 '"samples":10' "$quern" evaluate m.keras zebra.csv --unknown-class skip --json
 expect 0 "10 records were skipped" "$quern" evaluate m.keras zebra.csv --unknown-class skip
-expect 2 "is skip or error" "$quern" evaluate m.keras zebra.csv --unknown-class keep
+expect 2 "must be skip or error" "$quern" evaluate m.keras zebra.csv --unknown-class keep
 expect 0 "" "$quern" prepare zebra.csv --target kind --classes kind --output zebra.qrec
 expect 1 "'zebra' is not a class of the model" "$quern" evaluate m.keras zebra.qrec
 sed 's/^a,/c,/' two.csv > renamed.csv

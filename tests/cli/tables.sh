@@ -159,7 +159,7 @@ expect 0 "1 record was skipped: the model does not know its class" "$quern" eval
 new z.keras "$classifier" sparse_categorical_crossentropy
 expect 0 "" "$quern" fit z.keras train.csv --target k --features a,b --epochs 2 --checkpoint z.checkpoint --quiet --output o.keras
 expect 0 "" "$quern" fit z.keras train.csv --target k --features a,b --epochs 3 --checkpoint z.checkpoint --resume --quiet --output o.keras
-expect 1 "on other columns or classes" "$quern" fit z.keras train.csv --target k --features b,a --epochs 4 --checkpoint z.checkpoint --resume --output o.keras
+expect 1 "different columns or classes" "$quern" fit z.keras train.csv --target k --features b,a --epochs 4 --checkpoint z.checkpoint --resume --output o.keras
 # a schema that is broken is told with the file and the way out
 cp m.keras broken.keras
 printf '{' > schema.json

@@ -31,7 +31,7 @@ expect 2 "unexpected word" "$quern" convert m.keras o.keras p.keras
 expect 2 "unexpected word" "$quern" doctor m.keras
 # A value that is none, is out of range or is not used: named, with the bound.
 for value in '' ' 3' '3 ' +3 1e3 0x10 3.5 -1 0; do
-    text="must be a whole number of at least 1, not '$value'"
+    text="must be an integer of at least 1, not '$value'"
     for option in epochs batch-size steps-per-epoch validation-steps validation-freq max-queue-size threads; do
         expect 2 "--$option: $text" "$quern" fit m.keras two.csv --target y "--$option=$value"
     done
@@ -39,15 +39,15 @@ done
 for limit in epochs:2147483647 batch-size:2147483647 validation-freq:2147483647 initial-epoch:2147483647 workers:64 threads:64 max-queue-size:1024 \
     stall-timeout:1000000000; do
     for value in 4294967297 99999999999999999999; do
-        expect 2 "--${limit%:*}: must be a whole number of at most ${limit#*:}, not '$value'" \
+        expect 2 "--${limit%:*}: must be an integer of at most ${limit#*:}, not '$value'" \
             "$quern" fit m.keras two.csv --target y "--${limit%:*}" $value
     done
 done
-expect 2 "must be a whole number of at most 9223372036854775807, not" "$quern" fit m.keras two.csv --target y --steps-per-epoch 99999999999999999999
-expect 2 "--workers: must be a whole number of at least 0, not '-1'" "$quern" fit m.keras two.csv --target y --workers -1
+expect 2 "must be an integer of at most 9223372036854775807, not" "$quern" fit m.keras two.csv --target y --steps-per-epoch 99999999999999999999
+expect 2 "--workers: must be an integer of at least 0, not '-1'" "$quern" fit m.keras two.csv --target y --workers -1
 expect 0 "loss" "$quern" fit m.keras two.csv --target y --initial-epoch 0 --output o.keras
 expect 0 "warning: --initial-epoch 3 of 2 epochs: nothing is left" "$quern" fit m.keras two.csv --target y --initial-epoch 3 --epochs 2 --output o.keras
-expect 2 "--on-exhausted: is stop, error or restart, not 'reset'" "$quern" fit m.keras two.csv --target y --on-exhausted reset
+expect 2 "--on-exhausted: must be stop, error or restart, not 'reset'" "$quern" fit m.keras two.csv --target y --on-exhausted reset
 for size in 12Q 64MB ' 64M' 0x10M -5M; do
     expect 2 "--memory: '$size' is not a size" "$quern" fit m.keras two.csv --target y --memory "$size"
 done
@@ -101,8 +101,8 @@ expect 1 "MODEL is the first word: quern fit m.keras two.csv" "$quern" fit two.c
 "$quern" new u.keras 'input 2 | dense 1'
 expect 1 "--optimizer and --loss" "$quern" fit u.keras two.csv --target y
 expect 1 "--optimizer and --loss" "$quern" evaluate u.keras two.csv --target y
-expect 2 "quern prepare makes them of a table" "$quern" fit m.keras two.csv --target y --validation-split 0.5
-expect 1 "this data is read by one thread" "$quern" fit m.keras two.csv --target y --workers 2
+expect 2 "convert a table with quern prepare" "$quern" fit m.keras two.csv --target y --validation-split 0.5
+expect 1 "needs random access" "$quern" fit m.keras two.csv --target y --workers 2
 
 # ---- texts ----
 printf 'the mill turns and the wind turns the mill ' > text.txt
@@ -118,7 +118,7 @@ expect 2 "--top-p: must be a number from 0 to 1" "$quern" generate lm.keras --to
 expect 2 "--min-p: must be a number from 0 to 1" "$quern" generate lm.keras --min-p -0.1
 expect 2 "--typical: must be a number from 0 to 1" "$quern" generate lm.keras --typical 1.5
 expect 2 "--temperature: must be a number of at least 0" "$quern" generate lm.keras --temperature -1
-expect 2 "--top-k: must be a whole number of at least 0" "$quern" generate lm.keras --top-k -1
+expect 2 "--top-k: must be an integer of at least 0" "$quern" generate lm.keras --top-k -1
 expect 0 "the" "$quern" generate lm.keras --prompt the --length 5 --order llama.cpp --top-k 0
 for value in 99999999999999999999 1e3 '' 0; do
     expect 2 "--length: " "$quern" generate lm.keras --length "$value"

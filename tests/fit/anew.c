@@ -179,11 +179,11 @@ static void what_cannot_begin_anew_is_refused(void **state)
     quern_fit_opts o = { .steps_per_epoch = 3, .epochs = 2, .validation_data = v };
     assert_null(quern_fit_generator(m, g, &o, &err));
     assert_string_equal(err.where, "validation_data");
-    assert_true(strstr(err.text, "cannot begin anew") && strstr(err.hint, "reset"));
+    assert_true(strstr(err.text, "cannot restart") && strstr(err.hint, "reset"));
     assert_int_equal(train.at, 0);
     o.validation_data = g;
     assert_null(quern_fit_generator(m, g, &o, &err));
-    assert_string_equal(err.text, "is the generator that is trained on");
+    assert_string_equal(err.text, "is the generator of the training data");
     o.validation_data = v;
     o.validation_freq = 2; /* once: it can */
     quern_history *h = quern_fit_generator(m, g, &o, &err);

@@ -326,11 +326,11 @@ static void what_is_another_run_is_refused(void **state)
         int other_data, no_shuffle, seed;
         const char *text, *optimizer;
     } all[] = { { "input 6 | dense 17 tanh | dropout 0.2 | batch_normalization | dense 3 softmax",
-                  batch, 0, 0, 7, "another model", NULL },
+                  batch, 0, 0, 7, "a different model", NULL },
                 { NULL, 20, 0, 0, 7, "batch_size", NULL },
-                { NULL, batch, 1, 0, 7, "other data", NULL },
+                { NULL, batch, 1, 0, 7, "different data", NULL },
                 { NULL, batch, 0, 1, 7, "shuffle", NULL },
-                { NULL, batch, 0, 0, 7, "compiled otherwise", "sgd" },
+                { NULL, batch, 0, 0, 7, "different compile arguments", "sgd" },
                 { NULL, batch, 0, 0, 8, "seed", NULL } };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         quern_error err = { 0 };

@@ -86,11 +86,11 @@ quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outp
         return NULL;
     writing w = { .c = c, .to = c->n ? quern__graph_new() : NULL, .id = id };
     quern__steps steps = { .make = make, .slight = make_slight, .back = back, .user = &w };
-    int status =
-        !c->n
-            ? quern__fail(err, QUERN_NOTFOUND, "plan", "nothing in the graph can be computed again")
-        : w.to && quern__schedule(c, level, &steps) >= 0 ? QUERN_OK
-                                                         : quern__fail_memory(err, sizeof *c);
+    int status = !c->n ? quern__fail(err, QUERN_NOTFOUND, "plan",
+                                     "the graph has no nodes that can be recomputed")
+                 : w.to && quern__schedule(c, level, &steps) >= 0
+                     ? QUERN_OK
+                     : quern__fail_memory(err, sizeof *c);
     for (int n = c->n_forward; status >= 0 && n < c->n_nodes; n++)
         if (c->live[n] && c->stage[n] < 0)
             copy_node(&w, n);
