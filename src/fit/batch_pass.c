@@ -118,7 +118,7 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
 }
 
 /* Calls the hooks of a batch with its logs. */
-static int tell(quern__pass *p, bool end, quern_error *err)
+static int call_batch_hooks(quern__pass *p, bool end, quern_error *err)
 {
     static const quern__moment moments[QUERN__MODES][2] = {
         [QUERN__TRAIN] = { QUERN__TRAIN_BATCH_BEGIN, QUERN__TRAIN_BATCH_END },
@@ -132,19 +132,19 @@ static int tell(quern__pass *p, bool end, quern_error *err)
     p->logs->event.records = p->samples;
     if (end && p->mode != QUERN__PREDICT)
         quern__logs_read(p->logs, p->m, 0);
-    return quern__tell(p->callbacks, p->n_callbacks, moment, p->logs, err);
+    return quern__callbacks_call(p->callbacks, p->n_callbacks, moment, p->logs, err);
 }
 
 static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
 {
     int status = quern__labels_check(b, quern__queue_source(p->queue), err);
     status = status < 0 || !p->classes ? status : quern__class_weights_weigh(p->classes, b, err);
-    int began = status < 0 ? status : tell(p, false, err),
+    int began = status < 0 ? status : call_batch_hooks(p, false, err),
         ran = began < 0 ? began : run_batch(p, b, err);
     if (ran < 0)
         return ran;
     p->samples += b->size;
-    int ended = tell(p, true, err);
+    int ended = call_batch_hooks(p, true, err);
     if (ended < 0)
         return ended;
     p->stopped = began == QUERN_END || ran == QUERN_END || ended == QUERN_END;
@@ -186,7 +186,7 @@ void quern__pass_shortfall(const quern__pass *p, char *out, size_t size)
              (p->steps >= 0 ? p->steps : p->done) == 1 ? "" : "s");
 }
 
-void quern__pass_told_short(const quern__pass *p, int status, const char *what)
+void quern__pass_warn_short(const quern__pass *p, int status, const char *what)
 {
     char text[100];
     if (status != QUERN_END || p->stopped || p->steps < 0)

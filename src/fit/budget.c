@@ -65,12 +65,13 @@ typedef struct budgeting {
 } budgeting;
 
 /* Plans the graphs of a run. Returns the larger of their arenas. */
-static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_error *err)
+static int plan_programs(budgeting *b, int low_memory, int64_t micro_batches, quern_error *err)
 {
     quern_model *m = b->m;
-    quern__model_set_thrift(m, low_memory);
+    quern__model_set_low_memory(m, low_memory);
     int64_t size = b->queue.spec.batch_size;
-    int status = quern__model_set_parts(m, parts, b->o->split_batch == QUERN_SPLIT_ANY, err);
+    int status =
+        quern__model_set_micro_batches(m, micro_batches, b->o->split_batch == QUERN_SPLIT_ANY, err);
     if (status >= 0)
         status = quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
     if (status >= 0 && b->o->validation_data)
@@ -85,15 +86,15 @@ static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_erro
         arena = test->arena_bytes;
     p->arena = train->arena_bytes;
     p->arena_lower_bound = train->lower_bound_bytes;
-    p->gradients = train->gradient_bytes + quern__parts_bytes(m);
+    p->gradients = train->gradient_bytes + quern__micro_batches_bytes(m);
     p->activations = arena - train->gradient_bytes + weighing_bytes(m, size) + 128;
     p->workspace = (size_t)m->threads * stack +
                    (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
-    p->micro_batches = parts;
-    p->seconds = train->seconds * (double)parts;
-    p->low_memory = low_memory != QUERN__THRIFT_NONE;
+    p->micro_batches = micro_batches;
+    p->seconds = train->seconds * (double)micro_batches;
+    p->low_memory = low_memory != QUERN__LOW_MEMORY_NONE;
     p->recompute =
-        m->programs[QUERN__TRAIN].recomputed ? low_memory - QUERN__THRIFT_RECOMPUTE + 1 : 0;
+        m->programs[QUERN__TRAIN].recomputed ? low_memory - QUERN__LOW_MEMORY_RECOMPUTE + 1 : 0;
     return QUERN_OK;
 }
 
@@ -148,26 +149,26 @@ static bool shorten_queue(budgeting *b, int wanted)
  * micro-batches come last. */
 typedef struct measure {
     int low_memory;
-    int64_t parts;
+    int64_t micro_batches;
 } measure;
 
 static bool next_measure(const budgeting *b, measure *m)
 {
-    bool undone = m->low_memory >= QUERN__THRIFT_RECOMPUTE &&
+    bool undone = m->low_memory >= QUERN__LOW_MEMORY_RECOMPUTE &&
                   !b->plan->recompute; /* the graph has nothing to recompute */
-    if (m->parts == 1 && m->low_memory < QUERN__THRIFT_MOST && !undone) {
+    if (m->micro_batches == 1 && m->low_memory < QUERN__LOW_MEMORY_MOST && !undone) {
         m->low_memory++;
         return true;
     }
     if (b->o->split_batch == QUERN_SPLIT_NEVER || *b->m->programs[QUERN__TRAIN].whole)
         return false;
-    if (m->parts > 1 && m->low_memory == QUERN__THRIFT_FRUGAL) {
-        m->low_memory = QUERN__THRIFT_MOST;
+    if (m->micro_batches > 1 && m->low_memory == QUERN__LOW_MEMORY_SCHEDULE) {
+        m->low_memory = QUERN__LOW_MEMORY_MOST;
         return true;
     }
-    m->parts *= 2;
-    m->low_memory = QUERN__THRIFT_FRUGAL;
-    return m->parts <= b->queue.spec.batch_size;
+    m->micro_batches *= 2;
+    m->low_memory = QUERN__LOW_MEMORY_SCHEDULE;
+    return m->micro_batches <= b->queue.spec.batch_size;
 }
 
 /* Tries plans from the fastest on until one fits. With `all`, or if none fits, it tries each of
@@ -176,15 +177,15 @@ static int choose(budgeting *b, bool all, quern_error *err)
 {
     quern_plan *p = b->plan, chosen = { 0 };
     int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10;
-    measure now = { QUERN__THRIFT_NONE, 1 }, own = now;
+    measure now = { QUERN__LOW_MEMORY_NONE, 1 }, own = now;
     size_t least = SIZE_MAX;
     double fastest = 0;
     int vain = 0; /* consecutive measures that saved nothing */
     do {
-        int status = plan_programs(b, now.low_memory, now.parts, err);
+        int status = plan_programs(b, now.low_memory, now.micro_batches, err);
         if (status < 0)
             return status;
-        fastest = now.low_memory == QUERN__THRIFT_NONE ? p->seconds : fastest;
+        fastest = now.low_memory == QUERN__LOW_MEMORY_NONE ? p->seconds : fastest;
         p->fits = shorten_queue(b, wanted);
         quern_plan found = *p;
         add_up(b, 1);
@@ -194,8 +195,9 @@ static int choose(budgeting *b, bool all, quern_error *err)
         }
         vain = p->total < least ? 0 : vain + 1;
         least = p->total < least ? p->total : least;
-    } while ((all || !chosen.fits) && !(now.parts > 1 && vain > 7) && next_measure(b, &now));
-    int status = plan_programs(b, own.low_memory, own.parts, err);
+    } while ((all || !chosen.fits) && !(now.micro_batches > 1 && vain > 7) &&
+             next_measure(b, &now));
+    int status = plan_programs(b, own.low_memory, own.micro_batches, err);
     *p = chosen;
     p->smallest = all || !p->fits ? least : 0;
     p->relative_time = fastest > 0 ? p->seconds / fastest : 1;
@@ -244,7 +246,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; o->class_weight && i < b->m->n_out; i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
-    int status = plan_programs(b, QUERN__THRIFT_NONE, 1,
+    int status = plan_programs(b, QUERN__LOW_MEMORY_NONE, 1,
                                err); /* the measurement below includes the graphs */
     if (status < 0)
         return status;
@@ -306,15 +308,15 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
                   quern_error *err)
 {
     quern__process nothing = { 0 };
-    m->slab_limit = 0;
+    m->arena_limit = 0;
     if (!o->memory && !o->plan && quern__process_limit(&nothing, 0, 0).bytes == SIZE_MAX) {
-        quern__model_set_thrift(m, QUERN__THRIFT_NONE);
-        return quern__model_set_parts(m, 1, false, err);
+        quern__model_set_low_memory(m, QUERN__LOW_MEMORY_NONE);
+        return quern__model_set_micro_batches(m, 1, false, err);
     }
     budgeting b = { .m = m, .train = train, .o = o, .plan = plan };
     int status = plan_fit(&b, false, err);
     if (status >= 0 && plan->budget != SIZE_MAX)
-        m->slab_limit = plan->gradients + plan->activations - quern__parts_bytes(m);
+        m->arena_limit = plan->gradients + plan->activations - quern__micro_batches_bytes(m);
     if (status >= 0 && plan->micro_batches > 1)
         quern__warn("the memory budget fits only %lld micro-batches: gradient accumulation changes "
                     "rounding%s",

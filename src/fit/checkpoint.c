@@ -71,9 +71,9 @@ json_t *quern__checkpoint_options(const quern__checkpointing *c)
     char data[24], seed[24];
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
-    int64_t parts = c->m->parts.n ? c->m->parts.n : 1;
+    int64_t micro_batches = c->m->micro_batches.n ? c->m->micro_batches.n : 1;
     json_t *all = json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size",
-                            (json_int_t)c->batch_size, "parts", (json_int_t)parts,
+                            (json_int_t)c->batch_size, "parts", (json_int_t)micro_batches,
                             "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle",
                             !c->o->no_shuffle, "class_weight", c->o->class_weight, "bad_records",
                             c->source->bad.policy, "seed", seed, "data", data);

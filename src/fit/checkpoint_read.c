@@ -137,7 +137,7 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
 
 /* Warns if the run used kernels of another instruction set, whose results differ in bits. Older
  * files do not record it. */
-static void tell_isa(const taken *t, const char *path)
+static void warn_isa(const taken *t, const char *path)
 {
     const char *then = json_string_value(json_object_get(t->run, "isa")), *now = quern_isa(), *same;
     int k = 0;
@@ -151,8 +151,8 @@ static void tell_isa(const taken *t, const char *path)
         same ? same : "", same ? " is bit-identical" : "");
 }
 
-static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p,
-                 quern_error *err)
+static int restore_run(quern__checkpointing *c, const taken *t, const char *path, quern__place *p,
+                       quern_error *err)
 {
     uint8_t state[QUERN_MAX_STATE];
     json_t *position = json_object_get(t->run, "position");
@@ -203,11 +203,11 @@ int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error
         }
         quern__warn("%s: %s; the run resumes from %s", c->o->checkpoint, first.text, path);
     }
-    status = go_on(c, t, path, p, err);
+    status = restore_run(c, t, path, p, err);
     if (status < 0)
         quern__checkpoint_forget(c);
     else
-        tell_isa(t, path);
+        warn_isa(t, path);
     return status;
 }
 

@@ -3,11 +3,12 @@
 
 #include <string.h>
 
-int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err)
+int quern__fit_call_hooks(quern__fitting *f, quern__moment moment, quern__logs *logs,
+                          quern_error *err)
 {
     logs->event.seconds = quern__now() - f->start;
     logs->event.wait_seconds = f->train ? quern__queue_waited(f->train) - f->waited : 0;
-    return quern__tell(f->callbacks, f->n_callbacks, moment, logs, err);
+    return quern__callbacks_call(f->callbacks, f->n_callbacks, moment, logs, err);
 }
 
 /* Reports a validation with fewer steps than validation_steps: a warning once, or an error. */
@@ -72,7 +73,7 @@ static int validate(quern__fitting *f, quern_error *err)
     f->test_logs.event.validating = true;
     f->test_logs.event.steps = f->o.validation_steps;
     quern__logs_name(&f->test_logs, f->m, f->val_names, false);
-    int status = quern__fit_tell(f, QUERN__TEST_BEGIN, &f->test_logs, err);
+    int status = quern__fit_call_hooks(f, QUERN__TEST_BEGIN, &f->test_logs, err);
     if (status >= 0)
         status = quern__queue_begin(f->valid, 0, p.steps, true, err);
     if (status >= 0)
@@ -86,7 +87,7 @@ static int validate(quern__fitting *f, quern_error *err)
     quern__logs_read(&f->test_logs, f->m, 0);
     f->m->sums = false;
     f->test_logs.event.batch = p.done;
-    return quern__fit_tell(f, QUERN__TEST_END, &f->test_logs, err);
+    return quern__fit_call_hooks(f, QUERN__TEST_END, &f->test_logs, err);
 }
 
 /* Logs the number of bad records, if the policy does not fail the run. */
@@ -137,7 +138,7 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
     for (int i = 0; validated && i < f->m->n_means; i++)
         f->logs.values[f->m->n_means + i] = f->test_logs.values[i];
     log_bad(f, validated);
-    status = quern__fit_tell(f, QUERN__EPOCH_END, &f->logs, err);
+    status = quern__fit_call_hooks(f, QUERN__EPOCH_END, &f->logs, err);
     if (status >= 0)
         quern__history_add(f->h, &f->logs);
     return status;
@@ -203,7 +204,7 @@ static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, qu
 }
 
 /* Restores accumulators and callbacks in the middle of an epoch. */
-static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
+static int resume_epoch(quern__fitting *f, quern__pass *p, quern_error *err)
 {
     p->done = f->place.step;
     p->samples = f->place.records;
@@ -262,9 +263,9 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     quern__model_reset(f->m);
     f->m->sums = true;
     f->logs.n = 0; /* no log values yet */
-    int begun = quern__fit_tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
+    int begun = quern__fit_call_hooks(f, QUERN__EPOCH_BEGIN, &f->logs, err);
     f->logs.n = f->m->n_means;
-    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
+    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : resume_epoch(f, &p, err);
     if (status >= 0)
         status = begin_batches(f, &p, first, err);
     if (first && f->place.epoch >= 0)

@@ -29,7 +29,7 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
         return quern__source_empty(data, err);
-    quern__pass_told_short(&p, status, "evaluation");
+    quern__pass_warn_short(&p, status, "evaluation");
     if (status >= 0 && logs)
         quern__model_read_logs(m, logs);
     return status < 0 ? quern__leave(err, status) : p.samples;

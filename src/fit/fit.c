@@ -147,7 +147,7 @@ static int finish(quern__fitting *f, quern_error *err)
 {
     if (!f->interrupted && quern__fit_epochs(&f->o) > 0)
         quern__optimizer_finalize(f->m->optimizer);
-    int status = quern__fit_tell(f, QUERN__TRAIN_END, &f->logs, err);
+    int status = quern__fit_call_hooks(f, QUERN__TRAIN_END, &f->logs, err);
     return status < 0 ? status : check_end(f, err);
 }
 
@@ -212,7 +212,7 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train,
         status = resume(f, err);
     f->start = quern__now();
     if (status >= 0)
-        status = quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
+        status = quern__fit_call_hooks(f, QUERN__TRAIN_BEGIN, &f->logs, err);
     if (status >= 0)
         status = run_epochs(f, err);
     if (status >= 0)

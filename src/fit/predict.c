@@ -30,7 +30,7 @@ static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data
     if (status >= 0)
         status = quern__pass_run(p, err);
     quern__queue_close(p->queue);
-    quern__pass_told_short(p, status, "prediction");
+    quern__pass_warn_short(p, status, "prediction");
     return status >= 0 && !p->samples ? quern__source_empty(data, err) : status;
 }
 

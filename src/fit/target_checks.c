@@ -42,8 +42,8 @@ static int64_t first_outside(const quern_batch *b, int array, int64_t from, int6
     return from;
 }
 
-static int tell(const quern_batch *b, const quern_generator *g, int target, int64_t record,
-                double v, quern_error *err)
+static int report_target(const quern_batch *b, const quern_generator *g, int target, int64_t record,
+                         double v, quern_error *err)
 {
     const quern_batch_spec *s = b->spec;
     int means = s->means[target];
@@ -82,7 +82,7 @@ int quern__labels_check(const quern_batch *b, const quern_generator *g, quern_er
         while ((at = first_outside(b, array, at + 1, n, low, high)) < n) {
             double v = number_at(b, array, at);
             if (!classes || v != (double)s->ignored[t])
-                return tell(b, g, t, at / per, v, err);
+                return report_target(b, g, t, at / per, v, err);
         }
     }
     return QUERN_OK;

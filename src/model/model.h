@@ -121,9 +121,9 @@ struct quern_model {
     int inner_value;
     bool inner_whole; /* quern__model_value does not convert it to float32 */
     void *arena;
-    size_t arena_bytes, slab_limit; /* limit: the memory budget of the arena; 0: no budget */
-    int low_memory; /* QUERN__THRIFT_…: how much time plans may spend to save memory */
-    quern__micro_batches parts;
+    size_t arena_bytes, arena_limit; /* limit: the memory budget of the arena; 0: no budget */
+    int low_memory; /* QUERN__LOW_MEMORY_…: how much time plans may spend to save memory */
+    quern__micro_batches micro_batches;
     quern__converted
         converted[3 * QUERN__MAX_IO]; /* by array of a batch: inputs, targets, weights */
     int threads;
@@ -248,25 +248,27 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
 /* Plans the program of a mode without allocating the arena. */
 int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
                       const quern__weighing *weighing, quern_error *err);
-/* Levels of memory saving: none; the low-memory schedule; from QUERN__THRIFT_RECOMPUTE on,
- * activation recomputation in training with increasing levels, up to QUERN__THRIFT_MOST. */
-enum { QUERN__THRIFT_NONE, QUERN__THRIFT_FRUGAL, QUERN__THRIFT_RECOMPUTE };
-enum { QUERN__THRIFT_MOST = QUERN__THRIFT_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
+/* Levels of memory saving: none; the low-memory schedule; from QUERN__LOW_MEMORY_RECOMPUTE on,
+ * activation recomputation in training with increasing levels, up to QUERN__LOW_MEMORY_MOST. */
+enum { QUERN__LOW_MEMORY_NONE, QUERN__LOW_MEMORY_SCHEDULE, QUERN__LOW_MEMORY_RECOMPUTE };
+enum { QUERN__LOW_MEMORY_MOST = QUERN__LOW_MEMORY_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
 /* Sets the level and drops plans of another level. */
-void quern__model_set_thrift(quern_model *m, int low_memory);
+void quern__model_set_low_memory(quern_model *m, int low_memory);
 /* Trains with n micro-batches per batch (1: none) and drops training plans of another number.
  * `any`: accepts layers that read the whole batch (BatchNormalization) or keep a state. Planning
  * refuses models for which micro-batches have no meaning (program->whole). */
-int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err);
+int quern__model_set_micro_batches(quern_model *m, int64_t n, bool any, quern_error *err);
 /* micro_batches.c, in this order: bytes of the gradient sums; reasons against micro-batches in
  * losses, layers and optimizer, which set program->whole; the nodes that accumulate gradients and
  * run the optimizer; one batch. */
-size_t quern__parts_bytes(const quern_model *m);
-void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss);
-void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes);
-void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern__id *gradients);
-int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err);
-int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *err);
+size_t quern__micro_batches_bytes(const quern_model *m);
+void quern__micro_batches_loss(const quern_model *m, quern__program *p, int output, quern__id loss);
+void quern__micro_batches_layers(const quern_model *m, quern__program *p, int n_nodes);
+void quern__micro_batches_optimizer(const quern_model *m, quern__program *p,
+                                    const quern__id *gradients);
+int quern__micro_batches_add(quern_model *m, quern__graph *g, quern__id *gradients,
+                             quern_error *err);
+int quern__micro_batches_run(quern_model *m, const quern__step_run *whole, quern_error *err);
 /* Creates the program of a mode for batches of up to `capacity` records, unless it exists.
  * `weighing` NULL: no sample weights. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity,

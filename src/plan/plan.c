@@ -105,7 +105,7 @@ static void share_in_place(quern__planner *m)
         quern__id out = node->out[0], in = node->n_in ? m->p->root[node->in[0]] : 0;
         size_t a, b;
         quern_shape so = quern__planner_shape(m, out), si = quern__planner_shape(m, in);
-        if (!in || !node->op->in_place || !quern__planner_in_slab(m, in) || m->uses[in] != 1 ||
+        if (!in || !node->op->in_place || !quern__planner_in_arena(m, in) || m->uses[in] != 1 ||
             !quern__shape_bytes(&so, quern__graph_value(m->g, out)->dtype, &a) ||
             !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b ||
             !lies_alike(m, node, m->p->entries[e].phase, in))
@@ -154,7 +154,7 @@ static int gather(const quern__planner *m, quern__live_range *ranges, quern_erro
 {
     int n = 0;
     for (int id = 1; id <= m->n_values; id++) {
-        if (m->start[id] < 0 || !quern__planner_in_slab(m, id))
+        if (m->start[id] < 0 || !quern__planner_in_arena(m, id))
             continue;
         int64_t bytes = quern__planner_bytes(m, id);
         if (bytes < 0)

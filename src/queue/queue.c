@@ -380,7 +380,7 @@ static int take_ticket(quern__queue *q, quern_batch **out, quern_error *err)
     if (waited < 0)
         return waited;
     int status = s->made || !q->running ? s->status : QUERN_END;
-    int told = quern__bad_tell(q->g, s->batch.bad, status < 0 ? &s->error : NULL, err);
+    int told = quern__bad_report(q->g, s->batch.bad, status < 0 ? &s->error : NULL, err);
     if (told < 0)
         return told;
     if (status < 0 && err && !err->code)

@@ -120,7 +120,7 @@ static void work(void *arg, int thread)
     }
 }
 
-static int tell(const running *r, quern_error *err)
+static int report_fault(const running *r, quern_error *err)
 {
     const quern__fault *f = &r->fault;
     char where[256];
@@ -149,5 +149,5 @@ int quern__step(quern__team *team, quern__plan *plan, const quern__step_run *run
     if (run->profile)
         run->profile->steps++;
     quern__team_run(team, work, &r);
-    return r.fault.code ? tell(&r, err) : QUERN_OK;
+    return r.fault.code ? report_fault(&r, err) : QUERN_OK;
 }

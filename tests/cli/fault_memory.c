@@ -30,7 +30,7 @@ static int said(void)
     return path ? open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666) : -1;
 }
 
-static void tell_crash(int number)
+static void print_crash(int number)
 {
     void *frames[32];
     int fd = said();
@@ -40,7 +40,7 @@ static void tell_crash(int number)
     raise(number);
 }
 
-static void tell_count(void)
+static void print_count(void)
 {
     int fd = said();
     at = 0;
@@ -55,11 +55,11 @@ __attribute__((constructor)) static void begin(void)
     if (!n)
         return;
     backtrace(&frame, 1); /* opens its library now */
-    signal(SIGSEGV, tell_crash);
-    signal(SIGABRT, tell_crash);
-    signal(SIGFPE, tell_crash);
-    signal(SIGBUS, tell_crash);
-    atexit(tell_count);
+    signal(SIGSEGV, print_crash);
+    signal(SIGABRT, print_crash);
+    signal(SIGFPE, print_crash);
+    signal(SIGBUS, print_crash);
+    atexit(print_count);
     from = getenv("FAULT_MEMORY_FROM");
     atomic_store(&allocations, 0);
     at = atol(n);

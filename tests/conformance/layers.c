@@ -14,7 +14,7 @@ typedef struct layer_case {
     quern__id in[MOST_OUTPUTS], masks[MOST_OUTPUTS];
     int arguments[MOST_OUTPUTS]; /* by input: place in the row's `takes` */
     quern__context pass;
-    quern__id wrt[MOST_OUTPUTS], slopes[MOST_OUTPUTS];
+    quern__id wrt[MOST_OUTPUTS], grads[MOST_OUTPUTS];
     char names[MOST_OUTPUTS][16];    /* of the members that hold the gradients wanted: dx0, dw1 */
     quern__id ids[3 * MOST_OUTPUTS]; /* what is computed, and the members it is held against */
     char wanted[3 * MOST_OUTPUTS][16];
@@ -180,11 +180,11 @@ static int take_gradients(layer_case *l, quern__id total, quern_error *err)
 {
     if (!total)
         return QUERN_OK;
-    int status = quern__gradients(l->e.graph, total, 0, l->wrt, l->n_wrt, l->slopes, err);
+    int status = quern__gradients(l->e.graph, total, 0, l->wrt, l->n_wrt, l->grads, err);
     for (int i = 0; status >= 0 && i < l->n_wrt; i++) {
-        if (!l->slopes[i])
+        if (!l->grads[i])
             case_fail(l->c, "%s: no gradient flows", l->names[i]);
-        l->ids[l->n_ids] = l->slopes[i];
+        l->ids[l->n_ids] = l->grads[i];
         memcpy(l->wanted[l->n_ids++], l->names[i], sizeof *l->names);
     }
     return status;

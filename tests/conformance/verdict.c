@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static void tell(test_case *c, outcome result, const char *format, va_list args)
+static void record_outcome(test_case *c, outcome result, const char *format, va_list args)
 {
     if (c->result != PASSED)
         return;
@@ -17,7 +17,7 @@ void case_fail(test_case *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    tell(c, FAILED, format, args);
+    record_outcome(c, FAILED, format, args);
     va_end(args);
 }
 
@@ -25,7 +25,7 @@ void case_skip(test_case *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    tell(c, SKIPPED, format, args);
+    record_outcome(c, SKIPPED, format, args);
     va_end(args);
 }
 

@@ -150,7 +150,7 @@ static void choices_change_no_number(void **state)
 }
 
 /* Below that, batches go in parts: said, and the weights are the same but for rounding. */
-static void parts_change_rounding(void **state)
+static void micro_batches_change_rounding(void **state)
 {
     (void)state;
     enum { room = 8 << 20 };
@@ -194,7 +194,8 @@ static void whole_batches_stay_whole(void **state)
                                  .split_batch = any ? QUERN_SPLIT_ANY : QUERN_SPLIT_AUTO };
             assert_int_equal(quern_plan_fit(m, NULL, &o, &p, &err), QUERN_BUDGET);
             if ((p.micro_batches > 1) != (any && i < 3))
-                fail_msg("%s, %s: %d parts", words[i][0], words[i][1], (int)p.micro_batches);
+                fail_msg("%s, %s: %d micro-batches", words[i][0], words[i][1],
+                         (int)p.micro_batches);
             quern_model_free(m);
         }
 }
@@ -387,7 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_add_up),
         cmocka_unit_test(choices_change_no_number),
-        cmocka_unit_test(parts_change_rounding),
+        cmocka_unit_test(micro_batches_change_rounding),
         cmocka_unit_test(whole_batches_stay_whole),
         cmocka_unit_test(checkpoints_count),
         cmocka_unit_test(groups_limit),

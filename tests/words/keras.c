@@ -183,7 +183,7 @@ static void check_order(const name *n, const quern__class *c)
 
 /* "; `sparse` only at its default; without `lora_rank`": what of a class's arguments is not here.
  */
-static void tell_arguments(quern__text *out, const name *n, const quern__class *c)
+static void write_arguments(quern__text *out, const name *n, const quern__class *c)
 {
     char list[line_bytes];
     int held = 0, missing = 0;
@@ -200,7 +200,7 @@ static void tell_arguments(quern__text *out, const name *n, const quern__class *
     json_decref(common);
 }
 
-static void tell_name(quern__text *out, words_names *all, const words_module *m, const name *n)
+static void write_name(quern__text *out, words_names *all, const words_module *m, const name *n)
 {
     const quern__class *row = row_of(m, n->own), *other = n->same ? row_of(m, n->same) : row;
     bool works = row || (m->group < 0 && quern__is_activation(n->own));
@@ -230,7 +230,7 @@ static void tell_name(quern__text *out, words_names *all, const words_module *m,
         quern__text_add(out, "works");
         if (row && n->arguments) {
             check_order(n, row);
-            tell_arguments(out, n, row);
+            write_arguments(out, n, row);
         }
         quern__text_add(out, but ? "; limit: %s |\n" : "%s |\n", but ? but : "");
     }
@@ -274,7 +274,7 @@ void words_page_of_names(quern__text *out, words_names *all)
                         m->module, m->link);
         for (int i = 0; i < all->n; i++)
             if (all->names[i].module && !strcmp(all->names[i].module, m->module))
-                tell_name(out, all, m, &all->names[i]);
+                write_name(out, all, m, &all->names[i]);
         check_rows(all, m);
     }
     for (int i = 0; i < all->n_reasons; i++)

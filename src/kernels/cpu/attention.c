@@ -260,26 +260,26 @@ typedef struct back {
     int64_t stride;             /* of kept */
     float *dq;
     numbers k_turned, v_turned, k_room, q_room, dy_room, dk, dv, part;
-    square s, slope;
+    square s, grad;
 } back;
 
 /* Probabilities of query t and their gradients, under dropout. */
 static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float along, float *s,
-                     float *slope)
+                     float *grad)
 {
     float chance[tile];
     draw(h, t, first, n, chance);
     for (int64_t j = 0; j < n; j++) {
-        slope[j] = s[j] * (slope[j] * chance[j] - along) * h->scale;
+        grad[j] = s[j] * (grad[j] * chance[j] - along) * h->scale;
         s[j] *= chance[j];
     }
 }
 
 /* Converts scores to probabilities, and gradients of probabilities to gradients of scores. */
-static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first,
-                   int64_t keys, float *s, float *slope)
+static void score_grads(const head *h, const back *b, int64_t t, int64_t rows, int64_t first,
+                        int64_t keys, float *s, float *grad)
 {
-    for (int64_t i = 0; i < rows; i++, s += tile, slope += tile) {
+    for (int64_t i = 0; i < rows; i++, s += tile, grad += tile) {
         const float *y = b->y + (t + i) * h->ldy, *dy = b->dy + (t + i) * h->ldy,
                     *kept = b->kept + (t + i) * b->stride;
         int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n), p = 0;
@@ -294,14 +294,14 @@ static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_
             s[j] = NOWHERE;
         exponentials(s, whole, most, inverse);
         if (h->rate > 0)
-            left_out(h, t + i, first, whole, along, s, slope);
+            left_out(h, t + i, first, whole, along, s, grad);
         else
             for (int64_t j = 0; j < whole; j++)
-                slope[j] = s[j] * (slope[j] - along) * h->scale;
+                grad[j] = s[j] * (grad[j] - along) * h->scale;
         if (most <= NOWHERE) /* all keys are masked: probabilities are uniform, gradients are 0 */
-            memset(slope, 0, sizeof(float) * tile);
+            memset(grad, 0, sizeof(float) * tile);
         for (int64_t j = n; j < tile; j++)
-            s[j] = slope[j] = 0;
+            s[j] = grad[j] = 0;
     }
 }
 
@@ -319,14 +319,14 @@ static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first,
     quern__small_product(&(quern__small){ rows, padded(n), h->d, q, h->ldq, 1, b->k_turned, tile,
                                           b->s, tile, false, below, shift });
     quern__small_product(&(quern__small){ rows, padded(n), h->e, dy, h->ldy, 1, b->v_turned, tile,
-                                          b->slope, tile, false, below, shift });
-    slopes(h, b, t, rows, first, n, b->s, b->slope);
+                                          b->grad, tile, false, below, shift });
+    score_grads(h, b, t, rows, first, n, b->s, b->grad);
     quern__small_product(
         &(quern__small){ n, ep, rows, b->s, 1, tile, dy_rows, ldy, b->dv, ep, true, from, shift });
-    quern__small_product(&(quern__small){ n, dp, rows, b->slope, 1, tile, q_rows, ldq, b->dk, dp,
+    quern__small_product(&(quern__small){ n, dp, rows, b->grad, 1, tile, q_rows, ldq, b->dk, dp,
                                           true, from, shift });
-    quern__small_product(&(quern__small){ rows, dp, n, b->slope, tile, 1, k, ldk, b->part, dp,
-                                          false, up_to, shift });
+    quern__small_product(
+        &(quern__small){ rows, dp, n, b->grad, tile, 1, k, ldk, b->part, dp, false, up_to, shift });
     for (int64_t i = 0; i < rows; i++)
         for (int64_t p = 0; p < h->d; p++) {
             float *to = b->dq + (t + i) * h->ldq + p;
@@ -371,7 +371,7 @@ static void backward(const quern__call *c, int64_t r, int64_t shared)
     }
 }
 
-static int attention_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int attention_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     records_of(c, &begin, &end);
     for (int64_t r = begin; r < end; r++)
@@ -389,5 +389,5 @@ quern__kernel *quern__cpu_attention(const quern__call *c)
     if (c->in[0].shape.dims[2] / c->attr->i[0] > widest ||
         c->in[2].shape.dims[2] / c->attr->i[1] > widest)
         return NULL;
-    return forward_pass ? attention_kernel : attention_slope_kernel;
+    return forward_pass ? attention_kernel : attention_grad_kernel;
 }

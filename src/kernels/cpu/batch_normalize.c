@@ -167,8 +167,9 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, const float *dy,
-                   const float *scale, const float *along, const float *shift, float *restrict dx)
+static void input_grads(int64_t count, int64_t wide, int64_t stride, const float *x,
+                        const float *dy, const float *scale, const float *along, const float *shift,
+                        float *restrict dx)
 {
     for (int64_t i = 0; i < count; i++, x += stride, dy += stride, dx += stride)
         for (int64_t j = 0; j < wide; j++)
@@ -177,7 +178,7 @@ static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, 
 
 /* dx = dy scale - x along + shift: the formula of ops/batch_normalize.c with its per-channel
  * numbers combined. */
-static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int batch_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]),
             records = c->in[0].shape.dims[0];
@@ -201,9 +202,10 @@ static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
             int64_t at = r * pixels * n + k, done = at + s.count * s.stride;
             const float *x = c->in[0].data, *dy = c->in[3].data;
             float *dx = c->out[0].data;
-            slopes(s.count, s.wide, s.stride, x + at, dy + at, wide[0], wide[1], wide[2], dx + at);
-            slopes(s.rest, s.channels, n, x + done, dy + done, wide[0], wide[1], wide[2],
-                   dx + done);
+            input_grads(s.count, s.wide, s.stride, x + at, dy + at, wide[0], wide[1], wide[2],
+                        dx + at);
+            input_grads(s.rest, s.channels, n, x + done, dy + done, wide[0], wide[1], wide[2],
+                        dx + done);
         }
     }
     return 0;
@@ -236,7 +238,7 @@ quern__kernel *quern__cpu_batch_normalize(const quern__call *c)
     static const quern__named_kernel all[] = {
         { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
         { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
-        { "batch_grad", slope_kernel },          { 0 }
+        { "batch_grad", batch_grad_kernel },     { 0 }
     };
     return quern__kernel_among(c, all);
 }

@@ -46,10 +46,10 @@ static inline __attribute__((always_inline)) float below(float x, float e)
 #pragma clang diagnostic ignored "-Wpass-failed"
 #endif
 
-typedef void slope_loop(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs,
-                        float a, float b, float c);
+typedef void grad_loop(int64_t n, const float *xs, const float *ys, const float *dys, float *dxs,
+                       float a, float b, float c);
 
-#define UNARY(NAME, text, value, slope)                                                        \
+#define UNARY(NAME, text, value, grad)                                                         \
     static void value_##NAME(int64_t n, const float *xs, float *ys, float a, float b, float c) \
     {                                                                                          \
         (void)a, (void)b, (void)c;                                                             \
@@ -59,15 +59,15 @@ typedef void slope_loop(int64_t n, const float *xs, const float *ys, const float
             ys[i] = value;                                                                     \
         }                                                                                      \
     }                                                                                          \
-    static void slope_##NAME(int64_t n, const float *xs, const float *ys, const float *dys,    \
-                             float *dxs, float a, float b, float c)                            \
+    static void grad_##NAME(int64_t n, const float *xs, const float *ys, const float *dys,     \
+                            float *dxs, float a, float b, float c)                             \
     {                                                                                          \
         (void)a, (void)b, (void)c;                                                             \
         QUERN__APART for (int64_t i = 0; i < n; i++)                                           \
         {                                                                                      \
             float x = xs[i], y = ys[i];                                                        \
             (void)x, (void)y;                                                                  \
-            dxs[i] = dys[i] * (slope);                                                         \
+            dxs[i] = dys[i] * (grad);                                                          \
         }                                                                                      \
     }
 #define BINARY(...)
@@ -82,8 +82,8 @@ static void (*const value_loops[])(int64_t, const float *, float *, float, float
 #undef UNARY
 #undef BINARY
 };
-static slope_loop *const slope_loops[] = {
-#define UNARY(NAME, ...) slope_##NAME,
+static grad_loop *const grad_loops[] = {
+#define UNARY(NAME, ...) grad_##NAME,
 #define BINARY(...)
 #include "ops/functions.def"
 #undef UNARY
@@ -101,15 +101,15 @@ static int unary_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static int unary_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int unary_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const double *f = c->attr->f;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     const float *x = c->in[0].data, *y = c->in[1].data, *dy = c->in[2].data;
     float *dx = c->out[0].data;
     for (int64_t o = 0, at = p.start; o < p.outer; o++, at += p.stride)
-        slope_loops[c->attr->i[0]](p.length, x + at, y + at, dy + at, dx + at, (float)f[0],
-                                   (float)f[1], (float)f[2]);
+        grad_loops[c->attr->i[0]](p.length, x + at, y + at, dy + at, dx + at, (float)f[0],
+                                  (float)f[1], (float)f[2]);
     return 0;
 }
 
@@ -244,7 +244,7 @@ quern__kernel *quern__cpu_elementwise(const quern__call *c)
     if (!strcmp(c->op->name, "unary"))
         return unary_kernel;
     if (!strcmp(c->op->name, "unary_grad"))
-        return unary_slope_kernel;
+        return unary_grad_kernel;
     if (strcmp(c->op->name, "binary") || layout(&c->in[0].shape, &c->out[0].shape) == OTHER ||
         layout(&c->in[1].shape, &c->out[0].shape) == OTHER)
         return NULL;

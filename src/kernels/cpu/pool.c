@@ -206,7 +206,7 @@ static void back_to_all(const quern__space *s, const window *w, const float *dy,
         dx[at + q] += dy[q] * share;
 }
 
-static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int pool_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     records r = records_of(c, begin, end);
@@ -363,7 +363,7 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
 quern__kernel *quern__cpu_pool(const quern__call *c)
 {
     static const quern__named_kernel all[] = { { "pool", pool_kernel },
-                                               { "pool_grad", pool_slope_kernel },
+                                               { "pool_grad", pool_grad_kernel },
                                                { "depthwise", depthwise_kernel },
                                                { "depthwise_back", depthwise_kernel },
                                                { "depthwise_weights", depthwise_weights_kernel },
