@@ -49,7 +49,7 @@ void cli_json_size(FILE *to, const char *name, size_t bytes)
 }
 
 /* Bytes of the UTF-8 character at the start of n bytes; 0: not UTF-8. */
-static size_t character(const char *text, size_t n)
+static size_t utf8_length(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
     size_t length = *s < 0x80   ? 1
@@ -76,10 +76,10 @@ void cli_json_text(FILE *to, const char *text, size_t n)
             fprintf(to, "\\%c", c);
         else if (c < 0x20)
             fprintf(to, "\\u%04x", c);
-        else if (!character(text + i, n - i)) /* JSON permits UTF-8 only */
+        else if (!utf8_length(text + i, n - i)) /* JSON permits UTF-8 only */
             fputs("\\ufffd", to);
         else {
-            size_t length = character(text + i, n - i);
+            size_t length = utf8_length(text + i, n - i);
             fwrite(text + i, 1, length, to);
             i += length - 1;
         }
@@ -116,7 +116,7 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
 }
 
 /* Checks the value of --data-format. Returns false after an error message. */
-static bool known_format(const arguments *a)
+static bool check_data_format(const arguments *a)
 {
     const char *word = cli_option(a, "data-format");
     bool known = !word || !strcmp(word, "channels_first") || !strcmp(word, "channels_last");
@@ -126,11 +126,11 @@ static bool known_format(const arguments *a)
 }
 
 /* Opens the generator program of an option. */
-static quern_generator *program(const arguments *a, const char *option, const char *command,
-                                int *code)
+static quern_generator *open_program(const arguments *a, const char *option, const char *command,
+                                     int *code)
 {
     int64_t timeout = 0;
-    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a)) {
+    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !check_data_format(a)) {
         *code = 2;
         return NULL;
     }
@@ -168,8 +168,8 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
 }
 
 /* Applies the options of windows over rows. Takes ownership of `rows`. */
-static quern_generator *windows(const arguments *a, quern_generator *rows, bool prepared,
-                                quern_error *err, int *code)
+static quern_generator *open_windows(const arguments *a, quern_generator *rows, bool prepared,
+                                     quern_error *err, int *code)
 {
     int64_t horizon = 1;
     quern_series_opts o = { .sampling_rate = 1 };
@@ -201,8 +201,8 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, bool 
 }
 
 /* Applies --bad-records: "skip", "skip:10". Takes ownership of the generator. */
-static quern_generator *with_policy(const arguments *a, quern_generator *g, quern_error *err,
-                                    int *code)
+static quern_generator *apply_bad_records(const arguments *a, quern_generator *g, quern_error *err,
+                                          int *code)
 {
     static const char *const names[] = { "fail", "skip", "substitute" };
     const char *text = cli_option(a, "bad-records");
@@ -227,7 +227,7 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
 }
 
 /* Reads one byte, or "tab". Returns 0 without the option; sets *code after an error message. */
-static char byte_of(const arguments *a, const char *name, int *code)
+static char read_byte(const arguments *a, const char *name, int *code)
 {
     const char *text = cli_option(a, name);
     if (!text)
@@ -246,7 +246,7 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
     const char *unknown = cli_option(a, "unknown-class");
     /* --arrays and --stall-timeout then apply to the programs. */
     bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
-    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a))
+    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !check_data_format(a))
         *code = 2;
     if (unknown && strcmp(unknown, "skip") && strcmp(unknown, "error"))
         *code = cli_wrong_value(a, "unknown-class", "must be skip or error");
@@ -258,8 +258,8 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
         .missing_values = cli_option(a, "missing-values"),
         .classes = m && !strcmp(a->command, "predict") ? NULL : cli_option(a, "classes"),
         .encoding = cli_option(a, "encoding"),
-        .separator = byte_of(a, "separator", code),
-        .decimal = byte_of(a, "decimal", code),
+        .separator = read_byte(a, "separator", code),
+        .decimal = read_byte(a, "decimal", code),
         .no_header = cli_option(a, "no-header") != NULL,
         .unknown_class =
             unknown && !strcmp(unknown, "skip") ? QUERN_UNKNOWN_SKIP : QUERN_UNKNOWN_ERROR,
@@ -272,7 +272,7 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
 }
 
 /* The first option of tables that is given, with its dashes; NULL: none. */
-static const char *of_tables(const arguments *a)
+static const char *table_option(const arguments *a)
 {
     static const char *const options[] = { "--target",       "--features",       "--weight",
                                            "--missing",      "--missing-values", "--separator",
@@ -287,7 +287,7 @@ static const char *of_tables(const arguments *a)
 /* Joins shell words to one DATA text, and escapes spaces and backslashes within a word. A `list`
  * (spaces between words) is not escaped unless it is the name of a file. Returns false if it does
  * not fit. */
-static bool join(char **words, int n, bool list, char *out, size_t room)
+static bool join_words(char **words, int n, bool list, char *out, size_t room)
 {
     size_t used = 0;
     for (int i = 0; i < n; i++) {
@@ -307,8 +307,9 @@ static bool join(char **words, int n, bool list, char *out, size_t room)
 }
 
 /* Opens the data without a policy for bad records. */
-static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option,
-                                   char **words, int n, quern_error *err, int *code)
+static quern_generator *open_plain_data(const arguments *a, const quern_model *m,
+                                        const char *option, char **words, int n, quern_error *err,
+                                        int *code)
 {
     char joined[64 << 10] = "";
     const char *command = cli_option(a, option);
@@ -317,7 +318,7 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation")
-                            ? of_tables(a)
+                            ? table_option(a)
                             : NULL;
     if (stray || (command && !n && !cli_option(a, "validation") && cli_option(a, "format"))) {
         *code =
@@ -326,12 +327,12 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     if (command)
-        return windows(a, program(a, option, command, code), false, err, code);
+        return open_windows(a, open_program(a, option, command, code), false, err, code);
     if (!n) {
         *code = cli_wrong("DATA", "is missing (--help)");
         return NULL;
     }
-    if (!join(words, n, !strcmp(option, "validation-generator"), joined, sizeof joined)) {
+    if (!join_words(words, n, !strcmp(option, "validation-generator"), joined, sizeof joined)) {
         *code = cli_wrong("DATA",
                           "is longer than 64 KiB: quote a pattern ('*.csv') instead of its files");
         return NULL;
@@ -356,13 +357,13 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     if (!g)
         *code = cli_fail(err->code, err);
     size_t length = strlen(joined);
-    return windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
+    return open_windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
 }
 
 quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option,
                           char **words, int n, quern_error *err, int *code)
 {
-    return with_policy(a, plain_data(a, m, option, words, n, err, code), err, code);
+    return apply_bad_records(a, open_plain_data(a, m, option, words, n, err, code), err, code);
 }
 
 int cli_new(const arguments *a)

@@ -144,7 +144,7 @@ static void log_line(void *user, int level, const char *text)
     fprintf(stderr, level <= 1 ? "quern: warning: %s\n" : "quern: %s\n", text);
 }
 
-static int run(int which, int argc, char **argv)
+static int run_arguments(int which, int argc, char **argv)
 {
     double first_step = 0;
     quern_plan plan = { 0 };
@@ -197,7 +197,7 @@ static int run_command(int argc, char **argv)
         return printf("quern %s\n", quern_version()), 0;
     for (int i = 0; i < n_commands; i++)
         if (!strcmp(argv[1], commands[i].name))
-            return run(i, argc - 1, argv + 1);
+            return run_arguments(i, argc - 1, argv + 1);
     return unknown_command(argv[1]);
 }
 

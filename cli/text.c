@@ -32,7 +32,7 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 }
 
 /* The first given option that does not apply to text; NULL: none. */
-static const char *foreign(const arguments *a)
+static const char *not_for_text(const arguments *a)
 {
     static const char *const names[] = {
         "target",  "features",      "weight",   "missing",       "missing-values", "separator",
@@ -52,7 +52,7 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
                           quern_error *err, int *code)
 {
     quern_text_opts o = { 0 };
-    const char *targets = cli_option(a, "targets"), *wrong = foreign(a);
+    const char *targets = cli_option(a, "targets"), *wrong = not_for_text(a);
     char where[64];
     if (!quern_model_tokenizer(m)) {
         *code = cli_wrong(words, "is text, and the model has no tokenizer (quern new --tokenizer)");
@@ -89,8 +89,8 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
 
 /* ---- new ---- */
 
-static quern_tokenizer *learned(const arguments *a, const char *kind, const char *text,
-                                quern_error *err)
+static quern_tokenizer *train_tokenizer(const arguments *a, const char *kind, const char *text,
+                                        quern_error *err)
 {
     char words[300];
     const char *size = cli_option(a, "vocab-size");
@@ -123,7 +123,8 @@ quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code)
         *code = cli_wrong("--text", "is missing: the text from which the tokenizer learns");
     if (*code)
         return NULL;
-    quern_tokenizer *t = file ? quern_tokenizer_open(kind, err) : learned(a, kind, text, err);
+    quern_tokenizer *t =
+        file ? quern_tokenizer_open(kind, err) : train_tokenizer(a, kind, text, err);
     if (!t)
         *code = cli_fail(err->code, err);
     return t;

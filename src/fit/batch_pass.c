@@ -67,8 +67,8 @@ void quern__logs_read(quern__logs *logs, const quern_model *m, int at)
 
 /* Sets the sample weights of each target. A target that had weights once keeps them: a later batch
  * without weights gets weight 1. */
-static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how, void **weights,
-                      quern_error *err)
+static int set_sample_weights(const quern__pass *p, quern_batch *b, quern__weighing *how,
+                              void **weights, quern_error *err)
 {
     *how = (quern__weighing){ 0 };
     for (int i = 0; i < b->spec->n_targets; i++) {
@@ -111,7 +111,7 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     }
     quern__weighing how;
     memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
-    status = weights_of(p, b, &how, arrays + n, err);
+    status = set_sample_weights(p, b, &how, arrays + n, err);
     return status < 0 ? status
                       : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size,
                                          b->epoch, b->first + p->before, err);

@@ -13,7 +13,7 @@ static size_t rounded(size_t bytes, size_t grain) { return (bytes + grain - 1) /
 
 /* The heap is rounded up to large steps. Its size varies by some hundred bytes between two plans,
  * and rounding keeps the plans equal. */
-static size_t steady(size_t held)
+static size_t rounded_heap(size_t held)
 {
     static atomic_size_t before;
     size_t now = rounded(held, heap_grain), then = atomic_load(&before),
@@ -33,7 +33,7 @@ static size_t runtime_of(const quern__process *now, const quern__model_size *mod
            held = now->heap > own ? now->heap - own : 0;
     if (now->resident_files > now->files / 4)
         files = now->files;
-    size_t heap = steady(held), least = now->anonymous > own ? now->anonymous - own : 0;
+    size_t heap = rounded_heap(held), least = now->anonymous > own ? now->anonymous - own : 0;
     if (now->heap == 0) /* malloc does not report its heap */
         heap = rounded(least, 1 << 20);
     return files + heap + margin;
@@ -98,7 +98,7 @@ static int plan_programs(budgeting *b, int low_memory, int64_t micro_batches, qu
     return QUERN_OK;
 }
 
-static void add_up(budgeting *b, int depth)
+static void sum_memory(budgeting *b, int depth)
 {
     quern_plan *p = b->plan;
     b->queue.depth = depth;
@@ -139,8 +139,8 @@ static void find_largest(quern_plan *p)
 static bool shorten_queue(budgeting *b, int wanted)
 {
     int depth = wanted;
-    for (add_up(b, depth); b->plan->total > b->plan->budget && depth > 1;)
-        add_up(b, --depth);
+    for (sum_memory(b, depth); b->plan->total > b->plan->budget && depth > 1;)
+        sum_memory(b, --depth);
     return b->plan->total <= b->plan->budget;
 }
 
@@ -173,7 +173,7 @@ static bool next_measure(const budgeting *b, measure *m)
 
 /* Tries plans from the fastest on until one fits. With `all`, or if none fits, it tries each of
  * them, to find the smallest. */
-static int choose(budgeting *b, bool all, quern_error *err)
+static int choose_plan(budgeting *b, bool all, quern_error *err)
 {
     quern_plan *p = b->plan, chosen = { 0 };
     int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10;
@@ -188,7 +188,7 @@ static int choose(budgeting *b, bool all, quern_error *err)
         fastest = now.low_memory == QUERN__LOW_MEMORY_NONE ? p->seconds : fastest;
         p->fits = shorten_queue(b, wanted);
         quern_plan found = *p;
-        add_up(b, 1);
+        sum_memory(b, 1);
         if (!chosen.fits && (found.fits || p->total < least)) {
             chosen = found;
             own = now;
@@ -204,7 +204,7 @@ static int choose(budgeting *b, bool all, quern_error *err)
     return status;
 }
 
-static int refuse(const quern_plan *p, quern_error *err)
+static int budget_error(const quern_plan *p, quern_error *err)
 {
     int status =
         quern__fail(err, QUERN_BUDGET, p->limit,
@@ -279,9 +279,9 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
              p->budget == SIZE_MAX      ? ""
              : p->budget == limit.bytes ? limit.name
                                         : "memory");
-    status = choose(b, always, err);
+    status = choose_plan(b, always, err);
     find_largest(p);
-    return status < 0 ? status : p->fits ? QUERN_OK : refuse(p, err);
+    return status < 0 ? status : p->fits ? QUERN_OK : budget_error(p, err);
 }
 
 int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts,

@@ -12,7 +12,7 @@
 enum { most_bytes = 1 << 30 }; /* of run.bin */
 
 /* Number of bytes in a hexadecimal text; -1: not hexadecimal. */
-static int64_t unhex(json_t *v, uint8_t *out)
+static int64_t bytes_of_hex(json_t *v, uint8_t *out)
 {
     const char *text = json_string_value(v);
     size_t n = text ? strlen(text) : 1;
@@ -27,8 +27,8 @@ static int64_t unhex(json_t *v, uint8_t *out)
     return (int64_t)(n / 2);
 }
 
-static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, const char *path,
-                  quern_error *err)
+static int unpack_state(const quern__checkpointing *c, const char *bytes, size_t n,
+                        const char *path, quern_error *err)
 {
     size_t at = 0, size;
     void *to;
@@ -62,7 +62,7 @@ static void taken_free(taken *t)
     *t = (taken){ 0 };
 }
 
-static int take(const char *path, taken *t, quern_error *err)
+static int read_checkpoint(const char *path, taken *t, quern_error *err)
 {
     *t = (taken){ .members = { { .name = "config.json", .limit = QUERN__MOST_JSON },
                                { .name = "model.weights.h5" },
@@ -84,7 +84,7 @@ static int take(const char *path, taken *t, quern_error *err)
 }
 
 /* The compile config without the learning rate, which may change during a run. Returns new. */
-static json_t *settings(json_t *config)
+static json_t *compile_settings(json_t *config)
 {
     json_t *own = json_deep_copy(json_object_get(config, "compile_config"));
     json_object_del(json_object_get(json_object_get(own, "optimizer"), "build_config"),
@@ -99,7 +99,7 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
 {
     json_t *now = quern__config_write(c->m), *own = quern__checkpoint_options(c),
            *before = json_object_get(t->run, "asked"), *v;
-    json_t *compiled = settings(now), *then_compiled = settings(t->config);
+    json_t *compiled = compile_settings(now), *then_compiled = compile_settings(t->config);
     const char *key;
     int status = QUERN_OK;
     if (!json_equal(json_object_get(now, "config"), json_object_get(t->config, "config")))
@@ -170,7 +170,7 @@ static int restore_run(quern__checkpointing *c, const taken *t, const char *path
     if (status >= 0)
         status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {
-        int64_t n = unhex(position, state);
+        int64_t n = bytes_of_hex(position, state);
         c->source->position.going = false; /* the queue is open, but no epoch has started */
         status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the resume position is not valid")
                        : quern_generator_restore(c->source, state, (size_t)n, err);
@@ -191,10 +191,10 @@ int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error
     c->found = t;
     if (!t)
         return status < 0 ? status : quern__fail_memory(err, sizeof *t);
-    if (take(path, t, &first) < 0) {
+    if (read_checkpoint(path, t, &first) < 0) {
         bool missing = first.code == QUERN_NOTFOUND;
         path = previous;
-        if (take(path, t, &second) < 0) {
+        if (read_checkpoint(path, t, &second) < 0) {
             quern__checkpoint_forget(c);
             if (missing && second.code == QUERN_NOTFOUND)
                 return QUERN_END;
@@ -217,7 +217,7 @@ int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err)
     int status = quern__callbacks_restore(c->callbacks, c->n_callbacks,
                                           json_object_get(t->run, "callbacks"), err);
     if (status >= 0)
-        status = unpack(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
+        status = unpack_state(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
     quern__checkpoint_forget(c);
     return status;
 }
@@ -231,12 +231,13 @@ void quern__checkpoint_forget(quern__checkpointing *c)
 }
 
 /* Opens the newest valid file: `path` or path.previous. */
-static int take_newest(const char *path, taken *t, quern_error *err)
+static int read_newest_checkpoint(const char *path, taken *t, quern_error *err)
 {
     char previous[4096];
     quern_error first = { 0 };
     int status = quern__checkpoint_previous(path, previous, sizeof previous, err);
-    if (status < 0 || take(path, t, &first) >= 0 || take(previous, t, NULL) >= 0)
+    if (status < 0 || read_checkpoint(path, t, &first) >= 0 ||
+        read_checkpoint(previous, t, NULL) >= 0)
         return status;
     *err = first;
     return first.code;
@@ -246,7 +247,7 @@ int64_t quern__checkpoint_batch_size(const char *path)
 {
     quern_error err = { 0 };
     taken t;
-    if (take_newest(path, &t, &err) < 0)
+    if (read_newest_checkpoint(path, &t, &err) < 0)
         return 0;
     int64_t size = quern__config_int(json_object_get(t.run, "asked"), "batch_size");
     taken_free(&t);
@@ -257,7 +258,7 @@ int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *
 {
     QUERN__ENTER(err, QUERN_INVALID, "path", path, "out", out);
     taken t;
-    int status = take_newest(path, &t, err);
+    int status = read_newest_checkpoint(path, &t, err);
     if (status < 0)
         return status;
     *out = (quern_checkpoint){ .epoch = quern__config_int(t.run, "epoch"),

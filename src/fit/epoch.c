@@ -12,7 +12,7 @@ int quern__fit_call_hooks(quern__fitting *f, quern__moment moment, quern__logs *
 }
 
 /* Reports a validation with fewer steps than validation_steps: a warning once, or an error. */
-static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
+static int validation_shortfall(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
     quern__pass_shortfall(p, what, sizeof what);
@@ -24,19 +24,19 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
     return QUERN_OK;
 }
 
-static bool asked_to_end(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
+static bool is_interrupted(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
 
 /* Whether a wait for a batch ended by an interrupt. A program that received the same signal counts
  * too. */
-static bool cut_off(const quern__fitting *f, int status)
+static bool ended_by_interrupt(const quern__fitting *f, int status)
 {
-    return (status == QUERN_CANCELED || status == QUERN_USER) && asked_to_end(f);
+    return (status == QUERN_CANCELED || status == QUERN_USER) && is_interrupted(f);
 }
 
 static int after_validation_batch(quern__pass *p, quern_error *err)
 {
     (void)err;
-    return asked_to_end(p->user) ? QUERN_CANCELED : QUERN_OK;
+    return is_interrupted(p->user) ? QUERN_CANCELED : QUERN_OK;
 }
 
 /* Saves the accumulators of training to `kept`, or restores them (NULL: returns their size). */
@@ -82,7 +82,7 @@ static int validate(quern__fitting *f, quern_error *err)
         return status;
     if (p.samples == 0)
         return quern__source_empty(f->o.validation_data, err);
-    if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
+    if (status == QUERN_END && !p.stopped && p.steps >= 0 && validation_shortfall(f, &p, err) < 0)
         return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
     f->m->sums = false;
@@ -109,7 +109,7 @@ static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_erro
     if (kept)
         copy_sums(f->m, kept, false);
     int status = validate(f, err);
-    if (cut_off(f, status)) {
+    if (ended_by_interrupt(f, status)) {
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
@@ -223,7 +223,7 @@ static int resume_epoch(quern__fitting *f, quern__pass *p, quern_error *err)
 
 /* Handles a generator that ended in this epoch. Returns QUERN_END if training must stop or the last
  * epoch stays incomplete. */
-static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
+static int handle_exhausted(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
     bool more = f->epoch + 1 < quern__fit_epochs(&f->o);
@@ -273,7 +273,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     if (status >= 0)
         status = quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !f->source->finite;
-    if (cut_off(f, status)) { /* during the wait for a batch */
+    if (ended_by_interrupt(f, status)) { /* during the wait for a batch */
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
@@ -286,7 +286,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
         return f->h->reason = "interrupted", QUERN_END;
     if (p.samples == 0 && f->h->n == 0)
         return quern__source_empty(f->source, err);
-    int ends = exhausted ? exhaust(f, &p, err) : QUERN_OK;
+    int ends = exhausted ? handle_exhausted(f, &p, err) : QUERN_OK;
     if (ends < 0 || p.samples == 0)
         return ends < 0 ? ends : QUERN_END;
     int closed = close_epoch(f, &p, err);

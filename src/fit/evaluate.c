@@ -135,7 +135,7 @@ typedef struct room {
     int64_t at;
 } room;
 
-static int keep(void *user, const float *const *outputs, int64_t records)
+static int keep_outputs(void *user, const float *const *outputs, int64_t records)
 {
     room *r = user;
     for (int i = 0; i < r->m->n_out; i++) {
@@ -161,7 +161,7 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, NULL, NULL, 0, count, err);
-    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err)
+    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep_outputs, &r, err)
                   : quern__leave(err, QUERN_INVALID);
     quern_generator_free(g);
     return n;

@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-static int refuse_class_weight(const quern_model *m, quern_error *err)
+static int class_weight_error(const quern_model *m, quern_error *err)
 {
     int status =
         quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
@@ -76,7 +76,7 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
     if (valid < 0)
         return valid;
     if (o->class_weight && m->n_out > 1)
-        return refuse_class_weight(m, err);
+        return class_weight_error(m, err);
     if (o->workers > 1 && (!train->ops->read || o->no_workers))
         return quern__fail(err, QUERN_INVALID, "workers",
                            o->no_workers ? "must be 0 or 1 with no_workers"
@@ -141,8 +141,8 @@ int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
 }
 
 /* Raises *size to the size of the generator's first batch. */
-static int grow(const quern_model *m, quern_generator *g, const volatile int *interrupt,
-                int64_t *size, quern_error *err)
+static int grow_batch_size(const quern_model *m, quern_generator *g, const volatile int *interrupt,
+                           int64_t *size, quern_error *err)
 {
     int64_t records = g && g->ops->first ? g->ops->first(g, m->b->seed, interrupt, err) : 0;
     *size = records > *size ? records : *size;
@@ -156,9 +156,9 @@ int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator
     if (*batch_size || m->b->records || !g ||
         !g->ops->first) /* the run itself sets the size of batches of records */
         return QUERN_OK;
-    int status = grow(m, g, interrupt, &size, err);
+    int status = grow_batch_size(m, g, interrupt, &size, err);
     if (status >= 0)
-        status = grow(m, valid, interrupt, &size, err);
+        status = grow_batch_size(m, valid, interrupt, &size, err);
     *batch_size = status < 0 ? 0 : size;
     return status;
 }

@@ -23,7 +23,8 @@ static int add_kept(quern_batch_spec *s, char *names, const quern_generator *dat
     return QUERN_OK;
 }
 
-static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data, quern_error *err)
+static int run_prediction(quern__pass *p, const quern__queue_opts *o, quern_generator *data,
+                          quern_error *err)
 {
     p->queue = quern__queue_open(data, o, err);
     int status = p->queue ? quern__queue_begin(p->queue, 0, p->steps, false, err) : QUERN_INVALID;
@@ -60,7 +61,7 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
                                  : add_kept(&o.spec, names, data, err);
     m->runs++;
     if (status >= 0)
-        status = run(&p, &o, data, err);
+        status = run_prediction(&p, &o, data, err);
     m->runs--;
     quern__free(names);
     return status < 0 ? quern__leave(err, status) : p.samples;

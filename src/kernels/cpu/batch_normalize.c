@@ -28,7 +28,7 @@ static int64_t pixels_of(const quern_tensor *t)
 }
 
 /* Repeats a number per channel for each pixel of a stripe. */
-static void spread(const stripe *s, const float *row, float *to)
+static void repeat_channels(const stripe *s, const float *row, float *to)
 {
     for (int64_t i = 0; i < s->wide; i++)
         to[i] = row[i % s->channels];
@@ -36,8 +36,9 @@ static void spread(const stripe *s, const float *row, float *to)
 
 /* Sums over `count` runs of `wide` numbers: of x - shift and its square, or of dy (x - shift) and
  * dy. */
-static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift,
-                   const float *dy, double *restrict first, double *restrict second)
+static void run_sums(int64_t count, int64_t wide, int64_t stride, const float *x,
+                     const float *shift, const float *dy, double *restrict first,
+                     double *restrict second)
 {
     for (int64_t i = 0; i < count; i += block) {
         float a[width] = { 0 }, b[width] = { 0 };
@@ -69,9 +70,9 @@ static void sums_of(const stripe *s, const float *x, const float *shift, const f
 {
     double all[2][width] = { { 0 } };
     int64_t done = s->count * s->stride;
-    add_up(s->count, s->wide, s->stride, x, shift, dy, all[0], all[1]);
-    add_up(s->rest, s->channels, s->channels, x + done, shift, dy ? dy + done : NULL, all[0],
-           all[1]);
+    run_sums(s->count, s->wide, s->stride, x, shift, dy, all[0], all[1]);
+    run_sums(s->rest, s->channels, s->channels, x + done, shift, dy ? dy + done : NULL, all[0],
+             all[1]);
     for (int64_t j = s->channels; j < s->wide; j++) {
         all[0][j % s->channels] += all[0][j];
         all[1][j % s->channels] += all[1][j];
@@ -91,7 +92,7 @@ static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
             float *out = (float *)c->out[0].data + 2 * r * n + k, shift[width];
             double sums[2 * width];
             stripe s = stripe_of(n, k, pixels);
-            spread(&s, x, shift);
+            repeat_channels(&s, x, shift);
             sums_of(&s, x, shift, NULL, sums);
             for (int64_t j = 0; j < s.channels; j++) {
                 double mean = sums[j] / (double)pixels,
@@ -131,8 +132,8 @@ static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
             shift[j] =
                 (beta ? ((const float *)c->in[beta].data)[k + j] : 0) - mean[k + j] * scale[j];
         }
-        spread(&s, scale, wide[0]);
-        spread(&s, shift, wide[1]);
+        repeat_channels(&s, scale, wide[0]);
+        repeat_channels(&s, shift, wide[1]);
         for (int64_t r = from; r < to; r++) {
             const float *x = (const float *)c->in[0].data + r * pixels * n + k;
             float *y = (float *)c->out[0].data + r * pixels * n + k;
@@ -151,7 +152,7 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t k = 0; k < n; k += width) {
         float shift[width];
         stripe s = stripe_of(n, k, pixels);
-        spread(&s, (const float *)c->in[1].data + k, shift);
+        repeat_channels(&s, (const float *)c->in[1].data + k, shift);
         for (int64_t r = from; r < to; r++) {
             double sums[2 * width];
             int64_t at = r * pixels * n + k;
@@ -197,7 +198,7 @@ static int batch_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
             row[2][j] = (float)(mean[k + j] * along - scale * sums[n + k + j] / count);
         }
         for (int i = 0; i < 3; i++)
-            spread(&s, row[i], wide[i]);
+            repeat_channels(&s, row[i], wide[i]);
         for (int64_t r = from; r < to; r++) {
             int64_t at = r * pixels * n + k, done = at + s.count * s.stride;
             const float *x = c->in[0].data, *dy = c->in[3].data;

@@ -179,7 +179,7 @@ static side side_of(const quern_tensor *t, const quern_shape *out)
 }
 
 /* The address in a side for output element `at`; rows have `last` elements. */
-static const float *from(const side *s, int64_t at, int64_t last)
+static const float *side_address(const side *s, int64_t at, int64_t last)
 {
     return s->data + (s->layout == SAME   ? at
                       : s->layout == TAIL ? at % s->count
@@ -187,7 +187,7 @@ static const float *from(const side *s, int64_t at, int64_t last)
                                           : 0);
 }
 
-static bool moves(const side *s) { return s->layout == SAME || s->layout == TAIL; }
+static bool is_read_in_order(const side *s) { return s->layout == SAME || s->layout == TAIL; }
 
 /* A run of consecutive outputs, split so that each input is contiguous or a scalar. */
 static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last, int64_t at,
@@ -201,7 +201,8 @@ static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last
             run = b->count - at % b->count;
         if ((a->layout == ROWS || b->layout == ROWS) && last - at % last < run)
             run = last - at % last;
-        loop(run, from(a, at, last), moves(a), from(b, at, last), moves(b), y + at);
+        loop(run, side_address(a, at, last), is_read_in_order(a), side_address(b, at, last),
+             is_read_in_order(b), y + at);
         at += run;
         n -= run;
     }
@@ -209,7 +210,7 @@ static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last
 
 /* Whether a side has one stride for the whole part: full shape, scalar, or the same piece of a
  * repeated row. */
-static bool alike(const side *s, const quern__part *p)
+static bool has_one_stride(const side *s, const quern__part *p)
 {
     return s->layout == SAME || s->layout == SCALAR ||
            (s->layout == TAIL && p->stride % s->count == 0 &&
@@ -224,15 +225,15 @@ static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
     side a = side_of(&c->in[0], s), b = side_of(&c->in[1], s);
     int64_t last = s->rank ? s->dims[s->rank - 1] : 1;
     float *y = c->out[0].data;
-    if (!alike(&a, &p) || !alike(&b, &p)) {
+    if (!has_one_stride(&a, &p) || !has_one_stride(&b, &p)) {
         for (int64_t o = 0; o < p.outer; o++)
             pair_run(loop, &a, &b, last, o * p.stride + p.start, p.length, y);
         return 0;
     }
-    const float *pa = from(&a, p.start, last), *pb = from(&b, p.start, last);
+    const float *pa = side_address(&a, p.start, last), *pb = side_address(&b, p.start, last);
     int64_t step_a = a.layout == SAME ? p.stride : 0, step_b = b.layout == SAME ? p.stride : 0;
     for (int64_t o = 0; o < p.outer; o++)
-        loop(p.length, pa + o * step_a, moves(&a), pb + o * step_b, moves(&b),
+        loop(p.length, pa + o * step_a, is_read_in_order(&a), pb + o * step_b, is_read_in_order(&b),
              y + p.start + o * p.stride);
     return 0;
 }
