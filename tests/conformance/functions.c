@@ -1,9 +1,9 @@
-/* Groups of small things: activations, regularizers, losses. Each is a value and a gradient. */
+/* Groups of functions: activations, regularizers, losses. Each has a value and a gradient. */
 #include "conformance.h"
 
 #include <string.h>
 
-/* Value y and gradient of sum(y * g0) for `x`, held against y0 and `grad`. */
+/* Compares y and the gradient of sum(y * g0) for `x` with y0 and `grad`. */
 static void value_and_gradient(test_case *c, evaluation *e, quern__id y, quern__id x,
                                const char *grad)
 {

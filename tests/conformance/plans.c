@@ -1,6 +1,6 @@
-/* Plans: training under every measure of low_memory, values computed again on the way back among
- * them, gives the weights that the fastest plan gives, bit for bit (P3), and batches in parts the
- * same but for rounding. The models and the batches are those of the cases. */
+/* Plans: training at every low-memory level, including activation recomputation, gives weights that
+ * are bit-identical to those of the fastest plan (P3); with micro-batches they differ by rounding
+ * only. The models and the batches are those of the cases. */
 #include "fit/fit.h"
 #include "models.h"
 
@@ -9,7 +9,7 @@
 
 enum { most_steps = 3 };
 
-/* Room for a batch as the model wants it; false: it has strings, which are not fed here. */
+/* Allocates a batch for the model; false: it has strings, which this test does not feed. */
 static bool make_batch(const quern_batch_spec *spec, quern_batch *b)
 {
     *b = (quern_batch){ .spec = spec, .size = spec->batch_size };
@@ -37,8 +37,8 @@ static void free_batch(quern_batch *b)
     free(b->weights);
 }
 
-/* Trains some steps without weights of records, batches in so many parts. Whether there was
- * anything that ran. */
+/* Trains some steps without sample weights, with the given number of micro-batches. Returns whether
+ * something ran. */
 static bool train(model_case *k, int low_memory, int64_t micro_batches, bool *recomputed)
 {
     quern_error err = { 0 };
@@ -68,7 +68,7 @@ static bool train(model_case *k, int low_memory, int64_t micro_batches, bool *re
     return status == QUERN_OK && steps > 0;
 }
 
-/* All that a step may change, behind each other. */
+/* Everything that a step may change, concatenated. */
 static char *state_of(const quern_model *m, size_t *size)
 {
     char *all = NULL;
@@ -83,7 +83,7 @@ static char *state_of(const quern_model *m, size_t *size)
     return all;
 }
 
-/* Batches in parts, where they can be divided: the same weights but for rounding. */
+/* Micro-batches, if the model permits them: the same weights within rounding. */
 static void check_micro_batches(model_case *k)
 {
     bool recomputed;

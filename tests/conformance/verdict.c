@@ -1,5 +1,4 @@
-/* What became of a case: the first failure is kept, and the largest distance of all that was
- * compared. */
+/* The verdict of a case: the first failure, and the largest difference of all comparisons. */
 #include "conformance.h"
 
 #include <math.h>

@@ -1,11 +1,11 @@
-/* The pages of the classes: for each its names, its words, and what they do not show. */
+/* The pages of the classes: for each its names, its spec string, and its other properties. */
 #include "words.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* What every class of the group takes in addition: "`name`, `trainable=true`". */
+/* The arguments that every class of the group takes in addition: "`name`, `trainable=true`". */
 static void write_common(quern__text *out, quern__group group)
 {
     json_t *common = words_common(group), *v;
@@ -32,7 +32,7 @@ static void write_aliases(quern__text *out, const quern__class *c)
     quern__text_add(out, n ? ".\n\n" : "");
 }
 
-/* "Sentence `a`, `b`." of the fields for which `wanted` holds. */
+/* "Sentence `a`, `b`." of the fields for which `wanted` is true. */
 static void write_list(quern__text *out, const char *sentence, const char *const *names, int n)
 {
     for (int i = 0; i < n; i++)
