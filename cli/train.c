@@ -285,7 +285,7 @@ static int adapt_layers(const arguments *a, quern_model *m, quern_generator *dat
     return 0;
 }
 
-/* Tells how to continue an interrupted run. Returns the exit status. */
+/* Prints how to continue an interrupted run. Returns the exit status. */
 static int report_interrupt(const arguments *a, const quern_fit_opts *o)
 {
     if (o->checkpoint && access(o->checkpoint, F_OK) == 0)

@@ -329,12 +329,12 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
     return status;
 }
 
-int quern_plan_live(const quern_model *m, size_t *live, int room)
+int quern_plan_live(const quern_model *m, size_t *live, int capacity)
 {
-    if (!m || (!live && room > 0))
+    if (!m || (!live && capacity > 0))
         return 0;
     const quern__plan *p = m->programs[QUERN__TRAIN].plan;
-    for (int i = 0; p && i < p->n_phases && i < room; i++)
+    for (int i = 0; p && i < p->n_phases && i < capacity; i++)
         live[i] = p->live[i];
     return p ? p->n_phases : 0;
 }

@@ -144,7 +144,7 @@ int quern__plan_arena_layout(quern__live_range *ranges, int n, int n_phases, siz
             else {
                 size_t height = place_first_fit(&p, best);
                 if (height >=
-                    best) { /* search goes on from the new order; the offsets are not kept */
+                    best) { /* the search continues from the new order, without its offsets */
                     memcpy(p.best_order, p.order, (size_t)n * sizeof *p.order);
                     continue;
                 }

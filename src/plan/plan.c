@@ -271,8 +271,8 @@ static int check_stack(const quern__plan *p, quern_error *err)
 
 static int run_passes(quern__planner *m, quern_error *err)
 {
-    int status =
-        quern__isa(err); /* before kernels are asked for, where it is known what is wrong */
+    int status = quern__isa(
+        err); /* an unknown instruction set is reported here, before kernels are chosen */
     if (status < 0)
         return status;
     quern__plan_mark(m->g, m->outputs, m->n_outputs, m->live);

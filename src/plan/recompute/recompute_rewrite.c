@@ -54,8 +54,8 @@ static void copy_node(writing *w, int n)
         quern__free(in);
 }
 
-/* A stage forward; the second time only what may run again, of that perhaps only what is no
- * product. */
+/* Copies the nodes of a stage. The second copy has recomputable nodes only; `slight`: of these the
+ * cheap ones only, all but products. */
 static void copy_stage_nodes(writing *w, int stage, bool slight)
 {
     const quern__chain *c = w->c;
