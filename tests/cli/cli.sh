@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The command's contract: exit codes, one line for an error, nothing half-written. $1: the command.
+# The contract of the command: exit codes, one line per error, no partial files. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -50,7 +50,7 @@ expect 0 "" "$quern" convert m.h5 m.safetensors
 expect 2 "has weights only" "$quern" convert m.safetensors m.keras
 expect 0 "" "$quern" convert m.keras n.npz --weights m.safetensors
 expect 0 "" "$quern" convert m.keras m.npz
-cmp -s m.npz n.npz || fail "weights changed on their way"
+cmp -s m.npz n.npz || fail "weights changed in the conversion"
 expect 1 "nowhere.npz" "$quern" convert m.keras n.npz --weights nowhere.npz
 expect 1 "the model has no tokenizer" "$quern" generate m.keras
 expect 2 "no such command" "$quern" fitt
@@ -62,10 +62,11 @@ expect 0 "" "$quern" predict m.keras train.csv --target y --output p.npy
 expect 0 "bit-identical on 1 and 2 threads" "$quern" doctor
 expect 0 "Trainable params: 42 (168.00 B)" "$quern" summary m.keras
 expect 0 '"fits":true' "$quern" plan m.keras --memory 1G --json
-# P2: the smallest budget that plan names works for a file, and is refused with a byte less; limits are seen before anything is read.
+# P2: the smallest budget that plan prints works for a file, and one byte less is refused; limits
+# are checked before data is read.
 smallest=$("$quern" plan m.keras --json | sed 's/.*"smallest_bytes":\([0-9]*\).*/\1/')
 expect 0 "the largest part" "$quern" plan m.keras --memory "$smallest" --plot plan.svg
-[[ $(tail -n 1 plan.svg) == '</svg>' ]] || fail "plan.svg is no picture"
+[[ $(tail -n 1 plan.svg) == '</svg>' ]] || fail "plan.svg is not an SVG"
 expect 3 "training needs $smallest bytes" "$quern" plan m.keras --memory $((smallest - 1))
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory "$smallest" --output small.keras
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory auto --output small.keras
@@ -83,7 +84,7 @@ for threads in 1 2 3; do
     "$quern" fit t.keras train.csv --target y --threads $threads --quiet && "$quern" predict t.keras train.csv --target y --output t$threads.npy
 done
 cmp -s t1.npy t2.npy && cmp -s t1.npy t3.npy || fail "the number of threads changed the weights"
-# Another program as generator: arrays by hand, so that no Python is needed.
+# A generator program: arrays written by the shell, so that Python is not needed.
 cat > gen.sh <<'G'
 array() { # DESCR SHAPE, then numbers as escapes
     local head="{'descr': '$1', 'fortran_order': False, 'shape': $2, }"
@@ -113,7 +114,7 @@ expect 1 "batch 6, byte" "$quern" fit m.keras --generator 'bash gen.sh cut' --st
 expect 1 "(1, 3)" "$quern" fit m.keras --generator 'bash gen.sh wide' --steps-per-epoch 6
 expect 1 "the generator is empty" "$quern" fit m.keras --generator true
 expect 1 "stall timeout" "$quern" fit m.keras --generator 'bash gen.sh sleep' --steps-per-epoch 6 --stall-timeout 1
-# The same arrays on standard input, in a file, out of a named pipe.
+# The same arrays on standard input, in a file, from a named pipe.
 bash gen.sh > stream.npy
 expect 0 "loss" bash -c "bash gen.sh | '$quern' fit m.keras - --format npy --steps-per-epoch 5 --batch-size 4 --output out.keras"
 expect 0 '"samples":10' bash -c "bash gen.sh | '$quern' evaluate m.keras - --format npy --json"
@@ -127,7 +128,7 @@ expect 1 "cannot restart" bash -c "cat stream.npy | '$quern' fit m.keras stream.
 expect 1 "hint: add --format npy for concatenated arrays" bash -c "'$quern' fit m.keras - --target y < stream.npy"
 expect 1 "stall timeout" bash -c "(cat stream.npy; sleep 3) | '$quern' fit m.keras - --format npy --steps-per-epoch 6 --stall-timeout 1"
 rm -f pipe && mkfifo pipe && ( (head -n 40 train.csv; sleep 4) > pipe &) && expect 1 "pipe, line 41: reading takes longer than the stall timeout of 1 s; batch 1 of epoch 1" "$quern" fit m.keras pipe --target y --stall-timeout 1
-# Kinds: by --format, by name, by content; options that do not apply.
+# Formats: by --format, by name, by content; options that do not apply.
 cp train.csv train.dat
 tr , '\t' < train.csv > tabs.csv
 expect 0 '"samples":200' "$quern" evaluate m.keras train.dat --target y --json
@@ -143,7 +144,7 @@ expect 2 "is text, and the model has no tokenizer" "$quern" evaluate m.keras cor
 expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
 expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y
 expect 2 "replaces DATA" "$quern" fit m.keras train.csv --generator true
-# Prepared: the same records, in an order of their own.
+# Prepared records: the same records in an order of their own.
 expect 0 '"records":200' "$quern" prepare train.csv --target y --output train.qrec --json
 expect 0 '"samples":200' "$quern" evaluate m.keras train.qrec --json
 expect 0 "val_loss" "$quern" fit m.keras train.qrec --workers 3 --validation-split 0.2 --output out.keras
@@ -153,7 +154,8 @@ expect 2 "must end in .qrec" "$quern" prepare train.csv --target y --output trai
 expect 2 "is text" "$quern" prepare corpus.txt --output text.qrec
 expect 3 "preparing needs" "$quern" prepare train.csv --target y --output train.qrec --memory 1M
 expect 2 "does not apply to prepare" "$quern" prepare --generator 'bash gen.sh' --output g.qrec
-# Rows that follow each other in time: a record is a window of them. b is a one step earlier, so it is known from the window.
+# Rows in time order: a record is a window of rows. b is a one step earlier, so the window
+# determines it.
 (echo a,b; for i in $(seq 0 199); do echo "$((i * 7 % 10)),$(((i + 9) * 7 % 10))"; done) > rows.csv
 expect 0 "" "$quern" new rows.keras 'input 4 1 | flatten | dense 1' --optimizer adam --loss mse --force
 expect 0 '"samples":196' "$quern" evaluate rows.keras rows.csv --target b --window 4 --json
@@ -163,12 +165,12 @@ expect 1 "windows of 3 rows" "$quern" fit rows.keras rows.csv --target b --windo
 expect 2 "needs --window" "$quern" fit rows.keras rows.csv --target b --horizon 3
 expect 2 "at least 1" "$quern" fit rows.keras rows.csv --target b --window 4 --horizon 0
 pgrep -f 'gen.sh sleep' > /dev/null && fail "a generator outlived its run"
-# P1: a hundred times the data, the same peak memory (within 2 %).
+# P1: with a hundred times the data, the peak memory is the same (within 2 %).
 (head -n 1 train.csv; for i in $(seq 300); do tail -n +2 train.csv; done) > large.csv
 peak() { "$quern" fit m.keras "$1" --target y --json --output out.keras | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
 small=$(peak train.csv) large=$(peak large.csv)
 [ $((large * 100)) -le $((small * 140)) ] || fail "peak memory grew from $small to $large with the data"
-# And for any number of epochs, asked for or run (within 1 MB).
+# The same for any number of epochs (within 1 MB).
 peak() { "$quern" fit m.keras train.csv --target y --batch-size 200 --json --output out.keras "$@" | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
 stop='early_stopping monitor=loss min_delta=1'
 few=$(peak --epochs 2 --callback "$stop")

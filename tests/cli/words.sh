@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# P10: what is typed is used, or refused with what helps: options that are misspelt, abbreviated, out of range or another program's,
-# words too many, names of older Keras, texts that are too short. $1: the command.
+# P10: an argument has an effect or is refused with a hint: options that are misspelt, abbreviated,
+# out of range or from another program, extra words, names of older Keras versions, texts that are
+# too short. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -29,7 +30,7 @@ for command in summary plan; do
 done
 expect 2 "unexpected word" "$quern" convert m.keras o.keras p.keras
 expect 2 "unexpected word" "$quern" doctor m.keras
-# A value that is none, is out of range or is not used: named, with the bound.
+# A value that is invalid, out of range or unused: the error names it, and the bound.
 for value in '' ' 3' '3 ' +3 1e3 0x10 3.5 -1 0; do
     text="must be an integer of at least 1, not '$value'"
     for option in epochs batch-size steps-per-epoch validation-steps validation-freq max-queue-size threads; do
@@ -70,7 +71,7 @@ done
 expect 2 "--checkpoint: o.keras is --output too" "$quern" fit m.keras two.csv --target y --output o.keras --checkpoint o.keras
 [ "$("$quern" fit --help | grep -c -e --data-format)" = 1 ] || fail "--data-format stands in the help twice"
 
-# ---- names in quoted words ----
+# ---- names in spec strings ----
 expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y --optimizer 'adam lr=0.1'
 expect 1 "use a schedule: learning_rate=" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
 expect 2 "'early_stopping patience=1'" "$quern" fit m.keras two.csv --target y --callback 'EarlyStopping(patience=1)'
