@@ -48,16 +48,21 @@ void cli_json_size(FILE *to, const char *name, size_t bytes)
     fprintf(to, bytes ? "\"%s\":%zu" : "\"%s\":null", name, bytes);
 }
 
+/* The bytes of a UTF-8 character with this first byte; 0: no character begins with it. */
+static size_t first_byte_length(unsigned char first)
+{
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return 0;
+    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* Bytes of the UTF-8 character at the start of n bytes; 0: not UTF-8. */
 static size_t utf8_length(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
-    size_t length = *s < 0x80   ? 1
-                    : *s < 0xc2 ? 0
-                    : *s < 0xe0 ? 2
-                    : *s < 0xf0 ? 3
-                    : *s < 0xf5 ? 4
-                                : 0;
+    size_t length = first_byte_length(*s);
     if (length > n)
         return 0;
     for (size_t i = 1; i < length; i++)
@@ -108,11 +113,24 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
         *code = 2;
     if (m && !*code && threads && quern_model_set_threads(m, (int)threads, err) < 0)
         *code = cli_fail(err->code, err);
+    if (m && !*code)
+        *code = cli_input_shape(a, m, err);
+    if (m && !*code)
+        quern_model_set_profile(m, cli_option(a, "profile") != NULL);
     if (*code) {
         quern_model_free(m);
         return NULL;
     }
     return m;
+}
+
+void cli_print_profile(const arguments *a, const quern_model *m)
+{
+    if (!cli_option(a, "profile"))
+        return;
+    char *text = quern_model_profile(m);
+    fputs(text ? text : "quern: warning: out of memory for the profile\n", stderr);
+    free(text);
 }
 
 /* Checks the value of --data-format. Returns false after an error message. */
@@ -146,8 +164,8 @@ static quern_generator *open_program(const arguments *a, const char *option, con
 
 /* Opens the same files again for validation, and limits each generator to its part: the last part
  * is validation data. */
-int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
-              quern_generator **valid, quern_error *err)
+int cli_split(const arguments *a, quern_model *m, quern_generator *train, quern_generator **valid,
+              quern_error *err)
 {
     const char *text = cli_option(a, "validation-split");
     char *end;
@@ -360,10 +378,16 @@ static quern_generator *open_plain_data(const arguments *a, const quern_model *m
     return open_windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
 }
 
-quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option,
-                          char **words, int n, quern_error *err, int *code)
+quern_generator *cli_data(const arguments *a, quern_model *m, const char *option, char **words,
+                          int n, quern_error *err, int *code)
 {
-    return apply_bad_records(a, open_plain_data(a, m, option, words, n, err, code), err, code);
+    quern_generator *g =
+        apply_bad_records(a, open_plain_data(a, m, option, words, n, err, code), err, code);
+    if (!g || !m || quern_model_set_input_shapes_from(m, g, err) >= 0)
+        return g;
+    *code = cli_fail(err->code, err);
+    quern_generator_free(g);
+    return NULL;
 }
 
 int cli_new(const arguments *a)

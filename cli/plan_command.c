@@ -11,7 +11,9 @@ static bool parse_size(const char *text, size_t *out)
 {
     char *end;
     double v = strtod(text, &end);
-    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    static const char units[] = "KMG";
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
     v *= (double)((size_t)1 << shift);
     if (!isdigit((unsigned char)*text) || strpbrk(text, "xX") || !(v >= 1 && v < 9e18) ||
         (shift ? end[1] : *end))

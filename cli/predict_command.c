@@ -249,6 +249,8 @@ static int run_predict(writing *w, const arguments *a, quern_model *m, quern_gen
         if (code || w->kind == NPZ)
             remove(w->outputs[i].path);
     cli_left();
+    if (!code)
+        cli_print_profile(a, m);
     if (!code && a->json && !standard)
         printf("{\"records\":%lld}\n", (long long)records);
     return code;
@@ -267,20 +269,20 @@ int cli_predict(const arguments *a)
         !cli_count(a, "steps", &number))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
-    if (m && quern_model_outputs(m) <= most_outputs)
+    quern_generator *data =
+        m ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    if (data && quern_model_outputs(m) <= most_outputs)
         name_outputs(&w, m);
     w.kept_names = keep ? strdup(keep) : NULL;
-    if (m && keep && !w.kept_names)
+    if (data && keep && !w.kept_names)
         code = cli_no_memory();
-    else if (m && !name_kept(&w))
+    else if (data && !name_kept(&w))
         code = 2;
-    else if (m && !cli_parts_make(&w, m))
+    else if (data && !cli_parts_make(&w, m))
         code = cli_no_memory();
-    else if (m && !check_format(&w))
+    else if (data && !check_format(&w))
         code = 2;
-    quern_generator *data =
-        m && !code ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
-    if (data)
+    if (data && !code)
         code = run_predict(&w, a, m, data, path);
     free(w.row);
     cli_parts_free(&w);

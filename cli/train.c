@@ -230,13 +230,6 @@ static void report_end(const arguments *a, const quern_history *h)
                 quern_history_reason(h), cli_now() - a->started, *a->first_step, peak);
 }
 
-static void print_profile(const quern_model *m)
-{
-    char *text = quern_model_profile(m);
-    fputs(text ? text : "quern: warning: out of memory for the profile\n", stderr);
-    free(text);
-}
-
 /* Checks that the data of --new-schema has column names. Returns false after an error message. */
 static bool can_learn_names(const arguments *a)
 {
@@ -325,7 +318,6 @@ static int run_fit(const arguments *a)
     o.plan = a->plan;
     if (!code)
         code = adapt_layers(a, m, data, &o, &err);
-    quern_model_set_profile(m, cli_option(a, "profile") != NULL);
     quern_model_set_watch(m, cli_option(a, "watch") != NULL);
     o.interrupt = cli_signals();
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
@@ -338,8 +330,8 @@ static int run_fit(const arguments *a)
         code = cli_fail(err.code, &err);
     if (h && !code)
         report_end(a, h);
-    if (h && !code && cli_option(a, "profile"))
-        print_profile(m);
+    if (h && !code)
+        cli_print_profile(a, m);
     if (cut && !code)
         code = report_interrupt(a, &o);
     quern_history_free(h);
@@ -396,6 +388,8 @@ int cli_evaluate(const arguments *a)
     }
     if (data && samples >= 0 && a->json)
         printf(",\"samples\":%lld}\n", (long long)samples);
+    if (data && samples >= 0)
+        cli_print_profile(a, m);
     free(logs);
     quern_generator_free(data);
     quern_model_free(m);

@@ -3,6 +3,7 @@
 #include "target.h"
 
 #include "source/csv/csv.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 

@@ -116,6 +116,13 @@ QUERN_API void quern_history_free(quern_history *h);
 
 /* ---- generators ---- */
 
+/* Sets the sizes of the model's open axes (quern_model_set_input_shapes) to those
+ * of the records of a generator. Every run does this; a caller needs it to know
+ * the shapes of the outputs before. Returns 0; QUERN_SHAPE if the generator does
+ * not state its shapes and the caller has not set them. Not during a run. */
+QUERN_API int quern_model_set_input_shapes_from(quern_model *m, const quern_generator *g,
+                                                quern_error *err);
+
 /* Trains. Returns a new history, also of a run that failed after an epoch (reason
  * "failed", with `err` filled); NULL if no epoch was completed. A run that
  * succeeds sets err->code to 0. After a failure the weights are those of the last

@@ -3,6 +3,7 @@
  */
 #include "files.h"
 #include "h5.h"
+#include "model/model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -29,9 +29,9 @@ int quern__checkpoint_previous(const char *path, char *out, size_t size, quern_e
 void *quern__checkpoint_piece(const quern__checkpointing *c, int k, size_t *size)
 {
     int variables = 0;
-    for (quern__variable *v; (v = quern__model_run_variable(c->m, variables)); variables++)
+    for (void *data; (data = quern__model_run_array(c->m, variables, size)); variables++)
         if (variables == k)
-            return quern__shape_bytes(&v->shape, v->dtype, size) ? v->data : NULL;
+            return data;
     return quern__callbacks_bytes(c->callbacks, c->n_callbacks, k - variables, size);
 }
 
@@ -70,15 +70,15 @@ json_t *quern__checkpoint_options(const quern__checkpointing *c)
 {
     char data[24], seed[24];
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
-    int64_t micro_batches = c->m->micro_batches.n ? c->m->micro_batches.n : 1;
-    json_t *all = json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size",
-                            (json_int_t)c->batch_size, "parts", (json_int_t)micro_batches,
-                            "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle",
-                            !c->o->no_shuffle, "class_weight", c->o->class_weight, "bad_records",
-                            c->source->bad.policy, "seed", seed, "data", data);
-    if (all && c->m->schema)
-        json_object_set_new(all, "schema", quern__schema_write(c->m->schema));
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)quern__model_seed(c->m));
+    json_t *all =
+        json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size",
+                  (json_int_t)c->batch_size, "parts", (json_int_t)quern__model_micro_batches(c->m),
+                  "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle",
+                  !c->o->no_shuffle, "class_weight", c->o->class_weight, "bad_records",
+                  quern__generator_bad_policy(c->source), "seed", seed, "data", data);
+    if (all && quern_model_schema(c->m))
+        json_object_set_new(all, "schema", quern__schema_write(quern_model_schema(c->m)));
     return all;
 }
 

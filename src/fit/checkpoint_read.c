@@ -171,10 +171,8 @@ static int restore_run(quern__checkpointing *c, const taken *t, const char *path
         status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {
         int64_t n = bytes_of_hex(position, state);
-        c->source->position.going = false; /* the queue is open, but no epoch has started */
         status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the resume position is not valid")
-                       : quern_generator_restore(c->source, state, (size_t)n, err);
-        c->source->position.going = true;
+                       : quern__generator_place(c->source, state, (size_t)n, err);
     }
     if (status >= 0)
         quern__history_read(c->h, json_object_get(t->run, "history"));

@@ -39,22 +39,6 @@ static int after_validation_batch(quern__pass *p, quern_error *err)
     return is_interrupted(p->user) ? QUERN_CANCELED : QUERN_OK;
 }
 
-/* Saves the accumulators of training to `kept`, or restores them (NULL: returns their size). */
-static size_t copy_sums(quern_model *m, char *kept, bool back)
-{
-    size_t at = 0, bytes;
-    quern__variable *v;
-    for (int i = 0; (v = quern__model_run_variable(m, i)) != NULL; i++) {
-        if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
-            continue;
-        if (kept)
-            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at,
-                   back ? kept + at : (char *)quern__variable_numbers(v), bytes);
-        at += bytes;
-    }
-    return at;
-}
-
 /* Runs validation, between the last batch and the end of an epoch. */
 static int validate(quern__fitting *f, quern_error *err)
 {
@@ -68,7 +52,7 @@ static int validate(quern__fitting *f, quern_error *err)
                       .after = after_validation_batch,
                       .user = f };
     quern__model_reset(f->m);
-    f->m->sums = true;
+    quern__model_set_totals_in_use(f->m, true);
     f->test_logs.event = f->logs.event;
     f->test_logs.event.validating = true;
     f->test_logs.event.steps = f->o.validation_steps;
@@ -85,7 +69,7 @@ static int validate(quern__fitting *f, quern_error *err)
     if (status == QUERN_END && !p.stopped && p.steps >= 0 && validation_shortfall(f, &p, err) < 0)
         return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
-    f->m->sums = false;
+    quern__model_set_totals_in_use(f->m, false);
     f->test_logs.event.batch = p.done;
     return quern__fit_call_hooks(f, QUERN__TEST_END, &f->test_logs, err);
 }
@@ -94,9 +78,9 @@ static int validate(quern__fitting *f, quern_error *err)
 static void log_bad(quern__fitting *f, bool validated)
 {
     f->logs.open = true;
-    if (f->source->bad.policy)
+    if (quern__generator_bad_policy(f->source))
         quern_event_log(&f->logs.event, "bad_records", (double)quern__queue_bad(f->train));
-    if (validated && f->o.validation_data->bad.policy)
+    if (validated && quern__generator_bad_policy(f->o.validation_data))
         quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
 }
 
@@ -104,17 +88,18 @@ static void log_bad(quern__fitting *f, bool validated)
  * batch repeats it. */
 static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
-    char *kept =
-        f->o.interrupt && f->o.checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
+    char *kept = f->o.interrupt && f->o.checkpoint
+                     ? quern__alloc(quern__model_copy_totals(f->m, NULL, false) + 1)
+                     : NULL;
     if (kept)
-        copy_sums(f->m, kept, false);
+        quern__model_copy_totals(f->m, kept, false);
     int status = validate(f, err);
     if (ended_by_interrupt(f, status)) {
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
         if (kept)
-            copy_sums(f->m, kept, true);
+            quern__model_copy_totals(f->m, kept, true);
         int written =
             kept ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
         status = written < 0 ? written : QUERN_CANCELED;
@@ -129,14 +114,15 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
     bool validated = f->valid && (f->epoch + 1) % quern__fit_validation_freq(&f->o) == 0;
     quern__logs_name(&f->logs, f->m, f->val_names, validated);
     quern__logs_read(&f->logs, f->m, 0);
-    f->m->sums = false;
+    quern__model_set_totals_in_use(f->m, false);
     f->logs.event.batch = p->done;
     f->logs.event.records = p->samples;
     int status = validated ? validate_or_leave(f, p, err) : QUERN_OK;
     if (status < 0)
         return status;
-    for (int i = 0; validated && i < f->m->n_means; i++)
-        f->logs.values[f->m->n_means + i] = f->test_logs.values[i];
+    int n = quern_model_logs(f->m);
+    for (int i = 0; validated && i < n; i++)
+        f->logs.values[n + i] = f->test_logs.values[i];
     log_bad(f, validated);
     status = quern__fit_call_hooks(f, QUERN__EPOCH_END, &f->logs, err);
     if (status >= 0)
@@ -183,14 +169,14 @@ static int after_batch(quern__pass *p, quern_error *err)
 static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, quern_error *err)
 {
     const quern_fit_opts *o = &f->o;
-    bool finite = f->source->finite, forever = p->steps >= 0,
+    bool finite = quern__generator_finite(f->source), forever = p->steps >= 0,
          resumed = first && f->place.epoch >= 0, placed = f->place.placed;
     int64_t left = forever ? p->steps - p->done : -1, known = f->logs.event.steps;
     if (resumed && p->done && known && p->done >= known)
         left = 0; /* all batches are done; validation is not */
     if (!resumed || placed || o->no_replay) {
         if (resumed && placed && finite && !forever && !p->done)
-            f->source->position.restored = false; /* a new pass */
+            quern__generator_start_over(f->source);
         return quern__queue_begin(f->train, f->epoch, left, finite && (!forever || first), err);
     }
     int64_t skip = finite && !forever ? f->place.step : f->place.batches;
@@ -208,10 +194,11 @@ static int resume_epoch(quern__fitting *f, quern__pass *p, quern_error *err)
 {
     p->done = f->place.step;
     p->samples = f->place.records;
-    bool counted = !f->place.placed && !f->o.no_replay && f->source->finite &&
+    bool counted = !f->place.placed && !f->o.no_replay && quern__generator_finite(f->source) &&
                    p->steps < 0; /* the queue discards and counts the earlier batches */
     p->before = counted ? 0 : f->place.records;
-    if (f->place.placed && f->source->ops->read && f->source->bad.policy == QUERN_BAD_SKIP)
+    if (f->place.placed && quern__generator_indexed(f->source) &&
+        quern__generator_bad_policy(f->source) == QUERN_BAD_SKIP)
         p->before += f->place.bad; /* keeps the indexes of later records */
     int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
     if (status >= 0)
@@ -261,10 +248,10 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     f->logs.event.batch = f->logs.event.records = 0;
     quern__logs_name(&f->logs, f->m, f->val_names, false);
     quern__model_reset(f->m);
-    f->m->sums = true;
+    quern__model_set_totals_in_use(f->m, true);
     f->logs.n = 0; /* no log values yet */
     int begun = quern__fit_call_hooks(f, QUERN__EPOCH_BEGIN, &f->logs, err);
-    f->logs.n = f->m->n_means;
+    f->logs.n = quern_model_logs(f->m);
     int status = begun < 0 || !first || f->place.epoch < 0 ? begun : resume_epoch(f, &p, err);
     if (status >= 0)
         status = begin_batches(f, &p, first, err);
@@ -272,7 +259,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
         quern__queue_restore_bad_count(f->train, f->place.bad);
     if (status >= 0)
         status = quern__pass_run(&p, err);
-    bool exhausted = status == QUERN_END && !f->source->finite;
+    bool exhausted = status == QUERN_END && !quern__generator_finite(f->source);
     if (ended_by_interrupt(f, status)) { /* during the wait for a batch */
         f->interrupted = true;
         if (err)

@@ -23,13 +23,13 @@ static void name_number(const quern__pass *p, const quern_batch *b, int array, c
                         int64_t at, int64_t per, char *where, char *what, size_t size)
 {
     const quern_generator *g = quern__queue_source(p->queue);
-    const char *file = array >= 0 && g->file_of ? g->file_of(g, array) : NULL,
+    const char *file = array >= 0 ? quern__generator_file(g, array) : NULL,
                *name = array < 0 ? "weights" : b->spec->names[array];
     char own[120] = "", record[80];
-    snprintf(where, 200, "%.190s", file ? file : g->where ? g->where : "generator");
+    snprintf(where, 200, "%.190s", file ? file : quern__generator_where(g, "generator"));
     if (!file)
         snprintf(own, sizeof own, "'%.100s', ", name ? name : "?");
-    if (g->ops->read)
+    if (quern__generator_indexed(g))
         snprintf(record, sizeof record, "record %lld", (long long)b->indices[at / per] + 1);
     else
         snprintf(record, sizeof record, "record %lld of the batch", (long long)(at / per) + 1);

@@ -46,6 +46,8 @@ int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err
  * their own. */
 int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid,
                        const volatile int *interrupt, int64_t *batch_size, quern_error *err);
+/* data_shapes.c: closes the open axes of a model over the shapes of the data. */
+int quern__close_over(quern_model *m, const quern_generator *g, quern_error *err);
 /* Reports errors that are known before the run reads data: files that are not writable, callbacks
  * that cannot act. */
 int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,

@@ -5,8 +5,8 @@
 
 static int class_weight_error(const quern_model *m, quern_error *err)
 {
-    int status =
-        quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
+    int status = quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs",
+                             quern_model_outputs(m));
     quern__hint(err, "use sample weights: --weight COLUMN of a CSV, or w:NAME=FILE for an output");
     return status;
 }
@@ -32,11 +32,12 @@ static int check_validation(const quern_generator *train, const quern_fit_opts *
     if (g == train)
         return quern__fail(err, QUERN_INVALID, "validation_data",
                            "is the generator of the training data");
-    if (g->finite || g->restarts || o->validation_steps || times < 2)
+    if (quern__generator_finite(g) || quern__generator_restarts(g) || o->validation_steps ||
+        times < 2)
         return QUERN_OK;
     int status = quern__fail(err, QUERN_INVALID, "validation_data",
                              "%s ends after the first of %lld validations and cannot restart",
-                             g->where ? g->where : "the generator", (long long)times);
+                             quern__generator_where(g, "the generator"), (long long)times);
     quern__hint(err, "set `reset` of a pull generator, or set validation_steps");
     return status;
 }
@@ -64,9 +65,10 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
                                (long long)ranges[i].value, (long long)ranges[i].most);
     if (quern__fit_callbacks_given(o, err) < 0 || quern__model_waits(m, "another run", err) < 0)
         return QUERN_INVALID;
-    if (!m->optimizer)
+    if (!quern__model_compiled(m))
         return quern__not_compiled(m, err);
-    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)
+    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !quern__generator_finite(train) &&
+        !quern__generator_restarts(train))
         return quern__fail(err, QUERN_INVALID, "on_exhausted", "the generator cannot restart");
     if ((o->validation_steps || o->validation_freq) && !o->validation_data)
         return quern__fail(err, QUERN_INVALID,
@@ -75,9 +77,9 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
     int valid = o->validation_data ? check_validation(train, o, err) : QUERN_OK;
     if (valid < 0)
         return valid;
-    if (o->class_weight && m->n_out > 1)
+    if (o->class_weight && quern_model_outputs(m) > 1)
         return class_weight_error(m, err);
-    if (o->workers > 1 && (!train->ops->read || o->no_workers))
+    if (o->workers > 1 && (!quern__generator_indexed(train) || o->no_workers))
         return quern__fail(err, QUERN_INVALID, "workers",
                            o->no_workers ? "must be 0 or 1 with no_workers"
                                          : "needs random access: uncompressed arrays, .qrec files "
@@ -120,14 +122,15 @@ static quern__outlook look_ahead(const quern_model *m, const quern_generator *tr
 {
     int64_t freq = quern__fit_validation_freq(o);
     bool valid = o->validation_data != NULL;
-    return (quern__outlook){ .model = m,
-                             .validates = valid && quern__fit_validations(o) > 0,
-                             .at_first = valid && (o->initial_epoch + 1) % freq == 0,
-                             .always = valid && freq == 1,
-                             .bad = train->bad.policy != QUERN_BAD_FAIL,
-                             .val_bad = valid && o->validation_data->bad.policy != QUERN_BAD_FAIL,
-                             .resumed =
-                                 o->resume && o->checkpoint && access(o->checkpoint, F_OK) == 0 };
+    return (quern__outlook){
+        .model = m,
+        .validates = valid && quern__fit_validations(o) > 0,
+        .at_first = valid && (o->initial_epoch + 1) % freq == 0,
+        .always = valid && freq == 1,
+        .bad = quern__generator_bad_policy(train) != QUERN_BAD_FAIL,
+        .val_bad = valid && quern__generator_bad_policy(o->validation_data) != QUERN_BAD_FAIL,
+        .resumed = o->resume && o->checkpoint && access(o->checkpoint, F_OK) == 0
+    };
 }
 
 int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
@@ -144,7 +147,7 @@ int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
 static int grow_batch_size(const quern_model *m, quern_generator *g, const volatile int *interrupt,
                            int64_t *size, quern_error *err)
 {
-    int64_t records = g && g->ops->first ? g->ops->first(g, m->b->seed, interrupt, err) : 0;
+    int64_t records = g ? quern__generator_first(g, quern__model_seed(m), interrupt, err) : 0;
     *size = records > *size ? records : *size;
     return records < 0 ? (int)records : QUERN_OK;
 }
@@ -153,8 +156,8 @@ int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator
                        const volatile int *interrupt, int64_t *batch_size, quern_error *err)
 {
     int64_t size = 0;
-    if (*batch_size || m->b->records || !g ||
-        !g->ops->first) /* the run itself sets the size of batches of records */
+    if (*batch_size || quern__model_records(m) || !g ||
+        !quern__generator_sets_batches(g)) /* the run itself sets the size of batches of records */
         return QUERN_OK;
     int status = grow_batch_size(m, g, interrupt, &size, err);
     if (status >= 0)

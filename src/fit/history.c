@@ -24,7 +24,7 @@ const quern_error *quern_history_error(const quern_history *h)
 
 size_t quern__history_bytes(const quern_model *m)
 {
-    return (size_t)(2 * m->n_means + QUERN__EXTRA_LOGS) * column_bytes;
+    return (size_t)(2 * quern_model_logs(m) + QUERN__EXTRA_LOGS) * column_bytes;
 }
 
 /* File offset of a number of an epoch. */

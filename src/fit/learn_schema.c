@@ -25,7 +25,7 @@ static void log_classes(const quern_schema *s)
 
 int quern__adopt_schema(quern_model *m, const quern_generator *data, quern_error *err)
 {
-    const quern_schema *s = m->schema ? NULL : quern_generator_schema(data);
+    const quern_schema *s = quern_model_schema(m) ? NULL : quern_generator_schema(data);
     int status = s ? quern__model_set_schema(m, s, err) : QUERN_OK;
     if (s && status >= 0)
         log_classes(s);

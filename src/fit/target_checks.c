@@ -48,14 +48,15 @@ static int report_target(const quern_batch *b, const quern_generator *g, int tar
     const quern_batch_spec *s = b->spec;
     int means = s->means[target];
     char where[256];
-    const char *file = g->file_of ? g->file_of(g, s->n_inputs + target) : g->where;
+    const char *file = quern__generator_file(g, s->n_inputs + target);
     const char *name = s->names[s->n_inputs + target];
-    if (g->ops->read)
-        snprintf(where, sizeof where, "%.200s: record %lld", file ? file : "data",
+    if (quern__generator_indexed(g))
+        snprintf(where, sizeof where, "%.200s: record %lld",
+                 file ? file : quern__generator_where(g, "data"),
                  (long long)b->indices[record] + 1);
     else
         snprintf(where, sizeof where, "%.200s: record %lld of the epoch",
-                 g->where ? g->where : "generator", (long long)(b->first + record) + 1);
+                 quern__generator_where(g, "generator"), (long long)(b->first + record) + 1);
     if (means == QUERN_MEANS_CLASS)
         quern__fail(
             err, QUERN_INVALID, where, "label %g is outside 0 … %lld: output '%s' has %lld classes",

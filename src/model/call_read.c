@@ -1,7 +1,7 @@
 /* call_read: one layer call in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it.
  * Values are assigned to the call arguments of the row, constants become options of the call, and
  * anything else is an error. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* compile: creates an optimizer, a loss per output, and the log entries from a compile_config,
  * which comes from a file or from spec strings. Log entries are the loss, the losses of several
  * outputs, metrics and weighted metrics, with Keras's names (keras.src.trainers.compile_utils). */
-#include "model.h"
+#include "model_struct.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 void quern__uncompile(quern_model *m)
 {
     for (int i = 0; i < QUERN__MODES; i++)
-        quern__program_free(&m->programs[i]);
+        quern__model_drop(m, (quern__mode)i);
     for (int i = 0; i < m->n_means; i++) {
         quern__free(m->means[i].name);
         quern__accumulator_free(m->means[i].measure);

@@ -1,7 +1,7 @@
 /* compile_config: the compile settings of a model in the form that Keras 3 reads: every object has
  * its module, names that Keras does not know become objects, and lists of metrics have no null
  * entries. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

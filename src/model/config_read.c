@@ -1,6 +1,6 @@
 /* config_read: creates a model from its config, as Keras serialises it: layers, their calls, and
  * nested models. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

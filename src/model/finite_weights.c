@@ -1,5 +1,5 @@
 /* finite_weights: checks that all variables of a model are finite. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
  * in a fixed order, and the optimizer runs after the last one. The loss of a batch is the mean over
  * its records, so a micro-batch counts by its share of the records, and results differ by rounding
  * only. A model in which the batch is more than independent records is not divided. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +26,7 @@ void quern__micro_batches_loss(const quern_model *m, quern__program *p, int outp
         return;
     bool mean =
         !reduction || !strcmp(reduction, "sum_over_batch_size") || !strcmp(reduction, "mean");
-    bool records = node && !strcmp(node->name, "reduce") &&
+    bool records = node && node->op == &quern__op_reduce &&
                    quern__shape_of(p->graph, node->in[0])->dims[0] < 0;
     json_t *ignored = json_object_get(m->loss_configs[output], "ignore_class");
     bool leaves_out = m->loss_rows[output]->valid && !json_is_null(ignored);
@@ -89,7 +89,7 @@ int quern__model_set_micro_batches(quern_model *m, int64_t n, bool any, quern_er
     quern_shape scalar = { 0 };
     if ((p->n ? p->n : 1) == n && p->any == any)
         return QUERN_OK;
-    quern__program_free(&m->programs[QUERN__TRAIN]);
+    quern__model_drop(m, QUERN__TRAIN);
     free_sums(m);
     p->any = any;
     if (n < 2)

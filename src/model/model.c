@@ -1,5 +1,5 @@
 /* model: accessors of a model, its threads and its destruction. */
-#include "model.h"
+#include "model_struct.h"
 #include "schema/schema.h"
 
 #include <stdio.h>
@@ -16,6 +16,7 @@ void quern_model_free(quern_model *m)
     }
     quern__uncompile(m);
     quern__program_free(&m->inner);
+    quern__closings_free(m);
     quern__team_free(m->team);
     quern__free(m->profile.seconds);
     quern__free_aligned(m->arena);

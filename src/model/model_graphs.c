@@ -1,6 +1,6 @@
 /* model_graphs: one graph per mode (training, evaluation, prediction), planned at first use, and
  * their execution. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <string.h>
 
@@ -19,7 +19,7 @@ static bool gather_inputs(const quern__call_node *node, const quern__id *ids,
     bool any = false;
     for (int i = 0; i < node->n_in; i++) {
         in[i] = ids[node->in[i]];
-        in_masks[i] = masks[node->in[i]];
+        in_masks[i] = node->unmasked >> i & 1 ? 0 : masks[node->in[i]];
         any = any || (timed && timed[node->in[i]]);
     }
     return any;
@@ -203,6 +203,22 @@ static quern__id as_floats(quern__graph *g, quern__id x)
     return dtype == QUERN_INT32 || dtype == QUERN_INT64 ? quern__cast(g, x, QUERN_FLOAT32) : x;
 }
 
+/* Plans the graph of a program. Without a backward pass, few values are live at a time, but the fast
+ * schedule keeps those of a whole phase. A large arena is then planned again with the low-memory
+ * schedule, which costs barriers only. */
+static int make_plan(const quern_model *m, quern__mode mode, quern__program *p,
+                     const quern__id *outputs, int n, quern_error *err)
+{
+    enum { large = 16 << 20 };
+    bool low = m->low_memory != QUERN__LOW_MEMORY_NONE;
+    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, low, err);
+    if (p->plan && mode != QUERN__TRAIN && !low && p->plan->arena_bytes > large) {
+        quern__plan_free(p->plan);
+        p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, true, err);
+    }
+    return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
+}
+
 /* Builds the graph of a mode: the forward pass, then loss, metrics and, in training, the backward
  * pass and the optimizer. */
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
@@ -246,9 +262,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
                  : QUERN_OK;
     if (status < 0)
         return status;
-    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity,
-                                   m->low_memory != QUERN__LOW_MEMORY_NONE, err);
-    return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
+    return make_plan(m, mode, p, outputs, n, err);
 }
 
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err)
@@ -277,6 +291,7 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
                       ? (capacity + m->micro_batches.n - 1) / m->micro_batches.n
                       : capacity;
     p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
+    p->closing = m->closing;
     int status = make_program(m, mode, p, err);
     if (status < 0)
         quern__program_free(p);
@@ -296,6 +311,9 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
     int threads = m->team ? QUERN_OK : quern_model_set_threads(m, m->threads, err);
     if (threads < 0)
         return threads;
+    int taken = quern__model_take_program(m, mode, err);
+    if (taken < 0)
+        return taken;
     int64_t parts = mode == QUERN__TRAIN && m->micro_batches.n ? m->micro_batches.n : 1;
     if (p->plan && p->capacity >= (capacity + parts - 1) / parts &&
         !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
@@ -316,7 +334,7 @@ void quern__model_set_low_memory(quern_model *m, int low_memory)
 {
     if (m->low_memory != low_memory)
         for (int i = 0; i < QUERN__MODES; i++)
-            quern__program_free(&m->programs[i]);
+            quern__model_drop(m, (quern__mode)i);
     m->low_memory = low_memory;
 }
 
@@ -370,7 +388,7 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays,
                             .first = first,
                             .seed = m->b->seed,
                             .watch = m->watch,
-                            .profile = mode == QUERN__TRAIN ? quern__model_profile(m) : NULL };
+                            .profile = quern__model_profile(m, mode) };
     if (mode == QUERN__TRAIN && m->micro_batches.n)
         return quern__micro_batches_run(m, &run, err);
     return quern__step(m->team, m->programs[mode].plan, &run, err);

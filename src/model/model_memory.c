@@ -1,5 +1,5 @@
 /* model_memory: the memory of a model, and the release of its arena between runs. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

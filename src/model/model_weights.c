@@ -1,6 +1,6 @@
 /* model_weights: access to layers by name: their weights and their `trainable` flag.
  * "encoder/dense" is a layer of the nested model "encoder". */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * previous value. "as NAME" names the value of a layer. "@NAME" adds a value to the inputs of a
  * layer, and alone continues from that value. A second "input" starts another branch, and a final
  * "output @A @B" names several outputs. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <ctype.h>
 #include <stdio.h>

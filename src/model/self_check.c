@@ -1,7 +1,7 @@
 /* self_check: compares every fast kernel that small graphs reach with its reference kernel, and a
  * training run on one thread with one on two threads. */
 #include "grad/grad.h"
-#include "model.h"
+#include "model_struct.h"
 #include "ops/recurrence.h"
 
 #include <math.h>

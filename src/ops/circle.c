@@ -18,9 +18,9 @@ static pairs pairs_of(const quern__call *c)
                     .embeddings = &c->in[1],
                     .n = c->in[1].shape.dims[0],
                     .width = c->in[1].shape.dims[1],
-                    .gamma = c->attr->f[0],
-                    .margin = c->attr->f[1],
-                    .alone = c->attr->i[0] };
+                    .gamma = c->attr->f[QUERN__CIRCLE_GAMMA],
+                    .margin = c->attr->f[QUERN__CIRCLE_MARGIN],
+                    .alone = c->attr->i[QUERN__CIRCLE_ALONE] };
 }
 
 static bool alike(const pairs *p, int64_t i, int64_t j)
@@ -133,7 +133,8 @@ quern__id quern__circle(quern__graph *g, quern__id labels, quern__id embeddings,
     quern_shape s = *quern__shape_of(g, embeddings), rows = { .rank = 1, .dims = { s.dims[0] } };
     if (s.rank != 2)
         return quern__graph_fail(g, QUERN_SHAPE, "circle needs embeddings (records, width)");
-    quern__attr attr = { .i = { alone }, .f = { gamma, margin } };
+    quern__attr attr = { .i = { [QUERN__CIRCLE_ALONE] = alone },
+                         .f = { [QUERN__CIRCLE_GAMMA] = gamma, [QUERN__CIRCLE_MARGIN] = margin } };
     return quern__build(g, &quern__op_circle,
                         (quern__id[]){ quern__reshape(g, labels, &rows), embeddings }, 2, &attr,
                         &rows, quern__dtype_of(g, embeddings));

@@ -38,8 +38,7 @@ typedef struct quern__recurrence {
 /* Adds the op. `h` gets the states after all steps, (B, T, units), `c` those of LSTM. */
 void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, quern__id *c);
 
-/* The arrays of a call; an optional input that is missing is NULL. i[0] cell, i[1] function, i[2]
- * optional inputs, i[3] lean. */
+/* The arrays of a call; an optional input that is missing is NULL. */
 typedef struct quern__recurring {
     int cell, function, gates,
         kept;  /* kept: arrays of `units` numbers per step for the backward pass */
@@ -63,9 +62,9 @@ enum {
     QUERN__BACK_DOWN = QUERN__BACK_DC0
 };
 
-/* The forward op, the backward op, and the backward op that recomputes gates: its input 0 is the
- * recomputed product of the input, and its first output can have the same memory. */
-extern const quern__op quern__op_recurrence, quern__op_recurrence_back, quern__op_recurrence_again;
+/* The rows: the forward op quern__op_recurrence, the backward op quern__op_recurrence_back, and the
+ * backward op that recomputes gates, quern__op_recurrence_again: its input 0 is the recomputed
+ * product of the input, and its first output can have the same memory. */
 /* Scratch rows of `units` numbers per record where gates are recomputed, in addition to those that
  * a step keeps: the state before the step as the product reads it; z with bias, or c; and h. */
 enum { QUERN__AGAIN_UNITS = 5 };

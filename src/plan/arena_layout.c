@@ -51,10 +51,9 @@ static size_t place_first_fit(placing *p, size_t best)
 static double sort_key(const quern__live_range *x, int by)
 {
     double length = (double)x->end - (double)x->start + 1;
-    return by == 0   ? (double)x->bytes
-           : by == 1 ? (double)x->bytes * length
-           : by == 2 ? length
-                     : -(double)x->start;
+    const double keys[] = { (double)x->bytes, (double)x->bytes * length, length,
+                            -(double)x->start };
+    return keys[by];
 }
 
 static void sort_ranges(placing *p, int by)

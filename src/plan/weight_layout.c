@@ -5,8 +5,6 @@
  * and its gradient, its weight group, use the same layout. */
 #include "plan.h"
 
-#include <string.h>
-
 enum { smallest = 1 << 12 };
 
 typedef struct search {
@@ -35,7 +33,7 @@ static bool product_reads(const search *l, const quern__node *node, int i)
 {
     quern__partition s = l->splits[node->out[0]];
     int rank = quern__shape_of(l->g, node->out[0])->rank;
-    return !strcmp(node->op->name, "matmul") && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
+    return node->op == &quern__op_matmul && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
 }
 
 /* The number of live nodes that read root value r. A view or an output of the plan disqualifies it.
@@ -73,7 +71,7 @@ static bool update_fits(const search *l, const quern__node *node)
         const quern__node *maker =
             v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(l->g, v->node) : NULL;
         if (i >= node->n_out &&
-            (!maker || strcmp(maker->op->name, "matmul") || !divided_by_columns(l, maker)))
+            (!maker || maker->op != &quern__op_matmul || !divided_by_columns(l, maker)))
             return false;
         if (i < node->n_out && v->kind != QUERN__VALUE_VARIABLE)
             return false;

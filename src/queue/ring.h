@@ -3,6 +3,7 @@
 #define QUERN__RING_H
 
 #include "queue.h"
+#include "source/generator_struct.h"
 
 #include <pthread.h>
 

@@ -1,7 +1,7 @@
 /* Bad records: skipped, substituted, or the end of the run. A reader thread adds them to the
  * list of its batch. The trainer counts and logs them when it takes the batch. Therefore the
  * record that exceeds the limit depends on the order of batches only, not on threads. */
-#include "source.h"
+#include "generator_struct.h"
 
 #include <string.h>
 

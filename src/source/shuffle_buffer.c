@@ -7,7 +7,7 @@
  * Layout: x has capacity + 1 rows of `slots` floats, y the same number of rows of doubles. The
  * additional row keeps the last good record, which substitutes bad ones. */
 #include "column_map.h"
-#include "source.h"
+#include "generator_struct.h"
 #include "string_pool.h"
 
 #include <math.h>

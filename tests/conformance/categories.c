@@ -2,7 +2,7 @@
  * as the one layer of a model that adapts and predicts. */
 #include "conformance.h"
 
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <quern/quern.h>
 

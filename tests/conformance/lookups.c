@@ -2,7 +2,7 @@
  * input and the layer adapts and predicts as Keras does. */
 #include "conformance.h"
 
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <quern/quern.h>
 

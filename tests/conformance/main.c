@@ -101,9 +101,20 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* The same model with data of other sizes, if there is any. */
+static void run_sizes(const char *group, const char *name, const char *folder, const char *data)
+{
+    char path[720], own[256];
+    snprintf(path, sizeof path, "%s/%s.npz", folder, data);
+    snprintf(own, sizeof own, "%.200s/%s", name, data);
+    if (access(path, R_OK) == 0)
+        run_case(group, own, path, folder);
+}
+
 /* The cases of one group, in byte order. */
 static void run_group(const char *folder, const char *group, const char *only)
 {
+    static const char *const sizes[] = { "io_b", "io_c", "io_steps" };
     struct dirent **entries;
     int n = scandir(folder, &entries, NULL, by_name);
     for (int i = 0; i < n; i++) {
@@ -119,6 +130,8 @@ static void run_group(const char *folder, const char *group, const char *only)
             run_group(path, entry, only); /* a group among the models */
         else if ((model || file) && (!only || !strcmp(only, name)))
             run_case(group, name, model ? io : path, path);
+        for (int k = 0; model && k < 3 && (!only || !strcmp(only, name)); k++)
+            run_sizes(group, name, path, sizes[k]);
         free(entries[i]);
     }
     if (n >= 0)

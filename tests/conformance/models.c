@@ -68,9 +68,10 @@ static void tolerance_of(const model_case *k, const char *what, double *rtol, do
 }
 
 /* Arrays x… and t… (or vx… vt…) of the case as a feed; false if one is missing. */
-bool feed_of(const model_case *k, const char *prefix, json_t *sizes, feed *f)
+bool feed_of(model_case *k, const char *prefix, json_t *sizes, feed *f)
 {
     char letter[8];
+    quern_error err = { 0 };
     *f = (feed){ .c = k->c, .sizes = sizes, .batch_size = k->batch_size };
     int n = quern_model_inputs(k->m), targets = quern_model_outputs(k->m);
     for (int i = 0; i < n + targets; i++) {
@@ -80,6 +81,18 @@ bool feed_of(const model_case *k, const char *prefix, json_t *sizes, feed *f)
             return false;
     }
     f->records = f->arrays[0]->shape.dims[0];
+    quern_shape shapes[QUERN_MAX_ARRAYS];
+    bool open = false;
+    for (int i = 0; i < n; i++) {
+        open = open || quern_model_input_open(k->m, i);
+        shapes[i] = quern_model_input_shape(k->m, i);
+        if (f->arrays[i]->shape.rank == shapes[i].rank)
+            shapes[i] = f->arrays[i]->shape;
+    }
+    if (open && !*prefix && quern_model_set_input_shapes(k->m, shapes, &err) < 0) {
+        case_error(k->c, &err);
+        return false;
+    }
     snprintf(letter, sizeof letter, "%ssw", prefix);
     for (int i = 0; i < targets; i++)
         f->own[i] = case_numbered(k->c, letter, i);
@@ -318,6 +331,12 @@ void run_model(test_case *c)
     {
         resumed = resumed || !strcmp(json_string_value(file), "trained.keras");
         old = old || !strcmp(json_string_value(file), "trained.h5");
+    }
+    int steps = (int)json_integer_value(json_object_get(c->spec, "steps"));
+    if (steps > 0 && open_model(&k, "model.keras")) {
+        check_steps(&k, steps);
+        quern_model_free(k.m);
+        return;
     }
     if (open_model(&k, "model.keras")) {
         check_predictions(&k, "y", "predict");

@@ -25,7 +25,7 @@ typedef struct model_case {
 } model_case;
 
 /* Arrays x… and t… (or vx… vt…) of the case as a feed; false if one is missing. */
-bool feed_of(const model_case *k, const char *prefix, json_t *sizes, feed *f);
+bool feed_of(model_case *k, const char *prefix, json_t *sizes, feed *f);
 int feed_next(void *user, quern_batch *b, quern_error *err);
 int feed_reset(void *user, quern_error *err);
 /* Opens a file of the case; false, with the verdict, if that fails. */
@@ -38,6 +38,8 @@ void check_history(model_case *k, const quern_history *h, int64_t first, json_t 
 void check_weights(model_case *k, const char *run);
 /* Trains from epoch `first` to the end with one reader thread, and compares all results. */
 void check_training(model_case *k, int64_t first);
+/* step_sizes.c: steps on batches of several sizes. */
+void check_steps(model_case *k, int steps);
 /* Trains again with plans that need less memory; the weights must be bit-identical. The model is
  * different afterwards. */
 void check_plans(model_case *k);

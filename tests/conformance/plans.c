@@ -2,7 +2,9 @@
  * are bit-identical to those of the fastest plan (P3); with micro-batches they differ by rounding
  * only. The models and the batches are those of the cases. */
 #include "fit/fit.h"
+#include "model/model_struct.h"
 #include "models.h"
+#include "source/generator_struct.h"
 
 #include <stdlib.h>
 #include <string.h>

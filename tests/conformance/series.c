@@ -2,6 +2,7 @@
  * TimeseriesGenerator. */
 #include "conformance.h"
 
+#include "source/generator_struct.h"
 #include "source/memory/series.h"
 
 #include <quern/source.h>

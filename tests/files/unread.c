@@ -2,7 +2,7 @@
  * for every class and for whole files. The order of arguments does not matter. */
 #include "check.h"
 #include "files/files.h"
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
  * accept them. Expected values are those of Keras 3.15 on TensorFlow 2.21 for these ids. */
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>

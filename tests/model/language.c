@@ -4,7 +4,7 @@
 #include "check.h"
 #include "tensors.h"
 
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>

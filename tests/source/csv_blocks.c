@@ -5,6 +5,7 @@
 #include "shuffling.h"
 
 #include "source/csv/csv.h"
+#include "source/generator_struct.h"
 
 #include <math.h>
 #include <quern/quern.h>

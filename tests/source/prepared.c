@@ -4,6 +4,7 @@
 #include "shuffling.h"
 
 #include "source/csv/csv.h"
+#include "source/generator_struct.h"
 #include "source/io/direct_io.h"
 #include "source/prepared/qrec.h"
 

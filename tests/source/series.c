@@ -2,6 +2,7 @@
  * invalid options are errors. */
 #include "check.h"
 
+#include "source/generator_struct.h"
 #include "source/memory/series.h"
 
 #include <quern/quern.h>

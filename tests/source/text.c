@@ -3,6 +3,7 @@
  * numbers, from which the start of a window is known. */
 #include "corpora.h"
 #include "shuffling.h"
+#include "source/generator_struct.h"
 
 #include <math.h>
 

@@ -139,6 +139,7 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     inner->owned_by_wrapper = true;
     inner->depth = l->depth + 1;
     inner->room = l->room;
+    inner->nesting = l->nesting;
     inner->unfilled = l->unfilled;
     return l->inner[l->n_inner++] = inner;
 }
@@ -364,6 +365,11 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k,
         quern_error err = { 0 };
         *at = quern__variable_new(l->name, QUERN_FLOAT32, &closed, false, &err);
         *n += *at != NULL;
+    }
+    if (at && *at && !quern_shape_equal(&(*at)->shape, &closed)) {
+        quern__graph_fail(g, QUERN_UNSUPPORTED,
+                          "the states of a stateful layer cannot change their shape");
+        return NULL;
     }
     if (!at || !*at)
         quern__graph_fail(g, QUERN_NOMEM, "out of memory for the states of the layer");

@@ -200,20 +200,21 @@ static void forward_queries(const head *h, int64_t t, int64_t rows, float *y, fl
 static head head_of(const quern__call *c, int64_t r, int64_t k)
 {
     const quern__attr *a = c->attr;
-    int64_t heads = a->i[0], shared = a->i[1];
+    int64_t heads = a->i[QUERN__ATTENTION_HEADS], shared = a->i[QUERN__ATTENTION_SHARED];
     head h = { .steps = c->in[0].shape.dims[1],
                .keys = c->in[1].shape.dims[1],
                .ldq = c->in[0].shape.dims[2],
                .ldk = c->in[1].shape.dims[2],
                .ldv = c->in[2].shape.dims[2],
-               .causal = a->i[2],
-               .zeros = a->i[5],
+               .causal = a->i[QUERN__ATTENTION_CAUSAL],
+               .zeros = a->i[QUERN__ATTENTION_ZEROS],
                .number = k,
-               .scale = (float)a->f[0],
-               .rate = a->f[1],
+               .scale = (float)a->f[QUERN__ATTENTION_SCALE],
+               .rate = a->f[QUERN__ATTENTION_DROPOUT],
                .record = (uint64_t)(c->run->first + r) };
     if (h.rate > 0)
-        h.key = quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)a->i[6]),
+        h.key = quern__random_key_of(c->run->seed ^
+                                         quern__hash64((uint64_t)a->i[QUERN__ATTENTION_SEED]),
                                      QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     h.d = h.ldq / heads;
     h.e = h.ldv / shared;
@@ -221,11 +222,13 @@ static head head_of(const quern__call *c, int64_t r, int64_t k)
     h.q = (const float *)c->in[0].data + r * h.steps * h.ldq + k * h.d;
     h.k = (const float *)c->in[1].data + r * h.keys * h.ldk + k / (heads / shared) * h.d;
     h.v = (const float *)c->in[2].data + r * h.keys * h.ldv + k / (heads / shared) * h.e;
-    h.offset = a->i[4] ? (int64_t)((const float *)c->in[a->i[4]].data)[0] : 0;
-    if (a->i[3]) {
-        const int64_t *m = c->in[a->i[3]].shape.dims;
-        h.mask = (const float *)c->in[a->i[3]].data + (m[0] > 1 ? r * m[1] * m[2] * m[3] : 0) +
-                 (m[1] > 1 ? k * m[2] * m[3] : 0);
+    h.offset = a->i[QUERN__ATTENTION_OFFSET]
+                   ? (int64_t)((const float *)c->in[a->i[QUERN__ATTENTION_OFFSET]].data)[0]
+                   : 0;
+    if (a->i[QUERN__ATTENTION_MASK]) {
+        const int64_t *m = c->in[a->i[QUERN__ATTENTION_MASK]].shape.dims;
+        h.mask = (const float *)c->in[a->i[QUERN__ATTENTION_MASK]].data +
+                 (m[0] > 1 ? r * m[1] * m[2] * m[3] : 0) + (m[1] > 1 ? k * m[2] * m[3] : 0);
         h.mask_query = m[2] > 1 ? m[3] : 0;
         h.mask_key = m[3] > 1;
     }
@@ -241,7 +244,7 @@ static void record_range(const quern__call *c, int64_t *begin, int64_t *end)
 
 static int attention_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t heads = c->attr->i[0];
+    int64_t heads = c->attr->i[QUERN__ATTENTION_HEADS];
     record_range(c, &begin, &end);
     for (int64_t r = begin; r < end; r++)
         for (int64_t k = 0; k < heads; k++) {
@@ -341,7 +344,8 @@ static void backward_tile(const head *h, back *b, int64_t t, int64_t rows, int64
 /* One key-value head of a record, with all query heads that share it. */
 static void backward_head(const quern__call *c, int64_t r, int64_t shared)
 {
-    int64_t heads = c->attr->i[0], group = heads / c->attr->i[1];
+    int64_t heads = c->attr->i[QUERN__ATTENTION_HEADS],
+            group = heads / c->attr->i[QUERN__ATTENTION_SHARED];
     const quern_tensor *y = &c->in[c->n_in - 3];
     head h = head_of(c, r, shared * group);
     int64_t dp = padded_width(h.d), ep = padded_width(h.e), ldk;
@@ -379,19 +383,19 @@ static int attention_grad_kernel(const quern__call *c, int64_t begin, int64_t en
 {
     record_range(c, &begin, &end);
     for (int64_t r = begin; r < end; r++)
-        for (int64_t shared = 0; shared < c->attr->i[1]; shared++)
+        for (int64_t shared = 0; shared < c->attr->i[QUERN__ATTENTION_SHARED]; shared++)
             backward_head(c, r, shared);
     return 0;
 }
 
 quern__kernel *quern__cpu_attention(const quern__call *c)
 {
-    bool forward_pass = !strcmp(c->op->name, "attention"),
-         back_pass = !strcmp(c->op->name, "attention_grad");
+    bool forward_pass = c->op == &quern__op_attention,
+         back_pass = c->op == &quern__op_attention_grad;
     if ((!forward_pass && !back_pass) || !quern__inputs_are_floats(c))
         return NULL;
-    if (c->in[0].shape.dims[2] / c->attr->i[0] > widest ||
-        c->in[2].shape.dims[2] / c->attr->i[1] > widest)
+    if (c->in[0].shape.dims[2] / c->attr->i[QUERN__ATTENTION_HEADS] > widest ||
+        c->in[2].shape.dims[2] / c->attr->i[QUERN__ATTENTION_SHARED] > widest)
         return NULL;
     return forward_pass ? attention_kernel : attention_grad_kernel;
 }

@@ -114,13 +114,14 @@ static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const f
 
 static float inverse_of(const quern__call *c, int64_t n, int64_t k)
 {
-    return (float)(1 / sqrt((double)((const float *)c->in[1].data)[n + k] + c->attr->f[0]));
+    return (float)(1 / sqrt((double)((const float *)c->in[1].data)[n + k] +
+                            c->attr->f[QUERN__NORMALIZE_EPSILON]));
 }
 
 static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), gamma = c->attr->i[0],
-            beta = c->attr->i[1];
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]),
+            gamma = c->attr->i[QUERN__NORMALIZE_GAMMA], beta = c->attr->i[QUERN__NORMALIZE_BETA];
     int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? c->out[0].shape.dims[0] : end;
     const float *mean = c->in[1].data;
     for (int64_t k = 0; k < n; k += width) {
@@ -236,10 +237,10 @@ static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_batch_normalize(const quern__call *c)
 {
-    static const quern__named_kernel all[] = {
-        { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
-        { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
-        { "batch_grad", batch_grad_kernel },     { 0 }
+    static const quern__op_kernel all[] = {
+        { &quern__op_batch_moments, moments_kernel },     { &quern__op_batch_merge, merge_kernel },
+        { &quern__op_batch_normalize, normalize_kernel }, { &quern__op_batch_sums, sums_kernel },
+        { &quern__op_batch_grad, batch_grad_kernel },     { 0 }
     };
     return quern__kernel_among(c, all);
 }

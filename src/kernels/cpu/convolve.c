@@ -352,7 +352,7 @@ static void add_records(const quern__call *c, const quern__space *s, int64_t fir
 static int weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
-    int64_t parts = c->attr->i[13], rows = s.places * s.channels;
+    int64_t parts = c->attr->i[QUERN__WEIGHTS_PARTS], rows = s.places * s.channels;
     if (c->axis < 0)
         begin = 0, end = parts * rows;
     for (int64_t part = begin / rows; part * rows < end; part++) {
@@ -479,8 +479,7 @@ static int turn_kernel(const quern__call *c, int64_t begin, int64_t end)
 static bool window_fits(const quern__call *c)
 {
     int64_t size[3];
-    bool forward = !strcmp(c->op->name, "convolve"),
-         weights = !strcmp(c->op->name, "convolve_weights");
+    bool forward = c->op == &quern__op_convolve, weights = c->op == &quern__op_convolve_weights;
     if (!forward && !weights)
         return true;
     quern__space s =
@@ -490,11 +489,11 @@ static bool window_fits(const quern__call *c)
 
 quern__kernel *quern__cpu_convolve(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "convolve", convolve_kernel },
-                                               { "convolve_weights", weights_kernel },
-                                               { "convolve_back", back_kernel },
-                                               { "convolve_turn", turn_kernel },
-                                               { 0 } };
+    static const quern__op_kernel all[] = { { &quern__op_convolve, convolve_kernel },
+                                            { &quern__op_convolve_weights, weights_kernel },
+                                            { &quern__op_convolve_back, back_kernel },
+                                            { &quern__op_convolve_turn, turn_kernel },
+                                            { 0 } };
     quern__kernel *kernel = quern__kernel_among(c, all);
     return kernel && window_fits(c) ? kernel : NULL;
 }

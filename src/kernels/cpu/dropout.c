@@ -1,8 +1,6 @@
 /* Dropout of float32 with one draw per element: four elements per counter, as in ops/random.c. */
 #include "vector.h"
 
-#include <string.h>
-
 enum { lanes = 16 };
 
 /* quern__random4 for `lanes` consecutive counters from `low` on. */
@@ -37,12 +35,12 @@ static void dropout_row(int64_t n, const float *x, const uint32_t *bits, uint32_
 static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
-    double rate = c->attr->f[0];
+    double rate = c->attr->f[QUERN__DROPOUT_RATE];
     float scale = rate < 1 ? (float)(1 / (1 - rate)) : 0;
     double most = ceil(rate * 0x1p32) - 1; /* elements with bits up to it are dropped */
-    quern__random_key key =
-        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]),
-                             QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern__random_key key = quern__random_key_of(
+        c->run->seed ^ quern__hash64((uint64_t)c->attr->i[QUERN__DROPOUT_SEED]),
+        QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     int64_t per = quern_shape_count(s) / s->dims[0], first = c->axis < 0 ? 0 : begin,
             last = c->axis < 0 ? s->dims[0] : end;
     for (int64_t r = first; r < last; r++) {
@@ -60,7 +58,8 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_dropout(const quern__call *c)
 {
-    return !strcmp(c->op->name, "dropout") && c->out[0].dtype == QUERN_FLOAT32 && !c->attr->i[1]
+    return c->op == &quern__op_dropout && c->out[0].dtype == QUERN_FLOAT32 &&
+                   !c->attr->i[QUERN__DROPOUT_SHARED]
                ? dropout_kernel
                : NULL;
 }

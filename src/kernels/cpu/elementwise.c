@@ -3,8 +3,6 @@
  * the last axes, and a number per row. Other cases use the reference kernel. */
 #include "vector.h"
 
-#include <string.h>
-
 #define R            float
 #define EXP          quern__exp
 #define EXPM1        quern__expm1
@@ -181,10 +179,16 @@ static side side_of(const quern_tensor *t, const quern_shape *out)
 /* The address in a side for output element `at`; rows have `last` elements. */
 static const float *side_address(const side *s, int64_t at, int64_t last)
 {
-    return s->data + (s->layout == SAME   ? at
-                      : s->layout == TAIL ? at % s->count
-                      : s->layout == ROWS ? at / last
-                                          : 0);
+    switch (s->layout) {
+    case SAME:
+        return s->data + at;
+    case TAIL:
+        return s->data + at % s->count;
+    case ROWS:
+        return s->data + at / last;
+    default:
+        return s->data;
+    }
 }
 
 static bool is_read_in_order(const side *s) { return s->layout == SAME || s->layout == TAIL; }
@@ -238,16 +242,101 @@ static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* ---- any other broadcast, such as (B, H, W, C) and (B, 1, 1, C) ---- */
+
+/* The axes of the output after merging, the slowest first, with the strides of both inputs. An axis
+ * merges with the one after it if each input either is contiguous over both or repeats over both.
+ * Strides of the last axis are 0 or 1. */
+typedef struct merged_axes {
+    int n;
+    int64_t size[QUERN_MAX_RANK], a[QUERN_MAX_RANK], b[QUERN_MAX_RANK];
+} merged_axes;
+
+/* The stride of an input for each axis of the output; 0: the input repeats along it. */
+static void broadcast_strides(const quern_shape *in, const quern_shape *out, int64_t *stride)
+{
+    int64_t step = 1;
+    for (int k = out->rank - 1, at = in->rank - 1; k >= 0; k--, at--) {
+        stride[k] = at >= 0 && in->dims[at] > 1 ? step : 0;
+        step *= at >= 0 ? in->dims[at] : 1;
+    }
+}
+
+static merged_axes merge_axes(const quern__call *c)
+{
+    const quern_shape *out = &c->out[0].shape;
+    int64_t a[QUERN_MAX_RANK], b[QUERN_MAX_RANK];
+    merged_axes x = { 0 };
+    broadcast_strides(&c->in[0].shape, out, a);
+    broadcast_strides(&c->in[1].shape, out, b);
+    for (int k = 0; k < out->rank; k++) {
+        int64_t size = out->dims[k];
+        int last = x.n - 1;
+        if (size == 1)
+            continue;
+        if (last >= 0 && x.a[last] == a[k] * size && x.b[last] == b[k] * size) {
+            x.size[last] *= size;
+            x.a[last] = a[k];
+            x.b[last] = b[k];
+            continue;
+        }
+        x.size[x.n] = size;
+        x.a[x.n] = a[k];
+        x.b[x.n++] = b[k];
+    }
+    return x;
+}
+
+/* Computes n consecutive outputs from `at`, row by row of the last axis. */
+static void broadcast_run(pair_loop *loop, const merged_axes *x, const float *a, const float *b,
+                          int64_t at, int64_t n, float *y)
+{
+    int64_t index[QUERN_MAX_RANK], left = at;
+    int last = x->n - 1;
+    for (int k = last; k >= 0; k--) {
+        index[k] = left % x->size[k];
+        left /= x->size[k];
+        a += index[k] * x->a[k];
+        b += index[k] * x->b[k];
+    }
+    while (n > 0) {
+        int64_t run = x->size[last] - index[last] < n ? x->size[last] - index[last] : n;
+        loop(run, a, (int)x->a[last], b, (int)x->b[last], y + at);
+        at += run;
+        n -= run;
+        a += run * x->a[last];
+        b += run * x->b[last];
+        index[last] += run;
+        for (int k = last; k > 0 && index[k] == x->size[k]; k--) {
+            a += x->a[k - 1] - x->size[k] * x->a[k];
+            b += x->b[k - 1] - x->size[k] * x->b[k];
+            index[k] = 0;
+            index[k - 1]++;
+        }
+    }
+}
+
+static int broadcast_kernel(const quern__call *c, int64_t begin, int64_t end)
+{
+    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    merged_axes x = merge_axes(c);
+    for (int64_t o = 0; o < p.outer; o++)
+        broadcast_run(pair_loops[c->attr->i[0]], &x, c->in[0].data, c->in[1].data,
+                      o * p.stride + p.start, p.length, c->out[0].data);
+    return 0;
+}
+
 quern__kernel *quern__cpu_elementwise(const quern__call *c)
 {
     if (!quern__inputs_are_floats(c) || c->out[0].dtype != QUERN_FLOAT32)
         return NULL;
-    if (!strcmp(c->op->name, "unary"))
+    if (c->op == &quern__op_unary)
         return unary_kernel;
-    if (!strcmp(c->op->name, "unary_grad"))
+    if (c->op == &quern__op_unary_grad)
         return unary_grad_kernel;
-    if (strcmp(c->op->name, "binary") || layout(&c->in[0].shape, &c->out[0].shape) == OTHER ||
-        layout(&c->in[1].shape, &c->out[0].shape) == OTHER)
+    if (c->op != &quern__op_binary)
         return NULL;
-    return binary_kernel;
+    bool other = layout(&c->in[0].shape, &c->out[0].shape) == OTHER ||
+                 layout(&c->in[1].shape, &c->out[0].shape) == OTHER;
+    return other ? broadcast_kernel : binary_kernel;
 }

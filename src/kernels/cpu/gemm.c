@@ -109,9 +109,9 @@ static int batched(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_gemm(const quern__call *c)
 {
-    bool pairs = !strcmp(c->op->name, "batched_matmul");
+    bool pairs = c->op == &quern__op_batched_matmul;
     for (int i = 0; i < 2; i++)
-        if ((strcmp(c->op->name, "matmul") && !pairs) || c->in[i].dtype != QUERN_FLOAT32)
+        if ((c->op != &quern__op_matmul && !pairs) || c->in[i].dtype != QUERN_FLOAT32)
             return NULL;
     return pairs ? batched : gemm_block;
 }

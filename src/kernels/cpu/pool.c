@@ -156,8 +156,9 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
         window w;
         for (int64_t m = 0; m < windows; m++, y += s.channels, next_window(&s, o)) {
             window_at(&s, o, &w);
-            stretch together =
-                !c->attr->i[13] && o[2] == 0 ? row_stretch(&s, &w, windows - m) : (stretch){ 0 };
+            stretch together = !c->attr->i[QUERN__POOL_MEAN] && o[2] == 0
+                                   ? row_stretch(&s, &w, windows - m)
+                                   : (stretch){ 0 };
             if (together.count) {
                 row_max(&together, x + image_offset(&s, w.from[0], w.from[1], w.from[2]), y);
                 m += together.count - 1;
@@ -167,7 +168,7 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
             }
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
-                (c->attr->i[13] ? window_mean : window_max)(&s, &w, x + q, y + q, n);
+                (c->attr->i[QUERN__POOL_MEAN] ? window_mean : window_max)(&s, &w, x + q, y + q, n);
             }
         }
     }
@@ -215,7 +216,7 @@ static int pool_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t i = r.first; i < r.last; i++) {
         float *dx = (float *)c->out[0].data + i * image;
         int64_t o[3] = { 0 }, at = i * windows * s.channels;
-        bool once = !c->attr->i[13] && tiled(&s);
+        bool once = !c->attr->i[QUERN__POOL_MEAN] && tiled(&s);
         window w;
         if (!once)
             memset(dx, 0, sizeof *dx * (size_t)image);
@@ -236,7 +237,7 @@ static int pool_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
                 const float *dy = (const float *)c->in[0].data + at + q;
-                if (c->attr->i[13])
+                if (c->attr->i[QUERN__POOL_MEAN])
                     back_to_all(&s, &w, dy, dx + q, n);
                 else
                     back_to_most(&s, &w, once, (const float *)c->in[1].data + i * image + q,
@@ -291,7 +292,7 @@ static void back_channels(const quern__space *s, const int64_t *o, const float *
 
 static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    bool back = !strcmp(c->op->name, "depthwise_back");
+    bool back = c->op == &quern__op_depthwise_back;
     const quern_tensor *image = back ? &c->out[0] : &c->in[0],
                        *made = back ? &c->in[0] : &c->out[0];
     quern__space s = quern__space_of(c->attr, &image->shape, &made->shape);
@@ -343,7 +344,7 @@ static void sum_position(const quern__space *s, int64_t k, records r, const floa
 static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
-    int64_t parts = c->attr->i[13];
+    int64_t parts = c->attr->i[QUERN__WEIGHTS_PARTS];
     if (c->axis < 0)
         begin = 0, end = parts * s.places;
     for (int64_t row = begin; row < end; row++) {
@@ -363,11 +364,12 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
 
 quern__kernel *quern__cpu_pool(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "pool", pool_kernel },
-                                               { "pool_grad", pool_grad_kernel },
-                                               { "depthwise", depthwise_kernel },
-                                               { "depthwise_back", depthwise_kernel },
-                                               { "depthwise_weights", depthwise_weights_kernel },
-                                               { 0 } };
+    static const quern__op_kernel all[] = { { &quern__op_pool, pool_kernel },
+                                            { &quern__op_pool_grad, pool_grad_kernel },
+                                            { &quern__op_depthwise, depthwise_kernel },
+                                            { &quern__op_depthwise_back, depthwise_kernel },
+                                            { &quern__op_depthwise_weights,
+                                              depthwise_weights_kernel },
+                                            { 0 } };
     return quern__kernel_among(c, all);
 }

@@ -403,11 +403,15 @@ static int pack_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_recurrence(const quern__call *c)
 {
+    static const quern__op_kernel all[] = { { &quern__op_recurrence, forward_kernel },
+                                            { &quern__op_recurrence_back, back_kernel },
+                                            { &quern__op_recurrence_again, back_kernel },
+                                            { &quern__op_pack, pack_kernel },
+                                            { 0 } };
     if (c->in[0].dtype != QUERN_FLOAT32)
         return NULL;
-    return c->op == &quern__op_recurrence ? forward_kernel
-           : c->op == &quern__op_recurrence_back || c->op == &quern__op_recurrence_again
-               ? back_kernel
-           : c->op == &quern__op_pack ? pack_kernel
-                                      : NULL;
+    for (const quern__op_kernel *k = all; k->op; k++)
+        if (c->op == k->op)
+            return k->kernel;
+    return NULL;
 }

@@ -2,8 +2,6 @@
  */
 #include "vector.h"
 
-#include <string.h>
-
 enum { stretch = 256 }; /* exponentials on the stack at a time */
 
 static void exponentials(int64_t n, const float *x, float shift, float *y)
@@ -105,11 +103,11 @@ quern__kernel *quern__cpu_softmax_crossentropy(const quern__call *c)
 {
     if (c->out[0].dtype != QUERN_FLOAT32)
         return NULL;
-    if (!strcmp(c->op->name, "softmax"))
+    if (c->op == &quern__op_softmax)
         return c->in[0].dtype == QUERN_FLOAT32 ? softmax_kernel : NULL;
-    if (!strcmp(c->op->name, "sparse_crossentropy"))
+    if (c->op == &quern__op_sparse_crossentropy)
         return c->in[1].dtype == QUERN_FLOAT32 ? sparse_kernel : NULL;
-    if (!strcmp(c->op->name, "sparse_crossentropy_grad"))
+    if (c->op == &quern__op_sparse_crossentropy_grad)
         return c->in[1].dtype == QUERN_FLOAT32 && c->in[2].dtype == QUERN_FLOAT32
                    ? sparse_grad_kernel
                    : NULL;

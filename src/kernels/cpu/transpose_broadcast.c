@@ -2,8 +2,6 @@
  * offset axis by axis. */
 #include "vector.h"
 
-#include <string.h>
-
 /* Source strides for each axis of the output. */
 typedef struct walk {
     int rank;
@@ -68,9 +66,9 @@ static int spread_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;
     int64_t results = quern_shape_count(from), all = quern_shape_count(to);
-    float factor = strcmp(c->op->name, "mean_grad") ? 1
-                   : all                            ? (float)((double)results / (double)all)
-                                                    : 0;
+    float factor = c->op != &quern__op_mean_grad ? 1
+                   : all                         ? (float)((double)results / (double)all)
+                                                 : 0;
     walk w = { .rank = to->rank };
     for (int64_t k = to->rank - 1, at = from->rank - 1, stride = 1; k >= 0; k--, at--) {
         w.dims[k] = to->dims[k];
@@ -96,8 +94,8 @@ static int transpose_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_transpose_broadcast(const quern__call *c)
 {
-    bool transpose = !strcmp(c->op->name, "transpose"),
-         spread = !strcmp(c->op->name, "broadcast") || !strcmp(c->op->name, "mean_grad");
+    bool transpose = c->op == &quern__op_transpose,
+         spread = c->op == &quern__op_broadcast || c->op == &quern__op_mean_grad;
     if ((!transpose && !spread) || c->in[0].dtype != QUERN_FLOAT32 ||
         c->out[0].dtype != QUERN_FLOAT32 || c->out[0].shape.rank < 1)
         return NULL;

@@ -206,10 +206,12 @@ static bool weigh_gradients(looking *l)
             if (v->kind != QUERN__VALUE_NODE || v->node < c->n_forward ||
                 !quern__shape_bytes(&s, v->dtype, &bytes))
                 continue;
-            now += k < node->n_out ? (int64_t)bytes : 0;
-            gone += k < node->n_out ? (left[id] ? 0 : (int64_t)bytes)
-                    : --left[id]    ? 0
-                                    : (int64_t)bytes;
+            if (k < node->n_out)
+                now += (int64_t)bytes;
+            else
+                left[id]--;
+            if (!left[id])
+                gone += (int64_t)bytes;
         }
         quern__stage *s = &c->stages[c->stage[n]];
         s->back = now > s->back ? now : s->back;

@@ -2,6 +2,7 @@
  * ring holds only the rows that a window spans. Each window is a record of a stream, which
  * shuffle_buffer.c shuffles and batches. */
 #include "series.h"
+#include "source/generator_struct.h"
 #include "tensor/convert_dtype.h"
 
 #include <string.h>

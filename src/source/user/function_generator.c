@@ -1,6 +1,6 @@
 /* A generator from a C function with an endless loop, as in Keras a Python generator. The
  * function runs on its own thread and exchanges one batch at a time with the caller. */
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <pthread.h>
 
