@@ -143,7 +143,9 @@ typedef void *quern_alloc_fn(void *context, void *old, size_t bytes);
  * library. Call it before any other function; the hook that allocated a block
  * must free it. The hook does not serve thread stacks, functions of the C
  * library (streams, folders, sorting, iconv), texts that the caller frees with
- * free(), and the libraries jansson, libzip, zlib and utf8proc. */
+ * free(), and the libraries jansson, libzip, zlib and utf8proc. The library may
+ * return pages of its blocks to the system (madvise), so a block must not be
+ * memory that others see. */
 QUERN_API void quern_set_memory(quern_alloc_fn *alloc, void *context);
 
 #ifdef __cplusplus

@@ -396,5 +396,7 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
         quern_model_free(m);
         return NULL;
     }
+    if (m)
+        quern__warn_policies(m);
     return m;
 }

@@ -56,6 +56,13 @@ void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g,
     }
 }
 
+static void set_era(quern__layer *l, bool keras_2)
+{
+    l->keras_2 = keras_2;
+    for (int i = 0; i < l->n_inner; i++)
+        set_era(l->inner[i], keras_2);
+}
+
 void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping,
                           quern__id *ids, quern__id *masks, quern__id *penalty)
 {
@@ -72,8 +79,10 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
             timed[m->in[i]] = true;
         ids[m->in[i]] = quern__graph_batch(g, i, quern__tensor_dtype(b, m->in[i]), &shape);
     }
-    for (int k = 0; k < b->n; k++)
+    for (int k = 0; k < b->n; k++) {
         b->nodes[k].layer->penalty = 0;
+        set_era(b->nodes[k].layer, m->keras_2);
+    }
     quern__model_nodes(m, NULL, g, &call, ids, masks, timed);
     for (int k = 0; k < b->n; k++)
         if (!b->nodes[k].again && b->nodes[k].layer->penalty) {

@@ -147,6 +147,8 @@ static inline const quern_shape *quern__tensor_shape(const quern_blueprint *b, i
 /* nested_model.c: a model as the object of a layer. */
 extern const quern__nesting quern__nested_model;
 void quern__program_free(quern__program *p);
+/* dtype_policy.c: warns if a layer has a dtype policy that this version does not compute. */
+void quern__warn_policies(const quern_model *m);
 
 /* open_axes.c: the shape of a value with -1 at open axes. */
 quern_shape quern__symbolic_shape(const quern_blueprint *b, int value);

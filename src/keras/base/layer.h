@@ -61,6 +61,7 @@ typedef struct quern__layer {
     char *name;
     json_t *config;
     bool built, trainable;
+    bool keras_2;  /* the model trains with the semantics of Keras 2 */
     bool unfilled; /* the initializers do not run, because a file provides the weights */
     int n_weights, weight_capacity;
     quern__variable **weights; /* in Keras's order */
